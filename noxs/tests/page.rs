@@ -1,0 +1,149 @@
+//! Writer against reader, and the reader against arbitrary bytes.
+
+use std::net::Ipv4Addr;
+
+use noxs::{
+    Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, PAGE_SIZE, PageError,
+    Request, Ring, Vbd, Vif, layout,
+};
+use proptest::prelude::*;
+
+fn backend<const N: usize>() -> impl Strategy<Value = Backend<N>> {
+    let ring = (any::<u32>(), any::<u64>()).prop_map(|(grant, gfn)| Ring { grant, gfn });
+    let state = prop_oneof![Just(DeviceState::Connected), Just(DeviceState::Closing)];
+    (any::<u16>(), any::<u16>(), state, 1u32.., prop::array::uniform::<_, N>(ring))
+        .prop_map(|(index, domid, state, port, rings)| Backend { index, domid, state, port, rings })
+}
+
+fn ipv4() -> impl Strategy<Value = Ipv4Config> {
+    let given = |n: u32| (n != 0).then(|| Ipv4Addr::from(n));
+    (1u32.., 0u8..=32, any::<u32>()).prop_map(move |(address, prefix, gateway)| Ipv4Config {
+        address: address.into(),
+        prefix,
+        gateway: given(gateway),
+    })
+}
+
+fn device() -> impl Strategy<Value = Device> {
+    let vif = (backend(), any::<[u8; 6]>(), any::<u16>(), prop::option::of(ipv4()), any::<u32>());
+    let vbd = (backend(), any::<u64>(), any::<u32>(), any::<bool>());
+    prop_oneof![
+        backend().prop_map(|backend| Device::Console(Console { backend })),
+        vif.prop_map(|(backend, mac, mtu, ipv4, features)| {
+            Device::Vif(Vif { backend, mac: MacAddr(mac), mtu, ipv4, features })
+        }),
+        vbd.prop_map(|(backend, sectors, sector_size, read_only)| {
+            Device::Vbd(Vbd { backend, sectors, sector_size, read_only })
+        }),
+    ]
+}
+
+fn page() -> impl Strategy<Value = DevicePage> {
+    let devices = prop::collection::vec(device(), 0..=noxs::MAX_DEVICES);
+    (any::<u32>(), any::<u16>(), any::<[u8; 16]>(), any::<u32>(), any::<u64>(), devices).prop_map(
+        |(generation, domid, handle, port, answer_gfn, devices)| {
+            let mut page = DevicePage::new(domid, handle);
+            page.generation = generation & !1;
+            page.sysctl.port = port;
+            page.sysctl.answer_gfn = answer_gfn;
+            for device in devices {
+                page.add(device).expect("no more devices than fit");
+            }
+            page
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_the_writer_writes_the_reader_reads(page in page()) {
+        prop_assert_eq!(DevicePage::decode(&page.encode()), Ok(page));
+    }
+
+    #[test]
+    fn a_request_is_read_and_changes_the_generation(mut page in page()) {
+        let before = page.generation;
+        let id = page.request(Request::Poweroff);
+        let read = DevicePage::decode(&page.encode()).unwrap();
+        prop_assert_eq!(read.sysctl.request, Some(Request::Poweroff));
+        prop_assert_eq!(read.sysctl.request_id, id);
+        prop_assert_ne!(read.generation, before);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), PAGE_SIZE)) {
+        let bytes: [u8; PAGE_SIZE] = bytes.try_into().unwrap();
+        prop_assert!(DevicePage::decode(&bytes).is_err());
+    }
+
+    /// Random bytes hardly ever pass the magic number, so damage a good page instead.
+    #[test]
+    fn a_damaged_page_never_panics(
+        page in page(),
+        damage in prop::collection::vec((8..PAGE_SIZE, any::<u8>()), 1..64),
+    ) {
+        let mut bytes = page.encode();
+        for (at, value) in damage {
+            bytes[at] = value;
+        }
+        if let Ok(read) = DevicePage::decode(&bytes) {
+            prop_assert!(read.devices().count() <= noxs::MAX_DEVICES);
+            prop_assert!(read.vifs().all(|vif| vif.ipv4.is_none_or(|ipv4| ipv4.prefix <= 32)));
+        }
+    }
+}
+
+fn vif_page() -> [u8; PAGE_SIZE] {
+    let ring = Ring { grant: 8, gfn: 0x3fc };
+    let backend =
+        Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 3, rings: [ring; 2] };
+    let ipv4 = Ipv4Config { address: Ipv4Addr::new(10, 0, 0, 2), prefix: 24, gateway: None };
+    let vif = Vif { backend, mac: MacAddr([0; 6]), mtu: 1500, ipv4: Some(ipv4), features: 0 };
+    let mut page = DevicePage::default();
+    page.add(Device::Vif(vif)).unwrap();
+    page.encode()
+}
+
+#[test]
+fn each_wrong_value_is_refused_by_its_own_error() {
+    let first = layout::header::SIZE;
+    let vif = first + layout::entry::SPECIFIC;
+    let malformed = PageError::Entry { slot: 0 };
+    let cases: [(usize, u8, PageError); 9] = [
+        (layout::header::MAGIC, b'X', PageError::Magic { found: 0x7378_6f58 }),
+        (layout::header::VERSION_MAJOR, 2, PageError::Version { found: 2 }),
+        (layout::header::GENERATION, 1, PageError::Torn { generation: 1 }),
+        (layout::header::ENTRY_COUNT, 32, PageError::EntryCount { found: 32 }),
+        (first + layout::entry::STATE, 0, malformed),
+        (first + layout::entry::STATE, 9, malformed),
+        (first + layout::entry::PORT, 0, malformed),
+        (first + layout::entry::RING_COUNT, 1, malformed),
+        (vif + layout::entry::vif::PREFIX, 33, malformed),
+    ];
+    for (at, value, error) in cases {
+        let mut bytes = vif_page();
+        bytes[at] = value;
+        assert_eq!(DevicePage::decode(&bytes), Err(error), "byte {at} = {value}");
+    }
+}
+
+#[test]
+fn an_unknown_kind_and_a_newer_minor_version_are_tolerated() {
+    let mut bytes = vif_page();
+    bytes[layout::header::VERSION_MINOR] = 77;
+    assert_eq!(DevicePage::decode(&bytes).unwrap().vifs().count(), 1);
+    bytes[layout::header::SIZE + layout::entry::KIND] = 200;
+    assert_eq!(DevicePage::decode(&bytes).unwrap().devices().count(), 0);
+}
+
+#[test]
+fn the_device_after_the_last_slot_is_refused() {
+    let ring = Ring::default();
+    let backend =
+        Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 1, rings: [ring] };
+    let mut page = DevicePage::default();
+    for _ in 0..noxs::MAX_DEVICES {
+        page.add(Device::Console(Console { backend })).unwrap();
+    }
+    assert_eq!(page.add(Device::Console(Console { backend })), Err(PageError::Full));
+}
