@@ -36,8 +36,12 @@ pub mod header {
     pub const SYSCTL_REQUEST: usize = 20;
     /// u32: number of the request; 0 before the first.
     pub const SYSCTL_REQUEST_ID: usize = 24;
+    /// u32: how many overlay frames there are, see [`Overlay`](crate::Overlay).
+    pub const OVERLAY_FRAMES: usize = 28;
     /// u64: guest frame number of the answer page, 0 if there is none.
     pub const SYSCTL_ANSWER_GFN: usize = 32;
+    /// u64: first overlay frame, see [`Overlay`](crate::Overlay).
+    pub const OVERLAY_GFN: usize = 40;
     /// 16 bytes: the domain's handle (UUID) as Xen knows it.
     pub const HANDLE: usize = 48;
     /// Size of the header; all bytes not named here are reserved and zero.

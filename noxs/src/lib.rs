@@ -37,5 +37,5 @@ pub use device::{
     Backend, Console, DeviceKind, DeviceState, Ipv4Config, MacAddr, MacAddrError, Ring, Vbd, Vif,
 };
 pub use layout::{MODULE_NAME, PAGE_SIZE};
-pub use page::{Device, DevicePage, MAX_DEVICES, PageError};
+pub use page::{Device, DevicePage, MAX_DEVICES, Overlay, PageError};
 pub use sysctl::{Answer, AnswerStatus, Request, RequestId, Sysctl};

@@ -32,7 +32,20 @@ pub struct DevicePage {
     pub handle: [u8; 16],
     /// Power requests.
     pub sysctl: Sysctl,
+    /// Where the guest may map what Xen shares with it.
+    pub overlay: Overlay,
     devices: [Option<Device>; MAX_DEVICES],
+}
+
+/// Frames at the top of the guest's memory that hold nothing. The guest maps its `shared_info` page
+/// and its grant table over them (`XENMEM_add_to_physmap`); Xen then takes back the memory below,
+/// so that the guest pays for neither, and no other part of its memory is split up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlay {
+    /// The first frame.
+    pub gfn: u64,
+    /// How many frames there are; 0 if the guest has to find a place itself.
+    pub frames: u32,
 }
 
 /// Why bytes are no device page, or a device found no room.
@@ -138,6 +151,8 @@ impl DevicePage {
         codec::put_u32(&mut page, header::SYSCTL_REQUEST, request);
         codec::put_u32(&mut page, header::SYSCTL_REQUEST_ID, self.sysctl.request_id.0);
         codec::put_u64(&mut page, header::SYSCTL_ANSWER_GFN, self.sysctl.answer_gfn);
+        codec::put_u64(&mut page, header::OVERLAY_GFN, self.overlay.gfn);
+        codec::put_u32(&mut page, header::OVERLAY_FRAMES, self.overlay.frames);
         codec::put(&mut page, header::HANDLE, &self.handle);
         for (slot, device) in self.devices.iter().enumerate() {
             let at = header::SIZE + slot * entry::SIZE;
@@ -190,6 +205,10 @@ impl DevicePage {
                 answer_gfn: codec::get_u64(page, header::SYSCTL_ANSWER_GFN),
                 request_id: RequestId(codec::get_u32(page, header::SYSCTL_REQUEST_ID)),
                 request: Request::from_raw(codec::get_u32(page, header::SYSCTL_REQUEST)),
+            },
+            overlay: Overlay {
+                gfn: codec::get_u64(page, header::OVERLAY_GFN),
+                frames: codec::get_u32(page, header::OVERLAY_FRAMES),
             },
             devices,
         })

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use noxs::{
-    Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, PAGE_SIZE, PageError,
-    Request, Ring, Vbd, Vif, layout,
+    Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, Overlay, PAGE_SIZE,
+    PageError, Request, Ring, Vbd, Vif, layout,
 };
 use proptest::prelude::*;
 
@@ -46,6 +46,7 @@ fn page() -> impl Strategy<Value = DevicePage> {
             page.generation = generation & !1;
             page.sysctl.port = port;
             page.sysctl.answer_gfn = answer_gfn;
+            page.overlay = Overlay { gfn: answer_gfn ^ 1, frames: port };
             for device in devices {
                 page.add(device).expect("no more devices than fit");
             }
@@ -100,7 +101,7 @@ fn vif_page() -> [u8; PAGE_SIZE] {
     let ipv4 = Ipv4Config { address: Ipv4Addr::new(10, 0, 0, 2), prefix: 24, gateway: None };
     let vif = Vif { backend, mac: MacAddr([0; 6]), mtu: 1500, ipv4: Some(ipv4), features: 0 };
     let mut page = DevicePage::default();
-    page.add(Device::Vif(vif)).unwrap();
+    page.add(Device::Vif(vif)).expect("an empty page has room");
     page.encode()
 }
 
