@@ -52,8 +52,13 @@ pub enum Request {
     /// Turn this connection into the domain's console: after [`Reply::Done`], packets from
     /// `noxsd` are output and packets to it are input, without further framing.
     Console(DomainId),
-    /// Tell how the devices of one domain are, or of all.
+    /// Tell how the devices of a domain are; without one, how those of each domain are that has a
+    /// broken device, as many as fit in a packet.
     Status(Option<DomainId>),
+    /// Turn this connection into a watch for domains that end: after [`Reply::Done`], a packet of
+    /// one byte follows each `VIRQ_DOM_EXC`. Xen has one binder for that interrupt and does not
+    /// say which domain it is about.
+    Watch,
 }
 
 /// A domain, safe against reuse of its number.
