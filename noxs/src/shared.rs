@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::layout::{PAGE_SIZE, answer, header};
 use crate::page::PageError;
-use crate::sysctl::{Answer, AnswerStatus, RequestId};
+use crate::sysctl::{Answer, AnswerStatus, Request, RequestId};
 
 /// A page that two domains can touch at the same time. Offsets are multiples of four below
 /// [`PAGE_SIZE`].
@@ -62,6 +62,20 @@ pub fn publish(page: &mut impl SharedPage, bytes: &[u8; PAGE_SIZE]) {
         page.write_u32(offset, word(offset));
     }
     page.write_u32(header::GENERATION, generation & !1);
+}
+
+/// Writes a new request into the page of a running guest. The caller rings the sysctl port
+/// afterwards.
+///
+/// The generation follows from the request's number, so that dom0 needs to remember only that.
+pub fn post_request(page: &mut impl SharedPage, id: RequestId, request: Request) {
+    let generation = id.0.wrapping_mul(2);
+    page.write_u32(header::GENERATION, generation.wrapping_sub(1));
+    // The odd generation is visible before the first changed word, as in `publish`.
+    fence(Ordering::SeqCst);
+    page.write_u32(header::SYSCTL_REQUEST, request as u32);
+    page.write_u32(header::SYSCTL_REQUEST_ID, id.0);
+    page.write_u32(header::GENERATION, generation);
 }
 
 /// Writes the guest's answer to a request.
@@ -171,8 +185,20 @@ mod tests {
         // only touched through `shared`.
         let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
         let mut page = DevicePage::new(7, [9; 16]);
-        page.request(crate::Request::Reboot);
+        page.request(Request::Reboot);
         publish(&mut shared, &page.encode());
+        assert_eq!(DevicePage::decode(&snapshot(&shared).unwrap()), Ok(page));
+    }
+
+    #[test]
+    fn a_request_that_is_posted_leaves_the_devices_alone() {
+        let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
+        // SAFETY: as in the test above.
+        let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
+        let mut page = DevicePage::new(7, [9; 16]);
+        publish(&mut shared, &page.encode());
+        let id = page.request(Request::Poweroff);
+        post_request(&mut shared, id, Request::Poweroff);
         assert_eq!(DevicePage::decode(&snapshot(&shared).unwrap()), Ok(page));
     }
 
