@@ -17,6 +17,15 @@ use std::os::unix::net::UnixDatagram;
 /// Template of the taps' names; the kernel puts the first free number.
 const TAP_NAME: &str = "noxs%d";
 
+/// A tap whose frames carry no header. The kernel's structure has 16 bits for the flags, the libc
+/// crate's constants have 32.
+const TAP_FLAGS: libc::c_short = 0x1002;
+const _: () = assert!(libc::IFF_TAP | libc::IFF_NO_PI == 0x1002);
+
+/// The interface is up.
+const UP: libc::c_short = 1;
+const _: () = assert!(libc::IFF_UP == 1);
+
 /// Puts an interface on a bridge (`linux/sockios.h`; the libc crate does not have it).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
@@ -35,8 +44,7 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
         .open("/dev/net/tun")?;
     let mut request = interface(TAP_NAME)?;
-    // Both flags fit: IFF_TAP | IFF_NO_PI is 0x1002.
-    request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
+    request.ifr_ifru.ifru_flags = TAP_FLAGS;
     ioctl(&tap, libc::TUNSETIFF, &mut request)?;
     let tap_name = request.ifr_name;
 
@@ -57,8 +65,7 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     ioctl(&socket, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: SIOCGIFFLAGS has just filled this member of the union.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
-    // IFF_UP is 1.
-    request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as libc::c_short;
+    request.ifr_ifru.ifru_flags = flags | UP;
     ioctl(&socket, libc::SIOCSIFFLAGS, &mut request)?;
     Ok(tap.into())
 }
