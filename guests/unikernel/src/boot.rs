@@ -1,0 +1,145 @@
+//! From the PVH entry point to the guest's `main`.
+//!
+//! `unsafe`, because the entry is assembly and start_info is read by its address.
+#![allow(unsafe_code)]
+
+use core::arch::global_asm;
+use core::panic::PanicInfo;
+
+use noxs::Device;
+use xen_sys::{SHUTDOWN_crash, SHUTDOWN_poweroff};
+
+use crate::guest::Guest;
+use crate::layout::{LARGE_PAGE, STACK_SIZE};
+use crate::start_info::{self, Physical, StartInfo};
+use crate::{
+    console, cpu, device_page, exceptions, heap, hypercall, paging, power, shared_info,
+};
+
+global_asm!(
+    include_str!("boot.s"),
+    stack_size = const STACK_SIZE,
+    start = sym start,
+    options(att_syntax),
+);
+
+unsafe extern "C" {
+    // The linker script's marks.
+    static image_start: u8;
+    static image_end: u8;
+}
+
+unsafe extern "Rust" {
+    /// Defined by [`guest!`](crate::guest!), which checks its type.
+    fn unikernel_main(guest: Guest);
+}
+
+/// The memory that boot.s has mapped.
+struct Mapped {
+    end: u64,
+}
+
+impl Physical for Mapped {
+    fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
+        let end = address.checked_add(to.len() as u64)?;
+        if address == 0 || end > self.end {
+            return None;
+        }
+        let from = core::ptr::with_exposed_provenance::<u8>(address as usize);
+        for (offset, byte) in to.iter_mut().enumerate() {
+            // SAFETY: the byte lies in memory that boot.s has mapped, and is read volatile, by its
+            // address: what dom0 left there is no Rust object.
+            *byte = unsafe { from.add(offset).read_volatile() };
+        }
+        Some(())
+    }
+}
+
+/// Where boot.s ends.
+extern "sysv64" fn start(start_info_address: u64) -> ! {
+    exceptions::install();
+    hypercall::initialise();
+    let mapped = Mapped { end: (start_info_address / LARGE_PAGE + 1) * LARGE_PAGE };
+    let mut info = match start_info::parse(&mapped, start_info_address) {
+        Ok(info) => info,
+        Err(error) => panic!("start_info at {start_info_address:#x}: {error:?}"),
+    };
+    paging::protect(info.memory_end);
+    info.memory.remove((&raw const image_start).addr() as u64..(&raw const image_end).addr() as u64);
+    for piece in info.memory.iter() {
+        // SAFETY: the piece is usable memory, mapped writable, without the image and without
+        // what start_info points to.
+        unsafe { heap::add(piece) };
+    }
+    let guest = connect(&info);
+    // SAFETY: `guest!` defines the function with this very type; a guest without it does not link.
+    unsafe { unikernel_main(guest) };
+    hypercall::shutdown(SHUTDOWN_poweroff)
+}
+
+/// Finds the devices and takes the runtime's own: time and events, the console, the power switch.
+fn connect(info: &StartInfo) -> Guest {
+    let Some(address) = info.device_page else {
+        panic!("no device page: this guest needs `chaos create`, or a boot module named noxs");
+    };
+    let page = match device_page::read(address) {
+        Ok(page) => page,
+        Err(error) => panic!("device page at {address:#x}: {error}"),
+    };
+    let mut overlay = page.overlay.gfn..page.overlay.gfn + u64::from(page.overlay.frames);
+    let frame = overlay.next().or_else(heap::take_frame);
+    match frame.map(shared_info::map) {
+        Some(Ok(())) => {}
+        Some(Err(error)) => panic!("cannot map shared_info: {error}"),
+        None => panic!("no memory for shared_info"),
+    }
+    for device in page.devices() {
+        if let Device::Console(console) = device {
+            console::initialise(console);
+        }
+    }
+    power::initialise(address, &page);
+    let (start, end) = (info.command_line.start, info.command_line.end);
+    let bytes = match end - start {
+        0 => &[][..],
+        // SAFETY: the range was read by `start_info::parse`, so it is mapped; it was taken out of
+        // the heap's memory, and dom0 does not write it while the guest runs.
+        length => unsafe {
+            core::slice::from_raw_parts(
+                core::ptr::with_exposed_provenance(start as usize),
+                length as usize,
+            )
+        },
+    };
+    Guest::new(page, overlay, core::str::from_utf8(bytes).unwrap_or_default())
+}
+
+/// Prints the message where it can be seen and ends the domain as crashed.
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    use core::fmt::Write;
+
+    struct Xen;
+
+    impl Write for Xen {
+        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+            cpu::xen_debug_print(text);
+            Ok(())
+        }
+    }
+
+    // Xen's console first: it needs nothing.
+    let _ = writeln!(Xen, "{info}");
+    console::print(format_args!("{info}\n"));
+    hypercall::shutdown(SHUTDOWN_crash)
+}
+
+// The precompiled core library names these for unwinding, which never happens: a panic ends the
+// domain.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+#[unsafe(no_mangle)]
+extern "C" fn _Unwind_Resume() -> ! {
+    cpu::halt()
+}

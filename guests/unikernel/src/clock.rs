@@ -1,0 +1,131 @@
+//! What time it is, without asking Xen: the CPU's time stamp counter and the factors that Xen
+//! keeps in `shared_info` (pvclock).
+
+use core::ops::Add;
+use core::time::Duration;
+
+use crate::{cpu, shared_info};
+
+/// A moment of Xen's system time, which only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant {
+    nanoseconds: u64,
+}
+
+impl Instant {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        let info = shared_info::time_info();
+        Self { nanoseconds: info.system_time_at(cpu::time_stamp()) }
+    }
+
+    /// A moment of the given system time.
+    #[must_use]
+    pub const fn from_nanos(nanoseconds: u64) -> Self {
+        Self { nanoseconds }
+    }
+
+    /// Nanoseconds of system time.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.nanoseconds
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Stops at the end of time, which is 584 years of uptime away.
+    fn add(self, duration: Duration) -> Self {
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self { nanoseconds: self.nanoseconds.saturating_add(nanoseconds) }
+    }
+}
+
+/// Time since 1970-01-01 00:00 UTC.
+#[must_use]
+pub fn unix_time() -> Duration {
+    shared_info::wall_clock().at(Instant::now())
+}
+
+/// The pvclock fields of `vcpu_time_info` (`public/xen.h`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeInfo {
+    pub(crate) tsc_timestamp: u64,
+    pub(crate) system_time: u64,
+    pub(crate) tsc_to_system_mul: u32,
+    pub(crate) tsc_shift: i8,
+}
+
+impl TimeInfo {
+    /// System time in nanoseconds when the time stamp counter shows `tsc`.
+    pub(crate) fn system_time_at(&self, tsc: u64) -> u64 {
+        // A counter that lags behind the stamp (another physical CPU's) counts as no time passed.
+        let ticks = tsc.saturating_sub(self.tsc_timestamp);
+        let shift = u32::from(self.tsc_shift.unsigned_abs()).min(63);
+        let ticks = if self.tsc_shift < 0 { ticks >> shift } else { ticks << shift };
+        let nanoseconds = u128::from(ticks) * u128::from(self.tsc_to_system_mul) >> 32;
+        // The product of 64 and 32 bits, shifted by 32, fits in 64.
+        self.system_time.wrapping_add(nanoseconds as u64)
+    }
+}
+
+/// `wc_sec` and `wc_nsec` of `shared_info`: Unix time when system time was zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WallClock {
+    pub(crate) seconds: u64,
+    pub(crate) nanoseconds: u32,
+}
+
+impl WallClock {
+    fn at(self, moment: Instant) -> Duration {
+        Duration::from_secs(self.seconds)
+            .saturating_add(Duration::from_nanos(u64::from(self.nanoseconds)))
+            .saturating_add(Duration::from_nanos(moment.nanoseconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(tsc_to_system_mul: u32, tsc_shift: i8) -> TimeInfo {
+        TimeInfo { tsc_timestamp: 1000, system_time: 5_000, tsc_to_system_mul, tsc_shift }
+    }
+
+    #[test]
+    fn ticks_become_nanoseconds() {
+        // 1 GHz: as many nanoseconds as ticks.
+        assert_eq!(info(1 << 31, 1).system_time_at(1_000_001_000), 1_000_005_000);
+        // 4 GHz: a quarter.
+        assert_eq!(info(1 << 31, -1).system_time_at(1000 + 4_000), 6_000);
+    }
+
+    #[test]
+    fn a_counter_behind_the_stamp_does_not_jump() {
+        assert_eq!(info(1 << 31, 1).system_time_at(900), 5_000);
+    }
+
+    #[test]
+    fn long_uptimes_do_not_overflow() {
+        let year = 365 * 86_400 * 1_000_000_000u64;
+        assert_eq!(info(1 << 31, 0).system_time_at(1000 + 2 * year), 5_000 + year);
+        let _ = info(u32::MAX, 127).system_time_at(u64::MAX);
+    }
+
+    #[test]
+    fn wall_time_is_the_sum() {
+        let clock = WallClock { seconds: 1_700_000_000, nanoseconds: 900_000_000 };
+        assert_eq!(
+            clock.at(Instant::from_nanos(200_000_000)),
+            Duration::new(1_700_000_001, 100_000_000)
+        );
+    }
+}

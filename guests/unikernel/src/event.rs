@@ -1,0 +1,70 @@
+//! Waiting for something to happen.
+
+use crate::clock::Instant;
+use crate::{hypercall, power, shared_info};
+
+/// The guest's end of an event channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Port(pub(crate) u32);
+
+impl Port {
+    /// Raises an event on the other end.
+    pub(crate) fn notify(self) {
+        // A port that dom0 has closed meanwhile has nobody behind it: nothing is lost.
+        let _ = hypercall::send_event(self.0);
+    }
+
+    /// Forgets an event that has come, and tells whether one had. Look for what it announces
+    /// after this call, never before.
+    pub(crate) fn take(self) -> bool {
+        shared_info::take_pending(self.0)
+    }
+}
+
+/// Most ports that can be waited for at a time.
+const MAX_PORTS: usize = 4;
+
+/// Sleeps until an event comes on one of `ports`, or until `deadline`, or for ever; the CPU is
+/// free for others meanwhile. dom0's power requests are served on the way.
+///
+/// An event that came since it was last taken counts, so that none is missed between looking for
+/// work and sleeping. Returning is a hint to look again, never a promise that there is work.
+///
+/// # Panics
+/// If there are more than three ports.
+pub fn wait(ports: &[Port], deadline: Option<Instant>) {
+    let mut numbers = [0; MAX_PORTS];
+    let mut count = 0;
+    for port in ports.iter().map(|port| port.0).chain(power::port()) {
+        numbers[count] = port;
+        count += 1;
+    }
+    let numbers = &numbers[..count];
+    loop {
+        if power::port().is_some_and(shared_info::take_pending) {
+            power::serve();
+        }
+        // No short cut: the events of all ports are taken.
+        if ports.iter().fold(false, |any, port| port.take() | any) {
+            return;
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return;
+        }
+        if numbers.iter().any(|port| shared_info::is_pending(*port)) {
+            continue;
+        }
+        // Xen looks at the ports' pending bits after it has marked this vCPU as waiting, so that
+        // an event that comes before it sleeps wakes it at once.
+        // A deadline of 0 would mean "for ever".
+        let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().max(1));
+        if let Err(error) = hypercall::poll(numbers, timeout) {
+            panic!("cannot wait for events: {error}");
+        }
+    }
+}
+
+/// Sleeps until `deadline`.
+pub fn sleep_until(deadline: Instant) {
+    wait(&[], Some(deadline));
+}

@@ -1,0 +1,61 @@
+//! What a guest's `main` is given.
+
+use core::ops::Range;
+
+use noxs::{Device, DevicePage, Vif};
+
+/// The guest: its name to Xen, its command line and its devices.
+#[derive(Debug)]
+pub struct Guest {
+    page: DevicePage,
+    /// Free frames for what Xen shares with the guest.
+    overlay: Range<u64>,
+    command_line: &'static str,
+}
+
+impl Guest {
+    pub(crate) fn new(
+        page: DevicePage,
+        overlay: Range<u64>,
+        command_line: &'static str,
+    ) -> Self {
+        Self { page, overlay, command_line }
+    }
+
+    /// Xen's number for this domain.
+    #[must_use]
+    pub fn domid(&self) -> u16 {
+        self.page.domid
+    }
+
+    /// The domain's handle (UUID).
+    #[must_use]
+    pub fn handle(&self) -> [u8; 16] {
+        self.page.handle
+    }
+
+    /// What the configuration gave as `cmdline`; empty if it is not UTF-8.
+    #[must_use]
+    pub fn command_line(&self) -> &'static str {
+        self.command_line
+    }
+
+    /// The devices, in the order of the device page.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.page.devices()
+    }
+
+    /// The first network interface.
+    #[must_use]
+    pub fn vif(&self) -> Option<&Vif> {
+        self.devices().find_map(|device| match device {
+            Device::Vif(vif) => Some(vif),
+            _ => None,
+        })
+    }
+
+    /// A frame for the grant table: one dom0 left free, or one of the heap's.
+    pub(crate) fn take_overlay_frame(&mut self) -> Option<u64> {
+        self.overlay.next().or_else(crate::heap::take_frame)
+    }
+}

@@ -1,0 +1,175 @@
+//! Hypercalls: how a guest asks Xen for something.
+//!
+//! `unsafe`, because the calls are assembly and Xen reads and writes the guest's memory.
+#![allow(unsafe_code)]
+
+use core::arch::asm;
+use core::arch::x86_64::__cpuid;
+use core::mem::size_of;
+
+use xen_sys::{
+    __HYPERVISOR_event_channel_op, __HYPERVISOR_memory_op, __HYPERVISOR_sched_op, EVTCHNOP_send,
+    SCHEDOP_poll, SCHEDOP_shutdown, evtchn_send, sched_poll, sched_shutdown,
+};
+
+use crate::layout::PAGE_SIZE;
+
+unsafe extern "C" {
+    /// The page Xen fills with one entry of 32 bytes for each hypercall; see guest.ld.
+    static hypercall_page: [u8; PAGE_SIZE];
+}
+
+/// What Xen refuses a hypercall with: an errno of `public/errno.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HypercallError {
+    /// The positive error number.
+    pub(crate) errno: i64,
+}
+
+impl core::fmt::Display for HypercallError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Xen error {}", self.errno)
+    }
+}
+
+/// First CPUID leaf that a hypervisor may use, and the one after the last.
+const HYPERVISOR_LEAVES: core::ops::Range<u32> = 0x4000_0000..0x4001_0000;
+
+/// `XenVMMXenVMM`, as CPUID gives it in ebx, ecx and edx.
+const SIGNATURE: [u32; 3] =
+    [u32::from_le_bytes(*b"XenV"), u32::from_le_bytes(*b"MMXe"), u32::from_le_bytes(*b"nVMM")];
+
+/// Asks Xen to fill the hypercall page. Doing so in 64-bit mode also tells Xen that `shared_info`
+/// has the 64-bit layout.
+///
+/// # Panics
+/// If there is no Xen.
+pub(crate) fn initialise() {
+    let base = HYPERVISOR_LEAVES
+        .step_by(0x100)
+        .find(|base| {
+            let leaf = __cpuid(*base);
+            [leaf.ebx, leaf.ecx, leaf.edx] == SIGNATURE
+        })
+        .expect("a guest needs Xen: CPUID shows no such hypervisor");
+    let msr = __cpuid(base + 2).ebx;
+    let page = (&raw const hypercall_page).addr();
+    // SAFETY: leaf base + 2 names the register that takes the address of the page to fill. The
+    // page is the linker script's own; nothing else lies in it, and no Rust code reads it.
+    unsafe {
+        asm!("wrmsr", in("ecx") msr, in("eax") page & 0xffff_ffff, in("edx") page >> 32,
+            options(nostack, preserves_flags));
+    }
+}
+
+/// # Safety
+/// `number` must be a hypercall of two arguments that is sound to make with these: memory that it
+/// reads is readable, and memory that it writes is the caller's.
+unsafe fn hypercall2(number: u32, argument1: u64, argument2: u64) -> Result<i64, HypercallError> {
+    let entry = (&raw const hypercall_page).cast::<u8>().wrapping_add(number as usize * 32);
+    let result: i64;
+    // SAFETY: `initialise` ran before any other code of the runtime, so the page holds code at
+    // this entry. Xen's convention: arguments in rdi and rsi, which a debug build of Xen clobbers,
+    // the result in rax; all other registers survive. Without `nostack`, the return address
+    // cannot hit the red zone. The caller vouches for the memory.
+    unsafe {
+        asm!("call {entry}", entry = in(reg) entry, out("rax") result,
+            inout("rdi") argument1 => _, inout("rsi") argument2 => _);
+    }
+    if result < 0 { Err(HypercallError { errno: -result }) } else { Ok(result) }
+}
+
+/// Raises an event on the other end of a port.
+pub(crate) fn send_event(port: u32) -> Result<(), HypercallError> {
+    let argument = evtchn_send { port };
+    // SAFETY: the operation reads `argument`, which lives until the call returns.
+    unsafe {
+        hypercall2(
+            __HYPERVISOR_event_channel_op,
+            u64::from(EVTCHNOP_send),
+            (&raw const argument).addr() as u64,
+        )
+    }
+    .map(drop)
+}
+
+/// Sleeps until one of the ports is pending, or until Xen's system time `timeout`, in nanoseconds;
+/// 0 means for ever.
+pub(crate) fn poll(ports: &[u32], timeout: u64) -> Result<(), HypercallError> {
+    let argument = sched_poll {
+        ports: ports.as_ptr().cast_mut(),
+        nr_ports: u32::try_from(ports.len()).unwrap_or(u32::MAX),
+        timeout,
+    };
+    // SAFETY: the operation reads `argument` and the `nr_ports` ports it points to; both live
+    // until the call returns. Xen writes to neither.
+    unsafe {
+        hypercall2(
+            __HYPERVISOR_sched_op,
+            u64::from(SCHEDOP_poll),
+            (&raw const argument).addr() as u64,
+        )
+    }
+    .map(drop)
+}
+
+/// Ends the domain for the reason given (`SHUTDOWN_*`).
+pub(crate) fn shutdown(reason: u32) -> ! {
+    let argument = sched_shutdown { reason };
+    // SAFETY: the operation reads `argument`, which lives until the call returns, if it does.
+    let _ = unsafe {
+        hypercall2(
+            __HYPERVISOR_sched_op,
+            u64::from(SCHEDOP_shutdown),
+            (&raw const argument).addr() as u64,
+        )
+    };
+    crate::cpu::halt()
+}
+
+/// What Xen can put into a guest's address space (`XENMAPSPACE_*` of `public/memory.h`).
+#[derive(Clone, Copy, Debug)]
+#[repr(u32)]
+pub(crate) enum MapSpace {
+    /// The page of `struct shared_info`.
+    SharedInfo = 0,
+    /// The first frame of the grant table.
+    GrantTable = 1,
+}
+
+/// `struct xen_add_to_physmap` of `public/memory.h`, which `xen-sys` lacks.
+#[repr(C)]
+struct AddToPhysmap {
+    domid: u16,
+    size: u16,
+    space: u32,
+    idx: u64,
+    gpfn: u64,
+}
+
+const _: () = assert!(size_of::<AddToPhysmap>() == 24);
+
+/// `XENMEM_add_to_physmap` of `public/memory.h`.
+const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
+
+/// `DOMID_SELF` of `public/xen.h`.
+const DOMID_SELF: u16 = 0x7ff0;
+
+/// Puts a page of Xen's at frame `gfn` of this guest. What memory was there goes back to Xen.
+///
+/// # Safety
+/// Nothing of this program may lie in the frame.
+pub(crate) unsafe fn add_to_physmap(space: MapSpace, gfn: u64) -> Result<(), HypercallError> {
+    let argument =
+        AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, idx: 0, gpfn: gfn };
+    // SAFETY: the operation reads `argument`, which lives until the call returns. That the memory
+    // at `gfn` is replaced harms nobody, as the caller promises.
+    unsafe {
+        hypercall2(
+            __HYPERVISOR_memory_op,
+            XENMEM_ADD_TO_PHYSMAP,
+            (&raw const argument).addr() as u64,
+        )
+    }
+    .map(drop)
+}

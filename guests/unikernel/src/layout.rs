@@ -1,0 +1,34 @@
+//! Addresses and sizes. All are guest-physical; memory is mapped one to one.
+//!
+//! ```text
+//! 0          one page, never mapped: a null pointer faults
+//! 0x1000     heap
+//! 0x10000    image: code (read, execute), constants (read), data, zeroed data (both no execute)
+//!            the zeroed data begins with the hypercall page, the stack's guard page (not mapped)
+//!            and the stack
+//! image_end  heap
+//! top        what dom0 made: start_info, command line, module list, device page, ring pages,
+//!            answer page, and the overlay frames for shared_info and the grant table
+//! ```
+
+/// Size of a page in bytes; frame numbers count these.
+pub(crate) const PAGE_SIZE: usize = noxs::PAGE_SIZE;
+
+/// `PAGE_SIZE` as Xen's structures count.
+pub(crate) const PAGE_SIZE_U64: u64 = PAGE_SIZE as u64;
+
+/// Size of the stack in bytes.
+pub(crate) const STACK_SIZE: usize = 32 * 1024;
+
+/// Memory that one entry of a page directory maps, in bytes.
+pub(crate) const LARGE_PAGE: u64 = 2 << 20;
+
+/// Memory that a page directory maps, in bytes: all that a guest uses.
+pub(crate) const MAPPED: u64 = 1 << 30;
+
+/// First grant reference that the runtime gives out. Xen reserves 0 to 7, and the toolstack has
+/// used some from 8 on for the rings (their numbers are in the device page).
+pub(crate) const FIRST_FREE_GRANT: u16 = 64;
+
+/// Entries in the one grant table frame that the runtime maps.
+pub(crate) const GRANTS_PER_FRAME: u16 = 512;

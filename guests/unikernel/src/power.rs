@@ -1,0 +1,68 @@
+//! The sysctl block of the device page: dom0 asks the guest to power off or to reboot.
+
+use noxs::shared::{snapshot, write_answer};
+use noxs::{AnswerStatus, DevicePage, Request, RequestId};
+use xen_sys::{SHUTDOWN_poweroff, SHUTDOWN_reboot};
+
+use crate::cpu::Local;
+use crate::device_page::page_at;
+use crate::hypercall;
+use crate::layout::PAGE_SIZE_U64;
+
+/// What is needed to serve requests; set once, while booting.
+static POWER: Local<Option<Power>> = Local::new(None);
+
+#[derive(Debug)]
+struct Power {
+    /// Where the device page is.
+    page: u64,
+    /// The port dom0 rings.
+    port: u32,
+    /// The request that was answered last.
+    answered: RequestId,
+}
+
+/// Starts serving requests, with one that came before the guest ran.
+pub(crate) fn initialise(page_address: u64, page: &DevicePage) {
+    if page.sysctl.port != 0 {
+        let power =
+            Power { page: page_address, port: page.sysctl.port, answered: RequestId::default() };
+        *POWER.borrow() = Some(power);
+        serve();
+    }
+}
+
+/// The port dom0 rings, if it can.
+pub(crate) fn port() -> Option<u32> {
+    POWER.borrow().as_ref().map(|power| power.port)
+}
+
+/// Looks for a new request in the device page and does what it asks.
+pub(crate) fn serve() {
+    let mut slot = POWER.borrow();
+    let Some(power) = slot.as_mut() else { return };
+    // A page that is being written is left alone: dom0 rings again when it has written it.
+    let Ok(page) = snapshot(&page_at(power.page)).and_then(|bytes| DevicePage::decode(&bytes))
+    else {
+        return;
+    };
+    let sysctl = page.sysctl;
+    if sysctl.request_id == power.answered || sysctl.request_id == RequestId::default() {
+        return;
+    }
+    power.answered = sysctl.request_id;
+    let reason = match sysctl.request {
+        Some(Request::Poweroff) => Some(SHUTDOWN_poweroff),
+        Some(Request::Reboot) => Some(SHUTDOWN_reboot),
+        Some(Request::Suspend) | None => None,
+    };
+    let status = reason.map_or(AnswerStatus::Unsupported, |_| AnswerStatus::Accepted);
+    if sysctl.answer_gfn != 0 {
+        let mut answer = page_at(sysctl.answer_gfn.wrapping_mul(PAGE_SIZE_U64));
+        write_answer(&mut answer, sysctl.request_id, status);
+    }
+    drop(slot);
+    if let Some(reason) = reason {
+        hypercall::shutdown(reason);
+    }
+}

@@ -1,0 +1,254 @@
+//! What Xen's PVH boot protocol hands over (`public/arch-x86/hvm/start_info.h`): the memory map,
+//! the command line and the boot modules, one of which is the device page.
+
+use core::ops::Range;
+
+use crate::layout::{MAPPED, PAGE_SIZE_U64};
+
+/// First word of start_info.
+const MAGIC: u32 = 0x336e_c578;
+
+/// Type of a memory map entry that is ordinary memory.
+const TYPE_RAM: u32 = 1;
+
+/// Most pieces of usable memory that are kept; more are ignored.
+pub(crate) const MAX_REGIONS: usize = 8;
+
+/// Most modules that are looked at.
+const MAX_MODULES: u64 = 16;
+
+/// Longest command line that is looked at, in bytes.
+const MAX_COMMAND_LINE: u64 = 1024;
+
+/// Physical memory, from which structures are copied.
+pub(crate) trait Physical {
+    /// Copies memory at `address` to `to`; `None` if it is not there.
+    fn read(&self, address: u64, to: &mut [u8]) -> Option<()>;
+}
+
+/// What start_info says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StartInfo {
+    /// Memory that is free for the guest, page 0 and what start_info points to left out. Whole
+    /// pages. The image is still in it.
+    pub(crate) memory: Regions,
+    /// End of the highest memory, usable or reserved.
+    pub(crate) memory_end: u64,
+    /// Address of the device page.
+    pub(crate) device_page: Option<u64>,
+    /// Where the command line's bytes are, without the final zero.
+    pub(crate) command_line: Range<u64>,
+}
+
+/// Why a start_info cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartInfoError {
+    /// It begins with another word.
+    Magic(u32),
+    /// It has no memory map: version 0.
+    NoMemoryMap,
+    /// Something it points to is not in memory.
+    Address(u64),
+}
+
+/// Pieces of memory in bytes, in whole pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Regions {
+    regions: [Range<u64>; MAX_REGIONS],
+    count: usize,
+}
+
+impl Regions {
+    /// Adds the whole pages of a piece, if there is a slot left.
+    fn add(&mut self, piece: Range<u64>) {
+        let start = piece.start.next_multiple_of(PAGE_SIZE_U64);
+        let end = piece.end & !(PAGE_SIZE_U64 - 1);
+        if start < end && self.count < MAX_REGIONS {
+            self.regions[self.count] = start..end;
+            self.count += 1;
+        }
+    }
+
+    /// Takes all pages away that `hole` touches.
+    pub(crate) fn remove(&mut self, hole: Range<u64>) {
+        if hole.is_empty() {
+            return;
+        }
+        let old = core::mem::take(self);
+        for piece in old.iter() {
+            self.add(piece.start..piece.end.min(hole.start & !(PAGE_SIZE_U64 - 1)));
+            self.add(piece.start.max(hole.end)..piece.end);
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.regions.iter().take(self.count).cloned()
+    }
+}
+
+struct Reader<'a, P>(&'a P);
+
+impl<P: Physical> Reader<'_, P> {
+    fn bytes<const N: usize>(&self, address: u64) -> Result<[u8; N], StartInfoError> {
+        let mut bytes = [0; N];
+        self.0.read(address, &mut bytes).ok_or(StartInfoError::Address(address))?;
+        Ok(bytes)
+    }
+
+    fn u32(&self, address: u64) -> Result<u32, StartInfoError> {
+        self.bytes(address).map(u32::from_le_bytes)
+    }
+
+    fn u64(&self, address: u64) -> Result<u64, StartInfoError> {
+        self.bytes(address).map(u64::from_le_bytes)
+    }
+
+    /// Where the zero-ended text at `address` lies; nothing for address 0.
+    fn text(&self, address: u64) -> Result<Range<u64>, StartInfoError> {
+        let mut end = address;
+        while address != 0 && end < address + MAX_COMMAND_LINE && self.bytes(end)? != [0u8] {
+            end += 1;
+        }
+        Ok(address..end)
+    }
+}
+
+/// Reads what dom0 left at `address`. dom0 is trusted with its guest's memory map, but a damaged
+/// one gives an error and no wild access.
+pub(crate) fn parse(memory: &impl Physical, address: u64) -> Result<StartInfo, StartInfoError> {
+    let at = Reader(memory);
+    let magic = at.u32(address)?;
+    if magic != MAGIC {
+        return Err(StartInfoError::Magic(magic));
+    }
+    let (version, modules) = (at.u32(address + 4)?, at.u32(address + 12)?);
+    let module_list = at.u64(address + 16)?;
+    let mut info = StartInfo { command_line: at.text(at.u64(address + 24)?)?, ..Default::default() };
+    let (map, entries) = match version {
+        0 => (0, 0),
+        _ => (at.u64(address + 40)?, at.u32(address + 48)?),
+    };
+    if entries == 0 {
+        return Err(StartInfoError::NoMemoryMap);
+    }
+    for entry in (0..u64::from(entries)).map(|number| map.wrapping_add(number * 24)) {
+        let (start, size) = (at.u64(entry)?, at.u64(entry + 8)?);
+        let end = start.saturating_add(size);
+        // Above what the page tables can map, memory is of no use to this runtime.
+        if start < MAPPED {
+            info.memory_end = info.memory_end.max(end.min(MAPPED));
+        }
+        if at.u32(entry + 16)? == TYPE_RAM {
+            info.memory.add(start.max(PAGE_SIZE_U64)..end.min(MAPPED));
+        }
+    }
+    info.memory.remove(address..address + 56);
+    info.memory.remove(info.command_line.clone());
+    for module in (0..u64::from(modules).min(MAX_MODULES)).map(|n| module_list.wrapping_add(n * 32))
+    {
+        let (start, size) = (at.u64(module)?, at.u64(module + 8)?);
+        let name = at.text(at.u64(module + 16)?)?;
+        info.memory.remove(start..start.saturating_add(size));
+        let mut text = [0; noxs::MODULE_NAME.len()];
+        if name.end - name.start == text.len() as u64 {
+            memory.read(name.start, &mut text).ok_or(StartInfoError::Address(name.start))?;
+            if text == noxs::MODULE_NAME.as_bytes() {
+                info.device_page = Some(start);
+            }
+        }
+    }
+    Ok(info)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    impl Physical for Vec<u8> {
+        fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
+            let address = usize::try_from(address).ok()?;
+            to.copy_from_slice(self.get(address..address.checked_add(to.len())?)?);
+            Some(())
+        }
+    }
+
+    const TOP: usize = 0xf_0000;
+
+    fn put(memory: &mut [u8], at: usize, bytes: &[u8]) {
+        memory[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// 1 MiB whose last 16 pages are reserved and hold what dom0 makes.
+    fn machine() -> Vec<u8> {
+        let mut memory = std::vec![0; 1 << 20];
+        let words: [u64; 7] = [
+            u64::from(MAGIC) | 1 << 32,
+            2 << 32,
+            TOP as u64 + 0x100,
+            TOP as u64 + 0x200,
+            0,
+            TOP as u64 + 0x300,
+            2,
+        ];
+        for (word, value) in words.into_iter().enumerate() {
+            put(&mut memory, TOP + word * 8, &value.to_le_bytes());
+        }
+        for (module, (start, name)) in [(0x8_0000u64, 0u64), (0xf_1000, 0xf_0210)].iter().enumerate()
+        {
+            put(&mut memory, TOP + 0x100 + module * 32, &start.to_le_bytes());
+            put(&mut memory, TOP + 0x108 + module * 32, &0x1000u64.to_le_bytes());
+            put(&mut memory, TOP + 0x110 + module * 32, &name.to_le_bytes());
+        }
+        put(&mut memory, TOP + 0x200, b"a=1 b\0");
+        put(&mut memory, TOP + 0x210, b"noxs\0");
+        for (entry, (start, size, kind)) in
+            [(0u64, TOP as u64, 1u64), (TOP as u64, 0x1_0000, 2)].iter().enumerate()
+        {
+            put(&mut memory, TOP + 0x300 + entry * 24, &start.to_le_bytes());
+            put(&mut memory, TOP + 0x308 + entry * 24, &size.to_le_bytes());
+            put(&mut memory, TOP + 0x310 + entry * 24, &kind.to_le_bytes());
+        }
+        memory
+    }
+
+    #[test]
+    fn memory_command_line_and_device_page_are_found() {
+        let info = parse(&machine(), TOP as u64).unwrap();
+        let memory: Vec<_> = info.memory.iter().collect();
+        assert_eq!(memory, [0x1000..0x8_0000, 0x8_1000..0xf_0000]);
+        assert_eq!(info.memory_end, 1 << 20);
+        assert_eq!(info.device_page, Some(0xf_1000));
+        assert_eq!(info.command_line, 0xf_0200..0xf_0205);
+    }
+
+    #[test]
+    fn a_machine_without_a_device_page_is_no_error_here() {
+        let mut memory = machine();
+        put(&mut memory, TOP + 0x210, b"noxz");
+        assert_eq!(parse(&memory, TOP as u64).unwrap().device_page, None);
+    }
+
+    #[test]
+    fn damage_is_refused() {
+        let mut memory = machine();
+        put(&mut memory, TOP + 48, &0u32.to_le_bytes());
+        assert_eq!(parse(&memory, TOP as u64), Err(StartInfoError::NoMemoryMap));
+        put(&mut memory, TOP + 16, &u64::MAX.to_le_bytes());
+        put(&mut memory, TOP + 48, &2u32.to_le_bytes());
+        assert_eq!(parse(&memory, TOP as u64), Err(StartInfoError::Address(u64::MAX)));
+        assert_eq!(parse(&memory, 0), Err(StartInfoError::Magic(0)));
+        assert_eq!(parse(&memory, 1 << 20), Err(StartInfoError::Address(1 << 20)));
+    }
+
+    #[test]
+    fn holes_split_and_shorten_memory() {
+        let mut regions = Regions::default();
+        regions.add(0x1800..0x9000);
+        regions.remove(0x4001..0x4002);
+        regions.remove(0x8fff..0x20000);
+        regions.remove(0x7000..0x7000);
+        assert_eq!(regions.iter().collect::<Vec<_>>(), [0x2000..0x4000, 0x5000..0x8000]);
+    }
+}
