@@ -1,0 +1,198 @@
+//! What goes wrong between dom0 and Xen.
+
+use std::path::Path;
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+use crate::units::{DomId, Gfn, GrantRef, Port};
+
+/// What goes wrong between dom0 and Xen.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The machine runs without Xen.
+    #[error("this machine does not run Xen (there is no /sys/hypervisor/type that says xen)")]
+    NoXen,
+    /// The machine is a guest.
+    #[error("this is a Xen guest, not dom0; run chaos in dom0")]
+    NotDom0,
+    /// The user may not use Xen.
+    #[error("no permission to open {path}; run as root")]
+    NotRoot {
+        /// The device.
+        path: &'static str,
+    },
+    /// The kernel module is missing.
+    #[error("{path} does not exist; load the kernel module: modprobe {module}")]
+    NoModule {
+        /// The device.
+        path: &'static str,
+        /// The module that makes it.
+        module: &'static str,
+    },
+    /// The device cannot be opened for another reason.
+    #[error("cannot open {path}: {errno}")]
+    Open {
+        /// The device.
+        path: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// Xen's version has an interface that is not known.
+    #[error("Xen {major}.{minor} is not supported; supported are 4.17, 4.18, 4.19 and 4.20")]
+    UnsupportedXen {
+        /// Major version.
+        major: u32,
+        /// Minor version.
+        minor: u32,
+    },
+    /// Xen's version is known but it speaks another interface.
+    #[error(
+        "Xen {major}.{minor} does not accept {interface} interface version {version:#x}, which \
+         this version should have; supported are domctl 0x15, 0x16 and 0x17, sysctl 0x15"
+    )]
+    UnsupportedInterface {
+        /// Major version.
+        major: u32,
+        /// Minor version.
+        minor: u32,
+        /// `domctl` or `sysctl`.
+        interface: &'static str,
+        /// The version that was refused.
+        version: u32,
+    },
+    /// A hypercall failed.
+    #[error("hypercall {operation} failed{}: {errno}", of_domain(*domid))]
+    Hypercall {
+        /// Its name.
+        operation: &'static str,
+        /// The domain it was about.
+        domid: Option<DomId>,
+        /// Xen's answer.
+        errno: Errno,
+    },
+    /// Xen had fewer pages than were asked for.
+    #[error("Xen gave domain {domid} only {done} of {wanted} pieces of memory")]
+    ShortPopulate {
+        /// The domain.
+        domid: DomId,
+        /// Pieces it got.
+        done: u64,
+        /// Pieces that were asked for.
+        wanted: u64,
+    },
+    /// A page of a guest cannot be mapped.
+    #[error("frame {gfn} of domain {domid} cannot be mapped: {errno}")]
+    ForeignMap {
+        /// The domain.
+        domid: DomId,
+        /// The frame.
+        gfn: Gfn,
+        /// The kernel's answer for this frame.
+        errno: Errno,
+    },
+    /// A granted page cannot be mapped.
+    #[error("grant {reference} of domain {domid} cannot be mapped: {errno}")]
+    GrantMap {
+        /// The domain.
+        domid: DomId,
+        /// The first of the references.
+        reference: GrantRef,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// An event channel cannot be used.
+    #[error("cannot {doing} event channel port {port}{}: {errno}", of_domain(*domid))]
+    EventChannel {
+        /// What was tried.
+        doing: &'static str,
+        /// The domain at the other end.
+        domid: Option<DomId>,
+        /// The port.
+        port: Port,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// A system call on one of Xen's devices failed.
+    #[error("cannot {doing}: {errno}")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+    /// The call would take down the host or another domain than the one meant.
+    #[error("{operation} on domain {domid} is refused: {reason}")]
+    Refused {
+        /// The hypercall.
+        operation: &'static str,
+        /// The domain.
+        domid: DomId,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+fn of_domain(domid: Option<DomId>) -> String {
+    domid.map_or_else(String::new, |domid| format!(" of domain {domid}"))
+}
+
+impl Error {
+    /// Whether Xen has run out of memory.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Hypercall { errno: Errno::ENOMEM, .. } | Self::ShortPopulate { .. })
+    }
+
+    /// Whether the machine or the user is not one that can make guests.
+    #[must_use]
+    pub fn is_no_dom0(&self) -> bool {
+        matches!(
+            self,
+            Self::NoXen
+                | Self::NotDom0
+                | Self::NotRoot { .. }
+                | Self::NoModule { .. }
+                | Self::Open { .. }
+                | Self::UnsupportedXen { .. }
+                | Self::UnsupportedInterface { .. }
+        )
+    }
+
+    /// The errno of a failed call on the kernel or Xen, if there is one.
+    #[must_use]
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Open { errno, .. }
+            | Self::Hypercall { errno, .. }
+            | Self::ForeignMap { errno, .. }
+            | Self::GrantMap { errno, .. }
+            | Self::EventChannel { errno, .. }
+            | Self::System { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
+    /// Says why a device cannot be opened, in terms of what the user can do about it.
+    pub(crate) fn opening(path: &'static str, module: &'static str, errno: Errno) -> Self {
+        let hypervisor = std::fs::read_to_string("/sys/hypervisor/type").unwrap_or_default();
+        if hypervisor.trim() != "xen" {
+            return Self::NoXen;
+        }
+        let capabilities = std::fs::read_to_string("/proc/xen/capabilities").unwrap_or_default();
+        match errno {
+            Errno::EACCES | Errno::EPERM => Self::NotRoot { path },
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO if Path::new(path).exists() => {
+                Self::Open { path, errno }
+            }
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => {
+                let xenfs = Path::new("/proc/xen/capabilities").exists();
+                match xenfs && !capabilities.contains("control_d") {
+                    true => Self::NotDom0,
+                    false => Self::NoModule { path, module },
+                }
+            }
+            errno => Self::Open { path, errno },
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Mapping a guest's memory, and filling in its grant table, from the toolstack.
+//!
+//! `unsafe`: the kernel follows pointers in the ioctls' structures.
+#![allow(unsafe_code)]
+
+use nix::errno::Errno;
+
+use crate::device;
+use crate::error::Error;
+use crate::hypercall::Xen;
+use crate::mapping::SharedMapping;
+use crate::sys::grant::{
+    GRANT_ENTRY_DOMID, GRANT_ENTRY_FRAME, GRANT_ENTRY_V1_SIZE, GTF_PERMIT_ACCESS, GTF_READONLY,
+};
+use crate::sys::privcmd::{
+    IOCTL_PRIVCMD_MMAP_RESOURCE, IOCTL_PRIVCMD_MMAPBATCH_V2, PrivcmdMmapResource,
+    PrivcmdMmapbatchV2, XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
+};
+use crate::units::{DomId, Gfn, GrantRef, PAGE_SIZE, Pages};
+
+/// Pages of a guest in this process's address space; unmapped when dropped.
+///
+/// The guest may write to them at any time. All access is by copy or by atomic word, and offsets
+/// outside of the mapping panic: they are mistakes of the caller.
+#[derive(Debug)]
+pub struct ForeignMapping {
+    mapping: SharedMapping,
+}
+
+impl ForeignMapping {
+    /// Maps frames `first .. first + count` of a guest.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMap`] with the first frame that cannot be mapped.
+    pub fn map_range(xen: &Xen, domid: DomId, first: Gfn, count: Pages) -> Result<Self, Error> {
+        let frames: Vec<u64> = (0..count.0).map(|page| first.0.wrapping_add(page)).collect();
+        Self::map(xen, domid, &frames)
+    }
+
+    fn map(xen: &Xen, domid: DomId, frames: &[u64]) -> Result<Self, Error> {
+        let failed = |errno| Error::System { doing: "map a guest's memory", errno };
+        let num = u32::try_from(frames.len()).map_err(|_| failed(Errno::E2BIG))?;
+        let mapping = SharedMapping::new(xen.privcmd(), frames.len(), 0, true).map_err(failed)?;
+        let mut errors = vec![0i32; frames.len()];
+        let mut call = PrivcmdMmapbatchV2 {
+            num,
+            dom: domid.0,
+            pad: 0,
+            addr: mapping.address().addr() as u64,
+            arr: frames.as_ptr(),
+            err: errors.as_mut_ptr(),
+        };
+        // SAFETY: the structure is this ioctl's. `arr` and `err` have `num` elements each and live
+        // until it returns; `addr` is a mapping of exactly `num` pages of this device, which
+        // nobody has used yet.
+        let result =
+            unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAPBATCH_V2, &raw mut call) };
+        // The call reports success although single frames failed, except for ENOENT; and touching
+        // a frame that failed raises SIGBUS. So each one is looked at.
+        let refused = frames.iter().zip(&errors).find(|(_, error)| **error != 0);
+        match (result, refused) {
+            (_, Some((frame, error))) => Err(Error::ForeignMap {
+                domid,
+                gfn: Gfn(*frame),
+                errno: Errno::from_raw(error.saturating_neg()),
+            }),
+            (Err(errno), None) => {
+                let gfn = Gfn(frames.first().copied().unwrap_or(0));
+                Err(Error::ForeignMap { domid, gfn, errno })
+            }
+            (Ok(_), None) => Ok(Self { mapping }),
+        }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.mapping.len()
+    }
+
+    /// Whether nothing is mapped, which never happens.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies bytes into the guest.
+    ///
+    /// # Panics
+    /// They are not all inside the mapping.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        self.mapping.write(offset, bytes);
+    }
+
+    /// Copies bytes out of the guest.
+    ///
+    /// # Panics
+    /// They are not all inside the mapping.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+        self.mapping.read(offset, bytes);
+    }
+
+    /// Clears bytes of the guest.
+    ///
+    /// # Panics
+    /// They are not all inside the mapping.
+    pub fn fill_zero(&self, offset: usize, count: usize) {
+        self.mapping.fill_zero(offset, count);
+    }
+
+    /// Reads a word; reads that follow are not done before.
+    ///
+    /// # Panics
+    /// The offset is no multiple of four or outside the mapping.
+    #[must_use]
+    pub fn read_u32(&self, offset: usize) -> u32 {
+        self.mapping.load(offset)
+    }
+
+    /// Writes a word; writes that precede are visible before it.
+    ///
+    /// # Panics
+    /// The offset is no multiple of four or outside the mapping.
+    pub fn write_u32(&self, offset: usize, value: u32) {
+        self.mapping.store(offset, value);
+    }
+}
+
+/// A grant that the toolstack makes in a guest's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantEntry {
+    /// Where in the guest's grant table.
+    pub reference: GrantRef,
+    /// To whom.
+    pub domid: DomId,
+    /// Which frame of the guest.
+    pub gfn: Gfn,
+    /// Whether the other domain may only read.
+    pub read_only: bool,
+}
+
+/// Fills in entries of a new guest's grant table (version 1, first frame).
+///
+/// # Errors
+/// The table cannot be mapped, or an entry is not in its first frame or names a frame above 16 TiB.
+pub fn seed_grants(xen: &Xen, domid: DomId, entries: &[GrantEntry]) -> Result<(), Error> {
+    let failed = |errno| Error::System { doing: "map a guest's grant table", errno };
+    let table = SharedMapping::new(xen.privcmd(), 1, 0, true).map_err(failed)?;
+    let mut call = PrivcmdMmapResource {
+        dom: domid.0,
+        kind: XENMEM_RESOURCE_GRANT_TABLE,
+        id: XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
+        idx: 0,
+        num: 1,
+        addr: table.address().addr() as u64,
+        ..PrivcmdMmapResource::default()
+    };
+    // SAFETY: the structure is this ioctl's; `addr` is a mapping of one page of this device, which
+    // nobody has used yet.
+    unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAP_RESOURCE, &raw mut call) }
+        .map_err(failed)?;
+    for entry in entries {
+        let at = usize::try_from(entry.reference.0).unwrap_or(usize::MAX);
+        let at = at.saturating_mul(GRANT_ENTRY_V1_SIZE);
+        let frame = u32::try_from(entry.gfn.0).map_err(|_| failed(Errno::ERANGE))?;
+        if at >= PAGE_SIZE {
+            return Err(failed(Errno::ERANGE));
+        }
+        let read_only = if entry.read_only { GTF_READONLY } else { 0 };
+        let flags = u32::from(GTF_PERMIT_ACCESS | read_only);
+        table.store(at + GRANT_ENTRY_FRAME, frame);
+        // Flags and domid share a word. It is written last, and with release order: whoever sees
+        // the permission sees the frame it is for.
+        table.store(at, flags | u32::from(entry.domid.0) << (8 * GRANT_ENTRY_DOMID));
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `public/domctl.h`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Size of `struct xen_domctl`.
+pub const DOMCTL_SIZE: usize = 144;
+
+/// `struct xen_domctl` without its union.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct DomctlHeader {
+    pub cmd: u32,
+    pub interface_version: u32,
+    pub domain: u16,
+    pub pad: [u16; 3],
+}
+
+/// Offset of the union in `struct xen_domctl`.
+pub const DOMCTL_UNION: usize = size_of::<DomctlHeader>();
+const _: () = assert!(DOMCTL_UNION == 16);
+
+pub const XEN_DOMCTL_CREATEDOMAIN: u32 = 1;
+pub const XEN_DOMCTL_DESTROYDOMAIN: u32 = 2;
+pub const XEN_DOMCTL_PAUSEDOMAIN: u32 = 3;
+pub const XEN_DOMCTL_UNPAUSEDOMAIN: u32 = 4;
+pub const XEN_DOMCTL_GETDOMAININFO: u32 = 5;
+pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
+pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
+pub const XEN_DOMCTL_SETTIMEOFFSET: u32 = 24;
+pub const XEN_DOMCTL_SETHVMCONTEXT: u32 = 34;
+pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
+pub const XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE: u32 = 86;
+
+pub const XEN_DOMCTL_CDF_HVM: u32 = 1;
+pub const XEN_DOMCTL_CDF_HAP: u32 = 2;
+
+/// `XEN_X86_EMU_LAPIC` (`public/arch-x86/xen.h`).
+pub const XEN_X86_EMU_LAPIC: u32 = 1;
+
+/// `struct xen_domctl_createdomain` with interface version 0x15 and 0x16 (Xen 4.17 and 4.18).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct CreateDomain16 {
+    pub ssidref: u32,
+    pub handle: [u8; 16],
+    pub flags: u32,
+    pub iommu_opts: u32,
+    pub max_vcpus: u32,
+    pub max_evtchn_port: u32,
+    pub max_grant_frames: i32,
+    pub max_maptrack_frames: i32,
+    pub grant_opts: u32,
+    pub vmtrace_size: u32,
+    pub cpupool_id: u32,
+    pub arch_emulation_flags: u32,
+    pub arch_misc_flags: u32,
+}
+const _: () = assert!(size_of::<CreateDomain16>() == 64);
+
+/// `struct xen_domctl_createdomain` with interface version 0x17 (Xen 4.19 and 4.20).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct CreateDomain17 {
+    pub ssidref: u32,
+    pub handle: [u8; 16],
+    pub flags: u32,
+    pub iommu_opts: u32,
+    pub max_vcpus: u32,
+    pub max_evtchn_port: u32,
+    pub max_grant_frames: i32,
+    pub max_maptrack_frames: i32,
+    pub grant_opts: u32,
+    pub altp2m_opts: u32,
+    pub vmtrace_size: u32,
+    pub cpupool_id: u32,
+    pub arch_emulation_flags: u32,
+    pub arch_misc_flags: u32,
+}
+const _: () = assert!(size_of::<CreateDomain17>() == 68);
+
+/// `struct xen_domctl_getdomaininfo`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct GetDomainInfo {
+    pub domain: u16,
+    pub pad1: u16,
+    pub flags: u32,
+    pub tot_pages: u64,
+    pub max_pages: u64,
+    pub outstanding_pages: u64,
+    pub shr_pages: u64,
+    pub paged_pages: u64,
+    pub shared_info_frame: u64,
+    pub cpu_time: u64,
+    pub nr_online_vcpus: u32,
+    pub max_vcpu_id: u32,
+    pub ssidref: u32,
+    pub handle: [u8; 16],
+    pub cpupool: u32,
+    pub gpaddr_bits: u8,
+    pub pad2: [u8; 7],
+    pub arch_emulation_flags: u32,
+    pub arch_misc_flags: u32,
+}
+const _: () = assert!(size_of::<GetDomainInfo>() == 112);
+
+pub const XEN_DOMINF_DYING: u32 = 1;
+pub const XEN_DOMINF_HVM_GUEST: u32 = 2;
+pub const XEN_DOMINF_SHUTDOWN: u32 = 4;
+pub const XEN_DOMINF_PAUSED: u32 = 8;
+pub const XEN_DOMINF_BLOCKED: u32 = 0x10;
+pub const XEN_DOMINF_RUNNING: u32 = 0x20;
+pub const XEN_DOMINF_SHUTDOWNSHIFT: u32 = 16;
+pub const XEN_DOMINF_SHUTDOWNMASK: u32 = 255;
+
+/// `struct xen_domctl_max_mem`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct MaxMem {
+    pub max_memkb: u64,
+}
+
+/// `struct xen_domctl_max_vcpus`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct MaxVcpus {
+    pub max: u32,
+}
+
+/// `struct xen_domctl_settimeoffset`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct SetTimeOffset {
+    pub time_offset_seconds: i64,
+}
+
+/// `struct xen_domctl_hvmcontext`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct HvmContext {
+    pub size: u32,
+    pub pad: u32,
+    pub buffer: u64,
+}
+
+/// `struct xen_domctl_paging_mempool`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct PagingMempool {
+    pub size: u64,
+}

@@ -1,0 +1,82 @@
+//! `public/hvm/hvm_op.h`, `public/hvm/dm_op.h` and `public/arch-x86/hvm/save.h`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+pub const XEN_DMOP_SET_MEM_TYPE: u32 = 12;
+pub const HVMMEM_RAM_RW: u16 = 0;
+pub const HVMMEM_RAM_RO: u16 = 1;
+
+/// `struct xen_dm_op` with the arm `struct xen_dm_op_set_mem_type`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct DmOpSetMemType {
+    pub op: u32,
+    pub pad: u32,
+    pub nr: u32,
+    pub mem_type: u16,
+    pub pad2: u16,
+    pub first_pfn: u64,
+}
+const _: () = assert!(size_of::<DmOpSetMemType>() == 24);
+
+/// `struct hvm_save_descriptor`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct SaveDescriptor {
+    pub typecode: u16,
+    pub instance: u16,
+    pub length: u32,
+}
+const _: () = assert!(size_of::<SaveDescriptor>() == 8);
+
+pub const HVM_SAVE_CODE_END: u16 = 0;
+pub const HVM_SAVE_CODE_HEADER: u16 = 1;
+pub const HVM_SAVE_CODE_CPU: u16 = 2;
+pub const HVM_SAVE_CODE_MTRR: u16 = 14;
+
+pub const HVM_FILE_MAGIC: u32 = 0x5438_1286;
+pub const HVM_FILE_VERSION: u32 = 1;
+
+/// `struct hvm_save_header`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct SaveHeader {
+    pub magic: u32,
+    pub version: u32,
+    pub changeset: u64,
+    pub cpuid: u32,
+    pub gtsc_khz: u32,
+}
+const _: () = assert!(size_of::<SaveHeader>() == 24);
+
+/// `struct hvm_hw_mtrr`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+pub struct HwMtrr {
+    pub msr_pat_cr: u64,
+    pub msr_mtrr_var: [u64; 16],
+    pub msr_mtrr_fixed: [u64; 11],
+    pub msr_mtrr_cap: u64,
+    pub msr_mtrr_def_type: u64,
+}
+const _: () = assert!(size_of::<HwMtrr>() == 240);
+
+/// Size of `struct hvm_hw_cpu`, and the offsets in it of what a PVH guest's start needs.
+pub mod hw_cpu {
+    pub const SIZE: usize = 1032;
+    pub const RBX: usize = 520;
+    pub const RIP: usize = 640;
+    pub const CR0: usize = 656;
+    pub const DR6: usize = 720;
+    pub const DR7: usize = 728;
+    pub const CS_LIMIT: usize = 768;
+    pub const DS_LIMIT: usize = 772;
+    pub const ES_LIMIT: usize = 776;
+    pub const SS_LIMIT: usize = 788;
+    pub const TR_LIMIT: usize = 792;
+    pub const CS_ARBYTES: usize = 888;
+    pub const DS_ARBYTES: usize = 892;
+    pub const ES_ARBYTES: usize = 896;
+    pub const SS_ARBYTES: usize = 908;
+    pub const TR_ARBYTES: usize = 912;
+}

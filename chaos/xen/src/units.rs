@@ -1,0 +1,181 @@
+//! Types that keep apart what Xen numbers: domains, frames, ports, grants and sizes.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Size of a page in bytes.
+pub const PAGE_SIZE: usize = 4096;
+
+/// A domain's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomId(pub u16);
+
+impl DomId {
+    /// The control domain.
+    pub const DOM0: Self = Self(0);
+
+    /// First number that no domain has (`DOMID_FIRST_RESERVED` in Xen's `xen.h`). Asking for it,
+    /// or for any above, lets Xen choose.
+    pub const FIRST_RESERVED: Self = Self(0x7ff0);
+
+    /// Whether this can be the number of a guest.
+    #[must_use]
+    pub const fn is_guest(self) -> bool {
+        self.0 > Self::DOM0.0 && self.0 < Self::FIRST_RESERVED.0
+    }
+}
+
+impl fmt::Display for DomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A frame in a guest's own address space, in units of 4 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gfn(pub u64);
+
+impl fmt::Display for Gfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// A frame of the machine, in units of 4 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mfn(pub u64);
+
+/// An index into a domain's grant table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantRef(pub u32);
+
+impl fmt::Display for GrantRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One end of an event channel. Xen never gives out 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Port(pub u32);
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A number of pages of 4 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pages(pub u64);
+
+impl Pages {
+    /// The same in KiB; saturates, which no real size does.
+    #[must_use]
+    pub const fn to_kib(self) -> KiB {
+        KiB(self.0.saturating_mul(4))
+    }
+
+    /// The same in bytes; saturates, which no real size does.
+    #[must_use]
+    pub const fn to_bytes(self) -> Bytes {
+        Bytes(self.0.saturating_mul(PAGE_SIZE as u64))
+    }
+}
+
+/// A number of KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KiB(pub u64);
+
+impl KiB {
+    /// The same in whole pages, or `None` if it is no multiple of a page.
+    #[must_use]
+    pub const fn to_pages(self) -> Option<Pages> {
+        if self.0.is_multiple_of(4) { Some(Pages(self.0 / 4)) } else { None }
+    }
+}
+
+impl fmt::Display for KiB {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} KiB", self.0)
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bytes(pub u64);
+
+/// The 16 bytes that Xen keeps for a domain and that mean nothing to it, shown as a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DomainHandle(pub [u8; 16]);
+
+impl fmt::Display for DomainHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            let dash = if matches!(index, 4 | 6 | 8 | 10) { "-" } else { "" };
+            write!(f, "{dash}{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The text is no UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a UUID: 32 hexadecimal digits with dashes after the 8th, 12th, 16th and 20th are wanted"
+)]
+pub struct HandleError;
+
+impl FromStr for DomainHandle {
+    type Err = HandleError;
+
+    fn from_str(text: &str) -> Result<Self, HandleError> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 36 || [8, 13, 18, 23].iter().any(|dash| bytes[*dash] != b'-') {
+            return Err(HandleError);
+        }
+        let mut digits = bytes.iter().filter(|byte| **byte != b'-');
+        let mut handle = [0; 16];
+        for byte in &mut handle {
+            for _ in 0..2 {
+                let digit = digits.next().and_then(|digit| char::from(*digit).to_digit(16));
+                let digit = digit.and_then(|digit| u8::try_from(digit).ok()).ok_or(HandleError)?;
+                *byte = *byte << 4 | digit;
+            }
+        }
+        Ok(Self(handle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_a_uuid() {
+        let text = "01234567-89ab-cdef-0123-456789abcdef";
+        let handle: DomainHandle = text.parse().unwrap();
+        assert_eq!(handle.0[..4], [0x01, 0x23, 0x45, 0x67]);
+        assert_eq!(handle.to_string(), text);
+        for wrong in
+            ["", "0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-0123-456789abcde-"]
+        {
+            assert_eq!(wrong.parse::<DomainHandle>(), Err(HandleError), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_guests_are_guests() {
+        assert!(!DomId(0).is_guest());
+        assert!(DomId(1).is_guest());
+        assert!(!DomId(0x7ff0).is_guest());
+    }
+
+    #[test]
+    fn sizes_convert_exactly() {
+        assert_eq!(Pages(3).to_kib(), KiB(12));
+        assert_eq!(Pages(3).to_bytes(), Bytes(12288));
+        assert_eq!(KiB(12).to_pages(), Some(Pages(3)));
+        assert_eq!(KiB(13).to_pages(), None);
+    }
+}
