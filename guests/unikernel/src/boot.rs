@@ -5,16 +5,15 @@
 
 use core::arch::global_asm;
 use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use noxs::Device;
 use xen_sys::{SHUTDOWN_crash, SHUTDOWN_poweroff};
 
 use crate::guest::Guest;
-use crate::layout::{LARGE_PAGE, STACK_SIZE};
+use crate::layout::{LARGE_PAGE, STACK_SIZE, pointer, to_usize};
 use crate::start_info::{self, Physical, StartInfo};
-use crate::{
-    console, cpu, device_page, exceptions, heap, hypercall, paging, power, shared_info,
-};
+use crate::{console, cpu, device_page, exceptions, heap, hypercall, paging, power, shared_info};
 
 global_asm!(
     include_str!("boot.s"),
@@ -22,6 +21,9 @@ global_asm!(
     start = sym start,
     options(att_syntax),
 );
+
+/// The guest is printing its last words.
+static PANICKING: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
     // The linker script's marks.
@@ -45,7 +47,7 @@ impl Physical for Mapped {
         if address == 0 || end > self.end {
             return None;
         }
-        let from = core::ptr::with_exposed_provenance::<u8>(address as usize);
+        let from = pointer(address).cast_const();
         for (offset, byte) in to.iter_mut().enumerate() {
             // SAFETY: the byte lies in memory that boot.s has mapped, and is read volatile, by its
             // address: what dom0 left there is no Rust object.
@@ -65,7 +67,8 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
         Err(error) => panic!("start_info at {start_info_address:#x}: {error:?}"),
     };
     paging::protect(info.memory_end);
-    info.memory.remove((&raw const image_start).addr() as u64..(&raw const image_end).addr() as u64);
+    info.memory
+        .remove((&raw const image_start).addr() as u64..(&raw const image_end).addr() as u64);
     for piece in info.memory.iter() {
         // SAFETY: the piece is usable memory, mapped writable, without the image and without
         // what start_info points to.
@@ -104,12 +107,7 @@ fn connect(info: &StartInfo) -> Guest {
         0 => &[][..],
         // SAFETY: the range was read by `start_info::parse`, so it is mapped; it was taken out of
         // the heap's memory, and dom0 does not write it while the guest runs.
-        length => unsafe {
-            core::slice::from_raw_parts(
-                core::ptr::with_exposed_provenance(start as usize),
-                length as usize,
-            )
-        },
+        length => unsafe { core::slice::from_raw_parts(pointer(start), to_usize(length)) },
     };
     Guest::new(page, overlay, core::str::from_utf8(bytes).unwrap_or_default())
 }
@@ -128,6 +126,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         }
     }
 
+    // An error in what follows must not begin it all again.
+    if PANICKING.swap(true, Ordering::Relaxed) {
+        cpu::halt()
+    }
     // Xen's console first: it needs nothing.
     let _ = writeln!(Xen, "{info}");
     console::print(format_args!("{info}\n"));

@@ -71,9 +71,9 @@ impl TimeInfo {
         let ticks = tsc.saturating_sub(self.tsc_timestamp);
         let shift = u32::from(self.tsc_shift.unsigned_abs()).min(63);
         let ticks = if self.tsc_shift < 0 { ticks >> shift } else { ticks << shift };
-        let nanoseconds = u128::from(ticks) * u128::from(self.tsc_to_system_mul) >> 32;
+        let nanoseconds = (u128::from(ticks) * u128::from(self.tsc_to_system_mul)) >> 32;
         // The product of 64 and 32 bits, shifted by 32, fits in 64.
-        self.system_time.wrapping_add(nanoseconds as u64)
+        self.system_time.wrapping_add(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::clock::Instant;
 use crate::cpu::Local;
 use crate::event::Port;
 use crate::hypercall;
-use crate::layout::{MAPPED, PAGE_SIZE_U64};
+use crate::layout::{MAPPED, PAGE_SIZE_U64, pointer};
 
 /// `struct xencons_interface`: input ring, output ring, and their four indices.
 const OUT: usize = 1024;
@@ -41,7 +41,7 @@ struct Ring {
 pub(crate) fn initialise(console: &Console) {
     let address = console.backend.rings[0].gfn.saturating_mul(PAGE_SIZE_U64);
     assert!(address != 0 && address < MAPPED, "the console's ring is at {address:#x}");
-    let page = core::ptr::with_exposed_provenance_mut(address as usize);
+    let page = pointer(address);
     *CONSOLE.borrow() = Some(Ring { page, port: Port(console.backend.port), stalled: false });
 }
 

@@ -6,7 +6,7 @@
 use noxs::shared::{RawPage, snapshot};
 use noxs::{DevicePage, PageError};
 
-use crate::layout::MAPPED;
+use crate::layout::{MAPPED, pointer};
 
 /// A page that dom0 made and shares with this guest.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn page_at(address: u64) -> RawPage {
     // SAFETY: the address is page-aligned and in the guest's map. It comes from dom0, which is
     // trusted with the guest's memory and names pages that it made for this purpose, outside of
     // what its memory map lists as usable: no Rust object lies there.
-    unsafe { RawPage::new(core::ptr::with_exposed_provenance_mut(address as usize)) }
+    unsafe { RawPage::new(pointer(address)) }
 }
 
 /// Copies the page and checks it.

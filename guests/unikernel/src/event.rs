@@ -41,9 +41,7 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
     }
     let numbers = &numbers[..count];
     loop {
-        if power::port().is_some_and(shared_info::take_pending) {
-            power::serve();
-        }
+        serve_power();
         // No short cut: the events of all ports are taken.
         if ports.iter().fold(false, |any, port| port.take() | any) {
             return;
@@ -61,6 +59,13 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
         if let Err(error) = hypercall::poll(numbers, timeout) {
             panic!("cannot wait for events: {error}");
         }
+    }
+}
+
+/// Serves a power request of dom0's, if one has come: for loops that may not get to [`wait`].
+pub(crate) fn serve_power() {
+    if power::port().is_some_and(shared_info::take_pending) {
+        power::serve();
     }
 }
 

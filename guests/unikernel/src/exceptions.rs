@@ -18,6 +18,11 @@ const PAGE_FAULT: u64 = 14;
 /// Bytes of each entry stub in the assembly below.
 const STUB_SIZE: usize = 16;
 
+/// Offset of the last byte of the table of gates.
+const TABLE_LIMIT: u16 = 16 * 32 - 1;
+
+const _: () = assert!(TABLE_LIMIT as usize == 16 * VECTORS - 1);
+
 /// Size of the exception stack in bytes: enough to format and print a line.
 const STACK_SIZE: usize = 8192;
 
@@ -102,17 +107,15 @@ pub(crate) fn install() {
         | (task_address & 0x00ff_ffff) << 16
         | (task_address >> 24 & 0xff) << 56;
     // SAFETY: the tables are this module's own and boot.s's, of the sizes declared, and nothing
-    // else refers to them. The task state's word 9 is the low half of IST 1 (bytes 36 to 39), the
-    // high half is zero as the stack is below 4 GiB. Descriptor 3 of the GDT is kept free for the
+    // else refers to them. Bytes 36 to 43 of the task state are IST 1. Descriptor 3 of the GDT is kept free for the
     // task state. The loads take tables that stay where they are.
     unsafe {
         for vector in 0..VECTORS {
             table.add(vector).write(gate(stubs + (vector * STUB_SIZE) as u64));
         }
-        task.add(9).write(stack as u32);
+        task.cast::<u8>().add(36).cast::<u64>().write_unaligned(stack);
         descriptors.add(3).write(task_descriptor);
-        let pointer =
-            TablePointer { limit: (VECTORS * 16 - 1) as u16, base: table.addr() as u64 };
+        let pointer = TablePointer { limit: TABLE_LIMIT, base: table.addr() as u64 };
         asm!("lidt [{0}]", "ltr {1:x}", in(reg) &raw const pointer, in(reg) 0x18,
             options(nostack, preserves_flags));
     }

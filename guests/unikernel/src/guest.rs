@@ -14,11 +14,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(crate) fn new(
-        page: DevicePage,
-        overlay: Range<u64>,
-        command_line: &'static str,
-    ) -> Self {
+    pub(crate) fn new(page: DevicePage, overlay: Range<u64>, command_line: &'static str) -> Self {
         Self { page, overlay, command_line }
     }
 

@@ -9,7 +9,7 @@ use core::ops::Range;
 use talc::TalcCell;
 use talc::source::Manual;
 
-use crate::layout::PAGE_SIZE;
+use crate::layout::{PAGE_SIZE, pointer, to_usize};
 
 struct Heap(TalcCell<Manual>);
 
@@ -72,11 +72,10 @@ pub fn can_allocate(bytes: usize) -> bool {
 ///
 /// # Safety
 /// The memory is mapped and writable, and nothing else uses it, now or later.
-#[cfg_attr(test, expect(dead_code, reason = "only a guest has memory to give"))]
 pub(crate) unsafe fn add(memory: Range<u64>) {
-    let base = core::ptr::with_exposed_provenance_mut::<u8>(memory.start as usize);
+    let base = pointer(memory.start);
     // SAFETY: the caller's promise is talc's condition. A piece too small for talc is left unused.
-    let _ = unsafe { HEAP.0.claim(base, (memory.end - memory.start) as usize) };
+    let _ = unsafe { HEAP.0.claim(base, to_usize(memory.end - memory.start)) };
 }
 
 /// Takes memory for good, with whatever bytes are in it: what a device or a socket overwrites need

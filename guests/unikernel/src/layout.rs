@@ -32,3 +32,15 @@ pub(crate) const FIRST_FREE_GRANT: u16 = 64;
 
 /// Entries in the one grant table frame that the runtime maps.
 pub(crate) const GRANTS_PER_FRAME: u16 = 512;
+
+/// A pointer to memory by its address: for what Xen and dom0 put there.
+pub(crate) fn pointer(address: u64) -> *mut u8 {
+    core::ptr::with_exposed_provenance_mut(to_usize(address))
+}
+
+/// A `u64` as an index.
+#[expect(clippy::cast_possible_truncation, reason = "a guest is a 64-bit program")]
+pub(crate) const fn to_usize(value: u64) -> usize {
+    const { assert!(usize::BITS == u64::BITS) };
+    value as usize
+}

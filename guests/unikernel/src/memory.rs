@@ -24,8 +24,6 @@ mod tests {
 
     use super::*;
 
-    global_asm!(".global guest_memcpy, guest_memmove, guest_memset, guest_memcmp");
-
     unsafe extern "sysv64" {
         fn guest_memmove(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8;
         fn guest_memcpy(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8;

@@ -3,6 +3,7 @@
 
     .section .text.memory, "ax", @progbits
     .code64
+    .global guest_memcpy, guest_memmove, guest_memset, guest_memcmp
 
 # guest_memmove(rdi = to, rsi = from, rdx = bytes) -> to
 guest_memmove:

@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-use crate::layout::{LARGE_PAGE, MAPPED, PAGE_SIZE, PAGE_SIZE_U64};
+use crate::layout::{LARGE_PAGE, MAPPED, PAGE_SIZE, PAGE_SIZE_U64, to_usize};
 
 const ENTRIES: usize = 512;
 
@@ -50,7 +50,7 @@ fn first_entry(page: usize, image: &Image) -> u64 {
     } else {
         DATA
     };
-    page as u64 * PAGE_SIZE_U64 | flags
+    (page as u64 * PAGE_SIZE_U64) | flags
 }
 
 /// Maps all memory below `memory_end` (at most 1 GiB) for good, in place of what boot.s made.
@@ -72,10 +72,10 @@ pub(crate) fn protect(memory_end: u64) {
         for number in 0..ENTRIES {
             table.cast::<u64>().add(number).write_volatile(first_entry(number, &image));
         }
-        let large_pages = memory_end.min(MAPPED).div_ceil(LARGE_PAGE);
+        let large_pages = to_usize(memory_end.min(MAPPED).div_ceil(LARGE_PAGE));
         for number in 1..large_pages {
-            let entry = number * LARGE_PAGE | LARGE | DATA;
-            directory.cast::<u64>().add(number as usize).write_volatile(entry);
+            let entry = (number as u64 * LARGE_PAGE) | LARGE | DATA;
+            directory.cast::<u64>().add(number).write_volatile(entry);
         }
         directory.cast::<u64>().write_volatile(table.addr() as u64 | PRESENT | WRITABLE);
         asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags));

@@ -10,7 +10,7 @@ use xen_sys::{shared_info, vcpu_time_info};
 
 use crate::clock::{TimeInfo, WallClock};
 use crate::hypercall::{HypercallError, MapSpace, add_to_physmap};
-use crate::layout::PAGE_SIZE_U64;
+use crate::layout::{PAGE_SIZE_U64, pointer};
 
 /// Event channel ports of the two-level ABI: 64 words of 64 bits.
 const PORTS: u32 = 64 * 64;
@@ -24,8 +24,7 @@ pub(crate) fn map(gfn: u64) -> Result<(), HypercallError> {
     // SAFETY: `gfn` is an overlay frame or a page that the heap gave away for good: nothing of
     // this program lies there.
     unsafe { add_to_physmap(MapSpace::SharedInfo, gfn)? };
-    let address = gfn * PAGE_SIZE_U64;
-    let page = core::ptr::with_exposed_provenance_mut::<shared_info>(address as usize);
+    let page = pointer(gfn * PAGE_SIZE_U64).cast::<shared_info>();
     PAGE.store(page, Ordering::Relaxed);
     // A waiting vCPU is woken by its ports whether they are masked or not (SCHEDOP_poll). The
     // first word has all ports that a toolstack gives out.

@@ -123,7 +123,8 @@ pub(crate) fn parse(memory: &impl Physical, address: u64) -> Result<StartInfo, S
     }
     let (version, modules) = (at.u32(address + 4)?, at.u32(address + 12)?);
     let module_list = at.u64(address + 16)?;
-    let mut info = StartInfo { command_line: at.text(at.u64(address + 24)?)?, ..Default::default() };
+    let mut info =
+        StartInfo { command_line: at.text(at.u64(address + 24)?)?, ..Default::default() };
     let (map, entries) = match version {
         0 => (0, 0),
         _ => (at.u64(address + 40)?, at.u32(address + 48)?),
@@ -195,7 +196,8 @@ mod tests {
         for (word, value) in words.into_iter().enumerate() {
             put(&mut memory, TOP + word * 8, &value.to_le_bytes());
         }
-        for (module, (start, name)) in [(0x8_0000u64, 0u64), (0xf_1000, 0xf_0210)].iter().enumerate()
+        for (module, (start, name)) in
+            [(0x8_0000u64, 0u64), (0xf_1000, 0xf_0210)].iter().enumerate()
         {
             put(&mut memory, TOP + 0x100 + module * 32, &start.to_le_bytes());
             put(&mut memory, TOP + 0x108 + module * 32, &0x1000u64.to_le_bytes());

@@ -1,0 +1,167 @@
+//! The network: TCP over IPv4 on the guest's vif.
+//!
+//! [`Net::new`] takes the interface as dom0 configured it. [`Net::serve`] then runs a
+//! [`Service`] for ever: frames come in, are sorted to their connection by a hash table, and the
+//! service is asked what to do with each connection that something happened to. The work for a
+//! frame does not depend on how many connections there are. smoltcp speaks the protocols; it is
+//! shown one connection at a time.
+//!
+//! Everything is in place at start: frame buffers (granted to the backend once) and the socket
+//! buffers of all connections. A guest that runs out of heap keeps its network.
+
+mod buffers;
+mod connections;
+mod netif;
+mod rings;
+mod segment;
+mod serve;
+mod stream;
+
+use core::net::{Ipv4Addr, SocketAddrV4};
+
+use smoltcp::iface::{Config, Interface};
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    EthernetRepr, HardwareAddress, IpCidr, Ipv4Cidr,
+};
+
+use self::netif::{ETHERNET_HEADER, Exchange, Netif};
+pub use self::serve::{Next, Service};
+pub use self::stream::Stream;
+use crate::clock::Instant;
+use crate::grant::{GrantError, GrantTable};
+use crate::guest::Guest;
+use crate::layout::PAGE_SIZE;
+use crate::{cpu, heap};
+
+/// Fewest and most frames there is room for in each direction, and the part of memory that they
+/// may take in each.
+const MIN_FRAMES: usize = 16;
+const MAX_FRAMES: usize = 256;
+const FRAMES_PART: usize = 32;
+
+/// Why there is no network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetError {
+    /// The configuration has no `vif`.
+    NoVif,
+    /// The `vif` has no `ip=`.
+    NoAddress,
+    /// Memory or grant entries do not suffice for the buffers.
+    Memory,
+    /// Xen refuses to map the grant table.
+    GrantTable {
+        /// Xen's error number.
+        errno: i64,
+    },
+}
+
+impl core::fmt::Display for NetError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NoVif => f.write_str("no network interface: add vif = ['...'] to the config"),
+            Self::NoAddress => f.write_str("no address: add ip=ADDRESS/PREFIX to the vif"),
+            Self::Memory => f.write_str("not enough memory for the network's buffers"),
+            Self::GrantTable { errno } => {
+                write!(f, "cannot map the grant table: Xen error {errno}")
+            }
+        }
+    }
+}
+
+impl From<GrantError> for NetError {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::NoFrame => Self::Memory,
+            GrantError::Xen(error) => Self::GrantTable { errno: error.errno },
+        }
+    }
+}
+
+/// The guest's network interface.
+pub struct Net {
+    netif: Netif,
+    interface: Interface,
+    address: Ipv4Addr,
+}
+
+fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_micros(i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX))
+}
+
+impl Net {
+    /// Starts the first network interface and tells the neighbours that it is there.
+    ///
+    /// # Errors
+    /// No interface, no address, or no room.
+    pub fn new(mut guest: Guest) -> Result<Self, NetError> {
+        let vif = *guest.vif().ok_or(NetError::NoVif)?;
+        let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;
+        let mut table = GrantTable::map(&mut guest)?;
+        let frames = heap::usage().free / FRAMES_PART / PAGE_SIZE;
+        let frames = frames.clamp(MIN_FRAMES, MAX_FRAMES);
+        let mut netif = Netif::new(&vif, frames, &mut table).ok_or(NetError::Memory)?;
+        let hardware = EthernetAddress(vif.mac.0);
+        let mut config = Config::new(HardwareAddress::Ethernet(hardware));
+        config.random_seed = seed(&guest);
+        let mut device = Exchange { frame: None, tx: &mut netif.tx, max_frame: netif.max_frame };
+        let now = smoltcp_time(Instant::now());
+        let mut interface = Interface::new(config, &mut device, now);
+        interface.update_ip_addrs(|addresses| {
+            let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
+            // The list is empty and has room for one.
+            let _ = addresses.push(cidr);
+        });
+        if let Some(gateway) = ipv4.gateway {
+            // As above: room for one route.
+            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+        }
+        let mut net = Self { netif, interface, address: ipv4.address };
+        net.announce(hardware);
+        Ok(net)
+    }
+
+    /// The interface's address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// The interface's address with a port of it, for messages.
+    #[must_use]
+    pub fn socket_address(&self, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, port)
+    }
+
+    /// Sends a gratuitous ARP: the switch learns where the guest is, and neighbours that knew an
+    /// earlier owner of the address forget it.
+    fn announce(&mut self, hardware: EthernetAddress) {
+        let ethernet = EthernetRepr {
+            src_addr: hardware,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Arp,
+        };
+        let arp = ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: hardware,
+            source_protocol_addr: self.address,
+            target_hardware_addr: EthernetAddress([0; 6]),
+            target_protocol_addr: self.address,
+        };
+        self.netif.tx.send(ETHERNET_HEADER + arp.buffer_len(), |frame| {
+            let mut frame = EthernetFrame::new_unchecked(frame);
+            ethernet.emit(&mut frame);
+            arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+        });
+        self.netif.flush();
+    }
+}
+
+/// A number that another guest cannot guess easily: the time to the cycle and the domain's handle.
+fn seed(guest: &Guest) -> u64 {
+    let handle = guest.handle().iter().fold(0u64, |mixed, byte| {
+        // FNV-1a.
+        (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (handle ^ cpu::time_stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}

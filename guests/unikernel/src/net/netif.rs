@@ -1,0 +1,282 @@
+//! The two rings of a network interface (`public/io/netif.h`): one frame a slot, no extras.
+
+use alloc::vec::Vec;
+
+use noxs::Vif;
+use smoltcp::phy::{self, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
+use smoltcp::time::Instant;
+
+use super::buffers::{RxBuffers, TX_FRAME, TxBuffers};
+use super::rings::{Rx, RxRequest, Tx, TxRequest, rings};
+use crate::event::Port;
+use crate::grant::GrantTable;
+use crate::layout::PAGE_SIZE;
+use crate::println;
+use crate::ring::{FrontRing, Overrun};
+
+/// Bytes of an Ethernet header.
+pub(crate) const ETHERNET_HEADER: usize = 14;
+
+/// `NETRXF_data_validated`: the backend vouches for the checksums.
+const DATA_VALIDATED: u16 = 1;
+
+/// `NETRXF_more_data`: the frame goes on in the next slot, which was not agreed on.
+const MORE_DATA: u16 = 4;
+
+/// Sent frames.
+#[derive(Debug)]
+pub(crate) struct TxQueue {
+    ring: FrontRing<Tx>,
+    buffers: TxBuffers,
+    /// Buffers that hold no frame on its way.
+    free: Vec<u16>,
+    /// For each buffer, whether it does.
+    in_flight: Vec<bool>,
+    /// For a frame that finds no room.
+    scratch: Vec<u8>,
+    broken: bool,
+}
+
+/// Received frames.
+#[derive(Debug)]
+pub(crate) struct RxQueue {
+    ring: FrontRing<Rx>,
+    buffers: RxBuffers,
+    /// The frame that was received last, out of the backend's reach.
+    frame: Vec<u8>,
+    broken: bool,
+}
+
+/// A network interface.
+#[derive(Debug)]
+pub(crate) struct Netif {
+    pub(crate) tx: TxQueue,
+    pub(crate) rx: RxQueue,
+    pub(crate) port: Port,
+    /// Largest frame in bytes, Ethernet header included.
+    pub(crate) max_frame: usize,
+}
+
+/// A frame that came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// The backend vouches for the checksums.
+    pub(crate) validated: bool,
+}
+
+fn report(queue: &str, overrun: Overrun) {
+    println!(
+        "vif: {queue} ring claims response {}, at most {} are possible: not used any more",
+        overrun.claimed, overrun.possible
+    );
+}
+
+impl Netif {
+    /// Starts using an interface, with room for about `frames` frames in each direction. `None` if
+    /// memory or grant entries do not suffice.
+    pub(crate) fn new(vif: &Vif, frames: usize, table: &mut GrantTable) -> Option<Self> {
+        let domid = vif.backend.domid;
+        let (tx_ring, rx_ring) = rings(&vif.backend);
+        let rx_buffers = RxBuffers::new(frames.min(FrontRing::<Rx>::SIZE as usize), domid, table)?;
+        let tx_pages = frames.min(FrontRing::<Tx>::SIZE as usize).div_ceil(PAGE_SIZE / TX_FRAME);
+        let tx_buffers = TxBuffers::new(tx_pages, domid, table)?;
+        let count = u16::try_from(tx_buffers.count()).ok()?;
+        let mut netif = Self {
+            tx: TxQueue {
+                ring: tx_ring,
+                buffers: tx_buffers,
+                free: (0..count).rev().collect(),
+                in_flight: alloc::vec![false; usize::from(count)],
+                scratch: alloc::vec![0; TX_FRAME],
+                broken: false,
+            },
+            rx: RxQueue {
+                ring: rx_ring,
+                buffers: rx_buffers,
+                frame: alloc::vec![0; PAGE_SIZE],
+                broken: false,
+            },
+            port: Port(vif.backend.port),
+            max_frame: (usize::from(vif.mtu) + ETHERNET_HEADER).min(TX_FRAME),
+        };
+        for number in 0..netif.rx.buffers.count() {
+            netif.rx.post(number);
+        }
+        let _ = netif.rx.ring.publish();
+        // Whatever the ring says the backend waits for: once it is told that the guest is there.
+        netif.port.notify();
+        Some(netif)
+    }
+
+    /// Tells the backend what is new, if it waits for that.
+    pub(crate) fn flush(&mut self) {
+        let rx = self.rx.ring.publish();
+        let tx = self.tx.ring.publish();
+        if rx || tx {
+            self.port.notify();
+        }
+    }
+
+    /// Makes ready for sleep: asks for an event when a frame has come, and, if `for_room`, when a
+    /// frame can be sent again. Tells whether that is so already.
+    pub(crate) fn prepare_to_wait(&mut self, for_room: bool) -> bool {
+        let room = for_room && (self.tx.ask_for_room() || self.tx.has_room());
+        (!self.rx.broken && self.rx.ring.ask_for_event(1)) || room
+    }
+}
+
+/// What smoltcp has to know.
+fn capabilities(max_frame: usize) -> DeviceCapabilities {
+    let mut capabilities = DeviceCapabilities::default();
+    capabilities.medium = Medium::Ethernet;
+    capabilities.max_transmission_unit = max_frame;
+    // Both directions in software; `super::segment` has looked at received TCP already.
+    capabilities.checksum = ChecksumCapabilities::default();
+    capabilities.checksum.tcp = phy::Checksum::Tx;
+    capabilities
+}
+
+impl RxQueue {
+    /// Gives buffer `number` to the backend.
+    fn post(&mut self, number: usize) {
+        if let (Some(grant), Ok(id)) = (self.buffers.grant(number), u16::try_from(number)) {
+            self.ring.put(RxRequest { id, pad: 0, gref: grant.0 });
+        }
+    }
+
+    /// Takes the next frame. Its buffer goes back to the backend with the next flush.
+    pub(crate) fn receive(&mut self) -> Option<Frame<'_>> {
+        while !self.broken {
+            let response = match self.ring.take() {
+                Ok(Some(response)) => response,
+                Ok(None) => return None,
+                Err(overrun) => {
+                    report("rx", overrun);
+                    self.broken = true;
+                    return None;
+                }
+            };
+            let number = usize::from(response.id);
+            // A size below zero is an error of the backend's for this slot: no frame.
+            let size = usize::try_from(response.status).unwrap_or(0).min(PAGE_SIZE);
+            let copied = self.buffers.copy_out(
+                number,
+                usize::from(response.offset),
+                &mut self.frame[..size],
+            );
+            // An id that is none costs the backend a buffer, not the guest its memory.
+            self.post(number);
+            if copied.is_some() && size >= ETHERNET_HEADER && response.flags & MORE_DATA == 0 {
+                let validated = response.flags & DATA_VALIDATED != 0;
+                return Some(Frame { bytes: &self.frame[..size], validated });
+            }
+        }
+        None
+    }
+}
+
+impl TxQueue {
+    /// Whether a frame can be sent now. Takes back what the backend is done with, if it must.
+    pub(crate) fn has_room(&mut self) -> bool {
+        if self.free.is_empty() {
+            self.reclaim();
+        }
+        !self.free.is_empty()
+    }
+
+    fn reclaim(&mut self) {
+        while !self.broken {
+            match self.ring.take() {
+                // An id that is none, or one that comes twice, frees nothing.
+                Ok(Some(response)) => {
+                    if let Some(in_flight) = self.in_flight.get_mut(usize::from(response.id))
+                        && core::mem::take(in_flight)
+                    {
+                        self.free.push(response.id);
+                    }
+                }
+                Ok(None) => return,
+                Err(overrun) => {
+                    report("tx", overrun);
+                    self.broken = true;
+                }
+            }
+        }
+    }
+
+    /// Asks for an event when a quarter of the frames on their way are done; tells whether there
+    /// is one done already.
+    fn ask_for_room(&mut self) -> bool {
+        !self.broken && self.ring.ask_for_event((self.ring.outstanding() / 4).max(1))
+    }
+
+    /// Puts a frame of `length` bytes, written by `fill`, on the ring. Without room it is lost, as
+    /// frames may be.
+    pub(crate) fn send<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let number = if self.has_room() { self.free.pop() } else { None };
+        let Some(id) = number else {
+            return fill(&mut self.scratch[..length]);
+        };
+        self.in_flight[usize::from(id)] = true;
+        let buffer = self.buffers.bytes(usize::from(id));
+        let result = fill(&mut buffer[..length]);
+        let place = self.buffers.place(usize::from(id));
+        // Both are at most half a page, so they fit.
+        if let (Ok(offset), Ok(size)) = (u16::try_from(place.offset), u16::try_from(length)) {
+            self.ring.put(TxRequest { gref: place.grant.0, offset, flags: 0, id, size });
+        }
+        result
+    }
+}
+
+/// One received frame, or none, and the way out: what smoltcp sees as a device.
+#[derive(Debug)]
+pub(crate) struct Exchange<'a> {
+    pub(crate) frame: Option<&'a [u8]>,
+    pub(crate) tx: &'a mut TxQueue,
+    pub(crate) max_frame: usize,
+}
+
+/// The received frame.
+#[derive(Debug)]
+pub(crate) struct RxToken<'a>(&'a [u8]);
+
+/// Room for one frame to send.
+#[derive(Debug)]
+pub(crate) struct TxToken<'a>(&'a mut TxQueue);
+
+impl phy::RxToken for RxToken<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, use_frame: F) -> R {
+        use_frame(self.0)
+    }
+}
+
+impl phy::TxToken for TxToken<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        self.0.send(length, fill)
+    }
+}
+
+impl Device for Exchange<'_> {
+    type RxToken<'a>
+        = RxToken<'a>
+    where
+        Self: 'a;
+    type TxToken<'a>
+        = TxToken<'a>
+    where
+        Self: 'a;
+
+    fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
+        self.frame.take().map(|frame| (RxToken(frame), TxToken(self.tx)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
+        self.tx.has_room().then_some(TxToken(self.tx))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        capabilities(self.max_frame)
+    }
+}
