@@ -1,0 +1,128 @@
+//! Kernels that were read before.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Image, ImageError, MAX_SIZE, open};
+
+/// What tells one content of a file from another, as far as its metadata shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ImageKey {
+    /// Device number of the file system.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of the last change of its content, in nanoseconds since 1970.
+    pub mtime_ns: i128,
+}
+
+impl ImageKey {
+    /// The key of an open file.
+    ///
+    /// # Errors
+    /// Its metadata cannot be read, it is no regular file, or it is larger than [`MAX_SIZE`].
+    pub fn of(file: &File) -> Result<Self, ImageError> {
+        let metadata = file.metadata().map_err(ImageError::Read)?;
+        if !metadata.is_file() {
+            return Err(ImageError::NotRegular);
+        }
+        if metadata.len() > MAX_SIZE {
+            return Err(ImageError::TooLarge { what: "the file" });
+        }
+        Ok(Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.len(),
+            mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000
+                + i128::from(metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// Kernels that were read before, up to a number of bytes.
+///
+/// When it is full, the one that was asked for longest ago goes first.
+#[derive(Debug)]
+pub struct ImageCache {
+    images: HashMap<ImageKey, Entry>,
+    max_bytes: usize,
+    held_bytes: usize,
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    image: Arc<Image>,
+    used: u64,
+}
+
+impl ImageCache {
+    /// An empty cache that holds at most `max_bytes` of kernels.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { images: HashMap::new(), max_bytes, held_bytes: 0, clock: 0 }
+    }
+
+    /// The kernel at a path, read only if it is not known or has changed.
+    ///
+    /// # Errors
+    /// As [`Image::open`]. A failure is not remembered.
+    pub fn open(&mut self, path: &Path) -> Result<Arc<Image>, ImageError> {
+        self.from_file(&open(path)?)
+    }
+
+    /// The kernel in an open file, read only if it is not known or has changed.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn from_file(&mut self, file: &File) -> Result<Arc<Image>, ImageError> {
+        self.clock += 1;
+        let key = ImageKey::of(file)?;
+        if let Some(entry) = self.images.get_mut(&key) {
+            entry.used = self.clock;
+            return Ok(Arc::clone(&entry.image));
+        }
+        let image = Arc::new(Image::from_file(file)?);
+        self.keep(key, &image);
+        Ok(image)
+    }
+
+    /// How many bytes of kernels the cache holds.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    fn keep(&mut self, key: ImageKey, image: &Arc<Image>) {
+        let size = image.held_bytes();
+        if size > self.max_bytes {
+            return;
+        }
+        // The same file with another content will not be asked for again.
+        self.forget(|other| (other.dev, other.ino) == (key.dev, key.ino));
+        while self.held_bytes > self.max_bytes - size {
+            let oldest = self.images.iter().min_by_key(|(_, entry)| entry.used);
+            let Some((oldest, _)) = oldest else { break };
+            let oldest = *oldest;
+            self.forget(|other| *other == oldest);
+        }
+        self.held_bytes += size;
+        self.images.insert(key, Entry { image: Arc::clone(image), used: self.clock });
+    }
+
+    fn forget(&mut self, which: impl Fn(&ImageKey) -> bool) {
+        let held = &mut self.held_bytes;
+        self.images.retain(|key, entry| {
+            let forget = which(key);
+            if forget {
+                *held -= entry.image.held_bytes();
+            }
+            !forget
+        });
+    }
+}
