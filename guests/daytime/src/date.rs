@@ -33,8 +33,12 @@ impl Date {
     }
 }
 
+fn name(names: &'static [&'static str], number: u64) -> &'static str {
+    usize::try_from(number).ok().and_then(|number| names.get(number)).copied().unwrap_or_default()
+}
+
 /// Year, month (from 0) and day (from 1) of a number of days since 1970-01-01.
-fn civil(days: u64) -> (u64, usize, u64) {
+fn civil(days: u64) -> (u64, u64, u64) {
     // Years are counted from March, so that a leap day ends its year; 400 years have 146097 days.
     let days = days + 719_468; // since 0000-03-01
     let (era, day) = (days / 146_097, days % 146_097);
@@ -45,7 +49,7 @@ fn civil(days: u64) -> (u64, usize, u64) {
     let day = day - (153 * month + 2) / 5 + 1;
     let after_new_year = month >= 10;
     let month = if after_new_year { month - 10 } else { month + 2 };
-    (era * 400 + year + u64::from(after_new_year), month as usize, day)
+    (era * 400 + year + u64::from(after_new_year), month, day)
 }
 
 impl fmt::Display for Date {
@@ -57,8 +61,8 @@ impl fmt::Display for Date {
         write!(
             f,
             "{}, {} {day}, {year} {hour:02}:{minute:02}:{:02}-UTC",
-            WEEKDAYS[(days % 7) as usize],
-            MONTHS[month],
+            name(&WEEKDAYS, days % 7),
+            name(&MONTHS, month),
             second % 60
         )
     }

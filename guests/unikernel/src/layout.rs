@@ -23,8 +23,9 @@ pub(crate) const STACK_SIZE: usize = 32 * 1024;
 /// Memory that one entry of a page directory maps, in bytes.
 pub(crate) const LARGE_PAGE: u64 = 2 << 20;
 
-/// Memory that a page directory maps, in bytes: all that a guest uses.
-pub(crate) const MAPPED: u64 = 1 << 30;
+/// Memory that a page directory maps, in bytes: all that a guest uses. (A test's pages are a host
+/// program's.)
+pub(crate) const MAPPED: u64 = if cfg!(test) { 1 << 47 } else { 1 << 30 };
 
 /// First grant reference that the runtime gives out. Xen reserves 0 to 7, and the toolstack has
 /// used some from 8 on for the rings (their numbers are in the device page).

@@ -22,8 +22,6 @@ global_asm!(
 mod tests {
     use std::vec::Vec;
 
-    use super::*;
-
     unsafe extern "sysv64" {
         fn guest_memmove(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8;
         fn guest_memcpy(to: *mut u8, from: *const u8, bytes: usize) -> *mut u8;

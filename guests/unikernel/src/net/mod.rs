@@ -16,9 +16,12 @@ mod rings;
 mod segment;
 mod serve;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use core::net::{Ipv4Addr, SocketAddrV4};
 
+use noxs::{Ipv4Config, Vif};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
@@ -98,15 +101,25 @@ impl Net {
         let vif = *guest.vif().ok_or(NetError::NoVif)?;
         let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;
         let mut table = GrantTable::map(&mut guest)?;
+        Self::connect(&vif, ipv4, &mut table, seed(&guest), Instant::now())
+    }
+
+    /// Starts an interface that has an address.
+    fn connect(
+        vif: &Vif,
+        ipv4: Ipv4Config,
+        table: &mut GrantTable,
+        seed: u64,
+        now: Instant,
+    ) -> Result<Self, NetError> {
         let frames = heap::usage().free / FRAMES_PART / PAGE_SIZE;
         let frames = frames.clamp(MIN_FRAMES, MAX_FRAMES);
-        let mut netif = Netif::new(&vif, frames, &mut table).ok_or(NetError::Memory)?;
+        let mut netif = Netif::new(vif, frames, table).ok_or(NetError::Memory)?;
         let hardware = EthernetAddress(vif.mac.0);
         let mut config = Config::new(HardwareAddress::Ethernet(hardware));
-        config.random_seed = seed(&guest);
+        config.random_seed = seed;
         let mut device = Exchange { frame: None, tx: &mut netif.tx, max_frame: netif.max_frame };
-        let now = smoltcp_time(Instant::now());
-        let mut interface = Interface::new(config, &mut device, now);
+        let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
         interface.update_ip_addrs(|addresses| {
             let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
             // The list is empty and has room for one.

@@ -57,11 +57,12 @@ pub trait Service {
     fn expire(&mut self, _now: Instant) {}
 }
 
-struct Server<'a, S: Service> {
-    net: &'a mut Net,
-    service: S,
+/// A service at work.
+pub(super) struct Server<'a, S: Service> {
+    pub(super) net: &'a mut Net,
+    pub(super) service: S,
     port: u16,
-    connections: Connections<S::Session>,
+    pub(super) connections: Connections<S::Session>,
     /// Connections to look at.
     queue: Vec<u16>,
     /// No connection wants to be looked at before; the earliest of their deadlines or earlier.
@@ -71,21 +72,34 @@ struct Server<'a, S: Service> {
 impl Net {
     /// Serves a TCP port for ever. Returns only if it cannot begin, and tells why.
     pub fn serve<S: Service>(&mut self, port: u16, service: S) -> NetError {
-        let Some(connections) = Connections::new() else { return NetError::Memory };
-        let queue = Vec::with_capacity(connections.capacity());
-        let mut server =
-            Server { net: self, service, port, connections, queue, next_deadline: None };
+        let interface_port = self.netif.port;
+        let Some(mut server) = Server::new(self, port, service) else { return NetError::Memory };
         loop {
-            server.round();
+            event::serve_power();
+            if let Some(wait) = server.round(Instant::now()) {
+                event::wait(&[interface_port], wait.deadline);
+            }
         }
     }
 }
 
-impl<S: Service> Server<'_, S> {
-    /// Does all there is to do now, then sleeps until there is more.
-    fn round(&mut self) {
-        let now = Instant::now();
-        event::serve_power();
+/// Nothing is left to do before the interface's next event or this deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    pub(super) deadline: Option<Instant>,
+}
+
+impl<'a, S: Service> Server<'a, S> {
+    /// Takes the memory for connections; `None` if there is none.
+    pub(super) fn new(net: &'a mut Net, port: u16, service: S) -> Option<Self> {
+        let connections = Connections::new()?;
+        let queue = Vec::with_capacity(connections.capacity());
+        Some(Self { net, service, port, connections, queue, next_deadline: None })
+    }
+
+    /// Does all there is to do now. Then gives what there is to wait for, if anything; `None` to
+    /// go on at once.
+    pub(super) fn round(&mut self, now: Instant) -> Option<Wait> {
         let more = self.receive(now);
         self.look_at_due(now);
         let blocked = self.look_at_queued(now);
@@ -95,13 +109,11 @@ impl<S: Service> Server<'_, S> {
         }
         // Without room to send nothing is received either: an answer would be lost.
         let for_room = blocked || !self.net.netif.tx.has_room();
-        if more && !for_room {
-            return;
+        if (more && !for_room) || self.net.netif.prepare_to_wait(for_room) {
+            return None;
         }
-        if !self.net.netif.prepare_to_wait(for_room) {
-            let deadlines = [self.next_deadline, self.service.deadline()];
-            event::wait(&[self.net.netif.port], deadlines.into_iter().flatten().min());
-        }
+        let deadlines = [self.next_deadline, self.service.deadline()];
+        Some(Wait { deadline: deadlines.into_iter().flatten().min() })
     }
 
     /// Takes a burst of frames; tells whether there may be more.

@@ -1,0 +1,445 @@
+//! The network from end to end on the host: a client's TCP stack, a backend that serves the rings
+//! as noxsd does, and a guest's service behind them.
+//!
+//! `unsafe`, because the backend works on ring pages and granted pages by their address.
+#![allow(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+use noxs::{Backend, DeviceState, MacAddr, Ring};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::socket::tcp::{self, State};
+use smoltcp::time::Instant as Time;
+
+use super::serve::Server;
+use super::*;
+use crate::layout::{PAGE_SIZE_U64, pointer};
+
+const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const PORT: u16 = 7;
+
+/// The heap is a guest's: one user at a time.
+static HEAP_USER: Mutex<()> = Mutex::new(());
+
+/// Answers with what it got, in the end with nothing more.
+struct Echo {
+    open: usize,
+}
+
+impl Service for Echo {
+    type Session = Vec<u8>;
+
+    fn open(&mut self, stream: &mut Stream<'_>) -> Vec<u8> {
+        assert_eq!(stream.peer().map(|peer| *peer.ip()), Some(CLIENT));
+        self.open += 1;
+        Vec::new()
+    }
+
+    fn ready(&mut self, pending: &mut Vec<u8>, stream: &mut Stream<'_>) -> Next {
+        loop {
+            let sent = stream.send(pending);
+            pending.drain(..sent);
+            if !pending.is_empty() || stream.received() == 0 {
+                break;
+            }
+            stream.receive(|bytes| {
+                pending.extend_from_slice(bytes);
+                bytes.len()
+            });
+        }
+        if stream.is_finished() && pending.is_empty() { Next::Close } else { Next::Continue }
+    }
+}
+
+/// noxsd's end of the rings, without its checks.
+struct FakeBackend {
+    tx: *mut u8,
+    rx: *mut u8,
+    grants: *mut u8,
+    /// What was taken from frame numbers to make them fit.
+    upper: u64,
+    tx_cons: u32,
+    rx_cons: u32,
+}
+
+impl FakeBackend {
+    fn word(page: *mut u8, offset: usize) -> u32 {
+        // SAFETY: the test's ring pages live as long as the backend.
+        unsafe { page.add(offset).cast::<u32>().read_volatile() }
+    }
+
+    fn granted(&self, reference: u32, read_only: bool) -> *mut u8 {
+        // SAFETY: the guest's grant table is a page of the test's.
+        let entry =
+            unsafe { self.grants.add(reference as usize * 8).cast::<u64>().read_volatile() };
+        assert_eq!(entry & 0xffff_ffff, if read_only { 5 } else { 1 }, "grant {reference}");
+        pointer((entry >> 32 | self.upper) * PAGE_SIZE_U64)
+    }
+
+    /// Takes the frames the guest has sent.
+    fn take(&mut self, frames: &mut VecDeque<Vec<u8>>) {
+        while self.tx_cons != Self::word(self.tx, 0) {
+            let slot = 64 + (self.tx_cons % 256) as usize * 12;
+            let (gref, id) = (Self::word(self.tx, slot), Self::word(self.tx, slot + 8));
+            let offset = Self::word(self.tx, slot + 4) as u16;
+            let size = (id >> 16) as usize;
+            let page = self.granted(gref, true);
+            // SAFETY: the frame lies in the guest's page; the response goes into its slot.
+            unsafe {
+                let bytes = core::slice::from_raw_parts(page.add(usize::from(offset)), size);
+                frames.push_back(bytes.to_vec());
+                self.tx.add(slot).cast::<u32>().write_volatile(id & 0xffff);
+                self.tx_cons += 1;
+                self.tx.add(8).cast::<u32>().write_volatile(self.tx_cons);
+            }
+        }
+    }
+
+    /// Gives a frame to the guest if it has posted a buffer.
+    fn give(&mut self, frame: &[u8]) -> bool {
+        if self.rx_cons == Self::word(self.rx, 0) {
+            return false;
+        }
+        let slot = 64 + (self.rx_cons % 256) as usize * 8;
+        let id = Self::word(self.rx, slot) & 0xffff;
+        let page = self.granted(Self::word(self.rx, slot + 4), false);
+        // SAFETY: as in `take`; a frame fits in a page.
+        unsafe {
+            core::ptr::copy_nonoverlapping(frame.as_ptr(), page, frame.len());
+            self.rx.add(slot).cast::<u32>().write_volatile(id);
+            self.rx.add(slot + 4).cast::<u32>().write_volatile((frame.len() as u32) << 16);
+            self.rx_cons += 1;
+            self.rx.add(8).cast::<u32>().write_volatile(self.rx_cons);
+        }
+        true
+    }
+}
+
+/// The client's cable.
+#[derive(Default)]
+struct Cable {
+    received: Option<Vec<u8>>,
+    sent: VecDeque<Vec<u8>>,
+}
+
+struct Received(Vec<u8>);
+
+impl phy::RxToken for Received {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, use_frame: F) -> R {
+        use_frame(&self.0)
+    }
+}
+
+struct Sent<'a>(&'a mut VecDeque<Vec<u8>>);
+
+impl phy::TxToken for Sent<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        let mut frame = std::vec![0; length];
+        let result = fill(&mut frame);
+        self.0.push_back(frame);
+        result
+    }
+}
+
+impl Device for Cable {
+    type RxToken<'a> = Received;
+    type TxToken<'a> = Sent<'a>;
+
+    fn receive(&mut self, _: Time) -> Option<(Received, Sent<'_>)> {
+        Some((Received(self.received.take()?), Sent(&mut self.sent)))
+    }
+
+    fn transmit(&mut self, _: Time) -> Option<Sent<'_>> {
+        Some(Sent(&mut self.sent))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        capabilities
+    }
+}
+
+/// A guest with its service, and a client.
+struct World {
+    _heap: MutexGuard<'static, ()>,
+    server: Server<'static, Echo>,
+    backend: FakeBackend,
+    client: Interface,
+    cable: Cable,
+    sockets: SocketSet<'static>,
+    to_client: VecDeque<Vec<u8>>,
+    now: u64,
+    /// Every so many frames one is lost; 0 for none.
+    lose: usize,
+    frames: usize,
+    next_port: u16,
+}
+
+impl World {
+    fn new(memory: usize) -> Self {
+        let heap = HEAP_USER.lock().unwrap_or_else(PoisonError::into_inner);
+        let page = || std::vec![0u64; 1024].leak().as_mut_ptr().cast::<u8>();
+        let aligned = |start: *mut u8| start.wrapping_add(start.align_offset(PAGE_SIZE));
+        let arena = std::vec![0xa5u8; memory].leak().as_mut_ptr_range();
+        let (start, end) =
+            (arena.start.expose_provenance() as u64, arena.end.expose_provenance() as u64);
+        // SAFETY: the memory was just leaked and is nobody else's.
+        unsafe { heap::add(start..end) };
+        let (tx, rx, grants) = (aligned(page()), aligned(page()), aligned(page()));
+        let ring = |page: *mut u8| {
+            let gfn = (page.expose_provenance() / PAGE_SIZE) as u64;
+            Ring { grant: 8, gfn }
+        };
+        let vif = Vif {
+            backend: Backend {
+                index: 0,
+                domid: 0,
+                state: DeviceState::Connected,
+                port: 3,
+                rings: [ring(tx), ring(rx)],
+            },
+            mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
+            mtu: 1500,
+            ipv4: None,
+            features: 0,
+        };
+        let ipv4 = Ipv4Config { address: GUEST, prefix: 24, gateway: Some(CLIENT) };
+        let mut table = GrantTable::over(grants);
+        let net = Net::connect(&vif, ipv4, &mut table, 5, Instant::from_nanos(0)).unwrap();
+        let net = std::boxed::Box::leak(std::boxed::Box::new(net));
+        let server = Server::new(net, PORT, Echo { open: 0 }).unwrap();
+        let mut cable = Cable::default();
+        let config = Config::new(HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 1])));
+        let mut client = Interface::new(config, &mut cable, Time::ZERO);
+        client.update_ip_addrs(|addresses| {
+            addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(CLIENT, 24))).unwrap();
+        });
+        let upper = start / PAGE_SIZE_U64 & !u64::from(u32::MAX);
+        assert_eq!(upper, end / PAGE_SIZE_U64 & !u64::from(u32::MAX));
+        Self {
+            _heap: heap,
+            server,
+            backend: FakeBackend { tx, rx, grants, upper, tx_cons: 0, rx_cons: 0 },
+            client,
+            cable,
+            sockets: SocketSet::new(Vec::new()),
+            to_client: VecDeque::new(),
+            now: 0,
+            lose: 0,
+            frames: 0,
+            next_port: 40000,
+        }
+    }
+
+    fn connect(&mut self) -> SocketHandle {
+        let buffer = || tcp::SocketBuffer::new(std::vec![0; 65536]);
+        let mut socket = tcp::Socket::new(buffer(), buffer());
+        self.next_port += 1;
+        socket.connect(self.client.context(), (GUEST, PORT), self.next_port).unwrap();
+        self.sockets.add(socket)
+    }
+
+    fn socket(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.frames += 1;
+        self.lose != 0 && self.frames.is_multiple_of(self.lose)
+    }
+
+    /// Lets all go on until nothing is left to do, then the clock by `step` nanoseconds.
+    fn run(&mut self, step: u64) {
+        loop {
+            let before = self.frames;
+            let time = Time::from_micros(i64::try_from(self.now / 1000).unwrap());
+            while let Some(frame) = self.to_client.pop_front() {
+                if !self.is_lost() {
+                    self.cable.received = Some(frame);
+                    self.client.poll_ingress_single(time, &mut self.cable, &mut self.sockets);
+                }
+            }
+            while self.client.poll_egress(time, &mut self.cable, &mut self.sockets)
+                != smoltcp::iface::PollResult::None
+            {}
+            while let Some(frame) = self.cable.sent.pop_front() {
+                if !self.is_lost() && !self.backend.give(&frame) {
+                    self.cable.sent.push_front(frame);
+                    break;
+                }
+            }
+            while self.server.round(Instant::from_nanos(self.now)).is_none() {
+                self.backend.take(&mut self.to_client);
+            }
+            self.backend.take(&mut self.to_client);
+            if self.frames == before && self.to_client.is_empty() && self.cable.sent.is_empty() {
+                break;
+            }
+        }
+        self.now += step;
+    }
+}
+
+/// Sends `bytes` and takes the echo; returns what came back.
+fn echo(world: &mut World, handle: SocketHandle, bytes: &[u8]) -> Vec<u8> {
+    let (mut sent, mut echoed) = (0, Vec::new());
+    for _ in 0..20_000 {
+        let socket = world.socket(handle);
+        if socket.can_send() && sent < bytes.len() {
+            sent += socket.send_slice(&bytes[sent..]).unwrap();
+        }
+        while socket.can_recv() {
+            socket.recv(|part| (part.len(), echoed.extend_from_slice(part))).unwrap();
+        }
+        if echoed.len() >= bytes.len() {
+            break;
+        }
+        world.run(1_000_000);
+    }
+    echoed
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
+}
+
+#[test]
+fn the_guest_announces_itself() {
+    let mut world = World::new(1 << 20);
+    let mut frames = VecDeque::new();
+    world.backend.take(&mut frames);
+    let frame = frames.pop_front().expect("a frame");
+    assert_eq!(frame[..6], [0xff; 6]);
+    assert_eq!(frame[12..14], [8, 6]);
+    assert_eq!(frame[28..32], GUEST.octets());
+    assert_eq!(frame[38..42], GUEST.octets());
+}
+
+#[test]
+fn bytes_come_back_in_order() {
+    let mut world = World::new(1 << 20);
+    let handle = world.connect();
+    let bytes = pattern(300_000);
+    assert!(echo(&mut world, handle, &bytes) == bytes);
+    world.socket(handle).close();
+    for _ in 0..50 {
+        world.run(10_000_000);
+    }
+    // The server closes after the client: it is the client that waits for stray segments.
+    assert_eq!(world.socket(handle).state(), State::TimeWait);
+    assert!(world.server.connections.slots.iter().all(|slot| !slot.used));
+}
+
+#[test]
+fn lost_frames_are_sent_again() {
+    let mut world = World::new(1 << 20);
+    world.lose = 23;
+    let handle = world.connect();
+    let bytes = pattern(100_000);
+    assert!(echo(&mut world, handle, &bytes) == bytes);
+}
+
+#[test]
+fn many_clients_are_served_and_room_is_used_again() {
+    let mut world = World::new(1 << 20);
+    let capacity = world.server.connections.capacity();
+    assert!(capacity >= 8, "{capacity} connections in 1 MiB");
+    for round in 0..3 {
+        let handles: Vec<_> = (0..capacity).map(|_| world.connect()).collect();
+        for (number, handle) in handles.iter().enumerate() {
+            let bytes = pattern(100 + number);
+            assert_eq!(echo(&mut world, *handle, &bytes), bytes, "client {number}");
+        }
+        assert_eq!(world.server.service.open, capacity * (round + 1));
+        for handle in handles {
+            world.socket(handle).abort();
+        }
+        for _ in 0..20 {
+            world.run(1_000_000);
+        }
+        assert!(world.server.connections.slots.iter().all(|slot| !slot.used));
+    }
+}
+
+#[test]
+fn a_client_too_many_waits_until_there_is_room() {
+    let mut world = World::new(1 << 20);
+    let capacity = world.server.connections.capacity();
+    let handles: Vec<_> = (0..capacity).map(|_| world.connect()).collect();
+    for handle in &handles {
+        assert_eq!(echo(&mut world, *handle, b"here"), b"here");
+    }
+    let late = world.connect();
+    world.run(1_000_000);
+    assert_eq!(world.socket(late).state(), State::SynSent);
+    world.socket(handles[0]).abort();
+    world.run(1_000_000);
+    assert_eq!(echo(&mut world, late, b"me too"), b"me too");
+}
+
+#[test]
+fn half_open_connections_make_room_for_a_real_one() {
+    let mut world = World::new(1 << 20);
+    let capacity = world.server.connections.capacity();
+    let first = world.connect();
+    assert_eq!(echo(&mut world, first, b"first"), b"first");
+    // Clients that open a connection and are never heard of again.
+    for _ in 1..capacity {
+        let handle = world.connect();
+        let time = Time::from_micros(i64::try_from(world.now / 1000).unwrap());
+        world.client.poll_egress(time, &mut world.cable, &mut world.sockets);
+        world.sockets.remove(handle);
+        let frame = world.cable.sent.pop_front().expect("SYN");
+        assert!(world.backend.give(&frame));
+        while world.server.round(Instant::from_nanos(world.now)).is_none() {}
+        let mut answers = VecDeque::new();
+        world.backend.take(&mut answers);
+        assert_eq!(answers.len(), 1);
+    }
+    assert!(world.server.connections.slots.iter().all(|slot| slot.used));
+    let handle = world.connect();
+    assert_eq!(echo(&mut world, handle, b"real"), b"real");
+}
+
+#[test]
+fn another_port_is_refused() {
+    let mut world = World::new(1 << 20);
+    let buffer = || tcp::SocketBuffer::new(std::vec![0; 4096]);
+    let mut socket = tcp::Socket::new(buffer(), buffer());
+    socket.connect(world.client.context(), (GUEST, PORT + 1), 50_000).unwrap();
+    let handle = world.sockets.add(socket);
+    for _ in 0..3 {
+        world.run(1_000_000_000);
+    }
+    assert_eq!(world.socket(handle).state(), State::Closed);
+}
+
+#[test]
+fn an_idle_guest_has_nothing_to_wake_for_but_keep_alives() {
+    let mut world = World::new(1 << 20);
+    assert_eq!(world.server.round(Instant::from_nanos(0)).map(|wait| wait.deadline), Some(None));
+    let handle = world.connect();
+    assert_eq!(echo(&mut world, handle, b"hello"), b"hello");
+    // Deadlines that have become void are forgotten when they come.
+    for _ in 0..200 {
+        world.run(10_000_000);
+    }
+    let wait = world.server.round(Instant::from_nanos(world.now)).expect("nothing to do");
+    let until = wait.deadline.expect("keep-alive").since(Instant::from_nanos(world.now));
+    assert!(until.as_secs() >= 60, "wakes in {until:?}");
+}
+
+#[test]
+fn a_backend_that_lies_loses_its_device() {
+    let mut world = World::new(1 << 20);
+    // SAFETY: the ring page is the test's.
+    unsafe { world.backend.rx.add(8).cast::<u32>().write_volatile(60_000) };
+    assert!(world.server.round(Instant::from_nanos(0)).is_some());
+    assert!(world.server.net.netif.rx.receive().is_none());
+}
