@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Messages, the cache and its locks, for all parts of the test bed.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BED=$ROOT/scripts/bed
+CACHE=$ROOT/.cache/bed
+# What the cached layers depend on beside their own inputs: raised when their layout changes.
+LAYOUT=1
+
+say() { printf 'nested: %s\n' "$*" >&2; }
+
+# die STATUS MESSAGE...
+die() {
+    local status=$1
+    shift
+    say "$*"
+    exit "$status"
+}
+
+# cached FILE BUILDER [ARG...]: makes FILE by running `BUILDER TEMPORARY [ARG...]`, unless it is
+# there. Runs that need the same file at once wait for one of them to make it; a builder that
+# fails leaves nothing.
+cached() {
+    local file=$1 builder=$2 lock status=0
+    shift 2
+    [[ -e $file ]] && return
+    mkdir -p "$(dirname "$file")"
+    exec {lock}>"$file.lock"
+    flock "$lock"
+    if [[ ! -e $file ]]; then
+        rm -rf "$file.new"
+        # As the left side of `||`, the builder would run with `set -e` off.
+        (set -e; "$builder" "$file.new" "$@") &
+        wait $! || status=$?
+        if ((status == 0)); then mv "$file.new" "$file"; else rm -rf "$file.new"; fi
+    fi
+    exec {lock}>&-
+    ((status == 0)) || die "$status" "could not make $file"
+}
+
+# pack FOLDER: writes FOLDER as an uncompressed initramfs archive to stdout, everything root's.
+pack() {
+    (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+        cpio --quiet --null --create --format=newc --owner=+0:+0)
+}
