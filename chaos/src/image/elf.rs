@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use object::LittleEndian;
 use object::elf::{
-    DataEncoding, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, EM_386, EM_X86_64, FileClass, FileHeader32, FileHeader64, Ident,
-    Machine, NoteType, PT_LOAD, PT_NOTE, SHT_NOTE,
+    DataEncoding, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, EM_386, EM_X86_64, FileClass, FileHeader32,
+    FileHeader64, Ident, Machine, NoteType, PT_LOAD, PT_NOTE, SHT_NOTE,
 };
 use object::pod::from_bytes;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
@@ -37,7 +37,9 @@ pub(super) fn parse(data: &[u8]) -> Result<Contents, ImageError> {
     match FileClass(*class) {
         ELFCLASS32 => parse_class::<FileHeader32<LittleEndian>>(data, EM_386),
         ELFCLASS64 => parse_class::<FileHeader64<LittleEndian>>(data, EM_X86_64),
-        FileClass(class) => Err(ImageError::WrongMachine { found: format!("its class is {class}") }),
+        FileClass(class) => {
+            Err(ImageError::WrongMachine { found: format!("its class is {class}") })
+        }
     }
 }
 
@@ -197,19 +199,14 @@ fn number(bytes: &[u8]) -> Result<u64, ImageError> {
 
 /// The entry must be among the bytes of the file: memory that is cleared holds no code.
 fn check_entry(entry: u64, segments: &[Segment]) -> Result<(), ImageError> {
-    let inside = segments.iter().any(|segment| {
-        entry >= segment.paddr && entry - segment.paddr < segment.file.len() as u64
-    });
+    let inside = segments
+        .iter()
+        .any(|segment| entry >= segment.paddr && entry - segment.paddr < segment.file.len() as u64);
     if inside { Ok(()) } else { Err(ImageError::EntryOutside { entry }) }
 }
 
 /// A part's place in the file; an empty part may be anywhere.
-fn file_range(
-    data: &[u8],
-    part: Part,
-    offset: u64,
-    size: u64,
-) -> Result<Range<usize>, ImageError> {
+fn file_range(data: &[u8], part: Part, offset: u64, size: u64) -> Result<Range<usize>, ImageError> {
     if size == 0 {
         return Ok(0..0);
     }

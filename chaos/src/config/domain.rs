@@ -1,0 +1,295 @@
+//! What the keys mean: from settings to a [`DomainConfig`].
+
+use std::path::PathBuf;
+
+use xen::units::KiB;
+
+use super::action::{Action, UnknownAction};
+use super::error::{ConfigError, Fault, Problem, Warning, WarningKind};
+use super::keys::{self, Key, Service, WhyNot};
+use super::memory::parse_memory;
+use super::name::check_name;
+use super::parser::Setting;
+use super::source::{Place, Source, Span};
+use super::value::{Atom, Kind, Value};
+use super::vif::{MAX_VIFS, VifConfig, parse_range, parse_vif};
+
+/// Most vCPUs of a guest: what Xen gives to a PVH guest (`HVM_MAX_VCPUS`).
+pub const MAX_VCPUS: u32 = 128;
+
+/// Memory of a guest that says nothing about it, as in xl.
+pub const DEFAULT_MEMORY: KiB = KiB(32 << 10);
+
+/// A guest as its config describes it, with all defaults filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DomainConfig {
+    /// Its name: no path, no number, at most [`super::MAX_NAME`] bytes.
+    pub name: String,
+    /// The kernel, as it was written: relative to where the command runs.
+    pub kernel: PathBuf,
+    /// The ramdisk, likewise.
+    pub ramdisk: Option<PathBuf>,
+    /// Its memory: whole pages, from 1 MiB.
+    pub memory: KiB,
+    /// Its vCPUs, from 1 to [`MAX_VCPUS`].
+    pub vcpus: u32,
+    /// The kernel's command line, made of `cmdline=` or of `root=` and `extra=`.
+    pub cmdline: String,
+    /// Whether it has a console.
+    pub console: bool,
+    /// Its network interfaces, at most [`MAX_VIFS`].
+    pub vifs: Vec<VifConfig>,
+    /// What is to happen when it powers off.
+    pub on_poweroff: Action,
+    /// What is to happen when it reboots.
+    pub on_reboot: Action,
+    /// What is to happen when it crashes.
+    pub on_crash: Action,
+    /// What is to happen when its watchdog expires.
+    pub on_watchdog: Action,
+    /// What is to happen when it asks for a soft reset.
+    pub on_soft_reset: Action,
+}
+
+/// Gives the settings their meaning.
+pub(super) fn build(
+    file: &str,
+    sources: &[Source<'_>],
+    settings: &[Setting],
+    strict: bool,
+) -> Result<(DomainConfig, Vec<Warning>), ConfigError> {
+    let mut reader = Reader { file, sources, settings, warnings: Vec::new() };
+    reader.check_keys(strict)?;
+    let config = reader.domain()?;
+    Ok((config, reader.warnings))
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    sources: &'a [Source<'a>],
+    settings: &'a [Setting],
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Reader<'a> {
+    /// Refuses keys that are not served, and warns about those that nobody knows.
+    fn check_keys(&mut self, strict: bool) -> Result<(), ConfigError> {
+        for setting in self.settings {
+            let problem = match keys::find(&setting.key) {
+                Some(Key { service: Service::Served | Service::Own, .. }) => continue,
+                Some(Key { service: Service::DeviceList, .. }) if is_empty(&setting.value) => {
+                    continue;
+                }
+                Some(Key { name: key, service: Service::NotServed(why) }) => {
+                    Problem::KeyNotServed { key, why }
+                }
+                Some(Key { name: key, service: Service::DeviceList }) => {
+                    Problem::KeyNotServed { key, why: WhyNot::NotYet }
+                }
+                None => {
+                    let key = setting.key.clone();
+                    let nearest = keys::nearest_key(&key);
+                    if !strict {
+                        self.warn(setting.key_span, WarningKind::UnknownKey { key, nearest });
+                        continue;
+                    }
+                    Problem::UnknownKey { key, nearest }
+                }
+            };
+            return Err(self.error(setting.key_span, problem));
+        }
+        Ok(())
+    }
+
+    fn domain(&mut self) -> Result<DomainConfig, ConfigError> {
+        self.check_type()?;
+        let memory = self.memory("memory")?.map_or(DEFAULT_MEMORY, |(memory, _)| memory);
+        if let Some((maxmem, span)) = self.memory("maxmem")?
+            && maxmem != memory
+        {
+            return Err(self.error(span, Problem::Differs { key: "maxmem", of: "memory" }));
+        }
+        let most = u64::from(MAX_VCPUS);
+        let vcpus = self.number("vcpus", 1, most)?.map_or(1, |(vcpus, _)| vcpus);
+        if let Some((maxvcpus, span)) = self.number("maxvcpus", 1, most)?
+            && maxvcpus != vcpus
+        {
+            return Err(self.error(span, Problem::Differs { key: "maxvcpus", of: "vcpus" }));
+        }
+        let why = "a PVH guest boots a kernel that dom0 loads";
+        Ok(DomainConfig {
+            name: self.name()?,
+            kernel: self.path("kernel")?.ok_or_else(|| self.missing("kernel", why))?,
+            ramdisk: self.path("ramdisk")?,
+            memory,
+            vcpus: u32::try_from(vcpus).unwrap_or(MAX_VCPUS),
+            cmdline: self.cmdline()?,
+            console: self.number("console", 0, 1)?.is_none_or(|(console, _)| console == 1),
+            vifs: self.vifs()?,
+            on_poweroff: self.action("on_poweroff", Action::Destroy)?,
+            on_reboot: self.action("on_reboot", Action::Restart)?,
+            on_crash: self.action("on_crash", Action::Destroy)?,
+            on_watchdog: self.action("on_watchdog", Action::Destroy)?,
+            on_soft_reset: self.action("on_soft_reset", Action::SoftReset)?,
+        })
+    }
+
+    /// `type=`, and `builder=`, which was its name before Xen 4.10.
+    fn check_type(&mut self) -> Result<(), ConfigError> {
+        let builder = self.text("builder")?;
+        let Some((text, value)) = self.text("type")? else {
+            match builder {
+                Some(("generic" | "linux", _)) | None => {
+                    let end = Span { source: 0, start: 0, end: 0 };
+                    self.warn(builder.map_or(end, |(_, value)| value.span), WarningKind::NoType);
+                    return Ok(());
+                }
+                Some((text, value)) => return Err(self.guest_type("builder", text, value)),
+            }
+        };
+        if text != "pvh" {
+            return Err(self.guest_type("type", text, value));
+        }
+        match builder {
+            None => {}
+            Some(("generic" | "linux", value)) => self.warn(value.span, WarningKind::Builder),
+            Some((text, value)) => return Err(self.guest_type("builder", text, value)),
+        }
+        Ok(())
+    }
+
+    fn guest_type(&self, key: &'static str, text: &str, value: &Value) -> ConfigError {
+        let why = match text {
+            "pv" => "chaos makes PVH guests; a kernel with a PVH entry boots with type=\"pvh\"",
+            "hvm" => "it needs a device model; a kernel with a PVH entry boots with type=\"pvh\"",
+            _ => {
+                let text = text.to_owned();
+                return self.error(value.span, Problem::GuestType { key, text });
+            }
+        };
+        let value_text = text.to_owned();
+        self.error(value.span, Problem::ValueNotServed { key, value: value_text, why })
+    }
+
+    fn name(&self) -> Result<String, ConfigError> {
+        let Some((name, value)) = self.text("name")? else {
+            return Err(self.missing("name", "every guest has one"));
+        };
+        check_name(name).map_err(|error| {
+            self.error(value.span, Problem::Name { name: name.to_owned(), error })
+        })?;
+        Ok(name.to_owned())
+    }
+
+    /// As xl makes it: `cmdline=`, or else `root=` and `extra=`.
+    fn cmdline(&mut self) -> Result<String, ConfigError> {
+        let cmdline = self.text("cmdline")?;
+        let root = self.text("root")?;
+        let extra = self.text("extra")?;
+        if let Some((cmdline, _)) = cmdline {
+            for (key, value) in [("root", root), ("extra", extra)] {
+                if let Some((_, value)) = value {
+                    self.warn(value.span, WarningKind::Overridden { key });
+                }
+            }
+            return Ok(cmdline.to_owned());
+        }
+        Ok(match (root, extra) {
+            (Some((root, _)), Some((extra, _))) => format!("root={root} {extra}"),
+            (Some((root, _)), None) => format!("root={root}"),
+            (None, Some((extra, _))) => extra.to_owned(),
+            (None, None) => String::new(),
+        })
+    }
+
+    fn vifs(&mut self) -> Result<Vec<VifConfig>, ConfigError> {
+        let Some(setting) = self.find("vif") else { return Ok(Vec::new()) };
+        let Kind::List(values) = &setting.value.kind else {
+            let wanted = "a list of strings, such as ['bridge=xenbr0']";
+            let found = setting.value.kind_name();
+            let problem = Problem::Type { key: "vif", wanted, found };
+            return Err(self.error(setting.value.span, problem));
+        };
+        if let Some(value) = values.get(MAX_VIFS) {
+            return Err(self.error(value.span, Problem::TooManyVifs { most: MAX_VIFS }));
+        }
+        let sources = self.sources;
+        values
+            .iter()
+            .map(|value| parse_vif(value, sources, &mut self.warnings))
+            .collect::<Result<_, _>>()
+            .map_err(|fault| fault.into_error(sources))
+    }
+
+    fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {
+        let Some((text, value)) = self.text(key)? else { return Ok(default) };
+        let action = match text.parse() {
+            Ok(Action::SoftReset) if key != "on_soft_reset" => Err(UnknownAction::OnlySoftReset),
+            action => action,
+        };
+        action.map_err(|error| self.error(value.span, Problem::Action { key, error }))
+    }
+
+    fn memory(&self, key: &'static str) -> Result<Option<(KiB, Span)>, ConfigError> {
+        let Some((text, value)) = self.text(key)? else { return Ok(None) };
+        match parse_memory(text) {
+            Ok(memory) => Ok(Some((memory, value.span))),
+            Err(error) => {
+                let text = text.to_owned();
+                Err(self.error(value.span, Problem::Memory { key, text, error }))
+            }
+        }
+    }
+
+    fn number(
+        &self,
+        key: &'static str,
+        least: u64,
+        most: u64,
+    ) -> Result<Option<(u64, Span)>, ConfigError> {
+        let Some((text, value)) = self.text(key)? else { return Ok(None) };
+        parse_range(key, text, least, most)
+            .map(|number| Some((number, value.span)))
+            .map_err(|problem| self.error(value.span, problem))
+    }
+
+    fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+        match self.text(key)? {
+            Some(("", value)) => Err(self.error(value.span, Problem::Empty { key })),
+            text => Ok(text.map(|(text, _)| PathBuf::from(text))),
+        }
+    }
+
+    /// The text of a key that is a number or a string.
+    fn text(&self, key: &'static str) -> Result<Option<(&'a str, &'a Value)>, ConfigError> {
+        let Some(Setting { value, .. }) = self.find(key) else { return Ok(None) };
+        match &value.kind {
+            Kind::Atom(Atom { text, .. }) => Ok(Some((text, value))),
+            Kind::List(_) => {
+                let wanted = "one number or string";
+                let problem = Problem::Type { key, wanted, found: value.kind_name() };
+                Err(self.error(value.span, problem))
+            }
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<&'a Setting> {
+        self.settings.iter().find(|setting| setting.key == key)
+    }
+
+    fn warn(&mut self, span: Span, kind: WarningKind) {
+        self.warnings.push(Warning { place: Place::new(self.sources, span), kind });
+    }
+
+    fn error(&self, span: Span, problem: Problem) -> ConfigError {
+        Fault { span, problem }.into_error(self.sources)
+    }
+
+    fn missing(&self, key: &'static str, why: &'static str) -> ConfigError {
+        ConfigError::Missing { file: self.file.to_owned(), key, why }
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    matches!(&value.kind, Kind::List(values) if values.is_empty())
+}

@@ -1,0 +1,200 @@
+//! Words and signs of a config.
+
+use super::error::{Fault, Problem};
+use super::source::Span;
+
+/// A word or a sign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// A key.
+    Ident(String),
+    /// A number, as it is written.
+    Number(String),
+    /// A string without its quotes, its escapes replaced.
+    String {
+        text: String,
+        /// Whether it has no escapes.
+        verbatim: bool,
+    },
+    Comma,
+    Open,
+    Close,
+    Assign,
+    Add,
+    Semicolon,
+    Newline,
+    End,
+}
+
+impl Token {
+    /// How the token is called in messages.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Ident(name) => format!("'{name}'"),
+            Self::Number(text) => format!("the number {text}"),
+            Self::String { .. } => "a string".to_owned(),
+            Self::Comma => "','".to_owned(),
+            Self::Open => "'['".to_owned(),
+            Self::Close => "']'".to_owned(),
+            Self::Assign => "'='".to_owned(),
+            Self::Add => "'+='".to_owned(),
+            Self::Semicolon => "';'".to_owned(),
+            Self::Newline => "the end of the line".to_owned(),
+            Self::End => "the end of the config".to_owned(),
+        }
+    }
+}
+
+/// Cuts a text into tokens.
+#[derive(Debug)]
+pub(super) struct Lexer<'a> {
+    text: &'a str,
+    source: usize,
+    at: usize,
+}
+
+impl<'a> Lexer<'a> {
+    pub(super) fn new(text: &'a str, source: usize) -> Self {
+        // Some editors begin a file with this mark.
+        let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        Self { text, source, at }
+    }
+
+    /// The next token and its place. After the last one there is [`Token::End`] for ever.
+    pub(super) fn next(&mut self) -> Result<(Token, Span), Fault> {
+        self.skip_blanks();
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let Some(first) = bytes.get(start) else {
+            return Ok((Token::End, self.span_from(start)));
+        };
+        let (token, length) = match (first, bytes.get(start + 1)) {
+            (b'\r', Some(b'\n')) => (Token::Newline, 2),
+            (b'\n', _) => (Token::Newline, 1),
+            (b',', _) => (Token::Comma, 1),
+            (b'[', _) => (Token::Open, 1),
+            (b']', _) => (Token::Close, 1),
+            (b'=', _) => (Token::Assign, 1),
+            (b'+', Some(b'=')) => (Token::Add, 2),
+            (b';', _) => (Token::Semicolon, 1),
+            (b'a'..=b'z', _) => {
+                let word = self.run(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_'));
+                (Token::Ident(word.to_owned()), word.len())
+            }
+            (b'0'..=b'9', _) => {
+                let word = self.run(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f' | b'x'));
+                (Token::Number(word.to_owned()), word.len())
+            }
+            (b'"' | b'\'', _) => return self.string(*first),
+            _ => return Err(self.unknown()),
+        };
+        self.at += length;
+        Ok((token, self.span_from(start)))
+    }
+
+    /// Blanks, comments, and the carriage return that ends a file without a last newline.
+    fn skip_blanks(&mut self) {
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            match byte {
+                b' ' | b'\t' => self.at += 1,
+                b'\r' if self.at + 1 == bytes.len() => self.at += 1,
+                b'#' => {
+                    let rest = &bytes[self.at..];
+                    self.at += rest.iter().position(|c| *c == b'\n').unwrap_or(rest.len());
+                }
+                _ => break,
+            }
+        }
+    }
+
+    fn run(&self, accept: impl Fn(u8) -> bool) -> &'a str {
+        let rest = &self.text[self.at..];
+        let length = rest.bytes().position(|byte| !accept(byte)).unwrap_or(rest.len());
+        &rest[..length]
+    }
+
+    fn span_from(&self, start: usize) -> Span {
+        Span { source: self.source, start, end: self.at }
+    }
+
+    fn unknown(&self) -> Fault {
+        let Some(c) = self.text[self.at..].chars().next() else {
+            return Fault { span: self.span_from(self.at), problem: Problem::Character('\0') };
+        };
+        let end = self.at + c.len_utf8();
+        let span = Span { source: self.source, start: self.at, end };
+        Fault { span, problem: Problem::Character(c) }
+    }
+
+    /// A string; `self.at` is at its opening quote.
+    fn string(&mut self, quote: u8) -> Result<(Token, Span), Fault> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let mut text = Vec::new();
+        let mut verbatim = true;
+        self.at += 1;
+        loop {
+            match bytes.get(self.at) {
+                None | Some(b'\n') => {
+                    let problem = Problem::OpenString { quote: char::from(quote) };
+                    return Err(Fault { span: self.span_from(start), problem });
+                }
+                Some(c) if *c == quote => break,
+                Some(b'\\') => {
+                    verbatim = false;
+                    text.push(self.escape()?);
+                }
+                Some(c) => {
+                    text.push(*c);
+                    self.at += 1;
+                }
+            }
+        }
+        self.at += 1;
+        let span = self.span_from(start);
+        match String::from_utf8(text) {
+            Ok(text) => Ok((Token::String { text, verbatim }, span)),
+            Err(_) => Err(Fault { span, problem: Problem::StringNotUtf8 }),
+        }
+    }
+
+    /// One byte written as an escape; `self.at` is at its backslash.
+    fn escape(&mut self) -> Result<u8, Fault> {
+        let start = self.at;
+        let rest = &self.text.as_bytes()[start + 1..];
+        let digits = |from: usize, most: usize, base: u32| {
+            let count = rest[from..]
+                .iter()
+                .take(most)
+                .take_while(|c| char::from(**c).is_digit(base))
+                .count();
+            (&self.text[start + 1 + from..start + 1 + from + count], count)
+        };
+        let (value, length) = match rest.first() {
+            Some(c @ (b'\\' | b'"' | b'\'')) => (Some(*c), 1),
+            Some(b'a') => (Some(0x07), 1),
+            Some(b'b') => (Some(0x08), 1),
+            Some(b'f') => (Some(0x0c), 1),
+            Some(b'n') => (Some(b'\n'), 1),
+            Some(b'r') => (Some(b'\r'), 1),
+            Some(b't') => (Some(b'\t'), 1),
+            Some(b'v') => (Some(0x0b), 1),
+            Some(b'x') => {
+                let (digits, count) = digits(1, 2, 16);
+                (u8::from_str_radix(digits, 16).ok().filter(|_| count == 2), 1 + count)
+            }
+            Some(b'0'..=b'7') => {
+                let (digits, count) = digits(0, 3, 8);
+                (u8::from_str_radix(digits, 8).ok(), count)
+            }
+            _ => (None, 0),
+        };
+        self.at += 1 + length;
+        match value {
+            Some(0) => Err(Fault { span: self.span_from(start), problem: Problem::ZeroByte }),
+            Some(value) => Ok(value),
+            None => Err(Fault { span: self.span_from(start), problem: Problem::Escape }),
+        }
+    }
+}

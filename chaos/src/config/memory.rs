@@ -1,0 +1,129 @@
+//! Numbers and sizes of memory.
+
+use thiserror::Error;
+use xen::units::KiB;
+
+/// Least memory of a guest.
+pub const MIN_MEMORY: KiB = KiB(1 << 10);
+
+/// Most memory of a guest: what Xen can map of a guest on any machine of today.
+pub const MAX_MEMORY: KiB = KiB(16 << 30);
+
+/// Why a text is no size of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MemoryError {
+    /// No number with a known unit.
+    #[error("a number of MiB is wanted, or a string such as \"1536K\", \"2M\" or \"1G\"")]
+    Form,
+    /// A part of a page.
+    #[error("{} KiB are no whole pages of 4 KiB", .0.0)]
+    NotWholePages(KiB),
+    /// Less than [`MIN_MEMORY`].
+    #[error("a guest has at least {} KiB", MIN_MEMORY.0)]
+    TooSmall,
+    /// More than [`MAX_MEMORY`].
+    #[error("a guest has at most {} GiB", MAX_MEMORY.0 >> 20)]
+    TooLarge,
+}
+
+/// Reads `memory=`: a number of MiB as xl has it, or a number followed by `K`, `M` or `G`.
+pub(super) fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
+    let unit = match text.as_bytes().last() {
+        Some(b'K' | b'k') => Some(1),
+        Some(b'M' | b'm') => Some(1 << 10),
+        Some(b'G' | b'g') => Some(1 << 20),
+        _ => None,
+    };
+    let (number, unit) = match unit {
+        Some(unit) => (&text[..text.len() - 1], unit),
+        None => (text, 1 << 10),
+    };
+    let number = parse_number(number).map_err(|error| match error {
+        NumberError::Form => MemoryError::Form,
+        NumberError::TooLarge => MemoryError::TooLarge,
+    })?;
+    let size = KiB(number.checked_mul(unit).ok_or(MemoryError::TooLarge)?);
+    match size {
+        size if size < MIN_MEMORY => Err(MemoryError::TooSmall),
+        size if size > MAX_MEMORY => Err(MemoryError::TooLarge),
+        size if size.to_pages().is_none() => Err(MemoryError::NotWholePages(size)),
+        size => Ok(size),
+    }
+}
+
+/// Why a text is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NumberError {
+    Form,
+    TooLarge,
+}
+
+/// Reads a number as C does: `0x` begins a hexadecimal one, `0` an octal one. There is no sign.
+pub(super) fn parse_number(text: &str) -> Result<u64, NumberError> {
+    let (digits, base) = match text.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
+        [b'0', _, ..] => (&text[1..], 8),
+        _ => (text, 10),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
+        return Err(NumberError::Form);
+    }
+    u64::from_str_radix(digits, base).map_err(|_| NumberError::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_c() {
+        for (text, value) in [("0", 0), ("16", 16), ("0x1F", 31), ("010", 8), ("00", 0)] {
+            assert_eq!(parse_number(text), Ok(value), "{text}");
+        }
+        for text in ["", "0x", "08", "1a", "+1", "-1", " 1", "1 ", "0x+1", "٣"] {
+            assert_eq!(parse_number(text), Err(NumberError::Form), "{text}");
+        }
+        assert_eq!(parse_number("18446744073709551616"), Err(NumberError::TooLarge));
+    }
+
+    #[test]
+    fn memory_is_in_mib_unless_it_says_otherwise() {
+        for (text, kib) in
+            [("4", 4096), ("0x10", 16384), ("1536K", 1536), ("1M", 1024), ("2g", 2 << 20)]
+        {
+            assert_eq!(parse_memory(text), Ok(KiB(kib)), "{text}");
+        }
+        for (text, error) in [
+            ("", MemoryError::Form),
+            ("K", MemoryError::Form),
+            ("4 M", MemoryError::Form),
+            ("4MB", MemoryError::Form),
+            ("-4", MemoryError::Form),
+            ("1.5M", MemoryError::Form),
+            ("0", MemoryError::TooSmall),
+            ("1020K", MemoryError::TooSmall),
+            ("1537K", MemoryError::NotWholePages(KiB(1537))),
+            ("16385G", MemoryError::TooLarge),
+            ("18446744073709551615G", MemoryError::TooLarge),
+            ("99999999999999999999", MemoryError::TooLarge),
+        ] {
+            assert_eq!(parse_memory(text), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_whole_page_size_can_be_written(pages in 256..=(16u64 << 28)) {
+            prop_assert_eq!(parse_memory(&format!("{}K", pages * 4)), Ok(KiB(pages * 4)));
+        }
+
+        #[test]
+        fn any_text_is_a_size_or_an_error(text in ".{0,24}") {
+            if let Ok(size) = parse_memory(&text) {
+                prop_assert!(size >= MIN_MEMORY && size <= MAX_MEMORY && size.0 % 4 == 0);
+            }
+        }
+    }
+}

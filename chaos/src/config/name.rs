@@ -1,0 +1,72 @@
+//! Names of guests.
+
+use thiserror::Error;
+
+/// Longest name in bytes. Names are file names, and a guest that is kept under another name gets
+/// some more bytes.
+pub const MAX_NAME: usize = 200;
+
+/// Why a text is no name of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Empty.
+    #[error("it is empty")]
+    Empty,
+    /// Too long.
+    #[error("it has {length} bytes, and at most {MAX_NAME} are possible")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A slash or something that no terminal should be given.
+    #[error("it contains {0:?}")]
+    Character(char),
+    /// It would be a hidden file.
+    #[error("it begins with '.'")]
+    Dot,
+    /// It would be taken for a domid.
+    #[error("it is a number, and commands that take a name or a domid would take it for a domid")]
+    Number,
+}
+
+/// Checks the name of a guest.
+///
+/// Xl forbids less; what is forbidden beyond it would be ambiguous or harmful where the name is
+/// used as an argument, as a file name or on a terminal.
+///
+/// # Errors
+/// The text is no name.
+pub fn check_name(name: &str) -> Result<(), NameError> {
+    let bad = |c: char| c == '/' || c.is_control();
+    match name.chars().next() {
+        None => Err(NameError::Empty),
+        _ if name.len() > MAX_NAME => Err(NameError::TooLong { length: name.len() }),
+        Some('.') => Err(NameError::Dot),
+        _ if name.bytes().all(|byte| byte.is_ascii_digit()) => Err(NameError::Number),
+        _ => name.chars().find(|c| bad(*c)).map_or(Ok(()), |c| Err(NameError::Character(c))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_safe_as_file_names_and_arguments() {
+        for good in ["redis", "redis-1", "1a", "a.b", "Guest of Ä", "-"] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        assert_eq!(check_name(&"a".repeat(200)), Ok(()));
+        for (bad, why) in [
+            ("", NameError::Empty),
+            (".a", NameError::Dot),
+            ("..", NameError::Dot),
+            ("a/b", NameError::Character('/')),
+            ("a\nb", NameError::Character('\n')),
+            ("12", NameError::Number),
+            (&"a".repeat(201), NameError::TooLong { length: 201 }),
+        ] {
+            assert_eq!(check_name(bad), Err(why), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The grammar: what stands in a config, before anything is known of its keys.
+
+use std::collections::BTreeMap;
+
+use super::error::{Fault, Problem};
+use super::lexer::{Lexer, Token};
+use super::source::{Source, Span};
+use super::value::{Atom, Kind, Value};
+
+/// Deepest nesting of lists. Xl has no use for more than two.
+const MAX_DEPTH: usize = 16;
+
+/// The last value of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) key: String,
+    /// Where the key stands.
+    pub(super) key_span: Span,
+    pub(super) value: Value,
+}
+
+/// Reads all sources, one after the other as if they were one text with a newline between them.
+///
+/// Each key occurs once in the result, with its last value, where it was first named.
+pub(super) fn parse(sources: &[Source<'_>]) -> Result<Vec<Setting>, Fault> {
+    let mut settings = Settings::default();
+    for (number, source) in sources.iter().enumerate() {
+        let mut parser = Parser { lexer: Lexer::new(source.text, number), peeked: None };
+        while let Some((setting, add)) = parser.statement()? {
+            settings.store(setting, add)?;
+        }
+    }
+    Ok(settings.list)
+}
+
+/// The settings so far.
+#[derive(Default)]
+struct Settings {
+    list: Vec<Setting>,
+    /// Where each key is in the list.
+    places: BTreeMap<String, usize>,
+}
+
+impl Settings {
+    /// Assigns, or adds to what is there.
+    fn store(&mut self, new: Setting, add: bool) -> Result<(), Fault> {
+        let old = match self.places.get(&new.key) {
+            Some(place) => &mut self.list[*place],
+            None => {
+                self.places.insert(new.key.clone(), self.list.len());
+                self.list.push(new);
+                return Ok(());
+            }
+        };
+        match add {
+            true => old.value.add(new.value)?,
+            false => old.value = new.value,
+        }
+        old.key_span = new.key_span;
+        Ok(())
+    }
+}
+
+impl Value {
+    /// Appends as `+=` does. The place becomes that of what was added last.
+    fn add(&mut self, new: Self) -> Result<(), Fault> {
+        let to = self.kind_name();
+        let what = new.kind_name();
+        match (&mut self.kind, new.kind) {
+            (Kind::List(list), Kind::List(more)) => list.extend(more),
+            (Kind::Atom(Atom { bare: false, text, verbatim }), Kind::Atom(more)) if !more.bare => {
+                text.push_str(&more.text);
+                *verbatim = false;
+            }
+            _ => return Err(Fault { span: new.span, problem: Problem::Add { what, to } }),
+        }
+        self.span = new.span;
+        Ok(())
+    }
+}
+
+struct Parser<'a> {
+    lexer: Lexer<'a>,
+    peeked: Option<(Token, Span)>,
+}
+
+impl Parser<'_> {
+    fn next(&mut self) -> Result<(Token, Span), Fault> {
+        self.peeked.take().map_or_else(|| self.lexer.next(), Ok)
+    }
+
+    fn back(&mut self, token: (Token, Span)) {
+        self.peeked = Some(token);
+    }
+
+    /// The next assignment, and whether it adds; `None` at the end.
+    fn statement(&mut self) -> Result<Option<(Setting, bool)>, Fault> {
+        let (key, key_span) = loop {
+            match self.next()? {
+                (Token::Newline | Token::Semicolon, _) => {}
+                (Token::End, _) => return Ok(None),
+                (Token::Ident(key), span) => break (key, span),
+                (found, span) => return Err(unexpected(&found, span, "a key")),
+            }
+        };
+        let add = match self.next()? {
+            (Token::Assign, _) => false,
+            (Token::Add, _) => true,
+            (found, span) => return Err(unexpected(&found, span, "'=' or '+=' after the key")),
+        };
+        let value = self.value(0, "a value: a number, a string in quotes or a list")?;
+        match self.next()? {
+            (Token::Newline | Token::Semicolon | Token::End, _) => {}
+            (found, span) => {
+                return Err(unexpected(&found, span, "a new line or ';' after the value"));
+            }
+        }
+        Ok(Some((Setting { key, key_span, value }, add)))
+    }
+
+    fn value(&mut self, depth: usize, expected: &'static str) -> Result<Value, Fault> {
+        let (token, span) = self.next()?;
+        let kind = match token {
+            Token::Number(text) => Kind::Atom(Atom { text, bare: true, verbatim: true }),
+            Token::String { text, verbatim } => Kind::Atom(Atom { text, bare: false, verbatim }),
+            Token::Open if depth == MAX_DEPTH => {
+                return Err(Fault { span, problem: Problem::TooDeep { most: MAX_DEPTH } });
+            }
+            Token::Open => return self.list(span, depth),
+            found => return Err(unexpected(&found, span, expected)),
+        };
+        Ok(Value { kind, span })
+    }
+
+    /// A list after its opening bracket.
+    fn list(&mut self, open: Span, depth: usize) -> Result<Value, Fault> {
+        let mut values = Vec::new();
+        loop {
+            match self.next_in_list(open)? {
+                (Token::Close, close) => {
+                    return Ok(Value { kind: Kind::List(values), span: open.to(close) });
+                }
+                token => self.back(token),
+            }
+            values.push(self.value(depth + 1, "a value or ']'")?);
+            match self.next_in_list(open)? {
+                (Token::Comma, _) => {}
+                token @ (Token::Close, _) => self.back(token),
+                (found, span) => return Err(unexpected(&found, span, "',' or ']'")),
+            }
+        }
+    }
+
+    /// The next token that is no newline; the end of the config is an error of the list.
+    fn next_in_list(&mut self, open: Span) -> Result<(Token, Span), Fault> {
+        loop {
+            match self.next()? {
+                (Token::Newline, _) => {}
+                (Token::End, _) => return Err(Fault { span: open, problem: Problem::OpenList }),
+                token => return Ok(token),
+            }
+        }
+    }
+}
+
+fn unexpected(found: &Token, span: Span, expected: &'static str) -> Fault {
+    let unquoted = matches!(found, Token::Ident(_)) && expected.contains("value");
+    let problem = Problem::Syntax { found: found.describe(), expected, unquoted };
+    Fault { span, problem }
+}

@@ -1,0 +1,137 @@
+//! Limits on what a vif sends, in xl's notation (`libxlu_vif.c`).
+
+use noxs::control::Rate;
+use thiserror::Error;
+
+use super::memory::{NumberError, parse_number};
+
+/// Microseconds after which a vif may send again where the config does not say.
+const DEFAULT_INTERVAL_US: u64 = 50_000;
+
+/// Largest number that xl takes, and longest interval in microseconds.
+const MOST: u64 = u32::MAX as u64;
+
+/// Why a text is no rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RateError {
+    /// Not of the form.
+    #[error(
+        "wanted is a rate such as 10Mb/s (bits) or 200KB/s (bytes), then '@' and an interval such \
+         as 20ms if 50ms do not fit"
+    )]
+    Form,
+    /// Nothing could be sent.
+    #[error("nothing could be sent at this rate")]
+    Zero,
+    /// Too large.
+    #[error("a number in it is too large; at most {MOST} is possible, and intervals up to {} s",
+        MOST / 1_000_000)]
+    TooLarge,
+}
+
+/// Reads a vif's `rate=`.
+pub(super) fn parse_rate(text: &str) -> Result<Rate, RateError> {
+    let (rate, interval) = match text.split_once('@') {
+        Some((rate, interval)) => (rate, parse_interval(interval)?),
+        None => (text, DEFAULT_INTERVAL_US),
+    };
+    let per_second = parse_bytes_per_second(rate)?;
+    let bytes = u128::from(per_second) * u128::from(interval) / 1_000_000;
+    match u64::try_from(bytes) {
+        Ok(0) => Err(RateError::Zero),
+        Ok(bytes) => Ok(Rate { bytes, interval_us: interval }),
+        Err(_) => Err(RateError::TooLarge),
+    }
+}
+
+fn parse_bytes_per_second(text: &str) -> Result<u64, RateError> {
+    let text = text.strip_suffix("/s").ok_or(RateError::Form)?;
+    let (text, divisor) = match text.as_bytes().last() {
+        Some(b'b') => (&text[..text.len() - 1], 8),
+        Some(b'B') => (&text[..text.len() - 1], 1),
+        _ => return Err(RateError::Form),
+    };
+    let (number, factor) = match text.as_bytes().last() {
+        Some(b'G') => (&text[..text.len() - 1], 1_000_000_000),
+        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
+        Some(b'K') => (&text[..text.len() - 1], 1_000),
+        _ => (text, 1),
+    };
+    Ok(parse_count(number)? * factor / divisor)
+}
+
+fn parse_interval(text: &str) -> Result<u64, RateError> {
+    let text = text.strip_suffix('s').unwrap_or(text);
+    let (number, factor) = match text.as_bytes().last() {
+        Some(b'u') => (&text[..text.len() - 1], 1),
+        Some(b'm') => (&text[..text.len() - 1], 1_000),
+        _ => (text, 1_000_000),
+    };
+    match parse_count(number)? * factor {
+        interval if interval > MOST => Err(RateError::TooLarge),
+        interval => Ok(interval),
+    }
+}
+
+/// A number from 1 to [`MOST`].
+fn parse_count(text: &str) -> Result<u64, RateError> {
+    // Xl's expression allows digits only, which leaves no room for 0x.
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(RateError::Form);
+    }
+    match parse_number(text) {
+        Ok(0) => Err(RateError::Zero),
+        Ok(count) if count <= MOST => Ok(count),
+        Ok(_) | Err(NumberError::TooLarge) => Err(RateError::TooLarge),
+        Err(NumberError::Form) => Err(RateError::Form),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn rates_of_the_manual_page() {
+        for (text, bytes, interval_us) in [
+            ("10Mb/s", 62_500, 50_000),
+            ("250KB/s", 12_500, 50_000),
+            ("1MB/s@20ms", 20_000, 20_000),
+            ("10Mb/s@20ms", 25_000, 20_000),
+            ("8b/s@1", 1, 1_000_000),
+            ("1GB/s@5us", 5_000, 5),
+            ("1GB/s@5u", 5_000, 5),
+            ("100B/s@2s", 200, 2_000_000),
+        ] {
+            assert_eq!(parse_rate(text), Ok(Rate { bytes, interval_us }), "{text}");
+        }
+    }
+
+    #[test]
+    fn wrong_rates_are_refused() {
+        for text in
+            ["", "10", "10Mb", "Mb/s", "10 Mb/s", "10TB/s", "0x1MB/s", "1MB/s@", "1MB/s@x", "-1B/s"]
+        {
+            assert_eq!(parse_rate(text), Err(RateError::Form), "{text}");
+        }
+        for text in ["0Mb/s", "1B/s", "1MB/s@0ms", "1b/s@1s"] {
+            assert_eq!(parse_rate(text), Err(RateError::Zero), "{text}");
+        }
+        for text in
+            ["4294967296B/s", "99999999999999999999B/s", "1MB/s@4295s", "4294967295GB/s@4294s"]
+        {
+            assert_eq!(parse_rate(text), Err(RateError::TooLarge), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_rate_or_an_error(text in "[0-9KMGBbmus/@ ]{0,20}") {
+            if let Ok(rate) = parse_rate(&text) {
+                prop_assert!(rate.bytes > 0 && rate.interval_us > 0);
+            }
+        }
+    }
+}

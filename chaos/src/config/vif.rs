@@ -1,0 +1,248 @@
+//! The strings of `vif=` (xl-network-configuration(5)).
+
+use noxs::control::Rate;
+use noxs::{Ipv4Config, MacAddr};
+
+use super::error::{Fault, Problem, Warning, WarningKind};
+use super::ip::parse_ip;
+use super::keys::nearest;
+use super::memory::{NumberError, parse_number};
+use super::rate::parse_rate;
+use super::source::{Place, Source, Span};
+use super::value::{Atom, Kind, Value};
+
+/// Most vifs of a guest.
+pub const MAX_VIFS: usize = 1;
+
+/// Bridge of a vif that names none.
+pub const DEFAULT_BRIDGE: &str = "xenbr0";
+
+/// Largest IP packet of a vif that says nothing about it, in bytes.
+pub const DEFAULT_MTU: u16 = 1500;
+
+/// Smallest `mtu=` in bytes: what each IPv4 interface must carry (RFC 791).
+const MIN_MTU: u64 = 68;
+
+/// Longest name of an interface in Linux, in bytes (`IFNAMSIZ` less its zero byte).
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// A network interface of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VifConfig {
+    /// Its MAC address; `None` leaves the choice to chaos.
+    pub mac: Option<MacAddr>,
+    /// The bridge whose switch it is on.
+    pub bridge: String,
+    /// The address the guest is given, and the only one it may send from.
+    pub ip: Option<Ipv4Config>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// How much the guest may send, if that is limited.
+    pub rate: Option<Rate>,
+}
+
+impl Default for VifConfig {
+    fn default() -> Self {
+        Self {
+            mac: None,
+            bridge: DEFAULT_BRIDGE.to_owned(),
+            ip: None,
+            mtu: DEFAULT_MTU,
+            rate: None,
+        }
+    }
+}
+
+/// Fields that are served.
+const SERVED: &[&str] =
+    &["bridge", "devid", "ip", "mac", "mtu", "rate", "script", "trusted", "type"];
+
+/// Fields of xl that are not, and why.
+const NOT_SERVED: &[(&str, &str)] = &[
+    ("backend", "noxsd serves vifs in dom0 only"),
+    ("forwarddev", "COLO replication is not served"),
+    ("gatewaydev", "routed networks are not served, only bridges"),
+    ("model", "a PVH guest has no emulated network card"),
+    ("netdev", "routed networks are not served, only bridges"),
+    ("vifname", "a vif is a port of noxsd's switch and no interface of dom0"),
+    ("vlan", "VLANs are not served yet"),
+];
+
+/// Begins the names of 43 more fields.
+const COLO: &str = "colo_";
+
+/// Reads one string of `vif=`.
+pub(super) fn parse_vif(
+    value: &Value,
+    sources: &[Source<'_>],
+    warnings: &mut Vec<Warning>,
+) -> Result<VifConfig, Fault> {
+    let Kind::Atom(Atom { text, .. }) = &value.kind else {
+        let wanted = "strings in its list, such as ['bridge=xenbr0']";
+        let problem = Problem::Type { key: "vif", wanted, found: value.kind_name() };
+        return Err(Fault { span: value.span, problem });
+    };
+    let mut vif = VifConfig::default();
+    let mut start = 0;
+    for field in text.split(',') {
+        let first = start + field.len() - field.trim_start_matches(' ').len();
+        let trimmed = field.trim_matches(' ');
+        let field = Field {
+            text: trimmed,
+            span: value.part(first, first + trimmed.len()),
+            whole: value,
+            start: first,
+        };
+        if let Some(no_effect) = field.apply(&mut vif)? {
+            let place = Place::new(sources, field.span);
+            let kind = WarningKind::VifNoEffect { field: no_effect };
+            warnings.push(Warning { place, kind });
+        }
+        start += text[start..].find(',').map_or(0, |comma| comma + 1);
+    }
+    Ok(vif)
+}
+
+/// One field of a vif.
+struct Field<'a> {
+    text: &'a str,
+    span: Span,
+    whole: &'a Value,
+    /// Where it is in the whole string.
+    start: usize,
+}
+
+impl Field<'_> {
+    /// Puts what the field says into `vif`; gives its name if it says nothing.
+    fn apply(&self, vif: &mut VifConfig) -> Result<Option<&'static str>, Fault> {
+        if self.text.is_empty() {
+            return Ok(None);
+        }
+        let Some((name, value)) = self.text.split_once('=') else {
+            return self.flag().map(|()| None);
+        };
+        // Only the value is marked from here on.
+        let at = self.start + name.len() + 1;
+        let span = self.whole.part(at, at + value.len());
+        let fault = |problem| Fault { span, problem };
+        match name {
+            "mac" => vif.mac = Some(parse_mac(value).map_err(fault)?),
+            "bridge" => vif.bridge = parse_bridge(value).map_err(fault)?,
+            "ip" => {
+                let text = value.to_owned();
+                vif.ip =
+                    Some(parse_ip(value).map_err(|error| fault(Problem::VifIp { text, error }))?);
+            }
+            "rate" => {
+                let text = value.to_owned();
+                vif.rate = Some(
+                    parse_rate(value).map_err(|error| fault(Problem::VifRate { text, error }))?,
+                );
+            }
+            "mtu" => {
+                let mtu = parse_range("mtu", value, MIN_MTU, DEFAULT_MTU.into()).map_err(fault)?;
+                vif.mtu = u16::try_from(mtu).unwrap_or(DEFAULT_MTU);
+            }
+            "devid" => {
+                parse_range("devid", value, 0, 0).map_err(fault)?;
+            }
+            "type" => match value {
+                "vif" => {}
+                "ioemu" => {
+                    let why = "a PVH guest has no emulated network card";
+                    return Err(fault(not_served("type", value, why)));
+                }
+                _ => return Err(fault(not_served("type", value, "the only type is \"vif\""))),
+            },
+            "script" => {
+                if !matches!(value, "" | "vif-bridge") {
+                    let why = "noxsd's switch needs no script; it does what \"vif-bridge\" does";
+                    return Err(fault(not_served("script", value, why)));
+                }
+            }
+            "backend" if matches!(value, "0" | "Domain-0") => {}
+            "accel" => return Ok(Some("accel")),
+            _ => return Err(self.unknown(name)),
+        }
+        Ok(None)
+    }
+
+    /// A field without a value.
+    fn flag(&self) -> Result<(), Fault> {
+        match self.text {
+            "trusted" => Ok(()),
+            "untrusted" => Err(self.not_served(
+                "untrusted",
+                "it tells the guest not to trust the backend, which noxs has no word for",
+            )),
+            field => Err(Fault {
+                span: self.span,
+                problem: Problem::VifNoValue { field: field.to_owned() },
+            }),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Fault {
+        if let Some((field, why)) = NOT_SERVED.iter().find(|(field, _)| *field == name) {
+            return self.not_served(field, why);
+        }
+        if name.starts_with(COLO) {
+            return self.not_served("colo_…", "COLO replication is not served");
+        }
+        let known = SERVED.iter().chain(NOT_SERVED.iter().map(|(field, _)| field)).copied();
+        let problem =
+            Problem::VifUnknownField { field: name.to_owned(), nearest: nearest(name, known) };
+        Fault { span: self.span, problem }
+    }
+
+    fn not_served(&self, field: &'static str, why: &'static str) -> Fault {
+        Fault { span: self.span, problem: Problem::VifFieldNotServed { field, why } }
+    }
+}
+
+fn not_served(key: &'static str, value: &str, why: &'static str) -> Problem {
+    Problem::ValueNotServed { key, value: value.to_owned(), why }
+}
+
+fn parse_mac(text: &str) -> Result<MacAddr, Problem> {
+    let wrong = |why| Problem::VifMac { text: text.to_owned(), why };
+    let mac: MacAddr = text.parse().map_err(|_| {
+        wrong("six pairs of hexadecimal digits are wanted, such as 00:16:3e:00:00:01")
+    })?;
+    if mac.is_multicast() {
+        return Err(wrong(
+            "this is a multicast address (its first byte is odd), which no interface may own",
+        ));
+    }
+    if mac.0 == [0; 6] {
+        return Err(wrong("no interface may own the address of zeroes"));
+    }
+    Ok(mac)
+}
+
+/// Checks a name as Linux checks that of an interface (`dev_valid_name`).
+fn parse_bridge(text: &str) -> Result<String, Problem> {
+    let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    let wrong = text.is_empty()
+        || text.len() > MAX_INTERFACE_NAME
+        || matches!(text, "." | "..")
+        || text.contains(bad);
+    if wrong { Err(Problem::VifBridge { text: text.to_owned() }) } else { Ok(text.to_owned()) }
+}
+
+/// A number in a range.
+pub(super) fn parse_range(
+    key: &'static str,
+    text: &str,
+    least: u64,
+    most: u64,
+) -> Result<u64, Problem> {
+    match parse_number(text) {
+        Ok(value) if (least..=most).contains(&value) => Ok(value),
+        Ok(value) => Err(Problem::OutOfRange { key, value, least, most }),
+        Err(NumberError::TooLarge) => {
+            Err(Problem::OutOfRange { key, value: u64::MAX, least, most })
+        }
+        Err(NumberError::Form) => Err(Problem::NotANumber { key, text: text.to_owned() }),
+    }
+}
