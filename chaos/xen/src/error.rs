@@ -173,6 +173,16 @@ impl Error {
         }
     }
 
+    /// The same for a hypercall that is not about a domain yet.
+    pub(crate) fn without_domain(self) -> Self {
+        match self {
+            Self::Hypercall { operation, errno, .. } => {
+                Self::Hypercall { operation, domid: None, errno }
+            }
+            other => other,
+        }
+    }
+
     /// Says why a device cannot be opened, in terms of what the user can do about it.
     pub(crate) fn opening(path: &'static str, module: &'static str, errno: Errno) -> Self {
         let hypervisor = std::fs::read_to_string("/sys/hypervisor/type").unwrap_or_default();

@@ -2,27 +2,92 @@
 //! [`crate::evtchn`].
 
 use crate::error::Error;
-use crate::hypercall::Xen;
+use crate::hypercall::{Operation, Xen};
 use crate::sys::HYPERVISOR_EVENT_CHANNEL_OP;
-use crate::sys::event::{AllocUnbound, EVTCHNOP_ALLOC_UNBOUND};
+use crate::sys::event::{self, AllocUnbound, EvtchnStatus};
 use crate::units::{DomId, Port};
+
+/// What a port is used for (`EVTCHNSTAT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortStatus {
+    /// Nothing.
+    Closed,
+    /// The domain may bind to it.
+    Unbound(DomId),
+    /// It is connected with the domain's port.
+    Interdomain(DomId, Port),
+    /// A physical interrupt.
+    Pirq,
+    /// A virtual interrupt.
+    Virq,
+    /// Events between vCPUs of the same domain.
+    Ipi,
+    /// A use that is not known.
+    Other(u32),
+}
+
+impl From<EvtchnStatus> for PortStatus {
+    fn from(raw: EvtchnStatus) -> Self {
+        match raw.status {
+            event::EVTCHNSTAT_CLOSED => Self::Closed,
+            event::EVTCHNSTAT_UNBOUND => Self::Unbound(DomId(raw.u_dom)),
+            event::EVTCHNSTAT_INTERDOMAIN => Self::Interdomain(DomId(raw.u_dom), Port(raw.u_port)),
+            event::EVTCHNSTAT_PIRQ => Self::Pirq,
+            event::EVTCHNSTAT_VIRQ => Self::Virq,
+            event::EVTCHNSTAT_IPI => Self::Ipi,
+            other => Self::Other(other),
+        }
+    }
+}
 
 impl Xen {
     /// Makes a port in a guest that another domain may bind to.
     ///
-    /// The guest's vCPUs must exist before anybody binds to the port and sends: Xen 4.17 to 4.20
-    /// take the host down otherwise.
+    /// An event sent to a domain without vCPUs takes the host down (Xen 4.17 to 4.20). So there is
+    /// no port for anybody to bind to before [`Xen::max_vcpus`].
     ///
     /// # Errors
-    /// Xen refuses.
+    /// The domain has no vCPUs yet, it has no port left, or there is no such domain.
     pub fn evtchn_alloc_unbound(&self, domid: DomId, remote: DomId) -> Result<Port, Error> {
-        self.arena.put(0, &AllocUnbound { dom: domid.0, remote_dom: remote.0, port: 0 });
-        let arguments = [EVTCHNOP_ALLOC_UNBOUND, self.arena.address(0), 0, 0, 0];
-        self.call(HYPERVISOR_EVENT_CHANNEL_OP, arguments).map_err(|errno| Error::Hypercall {
-            operation: "event_channel_op alloc_unbound",
-            domid: Some(domid),
-            errno,
-        })?;
-        Ok(Port(self.arena.get::<AllocUnbound>(0).port))
+        let operation = Operation {
+            name: "event_channel_op alloc_unbound",
+            hypercall: HYPERVISOR_EVENT_CHANNEL_OP,
+            command: event::EVTCHNOP_ALLOC_UNBOUND,
+        };
+        self.vcpus_needed(operation.name, domid)?;
+        let mut port = AllocUnbound { dom: domid.0, remote_dom: remote.0, port: 0 };
+        self.operate(operation, domid, &mut port)?;
+        Ok(Port(port.port))
+    }
+
+    /// What a domain's port is used for.
+    ///
+    /// # Errors
+    /// There is no such domain or port.
+    pub fn evtchn_status(&self, domid: DomId, port: Port) -> Result<PortStatus, Error> {
+        let operation = Operation {
+            name: "event_channel_op status",
+            hypercall: HYPERVISOR_EVENT_CHANNEL_OP,
+            command: event::EVTCHNOP_STATUS,
+        };
+        let mut status = EvtchnStatus { dom: domid.0, port: port.0, ..EvtchnStatus::default() };
+        self.operate(operation, domid, &mut status)?;
+        Ok(status.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_port_is_used_for_is_read_right() {
+        let raw = EvtchnStatus { u_dom: 7, u_port: 9, ..EvtchnStatus::default() };
+        let with = |status| PortStatus::from(EvtchnStatus { status, ..raw });
+        assert_eq!(with(event::EVTCHNSTAT_CLOSED), PortStatus::Closed);
+        assert_eq!(with(event::EVTCHNSTAT_UNBOUND), PortStatus::Unbound(DomId(7)));
+        let interdomain = PortStatus::Interdomain(DomId(7), Port(9));
+        assert_eq!(with(event::EVTCHNSTAT_INTERDOMAIN), interdomain);
+        assert_eq!(with(77), PortStatus::Other(77));
     }
 }

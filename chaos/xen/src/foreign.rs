@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::device;
 use crate::error::Error;
-use crate::hypercall::Xen;
+use crate::hypercall::{Xen, guest_only};
 use crate::mapping::SharedMapping;
 use crate::sys::grant::{
     GRANT_ENTRY_DOMID, GRANT_ENTRY_FRAME, GRANT_ENTRY_V1_SIZE, GTF_PERMIT_ACCESS, GTF_READONLY,
@@ -33,11 +33,17 @@ impl ForeignMapping {
     /// # Errors
     /// [`Error::ForeignMap`] with the first frame that cannot be mapped.
     pub fn map_range(xen: &Xen, domid: DomId, first: Gfn, count: Pages) -> Result<Self, Error> {
-        let frames: Vec<u64> = (0..count.0).map(|page| first.0.wrapping_add(page)).collect();
+        let frames: Vec<Gfn> = (0..count.0).map(|page| Gfn(first.0.wrapping_add(page))).collect();
         Self::map(xen, domid, &frames)
     }
 
-    fn map(xen: &Xen, domid: DomId, frames: &[u64]) -> Result<Self, Error> {
+    /// Maps frames of a guest, one after the other.
+    ///
+    /// # Errors
+    /// [`Error::ForeignMap`] with the first frame that cannot be mapped.
+    pub fn map(xen: &Xen, domid: DomId, frames: &[Gfn]) -> Result<Self, Error> {
+        // dom0's own memory must not be reached in a second way: this process may be in it.
+        guest_only("map memory", domid)?;
         let failed = |errno| Error::System { doing: "map a guest's memory", errno };
         let num = u32::try_from(frames.len()).map_err(|_| failed(Errno::E2BIG))?;
         let mapping = SharedMapping::new(xen.privcmd(), frames.len(), 0, true).map_err(failed)?;
@@ -47,11 +53,11 @@ impl ForeignMapping {
             dom: domid.0,
             pad: 0,
             addr: mapping.address().addr() as u64,
-            arr: frames.as_ptr(),
+            arr: frames.as_ptr().cast(),
             err: errors.as_mut_ptr(),
         };
-        // SAFETY: the structure is this ioctl's. `arr` and `err` have `num` elements each and live
-        // until it returns; `addr` is a mapping of exactly `num` pages of this device, which
+        // SAFETY: the structure is this ioctl's. `arr` and `err` have `num` elements each, frames
+        // being plain 64-bit numbers (`repr(transparent)`), and live until it returns; `addr` is a mapping of exactly `num` pages of this device, which
         // nobody has used yet.
         let result =
             unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAPBATCH_V2, &raw mut call) };
@@ -61,11 +67,11 @@ impl ForeignMapping {
         match (result, refused) {
             (_, Some((frame, error))) => Err(Error::ForeignMap {
                 domid,
-                gfn: Gfn(*frame),
+                gfn: *frame,
                 errno: Errno::from_raw(error.saturating_neg()),
             }),
             (Err(errno), None) => {
-                let gfn = Gfn(frames.first().copied().unwrap_or(0));
+                let gfn = frames.first().copied().unwrap_or_default();
                 Err(Error::ForeignMap { domid, gfn, errno })
             }
             (Ok(_), None) => Ok(Self { mapping }),
@@ -144,6 +150,7 @@ pub struct GrantEntry {
 /// # Errors
 /// The table cannot be mapped, or an entry is not in its first frame or names a frame above 16 TiB.
 pub fn seed_grants(xen: &Xen, domid: DomId, entries: &[GrantEntry]) -> Result<(), Error> {
+    guest_only("fill in the grant table", domid)?;
     let failed = |errno| Error::System { doing: "map a guest's grant table", errno };
     let table = SharedMapping::new(xen.privcmd(), 1, 0, true).map_err(failed)?;
     let mut call = PrivcmdMmapResource {

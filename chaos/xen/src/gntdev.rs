@@ -16,11 +16,14 @@ use crate::sys::gntdev::{
     GntdevGrantCopy, GntdevGrantRef, GntdevMapHeader, GntdevUnmap, IOCTL_GNTDEV_GRANT_COPY,
     IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,
 };
-use crate::sys::grant::GNTST_OKAY;
+use crate::sys::grant::{GNTST_BAD_COPY_ARG, GNTST_OKAY};
 use crate::units::{DomId, GrantRef, PAGE_SIZE};
 
 /// Most pages one [`GrantDevice::map`] maps.
 pub const MAX_MAP: usize = 16;
+
+/// Most copies in one system call. Further ones take another.
+const COPIES_AT_ONCE: usize = 64;
 
 /// The device.
 #[derive(Clone, Debug)]
@@ -78,30 +81,55 @@ impl GrantDevice {
         Ok(GrantMapping { mapping, _reservation: reservation })
     }
 
-    /// Copies between buffers of this process and granted pages, all in one call. Each copy's
-    /// result is in its [`CopyOp::failed`].
+    /// Copies between buffers of this process and granted pages, many in one system call. Each
+    /// copy's result is in its [`CopyOp::failed`]: one that fails, or that would cross the end of
+    /// its page, does not keep the others from being done.
     ///
     /// # Errors
-    /// The call as a whole fails: a copy crosses the end of a page or of its buffer.
+    /// The kernel refuses the call as a whole, which it does if the process's own memory gives out.
+    /// What was done of it is not known.
     pub fn copy(&self, ops: &mut [CopyOp<'_>]) -> Result<(), Error> {
-        let doing = "copy granted pages";
-        let mut segments = Vec::with_capacity(ops.len());
-        for op in ops.iter_mut() {
-            segments.push(op.segment().ok_or(Error::System { doing, errno: Errno::EINVAL })?);
-        }
-        let count = u32::try_from(segments.len())
-            .map_err(|_| Error::System { doing, errno: Errno::E2BIG })?;
-        let mut call = GntdevGrantCopy { count, segments: segments.as_mut_ptr() };
-        // SAFETY: the structure is this ioctl's; it names `count` segments, which live until it
-        // returns. Each segment's local side is a buffer that its operation borrows, exclusively
-        // if it is written, for as long as the operation lives; `segment` has checked that the
-        // length lies inside of it.
-        unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_GRANT_COPY, &raw mut call) }
-            .map_err(|errno| Error::System { doing, errno })?;
-        for (op, segment) in ops.iter_mut().zip(&segments) {
-            op.failed = (segment.status != GNTST_OKAY).then_some(segment.status);
+        for ops in ops.chunks_mut(COPIES_AT_ONCE) {
+            let mut segments = [GntdevCopySegment::NOTHING; COPIES_AT_ONCE];
+            let mut count = 0;
+            for op in ops.iter_mut() {
+                op.failed = None;
+                match op.segment() {
+                    Some(segment) => {
+                        segments[usize::from(count)] = segment;
+                        count += 1;
+                    }
+                    None => op.failed = Some(GNTST_BAD_COPY_ARG),
+                }
+            }
+            self.copy_segments(&mut segments, count)?;
+            let asked = ops.iter_mut().filter(|op| op.failed.is_none());
+            for (op, segment) in asked.zip(&segments) {
+                op.failed = (segment.status != GNTST_OKAY).then_some(segment.status);
+            }
         }
         Ok(())
+    }
+
+    /// Makes the copies of the first `count` segments, which [`CopyOp::segment`] has made from
+    /// operations that are still borrowed.
+    fn copy_segments(
+        &self,
+        segments: &mut [GntdevCopySegment; COPIES_AT_ONCE],
+        count: u8,
+    ) -> Result<(), Error> {
+        const { assert!(COPIES_AT_ONCE <= u8::MAX as usize) };
+        if count == 0 {
+            return Ok(());
+        }
+        let mut call = GntdevGrantCopy { count: u32::from(count), segments: segments.as_mut_ptr() };
+        // SAFETY: the structure is this ioctl's; it names `count` segments, which are no more than
+        // there are and live until it returns. Each one's local side is a buffer that its
+        // operation borrows, exclusively if it is written; `segment` has taken the length from the
+        // buffer itself.
+        unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_GRANT_COPY, &raw mut call) }
+            .map(drop)
+            .map_err(|errno| Error::System { doing: "copy granted pages", errno })
     }
 }
 
@@ -201,7 +229,8 @@ pub struct CopyOp<'a> {
     pub reference: GrantRef,
     /// Where in the page.
     pub offset: u16,
-    /// Xen's status (`GNTST_*`) if the copy failed; set by [`GrantDevice::copy`].
+    /// Xen's status (`GNTST_*`, see [`crate::sys::grant`]) if the copy failed; set by
+    /// [`GrantDevice::copy`].
     pub failed: Option<i16>,
 }
 

@@ -1,13 +1,11 @@
-//! Operations on HVM and PVH domains that go through `dm_op`.
-//!
-//! `unsafe`: the kernel follows pointers in the ioctl's structure.
-#![allow(unsafe_code)]
+//! Operations on HVM and PVH domains: kinds of pages and parameters.
 
-use crate::device;
+use nix::errno::Errno;
+
 use crate::error::Error;
-use crate::hypercall::Xen;
-use crate::sys::hvm::{DmOpSetMemType, HVMMEM_RAM_RO, HVMMEM_RAM_RW, XEN_DMOP_SET_MEM_TYPE};
-use crate::sys::privcmd::{IOCTL_PRIVCMD_DM_OP, PrivcmdDmOp, PrivcmdDmOpBuf};
+use crate::hypercall::{Operation, Xen, guest_only};
+use crate::sys::HYPERVISOR_HVM_OP;
+use crate::sys::hvm::{self, DmOpSetMemType, HvmParam};
 use crate::units::{DomId, Gfn, Pages};
 
 /// How a guest may use a page (`hvmmem_type_t`).
@@ -18,6 +16,37 @@ pub enum MemType {
     /// Its CPU's writes are discarded. No boundary against a guest that means it: see
     /// `docs/noxs-abi.md`, "The seal".
     RamReadOnly,
+}
+
+/// Parameters of an HVM or PVH domain (`HVM_PARAM_*`). The guest itself may overwrite those marked
+/// so: what is read back is then the guest's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Param {
+    /// How events reach the guest; the guest may overwrite it.
+    CallbackIrq,
+    /// Frame of the XenStore ring.
+    StorePfn,
+    /// The guest's port for XenStore; the guest may overwrite it.
+    StoreEvtchn,
+    /// Frame of the console ring.
+    ConsolePfn,
+    /// The guest's port for the console; the guest may overwrite it.
+    ConsoleEvtchn,
+    /// Shutdown reason that a triple fault stands for.
+    TripleFaultReason,
+}
+
+impl Param {
+    fn index(self) -> u32 {
+        match self {
+            Self::CallbackIrq => hvm::HVM_PARAM_CALLBACK_IRQ,
+            Self::StorePfn => hvm::HVM_PARAM_STORE_PFN,
+            Self::StoreEvtchn => hvm::HVM_PARAM_STORE_EVTCHN,
+            Self::ConsolePfn => hvm::HVM_PARAM_CONSOLE_PFN,
+            Self::ConsoleEvtchn => hvm::HVM_PARAM_CONSOLE_EVTCHN,
+            Self::TripleFaultReason => hvm::HVM_PARAM_TRIPLE_FAULT_REASON,
+        }
+    }
 }
 
 impl Xen {
@@ -32,27 +61,53 @@ impl Xen {
         count: Pages,
         kind: MemType,
     ) -> Result<(), Error> {
-        let failed =
-            |errno| Error::Hypercall { operation: "dm_op set_mem_type", domid: Some(domid), errno };
-        let mut op = DmOpSetMemType {
-            op: XEN_DMOP_SET_MEM_TYPE,
-            nr: u32::try_from(count.0).map_err(|_| failed(nix::errno::Errno::E2BIG))?,
+        let operation = "dm_op set_mem_type";
+        guest_only(operation, domid)?;
+        let nr = u32::try_from(count.0).map_err(|_| Error::Hypercall {
+            operation,
+            domid: Some(domid),
+            errno: Errno::E2BIG,
+        })?;
+        let value = DmOpSetMemType {
+            op: hvm::XEN_DMOP_SET_MEM_TYPE,
+            nr,
             mem_type: match kind {
-                MemType::RamReadWrite => HVMMEM_RAM_RW,
-                MemType::RamReadOnly => HVMMEM_RAM_RO,
+                MemType::RamReadWrite => hvm::HVMMEM_RAM_RW,
+                MemType::RamReadOnly => hvm::HVMMEM_RAM_RO,
             },
             first_pfn: first.0,
             ..DmOpSetMemType::default()
         };
-        let buffer = PrivcmdDmOpBuf {
-            uptr: std::ptr::from_mut(&mut op).cast(),
-            size: size_of::<DmOpSetMemType>(),
+        self.dm_op(operation, domid, &value)
+    }
+
+    /// Sets a parameter of a domain.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn set_hvm_param(&self, domid: DomId, param: Param, value: u64) -> Result<(), Error> {
+        let operation = Operation {
+            name: "hvm_op set_param",
+            hypercall: HYPERVISOR_HVM_OP,
+            command: hvm::HVMOP_SET_PARAM,
         };
-        let mut call = PrivcmdDmOp { dom: domid.0, num: 1, pad: 0, ubufs: &raw const buffer };
-        // SAFETY: `call` is this ioctl's structure; it names one buffer, which is `op` with its
-        // exact size. Both live until the call returns, and the kernel pins the buffer meanwhile.
-        unsafe { device::ioctl(self.privcmd(), IOCTL_PRIVCMD_DM_OP, &raw mut call) }
-            .map(drop)
-            .map_err(failed)
+        guest_only(operation.name, domid)?;
+        let mut argument = HvmParam { domid: domid.0, pad: 0, index: param.index(), value };
+        self.operate(operation, domid, &mut argument).map(drop)
+    }
+
+    /// A parameter of a domain.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn hvm_param(&self, domid: DomId, param: Param) -> Result<u64, Error> {
+        let operation = Operation {
+            name: "hvm_op get_param",
+            hypercall: HYPERVISOR_HVM_OP,
+            command: hvm::HVMOP_GET_PARAM,
+        };
+        let mut argument = HvmParam { domid: domid.0, pad: 0, index: param.index(), value: 0 };
+        self.operate(operation, domid, &mut argument)?;
+        Ok(argument.value)
     }
 }

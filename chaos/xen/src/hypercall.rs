@@ -1,14 +1,18 @@
-//! The handle through which hypercalls are made.
+//! The handle through which hypercalls are made, and the forms that all of them have.
 //!
-//! `unsafe`: a hypercall takes addresses. All of them point into the handle's own arena.
+//! `unsafe`: a hypercall takes addresses. Which structures hold any, and what Xen does with them,
+//! is told by the traits of `argument`; the addresses themselves are those of the handle's own
+//! arena.
 #![allow(unsafe_code)]
 
+use std::cell::Cell;
 use std::fs::File;
 
 use nix::errno::Errno;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Data};
+use crate::argument::{Flat, Pointing};
 use crate::device;
 use crate::error::Error;
 use crate::sys::domctl::{
@@ -16,7 +20,10 @@ use crate::sys::domctl::{
 };
 use crate::sys::privcmd::{IOCTL_PRIVCMD_HYPERCALL, PrivcmdHypercall};
 use crate::sys::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader, XEN_SYSCTL_INTERFACE_VERSION};
-use crate::sys::{HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION, XENVER_VERSION};
+use crate::sys::{
+    HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION, XENVER_VERSION,
+    hvm,
+};
 use crate::units::DomId;
 
 /// dom0's handle on Xen.
@@ -25,9 +32,22 @@ use crate::units::DomId;
 #[derive(Debug)]
 pub struct Xen {
     privcmd: File,
-    pub(crate) arena: Arena,
+    arena: Arena,
     version: (u32, u32),
     domctl_version: u32,
+    /// A domain that is known to have vCPUs: the last one that was asked about.
+    with_vcpus: Cell<Option<DomId>>,
+}
+
+/// A hypercall of the form (command, structure).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    /// Its name, for errors.
+    pub(crate) name: &'static str,
+    /// Its number.
+    pub(crate) hypercall: u64,
+    /// Its command.
+    pub(crate) command: u64,
 }
 
 impl Xen {
@@ -38,16 +58,15 @@ impl Xen {
     /// is not known: it is refused by its number, with those that are supported.
     pub fn open() -> Result<Self, Error> {
         let privcmd = device::open("/dev/xen/privcmd", "xen-privcmd", 0)?;
-        let buffers = device::open("/dev/xen/hypercall", "xen-privcmd", 0)?;
-        let arena = Arena::new(&buffers)
-            .map_err(|errno| Error::System { doing: "get memory for hypercalls", errno })?;
-        let mut xen = Self { privcmd, arena, version: (0, 0), domctl_version: 0 };
-        let packed = xen.call(HYPERVISOR_XEN_VERSION, [XENVER_VERSION, 0, 0, 0, 0]);
-        let packed = packed.map_err(|errno| match errno {
-            Errno::EPERM => Error::NotDom0,
-            errno => Error::Hypercall { operation: "xen_version", domid: None, errno },
-        })?;
-        xen.version = (packed >> 16, packed & 0xffff);
+        let arena = Arena::open()?;
+        let mut xen = Self {
+            privcmd,
+            arena,
+            version: (0, 0),
+            domctl_version: 0,
+            with_vcpus: Cell::new(None),
+        };
+        xen.version = xen.ask_version()?;
         xen.domctl_version = domctl_version(xen.version)?;
         xen.probe_domctl()?;
         Ok(xen)
@@ -69,11 +88,29 @@ impl Xen {
         &self.privcmd
     }
 
+    /// A place for data that a structure points to.
+    pub(crate) fn data(&self, len: usize) -> Result<Data<'_>, Error> {
+        self.arena.data(len)
+    }
+
+    fn ask_version(&self) -> Result<(u32, u32), Error> {
+        // SAFETY: this command takes no structure.
+        let packed = unsafe { self.call(HYPERVISOR_XEN_VERSION, [XENVER_VERSION, 0, 0, 0, 0]) };
+        let packed = packed.map_err(|errno| match errno {
+            Errno::EPERM => Error::NotDom0,
+            errno => Error::Hypercall { operation: "xen_version", domid: None, errno },
+        })?;
+        Ok((packed >> 16, packed & 0xffff))
+    }
+
     /// Asks about dom0, which changes nothing: Xen checks the interface version before all else.
     fn probe_domctl(&self) -> Result<(), Error> {
         let (major, minor) = self.version;
-        match self.domctl(XEN_DOMCTL_GETDOMAININFO, DomId::DOM0, &GetDomainInfo::default()) {
-            Ok(()) => Ok(()),
+        let mut info = GetDomainInfo::default();
+        // SAFETY: `GetDomainInfo: Flat`.
+        let probed = unsafe { self.domctl_raw(XEN_DOMCTL_GETDOMAININFO, DomId::DOM0, &mut info) };
+        match probed {
+            Ok(_) => Ok(()),
             Err(Errno::EACCES) => Err(Error::UnsupportedInterface {
                 major,
                 minor,
@@ -89,74 +126,225 @@ impl Xen {
 
     /// Makes a hypercall and returns its result.
     ///
-    /// Addresses among the arguments are those of the arena. It is the callers in this crate that
-    /// see to that, and they only ever get addresses from [`Arena::address`].
-    pub(crate) fn call(&self, op: u64, arg: [u64; 5]) -> Result<u32, Errno> {
+    /// # Safety
+    /// The arguments are what the hypercall takes, and all memory that Xen reaches through them
+    /// may be read and written.
+    unsafe fn call(&self, op: u64, arg: [u64; 5]) -> Result<u32, Errno> {
         let mut call = PrivcmdHypercall { op, arg };
-        // SAFETY: the structure is the ioctl's and lives until it returns. The hypercall's own
-        // arguments are numbers or addresses in the arena, which lives as long as `self`, is
-        // large enough for every structure (`EXTRA`, `EXTRA_LEN`) and is referenced by nobody.
-        let result = unsafe {
-            device::ioctl(&self.privcmd, IOCTL_PRIVCMD_HYPERCALL, std::ptr::from_mut(&mut call))
-        }?;
+        // SAFETY: the structure is the ioctl's and lives until it returns; the caller answers for
+        // the hypercall's own arguments.
+        let result =
+            unsafe { device::ioctl(&self.privcmd, IOCTL_PRIVCMD_HYPERCALL, &raw mut call) }?;
         Ok(result.unsigned_abs())
     }
 
-    /// Makes a domctl with the payload; its answer is read with [`Xen::domctl_answer`].
-    pub(crate) fn domctl<P: IntoBytes + Immutable>(
-        &self,
-        cmd: u32,
-        domid: DomId,
-        payload: &P,
-    ) -> Result<(), Errno> {
-        const { assert!(DOMCTL_UNION + size_of::<P>() <= DOMCTL_SIZE) };
-        let header = DomctlHeader {
-            cmd,
-            interface_version: self.domctl_version,
-            domain: domid.0,
-            pad: [0; 3],
-        };
-        self.arena.put(0, &header);
-        self.arena.put(DOMCTL_UNION, payload);
-        let used = DOMCTL_UNION + size_of::<P>();
-        self.arena.clear(used, DOMCTL_SIZE - used);
-        self.call(HYPERVISOR_DOMCTL, [self.arena.address(0), 0, 0, 0, 0]).map(drop)
-    }
-
-    /// The payload as the last domctl left it.
-    pub(crate) fn domctl_answer<P: FromBytes + IntoBytes>(&self) -> P {
-        self.arena.get(DOMCTL_UNION)
-    }
-
-    /// The domain that the last domctl was about, as Xen left it.
-    pub(crate) fn domctl_domain(&self) -> DomId {
-        DomId(self.arena.get::<DomctlHeader>(0).domain)
-    }
-
-    /// Makes a sysctl with the payload and gives its answer.
-    pub(crate) fn sysctl<P: FromBytes + IntoBytes + Immutable>(
+    /// Makes a domctl. The payload becomes what Xen leaves in it; the result is the domain that
+    /// Xen leaves in the domctl.
+    pub(crate) fn domctl<T: Flat>(
         &self,
         operation: &'static str,
         cmd: u32,
-        payload: &P,
-    ) -> Result<P, Error> {
-        const { assert!(SYSCTL_UNION + size_of::<P>() <= SYSCTL_SIZE) };
-        let header = SysctlHeader { cmd, interface_version: XEN_SYSCTL_INTERFACE_VERSION };
-        self.arena.put(0, &header);
-        self.arena.put(SYSCTL_UNION, payload);
-        let used = SYSCTL_UNION + size_of::<P>();
-        self.arena.clear(used, SYSCTL_SIZE - used);
+        domid: DomId,
+        payload: &mut T,
+    ) -> Result<DomId, Error> {
+        // SAFETY: `T: Flat`, so Xen follows no address in it.
+        unsafe { self.domctl_raw(cmd, domid, payload) }.map_err(|errno| Error::Hypercall {
+            operation,
+            domid: Some(domid),
+            errno,
+        })
+    }
+
+    /// Makes a domctl whose payload points to data.
+    pub(crate) fn domctl_with<T: Pointing>(
+        &self,
+        operation: &'static str,
+        cmd: u32,
+        domid: DomId,
+        payload: &mut T,
+        data: &Data<'_>,
+    ) -> Result<(), Error> {
+        payload.point_to(data.address(), data.len());
+        // SAFETY: `T: Pointing`, and its address was just set to data that is borrowed.
+        unsafe { self.domctl_raw(cmd, domid, payload) }
+            .map(drop)
+            .map_err(|errno| Error::Hypercall { operation, domid: Some(domid), errno })
+    }
+
+    /// # Safety
+    /// All memory that Xen reaches through addresses in the payload may be read and written.
+    unsafe fn domctl_raw<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        cmd: u32,
+        domid: DomId,
+        payload: &mut T,
+    ) -> Result<DomId, Errno> {
+        const { assert!(DOMCTL_UNION + size_of::<T>() <= DOMCTL_SIZE) };
+        let used = DOMCTL_UNION + size_of::<T>();
+        let interface_version = self.domctl_version;
+        let argument = self.arena.argument();
+        argument.put(0, &DomctlHeader { cmd, interface_version, domain: domid.0, pad: [0; 3] });
+        argument.put(DOMCTL_UNION, payload);
+        argument.clear(used, DOMCTL_SIZE - used);
+        // SAFETY: the argument is as large as Xen takes it to be and lives in the arena; it bears
+        // the interface version that it is laid out for. The caller answers for the payload.
+        unsafe { self.call(HYPERVISOR_DOMCTL, [argument.address(), 0, 0, 0, 0]) }?;
+        argument.get_into(DOMCTL_UNION, payload);
+        Ok(DomId(argument.get::<DomctlHeader>(0).domain))
+    }
+
+    /// Makes a sysctl. The payload becomes what Xen leaves in it.
+    pub(crate) fn sysctl<T: Flat>(
+        &self,
+        operation: &'static str,
+        cmd: u32,
+        payload: &mut T,
+    ) -> Result<(), Error> {
+        // SAFETY: `T: Flat`, so Xen follows no address in it.
+        unsafe { self.sysctl_raw(operation, cmd, payload) }
+    }
+
+    /// Makes a sysctl whose payload points to data.
+    pub(crate) fn sysctl_with<T: Pointing>(
+        &self,
+        operation: &'static str,
+        cmd: u32,
+        payload: &mut T,
+        data: &Data<'_>,
+    ) -> Result<(), Error> {
+        payload.point_to(data.address(), data.len());
+        // SAFETY: `T: Pointing`, and its address was just set to data that is borrowed.
+        unsafe { self.sysctl_raw(operation, cmd, payload) }
+    }
+
+    /// # Safety
+    /// All memory that Xen reaches through addresses in the payload may be read and written.
+    unsafe fn sysctl_raw<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        operation: &'static str,
+        cmd: u32,
+        payload: &mut T,
+    ) -> Result<(), Error> {
+        const { assert!(SYSCTL_UNION + size_of::<T>() <= SYSCTL_SIZE) };
+        let used = SYSCTL_UNION + size_of::<T>();
+        let interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+        let argument = self.arena.argument();
+        argument.put(0, &SysctlHeader { cmd, interface_version });
+        argument.put(SYSCTL_UNION, payload);
+        argument.clear(used, SYSCTL_SIZE - used);
         let (major, minor) = self.version;
-        match self.call(HYPERVISOR_SYSCTL, [self.arena.address(0), 0, 0, 0, 0]) {
-            Ok(_) => Ok(self.arena.get(SYSCTL_UNION)),
-            Err(Errno::EACCES) => Err(Error::UnsupportedInterface {
-                major,
-                minor,
-                interface: "sysctl",
-                version: XEN_SYSCTL_INTERFACE_VERSION,
-            }),
-            Err(errno) => Err(Error::Hypercall { operation, domid: None, errno }),
+        // SAFETY: as in `domctl_raw`.
+        match unsafe { self.call(HYPERVISOR_SYSCTL, [argument.address(), 0, 0, 0, 0]) } {
+            Ok(_) => argument.get_into(SYSCTL_UNION, payload),
+            Err(Errno::EACCES) => {
+                return Err(Error::UnsupportedInterface {
+                    major,
+                    minor,
+                    interface: "sysctl",
+                    version: interface_version,
+                });
+            }
+            Err(errno) => return Err(Error::Hypercall { operation, domid: None, errno }),
         }
+        Ok(())
+    }
+
+    /// Makes a hypercall of the form (command, structure). The structure becomes what Xen leaves
+    /// in it.
+    pub(crate) fn operate<T: Flat>(
+        &self,
+        operation: Operation,
+        domid: DomId,
+        value: &mut T,
+    ) -> Result<u32, Error> {
+        // SAFETY: `T: Flat`, so Xen follows no address in it.
+        unsafe { self.operate_raw(operation, domid, value) }
+    }
+
+    /// Makes a hypercall of the form (command, structure) whose structure points to data.
+    pub(crate) fn operate_with<T: Pointing>(
+        &self,
+        operation: Operation,
+        domid: DomId,
+        value: &mut T,
+        data: &Data<'_>,
+    ) -> Result<u32, Error> {
+        value.point_to(data.address(), data.len());
+        // SAFETY: `T: Pointing`, and its address was just set to data that is borrowed.
+        unsafe { self.operate_raw(operation, domid, value) }
+    }
+
+    /// # Safety
+    /// The value is the structure that the command takes, and all memory that Xen reaches through
+    /// addresses in it may be read and written.
+    unsafe fn operate_raw<T: FromBytes + IntoBytes + Immutable>(
+        &self,
+        Operation { name, hypercall, command }: Operation,
+        domid: DomId,
+        value: &mut T,
+    ) -> Result<u32, Error> {
+        let argument = self.arena.argument();
+        argument.put(0, value);
+        // SAFETY: the caller answers for the structure, which lives in the arena.
+        let result = unsafe { self.call(hypercall, [command, argument.address(), 0, 0, 0]) }
+            .map_err(|errno| Error::Hypercall { operation: name, domid: Some(domid), errno })?;
+        argument.get_into(0, value);
+        Ok(result)
+    }
+
+    /// Makes a device-model operation, whose structure is its one buffer.
+    pub(crate) fn dm_op<T: IntoBytes + Immutable>(
+        &self,
+        operation: &'static str,
+        domid: DomId,
+        value: &T,
+    ) -> Result<(), Error> {
+        let data = self.arena.data(size_of::<T>())?;
+        data.put(0, value);
+        let mut buffer = hvm::DmOpBuf::default();
+        buffer.point_to(data.address(), data.len());
+        let argument = self.arena.argument();
+        argument.put(0, &buffer);
+        let arguments = [u64::from(domid.0), 1, argument.address(), 0, 0];
+        // SAFETY: the array of one buffer and the buffer itself live in the arena. Device-model
+        // operations hold no addresses but those of their buffers.
+        unsafe { self.call(HYPERVISOR_DM_OP, arguments) }
+            .map(drop)
+            .map_err(|errno| Error::Hypercall { operation, domid: Some(domid), errno })
+    }
+
+    /// Remembers whether a domain has vCPUs, as Xen has just said.
+    pub(crate) fn note_vcpus(&self, domid: DomId, has_vcpus: bool) {
+        if has_vcpus {
+            self.with_vcpus.set(Some(domid));
+        } else if self.with_vcpus.get() == Some(domid) {
+            self.with_vcpus.set(None);
+        }
+    }
+
+    /// Refuses a domain without vCPUs. Asks Xen, unless the domain's vCPUs were made or seen last.
+    pub(crate) fn vcpus_needed(&self, operation: &'static str, domid: DomId) -> Result<(), Error> {
+        guest_only(operation, domid)?;
+        if self.with_vcpus.get() == Some(domid) {
+            return Ok(());
+        }
+        let gone = Error::Hypercall { operation, domid: Some(domid), errno: Errno::ESRCH };
+        let info = self.domain_info(domid)?.ok_or(gone)?;
+        if info.max_vcpu_id.is_none() {
+            let reason = "it has no vCPUs yet, and Xen would crash";
+            return Err(Error::Refused { operation, domid, reason });
+        }
+        self.note_vcpus(domid, true);
+        Ok(())
+    }
+}
+
+/// Refuses numbers that are no guest's: what is meant for a guest would take down the host, or
+/// would change dom0 itself.
+pub(crate) fn guest_only(operation: &'static str, domid: DomId) -> Result<(), Error> {
+    match domid.is_guest() {
+        true => Ok(()),
+        false => Err(Error::Refused { operation, domid, reason: "it is no guest" }),
     }
 }
 
@@ -181,5 +369,12 @@ mod tests {
         let error = domctl_version((4, 21)).unwrap_err();
         assert!(error.to_string().contains("4.21"), "{error}");
         assert!(error.to_string().contains("4.17, 4.18, 4.19 and 4.20"), "{error}");
+    }
+
+    #[test]
+    fn dom0_and_reserved_numbers_are_no_guests() {
+        for domid in [DomId::DOM0, DomId::SELF, DomId(u16::MAX)] {
+            assert!(matches!(guest_only("x", domid), Err(Error::Refused { .. })));
+        }
     }
 }

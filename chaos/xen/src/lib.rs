@@ -16,6 +16,7 @@
 //! [`gntdev`] and `mapping`. Each opts in at its top and says why.
 
 mod arena;
+mod argument;
 mod device;
 pub mod domain;
 mod error;

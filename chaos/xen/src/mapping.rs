@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
 use nix::errno::Errno;
 
@@ -22,6 +22,10 @@ pub(crate) struct SharedMapping {
     base: NonNull<u8>,
     length: usize,
 }
+
+// SAFETY: a mapping is a range of the process's addresses and belongs to no thread. It is not
+// `Sync`: nothing orders what two threads copy at the same time.
+unsafe impl Send for SharedMapping {}
 
 impl SharedMapping {
     /// Maps `pages` pages of a device, shared, for reading and perhaps writing.
@@ -88,6 +92,8 @@ impl SharedMapping {
         // nobody can hold a reference into the mapping. What the other domain sees of a race is
         // its own affair.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
+        // Orders the copy before the next hypercall or event, for the compiler.
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Copies bytes out. What the other domain writes meanwhile may be seen in part.
@@ -96,6 +102,10 @@ impl SharedMapping {
         // SAFETY: as in `write`, with the directions exchanged. The result is plain bytes, for
         // which every value is valid.
         unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) }
+        // Orders the copy before everything that uses it, for the compiler: it may not look at
+        // the shared bytes again in place of the copy, after the copy was checked. (The processor
+        // needs no barrier: the copy is complete when its bytes are used.)
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// Clears bytes.

@@ -1,13 +1,37 @@
-//! Giving domains memory.
+//! Giving domains memory and taking it away.
 
-use zerocopy::IntoBytes;
-
-use crate::arena::{EXTRA, EXTRA_LEN};
 use crate::error::Error;
-use crate::hypercall::Xen;
+use crate::hypercall::{Operation, Xen, guest_only};
 use crate::sys::HYPERVISOR_MEMORY_OP;
-use crate::sys::memory::{MemoryReservation, XENMEM_POPULATE_PHYSMAP};
-use crate::units::{DomId, Gfn};
+use crate::sys::memory::{
+    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation, RemoveFromPhysmap,
+    XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP, XENMEM_REMOVE_FROM_PHYSMAP,
+    XENMEM_SET_MEMORY_MAP,
+};
+use crate::units::{Bytes, DomId, Gfn};
+
+/// Most pieces in one hypercall: what fits in the page that is always there.
+const AT_ONCE: usize = 480;
+
+/// A range of a guest's memory map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryRange {
+    /// First address.
+    pub start: u64,
+    /// Length.
+    pub size: Bytes,
+    /// What it is.
+    pub kind: MemoryKind,
+}
+
+/// What a range of a guest's memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// The guest's to use.
+    Ram,
+    /// Not the guest's to use.
+    Reserved,
+}
 
 impl Xen {
     /// Gives a domain `count` pieces of 2^`order` pages each, one after the other from a frame on.
@@ -22,34 +46,99 @@ impl Xen {
         count: u64,
         order: u32,
     ) -> Result<(), Error> {
-        const AT_ONCE: u64 = (EXTRA_LEN / size_of::<u64>()) as u64;
+        let frame = |index: u64| first.0.wrapping_add(index.unbounded_shl(order));
+        self.reservation("populate_physmap", XENMEM_POPULATE_PHYSMAP, domid, count, order, frame)
+    }
+
+    /// Gives a domain pieces of 2^`order` pages each, at the frames.
+    ///
+    /// # Errors
+    /// As for [`Xen::populate_range`].
+    pub fn populate_physmap(&self, domid: DomId, frames: &[Gfn], order: u32) -> Result<(), Error> {
+        // The closure is only asked for indices of the slice.
+        let frame = |index| usize::try_from(index).map_or(u64::MAX, |index| frames[index].0);
+        let count = frames.len() as u64;
+        self.reservation("populate_physmap", XENMEM_POPULATE_PHYSMAP, domid, count, order, frame)
+    }
+
+    /// Takes single pages away from a domain and frees them.
+    ///
+    /// # Errors
+    /// [`Error::ShortPopulate`] with the number of pages that were freed, if one of them does not
+    /// exist.
+    pub fn decrease_reservation(&self, domid: DomId, frames: &[Gfn]) -> Result<(), Error> {
+        let frame = |index| usize::try_from(index).map_or(u64::MAX, |index| frames[index].0);
+        let (name, command) = ("decrease_reservation", XENMEM_DECREASE_RESERVATION);
+        self.reservation(name, command, domid, frames.len() as u64, 0, frame)
+    }
+
+    fn reservation(
+        &self,
+        name: &'static str,
+        command: u64,
+        domid: DomId,
+        count: u64,
+        extent_order: u32,
+        frame: impl Fn(u64) -> u64,
+    ) -> Result<(), Error> {
+        guest_only(name, domid)?;
+        let operation = Operation { name, hypercall: HYPERVISOR_MEMORY_OP, command };
         let mut done = 0;
         while done < count {
-            let now = (count - done).min(AT_ONCE);
-            let frames: Vec<u64> = (done..done + now).map(|n| first.0 + (n << order)).collect();
-            self.arena.put_bytes(EXTRA, frames.as_bytes());
-            let reservation = MemoryReservation {
-                extent_start: self.arena.address(EXTRA),
-                nr_extents: now,
-                extent_order: order,
-                mem_flags: 0,
-                domid: domid.0,
-                pad: [0; 3],
-            };
-            self.arena.put(0, &reservation);
-            let arguments = [XENMEM_POPULATE_PHYSMAP, self.arena.address(0), 0, 0, 0];
+            let now = usize::try_from(count - done).map_or(AT_ONCE, |left| left.min(AT_ONCE));
+            let data = self.data(now * size_of::<u64>())?;
+            for (slot, index) in (done..).take(now).enumerate() {
+                data.put(slot * size_of::<u64>(), &frame(index));
+            }
+            let mut reservation =
+                MemoryReservation { extent_order, domid: domid.0, ..MemoryReservation::default() };
             // The result is the number of pieces that were done; nothing else is ever reported.
-            let result =
-                self.call(HYPERVISOR_MEMORY_OP, arguments).map_err(|errno| Error::Hypercall {
-                    operation: "memory_op populate_physmap",
-                    domid: Some(domid),
-                    errno,
-                })?;
-            done += u64::from(result).min(now);
-            if u64::from(result) < now {
+            let result = u64::from(self.operate_with(operation, domid, &mut reservation, &data)?);
+            done += result.min(now as u64);
+            if result < now as u64 {
                 return Err(Error::ShortPopulate { domid, done, wanted: count });
             }
         }
         Ok(())
+    }
+
+    /// Takes a page out of a domain's address space. It still counts as the domain's memory.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is no page.
+    pub fn remove_from_physmap(&self, domid: DomId, gfn: Gfn) -> Result<(), Error> {
+        let operation = Operation {
+            name: "memory_op remove_from_physmap",
+            hypercall: HYPERVISOR_MEMORY_OP,
+            command: XENMEM_REMOVE_FROM_PHYSMAP,
+        };
+        guest_only(operation.name, domid)?;
+        let mut page = RemoveFromPhysmap { domid: domid.0, pad: [0; 3], gpfn: gfn.0 };
+        self.operate(operation, domid, &mut page).map(drop)
+    }
+
+    /// Sets the memory map that a guest gets when it asks Xen for one. Xen itself does not look at
+    /// it.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn set_memory_map(&self, domid: DomId, ranges: &[MemoryRange]) -> Result<(), Error> {
+        let operation = Operation {
+            name: "memory_op set_memory_map",
+            hypercall: HYPERVISOR_MEMORY_OP,
+            command: XENMEM_SET_MEMORY_MAP,
+        };
+        guest_only(operation.name, domid)?;
+        let data = self.data(ranges.len() * size_of::<E820Entry>())?;
+        for (index, range) in ranges.iter().enumerate() {
+            let kind = match range.kind {
+                MemoryKind::Ram => E820_RAM,
+                MemoryKind::Reserved => E820_RESERVED,
+            };
+            let entry = E820Entry { addr: range.start, size: range.size.0, kind };
+            data.put(index * size_of::<E820Entry>(), &entry);
+        }
+        let mut map = ForeignMemoryMap { domid: domid.0, ..ForeignMemoryMap::default() };
+        self.operate_with(operation, domid, &mut map, &data).map(drop)
     }
 }

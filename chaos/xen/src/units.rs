@@ -18,6 +18,9 @@ impl DomId {
     /// or for any above, lets Xen choose.
     pub const FIRST_RESERVED: Self = Self(0x7ff0);
 
+    /// Whoever makes the hypercall (`DOMID_SELF`).
+    pub const SELF: Self = Self(0x7ff0);
+
     /// Whether this can be the number of a guest.
     #[must_use]
     pub const fn is_guest(self) -> bool {
@@ -33,7 +36,31 @@ impl fmt::Display for DomId {
 
 /// A frame in a guest's own address space, in units of 4 KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub struct Gfn(pub u64);
+
+impl Gfn {
+    /// The frame that lies `pages` further up; `None` if there is no such number.
+    #[must_use]
+    pub const fn checked_add(self, pages: Pages) -> Option<Self> {
+        match self.0.checked_add(pages.0) {
+            Some(frame) => Some(Self(frame)),
+            None => None,
+        }
+    }
+
+    /// Physical address of the frame's first byte; `None` if it does not fit in 64 bits.
+    #[must_use]
+    pub const fn address(self) -> Option<u64> {
+        self.0.checked_mul(PAGE_SIZE as u64)
+    }
+
+    /// The frame that an address lies in.
+    #[must_use]
+    pub const fn of_address(address: u64) -> Self {
+        Self(address / PAGE_SIZE as u64)
+    }
+}
 
 impl fmt::Display for Gfn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +71,12 @@ impl fmt::Display for Gfn {
 /// A frame of the machine, in units of 4 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mfn(pub u64);
+
+impl fmt::Display for Mfn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
 
 /// An index into a domain's grant table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +103,40 @@ impl fmt::Display for Port {
 pub struct Pages(pub u64);
 
 impl Pages {
+    /// As many pages as the bytes fill exactly; `None` if they end in the middle of one.
+    #[must_use]
+    pub const fn from_bytes_exact(bytes: Bytes) -> Option<Self> {
+        if bytes.0.is_multiple_of(PAGE_SIZE as u64) {
+            Some(Self(bytes.0 / PAGE_SIZE as u64))
+        } else {
+            None
+        }
+    }
+
+    /// As many pages as hold the bytes.
+    #[must_use]
+    pub const fn from_bytes_up(bytes: Bytes) -> Self {
+        Self(bytes.0.div_ceil(PAGE_SIZE as u64))
+    }
+
+    /// The sum; `None` if it is no 64-bit number.
+    #[must_use]
+    pub const fn checked_add(self, other: Self) -> Option<Self> {
+        match self.0.checked_add(other.0) {
+            Some(pages) => Some(Self(pages)),
+            None => None,
+        }
+    }
+
+    /// The difference; `None` if the other is larger.
+    #[must_use]
+    pub const fn checked_sub(self, other: Self) -> Option<Self> {
+        match self.0.checked_sub(other.0) {
+            Some(pages) => Some(Self(pages)),
+            None => None,
+        }
+    }
+
     /// The same in KiB; saturates, which no real size does.
     #[must_use]
     pub const fn to_kib(self) -> KiB {
@@ -83,11 +150,23 @@ impl Pages {
     }
 }
 
+impl fmt::Display for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pages", self.0)
+    }
+}
+
 /// A number of KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KiB(pub u64);
 
 impl KiB {
+    /// The same in bytes; saturates, which no real size does.
+    #[must_use]
+    pub const fn to_bytes(self) -> Bytes {
+        Bytes(self.0.saturating_mul(1024))
+    }
+
     /// The same in whole pages, or `None` if it is no multiple of a page.
     #[must_use]
     pub const fn to_pages(self) -> Option<Pages> {
@@ -104,6 +183,12 @@ impl fmt::Display for KiB {
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0)
+    }
+}
 
 /// The 16 bytes that Xen keeps for a domain and that mean nothing to it, shown as a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,5 +262,19 @@ mod tests {
         assert_eq!(Pages(3).to_bytes(), Bytes(12288));
         assert_eq!(KiB(12).to_pages(), Some(Pages(3)));
         assert_eq!(KiB(13).to_pages(), None);
+        assert_eq!(Pages::from_bytes_exact(Bytes(8192)), Some(Pages(2)));
+        assert_eq!(Pages::from_bytes_exact(Bytes(8193)), None);
+        assert_eq!(Pages::from_bytes_up(Bytes(8193)), Pages(3));
+    }
+
+    #[test]
+    fn arithmetic_does_not_wrap() {
+        assert_eq!(Gfn(1).checked_add(Pages(2)), Some(Gfn(3)));
+        assert_eq!(Gfn(u64::MAX).checked_add(Pages(1)), None);
+        assert_eq!(Gfn(0xfc000).address(), Some(0xfc00_0000));
+        assert_eq!(Gfn(1 << 52).address(), None);
+        assert_eq!(Gfn::of_address(0xfc00_0fff), Gfn(0xfc000));
+        assert_eq!(Pages(1).checked_sub(Pages(2)), None);
+        assert_eq!(Pages(u64::MAX).checked_add(Pages(1)), None);
     }
 }

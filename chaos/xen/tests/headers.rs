@@ -27,6 +27,7 @@ const PROLOGUE: &str = r"
 #include <xen/grant_table.h>
 #include <xen/sched.h>
 #include <xen/hvm/hvm_op.h>
+#include <xen/hvm/params.h>
 #include <xen/hvm/dm_op.h>
 #include <xen/hvm/save.h>
 ";
@@ -196,6 +197,7 @@ fn domctl_and_sysctl() {
         ("XEN_DOMCTL_max_mem", domctl::XEN_DOMCTL_MAX_MEM),
         ("XEN_DOMCTL_max_vcpus", domctl::XEN_DOMCTL_MAX_VCPUS),
         ("XEN_DOMCTL_settimeoffset", domctl::XEN_DOMCTL_SETTIMEOFFSET),
+        ("XEN_DOMCTL_gethvmcontext", domctl::XEN_DOMCTL_GETHVMCONTEXT),
         ("XEN_DOMCTL_sethvmcontext", domctl::XEN_DOMCTL_SETHVMCONTEXT),
         ("XEN_DOMCTL_get_paging_mempool_size", domctl::XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE),
         ("XEN_DOMCTL_set_paging_mempool_size", domctl::XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE),
@@ -211,6 +213,7 @@ fn domctl_and_sysctl() {
         ("XEN_DOMINF_shutdownshift", domctl::XEN_DOMINF_SHUTDOWNSHIFT),
         ("XEN_DOMINF_shutdownmask", domctl::XEN_DOMINF_SHUTDOWNMASK),
         ("XEN_SYSCTL_INTERFACE_VERSION", sysctl::XEN_SYSCTL_INTERFACE_VERSION),
+        ("XEN_SYSCTL_readconsole", sysctl::XEN_SYSCTL_READCONSOLE),
         ("XEN_SYSCTL_physinfo", sysctl::XEN_SYSCTL_PHYSINFO),
         ("XEN_SYSCTL_getdomaininfolist", sysctl::XEN_SYSCTL_GETDOMAININFOLIST),
     ] {
@@ -238,6 +241,16 @@ fn domctl_and_sysctl() {
             num_domains: "num_domains",
         }
     );
+    structure!(
+        t,
+        "struct xen_sysctl_readconsole" = sysctl::ReadConsole {
+            clear: "clear",
+            incremental: "incremental",
+            index: "index",
+            buffer: "buffer",
+            count: "count",
+        }
+    );
     t.compare(PROLOGUE, include.as_deref());
 }
 
@@ -254,6 +267,36 @@ fn memory_events_grants_and_hvm() {
             domid: "domid",
         }
     );
+    structure!(
+        t,
+        "struct xen_remove_from_physmap" =
+            memory::RemoveFromPhysmap { domid: "domid", gpfn: "gpfn" }
+    );
+    structure!(
+        t,
+        "struct xen_foreign_memory_map" = memory::ForeignMemoryMap {
+            domid: "domid",
+            nr_entries: "map.nr_entries",
+            buffer: "map.buffer",
+        }
+    );
+    structure!(
+        t,
+        "struct evtchn_status" = event::EvtchnStatus {
+            dom: "dom",
+            port: "port",
+            status: "status",
+            vcpu: "vcpu",
+            u_dom: "u.interdomain.dom",
+            u_port: "u.interdomain.port",
+        }
+    );
+    t.offset("struct evtchn_status", "u.unbound.dom", offset_of!(event::EvtchnStatus, u_dom));
+    structure!(
+        t,
+        "struct xen_hvm_param" = hvm::HvmParam { domid: "domid", index: "index", value: "value" }
+    );
+    structure!(t, "struct xen_dm_op_buf" = hvm::DmOpBuf { h: "h", size: "size" });
     structure!(
         t,
         "struct evtchn_alloc_unbound" =
@@ -327,8 +370,15 @@ fn memory_events_grants_and_hvm() {
         ("__HYPERVISOR_event_channel_op", sys::HYPERVISOR_EVENT_CHANNEL_OP),
         ("__HYPERVISOR_hvm_op", sys::HYPERVISOR_HVM_OP),
         ("__HYPERVISOR_sysctl", sys::HYPERVISOR_SYSCTL),
+        ("__HYPERVISOR_dm_op", sys::HYPERVISOR_DM_OP),
         ("__HYPERVISOR_domctl", sys::HYPERVISOR_DOMCTL),
         ("XENVER_version", sys::XENVER_VERSION),
+        ("XENMEM_decrease_reservation", memory::XENMEM_DECREASE_RESERVATION),
+        ("XENMEM_remove_from_physmap", memory::XENMEM_REMOVE_FROM_PHYSMAP),
+        ("XENMEM_set_memory_map", memory::XENMEM_SET_MEMORY_MAP),
+        ("EVTCHNOP_status", event::EVTCHNOP_STATUS),
+        ("HVMOP_set_param", hvm::HVMOP_SET_PARAM),
+        ("HVMOP_get_param", hvm::HVMOP_GET_PARAM),
         ("XENMEM_populate_physmap", memory::XENMEM_POPULATE_PHYSMAP),
         ("EVTCHNOP_alloc_unbound", event::EVTCHNOP_ALLOC_UNBOUND),
         ("SCHEDOP_remote_shutdown", sys::SCHEDOP_REMOTE_SHUTDOWN),
@@ -344,6 +394,18 @@ fn memory_events_grants_and_hvm() {
         ("SHUTDOWN_crash", sys::SHUTDOWN_CRASH),
         ("SHUTDOWN_watchdog", sys::SHUTDOWN_WATCHDOG),
         ("SHUTDOWN_soft_reset", sys::SHUTDOWN_SOFT_RESET),
+        ("EVTCHNSTAT_closed", event::EVTCHNSTAT_CLOSED),
+        ("EVTCHNSTAT_unbound", event::EVTCHNSTAT_UNBOUND),
+        ("EVTCHNSTAT_interdomain", event::EVTCHNSTAT_INTERDOMAIN),
+        ("EVTCHNSTAT_pirq", event::EVTCHNSTAT_PIRQ),
+        ("EVTCHNSTAT_virq", event::EVTCHNSTAT_VIRQ),
+        ("EVTCHNSTAT_ipi", event::EVTCHNSTAT_IPI),
+        ("HVM_PARAM_CALLBACK_IRQ", hvm::HVM_PARAM_CALLBACK_IRQ),
+        ("HVM_PARAM_STORE_PFN", hvm::HVM_PARAM_STORE_PFN),
+        ("HVM_PARAM_STORE_EVTCHN", hvm::HVM_PARAM_STORE_EVTCHN),
+        ("HVM_PARAM_CONSOLE_PFN", hvm::HVM_PARAM_CONSOLE_PFN),
+        ("HVM_PARAM_CONSOLE_EVTCHN", hvm::HVM_PARAM_CONSOLE_EVTCHN),
+        ("HVM_PARAM_TRIPLE_FAULT_REASON", hvm::HVM_PARAM_TRIPLE_FAULT_REASON),
         ("XEN_DMOP_set_mem_type", hvm::XEN_DMOP_SET_MEM_TYPE),
         ("HVMMEM_ram_rw", u32::from(hvm::HVMMEM_RAM_RW)),
         ("HVMMEM_ram_ro", u32::from(hvm::HVMMEM_RAM_RO)),

@@ -27,6 +27,7 @@ pub const XEN_DOMCTL_GETDOMAININFO: u32 = 5;
 pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
 pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
 pub const XEN_DOMCTL_SETTIMEOFFSET: u32 = 24;
+pub const XEN_DOMCTL_GETHVMCONTEXT: u32 = 33;
 pub const XEN_DOMCTL_SETHVMCONTEXT: u32 = 34;
 pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
 pub const XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE: u32 = 86;
@@ -39,7 +40,7 @@ pub const XEN_X86_EMU_LAPIC: u32 = 1;
 
 /// `struct xen_domctl_createdomain` with interface version 0x15 and 0x16 (Xen 4.17 and 4.18).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct CreateDomain16 {
     pub ssidref: u32,
     pub handle: [u8; 16],
@@ -59,7 +60,7 @@ const _: () = assert!(size_of::<CreateDomain16>() == 64);
 
 /// `struct xen_domctl_createdomain` with interface version 0x17 (Xen 4.19 and 4.20).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct CreateDomain17 {
     pub ssidref: u32,
     pub handle: [u8; 16],
@@ -115,33 +116,37 @@ pub const XEN_DOMINF_SHUTDOWNMASK: u32 = 255;
 
 /// `struct xen_domctl_max_mem`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct MaxMem {
     pub max_memkb: u64,
 }
+const _: () = assert!(size_of::<MaxMem>() == 8);
 
 /// `struct xen_domctl_max_vcpus`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct MaxVcpus {
     pub max: u32,
 }
+const _: () = assert!(size_of::<MaxVcpus>() == 4);
 
 /// `struct xen_domctl_settimeoffset`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct SetTimeOffset {
     pub time_offset_seconds: i64,
 }
+const _: () = assert!(size_of::<SetTimeOffset>() == 8);
 
 /// `struct xen_domctl_hvmcontext`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct HvmContext {
     pub size: u32,
     pub pad: u32,
     pub buffer: u64,
 }
+const _: () = assert!(size_of::<HvmContext>() == 16);
 
 /// `struct xen_domctl_paging_mempool`.
 #[repr(C)]
@@ -149,3 +154,4 @@ pub struct HvmContext {
 pub struct PagingMempool {
     pub size: u64,
 }
+const _: () = assert!(size_of::<PagingMempool>() == 8);

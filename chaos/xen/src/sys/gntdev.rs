@@ -65,6 +65,14 @@ pub struct GntdevCopySegment {
 }
 const _: () = assert!(size_of::<GntdevCopySegment>() == 24);
 
+impl GntdevCopySegment {
+    /// A segment that names nothing.
+    pub const NOTHING: Self = {
+        let nowhere = GntdevCopyPtr { virt: std::ptr::null_mut() };
+        Self { source: nowhere, dest: nowhere, len: 0, flags: 0, status: 0 }
+    };
+}
+
 /// `GNTCOPY_source_gref` and `GNTCOPY_dest_gref` (`public/grant_table.h` of Xen).
 pub const GNTCOPY_SOURCE_GREF: u16 = 1;
 pub const GNTCOPY_DEST_GREF: u16 = 2;

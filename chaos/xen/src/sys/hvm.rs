@@ -1,6 +1,37 @@
-//! `public/hvm/hvm_op.h`, `public/hvm/dm_op.h` and `public/arch-x86/hvm/save.h`.
+//! `public/hvm/hvm_op.h`, `public/hvm/params.h`, `public/hvm/dm_op.h` and
+//! `public/arch-x86/hvm/save.h`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+pub const HVMOP_SET_PARAM: u64 = 0;
+pub const HVMOP_GET_PARAM: u64 = 1;
+
+/// `struct xen_hvm_param`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct HvmParam {
+    pub domid: u16,
+    pub pad: u16,
+    pub index: u32,
+    pub value: u64,
+}
+const _: () = assert!(size_of::<HvmParam>() == 16);
+
+pub const HVM_PARAM_CALLBACK_IRQ: u32 = 0;
+pub const HVM_PARAM_STORE_PFN: u32 = 1;
+pub const HVM_PARAM_STORE_EVTCHN: u32 = 2;
+pub const HVM_PARAM_CONSOLE_PFN: u32 = 17;
+pub const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
+pub const HVM_PARAM_TRIPLE_FAULT_REASON: u32 = 31;
+
+/// `struct xen_dm_op_buf`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct DmOpBuf {
+    pub h: u64,
+    pub size: u64,
+}
+const _: () = assert!(size_of::<DmOpBuf>() == 16);
 
 pub const XEN_DMOP_SET_MEM_TYPE: u32 = 12;
 pub const HVMMEM_RAM_RW: u16 = 0;

@@ -2,7 +2,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub const XENMEM_DECREASE_RESERVATION: u64 = 1;
 pub const XENMEM_POPULATE_PHYSMAP: u64 = 6;
+pub const XENMEM_SET_MEMORY_MAP: u64 = 13;
+pub const XENMEM_REMOVE_FROM_PHYSMAP: u64 = 15;
 
 /// `struct xen_memory_reservation`.
 #[repr(C)]
@@ -16,3 +19,39 @@ pub struct MemoryReservation {
     pub pad: [u16; 3],
 }
 const _: () = assert!(size_of::<MemoryReservation>() == 32);
+
+/// `struct xen_remove_from_physmap`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct RemoveFromPhysmap {
+    pub domid: u16,
+    pub pad: [u16; 3],
+    pub gpfn: u64,
+}
+const _: () = assert!(size_of::<RemoveFromPhysmap>() == 16);
+
+/// `struct xen_foreign_memory_map`, with the `struct xen_memory_map` in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct ForeignMemoryMap {
+    pub domid: u16,
+    pub pad: [u16; 3],
+    pub nr_entries: u32,
+    pub pad2: u32,
+    pub buffer: u64,
+}
+const _: () = assert!(size_of::<ForeignMemoryMap>() == 24);
+
+/// An entry of the memory map, as the BIOS call INT 0x15, EAX 0xE820 gives it.
+#[repr(C, packed)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct E820Entry {
+    pub addr: u64,
+    pub size: u64,
+    pub kind: u32,
+}
+const _: () = assert!(size_of::<E820Entry>() == 20);
+
+/// Kinds of memory (ACPI 6.5, table 15.4).
+pub const E820_RAM: u32 = 1;
+pub const E820_RESERVED: u32 = 2;

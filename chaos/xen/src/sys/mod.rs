@@ -6,6 +6,8 @@
 //! no further words here.
 #![allow(missing_docs)]
 
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
 pub mod domctl;
 pub mod event;
 pub mod evtchn;
@@ -24,6 +26,7 @@ pub const HYPERVISOR_EVENT_CHANNEL_OP: u64 = 32;
 pub const HYPERVISOR_HVM_OP: u64 = 34;
 pub const HYPERVISOR_SYSCTL: u64 = 35;
 pub const HYPERVISOR_DOMCTL: u64 = 36;
+pub const HYPERVISOR_DM_OP: u64 = 41;
 
 /// `XENVER_version` (`public/version.h`).
 pub const XENVER_VERSION: u64 = 0;
@@ -47,7 +50,7 @@ pub const SHUTDOWN_SOFT_RESET: u32 = 5;
 
 /// `struct sched_remote_shutdown` (`public/sched.h`).
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, zerocopy::IntoBytes, zerocopy::Immutable)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct SchedRemoteShutdown {
     pub domain_id: u16,
     pub pad: u16,
