@@ -1,1 +1,15 @@
-//! placeholder
+//! `chaos`: a Xen toolstack for many small, short-lived guests.
+//!
+//! A guest is made in two halves (`docs/architecture.md`): [`builder::prepare`] does everything
+//! that does not depend on the request and gives a [`builder::Shell`], [`builder::Shell::execute`]
+//! puts an image into it. [`lifecycle`] puts both together with the [`record`]s that dom0 keeps,
+//! and is what the command line and the daemon call.
+
+pub mod backend;
+pub mod builder;
+pub mod config;
+pub mod handle;
+pub mod image;
+pub mod lifecycle;
+pub mod record;
+pub mod timings;

@@ -1,2 +1,9 @@
-//! placeholder
-fn main() {}
+//! `chaos`, the command on dom0.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,219 @@
+//! Talking to `noxsd`.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, send,
+    sendmsg, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use noxs::control::{
+    self, Attach, DecodeError, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request,
+};
+use thiserror::Error;
+
+/// How long `noxsd` may take to answer. It does nothing that waits, so only a stopped or a broken
+/// one takes this long.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why `noxsd` did not do what was asked.
+#[derive(Debug, Error)]
+pub enum BackendError {
+    /// Nobody listens.
+    #[error("noxsd is not running (nobody listens on {path}); start it with: noxsd --bridge xenbr0")]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The socket may not be used by this user.
+    #[error("no permission to use noxsd's socket {path}; run chaos as root")]
+    Permission {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// No answer in time.
+    #[error("noxsd has not answered within {} s; see its log", DEADLINE.as_secs())]
+    Silent,
+    /// It closed the connection.
+    #[error("noxsd closed the connection; see its log")]
+    Closed,
+    /// It refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The answer is no answer.
+    #[error("noxsd's answer cannot be read")]
+    Answer(#[from] DecodeError),
+    /// The answer belongs to another request.
+    #[error("noxsd answered something that was not asked")]
+    Unexpected,
+    /// A system call failed.
+    #[error("cannot {doing} noxsd")]
+    System {
+        /// What was tried.
+        doing: &'static str,
+        /// The system's answer.
+        #[source]
+        errno: Errno,
+    },
+}
+
+/// A connection to `noxsd`.
+#[derive(Debug)]
+pub struct Noxsd {
+    socket: OwnedFd,
+}
+
+impl Noxsd {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `noxsd` does not run, or does not talk to this user.
+    pub fn connect(path: &Path) -> Result<Self, BackendError> {
+        let system = |doing| move |errno| BackendError::System { doing, errno };
+        let address = UnixAddr::new(path).map_err(system("find"))?;
+        let socket =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+                .map_err(system("open a socket to"))?;
+        let deadline = TimeVal::seconds(DEADLINE.as_secs().cast_signed());
+        setsockopt(&socket, sockopt::ReceiveTimeout, &deadline).map_err(system("talk to"))?;
+        setsockopt(&socket, sockopt::SendTimeout, &deadline).map_err(system("talk to"))?;
+        connect(socket.as_raw_fd(), &address).map_err(|errno| match errno {
+            Errno::ENOENT | Errno::ECONNREFUSED => {
+                BackendError::NotRunning { path: path.to_owned() }
+            }
+            Errno::EACCES | Errno::EPERM => BackendError::Permission { path: path.to_owned() },
+            Errno::EAGAIN => BackendError::Silent,
+            errno => BackendError::System { doing: "connect to", errno },
+        })?;
+        Ok(Self { socket })
+    }
+
+    /// Asks for a domain's devices to be attached, without waiting for the answer. `console_log`
+    /// is the file its console output goes to.
+    ///
+    /// # Errors
+    /// The request cannot be sent.
+    pub fn begin_attach(
+        &mut self,
+        attach: Attach,
+        console_log: Option<BorrowedFd<'_>>,
+    ) -> Result<(), BackendError> {
+        self.send(&Request::Attach(attach), console_log)
+    }
+
+    /// Waits for the answer to [`begin_attach`](Self::begin_attach).
+    ///
+    /// # Errors
+    /// `noxsd` refused; then nothing is attached.
+    pub fn finish_attach(&mut self) -> Result<(), BackendError> {
+        self.done()
+    }
+
+    /// Takes all devices of a domain away.
+    ///
+    /// # Errors
+    /// `noxsd` refused, or does not answer. A domain it does not know is no error.
+    pub fn detach(&mut self, id: DomainId) -> Result<(), BackendError> {
+        self.send(&Request::Detach(id), None)?;
+        match self.done() {
+            Err(BackendError::Refused(Refusal::NoDevice)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Hands over the tap of a bridge that `noxsd` does not serve yet.
+    ///
+    /// # Errors
+    /// `noxsd` refused.
+    pub fn add_switch(&mut self, bridge: String, tap: BorrowedFd<'_>) -> Result<(), BackendError> {
+        self.send(&Request::AddSwitch { bridge }, Some(tap))?;
+        self.done()
+    }
+
+    /// The domains that have lost a device, and why.
+    ///
+    /// # Errors
+    /// No proper answer.
+    pub fn broken(&mut self) -> Result<Vec<DomainStatus>, BackendError> {
+        self.send(&Request::Status(None), None)?;
+        match self.receive()? {
+            Reply::Status(status) => Ok(status),
+            Reply::Refused(refusal) => Err(refusal.into()),
+            Reply::Done => Err(BackendError::Unexpected),
+        }
+    }
+
+    /// Turns the connection into the domain's console.
+    ///
+    /// # Errors
+    /// The domain has no console, or somebody else uses it.
+    pub fn console(mut self, id: DomainId) -> Result<OwnedFd, BackendError> {
+        self.send(&Request::Console(id), None)?;
+        self.done()?;
+        Ok(self.socket)
+    }
+
+    /// Turns the connection into a watch: a packet of one byte arrives whenever some domain may
+    /// have ended.
+    ///
+    /// # Errors
+    /// Another process holds `VIRQ_DOM_EXC`.
+    pub fn watch(mut self) -> Result<OwnedFd, BackendError> {
+        self.send(&Request::Watch, None)?;
+        self.done()?;
+        Ok(self.socket)
+    }
+
+    fn send(&mut self, request: &Request, fd: Option<BorrowedFd<'_>>) -> Result<(), BackendError> {
+        let packet = control::encode(request);
+        let sent = match fd {
+            Some(fd) => {
+                let fds = [fd.as_raw_fd()];
+                let rights = [ControlMessage::ScmRights(&fds)];
+                let parts = [IoSlice::new(&packet)];
+                sendmsg::<()>(
+                    self.socket.as_raw_fd(),
+                    &parts,
+                    &rights,
+                    MsgFlags::MSG_NOSIGNAL,
+                    None,
+                )
+            }
+            None => send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL),
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            Err(Errno::EAGAIN) => Err(BackendError::Silent),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(BackendError::Closed),
+            Err(errno) => Err(BackendError::System { doing: "send a request to", errno }),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Reply, BackendError> {
+        let mut packet = vec![0; MAX_PACKET];
+        let mut parts = [IoSliceMut::new(&mut packet)];
+        let fd = self.socket.as_fd().as_raw_fd();
+        let length = match recvmsg::<()>(fd, &mut parts, None, MsgFlags::empty()) {
+            Ok(message) => message.bytes,
+            Err(Errno::EAGAIN) => return Err(BackendError::Silent),
+            Err(Errno::ECONNRESET) => return Err(BackendError::Closed),
+            Err(errno) => return Err(BackendError::System { doing: "hear from", errno }),
+        };
+        if length == 0 {
+            return Err(BackendError::Closed);
+        }
+        Ok(control::decode(&packet[..length])?)
+    }
+
+    fn done(&mut self) -> Result<(), BackendError> {
+        match self.receive()? {
+            Reply::Done => Ok(()),
+            Reply::Refused(refusal) => Err(refusal.into()),
+            Reply::Status(_) => Err(BackendError::Unexpected),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Building a PVH domain: the one way there is (`docs/architecture.md`).
+//!
+//! [`prepare`] makes a [`Shell`]: a domain with memory, rings, grants, event channels and attached
+//! backends, but without an image. [`Shell::execute`] puts the image in and makes it a [`Ready`]
+//! domain, and [`Ready::unpause`] lets it run. Until then, dropping the value takes the domain
+//! away again, so a failure at any step leaves nothing behind.
+
+mod boot_page;
+mod error;
+mod execute;
+mod flavour;
+mod layout;
+mod memory;
+mod prepare;
+
+pub use boot_page::MAX_COMMAND_LINE;
+pub use error::BuildError;
+pub use execute::{Payload, Ready, VifFacts};
+pub use flavour::Flavour;
+pub use layout::Layout;
+pub use prepare::{Ports, Shell, prepare};

@@ -1,0 +1,102 @@
+//! A terminal on a guest's console.
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{read, write};
+
+use super::exit::Failure;
+
+/// Ctrl-], as in `xl console` and telnet.
+const LEAVE: u8 = 0x1d;
+
+/// Copies between the terminal and the console until the user leaves or the guest is destroyed.
+/// Input that ends (a closed pipe) leaves the output running.
+pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
+    let stdin = io::stdin();
+    let _raw = RawTerminal::enter()?;
+    let mut buffer = [0; 4096];
+    let mut input_open = true;
+    loop {
+        let mut fds = vec![PollFd::new(connection.as_fd(), PollFlags::POLLIN)];
+        if input_open {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+        }
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::Console(errno)),
+        }
+        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+        let (output_ready, input_ready) = (ready(&fds[0]), fds.get(1).is_some_and(ready));
+        if output_ready {
+            match recv(connection.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(0) | Err(Errno::ECONNRESET) => return Ok(()),
+                Ok(length) => print(&buffer[..length])?,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::Console(errno)),
+            }
+        }
+        if input_ready {
+            match read(stdin.as_fd(), &mut buffer) {
+                Ok(0) => input_open = false,
+                Ok(length) => {
+                    let typed = &buffer[..length];
+                    let end = typed.iter().position(|byte| *byte == LEAVE);
+                    let sent = &typed[..end.unwrap_or(length)];
+                    if !sent.is_empty() {
+                        send(connection.as_raw_fd(), sent, MsgFlags::MSG_NOSIGNAL)
+                            .map_err(Failure::Console)?;
+                    }
+                    if end.is_some() {
+                        return Ok(());
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Failure::Console(errno)),
+            }
+        }
+    }
+}
+
+fn print(mut bytes: &[u8]) -> Result<(), Failure> {
+    while !bytes.is_empty() {
+        match write(io::stdout().as_fd(), bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::Output(errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// A terminal that passes each key on as it is typed; put back as it was at the end.
+struct RawTerminal {
+    before: Option<Termios>,
+}
+
+impl RawTerminal {
+    fn enter() -> Result<Self, Failure> {
+        let stdin = io::stdin();
+        if !stdin.is_terminal() {
+            return Ok(Self { before: None });
+        }
+        let before = tcgetattr(&stdin).map_err(Failure::Console)?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(&stdin, SetArg::TCSANOW, &raw).map_err(Failure::Console)?;
+        Ok(Self { before: Some(before) })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // If the terminal is gone there is nothing to put back.
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}

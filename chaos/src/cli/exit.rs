@@ -1,0 +1,104 @@
+//! Failures, the words for them, and the exit codes.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use chaos::backend::BackendError;
+use chaos::builder::BuildError;
+use chaos::config::ConfigError;
+use chaos::lifecycle::LifecycleError;
+use clap::error::ErrorKind;
+
+use super::output;
+
+const FAILED: u8 = 1;
+const WRONG_INPUT: u8 = 2;
+const NO_SUCH_GUEST: u8 = 3;
+const NO_DOM0: u8 = 4;
+const TIMED_OUT: u8 = 5;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    #[error("cannot print the result")]
+    Output(#[source] std::io::Error),
+    #[error("the console connection is lost")]
+    Console(#[source] nix::errno::Errno),
+}
+
+impl From<xen::Error> for Failure {
+    fn from(error: xen::Error) -> Self {
+        Self::Lifecycle(error.into())
+    }
+}
+
+impl Failure {
+    /// Prints the failure with all that led to it, and gives the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        output::error(&chain(&self));
+        ExitCode::from(self.code())
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => WRONG_INPUT,
+            Self::Output(_) | Self::Console(_) => FAILED,
+            Self::Lifecycle(error) => match error {
+                LifecycleError::Kernel { .. }
+                | LifecycleError::Ramdisk { .. }
+                | LifecycleError::NoBridge { .. }
+                | LifecycleError::NoConsole { .. } => WRONG_INPUT,
+                LifecycleError::Build { source, .. } => build_code(source),
+                LifecycleError::NoSuchGuest { .. } => NO_SUCH_GUEST,
+                LifecycleError::TimedOut { .. } => TIMED_OUT,
+                LifecycleError::Backend {
+                    source: BackendError::NotRunning { .. } | BackendError::Permission { .. },
+                    ..
+                } => NO_DOM0,
+                LifecycleError::Xen(error) if error.is_no_dom0() => NO_DOM0,
+                _ => FAILED,
+            },
+        }
+    }
+}
+
+fn build_code(error: &BuildError) -> u8 {
+    match error {
+        BuildError::TooSmall { .. }
+        | BuildError::Image(_)
+        | BuildError::Ramdisk { .. }
+        | BuildError::CommandLineTooLong { .. }
+        | BuildError::CommandLineZero => WRONG_INPUT,
+        _ => FAILED,
+    }
+}
+
+/// Prints what is wrong with the arguments, or the help that was asked for.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // A closed pipe is no failure: whoever asked for the help has seen enough.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(WRONG_INPUT),
+    }
+}
+
+/// An error and what led to it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // `#[error(transparent)]` repeats its source's text.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! Everything that is printed: data on stdout, words for people on stderr.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use serde::Serialize;
+
+use super::exit::Failure;
+
+/// What a command prints. The first failure to print is kept and reported at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    failed: Option<io::Error>,
+}
+
+impl Output {
+    /// Prints text to stdout.
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// Prints a value as JSON to stdout.
+    pub(crate) fn json(&mut self, value: &impl Serialize) {
+        match serde_json::to_vec_pretty(value) {
+            Ok(mut bytes) => {
+                bytes.push(b'\n');
+                self.bytes(&bytes);
+            }
+            Err(error) => self.keep(Err(error.into())),
+        }
+    }
+
+    /// Prints bytes to stdout as they are.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.keep(io::stdout().lock().write_all(bytes));
+    }
+
+    /// Prints a warning to stderr.
+    pub(crate) fn warning(&mut self, warning: &impl Display) {
+        to_stderr(&format!("chaos: warning: {warning}\n"));
+    }
+
+    /// Makes sure that what was printed is out.
+    pub(crate) fn flush(&mut self) {
+        self.keep(io::stdout().lock().flush());
+    }
+
+    /// Whether everything was printed. A closed pipe is no failure: the reader has seen enough.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.flush();
+        match self.failed {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, result: io::Result<()>) {
+        if let (None, Err(error)) = (&self.failed, result) {
+            self.failed = Some(error);
+        }
+    }
+}
+
+/// Prints an error to stderr.
+pub(crate) fn error(text: &str) {
+    to_stderr(&format!("chaos: {text}\n"));
+}
+
+fn to_stderr(text: &str) {
+    // Where stderr is closed there is nobody left to tell.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

@@ -1,0 +1,42 @@
+//! A guest's console and what it has printed.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use noxs::control::DomainId;
+
+use super::resolve::{Condition, resolve};
+use super::{Host, LifecycleError};
+use crate::record::RecordError;
+
+/// Connects to a guest's console.
+///
+/// # Errors
+/// There is no such guest, it has no console, or somebody else uses it.
+pub fn console(host: &Host, target: &str) -> Result<OwnedFd, LifecycleError> {
+    let guest = resolve(host, target)?;
+    let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
+        return Err(LifecycleError::NoSuchGuest { target: target.to_owned() });
+    };
+    if !record.console {
+        return Err(LifecycleError::NoConsole { name: record.name.clone() });
+    }
+    let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
+    host.connect_noxsd()
+        .and_then(|noxsd| noxsd.console(id))
+        .map_err(|source| LifecycleError::Backend { name: record.name.clone(), source })
+}
+
+/// What a guest's console has printed, as far as it is kept.
+///
+/// # Errors
+/// There is no such guest, it has no console, or the log cannot be read.
+pub fn read_log(host: &Host, target: &str) -> Result<Vec<u8>, LifecycleError> {
+    let guest = resolve(host, target)?;
+    let path = host.records.console_log(guest.domid);
+    fs::read(&path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => LifecycleError::NoConsole { name: guest.label() },
+        _ => RecordError::File { doing: "read", path, source }.into(),
+    })
+}

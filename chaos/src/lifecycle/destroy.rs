@@ -1,0 +1,63 @@
+//! Taking a guest away.
+
+use noxs::control::DomainId;
+use serde::Serialize;
+
+use super::resolve::{Condition, Guest};
+use super::{Host, LifecycleError, resolve};
+use crate::backend::BackendError;
+
+/// What was taken away.
+#[derive(Clone, Debug, Serialize)]
+pub struct Destroyed {
+    /// Its number.
+    pub domid: u16,
+    /// Its name, if it had one.
+    pub name: Option<String>,
+    /// Whether only its record was left.
+    pub was_gone: bool,
+    /// What went wrong on the way without keeping the guest alive.
+    pub warning: Option<String>,
+}
+
+/// Destroys a guest, found by name or domid, and everything it has outside of Xen.
+///
+/// # Errors
+/// There is no such guest, another process is making it, it is another toolstack's, or Xen
+/// refuses.
+pub fn destroy(host: &Host, target: &str) -> Result<Destroyed, LifecycleError> {
+    let guest = resolve(host, target)?;
+    if matches!(guest.condition, Condition::BeingMade) {
+        return Err(LifecycleError::BeingMade { domid: guest.domid });
+    }
+    remove(host, &guest)
+}
+
+/// Removes a guest that has been looked at.
+pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleError> {
+    let mut warning = None;
+    // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
+    if let Some(info) = &guest.info {
+        let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
+        match host.connect_noxsd().and_then(|mut noxsd| noxsd.detach(id)) {
+            // Without noxsd nothing is mapped.
+            Ok(()) | Err(BackendError::NotRunning { .. }) => {}
+            Err(error) => warning = Some(format!("noxsd may still hold the guest's pages: {error}")),
+        }
+        host.xen.destroy(guest.domid)?;
+    }
+    let name = match &guest.condition {
+        Condition::Guest(record) => Some(record.name.clone()),
+        _ => None,
+    };
+    match &name {
+        Some(name) => host.records.remove(guest.domid, Some(name))?,
+        None => {
+            for name in host.records.names_of(guest.domid)? {
+                host.records.remove_name(&name)?;
+            }
+            host.records.remove(guest.domid, None)?;
+        }
+    }
+    Ok(Destroyed { domid: guest.domid.0, name, was_gone: guest.info.is_none(), warning })
+}

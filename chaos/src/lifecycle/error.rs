@@ -1,0 +1,138 @@
+//! Why something cannot be done with a guest.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use xen::units::DomId;
+
+use crate::backend::BackendError;
+use crate::builder::BuildError;
+use crate::image::ImageError;
+use crate::record::RecordError;
+
+/// Why something cannot be done with a guest.
+#[derive(Debug, Error)]
+pub enum LifecycleError {
+    /// Xen cannot be used, or refused.
+    #[error(transparent)]
+    Xen(#[from] xen::Error),
+    /// The kernel cannot be used.
+    #[error("kernel {path} cannot be used")]
+    Kernel {
+        /// The kernel.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: ImageError,
+    },
+    /// The ramdisk cannot be read.
+    #[error("ramdisk {path} cannot be read")]
+    Ramdisk {
+        /// The ramdisk.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The domain cannot be built.
+    #[error("guest {name} cannot be created")]
+    Build {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: BuildError,
+    },
+    /// The backends do not serve it.
+    #[error("the devices of {name} cannot be connected")]
+    Backend {
+        /// The guest.
+        name: String,
+        /// Why.
+        #[source]
+        source: BackendError,
+    },
+    /// A vif names a bridge that is not there.
+    #[error(
+        "bridge {bridge} of the guest's vif does not exist; make it (ip link add {bridge} type \
+         bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
+    )]
+    NoBridge {
+        /// The bridge.
+        bridge: String,
+    },
+    /// The tap to a bridge cannot be made.
+    #[error("bridge {bridge} cannot be connected to noxsd")]
+    Tap {
+        /// The bridge.
+        bridge: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A record cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The process's own facts or random numbers are missing.
+    #[error("the system does not say who this process is or gives no random numbers")]
+    Process(#[source] io::Error),
+    /// There is no such guest.
+    #[error("there is no guest {target}; see chaos list")]
+    NoSuchGuest {
+        /// What was asked for.
+        target: String,
+    },
+    /// The domain is not ours.
+    #[error("domain {domid} was not made by chaos; use the toolstack that made it (xl {domid})", domid = domid.0)]
+    NotOurs {
+        /// The domain.
+        domid: DomId,
+    },
+    /// Another process is making the guest.
+    #[error("domain {domid} is being created by another process", domid = domid.0)]
+    BeingMade {
+        /// The domain.
+        domid: DomId,
+    },
+    /// The guest has no record, so nothing is known of its devices.
+    #[error("guest {target} has no usable record; chaos destroy {target} removes it")]
+    NoRecord {
+        /// What was asked for.
+        target: String,
+    },
+    /// The guest has no console.
+    #[error("guest {name} has no console (console=0 in its config)")]
+    NoConsole {
+        /// The guest.
+        name: String,
+    },
+    /// The guest does not do what was asked.
+    #[error("guest {name} does not support {request}; use chaos destroy {name}")]
+    Unsupported {
+        /// The guest.
+        name: String,
+        /// What was asked.
+        request: &'static str,
+    },
+    /// The guest did not answer, or did not end, in time.
+    #[error(
+        "guest {name} has not {what} within {} s; use chaos destroy {name}, or a longer --timeout",
+        after.as_secs_f32()
+    )]
+    TimedOut {
+        /// The guest.
+        name: String,
+        /// What it should have done.
+        what: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// Ends of domains cannot be watched.
+    #[error("cannot wait for the guest's end: {reason}")]
+    Watch {
+        /// Why.
+        reason: String,
+    },
+}

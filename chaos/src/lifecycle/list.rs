@@ -1,0 +1,144 @@
+//! Which guests there are.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use xen::units::DomId;
+
+use super::resolve::{Condition, GuestState, judge};
+use super::{Host, LifecycleError};
+use crate::record::VifRecord;
+
+/// A guest in the list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListedGuest {
+    /// Its name; a domain whose record is missing has none.
+    pub name: Option<String>,
+    /// Its number.
+    pub domid: u16,
+    /// Its handle, as a UUID.
+    pub handle: Option<String>,
+    /// Memory it has, in KiB.
+    pub memory_kib: u64,
+    /// How many vCPUs it has.
+    pub vcpus: u32,
+    /// How it is.
+    pub state: GuestState,
+    /// CPU time it has used, in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// How long ago it was made, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// Its network interfaces.
+    pub vifs: Vec<VifRecord>,
+    /// The devices it has lost.
+    pub broken_devices: Vec<BrokenDevice>,
+    /// What is wrong with its record.
+    pub fault: Option<String>,
+}
+
+/// A device that was taken from its guest.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrokenDevice {
+    /// Which one.
+    pub device: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The guests in the order of their domids. With `all`, other toolstacks' domains and dom0 too.
+///
+/// # Errors
+/// Xen refuses to tell, or the records cannot be read at all.
+pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
+    let mut broken = broken_devices(host);
+    let mut folders = host.records.domids()?;
+    let mut guests = Vec::new();
+    for info in host.xen.domain_list(DomId::DOM0)? {
+        folders.retain(|domid| *domid != info.domid);
+        let (domid, handle) = (info.domid, info.handle);
+        let guest = judge(host, domid, Some(info));
+        let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
+        if foreign && !all {
+            continue;
+        }
+        let state = guest.state();
+        let Some(info) = guest.info else { continue };
+        let mut listed = ListedGuest {
+            name: None,
+            domid: domid.0,
+            handle: Some(handle.to_string()),
+            memory_kib: info.tot_pages.to_kib().0,
+            vcpus: info.max_vcpu_id.map_or(0, |last| last + 1),
+            state,
+            cpu_time_ns: info.cpu_time_ns,
+            age_ms: None,
+            vifs: Vec::new(),
+            broken_devices: broken.remove(&(domid.0, handle.0)).unwrap_or_default(),
+            fault: guest.fault,
+        };
+        match guest.condition {
+            Condition::Guest(record) => {
+                listed.age_ms = Some(now_ms().saturating_sub(record.created_ms));
+                listed.name = Some(record.name);
+                listed.vifs = record.vifs;
+            }
+            Condition::HalfMade | Condition::BeingMade | Condition::Unrecorded => {
+                listed.name = host.records.names_of(domid)?.into_iter().next();
+            }
+            _ if domid == DomId::DOM0 => listed.name = Some("Domain-0".to_owned()),
+            _ => {}
+        }
+        guests.push(listed);
+    }
+    for domid in folders {
+        guests.push(gone(host, domid)?);
+    }
+    guests.sort_by_key(|guest| guest.domid);
+    Ok(guests)
+}
+
+/// A folder without a domain: the guest was destroyed by somebody else, or its destroyer killed.
+fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
+    let record = host.records.read(domid).ok().flatten();
+    let name = match &record {
+        Some(record) => Some(record.name.clone()),
+        None => host.records.names_of(domid)?.into_iter().next(),
+    };
+    Ok(ListedGuest {
+        name,
+        domid: domid.0,
+        handle: record.as_ref().map(|record| record.handle.clone()),
+        memory_kib: 0,
+        vcpus: 0,
+        state: GuestState::Gone,
+        cpu_time_ns: 0,
+        age_ms: record.as_ref().map(|record| now_ms().saturating_sub(record.created_ms)),
+        vifs: Vec::new(),
+        broken_devices: Vec::new(),
+        fault: None,
+    })
+}
+
+/// Which devices are broken, by domain. A `noxsd` that does not answer has none to tell of.
+fn broken_devices(host: &Host) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
+    let statuses = host.connect_noxsd().and_then(|mut noxsd| noxsd.broken()).unwrap_or_default();
+    statuses
+        .into_iter()
+        .map(|status| {
+            let devices = status
+                .devices
+                .into_iter()
+                .filter_map(|device| {
+                    Some(BrokenDevice { device: device.name, reason: device.broken? })
+                })
+                .collect();
+            ((status.id.domid, status.id.handle), devices)
+        })
+        .collect()
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,199 @@
+//! Finding a guest by its name or number, and saying what it is.
+
+use serde::Serialize;
+use xen::domain::{DomainInfo, ShutdownReason};
+use xen::units::DomId;
+
+use super::{Host, LifecycleError};
+use crate::handle::Creator;
+use crate::record::{Record, RecordError};
+
+/// What a domid stands for, from what Xen and the records say.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// A guest with its record.
+    Guest(Box<Record>),
+    /// A guest of ours that has run, whose record is missing or damaged. It is never removed
+    /// unasked.
+    Unrecorded,
+    /// Another process is making it right now.
+    BeingMade,
+    /// Its maker was killed before it was done. It has never run.
+    HalfMade,
+    /// Another toolstack's domain.
+    Foreign,
+    /// There is no such domain (any more).
+    Gone,
+}
+
+/// A domid with what is known of it.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Its number.
+    pub domid: DomId,
+    /// What Xen says of it; `None` if it is gone.
+    pub info: Option<DomainInfo>,
+    /// What it is.
+    pub condition: Condition,
+    /// The record's fault, if it has one.
+    pub fault: Option<String>,
+}
+
+/// How a guest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestState {
+    /// It has a CPU right now.
+    Running,
+    /// It waits for something.
+    Blocked,
+    /// It was paused, or never started.
+    Paused,
+    /// It wants a CPU.
+    Runnable,
+    /// It powered off.
+    PoweredOff,
+    /// It asked to be started again.
+    Rebooted,
+    /// It suspended.
+    Suspended,
+    /// It crashed.
+    Crashed,
+    /// Xen is taking it away.
+    Dying,
+    /// Another process is making it.
+    BeingMade,
+    /// Its maker was killed.
+    HalfMade,
+    /// Only its record is left.
+    Gone,
+}
+
+impl GuestState {
+    /// The word for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Blocked => "blocked",
+            Self::Paused => "paused",
+            Self::Runnable => "runnable",
+            Self::PoweredOff => "powered off",
+            Self::Rebooted => "rebooted",
+            Self::Suspended => "suspended",
+            Self::Crashed => "crashed",
+            Self::Dying => "dying",
+            Self::BeingMade => "being made",
+            Self::HalfMade => "half-made",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// Whether the guest has ended and only waits to be removed.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        matches!(
+            self,
+            Self::PoweredOff | Self::Rebooted | Self::Crashed | Self::Dying | Self::Gone
+        )
+    }
+}
+
+impl Guest {
+    /// How it is.
+    #[must_use]
+    pub fn state(&self) -> GuestState {
+        let Some(info) = &self.info else { return GuestState::Gone };
+        match self.condition {
+            Condition::BeingMade => return GuestState::BeingMade,
+            Condition::HalfMade => return GuestState::HalfMade,
+            _ => {}
+        }
+        if info.state.dying {
+            return GuestState::Dying;
+        }
+        match info.state.shutdown {
+            Some(ShutdownReason::Poweroff) => GuestState::PoweredOff,
+            Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => GuestState::Rebooted,
+            Some(ShutdownReason::Suspend) => GuestState::Suspended,
+            Some(_) => GuestState::Crashed,
+            None if info.state.paused => GuestState::Paused,
+            None if info.state.running => GuestState::Running,
+            None if info.state.blocked => GuestState::Blocked,
+            None => GuestState::Runnable,
+        }
+    }
+
+    /// Its name, or its number where it has none.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.condition {
+            Condition::Guest(record) => record.name.clone(),
+            _ => self.domid.0.to_string(),
+        }
+    }
+}
+
+/// Says what a domid stands for.
+///
+/// # Errors
+/// Xen refuses to tell.
+pub(super) fn examine(host: &Host, domid: DomId) -> Result<Guest, LifecycleError> {
+    let info = host.xen.domain_info(domid)?;
+    Ok(judge(host, domid, info))
+}
+
+/// Says what a domain is of which Xen has told already.
+pub(super) fn judge(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Guest {
+    let (record, fault) = match host.records.read(domid) {
+        Ok(record) => (record, None),
+        Err(error) => (None, Some(describe(&error))),
+    };
+    let condition = match &info {
+        None => Condition::Gone,
+        Some(info) => match (record, Creator::of(info.handle)) {
+            (Some(record), _) if record.is_of(info.handle) => Condition::Guest(Box::new(record)),
+            (_, None) => Condition::Foreign,
+            (_, Some(_)) if info.cpu_time_ns > 0 || fault.is_some() => Condition::Unrecorded,
+            (_, Some(creator)) if creator.is_alive() => Condition::BeingMade,
+            (_, Some(_)) => Condition::HalfMade,
+        },
+    };
+    Guest { domid, info, condition, fault }
+}
+
+fn describe(error: &RecordError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// Finds a guest by its name, or by its domid.
+///
+/// # Errors
+/// There is no such guest, or it is another toolstack's.
+pub fn resolve(host: &Host, target: &str) -> Result<Guest, LifecycleError> {
+    let no_such_guest = || LifecycleError::NoSuchGuest { target: target.to_owned() };
+    if target.is_empty() || target.contains('/') {
+        return Err(no_such_guest());
+    }
+    let by_name = host.records.holder(target)?;
+    let Some(domid) = by_name.or_else(|| target.parse().ok().map(DomId)) else {
+        return Err(no_such_guest());
+    };
+    if !domid.is_guest() {
+        return Err(LifecycleError::NotOurs { domid });
+    }
+    let guest = examine(host, domid)?;
+    match guest.condition {
+        Condition::Foreign if by_name.is_some() => {
+            Ok(Guest { info: None, condition: Condition::Gone, ..guest })
+        }
+        Condition::Foreign => Err(LifecycleError::NotOurs { domid }),
+        Condition::Gone if by_name.is_none() && !host.records.folder(domid).exists() => {
+            Err(no_such_guest())
+        }
+        _ => Ok(guest),
+    }
+}

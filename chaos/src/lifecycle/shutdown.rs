@@ -1,0 +1,152 @@
+//! Asking a guest to end, through the sysctl block of its device page.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use noxs::shared::{self, SharedPage};
+use noxs::{AnswerStatus, Request, RequestId};
+use serde::Serialize;
+use xen::evtchn::EventChannels;
+use xen::foreign::ForeignMapping;
+use xen::units::{Gfn, Pages, Port};
+
+use super::resolve::{Condition, Guest, GuestState, examine};
+use super::watch::wait_readable;
+use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
+use crate::record::Record;
+
+/// How a guest is to be shut down.
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownOptions {
+    /// What it is asked to do.
+    pub request: Request,
+    /// Wait for its end and destroy it.
+    pub wait: bool,
+    /// How long it may take to answer, and to end.
+    pub timeout: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShutdownOutcome {
+    /// The guest's name.
+    pub name: String,
+    /// Its number.
+    pub domid: u16,
+    /// How it was when this was written.
+    pub state: GuestState,
+    /// Whether it was destroyed.
+    pub destroyed: bool,
+}
+
+/// Asks a guest to end.
+///
+/// # Errors
+/// There is no such guest, it cannot do what is asked, or it takes too long.
+pub fn shutdown(
+    host: &Host,
+    target: &str,
+    options: ShutdownOptions,
+) -> Result<ShutdownOutcome, LifecycleError> {
+    let guest = resolve(host, target)?;
+    let Condition::Guest(record) = &guest.condition else {
+        return Err(match guest.condition {
+            Condition::BeingMade => LifecycleError::BeingMade { domid: guest.domid },
+            Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
+            _ => LifecycleError::NoRecord { target: target.to_owned() },
+        });
+    };
+    let deadline = Instant::now() + options.timeout;
+    // The watch comes before the request, so that no end is missed.
+    let mut watch = options.wait.then(|| DomainWatch::start(host)).transpose()?;
+    if !guest.state().has_ended() {
+        ask(host, &guest, record, options, deadline)?;
+    }
+    let mut now = examine(host, guest.domid)?;
+    if let Some(watch) = &mut watch {
+        while !now.state().has_ended() {
+            if !watch.wait(deadline)? {
+                return Err(timed_out(record, "ended", options));
+            }
+            now = examine(host, guest.domid)?;
+        }
+        if now.info.as_ref().is_some_and(|info| record.is_of(info.handle)) {
+            destroy::remove(host, &guest)?;
+        }
+    }
+    Ok(ShutdownOutcome {
+        name: record.name.clone(),
+        domid: record.domid,
+        state: now.state(),
+        destroyed: options.wait,
+    })
+}
+
+fn timed_out(record: &Record, what: &'static str, options: ShutdownOptions) -> LifecycleError {
+    LifecycleError::TimedOut { name: record.name.clone(), what, after: options.timeout }
+}
+
+/// Writes the request, rings, and waits for the answer.
+fn ask(
+    host: &Host,
+    guest: &Guest,
+    record: &Record,
+    options: ShutdownOptions,
+    deadline: Instant,
+) -> Result<(), LifecycleError> {
+    let map = |gfn| ForeignMapping::map_range(&host.xen, guest.domid, Gfn(gfn), Pages(1));
+    let mut page = MappedPage(map(record.device_page_gfn)?);
+    let answer = MappedPage(map(record.answer_page_gfn)?);
+
+    let _lock = host.records.lock(guest.domid)?;
+    let mut counted = host
+        .records
+        .read(guest.domid)?
+        .ok_or_else(|| LifecycleError::NoRecord { target: record.name.clone() })?;
+    let id = RequestId(counted.requests).next();
+    counted.requests = id.0;
+    host.records.write(&counted)?;
+    shared::post_request(&mut page, id, options.request);
+
+    let channels = EventChannels::open()?;
+    let port = channels.bind_interdomain(guest.domid, Port(record.sysctl_port))?;
+    channels.notify(port)?;
+    loop {
+        let told = shared::read_answer(&answer);
+        if told.request_id == id {
+            return match told.status {
+                Some(AnswerStatus::Accepted) => Ok(()),
+                _ => Err(LifecycleError::Unsupported {
+                    name: record.name.clone(),
+                    request: match options.request {
+                        Request::Poweroff => "power-off",
+                        Request::Reboot => "reboot",
+                        Request::Suspend => "suspend",
+                    },
+                }),
+            };
+        }
+        if examine(host, guest.domid)?.state().has_ended() {
+            return Ok(());
+        }
+        let rung = wait_readable(channels.as_fd(), deadline)
+            .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
+        if !rung {
+            return Err(timed_out(record, "answered", options));
+        }
+        channels.acknowledge_pending()?;
+    }
+}
+
+/// A mapped page of a guest, as `noxs` wants to see it.
+struct MappedPage(ForeignMapping);
+
+impl SharedPage for MappedPage {
+    fn read_u32(&self, offset: usize) -> u32 {
+        u32::from_le(self.0.read_u32(offset))
+    }
+
+    fn write_u32(&mut self, offset: usize, value: u32) {
+        self.0.write_u32(offset, value.to_le());
+    }
+}

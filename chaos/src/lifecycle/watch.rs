@@ -1,0 +1,92 @@
+//! Waiting for domains to end, on the event that Xen raises then.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv};
+use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
+
+use super::{Host, LifecycleError};
+use crate::backend::BackendError;
+
+/// A watch on the ends of domains. Says that some domain may have ended, not which.
+#[derive(Debug)]
+pub enum DomainWatch {
+    /// Through `noxsd`, which holds the interrupt and serves any number of watches.
+    Noxsd(OwnedFd),
+    /// By this process itself, where no `noxsd` runs.
+    Virq(EventChannels),
+}
+
+impl DomainWatch {
+    /// Starts to watch. What ends from now on is noticed.
+    ///
+    /// # Errors
+    /// Another process, such as xenstored, holds `VIRQ_DOM_EXC`.
+    pub fn start(host: &Host) -> Result<Self, LifecycleError> {
+        let failed = |reason: String| LifecycleError::Watch { reason };
+        match host.connect_noxsd() {
+            Ok(noxsd) => {
+                let watch = noxsd.watch().map_err(|error| failed(error.to_string()))?;
+                Ok(Self::Noxsd(watch))
+            }
+            Err(BackendError::NotRunning { .. }) => {
+                let channels = EventChannels::open()?;
+                channels.bind_virq(VIRQ_DOM_EXC).map_err(|error| {
+                    failed(format!("VIRQ_DOM_EXC is held by another process ({error})"))
+                })?;
+                Ok(Self::Virq(channels))
+            }
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// Waits until some domain may have ended. `false` if the deadline came first.
+    ///
+    /// # Errors
+    /// The watch is lost.
+    pub fn wait(&mut self, deadline: Instant) -> Result<bool, LifecycleError> {
+        let failed = |reason: String| LifecycleError::Watch { reason };
+        if !wait_readable(self.fd(), deadline).map_err(|errno| failed(errno.to_string()))? {
+            return Ok(false);
+        }
+        match self {
+            Self::Noxsd(socket) => {
+                match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::empty()) {
+                    Ok(0) => Err(failed("noxsd closed the connection".to_owned())),
+                    Ok(_) => Ok(true),
+                    Err(errno) => Err(failed(errno.to_string())),
+                }
+            }
+            Self::Virq(channels) => {
+                channels.acknowledge_pending()?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Noxsd(socket) => socket.as_fd(),
+            Self::Virq(channels) => channels.as_fd(),
+        }
+    }
+}
+
+/// Waits until a file descriptor can be read. `false` if the deadline came first.
+pub(super) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that the last wait does not end just before the deadline.
+        let left = left.as_millis() + u128::from(!left.is_zero());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Ok(0) if Instant::now() >= deadline => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno),
+        }
+    }
+}

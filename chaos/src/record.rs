@@ -1,0 +1,412 @@
+//! What dom0 remembers of a domain.
+//!
+//! ```text
+//! /run/chaos/names/NAME          symbolic link to ../domains/DOMID; made exclusively, so a clash
+//!                                of names costs one system call and no scan
+//! /run/chaos/domains/DOMID/
+//!     record                     this module's Record as JSON, written whole by rename
+//!     devices                    what noxsd needs to attach the devices again (noxs::control)
+//!     console.log                what the console printed, written by noxsd
+//! ```
+//!
+//! What Xen knows (state, memory, CPU time) is asked of Xen and never kept here. A record bears the
+//! domain's handle, so that a reused domid is never mistaken for its predecessor.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{Flock, FlockArg};
+use noxs::MacAddr;
+use noxs::control::{self, Attach};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use xen::units::{DomId, DomainHandle};
+
+use crate::config::Action;
+
+/// Version of the record's format; another one is reported, not guessed at.
+const VERSION: u32 = 1;
+
+/// Where the records are.
+pub const ROOT: &str = "/run/chaos";
+
+/// What is remembered of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    version: u32,
+    /// The domain's number.
+    pub domid: u16,
+    /// Its handle, as a UUID.
+    pub handle: String,
+    /// Its name.
+    pub name: String,
+    /// The kernel it was made from.
+    pub kernel: PathBuf,
+    /// When it was made, in milliseconds after the Unix epoch.
+    pub created_ms: u64,
+    /// Frame of the device page.
+    pub device_page_gfn: u64,
+    /// Frame of the answer page.
+    pub answer_page_gfn: u64,
+    /// The guest's end of the sysctl event channel.
+    pub sysctl_port: u32,
+    /// Number of the newest sysctl request; 0 before the first.
+    pub requests: u32,
+    /// Whether it has a console.
+    pub console: bool,
+    /// Its network interfaces.
+    pub vifs: Vec<VifRecord>,
+    /// What is to happen when it powers off.
+    pub on_poweroff: Action,
+    /// What is to happen when it reboots.
+    pub on_reboot: Action,
+    /// What is to happen when it crashes.
+    pub on_crash: Action,
+}
+
+/// What is remembered of a network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VifRecord {
+    /// Its MAC address.
+    pub mac: String,
+    /// The bridge it is on.
+    pub bridge: String,
+    /// Its address and prefix length, if dom0 gave it one.
+    pub ipv4: Option<String>,
+}
+
+impl VifRecord {
+    /// Makes a record of the facts.
+    #[must_use]
+    pub fn new(mac: MacAddr, bridge: &str, ipv4: Option<noxs::Ipv4Config>) -> Self {
+        let ipv4 = ipv4.map(|ipv4| format!("{}/{}", ipv4.address, ipv4.prefix));
+        Self { mac: mac.to_string(), bridge: bridge.to_owned(), ipv4 }
+    }
+}
+
+/// Why a record cannot be written or read.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// A file cannot be used.
+    #[error("cannot {doing} {path}")]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The record is no record.
+    #[error("the record {path} is damaged")]
+    Damaged {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The record has another format.
+    #[error("the record {path} has version {found}, this chaos knows {VERSION}")]
+    Version {
+        /// The record.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The name is taken.
+    #[error("the name {name} is in use by domain {domid}; see chaos list")]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Who has it.
+        domid: DomId,
+    },
+}
+
+fn file_error<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> RecordError + use<'a> {
+    move |source| RecordError::File { doing, path: path.to_owned(), source }
+}
+
+/// The records' place.
+#[derive(Clone, Debug)]
+pub struct Records {
+    root: PathBuf,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self { root: PathBuf::from(ROOT) }
+    }
+}
+
+impl Records {
+    /// Records below another folder.
+    #[must_use]
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where the domains' folders are.
+    #[must_use]
+    pub fn domains(&self) -> PathBuf {
+        self.root.join("domains")
+    }
+
+    /// A domain's folder.
+    #[must_use]
+    pub fn folder(&self, domid: DomId) -> PathBuf {
+        self.root.join(format!("domains/{}", domid.0))
+    }
+
+    /// The file a domain's console output goes to.
+    #[must_use]
+    pub fn console_log(&self, domid: DomId) -> PathBuf {
+        self.folder(domid).join(control::CONSOLE_LOG)
+    }
+
+    fn name_link(&self, name: &str) -> PathBuf {
+        self.root.join("names").join(name)
+    }
+
+    /// Who has a name: the domid that its link names. Whether that domain still lives is another
+    /// question.
+    ///
+    /// # Errors
+    /// The link cannot be read for another reason than that there is none.
+    pub fn holder(&self, name: &str) -> Result<Option<DomId>, RecordError> {
+        let path = self.name_link(name);
+        match fs::read_link(&path) {
+            Ok(target) => {
+                let domid = target.file_name().and_then(|name| name.to_str()?.parse().ok());
+                Ok(domid.map(DomId))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file_error("read", &path)(error)),
+        }
+    }
+
+    /// Makes a domain's folder and takes its name. The folder of a predecessor with the same domid
+    /// is emptied: Xen has given the number away, so that one is gone.
+    ///
+    /// # Errors
+    /// [`RecordError::NameInUse`] if the name is taken; then the folder is gone again.
+    pub fn reserve(&self, name: &str, domid: DomId) -> Result<(), RecordError> {
+        let folder = self.folder(domid);
+        match fs::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let names = self.root.join("names");
+                fs::create_dir_all(&names).map_err(file_error("make the folder", &names))?;
+                fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(&folder).map_err(file_error("remove the stale", &folder))?;
+                fs::create_dir(&folder).map_err(file_error("make the folder", &folder))?;
+            }
+            Err(error) => return Err(file_error("make the folder", &folder)(error)),
+        }
+        let link = self.name_link(name);
+        symlink(format!("../domains/{}", domid.0), &link).map_err(|error| {
+            // The clash or the failure is reported; an empty folder left behind is harmless.
+            let _ = fs::remove_dir(&folder);
+            match (error.kind(), self.holder(name)) {
+                (io::ErrorKind::AlreadyExists, Ok(Some(holder))) => {
+                    RecordError::NameInUse { name: name.to_owned(), domid: holder }
+                }
+                _ => file_error("reserve the name", &link)(error),
+            }
+        })
+    }
+
+    /// Makes the console's log.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create_console_log(&self, domid: DomId) -> Result<File, RecordError> {
+        let path = self.console_log(domid);
+        OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o640)
+            .open(&path)
+            .map_err(file_error("make", &path))
+    }
+
+    /// Keeps what `noxsd` needs to attach the domain's devices again.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_devices(&self, attach: &Attach) -> Result<(), RecordError> {
+        let folder = self.folder(DomId(attach.id.domid));
+        write_whole(&folder, control::RECORD_FILE, &control::encode(attach))
+    }
+
+    /// Keeps a record.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, record: &Record) -> Result<(), RecordError> {
+        let folder = self.folder(DomId(record.domid));
+        let path = folder.join("record");
+        let bytes = serde_json::to_vec(record)
+            .map_err(|source| RecordError::Damaged { path, source })?;
+        write_whole(&folder, "record", &bytes)
+    }
+
+    /// Reads a record. `None` if there is none.
+    ///
+    /// # Errors
+    /// The record is damaged, of another version or cannot be read.
+    pub fn read(&self, domid: DomId) -> Result<Option<Record>, RecordError> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let path = self.folder(domid).join("record");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(file_error("read", &path)(error)),
+        };
+        let damaged = |source| RecordError::Damaged { path: path.clone(), source };
+        let Version { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if version != VERSION {
+            return Err(RecordError::Version { path, found: version });
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Keeps other processes from changing a domain's record until the lock is dropped.
+    ///
+    /// # Errors
+    /// The folder is not there or cannot be locked.
+    pub fn lock(&self, domid: DomId) -> Result<Flock<File>, RecordError> {
+        let folder = self.folder(domid);
+        let file = File::open(&folder).map_err(file_error("open", &folder))?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| file_error("lock", &folder)(errno.into()))
+    }
+
+    /// Forgets a domain: its folder, and its name if that is still its own.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub fn remove(&self, domid: DomId, name: Option<&str>) -> Result<(), RecordError> {
+        if let Some(name) = name
+            && self.holder(name)? == Some(domid)
+        {
+            self.remove_name(name)?;
+        }
+        let folder = self.folder(domid);
+        ignore_missing(fs::remove_dir_all(&folder)).map_err(file_error("remove", &folder))
+    }
+
+    /// Frees a name.
+    ///
+    /// # Errors
+    /// The link cannot be removed.
+    pub fn remove_name(&self, name: &str) -> Result<(), RecordError> {
+        let link = self.name_link(name);
+        ignore_missing(fs::remove_file(&link)).map_err(file_error("remove", &link))
+    }
+
+    /// Domids that have a folder, in no order.
+    ///
+    /// # Errors
+    /// The folder of folders cannot be read for another reason than that there is none.
+    pub fn domids(&self) -> Result<Vec<DomId>, RecordError> {
+        let path = self.domains();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(file_error("read", &path)(error)),
+        };
+        let domid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().map(DomId);
+        Ok(entries.filter_map(Result::ok).filter_map(domid).collect())
+    }
+
+    /// The names that link to a domain. Walks all names: only for cleaning up after a crash.
+    ///
+    /// # Errors
+    /// The folder of names cannot be read for another reason than that there is none.
+    pub fn names_of(&self, domid: DomId) -> Result<Vec<String>, RecordError> {
+        let path = self.root.join("names");
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(file_error("read", &path)(error)),
+        };
+        let mut names = Vec::new();
+        for name in entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok())
+        {
+            if self.holder(&name)? == Some(domid) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl Record {
+    /// A record of a domain made now, without its other facts.
+    #[must_use]
+    pub fn new(domid: DomId, handle: DomainHandle, name: String, kernel: PathBuf) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            version: VERSION,
+            domid: domid.0,
+            handle: handle.to_string(),
+            name,
+            kernel,
+            created_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            device_page_gfn: 0,
+            answer_page_gfn: 0,
+            sysctl_port: 0,
+            requests: 0,
+            console: false,
+            vifs: Vec::new(),
+            on_poweroff: Action::Destroy,
+            on_reboot: Action::Restart,
+            on_crash: Action::Destroy,
+        }
+    }
+
+    /// Whether this is the record of the domain with the handle.
+    #[must_use]
+    pub fn is_of(&self, handle: DomainHandle) -> bool {
+        self.handle == handle.to_string()
+    }
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Writes a file so that a reader sees either all of it or nothing of it.
+fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+    let new = folder.join(format!("{name}.new"));
+    let path = folder.join(name);
+    let write = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
+            .open(&new)?
+            .write_all(bytes)
+    };
+    write().map_err(file_error("write", &new))?;
+    fs::rename(&new, &path).map_err(file_error("write", &path))
+}

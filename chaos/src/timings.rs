@@ -1,0 +1,74 @@
+//! How long each stage of an operation took.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// The stages of one operation, in order.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    started: Instant,
+    last: Instant,
+    stages: Vec<Stage>,
+}
+
+/// One stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Stage {
+    /// What was done.
+    pub name: &'static str,
+    /// How long it took, in nanoseconds.
+    pub ns: u64,
+}
+
+impl Timings {
+    /// Starts the clock.
+    #[must_use]
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Self { started: now, last: now, stages: Vec::with_capacity(24) }
+    }
+
+    /// Ends a stage that began where the one before ended.
+    pub fn stage(&mut self, name: &'static str) {
+        let now = Instant::now();
+        self.stages.push(Stage { name, ns: nanoseconds(now - self.last) });
+        self.last = now;
+    }
+
+    /// Forgets the time since the last stage, in which nothing was done for the request.
+    pub fn pause(&mut self) {
+        self.last = Instant::now();
+    }
+
+    /// The stages so far.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// Time from the start to the end of the last stage, in nanoseconds.
+    #[must_use]
+    pub fn total_ns(&self) -> u64 {
+        nanoseconds(self.last - self.started)
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_add_up_to_the_whole() {
+        let mut timings = Timings::start();
+        timings.stage("first");
+        timings.stage("second");
+        let sum: u64 = timings.stages().iter().map(|stage| stage.ns).sum();
+        assert_eq!(timings.stages().len(), 2);
+        assert_eq!(sum, timings.total_ns());
+    }
+}
