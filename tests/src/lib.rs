@@ -1,1 +1,17 @@
-//! placeholder
+//! The small framework that makes a whole-system test ten lines.
+//!
+//! The tests run in dom0 of a real Xen (`scripts/test` takes them there), one after the other, and
+//! use the system as its users do: the commands `chaos` and `noxsd`, config files, and the network.
+//! A test begins and ends with nothing of ours on the machine; [`Bed`] checks both.
+
+mod bed;
+mod guest;
+mod kill;
+mod noxsd;
+mod run;
+
+pub use bed::Bed;
+pub use guest::Guest;
+pub use kill::{Ended, run_to_syscall};
+pub use noxsd::restart_noxsd;
+pub use run::{Ran, chaos, run};

@@ -1,0 +1,90 @@
+//! Running commands.
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// What a command did.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// The command, for messages.
+    pub command: String,
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed to stdout.
+    pub stdout: String,
+    /// What it printed to stderr.
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// The command cannot be started.
+#[must_use]
+pub fn run(program: &str, args: &[&str]) -> Ran {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    Ran {
+        command: format!("{program} {}", args.join(" ")),
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Runs `chaos`.
+///
+/// # Panics
+/// It cannot be started.
+#[must_use]
+pub fn chaos(args: &[&str]) -> Ran {
+    run("chaos", args)
+}
+
+impl Ran {
+    /// The command must have succeeded; gives its stdout.
+    ///
+    /// # Panics
+    /// It has not.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{} failed:\n{}{}", self.command, self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// The command must have succeeded and printed JSON.
+    ///
+    /// # Panics
+    /// It has not.
+    #[track_caller]
+    #[must_use]
+    pub fn json(self) -> Value {
+        let command = self.command.clone();
+        let text = self.ok();
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{command} printed no JSON: {error}\n{text}"))
+    }
+
+    /// The command must have failed with this exit code, printed nothing to stdout and one line to
+    /// stderr that contains each of the words.
+    ///
+    /// # Panics
+    /// It has not.
+    #[track_caller]
+    pub fn refused(self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}:\n{}{}", self.command, self.stdout, self.stderr);
+        assert_eq!(self.stdout, "", "{} printed to stdout", self.command);
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "{} says nothing of {word:?}:\n{}",
+                self.command,
+                self.stderr
+            );
+        }
+    }
+}

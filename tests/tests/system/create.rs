@@ -1,0 +1,113 @@
+//! Creating, listing and destroying.
+
+use system_tests::{Bed, Guest, chaos};
+
+#[test]
+fn a_guest_without_devices_comes_and_goes() {
+    let bed = Bed::new();
+    let guest = Guest::create(&bed.bare_config("bare"), &[]);
+    let listed = guest.listed().expect("the guest is listed");
+    assert_eq!(listed["name"], "bare");
+    assert_eq!(listed["memory_kib"].as_u64().map(|kib| kib <= 4096), Some(true));
+    assert_eq!(listed["vcpus"], 1);
+    guest.destroy();
+}
+
+#[test]
+fn memory_comes_back_to_the_page() {
+    let bed = Bed::new();
+    let config = bed.bare_config("returned");
+    // The first guest of all may leave something behind that Xen keeps, such as a wider heap.
+    Guest::create(&config, &[]).destroy();
+    let before = bed.free_pages();
+    for _ in 0..20 {
+        Guest::create(&config, &[]).destroy();
+    }
+    assert_eq!(bed.free_pages(), before);
+}
+
+#[test]
+fn guests_start_from_1_mib_and_have_kib_precision() {
+    let bed = Bed::new();
+    for memory in ["memory='1024K'", "memory='1100K'", "memory=2", "memory='3340K'", "memory=64"] {
+        let guest = Guest::create("noop.cfg", &[memory]);
+        guest.wait_for_log("noop: ready");
+        guest.destroy();
+    }
+    drop(bed);
+}
+
+#[test]
+fn the_stages_of_a_create_are_told() {
+    let _bed = Bed::new();
+    let guest = Guest::create("redis.cfg", &[]);
+    let stages = guest.created["stages"].as_array().expect("stages are an array");
+    let names: Vec<&str> = stages.iter().filter_map(|stage| stage["name"].as_str()).collect();
+    for expected in ["config", "createdomain", "populate", "image", "seal", "unpause"] {
+        assert!(names.contains(&expected), "{expected} is not among {names:?}");
+    }
+    let sum: u64 = stages.iter().filter_map(|stage| stage["ns"].as_u64()).sum();
+    assert_eq!(guest.created["total_ns"].as_u64(), Some(sum));
+}
+
+#[test]
+fn a_paused_guest_runs_when_it_is_unpaused() {
+    let bed = Bed::new();
+    let guest = Guest::create("noop.cfg", &["--paused"]);
+    assert_eq!(guest.state(), "paused");
+    chaos(&["unpause", &guest.name]).ok();
+    guest.wait_for_log("noop: ready");
+    chaos(&["pause", &guest.name]).ok();
+    assert_eq!(guest.state(), "paused");
+    guest.destroy();
+    drop(bed);
+}
+
+#[test]
+fn overrides_on_the_command_line_win() {
+    let _bed = Bed::new();
+    let guest = Guest::create("noop.cfg", &["name='other'", "memory=2"]);
+    assert_eq!(guest.name, "other");
+    let listed = guest.listed().expect("the guest is listed");
+    assert!(listed["memory_kib"].as_u64().is_some_and(|kib| kib <= 2048), "{listed}");
+}
+
+#[test]
+fn a_name_is_free_again_after_destroy() {
+    let bed = Bed::new();
+    let config = bed.bare_config("again");
+    let first = Guest::create(&config, &[]);
+    let domid = first.domid;
+    first.destroy();
+    let second = Guest::create(&config, &[]);
+    assert_ne!(second.domid, domid, "Xen gives out the next number");
+}
+
+#[test]
+fn a_hundred_guests_live_side_by_side() {
+    let bed = Bed::new();
+    let guests: Vec<Guest> = (0..100)
+        .map(|n| Guest::create("noop.cfg", &["memory=2", &format!("name='noop-{n}'")]))
+        .collect();
+    for guest in &guests {
+        guest.wait_for_log("noop: ready");
+    }
+    let listed = chaos(&["list", "--json"]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(100));
+    drop(guests);
+    drop(bed);
+}
+
+#[test]
+fn the_table_names_each_guest() {
+    let bed = Bed::new();
+    let guest = Guest::create(&bed.bare_config("shown"), &[]);
+    let table = chaos(&["list"]).ok();
+    let mut lines = table.lines();
+    let header: Vec<&str> = lines.next().expect("a header").split_whitespace().collect();
+    assert_eq!(header, ["NAME", "ID", "MEM(KiB)", "VCPUS", "STATE", "CPU(s)", "AGE"]);
+    let row = lines.next().expect("a row");
+    assert!(row.starts_with("shown") && row.contains(&guest.domid.to_string()), "{row}");
+    let all = chaos(&["list", "--all"]).ok();
+    assert!(all.contains("Domain-0"), "{all}");
+}

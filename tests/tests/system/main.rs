@@ -1,0 +1,11 @@
+//! Whole-system tests, in dom0 of a real Xen. `scripts/test` takes them there.
+//!
+//! They share one machine, so they run one after the other: the runner is started with
+//! `--test-threads=1`.
+
+mod create;
+mod devices;
+mod ends;
+mod kill;
+mod refusals;
+mod services;

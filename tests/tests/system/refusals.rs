@@ -1,0 +1,110 @@
+//! Bad input: one clear error, its exit code, and nothing left behind.
+
+use std::fs;
+
+use system_tests::{Bed, Guest, chaos, run};
+
+/// A config like `noop.cfg` with another kernel.
+fn with_kernel(bed: &Bed, kernel: &str) -> String {
+    bed.file("bad.cfg", format!("name='bad'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\n"))
+}
+
+#[test]
+fn a_syntax_error_is_shown_where_it_is() {
+    let bed = Bed::new();
+    let config = bed.file("bad.cfg", "name='bad'\nkernel='noop'\nmemory = = 4\n");
+    chaos(&["create", &config]).refused(2, &["bad.cfg", "3", "expected"]);
+    chaos(&["create", "/does/not/exist.cfg"]).refused(2, &["/does/not/exist.cfg"]);
+}
+
+#[test]
+fn keys_that_are_not_served_or_not_known_are_named() {
+    let bed = Bed::new();
+    let text = fs::read_to_string("noop.cfg").expect("noop.cfg is there");
+    let config = bed.file("pci.cfg", format!("{text}\npci=['00:1f.0']\n"));
+    chaos(&["create", &config]).refused(2, &["pci"]);
+    let config = bed.file("typo.cfg", format!("{text}\nmemmory=4\n"));
+    chaos(&["create", "--strict", &config]).refused(2, &["memmory", "memory"]);
+    let ran = chaos(&["create", &config]);
+    assert!(ran.stderr.contains("memmory"), "{}", ran.stderr);
+    ran.ok();
+    chaos(&["destroy", "noop"]).ok();
+}
+
+#[test]
+fn a_kernel_that_cannot_be_used_is_told_why() {
+    let bed = Bed::new();
+    let noop = fs::read("noop").expect("the image is there");
+    let text = bed.file("text", "#!/bin/sh\n");
+    chaos(&["create", &with_kernel(&bed, &text)]).refused(2, &["ELF"]);
+    let cut = bed.file("cut", &noop[..noop.len() / 2]);
+    chaos(&["create", &with_kernel(&bed, &cut)]).refused(2, &[&cut]);
+    chaos(&["create", &with_kernel(&bed, "/bin/busybox")]).refused(2, &["PVH"]);
+    chaos(&["create", &with_kernel(&bed, "/does/not/exist")]).refused(2, &["/does/not/exist"]);
+    chaos(&["create", &with_kernel(&bed, "/dev/zero")]).refused(2, &["/dev/zero"]);
+    let ramdisk = bed.file("ramdisk", vec![0; 5 << 20]);
+    chaos(&["create", "noop.cfg", &format!("ramdisk='{ramdisk}'")]).refused(2, &["ramdisk"]);
+    bed.assert_empty("after the refusals");
+}
+
+#[test]
+fn too_little_memory_is_told_with_what_there_is() {
+    let bed = Bed::new();
+    let before = bed.free_pages();
+    chaos(&["create", "noop.cfg", "memory=900000"]).refused(1, &["921600000 KiB", "free"]);
+    assert_eq!(bed.free_pages(), before, "memory is lost");
+}
+
+#[test]
+fn a_name_in_use_is_refused() {
+    let bed = Bed::new();
+    let first = Guest::create(&bed.bare_config("taken"), &[]);
+    chaos(&["create", &bed.bare_config("taken")])
+        .refused(1, &["taken", &first.domid.to_string()]);
+    assert_eq!(bed.domains().len(), 1);
+    first.destroy();
+}
+
+#[test]
+fn a_bridge_that_does_not_exist_is_refused() {
+    let bed = Bed::new();
+    chaos(&["create", "redis.cfg", "vif=['bridge=nowhere']"]).refused(2, &["nowhere"]);
+    bed.assert_empty("after the refusal");
+}
+
+#[test]
+fn a_bridge_that_noxsd_does_not_know_yet_is_added() {
+    let _bed = Bed::new();
+    run("ip", &["link", "add", "other0", "type", "bridge"]).ok();
+    run("ip", &["addr", "add", "10.0.7.1/24", "dev", "other0"]).ok();
+    run("ip", &["link", "set", "other0", "up"]).ok();
+    let guest = Guest::create("redis.cfg", &["vif=['bridge=other0,ip=10.0.7.2/24']"]);
+    assert_eq!(run("redis-cli", &["-h", "10.0.7.2", "ping"]).ok(), "PONG\n");
+    guest.destroy();
+}
+
+#[test]
+fn what_is_not_there_cannot_be_destroyed() {
+    let _bed = Bed::new();
+    chaos(&["destroy", "nobody"]).refused(3, &["nobody"]);
+    chaos(&["destroy", "77"]).refused(3, &["77"]);
+    chaos(&["destroy", "0"]).refused(1, &["not made by chaos"]);
+    chaos(&["console", "nobody"]).refused(3, &["nobody"]);
+    chaos(&["log", "nobody"]).refused(3, &["nobody"]);
+    chaos(&["shutdown", "nobody"]).refused(3, &["nobody"]);
+}
+
+#[test]
+fn who_is_not_root_is_told_so() {
+    let _bed = Bed::new();
+    let ran = run("su", &["-s", "/bin/sh", "nobody", "-c", "chaos list"]);
+    ran.refused(4, &["root"]);
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let _bed = Bed::new();
+    chaos(&["create"]).refused(2, &["CONFIG"]);
+    chaos(&["nonsense"]).refused(2, &["nonsense"]);
+    assert!(chaos(&["--help"]).ok().contains("Exit codes"));
+}

@@ -1,0 +1,125 @@
+//! What the shipped guests do for their users.
+
+use std::io::{Read, Write};
+
+use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
+
+const REDIS: &str = "10.0.0.2:6379";
+const DAYTIME: &str = "10.0.0.3:13";
+
+#[test]
+fn redis_answers() {
+    let _bed = Bed::new();
+    let _redis = Guest::create("redis.cfg", &[]);
+    let redis = |args: &[&str]| {
+        let mut all = vec!["-h", "10.0.0.2"];
+        all.extend(args);
+        run("redis-cli", &all).ok()
+    };
+    assert_eq!(redis(&["ping"]), "PONG\n");
+    assert_eq!(redis(&["set", "key", "value"]), "OK\n");
+    assert_eq!(redis(&["get", "key"]), "value\n");
+    assert_eq!(redis(&["-3", "hset", "hash", "a", "1", "b", "2"]), "2\n");
+    assert!(redis(&["-3", "hgetall", "hash"]).contains('a'));
+    assert!(redis(&["info"]).contains("redis_version:"));
+}
+
+#[test]
+fn redis_benchmark_finishes_without_an_error() {
+    let _bed = Bed::new();
+    let _redis = Guest::create("redis.cfg", &[]);
+    let ran = run("redis-benchmark", &["-h", "10.0.0.2", "-n", "1000", "--csv"]);
+    let (stdout, stderr) = (ran.stdout.clone(), ran.stderr.clone());
+    ran.ok();
+    for test in [
+        "PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "LPUSH", "RPUSH", "LPOP", "RPOP", "SADD",
+        "HSET", "SPOP", "ZADD", "ZPOPMIN", "LRANGE_600", "MSET (10 keys)",
+    ] {
+        assert!(stdout.contains(test), "{test} is missing:\n{stdout}\n{stderr}");
+    }
+    assert!(!stdout.contains("ERR") && !stderr.contains("Error"), "{stdout}\n{stderr}");
+}
+
+#[test]
+fn a_full_redis_says_so_and_lives() {
+    let _bed = Bed::new();
+    let redis = Guest::create("redis.cfg", &[]);
+    let mut stream = Guest::connect(REDIS);
+    let value = vec![b'x'; 64 * 1024];
+    let mut refused = false;
+    for key in 0..400 {
+        let mut request =
+            format!("*3\r\n$3\r\nSET\r\n$6\r\n{key:06}\r\n${}\r\n", value.len()).into_bytes();
+        request.extend(&value);
+        request.extend(b"\r\n");
+        stream.write_all(&request).expect("the guest takes the request");
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n") {
+            stream.read_exact(&mut byte).expect("the guest answers");
+            answer.push(byte[0]);
+        }
+        if answer.starts_with(b"-OOM") {
+            refused = true;
+            break;
+        }
+        assert_eq!(answer, b"+OK\r\n");
+    }
+    assert!(refused, "25 MiB fit in a guest of 8 MiB");
+    assert_eq!(Guest::ask(REDIS, b"*1\r\n$4\r\nPING\r\n", b"\r\n"), b"+PONG\r\n");
+    assert_eq!(Guest::ask(REDIS, b"*1\r\n$8\r\nFLUSHALL\r\n", b"\r\n"), b"+OK\r\n");
+    assert_eq!(Guest::ask(REDIS, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", b"\r\n"), b"+OK\r\n");
+    assert!(redis.listed().is_some());
+}
+
+#[test]
+fn daytime_tells_the_time() {
+    let _bed = Bed::new();
+    let _daytime = Guest::create("daytime.cfg", &[]);
+    let answer = Guest::ask(DAYTIME, b"", b"");
+    let text = String::from_utf8(answer).expect("the answer is text");
+    let year = run("date", &["-u", "+%Y"]).ok();
+    assert!(text.contains(year.trim()), "{text:?} is not in {year}");
+}
+
+#[test]
+fn guests_reach_each_other_through_the_switch_only_with_their_own_addresses() {
+    let _bed = Bed::new();
+    let _redis = Guest::create("redis.cfg", &[]);
+    let _daytime = Guest::create("daytime.cfg", &[]);
+    // Both answer while the other one runs: the switch keeps them apart by address.
+    assert_eq!(run("redis-cli", &["-h", "10.0.0.2", "ping"]).ok(), "PONG\n");
+    assert!(!Guest::ask(DAYTIME, b"", b"").is_empty());
+    // A MAC address that is taken is refused.
+    let mac = chaos(&["list", "--json"]).json()[0]["vifs"][0]["mac"].clone();
+    let mac = mac.as_str().expect("a vif has a MAC address");
+    let vif = format!("vif=['mac={mac},ip=10.0.0.9/24']");
+    chaos(&["create", "redis.cfg", "name='thief'", &vif]).refused(1, &["thief", mac]);
+}
+
+#[test]
+fn guests_do_not_notice_that_noxsd_was_killed() {
+    let _bed = Bed::new();
+    let redis = Guest::create("redis.cfg", &[]);
+    let mut stream = Guest::connect(REDIS);
+    let mut ping = |stream: &mut std::net::TcpStream| {
+        stream.write_all(b"PING\r\n").expect("the guest takes the request");
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).expect("the guest answers");
+        assert_eq!(&answer, b"+PONG\r\n");
+    };
+    ping(&mut stream);
+    restart_noxsd();
+    // The same connection goes on: TCP sends again what was lost.
+    ping(&mut stream);
+    assert!(redis.listed().is_some());
+    assert!(chaos(&["log", "redis"]).ok().contains("redis: ready"));
+}
+
+#[test]
+fn the_console_shows_what_the_guest_prints() {
+    let _bed = Bed::new();
+    let guest = Guest::create("noop.cfg", &[]);
+    guest.wait_for_log("noop: ready");
+    assert!(chaos(&["log", "noop"]).ok().contains("noop: ready"));
+}
