@@ -1,0 +1,60 @@
+//! Whole commands, from exec to exit.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use chaos::lifecycle::{self, Host};
+
+use crate::report::Report;
+use crate::wait_for_scrub;
+
+/// Runs a command and gives the time from before fork to after wait, in nanoseconds.
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<u64> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
+    let started = Instant::now();
+    let status = command.status().with_context(|| format!("cannot run {program}"))?;
+    let ns = u64::try_from(started.elapsed().as_nanos())?;
+    ensure!(status.success(), "{program} {} failed: {status}", args.join(" "));
+    Ok(ns)
+}
+
+pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
+    let mut nothing = Vec::new();
+    let mut creates = Vec::new();
+    let mut destroys = Vec::new();
+    for _ in 0..rounds {
+        nothing.push(run("/bin/busybox", &["true"])?);
+        wait_for_scrub(host)?;
+        creates.push(run("chaos", &["create", "--quiet", "redis.cfg"])?);
+        destroys.push(run("chaos", &["destroy", "redis"])?);
+    }
+    report.times("a static program that only exits", None, &nothing);
+    report.times("chaos create redis.cfg, exec to exit", Some(4.0), &creates);
+    report.times("chaos destroy redis, exec to exit", None, &destroys);
+    ensure!(lifecycle::list(host, false)?.is_empty(), "a guest is left");
+    Ok(())
+}
+
+/// xl's rows: the same noop guest without a device, and with a vif on the same bridge.
+pub(crate) fn measure_xl(rounds: usize, report: &mut Report) -> Result<()> {
+    let base = "type='pvh'\nkernel='/root/noop'\nmemory=4\nvcpus=1\non_crash='preserve'\n";
+    for (what, name, vif) in [
+        ("xl create, no device", "xl-bare", ""),
+        ("xl create, one vif", "xl-vif", "vif=['bridge=xenbr0']\n"),
+    ] {
+        let config = format!("/tmp/{name}.cfg");
+        std::fs::write(&config, format!("name='{name}'\n{base}{vif}"))?;
+        let mut creates = Vec::new();
+        let mut destroys = Vec::new();
+        for _ in 0..=rounds {
+            creates.push(run("xl", &["create", "-q", &config])?);
+            destroys.push(run("xl", &["destroy", name])?);
+        }
+        // The first one after boot pays for things that stay.
+        report.times(what, None, &creates[1..]);
+        report.times(format!("{what}: xl destroy"), None, &destroys[1..]);
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! What grows with the number of guests.
+
+use anyhow::Result;
+use chaos::lifecycle::{self, Host};
+
+use crate::in_process::{config, create};
+use crate::report::Report;
+use crate::wait_for_scrub;
+
+/// How many at each end are compared.
+const SPAN: usize = 10;
+
+pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
+    let mut config = config("noop.cfg", &["memory=2"])?;
+    // The first create of a process pays for things that stay.
+    create(host, &config)?;
+    lifecycle::destroy(host, &config.name)?;
+    wait_for_scrub(host)?;
+    let mut totals = Vec::new();
+    let mut names = Vec::new();
+    for number in 0..guests {
+        config.name = format!("noop-{number}");
+        totals.push(create(host, &config)?.total_ns());
+        names.push(config.name.clone());
+    }
+    for name in &names {
+        lifecycle::destroy(host, name)?;
+    }
+    let (first, last) = (&totals[..SPAN], &totals[guests - SPAN..]);
+    report.times(format!("noop with console, 1st to {SPAN}th"), None, first);
+    report.times(format!("noop with console, last {SPAN} of {guests}"), None, last);
+    let ratio = median(last) / median(first);
+    report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![ratio]);
+    report.times(format!("noop with console, all {guests}"), None, &totals);
+    wait_for_scrub(host)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn median(ns: &[u64]) -> f64 {
+    let mut sorted = ns.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2] as f64
+}

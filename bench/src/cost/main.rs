@@ -1,0 +1,71 @@
+//! `cost`: what one guest costs, in dom0. `scripts/bench cost` takes it there.
+//!
+//! All times come from dom0's monotonic clock. On the test bed's deterministic clock one
+//! nanosecond is one executed instruction, so figures are counts of instructions, not times of
+//! any hardware.
+
+mod commands;
+mod growth;
+mod in_process;
+mod memory;
+mod pong;
+mod report;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chaos::lifecycle::Host;
+use clap::Parser;
+
+use report::Report;
+
+/// Measures what a guest costs: a table on stdout, everything else in the JSON file.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Where the JSON goes.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How often each single guest is made.
+    #[arg(long, default_value_t = 30)]
+    rounds: usize,
+    /// How many guests are made side by side to see what grows.
+    #[arg(long, default_value_t = 500)]
+    guests: usize,
+    /// How often xl makes a guest; 0 leaves its rows out.
+    #[arg(long, default_value_t = 5)]
+    xl_rounds: usize,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    ensure!(args.rounds > 0 && args.guests >= 20, "too few rounds or guests to say anything");
+    let host = Host::open()?;
+    let mut report = Report::new(&host);
+    in_process::measure(&host, args.rounds, &mut report)?;
+    commands::measure(&host, args.rounds, &mut report)?;
+    pong::measure(&host, args.rounds.min(10), &mut report)?;
+    growth::measure(&host, args.guests, &mut report)?;
+    memory::measure(&host, args.guests.min(200), &mut report)?;
+    if args.xl_rounds > 0 {
+        commands::measure_xl(args.xl_rounds, &mut report)?;
+    }
+    std::io::stdout().lock().write_all(report.table().as_bytes())?;
+    if let Some(path) = args.json {
+        std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Waits until Xen has cleared all memory that guests have given back, so that no creation pays
+/// for it. Xen does that while it is idle and tells nobody, so this asks now and then.
+fn wait_for_scrub(host: &Host) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while host.xen.physinfo()?.scrub.0 > 0 {
+        ensure!(Instant::now() < deadline, "Xen has not cleared its free memory in two minutes");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
