@@ -1,0 +1,348 @@
+//! All attached domains and all switches, and what is to be done for them.
+//!
+//! Work is found by events and timers and done in turns: in a turn each device that has something
+//! to do gets one batch, so that a guest that floods waits for itself. Nothing here walks over all
+//! guests, but for frames that are for all.
+
+mod attach;
+mod forward;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+pub use attach::Guest;
+use noxs::control::{DeviceStatus, DomainId, DomainStatus, Refusal};
+use slab::Slab;
+
+use crate::bucket::Bucket;
+use crate::console::Console;
+use crate::host::{Frames, GrantCopy, Host};
+use crate::net::{Taken, Traffic, Vif};
+use crate::switch::{PortId, Switch};
+
+/// A client that is connected to a console. The number is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId(pub usize);
+
+/// Where the output of consoles goes that clients are connected to.
+pub trait Clients {
+    /// Sends output, or drops some if the client does not read.
+    fn output(&mut self, client: ClientId, output: &[u8]);
+
+    /// The console is gone.
+    fn close(&mut self, client: ClientId);
+
+    /// The console has room for input again.
+    fn input_wanted(&mut self, client: ClientId);
+}
+
+/// Frames to all that the world behind a tap may cause: that many in [`TAP_FLOOD_INTERVAL`].
+const TAP_FLOOD_FRAMES: u64 = 1000;
+const TAP_FLOOD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lines about broken guests: that many in [`WARNING_INTERVAL`].
+const WARNINGS: u64 = 20;
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Xen's domids stop there; tables that are made for as many never have to grow.
+const MAX_DOMAINS: usize = 0x7ff0;
+
+/// A device of a domain.
+#[derive(Debug)]
+struct Device<T> {
+    /// dom0's end of its event channel, unless the device was taken from its guest.
+    port: Option<u32>,
+    /// Why it was taken.
+    broken: Option<String>,
+    /// Whether it is in the ready queue.
+    queued: bool,
+    /// When it is to be looked at again.
+    timer: Option<Instant>,
+    /// The ring's state.
+    backend: T,
+}
+
+impl<T> Device<T> {
+    fn new(port: u32, backend: T) -> Self {
+        Self { port: Some(port), broken: None, queued: false, timer: None, backend }
+    }
+}
+
+/// An attached domain.
+#[derive(Debug)]
+struct Domain<M> {
+    id: DomainId,
+    memory: M,
+    console: Option<Device<ConsoleState>>,
+    vifs: Vec<Device<Vif>>,
+}
+
+/// A console and who uses it.
+#[derive(Debug)]
+struct ConsoleState {
+    console: Console,
+    client: Option<ClientId>,
+    printed: u64,
+    typed: u64,
+    /// The log could not be written; said once.
+    log_failed: bool,
+}
+
+/// Where a device is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    domain: usize,
+    device: Which,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Which {
+    Console,
+    Vif(usize),
+}
+
+/// A switch and its tap.
+#[derive(Debug)]
+struct Bridge {
+    name: String,
+    table: Switch,
+    tap: File,
+    tap_queued: bool,
+    flood: Bucket,
+}
+
+/// Something that is to be looked at.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    Port(u32),
+    Tap(usize),
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Backend<H: Host> {
+    /// dom0's side of Xen.
+    pub host: H,
+    domains: Slab<Box<Domain<H::Memory>>>,
+    by_domid: HashMap<u16, usize>,
+    places: HashMap<u32, Place>,
+    bridges: Vec<Bridge>,
+    by_name: HashMap<String, usize>,
+    /// Domains that have lost a device.
+    broken: BTreeSet<usize>,
+    ready: VecDeque<Work>,
+    timers: BTreeSet<(Instant, u32)>,
+    warnings: Bucket,
+    scratch: Scratch,
+}
+
+/// Memory that is used again in each turn.
+#[derive(Debug, Default)]
+struct Scratch {
+    frames: Frames,
+    taken: Taken,
+    copies: Vec<GrantCopy>,
+    unmask: Vec<u32>,
+    deliveries: Vec<Delivery>,
+    answers: Vec<(Place, u16)>,
+    touched: Vec<PortId>,
+}
+
+/// A frame on its way to a guest.
+#[derive(Clone, Copy, Debug)]
+struct Delivery {
+    to: PortId,
+    frame: usize,
+    length: u16,
+}
+
+impl<H: Host> Backend<H> {
+    /// A backend without switches and domains.
+    pub fn new(host: H, now: Instant) -> Self {
+        Self {
+            host,
+            domains: Slab::new(),
+            by_domid: HashMap::with_capacity(MAX_DOMAINS),
+            places: HashMap::with_capacity(2 * MAX_DOMAINS),
+            bridges: Vec::new(),
+            by_name: HashMap::new(),
+            broken: BTreeSet::new(),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+            warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Adds a switch. Gives its number, which [`tap_ready`](Self::tap_ready) wants.
+    ///
+    /// # Errors
+    /// There is a switch of that name.
+    pub fn add_switch(&mut self, name: &str, tap: File, now: Instant) -> Result<usize, Refusal> {
+        if self.by_name.contains_key(name) {
+            return Err(Refusal::Invalid(format!("there is a switch for bridge {name} already")));
+        }
+        let number = self.bridges.len();
+        self.by_name.insert(name.to_owned(), number);
+        self.bridges.push(Bridge {
+            name: name.to_owned(),
+            table: Switch::default(),
+            tap,
+            tap_queued: false,
+            flood: Bucket::new(TAP_FLOOD_FRAMES, TAP_FLOOD_INTERVAL, 1, now),
+        });
+        Ok(number)
+    }
+
+    /// Whether there is a switch for the bridge.
+    pub fn has_switch(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// Connects a client to a domain's console.
+    ///
+    /// # Errors
+    /// There is no such console, or another client uses it.
+    pub fn open_console(&mut self, id: DomainId, client: ClientId) -> Result<(), Refusal> {
+        let index = self.find(id)?;
+        match &mut self.domains[index].console {
+            Some(Device { port: Some(_), backend, .. }) if backend.client.is_none() => {
+                backend.client = Some(client);
+                Ok(())
+            }
+            Some(Device { port: Some(_), .. }) => Err(Refusal::ConsoleBusy),
+            _ => Err(Refusal::NoDevice),
+        }
+    }
+
+    /// Lets a client go that was connected to a domain's console.
+    pub fn close_console(&mut self, id: DomainId, client: ClientId) {
+        let Ok(index) = self.find(id) else { return };
+        if let Some(console) = &mut self.domains[index].console
+            && console.backend.client == Some(client)
+        {
+            console.backend.client = None;
+        }
+    }
+
+    /// How the devices of a domain are.
+    ///
+    /// # Errors
+    /// There is no such domain.
+    pub fn status(&self, id: DomainId) -> Result<DomainStatus, Refusal> {
+        Ok(self.domains[self.find(id)?].status())
+    }
+
+    /// How the domains are that have lost a device.
+    pub fn broken(&self) -> impl Iterator<Item = DomainStatus> {
+        self.broken.iter().map(|index| self.domains[*index].status())
+    }
+
+    fn find(&self, id: DomainId) -> Result<usize, Refusal> {
+        let index = *self.by_domid.get(&id.domid).ok_or(Refusal::NoDevice)?;
+        if self.domains[index].id == id { Ok(index) } else { Err(Refusal::NoDevice) }
+    }
+
+    /// Takes a device from its guest and says why, in the log and in its status.
+    fn break_device(
+        &mut self,
+        place: Place,
+        why: String,
+        now: Instant,
+        clients: &mut impl Clients,
+    ) {
+        let domain = &mut *self.domains[place.domain];
+        let (domid, name) = (domain.id.domid, place.device.name(domain));
+        if self.warnings.take(1, now).is_ok() {
+            tracing::warn!("domain {domid} loses its {name}: {why}");
+        }
+        match place.device {
+            Which::Console => {
+                let Some(console) = &mut domain.console else { return };
+                console.broken = Some(why);
+                if let Some(client) = console.backend.client.take() {
+                    clients.close(client);
+                }
+            }
+            Which::Vif(number) => domain.vifs[number].broken = Some(why),
+        }
+        self.release(place);
+        self.broken.insert(place.domain);
+    }
+
+    /// Unbinds a device's port and takes it out of all tables.
+    fn release(&mut self, place: Place) {
+        let domain = &mut *self.domains[place.domain];
+        let (port, timer) = match place.device {
+            Which::Console => {
+                let Some(console) = &mut domain.console else { return };
+                (console.port.take(), console.timer.take())
+            }
+            Which::Vif(number) => {
+                let vif = &mut domain.vifs[number];
+                (vif.port.take(), vif.timer.take())
+            }
+        };
+        let Some(port) = port else { return };
+        if let Which::Vif(number) = place.device {
+            let vif = &domain.vifs[number].backend;
+            self.bridges[vif.switch].table.remove(PortId(port), vif.mac, vif.ipv4);
+        }
+        if let Some(timer) = timer {
+            self.timers.remove(&(timer, port));
+        }
+        self.places.remove(&port);
+        self.host.unbind(port);
+    }
+}
+
+impl Which {
+    fn name<M>(self, domain: &Domain<M>) -> String {
+        match self {
+            Self::Console => "console".to_owned(),
+            Self::Vif(number) => format!("vif{}", domain.vifs[number].backend.index),
+        }
+    }
+}
+
+impl<M> Domain<M> {
+    fn devices(&self) -> impl Iterator<Item = Which> + use<M> {
+        let console = self.console.is_some().then_some(Which::Console);
+        console.into_iter().chain((0..self.vifs.len()).map(Which::Vif))
+    }
+
+    fn status(&self) -> DomainStatus {
+        let status = |which: Which| {
+            let name = which.name(self);
+            let (broken, traffic) = match which {
+                Which::Console => {
+                    let console = self.console.as_ref();
+                    let traffic = console.map_or_else(Traffic::default, |console| Traffic {
+                        from_guest_bytes: console.backend.printed,
+                        to_guest_bytes: console.backend.typed,
+                        ..Traffic::default()
+                    });
+                    (console.and_then(|console| console.broken.clone()), traffic)
+                }
+                Which::Vif(number) => {
+                    let vif = &self.vifs[number];
+                    (vif.broken.clone(), vif.backend.traffic)
+                }
+            };
+            DeviceStatus {
+                name,
+                broken,
+                from_guest_bytes: traffic.from_guest_bytes,
+                to_guest_bytes: traffic.to_guest_bytes,
+                from_guest_frames: traffic.from_guest_frames,
+                to_guest_frames: traffic.to_guest_frames,
+                dropped_frames: traffic.dropped_frames,
+            }
+        };
+        DomainStatus { id: self.id, devices: self.devices().map(status).collect() }
+    }
+}

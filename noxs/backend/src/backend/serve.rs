@@ -1,0 +1,221 @@
+//! Turns: finding what is to be done, and the consoles' part of it.
+
+use std::io;
+use std::time::Instant;
+
+use noxs::control::{DomainId, Refusal};
+
+use super::{Backend, Clients, Device, Place, Which, Work};
+use crate::console::{OUTPUT_SIZE, Output};
+use crate::host::Host;
+
+/// Devices and taps that are served in one turn; then the sockets get theirs.
+const TURN: usize = 64;
+
+/// Ringfuls of output that a console gives in one turn.
+const OUTPUTS: usize = 8;
+
+/// What a device wants after it was served.
+pub(super) enum After {
+    /// Its next event.
+    Event,
+    /// Another turn.
+    Turn,
+    /// To be looked at again, but not before.
+    Time(Instant),
+}
+
+impl<H: Host> Backend<H> {
+    /// An event came on a local port: a hint to look.
+    pub fn event(&mut self, port: u32) {
+        let Some(place) = self.places.get(&port).copied() else { return };
+        // A device that waits for its time has its port masked; this is an event from before.
+        if self.timer_of(place).is_none() && !*self.queued_of(place) {
+            *self.queued_of(place) = true;
+            self.ready.push_back(Work::Port(port));
+        }
+    }
+
+    /// Looks at all devices, because events may have been lost.
+    pub fn events_lost(&mut self) {
+        let ports: Vec<u32> = self.places.keys().copied().collect();
+        for port in ports {
+            self.event(port);
+        }
+    }
+
+    /// Lets events of a port that is no device's come in again.
+    pub fn unmask(&mut self, port: u32) {
+        self.scratch.unmask.push(port);
+    }
+
+    /// There may be frames in a tap.
+    pub fn tap_ready(&mut self, switch: usize) {
+        let Some(bridge) = self.bridges.get_mut(switch) else { return };
+        if !bridge.tap_queued {
+            bridge.tap_queued = true;
+            self.ready.push_back(Work::Tap(switch));
+        }
+    }
+
+    /// Whether a turn has something to do now.
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// When there is something to do at the latest without any event.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Serves what is ready, each device once.
+    pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
+        while let Some((deadline, port)) = self.timers.first().copied()
+            && deadline <= now
+        {
+            self.timers.pop_first();
+            if let Some(place) = self.places.get(&port).copied() {
+                *self.timer_of(place) = None;
+                self.event(port);
+            }
+        }
+        for _ in 0..self.ready.len().min(TURN) {
+            match self.ready.pop_front() {
+                Some(Work::Port(port)) => self.serve(port, now, clients),
+                Some(Work::Tap(switch)) => self.serve_tap(switch, now, clients),
+                None => break,
+            }
+        }
+        if !self.scratch.unmask.is_empty() {
+            self.host.unmask(&self.scratch.unmask);
+            self.scratch.unmask.clear();
+        }
+    }
+
+    fn serve(&mut self, port: u32, now: Instant, clients: &mut impl Clients) {
+        // A device that is gone since then has no place any more.
+        let Some(place) = self.places.get(&port).copied() else { return };
+        *self.queued_of(place) = false;
+        let after = match place.device {
+            Which::Console => self.serve_console(place.domain, now, clients),
+            Which::Vif(number) => self.serve_vif(port, place.domain, number, now, clients),
+        };
+        match after {
+            // The ring was empty after the guest was told to send an event for more, so an event
+            // that came meanwhile is delivered as soon as the port is unmasked.
+            Ok(After::Event) => self.scratch.unmask.push(port),
+            Ok(After::Turn) => {
+                *self.queued_of(place) = true;
+                self.ready.push_back(Work::Port(port));
+            }
+            Ok(After::Time(time)) => {
+                *self.timer_of(place) = Some(time);
+                self.timers.insert((time, port));
+            }
+            Err(why) => self.break_device(place, why, now, clients),
+        }
+    }
+
+    fn serve_console(
+        &mut self,
+        index: usize,
+        now: Instant,
+        clients: &mut impl Clients,
+    ) -> Result<After, String> {
+        let domain = &mut *self.domains[index];
+        let Some(Device { port: Some(port), backend: state, .. }) = &mut domain.console else {
+            return Ok(After::Event);
+        };
+        let mut after = After::Turn;
+        let mut moved = false;
+        let mut buffer = [0; OUTPUT_SIZE];
+        for _ in 0..OUTPUTS {
+            let output = state.console.take_output(&domain.memory, &mut buffer, now);
+            match output.map_err(|error| error.to_string())? {
+                Output::Nothing => {
+                    after = After::Event;
+                    break;
+                }
+                Output::NotBefore(time) => {
+                    after = After::Time(time);
+                    break;
+                }
+                Output::Bytes(length) => {
+                    moved = true;
+                    state.printed += length as u64;
+                    if let Some(client) = state.client {
+                        clients.output(client, &buffer[..length]);
+                    }
+                    let written = state.console.log.append(&buffer[..length]);
+                    report(domain.id, &mut state.log_failed, written);
+                }
+            }
+        }
+        let given = state.console.give_input(&domain.memory).map_err(|error| error.to_string())?;
+        if given > 0 {
+            state.typed += given as u64;
+            moved = true;
+            if let Some(client) = state.client {
+                clients.input_wanted(client);
+            }
+        }
+        if moved {
+            self.host.notify(*port);
+        }
+        Ok(after)
+    }
+
+    /// How many bytes of input a console takes now.
+    pub fn input_room(&self, id: DomainId) -> usize {
+        let console = self.find(id).ok().and_then(|index| self.domains[index].console.as_ref());
+        console.map_or(0, |console| console.backend.console.input_room())
+    }
+
+    /// Gives input to a console; no more than [`input_room`](Self::input_room) says.
+    ///
+    /// # Errors
+    /// There is no such console.
+    pub fn input(&mut self, id: DomainId, input: &[u8]) -> Result<(), Refusal> {
+        let index = self.find(id)?;
+        let Some(console) = &mut self.domains[index].console else {
+            return Err(Refusal::NoDevice);
+        };
+        let Some(port) = console.port else { return Err(Refusal::NoDevice) };
+        console.backend.console.queue_input(input);
+        if !console.queued && console.timer.is_none() {
+            console.queued = true;
+            self.ready.push_back(Work::Port(port));
+        }
+        Ok(())
+    }
+
+    fn queued_of(&mut self, place: Place) -> &mut bool {
+        let domain = &mut *self.domains[place.domain];
+        match (place.device, &mut domain.console) {
+            (Which::Vif(number), _) => &mut domain.vifs[number].queued,
+            (Which::Console, Some(console)) => &mut console.queued,
+            (Which::Console, None) => unreachable!("a place is of a device that exists"),
+        }
+    }
+
+    fn timer_of(&mut self, place: Place) -> &mut Option<Instant> {
+        let domain = &mut *self.domains[place.domain];
+        match (place.device, &mut domain.console) {
+            (Which::Vif(number), _) => &mut domain.vifs[number].timer,
+            (Which::Console, Some(console)) => &mut console.timer,
+            (Which::Console, None) => unreachable!("a place is of a device that exists"),
+        }
+    }
+}
+
+/// Says once that a log cannot be written.
+fn report(id: DomainId, failed: &mut bool, written: io::Result<()>) {
+    match written {
+        Ok(()) => *failed = false,
+        Err(error) if !*failed => {
+            *failed = true;
+            tracing::warn!("the console log of domain {} lacks output: {error}", id.domid);
+        }
+        Err(_) => {}
+    }
+}

@@ -1,0 +1,103 @@
+//! Waits for events, clients, taps and time, and has them served in turns.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::backend::Backend;
+use crate::server::{self, Server};
+use crate::session::{FIRST_TAP, Session};
+use crate::xen_host::{self, XenHost};
+
+const LISTENER: Token = Token(0);
+const EVENT_CHANNELS: Token = Token(1);
+
+/// What one look at the poll gives at most.
+const EVENTS: usize = 256;
+
+/// The loop, ready to run.
+#[derive(Debug)]
+pub struct EventLoop {
+    poll: Poll,
+    registry: mio::Registry,
+    backend: Backend<XenHost>,
+    server: Server,
+}
+
+impl EventLoop {
+    /// Prepares to serve the backend's guests and the clients of a listening, non-blocking socket.
+    ///
+    /// # Errors
+    /// The kernel has no means to wait.
+    pub fn new(backend: Backend<XenHost>, listener: UnixListener) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let readable = Interest::READABLE;
+        registry.register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, readable)?;
+        let events = backend.host.events_fd();
+        registry.register(&mut SourceFd(&events), EVENT_CHANNELS, readable)?;
+        Ok(Self { poll, registry, backend, server: Server::new(listener) })
+    }
+
+    /// The backend, its clients and what requests need, for what comes before the loop.
+    pub fn parts(&mut self) -> (&mut Backend<XenHost>, &mut Server, Session<'_>) {
+        let session = Session { registry: &self.registry, domain_exception: None };
+        (&mut self.backend, &mut self.server, session)
+    }
+
+    /// Serves for ever.
+    ///
+    /// # Errors
+    /// The kernel refuses to wait.
+    pub fn run(&mut self) -> io::Result<Infallible> {
+        let Self { poll, registry, backend, server } = self;
+        let mut session = Session { registry, domain_exception: None };
+        let mut events = Events::with_capacity(EVENTS);
+        let mut ports = Vec::new();
+        loop {
+            let timeout = if backend.has_work() || server.has_work() {
+                Some(Duration::ZERO)
+            } else {
+                let now = Instant::now();
+                backend.deadline().map(|deadline| deadline.saturating_duration_since(now))
+            };
+            match poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let now = Instant::now();
+            for event in &events {
+                match event.token() {
+                    LISTENER => server.accept(registry, backend, now),
+                    EVENT_CHANNELS => {
+                        ports.clear();
+                        if backend.host.pending(&mut ports) == xen_host::Events::Lost {
+                            backend.events_lost();
+                            server.domain_ended();
+                        }
+                        for port in &ports {
+                            if session.domain_exception == Some(port.0) {
+                                backend.unmask(port.0);
+                                server.domain_ended();
+                            } else {
+                                backend.event(port.0);
+                            }
+                        }
+                    }
+                    Token(tap) if tap < server::FIRST_TOKEN => backend.tap_ready(tap - FIRST_TAP),
+                    client => {
+                        let gone = event.is_read_closed() || event.is_error();
+                        server.client_event(client, event.is_readable() || gone);
+                    }
+                }
+            }
+            server.turn(backend, &mut session, now);
+            backend.turn(now, server);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The system calls that the event loop needs; any other ends the process.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+use xen::sys::evtchn::{
+    IOCTL_EVTCHN_BIND_INTERDOMAIN, IOCTL_EVTCHN_BIND_VIRQ, IOCTL_EVTCHN_NOTIFY, IOCTL_EVTCHN_RESET,
+    IOCTL_EVTCHN_UNBIND,
+};
+use xen::sys::gntdev::{
+    IOCTL_GNTDEV_GRANT_COPY, IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,
+};
+
+/// Calls that are allowed whatever their arguments, by what they are for.
+const ALLOWED: &[libc::c_long] = &[
+    // Waiting.
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_ctl,
+    libc::SYS_clock_gettime,
+    // Clients.
+    libc::SYS_accept4,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_getsockopt,
+    libc::SYS_close,
+    // Event channels, taps, logs, standard error.
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_ftruncate,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_fcntl,
+    // Memory; mapping is below.
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_getrandom,
+    libc::SYS_futex,
+    // Ending, with a message.
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_tgkill,
+    libc::SYS_restart_syscall,
+];
+
+/// Requests to devices that are allowed.
+const IOCTLS: &[u64] = &[
+    IOCTL_EVTCHN_BIND_INTERDOMAIN,
+    IOCTL_EVTCHN_BIND_VIRQ,
+    IOCTL_EVTCHN_UNBIND,
+    IOCTL_EVTCHN_NOTIFY,
+    IOCTL_EVTCHN_RESET,
+    IOCTL_GNTDEV_MAP_GRANT_REF,
+    IOCTL_GNTDEV_UNMAP_GRANT_REF,
+    IOCTL_GNTDEV_GRANT_COPY,
+    libc::TUNGETIFF,
+];
+
+/// The filter cannot be built or installed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeccompError {
+    /// It cannot be built.
+    #[error("cannot build the system call filter")]
+    Build(#[from] seccompiler::BackendError),
+    /// It cannot be installed.
+    #[error("cannot install the system call filter")]
+    Install(#[from] seccompiler::Error),
+}
+
+/// The filter, ready to be installed.
+///
+/// # Errors
+/// It cannot be built.
+pub fn filter() -> Result<BpfProgram, SeccompError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    let mut ioctls = Vec::with_capacity(IOCTLS.len());
+    for number in IOCTLS {
+        let is = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, *number)?;
+        ioctls.push(SeccompRule::new(vec![is])?);
+    }
+    rules.insert(libc::SYS_ioctl, ioctls);
+    // Memory, but none that could be executed.
+    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
+    let not_executable = SeccompCmpOp::MaskedEq(executable);
+    let not_executable = SeccompCondition::new(2, SeccompCmpArgLen::Dword, not_executable, 0)?;
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![SeccompRule::new(vec![not_executable.clone()])?]);
+    }
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        TargetArch::x86_64,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+/// Installs the filter for good.
+///
+/// # Errors
+/// The kernel refuses it.
+pub fn install(filter: &BpfProgram) -> Result<(), SeccompError> {
+    Ok(seccompiler::apply_filter(filter)?)
+}

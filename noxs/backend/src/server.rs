@@ -1,0 +1,360 @@
+//! The socket: clients, their requests, and the streams that some connections turn into.
+//!
+//! Whatever a client does, nobody waits for it: nothing is read from a client that has not taken
+//! its last reply, a console's client that does not read loses the oldest output, and when there
+//! are too many clients the one that has been silent longest has to go.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use noxs::control::{self, DomainId, Reply, Request};
+use slab::Slab;
+
+use crate::backend::{Backend, ClientId, Clients};
+use crate::host::Host;
+use crate::packet::{self, Packet};
+use crate::session::{self, Answer, Session};
+
+/// Clients that may be connected at a time.
+pub const MAX_CLIENTS: usize = 256;
+
+/// Token of the first client; all others are below.
+pub const FIRST_TOKEN: usize = 1 << 32;
+
+/// Output that waits for a console's client, in bytes.
+const OUTPUT_WAITING: usize = 64 * 1024;
+
+/// Bytes of a console's output that go into one packet.
+const OUTPUT_PACKET: usize = 4096;
+
+/// Bytes of input that a console's client may put into one packet.
+pub const INPUT_PACKET: usize = 4096;
+
+/// Packets that one client gets served in a turn.
+const PACKETS: usize = 16;
+
+/// What a connection is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Requests,
+    Console(DomainId),
+    Watch,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: UnixStream,
+    mode: Mode,
+    /// Something may be there to be read.
+    readable: bool,
+    /// It is in the ready queue.
+    queued: bool,
+    /// The reply that the socket would not take yet.
+    reply: Option<Vec<u8>>,
+    /// Console output that the socket would not take yet.
+    output: VecDeque<u8>,
+    /// Bytes of output that had to be dropped since the last that was sent.
+    lost: usize,
+    last_heard: Instant,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub struct Server {
+    listener: UnixListener,
+    clients: Slab<Client>,
+    /// Clients that are to be looked at in the next turn.
+    ready: VecDeque<usize>,
+    /// Clients whose connection ends with this turn.
+    closing: Vec<usize>,
+    watchers: usize,
+    buffer: Vec<u8>,
+}
+
+impl Server {
+    /// A server for a listening, non-blocking socket, which the caller waits for.
+    #[must_use]
+    pub fn new(listener: UnixListener) -> Self {
+        Self {
+            listener,
+            clients: Slab::new(),
+            ready: VecDeque::new(),
+            closing: Vec::new(),
+            watchers: 0,
+            buffer: vec![0; control::MAX_PACKET + 1],
+        }
+    }
+
+    /// Takes all who want to connect.
+    pub fn accept<H: Host>(&mut self, registry: &Registry, backend: &mut Backend<H>, now: Instant) {
+        loop {
+            let socket = match self.listener.accept() {
+                Ok((socket, _)) => socket,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                    ) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!("cannot accept a connection: {error}");
+                    return;
+                }
+            };
+            if self.clients.len() >= MAX_CLIENTS {
+                self.evict(backend);
+            }
+            if self.clients.len() >= MAX_CLIENTS {
+                tracing::warn!("{MAX_CLIENTS} consoles and watches are open; one more is refused");
+                continue;
+            }
+            if tracing::enabled!(tracing::Level::DEBUG)
+                && let Ok(peer) = getsockopt(&socket, PeerCredentials)
+            {
+                tracing::debug!("client: process {} of user {}", peer.pid(), peer.uid());
+            }
+            let entry = self.clients.vacant_entry();
+            let token = Token(FIRST_TOKEN + entry.key());
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let fd = socket.as_raw_fd();
+            if let Err(error) = registry.register(&mut SourceFd(&fd), token, interest) {
+                tracing::warn!("cannot wait for a client: {error}");
+                continue;
+            }
+            entry.insert(Client {
+                socket,
+                mode: Mode::Requests,
+                readable: false,
+                queued: false,
+                reply: None,
+                output: VecDeque::new(),
+                lost: 0,
+                last_heard: now,
+            });
+        }
+    }
+
+    /// Closes the connection that has made no request for the longest time.
+    fn evict<H: Host>(&mut self, backend: &mut Backend<H>) {
+        let idle = self.clients.iter().filter(|(_, client)| client.mode == Mode::Requests);
+        if let Some((key, _)) = idle.min_by_key(|(_, client)| client.last_heard) {
+            tracing::warn!("too many clients: the one that is silent longest has to go");
+            self.drop_client(key, backend);
+        }
+    }
+
+    /// Something happened on a client's socket.
+    pub fn client_event(&mut self, token: Token, readable: bool) {
+        let key = token.0.wrapping_sub(FIRST_TOKEN);
+        if let Some(client) = self.clients.get_mut(key) {
+            client.readable |= readable;
+            self.queue(key);
+        }
+    }
+
+    fn queue(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key)
+            && !client.queued
+        {
+            client.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Whether a turn has something to do now.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.closing.is_empty()
+    }
+
+    /// Serves the clients that are ready.
+    pub fn turn<H: Host>(
+        &mut self,
+        backend: &mut Backend<H>,
+        session: &mut Session<'_>,
+        now: Instant,
+    ) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(client) = self.clients.get_mut(key) {
+                client.queued = false;
+                self.serve(key, backend, session, now);
+            }
+        }
+        while let Some(key) = self.closing.pop() {
+            self.drop_client(key, backend);
+        }
+        if self.watchers == 0
+            && let Some(port) = session.domain_exception.take()
+        {
+            // Another process may want the interrupt now.
+            backend.host.unbind(port);
+        }
+    }
+
+    fn serve<H: Host>(
+        &mut self,
+        key: usize,
+        backend: &mut Backend<H>,
+        session: &mut Session<'_>,
+        now: Instant,
+    ) {
+        for _ in 0..PACKETS {
+            let Some(client) = self.clients.get_mut(key) else { return };
+            if client.flush().is_err() {
+                return self.drop_client(key, backend);
+            }
+            let may_read = match client.mode {
+                Mode::Requests | Mode::Watch => client.reply.is_none(),
+                Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,
+            };
+            if !client.readable || !may_read {
+                return;
+            }
+            let packet = match packet::receive(&client.socket, &mut self.buffer) {
+                Ok(Some(packet)) => packet,
+                Err(Errno::EAGAIN) => {
+                    client.readable = false;
+                    return;
+                }
+                Err(Errno::EINTR) => continue,
+                Ok(None) | Err(_) => return self.drop_client(key, backend),
+            };
+            client.last_heard = now;
+            match client.mode {
+                Mode::Requests => {
+                    let Some(request) = understand(&packet, &self.buffer) else {
+                        return self.drop_client(key, backend);
+                    };
+                    let from = session::From { client: ClientId(key), file: packet.file };
+                    let answer = session.answer(request, from, backend, self, now);
+                    self.reply(key, &answer);
+                }
+                Mode::Console(id) => {
+                    let input = &self.buffer[..packet.length];
+                    let fits = !packet.cut && input.len() <= INPUT_PACKET;
+                    if !fits || backend.input(id, input).is_err() {
+                        return self.drop_client(key, backend);
+                    }
+                }
+                // A watch has nothing to say.
+                Mode::Watch => return self.drop_client(key, backend),
+            }
+        }
+        self.queue(key);
+    }
+
+    fn reply(&mut self, key: usize, answer: &Answer) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let packet = match answer {
+            Answer::Reply(reply) => control::encode(reply),
+            Answer::Console(id) => {
+                client.mode = Mode::Console(*id);
+                control::encode(&Reply::Done)
+            }
+            Answer::Watch => {
+                client.mode = Mode::Watch;
+                self.watchers += 1;
+                control::encode(&Reply::Done)
+            }
+        };
+        client.reply = Some(packet);
+        if client.flush().is_err() {
+            self.closing.push(key);
+        }
+    }
+
+    /// Tells each watcher that some domain may have ended.
+    pub fn domain_ended(&mut self) {
+        for (_, client) in self.clients.iter().filter(|(_, client)| client.mode == Mode::Watch) {
+            // A watcher whose socket is full has packets to read, so that it looks anyway.
+            let _ = packet::send(&client.socket, &[0]);
+        }
+    }
+
+    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Backend<H>) {
+        // Closing the socket takes it out of the poll.
+        let Some(client) = self.clients.try_remove(key) else { return };
+        match client.mode {
+            Mode::Console(id) => backend.close_console(id, ClientId(key)),
+            Mode::Watch => self.watchers -= 1,
+            Mode::Requests => {}
+        }
+    }
+}
+
+impl Clients for Server {
+    fn output(&mut self, client: ClientId, output: &[u8]) {
+        let Some(state) = self.clients.get_mut(client.0) else { return };
+        state.output.extend(output);
+        let excess = state.output.len().saturating_sub(OUTPUT_WAITING);
+        state.output.drain(..excess);
+        state.lost += excess;
+        if state.flush().is_err() {
+            self.closing.push(client.0);
+        }
+    }
+
+    fn close(&mut self, client: ClientId) {
+        self.closing.push(client.0);
+    }
+
+    fn input_wanted(&mut self, client: ClientId) {
+        self.queue(client.0);
+    }
+}
+
+impl Client {
+    /// Sends what waits, as far as the socket takes it.
+    fn flush(&mut self) -> Result<(), Errno> {
+        if let Some(reply) = &self.reply {
+            match packet::send(&self.socket, reply) {
+                Ok(()) => self.reply = None,
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(errno) => return Err(errno),
+            }
+        }
+        while !self.output.is_empty() {
+            let length = self.output.len().min(OUTPUT_PACKET);
+            let note = match self.lost {
+                0 => Vec::new(),
+                lost => format!("\r\n[noxsd: {lost} bytes of output lost]\r\n").into_bytes(),
+            };
+            let packet = [&note[..], &self.output.make_contiguous()[..length]].concat();
+            match packet::send(&self.socket, &packet) {
+                Ok(()) => {
+                    self.output.drain(..length);
+                    self.lost = 0;
+                }
+                Err(Errno::EAGAIN) => return Ok(()),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decodes a request, or says why it costs its sender the connection.
+fn understand(packet: &Packet, buffer: &[u8]) -> Option<Request> {
+    if packet.cut || packet.length > control::MAX_PACKET {
+        tracing::warn!("a client sent a packet that is too long or has several files with it");
+        return None;
+    }
+    match control::decode(&buffer[..packet.length]) {
+        Ok(request) => Some(request),
+        Err(error) => {
+            tracing::warn!("a client sent no request: {error}");
+            None
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Which ports of a switch a frame goes to.
+//!
+//! The addresses of guests are known before they run, so nothing has to be learned about them:
+//! a frame for a guest's address goes to that guest, any other to the tap, behind which the rest
+//! of the world is. An ARP request goes to the one guest that owns the address it asks for. Both
+//! are one look into a table, whatever the number of guests. Only other broadcasts and multicasts
+//! are copied to all, and how many of those one sender may cause is limited.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use noxs::MacAddr;
+
+use crate::frame::{Arp, Facts, Payload};
+
+/// Names a guest's interface. The number is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PortId(pub u32);
+
+/// Where a frame comes from or goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A guest.
+    Port(PortId),
+    /// The tap.
+    Tap,
+}
+
+/// What happens to a frame. It never goes back where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It goes to one place.
+    One(End),
+    /// It goes to the tap and to all ports, but not to its sender.
+    All,
+    /// It goes to the tap and to those ports whose address is not known, but not to its sender.
+    Unaddressed,
+    /// Nobody wants it.
+    Nowhere,
+}
+
+/// The tables of one switch.
+#[derive(Debug, Default)]
+pub struct Switch {
+    by_mac: HashMap<MacAddr, PortId>,
+    by_ipv4: HashMap<Ipv4Addr, PortId>,
+    ports: PortList,
+    unaddressed: PortList,
+}
+
+/// Another port of the switch has the MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacInUse(pub MacAddr);
+
+impl Switch {
+    /// Adds a guest's interface. If another has the same IPv4 address already, that one keeps
+    /// getting the ARP requests for it.
+    ///
+    /// # Errors
+    /// The MAC address is taken; nothing is added.
+    pub fn add(
+        &mut self,
+        port: PortId,
+        mac: MacAddr,
+        ipv4: Option<Ipv4Addr>,
+    ) -> Result<(), MacInUse> {
+        if self.by_mac.contains_key(&mac) {
+            return Err(MacInUse(mac));
+        }
+        self.by_mac.insert(mac, port);
+        self.ports.add(port);
+        match ipv4 {
+            Some(ipv4) => {
+                self.by_ipv4.entry(ipv4).or_insert(port);
+            }
+            None => self.unaddressed.add(port),
+        }
+        Ok(())
+    }
+
+    /// Whether an interface has the address.
+    #[must_use]
+    pub fn has(&self, mac: MacAddr) -> bool {
+        self.by_mac.contains_key(&mac)
+    }
+
+    /// Takes an interface away. The addresses are those it was added with.
+    pub fn remove(&mut self, port: PortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
+        if self.by_mac.get(&mac) == Some(&port) {
+            self.by_mac.remove(&mac);
+        }
+        if let Some(ipv4) = ipv4
+            && self.by_ipv4.get(&ipv4) == Some(&port)
+        {
+            self.by_ipv4.remove(&ipv4);
+        }
+        self.ports.remove(port);
+        self.unaddressed.remove(port);
+    }
+
+    /// Where a frame goes that comes from `from`.
+    #[must_use]
+    pub fn route(&self, facts: &Facts, from: End) -> Route {
+        let to = if facts.destination.is_multicast() {
+            match facts.payload {
+                Payload::Arp(arp) if arp.request => self.route_arp(&arp, from),
+                _ => Route::All,
+            }
+        } else {
+            match self.by_mac.get(&facts.destination) {
+                Some(port) => Route::One(End::Port(*port)),
+                None => Route::One(End::Tap),
+            }
+        };
+        if to == Route::One(from) { Route::Nowhere } else { to }
+    }
+
+    /// An ARP request is for the owner of the address alone. An announcement of a guest's own
+    /// address concerns those outside; one from outside may concern each guest's cache.
+    fn route_arp(&self, arp: &Arp, from: End) -> Route {
+        if arp.is_announcement() {
+            return match from {
+                End::Tap => Route::All,
+                End::Port(_) => Route::Unaddressed,
+            };
+        }
+        match self.by_ipv4.get(&arp.target) {
+            // A probe for an address that the prober itself owns is for others that may use it.
+            Some(port) if End::Port(*port) == from => Route::Unaddressed,
+            Some(port) => Route::One(End::Port(*port)),
+            None => Route::Unaddressed,
+        }
+    }
+
+    /// The ports that a [`Route::All`] or [`Route::Unaddressed`] means; none for other routes.
+    #[must_use]
+    pub fn targets(&self, route: Route) -> &[PortId] {
+        match route {
+            Route::All => &self.ports.list,
+            Route::Unaddressed => &self.unaddressed.list,
+            Route::One(_) | Route::Nowhere => &[],
+        }
+    }
+}
+
+/// Ports in one piece of memory, for walking over them; adding and removing one does not walk.
+#[derive(Debug, Default)]
+struct PortList {
+    list: Vec<PortId>,
+    place: HashMap<PortId, usize>,
+}
+
+impl PortList {
+    fn add(&mut self, port: PortId) {
+        self.place.entry(port).or_insert_with(|| {
+            self.list.push(port);
+            self.list.len() - 1
+        });
+    }
+
+    fn remove(&mut self, port: PortId) {
+        let Some(place) = self.place.remove(&port) else { return };
+        self.list.swap_remove(place);
+        if let Some(moved) = self.list.get(place) {
+            self.place.insert(*moved, place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::build;
+
+    fn mac(last: u8) -> MacAddr {
+        MacAddr([0, 0x16, 0x3e, 0, 0, last])
+    }
+
+    fn ip(last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, last)
+    }
+
+    fn port(number: u32) -> End {
+        End::Port(PortId(number))
+    }
+
+    /// Ports 1 and 2 have an address, port 3 has none.
+    fn switch() -> Switch {
+        let mut switch = Switch::default();
+        switch.add(PortId(1), mac(1), Some(ip(1))).unwrap();
+        switch.add(PortId(2), mac(2), Some(ip(2))).unwrap();
+        switch.add(PortId(3), mac(3), None).unwrap();
+        switch
+    }
+
+    fn route(switch: &Switch, frame: &[u8], from: End) -> Route {
+        switch.route(&Facts::of(frame).unwrap(), from)
+    }
+
+    #[test]
+    fn a_guests_address_leads_to_the_guest_and_any_other_to_the_tap() {
+        let switch = switch();
+        let to = |to, from, end| route(&switch, &build::ipv4(mac(to), mac(from), ip(from)), end);
+        assert_eq!(to(2, 1, port(1)), Route::One(port(2)));
+        assert_eq!(to(9, 1, port(1)), Route::One(End::Tap));
+        assert_eq!(to(1, 9, End::Tap), Route::One(port(1)));
+        assert_eq!(to(1, 1, port(1)), Route::Nowhere);
+        assert_eq!(to(8, 9, End::Tap), Route::Nowhere, "unknown, from the tap");
+    }
+
+    #[test]
+    fn an_arp_request_goes_to_the_owner_of_the_address() {
+        let switch = switch();
+        let ask = |from, sender, target, end| {
+            route(&switch, &build::arp(mac(from), 1, ip(sender), ip(target)), end)
+        };
+        assert_eq!(ask(1, 1, 2, port(1)), Route::One(port(2)));
+        assert_eq!(ask(9, 9, 1, End::Tap), Route::One(port(1)));
+        assert_eq!(ask(1, 1, 7, port(1)), Route::Unaddressed);
+        assert_eq!(ask(1, 1, 1, port(1)), Route::Unaddressed, "a guest's announcement");
+        assert_eq!(ask(1, 0, 1, port(1)), Route::Unaddressed, "a guest's probe");
+        assert_eq!(ask(9, 9, 9, End::Tap), Route::All, "an announcement from outside");
+        assert_eq!(switch.targets(Route::Unaddressed), [PortId(3)]);
+    }
+
+    #[test]
+    fn other_broadcasts_go_to_all() {
+        let switch = switch();
+        let frame = build::ipv4(MacAddr([0xff; 6]), mac(1), ip(1));
+        assert_eq!(route(&switch, &frame, port(1)), Route::All);
+        assert_eq!(switch.targets(Route::All), [PortId(1), PortId(2), PortId(3)]);
+    }
+
+    #[test]
+    fn a_mac_address_is_there_once() {
+        let mut switch = switch();
+        assert_eq!(switch.add(PortId(4), mac(2), None), Err(MacInUse(mac(2))));
+        switch.remove(PortId(4), mac(2), None);
+        let frame = build::ipv4(mac(2), mac(1), ip(1));
+        assert_eq!(route(&switch, &frame, port(1)), Route::One(port(2)), "still port 2's");
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_the_rest_stays() {
+        let mut switch = switch();
+        switch.remove(PortId(1), mac(1), Some(ip(1)));
+        assert_eq!(switch.targets(Route::All), [PortId(3), PortId(2)]);
+        switch.remove(PortId(3), mac(3), None);
+        assert_eq!(switch.targets(Route::All), [PortId(2)]);
+        assert!(switch.targets(Route::Unaddressed).is_empty());
+        let frame = build::ipv4(mac(1), mac(9), ip(9));
+        assert_eq!(route(&switch, &frame, End::Tap), Route::Nowhere);
+        switch.add(PortId(1), mac(1), Some(ip(1))).unwrap();
+        assert_eq!(route(&switch, &frame, End::Tap), Route::One(port(1)));
+    }
+}

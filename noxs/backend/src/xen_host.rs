@@ -1,0 +1,170 @@
+//! [`Host`] on a real dom0: the kernel's grant and event channel devices.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use xen::Error;
+use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
+use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
+use xen::units::{DomId, GrantRef, Port};
+
+use crate::host::{Frames, GrantCopy, Host};
+use crate::memory::SharedMemory;
+
+/// Open grant devices. The kernel walks over all mappings of an open device to add one (Linux
+/// `drivers/xen/gntdev.c`, `gntdev_add_map`), so they are spread over many.
+const GRANT_DEVICES: usize = 256;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct XenHost {
+    events: EventChannels,
+    grants: Vec<GrantDevice>,
+}
+
+/// What reading events gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// The ports that had events.
+    Whole,
+    /// Some events may have been lost.
+    Lost,
+}
+
+impl XenHost {
+    /// Opens the devices and has the kernel prepare for mapping.
+    ///
+    /// # Errors
+    /// A device cannot be opened.
+    pub fn open() -> Result<Self, Error> {
+        let events = EventChannels::open()?;
+        let grants =
+            (0..GRANT_DEVICES).map(|_| GrantDevice::open()).collect::<Result<Vec<_>, _>>()?;
+        let host = Self { events, grants };
+        host.warm();
+        Ok(host)
+    }
+
+    /// With the first mapping after its boot the kernel adds a memory section for foreign pages,
+    /// which takes tens of milliseconds. It does so before it looks at the grant, so a mapping
+    /// that must fail is enough: dom0 has granted nothing to itself under this reference.
+    fn warm(&self) {
+        let _ = self.grants[0].map(DomId(0), &[GrantRef(u32::MAX)], true);
+    }
+
+    /// What to wait on for events.
+    #[must_use]
+    pub fn events_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+
+    /// Appends all ports that have had events.
+    pub fn pending(&self, ports: &mut Vec<Port>) -> Events {
+        loop {
+            let before = ports.len();
+            match self.events.pending(ports) {
+                // The kernel wakes a waiter only when its list was empty: read until it is.
+                Ok(()) if ports.len() == before => return Events::Whole,
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!("{error}; looking at all guests");
+                    return Events::Lost;
+                }
+            }
+        }
+    }
+
+    fn grants(&self, domid: u16) -> &GrantDevice {
+        &self.grants[usize::from(domid) % self.grants.len()]
+    }
+}
+
+impl Host for XenHost {
+    type Memory = GrantMapping;
+
+    fn map(&mut self, domid: u16, grefs: &[u32]) -> io::Result<GrantMapping> {
+        let grefs: Vec<GrantRef> = grefs.iter().copied().map(GrantRef).collect();
+        self.grants(domid).map(DomId(domid), &grefs, true).map_err(io::Error::other)
+    }
+
+    fn bind(&mut self, domid: u16, port: u32) -> io::Result<u32> {
+        let port = self.events.bind_interdomain(DomId(domid), Port(port));
+        port.map(|port| port.0).map_err(io::Error::other)
+    }
+
+    fn bind_domain_exception(&mut self) -> io::Result<u32> {
+        self.events.bind_virq(VIRQ_DOM_EXC).map(|port| port.0).map_err(io::Error::other)
+    }
+
+    fn unbind(&mut self, port: u32) {
+        if let Err(error) = self.events.unbind(Port(port)) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn notify(&mut self, port: u32) {
+        // The guest may have gone; whoever destroys it detaches it.
+        if let Err(error) = self.events.notify(Port(port)) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    fn unmask(&mut self, ports: &[u32]) {
+        let ports: Vec<Port> = ports.iter().copied().map(Port).collect();
+        if let Err(error) = self.events.unmask(&ports) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn fetch(&mut self, frames: &mut Frames, copies: &mut [GrantCopy]) {
+        let buffers = frames.iter_mut().zip(copies.iter());
+        let mut ops: Vec<CopyOp<'_>> = buffers
+            .map(|(buffer, copy)| {
+                let local = &mut buffer[..usize::from(copy.length)];
+                CopyOp::from_grant(DomId(copy.domid), GrantRef(copy.gref), copy.offset, local)
+            })
+            .collect();
+        let result = self.grants[0].copy(&mut ops);
+        finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+    }
+
+    fn deliver(&mut self, frames: &Frames, copies: &mut [GrantCopy]) {
+        let mut ops: Vec<CopyOp<'_>> = copies
+            .iter()
+            .map(|copy| {
+                let local = &frames.get(copy.frame)[..usize::from(copy.length)];
+                CopyOp::to_grant(DomId(copy.domid), GrantRef(copy.gref), copy.offset, local)
+            })
+            .collect();
+        let result = self.grants[0].copy(&mut ops);
+        finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+    }
+}
+
+/// Notes which copies were done; none if the call as a whole failed.
+fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy]) {
+    if let Err(error) = result {
+        tracing::warn!("{error}");
+    }
+    for (copy, done) in copies.iter_mut().zip(done) {
+        copy.done = done && result.is_ok();
+    }
+}
+
+impl SharedMemory for GrantMapping {
+    fn load(&self, offset: usize) -> u32 {
+        self.read_u32(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.write_u32(offset, value);
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        GrantMapping::read(self, offset, bytes);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        GrantMapping::write(self, offset, bytes);
+    }
+}
