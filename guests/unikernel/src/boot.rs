@@ -3,6 +3,7 @@
 //! `unsafe`, because the entry is assembly and start_info is read by its address.
 #![allow(unsafe_code)]
 
+use alloc::boxed::Box;
 use core::arch::global_asm;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -81,12 +82,13 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
 }
 
 /// Finds the devices and takes the runtime's own: time and events, the console, the power switch.
+#[inline(never)]
 fn connect(info: &StartInfo) -> Guest {
     let Some(address) = info.device_page else {
         panic!("no device page: this guest needs `chaos create`, or a boot module named noxs");
     };
     let page = match device_page::read(address) {
-        Ok(page) => page,
+        Ok(page) => Box::new(page),
         Err(error) => panic!("device page at {address:#x}: {error}"),
     };
     let mut overlay = page.overlay.gfn..page.overlay.gfn + u64::from(page.overlay.frames);

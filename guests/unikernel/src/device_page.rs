@@ -23,7 +23,8 @@ pub(crate) fn page_at(address: u64) -> RawPage {
     unsafe { RawPage::new(pointer(address)) }
 }
 
-/// Copies the page and checks it.
+/// Copies the page and checks it. (Not inlined: the copies are gone from the stack afterwards.)
+#[inline(never)]
 pub(crate) fn read(address: u64) -> Result<DevicePage, PageError> {
     DevicePage::decode(&snapshot(&page_at(address))?)
 }

@@ -1,5 +1,6 @@
 //! What a guest's `main` is given.
 
+use alloc::boxed::Box;
 use core::ops::Range;
 
 use noxs::{Device, DevicePage, Vif};
@@ -7,14 +8,18 @@ use noxs::{Device, DevicePage, Vif};
 /// The guest: its name to Xen, its command line and its devices.
 #[derive(Debug)]
 pub struct Guest {
-    page: DevicePage,
+    page: Box<DevicePage>,
     /// Free frames for what Xen shares with the guest.
     overlay: Range<u64>,
     command_line: &'static str,
 }
 
 impl Guest {
-    pub(crate) fn new(page: DevicePage, overlay: Range<u64>, command_line: &'static str) -> Self {
+    pub(crate) fn new(
+        page: Box<DevicePage>,
+        overlay: Range<u64>,
+        command_line: &'static str,
+    ) -> Self {
         Self { page, overlay, command_line }
     }
 

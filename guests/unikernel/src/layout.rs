@@ -18,14 +18,17 @@ pub(crate) const PAGE_SIZE: usize = noxs::PAGE_SIZE;
 pub(crate) const PAGE_SIZE_U64: u64 = PAGE_SIZE as u64;
 
 /// Size of the stack in bytes.
-pub(crate) const STACK_SIZE: usize = 32 * 1024;
+pub(crate) const STACK_SIZE: usize = 64 * 1024;
 
 /// Memory that one entry of a page directory maps, in bytes.
 pub(crate) const LARGE_PAGE: u64 = 2 << 20;
 
-/// Memory that a page directory maps, in bytes: all that a guest uses. (A test's pages are a host
-/// program's.)
-pub(crate) const MAPPED: u64 = if cfg!(test) { 1 << 47 } else { 1 << 30 };
+/// Memory that the page directory maps, in bytes.
+pub(crate) const DIRECTORY: u64 = 1 << 30;
+
+/// Memory that can be mapped at all, in bytes: up to 4 GiB, where all that dom0 hands over lies,
+/// in pages of 1 GiB beyond the page directory. (A test's pages are a host program's.)
+pub(crate) const MAPPED: u64 = if cfg!(test) { 1 << 47 } else { 4 << 30 };
 
 /// First grant reference that the runtime gives out. Xen reserves 0 to 7, and the toolstack has
 /// used some from 8 on for the rings (their numbers are in the device page).

@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-use crate::layout::{LARGE_PAGE, MAPPED, PAGE_SIZE, PAGE_SIZE_U64, to_usize};
+use crate::layout::{DIRECTORY, LARGE_PAGE, MAPPED, PAGE_SIZE, PAGE_SIZE_U64, to_usize};
 
 const ENTRIES: usize = 512;
 
@@ -26,6 +26,7 @@ unsafe extern "C" {
     static data_start: u8;
     static hypercall_page: u8;
     static stack_guard: u8;
+    static mut page_directory_pointers: [u64; ENTRIES];
     static mut page_directory: [u64; ENTRIES];
     static mut first_page_table: [u64; ENTRIES];
 }
@@ -53,7 +54,7 @@ fn first_entry(page: usize, image: &Image) -> u64 {
     (page as u64 * PAGE_SIZE_U64) | flags
 }
 
-/// Maps all memory below `memory_end` (at most 1 GiB) for good, in place of what boot.s made.
+/// Maps all memory below `memory_end` (at most 4 GiB) for good, in place of what boot.s made.
 pub(crate) fn protect(memory_end: u64) {
     let page = |mark: *const u8| mark.addr() / PAGE_SIZE;
     let image = Image {
@@ -63,8 +64,9 @@ pub(crate) fn protect(memory_end: u64) {
         hypercalls: page(&raw const hypercall_page),
         guard: page(&raw const stack_guard),
     };
+    let pointers = &raw mut page_directory_pointers;
     let (directory, table) = (&raw mut page_directory, &raw mut first_page_table);
-    // SAFETY: both tables are 512 entries of boot.s's own memory, which nothing else in Rust
+    // SAFETY: the tables are 512 entries of boot.s's own memory, which nothing else in Rust
     // refers to. Each entry written maps its own address: code stays executable, the stack and all
     // data stay writable. Nothing uses page 0, the guard page, or writes to code or constants, so
     // no access that was right becomes wrong when %cr3 is loaded again.
@@ -72,10 +74,14 @@ pub(crate) fn protect(memory_end: u64) {
         for number in 0..ENTRIES {
             table.cast::<u64>().add(number).write_volatile(first_entry(number, &image));
         }
-        let large_pages = to_usize(memory_end.min(MAPPED).div_ceil(LARGE_PAGE));
+        let large_pages = to_usize(memory_end.min(DIRECTORY).div_ceil(LARGE_PAGE));
         for number in 1..large_pages {
             let entry = (number as u64 * LARGE_PAGE) | LARGE | DATA;
             directory.cast::<u64>().add(number).write_volatile(entry);
+        }
+        for number in 1..to_usize(memory_end.min(MAPPED).div_ceil(DIRECTORY)) {
+            let entry = (number as u64 * DIRECTORY) | LARGE | DATA;
+            pointers.cast::<u64>().add(number).write_volatile(entry);
         }
         directory.cast::<u64>().write_volatile(table.addr() as u64 | PRESENT | WRITABLE);
         asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags));

@@ -1,11 +1,11 @@
 //! The sysctl block of the device page: dom0 asks the guest to power off or to reboot.
 
-use noxs::shared::{snapshot, write_answer};
+use noxs::shared::write_answer;
 use noxs::{AnswerStatus, DevicePage, Request, RequestId};
 use xen_sys::{SHUTDOWN_poweroff, SHUTDOWN_reboot};
 
 use crate::cpu::Local;
-use crate::device_page::page_at;
+use crate::device_page::{self, page_at};
 use crate::hypercall;
 use crate::layout::PAGE_SIZE_U64;
 
@@ -42,10 +42,7 @@ pub(crate) fn serve() {
     let mut slot = POWER.borrow();
     let Some(power) = slot.as_mut() else { return };
     // A page that is being written is left alone: dom0 rings again when it has written it.
-    let Ok(page) = snapshot(&page_at(power.page)).and_then(|bytes| DevicePage::decode(&bytes))
-    else {
-        return;
-    };
+    let Ok(page) = device_page::read(power.page) else { return };
     let sysctl = page.sysctl;
     if sysctl.request_id == power.answered || sysctl.request_id == RequestId::default() {
         return;

@@ -97,6 +97,7 @@ impl Net {
     ///
     /// # Errors
     /// No interface, no address, or no room.
+    #[inline(never)]
     pub fn new(mut guest: Guest) -> Result<Self, NetError> {
         let vif = *guest.vif().ok_or(NetError::NoVif)?;
         let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;

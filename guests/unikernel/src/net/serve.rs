@@ -71,6 +71,7 @@ pub(super) struct Server<'a, S: Service> {
 
 impl Net {
     /// Serves a TCP port for ever. Returns only if it cannot begin, and tells why.
+    #[inline(never)]
     pub fn serve<S: Service>(&mut self, port: u16, service: S) -> NetError {
         let interface_port = self.netif.port;
         let Some(mut server) = Server::new(self, port, service) else { return NetError::Memory };
