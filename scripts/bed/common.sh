@@ -4,8 +4,6 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED=$ROOT/scripts/bed
 CACHE=$ROOT/.cache/bed
-# What the cached layers depend on beside their own inputs: raised when their layout changes.
-LAYOUT=1
 
 say() { printf 'nested: %s\n' "$*" >&2; }
 
@@ -42,4 +40,9 @@ cached() {
 pack() {
     (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
         cpio --quiet --null --create --format=newc --owner=+0:+0)
+}
+
+# digest FILE...: a short name for what the files hold.
+digest() {
+    cat "$@" | sha256sum | cut -c 1-12
 }

@@ -1,0 +1,82 @@
+# shellcheck shell=bash
+# Dom0's initramfs: the cached layers, and on top what changes from run to run.
+
+TARGET=x86_64-unknown-linux-gnu
+BINARIES=(chaos noxsd chaosd)
+
+# build: the project's programs, static, and the guests, each in its own workspace.
+build() {
+    command -v cargo >/dev/null || die 2 "cargo is missing: install Rust"
+    (
+        cd "$ROOT"
+        RUSTFLAGS=-Ctarget-feature=+crt-static \
+            cargo build --quiet --release --target "$TARGET"
+    ) >&2 || die 2 "the workspace does not build"
+    (
+        cd "$ROOT/guests"
+        cargo build --quiet --release
+    ) >&2 || die 2 "the guests do not build"
+}
+
+# make_runner FILE: builds dom0-run.
+make_runner() {
+    local target=$1.target
+    RUSTFLAGS=-Ctarget-feature=+crt-static CARGO_TARGET_DIR=$target cargo build --quiet --locked \
+        --release --target "$TARGET" --manifest-path "$BED/dom0-run/Cargo.toml" >&2
+    cp "$target/$TARGET/release/dom0-run" "$1"
+    rm -rf "$target"
+}
+
+# initramfs: writes dom0's initramfs to stdout. Needs $RUN, $LAYERS, $RUNNER.
+initramfs() {
+    local top=$RUN/top
+    stage_programs "$top"
+    stage_guests "$top/root"
+    stage_with "$top"
+    printf '%s\0' dom0-session "${COMMAND[@]}" >"$top/etc/bed/command"
+    ((!XENSTORE)) || : >"$top/etc/bed/xenstore"
+    cat "${LAYERS[@]}"
+    pack "$top"
+}
+
+# stage_programs TOP: init, the test bed's own programs, and the project's.
+stage_programs() {
+    local name file
+    mkdir -p "$1"/usr/{bin,sbin,local/bin} "$1"/{root,etc/bed}
+    install -m 755 "$BED/dom0/init" "$1/init"
+    install -m 755 "$BED"/dom0/sbin/* "$1/usr/sbin/"
+    install -m 644 "$BED"/dom0/etc/* "$1/etc/"
+    install -m 755 "$RUNNER" "$1/usr/sbin/dom0-run"
+    for name in "${BINARIES[@]}"; do
+        file=$ROOT/target/$TARGET/release/$name
+        [[ ! -x $file ]] || install -m 755 "$file" "$1/usr/local/bin/$name"
+    done
+}
+
+# stage_guests FOLDER: each guest's configuration and image, side by side.
+stage_guests() {
+    local cfg image
+    for cfg in "$ROOT"/guests/*/*.cfg; do
+        [[ -e $cfg ]] || continue
+        install -m 644 "$cfg" "$1/"
+        image=$ROOT/guests/target/$TARGET/release/$(basename "$cfg" .cfg)
+        [[ ! -e $image ]] || install -m 644 "$image" "$1/"
+    done
+}
+
+# stage_with TOP: what --with names. A folder that is there already gets the new files added.
+stage_with() {
+    local with source target
+    for with in "${WITH[@]}"; do
+        source=${with%:/*} target=$1/${with##*:/}
+        if [[ -d $source ]]; then
+            mkdir -p "$target"
+            cp -RL --preserve=mode "$source/." "$target/"
+        else
+            # As cp does: into a folder that is there, or written with a slash at its end.
+            [[ $with != */ ]] || mkdir -p "$target"
+            mkdir -p "$(dirname "$target")"
+            cp -L --preserve=mode "$source" "$target"
+        fi
+    done
+}

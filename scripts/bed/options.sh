@@ -1,0 +1,109 @@
+# shellcheck shell=bash
+# The options of scripts/nested.
+
+usage() {
+    cat <<'END'
+Usage: scripts/nested [OPTION]... -- COMMAND [ARG...]
+
+Runs COMMAND as root in the dom0 of a real Xen, inside QEMU. Builds the project and its guests
+first, and puts them there: chaos and noxsd are on the PATH, noxsd runs, the working directory
+holds each guest's .cfg and image, bridge xenbr0 is 10.0.0.1/24. Standard output, standard error
+and the exit status are COMMAND's.
+
+  --cpus N                 processors of the machine; default 2
+  --memory MIB             its memory; default 4096
+  --dom0-memory MIB        how much of it is dom0's; default 512
+  --icount                 a clock that counts instructions, 1 ns each; means one processor
+  --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
+  --xen 4.17|4.20          Xen of Debian 12 or 13; default: the host's release
+  --timeout SECONDS        give up after so long, boot included; default 600
+  --with HOSTPATH:DOM0PATH copy a file or folder into dom0; may be repeated
+  --package NAME           put a Debian package and its dependencies into dom0; may be repeated
+  --no-build               take the binaries as they are
+  --accel kvm|tcg          default: KVM if Xen was seen to run under it here, else emulation
+  --help                   this
+
+Exit status: COMMAND's (128 + N if signal N killed it, 126 or 127 if it could not be run);
+124 if the time was up, 125 if Xen or QEMU ended before COMMAND did, 2 if the options are wrong or
+something could not be made. Xen's console is kept in .cache/bed/runs (the last 20).
+
+Examples:
+  scripts/nested -- chaos create redis.cfg
+  scripts/nested -- sh -c 'chaos create redis.cfg && redis-cli -h 10.0.0.2 ping'
+  scripts/nested --xenstore --xen 4.20 -- xl info
+  scripts/nested --icount --with ./trace.sh:/root/trace.sh --package strace -- ./trace.sh
+END
+}
+
+# options ARGUMENT...: sets the run's variables, and COMMAND.
+options() {
+    CPUS=2 MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL=''
+    WITH=() PACKAGES=()
+    while (($#)); do
+        case $1 in
+        --cpus | --memory | --dom0-memory | --timeout)
+            number "$@"
+            ;;&
+        --xen | --with | --package | --accel)
+            (($# > 1)) || die 2 "$1 wants a value; see --help"
+            ;;&
+        --cpus) CPUS=$2; shift 2 ;;
+        --memory) MEMORY=$2; shift 2 ;;
+        --dom0-memory) DOM0_MEMORY=$2; shift 2 ;;
+        --timeout) TIMEOUT=$2; shift 2 ;;
+        --xen) XEN=$2; shift 2 ;;
+        --with) WITH+=("$2"); shift 2 ;;
+        --package) PACKAGES+=("$2"); shift 2 ;;
+        --accel) ACCEL=$2; shift 2 ;;
+        --icount) ICOUNT=1; shift ;;
+        --xenstore) XENSTORE=1; shift ;;
+        --no-build) BUILD=0; shift ;;
+        --help) usage; exit ;;
+        --) shift; break ;;
+        -*) die 2 "unknown option $1; see --help" ;;
+        *) die 2 "$1: write -- before the command; see --help" ;;
+        esac
+    done
+    (($#)) || die 2 "no command given; see --help"
+    COMMAND=("$@")
+    check_options
+}
+
+# number OPTION VALUE: refuses what is no positive number.
+number() {
+    (($# > 1)) || die 2 "$1 wants a number; see --help"
+    # No leading zero: the shell would take it as octal.
+    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || die 2 "$1 wants a number from 1 up, not '$2'"
+}
+
+check_options() {
+    local with
+    XEN=${XEN:-$(host_xen)}
+    RELEASE=$(release_of "$XEN")
+    ((CPUS <= 64)) || die 2 "--cpus $CPUS: at most 64"
+    # Xen, its heap and the boot modules want some too.
+    ((DOM0_MEMORY >= 256)) || die 2 "--dom0-memory $DOM0_MEMORY: dom0 needs at least 256 MiB"
+    ((MEMORY >= DOM0_MEMORY + 256)) ||
+        die 2 "--memory $MEMORY: give at least 256 MiB more than dom0's $DOM0_MEMORY"
+    if ((ICOUNT)); then
+        [[ $ACCEL != kvm ]] || die 2 "--icount counts emulated instructions: not with --accel kvm"
+        ACCEL=tcg CPUS=1
+    fi
+    [[ $ACCEL =~ ^(kvm|tcg|)$ ]] || die 2 "--accel $ACCEL: known are kvm and tcg"
+    for with in "${WITH[@]}"; do
+        [[ $with == *:/* ]] || die 2 "--with $with: write HOSTPATH:DOM0PATH, the latter from / on"
+        [[ -e ${with%:/*} ]] || die 2 "--with $with: ${with%:/*} is not there"
+    done
+    for with in "${PACKAGES[@]}"; do
+        [[ $with =~ ^[a-z0-9][a-z0-9+.-]+$ ]] || die 2 "--package $with: no name of a package"
+    done
+}
+
+# host_xen: the Xen of the host's own Debian release.
+host_xen() {
+    # shellcheck source=/dev/null
+    case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
+    trixie) echo 4.20 ;;
+    *) echo 4.17 ;;
+    esac
+}
