@@ -103,6 +103,7 @@ impl<'a> Reader<'a> {
 
     fn domain(&mut self) -> Result<DomainConfig, ConfigError> {
         self.check_type()?;
+        self.check_store()?;
         let memory = self.memory("memory")?.map_or(DEFAULT_MEMORY, |(memory, _)| memory);
         if let Some((maxmem, span)) = self.memory("maxmem")?
             && maxmem != memory
@@ -169,6 +170,23 @@ impl<'a> Reader<'a> {
         };
         let value_text = text.to_owned();
         self.error(value.span, Problem::ValueNotServed { key, value: value_text, why })
+    }
+
+    /// `store=`: what announces devices to the guest.
+    fn check_store(&self) -> Result<(), ConfigError> {
+        let (text, value) = match self.text("store")? {
+            None | Some(("noxs", _)) => return Ok(()),
+            Some(store) => store,
+        };
+        let text = text.to_owned();
+        let problem = match text.as_str() {
+            "xenstore" => {
+                let why = "chaos announces devices in the device page only; remove the line";
+                Problem::ValueNotServed { key: "store", value: text, why }
+            }
+            _ => Problem::Store { text },
+        };
+        Err(self.error(value.span, problem))
     }
 
     fn name(&self) -> Result<String, ConfigError> {

@@ -32,12 +32,12 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// The file is no text.
-    #[error("{} is no config: byte {offset} is not UTF-8 text", path.display())]
+    #[error("{}:{line}: not UTF-8 text", path.display())]
     NotText {
         /// The file.
         path: PathBuf,
-        /// Where it stops being text, in bytes.
-        offset: usize,
+        /// The line where it stops being text, counted from 1.
+        line: usize,
     },
     /// Something is missing.
     #[error("{file}: {key}= is missing: {why}")]
@@ -207,6 +207,12 @@ pub enum Problem {
     GuestType {
         /// The key.
         key: &'static str,
+        /// The value.
+        text: String,
+    },
+    /// `store=`
+    #[error("store={text:?} is no store; \"noxs\" is served")]
+    Store {
         /// The value.
         text: String,
     },

@@ -188,6 +188,7 @@ pub const KEYS: &[Key] = &[
     key("spiceusbredirection", NotServed(DeviceModel)),
     key("spicevdagent", NotServed(DeviceModel)),
     key("stdvga", NotServed(DeviceModel)),
+    key("store", Own),
     key("stubdomain_cmdline", NotServed(DeviceModel)),
     key("stubdomain_kernel", NotServed(DeviceModel)),
     key("stubdomain_memory", NotServed(DeviceModel)),

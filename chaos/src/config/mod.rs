@@ -17,7 +17,8 @@
 //! - `ip=` of a vif is an address, with a prefix length or a netmask and with a gateway if there
 //!   is one: `10.0.0.2/24 10.0.0.1` or `10.0.0.2 255.255.255.0 10.0.0.1`. The prefix is 24 if none
 //!   is given.
-//! - `console=` (0 or 1, 1 if missing) is a key of its own, which xl ignores.
+//! - `mtu=` of a vif is at most 1500, what the switch and its tap carry.
+//! - `console=` (0 or 1, 1 if missing) and `store=` (`"noxs"`) are keys of its own, which xl ignores.
 
 mod action;
 mod domain;
@@ -77,9 +78,10 @@ pub fn parse_file(path: &Path, overrides: &[String], strict: bool) -> Result<Par
     if bytes.len() as u64 > MAX_SIZE {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
-    let text = String::from_utf8(bytes).map_err(|error| ConfigError::NotText {
-        path: path.to_owned(),
-        offset: error.utf8_error().valid_up_to(),
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+        ConfigError::NotText { path: path.to_owned(), line }
     })?;
     parse_str(&path.display().to_string(), &text, overrides, strict)
 }

@@ -164,7 +164,7 @@ impl Parser<'_> {
 }
 
 fn unexpected(found: &Token, span: Span, expected: &'static str) -> Fault {
-    let unquoted = matches!(found, Token::Ident(_)) && expected.contains("value");
+    let unquoted = matches!(found, Token::Ident(_)) && expected.starts_with("a value");
     let problem = Problem::Syntax { found: found.describe(), expected, unquoted };
     Fault { span, problem }
 }

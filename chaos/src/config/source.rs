@@ -45,7 +45,7 @@ pub struct Place {
 impl Place {
     pub(super) fn new(sources: &[Source<'_>], span: Span) -> Self {
         let Some(Source { name, text }) = sources.get(span.source).copied() else {
-            return Self { file: String::new(), line: 0, column: 0, text: String::new(), width: 1 };
+            return Self { file: String::new(), line: 1, column: 1, text: String::new(), width: 1 };
         };
         let start = floor_boundary(text, span.start);
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);

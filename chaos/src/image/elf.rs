@@ -131,10 +131,12 @@ fn note_in_segments<Elf>(
 where
     Elf: FileHeader<Endian = LittleEndian>,
 {
+    let mut budget = NoteBudget::new(data);
     for (index, program) in programs.iter().enumerate() {
         if program.p_type(LittleEndian) == PT_NOTE {
             let (offset, size) = program.file_range(LittleEndian);
             let range = file_range(data, Part::Segment(index), offset, size)?;
+            budget.spend(&range)?;
             if let Some(entry) = pvh_note::<Elf>(&data[range])? {
                 return Ok(Some(entry));
             }
@@ -156,17 +158,35 @@ where
         let size = entry * u64::from(header.e_shnum(LittleEndian)).max(1);
         truncated(data, Part::SectionHeaders, offset.saturating_add(size))
     })?;
+    let mut budget = NoteBudget::new(data);
     for (index, section) in sections.iter().enumerate() {
         if section.sh_type(LittleEndian) == SHT_NOTE {
             let offset: u64 = section.sh_offset(LittleEndian).into();
             let size: u64 = section.sh_size(LittleEndian).into();
             let range = file_range(data, Part::Section(index), offset, size)?;
+            budget.spend(&range)?;
             if let Some(entry) = pvh_note::<Elf>(&data[range])? {
                 return Ok(Some(entry));
             }
         }
     }
     Ok(None)
+}
+
+/// How many bytes of notes are still looked at. Thousands of headers that all name the same large
+/// part of a file would otherwise keep a daemon busy for hours.
+struct NoteBudget(usize);
+
+impl NoteBudget {
+    fn new(data: &[u8]) -> Self {
+        Self(data.len())
+    }
+
+    fn spend(&mut self, notes: &Range<usize>) -> Result<(), ImageError> {
+        let left = self.0.checked_sub(notes.len());
+        self.0 = left.ok_or(ImageError::Malformed("its notes overlap each other"))?;
+        Ok(())
+    }
 }
 
 /// The number in the PVH note, if it is among these notes. What follows a malformed note is not

@@ -2,9 +2,11 @@
 //!
 //! A kernel is an ELF file whose `Xen` note of type 18 (`XEN_ELFNOTE_PHYS32_ENTRY` in Xen's
 //! `elfnote.h`) says where to enter it in 32-bit mode without paging. It may be packed with gzip,
-//! or be a Linux bzImage, whose payload is such a file ([`unpack`]). Everything is checked when an
-//! [`Image`] is made, so that putting it into a guest only copies bytes.
+//! or be a Linux bzImage, whose payload is such a file, packed with gzip, xz, zstd, lz4 or lzma.
+//! Everything is checked when an [`Image`] is made, so that putting it into a guest only copies
+//! bytes.
 
+mod bzimage;
 mod cache;
 mod elf;
 mod error;

@@ -1,17 +1,31 @@
-//! Packed kernels: gzip'ed ELF files, and the payload of a Linux bzImage.
+//! Packed kernels: gzip'ed ELF files, and Linux bzImages.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use flate2::bufread::GzDecoder;
+use lz4_flex::frame::FrameDecoder as Lz4Decoder;
+use lzma_rust2::{LzmaReader, XzReader};
+use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 
 use super::MAX_SIZE;
+use super::bzimage::{BzImage, SIZE_BYTES};
 use super::error::ImageError;
+
+/// Most memory that xz and lzma may ask for, in KiB: their largest preset takes 65 MiB.
+const LZMA_MEMORY_KIB: u32 = 256 << 10;
+
+/// Unpacked data is at most this many times larger than a Linux payload, in real kernels; what
+/// claims more gets its memory as it grows.
+const USUAL_RATIO: usize = 16;
 
 /// Gives the ELF file in `bytes`, unpacked if it is packed; anything unknown comes back as it is.
 pub(super) fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
-    match bytes.as_slice() {
-        [0x1f, 0x8b, ..] => gzip(&bytes),
-        _ => Ok(bytes),
+    if bytes.starts_with(GZIP) {
+        return read_limited(Method::Gzip, &bytes, 0);
+    }
+    match BzImage::find(&bytes)? {
+        Some(image) => unpack_bzimage(&image),
+        None => Ok(bytes),
     }
 }
 
@@ -27,17 +41,88 @@ pub(super) fn describe(bytes: &[u8]) -> String {
     format!("begins with {}{known}", text.join(" "))
 }
 
-fn gzip(bytes: &[u8]) -> Result<Vec<u8>, ImageError> {
-    read_limited("gzip", GzDecoder::new(bytes))
+const GZIP: &[u8] = &[0x1f, 0x8b];
+
+/// How data is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    Gzip,
+    Xz,
+    Zstd,
+    Lz4,
+    Lzma,
 }
 
-/// Reads all that a decompressor gives, up to [`MAX_SIZE`].
-fn read_limited(method: &'static str, decoder: impl Read) -> Result<Vec<u8>, ImageError> {
-    let mut unpacked = Vec::new();
-    decoder
-        .take(MAX_SIZE + 1)
-        .read_to_end(&mut unpacked)
-        .map_err(|error| ImageError::Unpack { method, reason: error.to_string() })?;
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Lzma => "lzma",
+        }
+    }
+
+    /// The method that begins data so, as `lib/decompress.c` of Linux tells them apart.
+    fn of(packed: &[u8]) -> Result<Self, ImageError> {
+        let unserved = |name| ImageError::BzImage(format!("it is packed with {name}"));
+        match packed {
+            [0x1f, 0x8b, ..] => Ok(Self::Gzip),
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Ok(Self::Xz),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
+            [0x02, 0x21, 0x4c, 0x18, ..] => Ok(Self::Lz4),
+            [0x5d, 0, 0, ..] => Ok(Self::Lzma),
+            [b'B', b'Z', b'h', ..] => Err(unserved("bzip2, which is not served")),
+            [0x89, b'L', b'Z', b'O', ..] => Err(unserved("LZO, which is not served")),
+            _ => Err(ImageError::BzImage(format!("its payload {}", describe(packed)))),
+        }
+    }
+
+    /// Writes the unpacked data behind `unpacked`, at most `limit` bytes of it.
+    fn read(self, packed: &[u8], limit: u64, unpacked: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Gzip => GzDecoder::new(packed).take(limit).read_to_end(unpacked),
+            Self::Xz => XzReader::new_mem_limit(packed, false, LZMA_MEMORY_KIB)
+                .take(limit)
+                .read_to_end(unpacked),
+            Self::Zstd => ZstdDecoder::new(packed)
+                .map_err(io::Error::other)?
+                .take(limit)
+                .read_to_end(unpacked),
+            Self::Lz4 => Lz4Decoder::new(packed).take(limit).read_to_end(unpacked),
+            Self::Lzma => LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None)?
+                .take(limit)
+                .read_to_end(unpacked),
+        }
+    }
+}
+
+/// The kernel that unpacks itself when a bzImage is booted.
+fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
+    let payload = image.payload();
+    let method = Method::of(payload)?;
+    // Gzip's own last field is what the kernel's build appends to all other kinds.
+    let packed = match method {
+        Method::Gzip => payload,
+        _ => &payload[..payload.len().saturating_sub(SIZE_BYTES)],
+    };
+    let size = image.unpacked_size();
+    let unpacked = read_limited(method, packed, size)?;
+    if unpacked.len() != size {
+        let reason = format!("it has {} bytes, and {size} were expected", unpacked.len());
+        return Err(ImageError::Unpack { method: method.name(), reason });
+    }
+    Ok(unpacked)
+}
+
+/// Unpacks all of it, up to [`MAX_SIZE`]; `size` is how many bytes are expected, or 0.
+fn read_limited(method: Method, packed: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
+    let mut unpacked = Vec::with_capacity(size.min(packed.len().saturating_mul(USUAL_RATIO)));
+    method.read(packed, MAX_SIZE + 1, &mut unpacked).map_err(|error| ImageError::Unpack {
+        method: method.name(),
+        reason: error.to_string(),
+    })?;
     if unpacked.len() as u64 > MAX_SIZE {
         return Err(ImageError::TooLarge { what: "the unpacked kernel" });
     }

@@ -1,0 +1,83 @@
+//! The setup header of a Linux bzImage (Documentation/arch/x86/boot.rst in Linux).
+
+use super::error::ImageError;
+
+/// Offsets of the header's fields from the beginning of the file.
+mod offset {
+    pub(super) const SETUP_SECTORS: usize = 0x1f1;
+    pub(super) const BOOT_FLAG: usize = 0x1fe;
+    pub(super) const MAGIC: usize = 0x202;
+    pub(super) const VERSION: usize = 0x206;
+    pub(super) const PAYLOAD_OFFSET: usize = 0x248;
+    pub(super) const PAYLOAD_LENGTH: usize = 0x24c;
+}
+
+/// First version of the boot protocol that says where the payload is.
+const FIRST_VERSION: u16 = 0x0208;
+
+/// Size of what is before the protected-mode code is counted in these.
+const SECTOR: usize = 512;
+
+/// The payload ends with the unpacked kernel's size in this many bytes, little-endian.
+pub(super) const SIZE_BYTES: usize = 4;
+
+/// A Linux bzImage.
+#[derive(Debug)]
+pub(super) struct BzImage<'a> {
+    payload: &'a [u8],
+    unpacked_size: usize,
+}
+
+impl<'a> BzImage<'a> {
+    /// The bzImage in `file`, or `None` if it is something else.
+    pub(super) fn find(file: &'a [u8]) -> Result<Option<Self>, ImageError> {
+        if read(file, offset::BOOT_FLAG) != Some([0x55, 0xaa])
+            || read(file, offset::MAGIC) != Some(*b"HdrS")
+        {
+            return Ok(None);
+        }
+        let short = || ImageError::BzImage("it ends within its header".to_owned());
+        let version = u16::from_le_bytes(read(file, offset::VERSION).ok_or_else(short)?);
+        if version < FIRST_VERSION {
+            return Err(ImageError::BzImage(format!(
+                "its boot protocol {}.{} is too old; 2.8 is the first that tells where the \
+                 payload is",
+                version >> 8,
+                version & 0xff
+            )));
+        }
+        let field = |at| read(file, at).map(u32::from_le_bytes).ok_or_else(short);
+        let (start, length) = (field(offset::PAYLOAD_OFFSET)?, field(offset::PAYLOAD_LENGTH)?);
+        let [sectors] = read(file, offset::SETUP_SECTORS).ok_or_else(short)?;
+        // A zero stands for four, for the sake of ancient boot loaders.
+        let sectors = if sectors == 0 { 4 } else { usize::from(sectors) };
+        let code = (sectors + 1) * SECTOR;
+        let end = code as u64 + u64::from(start) + u64::from(length);
+        let payload = usize::try_from(start)
+            .ok()
+            .and_then(|start| file.get(code + start..usize::try_from(end).ok()?))
+            .ok_or_else(|| {
+                let size = file.len();
+                ImageError::BzImage(format!("its payload ends at byte {end}, the file at {size}"))
+            })?;
+        let unpacked_size = payload
+            .last_chunk()
+            .and_then(|size| usize::try_from(u32::from_le_bytes(*size)).ok())
+            .ok_or_else(|| ImageError::BzImage("its payload is empty".to_owned()))?;
+        Ok(Some(Self { payload, unpacked_size }))
+    }
+
+    /// The packed kernel, with its size behind it.
+    pub(super) fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// How large the unpacked kernel is, in bytes.
+    pub(super) fn unpacked_size(&self) -> usize {
+        self.unpacked_size
+    }
+}
+
+fn read<const N: usize>(file: &[u8], at: usize) -> Option<[u8; N]> {
+    file.get(at..)?.first_chunk().copied()
+}
