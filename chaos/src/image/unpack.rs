@@ -119,10 +119,9 @@ fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
 /// Unpacks all of it, up to [`MAX_SIZE`]; `size` is how many bytes are expected, or 0.
 fn read_limited(method: Method, packed: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
     let mut unpacked = Vec::with_capacity(size.min(packed.len().saturating_mul(USUAL_RATIO)));
-    method.read(packed, MAX_SIZE + 1, &mut unpacked).map_err(|error| ImageError::Unpack {
-        method: method.name(),
-        reason: error.to_string(),
-    })?;
+    method
+        .read(packed, MAX_SIZE + 1, &mut unpacked)
+        .map_err(|error| ImageError::Unpack { method: method.name(), reason: error.to_string() })?;
     if unpacked.len() as u64 > MAX_SIZE {
         return Err(ImageError::TooLarge { what: "the unpacked kernel" });
     }
