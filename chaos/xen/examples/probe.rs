@@ -20,8 +20,10 @@ use xen::{Error as XenError, Xen};
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const HANDLE: DomainHandle = DomainHandle([0x42; 16]);
-const MEMORY: KiB = KiB(4096);
-const LAST_PAGE: Gfn = Gfn(1023);
+const MEMORY: KiB = KiB(4096 + 16);
+/// Four pages of their own, behind two of 2 MiB.
+const SPECIALS: Gfn = Gfn(1024);
+const LAST_PAGE: Gfn = Gfn(1027);
 const GRANT: GrantRef = GrantRef(8);
 const ROUNDS: usize = 3;
 
@@ -79,14 +81,15 @@ fn build(xen: &Xen, domid: DomId, steps: &mut Steps) -> Outcome<()> {
     steps.time("paging pool", || xen.set_paging_mempool(domid, Pages(32).to_bytes()))?;
     check(xen.paging_mempool(domid)? == Pages(32).to_bytes(), "the pool has its size")?;
     steps.time("populate 2 x 2 MiB", || xen.populate_range(domid, Gfn(0), 2, 9))?;
-    let more = xen.populate_range(domid, Gfn(1024), 2, 0);
+    steps.time("populate 4 x 4 KiB", || xen.populate_range(domid, SPECIALS, 4, 0))?;
+    let more = xen.populate_range(domid, Gfn(1028), 2, 0);
     check(
         matches!(more, Err(XenError::ShortPopulate { done: 0, wanted: 2, .. })),
         "no memory above the limit",
     )?;
 
     let mapping =
-        steps.time("map 4 pages", || ForeignMapping::map_range(xen, domid, Gfn(1020), Pages(4)))?;
+        steps.time("map 4 pages", || ForeignMapping::map_range(xen, domid, SPECIALS, Pages(4)))?;
     steps.time("clear 4 pages", || -> Outcome<()> {
         mapping.fill_zero(0, mapping.len());
         Ok(())
@@ -103,10 +106,22 @@ fn build(xen: &Xen, domid: DomId, steps: &mut Steps) -> Outcome<()> {
         Ok(())
     })?;
 
+    let image = vec![0x5a; 64 * 4096];
+    let mapping =
+        steps.time("map 64 pages", || ForeignMapping::map_range(xen, domid, Gfn(0), Pages(64)))?;
+    steps.time("write 256 KiB", || -> Outcome<()> {
+        mapping.write(0, &image);
+        Ok(())
+    })?;
+    drop(mapping);
+
     connect(xen, domid, steps)?;
 
     steps.time("make a page read-only", || {
         xen.set_mem_type(domid, LAST_PAGE, Pages(1), MemType::RamReadOnly)
+    })?;
+    steps.time("the same, in 2 MiB", || {
+        xen.set_mem_type(domid, Gfn(1023), Pages(1), MemType::RamReadOnly)
     })?;
     steps.time("memory map", || {
         let size = MEMORY.to_bytes();
@@ -121,7 +136,7 @@ fn build(xen: &Xen, domid: DomId, steps: &mut Steps) -> Outcome<()> {
 
     let info = steps.time("domain_info", || xen.domain_info(domid))?.ok_or("no such domain")?;
     check(info.handle == HANDLE && info.state.paused, "the domain is ours, and paused")?;
-    check(info.tot_pages == Pages(1024), "it has its memory")?;
+    check(info.tot_pages == Pages(1028), "it has its memory")?;
     let all = steps.time("domain_list", || xen.domain_list(DomId::DOM0))?;
     check(all.last() == Some(&info), "it is the last in the list")?;
     check(xen.domain_info(DomId(domid.0 + 1))?.is_none(), "there is none after it")?;

@@ -7,13 +7,18 @@
 //! * [`sys`] is the raw ABI, checked against Xen's and Linux's C headers by `tests/headers.rs`.
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
 //! * [`Xen`] makes hypercalls; its methods are in [`domain`], [`memory`], [`hvm`], [`event`] and
-//!   [`sysctl`] by subject.
+//!   [`sysctl`] by subject. What would take down the host is refused before Xen sees it: events and
+//!   state of a domain without vCPUs, and whatever is meant for a guest but names dom0.
 //! * [`foreign`] maps guests' memory, [`evtchn`] and [`gntdev`] are the kernel's devices for event
 //!   channels and grants. The last two need no privilege but an open file, so that a backend can
 //!   give up root.
 //!
-//! `unsafe` is confined to the modules that talk to the kernel: `device`, [`foreign`], [`evtchn`],
-//! [`gntdev`] and `mapping`. Each opts in at its top and says why.
+//! `unsafe` is confined to `argument` (which structures hold addresses), [`hypercall`], and the
+//! modules that talk to the kernel: `device`, `mapping`, [`foreign`], [`evtchn`] and [`gntdev`]. Each
+//! opts in at its top and says why.
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("only Xen on x86-64 is supported");
 
 mod arena;
 mod argument;
