@@ -18,7 +18,7 @@
 //!   is one: `10.0.0.2/24 10.0.0.1` or `10.0.0.2 255.255.255.0 10.0.0.1`. The prefix is 24 if none
 //!   is given.
 //! - `mtu=` of a vif is at most 1500, what the switch and its tap carry.
-//! - `console=` (0 or 1, 1 if missing) and `store=` (`"noxs"`) are keys of its own, which xl ignores.
+//! - `console=` (0 or 1, 1 if missing) and `store=` (`"noxs"`) are chaos' own keys, which xl ignores.
 
 mod action;
 mod domain;

@@ -1,12 +1,10 @@
-use std::fmt::Write as _;
+//! Configs that are understood, and all that are not.
 
-use noxs::control::Rate;
-use noxs::{Ipv4Config, MacAddr};
-use proptest::prelude::*;
+mod grammar;
+mod vif;
+
 use xen::units::KiB;
 
-use super::source::{Source, Span};
-use super::value::{Atom, Kind, Value};
 use super::*;
 
 /// What each config needs.
@@ -33,17 +31,6 @@ fn wrong(result: Result<Parsed, ConfigError>, text: &str) -> (Place, Problem) {
         Err(ConfigError::Wrong { place, problem }) => (*place, *problem),
         result => panic!("{text}: {result:?}"),
     }
-}
-
-fn vif(text: &str) -> VifConfig {
-    match guest(&format!("vif=['{text}']")).vifs.as_slice() {
-        [vif] => vif.clone(),
-        vifs => panic!("{text}: {vifs:?}"),
-    }
-}
-
-fn vif_problem(text: &str) -> (Place, Problem) {
-    problem(&format!("vif=['{text}']"))
 }
 
 #[test]
@@ -106,106 +93,6 @@ fn what_is_missing_is_named() {
             result => panic!("{result:?}"),
         }
     }
-}
-
-#[test]
-fn the_grammar_is_that_of_xl() {
-    for text in [
-        "\n\n# comment\n;;",
-        "memory = 16 # comment\n",
-        "memory=16;vcpus=2",
-        "memory\t=\t16\r\nvcpus=1\r\n",
-        "memory=16\r",
-        "vif=[]",
-        "vif=[\n\n]",
-        "vif=[ # comment\n '' , # another\n\n ]",
-        "disk=[]",
-        "vif\t= ['',]",
-        "on_crash=\"de\"; on_crash+='stroy'",
-        "vif=[]; vif+=['']",
-        "vif+=['']",
-        "memory=8; memory='16'",
-    ] {
-        guest(text);
-    }
-    assert_eq!(guest("cmdline='a'; cmdline+=\"b\"; cmdline+='c'").cmdline, "abc");
-    assert_eq!(guest("cmdline='a'; cmdline='b'").cmdline, "b");
-    assert_eq!(guest("memory=16\nmemory=0x20").memory, KiB(32 << 10));
-    assert_eq!(
-        guest(r#"cmdline="\\\"\'\a\b\f\n\r\t\v\x41\x7a\101\7""#).cmdline,
-        "\\\"'\x07\x08\x0c\n\r\t\x0bAzA\x07"
-    );
-    assert_eq!(guest(r#"cmdline='"ä\xc3\xa4'"#).cmdline, "\"ää");
-}
-
-#[test]
-fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
-    let syntax = |found: &str, expected| Problem::Syntax {
-        found: found.to_owned(),
-        expected,
-        unquoted: false,
-    };
-    let value = "a value: a number, a string in quotes or a list";
-    let end = "a new line or ';' after the value";
-    for (text, place, wanted) in [
-        ("memory", (4, 7), syntax("the end of the config", "'=' or '+=' after the key")),
-        ("memory 16", (4, 8), syntax("the number 16", "'=' or '+=' after the key")),
-        ("memory =\n16", (4, 9), syntax("the end of the line", value)),
-        ("memory = ;", (4, 10), syntax("';'", value)),
-        ("memory = 16 vcpus = 2", (4, 13), syntax("'vcpus'", end)),
-        ("memory = 16]", (4, 12), syntax("']'", end)),
-        ("\n\n  = 3", (6, 3), syntax("'='", "a key")),
-        ("'memory' = 16", (4, 1), syntax("a string", "a key")),
-        ("vif = ['' '']", (4, 11), syntax("a string", "',' or ']'")),
-        ("vif = [,]", (4, 8), syntax("','", "a value or ']'")),
-        ("vif = ['',,'']", (4, 11), syntax("','", "a value or ']'")),
-        ("vif = [ '',\n '", (5, 2), Problem::OpenString { quote: '\'' }),
-        ("vif = ['',\n'',\n\n", (4, 7), Problem::OpenList),
-        ("cmdline = \"a\nb\"", (4, 11), Problem::OpenString { quote: '"' }),
-        ("cmdline = 'a\\'", (4, 11), Problem::OpenString { quote: '\'' }),
-        ("cmdline = 'ab\\q'", (4, 14), Problem::Escape),
-        ("cmdline = '\\x4'", (4, 12), Problem::Escape),
-        ("cmdline = '\\x+4'", (4, 12), Problem::Escape),
-        ("cmdline = '\\400'", (4, 12), Problem::Escape),
-        ("cmdline = '\\8'", (4, 12), Problem::Escape),
-        ("cmdline = '\\0'", (4, 12), Problem::ZeroByte),
-        ("cmdline = '\\xff'", (4, 11), Problem::StringNotUtf8),
-        ("memory = -1", (4, 10), Problem::Character('-')),
-        ("Memory = 1", (4, 1), Problem::Character('M')),
-        ("ä = 1", (4, 1), Problem::Character('ä')),
-        ("a\r= 1", (4, 2), Problem::Character('\r')),
-        ("a+1", (4, 2), Problem::Character('+')),
-        ("cmdline='a'\ncmdline+=1", (5, 10), Problem::Add { what: "a number", to: "a string" }),
-        ("memory=1; memory+=6", (4, 19), Problem::Add { what: "a number", to: "a number" }),
-        ("vif=[]\nvif+=''", (5, 6), Problem::Add { what: "a string", to: "a list" }),
-    ] {
-        let (found, problem) = problem(text);
-        assert_eq!(((found.line, found.column), problem), (place, wanted), "{text}");
-    }
-    let (_, problem) = problem("type = pvh");
-    assert!(problem.to_string().ends_with("a string needs quotes"), "{problem}");
-}
-
-#[test]
-fn lists_nest_but_not_without_end() {
-    let nested = |depth| format!("foo={}{}", "[".repeat(depth), "]".repeat(depth));
-    assert!(parse(&format!("{BASE}{}", nested(16))).is_ok());
-    assert_eq!(problem(&nested(17)).1, Problem::TooDeep { most: 16 });
-    assert_eq!(
-        problem(&"[".repeat(100_000).replacen('[', "a=[", 1)).1,
-        Problem::TooDeep { most: 16 }
-    );
-}
-
-#[test]
-fn an_error_shows_its_line() {
-    let error = parse("name = 'a'\n  memory = 4X # all\n").unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "x.cfg:2:13: found 'X', which begins no word, number, string or sign of this language; \
-         keys are written in lower case, and a string needs quotes\n 2 |   memory = 4X # all\n   \
-         |             ^"
-    );
 }
 
 #[test]
@@ -291,6 +178,16 @@ fn only_pvh_guests_are_made() {
         let (_, problem) = wrong(with(text), text);
         assert!(matches!(problem, Problem::GuestType { .. }), "{text}: {problem:?}");
     }
+}
+
+#[test]
+fn the_only_store_is_noxs() {
+    assert_eq!(guest("store='noxs'"), guest(""));
+    let (place, refused) = problem("store='xenstore'");
+    assert_eq!((place.line, place.column), (4, 7));
+    assert!(matches!(refused, Problem::ValueNotServed { key: "store", .. }), "{refused:?}");
+    let (_, refused) = problem("store='x'");
+    assert_eq!(refused, Problem::Store { text: "x".to_owned() });
 }
 
 #[test]
@@ -388,82 +285,6 @@ fn wrong_values_are_refused_where_they_stand() {
     }
 }
 
-#[test]
-fn vifs_of_the_manual_page() {
-    let default = VifConfig::default();
-    assert_eq!(vif(""), default);
-    assert_eq!(vif(" , ,"), default);
-    assert_eq!(vif("bridge=br0"), VifConfig { bridge: "br0".to_owned(), ..default.clone() });
-    assert_eq!(
-        vif("mac=00:16:3E:00:00:01,bridge=xenbr,rate=10Mb/s@20ms"),
-        VifConfig {
-            mac: Some(MacAddr([0, 0x16, 0x3e, 0, 0, 1])),
-            bridge: "xenbr".to_owned(),
-            rate: Some(Rate { bytes: 25_000, interval_us: 20_000 }),
-            ..default.clone()
-        }
-    );
-    assert_eq!(
-        vif("ip=10.8.0.2 255.255.255.0 10.8.0.1, mtu=1400, devid=0, type=vif, script=vif-bridge"),
-        VifConfig {
-            ip: Some(Ipv4Config {
-                address: [10, 8, 0, 2].into(),
-                prefix: 24,
-                gateway: Some([10, 8, 0, 1].into()),
-            }),
-            mtu: 1400,
-            ..default.clone()
-        }
-    );
-    assert_eq!(vif("trusted,backend=0,script="), default);
-    assert_eq!(vif("bridge=a,bridge=b").bridge, "b");
-    let parsed = parse(&format!("{BASE}vif=['accel=1']")).unwrap();
-    assert_eq!(
-        parsed.warnings[0].to_string(),
-        "x.cfg:4:7: the field accel= of a vif has no effect, in xl neither"
-    );
-}
-
-#[test]
-fn a_vif_that_cannot_be_served_is_refused_where_it_says_so() {
-    for (text, column, words) in [
-        ("bridge=br0,vlan=10", 18, "vlan= of a vif is not served"),
-        ("vifname=eth", 7, "vifname= of a vif is not served"),
-        ("gatewaydev=eth0", 7, "gatewaydev= of a vif is not served"),
-        ("netdev=eth0", 7, "netdev= of a vif is not served"),
-        ("model=e1000", 7, "model= of a vif is not served"),
-        ("backend=driver", 7, "backend= of a vif is not served"),
-        ("forwarddev=x", 7, "forwarddev= of a vif is not served"),
-        ("colo_compare_out=x", 7, "colo_…= of a vif is not served"),
-        ("untrusted", 7, "untrusted= of a vif is not served"),
-        ("type=ioemu", 12, "type=\"ioemu\" is not served"),
-        ("script=vif-route", 14, "script=\"vif-route\" is not served"),
-        ("bridge", 7, "is name=value"),
-        (" bridg=x", 8, "no field 'bridg'; did you mean 'bridge'?"),
-        ("a=b", 7, "no field 'a'"),
-        ("mtu=1501", 11, "mtu=1501 is not possible; 68 to 1500 are"),
-        ("mtu=67", 11, "68 to 1500 are"),
-        ("mtu=", 11, "wants a number"),
-        ("devid=1", 13, "devid=1 is not possible"),
-        ("mac=01:00:5e:00:00:01", 11, "multicast"),
-        ("mac=00:00:00:00:00:00", 11, "address of zeroes"),
-        ("mac=0:1:2:3:4:5", 11, "six pairs"),
-        ("bridge=", 14, "is no name of a bridge"),
-        ("bridge=a123456789012345", 14, "is no name of a bridge"),
-        ("bridge=a b", 14, "is no name of a bridge"),
-        ("bridge=..", 14, "is no name of a bridge"),
-        ("ip=10.0.0.1/40", 10, "is no prefix length"),
-        ("ip=10.0.0.2,  rate=1", 26, "rate=1: wanted is a rate"),
-    ] {
-        let (place, problem) = vif_problem(text);
-        assert_eq!((place.line, place.column), (4, column), "{text}");
-        assert!(problem.to_string().contains(words), "{text}: {problem}");
-    }
-    // Where escapes have moved the text, the whole string is meant.
-    let (place, _) = problem(r"vif=['bridge=\x61,vlan=1']");
-    assert_eq!(place.column, 6);
-}
-
 /// The disks, channels and so on that xl takes: read as values, refused by name.
 #[test]
 fn devices_that_are_not_served_are_refused_by_name() {
@@ -514,108 +335,5 @@ fn actions_are_written_in_records_as_in_configs() {
     ] {
         assert_eq!(text.parse(), Ok(action));
         assert_eq!(serde_json::to_string(&action).unwrap(), format!("{text:?}"));
-    }
-}
-
-fn value(text: &str) -> Result<Value, String> {
-    let text = format!("key={text}");
-    match parser::parse(&[Source { name: "x", text: &text }]) {
-        Ok(settings) => match <[_; 1]>::try_from(settings) {
-            Ok([setting]) => Ok(setting.value),
-            Err(settings) => Err(format!("{settings:?}")),
-        },
-        Err(fault) => Err(format!("{fault:?}")),
-    }
-}
-
-fn any_value() -> impl Strategy<Value = Value> {
-    let span = Span { source: 0, start: 0, end: 0 };
-    let atom =
-        move |text, bare| Value { kind: Kind::Atom(Atom { text, bare, verbatim: bare }), span };
-    let leaf = prop_oneof![
-        "[^\0]{0,12}".prop_map(move |text| atom(text, false)),
-        "\\PC{0,12}".prop_map(move |text| atom(text, false)),
-        "[0-9][0-9a-fx]{0,6}".prop_map(move |text| atom(text, true)),
-    ];
-    leaf.prop_recursive(4, 24, 4, move |inner| {
-        prop::collection::vec(inner, 0..4)
-            .prop_map(move |values| Value { kind: Kind::List(values), span })
-    })
-}
-
-/// Text that is more like a config than arbitrary characters are.
-fn config_like() -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec![
-        "name",
-        "memory",
-        "vif",
-        "kernel",
-        "type",
-        "on_crash",
-        "=",
-        "+=",
-        "[",
-        "]",
-        ",",
-        ";",
-        "\n",
-        "\r\n",
-        " ",
-        "'a'",
-        "\"pvh\"",
-        "'k'",
-        "16",
-        "0x10",
-        "'",
-        "\"",
-        "\\",
-        "\\x41",
-        "#",
-        "ä",
-        "'bridge=x,mac=00:16:3e:00:00:01'",
-        "'ip=10.0.0.2 10.0.0.1'",
-        "'rate=1'",
-        "\u{feff}",
-    ]);
-    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
-}
-
-proptest! {
-    #[test]
-    fn printing_a_value_and_reading_it_gives_it_back(value_in in any_value()) {
-        prop_assert_eq!(value(&value_in.to_string()), Ok(value_in));
-    }
-
-    #[test]
-    fn arbitrary_text_is_read_or_refused(text in "(?s).{0,200}", strict: bool) {
-        if let Err(error) = parse_str("x", &text, &[], strict) {
-            let mut shown = String::new();
-            write!(shown, "{error}").unwrap();
-            prop_assert!(!shown.is_empty());
-        }
-    }
-
-    #[test]
-    fn text_like_a_config_is_read_or_refused_at_a_place_in_it(
-        text in config_like(),
-        more in config_like(),
-    ) {
-        match parse_str("x", &text, std::slice::from_ref(&more), false) {
-            Ok(parsed) => prop_assert!(parsed.config.memory.to_pages().is_some()),
-            Err(ConfigError::Wrong { place, problem }) => {
-                let source = if place.file == "x" { &text } else { &more };
-                prop_assert!(place.line <= source.matches('\n').count() + 1);
-                prop_assert!(place.line >= 1 && place.column >= 1);
-                let error = ConfigError::Wrong { place, problem }.to_string();
-                prop_assert_eq!(error.lines().count(), 3, "{}", error);
-            }
-            Err(ConfigError::Missing { .. }) => {}
-            Err(error) => prop_assert!(false, "{error:?}"),
-        }
-    }
-
-    #[test]
-    fn any_string_for_a_vif_is_read_or_refused(text in "[a-z0-9=,.:/ @KMb_-]{0,60}") {
-        let _ = parse(&format!("{BASE}vif=['{text}']"));
     }
 }

@@ -251,6 +251,11 @@ fn only_regular_files_are_read() {
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(MAX_SIZE + 1).unwrap();
     assert!(matches!(Image::open(file.path()), Err(ImageError::TooLarge { .. })));
+    // A pipe that nobody writes to must not make the command wait.
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(Image::open(&pipe), Err(ImageError::NotRegular)));
 }
 
 #[test]
@@ -374,6 +379,33 @@ proptest! {
         file[at] = byte;
         if let Ok(image) = Image::parse(file) {
             check_promises(&image);
+        }
+    }
+
+    #[test]
+    fn each_well_formed_kernel_loads(
+        is_64: bool,
+        segments in prop::collection::vec((0..0x1000u64, 1..64usize, 0..0x1000u64), 1..6),
+        turn in 0..6usize,
+    ) {
+        let mut made = if is_64 { Made::new() } else { Made::new().i386() };
+        made.loads.clear();
+        let mut at = 0;
+        for (gap, file_size, cleared) in segments {
+            let mem_size = file_size as u64 + cleared;
+            made = made.load(at + gap, mem_size, file_size);
+            at += gap + mem_size;
+        }
+        let sorted = made.loads.clone();
+        let entry = u32::try_from(sorted[0].paddr).unwrap();
+        made.loads.rotate_left(turn % sorted.len());
+        let image = Image::parse(made.entry(&entry.to_le_bytes()).build()).unwrap();
+        check_promises(&image);
+        prop_assert_eq!(image.entry(), entry);
+        prop_assert_eq!(image.segments().len(), sorted.len());
+        for (segment, load) in image.segments().iter().zip(&sorted) {
+            prop_assert_eq!((segment.paddr, segment.mem_size), (load.paddr, load.mem_size));
+            prop_assert_eq!(image.bytes(segment), load.bytes.as_slice());
         }
     }
 }

@@ -1,0 +1,203 @@
+//! The grammar, whatever the keys mean.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::source::{Source, Span};
+use crate::config::value::{Atom, Kind, Value};
+
+#[test]
+fn the_grammar_is_that_of_xl() {
+    for text in [
+        "\n\n# comment\n;;",
+        "memory = 16 # comment\n",
+        "memory=16;vcpus=2",
+        "memory\t=\t16\r\nvcpus=1\r\n",
+        "memory=16\r",
+        "vif=[]",
+        "vif=[\n\n]",
+        "vif=[ # comment\n '' , # another\n\n ]",
+        "disk=[]",
+        "vif\t= ['',]",
+        "on_crash=\"de\"; on_crash+='stroy'",
+        "vif=[]; vif+=['']",
+        "vif+=['']",
+        "memory=8; memory='16'",
+    ] {
+        guest(text);
+    }
+    assert_eq!(guest("cmdline='a'; cmdline+=\"b\"; cmdline+='c'").cmdline, "abc");
+    assert_eq!(guest("cmdline='a'; cmdline='b'").cmdline, "b");
+    assert_eq!(guest("memory=16\nmemory=0x20").memory, KiB(32 << 10));
+    assert_eq!(
+        guest(r#"cmdline="\\\"\'\a\b\f\n\r\t\v\x41\x7a\101\7""#).cmdline,
+        "\\\"'\x07\x08\x0c\n\r\t\x0bAzA\x07"
+    );
+    assert_eq!(guest(r#"cmdline='"ä\xc3\xa4'"#).cmdline, "\"ää");
+}
+
+#[test]
+fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
+    let syntax = |found: &str, expected| Problem::Syntax {
+        found: found.to_owned(),
+        expected,
+        unquoted: false,
+    };
+    let value = "a value: a number, a string in quotes or a list";
+    let end = "a new line or ';' after the value";
+    for (text, place, wanted) in [
+        ("memory", (4, 7), syntax("the end of the config", "'=' or '+=' after the key")),
+        ("memory 16", (4, 8), syntax("the number 16", "'=' or '+=' after the key")),
+        ("memory =\n16", (4, 9), syntax("the end of the line", value)),
+        ("memory = ;", (4, 10), syntax("';'", value)),
+        ("memory = 16 vcpus = 2", (4, 13), syntax("'vcpus'", end)),
+        ("memory = 16]", (4, 12), syntax("']'", end)),
+        ("\n\n  = 3", (6, 3), syntax("'='", "a key")),
+        ("'memory' = 16", (4, 1), syntax("a string", "a key")),
+        ("vif = ['' '']", (4, 11), syntax("a string", "',' or ']'")),
+        ("vif = [,]", (4, 8), syntax("','", "a value or ']'")),
+        ("vif = ['',,'']", (4, 11), syntax("','", "a value or ']'")),
+        ("vif = [ '',\n '", (5, 2), Problem::OpenString { quote: '\'' }),
+        ("vif = ['',\n'',\n\n", (4, 7), Problem::OpenList),
+        ("cmdline = \"a\nb\"", (4, 11), Problem::OpenString { quote: '"' }),
+        ("cmdline = 'a\\'", (4, 11), Problem::OpenString { quote: '\'' }),
+        ("cmdline = 'ab\\q'", (4, 14), Problem::Escape),
+        ("cmdline = '\\x4'", (4, 12), Problem::Escape),
+        ("cmdline = '\\x+4'", (4, 12), Problem::Escape),
+        ("cmdline = '\\400'", (4, 12), Problem::Escape),
+        ("cmdline = '\\8'", (4, 12), Problem::Escape),
+        ("cmdline = '\\0'", (4, 12), Problem::ZeroByte),
+        ("cmdline = '\\xff'", (4, 11), Problem::StringNotUtf8),
+        ("memory = -1", (4, 10), Problem::Character('-')),
+        ("Memory = 1", (4, 1), Problem::Character('M')),
+        ("ä = 1", (4, 1), Problem::Character('ä')),
+        ("a\r= 1", (4, 2), Problem::Character('\r')),
+        ("a+1", (4, 2), Problem::Character('+')),
+        ("cmdline='a'\ncmdline+=1", (5, 10), Problem::Add { what: "a number", to: "a string" }),
+        ("memory=1; memory+=6", (4, 19), Problem::Add { what: "a number", to: "a number" }),
+        ("vif=[]\nvif+=''", (5, 6), Problem::Add { what: "a string", to: "a list" }),
+    ] {
+        let (found, problem) = problem(text);
+        assert_eq!(((found.line, found.column), problem), (place, wanted), "{text}");
+    }
+    let (_, problem) = problem("type = pvh");
+    assert!(problem.to_string().ends_with("a string needs quotes"), "{problem}");
+}
+
+#[test]
+fn lists_nest_but_not_without_end() {
+    let nested = |depth| format!("foo={}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(parse(&format!("{BASE}{}", nested(16))).is_ok());
+    assert_eq!(problem(&nested(17)).1, Problem::TooDeep { most: 16 });
+    assert_eq!(
+        problem(&"[".repeat(100_000).replacen('[', "a=[", 1)).1,
+        Problem::TooDeep { most: 16 }
+    );
+}
+
+#[test]
+fn an_error_shows_its_line() {
+    let error = parse("name = 'a'\n  memory = 4X # all\n").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "x.cfg:2:13: found 'X', which begins no word, number, string or sign of this language; \
+         keys are written in lower case, and a string needs quotes\n 2 |   memory = 4X # all\n   \
+         |             ^"
+    );
+}
+
+fn value(text: &str) -> Result<Value, String> {
+    let text = format!("key={text}");
+    match parser::parse(&[Source { name: "x", text: &text }]) {
+        Ok(settings) => match <[_; 1]>::try_from(settings) {
+            Ok([setting]) => Ok(setting.value),
+            Err(settings) => Err(format!("{settings:?}")),
+        },
+        Err(fault) => Err(format!("{fault:?}")),
+    }
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let span = Span { source: 0, start: 0, end: 0 };
+    let atom =
+        move |text, bare| Value { kind: Kind::Atom(Atom { text, bare, verbatim: bare }), span };
+    let leaf = prop_oneof![
+        "[^\0]{0,12}".prop_map(move |text| atom(text, false)),
+        "\\PC{0,12}".prop_map(move |text| atom(text, false)),
+        "[0-9][0-9a-fx]{0,6}".prop_map(move |text| atom(text, true)),
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop::collection::vec(inner, 0..4)
+            .prop_map(move |values| Value { kind: Kind::List(values), span })
+    })
+}
+
+/// Text that is more like a config than arbitrary characters are.
+fn config_like() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "name",
+        "memory",
+        "vif",
+        "kernel",
+        "type",
+        "on_crash",
+        "=",
+        "+=",
+        "[",
+        "]",
+        ",",
+        ";",
+        "\n",
+        "\r\n",
+        " ",
+        "'a'",
+        "\"pvh\"",
+        "'k'",
+        "16",
+        "0x10",
+        "'",
+        "\"",
+        "\\",
+        "\\x41",
+        "#",
+        "ä",
+        "'bridge=x,mac=00:16:3e:00:00:01'",
+        "'ip=10.0.0.2 10.0.0.1'",
+        "'rate=1'",
+        "\u{feff}",
+    ]);
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn printing_a_value_and_reading_it_gives_it_back(value_in in any_value()) {
+        prop_assert_eq!(value(&value_in.to_string()), Ok(value_in));
+    }
+
+    #[test]
+    fn arbitrary_text_is_read_or_refused(text in "(?s).{0,200}", strict: bool) {
+        if let Err(error) = parse_str("x", &text, &[], strict) {
+            prop_assert!(error.to_string().starts_with("x:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_like_a_config_is_read_or_refused_at_a_place_in_it(
+        text in config_like(),
+        more in config_like(),
+    ) {
+        match parse_str("x", &text, std::slice::from_ref(&more), false) {
+            Ok(parsed) => prop_assert!(parsed.config.memory.to_pages().is_some()),
+            Err(ConfigError::Wrong { place, problem }) => {
+                let source = if place.file == "x" { &text } else { &more };
+                prop_assert!(place.line <= source.matches('\n').count() + 1);
+                prop_assert!(place.line >= 1 && place.column >= 1);
+                let error = ConfigError::Wrong { place, problem }.to_string();
+                prop_assert_eq!(error.lines().count(), 3, "{}", error);
+            }
+            Err(ConfigError::Missing { .. }) => {}
+            Err(error) => prop_assert!(false, "{error:?}"),
+        }
+    }
+}

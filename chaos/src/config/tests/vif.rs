@@ -1,0 +1,101 @@
+//! The strings of `vif=`.
+
+use noxs::control::Rate;
+use noxs::{Ipv4Config, MacAddr};
+use proptest::prelude::*;
+
+use super::*;
+
+fn vif(text: &str) -> VifConfig {
+    match guest(&format!("vif=['{text}']")).vifs.as_slice() {
+        [vif] => vif.clone(),
+        vifs => panic!("{text}: {vifs:?}"),
+    }
+}
+
+fn vif_problem(text: &str) -> (Place, Problem) {
+    problem(&format!("vif=['{text}']"))
+}
+
+#[test]
+fn vifs_of_the_manual_page() {
+    let default = VifConfig::default();
+    assert_eq!(vif(""), default);
+    assert_eq!(vif(" , ,"), default);
+    assert_eq!(vif("bridge=br0"), VifConfig { bridge: "br0".to_owned(), ..default.clone() });
+    assert_eq!(
+        vif("mac=00:16:3E:00:00:01,bridge=xenbr,rate=10Mb/s@20ms"),
+        VifConfig {
+            mac: Some(MacAddr([0, 0x16, 0x3e, 0, 0, 1])),
+            bridge: "xenbr".to_owned(),
+            rate: Some(Rate { bytes: 25_000, interval_us: 20_000 }),
+            ..default.clone()
+        }
+    );
+    assert_eq!(
+        vif("ip=10.8.0.2 255.255.255.0 10.8.0.1, mtu=1400, devid=0, type=vif, script=vif-bridge"),
+        VifConfig {
+            ip: Some(Ipv4Config {
+                address: [10, 8, 0, 2].into(),
+                prefix: 24,
+                gateway: Some([10, 8, 0, 1].into()),
+            }),
+            mtu: 1400,
+            ..default.clone()
+        }
+    );
+    assert_eq!(vif("trusted,backend=0,script="), default);
+    assert_eq!(vif("bridge=a,bridge=b").bridge, "b");
+    let parsed = parse(&format!("{BASE}vif=['accel=1']")).unwrap();
+    assert_eq!(
+        parsed.warnings[0].to_string(),
+        "x.cfg:4:7: the field accel= of a vif has no effect, in xl neither"
+    );
+}
+
+#[test]
+fn a_vif_that_cannot_be_served_is_refused_where_it_says_so() {
+    for (text, column, words) in [
+        ("bridge=br0,vlan=10", 18, "vlan= of a vif is not served"),
+        ("vifname=eth", 7, "vifname= of a vif is not served"),
+        ("gatewaydev=eth0", 7, "gatewaydev= of a vif is not served"),
+        ("netdev=eth0", 7, "netdev= of a vif is not served"),
+        ("model=e1000", 7, "model= of a vif is not served"),
+        ("backend=driver", 7, "backend= of a vif is not served"),
+        ("forwarddev=x", 7, "forwarddev= of a vif is not served"),
+        ("colo_compare_out=x", 7, "colo_…= of a vif is not served"),
+        ("untrusted", 7, "untrusted= of a vif is not served"),
+        ("type=ioemu", 12, "type=\"ioemu\" is not served"),
+        ("script=vif-route", 14, "script=\"vif-route\" is not served"),
+        ("bridge", 7, "is name=value"),
+        (" bridg=x", 8, "no field 'bridg'; did you mean 'bridge'?"),
+        ("a=b", 7, "no field 'a'"),
+        ("mtu=1501", 11, "mtu=1501 is not possible; 68 to 1500 are"),
+        ("mtu=67", 11, "68 to 1500 are"),
+        ("mtu=", 11, "wants a number"),
+        ("devid=1", 13, "devid=1 is not possible"),
+        ("mac=01:00:5e:00:00:01", 11, "multicast"),
+        ("mac=00:00:00:00:00:00", 11, "address of zeroes"),
+        ("mac=0:1:2:3:4:5", 11, "six pairs"),
+        ("bridge=", 14, "is no name of a bridge"),
+        ("bridge=a123456789012345", 14, "is no name of a bridge"),
+        ("bridge=a b", 14, "is no name of a bridge"),
+        ("bridge=..", 14, "is no name of a bridge"),
+        ("ip=10.0.0.1/40", 10, "is no prefix length"),
+        ("ip=10.0.0.2,  rate=1", 26, "rate=1: wanted is a rate"),
+    ] {
+        let (place, problem) = vif_problem(text);
+        assert_eq!((place.line, place.column), (4, column), "{text}");
+        assert!(problem.to_string().contains(words), "{text}: {problem}");
+    }
+    // Where escapes have moved the text, the whole string is meant.
+    let (place, _) = problem(r"vif=['bridge=\x61,vlan=1']");
+    assert_eq!(place.column, 6);
+}
+
+proptest! {
+    #[test]
+    fn any_string_for_a_vif_is_read_or_refused(text in "[a-z0-9=,.:/ @KMb_-]{0,60}") {
+        let _ = parse(&format!("{BASE}vif=['{text}']"));
+    }
+}
