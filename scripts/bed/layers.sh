@@ -9,7 +9,7 @@ MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_
 # There for `modprobe`.
 MORE_MODULES=(overlay veth)
 # Packages that others depend on for their installation scripts, which never run here.
-NEEDLESS='^(adduser|audit-common|base-files|base-passwd|debconf|debianutils|dpkg|gcc-.*-base|init-system-helpers|libaudit.*|libbpf.*|libc-bin|libcap-ng0|libdb5.*|libdebconf.*|libgssapi.*|libk5.*|libkeyutils.*|libkrb5.*|libnsl2|libpam.*|libpython.*|libsemanage.*|libsepol.*|libsqlite.*|libssl.*-udeb|libtirpc.*|login.defs|mawk|media-types|openssl-provider-legacy|passwd|perl.*|python3.*|readline-common|sensible-utils|sysvinit-utils|tar|ucf|udev)$'
+NEEDLESS='^(adduser|audit-common|base-files|base-passwd|debconf|debianutils|dpkg|gcc-.*-base|init-system-helpers|libaudit.*|libc-bin|libcap-ng0|libdb5.*|libdebconf.*|libgssapi.*|libk5.*|libkeyutils.*|libkrb5.*|libnsl2|libpam.*|libpython.*|libsemanage.*|libsepol.*|libsqlite.*|libssl.*-udeb|libtirpc.*|login.defs|mawk|media-types|openssl-provider-legacy|passwd|perl.*|python3.*|readline-common|sensible-utils|sysvinit-utils|tar|ucf|udev)$'
 
 # release_of XEN: the Debian release that a Xen version, and dom0's programs with it, come from.
 release_of() {
@@ -85,6 +85,17 @@ skeleton() {
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$1/$name"; done
 }
 
+# link_applets FOLDER: makes busybox's programs known under their names, where no other program
+# stands. Those of sbin lead to bin, so that a package's program in either place is found first.
+link_applets() {
+    local applet name
+    "$1/usr/bin/busybox" --list-full | while read -r applet; do
+        name=${applet##*/}
+        [[ -e $1/usr/bin/$name ]] || ln -s busybox "$1/usr/bin/$name"
+        [[ $applet != *sbin/* || -e $1/usr/sbin/$name ]] || ln -s "../bin/$name" "$1/usr/sbin/"
+    done
+}
+
 # make_packages LAYER RELEASE PACKAGE...: an archive of packages and all they depend on.
 make_packages() {
     local layer=$1 release=$2 folder=$1.d names
@@ -101,6 +112,27 @@ make_packages() {
     rm -rf "$folder"
 }
 
+# make_xenstore LAYER RELEASE XEN: xl, the XenStore daemon and what their scripts need.
+make_xenstore() {
+    local layer=$1 release=$2 xen=$3 folder=$1.d names
+    private_apt "$release"
+    say "fetching xl and xenstored of Xen $xen"
+    names=$(closure "$release" "xen-utils-$xen" xenstore-utils bash iproute2 |
+        grep -vE "$NEEDLESS")
+    skeleton "$folder"
+    # shellcheck disable=SC2086 # package names hold no spaces
+    unpack "$release" "$folder" $names
+    trim "$folder"
+    # Debian's wrappers look for the running Xen's programs: here there is only one.
+    mkdir -p "$folder/usr/local/sbin"
+    find "$folder/usr/lib/xen-$xen/bin" -type f -printf "../../lib/xen-$xen/bin/%f\0" |
+        xargs -0 ln -s -t "$folder/usr/local/sbin"
+    mkdir -p "$folder"/var/{log/xen,lib/xen,lib/xenstored}
+    rm -rf "$folder"/usr/lib/xen-"$xen"/boot
+    pack "$folder" >"$layer"
+    rm -rf "$folder"
+}
+
 # make_base LAYER RELEASE KERNEL: busybox, the kernel's modules, the Redis clients.
 make_base() {
     local layer=$1 release=$2 kernel=$3 folder=$1.d names
@@ -113,12 +145,7 @@ make_base() {
     trim "$folder"
     cp -a "$kernel/root/lib/." "$folder/usr/lib/"
     cp -a "$kernel/root/etc/." "$folder/etc/"
-    # Applets last, and only where no real program stands.
-    local applet
-    "$folder/bin/busybox" --list-full | while read -r applet; do
-        [[ -e $folder/$applet || -L $folder/$applet ]] ||
-            ln -s /bin/busybox "$folder/$applet"
-    done
+    link_applets "$folder"
     mkdir -p "$folder"/{dev,proc,sys,run,tmp,root,etc,var/log,usr/local/bin}
     ln -s /run "$folder/var/run"
     pack "$folder" >"$layer"

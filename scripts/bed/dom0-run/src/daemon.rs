@@ -1,8 +1,9 @@
 //! Starting a daemon that tells when it is ready, as systemd would.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, Stdio};
@@ -26,6 +27,9 @@ pub(crate) fn start(
 
     let path = format!("/run/bed/notify-{}", process::id());
     let socket = UnixDatagram::bind(&path).map_err(|error| format!("{path}: {error}"))?;
+    // A daemon may have given up root before it is ready.
+    fs::set_permissions(&path, Permissions::from_mode(0o777))
+        .map_err(|error| format!("{path}: {error}"))?;
     let result = wait(&socket, &path, deadline, program, arguments);
     let removed = fs::remove_file(&path).map_err(|error| format!("{path}: {error}"));
     result.map_err(|error| format!("{name} did not get ready: {error}")).and(removed)
