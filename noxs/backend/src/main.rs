@@ -134,10 +134,12 @@ fn run(options: &Options) -> Result<std::convert::Infallible, Failure> {
         EventLoop::new(Backend::new(host, now), listener).map_err(Failure::Loop)?;
     let filter = seccomp::filter()?;
 
-    privileges::give_up(account)?;
+    // Clients can connect: they are heard as soon as the loop runs. Whoever started noxsd may hear
+    // only root.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!("cannot tell systemd that noxsd is ready: {error}");
+        tracing::warn!("cannot say that noxsd is ready: {error}");
     }
+    privileges::give_up(account)?;
     seccomp::install(&filter)?;
 
     // From here on guests' memory is looked at.
