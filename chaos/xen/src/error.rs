@@ -62,7 +62,7 @@ pub enum Error {
         version: u32,
     },
     /// A hypercall failed.
-    #[error("hypercall {operation} failed{}: {errno}", of_domain(*domid))]
+    #[error("hypercall {operation}{} failed: {errno}", domain("for", *domid))]
     Hypercall {
         /// Its name.
         operation: &'static str,
@@ -91,6 +91,19 @@ pub enum Error {
         /// The kernel's answer for this frame.
         errno: Errno,
     },
+    /// A grant cannot be made in a guest's name.
+    #[error(
+        "grant {reference} of domain {domid} for frame {gfn} does not fit in the first frame of \
+         the grant table, which holds 512 grants of frames below 2^32"
+    )]
+    GrantEntry {
+        /// The domain.
+        domid: DomId,
+        /// The grant's number.
+        reference: GrantRef,
+        /// The frame that was to be granted.
+        gfn: Gfn,
+    },
     /// A granted page cannot be mapped.
     #[error("grant {reference} of domain {domid} cannot be mapped: {errno}")]
     GrantMap {
@@ -102,7 +115,7 @@ pub enum Error {
         errno: Errno,
     },
     /// An event channel cannot be used.
-    #[error("cannot {doing} event channel port {port}{}: {errno}", of_domain(*domid))]
+    #[error("cannot {doing} event channel port {port}{}: {errno}", domain("of", *domid))]
     EventChannel {
         /// What was tried.
         doing: &'static str,
@@ -133,8 +146,8 @@ pub enum Error {
     },
 }
 
-fn of_domain(domid: Option<DomId>) -> String {
-    domid.map_or_else(String::new, |domid| format!(" of domain {domid}"))
+fn domain(relation: &str, domid: Option<DomId>) -> String {
+    domid.map_or_else(String::new, |domid| format!(" {relation} domain {domid}"))
 }
 
 impl Error {
@@ -185,24 +198,88 @@ impl Error {
 
     /// Says why a device cannot be opened, in terms of what the user can do about it.
     pub(crate) fn opening(path: &'static str, module: &'static str, errno: Errno) -> Self {
-        let hypervisor = std::fs::read_to_string("/sys/hypervisor/type").unwrap_or_default();
-        if hypervisor.trim() != "xen" {
-            return Self::NoXen;
-        }
-        let capabilities = std::fs::read_to_string("/proc/xen/capabilities").unwrap_or_default();
+        let read = |path| std::fs::read_to_string(path).ok();
+        let facts = Facts {
+            hypervisor: read("/sys/hypervisor/type"),
+            capabilities: read("/proc/xen/capabilities"),
+            device_exists: Path::new(path).exists(),
+        };
+        facts.explain(path, module, errno)
+    }
+}
+
+/// What the machine says of Xen.
+#[derive(Clone, Debug)]
+struct Facts {
+    /// Contents of `/sys/hypervisor/type`: `xen` in every domain of Xen.
+    hypervisor: Option<String>,
+    /// Contents of `/proc/xen/capabilities`, if xenfs is mounted: `control_d` in dom0.
+    capabilities: Option<String>,
+    device_exists: bool,
+}
+
+impl Facts {
+    fn explain(&self, path: &'static str, module: &'static str, errno: Errno) -> Error {
+        let on_xen = self.hypervisor.as_ref().is_some_and(|kind| kind.trim() == "xen");
+        let guest = self.capabilities.as_ref().is_some_and(|all| !all.contains("control_d"));
         match errno {
-            Errno::EACCES | Errno::EPERM => Self::NotRoot { path },
-            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO if Path::new(path).exists() => {
-                Self::Open { path, errno }
+            _ if !on_xen && self.capabilities.is_none() => Error::NoXen,
+            Errno::EACCES | Errno::EPERM => Error::NotRoot { path },
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO if guest => Error::NotDom0,
+            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO if !self.device_exists => {
+                Error::NoModule { path, module }
             }
-            Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => {
-                let xenfs = Path::new("/proc/xen/capabilities").exists();
-                match xenfs && !capabilities.contains("control_d") {
-                    true => Self::NotDom0,
-                    false => Self::NoModule { path, module },
-                }
-            }
-            errno => Self::Open { path, errno },
+            errno => Error::Open { path, errno },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explain(hypervisor: Option<&str>, capabilities: Option<&str>, errno: Errno) -> String {
+        let facts = Facts {
+            hypervisor: hypervisor.map(str::to_owned),
+            capabilities: capabilities.map(str::to_owned),
+            device_exists: errno != Errno::ENOENT,
+        };
+        facts.explain("/dev/xen/privcmd", "xen-privcmd", errno).to_string()
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let xen = Some("xen\n");
+        let text = explain(None, None, Errno::ENOENT);
+        assert!(text.contains("does not run Xen"), "{text}");
+        let text = explain(xen, Some("control_d\n"), Errno::ENOENT);
+        assert!(text.contains("modprobe xen-privcmd"), "{text}");
+        let text = explain(xen, None, Errno::ENOENT);
+        assert!(text.contains("modprobe xen-privcmd"), "{text}");
+        let text = explain(xen, Some(""), Errno::ENOENT);
+        assert!(text.contains("not dom0"), "{text}");
+        let text = explain(xen, Some("control_d\n"), Errno::EACCES);
+        assert!(text.contains("run as root"), "{text}");
+        let text = explain(xen, Some("control_d\n"), Errno::EMFILE);
+        assert!(text.contains("/dev/xen/privcmd") && text.contains("EMFILE"), "{text}");
+        // Without sysfs, xenfs tells as well.
+        let text = explain(None, Some("control_d\n"), Errno::EACCES);
+        assert!(text.contains("run as root"), "{text}");
+    }
+
+    #[test]
+    fn all_of_these_mean_that_no_guest_can_be_made_here() {
+        let path = "/dev/xen/privcmd";
+        for error in [Error::NoXen, Error::NotDom0, Error::NotRoot { path }] {
+            assert!(error.is_no_dom0());
+        }
+        let errno = Errno::ENOMEM;
+        let error = Error::Hypercall { operation: "x", domid: Some(DomId(3)), errno };
+        assert!(error.is_out_of_memory() && !error.is_no_dom0());
+        assert_eq!(error.errno(), Some(errno));
+        assert!(
+            error.to_string().starts_with("hypercall x for domain 3 failed: ENOMEM"),
+            "{error}"
+        );
     }
 }

@@ -145,40 +145,93 @@ pub struct GrantEntry {
     pub read_only: bool,
 }
 
+/// The first frame of a guest's grant table (version 1); unmapped when dropped.
+///
+/// A mapped frame keeps the domain in Xen as a zombie after its end. But unmapping costs as much as
+/// mapping, so whoever is in a hurry drops this later.
+#[derive(Debug)]
+pub struct GrantTable {
+    domid: DomId,
+    frame: SharedMapping,
+}
+
+impl GrantTable {
+    /// Maps the table. The guest is not to run yet: it owns the table from then on.
+    ///
+    /// # Errors
+    /// Xen or the kernel refuses.
+    pub fn map(xen: &Xen, domid: DomId) -> Result<Self, Error> {
+        guest_only("map the grant table", domid)?;
+        let failed = |errno| Error::System { doing: "map a guest's grant table", errno };
+        let frame = SharedMapping::new(xen.privcmd(), 1, 0, true).map_err(failed)?;
+        let mut call = PrivcmdMmapResource {
+            dom: domid.0,
+            kind: XENMEM_RESOURCE_GRANT_TABLE,
+            id: XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
+            idx: 0,
+            num: 1,
+            addr: frame.address().addr() as u64,
+            ..PrivcmdMmapResource::default()
+        };
+        // SAFETY: the structure is this ioctl's; `addr` is a mapping of one page of this device,
+        // which nobody has used yet.
+        unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAP_RESOURCE, &raw mut call) }
+            .map_err(failed)?;
+        Ok(Self { domid, frame })
+    }
+
+    /// Fills in an entry.
+    ///
+    /// # Errors
+    /// The entry is not in the first frame, or names a page above 16 TiB.
+    pub fn set(&self, entry: &GrantEntry) -> Result<(), Error> {
+        let (at, frame) = place(entry).ok_or(Error::GrantEntry {
+            domid: self.domid,
+            reference: entry.reference,
+            gfn: entry.gfn,
+        })?;
+        let read_only = if entry.read_only { GTF_READONLY } else { 0 };
+        let flags = u32::from(GTF_PERMIT_ACCESS | read_only);
+        self.frame.store(at + GRANT_ENTRY_FRAME, frame);
+        // Flags and domid share a word. It is written last, and with release order: whoever sees
+        // the permission sees the frame it is for.
+        self.frame.store(at, flags | u32::from(entry.domid.0) << (8 * GRANT_ENTRY_DOMID));
+        Ok(())
+    }
+}
+
+/// Where an entry is in the first frame of the table, and the page's number in it.
+fn place(entry: &GrantEntry) -> Option<(usize, u32)> {
+    let at = usize::try_from(entry.reference.0).ok()?.checked_mul(GRANT_ENTRY_V1_SIZE)?;
+    let frame = u32::try_from(entry.gfn.0).ok()?;
+    (at < PAGE_SIZE).then_some((at, frame))
+}
+
 /// Fills in entries of a new guest's grant table (version 1, first frame).
 ///
 /// # Errors
-/// The table cannot be mapped, or an entry is not in its first frame or names a frame above 16 TiB.
+/// As for [`GrantTable::map`] and [`GrantTable::set`].
 pub fn seed_grants(xen: &Xen, domid: DomId, entries: &[GrantEntry]) -> Result<(), Error> {
-    guest_only("fill in the grant table", domid)?;
-    let failed = |errno| Error::System { doing: "map a guest's grant table", errno };
-    let table = SharedMapping::new(xen.privcmd(), 1, 0, true).map_err(failed)?;
-    let mut call = PrivcmdMmapResource {
-        dom: domid.0,
-        kind: XENMEM_RESOURCE_GRANT_TABLE,
-        id: XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
-        idx: 0,
-        num: 1,
-        addr: table.address().addr() as u64,
-        ..PrivcmdMmapResource::default()
-    };
-    // SAFETY: the structure is this ioctl's; `addr` is a mapping of one page of this device, which
-    // nobody has used yet.
-    unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAP_RESOURCE, &raw mut call) }
-        .map_err(failed)?;
-    for entry in entries {
-        let at = usize::try_from(entry.reference.0).unwrap_or(usize::MAX);
-        let at = at.saturating_mul(GRANT_ENTRY_V1_SIZE);
-        let frame = u32::try_from(entry.gfn.0).map_err(|_| failed(Errno::ERANGE))?;
-        if at >= PAGE_SIZE {
-            return Err(failed(Errno::ERANGE));
-        }
-        let read_only = if entry.read_only { GTF_READONLY } else { 0 };
-        let flags = u32::from(GTF_PERMIT_ACCESS | read_only);
-        table.store(at + GRANT_ENTRY_FRAME, frame);
-        // Flags and domid share a word. It is written last, and with release order: whoever sees
-        // the permission sees the frame it is for.
-        table.store(at, flags | u32::from(entry.domid.0) << (8 * GRANT_ENTRY_DOMID));
+    let table = GrantTable::map(xen, domid)?;
+    entries.iter().try_for_each(|entry| table.set(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_entries_that_the_frame_holds_have_a_place() {
+        let entry = |reference, gfn| GrantEntry {
+            reference: GrantRef(reference),
+            domid: DomId::DOM0,
+            gfn: Gfn(gfn),
+            read_only: false,
+        };
+        assert_eq!(place(&entry(8, 0x1ff)), Some((64, 0x1ff)));
+        assert_eq!(place(&entry(511, 1)), Some((4088, 1)));
+        assert_eq!(place(&entry(512, 1)), None);
+        assert_eq!(place(&entry(u32::MAX, 1)), None);
+        assert_eq!(place(&entry(8, 1 << 32)), None);
     }
-    Ok(())
 }
