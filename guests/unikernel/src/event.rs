@@ -28,7 +28,8 @@ const MAX_PORTS: usize = 4;
 /// free for others meanwhile. dom0's power requests are served on the way.
 ///
 /// An event that came since it was last taken counts, so that none is missed between looking for
-/// work and sleeping. Returning is a hint to look again, never a promise that there is work.
+/// work and sleeping. Returning is a hint to look again, never a promise that there is work or
+/// that the deadline has come.
 ///
 /// # Panics
 /// If there are more than three ports.
@@ -39,25 +40,24 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
         numbers[count] = port;
         count += 1;
     }
-    let numbers = &numbers[..count];
+    // No short cut: the events of all ports are taken.
+    let take = || ports.iter().fold(false, |any, port| port.take() | any);
+    // 0 would mean "for ever". What time it is, Xen knows: reading the clock can be as expensive
+    // as a hypercall.
+    let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().max(1));
     loop {
         serve_power();
-        // No short cut: the events of all ports are taken.
-        if ports.iter().fold(false, |any, port| port.take() | any) {
+        if take() {
             return;
-        }
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return;
-        }
-        if numbers.iter().any(|port| shared_info::is_pending(*port)) {
-            continue;
         }
         // Xen looks at the ports' pending bits after it has marked this vCPU as waiting, so that
         // an event that comes before it sleeps wakes it at once.
-        // A deadline of 0 would mean "for ever".
-        let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().max(1));
-        if let Err(error) = hypercall::poll(numbers, timeout) {
+        if let Err(error) = hypercall::poll(&numbers[..count], timeout) {
             panic!("cannot wait for events: {error}");
+        }
+        serve_power();
+        if take() || deadline.is_some() {
+            return;
         }
     }
 }
@@ -71,5 +71,7 @@ pub(crate) fn serve_power() {
 
 /// Sleeps until `deadline`.
 pub fn sleep_until(deadline: Instant) {
-    wait(&[], Some(deadline));
+    while Instant::now() < deadline {
+        wait(&[], Some(deadline));
+    }
 }

@@ -34,33 +34,35 @@ impl core::fmt::Display for HypercallError {
     }
 }
 
-/// First CPUID leaf that a hypervisor may use, and the one after the last.
-const HYPERVISOR_LEAVES: core::ops::Range<u32> = 0x4000_0000..0x4001_0000;
+/// CPUID leaf that tells how to get hypercalls (`XEN_CPUID_LEAF(2)` of
+/// `public/arch-x86/cpuid.h`): the number of pages, and the register to write.
+#[cfg(not(test))]
+const HYPERCALL_LEAF: u32 = 0x4000_0002;
 
-/// `XenVMMXenVMM`, as CPUID gives it in ebx, ecx and edx.
-const SIGNATURE: [u32; 3] =
-    [u32::from_le_bytes(*b"XenV"), u32::from_le_bytes(*b"MMXe"), u32::from_le_bytes(*b"nVMM")];
+/// The register that Xen has for it, unless it also plays another hypervisor.
+#[cfg(not(test))]
+const HYPERCALL_MSR: u32 = 0x4000_0000;
 
 /// Asks Xen to fill the hypercall page. Doing so in 64-bit mode also tells Xen that `shared_info`
-/// has the 64-bit layout.
+/// has the 64-bit layout, and makes it tell the time of day there.
+///
+/// Each CPUID instruction is an exit to Xen, so the signature in the leaf before is not asked for:
+/// no other machine gives just this answer.
 ///
 /// # Panics
 /// If there is no Xen.
 #[cfg(not(test))]
 pub(crate) fn initialise() {
-    let base = HYPERVISOR_LEAVES
-        .step_by(0x100)
-        .find(|base| {
-            let leaf = __cpuid(*base);
-            [leaf.ebx, leaf.ecx, leaf.edx] == SIGNATURE
-        })
-        .expect("a guest needs Xen: CPUID shows no such hypervisor");
-    let msr = __cpuid(base + 2).ebx;
+    let leaf = __cpuid(HYPERCALL_LEAF);
+    assert!(
+        (leaf.eax, leaf.ebx) == (1, HYPERCALL_MSR),
+        "a guest needs Xen: CPUID shows no such hypervisor"
+    );
     let page = (&raw const hypercall_page).addr();
-    // SAFETY: leaf base + 2 names the register that takes the address of the page to fill. The
-    // page is the linker script's own; nothing else lies in it, and no Rust code reads it.
+    // SAFETY: the leaf names the register that takes the address of the page to fill. The page is
+    // the linker script's own; nothing else lies in it, and no Rust code reads it.
     unsafe {
-        asm!("wrmsr", in("ecx") msr, in("eax") page & 0xffff_ffff, in("edx") page >> 32,
+        asm!("wrmsr", in("ecx") HYPERCALL_MSR, in("eax") page & 0xffff_ffff, in("edx") page >> 32,
             options(nostack, preserves_flags));
     }
 }

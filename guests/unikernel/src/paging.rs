@@ -31,59 +31,52 @@ unsafe extern "C" {
     static mut first_page_table: [u64; ENTRIES];
 }
 
-/// What the first 2 MiB hold, as numbers of pages.
-struct Image {
-    code: usize,
-    constants: usize,
-    data: usize,
-    hypercalls: usize,
-    guard: usize,
-}
-
-/// The entry for page `page` of the first 2 MiB.
-fn first_entry(page: usize, image: &Image) -> u64 {
-    let flags = if page == 0 || page == image.guard {
-        return 0;
-    } else if (image.code..image.constants).contains(&page) || page == image.hypercalls {
-        PRESENT
-    } else if (image.constants..image.data).contains(&page) {
-        PRESENT | NO_EXECUTE
-    } else {
-        DATA
-    };
-    (page as u64 * PAGE_SIZE_U64) | flags
+/// Fills `pages` of the first page table.
+///
+/// # Safety
+/// Each page must be mapped so that what is there can still be used.
+unsafe fn map(pages: core::ops::Range<usize>, flags: u64) {
+    let table = (&raw mut first_page_table).cast::<u64>();
+    for page in pages.start..pages.end.min(ENTRIES) {
+        // SAFETY: the entry lies in the table, which is boot.s's own memory and nothing else in
+        // Rust refers to. The caller vouches for what it maps.
+        unsafe { table.add(page).write((page as u64 * PAGE_SIZE_U64) | flags) };
+    }
 }
 
 /// Maps all memory below `memory_end` (at most 4 GiB) for good, in place of what boot.s made.
 pub(crate) fn protect(memory_end: u64) {
     let page = |mark: *const u8| mark.addr() / PAGE_SIZE;
-    let image = Image {
-        code: page(&raw const image_start),
-        constants: page(&raw const rodata_start),
-        data: page(&raw const data_start),
-        hypercalls: page(&raw const hypercall_page),
-        guard: page(&raw const stack_guard),
-    };
-    let pointers = &raw mut page_directory_pointers;
-    let (directory, table) = (&raw mut page_directory, &raw mut first_page_table);
-    // SAFETY: the tables are 512 entries of boot.s's own memory, which nothing else in Rust
-    // refers to. Each entry written maps its own address: code stays executable, the stack and all
-    // data stay writable. Nothing uses page 0, the guard page, or writes to code or constants, so
-    // no access that was right becomes wrong when %cr3 is loaded again.
+    let code = page(&raw const image_start);
+    let constants = page(&raw const rodata_start);
+    let data = page(&raw const data_start);
+    let hypercalls = page(&raw const hypercall_page);
+    let guard = page(&raw const stack_guard);
+    let pointers = (&raw mut page_directory_pointers).cast::<u64>();
+    let directory = (&raw mut page_directory).cast::<u64>();
+    let table = (&raw const first_page_table).addr() as u64;
+    // SAFETY: the tables are 512 entries each of boot.s's own memory, which nothing else in Rust
+    // refers to, and begin with zeros. Each entry maps its own address: code stays executable, the
+    // stack and all data stay writable. Nothing uses page 0, the guard page, or writes to code or
+    // constants, so no access that was right becomes wrong when %cr3 is loaded again.
     unsafe {
-        for number in 0..ENTRIES {
-            table.cast::<u64>().add(number).write_volatile(first_entry(number, &image));
-        }
+        map(1..code, DATA);
+        map(code..constants, PRESENT);
+        map(constants..data, PRESENT | NO_EXECUTE);
+        map(data..ENTRIES, DATA);
+        map(hypercalls..hypercalls + 1, PRESENT);
+        (&raw mut first_page_table).cast::<u64>().add(guard).write(0);
         let large_pages = to_usize(memory_end.min(DIRECTORY).div_ceil(LARGE_PAGE));
         for number in 1..large_pages {
             let entry = (number as u64 * LARGE_PAGE) | LARGE | DATA;
-            directory.cast::<u64>().add(number).write_volatile(entry);
+            directory.add(number).write(entry);
         }
         for number in 1..to_usize(memory_end.min(MAPPED).div_ceil(DIRECTORY)) {
             let entry = (number as u64 * DIRECTORY) | LARGE | DATA;
-            pointers.cast::<u64>().add(number).write_volatile(entry);
+            pointers.add(number).write(entry);
         }
-        directory.cast::<u64>().write_volatile(table.addr() as u64 | PRESENT | WRITABLE);
+        directory.write(table | PRESENT | WRITABLE);
+        // The assembly may touch memory, so all entries are written before it.
         asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags));
     }
 }

@@ -28,7 +28,10 @@ pub(crate) fn initialise(page_address: u64, page: &DevicePage) {
         let power =
             Power { page: page_address, port: page.sysctl.port, answered: RequestId::default() };
         *POWER.borrow() = Some(power);
-        serve();
+        // Most guests start before anything is asked of them.
+        if page.sysctl.request_id != RequestId::default() {
+            serve();
+        }
     }
 }
 

@@ -53,12 +53,6 @@ fn pending_word(port: u32) -> (&'static AtomicU64, u64) {
     (word, 1 << (port % 64))
 }
 
-/// Whether an event has come on the port since it was last taken.
-pub(crate) fn is_pending(port: u32) -> bool {
-    let (word, bit) = pending_word(port);
-    word.load(Ordering::Relaxed) & bit != 0
-}
-
 /// Takes the port's event, if one has come.
 pub(crate) fn take_pending(port: u32) -> bool {
     let (word, bit) = pending_word(port);
