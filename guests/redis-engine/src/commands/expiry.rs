@@ -1,0 +1,102 @@
+//! When keys expire.
+
+use super::{Context, Outcome};
+use crate::error::{Refused, other};
+
+/// The words behind the time.
+fn condition(c: &Context<'_>, current: Option<u64>, new: u64) -> Result<bool, Refused> {
+    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
+    for index in 3..c.args.len() {
+        match () {
+            () if c.args.is(index, "nx") => nx = true,
+            () if c.args.is(index, "xx") => xx = true,
+            () if c.args.is(index, "gt") => gt = true,
+            () if c.args.is(index, "lt") => lt = true,
+            () => {
+                let word = alloc::string::String::from_utf8_lossy(c.arg(index)).into_owned();
+                return other(alloc::format!("ERR Unsupported option {word}"));
+            }
+        }
+    }
+    if nx && (xx || gt || lt) {
+        return other("ERR NX and XX, GT or LT options at the same time are not compatible");
+    }
+    if gt && lt {
+        return other("ERR GT and LT options at the same time are not compatible");
+    }
+    // A key without a time counts as one that never expires.
+    let current_or_never = current.unwrap_or(u64::MAX);
+    Ok(!(nx && current.is_some())
+        && !(xx && current.is_none())
+        && !(gt && new <= current_or_never)
+        && !(lt && new >= current_or_never))
+}
+
+fn expire_at(c: &mut Context<'_>, unit: i64, absolute: bool, command: &'static str) -> Outcome {
+    let time = c.integer(2)?;
+    let base = if absolute { 0 } else { i64::try_from(c.now).unwrap_or(i64::MAX) };
+    let at = time.checked_mul(unit).and_then(|ms| ms.checked_add(base));
+    let at = u64::try_from(at.ok_or(Refused::InvalidExpire(command))?.max(0)).unwrap_or(0);
+    let key = c.arg(1);
+    let there = c.store.get(key, c.now).is_some();
+    let current = c.store.expiry(key);
+    let done = condition(c, current, at)? && there;
+    if done && at <= c.now {
+        c.store.remove(key);
+    } else if done {
+        c.store.expire_at(key, at)?;
+    }
+    c.out.flag(done);
+    Ok(())
+}
+
+pub(crate) fn expire(c: &mut Context<'_>) -> Outcome {
+    expire_at(c, 1000, false, "expire")
+}
+
+pub(crate) fn pexpire(c: &mut Context<'_>) -> Outcome {
+    expire_at(c, 1, false, "pexpire")
+}
+
+pub(crate) fn expireat(c: &mut Context<'_>) -> Outcome {
+    expire_at(c, 1000, true, "expireat")
+}
+
+pub(crate) fn pexpireat(c: &mut Context<'_>) -> Outcome {
+    expire_at(c, 1, true, "pexpireat")
+}
+
+/// Replies with a time made of when the key expires; -1 if it never does, -2 if it is not there.
+fn tell(c: &mut Context<'_>, time: impl FnOnce(u64, u64) -> u64) -> Outcome {
+    let there = c.store.get(c.arg(1), c.now).is_some();
+    let reply = match c.store.expiry(c.arg(1)) {
+        Some(at) => i64::try_from(time(at, c.now)).unwrap_or(i64::MAX),
+        None if there => -1,
+        None => -2,
+    };
+    c.out.integer(reply);
+    Ok(())
+}
+
+pub(crate) fn ttl(c: &mut Context<'_>) -> Outcome {
+    tell(c, |at, now| (at.saturating_sub(now) + 500) / 1000)
+}
+
+pub(crate) fn pttl(c: &mut Context<'_>) -> Outcome {
+    tell(c, u64::saturating_sub)
+}
+
+pub(crate) fn expiretime(c: &mut Context<'_>) -> Outcome {
+    tell(c, |at, _| (at + 500) / 1000)
+}
+
+pub(crate) fn pexpiretime(c: &mut Context<'_>) -> Outcome {
+    tell(c, |at, _| at)
+}
+
+pub(crate) fn persist(c: &mut Context<'_>) -> Outcome {
+    let there = c.store.get(c.arg(1), c.now).is_some();
+    let had = there && c.store.persist(c.arg(1));
+    c.out.flag(had);
+    Ok(())
+}

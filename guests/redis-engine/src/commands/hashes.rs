@@ -1,0 +1,165 @@
+//! Hashes.
+
+use alloc::boxed::Box;
+
+use super::{Context, Outcome};
+use crate::error::{Refused, other};
+use crate::number;
+use crate::store::room_for_one;
+use crate::value::Hash;
+
+/// Sets one field. Whether it is new.
+fn put(c: &mut Context<'_>, field: &[u8], value: &[u8]) -> Result<bool, Refused> {
+    let key = c.arg(1);
+    let hash = c.store.make_hash(key, c.now)?;
+    if !hash.contains_key(field) {
+        let room = room_for_one(hash.try_reserve(1));
+        if room.is_err() {
+            c.store.drop_if_spent(key);
+        }
+        room?;
+    }
+    let hash = c.store.make_hash(key, c.now)?;
+    Ok(hash.insert(Box::from(field), Box::from(value)).is_none())
+}
+
+fn put_pairs(c: &mut Context<'_>) -> Result<usize, Refused> {
+    if !c.args.len().is_multiple_of(2) {
+        return c.arity();
+    }
+    let mut added = 0;
+    for pair in (2..c.args.len()).step_by(2) {
+        added += usize::from(put(c, c.arg(pair), c.arg(pair + 1))?);
+    }
+    Ok(added)
+}
+
+pub(crate) fn hset(c: &mut Context<'_>) -> Outcome {
+    let added = put_pairs(c)?;
+    c.out.count(added);
+    Ok(())
+}
+
+pub(crate) fn hmset(c: &mut Context<'_>) -> Outcome {
+    put_pairs(c)?;
+    c.out.ok();
+    Ok(())
+}
+
+pub(crate) fn hsetnx(c: &mut Context<'_>) -> Outcome {
+    let field = c.arg(2);
+    let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains_key(field));
+    if !there {
+        put(c, field, c.arg(3))?;
+    }
+    c.out.flag(!there);
+    Ok(())
+}
+
+pub(crate) fn hincrby(c: &mut Context<'_>) -> Outcome {
+    let (field, by) = (c.arg(2), c.integer(3)?);
+    let old = match c.store.hash(c.arg(1), c.now)?.and_then(|hash| hash.get(field)) {
+        Some(value) => match number::integer(value) {
+            Ok(value) => value,
+            Err(_) => return other("ERR hash value is not an integer"),
+        },
+        None => 0,
+    };
+    let new = old.checked_add(by).ok_or(Refused::Overflow)?;
+    put(c, field, alloc::format!("{new}").as_bytes())?;
+    c.out.integer(new);
+    Ok(())
+}
+
+pub(crate) fn hget(c: &mut Context<'_>) -> Outcome {
+    let (key, field) = (c.arg(1), c.arg(2));
+    let value = c.store.hash(key, c.now)?.and_then(|hash| hash.get(field));
+    let length = value.map_or(0, |value| value.len());
+    c.reserve_reply(length, 1);
+    let hash = c.store.hash(key, c.now)?;
+    c.out.maybe_bulk(hash.and_then(|hash| hash.get(field)).map(|value| &**value));
+    Ok(())
+}
+
+pub(crate) fn hmget(c: &mut Context<'_>) -> Outcome {
+    let key = c.arg(1);
+    c.store.hash(key, c.now)?;
+    c.out.array(c.args.len() - 2);
+    for field in c.args.from(2) {
+        let value = c.store.hash(key, c.now)?.and_then(|hash| hash.get(field));
+        let length = value.map_or(0, |value| value.len());
+        c.reserve_reply(length, 1);
+        let hash = c.store.hash(key, c.now)?;
+        c.out.maybe_bulk(hash.and_then(|hash| hash.get(field)).map(|value| &**value));
+    }
+    Ok(())
+}
+
+pub(crate) fn hdel(c: &mut Context<'_>) -> Outcome {
+    let mut removed = 0;
+    if let Some(hash) = c.store.hash_mut(c.arg(1), c.now)? {
+        for field in c.args.from(2) {
+            removed += usize::from(hash.swap_remove(field).is_some());
+        }
+    }
+    c.store.drop_if_spent(c.arg(1));
+    c.out.count(removed);
+    Ok(())
+}
+
+pub(crate) fn hlen(c: &mut Context<'_>) -> Outcome {
+    let count = c.store.hash(c.arg(1), c.now)?.map_or(0, Hash::len);
+    c.out.count(count);
+    Ok(())
+}
+
+pub(crate) fn hexists(c: &mut Context<'_>) -> Outcome {
+    let field = c.arg(2);
+    let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains_key(field));
+    c.out.flag(there);
+    Ok(())
+}
+
+pub(crate) fn hstrlen(c: &mut Context<'_>) -> Outcome {
+    let field = c.arg(2);
+    let value = c.store.hash(c.arg(1), c.now)?.and_then(|hash| hash.get(field));
+    let length = value.map_or(0, |value| value.len());
+    c.out.count(length);
+    Ok(())
+}
+
+/// Replies with fields, values, or both.
+fn all(c: &mut Context<'_>, fields: bool, values: bool) -> Outcome {
+    let (key, now) = (c.arg(1), c.now);
+    let (count, bytes) = c.store.hash(key, now)?.map_or((0, 0), |hash| {
+        (hash.len(), hash.iter().map(|(field, value)| field.len() + value.len()).sum())
+    });
+    c.reserve_reply(bytes, 2 * count + 1);
+    match fields && values {
+        true => c.out.map(count),
+        false => c.out.array(count),
+    }
+    if let Some(hash) = c.store.hash(key, now)? {
+        for (field, value) in hash {
+            if fields {
+                c.out.bulk(field);
+            }
+            if values {
+                c.out.bulk(value);
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn hgetall(c: &mut Context<'_>) -> Outcome {
+    all(c, true, true)
+}
+
+pub(crate) fn hkeys(c: &mut Context<'_>) -> Outcome {
+    all(c, true, false)
+}
+
+pub(crate) fn hvals(c: &mut Context<'_>) -> Outcome {
+    all(c, false, true)
+}

@@ -1,0 +1,95 @@
+//! Keys of any type.
+
+use super::{Context, Outcome};
+use crate::error::Refused;
+use crate::glob;
+
+pub(crate) fn del(c: &mut Context<'_>) -> Outcome {
+    let now = c.now;
+    let mut removed = 0;
+    for key in c.args.from(1) {
+        if c.store.get(key, now).is_some() && c.store.remove(key) {
+            removed += 1;
+        }
+    }
+    c.out.count(removed);
+    Ok(())
+}
+
+pub(crate) fn exists(c: &mut Context<'_>) -> Outcome {
+    let now = c.now;
+    let there = c.args.from(1).filter(|key| c.store.get(key, now).is_some()).count();
+    c.out.count(there);
+    Ok(())
+}
+
+pub(crate) fn type_name(c: &mut Context<'_>) -> Outcome {
+    let name = c.store.get(c.arg(1), c.now).map_or("none", |value| value.type_name());
+    c.out.simple(name);
+    Ok(())
+}
+
+pub(crate) fn keys(c: &mut Context<'_>) -> Outcome {
+    let (pattern, now) = (c.arg(1), c.now);
+    let found = |index: usize, c: &Context<'_>| {
+        let (key, _, expired) = c.store.key_at(index, now)?;
+        (!expired && glob::matches(pattern, key)).then_some(key.len())
+    };
+    let positions = 0..c.store.len();
+    let (count, bytes) = positions
+        .clone()
+        .filter_map(|index| found(index, c))
+        .fold((0, 0), |(count, bytes), length| (count + 1, bytes + length));
+    c.reserve_reply(bytes, count + 1);
+    c.out.array(count);
+    for index in positions {
+        if found(index, c).is_some()
+            && let Some((key, _, _)) = c.store.key_at(index, now)
+        {
+            c.out.bulk(key);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn randomkey(c: &mut Context<'_>) -> Outcome {
+    c.out.maybe_bulk(c.store.random_key(c.now));
+    Ok(())
+}
+
+fn move_key(c: &mut Context<'_>) -> Outcome {
+    let (from, to) = (c.arg(1), c.arg(2));
+    if from == to {
+        return Ok(());
+    }
+    // Nothing is taken before there is room for its new place.
+    c.store.make_room(to)?;
+    if let Some((value, expires)) = c.store.take(from) {
+        c.store.set(to, value, false, c.now)?;
+        if let Some(at) = expires {
+            c.store.expire_at(to, at.get())?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn rename(c: &mut Context<'_>) -> Outcome {
+    if c.store.get(c.arg(1), c.now).is_none() {
+        return Err(Refused::NoSuchKey);
+    }
+    move_key(c)?;
+    c.out.ok();
+    Ok(())
+}
+
+pub(crate) fn renamenx(c: &mut Context<'_>) -> Outcome {
+    if c.store.get(c.arg(1), c.now).is_none() {
+        return Err(Refused::NoSuchKey);
+    }
+    let free = c.store.get(c.arg(2), c.now).is_none();
+    if free {
+        move_key(c)?;
+    }
+    c.out.flag(free);
+    Ok(())
+}

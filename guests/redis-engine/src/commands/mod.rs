@@ -1,0 +1,135 @@
+//! The commands: one table, which also answers `COMMAND`, and how one is executed.
+
+mod expiry;
+mod hashes;
+mod keys;
+mod lists;
+mod scan;
+mod server;
+mod sets;
+mod strings;
+mod table;
+mod zsets;
+
+use alloc::string::String;
+
+use crate::args::Args;
+use crate::error::Refused;
+use crate::number;
+use crate::output::Output;
+use crate::session::Client;
+use crate::store::Store;
+
+pub(crate) use table::{Command, TABLE};
+
+/// Everything a command works on.
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a mut Store,
+    pub(crate) client: &'a mut Client,
+    pub(crate) now: u64,
+    pub(crate) args: &'a Args,
+    pub(crate) out: &'a mut Output,
+}
+
+/// What a command returns: the reply is in the output, or the command is refused.
+pub(crate) type Outcome = Result<(), Refused>;
+
+impl<'a> Context<'a> {
+    /// A word of the command.
+    pub(crate) fn arg(&self, index: usize) -> &'a [u8] {
+        self.args.get(index)
+    }
+
+    /// A word that must be an integer.
+    pub(crate) fn integer(&self, index: usize) -> Result<i64, Refused> {
+        number::integer(self.arg(index))
+    }
+
+    /// A word that must be a floating-point number.
+    pub(crate) fn float(&self, index: usize) -> Result<f64, Refused> {
+        number::float(self.arg(index)).ok_or(Refused::NotAFloat)
+    }
+
+    /// Refuses a command with a wrong number of words.
+    pub(crate) fn arity<T>(&self) -> Result<T, Refused> {
+        let name = String::from_utf8_lossy(self.arg(0)).to_lowercase();
+        Err(Refused::Arity(name))
+    }
+
+    /// Makes sure that a reply of so many bytes in so many parts fits in memory.
+    pub(crate) fn reserve_reply(&mut self, bytes: usize, parts: usize) {
+        let framing = parts.saturating_mul(16);
+        self.out.reserve(self.store.memory(), bytes.saturating_add(framing));
+    }
+}
+
+/// Executes one command and writes its reply.
+pub(crate) fn execute(
+    store: &mut Store,
+    client: &mut Client,
+    now: u64,
+    args: &Args,
+    out: &mut Output,
+) {
+    store.stats.commands += 1;
+    let before = out.len();
+    let outcome = match table::find(args.get(0)) {
+        None => Err(unknown(args)),
+        Some(command) if !command.takes(args.len()) => {
+            Err(Refused::Arity(String::from(command.name)))
+        }
+        Some(command) => {
+            let room = if command.grows {
+                store.need(args.total().saturating_mul(2), args.len())
+            } else {
+                Ok(())
+            };
+            let out = &mut *out;
+            room.and_then(|()| (command.run)(&mut Context { store, client, now, args, out }))
+        }
+    };
+    if out.undo_if_full(before) {
+        refuse_for_memory(out);
+    } else if let Err(refused) = outcome {
+        out.error(&refused.text());
+    }
+}
+
+/// Answers a command that memory is too short for.
+pub(crate) fn refuse_for_memory(out: &mut Output) {
+    out.error(&Refused::OutOfMemory.text());
+}
+
+/// Redis names the first words, cut short.
+fn unknown(args: &Args) -> Refused {
+    let show = |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
+    let mut text =
+        alloc::format!("ERR unknown command '{}', with args beginning with: ", show(args.get(0)));
+    for word in args.from(1) {
+        if text.len() >= 128 {
+            break;
+        }
+        text.push_str(&alloc::format!("'{}' ", show(word)));
+    }
+    Refused::Other(text.into())
+}
+
+/// Turns a pair of indices that may count from the end into a range of positions.
+pub(crate) fn range(start: i64, end: i64, len: usize) -> core::ops::Range<usize> {
+    let len_signed = i64::try_from(len).unwrap_or(i64::MAX);
+    let from_end = |index: i64| if index < 0 { index.saturating_add(len_signed) } else { index };
+    let start = from_end(start).max(0);
+    let end = from_end(end).min(len_signed - 1);
+    if start > end || start >= len_signed {
+        return 0..0;
+    }
+    let position = |index: i64| usize::try_from(index).unwrap_or(0);
+    position(start)..position(end) + 1
+}
+
+/// A position that may count from the end; `None` outside.
+pub(crate) fn position(index: i64, len: usize) -> Option<usize> {
+    let len_signed = i64::try_from(len).ok()?;
+    let index = if index < 0 { index.checked_add(len_signed)? } else { index };
+    usize::try_from(index).ok().filter(|index| *index < len)
+}

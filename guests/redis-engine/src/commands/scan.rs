@@ -1,0 +1,153 @@
+//! Cursors: `SCAN` and its kin.
+//!
+//! A cursor is how many positions are left, and the walk goes from the last position to the first.
+//! Tables here remove an entry by moving the last one into its place. So an entry that has not been
+//! visited is always below the cursor: one that was there all the time is visited at least once,
+//! which is what Redis promises; it may be visited twice.
+
+use super::{Context, Outcome};
+use crate::error::{Refused, other};
+use crate::glob;
+use crate::number;
+
+/// Positions looked at in one call if the caller does not say.
+const DEFAULT_COUNT: usize = 10;
+
+struct Options<'a> {
+    cursor: usize,
+    count: usize,
+    pattern: Option<&'a [u8]>,
+    kind: Option<&'a [u8]>,
+}
+
+fn options<'a>(c: &Context<'a>, first: usize, kinds: bool) -> Result<Options<'a>, Refused> {
+    let cursor = match number::integer(c.arg(first)).ok().and_then(|n| usize::try_from(n).ok()) {
+        Some(cursor) => cursor,
+        None => return other("ERR invalid cursor"),
+    };
+    let mut options = Options { cursor, count: DEFAULT_COUNT, pattern: None, kind: None };
+    let mut at = first + 1;
+    while at < c.args.len() {
+        if at + 1 == c.args.len() {
+            return Err(Refused::Syntax);
+        }
+        match () {
+            () if c.args.is(at, "match") => options.pattern = Some(c.arg(at + 1)),
+            () if c.args.is(at, "count") => match usize::try_from(c.integer(at + 1)?) {
+                Ok(count) if count > 0 => options.count = count,
+                _ => return Err(Refused::Syntax),
+            },
+            () if c.args.is(at, "type") && kinds => options.kind = Some(c.arg(at + 1)),
+            () => return Err(Refused::Syntax),
+        }
+        at += 2;
+    }
+    Ok(options)
+}
+
+/// The positions of one call, and the next cursor. Cursor 0 begins at the end.
+fn walk(options: &Options<'_>, length: usize) -> (core::ops::Range<usize>, usize) {
+    let end = if options.cursor == 0 { length } else { options.cursor.min(length) };
+    let start = end.saturating_sub(options.count);
+    (start..end, start)
+}
+
+/// Writes the reply: the next cursor, and what `item` gives for the positions that match. Each
+/// item is written by a call with `true`, after it was counted by one with `false`.
+fn reply(
+    c: &mut Context<'_>,
+    options: &Options<'_>,
+    length: usize,
+    parts: usize,
+    mut item: impl FnMut(&mut Context<'_>, usize, bool) -> Result<Option<usize>, Refused>,
+) -> Outcome {
+    let (positions, next) = walk(options, length);
+    let (mut count, mut bytes) = (0, 0);
+    for index in positions.clone() {
+        if let Some(length) = item(c, index, false)? {
+            count += 1;
+            bytes += length;
+        }
+    }
+    c.reserve_reply(bytes, count * parts + 4);
+    c.out.array(2);
+    c.out.bulk(alloc::format!("{next}").as_bytes());
+    c.out.array(count * parts);
+    for index in positions {
+        item(c, index, true)?;
+    }
+    Ok(())
+}
+
+fn matches(options: &Options<'_>, name: &[u8]) -> bool {
+    options.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+}
+
+pub(crate) fn scan(c: &mut Context<'_>) -> Outcome {
+    let options = options(c, 1, true)?;
+    let length = c.store.len();
+    reply(c, &options, length, 1, |c, index, write| {
+        let Some((key, kind, expired)) = c.store.key_at(index, c.now) else { return Ok(None) };
+        let wanted = options.kind.is_none_or(|wanted| wanted.eq_ignore_ascii_case(kind.as_bytes()));
+        if expired || !wanted || !matches(&options, key) {
+            return Ok(None);
+        }
+        if write {
+            c.out.bulk(key);
+        }
+        Ok(Some(key.len()))
+    })
+}
+
+pub(crate) fn sscan(c: &mut Context<'_>) -> Outcome {
+    let options = options(c, 2, false)?;
+    let key = c.arg(1);
+    let length = c.store.set_value(key, c.now)?.map_or(0, |set| set.len());
+    reply(c, &options, length, 1, |c, index, write| {
+        let set = c.store.set_value(key, c.now)?;
+        let member = set.and_then(|set| set.get_index(index));
+        let Some(member) = member.filter(|member| matches(&options, member)) else {
+            return Ok(None);
+        };
+        if write {
+            c.out.bulk(member);
+        }
+        Ok(Some(member.len()))
+    })
+}
+
+pub(crate) fn hscan(c: &mut Context<'_>) -> Outcome {
+    let options = options(c, 2, false)?;
+    let key = c.arg(1);
+    let length = c.store.hash(key, c.now)?.map_or(0, |hash| hash.len());
+    reply(c, &options, length, 2, |c, index, write| {
+        let hash = c.store.hash(key, c.now)?;
+        let field = hash.and_then(|hash| hash.get_index(index));
+        let Some((field, value)) = field.filter(|(field, _)| matches(&options, field)) else {
+            return Ok(None);
+        };
+        if write {
+            c.out.bulk(field);
+            c.out.bulk(value);
+        }
+        Ok(Some(field.len() + value.len()))
+    })
+}
+
+pub(crate) fn zscan(c: &mut Context<'_>) -> Outcome {
+    let options = options(c, 2, false)?;
+    let key = c.arg(1);
+    let length = c.store.zset(key, c.now)?.map_or(0, |set| set.len());
+    reply(c, &options, length, 2, |c, index, write| {
+        let set = c.store.zset(key, c.now)?;
+        let member = set.and_then(|set| set.at(index));
+        let Some((member, score)) = member.filter(|(member, _)| matches(&options, member)) else {
+            return Ok(None);
+        };
+        if write {
+            c.out.bulk(member);
+            c.out.bulk(number::print_double(score).as_bytes());
+        }
+        Ok(Some(member.len() + 32))
+    })
+}

@@ -1,0 +1,322 @@
+//! The server and the connection.
+
+use alloc::string::String;
+use core::fmt::Write;
+
+use super::{Command, Context, Outcome, TABLE, table};
+use crate::REDIS_VERSION;
+use crate::error::{Refused, other};
+use crate::glob;
+use crate::number;
+
+pub(crate) fn ping(c: &mut Context<'_>) -> Outcome {
+    match c.args.len() {
+        1 => c.out.simple("PONG"),
+        2 => c.out.bulk(c.args.get(1)),
+        _ => return c.arity(),
+    }
+    Ok(())
+}
+
+pub(crate) fn echo(c: &mut Context<'_>) -> Outcome {
+    c.reserve_reply(c.args.total(), 1);
+    c.out.bulk(c.args.get(1));
+    Ok(())
+}
+
+pub(crate) fn quit(c: &mut Context<'_>) -> Outcome {
+    c.client.close = true;
+    c.out.ok();
+    Ok(())
+}
+
+pub(crate) fn reset(c: &mut Context<'_>) -> Outcome {
+    c.client.name.clear();
+    c.out.set_resp3(false);
+    c.out.simple("RESET");
+    Ok(())
+}
+
+pub(crate) fn select(c: &mut Context<'_>) -> Outcome {
+    match number::integer(c.arg(1)) {
+        Ok(0) => c.out.ok(),
+        Ok(_) => return other("ERR DB index is out of range"),
+        Err(_) => return other("ERR invalid DB index"),
+    }
+    Ok(())
+}
+
+pub(crate) fn auth(c: &mut Context<'_>) -> Outcome {
+    if c.args.len() > 3 {
+        return Err(Refused::Syntax);
+    }
+    other(
+        "ERR AUTH <password> called without any password configured for the default user. Are you \
+         sure your configuration is correct?",
+    )
+}
+
+pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
+    let version = match c.args.len() {
+        1 => None,
+        _ => match number::integer(c.arg(1)) {
+            Ok(version @ (2 | 3)) => Some(version),
+            Ok(_) => return other("NOPROTO unsupported protocol version"),
+            Err(_) => return other("ERR Protocol version is not an integer or out of range"),
+        },
+    };
+    let mut at = 2;
+    while at < c.args.len() {
+        if c.args.is(at, "setname") && at + 1 < c.args.len() {
+            set_name(c, at + 1)?;
+            at += 2;
+        } else if c.args.is(at, "auth") && at + 2 < c.args.len() {
+            return auth(c);
+        } else {
+            let word = String::from_utf8_lossy(c.arg(at)).into_owned();
+            return other(alloc::format!("ERR Syntax error in HELLO option '{word}'"));
+        }
+    }
+    if let Some(version) = version {
+        c.out.set_resp3(version == 3);
+    }
+    c.out.map(7);
+    c.out.bulk(b"server");
+    c.out.bulk(b"redis");
+    c.out.bulk(b"version");
+    c.out.bulk(REDIS_VERSION.as_bytes());
+    c.out.bulk(b"proto");
+    c.out.integer(if c.out.is_resp3() { 3 } else { 2 });
+    c.out.bulk(b"id");
+    c.out.integer(i64::try_from(c.client.id).unwrap_or(i64::MAX));
+    c.out.bulk(b"mode");
+    c.out.bulk(b"standalone");
+    c.out.bulk(b"role");
+    c.out.bulk(b"master");
+    c.out.bulk(b"modules");
+    c.out.array(0);
+    Ok(())
+}
+
+fn set_name(c: &mut Context<'_>, index: usize) -> Outcome {
+    let name = c.arg(index);
+    if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) || name.len() > 1024 {
+        return other("ERR Client names cannot contain spaces, newlines or special characters.");
+    }
+    c.client.name = name.to_vec();
+    Ok(())
+}
+
+pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
+    let words = c.args.len();
+    match () {
+        () if c.args.is(1, "id") && words == 2 => {
+            c.out.integer(i64::try_from(c.client.id).unwrap_or(i64::MAX));
+        }
+        () if c.args.is(1, "getname") && words == 2 => {
+            let name = core::mem::take(&mut c.client.name);
+            c.out.maybe_bulk(Some(&*name).filter(|name| !name.is_empty()));
+            c.client.name = name;
+        }
+        () if c.args.is(1, "setname") && words == 3 => {
+            set_name(c, 2)?;
+            c.out.ok();
+        }
+        () if c.args.is(1, "setinfo") && words == 4 => {
+            c.client.library = String::from_utf8_lossy(&c.arg(3)[..c.arg(3).len().min(64)]).into();
+            c.out.ok();
+        }
+        () if c.args.is(1, "info") && words == 2 => {
+            let text = alloc::format!(
+                "id={} name={} resp={} lib-name={}\n",
+                c.client.id,
+                String::from_utf8_lossy(&c.client.name),
+                if c.out.is_resp3() { 3 } else { 2 },
+                c.client.library,
+            );
+            c.out.verbatim(&text);
+        }
+        () => return unknown_subcommand(c, "CLIENT"),
+    }
+    Ok(())
+}
+
+fn unknown_subcommand(c: &Context<'_>, command: &str) -> Outcome {
+    let word = String::from_utf8_lossy(&c.arg(1)[..c.arg(1).len().min(128)]).into_owned();
+    other(alloc::format!("ERR unknown subcommand '{word}'. Try {command} HELP."))
+}
+
+/// Settings that can be asked for; none can be changed.
+const SETTINGS: [(&str, &str); 8] = [
+    ("appendonly", "no"),
+    ("databases", "1"),
+    ("maxmemory-policy", "noeviction"),
+    ("port", "6379"),
+    ("proto-max-bulk-len", "536870912"),
+    ("requirepass", ""),
+    ("save", ""),
+    ("timeout", "0"),
+];
+
+pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
+    match () {
+        () if c.args.is(1, "get") && c.args.len() > 2 => {
+            let memory = alloc::format!("{}", c.store.memory().total());
+            let settings = SETTINGS.into_iter().chain([("maxmemory", memory.as_str())]);
+            let wanted = |name: &str| {
+                let name = name.as_bytes();
+                c.args.from(2).any(|word| glob::matches(&word.to_ascii_lowercase(), name))
+            };
+            c.out.map(settings.clone().filter(|(name, _)| wanted(name)).count());
+            for (name, value) in settings.filter(|(name, _)| wanted(name)) {
+                c.out.bulk(name.as_bytes());
+                c.out.bulk(value.as_bytes());
+            }
+        }
+        () if c.args.is(1, "resetstat") && c.args.len() == 2 => {
+            let stats = &mut c.store.stats;
+            (stats.commands, stats.connections, stats.expired) = (0, 0, 0);
+            (stats.hits, stats.misses) = (0, 0);
+            c.out.ok();
+        }
+        () if c.args.is(1, "set") && c.args.len() > 3 => {
+            let name = String::from_utf8_lossy(c.arg(2)).into_owned();
+            return other(alloc::format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set \
+                 immutable config"
+            ));
+        }
+        () => return unknown_subcommand(c, "CONFIG"),
+    }
+    Ok(())
+}
+
+pub(crate) fn dbsize(c: &mut Context<'_>) -> Outcome {
+    c.store.expire(c.now, usize::MAX);
+    c.out.count(c.store.len());
+    Ok(())
+}
+
+pub(crate) fn debug(_: &mut Context<'_>) -> Outcome {
+    other(
+        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
+         you can run it from a local connection, otherwise you need to set this option in the \
+         configuration file, and then restart the server.",
+    )
+}
+
+pub(crate) fn flushall(c: &mut Context<'_>) -> Outcome {
+    if c.args.len() > 2 || (c.args.len() == 2 && !c.args.is(1, "async") && !c.args.is(1, "sync")) {
+        return Err(Refused::Syntax);
+    }
+    c.store.clear();
+    c.out.ok();
+    Ok(())
+}
+
+pub(crate) fn time(c: &mut Context<'_>) -> Outcome {
+    c.out.array(2);
+    c.out.bulk(alloc::format!("{}", c.now / 1000).as_bytes());
+    c.out.bulk(alloc::format!("{}", c.now % 1000 * 1000).as_bytes());
+    Ok(())
+}
+
+pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
+    let wanted = |section: &str| {
+        let named = |index| c.args.is(index, section) || c.args.is(index, "all");
+        c.args.len() == 1
+            || (1..c.args.len()).any(|i| named(i) || c.args.is(i, "everything") || c.args.is(i, "default"))
+    };
+    let (stats, memory) = (c.store.stats, c.store.memory());
+    let uptime = c.now.saturating_sub(stats.started_ms) / 1000;
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    if wanted("server") {
+        let _ = write!(
+            text,
+            "# Server\r\nredis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\n\
+             os:unikernel on Xen\r\narch_bits:64\r\ntcp_port:6379\r\nuptime_in_seconds:{uptime}\r\n\r\n"
+        );
+    }
+    if wanted("clients") {
+        let _ = write!(text, "# Clients\r\nconnected_clients:{}\r\n\r\n", stats.clients);
+    }
+    if wanted("memory") {
+        let _ = write!(
+            text,
+            "# Memory\r\nused_memory:{}\r\nmaxmemory:{}\r\nmaxmemory_policy:noeviction\r\n\r\n",
+            memory.used(),
+            memory.total()
+        );
+    }
+    if wanted("stats") {
+        let _ = write!(
+            text,
+            "# Stats\r\ntotal_connections_received:{}\r\ntotal_commands_processed:{}\r\n\
+             expired_keys:{}\r\nkeyspace_hits:{}\r\nkeyspace_misses:{}\r\n\r\n",
+            stats.connections, stats.commands, stats.expired, stats.hits, stats.misses
+        );
+    }
+    if wanted("replication") {
+        text.push_str("# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n");
+    }
+    if wanted("keyspace") {
+        text.push_str("# Keyspace\r\n");
+        if c.store.len() > 0 {
+            let (keys, expires) = (c.store.len(), c.store.expiring());
+            let _ = write!(text, "db0:keys={keys},expires={expires},avg_ttl=0\r\n");
+        }
+    }
+    c.out.verbatim(text.trim_end_matches("\r\n\r\n"));
+    Ok(())
+}
+
+pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
+    match () {
+        () if c.args.len() == 1 => {
+            c.reserve_reply(TABLE.len() * 96, 0);
+            c.out.array(TABLE.len());
+            TABLE.iter().for_each(|command| describe(c, command));
+        }
+        () if c.args.is(1, "count") && c.args.len() == 2 => c.out.count(TABLE.len()),
+        () if c.args.is(1, "info") => {
+            c.out.array(c.args.len() - 2);
+            for name in c.args.from(2) {
+                match table::find(name) {
+                    Some(command) => describe(c, command),
+                    None => c.out.null_array(),
+                }
+            }
+        }
+        // Texts about commands are optional; clients ask for them and cope without.
+        () if c.args.is(1, "docs") => c.out.map(0),
+        () if c.args.is(1, "list") && c.args.len() == 2 => {
+            c.out.array(TABLE.len());
+            TABLE.iter().for_each(|command| c.out.bulk(command.name.as_bytes()));
+        }
+        () => return unknown_subcommand(c, "COMMAND"),
+    }
+    Ok(())
+}
+
+/// One command as `COMMAND` tells it: name, arity, flags, keys, and what is not told here.
+fn describe(c: &mut Context<'_>, command: &Command) {
+    c.out.array(10);
+    c.out.bulk(command.name.as_bytes());
+    c.out.integer(i64::from(command.arity));
+    let flags = [
+        (command.grows, "denyoom"),
+        (command.reads && command.keys.0 > 0, "readonly"),
+        (!command.reads, "write"),
+    ];
+    c.out.set(flags.iter().filter(|(has, _)| *has).count());
+    for (_, flag) in flags.iter().filter(|(has, _)| *has) {
+        c.out.simple(flag);
+    }
+    for number in [command.keys.0, command.keys.1, command.keys.2] {
+        c.out.integer(i64::from(number));
+    }
+    for _ in 0..4 {
+        c.out.array(0);
+    }
+}

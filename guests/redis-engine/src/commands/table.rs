@@ -1,0 +1,192 @@
+//! The table of commands. `COMMAND` reports from it.
+
+use super::{Context, Outcome, expiry, hashes, keys, lists, scan, server, sets, strings, zsets};
+
+/// One command.
+pub(crate) struct Command {
+    /// Its name, in lower case.
+    pub(crate) name: &'static str,
+    /// How many words it takes, its name among them; negative: at least so many.
+    pub(crate) arity: i32,
+    /// Whether it can need more memory for data.
+    pub(crate) grows: bool,
+    /// Whether it only reads.
+    pub(crate) reads: bool,
+    /// First key, last key, step; 0 if there is none.
+    pub(crate) keys: (i32, i32, i32),
+    /// What it does.
+    pub(crate) run: fn(&mut Context<'_>) -> Outcome,
+}
+
+impl Command {
+    pub(crate) fn takes(&self, words: usize) -> bool {
+        let words = i32::try_from(words).unwrap_or(i32::MAX);
+        if self.arity < 0 { words >= -self.arity } else { words == self.arity }
+    }
+}
+
+/// Finds a command by its name, in any case.
+pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
+    let mut lower = [0; 24];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let index = TABLE.binary_search_by(|command| command.name.as_bytes().cmp(lower)).ok()?;
+    TABLE.get(index)
+}
+
+const NONE: (i32, i32, i32) = (0, 0, 0);
+const ONE: (i32, i32, i32) = (1, 1, 1);
+const TWO: (i32, i32, i32) = (1, 2, 1);
+const ALL: (i32, i32, i32) = (1, -1, 1);
+const PAIRS: (i32, i32, i32) = (1, -1, 2);
+
+/// A command that reads.
+const fn read(
+    name: &'static str,
+    arity: i32,
+    keys: (i32, i32, i32),
+    run: fn(&mut Context<'_>) -> Outcome,
+) -> Command {
+    Command { name, arity, grows: false, reads: true, keys, run }
+}
+
+/// A command that changes data without needing more memory.
+const fn change(
+    name: &'static str,
+    arity: i32,
+    keys: (i32, i32, i32),
+    run: fn(&mut Context<'_>) -> Outcome,
+) -> Command {
+    Command { name, arity, grows: false, reads: false, keys, run }
+}
+
+/// A command that can need more memory.
+const fn grow(
+    name: &'static str,
+    arity: i32,
+    keys: (i32, i32, i32),
+    run: fn(&mut Context<'_>) -> Outcome,
+) -> Command {
+    Command { name, arity, grows: true, reads: false, keys, run }
+}
+
+/// All commands, sorted by name.
+pub(crate) static TABLE: [Command; 100] = [
+    grow("append", 3, ONE, strings::append),
+    read("auth", -2, NONE, server::auth),
+    read("client", -2, NONE, server::client),
+    read("command", -1, NONE, server::command),
+    read("config", -2, NONE, server::config),
+    read("dbsize", 1, NONE, server::dbsize),
+    read("debug", -2, NONE, server::debug),
+    grow("decr", 2, ONE, strings::decr),
+    grow("decrby", 3, ONE, strings::decrby),
+    change("del", -2, ALL, keys::del),
+    read("echo", 2, NONE, server::echo),
+    read("exists", -2, ALL, keys::exists),
+    grow("expire", -3, ONE, expiry::expire),
+    grow("expireat", -3, ONE, expiry::expireat),
+    read("expiretime", 2, ONE, expiry::expiretime),
+    change("flushall", -1, NONE, server::flushall),
+    change("flushdb", -1, NONE, server::flushall),
+    read("get", 2, ONE, strings::get),
+    change("getdel", 2, ONE, strings::getdel),
+    read("getrange", 4, ONE, strings::getrange),
+    grow("getset", 3, ONE, strings::getset),
+    change("hdel", -3, ONE, hashes::hdel),
+    read("hello", -1, NONE, server::hello),
+    read("hexists", 3, ONE, hashes::hexists),
+    read("hget", 3, ONE, hashes::hget),
+    read("hgetall", 2, ONE, hashes::hgetall),
+    grow("hincrby", 4, ONE, hashes::hincrby),
+    read("hkeys", 2, ONE, hashes::hkeys),
+    read("hlen", 2, ONE, hashes::hlen),
+    read("hmget", -3, ONE, hashes::hmget),
+    grow("hmset", -4, ONE, hashes::hmset),
+    read("hscan", -3, ONE, scan::hscan),
+    grow("hset", -4, ONE, hashes::hset),
+    grow("hsetnx", 4, ONE, hashes::hsetnx),
+    read("hstrlen", 3, ONE, hashes::hstrlen),
+    read("hvals", 2, ONE, hashes::hvals),
+    grow("incr", 2, ONE, strings::incr),
+    grow("incrby", 3, ONE, strings::incrby),
+    grow("incrbyfloat", 3, ONE, strings::incrbyfloat),
+    read("info", -1, NONE, server::info),
+    read("keys", 2, NONE, keys::keys),
+    read("lindex", 3, ONE, lists::lindex),
+    read("llen", 2, ONE, lists::llen),
+    change("lpop", -2, ONE, lists::lpop),
+    grow("lpush", -3, ONE, lists::lpush),
+    grow("lpushx", -3, ONE, lists::lpushx),
+    read("lrange", 4, ONE, lists::lrange),
+    change("lrem", 4, ONE, lists::lrem),
+    grow("lset", 4, ONE, lists::lset),
+    change("ltrim", 4, ONE, lists::ltrim),
+    read("mget", -2, ALL, strings::mget),
+    grow("mset", -3, PAIRS, strings::mset),
+    grow("msetnx", -3, PAIRS, strings::msetnx),
+    change("persist", 2, ONE, expiry::persist),
+    grow("pexpire", -3, ONE, expiry::pexpire),
+    grow("pexpireat", -3, ONE, expiry::pexpireat),
+    read("pexpiretime", 2, ONE, expiry::pexpiretime),
+    read("ping", -1, NONE, server::ping),
+    grow("psetex", 4, ONE, strings::psetex),
+    read("pttl", 2, ONE, expiry::pttl),
+    read("quit", -1, NONE, server::quit),
+    read("randomkey", 1, NONE, keys::randomkey),
+    grow("rename", 3, TWO, keys::rename),
+    grow("renamenx", 3, TWO, keys::renamenx),
+    read("reset", 1, NONE, server::reset),
+    change("rpop", -2, ONE, lists::rpop),
+    grow("rpush", -3, ONE, lists::rpush),
+    grow("rpushx", -3, ONE, lists::rpushx),
+    grow("sadd", -3, ONE, sets::sadd),
+    read("scan", -2, NONE, scan::scan),
+    read("scard", 2, ONE, sets::scard),
+    read("select", 2, NONE, server::select),
+    grow("set", -3, ONE, strings::set),
+    grow("setex", 4, ONE, strings::setex),
+    grow("setnx", 3, ONE, strings::setnx),
+    grow("setrange", 4, ONE, strings::setrange),
+    read("sismember", 3, ONE, sets::sismember),
+    read("smembers", 2, ONE, sets::smembers),
+    change("spop", -2, ONE, sets::spop),
+    read("srandmember", -2, ONE, sets::srandmember),
+    change("srem", -3, ONE, sets::srem),
+    read("sscan", -3, ONE, scan::sscan),
+    read("strlen", 2, ONE, strings::strlen),
+    read("time", 1, NONE, server::time),
+    read("touch", -2, ALL, keys::exists),
+    read("ttl", 2, ONE, expiry::ttl),
+    read("type", 2, ONE, keys::type_name),
+    change("unlink", -2, ALL, keys::del),
+    grow("zadd", -4, ONE, zsets::zadd),
+    read("zcard", 2, ONE, zsets::zcard),
+    read("zcount", 4, ONE, zsets::zcount),
+    grow("zincrby", 4, ONE, zsets::zincrby),
+    change("zpopmax", -2, ONE, zsets::zpopmax),
+    change("zpopmin", -2, ONE, zsets::zpopmin),
+    read("zrange", -4, ONE, zsets::zrange),
+    read("zrangebyscore", -4, ONE, zsets::zrangebyscore),
+    read("zrank", 3, ONE, zsets::zrank),
+    change("zrem", -3, ONE, zsets::zrem),
+    read("zscan", -3, ONE, scan::zscan),
+    read("zscore", 3, ONE, zsets::zscore),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_each_command_is_found() {
+        assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
+        for command in &TABLE {
+            let found = find(command.name.to_uppercase().as_bytes());
+            assert_eq!(found.map(|found| found.name), Some(command.name));
+        }
+        assert!(find(b"").is_none());
+        assert!(find(&[b'x'; 100]).is_none());
+    }
+}

@@ -1,0 +1,319 @@
+//! Sorted sets.
+
+use alloc::vec::Vec;
+
+use super::lists::positive;
+use super::{Context, Outcome, range};
+use crate::args::Args;
+use crate::error::{Refused, other};
+use crate::number;
+use crate::zset::{Bound, SortedSet};
+
+/// The words between the key of `ZADD` and the first score.
+#[derive(Default)]
+struct AddOptions {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+    changed: bool,
+    increment: bool,
+}
+
+pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
+    let mut options = AddOptions::default();
+    let mut at = 2;
+    loop {
+        match () {
+            () if c.args.is(at, "nx") => options.nx = true,
+            () if c.args.is(at, "xx") => options.xx = true,
+            () if c.args.is(at, "gt") => options.gt = true,
+            () if c.args.is(at, "lt") => options.lt = true,
+            () if c.args.is(at, "ch") => options.changed = true,
+            () if c.args.is(at, "incr") => options.increment = true,
+            () => break,
+        }
+        at += 1;
+    }
+    let words = c.args.len() - at;
+    if words == 0 || !words.is_multiple_of(2) {
+        return Err(Refused::Syntax);
+    }
+    if options.nx && options.xx {
+        return other("ERR XX and NX options at the same time are not compatible");
+    }
+    if (options.gt && options.lt) || (options.nx && (options.gt || options.lt)) {
+        return other("ERR GT, LT, and/or NX options at the same time are not compatible");
+    }
+    if options.increment && words > 2 {
+        return other("ERR INCR option supports a single increment-element pair");
+    }
+    // All scores are read before the first is stored.
+    let scores: Vec<f64> =
+        (at..c.args.len()).step_by(2).map(|index| c.float(index)).collect::<Result<_, _>>()?;
+    let (mut added, mut changed, mut last) = (0, 0, None);
+    for (number, score) in scores.into_iter().enumerate() {
+        let member = c.arg(at + 2 * number + 1);
+        match add(c, &options, member, score)? {
+            Added::New(score) => {
+                added += 1;
+                last = Some(score);
+            }
+            Added::Changed(score) => {
+                changed += 1;
+                last = Some(score);
+            }
+            Added::Same(score) => last = Some(score),
+            Added::Refused => last = None,
+        }
+    }
+    c.store.drop_if_spent(c.arg(1));
+    match (options.increment, last) {
+        (true, Some(score)) => c.out.double(score),
+        (true, None) => c.out.null(),
+        (false, _) => c.out.count(added + if options.changed { changed } else { 0 }),
+    }
+    Ok(())
+}
+
+enum Added {
+    New(f64),
+    Changed(f64),
+    Same(f64),
+    Refused,
+}
+
+fn add(
+    c: &mut Context<'_>,
+    options: &AddOptions,
+    member: &[u8],
+    score: f64,
+) -> Result<Added, Refused> {
+    let set = c.store.make_zset(c.arg(1), c.now)?;
+    let old = set.score(member);
+    let Some(old) = old else {
+        if options.xx {
+            return Ok(Added::Refused);
+        }
+        let inserted = set.insert(member, score);
+        if inserted.is_err() {
+            c.store.drop_if_spent(c.arg(1));
+        }
+        return inserted.map(|_| Added::New(score));
+    };
+    let new = if options.increment { old + score } else { score };
+    if new.is_nan() {
+        return Err(Refused::NotANumberResult);
+    }
+    if options.nx || (options.gt && new <= old) || (options.lt && new >= old) {
+        return Ok(if options.increment { Added::Refused } else { Added::Same(old) });
+    }
+    set.insert(member, new)?;
+    #[allow(clippy::float_cmp)] // the very same score counts as unchanged
+    Ok(if new == old { Added::Same(new) } else { Added::Changed(new) })
+}
+
+pub(crate) fn zincrby(c: &mut Context<'_>) -> Outcome {
+    let (by, member) = (c.float(2)?, c.arg(3));
+    let options = AddOptions { increment: true, ..AddOptions::default() };
+    if let Added::New(score) | Added::Changed(score) | Added::Same(score) =
+        add(c, &options, member, by)?
+    {
+        c.out.double(score);
+    }
+    Ok(())
+}
+
+pub(crate) fn zrem(c: &mut Context<'_>) -> Outcome {
+    let mut removed = 0;
+    if let Some(set) = c.store.zset_mut(c.arg(1), c.now)? {
+        for member in c.args.from(2) {
+            removed += usize::from(set.remove(member));
+        }
+    }
+    c.store.drop_if_spent(c.arg(1));
+    c.out.count(removed);
+    Ok(())
+}
+
+pub(crate) fn zcard(c: &mut Context<'_>) -> Outcome {
+    let count = c.store.zset(c.arg(1), c.now)?.map_or(0, SortedSet::len);
+    c.out.count(count);
+    Ok(())
+}
+
+pub(crate) fn zscore(c: &mut Context<'_>) -> Outcome {
+    let member = c.arg(2);
+    match c.store.zset(c.arg(1), c.now)?.and_then(|set| set.score(member)) {
+        Some(score) => c.out.double(score),
+        None => c.out.null(),
+    }
+    Ok(())
+}
+
+pub(crate) fn zrank(c: &mut Context<'_>) -> Outcome {
+    let member = c.arg(2);
+    match c.store.zset(c.arg(1), c.now)?.and_then(|set| set.rank(member)) {
+        Some(rank) => c.out.count(rank),
+        None => c.out.null(),
+    }
+    Ok(())
+}
+
+fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
+    let (key, now) = (c.arg(1), c.now);
+    let count = match c.args.len() {
+        2 => None,
+        3 => Some(positive(c.integer(2)?)?),
+        _ => return Err(Refused::Syntax),
+    };
+    let length = c.store.zset(key, now)?.map_or(0, SortedSet::len);
+    let taken = count.unwrap_or(1).min(length);
+    // A single pop without a count is a flat pair in RESP3 too.
+    let nested = c.out.is_resp3() && count.is_some();
+    c.out.array(if nested { taken } else { 2 * taken });
+    for _ in 0..taken {
+        let Some((member, score)) =
+            c.store.zset_mut(key, now)?.and_then(|set| set.pop(highest))
+        else {
+            break;
+        };
+        c.reserve_reply(member.len() + 32, 3);
+        if nested {
+            c.out.array(2);
+        }
+        c.out.bulk(&member);
+        c.out.double(score);
+    }
+    c.store.drop_if_spent(key);
+    Ok(())
+}
+
+pub(crate) fn zpopmin(c: &mut Context<'_>) -> Outcome {
+    pop(c, false)
+}
+
+pub(crate) fn zpopmax(c: &mut Context<'_>) -> Outcome {
+    pop(c, true)
+}
+
+/// One end of a range of scores: a number, behind a `(` if it is not part of the range.
+fn bound(word: &[u8]) -> Result<Bound, Refused> {
+    let (exclusive, word) = match word.strip_prefix(b"(") {
+        Some(word) => (true, word),
+        None => (false, word),
+    };
+    let score = number::float(word).ok_or(Refused::MinMax)?;
+    Ok(Bound { score, exclusive })
+}
+
+pub(crate) fn zcount(c: &mut Context<'_>) -> Outcome {
+    let (low, high) = (bound(c.arg(2))?, bound(c.arg(3))?);
+    let count = c.store.zset(c.arg(1), c.now)?.map_or(0, |set| {
+        set.iter_from(low).take_while(|(_, score)| high.admits_below(*score)).count()
+    });
+    c.out.count(count);
+    Ok(())
+}
+
+/// How `ZRANGE` and `ZRANGEBYSCORE` choose.
+#[derive(Default)]
+struct RangeOptions {
+    by_score: bool,
+    reverse: bool,
+    with_scores: bool,
+    limit: Option<(i64, i64)>,
+}
+
+fn range_options(c: &Context<'_>, by_score: bool) -> Result<RangeOptions, Refused> {
+    let mut options = RangeOptions { by_score, ..RangeOptions::default() };
+    let mut at = 4;
+    while at < c.args.len() {
+        match () {
+            () if c.args.is(at, "withscores") => options.with_scores = true,
+            () if c.args.is(at, "byscore") && !by_score => options.by_score = true,
+            () if c.args.is(at, "rev") && !by_score => options.reverse = true,
+            () if c.args.is(at, "limit") && at + 2 < c.args.len() => {
+                options.limit = Some((c.integer(at + 1)?, c.integer(at + 2)?));
+                at += 2;
+            }
+            () => return Err(Refused::Syntax),
+        }
+        at += 1;
+    }
+    if options.limit.is_some() && !options.by_score {
+        return other(
+            "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+        );
+    }
+    Ok(options)
+}
+
+fn select<'a>(
+    set: &'a SortedSet,
+    args: &Args,
+    options: &RangeOptions,
+) -> Result<Vec<(&'a [u8], f64)>, Refused> {
+    if !options.by_score {
+        let index = |word| number::integer(args.get(word));
+        let range = range(index(2)?, index(3)?, set.len());
+        let (skip, take) = (range.start, range.len());
+        return Ok(match options.reverse {
+            false => set.iter().skip(skip).take(take).collect(),
+            true => set.iter().rev().skip(skip).take(take).collect(),
+        });
+    }
+    // With REV the higher bound comes first.
+    let (first, second) = (bound(args.get(2))?, bound(args.get(3))?);
+    let (low, high) = if options.reverse { (second, first) } else { (first, second) };
+    let inside = set.iter_from(low).take_while(|(_, score)| high.admits_below(*score));
+    let mut members: Vec<_> = inside.collect();
+    if options.reverse {
+        members.reverse();
+    }
+    if let Some((offset, count)) = options.limit {
+        let Ok(offset) = usize::try_from(offset) else { return Ok(Vec::new()) };
+        members.drain(..offset.min(members.len()));
+        members.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    }
+    Ok(members)
+}
+
+fn reply_range(c: &mut Context<'_>, by_score: bool) -> Outcome {
+    let options = range_options(c, by_score)?;
+    let (key, now) = (c.arg(1), c.now);
+    let Some(length) = c.store.zset(key, now)?.map(SortedSet::len) else {
+        if options.by_score {
+            bound(c.arg(2))?;
+            bound(c.arg(3))?;
+        } else {
+            c.integer(2)?;
+            c.integer(3)?;
+        }
+        c.out.array(0);
+        return Ok(());
+    };
+    c.store.need(length * 2 * size_of::<(&[u8], f64)>(), 0)?;
+    let memory = c.store.memory();
+    let Some(set) = c.store.zset(key, now)? else { return Ok(()) };
+    let members = select(set, c.args, &options)?;
+    let bytes = members.iter().map(|(member, _)| member.len() + 64).sum();
+    c.out.reserve(memory, bytes);
+    if options.with_scores {
+        c.out.scored(members.into_iter());
+    } else {
+        c.out.array(members.len());
+        for (member, _) in members {
+            c.out.bulk(member);
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn zrange(c: &mut Context<'_>) -> Outcome {
+    reply_range(c, false)
+}
+
+pub(crate) fn zrangebyscore(c: &mut Context<'_>) -> Outcome {
+    reply_range(c, true)
+}

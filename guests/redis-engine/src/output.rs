@@ -1,0 +1,217 @@
+//! Replies on the wire.
+
+use alloc::vec::Vec;
+
+use crate::memory::{Memory, fits};
+use crate::number::print_double;
+
+/// Replies that have not been sent yet, in RESP2 or RESP3.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    /// Set once a reply did not fit in memory; what follows is dropped until it is replaced.
+    full: bool,
+    resp3: bool,
+}
+
+impl Output {
+    /// The bytes to send.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets the first `count` bytes, which have been sent.
+    pub fn sent(&mut self, count: usize) {
+        self.bytes.drain(..count.min(self.bytes.len()));
+        if self.bytes.is_empty() {
+            // A large reply does not keep its memory.
+            self.bytes.shrink_to(16 * 1024);
+        }
+    }
+
+    /// Bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn set_resp3(&mut self, resp3: bool) {
+        self.resp3 = resp3;
+    }
+
+    /// Takes back everything after `length` if memory ran out meanwhile. Whether it did.
+    pub(crate) fn undo_if_full(&mut self, length: usize) -> bool {
+        if self.full {
+            self.full = false;
+            self.bytes.truncate(length);
+            return true;
+        }
+        false
+    }
+
+    /// Makes room so that the next `bytes` are written without fail, or notes that there is none.
+    pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) {
+        let room = self.bytes.capacity() - self.bytes.len();
+        if room < bytes && (!fits(memory, (self.bytes.len() + bytes) * 2)
+            || self.bytes.try_reserve(bytes).is_err())
+        {
+            self.full = true;
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.full {
+            return;
+        }
+        if self.bytes.try_reserve(bytes.len()).is_err() {
+            self.full = true;
+            return;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    fn line(&mut self, kind: u8, number: i64) {
+        let mut digits = [0; 24];
+        let mut at = digits.len();
+        let mut rest = number.unsigned_abs();
+        for byte in [b'\n', b'\r'] {
+            at -= 1;
+            digits[at] = byte;
+        }
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        if number < 0 {
+            at -= 1;
+            digits[at] = b'-';
+        }
+        self.put(&[kind]);
+        self.put(&digits[at..]);
+    }
+
+    fn length(&mut self, kind: u8, length: usize) {
+        self.line(kind, i64::try_from(length).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn simple(&mut self, text: &str) {
+        self.put(b"+");
+        self.put(text.as_bytes());
+        self.put(b"\r\n");
+    }
+
+    pub(crate) fn ok(&mut self) {
+        self.put(b"+OK\r\n");
+    }
+
+    pub(crate) fn error(&mut self, text: &str) {
+        self.put(b"-");
+        // A line break would end the error early.
+        for part in text.split(['\r', '\n']) {
+            self.put(part.as_bytes());
+        }
+        self.put(b"\r\n");
+    }
+
+    pub(crate) fn integer(&mut self, number: i64) {
+        self.line(b':', number);
+    }
+
+    pub(crate) fn count(&mut self, count: usize) {
+        self.length(b':', count);
+    }
+
+    pub(crate) fn flag(&mut self, flag: bool) {
+        self.integer(i64::from(flag));
+    }
+
+    pub(crate) fn bulk(&mut self, bytes: &[u8]) {
+        self.length(b'$', bytes.len());
+        self.put(bytes);
+        self.put(b"\r\n");
+    }
+
+    /// A bulk string, or nothing.
+    pub(crate) fn maybe_bulk(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bulk(bytes),
+            None => self.null(),
+        }
+    }
+
+    pub(crate) fn null(&mut self) {
+        self.put(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
+    }
+
+    /// The null where an array is expected.
+    pub(crate) fn null_array(&mut self) {
+        self.put(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
+    }
+
+    pub(crate) fn array(&mut self, length: usize) {
+        self.length(b'*', length);
+    }
+
+    /// A map of so many pairs; in RESP2 an array of twice as many.
+    pub(crate) fn map(&mut self, pairs: usize) {
+        if self.resp3 { self.length(b'%', pairs) } else { self.length(b'*', 2 * pairs) }
+    }
+
+    /// A set; in RESP2 an array.
+    pub(crate) fn set(&mut self, length: usize) {
+        self.length(if self.resp3 { b'~' } else { b'*' }, length);
+    }
+
+    /// A double; in RESP2 a bulk string.
+    pub(crate) fn double(&mut self, value: f64) {
+        let text = print_double(value);
+        if self.resp3 {
+            self.put(b",");
+            self.put(text.as_bytes());
+            self.put(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Text of a known format; in RESP2 a bulk string.
+    pub(crate) fn verbatim(&mut self, text: &str) {
+        if self.resp3 {
+            self.length(b'=', text.len() + 4);
+            self.put(b"txt:");
+            self.put(text.as_bytes());
+            self.put(b"\r\n");
+        } else {
+            self.bulk(text.as_bytes());
+        }
+    }
+
+    /// Members with their scores: pairs in RESP3, a flat list in RESP2.
+    pub(crate) fn scored<'a>(&mut self, members: impl ExactSizeIterator<Item = (&'a [u8], f64)>) {
+        let pairs = members.len();
+        self.array(if self.resp3 { pairs } else { 2 * pairs });
+        for (member, score) in members {
+            if self.resp3 {
+                self.array(2);
+            }
+            self.bulk(member);
+            self.double(score);
+        }
+    }
+
+    /// Whether replies are in RESP3.
+    pub(crate) fn is_resp3(&self) -> bool {
+        self.resp3
+    }
+}

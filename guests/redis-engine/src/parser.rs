@@ -1,0 +1,264 @@
+//! Requests on the wire, in whatever pieces they arrive. Each byte is looked at once.
+
+use alloc::vec::Vec;
+
+use crate::args::Args;
+use crate::memory::{Memory, fits};
+
+/// Longest line: a length, or a whole inline command (`PROTO_INLINE_MAX_SIZE`).
+const MAX_LINE: usize = 64 * 1024;
+
+/// Most words of a command (Redis: 1024 * 1024).
+const MAX_WORDS: i64 = 1024 * 1024;
+
+/// Longest word (`proto-max-bulk-len`).
+const MAX_WORD: i64 = 512 * 1024 * 1024;
+
+/// What the parser waits for.
+#[derive(Debug, Default)]
+enum State {
+    /// The first byte of a command.
+    #[default]
+    Start,
+    /// The rest of a line; whether it is one of a multi-bulk command.
+    Line { inline: bool },
+    /// So many bytes of a word, then its line end.
+    Word { left: usize },
+    /// So many bytes of a word's line end.
+    WordEnd { left: usize },
+}
+
+/// What was found in the input.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing yet: all input is used up.
+    Nothing,
+    /// A command; its words are in [`Parser::args`].
+    Command,
+    /// A command that memory was too short for. Its bytes have been skipped.
+    TooLarge,
+    /// The peer does not speak the protocol.
+    Error(&'static str),
+}
+
+/// Reads commands.
+#[derive(Debug, Default)]
+pub(crate) struct Parser {
+    state: State,
+    line: Vec<u8>,
+    /// Words of the command that are still to come.
+    words_left: i64,
+    /// The command is being skipped for lack of memory.
+    skipping: bool,
+    pub(crate) args: Args,
+}
+
+impl Parser {
+    /// Reads on until a command is complete or the input is used up. Gives how much was used.
+    pub(crate) fn read(&mut self, memory: &dyn Memory, input: &[u8]) -> (usize, Found) {
+        let mut used = 0;
+        while used < input.len() {
+            let rest = &input[used..];
+            let (step, found) = match self.state {
+                State::Start => self.start(rest[0]),
+                State::Line { inline } => self.line(memory, rest, inline),
+                State::Word { left } => self.word(rest, left),
+                State::WordEnd { left } => self.word_end(rest, left),
+            };
+            used += step;
+            if found != Found::Nothing {
+                return (used, found);
+            }
+        }
+        (used, Found::Nothing)
+    }
+
+    fn start(&mut self, first: u8) -> (usize, Found) {
+        self.args.clear();
+        self.line.clear();
+        self.skipping = false;
+        let inline = first != b'*';
+        self.state = State::Line { inline };
+        (usize::from(!inline), Found::Nothing)
+    }
+
+    /// Collects a line, and acts on it when it is whole.
+    fn line(&mut self, memory: &dyn Memory, rest: &[u8], inline: bool) -> (usize, Found) {
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let taken = end.map_or(rest.len(), |end| end + 1);
+        let too_long = self.line.len() + taken > MAX_LINE;
+        if too_long || self.line.try_reserve(taken).is_err() {
+            let message = match inline {
+                true => "ERR Protocol error: too big inline request",
+                false => "ERR Protocol error: too big mbulk count string",
+            };
+            return (taken, Found::Error(message));
+        }
+        self.line.extend_from_slice(&rest[..taken]);
+        if end.is_none() {
+            return (taken, Found::Nothing);
+        }
+        let mut line = core::mem::take(&mut self.line);
+        let text = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(&line);
+        let found = match (inline, self.words_left) {
+            (true, _) => self.inline(memory, text),
+            (false, 0) => self.word_count(text),
+            (false, _) => self.word_length(memory, text),
+        };
+        line.clear();
+        line.shrink_to(256);
+        self.line = line;
+        (taken, found)
+    }
+
+    /// `*N`: a command of N words.
+    fn word_count(&mut self, text: &[u8]) -> Found {
+        match length(text) {
+            Some(count) if count <= MAX_WORDS => {
+                self.words_left = count.max(0);
+                self.state = if count > 0 { State::Line { inline: false } } else { State::Start };
+                Found::Nothing
+            }
+            _ => Found::Error("ERR Protocol error: invalid multibulk length"),
+        }
+    }
+
+    /// `$N`: a word of N bytes.
+    fn word_length(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
+        let Some(text) = text.strip_prefix(b"$") else {
+            return Found::Error("ERR Protocol error: expected '$'");
+        };
+        let left = match length(text) {
+            Some(left) if (0..=MAX_WORD).contains(&left) => usize::try_from(left).unwrap_or(0),
+            _ => return Found::Error("ERR Protocol error: invalid bulk length"),
+        };
+        // The command is held once here and may be stored once more.
+        let wanted = (self.args.total() + left) * 2;
+        let large = wanted > 1024 && !fits(memory, wanted);
+        if !self.skipping && (large || !self.args.reserve(left)) {
+            self.skipping = true;
+            self.args.clear();
+        }
+        self.state = State::Word { left };
+        self.skip_empty(left)
+    }
+
+    fn skip_empty(&mut self, left: usize) -> Found {
+        if left == 0 {
+            self.state = State::WordEnd { left: 2 };
+        }
+        Found::Nothing
+    }
+
+    fn word(&mut self, rest: &[u8], left: usize) -> (usize, Found) {
+        let taken = left.min(rest.len());
+        if !self.skipping {
+            self.args.extend(&rest[..taken]);
+        }
+        let left = left - taken;
+        self.state = State::Word { left };
+        (taken, self.skip_empty(left))
+    }
+
+    fn word_end(&mut self, rest: &[u8], left: usize) -> (usize, Found) {
+        let taken = left.min(rest.len());
+        if taken < left {
+            self.state = State::WordEnd { left: left - taken };
+            return (taken, Found::Nothing);
+        }
+        if !self.skipping {
+            self.args.end_word();
+        }
+        self.words_left -= 1;
+        self.state = State::Line { inline: false };
+        if self.words_left > 0 {
+            return (taken, Found::Nothing);
+        }
+        self.state = State::Start;
+        (taken, if self.skipping { Found::TooLarge } else { Found::Command })
+    }
+
+    /// An inline command: words between spaces, perhaps in quotes.
+    fn inline(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
+        self.state = State::Start;
+        if !fits(memory, text.len() * 2) {
+            return Found::TooLarge;
+        }
+        match split(text, &mut self.args) {
+            true if self.args.len() == 0 => Found::Nothing,
+            true => Found::Command,
+            false => Found::Error("ERR Protocol error: unbalanced quotes in request"),
+        }
+    }
+}
+
+/// A decimal length, `-1` among them.
+fn length(text: &[u8]) -> Option<i64> {
+    crate::number::integer(text).ok()
+}
+
+/// Splits a line as Redis's `sdssplitargs` does. `false` if a quote is not closed.
+fn split(text: &[u8], args: &mut Args) -> bool {
+    let mut at = 0;
+    loop {
+        while text.get(at).is_some_and(u8::is_ascii_whitespace) {
+            at += 1;
+        }
+        if at == text.len() {
+            return true;
+        }
+        if !args.reserve(text.len() - at) {
+            return true;
+        }
+        while let Some(byte) = text.get(at).filter(|byte| !byte.is_ascii_whitespace()) {
+            match byte {
+                quote @ (b'"' | b'\'') => match quoted(text, at + 1, *quote, args) {
+                    Some(next) => at = next,
+                    None => return false,
+                },
+                byte => {
+                    args.extend(&[*byte]);
+                    at += 1;
+                }
+            }
+        }
+        args.end_word();
+    }
+}
+
+/// Reads up to the closing quote, behind which a space or the end must be.
+fn quoted(text: &[u8], mut at: usize, quote: u8, args: &mut Args) -> Option<usize> {
+    loop {
+        let byte = *text.get(at)?;
+        at += 1;
+        match byte {
+            b'\\' if quote == b'"' => {
+                let hex = |at: usize| char::from(*text.get(at)?).to_digit(16);
+                let escaped = *text.get(at)?;
+                if let (b'x', Some(high), Some(low)) = (escaped, hex(at + 1), hex(at + 2)) {
+                    args.extend(&[u8::try_from(high << 4 | low).unwrap_or(0)]);
+                    at += 3;
+                    continue;
+                }
+                args.extend(&[match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 8,
+                    b'a' => 7,
+                    other => other,
+                }]);
+                at += 1;
+            }
+            b'\\' if text.get(at) == Some(&b'\'') => {
+                args.extend(b"'");
+                at += 1;
+            }
+            byte if byte == quote => {
+                let closed = text.get(at).is_none_or(u8::is_ascii_whitespace);
+                return closed.then_some(at);
+            }
+            byte => args.extend(&[byte]),
+        }
+    }
+}
