@@ -41,7 +41,8 @@ impl EventLoop {
         registry.register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, readable)?;
         let events = backend.host.events_fd();
         registry.register(&mut SourceFd(&events), EVENT_CHANNELS, readable)?;
-        Ok(Self { poll, registry, backend, server: Server::new(listener) })
+        let server = Server::new(listener, poll.registry().try_clone()?);
+        Ok(Self { poll, registry, backend, server })
     }
 
     /// The backend, its clients and what requests need, for what comes before the loop.
@@ -73,7 +74,7 @@ impl EventLoop {
             let now = Instant::now();
             for event in &events {
                 match event.token() {
-                    LISTENER => server.accept(registry, backend, now),
+                    LISTENER => server.accept(backend, now),
                     EVENT_CHANNELS => {
                         ports.clear();
                         if backend.host.pending(&mut ports) == xen_host::Events::Lost {

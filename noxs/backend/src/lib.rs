@@ -16,6 +16,7 @@ pub mod backend;
 pub mod bucket;
 pub mod console;
 pub mod console_log;
+pub mod dense;
 pub mod event_loop;
 pub mod frame;
 pub mod host;

@@ -5,7 +5,7 @@
 //! are too many clients the one that has been silent longest has to go.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
@@ -62,6 +62,9 @@ struct Client {
     output: VecDeque<u8>,
     /// Bytes of output that had to be dropped since the last that was sent.
     lost: usize,
+    /// The poll also tells when there is room again. Otherwise it does not: each reply that a
+    /// client reads would wake this process for nothing.
+    awaits_room: bool,
     last_heard: Instant,
 }
 
@@ -69,6 +72,7 @@ struct Client {
 #[derive(Debug)]
 pub struct Server {
     listener: UnixListener,
+    registry: Registry,
     clients: Slab<Client>,
     /// Clients that are to be looked at in the next turn.
     ready: VecDeque<usize>,
@@ -79,11 +83,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for a listening, non-blocking socket, which the caller waits for.
+    /// A server for a listening, non-blocking socket, which the caller waits for, as for the
+    /// clients that are registered.
     #[must_use]
-    pub fn new(listener: UnixListener) -> Self {
+    pub fn new(listener: UnixListener, registry: Registry) -> Self {
         Self {
             listener,
+            registry,
             clients: Slab::new(),
             ready: VecDeque::new(),
             closing: Vec::new(),
@@ -93,7 +99,7 @@ impl Server {
     }
 
     /// Takes all who want to connect.
-    pub fn accept<H: Host>(&mut self, registry: &Registry, backend: &mut Backend<H>, now: Instant) {
+    pub fn accept<H: Host>(&mut self, backend: &mut Backend<H>, now: Instant) {
         loop {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
@@ -125,9 +131,9 @@ impl Server {
             }
             let entry = self.clients.vacant_entry();
             let token = Token(FIRST_TOKEN + entry.key());
-            let interest = Interest::READABLE | Interest::WRITABLE;
             let fd = socket.as_raw_fd();
-            if let Err(error) = registry.register(&mut SourceFd(&fd), token, interest) {
+            let registered = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
+            if let Err(error) = registered {
                 tracing::warn!("cannot wait for a client: {error}");
                 continue;
             }
@@ -139,6 +145,7 @@ impl Server {
                 reply: None,
                 output: VecDeque::new(),
                 lost: 0,
+                awaits_room: false,
                 last_heard: now,
             });
         }
@@ -211,7 +218,7 @@ impl Server {
     ) {
         for _ in 0..PACKETS {
             let Some(client) = self.clients.get_mut(key) else { return };
-            if client.flush().is_err() {
+            if client.flush(key, &self.registry).is_err() {
                 return self.drop_client(key, backend);
             }
             let may_read = match client.mode {
@@ -269,7 +276,7 @@ impl Server {
             }
         };
         client.reply = Some(packet);
-        if client.flush().is_err() {
+        if client.flush(key, &self.registry).is_err() {
             self.closing.push(key);
         }
     }
@@ -300,7 +307,7 @@ impl Clients for Server {
         let excess = state.output.len().saturating_sub(OUTPUT_WAITING);
         state.output.drain(..excess);
         state.lost += excess;
-        if state.flush().is_err() {
+        if state.flush(client.0, &self.registry).is_err() {
             self.closing.push(client.0);
         }
     }
@@ -315,8 +322,22 @@ impl Clients for Server {
 }
 
 impl Client {
-    /// Sends what waits, as far as the socket takes it.
-    fn flush(&mut self) -> Result<(), Errno> {
+    /// Sends what waits, as far as the socket takes it. If something is left, the poll tells when
+    /// to go on.
+    fn flush(&mut self, key: usize, registry: &Registry) -> io::Result<()> {
+        self.send_waiting()?;
+        let waits = self.reply.is_some() || !self.output.is_empty();
+        if waits != self.awaits_room {
+            let writable = waits.then_some(Interest::WRITABLE);
+            let interest = writable.map_or(Interest::READABLE, |room| room | Interest::READABLE);
+            let fd = self.socket.as_raw_fd();
+            registry.reregister(&mut SourceFd(&fd), Token(FIRST_TOKEN + key), interest)?;
+            self.awaits_room = waits;
+        }
+        Ok(())
+    }
+
+    fn send_waiting(&mut self) -> Result<(), Errno> {
         if let Some(reply) = &self.reply {
             match packet::send(&self.socket, reply) {
                 Ok(()) => self.reply = None,

@@ -7,13 +7,15 @@
 //! are copied to all, and how many of those one sender may cause is limited.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::Ipv4Addr;
 
 use noxs::MacAddr;
 
+use crate::dense::Dense;
 use crate::frame::{Arp, Facts, Payload};
 
-/// Names a guest's interface. The number is the caller's.
+/// Names a guest's interface. The number is the caller's, and small: it indexes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PortId(pub u32);
 
@@ -39,8 +41,14 @@ pub enum Route {
     Nowhere,
 }
 
+/// Interfaces that the tables are made for; with more, they have to be moved once in a while.
+const CAPACITY: u32 = 16 * 1024;
+
+/// Ports whose places are kept in a table without moving it; see [`PortId`].
+const MAX_PORTS: usize = 1 << 17;
+
 /// The tables of one switch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Switch {
     by_mac: HashMap<MacAddr, PortId>,
     by_ipv4: HashMap<Ipv4Addr, PortId>,
@@ -51,6 +59,25 @@ pub struct Switch {
 /// Another port of the switch has the MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacInUse(pub MacAddr);
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self {
+            by_mac: touched(|number| MacAddr([0, 0, number[0], number[1], number[2], number[3]])),
+            by_ipv4: touched(Ipv4Addr::from),
+            ports: PortList::default(),
+            unaddressed: PortList::default(),
+        }
+    }
+}
+
+/// An empty table whose memory has been used before, so that no guest pays for the first use.
+fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, PortId> {
+    let mut table = HashMap::with_capacity(CAPACITY as usize);
+    table.extend((0..CAPACITY).map(|number| (key(number.to_be_bytes()), PortId(0))));
+    table.clear();
+    table
+}
 
 impl Switch {
     /// Adds a guest's interface. If another has the same IPv4 address already, that one keeps
@@ -144,25 +171,31 @@ impl Switch {
 }
 
 /// Ports in one piece of memory, for walking over them; adding and removing one does not walk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PortList {
     list: Vec<PortId>,
-    place: HashMap<PortId, usize>,
+    place: Dense<usize>,
+}
+
+impl Default for PortList {
+    fn default() -> Self {
+        Self { list: Vec::with_capacity(CAPACITY as usize), place: Dense::new(MAX_PORTS) }
+    }
 }
 
 impl PortList {
     fn add(&mut self, port: PortId) {
-        self.place.entry(port).or_insert_with(|| {
+        if self.place.get(port.0).is_none() {
+            self.place.insert(port.0, self.list.len());
             self.list.push(port);
-            self.list.len() - 1
-        });
+        }
     }
 
     fn remove(&mut self, port: PortId) {
-        let Some(place) = self.place.remove(&port) else { return };
+        let Some(place) = self.place.remove(port.0) else { return };
         self.list.swap_remove(place);
         if let Some(moved) = self.list.get(place) {
-            self.place.insert(*moved, place);
+            self.place.insert(moved.0, place);
         }
     }
 }

@@ -40,8 +40,8 @@ impl<H: Host> Backend<H> {
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
         let domid = attach.id.domid;
-        if let Some(index) = self.by_domid.get(&domid) {
-            let old = self.domains[*index].id;
+        if let Some(index) = self.by_domid.get(domid.into()) {
+            let old = self.domains[index].id;
             if old == attach.id {
                 return Err(Refusal::Invalid(format!("domain {domid} is attached already")));
             }
@@ -83,7 +83,7 @@ impl<H: Host> Backend<H> {
         }
         let domain = Box::new(Domain { id: attach.id, memory, console, vifs });
         let index = self.domains.insert(domain);
-        self.by_domid.insert(domid, index);
+        self.by_domid.insert(domid.into(), index);
         self.start(index, guest, now, clients);
         tracing::debug!(
             "domain {domid} attached: {} console, {} vif",
@@ -103,7 +103,7 @@ impl<H: Host> Backend<H> {
         for device in devices {
             self.release(Place { domain: index, device });
         }
-        self.by_domid.remove(&id.domid);
+        self.by_domid.remove(id.domid.into());
         self.broken.remove(&index);
         let domain = self.domains.remove(index);
         if let Some(client) = domain.console.as_ref().and_then(|console| console.backend.client) {

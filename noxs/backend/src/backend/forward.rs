@@ -126,7 +126,7 @@ impl<H: Host> Backend<H> {
         answers.clear();
         touched.clear();
         for delivery in part {
-            let Some(place) = self.places.get(&delivery.to.0).copied() else { continue };
+            let Some(place) = self.places.get(delivery.to.0) else { continue };
             let Which::Vif(number) = place.device else { continue };
             let domain = &mut *self.domains[place.domain];
             let vif = &mut domain.vifs[number];
@@ -156,13 +156,12 @@ impl<H: Host> Backend<H> {
             domain.vifs[number].backend.received(&domain.memory, *id, copy);
         }
         for port in touched.iter() {
-            let Some(Place { domain, device: Which::Vif(number) }) = self.places.get(&port.0)
-            else {
+            let Some(Place { domain, device: Which::Vif(number) }) = self.places.get(port.0) else {
                 continue;
             };
-            let domain = &mut *self.domains[*domain];
+            let domain = &mut *self.domains[domain];
             // A second push without new responses wants no event.
-            if domain.vifs[*number].backend.push_received(&domain.memory) {
+            if domain.vifs[number].backend.push_received(&domain.memory) {
                 self.host.notify(port.0);
             }
         }

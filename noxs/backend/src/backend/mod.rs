@@ -20,6 +20,7 @@ use slab::Slab;
 
 use crate::bucket::Bucket;
 use crate::console::Console;
+use crate::dense::Dense;
 use crate::host::{Frames, GrantCopy, Host};
 use crate::net::{Taken, Traffic, Vif};
 use crate::switch::{PortId, Switch};
@@ -48,8 +49,11 @@ const TAP_FLOOD_INTERVAL: Duration = Duration::from_secs(1);
 const WARNINGS: u64 = 20;
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Xen's domids stop there; tables that are made for as many never have to grow.
+/// Domids are below (`DOMID_FIRST_RESERVED`).
 const MAX_DOMAINS: usize = 0x7ff0;
+
+/// dom0's event channel ports are below (`EVTCHN_FIFO_NR_CHANNELS`).
+const MAX_PORTS: usize = 1 << 17;
 
 /// A device of a domain.
 #[derive(Debug)]
@@ -128,8 +132,8 @@ pub struct Backend<H: Host> {
     /// dom0's side of Xen.
     pub host: H,
     domains: Slab<Box<Domain<H::Memory>>>,
-    by_domid: HashMap<u16, usize>,
-    places: HashMap<u32, Place>,
+    by_domid: Dense<usize>,
+    places: Dense<Place>,
     bridges: Vec<Bridge>,
     by_name: HashMap<String, usize>,
     /// Domains that have lost a device.
@@ -166,8 +170,8 @@ impl<H: Host> Backend<H> {
         Self {
             host,
             domains: Slab::new(),
-            by_domid: HashMap::with_capacity(MAX_DOMAINS),
-            places: HashMap::with_capacity(2 * MAX_DOMAINS),
+            by_domid: Dense::new(MAX_DOMAINS),
+            places: Dense::new(MAX_PORTS),
             bridges: Vec::new(),
             by_name: HashMap::new(),
             broken: BTreeSet::new(),
@@ -243,7 +247,7 @@ impl<H: Host> Backend<H> {
     }
 
     fn find(&self, id: DomainId) -> Result<usize, Refusal> {
-        let index = *self.by_domid.get(&id.domid).ok_or(Refusal::NoDevice)?;
+        let index = self.by_domid.get(id.domid.into()).ok_or(Refusal::NoDevice)?;
         if self.domains[index].id == id { Ok(index) } else { Err(Refusal::NoDevice) }
     }
 
@@ -295,7 +299,7 @@ impl<H: Host> Backend<H> {
         if let Some(timer) = timer {
             self.timers.remove(&(timer, port));
         }
-        self.places.remove(&port);
+        self.places.remove(port);
         self.host.unbind(port);
     }
 }

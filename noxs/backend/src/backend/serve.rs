@@ -28,7 +28,7 @@ pub(super) enum After {
 impl<H: Host> Backend<H> {
     /// An event came on a local port: a hint to look.
     pub fn event(&mut self, port: u32) {
-        let Some(place) = self.places.get(&port).copied() else { return };
+        let Some(place) = self.places.get(port) else { return };
         // A device that waits for its time has its port masked; this is an event from before.
         if self.timer_of(place).is_none() && !*self.queued_of(place) {
             *self.queued_of(place) = true;
@@ -38,7 +38,7 @@ impl<H: Host> Backend<H> {
 
     /// Looks at all devices, because events may have been lost.
     pub fn events_lost(&mut self) {
-        let ports: Vec<u32> = self.places.keys().copied().collect();
+        let ports: Vec<u32> = self.places.numbers().collect();
         for port in ports {
             self.event(port);
         }
@@ -74,7 +74,7 @@ impl<H: Host> Backend<H> {
             && deadline <= now
         {
             self.timers.pop_first();
-            if let Some(place) = self.places.get(&port).copied() {
+            if let Some(place) = self.places.get(port) {
                 *self.timer_of(place) = None;
                 self.event(port);
             }
@@ -94,7 +94,7 @@ impl<H: Host> Backend<H> {
 
     fn serve(&mut self, port: u32, now: Instant, clients: &mut impl Clients) {
         // A device that is gone since then has no place any more.
-        let Some(place) = self.places.get(&port).copied() else { return };
+        let Some(place) = self.places.get(port) else { return };
         *self.queued_of(place) = false;
         let after = match place.device {
             Which::Console => self.serve_console(place.domain, now, clients),

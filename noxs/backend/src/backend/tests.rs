@@ -171,7 +171,7 @@ impl Bed {
 
     /// The local ports of a guest: console, vif.
     fn ports(&self, domid: u16) -> (u32, u32) {
-        let domain = &self.backend.domains[self.backend.by_domid[&domid]];
+        let domain = &self.backend.domains[self.backend.by_domid.get(domid.into()).unwrap()];
         (domain.console.as_ref().unwrap().port.unwrap(), domain.vifs[0].port.unwrap())
     }
 
@@ -498,7 +498,7 @@ fn the_console_prints_and_listens() {
 impl Bed {
     /// As `run`, for a guest that has lost its console.
     fn run_vif(&mut self, domid: u16) {
-        let domain = &self.backend.domains[self.backend.by_domid[&domid]];
+        let domain = &self.backend.domains[self.backend.by_domid.get(domid.into()).unwrap()];
         let port = domain.vifs[0].port.unwrap();
         self.backend.event(port);
         self.settle();
@@ -576,7 +576,7 @@ fn a_reused_number_detaches_the_old_domain() {
     assert_eq!(bed.backend.detach(old.id, &mut bed.clients), Err(Refusal::NoDevice));
     bed.backend.detach(new.id, &mut bed.clients).unwrap();
     assert!(bed.backend.host.bound.is_empty());
-    assert!(bed.backend.places.is_empty() && bed.backend.timers.is_empty());
+    assert!(bed.backend.places.numbers().next().is_none() && bed.backend.timers.is_empty());
     assert!(!bed.backend.bridges[0].table.has(mac(1)));
 }
 
