@@ -105,11 +105,6 @@ impl Data<'_> {
         self.place.write(self.checked(offset, bytes.len()), bytes);
     }
 
-    /// Clears bytes.
-    pub(crate) fn clear(&self, offset: usize, count: usize) {
-        self.place.fill_zero(self.checked(offset, count), count);
-    }
-
     /// Reads a value.
     pub(crate) fn get<T: FromBytes + IntoBytes>(&self, offset: usize) -> T {
         let mut value = T::new_zeroed();

@@ -180,12 +180,13 @@ impl Xen {
         payload: &mut T,
     ) -> Result<DomId, Errno> {
         const { assert!(DOMCTL_UNION + size_of::<T>() <= DOMCTL_SIZE) };
-        let used = DOMCTL_UNION + size_of::<T>();
         let interface_version = self.domctl_version;
+        let header = DomctlHeader { cmd, interface_version, domain: domid.0, pad: [0; 3] };
+        let mut whole = [0; DOMCTL_SIZE];
+        whole[..DOMCTL_UNION].copy_from_slice(header.as_bytes());
+        whole[DOMCTL_UNION..][..size_of::<T>()].copy_from_slice(payload.as_bytes());
         let argument = self.arena.argument();
-        argument.put(0, &DomctlHeader { cmd, interface_version, domain: domid.0, pad: [0; 3] });
-        argument.put(DOMCTL_UNION, payload);
-        argument.clear(used, DOMCTL_SIZE - used);
+        argument.put(0, &whole);
         // SAFETY: the argument is as large as Xen takes it to be and lives in the arena; it bears
         // the interface version that it is laid out for. The caller answers for the payload.
         unsafe { self.call(HYPERVISOR_DOMCTL, [argument.address(), 0, 0, 0, 0]) }?;
@@ -226,12 +227,13 @@ impl Xen {
         payload: &mut T,
     ) -> Result<(), Error> {
         const { assert!(SYSCTL_UNION + size_of::<T>() <= SYSCTL_SIZE) };
-        let used = SYSCTL_UNION + size_of::<T>();
         let interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+        let header = SysctlHeader { cmd, interface_version };
+        let mut whole = [0; SYSCTL_SIZE];
+        whole[..SYSCTL_UNION].copy_from_slice(header.as_bytes());
+        whole[SYSCTL_UNION..][..size_of::<T>()].copy_from_slice(payload.as_bytes());
         let argument = self.arena.argument();
-        argument.put(0, &SysctlHeader { cmd, interface_version });
-        argument.put(SYSCTL_UNION, payload);
-        argument.clear(used, SYSCTL_SIZE - used);
+        argument.put(0, &whole);
         let (major, minor) = self.version;
         // SAFETY: as in `domctl_raw`.
         match unsafe { self.call(HYPERVISOR_SYSCTL, [argument.address(), 0, 0, 0, 0]) } {
