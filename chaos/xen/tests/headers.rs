@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::mem::{offset_of, size_of};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use xen::sys::{self, domctl, event, evtchn, gntdev, grant, hvm, memory, privcmd, sysctl};
@@ -114,8 +114,12 @@ fn evaluate<'a>(
     numbers.lines().map(|line| line.parse().expect("the program prints numbers")).collect()
 }
 
-fn xen_headers() -> Option<std::path::PathBuf> {
-    std::env::var_os("XEN_HEADERS").map(Into::into)
+fn xen_headers() -> Option<PathBuf> {
+    let folder = PathBuf::from(std::env::var_os("XEN_HEADERS")?);
+    // Without this, the compiler would take the system's headers instead.
+    let header = folder.join("xen/domctl.h");
+    assert!(header.exists(), "XEN_HEADERS is wrong: {} does not exist", header.display());
+    Some(folder)
 }
 
 macro_rules! structure {
