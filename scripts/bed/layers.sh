@@ -102,8 +102,7 @@ make_packages() {
     shift 2
     private_apt "$release"
     say "fetching for dom0: $*"
-    names=$(closure "$release" "$@")
-    [[ $names ]] || die 2 "no such package in Debian $release: $*"
+    names=$(closure "$release" "$@") || die 2 "no such package in Debian $release, see above: $*"
     skeleton "$folder"
     # shellcheck disable=SC2086 # package names hold no spaces
     unpack "$release" "$folder" $names
