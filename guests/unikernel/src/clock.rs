@@ -39,6 +39,22 @@ impl Instant {
     }
 }
 
+impl Instant {
+    /// Time from 1970-01-01 00:00 UTC until then, as dom0's clock stands now.
+    #[must_use]
+    pub fn to_unix(self) -> Duration {
+        shared_info::wall_clock().at(self)
+    }
+
+    /// The moment that is `unix_time` after 1970-01-01 00:00 UTC, as dom0's clock stands now. What
+    /// lies before the start of system time becomes that start.
+    #[must_use]
+    pub fn from_unix(unix_time: Duration) -> Self {
+        let start = shared_info::wall_clock().at(Self { nanoseconds: 0 });
+        Self { nanoseconds: 0 } + unix_time.saturating_sub(start)
+    }
+}
+
 impl Add<Duration> for Instant {
     type Output = Self;
 
@@ -49,10 +65,10 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Time since 1970-01-01 00:00 UTC.
+/// Time from 1970-01-01 00:00 UTC until now.
 #[must_use]
 pub fn unix_time() -> Duration {
-    shared_info::wall_clock().at(Instant::now())
+    Instant::now().to_unix()
 }
 
 /// The pvclock fields of `vcpu_time_info` (`public/xen.h`).

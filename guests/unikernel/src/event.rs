@@ -24,6 +24,9 @@ impl Port {
 /// Most ports that can be waited for at a time.
 const MAX_PORTS: usize = 4;
 
+/// The latest deadline that Xen understands, in nanoseconds: 146 years of uptime.
+const LATEST: u64 = i64::MAX as u64 / 2;
+
 /// Sleeps until an event comes on one of `ports`, or until `deadline`, or for ever; the CPU is
 /// free for others meanwhile. dom0's power requests are served on the way.
 ///
@@ -42,9 +45,9 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
     }
     // No short cut: the events of all ports are taken.
     let take = || ports.iter().fold(false, |any, port| port.take() | any);
-    // 0 would mean "for ever". What time it is, Xen knows: reading the clock can be as expensive
-    // as a hypercall.
-    let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().max(1));
+    // 0 would mean "for ever", and Xen's time is signed. What time it is, Xen knows: reading the
+    // clock can be as expensive as a hypercall.
+    let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().clamp(1, LATEST));
     loop {
         serve_power();
         if take() {

@@ -55,6 +55,17 @@ impl Guest {
         })
     }
 
+    /// A number that is hard to guess from outside: the time to the CPU's cycle and the domain's
+    /// handle. For hash tables and sequence numbers, not for secrets.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        let handle = self.handle().iter().fold(0u64, |mixed, byte| {
+            // FNV-1a.
+            (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        (handle ^ crate::cpu::time_stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
     /// A frame for the grant table: one dom0 left free, or one of the heap's.
     pub(crate) fn take_overlay_frame(&mut self) -> Option<u64> {
         self.overlay.next().or_else(crate::heap::take_frame)

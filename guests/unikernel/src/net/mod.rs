@@ -34,8 +34,8 @@ pub use self::stream::Stream;
 use crate::clock::Instant;
 use crate::grant::{GrantError, GrantTable};
 use crate::guest::Guest;
+use crate::heap;
 use crate::layout::PAGE_SIZE;
-use crate::{cpu, heap};
 
 /// Fewest and most frames there is room for in each direction, and the part of memory that they
 /// may take in each.
@@ -102,7 +102,7 @@ impl Net {
         let vif = *guest.vif().ok_or(NetError::NoVif)?;
         let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;
         let mut table = GrantTable::map(&mut guest)?;
-        Self::connect(&vif, ipv4, &mut table, seed(&guest), Instant::now())
+        Self::connect(&vif, ipv4, &mut table, guest.seed(), Instant::now())
     }
 
     /// Starts an interface that has an address.
@@ -169,13 +169,4 @@ impl Net {
         });
         self.netif.flush();
     }
-}
-
-/// A number that another guest cannot guess easily: the time to the cycle and the domain's handle.
-fn seed(guest: &Guest) -> u64 {
-    let handle = guest.handle().iter().fold(0u64, |mixed, byte| {
-        // FNV-1a.
-        (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (handle ^ cpu::time_stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -209,7 +209,7 @@ impl<'a, S: Service> Server<'a, S> {
         if socket.state() == State::Listen {
             socket.abort();
         }
-        let mut stream = Stream { socket };
+        let mut stream = Stream { socket, now };
         if connection.session.is_none() && stream.socket.may_send() {
             stream.socket.set_keep_alive(Some(KEEP_ALIVE));
             stream.socket.set_timeout(Some(SILENCE_TIMEOUT));
@@ -218,8 +218,8 @@ impl<'a, S: Service> Server<'a, S> {
         if let Some(session) = &mut connection.session
             && self.service.ready(session, &mut stream) == Next::Close
         {
-            connection.session = None;
             stream.socket.close();
+            connection.session = None;
         }
         let netif = &mut self.net.netif;
         let mut exchange = Exchange { frame: None, tx: &mut netif.tx, max_frame: netif.max_frame };

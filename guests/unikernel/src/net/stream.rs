@@ -5,13 +5,22 @@ use core::net::SocketAddrV4;
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 
+use crate::clock::Instant;
+
 /// A connection to a client.
 #[derive(Debug)]
 pub struct Stream<'a> {
     pub(crate) socket: &'a mut tcp::Socket<'static>,
+    pub(crate) now: Instant,
 }
 
 impl Stream<'_> {
+    /// When the service was asked. Costs nothing, unlike [`Instant::now`].
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
     /// The client's address.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddrV4> {

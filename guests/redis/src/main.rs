@@ -1,0 +1,127 @@
+//! A guest that serves Redis commands on TCP port 6379.
+//!
+//! The commands and the data are the crate `redis-engine`; here they meet the runtime.
+
+#![no_std]
+#![no_main]
+
+use core::time::Duration;
+
+use redis_engine::{Memory, Output, Session, Store};
+use unikernel::net::{Net, Next, Service, Stream};
+use unikernel::{Guest, Instant, heap, println};
+
+/// The port that Redis clients expect.
+const PORT: u16 = 6379;
+
+/// Most keys that are taken away at once when they have expired; clients wait meanwhile.
+const EXPIRE_AT_ONCE: usize = 1000;
+
+unikernel::guest!(main);
+
+fn main(guest: Guest) {
+    let store = Store::new(guest.seed(), unix_ms(Instant::now()), &Heap);
+    let mut net = match Net::new(guest) {
+        Ok(net) => net,
+        Err(error) => panic!("redis: {error}"),
+    };
+    println!("redis: ready on {}", net.socket_address(PORT));
+    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0 }));
+}
+
+/// Milliseconds after the Unix epoch.
+fn unix_ms(moment: Instant) -> u64 {
+    u64::try_from(moment.to_unix().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The runtime's heap, as the engine asks for it.
+struct Heap;
+
+impl Memory for Heap {
+    fn used(&self) -> usize {
+        heap::usage().used
+    }
+
+    fn total(&self) -> usize {
+        let usage = heap::usage();
+        usage.used + usage.free
+    }
+
+    fn can_allocate(&self, bytes: usize) -> bool {
+        heap::can_allocate(bytes)
+    }
+}
+
+/// The server.
+struct Redis {
+    store: Store,
+    /// Connections so far.
+    connections: u64,
+}
+
+/// One client.
+struct Client {
+    session: Session,
+    /// Replies that are not sent yet.
+    output: Output,
+    /// How much of the output is sent. It is only forgotten whole: cutting off the beginning of a
+    /// long reply again and again would copy it as often.
+    sent: usize,
+    /// The connection ends when the output is sent.
+    closing: bool,
+}
+
+impl Client {
+    /// Sends what there is room for; tells whether that was all.
+    fn send(&mut self, stream: &mut Stream<'_>) -> bool {
+        self.sent += stream.send(&self.output.bytes()[self.sent..]);
+        let all = self.sent == self.output.len();
+        if all {
+            self.output.sent(self.sent);
+            self.sent = 0;
+        }
+        all
+    }
+}
+
+impl Service for Redis {
+    type Session = Client;
+
+    fn open(&mut self, _: &mut Stream<'_>) -> Client {
+        self.connections += 1;
+        Client {
+            session: Session::new(self.connections, &mut self.store),
+            output: Output::default(),
+            sent: 0,
+            closing: false,
+        }
+    }
+
+    fn ready(&mut self, client: &mut Client, stream: &mut Stream<'_>) -> Next {
+        let now = unix_ms(stream.now());
+        // A client that does not take its replies is not listened to: TCP slows it down.
+        while client.send(stream) {
+            if client.closing {
+                return Next::Close;
+            }
+            if stream.received() == 0 {
+                return if stream.is_finished() { Next::Close } else { Next::Continue };
+            }
+            let Client { session, output, closing, .. } = &mut *client;
+            stream.receive(|input| {
+                let progress = session.feed(&mut self.store, now, input, output);
+                *closing |= progress.close;
+                progress.consumed
+            });
+        }
+        Next::Continue
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.store.next_expiry().map(|ms| Instant::from_unix(Duration::from_millis(ms)))
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.store.expire(unix_ms(now), EXPIRE_AT_ONCE);
+    }
+}
