@@ -25,9 +25,7 @@ impl Refused {
     /// The line after the `-`.
     pub(crate) fn text(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
-            Self::WrongType => {
-                "WRONGTYPE Operation against a key holding the wrong kind of value"
-            }
+            Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Self::Syntax => "ERR syntax error",
             Self::NotAnInteger => "ERR value is not an integer or out of range",
             Self::NotAFloat => "ERR value is not a valid float",

@@ -59,8 +59,9 @@ impl Output {
     /// Makes room so that the next `bytes` are written without fail, or notes that there is none.
     pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) {
         let room = self.bytes.capacity() - self.bytes.len();
-        if room < bytes && (!fits(memory, (self.bytes.len() + bytes) * 2)
-            || self.bytes.try_reserve(bytes).is_err())
+        if room < bytes
+            && (!fits(memory, (self.bytes.len() + bytes) * 2)
+                || self.bytes.try_reserve(bytes).is_err())
         {
             self.full = true;
         }

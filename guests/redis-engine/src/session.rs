@@ -1,5 +1,6 @@
 //! One connection.
 
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +17,8 @@ const ENOUGH_OUTPUT: usize = 64 * 1024;
 pub struct Session {
     parser: Parser,
     pub(crate) client: Client,
+    /// One for each connection there is.
+    _counted: Rc<()>,
 }
 
 /// What commands know of their connection.
@@ -41,15 +44,8 @@ impl Session {
     #[must_use]
     pub fn new(id: u64, store: &mut Store) -> Self {
         store.stats.connections += 1;
-        store.stats.clients += 1;
-        let client =
-            Client { id, name: Vec::new(), close: false, library: String::new() };
-        Self { parser: Parser::default(), client }
-    }
-
-    /// Notes that the connection is gone.
-    pub fn closed(self, store: &mut Store) {
-        store.stats.clients = store.stats.clients.saturating_sub(1);
+        let client = Client { id, name: Vec::new(), close: false, library: String::new() };
+        Self { parser: Parser::default(), client, _counted: store.count_client() }
     }
 
     /// Takes bytes as they came and executes every whole command in them, in order. Stops early

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
@@ -37,6 +38,8 @@ pub struct Store {
     memory: &'static dyn Memory,
     pub(crate) random: Random,
     pub(crate) stats: Stats,
+    /// Held once here and once by each connection.
+    clients: Rc<()>,
 }
 
 /// What `INFO` counts.
@@ -45,7 +48,6 @@ pub(crate) struct Stats {
     pub(crate) started_ms: u64,
     pub(crate) commands: u64,
     pub(crate) connections: u64,
-    pub(crate) clients: usize,
     pub(crate) expired: u64,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
@@ -75,6 +77,7 @@ impl Store {
             memory,
             random: Random::new(seed.rotate_left(32)),
             stats: Stats { started_ms: now_ms, ..Stats::default() },
+            clients: Rc::new(()),
         }
     }
 
@@ -95,6 +98,16 @@ impl Store {
                 self.stats.expired += 1;
             }
         }
+    }
+
+    /// Counts a connection for as long as the result lives.
+    pub(crate) fn count_client(&self) -> Rc<()> {
+        Rc::clone(&self.clients)
+    }
+
+    /// How many connections there are.
+    pub(crate) fn clients(&self) -> usize {
+        Rc::strong_count(&self.clients) - 1
     }
 
     pub(crate) fn memory(&self) -> &'static dyn Memory {
@@ -264,6 +277,7 @@ macro_rules! typed {
             }
 
             /// As above, to be changed.
+            #[allow(dead_code)] // strings are only ever replaced
             pub(crate) fn $get_mut(
                 &mut self,
                 key: &[u8],

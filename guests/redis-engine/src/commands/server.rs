@@ -225,7 +225,8 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
     let wanted = |section: &str| {
         let named = |index| c.args.is(index, section) || c.args.is(index, "all");
         c.args.len() == 1
-            || (1..c.args.len()).any(|i| named(i) || c.args.is(i, "everything") || c.args.is(i, "default"))
+            || (1..c.args.len())
+                .any(|i| named(i) || c.args.is(i, "everything") || c.args.is(i, "default"))
     };
     let (stats, memory) = (c.store.stats, c.store.memory());
     let uptime = c.now.saturating_sub(stats.started_ms) / 1000;
@@ -239,7 +240,7 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
         );
     }
     if wanted("clients") {
-        let _ = write!(text, "# Clients\r\nconnected_clients:{}\r\n\r\n", stats.clients);
+        let _ = write!(text, "# Clients\r\nconnected_clients:{}\r\n\r\n", c.store.clients());
     }
     if wanted("memory") {
         let _ = write!(

@@ -54,9 +54,10 @@ pub(crate) fn sismember(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn smembers(c: &mut Context<'_>) -> Outcome {
     let (key, now) = (c.arg(1), c.now);
-    let (count, bytes) = c.store.set_value(key, now)?.map_or((0, 0), |set| {
-        (set.len(), set.iter().map(|member| member.len()).sum())
-    });
+    let (count, bytes) = c
+        .store
+        .set_value(key, now)?
+        .map_or((0, 0), |set| (set.len(), set.iter().map(|member| member.len()).sum()));
     c.reserve_reply(bytes, count + 1);
     c.out.set(count);
     if let Some(set) = c.store.set_value(key, now)? {

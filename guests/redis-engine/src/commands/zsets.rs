@@ -173,8 +173,7 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
     let nested = c.out.is_resp3() && count.is_some();
     c.out.array(if nested { taken } else { 2 * taken });
     for _ in 0..taken {
-        let Some((member, score)) =
-            c.store.zset_mut(key, now)?.and_then(|set| set.pop(highest))
+        let Some((member, score)) = c.store.zset_mut(key, now)?.and_then(|set| set.pop(highest))
         else {
             break;
         };
