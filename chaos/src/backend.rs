@@ -24,7 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum BackendError {
     /// Nobody listens.
-    #[error("noxsd is not running (nobody listens on {path}); start it with: noxsd --bridge xenbr0")]
+    #[error(
+        "noxsd is not running (nobody listens on {path}); start it with: noxsd --bridge xenbr0"
+    )]
     NotRunning {
         /// The socket.
         path: PathBuf,
@@ -75,9 +77,8 @@ impl Noxsd {
     pub fn connect(path: &Path) -> Result<Self, BackendError> {
         let system = |doing| move |errno| BackendError::System { doing, errno };
         let address = UnixAddr::new(path).map_err(system("find"))?;
-        let socket =
-            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-                .map_err(system("open a socket to"))?;
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+            .map_err(system("open a socket to"))?;
         let deadline = TimeVal::seconds(DEADLINE.as_secs().cast_signed());
         setsockopt(&socket, sockopt::ReceiveTimeout, &deadline).map_err(system("talk to"))?;
         setsockopt(&socket, sockopt::SendTimeout, &deadline).map_err(system("talk to"))?;

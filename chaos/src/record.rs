@@ -257,8 +257,8 @@ impl Records {
     pub fn write(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.folder(DomId(record.domid));
         let path = folder.join("record");
-        let bytes = serde_json::to_vec(record)
-            .map_err(|source| RecordError::Damaged { path, source })?;
+        let bytes =
+            serde_json::to_vec(record).map_err(|source| RecordError::Damaged { path, source })?;
         write_whole(&folder, "record", &bytes)
     }
 

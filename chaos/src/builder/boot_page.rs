@@ -57,8 +57,7 @@ pub(super) fn boot_page(
 
     // Linux takes the first module as its ramdisk, so the device page comes after it.
     let ramdisk = ramdisk.map(|ramdisk| (ramdisk.address, ramdisk.size, 0));
-    let device_page =
-        (layout.device_page.0 << 12, PAGE_SIZE as u64, base + MODULE_NAME as u64);
+    let device_page = (layout.device_page.0 << 12, PAGE_SIZE as u64, base + MODULE_NAME as u64);
     let mut modules = 0;
     for (address, size, name) in ramdisk.into_iter().chain([device_page]) {
         let at = MODULES + modules * MODULE_SIZE;
@@ -71,7 +70,7 @@ pub(super) fn boot_page(
     let usable = layout.usable_end();
     let low_end = layout.low_end.0 << 12;
     let low = (0, usable, TYPE_RAM);
-    let specials = (usable, low_end - usable, TYPE_RESERVED);
+    let specials = (low_end, layout.specials_end() - low_end, TYPE_RESERVED);
     let high = (HOLE_END.0 << 12, (layout.memory.0 << 12) - low_end, TYPE_RAM);
     let mut regions = 0;
     for (address, size, kind) in [low, specials, high].into_iter().filter(|(_, size, _)| *size > 0)
@@ -158,7 +157,9 @@ mod tests {
         let fits = "x".repeat(MAX_COMMAND_LINE);
         assert!(boot_page(&layout(), &fits, None).is_ok());
         let error = boot_page(&layout(), &(fits + "x"), None).unwrap_err();
-        assert!(matches!(error, BuildError::CommandLineTooLong { length } if length == MAX_COMMAND_LINE + 1));
+        assert!(
+            matches!(error, BuildError::CommandLineTooLong { length } if length == MAX_COMMAND_LINE + 1)
+        );
         assert!(matches!(boot_page(&layout(), "a\0b", None), Err(BuildError::CommandLineZero)));
     }
 }

@@ -5,8 +5,8 @@ use noxs::{
     Vif,
 };
 use xen::foreign::ForeignMapping;
-use xen::hvm_context::PvhVcpu;
 use xen::hvm::MemType;
+use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};

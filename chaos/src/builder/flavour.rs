@@ -34,7 +34,8 @@ impl Flavour {
     /// pages, so that the guest cannot be killed for lack of it.
     #[must_use]
     pub fn paging_pages(&self) -> Pages {
-        let regions = self.memory_pages().0.div_ceil(512);
+        // The specials may begin a region of their own.
+        let regions = self.memory_pages().0.div_ceil(512) + 1;
         let directories = regions.div_ceil(512);
         Pages(PAGING_BASE + u64::from(self.vcpus) + regions + directories)
     }

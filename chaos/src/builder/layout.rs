@@ -3,18 +3,19 @@
 //! ```text
 //! 0           image (the guest's own addresses), then free memory
 //!             ramdisk, page-aligned, as high as it fits
+//! low end     end of memory, or of its part below the hole
 //! specials    boot page      start_info, module list, memory map, command line
 //!             device page    noxs, sealed read-only
 //!             answer page    the guest's answers to sysctl requests
 //!             rings          console (1), then transmit and receive of each vif (2)
-//!             overlay (2)    nothing: the guest maps shared_info and its grant table here
-//! low end     end of memory, or of its part below the hole
+//!             overlay (2)    no memory: the guest maps shared_info and its grant table here
 //! 0xfc000000  hole up to 4 GiB (local APIC at 0xfee00000)
 //! 4 GiB       the rest of the memory
 //! ```
 //!
-//! The specials lie inside the guest's memory, not beside it, so a guest takes no more than it was
-//! given, and no further page table. They are reserved in the memory map the guest gets.
+//! The specials are pages of their own beside the guest's memory, so that the seal of the device
+//! page splits none of its large mappings: that would cost as much as all the rest of the specials
+//! six times over. The memory map that the guest gets has them as reserved.
 
 use xen::units::{Gfn, Pages};
 
@@ -26,15 +27,18 @@ pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
 /// First frame after the hole.
 pub(super) const HOLE_END: Gfn = Gfn(0x100000);
 
+/// Most frames the specials can take: a console and 64 vifs.
+const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES;
+
 /// Frames the guest may map Xen's pages over: `shared_info` and one grant table frame.
 pub(super) const OVERLAY_FRAMES: u64 = 2;
 
 /// The map of one guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// All of the guest's memory.
+    /// The guest's own memory.
     pub memory: Pages,
-    /// First special frame: the boot page. What lies below is the guest's to use.
+    /// First special frame: the boot page.
     pub boot_page: Gfn,
     /// The device page.
     pub device_page: Gfn,
@@ -46,7 +50,7 @@ pub struct Layout {
     pub ring_count: u64,
     /// First overlay frame.
     pub overlay: Gfn,
-    /// End of the memory below the hole.
+    /// End of the memory below the hole; the specials begin here.
     pub low_end: Gfn,
 }
 
@@ -55,25 +59,24 @@ impl Layout {
     #[must_use]
     pub fn new(flavour: &Flavour) -> Self {
         let memory = flavour.memory_pages();
-        let low_end = memory.0.min(HOLE_START.0);
+        let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
         let ring_count = u64::from(flavour.console) + 2 * u64::from(flavour.vifs);
-        let overlay = low_end - OVERLAY_FRAMES;
-        let rings = overlay - ring_count;
+        let rings = low_end + 3;
         Self {
             memory,
-            boot_page: Gfn(rings - 3),
-            device_page: Gfn(rings - 2),
-            answer_page: Gfn(rings - 1),
+            boot_page: Gfn(low_end),
+            device_page: Gfn(low_end + 1),
+            answer_page: Gfn(low_end + 2),
             rings: Gfn(rings),
             ring_count,
-            overlay: Gfn(overlay),
+            overlay: Gfn(rings + ring_count),
             low_end: Gfn(low_end),
         }
     }
 
-    /// How many pages dom0 writes or shares: from the boot page to the last ring.
+    /// How many pages the guest gets for its specials: from the boot page to the last ring.
     #[must_use]
-    pub fn mapped_specials(&self) -> Pages {
+    pub fn specials(&self) -> Pages {
         Pages(self.overlay.0 - self.boot_page.0)
     }
 
@@ -86,7 +89,13 @@ impl Layout {
     /// First byte the image and the ramdisk may not use.
     #[must_use]
     pub fn usable_end(&self) -> u64 {
-        self.boot_page.0 << 12
+        self.low_end.0 << 12
+    }
+
+    /// First byte after the specials, the overlay among them.
+    #[must_use]
+    pub fn specials_end(&self) -> u64 {
+        (self.overlay.0 + OVERLAY_FRAMES) << 12
     }
 
     /// Parts of the memory as runs of frames, in order.
@@ -108,22 +117,22 @@ mod tests {
     }
 
     #[test]
-    fn specials_end_where_the_memory_ends() {
+    fn specials_begin_where_the_memory_ends() {
         let layout = layout(8192, true, 1);
         assert_eq!(layout.low_end, Gfn(2048));
-        assert_eq!(layout.overlay, Gfn(2046));
-        assert_eq!(layout.rings, Gfn(2043));
-        assert_eq!(layout.boot_page, Gfn(2040));
-        assert_eq!(layout.mapped_specials(), Pages(6));
+        assert_eq!(layout.boot_page, Gfn(2048));
+        assert_eq!(layout.rings, Gfn(2051));
+        assert_eq!(layout.overlay, Gfn(2054));
+        assert_eq!(layout.specials(), Pages(6));
+        assert_eq!(layout.specials_end(), 2056 << 12);
         assert_eq!(layout.offset_of(layout.rings), 3 * 4096);
         assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
     }
 
     #[test]
     fn memory_beyond_the_hole_goes_above_4_gib() {
-        let layout = layout(5 << 20, false, 0);
-        assert_eq!(layout.low_end, HOLE_START);
-        assert_eq!(layout.usable_end(), 0xfbff_b000);
+        let layout = layout(5 << 20, true, 64);
+        assert!(layout.specials_end() <= HOLE_START.0 << 12);
         let [(_, low), (high_start, high)] = layout.memory_runs();
         assert_eq!((high_start, low.0 + high.0), (HOLE_END, 5 << 18));
     }

@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use xen::foreign::{ForeignMapping, GrantEntry, seed_grants};
 use xen::domain::CreateDomain;
-use xen::units::{DomId, DomainHandle, GrantRef, Pages, Port};
+use xen::foreign::{ForeignMapping, GrantEntry, seed_grants};
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, KiB, Pages, Port};
 use xen::{Error, Xen};
 
 use super::error::{BuildError, Doing};
@@ -18,6 +18,9 @@ const MAX_EVENT_CHANNELS: u32 = 1023;
 
 /// Grant table frames a guest may have, of 512 entries each; Xen makes them as they are used.
 const MAX_GRANT_FRAMES: i32 = 4;
+
+/// The smallest guest: below, no image of ours fits.
+const LEAST_MEMORY: KiB = KiB(1024);
 
 /// First grant reference that dom0 fills in. Those below are reserved by Xen's convention
 /// (`GNTTAB_NR_RESERVED_ENTRIES`).
@@ -107,7 +110,8 @@ pub fn prepare(
         .or_else(|error| out_of_memory(xen, &flavour, error, "create the vCPUs"))?;
     timings.stage("max_vcpus");
 
-    xen.set_max_mem(domid, flavour.memory).doing("set the memory limit")?;
+    let all = Pages(layout.memory.0 + layout.specials().0).to_kib();
+    xen.set_max_mem(domid, all).doing("set the memory limit")?;
     xen.set_paging_mempool(domid, flavour.paging_pages().to_bytes())
         .or_else(|error| out_of_memory(xen, &flavour, error, "size the paging pool"))?;
     timings.stage("paging pool");
@@ -115,9 +119,10 @@ pub fn prepare(
     for (first, count) in layout.memory_runs() {
         populate(xen, domid, first, count, flavour.memory)?;
     }
+    populate(xen, domid, layout.boot_page, layout.specials(), flavour.memory)?;
     timings.stage("populate");
 
-    let specials = ForeignMapping::map_range(xen, domid, layout.boot_page, layout.mapped_specials())
+    let specials = ForeignMapping::map_range(xen, domid, layout.boot_page, layout.specials())
         .doing("map the guest's special pages")?;
     // Memory that dom0 gave back is not scrubbed by Xen. The boot page and the device page are
     // written whole later; the others are shared with the guest as they are.
@@ -133,13 +138,12 @@ pub fn prepare(
 }
 
 fn checked_layout(flavour: &Flavour) -> Result<Layout, BuildError> {
-    let rings = u64::from(flavour.console) + 2 * u64::from(flavour.vifs);
-    let least = Pages(256 + rings).to_kib();
-    // Below 1 MiB no image of ours fits, and the layout's arithmetic relies on some room.
-    if flavour.memory.0 < 1024 {
-        return Err(BuildError::TooSmall { memory: flavour.memory, least });
+    match flavour.memory {
+        memory if memory < LEAST_MEMORY => {
+            Err(BuildError::TooSmall { memory, least: LEAST_MEMORY })
+        }
+        _ => Ok(Layout::new(flavour)),
     }
-    Ok(Layout::new(flavour))
 }
 
 /// Says how much memory is free if that is what Xen ran out of.
@@ -174,7 +178,7 @@ fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<(), BuildError> {
         .map(|ring| GrantEntry {
             reference: ring_grant(ring),
             domid: DomId::DOM0,
-            gfn: xen::units::Gfn(layout.rings.0 + ring),
+            gfn: Gfn(layout.rings.0 + ring),
             read_only: false,
         })
         .collect();

@@ -86,9 +86,7 @@ pub fn create(
         let attach = attach_request(&shell, &vifs);
         host.records.write_devices(&attach)?;
         let log = config.console.then(|| host.records.create_console_log(domid)).transpose()?;
-        noxsd
-            .begin_attach(attach.clone(), log.as_ref().map(AsFd::as_fd))
-            .map_err(backend_error)?;
+        noxsd.begin_attach(attach.clone(), log.as_ref().map(AsFd::as_fd)).map_err(backend_error)?;
         Ok((attach, log))
     });
     let attachment = attachment.transpose()?;

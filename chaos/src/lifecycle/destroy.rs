@@ -42,7 +42,9 @@ pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleE
         match host.connect_noxsd().and_then(|mut noxsd| noxsd.detach(id)) {
             // Without noxsd nothing is mapped.
             Ok(()) | Err(BackendError::NotRunning { .. }) => {}
-            Err(error) => warning = Some(format!("noxsd may still hold the guest's pages: {error}")),
+            Err(error) => {
+                warning = Some(format!("noxsd may still hold the guest's pages: {error}"))
+            }
         }
         host.xen.destroy(guest.domid)?;
     }

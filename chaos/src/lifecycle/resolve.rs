@@ -92,10 +92,7 @@ impl GuestState {
     /// Whether the guest has ended and only waits to be removed.
     #[must_use]
     pub fn has_ended(self) -> bool {
-        matches!(
-            self,
-            Self::PoweredOff | Self::Rebooted | Self::Crashed | Self::Dying | Self::Gone
-        )
+        matches!(self, Self::PoweredOff | Self::Rebooted | Self::Crashed | Self::Dying | Self::Gone)
     }
 }
 

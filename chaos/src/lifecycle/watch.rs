@@ -53,13 +53,11 @@ impl DomainWatch {
             return Ok(false);
         }
         match self {
-            Self::Noxsd(socket) => {
-                match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::empty()) {
-                    Ok(0) => Err(failed("noxsd closed the connection".to_owned())),
-                    Ok(_) => Ok(true),
-                    Err(errno) => Err(failed(errno.to_string())),
-                }
-            }
+            Self::Noxsd(socket) => match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::empty()) {
+                Ok(0) => Err(failed("noxsd closed the connection".to_owned())),
+                Ok(_) => Ok(true),
+                Err(errno) => Err(failed(errno.to_string())),
+            },
             Self::Virq(channels) => {
                 channels.acknowledge_pending()?;
                 Ok(true)
