@@ -106,7 +106,7 @@ unpack() {
     exec {lock}>"$CACHE/apt/$release/download.lock"
     flock "$lock"
     (
-        cd "$archives"
+        cd "$archives" || exit
         apt-get -c "$conf" -qq download "$@" >&2 && exit
         say "the package lists of Debian $release may be too old: fetching them again"
         apt-get -c "$conf" -qq update >&2

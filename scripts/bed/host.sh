@@ -6,6 +6,7 @@ host_packages() {
     local missing=()
     [[ -x $(command -v qemu-system-x86_64) ]] || missing+=(qemu-system-x86)
     [[ -x $(command -v cpio) ]] || missing+=(cpio)
+    [[ -x $(command -v xz) ]] || missing+=(xz-utils)
     [[ -x $(command -v cc) ]] || missing+=(gcc)
     [[ -e /usr/lib/x86_64-linux-gnu/libc.a ]] || missing+=(libc6-dev)
     ((${#missing[@]})) || return 0

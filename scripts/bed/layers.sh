@@ -1,13 +1,6 @@
 # shellcheck shell=bash
-# What is booted: the hypervisor, dom0's kernel, and the layers of dom0's initramfs.
+# The cached layers of dom0's initramfs.
 
-# Dom0's kernel comes from this release, whatever Xen: PV dom0 under emulation was proven with it.
-KERNEL_RELEASE=bookworm
-# Loaded at boot, in this order.
-MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_console
-    tun bridge xen-netback xen-blkback loop)
-# There for `modprobe`.
-MORE_MODULES=(overlay veth)
 # Packages that others depend on for their installation scripts, which never run here.
 NEEDLESS='^(adduser|audit-common|base-files|base-passwd|debconf|debianutils|dpkg|gcc-.*-base|init-system-helpers|libaudit.*|libc-bin|libcap-ng0|libdb5.*|libdebconf.*|libgssapi.*|libk5.*|libkeyutils.*|libkrb5.*|libnsl2|libpam.*|libpython.*|libsemanage.*|libsepol.*|libsqlite.*|libssl.*-udeb|libtirpc.*|login.defs|mawk|media-types|openssl-provider-legacy|passwd|perl.*|python3.*|readline-common|sensible-utils|sysvinit-utils|tar|ucf|udev)$'
 
@@ -18,56 +11,6 @@ release_of() {
     4.20) echo trixie ;;
     *) die 2 "--xen $1: known are 4.17 and 4.20" ;;
     esac
-}
-
-# make_xen FILE XEN: the hypervisor as the ELF file that QEMU's -kernel wants.
-make_xen() {
-    local release folder=$1.d
-    release=$(release_of "$2")
-    private_apt "$release"
-    say "fetching Xen $2"
-    unpack "$release" "$folder" "xen-hypervisor-$2-amd64"
-    zcat "$folder/boot/xen-$2-amd64.gz" >"$1"
-    rm -rf "$folder"
-}
-
-# make_kernel FOLDER: dom0's kernel as FOLDER/vmlinuz, and the modules it needs as FOLDER/root.
-make_kernel() {
-    local folder=$1 package version module busybox
-    private_apt "$KERNEL_RELEASE"
-    package=$(apt-cache -c "$CACHE/apt/$KERNEL_RELEASE/conf" depends linux-image-amd64 |
-        sed -nE 's/.*Depends: (linux-image-.*)/\1/p')
-    say "fetching dom0's kernel, $package"
-    unpack "$KERNEL_RELEASE" "$folder/all" "$package" busybox-static
-    version=${package#linux-image-}
-    mv "$folder/all/boot/vmlinuz-$version" "$folder/vmlinuz"
-    busybox=$(find "$folder/all" -path '*bin/busybox')
-    "$busybox" depmod -b "$folder/all" "$version"
-
-    mkdir -p "$folder/root/etc"
-    for module in "${MODULES[@]}"; do
-        with_dependencies "$folder/all/lib/modules/$version" "$module"
-    done | awk '!seen[$0]++' | tee "$folder/load" |
-        sed "s|^|/lib/modules/$version/|" >"$folder/root/etc/modules-at-boot"
-    for module in "${MORE_MODULES[@]}"; do
-        with_dependencies "$folder/all/lib/modules/$version" "$module"
-    done >>"$folder/load"
-    mkdir -p "$folder/root/lib/modules/$version"
-    (cd "$folder/all/lib/modules/$version" && xargs cp --parents -t "$folder/root/lib/modules/$version") <"$folder/load"
-    "$busybox" depmod -b "$folder/root" "$version"
-    rm -rf "$folder/all" "$folder/load"
-}
-
-# with_dependencies FOLDER MODULE: prints the module's file and those it needs, in load order.
-with_dependencies() {
-    local line
-    # A module's name may be written with - or _.
-    line=$(grep -E "/${2//[-_]/[-_]}\.ko[^/]*:" "$1/modules.dep") || {
-        grep -qE "/${2//[-_]/[-_]}\.ko" "$1/modules.builtin" && return
-        die 2 "the kernel has no module $2"
-    }
-    # modules.dep names the module first, and its needs from the nearest to the farthest.
-    tr -d : <<<"$line" | tr ' ' '\n' | sed '/^$/d' | tac
 }
 
 # trim FOLDER: removes what a dom0 in memory has no use for.

@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# What is booted: the hypervisor and dom0's kernel, with the modules that dom0 needs.
+
+# Dom0's kernel comes from this release, whatever Xen: PV dom0 under emulation was proven with it.
+KERNEL_RELEASE=bookworm
+# Loaded at boot, in this order.
+MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_console
+    tun bridge xen-netback xen-blkback loop)
+# There for `modprobe`.
+MORE_MODULES=(overlay veth)
+
+# make_xen FILE XEN: the hypervisor as the ELF file that QEMU's -kernel wants.
+make_xen() {
+    local release folder=$1.d
+    release=$(release_of "$2")
+    private_apt "$release"
+    say "fetching Xen $2"
+    unpack "$release" "$folder" "xen-hypervisor-$2-amd64"
+    zcat "$folder/boot/xen-$2-amd64.gz" >"$1"
+    rm -rf "$folder"
+}
+
+# make_kernel FOLDER: dom0's kernel as FOLDER/vmlinux, and the modules it needs as FOLDER/root.
+make_kernel() {
+    local folder=$1 package version
+    private_apt "$KERNEL_RELEASE"
+    package=$(apt-cache -c "$CACHE/apt/$KERNEL_RELEASE/conf" depends linux-image-amd64 |
+        sed -nE 's/.*Depends: (linux-image-.*)/\1/p')
+    say "fetching dom0's kernel, $package"
+    unpack "$KERNEL_RELEASE" "$folder/all" "$package" busybox-static
+    version=${package#linux-image-}
+    unpack_kernel "$folder/all/boot/vmlinuz-$version" >"$folder/vmlinux"
+    pick_modules "$folder" "$version"
+    rm -rf "$folder/all"
+}
+
+# unpack_kernel BZIMAGE: writes the ELF file inside to stdout. Xen would unpack it itself, at each
+# boot; emulated, that takes ten seconds.
+unpack_kernel() {
+    local sectors offset length
+    # Linux's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
+    sectors=$(od -An -tu1 -j $((0x1f1)) -N 1 "$1")
+    offset=$(od -An -tu4 -j $((0x248)) -N 4 "$1")
+    length=$(od -An -tu4 -j $((0x24c)) -N 4 "$1")
+    # After the compressed data comes its unpacked length, which is none of xz's business.
+    dd if="$1" bs=1M iflag=skip_bytes,count_bytes status=none \
+        skip=$(((sectors + 1) * 512 + offset)) count=$((length)) | xz --decompress --single-stream
+}
+
+# pick_modules FOLDER VERSION: from FOLDER/all to FOLDER/root, and the list of those to load.
+pick_modules() {
+    local folder=$1 version=$2 module busybox
+    local from=$folder/all/lib/modules/$version to=$folder/root/lib/modules/$version
+    busybox=$(find "$folder/all" -path '*bin/busybox')
+    "$busybox" depmod -b "$folder/all" "$version"
+
+    mkdir -p "$folder/root/etc" "$to"
+    for module in "${MODULES[@]}"; do
+        with_dependencies "$from" "$module"
+    done | awk '!seen[$0]++' >"$folder/load"
+    sed "s|^|/lib/modules/$version/|" "$folder/load" >"$folder/root/etc/modules-at-boot"
+    for module in "${MORE_MODULES[@]}"; do
+        with_dependencies "$from" "$module"
+    done >>"$folder/load"
+    (cd "$from" && xargs cp --parents -t "$to") <"$folder/load"
+    "$busybox" depmod -b "$folder/root" "$version"
+    rm "$folder/load"
+}
+
+# with_dependencies FOLDER MODULE: prints the module's file and those it needs, in load order.
+with_dependencies() {
+    local line
+    # A module's name may be written with - or _.
+    line=$(grep -E "/${2//[-_]/[-_]}\.ko[^/]*:" "$1/modules.dep") || {
+        grep -qE "/${2//[-_]/[-_]}\.ko" "$1/modules.builtin" && return
+        die 2 "the kernel has no module $2"
+    }
+    # modules.dep names the module first, and its needs from the nearest to the farthest.
+    tr -d : <<<"$line" | tr ' ' '\n' | sed '/^$/d' | tac
+}
