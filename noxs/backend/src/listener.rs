@@ -6,16 +6,28 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, listen, recv,
+    send, setsockopt, socket, sockopt,
 };
 use nix::sys::stat::{Mode, umask};
+use nix::sys::time::{TimeVal, TimeValLike};
+use noxs::control::{self, Request};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+
+/// How long a noxsd that was killed may take to be gone.
+pub const DYING: Duration = Duration::from_secs(10);
+
+/// How long one that runs may take to answer.
+const ANSWER_SECONDS: i64 = 2;
 
 /// Why noxsd cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +58,20 @@ pub enum ListenError {
     },
 }
 
+/// Whether a noxsd answers at the socket, or at least does not close the connection.
+fn answers(path: &Path) -> bool {
+    let ask = || -> Result<usize, Errno> {
+        let socket =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        let request = control::encode(&Request::Status(None));
+        send(socket.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL)?;
+        recv(socket.as_raw_fd(), &mut [0], MsgFlags::empty())
+    };
+    matches!(ask(), Ok(1..) | Err(Errno::EAGAIN | Errno::EACCES))
+}
+
 /// Being the one noxsd of a socket, as long as the value lives.
 #[derive(Debug)]
 pub struct Lock {
@@ -54,6 +80,9 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock, which is a file beside the socket; its folder is made if it is missing.
+    ///
+    /// A noxsd that was killed keeps the lock until the kernel has taken all its mappings down. So
+    /// if one has the lock but does not answer, this waits up to [`DYING`] for its end.
     ///
     /// # Errors
     /// Another noxsd has it.
@@ -75,7 +104,18 @@ impl Lock {
             .map_err(|source| ListenError::Make { path: path.clone(), source })?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => Ok(Self { _file: file }),
-            Err((_, Errno::EAGAIN)) => Err(ListenError::Running { path }),
+            Err((_, Errno::EAGAIN)) if answers(socket) => Err(ListenError::Running { path }),
+            Err((file, Errno::EAGAIN)) => {
+                // A thread of its own, because waiting for a lock has no end by itself. If it is
+                // left behind, the process is about to end.
+                let (sender, receiver) = mpsc::channel();
+                thread::spawn(move || sender.send(Flock::lock(file, FlockArg::LockExclusive)));
+                match receiver.recv_timeout(DYING) {
+                    Ok(Ok(file)) => Ok(Self { _file: file }),
+                    Ok(Err((_, errno))) => Err(ListenError::Make { path, source: errno.into() }),
+                    Err(_) => Err(ListenError::Running { path }),
+                }
+            }
             Err((_, errno)) => Err(ListenError::Make { path, source: errno.into() }),
         }
     }
@@ -118,12 +158,18 @@ mod tests {
         let lock = Lock::take(&path).unwrap();
         let listener = lock.listen(&path, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        // It listens, but does not answer yet: it is starting.
         assert!(matches!(Lock::take(&path), Err(ListenError::Running { .. })));
         drop(listener);
         // The socket of one that was killed does not keep the next from listening.
         lock.listen(&path, None).unwrap();
+        // One that is dying is waited for.
+        let next = thread::spawn({
+            let path = path.clone();
+            move || Lock::take(&path).map(drop)
+        });
         drop(lock);
-        Lock::take(&path).unwrap();
+        next.join().unwrap().unwrap();
         fs::remove_dir_all(&folder).unwrap();
     }
 }
