@@ -111,7 +111,7 @@ fn connect(info: &StartInfo) -> Guest {
         // the heap's memory, and dom0 does not write it while the guest runs.
         length => unsafe { core::slice::from_raw_parts(pointer(start), to_usize(length)) },
     };
-    Guest::new(page, overlay, core::str::from_utf8(bytes).unwrap_or_default())
+    Guest::new(page, address, overlay, core::str::from_utf8(bytes).unwrap_or_default())
 }
 
 /// Prints the message where it can be seen and ends the domain as crashed.

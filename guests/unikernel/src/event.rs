@@ -8,8 +8,15 @@ use crate::{hypercall, power, shared_info};
 pub struct Port(pub(crate) u32);
 
 impl Port {
+    /// The port of a device, by the number in its [`Backend`](noxs::Backend): for a driver of the
+    /// guest's own.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
     /// Raises an event on the other end.
-    pub(crate) fn notify(self) {
+    pub fn notify(self) {
         // A port that dom0 has closed meanwhile has nobody behind it: nothing is lost.
         let _ = hypercall::send_event(self.0);
     }

@@ -9,6 +9,8 @@ use noxs::{Device, DevicePage, Vif};
 #[derive(Debug)]
 pub struct Guest {
     page: Box<DevicePage>,
+    /// Where dom0 keeps the page.
+    page_address: u64,
     /// Free frames for what Xen shares with the guest.
     overlay: Range<u64>,
     command_line: &'static str,
@@ -17,10 +19,11 @@ pub struct Guest {
 impl Guest {
     pub(crate) fn new(
         page: Box<DevicePage>,
+        page_address: u64,
         overlay: Range<u64>,
         command_line: &'static str,
     ) -> Self {
-        Self { page, overlay, command_line }
+        Self { page, page_address, overlay, command_line }
     }
 
     /// Xen's number for this domain.
@@ -39,6 +42,12 @@ impl Guest {
     #[must_use]
     pub fn command_line(&self) -> &'static str {
         self.command_line
+    }
+
+    /// Guest-physical address of the device page, for a guest that looks at it with its own eyes.
+    #[must_use]
+    pub fn device_page_address(&self) -> u64 {
+        self.page_address
     }
 
     /// The devices, in the order of the device page.

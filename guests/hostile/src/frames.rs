@@ -1,0 +1,105 @@
+//! Ethernet frames, true and false.
+
+use core::net::Ipv4Addr;
+
+use noxs::{Ipv4Config, MacAddr};
+use unikernel::Guest;
+
+/// Who this guest claims to be: addresses that nobody has. The tests look for them.
+const FALSE_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x77]);
+const FALSE_ARP_SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
+const FALSE_IPV4_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 78);
+
+const TO_ALL: MacAddr = MacAddr([0xff; 6]);
+
+/// Both kinds that are made here have 42 bytes, which fill 11 words.
+const LENGTH: usize = 42;
+
+/// A frame.
+pub(crate) struct Frame([u8; LENGTH.next_multiple_of(4)]);
+
+impl Frame {
+    fn new(source: MacAddr, ethertype: u16, body: &[&[u8]]) -> Self {
+        let mut frame = Self([0; _]);
+        let mut at = 0;
+        let header: [&[u8]; 3] = [&TO_ALL.0, &source.0, &ethertype.to_be_bytes()];
+        for part in header.iter().chain(body) {
+            frame.0[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        assert_eq!(at, LENGTH, "hostile: a frame of another length");
+        frame
+    }
+
+    /// Bytes in it.
+    #[allow(clippy::unused_self, reason = "all have the same for now")]
+    pub(crate) fn len(&self) -> usize {
+        LENGTH
+    }
+
+    /// Its bytes as little-endian words; zeros follow the last byte.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u32> + '_ {
+        let (words, _) = self.0.as_chunks();
+        words.iter().map(|word| u32::from_le_bytes(*word))
+    }
+}
+
+/// Asks for the gateway's MAC address, honestly.
+pub(crate) fn arp_request(guest: &Guest) -> Frame {
+    let (mac, ipv4) = own(guest);
+    arp(mac, mac, ipv4.address, gateway(ipv4))
+}
+
+/// Frames that this guest may not send.
+pub(crate) fn spoofed(guest: &Guest) -> [Frame; 4] {
+    let (mac, ipv4) = own(guest);
+    let to = gateway(ipv4);
+    [
+        arp(FALSE_MAC, mac, ipv4.address, to),
+        arp(mac, FALSE_MAC, ipv4.address, to),
+        arp(mac, mac, FALSE_ARP_SENDER, to),
+        echo_request(mac, FALSE_IPV4_SOURCE, to),
+    ]
+}
+
+fn own(guest: &Guest) -> (MacAddr, Ipv4Config) {
+    match guest.vif().map(|vif| (vif.mac, vif.ipv4)) {
+        Some((mac, Some(ipv4))) => (mac, ipv4),
+        _ => panic!("hostile: this needs a vif with an IPv4 address"),
+    }
+}
+
+fn gateway(ipv4: Ipv4Config) -> Ipv4Addr {
+    match ipv4.gateway {
+        Some(gateway) => gateway,
+        None => panic!("hostile: this needs a gateway"),
+    }
+}
+
+/// RFC 826: from Ethernet address `source`, in which `mac` says that it has `sender`.
+fn arp(source: MacAddr, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Frame {
+    let fixed = [0, 1, 8, 0, 6, 4, 0, 1];
+    Frame::new(source, 0x0806, &[&fixed, &mac.0, &sender.octets(), &[0; 6], &target.octets()])
+}
+
+/// RFC 792 in RFC 791, without data.
+fn echo_request(source: MacAddr, from: Ipv4Addr, to: Ipv4Addr) -> Frame {
+    let fixed = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1];
+    let sum = checksum(&[&fixed, &from.octets(), &to.octets()]);
+    let message = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let parts: [&[u8]; 5] = [&fixed, &sum.to_be_bytes(), &from.octets(), &to.octets(), &message];
+    Frame::new(source, 0x0800, &parts)
+}
+
+/// RFC 1071, over parts of even length.
+fn checksum(parts: &[&[u8]]) -> u16 {
+    let mut sum = 0u32;
+    for part in parts {
+        let (words, _) = part.as_chunks();
+        sum += words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum::<u32>();
+    }
+    let [a, b, c, d] = sum.to_be_bytes();
+    let folded = u32::from(u16::from_be_bytes([a, b])) + u32::from(u16::from_be_bytes([c, d]));
+    let [_, carry, high, low] = folded.to_be_bytes();
+    !(u16::from_be_bytes([high, low]) + u16::from(carry))
+}

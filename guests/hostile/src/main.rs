@@ -1,0 +1,131 @@
+//! A guest that misbehaves as its command line says, so that tests can see that nobody else pays.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod frames;
+mod raw;
+mod transmit;
+
+use noxs::PAGE_SIZE;
+use unikernel::{Guest, println, wait};
+
+use crate::raw::Page;
+use crate::transmit::{Request, Transmit};
+
+unikernel::guest!(main);
+
+fn main(guest: Guest) {
+    match guest.command_line() {
+        "seal" => seal(&guest),
+        "panic" => panic!("hostile: this guest panics on purpose"),
+        "ring-index" => ring_index(&guest),
+        "bad-grants" => bad_grants(&guest),
+        "spoof" => spoof(&guest),
+        "flood" => flood(),
+        "console-index" => console_index(&guest),
+        other => panic!("hostile: no misbehaviour is called {other:?}"),
+    }
+    loop {
+        wait(&[], None);
+    }
+}
+
+/// Writes over each word of the device page, and over a page that may be written to show that the
+/// stores do happen.
+fn seal(guest: &Guest) {
+    let ring = Page::vif(guest).receive_ring;
+    assert_ne!(changed_words(&ring, PAGE_SIZE - 8..PAGE_SIZE), 0, "hostile: stores do nothing");
+    match changed_words(&Page::device_page(guest), 0..PAGE_SIZE) {
+        0 => println!("hostile: the page is unchanged"),
+        changed => println!("hostile: the page has changed in {changed} words"),
+    }
+}
+
+/// Stores into each word of a part of a page and counts those that then read differently.
+fn changed_words(page: &Page, bytes: core::ops::Range<usize>) -> usize {
+    let change = |offset: &usize| {
+        let before = page.load(*offset);
+        page.store(*offset, !before);
+        page.load(*offset) != before
+    };
+    bytes.step_by(4).filter(change).count()
+}
+
+/// Claims more requests than the transmit ring has slots.
+fn ring_index(guest: &Guest) {
+    println!("hostile: the transmit ring gets an impossible index");
+    Transmit::new(guest).publish(0x4000_0000);
+}
+
+/// Claims more output than the console's ring holds.
+fn console_index(guest: &Guest) {
+    println!("hostile: the console gets an impossible index");
+    let (ring, port) = Page::console(guest);
+    let consumed = ring.load(raw::CONSOLE_OUT_CONS);
+    ring.store(raw::CONSOLE_OUT_PROD, consumed.wrapping_add(0x8000_0000));
+    port.notify();
+}
+
+/// Prints for ever.
+fn flood() {
+    println!("hostile: the flood begins");
+    for line in 0u64.. {
+        println!("hostile: line {line} of a flood that does not end by itself");
+    }
+}
+
+/// Asks for frames that it has not granted, that do not lie in a page, or that need what the
+/// backend has not offered. All must be refused, and a good frame must pass afterwards.
+fn bad_grants(guest: &Guest) {
+    let mut transmit = Transmit::new(guest);
+    let good = transmit.place(0, &frames::arp_request(guest));
+    let with = |change: fn(&mut Request)| {
+        let mut request = good;
+        change(&mut request);
+        request
+    };
+    let bad = [
+        // Reserved, unused, beyond the part of the table that there is, beyond any table.
+        with(|request| request.grant = 0),
+        with(|request| request.grant = 500),
+        with(|request| request.grant = 100_000),
+        with(|request| request.grant = i32::MAX as u32),
+        with(|request| request.grant = u32::MAX),
+        // Past the page's end, and past what 16 bits count.
+        with(|request| request.offset = 4090),
+        with(|request| request.offset = 4096),
+        with(|request| request.offset = u16::MAX),
+        with(|request| (request.offset, request.size) = (u16::MAX, u16::MAX)),
+        with(|request| (request.offset, request.size) = (4095, 2)),
+        // No header, or longer than the MTU allows.
+        with(|request| request.size = 0),
+        with(|request| request.size = 13),
+        with(|request| (request.offset, request.size) = (0, 1515)),
+        with(|request| (request.offset, request.size) = (0, u16::MAX)),
+        // NETTXF_csum_blank, NETTXF_more_data, NETTXF_extra_info.
+        with(|request| request.flags = 1),
+        with(|request| request.flags = 4),
+        with(|request| request.flags = 8),
+        with(|request| request.flags = u16::MAX),
+    ];
+    let refused = transmit.send(&bad).iter().filter(|status| **status < 0).count();
+    println!("hostile: {refused} of {} bad requests were refused", bad.len());
+    let status = transmit.send(&[good])[0];
+    println!("hostile: the good request was answered with {status}");
+}
+
+/// Sends frames under other names, and then a frame under its own.
+fn spoof(guest: &Guest) {
+    let mut transmit = Transmit::new(guest);
+    let spoofed = frames::spoofed(guest);
+    let count = spoofed.len();
+    let mut requests = alloc::vec::Vec::new();
+    for (number, frame) in spoofed.iter().chain([&frames::arp_request(guest)]).enumerate() {
+        requests.push(transmit.place(number, frame));
+    }
+    let answers = transmit.send(&requests);
+    println!("hostile: {count} spoofed frames and a good one are sent: {answers:?}");
+}
