@@ -30,10 +30,14 @@ host_sources() {
     done
 }
 
-# mirror_of SUITE: the first URI that serves SUITE's component main.
+# mirror_of SUITE ALIAS: the first URI that serves SUITE's component main, under that name or, on
+# what looks like a mirror of Debian's archive, its alias.
 mirror_of() {
-    host_sources | awk -v suite="$1" '
-        $2 == suite { for (i = 3; i <= NF; i++) if ($i == "main" && !done++) print $1 }'
+    host_sources | awk -v suite="$1" -v alias="$2" '
+        $1 ~ /^cdrom:/ { next }
+        $2 == suite || $2 ~ alias && $1 ~ /\/debian(-security)?\/?$/ {
+            for (i = 3; i <= NF; i++) if ($i == "main" && !done++) print $1
+        }'
 }
 
 # private_apt RELEASE: makes the private apt of a Debian release, with its lists fetched.
@@ -48,14 +52,14 @@ make_private_apt() {
     # shellcheck source=/dev/null
     host=$(. /etc/os-release && echo "$VERSION_CODENAME")
     [[ -r $KEYRING ]] || die 2 "$KEYRING is missing: install debian-archive-keyring"
-    uri=$(mirror_of "$host")
+    uri=$(mirror_of "$host" "^(old)*stable\$")
     [[ $uri ]] || die 2 "no Debian mirror for $host in /etc/apt/sources.list(.d)"
     # apt does not name what it finds in its own archives: what we fetch is kept in debs/.
     mkdir -p "$dir"/{lists,archives}/partial "$dir"/{parts,debs}
     : >"$dir/status"
     {
         echo "deb [signed-by=$KEYRING] $uri $release main"
-        uri=$(mirror_of "$host-security")
+        uri=$(mirror_of "$host-security" "^(old)*stable-security\$")
         [[ -z $uri ]] || echo "deb [signed-by=$KEYRING] $uri $release-security main"
     } >"$dir/sources.list"
     # The host's settings (a proxy, say) stay; its hooks, and what it keeps, are not for us.

@@ -21,7 +21,8 @@ die() {
 cached() {
     local file=$1 builder=$2 lock status=0
     shift 2
-    [[ -e $file ]] && return
+    # Its time says when it was last of use: see drop_old_files.
+    [[ -e $file ]] && { touch "$file"; return; }
     mkdir -p "$(dirname "$file")"
     exec {lock}>"$file.lock"
     flock "$lock"
@@ -45,4 +46,10 @@ pack() {
 # digest FILE...: a short name for what the files hold.
 digest() {
     cat "$@" | sha256sum | cut -c 1-12
+}
+
+# drop_old_files: removes from the cache what no run has used for two weeks.
+drop_old_files() {
+    find "$CACHE" -mindepth 1 -maxdepth 1 ! -name apt ! -name runs -mtime +14 -exec rm -rf {} +
+    [[ ! -d $CACHE/apt ]] || find "$CACHE/apt" -name '*.deb' -mtime +14 -delete
 }

@@ -42,7 +42,9 @@ initramfs() {
 # stage_programs TOP: init, the test bed's own programs, and the project's.
 stage_programs() {
     local name file
-    mkdir -p "$1"/usr/{bin,sbin,local/bin} "$1"/{root,etc/bed}
+    # With the links of the merged /usr, so that --with a path below /bin goes to the right place.
+    skeleton "$1"
+    mkdir -p "$1"/{root,etc/bed,usr/local/bin}
     install -m 755 "$BED/dom0/init" "$1/init"
     install -m 755 "$BED"/dom0/sbin/* "$1/usr/sbin/"
     install -m 644 "$BED"/dom0/etc/* "$1/etc/"
