@@ -20,7 +20,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     let mut names = Vec::new();
     for number in 0..guests {
         config.name = format!("noop-{number}");
-        totals.push(create(host, &config)?.total_ns());
+        totals.push(create(host, &config)?.all_ns());
         names.push(config.name.clone());
     }
     for name in &names {

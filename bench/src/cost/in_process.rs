@@ -20,25 +20,71 @@ pub(crate) fn config(name: &str, overrides: &[&str]) -> Result<DomainConfig> {
     Ok(parsed.config)
 }
 
+/// One create.
+pub(crate) struct Sample {
+    pub(crate) timings: Timings,
+    /// How long the guest itself had the CPU meanwhile. With one CPU it takes it from dom0 as soon
+    /// as it may run, so its own start-up lies within the time of `unpause`.
+    guest_ns: u64,
+}
+
+impl Sample {
+    /// Time of all stages, without the guest's own.
+    pub(crate) fn all_ns(&self) -> u64 {
+        self.timings.total_ns().saturating_sub(self.guest_ns)
+    }
+
+    /// Time of prepare and execute, until the guest runs.
+    fn build_ns(&self) -> u64 {
+        let build = self.timings.stages().iter().filter(|stage| BUILD.contains(&stage.name));
+        build.map(|stage| stage.ns).sum::<u64>().saturating_sub(self.guest_ns)
+    }
+}
+
+/// The stages of prepare and execute. Before and between them are files, names, records and
+/// `noxsd`; after them, when the guest runs, `unmap`.
+const BUILD: [&str; 11] = [
+    "createdomain",
+    "max_vcpus",
+    "paging pool",
+    "populate",
+    "map specials",
+    "ports and grants",
+    "image",
+    "boot and device page",
+    "seal",
+    "vCPU context",
+    "unpause",
+];
+
 /// Makes a guest and gives the times of its stages.
-pub(crate) fn create(host: &Host, config: &DomainConfig) -> Result<Timings> {
+pub(crate) fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     let mut timings = Timings::start();
-    lifecycle::create(host, config, CreateOptions::default(), &mut timings)?;
-    Ok(timings)
+    let created = lifecycle::create(host, config, CreateOptions::default(), &mut timings)?;
+    let info = host.xen.domain_info(created.domid)?;
+    Ok(Sample { timings, guest_ns: info.map_or(0, |info| info.cpu_time_ns) })
 }
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
     let bare = config("noop.cfg", &["console=0", "memory=4"])?;
-    one(host, "noop, 4 MiB, no device", &bare, 1.0, rounds, report)?;
+    let limits = Limits { build_ms: Some(1.0), all_ms: None };
+    one(host, "noop, 4 MiB, no device", &bare, &limits, rounds, report)?;
     let redis = config("redis.cfg", &["memory=8"])?;
-    one(host, "redis, 8 MiB, console and vif", &redis, 1.6, rounds, report)
+    let limits = Limits { build_ms: None, all_ms: Some(1.6) };
+    one(host, "redis, 8 MiB, console and vif", &redis, &limits, rounds, report)
+}
+
+/// What docs/performance.md promises.
+struct Limits {
+    build_ms: Option<f64>,
+    all_ms: Option<f64>,
 }
 
 fn one(
     host: &Host,
     what: &str,
     config: &DomainConfig,
-    limit_ms: f64,
+    limits: &Limits,
     rounds: usize,
     report: &mut Report,
 ) -> Result<()> {
@@ -47,14 +93,16 @@ fn one(
         create(host, config)?;
         lifecycle::destroy(host, &config.name)?;
     }
-    let mut totals = Vec::new();
+    let (mut build, mut all, mut guest) = (Vec::new(), Vec::new(), Vec::new());
     let mut stages: BTreeMap<usize, (&'static str, Vec<u64>)> = BTreeMap::new();
     let mut destroys = Vec::new();
     for _ in 0..rounds {
         wait_for_scrub(host)?;
-        let timings = create(host, config)?;
-        totals.push(timings.total_ns());
-        for (order, stage) in timings.stages().iter().enumerate() {
+        let sample = create(host, config)?;
+        build.push(sample.build_ns());
+        all.push(sample.all_ns());
+        guest.push(sample.guest_ns);
+        for (order, stage) in sample.timings.stages().iter().enumerate() {
             stages.entry(order).or_insert((stage.name, Vec::new())).1.push(stage.ns);
         }
         let mut timings = Timings::start();
@@ -62,7 +110,9 @@ fn one(
         timings.stage("destroy");
         destroys.push(timings.total_ns());
     }
-    report.times(what, Some(limit_ms), &totals);
+    report.times(format!("{what}: prepare + execute"), limits.build_ms, &build);
+    report.times(format!("{what}: all stages"), limits.all_ms, &all);
+    report.times("  the guest's own time, not counted above", None, &guest);
     for (name, samples) in stages.into_values() {
         report.times(format!("  {name}"), None, &samples);
     }

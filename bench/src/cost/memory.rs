@@ -25,9 +25,8 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
         lifecycle::destroy(host, name)?;
     }
     #[allow(clippy::cast_precision_loss)]
-    let per_guest = |before: u64, after: u64| {
-        before.saturating_sub(after) as f64 / 1024.0 / guests as f64
-    };
+    let per_guest =
+        |before: u64, after: u64| before.saturating_sub(after) as f64 / 1024.0 / guests as f64;
     let xen = per_guest(xen_before, xen_after) - OWN_MIB;
     let dom0 = per_guest(dom0_before, dom0_after);
     report.add("memory beside a 2 MiB noop's own".into(), "MiB", Some(0.35), vec![xen + dom0]);

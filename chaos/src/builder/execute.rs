@@ -49,6 +49,10 @@ pub struct VifFacts {
 /// Dropping it destroys the domain.
 #[derive(Debug)]
 pub struct Ready {
+    /// What was mapped to fill the domain. Unmapping takes as long as filling did, so it waits
+    /// until the guest runs. First among the fields: a domain whose pages are mapped cannot be
+    /// destroyed whole.
+    mappings: Vec<ForeignMapping>,
     domain: Unfinished,
     /// The device page as dom0 wrote it: dom0's own copy, the only one it trusts.
     pub page: DevicePage,
@@ -68,10 +72,12 @@ impl Shell {
         timings: &mut Timings,
     ) -> Result<Ready, BuildError> {
         let ramdisk = place_ramdisk(&self.layout, payload)?;
-        self.load_image(payload.image)?;
+        let mut mappings = self.load_image(payload.image)?;
         if let (Some(place), Some(bytes)) = (ramdisk, payload.ramdisk) {
             let pages = Pages(place.size.div_ceil(4096));
-            self.map(Gfn(place.address >> 12), pages)?.write(0, bytes);
+            let mapping = self.map(Gfn(place.address >> 12), pages)?;
+            mapping.write(0, bytes);
+            mappings.push(mapping);
         }
         timings.stage("image");
 
@@ -80,7 +86,7 @@ impl Shell {
         let page = self.device_page(payload.vifs)?;
         self.specials.write(self.layout.offset_of(self.layout.device_page), &page.encode());
         let Self { domain, layout, specials, .. } = self;
-        drop(specials);
+        mappings.push(specials);
         timings.stage("boot and device page");
 
         domain
@@ -92,7 +98,7 @@ impl Shell {
         let vcpu = PvhVcpu { entry: payload.image.entry(), start_info: layout.boot_page.0 << 12 };
         domain.xen.set_hvm_context(domain.domid, &vcpu.context()).doing("set up the vCPU")?;
         timings.stage("vCPU context");
-        Ok(Ready { domain, page, layout })
+        Ok(Ready { mappings, domain, page, layout })
     }
 
     fn map(&self, first: Gfn, count: Pages) -> Result<ForeignMapping, BuildError> {
@@ -102,7 +108,8 @@ impl Shell {
 
     /// Copies the segments and clears what they leave open. Runs of segments that are close
     /// together are mapped at once.
-    fn load_image(&self, image: &Image) -> Result<(), BuildError> {
+    fn load_image(&self, image: &Image) -> Result<Vec<ForeignMapping>, BuildError> {
+        let mut mappings = Vec::new();
         let mut segments = image.segments().iter().peekable();
         while let Some(first) = segments.next() {
             let start = first.paddr >> 12;
@@ -124,8 +131,9 @@ impl Shell {
                 mapping.write(at, bytes);
                 mapping.fill_zero(at + bytes.len(), offset(segment.mem_size) - bytes.len());
             }
+            mappings.push(mapping);
         }
-        Ok(())
+        Ok(mappings)
     }
 
     fn device_page(&self, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {
@@ -182,6 +190,8 @@ impl Ready {
         self.domain.xen.unpause(self.domain.domid).doing("start the guest")?;
         timings.stage("unpause");
         self.domain.finish();
+        drop(self.mappings);
+        timings.stage("unmap");
         Ok(())
     }
 

@@ -14,7 +14,6 @@ use crate::backend::{BackendError, Noxsd};
 use crate::builder::{self, Flavour, Payload, Shell, VifFacts};
 use crate::config::{DomainConfig, VifConfig};
 use crate::handle::Creator;
-use crate::image::Image;
 use crate::record::{Record, RecordError, VifRecord};
 use crate::timings::Timings;
 
@@ -51,7 +50,10 @@ pub fn create(
     if options.console && !config.console {
         return Err(LifecycleError::NoConsole { name: config.name.clone() });
     }
-    let image = Image::open(&config.kernel)
+    let image = host
+        .images
+        .borrow_mut()
+        .open(&config.kernel)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(read_ramdisk).transpose()?;
     let vifs: Vec<Nic<'_>> = config.vifs.iter().map(Nic::new).collect::<Result<_, _>>()?;
@@ -244,7 +246,7 @@ impl<'a> Nic<'a> {
         }
         let mac = match config.mac {
             Some(mac) => mac,
-            None => random_mac()?,
+            None => automatic_mac(config)?,
         };
         Ok(Self { config, mac })
     }
@@ -258,11 +260,18 @@ impl<'a> Nic<'a> {
     }
 }
 
-/// A random address of Xen's range, as xl makes it.
-fn random_mac() -> Result<MacAddr, LifecycleError> {
-    let mut mac = [0x00, 0x16, 0x3e, 0, 0, 0];
-    getrandom::fill(&mut mac[3..])
-        .map_err(|error| LifecycleError::Process(std::io::Error::from(error)))?;
-    mac[3] &= 0x7f;
-    Ok(MacAddr(mac))
+/// An address of Xen's range, as xl makes them.
+///
+/// A guest that has an IPv4 address gets one made of that: no two guests of a network have the
+/// same then, and neighbours that remember the guest's predecessor of the same address, as they do
+/// for some time, find its successor. Others get a random one.
+fn automatic_mac(config: &VifConfig) -> Result<MacAddr, LifecycleError> {
+    let mut low = [0; 3];
+    match config.ip {
+        Some(ip) => low.copy_from_slice(&ip.address.octets()[1..]),
+        None => getrandom::fill(&mut low)
+            .map_err(|error| LifecycleError::Process(std::io::Error::from(error)))?,
+    }
+    let [a, b, c] = low;
+    Ok(MacAddr([0x00, 0x16, 0x3e, a & 0x7f, b, c]))
 }

@@ -9,6 +9,7 @@ mod resolve;
 mod shutdown;
 mod watch;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -16,6 +17,7 @@ use noxs::control;
 use xen::Xen;
 
 use crate::backend::{BackendError, Noxsd};
+use crate::image::ImageCache;
 use crate::record::Records;
 
 pub use console::{console, read_log};
@@ -36,7 +38,12 @@ pub struct Host {
     pub records: Records,
     /// Where `noxsd` listens.
     pub noxsd: PathBuf,
+    /// Kernels that have been read.
+    pub images: Rc<RefCell<ImageCache>>,
 }
+
+/// Most bytes of kernels that are kept: enough for a few unpacked Linux kernels.
+const IMAGE_CACHE_BYTES: usize = 256 << 20;
 
 impl Host {
     /// This machine, with everything in its usual place.
@@ -45,7 +52,12 @@ impl Host {
     /// There is no Xen, this is not dom0, or the user is not root.
     pub fn open() -> Result<Self, LifecycleError> {
         let xen = Rc::new(Xen::open()?);
-        Ok(Self { xen, records: Records::default(), noxsd: PathBuf::from(control::SOCKET) })
+        Ok(Self {
+            xen,
+            records: Records::default(),
+            noxsd: PathBuf::from(control::SOCKET),
+            images: Rc::new(RefCell::new(ImageCache::new(IMAGE_CACHE_BYTES))),
+        })
     }
 
     /// Connects to `noxsd`.

@@ -8,7 +8,7 @@
     .asciz "Xen"
     .long pvh_entry
 
-    .section .bss.stack, "aw", @nobits
+    .section .stack, "aw", @nobits
     .align 4096
     .skip {stack_size}
 stack_top:

@@ -368,6 +368,33 @@ fn many_clients_are_served_and_room_is_used_again() {
 }
 
 #[test]
+fn streams_of_many_clients_do_not_mix() {
+    let mut world = World::new(1 << 20);
+    let handles: Vec<_> = (0..6).map(|_| world.connect()).collect();
+    let sent: Vec<Vec<u8>> = (0..handles.len())
+        .map(|client| pattern(60_000).into_iter().map(|byte| byte ^ client as u8).collect())
+        .collect();
+    let (mut offsets, mut echoed) = ([0; 6], std::vec![Vec::new(); 6]);
+    for _ in 0..5000 {
+        for (client, handle) in handles.iter().enumerate() {
+            let socket = world.socket(*handle);
+            if socket.can_send() && offsets[client] < sent[client].len() {
+                offsets[client] += socket.send_slice(&sent[client][offsets[client]..]).unwrap();
+            }
+            while socket.can_recv() {
+                let all: &mut Vec<u8> = &mut echoed[client];
+                socket.recv(|part| (part.len(), all.extend_from_slice(part))).unwrap();
+            }
+        }
+        if echoed.iter().zip(&sent).all(|(echoed, sent)| echoed.len() >= sent.len()) {
+            break;
+        }
+        world.run(1_000_000);
+    }
+    assert!(echoed == sent);
+}
+
+#[test]
 fn a_client_too_many_waits_until_there_is_room() {
     let mut world = World::new(1 << 20);
     let capacity = world.server.connections.capacity();
