@@ -4,9 +4,10 @@
 //! A frame is one request: at most a page, within one page, and without offloads; a request that
 //! asks for more is answered with an error. Frames are copied out of the guest before anything
 //! looks at them. A guest over its rate keeps its requests in the ring until it may send again, so
-//! that nothing is lost and the waiting is its own. A frame for a guest that has posted no page is
-//! dropped, as a network card drops it.
+//! that nothing is lost and the waiting is its own. Frames for a guest that has posted no page wait
+//! for one; when too many do, the newest are dropped.
 
+use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use crate::bucket::Bucket;
 use crate::frame::{self, Facts};
 use crate::host::GrantCopy;
 use crate::memory::{PAGE_SIZE, SharedMemory};
-use crate::ring::{BrokenRing, Ring, Rx, RxResponse, Tx, TxRequest, TxResponse};
+use crate::ring::{BrokenRing, Ring, Rx, RxRequest, RxResponse, Tx, TxRequest, TxResponse};
 
 /// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
 /// Each is copied to every port, so their number is what must be limited.
@@ -65,6 +66,8 @@ pub struct Vif {
     pub switch: usize,
     /// Counters.
     pub traffic: Traffic,
+    /// Frames for which the guest has not posted a page yet.
+    pub waiting: VecDeque<Box<[u8]>>,
     tx: Ring<Tx>,
     rx: Ring<Rx>,
     max_frame: u16,
@@ -79,6 +82,22 @@ pub struct Taken {
     pub requests: Vec<TxRequest>,
     /// Whether the guest waits for its rate, and until when.
     pub not_before: Option<Instant>,
+}
+
+/// A page that the guest has posted for a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Posted {
+    /// Comes back in the response.
+    pub id: u16,
+    gref: u32,
+}
+
+impl Posted {
+    /// The copy that puts a frame into the page.
+    #[must_use]
+    pub fn copy(self, domid: u16, frame: usize, length: u16) -> GrantCopy {
+        GrantCopy { domid, gref: self.gref, offset: 0, length, frame, done: false }
+    }
 }
 
 impl Vif {
@@ -101,6 +120,7 @@ impl Vif {
             ipv4: device.ipv4,
             switch,
             traffic: Traffic::default(),
+            waiting: VecDeque::new(),
             tx: Ring::attach(memory, base),
             rx: Ring::attach(memory, base + PAGE_SIZE),
             max_frame,
@@ -205,26 +225,35 @@ impl Vif {
         self.tx.arm(memory)
     }
 
-    /// Takes a page that the guest has posted for a frame of `length` bytes. `None`, and a dropped
-    /// frame, if there is none or the frame is larger than the guest's MTU allows.
+    /// Asks for an event with the next posted page, if frames wait for one; gives how many pages
+    /// are there for them already.
     ///
     /// # Errors
     /// The guest's index is impossible.
-    pub fn offer(
-        &mut self,
-        memory: &impl SharedMemory,
-        domid: u16,
-        frame: usize,
-        length: u16,
-    ) -> Result<Option<(u16, GrantCopy)>, BrokenRing> {
-        if length > self.max_frame || self.rx.available(memory)? == 0 {
+    pub fn arm_posted(&mut self, memory: &impl SharedMemory) -> Result<u32, BrokenRing> {
+        if self.waiting.is_empty() { Ok(0) } else { self.rx.arm(memory) }
+    }
+
+    /// Whether a frame of that length may go to the guest at all; a longer one is dropped.
+    pub fn accepts(&mut self, length: u16) -> bool {
+        let accepts = length <= self.max_frame;
+        if !accepts {
             self.traffic.dropped_frames += 1;
+        }
+        accepts
+    }
+
+    /// Takes a page that the guest has posted, if there is one.
+    ///
+    /// # Errors
+    /// The guest's index is impossible.
+    pub fn posted(&mut self, memory: &impl SharedMemory) -> Result<Option<Posted>, BrokenRing> {
+        if self.rx.available(memory)? == 0 {
             return Ok(None);
         }
-        let request = self.rx.peek(memory);
+        let RxRequest { id, gref } = self.rx.peek(memory);
         self.rx.consume();
-        let copy = GrantCopy { domid, gref: request.gref, offset: 0, length, frame, done: false };
-        Ok(Some((request.id, copy)))
+        Ok(Some(Posted { id, gref }))
     }
 
     /// Answers a posted page after its copy was tried.

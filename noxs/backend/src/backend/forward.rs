@@ -24,6 +24,7 @@ impl<H: Host> Backend<H> {
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<After, String> {
+        self.deliver_waiting(port, index, number).map_err(|error| error.to_string())?;
         let Scratch { frames, taken, copies, deliveries, .. } = &mut self.scratch;
         let domain = &mut *self.domains[index];
         let (domid, memory) = (domain.id.domid, &domain.memory);
@@ -64,13 +65,19 @@ impl<H: Host> Backend<H> {
         let not_before = taken.not_before;
         self.deliver(now, clients);
 
-        if let Some(time) = not_before {
-            return Ok(After::Time(time));
-        }
         let domain = &mut *self.domains[index];
         let vif = &mut domain.vifs[number].backend;
-        let waiting = vif.arm(&domain.memory).map_err(|error| error.to_string())?;
-        Ok(if waiting == 0 { After::Event } else { After::Turn })
+        let posted = vif.arm_posted(&domain.memory).map_err(|error| error.to_string())?;
+        if let Some(time) = not_before {
+            // Frames for the guest do not wait for what the guest may send.
+            return Ok(match (posted, vif.waiting.is_empty()) {
+                (0, true) => After::Time(time),
+                (0, false) => After::TimeOrEvent(time),
+                _ => After::Turn,
+            });
+        }
+        let requests = vif.arm(&domain.memory).map_err(|error| error.to_string())?;
+        Ok(if requests + posted == 0 { After::Event } else { After::Turn })
     }
 
     /// Takes a batch of frames out of a tap and sends them on their way.
@@ -121,10 +128,11 @@ impl<H: Host> Backend<H> {
 
     fn deliver_part(&mut self, part: &[Delivery], now: Instant, clients: &mut impl Clients) {
         let mut broken: Vec<(PortId, Place, BrokenRing)> = Vec::new();
-        let Scratch { frames, copies, answers, touched, .. } = &mut self.scratch;
+        let Scratch { frames, copies, answers, touched, late, .. } = &mut self.scratch;
         copies.clear();
         answers.clear();
         touched.clear();
+        late.clear();
         for delivery in part {
             let Some(place) = self.places.get(delivery.to.0) else { continue };
             let Which::Vif(number) = place.device else { continue };
@@ -133,17 +141,26 @@ impl<H: Host> Backend<H> {
             if broken.iter().any(|(port, ..)| *port == delivery.to) {
                 continue;
             }
-            let domid = domain.id.domid;
-            match vif.backend.offer(&domain.memory, domid, delivery.frame, delivery.length) {
-                Ok(Some((id, copy))) => {
-                    copies.push(copy);
-                    answers.push((place, id));
+            let Delivery { frame, length, .. } = *delivery;
+            if !vif.backend.accepts(length) {
+                continue;
+            }
+            // Frames that wait come first.
+            let posted = match vif.backend.waiting.is_empty() {
+                true => vif.backend.posted(&domain.memory),
+                false => Ok(None),
+            };
+            match posted {
+                Ok(Some(posted)) => {
+                    copies.push(posted.copy(domain.id.domid, frame, length));
+                    answers.push((place, posted.id));
                     // Frames for one guest mostly come one after the other.
                     if touched.last() != Some(&delivery.to) {
                         touched.push(delivery.to);
                     }
                 }
-                Ok(None) => {}
+                Ok(None) if delivery.may_wait => late.push((place, *delivery)),
+                Ok(None) => vif.backend.traffic.dropped_frames += 1,
                 Err(error) => broken.push((delivery.to, place, error)),
             }
         }
@@ -165,6 +182,10 @@ impl<H: Host> Backend<H> {
                 self.host.notify(port.0);
             }
         }
+        // Those that found no page.
+        for (place, Delivery { to, frame, length, .. }) in mem::take(&mut self.scratch.late) {
+            self.keep_waiting(to.0, place, frame, length);
+        }
         for (_, place, error) in broken {
             self.break_device(place, error.to_string(), now, clients);
         }
@@ -181,11 +202,11 @@ fn address(
     deliveries: &mut Vec<Delivery>,
 ) {
     if let Route::One(End::Port(to)) = route {
-        deliveries.push(Delivery { to, frame, length });
+        deliveries.push(Delivery { to, frame, length, may_wait: true });
     }
     for to in table.targets(route) {
         if End::Port(*to) != from {
-            deliveries.push(Delivery { to: *to, frame, length });
+            deliveries.push(Delivery { to: *to, frame, length, may_wait: false });
         }
     }
 }

@@ -9,6 +9,7 @@ mod forward;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
@@ -136,6 +137,8 @@ pub struct Backend<H: Host> {
     places: Dense<Place>,
     bridges: Vec<Bridge>,
     by_name: HashMap<String, usize>,
+    /// Bytes of frames that wait for their receivers.
+    waiting_bytes: usize,
     /// Domains that have lost a device.
     broken: BTreeSet<usize>,
     ready: VecDeque<Work>,
@@ -154,6 +157,7 @@ struct Scratch {
     deliveries: Vec<Delivery>,
     answers: Vec<(Place, u16)>,
     touched: Vec<PortId>,
+    late: Vec<(Place, Delivery)>,
 }
 
 /// A frame on its way to a guest.
@@ -162,6 +166,8 @@ struct Delivery {
     to: PortId,
     frame: usize,
     length: u16,
+    /// It may wait for a page. Frames for all do not: many guests never look at them.
+    may_wait: bool,
 }
 
 impl<H: Host> Backend<H> {
@@ -174,6 +180,7 @@ impl<H: Host> Backend<H> {
             places: Dense::new(MAX_PORTS),
             bridges: Vec::new(),
             by_name: HashMap::new(),
+            waiting_bytes: 0,
             broken: BTreeSet::new(),
             ready: VecDeque::new(),
             timers: BTreeSet::new(),
@@ -293,7 +300,9 @@ impl<H: Host> Backend<H> {
         };
         let Some(port) = port else { return };
         if let Which::Vif(number) = place.device {
-            let vif = &domain.vifs[number].backend;
+            let vif = &mut domain.vifs[number].backend;
+            self.waiting_bytes -= vif.waiting.iter().map(|frame| frame.len()).sum::<usize>();
+            vif.waiting = VecDeque::new();
             self.bridges[vif.switch].table.remove(PortId(port), vif.mac, vif.ipv4);
         }
         if let Some(timer) = timer {

@@ -21,16 +21,17 @@ pub(super) enum After {
     Event,
     /// Another turn.
     Turn,
-    /// To be looked at again, but not before.
+    /// To be looked at again, but not before; its port stays masked until then.
     Time(Instant),
+    /// To be looked at again then, or at its next event.
+    TimeOrEvent(Instant),
 }
 
 impl<H: Host> Backend<H> {
     /// An event came on a local port: a hint to look.
     pub fn event(&mut self, port: u32) {
         let Some(place) = self.places.get(port) else { return };
-        // A device that waits for its time has its port masked; this is an event from before.
-        if self.timer_of(place).is_none() && !*self.queued_of(place) {
+        if !*self.queued_of(place) {
             *self.queued_of(place) = true;
             self.ready.push_back(Work::Port(port));
         }
@@ -96,6 +97,9 @@ impl<H: Host> Backend<H> {
         // A device that is gone since then has no place any more.
         let Some(place) = self.places.get(port) else { return };
         *self.queued_of(place) = false;
+        if let Some(time) = self.timer_of(place).take() {
+            self.timers.remove(&(time, port));
+        }
         let after = match place.device {
             Which::Console => self.serve_console(place.domain, now, clients),
             Which::Vif(number) => self.serve_vif(port, place.domain, number, now, clients),
@@ -108,12 +112,18 @@ impl<H: Host> Backend<H> {
                 *self.queued_of(place) = true;
                 self.ready.push_back(Work::Port(port));
             }
-            Ok(After::Time(time)) => {
-                *self.timer_of(place) = Some(time);
-                self.timers.insert((time, port));
+            Ok(After::Time(time)) => self.wait_until(time, port, place),
+            Ok(After::TimeOrEvent(time)) => {
+                self.wait_until(time, port, place);
+                self.scratch.unmask.push(port);
             }
             Err(why) => self.break_device(place, why, now, clients),
         }
+    }
+
+    fn wait_until(&mut self, time: Instant, port: u32, place: Place) {
+        *self.timer_of(place) = Some(time);
+        self.timers.insert((time, port));
     }
 
     fn serve_console(
@@ -182,7 +192,7 @@ impl<H: Host> Backend<H> {
         };
         let Some(port) = console.port else { return Err(Refusal::NoDevice) };
         console.backend.console.queue_input(input);
-        if !console.queued && console.timer.is_none() {
+        if !console.queued {
             console.queued = true;
             self.ready.push_back(Work::Port(port));
         }

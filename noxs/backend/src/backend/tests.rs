@@ -398,19 +398,79 @@ fn a_broken_receive_ring_does_not_stop_the_sender() {
 }
 
 #[test]
-fn a_bad_page_for_receiving_is_an_error_and_no_room_a_drop() {
+fn a_bad_page_for_receiving_is_an_error() {
     let mut bed = Bed::new();
     let one = bed.running(1);
     frontend::post(&bed.page(1, RX_REF), 0, 9999);
     bed.post(1, 1);
-    for _ in 0..3 {
-        bed.frame_in(&frame_to(1, 99));
-    }
-    assert_eq!(bed.received(1), [-1, 60]);
-    assert_eq!(bed.traffic(&one).dropped_frames, 2);
+    bed.frame_in(&frame_to(1, 99));
+    bed.frame_in(&frame_to(1, 99));
     bed.frame_in(&[0xff; 5]);
     bed.frame_in(&[&frame_to(1, 99)[..], &[0; 1500]].concat());
     assert_eq!(bed.received(1), [-1, 60]);
+    assert_eq!(bed.traffic(&one).dropped_frames, 2);
+}
+
+#[test]
+fn a_burst_waits_for_pages_in_order() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    bed.post(1, 30);
+    for length in 0..100 {
+        bed.frame_in(&[&frame_to(1, 99)[..], &vec![0; length]].concat());
+    }
+    assert_eq!(bed.received(1).len(), 30);
+    assert_eq!(bed.backend.waiting_bytes, (30..100).map(|length| 60 + length).sum::<usize>());
+    bed.post(1, 50);
+    bed.run(1);
+    bed.post(1, 50);
+    bed.run(1);
+    assert_eq!(bed.received(1), (60..160).collect::<Vec<i16>>());
+    assert_eq!(bed.traffic(&one).dropped_frames, 0);
+    assert_eq!(bed.backend.waiting_bytes, 0);
+    // The pages left over take frames at once again.
+    bed.frame_in(&frame_to(1, 99));
+    assert_eq!(bed.received(1).len(), 101);
+}
+
+#[test]
+fn what_waits_is_bounded_and_goes_with_the_guest() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    let two = bed.running(2);
+    for _ in 0..600 {
+        bed.frame_in(&frame_to(1, 99));
+    }
+    bed.frame_in(&build::ipv4(MacAddr([0xff; 6]), mac(99), ip(99)));
+    assert_eq!(bed.backend.waiting_bytes, 512 * 60);
+    assert_eq!(bed.traffic(&one).dropped_frames, 89);
+    assert_eq!(bed.traffic(&two).dropped_frames, 1, "a frame for all does not wait");
+    bed.backend.detach(one.id, &mut bed.clients).unwrap();
+    assert_eq!(bed.backend.waiting_bytes, 0);
+}
+
+#[test]
+fn a_guest_over_its_rate_still_receives() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    let mut limited = attach(1);
+    limited.vifs[0].rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
+    bed.attach(&limited).unwrap();
+    let (_, port) = bed.ports(1);
+    for slot in 0..200 {
+        bed.send(1, slot, &frame_to(99, 1));
+    }
+    bed.run(1);
+    assert!(bed.sent(1).len() < 200);
+    for _ in 0..5 {
+        bed.frame_in(&frame_to(1, 99));
+    }
+    assert!(bed.backend.host.unmasked.contains(&port), "to hear of pages");
+    assert_eq!(bed.backend.timers.len(), 1);
+    bed.post(1, 10);
+    bed.run(1);
+    assert_eq!(bed.received(1), [60; 5]);
+    assert_eq!(bed.backend.timers.len(), 1);
 }
 
 #[test]
@@ -635,6 +695,9 @@ fn an_event_for_a_port_that_is_gone_is_nothing() {
 }
 
 proptest::proptest! {
+    // Each case makes a whole bed.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
     /// Guests that write anything into all their rings and data pages: the others' devices stay
     /// whole, and a well-behaved guest's frame still arrives.
     #[test]
