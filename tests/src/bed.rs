@@ -103,11 +103,12 @@ impl Default for Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        // A test that fails may leave guests; the next one is to begin with none all the same.
-        for domid in self.domains() {
-            let number = domid.0.to_string();
-            if std::thread::panicking() {
-                let _ = chaos(&["destroy", &number]);
+        // A test that fails may leave guests, or records of guests; the next one is to begin with
+        // none all the same.
+        if std::thread::panicking() {
+            let domains = self.domains().into_iter().map(|domid| domid.0.to_string());
+            for domid in domains.chain(entries("/run/chaos/domains")) {
+                let _ = chaos(&["destroy", &domid]);
             }
         }
         if !std::thread::panicking() {

@@ -1,18 +1,13 @@
 //! A guest of a test.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::Value;
 
 use crate::run::chaos;
-
-/// How long a guest may take for anything. Emulated machines are slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::watch::{PATIENCE, wait_for_file};
 
 /// A guest that is destroyed at the end of its test.
 #[derive(Debug)]
@@ -70,25 +65,13 @@ impl Guest {
     /// It does not within a minute.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
-        let path = format!("/run/chaos/domains/{}/console.log", self.domid);
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
-            .expect("inotify can be used");
-        inotify.add_watch(path.as_str(), AddWatchFlags::IN_MODIFY).expect("the log is there");
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let log = fs::read(&path).expect("the log can be read");
-            let log = String::from_utf8_lossy(&log).into_owned();
-            if log.contains(text) {
-                return log;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{} has not printed {text:?}:\n{log}", self.name);
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let fd = PollFd::new(std::os::fd::AsFd::as_fd(&inotify), PollFlags::POLLIN);
-            poll(&mut [fd], timeout).expect("inotify can be waited for");
-            // What exactly changed does not matter: the log is read again.
-            let _ = inotify.read_events();
-        }
+        wait_for_file(&self.log_path(), text, |log| log.contains(text))
+    }
+
+    /// Where the guest's console log is.
+    #[must_use]
+    pub fn log_path(&self) -> String {
+        format!("/run/chaos/domains/{}/console.log", self.domid)
     }
 
     /// Destroys the guest.
@@ -147,8 +130,7 @@ impl Guest {
     /// There is none.
     #[must_use]
     pub fn log_file(&self) -> File {
-        let path = format!("/run/chaos/domains/{}/console.log", self.domid);
-        File::open(path).expect("the log is there")
+        File::open(self.log_path()).expect("the log is there")
     }
 }
 

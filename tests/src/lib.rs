@@ -9,9 +9,11 @@ mod guest;
 mod kill;
 mod noxsd;
 mod run;
+mod watch;
 
 pub use bed::Bed;
 pub use guest::Guest;
 pub use kill::{Ended, run_to_syscall};
-pub use noxsd::restart_noxsd;
+pub use noxsd::{noxsd_pid, restart_noxsd};
 pub use run::{Ran, chaos, run};
+pub use watch::wait_for_file;

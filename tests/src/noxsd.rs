@@ -2,24 +2,34 @@
 
 use std::fs;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::run::run;
+
+/// The process number of `noxsd`.
+///
+/// # Panics
+/// It does not run.
+#[track_caller]
+#[must_use]
+pub fn noxsd_pid() -> i32 {
+    fs::read_dir("/proc")
+        .expect("/proc is there")
+        .flatten()
+        .find(|entry| {
+            fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "noxsd")
+        })
+        .and_then(|entry| entry.file_name().to_string_lossy().parse().ok())
+        .expect("noxsd runs")
+}
 
 /// Kills `noxsd` with SIGKILL and starts it again; returns when it is ready.
 ///
 /// # Panics
-/// It does not come back.
+/// It does not run, or does not come back.
 #[track_caller]
 pub fn restart_noxsd() {
-    for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
-        let comm = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        if let (Ok(pid), "noxsd") = (entry.file_name().to_string_lossy().parse::<i32>(), comm.trim())
-        {
-            nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(pid),
-                nix::sys::signal::Signal::SIGKILL,
-            )
-            .expect("noxsd can be killed");
-        }
-    }
+    kill(Pid::from_raw(noxsd_pid()), Signal::SIGKILL).expect("noxsd can be killed");
     run("start-noxsd", &[]).ok();
 }

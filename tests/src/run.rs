@@ -11,6 +11,8 @@ pub struct Ran {
     pub command: String,
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
+    /// How it ended, in words.
+    pub status: String,
     /// What it printed to stdout.
     pub stdout: String,
     /// What it printed to stderr.
@@ -31,6 +33,7 @@ pub fn run(program: &str, args: &[&str]) -> Ran {
     Ran {
         command: format!("{program} {}", args.join(" ")),
         code: output.status.code(),
+        status: output.status.to_string(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
@@ -52,7 +55,14 @@ impl Ran {
     /// It has not.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.code, Some(0), "{} failed:\n{}{}", self.command, self.stdout, self.stderr);
+        assert!(
+            self.code == Some(0),
+            "{} failed ({}):\n{}{}",
+            self.command,
+            self.status,
+            self.stdout,
+            self.stderr
+        );
         self.stdout
     }
 

@@ -64,8 +64,12 @@ fn ring_index(guest: &Guest) {
 fn console_index(guest: &Guest) {
     println!("hostile: the console gets an impossible index");
     let (ring, port) = Page::console(guest);
-    let consumed = ring.load(raw::CONSOLE_OUT_CONS);
-    ring.store(raw::CONSOLE_OUT_PROD, consumed.wrapping_add(0x8000_0000));
+    let produced = ring.load(raw::CONSOLE_OUT_PROD);
+    // What was printed is to be seen: it is taken out, and the backend tells so, before.
+    while ring.load(raw::CONSOLE_OUT_CONS) != produced {
+        wait(&[port], None);
+    }
+    ring.store(raw::CONSOLE_OUT_PROD, produced.wrapping_add(0x8000_0000));
     port.notify();
 }
 

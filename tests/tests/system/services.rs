@@ -32,8 +32,22 @@ fn redis_benchmark_finishes_without_an_error() {
     let (stdout, stderr) = (ran.stdout.clone(), ran.stderr.clone());
     ran.ok();
     for test in [
-        "PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "LPUSH", "RPUSH", "LPOP", "RPOP", "SADD",
-        "HSET", "SPOP", "ZADD", "ZPOPMIN", "LRANGE_600", "MSET (10 keys)",
+        "PING_INLINE",
+        "PING_MBULK",
+        "SET",
+        "GET",
+        "INCR",
+        "LPUSH",
+        "RPUSH",
+        "LPOP",
+        "RPOP",
+        "SADD",
+        "HSET",
+        "SPOP",
+        "ZADD",
+        "ZPOPMIN",
+        "LRANGE_600",
+        "MSET (10 keys)",
     ] {
         assert!(stdout.contains(test), "{test} is missing:\n{stdout}\n{stderr}");
     }
@@ -68,7 +82,10 @@ fn a_full_redis_says_so_and_lives() {
     assert!(refused, "25 MiB fit in a guest of 8 MiB");
     assert_eq!(Guest::ask(REDIS, b"*1\r\n$4\r\nPING\r\n", b"\r\n"), b"+PONG\r\n");
     assert_eq!(Guest::ask(REDIS, b"*1\r\n$8\r\nFLUSHALL\r\n", b"\r\n"), b"+OK\r\n");
-    assert_eq!(Guest::ask(REDIS, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", b"\r\n"), b"+OK\r\n");
+    assert_eq!(
+        Guest::ask(REDIS, b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n", b"\r\n"),
+        b"+OK\r\n"
+    );
     assert!(redis.listed().is_some());
 }
 
@@ -102,7 +119,7 @@ fn guests_do_not_notice_that_noxsd_was_killed() {
     let _bed = Bed::new();
     let redis = Guest::create("redis.cfg", &[]);
     let mut stream = Guest::connect(REDIS);
-    let mut ping = |stream: &mut std::net::TcpStream| {
+    let ping = |stream: &mut std::net::TcpStream| {
         stream.write_all(b"PING\r\n").expect("the guest takes the request");
         let mut answer = [0; 7];
         stream.read_exact(&mut answer).expect("the guest answers");

@@ -1,0 +1,37 @@
+//! Waiting for what is written to a file.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+/// How long anything may take. Emulated machines are slow.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until a file's content is as wanted and gives it; `what` says in a message what that is.
+///
+/// # Panics
+/// It is not within a minute, or there is no such file.
+#[track_caller]
+pub fn wait_for_file(path: &str, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
+    let inotify =
+        Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("inotify can be used");
+    inotify.add_watch(path, AddWatchFlags::IN_MODIFY).expect("the file is there");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let content = fs::read(path).expect("the file can be read");
+        let content = String::from_utf8_lossy(&content).into_owned();
+        if wanted(&content) {
+            return content;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "{path} has not {what}:\n{content}");
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let fd = PollFd::new(inotify.as_fd(), PollFlags::POLLIN);
+        poll(&mut [fd], timeout).expect("inotify can be waited for");
+        // What exactly changed does not matter: the file is read again.
+        let _ = inotify.read_events();
+    }
+}
