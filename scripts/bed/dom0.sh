@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2153 # WITH is set in options.sh
 # Dom0's initramfs: the cached layers, and on top what changes from run to run.
 
 TARGET=x86_64-unknown-linux-gnu

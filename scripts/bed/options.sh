@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # variables are for the other parts
 # The options of scripts/nested.
 
 usage() {
