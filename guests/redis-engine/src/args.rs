@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use crate::memory::{Memory, fits_in_transit, room};
+
 /// The words of one command, one behind the other in one buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Args {
@@ -46,8 +48,9 @@ impl Args {
     }
 
     /// Makes room for a word; `false` if there is no memory.
-    pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
-        self.bytes.try_reserve(bytes).is_ok() && self.ends.try_reserve(1).is_ok()
+    pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) -> bool {
+        let fits = |bytes| fits_in_transit(memory, bytes);
+        room(&mut self.bytes, bytes, fits) && room(&mut self.ends, 1, fits)
     }
 
     /// Adds bytes to the word that is being read. Room was made by `reserve`.

@@ -1,4 +1,16 @@
-//! How much memory is left.
+//! How much memory is left, and how the engine asks for it.
+//!
+//! What is as large as a peer likes (values, tables, replies) is asked for before it is taken and
+//! taken in a way that can fail. What is small (tree nodes, numbers as text) is taken from the
+//! reserve, which is never given away.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hash};
+
+use indexmap::{IndexMap, IndexSet};
+
+use crate::error::Refused;
 
 /// Tells how much memory is left.
 pub trait Memory {
@@ -14,10 +26,93 @@ pub trait Memory {
 
 /// Kept free for what is allocated in small pieces without asking: tree nodes, single values,
 /// the reply that says that memory is short.
-pub(crate) const RESERVE: usize = 96 * 1024;
+const RESERVE: usize = 96 * 1024;
+
+/// The part of the reserve that replies leave alone, so that data can be read when there is no
+/// room for more of it.
+const LAST_RESERVE: usize = 32 * 1024;
+
+/// Smallest number of free places that a table is given.
+const SMALLEST_GROWTH: usize = 4;
+
+fn leaves(memory: &dyn Memory, bytes: usize, reserve: usize) -> bool {
+    let left = memory.total().saturating_sub(memory.used());
+    left >= bytes.saturating_add(reserve) && memory.can_allocate(bytes)
+}
 
 /// Whether `bytes` can be had and the reserve stays whole.
 pub(crate) fn fits(memory: &dyn Memory, bytes: usize) -> bool {
-    let left = memory.total().saturating_sub(memory.used());
-    left >= bytes.saturating_add(RESERVE) && memory.can_allocate(bytes)
+    leaves(memory, bytes, RESERVE)
 }
+
+/// Whether `bytes` can be had for a request or a reply.
+pub(crate) fn fits_in_transit(memory: &dyn Memory, bytes: usize) -> bool {
+    leaves(memory, bytes, LAST_RESERVE)
+}
+
+/// What can be made larger in a way that may fail.
+pub(crate) trait Grow {
+    /// Bytes for one place, at most.
+    const PLACE: usize;
+    fn used(&self) -> usize;
+    fn places(&self) -> usize;
+    /// Whether it succeeded.
+    fn grow(&mut self, by: usize) -> bool;
+}
+
+/// Makes room for `more`, so that adding them does not fail and seldom moves what is there.
+/// `fits` tells whether there is memory.
+pub(crate) fn room(table: &mut impl Grow, more: usize, fits: impl Fn(usize) -> bool) -> bool {
+    fn grow<T: Grow>(table: &mut T, by: usize, fits: &impl Fn(usize) -> bool) -> bool {
+        // While it moves, both copies are held.
+        let bytes = table.used().saturating_add(by).saturating_mul(T::PLACE);
+        fits(bytes) && table.grow(by)
+    }
+    let used = table.used();
+    if table.places() - used >= more {
+        return true;
+    }
+    // Twice as large, so that many small steps cost little; an eighth more when memory is short.
+    [used, used / 8, 0]
+        .into_iter()
+        .map(|by| by.max(SMALLEST_GROWTH).max(more))
+        .any(|by| grow(table, by, &fits))
+}
+
+/// Makes room in data: the reserve stays whole.
+pub(crate) fn data_room(
+    memory: &dyn Memory,
+    table: &mut impl Grow,
+    more: usize,
+) -> Result<(), Refused> {
+    match room(table, more, |bytes| fits(memory, bytes)) {
+        true => Ok(()),
+        false => Err(Refused::OutOfMemory),
+    }
+}
+
+macro_rules! grow {
+    ([$($generics:tt)*] $table:ty, $place:expr) => {
+        impl<$($generics)*> Grow for $table {
+            const PLACE: usize = $place;
+
+            fn used(&self) -> usize {
+                self.len()
+            }
+
+            fn places(&self) -> usize {
+                self.capacity()
+            }
+
+            fn grow(&mut self, by: usize) -> bool {
+                self.try_reserve_exact(by).is_ok()
+            }
+        }
+    };
+}
+
+grow!([T] Vec<T>, size_of::<T>());
+grow!([T] VecDeque<T>, size_of::<T>());
+// Of an index map: the entry with its hash, and two rounds of buckets at their emptiest.
+grow!([K: Hash + Eq, V, S: BuildHasher] IndexMap<K, V, S>, size_of::<(K, V)>() + 32);
+grow!([T: Hash + Eq, S: BuildHasher] IndexSet<T, S>, size_of::<T>() + 32);

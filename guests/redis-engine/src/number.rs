@@ -1,6 +1,6 @@
 //! Numbers as Redis reads and writes them.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::str;
 
 use crate::error::Refused;
@@ -17,40 +17,55 @@ pub(crate) fn integer(text: &[u8]) -> Result<i64, Refused> {
     text.and_then(|text| text.parse().ok()).ok_or(Refused::NotAnInteger)
 }
 
-/// A floating-point number, `inf` and `-inf` among them, but never NaN.
+/// A floating-point number, `inf` and `-inf` among them, but never NaN, nor one that is too large
+/// or too small for a double.
 pub(crate) fn float(text: &[u8]) -> Option<f64> {
-    let text = str::from_utf8(text).ok()?;
-    let plain = |c: u8| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E');
-    let value = match text.to_ascii_lowercase().as_str() {
-        "inf" | "+inf" | "infinity" | "+infinity" => f64::INFINITY,
-        "-inf" | "-infinity" => f64::NEG_INFINITY,
-        _ if !text.bytes().all(plain) => return None,
-        _ => text.parse().ok()?,
-    };
-    (!value.is_nan()).then_some(value)
+    let value = parse(text)?;
+    let mantissa = text.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or(text);
+    let is_zero = !mantissa.iter().any(|byte| (b'1'..=b'9').contains(byte));
+    let named = mantissa.iter().any(|byte| matches!(byte, b'i' | b'I'));
+    ((value.is_finite() || named) && (value != 0.0 || is_zero)).then_some(value)
 }
 
-/// A double as Redis prints it: shortest digits that read back the same, with an exponent where
-/// C's `%.17g` has one.
+/// A score that ends a range: as above, but nothing counts as 0, and what is too large as infinite.
+pub(crate) fn bound(text: &[u8]) -> Option<f64> {
+    if text.is_empty() { Some(0.0) } else { parse(text) }
+}
+
+fn parse(text: &[u8]) -> Option<f64> {
+    let plain = |c: &u8| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E');
+    let unsigned = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+    if unsigned.eq_ignore_ascii_case(b"inf") || unsigned.eq_ignore_ascii_case(b"infinity") {
+        let negative = text.first() == Some(&b'-');
+        return Some(if negative { f64::NEG_INFINITY } else { f64::INFINITY });
+    }
+    let text = str::from_utf8(text).ok().filter(|text| text.as_bytes().iter().all(plain))?;
+    text.parse().ok()
+}
+
+/// A double as C's `%.17g` prints it, which is how Redis 7.0 does.
 pub(crate) fn print_double(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.into();
     }
-    if value == 0.0 {
-        return if value.is_sign_negative() { "-0" } else { "0" }.into();
-    }
-    // Integers that a double holds exactly are printed as such.
-    let magnitude = value.abs();
-    if (1e-4..1e17).contains(&magnitude) {
-        return value.to_string();
-    }
-    let text = alloc::format!("{value:e}");
+    // 17 digits that matter, and the exponent of the first.
+    let text = alloc::format!("{value:.16e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = match exponent.strip_prefix('-') {
-        Some(exponent) => ('-', exponent),
-        None => ('+', exponent),
-    };
-    alloc::format!("{digits}e{sign}{exponent:0>2}")
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..17).contains(&exponent) {
+        let decimals = usize::try_from(16 - exponent).unwrap_or(0);
+        return without_zeros(&alloc::format!("{value:.decimals$}")).into();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    alloc::format!("{}e{sign}{:0>2}", without_zeros(digits), exponent.unsigned_abs())
+}
+
+/// Cuts off the zeros at the end of a fraction.
+fn without_zeros(text: &str) -> &str {
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => text,
+    }
 }
 
 #[cfg(test)]
@@ -72,15 +87,24 @@ mod tests {
         for (value, text) in [
             (1.0, "1"),
             (-2.5, "-2.5"),
-            (0.1, "0.1"),
+            (0.1, "0.10000000000000001"),
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (0.5, "0.5"),
+            (1e16, "10000000000000000"),
             (1e20, "1e+20"),
-            (1e-7, "1e-07"),
+            (1e-7, "9.9999999999999995e-08"),
             (f64::INFINITY, "inf"),
         ] {
             assert_eq!(print_double(value), text);
         }
         assert_eq!(float(b"nan"), None);
         assert_eq!(float(b"-inf"), Some(f64::NEG_INFINITY));
-        assert_eq!(float(b"0x10"), None);
+        for wrong in ["0x10", "", "1e400", "-1e400", "1e-400", "i", " 1"] {
+            assert_eq!(float(wrong.as_bytes()), None, "{wrong:?}");
+        }
+        assert_eq!(float(b"0e-400"), Some(0.0));
+        assert_eq!(bound(b""), Some(0.0));
+        assert_eq!(bound(b"1e400"), Some(f64::INFINITY));
     }
 }

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::memory::{Memory, fits};
+use crate::error::Refused;
+use crate::memory::{Memory, fits_in_transit, room};
 use crate::number::print_double;
 
 /// Replies that have not been sent yet, in RESP2 or RESP3.
@@ -46,32 +47,31 @@ impl Output {
         self.resp3 = resp3;
     }
 
-    /// Takes back everything after `length` if memory ran out meanwhile. Whether it did.
-    pub(crate) fn undo_if_full(&mut self, length: usize) -> bool {
-        if self.full {
-            self.full = false;
-            self.bytes.truncate(length);
-            return true;
-        }
-        false
+    /// Takes back everything after `length`, and that memory ran out meanwhile.
+    pub(crate) fn undo(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.full = false;
     }
 
-    /// Makes room so that the next `bytes` are written without fail, or notes that there is none.
-    pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) {
-        let room = self.bytes.capacity() - self.bytes.len();
-        if room < bytes
-            && (!fits(memory, (self.bytes.len() + bytes) * 2)
-                || self.bytes.try_reserve(bytes).is_err())
-        {
-            self.full = true;
+    /// Makes room so that the next `bytes` are written without fail.
+    pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) -> Result<(), Refused> {
+        match room(&mut self.bytes, bytes, |bytes| fits_in_transit(memory, bytes)) {
+            true => Ok(()),
+            false => Err(Refused::OutOfMemory),
         }
+    }
+
+    /// Whether a reply, even one that says that memory is short, could not be written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full
     }
 
     fn put(&mut self, bytes: &[u8]) {
         if self.full {
             return;
         }
-        if self.bytes.try_reserve(bytes.len()).is_err() {
+        let more = bytes.len();
+        if self.bytes.try_reserve(more).is_err() && self.bytes.try_reserve_exact(more).is_err() {
             self.full = true;
             return;
         }

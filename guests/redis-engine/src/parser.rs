@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::args::Args;
-use crate::memory::{Memory, fits};
+use crate::memory::{Memory, fits_in_transit, room};
 
 /// Longest line: a length, or a whole inline command (`PROTO_INLINE_MAX_SIZE`).
 const MAX_LINE: usize = 64 * 1024;
@@ -39,6 +39,8 @@ pub(crate) enum Found {
     TooLarge,
     /// The peer does not speak the protocol.
     Error(&'static str),
+    /// The peer began a word with this byte in place of `$`.
+    NoWord(u8),
 }
 
 /// Reads commands.
@@ -86,13 +88,16 @@ impl Parser {
     fn line(&mut self, memory: &dyn Memory, rest: &[u8], inline: bool) -> (usize, Found) {
         let end = rest.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(rest.len(), |end| end + 1);
-        let too_long = self.line.len() + taken > MAX_LINE;
-        if too_long || self.line.try_reserve(taken).is_err() {
-            let message = match inline {
-                true => "ERR Protocol error: too big inline request",
-                false => "ERR Protocol error: too big mbulk count string",
+        if self.line.len() + taken > MAX_LINE {
+            let message = match (inline, self.words_left) {
+                (true, _) => "ERR Protocol error: too big inline request",
+                (false, 0) => "ERR Protocol error: too big mbulk count string",
+                (false, _) => "ERR Protocol error: too big bulk count string",
             };
             return (taken, Found::Error(message));
+        }
+        if !room(&mut self.line, taken, |bytes| fits_in_transit(memory, bytes)) {
+            return (taken, Found::Error("ERR out of memory for a line of the request"));
         }
         self.line.extend_from_slice(&rest[..taken]);
         if end.is_none() {
@@ -126,16 +131,13 @@ impl Parser {
     /// `$N`: a word of N bytes.
     fn word_length(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
         let Some(text) = text.strip_prefix(b"$") else {
-            return Found::Error("ERR Protocol error: expected '$'");
+            return Found::NoWord(text.first().copied().unwrap_or(b'\r'));
         };
         let left = match length(text) {
             Some(left) if (0..=MAX_WORD).contains(&left) => usize::try_from(left).unwrap_or(0),
             _ => return Found::Error("ERR Protocol error: invalid bulk length"),
         };
-        // The command is held once here and may be stored once more.
-        let wanted = (self.args.total() + left) * 2;
-        let large = wanted > 1024 && !fits(memory, wanted);
-        if !self.skipping && (large || !self.args.reserve(left)) {
+        if !self.skipping && !self.args.reserve(memory, left) {
             self.skipping = true;
             self.args.clear();
         }
@@ -181,13 +183,11 @@ impl Parser {
     /// An inline command: words between spaces, perhaps in quotes.
     fn inline(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
         self.state = State::Start;
-        if !fits(memory, text.len() * 2) {
-            return Found::TooLarge;
-        }
-        match split(text, &mut self.args) {
-            true if self.args.len() == 0 => Found::Nothing,
-            true => Found::Command,
-            false => Found::Error("ERR Protocol error: unbalanced quotes in request"),
+        match split(memory, text, &mut self.args) {
+            Split::Whole if self.args.len() == 0 => Found::Nothing,
+            Split::Whole => Found::Command,
+            Split::TooLarge => Found::TooLarge,
+            Split::Unbalanced => Found::Error("ERR Protocol error: unbalanced quotes in request"),
         }
     }
 }
@@ -197,24 +197,32 @@ fn length(text: &[u8]) -> Option<i64> {
     crate::number::integer(text).ok()
 }
 
-/// Splits a line as Redis's `sdssplitargs` does. `false` if a quote is not closed.
-fn split(text: &[u8], args: &mut Args) -> bool {
+/// How splitting a line ended.
+enum Split {
+    Whole,
+    TooLarge,
+    /// A quote is not closed.
+    Unbalanced,
+}
+
+/// Splits a line as Redis's `sdssplitargs` does.
+fn split(memory: &dyn Memory, text: &[u8], args: &mut Args) -> Split {
     let mut at = 0;
     loop {
         while text.get(at).is_some_and(u8::is_ascii_whitespace) {
             at += 1;
         }
         if at == text.len() {
-            return true;
+            return Split::Whole;
         }
-        if !args.reserve(text.len() - at) {
-            return true;
+        if !args.reserve(memory, text.len() - at) {
+            return Split::TooLarge;
         }
         while let Some(byte) = text.get(at).filter(|byte| !byte.is_ascii_whitespace()) {
             match byte {
                 quote @ (b'"' | b'\'') => match quoted(text, at + 1, *quote, args) {
                     Some(next) => at = next,
-                    None => return false,
+                    None => return Split::Unbalanced,
                 },
                 byte => {
                     args.extend(&[*byte]);

@@ -58,7 +58,11 @@ impl Session {
         output: &mut Output,
     ) -> Progress {
         let mut consumed = 0;
-        while consumed < input.len() && output.len() < ENOUGH_OUTPUT && !self.client.close {
+        while consumed < input.len()
+            && output.len() < ENOUGH_OUTPUT
+            && !self.client.close
+            && !output.is_full()
+        {
             let (used, found) = self.parser.read(store.memory(), &input[consumed..]);
             consumed += used;
             match found {
@@ -73,8 +77,16 @@ impl Session {
                     output.error(message);
                     self.client.close = true;
                 }
+                Found::NoWord(byte) => {
+                    let found = char::from(byte);
+                    output
+                        .error(&alloc::format!("ERR Protocol error: expected '$', got '{found}'"));
+                    self.client.close = true;
+                }
             }
         }
+        // A peer that misses one reply would take the next for it.
+        self.client.close |= output.is_full();
         if self.client.close {
             consumed = input.len();
         }

@@ -1,6 +1,5 @@
 //! The data: keys, values, and when they expire.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -8,12 +7,11 @@ use core::num::NonZeroU64;
 
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
-use indexmap::map::Entry as MapEntry;
 
 use crate::error::Refused;
-use crate::memory::{Memory, fits};
+use crate::memory::{Memory, data_room, fits};
 use crate::random::Random;
-use crate::value::{Bytes, Hash, List, Set, Value};
+use crate::value::{Hash, List, Set, Value};
 use crate::zset::SortedSet;
 
 /// A value and when it expires, in milliseconds after the Unix epoch.
@@ -31,9 +29,9 @@ const OVERHEAD: usize = 256;
 /// Keys that have expired are as good as gone: no command sees them, and [`Store::expire`] takes
 /// them away for good.
 pub struct Store {
-    entries: IndexMap<Bytes, Entry, FixedState>,
-    /// Keys that expire, by time.
-    deadlines: BTreeSet<(u64, Bytes)>,
+    entries: IndexMap<Rc<[u8]>, Entry, FixedState>,
+    /// Keys that expire, by time. They are shared, so that a key is let go without a copy of it.
+    deadlines: BTreeSet<(u64, Rc<[u8]>)>,
     hasher: FixedState,
     memory: &'static dyn Memory,
     pub(crate) random: Random,
@@ -57,11 +55,6 @@ impl core::fmt::Debug for Store {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Store").field("keys", &self.entries.len()).finish_non_exhaustive()
     }
-}
-
-/// Whether a table could grow.
-pub(crate) fn room_for_one<E>(reserved: Result<(), E>) -> Result<(), Refused> {
-    reserved.map_err(|_| Refused::OutOfMemory)
 }
 
 impl Store {
@@ -169,16 +162,16 @@ impl Store {
         make: impl FnOnce(FixedState) -> Value,
     ) -> Result<&mut Value, Refused> {
         self.drop_if_expired(key, now);
-        if !self.entries.contains_key(key) {
-            room_for_one(self.entries.try_reserve(1))?;
-        }
-        let hasher = self.hasher.clone();
-        Ok(match self.entries.entry(Box::from(key)) {
-            MapEntry::Occupied(entry) => &mut entry.into_mut().value,
-            MapEntry::Vacant(entry) => {
-                &mut entry.insert(Entry { value: make(hasher), expires: None }).value
+        let index = match self.entries.get_index_of(key) {
+            Some(index) => index,
+            None => {
+                data_room(self.memory, &mut self.entries, 1)?;
+                self.need(key.len(), 1)?;
+                let entry = Entry { value: make(self.hasher.clone()), expires: None };
+                self.entries.insert_full(Rc::from(key), entry).0
             }
-        })
+        };
+        Ok(&mut self.entries[index].value)
     }
 
     /// Sets a key. `keep_expiry` leaves the time at which it expires.
@@ -196,10 +189,11 @@ impl Store {
         Ok(())
     }
 
-    /// Makes sure that a key can be set without fail, as far as tables are concerned.
-    pub(crate) fn make_room(&mut self, key: &[u8]) -> Result<(), Refused> {
-        self.need(key.len() * 2, 2)?;
-        room_for_one(self.entries.try_reserve(1))
+    /// Makes sure that so many keys of so many bytes in all can be set, and be given a time,
+    /// without fail.
+    pub(crate) fn make_room(&mut self, keys: usize, bytes: usize) -> Result<(), Refused> {
+        data_room(self.memory, &mut self.entries, keys)?;
+        self.need(bytes, 3 * keys)
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
@@ -228,22 +222,21 @@ impl Store {
 
     /// Lets a key expire at a time; it must be there.
     pub(crate) fn expire_at(&mut self, key: &[u8], at_ms: u64) -> Result<(), Refused> {
-        self.need(key.len(), 1)?;
+        self.need(0, 1)?;
         self.persist(key);
         let at = NonZeroU64::new(at_ms).unwrap_or(NonZeroU64::MIN);
-        if let Some(entry) = self.entries.get_mut(key) {
+        if let Some((_, key, entry)) = self.entries.get_full_mut(key) {
             entry.expires = Some(at);
-            self.deadlines.insert((at.get(), Box::from(key)));
+            self.deadlines.insert((at.get(), Rc::clone(key)));
         }
         Ok(())
     }
 
     /// Lets a key live for ever. Whether it had a time.
     pub(crate) fn persist(&mut self, key: &[u8]) -> bool {
-        let Some(at) = self.entries.get_mut(key).and_then(|entry| entry.expires.take()) else {
-            return false;
-        };
-        self.deadlines.remove(&(at.get(), Box::from(key)))
+        let Some((_, key, entry)) = self.entries.get_full_mut(key) else { return false };
+        let Some(at) = entry.expires.take() else { return false };
+        self.deadlines.remove(&(at.get(), Rc::clone(key)))
     }
 
     /// A key chosen at random that has not expired.
@@ -277,7 +270,6 @@ macro_rules! typed {
             }
 
             /// As above, to be changed.
-            #[allow(dead_code)] // strings are only ever replaced
             pub(crate) fn $get_mut(
                 &mut self,
                 key: &[u8],

@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 
 use crate::error::Refused;
-use crate::store::room_for_one;
+use crate::memory::{Memory, data_room};
 
 /// A score with its member, in Redis's order: by score, then by the member's bytes.
 #[derive(Clone, Debug)]
@@ -78,20 +78,23 @@ impl SortedSet {
         self.scores.get(member).copied()
     }
 
-    /// Sets a member's score. Gives the score it had.
-    pub(crate) fn insert(&mut self, member: &[u8], score: f64) -> Result<Option<f64>, Refused> {
+    /// Makes room for so many more members.
+    pub(crate) fn room(&mut self, memory: &dyn Memory, more: usize) -> Result<(), Refused> {
+        data_room(memory, &mut self.scores, more)
+    }
+
+    /// Sets a member's score. Room must have been made, for the member itself too.
+    pub(crate) fn insert(&mut self, member: &[u8], score: f64) {
         if let Some((member, old)) = self.scores.get_key_value(member) {
             let (member, old) = (Rc::clone(member), *old);
             self.ranks.remove(&Ranked { score: old, member: Rc::clone(&member) });
             self.ranks.insert(Ranked { score, member: Rc::clone(&member) });
             self.scores.insert(member, score);
-            return Ok(Some(old));
+            return;
         }
-        room_for_one(self.scores.try_reserve(1))?;
         let member: Rc<[u8]> = Rc::from(member);
         self.ranks.insert(Ranked { score, member: Rc::clone(&member) });
         self.scores.insert(member, score);
-        Ok(None)
     }
 
     pub(crate) fn remove(&mut self, member: &[u8]) -> bool {

@@ -4,8 +4,16 @@ use super::{Context, Outcome};
 use crate::error::{Refused, other};
 
 /// The words behind the time.
-fn condition(c: &Context<'_>, current: Option<u64>, new: u64) -> Result<bool, Refused> {
-    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
+#[derive(Clone, Copy, Default)]
+struct Condition {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+}
+
+fn condition(c: &Context<'_>) -> Result<Condition, Refused> {
+    let Condition { mut nx, mut xx, mut gt, mut lt } = Condition::default();
     for index in 3..c.args.len() {
         match () {
             () if c.args.is(index, "nx") => nx = true,
@@ -13,8 +21,7 @@ fn condition(c: &Context<'_>, current: Option<u64>, new: u64) -> Result<bool, Re
             () if c.args.is(index, "gt") => gt = true,
             () if c.args.is(index, "lt") => lt = true,
             () => {
-                let word = alloc::string::String::from_utf8_lossy(c.arg(index)).into_owned();
-                return other(alloc::format!("ERR Unsupported option {word}"));
+                return other(alloc::format!("ERR Unsupported option {}", c.shown(index)));
             }
         }
     }
@@ -24,15 +31,23 @@ fn condition(c: &Context<'_>, current: Option<u64>, new: u64) -> Result<bool, Re
     if gt && lt {
         return other("ERR GT and LT options at the same time are not compatible");
     }
-    // A key without a time counts as one that never expires.
-    let current_or_never = current.unwrap_or(u64::MAX);
-    Ok(!(nx && current.is_some())
-        && !(xx && current.is_none())
-        && !(gt && new <= current_or_never)
-        && !(lt && new >= current_or_never))
+    Ok(Condition { nx, xx, gt, lt })
+}
+
+impl Condition {
+    fn holds(self, current: Option<u64>, new: u64) -> bool {
+        // A key without a time counts as one that never expires.
+        let current_or_never = current.unwrap_or(u64::MAX);
+        let hindered = (self.nx && current.is_some())
+            || (self.xx && current.is_none())
+            || (self.gt && new <= current_or_never)
+            || (self.lt && new >= current_or_never);
+        !hindered
+    }
 }
 
 fn expire_at(c: &mut Context<'_>, unit: i64, absolute: bool, command: &'static str) -> Outcome {
+    let condition = condition(c)?;
     let time = c.integer(2)?;
     let base = if absolute { 0 } else { i64::try_from(c.now).unwrap_or(i64::MAX) };
     let at = time.checked_mul(unit).and_then(|ms| ms.checked_add(base));
@@ -40,7 +55,7 @@ fn expire_at(c: &mut Context<'_>, unit: i64, absolute: bool, command: &'static s
     let key = c.arg(1);
     let there = c.store.get(key, c.now).is_some();
     let current = c.store.expiry(key);
-    let done = condition(c, current, at)? && there;
+    let done = there && condition.holds(current, at);
     if done && at <= c.now {
         c.store.remove(key);
     } else if done {

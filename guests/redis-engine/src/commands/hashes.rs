@@ -4,34 +4,40 @@ use alloc::boxed::Box;
 
 use super::{Context, Outcome};
 use crate::error::{Refused, other};
+use crate::memory::data_room;
 use crate::number;
-use crate::store::room_for_one;
 use crate::value::Hash;
 
-/// Sets one field. Whether it is new.
-fn put(c: &mut Context<'_>, field: &[u8], value: &[u8]) -> Result<bool, Refused> {
-    let key = c.arg(1);
-    let hash = c.store.make_hash(key, c.now)?;
-    if !hash.contains_key(field) {
-        let room = room_for_one(hash.try_reserve(1));
-        if room.is_err() {
-            c.store.drop_if_spent(key);
-        }
-        room?;
+/// Makes the hash and room in it for so many fields, whose bytes are those of the command.
+fn room<'s>(c: &'s mut Context<'_>, fields: usize) -> Result<&'s mut Hash, Refused> {
+    let (key, memory) = (c.arg(1), c.store.memory());
+    let room = data_room(memory, c.store.make_hash(key, c.now)?, fields);
+    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), 2 * fields)) {
+        c.store.drop_if_spent(key);
+        return Err(refused);
     }
-    let hash = c.store.make_hash(key, c.now)?;
-    Ok(hash.insert(Box::from(field), Box::from(value)).is_none())
+    c.store.make_hash(key, c.now)
+}
+
+/// Sets one field. Whether it is new.
+fn put(hash: &mut Hash, field: &[u8], value: &[u8]) -> bool {
+    match hash.get_mut(field) {
+        Some(old) => {
+            *old = Box::from(value);
+            false
+        }
+        None => hash.insert(Box::from(field), Box::from(value)).is_none(),
+    }
 }
 
 fn put_pairs(c: &mut Context<'_>) -> Result<usize, Refused> {
     if !c.args.len().is_multiple_of(2) {
         return c.arity();
     }
-    let mut added = 0;
-    for pair in (2..c.args.len()).step_by(2) {
-        added += usize::from(put(c, c.arg(pair), c.arg(pair + 1))?);
-    }
-    Ok(added)
+    let args = c.args;
+    let hash = room(c, args.len() / 2 - 1)?;
+    let pairs = (2..args.len()).step_by(2);
+    Ok(pairs.filter(|pair| put(hash, args.get(*pair), args.get(pair + 1))).count())
 }
 
 pub(crate) fn hset(c: &mut Context<'_>) -> Outcome {
@@ -50,7 +56,8 @@ pub(crate) fn hsetnx(c: &mut Context<'_>) -> Outcome {
     let field = c.arg(2);
     let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains_key(field));
     if !there {
-        put(c, field, c.arg(3))?;
+        let value = c.arg(3);
+        put(room(c, 1)?, field, value);
     }
     c.out.flag(!there);
     Ok(())
@@ -66,7 +73,7 @@ pub(crate) fn hincrby(c: &mut Context<'_>) -> Outcome {
         None => 0,
     };
     let new = old.checked_add(by).ok_or(Refused::Overflow)?;
-    put(c, field, alloc::format!("{new}").as_bytes())?;
+    put(room(c, 1)?, field, alloc::format!("{new}").as_bytes());
     c.out.integer(new);
     Ok(())
 }
@@ -75,7 +82,7 @@ pub(crate) fn hget(c: &mut Context<'_>) -> Outcome {
     let (key, field) = (c.arg(1), c.arg(2));
     let value = c.store.hash(key, c.now)?.and_then(|hash| hash.get(field));
     let length = value.map_or(0, |value| value.len());
-    c.reserve_reply(length, 1);
+    c.reserve_reply(length, 1)?;
     let hash = c.store.hash(key, c.now)?;
     c.out.maybe_bulk(hash.and_then(|hash| hash.get(field)).map(|value| &**value));
     Ok(())
@@ -84,11 +91,12 @@ pub(crate) fn hget(c: &mut Context<'_>) -> Outcome {
 pub(crate) fn hmget(c: &mut Context<'_>) -> Outcome {
     let key = c.arg(1);
     c.store.hash(key, c.now)?;
+    c.reserve_reply(0, c.args.len())?;
     c.out.array(c.args.len() - 2);
     for field in c.args.from(2) {
         let value = c.store.hash(key, c.now)?.and_then(|hash| hash.get(field));
         let length = value.map_or(0, |value| value.len());
-        c.reserve_reply(length, 1);
+        c.reserve_reply(length, 1)?;
         let hash = c.store.hash(key, c.now)?;
         c.out.maybe_bulk(hash.and_then(|hash| hash.get(field)).map(|value| &**value));
     }
@@ -134,7 +142,7 @@ fn all(c: &mut Context<'_>, fields: bool, values: bool) -> Outcome {
     let (count, bytes) = c.store.hash(key, now)?.map_or((0, 0), |hash| {
         (hash.len(), hash.iter().map(|(field, value)| field.len() + value.len()).sum())
     });
-    c.reserve_reply(bytes, 2 * count + 1);
+    c.reserve_reply(bytes, 2 * count + 1)?;
     match fields && values {
         true => c.out.map(count),
         false => c.out.array(count),

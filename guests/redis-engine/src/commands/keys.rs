@@ -40,7 +40,7 @@ pub(crate) fn keys(c: &mut Context<'_>) -> Outcome {
         .clone()
         .filter_map(|index| found(index, c))
         .fold((0, 0), |(count, bytes), length| (count + 1, bytes + length));
-    c.reserve_reply(bytes, count + 1);
+    c.reserve_reply(bytes, count + 1)?;
     c.out.array(count);
     for index in positions {
         if found(index, c).is_some()
@@ -63,7 +63,7 @@ fn move_key(c: &mut Context<'_>) -> Outcome {
         return Ok(());
     }
     // Nothing is taken before there is room for its new place.
-    c.store.make_room(to)?;
+    c.store.make_room(1, to.len())?;
     if let Some((value, expires)) = c.store.take(from) {
         c.store.set(to, value, false, c.now)?;
         if let Some(at) = expires {

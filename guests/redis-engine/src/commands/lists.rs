@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 
 use super::{Context, Outcome, position, range};
 use crate::error::{Refused, other};
+use crate::memory::data_room;
+use crate::number;
 use crate::value::List;
 
 /// Which end of a list.
@@ -20,12 +22,13 @@ fn push(c: &mut Context<'_>, end: End, only_if_there: bool) -> Outcome {
         c.out.integer(0);
         return Ok(());
     }
-    // A list that grows moves, and both copies are held meanwhile.
-    let more = c.args.len() - 2;
-    let slots = (length.unwrap_or(0) + more) * size_of::<Box<[u8]>>() * 2;
-    c.store.need(slots + c.args.total(), more)?;
+    let (more, memory) = (c.args.len() - 2, c.store.memory());
+    let room = data_room(memory, c.store.make_list(key, now)?, more);
+    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), more)) {
+        c.store.drop_if_spent(key);
+        return Err(refused);
+    }
     let list = c.store.make_list(key, now)?;
-    list.try_reserve(more).map_err(|_| Refused::OutOfMemory)?;
     for value in c.args.from(2) {
         match end {
             End::Left => list.push_front(Box::from(value)),
@@ -57,7 +60,7 @@ fn pop(c: &mut Context<'_>, end: End) -> Outcome {
         return c.arity();
     }
     let count = match c.args.len() {
-        3 => Some(positive(c.integer(2)?)?),
+        3 => Some(positive(c, 2)?),
         _ => None,
     };
     let (key, now) = (c.arg(1), c.now);
@@ -68,17 +71,26 @@ fn pop(c: &mut Context<'_>, end: End) -> Outcome {
         }
         return Ok(());
     };
-    if let Some(count) = count {
-        c.out.array(count.min(length));
+    let taken = count.unwrap_or(1).min(length);
+    // Nothing is taken out that the reply has no room for.
+    let bytes = c.store.list(key, now)?.map_or(0, |list| {
+        let taken = match end {
+            End::Left => list.range(..taken),
+            End::Right => list.range(length - taken..),
+        };
+        taken.map(|value| value.len()).sum()
+    });
+    c.reserve_reply(bytes, taken + 1)?;
+    if count.is_some() {
+        c.out.array(taken);
     }
-    for _ in 0..count.unwrap_or(1).min(length) {
+    for _ in 0..taken {
         let Some(list) = c.store.list_mut(key, now)? else { break };
         let value = match end {
             End::Left => list.pop_front(),
             End::Right => list.pop_back(),
         };
         if let Some(value) = value {
-            c.reserve_reply(value.len(), 1);
             c.out.bulk(&value);
         }
     }
@@ -101,10 +113,15 @@ pub(crate) fn llen(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn lindex(c: &mut Context<'_>) -> Outcome {
-    let index = c.integer(2)?;
-    let list = c.store.list(c.args.get(1), c.now)?;
-    let value = list.and_then(|list| Some(&**list.get(position(index, list.len())?)?));
-    c.out.maybe_bulk(value);
+    let (key, now, memory) = (c.arg(1), c.now, c.store.memory());
+    let Some(list) = c.store.list(key, now)? else {
+        c.out.null();
+        return Ok(());
+    };
+    let index = number::integer(c.args.get(2))?;
+    let value = position(index, list.len()).and_then(|index| list.get(index));
+    c.out.reserve(memory, value.map_or(0, |value| value.len()) + 32)?;
+    c.out.maybe_bulk(value.map(|value| &**value));
     Ok(())
 }
 
@@ -119,7 +136,7 @@ pub(crate) fn lrange(c: &mut Context<'_>) -> Outcome {
         }
         None => (0..0, 0),
     };
-    c.reserve_reply(bytes, range.len() + 1);
+    c.reserve_reply(bytes, range.len() + 1)?;
     c.out.array(range.len());
     if let Some(list) = c.store.list(key, now)? {
         for value in list.range(range) {
@@ -130,8 +147,9 @@ pub(crate) fn lrange(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn lset(c: &mut Context<'_>) -> Outcome {
-    let (index, value) = (c.integer(2)?, c.arg(3));
+    let value = c.arg(3);
     let Some(list) = c.store.list_mut(c.arg(1), c.now)? else { return Err(Refused::NoSuchKey) };
+    let index = number::integer(c.args.get(2))?;
     let slot = position(index, list.len()).and_then(|index| list.get_mut(index));
     *slot.ok_or(Refused::OutOfRange)? = Box::from(value);
     c.out.ok();
@@ -179,10 +197,10 @@ pub(crate) fn ltrim(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// Refuses a count that means nothing; shared by the commands that pop.
-pub(crate) fn positive(count: i64) -> Result<usize, Refused> {
-    match usize::try_from(count) {
-        Ok(count) => Ok(count),
-        Err(_) => other("ERR value is out of range, must be positive"),
+/// A word that must be a count; shared by the commands that pop.
+pub(crate) fn positive(c: &Context<'_>, index: usize) -> Result<usize, Refused> {
+    match c.integer(index).ok().and_then(|count| usize::try_from(count).ok()) {
+        Some(count) => Ok(count),
+        None => other("ERR value is out of range, must be positive"),
     }
 }

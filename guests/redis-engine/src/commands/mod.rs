@@ -12,6 +12,7 @@ mod table;
 mod zsets;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::args::Args;
 use crate::error::Refused;
@@ -57,9 +58,25 @@ impl<'a> Context<'a> {
     }
 
     /// Makes sure that a reply of so many bytes in so many parts fits in memory.
-    pub(crate) fn reserve_reply(&mut self, bytes: usize, parts: usize) {
-        let framing = parts.saturating_mul(16);
-        self.out.reserve(self.store.memory(), bytes.saturating_add(framing));
+    pub(crate) fn reserve_reply(&mut self, bytes: usize, parts: usize) -> Outcome {
+        let framing = parts.saturating_mul(24);
+        self.out.reserve(self.store.memory(), bytes.saturating_add(framing))
+    }
+
+    /// A copy of a word, to be stored.
+    pub(crate) fn copy(&self, index: usize) -> Result<Vec<u8>, Refused> {
+        let word = self.arg(index);
+        self.store.need(word.len(), 1)?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(word.len()).map_err(|_| Refused::OutOfMemory)?;
+        copy.extend_from_slice(word);
+        Ok(copy)
+    }
+
+    /// A word to be named in an error, cut short.
+    pub(crate) fn shown(&self, index: usize) -> String {
+        let word = self.arg(index);
+        String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned()
     }
 }
 
@@ -79,19 +96,17 @@ pub(crate) fn execute(
             Err(Refused::Arity(String::from(command.name)))
         }
         Some(command) => {
-            let room = if command.grows {
-                store.need(args.total().saturating_mul(2), args.len())
-            } else {
-                Ok(())
-            };
+            let room = if command.grows { store.need(args.total(), args.len()) } else { Ok(()) };
             let out = &mut *out;
             room.and_then(|()| (command.run)(&mut Context { store, client, now, args, out }))
         }
     };
-    if out.undo_if_full(before) {
-        refuse_for_memory(out);
-    } else if let Err(refused) = outcome {
+    if let Err(refused) = outcome {
+        out.undo(before);
         out.error(&refused.text());
+    } else if out.is_full() {
+        out.undo(before);
+        refuse_for_memory(out);
     }
 }
 

@@ -20,11 +20,15 @@ struct Options<'a> {
     kind: Option<&'a [u8]>,
 }
 
+fn cursor(c: &Context<'_>, index: usize) -> Result<usize, Refused> {
+    match number::integer(c.arg(index)).ok().and_then(|n| usize::try_from(n).ok()) {
+        Some(cursor) => Ok(cursor),
+        None => other("ERR invalid cursor"),
+    }
+}
+
 fn options<'a>(c: &Context<'a>, first: usize, kinds: bool) -> Result<Options<'a>, Refused> {
-    let cursor = match number::integer(c.arg(first)).ok().and_then(|n| usize::try_from(n).ok()) {
-        Some(cursor) => cursor,
-        None => return other("ERR invalid cursor"),
-    };
+    let cursor = cursor(c, first)?;
     let mut options = Options { cursor, count: DEFAULT_COUNT, pattern: None, kind: None };
     let mut at = first + 1;
     while at < c.args.len() {
@@ -69,13 +73,21 @@ fn reply(
             bytes += length;
         }
     }
-    c.reserve_reply(bytes, count * parts + 4);
+    c.reserve_reply(bytes, count * parts + 4)?;
     c.out.array(2);
     c.out.bulk(alloc::format!("{next}").as_bytes());
     c.out.array(count * parts);
     for index in positions {
         item(c, index, true)?;
     }
+    Ok(())
+}
+
+/// The reply where there is no key.
+fn nothing(c: &mut Context<'_>) -> Outcome {
+    c.out.array(2);
+    c.out.bulk(b"0");
+    c.out.array(0);
     Ok(())
 }
 
@@ -100,9 +112,12 @@ pub(crate) fn scan(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn sscan(c: &mut Context<'_>) -> Outcome {
+    let (key, _) = (c.arg(1), cursor(c, 2)?);
+    // Only a key that is there has the options looked at.
+    let Some(length) = c.store.set_value(key, c.now)?.map(|value| value.len()) else {
+        return nothing(c);
+    };
     let options = options(c, 2, false)?;
-    let key = c.arg(1);
-    let length = c.store.set_value(key, c.now)?.map_or(0, |set| set.len());
     reply(c, &options, length, 1, |c, index, write| {
         let set = c.store.set_value(key, c.now)?;
         let member = set.and_then(|set| set.get_index(index));
@@ -117,9 +132,12 @@ pub(crate) fn sscan(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn hscan(c: &mut Context<'_>) -> Outcome {
+    let (key, _) = (c.arg(1), cursor(c, 2)?);
+    // Only a key that is there has the options looked at.
+    let Some(length) = c.store.hash(key, c.now)?.map(|value| value.len()) else {
+        return nothing(c);
+    };
     let options = options(c, 2, false)?;
-    let key = c.arg(1);
-    let length = c.store.hash(key, c.now)?.map_or(0, |hash| hash.len());
     reply(c, &options, length, 2, |c, index, write| {
         let hash = c.store.hash(key, c.now)?;
         let field = hash.and_then(|hash| hash.get_index(index));
@@ -135,9 +153,12 @@ pub(crate) fn hscan(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn zscan(c: &mut Context<'_>) -> Outcome {
+    let (key, _) = (c.arg(1), cursor(c, 2)?);
+    // Only a key that is there has the options looked at.
+    let Some(length) = c.store.zset(key, c.now)?.map(|value| value.len()) else {
+        return nothing(c);
+    };
     let options = options(c, 2, false)?;
-    let key = c.arg(1);
-    let length = c.store.zset(key, c.now)?.map_or(0, |set| set.len());
     reply(c, &options, length, 2, |c, index, write| {
         let set = c.store.zset(key, c.now)?;
         let member = set.and_then(|set| set.at(index));

@@ -12,14 +12,14 @@ use crate::number;
 pub(crate) fn ping(c: &mut Context<'_>) -> Outcome {
     match c.args.len() {
         1 => c.out.simple("PONG"),
-        2 => c.out.bulk(c.args.get(1)),
+        2 => return echo(c),
         _ => return c.arity(),
     }
     Ok(())
 }
 
 pub(crate) fn echo(c: &mut Context<'_>) -> Outcome {
-    c.reserve_reply(c.args.total(), 1);
+    c.reserve_reply(c.args.total(), 1)?;
     c.out.bulk(c.args.get(1));
     Ok(())
 }
@@ -41,7 +41,7 @@ pub(crate) fn select(c: &mut Context<'_>) -> Outcome {
     match number::integer(c.arg(1)) {
         Ok(0) => c.out.ok(),
         Ok(_) => return other("ERR DB index is out of range"),
-        Err(_) => return other("ERR invalid DB index"),
+        Err(refused) => return Err(refused),
     }
     Ok(())
 }
@@ -49,6 +49,15 @@ pub(crate) fn select(c: &mut Context<'_>) -> Outcome {
 pub(crate) fn auth(c: &mut Context<'_>) -> Outcome {
     if c.args.len() > 3 {
         return Err(Refused::Syntax);
+    }
+    match c.args.len() {
+        // There are no passwords, and the default user needs none.
+        3 if c.arg(1) == b"default" => {
+            c.out.ok();
+            return Ok(());
+        }
+        3 => return other("WRONGPASS invalid username-password pair or user is disabled."),
+        _ => {}
     }
     other(
         "ERR AUTH <password> called without any password configured for the default user. Are you \
@@ -73,7 +82,7 @@ pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
         } else if c.args.is(at, "auth") && at + 2 < c.args.len() {
             return auth(c);
         } else {
-            let word = String::from_utf8_lossy(c.arg(at)).into_owned();
+            let word = c.shown(at);
             return other(alloc::format!("ERR Syntax error in HELLO option '{word}'"));
         }
     }
@@ -136,13 +145,20 @@ pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
             );
             c.out.verbatim(&text);
         }
-        () => return unknown_subcommand(c, "CLIENT"),
+        () => {
+            let known = ["id", "getname", "setname", "setinfo", "info"];
+            return unknown_subcommand(c, "CLIENT", &known);
+        }
     }
     Ok(())
 }
 
-fn unknown_subcommand(c: &Context<'_>, command: &str) -> Outcome {
-    let word = String::from_utf8_lossy(&c.arg(1)[..c.arg(1).len().min(128)]).into_owned();
+/// Refuses what no case of the command took: a wrong number of words, or an unknown first one.
+fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str]) -> Outcome {
+    if let Some(name) = known.iter().find(|name| c.args.is(1, name)) {
+        return Err(Refused::Arity(alloc::format!("{}|{name}", command.to_lowercase())));
+    }
+    let word = c.shown(1);
     other(alloc::format!("ERR unknown subcommand '{word}'. Try {command} HELP."))
 }
 
@@ -161,6 +177,8 @@ const SETTINGS: [(&str, &str); 8] = [
 pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.is(1, "get") && c.args.len() > 2 => {
+            // For the words in lower case.
+            c.store.need(c.args.total(), 1)?;
             let memory = alloc::format!("{}", c.store.memory().total());
             let settings = SETTINGS.into_iter().chain([("maxmemory", memory.as_str())]);
             let wanted = |name: &str| {
@@ -169,7 +187,9 @@ pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
             };
             c.out.map(settings.clone().filter(|(name, _)| wanted(name)).count());
             for (name, value) in settings.filter(|(name, _)| wanted(name)) {
-                c.out.bulk(name.as_bytes());
+                // A name that is no pattern is given back as it came.
+                let same = c.args.from(2).find(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+                c.out.bulk(same.unwrap_or(name.as_bytes()));
                 c.out.bulk(value.as_bytes());
             }
         }
@@ -180,13 +200,13 @@ pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
             c.out.ok();
         }
         () if c.args.is(1, "set") && c.args.len() > 3 => {
-            let name = String::from_utf8_lossy(c.arg(2)).into_owned();
+            let name = c.shown(2);
             return other(alloc::format!(
                 "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set \
                  immutable config"
             ));
         }
-        () => return unknown_subcommand(c, "CONFIG"),
+        () => return unknown_subcommand(c, "CONFIG", &["get", "resetstat", "set"]),
     }
     Ok(())
 }
@@ -275,7 +295,7 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
 pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.len() == 1 => {
-            c.reserve_reply(TABLE.len() * 96, 0);
+            c.reserve_reply(TABLE.len() * 96, 0)?;
             c.out.array(TABLE.len());
             TABLE.iter().for_each(|command| describe(c, command));
         }
@@ -283,6 +303,7 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
         () if c.args.is(1, "info") => {
             c.out.array(c.args.len() - 2);
             for name in c.args.from(2) {
+                c.reserve_reply(0, 16)?;
                 match table::find(name) {
                     Some(command) => describe(c, command),
                     None => c.out.null_array(),
@@ -295,7 +316,7 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
             c.out.array(TABLE.len());
             TABLE.iter().for_each(|command| c.out.bulk(command.name.as_bytes()));
         }
-        () => return unknown_subcommand(c, "COMMAND"),
+        () => return unknown_subcommand(c, "COMMAND", &["count", "list"]),
     }
     Ok(())
 }

@@ -6,21 +6,22 @@ use alloc::vec::Vec;
 use super::lists::positive;
 use super::{Context, Outcome};
 use crate::error::Refused;
-use crate::store::room_for_one;
+use crate::memory::data_room;
 use crate::value::Set;
 
 pub(crate) fn sadd(c: &mut Context<'_>) -> Outcome {
     let (key, now) = (c.arg(1), c.now);
+    let (more, memory) = (c.args.len() - 2, c.store.memory());
+    let room = data_room(memory, c.store.make_set(key, now)?, more);
+    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), more)) {
+        c.store.drop_if_spent(key);
+        return Err(refused);
+    }
+    let set = c.store.make_set(key, now)?;
     let mut added = 0;
     for member in c.args.from(2) {
-        let set = c.store.make_set(key, now)?;
         if !set.contains(member) {
-            let room = room_for_one(set.try_reserve(1));
-            if room.is_err() {
-                c.store.drop_if_spent(key);
-            }
-            room?;
-            added += usize::from(c.store.make_set(key, now)?.insert(Box::from(member)));
+            added += usize::from(set.insert(Box::from(member)));
         }
     }
     c.out.count(added);
@@ -58,7 +59,7 @@ pub(crate) fn smembers(c: &mut Context<'_>) -> Outcome {
         .store
         .set_value(key, now)?
         .map_or((0, 0), |set| (set.len(), set.iter().map(|member| member.len()).sum()));
-    c.reserve_reply(bytes, count + 1);
+    c.reserve_reply(bytes, count + 1)?;
     c.out.set(count);
     if let Some(set) = c.store.set_value(key, now)? {
         for member in set {
@@ -72,20 +73,29 @@ pub(crate) fn spop(c: &mut Context<'_>) -> Outcome {
     let (key, now) = (c.arg(1), c.now);
     let count = match c.args.len() {
         2 => None,
-        3 => Some(positive(c.integer(2)?)?),
+        3 => Some(positive(c, 2)?),
         _ => return Err(Refused::Syntax),
     };
     let length = c.store.set_value(key, now)?.map_or(0, Set::len);
-    if let Some(count) = count {
-        c.out.set(count.min(length));
+    // Nothing is taken out that the reply may have no room for.
+    let taken = count.unwrap_or(1).min(length);
+    let bytes = c.store.set_value(key, now)?.map_or(0, |set| {
+        let lengths = set.iter().map(|member| member.len());
+        match taken == length {
+            true => lengths.sum(),
+            false => lengths.max().unwrap_or(0).saturating_mul(taken),
+        }
+    });
+    c.reserve_reply(bytes, taken + 1)?;
+    if count.is_some() {
+        c.out.set(taken);
     } else if length == 0 {
         c.out.null();
     }
-    for left in (0..length).rev().take(count.unwrap_or(1)) {
+    for left in (0..length).rev().take(taken) {
         let index = c.store.random.below(left + 1);
         let Some(set) = c.store.set_mut(key, now)? else { break };
         if let Some(member) = set.swap_remove_index(index) {
-            c.reserve_reply(member.len(), 1);
             c.out.bulk(&member);
         }
     }
@@ -115,7 +125,7 @@ pub(crate) fn srandmember(c: &mut Context<'_>) -> Outcome {
     };
     for index in chosen {
         let length = c.store.set_value(key, now)?.and_then(|set| Some(set.get_index(index)?.len()));
-        c.reserve_reply(length.unwrap_or(0), 1);
+        c.reserve_reply(length.unwrap_or(0), 1)?;
         let set = c.store.set_value(key, now)?;
         c.out.maybe_bulk(set.and_then(|set| Some(&**set.get_index(index)?)));
     }

@@ -4,18 +4,21 @@ use alloc::vec::Vec;
 
 use super::{Context, Outcome, range};
 use crate::error::{Refused, other};
-use crate::number::{self, print_double};
+use crate::memory::data_room;
+use crate::number;
 use crate::value::Value;
 
 /// Longest string (`proto-max-bulk-len`).
 const MAX_STRING: i64 = 512 * 1024 * 1024;
+const MAX_STRING_LEN: usize = 512 * 1024 * 1024;
+const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
 pub(crate) fn get(c: &mut Context<'_>) -> Outcome {
     let bytes = match c.store.string(c.arg(1), c.now)? {
         Some(value) => value.len(),
         None => 0,
     };
-    c.reserve_reply(bytes, 1);
+    c.reserve_reply(bytes, 1)?;
     c.out.maybe_bulk(c.store.string(c.args.get(1), c.now)?.map(Vec::as_slice));
     Ok(())
 }
@@ -27,7 +30,8 @@ struct SetOptions {
     only_old: bool,
     keep_expiry: bool,
     get: bool,
-    expires: Option<u64>,
+    /// Where the time is, its unit in milliseconds, and whether it is not counted from now.
+    expires: Option<(usize, i64, bool)>,
 }
 
 fn set_options(c: &Context<'_>) -> Result<SetOptions, Refused> {
@@ -50,7 +54,7 @@ fn set_options(c: &Context<'_>) -> Result<SetOptions, Refused> {
                     () => return Err(Refused::Syntax),
                 };
                 at += 1;
-                options.expires = Some(deadline(c, at, unit, absolute, "set")?);
+                options.expires = Some((at, unit, absolute));
             }
             () => return Err(Refused::Syntax),
         }
@@ -80,10 +84,14 @@ fn deadline(
 pub(crate) fn set(c: &mut Context<'_>) -> Outcome {
     let options = set_options(c)?;
     let (key, now) = (c.arg(1), c.now);
+    let expires = match options.expires {
+        Some((index, unit, absolute)) => Some(deadline(c, index, unit, absolute, "set")?),
+        None => None,
+    };
     let there = c.store.get(key, now).is_some();
     if options.get {
         let old = c.store.string(key, now)?.map_or(0, Vec::len);
-        c.reserve_reply(old, 1);
+        c.reserve_reply(old, 1)?;
         c.out.maybe_bulk(c.store.string(key, now)?.map(Vec::as_slice));
     }
     if (options.only_new && there) || (options.only_old && !there) {
@@ -92,8 +100,10 @@ pub(crate) fn set(c: &mut Context<'_>) -> Outcome {
         }
         return Ok(());
     }
-    c.store.set(key, Value::String(c.arg(2).to_vec()), options.keep_expiry, now)?;
-    if let Some(at) = options.expires {
+    let value = c.copy(2)?;
+    c.store.make_room(1, key.len())?;
+    c.store.set(key, Value::String(value), options.keep_expiry, now)?;
+    if let Some(at) = expires {
         c.store.expire_at(key, at)?;
     }
     if !options.get {
@@ -105,7 +115,8 @@ pub(crate) fn set(c: &mut Context<'_>) -> Outcome {
 pub(crate) fn setnx(c: &mut Context<'_>) -> Outcome {
     let there = c.store.get(c.arg(1), c.now).is_some();
     if !there {
-        c.store.set(c.arg(1), Value::String(c.arg(2).to_vec()), false, c.now)?;
+        let value = c.copy(2)?;
+        c.store.set(c.arg(1), Value::String(value), false, c.now)?;
     }
     c.out.flag(!there);
     Ok(())
@@ -113,7 +124,9 @@ pub(crate) fn setnx(c: &mut Context<'_>) -> Outcome {
 
 fn set_for(c: &mut Context<'_>, unit: i64, command: &'static str) -> Outcome {
     let at = deadline(c, 2, unit, false, command)?;
-    c.store.set(c.arg(1), Value::String(c.arg(3).to_vec()), false, c.now)?;
+    let value = c.copy(3)?;
+    c.store.make_room(1, c.arg(1).len())?;
+    c.store.set(c.arg(1), Value::String(value), false, c.now)?;
     c.store.expire_at(c.arg(1), at)?;
     c.out.ok();
     Ok(())
@@ -128,8 +141,9 @@ pub(crate) fn psetex(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn getset(c: &mut Context<'_>) -> Outcome {
+    let value = c.copy(2)?;
     get(c)?;
-    c.store.set(c.arg(1), Value::String(c.arg(2).to_vec()), false, c.now)
+    c.store.set(c.arg(1), Value::String(value), false, c.now)
 }
 
 pub(crate) fn getdel(c: &mut Context<'_>) -> Outcome {
@@ -140,13 +154,14 @@ pub(crate) fn getdel(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn mget(c: &mut Context<'_>) -> Outcome {
     let now = c.now;
+    c.reserve_reply(0, c.args.len())?;
     c.out.array(c.args.len() - 1);
     for key in c.args.from(1) {
         let length = match c.store.get(key, now) {
             Some(Value::String(value)) => value.len(),
             _ => 0,
         };
-        c.reserve_reply(length, 1);
+        c.reserve_reply(length, 1)?;
         match c.store.get(key, now) {
             Some(Value::String(value)) => c.out.bulk(value),
             _ => c.out.null(),
@@ -156,8 +171,11 @@ pub(crate) fn mget(c: &mut Context<'_>) -> Outcome {
 }
 
 fn set_pairs(c: &mut Context<'_>) -> Outcome {
+    // All or nothing.
+    c.store.make_room(c.args.len() / 2, c.args.total())?;
     for pair in (1..c.args.len()).step_by(2) {
-        c.store.set(c.arg(pair), Value::String(c.arg(pair + 1).to_vec()), false, c.now)?;
+        let value = c.copy(pair + 1)?;
+        c.store.set(c.arg(pair), Value::String(value), false, c.now)?;
     }
     Ok(())
 }
@@ -220,16 +238,17 @@ pub(crate) fn decrby(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn incrbyfloat(c: &mut Context<'_>) -> Outcome {
-    let by = c.float(2)?;
     let old = match c.store.string(c.arg(1), c.now)? {
         Some(value) => number::float(value).ok_or(Refused::NotAFloat)?,
         None => 0.0,
     };
+    let by = c.float(2)?;
     let new = old + by;
     if !new.is_finite() {
         return other("ERR increment would produce NaN or Infinity");
     }
-    let text = print_double(new);
+    // Never with an exponent, unlike scores.
+    let text = alloc::format!("{new}");
     let value = c.store.make_string(c.arg(1), c.now)?;
     value.clear();
     value.extend_from_slice(text.as_bytes());
@@ -238,14 +257,23 @@ pub(crate) fn incrbyfloat(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn append(c: &mut Context<'_>) -> Outcome {
-    let more = c.arg(2);
-    let old = c.store.string(c.arg(1), c.now)?.map_or(0, Vec::len);
-    // The string may have to move, and both copies are held meanwhile.
-    c.store.need((old + more.len()) * 2, 1)?;
-    let value = c.store.make_string(c.arg(1), c.now)?;
-    value.try_reserve(more.len()).map_err(|_| Refused::OutOfMemory)?;
-    value.extend_from_slice(more);
-    c.out.count(old + more.len());
+    let (key, more, memory) = (c.arg(1), c.arg(2), c.store.memory());
+    let length = match c.store.string_mut(key, c.now)? {
+        Some(value) => {
+            if value.len() + more.len() > MAX_STRING_LEN {
+                return other(TOO_LONG);
+            }
+            data_room(memory, value, more.len())?;
+            value.extend_from_slice(more);
+            value.len()
+        }
+        None => {
+            let value = c.copy(2)?;
+            c.store.set(key, Value::String(value), false, c.now)?;
+            more.len()
+        }
+    };
+    c.out.count(length);
     Ok(())
 }
 
@@ -258,8 +286,12 @@ pub(crate) fn strlen(c: &mut Context<'_>) -> Outcome {
 pub(crate) fn getrange(c: &mut Context<'_>) -> Outcome {
     let (start, end) = (c.integer(2)?, c.integer(3)?);
     let length = c.store.string(c.arg(1), c.now)?.map_or(0, Vec::len);
-    let range = range(start, end, length);
-    c.reserve_reply(range.len(), 1);
+    let range = match start < 0 && end < 0 && start > end {
+        true => 0..0,
+        // Unlike in a list, an end before the first byte is the first byte.
+        false => range(start, end.max(i64::try_from(length).map_or(0, |length| -length)), length),
+    };
+    c.reserve_reply(range.len(), 1)?;
     match c.store.string(c.args.get(1), c.now)? {
         Some(value) => c.out.bulk(&value[range]),
         None => c.out.bulk(b""),
@@ -273,24 +305,31 @@ pub(crate) fn setrange(c: &mut Context<'_>) -> Outcome {
         return other("ERR offset is out of range");
     }
     let end = offset.saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-    if end > MAX_STRING {
-        return other("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-    }
-    let old = c.store.string(c.arg(1), c.now)?.map_or(0, Vec::len);
-    if bytes.is_empty() {
-        c.out.count(old);
-        return Ok(());
+    c.store.string(c.arg(1), c.now)?;
+    if end > MAX_STRING && !bytes.is_empty() {
+        return other(TOO_LONG);
     }
     let (offset, end) =
         (usize::try_from(offset).unwrap_or(0), usize::try_from(end).unwrap_or(usize::MAX));
-    let length = old.max(end);
-    if length > old {
-        c.store.need(length * 2, 1)?;
-    }
-    let value = c.store.make_string(c.arg(1), c.now)?;
-    value.try_reserve(length - old).map_err(|_| Refused::OutOfMemory)?;
-    value.resize(length, 0);
-    value[offset..end].copy_from_slice(bytes);
+    let (key, memory) = (c.arg(1), c.store.memory());
+    let change = |value: &mut Vec<u8>| {
+        let length = value.len().max(end);
+        data_room(memory, value, length - value.len())?;
+        value.resize(length, 0);
+        value[offset..end].copy_from_slice(bytes);
+        Ok(length)
+    };
+    let length = match c.store.string_mut(key, c.now)? {
+        Some(value) if bytes.is_empty() => value.len(),
+        Some(value) => change(value)?,
+        None if bytes.is_empty() => 0,
+        None => {
+            let mut value = Vec::new();
+            let length = change(&mut value)?;
+            c.store.set(key, Value::String(value), false, c.now)?;
+            length
+        }
+    };
     c.out.count(length);
     Ok(())
 }

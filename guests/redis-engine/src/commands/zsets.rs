@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::lists::positive;
 use super::{Context, Outcome, range};
-use crate::args::Args;
 use crate::error::{Refused, other};
+use crate::memory::{Memory, data_room};
 use crate::number;
 use crate::zset::{Bound, SortedSet};
 
@@ -49,8 +49,10 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
         return other("ERR INCR option supports a single increment-element pair");
     }
     // All scores are read before the first is stored.
+    c.store.need(words / 2 * size_of::<f64>(), 0)?;
     let scores: Vec<f64> =
         (at..c.args.len()).step_by(2).map(|index| c.float(index)).collect::<Result<_, _>>()?;
+    room(c, words / 2)?;
     let (mut added, mut changed, mut last) = (0, 0, None);
     for (number, score) in scores.into_iter().enumerate() {
         let member = c.arg(at + 2 * number + 1);
@@ -83,6 +85,18 @@ enum Added {
     Refused,
 }
 
+/// Makes the sorted set and room in it for so many members, whose bytes are those of the command.
+fn room(c: &mut Context<'_>, members: usize) -> Outcome {
+    let (key, memory) = (c.arg(1), c.store.memory());
+    let room = c.store.make_zset(key, c.now)?.room(memory, members);
+    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), 2 * members)) {
+        c.store.drop_if_spent(key);
+        return Err(refused);
+    }
+    Ok(())
+}
+
+/// Adds or changes one member; room was made.
 fn add(
     c: &mut Context<'_>,
     options: &AddOptions,
@@ -95,11 +109,8 @@ fn add(
         if options.xx {
             return Ok(Added::Refused);
         }
-        let inserted = set.insert(member, score);
-        if inserted.is_err() {
-            c.store.drop_if_spent(c.arg(1));
-        }
-        return inserted.map(|_| Added::New(score));
+        set.insert(member, score);
+        return Ok(Added::New(score));
     };
     let new = if options.increment { old + score } else { score };
     if new.is_nan() {
@@ -108,7 +119,7 @@ fn add(
     if options.nx || (options.gt && new <= old) || (options.lt && new >= old) {
         return Ok(if options.increment { Added::Refused } else { Added::Same(old) });
     }
-    set.insert(member, new)?;
+    set.insert(member, new);
     #[allow(clippy::float_cmp)] // the very same score counts as unchanged
     Ok(if new == old { Added::Same(new) } else { Added::Changed(new) })
 }
@@ -116,6 +127,7 @@ fn add(
 pub(crate) fn zincrby(c: &mut Context<'_>) -> Outcome {
     let (by, member) = (c.float(2)?, c.arg(3));
     let options = AddOptions { increment: true, ..AddOptions::default() };
+    room(c, 1)?;
     if let Added::New(score) | Added::Changed(score) | Added::Same(score) =
         add(c, &options, member, by)?
     {
@@ -164,20 +176,25 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
     let (key, now) = (c.arg(1), c.now);
     let count = match c.args.len() {
         2 => None,
-        3 => Some(positive(c.integer(2)?)?),
+        3 => Some(positive(c, 2)?),
         _ => return Err(Refused::Syntax),
     };
     let length = c.store.zset(key, now)?.map_or(0, SortedSet::len);
     let taken = count.unwrap_or(1).min(length);
     // A single pop without a count is a flat pair in RESP3 too.
     let nested = c.out.is_resp3() && count.is_some();
+    // Nothing is taken out that the reply has no room for.
+    let bytes = c.store.zset(key, now)?.map_or(0, |set| match highest {
+        true => set.iter().rev().take(taken).map(|(member, _)| member.len() + 32).sum(),
+        false => set.iter().take(taken).map(|(member, _)| member.len() + 32).sum::<usize>(),
+    });
+    c.reserve_reply(bytes, 3 * taken + 1)?;
     c.out.array(if nested { taken } else { 2 * taken });
     for _ in 0..taken {
         let Some((member, score)) = c.store.zset_mut(key, now)?.and_then(|set| set.pop(highest))
         else {
             break;
         };
-        c.reserve_reply(member.len() + 32, 3);
         if nested {
             c.out.array(2);
         }
@@ -202,7 +219,7 @@ fn bound(word: &[u8]) -> Result<Bound, Refused> {
         Some(word) => (true, word),
         None => (false, word),
     };
-    let score = number::float(word).ok_or(Refused::MinMax)?;
+    let score = number::bound(word).ok_or(Refused::MinMax)?;
     Ok(Bound { score, exclusive })
 }
 
@@ -248,27 +265,48 @@ fn range_options(c: &Context<'_>, by_score: bool) -> Result<RangeOptions, Refuse
     Ok(options)
 }
 
-fn select<'a>(
-    set: &'a SortedSet,
-    args: &Args,
-    options: &RangeOptions,
-) -> Result<Vec<(&'a [u8], f64)>, Refused> {
+/// What `ZRANGE` and `ZRANGEBYSCORE` choose from.
+enum Ends {
+    Indices(i64, i64),
+    Scores(Bound, Bound),
+}
+
+fn ends(c: &Context<'_>, options: &RangeOptions) -> Result<Ends, Refused> {
     if !options.by_score {
-        let index = |word| number::integer(args.get(word));
-        let range = range(index(2)?, index(3)?, set.len());
-        let (skip, take) = (range.start, range.len());
-        return Ok(match options.reverse {
-            false => set.iter().skip(skip).take(take).collect(),
-            true => set.iter().rev().skip(skip).take(take).collect(),
-        });
+        return Ok(Ends::Indices(c.integer(2)?, c.integer(3)?));
     }
     // With REV the higher bound comes first.
-    let (first, second) = (bound(args.get(2))?, bound(args.get(3))?);
-    let (low, high) = if options.reverse { (second, first) } else { (first, second) };
-    let inside = set.iter_from(low).take_while(|(_, score)| high.admits_below(*score));
-    let mut members: Vec<_> = inside.collect();
-    if options.reverse {
-        members.reverse();
+    let (low, high) = if options.reverse { (3, 2) } else { (2, 3) };
+    let bound = |index| bound(c.arg(index));
+    Ok(Ends::Scores(bound(low)?, bound(high)?))
+}
+
+/// Chooses members; `memory` must have room for the list of them.
+fn select<'a>(
+    set: &'a SortedSet,
+    ends: &Ends,
+    options: &RangeOptions,
+    memory: &dyn Memory,
+) -> Result<Vec<(&'a [u8], f64)>, Refused> {
+    let mut members = Vec::new();
+    match *ends {
+        Ends::Indices(start, end) => {
+            let range = range(start, end, set.len());
+            data_room(memory, &mut members, range.len())?;
+            let (skip, take) = (range.start, range.len());
+            match options.reverse {
+                false => members.extend(set.iter().skip(skip).take(take)),
+                true => members.extend(set.iter().rev().skip(skip).take(take)),
+            }
+        }
+        Ends::Scores(low, high) => {
+            let inside = || set.iter_from(low).take_while(|(_, score)| high.admits_below(*score));
+            data_room(memory, &mut members, inside().count())?;
+            members.extend(inside());
+            if options.reverse {
+                members.reverse();
+            }
+        }
     }
     if let Some((offset, count)) = options.limit {
         let Ok(offset) = usize::try_from(offset) else { return Ok(Vec::new()) };
@@ -280,24 +318,15 @@ fn select<'a>(
 
 fn reply_range(c: &mut Context<'_>, by_score: bool) -> Outcome {
     let options = range_options(c, by_score)?;
-    let (key, now) = (c.arg(1), c.now);
-    let Some(length) = c.store.zset(key, now)?.map(SortedSet::len) else {
-        if options.by_score {
-            bound(c.arg(2))?;
-            bound(c.arg(3))?;
-        } else {
-            c.integer(2)?;
-            c.integer(3)?;
-        }
+    let ends = ends(c, &options)?;
+    let (key, now, memory) = (c.arg(1), c.now, c.store.memory());
+    let Some(set) = c.store.zset(key, now)? else {
         c.out.array(0);
         return Ok(());
     };
-    c.store.need(length * 2 * size_of::<(&[u8], f64)>(), 0)?;
-    let memory = c.store.memory();
-    let Some(set) = c.store.zset(key, now)? else { return Ok(()) };
-    let members = select(set, c.args, &options)?;
-    let bytes = members.iter().map(|(member, _)| member.len() + 64).sum();
-    c.out.reserve(memory, bytes);
+    let members = select(set, &ends, &options, memory)?;
+    let bytes = members.iter().map(|(member, _)| member.len() + 96).sum::<usize>() + 32;
+    c.out.reserve(memory, bytes)?;
     if options.with_scores {
         c.out.scored(members.into_iter());
     } else {
