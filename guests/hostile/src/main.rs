@@ -25,6 +25,7 @@ fn main(guest: Guest) {
         "bad-grants" => bad_grants(&guest),
         "spoof" => spoof(&guest),
         "flood" => flood(),
+        "spin" => spin(),
         "console-index" => console_index(&guest),
         other => panic!("hostile: no misbehaviour is called {other:?}"),
     }
@@ -78,6 +79,14 @@ fn flood() {
     println!("hostile: the flood begins");
     for line in 0u64.. {
         println!("hostile: line {line} of a flood that does not end by itself");
+    }
+}
+
+/// Keeps its vCPU busy for ever and never looks at an event.
+fn spin() {
+    println!("hostile: spinning");
+    loop {
+        core::hint::spin_loop();
     }
 }
 
