@@ -32,12 +32,16 @@ const RESERVE: usize = 96 * 1024;
 /// room for more of it.
 const LAST_RESERVE: usize = 32 * 1024;
 
+/// Nothing that is taken without asking is larger in one piece, a tree's node included.
+const SMALLEST_PIECE: usize = 4096;
+
 /// Smallest number of free places that a table is given.
 const SMALLEST_GROWTH: usize = 4;
 
 fn leaves(memory: &dyn Memory, bytes: usize, reserve: usize) -> bool {
     let left = memory.total().saturating_sub(memory.used());
-    left >= bytes.saturating_add(reserve) && memory.can_allocate(bytes)
+    // What is left may be in pieces that are too small for the least that is taken from it.
+    left >= bytes.saturating_add(reserve) && memory.can_allocate(bytes.max(SMALLEST_PIECE))
 }
 
 /// Whether `bytes` can be had and the reserve stays whole.
