@@ -1,9 +1,13 @@
 # shellcheck shell=bash
 # The few packages that the host itself needs.
 
-# host_packages: installs what is missing, or says how and exits 2.
+# host_packages [PROGRAM:PACKAGE]...: installs what is missing, and the packages whose programs are
+# not there, or says how and exits 2.
 host_packages() {
-    local missing=()
+    local missing=() wanted
+    for wanted in "$@"; do
+        [[ -x $(command -v "${wanted%%:*}") ]] || missing+=("${wanted#*:}")
+    done
     [[ -x $(command -v qemu-system-x86_64) ]] || missing+=(qemu-system-x86)
     [[ -x $(command -v cpio) ]] || missing+=(cpio)
     [[ -x $(command -v xz) ]] || missing+=(xz-utils)

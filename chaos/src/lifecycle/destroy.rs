@@ -1,5 +1,6 @@
 //! Taking a guest away.
 
+use nix::errno::Errno;
 use noxs::control::DomainId;
 use serde::Serialize;
 
@@ -46,7 +47,11 @@ pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleE
                 warning = Some(format!("noxsd may still hold the guest's pages: {error}"))
             }
         }
-        host.xen.destroy(guest.domid)?;
+        match host.xen.destroy(guest.domid) {
+            // A zombie is gone as soon as its last page is let go of, which has just happened.
+            Err(error) if error.errno() == Some(Errno::ESRCH) => {}
+            result => result?,
+        }
     }
     let name = match &guest.condition {
         Condition::Guest(record) => Some(record.name.clone()),

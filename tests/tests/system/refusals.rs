@@ -59,8 +59,7 @@ fn too_little_memory_is_told_with_what_there_is() {
 fn a_name_in_use_is_refused() {
     let bed = Bed::new();
     let first = Guest::create(&bed.bare_config("taken"), &[]);
-    chaos(&["create", &bed.bare_config("taken")])
-        .refused(1, &["taken", &first.domid.to_string()]);
+    chaos(&["create", &bed.bare_config("taken")]).refused(1, &["taken", &first.domid.to_string()]);
     assert_eq!(bed.domains().len(), 1);
     first.destroy();
 }
