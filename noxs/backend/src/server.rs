@@ -379,3 +379,7 @@ fn understand(packet: &Packet, buffer: &[u8]) -> Option<Request> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ mod attach;
 mod forward;
 mod serve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod waiting;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

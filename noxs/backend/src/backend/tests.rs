@@ -28,9 +28,9 @@ const DATA_REF: u32 = 100;
 const DATA_REFS: u32 = 300;
 
 #[derive(Default)]
-struct FakeHost {
-    pages: HashMap<(u16, u32), FakeMemory>,
-    bound: BTreeSet<u32>,
+pub(crate) struct FakeHost {
+    pub(crate) pages: HashMap<(u16, u32), FakeMemory>,
+    pub(crate) bound: BTreeSet<u32>,
     last_port: u32,
     /// The bind that fails, counted from now.
     fail_bind: Option<u32>,
@@ -100,6 +100,16 @@ impl Host for FakeHost {
     }
 }
 
+impl FakeHost {
+    /// A guest's memory, of which it has granted everything.
+    pub(crate) fn guest(&mut self, domid: u16) {
+        let rings = [CONSOLE_REF, TX_REF, RX_REF];
+        for gref in rings.into_iter().chain(DATA_REF..DATA_REF + DATA_REFS) {
+            self.pages.insert((domid, gref), FakeMemory::new(1));
+        }
+    }
+}
+
 #[derive(Default)]
 struct FakeClients {
     output: Vec<u8>,
@@ -140,12 +150,8 @@ impl Bed {
         Self { backend, clients: FakeClients::default(), bridge: File::from(bridge), now }
     }
 
-    /// A guest's memory, of which it has granted everything.
     fn guest(&mut self, domid: u16) {
-        for gref in [CONSOLE_REF, TX_REF, RX_REF].into_iter().chain(DATA_REF..DATA_REF + DATA_REFS)
-        {
-            self.backend.host.pages.insert((domid, gref), FakeMemory::new(1));
-        }
+        self.backend.host.guest(domid);
     }
 
     fn page(&self, domid: u16, gref: u32) -> FakeMemory {
@@ -243,7 +249,7 @@ fn ip(domid: u16) -> Ipv4Addr {
     Ipv4Addr::new(10, 0, 0, domid.to_le_bytes()[0])
 }
 
-fn attach(domid: u16) -> Attach {
+pub(crate) fn attach(domid: u16) -> Attach {
     Attach {
         id: DomainId { domid, handle: [7; 16] },
         console: Some(ConsoleDevice { port: 1, ring: CONSOLE_REF }),
