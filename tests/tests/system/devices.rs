@@ -157,7 +157,6 @@ fn bridge_knows(mac: &str) -> bool {
 }
 
 #[test]
-#[ignore = "under QEMU, programs of dom0 crash now and then while a guest floods; not understood yet"]
 fn a_flood_on_the_console_fills_no_disk() {
     let _bed = Bed::new();
     let neighbour = Neighbour::new();
