@@ -4,8 +4,8 @@
 //! 0          one page, never mapped: a null pointer faults
 //! 0x1000     heap
 //! 0x10000    image: code (read, execute), constants (read), data, zeroed data (both no execute)
-//!            the zeroed data begins with the hypercall page, the stack's guard page (not mapped)
-//!            and the stack
+//!            the zeroed data begins with the hypercall page
+//!            the stack's guard page (not mapped) and the stack, which nobody has cleared
 //! image_end  heap
 //! top        what dom0 made: start_info, command line, module list, device page, ring pages,
 //!            answer page, and the overlay frames for shared_info and the grant table

@@ -32,6 +32,10 @@ const MIN_CONNECTIONS: usize = 4;
 /// How long a client may take to open a connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// After this time a connection that is not open yet gives way to a new one, if all room is used:
+/// clients that are there answer sooner.
+const HALF_OPEN: core::time::Duration = core::time::Duration::from_secs(2);
+
 /// All room is used by connections that a service has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -48,6 +52,8 @@ pub(crate) struct Connection<S> {
     pub(crate) session: Option<S>,
     /// Whose it is.
     pub(crate) remote: Remote,
+    /// When its first segment came.
+    begun: Instant,
     /// When smoltcp or nobody wants to look at it again.
     pub(crate) deadline: Option<Instant>,
     /// It is in the queue of those to look at.
@@ -99,7 +105,12 @@ impl<S> Connections<S> {
 
     /// The connection a segment is for, which may be a new one; `None` for a segment that is for
     /// none and has to be refused.
-    pub(crate) fn slot_for(&mut self, segment: &Segment, port: u16) -> Result<Option<u16>, Full> {
+    pub(crate) fn slot_for(
+        &mut self,
+        segment: &Segment,
+        port: u16,
+        now: Instant,
+    ) -> Result<Option<u16>, Full> {
         if segment.local_port != port {
             return Ok(None);
         }
@@ -116,9 +127,10 @@ impl<S> Connections<S> {
             return Ok(None);
         }
         let slot =
-            self.free.pop().or_else(|| self.add_slot()).or_else(|| self.evict()).ok_or(Full)?;
+            self.free.pop().or_else(|| self.add_slot()).or_else(|| self.evict(now)).ok_or(Full)?;
         let connection = &mut self.slots[usize::from(slot)];
         connection.remote = segment.remote;
+        connection.begun = now;
         connection.used = true;
         listen(connection.socket(), port);
         self.by_remote.insert(segment.remote, slot);
@@ -151,6 +163,7 @@ impl<S> Connections<S> {
             handle,
             session: None,
             remote,
+            begun: Instant::from_nanos(0),
             deadline: None,
             queued: false,
             used: false,
@@ -158,10 +171,19 @@ impl<S> Connections<S> {
         Some(slot)
     }
 
-    /// Takes the room of a connection that no service has: half open, or closed by this side and
-    /// waiting for the client. Only looked for when all room is used.
-    fn evict(&mut self) -> Option<u16> {
-        let slot = self.slots.iter().position(|one| one.used && one.session.is_none())?;
+    /// Takes the room of a connection that no service has: one that this side has closed and that
+    /// waits for the client, or one that a client began to open some time ago and left. Only looked
+    /// for when all room is used.
+    fn evict(&mut self, now: Instant) -> Option<u16> {
+        let slot = self.slots.iter_mut().position(|one| {
+            let left = match one.socket().state() {
+                // The service does not know of it yet, but is about to.
+                State::Listen | State::Established | State::CloseWait => false,
+                State::SynReceived => now.since(one.begun) >= HALF_OPEN,
+                _ => true,
+            };
+            one.used && one.session.is_none() && left
+        })?;
         let slot = u16::try_from(slot).ok()?;
         self.slots[usize::from(slot)].socket().abort();
         self.close(slot);

@@ -134,11 +134,13 @@ impl<'a, S: Service> Server<'a, S> {
         let slot = match inspect(frame.bytes, frame.validated) {
             Content::Damaged => return true,
             Content::Other => None,
-            Content::Segment(segment) => match self.connections.slot_for(&segment, self.port) {
-                Ok(slot) => slot,
-                // All room is used by clients that are being served: this one tries again.
-                Err(Full) => return true,
-            },
+            Content::Segment(segment) => {
+                match self.connections.slot_for(&segment, self.port, now) {
+                    Ok(slot) => slot,
+                    // All room is used by clients that are being served: this one tries again.
+                    Err(Full) => return true,
+                }
+            }
         };
         let mut none = SocketSet::new(&mut [][..]);
         let sockets = match slot {
