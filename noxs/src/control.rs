@@ -17,7 +17,7 @@ use bincode::{Decode, Encode, config};
 use crate::device::MacAddr;
 
 /// First byte of each packet; changes when the messages do.
-pub const PROTOCOL: u8 = 1;
+pub const PROTOCOL: u8 = 2;
 
 /// Largest packet either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -42,6 +42,16 @@ pub enum Request {
     /// appending. A domain that is attached under the same domid with another handle is detached
     /// first: Xen has reused the number.
     Attach(Attach),
+    /// Tell who the vifs of an attached domain are, and start to serve them. A toolstack that knows
+    /// it when it attaches says so in [`VifDevice::identity`]; one that prepares domains ahead of
+    /// the request for them says it here, once. The guest may run already: what it has put into its
+    /// rings meanwhile is served now.
+    Configure {
+        /// Whose vifs.
+        id: DomainId,
+        /// One for each vif of the domain, in the order of [`Attach::vifs`].
+        vifs: Vec<VifIdentity>,
+    },
     /// Let go of everything of a domain. Answered when it is done.
     Detach(DomainId),
     /// Add a switch for a bridge. The tap that leads to dom0 comes as a file descriptor.
@@ -101,14 +111,23 @@ pub struct VifDevice {
     pub tx_ring: u32,
     /// Grant reference of the ring the guest receives on.
     pub rx_ring: u32,
+    /// Which switch the interface is on.
+    pub bridge: String,
+    /// Who it is, if that is known: for all vifs of a domain or for none. Without it the rings are
+    /// mapped and the port is bound, but the switch does not know the interface and no frame moves
+    /// until [`Request::Configure`] tells.
+    pub identity: Option<VifIdentity>,
+}
+
+/// What a network interface is to its network, as far as the guest's owner decides it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VifIdentity {
     /// The only source MAC address the guest may use.
     pub mac: MacAddr,
     /// The only source IPv4 address the guest may use, if it was given one.
     pub ipv4: Option<Ipv4Addr>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
-    /// Which switch the interface is on.
-    pub bridge: String,
     /// How much the guest may send, if that is limited.
     pub rate: Option<Rate>,
 }
@@ -253,19 +272,32 @@ mod tests {
                 port: 2,
                 tx_ring: 9,
                 rx_ring: 10,
-                mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
-                ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
-                mtu: 1500,
                 bridge: "xenbr0".into(),
-                rate: Some(Rate { bytes: 1000, interval_us: 50_000 }),
+                identity: Some(identity()),
             }],
+        }
+    }
+
+    fn identity() -> VifIdentity {
+        VifIdentity {
+            mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
+            ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+            mtu: 1500,
+            rate: Some(Rate { bytes: 1000, interval_us: 50_000 }),
         }
     }
 
     #[test]
     fn a_message_survives_the_wire() {
-        let request = Request::Attach(attach());
-        assert_eq!(decode(&encode(&request)), Ok(request));
+        let mut prepared = attach();
+        prepared.vifs[0].identity = None;
+        for request in [
+            Request::Attach(attach()),
+            Request::Attach(prepared),
+            Request::Configure { id: attach().id, vifs: vec![identity()] },
+        ] {
+            assert_eq!(decode(&encode(&request)), Ok(request));
+        }
     }
 
     #[test]

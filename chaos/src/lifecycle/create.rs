@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use noxs::MacAddr;
-use noxs::control::{Attach, ConsoleDevice, DomainId, Refusal, VifDevice};
+use noxs::control::{Attach, ConsoleDevice, DomainId, Refusal, VifDevice, VifIdentity};
 use xen::units::{DomId, GrantRef};
 
 use super::resolve::{Condition, examine};
@@ -202,11 +202,8 @@ fn attach_request(shell: &Shell, vifs: &[Nic<'_>]) -> Attach {
                 port: port.0,
                 tx_ring,
                 rx_ring,
-                mac: nic.mac,
-                ipv4: nic.config.ip.map(|ip| ip.address),
-                mtu: nic.config.mtu,
                 bridge: nic.config.bridge.clone(),
-                rate: nic.config.rate,
+                identity: Some(nic.identity()),
             }
         })
         .collect();
@@ -253,6 +250,15 @@ impl<'a> Nic<'a> {
 
     fn facts(&self) -> VifFacts {
         VifFacts { mac: self.mac, mtu: self.config.mtu, ipv4: self.config.ip }
+    }
+
+    fn identity(&self) -> VifIdentity {
+        VifIdentity {
+            mac: self.mac,
+            ipv4: self.config.ip.map(|ip| ip.address),
+            mtu: self.config.mtu,
+            rate: self.config.rate,
+        }
     }
 
     fn record(&self) -> VifRecord {

@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use noxs::MacAddr;
-use noxs::control::VifDevice;
+use noxs::control::VifIdentity;
 
 use crate::bucket::Bucket;
 use crate::frame::{self, Facts};
@@ -105,19 +105,20 @@ impl Vif {
     pub fn attach(
         memory: &impl SharedMemory,
         base: usize,
-        device: &VifDevice,
+        index: u16,
+        identity: &VifIdentity,
         switch: usize,
         now: Instant,
     ) -> Self {
-        let max_frame = device.mtu + 14;
-        let rate = device.rate.map(|rate| {
+        let max_frame = identity.mtu + 14;
+        let rate = identity.rate.map(|rate| {
             let interval = Duration::from_micros(rate.interval_us);
             Bucket::new(rate.bytes, interval, u64::from(max_frame), now)
         });
         Self {
-            index: device.index,
-            mac: device.mac,
-            ipv4: device.ipv4,
+            index,
+            mac: identity.mac,
+            ipv4: identity.ipv4,
             switch,
             traffic: Traffic::default(),
             waiting: VecDeque::new(),

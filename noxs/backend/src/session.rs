@@ -62,6 +62,7 @@ impl Session<'_> {
     ) -> Answer {
         let done = match request {
             Request::Attach(request) => attach(&request, from.file, backend, clients, now),
+            Request::Configure { id, vifs } => backend.configure(id, &vifs, now, clients),
             Request::Detach(id) => backend.detach(id, clients),
             Request::AddSwitch { bridge } => match from.file {
                 Some(file) => self.add_switch(&bridge, file, backend, now),

@@ -3,16 +3,14 @@
 use std::io;
 use std::time::Instant;
 
-use noxs::control::{Attach, DomainId, Refusal, VifDevice};
+use noxs::control::{Attach, DomainId, Refusal, VifIdentity};
 use xen::units::DomId;
 
-use super::{Backend, Clients, ConsoleState, Device, Domain, Place, Which, Work};
+use super::{Backend, Clients, ConsoleState, Device, Domain, Place, Prepared, Which};
 use crate::console::Console;
 use crate::console_log::ConsoleLog;
 use crate::host::Host;
 use crate::memory::PAGE_SIZE;
-use crate::net::{self, Vif};
-use crate::switch::PortId;
 
 /// Interfaces of one domain: with a console, their ring pages are mapped in one call.
 const MAX_VIFS: usize = (xen::gntdev::MAX_MAP - 1) / 2;
@@ -27,7 +25,9 @@ pub enum Guest {
 }
 
 impl<H: Host> Backend<H> {
-    /// Maps the rings of a domain and binds its ports. The console's log comes along.
+    /// Maps the rings of a domain and binds its ports. The console's log comes along. Serves the
+    /// console, and the vifs if the request says who they are; otherwise
+    /// [`configure`](Self::configure) tells.
     ///
     /// # Errors
     /// Why not; then nothing of it is left.
@@ -49,6 +49,11 @@ impl<H: Host> Backend<H> {
             self.detach(old, clients)?;
         }
         let switches = self.check(attach, log.is_some())?;
+        let identities = identities(attach)?;
+        if let Some(identities) = &identities {
+            let indices = attach.vifs.iter().map(|vif| vif.index);
+            self.check_identities(indices.zip(switches.iter().copied()), identities)?;
+        }
 
         let rings = attach.vifs.iter().flat_map(|vif| [vif.tx_ring, vif.rx_ring]);
         let rings: Vec<u32> =
@@ -75,16 +80,19 @@ impl<H: Host> Backend<H> {
             console = Some(Device::new(port, state));
             base += PAGE_SIZE;
         }
-        let mut vifs = Vec::with_capacity(attach.vifs.len());
-        for ((device, switch), port) in attach.vifs.iter().zip(switches).zip(ports) {
-            let vif = Vif::attach(&memory, base, device, switch, now);
-            vifs.push(Device::new(port, vif));
+        let mut prepared = Vec::with_capacity(attach.vifs.len());
+        for ((vif, switch), port) in attach.vifs.iter().zip(switches).zip(ports) {
+            prepared.push(Prepared { index: vif.index, port, switch, base });
             base += 2 * PAGE_SIZE;
         }
-        let domain = Box::new(Domain { id: attach.id, memory, console, vifs });
+        let (id, vifs) = (attach.id, Vec::new());
+        let domain = Box::new(Domain { id, memory, console, vifs, prepared, guest });
         let index = self.domains.insert(domain);
         self.by_domid.insert(domid.into(), index);
-        self.start(index, guest, now, clients);
+        self.enter(index);
+        if let Some(identities) = identities {
+            self.serve_prepared(index, &identities, now, clients);
+        }
         tracing::debug!(
             "domain {domid} attached: {} console, {} vif",
             usize::from(attach.console.is_some()),
@@ -113,48 +121,25 @@ impl<H: Host> Backend<H> {
         Ok(())
     }
 
-    /// Enters a new domain's devices into the tables and arms its rings.
-    fn start(&mut self, index: usize, guest: Guest, now: Instant, clients: &mut impl Clients) {
-        let mut broken = Vec::new();
-        let devices = self.domains[index].devices();
-        for device in devices {
-            let domain = &mut *self.domains[index];
-            let (port, queued, waiting) = match device {
-                Which::Console => {
-                    let Some(console) = &mut domain.console else { continue };
-                    (console.port, &mut console.queued, Ok(0))
-                }
-                Which::Vif(number) => {
-                    let vif = &mut domain.vifs[number];
-                    // A fresh page asks for no event: without this the guest would not send one.
-                    let waiting = vif.backend.arm(&domain.memory);
-                    (vif.port, &mut vif.queued, waiting)
-                }
-            };
-            let Some(port) = port else { continue };
-            // A guest that runs may have sent its last event to the noxsd before this one, and may
-            // wait for an event that that one did not send any more.
-            if guest == Guest::Running || !matches!(waiting, Ok(0)) {
-                *queued = true;
-                self.ready.push_back(Work::Port(port));
-            }
-            if guest == Guest::Running {
-                self.host.notify(port);
-            }
-            if let Which::Vif(number) = device {
-                let vif = &domain.vifs[number].backend;
-                let added = self.bridges[vif.switch].table.add(PortId(port), vif.mac, vif.ipv4);
-                debug_assert_eq!(added, Ok(()), "checked before");
-            }
-            let place = Place { domain: index, device };
-            self.places.insert(port, place);
-            if let Err(error) = waiting {
-                broken.push((place, error));
-            }
+    /// Enters a new domain's devices into the table of ports, so that the console is served.
+    fn enter(&mut self, index: usize) {
+        let domain = &*self.domains[index];
+        let guest = domain.guest;
+        for (number, vif) in domain.prepared.iter().enumerate() {
+            self.places.insert(vif.port, Place { domain: index, device: Which::Prepared(number) });
         }
-        for (place, error) in broken {
-            self.break_device(place, error.to_string(), now, clients);
+        let Some(port) = domain.console.as_ref().and_then(|console| console.port) else { return };
+        self.places.insert(port, Place { domain: index, device: Which::Console });
+        if guest == Guest::Running {
+            self.resume(port);
         }
+    }
+
+    /// A guest that runs may have sent its last event to the noxsd before this one, and may wait
+    /// for an event that that one did not send any more.
+    pub(super) fn resume(&mut self, port: u32) {
+        self.event(port);
+        self.host.notify(port);
     }
 
     /// Checks a request as far as that is possible without doing it. Gives the vifs' switches.
@@ -176,35 +161,11 @@ impl<H: Host> Backend<H> {
         }
         let mut switches = Vec::with_capacity(attach.vifs.len());
         for (number, vif) in attach.vifs.iter().enumerate() {
-            let VifDevice { index, mac, mtu, .. } = *vif;
-            if mac.is_multicast() || mac.0 == [0; 6] {
-                return invalid(format!("{mac} cannot be the address of vif {index}"));
+            let switch = self.by_name.get(&vif.bridge);
+            switches.push(*switch.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
+            if attach.vifs[..number].iter().any(|earlier| earlier.index == vif.index) {
+                return invalid(format!("there are two vifs {}", vif.index));
             }
-            if !net::MTU.contains(&mtu) {
-                let (least, most) = (net::MTU.start(), net::MTU.end());
-                return invalid(format!(
-                    "vif {index} has MTU {mtu}; {least} to {most} is possible"
-                ));
-            }
-            if vif.rate.is_some_and(|rate| rate.bytes == 0 || rate.interval_us == 0) {
-                return invalid(format!("vif {index} has a rate with a zero in it"));
-            }
-            let switch = *self
-                .by_name
-                .get(&vif.bridge)
-                .ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?;
-            for earlier in &attach.vifs[..number] {
-                if earlier.index == index {
-                    return invalid(format!("there are two vifs {index}"));
-                }
-                if earlier.mac == mac && earlier.bridge == vif.bridge {
-                    return Err(Refusal::MacInUse(mac));
-                }
-            }
-            if self.bridges[switch].table.has(mac) {
-                return Err(Refusal::MacInUse(mac));
-            }
-            switches.push(switch);
         }
         Ok(switches)
     }
@@ -225,6 +186,19 @@ impl<H: Host> Backend<H> {
         }
         Ok(bound)
     }
+}
+
+/// Who the vifs are: known of all or of none.
+fn identities(attach: &Attach) -> Result<Option<Vec<VifIdentity>>, Refusal> {
+    let known: Vec<VifIdentity> = attach.vifs.iter().filter_map(|vif| vif.identity).collect();
+    match (known.len(), attach.vifs.len()) {
+        (known, all) if known == all => {}
+        (0, _) => return Ok(None),
+        (known, all) => {
+            return Err(Refusal::Invalid(format!("{known} of {all} vifs have an identity")));
+        }
+    }
+    Ok(Some(known))
 }
 
 fn refusal(what: &'static str) -> impl Fn(io::Error) -> Refusal {

@@ -5,6 +5,7 @@
 //! guests, but for frames that are for all.
 
 mod attach;
+mod configure;
 mod forward;
 mod serve;
 #[cfg(test)]
@@ -83,7 +84,24 @@ struct Domain<M> {
     id: DomainId,
     memory: M,
     console: Option<Device<ConsoleState>>,
+    /// The interfaces that are served.
     vifs: Vec<Device<Vif>>,
+    /// The interfaces that nobody has told yet who they are; then none is served.
+    prepared: Vec<Prepared>,
+    guest: Guest,
+}
+
+/// An interface whose rings are mapped and whose port is bound, and no more.
+#[derive(Clone, Copy, Debug)]
+struct Prepared {
+    /// Number in its domain.
+    index: u16,
+    /// dom0's end of its event channel.
+    port: u32,
+    /// Which switch it will be on.
+    switch: usize,
+    /// Offset of its rings in the domain's shared memory.
+    base: usize,
 }
 
 /// A console and who uses it.
@@ -108,6 +126,7 @@ struct Place {
 enum Which {
     Console,
     Vif(usize),
+    Prepared(usize),
 }
 
 /// A switch and its tap.
@@ -280,6 +299,8 @@ impl<H: Host> Backend<H> {
                 }
             }
             Which::Vif(number) => domain.vifs[number].broken = Some(why),
+            // Nobody has looked at its rings.
+            Which::Prepared(_) => return,
         }
         self.release(place);
         self.broken.insert(place.domain);
@@ -297,6 +318,7 @@ impl<H: Host> Backend<H> {
                 let vif = &mut domain.vifs[number];
                 (vif.port.take(), vif.timer.take())
             }
+            Which::Prepared(number) => (Some(domain.prepared[number].port), None),
         };
         let Some(port) = port else { return };
         if let Which::Vif(number) = place.device {
@@ -318,6 +340,7 @@ impl Which {
         match self {
             Self::Console => "console".to_owned(),
             Self::Vif(number) => format!("vif{}", domain.vifs[number].backend.index),
+            Self::Prepared(number) => format!("vif{}", domain.prepared[number].index),
         }
     }
 }
@@ -325,7 +348,9 @@ impl Which {
 impl<M> Domain<M> {
     fn devices(&self) -> impl Iterator<Item = Which> + use<M> {
         let console = self.console.is_some().then_some(Which::Console);
-        console.into_iter().chain((0..self.vifs.len()).map(Which::Vif))
+        let vifs = (0..self.vifs.len()).map(Which::Vif);
+        let prepared = (0..self.prepared.len()).map(Which::Prepared);
+        console.into_iter().chain(vifs).chain(prepared)
     }
 
     fn status(&self) -> DomainStatus {
@@ -345,6 +370,7 @@ impl<M> Domain<M> {
                     let vif = &self.vifs[number];
                     (vif.broken.clone(), vif.backend.traffic)
                 }
+                Which::Prepared(_) => (None, Traffic::default()),
             };
             DeviceStatus {
                 name,

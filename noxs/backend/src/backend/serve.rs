@@ -1,6 +1,7 @@
 //! Turns: finding what is to be done, and the consoles' part of it.
 
 use std::io;
+use std::mem;
 use std::time::Instant;
 
 use noxs::control::{DomainId, Refusal};
@@ -31,9 +32,14 @@ impl<H: Host> Backend<H> {
     /// An event came on a local port: a hint to look.
     pub fn event(&mut self, port: u32) {
         let Some(place) = self.places.get(port) else { return };
-        if !*self.queued_of(place) {
-            *self.queued_of(place) = true;
-            self.ready.push_back(Work::Port(port));
+        match self.queued_of(place) {
+            Some(queued) if !*queued => {
+                *queued = true;
+                self.ready.push_back(Work::Port(port));
+            }
+            Some(_) => {}
+            // Whoever configures the device looks at its rings; later events must come in.
+            None => self.scratch.unmask.push(port),
         }
     }
 
@@ -76,7 +82,7 @@ impl<H: Host> Backend<H> {
         {
             self.timers.pop_first();
             if let Some(place) = self.places.get(port) {
-                *self.timer_of(place) = None;
+                self.set_timer(place, None);
                 self.event(port);
             }
         }
@@ -96,20 +102,22 @@ impl<H: Host> Backend<H> {
     fn serve(&mut self, port: u32, now: Instant, clients: &mut impl Clients) {
         // A device that is gone since then has no place any more.
         let Some(place) = self.places.get(port) else { return };
-        *self.queued_of(place) = false;
-        if let Some(time) = self.timer_of(place).take() {
+        self.set_queued(place, false);
+        if let Some(time) = self.set_timer(place, None) {
             self.timers.remove(&(time, port));
         }
         let after = match place.device {
             Which::Console => self.serve_console(place.domain, now, clients),
             Which::Vif(number) => self.serve_vif(port, place.domain, number, now, clients),
+            // It is never queued.
+            Which::Prepared(_) => return,
         };
         match after {
             // The ring was empty after the guest was told to send an event for more, so an event
             // that came meanwhile is delivered as soon as the port is unmasked.
             Ok(After::Event) => self.scratch.unmask.push(port),
             Ok(After::Turn) => {
-                *self.queued_of(place) = true;
+                self.set_queued(place, true);
                 self.ready.push_back(Work::Port(port));
             }
             Ok(After::Time(time)) => self.wait_until(time, port, place),
@@ -122,7 +130,7 @@ impl<H: Host> Backend<H> {
     }
 
     fn wait_until(&mut self, time: Instant, port: u32, place: Place) {
-        *self.timer_of(place) = Some(time);
+        self.set_timer(place, Some(time));
         self.timers.insert((time, port));
     }
 
@@ -199,22 +207,31 @@ impl<H: Host> Backend<H> {
         Ok(())
     }
 
-    fn queued_of(&mut self, place: Place) -> &mut bool {
+    /// Whether a device is in the ready queue; `None` if it is not served.
+    fn queued_of(&mut self, place: Place) -> Option<&mut bool> {
         let domain = &mut *self.domains[place.domain];
-        match (place.device, &mut domain.console) {
-            (Which::Vif(number), _) => &mut domain.vifs[number].queued,
-            (Which::Console, Some(console)) => &mut console.queued,
-            (Which::Console, None) => unreachable!("a place is of a device that exists"),
+        match place.device {
+            Which::Console => domain.console.as_mut().map(|console| &mut console.queued),
+            Which::Vif(number) => Some(&mut domain.vifs[number].queued),
+            Which::Prepared(_) => None,
         }
     }
 
-    fn timer_of(&mut self, place: Place) -> &mut Option<Instant> {
-        let domain = &mut *self.domains[place.domain];
-        match (place.device, &mut domain.console) {
-            (Which::Vif(number), _) => &mut domain.vifs[number].timer,
-            (Which::Console, Some(console)) => &mut console.timer,
-            (Which::Console, None) => unreachable!("a place is of a device that exists"),
+    fn set_queued(&mut self, place: Place, to: bool) {
+        if let Some(queued) = self.queued_of(place) {
+            *queued = to;
         }
+    }
+
+    /// Gives what it was set to.
+    fn set_timer(&mut self, place: Place, to: Option<Instant>) -> Option<Instant> {
+        let domain = &mut *self.domains[place.domain];
+        let timer = match place.device {
+            Which::Console => domain.console.as_mut().map(|console| &mut console.timer),
+            Which::Vif(number) => Some(&mut domain.vifs[number].timer),
+            Which::Prepared(_) => None,
+        };
+        timer.and_then(|timer| mem::replace(timer, to))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::MacAddr;
-use noxs::control::{Attach, ConsoleDevice, DomainId, Rate, Refusal, VifDevice};
+use noxs::control::{Attach, ConsoleDevice, DomainId, Rate, Refusal, VifDevice, VifIdentity};
 
 use super::{Backend, ClientId, Clients, Guest};
 use crate::console;
@@ -258,13 +258,19 @@ pub(crate) fn attach(domid: u16) -> Attach {
             port: 2,
             tx_ring: TX_REF,
             rx_ring: RX_REF,
-            mac: mac(domid),
-            ipv4: Some(ip(domid)),
-            mtu: 1500,
             bridge: "xenbr0".into(),
-            rate: None,
+            identity: Some(identity(domid)),
         }],
     }
+}
+
+fn identity(domid: u16) -> VifIdentity {
+    VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
+}
+
+/// Who the first vif is.
+fn first(attach: &mut Attach) -> &mut VifIdentity {
+    attach.vifs[0].identity.as_mut().unwrap()
 }
 
 fn log() -> ConsoleLog {
@@ -460,7 +466,7 @@ fn a_guest_over_its_rate_still_receives() {
     let mut bed = Bed::new();
     bed.guest(1);
     let mut limited = attach(1);
-    limited.vifs[0].rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
+    first(&mut limited).rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
     bed.attach(&limited).unwrap();
     let (_, port) = bed.ports(1);
     for slot in 0..200 {
@@ -503,7 +509,7 @@ fn a_rate_makes_the_guest_wait_and_loses_nothing() {
     let mut bed = Bed::new();
     bed.guest(1);
     let mut limited = attach(1);
-    limited.vifs[0].rate = Some(Rate { bytes: 6000, interval_us: 50_000 });
+    first(&mut limited).rate = Some(Rate { bytes: 6000, interval_us: 50_000 });
     bed.attach(&limited).unwrap();
     let (_, port) = bed.ports(1);
     for slot in 0..200 {
@@ -589,7 +595,7 @@ fn a_refused_attach_leaves_nothing() {
         change(&mut attach);
         attach
     };
-    let clash = changed(|a| a.vifs[0].mac = mac(1));
+    let clash = changed(|a| first(a).mac = mac(1));
     assert_eq!(refused(&mut bed, &clash), Refusal::MacInUse(mac(1)));
     let twice = changed(|a| {
         let mut second = a.vifs[0].clone();
@@ -602,11 +608,11 @@ fn a_refused_attach_leaves_nothing() {
     let no_grant = changed(|a| a.vifs[0].rx_ring = 9999);
     assert!(matches!(refused(&mut bed, &no_grant), Refusal::System { .. }));
     for invalid in [
-        changed(|a| a.vifs[0].mac = MacAddr([0xff; 6])),
-        changed(|a| a.vifs[0].mac = MacAddr([0; 6])),
-        changed(|a| a.vifs[0].mtu = 0),
-        changed(|a| a.vifs[0].mtu = u16::MAX),
-        changed(|a| a.vifs[0].rate = Some(Rate { bytes: 0, interval_us: 1 })),
+        changed(|a| first(a).mac = MacAddr([0xff; 6])),
+        changed(|a| first(a).mac = MacAddr([0; 6])),
+        changed(|a| first(a).mtu = 0),
+        changed(|a| first(a).mtu = u16::MAX),
+        changed(|a| first(a).rate = Some(Rate { bytes: 0, interval_us: 1 })),
         changed(|a| a.vifs = vec![a.vifs[0].clone(); 8]),
         changed(|a| a.id.domid = 0),
         changed(|a| a.id.domid = 0x7ff0),
