@@ -307,6 +307,17 @@ pub(crate) mod frontend {
         page.store(header::REQ_PROD, index);
     }
 
+    /// Requests sent or posted so far.
+    pub(crate) fn producer(page: &FakeMemory) -> u32 {
+        page.load(header::REQ_PROD)
+    }
+
+    /// Whether the backend asked for an event with one of the requests since `old`.
+    pub(crate) fn wants_event(page: &FakeMemory, old: u32) -> bool {
+        let new = producer(page);
+        new.wrapping_sub(page.load(header::REQ_EVENT)) < new.wrapping_sub(old)
+    }
+
     /// Responses pushed so far.
     pub(crate) fn responses(page: &FakeMemory) -> u32 {
         page.load(header::RSP_PROD)

@@ -1,5 +1,7 @@
 //! Whole domains on a pretended Xen, with the tests as guests.
 
+mod configure;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
