@@ -2,6 +2,16 @@
 
 /// Whether the text matches the pattern. Takes at most pattern times text steps.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    matches_by(pattern, text, |byte| byte)
+}
+
+/// The same, where letters of the pattern mean the text's small ones.
+pub(crate) fn matches_in_any_case(pattern: &[u8], text: &[u8]) -> bool {
+    matches_by(pattern, text, |byte| byte.to_ascii_lowercase())
+}
+
+/// `read` tells what a byte of the pattern stands for.
+fn matches_by(pattern: &[u8], text: &[u8], read: impl Fn(u8) -> u8) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on if what follows the last `*` does not match.
     let mut retry: Option<(usize, usize)> = None;
@@ -16,7 +26,7 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 return true;
             }
         } else if p < pattern.len()
-            && let Some(next) = one(pattern, p, text[t])
+            && let Some(next) = one(pattern, p, text[t], &read)
         {
             p = next;
             t += 1;
@@ -34,26 +44,26 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// Matches one byte against the pattern at `at`; gives where the pattern goes on.
-fn one(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
+fn one(pattern: &[u8], at: usize, byte: u8, read: &impl Fn(u8) -> u8) -> Option<usize> {
     match pattern[at] {
         b'?' => Some(at + 1),
-        b'[' => class(pattern, at + 1, byte),
-        b'\\' if at + 1 < pattern.len() => (pattern[at + 1] == byte).then_some(at + 2),
-        plain => (plain == byte).then_some(at + 1),
+        b'[' => class(pattern, at + 1, byte, read),
+        b'\\' if at + 1 < pattern.len() => (read(pattern[at + 1]) == byte).then_some(at + 2),
+        plain => (read(plain) == byte).then_some(at + 1),
     }
 }
 
 /// Matches one byte against the class whose first byte is at `at`.
-fn class(pattern: &[u8], mut at: usize, byte: u8) -> Option<usize> {
+fn class(pattern: &[u8], mut at: usize, byte: u8, read: &impl Fn(u8) -> u8) -> Option<usize> {
     let negated = pattern.get(at) == Some(&b'^');
     at += usize::from(negated);
     let mut found = false;
     while at < pattern.len() && pattern[at] != b']' {
         let escaped = pattern[at] == b'\\' && at + 1 < pattern.len();
         at += usize::from(escaped);
-        let (low, mut high) = (pattern[at], pattern[at]);
+        let (low, mut high) = (read(pattern[at]), read(pattern[at]));
         if !escaped && at + 2 < pattern.len() && pattern[at + 1] == b'-' {
-            high = pattern[at + 2];
+            high = read(pattern[at + 2]);
             at += 2;
         }
         found |= (low.min(high)..=low.max(high)).contains(&byte);

@@ -29,9 +29,12 @@ extern crate alloc;
 extern crate std;
 
 mod args;
+mod bytes;
+mod clients;
 mod commands;
 mod error;
 mod glob;
+mod keyed;
 mod memory;
 mod number;
 mod output;

@@ -6,9 +6,6 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hash};
-
-use indexmap::{IndexMap, IndexSet};
 
 use crate::error::Refused;
 
@@ -32,8 +29,21 @@ const RESERVE: usize = 96 * 1024;
 /// room for more of it.
 const LAST_RESERVE: usize = 32 * 1024;
 
+/// The part of that which is left alone by a short request and its short reply, so that a
+/// connection can be served, if only with an error, while others wait with long ones.
+const SHORT_RESERVE: usize = 16 * 1024;
+
+/// Longest request or reply that counts as short, in bytes.
+const SHORT: usize = 1024;
+
 /// Nothing that is taken without asking is larger in one piece, a tree's node included.
 const SMALLEST_PIECE: usize = 4096;
+
+/// From how many bytes on a table no longer doubles.
+const LARGE: usize = 16 * 1024;
+
+/// A table of so few places is not made smaller.
+const FEW_PLACES: usize = 64;
 
 /// Smallest number of free places that a table is given.
 const SMALLEST_GROWTH: usize = 4;
@@ -51,7 +61,7 @@ pub(crate) fn fits(memory: &dyn Memory, bytes: usize) -> bool {
 
 /// Whether `bytes` can be had for a request or a reply.
 pub(crate) fn fits_in_transit(memory: &dyn Memory, bytes: usize) -> bool {
-    leaves(memory, bytes, LAST_RESERVE)
+    leaves(memory, bytes, if bytes <= SHORT { SHORT_RESERVE } else { LAST_RESERVE })
 }
 
 /// What can be made larger in a way that may fail.
@@ -62,11 +72,13 @@ pub(crate) trait Grow {
     fn places(&self) -> usize;
     /// Whether it succeeded.
     fn grow(&mut self, by: usize) -> bool;
+    /// Keeps so many places.
+    fn shrink(&mut self, places: usize);
 }
 
 /// Makes room for `more`, so that adding them does not fail and seldom moves what is there.
 /// `fits` tells whether there is memory.
-pub(crate) fn room(table: &mut impl Grow, more: usize, fits: impl Fn(usize) -> bool) -> bool {
+pub(crate) fn room<T: Grow>(table: &mut T, more: usize, fits: impl Fn(usize) -> bool) -> bool {
     fn grow<T: Grow>(table: &mut T, by: usize, fits: &impl Fn(usize) -> bool) -> bool {
         // While it moves, both copies are held.
         let bytes = table.used().saturating_add(by).saturating_mul(T::PLACE);
@@ -76,11 +88,27 @@ pub(crate) fn room(table: &mut impl Grow, more: usize, fits: impl Fn(usize) -> b
     if table.places() - used >= more {
         return true;
     }
-    // Twice as large, so that many small steps cost little; an eighth more when memory is short.
-    [used, used / 8, 0]
+    // Larger by a part of itself, so that many small steps cost little; a large table less so, and
+    // an eighth when memory is short.
+    let part = if used.saturating_mul(T::PLACE) < LARGE { used } else { used / 2 };
+    [part, used / 8, 0]
         .into_iter()
         .map(|by| by.max(SMALLEST_GROWTH).max(more))
         .any(|by| grow(table, by, &fits))
+}
+
+/// Whether a table has far more places than it needs.
+pub(crate) fn is_wasteful(table: &impl Grow) -> bool {
+    table.places() > FEW_PLACES && table.used() < table.places() / 4
+}
+
+/// Gives back the places of a table that has far more than it needs.
+pub(crate) fn trim<T: Grow>(memory: &dyn Memory, table: &mut T) {
+    let kept = 2 * table.used();
+    // The copy needs memory that must be there.
+    if is_wasteful(table) && fits_in_transit(memory, kept.saturating_mul(T::PLACE)) {
+        table.shrink(kept);
+    }
 }
 
 /// Makes room in data: the reserve stays whole.
@@ -111,12 +139,13 @@ macro_rules! grow {
             fn grow(&mut self, by: usize) -> bool {
                 self.try_reserve_exact(by).is_ok()
             }
+
+            fn shrink(&mut self, places: usize) {
+                self.shrink_to(places);
+            }
         }
     };
 }
 
 grow!([T] Vec<T>, size_of::<T>());
 grow!([T] VecDeque<T>, size_of::<T>());
-// Of an index map: the entry with its hash, and two rounds of buckets at their emptiest.
-grow!([K: Hash + Eq, V, S: BuildHasher] IndexMap<K, V, S>, size_of::<(K, V)>() + 32);
-grow!([T: Hash + Eq, S: BuildHasher] IndexSet<T, S>, size_of::<T>() + 32);

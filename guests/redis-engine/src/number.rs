@@ -43,6 +43,25 @@ fn parse(text: &[u8]) -> Option<f64> {
     text.parse().ok()
 }
 
+/// An integer in decimal, at the end of the buffer.
+pub(crate) fn print_integer(number: i64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut at = digits.len();
+    let mut rest = number.unsigned_abs();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10).to_le_bytes()[0];
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        at -= 1;
+        digits[at] = b'-';
+    }
+    &digits[at..]
+}
+
 /// A double as C's `%.17g` prints it, which is how Redis 7.0 does.
 pub(crate) fn print_double(value: f64) -> String {
     if value.is_infinite() {
@@ -70,6 +89,8 @@ fn without_zeros(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString;
+
     use super::*;
 
     #[test]
@@ -79,6 +100,14 @@ mod tests {
         }
         for wrong in ["", "-", "01", "-0", "+1", " 1", "1 ", "9223372036854775808", "1.0"] {
             assert_eq!(integer(wrong.as_bytes()), Err(Refused::NotAnInteger), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn integers_are_printed() {
+        for number in [0, 7, -1, 1_234_567_890, i64::MAX, i64::MIN] {
+            let mut digits = [0; 20];
+            assert_eq!(print_integer(number, &mut digits), number.to_string().as_bytes());
         }
     }
 

@@ -1,16 +1,26 @@
 //! Replies on the wire.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::error::Refused;
 use crate::memory::{Memory, fits_in_transit, room};
-use crate::number::print_double;
+use crate::number::{print_double, print_integer};
+
+/// Longest reply that a command may write without having made room for it.
+const SHORT_REPLY: usize = 1024;
+
+/// What a part of a reply takes at most beside its bytes: its kind, its length, two line ends.
+const FRAMING: usize = 24;
+
+/// What is kept for the next replies when all are sent.
+const KEPT: usize = 4096;
 
 /// Replies that have not been sent yet, in RESP2 or RESP3.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
-    /// Set once a reply did not fit in memory; what follows is dropped until it is replaced.
+    /// Set once a reply had no room; what follows is dropped until it is taken back.
     full: bool,
     resp3: bool,
 }
@@ -27,7 +37,7 @@ impl Output {
         self.bytes.drain(..count.min(self.bytes.len()));
         if self.bytes.is_empty() {
             // A large reply does not keep its memory.
-            self.bytes.shrink_to(16 * 1024);
+            self.bytes.shrink_to(KEPT);
         }
     }
 
@@ -53,53 +63,43 @@ impl Output {
         self.full = false;
     }
 
-    /// Makes room so that the next `bytes` are written without fail.
-    pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) -> Result<(), Refused> {
+    /// Makes room so that the next `bytes` in so many parts are written without fail.
+    pub(crate) fn reserve(
+        &mut self,
+        memory: &dyn Memory,
+        bytes: usize,
+        parts: usize,
+    ) -> Result<(), Refused> {
+        let bytes = bytes.saturating_add(parts.saturating_mul(FRAMING));
         match room(&mut self.bytes, bytes, |bytes| fits_in_transit(memory, bytes)) {
             true => Ok(()),
             false => Err(Refused::OutOfMemory),
         }
     }
 
-    /// Whether a reply, even one that says that memory is short, could not be written.
+    /// Makes room for a short reply; `false` if there is no memory.
+    pub(crate) fn room_for_short(&mut self, memory: &dyn Memory) -> bool {
+        room(&mut self.bytes, SHORT_REPLY, |bytes| fits_in_transit(memory, bytes))
+    }
+
+    /// Whether a reply had no room made for it.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
+    /// Appends, if room was made: nothing here takes memory that was not asked for.
     fn put(&mut self, bytes: &[u8]) {
-        if self.full {
-            return;
+        self.full |= self.bytes.capacity() - self.bytes.len() < bytes.len();
+        if !self.full {
+            self.bytes.extend_from_slice(bytes);
         }
-        let more = bytes.len();
-        if self.bytes.try_reserve(more).is_err() && self.bytes.try_reserve_exact(more).is_err() {
-            self.full = true;
-            return;
-        }
-        self.bytes.extend_from_slice(bytes);
     }
 
     fn line(&mut self, kind: u8, number: i64) {
-        let mut digits = [0; 24];
-        let mut at = digits.len();
-        let mut rest = number.unsigned_abs();
-        for byte in [b'\n', b'\r'] {
-            at -= 1;
-            digits[at] = byte;
-        }
-        loop {
-            at -= 1;
-            digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        if number < 0 {
-            at -= 1;
-            digits[at] = b'-';
-        }
+        let mut digits = [0; 20];
         self.put(&[kind]);
-        self.put(&digits[at..]);
+        self.put(print_integer(number, &mut digits));
+        self.put(b"\r\n");
     }
 
     fn length(&mut self, kind: u8, length: usize) {
@@ -188,31 +188,30 @@ impl Output {
 
     /// Text of a known format; in RESP2 a bulk string.
     pub(crate) fn verbatim(&mut self, text: &str) {
-        if self.resp3 {
-            self.length(b'=', text.len() + 4);
-            self.put(b"txt:");
-            self.put(text.as_bytes());
-            self.put(b"\r\n");
-        } else {
-            self.bulk(text.as_bytes());
-        }
+        self.verbatim_of(text.len(), |out| out.put(text.as_bytes()));
     }
 
-    /// Members with their scores: pairs in RESP3, a flat list in RESP2.
-    pub(crate) fn scored<'a>(&mut self, members: impl ExactSizeIterator<Item = (&'a [u8], f64)>) {
-        let pairs = members.len();
-        self.array(if self.resp3 { pairs } else { 2 * pairs });
-        for (member, score) in members {
-            if self.resp3 {
-                self.array(2);
-            }
-            self.bulk(member);
-            self.double(score);
+    /// The same, with text of a known length that is written by `write`.
+    pub(crate) fn verbatim_of(&mut self, length: usize, write: impl FnOnce(&mut Self)) {
+        if self.resp3 {
+            self.length(b'=', length + 4);
+            self.put(b"txt:");
+        } else {
+            self.length(b'$', length);
         }
+        write(self);
+        self.put(b"\r\n");
     }
 
     /// Whether replies are in RESP3.
     pub(crate) fn is_resp3(&self) -> bool {
         self.resp3
+    }
+}
+
+impl fmt::Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
     }
 }

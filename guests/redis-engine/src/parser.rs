@@ -96,6 +96,10 @@ impl Parser {
             };
             return (taken, Found::Error(message));
         }
+        if self.line.is_empty() && end.is_some() {
+            // Whole, so there is no need to collect it.
+            return (taken, self.whole_line(memory, &rest[..taken], inline));
+        }
         if !room(&mut self.line, taken, |bytes| fits_in_transit(memory, bytes)) {
             return (taken, Found::Error("ERR out of memory for a line of the request"));
         }
@@ -104,16 +108,20 @@ impl Parser {
             return (taken, Found::Nothing);
         }
         let mut line = core::mem::take(&mut self.line);
-        let text = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(&line);
-        let found = match (inline, self.words_left) {
-            (true, _) => self.inline(memory, text),
-            (false, 0) => self.word_count(text),
-            (false, _) => self.word_length(memory, text),
-        };
+        let found = self.whole_line(memory, &line, inline);
         line.clear();
         line.shrink_to(256);
         self.line = line;
         (taken, found)
+    }
+
+    fn whole_line(&mut self, memory: &dyn Memory, line: &[u8], inline: bool) -> Found {
+        let text = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(line);
+        match (inline, self.words_left) {
+            (true, _) => self.inline(memory, text),
+            (false, 0) => self.word_count(text),
+            (false, _) => self.word_length(memory, text),
+        }
     }
 
     /// `*N`: a command of N words.

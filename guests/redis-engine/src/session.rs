@@ -1,10 +1,11 @@
 //! One connection.
 
 use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use crate::commands;
+use crate::memory::fits_in_transit;
 use crate::output::Output;
 use crate::parser::{Found, Parser};
 use crate::store::Store;
@@ -12,22 +13,33 @@ use crate::store::Store;
 /// Replies that may wait before no further command is executed, in bytes.
 const ENOUGH_OUTPUT: usize = 64 * 1024;
 
+/// Memory that a connection takes before it is first asked for, in bytes, at most.
+const NEW_CONNECTION: usize = 1024;
+
 /// One connection's state.
 #[derive(Debug)]
 pub struct Session {
     parser: Parser,
-    pub(crate) client: Client,
-    /// One for each connection there is.
-    _counted: Rc<()>,
+    /// `None` if memory was too short for it.
+    client: Option<Client>,
 }
 
 /// What commands know of their connection.
 #[derive(Debug)]
 pub(crate) struct Client {
+    /// What `CLIENT LIST` tells.
+    pub(crate) about: Rc<RefCell<About>>,
+    pub(crate) close: bool,
+}
+
+/// What is known about a connection.
+#[derive(Debug, Default)]
+pub(crate) struct About {
     pub(crate) id: u64,
     pub(crate) name: Vec<u8>,
-    pub(crate) close: bool,
-    pub(crate) library: String,
+    pub(crate) library: Vec<u8>,
+    pub(crate) library_version: Vec<u8>,
+    pub(crate) resp3: bool,
 }
 
 /// What became of the input.
@@ -40,12 +52,18 @@ pub struct Progress {
 }
 
 impl Session {
-    /// A new connection with a number of its own.
+    /// A new connection with a number of its own. If there is no memory for it, the first bytes that
+    /// it is fed close it.
     #[must_use]
     pub fn new(id: u64, store: &mut Store) -> Self {
         store.stats.connections += 1;
-        let client = Client { id, name: Vec::new(), close: false, library: String::new() };
-        Self { parser: Parser::default(), client, _counted: store.count_client() }
+        // Connections are many, and end only when their peers like.
+        let client = fits_in_transit(store.memory(), NEW_CONNECTION).then(|| {
+            let about = Rc::new(RefCell::new(About { id, ..About::default() }));
+            store.clients.add(id, &about);
+            Client { about, close: false }
+        });
+        Self { parser: Parser::default(), client }
     }
 
     /// Takes bytes as they came and executes every whole command in them, in order. Stops early
@@ -57,39 +75,42 @@ impl Session {
         input: &[u8],
         output: &mut Output,
     ) -> Progress {
+        let Some(client) = &mut self.client else {
+            return Progress { consumed: input.len(), close: true };
+        };
         let mut consumed = 0;
-        while consumed < input.len()
-            && output.len() < ENOUGH_OUTPUT
-            && !self.client.close
-            && !output.is_full()
-        {
+        while consumed < input.len() && output.len() < ENOUGH_OUTPUT && !client.close {
+            if !output.room_for_short(store.memory()) {
+                // Replies that wait will give their memory back. Without them there is no memory
+                // to say anything, and a peer that misses a reply would take the next for it.
+                client.close = output.is_empty();
+                break;
+            }
             let (used, found) = self.parser.read(store.memory(), &input[consumed..]);
             consumed += used;
             match found {
                 Found::Nothing => {}
                 Found::Command => {
                     let args = core::mem::take(&mut self.parser.args);
-                    commands::execute(store, &mut self.client, now_ms, &args, output);
+                    commands::execute(store, client, now_ms, &args, output);
                     self.parser.args = args;
                 }
                 Found::TooLarge => commands::refuse_for_memory(output),
                 Found::Error(message) => {
                     output.error(message);
-                    self.client.close = true;
+                    client.close = true;
                 }
                 Found::NoWord(byte) => {
                     let found = char::from(byte);
                     output
                         .error(&alloc::format!("ERR Protocol error: expected '$', got '{found}'"));
-                    self.client.close = true;
+                    client.close = true;
                 }
             }
         }
-        // A peer that misses one reply would take the next for it.
-        self.client.close |= output.is_full();
-        if self.client.close {
+        if client.close {
             consumed = input.len();
         }
-        Progress { consumed, close: self.client.close }
+        Progress { consumed, close: client.close }
     }
 }

@@ -2,14 +2,15 @@
 
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
 
+use crate::bytes::Text;
+use crate::clients::Clients;
 use crate::error::Refused;
-use crate::memory::{Memory, data_room, fits};
+use crate::keyed::Keyed;
+use crate::memory::{Memory, fits};
 use crate::random::Random;
 use crate::value::{Hash, List, Set, Value};
 use crate::zset::SortedSet;
@@ -29,15 +30,14 @@ const OVERHEAD: usize = 256;
 /// Keys that have expired are as good as gone: no command sees them, and [`Store::expire`] takes
 /// them away for good.
 pub struct Store {
-    entries: IndexMap<Rc<[u8]>, Entry, FixedState>,
+    entries: Keyed<Rc<[u8]>, Entry>,
     /// Keys that expire, by time. They are shared, so that a key is let go without a copy of it.
     deadlines: BTreeSet<(u64, Rc<[u8]>)>,
     hasher: FixedState,
     memory: &'static dyn Memory,
     pub(crate) random: Random,
     pub(crate) stats: Stats,
-    /// Held once here and once by each connection.
-    clients: Rc<()>,
+    pub(crate) clients: Clients,
 }
 
 /// What `INFO` counts.
@@ -64,13 +64,13 @@ impl Store {
     pub fn new(seed: u64, now_ms: u64, memory: &'static dyn Memory) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
-            entries: IndexMap::with_hasher(hasher.clone()),
+            entries: Keyed::new(hasher.clone()),
             deadlines: BTreeSet::new(),
             hasher,
             memory,
             random: Random::new(seed.rotate_left(32)),
             stats: Stats { started_ms: now_ms, ..Stats::default() },
-            clients: Rc::new(()),
+            clients: Clients::default(),
         }
     }
 
@@ -87,20 +87,11 @@ impl Store {
                 return;
             }
             if let Some((_, key)) = self.deadlines.pop_first() {
-                self.entries.swap_remove(&key);
+                self.entries.remove(&key);
                 self.stats.expired += 1;
+                self.entries.trim(self.memory);
             }
         }
-    }
-
-    /// Counts a connection for as long as the result lives.
-    pub(crate) fn count_client(&self) -> Rc<()> {
-        Rc::clone(&self.clients)
-    }
-
-    /// How many connections there are.
-    pub(crate) fn clients(&self) -> usize {
-        Rc::strong_count(&self.clients) - 1
     }
 
     pub(crate) fn memory(&self) -> &'static dyn Memory {
@@ -122,36 +113,48 @@ impl Store {
     }
 
     pub(crate) fn clear(&mut self) {
-        self.entries = IndexMap::with_hasher(self.hasher.clone());
+        self.entries = Keyed::new(self.hasher.clone());
         self.deadlines.clear();
     }
 
-    /// Removes the key if it has expired.
-    fn drop_if_expired(&mut self, key: &[u8], now: u64) {
-        let expires = self.entries.get(key).and_then(|entry| entry.expires);
-        if expires.is_some_and(|expires| expires.get() <= now) {
-            self.remove(key);
+    /// Where a key is. One that has expired is removed.
+    fn find(&mut self, key: &[u8], now: u64) -> Option<usize> {
+        let index = self.entries.position(key)?;
+        let (_, entry) = self.entries.at(index)?;
+        if entry.expires.is_some_and(|expires| expires.get() <= now) {
+            self.remove_at(index);
             self.stats.expired += 1;
+            return None;
         }
+        Some(index)
+    }
+
+    /// Removes what is at a position.
+    fn remove_at(&mut self, index: usize) -> Option<Value> {
+        let (key, entry) = self.entries.remove_at(index)?;
+        if let Some(at) = entry.expires {
+            self.deadlines.remove(&(at.get(), key));
+        }
+        self.entries.trim(self.memory);
+        Some(entry.value)
     }
 
     pub(crate) fn get(&mut self, key: &[u8], now: u64) -> Option<&Value> {
-        self.drop_if_expired(key, now);
-        match self.entries.get(key) {
-            Some(entry) => {
-                self.stats.hits += 1;
-                Some(&entry.value)
-            }
-            None => {
-                self.stats.misses += 1;
-                None
-            }
-        }
+        let index = self.find(key, now);
+        self.stats.hits += u64::from(index.is_some());
+        self.stats.misses += u64::from(index.is_none());
+        self.entries.at(index?).map(|(_, entry)| &entry.value)
     }
 
     pub(crate) fn get_mut(&mut self, key: &[u8], now: u64) -> Option<&mut Value> {
-        self.drop_if_expired(key, now);
-        self.entries.get_mut(key).map(|entry| &mut entry.value)
+        let index = self.find(key, now)?;
+        self.entries.at_mut(index).map(|(_, entry)| &mut entry.value)
+    }
+
+    /// Adds a key that is not there. Memory for the key itself must be there.
+    fn insert(&mut self, key: &[u8], value: Value) -> Result<usize, Refused> {
+        self.entries.room(self.memory, 1)?;
+        Ok(self.entries.add(Rc::from(key), Entry { value, expires: None }))
     }
 
     /// The key's value, which is made if there is none.
@@ -161,17 +164,15 @@ impl Store {
         now: u64,
         make: impl FnOnce(FixedState) -> Value,
     ) -> Result<&mut Value, Refused> {
-        self.drop_if_expired(key, now);
-        let index = match self.entries.get_index_of(key) {
+        let index = match self.find(key, now) {
             Some(index) => index,
             None => {
-                data_room(self.memory, &mut self.entries, 1)?;
-                self.need(key.len(), 1)?;
-                let entry = Entry { value: make(self.hasher.clone()), expires: None };
-                self.entries.insert_full(Rc::from(key), entry).0
+                let value = make(self.hasher.clone());
+                self.insert(key, value)?
             }
         };
-        Ok(&mut self.entries[index].value)
+        // It was found or added there.
+        self.entries.at_mut(index).map(|(_, entry)| &mut entry.value).ok_or(Refused::OutOfMemory)
     }
 
     /// Sets a key. `keep_expiry` leaves the time at which it expires.
@@ -182,36 +183,41 @@ impl Store {
         keep_expiry: bool,
         now: u64,
     ) -> Result<(), Refused> {
+        let Some(index) = self.find(key, now) else { return self.insert(key, value).map(|_| ()) };
         if !keep_expiry {
-            self.persist(key);
+            self.persist_at(index);
         }
-        *self.get_or_make(key, now, |_| Value::String(Vec::new()))? = value;
+        if let Some((_, entry)) = self.entries.at_mut(index) {
+            entry.value = value;
+        }
         Ok(())
     }
 
-    /// Makes sure that so many keys of so many bytes in all can be set, and be given a time,
-    /// without fail.
-    pub(crate) fn make_room(&mut self, keys: usize, bytes: usize) -> Result<(), Refused> {
-        data_room(self.memory, &mut self.entries, keys)?;
-        self.need(bytes, 3 * keys)
+    /// Makes sure that so many keys can be added without fail.
+    pub(crate) fn make_room(&mut self, keys: usize) -> Result<(), Refused> {
+        self.entries.room(self.memory, keys)
     }
 
-    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
-        self.persist(key);
-        self.entries.swap_remove(key).is_some()
+    pub(crate) fn remove(&mut self, key: &[u8], now: u64) -> bool {
+        self.find(key, now).and_then(|index| self.remove_at(index)).is_some()
     }
 
     /// Takes a key with its value and its time of expiry.
-    pub(crate) fn take(&mut self, key: &[u8]) -> Option<(Value, Option<NonZeroU64>)> {
-        let expires = self.entries.get(key)?.expires;
-        self.persist(key);
-        self.entries.swap_remove(key).map(|entry| (entry.value, expires))
+    pub(crate) fn take(&mut self, key: &[u8]) -> Option<(Value, Option<u64>)> {
+        let index = self.entries.position(key)?;
+        let expires = self.entries.at(index)?.1.expires.map(NonZeroU64::get);
+        self.remove_at(index).map(|value| (value, expires))
     }
 
-    /// Removes a key whose value has nothing left in it.
-    pub(crate) fn drop_if_spent(&mut self, key: &[u8]) {
-        if self.entries.get(key).is_some_and(|entry| entry.value.is_spent()) {
-            self.remove(key);
+    /// To be called when something was taken out of a key's value: removes the key if nothing is
+    /// left in it, and gives back memory that is no longer needed.
+    pub(crate) fn settle(&mut self, key: &[u8]) {
+        let Some(index) = self.entries.position(key) else { return };
+        let Some((_, entry)) = self.entries.at_mut(index) else { return };
+        if entry.value.is_spent() {
+            self.remove_at(index);
+        } else {
+            entry.value.trim(self.memory);
         }
     }
 
@@ -220,21 +226,25 @@ impl Store {
         self.entries.get(key)?.expires.map(NonZeroU64::get)
     }
 
-    /// Lets a key expire at a time; it must be there.
-    pub(crate) fn expire_at(&mut self, key: &[u8], at_ms: u64) -> Result<(), Refused> {
-        self.need(0, 1)?;
-        self.persist(key);
+    /// Lets a key expire at a time; nothing happens if it is not there. Takes a tree's node
+    /// without asking.
+    pub(crate) fn expire_at(&mut self, key: &[u8], at_ms: u64) {
+        let Some(index) = self.entries.position(key) else { return };
+        self.persist_at(index);
         let at = NonZeroU64::new(at_ms).unwrap_or(NonZeroU64::MIN);
-        if let Some((_, key, entry)) = self.entries.get_full_mut(key) {
+        if let Some((key, entry)) = self.entries.at_mut(index) {
             entry.expires = Some(at);
             self.deadlines.insert((at.get(), Rc::clone(key)));
         }
-        Ok(())
     }
 
     /// Lets a key live for ever. Whether it had a time.
     pub(crate) fn persist(&mut self, key: &[u8]) -> bool {
-        let Some((_, key, entry)) = self.entries.get_full_mut(key) else { return false };
+        self.entries.position(key).is_some_and(|index| self.persist_at(index))
+    }
+
+    fn persist_at(&mut self, index: usize) -> bool {
+        let Some((key, entry)) = self.entries.at_mut(index) else { return false };
         let Some(at) = entry.expires.take() else { return false };
         self.deadlines.remove(&(at.get(), Rc::clone(key)))
     }
@@ -246,12 +256,12 @@ impl Store {
             0 => return None,
             len => self.random.below(len),
         };
-        self.entries.get_index(index).map(|(key, _)| &**key)
+        self.entries.at(index).map(|(key, _)| &**key)
     }
 
     /// The key at a position, with its type and whether it has expired.
     pub(crate) fn key_at(&self, index: usize, now: u64) -> Option<(&[u8], &'static str, bool)> {
-        let (key, entry) = self.entries.get_index(index)?;
+        let (key, entry) = self.entries.at(index)?;
         let expired = entry.expires.is_some_and(|expires| expires.get() <= now);
         Some((key, entry.value.type_name(), expired))
     }
@@ -297,8 +307,8 @@ macro_rules! typed {
     };
 }
 
-typed!(string, string_mut, make_string, String, Vec<u8>, |_| Vec::new());
+typed!(string, string_mut, make_string, String, Text, |_| Text::EMPTY);
 typed!(list, list_mut, make_list, List, List, |_| List::new());
-typed!(set_value, set_mut, make_set, Set, Set, Set::with_hasher);
-typed!(hash, hash_mut, make_hash, Hash, Hash, Hash::with_hasher);
+typed!(set_value, set_mut, make_set, Set, Set, Set::new);
+typed!(hash, hash_mut, make_hash, Hash, Hash, Hash::new);
 typed!(zset, zset_mut, make_zset, SortedSet, SortedSet, SortedSet::new);

@@ -2,29 +2,26 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
-use foldhash::fast::FixedState;
-use indexmap::{IndexMap, IndexSet};
-
+use crate::bytes::{Bytes, Text};
+use crate::keyed::Keyed;
+use crate::memory::{Memory, is_wasteful, trim};
 use crate::zset::SortedSet;
 
-/// Bytes that belong to the store.
-pub(crate) type Bytes = Box<[u8]>;
 /// A hash: fields and their values, in the order they came.
-pub(crate) type Hash = IndexMap<Bytes, Bytes, FixedState>;
+pub(crate) type Hash = Keyed<Bytes, Bytes>;
 /// A set, in the order its members came.
-pub(crate) type Set = IndexSet<Bytes, FixedState>;
+pub(crate) type Set = Keyed<Bytes, ()>;
 /// A list.
 pub(crate) type List = VecDeque<Bytes>;
 
-/// What a key holds.
+/// What a key holds. Most hold strings, so that all else is elsewhere.
 #[derive(Debug)]
 pub(crate) enum Value {
-    String(Vec<u8>),
-    List(List),
-    Set(Set),
-    Hash(Hash),
+    String(Text),
+    List(Box<List>),
+    Set(Box<Set>),
+    Hash(Box<Hash>),
     SortedSet(Box<SortedSet>),
 }
 
@@ -49,5 +46,32 @@ impl Value {
             Self::Hash(hash) => hash.is_empty(),
             Self::SortedSet(set) => set.len() == 0,
         }
+    }
+
+    /// Gives back memory that what is left in it does not need.
+    pub(crate) fn trim(&mut self, memory: &dyn Memory) {
+        match self {
+            Self::String(_) => {}
+            Self::List(list) => trim(memory, &mut **list),
+            Self::Set(set) => set.trim(memory),
+            Self::Hash(hash) => hash.trim(memory),
+            Self::SortedSet(set) => set.trim(memory),
+        }
+    }
+}
+
+/// Whether something was taken out of a list so that the key must be looked after.
+pub(crate) fn needs_care(list: &List) -> bool {
+    list.is_empty() || is_wasteful(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key pays for it.
+    #[test]
+    fn a_value_is_three_words() {
+        assert_eq!(size_of::<Value>(), 24);
     }
 }

@@ -3,12 +3,13 @@
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 use core::cmp::Ordering;
+use core::ops::Bound::{Excluded, Unbounded};
 
 use foldhash::fast::FixedState;
-use indexmap::IndexMap;
 
 use crate::error::Refused;
-use crate::memory::{Memory, data_room};
+use crate::keyed::Keyed;
+use crate::memory::Memory;
 
 /// A score with its member, in Redis's order: by score, then by the member's bytes.
 #[derive(Clone, Debug)]
@@ -59,15 +60,15 @@ impl Bound {
 }
 
 /// A sorted set.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SortedSet {
-    scores: IndexMap<Rc<[u8]>, f64, FixedState>,
+    scores: Keyed<Rc<[u8]>, f64>,
     ranks: BTreeSet<Ranked>,
 }
 
 impl SortedSet {
     pub(crate) fn new(hasher: FixedState) -> Self {
-        Self { scores: IndexMap::with_hasher(hasher), ranks: BTreeSet::new() }
+        Self { scores: Keyed::new(hasher), ranks: BTreeSet::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -80,32 +81,40 @@ impl SortedSet {
 
     /// Makes room for so many more members.
     pub(crate) fn room(&mut self, memory: &dyn Memory, more: usize) -> Result<(), Refused> {
-        data_room(memory, &mut self.scores, more)
+        self.scores.room(memory, more)
+    }
+
+    /// Gives back memory that is no longer needed.
+    pub(crate) fn trim(&mut self, memory: &dyn Memory) {
+        self.scores.trim(memory);
     }
 
     /// Sets a member's score. Room must have been made, for the member itself too.
     pub(crate) fn insert(&mut self, member: &[u8], score: f64) {
-        if let Some((member, old)) = self.scores.get_key_value(member) {
-            let (member, old) = (Rc::clone(member), *old);
-            self.ranks.remove(&Ranked { score: old, member: Rc::clone(&member) });
-            self.ranks.insert(Ranked { score, member: Rc::clone(&member) });
-            self.scores.insert(member, score);
+        if let Some(position) = self.scores.position(member)
+            && let Some((member, old)) = self.scores.at_mut(position)
+        {
+            let mut ranked = Ranked { score: *old, member: Rc::clone(member) };
+            *old = score;
+            self.ranks.remove(&ranked);
+            ranked.score = score;
+            self.ranks.insert(ranked);
             return;
         }
         let member: Rc<[u8]> = Rc::from(member);
         self.ranks.insert(Ranked { score, member: Rc::clone(&member) });
-        self.scores.insert(member, score);
+        self.scores.add(member, score);
     }
 
     pub(crate) fn remove(&mut self, member: &[u8]) -> bool {
-        let Some((member, score)) = self.scores.swap_remove_entry(member) else { return false };
+        let Some((member, score)) = self.scores.remove(member) else { return false };
         self.ranks.remove(&Ranked { score, member })
     }
 
     /// Removes and gives the member with the lowest or the highest score.
     pub(crate) fn pop(&mut self, highest: bool) -> Option<(Rc<[u8]>, f64)> {
         let ranked = if highest { self.ranks.pop_last() } else { self.ranks.pop_first() }?;
-        self.scores.swap_remove(&ranked.member);
+        self.scores.remove(&ranked.member);
         Some((ranked.member, ranked.score))
     }
 
@@ -123,14 +132,33 @@ impl SortedSet {
             .skip_while(move |(_, score)| !low.admits_above(*score))
     }
 
+    /// The members with a score in a range, the highest first. Finding the first takes logarithmic
+    /// time.
+    pub(crate) fn iter_back(&self, low: Bound, high: Bound) -> impl Iterator<Item = (&[u8], f64)> {
+        // No name ranks above all others of its score, so the end is the next higher score.
+        let above = Ranked { score: high.score.next_up(), member: Rc::from(&[][..]) };
+        let end = if high.score < f64::INFINITY { Excluded(above) } else { Unbounded };
+        self.ranks
+            .range((Unbounded, end))
+            .rev()
+            .map(|ranked| (&*ranked.member, ranked.score))
+            .skip_while(move |(_, score)| !high.admits_below(*score))
+            .take_while(move |(_, score)| low.admits_above(*score))
+    }
+
+    /// Whether something was taken out so that the key must be looked after.
+    pub(crate) fn needs_care(&self) -> bool {
+        self.len() == 0 || self.scores.is_wasteful()
+    }
+
     /// The members in the order of their arrival, from a position.
     pub(crate) fn at(&self, index: usize) -> Option<(&[u8], f64)> {
-        self.scores.get_index(index).map(|(member, score)| (&**member, *score))
+        self.scores.at(index).map(|(member, score)| (&**member, *score))
     }
 
     /// How many members are before this one.
     pub(crate) fn rank(&self, member: &[u8]) -> Option<usize> {
-        let (member, score) = self.scores.get_key_value(member)?;
+        let (member, score) = self.scores.at(self.scores.position(member)?)?;
         let ranked = Ranked { score: *score, member: Rc::clone(member) };
         Some(self.ranks.range(..ranked).count())
     }

@@ -39,7 +39,9 @@ zrangebyscore K R R|zrangebyscore K R R withscores|zrangebyscore K R R limit 1 2
 zrange K R R rev|scan 0 count 1000|scan 0 match P count 1000|scan 0 type hash count 1000|scan x
 ping|ping M|echo M|select 0|select 1|select x|auth M|client setname M|client getname|client no
 config no|config get appendonly|command no|reset|flushall|flushdb async|nonsense K M|hello 4
-hello 2 nonsense|debug sleep|auth M M
+hello 2 nonsense|debug sleep|auth M M|hello 2 setname named|client getname|hello 2 setname other no
+hello 2 setname M|hello 2 auth default x|hello 2 auth M x|hello 2 auth default x setname third
+hello 2 setname fourth auth no x|client no-evict on|client no-evict x|client setname named|auth default M
 ";
 
 /// Their replies are random or tell about the server itself.

@@ -57,9 +57,9 @@ fn expire_at(c: &mut Context<'_>, unit: i64, absolute: bool, command: &'static s
     let current = c.store.expiry(key);
     let done = there && condition.holds(current, at);
     if done && at <= c.now {
-        c.store.remove(key);
+        c.store.remove(key, c.now);
     } else if done {
-        c.store.expire_at(key, at)?;
+        c.store.expire_at(key, at);
     }
     c.out.flag(done);
     Ok(())

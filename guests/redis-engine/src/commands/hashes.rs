@@ -1,19 +1,16 @@
 //! Hashes.
 
-use alloc::boxed::Box;
-
 use super::{Context, Outcome};
+use crate::bytes::Bytes;
 use crate::error::{Refused, other};
-use crate::memory::data_room;
 use crate::number;
 use crate::value::Hash;
 
-/// Makes the hash and room in it for so many fields, whose bytes are those of the command.
+/// Makes the hash and room in it for so many fields.
 fn room<'s>(c: &'s mut Context<'_>, fields: usize) -> Result<&'s mut Hash, Refused> {
     let (key, memory) = (c.arg(1), c.store.memory());
-    let room = data_room(memory, c.store.make_hash(key, c.now)?, fields);
-    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), 2 * fields)) {
-        c.store.drop_if_spent(key);
+    if let Err(refused) = c.store.make_hash(key, c.now)?.room(memory, fields) {
+        c.store.settle(key);
         return Err(refused);
     }
     c.store.make_hash(key, c.now)
@@ -23,10 +20,13 @@ fn room<'s>(c: &'s mut Context<'_>, fields: usize) -> Result<&'s mut Hash, Refus
 fn put(hash: &mut Hash, field: &[u8], value: &[u8]) -> bool {
     match hash.get_mut(field) {
         Some(old) => {
-            *old = Box::from(value);
+            *old = Bytes::from(value);
             false
         }
-        None => hash.insert(Box::from(field), Box::from(value)).is_none(),
+        None => {
+            hash.add(Bytes::from(field), Bytes::from(value));
+            true
+        }
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn hmset(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn hsetnx(c: &mut Context<'_>) -> Outcome {
     let field = c.arg(2);
-    let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains_key(field));
+    let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains(field));
     if !there {
         let value = c.arg(3);
         put(room(c, 1)?, field, value);
@@ -79,26 +79,22 @@ pub(crate) fn hincrby(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn hget(c: &mut Context<'_>) -> Outcome {
-    let (key, field) = (c.arg(1), c.arg(2));
-    let value = c.store.hash(key, c.now)?.and_then(|hash| hash.get(field));
-    let length = value.map_or(0, |value| value.len());
-    c.reserve_reply(length, 1)?;
-    let hash = c.store.hash(key, c.now)?;
-    c.out.maybe_bulk(hash.and_then(|hash| hash.get(field)).map(|value| &**value));
+    let (field, memory) = (c.arg(2), c.store.memory());
+    let value = c.store.hash(c.arg(1), c.now)?.and_then(|hash| hash.get(field));
+    c.out.reserve(memory, value.map_or(0, |value| value.len()), 1)?;
+    c.out.maybe_bulk(value.map(|value| &**value));
     Ok(())
 }
 
 pub(crate) fn hmget(c: &mut Context<'_>) -> Outcome {
-    let key = c.arg(1);
-    c.store.hash(key, c.now)?;
-    c.reserve_reply(0, c.args.len())?;
+    let memory = c.store.memory();
+    let hash = c.store.hash(c.arg(1), c.now)?;
+    c.out.reserve(memory, 0, c.args.len())?;
     c.out.array(c.args.len() - 2);
     for field in c.args.from(2) {
-        let value = c.store.hash(key, c.now)?.and_then(|hash| hash.get(field));
-        let length = value.map_or(0, |value| value.len());
-        c.reserve_reply(length, 1)?;
-        let hash = c.store.hash(key, c.now)?;
-        c.out.maybe_bulk(hash.and_then(|hash| hash.get(field)).map(|value| &**value));
+        let value = hash.and_then(|hash| hash.get(field));
+        c.out.reserve(memory, value.map_or(0, |value| value.len()), 1)?;
+        c.out.maybe_bulk(value.map(|value| &**value));
     }
     Ok(())
 }
@@ -107,10 +103,10 @@ pub(crate) fn hdel(c: &mut Context<'_>) -> Outcome {
     let mut removed = 0;
     if let Some(hash) = c.store.hash_mut(c.arg(1), c.now)? {
         for field in c.args.from(2) {
-            removed += usize::from(hash.swap_remove(field).is_some());
+            removed += usize::from(hash.remove(field).is_some());
         }
     }
-    c.store.drop_if_spent(c.arg(1));
+    c.store.settle(c.arg(1));
     c.out.count(removed);
     Ok(())
 }
@@ -123,7 +119,7 @@ pub(crate) fn hlen(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn hexists(c: &mut Context<'_>) -> Outcome {
     let field = c.arg(2);
-    let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains_key(field));
+    let there = c.store.hash(c.arg(1), c.now)?.is_some_and(|hash| hash.contains(field));
     c.out.flag(there);
     Ok(())
 }
@@ -138,23 +134,21 @@ pub(crate) fn hstrlen(c: &mut Context<'_>) -> Outcome {
 
 /// Replies with fields, values, or both.
 fn all(c: &mut Context<'_>, fields: bool, values: bool) -> Outcome {
-    let (key, now) = (c.arg(1), c.now);
-    let (count, bytes) = c.store.hash(key, now)?.map_or((0, 0), |hash| {
-        (hash.len(), hash.iter().map(|(field, value)| field.len() + value.len()).sum())
-    });
-    c.reserve_reply(bytes, 2 * count + 1)?;
+    let memory = c.store.memory();
+    let hash = c.store.hash(c.arg(1), c.now)?;
+    let bytes = |(field, value): (&Bytes, &Bytes)| field.len() + value.len();
+    let (count, bytes) = hash.map_or((0, 0), |hash| (hash.len(), hash.iter().map(bytes).sum()));
+    c.out.reserve(memory, bytes, 2 * count + 1)?;
     match fields && values {
         true => c.out.map(count),
         false => c.out.array(count),
     }
-    if let Some(hash) = c.store.hash(key, now)? {
-        for (field, value) in hash {
-            if fields {
-                c.out.bulk(field);
-            }
-            if values {
-                c.out.bulk(value);
-            }
+    for (field, value) in hash.into_iter().flat_map(Hash::iter) {
+        if fields {
+            c.out.bulk(field);
+        }
+        if values {
+            c.out.bulk(value);
         }
     }
     Ok(())

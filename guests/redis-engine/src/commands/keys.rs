@@ -8,9 +8,7 @@ pub(crate) fn del(c: &mut Context<'_>) -> Outcome {
     let now = c.now;
     let mut removed = 0;
     for key in c.args.from(1) {
-        if c.store.get(key, now).is_some() && c.store.remove(key) {
-            removed += 1;
-        }
+        removed += usize::from(c.store.remove(key, now));
     }
     c.out.count(removed);
     Ok(())
@@ -53,7 +51,10 @@ pub(crate) fn keys(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn randomkey(c: &mut Context<'_>) -> Outcome {
-    c.out.maybe_bulk(c.store.random_key(c.now));
+    let memory = c.store.memory();
+    let key = c.store.random_key(c.now);
+    c.out.reserve(memory, key.map_or(0, <[u8]>::len), 1)?;
+    c.out.maybe_bulk(key);
     Ok(())
 }
 
@@ -63,11 +64,11 @@ fn move_key(c: &mut Context<'_>) -> Outcome {
         return Ok(());
     }
     // Nothing is taken before there is room for its new place.
-    c.store.make_room(1, to.len())?;
+    c.store.make_room(1)?;
     if let Some((value, expires)) = c.store.take(from) {
         c.store.set(to, value, false, c.now)?;
         if let Some(at) = expires {
-            c.store.expire_at(to, at.get())?;
+            c.store.expire_at(to, at);
         }
     }
     Ok(())

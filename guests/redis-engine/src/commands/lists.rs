@@ -1,12 +1,11 @@
 //! Lists.
 
-use alloc::boxed::Box;
-
 use super::{Context, Outcome, position, range};
+use crate::bytes::Bytes;
 use crate::error::{Refused, other};
 use crate::memory::data_room;
 use crate::number;
-use crate::value::List;
+use crate::value::{List, needs_care};
 
 /// Which end of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,23 +15,20 @@ enum End {
 }
 
 fn push(c: &mut Context<'_>, end: End, only_if_there: bool) -> Outcome {
-    let (key, now) = (c.arg(1), c.now);
-    let length = c.store.list(key, now)?.map(List::len);
-    if only_if_there && length.is_none() {
+    let (key, now, memory) = (c.arg(1), c.now, c.store.memory());
+    if only_if_there && c.store.list(key, now)?.is_none() {
         c.out.integer(0);
         return Ok(());
     }
-    let (more, memory) = (c.args.len() - 2, c.store.memory());
-    let room = data_room(memory, c.store.make_list(key, now)?, more);
-    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), more)) {
-        c.store.drop_if_spent(key);
+    let list = c.store.make_list(key, now)?;
+    if let Err(refused) = data_room(memory, list, c.args.len() - 2) {
+        c.store.settle(key);
         return Err(refused);
     }
-    let list = c.store.make_list(key, now)?;
     for value in c.args.from(2) {
         match end {
-            End::Left => list.push_front(Box::from(value)),
-            End::Right => list.push_back(Box::from(value)),
+            End::Left => list.push_front(Bytes::from(value)),
+            End::Right => list.push_back(Bytes::from(value)),
         }
     }
     c.out.count(list.len());
@@ -63,29 +59,25 @@ fn pop(c: &mut Context<'_>, end: End) -> Outcome {
         3 => Some(positive(c, 2)?),
         _ => None,
     };
-    let (key, now) = (c.arg(1), c.now);
-    let Some(length) = c.store.list(key, now)?.map(List::len) else {
+    let (key, memory) = (c.arg(1), c.store.memory());
+    let Some(list) = c.store.list_mut(key, c.now)? else {
         match count {
             Some(_) => c.out.null_array(),
             None => c.out.null(),
         }
         return Ok(());
     };
-    let taken = count.unwrap_or(1).min(length);
+    let taken = count.unwrap_or(1).min(list.len());
     // Nothing is taken out that the reply has no room for.
-    let bytes = c.store.list(key, now)?.map_or(0, |list| {
-        let taken = match end {
-            End::Left => list.range(..taken),
-            End::Right => list.range(length - taken..),
-        };
-        taken.map(|value| value.len()).sum()
-    });
-    c.reserve_reply(bytes, taken + 1)?;
+    let range = match end {
+        End::Left => list.range(..taken),
+        End::Right => list.range(list.len() - taken..),
+    };
+    c.out.reserve(memory, range.map(|value| value.len()).sum(), taken + 1)?;
     if count.is_some() {
         c.out.array(taken);
     }
     for _ in 0..taken {
-        let Some(list) = c.store.list_mut(key, now)? else { break };
         let value = match end {
             End::Left => list.pop_front(),
             End::Right => list.pop_back(),
@@ -94,7 +86,9 @@ fn pop(c: &mut Context<'_>, end: End) -> Outcome {
             c.out.bulk(&value);
         }
     }
-    c.store.drop_if_spent(key);
+    if needs_care(list) {
+        c.store.settle(key);
+    }
     Ok(())
 }
 
@@ -120,29 +114,23 @@ pub(crate) fn lindex(c: &mut Context<'_>) -> Outcome {
     };
     let index = number::integer(c.args.get(2))?;
     let value = position(index, list.len()).and_then(|index| list.get(index));
-    c.out.reserve(memory, value.map_or(0, |value| value.len()) + 32)?;
+    c.out.reserve(memory, value.map_or(0, |value| value.len()), 1)?;
     c.out.maybe_bulk(value.map(|value| &**value));
     Ok(())
 }
 
 pub(crate) fn lrange(c: &mut Context<'_>) -> Outcome {
     let (start, end) = (c.integer(2)?, c.integer(3)?);
-    let (key, now) = (c.arg(1), c.now);
-    let (range, bytes) = match c.store.list(key, now)? {
-        Some(list) => {
-            let range = range(start, end, list.len());
-            let bytes = list.range(range.clone()).map(|value| value.len()).sum();
-            (range, bytes)
-        }
-        None => (0..0, 0),
+    let memory = c.store.memory();
+    let Some(list) = c.store.list(c.arg(1), c.now)? else {
+        c.out.array(0);
+        return Ok(());
     };
-    c.reserve_reply(bytes, range.len() + 1)?;
+    let range = range(start, end, list.len());
+    let bytes = list.range(range.clone()).map(|value| value.len()).sum();
+    c.out.reserve(memory, bytes, range.len() + 1)?;
     c.out.array(range.len());
-    if let Some(list) = c.store.list(key, now)? {
-        for value in list.range(range) {
-            c.out.bulk(value);
-        }
-    }
+    list.range(range).for_each(|value| c.out.bulk(value));
     Ok(())
 }
 
@@ -151,7 +139,7 @@ pub(crate) fn lset(c: &mut Context<'_>) -> Outcome {
     let Some(list) = c.store.list_mut(c.arg(1), c.now)? else { return Err(Refused::NoSuchKey) };
     let index = number::integer(c.args.get(2))?;
     let slot = position(index, list.len()).and_then(|index| list.get_mut(index));
-    *slot.ok_or(Refused::OutOfRange)? = Box::from(value);
+    *slot.ok_or(Refused::OutOfRange)? = Bytes::from(value);
     c.out.ok();
     Ok(())
 }
@@ -162,7 +150,17 @@ pub(crate) fn lrem(c: &mut Context<'_>) -> Outcome {
         c.out.integer(0);
         return Ok(());
     };
-    let matching = list.iter().filter(|item| &***item == value).count();
+    // The one nearest to an end, as most ask for: what is behind it is not looked at.
+    if let 1 | -1 = count {
+        let same = |item: &Bytes| **item == *value;
+        let place =
+            if count > 0 { list.iter().position(same) } else { list.iter().rposition(same) };
+        let found = place.and_then(|place| list.remove(place)).is_some();
+        c.store.settle(c.arg(1));
+        c.out.flag(found);
+        return Ok(());
+    }
+    let matching = list.iter().filter(|item| ***item == *value).count();
     let wanted = match usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX) {
         0 => matching,
         wanted => wanted.min(matching),
@@ -171,13 +169,13 @@ pub(crate) fn lrem(c: &mut Context<'_>) -> Outcome {
     let keep_first = if count < 0 { matching - wanted } else { 0 };
     let mut seen = 0;
     list.retain(|item| {
-        if &**item != value {
+        if **item != *value {
             return true;
         }
         seen += 1;
         seen <= keep_first || seen > keep_first + wanted
     });
-    c.store.drop_if_spent(c.arg(1));
+    c.store.settle(c.arg(1));
     c.out.count(wanted);
     Ok(())
 }
@@ -188,11 +186,8 @@ pub(crate) fn ltrim(c: &mut Context<'_>) -> Outcome {
         let range = range(start, end, list.len());
         list.truncate(range.end);
         list.drain(..range.start.min(list.len()));
-        if list.len() < list.capacity() / 4 {
-            list.shrink_to(list.len() * 2);
-        }
     }
-    c.store.drop_if_spent(c.arg(1));
+    c.store.settle(c.arg(1));
     c.out.ok();
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The commands: one table, which also answers `COMMAND`, and how one is executed.
 
+mod connection;
 mod expiry;
 mod hashes;
 mod keys;
@@ -12,14 +13,15 @@ mod table;
 mod zsets;
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use crate::args::Args;
+use crate::bytes::Text;
 use crate::error::Refused;
 use crate::number;
 use crate::output::Output;
 use crate::session::Client;
 use crate::store::Store;
+use crate::value::Value;
 
 pub(crate) use table::{Command, TABLE};
 
@@ -59,18 +61,12 @@ impl<'a> Context<'a> {
 
     /// Makes sure that a reply of so many bytes in so many parts fits in memory.
     pub(crate) fn reserve_reply(&mut self, bytes: usize, parts: usize) -> Outcome {
-        let framing = parts.saturating_mul(24);
-        self.out.reserve(self.store.memory(), bytes.saturating_add(framing))
+        self.out.reserve(self.store.memory(), bytes, parts)
     }
 
-    /// A copy of a word, to be stored.
-    pub(crate) fn copy(&self, index: usize) -> Result<Vec<u8>, Refused> {
-        let word = self.arg(index);
-        self.store.need(word.len(), 1)?;
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(word.len()).map_err(|_| Refused::OutOfMemory)?;
-        copy.extend_from_slice(word);
-        Ok(copy)
+    /// A copy of a word, to be stored as a string.
+    pub(crate) fn copy(&self, index: usize) -> Result<Value, Refused> {
+        Text::copy(self.arg(index)).map(Value::String)
     }
 
     /// A word to be named in an error, cut short.
@@ -96,6 +92,7 @@ pub(crate) fn execute(
             Err(Refused::Arity(String::from(command.name)))
         }
         Some(command) => {
+            // For copies of the words, and what is made around each of them.
             let room = if command.grows { store.need(args.total(), args.len()) } else { Ok(()) };
             let out = &mut *out;
             room.and_then(|()| (command.run)(&mut Context { store, client, now, args, out }))

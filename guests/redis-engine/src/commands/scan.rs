@@ -120,7 +120,7 @@ pub(crate) fn sscan(c: &mut Context<'_>) -> Outcome {
     let options = options(c, 2, false)?;
     reply(c, &options, length, 1, |c, index, write| {
         let set = c.store.set_value(key, c.now)?;
-        let member = set.and_then(|set| set.get_index(index));
+        let member = set.and_then(|set| set.at(index).map(|(member, ())| member));
         let Some(member) = member.filter(|member| matches(&options, member)) else {
             return Ok(None);
         };
@@ -140,7 +140,7 @@ pub(crate) fn hscan(c: &mut Context<'_>) -> Outcome {
     let options = options(c, 2, false)?;
     reply(c, &options, length, 2, |c, index, write| {
         let hash = c.store.hash(key, c.now)?;
-        let field = hash.and_then(|hash| hash.get_index(index));
+        let field = hash.and_then(|hash| hash.at(index));
         let Some((field, value)) = field.filter(|(field, _)| matches(&options, field)) else {
             return Ok(None);
         };

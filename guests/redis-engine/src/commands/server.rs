@@ -1,4 +1,4 @@
-//! The server and the connection.
+//! The server itself.
 
 use alloc::string::String;
 use core::fmt::Write;
@@ -7,154 +7,9 @@ use super::{Command, Context, Outcome, TABLE, table};
 use crate::REDIS_VERSION;
 use crate::error::{Refused, other};
 use crate::glob;
-use crate::number;
-
-pub(crate) fn ping(c: &mut Context<'_>) -> Outcome {
-    match c.args.len() {
-        1 => c.out.simple("PONG"),
-        2 => return echo(c),
-        _ => return c.arity(),
-    }
-    Ok(())
-}
-
-pub(crate) fn echo(c: &mut Context<'_>) -> Outcome {
-    c.reserve_reply(c.args.total(), 1)?;
-    c.out.bulk(c.args.get(1));
-    Ok(())
-}
-
-pub(crate) fn quit(c: &mut Context<'_>) -> Outcome {
-    c.client.close = true;
-    c.out.ok();
-    Ok(())
-}
-
-pub(crate) fn reset(c: &mut Context<'_>) -> Outcome {
-    c.client.name.clear();
-    c.out.set_resp3(false);
-    c.out.simple("RESET");
-    Ok(())
-}
-
-pub(crate) fn select(c: &mut Context<'_>) -> Outcome {
-    match number::integer(c.arg(1)) {
-        Ok(0) => c.out.ok(),
-        Ok(_) => return other("ERR DB index is out of range"),
-        Err(refused) => return Err(refused),
-    }
-    Ok(())
-}
-
-pub(crate) fn auth(c: &mut Context<'_>) -> Outcome {
-    if c.args.len() > 3 {
-        return Err(Refused::Syntax);
-    }
-    match c.args.len() {
-        // There are no passwords, and the default user needs none.
-        3 if c.arg(1) == b"default" => {
-            c.out.ok();
-            return Ok(());
-        }
-        3 => return other("WRONGPASS invalid username-password pair or user is disabled."),
-        _ => {}
-    }
-    other(
-        "ERR AUTH <password> called without any password configured for the default user. Are you \
-         sure your configuration is correct?",
-    )
-}
-
-pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
-    let version = match c.args.len() {
-        1 => None,
-        _ => match number::integer(c.arg(1)) {
-            Ok(version @ (2 | 3)) => Some(version),
-            Ok(_) => return other("NOPROTO unsupported protocol version"),
-            Err(_) => return other("ERR Protocol version is not an integer or out of range"),
-        },
-    };
-    let mut at = 2;
-    while at < c.args.len() {
-        if c.args.is(at, "setname") && at + 1 < c.args.len() {
-            set_name(c, at + 1)?;
-            at += 2;
-        } else if c.args.is(at, "auth") && at + 2 < c.args.len() {
-            return auth(c);
-        } else {
-            let word = c.shown(at);
-            return other(alloc::format!("ERR Syntax error in HELLO option '{word}'"));
-        }
-    }
-    if let Some(version) = version {
-        c.out.set_resp3(version == 3);
-    }
-    c.out.map(7);
-    c.out.bulk(b"server");
-    c.out.bulk(b"redis");
-    c.out.bulk(b"version");
-    c.out.bulk(REDIS_VERSION.as_bytes());
-    c.out.bulk(b"proto");
-    c.out.integer(if c.out.is_resp3() { 3 } else { 2 });
-    c.out.bulk(b"id");
-    c.out.integer(i64::try_from(c.client.id).unwrap_or(i64::MAX));
-    c.out.bulk(b"mode");
-    c.out.bulk(b"standalone");
-    c.out.bulk(b"role");
-    c.out.bulk(b"master");
-    c.out.bulk(b"modules");
-    c.out.array(0);
-    Ok(())
-}
-
-fn set_name(c: &mut Context<'_>, index: usize) -> Outcome {
-    let name = c.arg(index);
-    if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) || name.len() > 1024 {
-        return other("ERR Client names cannot contain spaces, newlines or special characters.");
-    }
-    c.client.name = name.to_vec();
-    Ok(())
-}
-
-pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
-    let words = c.args.len();
-    match () {
-        () if c.args.is(1, "id") && words == 2 => {
-            c.out.integer(i64::try_from(c.client.id).unwrap_or(i64::MAX));
-        }
-        () if c.args.is(1, "getname") && words == 2 => {
-            let name = core::mem::take(&mut c.client.name);
-            c.out.maybe_bulk(Some(&*name).filter(|name| !name.is_empty()));
-            c.client.name = name;
-        }
-        () if c.args.is(1, "setname") && words == 3 => {
-            set_name(c, 2)?;
-            c.out.ok();
-        }
-        () if c.args.is(1, "setinfo") && words == 4 => {
-            c.client.library = String::from_utf8_lossy(&c.arg(3)[..c.arg(3).len().min(64)]).into();
-            c.out.ok();
-        }
-        () if c.args.is(1, "info") && words == 2 => {
-            let text = alloc::format!(
-                "id={} name={} resp={} lib-name={}\n",
-                c.client.id,
-                String::from_utf8_lossy(&c.client.name),
-                if c.out.is_resp3() { 3 } else { 2 },
-                c.client.library,
-            );
-            c.out.verbatim(&text);
-        }
-        () => {
-            let known = ["id", "getname", "setname", "setinfo", "info"];
-            return unknown_subcommand(c, "CLIENT", &known);
-        }
-    }
-    Ok(())
-}
 
 /// Refuses what no case of the command took: a wrong number of words, or an unknown first one.
-fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str]) -> Outcome {
+pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str]) -> Outcome {
     if let Some(name) = known.iter().find(|name| c.args.is(1, name)) {
         return Err(Refused::Arity(alloc::format!("{}|{name}", command.to_lowercase())));
     }
@@ -177,13 +32,11 @@ const SETTINGS: [(&str, &str); 8] = [
 pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.is(1, "get") && c.args.len() > 2 => {
-            // For the words in lower case.
-            c.store.need(c.args.total(), 1)?;
             let memory = alloc::format!("{}", c.store.memory().total());
             let settings = SETTINGS.into_iter().chain([("maxmemory", memory.as_str())]);
             let wanted = |name: &str| {
                 let name = name.as_bytes();
-                c.args.from(2).any(|word| glob::matches(&word.to_ascii_lowercase(), name))
+                c.args.from(2).any(|word| glob::matches_in_any_case(word, name))
             };
             c.out.map(settings.clone().filter(|(name, _)| wanted(name)).count());
             for (name, value) in settings.filter(|(name, _)| wanted(name)) {
@@ -260,7 +113,7 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
         );
     }
     if wanted("clients") {
-        let _ = write!(text, "# Clients\r\nconnected_clients:{}\r\n\r\n", c.store.clients());
+        let _ = write!(text, "# Clients\r\nconnected_clients:{}\r\n\r\n", c.store.clients.count());
     }
     if wanted("memory") {
         let _ = write!(
@@ -288,14 +141,19 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
             let _ = write!(text, "db0:keys={keys},expires={expires},avg_ttl=0\r\n");
         }
     }
-    c.out.verbatim(text.trim_end_matches("\r\n\r\n"));
+    let text = text.trim_end_matches("\r\n\r\n");
+    c.reserve_reply(text.len(), 2)?;
+    c.out.verbatim(text);
     Ok(())
 }
+
+/// Most bytes that tell about one command.
+const DESCRIPTION: usize = 160;
 
 pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.len() == 1 => {
-            c.reserve_reply(TABLE.len() * 96, 0)?;
+            c.reserve_reply(TABLE.len() * DESCRIPTION, 0)?;
             c.out.array(TABLE.len());
             TABLE.iter().for_each(|command| describe(c, command));
         }
@@ -303,7 +161,7 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
         () if c.args.is(1, "info") => {
             c.out.array(c.args.len() - 2);
             for name in c.args.from(2) {
-                c.reserve_reply(0, 16)?;
+                c.reserve_reply(DESCRIPTION, 0)?;
                 match table::find(name) {
                     Some(command) => describe(c, command),
                     None => c.out.null_array(),
@@ -313,6 +171,8 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
         // Texts about commands are optional; clients ask for them and cope without.
         () if c.args.is(1, "docs") => c.out.map(0),
         () if c.args.is(1, "list") && c.args.len() == 2 => {
+            let names = TABLE.iter().map(|command| command.name.len()).sum();
+            c.reserve_reply(names, TABLE.len() + 1)?;
             c.out.array(TABLE.len());
             TABLE.iter().for_each(|command| c.out.bulk(command.name.as_bytes()));
         }

@@ -1,27 +1,25 @@
 //! Sets.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-
 use super::lists::positive;
 use super::{Context, Outcome};
+use crate::bytes::Bytes;
 use crate::error::Refused;
-use crate::memory::data_room;
+use crate::random::Random;
 use crate::value::Set;
 
 pub(crate) fn sadd(c: &mut Context<'_>) -> Outcome {
     let (key, now) = (c.arg(1), c.now);
     let (more, memory) = (c.args.len() - 2, c.store.memory());
-    let room = data_room(memory, c.store.make_set(key, now)?, more);
-    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), more)) {
-        c.store.drop_if_spent(key);
+    let set = c.store.make_set(key, now)?;
+    if let Err(refused) = set.room(memory, more) {
+        c.store.settle(key);
         return Err(refused);
     }
-    let set = c.store.make_set(key, now)?;
     let mut added = 0;
     for member in c.args.from(2) {
         if !set.contains(member) {
-            added += usize::from(set.insert(Box::from(member)));
+            set.add(Bytes::from(member), ());
+            added += 1;
         }
     }
     c.out.count(added);
@@ -32,10 +30,10 @@ pub(crate) fn srem(c: &mut Context<'_>) -> Outcome {
     let mut removed = 0;
     if let Some(set) = c.store.set_mut(c.arg(1), c.now)? {
         for member in c.args.from(2) {
-            removed += usize::from(set.swap_remove(member));
+            removed += usize::from(set.remove(member).is_some());
         }
     }
-    c.store.drop_if_spent(c.arg(1));
+    c.store.settle(c.arg(1));
     c.out.count(removed);
     Ok(())
 }
@@ -54,95 +52,119 @@ pub(crate) fn sismember(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn smembers(c: &mut Context<'_>) -> Outcome {
-    let (key, now) = (c.arg(1), c.now);
-    let (count, bytes) = c
-        .store
-        .set_value(key, now)?
-        .map_or((0, 0), |set| (set.len(), set.iter().map(|member| member.len()).sum()));
-    c.reserve_reply(bytes, count + 1)?;
+    let memory = c.store.memory();
+    let set = c.store.set_value(c.arg(1), c.now)?;
+    let (count, bytes) =
+        set.map_or((0, 0), |set| (set.len(), set.iter().map(|(member, ())| member.len()).sum()));
+    c.out.reserve(memory, bytes, count + 1)?;
     c.out.set(count);
-    if let Some(set) = c.store.set_value(key, now)? {
-        for member in set {
-            c.out.bulk(member);
-        }
-    }
+    set.into_iter().flat_map(Set::iter).for_each(|(member, ())| c.out.bulk(member));
     Ok(())
 }
 
 pub(crate) fn spop(c: &mut Context<'_>) -> Outcome {
-    let (key, now) = (c.arg(1), c.now);
     let count = match c.args.len() {
         2 => None,
         3 => Some(positive(c, 2)?),
         _ => return Err(Refused::Syntax),
     };
-    let length = c.store.set_value(key, now)?.map_or(0, Set::len);
-    // Nothing is taken out that the reply may have no room for.
-    let taken = count.unwrap_or(1).min(length);
-    let bytes = c.store.set_value(key, now)?.map_or(0, |set| {
-        let lengths = set.iter().map(|member| member.len());
-        match taken == length {
-            true => lengths.sum(),
-            false => lengths.max().unwrap_or(0).saturating_mul(taken),
+    let (key, memory) = (c.arg(1), c.store.memory());
+    let mut random = c.store.random.clone();
+    let Some(set) = c.store.set_mut(key, c.now)? else {
+        match count {
+            Some(_) => c.out.set(0),
+            None => c.out.null(),
         }
-    });
-    c.reserve_reply(bytes, taken + 1)?;
-    if count.is_some() {
-        c.out.set(taken);
-    } else if length == 0 {
-        c.out.null();
-    }
-    for left in (0..length).rev().take(taken) {
-        let index = c.store.random.below(left + 1);
-        let Some(set) = c.store.set_mut(key, now)? else { break };
-        if let Some(member) = set.swap_remove_index(index) {
-            c.out.bulk(&member);
+        return Ok(());
+    };
+    match count {
+        None => {
+            let index = random.below(set.len());
+            let bytes = set.at(index).map_or(0, |(member, ())| member.len());
+            c.out.reserve(memory, bytes, 1)?;
+            c.out.maybe_bulk(set.remove_at(index).as_ref().map(|(member, ())| &**member));
+        }
+        Some(count) => {
+            let taken = count.min(set.len());
+            // Nothing is taken out that the reply may have no room for; which members go is only
+            // known when they are gone.
+            let lengths = set.iter().map(|(member, ())| member.len());
+            let bytes = match taken == set.len() {
+                true => lengths.sum(),
+                false => lengths.max().unwrap_or(0).saturating_mul(taken),
+            };
+            c.out.reserve(memory, bytes, taken + 1)?;
+            c.out.set(taken);
+            for _ in 0..taken {
+                let index = random.below(set.len());
+                if let Some((member, ())) = set.remove_at(index) {
+                    c.out.bulk(&member);
+                }
+            }
         }
     }
-    c.store.drop_if_spent(key);
+    if set.is_empty() || set.is_wasteful() {
+        c.store.settle(key);
+    }
+    c.store.random = random;
     Ok(())
 }
 
 pub(crate) fn srandmember(c: &mut Context<'_>) -> Outcome {
-    let (key, now) = (c.arg(1), c.now);
-    let length = c.store.set_value(key, now)?.map_or(0, Set::len);
-    let chosen: Vec<usize> = match c.args.len() {
-        2 if length == 0 => {
-            c.out.null();
-            return Ok(());
-        }
-        2 => alloc::vec![c.store.random.below(length)],
-        3 => {
-            let count = c.integer(2)?;
-            let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-            let chosen = if count >= 0 { wanted.min(length) } else { wanted };
-            let chosen = if length == 0 { 0 } else { chosen };
-            c.store.need(chosen.saturating_mul(size_of::<usize>()), 0)?;
-            c.out.array(chosen);
-            choose(c, length, chosen, count >= 0)
-        }
+    let count = match c.args.len() {
+        2 => None,
+        3 => Some(c.integer(2)?),
         _ => return Err(Refused::Syntax),
     };
-    for index in chosen {
-        let length = c.store.set_value(key, now)?.and_then(|set| Some(set.get_index(index)?.len()));
-        c.reserve_reply(length.unwrap_or(0), 1)?;
-        let set = c.store.set_value(key, now)?;
-        c.out.maybe_bulk(set.and_then(|set| Some(&**set.get_index(index)?)));
+    let memory = c.store.memory();
+    let mut random = c.store.random.clone();
+    let Some(set) = c.store.set_value(c.arg(1), c.now)? else {
+        match count {
+            Some(_) => c.out.array(0),
+            None => c.out.null(),
+        }
+        return Ok(());
+    };
+    let Some(count) = count else {
+        let member = set.at(random.below(set.len())).map(|(member, ())| member);
+        c.out.reserve(memory, member.map_or(0, |member| member.len()), 1)?;
+        c.out.maybe_bulk(member.map(|member| &**member));
+        c.store.random = random;
+        return Ok(());
+    };
+    // The same choice twice: to know how long the reply is, and to write it.
+    let most = memory.total();
+    let (mut members, mut bytes) = (0, 0_usize);
+    for member in choose(set, &mut random.clone(), count) {
+        members += 1;
+        bytes = bytes.saturating_add(member.len());
+        // A reply of more parts than there are bytes: the count may be larger than any memory.
+        if bytes.saturating_add(members) > most {
+            return Err(Refused::OutOfMemory);
+        }
     }
+    c.out.reserve(memory, bytes, members + 1)?;
+    c.out.array(members);
+    choose(set, &mut random, count).for_each(|member| c.out.bulk(member));
+    c.store.random = random;
     Ok(())
 }
 
-/// Chooses positions at random; distinct ones by a walk that takes each with the right chance.
-fn choose(c: &mut Context<'_>, length: usize, count: usize, distinct: bool) -> Vec<usize> {
-    if !distinct {
-        return (0..count).map(|_| c.store.random.below(length)).collect();
-    }
-    let mut left = count;
-    (0..length)
-        .filter(|index| {
-            let take = left > 0 && c.store.random.below(length - index) < left;
-            left -= usize::from(take);
-            take
-        })
-        .collect()
+/// So many different members at random, or, if the count is negative, so many that may be the same.
+fn choose<'s>(set: &'s Set, random: &mut Random, count: i64) -> impl Iterator<Item = &'s [u8]> {
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let distinct = count >= 0;
+    let steps = if distinct { set.len() } else { wanted };
+    let mut left = if distinct { wanted.min(set.len()) } else { wanted };
+    let chosen = (0..steps).map_while(move |step| {
+        if left == 0 {
+            return None;
+        }
+        // Each is taken with the chance that is right for those that are still to be found.
+        let index = if distinct { step } else { random.below(set.len()) };
+        let takes = !distinct || random.below(set.len() - step) < left;
+        left -= usize::from(takes);
+        Some(takes.then_some(index))
+    });
+    chosen.flatten().filter_map(|index| set.at(index)).map(|(member, ())| &**member)
 }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Context, Outcome, range};
+use crate::bytes::Text;
 use crate::error::{Refused, other};
 use crate::memory::data_room;
 use crate::number;
@@ -14,12 +15,10 @@ const MAX_STRING_LEN: usize = 512 * 1024 * 1024;
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
 pub(crate) fn get(c: &mut Context<'_>) -> Outcome {
-    let bytes = match c.store.string(c.arg(1), c.now)? {
-        Some(value) => value.len(),
-        None => 0,
-    };
-    c.reserve_reply(bytes, 1)?;
-    c.out.maybe_bulk(c.store.string(c.args.get(1), c.now)?.map(Vec::as_slice));
+    let memory = c.store.memory();
+    let value = c.store.string(c.arg(1), c.now)?;
+    c.out.reserve(memory, value.map_or(0, |value| value.len()), 1)?;
+    c.out.maybe_bulk(value.map(|value| &**value));
     Ok(())
 }
 
@@ -88,23 +87,21 @@ pub(crate) fn set(c: &mut Context<'_>) -> Outcome {
         Some((index, unit, absolute)) => Some(deadline(c, index, unit, absolute, "set")?),
         None => None,
     };
-    let there = c.store.get(key, now).is_some();
     if options.get {
-        let old = c.store.string(key, now)?.map_or(0, Vec::len);
-        c.reserve_reply(old, 1)?;
-        c.out.maybe_bulk(c.store.string(key, now)?.map(Vec::as_slice));
+        get(c)?;
     }
-    if (options.only_new && there) || (options.only_old && !there) {
-        if !options.get {
-            c.out.null();
+    if options.only_new || options.only_old {
+        let there = c.store.get(key, now).is_some();
+        if there != options.only_old {
+            if !options.get {
+                c.out.null();
+            }
+            return Ok(());
         }
-        return Ok(());
     }
-    let value = c.copy(2)?;
-    c.store.make_room(1, key.len())?;
-    c.store.set(key, Value::String(value), options.keep_expiry, now)?;
+    c.store.set(key, c.copy(2)?, options.keep_expiry, now)?;
     if let Some(at) = expires {
-        c.store.expire_at(key, at)?;
+        c.store.expire_at(key, at);
     }
     if !options.get {
         c.out.ok();
@@ -115,8 +112,7 @@ pub(crate) fn set(c: &mut Context<'_>) -> Outcome {
 pub(crate) fn setnx(c: &mut Context<'_>) -> Outcome {
     let there = c.store.get(c.arg(1), c.now).is_some();
     if !there {
-        let value = c.copy(2)?;
-        c.store.set(c.arg(1), Value::String(value), false, c.now)?;
+        c.store.set(c.arg(1), c.copy(2)?, false, c.now)?;
     }
     c.out.flag(!there);
     Ok(())
@@ -124,10 +120,8 @@ pub(crate) fn setnx(c: &mut Context<'_>) -> Outcome {
 
 fn set_for(c: &mut Context<'_>, unit: i64, command: &'static str) -> Outcome {
     let at = deadline(c, 2, unit, false, command)?;
-    let value = c.copy(3)?;
-    c.store.make_room(1, c.arg(1).len())?;
-    c.store.set(c.arg(1), Value::String(value), false, c.now)?;
-    c.store.expire_at(c.arg(1), at)?;
+    c.store.set(c.arg(1), c.copy(3)?, false, c.now)?;
+    c.store.expire_at(c.arg(1), at);
     c.out.ok();
     Ok(())
 }
@@ -141,41 +135,40 @@ pub(crate) fn psetex(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn getset(c: &mut Context<'_>) -> Outcome {
-    let value = c.copy(2)?;
     get(c)?;
-    c.store.set(c.arg(1), Value::String(value), false, c.now)
+    c.store.set(c.arg(1), c.copy(2)?, false, c.now)
 }
 
 pub(crate) fn getdel(c: &mut Context<'_>) -> Outcome {
     get(c)?;
-    c.store.remove(c.arg(1));
+    c.store.remove(c.arg(1), c.now);
     Ok(())
 }
 
 pub(crate) fn mget(c: &mut Context<'_>) -> Outcome {
-    let now = c.now;
-    c.reserve_reply(0, c.args.len())?;
+    let (now, memory) = (c.now, c.store.memory());
+    c.out.reserve(memory, 0, c.args.len())?;
     c.out.array(c.args.len() - 1);
     for key in c.args.from(1) {
-        let length = match c.store.get(key, now) {
-            Some(Value::String(value)) => value.len(),
-            _ => 0,
-        };
-        c.reserve_reply(length, 1)?;
         match c.store.get(key, now) {
-            Some(Value::String(value)) => c.out.bulk(value),
-            _ => c.out.null(),
+            Some(Value::String(value)) => {
+                c.out.reserve(memory, value.len(), 1)?;
+                c.out.bulk(value);
+            }
+            _ => {
+                c.out.reserve(memory, 0, 1)?;
+                c.out.null();
+            }
         }
     }
     Ok(())
 }
 
 fn set_pairs(c: &mut Context<'_>) -> Outcome {
-    // All or nothing.
-    c.store.make_room(c.args.len() / 2, c.args.total())?;
+    // All or nothing: the words' copies were asked for in one piece.
+    c.store.make_room(c.args.len() / 2)?;
     for pair in (1..c.args.len()).step_by(2) {
-        let value = c.copy(pair + 1)?;
-        c.store.set(c.arg(pair), Value::String(value), false, c.now)?;
+        c.store.set(c.arg(pair), c.copy(pair + 1)?, false, c.now)?;
     }
     Ok(())
 }
@@ -210,9 +203,7 @@ fn add(c: &mut Context<'_>, by: i64) -> Outcome {
         None => 0,
     };
     let new = old.checked_add(by).ok_or(Refused::Overflow)?;
-    let value = c.store.make_string(c.arg(1), c.now)?;
-    value.clear();
-    value.extend_from_slice(alloc::format!("{new}").as_bytes());
+    *c.store.make_string(c.arg(1), c.now)? = Text::integer(new);
     c.out.integer(new);
     Ok(())
 }
@@ -249,9 +240,7 @@ pub(crate) fn incrbyfloat(c: &mut Context<'_>) -> Outcome {
     }
     // Never with an exponent, unlike scores.
     let text = alloc::format!("{new}");
-    let value = c.store.make_string(c.arg(1), c.now)?;
-    value.clear();
-    value.extend_from_slice(text.as_bytes());
+    *c.store.make_string(c.arg(1), c.now)? = Text::copy(text.as_bytes())?;
     c.out.bulk(text.as_bytes());
     Ok(())
 }
@@ -263,13 +252,13 @@ pub(crate) fn append(c: &mut Context<'_>) -> Outcome {
             if value.len() + more.len() > MAX_STRING_LEN {
                 return other(TOO_LONG);
             }
+            let value = value.grown();
             data_room(memory, value, more.len())?;
             value.extend_from_slice(more);
             value.len()
         }
         None => {
-            let value = c.copy(2)?;
-            c.store.set(key, Value::String(value), false, c.now)?;
+            c.store.set(key, c.copy(2)?, false, c.now)?;
             more.len()
         }
     };
@@ -278,24 +267,23 @@ pub(crate) fn append(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn strlen(c: &mut Context<'_>) -> Outcome {
-    let length = c.store.string(c.arg(1), c.now)?.map_or(0, Vec::len);
+    let length = c.store.string(c.arg(1), c.now)?.map_or(0, |value| value.len());
     c.out.count(length);
     Ok(())
 }
 
 pub(crate) fn getrange(c: &mut Context<'_>) -> Outcome {
     let (start, end) = (c.integer(2)?, c.integer(3)?);
-    let length = c.store.string(c.arg(1), c.now)?.map_or(0, Vec::len);
+    let memory = c.store.memory();
+    let value = c.store.string(c.arg(1), c.now)?.map_or(&[][..], |value| value);
+    let length = value.len();
     let range = match start < 0 && end < 0 && start > end {
         true => 0..0,
         // Unlike in a list, an end before the first byte is the first byte.
         false => range(start, end.max(i64::try_from(length).map_or(0, |length| -length)), length),
     };
-    c.reserve_reply(range.len(), 1)?;
-    match c.store.string(c.args.get(1), c.now)? {
-        Some(value) => c.out.bulk(&value[range]),
-        None => c.out.bulk(b""),
-    }
+    c.out.reserve(memory, range.len(), 1)?;
+    c.out.bulk(&value[range]);
     Ok(())
 }
 
@@ -321,12 +309,12 @@ pub(crate) fn setrange(c: &mut Context<'_>) -> Outcome {
     };
     let length = match c.store.string_mut(key, c.now)? {
         Some(value) if bytes.is_empty() => value.len(),
-        Some(value) => change(value)?,
+        Some(value) => change(value.grown())?,
         None if bytes.is_empty() => 0,
         None => {
             let mut value = Vec::new();
             let length = change(&mut value)?;
-            c.store.set(key, Value::String(value), false, c.now)?;
+            c.store.set(key, Value::String(Text::Long(value)), false, c.now)?;
             length
         }
     };

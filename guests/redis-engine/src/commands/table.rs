@@ -1,6 +1,8 @@
 //! The table of commands. `COMMAND` reports from it.
 
-use super::{Context, Outcome, expiry, hashes, keys, lists, scan, server, sets, strings, zsets};
+use super::{
+    Context, Outcome, connection, expiry, hashes, keys, lists, scan, server, sets, strings, zsets,
+};
 
 /// One command.
 pub(crate) struct Command {
@@ -74,8 +76,8 @@ const fn grow(
 /// All commands, sorted by name.
 pub(crate) static TABLE: [Command; 100] = [
     grow("append", 3, ONE, strings::append),
-    read("auth", -2, NONE, server::auth),
-    read("client", -2, NONE, server::client),
+    read("auth", -2, NONE, connection::auth),
+    read("client", -2, NONE, connection::client),
     read("command", -1, NONE, server::command),
     read("config", -2, NONE, server::config),
     read("dbsize", 1, NONE, server::dbsize),
@@ -83,7 +85,7 @@ pub(crate) static TABLE: [Command; 100] = [
     grow("decr", 2, ONE, strings::decr),
     grow("decrby", 3, ONE, strings::decrby),
     change("del", -2, ALL, keys::del),
-    read("echo", 2, NONE, server::echo),
+    read("echo", 2, NONE, connection::echo),
     read("exists", -2, ALL, keys::exists),
     grow("expire", -3, ONE, expiry::expire),
     grow("expireat", -3, ONE, expiry::expireat),
@@ -95,7 +97,7 @@ pub(crate) static TABLE: [Command; 100] = [
     read("getrange", 4, ONE, strings::getrange),
     grow("getset", 3, ONE, strings::getset),
     change("hdel", -3, ONE, hashes::hdel),
-    read("hello", -1, NONE, server::hello),
+    read("hello", -1, NONE, connection::hello),
     read("hexists", 3, ONE, hashes::hexists),
     read("hget", 3, ONE, hashes::hget),
     read("hgetall", 2, ONE, hashes::hgetall),
@@ -130,21 +132,21 @@ pub(crate) static TABLE: [Command; 100] = [
     grow("pexpire", -3, ONE, expiry::pexpire),
     grow("pexpireat", -3, ONE, expiry::pexpireat),
     read("pexpiretime", 2, ONE, expiry::pexpiretime),
-    read("ping", -1, NONE, server::ping),
+    read("ping", -1, NONE, connection::ping),
     grow("psetex", 4, ONE, strings::psetex),
     read("pttl", 2, ONE, expiry::pttl),
-    read("quit", -1, NONE, server::quit),
+    read("quit", -1, NONE, connection::quit),
     read("randomkey", 1, NONE, keys::randomkey),
     grow("rename", 3, TWO, keys::rename),
     grow("renamenx", 3, TWO, keys::renamenx),
-    read("reset", 1, NONE, server::reset),
+    read("reset", 1, NONE, connection::reset),
     change("rpop", -2, ONE, lists::rpop),
     grow("rpush", -3, ONE, lists::rpush),
     grow("rpushx", -3, ONE, lists::rpushx),
     grow("sadd", -3, ONE, sets::sadd),
     read("scan", -2, NONE, scan::scan),
     read("scard", 2, ONE, sets::scard),
-    read("select", 2, NONE, server::select),
+    read("select", 2, NONE, connection::select),
     grow("set", -3, ONE, strings::set),
     grow("setex", 4, ONE, strings::setex),
     grow("setnx", 3, ONE, strings::setnx),

@@ -1,13 +1,15 @@
 //! Sorted sets.
 
-use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::lists::positive;
 use super::{Context, Outcome, range};
 use crate::error::{Refused, other};
-use crate::memory::{Memory, data_room};
 use crate::number;
 use crate::zset::{Bound, SortedSet};
+
+/// Most characters of a double in a reply.
+const PRINTED_DOUBLE: usize = 32;
 
 /// The words between the key of `ZADD` and the first score.
 #[derive(Default)]
@@ -48,15 +50,14 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
     if options.increment && words > 2 {
         return other("ERR INCR option supports a single increment-element pair");
     }
-    // All scores are read before the first is stored.
-    c.store.need(words / 2 * size_of::<f64>(), 0)?;
-    let scores: Vec<f64> =
-        (at..c.args.len()).step_by(2).map(|index| c.float(index)).collect::<Result<_, _>>()?;
+    // All scores are read before the first is stored. A list of them would need memory.
+    for index in (at..c.args.len()).step_by(2) {
+        c.float(index)?;
+    }
     room(c, words / 2)?;
     let (mut added, mut changed, mut last) = (0, 0, None);
-    for (number, score) in scores.into_iter().enumerate() {
-        let member = c.arg(at + 2 * number + 1);
-        match add(c, &options, member, score)? {
+    for index in (at..c.args.len()).step_by(2) {
+        match add(c, &options, c.arg(index + 1), c.float(index)?)? {
             Added::New(score) => {
                 added += 1;
                 last = Some(score);
@@ -69,7 +70,7 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
             Added::Refused => last = None,
         }
     }
-    c.store.drop_if_spent(c.arg(1));
+    c.store.settle(c.arg(1));
     match (options.increment, last) {
         (true, Some(score)) => c.out.double(score),
         (true, None) => c.out.null(),
@@ -85,12 +86,11 @@ enum Added {
     Refused,
 }
 
-/// Makes the sorted set and room in it for so many members, whose bytes are those of the command.
+/// Makes the sorted set and room in it for so many members.
 fn room(c: &mut Context<'_>, members: usize) -> Outcome {
     let (key, memory) = (c.arg(1), c.store.memory());
-    let room = c.store.make_zset(key, c.now)?.room(memory, members);
-    if let Err(refused) = room.and_then(|()| c.store.need(c.args.total(), 2 * members)) {
-        c.store.drop_if_spent(key);
+    if let Err(refused) = c.store.make_zset(key, c.now)?.room(memory, members) {
+        c.store.settle(key);
         return Err(refused);
     }
     Ok(())
@@ -143,7 +143,7 @@ pub(crate) fn zrem(c: &mut Context<'_>) -> Outcome {
             removed += usize::from(set.remove(member));
         }
     }
-    c.store.drop_if_spent(c.arg(1));
+    c.store.settle(c.arg(1));
     c.out.count(removed);
     Ok(())
 }
@@ -179,29 +179,33 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
         3 => Some(positive(c, 2)?),
         _ => return Err(Refused::Syntax),
     };
-    let length = c.store.zset(key, now)?.map_or(0, SortedSet::len);
-    let taken = count.unwrap_or(1).min(length);
     // A single pop without a count is a flat pair in RESP3 too.
     let nested = c.out.is_resp3() && count.is_some();
+    let memory = c.store.memory();
+    let Some(set) = c.store.zset_mut(key, now)? else {
+        c.out.array(0);
+        return Ok(());
+    };
+    let taken = count.unwrap_or(1).min(set.len());
     // Nothing is taken out that the reply has no room for.
-    let bytes = c.store.zset(key, now)?.map_or(0, |set| match highest {
-        true => set.iter().rev().take(taken).map(|(member, _)| member.len() + 32).sum(),
-        false => set.iter().take(taken).map(|(member, _)| member.len() + 32).sum::<usize>(),
-    });
-    c.reserve_reply(bytes, 3 * taken + 1)?;
+    let bytes = |(member, _): (&[u8], f64)| member.len() + PRINTED_DOUBLE;
+    let bytes = match highest {
+        true => set.iter().rev().take(taken).map(bytes).sum(),
+        false => set.iter().take(taken).map(bytes).sum(),
+    };
+    c.out.reserve(memory, bytes, 3 * taken + 1)?;
     c.out.array(if nested { taken } else { 2 * taken });
     for _ in 0..taken {
-        let Some((member, score)) = c.store.zset_mut(key, now)?.and_then(|set| set.pop(highest))
-        else {
-            break;
-        };
+        let Some((member, score)) = set.pop(highest) else { break };
         if nested {
             c.out.array(2);
         }
         c.out.bulk(&member);
         c.out.double(score);
     }
-    c.store.drop_if_spent(key);
+    if set.needs_care() {
+        c.store.settle(key);
+    }
     Ok(())
 }
 
@@ -281,60 +285,65 @@ fn ends(c: &Context<'_>, options: &RangeOptions) -> Result<Ends, Refused> {
     Ok(Ends::Scores(bound(low)?, bound(high)?))
 }
 
-/// Chooses members; `memory` must have room for the list of them.
-fn select<'a>(
-    set: &'a SortedSet,
+/// Gives the chosen members in order.
+fn each<'s>(
+    set: &'s SortedSet,
     ends: &Ends,
     options: &RangeOptions,
-    memory: &dyn Memory,
-) -> Result<Vec<(&'a [u8], f64)>, Refused> {
-    let mut members = Vec::new();
+    visit: impl FnMut((&'s [u8], f64)),
+) {
+    let (offset, count) = match options.limit {
+        Some((offset, count)) => (
+            usize::try_from(offset).unwrap_or(usize::MAX),
+            usize::try_from(count).unwrap_or(usize::MAX),
+        ),
+        None => (0, usize::MAX),
+    };
     match *ends {
         Ends::Indices(start, end) => {
-            let range = range(start, end, set.len());
-            data_room(memory, &mut members, range.len())?;
-            let (skip, take) = (range.start, range.len());
+            let Range { start, end } = range(start, end, set.len());
             match options.reverse {
-                false => members.extend(set.iter().skip(skip).take(take)),
-                true => members.extend(set.iter().rev().skip(skip).take(take)),
+                false => set.iter().skip(start).take(end - start).for_each(visit),
+                true => set.iter().rev().skip(start).take(end - start).for_each(visit),
             }
+        }
+        Ends::Scores(low, high) if options.reverse => {
+            set.iter_back(low, high).skip(offset).take(count).for_each(visit);
         }
         Ends::Scores(low, high) => {
-            let inside = || set.iter_from(low).take_while(|(_, score)| high.admits_below(*score));
-            data_room(memory, &mut members, inside().count())?;
-            members.extend(inside());
-            if options.reverse {
-                members.reverse();
-            }
+            let inside = set.iter_from(low).take_while(|(_, score)| high.admits_below(*score));
+            inside.skip(offset).take(count).for_each(visit);
         }
     }
-    if let Some((offset, count)) = options.limit {
-        let Ok(offset) = usize::try_from(offset) else { return Ok(Vec::new()) };
-        members.drain(..offset.min(members.len()));
-        members.truncate(usize::try_from(count).unwrap_or(usize::MAX));
-    }
-    Ok(members)
 }
 
 fn reply_range(c: &mut Context<'_>, by_score: bool) -> Outcome {
     let options = range_options(c, by_score)?;
     let ends = ends(c, &options)?;
-    let (key, now, memory) = (c.arg(1), c.now, c.store.memory());
-    let Some(set) = c.store.zset(key, now)? else {
+    let memory = c.store.memory();
+    let Some(set) = c.store.zset(c.arg(1), c.now)? else {
         c.out.array(0);
         return Ok(());
     };
-    let members = select(set, &ends, &options, memory)?;
-    let bytes = members.iter().map(|(member, _)| member.len() + 96).sum::<usize>() + 32;
-    c.out.reserve(memory, bytes)?;
-    if options.with_scores {
-        c.out.scored(members.into_iter());
-    } else {
-        c.out.array(members.len());
-        for (member, _) in members {
-            c.out.bulk(member);
+    // Twice the same: to know how long the reply is, and to write it.
+    let (mut count, mut bytes) = (0, 0);
+    each(set, &ends, &options, |(member, _)| {
+        count += 1;
+        bytes += member.len() + if options.with_scores { PRINTED_DOUBLE } else { 0 };
+    });
+    let nested = options.with_scores && c.out.is_resp3();
+    let flat = if options.with_scores { 2 } else { 1 };
+    c.out.reserve(memory, bytes, (flat + usize::from(nested)) * count + 1)?;
+    c.out.array(if nested { count } else { flat * count });
+    each(set, &ends, &options, |(member, score)| {
+        if nested {
+            c.out.array(2);
         }
-    }
+        c.out.bulk(member);
+        if options.with_scores {
+            c.out.double(score);
+        }
+    });
     Ok(())
 }
 

@@ -1,0 +1,34 @@
+//! Which connections there are.
+
+use alloc::collections::BTreeMap;
+use alloc::rc::{Rc, Weak};
+use core::cell::RefCell;
+
+use crate::session::About;
+
+/// The connections, by number. One that has ended is noticed when the next begins, or when they are
+/// listed.
+#[derive(Debug, Default)]
+pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<About>>>);
+
+impl Clients {
+    pub(crate) fn add(&mut self, id: u64, about: &Rc<RefCell<About>>) {
+        self.forget_ended();
+        self.0.insert(id, Rc::downgrade(about));
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&mut self) -> usize {
+        self.forget_ended();
+        self.0.len()
+    }
+
+    /// Those that there are, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<About>>> {
+        self.0.values().filter_map(Weak::upgrade)
+    }
+
+    fn forget_ended(&mut self) {
+        self.0.retain(|_, about| about.strong_count() > 0);
+    }
+}

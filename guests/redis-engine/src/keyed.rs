@@ -1,0 +1,298 @@
+//! A table of names that also has positions.
+//!
+//! The entries are in chunks, so that a table grows without ever being copied: memory can be filled
+//! nearly to its end, and no single command waits for a large copy. An index of positions, four
+//! bytes each, finds a name. Removing an entry moves the last one into its place, on which the
+//! cursors of `SCAN` rely.
+
+use alloc::vec::Vec;
+use core::borrow::Borrow;
+use core::hash::BuildHasher;
+use core::ops::Range;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use crate::error::Refused;
+use crate::memory::{Memory, data_room, fits, fits_in_transit};
+
+/// Entries of a chunk. A chunk is small enough to be found in memory that is in pieces.
+const CHUNK: usize = 64;
+
+/// What the index takes for a position, and one byte of hash.
+const INDEX_PLACE: usize = size_of::<u32>() + 1;
+
+/// What the index takes beside that, at most.
+const INDEX_FRAME: usize = 64;
+
+/// An index of so few places is not made smaller.
+const FEW_PLACES: usize = 64;
+
+/// Names with a value each.
+#[derive(Debug)]
+pub(crate) struct Keyed<K, V> {
+    /// All are full but for the last ones; the first grows bit by bit.
+    chunks: Vec<Vec<(K, V)>>,
+    index: HashTable<u32>,
+    hasher: FixedState,
+}
+
+fn at<K, V>(chunks: &[Vec<(K, V)>], position: usize) -> Option<&(K, V)> {
+    chunks.get(position / CHUNK)?.get(position % CHUNK)
+}
+
+/// The hash of the name at a position.
+fn hash_at<K: Borrow<[u8]>, V>(chunks: &[Vec<(K, V)>], hasher: &FixedState, position: u32) -> u64 {
+    at(chunks, position as usize).map_or(0, |(key, _)| hasher.hash_one::<&[u8]>(key.borrow()))
+}
+
+impl<K: Borrow<[u8]>, V> Keyed<K, V> {
+    pub(crate) fn new(hasher: FixedState) -> Self {
+        Self { chunks: Vec::new(), index: HashTable::new(), hasher }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Where a name is.
+    pub(crate) fn position(&self, key: &[u8]) -> Option<usize> {
+        let same = |position: &u32| {
+            at(&self.chunks, *position as usize).is_some_and(|(other, _)| other.borrow() == key)
+        };
+        self.index.find(self.hasher.hash_one(key), same).map(|position| *position as usize)
+    }
+
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
+        self.position(key).is_some()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
+        self.at(self.position(key)?).map(|(_, value)| value)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+        self.at_mut(self.position(key)?).map(|(_, value)| value)
+    }
+
+    /// What is at a position.
+    pub(crate) fn at(&self, position: usize) -> Option<(&K, &V)> {
+        at(&self.chunks, position).map(|(key, value)| (key, value))
+    }
+
+    pub(crate) fn at_mut(&mut self, position: usize) -> Option<(&K, &mut V)> {
+        let (key, value) = self.chunks.get_mut(position / CHUNK)?.get_mut(position % CHUNK)?;
+        Some((key, value))
+    }
+
+    /// All, in the order of their positions.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.chunks.iter().flatten().map(|(key, value)| (key, value))
+    }
+
+    /// Makes room, so that so many more can be added without fail.
+    pub(crate) fn room(&mut self, memory: &dyn Memory, more: usize) -> Result<(), Refused> {
+        let length = self.len() + more;
+        if u32::try_from(length).is_err() {
+            return Err(Refused::OutOfMemory);
+        }
+        if self.index.capacity() < length {
+            // Removed entries leave marks, for which it may double though it has the places.
+            let places = (length * 8 / 7 + 1).next_power_of_two().max(2 * self.index.num_buckets());
+            let (chunks, hasher) = (&self.chunks, &self.hasher);
+            let hash = |position: &u32| hash_at(chunks, hasher, *position);
+            if !fits(memory, places * INDEX_PLACE + INDEX_FRAME)
+                || self.index.try_reserve(more, hash).is_err()
+            {
+                return Err(Refused::OutOfMemory);
+            }
+        }
+        self.room_in_chunks(memory, length)
+    }
+
+    fn room_in_chunks(&mut self, memory: &dyn Memory, length: usize) -> Result<(), Refused> {
+        while self.chunks.len() < length.div_ceil(CHUNK) {
+            match self.chunks.len() {
+                0 if self.chunks.try_reserve_exact(1).is_err() => return Err(Refused::OutOfMemory),
+                0 => self.chunks.push(Vec::new()),
+                _ => {
+                    // Bytes for the whole list, which is all that is ever copied.
+                    data_room(memory, &mut self.chunks, 1)?;
+                    self.fill_chunk(memory, self.chunks.len() - 1, CHUNK)?;
+                    self.chunks.push(Vec::new());
+                }
+            }
+        }
+        match length.div_ceil(CHUNK).checked_sub(1) {
+            Some(last) => self.fill_chunk(memory, last, length - last * CHUNK),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a chunk large enough for so many entries. Only the first is ever smaller than a whole.
+    fn fill_chunk(
+        &mut self,
+        memory: &dyn Memory,
+        number: usize,
+        entries: usize,
+    ) -> Result<(), Refused> {
+        let Some(chunk) = self.chunks.get_mut(number) else { return Ok(()) };
+        if chunk.capacity() >= entries {
+            return Ok(());
+        }
+        let places = match number {
+            0 => entries.next_power_of_two().clamp(1, CHUNK),
+            _ => CHUNK,
+        };
+        let refused = !fits(memory, places * size_of::<(K, V)>())
+            || chunk.try_reserve_exact(places - chunk.len()).is_err();
+        if refused { Err(Refused::OutOfMemory) } else { Ok(()) }
+    }
+
+    /// Adds a name that is not there, for which room was made. Gives its position.
+    pub(crate) fn add(&mut self, key: K, value: V) -> usize {
+        let position = self.len();
+        let hash = self.hasher.hash_one::<&[u8]>(key.borrow());
+        if let Some(chunk) = self.chunks.get_mut(position / CHUNK) {
+            chunk.push((key, value));
+            let (chunks, hasher) = (&self.chunks, &self.hasher);
+            // `room` refuses what 32 bits do not count.
+            let number = u32::try_from(position).unwrap_or(u32::MAX);
+            self.index.insert_unique(hash, number, |other| hash_at(chunks, hasher, *other));
+        }
+        position
+    }
+
+    /// Removes what is at a position; the last one moves there.
+    pub(crate) fn remove_at(&mut self, position: usize) -> Option<(K, V)> {
+        let last = self.len().checked_sub(1)?;
+        let (from, to) = (u32::try_from(last).ok()?, u32::try_from(position).ok()?);
+        let hash = |number| hash_at(&self.chunks, &self.hasher, number);
+        let (removed, moved) = (hash(to), hash(from));
+        self.index.find_entry(removed, |number| *number == to).ok()?.remove();
+        if from != to
+            && let Some(number) = self.index.find_mut(moved, |number| *number == from)
+        {
+            *number = to;
+        }
+        let entry = self.chunks.get_mut(last / CHUNK)?.pop()?;
+        if from == to {
+            return Some(entry);
+        }
+        let place = self.chunks.get_mut(position / CHUNK)?.get_mut(position % CHUNK)?;
+        Some(core::mem::replace(place, entry))
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<(K, V)> {
+        self.remove_at(self.position(key)?)
+    }
+
+    /// Chunks that are not needed, but for one that the next entries may go to.
+    fn spare_chunks(&self) -> Range<usize> {
+        (self.len() / CHUNK + 2).min(self.chunks.len())..self.chunks.len()
+    }
+
+    fn index_is_wasteful(&self) -> bool {
+        self.index.num_buckets() > FEW_PLACES && self.len() < self.index.num_buckets() / 8
+    }
+
+    /// Whether there is something to give back.
+    pub(crate) fn is_wasteful(&self) -> bool {
+        !self.spare_chunks().is_empty() || self.index_is_wasteful()
+    }
+
+    /// Gives back memory that is not needed.
+    pub(crate) fn trim(&mut self, memory: &dyn Memory) {
+        let spare = self.spare_chunks();
+        self.chunks.truncate(spare.start);
+        let kept = 2 * self.len();
+        let places = (kept * 8 / 7 + 1).next_power_of_two();
+        // It is built anew, in memory that must be there.
+        if self.index_is_wasteful() && fits_in_transit(memory, places * INDEX_PLACE + INDEX_FRAME) {
+            let (chunks, hasher) = (&self.chunks, &self.hasher);
+            self.index.shrink_to(kept, |position| hash_at(chunks, hasher, *position));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::ToOwned;
+    use std::collections::BTreeMap;
+    use std::format;
+
+    use super::*;
+
+    struct Plenty;
+
+    impl Memory for Plenty {
+        fn used(&self) -> usize {
+            0
+        }
+
+        fn total(&self) -> usize {
+            1 << 40
+        }
+
+        fn can_allocate(&self, _: usize) -> bool {
+            true
+        }
+    }
+
+    /// Against a map of the standard library, through growing and shrinking.
+    #[test]
+    fn it_holds_what_a_map_holds() {
+        let mut table = Keyed::new(FixedState::with_seed(5));
+        let mut map = BTreeMap::new();
+        let mut state = 1_u64;
+        for step in 0..20_000_u64 {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(11);
+            // More are added in the first half, more removed in the second.
+            let adds = (state >> 60) < if step < 10_000 { 11 } else { 4 };
+            let key = format!("{}", (state >> 33) % 3000).into_bytes();
+            if adds && !table.contains(&key) {
+                table.room(&Plenty, 1).unwrap();
+                let position = table.add(key.clone(), step);
+                assert_eq!(table.at(position).map(|(key, _)| key), Some(&key));
+                map.insert(key, step);
+            } else if adds {
+                *table.get_mut(&key).unwrap() = step;
+                map.insert(key, step);
+            } else {
+                assert_eq!(table.remove(&key), map.remove_entry(&key));
+                table.trim(&Plenty);
+            }
+            assert_eq!(table.len(), map.len());
+        }
+        let mut all: Vec<_> = table.iter().map(|(key, value)| (key.to_owned(), *value)).collect();
+        all.sort();
+        assert!(all.into_iter().eq(map.clone()));
+        for (key, value) in map {
+            assert_eq!(table.get(&key), Some(&value));
+            let position = table.position(&key).unwrap();
+            assert_eq!(table.at(position), Some((&key, &value)));
+        }
+    }
+
+    #[test]
+    fn what_is_removed_gives_its_memory_back() {
+        let mut table = Keyed::new(FixedState::with_seed(5));
+        table.room(&Plenty, 10_000).unwrap();
+        for number in 0..10_000_u32 {
+            table.add(number.to_le_bytes().to_vec(), ());
+        }
+        assert!(!table.is_wasteful());
+        for number in 10..10_000_u32 {
+            table.remove(&number.to_le_bytes());
+            table.trim(&Plenty);
+        }
+        assert!(!table.is_wasteful());
+        assert!(table.chunks.len() <= 2);
+        assert!(table.index.num_buckets() <= FEW_PLACES, "{}", table.index.num_buckets());
+        assert!(table.remove(b"nobody").is_none() && table.remove_at(10).is_none());
+    }
+}
