@@ -30,7 +30,7 @@ mod tests {
     }
 
     fn pattern(bytes: usize) -> Vec<u8> {
-        (0..bytes).map(|i| (i * 7 + i / 256) as u8).collect()
+        (0..bytes).map(|i| (i * 7 + i / 256).to_le_bytes()[0]).collect()
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! `unsafe`, because the backend works on ring pages and granted pages by their address.
 #![allow(unsafe_code)]
+#![allow(clippy::cast_possible_truncation)] // bytes of patterns, fields of rings
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -220,8 +221,8 @@ impl World {
         client.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(CLIENT, 24))).unwrap();
         });
-        let upper = start / PAGE_SIZE_U64 & !u64::from(u32::MAX);
-        assert_eq!(upper, end / PAGE_SIZE_U64 & !u64::from(u32::MAX));
+        let upper = (start / PAGE_SIZE_U64) & !u64::from(u32::MAX);
+        assert_eq!(upper, (end / PAGE_SIZE_U64) & !u64::from(u32::MAX));
         Self {
             _heap: heap,
             server,
