@@ -1,5 +1,6 @@
 //! Talking to `noxsd`.
 
+use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use noxs::control::{
     self, Attach, DecodeError, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request,
+    VifIdentity,
 };
 use thiserror::Error;
 
@@ -63,10 +65,58 @@ pub enum BackendError {
     },
 }
 
+/// The way to `noxsd`: where it listens, and a connection that is kept.
+#[derive(Debug)]
+pub struct Link {
+    path: PathBuf,
+    kept: RefCell<Option<Noxsd>>,
+}
+
+impl Link {
+    /// A way to the `noxsd` that listens at `path`. Nothing is connected yet.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, kept: RefCell::new(None) }
+    }
+
+    /// A connection of its own.
+    ///
+    /// # Errors
+    /// `noxsd` does not run, or does not talk to this user.
+    pub fn connect(&self) -> Result<Noxsd, BackendError> {
+        Noxsd::connect(&self.path)
+    }
+
+    /// Does something over the kept connection, which is made if there is none. If `noxsd` has
+    /// closed it since it was last used, it is done again over a new one.
+    ///
+    /// # Errors
+    /// As [`Link::connect`], and what `action` says.
+    pub fn call<T>(
+        &self,
+        mut action: impl FnMut(&mut Noxsd) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        let kept = self.kept.take();
+        let was_kept = kept.is_some();
+        let mut noxsd = kept.map_or_else(|| self.connect(), Ok)?;
+        let mut result = action(&mut noxsd);
+        if was_kept && matches!(result, Err(BackendError::Closed)) {
+            noxsd = self.connect()?;
+            result = action(&mut noxsd);
+        }
+        if matches!(result, Ok(_) | Err(BackendError::Refused(_))) {
+            self.kept.replace(Some(noxsd));
+        }
+        result
+    }
+}
+
 /// A connection to `noxsd`.
 #[derive(Debug)]
 pub struct Noxsd {
     socket: OwnedFd,
+    /// Whether an answer is on its way that nobody has read.
+    pending: bool,
 }
 
 impl Noxsd {
@@ -90,7 +140,7 @@ impl Noxsd {
             Errno::EAGAIN => BackendError::Silent,
             errno => BackendError::System { doing: "connect to", errno },
         })?;
-        Ok(Self { socket })
+        Ok(Self { socket, pending: false })
     }
 
     /// Asks for a domain's devices to be attached, without waiting for the answer. `console_log`
@@ -106,12 +156,24 @@ impl Noxsd {
         self.send(&Request::Attach(attach), console_log)
     }
 
-    /// Waits for the answer to [`begin_attach`](Self::begin_attach).
+    /// Says who the vifs of an attached domain are, without waiting for the answer.
     ///
     /// # Errors
-    /// `noxsd` refused; then nothing is attached.
-    pub fn finish_attach(&mut self) -> Result<(), BackendError> {
-        self.done()
+    /// The request cannot be sent.
+    pub fn begin_configure(
+        &mut self,
+        id: DomainId,
+        vifs: Vec<VifIdentity>,
+    ) -> Result<(), BackendError> {
+        self.send(&Request::Configure { id, vifs }, None)
+    }
+
+    /// Waits for the answer to what was begun. Without that it is done already.
+    ///
+    /// # Errors
+    /// `noxsd` refused; then nothing was done.
+    pub fn finish(&mut self) -> Result<(), BackendError> {
+        if self.pending { self.done() } else { Ok(()) }
     }
 
     /// Takes all devices of a domain away.
@@ -170,6 +232,10 @@ impl Noxsd {
     }
 
     fn send(&mut self, request: &Request, fd: Option<BorrowedFd<'_>>) -> Result<(), BackendError> {
+        if self.pending {
+            // Whoever asked has given up. Answers come in order, so this one must go first.
+            self.receive()?;
+        }
         let packet = control::encode(request);
         let sent = match fd {
             Some(fd) => {
@@ -187,7 +253,10 @@ impl Noxsd {
             None => send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL),
         };
         match sent {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.pending = true;
+                Ok(())
+            }
             Err(Errno::EAGAIN) => Err(BackendError::Silent),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(BackendError::Closed),
             Err(errno) => Err(BackendError::System { doing: "send a request to", errno }),
@@ -207,6 +276,7 @@ impl Noxsd {
         if length == 0 {
             return Err(BackendError::Closed);
         }
+        self.pending = false;
         Ok(control::decode(&packet[..length])?)
     }
 

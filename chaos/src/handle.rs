@@ -5,65 +5,78 @@
 //! recognised: a domain with our mark, without a record, whose creator is gone, is half-made.
 //!
 //! Layout, shown as a UUID of version 8 (RFC 9562, section 5.8):
-//! `c4a05000-rrrr-8rrr-Rrpp-ppppssssssss`, with `r` random, `p` the creator's process id and `s`
-//! the low 32 bits of the time it started, in clock ticks after boot.
+//! `c4a05000-rrrr-8rrr-Rrpp-ppppmmmmmmmm`, with `r` random, `p` the creator's process id and `m`
+//! the low 32 bits of the time the handle was made, in clock ticks after boot.
 
 use std::io;
 use std::process;
 
+use nix::time::{ClockId, clock_gettime};
 use xen::units::DomainHandle;
+
+use crate::random;
 
 /// First four bytes of each handle.
 const MARK: [u8; 4] = [0xc4, 0xa0, 0x50, 0x00];
 
-/// The process that makes domains.
+/// Clock ticks in a second, as `/proc` counts them: `USER_HZ` of Linux on x86.
+const TICKS_PER_SECOND: i64 = 100;
+
+/// The process that made a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Creator {
     pid: u32,
-    started: u32,
+    made: u32,
+}
+
+/// A new handle that names this process.
+///
+/// # Errors
+/// The kernel has no random numbers or no clock.
+pub fn new_handle() -> io::Result<DomainHandle> {
+    let mut bytes = [0; 16];
+    random::fill(&mut bytes[4..9])?;
+    bytes[..4].copy_from_slice(&MARK);
+    bytes[6] = 0x80 | bytes[6] & 0x0f;
+    bytes[8] = 0x80 | bytes[8] & 0x3f;
+    bytes[9..12].copy_from_slice(&process::id().to_be_bytes()[1..]);
+    bytes[12..].copy_from_slice(&now()?.to_be_bytes());
+    Ok(DomainHandle(bytes))
 }
 
 impl Creator {
-    /// This process.
-    ///
-    /// # Errors
-    /// `/proc` is not mounted or not as expected.
-    pub fn this_process() -> io::Result<Self> {
-        let pid = process::id();
-        Ok(Self { pid, started: started(pid)? })
-    }
-
-    /// A new handle that names this creator.
-    ///
-    /// # Errors
-    /// The kernel has no random numbers.
-    pub fn new_handle(self) -> io::Result<DomainHandle> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes[4..9]).map_err(io::Error::from)?;
-        bytes[..4].copy_from_slice(&MARK);
-        bytes[6] = 0x80 | bytes[6] & 0x0f;
-        bytes[8] = 0x80 | bytes[8] & 0x3f;
-        bytes[9..12].copy_from_slice(&self.pid.to_be_bytes()[1..]);
-        bytes[12..].copy_from_slice(&self.started.to_be_bytes());
-        Ok(DomainHandle(bytes))
-    }
-
     /// The creator named by a handle, or `None` if another toolstack made the domain.
     #[must_use]
     pub fn of(handle: DomainHandle) -> Option<Self> {
-        let [m0, m1, m2, m3, _, _, version, _, variant, p0, p1, p2, s0, s1, s2, s3] = handle.0;
+        let [m0, m1, m2, m3, _, _, version, _, variant, p0, p1, p2, t0, t1, t2, t3] = handle.0;
         let ours = [m0, m1, m2, m3] == MARK && version >> 4 == 8 && variant >> 6 == 2;
         ours.then(|| Self {
             pid: u32::from_be_bytes([0, p0, p1, p2]),
-            started: u32::from_be_bytes([s0, s1, s2, s3]),
+            made: u32::from_be_bytes([t0, t1, t2, t3]),
         })
     }
 
-    /// Whether the process still runs.
+    /// Whether it is this process.
+    #[must_use]
+    pub fn is_this_process(self) -> bool {
+        self.pid == process::id() && self.is_alive()
+    }
+
+    /// Whether the process still runs. One that has its number but started after the handle was
+    /// made is another.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        started(self.pid).is_ok_and(|started| started == self.started)
+        // The difference of two times that wrap is right as long as less than half of their range
+        // lies between them: 248 days.
+        started(self.pid).is_ok_and(|started| self.made.wrapping_sub(started) < 1 << 31)
     }
+}
+
+/// Clock ticks after boot, low 32 bits.
+fn now() -> io::Result<u32> {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+    let ticks = now.tv_sec() * TICKS_PER_SECOND + now.tv_nsec() * TICKS_PER_SECOND / 1_000_000_000;
+    Ok(low_bits(ticks.cast_unsigned()))
 }
 
 /// When a process started, in clock ticks after boot, low 32 bits: field 22 of `/proc/PID/stat`
@@ -76,7 +89,11 @@ fn started(pid: u32) -> io::Result<u32> {
         .and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19))
         .and_then(|ticks| ticks.parse::<u64>().ok())
         .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not as expected")))?;
-    Ok(u32::try_from(started & u64::from(u32::MAX)).unwrap_or(u32::MAX))
+    Ok(low_bits(started))
+}
+
+fn low_bits(ticks: u64) -> u32 {
+    u32::try_from(ticks & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -85,18 +102,28 @@ mod tests {
 
     #[test]
     fn a_handle_names_its_creator() {
-        let me = Creator::this_process().unwrap();
-        let handle = me.new_handle().unwrap();
-        assert_eq!(Creator::of(handle), Some(me));
-        assert!(me.is_alive());
-        assert_ne!(handle, me.new_handle().unwrap(), "handles are unique");
+        let handle = new_handle().unwrap();
+        let me = Creator::of(handle).unwrap();
+        assert_eq!(me.pid, process::id());
+        assert!(me.is_alive() && me.is_this_process());
+        assert_ne!(handle, new_handle().unwrap(), "handles are unique");
     }
 
     #[test]
     fn a_process_that_is_gone_or_whose_number_was_reused_is_not_alive() {
-        let me = Creator::this_process().unwrap();
-        assert!(!Creator { started: me.started.wrapping_add(1), ..me }.is_alive());
-        assert!(!Creator { pid: (1 << 24) - 1, started: 0 }.is_alive());
+        let me = Creator::of(new_handle().unwrap()).unwrap();
+        let before = started(me.pid).unwrap().wrapping_sub(1);
+        assert!(!Creator { made: before, ..me }.is_alive());
+        assert!(!Creator { pid: (1 << 24) - 1, ..me }.is_alive());
+        assert!(!Creator { pid: 1, ..me }.is_this_process());
+    }
+
+    #[test]
+    fn times_may_wrap() {
+        let me = Creator::of(new_handle().unwrap()).unwrap();
+        let started = started(me.pid).unwrap();
+        assert!(Creator { made: started.wrapping_add((1 << 31) - 1), ..me }.is_alive());
+        assert!(!Creator { made: started.wrapping_add(1 << 31), ..me }.is_alive());
     }
 
     #[test]

@@ -11,5 +11,6 @@ pub mod config;
 pub mod handle;
 pub mod image;
 pub mod lifecycle;
+pub mod random;
 pub mod record;
 pub mod timings;

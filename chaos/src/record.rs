@@ -30,6 +30,9 @@ use crate::config::Action;
 /// Version of the record's format; another one is reported, not guessed at.
 const VERSION: u32 = 1;
 
+/// Name of the file in a domain's folder that holds its [`Record`].
+const RECORD: &str = "record";
+
 /// Where the records are.
 pub const ROOT: &str = "/run/chaos";
 
@@ -193,18 +196,16 @@ impl Records {
         }
     }
 
-    /// Makes a domain's folder and takes its name. The folder of a predecessor with the same domid
-    /// is emptied: Xen has given the number away, so that one is gone.
+    /// Makes a domain's folder. That of a predecessor with the same domid is emptied: Xen has given
+    /// the number away, so that one is gone.
     ///
     /// # Errors
-    /// [`RecordError::NameInUse`] if the name is taken; then the folder is gone again.
-    pub fn reserve(&self, name: &str, domid: DomId) -> Result<(), RecordError> {
+    /// The folder cannot be made.
+    pub fn make_folder(&self, domid: DomId) -> Result<(), RecordError> {
         let folder = self.folder(domid);
         match fs::create_dir(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let names = self.root.join("names");
-                fs::create_dir_all(&names).map_err(file_error("make the folder", &names))?;
                 fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -213,16 +214,27 @@ impl Records {
             }
             Err(error) => return Err(file_error("make the folder", &folder)(error)),
         }
+        Ok(())
+    }
+
+    /// Takes a name for a domain.
+    ///
+    /// # Errors
+    /// [`RecordError::NameInUse`] if it is taken.
+    pub fn reserve_name(&self, name: &str, domid: DomId) -> Result<(), RecordError> {
         let link = self.name_link(name);
-        symlink(format!("../domains/{}", domid.0), &link).map_err(|error| {
-            // The clash or the failure is reported; an empty folder left behind is harmless.
-            let _ = fs::remove_dir(&folder);
-            match (error.kind(), self.holder(name)) {
-                (io::ErrorKind::AlreadyExists, Ok(Some(holder))) => {
-                    RecordError::NameInUse { name: name.to_owned(), domid: holder }
-                }
-                _ => file_error("reserve the name", &link)(error),
+        let target = format!("../domains/{}", domid.0);
+        let mut made = symlink(&target, &link);
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let names = self.root.join("names");
+            fs::create_dir_all(&names).map_err(file_error("make the folder", &names))?;
+            made = symlink(&target, &link);
+        }
+        made.map_err(|error| match (error.kind(), self.holder(name)) {
+            (io::ErrorKind::AlreadyExists, Ok(Some(holder))) => {
+                RecordError::NameInUse { name: name.to_owned(), domid: holder }
             }
+            _ => file_error("reserve the name", &link)(error),
         })
     }
 
@@ -246,20 +258,35 @@ impl Records {
     /// # Errors
     /// The file cannot be written.
     pub fn write_devices(&self, attach: &Attach) -> Result<(), RecordError> {
-        let folder = self.folder(DomId(attach.id.domid));
-        write_whole(&folder, control::RECORD_FILE, &control::encode(attach))
+        let path = self.folder(DomId(attach.id.domid)).join(control::RECORD_FILE);
+        write_new(&path, &control::encode(attach))
     }
 
-    /// Keeps a record.
+    /// Replaces what [`write_devices`](Self::write_devices) has kept.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn replace_devices(&self, attach: &Attach) -> Result<(), RecordError> {
+        let folder = self.folder(DomId(attach.id.domid));
+        replace(&folder, control::RECORD_FILE, &control::encode(attach))
+    }
+
+    /// Keeps the first record of a domain.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, record: &Record) -> Result<(), RecordError> {
+        let path = self.folder(DomId(record.domid)).join(RECORD);
+        write_new(&path, &encode(record, &path)?)
+    }
+
+    /// Replaces a record. A reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn replace(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.folder(DomId(record.domid));
-        let path = folder.join("record");
-        let bytes =
-            serde_json::to_vec(record).map_err(|source| RecordError::Damaged { path, source })?;
-        write_whole(&folder, "record", &bytes)
+        replace(&folder, RECORD, &encode(record, &folder.join(RECORD))?)
     }
 
     /// Reads a record. `None` if there is none.
@@ -271,8 +298,10 @@ impl Records {
         struct Version {
             version: u32,
         }
-        let path = self.folder(domid).join("record");
+        let path = self.folder(domid).join(RECORD);
         let bytes = match fs::read(&path) {
+            // It is being written.
+            Ok(bytes) if bytes.is_empty() => return Ok(None),
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(file_error("read", &path)(error)),
@@ -394,19 +423,27 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Writes a file so that a reader sees either all of it or nothing of it.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+fn encode(record: &Record, path: &Path) -> Result<Vec<u8>, RecordError> {
+    serde_json::to_vec(record)
+        .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
+}
+
+/// Writes a file that is not there yet, in one piece: a reader sees nothing or all of it.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(path)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(file_error("write", path))
+}
+
+/// Replaces a file so that a reader sees either all of the old one or all of the new one.
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
     let new = folder.join(format!("{name}.new"));
     let path = folder.join(name);
-    let write = || {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&new)?
-            .write_all(bytes)
-    };
-    write().map_err(file_error("write", &new))?;
+    ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
+    write_new(&new, bytes)?;
     fs::rename(&new, &path).map_err(file_error("write", &path))
 }

@@ -48,7 +48,7 @@ const BUILD: [&str; 11] = [
     "max_vcpus",
     "paging pool",
     "populate",
-    "map specials",
+    "map",
     "ports and grants",
     "image",
     "boot and device page",
@@ -61,6 +61,8 @@ const BUILD: [&str; 11] = [
 pub(crate) fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     let mut timings = Timings::start();
     let created = lifecycle::create(host, config, CreateOptions::default(), &mut timings)?;
+    drop(created.mapped);
+    timings.stage("unmap");
     let info = host.xen.domain_info(created.domid)?;
     Ok(Sample { timings, guest_ns: info.map_or(0, |info| info.cpu_time_ns) })
 }

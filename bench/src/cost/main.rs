@@ -41,7 +41,7 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(args.rounds > 0 && args.guests >= 20, "too few rounds or guests to say anything");
-    let host = Host::open()?;
+    let host = Host::open_caching()?;
     let mut report = Report::new(&host);
     in_process::measure(&host, args.rounds, &mut report)?;
     commands::measure(&host, args.rounds, &mut report)?;

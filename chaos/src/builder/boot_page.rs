@@ -20,7 +20,11 @@ const TYPE_RESERVED: u32 = 2;
 const MAX_MODULES: usize = 2;
 const MAX_MEMMAP: usize = 3;
 
-const MODULES: usize = START_INFO_SIZE;
+/// Where the guest's first instructions are, and how many bytes they have.
+pub(super) const TRAMPOLINE: usize = START_INFO_SIZE;
+const TRAMPOLINE_SIZE: usize = 8;
+
+const MODULES: usize = TRAMPOLINE + TRAMPOLINE_SIZE;
 const MEMMAP: usize = MODULES + MAX_MODULES * MODULE_SIZE;
 const MODULE_NAME: usize = MEMMAP + MAX_MEMMAP * MEMMAP_SIZE;
 const COMMAND_LINE: usize = MODULE_NAME + noxs::MODULE_NAME.len() + 1;
@@ -37,12 +41,22 @@ pub(super) struct Ramdisk {
     pub(super) size: u64,
 }
 
-/// Makes the boot page.
+/// `mov eax, entry; jmp eax`: what the guest executes first.
+///
+/// So its vCPU starts at the same place whatever the image is, and is set up before the image is
+/// known. PVH promises nothing about `eax` (Xen's `docs/misc/pvh.pandoc`).
+fn trampoline(entry: u32) -> [u8; TRAMPOLINE_SIZE] {
+    let [a, b, c, d] = entry.to_le_bytes();
+    [0xb8, a, b, c, d, 0xff, 0xe0, 0xf4]
+}
+
+/// Makes the boot page of a guest that is entered at `entry`.
 ///
 /// # Errors
 /// The command line is too long or contains a zero byte.
 pub(super) fn boot_page(
     layout: &Layout,
+    entry: u32,
     command_line: &str,
     ramdisk: Option<Ramdisk>,
 ) -> Result<[u8; PAGE_SIZE], BuildError> {
@@ -89,6 +103,7 @@ pub(super) fn boot_page(
     page.u64(24, base + COMMAND_LINE as u64);
     page.u64(40, base + MEMMAP as u64);
     page.u32(48, u32::try_from(regions).unwrap_or(u32::MAX));
+    page.put(TRAMPOLINE, &trampoline(entry));
     page.put(MODULE_NAME, noxs::MODULE_NAME.as_bytes());
     page.put(COMMAND_LINE, command_line.as_bytes());
     Ok(page.bytes)
@@ -130,7 +145,7 @@ mod tests {
     #[test]
     fn pointers_lead_to_what_they_name() {
         let layout = layout();
-        let page = boot_page(&layout, "console=hvc0", None).unwrap();
+        let page = boot_page(&layout, 0x10_0000, "console=hvc0", None).unwrap();
         let base = layout.boot_page.0 << 12;
         let text = |at: u64| {
             let at = usize::try_from(at - base).unwrap();
@@ -144,9 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_instructions_jump_to_the_entry() {
+        let page = boot_page(&layout(), 0x1234_5678, "", None).unwrap();
+        let code = [0xb8, 0x78, 0x56, 0x34, 0x12, 0xff, 0xe0];
+        assert_eq!(page[TRAMPOLINE..TRAMPOLINE + code.len()], code);
+    }
+
+    #[test]
     fn the_ramdisk_is_the_first_module() {
         let ramdisk = Ramdisk { address: 0x10_0000, size: 5000 };
-        let page = boot_page(&layout(), "", Some(ramdisk)).unwrap();
+        let page = boot_page(&layout(), 0, "", Some(ramdisk)).unwrap();
         assert_eq!(page[12], 2);
         assert_eq!(u64_at(&page, MODULES), 0x10_0000);
         assert_eq!(u64_at(&page, MODULES + 8), 5000);
@@ -155,11 +177,11 @@ mod tests {
     #[test]
     fn a_command_line_that_does_not_fit_is_refused() {
         let fits = "x".repeat(MAX_COMMAND_LINE);
-        assert!(boot_page(&layout(), &fits, None).is_ok());
-        let error = boot_page(&layout(), &(fits + "x"), None).unwrap_err();
+        assert!(boot_page(&layout(), 0, &fits, None).is_ok());
+        let error = boot_page(&layout(), 0, &(fits + "x"), None).unwrap_err();
         assert!(
             matches!(error, BuildError::CommandLineTooLong { length } if length == MAX_COMMAND_LINE + 1)
         );
-        assert!(matches!(boot_page(&layout(), "a\0b", None), Err(BuildError::CommandLineZero)));
+        assert!(matches!(boot_page(&layout(), 0, "a\0b", None), Err(BuildError::CommandLineZero)));
     }
 }

@@ -32,6 +32,9 @@ pub enum BuildError {
     /// The image does not fit.
     #[error("kernel does not fit")]
     Image(#[from] ImageError),
+    /// The shell was made for another image.
+    #[error("the shell holds another image")]
+    OtherImage,
     /// The ramdisk does not fit beside the image.
     #[error(
         "ramdisk does not fit: it has {size} bytes, the guest has {room} left beside its image; \

@@ -1,30 +1,26 @@
 //! The second half: what depends on the request.
 
+use std::sync::Arc;
+
 use noxs::{
     Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, Overlay, Ring, Sysctl,
     Vif,
 };
-use xen::foreign::ForeignMapping;
-use xen::hvm::MemType;
-use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};
 use super::error::{BuildError, Doing};
 use super::layout::{Layout, OVERLAY_FRAMES};
-use super::prepare::{Shell, Unfinished, ring_grant};
+use super::shell::{Shell, Unfinished, ring_grant};
+use super::window::Window;
 use crate::image::Image;
 use crate::timings::Timings;
-
-/// Segments this close together, in pages, are mapped at once: mapping a few pages too many is
-/// cheaper than another mapping.
-const MAP_GAP: u64 = 64;
 
 /// What is put into a shell.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<'a> {
     /// The kernel.
-    pub image: &'a Image,
+    pub image: &'a Arc<Image>,
     /// Its command line.
     pub command_line: &'a str,
     /// The ramdisk's bytes.
@@ -49,10 +45,8 @@ pub struct VifFacts {
 /// Dropping it destroys the domain.
 #[derive(Debug)]
 pub struct Ready {
-    /// What was mapped to fill the domain. Unmapping takes as long as filling did, so it waits
-    /// until the guest runs. First among the fields: a domain whose pages are mapped cannot be
-    /// destroyed whole.
-    mappings: Vec<ForeignMapping>,
+    /// First among the fields: a domain whose pages are mapped cannot be destroyed whole.
+    mapped: Mapped,
     domain: Unfinished,
     /// The device page as dom0 wrote it: dom0's own copy, the only one it trusts.
     pub page: DevicePage,
@@ -60,80 +54,48 @@ pub struct Ready {
     pub layout: Layout,
 }
 
+/// What is still mapped of a guest; unmapped when dropped.
+///
+/// Unmapping takes as long as filling did, so whoever is in a hurry drops this later. But a guest
+/// that ends meanwhile stays in Xen as a zombie. A process that is about to end leaves it to its
+/// end ([`std::mem::forget`]), which is cheaper.
+#[derive(Debug)]
+#[must_use = "dropping it takes time"]
+pub struct Mapped(#[expect(dead_code, reason = "held for its drop")] Window);
+
 impl Shell {
-    /// Puts an image into the shell.
+    /// Makes the shell a guest.
     ///
     /// # Errors
-    /// The image, the ramdisk or the command line does not fit, or Xen refuses a step. The domain
-    /// is destroyed.
+    /// The image, the ramdisk or the command line does not fit, another image is in already, or
+    /// Xen refuses a step. The domain is destroyed.
     pub fn execute(
-        self,
+        mut self,
         payload: &Payload<'_>,
         timings: &mut Timings,
     ) -> Result<Ready, BuildError> {
         let ramdisk = place_ramdisk(&self.layout, payload)?;
-        let mut mappings = self.load_image(payload.image)?;
+        match self.loaded {
+            None => self.load(payload.image)?,
+            Some(_) if self.holds(payload.image) => {}
+            Some(_) => return Err(BuildError::OtherImage),
+        }
         if let (Some(place), Some(bytes)) = (ramdisk, payload.ramdisk) {
+            let Unfinished { xen, domid, .. } = &self.domain;
             let pages = Pages(place.size.div_ceil(4096));
-            let mapping = self.map(Gfn(place.address >> 12), pages)?;
-            mapping.write(0, bytes);
-            mappings.push(mapping);
+            let window = Window::of_memory(xen, *domid, Gfn(place.address >> 12), pages)?;
+            window.write(place.address, bytes);
         }
         timings.stage("image");
 
-        let boot = boot_page(&self.layout, payload.command_line, ramdisk)?;
-        self.specials.write(self.layout.offset_of(self.layout.boot_page), &boot);
+        let entry = payload.image.entry();
+        let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
+        self.window.write(self.layout.boot_page.0 << 12, &boot);
         let page = self.device_page(payload.vifs)?;
-        self.specials.write(self.layout.offset_of(self.layout.device_page), &page.encode());
-        let Self { domain, layout, specials, .. } = self;
-        mappings.push(specials);
+        self.window.write(self.layout.device_page.0 << 12, &page.encode());
         timings.stage("boot and device page");
-
-        domain
-            .xen
-            .set_mem_type(domain.domid, layout.device_page, Pages(1), MemType::RamReadOnly)
-            .doing("seal the device page")?;
-        timings.stage("seal");
-
-        let vcpu = PvhVcpu { entry: payload.image.entry(), start_info: layout.boot_page.0 << 12 };
-        domain.xen.set_hvm_context(domain.domid, &vcpu.context()).doing("set up the vCPU")?;
-        timings.stage("vCPU context");
-        Ok(Ready { mappings, domain, page, layout })
-    }
-
-    fn map(&self, first: Gfn, count: Pages) -> Result<ForeignMapping, BuildError> {
-        ForeignMapping::map_range(&self.domain.xen, self.domain.domid, first, count)
-            .doing("map the guest's memory")
-    }
-
-    /// Copies the segments and clears what they leave open. Runs of segments that are close
-    /// together are mapped at once.
-    fn load_image(&self, image: &Image) -> Result<Vec<ForeignMapping>, BuildError> {
-        let mut mappings = Vec::new();
-        let mut segments = image.segments().iter().peekable();
-        while let Some(first) = segments.next() {
-            let start = first.paddr >> 12;
-            let mut end = (first.paddr + first.mem_size).div_ceil(4096);
-            let mut run = vec![first];
-            while let Some(next) =
-                segments.next_if(|next| next.paddr >> 12 <= end.saturating_add(MAP_GAP))
-            {
-                end = end.max((next.paddr + next.mem_size).div_ceil(4096));
-                run.push(next);
-            }
-            if end == start {
-                continue;
-            }
-            let mapping = self.map(Gfn(start), Pages(end - start))?;
-            for segment in run {
-                let at = offset(segment.paddr - (start << 12));
-                let bytes = image.bytes(segment);
-                mapping.write(at, bytes);
-                mapping.fill_zero(at + bytes.len(), offset(segment.mem_size) - bytes.len());
-            }
-            mappings.push(mapping);
-        }
-        Ok(mappings)
+        let Self { domain, layout, window, .. } = self;
+        Ok(Ready { mapped: Mapped(window), domain, page, layout })
     }
 
     fn device_page(&self, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {
@@ -182,22 +144,20 @@ impl Ready {
         self.domain.handle
     }
 
-    /// Lets the domain run. From here on it stays.
+    /// Lets the guest run. From here on it belongs to whoever has its record.
     ///
     /// # Errors
-    /// Xen refuses; the domain is destroyed.
-    pub fn unpause(self, timings: &mut Timings) -> Result<(), BuildError> {
+    /// Xen refuses. The domain is destroyed.
+    pub fn unpause(self, timings: &mut Timings) -> Result<Mapped, BuildError> {
         self.domain.xen.unpause(self.domain.domid).doing("start the guest")?;
         timings.stage("unpause");
-        self.domain.finish();
-        drop(self.mappings);
-        timings.stage("unmap");
-        Ok(())
+        Ok(self.keep_paused())
     }
 
     /// Keeps the domain, paused.
-    pub fn keep_paused(self) {
+    pub fn keep_paused(self) -> Mapped {
         self.domain.finish();
+        self.mapped
     }
 }
 
@@ -213,8 +173,4 @@ fn place_ramdisk(layout: &Layout, payload: &Payload<'_>) -> Result<Option<Ramdis
     }
     let address = layout.usable_end() - size.next_multiple_of(4096);
     Ok(Some(Ramdisk { address, size }))
-}
-
-fn offset(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -12,10 +12,13 @@ mod flavour;
 mod layout;
 mod memory;
 mod prepare;
+mod shell;
+mod window;
 
 pub use boot_page::MAX_COMMAND_LINE;
 pub use error::BuildError;
-pub use execute::{Payload, Ready, VifFacts};
+pub use execute::{Mapped, Payload, Ready, VifFacts};
 pub use flavour::Flavour;
 pub use layout::Layout;
-pub use prepare::{Ports, Shell, prepare};
+pub use prepare::prepare;
+pub use shell::{ParkedShell, Ports, Shell};

@@ -3,14 +3,20 @@
 use std::rc::Rc;
 
 use xen::domain::CreateDomain;
-use xen::foreign::{ForeignMapping, GrantEntry, seed_grants};
-use xen::units::{DomId, DomainHandle, Gfn, GrantRef, KiB, Pages, Port};
+use xen::foreign::{GrantEntry, seed_grants};
+use xen::hvm::MemType;
+use xen::hvm_context::PvhVcpu;
+use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
 use xen::{Error, Xen};
 
+use super::boot_page::TRAMPOLINE;
 use super::error::{BuildError, Doing};
 use super::flavour::Flavour;
 use super::layout::Layout;
 use super::memory::populate;
+use super::shell::{Ports, Shell, Unfinished, ring_grant};
+use super::window::{Runs, Window, runs_of};
+use crate::image::Image;
 use crate::timings::Timings;
 
 /// Event channel ports a guest may have; Xen makes them as they are used.
@@ -22,76 +28,34 @@ const MAX_GRANT_FRAMES: i32 = 4;
 /// The smallest guest: below, no image of ours fits.
 const LEAST_MEMORY: KiB = KiB(1024);
 
-/// First grant reference that dom0 fills in. Those below are reserved by Xen's convention
-/// (`GNTTAB_NR_RESERVED_ENTRIES`).
-const FIRST_GRANT: u32 = 8;
-
-/// The guest's ends of its event channels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ports {
-    /// The sysctl block's.
-    pub sysctl: Port,
-    /// The console's, if there is one.
-    pub console: Option<Port>,
-    /// One for each vif.
-    pub vifs: Vec<Port>,
-}
-
-/// A domain that has everything but an image.
-///
-/// Dropping it destroys the domain.
-#[derive(Debug)]
-pub struct Shell {
-    pub(super) domain: Unfinished,
-    /// What it was made for.
-    pub flavour: Flavour,
-    /// Where things are in it.
-    pub layout: Layout,
-    /// Its event channels.
-    pub ports: Ports,
-    /// The special pages, from the boot page to the last ring.
-    pub(super) specials: ForeignMapping,
-}
-
-/// A domain that is destroyed unless it is finished.
-#[derive(Debug)]
-pub(super) struct Unfinished {
-    pub(super) xen: Rc<Xen>,
-    pub(super) domid: DomId,
-    pub(super) handle: DomainHandle,
-    finished: bool,
-}
-
-impl Unfinished {
-    pub(super) fn finish(mut self) {
-        self.finished = true;
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.finished {
-            // There is nobody to tell: this runs while another error is on its way. What is left
-            // is a half-made domain, which `chaos list` shows and `chaos destroy` removes.
-            let _ = self.xen.destroy(self.domid);
-        }
-    }
-}
+/// First page of most images, and how many pages small ones have.
+const USUAL_START: u64 = 0x100;
+const USUAL_PAGES: u64 = 96;
 
 /// Makes a shell.
 ///
 /// Devices get their rings, grants and event channels here; attaching their backends is the
-/// caller's part, for it depends on names and files (see [`crate::lifecycle`]).
+/// caller's part, for it depends on names and files (see [`crate::lifecycle`]). What `image` fills
+/// is mapped here already; another image, or none, is possible, and only costs a mapping more.
 ///
 /// # Errors
-/// Xen refuses a step, most often for lack of memory. Nothing is left behind.
+/// Xen refuses a step, most often for lack of memory, or the image does not fit. Nothing is left
+/// behind.
 pub fn prepare(
     xen: &Rc<Xen>,
     flavour: Flavour,
+    image: Option<&Image>,
     handle: DomainHandle,
     timings: &mut Timings,
 ) -> Result<Shell, BuildError> {
     let layout = checked_layout(&flavour)?;
+    let runs = match image {
+        Some(image) => {
+            image.check_fits(layout.usable_end())?;
+            runs_of(image)
+        }
+        None => usual_runs(&layout),
+    };
     let domid = xen
         .create_domain(&CreateDomain {
             max_event_channels: MAX_EVENT_CHANNELS,
@@ -101,7 +65,7 @@ pub fn prepare(
             ..CreateDomain::pvh(handle, flavour.vcpus)
         })
         .or_else(|error| out_of_memory(xen, &flavour, error, "create the domain"))?;
-    let domain = Unfinished { xen: Rc::clone(xen), domid, handle, finished: false };
+    let domain = Unfinished::new(xen, domid, handle);
     timings.stage("createdomain");
 
     // Events may only be sent to a domain that has its vCPUs: Xen 4.17 to 4.20 dereference the
@@ -122,19 +86,35 @@ pub fn prepare(
     populate(xen, domid, layout.boot_page, layout.specials(), flavour.memory)?;
     timings.stage("populate");
 
-    let specials = ForeignMapping::map_range(xen, domid, layout.boot_page, layout.specials())
-        .doing("map the guest's special pages")?;
+    let window = Window::map(xen, domid, &layout, runs)?;
     // Memory that dom0 gave back is not scrubbed by Xen. The boot page and the device page are
     // written whole later; the others are shared with the guest as they are.
-    let answer = layout.offset_of(layout.answer_page);
-    specials.fill_zero(answer, specials.len() - answer);
-    timings.stage("map specials");
+    let shared = layout.answer_page.0..layout.overlay.0;
+    window.fill_zero(shared.start << 12, (shared.end - shared.start) << 12);
+    timings.stage("map");
 
     let ports = make_ports(xen, domid, &flavour)?;
     seed(xen, domid, &layout)?;
     timings.stage("ports and grants");
 
-    Ok(Shell { domain, flavour, layout, ports, specials })
+    // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
+    xen.set_mem_type(domid, layout.device_page, Pages(1), MemType::RamReadOnly)
+        .doing("seal the device page")?;
+    timings.stage("seal");
+
+    let start_info = layout.boot_page.0 << 12;
+    let entry = u32::try_from(start_info + TRAMPOLINE as u64).unwrap_or(u32::MAX);
+    xen.set_hvm_context(domid, &PvhVcpu { entry, start_info }.context())
+        .doing("set up the vCPU")?;
+    timings.stage("vCPU context");
+    Ok(Shell { domain, flavour, layout, ports, window, loaded: None })
+}
+
+/// The part of memory that most images fill: they begin at 1 MiB.
+fn usual_runs(layout: &Layout) -> Runs {
+    let start = USUAL_START.min(layout.low_end.0);
+    let run = start..(start + USUAL_PAGES).min(layout.low_end.0);
+    if run.is_empty() { Runs::new() } else { Runs::from([run]) }
 }
 
 fn checked_layout(flavour: &Flavour) -> Result<Layout, BuildError> {
@@ -183,41 +163,4 @@ fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<(), BuildError> {
         })
         .collect();
     seed_grants(xen, domid, &entries).doing("grant the ring pages")
-}
-
-/// The grant reference of a ring page, counted from the first one.
-pub(super) fn ring_grant(ring: u64) -> GrantRef {
-    GrantRef(FIRST_GRANT + u32::try_from(ring).unwrap_or(u32::MAX))
-}
-
-impl Shell {
-    /// The domain's number.
-    #[must_use]
-    pub fn domid(&self) -> DomId {
-        self.domain.domid
-    }
-
-    /// The domain's handle.
-    #[must_use]
-    pub fn handle(&self) -> DomainHandle {
-        self.domain.handle
-    }
-
-    /// Grant reference of the console's ring.
-    #[must_use]
-    pub fn console_grant(&self) -> Option<GrantRef> {
-        self.flavour.console.then(|| ring_grant(0))
-    }
-
-    /// Grant references of a vif's transmit and receive ring.
-    #[must_use]
-    pub fn vif_grants(&self, index: u16) -> [GrantRef; 2] {
-        let first = self.first_ring(index);
-        [ring_grant(first), ring_grant(first + 1)]
-    }
-
-    /// Number of a vif's transmit ring among the domain's ring pages.
-    pub(super) fn first_ring(&self, vif: u16) -> u64 {
-        u64::from(self.flavour.console) + 2 * u64::from(vif)
-    }
 }

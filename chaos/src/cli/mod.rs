@@ -91,10 +91,15 @@ fn create(args: &CreateArgs, mut timings: Timings, output: &mut Output) -> Resul
     }
     match created.console {
         Some(connection) => {
+            drop(created.mapped);
             output.flush();
             console::run(&connection)
         }
-        None => Ok(()),
+        None => {
+            // This process is about to end, which unmaps in less time.
+            std::mem::forget(created.mapped);
+            Ok(())
+        }
     }
 }
 

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use object::LittleEndian;
+use object::ReadRef;
 use object::elf::{
-    DataEncoding, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, EM_386, EM_X86_64, FileClass, FileHeader32,
-    FileHeader64, Ident, Machine, NoteType, PT_LOAD, PT_NOTE, SHT_NOTE,
+    DataEncoding, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_386, EM_X86_64, FileClass,
+    FileHeader32, FileHeader64, Ident, Machine, NoteType, PT_LOAD, PT_NOTE, SHT_NOTE,
 };
-use object::pod::from_bytes;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
 
 use super::error::{ImageError, Part};
@@ -15,6 +15,9 @@ use super::{Segment, unpack};
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: where a PVH domain is entered.
 const PVH_NOTE: NoteType = NoteType(18);
+
+/// Size of the part of the header that is the same in each ELF file.
+const IDENT: u64 = size_of::<Ident>() as u64;
 
 /// What an ELF file says.
 #[derive(Debug)]
@@ -24,32 +27,33 @@ pub(super) struct Contents {
 }
 
 /// Reads an ELF file for i386 or x86-64.
-pub(super) fn parse(data: &[u8]) -> Result<Contents, ImageError> {
-    if !data.starts_with(b"\x7fELF") {
-        return Err(ImageError::NotElf { begins: unpack::describe(data) });
+pub(super) fn parse<'data, R: ReadRef<'data>>(data: R) -> Result<Contents, ImageError> {
+    let begin = data.read_bytes_at(0, size(data).min(IDENT)).unwrap_or_default();
+    if !begin.starts_with(&ELFMAG) {
+        return Err(ImageError::NotElf { begins: unpack::describe(begin) });
     }
-    let Some([class, encoding]) = data.get(4..6) else {
-        return Err(truncated(data, Part::Header, size_of::<Ident>() as u64));
+    let Some([class, encoding]) = begin.get(4..6) else {
+        return Err(truncated(data, Part::Header, IDENT));
     };
     if DataEncoding(*encoding) != ELFDATA2LSB {
         return Err(ImageError::WrongMachine { found: "it is not little-endian".to_owned() });
     }
     match FileClass(*class) {
-        ELFCLASS32 => parse_class::<FileHeader32<LittleEndian>>(data, EM_386),
-        ELFCLASS64 => parse_class::<FileHeader64<LittleEndian>>(data, EM_X86_64),
+        ELFCLASS32 => parse_class::<FileHeader32<LittleEndian>, R>(data, EM_386),
+        ELFCLASS64 => parse_class::<FileHeader64<LittleEndian>, R>(data, EM_X86_64),
         FileClass(class) => {
             Err(ImageError::WrongMachine { found: format!("its class is {class}") })
         }
     }
 }
 
-fn parse_class<Elf>(data: &[u8], machine: Machine) -> Result<Contents, ImageError>
+fn parse_class<'data, Elf, R>(data: R, machine: Machine) -> Result<Contents, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
 {
-    let header = from_bytes::<Elf>(data)
-        .map_err(|()| truncated(data, Part::Header, size_of::<Elf>() as u64))?
-        .0;
+    let header: &Elf =
+        data.read_at(0).map_err(|()| truncated(data, Part::Header, size_of::<Elf>() as u64))?;
     let found = header.e_machine(LittleEndian);
     if found != machine {
         let bits = if header.is_type_64() { 64 } else { 32 };
@@ -57,8 +61,8 @@ where
         return Err(ImageError::WrongMachine { found });
     }
     let programs = program_headers(header, data)?;
-    let segments = segments::<Elf>(programs, data)?;
-    let entry = match note_in_segments::<Elf>(programs, data)? {
+    let segments = segments::<Elf, R>(programs, data)?;
+    let entry = match note_in_segments::<Elf, R>(programs, data)? {
         Some(entry) => Some(entry),
         None => note_in_sections(header, data)?,
     };
@@ -68,12 +72,13 @@ where
     Ok(Contents { segments, entry })
 }
 
-fn program_headers<'data, Elf>(
+fn program_headers<'data, Elf, R>(
     header: &Elf,
-    data: &'data [u8],
+    data: R,
 ) -> Result<&'data [Elf::ProgramHeader], ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
 {
     header.program_headers(LittleEndian, data).map_err(|_| {
         let entry = u64::from(header.e_phentsize(LittleEndian));
@@ -87,9 +92,13 @@ where
 }
 
 /// The segments to load, checked, sorted by address.
-fn segments<Elf>(programs: &[Elf::ProgramHeader], data: &[u8]) -> Result<Vec<Segment>, ImageError>
+fn segments<'data, Elf, R>(
+    programs: &[Elf::ProgramHeader],
+    data: R,
+) -> Result<Vec<Segment>, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
 {
     let mut segments = Vec::new();
     for (index, program) in programs.iter().enumerate() {
@@ -124,20 +133,22 @@ where
 }
 
 /// The PVH note, looked for as Xen does: in the note segments first.
-fn note_in_segments<Elf>(
+fn note_in_segments<'data, Elf, R>(
     programs: &[Elf::ProgramHeader],
-    data: &[u8],
+    data: R,
 ) -> Result<Option<u64>, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
 {
-    let mut budget = NoteBudget::new(data);
+    let mut budget = NoteBudget(size(data));
     for (index, program) in programs.iter().enumerate() {
         if program.p_type(LittleEndian) == PT_NOTE {
             let (offset, size) = program.file_range(LittleEndian);
-            let range = file_range(data, Part::Segment(index), offset, size)?;
+            let part = Part::Segment(index);
+            let range = file_range(data, part, offset, size)?;
             budget.spend(&range)?;
-            if let Some(entry) = pvh_note::<Elf>(&data[range])? {
+            if let Some(entry) = pvh_note::<Elf>(bytes(data, part, &range)?)? {
                 return Ok(Some(entry));
             }
         }
@@ -145,9 +156,10 @@ where
     Ok(None)
 }
 
-fn note_in_sections<Elf>(header: &Elf, data: &[u8]) -> Result<Option<u64>, ImageError>
+fn note_in_sections<'data, Elf, R>(header: &Elf, data: R) -> Result<Option<u64>, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
 {
     let sections = header.section_headers(LittleEndian, data).map_err(|_| {
         let entry = u64::from(header.e_shentsize(LittleEndian));
@@ -158,14 +170,15 @@ where
         let size = entry * u64::from(header.e_shnum(LittleEndian)).max(1);
         truncated(data, Part::SectionHeaders, offset.saturating_add(size))
     })?;
-    let mut budget = NoteBudget::new(data);
+    let mut budget = NoteBudget(size(data));
     for (index, section) in sections.iter().enumerate() {
         if section.sh_type(LittleEndian) == SHT_NOTE {
             let offset: u64 = section.sh_offset(LittleEndian).into();
             let size: u64 = section.sh_size(LittleEndian).into();
-            let range = file_range(data, Part::Section(index), offset, size)?;
+            let part = Part::Section(index);
+            let range = file_range(data, part, offset, size)?;
             budget.spend(&range)?;
-            if let Some(entry) = pvh_note::<Elf>(&data[range])? {
+            if let Some(entry) = pvh_note::<Elf>(bytes(data, part, &range)?)? {
                 return Ok(Some(entry));
             }
         }
@@ -175,15 +188,11 @@ where
 
 /// How many bytes of notes are still looked at. Thousands of headers that all name the same large
 /// part of a file would otherwise keep a daemon busy for hours.
-struct NoteBudget(usize);
+struct NoteBudget(u64);
 
 impl NoteBudget {
-    fn new(data: &[u8]) -> Self {
-        Self(data.len())
-    }
-
-    fn spend(&mut self, notes: &Range<usize>) -> Result<(), ImageError> {
-        let left = self.0.checked_sub(notes.len());
+    fn spend(&mut self, notes: &Range<u64>) -> Result<(), ImageError> {
+        let left = self.0.checked_sub(notes.end - notes.start);
         self.0 = left.ok_or(ImageError::Malformed("its notes overlap each other"))?;
         Ok(())
     }
@@ -221,22 +230,40 @@ fn number(bytes: &[u8]) -> Result<u64, ImageError> {
 fn check_entry(entry: u64, segments: &[Segment]) -> Result<(), ImageError> {
     let inside = segments
         .iter()
-        .any(|segment| entry >= segment.paddr && entry - segment.paddr < segment.file.len() as u64);
+        .any(|segment| entry >= segment.paddr && entry - segment.paddr < segment.file_size());
     if inside { Ok(()) } else { Err(ImageError::EntryOutside { entry }) }
 }
 
-/// A part's place in the file; an empty part may be anywhere.
-fn file_range(data: &[u8], part: Part, offset: u64, size: u64) -> Result<Range<usize>, ImageError> {
-    if size == 0 {
-        return Ok(0..0);
-    }
-    let end = offset.saturating_add(size);
-    match (usize::try_from(offset), usize::try_from(end)) {
-        (Ok(start), Ok(end)) if end <= data.len() => Ok(start..end),
-        _ => Err(truncated(data, part, end)),
-    }
+/// How large the file is.
+fn size<'data>(data: impl ReadRef<'data>) -> u64 {
+    // Neither memory nor a file whose metadata has been read fails to tell.
+    data.len().unwrap_or_default()
 }
 
-fn truncated(data: &[u8], part: Part, needed: u64) -> ImageError {
-    ImageError::Truncated { part, needed, size: data.len() as u64 }
+/// A part's place in the file; an empty part may be anywhere.
+fn file_range<'data>(
+    data: impl ReadRef<'data>,
+    part: Part,
+    offset: u64,
+    length: u64,
+) -> Result<Range<u64>, ImageError> {
+    if length == 0 {
+        return Ok(0..0);
+    }
+    let end = offset.saturating_add(length);
+    if end <= size(data) { Ok(offset..end) } else { Err(truncated(data, part, end)) }
+}
+
+/// The bytes of a part.
+fn bytes<'data>(
+    data: impl ReadRef<'data>,
+    part: Part,
+    range: &Range<u64>,
+) -> Result<&'data [u8], ImageError> {
+    data.read_bytes_at(range.start, range.end - range.start)
+        .map_err(|()| truncated(data, part, range.end))
+}
+
+fn truncated<'data>(data: impl ReadRef<'data>, part: Part, needed: u64) -> ImageError {
+    ImageError::Truncated { part, needed, size: size(data) }
 }

@@ -10,6 +10,7 @@ mod bzimage;
 mod cache;
 mod elf;
 mod error;
+mod positioned;
 mod unpack;
 
 use std::fs::{File, OpenOptions};
@@ -18,18 +19,61 @@ use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use object::read::ReadCache;
+
 pub use cache::{ImageCache, ImageKey};
 pub use error::{ImageError, Part};
+use positioned::Positioned;
 
 /// Largest kernel in bytes, as a file and unpacked.
 pub const MAX_SIZE: u64 = 1 << 30;
 
 /// A kernel, checked and ready to be copied into a guest.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Image {
-    bytes: Vec<u8>,
+    store: Store,
     segments: Vec<Segment>,
     entry: u32,
+}
+
+/// Where an image's bytes are.
+#[derive(Debug)]
+enum Store {
+    Memory(Vec<u8>),
+    File { file: File, key: ImageKey },
+}
+
+/// The bytes a segment begins with.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// They are in memory.
+    Bytes(&'a [u8]),
+    /// They are in a file.
+    File {
+        /// The file.
+        file: &'a File,
+        /// Where they begin.
+        position: u64,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl Content<'_> {
+    /// How many bytes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File { count, .. } => *count,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A run of guest memory that the kernel fills.
@@ -43,7 +87,7 @@ pub struct Segment {
     /// Number among the ELF file's program headers, for messages.
     pub index: usize,
     /// Where its bytes are in the file; at most `mem_size` of them.
-    file: Range<usize>,
+    file: Range<u64>,
 }
 
 impl Segment {
@@ -51,6 +95,12 @@ impl Segment {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.paddr + self.mem_size
+    }
+
+    /// How many bytes it has in the file.
+    #[must_use]
+    pub fn file_size(&self) -> u64 {
+        self.file.end - self.file.start
     }
 }
 
@@ -79,14 +129,34 @@ impl Image {
         Self::parse(bytes)
     }
 
+    /// Checks a kernel without reading it, as far as that is possible: of an ELF file only the
+    /// headers are read now, and the rest goes from the file right into the guest. For whoever
+    /// makes one guest of it; others are better off with an [`ImageCache`].
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_unread(path: &Path) -> Result<Self, ImageError> {
+        let file = open(path)?;
+        let key = ImageKey::of(&file)?;
+        let cache = ReadCache::new(Positioned::new(&file, key.size));
+        match elf::parse(&cache) {
+            Ok(elf::Contents { segments, entry }) => {
+                Ok(Self { store: Store::File { file, key }, segments, entry })
+            }
+            // It may be packed.
+            Err(ImageError::NotElf { .. }) => Self::from_file(&file),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Checks a kernel that is in memory already.
     ///
     /// # Errors
     /// The bytes are no kernel that can be booted as PVH.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, ImageError> {
         let bytes = unpack::unpack(bytes)?;
-        let elf::Contents { segments, entry } = elf::parse(&bytes)?;
-        Ok(Self { bytes, segments, entry })
+        let elf::Contents { segments, entry } = elf::parse(bytes.as_slice())?;
+        Ok(Self { store: Store::Memory(bytes), segments, entry })
     }
 
     /// Guest-physical address where the first vCPU begins.
@@ -107,8 +177,27 @@ impl Image {
     /// # Panics
     /// If the segment is of another image and does not lie in this one.
     #[must_use]
-    pub fn bytes(&self, segment: &Segment) -> &[u8] {
-        &self.bytes[segment.file.clone()]
+    pub fn content(&self, segment: &Segment) -> Content<'_> {
+        let at = |position| usize::try_from(position).unwrap_or(usize::MAX);
+        let Range { start, end } = segment.file;
+        match &self.store {
+            Store::Memory(bytes) => Content::Bytes(&bytes[at(start)..at(end)]),
+            Store::File { file, .. } => {
+                Content::File { file, position: start, count: at(segment.file_size()) }
+            }
+        }
+    }
+
+    /// Checks that the file is still what it was when it was checked. To be called when all of an
+    /// image that was not read before has been copied.
+    ///
+    /// # Errors
+    /// [`ImageError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), ImageError> {
+        match &self.store {
+            Store::File { file, key } if ImageKey::of(file)? != *key => Err(ImageError::Changed),
+            _ => Ok(()),
+        }
     }
 
     /// First guest-physical address after all segments.
@@ -120,7 +209,10 @@ impl Image {
     /// How many bytes the image holds in this process.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.bytes.len()
+        match &self.store {
+            Store::Memory(bytes) => bytes.len(),
+            Store::File { .. } => 0,
+        }
     }
 
     /// Checks that every segment ends at or below `usable_end`, a guest-physical address.

@@ -4,6 +4,7 @@ mod made;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, LazyLock};
 
 use flate2::Crc;
@@ -14,8 +15,33 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use self::made::{Made, NotesIn, bzimage, gzip, note};
 use super::*;
 
+/// Why a kernel is refused, which is the same whether all of it is read or not.
 fn refusal(bytes: Vec<u8>) -> String {
-    Image::parse(bytes).unwrap_err().to_string()
+    let unread = open_unread(&bytes).unwrap_err().to_string();
+    let refusal = Image::parse(bytes).unwrap_err().to_string();
+    assert_eq!(unread, refusal);
+    refusal
+}
+
+fn open_unread(bytes: &[u8]) -> Result<Image, ImageError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    Image::open_unread(file.path())
+}
+
+/// All bytes of an image that was read.
+fn held(image: Image) -> Vec<u8> {
+    match image.store {
+        Store::Memory(bytes) => bytes,
+        Store::File { .. } => panic!("the image was not read"),
+    }
+}
+
+fn bytes<'a>(image: &'a Image, segment: &Segment) -> &'a [u8] {
+    match image.content(segment) {
+        Content::Bytes(bytes) => bytes,
+        Content::File { .. } => panic!("the image was not read"),
+    }
 }
 
 /// Packed data as the kernel's build leaves it: with the unpacked size behind it.
@@ -33,7 +59,7 @@ fn a_kernel_is_read() {
             assert_eq!(image.end(), 0x10_2000);
             let [segment] = image.segments() else { panic!("{:?}", image.segments()) };
             assert_eq!((segment.paddr, segment.mem_size, segment.index), (0x10_0000, 0x2000, 0));
-            assert_eq!(image.bytes(segment), made.loads[0].bytes);
+            assert_eq!(bytes(&image, segment), made.loads[0].bytes);
         }
     }
 }
@@ -44,7 +70,7 @@ fn segments_come_sorted_and_empty_ones_not_at_all() {
     let image = Image::parse(made.build()).unwrap();
     let order: Vec<_> = image.segments().iter().map(|s| (s.index, s.paddr)).collect();
     assert_eq!(order, [(2, 0), (0, 0x10_0000), (1, 0x30_0000)]);
-    assert_eq!(image.bytes(&image.segments()[2]), b"");
+    assert_eq!(bytes(&image, &image.segments()[2]), b"");
 }
 
 #[test]
@@ -211,11 +237,11 @@ static PACKED: LazyLock<[(&str, Vec<u8>); 5]> = LazyLock::new(|| {
 #[test]
 fn packed_kernels_are_unpacked() {
     let kernel = Made::new().build();
-    assert_eq!(Image::parse(gzip(&kernel)).unwrap().bytes, kernel);
+    assert_eq!(held(Image::parse(gzip(&kernel)).unwrap()), kernel);
     for (method, packed) in PACKED.iter() {
         for gap in [0, 700] {
             let image = Image::parse(bzimage(packed, gap));
-            assert_eq!(image.unwrap_or_else(|e| panic!("{method}: {e}")).bytes, kernel);
+            assert_eq!(held(image.unwrap_or_else(|e| panic!("{method}: {e}"))), kernel);
         }
     }
 }
@@ -256,6 +282,23 @@ fn only_regular_files_are_read() {
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(matches!(Image::open(&pipe), Err(ImageError::NotRegular)));
+}
+
+#[test]
+fn a_kernel_that_changes_before_it_was_read_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kernel");
+    fs::write(&path, Made::new().build()).unwrap();
+    let image = Image::open_unread(&path).unwrap();
+    assert!(image.check_unchanged().is_ok());
+    fs::write(&path, Made::new().load(0x20_0000, 0x10, 0x10).build()).unwrap();
+    assert!(matches!(image.check_unchanged(), Err(ImageError::Changed)));
+
+    fs::write(&path, gzip(&Made::new().build())).unwrap();
+    let packed = Image::open_unread(&path).unwrap();
+    assert!(packed.held_bytes() > 0, "a packed kernel is read at once");
+    fs::write(&path, b"something else").unwrap();
+    assert!(packed.check_unchanged().is_ok());
 }
 
 #[test]
@@ -323,7 +366,7 @@ fn check_promises(image: &Image) {
     assert!(!image.segments().is_empty());
     for segment in image.segments() {
         assert!(segment.paddr >= end && segment.mem_size > 0);
-        assert!(image.bytes(segment).len() as u64 <= segment.mem_size);
+        assert!(segment.file_size() <= segment.mem_size);
         end = segment.end();
     }
     assert_eq!(image.end(), end);
@@ -399,13 +442,24 @@ proptest! {
         let sorted = made.loads.clone();
         let entry = u32::try_from(sorted[0].paddr).unwrap();
         made.loads.rotate_left(turn % sorted.len());
-        let image = Image::parse(made.entry(&entry.to_le_bytes()).build()).unwrap();
+        let built = made.entry(&entry.to_le_bytes()).build();
+        let image = Image::parse(built.clone()).unwrap();
         check_promises(&image);
         prop_assert_eq!(image.entry(), entry);
         prop_assert_eq!(image.segments().len(), sorted.len());
         for (segment, load) in image.segments().iter().zip(&sorted) {
             prop_assert_eq!((segment.paddr, segment.mem_size), (load.paddr, load.mem_size));
-            prop_assert_eq!(image.bytes(segment), load.bytes.as_slice());
+            prop_assert_eq!(bytes(&image, segment), load.bytes.as_slice());
+        }
+        let unread = open_unread(&built).unwrap();
+        prop_assert_eq!((unread.entry(), unread.segments()), (entry, image.segments()));
+        for (segment, load) in unread.segments().iter().zip(&sorted) {
+            let Content::File { file, position, count } = unread.content(segment) else {
+                panic!("the image was read");
+            };
+            let mut content = vec![0; count];
+            file.read_exact_at(&mut content, position).unwrap();
+            prop_assert_eq!(&content, &load.bytes);
         }
     }
 }

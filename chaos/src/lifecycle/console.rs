@@ -23,7 +23,8 @@ pub fn console(host: &Host, target: &str) -> Result<OwnedFd, LifecycleError> {
         return Err(LifecycleError::NoConsole { name: record.name.clone() });
     }
     let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
-    host.connect_noxsd()
+    host.noxsd
+        .connect()
         .and_then(|noxsd| noxsd.console(id))
         .map_err(|source| LifecycleError::Backend { name: record.name.clone(), source })
 }

@@ -40,7 +40,7 @@ pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleE
     // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
     if let Some(info) = &guest.info {
         let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
-        match host.connect_noxsd().and_then(|mut noxsd| noxsd.detach(id)) {
+        match host.noxsd.call(|noxsd| noxsd.detach(id)) {
             // Without noxsd nothing is mapped.
             Ok(()) | Err(BackendError::NotRunning { .. }) => {}
             Err(error) => {

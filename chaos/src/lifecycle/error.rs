@@ -36,6 +36,12 @@ pub enum LifecycleError {
         #[source]
         source: io::Error,
     },
+    /// A shell cannot be built.
+    #[error("a shell cannot be prepared")]
+    Shell(#[from] BuildError),
+    /// The backends do not serve a shell.
+    #[error("the devices of a shell cannot be connected")]
+    Devices(#[from] BackendError),
     /// The domain cannot be built.
     #[error("guest {name} cannot be created")]
     Build {
@@ -135,4 +141,16 @@ pub enum LifecycleError {
         /// Why.
         reason: String,
     },
+}
+
+impl LifecycleError {
+    /// The same error, of the making of the guest with this name.
+    pub(super) fn about(self, name: &str) -> Self {
+        let name = name.to_owned();
+        match self {
+            Self::Shell(source) => Self::Build { name, source },
+            Self::Devices(source) => Self::Backend { name, source },
+            other => other,
+        }
+    }
 }

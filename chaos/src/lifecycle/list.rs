@@ -8,6 +8,7 @@ use xen::units::DomId;
 
 use super::resolve::{Condition, GuestState, judge};
 use super::{Host, LifecycleError};
+use crate::backend::Noxsd;
 use crate::record::VifRecord;
 
 /// A guest in the list.
@@ -122,7 +123,7 @@ fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
 
 /// Which devices are broken, by domain. A `noxsd` that does not answer has none to tell of.
 fn broken_devices(host: &Host) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
-    let statuses = host.connect_noxsd().and_then(|mut noxsd| noxsd.broken()).unwrap_or_default();
+    let statuses = host.noxsd.call(Noxsd::broken).unwrap_or_default();
     statuses
         .into_iter()
         .map(|status| {

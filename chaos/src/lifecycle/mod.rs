@@ -5,27 +5,31 @@ mod create;
 mod destroy;
 mod error;
 mod list;
+mod nic;
 mod resolve;
+mod shell;
 mod shutdown;
 mod watch;
 
 use std::cell::RefCell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use noxs::control;
 use xen::Xen;
 
-use crate::backend::{BackendError, Noxsd};
-use crate::image::ImageCache;
+use crate::backend::Link;
+use crate::image::{Image, ImageCache, ImageError};
 use crate::record::Records;
 
 pub use console::{console, read_log};
-pub use create::{CreateOptions, Created, create};
+pub use create::{CreateOptions, Created, create, execute_shell, shell_kind};
 pub use destroy::{Destroyed, destroy};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, list};
 pub use resolve::{Condition, Guest, GuestState, resolve};
+pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
 pub use watch::DomainWatch;
 
@@ -36,35 +40,46 @@ pub struct Host {
     pub xen: Rc<Xen>,
     /// The records.
     pub records: Records,
-    /// Where `noxsd` listens.
-    pub noxsd: PathBuf,
-    /// Kernels that have been read.
-    pub images: Rc<RefCell<ImageCache>>,
+    /// `noxsd`.
+    pub noxsd: Rc<Link>,
+    /// Kernels that have been read. Without it, kernels are not kept.
+    pub images: Option<Rc<RefCell<ImageCache>>>,
 }
 
 /// Most bytes of kernels that are kept: enough for a few unpacked Linux kernels.
 const IMAGE_CACHE_BYTES: usize = 256 << 20;
 
 impl Host {
-    /// This machine, with everything in its usual place.
+    /// This machine, with everything in its usual place, for a process that does one thing.
     ///
     /// # Errors
     /// There is no Xen, this is not dom0, or the user is not root.
     pub fn open() -> Result<Self, LifecycleError> {
-        let xen = Rc::new(Xen::open()?);
         Ok(Self {
-            xen,
+            xen: Rc::new(Xen::open()?),
             records: Records::default(),
-            noxsd: PathBuf::from(control::SOCKET),
-            images: Rc::new(RefCell::new(ImageCache::new(IMAGE_CACHE_BYTES))),
+            noxsd: Rc::new(Link::new(PathBuf::from(control::SOCKET))),
+            images: None,
         })
     }
 
-    /// Connects to `noxsd`.
+    /// The same for a process that makes many guests: it keeps the kernels it has read.
     ///
     /// # Errors
-    /// It does not run, or does not talk to this user.
-    pub fn connect_noxsd(&self) -> Result<Noxsd, BackendError> {
-        Noxsd::connect(&self.noxsd)
+    /// As [`Host::open`].
+    pub fn open_caching() -> Result<Self, LifecycleError> {
+        let images = Some(Rc::new(RefCell::new(ImageCache::new(IMAGE_CACHE_BYTES))));
+        Ok(Self { images, ..Self::open()? })
+    }
+
+    /// A kernel.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn image(&self, path: &Path) -> Result<Arc<Image>, ImageError> {
+        match &self.images {
+            Some(images) => images.borrow_mut().open(path),
+            None => Image::open_unread(path).map(Arc::new),
+        }
     }
 }

@@ -105,7 +105,7 @@ fn ask(
         .ok_or_else(|| LifecycleError::NoRecord { target: record.name.clone() })?;
     let id = RequestId(counted.requests).next();
     counted.requests = id.0;
-    host.records.write(&counted)?;
+    host.records.replace(&counted)?;
     shared::post_request(&mut page, id, options.request);
 
     let channels = EventChannels::open()?;

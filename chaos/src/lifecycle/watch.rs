@@ -27,7 +27,7 @@ impl DomainWatch {
     /// Another process, such as xenstored, holds `VIRQ_DOM_EXC`.
     pub fn start(host: &Host) -> Result<Self, LifecycleError> {
         let failed = |reason: String| LifecycleError::Watch { reason };
-        match host.connect_noxsd() {
+        match host.noxsd.connect() {
             Ok(noxsd) => {
                 let watch = noxsd.watch().map_err(|error| failed(error.to_string()))?;
                 Ok(Self::Noxsd(watch))

@@ -3,6 +3,9 @@
 //! `unsafe`: the kernel follows pointers in the ioctls' structures.
 #![allow(unsafe_code)]
 
+use std::fs::File;
+use std::io;
+
 use nix::errno::Errno;
 
 use crate::device;
@@ -96,6 +99,24 @@ impl ForeignMapping {
     /// They are not all inside the mapping.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         self.mapping.write(offset, bytes);
+    }
+
+    /// Fills the guest's memory from a file, without a copy in between. Gives how many bytes there
+    /// were: fewer than `count` only if the file ends.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    ///
+    /// # Panics
+    /// The bytes are not all inside the mapping.
+    pub fn write_from(
+        &self,
+        offset: usize,
+        file: &File,
+        position: u64,
+        count: usize,
+    ) -> io::Result<usize> {
+        Ok(self.mapping.write_from(offset, file, position, count)?)
     }
 
     /// Copies bytes out of the guest.

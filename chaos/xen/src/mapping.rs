@@ -205,6 +205,40 @@ impl SharedMapping {
         }
     }
 
+    /// Fills bytes from a file, without a copy in between.
+    ///
+    /// Gives how many there were: fewer than `count` only if the file ends.
+    pub(crate) fn write_from(
+        &self,
+        offset: usize,
+        file: &File,
+        position: u64,
+        count: usize,
+    ) -> Result<usize, Errno> {
+        let mut to = self.at(offset, count);
+        let mut left = count;
+        let mut position = libc::off_t::try_from(position).map_err(|_| Errno::EOVERFLOW)?;
+        while left > 0 {
+            // SAFETY: `at` has checked that `count` bytes at the beginning of `to` lie in the
+            // mapping; each round moves `to` by as much as `left` shrinks. The kernel writes to
+            // them as the other domain may: nobody has a reference to them.
+            let got = unsafe { libc::pread(file.as_raw_fd(), to.cast(), left, position) };
+            match usize::try_from(got) {
+                Ok(0) => break,
+                Ok(got) => {
+                    to = to.wrapping_add(got);
+                    left -= got;
+                    position += got.cast_signed() as libc::off_t;
+                }
+                Err(_) => match Errno::last() {
+                    Errno::EINTR => {}
+                    errno => return Err(errno),
+                },
+            }
+        }
+        Ok(count - left)
+    }
+
     /// Copies bytes out. What the other domain writes meanwhile may be seen in part. Each byte is
     /// read once: what was copied and then checked is not looked up again.
     pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
@@ -308,6 +342,27 @@ mod tests {
         mapping.read(0, &mut all);
         let cleared = 5..5 + 2 * PAGE_SIZE;
         assert!(all.iter().enumerate().all(|(at, byte)| (*byte == 0) == cleared.contains(&at)));
+    }
+
+    #[test]
+    fn a_files_bytes_arrive_as_far_as_there_are_any() {
+        let mut file = tempfile::tempfile().unwrap();
+        std::io::Write::write_all(&mut file, b"0123456789").unwrap();
+        let mapping = mapping(1);
+        assert_eq!(mapping.write_from(3, &file, 2, 5), Ok(5));
+        let mut bytes = [0; 9];
+        mapping.read(1, &mut bytes);
+        assert_eq!(&bytes, b"\0\x0023456\0\0");
+        assert_eq!(mapping.write_from(PAGE_SIZE - 20, &file, 8, 20), Ok(2));
+        assert_eq!(mapping.write_from(0, &file, 100, 1), Ok(0));
+        assert_eq!(mapping.write_from(0, &file, u64::MAX, 1), Err(Errno::EOVERFLOW));
+    }
+
+    #[test]
+    #[should_panic(expected = "of a mapping of 4096")]
+    fn a_file_is_not_read_past_the_end() {
+        let file = tempfile::tempfile().unwrap();
+        let _ = mapping(1).write_from(1, &file, 0, PAGE_SIZE);
     }
 
     #[test]

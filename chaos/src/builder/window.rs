@@ -1,0 +1,145 @@
+//! The part of a domain's memory that dom0 has mapped while it builds the domain.
+
+use std::fs::File;
+use std::ops::Range;
+
+use xen::Xen;
+use xen::foreign::ForeignMapping;
+use xen::units::{DomId, Gfn, Pages};
+
+use super::error::{BuildError, Doing};
+use super::layout::Layout;
+use crate::image::{Content, Image, ImageError};
+
+/// Segments this close together, in pages, are mapped at once: mapping a few pages too many is
+/// cheaper than another mapping.
+const MAP_GAP: u64 = 64;
+
+/// Runs of frames, in order, none touching another.
+pub(super) type Runs = Vec<Range<u64>>;
+
+/// The runs of frames that an image fills.
+pub(super) fn runs_of(image: &Image) -> Runs {
+    let mut runs: Runs = Vec::new();
+    for segment in image.segments() {
+        let (start, end) = (segment.paddr >> 12, segment.end().div_ceil(4096));
+        match runs.last_mut() {
+            Some(run) if start <= run.end.saturating_add(MAP_GAP) => run.end = run.end.max(end),
+            _ => runs.push(start..end),
+        }
+    }
+    runs
+}
+
+/// Mapped pages of a domain: its special pages, and runs of its memory behind them.
+#[derive(Debug)]
+pub(super) struct Window {
+    mapping: ForeignMapping,
+    specials: Range<u64>,
+    runs: Runs,
+}
+
+impl Window {
+    /// Maps the special pages of a domain, and parts of its memory.
+    pub(super) fn map(
+        xen: &Xen,
+        domid: DomId,
+        layout: &Layout,
+        runs: Runs,
+    ) -> Result<Self, BuildError> {
+        let specials = layout.boot_page.0..layout.overlay.0;
+        let frames: Vec<Gfn> =
+            std::iter::once(&specials).chain(&runs).cloned().flatten().map(Gfn).collect();
+        let mapping = ForeignMapping::map(xen, domid, &frames).doing("map the guest's memory")?;
+        Ok(Self { mapping, specials, runs })
+    }
+
+    /// Maps a part of a domain's memory alone.
+    pub(super) fn of_memory(
+        xen: &Xen,
+        domid: DomId,
+        first: Gfn,
+        count: Pages,
+    ) -> Result<Self, BuildError> {
+        let mapping =
+            ForeignMapping::map_range(xen, domid, first, count).doing("map the guest's memory")?;
+        let run = first.0..first.0 + count.0;
+        Ok(Self { mapping, specials: 0..0, runs: Vec::from([run]) })
+    }
+
+    /// Where some bytes of the guest are in the mapping, if all of them are there.
+    fn place(&self, address: u64, count: u64) -> Option<usize> {
+        let end = address.checked_add(count)?;
+        let mut before = 0;
+        for run in std::iter::once(&self.specials).chain(&self.runs) {
+            if run.start << 12 <= address && end <= run.end << 12 {
+                return usize::try_from((before << 12) + address - (run.start << 12)).ok();
+            }
+            before += run.end - run.start;
+        }
+        None
+    }
+
+    /// Whether a part of the guest's memory is mapped.
+    pub(super) fn has(&self, address: u64, count: u64) -> bool {
+        self.place(address, count).is_some()
+    }
+
+    /// The place of bytes of which [`has`](Self::has) or the layout says that they are there.
+    fn offset(&self, address: u64, count: u64) -> usize {
+        self.place(address, count).unwrap_or(usize::MAX)
+    }
+
+    /// Writes to the guest's memory.
+    ///
+    /// # Panics
+    /// The place is not mapped.
+    pub(super) fn write(&self, address: u64, bytes: &[u8]) {
+        self.mapping.write(self.offset(address, bytes.len() as u64), bytes);
+    }
+
+    /// Clears a part of the guest's memory.
+    ///
+    /// # Panics
+    /// The place is not mapped.
+    pub(super) fn fill_zero(&self, address: u64, count: u64) {
+        let at = self.offset(address, count);
+        self.mapping.fill_zero(at, usize::try_from(count).unwrap_or(usize::MAX));
+    }
+
+    /// Writes what a segment of an image has.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is shorter than it was.
+    ///
+    /// # Panics
+    /// The place is not mapped.
+    pub(super) fn write_content(
+        &self,
+        address: u64,
+        content: Content<'_>,
+    ) -> Result<(), ImageError> {
+        match content {
+            Content::Bytes(bytes) => self.write(address, bytes),
+            Content::File { file, position, count } => {
+                self.write_file(address, file, position, count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_file(
+        &self,
+        address: u64,
+        file: &File,
+        position: u64,
+        count: usize,
+    ) -> Result<(), ImageError> {
+        let at = self.offset(address, count as u64);
+        match self.mapping.write_from(at, file, position, count) {
+            Ok(written) if written == count => Ok(()),
+            Ok(_) => Err(ImageError::Changed),
+            Err(error) => Err(ImageError::Read(error)),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Shells with their devices attached.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use noxs::control::{Attach, ConsoleDevice, DomainId, Refusal, VifDevice, VifIdentity};
+use xen::units::{DomId, GrantRef};
+
+use super::{Host, LifecycleError};
+use crate::backend::{BackendError, Noxsd};
+use crate::builder::{self, Flavour, ParkedShell, Shell};
+use crate::handle;
+use crate::image::Image;
+use crate::timings::Timings;
+
+/// What a shell is made for, as far as dom0 is concerned.
+#[derive(Clone, Debug)]
+pub struct ShellKind {
+    /// What Xen is asked for.
+    pub flavour: Flavour,
+    /// The bridge of each vif.
+    pub bridges: Vec<String>,
+    /// The image it holds already. Without one it takes any.
+    pub image: Option<Arc<Image>>,
+}
+
+/// A shell with rings, grants and event channels, and with its backends attached.
+///
+/// It has a folder among the records, but no record and no name: whoever finds it after its maker
+/// was killed knows that nobody will miss it. Dropping it takes everything of it away.
+#[derive(Debug)]
+pub struct AttachedShell {
+    /// `None` only within [`take`](Self::take) and its like.
+    shell: Option<Shell>,
+    traces: Traces,
+}
+
+/// What a shell has outside of Xen, taken away when dropped unless it is kept.
+#[derive(Debug)]
+pub(super) struct Traces {
+    host: Host,
+    pub(super) attach: Attach,
+    /// Whether the backends have been asked to attach.
+    asked: bool,
+    kept: bool,
+}
+
+/// An [`AttachedShell`] that belongs to no thread. Dropping it leaves the domain half-made.
+#[derive(Debug)]
+#[must_use = "the domain is left half-made if this is dropped"]
+pub struct ParkedAttachedShell {
+    shell: ParkedShell,
+    attach: Attach,
+}
+
+/// Makes a shell and attaches its backends, for guests that are not known yet.
+///
+/// # Errors
+/// As [`create`](super::create), as far as it applies. Nothing is left behind.
+pub fn prepare_shell(
+    host: &Host,
+    kind: &ShellKind,
+    timings: &mut Timings,
+) -> Result<AttachedShell, LifecycleError> {
+    let vifs: Vec<_> = kind.bridges.iter().map(|bridge| (bridge.as_str(), None)).collect();
+    let (mut shell, log) = begin(host, kind.flavour, &vifs, kind.image.as_deref(), timings)?;
+    if let Some(image) = &kind.image {
+        shell.load(image)?;
+        timings.stage("image");
+    }
+    shell.finish_attach(log.as_ref())?;
+    timings.stage("attached");
+    Ok(shell)
+}
+
+/// Makes a shell and asks `noxsd` to attach its devices, without waiting for it. Gives the
+/// console's log, too.
+pub(super) fn begin(
+    host: &Host,
+    flavour: Flavour,
+    vifs: &[(&str, Option<VifIdentity>)],
+    image: Option<&Image>,
+    timings: &mut Timings,
+) -> Result<(AttachedShell, Option<File>), LifecycleError> {
+    let handle = handle::new_handle().map_err(LifecycleError::Process)?;
+    let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
+    let attach = attach_request(&shell, vifs);
+    let traces = Traces { host: host.clone(), attach, asked: false, kept: false };
+    let mut shell = AttachedShell { shell: Some(shell), traces };
+    let domid = shell.domid();
+    host.records.make_folder(domid)?;
+    let mut log = None;
+    if shell.traces.has_devices() {
+        host.records.write_devices(&shell.traces.attach)?;
+        if flavour.console {
+            log = Some(host.records.create_console_log(domid)?);
+        }
+        shell.traces.asked = true;
+        shell.begin_attach(log.as_ref())?;
+    }
+    timings.stage("files and attach");
+    Ok((shell, log))
+}
+
+impl AttachedShell {
+    /// The domain's number.
+    #[must_use]
+    pub fn domid(&self) -> DomId {
+        DomId(self.traces.attach.id.domid)
+    }
+
+    /// Whether the image has been put in already.
+    #[must_use]
+    pub fn holds(&self, image: &Arc<Image>) -> bool {
+        self.shell.as_ref().is_some_and(|shell| shell.holds(image))
+    }
+
+    /// Puts an image in.
+    pub(super) fn load(&mut self, image: &Arc<Image>) -> Result<(), LifecycleError> {
+        match &mut self.shell {
+            Some(shell) => Ok(shell.load(image)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
+    ///
+    /// # Panics
+    /// Never: only [`take`](Self::take), which ends the value too, takes the shell out.
+    pub fn park(mut self) -> ParkedAttachedShell {
+        self.traces.kept = true;
+        let shell = self.shell.take().expect("a shell that was not taken");
+        ParkedAttachedShell { shell: shell.park(), attach: self.traces.attach.clone() }
+    }
+
+    /// The shell, and what it has outside of Xen.
+    pub(super) fn take(mut self) -> (Shell, Traces) {
+        let shell = self.shell.take().expect("a shell that was not taken");
+        let host = self.traces.host.clone();
+        let id = self.traces.attach.id;
+        let empty = Attach { id, console: None, vifs: Vec::new() };
+        let none = Traces { host, attach: empty, asked: false, kept: true };
+        (shell, std::mem::replace(&mut self.traces, none))
+    }
+
+    fn begin_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
+        let Traces { host, attach, .. } = &self.traces;
+        Ok(host.noxsd.call(|noxsd| noxsd.begin_attach(attach.clone(), log.map(AsFd::as_fd)))?)
+    }
+
+    /// Waits until the devices are attached; gives `noxsd` a bridge it does not serve yet.
+    pub(super) fn finish_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
+        if !self.traces.has_devices() {
+            return Ok(());
+        }
+        let host = &self.traces.host;
+        match host.noxsd.call(Noxsd::finish) {
+            Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
+                connect_bridge(host, bridge)?;
+                self.begin_attach(log)?;
+                Ok(host.noxsd.call(Noxsd::finish)?)
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+impl ParkedAttachedShell {
+    /// Makes it a shell again.
+    #[must_use]
+    pub fn unpark(self, host: &Host) -> AttachedShell {
+        let Self { shell, attach } = self;
+        let traces = Traces { host: host.clone(), attach, asked: true, kept: false };
+        AttachedShell { shell: Some(shell.unpark(&host.xen)), traces }
+    }
+}
+
+impl Traces {
+    pub(super) fn has_devices(&self) -> bool {
+        self.attach.console.is_some() || !self.attach.vifs.is_empty()
+    }
+
+    /// Whether `noxsd` does not know yet whom it serves.
+    pub(super) fn is_unconfigured(&self) -> bool {
+        self.attach.vifs.iter().any(|vif| vif.identity.is_none())
+    }
+
+    /// The guest is made: its traces are to stay.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        // There is nobody to tell: this runs while another error is on its way. `chaos list`
+        // shows what is left, if anything is, and `chaos destroy` removes it.
+        if self.asked {
+            let _ = self.host.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
+        }
+        let _ = self.host.records.remove(DomId(self.attach.id.domid), None);
+    }
+}
+
+fn connect_bridge(host: &Host, bridge: String) -> Result<(), LifecycleError> {
+    if !Path::new("/sys/class/net").join(&bridge).join("bridge").exists() {
+        return Err(LifecycleError::NoBridge { bridge });
+    }
+    let tap = noxs_tap::open_on_bridge(&bridge)
+        .map_err(|source| LifecycleError::Tap { bridge: bridge.clone(), source })?;
+    Ok(host.noxsd.call(|noxsd| noxsd.add_switch(bridge.clone(), tap.as_fd()))?)
+}
+
+fn attach_request(shell: &Shell, vifs: &[(&str, Option<VifIdentity>)]) -> Attach {
+    let console = match (shell.ports.console, shell.console_grant()) {
+        (Some(port), Some(GrantRef(ring))) => Some(ConsoleDevice { port: port.0, ring }),
+        _ => None,
+    };
+    let vifs = (0u16..)
+        .zip(vifs.iter().zip(&shell.ports.vifs))
+        .map(|(index, ((bridge, identity), port))| {
+            let [GrantRef(tx_ring), GrantRef(rx_ring)] = shell.vif_grants(index);
+            let bridge = (*bridge).to_owned();
+            VifDevice { index, port: port.0, tx_ring, rx_ring, bridge, identity: *identity }
+        })
+        .collect();
+    let id = DomainId { domid: shell.domid().0, handle: shell.handle().0 };
+    Attach { id, console, vifs }
+}
