@@ -10,6 +10,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
 use smoltcp::wire::Ipv4Address;
 
+use super::ethernet::{ETHERNET_HEADER, Header};
 use super::segment::Segment;
 use crate::clock::Instant;
 use crate::heap;
@@ -52,6 +53,8 @@ pub(crate) struct Connection<S> {
     pub(crate) session: Option<S>,
     /// Whose it is.
     pub(crate) remote: Remote,
+    /// How frames to it begin.
+    pub(crate) header: Header,
     /// When its first segment came.
     begun: Instant,
     /// When smoltcp or nobody wants to look at it again.
@@ -163,6 +166,7 @@ impl<S> Connections<S> {
             handle,
             session: None,
             remote,
+            header: [0; ETHERNET_HEADER],
             begun: Instant::from_nanos(0),
             deadline: None,
             queued: false,

@@ -11,6 +11,7 @@
 
 mod buffers;
 mod connections;
+mod ethernet;
 mod netif;
 mod rings;
 mod segment;
@@ -23,12 +24,10 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 
 use noxs::{Ipv4Config, Vif};
 use smoltcp::iface::{Config, Interface};
-use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
-    EthernetRepr, HardwareAddress, IpCidr, Ipv4Cidr,
-};
+use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
-use self::netif::{ETHERNET_HEADER, Exchange, Netif};
+use self::ethernet::{ETHERNET_HEADER, Station};
+use self::netif::{Exchange, Netif};
 pub use self::serve::{Next, Service};
 pub use self::stream::Stream;
 use crate::clock::Instant;
@@ -85,7 +84,7 @@ impl From<GrantError> for NetError {
 pub struct Net {
     netif: Netif,
     interface: Interface,
-    address: Ipv4Addr,
+    station: Station,
 }
 
 fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
@@ -116,57 +115,35 @@ impl Net {
         let frames = heap::usage().free / FRAMES_PART / PAGE_SIZE;
         let frames = frames.clamp(MIN_FRAMES, MAX_FRAMES);
         let mut netif = Netif::new(vif, frames, table).ok_or(NetError::Memory)?;
-        let hardware = EthernetAddress(vif.mac.0);
-        let mut config = Config::new(HardwareAddress::Ethernet(hardware));
+        let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
-        let mut device = Exchange { frame: None, tx: &mut netif.tx, max_frame: netif.max_frame };
+        let header = [0; ETHERNET_HEADER];
+        let mut device = Exchange { packet: None, header, tx: &mut netif.tx, mtu: netif.mtu };
         let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
         interface.update_ip_addrs(|addresses| {
             let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
             // The list is empty and has room for one.
             let _ = addresses.push(cidr);
         });
+        let station = Station { mac: vif.mac, ip: ipv4.address };
+        netif.tx.send_bytes(&station.announcement());
+        // It is the way of most clients. It answers, but all that matters is that it was asked.
         if let Some(gateway) = ipv4.gateway {
-            // As above: room for one route.
-            let _ = interface.routes_mut().add_default_ipv4_route(gateway);
+            netif.tx.send_bytes(&station.request(gateway));
         }
-        let mut net = Self { netif, interface, address: ipv4.address };
-        net.announce(hardware);
-        Ok(net)
+        netif.flush();
+        Ok(Self { netif, interface, station })
     }
 
     /// The interface's address.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
-        self.address
+        self.station.ip
     }
 
     /// The interface's address with a port of it, for messages.
     #[must_use]
     pub fn socket_address(&self, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(self.address, port)
-    }
-
-    /// Sends a gratuitous ARP: the switch learns where the guest is, and neighbours that knew an
-    /// earlier owner of the address forget it.
-    fn announce(&mut self, hardware: EthernetAddress) {
-        let ethernet = EthernetRepr {
-            src_addr: hardware,
-            dst_addr: EthernetAddress::BROADCAST,
-            ethertype: EthernetProtocol::Arp,
-        };
-        let arp = ArpRepr::EthernetIpv4 {
-            operation: ArpOperation::Request,
-            source_hardware_addr: hardware,
-            source_protocol_addr: self.address,
-            target_hardware_addr: EthernetAddress([0; 6]),
-            target_protocol_addr: self.address,
-        };
-        self.netif.tx.send(ETHERNET_HEADER + arp.buffer_len(), |frame| {
-            let mut frame = EthernetFrame::new_unchecked(frame);
-            ethernet.emit(&mut frame);
-            arp.emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
-        });
-        self.netif.flush();
+        SocketAddrV4::new(self.station.ip, port)
     }
 }

@@ -7,15 +7,13 @@ use smoltcp::phy::{self, ChecksumCapabilities, Device, DeviceCapabilities, Mediu
 use smoltcp::time::Instant;
 
 use super::buffers::{RxBuffers, TX_FRAME, TxBuffers};
+use super::ethernet::{ETHERNET_HEADER, Header};
 use super::rings::{Rx, RxRequest, Tx, TxRequest, rings};
 use crate::event::Port;
 use crate::grant::GrantTable;
 use crate::layout::PAGE_SIZE;
 use crate::println;
 use crate::ring::{FrontRing, Overrun};
-
-/// Bytes of an Ethernet header.
-pub(crate) const ETHERNET_HEADER: usize = 14;
 
 /// `NETRXF_data_validated`: the backend vouches for the checksums.
 const DATA_VALIDATED: u16 = 1;
@@ -53,8 +51,8 @@ pub(crate) struct Netif {
     pub(crate) tx: TxQueue,
     pub(crate) rx: RxQueue,
     pub(crate) port: Port,
-    /// Largest frame in bytes, Ethernet header included.
-    pub(crate) max_frame: usize,
+    /// Largest IPv4 packet in bytes.
+    pub(crate) mtu: usize,
 }
 
 /// A frame that came in.
@@ -98,7 +96,7 @@ impl Netif {
                 broken: false,
             },
             port: Port(vif.backend.port),
-            max_frame: (usize::from(vif.mtu) + ETHERNET_HEADER).min(TX_FRAME),
+            mtu: usize::from(vif.mtu).min(TX_FRAME - ETHERNET_HEADER),
         };
         for number in 0..netif.rx.buffers.count() {
             netif.rx.post(number);
@@ -127,10 +125,10 @@ impl Netif {
 }
 
 /// What smoltcp has to know.
-fn capabilities(max_frame: usize) -> DeviceCapabilities {
+fn capabilities(mtu: usize) -> DeviceCapabilities {
     let mut capabilities = DeviceCapabilities::default();
-    capabilities.medium = Medium::Ethernet;
-    capabilities.max_transmission_unit = max_frame;
+    capabilities.medium = Medium::Ip;
+    capabilities.max_transmission_unit = mtu;
     // Both directions in software; `super::segment` has looked at received TCP already.
     capabilities.checksum = ChecksumCapabilities::default();
     capabilities.checksum.tcp = phy::Checksum::Tx;
@@ -211,6 +209,11 @@ impl TxQueue {
         !self.broken && self.ring.ask_for_event((self.ring.outstanding() / 4).max(1))
     }
 
+    /// Sends a frame that is ready, of at most [`TX_FRAME`] bytes.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        self.send(bytes.len(), |frame| frame.copy_from_slice(bytes));
+    }
+
     /// Puts a frame of `length` bytes, written by `fill`, on the ring. Without room it is lost, as
     /// frames may be.
     pub(crate) fn send<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
@@ -230,31 +233,40 @@ impl TxQueue {
     }
 }
 
-/// One received frame, or none, and the way out: what smoltcp sees as a device.
+/// One received packet, or none, and the way out: what smoltcp sees as a device.
 #[derive(Debug)]
 pub(crate) struct Exchange<'a> {
-    pub(crate) frame: Option<&'a [u8]>,
+    pub(crate) packet: Option<&'a [u8]>,
+    /// What comes before each sent packet.
+    pub(crate) header: Header,
     pub(crate) tx: &'a mut TxQueue,
-    pub(crate) max_frame: usize,
+    pub(crate) mtu: usize,
 }
 
-/// The received frame.
+/// The received packet.
 #[derive(Debug)]
 pub(crate) struct RxToken<'a>(&'a [u8]);
 
-/// Room for one frame to send.
+/// Room for one packet to send.
 #[derive(Debug)]
-pub(crate) struct TxToken<'a>(&'a mut TxQueue);
+pub(crate) struct TxToken<'a> {
+    header: Header,
+    tx: &'a mut TxQueue,
+}
 
 impl phy::RxToken for RxToken<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, use_frame: F) -> R {
-        use_frame(self.0)
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, use_packet: F) -> R {
+        use_packet(self.0)
     }
 }
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        self.0.send(length, fill)
+        self.tx.send(ETHERNET_HEADER + length, |frame| {
+            let (header, packet) = frame.split_at_mut(ETHERNET_HEADER);
+            header.copy_from_slice(&self.header);
+            fill(packet)
+        })
     }
 }
 
@@ -269,14 +281,15 @@ impl Device for Exchange<'_> {
         Self: 'a;
 
     fn receive(&mut self, _: Instant) -> Option<(RxToken<'_>, TxToken<'_>)> {
-        self.frame.take().map(|frame| (RxToken(frame), TxToken(self.tx)))
+        let tx = TxToken { header: self.header, tx: self.tx };
+        self.packet.take().map(|packet| (RxToken(packet), tx))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
-        self.tx.has_room().then_some(TxToken(self.tx))
+        self.tx.has_room().then_some(TxToken { header: self.header, tx: self.tx })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        capabilities(self.max_frame)
+        capabilities(self.mtu)
     }
 }

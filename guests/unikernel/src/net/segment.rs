@@ -3,11 +3,9 @@
 //! smoltcp would compute the checksum of every segment. A segment from dom0 or from a neighbour
 //! guest never left this machine's memory, and the backend says so; only others are summed up.
 
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, TcpPacket,
-};
+use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, TcpPacket};
 
-/// The segment a frame carries.
+/// The segment a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// Address and port of the sender.
@@ -18,7 +16,7 @@ pub(crate) struct Segment {
     pub(crate) opens: bool,
 }
 
-/// What is in a frame.
+/// What is in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A TCP segment.
@@ -29,17 +27,13 @@ pub(crate) enum Content {
     Damaged,
 }
 
-/// Looks into a frame. `validated`: the checksum needs no look.
-pub(crate) fn inspect(frame: &[u8], validated: bool) -> Content {
-    segment(frame, validated).unwrap_or(Content::Other)
+/// Looks into a packet. `validated`: the checksum needs no look.
+pub(crate) fn inspect(packet: &[u8], validated: bool) -> Content {
+    segment(packet, validated).unwrap_or(Content::Other)
 }
 
-fn segment(frame: &[u8], validated: bool) -> Option<Content> {
-    let ethernet = EthernetFrame::new_checked(frame).ok()?;
-    if ethernet.ethertype() != EthernetProtocol::Ipv4 {
-        return None;
-    }
-    let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+fn segment(packet: &[u8], validated: bool) -> Option<Content> {
+    let ip = Ipv4Packet::new_checked(packet).ok()?;
     // A fragment is no segment; smoltcp is built without reassembly and drops it.
     if ip.next_header() != IpProtocol::Tcp || ip.more_frags() || ip.frag_offset() != 0 {
         return None;
@@ -61,16 +55,14 @@ mod tests {
     use std::vec::Vec;
 
     use smoltcp::phy::ChecksumCapabilities;
-    use smoltcp::wire::{
-        EthernetAddress, EthernetRepr, Ipv4Repr, TcpControl, TcpRepr, TcpSeqNumber,
-    };
+    use smoltcp::wire::{Ipv4Repr, TcpControl, TcpRepr, TcpSeqNumber};
 
     use super::*;
 
     const HERE: Ipv4Address = Ipv4Address::new(10, 0, 0, 2);
     const THERE: Ipv4Address = Ipv4Address::new(10, 0, 0, 1);
 
-    fn frame(control: TcpControl, ack: bool) -> Vec<u8> {
+    fn packet(control: TcpControl, ack: bool) -> Vec<u8> {
         let tcp = TcpRepr {
             src_port: 5555,
             dst_port: 80,
@@ -92,17 +84,11 @@ mod tests {
             payload_len: tcp.buffer_len(),
             hop_limit: 64,
         };
-        let ethernet = EthernetRepr {
-            src_addr: EthernetAddress([2; 6]),
-            dst_addr: EthernetAddress([4; 6]),
-            ethertype: EthernetProtocol::Ipv4,
-        };
         let checksums = ChecksumCapabilities::default();
-        let mut bytes = std::vec![0; 14 + ip.buffer_len() + tcp.buffer_len()];
-        ethernet.emit(&mut EthernetFrame::new_unchecked(&mut bytes));
-        ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes[14..]), &checksums);
+        let mut bytes = std::vec![0; ip.buffer_len() + tcp.buffer_len()];
+        ip.emit(&mut Ipv4Packet::new_unchecked(&mut bytes), &checksums);
         tcp.emit(
-            &mut TcpPacket::new_unchecked(&mut bytes[34..]),
+            &mut TcpPacket::new_unchecked(&mut bytes[20..]),
             &THERE.into(),
             &HERE.into(),
             &checksums,
@@ -114,28 +100,28 @@ mod tests {
     fn a_segment_is_found() {
         let expected =
             |opens| Content::Segment(Segment { remote: (THERE, 5555), local_port: 80, opens });
-        assert_eq!(inspect(&frame(TcpControl::Syn, false), false), expected(true));
-        assert_eq!(inspect(&frame(TcpControl::Syn, true), false), expected(false));
-        assert_eq!(inspect(&frame(TcpControl::Psh, true), false), expected(false));
-        assert_eq!(inspect(&frame(TcpControl::Rst, false), false), expected(false));
+        assert_eq!(inspect(&packet(TcpControl::Syn, false), false), expected(true));
+        assert_eq!(inspect(&packet(TcpControl::Syn, true), false), expected(false));
+        assert_eq!(inspect(&packet(TcpControl::Psh, true), false), expected(false));
+        assert_eq!(inspect(&packet(TcpControl::Rst, false), false), expected(false));
     }
 
     #[test]
     fn a_damaged_segment_is_noticed_unless_the_backend_vouches_for_it() {
-        let mut bytes = frame(TcpControl::Psh, true);
+        let mut bytes = packet(TcpControl::Psh, true);
         *bytes.last_mut().unwrap() ^= 1;
         assert_eq!(inspect(&bytes, false), Content::Damaged);
         assert!(matches!(inspect(&bytes, true), Content::Segment(_)));
     }
 
     #[test]
-    fn cut_frames_and_fragments_are_no_segments() {
-        let whole = frame(TcpControl::Psh, true);
+    fn cut_packets_and_fragments_are_no_segments() {
+        let whole = packet(TcpControl::Psh, true);
         for length in 0..whole.len() {
             assert_eq!(inspect(&whole[..length], false), Content::Other, "{length} bytes");
         }
         let mut fragment = whole;
-        fragment[20] |= 0x20;
+        fragment[6] |= 0x20;
         assert_eq!(inspect(&fragment, true), Content::Other);
     }
 }

@@ -7,6 +7,7 @@ use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 
 use super::connections::{Connections, Full};
+use super::ethernet::Received;
 use super::netif::Exchange;
 use super::segment::{Content, inspect};
 use super::stream::Stream;
@@ -131,7 +132,15 @@ impl<'a, S: Service> Server<'a, S> {
     fn receive_one(&mut self, now: Instant) -> bool {
         let netif = &mut self.net.netif;
         let Some(frame) = netif.rx.receive() else { return false };
-        let slot = match inspect(frame.bytes, frame.validated) {
+        let (packet, header) = match self.net.station.receive(frame.bytes) {
+            Some(Received::Ipv4 { packet, answer }) => (packet, answer),
+            Some(Received::ArpRequest(asker)) => {
+                netif.tx.send_bytes(&self.net.station.reply(asker));
+                return true;
+            }
+            None => return true,
+        };
+        let slot = match inspect(packet, frame.validated) {
             Content::Damaged => return true,
             Content::Other => None,
             Content::Segment(segment) => {
@@ -144,11 +153,15 @@ impl<'a, S: Service> Server<'a, S> {
         };
         let mut none = SocketSet::new(&mut [][..]);
         let sockets = match slot {
-            Some(slot) => &mut self.connections.slots[usize::from(slot)].sockets,
+            Some(slot) => {
+                let connection = &mut self.connections.slots[usize::from(slot)];
+                connection.header = header;
+                &mut connection.sockets
+            }
             None => &mut none,
         };
         let mut exchange =
-            Exchange { frame: Some(frame.bytes), tx: &mut netif.tx, max_frame: netif.max_frame };
+            Exchange { packet: Some(packet), header, tx: &mut netif.tx, mtu: netif.mtu };
         self.net.interface.poll_ingress_single(smoltcp_time(now), &mut exchange, sockets);
         if let Some(slot) = slot {
             self.enqueue(slot);
@@ -224,7 +237,8 @@ impl<'a, S: Service> Server<'a, S> {
             connection.session = None;
         }
         let netif = &mut self.net.netif;
-        let mut exchange = Exchange { frame: None, tx: &mut netif.tx, max_frame: netif.max_frame };
+        let header = connection.header;
+        let mut exchange = Exchange { packet: None, header, tx: &mut netif.tx, mtu: netif.mtu };
         let (time, sockets) = (smoltcp_time(now), &mut connection.sockets);
         while self.net.interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
         if connection.socket().state() == State::Closed {

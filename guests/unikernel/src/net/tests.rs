@@ -14,6 +14,7 @@ use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant as Time;
+use smoltcp::wire::EthernetAddress;
 
 use super::serve::Server;
 use super::*;
@@ -315,11 +316,26 @@ fn the_guest_announces_itself() {
     let mut world = World::new(1 << 20);
     let mut frames = VecDeque::new();
     world.backend.take(&mut frames);
-    let frame = frames.pop_front().expect("a frame");
-    assert_eq!(frame[..6], [0xff; 6]);
-    assert_eq!(frame[12..14], [8, 6]);
-    assert_eq!(frame[28..32], GUEST.octets());
-    assert_eq!(frame[38..42], GUEST.octets());
+    for target in [GUEST, CLIENT] {
+        let frame = frames.pop_front().expect("a frame");
+        assert_eq!(frame[..6], [0xff; 6]);
+        assert_eq!(frame[12..14], [8, 6]);
+        assert_eq!(frame[28..32], GUEST.octets());
+        assert_eq!(frame[38..42], target.octets());
+    }
+}
+
+/// It knows the address from a guest that had it before, so this one never hears it ask.
+#[test]
+fn a_client_that_knows_the_address_is_answered_at_once() {
+    let mut world = World::new(1 << 20);
+    let guest = Station { mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]), ip: GUEST };
+    let client = Station { mac: MacAddr([2, 0, 0, 0, 0, 1]), ip: CLIENT };
+    world.cable.received = Some(guest.reply(client).into());
+    world.client.poll_ingress_single(Time::ZERO, &mut world.cable, &mut world.sockets);
+    let handle = world.connect();
+    world.run(0);
+    assert_eq!(world.socket(handle).state(), State::Established);
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! Ethernet and ARP.
+//!
+//! A guest only answers. What it sends goes back to where the frames of that connection come from,
+//! so it keeps no table of neighbours and asks nobody before its first answer; a client that knows
+//! the guest's address from one that had it before is answered as fast as any other. ARP requests
+//! for the guest's address are answered.
+
+use core::net::Ipv4Addr;
+
+use noxs::MacAddr;
+
+/// Bytes of an Ethernet header.
+pub(crate) const ETHERNET_HEADER: usize = 14;
+
+/// Bytes of an ARP packet for Ethernet and IPv4 (RFC 826).
+const ARP_PACKET: usize = 28;
+
+/// Bytes of a frame with an ARP packet.
+pub(crate) const ARP_FRAME: usize = ETHERNET_HEADER + ARP_PACKET;
+
+/// Ethernet, IPv4, and the lengths of their addresses: how an ARP packet begins.
+const ARP_KIND: [u8; 6] = [0, 1, 8, 0, 6, 4];
+
+const REQUEST: [u8; 2] = [0, 1];
+const REPLY: [u8; 2] = [0, 2];
+
+const BROADCAST: MacAddr = MacAddr([0xff; 6]);
+const NOBODY: MacAddr = MacAddr([0; 6]);
+
+/// The protocol that a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EtherType {
+    Ipv4,
+    Arp,
+}
+
+impl EtherType {
+    fn bytes(self) -> [u8; 2] {
+        match self {
+            Self::Ipv4 => [8, 0],
+            Self::Arp => [8, 6],
+        }
+    }
+}
+
+/// The start of a frame.
+pub(crate) type Header = [u8; ETHERNET_HEADER];
+
+fn header(to: MacAddr, from: MacAddr, ethertype: EtherType) -> Header {
+    let mut header = [0; ETHERNET_HEADER];
+    header[..6].copy_from_slice(&to.0);
+    header[6..12].copy_from_slice(&from.0);
+    header[12..].copy_from_slice(&ethertype.bytes());
+    header
+}
+
+/// A hardware address and the IPv4 address that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Station {
+    pub(crate) mac: MacAddr,
+    pub(crate) ip: Ipv4Addr,
+}
+
+/// What a frame is to the station that got it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received<'a> {
+    /// An IPv4 packet; the answer to it starts with `answer`.
+    Ipv4 { packet: &'a [u8], answer: Header },
+    /// Somebody asks for the station's hardware address.
+    ArpRequest(Station),
+}
+
+impl Station {
+    /// Looks into a frame; `None` if it is nothing to this station.
+    pub(crate) fn receive<'a>(&self, frame: &'a [u8]) -> Option<Received<'a>> {
+        let (header_bytes, payload) = frame.split_first_chunk::<ETHERNET_HEADER>()?;
+        let to = mac(&header_bytes[..6])?;
+        let from = mac(&header_bytes[6..12])?;
+        // No single station has such an address.
+        if from.0[0] & 1 != 0 {
+            return None;
+        }
+        let ethertype = &header_bytes[12..];
+        if ethertype == EtherType::Ipv4.bytes() && to == self.mac {
+            let answer = header(from, self.mac, EtherType::Ipv4);
+            Some(Received::Ipv4 { packet: payload, answer })
+        } else if ethertype == EtherType::Arp.bytes() && (to == self.mac || to == BROADCAST) {
+            self.asked_by(payload).map(Received::ArpRequest)
+        } else {
+            None
+        }
+    }
+
+    /// Who asks for this station in an ARP packet.
+    fn asked_by(&self, packet: &[u8]) -> Option<Station> {
+        let packet = packet.first_chunk::<ARP_PACKET>()?;
+        let asks = packet[..6] == ARP_KIND && packet[6..8] == REQUEST;
+        if !asks || packet[24..] != self.ip.octets() {
+            return None;
+        }
+        let ip = Ipv4Addr::from(*packet[14..].first_chunk::<4>()?);
+        mac(&packet[8..14]).filter(|mac| mac.0[0] & 1 == 0).map(|mac| Station { mac, ip })
+    }
+
+    /// The answer to an ARP request.
+    pub(crate) fn reply(&self, asker: Station) -> [u8; ARP_FRAME] {
+        self.arp(asker.mac, REPLY, asker)
+    }
+
+    /// A gratuitous ARP: the switch learns where the station is, neighbours that knew an earlier
+    /// owner of the address forget it, and packets that wait for the address go out.
+    pub(crate) fn announcement(&self) -> [u8; ARP_FRAME] {
+        self.arp(BROADCAST, REQUEST, Station { mac: NOBODY, ip: self.ip })
+    }
+
+    /// Asks for a neighbour's hardware address. Who is asked notes the asker's: it need not ask
+    /// before it sends its first packet.
+    pub(crate) fn request(&self, ip: Ipv4Addr) -> [u8; ARP_FRAME] {
+        self.arp(BROADCAST, REQUEST, Station { mac: NOBODY, ip })
+    }
+
+    fn arp(&self, to: MacAddr, operation: [u8; 2], target: Station) -> [u8; ARP_FRAME] {
+        let mut frame = [0; ARP_FRAME];
+        let parts: [&[u8]; 7] = [
+            &header(to, self.mac, EtherType::Arp),
+            &ARP_KIND,
+            &operation,
+            &self.mac.0,
+            &self.ip.octets(),
+            &target.mac.0,
+            &target.ip.octets(),
+        ];
+        let mut at = 0;
+        for part in parts {
+            frame[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
+        }
+        frame
+    }
+}
+
+fn mac(bytes: &[u8]) -> Option<MacAddr> {
+    bytes.first_chunk().copied().map(MacAddr)
+}
+
+#[cfg(test)]
+mod tests {
+    use smoltcp::wire::{
+        ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    };
+
+    use super::*;
+
+    const GUEST: Station =
+        Station { mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]), ip: Ipv4Addr::new(10, 0, 0, 2) };
+    const CLIENT: Station =
+        Station { mac: MacAddr([2, 0, 0, 0, 0, 1]), ip: Ipv4Addr::new(10, 0, 0, 1) };
+
+    /// What smoltcp reads in a frame with an ARP packet.
+    fn read(frame: &[u8]) -> (EthernetAddress, EthernetAddress, ArpRepr) {
+        let frame = EthernetFrame::new_checked(frame).unwrap();
+        assert_eq!(frame.ethertype(), EthernetProtocol::Arp);
+        let arp = ArpRepr::parse(&ArpPacket::new_checked(frame.payload()).unwrap()).unwrap();
+        (frame.dst_addr(), frame.src_addr(), arp)
+    }
+
+    fn arp(operation: ArpOperation, target: Station) -> ArpRepr {
+        ArpRepr::EthernetIpv4 {
+            operation,
+            source_hardware_addr: EthernetAddress(GUEST.mac.0),
+            source_protocol_addr: GUEST.ip,
+            target_hardware_addr: EthernetAddress(target.mac.0),
+            target_protocol_addr: target.ip,
+        }
+    }
+
+    #[test]
+    fn arp_packets_say_what_they_should() {
+        let (own, all) = (EthernetAddress(GUEST.mac.0), EthernetAddress::BROADCAST);
+        let request = |ip| arp(ArpOperation::Request, Station { mac: NOBODY, ip });
+        assert_eq!(read(&GUEST.announcement()), (all, own, request(GUEST.ip)));
+        assert_eq!(read(&GUEST.request(CLIENT.ip)), (all, own, request(CLIENT.ip)));
+        let reply = arp(ArpOperation::Reply, CLIENT);
+        assert_eq!(read(&GUEST.reply(CLIENT)), (EthernetAddress(CLIENT.mac.0), own, reply));
+    }
+
+    #[test]
+    fn who_asks_for_the_guest_is_answered() {
+        let request = CLIENT.request(GUEST.ip);
+        assert_eq!(GUEST.receive(&request), Some(Received::ArpRequest(CLIENT)));
+        // Linux asks one station alone when it knows it already.
+        let mut known = request;
+        known[..6].copy_from_slice(&GUEST.mac.0);
+        assert_eq!(GUEST.receive(&known), Some(Received::ArpRequest(CLIENT)));
+    }
+
+    #[test]
+    fn what_is_not_for_the_guest_is_nothing() {
+        let request = CLIENT.request(GUEST.ip);
+        for length in 0..request.len() {
+            assert_eq!(GUEST.receive(&request[..length]), None, "{length} bytes");
+        }
+        assert_eq!(GUEST.receive(&CLIENT.request(Ipv4Addr::new(10, 0, 0, 3))), None);
+        assert_eq!(GUEST.receive(&CLIENT.announcement()), None);
+        assert_eq!(GUEST.receive(&CLIENT.reply(GUEST)), None, "nobody asked");
+        // Each of these bytes makes it something else: another station's, another protocol's, from
+        // many stations at once.
+        for (at, byte) in [(0, 2), (6, 3), (12, 9), (15, 6), (17, 6), (18, 8), (21, 3), (22, 3)] {
+            let mut frame = request;
+            frame[at] = byte;
+            assert_eq!(GUEST.receive(&frame), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn an_answer_goes_back_where_the_packet_came_from() {
+        let mut frame = [7; 34];
+        frame[..14].copy_from_slice(&header(GUEST.mac, CLIENT.mac, EtherType::Ipv4));
+        let answer = header(CLIENT.mac, GUEST.mac, EtherType::Ipv4);
+        let packet = &[7; 20][..];
+        assert_eq!(GUEST.receive(&frame), Some(Received::Ipv4 { packet, answer }));
+        frame[..6].copy_from_slice(&BROADCAST.0);
+        assert_eq!(GUEST.receive(&frame), None);
+    }
+}
