@@ -14,7 +14,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use noxs::control::{
     self, Attach, DecodeError, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request,
-    VifIdentity,
+    VifDrops, VifIdentity,
 };
 use thiserror::Error;
 
@@ -206,7 +206,31 @@ impl Noxsd {
         match self.receive()? {
             Reply::Status(status) => Ok(status),
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Done => Err(BackendError::Unexpected),
+            _ => Err(BackendError::Unexpected),
+        }
+    }
+
+    /// The vifs that have dropped frames: of a thousand guests in each packet.
+    ///
+    /// # Errors
+    /// No proper answer.
+    pub fn dropped(&mut self) -> Result<Vec<VifDrops>, BackendError> {
+        let mut all = Vec::new();
+        let mut from = 0;
+        loop {
+            self.send(&Request::Dropped { from }, None)?;
+            match self.receive()? {
+                Reply::Dropped { vifs, next } => {
+                    all.extend(vifs);
+                    match next {
+                        Some(next) if next > from => from = next,
+                        Some(_) => return Err(BackendError::Unexpected),
+                        None => return Ok(all),
+                    }
+                }
+                Reply::Refused(refusal) => return Err(refusal.into()),
+                _ => return Err(BackendError::Unexpected),
+            }
         }
     }
 
@@ -284,7 +308,7 @@ impl Noxsd {
         match self.receive()? {
             Reply::Done => Ok(()),
             Reply::Refused(refusal) => Err(refusal.into()),
-            Reply::Status(_) => Err(BackendError::Unexpected),
+            _ => Err(BackendError::Unexpected),
         }
     }
 }

@@ -65,6 +65,12 @@ pub enum Request {
     /// Tell how the devices of a domain are; without one, how those of each domain are that has a
     /// broken device, as many as fit in a packet.
     Status(Option<DomainId>),
+    /// Tell which vifs have dropped frames and how many, in the order of the domids and from this
+    /// one on, as many as one reply holds.
+    Dropped {
+        /// The first domid: 0, or what [`Reply::Dropped`] said comes next.
+        from: u16,
+    },
     /// Turn this connection into a watch for domains that end: after [`Reply::Done`], a packet of
     /// one byte follows each `VIRQ_DOM_EXC`. Xen has one binder for that interrupt and does not
     /// say which domain it is about.
@@ -150,6 +156,28 @@ pub enum Reply {
     Refused(Refusal),
     /// The answer to [`Request::Status`].
     Status(Vec<DomainStatus>),
+    /// The answer to [`Request::Dropped`].
+    Dropped {
+        /// Vifs that have dropped frames, at most [`MAX_DROPPED`].
+        vifs: Vec<VifDrops>,
+        /// The domid to ask from for those that did not fit; none if these are the last.
+        next: Option<u16>,
+    },
+}
+
+/// Most vifs in one [`Reply::Dropped`]: with them, the reply fits in a packet and passes the
+/// decoder's limit.
+pub const MAX_DROPPED: usize = 1024;
+
+/// What a vif has dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VifDrops {
+    /// Whose it is.
+    pub id: DomainId,
+    /// Number of the interface in its domain.
+    pub index: u16,
+    /// How many frames: see [`DeviceStatus::dropped_frames`].
+    pub frames: u64,
 }
 
 /// Why a request was refused.
@@ -309,6 +337,16 @@ mod tests {
         assert_eq!(decode::<Request>(&packet), Err(DecodeError::Malformed));
         packet[0] = 9;
         assert_eq!(decode::<Request>(&packet), Err(DecodeError::Protocol { found: 9 }));
+    }
+
+    #[test]
+    fn the_largest_list_of_drops_fits_in_a_packet() {
+        let id = DomainId { domid: 0x7fef, handle: [0xff; 16] };
+        let vifs = vec![VifDrops { id, index: u16::MAX, frames: u64::MAX }; MAX_DROPPED];
+        let reply = Reply::Dropped { vifs, next: Some(u16::MAX) };
+        let packet = encode(&reply);
+        assert!(packet.len() <= MAX_PACKET, "{}", packet.len());
+        assert_eq!(decode(&packet), Ok(reply));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use noxs::control::DomainId;
 use serde::Serialize;
 use xen::units::DomId;
 
@@ -31,11 +32,22 @@ pub struct ListedGuest {
     /// How long ago it was made, in milliseconds.
     pub age_ms: Option<u64>,
     /// Its network interfaces.
-    pub vifs: Vec<VifRecord>,
+    pub vifs: Vec<ListedVif>,
     /// The devices it has lost.
     pub broken_devices: Vec<BrokenDevice>,
     /// What is wrong with its record.
     pub fault: Option<String>,
+}
+
+/// A network interface in the list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListedVif {
+    /// What is remembered of it.
+    #[serde(flatten)]
+    pub record: VifRecord,
+    /// Frames that were dropped: from a wrong source, too many for all, or without a page of the
+    /// guest's to put them in. None if `noxsd` does not answer.
+    pub dropped: Option<u64>,
 }
 
 /// A device that was taken from its guest.
@@ -53,6 +65,7 @@ pub struct BrokenDevice {
 /// Xen refuses to tell, or the records cannot be read at all.
 pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
     let mut broken = broken_devices(host);
+    let dropped = dropped_frames(host);
     let mut folders = host.records.domids()?;
     let mut guests = Vec::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
@@ -82,7 +95,14 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
             Condition::Guest(record) => {
                 listed.age_ms = Some(now_ms().saturating_sub(record.created_ms));
                 listed.name = Some(record.name);
-                listed.vifs = record.vifs;
+                listed.vifs = (0..)
+                    .zip(record.vifs)
+                    .map(|(index, record)| {
+                        let key = (domid.0, handle.0, index);
+                        let frames = dropped.as_ref().map(|all| all.get(&key).copied());
+                        ListedVif { record, dropped: frames.map(Option::unwrap_or_default) }
+                    })
+                    .collect();
             }
             Condition::HalfMade | Condition::BeingMade | Condition::Unrecorded => {
                 listed.name = host.records.names_of(domid)?.into_iter().next();
@@ -137,6 +157,16 @@ fn broken_devices(host: &Host) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
             ((status.id.domid, status.id.handle), devices)
         })
         .collect()
+}
+
+/// Frames that were dropped, by domain and number of the vif. Vifs without any are left out.
+type Dropped = HashMap<(u16, [u8; 16], u16), u64>;
+
+/// `None` if `noxsd` does not answer.
+fn dropped_frames(host: &Host) -> Option<Dropped> {
+    let drops = host.noxsd.call(Noxsd::dropped).ok()?;
+    let key = |id: DomainId, index| (id.domid, id.handle, index);
+    Some(drops.into_iter().map(|vif| (key(vif.id, vif.index), vif.frames)).collect())
 }
 
 fn now_ms() -> u64 {

@@ -27,7 +27,7 @@ pub use console::{console, read_log};
 pub use create::{CreateOptions, Created, create, execute_shell, shell_kind};
 pub use destroy::{Destroyed, destroy};
 pub use error::LifecycleError;
-pub use list::{BrokenDevice, ListedGuest, list};
+pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use resolve::{Condition, Guest, GuestState, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};

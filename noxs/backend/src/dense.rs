@@ -37,7 +37,13 @@ impl<T: Copy> Dense<T> {
 
     /// All numbers. Takes as long as the largest is large.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.0).filter(|(_, value)| value.is_some()).map(|(number, _)| number)
+        self.entries_from(0).map(|(number, _)| number)
+    }
+
+    /// What the numbers from this one on stand for. Takes as long as the largest is large.
+    pub fn entries_from(&self, first: u32) -> impl Iterator<Item = (u32, T)> {
+        let entries = (first..).zip(self.0.iter().skip(first as usize));
+        entries.filter_map(|(number, value)| Some((number, (*value)?)))
     }
 }
 
@@ -53,6 +59,8 @@ mod tests {
             table.insert(number, number * 2);
         }
         assert_eq!(table.numbers().collect::<Vec<_>>(), [0, 3, 9]);
+        assert_eq!(table.entries_from(1).collect::<Vec<_>>(), [(3, 6), (9, 18)]);
+        assert_eq!(table.entries_from(10).count(), 0);
         assert_eq!(table.get(9), Some(18));
         assert_eq!(table.remove(9), Some(18));
         assert_eq!(table.remove(9), None);

@@ -77,6 +77,10 @@ impl Session<'_> {
                 Err(refusal) => Err(refusal),
             },
             Request::Status(None) => return Answer::Reply(Reply::Status(broken(backend))),
+            Request::Dropped { from } => {
+                let (vifs, next) = backend.dropped(from);
+                return Answer::Reply(Reply::Dropped { vifs, next });
+            }
             Request::Watch => match self.watch(backend) {
                 Ok(()) => return Answer::Watch,
                 Err(refusal) => Err(refusal),

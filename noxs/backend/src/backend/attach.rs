@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::memory::PAGE_SIZE;
 
 /// Interfaces of one domain: with a console, their ring pages are mapped in one call.
-const MAX_VIFS: usize = (xen::gntdev::MAX_MAP - 1) / 2;
+pub(super) const MAX_VIFS: usize = (xen::gntdev::MAX_MAP - 1) / 2;
 
 /// Whether the guest may be running already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

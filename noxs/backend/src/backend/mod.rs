@@ -8,6 +8,7 @@ mod attach;
 mod configure;
 mod forward;
 mod serve;
+mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 mod waiting;
@@ -17,14 +18,14 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 pub use attach::Guest;
-use noxs::control::{DeviceStatus, DomainId, DomainStatus, Refusal};
+use noxs::control::{DomainId, Refusal};
 use slab::Slab;
 
 use crate::bucket::Bucket;
 use crate::console::Console;
 use crate::dense::Dense;
 use crate::host::{Frames, GrantCopy, Host};
-use crate::net::{Taken, Traffic, Vif};
+use crate::net::{Taken, Vif};
 use crate::switch::{PortId, Switch};
 
 /// A client that is connected to a console. The number is the caller's.
@@ -259,19 +260,6 @@ impl<H: Host> Backend<H> {
         }
     }
 
-    /// How the devices of a domain are.
-    ///
-    /// # Errors
-    /// There is no such domain.
-    pub fn status(&self, id: DomainId) -> Result<DomainStatus, Refusal> {
-        Ok(self.domains[self.find(id)?].status())
-    }
-
-    /// How the domains are that have lost a device.
-    pub fn broken(&self) -> impl Iterator<Item = DomainStatus> {
-        self.broken.iter().map(|index| self.domains[*index].status())
-    }
-
     fn find(&self, id: DomainId) -> Result<usize, Refusal> {
         let index = self.by_domid.get(id.domid.into()).ok_or(Refusal::NoDevice)?;
         if self.domains[index].id == id { Ok(index) } else { Err(Refusal::NoDevice) }
@@ -332,56 +320,5 @@ impl<H: Host> Backend<H> {
         }
         self.places.remove(port);
         self.host.unbind(port);
-    }
-}
-
-impl Which {
-    fn name<M>(self, domain: &Domain<M>) -> String {
-        match self {
-            Self::Console => "console".to_owned(),
-            Self::Vif(number) => format!("vif{}", domain.vifs[number].backend.index),
-            Self::Prepared(number) => format!("vif{}", domain.prepared[number].index),
-        }
-    }
-}
-
-impl<M> Domain<M> {
-    fn devices(&self) -> impl Iterator<Item = Which> + use<M> {
-        let console = self.console.is_some().then_some(Which::Console);
-        let vifs = (0..self.vifs.len()).map(Which::Vif);
-        let prepared = (0..self.prepared.len()).map(Which::Prepared);
-        console.into_iter().chain(vifs).chain(prepared)
-    }
-
-    fn status(&self) -> DomainStatus {
-        let status = |which: Which| {
-            let name = which.name(self);
-            let (broken, traffic) = match which {
-                Which::Console => {
-                    let console = self.console.as_ref();
-                    let traffic = console.map_or_else(Traffic::default, |console| Traffic {
-                        from_guest_bytes: console.backend.printed,
-                        to_guest_bytes: console.backend.typed,
-                        ..Traffic::default()
-                    });
-                    (console.and_then(|console| console.broken.clone()), traffic)
-                }
-                Which::Vif(number) => {
-                    let vif = &self.vifs[number];
-                    (vif.broken.clone(), vif.backend.traffic)
-                }
-                Which::Prepared(_) => (None, Traffic::default()),
-            };
-            DeviceStatus {
-                name,
-                broken,
-                from_guest_bytes: traffic.from_guest_bytes,
-                to_guest_bytes: traffic.to_guest_bytes,
-                from_guest_frames: traffic.from_guest_frames,
-                to_guest_frames: traffic.to_guest_frames,
-                dropped_frames: traffic.dropped_frames,
-            }
-        };
-        DomainStatus { id: self.id, devices: self.devices().map(status).collect() }
     }
 }

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::MacAddr;
-use noxs::control::{Attach, ConsoleDevice, DomainId, Rate, Refusal, VifDevice, VifIdentity};
+use noxs::control::{
+    Attach, ConsoleDevice, DomainId, MAX_DROPPED, Rate, Refusal, VifDevice, VifIdentity,
+};
 
 use super::{Backend, ClientId, Clients, Guest};
 use crate::console;
@@ -105,8 +107,15 @@ impl Host for FakeHost {
 impl FakeHost {
     /// A guest's memory, of which it has granted everything.
     pub(crate) fn guest(&mut self, domid: u16) {
-        let rings = [CONSOLE_REF, TX_REF, RX_REF];
-        for gref in rings.into_iter().chain(DATA_REF..DATA_REF + DATA_REFS) {
+        self.guest_rings(domid);
+        for gref in DATA_REF..DATA_REF + DATA_REFS {
+            self.pages.insert((domid, gref), FakeMemory::new(1));
+        }
+    }
+
+    /// A guest's rings, of which it has granted everything.
+    fn guest_rings(&mut self, domid: u16) {
+        for gref in [CONSOLE_REF, TX_REF, RX_REF] {
             self.pages.insert((domid, gref), FakeMemory::new(1));
         }
     }
@@ -308,6 +317,37 @@ fn frames_go_between_guests_and_the_tap() {
     assert_eq!(bed.received(2), [60, 60]);
     let traffic = bed.traffic(&one);
     assert_eq!((traffic.from_guest_frames, traffic.from_guest_bytes), (2, 120));
+}
+
+#[test]
+fn drops_are_listed_by_domid_and_in_as_many_pieces_as_needed() {
+    let mut bed = Bed::new();
+    bed.guest(5);
+    let template = attach(5);
+    let many = u16::try_from(MAX_DROPPED).unwrap() + 10;
+    for domid in 1..=many {
+        bed.backend.host.guest_rings(domid);
+        let mut attach = template.clone();
+        attach.id.domid = domid;
+        let [high, low] = domid.to_be_bytes();
+        first(&mut attach).mac = MacAddr([0, 0x16, 0x3e, 1, high, low]);
+        bed.attach(&attach).unwrap();
+    }
+    assert_eq!(bed.backend.dropped(0), (vec![], None));
+    // A request without a frame.
+    for domid in (1..=many).filter(|domid| *domid != 7) {
+        frontend::send(&bed.page(domid, TX_REF), 0, 0, 0, 0, 1);
+        bed.run(domid);
+    }
+    let (first, next) = bed.backend.dropped(0);
+    assert!(first.len() <= MAX_DROPPED);
+    let (rest, end) = bed.backend.dropped(next.unwrap());
+    assert_eq!(end, None);
+    let listed: Vec<u16> = first.iter().chain(&rest).map(|vif| vif.id.domid).collect();
+    let expected: Vec<u16> = (1..=many).filter(|domid| *domid != 7).collect();
+    assert_eq!(listed, expected);
+    assert_eq!((first[0].index, first[0].frames), (0, 1));
+    assert_eq!(bed.backend.dropped(u16::MAX), (vec![], None));
 }
 
 #[test]
