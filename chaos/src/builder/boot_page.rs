@@ -50,7 +50,7 @@ fn trampoline(entry: u32) -> [u8; TRAMPOLINE_SIZE] {
     [0xb8, a, b, c, d, 0xff, 0xe0, 0xf4]
 }
 
-/// Makes the boot page of a guest that is entered at `entry`.
+/// Makes the boot page of a guest that is entered at `entry`. What is not given is zero.
 ///
 /// # Errors
 /// The command line is too long or contains a zero byte.
@@ -59,7 +59,7 @@ pub(super) fn boot_page(
     entry: u32,
     command_line: &str,
     ramdisk: Option<Ramdisk>,
-) -> Result<[u8; PAGE_SIZE], BuildError> {
+) -> Result<Vec<u8>, BuildError> {
     if command_line.len() > MAX_COMMAND_LINE {
         return Err(BuildError::CommandLineTooLong { length: command_line.len() });
     }
@@ -67,7 +67,7 @@ pub(super) fn boot_page(
         return Err(BuildError::CommandLineZero);
     }
     let base = layout.boot_page.0 << 12;
-    let mut page = Page { bytes: [0; PAGE_SIZE] };
+    let mut page = Page { bytes: vec![0; COMMAND_LINE + command_line.len() + 1] };
 
     // Linux takes the first module as its ramdisk, so the device page comes after it.
     let ramdisk = ramdisk.map(|ramdisk| (ramdisk.address, ramdisk.size, 0));
@@ -110,7 +110,7 @@ pub(super) fn boot_page(
 }
 
 struct Page {
-    bytes: [u8; PAGE_SIZE],
+    bytes: Vec<u8>,
 }
 
 impl Page {

@@ -48,8 +48,6 @@ pub struct Ready {
     /// First among the fields: a domain whose pages are mapped cannot be destroyed whole.
     mapped: Mapped,
     domain: Unfinished,
-    /// The device page as dom0 wrote it: dom0's own copy, the only one it trusts.
-    pub page: DevicePage,
     /// Where things are in the domain.
     pub layout: Layout,
 }
@@ -92,10 +90,11 @@ impl Shell {
         let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
         self.window.write(self.layout.boot_page.0 << 12, &boot);
         let page = self.device_page(payload.vifs)?;
-        self.window.write(self.layout.device_page.0 << 12, &page.encode());
+        let bytes = &page.encode()[..page.encoded_len()];
+        self.window.write(self.layout.device_page.0 << 12, bytes);
         timings.stage("boot and device page");
         let Self { domain, layout, window, .. } = self;
-        Ok(Ready { mapped: Mapped(window), domain, page, layout })
+        Ok(Ready { mapped: Mapped(window), domain, layout })
     }
 
     fn device_page(&self, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {

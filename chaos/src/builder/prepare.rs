@@ -29,8 +29,8 @@ const MAX_GRANT_FRAMES: i32 = 4;
 const LEAST_MEMORY: KiB = KiB(1024);
 
 /// First page of most images, and how many pages small ones have.
-const USUAL_START: u64 = 0x100;
-const USUAL_PAGES: u64 = 96;
+const USUAL_START: u64 = 0x10;
+const USUAL_PAGES: u64 = 112;
 
 /// Makes a shell.
 ///
@@ -87,10 +87,8 @@ pub fn prepare(
     timings.stage("populate");
 
     let window = Window::map(xen, domid, &layout, runs)?;
-    // Memory that dom0 gave back is not scrubbed by Xen. The boot page and the device page are
-    // written whole later; the others are shared with the guest as they are.
-    let shared = layout.answer_page.0..layout.overlay.0;
-    window.fill_zero(shared.start << 12, (shared.end - shared.start) << 12);
+    // Memory that dom0 gave back is not scrubbed by Xen.
+    window.fill_zero(layout.boot_page.0 << 12, layout.specials().0 << 12);
     timings.stage("map");
 
     let ports = make_ports(xen, domid, &flavour)?;
@@ -110,7 +108,7 @@ pub fn prepare(
     Ok(Shell { domain, flavour, layout, ports, window, loaded: None })
 }
 
-/// The part of memory that most images fill: they begin at 1 MiB.
+/// The part of memory that most of our guests' images fill.
 fn usual_runs(layout: &Layout) -> Runs {
     let start = USUAL_START.min(layout.low_end.0);
     let run = start..(start + USUAL_PAGES).min(layout.low_end.0);
