@@ -20,7 +20,7 @@ const EXPIRE_AT_ONCE: usize = 1000;
 unikernel::guest!(main);
 
 fn main(guest: Guest) {
-    let store = Store::new(guest.seed(), unix_ms(Instant::now()), &Heap);
+    let store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
     let mut net = match Net::new(guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),

@@ -8,12 +8,12 @@
     .asciz "Xen"
     .long pvh_entry
 
-    .section .stack, "aw", @nobits
+    .section .uncleared.stack, "aw", @nobits
     .align 4096
     .skip {stack_size}
 stack_top:
 
-    .section .bss.page_tables, "aw", @nobits
+    .section .uncleared.page_tables, "aw", @nobits
     .align 4096
     .global page_map_level_4, page_directory_pointers, page_directory, first_page_table
 page_map_level_4:
@@ -22,7 +22,7 @@ page_directory_pointers:
     .skip 4096
 page_directory:
     .skip 4096
-first_page_table:
+first_page_table:                       # all of it is written by paging.rs
     .skip 4096
 
     .section .data.gdt, "aw", @progbits
@@ -43,6 +43,11 @@ gdt_pointer:
 pvh_entry:
     cld
     movl $stack_top, %esp
+
+    movl $page_map_level_4, %edi        # these three, whatever was in them
+    movl $3 * 1024, %ecx
+    xorl %eax, %eax
+    rep stosl
 
     # Present, writable, accessed, dirty: no later walk has to set the last two.
     movl $page_directory_pointers + 0x23, page_map_level_4

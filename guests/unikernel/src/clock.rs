@@ -16,8 +16,12 @@ impl Instant {
     /// Now.
     #[must_use]
     pub fn now() -> Self {
-        let info = shared_info::time_info();
-        Self { nanoseconds: info.system_time_at(cpu::time_stamp()) }
+        Self::at(cpu::time_stamp())
+    }
+
+    /// When the time stamp counter showed `tsc`.
+    pub(crate) fn at(tsc: u64) -> Self {
+        Self { nanoseconds: shared_info::time_info().system_time_at(tsc) }
     }
 
     /// A moment of the given system time.

@@ -27,11 +27,13 @@ const _: () = assert!(TABLE_LIMIT as usize == 16 * VECTORS - 1);
 const STACK_SIZE: usize = 8192;
 
 global_asm!(
-    ".section .bss.exceptions, \"aw\", @nobits",
+    ".section .uncleared.exceptions, \"aw\", @nobits",
     ".align 16",
     ".skip {stack_size}",
     ".global exception_stack_top",
     "exception_stack_top:",
+    ".section .bss.exceptions, \"aw\", @nobits",
+    ".align 16",
     ".global exception_table",
     "exception_table: .skip {vectors} * 16",
     ".global task_state",

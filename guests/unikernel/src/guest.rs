@@ -1,9 +1,12 @@
 //! What a guest's `main` is given.
 
 use alloc::boxed::Box;
+use core::cell::OnceCell;
 use core::ops::Range;
 
 use noxs::{Device, DevicePage, Vif};
+
+use crate::clock::Instant;
 
 /// The guest: its name to Xen, its command line and its devices.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub struct Guest {
     /// Free frames for what Xen shares with the guest.
     overlay: Range<u64>,
     command_line: &'static str,
+    /// The time stamp counter when it was first asked for. Reading it can be an exit to Xen.
+    stamp: OnceCell<u64>,
 }
 
 impl Guest {
@@ -23,7 +28,7 @@ impl Guest {
         overlay: Range<u64>,
         command_line: &'static str,
     ) -> Self {
-        Self { page, page_address, overlay, command_line }
+        Self { page, page_address, overlay, command_line, stamp: OnceCell::new() }
     }
 
     /// Xen's number for this domain.
@@ -65,14 +70,25 @@ impl Guest {
     }
 
     /// A number that is hard to guess from outside: the time to the CPU's cycle and the domain's
-    /// handle. For hash tables and sequence numbers, not for secrets.
+    /// handle. For hash tables and sequence numbers, not for secrets. Always the same for one guest.
     #[must_use]
     pub fn seed(&self) -> u64 {
         let handle = self.handle().iter().fold(0u64, |mixed, byte| {
             // FNV-1a.
             (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        (handle ^ crate::cpu::time_stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        (handle ^ self.stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// When the guest started, as nearly as matters: when it was first asked for. Costs nothing
+    /// after that, unlike [`Instant::now`], and nothing after [`seed`](Self::seed).
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        Instant::at(self.stamp())
+    }
+
+    fn stamp(&self) -> u64 {
+        *self.stamp.get_or_init(crate::cpu::time_stamp)
     }
 
     /// A frame for the grant table: one dom0 left free, or one of the heap's.

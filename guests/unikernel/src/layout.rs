@@ -3,9 +3,9 @@
 //! ```text
 //! 0          one page, never mapped: a null pointer faults
 //! 0x1000     heap
-//! 0x10000    image: code (read, execute), constants (read), data, zeroed data (both no execute)
-//!            the zeroed data begins with the hypercall page
-//!            the stack's guard page (not mapped) and the stack, which nobody has cleared
+//! 0x10000    what nobody has cleared: the hypercall page (read, execute), the page tables, the
+//!            stack of exceptions, the stack's guard page (not mapped) and the stack
+//!            image: code (read, execute), constants (read), data, zeroed data (both no execute)
 //! image_end  heap
 //! top        what dom0 made: start_info, command line, module list, device page, ring pages,
 //!            answer page, and the overlay frames for shared_info and the grant table

@@ -21,7 +21,7 @@ const DATA: u64 = PRESENT | WRITABLE | NO_EXECUTE;
 
 unsafe extern "C" {
     // The linker script's marks and the tables of boot.s.
-    static image_start: u8;
+    static code_start: u8;
     static rodata_start: u8;
     static data_start: u8;
     static hypercall_page: u8;
@@ -47,7 +47,7 @@ unsafe fn map(pages: core::ops::Range<usize>, flags: u64) {
 /// Maps all memory below `memory_end` (at most 4 GiB) for good, in place of what boot.s made.
 pub(crate) fn protect(memory_end: u64) {
     let page = |mark: *const u8| mark.addr() / PAGE_SIZE;
-    let code = page(&raw const image_start);
+    let code = page(&raw const code_start);
     let constants = page(&raw const rodata_start);
     let data = page(&raw const data_start);
     let hypercalls = page(&raw const hypercall_page);
@@ -56,16 +56,19 @@ pub(crate) fn protect(memory_end: u64) {
     let directory = (&raw mut page_directory).cast::<u64>();
     let table = (&raw const first_page_table).addr() as u64;
     // SAFETY: the tables are 512 entries each of boot.s's own memory, which nothing else in Rust
-    // refers to, and begin with zeros. Each entry maps its own address: code stays executable, the
+    // refers to. The upper ones begin with zeros, of the first page table every entry is written
+    // here before the CPU is told of it. Each entry maps its own address: code stays executable, the
     // stack and all data stay writable. Nothing uses page 0, the guard page, or writes to code or
     // constants, so no access that was right becomes wrong when %cr3 is loaded again.
     unsafe {
-        map(1..code, DATA);
+        map(0..code, DATA);
         map(code..constants, PRESENT);
         map(constants..data, PRESENT | NO_EXECUTE);
         map(data..ENTRIES, DATA);
         map(hypercalls..hypercalls + 1, PRESENT);
-        (&raw mut first_page_table).cast::<u64>().add(guard).write(0);
+        for unmapped in [0, guard] {
+            (&raw mut first_page_table).cast::<u64>().add(unmapped).write(0);
+        }
         let large_pages = to_usize(memory_end.min(DIRECTORY).div_ceil(LARGE_PAGE));
         for number in 1..large_pages {
             let entry = (number as u64 * LARGE_PAGE) | LARGE | DATA;

@@ -1,7 +1,9 @@
 //! The table of connections: which one a segment belongs to, and room for all from the start.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::slice::{ChunksExactMut, ChunksMut};
+use core::mem::MaybeUninit;
+use core::slice::{self, ChunksExactMut, IterMut};
 
 use hashbrown::HashMap;
 use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
@@ -79,7 +81,7 @@ pub(crate) struct Connections<S> {
     free: Vec<u16>,
     by_remote: HashMap<Remote, u16>,
     /// Memory of the slots that were not used yet.
-    storage: ChunksMut<'static, SocketStorage<'static>>,
+    storage: IterMut<'static, MaybeUninit<SocketStorage<'static>>>,
     buffers: ChunksExactMut<'static, u8>,
 }
 
@@ -90,13 +92,14 @@ impl<S> Connections<S> {
         let wanted = heap::usage().free / MEMORY_PART / (RX_BUFFER + TX_BUFFER);
         let count = wanted.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         let buffers = heap::take(count * (RX_BUFFER + TX_BUFFER), 64)?;
-        let storage: Vec<_> = (0..count).map(|_| SocketStorage::EMPTY).collect();
+        // Nothing is written before it is used: most guests serve few connections.
+        let storage = Box::leak(Box::<[SocketStorage<'static>]>::new_uninit_slice(count));
         Some(Self {
             slots: Vec::with_capacity(count),
             free: Vec::with_capacity(count),
             // Twice the room: the table then never has to grow, whatever was removed.
             by_remote: HashMap::with_capacity(count * 2),
-            storage: storage.leak().chunks_mut(1),
+            storage: storage.iter_mut(),
             buffers: buffers.chunks_exact_mut(RX_BUFFER + TX_BUFFER),
         })
     }
@@ -153,9 +156,9 @@ impl<S> Connections<S> {
 
     fn add_slot(&mut self) -> Option<u16> {
         let slot = u16::try_from(self.slots.len()).ok()?;
-        let storage = self.storage.next()?;
+        let storage = self.storage.next()?.write(SocketStorage::EMPTY);
         let (rx, tx) = self.buffers.next()?.split_at_mut(RX_BUFFER);
-        let mut sockets = SocketSet::new(storage);
+        let mut sockets = SocketSet::new(slice::from_mut(storage));
         let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
         // A service sends whole answers: waiting for more to go with them only costs time.
         socket.set_nagle_enabled(false);

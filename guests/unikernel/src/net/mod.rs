@@ -101,7 +101,7 @@ impl Net {
         let vif = *guest.vif().ok_or(NetError::NoVif)?;
         let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;
         let mut table = GrantTable::map(&mut guest)?;
-        Self::connect(&vif, ipv4, &mut table, guest.seed(), Instant::now())
+        Self::connect(&vif, ipv4, &mut table, guest.seed().swap_bytes(), guest.started())
     }
 
     /// Starts an interface that has an address.
@@ -131,7 +131,7 @@ impl Net {
         if let Some(gateway) = ipv4.gateway {
             netif.tx.send_bytes(&station.request(gateway));
         }
-        netif.flush();
+        netif.start();
         Ok(Self { netif, interface, station })
     }
 

@@ -71,7 +71,7 @@ fn report(queue: &str, overrun: Overrun) {
 }
 
 impl Netif {
-    /// Starts using an interface, with room for about `frames` frames in each direction. `None` if
+    /// Makes an interface ready, with room for about `frames` frames in each direction. `None` if
     /// memory or grant entries do not suffice.
     pub(crate) fn new(vif: &Vif, frames: usize, table: &mut GrantTable) -> Option<Self> {
         let domid = vif.backend.domid;
@@ -101,10 +101,14 @@ impl Netif {
         for number in 0..netif.rx.buffers.count() {
             netif.rx.post(number);
         }
-        let _ = netif.rx.ring.publish();
-        // Whatever the ring says the backend waits for: once it is told that the guest is there.
-        netif.port.notify();
         Some(netif)
+    }
+
+    /// Tells the backend that the guest is there, whatever the rings say it waits for, with all
+    /// that is ready until then.
+    pub(crate) fn start(&mut self) {
+        let _ = (self.rx.ring.publish(), self.tx.ring.publish());
+        self.port.notify();
     }
 
     /// Tells the backend what is new, if it waits for that.
