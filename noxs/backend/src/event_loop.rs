@@ -10,6 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::backend::Backend;
+use crate::level::Level;
 use crate::server::{self, Server};
 use crate::session::{FIRST_TAP, Session};
 use crate::xen_host::{self, XenHost};
@@ -40,7 +41,7 @@ impl EventLoop {
         let readable = Interest::READABLE;
         registry.register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, readable)?;
         let events = backend.host.events_fd();
-        registry.register(&mut SourceFd(&events), EVENT_CHANNELS, readable)?;
+        registry.register(&mut Level(events), EVENT_CHANNELS, readable)?;
         let server = Server::new(listener, poll.registry().try_clone()?);
         Ok(Self { poll, registry, backend, server })
     }
@@ -64,8 +65,9 @@ impl EventLoop {
             let timeout = if backend.has_work() || server.has_work() {
                 Some(Duration::ZERO)
             } else {
-                let now = Instant::now();
-                backend.deadline().map(|deadline| deadline.saturating_duration_since(now))
+                let remaining =
+                    |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+                backend.deadline().map(remaining)
             };
             match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

@@ -20,6 +20,7 @@ pub mod dense;
 pub mod event_loop;
 pub mod frame;
 pub mod host;
+pub mod level;
 pub mod listener;
 pub mod memory;
 pub mod net;

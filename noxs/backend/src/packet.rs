@@ -4,12 +4,12 @@
 //! process; taking it is the module's one use of `unsafe`.
 #![allow(unsafe_code)]
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{self, ControlMessageOwned, MsgFlags, recvmsg};
 
 /// Files that the kernel lets one packet carry (`SCM_MAX_FD`). There is always room for all: those
 /// that do not fit into a truncated control message could be left open without an owner.
@@ -58,16 +58,19 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> Result<Option<Packet>, 
 /// more.
 pub fn send(socket: &impl AsFd, packet: &[u8]) -> Result<(), Errno> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_fd().as_raw_fd(), &[IoSlice::new(packet)], &[], flags, None)?;
+    socket::send(socket.as_fd().as_raw_fd(), packet, flags)?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::IoSlice;
 
     use nix::fcntl::OFlag;
-    use nix::sys::socket::{AddressFamily, ControlMessage, SockFlag, SockType, socketpair};
+    use nix::sys::socket::{
+        AddressFamily, ControlMessage, SockFlag, SockType, sendmsg, socketpair,
+    };
 
     use super::*;
 

@@ -24,13 +24,14 @@ const ALLOWED: &[libc::c_long] = &[
     // Clients.
     libc::SYS_accept4,
     libc::SYS_recvmsg,
-    libc::SYS_sendmsg,
+    libc::SYS_sendto,
     libc::SYS_getsockopt,
     libc::SYS_close,
     // Event channels, taps, logs, standard error.
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
+    libc::SYS_lseek,
     libc::SYS_pread64,
     libc::SYS_ftruncate,
     libc::SYS_fstat,

@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
-use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -19,6 +19,7 @@ use slab::Slab;
 
 use crate::backend::{Backend, ClientId, Clients};
 use crate::host::Host;
+use crate::level::Level;
 use crate::packet::{self, Packet};
 use crate::session::{self, Answer, Session};
 
@@ -37,9 +38,6 @@ const OUTPUT_PACKET: usize = 4096;
 /// Bytes of input that a console's client may put into one packet.
 pub const INPUT_PACKET: usize = 4096;
 
-/// Packets that one client gets served in a turn.
-const PACKETS: usize = 16;
-
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -52,8 +50,10 @@ enum Mode {
 struct Client {
     socket: UnixStream,
     mode: Mode,
-    /// Something may be there to be read.
+    /// Something is there to be read.
     readable: bool,
+    /// What it sends is wanted now.
+    reads: bool,
     /// It is in the ready queue.
     queued: bool,
     /// The reply that the socket would not take yet.
@@ -62,9 +62,9 @@ struct Client {
     output: VecDeque<u8>,
     /// Bytes of output that had to be dropped since the last that was sent.
     lost: usize,
-    /// The poll also tells when there is room again. Otherwise it does not: each reply that a
-    /// client reads would wake this process for nothing.
-    awaits_room: bool,
+    /// What the poll tells about it, if anything. That there is room only if something waits for
+    /// it: otherwise each reply that a client reads would wake this process for nothing.
+    awaited: Option<Interest>,
     last_heard: Instant,
 }
 
@@ -131,8 +131,8 @@ impl Server {
             }
             let entry = self.clients.vacant_entry();
             let token = Token(FIRST_TOKEN + entry.key());
-            let fd = socket.as_raw_fd();
-            let registered = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
+            let mut source = Level(socket.as_raw_fd());
+            let registered = self.registry.register(&mut source, token, Interest::READABLE);
             if let Err(error) = registered {
                 tracing::warn!("cannot wait for a client: {error}");
                 continue;
@@ -141,11 +141,12 @@ impl Server {
                 socket,
                 mode: Mode::Requests,
                 readable: false,
+                reads: true,
                 queued: false,
                 reply: None,
                 output: VecDeque::new(),
                 lost: 0,
-                awaits_room: false,
+                awaited: Some(Interest::READABLE),
                 last_heard: now,
             });
         }
@@ -216,49 +217,54 @@ impl Server {
         session: &mut Session<'_>,
         now: Instant,
     ) {
-        for _ in 0..PACKETS {
-            let Some(client) = self.clients.get_mut(key) else { return };
-            if client.flush(key, &self.registry).is_err() {
-                return self.drop_client(key, backend);
-            }
-            let may_read = match client.mode {
-                Mode::Requests | Mode::Watch => client.reply.is_none(),
-                Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,
-            };
-            if !client.readable || !may_read {
-                return;
-            }
-            let packet = match packet::receive(&client.socket, &mut self.buffer) {
-                Ok(Some(packet)) => packet,
-                Err(Errno::EAGAIN) => {
-                    client.readable = false;
-                    return;
-                }
-                Err(Errno::EINTR) => continue,
-                Ok(None) | Err(_) => return self.drop_client(key, backend),
-            };
-            client.last_heard = now;
-            match client.mode {
-                Mode::Requests => {
-                    let Some(request) = understand(&packet, &self.buffer) else {
-                        return self.drop_client(key, backend);
-                    };
-                    let from = session::From { client: ClientId(key), file: packet.file };
-                    let answer = session.answer(request, from, backend, self, now);
-                    self.reply(key, &answer);
-                }
-                Mode::Console(id) => {
-                    let input = &self.buffer[..packet.length];
-                    let fits = !packet.cut && input.len() <= INPUT_PACKET;
-                    if !fits || backend.input(id, input).is_err() {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.flush(key, &self.registry).is_err() {
+            return self.drop_client(key, backend);
+        }
+        if mem::take(&mut client.readable) && client.may_read(backend) {
+            match packet::receive(&client.socket, &mut self.buffer) {
+                Ok(Some(packet)) => {
+                    client.last_heard = now;
+                    if self.take(key, packet, backend, session, now).is_none() {
                         return self.drop_client(key, backend);
                     }
                 }
-                // A watch has nothing to say.
-                Mode::Watch => return self.drop_client(key, backend),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Ok(None) | Err(_) => return self.drop_client(key, backend),
             }
         }
-        self.queue(key);
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.reads = client.may_read(backend);
+        if client.await_more(key, &self.registry).is_err() {
+            self.drop_client(key, backend);
+        }
+    }
+
+    /// Does what a packet says; `None` if that costs its sender the connection.
+    fn take<H: Host>(
+        &mut self,
+        key: usize,
+        packet: Packet,
+        backend: &mut Backend<H>,
+        session: &mut Session<'_>,
+        now: Instant,
+    ) -> Option<()> {
+        match self.clients.get(key)?.mode {
+            Mode::Requests => {
+                let request = understand(&packet, &self.buffer)?;
+                let from = session::From { client: ClientId(key), file: packet.file };
+                let answer = session.answer(request, from, backend, self, now);
+                self.reply(key, &answer);
+                Some(())
+            }
+            Mode::Console(id) => {
+                let input = &self.buffer[..packet.length];
+                let fits = !packet.cut && input.len() <= INPUT_PACKET;
+                (fits && backend.input(id, input).is_ok()).then_some(())
+            }
+            // A watch has nothing to say.
+            Mode::Watch => None,
+        }
     }
 
     fn reply(&mut self, key: usize, answer: &Answer) {
@@ -322,18 +328,40 @@ impl Clients for Server {
 }
 
 impl Client {
+    /// Whether a packet of its can be taken now.
+    fn may_read<H: Host>(&self, backend: &Backend<H>) -> bool {
+        match self.mode {
+            Mode::Requests | Mode::Watch => self.reply.is_none(),
+            Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,
+        }
+    }
+
     /// Sends what waits, as far as the socket takes it. If something is left, the poll tells when
     /// to go on.
     fn flush(&mut self, key: usize, registry: &Registry) -> io::Result<()> {
         self.send_waiting()?;
+        self.await_more(key, registry)
+    }
+
+    /// Has the poll tell what is wanted of this client: packets, room, both or nothing.
+    fn await_more(&mut self, key: usize, registry: &Registry) -> io::Result<()> {
         let waits = self.reply.is_some() || !self.output.is_empty();
-        if waits != self.awaits_room {
-            let writable = waits.then_some(Interest::WRITABLE);
-            let interest = writable.map_or(Interest::READABLE, |room| room | Interest::READABLE);
-            let fd = self.socket.as_raw_fd();
-            registry.reregister(&mut SourceFd(&fd), Token(FIRST_TOKEN + key), interest)?;
-            self.awaits_room = waits;
+        let wanted = match (self.reads, waits) {
+            (true, false) => Some(Interest::READABLE),
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        };
+        if wanted == self.awaited {
+            return Ok(());
         }
+        let (mut source, token) = (Level(self.socket.as_raw_fd()), Token(FIRST_TOKEN + key));
+        match (self.awaited, wanted) {
+            (None, Some(interest)) => registry.register(&mut source, token, interest)?,
+            (Some(_), Some(interest)) => registry.reregister(&mut source, token, interest)?,
+            (_, None) => registry.deregister(&mut source)?,
+        }
+        self.awaited = wanted;
         Ok(())
     }
 

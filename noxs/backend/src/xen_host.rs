@@ -25,7 +25,7 @@ pub struct XenHost {
 /// What reading events gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// The ports that had events.
+    /// None was lost.
     Whole,
     /// Some events may have been lost.
     Lost,
@@ -58,18 +58,13 @@ impl XenHost {
         self.events.as_raw_fd()
     }
 
-    /// Appends all ports that have had events.
+    /// Appends ports that have had events; more may be there.
     pub fn pending(&self, ports: &mut Vec<Port>) -> Events {
-        loop {
-            let before = ports.len();
-            match self.events.pending(ports) {
-                // The kernel wakes a waiter only when its list was empty: read until it is.
-                Ok(()) if ports.len() == before => return Events::Whole,
-                Ok(()) => {}
-                Err(error) => {
-                    tracing::warn!("{error}; looking at all guests");
-                    return Events::Lost;
-                }
+        match self.events.pending(ports) {
+            Ok(()) => Events::Whole,
+            Err(error) => {
+                tracing::warn!("{error}; looking at all guests");
+                Events::Lost
             }
         }
     }

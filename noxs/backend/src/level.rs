@@ -1,0 +1,97 @@
+//! Files that are waited for by level: the poll names them as long as there is something to do.
+//!
+//! mio waits by edge: who reads has to go on until nothing is left, so that each event and each
+//! request costs one more system call, which only says so. By level the next poll says it, which
+//! is made anyway. mio has no word for that, but leaves it to a source how it registers itself.
+//!
+//! The system call for that is the module's one use of `unsafe`.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use nix::errno::Errno;
+
+/// A file to wait for by level.
+#[derive(Debug)]
+pub struct Level(pub RawFd);
+
+impl Source for Level {
+    fn register(&mut self, poll: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.control(poll, libc::EPOLL_CTL_ADD, Some((token, interest)))
+    }
+
+    fn reregister(&mut self, poll: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.control(poll, libc::EPOLL_CTL_MOD, Some((token, interest)))
+    }
+
+    fn deregister(&mut self, poll: &Registry) -> io::Result<()> {
+        self.control(poll, libc::EPOLL_CTL_DEL, None)
+    }
+}
+
+impl Level {
+    fn control(
+        &self,
+        poll: &Registry,
+        operation: libc::c_int,
+        wait: Option<(Token, Interest)>,
+    ) -> io::Result<()> {
+        let flag = |wanted: bool, flag: libc::c_int| if wanted { flag.cast_unsigned() } else { 0 };
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        if let Some((token, interest)) = wait {
+            event.events = flag(interest.is_readable(), libc::EPOLLIN)
+                | flag(interest.is_writable(), libc::EPOLLOUT);
+            // Where mio looks for an event's token.
+            event.u64 = token.0 as u64;
+        }
+        // SAFETY: the kernel reads one `epoll_event`, which is valid for the call. Whether the
+        // descriptors are open, and what they are, it checks itself.
+        let result =
+            unsafe { libc::epoll_ctl(poll.as_raw_fd(), operation, self.0, &raw mut event) };
+        Errno::result(result)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    #[test]
+    fn the_poll_names_a_file_until_it_is_read_and_not_when_it_is_not_waited_for() {
+        let mut poll = Poll::new().unwrap();
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let mut level = Level(here.as_raw_fd());
+        let token = Token(1 << 40 | 7);
+        let seen = |poll: &mut Poll| {
+            let mut events = Events::with_capacity(4);
+            poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            events
+                .iter()
+                .map(|event| (event.token(), event.is_readable(), event.is_writable()))
+                .collect::<Vec<_>>()
+        };
+        poll.registry().register(&mut level, token, Interest::READABLE).unwrap();
+        assert_eq!(seen(&mut poll), []);
+        there.write_all(b"ab").unwrap();
+        for _ in 0..2 {
+            assert_eq!(seen(&mut poll), [(token, true, false)]);
+            here.read_exact(&mut [0]).unwrap();
+        }
+        assert_eq!(seen(&mut poll), []);
+        poll.registry().reregister(&mut level, token, Interest::WRITABLE).unwrap();
+        there.write_all(b"c").unwrap();
+        assert_eq!(seen(&mut poll), [(token, false, true)]);
+        poll.registry().deregister(&mut level).unwrap();
+        assert_eq!(seen(&mut poll), []);
+    }
+}
