@@ -6,6 +6,10 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED=$ROOT/scripts/bed
 CACHE=$ROOT/.cache/bed
 
+# How programs for dom0 are built: with nothing to load at their start, and at a fixed address, so
+# that no page needs to be copied for relocation.
+DOM0_RUSTFLAGS='-Ctarget-feature=+crt-static -Crelocation-model=static'
+
 say() { printf 'nested: %s\n' "$*" >&2; }
 
 # die STATUS MESSAGE...

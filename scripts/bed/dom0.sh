@@ -10,7 +10,7 @@ build() {
     command -v cargo >/dev/null || die 2 "cargo is missing: install Rust"
     (
         cd "$ROOT"
-        RUSTFLAGS=-Ctarget-feature=+crt-static \
+        RUSTFLAGS=$DOM0_RUSTFLAGS \
             cargo build --quiet --release --target "$TARGET"
     ) >&2 || die 2 "the workspace does not build"
     (
@@ -22,7 +22,7 @@ build() {
 # make_runner FILE: builds dom0-run.
 make_runner() {
     local target=$1.target
-    RUSTFLAGS=-Ctarget-feature=+crt-static CARGO_TARGET_DIR=$target cargo build --quiet --locked \
+    RUSTFLAGS=$DOM0_RUSTFLAGS CARGO_TARGET_DIR=$target cargo build --quiet --locked \
         --release --target "$TARGET" --manifest-path "$BED/dom0-run/Cargo.toml" >&2
     cp "$target/$TARGET/release/dom0-run" "$1"
     rm -rf "$target"

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, FromArgMatches};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -20,59 +21,86 @@ Examples:
   chaos list --json                       which guests there are, for programs
   chaos shutdown -w redis                 ask it to end, wait, remove it";
 
-/// Xen toolstack for many small, short-lived guests.
-#[derive(Debug, Parser)]
-#[command(name = "chaos", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    pub(crate) command: Command,
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Create(CreateArgs),
+    List(ListArgs),
+    Destroy(DestroyArgs),
+    Shutdown(ShutdownArgs),
+    Reboot(ShutdownArgs),
+    Pause(GuestArgs),
+    Unpause(GuestArgs),
+    Console(GuestArgs),
+    Log(GuestArgs),
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Create a guest from a config file in the syntax of xl.cfg(5).
-    Create(CreateArgs),
-    /// List the guests.
-    #[command(visible_alias = "ls")]
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-        /// Also list dom0 and the domains of other toolstacks.
-        #[arg(short, long)]
-        all: bool,
-    },
-    /// Destroy guests at once, without asking them.
-    #[command(visible_alias = "rm")]
-    Destroy {
-        /// Names or domids.
-        #[arg(required = true)]
-        guests: Vec<String>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Ask a guest to power off. A guest that has ended stays listed until it is destroyed.
-    Shutdown(ShutdownArgs),
-    /// Ask a guest to reboot.
-    Reboot(ShutdownArgs),
-    /// Stop a guest from running.
-    Pause {
-        /// Name or domid.
-        guest: String,
-    },
-    /// Let a paused guest run.
-    Unpause {
-        /// Name or domid.
-        guest: String,
-    },
-    /// Connect to a guest's console; Ctrl-] leaves it.
-    Console {
-        /// Name or domid.
-        guest: String,
-    },
-    /// Print what a guest's console has printed, as far as it is kept.
-    Log(LogArgs),
+impl Command {
+    /// Reads this process's arguments.
+    ///
+    /// # Errors
+    /// They make no sense, or ask for help.
+    pub(crate) fn of_this_process() -> Result<Self, clap::Error> {
+        Self::of(chaos().try_get_matches()?)
+    }
+
+    fn of(mut matches: ArgMatches) -> Result<Self, clap::Error> {
+        let (name, mut matches) = matches.remove_subcommand().unwrap_or_default();
+        let matches = &mut matches;
+        Ok(match name.as_str() {
+            "create" => Self::Create(args(matches)?),
+            "list" => Self::List(args(matches)?),
+            "destroy" => Self::Destroy(args(matches)?),
+            "shutdown" => Self::Shutdown(args(matches)?),
+            "reboot" => Self::Reboot(args(matches)?),
+            "pause" => Self::Pause(args(matches)?),
+            "unpause" => Self::Unpause(args(matches)?),
+            "console" => Self::Console(args(matches)?),
+            "log" => Self::Log(args(matches)?),
+            _ => return Err(chaos().error(ErrorKind::MissingSubcommand, "a command is missing")),
+        })
+    }
+}
+
+fn args<A: FromArgMatches>(matches: &mut ArgMatches) -> Result<A, clap::Error> {
+    A::from_arg_matches_mut(matches)
+}
+
+/// The command line. Each command's own arguments are only made when it is used: those of all
+/// commands would take a create as long as the rest of its start.
+fn chaos() -> clap::Command {
+    clap::Command::new("chaos")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Xen toolstack for many small, short-lived guests")
+        .after_help(EXIT_CODES)
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            command::<CreateArgs>(
+                "create",
+                "Create a guest from a config file in the syntax of xl.cfg(5)",
+            ),
+            command::<ListArgs>("list", "List the guests").visible_alias("ls"),
+            command::<DestroyArgs>("destroy", "Destroy guests at once, without asking them")
+                .visible_alias("rm"),
+            command::<ShutdownArgs>(
+                "shutdown",
+                "Ask a guest to power off. One that has ended stays listed until it is destroyed",
+            ),
+            command::<ShutdownArgs>("reboot", "Ask a guest to reboot"),
+            command::<GuestArgs>("pause", "Stop a guest from running"),
+            command::<GuestArgs>("unpause", "Let a paused guest run"),
+            command::<GuestArgs>("console", "Connect to a guest's console; Ctrl-] leaves it"),
+            command::<GuestArgs>(
+                "log",
+                "Print what a guest's console has printed, as far as it is kept",
+            ),
+        ])
+}
+
+fn command<A: clap::Args>(name: &'static str, about: &'static str) -> clap::Command {
+    clap::Command::new(name).about(about).defer(A::augment_args)
 }
 
 #[derive(Debug, clap::Args)]
@@ -118,19 +146,50 @@ pub(crate) struct ShutdownArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct LogArgs {
+pub(crate) struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also list dom0 and the domains of other toolstacks.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DestroyArgs {
+    /// Names or domids.
+    #[arg(required = true)]
+    pub(crate) guests: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GuestArgs {
     /// Name or domid.
     pub(crate) guest: String,
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Args::command().debug_assert();
+        chaos().debug_assert();
+    }
+
+    #[test]
+    fn each_command_is_understood() {
+        for command in chaos().get_subcommands() {
+            let name = command.get_name();
+            let operand = (name != "list").then_some("guest");
+            let words = ["chaos", name].into_iter().chain(operand);
+            let matches = chaos().try_get_matches_from(words).unwrap();
+            let command = Command::of(matches).unwrap();
+            let variant = format!("{command:?}").to_lowercase();
+            assert!(variant.starts_with(name), "{name} gave {variant}");
+        }
     }
 }

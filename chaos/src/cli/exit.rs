@@ -1,7 +1,6 @@
 //! Failures, the words for them, and the exit codes.
 
 use std::error::Error;
-use std::process::ExitCode;
 
 use chaos::backend::BackendError;
 use chaos::builder::BuildError;
@@ -38,9 +37,9 @@ impl From<xen::Error> for Failure {
 
 impl Failure {
     /// Prints the failure with all that led to it, and gives the exit code.
-    pub(crate) fn report(self) -> ExitCode {
+    pub(crate) fn report(self) -> u8 {
         output::error(&chain(&self));
-        ExitCode::from(self.code())
+        self.code()
     }
 
     fn code(&self) -> u8 {
@@ -78,12 +77,12 @@ fn build_code(error: &BuildError) -> u8 {
 }
 
 /// Prints what is wrong with the arguments, or the help that was asked for.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error) -> u8 {
     // A closed pipe is no failure: whoever asked for the help has seen enough.
     let _ = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => ExitCode::from(WRONG_INPUT),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        _ => WRONG_INPUT,
     }
 }
 

@@ -7,31 +7,29 @@ mod exit;
 mod output;
 mod table;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use chaos::config;
 use chaos::lifecycle::{self, CreateOptions, Host, LifecycleError, ShutdownOptions};
 use chaos::timings::Timings;
-use clap::Parser;
 use noxs::Request;
 use xen::units::DomId;
 
-use args::{Args, Command, CreateArgs, LogArgs, ShutdownArgs};
+use args::{Command, CreateArgs, GuestArgs, ListArgs, ShutdownArgs};
 use exit::Failure;
 use output::Output;
 
 /// Runs the command of this process and returns its exit code.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run() -> u8 {
     let timings = Timings::start();
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let command = match Command::of_this_process() {
+        Ok(command) => command,
         Err(error) => return exit::usage(&error),
     };
     let mut output = Output::default();
-    let result = dispatch(args.command, timings, &mut output).and_then(|()| output.finish());
+    let result = dispatch(command, timings, &mut output).and_then(|()| output.finish());
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(failure) => failure.report(),
     }
 }
@@ -39,7 +37,7 @@ pub(crate) fn run() -> ExitCode {
 fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Create(args) => create(&args, timings, output),
-        Command::List { json, all } => {
+        Command::List(ListArgs { json, all }) => {
             let guests = lifecycle::list(&Host::open()?, all)?;
             match json {
                 true => output.json(&guests),
@@ -47,18 +45,18 @@ fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(
             }
             Ok(())
         }
-        Command::Destroy { guests, json } => destroy(&guests, json, output),
+        Command::Destroy(args) => destroy(&args.guests, args.json, output),
         Command::Shutdown(args) => shutdown(&args, Request::Poweroff, output),
         Command::Reboot(args) => shutdown(&args, Request::Reboot, output),
-        Command::Pause { guest } => {
+        Command::Pause(GuestArgs { guest }) => {
             let host = Host::open()?;
             Ok(host.xen.pause(running(&host, &guest)?).map_err(LifecycleError::from)?)
         }
-        Command::Unpause { guest } => {
+        Command::Unpause(GuestArgs { guest }) => {
             let host = Host::open()?;
             Ok(host.xen.unpause(running(&host, &guest)?).map_err(LifecycleError::from)?)
         }
-        Command::Console { guest } => {
+        Command::Console(GuestArgs { guest }) => {
             let host = Host::open()?;
             let connection = lifecycle::console(&host, &guest)?;
             console::run(&connection)
@@ -143,7 +141,7 @@ fn shutdown(args: &ShutdownArgs, request: Request, output: &mut Output) -> Resul
     Ok(())
 }
 
-fn log(args: &LogArgs, output: &mut Output) -> Result<(), Failure> {
+fn log(args: &GuestArgs, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
     let log = lifecycle::read_log(&host, &args.guest)?;
     output.bytes(&log);
