@@ -147,6 +147,10 @@ impl Console {
         }
         // `store` releases: whoever sees the index sees the bytes.
         memory.store(self.base + layout::IN_PROD, self.in_prod);
+        if self.input.is_empty() {
+            // Most consoles are typed at once and never again: their memory goes back.
+            self.input = VecDeque::new();
+        }
         Ok(length)
     }
 }

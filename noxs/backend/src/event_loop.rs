@@ -2,11 +2,9 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::backend::Backend;
@@ -38,11 +36,10 @@ impl EventLoop {
     pub fn new(backend: Backend<XenHost>, listener: UnixListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let readable = Interest::READABLE;
-        registry.register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, readable)?;
         let events = backend.host.events_fd();
-        registry.register(&mut Level(events), EVENT_CHANNELS, readable)?;
-        let server = Server::new(listener, poll.registry().try_clone()?);
+        registry.register(&mut Level(events), EVENT_CHANNELS, Interest::READABLE)?;
+        let mut server = Server::new(listener, poll.registry().try_clone()?, LISTENER);
+        server.listen()?;
         Ok(Self { poll, registry, backend, server })
     }
 
@@ -74,6 +71,9 @@ impl EventLoop {
                 _ => {}
             }
             let now = Instant::now();
+            if let Err(error) = server.listen() {
+                tracing::warn!("cannot wait for connections: {error}");
+            }
             for event in &events {
                 match event.token() {
                     LISTENER => server.accept(backend, now),

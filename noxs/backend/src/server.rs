@@ -73,6 +73,10 @@ struct Client {
 pub struct Server {
     listener: UnixListener,
     registry: Registry,
+    /// Names the listener in the poll.
+    token: Token,
+    /// The poll tells of those who want to connect.
+    listens: bool,
     clients: Slab<Client>,
     /// Clients that are to be looked at in the next turn.
     ready: VecDeque<usize>,
@@ -83,13 +87,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for a listening, non-blocking socket, which the caller waits for, as for the
-    /// clients that are registered.
+    /// A server for a listening, non-blocking socket. The caller waits for it, after
+    /// [`listen`](Self::listen), under this token, as for the clients that are registered.
     #[must_use]
-    pub fn new(listener: UnixListener, registry: Registry) -> Self {
+    pub fn new(listener: UnixListener, registry: Registry, token: Token) -> Self {
         Self {
             listener,
             registry,
+            token,
+            listens: false,
             clients: Slab::new(),
             ready: VecDeque::new(),
             closing: Vec::new(),
@@ -98,58 +104,76 @@ impl Server {
         }
     }
 
-    /// Takes all who want to connect.
+    /// Takes one who wants to connect; as long as there are others, the poll says so.
     pub fn accept<H: Host>(&mut self, backend: &mut Backend<H>, now: Instant) {
-        loop {
-            let socket = match self.listener.accept() {
-                Ok((socket, _)) => socket,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::Interrupted | ErrorKind::ConnectionAborted
-                    ) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
-                    return;
-                }
-            };
-            if self.clients.len() >= MAX_CLIENTS {
-                self.evict(backend);
-            }
-            if self.clients.len() >= MAX_CLIENTS {
-                tracing::warn!("{MAX_CLIENTS} consoles and watches are open; one more is refused");
-                continue;
-            }
-            if tracing::enabled!(tracing::Level::DEBUG)
-                && let Ok(peer) = getsockopt(&socket, PeerCredentials)
+        let socket = match self.listener.accept() {
+            Ok((socket, _)) => socket,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                ) =>
             {
-                tracing::debug!("client: process {} of user {}", peer.pid(), peer.uid());
+                return;
             }
-            let entry = self.clients.vacant_entry();
-            let token = Token(FIRST_TOKEN + entry.key());
-            let mut source = Level(socket.as_raw_fd());
-            let registered = self.registry.register(&mut source, token, Interest::READABLE);
-            if let Err(error) = registered {
-                tracing::warn!("cannot wait for a client: {error}");
-                continue;
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                return self.stop_listening();
             }
-            entry.insert(Client {
-                socket,
-                mode: Mode::Requests,
-                readable: false,
-                reads: true,
-                queued: false,
-                reply: None,
-                output: VecDeque::new(),
-                lost: 0,
-                awaited: Some(Interest::READABLE),
-                last_heard: now,
-            });
+        };
+        if self.clients.len() >= MAX_CLIENTS {
+            self.evict(backend);
         }
+        if self.clients.len() >= MAX_CLIENTS {
+            tracing::warn!("{MAX_CLIENTS} consoles and watches are open; one more is refused");
+            return;
+        }
+        if tracing::enabled!(tracing::Level::DEBUG)
+            && let Ok(peer) = getsockopt(&socket, PeerCredentials)
+        {
+            tracing::debug!("client: process {} of user {}", peer.pid(), peer.uid());
+        }
+        let entry = self.clients.vacant_entry();
+        let token = Token(FIRST_TOKEN + entry.key());
+        let mut source = Level(socket.as_raw_fd());
+        let registered = self.registry.register(&mut source, token, Interest::READABLE);
+        if let Err(error) = registered {
+            tracing::warn!("cannot wait for a client: {error}");
+            return;
+        }
+        entry.insert(Client {
+            socket,
+            mode: Mode::Requests,
+            readable: false,
+            reads: true,
+            queued: false,
+            reply: None,
+            output: VecDeque::new(),
+            lost: 0,
+            awaited: Some(Interest::READABLE),
+            last_heard: now,
+        });
+    }
+
+    /// Has the poll tell of those who want to connect, if it does not. To be called after each
+    /// poll, before its events are looked at: when a client could not be taken, the next event of
+    /// another kind is the time to try again.
+    ///
+    /// # Errors
+    /// The kernel has no means for it.
+    pub fn listen(&mut self) -> io::Result<()> {
+        if !self.listens {
+            let mut source = Level(self.listener.as_raw_fd());
+            self.registry.register(&mut source, self.token, Interest::READABLE)?;
+            self.listens = true;
+        }
+        Ok(())
+    }
+
+    /// The process has no room for a client, which the poll would say again and again.
+    fn stop_listening(&mut self) {
+        let mut source = Level(self.listener.as_raw_fd());
+        self.listens = self.registry.deregister(&mut source).is_err();
     }
 
     /// Closes the connection that has made no request for the longest time.

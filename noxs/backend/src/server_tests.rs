@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
 use mio::{Events, Poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send,
@@ -44,10 +43,8 @@ impl Bed {
         let listener = lock.listen(&path, None).unwrap();
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
-        registry
-            .register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)
-            .unwrap();
-        let server = Server::new(listener, registry.try_clone().unwrap());
+        let mut server = Server::new(listener, registry.try_clone().unwrap(), LISTENER);
+        server.listen().unwrap();
         let now = Instant::now();
         let mut backend = Backend::new(FakeHost::default(), now);
         let tap = File::from(nix::unistd::pipe().unwrap().0);
@@ -66,6 +63,7 @@ impl Bed {
                 return;
             }
             let now = Instant::now();
+            self.server.listen().unwrap();
             for event in &events {
                 match event.token() {
                     LISTENER => self.server.accept(&mut self.backend, now),

@@ -4,6 +4,8 @@
 //! make TCP wait for a timeout. So it waits here, within bounds: a guest that posts nothing costs
 //! at most its own share, and all such guests together at most [`ALL_BYTES`].
 
+use std::collections::VecDeque;
+
 use super::{Backend, Place, Scratch, Which, Work};
 use crate::host::{BATCH, Host};
 use crate::memory::PAGE_SIZE;
@@ -62,6 +64,10 @@ impl<H: Host> Backend<H> {
         }
         if copies.is_empty() {
             return Ok(());
+        }
+        if vif.waiting.is_empty() {
+            // A guest that had one burst does not keep the memory for the next.
+            vif.waiting = VecDeque::new();
         }
         self.host.deliver(frames, copies);
         for ((_, id), copy) in answers.iter().zip(copies.iter()) {
