@@ -25,6 +25,10 @@ const INDEX_PLACE: usize = size_of::<u32>() + 1;
 /// What the index takes beside that, at most.
 const INDEX_FRAME: usize = 64;
 
+/// How the index asks for hashes when it moves. One type for all tables, so that the program has
+/// the code of the index once.
+type Rehash<'a> = &'a dyn Fn(&u32) -> u64;
+
 /// An index of so few places is not made smaller.
 const FEW_PLACES: usize = 64;
 
@@ -104,7 +108,7 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
             // Removed entries leave marks, for which it may double though it has the places.
             let places = (length * 8 / 7 + 1).next_power_of_two().max(2 * self.index.num_buckets());
             let (chunks, hasher) = (&self.chunks, &self.hasher);
-            let hash = |position: &u32| hash_at(chunks, hasher, *position);
+            let hash: Rehash<'_> = &|position| hash_at(chunks, hasher, *position);
             if !fits(memory, places * INDEX_PLACE + INDEX_FRAME)
                 || self.index.try_reserve(more, hash).is_err()
             {
@@ -162,7 +166,8 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
             let (chunks, hasher) = (&self.chunks, &self.hasher);
             // `room` refuses what 32 bits do not count.
             let number = u32::try_from(position).unwrap_or(u32::MAX);
-            self.index.insert_unique(hash, number, |other| hash_at(chunks, hasher, *other));
+            let rehash: Rehash<'_> = &|other| hash_at(chunks, hasher, *other);
+            self.index.insert_unique(hash, number, rehash);
         }
         position
     }
@@ -214,7 +219,8 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         // It is built anew, in memory that must be there.
         if self.index_is_wasteful() && fits_in_transit(memory, places * INDEX_PLACE + INDEX_FRAME) {
             let (chunks, hasher) = (&self.chunks, &self.hasher);
-            self.index.shrink_to(kept, |position| hash_at(chunks, hasher, *position));
+            let hash: Rehash<'_> = &|position| hash_at(chunks, hasher, *position);
+            self.index.shrink_to(kept, hash);
         }
     }
 }

@@ -20,6 +20,12 @@ pub(crate) fn integer(text: &[u8]) -> Result<i64, Refused> {
 /// A floating-point number, `inf` and `-inf` among them, but never NaN, nor one that is too large
 /// or too small for a double.
 pub(crate) fn float(text: &[u8]) -> Option<f64> {
+    // Most are whole and small, which is quickly seen.
+    if let Ok(whole) = integer(text)
+        && let Ok(whole) = i32::try_from(whole)
+    {
+        return Some(f64::from(whole));
+    }
     let value = parse(text)?;
     let mantissa = text.split(|byte| matches!(byte, b'e' | b'E')).next().unwrap_or(text);
     let is_zero = !mantissa.iter().any(|byte| (b'1'..=b'9').contains(byte));
@@ -64,6 +70,13 @@ pub(crate) fn print_integer(number: i64, digits: &mut [u8; 20]) -> &[u8] {
 
 /// A double as C's `%.17g` prints it, which is how Redis 7.0 does.
 pub(crate) fn print_double(value: f64) -> String {
+    #[allow(clippy::cast_possible_truncation)] // what is cut off is compared below
+    let whole = value as i32;
+    // Most are whole and small. The sign of a zero would be lost.
+    if f64::from(whole).to_bits() == value.to_bits() {
+        let mut digits = [0; 20];
+        return print_integer(whole.into(), &mut digits).iter().copied().map(char::from).collect();
+    }
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.into();
     }

@@ -97,9 +97,14 @@ impl Output {
 
     fn line(&mut self, kind: u8, number: i64) {
         let mut digits = [0; 20];
-        self.put(&[kind]);
-        self.put(print_integer(number, &mut digits));
-        self.put(b"\r\n");
+        let digits = print_integer(number, &mut digits);
+        // In one piece: long replies consist of such lines.
+        let mut line = [0; 23];
+        let end = 1 + digits.len();
+        line[0] = kind;
+        line[1..end].copy_from_slice(digits);
+        line[end..end + 2].copy_from_slice(b"\r\n");
+        self.put(&line[..end + 2]);
     }
 
     fn length(&mut self, kind: u8, length: usize) {

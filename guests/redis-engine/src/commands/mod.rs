@@ -55,7 +55,7 @@ impl<'a> Context<'a> {
 
     /// Refuses a command with a wrong number of words.
     pub(crate) fn arity<T>(&self) -> Result<T, Refused> {
-        let name = String::from_utf8_lossy(self.arg(0)).to_lowercase();
+        let name = String::from_utf8_lossy(self.arg(0)).to_ascii_lowercase();
         Err(Refused::Arity(name))
     }
 

@@ -11,7 +11,7 @@ use crate::glob;
 /// Refuses what no case of the command took: a wrong number of words, or an unknown first one.
 pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str]) -> Outcome {
     if let Some(name) = known.iter().find(|name| c.args.is(1, name)) {
-        return Err(Refused::Arity(alloc::format!("{}|{name}", command.to_lowercase())));
+        return Err(Refused::Arity(alloc::format!("{}|{name}", command.to_ascii_lowercase())));
     }
     let word = c.shown(1);
     other(alloc::format!("ERR unknown subcommand '{word}'. Try {command} HELP."))

@@ -119,9 +119,12 @@ fn add(
     if options.nx || (options.gt && new <= old) || (options.lt && new >= old) {
         return Ok(if options.increment { Added::Refused } else { Added::Same(old) });
     }
-    set.insert(member, new);
     #[allow(clippy::float_cmp)] // the very same score counts as unchanged
-    Ok(if new == old { Added::Same(new) } else { Added::Changed(new) })
+    if new == old {
+        return Ok(Added::Same(new));
+    }
+    set.insert(member, new);
+    Ok(Added::Changed(new))
 }
 
 pub(crate) fn zincrby(c: &mut Context<'_>) -> Outcome {
