@@ -22,6 +22,9 @@ use thiserror::Error;
 /// one takes this long.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// Longest answer in bytes that is no list of domains: a refusal with its reason.
+const SHORT_REPLY: usize = 1024;
+
 /// Why `noxsd` did not do what was asked.
 #[derive(Debug, Error)]
 pub enum BackendError {
@@ -203,7 +206,7 @@ impl Noxsd {
     /// No proper answer.
     pub fn broken(&mut self) -> Result<Vec<DomainStatus>, BackendError> {
         self.send(&Request::Status(None), None)?;
-        match self.receive()? {
+        match self.receive_into(&mut vec![0; MAX_PACKET])? {
             Reply::Status(status) => Ok(status),
             Reply::Refused(refusal) => Err(refusal.into()),
             _ => Err(BackendError::Unexpected),
@@ -219,7 +222,7 @@ impl Noxsd {
         let mut from = 0;
         loop {
             self.send(&Request::Dropped { from }, None)?;
-            match self.receive()? {
+            match self.receive_into(&mut vec![0; MAX_PACKET])? {
                 Reply::Dropped { vifs, next } => {
                     all.extend(vifs);
                     match next {
@@ -287,18 +290,26 @@ impl Noxsd {
         }
     }
 
+    /// Takes an answer that is no list.
     fn receive(&mut self) -> Result<Reply, BackendError> {
-        let mut packet = vec![0; MAX_PACKET];
-        let mut parts = [IoSliceMut::new(&mut packet)];
+        // To touch a page for the first time takes longer than all the rest of this.
+        self.receive_into(&mut [0; SHORT_REPLY])
+    }
+
+    fn receive_into(&mut self, packet: &mut [u8]) -> Result<Reply, BackendError> {
+        let mut parts = [IoSliceMut::new(packet)];
         let fd = self.socket.as_fd().as_raw_fd();
-        let length = match recvmsg::<()>(fd, &mut parts, None, MsgFlags::empty()) {
-            Ok(message) => message.bytes,
+        let (length, flags) = match recvmsg::<()>(fd, &mut parts, None, MsgFlags::empty()) {
+            Ok(message) => (message.bytes, message.flags),
             Err(Errno::EAGAIN) => return Err(BackendError::Silent),
             Err(Errno::ECONNRESET) => return Err(BackendError::Closed),
             Err(errno) => return Err(BackendError::System { doing: "hear from", errno }),
         };
         if length == 0 {
             return Err(BackendError::Closed);
+        }
+        if flags.contains(MsgFlags::MSG_TRUNC) {
+            return Err(BackendError::Unexpected);
         }
         self.pending = false;
         Ok(control::decode(&packet[..length])?)

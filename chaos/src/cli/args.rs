@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, FromArgMatches};
+use clap::{ArgMatches, Args as _, FromArgMatches};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -66,41 +66,57 @@ fn args<A: FromArgMatches>(matches: &mut ArgMatches) -> Result<A, clap::Error> {
     A::from_arg_matches_mut(matches)
 }
 
+/// A command: its name, another name for it, what it does, and its arguments.
+type CommandRow =
+    (&'static str, Option<&'static str>, &'static str, fn(clap::Command) -> clap::Command);
+
+const COMMANDS: &[CommandRow] = &[
+    (
+        "create",
+        None,
+        "Create a guest from a config file in the syntax of xl.cfg(5)",
+        CreateArgs::augment_args,
+    ),
+    ("list", Some("ls"), "List the guests", ListArgs::augment_args),
+    (
+        "destroy",
+        Some("rm"),
+        "Destroy guests at once, without asking them",
+        DestroyArgs::augment_args,
+    ),
+    (
+        "shutdown",
+        None,
+        "Ask a guest to power off. One that has ended stays listed until it is destroyed",
+        ShutdownArgs::augment_args,
+    ),
+    ("reboot", None, "Ask a guest to reboot", ShutdownArgs::augment_args),
+    ("pause", None, "Stop a guest from running", GuestArgs::augment_args),
+    ("unpause", None, "Let a paused guest run", GuestArgs::augment_args),
+    ("console", None, "Connect to a guest's console; Ctrl-] leaves it", GuestArgs::augment_args),
+    (
+        "log",
+        None,
+        "Print what a guest's console has printed, as far as it is kept",
+        GuestArgs::augment_args,
+    ),
+];
+
 /// The command line. Each command's own arguments are only made when it is used: those of all
 /// commands would take a create as long as the rest of its start.
 fn chaos() -> clap::Command {
-    clap::Command::new("chaos")
+    let mut chaos = clap::Command::new("chaos")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Xen toolstack for many small, short-lived guests")
         .after_help(EXIT_CODES)
         .disable_help_subcommand(true)
         .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommands([
-            command::<CreateArgs>(
-                "create",
-                "Create a guest from a config file in the syntax of xl.cfg(5)",
-            ),
-            command::<ListArgs>("list", "List the guests").visible_alias("ls"),
-            command::<DestroyArgs>("destroy", "Destroy guests at once, without asking them")
-                .visible_alias("rm"),
-            command::<ShutdownArgs>(
-                "shutdown",
-                "Ask a guest to power off. One that has ended stays listed until it is destroyed",
-            ),
-            command::<ShutdownArgs>("reboot", "Ask a guest to reboot"),
-            command::<GuestArgs>("pause", "Stop a guest from running"),
-            command::<GuestArgs>("unpause", "Let a paused guest run"),
-            command::<GuestArgs>("console", "Connect to a guest's console; Ctrl-] leaves it"),
-            command::<GuestArgs>(
-                "log",
-                "Print what a guest's console has printed, as far as it is kept",
-            ),
-        ])
-}
-
-fn command<A: clap::Args>(name: &'static str, about: &'static str) -> clap::Command {
-    clap::Command::new(name).about(about).defer(A::augment_args)
+        .arg_required_else_help(true);
+    for (name, alias, about, arguments) in COMMANDS {
+        let command = clap::Command::new(*name).about(*about).defer(*arguments);
+        chaos = chaos.subcommand(command.visible_aliases(*alias));
+    }
+    chaos
 }
 
 #[derive(Debug, clap::Args)]

@@ -51,6 +51,9 @@ pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, VifConfig};
 
 use source::Source;
 
+/// Configs are shorter than this, so that one system call reads all.
+const USUAL_SIZE: usize = 2048;
+
 /// Largest config in bytes.
 pub const MAX_SIZE: u64 = 1 << 20;
 
@@ -73,7 +76,7 @@ pub struct Parsed {
 pub fn parse_file(path: &Path, overrides: &[String], strict: bool) -> Result<Parsed, ConfigError> {
     let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read_error)?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(read_error)?;
     if bytes.len() as u64 > MAX_SIZE {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
