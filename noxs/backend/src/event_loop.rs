@@ -38,8 +38,7 @@ impl EventLoop {
         let registry = poll.registry().try_clone()?;
         let events = backend.host.events_fd();
         registry.register(&mut Level(events), EVENT_CHANNELS, Interest::READABLE)?;
-        let mut server = Server::new(listener, poll.registry().try_clone()?, LISTENER);
-        server.listen()?;
+        let server = Server::new(listener, poll.registry().try_clone()?, LISTENER)?;
         Ok(Self { poll, registry, backend, server })
     }
 
@@ -71,9 +70,6 @@ impl EventLoop {
                 _ => {}
             }
             let now = Instant::now();
-            if let Err(error) = server.listen() {
-                tracing::warn!("cannot wait for connections: {error}");
-            }
             for event in &events {
                 match event.token() {
                     LISTENER => server.accept(backend, now),

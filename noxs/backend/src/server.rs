@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -75,8 +76,8 @@ pub struct Server {
     registry: Registry,
     /// Names the listener in the poll.
     token: Token,
-    /// The poll tells of those who want to connect.
-    listens: bool,
+    /// How the poll tells of it.
+    by_level: bool,
     clients: Slab<Client>,
     /// Clients that are to be looked at in the next turn.
     ready: VecDeque<usize>,
@@ -87,21 +88,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for a listening, non-blocking socket. The caller waits for it, after
-    /// [`listen`](Self::listen), under this token, as for the clients that are registered.
-    #[must_use]
-    pub fn new(listener: UnixListener, registry: Registry, token: Token) -> Self {
-        Self {
+    /// A server for a listening, non-blocking socket. The caller waits for it under this token, as
+    /// for the clients that are registered.
+    ///
+    /// # Errors
+    /// The kernel has no means to wait.
+    pub fn new(listener: UnixListener, registry: Registry, token: Token) -> io::Result<Self> {
+        registry.register(&mut Level(listener.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self {
             listener,
             registry,
             token,
-            listens: false,
+            by_level: true,
             clients: Slab::new(),
             ready: VecDeque::new(),
             closing: Vec::new(),
             watchers: 0,
             buffer: vec![0; control::MAX_PACKET + 1],
-        }
+        })
     }
 
     /// Takes one who wants to connect; as long as there are others, the poll says so.
@@ -118,9 +122,10 @@ impl Server {
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
-                return self.stop_listening();
+                return self.listen(false);
             }
         };
+        self.listen(true);
         if self.clients.len() >= MAX_CLIENTS {
             self.evict(backend);
         }
@@ -155,25 +160,21 @@ impl Server {
         });
     }
 
-    /// Has the poll tell of those who want to connect, if it does not. To be called after each
-    /// poll, before its events are looked at: when a client could not be taken, the next event of
-    /// another kind is the time to try again.
-    ///
-    /// # Errors
-    /// The kernel has no means for it.
-    pub fn listen(&mut self) -> io::Result<()> {
-        if !self.listens {
-            let mut source = Level(self.listener.as_raw_fd());
-            self.registry.register(&mut source, self.token, Interest::READABLE)?;
-            self.listens = true;
+    /// Has the poll tell of the listener by level or, as long as clients cannot be taken, only when
+    /// one more wants to connect: otherwise it would tell of the same one for ever.
+    fn listen(&mut self, by_level: bool) {
+        if by_level == self.by_level {
+            return;
         }
-        Ok(())
-    }
-
-    /// The process has no room for a client, which the poll would say again and again.
-    fn stop_listening(&mut self) {
-        let mut source = Level(self.listener.as_raw_fd());
-        self.listens = self.registry.deregister(&mut source).is_err();
+        let fd = self.listener.as_raw_fd();
+        let listening = match by_level {
+            true => self.registry.reregister(&mut Level(fd), self.token, Interest::READABLE),
+            false => self.registry.reregister(&mut SourceFd(&fd), self.token, Interest::READABLE),
+        };
+        match listening {
+            Ok(()) => self.by_level = by_level,
+            Err(error) => tracing::warn!("cannot wait for connections in another way: {error}"),
+        }
     }
 
     /// Closes the connection that has made no request for the longest time.

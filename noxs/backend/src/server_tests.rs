@@ -43,8 +43,7 @@ impl Bed {
         let listener = lock.listen(&path, None).unwrap();
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
-        let mut server = Server::new(listener, registry.try_clone().unwrap(), LISTENER);
-        server.listen().unwrap();
+        let server = Server::new(listener, registry.try_clone().unwrap(), LISTENER).unwrap();
         let now = Instant::now();
         let mut backend = Backend::new(FakeHost::default(), now);
         let tap = File::from(nix::unistd::pipe().unwrap().0);
@@ -63,7 +62,6 @@ impl Bed {
                 return;
             }
             let now = Instant::now();
-            self.server.listen().unwrap();
             for event in &events {
                 match event.token() {
                     LISTENER => self.server.accept(&mut self.backend, now),
