@@ -1,31 +1,18 @@
 //! Whole commands, from exec to exit.
 
-use std::process::{Command, Stdio};
-use std::time::Instant;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use chaos::lifecycle::{self, Host};
 
+use crate::exec::run;
 use crate::report::Report;
 use crate::wait_for_scrub;
-
-/// Runs a command and gives the time from before fork to after wait, in nanoseconds.
-pub(crate) fn run(program: &str, args: &[&str]) -> Result<u64> {
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null());
-    let started = Instant::now();
-    let status = command.status().with_context(|| format!("cannot run {program}"))?;
-    let ns = u64::try_from(started.elapsed().as_nanos())?;
-    ensure!(status.success(), "{program} {} failed: {status}", args.join(" "));
-    Ok(ns)
-}
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
     let mut nothing = Vec::new();
     let mut creates = Vec::new();
     let mut destroys = Vec::new();
     for _ in 0..rounds {
-        nothing.push(run("/bin/busybox", &["true"])?);
+        nothing.push(run("exits", &[])?);
         wait_for_scrub(host)?;
         creates.push(run("chaos", &["create", "--quiet", "redis.cfg"])?);
         destroys.push(run("chaos", &["destroy", "redis"])?);

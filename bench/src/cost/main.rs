@@ -5,6 +5,7 @@
 //! any hardware.
 
 mod commands;
+mod exec;
 mod growth;
 mod in_process;
 mod memory;
