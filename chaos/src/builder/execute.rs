@@ -6,6 +6,7 @@ use noxs::{
     Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, Overlay, Ring, Sysctl,
     Vif,
 };
+use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};
@@ -59,7 +60,10 @@ pub struct Ready {
 /// end ([`std::mem::forget`]), which is cheaper.
 #[derive(Debug)]
 #[must_use = "dropping it takes time"]
-pub struct Mapped(#[expect(dead_code, reason = "held for its drop")] Window);
+pub struct Mapped(
+    #[expect(dead_code, reason = "held for its drop")] Window,
+    #[expect(dead_code, reason = "held for its drop")] Option<GrantTable>,
+);
 
 impl Shell {
     /// Makes the shell a guest.
@@ -93,8 +97,8 @@ impl Shell {
         let bytes = &page.encode()[..page.encoded_len()];
         self.window.write(self.layout.device_page.0 << 12, bytes);
         timings.stage("boot and device page");
-        let Self { domain, layout, window, .. } = self;
-        Ok(Ready { mapped: Mapped(window), domain, layout })
+        let Self { domain, layout, window, grants, .. } = self;
+        Ok(Ready { mapped: Mapped(window, grants), domain, layout })
     }
 
     fn device_page(&self, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {

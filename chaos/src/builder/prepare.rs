@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use xen::domain::CreateDomain;
-use xen::foreign::{GrantEntry, seed_grants};
+use xen::foreign::{GrantEntry, GrantTable};
 use xen::hvm::MemType;
 use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
@@ -29,8 +29,8 @@ const MAX_GRANT_FRAMES: i32 = 4;
 const LEAST_MEMORY: KiB = KiB(1024);
 
 /// First page of most images, and how many pages small ones have.
-const USUAL_START: u64 = 0x10;
-const USUAL_PAGES: u64 = 112;
+const USUAL_START: u64 = 0x28;
+const USUAL_PAGES: u64 = 72;
 
 /// Makes a shell.
 ///
@@ -92,7 +92,7 @@ pub fn prepare(
     timings.stage("map");
 
     let ports = make_ports(xen, domid, &flavour)?;
-    seed(xen, domid, &layout)?;
+    let grants = seed(xen, domid, &layout)?;
     timings.stage("ports and grants");
 
     // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
@@ -105,7 +105,7 @@ pub fn prepare(
     xen.set_hvm_context(domid, &PvhVcpu { entry, start_info }.context())
         .doing("set up the vCPU")?;
     timings.stage("vCPU context");
-    Ok(Shell { domain, flavour, layout, ports, window, loaded: None })
+    Ok(Shell { domain, flavour, layout, ports, window, grants, loaded: None })
 }
 
 /// The part of memory that most of our guests' images fill.
@@ -147,18 +147,21 @@ fn make_ports(xen: &Xen, domid: DomId, flavour: &Flavour) -> Result<Ports, Build
     })
 }
 
-/// Grants the ring pages to the backend's domain, in the order they have in memory.
-fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<(), BuildError> {
+/// Grants the ring pages to the backend's domain, in the order they have in memory. Gives the
+/// mapped grant table: to unmap it can wait.
+fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<Option<GrantTable>, BuildError> {
     if layout.ring_count == 0 {
-        return Ok(());
+        return Ok(None);
     }
-    let entries: Vec<GrantEntry> = (0..layout.ring_count)
-        .map(|ring| GrantEntry {
+    let table = GrantTable::map(xen, domid).doing("map the grant table")?;
+    for ring in 0..layout.ring_count {
+        let entry = GrantEntry {
             reference: ring_grant(ring),
             domid: DomId::DOM0,
             gfn: Gfn(layout.rings.0 + ring),
             read_only: false,
-        })
-        .collect();
-    seed_grants(xen, domid, &entries).doing("grant the ring pages")
+        };
+        table.set(&entry).doing("grant the ring pages")?;
+    }
+    Ok(Some(table))
 }

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use xen::Xen;
+use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
 use super::error::BuildError;
@@ -35,6 +36,8 @@ pub struct Shell {
     /// What dom0 has mapped of it. First among the fields: a domain whose pages are mapped cannot
     /// be destroyed whole.
     pub(super) window: Window,
+    /// Its grant table, if it has rings.
+    pub(super) grants: Option<GrantTable>,
     pub(super) domain: Unfinished,
     /// What it was made for.
     pub flavour: Flavour,
@@ -117,10 +120,10 @@ impl Shell {
 
     /// Lets go of the hand on Xen, so that another thread can have the shell.
     pub fn park(self) -> ParkedShell {
-        let Self { domain, flavour, layout, ports, window, loaded } = self;
+        let Self { domain, flavour, layout, ports, window, grants, loaded } = self;
         let (domid, handle) = (domain.domid, domain.handle);
         domain.finish();
-        ParkedShell { domid, handle, flavour, layout, ports, window, loaded }
+        ParkedShell { domid, handle, flavour, layout, ports, window, grants, loaded }
     }
 
     /// The domain's number.
@@ -167,6 +170,7 @@ pub struct ParkedShell {
     layout: Layout,
     ports: Ports,
     window: Window,
+    grants: Option<GrantTable>,
     loaded: Option<Arc<Image>>,
 }
 
@@ -174,8 +178,8 @@ impl ParkedShell {
     /// Makes it a shell again.
     #[must_use]
     pub fn unpark(self, xen: &Rc<Xen>) -> Shell {
-        let Self { domid, handle, flavour, layout, ports, window, loaded } = self;
+        let Self { domid, handle, flavour, layout, ports, window, grants, loaded } = self;
         let domain = Unfinished::new(xen, domid, handle);
-        Shell { flavour, layout, ports, window, loaded, domain }
+        Shell { flavour, layout, ports, window, grants, loaded, domain }
     }
 }

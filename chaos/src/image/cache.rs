@@ -1,7 +1,7 @@
 //! Kernels that were read before.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,10 @@ impl ImageKey {
     /// # Errors
     /// Its metadata cannot be read, it is no regular file, or it is larger than [`MAX_SIZE`].
     pub fn of(file: &File) -> Result<Self, ImageError> {
-        let metadata = file.metadata().map_err(ImageError::Read)?;
+        Self::of_metadata(&file.metadata().map_err(ImageError::Read)?)
+    }
+
+    fn of_metadata(metadata: &Metadata) -> Result<Self, ImageError> {
         if !metadata.is_file() {
             return Err(ImageError::NotRegular);
         }
@@ -73,7 +76,21 @@ impl ImageCache {
     /// # Errors
     /// As [`Image::open`]. A failure is not remembered.
     pub fn open(&mut self, path: &Path) -> Result<Arc<Image>, ImageError> {
+        // A known kernel need not be opened.
+        if let Some(image) = fs::metadata(path)
+            .ok()
+            .and_then(|metadata| self.known(ImageKey::of_metadata(&metadata).ok()?))
+        {
+            return Ok(image);
+        }
         self.from_file(&open(path)?)
+    }
+
+    fn known(&mut self, key: ImageKey) -> Option<Arc<Image>> {
+        self.clock += 1;
+        let entry = self.images.get_mut(&key)?;
+        entry.used = self.clock;
+        Some(Arc::clone(&entry.image))
     }
 
     /// The kernel in an open file, read only if it is not known or has changed.
@@ -81,11 +98,9 @@ impl ImageCache {
     /// # Errors
     /// As [`Image::open`].
     pub fn from_file(&mut self, file: &File) -> Result<Arc<Image>, ImageError> {
-        self.clock += 1;
         let key = ImageKey::of(file)?;
-        if let Some(entry) = self.images.get_mut(&key) {
-            entry.used = self.clock;
-            return Ok(Arc::clone(&entry.image));
+        if let Some(image) = self.known(key) {
+            return Ok(image);
         }
         let image = Arc::new(Image::from_file(file)?);
         self.keep(key, &image);

@@ -57,9 +57,7 @@ pub fn create(
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(read_ramdisk).transpose()?;
     timings.stage("files");
-    free_name(host, &config.name)?;
     let nics = nics(config)?;
-    timings.stage("name");
     let request = Request { config, image: &image, ramdisk: ramdisk.as_deref(), options };
     let made = cold(host, &request, &nics, timings);
     made.map_err(|error| error.about(&config.name))
@@ -82,7 +80,6 @@ pub fn execute_shell(
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
     check(config, options)?;
-    free_name(host, &config.name)?;
     let nics = nics(config)?;
     let request = Request { config, image, ramdisk, options };
     let name = Name::reserve(host, &config.name, shell.domid())?;
@@ -139,6 +136,7 @@ fn cold(
     let flavour = flavour(request.config);
     let (mut shell, log) = shell::begin(host, flavour, &vifs, Some(request.image), timings)?;
     let name = Name::reserve(host, &request.config.name, shell.domid())?;
+    timings.stage("name");
     // The image goes in while `noxsd` is at work.
     shell.load(request.image)?;
     timings.stage("image");
@@ -225,7 +223,13 @@ struct Name<'a> {
 
 impl<'a> Name<'a> {
     fn reserve(host: &'a Host, name: &'a str, domid: DomId) -> Result<Self, LifecycleError> {
-        host.records.reserve_name(name, domid)?;
+        match host.records.reserve_name(name, domid) {
+            Err(RecordError::NameInUse { .. }) => {
+                free_name(host, name)?;
+                host.records.reserve_name(name, domid)?;
+            }
+            result => result?,
+        }
         Ok(Self { host, name, kept: false })
     }
 
