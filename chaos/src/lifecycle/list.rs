@@ -1,6 +1,6 @@
 //! Which guests there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use noxs::control::DomainId;
@@ -66,10 +66,10 @@ pub struct BrokenDevice {
 pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
     let mut broken = broken_devices(host);
     let dropped = dropped_frames(host);
-    let mut folders = host.records.domids()?;
+    let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
     let mut guests = Vec::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
-        folders.retain(|domid| *domid != info.domid);
+        folders.remove(&info.domid);
         let (domid, handle) = (info.domid, info.handle);
         let guest = judge(host, domid, Some(info));
         let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
