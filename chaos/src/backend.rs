@@ -166,9 +166,26 @@ impl Noxsd {
     pub fn begin_configure(
         &mut self,
         id: DomainId,
-        vifs: Vec<VifIdentity>,
+        vifs: &[VifIdentity],
     ) -> Result<(), BackendError> {
-        self.send(&Request::Configure { id, vifs }, None)
+        self.send(&Request::Configure { id, vifs: vifs.to_vec() }, None)
+    }
+
+    /// Waits for the answer to [`begin_configure`](Self::begin_configure). Over a connection that
+    /// was made since then it is asked again: another `noxsd` has taken the place of the one that
+    /// was asked.
+    ///
+    /// # Errors
+    /// `noxsd` refused; then nothing was done.
+    pub fn finish_configure(
+        &mut self,
+        id: DomainId,
+        vifs: &[VifIdentity],
+    ) -> Result<(), BackendError> {
+        if !self.pending {
+            self.begin_configure(id, vifs)?;
+        }
+        self.done()
     }
 
     /// Waits for the answer to what was begun. Without that it is done already.

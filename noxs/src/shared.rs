@@ -10,7 +10,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::layout::{PAGE_SIZE, answer, header};
+use crate::layout::{MAX_DEVICES, PAGE_SIZE, answer, entry, header};
 use crate::page::PageError;
 use crate::sysctl::{Answer, AnswerStatus, Request, RequestId};
 
@@ -26,7 +26,7 @@ pub trait SharedPage {
     fn write_u32(&mut self, offset: usize, value: u32);
 }
 
-/// Copies the device page out of shared memory.
+/// Copies the device page out of shared memory, as far as its entries go.
 ///
 /// # Errors
 /// [`PageError::Torn`] if dom0 was writing. dom0 rings the sysctl port after each change, so a
@@ -36,8 +36,12 @@ pub fn snapshot(page: &impl SharedPage) -> Result<[u8; PAGE_SIZE], PageError> {
     if generation & 1 != 0 {
         return Err(PageError::Torn { generation });
     }
+    // What follows the used entries is zero, and a guest has better to do than to read it.
+    let [low, high, ..] = page.read_u32(header::ENTRY_COUNT).to_le_bytes();
+    let used = usize::from(u16::from_le_bytes([low, high])).min(MAX_DEVICES);
+    let end = header::SIZE + used * entry::SIZE;
     let mut copy = [0; PAGE_SIZE];
-    for (word, bytes) in copy.chunks_exact_mut(4).enumerate() {
+    for (word, bytes) in copy[..end].chunks_exact_mut(4).enumerate() {
         bytes.copy_from_slice(&page.read_u32(word * 4).to_le_bytes());
     }
     // The copy is complete before the generation is looked at again: each read above acquires, so

@@ -12,7 +12,6 @@ use super::nic::Nic;
 use super::resolve::{Condition, examine};
 use super::shell::{self, AttachedShell, ShellKind, Traces};
 use super::{Host, LifecycleError, destroy};
-use crate::backend::Noxsd;
 use crate::builder::{Flavour, Mapped, Payload, Shell, VifFacts};
 use crate::config::DomainConfig;
 use crate::image::Image;
@@ -134,9 +133,12 @@ fn cold(
     let vifs: Vec<(&str, Option<VifIdentity>)> =
         nics.iter().map(|nic| (nic.config.bridge.as_str(), Some(nic.identity()))).collect();
     let flavour = flavour(request.config);
-    let (mut shell, log) = shell::begin(host, flavour, &vifs, Some(request.image), timings)?;
+    let mut shell = shell::make(host, flavour, &vifs, Some(request.image), timings)?;
+    // The name comes before the devices: whoever wants it after this process was killed finds the
+    // domain by it, and takes it away with its addresses.
     let name = Name::reserve(host, &request.config.name, shell.domid())?;
     timings.stage("name");
+    let log = shell.start_attach(timings)?;
     // The image goes in while `noxsd` is at work.
     shell.load(request.image)?;
     timings.stage("image");
@@ -166,9 +168,9 @@ fn finish(
     // Nobody waits for the answer before the guest runs: what it sends until `noxsd` knows who it
     // is stays in its rings.
     let configure = traces.is_unconfigured();
+    let identities: Vec<VifIdentity> = nics.iter().map(Nic::identity).collect();
     if configure {
-        let identities: Vec<VifIdentity> = nics.iter().map(Nic::identity).collect();
-        host.noxsd.call(|noxsd| noxsd.begin_configure(traces.attach.id, identities.clone()))?;
+        host.noxsd.call(|noxsd| noxsd.begin_configure(traces.attach.id, &identities))?;
         timings.stage("configure");
     }
 
@@ -192,7 +194,7 @@ fn finish(
         true => ready.keep_paused(),
         false => ready.unpause(timings)?,
     };
-    if configure && let Err(error) = configured(host, &traces, nics) {
+    if configure && let Err(error) = configured(host, &traces, &identities) {
         drop(mapped);
         // The traces are taken away by their own drop; this one's failure leaves a domain that
         // `chaos list` shows.
@@ -205,11 +207,15 @@ fn finish(
 }
 
 /// Waits until `noxsd` knows whom it serves, and keeps that for the next one.
-fn configured(host: &Host, traces: &Traces, nics: &[Nic<'_>]) -> Result<(), LifecycleError> {
-    host.noxsd.call(Noxsd::finish)?;
+fn configured(
+    host: &Host,
+    traces: &Traces,
+    identities: &[VifIdentity],
+) -> Result<(), LifecycleError> {
     let mut attach = traces.attach.clone();
-    for (vif, nic) in attach.vifs.iter_mut().zip(nics) {
-        vif.identity = Some(nic.identity());
+    host.noxsd.call(|noxsd| noxsd.finish_configure(attach.id, identities))?;
+    for (vif, identity) in attach.vifs.iter_mut().zip(identities) {
+        vif.identity = Some(*identity);
     }
     Ok(host.records.replace_devices(&attach)?)
 }

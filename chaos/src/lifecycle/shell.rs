@@ -65,7 +65,8 @@ pub fn prepare_shell(
     timings: &mut Timings,
 ) -> Result<AttachedShell, LifecycleError> {
     let vifs: Vec<_> = kind.bridges.iter().map(|bridge| (bridge.as_str(), None)).collect();
-    let (mut shell, log) = begin(host, kind.flavour, &vifs, kind.image.as_deref(), timings)?;
+    let mut shell = make(host, kind.flavour, &vifs, kind.image.as_deref(), timings)?;
+    let log = shell.start_attach(timings)?;
     if let Some(image) = &kind.image {
         shell.load(image)?;
         timings.stage("image");
@@ -75,33 +76,19 @@ pub fn prepare_shell(
     Ok(shell)
 }
 
-/// Makes a shell and asks `noxsd` to attach its devices, without waiting for it. Gives the
-/// console's log, too.
-pub(super) fn begin(
+/// Makes a shell whose devices are not attached yet.
+pub(super) fn make(
     host: &Host,
     flavour: Flavour,
     vifs: &[(&str, Option<VifIdentity>)],
     image: Option<&Image>,
     timings: &mut Timings,
-) -> Result<(AttachedShell, Option<File>), LifecycleError> {
+) -> Result<AttachedShell, LifecycleError> {
     let handle = handle::new_handle().map_err(LifecycleError::Process)?;
     let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
     let attach = attach_request(&shell, vifs);
     let traces = Traces { host: host.clone(), attach, asked: false, kept: false };
-    let mut shell = AttachedShell { shell: Some(shell), traces };
-    let domid = shell.domid();
-    host.records.make_folder(domid)?;
-    let mut log = None;
-    if shell.traces.has_devices() {
-        host.records.write_devices(&shell.traces.attach)?;
-        if flavour.console {
-            log = Some(host.records.create_console_log(domid)?);
-        }
-        shell.traces.asked = true;
-        shell.begin_attach(log.as_ref())?;
-    }
-    timings.stage("files and attach");
-    Ok((shell, log))
+    Ok(AttachedShell { shell: Some(shell), traces })
 }
 
 impl AttachedShell {
@@ -143,6 +130,27 @@ impl AttachedShell {
         let empty = Attach { id, console: None, vifs: Vec::new() };
         let none = Traces { host, attach: empty, asked: false, kept: true };
         (shell, std::mem::replace(&mut self.traces, none))
+    }
+
+    /// Asks `noxsd` to attach the devices, without waiting for it. Gives the console's log.
+    pub(super) fn start_attach(
+        &mut self,
+        timings: &mut Timings,
+    ) -> Result<Option<File>, LifecycleError> {
+        let domid = self.domid();
+        let Traces { host, attach, asked, .. } = &mut self.traces;
+        host.records.make_folder(domid)?;
+        let mut log = None;
+        if attach.console.is_some() || !attach.vifs.is_empty() {
+            host.records.write_devices(attach)?;
+            if attach.console.is_some() {
+                log = Some(host.records.create_console_log(domid)?);
+            }
+            *asked = true;
+            self.begin_attach(log.as_ref())?;
+        }
+        timings.stage("files and attach");
+        Ok(log)
     }
 
     fn begin_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
