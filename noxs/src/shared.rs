@@ -10,8 +10,8 @@
 
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
-use crate::layout::{MAX_DEVICES, PAGE_SIZE, answer, entry, header};
-use crate::page::PageError;
+use crate::layout::{PAGE_SIZE, answer, entry, header};
+use crate::page::{MAX_DEVICES, PageError};
 use crate::sysctl::{Answer, AnswerStatus, Request, RequestId};
 
 /// A page that two domains can touch at the same time. Offsets are multiples of four below
