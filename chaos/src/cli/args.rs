@@ -41,7 +41,12 @@ impl Command {
     /// # Errors
     /// They make no sense, or ask for help.
     pub(crate) fn of_this_process() -> Result<Self, clap::Error> {
-        Self::of(chaos().try_get_matches()?)
+        // Whoever names a command gets that one only: to describe the others, for help and for
+        // suggestions, would take as long as the rest of the start.
+        let named = std::env::args_os().nth(1);
+        let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.0 == name));
+        let rows = only.map_or(COMMANDS, std::slice::from_ref);
+        Self::of(chaos(rows).try_get_matches()?)
     }
 
     fn of(mut matches: ArgMatches) -> Result<Self, clap::Error> {
@@ -57,7 +62,11 @@ impl Command {
             "unpause" => Self::Unpause(args(matches)?),
             "console" => Self::Console(args(matches)?),
             "log" => Self::Log(args(matches)?),
-            _ => return Err(chaos().error(ErrorKind::MissingSubcommand, "a command is missing")),
+            _ => {
+                return Err(
+                    chaos(COMMANDS).error(ErrorKind::MissingSubcommand, "a command is missing")
+                );
+            }
         })
     }
 }
@@ -102,9 +111,9 @@ const COMMANDS: &[CommandRow] = &[
     ),
 ];
 
-/// The command line. Each command's own arguments are only made when it is used: those of all
-/// commands would take a create as long as the rest of its start.
-fn chaos() -> clap::Command {
+/// The command line with some of the commands. Each command's own arguments are only made when it
+/// is used.
+fn chaos(commands: &[CommandRow]) -> clap::Command {
     let mut chaos = clap::Command::new("chaos")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Xen toolstack for many small, short-lived guests")
@@ -112,7 +121,7 @@ fn chaos() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommand_required(true)
         .arg_required_else_help(true);
-    for (name, alias, about, arguments) in COMMANDS {
+    for (name, alias, about, arguments) in commands {
         let command = clap::Command::new(*name).about(*about).defer(*arguments);
         chaos = chaos.subcommand(command.visible_aliases(*alias));
     }
@@ -193,16 +202,16 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        chaos().debug_assert();
+        chaos(COMMANDS).debug_assert();
     }
 
     #[test]
     fn each_command_is_understood() {
-        for command in chaos().get_subcommands() {
+        for command in chaos(COMMANDS).get_subcommands() {
             let name = command.get_name();
             let operand = (name != "list").then_some("guest");
             let words = ["chaos", name].into_iter().chain(operand);
-            let matches = chaos().try_get_matches_from(words).unwrap();
+            let matches = chaos(COMMANDS).try_get_matches_from(words).unwrap();
             let command = Command::of(matches).unwrap();
             let variant = format!("{command:?}").to_lowercase();
             assert!(variant.starts_with(name), "{name} gave {variant}");

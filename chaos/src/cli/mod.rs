@@ -94,8 +94,8 @@ fn create(args: &CreateArgs, mut timings: Timings, output: &mut Output) -> Resul
             console::run(&connection)
         }
         None => {
-            // This process is about to end, which unmaps in less time.
-            std::mem::forget(created.mapped);
+            // This process is about to end, which unmaps and closes in less time.
+            std::mem::forget((created.mapped, host));
             Ok(())
         }
     }
