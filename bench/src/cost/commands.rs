@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use chaos::lifecycle::{self, Host};
 
 use crate::exec::run;
+use crate::let_xen_scrub;
 use crate::report::Report;
-use crate::wait_for_scrub;
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
     let mut nothing = Vec::new();
@@ -13,7 +13,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     let mut destroys = Vec::new();
     for _ in 0..rounds {
         nothing.push(run("exits", &[])?);
-        wait_for_scrub(host)?;
+        let_xen_scrub();
         creates.push(run("chaos", &["create", "--quiet", "redis.cfg"])?);
         destroys.push(run("chaos", &["destroy", "redis"])?);
     }

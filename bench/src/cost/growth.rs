@@ -4,8 +4,8 @@ use anyhow::Result;
 use chaos::lifecycle::{self, Host};
 
 use crate::in_process::{config, create};
+use crate::let_xen_scrub;
 use crate::report::Report;
-use crate::wait_for_scrub;
 
 /// How many at each end are compared.
 const SPAN: usize = 10;
@@ -15,11 +15,11 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     // The first create of a process pays for things that stay.
     create(host, &config)?;
     lifecycle::destroy(host, &config.name)?;
-    wait_for_scrub(host)?;
     let mut totals = Vec::new();
     let mut names = Vec::new();
     for number in 0..guests {
         config.name = format!("noop-{number}");
+        let_xen_scrub();
         totals.push(create(host, &config)?.all_ns());
         names.push(config.name.clone());
     }
@@ -32,7 +32,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     let ratio = median(last) / median(first);
     report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![ratio]);
     report.times(format!("noop with console, all {guests}"), None, &totals);
-    wait_for_scrub(host)
+    Ok(())
 }
 
 #[allow(clippy::cast_precision_loss)]

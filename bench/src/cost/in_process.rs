@@ -10,8 +10,8 @@ use chaos::config::{self, DomainConfig};
 use chaos::lifecycle::{self, CreateOptions, Host};
 use chaos::timings::Timings;
 
+use crate::let_xen_scrub;
 use crate::report::Report;
-use crate::wait_for_scrub;
 
 /// Reads one of the shipped configs, with lines added.
 pub(crate) fn config(name: &str, overrides: &[&str]) -> Result<DomainConfig> {
@@ -144,7 +144,7 @@ fn one(
     let mut stages: BTreeMap<usize, (&'static str, Vec<u64>)> = BTreeMap::new();
     let mut destroys = Vec::new();
     for _ in 0..rounds {
-        wait_for_scrub(host)?;
+        let_xen_scrub();
         let sample = create(host, config)?;
         for (order, stage) in sample.timings.stages().iter().enumerate() {
             stages.entry(order).or_insert((stage.name, Vec::new())).1.push(stage.ns);

@@ -15,8 +15,8 @@ use chaos::lifecycle::{self, Host};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::let_xen_scrub;
 use crate::report::Report;
-use crate::wait_for_scrub;
 
 const ADDRESS: [u8; 4] = [10, 0, 0, 2];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     let mut to_announcement = Vec::new();
     let mut to_pong = Vec::new();
     for _ in 0..rounds {
-        wait_for_scrub(host)?;
+        let_xen_scrub();
         let announcements = arp_socket()?;
         let started = Instant::now();
         let mut create = Command::new("chaos")
