@@ -17,8 +17,6 @@ pub enum Action {
     RenameRestart,
     /// It is kept as it is, to be looked at.
     Preserve,
-    /// It goes on in the same domain, after it asked for that.
-    SoftReset,
 }
 
 /// The text is no action that is served.
@@ -29,13 +27,10 @@ pub enum UnknownAction {
     Coredump(String),
     /// Nobody knows it.
     #[error(
-        "{0:?} is no action; known are \"destroy\", \"restart\", \"rename-restart\", \
-         \"preserve\" and, for on_soft_reset, \"soft-reset\""
+        "{0:?} is no action; known are \"destroy\", \"restart\", \"rename-restart\" and \
+         \"preserve\""
     )]
     Unknown(String),
-    /// Only an answer to a soft reset.
-    #[error("\"soft-reset\" is possible for on_soft_reset only")]
-    OnlySoftReset,
 }
 
 impl FromStr for Action {
@@ -47,7 +42,6 @@ impl FromStr for Action {
             "restart" => Ok(Self::Restart),
             "rename-restart" => Ok(Self::RenameRestart),
             "preserve" => Ok(Self::Preserve),
-            "soft-reset" => Ok(Self::SoftReset),
             "coredump-destroy" | "coredump-restart" => {
                 Err(UnknownAction::Coredump(text.to_owned()))
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use xen::units::KiB;
 
-use super::action::{Action, UnknownAction};
+use super::action::Action;
 use super::error::{ConfigError, Fault, Problem, Warning, WarningKind};
 use super::keys::{self, Key, Service, WhyNot};
 use super::memory::parse_memory;
@@ -45,10 +45,6 @@ pub struct DomainConfig {
     pub on_reboot: Action,
     /// What is to happen when it crashes.
     pub on_crash: Action,
-    /// What is to happen when its watchdog expires.
-    pub on_watchdog: Action,
-    /// What is to happen when it asks for a soft reset.
-    pub on_soft_reset: Action,
 }
 
 /// Gives the settings their meaning.
@@ -130,8 +126,6 @@ impl<'a> Reader<'a> {
             on_poweroff: self.action("on_poweroff", Action::Destroy)?,
             on_reboot: self.action("on_reboot", Action::Restart)?,
             on_crash: self.action("on_crash", Action::Destroy)?,
-            on_watchdog: self.action("on_watchdog", Action::Destroy)?,
-            on_soft_reset: self.action("on_soft_reset", Action::SoftReset)?,
         })
     }
 
@@ -241,11 +235,7 @@ impl<'a> Reader<'a> {
 
     fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {
         let Some((text, value)) = self.text(key)? else { return Ok(default) };
-        let action = match text.parse() {
-            Ok(Action::SoftReset) if key != "on_soft_reset" => Err(UnknownAction::OnlySoftReset),
-            action => action,
-        };
-        action.map_err(|error| self.error(value.span, Problem::Action { key, error }))
+        text.parse().map_err(|error| self.error(value.span, Problem::Action { key, error }))
     }
 
     fn memory(&self, key: &'static str) -> Result<Option<(KiB, Span)>, ConfigError> {

@@ -1,24 +1,7 @@
 //! Configs of guests, in the syntax of xl.cfg(5).
 //!
 //! A config that works with `xl create` works here, or is refused with its line, its key and the
-//! reason. What is different from xl:
-//!
-//! - Errors name line and column. A last line without a newline, and lines that end in CR LF, are
-//!   read as well. `\ooo` in a string is octal, as the manual page says (xl reads it as decimal).
-//! - A list where a string is wanted, or the reverse, is an error. Xl only warns and ignores it.
-//! - A key of xl that is not served is an error. A key that xl does not know either is ignored
-//!   with a warning that names the nearest known one, or refused if `strict` is given.
-//! - `+=` does not add numbers; xl glues their digits together.
-//! - `type=` that is missing means `"pvh"`, with a warning; `"pv"` and `"hvm"` are refused.
-//!   `builder=` of `"generic"` or `"linux"` has no effect.
-//! - `memory=` also takes a string such as `"1536K"`, `"2M"` or `"1G"`, down to 1 MiB and to
-//!   whole pages; `maxmem=` and `maxvcpus=` must equal `memory=` and `vcpus=`.
-//! - `name=` must not look like a domid, be a path, or begin with a dot ([`check_name`]).
-//! - `ip=` of a vif is an address, with a prefix length or a netmask and with a gateway if there
-//!   is one: `10.0.0.2/24 10.0.0.1` or `10.0.0.2 255.255.255.0 10.0.0.1`. The prefix is 24 if none
-//!   is given.
-//! - `mtu=` of a vif is at most 1500, what the switch and its tap carry.
-//! - `console=` (0 or 1, 1 if missing) and `store=` (`"noxs"`) are chaos' own keys, which xl ignores.
+//! reason. What is different from xl stands in `docs/config.md`.
 
 mod action;
 mod domain;
