@@ -19,6 +19,9 @@ use crate::random;
 /// First four bytes of each handle.
 const MARK: [u8; 4] = [0xc4, 0xa0, 0x50, 0x00];
 
+/// Name of the daemon's program.
+const DAEMON: &str = "chaosd";
+
 /// Clock ticks in a second, as `/proc` counts them: `USER_HZ` of Linux on x86.
 const TICKS_PER_SECOND: i64 = 100;
 
@@ -69,6 +72,13 @@ impl Creator {
         // The difference of two times that wrap is right as long as less than half of their range
         // lies between them: 248 days.
         started(self.pid).is_ok_and(|started| self.made.wrapping_sub(started) < 1 << 31)
+    }
+
+    /// Whether the process is a `chaosd`: then a domain without a record is a shell of its pool.
+    #[must_use]
+    pub fn is_daemon(self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/comm", self.pid))
+            .is_ok_and(|name| name.trim_end() == DAEMON)
     }
 }
 

@@ -263,7 +263,7 @@ fn free_name(host: &Host, name: &str) -> Result<(), LifecycleError> {
         Condition::Guest(record) if record.name == name => {
             Err(RecordError::NameInUse { name: name.to_owned(), domid }.into())
         }
-        Condition::BeingMade | Condition::Unrecorded => {
+        Condition::BeingMade | Condition::Shell | Condition::Unrecorded => {
             Err(RecordError::NameInUse { name: name.to_owned(), domid }.into())
         }
         Condition::HalfMade => destroy::remove(host, &guest).map(drop),

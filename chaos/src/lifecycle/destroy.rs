@@ -3,8 +3,9 @@
 use nix::errno::Errno;
 use noxs::control::DomainId;
 use serde::Serialize;
+use xen::units::DomId;
 
-use super::resolve::{Condition, Guest};
+use super::resolve::{Condition, Guest, judge};
 use super::{Host, LifecycleError, resolve};
 use crate::backend::BackendError;
 
@@ -28,10 +29,27 @@ pub struct Destroyed {
 /// refuses.
 pub fn destroy(host: &Host, target: &str) -> Result<Destroyed, LifecycleError> {
     let guest = resolve(host, target)?;
-    if matches!(guest.condition, Condition::BeingMade) {
-        return Err(LifecycleError::BeingMade { domid: guest.domid });
+    match guest.condition {
+        Condition::BeingMade => Err(LifecycleError::BeingMade { domid: guest.domid }),
+        Condition::Shell => Err(LifecycleError::Shell { domid: guest.domid }),
+        _ => remove(host, &guest),
     }
-    remove(host, &guest)
+}
+
+/// Destroys each domain that its maker, who was killed, has left half-made. Gives their number.
+///
+/// # Errors
+/// Xen refuses. The others are not looked at then.
+pub fn clear_half_made(host: &Host) -> Result<usize, LifecycleError> {
+    let mut cleared = 0;
+    for info in host.xen.domain_list(DomId::DOM0)? {
+        let guest = judge(host, info.domid, Some(info));
+        if matches!(guest.condition, Condition::HalfMade) {
+            remove(host, &guest)?;
+            cleared += 1;
+        }
+    }
+    Ok(cleared)
 }
 
 /// Removes a guest that has been looked at.

@@ -38,7 +38,7 @@ pub enum LifecycleError {
     },
     /// A shell cannot be built.
     #[error("a shell cannot be prepared")]
-    Shell(#[from] BuildError),
+    Prepare(#[from] BuildError),
     /// The backends do not serve a shell.
     #[error("the devices of a shell cannot be connected")]
     Devices(#[from] BackendError),
@@ -102,6 +102,15 @@ pub enum LifecycleError {
         /// The domain.
         domid: DomId,
     },
+    /// The domain is a shell.
+    #[error(
+        "domain {domid} is a shell of chaosd's pool; chaos pool resize makes the pool smaller",
+        domid = domid.0
+    )]
+    Shell {
+        /// The domain.
+        domid: DomId,
+    },
     /// The guest has no record, so nothing is known of its devices.
     #[error("guest {target} has no usable record; chaos destroy {target} removes it")]
     NoRecord {
@@ -148,7 +157,7 @@ impl LifecycleError {
     pub(super) fn about(self, name: &str) -> Self {
         let name = name.to_owned();
         match self {
-            Self::Shell(source) => Self::Build { name, source },
+            Self::Prepare(source) => Self::Build { name, source },
             Self::Devices(source) => Self::Backend { name, source },
             other => other,
         }

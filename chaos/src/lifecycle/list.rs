@@ -59,7 +59,8 @@ pub struct BrokenDevice {
     pub reason: String,
 }
 
-/// The guests in the order of their domids. With `all`, other toolstacks' domains and dom0 too.
+/// The guests in the order of their domids. With `all`, the daemon's shells, other toolstacks'
+/// domains and dom0 too.
 ///
 /// # Errors
 /// Xen refuses to tell, or the records cannot be read at all.
@@ -73,7 +74,7 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
         let (domid, handle) = (info.domid, info.handle);
         let guest = judge(host, domid, Some(info));
         let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
-        if foreign && !all {
+        if (foreign || matches!(guest.condition, Condition::Shell)) && !all {
             continue;
         }
         let state = guest.state();

@@ -25,7 +25,7 @@ use crate::record::Records;
 
 pub use console::{console, read_log};
 pub use create::{CreateOptions, Created, create, execute_shell, shell_kind};
-pub use destroy::{Destroyed, destroy};
+pub use destroy::{Destroyed, clear_half_made, destroy};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use resolve::{Condition, Guest, GuestState, resolve};

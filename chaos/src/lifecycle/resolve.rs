@@ -18,6 +18,8 @@ pub enum Condition {
     Unrecorded,
     /// Another process is making it right now.
     BeingMade,
+    /// A shell of the daemon's pool.
+    Shell,
     /// Its maker was killed before it was done. It has never run.
     HalfMade,
     /// Another toolstack's domain.
@@ -63,6 +65,8 @@ pub enum GuestState {
     Dying,
     /// Another process is making it.
     BeingMade,
+    /// It waits in the daemon's pool.
+    Shell,
     /// Its maker was killed.
     HalfMade,
     /// Only its record is left.
@@ -84,6 +88,7 @@ impl GuestState {
             Self::Crashed => "crashed",
             Self::Dying => "dying",
             Self::BeingMade => "being made",
+            Self::Shell => "shell",
             Self::HalfMade => "half-made",
             Self::Gone => "gone",
         }
@@ -103,6 +108,7 @@ impl Guest {
         let Some(info) = &self.info else { return GuestState::Gone };
         match self.condition {
             Condition::BeingMade => return GuestState::BeingMade,
+            Condition::Shell => return GuestState::Shell,
             Condition::HalfMade => return GuestState::HalfMade,
             _ => {}
         }
@@ -152,7 +158,10 @@ pub(super) fn judge(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Gues
             (Some(record), _) if record.is_of(info.handle) => Condition::Guest(Box::new(record)),
             (_, None) => Condition::Foreign,
             (_, Some(_)) if info.cpu_time_ns > 0 || fault.is_some() => Condition::Unrecorded,
-            (_, Some(creator)) if creator.is_alive() => Condition::BeingMade,
+            (_, Some(creator)) if creator.is_alive() => match creator.is_daemon() {
+                true => Condition::Shell,
+                false => Condition::BeingMade,
+            },
             (_, Some(_)) => Condition::HalfMade,
         },
     };

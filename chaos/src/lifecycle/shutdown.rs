@@ -52,6 +52,7 @@ pub fn shutdown(
     let Condition::Guest(record) = &guest.condition else {
         return Err(match guest.condition {
             Condition::BeingMade => LifecycleError::BeingMade { domid: guest.domid },
+            Condition::Shell => LifecycleError::Shell { domid: guest.domid },
             Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
             _ => LifecycleError::NoRecord { target: target.to_owned() },
         });
