@@ -8,6 +8,7 @@
 pub mod backend;
 pub mod builder;
 pub mod config;
+pub mod daemon;
 pub mod handle;
 pub mod image;
 pub mod lifecycle;

@@ -2,9 +2,8 @@
 
 use std::error::Error;
 
-use chaos::backend::BackendError;
-use chaos::builder::BuildError;
 use chaos::config::ConfigError;
+use chaos::daemon::protocol::FailureClass;
 use chaos::lifecycle::LifecycleError;
 use clap::error::ErrorKind;
 
@@ -43,36 +42,18 @@ impl Failure {
     }
 
     fn code(&self) -> u8 {
-        match self {
-            Self::Config(_) => WRONG_INPUT,
-            Self::Output(_) | Self::Console(_) => FAILED,
-            Self::Lifecycle(error) => match error {
-                LifecycleError::Kernel { .. }
-                | LifecycleError::Ramdisk { .. }
-                | LifecycleError::NoBridge { .. }
-                | LifecycleError::NoConsole { .. } => WRONG_INPUT,
-                LifecycleError::Build { source, .. } => build_code(source),
-                LifecycleError::NoSuchGuest { .. } => NO_SUCH_GUEST,
-                LifecycleError::TimedOut { .. } => TIMED_OUT,
-                LifecycleError::Backend {
-                    source: BackendError::NotRunning { .. } | BackendError::Permission { .. },
-                    ..
-                } => NO_DOM0,
-                LifecycleError::Xen(error) if error.is_no_dom0() => NO_DOM0,
-                _ => FAILED,
-            },
+        let class = match self {
+            Self::Config(_) => FailureClass::WrongInput,
+            Self::Output(_) | Self::Console(_) => FailureClass::Failed,
+            Self::Lifecycle(error) => error.class(),
+        };
+        match class {
+            FailureClass::Failed => FAILED,
+            FailureClass::WrongInput => WRONG_INPUT,
+            FailureClass::NoSuchGuest => NO_SUCH_GUEST,
+            FailureClass::NoDom0 => NO_DOM0,
+            FailureClass::TimedOut => TIMED_OUT,
         }
-    }
-}
-
-fn build_code(error: &BuildError) -> u8 {
-    match error {
-        BuildError::TooSmall { .. }
-        | BuildError::Image(_)
-        | BuildError::Ramdisk { .. }
-        | BuildError::CommandLineTooLong { .. }
-        | BuildError::CommandLineZero => WRONG_INPUT,
-        _ => FAILED,
     }
 }
 

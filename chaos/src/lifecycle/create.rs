@@ -50,14 +50,29 @@ pub fn create(
     options: CreateOptions,
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
-    check(config, options)?;
     let image = host
         .image(&config.kernel)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(read_ramdisk).transpose()?;
     timings.stage("files");
+    create_from(host, config, &image, ramdisk.as_deref(), options, timings)
+}
+
+/// Makes a guest from its configuration and its files' content.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_from(
+    host: &Host,
+    config: &DomainConfig,
+    image: &Arc<Image>,
+    ramdisk: Option<&[u8]>,
+    options: CreateOptions,
+    timings: &mut Timings,
+) -> Result<Created, LifecycleError> {
+    check(config, options)?;
     let nics = nics(config)?;
-    let request = Request { config, image: &image, ramdisk: ramdisk.as_deref(), options };
+    let request = Request { config, image, ramdisk, options };
     let made = cold(host, &request, &nics, timings);
     made.map_err(|error| error.about(&config.name))
 }

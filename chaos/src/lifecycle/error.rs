@@ -9,6 +9,7 @@ use xen::units::DomId;
 
 use crate::backend::BackendError;
 use crate::builder::BuildError;
+use crate::daemon::protocol::FailureClass;
 use crate::image::ImageError;
 use crate::record::RecordError;
 
@@ -153,6 +154,28 @@ pub enum LifecycleError {
 }
 
 impl LifecycleError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Kernel { .. }
+            | Self::Ramdisk { .. }
+            | Self::NoBridge { .. }
+            | Self::NoConsole { .. } => FailureClass::WrongInput,
+            Self::Build { source, .. } | Self::Prepare(source) => build_class(source),
+            Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
+            Self::TimedOut { .. } => FailureClass::TimedOut,
+            Self::Backend { source, .. } | Self::Devices(source) => match source {
+                BackendError::NotRunning { .. } | BackendError::Permission { .. } => {
+                    FailureClass::NoDom0
+                }
+                _ => FailureClass::Failed,
+            },
+            Self::Xen(error) if error.is_no_dom0() => FailureClass::NoDom0,
+            _ => FailureClass::Failed,
+        }
+    }
+
     /// The same error, of the making of the guest with this name.
     pub(super) fn about(self, name: &str) -> Self {
         let name = name.to_owned();
@@ -161,5 +184,16 @@ impl LifecycleError {
             Self::Devices(source) => Self::Backend { name, source },
             other => other,
         }
+    }
+}
+
+fn build_class(error: &BuildError) -> FailureClass {
+    match error {
+        BuildError::TooSmall { .. }
+        | BuildError::Image(_)
+        | BuildError::Ramdisk { .. }
+        | BuildError::CommandLineTooLong { .. }
+        | BuildError::CommandLineZero => FailureClass::WrongInput,
+        _ => FailureClass::Failed,
     }
 }

@@ -24,7 +24,7 @@ use crate::image::{Image, ImageCache, ImageError};
 use crate::record::Records;
 
 pub use console::{console, read_log};
-pub use create::{CreateOptions, Created, create, execute_shell, shell_kind};
+pub use create::{CreateOptions, Created, create, create_from, execute_shell, shell_kind};
 pub use destroy::{Destroyed, clear_half_made, destroy};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};

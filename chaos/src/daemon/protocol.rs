@@ -1,0 +1,234 @@
+//! The messages, and their encoding: one byte [`PROTOCOL`], then bincode.
+
+use bincode::{Decode, Encode, config};
+use thiserror::Error;
+
+use super::wire::WireConfig;
+
+/// First byte of each packet; changes when the messages do.
+pub const PROTOCOL: u8 = 1;
+
+/// Largest packet either side sends, in bytes.
+pub const MAX_PACKET: usize = 16 * 1024;
+
+/// What is asked of `chaosd`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Request {
+    /// Make a guest. The kernel comes along as a file descriptor, opened for reading, and behind it
+    /// the ramdisk if the config has one.
+    Create {
+        /// The guest.
+        config: WireConfig,
+        /// Leave it paused.
+        paused: bool,
+    },
+    /// Tell how the pool is.
+    Pool,
+    /// Change how many shells of a flavour are kept.
+    Resize {
+        /// Its name.
+        flavour: String,
+        /// Below this many the pool is refilled.
+        low: u32,
+        /// Up to this many.
+        high: u32,
+    },
+    /// Destroy all ready shells, and make no new ones until the next resize or reload.
+    Drain,
+}
+
+/// What `chaosd` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Reply {
+    /// The guest is made.
+    Created(Created),
+    /// How the pool is.
+    Pool(Vec<FlavourStatus>),
+    /// It is done.
+    Done,
+    /// It was not done, and nothing of it is left.
+    Refused(Refusal),
+}
+
+/// A guest that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Created {
+    /// Its number.
+    pub domid: u16,
+    /// Where its shell came from.
+    pub shell: Origin,
+    /// What was done, and how long each stage took, in nanoseconds.
+    pub stages: Vec<(String, u64)>,
+}
+
+/// Where a guest's shell came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Origin {
+    /// From the pool, with the image in it.
+    Warm,
+    /// From the pool.
+    Pool,
+    /// It was made on the spot.
+    Cold,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What kind of failure it is.
+    pub class: FailureClass,
+    /// What, why, and what to do.
+    pub message: String,
+}
+
+/// Kinds of failures, which programs tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum FailureClass {
+    /// It was tried and failed.
+    Failed,
+    /// What was asked for is wrong.
+    WrongInput,
+    /// There is no such guest.
+    NoSuchGuest,
+    /// The host is not in working order.
+    NoDom0,
+    /// The guest did not do something in time.
+    TimedOut,
+}
+
+/// How a flavour's part of the pool is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FlavourStatus {
+    /// Its name.
+    pub name: String,
+    /// Memory of a shell in KiB.
+    pub memory_kib: u64,
+    /// vCPUs of a shell.
+    pub vcpus: u32,
+    /// Whether a shell has a console.
+    pub console: bool,
+    /// The bridge of each vif of a shell.
+    pub bridges: Vec<String>,
+    /// The kernel that a shell holds.
+    pub kernel: Option<String>,
+    /// Below this many the pool is refilled.
+    pub low: u32,
+    /// Up to this many.
+    pub high: u32,
+    /// Ready shells.
+    pub ready: u32,
+    /// Shells that are being made.
+    pub making: u32,
+    /// Requests that found a ready shell.
+    pub hits: u64,
+    /// Requests that fitted, and found none.
+    pub misses: u64,
+    /// How long the last shell took to make, in nanoseconds; 0 before the first.
+    pub refill_ns: u64,
+}
+
+/// The packet is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// The other side speaks another version.
+    #[error(
+        "protocol version {found}, this side speaks {PROTOCOL}; restart chaosd after an upgrade"
+    )]
+    Protocol {
+        /// The packet's first byte.
+        found: u8,
+    },
+    /// The packet is empty, cut short, too long or means nothing.
+    #[error("malformed packet")]
+    Malformed,
+}
+
+fn settings() -> impl config::Config {
+    config::standard().with_limit::<MAX_PACKET>()
+}
+
+/// Encodes a message as a packet. `None` if it is longer than [`MAX_PACKET`].
+#[must_use]
+pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
+    let mut packet = Vec::from([PROTOCOL]);
+    let body = bincode::encode_to_vec(message, settings()).ok()?;
+    packet.extend_from_slice(&body);
+    (packet.len() <= MAX_PACKET).then_some(packet)
+}
+
+/// Decodes a packet as a message; the packet must contain nothing else.
+///
+/// # Errors
+/// Another protocol version, or bytes that are no such message.
+pub fn decode<T: Decode<()>>(packet: &[u8]) -> Result<T, DecodeError> {
+    let (version, body) = packet.split_first().ok_or(DecodeError::Malformed)?;
+    if *version != PROTOCOL {
+        return Err(DecodeError::Protocol { found: *version });
+    }
+    match bincode::decode_from_slice(body, settings()) {
+        Ok((message, used)) if used == body.len() => Ok(message),
+        _ => Err(DecodeError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn requests() -> Vec<Request> {
+        let config = crate::config::parse_str(
+            "test",
+            "name='a'\ntype='pvh'\nkernel='k'\nramdisk='r'\nvif=['ip=10.0.0.2/24 10.0.0.1']",
+            &[],
+            true,
+        )
+        .unwrap()
+        .config;
+        vec![
+            Request::Create { config: WireConfig::from(&config), paused: true },
+            Request::Pool,
+            Request::Resize { flavour: "small".into(), low: 3, high: 9 },
+            Request::Drain,
+        ]
+    }
+
+    #[test]
+    fn messages_come_back_as_they_were() {
+        for request in requests() {
+            assert_eq!(decode(&encode(&request).unwrap()), Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for request in requests() {
+            let packet = encode(&request).unwrap();
+            for length in 0..packet.len() {
+                let cut = decode::<Request>(&packet[..length]);
+                assert_eq!(cut, Err(DecodeError::Malformed), "{request:?} cut to {length}");
+            }
+            let longer = [&packet[..], &[0]].concat();
+            assert_eq!(decode::<Request>(&longer), Err(DecodeError::Malformed));
+        }
+        assert_eq!(decode::<Request>(&[9, 1]), Err(DecodeError::Protocol { found: 9 }));
+    }
+
+    #[test]
+    fn what_does_not_fit_in_a_packet_is_not_encoded() {
+        let flavour = "x".repeat(MAX_PACKET);
+        assert_eq!(encode(&Request::Resize { flavour, low: 0, high: 0 }), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut packet = vec![PROTOCOL];
+            packet.extend(bytes);
+            let _ = decode::<Request>(&packet);
+            let _ = decode::<Reply>(&packet);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A guest's config as it travels, and the checks of what arrives.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use bincode::{Decode, Encode};
+use noxs::control::Rate;
+use noxs::{Ipv4Config, MacAddr};
+use thiserror::Error;
+use xen::units::KiB;
+
+use crate::builder::MAX_COMMAND_LINE;
+use crate::config::{
+    Action, DomainConfig, MAX_MEMORY, MAX_VCPUS, MAX_VIFS, MIN_MEMORY, NameError, VifConfig,
+    check_name,
+};
+
+/// Longest name of an interface in Linux, in bytes (`IFNAMSIZ` less its zero byte).
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// What an IPv4 interface must carry at least (RFC 791), and what the switch carries at most.
+const MTU: std::ops::RangeInclusive<u16> = 68..=1500;
+
+/// A [`DomainConfig`], plain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct WireConfig {
+    name: String,
+    kernel: String,
+    ramdisk: Option<String>,
+    memory_kib: u64,
+    vcpus: u32,
+    cmdline: String,
+    console: bool,
+    vifs: Vec<WireVif>,
+    on_poweroff: WireAction,
+    on_reboot: WireAction,
+    on_crash: WireAction,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct WireVif {
+    mac: Option<MacAddr>,
+    bridge: String,
+    ip: Option<WireIp>,
+    mtu: u16,
+    rate: Option<Rate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+struct WireIp {
+    address: Ipv4Addr,
+    prefix: u8,
+    gateway: Option<Ipv4Addr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+enum WireAction {
+    Destroy,
+    Restart,
+    RenameRestart,
+    Preserve,
+}
+
+/// What arrived is no guest's config. A client of ours checks the same before it sends.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// The name cannot be used.
+    #[error("the name {name:?} cannot be used: {error}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        error: NameError,
+    },
+    /// A number is out of its range.
+    #[error("{what} of {value} is out of range")]
+    Range {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// The command line does not fit.
+    #[error("the command line has {0} bytes, at most {MAX_COMMAND_LINE} fit")]
+    CommandLine(usize),
+    /// The name of a bridge cannot be one.
+    #[error("{0:?} is no name of a bridge")]
+    Bridge(String),
+    /// An interface cannot have this address.
+    #[error("{0} cannot be the address of an interface")]
+    Mac(MacAddr),
+}
+
+impl From<&DomainConfig> for WireConfig {
+    fn from(config: &DomainConfig) -> Self {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        Self {
+            name: config.name.clone(),
+            kernel: text(&config.kernel),
+            ramdisk: config.ramdisk.as_ref().map(text),
+            memory_kib: config.memory.0,
+            vcpus: config.vcpus,
+            cmdline: config.cmdline.clone(),
+            console: config.console,
+            vifs: config.vifs.iter().map(WireVif::from).collect(),
+            on_poweroff: config.on_poweroff.into(),
+            on_reboot: config.on_reboot.into(),
+            on_crash: config.on_crash.into(),
+        }
+    }
+}
+
+impl From<&VifConfig> for WireVif {
+    fn from(vif: &VifConfig) -> Self {
+        let ip = vif.ip.map(|Ipv4Config { address, prefix, gateway }| WireIp {
+            address,
+            prefix,
+            gateway,
+        });
+        Self { mac: vif.mac, bridge: vif.bridge.clone(), ip, mtu: vif.mtu, rate: vif.rate }
+    }
+}
+
+impl From<Action> for WireAction {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Destroy => Self::Destroy,
+            Action::Restart => Self::Restart,
+            Action::RenameRestart => Self::RenameRestart,
+            Action::Preserve => Self::Preserve,
+        }
+    }
+}
+
+impl From<WireAction> for Action {
+    fn from(action: WireAction) -> Self {
+        match action {
+            WireAction::Destroy => Self::Destroy,
+            WireAction::Restart => Self::Restart,
+            WireAction::RenameRestart => Self::RenameRestart,
+            WireAction::Preserve => Self::Preserve,
+        }
+    }
+}
+
+impl TryFrom<WireConfig> for DomainConfig {
+    type Error = WireError;
+
+    fn try_from(wire: WireConfig) -> Result<Self, WireError> {
+        check_name(&wire.name)
+            .map_err(|error| WireError::Name { name: wire.name.clone(), error })?;
+        let memory = KiB(wire.memory_kib);
+        if !(MIN_MEMORY..=MAX_MEMORY).contains(&memory) || memory.to_pages().is_none() {
+            return Err(WireError::Range { what: "memory in KiB", value: memory.0 });
+        }
+        if !(1..=MAX_VCPUS).contains(&wire.vcpus) {
+            return Err(WireError::Range { what: "a number of vCPUs", value: wire.vcpus.into() });
+        }
+        if wire.cmdline.len() > MAX_COMMAND_LINE {
+            return Err(WireError::CommandLine(wire.cmdline.len()));
+        }
+        if wire.vifs.len() > MAX_VIFS {
+            let value = wire.vifs.len() as u64;
+            return Err(WireError::Range { what: "a number of vifs", value });
+        }
+        Ok(Self {
+            name: wire.name,
+            kernel: wire.kernel.into(),
+            ramdisk: wire.ramdisk.map(PathBuf::from),
+            memory,
+            vcpus: wire.vcpus,
+            cmdline: wire.cmdline,
+            console: wire.console,
+            vifs: wire.vifs.into_iter().map(VifConfig::try_from).collect::<Result<_, _>>()?,
+            on_poweroff: wire.on_poweroff.into(),
+            on_reboot: wire.on_reboot.into(),
+            on_crash: wire.on_crash.into(),
+        })
+    }
+}
+
+impl TryFrom<WireVif> for VifConfig {
+    type Error = WireError;
+
+    fn try_from(wire: WireVif) -> Result<Self, WireError> {
+        let WireVif { mac, bridge, ip, mtu, rate } = wire;
+        if bridge.is_empty()
+            || bridge.len() > MAX_INTERFACE_NAME
+            || bridge.contains(|c: char| c == '/' || c.is_control() || c.is_whitespace())
+        {
+            return Err(WireError::Bridge(bridge));
+        }
+        if let Some(mac) = mac.filter(|mac| mac.is_multicast() || mac.0 == [0; 6]) {
+            return Err(WireError::Mac(mac));
+        }
+        if !MTU.contains(&mtu) {
+            return Err(WireError::Range { what: "an MTU", value: mtu.into() });
+        }
+        if let Some(prefix) = ip.map(|ip| ip.prefix).filter(|prefix| *prefix > 32) {
+            return Err(WireError::Range { what: "a prefix length", value: prefix.into() });
+        }
+        if let Some(rate) = rate.filter(|rate| rate.bytes == 0 || rate.interval_us == 0) {
+            return Err(WireError::Range { what: "a rate in bytes", value: rate.bytes });
+        }
+        let ip =
+            ip.map(|WireIp { address, prefix, gateway }| Ipv4Config { address, prefix, gateway });
+        Ok(Self { mac, bridge, ip, mtu, rate })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> DomainConfig {
+        crate::config::parse_str(
+            "test",
+            "name='web'\ntype='pvh'\nkernel='boot/k'\nramdisk='r'\nmemory='1536K'\nvcpus=2\n\
+             cmdline='a b'\non_crash='preserve'\non_reboot='rename-restart'\nconsole=0\n\
+             vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1,mtu=1400,rate=1MB/s']",
+            &[],
+            true,
+        )
+        .unwrap()
+        .config
+    }
+
+    #[test]
+    fn a_config_arrives_as_it_was_sent() {
+        let config = config();
+        assert_eq!(DomainConfig::try_from(WireConfig::from(&config)), Ok(config));
+    }
+
+    #[test]
+    fn what_no_config_says_is_refused() {
+        type Spoil = fn(&mut WireConfig);
+        let spoils: [Spoil; 14] = [
+            |c| c.name = "../x".into(),
+            |c| c.name = "7".into(),
+            |c| c.memory_kib = 1023,
+            |c| c.memory_kib = 1026,
+            |c| c.memory_kib = u64::MAX,
+            |c| c.vcpus = 0,
+            |c| c.vcpus = 129,
+            |c| c.cmdline = "x".repeat(5000),
+            |c| c.vifs = vec![c.vifs[0].clone(); 65],
+            |c| c.vifs[0].bridge = "a/b".into(),
+            |c| c.vifs[0].mac = Some(MacAddr([1; 6])),
+            |c| c.vifs[0].mtu = 9000,
+            |c| c.vifs[0].ip.as_mut().unwrap().prefix = 33,
+            |c| c.vifs[0].rate.as_mut().unwrap().bytes = 0,
+        ];
+        for (number, spoil) in spoils.iter().enumerate() {
+            let mut wire = WireConfig::from(&config());
+            spoil(&mut wire);
+            assert!(DomainConfig::try_from(wire).is_err(), "spoil {number}");
+        }
+    }
+}
