@@ -18,6 +18,7 @@ Examples:
   chaos create redis.cfg                  create a guest
   chaos create redis.cfg 'memory=16'      the same, with another value
   chaos create -c daytime.cfg             create it and show its console
+  chaos create -n 50 daytime.cfg          create daytime-1 to daytime-50
   chaos list --json                       which guests there are, for programs
   chaos shutdown -w redis                 ask it to end, wait, remove it";
 
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     Unpause(GuestArgs),
     Console(GuestArgs),
     Log(GuestArgs),
+    Pool(PoolArgs),
 }
 
 impl Command {
@@ -62,6 +64,7 @@ impl Command {
             "unpause" => Self::Unpause(args(matches)?),
             "console" => Self::Console(args(matches)?),
             "log" => Self::Log(args(matches)?),
+            "pool" => Self::Pool(args(matches)?),
             _ => {
                 return Err(
                     chaos(COMMANDS).error(ErrorKind::MissingSubcommand, "a command is missing")
@@ -109,6 +112,7 @@ const COMMANDS: &[CommandRow] = &[
         "Print what a guest's console has printed, as far as it is kept",
         GuestArgs::augment_args,
     ),
+    ("pool", None, "Show the shells that chaosd keeps ready", PoolArgs::augment_args),
 ];
 
 /// The command line with some of the commands. Each command's own arguments are only made when it
@@ -135,10 +139,19 @@ pub(crate) struct CreateArgs {
     /// Lines that are added to the config, such as 'memory=16'.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+    /// Make so many guests, named NAME-1, NAME-2, …, with addresses counted up from that of the
+    /// config.
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "console",
+          value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) count: Option<u32>,
+    /// Make the guest in this process, also if chaosd runs.
+    #[arg(long)]
+    pub(crate) no_daemon: bool,
     /// Leave the guest paused.
     #[arg(short, long)]
     pub(crate) paused: bool,
-    /// Connect to the console before the guest runs; Ctrl-] leaves it.
+    /// Connect to the console before the guest runs; Ctrl-] leaves it. The guest is made in this
+    /// process.
     #[arg(short, long, conflicts_with_all = ["json", "paused"])]
     pub(crate) console: bool,
     /// Refuse unknown keys instead of warning about them.
@@ -191,6 +204,31 @@ pub(crate) struct DestroyArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct PoolArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) action: Option<PoolAction>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum PoolAction {
+    /// Change how many shells of a flavour are kept, until chaosd reads its configuration again.
+    Resize {
+        /// The flavour's name.
+        flavour: String,
+        /// The pool is refilled when there are fewer.
+        low: u32,
+        /// Up to this many.
+        high: u32,
+    },
+    /// Destroy all shells, and keep none until the next resize or until chaosd reads its
+    /// configuration again.
+    Drain,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct GuestArgs {
     /// Name or domid.
     pub(crate) guest: String,
@@ -209,7 +247,7 @@ mod tests {
     fn each_command_is_understood() {
         for command in chaos(COMMANDS).get_subcommands() {
             let name = command.get_name();
-            let operand = (name != "list").then_some("guest");
+            let operand = (!["list", "pool"].contains(&name)).then_some("guest");
             let words = ["chaos", name].into_iter().chain(operand);
             let matches = chaos(COMMANDS).try_get_matches_from(words).unwrap();
             let command = Command::of(matches).unwrap();

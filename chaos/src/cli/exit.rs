@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use chaos::config::ConfigError;
+use chaos::daemon::client::DaemonError;
 use chaos::daemon::protocol::FailureClass;
 use chaos::lifecycle::LifecycleError;
 use clap::error::ErrorKind;
@@ -22,6 +23,10 @@ pub(crate) enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    #[error("{0}")]
+    Arguments(String),
     #[error("cannot print the result")]
     Output(#[source] std::io::Error),
     #[error("the console connection is lost")]
@@ -43,7 +48,8 @@ impl Failure {
 
     fn code(&self) -> u8 {
         let class = match self {
-            Self::Config(_) => FailureClass::WrongInput,
+            Self::Config(_) | Self::Arguments(_) => FailureClass::WrongInput,
+            Self::Daemon(error) => error.class(),
             Self::Output(_) | Self::Console(_) => FailureClass::Failed,
             Self::Lifecycle(error) => error.class(),
         };

@@ -3,19 +3,23 @@
 
 mod args;
 mod console;
+mod create;
 mod exit;
 mod output;
 mod table;
 
+use std::path::Path;
 use std::time::Duration;
 
-use chaos::config;
-use chaos::lifecycle::{self, CreateOptions, Host, LifecycleError, ShutdownOptions};
+use chaos::daemon;
+use chaos::daemon::client::Chaosd;
+use chaos::daemon::protocol::{Reply, Request};
+use chaos::lifecycle::{self, Host, LifecycleError, ShutdownOptions};
 use chaos::timings::Timings;
-use noxs::Request;
+
 use xen::units::DomId;
 
-use args::{Command, CreateArgs, GuestArgs, ListArgs, ShutdownArgs};
+use args::{Command, GuestArgs, ListArgs, PoolAction, PoolArgs, ShutdownArgs};
 use exit::Failure;
 use output::Output;
 
@@ -36,7 +40,8 @@ pub(crate) fn run() -> u8 {
 
 fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(), Failure> {
     match command {
-        Command::Create(args) => create(&args, timings, output),
+        Command::Create(args) => create::run(&args, timings, output),
+        Command::Pool(args) => pool(&args, output),
         Command::List(ListArgs { json, all }) => {
             let guests = lifecycle::list(&Host::open()?, all)?;
             match json {
@@ -46,8 +51,8 @@ fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(
             Ok(())
         }
         Command::Destroy(args) => destroy(&args.guests, args.json, output),
-        Command::Shutdown(args) => shutdown(&args, Request::Poweroff, output),
-        Command::Reboot(args) => shutdown(&args, Request::Reboot, output),
+        Command::Shutdown(args) => shutdown(&args, noxs::Request::Poweroff, output),
+        Command::Reboot(args) => shutdown(&args, noxs::Request::Reboot, output),
         Command::Pause(GuestArgs { guest }) => {
             let host = Host::open()?;
             Ok(host.xen.pause(running(&host, &guest)?).map_err(LifecycleError::from)?)
@@ -65,40 +70,22 @@ fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(
     }
 }
 
-fn create(args: &CreateArgs, mut timings: Timings, output: &mut Output) -> Result<(), Failure> {
-    let parsed = config::parse_file(&args.config, &args.overrides, args.strict)?;
-    for warning in &parsed.warnings {
-        output.warning(warning);
-    }
-    timings.stage("config");
-    let host = Host::open()?;
-    timings.stage("open Xen");
-    let options = CreateOptions { paused: args.paused, console: args.console };
-    let created = lifecycle::create(&host, &parsed.config, options, &mut timings)?;
-    match args.json {
-        true => output.json(&table::CreatedJson::new(&created.record, &timings)),
-        false => {
-            if !args.quiet {
-                let name = &created.record.name;
-                output.text(&format!("{name} is domain {}\n", created.domid.0));
-            }
-            if args.timings {
-                output.text(&table::stages(&timings));
-            }
+fn pool(args: &PoolArgs, output: &mut Output) -> Result<(), Failure> {
+    let daemon = Chaosd::connect(Path::new(daemon::SOCKET))?;
+    let request = match &args.action {
+        None => Request::Pool,
+        Some(PoolAction::Drain) => Request::Drain,
+        Some(PoolAction::Resize { flavour, low, high }) => {
+            Request::Resize { flavour: flavour.clone(), low: *low, high: *high }
+        }
+    };
+    if let Reply::Pool(flavours) = daemon.ask(&request, &[])? {
+        match args.json {
+            true => output.json(&flavours),
+            false => output.text(&table::pool(&flavours)),
         }
     }
-    match created.console {
-        Some(connection) => {
-            drop(created.mapped);
-            output.flush();
-            console::run(&connection)
-        }
-        None => {
-            // This process is about to end, which unmaps and closes in less time.
-            std::mem::forget((created.mapped, host));
-            Ok(())
-        }
-    }
+    Ok(())
 }
 
 fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Failure> {
@@ -130,7 +117,11 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
     failure.map_or(Ok(()), Err)
 }
 
-fn shutdown(args: &ShutdownArgs, request: Request, output: &mut Output) -> Result<(), Failure> {
+fn shutdown(
+    args: &ShutdownArgs,
+    request: noxs::Request,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let host = Host::open()?;
     let timeout = Duration::from_secs(args.timeout);
     let options = ShutdownOptions { request, wait: args.wait, timeout };

@@ -2,40 +2,90 @@
 
 use std::fmt::Write;
 
+use chaos::daemon::protocol::FlavourStatus;
 use chaos::lifecycle::ListedGuest;
-use chaos::record::Record;
-use chaos::timings::{Stage, Timings};
+use chaos::timings::Timings;
 use serde::Serialize;
 
-/// What `create --json` prints.
+/// A guest that was made; what `create --json` prints.
 #[derive(Debug, Serialize)]
-pub(crate) struct CreatedJson<'a> {
-    name: &'a str,
-    domid: u16,
-    handle: &'a str,
-    total_ns: u64,
-    stages: &'a [Stage],
+pub(crate) struct Made {
+    pub(crate) name: String,
+    pub(crate) domid: u16,
+    pub(crate) handle: String,
+    /// Where its shell came from: `cold`, `pool` or `warm`.
+    pub(crate) shell: &'static str,
+    pub(crate) total_ns: u64,
+    pub(crate) stages: Vec<MadeStage>,
 }
 
-impl<'a> CreatedJson<'a> {
-    pub(crate) fn new(record: &'a Record, timings: &'a Timings) -> Self {
-        Self {
-            name: &record.name,
-            domid: record.domid,
-            handle: &record.handle,
-            total_ns: timings.total_ns(),
-            stages: timings.stages(),
+/// One stage of a create.
+#[derive(Debug, Serialize)]
+pub(crate) struct MadeStage {
+    pub(crate) name: String,
+    pub(crate) ns: u64,
+}
+
+impl Made {
+    /// The stages of this process.
+    pub(crate) fn stages_of(timings: &Timings) -> Vec<MadeStage> {
+        let stages = timings.stages().iter();
+        stages.map(|stage| MadeStage { name: stage.name.to_owned(), ns: stage.ns }).collect()
+    }
+
+    /// The stages in milliseconds.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        let rows = self.stages.iter().map(|stage| (stage.name.as_str(), stage.ns));
+        for (name, ns) in rows.chain([("total", self.total_ns)]) {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{name:<30}{:>10} ms", milliseconds(ns));
         }
+        text
     }
 }
 
-/// The stages of an operation, in milliseconds.
-pub(crate) fn stages(timings: &Timings) -> String {
-    let mut text = String::new();
-    let rows = timings.stages().iter().map(|stage| (stage.name, stage.ns));
-    for (name, ns) in rows.chain([("total", timings.total_ns())]) {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{name:<22}{:>10} ms", milliseconds(ns));
+/// The pool, one flavour a line.
+pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
+    let names = flavours.iter().map(|flavour| flavour.name.chars().count());
+    let width = names.max().unwrap_or(0).max(7);
+    let mut text = format!(
+        "{:<width$}  {:>9}  {:>5}  {:>5}  {:>6}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}\n",
+        "FLAVOUR",
+        "MEM(KiB)",
+        "VCPUS",
+        "READY",
+        "MAKING",
+        "LOW",
+        "HIGH",
+        "HITS",
+        "MISSES",
+        "REFILL(ms)",
+        "HELD(KiB)",
+        "DEVICES AND KERNEL"
+    );
+    for flavour in flavours {
+        let console = flavour.console.then(|| "console".to_owned());
+        let vifs = flavour.bridges.iter().map(|bridge| format!("vif on {bridge}"));
+        let devices: Vec<String> =
+            console.into_iter().chain(vifs).chain(flavour.kernel.clone()).collect();
+        let held = flavour.memory_kib * u64::from(flavour.ready + flavour.making);
+        let _ = writeln!(
+            text,
+            "{:<width$}  {:>9}  {:>5}  {:>5}  {:>6}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}",
+            flavour.name,
+            flavour.memory_kib,
+            flavour.vcpus,
+            flavour.ready,
+            flavour.making,
+            flavour.low,
+            flavour.high,
+            flavour.hits,
+            flavour.misses,
+            milliseconds(flavour.refill_ns),
+            held,
+            devices.join(", ")
+        );
     }
     text
 }

@@ -27,7 +27,10 @@ pub enum MemoryError {
 }
 
 /// Reads `memory=`: a number of MiB as xl has it, or a number followed by `K`, `M` or `G`.
-pub(super) fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
+///
+/// # Errors
+/// It is no number, no whole pages, or out of range.
+pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
     let unit = match text.as_bytes().last() {
         Some(b'K' | b'k') => Some(1),
         Some(b'M' | b'm') => Some(1 << 10),

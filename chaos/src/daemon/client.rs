@@ -13,7 +13,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use thiserror::Error;
 
-use super::protocol::{self, DecodeError, Refusal, Reply, Request};
+use super::protocol::{self, DecodeError, FailureClass, Refusal, Reply, Request};
 
 /// How long `chaosd` may take to answer: it may have other requests before this one, each of
 /// which takes some milliseconds.
@@ -64,6 +64,19 @@ pub enum DaemonError {
         #[source]
         errno: Errno,
     },
+}
+
+impl DaemonError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::NotRunning { .. } | Self::Permission { .. } => FailureClass::NoDom0,
+            Self::Refused(refusal) => refusal.class,
+            Self::TooLong => FailureClass::WrongInput,
+            _ => FailureClass::Failed,
+        }
+    }
 }
 
 /// A connection to `chaosd`.

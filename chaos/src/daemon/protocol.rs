@@ -1,6 +1,7 @@
 //! The messages, and their encoding: one byte [`PROTOCOL`], then bincode.
 
 use bincode::{Decode, Encode, config};
+use serde::Serialize;
 use thiserror::Error;
 
 use super::wire::WireConfig;
@@ -55,6 +56,8 @@ pub enum Reply {
 pub struct Created {
     /// Its number.
     pub domid: u16,
+    /// Its handle, as a UUID.
+    pub handle: String,
     /// Where its shell came from.
     pub shell: Origin,
     /// What was done, and how long each stage took, in nanoseconds.
@@ -70,6 +73,18 @@ pub enum Origin {
     Pool,
     /// It was made on the spot.
     Cold,
+}
+
+impl Origin {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Pool => "pool",
+            Self::Cold => "cold",
+        }
+    }
 }
 
 /// Why something was not done.
@@ -98,7 +113,7 @@ pub enum FailureClass {
 }
 
 /// How a flavour's part of the pool is.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct FlavourStatus {
     /// Its name.
     pub name: String,

@@ -233,7 +233,10 @@ impl Image {
 }
 
 /// Opens a file for reading without waiting for a pipe's other end.
-fn open(path: &Path) -> Result<File, ImageError> {
+///
+/// # Errors
+/// It cannot be opened.
+pub fn open(path: &Path) -> Result<File, ImageError> {
     OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)

@@ -1,0 +1,163 @@
+//! `chaos create`: through `chaosd` where one runs, in this process otherwise.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use chaos::config::{self, DomainConfig};
+use chaos::daemon;
+use chaos::daemon::client::{Chaosd, DaemonError};
+use chaos::daemon::protocol::{Origin, Reply, Request};
+use chaos::daemon::wire::WireConfig;
+use chaos::image::ImageError;
+use chaos::lifecycle::{self, CreateOptions, Host, LifecycleError};
+use chaos::timings::Timings;
+
+use super::args::CreateArgs;
+use super::console;
+use super::exit::Failure;
+use super::output::Output;
+use super::table::{Made, MadeStage};
+
+pub(super) fn run(
+    args: &CreateArgs,
+    mut timings: Timings,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let parsed = config::parse_file(&args.config, &args.overrides, args.strict)?;
+    for warning in &parsed.warnings {
+        output.warning(warning);
+    }
+    let configs = match args.count {
+        None => vec![parsed.config],
+        Some(count) => config::numbered(&parsed.config, count)
+            .map_err(|error| Failure::Arguments(format!("-n {count}: {error}")))?,
+    };
+    timings.stage("config");
+    let mut made = Vec::new();
+    let result = match connect(args)? {
+        Some(daemon) => through(&daemon, args, &configs, timings, output, &mut made),
+        None => here(args, &configs, timings, output, &mut made),
+    };
+    // What was made before something failed is there.
+    if args.json {
+        match args.count {
+            Some(_) => output.json(&made),
+            None => made.iter().for_each(|made| output.json(made)),
+        }
+    }
+    result
+}
+
+fn connect(args: &CreateArgs) -> Result<Option<Chaosd>, Failure> {
+    if args.no_daemon || args.console {
+        return Ok(None);
+    }
+    match Chaosd::connect(Path::new(daemon::SOCKET)) {
+        Ok(daemon) => Ok(Some(daemon)),
+        Err(DaemonError::NotRunning { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn through(
+    daemon: &Chaosd,
+    args: &CreateArgs,
+    configs: &[DomainConfig],
+    mut timings: Timings,
+    output: &mut Output,
+    all: &mut Vec<Made>,
+) -> Result<(), Failure> {
+    for config in configs {
+        let kernel = open(&config.kernel)
+            .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
+        let ramdisk = config.ramdisk.as_ref().map(|path| {
+            File::open(path)
+                .map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
+        });
+        let ramdisk = ramdisk.transpose()?;
+        let files: Vec<_> =
+            std::iter::once(&kernel).chain(&ramdisk).map(|file| file.as_fd()).collect();
+        let request = Request::Create { config: WireConfig::from(config), paused: args.paused };
+        let Reply::Created(created) = daemon.ask(&request, &files)? else {
+            return Err(DaemonError::Unexpected.into());
+        };
+        timings.stage("request");
+        let mut stages = Made::stages_of(&timings);
+        stages.extend(
+            created
+                .stages
+                .into_iter()
+                .map(|(name, ns)| MadeStage { name: format!("  of it in chaosd: {name}"), ns }),
+        );
+        let made = Made {
+            name: config.name.clone(),
+            domid: created.domid,
+            handle: created.handle,
+            shell: created.shell.as_str(),
+            total_ns: timings.total_ns(),
+            stages,
+        };
+        tell(args, made, output, all);
+        timings = Timings::start();
+    }
+    Ok(())
+}
+
+fn here(
+    args: &CreateArgs,
+    configs: &[DomainConfig],
+    mut timings: Timings,
+    output: &mut Output,
+    all: &mut Vec<Made>,
+) -> Result<(), Failure> {
+    let host = match configs.len() {
+        1 => Host::open()?,
+        _ => Host::open_caching()?,
+    };
+    timings.stage("open Xen");
+    let options = CreateOptions { paused: args.paused, console: args.console };
+    for config in configs {
+        let created = lifecycle::create(&host, config, options, &mut timings)?;
+        let made = Made {
+            name: created.record.name,
+            domid: created.domid.0,
+            handle: created.record.handle,
+            shell: Origin::Cold.as_str(),
+            total_ns: timings.total_ns(),
+            stages: Made::stages_of(&timings),
+        };
+        tell(args, made, output, all);
+        if let Some(connection) = created.console {
+            drop(created.mapped);
+            output.flush();
+            return console::run(&connection);
+        }
+        if configs.len() == 1 {
+            // This process is about to end, which unmaps in less time.
+            std::mem::forget(created.mapped);
+        }
+        timings = Timings::start();
+    }
+    // Likewise.
+    std::mem::forget(host);
+    Ok(())
+}
+
+fn tell(args: &CreateArgs, made: Made, output: &mut Output, all: &mut Vec<Made>) {
+    if args.json {
+        all.push(made);
+        return;
+    }
+    if !args.quiet {
+        output.text(&format!("{} is domain {}\n", made.name, made.domid));
+    }
+    if args.timings {
+        output.text(&made.table());
+    }
+}
+
+/// Opens a kernel as the library does: without waiting for a pipe's other end.
+fn open(path: &Path) -> Result<File, ImageError> {
+    chaos::image::open(path)
+}

@@ -1,0 +1,128 @@
+//! Many guests from one config.
+
+use std::net::Ipv4Addr;
+
+use noxs::Ipv4Config;
+use thiserror::Error;
+
+use super::{DomainConfig, NameError, check_name};
+
+/// Why a config does not make so many guests.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NumberedError {
+    /// The name is too long with a number behind it.
+    #[error("the name {name:?} cannot be used: {error}")]
+    Name {
+        /// The name.
+        name: String,
+        /// Why.
+        error: NameError,
+    },
+    /// The network has too few addresses.
+    #[error(
+        "the network {address}/{prefix} has only {room} addresses from {address} on that guests can have"
+    )]
+    Network {
+        /// The first guest's address.
+        address: Ipv4Addr,
+        /// Length of the network's prefix.
+        prefix: u8,
+        /// How many guests get one.
+        room: u32,
+    },
+    /// All would have the same MAC address.
+    #[error("the vif has a MAC address, which only one guest can have; leave mac= out")]
+    Mac,
+}
+
+/// The configs of so many guests: names `NAME-1`, `NAME-2`, …, and addresses counted up from that
+/// of each vif, within its network, without that of its gateway.
+///
+/// # Errors
+/// The config does not make so many.
+pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, NumberedError> {
+    if count > 1 && config.vifs.iter().any(|vif| vif.mac.is_some()) {
+        return Err(NumberedError::Mac);
+    }
+    let mut configs = Vec::new();
+    let mut addresses: Vec<_> = config.vifs.iter().map(|vif| vif.ip.map(addresses)).collect();
+    for number in 0..count {
+        let mut guest = config.clone();
+        guest.name = format!("{}-{}", config.name, number + 1);
+        check_name(&guest.name)
+            .map_err(|error| NumberedError::Name { name: guest.name.clone(), error })?;
+        for (vif, addresses) in guest.vifs.iter_mut().zip(&mut addresses) {
+            if let (Some(ip), Some(addresses)) = (&mut vif.ip, addresses) {
+                let (address, prefix) = (ip.address, ip.prefix);
+                ip.address = addresses.next().ok_or(NumberedError::Network {
+                    address,
+                    prefix,
+                    room: number,
+                })?;
+            }
+        }
+        configs.push(guest);
+    }
+    Ok(configs)
+}
+
+/// The addresses of a network from the given one on that guests can have: neither the network's
+/// own, nor the broadcast address, nor the gateway's.
+fn addresses(ip: Ipv4Config) -> impl Iterator<Item = Ipv4Addr> {
+    let host_bits = u32::MAX.checked_shr(ip.prefix.into()).unwrap_or(0);
+    let first = ip.address.to_bits();
+    let last = first | host_bits;
+    // Networks of two addresses and of one have no broadcast address (RFC 3021).
+    let reserved =
+        move |address: u32| ip.prefix < 31 && (address == last || address == last & !host_bits);
+    (first..=last)
+        .filter(move |address| !reserved(*address))
+        .map(Ipv4Addr::from_bits)
+        .filter(move |address| Some(*address) != ip.gateway)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(vif: &str) -> DomainConfig {
+        let text = format!("name='web'\ntype='pvh'\nkernel='k'\nvif=['{vif}']");
+        super::super::parse_str("test", &text, &[], true).unwrap().config
+    }
+
+    fn addresses_of(vif: &str, count: u32) -> Result<Vec<String>, NumberedError> {
+        let guests = numbered(&config(vif), count)?;
+        Ok(guests.iter().map(|guest| guest.vifs[0].ip.unwrap().address.to_string()).collect())
+    }
+
+    #[test]
+    fn names_and_addresses_are_counted_up() {
+        let guests = numbered(&config("ip=10.0.0.254/16 10.0.0.1"), 3).unwrap();
+        let names: Vec<_> = guests.iter().map(|guest| guest.name.as_str()).collect();
+        assert_eq!(names, ["web-1", "web-2", "web-3"]);
+        let addresses = addresses_of("ip=10.0.0.254/16 10.0.0.1", 3).unwrap();
+        assert_eq!(addresses, ["10.0.0.254", "10.0.0.255", "10.0.1.0"]);
+    }
+
+    #[test]
+    fn the_gateways_and_the_broadcast_address_are_left_out() {
+        let addresses = addresses_of("ip=10.0.0.2/29 10.0.0.4", 4).unwrap();
+        assert_eq!(addresses, ["10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.0.6"]);
+        let error = addresses_of("ip=10.0.0.2/29 10.0.0.4", 5).unwrap_err();
+        assert!(matches!(error, NumberedError::Network { room: 4, .. }), "{error}");
+        assert_eq!(addresses_of("ip=10.0.0.0/31", 2).unwrap(), ["10.0.0.0", "10.0.0.1"]);
+        assert_eq!(addresses_of("ip=10.0.0.7/32", 1).unwrap(), ["10.0.0.7"]);
+    }
+
+    #[test]
+    fn one_mac_address_is_for_one_guest() {
+        let config = config("mac=00:16:3e:00:00:01");
+        assert_eq!(numbered(&config, 2), Err(NumberedError::Mac));
+        assert_eq!(numbered(&config, 1).unwrap()[0].name, "web-1");
+    }
+
+    #[test]
+    fn guests_without_an_address_only_get_names() {
+        assert_eq!(numbered(&config("bridge=b"), 300).unwrap()[299].name, "web-300");
+    }
+}

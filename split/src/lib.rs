@@ -1,0 +1,23 @@
+//! `chaosd`: the second of LightVM's ideas. What does not depend on a request is done before the
+//! request comes: shells, domains with everything but an image, wait in a pool.
+//!
+//! Two threads. The main one waits for requests and answers each at once: it takes a shell that
+//! fits and makes it a guest, or makes one on the spot. The other one, which only runs when no other
+//! program wants the CPU, makes new shells and does what may wait, such as unmapping.
+//!
+//! ```text
+//! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
+//! pool       which shells are ready, and how many are wanted
+//! refill     the other thread
+//! service    what is done with a request
+//! server     the socket and its clients
+//! ```
+
+pub mod daemon;
+pub mod idle;
+mod packet;
+pub mod pool;
+pub mod refill;
+pub mod server;
+pub mod service;
+pub mod settings;

@@ -1,0 +1,311 @@
+//! Which shells are ready, and how many are wanted.
+//!
+//! Nothing here knows Xen: a shell is any `S`.
+
+use std::collections::VecDeque;
+
+use xen::units::KiB;
+
+/// What a request and a flavour have in common if the one fits the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fit {
+    /// Memory.
+    pub memory: KiB,
+    /// vCPUs.
+    pub vcpus: u32,
+    /// Whether there is a console.
+    pub console: bool,
+    /// The bridge of each vif.
+    pub bridges: Vec<String>,
+}
+
+/// How many shells of a flavour are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The pool is refilled when there are fewer.
+    pub low: u32,
+    /// Up to this many.
+    pub high: u32,
+}
+
+/// A flavour's part of the pool.
+#[derive(Debug)]
+pub struct Shelf<S> {
+    /// Its name.
+    pub name: String,
+    /// Which requests its shells are for.
+    pub fit: Fit,
+    /// How many are kept.
+    pub marks: Marks,
+    /// Shells that wait.
+    ready: VecDeque<S>,
+    /// Shells that are being made.
+    making: u32,
+    /// Whether there were too few, and there are not enough yet.
+    filling: bool,
+    /// Requests that found a shell.
+    pub hits: u64,
+    /// Requests that fitted and found none.
+    pub misses: u64,
+    /// How long the last shell took, in nanoseconds.
+    pub refill_ns: u64,
+}
+
+/// All shelves, and how much memory their shells may hold.
+#[derive(Debug)]
+pub struct Pool<S> {
+    memory: KiB,
+    shelves: Vec<Shelf<S>>,
+}
+
+impl<S> Shelf<S> {
+    /// An empty shelf.
+    #[must_use]
+    pub fn new(name: String, fit: Fit, marks: Marks) -> Self {
+        let filling = marks.low > 0;
+        let ready = VecDeque::new();
+        Self { name, fit, marks, ready, making: 0, filling, hits: 0, misses: 0, refill_ns: 0 }
+    }
+
+    /// How many shells wait.
+    #[must_use]
+    pub fn ready(&self) -> u32 {
+        u32::try_from(self.ready.len()).unwrap_or(u32::MAX)
+    }
+
+    /// How many shells are being made.
+    #[must_use]
+    pub fn making(&self) -> u32 {
+        self.making
+    }
+
+    fn all(&self) -> u32 {
+        self.ready().saturating_add(self.making)
+    }
+
+    fn look(&mut self) {
+        match self.all() {
+            all if all < self.marks.low => self.filling = true,
+            all if all >= self.marks.high => self.filling = false,
+            _ => {}
+        }
+    }
+
+    fn held(&self) -> u64 {
+        u64::from(self.all()).saturating_mul(self.fit.memory.0)
+    }
+}
+
+impl<S> Pool<S> {
+    /// A pool whose shells together hold at most so much memory.
+    #[must_use]
+    pub fn new(memory: KiB, shelves: Vec<Shelf<S>>) -> Self {
+        Self { memory, shelves }
+    }
+
+    /// The shelves.
+    #[must_use]
+    pub fn shelves(&self) -> &[Shelf<S>] {
+        &self.shelves
+    }
+
+    /// Memory that the shells hold, those that are being made among them.
+    #[must_use]
+    pub fn held(&self) -> KiB {
+        KiB(self.shelves.iter().map(Shelf::held).sum())
+    }
+
+    /// Takes the shell that has waited longest, of the first shelf that fits and that `suits`.
+    pub fn take(&mut self, fit: &Fit, suits: impl Fn(usize) -> bool) -> Option<S> {
+        let fitting = self.shelves.iter_mut().enumerate();
+        let fitting = fitting.filter(|(index, shelf)| shelf.fit == *fit && suits(*index));
+        for (_, shelf) in fitting {
+            if let Some(shell) = shelf.ready.pop_front() {
+                shelf.hits += 1;
+                shelf.look();
+                return Some(shell);
+            }
+        }
+        None
+    }
+
+    /// Counts a request that found no shell, for the first shelf that it fits and that `suits`.
+    pub fn miss(&mut self, fit: &Fit, suits: impl Fn(usize) -> bool) {
+        let mut fitting = self.shelves.iter_mut().enumerate();
+        if let Some((_, shelf)) = fitting.find(|(index, shelf)| shelf.fit == *fit && suits(*index))
+        {
+            shelf.misses += 1;
+        }
+    }
+
+    /// The shelf that needs a shell most, if any does and there is memory for it: the one that is
+    /// furthest below its high mark. The shell counts as being made from then on.
+    pub fn order(&mut self) -> Option<usize> {
+        let free = self.memory.0.saturating_sub(self.held().0);
+        let (index, shelf) = self
+            .shelves
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, shelf)| {
+                shelf.filling && shelf.all() < shelf.marks.high && shelf.fit.memory.0 <= free
+            })
+            .max_by_key(|(_, shelf)| shelf.marks.high - shelf.all())?;
+        shelf.making += 1;
+        Some(index)
+    }
+
+    /// An ordered shell is there. Gives it back if nobody wants it any more.
+    pub fn put(&mut self, index: usize, shell: S, took_ns: u64) -> Option<S> {
+        let shelf = &mut self.shelves[index];
+        shelf.making = shelf.making.saturating_sub(1);
+        shelf.refill_ns = took_ns;
+        if shelf.ready() >= shelf.marks.high {
+            return Some(shell);
+        }
+        shelf.ready.push_back(shell);
+        shelf.look();
+        None
+    }
+
+    /// An ordered shell could not be made.
+    pub fn failed(&mut self, index: usize) {
+        let shelf = &mut self.shelves[index];
+        shelf.making = shelf.making.saturating_sub(1);
+    }
+
+    /// Changes the marks of a flavour, and gives the shells that are too many. `None` if there is
+    /// no such flavour.
+    pub fn resize(&mut self, name: &str, marks: Marks) -> Option<Vec<S>> {
+        let shelf = self.shelves.iter_mut().find(|shelf| shelf.name == name)?;
+        shelf.marks = marks;
+        shelf.look();
+        let surplus = shelf.ready().saturating_sub(marks.high);
+        Some(shelf.ready.drain(..surplus as usize).collect())
+    }
+
+    /// Takes all shells out and wants no new ones.
+    pub fn drain(&mut self) -> Vec<S> {
+        let mut all = Vec::new();
+        for shelf in &mut self.shelves {
+            shelf.marks = Marks::default();
+            shelf.filling = false;
+            all.extend(shelf.ready.drain(..));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fit(memory: u64) -> Fit {
+        Fit { memory: KiB(memory), vcpus: 1, console: true, bridges: vec!["xenbr0".into()] }
+    }
+
+    fn pool(memory: u64, marks: &[(u64, u32, u32)]) -> Pool<u32> {
+        let shelf = |(number, (memory, low, high)): (usize, &(u64, u32, u32))| {
+            Shelf::new(number.to_string(), fit(*memory), Marks { low: *low, high: *high })
+        };
+        Pool::new(KiB(memory), marks.iter().enumerate().map(shelf).collect())
+    }
+
+    fn fill(pool: &mut Pool<u32>) -> u32 {
+        let mut made = 0;
+        while let Some(index) = pool.order() {
+            assert_eq!(pool.put(index, made, 1), None);
+            made += 1;
+        }
+        made
+    }
+
+    #[test]
+    fn it_is_filled_to_the_high_mark_and_again_when_below_the_low_one() {
+        let mut pool = pool(1 << 20, &[(8192, 2, 4)]);
+        assert_eq!(fill(&mut pool), 4);
+        for expected in [0, 1] {
+            assert_eq!(pool.take(&fit(8192), |_| true), Some(expected));
+            assert_eq!(pool.order(), None, "there are enough");
+        }
+        assert_eq!(pool.take(&fit(8192), |_| true), Some(2));
+        assert_eq!(fill(&mut pool), 3);
+        assert_eq!(pool.shelves()[0].hits, 3);
+    }
+
+    #[test]
+    fn a_request_gets_what_fits_and_suits_or_nothing() {
+        let mut pool = pool(1 << 20, &[(8192, 1, 1), (8192, 1, 1)]);
+        fill(&mut pool);
+        assert_eq!(pool.take(&fit(4096), |_| true), None);
+        assert_eq!(pool.take(&fit(8192), |_| false), None);
+        assert!(pool.take(&fit(8192), |index| index == 1).is_some());
+        assert_eq!(pool.take(&fit(8192), |index| index == 1), None);
+        pool.miss(&fit(8192), |index| index == 1);
+        pool.miss(&fit(4096), |_| true);
+        assert_eq!((pool.shelves()[0].misses, pool.shelves()[1].misses), (0, 1));
+    }
+
+    #[test]
+    fn a_failure_leaves_the_order_open() {
+        let mut pool = pool(1 << 20, &[(8192, 1, 1)]);
+        assert_eq!(pool.order(), Some(0));
+        assert_eq!(pool.order(), None);
+        pool.failed(0);
+        assert_eq!(pool.order(), Some(0));
+    }
+
+    #[test]
+    fn what_is_drained_does_not_come_back() {
+        let mut pool = pool(1 << 20, &[(8192, 1, 2), (4096, 1, 1)]);
+        assert_eq!(fill(&mut pool), 3);
+        pool.take(&fit(4096), |_| true);
+        let late = pool.order().unwrap();
+        assert_eq!(pool.drain().len(), 2);
+        assert_eq!(pool.put(late, 9, 1), Some(9), "nobody wants it any more");
+        assert_eq!(pool.order(), None);
+        assert_eq!(pool.resize("0", Marks { low: 1, high: 1 }), Some(Vec::new()));
+        assert_eq!(fill(&mut pool), 1);
+        assert_eq!(pool.resize("0", Marks::default()).map(|surplus| surplus.len()), Some(1));
+        assert_eq!(pool.resize("none", Marks::default()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn neither_the_memory_nor_a_mark_is_ever_exceeded(
+            memory in 0u64..60_000,
+            marks in proptest::collection::vec((1u64..10_000, 0u32..5, 0u32..5), 1..4),
+            steps in proptest::collection::vec((0u8..6, 0usize..4, 0u32..6), 0..200),
+        ) {
+            let marks: Vec<_> = marks.into_iter().map(|(m, low, more)| (m, low, low + more)).collect();
+            let mut pool = pool(memory, &marks);
+            let mut ordered = Vec::new();
+            let mut next = 0;
+            for (action, which, number) in steps {
+                let which = which % marks.len();
+                match action {
+                    0 | 1 => ordered.extend(pool.order()),
+                    2 => if let Some(index) = ordered.pop() {
+                        pool.put(index, next, 1);
+                        next += 1;
+                    },
+                    3 => if let Some(index) = ordered.pop() {
+                        pool.failed(index);
+                    },
+                    4 => { pool.take(&fit(marks[which].0), |index| index == which); }
+                    _ => {
+                        let marks = Marks { low: number / 2, high: number };
+                        pool.resize(&which.to_string(), marks);
+                    }
+                }
+                prop_assert!(pool.held().0 <= memory);
+                let making: u32 = pool.shelves().iter().map(Shelf::making).sum();
+                prop_assert_eq!(making as usize, ordered.len());
+                for shelf in pool.shelves() {
+                    prop_assert!(shelf.ready() <= shelf.marks.high);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What is done with a request.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use chaos::config::DomainConfig;
+use chaos::daemon::protocol::{
+    Created, FailureClass, FlavourStatus, Origin, Refusal, Reply, Request,
+};
+use chaos::daemon::wire::WireConfig;
+use chaos::image::Image;
+use chaos::lifecycle::{
+    self, AttachedShell, CreateOptions, Host, LifecycleError, ParkedAttachedShell, ShellKind,
+};
+use chaos::timings::Timings;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::pool::{Fit, Marks, Pool, Shelf};
+use crate::refill::{Order, Outcome, Refill, chain};
+use crate::server::{Peer, Serve};
+use crate::settings::Settings;
+
+/// Largest ramdisk in bytes.
+const MAX_RAMDISK: u64 = 1 << 30;
+
+/// Everything that answers requests.
+#[derive(Debug)]
+pub struct Service {
+    host: Host,
+    pool: Pool<Box<ParkedAttachedShell>>,
+    /// What each shelf's shells are, in the shelves' order.
+    kinds: Vec<Arc<ShellKind>>,
+    kernels: Vec<Option<String>>,
+    generation: u64,
+    refill: Refill,
+    /// Why the last shell could not be made. No more are tried until something changes.
+    trouble: Option<String>,
+    /// What is to be unmapped when the answer is on its way.
+    leftover: Option<chaos::builder::Mapped>,
+}
+
+impl Service {
+    /// With an empty pool.
+    #[must_use]
+    pub fn new(host: Host, refill: Refill) -> Self {
+        let pool = Pool::new(xen::units::KiB(0), Vec::new());
+        let (kinds, kernels) = (Vec::new(), Vec::new());
+        Self { host, pool, kinds, kernels, generation: 0, refill, trouble: None, leftover: None }
+    }
+
+    /// Goes over to other settings. The shells of the old ones are destroyed.
+    ///
+    /// # Errors
+    /// A flavour's kernel cannot be used; then nothing has changed.
+    pub fn configure(&mut self, settings: &Settings) -> Result<(), LifecycleError> {
+        let mut kinds = Vec::new();
+        let mut kernels = Vec::new();
+        let mut shelves = Vec::new();
+        for flavour in &settings.flavours {
+            let image = match &flavour.kernel {
+                Some(path) => Some(
+                    self.host
+                        .image(path)
+                        .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?,
+                ),
+                None => None,
+            };
+            let fit = Fit {
+                memory: flavour.memory,
+                vcpus: flavour.vcpus,
+                console: flavour.console,
+                bridges: flavour.bridges.clone(),
+            };
+            let marks = Marks { low: flavour.low, high: flavour.high };
+            kinds.push(Arc::new(kind(&fit, image)));
+            kernels.push(flavour.kernel.as_ref().map(|path| path.display().to_string()));
+            shelves.push(Shelf::new(flavour.name.clone(), fit, marks));
+        }
+        self.destroy_all();
+        self.pool = Pool::new(settings.memory, shelves);
+        (self.kinds, self.kernels) = (kinds, kernels);
+        self.generation += 1;
+        self.trouble = None;
+        self.restock();
+        Ok(())
+    }
+
+    /// Takes what the other thread has made.
+    pub fn collect(&mut self) {
+        let outcomes: Vec<Outcome> = self.refill.outcomes().collect();
+        for Outcome { generation, shelf, result } in outcomes {
+            let current = generation == self.generation;
+            match result {
+                Ok((shell, took_ns)) => {
+                    let surplus = match current {
+                        true => self.pool.put(shelf, shell, took_ns),
+                        false => Some(shell),
+                    };
+                    if let Some(shell) = surplus {
+                        self.order(Order::Destroy(shell));
+                    }
+                }
+                Err(error) if current => {
+                    self.pool.failed(shelf);
+                    if self.trouble.as_ref() != Some(&error) {
+                        tracing::warn!("the pool is not filled: {error}");
+                    }
+                    self.trouble = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+        if self.trouble.is_none() {
+            self.restock();
+        }
+    }
+
+    /// Destroys all shells and waits for it. Guests stay.
+    pub fn shut_down(mut self) {
+        self.destroy_all();
+        for outcome in self.refill.finish() {
+            if let Ok((shell, _)) = outcome.result {
+                drop(shell.unpark(&self.host));
+            }
+        }
+    }
+
+    fn destroy_all(&mut self) {
+        for shell in self.pool.drain() {
+            self.order(Order::Destroy(shell));
+        }
+    }
+
+    /// One shell at a time: the one that is needed most may be another by then.
+    fn restock(&mut self) {
+        if self.pool.shelves().iter().any(|shelf| shelf.making() > 0) {
+            return;
+        }
+        if let Some(shelf) = self.pool.order() {
+            let kind = Arc::clone(&self.kinds[shelf]);
+            self.order(Order::Make { generation: self.generation, shelf, kind });
+        }
+    }
+
+    fn order(&self, order: Order) {
+        if self.refill.order(order).is_err() {
+            tracing::error!("the thread that fills the pool has ended; start chaosd again");
+        }
+    }
+
+    fn create(
+        &mut self,
+        config: WireConfig,
+        paused: bool,
+        files: Vec<OwnedFd>,
+    ) -> Result<Reply, Refusal> {
+        let mut timings = Timings::start();
+        let wrong = |message: String| Refusal { class: FailureClass::WrongInput, message };
+        let config = DomainConfig::try_from(config).map_err(|error| wrong(error.to_string()))?;
+        let mut files = files.into_iter();
+        let (kernel, ramdisk) = match (files.next(), &config.ramdisk, files.next(), files.next()) {
+            (Some(kernel), None, None, None) => (kernel, None),
+            (Some(kernel), Some(_), Some(ramdisk), None) => (kernel, Some(ramdisk)),
+            _ => return Err(wrong("the files that came along are not those wanted".to_owned())),
+        };
+        let kernel = readable(kernel)
+            .ok_or_else(|| wrong("the kernel's file was not opened for reading".to_owned()))?;
+        let image = self.image(&kernel, &config)?;
+        let ramdisk = ramdisk.map(|file| read_ramdisk(file).map_err(wrong)).transpose()?;
+        timings.stage("files");
+
+        let (shell, origin) = self.shell(&config, &image);
+        let options = CreateOptions { paused, console: false };
+        let ramdisk = ramdisk.as_deref();
+        let (host, timings_) = (&self.host, &mut timings);
+        let created = match shell {
+            Some(shell) => {
+                lifecycle::execute_shell(host, shell, &config, &image, ramdisk, options, timings_)
+            }
+            None => lifecycle::create_from(host, &config, &image, ramdisk, options, timings_),
+        };
+        let created =
+            created.map_err(|error| Refusal { class: error.class(), message: chain(&error) })?;
+        self.leftover = Some(created.mapped);
+        tracing::info!("{}", line(&config.name, created.domid.0, origin, &timings));
+        let stages = timings.stages().iter();
+        let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
+        let (domid, handle) = (created.domid.0, created.record.handle);
+        Ok(Reply::Created(Created { domid, handle, shell: origin, stages }))
+    }
+
+    fn image(&self, kernel: &File, config: &DomainConfig) -> Result<Arc<Image>, Refusal> {
+        let image = match &self.host.images {
+            Some(images) => images.borrow_mut().from_file(kernel),
+            None => Image::from_file(kernel).map(Arc::new),
+        };
+        image.map_err(|source| {
+            let error = LifecycleError::Kernel { path: config.kernel.clone(), source };
+            Refusal { class: error.class(), message: chain(&error) }
+        })
+    }
+
+    /// A shell that fits: one that holds the image, or else one that holds none.
+    fn shell(
+        &mut self,
+        config: &DomainConfig,
+        image: &Arc<Image>,
+    ) -> (Option<AttachedShell>, Origin) {
+        let kind = lifecycle::shell_kind(config);
+        let fit = Fit {
+            memory: kind.flavour.memory,
+            vcpus: kind.flavour.vcpus,
+            console: kind.flavour.console,
+            bridges: kind.bridges,
+        };
+        let kinds = &self.kinds;
+        let warm =
+            |shelf: usize| kinds[shelf].image.as_ref().is_some_and(|held| Arc::ptr_eq(held, image));
+        let plain = |shelf: usize| kinds[shelf].image.is_none();
+        let (shell, origin) = match self.pool.take(&fit, warm) {
+            Some(shell) => (Some(shell), Origin::Warm),
+            None => match self.pool.take(&fit, plain) {
+                Some(shell) => (Some(shell), Origin::Pool),
+                None => (None, Origin::Cold),
+            },
+        };
+        if shell.is_none() {
+            self.pool.miss(&fit, |shelf| warm(shelf) || plain(shelf));
+        }
+        (shell.map(|shell| shell.unpark(&self.host)), origin)
+    }
+
+    fn status(&self) -> Vec<FlavourStatus> {
+        let shelves = self.pool.shelves().iter().zip(&self.kernels);
+        shelves
+            .map(|(shelf, kernel)| FlavourStatus {
+                name: shelf.name.clone(),
+                memory_kib: shelf.fit.memory.0,
+                vcpus: shelf.fit.vcpus,
+                console: shelf.fit.console,
+                bridges: shelf.fit.bridges.clone(),
+                kernel: kernel.clone(),
+                low: shelf.marks.low,
+                high: shelf.marks.high,
+                ready: shelf.ready(),
+                making: shelf.making(),
+                hits: shelf.hits,
+                misses: shelf.misses,
+                refill_ns: shelf.refill_ns,
+            })
+            .collect()
+    }
+
+    fn resize(&mut self, flavour: &str, marks: Marks) -> Result<Reply, Refusal> {
+        let wrong = |message| Refusal { class: FailureClass::WrongInput, message };
+        if marks.low > marks.high {
+            let Marks { low, high } = marks;
+            return Err(wrong(format!("low is {low} and high is {high}; high must not be less")));
+        }
+        let surplus = self
+            .pool
+            .resize(flavour, marks)
+            .ok_or_else(|| wrong(format!("there is no flavour {flavour}; see chaos pool")))?;
+        for shell in surplus {
+            self.order(Order::Destroy(shell));
+        }
+        Ok(Reply::Done)
+    }
+}
+
+impl Serve for Service {
+    fn serve(&mut self, peer: Peer, request: Request, files: Vec<OwnedFd>) -> Reply {
+        // What was in the way may be gone.
+        self.trouble = None;
+        let (pid, uid) = (peer.pid, peer.uid);
+        let (what, result) = match request {
+            Request::Create { config, paused } => ("create", self.create(config, paused, files)),
+            Request::Pool => ("pool", Ok(Reply::Pool(self.status()))),
+            Request::Resize { flavour, low, high } => {
+                ("resize", self.resize(&flavour, Marks { low, high }))
+            }
+            Request::Drain => {
+                self.destroy_all();
+                ("drain", Ok(Reply::Done))
+            }
+        };
+        match result {
+            Ok(reply) => {
+                tracing::debug!("{what} of process {pid} (user {uid})");
+                reply
+            }
+            Err(refusal) => {
+                tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
+                Reply::Refused(refusal)
+            }
+        }
+    }
+
+    fn after(&mut self) {
+        if let Some(mapped) = self.leftover.take() {
+            self.order(Order::Unmap(mapped));
+        }
+        self.restock();
+    }
+}
+
+fn kind(fit: &Fit, image: Option<Arc<Image>>) -> ShellKind {
+    let flavour = chaos::builder::Flavour {
+        memory: fit.memory,
+        vcpus: fit.vcpus,
+        console: fit.console,
+        vifs: u16::try_from(fit.bridges.len()).unwrap_or(u16::MAX),
+    };
+    ShellKind { flavour, bridges: fit.bridges.clone(), image }
+}
+
+/// A file that was opened for reading, and maybe for more.
+fn readable(file: OwnedFd) -> Option<File> {
+    let flags = OFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GETFL).ok()?);
+    // `O_RDONLY` is 0; a file that was opened with `O_PATH` can be neither read nor written.
+    let reads = matches!(flags & OFlag::O_ACCMODE, OFlag::O_RDONLY | OFlag::O_RDWR);
+    (reads && !flags.contains(OFlag::O_PATH)).then(|| File::from(file))
+}
+
+fn read_ramdisk(file: OwnedFd) -> Result<Vec<u8>, String> {
+    let file = readable(file).ok_or("the ramdisk's file was not opened for reading")?;
+    let metadata = file.metadata().map_err(|error| format!("the ramdisk: {error}"))?;
+    if !metadata.is_file() {
+        return Err("the ramdisk is no regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_RAMDISK + 1).read_to_end(&mut bytes);
+    match read {
+        Ok(_) if bytes.len() as u64 > MAX_RAMDISK => {
+            Err(format!("the ramdisk has more than {} MiB", MAX_RAMDISK >> 20))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(format!("the ramdisk cannot be read: {error}")),
+    }
+}
+
+/// The log's line of a create.
+fn line(name: &str, domid: u16, origin: Origin, timings: &Timings) -> String {
+    let from = match origin {
+        Origin::Warm => "from a warm shell",
+        Origin::Pool => "from a shell",
+        Origin::Cold => "made on the spot",
+    };
+    let mut text =
+        format!("{name} is domain {domid}, {from}, in {} us:", timings.total_ns() / 1000);
+    for stage in timings.stages() {
+        // Writing to a string does not fail.
+        let _ = write!(text, " {} {}", stage.name, stage.ns / 1000);
+    }
+    text
+}
