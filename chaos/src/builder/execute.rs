@@ -78,7 +78,10 @@ impl Shell {
     ) -> Result<Ready, BuildError> {
         let ramdisk = place_ramdisk(&self.layout, payload)?;
         match self.loaded {
-            None => self.load(payload.image)?,
+            None => {
+                self.load(payload.image)?;
+                timings.stage("image");
+            }
             Some(_) if self.holds(payload.image) => {}
             Some(_) => return Err(BuildError::OtherImage),
         }
@@ -87,8 +90,8 @@ impl Shell {
             let pages = Pages(place.size.div_ceil(4096));
             let window = Window::of_memory(xen, *domid, Gfn(place.address >> 12), pages)?;
             window.write(place.address, bytes);
+            timings.stage("ramdisk");
         }
-        timings.stage("image");
 
         let entry = payload.image.entry();
         let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
