@@ -99,8 +99,9 @@ impl Service {
                         true => self.pool.put(shelf, shell, took_ns),
                         false => Some(shell),
                     };
-                    if let Some(shell) = surplus {
-                        self.order(Order::Destroy(shell));
+                    match surplus {
+                        Some(shell) => self.order(Order::Destroy(shell)),
+                        None => self.tell_if_full(shelf),
                     }
                 }
                 Err(error) if current => {
@@ -115,6 +116,13 @@ impl Service {
         }
         if self.trouble.is_none() {
             self.restock();
+        }
+    }
+
+    fn tell_if_full(&self, shelf: usize) {
+        let shelf = &self.pool.shelves()[shelf];
+        if shelf.ready() == shelf.marks.high {
+            tracing::info!("flavour {} is full: {} shells", shelf.name, shelf.ready());
         }
     }
 

@@ -5,6 +5,7 @@
 //! A test begins and ends with nothing of ours on the machine; [`Bed`] checks both.
 
 mod bed;
+mod chaosd;
 mod guest;
 mod kill;
 mod noxsd;
@@ -12,6 +13,7 @@ mod run;
 mod watch;
 
 pub use bed::Bed;
+pub use chaosd::Chaosd;
 pub use guest::Guest;
 pub use kill::{Ended, run_to_syscall};
 pub use noxsd::{noxsd_pid, restart_noxsd};

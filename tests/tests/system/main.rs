@@ -7,5 +7,6 @@ mod create;
 mod devices;
 mod ends;
 mod kill;
+mod pool;
 mod refusals;
 mod services;

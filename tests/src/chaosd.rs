@@ -1,0 +1,122 @@
+//! `chaosd` in a test.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::run::chaos;
+use crate::watch::wait_for_file;
+
+/// A `chaosd` that ends with its test.
+#[derive(Debug)]
+pub struct Chaosd {
+    child: Child,
+    folder: TempDir,
+    settings: String,
+}
+
+impl Chaosd {
+    /// Starts it with a configuration; returns when it can be asked.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[track_caller]
+    #[must_use]
+    pub fn start(settings: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let settings = settings.to_owned();
+        let child = spawn(&folder, &settings);
+        let chaosd = Self { child, folder, settings };
+        chaosd.wait_for_log("ready on");
+        chaosd
+    }
+
+    /// Waits until its log contains the text.
+    ///
+    /// # Panics
+    /// It does not within a minute.
+    #[track_caller]
+    pub fn wait_for_log(&self, text: &str) {
+        let path = log(&self.folder);
+        wait_for_file(path.to_str().expect("a text"), text, |log| log.contains(text));
+    }
+
+    /// Waits until a flavour's shelf is full.
+    ///
+    /// # Panics
+    /// It is not within a minute.
+    #[track_caller]
+    pub fn wait_until_full(&self, flavour: &str) {
+        self.wait_for_log(&format!("flavour {flavour} is full"));
+    }
+
+    /// Kills it and starts it again.
+    ///
+    /// # Panics
+    /// It cannot be killed, or does not come back.
+    #[track_caller]
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().expect("chaosd can be killed");
+        self.child.wait().expect("chaosd can be waited for");
+        self.child = spawn(&self.folder, &self.settings);
+        self.wait_for_log("ready on");
+    }
+
+    /// Ends it in order, and says whether it succeeded.
+    ///
+    /// # Panics
+    /// It cannot be signalled.
+    #[must_use]
+    pub fn end(mut self) -> bool {
+        self.terminate()
+    }
+
+    fn terminate(&mut self) -> bool {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        let _ = kill(pid, Signal::SIGTERM);
+        self.child.wait().expect("chaosd can be waited for").success()
+    }
+
+    /// A number of a flavour from `chaos pool --json`.
+    ///
+    /// # Panics
+    /// There is no such flavour or number.
+    #[track_caller]
+    #[must_use]
+    pub fn pool(&self, flavour: &str, number: &str) -> u64 {
+        let pool = chaos(&["pool", "--json"]).json();
+        let flavours = pool.as_array().expect("pool prints an array");
+        let found = flavours.iter().find(|entry| entry["name"] == flavour);
+        found.and_then(|entry| entry[number].as_u64()).expect("the flavour has this number")
+    }
+}
+
+impl Drop for Chaosd {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.terminate();
+        }
+    }
+}
+
+fn spawn(folder: &TempDir, settings: &str) -> Child {
+    let config = folder.path().join("chaosd.toml");
+    fs::write(&config, settings).expect("a temporary file can be written");
+    let log = File::create(log(folder)).expect("a temporary file can be made");
+    Command::new("chaosd")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("chaosd can be started")
+}
+
+fn log(folder: &TempDir) -> PathBuf {
+    folder.path().join("log")
+}

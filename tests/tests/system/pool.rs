@@ -1,0 +1,178 @@
+//! `chaosd`: its pool, its clients, its ends.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
+};
+use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd};
+
+const SETTINGS: &str = "memory = '64M'
+[[flavour]]
+name = 'daytime'
+memory = '4M'
+bridges = ['xenbr0']
+low = 2
+high = 5
+";
+
+fn warm() -> String {
+    format!(
+        "{SETTINGS}[[flavour]]\nname='redis'\nmemory='8M'\nbridges=['xenbr0']\n\
+             kernel='/root/redis'\nlow=1\nhigh=2\n"
+    )
+}
+
+fn answers(address: u8) {
+    let answer = Guest::ask(&format!("10.0.0.{address}:13"), b"", b"\n");
+    assert!(answer.ends_with(b"\n"), "{answer:?}");
+}
+
+/// Destroys the guests of `create -n`.
+fn destroy(guests: u32) {
+    for number in 1..=guests {
+        chaos(&["destroy", &format!("daytime-{number}")]).ok();
+    }
+}
+
+#[test]
+fn guests_come_from_the_pool_and_go_on_when_it_is_empty() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    assert_eq!(bed.domains().len(), 5);
+    assert_eq!(chaos(&["list", "--json"]).json().as_array().map(Vec::len), Some(0));
+    let all = chaos(&["list", "--all", "--json"]).json();
+    let shells = all.as_array().expect("an array").iter().filter(|one| one["state"] == "shell");
+    assert_eq!(shells.count(), 5);
+
+    let made = chaos(&["create", "--json", "-n", "20", "daytime.cfg"]).json();
+    let made = made.as_array().expect("an array");
+    assert_eq!(made.len(), 20);
+    assert_eq!(made[0]["shell"], "pool");
+    let from_pool = made.iter().filter(|guest| guest["shell"] == "pool").count();
+    assert!(from_pool >= 5, "{from_pool} from the pool");
+    assert_eq!(chaosd.pool("daytime", "hits"), from_pool as u64);
+    assert_eq!(chaosd.pool("daytime", "misses"), 20 - from_pool as u64);
+    for address in 3..23 {
+        answers(address);
+    }
+    destroy(20);
+    assert!(chaosd.end(), "chaosd ends in order");
+    bed.assert_empty("after chaosd has ended");
+}
+
+#[test]
+fn both_ways_make_the_same_guest() {
+    let _bed = Bed::new();
+    let facts = |args: &[&str]| {
+        let guest = Guest::create("redis.cfg", args);
+        let log = guest.wait_for_log("ready");
+        let mut listed = guest.listed().expect("it is listed");
+        for changing in ["domid", "handle", "age_ms", "cpu_time_ns", "state"] {
+            listed[changing] = serde_json::Value::Null;
+        }
+        let pong = Guest::ask("10.0.0.2:6379", b"PING\r\n", b"\n");
+        assert_eq!(pong, b"+PONG\r\n");
+        (guest.created["shell"].clone(), listed, log)
+    };
+    let chaosd = Chaosd::start(&warm());
+    chaosd.wait_until_full("redis");
+    let (warm, warm_facts, warm_log) = facts(&[]);
+    chaos(&["pool", "drain"]).ok();
+    let (cold, cold_facts, cold_log) = facts(&[]);
+    let (alone, alone_facts, alone_log) = facts(&["--no-daemon"]);
+    assert_eq!((warm, cold, alone), ("warm".into(), "cold".into(), "cold".into()));
+    assert_eq!(warm_facts, alone_facts);
+    assert_eq!(cold_facts, alone_facts);
+    assert_eq!((&warm_log, &cold_log), (&alone_log, &alone_log));
+    drop(chaosd);
+}
+
+#[test]
+fn a_chaosd_that_is_killed_leaves_its_guests_alone_and_its_shells_to_the_next() {
+    let bed = Bed::new();
+    let before = bed.free_pages();
+    let mut chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    chaos(&["create", "-n", "2", "daytime.cfg"]).ok();
+    chaosd.kill_and_restart();
+    chaosd.wait_until_full("daytime");
+    assert_eq!(bed.domains().len(), 2 + 5, "two guests, five new shells");
+    answers(3);
+    answers(4);
+    chaos(&["create", "daytime.cfg", "vif=['ip=10.0.0.9/24']", "name='third'"]).ok();
+    answers(9);
+    chaos(&["destroy", "third"]).ok();
+    destroy(2);
+    assert!(chaosd.end());
+    bed.assert_empty("after chaosd has ended");
+    assert_eq!(bed.free_pages(), before, "memory is lost");
+}
+
+#[test]
+fn shells_outlive_a_noxsd_that_is_killed() {
+    let _bed = Bed::new();
+    let chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    restart_noxsd();
+    let guest = Guest::create("daytime.cfg", &[]);
+    assert_eq!(guest.created["shell"], "pool");
+    answers(3);
+    drop(guest);
+    drop(chaosd);
+}
+
+#[test]
+fn the_pool_changes_its_size() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    chaos(&["pool", "resize", "daytime", "1", "3"]).ok();
+    assert_eq!(chaosd.pool("daytime", "ready"), 3);
+    chaos(&["pool", "resize", "daytime", "4", "1"]).refused(2, &["low is 4", "high is 1"]);
+    chaos(&["pool", "resize", "none", "0", "1"]).refused(2, &["there is no flavour none"]);
+    chaos(&["pool", "drain"]).ok();
+    assert_eq!(chaosd.pool("daytime", "ready"), 0);
+    assert!(chaosd.end());
+    bed.assert_empty("after chaosd has ended");
+    chaos(&["pool"]).refused(4, &["chaosd is not running"]);
+}
+
+#[test]
+fn a_name_in_use_is_refused_and_costs_a_shell_only() {
+    let _bed = Bed::new();
+    let chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    let guest = Guest::create("daytime.cfg", &[]);
+    chaos(&["create", "daytime.cfg"]).refused(1, &["daytime is in use"]);
+    chaos(&["create", "daytime.cfg", "name='other'", "kernel='/etc/passwd'"])
+        .refused(2, &["/etc/passwd", "not a kernel"]);
+    answers(3);
+    drop(guest);
+    assert!(chaosd.end());
+}
+
+#[test]
+fn what_is_no_request_costs_its_sender_the_connection_only() {
+    let _bed = Bed::new();
+    let chaosd = Chaosd::start(SETTINGS);
+    let client = || -> OwnedFd {
+        let client =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::empty(), None).unwrap();
+        let address = UnixAddr::new("/run/chaos/chaosd.sock").unwrap();
+        connect(client.as_raw_fd(), &address).unwrap();
+        client
+    };
+    let silent: Vec<OwnedFd> = (0..100).map(|_| client()).collect();
+    for packet in [&b"hello"[..], &[1], &[0; 30_000], &[1, 0xff, 0xff]] {
+        let client = client();
+        let fd = client.as_fd().as_raw_fd();
+        send(fd, packet, MsgFlags::MSG_NOSIGNAL).unwrap();
+        assert_eq!(recv(fd, &mut [0; 10], MsgFlags::empty()), Ok(0), "{packet:?}");
+    }
+    let guest = Guest::create("daytime.cfg", &[]);
+    answers(3);
+    drop((guest, silent));
+    assert!(chaosd.end());
+}
