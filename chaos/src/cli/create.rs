@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chaos::config::{self, DomainConfig};
 use chaos::daemon;
@@ -28,9 +28,10 @@ pub(super) fn run(
     for warning in &parsed.warnings {
         output.warning(warning);
     }
+    let config = absolute(parsed.config)?;
     let configs = match args.count {
-        None => vec![parsed.config],
-        Some(count) => config::numbered(&parsed.config, count)
+        None => vec![config],
+        Some(count) => config::numbered(&config, count)
             .map_err(|error| Failure::Arguments(format!("-n {count}: {error}")))?,
     };
     timings.stage("config");
@@ -47,6 +48,20 @@ pub(super) fn run(
         }
     }
     result
+}
+
+/// The config with paths that mean the same to whoever makes the guest again.
+fn absolute(mut config: DomainConfig) -> Result<DomainConfig, Failure> {
+    let kernel = config.kernel.clone();
+    let lost = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| LifecycleError::Kernel { path, source: ImageError::Open(source) }
+    };
+    config.kernel = std::path::absolute(&kernel).map_err(lost(&kernel))?;
+    if let Some(ramdisk) = &mut config.ramdisk {
+        *ramdisk = std::path::absolute(&*ramdisk).map_err(lost(&kernel))?;
+    }
+    Ok(config)
 }
 
 fn connect(args: &CreateArgs) -> Result<Option<Chaosd>, Failure> {

@@ -189,15 +189,11 @@ fn finish(
         timings.stage("configure");
     }
 
-    let mut record = Record::new(domid, handle, config.name.clone(), config.kernel.clone());
+    let mut record = Record::new(domid, handle, config);
     record.device_page_gfn = ready.layout.device_page.0;
     record.answer_page_gfn = ready.layout.answer_page.0;
     record.sysctl_port = sysctl_port;
-    record.console = config.console;
     record.vifs = nics.iter().map(Nic::record).collect();
-    record.on_poweroff = config.on_poweroff;
-    record.on_reboot = config.on_reboot;
-    record.on_crash = config.on_crash;
     host.records.write(&record)?;
     timings.stage("record");
     let console = match options.console {

@@ -38,7 +38,7 @@ impl<'a> Nic<'a> {
     }
 
     pub(super) fn record(&self) -> VifRecord {
-        VifRecord::new(self.mac, &self.config.bridge, self.config.ip)
+        VifRecord::new(self.mac, self.config)
     }
 }
 
