@@ -121,10 +121,12 @@ fn chaos(commands: &[CommandRow]) -> clap::Command {
     let mut chaos = clap::Command::new("chaos")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Xen toolstack for many small, short-lived guests")
-        .after_help(EXIT_CODES)
         .disable_help_subcommand(true)
         .subcommand_required(true)
         .arg_required_else_help(true);
+    if commands.len() > 1 {
+        chaos = chaos.after_help(EXIT_CODES);
+    }
     for (name, alias, about, arguments) in commands {
         let command = clap::Command::new(*name).about(*about).defer(*arguments);
         chaos = chaos.subcommand(command.visible_aliases(*alias));

@@ -68,7 +68,12 @@ fn connect(args: &CreateArgs) -> Result<Option<Chaosd>, Failure> {
     if args.no_daemon || args.console {
         return Ok(None);
     }
-    match Chaosd::connect(Path::new(daemon::SOCKET)) {
+    let socket = Path::new(daemon::SOCKET);
+    // Cheaper than a socket that leads nowhere.
+    if !socket.exists() {
+        return Ok(None);
+    }
+    match Chaosd::connect(socket) {
         Ok(daemon) => Ok(Some(daemon)),
         Err(DaemonError::NotRunning { .. }) => Ok(None),
         Err(error) => Err(error.into()),
@@ -98,20 +103,17 @@ fn through(
             return Err(DaemonError::Unexpected.into());
         };
         timings.stage("request");
-        let mut stages = Made::stages_of(&timings);
-        stages.extend(
-            created
-                .stages
-                .into_iter()
-                .map(|(name, ns)| MadeStage { name: format!("  of it in chaosd: {name}"), ns }),
-        );
+        let of_daemon = created
+            .stages
+            .into_iter()
+            .map(|(name, ns)| MadeStage { name: format!("  of it in chaosd: {name}"), ns });
         let made = Made {
             name: config.name.clone(),
             domid: created.domid,
             handle: created.handle,
             shell: created.shell.as_str(),
             total_ns: timings.total_ns(),
-            stages,
+            stages: stages(args, &timings, of_daemon),
         };
         tell(args, made, output, all);
         timings = Timings::start();
@@ -140,7 +142,7 @@ fn here(
             handle: created.record.handle,
             shell: Origin::Cold.as_str(),
             total_ns: timings.total_ns(),
-            stages: Made::stages_of(&timings),
+            stages: stages(args, &timings, []),
         };
         tell(args, made, output, all);
         if let Some(connection) = created.console {
@@ -157,6 +159,19 @@ fn here(
     // Likewise.
     std::mem::forget(host);
     Ok(())
+}
+
+/// The stages, where somebody wants to see them.
+fn stages(
+    args: &CreateArgs,
+    timings: &Timings,
+    more: impl IntoIterator<Item = MadeStage>,
+) -> Vec<MadeStage> {
+    if !args.json && !args.timings {
+        return Vec::new();
+    }
+    let own = timings.stages().iter();
+    own.map(|stage| MadeStage { name: stage.name.to_owned(), ns: stage.ns }).chain(more).collect()
 }
 
 fn tell(args: &CreateArgs, made: Made, output: &mut Output, all: &mut Vec<Made>) {

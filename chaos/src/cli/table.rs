@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use chaos::daemon::protocol::FlavourStatus;
 use chaos::lifecycle::ListedGuest;
-use chaos::timings::Timings;
 use serde::Serialize;
 
 /// A guest that was made; what `create --json` prints.
@@ -27,12 +26,6 @@ pub(crate) struct MadeStage {
 }
 
 impl Made {
-    /// The stages of this process.
-    pub(crate) fn stages_of(timings: &Timings) -> Vec<MadeStage> {
-        let stages = timings.stages().iter();
-        stages.map(|stage| MadeStage { name: stage.name.to_owned(), ns: stage.ns }).collect()
-    }
-
     /// The stages in milliseconds.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
