@@ -312,6 +312,16 @@ impl Records {
         replace(&folder, control::RECORD_FILE, &control::encode(attach))
     }
 
+    /// Forgets the devices of a domain that keeps its record: a restarted `noxsd` is not to attach
+    /// them again.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget_devices(&self, domid: DomId) -> Result<(), RecordError> {
+        let path = self.folder(domid).join(control::RECORD_FILE);
+        ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
+    }
+
     /// Keeps the first record of a domain.
     ///
     /// # Errors

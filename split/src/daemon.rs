@@ -2,10 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use chaos::lifecycle::{self, Host, LifecycleError};
 use mio::unix::SourceFd;
@@ -25,9 +26,11 @@ use crate::refill::{Refill, RefillError};
 use crate::server::{FIRST_CLIENT, LISTENER, Server};
 use crate::service::Service;
 use crate::settings::{Settings, SettingsError};
+use crate::supervise::{Supervisor, Watch};
 
 const REFILL: Token = Token(1);
 const SIGNALS: Token = Token(2);
+const ENDS: Token = Token(3);
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -102,10 +105,24 @@ pub fn run(
     }
     tracing::info!("ready on {}", path.display());
 
+    let (mut supervisor, mut watch) = (Supervisor::default(), Watch::default());
     let mut events = Events::with_capacity(64);
     loop {
+        if watch.watch().is_none() && watch.retry().is_none_or(|at| at <= Instant::now()) {
+            let is_new = watch.renew(service.host(), Instant::now());
+            if let Some(watch) = watch.watch().filter(|_| is_new) {
+                let fd = watch.as_fd().as_raw_fd();
+                poll.registry()
+                    .register(&mut SourceFd(&fd), ENDS, Interest::READABLE)
+                    .map_err(Failure::Loop)?;
+                service.supervise(&mut supervisor);
+            }
+        }
         // A client that waits for its turn is served before anything is waited for.
-        let timeout = server.has_turns().then_some(std::time::Duration::ZERO);
+        let timeout = match server.has_turns() {
+            true => Some(Duration::ZERO),
+            false => watch.retry().map(|at| at.saturating_duration_since(Instant::now())),
+        };
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result.map_err(Failure::Loop)?,
@@ -116,6 +133,12 @@ pub fn run(
                 LISTENER => server.accept(poll.registry()).map_err(Failure::Loop)?,
                 REFILL => service.collect(),
                 SIGNALS => ended |= handle(&signals, &mut service, &read) == Next::End,
+                ENDS => {
+                    let told = watch.take(Instant::now());
+                    if told {
+                        service.supervise(&mut supervisor);
+                    }
+                }
                 token if token.0 >= FIRST_CLIENT => server.readable(token),
                 _ => {}
             }

@@ -11,6 +11,7 @@
 //! refill     the other thread
 //! service    what is done with a request
 //! server     the socket and its clients
+//! supervise  what happens when a guest ends
 //! ```
 
 pub mod daemon;
@@ -21,3 +22,4 @@ pub mod refill;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod supervise;

@@ -22,6 +22,7 @@ use crate::pool::{Fit, Marks, Pool, Shelf};
 use crate::refill::{Order, Outcome, Refill, chain};
 use crate::server::{Peer, Serve};
 use crate::settings::Settings;
+use crate::supervise::Supervisor;
 
 /// Largest ramdisk in bytes.
 const MAX_RAMDISK: u64 = 1 << 30;
@@ -39,7 +40,7 @@ pub struct Service {
     /// Why the last shell could not be made. No more are tried until something changes.
     trouble: Option<String>,
     /// What is to be unmapped when the answer is on its way.
-    leftover: Option<chaos::builder::Mapped>,
+    leftover: Vec<chaos::builder::Mapped>,
 }
 
 impl Service {
@@ -48,7 +49,16 @@ impl Service {
     pub fn new(host: Host, refill: Refill) -> Self {
         let pool = Pool::new(xen::units::KiB(0), Vec::new());
         let (kinds, kernels) = (Vec::new(), Vec::new());
-        Self { host, pool, kinds, kernels, generation: 0, refill, trouble: None, leftover: None }
+        Self {
+            host,
+            pool,
+            kinds,
+            kernels,
+            generation: 0,
+            refill,
+            trouble: None,
+            leftover: Vec::new(),
+        }
     }
 
     /// Goes over to other settings. The shells of the old ones are destroyed.
@@ -180,24 +190,68 @@ impl Service {
         let ramdisk = ramdisk.map(|file| read_ramdisk(file).map_err(wrong)).transpose()?;
         timings.stage("files");
 
-        let (shell, origin) = self.shell(&config, &image);
-        let options = CreateOptions { paused, console: false };
-        let ramdisk = ramdisk.as_deref();
-        let (host, timings_) = (&self.host, &mut timings);
-        let created = match shell {
-            Some(shell) => {
-                lifecycle::execute_shell(host, shell, &config, &image, ramdisk, options, timings_)
-            }
-            None => lifecycle::create_from(host, &config, &image, ramdisk, options, timings_),
-        };
-        let created =
-            created.map_err(|error| Refusal { class: error.class(), message: chain(&error) })?;
-        self.leftover = Some(created.mapped);
-        tracing::info!("{}", line(&config.name, created.domid.0, origin, &timings));
+        let (made, origin) = self
+            .guest(&config, &image, ramdisk.as_deref(), paused, &mut timings)
+            .map_err(|error| Refusal { class: error.class(), message: chain(&error) })?;
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
-        let (domid, handle) = (created.domid.0, created.record.handle);
+        let (domid, handle) = made;
         Ok(Reply::Created(Created { domid, handle, shell: origin, stages }))
+    }
+
+    /// Makes a guest, from the pool if a shell fits. Gives its number and its handle.
+    fn guest(
+        &mut self,
+        config: &DomainConfig,
+        image: &Arc<Image>,
+        ramdisk: Option<&[u8]>,
+        paused: bool,
+        timings: &mut Timings,
+    ) -> Result<((u16, String), Origin), LifecycleError> {
+        let (shell, origin) = self.shell(config, image);
+        let options = CreateOptions { paused, console: false };
+        let host = &self.host;
+        let created = match shell {
+            Some(shell) => {
+                lifecycle::execute_shell(host, shell, config, image, ramdisk, options, timings)
+            }
+            None => lifecycle::create_from(host, config, image, ramdisk, options, timings),
+        }?;
+        self.leftover.push(created.mapped);
+        tracing::info!("{}", line(&config.name, created.domid.0, origin, timings));
+        Ok(((created.domid.0, created.record.handle), origin))
+    }
+
+    /// Makes a guest again.
+    fn again(&mut self, config: &DomainConfig) -> Result<u16, String> {
+        let mut timings = Timings::start();
+        let image = self.host.image(&config.kernel).map_err(|error| chain(&error))?;
+        let ramdisk = match &config.ramdisk {
+            Some(path) => {
+                let file = File::open(path).map_err(|error| error.to_string())?;
+                Some(read_ramdisk(file.into())?)
+            }
+            None => None,
+        };
+        timings.stage("files");
+        let made = self.guest(config, &image, ramdisk.as_deref(), false, &mut timings);
+        let ((domid, _), _) = made.map_err(|error| chain(&error))?;
+        Ok(domid)
+    }
+
+    /// Deals with the guests that have ended.
+    pub fn supervise(&mut self, supervisor: &mut Supervisor) {
+        let host = self.host.clone();
+        supervisor.look(&host, &mut |config| self.again(config));
+        // Memory may have come back.
+        self.trouble = None;
+        self.after();
+    }
+
+    /// What everything is done on.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     fn image(&self, kernel: &File, config: &DomainConfig) -> Result<Arc<Image>, Refusal> {
@@ -308,7 +362,7 @@ impl Serve for Service {
     }
 
     fn after(&mut self) {
-        if let Some(mapped) = self.leftover.take() {
+        for mapped in std::mem::take(&mut self.leftover) {
             self.order(Order::Unmap(mapped));
         }
         self.restock();

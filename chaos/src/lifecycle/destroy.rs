@@ -36,6 +36,20 @@ pub fn destroy(host: &Host, target: &str) -> Result<Destroyed, LifecycleError> {
     }
 }
 
+/// Takes a guest's devices away.
+///
+/// # Errors
+/// `noxsd` runs, but does not do it.
+pub(super) fn detach(host: &Host, guest: &Guest) -> Result<(), BackendError> {
+    let Some(info) = &guest.info else { return Ok(()) };
+    let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
+    match host.noxsd.call(|noxsd| noxsd.detach(id)) {
+        // Without noxsd nothing is mapped.
+        Err(BackendError::NotRunning { .. }) => Ok(()),
+        result => result,
+    }
+}
+
 /// Destroys each domain that its maker, who was killed, has left half-made. Gives their number.
 ///
 /// # Errors
@@ -56,14 +70,9 @@ pub fn clear_half_made(host: &Host) -> Result<usize, LifecycleError> {
 pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleError> {
     let mut warning = None;
     // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
-    if let Some(info) = &guest.info {
-        let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
-        match host.noxsd.call(|noxsd| noxsd.detach(id)) {
-            // Without noxsd nothing is mapped.
-            Ok(()) | Err(BackendError::NotRunning { .. }) => {}
-            Err(error) => {
-                warning = Some(format!("noxsd may still hold the guest's pages: {error}"))
-            }
+    if guest.info.is_some() {
+        if let Err(error) = detach(host, guest) {
+            warning = Some(format!("noxsd may still hold the guest's pages: {error}"));
         }
         match host.xen.destroy(guest.domid) {
             // A zombie is gone as soon as its last page is let go of, which has just happened.

@@ -3,6 +3,7 @@
 mod console;
 mod create;
 mod destroy;
+mod ended;
 mod error;
 mod list;
 mod nic;
@@ -26,6 +27,7 @@ use crate::record::Records;
 pub use console::{console, read_log};
 pub use create::{CreateOptions, Created, create, create_from, execute_shell, shell_kind};
 pub use destroy::{Destroyed, clear_half_made, destroy};
+pub use ended::{EndedGuest, ended, remove_ended, rename_ended};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use resolve::{Condition, Guest, GuestState, resolve};

@@ -49,7 +49,7 @@ impl DomainWatch {
     /// The watch is lost.
     pub fn wait(&mut self, deadline: Instant) -> Result<bool, LifecycleError> {
         let failed = |reason: String| LifecycleError::Watch { reason };
-        if !wait_readable(self.fd(), deadline).map_err(|errno| failed(errno.to_string()))? {
+        if !wait_readable(self.as_fd(), deadline).map_err(|errno| failed(errno.to_string()))? {
             return Ok(false);
         }
         match self {
@@ -65,7 +65,24 @@ impl DomainWatch {
         }
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    /// Takes what has been told so far, without waiting. `true` if some domain may have ended.
+    ///
+    /// # Errors
+    /// The watch is lost.
+    pub fn take(&mut self) -> Result<bool, LifecycleError> {
+        let mut told = false;
+        while wait_readable(self.as_fd(), Instant::now())
+            .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?
+        {
+            told |= self.wait(Instant::now())?;
+        }
+        Ok(told)
+    }
+}
+
+impl AsFd for DomainWatch {
+    /// Readable when some domain may have ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Noxsd(socket) => socket.as_fd(),
             Self::Virq(channels) => channels.as_fd(),

@@ -10,3 +10,4 @@ mod kill;
 mod pool;
 mod refusals;
 mod services;
+mod supervise;

@@ -1,0 +1,76 @@
+//! Guests that have ended, for whoever supervises them.
+
+use xen::units::DomId;
+
+use super::resolve::{Condition, Guest, GuestState, judge};
+use super::{Destroyed, Host, LifecycleError, destroy};
+use crate::record::Record;
+
+/// A guest that has ended by itself, with its record.
+#[derive(Clone, Debug)]
+pub struct EndedGuest {
+    guest: Guest,
+    /// Its record.
+    pub record: Record,
+}
+
+impl EndedGuest {
+    /// How it ended.
+    #[must_use]
+    pub fn state(&self) -> GuestState {
+        self.guest.state()
+    }
+}
+
+/// The guests that have powered off, asked for a reboot, or crashed, and are still there.
+///
+/// # Errors
+/// Xen refuses to tell.
+pub fn ended(host: &Host) -> Result<Vec<EndedGuest>, LifecycleError> {
+    let mut ended = Vec::new();
+    for info in host.xen.domain_list(DomId::DOM0)? {
+        // Most guests run: their records need not be read.
+        if info.state.shutdown.is_none() || info.state.dying {
+            continue;
+        }
+        let guest = judge(host, info.domid, Some(info));
+        if let Condition::Guest(record) = &guest.condition
+            && matches!(
+                guest.state(),
+                GuestState::PoweredOff | GuestState::Rebooted | GuestState::Crashed
+            )
+        {
+            let record = Record::clone(record);
+            ended.push(EndedGuest { guest, record });
+        }
+    }
+    Ok(ended)
+}
+
+/// Takes a guest away that has ended.
+///
+/// # Errors
+/// Xen refuses.
+pub fn remove_ended(host: &Host, ended: &EndedGuest) -> Result<Destroyed, LifecycleError> {
+    destroy::remove(host, &ended.guest)
+}
+
+/// Keeps a guest that has ended under the first free name of `NAME-1`, `NAME-2`, …, without its
+/// devices, so that another can have its name and its addresses. Gives the new name.
+///
+/// # Errors
+/// The record cannot be changed, or `noxsd` does not answer.
+pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, LifecycleError> {
+    let mut record = ended.record.clone();
+    let (old, domid) = (record.name.clone(), ended.guest.domid);
+    let free = |name: &String| matches!(host.records.holder(name), Ok(None));
+    let name = (1..u32::MAX).map(|number| format!("{old}-{number}")).find(free);
+    record.name = name.unwrap_or_else(|| old.clone());
+    host.records.reserve_name(&record.name, domid)?;
+    let _lock = host.records.lock(domid)?;
+    host.records.replace(&record)?;
+    host.records.remove_name(&old)?;
+    host.records.forget_devices(domid)?;
+    destroy::detach(host, &ended.guest)?;
+    Ok(record.name)
+}
