@@ -1,5 +1,6 @@
 //! The server over real sockets, without Xen: what a client does to itself costs nobody else
 //! anything.
+#![allow(clippy::unwrap_used)] // A test ends with a panic.
 
 use std::fs::File;
 use std::io::IoSlice;
