@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use chaos::daemon::protocol::{self, FailureClass, MAX_PACKET, Refusal, Reply, Request};
+use chaos::timings::Timings;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
@@ -38,8 +39,14 @@ pub struct Peer {
 
 /// What answers requests.
 pub trait Serve {
-    /// Does what is asked for.
-    fn serve(&mut self, peer: Peer, request: Request, files: Vec<OwnedFd>) -> Reply;
+    /// Does what is asked for. `timings` began when the request was there to be read.
+    fn serve(
+        &mut self,
+        peer: Peer,
+        request: Request,
+        files: Vec<OwnedFd>,
+        timings: Timings,
+    ) -> Reply;
 
     /// The answer is on its way: what may wait can be done now.
     fn after(&mut self) {}
@@ -137,6 +144,7 @@ impl Server {
         let Some(key) = self.turns.pop_front() else { return };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.queued = false;
+        let mut timings = Timings::start();
         let packet = match packet::receive(&client.socket.as_fd(), &mut self.buffer) {
             Ok(packet) => packet,
             Err(Errno::EAGAIN) => return,
@@ -160,7 +168,8 @@ impl Server {
         };
         self.requests += 1;
         client.heard = self.requests;
-        let reply = service.serve(client.peer, request, packet.files);
+        timings.stage("receive");
+        let reply = service.serve(client.peer, request, packet.files, timings);
         let sent = protocol::encode(&reply).or_else(|| {
             let message = "the answer is too long for a packet".to_owned();
             protocol::encode(&Reply::Refused(Refusal { class: FailureClass::Failed, message }))

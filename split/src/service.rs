@@ -174,8 +174,8 @@ impl Service {
         config: WireConfig,
         paused: bool,
         files: Vec<OwnedFd>,
+        mut timings: Timings,
     ) -> Result<Reply, Refusal> {
-        let mut timings = Timings::start();
         let wrong = |message: String| Refusal { class: FailureClass::WrongInput, message };
         let config = DomainConfig::try_from(config).map_err(|error| wrong(error.to_string()))?;
         let mut files = files.into_iter();
@@ -334,12 +334,20 @@ impl Service {
 }
 
 impl Serve for Service {
-    fn serve(&mut self, peer: Peer, request: Request, files: Vec<OwnedFd>) -> Reply {
+    fn serve(
+        &mut self,
+        peer: Peer,
+        request: Request,
+        files: Vec<OwnedFd>,
+        timings: Timings,
+    ) -> Reply {
         // What was in the way may be gone.
         self.trouble = None;
         let (pid, uid) = (peer.pid, peer.uid);
         let (what, result) = match request {
-            Request::Create { config, paused } => ("create", self.create(config, paused, files)),
+            Request::Create { config, paused } => {
+                ("create", self.create(config, paused, files, timings))
+            }
             Request::Pool => ("pool", Ok(Reply::Pool(self.status()))),
             Request::Resize { flavour, low, high } => {
                 ("resize", self.resize(&flavour, Marks { low, high }))

@@ -166,7 +166,7 @@ impl Watch {
         if self.watch.is_some() {
             return false;
         }
-        match DomainWatch::start(host) {
+        match DomainWatch::through_noxsd(host) {
             Ok(watch) => {
                 (self.watch, self.retry, self.told) = (Some(watch), None, false);
                 true

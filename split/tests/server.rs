@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use chaos::daemon::client::{Chaosd, DaemonError};
 use chaos::daemon::protocol::{self, FailureClass, MAX_PACKET, Refusal, Reply, Request};
+use chaos::timings::Timings;
 use mio::{Events, Poll, Token, Waker};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReceiveTimeout;
@@ -33,7 +34,7 @@ struct Counting {
 }
 
 impl Serve for Counting {
-    fn serve(&mut self, peer: Peer, request: Request, files: Vec<OwnedFd>) -> Reply {
+    fn serve(&mut self, peer: Peer, request: Request, files: Vec<OwnedFd>, _: Timings) -> Reply {
         self.served.fetch_add(1, Ordering::Relaxed);
         match request {
             Request::Pool => Reply::Pool(Vec::new()),

@@ -85,15 +85,15 @@ pub(crate) fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     Ok(Sample { timings, unpause: Unpause { own_ns, guest_ns, noxsd_ns }, unmap_ns })
 }
 
-fn nanoseconds(started: Instant) -> Result<u64> {
+pub(crate) fn nanoseconds(started: Instant) -> Result<u64> {
     Ok(u64::try_from(started.elapsed().as_nanos())?)
 }
 
 /// The running `noxsd`.
-struct Noxsd(PathBuf);
+pub(crate) struct Noxsd(PathBuf);
 
 impl Noxsd {
-    fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         for process in fs::read_dir("/proc")? {
             let folder = process?.path();
             if fs::read_to_string(folder.join("comm")).is_ok_and(|name| name == "noxsd\n") {
@@ -105,7 +105,7 @@ impl Noxsd {
 
     /// How long it has had the CPU: the first number of `/proc/PID/schedstat`
     /// (Linux, `Documentation/scheduler/sched-stats.rst`).
-    fn cpu_ns(&self) -> Result<u64> {
+    pub(crate) fn cpu_ns(&self) -> Result<u64> {
         let text = fs::read_to_string(self.0.join("schedstat"))?;
         let first = text.split_whitespace().next().context("an empty schedstat")?;
         Ok(first.parse()?)

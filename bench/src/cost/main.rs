@@ -10,6 +10,7 @@ mod growth;
 mod in_process;
 mod memory;
 mod pong;
+mod pool;
 mod report;
 
 use std::io::Write;
@@ -47,6 +48,7 @@ fn main() -> Result<()> {
     in_process::measure(&host, args.rounds, &mut report)?;
     commands::measure(&host, args.rounds, &mut report)?;
     pong::measure(&host, args.rounds.min(10), &mut report)?;
+    pool::measure(&host, args.rounds, &mut report)?;
     growth::measure(&host, args.guests, &mut report)?;
     memory::measure(&host, args.guests.min(200), &mut report)?;
     if args.xl_rounds > 0 {

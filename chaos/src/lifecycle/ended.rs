@@ -4,6 +4,7 @@ use xen::units::DomId;
 
 use super::resolve::{Condition, Guest, GuestState, judge};
 use super::{Destroyed, Host, LifecycleError, destroy};
+use crate::config::Action;
 use crate::record::Record;
 
 /// A guest that has ended by itself, with its record.
@@ -63,14 +64,27 @@ pub fn remove_ended(host: &Host, ended: &EndedGuest) -> Result<Destroyed, Lifecy
 pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name.clone(), ended.guest.domid);
-    let free = |name: &String| matches!(host.records.holder(name), Ok(None));
-    let name = (1..u32::MAX).map(|number| format!("{old}-{number}")).find(free);
-    record.name = name.unwrap_or_else(|| old.clone());
-    host.records.reserve_name(&record.name, domid)?;
+    // Its addresses are free before its name is: whoever was killed on the way does it again.
+    host.records.forget_devices(domid)?;
+    destroy::detach(host, &ended.guest)?;
+    let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
+    record.name = loop {
+        let name = names.next().unwrap_or_else(|| old.clone());
+        match host.records.holder(&name)? {
+            None => {
+                host.records.reserve_name(&name, domid)?;
+                break name;
+            }
+            // A predecessor of this process got so far.
+            Some(holder) if holder == domid && name != old => break name,
+            Some(_) => {}
+        }
+    };
+    // Whatever it was to do is done by its successor.
+    (record.on_poweroff, record.on_reboot, record.on_crash) =
+        (Action::Preserve, Action::Preserve, Action::Preserve);
     let _lock = host.records.lock(domid)?;
     host.records.replace(&record)?;
     host.records.remove_name(&old)?;
-    host.records.forget_devices(domid)?;
-    destroy::detach(host, &ended.guest)?;
     Ok(record.name)
 }

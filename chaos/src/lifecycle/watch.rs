@@ -9,7 +9,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
 
 use super::{Host, LifecycleError};
-use crate::backend::BackendError;
+use crate::backend::{BackendError, Noxsd};
 
 /// A watch on the ends of domains. Says that some domain may have ended, not which.
 #[derive(Debug)]
@@ -28,10 +28,7 @@ impl DomainWatch {
     pub fn start(host: &Host) -> Result<Self, LifecycleError> {
         let failed = |reason: String| LifecycleError::Watch { reason };
         match host.noxsd.connect() {
-            Ok(noxsd) => {
-                let watch = noxsd.watch().map_err(|error| failed(error.to_string()))?;
-                Ok(Self::Noxsd(watch))
-            }
+            Ok(noxsd) => noxsd.watch().map(Self::Noxsd).map_err(|error| failed(error.to_string())),
             Err(BackendError::NotRunning { .. }) => {
                 let channels = EventChannels::open()?;
                 channels.bind_virq(VIRQ_DOM_EXC).map_err(|error| {
@@ -41,6 +38,16 @@ impl DomainWatch {
             }
             Err(error) => Err(failed(error.to_string())),
         }
+    }
+
+    /// The same through `noxsd` only, for whoever watches for a long time: a `noxsd` that is started
+    /// again must find the interrupt free.
+    ///
+    /// # Errors
+    /// `noxsd` does not run, or does not hold the interrupt.
+    pub fn through_noxsd(host: &Host) -> Result<Self, LifecycleError> {
+        let failed = |error: BackendError| LifecycleError::Watch { reason: error.to_string() };
+        host.noxsd.connect().and_then(Noxsd::watch).map(Self::Noxsd).map_err(failed)
     }
 
     /// Waits until some domain may have ended. `false` if the deadline came first.
