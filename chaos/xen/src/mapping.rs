@@ -11,7 +11,7 @@ use std::arch::asm;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 
@@ -118,6 +118,30 @@ unsafe fn read_bytes(from: *const u8, bytes: &mut [u8]) {
     }
 }
 
+/// How far from the kernel's own pages in each process mappings are asked for.
+const DISTANCE: u64 = 64 << 10;
+
+/// Where a mapping is best: close to the pages that the kernel maps into each process. Then both
+/// share page tables. To make new ones and to give them back takes several hypercalls in dom0,
+/// which count in a process that lives for some milliseconds.
+///
+/// `NEXT` is where the last one ended. It orders nothing: any value is only a hint. A process that
+/// makes many mappings leaves the choice to the kernel, which uses places again.
+fn near(kernels: u64) -> *mut libc::c_void {
+    let hint = match NEXT.load(Ordering::Relaxed) {
+        _ if kernels == 0 || MADE.fetch_add(1, Ordering::Relaxed) >= FEW => 0,
+        0 => usize::try_from(kernels.saturating_add(DISTANCE)).unwrap_or(0),
+        next => next,
+    };
+    std::ptr::without_provenance_mut(hint)
+}
+
+/// Mappings that a process makes for one guest, and some more.
+const FEW: usize = 8;
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
 /// Mapped pages; unmapped when dropped.
 #[derive(Debug)]
 pub(crate) struct SharedMapping {
@@ -144,10 +168,12 @@ impl SharedMapping {
         let length = length.ok_or(Errno::EINVAL)?;
         let offset = offset.try_into().map_err(|_| Errno::EINVAL)?;
         let write = if writable { libc::PROT_WRITE } else { 0 };
-        // SAFETY: a new mapping at an address of the kernel's choice disturbs no other memory.
+        // SAFETY: a new mapping disturbs no other memory: the address is a hint, and where something
+        // is mapped already the kernel chooses another one. `getauxval` only reads what the kernel
+        // has told the process.
         let base = unsafe {
             libc::mmap(
-                std::ptr::null_mut(),
+                near(libc::getauxval(libc::AT_SYSINFO_EHDR)),
                 length,
                 libc::PROT_READ | write,
                 libc::MAP_SHARED,
@@ -158,6 +184,7 @@ impl SharedMapping {
         if base == libc::MAP_FAILED {
             return Err(Errno::last());
         }
+        NEXT.store(base.addr().saturating_add(length), Ordering::Relaxed);
         let base = NonNull::new(base.cast()).ok_or(Errno::EFAULT)?;
         Ok(Self { base, length })
     }
