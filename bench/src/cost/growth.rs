@@ -3,7 +3,7 @@
 use anyhow::Result;
 use chaos::lifecycle::{self, Host};
 
-use crate::in_process::{config, create};
+use crate::in_process::{Sample, config, create};
 use crate::let_xen_scrub;
 use crate::report::Report;
 
@@ -15,12 +15,14 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     // The first create of a process pays for things that stay.
     create(host, &config)?;
     lifecycle::destroy(host, &config.name)?;
-    let mut totals = Vec::new();
+    let (mut totals, mut samples) = (Vec::new(), Vec::new());
     let mut names = Vec::new();
     for number in 0..guests {
         config.name = format!("noop-{number}");
         let_xen_scrub();
-        totals.push(create(host, &config)?.all_ns());
+        let sample = create(host, &config)?;
+        totals.push(sample.all_ns());
+        samples.push(sample);
         names.push(config.name.clone());
     }
     for name in &names {
@@ -32,6 +34,14 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     let ratio = median(last) / median(first);
     report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![ratio]);
     report.times(format!("noop with console, all {guests}"), None, &totals);
+    for (number, stage) in samples[0].stages().iter().enumerate() {
+        let of = |samples: &[Sample]| -> Vec<u64> {
+            samples.iter().filter_map(|sample| Some(sample.stages().get(number)?.ns)).collect()
+        };
+        let (first, last) = (of(&samples[..SPAN]), of(&samples[guests - SPAN..]));
+        let more = (median(&last) - median(&first)) / 1e6;
+        report.add(format!("  of it more at the end: {}", stage.name), "ms", None, vec![more]);
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow, bail};
 use chaos::config::{self, DomainConfig};
 use chaos::lifecycle::{self, CreateOptions, Host};
-use chaos::timings::Timings;
+use chaos::timings::{Stage, Timings};
 
 use crate::let_xen_scrub;
 use crate::report::Report;
@@ -39,6 +39,11 @@ struct Unpause {
 }
 
 impl Sample {
+    /// The stages until the guest may run.
+    pub(crate) fn stages(&self) -> &[Stage] {
+        self.timings.stages()
+    }
+
     /// From the request until the guest may execute its first instruction.
     pub(crate) fn all_ns(&self) -> u64 {
         self.timings.total_ns() + self.unpause.own_ns
