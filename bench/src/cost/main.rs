@@ -68,8 +68,8 @@ const IDLE: Duration = Duration::from_millis(250);
 
 /// Lets Xen clear the memory that guests have given back, and what a create itself gives back of
 /// its paging pool, so that no creation pays for it. Xen does that while it is idle and tells
-/// nobody how far it is (`scrub_pages` in `XEN_SYSCTL_physinfo` is always 0), so nothing is left
-/// but to be idle.
+/// nobody how far it is (`scrub_pages` in `XEN_SYSCTL_physinfo` was 0 whenever it was asked), so
+/// nothing is left but to be idle.
 fn let_xen_scrub() {
     std::thread::sleep(IDLE);
 }
