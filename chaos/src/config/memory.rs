@@ -45,7 +45,14 @@ pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
         NumberError::Form => MemoryError::Form,
         NumberError::TooLarge => MemoryError::TooLarge,
     })?;
-    let size = KiB(number.checked_mul(unit).ok_or(MemoryError::TooLarge)?);
+    check_memory(KiB(number.checked_mul(unit).ok_or(MemoryError::TooLarge)?))
+}
+
+/// Gives the size back if a guest can have so much memory.
+///
+/// # Errors
+/// It is no whole pages, or out of range.
+pub fn check_memory(size: KiB) -> Result<KiB, MemoryError> {
     match size {
         size if size < MIN_MEMORY => Err(MemoryError::TooSmall),
         size if size > MAX_MEMORY => Err(MemoryError::TooLarge),

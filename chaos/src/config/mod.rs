@@ -27,12 +27,12 @@ pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_VCPUS};
 pub use error::{ConfigError, Problem, Warning, WarningKind};
 pub use ip::{DEFAULT_PREFIX, IpError};
 pub use keys::{KEYS, Key, Service, WhyNot};
-pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, parse_memory};
+pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
 pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
 pub use rate::RateError;
 pub use source::Place;
-pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, VifConfig};
+pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
 
 use source::Source;
 

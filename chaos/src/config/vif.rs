@@ -1,5 +1,7 @@
 //! The strings of `vif=` (xl-network-configuration(5)).
 
+use std::ops::RangeInclusive;
+
 use noxs::control::Rate;
 use noxs::{Ipv4Config, MacAddr};
 
@@ -20,8 +22,9 @@ pub const DEFAULT_BRIDGE: &str = "xenbr0";
 /// Largest IP packet of a vif that says nothing about it, in bytes.
 pub const DEFAULT_MTU: u16 = 1500;
 
-/// Smallest `mtu=` in bytes: what each IPv4 interface must carry (RFC 791).
-const MIN_MTU: u64 = 68;
+/// Possible values of `mtu=` in bytes: what each IPv4 interface must carry (RFC 791), and what the
+/// switch carries.
+pub const MTU: RangeInclusive<u16> = 68..=DEFAULT_MTU;
 
 /// Longest name of an interface in Linux, in bytes (`IFNAMSIZ` less its zero byte).
 const MAX_INTERFACE_NAME: usize = 15;
@@ -140,7 +143,8 @@ impl Field<'_> {
                 );
             }
             "mtu" => {
-                let mtu = parse_range("mtu", value, MIN_MTU, DEFAULT_MTU.into()).map_err(fault)?;
+                let (least, most) = (u64::from(*MTU.start()), u64::from(*MTU.end()));
+                let mtu = parse_range("mtu", value, least, most).map_err(fault)?;
                 vif.mtu = u16::try_from(mtu).unwrap_or(DEFAULT_MTU);
             }
             "devid" => {
@@ -209,25 +213,41 @@ fn parse_mac(text: &str) -> Result<MacAddr, Problem> {
     let mac: MacAddr = text.parse().map_err(|_| {
         wrong("six pairs of hexadecimal digits are wanted, such as 00:16:3e:00:00:01")
     })?;
-    if mac.is_multicast() {
-        return Err(wrong(
-            "this is a multicast address (its first byte is odd), which no interface may own",
-        ));
-    }
-    if mac.0 == [0; 6] {
-        return Err(wrong("no interface may own the address of zeroes"));
-    }
+    check_mac(mac).map_err(wrong)?;
     Ok(mac)
 }
 
-/// Checks a name as Linux checks that of an interface (`dev_valid_name`).
+/// Whether an interface may own the address; if not, why.
+///
+/// # Errors
+/// It is a multicast address, or all zero.
+pub fn check_mac(mac: MacAddr) -> Result<(), &'static str> {
+    if mac.is_multicast() {
+        return Err(
+            "this is a multicast address (its first byte is odd), which no interface may own",
+        );
+    }
+    if mac.0 == [0; 6] {
+        return Err("no interface may own the address of zeroes");
+    }
+    Ok(())
+}
+
 fn parse_bridge(text: &str) -> Result<String, Problem> {
+    match is_bridge_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Problem::VifBridge { text: text.to_owned() }),
+    }
+}
+
+/// Whether Linux takes the text as the name of an interface (`dev_valid_name`).
+#[must_use]
+pub fn is_bridge_name(text: &str) -> bool {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
-    let wrong = text.is_empty()
-        || text.len() > MAX_INTERFACE_NAME
-        || matches!(text, "." | "..")
-        || text.contains(bad);
-    if wrong { Err(Problem::VifBridge { text: text.to_owned() }) } else { Ok(text.to_owned()) }
+    !text.is_empty()
+        && text.len() <= MAX_INTERFACE_NAME
+        && !matches!(text, "." | "..")
+        && !text.contains(bad)
 }
 
 /// A number in a range.

@@ -11,15 +11,9 @@ use xen::units::KiB;
 
 use crate::builder::MAX_COMMAND_LINE;
 use crate::config::{
-    Action, DomainConfig, MAX_MEMORY, MAX_VCPUS, MAX_VIFS, MIN_MEMORY, NameError, VifConfig,
-    check_name,
+    Action, DomainConfig, MAX_VCPUS, MAX_VIFS, MTU, MemoryError, NameError, VifConfig, check_mac,
+    check_memory, check_name, is_bridge_name,
 };
-
-/// Longest name of an interface in Linux, in bytes (`IFNAMSIZ` less its zero byte).
-const MAX_INTERFACE_NAME: usize = 15;
-
-/// What an IPv4 interface must carry at least (RFC 791), and what the switch carries at most.
-const MTU: std::ops::RangeInclusive<u16> = 68..=1500;
 
 /// A [`DomainConfig`], plain.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -72,6 +66,9 @@ pub enum WireError {
         /// Why.
         error: NameError,
     },
+    /// No guest can have so much or so little memory.
+    #[error("memory: {0}")]
+    Memory(MemoryError),
     /// A number is out of its range.
     #[error("{what} of {value} is out of range")]
     Range {
@@ -87,8 +84,13 @@ pub enum WireError {
     #[error("{0:?} is no name of a bridge")]
     Bridge(String),
     /// An interface cannot have this address.
-    #[error("{0} cannot be the address of an interface")]
-    Mac(MacAddr),
+    #[error("the address {mac}: {why}")]
+    Mac {
+        /// The address.
+        mac: MacAddr,
+        /// Why not.
+        why: &'static str,
+    },
 }
 
 impl From<&DomainConfig> for WireConfig {
@@ -149,10 +151,7 @@ impl TryFrom<WireConfig> for DomainConfig {
     fn try_from(wire: WireConfig) -> Result<Self, WireError> {
         check_name(&wire.name)
             .map_err(|error| WireError::Name { name: wire.name.clone(), error })?;
-        let memory = KiB(wire.memory_kib);
-        if !(MIN_MEMORY..=MAX_MEMORY).contains(&memory) || memory.to_pages().is_none() {
-            return Err(WireError::Range { what: "memory in KiB", value: memory.0 });
-        }
+        let memory = check_memory(KiB(wire.memory_kib)).map_err(WireError::Memory)?;
         if !(1..=MAX_VCPUS).contains(&wire.vcpus) {
             return Err(WireError::Range { what: "a number of vCPUs", value: wire.vcpus.into() });
         }
@@ -184,14 +183,11 @@ impl TryFrom<WireVif> for VifConfig {
 
     fn try_from(wire: WireVif) -> Result<Self, WireError> {
         let WireVif { mac, bridge, ip, mtu, rate } = wire;
-        if bridge.is_empty()
-            || bridge.len() > MAX_INTERFACE_NAME
-            || bridge.contains(|c: char| c == '/' || c.is_control() || c.is_whitespace())
-        {
+        if !is_bridge_name(&bridge) {
             return Err(WireError::Bridge(bridge));
         }
-        if let Some(mac) = mac.filter(|mac| mac.is_multicast() || mac.0 == [0; 6]) {
-            return Err(WireError::Mac(mac));
+        if let Some(mac) = mac {
+            check_mac(mac).map_err(|why| WireError::Mac { mac, why })?;
         }
         if !MTU.contains(&mtu) {
             return Err(WireError::Range { what: "an MTU", value: mtu.into() });
@@ -234,7 +230,7 @@ mod tests {
     #[test]
     fn what_no_config_says_is_refused() {
         type Spoil = fn(&mut WireConfig);
-        let spoils: [Spoil; 14] = [
+        let spoils: [Spoil; 17] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
             |c| c.memory_kib = 1023,
@@ -245,6 +241,9 @@ mod tests {
             |c| c.cmdline = "x".repeat(5000),
             |c| c.vifs = vec![c.vifs[0].clone(); 65],
             |c| c.vifs[0].bridge = "a/b".into(),
+            |c| c.vifs[0].bridge = "..".into(),
+            |c| c.vifs[0].bridge = "a:b".into(),
+            |c| c.vifs[0].mac = Some(MacAddr([0; 6])),
             |c| c.vifs[0].mac = Some(MacAddr([1; 6])),
             |c| c.vifs[0].mtu = 9000,
             |c| c.vifs[0].ip.as_mut().unwrap().prefix = 33,
