@@ -7,6 +7,7 @@
 
 pub mod backend;
 pub mod builder;
+pub mod chain;
 pub mod config;
 pub mod daemon;
 pub mod handle;

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use chaos::chain::chain;
 use chaos::lifecycle::{self, Host, LifecycleError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -21,7 +22,6 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::Group;
 
-pub use crate::refill::chain;
 use crate::refill::{Refill, RefillError};
 use crate::server::{FIRST_CLIENT, LISTENER, Server};
 use crate::service::Service;

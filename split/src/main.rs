@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chaos::chain::chain;
 use clap::Parser;
 use split::daemon::{self, Failure};
 use split::settings::{self, Settings};
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            tracing::error!("{}", daemon::chain(&failure));
+            tracing::error!("{}", chain(&failure));
             match failure {
                 Failure::Settings(_) => ExitCode::from(2),
                 _ => ExitCode::FAILURE,

@@ -4,17 +4,14 @@
 
 use std::collections::VecDeque;
 
+use chaos::builder::Flavour;
 use xen::units::KiB;
 
 /// What a request and a flavour have in common if the one fits the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fit {
-    /// Memory.
-    pub memory: KiB,
-    /// vCPUs.
-    pub vcpus: u32,
-    /// Whether there is a console.
-    pub console: bool,
+    /// What Xen is asked for.
+    pub flavour: Flavour,
     /// The bridge of each vif.
     pub bridges: Vec<String>,
 }
@@ -92,7 +89,7 @@ impl<S> Shelf<S> {
     }
 
     fn held(&self) -> u64 {
-        u64::from(self.all()).saturating_mul(self.fit.memory.0)
+        u64::from(self.all()).saturating_mul(self.fit.flavour.memory.0)
     }
 }
 
@@ -147,7 +144,9 @@ impl<S> Pool<S> {
             .iter_mut()
             .enumerate()
             .filter(|(_, shelf)| {
-                shelf.filling && shelf.all() < shelf.marks.high && shelf.fit.memory.0 <= free
+                shelf.filling
+                    && shelf.all() < shelf.marks.high
+                    && shelf.fit.flavour.memory.0 <= free
             })
             .max_by_key(|(_, shelf)| shelf.marks.high - shelf.all())?;
         shelf.making += 1;
@@ -202,7 +201,8 @@ mod tests {
     use super::*;
 
     fn fit(memory: u64) -> Fit {
-        Fit { memory: KiB(memory), vcpus: 1, console: true, bridges: vec!["xenbr0".into()] }
+        let flavour = Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1 };
+        Fit { flavour, bridges: vec!["xenbr0".into()] }
     }
 
     fn pool(memory: u64, marks: &[(u64, u32, u32)]) -> Pool<u32> {

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use chaos::builder::Mapped;
+use chaos::chain::chain;
 use chaos::lifecycle::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
 use chaos::timings::Timings;
 use mio::Waker;
@@ -137,20 +138,4 @@ fn make(host: &Host, kind: &ShellKind) -> Result<(Box<ParkedAttachedShell>, u64)
     let shell =
         lifecycle::prepare_shell(host, kind, &mut timings).map_err(|error| chain(&error))?;
     Ok((Box::new(shell.park()), timings.total_ns()))
-}
-
-/// An error and what led to it, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

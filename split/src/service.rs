@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use chaos::chain::chain;
 use chaos::config::DomainConfig;
 use chaos::daemon::protocol::{
     Created, FailureClass, FlavourStatus, Origin, Refusal, Reply, Request,
@@ -13,13 +14,14 @@ use chaos::daemon::protocol::{
 use chaos::daemon::wire::WireConfig;
 use chaos::image::Image;
 use chaos::lifecycle::{
-    self, AttachedShell, CreateOptions, Host, LifecycleError, ParkedAttachedShell, ShellKind,
+    self, AttachedShell, CreateOptions, GuestRequest, Host, LifecycleError, ParkedAttachedShell,
+    ShellKind,
 };
 use chaos::timings::Timings;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::pool::{Fit, Marks, Pool, Shelf};
-use crate::refill::{Order, Outcome, Refill, chain};
+use crate::refill::{Order, Outcome, Refill};
 use crate::server::{Peer, Serve};
 use crate::settings::Settings;
 use crate::supervise::Supervisor;
@@ -78,14 +80,10 @@ impl Service {
                 ),
                 None => None,
             };
-            let fit = Fit {
-                memory: flavour.memory,
-                vcpus: flavour.vcpus,
-                console: flavour.console,
-                bridges: flavour.bridges.clone(),
-            };
+            let kind = ShellKind { image, ..flavour.shell() };
+            let fit = Fit { flavour: kind.flavour, bridges: kind.bridges.clone() };
             let marks = Marks { low: flavour.low, high: flavour.high };
-            kinds.push(Arc::new(kind(&fit, image)));
+            kinds.push(Arc::new(kind));
             kernels.push(flavour.kernel.as_ref().map(|path| path.display().to_string()));
             shelves.push(Shelf::new(flavour.name.clone(), fit, marks));
         }
@@ -186,13 +184,15 @@ impl Service {
         };
         let kernel = readable(kernel)
             .ok_or_else(|| wrong("the kernel's file was not opened for reading".to_owned()))?;
-        let image = self.image(&kernel, &config)?;
+        let image = self.host.image_in(&kernel).map_err(|source| {
+            refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
+        })?;
         let ramdisk = ramdisk.map(|file| read_ramdisk(file).map_err(wrong)).transpose()?;
         timings.stage("files");
 
         let (made, origin) = self
             .guest(&config, &image, ramdisk.as_deref(), paused, &mut timings)
-            .map_err(|error| Refusal { class: error.class(), message: chain(&error) })?;
+            .map_err(|error| refusal(&error))?;
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
         let (domid, handle) = made;
@@ -210,12 +210,10 @@ impl Service {
     ) -> Result<((u16, String), Origin), LifecycleError> {
         let (shell, origin) = self.shell(config, image);
         let options = CreateOptions { paused, console: false };
-        let host = &self.host;
+        let request = GuestRequest { config, image, ramdisk, options };
         let created = match shell {
-            Some(shell) => {
-                lifecycle::execute_shell(host, shell, config, image, ramdisk, options, timings)
-            }
-            None => lifecycle::create_from(host, config, image, ramdisk, options, timings),
+            Some(shell) => lifecycle::execute_shell(&self.host, shell, &request, timings),
+            None => lifecycle::create_from(&self.host, &request, timings),
         }?;
         self.leftover.push(created.mapped);
         tracing::info!("{}", line(&config.name, created.domid.0, origin, timings));
@@ -254,17 +252,6 @@ impl Service {
         &self.host
     }
 
-    fn image(&self, kernel: &File, config: &DomainConfig) -> Result<Arc<Image>, Refusal> {
-        let image = match &self.host.images {
-            Some(images) => images.borrow_mut().from_file(kernel),
-            None => Image::from_file(kernel).map(Arc::new),
-        };
-        image.map_err(|source| {
-            let error = LifecycleError::Kernel { path: config.kernel.clone(), source };
-            Refusal { class: error.class(), message: chain(&error) }
-        })
-    }
-
     /// A shell that fits: one that holds the image, or else one that holds none.
     fn shell(
         &mut self,
@@ -272,12 +259,7 @@ impl Service {
         image: &Arc<Image>,
     ) -> (Option<AttachedShell>, Origin) {
         let kind = lifecycle::shell_kind(config);
-        let fit = Fit {
-            memory: kind.flavour.memory,
-            vcpus: kind.flavour.vcpus,
-            console: kind.flavour.console,
-            bridges: kind.bridges,
-        };
+        let fit = Fit { flavour: kind.flavour, bridges: kind.bridges };
         let kinds = &self.kinds;
         let warm =
             |shelf: usize| kinds[shelf].image.as_ref().is_some_and(|held| Arc::ptr_eq(held, image));
@@ -300,9 +282,9 @@ impl Service {
         shelves
             .map(|(shelf, kernel)| FlavourStatus {
                 name: shelf.name.clone(),
-                memory_kib: shelf.fit.memory.0,
-                vcpus: shelf.fit.vcpus,
-                console: shelf.fit.console,
+                memory_kib: shelf.fit.flavour.memory.0,
+                vcpus: shelf.fit.flavour.vcpus,
+                console: shelf.fit.flavour.console,
                 bridges: shelf.fit.bridges.clone(),
                 kernel: kernel.clone(),
                 low: shelf.marks.low,
@@ -377,14 +359,8 @@ impl Serve for Service {
     }
 }
 
-fn kind(fit: &Fit, image: Option<Arc<Image>>) -> ShellKind {
-    let flavour = chaos::builder::Flavour {
-        memory: fit.memory,
-        vcpus: fit.vcpus,
-        console: fit.console,
-        vifs: u16::try_from(fit.bridges.len()).unwrap_or(u16::MAX),
-    };
-    ShellKind { flavour, bridges: fit.bridges.clone(), image }
+fn refusal(error: &LifecycleError) -> Refusal {
+    Refusal { class: error.class(), message: chain(error) }
 }
 
 /// A file that was opened for reading, and maybe for more.

@@ -18,7 +18,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chaos::builder::Flavour;
 use chaos::config::{MAX_VCPUS, MAX_VIFS, MemoryError, parse_memory};
+use chaos::lifecycle::ShellKind;
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
@@ -119,12 +121,12 @@ pub enum Problem {
 struct File {
     memory: String,
     #[serde(default)]
-    flavour: Vec<Flavour>,
+    flavour: Vec<FlavourTable>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Flavour {
+struct FlavourTable {
     name: String,
     memory: String,
     #[serde(default = "one")]
@@ -144,6 +146,20 @@ fn one() -> u32 {
 
 fn yes() -> bool {
     true
+}
+
+impl FlavourSettings {
+    /// The kind of its shells, but for the kernel, which has not been read.
+    #[must_use]
+    pub fn shell(&self) -> ShellKind {
+        let flavour = Flavour {
+            memory: self.memory,
+            vcpus: self.vcpus,
+            console: self.console,
+            vifs: u16::try_from(self.bridges.len()).unwrap_or(u16::MAX),
+        };
+        ShellKind { flavour, bridges: self.bridges.clone(), image: None }
+    }
 }
 
 impl Settings {
@@ -186,8 +202,8 @@ impl Settings {
     }
 }
 
-fn check(flavour: Flavour) -> Result<FlavourSettings, Problem> {
-    let Flavour { name, memory, vcpus, console, bridges, kernel, low, high } = flavour;
+fn check(flavour: FlavourTable) -> Result<FlavourSettings, Problem> {
+    let FlavourTable { name, memory, vcpus, console, bridges, kernel, low, high } = flavour;
     let memory = parse_memory(&memory)?;
     if !(1..=MAX_VCPUS).contains(&vcpus) {
         return Err(Problem::Vcpus(vcpus));

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs;
 use std::time::{Duration, Instant};
 
+use chaos::chain::chain;
 use chaos::config::{Action, DomainConfig};
 use chaos::lifecycle::{self, DomainWatch, EndedGuest, GuestState, Host, LifecycleError};
 use chaos::record::Record;
@@ -72,7 +73,7 @@ impl Supervisor {
             );
             action = Action::Preserve;
         }
-        let text = |error: LifecycleError| crate::refill::chain(&error);
+        let text = |error: LifecycleError| chain(&error);
         match action {
             Action::Preserve => {
                 tracing::info!("{name} {how} and is kept");
@@ -173,7 +174,7 @@ impl Watch {
             }
             Err(error) => {
                 if !self.told {
-                    let error = crate::refill::chain(&error);
+                    let error = chain(&error);
                     tracing::warn!("ends of guests are not noticed until this is mended: {error}");
                     self.told = true;
                 }

@@ -1,7 +1,6 @@
 //! Failures, the words for them, and the exit codes.
 
-use std::error::Error;
-
+use chaos::chain::chain;
 use chaos::config::ConfigError;
 use chaos::daemon::client::DaemonError;
 use chaos::daemon::protocol::FailureClass;
@@ -71,20 +70,4 @@ pub(crate) fn usage(error: &clap::Error) -> u8 {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
         _ => WRONG_INPUT,
     }
-}
-
-/// An error and what led to it, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // `#[error(transparent)]` repeats its source's text.
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -11,6 +11,7 @@ mod table;
 use std::path::Path;
 use std::time::Duration;
 
+use chaos::chain::chain;
 use chaos::daemon;
 use chaos::daemon::client::Chaosd;
 use chaos::daemon::protocol::{Reply, Request};
@@ -107,7 +108,7 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
             // code, the later ones are told now.
             Err(error) => match failure {
                 None => failure = Some(Failure::from(error)),
-                Some(_) => output.warning(&exit::chain(&error)),
+                Some(_) => output.warning(&chain(&error)),
             },
         }
     }

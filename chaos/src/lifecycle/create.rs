@@ -55,7 +55,8 @@ pub fn create(
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(read_ramdisk).transpose()?;
     timings.stage("files");
-    create_from(host, config, &image, ramdisk.as_deref(), options, timings)
+    let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_deref(), options };
+    create_from(host, &request, timings)
 }
 
 /// Makes a guest from its configuration and its files' content.
@@ -64,43 +65,33 @@ pub fn create(
 /// As [`create`].
 pub fn create_from(
     host: &Host,
-    config: &DomainConfig,
-    image: &Arc<Image>,
-    ramdisk: Option<&[u8]>,
-    options: CreateOptions,
+    request: &GuestRequest<'_>,
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
-    check(config, options)?;
-    let nics = nics(config)?;
-    let request = Request { config, image, ramdisk, options };
-    let made = cold(host, &request, &nics, timings);
-    made.map_err(|error| error.about(&config.name))
+    let nics = request.check()?;
+    let made = cold(host, request, &nics, timings);
+    made.map_err(|error| error.about(&request.config.name))
 }
 
 /// Makes a shell a guest.
 ///
-/// The caller has seen to it that the shell is of the right kind; `image` is the one it holds, if
-/// it holds one.
+/// The caller has seen to it that the shell is of the right kind; the request's image is the one
+/// it holds, if it holds one.
 ///
 /// # Errors
 /// As [`create`]. The shell is gone.
 pub fn execute_shell(
     host: &Host,
     shell: AttachedShell,
-    config: &DomainConfig,
-    image: &Arc<Image>,
-    ramdisk: Option<&[u8]>,
-    options: CreateOptions,
+    request: &GuestRequest<'_>,
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
-    check(config, options)?;
-    let nics = nics(config)?;
-    let request = Request { config, image, ramdisk, options };
-    let name = Name::reserve(host, &config.name, shell.domid())?;
+    let nics = request.check()?;
+    let name = Name::reserve(host, &request.config.name, shell.domid())?;
     timings.stage("name");
     let (shell, traces) = shell.take();
-    let made = finish(host, shell, traces, name, &request, &nics, timings);
-    made.map_err(|error| error.about(&config.name))
+    let made = finish(host, shell, traces, name, request, &nics, timings);
+    made.map_err(|error| error.about(&request.config.name))
 }
 
 /// The kind of shell a guest needs.
@@ -110,23 +101,27 @@ pub fn shell_kind(config: &DomainConfig) -> ShellKind {
     ShellKind { flavour: flavour(config), bridges, image: None }
 }
 
-/// What is asked for.
-struct Request<'a> {
-    config: &'a DomainConfig,
-    image: &'a Arc<Image>,
-    ramdisk: Option<&'a [u8]>,
-    options: CreateOptions,
+/// A guest that is asked for, with its files' content.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestRequest<'a> {
+    /// Its config.
+    pub config: &'a DomainConfig,
+    /// Its kernel.
+    pub image: &'a Arc<Image>,
+    /// Its ramdisk's bytes.
+    pub ramdisk: Option<&'a [u8]>,
+    /// How it is to be made.
+    pub options: CreateOptions,
 }
 
-fn check(config: &DomainConfig, options: CreateOptions) -> Result<(), LifecycleError> {
-    if options.console && !config.console {
-        return Err(LifecycleError::NoConsole { name: config.name.clone() });
+impl<'a> GuestRequest<'a> {
+    /// Gives its network interfaces, if nothing in the request contradicts itself.
+    fn check(&self) -> Result<Vec<Nic<'a>>, LifecycleError> {
+        if self.options.console && !self.config.console {
+            return Err(LifecycleError::NoConsole { name: self.config.name.clone() });
+        }
+        self.config.vifs.iter().map(Nic::new).collect()
     }
-    Ok(())
-}
-
-fn nics(config: &DomainConfig) -> Result<Vec<Nic<'_>>, LifecycleError> {
-    config.vifs.iter().map(Nic::new).collect()
 }
 
 fn flavour(config: &DomainConfig) -> Flavour {
@@ -141,7 +136,7 @@ fn flavour(config: &DomainConfig) -> Flavour {
 /// A shell is made on the spot, with its backends told at once whom they serve.
 fn cold(
     host: &Host,
-    request: &Request<'_>,
+    request: &GuestRequest<'_>,
     nics: &[Nic<'_>],
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
@@ -169,11 +164,11 @@ fn finish(
     shell: Shell,
     traces: Traces,
     name: Name<'_>,
-    request: &Request<'_>,
+    request: &GuestRequest<'_>,
     nics: &[Nic<'_>],
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
-    let Request { config, image, ramdisk, options } = *request;
+    let GuestRequest { config, image, ramdisk, options } = *request;
     let (domid, handle) = (shell.domid(), shell.handle());
     let facts: Vec<VifFacts> = nics.iter().map(Nic::facts).collect();
     let payload = Payload { image, command_line: &config.cmdline, ramdisk, vifs: &facts };

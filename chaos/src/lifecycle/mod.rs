@@ -13,6 +13,7 @@ mod shutdown;
 mod watch;
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +26,9 @@ use crate::image::{Image, ImageCache, ImageError};
 use crate::record::Records;
 
 pub use console::{console, read_log};
-pub use create::{CreateOptions, Created, create, create_from, execute_shell, shell_kind};
+pub use create::{
+    CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
+};
 pub use destroy::{Destroyed, clear_half_made, destroy};
 pub use ended::{EndedGuest, ended, remove_ended, rename_ended};
 pub use error::LifecycleError;
@@ -82,6 +85,17 @@ impl Host {
         match &self.images {
             Some(images) => images.borrow_mut().open(path),
             None => Image::open_unread(path).map(Arc::new),
+        }
+    }
+
+    /// A kernel whose file is open already.
+    ///
+    /// # Errors
+    /// As [`Image::from_file`].
+    pub fn image_in(&self, file: &File) -> Result<Arc<Image>, ImageError> {
+        match &self.images {
+            Some(images) => images.borrow_mut().from_file(file),
+            None => Image::from_file(file).map(Arc::new),
         }
     }
 }

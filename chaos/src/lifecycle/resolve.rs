@@ -5,8 +5,9 @@ use xen::domain::{DomainInfo, ShutdownReason};
 use xen::units::DomId;
 
 use super::{Host, LifecycleError};
+use crate::chain::chain;
 use crate::handle::Creator;
-use crate::record::{Record, RecordError};
+use crate::record::Record;
 
 /// What a domid stands for, from what Xen and the records say.
 #[derive(Clone, Debug)]
@@ -150,7 +151,7 @@ pub(super) fn examine(host: &Host, domid: DomId) -> Result<Guest, LifecycleError
 pub(super) fn judge(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Guest {
     let (record, fault) = match host.records.read(domid) {
         Ok(record) => (record, None),
-        Err(error) => (None, Some(describe(&error))),
+        Err(error) => (None, Some(chain(&error))),
     };
     let condition = match &info {
         None => Condition::Gone,
@@ -166,13 +167,6 @@ pub(super) fn judge(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Gues
         },
     };
     Guest { domid, info, condition, fault }
-}
-
-fn describe(error: &RecordError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 /// Finds a guest by its name, or by its domid.

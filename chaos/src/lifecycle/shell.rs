@@ -32,8 +32,8 @@ pub struct ShellKind {
 /// was killed knows that nobody will miss it. Dropping it takes everything of it away.
 #[derive(Debug)]
 pub struct AttachedShell {
-    /// `None` only within [`take`](Self::take) and its like.
-    shell: Option<Shell>,
+    /// First, so that it is destroyed before its traces are taken away.
+    shell: Shell,
     traces: Traces,
 }
 
@@ -88,7 +88,7 @@ pub(super) fn make(
     let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
     let attach = attach_request(&shell, vifs);
     let traces = Traces { host: host.clone(), attach, asked: false, kept: false };
-    Ok(AttachedShell { shell: Some(shell), traces })
+    Ok(AttachedShell { shell, traces })
 }
 
 impl AttachedShell {
@@ -98,38 +98,21 @@ impl AttachedShell {
         DomId(self.traces.attach.id.domid)
     }
 
-    /// Whether the image has been put in already.
-    #[must_use]
-    pub fn holds(&self, image: &Arc<Image>) -> bool {
-        self.shell.as_ref().is_some_and(|shell| shell.holds(image))
-    }
-
     /// Puts an image in.
     pub(super) fn load(&mut self, image: &Arc<Image>) -> Result<(), LifecycleError> {
-        match &mut self.shell {
-            Some(shell) => Ok(shell.load(image)?),
-            None => Ok(()),
-        }
+        Ok(self.shell.load(image)?)
     }
 
     /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
-    ///
-    /// # Panics
-    /// Never: only [`take`](Self::take), which ends the value too, takes the shell out.
-    pub fn park(mut self) -> ParkedAttachedShell {
-        self.traces.kept = true;
-        let shell = self.shell.take().expect("a shell that was not taken");
-        ParkedAttachedShell { shell: shell.park(), attach: self.traces.attach.clone() }
+    pub fn park(self) -> ParkedAttachedShell {
+        let attach = self.traces.attach.clone();
+        self.traces.keep();
+        ParkedAttachedShell { shell: self.shell.park(), attach }
     }
 
     /// The shell, and what it has outside of Xen.
-    pub(super) fn take(mut self) -> (Shell, Traces) {
-        let shell = self.shell.take().expect("a shell that was not taken");
-        let host = self.traces.host.clone();
-        let id = self.traces.attach.id;
-        let empty = Attach { id, console: None, vifs: Vec::new() };
-        let none = Traces { host, attach: empty, asked: false, kept: true };
-        (shell, std::mem::replace(&mut self.traces, none))
+    pub(super) fn take(self) -> (Shell, Traces) {
+        (self.shell, self.traces)
     }
 
     /// Asks `noxsd` to attach the devices, without waiting for it. Gives the console's log.
@@ -138,10 +121,11 @@ impl AttachedShell {
         timings: &mut Timings,
     ) -> Result<Option<File>, LifecycleError> {
         let domid = self.domid();
+        let has_devices = self.traces.has_devices();
         let Traces { host, attach, asked, .. } = &mut self.traces;
         host.records.make_folder(domid)?;
         let mut log = None;
-        if attach.console.is_some() || !attach.vifs.is_empty() {
+        if has_devices {
             host.records.write_devices(attach)?;
             if attach.console.is_some() {
                 log = Some(host.records.create_console_log(domid)?);
@@ -181,7 +165,7 @@ impl ParkedAttachedShell {
     pub fn unpark(self, host: &Host) -> AttachedShell {
         let Self { shell, attach } = self;
         let traces = Traces { host: host.clone(), attach, asked: true, kept: false };
-        AttachedShell { shell: Some(shell.unpark(&host.xen)), traces }
+        AttachedShell { shell: shell.unpark(&host.xen), traces }
     }
 }
 
