@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chaos::lifecycle::Host;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use report::Report;
 
@@ -38,6 +38,36 @@ struct Args {
     /// How often xl makes a guest; 0 leaves its rows out.
     #[arg(long, default_value_t = 5)]
     xl_rounds: usize,
+    /// Only these parts; all if missing.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+}
+
+/// The parts of the table, in its order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    InProcess,
+    Commands,
+    Pong,
+    Pool,
+    Growth,
+    Memory,
+    Xl,
+}
+
+impl Part {
+    fn measure(self, host: &Host, args: &Args, report: &mut Report) -> Result<()> {
+        match self {
+            Self::InProcess => in_process::measure(host, args.rounds, report),
+            Self::Commands => commands::measure(host, args.rounds, report),
+            Self::Pong => pong::measure(host, args.rounds.min(10), report),
+            Self::Pool => pool::measure(host, args.rounds, report),
+            Self::Growth => growth::measure(host, args.guests, report),
+            Self::Memory => memory::measure(host, args.guests.min(200), report),
+            Self::Xl if args.xl_rounds == 0 => Ok(()),
+            Self::Xl => commands::measure_xl(args.xl_rounds, report),
+        }
+    }
 }
 
 fn main() -> Result<()> {
@@ -45,14 +75,10 @@ fn main() -> Result<()> {
     ensure!(args.rounds > 0 && args.guests >= 20, "too few rounds or guests to say anything");
     let host = Host::open_caching()?;
     let mut report = Report::new(&host);
-    in_process::measure(&host, args.rounds, &mut report)?;
-    commands::measure(&host, args.rounds, &mut report)?;
-    pong::measure(&host, args.rounds.min(10), &mut report)?;
-    pool::measure(&host, args.rounds, &mut report)?;
-    growth::measure(&host, args.guests, &mut report)?;
-    memory::measure(&host, args.guests.min(200), &mut report)?;
-    if args.xl_rounds > 0 {
-        commands::measure_xl(args.xl_rounds, &mut report)?;
+    for part in Part::value_variants() {
+        if args.only.is_empty() || args.only.contains(part) {
+            part.measure(&host, &args, &mut report)?;
+        }
     }
     std::io::stdout().lock().write_all(report.table().as_bytes())?;
     if let Some(path) = args.json {
