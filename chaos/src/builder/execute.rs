@@ -7,7 +7,7 @@ use noxs::{
     Vif,
 };
 use xen::foreign::GrantTable;
-use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages};
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
 use super::boot_page::{Ramdisk, boot_page};
 use super::error::{BuildError, Doing};
@@ -115,25 +115,27 @@ impl Shell {
             gfn: self.layout.overlay.0,
             frames: u32::try_from(OVERLAY_FRAMES).unwrap_or(u32::MAX),
         };
-        if let Some(port) = self.ports.console {
-            let backend = self.backend(0, port.0, 0);
+        let Some(port) = self.ports.devices else { return Ok(page) };
+        if self.flavour.console {
+            let backend = self.backend(0, port, 0);
             page.add(Device::Console(Console { backend }))?;
         }
-        for (index, (facts, port)) in (0u16..).zip(vifs.iter().zip(&self.ports.vifs)) {
-            let backend = self.backend(index, port.0, self.first_ring(index));
+        for (index, facts) in (0u16..).zip(vifs) {
+            let backend = self.backend(index, port, self.first_ring(index));
             let VifFacts { mac, mtu, ipv4 } = *facts;
             page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features: 0 }))?;
         }
         Ok(page)
     }
 
-    fn backend<const RINGS: usize>(&self, index: u16, port: u32, first: u64) -> Backend<RINGS> {
+    fn backend<const RINGS: usize>(&self, index: u16, port: Port, first: u64) -> Backend<RINGS> {
         let mut rings = [Ring::default(); RINGS];
         for (number, ring) in (first..).zip(&mut rings) {
             let GrantRef(grant) = ring_grant(number);
             *ring = Ring { grant, gfn: self.layout.rings.0 + number };
         }
-        Backend { index, domid: DomId::DOM0.0, state: DeviceState::Connected, port, rings }
+        let state = DeviceState::Connected;
+        Backend { index, domid: DomId::DOM0.0, state, port: port.0, rings }
     }
 }
 

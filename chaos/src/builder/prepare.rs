@@ -140,11 +140,8 @@ fn out_of_memory<T>(
 
 fn make_ports(xen: &Xen, domid: DomId, flavour: &Flavour) -> Result<Ports, BuildError> {
     let port = || xen.evtchn_alloc_unbound(domid, DomId::DOM0).doing("allocate an event channel");
-    Ok(Ports {
-        sysctl: port()?,
-        console: flavour.console.then(port).transpose()?,
-        vifs: (0..flavour.vifs).map(|_| port()).collect::<Result<_, _>>()?,
-    })
+    let has_devices = flavour.console || flavour.vifs > 0;
+    Ok(Ports { sysctl: port()?, devices: has_devices.then(port).transpose()? })
 }
 
 /// Grants the ring pages to the backend's domain, in the order they have in memory. Gives the

@@ -18,14 +18,14 @@ use crate::image::Image;
 const FIRST_GRANT: u32 = 8;
 
 /// The guest's ends of its event channels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// The sysctl block's.
     pub sysctl: Port,
-    /// The console's, if there is one.
-    pub console: Option<Port>,
-    /// One for each vif.
-    pub vifs: Vec<Port>,
+    /// That of all devices together, if there are any. To bind one costs dom0 more than all else
+    /// that noxsd does for a device, and what Xen's part of it costs grows with their number: it
+    /// looks for a free port of dom0 from the lowest on (`get_free_port`, event_channel.c).
+    pub devices: Option<Port>,
 }
 
 /// A domain that has everything but an image.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use noxs::control::{Attach, ConsoleDevice, DomainId, Refusal, VifDevice, VifIdentity};
-use xen::units::{DomId, GrantRef};
+use xen::units::{DomId, GrantRef, Port};
 
 use super::{Host, LifecycleError};
 use crate::backend::{BackendError, Noxsd};
@@ -209,18 +209,18 @@ fn connect_bridge(host: &Host, bridge: String) -> Result<(), LifecycleError> {
 }
 
 fn attach_request(shell: &Shell, vifs: &[(&str, Option<VifIdentity>)]) -> Attach {
-    let console = match (shell.ports.console, shell.console_grant()) {
-        (Some(port), Some(GrantRef(ring))) => Some(ConsoleDevice { port: port.0, ring }),
-        _ => None,
+    let id = DomainId { domid: shell.domid().0, handle: shell.handle().0 };
+    let Some(Port(port)) = shell.ports.devices else {
+        return Attach { id, console: None, vifs: Vec::new() };
     };
+    let console = shell.console_grant().map(|GrantRef(ring)| ConsoleDevice { port, ring });
     let vifs = (0u16..)
-        .zip(vifs.iter().zip(&shell.ports.vifs))
-        .map(|(index, ((bridge, identity), port))| {
+        .zip(vifs)
+        .map(|(index, (bridge, identity))| {
             let [GrantRef(tx_ring), GrantRef(rx_ring)] = shell.vif_grants(index);
             let bridge = (*bridge).to_owned();
-            VifDevice { index, port: port.0, tx_ring, rx_ring, bridge, identity: *identity }
+            VifDevice { index, port, tx_ring, rx_ring, bridge, identity: *identity }
         })
         .collect();
-    let id = DomainId { domid: shell.domid().0, handle: shell.handle().0 };
     Attach { id, console, vifs }
 }

@@ -69,8 +69,15 @@ impl Ring {
 
     /// Waits until the reader has made room or [`PATIENCE`] is over; tells whether it has.
     ///
-    /// Only the console's port is waited for: a panic must not end up in a power request.
+    /// Only the console's port is waited for: a panic must not end up in a power request. Other
+    /// devices may have the same port, so an event that was taken here is given back.
     fn wait_for_room(&self) -> bool {
+        let made = self.wait_until_taken();
+        self.port.put_back();
+        made
+    }
+
+    fn wait_until_taken(&self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         self.port.notify();
         while self.room() == 0 {

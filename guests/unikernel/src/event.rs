@@ -26,6 +26,11 @@ impl Port {
     pub(crate) fn take(self) -> bool {
         shared_info::take_pending(self.0)
     }
+
+    /// Makes it as if an event had come.
+    pub(crate) fn put_back(self) {
+        shared_info::set_pending(self.0);
+    }
 }
 
 /// Most ports that can be waited for at a time.

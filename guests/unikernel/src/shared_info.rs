@@ -61,6 +61,12 @@ pub(crate) fn take_pending(port: u32) -> bool {
     word.load(Ordering::Relaxed) & bit != 0 && word.fetch_and(!bit, Ordering::SeqCst) & bit != 0
 }
 
+/// Makes it as if an event had come to the port.
+pub(crate) fn set_pending(port: u32) {
+    let (word, bit) = pending_word(port);
+    word.fetch_or(bit, Ordering::SeqCst);
+}
+
 /// Copies what `copy` reads, again and again until Xen did not write meanwhile.
 fn consistent<T>(version: *mut u32, copy: impl Fn() -> T) -> T {
     // SAFETY: both callers pass an aligned field of the mapped page.

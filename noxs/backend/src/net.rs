@@ -19,6 +19,7 @@ use crate::frame::{self, Facts};
 use crate::host::GrantCopy;
 use crate::memory::{PAGE_SIZE, SharedMemory};
 use crate::ring::{BrokenRing, Ring, Rx, RxRequest, RxResponse, Tx, TxRequest, TxResponse};
+use crate::switch::PortId;
 
 /// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
 /// Each is copied to every port, so their number is what must be limited.
@@ -64,6 +65,8 @@ pub struct Vif {
     pub ipv4: Option<Ipv4Addr>,
     /// Which switch it is on.
     pub switch: usize,
+    /// How that knows it.
+    pub port: PortId,
     /// Counters.
     pub traffic: Traffic,
     /// Frames for which the guest has not posted a page yet.
@@ -107,7 +110,7 @@ impl Vif {
         base: usize,
         index: u16,
         identity: &VifIdentity,
-        switch: usize,
+        (switch, port): (usize, PortId),
         now: Instant,
     ) -> Self {
         let max_frame = identity.mtu + 14;
@@ -120,6 +123,7 @@ impl Vif {
             mac: identity.mac,
             ipv4: identity.ipv4,
             switch,
+            port,
             traffic: Traffic::default(),
             waiting: VecDeque::new(),
             tx: Ring::attach(memory, base),

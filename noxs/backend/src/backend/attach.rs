@@ -59,16 +59,16 @@ impl<H: Host> Backend<H> {
         let rings: Vec<u32> =
             attach.console.iter().map(|console| console.ring).chain(rings).collect();
         let memory = self.host.map(domid, &rings).map_err(refusal("map the domain's rings"))?;
-        let console_port = attach.console.iter().map(|console| console.port);
-        let ports = self.bind(domid, console_port.chain(attach.vifs.iter().map(|vif| vif.port)))?;
+        let ports = attach.console.iter().map(|console| console.port);
+        let ports = self.bind(domid, ports.chain(attach.vifs.iter().map(|vif| vif.port)))?;
 
         // From here on nothing fails. Ports and pages are in the same order: the console's first,
         // which is there if and only if its log is.
-        let mut ports = ports.into_iter();
+        let mut each = ports.iter().copied();
         let mut base = 0;
         let mut console = None;
         if let Some(log) = log
-            && let Some(port) = ports.next()
+            && let Some(port) = each.next()
         {
             let state = ConsoleState {
                 console: Console::attach(&memory, base, log, now),
@@ -77,19 +77,19 @@ impl<H: Host> Backend<H> {
                 typed: 0,
                 log_failed: false,
             };
-            console = Some(Device::new(port, state));
+            console = Some(Device::new(Some(port), state));
             base += PAGE_SIZE;
         }
         let mut prepared = Vec::with_capacity(attach.vifs.len());
-        for ((vif, switch), port) in attach.vifs.iter().zip(switches).zip(ports) {
-            prepared.push(Prepared { index: vif.index, port, switch, base });
+        for ((vif, switch), port) in attach.vifs.iter().zip(switches).zip(each) {
+            prepared.push(Prepared { index: vif.index, port: Some(port), switch, base });
             base += 2 * PAGE_SIZE;
         }
         let (id, vifs) = (attach.id, Vec::new());
         let domain = Box::new(Domain { id, memory, console, vifs, prepared, guest });
         let index = self.domains.insert(domain);
         self.by_domid.insert(domid.into(), index);
-        self.enter(index);
+        self.enter(index, &ports);
         if let Some(identities) = identities {
             self.serve_prepared(index, &identities, now, clients);
         }
@@ -121,25 +121,24 @@ impl<H: Host> Backend<H> {
         Ok(())
     }
 
-    /// Enters a new domain's devices into the table of ports, so that the console is served.
-    fn enter(&mut self, index: usize) {
-        let domain = &*self.domains[index];
-        let guest = domain.guest;
-        for (number, vif) in domain.prepared.iter().enumerate() {
-            self.places.insert(vif.port, Place { domain: index, device: Which::Prepared(number) });
+    /// Enters a new domain's ports into the table, so that the console is served.
+    fn enter(&mut self, index: usize, ports: &[u32]) {
+        for port in ports {
+            self.channels.insert(*port, index);
         }
-        let Some(port) = domain.console.as_ref().and_then(|console| console.port) else { return };
-        self.places.insert(port, Place { domain: index, device: Which::Console });
-        if guest == Guest::Running {
-            self.resume(port);
+        let domain = &*self.domains[index];
+        if domain.guest == Guest::Running && domain.console.is_some() {
+            self.resume(Place { domain: index, device: Which::Console });
         }
     }
 
     /// A guest that runs may have sent its last event to the noxsd before this one, and may wait
     /// for an event that that one did not send any more.
-    pub(super) fn resume(&mut self, port: u32) {
-        self.event(port);
-        self.host.notify(port);
+    pub(super) fn resume(&mut self, place: Place) {
+        self.queue(place);
+        if let Some(Some(port)) = self.domains[place.domain].port(place.device).copied() {
+            self.host.notify(port);
+        }
     }
 
     /// Checks a request as far as that is possible without doing it. Gives the vifs' switches.
@@ -170,21 +169,29 @@ impl<H: Host> Backend<H> {
         Ok(switches)
     }
 
-    /// Binds all ports or none.
+    /// Binds all ports or none; those that are the same once. Gives dom0's end of each.
     fn bind(&mut self, domid: u16, ports: impl Iterator<Item = u32>) -> Result<Vec<u32>, Refusal> {
-        let mut bound = Vec::with_capacity(MAX_VIFS + 1);
+        let mut bound: Vec<(u32, u32)> = Vec::with_capacity(1);
+        let mut local = Vec::with_capacity(MAX_VIFS + 1);
         for port in ports {
+            if let Some((_, own)) = bound.iter().find(|(remote, _)| *remote == port) {
+                local.push(*own);
+                continue;
+            }
             match self.host.bind(domid, port) {
-                Ok(port) => bound.push(port),
+                Ok(own) => {
+                    bound.push((port, own));
+                    local.push(own);
+                }
                 Err(error) => {
-                    for port in bound {
-                        self.host.unbind(port);
+                    for (_, own) in bound {
+                        self.host.unbind(own);
                     }
                     return Err(refusal("bind the domain's event channel")(error));
                 }
             }
         }
-        Ok(bound)
+        Ok(local)
     }
 }
 

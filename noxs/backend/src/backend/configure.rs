@@ -91,22 +91,23 @@ impl<H: Host> Backend<H> {
         for (number, (vif, identity)) in prepared.into_iter().zip(identities).enumerate() {
             let domain = &mut *self.domains[index];
             let port = vif.port;
-            let mut backend =
-                Vif::attach(&domain.memory, vif.base, vif.index, identity, vif.switch, now);
+            let place = Place { domain: index, device: Which::Vif(number) };
+            let interface = self.interfaces.insert(place);
+            let interface = PortId(u32::try_from(interface).unwrap_or(u32::MAX));
+            let on = (vif.switch, interface);
+            let mut backend = Vif::attach(&domain.memory, vif.base, vif.index, identity, on, now);
             // A fresh page asks for no event: without this the guest would not send one.
             let waiting = backend.arm(&domain.memory);
             domain.vifs.push(Device::new(port, backend));
             let guest = domain.guest;
             let table = &mut self.bridges[vif.switch].table;
-            let added = table.add(PortId(port), identity.mac, identity.ipv4);
+            let added = table.add(interface, identity.mac, identity.ipv4);
             debug_assert_eq!(added, Ok(()), "checked before");
-            let place = Place { domain: index, device: Which::Vif(number) };
-            self.places.insert(port, place);
             match waiting {
                 Err(error) => self.break_device(place, error.to_string(), now, clients),
-                Ok(_) if guest == Guest::Running => self.resume(port),
+                Ok(_) if guest == Guest::Running => self.resume(place),
                 Ok(0) => {}
-                Ok(_) => self.event(port),
+                Ok(_) => self.queue(place),
             }
         }
     }

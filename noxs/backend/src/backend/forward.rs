@@ -35,7 +35,7 @@ impl<H: Host> Backend<H> {
         if !copies.is_empty() {
             self.host.fetch(frames, copies);
         }
-        let own = End::Port(PortId(port));
+        let own = End::Port(vif.port);
         for (request, copy) in taken.requests.iter().zip(copies.iter()) {
             let frame = &frames.get(copy.frame)[..usize::from(copy.length)];
             let Some(facts) = vif.sent(memory, request, copy.done.then_some(frame)) else {
@@ -134,7 +134,9 @@ impl<H: Host> Backend<H> {
         touched.clear();
         late.clear();
         for delivery in part {
-            let Some(place) = self.places.get(delivery.to.0) else { continue };
+            let Some(place) = self.interfaces.get(delivery.to.0 as usize).copied() else {
+                continue;
+            };
             let Which::Vif(number) = place.device else { continue };
             let domain = &mut *self.domains[place.domain];
             let vif = &mut domain.vifs[number];
@@ -173,18 +175,20 @@ impl<H: Host> Backend<H> {
             domain.vifs[number].backend.received(&domain.memory, *id, copy);
         }
         for port in touched.iter() {
-            let Some(Place { domain, device: Which::Vif(number) }) = self.places.get(port.0) else {
-                continue;
-            };
+            let place = self.interfaces.get(port.0 as usize).copied();
+            let Some(Place { domain, device: Which::Vif(number) }) = place else { continue };
             let domain = &mut *self.domains[domain];
+            let vif = &mut domain.vifs[number];
             // A second push without new responses wants no event.
-            if domain.vifs[number].backend.push_received(&domain.memory) {
-                self.host.notify(port.0);
+            if vif.backend.push_received(&domain.memory)
+                && let Some(port) = vif.turns.port
+            {
+                self.host.notify(port);
             }
         }
         // Those that found no page.
-        for (place, Delivery { to, frame, length, .. }) in mem::take(&mut self.scratch.late) {
-            self.keep_waiting(to.0, place, frame, length);
+        for (place, Delivery { frame, length, .. }) in mem::take(&mut self.scratch.late) {
+            self.keep_waiting(place, frame, length);
         }
         for (_, place, error) in broken {
             self.break_device(place, error.to_string(), now, clients);

@@ -6,6 +6,7 @@
 
 mod attach;
 mod configure;
+mod device;
 mod forward;
 mod serve;
 mod status;
@@ -18,6 +19,7 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 pub use attach::Guest;
+use device::{Device, Prepared};
 use noxs::control::{DomainId, Refusal};
 use slab::Slab;
 
@@ -58,27 +60,6 @@ const MAX_DOMAINS: usize = 0x7ff0;
 /// dom0's event channel ports are below (`EVTCHN_FIFO_NR_CHANNELS`).
 const MAX_PORTS: usize = 1 << 17;
 
-/// A device of a domain.
-#[derive(Debug)]
-struct Device<T> {
-    /// dom0's end of its event channel, unless the device was taken from its guest.
-    port: Option<u32>,
-    /// Why it was taken.
-    broken: Option<String>,
-    /// Whether it is in the ready queue.
-    queued: bool,
-    /// When it is to be looked at again.
-    timer: Option<Instant>,
-    /// The ring's state.
-    backend: T,
-}
-
-impl<T> Device<T> {
-    fn new(port: u32, backend: T) -> Self {
-        Self { port: Some(port), broken: None, queued: false, timer: None, backend }
-    }
-}
-
 /// An attached domain.
 #[derive(Debug)]
 struct Domain<M> {
@@ -90,19 +71,6 @@ struct Domain<M> {
     /// The interfaces that nobody has told yet who they are; then none is served.
     prepared: Vec<Prepared>,
     guest: Guest,
-}
-
-/// An interface whose rings are mapped and whose port is bound, and no more.
-#[derive(Clone, Copy, Debug)]
-struct Prepared {
-    /// Number in its domain.
-    index: u16,
-    /// dom0's end of its event channel.
-    port: u32,
-    /// Which switch it will be on.
-    switch: usize,
-    /// Offset of its rings in the domain's shared memory.
-    base: usize,
 }
 
 /// A console and who uses it.
@@ -117,13 +85,13 @@ struct ConsoleState {
 }
 
 /// Where a device is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     domain: usize,
     device: Which,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Which {
     Console,
     Vif(usize),
@@ -143,7 +111,7 @@ struct Bridge {
 /// Something that is to be looked at.
 #[derive(Clone, Copy, Debug)]
 enum Work {
-    Port(u32),
+    Device(Place),
     Tap(usize),
 }
 
@@ -154,7 +122,10 @@ pub struct Backend<H: Host> {
     pub host: H,
     domains: Slab<Box<Domain<H::Memory>>>,
     by_domid: Dense<usize>,
-    places: Dense<Place>,
+    /// Whose each port is.
+    channels: Dense<usize>,
+    /// The interfaces that are served, by the numbers that the switches know them by.
+    interfaces: Slab<Place>,
     bridges: Vec<Bridge>,
     by_name: HashMap<String, usize>,
     /// Bytes of frames that wait for their receivers.
@@ -162,7 +133,7 @@ pub struct Backend<H: Host> {
     /// Domains that have lost a device.
     broken: BTreeSet<usize>,
     ready: VecDeque<Work>,
-    timers: BTreeSet<(Instant, u32)>,
+    timers: BTreeSet<(Instant, Place)>,
     warnings: Bucket,
     scratch: Scratch,
 }
@@ -197,7 +168,8 @@ impl<H: Host> Backend<H> {
             host,
             domains: Slab::new(),
             by_domid: Dense::new(MAX_DOMAINS),
-            places: Dense::new(MAX_PORTS),
+            channels: Dense::new(MAX_PORTS),
+            interfaces: Slab::new(),
             bridges: Vec::new(),
             by_name: HashMap::new(),
             waiting_bytes: 0,
@@ -241,12 +213,13 @@ impl<H: Host> Backend<H> {
     pub fn open_console(&mut self, id: DomainId, client: ClientId) -> Result<(), Refusal> {
         let index = self.find(id)?;
         match &mut self.domains[index].console {
-            Some(Device { port: Some(_), backend, .. }) if backend.client.is_none() => {
+            Some(console) if console.turns.port.is_none() => Err(Refusal::NoDevice),
+            Some(Device { backend, .. }) if backend.client.is_none() => {
                 backend.client = Some(client);
                 Ok(())
             }
-            Some(Device { port: Some(_), .. }) => Err(Refusal::ConsoleBusy),
-            _ => Err(Refusal::NoDevice),
+            Some(_) => Err(Refusal::ConsoleBusy),
+            None => Err(Refusal::NoDevice),
         }
     }
 
@@ -292,33 +265,5 @@ impl<H: Host> Backend<H> {
         }
         self.release(place);
         self.broken.insert(place.domain);
-    }
-
-    /// Unbinds a device's port and takes it out of all tables.
-    fn release(&mut self, place: Place) {
-        let domain = &mut *self.domains[place.domain];
-        let (port, timer) = match place.device {
-            Which::Console => {
-                let Some(console) = &mut domain.console else { return };
-                (console.port.take(), console.timer.take())
-            }
-            Which::Vif(number) => {
-                let vif = &mut domain.vifs[number];
-                (vif.port.take(), vif.timer.take())
-            }
-            Which::Prepared(number) => (Some(domain.prepared[number].port), None),
-        };
-        let Some(port) = port else { return };
-        if let Which::Vif(number) = place.device {
-            let vif = &mut domain.vifs[number].backend;
-            self.waiting_bytes -= vif.waiting.iter().map(|frame| frame.len()).sum::<usize>();
-            vif.waiting = VecDeque::new();
-            self.bridges[vif.switch].table.remove(PortId(port), vif.mac, vif.ipv4);
-        }
-        if let Some(timer) = timer {
-            self.timers.remove(&(timer, port));
-        }
-        self.places.remove(port);
-        self.host.unbind(port);
     }
 }

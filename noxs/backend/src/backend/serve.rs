@@ -1,12 +1,12 @@
 //! Turns: finding what is to be done, and the consoles' part of it.
 
 use std::io;
-use std::mem;
 use std::time::Instant;
 
 use noxs::control::{DomainId, Refusal};
 
-use super::{Backend, Clients, Device, Place, Which, Work};
+use super::device::{Device, Hears};
+use super::{Backend, Clients, Place, Which, Work};
 use crate::console::{OUTPUT_SIZE, Output};
 use crate::host::Host;
 
@@ -22,35 +22,13 @@ pub(super) enum After {
     Event,
     /// Another turn.
     Turn,
-    /// To be looked at again, but not before; its port stays masked until then.
+    /// To be looked at again, but not before; its own port stays masked until then.
     Time(Instant),
     /// To be looked at again then, or at its next event.
     TimeOrEvent(Instant),
 }
 
 impl<H: Host> Backend<H> {
-    /// An event came on a local port: a hint to look.
-    pub fn event(&mut self, port: u32) {
-        let Some(place) = self.places.get(port) else { return };
-        match self.queued_of(place) {
-            Some(queued) if !*queued => {
-                *queued = true;
-                self.ready.push_back(Work::Port(port));
-            }
-            Some(_) => {}
-            // Whoever configures the device looks at its rings; later events must come in.
-            None => self.scratch.unmask.push(port),
-        }
-    }
-
-    /// Looks at all devices, because events may have been lost.
-    pub fn events_lost(&mut self) {
-        let ports: Vec<u32> = self.places.numbers().collect();
-        for port in ports {
-            self.event(port);
-        }
-    }
-
     /// Lets events of a port that is no device's come in again.
     pub fn unmask(&mut self, port: u32) {
         self.scratch.unmask.push(port);
@@ -77,18 +55,10 @@ impl<H: Host> Backend<H> {
 
     /// Serves what is ready, each device once.
     pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
-        while let Some((deadline, port)) = self.timers.first().copied()
-            && deadline <= now
-        {
-            self.timers.pop_first();
-            if let Some(place) = self.places.get(port) {
-                self.set_timer(place, None);
-                self.event(port);
-            }
-        }
+        self.expire(now);
         for _ in 0..self.ready.len().min(TURN) {
             match self.ready.pop_front() {
-                Some(Work::Port(port)) => self.serve(port, now, clients),
+                Some(Work::Device(place)) => self.serve(place, now, clients),
                 Some(Work::Tap(switch)) => self.serve_tap(switch, now, clients),
                 None => break,
             }
@@ -99,13 +69,9 @@ impl<H: Host> Backend<H> {
         }
     }
 
-    fn serve(&mut self, port: u32, now: Instant, clients: &mut impl Clients) {
-        // A device that is gone since then has no place any more.
-        let Some(place) = self.places.get(port) else { return };
-        self.set_queued(place, false);
-        if let Some(time) = self.set_timer(place, None) {
-            self.timers.remove(&(time, port));
-        }
+    fn serve(&mut self, place: Place, now: Instant, clients: &mut impl Clients) {
+        // A device that is gone since then has no turn any more.
+        let Some(port) = self.begin_turn(place) else { return };
         let after = match place.device {
             Which::Console => self.serve_console(place.domain, now, clients),
             Which::Vif(number) => self.serve_vif(port, place.domain, number, now, clients),
@@ -116,22 +82,20 @@ impl<H: Host> Backend<H> {
             // The ring was empty after the guest was told to send an event for more, so an event
             // that came meanwhile is delivered as soon as the port is unmasked.
             Ok(After::Event) => self.scratch.unmask.push(port),
-            Ok(After::Turn) => {
-                self.set_queued(place, true);
-                self.ready.push_back(Work::Port(port));
-            }
-            Ok(After::Time(time)) => self.wait_until(time, port, place),
+            Ok(After::Turn) => self.queue(place),
+            Ok(After::Time(time)) => self.wait_until(time, place, Hears::Nothing),
             Ok(After::TimeOrEvent(time)) => {
-                self.wait_until(time, port, place);
+                self.wait_until(time, place, Hears::Events);
                 self.scratch.unmask.push(port);
             }
-            Err(why) => self.break_device(place, why, now, clients),
+            Err(why) => {
+                self.break_device(place, why, now, clients);
+                // Another device may have the same port, and wait for its events.
+                if self.channels.get(port).is_some() {
+                    self.scratch.unmask.push(port);
+                }
+            }
         }
-    }
-
-    fn wait_until(&mut self, time: Instant, port: u32, place: Place) {
-        self.set_timer(place, Some(time));
-        self.timers.insert((time, port));
     }
 
     fn serve_console(
@@ -141,9 +105,10 @@ impl<H: Host> Backend<H> {
         clients: &mut impl Clients,
     ) -> Result<After, String> {
         let domain = &mut *self.domains[index];
-        let Some(Device { port: Some(port), backend: state, .. }) = &mut domain.console else {
+        let Some(Device { turns, backend: state, .. }) = &mut domain.console else {
             return Ok(After::Event);
         };
+        let Some(port) = turns.port else { return Ok(After::Event) };
         let mut after = After::Turn;
         let mut moved = false;
         let mut buffer = [0; OUTPUT_SIZE];
@@ -178,7 +143,7 @@ impl<H: Host> Backend<H> {
             }
         }
         if moved {
-            self.host.notify(*port);
+            self.host.notify(port);
         }
         Ok(after)
     }
@@ -198,40 +163,12 @@ impl<H: Host> Backend<H> {
         let Some(console) = &mut self.domains[index].console else {
             return Err(Refusal::NoDevice);
         };
-        let Some(port) = console.port else { return Err(Refusal::NoDevice) };
+        if console.turns.port.is_none() {
+            return Err(Refusal::NoDevice);
+        }
         console.backend.console.queue_input(input);
-        if !console.queued {
-            console.queued = true;
-            self.ready.push_back(Work::Port(port));
-        }
+        self.queue(Place { domain: index, device: Which::Console });
         Ok(())
-    }
-
-    /// Whether a device is in the ready queue; `None` if it is not served.
-    fn queued_of(&mut self, place: Place) -> Option<&mut bool> {
-        let domain = &mut *self.domains[place.domain];
-        match place.device {
-            Which::Console => domain.console.as_mut().map(|console| &mut console.queued),
-            Which::Vif(number) => Some(&mut domain.vifs[number].queued),
-            Which::Prepared(_) => None,
-        }
-    }
-
-    fn set_queued(&mut self, place: Place, to: bool) {
-        if let Some(queued) = self.queued_of(place) {
-            *queued = to;
-        }
-    }
-
-    /// Gives what it was set to.
-    fn set_timer(&mut self, place: Place, to: Option<Instant>) -> Option<Instant> {
-        let domain = &mut *self.domains[place.domain];
-        let timer = match place.device {
-            Which::Console => domain.console.as_mut().map(|console| &mut console.timer),
-            Which::Vif(number) => Some(&mut domain.vifs[number].timer),
-            Which::Prepared(_) => None,
-        };
-        timer.and_then(|timer| mem::replace(timer, to))
     }
 }
 

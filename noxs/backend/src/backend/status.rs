@@ -50,13 +50,6 @@ impl Which {
 }
 
 impl<M> Domain<M> {
-    pub(super) fn devices(&self) -> impl Iterator<Item = Which> + use<M> {
-        let console = self.console.is_some().then_some(Which::Console);
-        let vifs = (0..self.vifs.len()).map(Which::Vif);
-        let prepared = (0..self.prepared.len()).map(Which::Prepared);
-        console.into_iter().chain(vifs).chain(prepared)
-    }
-
     fn status(&self) -> DomainStatus {
         let status = |which: Which| {
             let name = which.name(self);

@@ -1,6 +1,7 @@
 //! Whole domains on a pretended Xen, with the tests as guests.
 
 mod configure;
+mod shared_port;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -189,7 +190,7 @@ impl Bed {
     /// The local ports of a guest: console, vif.
     fn ports(&self, domid: u16) -> (u32, u32) {
         let domain = &self.backend.domains[self.backend.by_domid.get(domid.into()).unwrap()];
-        (domain.console.as_ref().unwrap().port.unwrap(), domain.vifs[0].port.unwrap())
+        (domain.console.as_ref().unwrap().turns.port.unwrap(), domain.vifs[0].turns.port.unwrap())
     }
 
     /// Has the guest put a frame into a data page and send it.
@@ -613,7 +614,7 @@ impl Bed {
     /// As `run`, for a guest that has lost its console.
     fn run_vif(&mut self, domid: u16) {
         let domain = &self.backend.domains[self.backend.by_domid.get(domid.into()).unwrap()];
-        let port = domain.vifs[0].port.unwrap();
+        let port = domain.vifs[0].turns.port.unwrap();
         self.backend.event(port);
         self.settle();
     }
@@ -690,7 +691,7 @@ fn a_reused_number_detaches_the_old_domain() {
     assert_eq!(bed.backend.detach(old.id, &mut bed.clients), Err(Refusal::NoDevice));
     bed.backend.detach(new.id, &mut bed.clients).unwrap();
     assert!(bed.backend.host.bound.is_empty());
-    assert!(bed.backend.places.numbers().next().is_none() && bed.backend.timers.is_empty());
+    assert!(bed.backend.channels.numbers().next().is_none() && bed.backend.timers.is_empty());
     assert!(!bed.backend.bridges[0].table.has(mac(1)));
 }
 
@@ -762,7 +763,8 @@ proptest::proptest! {
     ) {
         let mut bed = Bed::new();
         bed.running(1);
-        bed.running(2);
+        bed.guest(2);
+        bed.attach(&shared_port::shared(2)).unwrap();
         let good = bed.running(3);
         bed.post(3, 1);
         let rings = [CONSOLE_REF, TX_REF, RX_REF];

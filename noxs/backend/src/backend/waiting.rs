@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Backend, Place, Scratch, Which, Work};
+use super::{Backend, Place, Scratch, Which};
 use crate::host::{BATCH, Host};
 use crate::memory::PAGE_SIZE;
 use crate::ring::BrokenRing;
@@ -19,7 +19,7 @@ const ALL_BYTES: usize = 32 * 1024 * 1024;
 
 impl<H: Host> Backend<H> {
     /// Keeps a frame for a guest, or drops it if too many are kept.
-    pub(super) fn keep_waiting(&mut self, port: u32, place: Place, frame: usize, length: u16) {
+    pub(super) fn keep_waiting(&mut self, place: Place, frame: usize, length: u16) {
         let Which::Vif(number) = place.device else { return };
         let vif = &mut self.domains[place.domain].vifs[number];
         let length = usize::from(length);
@@ -30,10 +30,7 @@ impl<H: Host> Backend<H> {
         self.waiting_bytes += length;
         vif.backend.waiting.push_back(self.scratch.frames.get(frame)[..length].into());
         // Its turn asks the guest for an event when it posts pages.
-        if !vif.queued {
-            vif.queued = true;
-            self.ready.push_back(Work::Port(port));
-        }
+        self.queue(place);
     }
 
     /// Moves frames that wait into the pages that the guest has posted since then, a batch at most.

@@ -26,8 +26,8 @@ impl Bed {
     fn vif_port(&self, domid: u16) -> u32 {
         let domain = &self.backend.domains[self.backend.by_domid.get(domid.into()).unwrap()];
         match domain.prepared.first() {
-            Some(vif) => vif.port,
-            None => domain.vifs[0].port.unwrap(),
+            Some(vif) => vif.port.unwrap(),
+            None => domain.vifs[0].turns.port.unwrap(),
         }
     }
 }
@@ -135,7 +135,7 @@ fn an_address_is_free_again_and_nothing_is_left_of_a_prepared_domain() {
     let one = bed.prepared(1);
     bed.backend.detach(one.id, &mut bed.clients).unwrap();
     assert!(bed.backend.host.bound.is_empty());
-    assert_eq!(bed.backend.places.numbers().count(), 0);
+    assert_eq!(bed.backend.channels.numbers().count(), 0);
 
     let one = bed.prepared(1);
     bed.configure(one.id, &[identity(1)]).unwrap();

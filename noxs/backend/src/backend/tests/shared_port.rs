@@ -1,0 +1,125 @@
+//! Domains whose devices have one event channel together.
+
+use super::*;
+
+pub(super) fn shared(domid: u16) -> Attach {
+    let mut attach = attach(domid);
+    attach.vifs[0].port = attach.console.unwrap().port;
+    attach
+}
+
+impl Bed {
+    /// A guest that runs, and its port.
+    fn running_shared(&mut self, attach: &Attach) -> u32 {
+        self.guest(attach.id.domid);
+        self.attach(attach).unwrap();
+        let (console, vif) = self.ports(attach.id.domid);
+        assert_eq!(console, vif);
+        console
+    }
+
+    fn event(&mut self, port: u32) {
+        self.backend.event(port);
+        self.settle();
+    }
+}
+
+#[test]
+fn one_event_is_for_both_devices() {
+    let mut bed = Bed::new();
+    let one = shared(1);
+    let port = bed.running_shared(&one);
+    assert_eq!(bed.backend.host.bound.len(), 1);
+    bed.backend.open_console(one.id, ClientId(1)).unwrap();
+    console::frontend::print(&bed.page(1, CONSOLE_REF), b"hello");
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.event(port);
+    assert_eq!(bed.clients.output, b"hello");
+    assert_eq!(bed.sent(1), [(0, 0)]);
+    assert!(bed.backend.host.unmasked.contains(&port));
+    bed.backend.detach(one.id, &mut bed.clients).unwrap();
+    assert!(bed.backend.host.bound.is_empty());
+    assert!(bed.backend.channels.numbers().next().is_none());
+}
+
+#[test]
+fn a_prepared_vif_does_not_keep_the_console_from_its_events() {
+    let mut bed = Bed::new();
+    let mut one = shared(1);
+    let identity = one.vifs[0].identity.take().unwrap();
+    bed.guest(1);
+    bed.attach(&one).unwrap();
+    let domain = &bed.backend.domains[bed.backend.by_domid.get(1).unwrap()];
+    let port = domain.prepared[0].port.unwrap();
+    bed.backend.open_console(one.id, ClientId(1)).unwrap();
+    console::frontend::print(&bed.page(1, CONSOLE_REF), b"early");
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.event(port);
+    assert_eq!(bed.clients.output, b"early");
+    assert!(bed.backend.host.unmasked.contains(&port) && bed.sent(1).is_empty());
+    bed.backend.configure(one.id, &[identity], bed.now, &mut bed.clients).unwrap();
+    bed.settle();
+    assert_eq!(bed.sent(1), [(0, 0)]);
+    bed.backend.detach(one.id, &mut bed.clients).unwrap();
+    assert!(bed.backend.host.bound.is_empty());
+}
+
+#[test]
+fn a_vif_over_its_rate_keeps_waiting_while_the_console_talks() {
+    let mut bed = Bed::new();
+    let mut one = shared(1);
+    first(&mut one).rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
+    let port = bed.running_shared(&one);
+    bed.backend.open_console(one.id, ClientId(1)).unwrap();
+    for slot in 0..200 {
+        bed.send(1, slot, &frame_to(99, 1));
+    }
+    bed.event(port);
+    let sent = bed.sent(1).len();
+    assert!(sent < 200);
+    let copies = bed.backend.host.copies;
+    for text in [b"a", b"b"] {
+        assert!(bed.backend.host.unmasked.contains(&port), "the console waits for events");
+        bed.backend.host.unmasked.clear();
+        console::frontend::print(&bed.page(1, CONSOLE_REF), text);
+        bed.event(port);
+    }
+    assert_eq!(bed.clients.output, b"ab");
+    assert_eq!((bed.sent(1).len(), bed.backend.host.copies), (sent, copies), "nobody looked");
+    assert_eq!(bed.backend.timers.len(), 1);
+    bed.now = bed.backend.deadline().unwrap();
+    bed.backend.turn(bed.now, &mut bed.clients);
+    bed.settle();
+    assert!(bed.sent(1).len() > sent);
+}
+
+#[test]
+fn the_other_device_stays_when_one_is_taken() {
+    let mut bed = Bed::new();
+    let [one, two] = [shared(1), shared(2)];
+    let ports = [bed.running_shared(&one), bed.running_shared(&two)];
+    frontend::set_producer(&bed.page(1, TX_REF), 1 << 20);
+    console::frontend::set_output_index(&bed.page(2, CONSOLE_REF), 1 << 31);
+    bed.backend.event(ports[0]);
+    bed.event(ports[1]);
+    assert!(bed.broken(&one)[0].is_none() && bed.broken(&one)[1].is_some());
+    assert!(bed.broken(&two)[0].is_some() && bed.broken(&two)[1].is_none());
+    assert!(ports.iter().all(|port| bed.backend.host.unmasked.contains(port)));
+
+    bed.backend.open_console(one.id, ClientId(1)).unwrap();
+    console::frontend::print(&bed.page(1, CONSOLE_REF), b"still here");
+    bed.event(ports[0]);
+    assert_eq!(bed.clients.output, b"still here");
+    bed.send(2, 0, &frame_to(99, 2));
+    bed.event(ports[1]);
+    assert_eq!(bed.sent(2), [(0, 0)]);
+
+    // The last one takes the port along.
+    console::frontend::set_output_index(&bed.page(1, CONSOLE_REF), 1 << 31);
+    bed.event(ports[0]);
+    assert!(!bed.backend.host.bound.contains(&ports[0]));
+    for attach in [one, two] {
+        bed.backend.detach(attach.id, &mut bed.clients).unwrap();
+    }
+    assert!(bed.backend.host.bound.is_empty() && bed.backend.interfaces.is_empty());
+}
