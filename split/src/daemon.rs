@@ -121,7 +121,10 @@ pub fn run(
         // A client that waits for its turn is served before anything is waited for.
         let timeout = match server.has_turns() {
             true => Some(Duration::ZERO),
-            false => watch.retry().map(|at| at.saturating_duration_since(Instant::now())),
+            false => {
+                let next = watch.retry().into_iter().chain(service.tidy_at()).min();
+                next.map(|at| at.saturating_duration_since(Instant::now()))
+            }
         };
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -150,6 +153,9 @@ pub fn run(
             return Ok(());
         }
         server.turn(&mut service, poll.registry());
+        if service.tidy_at().is_some_and(|at| at <= Instant::now()) {
+            service.tidy();
+        }
     }
 }
 
