@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
@@ -83,6 +84,7 @@ pub fn run(
     let group = find_group(group)?;
     // Before there are other threads, so that none of them takes the signals.
     let signals = signals().map_err(|errno| Failure::Loop(errno.into()))?;
+    raise_file_limit();
     let _lock = lock(path)?;
     let host = Host::open_caching()?;
     match lifecycle::clear_half_made(&host)? {
@@ -184,6 +186,15 @@ fn handle(
         }
     }
     Next::GoOn
+}
+
+/// Lets the process have as many files as it may: each shell has one.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!("cannot raise the limit of open files: {errno}");
+    }
 }
 
 fn signals() -> Result<SignalFd, Errno> {

@@ -42,6 +42,8 @@ pub struct AttachedShell {
 pub(super) struct Traces {
     host: Host,
     pub(super) attach: Attach,
+    /// The file of its record, if it was made ahead.
+    pub(super) record: Option<File>,
     /// Whether the backends have been asked to attach.
     asked: bool,
     kept: bool,
@@ -53,6 +55,7 @@ pub(super) struct Traces {
 pub struct ParkedAttachedShell {
     shell: ParkedShell,
     attach: Attach,
+    record: Option<File>,
 }
 
 /// Makes a shell and attaches its backends, for guests that are not known yet.
@@ -71,6 +74,7 @@ pub fn prepare_shell(
         shell.load(image)?;
         timings.stage("image");
     }
+    shell.traces.record = Some(host.records.create_record(shell.domid())?);
     shell.finish_attach(log.as_ref())?;
     timings.stage("attached");
     Ok(shell)
@@ -87,7 +91,7 @@ pub(super) fn make(
     let handle = handle::new_handle().map_err(LifecycleError::Process)?;
     let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
     let attach = attach_request(&shell, vifs);
-    let traces = Traces { host: host.clone(), attach, asked: false, kept: false };
+    let traces = Traces { host: host.clone(), attach, record: None, asked: false, kept: false };
     Ok(AttachedShell { shell, traces })
 }
 
@@ -104,10 +108,11 @@ impl AttachedShell {
     }
 
     /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
-    pub fn park(self) -> ParkedAttachedShell {
+    pub fn park(mut self) -> ParkedAttachedShell {
         let attach = self.traces.attach.clone();
+        let record = self.traces.record.take();
         self.traces.keep();
-        ParkedAttachedShell { shell: self.shell.park(), attach }
+        ParkedAttachedShell { shell: self.shell.park(), attach, record }
     }
 
     /// The shell, and what it has outside of Xen.
@@ -163,8 +168,8 @@ impl ParkedAttachedShell {
     /// Makes it a shell again.
     #[must_use]
     pub fn unpark(self, host: &Host) -> AttachedShell {
-        let Self { shell, attach } = self;
-        let traces = Traces { host: host.clone(), attach, asked: true, kept: false };
+        let Self { shell, attach, record } = self;
+        let traces = Traces { host: host.clone(), attach, record, asked: true, kept: false };
         AttachedShell { shell: shell.unpark(&host.xen), traces }
     }
 }

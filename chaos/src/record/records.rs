@@ -162,13 +162,26 @@ impl Records {
         ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
     }
 
-    /// Keeps the first record of a domain.
+    /// Makes the file of a domain's first record ahead of it. While it is empty there is no record.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create_record(&self, domid: DomId) -> Result<File, RecordError> {
+        let path = self.folder(domid).join(RECORD);
+        create_new(&path).map_err(file_error("make", &path))
+    }
+
+    /// Keeps the first record of a domain, in the file that was made for it, if one was.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, record: &Record) -> Result<(), RecordError> {
+    pub fn write(&self, record: &Record, file: Option<File>) -> Result<(), RecordError> {
         let path = self.folder(DomId(record.domid)).join(RECORD);
-        write_new(&path, &encode(record, &path)?)
+        let bytes = encode(record, &path)?;
+        match file {
+            Some(mut file) => file.write_all(&bytes).map_err(file_error("write", &path)),
+            None => write_new(&path, &bytes),
+        }
     }
 
     /// Replaces a record. A reader sees the old one or the new one.
@@ -284,26 +297,34 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn encode(record: &Record, path: &Path) -> Result<Vec<u8>, RecordError> {
-    serde_json::to_vec(record)
-        .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, record)
+        .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })?;
+    Ok(bytes)
 }
 
 /// Writes a file that is not there yet, in one piece: a reader sees nothing or all of it.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(file_error("write", path))
+    create_new(path).and_then(|mut file| file.write_all(bytes)).map_err(file_error("write", path))
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
 }
 
 /// Replaces a file so that a reader sees either all of the old one or all of the new one.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
     let new = folder.join(format!("{name}.new"));
     let path = folder.join(name);
-    ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
-    write_new(&new, bytes)?;
+    // A process that was killed may have left one.
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&new)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(file_error("write", &new))?;
     fs::rename(&new, &path).map_err(file_error("write", &path))
 }
