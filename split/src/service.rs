@@ -1,8 +1,10 @@
 //! What is done with a request.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,11 +37,12 @@ const MAX_RAMDISK: u64 = 1 << 30;
 /// refills, although that thread steps back (`SCHED_IDLE` is a small share, not the last place).
 const QUIET: Duration = Duration::from_millis(5);
 
-/// How long the pool waits for that: where requests never cease, other CPUs are to refill it.
+/// How long the pool waits for that where requests never cease: other CPUs are to refill it. If
+/// there are none, to refill it under such a load would take from the creates what it gives them.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Most guests whose memory stays mapped until then.
-const MAX_LEFTOVER: usize = 16;
+/// Most guests whose memory stays mapped until then: those that end meanwhile keep it so long.
+const MAX_LEFTOVER: usize = 64;
 
 /// Everything that answers requests.
 #[derive(Debug)]
@@ -54,9 +57,11 @@ pub struct Service {
     /// Why the last shell could not be made. No more are tried until something changes.
     trouble: Option<String>,
     /// What is to be unmapped when nobody waits.
-    leftover: Vec<chaos::builder::Mapped>,
+    leftover: VecDeque<chaos::builder::Mapped>,
     /// When the first and the last request came since the pool was looked at.
     asked: Option<(Instant, Instant)>,
+    /// How many CPUs this process may use.
+    cpus: usize,
 }
 
 impl Service {
@@ -73,15 +78,19 @@ impl Service {
             generation: 0,
             refill,
             trouble: None,
-            leftover: Vec::new(),
+            leftover: VecDeque::new(),
             asked: None,
+            cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
 
     /// When [`tidy`](Self::tidy) is to be called.
     #[must_use]
     pub fn tidy_at(&self) -> Option<Instant> {
-        self.asked.map(|(first, last)| (first + PATIENCE).min(last + QUIET))
+        self.asked.map(|(first, last)| match self.cpus {
+            1 => last + QUIET,
+            _ => (first + PATIENCE).min(last + QUIET),
+        })
     }
 
     /// Does what the last requests have left to do: unmaps their guests and refills the pool.
@@ -246,7 +255,7 @@ impl Service {
             Some(shell) => lifecycle::execute_shell(&self.host, shell, &request, timings),
             None => lifecycle::create_from(&self.host, &request, timings),
         }?;
-        self.leftover.push(created.mapped);
+        self.leftover.push_back(created.mapped);
         tracing::info!("{}", line(&config.name, created.domid.0, origin, timings));
         Ok(((created.domid.0, created.record.handle), origin))
     }
@@ -386,8 +395,10 @@ impl Serve for Service {
         let now = Instant::now();
         let (first, _) = *self.asked.get_or_insert((now, now));
         self.asked = Some((first, now));
-        if self.leftover.len() >= MAX_LEFTOVER {
-            self.tidy();
+        if self.leftover.len() > MAX_LEFTOVER
+            && let Some(oldest) = self.leftover.pop_front()
+        {
+            self.order(Order::Unmap(oldest));
         }
     }
 }

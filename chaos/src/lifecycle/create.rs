@@ -162,7 +162,7 @@ fn cold(
 fn finish(
     host: &Host,
     shell: Shell,
-    mut traces: Traces,
+    traces: Traces,
     name: Name<'_>,
     request: &GuestRequest<'_>,
     nics: &[Nic<'_>],
@@ -189,7 +189,7 @@ fn finish(
     record.answer_page_gfn = ready.layout.answer_page.0;
     record.sysctl_port = sysctl_port;
     record.vifs = nics.iter().map(Nic::record).collect();
-    host.records.write(&record, traces.record.take())?;
+    host.records.write(&record, traces.record.as_ref())?;
     timings.stage("record");
     let console = match options.console {
         true => Some(host.noxsd.connect()?.console(traces.attach.id)?),

@@ -175,12 +175,12 @@ impl Records {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, record: &Record, file: Option<File>) -> Result<(), RecordError> {
-        let path = self.folder(DomId(record.domid)).join(RECORD);
-        let bytes = encode(record, &path)?;
+    pub fn write(&self, record: &Record, file: Option<&File>) -> Result<(), RecordError> {
+        let path = || self.folder(DomId(record.domid)).join(RECORD);
+        let bytes = encode(record, path)?;
         match file {
-            Some(mut file) => file.write_all(&bytes).map_err(file_error("write", &path)),
-            None => write_new(&path, &bytes),
+            Some(mut file) => file.write_all(&bytes).map_err(|e| file_error("write", &path())(e)),
+            None => write_new(&path(), &bytes),
         }
     }
 
@@ -190,7 +190,7 @@ impl Records {
     /// The file cannot be written.
     pub fn replace(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.folder(DomId(record.domid));
-        replace(&folder, RECORD, &encode(record, &folder.join(RECORD))?)
+        replace(&folder, RECORD, &encode(record, || folder.join(RECORD))?)
     }
 
     /// Reads a record. `None` if there is none.
@@ -296,10 +296,10 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn encode(record: &Record, path: &Path) -> Result<Vec<u8>, RecordError> {
+fn encode(record: &Record, path: impl FnOnce() -> PathBuf) -> Result<Vec<u8>, RecordError> {
     let mut bytes = Vec::with_capacity(1024);
     serde_json::to_writer(&mut bytes, record)
-        .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })?;
+        .map_err(|source| RecordError::Damaged { path: path(), source })?;
     Ok(bytes)
 }
 
