@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
-use chaos::lifecycle::{self, Host, LifecycleError};
+use chaos::lifecycle::{self, Cleared, Host, LifecycleError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
@@ -87,9 +87,11 @@ pub fn run(
     raise_file_limit();
     let _lock = lock(path)?;
     let host = Host::open_caching()?;
-    match lifecycle::clear_half_made(&host)? {
-        0 => {}
-        count => tracing::info!("{count} domains that another process had left half-made are gone"),
+    match lifecycle::clear(&host)? {
+        Cleared { half_made: 0, traces: 0 } => {}
+        Cleared { half_made, traces } => tracing::info!(
+            "cleared away: {half_made} domains that were left half-made, {traces} traces of others"
+        ),
     }
     let mut poll = Poll::new().map_err(Failure::Loop)?;
     let waker = Waker::new(poll.registry(), REFILL).map_err(Failure::Loop)?;

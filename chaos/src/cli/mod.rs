@@ -16,10 +16,8 @@ use chaos::chain::chain;
 use chaos::daemon;
 use chaos::daemon::client::Chaosd;
 use chaos::daemon::protocol::{Reply, Request};
-use chaos::lifecycle::{self, Host, LifecycleError, ShutdownOptions};
+use chaos::lifecycle::{self, Host, ShutdownOptions};
 use chaos::timings::Timings;
-
-use xen::units::DomId;
 
 use args::{Command, GuestArgs, ListArgs, PoolAction, PoolArgs, ShutdownArgs};
 use exit::Failure;
@@ -66,11 +64,11 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Reboot(args) => shutdown(&args, noxs::Request::Reboot, output),
         Command::Pause(GuestArgs { guest }) => {
             let host = Host::open()?;
-            Ok(host.xen.pause(running(&host, &guest)?).map_err(LifecycleError::from)?)
+            Ok(lifecycle::pause(&host, &guest)?)
         }
         Command::Unpause(GuestArgs { guest }) => {
             let host = Host::open()?;
-            Ok(host.xen.unpause(running(&host, &guest)?).map_err(LifecycleError::from)?)
+            Ok(lifecycle::unpause(&host, &guest)?)
         }
         Command::Console(GuestArgs { guest }) => {
             let host = Host::open()?;
@@ -148,13 +146,4 @@ fn log(args: &GuestArgs, output: &mut Output) -> Result<(), Failure> {
     let log = lifecycle::read_log(&host, &args.guest)?;
     output.bytes(&log);
     Ok(())
-}
-
-/// The domid of a guest that is there.
-fn running(host: &Host, guest: &str) -> Result<DomId, LifecycleError> {
-    let found = lifecycle::resolve(host, guest)?;
-    match found.info {
-        Some(_) => Ok(found.domid),
-        None => Err(LifecycleError::NoSuchGuest { target: guest.to_owned() }),
-    }
 }

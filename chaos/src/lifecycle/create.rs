@@ -188,6 +188,7 @@ fn finish(
     record.device_page_gfn = ready.layout.device_page.0;
     record.answer_page_gfn = ready.layout.answer_page.0;
     record.sysctl_port = sysctl_port;
+    record.paused = options.paused;
     record.vifs = nics.iter().map(Nic::record).collect();
     host.records.write(&record, traces.record.as_ref())?;
     timings.stage("record");

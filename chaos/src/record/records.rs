@@ -267,11 +267,12 @@ impl Records {
         Ok(entries.filter_map(Result::ok).filter_map(domid).collect())
     }
 
-    /// The names that link to a domain. Walks all names: only for cleaning up after a crash.
+    /// All names, each with the domid that it links to. Walks all names: only for cleaning up after
+    /// a crash.
     ///
     /// # Errors
     /// The folder of names cannot be read for another reason than that there is none.
-    pub fn names_of(&self, domid: DomId) -> Result<Vec<String>, RecordError> {
+    pub fn names(&self) -> Result<Vec<(String, DomId)>, RecordError> {
         let path = self.root.join("names");
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -281,11 +282,20 @@ impl Records {
         let mut names = Vec::new();
         for name in entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok())
         {
-            if self.holder(&name)? == Some(domid) {
-                names.push(name);
+            if let Some(domid) = self.holder(&name)? {
+                names.push((name, domid));
             }
         }
         Ok(names)
+    }
+
+    /// The names that link to a domain. Walks all names, too.
+    ///
+    /// # Errors
+    /// As [`names`](Self::names).
+    pub fn names_of(&self, domid: DomId) -> Result<Vec<String>, RecordError> {
+        let names = self.names()?.into_iter();
+        Ok(names.filter(|(_, holder)| *holder == domid).map(|(name, _)| name).collect())
     }
 }
 
