@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use noxs::control::{self, Attach};
 use serde::Deserialize;
 use xen::units::DomId;
@@ -15,6 +15,9 @@ use super::{Record, RecordError, VERSION};
 
 /// Name of the file in a domain's folder that holds its [`Record`].
 const RECORD: &str = "record";
+
+/// Most records are shorter, in bytes.
+const USUAL_SIZE: i64 = 4096;
 
 /// Where the records are.
 pub const ROOT: &str = "/run/chaos";
@@ -168,7 +171,10 @@ impl Records {
     /// The file cannot be made.
     pub fn create_record(&self, domid: DomId) -> Result<File, RecordError> {
         let path = self.folder(domid).join(RECORD);
-        create_new(&path).map_err(file_error("make", &path))
+        let file = create_new(&path).map_err(file_error("make", &path))?;
+        // Its memory, too. Where that cannot be had now, the write may find it or says so.
+        let _ = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, USUAL_SIZE);
+        Ok(file)
     }
 
     /// Keeps the first record of a domain, in the file that was made for it, if one was.
