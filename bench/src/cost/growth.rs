@@ -3,7 +3,7 @@
 use anyhow::Result;
 use chaos::lifecycle::{self, Host};
 
-use crate::in_process::{Sample, config, create};
+use crate::in_process::{config, create};
 use crate::let_xen_scrub;
 use crate::report::Report;
 
@@ -35,12 +35,10 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![grown]);
     report.times(format!("noop with console, all {guests}"), None, &totals);
     for (number, stage) in samples[0].stages().iter().enumerate() {
-        let of = |samples: &[Sample]| -> Vec<u64> {
-            samples.iter().filter_map(|sample| Some(sample.stages().get(number)?.ns)).collect()
-        };
-        let (first, last) = (of(&samples[..SPAN]), of(&samples[guests - SPAN..]));
-        let more = (median(&last) - median(&first)) / 1e6;
-        report.add(format!("  of it more at the end: {}", stage.name), "ms", None, vec![more]);
+        let all: Vec<u64> =
+            samples.iter().filter_map(|sample| Some(sample.stages().get(number)?.ns)).collect();
+        let name = format!("  of it more at the end: {}", stage.name);
+        report.add(name, "ms", None, vec![more(&all)]);
     }
     Ok(())
 }
@@ -48,6 +46,11 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
 /// How much longer the last ones took than the first, in medians.
 pub(crate) fn ratio(ns: &[u64]) -> f64 {
     median(&ns[ns.len() - SPAN..]) / median(&ns[..SPAN])
+}
+
+/// How much longer the last ones took than the first, in medians and milliseconds.
+pub(crate) fn more(ns: &[u64]) -> f64 {
+    (median(&ns[ns.len() - SPAN..]) - median(&ns[..SPAN])) / 1e6
 }
 
 #[allow(clippy::cast_precision_loss)]

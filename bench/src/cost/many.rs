@@ -9,7 +9,7 @@ use chaos::lifecycle::{self, Host};
 use xen::units::DomId;
 
 use crate::chaosd::Daemon;
-use crate::growth::ratio;
+use crate::growth::{more, ratio};
 use crate::in_process::{Noxsd, config, nanoseconds};
 use crate::pool::{ask, unpause};
 use crate::report::Report;
@@ -30,19 +30,31 @@ pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<
     let mut daemon = Daemon::start(FLAVOUR, FEW)?;
     let noxsd = Noxsd::find()?;
     let (mut totals, mut names) = (Vec::new(), Vec::new());
+    let mut stages: Vec<(String, Vec<u64>)> = Vec::new();
     for number in 0..guests {
         config.name = format!("noop-{number}");
         let_xen_scrub();
         let created = ask(&config)?;
         ensure!(created.shell == Origin::Pool, "the shell was {}", created.shell.as_str());
         let in_daemon: u64 = created.stages.iter().map(|(_, ns)| ns).sum();
-        totals.push(in_daemon + unpause(host, &noxsd, DomId(created.domid))?);
+        let unpause_ns = unpause(host, &noxsd, DomId(created.domid))?;
+        totals.push(in_daemon + unpause_ns);
+        let all = created.stages.into_iter().chain([("unpause".to_owned(), unpause_ns)]);
+        for (number, (name, ns)) in all.enumerate() {
+            if number == stages.len() {
+                stages.push((name, Vec::new()));
+            }
+            stages[number].1.push(ns);
+        }
         names.push(config.name.clone());
         daemon.wait_until_full()?;
     }
     report.times(format!("noop from a shell, in chaosd, all {guests}"), None, &totals);
     let grown = ratio(&totals);
     report.add(format!("  the {guests}th against the first"), "times", Some(1.05), vec![grown]);
+    for (name, samples) in &stages {
+        report.add(format!("  of it more at the end: {name}"), "ms", None, vec![more(samples)]);
+    }
     for name in &names {
         lifecycle::destroy(host, name)?;
     }
