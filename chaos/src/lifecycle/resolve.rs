@@ -72,6 +72,8 @@ pub enum GuestState {
     HalfMade,
     /// Only its record is left.
     Gone,
+    /// It is gone, and chaosd is to make it again.
+    ToRestart,
 }
 
 impl GuestState {
@@ -92,6 +94,7 @@ impl GuestState {
             Self::Shell => "shell",
             Self::HalfMade => "half-made",
             Self::Gone => "gone",
+            Self::ToRestart => "to restart",
         }
     }
 
