@@ -158,3 +158,20 @@ fn a_guest_that_is_to_be_made_again_can_be_destroyed_or_outlive_chaosd() {
     guest.forget();
     assert!(chaosd.end());
 }
+
+#[test]
+fn whoever_waits_for_an_end_is_told_the_true_one_though_chaosd_is_faster() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory = '8M'");
+    for _ in 0..5 {
+        for (command, end) in [("shutdown", "powered-off"), ("reboot", "rebooted")] {
+            let guest = Guest::create("daytime.cfg", &["on_reboot='destroy'"]);
+            let outcome = chaos(&[command, "--wait", "--json", "daytime"]).json();
+            assert_eq!(outcome["state"], end);
+            assert_eq!(outcome["destroyed"], true);
+            guest.forget();
+        }
+    }
+    assert!(chaosd.end());
+    bed.assert_empty("after their ends");
+}
