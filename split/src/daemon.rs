@@ -33,6 +33,9 @@ const REFILL: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const ENDS: Token = Token(3);
 
+/// So many requests may go before a guest that has ended.
+const MAX_PASSED_OVER: u32 = 16;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -110,6 +113,9 @@ pub fn run(
     tracing::info!("ready on {}", path.display());
 
     let (mut supervisor, mut watch) = (Supervisor::default(), Watch::default());
+    supervisor.take_over(service.host());
+    supervisor.look(service.host());
+    let mut passed_over = 0;
     let mut events = Events::with_capacity(64);
     loop {
         if watch.watch().is_none() && watch.retry().is_none_or(|at| at <= Instant::now()) {
@@ -119,15 +125,19 @@ pub fn run(
                 poll.registry()
                     .register(&mut SourceFd(&fd), ENDS, Interest::READABLE)
                     .map_err(Failure::Loop)?;
-                service.supervise(&mut supervisor);
+                supervisor.look(service.host());
             }
         }
+        supervisor.look_at_clock(Instant::now());
         // A client that waits for its turn is served before anything is waited for.
-        let timeout = match server.has_turns() {
+        let timeout = match server.has_turns() || supervisor.has_turns() {
             true => Some(Duration::ZERO),
             false => {
-                let next = watch.retry().into_iter().chain(service.tidy_at()).min();
-                next.map(|at| at.saturating_duration_since(Instant::now()))
+                let next = [watch.retry(), supervisor.retry(), service.tidy_at()];
+                next.into_iter()
+                    .flatten()
+                    .min()
+                    .map(|at| at.saturating_duration_since(Instant::now()))
             }
         };
         match poll.poll(&mut events, timeout) {
@@ -139,11 +149,14 @@ pub fn run(
             match event.token() {
                 LISTENER => server.accept(poll.registry()).map_err(Failure::Loop)?,
                 REFILL => service.collect(),
-                SIGNALS => ended |= handle(&signals, &mut service, &read) == Next::End,
+                SIGNALS => {
+                    ended |= handle(&signals, &mut service, &read) == Next::End;
+                    supervisor.look(service.host());
+                }
                 ENDS => {
                     let told = watch.take(Instant::now());
                     if told {
-                        service.supervise(&mut supervisor);
+                        supervisor.look(service.host());
                     }
                 }
                 token if token.0 >= FIRST_CLIENT => server.readable(token),
@@ -159,6 +172,17 @@ pub fn run(
         server.turn(&mut service, poll.registry());
         if service.tidy_at().is_some_and(|at| at <= Instant::now()) {
             service.tidy();
+        }
+        // One guest that has ended at a time, after the requests that wait, so that those wait for
+        // one at most; but requests that never end do not keep guests from their next life.
+        match server.has_turns() && passed_over < MAX_PASSED_OVER {
+            true => passed_over += 1,
+            false => {
+                passed_over = 0;
+                if supervisor.has_turns() {
+                    service.supervise(&mut supervisor);
+                }
+            }
         }
     }
 }

@@ -277,10 +277,10 @@ impl Service {
         Ok(domid)
     }
 
-    /// Deals with the guests that have ended.
+    /// Deals with one guest that has ended.
     pub fn supervise(&mut self, supervisor: &mut Supervisor) {
         let host = self.host.clone();
-        supervisor.look(&host, &mut |config| self.again(config));
+        supervisor.turn(&host, &mut |config| self.again(config));
         // Memory may have come back.
         self.trouble = None;
         self.after();

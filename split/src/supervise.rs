@@ -2,15 +2,26 @@
 //!
 //! `noxsd` tells that some domain has ended (`VIRQ_DOM_EXC`), not which; Xen's list does. Guests that
 //! ended while no `chaosd` ran, and guests that others have made, are found the same way.
+//!
+//! Before a guest that is to be made again is removed, that is written down
+//! ([`Records::promise_restart`]). So it comes back, too, if this process is killed meanwhile, or if
+//! there is no memory for it now. What could not be done is tried again when something has changed:
+//! a domain has ended, or the configuration was read again. For what nobody tells of, such as a file
+//! that was missing, there are some more tries after a while.
+//!
+//! [`Records::promise_restart`]: chaos::record::Records::promise_restart
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
 use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
 use chaos::config::{Action, DomainConfig};
-use chaos::lifecycle::{self, DomainWatch, EndedGuest, GuestState, Host, LifecycleError};
+use chaos::lifecycle::{
+    self, Condition, DomainWatch, EndedGuest, GuestState, Host, LifecycleError,
+};
 use chaos::record::Record;
+use xen::units::{DomId, DomainHandle};
 
 /// A guest that ends again and again is made again at most so often in [`WINDOW`].
 pub const MAX_RESTARTS: usize = 5;
@@ -21,6 +32,10 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// How long to wait before the watch is tried again that was lost.
 pub const RETRY: Duration = Duration::from_secs(1);
 
+/// How often a promise is tried again though nothing is known to have changed: after
+/// [`RETRY`], and then each time after twice as long.
+pub const MAX_RETRIES: u32 = 6;
+
 /// Makes a guest, however.
 pub type Make<'a> = &'a mut dyn FnMut(&DomainConfig) -> Result<u16, String>;
 
@@ -29,28 +44,90 @@ pub type Make<'a> = &'a mut dyn FnMut(&DomainConfig) -> Result<u16, String>;
 pub struct Supervisor {
     restarts: Restarts,
     /// Handles of guests that are kept as they are.
-    kept: HashSet<String>,
+    kept: HashSet<[u8; 16]>,
+    /// Domains that have ended and are to be dealt with.
+    ended: VecDeque<(DomId, DomainHandle)>,
+    /// Guests that are to be made again, by name.
+    promised: BTreeMap<String, Tries>,
+    /// Those of them whose turn it is.
+    due: VecDeque<String>,
+}
+
+/// How often a promise could not be kept.
+#[derive(Debug, Default)]
+struct Tries {
+    count: u32,
+    /// When to try again though nothing has changed.
+    next: Option<Instant>,
+    /// Why it was not possible the last time.
+    error: String,
 }
 
 impl Supervisor {
-    /// Deals with all guests that have ended.
-    pub fn look(&mut self, host: &Host, make: Make<'_>) {
+    /// Takes over the promises of those before.
+    pub fn take_over(&mut self, host: &Host) {
+        match host.records.restarts() {
+            Ok(names) => {
+                self.promised = names.into_iter().map(|name| (name, Tries::default())).collect();
+            }
+            Err(error) => {
+                tracing::error!("guests that were to be made again are not: {}", chain(&error));
+            }
+        }
+    }
+
+    /// Looks which guests have ended. What could not be done before may be possible now.
+    pub fn look(&mut self, host: &Host) {
         let ended = match lifecycle::ended(host) {
             Ok(ended) => ended,
             Err(error) => return tracing::error!("cannot ask which guests have ended: {error}"),
         };
         // What is kept and is gone meanwhile need not be remembered.
-        let there: HashSet<&str> = ended.iter().map(|one| one.record.handle.as_str()).collect();
-        self.kept.retain(|handle| there.contains(handle.as_str()));
-        for guest in ended {
-            if self.kept.contains(&guest.record.handle) {
-                continue;
+        let there: HashSet<[u8; 16]> = ended.iter().map(|(_, handle)| handle.0).collect();
+        self.kept.retain(|handle| there.contains(handle));
+        self.ended = ended.into_iter().filter(|(_, one)| !self.kept.contains(&one.0)).collect();
+        self.due = self.promised.keys().cloned().collect();
+    }
+
+    /// When [`look_at_clock`](Self::look_at_clock) is to be called.
+    #[must_use]
+    pub fn retry(&self) -> Option<Instant> {
+        self.promised.values().filter_map(|tries| tries.next).min()
+    }
+
+    /// Some promises may be due by now.
+    pub fn look_at_clock(&mut self, now: Instant) {
+        for (name, tries) in &mut self.promised {
+            if tries.next.is_some_and(|next| next <= now) {
+                tries.next = None;
+                self.due.push_back(name.clone());
             }
-            let name = guest.record.name.clone();
-            if let Err(error) = self.deal_with(host, &guest, make, Instant::now()) {
-                tracing::error!("{name} stays as it is: {error}");
-                self.kept.insert(guest.record.handle);
+        }
+    }
+
+    /// Whether there is something to be done.
+    #[must_use]
+    pub fn has_turns(&self) -> bool {
+        !self.ended.is_empty() || !self.due.is_empty()
+    }
+
+    /// Deals with one guest.
+    pub fn turn(&mut self, host: &Host, make: Make<'_>) {
+        let now = Instant::now();
+        if let Some((domid, handle)) = self.ended.pop_front() {
+            match lifecycle::ended_guest(host, domid) {
+                Ok(Some(guest)) if guest.record.is_of(handle) => {
+                    if let Err(error) = self.deal_with(host, &guest, make, now) {
+                        tracing::error!("{} stays as it is: {error}", guest.record.name);
+                        self.kept.insert(handle.0);
+                    }
+                }
+                // Somebody has taken it away meanwhile, or it is nobody of ours.
+                Ok(_) => {}
+                Err(error) => tracing::error!("cannot ask how a guest has ended: {error}"),
             }
+        } else if let Some(name) = self.due.pop_front() {
+            self.try_again(host, &name, make, now);
         }
     }
 
@@ -63,6 +140,10 @@ impl Supervisor {
     ) -> Result<(), String> {
         let record = &guest.record;
         let (name, how) = (&record.name, guest.state().as_str());
+        // If this name was to be made again, here is somebody who has it.
+        if self.promised.remove(name).is_some() {
+            host.records.drop_restart(name).map_err(|error| chain(&error))?;
+        }
         let mut action = wanted(record, guest.state());
         if matches!(action, Action::Restart | Action::RenameRestart)
             && !self.restarts.allow(name, now)
@@ -77,27 +158,131 @@ impl Supervisor {
         match action {
             Action::Preserve => {
                 tracing::info!("{name} {how} and is kept");
-                self.kept.insert(record.handle.clone());
+                self.kept.insert(guest.handle().0);
             }
             Action::Destroy => {
                 lifecycle::remove_ended(host, guest).map_err(text)?;
                 tracing::info!("{name} {how} and is destroyed");
             }
             Action::Restart => {
-                let config = config(record)?;
-                lifecycle::remove_ended(host, guest).map_err(text)?;
-                let domid = make(&config)?;
-                tracing::info!("{name} {how} and is domain {domid} now");
+                let config = promise(host, record)?;
+                lifecycle::remove_ended(host, guest)
+                    .inspect_err(|_| break_promise(host, name))
+                    .map_err(text)?;
+                if let Some(domid) = self.make(host, &config, make, now) {
+                    tracing::info!("{name} {how} and is domain {domid} now");
+                }
             }
             Action::RenameRestart => {
-                let config = config(record)?;
-                let kept = lifecycle::rename_ended(host, guest).map_err(text)?;
-                self.kept.insert(record.handle.clone());
-                let domid = make(&config)?;
-                tracing::info!("{name} {how}, is kept as {kept}, and is domain {domid} now");
+                let config = promise(host, record)?;
+                let kept = lifecycle::rename_ended(host, guest)
+                    .inspect_err(|_| break_promise(host, name))
+                    .map_err(text)?;
+                self.kept.insert(guest.handle().0);
+                if let Some(domid) = self.make(host, &config, make, now) {
+                    tracing::info!("{name} {how}, is kept as {kept}, and is domain {domid} now");
+                }
             }
         }
         Ok(())
+    }
+
+    /// Tries to keep a promise of before.
+    fn try_again(&mut self, host: &Host, name: &str, make: Make<'_>, now: Instant) {
+        let record = match host.records.promised_restart(name) {
+            Ok(Some(record)) if record.name == name => Ok(record),
+            Ok(None) => {
+                self.promised.remove(name);
+                return tracing::info!("{name} is not made again: it was destroyed");
+            }
+            Ok(Some(_)) => Err("the promise belongs to another name".to_owned()),
+            Err(error) => Err(chain(&error)),
+        };
+        let config = record.and_then(|record| match has_owner(host, &record)? {
+            true => Ok(None),
+            false => config(&record).map(Some),
+        });
+        match config {
+            Ok(Some(config)) => {
+                if let Some(domid) = self.make(host, &config, make, now) {
+                    tracing::info!("{name}, which had ended, is domain {domid} now");
+                }
+            }
+            Ok(None) => {
+                self.promised.remove(name);
+                break_promise(host, name);
+                tracing::info!("{name} is not made again: there is a guest of this name");
+            }
+            Err(error) => self.failed(name, error, now),
+        }
+    }
+
+    /// Makes a guest that is promised.
+    fn make(
+        &mut self,
+        host: &Host,
+        config: &DomainConfig,
+        make: Make<'_>,
+        now: Instant,
+    ) -> Option<u16> {
+        let name = &config.name;
+        let domid = match make(config) {
+            Ok(domid) => domid,
+            Err(error) => {
+                self.failed(name, error, now);
+                return None;
+            }
+        };
+        self.promised.remove(name);
+        match host.records.drop_restart(name) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!("{name} was destroyed while it was made again");
+                if let Err(error) = lifecycle::destroy(host, name) {
+                    tracing::error!("{name} cannot be destroyed: {}", chain(&error));
+                }
+                return None;
+            }
+            // It is made again only once: the name has an owner now.
+            Err(error) => tracing::error!("{}", chain(&error)),
+        }
+        Some(domid)
+    }
+
+    fn failed(&mut self, name: &str, error: String, now: Instant) {
+        let tries = self.promised.entry(name.to_owned()).or_default();
+        if tries.error != error {
+            tracing::error!(
+                "{name} cannot be made again: {error}; this is tried again when a domain ends, and \
+                 some times before; chaos destroy {name} ends that"
+            );
+            tries.error = error;
+        }
+        tries.next = (tries.count < MAX_RETRIES).then(|| now + RETRY * (1 << tries.count));
+        tries.count += 1;
+    }
+}
+
+/// Writes down that a guest is made again. Gives the config for that.
+fn promise(host: &Host, record: &Record) -> Result<DomainConfig, String> {
+    let config = config(record)?;
+    host.records.promise_restart(record).map_err(|error| chain(&error))?;
+    Ok(config)
+}
+
+fn break_promise(host: &Host, name: &str) {
+    if let Err(error) = host.records.drop_restart(name) {
+        tracing::error!("{}", chain(&error));
+    }
+}
+
+/// Whether a guest has the name of one that is to be made again, be it that one itself: then its end
+/// has not been dealt with.
+fn has_owner(host: &Host, record: &Record) -> Result<bool, String> {
+    match lifecycle::resolve(host, &record.name) {
+        Ok(guest) => Ok(!matches!(guest.condition, Condition::HalfMade | Condition::Gone)),
+        Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
+        Err(error) => Err(chain(&error)),
     }
 }
 

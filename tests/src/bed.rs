@@ -74,6 +74,7 @@ impl Bed {
         assert_eq!(self.domains(), [], "domains {when}");
         assert_eq!(entries("/run/chaos/domains"), Vec::<String>::new(), "records {when}");
         assert_eq!(entries("/run/chaos/names"), Vec::<String>::new(), "names {when}");
+        assert_eq!(entries("/run/chaos/restarts"), Vec::<String>::new(), "restarts {when}");
     }
 
     /// A config of a guest that has no devices, in a file.
@@ -107,8 +108,9 @@ impl Drop for Bed {
         // none all the same.
         if std::thread::panicking() {
             let domains = self.domains().into_iter().map(|domid| domid.0.to_string());
-            for domid in domains.chain(entries("/run/chaos/domains")) {
-                let _ = chaos(&["destroy", &domid]);
+            let restarts = entries("/run/chaos/restarts");
+            for domain in restarts.into_iter().chain(domains).chain(entries("/run/chaos/domains")) {
+                let _ = chaos(&["destroy", &domain]);
             }
         }
         if !std::thread::panicking() {

@@ -59,6 +59,22 @@ impl Chaosd {
         self.wait_for_log(&format!("flavour {flavour} is full"));
     }
 
+    /// Waits until a shelf that was empty has as many shells as its low mark again.
+    ///
+    /// # Panics
+    /// It has not within a minute.
+    #[track_caller]
+    pub fn wait_until_refilled(&self, flavour: &str) {
+        let path = log(&self.folder);
+        let path = path.to_str().expect("a text");
+        let full = format!("flavour {flavour} is full");
+        // What is written after this was counted is no news of before.
+        let before = fs::read_to_string(path).expect("the log is there").matches(&full).count();
+        if self.pool(flavour, "ready") < self.pool(flavour, "low") {
+            wait_for_file(path, &full, |log| log.matches(&full).count() > before);
+        }
+    }
+
     /// Kills it and starts it again.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ use xen::units::DomId;
 use super::resolve::{Condition, Guest, judge};
 use super::{Host, LifecycleError, resolve};
 use crate::backend::BackendError;
+use crate::config::check_name;
 
 /// What was taken away.
 #[derive(Clone, Debug, Serialize)]
@@ -24,18 +25,38 @@ pub struct Destroyed {
     pub warning: Option<String>,
 }
 
-/// Destroys a guest, found by name or domid, and everything it has outside of Xen.
+/// Destroys a guest, found by name or domid, and everything it has outside of Xen. One that is to be
+/// made again is not.
 ///
 /// # Errors
 /// There is no such guest, another process is making it, it is another toolstack's, or Xen
 /// refuses.
 pub fn destroy(host: &Host, target: &str) -> Result<Destroyed, LifecycleError> {
-    let guest = resolve(host, target)?;
-    match guest.condition {
-        Condition::BeingMade => Err(LifecycleError::BeingMade { domid: guest.domid }),
-        Condition::Shell => Err(LifecycleError::Shell { domid: guest.domid }),
-        _ => remove(host, &guest),
+    let guest = match resolve(host, target) {
+        Err(LifecycleError::NoSuchGuest { target }) => return withdraw(host, target),
+        result => result?,
+    };
+    match &guest.condition {
+        Condition::BeingMade => return Err(LifecycleError::BeingMade { domid: guest.domid }),
+        Condition::Shell => return Err(LifecycleError::Shell { domid: guest.domid }),
+        // First, for chaosd keeps a promise as soon as the name is free.
+        Condition::Guest(record) => drop(host.records.drop_restart(&record.name)?),
+        _ => {}
     }
+    remove(host, &guest)
+}
+
+/// Forgets a guest that is gone, and was to be made again.
+fn withdraw(host: &Host, target: String) -> Result<Destroyed, LifecycleError> {
+    if check_name(&target).is_err() {
+        return Err(LifecycleError::NoSuchGuest { target });
+    }
+    // A promise that cannot be read is withdrawn all the same.
+    let domid = host.records.promised_restart(&target).ok().flatten().map_or(0, |one| one.domid);
+    if !host.records.drop_restart(&target)? {
+        return Err(LifecycleError::NoSuchGuest { target });
+    }
+    Ok(Destroyed { domid, name: Some(target), was_gone: true, warning: None })
 }
 
 /// Takes a guest's devices away.

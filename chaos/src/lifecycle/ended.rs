@@ -1,8 +1,8 @@
 //! Guests that have ended, for whoever supervises them.
 
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
-use super::resolve::{Condition, Guest, GuestState, judge};
+use super::resolve::{Condition, Guest, GuestState, examine};
 use super::{Destroyed, Host, LifecycleError, destroy};
 use crate::config::Action;
 use crate::record::Record;
@@ -11,11 +11,18 @@ use crate::record::Record;
 #[derive(Clone, Debug)]
 pub struct EndedGuest {
     guest: Guest,
+    handle: DomainHandle,
     /// Its record.
     pub record: Record,
 }
 
 impl EndedGuest {
+    /// Its handle.
+    #[must_use]
+    pub fn handle(&self) -> DomainHandle {
+        self.handle
+    }
+
     /// How it ended.
     #[must_use]
     pub fn state(&self) -> GuestState {
@@ -23,29 +30,33 @@ impl EndedGuest {
     }
 }
 
-/// The guests that have powered off, asked for a reboot, or crashed, and are still there.
+/// Domains that have shut down by themselves and are still there, whoever has made them. Costs one
+/// hypercall: no record is read.
 ///
 /// # Errors
 /// Xen refuses to tell.
-pub fn ended(host: &Host) -> Result<Vec<EndedGuest>, LifecycleError> {
-    let mut ended = Vec::new();
-    for info in host.xen.domain_list(DomId::DOM0)? {
-        // Most guests run: their records need not be read.
-        if info.state.shutdown.is_none() || info.state.dying {
-            continue;
-        }
-        let guest = judge(host, info.domid, Some(info))?;
-        if let Condition::Guest(record) = &guest.condition
-            && matches!(
-                guest.state(),
-                GuestState::PoweredOff | GuestState::Rebooted | GuestState::Crashed
-            )
-        {
-            let record = Record::clone(record);
-            ended.push(EndedGuest { guest, record });
-        }
-    }
-    Ok(ended)
+pub fn ended(host: &Host) -> Result<Vec<(DomId, DomainHandle)>, LifecycleError> {
+    let all = host.xen.domain_list(DomId::DOM0)?.into_iter();
+    let ended = all.filter(|info| info.state.shutdown.is_some() && !info.state.dying);
+    Ok(ended.map(|info| (info.domid, info.handle)).collect())
+}
+
+/// The guest with this number, if it is one of ours and has powered off, asked for a reboot, or
+/// crashed.
+///
+/// # Errors
+/// Xen refuses to tell.
+pub fn ended_guest(host: &Host, domid: DomId) -> Result<Option<EndedGuest>, LifecycleError> {
+    let guest = examine(host, domid)?;
+    let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
+        return Ok(None);
+    };
+    let by_itself = matches!(
+        guest.state(),
+        GuestState::PoweredOff | GuestState::Rebooted | GuestState::Crashed
+    );
+    let (handle, record) = (info.handle, Record::clone(record));
+    Ok(by_itself.then_some(EndedGuest { guest, handle, record }))
 }
 
 /// Takes a guest away that has ended.

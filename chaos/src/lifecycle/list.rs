@@ -10,7 +10,8 @@ use xen::units::DomId;
 use super::resolve::{Condition, GuestState, judge};
 use super::{Host, LifecycleError};
 use crate::backend::Noxsd;
-use crate::record::VifRecord;
+use crate::chain::chain;
+use crate::record::{Record, VifRecord};
 
 /// A guest in the list.
 #[derive(Clone, Debug, Serialize)]
@@ -116,6 +117,11 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
     for domid in folders {
         guests.push(gone(host, domid)?);
     }
+    for name in host.records.restarts()? {
+        if !guests.iter().any(|guest| guest.name.as_ref() == Some(&name)) {
+            guests.push(to_restart(host, name));
+        }
+    }
     guests.sort_by_key(|guest| guest.domid);
     Ok(guests)
 }
@@ -127,19 +133,39 @@ fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
         Some(record) => Some(record.name.clone()),
         None => host.records.names_of(domid)?.into_iter().next(),
     };
-    Ok(ListedGuest {
+    Ok(without_domain(name, domid.0, GuestState::Gone, record.as_ref()))
+}
+
+/// A guest that has ended and is to be made again.
+fn to_restart(host: &Host, name: String) -> ListedGuest {
+    let (record, fault) = match host.records.promised_restart(&name) {
+        Ok(record) => (record, None),
+        Err(error) => (None, Some(chain(&error))),
+    };
+    let domid = record.as_ref().map_or(0, |record| record.domid);
+    let listed = without_domain(Some(name), domid, GuestState::ToRestart, record.as_ref());
+    ListedGuest { fault, ..listed }
+}
+
+fn without_domain(
+    name: Option<String>,
+    domid: u16,
+    state: GuestState,
+    record: Option<&Record>,
+) -> ListedGuest {
+    ListedGuest {
         name,
-        domid: domid.0,
-        handle: record.as_ref().map(|record| record.handle.clone()),
+        domid,
+        handle: record.map(|record| record.handle.clone()),
         memory_kib: 0,
         vcpus: 0,
-        state: GuestState::Gone,
+        state,
         cpu_time_ns: 0,
-        age_ms: record.as_ref().map(|record| now_ms().saturating_sub(record.created_ms)),
+        age_ms: record.map(|record| now_ms().saturating_sub(record.created_ms)),
         vifs: Vec::new(),
         broken_devices: Vec::new(),
         fault: None,
-    })
+    }
 }
 
 /// Which devices are broken, by domain. A `noxsd` that does not answer has none to tell of.

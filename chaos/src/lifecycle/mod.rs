@@ -31,7 +31,7 @@ pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
 pub use destroy::{Cleared, Destroyed, clear, destroy};
-pub use ended::{EndedGuest, ended, remove_ended, rename_ended};
+pub use ended::{EndedGuest, ended, ended_guest, remove_ended, rename_ended};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};

@@ -72,6 +72,8 @@ pub enum GuestState {
     HalfMade,
     /// Only its record is left.
     Gone,
+    /// It is gone, and chaosd is to make it again.
+    ToRestart,
 }
 
 impl GuestState {
@@ -92,6 +94,7 @@ impl GuestState {
             Self::Shell => "shell",
             Self::HalfMade => "half-made",
             Self::Gone => "gone",
+            Self::ToRestart => "to restart",
         }
     }
 
@@ -116,16 +119,24 @@ impl Guest {
         if info.state.dying {
             return GuestState::Dying;
         }
-        match info.state.shutdown {
-            Some(ShutdownReason::Poweroff) => GuestState::PoweredOff,
-            Some(ShutdownReason::Reboot | ShutdownReason::SoftReset) => GuestState::Rebooted,
-            Some(ShutdownReason::Suspend) => GuestState::Suspended,
-            Some(_) => GuestState::Crashed,
+        match self.end() {
+            Some(end) => end,
             None if info.state.paused => GuestState::Paused,
             None if info.state.running => GuestState::Running,
             None if info.state.blocked => GuestState::Blocked,
             None => GuestState::Runnable,
         }
+    }
+
+    /// How it has ended by itself, also if it was destroyed since and Xen still knows it.
+    #[must_use]
+    pub fn end(&self) -> Option<GuestState> {
+        Some(match self.info.as_ref()?.state.shutdown? {
+            ShutdownReason::Poweroff => GuestState::PoweredOff,
+            ShutdownReason::Reboot | ShutdownReason::SoftReset => GuestState::Rebooted,
+            ShutdownReason::Suspend => GuestState::Suspended,
+            _ => GuestState::Crashed,
+        })
     }
 
     /// Its name, or its number where it has none.

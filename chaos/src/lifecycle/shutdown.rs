@@ -11,7 +11,7 @@ use xen::foreign::ForeignMapping;
 use xen::units::{Gfn, Pages, Port};
 
 use super::resolve::{Condition, Guest, GuestState, examine};
-use super::watch::wait_readable;
+use super::watch::wait_any_readable;
 use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
 use crate::record::Record;
 
@@ -58,27 +58,36 @@ pub fn shutdown(
         });
     };
     let deadline = Instant::now() + options.timeout;
-    // The watch comes before the request, so that no end is missed.
-    let mut watch = options.wait.then(|| DomainWatch::start(host)).transpose()?;
-    if !guest.state().has_ended() {
-        ask(host, &guest, record, options, deadline)?;
-    }
+    // The watch comes before the request, so that no end is missed. Where nobody waits for the end,
+    // it only helps to notice one that comes instead of an answer.
+    let mut watch = match DomainWatch::start(host) {
+        Err(error) if options.wait => return Err(error),
+        watch => watch.ok(),
+    };
+    let pages = match guest.state().has_ended() {
+        true => None,
+        // As long as they are mapped, Xen remembers how the guest has ended, even if chaosd is
+        // faster and destroys it.
+        false => Some(ask(host, &guest, record, options, deadline, watch.as_mut())?),
+    };
     let mut now = examine(host, guest.domid)?;
-    if let Some(watch) = &mut watch {
+    if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
         while !now.state().has_ended() {
             if !watch.wait(deadline)? {
                 return Err(timed_out(record, "ended", options));
             }
             now = examine(host, guest.domid)?;
         }
-        if now.info.as_ref().is_some_and(|info| record.is_of(info.handle)) {
-            destroy::remove(host, &guest)?;
-        }
+    }
+    drop(pages);
+    if options.wait && now.info.as_ref().is_some_and(|info| record.is_of(info.handle)) {
+        destroy::remove(host, &guest)?;
     }
     Ok(ShutdownOutcome {
         name: record.name.clone(),
         domid: record.domid,
-        state: now.state(),
+        // One that had ended before may be gone by now.
+        state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
         destroyed: options.wait,
     })
 }
@@ -87,14 +96,16 @@ fn timed_out(record: &Record, what: &'static str, options: ShutdownOptions) -> L
     LifecycleError::TimedOut { name: record.name.clone(), what, after: options.timeout }
 }
 
-/// Writes the request, rings, and waits for the answer.
+/// Writes the request, rings, and waits for the answer. Gives the guest's pages that were mapped for
+/// that.
 fn ask(
     host: &Host,
     guest: &Guest,
     record: &Record,
     options: ShutdownOptions,
     deadline: Instant,
-) -> Result<(), LifecycleError> {
+    mut watch: Option<&mut DomainWatch>,
+) -> Result<[MappedPage; 2], LifecycleError> {
     let map = |gfn| ForeignMapping::map_range(&host.xen, guest.domid, Gfn(gfn), Pages(1));
     let mut page = MappedPage(map(record.device_page_gfn)?);
     let answer = MappedPage(map(record.answer_page_gfn)?);
@@ -116,7 +127,7 @@ fn ask(
         let told = shared::read_answer(&answer);
         if told.request_id == id {
             return match told.status {
-                Some(AnswerStatus::Accepted) => Ok(()),
+                Some(AnswerStatus::Accepted) => Ok([page, answer]),
                 _ => Err(LifecycleError::Unsupported {
                     name: record.name.clone(),
                     request: match options.request {
@@ -128,14 +139,19 @@ fn ask(
             };
         }
         if examine(host, guest.domid)?.state().has_ended() {
-            return Ok(());
+            return Ok([page, answer]);
         }
-        let rung = wait_readable(channels.as_fd(), deadline)
+        let fds = [channels.as_fd()].into_iter().chain(watch.as_deref().map(AsFd::as_fd));
+        let told = wait_any_readable(&fds.collect::<Vec<_>>(), deadline)
             .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
-        if !rung {
+        if !told {
             return Err(timed_out(record, "answered", options));
         }
         channels.acknowledge_pending()?;
+        // One that is lost is missed by nobody but who waits for the end, later.
+        if watch.as_deref_mut().is_some_and(|watch| watch.take().is_err()) {
+            watch = None;
+        }
     }
 }
 

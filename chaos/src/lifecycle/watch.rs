@@ -98,13 +98,19 @@ impl AsFd for DomainWatch {
 }
 
 /// Waits until a file descriptor can be read. `false` if the deadline came first.
-pub(super) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
+fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
+    wait_any_readable(&[fd], deadline)
+}
+
+/// Waits until one of some file descriptors can be read. `false` if the deadline came first.
+pub(super) fn wait_any_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> Result<bool, Errno> {
+    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, so that the last wait does not end just before the deadline.
         let left = left.as_millis() + u128::from(!left.is_zero());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+        match poll(&mut fds, timeout) {
             Ok(0) if Instant::now() >= deadline => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(true),

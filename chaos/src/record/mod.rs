@@ -7,6 +7,8 @@
 //!     record                     this module's Record as JSON, written whole by rename
 //!     devices                    what noxsd needs to attach the devices again (noxs::control)
 //!     console.log                what the console printed, written by noxsd
+//! /run/chaos/restarts/NAME       record of a guest that has ended and is to be made again; there
+//!                                from before it is removed until its successor is there
 //! ```
 //!
 //! What Xen knows (state, memory, CPU time) is asked of Xen and never kept here. A record bears the

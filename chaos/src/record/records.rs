@@ -204,24 +204,59 @@ impl Records {
     /// # Errors
     /// The record is damaged, of another version or cannot be read.
     pub fn read(&self, domid: DomId) -> Result<Option<Record>, RecordError> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
+        read(self.folder(domid).join(RECORD))
+    }
+
+    /// Promises that a guest that has ended is made again, whatever happens to this process.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn promise_restart(&self, record: &Record) -> Result<(), RecordError> {
+        let folder = self.restarts_folder();
+        let bytes = encode(record, || folder.join(&record.name))?;
+        // A name has no dot in front: what is not finished is told by that.
+        let new = folder.join(".new");
+        let path = folder.join(&record.name);
+        fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
+        ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
+        write_new(&new, &bytes)?;
+        fs::rename(&new, &path).map_err(file_error("write", &path))
+    }
+
+    /// The record of a guest that is to be made again, if there is such a promise.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn promised_restart(&self, name: &str) -> Result<Option<Record>, RecordError> {
+        read(self.restarts_folder().join(name))
+    }
+
+    /// The promise is kept, or nobody wants it any more. `false` if there was none.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn drop_restart(&self, name: &str) -> Result<bool, RecordError> {
+        let path = self.restarts_folder().join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(file_error("remove", &path)(error)),
         }
-        let path = self.folder(domid).join(RECORD);
-        let bytes = match fs::read(&path) {
-            // It is being written.
-            Ok(bytes) if bytes.is_empty() => return Ok(None),
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(file_error("read", &path)(error)),
-        };
-        let damaged = |source| RecordError::Damaged { path: path.clone(), source };
-        let Version { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
-        if version != VERSION {
-            return Err(RecordError::Version { path, found: version });
-        }
-        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Names of the guests that are to be made again, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read for another reason than that there is none.
+    pub fn restarts(&self) -> Result<Vec<String>, RecordError> {
+        let mut names = file_names(&self.restarts_folder())?;
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        Ok(names)
+    }
+
+    fn restarts_folder(&self) -> PathBuf {
+        self.root.join("restarts")
     }
 
     /// Keeps other processes from changing a domain's record until the lock is dropped.
@@ -263,14 +298,8 @@ impl Records {
     /// # Errors
     /// The folder of folders cannot be read for another reason than that there is none.
     pub fn domids(&self) -> Result<Vec<DomId>, RecordError> {
-        let path = self.domains();
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(file_error("read", &path)(error)),
-        };
-        let domid = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok().map(DomId);
-        Ok(entries.filter_map(Result::ok).filter_map(domid).collect())
+        let names = file_names(&self.domains())?.into_iter();
+        Ok(names.filter_map(|name| name.parse().ok().map(DomId)).collect())
     }
 
     /// All names, each with the domid that it links to. Walks all names: only for cleaning up after
@@ -279,15 +308,8 @@ impl Records {
     /// # Errors
     /// The folder of names cannot be read for another reason than that there is none.
     pub fn names(&self) -> Result<Vec<(String, DomId)>, RecordError> {
-        let path = self.root.join("names");
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(file_error("read", &path)(error)),
-        };
         let mut names = Vec::new();
-        for name in entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok())
-        {
+        for name in file_names(&self.root.join("names"))? {
             if let Some(domid) = self.holder(&name)? {
                 names.push((name, domid));
             }
@@ -303,6 +325,36 @@ impl Records {
         let names = self.names()?.into_iter();
         Ok(names.filter(|(_, holder)| *holder == domid).map(|(name, _)| name).collect())
     }
+}
+
+/// What a folder contains, as far as it is text; nothing if there is no such folder.
+fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(file_error("read", folder)(error)),
+    };
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let bytes = match fs::read(&path) {
+        // It is being written.
+        Ok(bytes) if bytes.is_empty() => return Ok(None),
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(file_error("read", &path)(error)),
+    };
+    let damaged = |source| RecordError::Damaged { path: path.clone(), source };
+    let Version { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if version != VERSION {
+        return Err(RecordError::Version { path, found: version });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
@@ -343,4 +395,47 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         .and_then(|mut file| file.write_all(bytes))
         .map_err(file_error("write", &new))?;
     fs::rename(&new, &path).map_err(file_error("write", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use xen::units::DomainHandle;
+
+    use super::*;
+
+    #[test]
+    fn a_restart_is_promised_until_it_is_dropped() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let records = Records::at(folder.path().to_owned());
+        assert_eq!(records.restarts().unwrap(), Vec::<String>::new());
+        let config = "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4";
+        let config = crate::config::parse_str("test", config, &[], true).unwrap().config;
+        let mut record = Record::new(DomId(3), DomainHandle([1; 16]), &config);
+        records.promise_restart(&record).unwrap();
+        record.domid = 4;
+        records.promise_restart(&record).unwrap();
+        assert_eq!(records.restarts().unwrap(), ["a"]);
+        assert_eq!(records.promised_restart("a").unwrap(), Some(record));
+        assert!(records.drop_restart("a").unwrap());
+        assert!(!records.drop_restart("a").unwrap());
+        assert_eq!(records.promised_restart("a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_promise_that_is_damaged_or_of_another_version_is_told() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let records = Records::at(folder.path().to_owned());
+        let restarts = folder.path().join("restarts");
+        fs::create_dir(&restarts).unwrap();
+        fs::write(restarts.join("a"), "{\"version\":1}").unwrap();
+        fs::write(restarts.join("b"), "{\"version\":99}").unwrap();
+        // One was being written when the process was killed.
+        fs::write(restarts.join(".new"), "{").unwrap();
+        assert_eq!(records.restarts().unwrap(), ["a", "b"]);
+        assert!(matches!(records.promised_restart("a"), Err(RecordError::Damaged { .. })));
+        assert!(matches!(
+            records.promised_restart("b"),
+            Err(RecordError::Version { found: 99, .. })
+        ));
+    }
 }

@@ -60,6 +60,8 @@ pub(crate) fn serve() {
     if sysctl.answer_gfn != 0 {
         let mut answer = page_at(sysctl.answer_gfn.wrapping_mul(PAGE_SIZE_U64));
         write_answer(&mut answer, sysctl.request_id, status);
+        // Whoever asked may have gone meanwhile: then there is nobody to tell.
+        let _ = hypercall::send_event(power.port);
     }
     drop(slot);
     if let Some(reason) = reason {

@@ -58,6 +58,10 @@ fn guests_come_from_the_pool_and_go_on_when_it_is_empty() {
         answers(address);
     }
     destroy(20);
+    chaosd.wait_until_refilled("daytime");
+    let guest = Guest::create("daytime.cfg", &[]);
+    assert_eq!(guest.created["shell"], "pool", "the pool has recovered");
+    guest.destroy();
     assert!(chaosd.end(), "chaosd ends in order");
     bed.assert_empty("after chaosd has ended");
 }

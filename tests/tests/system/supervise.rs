@@ -105,3 +105,73 @@ fn a_guest_that_crashes_at_once_is_not_made_again_for_ever() {
     guest.destroy();
     drop(chaosd);
 }
+
+/// Guests that take the memory that is free, but for less than a guest needs. The second is small,
+/// so that what Xen needs beside is known well enough.
+fn hogs(bed: &Bed) -> [Guest; 2] {
+    ["hog", "piglet"].map(|name| {
+        let free_mib = bed.free_pages() / 256;
+        let memory = if name == "hog" { free_mib - 64 } else { free_mib - 3 };
+        let text =
+            format!("name='{name}'\ntype='pvh'\nkernel='noop'\nmemory={memory}\nconsole=0\n");
+        Guest::create(&bed.file(&format!("{name}.cfg"), text), &["--paused", "--no-daemon"])
+    })
+}
+
+#[test]
+fn a_guest_that_cannot_be_made_again_now_is_when_there_is_memory() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory = '8M'");
+    let guest = Guest::create("daytime.cfg", &["on_reboot='rename-restart'"]);
+    answers();
+    let [hog, piglet] = hogs(&bed);
+    chaos(&["reboot", "daytime"]).ok();
+    chaosd.wait_for_log("daytime cannot be made again");
+    assert_eq!(state_of("daytime").as_deref(), Some("to-restart"));
+    assert_eq!(state_of("daytime-1").as_deref(), Some("rebooted"));
+    piglet.destroy();
+    chaosd.wait_for_log("daytime, which had ended, is domain");
+    answers();
+    hog.destroy();
+    chaos(&["destroy", "daytime", "daytime-1"]).ok();
+    guest.forget();
+    assert!(chaosd.end());
+}
+
+#[test]
+fn a_guest_that_is_to_be_made_again_can_be_destroyed_or_outlive_chaosd() {
+    let bed = Bed::new();
+    let mut chaosd = Chaosd::start("memory = '8M'");
+    let guest = Guest::create("daytime.cfg", &["on_reboot='rename-restart'"]);
+    answers();
+    let [hog, piglet] = hogs(&bed);
+    chaos(&["reboot", "daytime"]).ok();
+    chaosd.wait_for_log("daytime cannot be made again");
+    chaosd.kill_and_restart();
+    chaosd.wait_for_log("daytime cannot be made again");
+    chaos(&["destroy", "daytime"]).ok();
+    chaosd.wait_for_log("daytime is not made again: it was destroyed");
+    piglet.destroy();
+    hog.destroy();
+    assert_eq!(state_of("daytime"), None);
+    chaos(&["destroy", "daytime-1"]).ok();
+    guest.forget();
+    assert!(chaosd.end());
+}
+
+#[test]
+fn whoever_waits_for_an_end_is_told_the_true_one_though_chaosd_is_faster() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory = '8M'");
+    for _ in 0..5 {
+        for (command, end) in [("shutdown", "powered-off"), ("reboot", "rebooted")] {
+            let guest = Guest::create("daytime.cfg", &["on_reboot='destroy'"]);
+            let outcome = chaos(&[command, "--wait", "--json", "daytime"]).json();
+            assert_eq!(outcome["state"], end);
+            assert_eq!(outcome["destroyed"], true);
+            guest.forget();
+        }
+    }
+    assert!(chaosd.end());
+    bed.assert_empty("after their ends");
+}
