@@ -13,9 +13,10 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use noxs::control::{
-    self, Attach, DecodeError, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request,
-    VifDrops, VifIdentity,
+    self, Attach, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request, VifDrops,
+    VifIdentity,
 };
+use noxs::encoding::DecodeError;
 use thiserror::Error;
 
 /// How long `noxsd` may take to answer. It does nothing that waits, so only a stopped or a broken

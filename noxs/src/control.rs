@@ -12,9 +12,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
-use bincode::{Decode, Encode, config};
+use bincode::{Decode, Encode};
 
 use crate::device::MacAddr;
+use crate::encoding::{self, DecodeError};
 
 /// First byte of each packet; changes when the messages do.
 pub const PROTOCOL: u8 = 2;
@@ -236,36 +237,12 @@ pub struct DeviceStatus {
     pub dropped_frames: u64,
 }
 
-/// Why a packet is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The other side speaks another version.
-    #[error(
-        "protocol version {found}, this side speaks {PROTOCOL}; restart noxsd after an upgrade"
-    )]
-    Protocol {
-        /// The packet's first byte.
-        found: u8,
-    },
-    /// The packet is empty, cut short, too long or means nothing.
-    #[error("malformed packet")]
-    Malformed,
-}
-
-fn settings() -> impl config::Config {
-    config::standard().with_limit::<MAX_PACKET>()
-}
-
 /// Encodes a message as a packet.
 ///
 /// # Panics
 /// Never for the messages of this module: encoding into memory does not fail.
 pub fn encode<T: Encode>(message: &T) -> Vec<u8> {
-    let body = bincode::encode_to_vec(message, settings()).unwrap_or_default();
-    let mut packet = Vec::with_capacity(body.len() + 1);
-    packet.push(PROTOCOL);
-    packet.extend_from_slice(&body);
-    packet
+    encoding::encode::<MAX_PACKET>(PROTOCOL, message).unwrap_or_default()
 }
 
 /// Decodes a packet as a message; the packet must contain nothing else.
@@ -273,14 +250,7 @@ pub fn encode<T: Encode>(message: &T) -> Vec<u8> {
 /// # Errors
 /// Another protocol version, or bytes that are no such message.
 pub fn decode<T: Decode<()>>(packet: &[u8]) -> Result<T, DecodeError> {
-    let (version, body) = packet.split_first().ok_or(DecodeError::Malformed)?;
-    if *version != PROTOCOL {
-        return Err(DecodeError::Protocol { found: *version });
-    }
-    match bincode::decode_from_slice(body, settings()) {
-        Ok((message, used)) if used == body.len() => Ok(message),
-        _ => Err(DecodeError::Malformed),
-    }
+    encoding::decode::<T, MAX_PACKET>(PROTOCOL, packet)
 }
 
 #[cfg(test)]
@@ -336,7 +306,10 @@ mod tests {
         packet.push(0);
         assert_eq!(decode::<Request>(&packet), Err(DecodeError::Malformed));
         packet[0] = 9;
-        assert_eq!(decode::<Request>(&packet), Err(DecodeError::Protocol { found: 9 }));
+        assert_eq!(
+            decode::<Request>(&packet),
+            Err(DecodeError::Version { found: 9, known: PROTOCOL })
+        );
     }
 
     #[test]

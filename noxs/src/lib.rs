@@ -28,6 +28,8 @@ mod codec;
 #[cfg(feature = "control")]
 pub mod control;
 mod device;
+#[cfg(feature = "control")]
+pub mod encoding;
 pub mod layout;
 mod page;
 pub mod shared;

@@ -257,7 +257,7 @@ impl Service {
         }?;
         self.leftover.push_back(created.mapped);
         tracing::info!("{}", line(&config.name, created.domid.0, origin, timings));
-        Ok(((created.domid.0, created.record.handle), origin))
+        Ok(((created.domid.0, created.record.handle.to_string()), origin))
     }
 
     /// Makes a guest again.

@@ -116,9 +116,9 @@ impl Supervisor {
         let now = Instant::now();
         if let Some((domid, handle)) = self.ended.pop_front() {
             match lifecycle::ended_guest(host, domid) {
-                Ok(Some(guest)) if guest.record.is_of(handle) => {
+                Ok(Some(guest)) if guest.record.handle == handle => {
                     if let Err(error) = self.deal_with(host, &guest, make, now) {
-                        tracing::error!("{} stays as it is: {error}", guest.record.name);
+                        tracing::error!("{} stays as it is: {error}", guest.record.name());
                         self.kept.insert(handle.0);
                     }
                 }
@@ -139,7 +139,7 @@ impl Supervisor {
         now: Instant,
     ) -> Result<(), String> {
         let record = &guest.record;
-        let (name, how) = (&record.name, guest.state().as_str());
+        let (name, how) = (record.name(), guest.state().as_str());
         // If this name was to be made again, here is somebody who has it.
         if self.promised.remove(name).is_some() {
             host.records.drop_restart(name).map_err(|error| chain(&error))?;
@@ -190,7 +190,7 @@ impl Supervisor {
     /// Tries to keep a promise of before.
     fn try_again(&mut self, host: &Host, name: &str, make: Make<'_>, now: Instant) {
         let record = match host.records.promised_restart(name) {
-            Ok(Some(record)) if record.name == name => Ok(record),
+            Ok(Some(record)) if record.name() == name => Ok(record),
             Ok(None) => {
                 self.promised.remove(name);
                 return tracing::info!("{name} is not made again: it was destroyed");
@@ -279,7 +279,7 @@ fn break_promise(host: &Host, name: &str) {
 /// Whether a guest has the name of one that is to be made again, be it that one itself: then its end
 /// has not been dealt with.
 fn has_owner(host: &Host, record: &Record) -> Result<bool, String> {
-    match lifecycle::resolve(host, &record.name) {
+    match lifecycle::resolve(host, record.name()) {
         Ok(guest) => Ok(!matches!(guest.condition, Condition::HalfMade | Condition::Gone)),
         Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
         Err(error) => Err(chain(&error)),
@@ -288,16 +288,16 @@ fn has_owner(host: &Host, record: &Record) -> Result<bool, String> {
 
 fn wanted(record: &Record, state: GuestState) -> Action {
     match state {
-        GuestState::PoweredOff => record.on_poweroff,
-        GuestState::Rebooted => record.on_reboot,
-        _ => record.on_crash,
+        GuestState::PoweredOff => record.config.on_poweroff,
+        GuestState::Rebooted => record.config.on_reboot,
+        _ => record.config.on_crash,
     }
 }
 
 /// The config that makes the guest again, if its files are still there: it is not taken away before
 /// that is known.
 fn config(record: &Record) -> Result<DomainConfig, String> {
-    let config = record.config().ok_or("its record does not say how to make it again")?;
+    let config = record.config.clone();
     for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
         fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
     }

@@ -137,9 +137,9 @@ fn here(
     for config in configs {
         let created = lifecycle::create(&host, config, options, &mut timings)?;
         let made = Made {
-            name: created.record.name,
+            name: created.record.config.name,
             domid: created.domid.0,
-            handle: created.record.handle,
+            handle: created.record.handle.to_string(),
             shell: Origin::Cold.as_str(),
             total_ns: timings.total_ns(),
             stages: stages(args, &timings, []),

@@ -11,9 +11,10 @@ use nix::sys::socket::{
     sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use noxs::encoding::DecodeError;
 use thiserror::Error;
 
-use super::protocol::{self, DecodeError, FailureClass, Refusal, Reply, Request};
+use super::protocol::{self, FailureClass, Refusal, Reply, Request};
 
 /// How long `chaosd` may take to answer: it may have other requests before this one, each of
 /// which takes some milliseconds.

@@ -1,6 +1,7 @@
 //! The messages, and their encoding: one byte [`PROTOCOL`], then bincode.
 
-use bincode::{Decode, Encode, config};
+use bincode::{Decode, Encode};
+use noxs::encoding::{self, DecodeError};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -143,33 +144,10 @@ pub struct FlavourStatus {
     pub refill_ns: u64,
 }
 
-/// The packet is no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum DecodeError {
-    /// The other side speaks another version.
-    #[error(
-        "protocol version {found}, this side speaks {PROTOCOL}; restart chaosd after an upgrade"
-    )]
-    Protocol {
-        /// The packet's first byte.
-        found: u8,
-    },
-    /// The packet is empty, cut short, too long or means nothing.
-    #[error("malformed packet")]
-    Malformed,
-}
-
-fn settings() -> impl config::Config {
-    config::standard().with_limit::<MAX_PACKET>()
-}
-
 /// Encodes a message as a packet. `None` if it is longer than [`MAX_PACKET`].
 #[must_use]
 pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
-    let mut packet = Vec::from([PROTOCOL]);
-    let body = bincode::encode_to_vec(message, settings()).ok()?;
-    packet.extend_from_slice(&body);
-    (packet.len() <= MAX_PACKET).then_some(packet)
+    encoding::encode::<MAX_PACKET>(PROTOCOL, message)
 }
 
 /// Decodes a packet as a message; the packet must contain nothing else.
@@ -177,14 +155,7 @@ pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
 /// # Errors
 /// Another protocol version, or bytes that are no such message.
 pub fn decode<T: Decode<()>>(packet: &[u8]) -> Result<T, DecodeError> {
-    let (version, body) = packet.split_first().ok_or(DecodeError::Malformed)?;
-    if *version != PROTOCOL {
-        return Err(DecodeError::Protocol { found: *version });
-    }
-    match bincode::decode_from_slice(body, settings()) {
-        Ok((message, used)) if used == body.len() => Ok(message),
-        _ => Err(DecodeError::Malformed),
-    }
+    encoding::decode::<T, MAX_PACKET>(PROTOCOL, packet)
 }
 
 #[cfg(test)]
@@ -228,7 +199,10 @@ mod tests {
             let longer = [&packet[..], &[0]].concat();
             assert_eq!(decode::<Request>(&longer), Err(DecodeError::Malformed));
         }
-        assert_eq!(decode::<Request>(&[9, 1]), Err(DecodeError::Protocol { found: 9 }));
+        assert_eq!(
+            decode::<Request>(&[9, 1]),
+            Err(DecodeError::Version { found: 9, known: PROTOCOL })
+        );
     }
 
     #[test]

@@ -19,14 +19,14 @@ pub fn console(host: &Host, target: &str) -> Result<OwnedFd, LifecycleError> {
     let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
         return Err(LifecycleError::NoSuchGuest { target: target.to_owned() });
     };
-    if !record.console {
-        return Err(LifecycleError::NoConsole { name: record.name.clone() });
+    if !record.config.console {
+        return Err(LifecycleError::NoConsole { name: record.name().to_owned() });
     }
     let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
     host.noxsd
         .connect()
         .and_then(|noxsd| noxsd.console(id))
-        .map_err(|source| LifecycleError::Backend { name: record.name.clone(), source })
+        .map_err(|source| LifecycleError::Backend { name: record.name().to_owned(), source })
 }
 
 /// What a guest's console has printed, as far as it is kept.

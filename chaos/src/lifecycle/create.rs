@@ -184,12 +184,15 @@ fn finish(
         timings.stage("configure");
     }
 
+    let mut config = config.clone();
+    for (vif, nic) in config.vifs.iter_mut().zip(nics) {
+        vif.mac = Some(nic.mac);
+    }
     let mut record = Record::new(domid, handle, config);
     record.device_page_gfn = ready.layout.device_page.0;
     record.answer_page_gfn = ready.layout.answer_page.0;
     record.sysctl_port = sysctl_port;
     record.paused = options.paused;
-    record.vifs = nics.iter().map(Nic::record).collect();
     host.records.write(&record, traces.record.as_ref())?;
     timings.stage("record");
     let console = match options.console {
@@ -267,7 +270,7 @@ fn free_name(host: &Host, name: &str) -> Result<(), LifecycleError> {
     let Some(domid) = host.records.holder(name)? else { return Ok(()) };
     let guest = examine(host, domid)?;
     match guest.condition {
-        Condition::Guest(record) if record.name == name => {
+        Condition::Guest(record) if record.name() == name => {
             Err(RecordError::NameInUse { name: name.to_owned(), domid }.into())
         }
         Condition::BeingMade | Condition::Shell | Condition::Unrecorded => {

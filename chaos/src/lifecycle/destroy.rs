@@ -40,7 +40,7 @@ pub fn destroy(host: &Host, target: &str) -> Result<Destroyed, LifecycleError> {
         Condition::BeingMade => return Err(LifecycleError::BeingMade { domid: guest.domid }),
         Condition::Shell => return Err(LifecycleError::Shell { domid: guest.domid }),
         // First, for chaosd keeps a promise as soon as the name is free.
-        Condition::Guest(record) => drop(host.records.drop_restart(&record.name)?),
+        Condition::Guest(record) => drop(host.records.drop_restart(record.name())?),
         _ => {}
     }
     remove(host, &guest)
@@ -52,7 +52,7 @@ fn withdraw(host: &Host, target: String) -> Result<Destroyed, LifecycleError> {
         return Err(LifecycleError::NoSuchGuest { target });
     }
     // A promise that cannot be read is withdrawn all the same.
-    let domid = host.records.promised_restart(&target).ok().flatten().map_or(0, |one| one.domid);
+    let domid = host.records.promised_restart(&target).ok().flatten().map_or(0, |one| one.domid.0);
     if !host.records.drop_restart(&target)? {
         return Err(LifecycleError::NoSuchGuest { target });
     }
@@ -132,7 +132,7 @@ pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleE
         }
     }
     let name = match &guest.condition {
-        Condition::Guest(record) => Some(record.name.clone()),
+        Condition::Guest(record) => Some(record.name().to_owned()),
         _ => None,
     };
     match &name {

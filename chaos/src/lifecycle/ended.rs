@@ -74,12 +74,12 @@ pub fn remove_ended(host: &Host, ended: &EndedGuest) -> Result<Destroyed, Lifecy
 /// The record cannot be changed, or `noxsd` does not answer.
 pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
-    let (old, domid) = (record.name.clone(), ended.guest.domid);
+    let (old, domid) = (record.name().to_owned(), ended.guest.domid);
     // Its addresses are free before its name is: whoever was killed on the way does it again.
     host.records.forget_devices(domid)?;
     destroy::detach(host, &ended.guest)?;
     let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
-    record.name = loop {
+    record.config.name = loop {
         let name = names.next().unwrap_or_else(|| old.clone());
         match host.records.holder(&name)? {
             None => {
@@ -92,10 +92,11 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
         }
     };
     // Whatever it was to do is done by its successor.
-    (record.on_poweroff, record.on_reboot, record.on_crash) =
+    let config = &mut record.config;
+    (config.on_poweroff, config.on_reboot, config.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);
     let _lock = host.records.lock(domid)?;
     host.records.replace(&record)?;
     host.records.remove_name(&old)?;
-    Ok(record.name)
+    Ok(record.config.name)
 }

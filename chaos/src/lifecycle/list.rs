@@ -1,6 +1,7 @@
 //! Which guests there are.
 
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use noxs::control::DomainId;
@@ -11,7 +12,8 @@ use super::resolve::{Condition, GuestState, judge};
 use super::{Host, LifecycleError};
 use crate::backend::Noxsd;
 use crate::chain::chain;
-use crate::record::{Record, VifRecord};
+use crate::config::VifConfig;
+use crate::record::Record;
 
 /// A guest in the list.
 #[derive(Clone, Debug, Serialize)]
@@ -43,12 +45,35 @@ pub struct ListedGuest {
 /// A network interface in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedVif {
-    /// What is remembered of it.
-    #[serde(flatten)]
-    pub record: VifRecord,
+    /// Its MAC address.
+    pub mac: Option<String>,
+    /// The bridge it is on.
+    pub bridge: String,
+    /// Its address and prefix length, if dom0 gave it one.
+    pub ipv4: Option<String>,
+    /// Its way to other networks.
+    pub gateway: Option<Ipv4Addr>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// How many bytes it may send in how many microseconds, if that is limited.
+    pub rate: Option<(u64, u64)>,
     /// Frames that were dropped: from a wrong source, too many for all, or without a page of the
     /// guest's to put them in. None if `noxsd` does not answer.
     pub dropped: Option<u64>,
+}
+
+impl ListedVif {
+    fn new(vif: VifConfig, dropped: Option<u64>) -> Self {
+        Self {
+            mac: vif.mac.map(|mac| mac.to_string()),
+            bridge: vif.bridge,
+            ipv4: vif.ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            gateway: vif.ip.and_then(|ip| ip.gateway),
+            mtu: vif.mtu,
+            rate: vif.rate.map(|rate| (rate.bytes, rate.interval_us)),
+            dropped,
+        }
+    }
 }
 
 /// A device that was taken from its guest.
@@ -96,13 +121,13 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
         match guest.condition {
             Condition::Guest(record) => {
                 listed.age_ms = Some(now_ms().saturating_sub(record.created_ms));
-                listed.name = Some(record.name);
+                listed.name = Some(record.config.name);
                 listed.vifs = (0..)
-                    .zip(record.vifs)
-                    .map(|(index, record)| {
+                    .zip(record.config.vifs)
+                    .map(|(index, vif)| {
                         let key = (domid.0, handle.0, index);
                         let frames = dropped.as_ref().map(|all| all.get(&key).copied());
-                        ListedVif { record, dropped: frames.map(Option::unwrap_or_default) }
+                        ListedVif::new(vif, frames.map(Option::unwrap_or_default))
                     })
                     .collect();
             }
@@ -130,7 +155,7 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
 fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
     let record = host.records.read(domid).ok().flatten();
     let name = match &record {
-        Some(record) => Some(record.name.clone()),
+        Some(record) => Some(record.name().to_owned()),
         None => host.records.names_of(domid)?.into_iter().next(),
     };
     Ok(without_domain(name, domid.0, GuestState::Gone, record.as_ref()))
@@ -142,7 +167,7 @@ fn to_restart(host: &Host, name: String) -> ListedGuest {
         Ok(record) => (record, None),
         Err(error) => (None, Some(chain(&error))),
     };
-    let domid = record.as_ref().map_or(0, |record| record.domid);
+    let domid = record.as_ref().map_or(0, |record| record.domid.0);
     let listed = without_domain(Some(name), domid, GuestState::ToRestart, record.as_ref());
     ListedGuest { fault, ..listed }
 }
@@ -156,7 +181,7 @@ fn without_domain(
     ListedGuest {
         name,
         domid,
-        handle: record.map(|record| record.handle.clone()),
+        handle: record.map(|record| record.handle.to_string()),
         memory_kib: 0,
         vcpus: 0,
         state,

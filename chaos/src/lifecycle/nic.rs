@@ -7,7 +7,6 @@ use super::LifecycleError;
 use crate::builder::VifFacts;
 use crate::config::VifConfig;
 use crate::random;
-use crate::record::VifRecord;
 
 /// A vif with everything decided that its configuration leaves open.
 pub(super) struct Nic<'a> {
@@ -35,10 +34,6 @@ impl<'a> Nic<'a> {
             mtu: self.config.mtu,
             rate: self.config.rate,
         }
-    }
-
-    pub(super) fn record(&self) -> VifRecord {
-        VifRecord::new(self.mac, self.config)
     }
 }
 

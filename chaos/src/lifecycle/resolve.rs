@@ -143,7 +143,7 @@ impl Guest {
     #[must_use]
     pub fn label(&self) -> String {
         match &self.condition {
-            Condition::Guest(record) => record.name.clone(),
+            Condition::Guest(record) => record.name().to_owned(),
             _ => self.domid.0.to_string(),
         }
     }
@@ -184,7 +184,7 @@ fn judge_once(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Guest {
     let condition = match &info {
         None => Condition::Gone,
         Some(info) => {
-            let record = record.filter(|record| record.is_of(info.handle));
+            let record = record.filter(|record| record.handle == info.handle);
             match (record, Creator::of(info.handle)) {
                 // Its maker is about to let it run, or was killed just before.
                 (Some(record), Some(creator)) if is_held_back(info, &record) => {

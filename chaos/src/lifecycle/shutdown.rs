@@ -80,12 +80,12 @@ pub fn shutdown(
         }
     }
     drop(pages);
-    if options.wait && now.info.as_ref().is_some_and(|info| record.is_of(info.handle)) {
+    if options.wait && now.info.as_ref().is_some_and(|info| record.handle == info.handle) {
         destroy::remove(host, &guest)?;
     }
     Ok(ShutdownOutcome {
-        name: record.name.clone(),
-        domid: record.domid,
+        name: record.name().to_owned(),
+        domid: record.domid.0,
         // One that had ended before may be gone by now.
         state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
         destroyed: options.wait,
@@ -93,7 +93,7 @@ pub fn shutdown(
 }
 
 fn timed_out(record: &Record, what: &'static str, options: ShutdownOptions) -> LifecycleError {
-    LifecycleError::TimedOut { name: record.name.clone(), what, after: options.timeout }
+    LifecycleError::TimedOut { name: record.name().to_owned(), what, after: options.timeout }
 }
 
 /// Writes the request, rings, and waits for the answer. Gives the guest's pages that were mapped for
@@ -114,7 +114,7 @@ fn ask(
     let mut counted = host
         .records
         .read(guest.domid)?
-        .ok_or_else(|| LifecycleError::NoRecord { target: record.name.clone() })?;
+        .ok_or_else(|| LifecycleError::NoRecord { target: record.name().to_owned() })?;
     let id = RequestId(counted.requests).next();
     counted.requests = id.0;
     host.records.replace(&counted)?;
@@ -129,7 +129,7 @@ fn ask(
             return match told.status {
                 Some(AnswerStatus::Accepted) => Ok([page, answer]),
                 _ => Err(LifecycleError::Unsupported {
-                    name: record.name.clone(),
+                    name: record.name().to_owned(),
                     request: match options.request {
                         Request::Poweroff => "power-off",
                         Request::Reboot => "reboot",

@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use noxs::encoding::DecodeError;
 use thiserror::Error;
 use xen::units::DomId;
 
-use super::VERSION;
+use super::stored::VERSION;
+use crate::daemon::wire::WireError;
 
 /// Why a record cannot be written or read.
 #[derive(Debug, Error)]
@@ -23,21 +25,19 @@ pub enum RecordError {
         source: io::Error,
     },
     /// The record is no record.
-    #[error("the record {path} is damaged")]
+    #[error("the record {path} cannot be used")]
     Damaged {
         /// The record.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: serde_json::Error,
+        source: StoredError,
     },
-    /// The record has another format.
-    #[error("the record {path} has version {found}, this chaos knows {VERSION}")]
-    Version {
+    /// The record is longer than any can be.
+    #[error("the record {path} would be too long")]
+    TooLong {
         /// The record.
         path: PathBuf,
-        /// Its version.
-        found: u32,
     },
     /// The name is taken.
     #[error("the name {name} is in use by domain {domid}; see chaos list")]
@@ -47,6 +47,23 @@ pub enum RecordError {
         /// Who has it.
         domid: DomId,
     },
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoredError {
+    /// It has another format.
+    #[error("it has version {found}, this chaos knows {VERSION}")]
+    Version {
+        /// Its version.
+        found: u8,
+    },
+    /// It has no format.
+    #[error(transparent)]
+    Bytes(DecodeError),
+    /// It describes a guest that cannot be.
+    #[error(transparent)]
+    Config(WireError),
 }
 
 /// Puts what was tried before the system's answer.

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use noxs::control::{self, Attach};
-use serde::Deserialize;
 use xen::units::DomId;
 
 use super::error::file_error;
-use super::{Record, RecordError, VERSION};
+use super::{Record, RecordError, stored};
 
 /// Name of the file in a domain's folder that holds its [`Record`].
 const RECORD: &str = "record";
@@ -182,7 +181,7 @@ impl Records {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, record: &Record, file: Option<&File>) -> Result<(), RecordError> {
-        let path = || self.folder(DomId(record.domid)).join(RECORD);
+        let path = || self.folder(record.domid).join(RECORD);
         let bytes = encode(record, path)?;
         match file {
             Some(mut file) => file.write_all(&bytes).map_err(|e| file_error("write", &path())(e)),
@@ -195,7 +194,7 @@ impl Records {
     /// # Errors
     /// The file cannot be written.
     pub fn replace(&self, record: &Record) -> Result<(), RecordError> {
-        let folder = self.folder(DomId(record.domid));
+        let folder = self.folder(record.domid);
         replace(&folder, RECORD, &encode(record, || folder.join(RECORD))?)
     }
 
@@ -213,10 +212,10 @@ impl Records {
     /// The file cannot be written.
     pub fn promise_restart(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.restarts_folder();
-        let bytes = encode(record, || folder.join(&record.name))?;
+        let bytes = encode(record, || folder.join(record.name()))?;
         // A name has no dot in front: what is not finished is told by that.
         let new = folder.join(".new");
-        let path = folder.join(&record.name);
+        let path = folder.join(record.name());
         fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
         ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
         write_new(&new, &bytes)?;
@@ -338,10 +337,6 @@ fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
 }
 
 fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u32,
-    }
     let bytes = match fs::read(&path) {
         // It is being written.
         Ok(bytes) if bytes.is_empty() => return Ok(None),
@@ -349,12 +344,7 @@ fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(file_error("read", &path)(error)),
     };
-    let damaged = |source| RecordError::Damaged { path: path.clone(), source };
-    let Version { version } = serde_json::from_slice(&bytes).map_err(damaged)?;
-    if version != VERSION {
-        return Err(RecordError::Version { path, found: version });
-    }
-    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    stored::decode(&bytes).map(Some).map_err(|source| RecordError::Damaged { path, source })
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
@@ -365,10 +355,7 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
 }
 
 fn encode(record: &Record, path: impl FnOnce() -> PathBuf) -> Result<Vec<u8>, RecordError> {
-    let mut bytes = Vec::with_capacity(1024);
-    serde_json::to_writer(&mut bytes, record)
-        .map_err(|source| RecordError::Damaged { path: path(), source })?;
-    Ok(bytes)
+    stored::encode(record).ok_or_else(|| RecordError::TooLong { path: path() })
 }
 
 /// Writes a file that is not there yet, in one piece: a reader sees nothing or all of it.
@@ -399,8 +386,10 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
 
 #[cfg(test)]
 mod tests {
+    use noxs::encoding::DecodeError;
     use xen::units::DomainHandle;
 
+    use super::super::StoredError;
     use super::*;
 
     #[test]
@@ -410,9 +399,9 @@ mod tests {
         assert_eq!(records.restarts().unwrap(), Vec::<String>::new());
         let config = "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4";
         let config = crate::config::parse_str("test", config, &[], true).unwrap().config;
-        let mut record = Record::new(DomId(3), DomainHandle([1; 16]), &config);
+        let mut record = Record::new(DomId(3), DomainHandle([1; 16]), config);
         records.promise_restart(&record).unwrap();
-        record.domid = 4;
+        record.domid = DomId(4);
         records.promise_restart(&record).unwrap();
         assert_eq!(records.restarts().unwrap(), ["a"]);
         assert_eq!(records.promised_restart("a").unwrap(), Some(record));
@@ -427,15 +416,16 @@ mod tests {
         let records = Records::at(folder.path().to_owned());
         let restarts = folder.path().join("restarts");
         fs::create_dir(&restarts).unwrap();
-        fs::write(restarts.join("a"), "{\"version\":1}").unwrap();
-        fs::write(restarts.join("b"), "{\"version\":99}").unwrap();
+        fs::write(restarts.join("a"), [stored::VERSION]).unwrap();
+        fs::write(restarts.join("b"), [99, 1, 2]).unwrap();
         // One was being written when the process was killed.
         fs::write(restarts.join(".new"), "{").unwrap();
         assert_eq!(records.restarts().unwrap(), ["a", "b"]);
-        assert!(matches!(records.promised_restart("a"), Err(RecordError::Damaged { .. })));
-        assert!(matches!(
-            records.promised_restart("b"),
-            Err(RecordError::Version { found: 99, .. })
-        ));
+        let fault = |name| match records.promised_restart(name) {
+            Err(RecordError::Damaged { source, .. }) => source,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fault("a"), StoredError::Bytes(DecodeError::Malformed));
+        assert_eq!(fault("b"), StoredError::Version { found: 99 });
     }
 }

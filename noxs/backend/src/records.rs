@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use noxs::control::{self, Attach, CONSOLE_LOG, MAX_PACKET, RECORD_FILE};
+use noxs::encoding::DecodeError;
 
 use crate::console_log::ConsoleLog;
 
@@ -28,7 +29,7 @@ enum RecordError {
     #[error("its {RECORD_FILE} is longer than {MAX_PACKET} bytes")]
     TooLong,
     #[error("its {RECORD_FILE} is damaged")]
-    Damaged(#[source] control::DecodeError),
+    Damaged(#[source] DecodeError),
     #[error("it is about domain {0}")]
     AnotherDomain(u16),
     #[error("its {CONSOLE_LOG} cannot be opened")]

@@ -165,7 +165,7 @@ fn check(bed: &Bed, chaosd: &Chaosd, promised: &[u8], witness: &mut Witness, whe
 struct Witness {
     guest: Guest,
     stream: TcpStream,
-    record: String,
+    record: Vec<u8>,
 }
 
 impl Witness {
@@ -190,6 +190,6 @@ impl Witness {
     }
 }
 
-fn record(guest: &Guest) -> String {
-    fs::read_to_string(format!("/run/chaos/domains/{}/record", guest.domid)).expect("it is there")
+fn record(guest: &Guest) -> Vec<u8> {
+    fs::read(format!("/run/chaos/domains/{}/record", guest.domid)).expect("it is there")
 }
