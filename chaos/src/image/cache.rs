@@ -1,10 +1,11 @@
 //! Kernels that were read before.
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::{FileType, Stat, fstat, stat};
 
 use super::{Image, ImageError, MAX_SIZE, open};
 
@@ -27,22 +28,23 @@ impl ImageKey {
     /// # Errors
     /// Its metadata cannot be read, it is no regular file, or it is larger than [`MAX_SIZE`].
     pub fn of(file: &File) -> Result<Self, ImageError> {
-        Self::of_metadata(&file.metadata().map_err(ImageError::Read)?)
+        // Not the standard library's: the kernel takes four times as long over its statx.
+        Self::of_stat(&fstat(file).map_err(|errno| ImageError::Read(errno.into()))?)
     }
 
-    fn of_metadata(metadata: &Metadata) -> Result<Self, ImageError> {
-        if !metadata.is_file() {
+    fn of_stat(stat: &Stat) -> Result<Self, ImageError> {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ImageError::NotRegular);
         }
-        if metadata.len() > MAX_SIZE {
+        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        if size > MAX_SIZE {
             return Err(ImageError::TooLarge { what: "the file" });
         }
         Ok(Self {
-            dev: metadata.dev(),
-            ino: metadata.ino(),
-            size: metadata.len(),
-            mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000
-                + i128::from(metadata.mtime_nsec()),
+            dev: stat.st_dev,
+            ino: stat.st_ino,
+            size,
+            mtime_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
         })
     }
 }
@@ -77,9 +79,8 @@ impl ImageCache {
     /// As [`Image::open`]. A failure is not remembered.
     pub fn open(&mut self, path: &Path) -> Result<Arc<Image>, ImageError> {
         // A known kernel need not be opened.
-        if let Some(image) = fs::metadata(path)
-            .ok()
-            .and_then(|metadata| self.known(ImageKey::of_metadata(&metadata).ok()?))
+        if let Some(image) =
+            stat(path).ok().and_then(|stat| self.known(ImageKey::of_stat(&stat).ok()?))
         {
             return Ok(image);
         }

@@ -15,7 +15,7 @@ use super::{Host, LifecycleError, destroy};
 use crate::builder::{Flavour, Mapped, Payload, Shell, VifFacts};
 use crate::config::DomainConfig;
 use crate::image::Image;
-use crate::record::{Record, RecordError};
+use crate::record::{Ahead, Record, RecordError};
 use crate::timings::Timings;
 
 /// How a guest is to be made.
@@ -87,7 +87,7 @@ pub fn execute_shell(
     timings: &mut Timings,
 ) -> Result<Created, LifecycleError> {
     let nics = request.check()?;
-    let name = Name::reserve(host, &request.config.name, shell.domid())?;
+    let name = Name::reserve(host, &request.config.name, shell.domid(), shell.ahead())?;
     timings.stage("name");
     let (shell, traces) = shell.take();
     let made = finish(host, shell, traces, name, request, &nics, timings);
@@ -146,7 +146,7 @@ fn cold(
     let mut shell = shell::make(host, flavour, &vifs, Some(request.image), timings)?;
     // The name comes before the devices: whoever wants it after this process was killed finds the
     // domain by it, and takes it away with its addresses.
-    let name = Name::reserve(host, &request.config.name, shell.domid())?;
+    let name = Name::reserve(host, &request.config.name, shell.domid(), None)?;
     timings.stage("name");
     let log = shell.start_attach(timings)?;
     // The image goes in while `noxsd` is at work.
@@ -193,7 +193,7 @@ fn finish(
     record.answer_page_gfn = ready.layout.answer_page.0;
     record.sysctl_port = sysctl_port;
     record.paused = options.paused;
-    host.records.write(&record, traces.record.as_ref())?;
+    host.records.write(&record, traces.ahead.as_ref())?;
     timings.stage("record");
     let console = match options.console {
         true => Some(host.noxsd.connect()?.console(traces.attach.id)?),
@@ -238,11 +238,16 @@ struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    fn reserve(host: &'a Host, name: &'a str, domid: DomId) -> Result<Self, LifecycleError> {
-        match host.records.reserve_name(name, domid) {
+    fn reserve(
+        host: &'a Host,
+        name: &'a str,
+        domid: DomId,
+        ahead: Option<&Ahead>,
+    ) -> Result<Self, LifecycleError> {
+        match host.records.reserve_name(name, domid, ahead) {
             Err(RecordError::NameInUse { .. }) => {
                 free_name(host, name)?;
-                host.records.reserve_name(name, domid)?;
+                host.records.reserve_name(name, domid, ahead)?;
             }
             result => result?,
         }

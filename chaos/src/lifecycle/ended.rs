@@ -83,7 +83,7 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
         let name = names.next().unwrap_or_else(|| old.clone());
         match host.records.holder(&name)? {
             None => {
-                host.records.reserve_name(&name, domid)?;
+                host.records.reserve_name(&name, domid, None)?;
                 break name;
             }
             // A predecessor of this process got so far.

@@ -13,6 +13,7 @@ use crate::backend::{BackendError, Noxsd};
 use crate::builder::{self, Flavour, ParkedShell, Shell};
 use crate::handle;
 use crate::image::Image;
+use crate::record::Ahead;
 use crate::timings::Timings;
 
 /// What a shell is made for, as far as dom0 is concerned.
@@ -42,8 +43,8 @@ pub struct AttachedShell {
 pub(super) struct Traces {
     host: Host,
     pub(super) attach: Attach,
-    /// The file of its record, if it was made ahead.
-    pub(super) record: Option<File>,
+    /// What was made of its record ahead.
+    pub(super) ahead: Option<Ahead>,
     /// Whether the backends have been asked to attach.
     asked: bool,
     kept: bool,
@@ -55,7 +56,7 @@ pub(super) struct Traces {
 pub struct ParkedAttachedShell {
     shell: ParkedShell,
     attach: Attach,
-    record: Option<File>,
+    ahead: Option<Ahead>,
 }
 
 /// Makes a shell and attaches its backends, for guests that are not known yet.
@@ -74,7 +75,7 @@ pub fn prepare_shell(
         shell.load(image)?;
         timings.stage("image");
     }
-    shell.traces.record = Some(host.records.create_record(shell.domid())?);
+    shell.traces.ahead = Some(host.records.make_ahead(shell.domid())?);
     shell.finish_attach(log.as_ref())?;
     timings.stage("attached");
     Ok(shell)
@@ -91,7 +92,7 @@ pub(super) fn make(
     let handle = handle::new_handle().map_err(LifecycleError::Process)?;
     let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
     let attach = attach_request(&shell, vifs);
-    let traces = Traces { host: host.clone(), attach, record: None, asked: false, kept: false };
+    let traces = Traces { host: host.clone(), attach, ahead: None, asked: false, kept: false };
     Ok(AttachedShell { shell, traces })
 }
 
@@ -102,6 +103,11 @@ impl AttachedShell {
         DomId(self.traces.attach.id.domid)
     }
 
+    /// What was made of its record and name ahead, if anything was.
+    pub(super) fn ahead(&self) -> Option<&Ahead> {
+        self.traces.ahead.as_ref()
+    }
+
     /// Puts an image in.
     pub(super) fn load(&mut self, image: &Arc<Image>) -> Result<(), LifecycleError> {
         Ok(self.shell.load(image)?)
@@ -110,9 +116,9 @@ impl AttachedShell {
     /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
     pub fn park(mut self) -> ParkedAttachedShell {
         let attach = self.traces.attach.clone();
-        let record = self.traces.record.take();
+        let ahead = self.traces.ahead.take();
         self.traces.keep();
-        ParkedAttachedShell { shell: self.shell.park(), attach, record }
+        ParkedAttachedShell { shell: self.shell.park(), attach, ahead }
     }
 
     /// The shell, and what it has outside of Xen.
@@ -168,8 +174,8 @@ impl ParkedAttachedShell {
     /// Makes it a shell again.
     #[must_use]
     pub fn unpark(self, host: &Host) -> AttachedShell {
-        let Self { shell, attach, record } = self;
-        let traces = Traces { host: host.clone(), attach, record, asked: true, kept: false };
+        let Self { shell, attach, ahead } = self;
+        let traces = Traces { host: host.clone(), attach, ahead, asked: true, kept: false };
         AttachedShell { shell: shell.unpark(&host.xen), traces }
     }
 }

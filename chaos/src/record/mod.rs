@@ -4,6 +4,8 @@
 //! /run/chaos/names/NAME          symbolic link to ../domains/DOMID; made exclusively, so a clash
 //!                                of names costs one system call and no scan
 //! /run/chaos/domains/DOMID/
+//!     name                       link as that above, made before anybody has given the name; only for
+//!                                a domain that was a shell
 //!     record                     this module's Record, encoded; written in one piece, replaced by
 //!                                rename
 //!     devices                    what noxsd needs to attach the devices again (noxs::control)
@@ -15,7 +17,9 @@
 //! What Xen knows (state, memory, CPU time) is asked of Xen and never kept here. A record bears the
 //! domain's handle, so that a reused domid is never mistaken for its predecessor.
 
+mod ahead;
 mod error;
+mod names;
 mod records;
 mod stored;
 
@@ -25,6 +29,7 @@ use xen::units::{DomId, DomainHandle};
 
 use crate::config::DomainConfig;
 
+pub use ahead::Ahead;
 pub use error::{RecordError, StoredError};
 pub use records::{ROOT, Records};
 

@@ -2,21 +2,18 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{Flock, FlockArg};
 use noxs::control::{self, Attach};
 use xen::units::DomId;
 
 use super::error::file_error;
-use super::{Record, RecordError, stored};
+use super::{Ahead, Record, RecordError, stored};
 
 /// Name of the file in a domain's folder that holds its [`Record`].
-const RECORD: &str = "record";
-
-/// Most records are shorter, in bytes.
-const USUAL_SIZE: i64 = 4096;
+pub(super) const RECORD: &str = "record";
 
 /// Where the records are.
 pub const ROOT: &str = "/run/chaos";
@@ -24,7 +21,7 @@ pub const ROOT: &str = "/run/chaos";
 /// The records' place.
 #[derive(Clone, Debug)]
 pub struct Records {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl Default for Records {
@@ -58,27 +55,6 @@ impl Records {
         self.folder(domid).join(control::CONSOLE_LOG)
     }
 
-    fn name_link(&self, name: &str) -> PathBuf {
-        self.root.join("names").join(name)
-    }
-
-    /// Who has a name: the domid that its link names. Whether that domain still lives is another
-    /// question.
-    ///
-    /// # Errors
-    /// The link cannot be read for another reason than that there is none.
-    pub fn holder(&self, name: &str) -> Result<Option<DomId>, RecordError> {
-        let path = self.name_link(name);
-        match fs::read_link(&path) {
-            Ok(target) => {
-                let domid = target.file_name().and_then(|name| name.to_str()?.parse().ok());
-                Ok(domid.map(DomId))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(file_error("read", &path)(error)),
-        }
-    }
-
     /// Makes a domain's folder. That of a predecessor with the same domid is emptied: Xen has given
     /// the number away, so that one is gone.
     ///
@@ -98,27 +74,6 @@ impl Records {
             Err(error) => return Err(file_error("make the folder", &folder)(error)),
         }
         Ok(())
-    }
-
-    /// Takes a name for a domain.
-    ///
-    /// # Errors
-    /// [`RecordError::NameInUse`] if it is taken.
-    pub fn reserve_name(&self, name: &str, domid: DomId) -> Result<(), RecordError> {
-        let link = self.name_link(name);
-        let target = format!("../domains/{}", domid.0);
-        let mut made = symlink(&target, &link);
-        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            let names = self.root.join("names");
-            fs::create_dir_all(&names).map_err(file_error("make the folder", &names))?;
-            made = symlink(&target, &link);
-        }
-        made.map_err(|error| match (error.kind(), self.holder(name)) {
-            (io::ErrorKind::AlreadyExists, Ok(Some(holder))) => {
-                RecordError::NameInUse { name: name.to_owned(), domid: holder }
-            }
-            _ => file_error("reserve the name", &link)(error),
-        })
     }
 
     /// Makes the console's log.
@@ -164,26 +119,14 @@ impl Records {
         ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
     }
 
-    /// Makes the file of a domain's first record ahead of it. While it is empty there is no record.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn create_record(&self, domid: DomId) -> Result<File, RecordError> {
-        let path = self.folder(domid).join(RECORD);
-        let file = create_new(&path).map_err(file_error("make", &path))?;
-        // Its memory, too. Where that cannot be had now, the write may find it or says so.
-        let _ = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, USUAL_SIZE);
-        Ok(file)
-    }
-
     /// Keeps the first record of a domain, in the file that was made for it, if one was.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, record: &Record, file: Option<&File>) -> Result<(), RecordError> {
+    pub fn write(&self, record: &Record, ahead: Option<&Ahead>) -> Result<(), RecordError> {
         let path = || self.folder(record.domid).join(RECORD);
         let bytes = encode(record, path)?;
-        match file {
+        match ahead.map(Ahead::record) {
             Some(mut file) => file.write_all(&bytes).map_err(|e| file_error("write", &path())(e)),
             None => write_new(&path(), &bytes),
         }
@@ -283,15 +226,6 @@ impl Records {
         ignore_missing(fs::remove_dir_all(&folder)).map_err(file_error("remove", &folder))
     }
 
-    /// Frees a name.
-    ///
-    /// # Errors
-    /// The link cannot be removed.
-    pub fn remove_name(&self, name: &str) -> Result<(), RecordError> {
-        let link = self.name_link(name);
-        ignore_missing(fs::remove_file(&link)).map_err(file_error("remove", &link))
-    }
-
     /// Domids that have a folder, in no order.
     ///
     /// # Errors
@@ -300,34 +234,10 @@ impl Records {
         let names = file_names(&self.domains())?.into_iter();
         Ok(names.filter_map(|name| name.parse().ok().map(DomId)).collect())
     }
-
-    /// All names, each with the domid that it links to. Walks all names: only for cleaning up after
-    /// a crash.
-    ///
-    /// # Errors
-    /// The folder of names cannot be read for another reason than that there is none.
-    pub fn names(&self) -> Result<Vec<(String, DomId)>, RecordError> {
-        let mut names = Vec::new();
-        for name in file_names(&self.root.join("names"))? {
-            if let Some(domid) = self.holder(&name)? {
-                names.push((name, domid));
-            }
-        }
-        Ok(names)
-    }
-
-    /// The names that link to a domain. Walks all names, too.
-    ///
-    /// # Errors
-    /// As [`names`](Self::names).
-    pub fn names_of(&self, domid: DomId) -> Result<Vec<String>, RecordError> {
-        let names = self.names()?.into_iter();
-        Ok(names.filter(|(_, holder)| *holder == domid).map(|(name, _)| name).collect())
-    }
 }
 
 /// What a folder contains, as far as it is text; nothing if there is no such folder.
-fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
+pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -347,7 +257,7 @@ fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
     stored::decode(&bytes).map(Some).map_err(|source| RecordError::Damaged { path, source })
 }
 
-fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
@@ -363,7 +273,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     create_new(path).and_then(|mut file| file.write_all(bytes)).map_err(file_error("write", path))
 }
 
-fn create_new(path: &Path) -> io::Result<File> {
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
 }
 

@@ -1,0 +1,95 @@
+//! What is made of a record before anybody has asked for the guest.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::Path;
+
+use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate};
+use nix::unistd::linkat;
+use xen::units::DomId;
+
+use super::error::file_error;
+use super::names::target;
+use super::records::{RECORD, create_new};
+use super::{RecordError, Records};
+
+/// Name of the link in a domain's folder that becomes its name.
+const LINK: &str = "name";
+
+/// Most records are shorter, in bytes.
+const USUAL_SIZE: i64 = 4096;
+
+/// The empty file of a domain's first record, and a link to its folder that bears no name yet.
+///
+/// A new link costs an inode, for which the kernel now and then needs another page: that is not for
+/// the time when somebody waits.
+#[derive(Debug)]
+pub struct Ahead {
+    record: File,
+    /// The link itself, not what it leads to.
+    link: File,
+}
+
+impl Ahead {
+    /// The file of the record. While it is empty there is no record.
+    pub(super) fn record(&self) -> &File {
+        &self.record
+    }
+
+    /// Gives the link a path.
+    ///
+    /// # Errors
+    /// As link(2).
+    pub(super) fn link(&self, path: &Path) -> io::Result<()> {
+        Ok(linkat(&self.link, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH)?)
+    }
+}
+
+impl Records {
+    /// Makes what can be made of a domain's record and name ahead of them.
+    ///
+    /// # Errors
+    /// A file cannot be made.
+    pub fn make_ahead(&self, domid: DomId) -> Result<Ahead, RecordError> {
+        let folder = self.folder(domid);
+        let path = folder.join(RECORD);
+        let record = create_new(&path).map_err(file_error("make", &path))?;
+        // Its memory, too. Where that cannot be had now, the write may find it or says so.
+        let _ = fallocate(&record, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, USUAL_SIZE);
+
+        let path = folder.join(LINK);
+        symlink(target(domid), &path).map_err(file_error("make", &path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags((OFlag::O_PATH | OFlag::O_NOFOLLOW).bits());
+        let link = options.open(&path).map_err(file_error("open", &path))?;
+        Ok(Ahead { record, link })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_with_a_link_made_ahead_and_without() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let records = Records::at(folder.path().to_owned());
+        let [with, without] = [DomId(3), DomId(4)];
+        records.make_folder(with).unwrap();
+        let ahead = records.make_ahead(with).unwrap();
+        for (name, domid, ahead) in [("a", with, Some(&ahead)), ("b", without, None)] {
+            records.reserve_name(name, domid, ahead).unwrap();
+            assert_eq!(records.holder(name).unwrap(), Some(domid));
+        }
+        for (domid, ahead) in [(with, Some(&ahead)), (without, None)] {
+            let taken = records.reserve_name("b", domid, ahead);
+            assert!(
+                matches!(taken, Err(RecordError::NameInUse { domid: DomId(4), .. })),
+                "{taken:?}"
+            );
+        }
+        records.remove(with, Some("a")).unwrap();
+        assert_eq!(records.names().unwrap(), [("b".to_owned(), without)]);
+    }
+}
