@@ -6,14 +6,13 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use chaos::daemon::protocol::Origin;
 use chaos::lifecycle::{self, Host};
+use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos_bench::guest::{Noxsd, config, nanoseconds};
+use chaos_bench::{exec, let_xen_scrub};
 use xen::units::DomId;
 
-use crate::chaosd::Daemon;
 use crate::growth::{more, ratio};
-use crate::in_process::{Noxsd, config, nanoseconds};
-use crate::pool::{ask, unpause};
 use crate::report::Report;
-use crate::{exec, let_xen_scrub};
 
 /// What the guests are: noop with a console.
 const FLAVOUR: &str = "memory='2M'";
