@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xen::units::DomId;
 
-use crate::guest::{Noxsd, nanoseconds};
+use crate::guest::{Service, nanoseconds};
 
 const SETTINGS: &str = "/tmp/chaosd-cost.toml";
 
@@ -105,7 +105,7 @@ pub fn ask(config: &DomainConfig) -> Result<Created> {
 ///
 /// # Errors
 /// Xen refuses.
-pub fn unpause(host: &Host, noxsd: &Noxsd, domid: DomId) -> Result<u64> {
+pub fn unpause(host: &Host, noxsd: &Service, domid: DomId) -> Result<u64> {
     let before = noxsd.cpu_ns()?;
     let started = Instant::now();
     host.xen.unpause(domid)?;

@@ -87,7 +87,7 @@ pub fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     let mut timings = Timings::start();
     let options = CreateOptions { paused: true, ..CreateOptions::default() };
     let created = lifecycle::create(host, config, options, &mut timings)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     let noxsd_before = noxsd.cpu_ns()?;
     let started = Instant::now();
     host.xen.unpause(created.domid)?;
@@ -109,23 +109,23 @@ pub fn nanoseconds(started: Instant) -> Result<u64> {
     Ok(u64::try_from(started.elapsed().as_nanos())?)
 }
 
-/// The running `noxsd`.
+/// A daemon that runs.
 #[derive(Debug)]
-pub struct Noxsd(PathBuf);
+pub struct Service(PathBuf);
 
-impl Noxsd {
-    /// Finds it.
+impl Service {
+    /// Finds the process of this name (its `comm`, of 15 bytes at most).
     ///
     /// # Errors
     /// It does not run.
-    pub fn find() -> Result<Self> {
+    pub fn find(name: &str) -> Result<Self> {
         for process in fs::read_dir("/proc")? {
             let folder = process?.path();
-            if fs::read_to_string(folder.join("comm")).is_ok_and(|name| name == "noxsd\n") {
+            if fs::read_to_string(folder.join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
                 return Ok(Self(folder));
             }
         }
-        bail!("noxsd does not run")
+        bail!("{name} does not run")
     }
 
     /// How long it has had the CPU: the first number of `/proc/PID/schedstat`

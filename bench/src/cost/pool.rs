@@ -7,7 +7,7 @@ use chaos::config::DomainConfig;
 use chaos::daemon::protocol::Origin;
 use chaos::lifecycle::{self, Host};
 use chaos_bench::chaosd::{Daemon, ask, unpause};
-use chaos_bench::guest::{Noxsd, config};
+use chaos_bench::guest::{Service, config};
 use chaos_bench::{exec, let_xen_scrub};
 use xen::units::DomId;
 
@@ -42,7 +42,7 @@ fn one(
         _ => String::new(),
     };
     let mut daemon = Daemon::start(&format!("memory='8M'\nbridges=['xenbr0']\n{warm}"), SHELLS)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     let (mut totals, mut stages) = (Vec::new(), Vec::<(String, Vec<u64>)>::new());
     let (mut unpauses, mut wholes) = (Vec::new(), Vec::new());
     // The first create of a process pays for things that stay.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use chaos::lifecycle::Host;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::run;
-use chaos_bench::guest::{self, Noxsd};
+use chaos_bench::guest::{self, Service};
 use chaos_bench::let_xen_scrub;
 
 use crate::Args;
@@ -34,6 +34,9 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     xl(xl_guests, samples)
 }
 
+/// Of how many creates at the beginning and at the end the stages are told.
+const ENDS: usize = 20;
+
 /// How often the empty program runs.
 const FLOOR: usize = 10;
 
@@ -47,6 +50,13 @@ fn in_process(host: &Host, guests: usize, samples: &mut Samples) -> Result<()> {
         let_xen_scrub();
         let sample = guest::create(host, &config)?;
         samples.time("chaos [noxs]", number + 1, sample.all_ns())?;
+        // What grows, if anything does.
+        if number < ENDS || number + ENDS >= guests {
+            for stage in sample.stages() {
+                samples.time(&format!("stage {}", stage.name), number + 1, stage.ns)?;
+            }
+            samples.time("stage unpause", number + 1, sample.unpause.own_ns)?;
+        }
     }
     destroy(host, guests)
 }
@@ -54,7 +64,7 @@ fn in_process(host: &Host, guests: usize, samples: &mut Samples) -> Result<()> {
 /// From the request until the guest may run, in `chaosd`.
 fn in_chaosd(host: &Host, guests: usize, samples: &mut Samples) -> Result<()> {
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     from_pool(host, &mut daemon, &noxsd, &daytime(0)?)?;
     destroy(host, 1)?;
     for number in 0..guests {

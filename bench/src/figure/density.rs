@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result, ensure};
 use chaos::lifecycle::Host;
 use chaos_bench::chaosd::Daemon;
-use chaos_bench::guest::{Noxsd, config};
+use chaos_bench::guest::{Service, config};
 use nix::sys::statvfs::statvfs;
 
 use crate::Args;
@@ -25,7 +25,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let guests = args.guests(8000, 100);
     let step = STEP.min(guests / 2).max(1);
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     samples.total(guests + guests / step * 6)?;
     let begin = Memory::now(host, &daemon)?;
     for number in 0..guests {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use chaos::lifecycle::Host;
 use chaos_bench::chaosd::Daemon;
-use chaos_bench::guest::Noxsd;
+use chaos_bench::guest::Service;
 use xen::units::DomId;
 
 use crate::Args;
@@ -22,7 +22,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let guests = args.guests(1000, 50);
     let minute = Duration::from_secs(if args.quick { 10 } else { 60 });
     samples.total(guests + 10)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     window(host, &noxsd, minute, 0, samples)?;
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
     for number in 0..guests {
@@ -36,7 +36,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
 /// CPU time of everything while nothing is asked for, in percent of one CPU.
 fn window(
     host: &Host,
-    noxsd: &Noxsd,
+    noxsd: &Service,
     length: Duration,
     guests: usize,
     samples: &mut Samples,
@@ -66,7 +66,7 @@ struct Used {
 }
 
 impl Used {
-    fn now(host: &Host, noxsd: &Noxsd) -> Result<Self> {
+    fn now(host: &Host, noxsd: &Service) -> Result<Self> {
         let noxsd = noxsd.cpu_ns()?;
         let domains = host.xen.domain_list(DomId(1))?;
         let dom0 = host.xen.domain_info(DomId(0))?.context("there is no dom0")?.cpu_time_ns;

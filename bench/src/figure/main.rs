@@ -10,8 +10,10 @@ mod create;
 mod density;
 mod idle;
 mod image;
+mod parts;
 mod samples;
 mod side_by_side;
+mod traffic;
 
 use anyhow::Result;
 use chaos::lifecycle::Host;
@@ -42,6 +44,8 @@ enum Figure {
     Density,
     Idle,
     Image,
+    Parts,
+    Traffic,
 }
 
 impl Args {
@@ -66,5 +70,7 @@ fn main() -> Result<()> {
         Figure::Density => density::measure(&host, &args, &mut samples),
         Figure::Idle => idle::measure(&host, &args, &mut samples),
         Figure::Image => image::measure(&host, &args, &mut samples),
+        Figure::Parts => parts::measure(&host, &args, &mut samples),
+        Figure::Traffic => traffic::measure(&args, &mut samples),
     }
 }

@@ -5,7 +5,7 @@ use chaos::config::DomainConfig;
 use chaos::daemon::protocol::{Created, Origin};
 use chaos::lifecycle::{self, Host};
 use chaos_bench::chaosd::{Daemon, ask, unpause};
-use chaos_bench::guest::{Noxsd, config};
+use chaos_bench::guest::{Service, config};
 use xen::units::DomId;
 
 /// How many shells wait when a create comes.
@@ -33,7 +33,7 @@ pub(crate) fn name(number: usize) -> String {
 pub(crate) fn from_pool(
     host: &Host,
     daemon: &mut Daemon,
-    noxsd: &Noxsd,
+    noxsd: &Service,
     config: &DomainConfig,
 ) -> Result<Created> {
     let mut created = ask(config)?;

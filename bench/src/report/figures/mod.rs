@@ -5,6 +5,9 @@ mod create;
 mod density;
 mod idle;
 mod image;
+mod micro;
+mod parts;
+mod traffic;
 
 use crate::samples::Samples;
 use crate::summary::Goal;
@@ -31,8 +34,16 @@ pub(crate) enum Kind {
     Bars,
 }
 
-const FIGURES: [&Figure; 5] =
-    [&boot::FIGURE, &create::FIGURE, &density::FIGURE, &idle::FIGURE, &image::FIGURE];
+const FIGURES: [&Figure; 8] = [
+    &boot::FIGURE,
+    &create::FIGURE,
+    &density::FIGURE,
+    &idle::FIGURE,
+    &image::FIGURE,
+    &micro::FIGURE,
+    &parts::FIGURE,
+    &traffic::FIGURE,
+];
 
 /// The figure of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Figure> {
