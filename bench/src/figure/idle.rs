@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let guests = args.guests(1000, 50);
     let minute = Duration::from_secs(if args.quick { 10 } else { 60 });
-    samples.total(guests + 10)?;
+    samples.total(8)?;
     let noxsd = Service::find("noxsd")?;
     window(host, &noxsd, minute, 0, samples)?;
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
@@ -49,11 +49,10 @@ fn window(
     let end = Used::now(host, noxsd)?;
     #[allow(clippy::cast_precision_loss)]
     let percent = |begin: u64, end: u64| (end - begin) as f64 / took * 100.0;
-    let (in_guests, in_noxsd) =
-        (percent(begin.guests, end.guests), percent(begin.noxsd, end.noxsd));
-    samples.add("guests", guests, in_guests)?;
-    samples.add("noxsd", guests, in_noxsd)?;
-    samples.add("guests and noxsd", guests, in_guests + in_noxsd)?;
+    samples.add("guests", guests, percent(begin.guests, end.guests))?;
+    // Linux takes what guests do on the same CPU meanwhile for noxsd's, so this is no part of
+    // dom0's time, which Xen counts.
+    samples.add("noxsd, as Linux counts", guests, percent(begin.noxsd, end.noxsd))?;
     samples.add("dom0, noxsd included", guests, percent(begin.dom0, end.dom0))?;
     samples.add("all domains", guests, percent(begin.all(), end.all()))
 }
