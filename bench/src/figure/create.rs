@@ -21,7 +21,7 @@ const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let guests = args.guests(1000, 30);
-    let xl_guests = args.xl_guests(100, 3);
+    let xl_guests = args.xl_guests(60, 3);
     samples.total(4 * guests + xl_guests + FLOOR)?;
     for number in 0..FLOOR {
         samples.time("a program that only exits", number + 1, run("exits", &[])?)?;

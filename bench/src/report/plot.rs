@@ -84,7 +84,8 @@ fn lines<B: DrawingBackend>(
         .margin(12)
         .x_label_area_size(45)
         .y_label_area_size(75)
-        .build_cartesian_2d(0.0..right * 1.02, decades(points().map(|(_, y)| *y)))
+        // Room for the legend beside the lines.
+        .build_cartesian_2d(0.0..right * 1.4, decades(points().map(|(_, y)| *y)))
         .map_err(text)?;
     chart
         .configure_mesh()
@@ -100,9 +101,10 @@ fn lines<B: DrawingBackend>(
         let shown: Vec<(f64, f64)> =
             series.points.iter().filter(|(_, y)| *y > 0.0).map(|(x, y)| (*x, y.log10())).collect();
         // Few points are marked: a line through one of them is none.
-        let radius = if shown.len() <= 40 { 3 } else { 0 };
-        let marks = shown.iter().map(|point| Circle::new(*point, radius, colour.filled()));
-        chart.draw_series(marks).map_err(text)?;
+        if shown.len() <= 40 {
+            let marks = shown.iter().map(|point| Circle::new(*point, 3, colour.filled()));
+            chart.draw_series(marks).map_err(text)?;
+        }
         chart
             .draw_series(LineSeries::new(shown.iter().copied(), colour.stroke_width(1)))
             .map_err(text)?
