@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use chaos::lifecycle::{self, Host};
+use chaos_bench::exec::run;
+use chaos_bench::let_xen_scrub;
 
-use crate::exec::run;
-use crate::let_xen_scrub;
 use crate::report::Report;
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {

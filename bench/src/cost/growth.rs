@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use chaos::lifecycle::{self, Host};
+use chaos_bench::guest::{config, create};
+use chaos_bench::let_xen_scrub;
 
-use crate::in_process::{config, create};
-use crate::let_xen_scrub;
 use crate::report::Report;
 
 /// How many at each end are compared.

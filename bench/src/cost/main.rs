@@ -4,9 +4,7 @@
 //! nanosecond is one executed instruction, so figures are counts of instructions, not times of
 //! any hardware.
 
-mod chaosd;
 mod commands;
-mod exec;
 mod growth;
 mod in_process;
 mod many;
@@ -17,7 +15,6 @@ mod report;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use chaos::lifecycle::Host;
@@ -92,16 +89,4 @@ fn main() -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-/// How long Xen gets to clear free memory: a hundred times what it needs for the largest guest of
-/// these measurements, at one page in a microsecond.
-const IDLE: Duration = Duration::from_millis(250);
-
-/// Lets Xen clear the memory that guests have given back, and what a create itself gives back of
-/// its paging pool, so that no creation pays for it. Xen does that while it is idle and tells
-/// nobody how far it is (`scrub_pages` in `XEN_SYSCTL_physinfo` was 0 whenever it was asked), so
-/// nothing is left but to be idle.
-fn let_xen_scrub() {
-    std::thread::sleep(IDLE);
 }

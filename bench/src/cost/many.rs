@@ -6,14 +6,13 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use chaos::daemon::protocol::Origin;
 use chaos::lifecycle::{self, Host};
+use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos_bench::guest::{Service, config, nanoseconds};
+use chaos_bench::{exec, let_xen_scrub};
 use xen::units::DomId;
 
-use crate::chaosd::Daemon;
 use crate::growth::{more, ratio};
-use crate::in_process::{Noxsd, config, nanoseconds};
-use crate::pool::{ask, unpause};
 use crate::report::Report;
-use crate::{exec, let_xen_scrub};
 
 /// What the guests are: noop with a console.
 const FLAVOUR: &str = "memory='2M'";
@@ -28,7 +27,7 @@ const FEW: usize = 2;
 pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
     let mut config = config("noop.cfg", &["memory=2"])?;
     let mut daemon = Daemon::start(FLAVOUR, FEW)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     let (mut totals, mut names) = (Vec::new(), Vec::new());
     let mut stages: Vec<(String, Vec<u64>)> = Vec::new();
     for number in 0..guests {

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use chaos::lifecycle::{self, Host};
+use chaos_bench::guest::{config, create};
 
-use crate::in_process::{config, create};
 use crate::report::Report;
 
 /// The guest's own memory, in MiB.

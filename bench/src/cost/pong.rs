@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chaos::lifecycle::{self, Host};
+use chaos_bench::let_xen_scrub;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::let_xen_scrub;
 use crate::report::Report;
 
 const ADDRESS: [u8; 4] = [10, 0, 0, 2];

@@ -1,23 +1,16 @@
 //! Creates through `chaosd`, from shells that wait.
 
-use std::fs::{self, File};
-use std::os::fd::AsFd;
-use std::path::Path;
-use std::time::Instant;
+use std::fs;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use chaos::config::DomainConfig;
-use chaos::daemon;
-use chaos::daemon::client::Chaosd;
-use chaos::daemon::protocol::{Created, Origin, Reply, Request};
-use chaos::daemon::wire::WireConfig;
+use chaos::daemon::protocol::Origin;
 use chaos::lifecycle::{self, Host};
+use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos_bench::guest::{Service, config};
+use chaos_bench::{exec, let_xen_scrub};
 use xen::units::DomId;
 
-use crate::chaosd::Daemon;
-use crate::exec;
-use crate::in_process::{Noxsd, config, nanoseconds};
-use crate::let_xen_scrub;
 use crate::report::Report;
 
 /// How many shells wait.
@@ -49,7 +42,7 @@ fn one(
         _ => String::new(),
     };
     let mut daemon = Daemon::start(&format!("memory='8M'\nbridges=['xenbr0']\n{warm}"), SHELLS)?;
-    let noxsd = Noxsd::find()?;
+    let noxsd = Service::find("noxsd")?;
     let (mut totals, mut stages) = (Vec::new(), Vec::<(String, Vec<u64>)>::new());
     let (mut unpauses, mut wholes) = (Vec::new(), Vec::new());
     // The first create of a process pays for things that stay.
@@ -86,26 +79,4 @@ fn one(
     report.times("  unpause", None, &unpauses);
     report.times(format!("{what}: chaos create, exec to exit"), Some(whole_ms), &wholes);
     Ok(())
-}
-
-/// Has `chaosd` make a guest, which it leaves paused.
-pub(crate) fn ask(config: &DomainConfig) -> Result<Created> {
-    let daemon = Chaosd::connect(Path::new(daemon::SOCKET))?;
-    let kernel = File::open(&config.kernel)?;
-    let request = Request::Create { config: WireConfig::from(config), paused: true };
-    match daemon.ask(&request, &[kernel.as_fd()])? {
-        Reply::Created(created) => Ok(created),
-        reply => bail!("chaosd answered {reply:?}"),
-    }
-}
-
-/// The hypercall alone, without what the guest and `noxsd` do as soon as they may.
-pub(crate) fn unpause(host: &Host, noxsd: &Noxsd, domid: DomId) -> Result<u64> {
-    let before = noxsd.cpu_ns()?;
-    let started = Instant::now();
-    host.xen.unpause(domid)?;
-    let all_ns = nanoseconds(started)?;
-    let noxsd_ns = noxsd.cpu_ns()? - before;
-    let guest_ns = host.xen.domain_info(domid)?.map_or(0, |info| info.cpu_time_ns);
-    Ok(all_ns.saturating_sub(guest_ns + noxsd_ns))
 }

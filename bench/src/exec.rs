@@ -20,7 +20,10 @@ const STACK_SIZE: usize = 64 << 10;
 
 /// Runs a program and gives the time from its `execve` until this process knows of its end, in
 /// nanoseconds.
-pub(crate) fn run(program: &str, args: &[&str]) -> Result<u64> {
+///
+/// # Errors
+/// There is no such program, or it fails.
+pub fn run(program: &str, args: &[&str]) -> Result<u64> {
     let path = CString::new(find(program)?.as_os_str().as_bytes())?;
     let words: Vec<CString> =
         [program].iter().chain(args).map(|word| CString::new(*word)).collect::<Result<_, _>>()?;

@@ -1,0 +1,83 @@
+//! What a create and a packet do in this project's own code, on the host: criterion, wall clock.
+#![allow(missing_docs, reason = "criterion's macros make public functions")]
+
+use std::hint::black_box;
+use std::net::Ipv4Addr;
+
+use chaos::config::parse_str;
+use chaos::daemon::protocol::{Request, decode, encode};
+use chaos::daemon::wire::WireConfig;
+use chaos::image::Image;
+use criterion::{Criterion, criterion_group, criterion_main};
+use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
+use noxs_backend::frame::{Facts, Payload};
+use noxs_backend::switch::{End, PortId, Switch};
+
+const CONFIG: &str = include_str!("../../guests/redis/redis.cfg");
+
+/// How many guests are on the switch.
+const PORTS: u32 = 8000;
+
+fn config(c: &mut Criterion) {
+    let parse = || parse_str("redis.cfg", black_box(CONFIG), &[], true);
+    c.bench_function("config parse", |b| b.iter(|| parse().expect("it is a shipped one")));
+}
+
+/// `scripts/bench micro` builds the guest first.
+fn image(c: &mut Criterion) {
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../guests/target/x86_64-unknown-linux-gnu/release/redis"
+    );
+    let bytes = std::fs::read(file).expect("the redis guest is built (scripts/bench micro)");
+    c.bench_function("image parse (redis)", |b| {
+        b.iter_batched(
+            || bytes.clone(),
+            |bytes| Image::parse(bytes).expect("it is a guest's image"),
+            criterion::BatchSize::SmallInput,
+        );
+    });
+}
+
+fn page(c: &mut Criterion) {
+    let mut page = DevicePage::new(7, [1; 16]);
+    let rings = [Ring { grant: 8, gfn: 100 }];
+    let state = DeviceState::Connected;
+    let backend = Backend { index: 0, domid: 0, state, port: 3, rings };
+    page.add(Device::Console(Console { backend })).expect("the page is empty");
+    let bytes = page.encode();
+    c.bench_function("device page write", |b| b.iter(|| black_box(&page).encode()));
+    c.bench_function("device page read", |b| {
+        b.iter(|| DevicePage::decode(black_box(&bytes)).expect("it was just written"));
+    });
+}
+
+fn switch(c: &mut Criterion) {
+    let mac = |number: u32| {
+        let bytes = number.to_be_bytes();
+        MacAddr([0, 0x16, 0x3e, bytes[1], bytes[2], bytes[3]])
+    };
+    let mut switch = Switch::default();
+    for number in 0..PORTS {
+        let address = Ipv4Addr::from(0x0a01_0000 + number);
+        switch.add(PortId(number), mac(number), Some(address)).expect("no address is twice");
+    }
+    let payload = Payload::Ipv4 { source: Ipv4Addr::from(0x0a01_0001) };
+    let facts = Facts { destination: mac(PORTS / 2), source: mac(1), payload };
+    c.bench_function("switch lookup among 8000", |b| {
+        b.iter(|| switch.route(black_box(&facts), End::Port(PortId(1))));
+    });
+}
+
+fn request(c: &mut Criterion) {
+    let config = parse_str("redis.cfg", CONFIG, &[], true).expect("it is a shipped one").config;
+    let request = Request::Create { config: WireConfig::from(&config), paused: false };
+    let packet = encode(&request).expect("it is short");
+    c.bench_function("request encode", |b| b.iter(|| encode(black_box(&request))));
+    c.bench_function("request decode", |b| {
+        b.iter(|| decode::<Request>(black_box(&packet)).expect("it was just encoded"));
+    });
+}
+
+criterion_group!(micro, config, image, page, switch, request);
+criterion_main!(micro);

@@ -1,0 +1,116 @@
+//! A `chaosd` of a measurement.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use chaos::config::DomainConfig;
+use chaos::daemon;
+use chaos::daemon::client::Chaosd;
+use chaos::daemon::protocol::{Created, Reply, Request};
+use chaos::daemon::wire::WireConfig;
+use chaos::lifecycle::Host;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use xen::units::DomId;
+
+use crate::guest::{Service, nanoseconds};
+
+const SETTINGS: &str = "/tmp/chaosd-cost.toml";
+
+/// A running `chaosd` with one flavour.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Daemon {
+    /// Starts it and waits until its pool is full. `flavour` is what its configuration says of the
+    /// flavour but its name and marks.
+    ///
+    /// # Errors
+    /// It does not run, or ends.
+    pub fn start(flavour: &str, shells: usize) -> Result<Self> {
+        let settings = format!(
+            "memory='512M'\n[[flavour]]\nname='f'\n{flavour}\nlow={shells}\nhigh={shells}\n"
+        );
+        fs::write(SETTINGS, settings)?;
+        let mut child = Command::new("chaosd")
+            .args(["--config", SETTINGS])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot run chaosd")?;
+        let log = BufReader::new(child.stderr.take().context("chaosd has a standard error")?);
+        let mut daemon = Self { child, log };
+        daemon.wait_until_full()?;
+        Ok(daemon)
+    }
+
+    /// Waits until all shells are there.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn wait_until_full(&mut self) -> Result<()> {
+        let mut line = String::new();
+        while self.log.read_line(&mut line)? > 0 {
+            if line.contains("is full") {
+                return Ok(());
+            }
+            line.clear();
+        }
+        bail!("chaosd has ended")
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// It has failed.
+    pub fn end(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
+        // It must not wait for somebody to read its log.
+        std::io::copy(&mut self.log, &mut std::io::sink())?;
+        ensure!(self.child.wait()?.success(), "chaosd has failed");
+        Ok(())
+    }
+}
+
+/// Has `chaosd` make a guest, which it leaves paused.
+///
+/// # Errors
+/// `chaosd` does not answer, or refuses.
+pub fn ask(config: &DomainConfig) -> Result<Created> {
+    let daemon = Chaosd::connect(Path::new(daemon::SOCKET))?;
+    let kernel = File::open(&config.kernel)?;
+    let request = Request::Create { config: WireConfig::from(config), paused: true };
+    match daemon.ask(&request, &[kernel.as_fd()])? {
+        Reply::Created(created) => Ok(created),
+        reply => bail!("chaosd answered {reply:?}"),
+    }
+}
+
+/// The hypercall alone, without what the guest and `noxsd` do as soon as they may, in
+/// nanoseconds.
+///
+/// # Errors
+/// Xen refuses.
+pub fn unpause(host: &Host, noxsd: &Service, domid: DomId) -> Result<u64> {
+    let before = noxsd.cpu_ns()?;
+    let started = Instant::now();
+    host.xen.unpause(domid)?;
+    let all_ns = nanoseconds(started)?;
+    let noxsd_ns = noxsd.cpu_ns()? - before;
+    let guest_ns = host.xen.domain_info(domid)?.map_or(0, |info| info.cpu_time_ns);
+    Ok(all_ns.saturating_sub(guest_ns + noxsd_ns))
+}

@@ -1,0 +1,123 @@
+//! As many guests as are asked for, of 1 MiB each (figures 10 and 14 of the paper): what each
+//! takes to make, and what memory it takes where.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use chaos::lifecycle::Host;
+use chaos_bench::chaosd::Daemon;
+use chaos_bench::guest::{Service, config};
+use nix::sys::statvfs::statvfs;
+
+use crate::Args;
+use crate::samples::Samples;
+use crate::side_by_side::{SHELLS, all_ns, from_pool, has_said, name};
+
+const FLAVOUR: &str = "memory='1M'";
+
+/// After how many guests the memory is looked at.
+const STEP: usize = 500;
+
+/// Of how many creates at the beginning and at the end the stages are told.
+const ENDS: usize = 100;
+
+pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
+    let guests = args.guests(8000, 100);
+    let step = STEP.min(guests / 2).max(1);
+    let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
+    let noxsd = Service::find("noxsd")?;
+    samples.total(guests + guests / step * 6)?;
+    let begin = Memory::now(host, &daemon)?;
+    for number in 0..guests {
+        let config = config("noop.cfg", &[&name(number), "memory=1"])?;
+        let created = from_pool(host, &mut daemon, &noxsd, &config)?;
+        samples.time("create", number + 1, all_ns(&created))?;
+        if number < ENDS || number + ENDS >= guests {
+            for (stage, ns) in &created.stages {
+                samples.time(&format!("stage {stage}"), number + 1, *ns)?;
+            }
+        }
+        if (number + 1) % step == 0 {
+            begin.tell(&Memory::now(host, &daemon)?, number + 1, samples)?;
+        }
+    }
+    let mut alive = 0;
+    for number in 0..guests {
+        let name = format!("guest-{number}");
+        ensure!(has_said(host, &name, "noop: ready")?, "{name} has not said that it is ready");
+        alive += 1;
+    }
+    // Each runs and waits; none has stopped.
+    let domains = host.xen.domain_list(xen::units::DomId(1))?;
+    let waiting = domains.iter().filter(|info| info.state.blocked && info.cpu_time_ns > 0).count();
+    ensure!(waiting >= guests, "{waiting} of {guests} guests wait for something");
+    #[allow(clippy::cast_precision_loss)]
+    samples.add("alive", guests, f64::from(alive))
+    // They go with the machine: to destroy them is no part of the figure.
+}
+
+/// What is used, in KiB.
+struct Memory {
+    xen: i64,
+    dom0: i64,
+    noxsd: i64,
+    chaosd: i64,
+    records: i64,
+}
+
+impl Memory {
+    fn now(host: &Host, daemon: &Daemon) -> Result<Self> {
+        let records = statvfs("/run")?;
+        let used = (records.blocks() - records.blocks_free()) * records.fragment_size();
+        Ok(Self {
+            xen: -i64::try_from(host.xen.physinfo()?.free.to_kib().0)?,
+            dom0: -number("/proc/meminfo", "MemAvailable:")?,
+            noxsd: of_process(&pid_of("noxsd")?)?,
+            chaosd: of_process(&daemon.pid().to_string())?,
+            records: i64::try_from(used)? / 1024,
+        })
+    }
+
+    /// What each guest has added since, in KiB.
+    fn tell(&self, now: &Self, guests: usize, samples: &mut Samples) -> Result<()> {
+        #[allow(clippy::cast_precision_loss)]
+        let each = |before: i64, now: i64| (now - before) as f64 / guests as f64;
+        let ours = [
+            ("noxsd", each(self.noxsd, now.noxsd)),
+            ("chaosd", each(self.chaosd, now.chaosd)),
+            ("records", each(self.records, now.records)),
+        ];
+        samples.add("KiB: Xen, the guest's own 1 MiB included", guests, each(self.xen, now.xen))?;
+        samples.add("KiB: dom0, all of it", guests, each(self.dom0, now.dom0))?;
+        for (name, kib) in ours {
+            samples.add(&format!("KiB: {name}"), guests, kib)?;
+        }
+        samples.add("KiB: ours", guests, ours.iter().map(|(_, kib)| kib).sum())
+    }
+}
+
+/// What a process has for itself, in KiB (`Private_Clean` and `Private_Dirty` of Linux's
+/// `Documentation/filesystems/proc.rst`).
+fn of_process(pid: &str) -> Result<i64> {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    Ok(number(&file, "Private_Clean:")? + number(&file, "Private_Dirty:")?)
+}
+
+/// The number behind a word in a file of `/proc`.
+fn number(file: &str, word: &str) -> Result<i64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(word));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("{file} has no {word}"))?.parse()?)
+}
+
+fn pid_of(name: &str) -> Result<String> {
+    for process in fs::read_dir("/proc")? {
+        let process = process?;
+        let comm = fs::read_to_string(process.path().join("comm"));
+        if comm.is_ok_and(|comm| comm.trim_end() == name) {
+            return Ok(process.file_name().to_string_lossy().into_owned());
+        }
+    }
+    anyhow::bail!("{name} does not run")
+}

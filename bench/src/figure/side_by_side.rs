@@ -1,0 +1,64 @@
+//! Guests side by side.
+
+use anyhow::{Result, anyhow, ensure};
+use chaos::config::DomainConfig;
+use chaos::daemon::protocol::{Created, Origin};
+use chaos::lifecycle::{self, Host};
+use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos_bench::guest::{Service, config};
+use xen::units::DomId;
+
+/// How many shells wait when a create comes.
+pub(crate) const SHELLS: usize = 2;
+
+/// The line of a config that names the vif of the guest of this number, from 0 on.
+pub(crate) fn vif(number: usize) -> String {
+    // 10.1.0.1 and on: no guest of the shipped configs is there.
+    let address = number + 1;
+    format!("vif=['bridge=xenbr0,ip=10.1.{}.{}/16']", address / 250, address % 250 + 1)
+}
+
+/// The config of a daytime guest with its vif.
+pub(crate) fn daytime(number: usize) -> Result<DomainConfig> {
+    config("daytime.cfg", &[&name(number), &vif(number)])
+}
+
+/// The line of a config that names the guest of this number.
+pub(crate) fn name(number: usize) -> String {
+    format!("name='guest-{number}'")
+}
+
+/// Has `chaosd` make a guest from a shell that waits, and lets it run. Gives what was done by
+/// stage, `unpause` included, in nanoseconds, and waits until the pool is full again.
+pub(crate) fn from_pool(
+    host: &Host,
+    daemon: &mut Daemon,
+    noxsd: &Service,
+    config: &DomainConfig,
+) -> Result<Created> {
+    let mut created = ask(config)?;
+    ensure!(created.shell == Origin::Pool, "the shell was {}", created.shell.as_str());
+    let unpause_ns = unpause(host, noxsd, DomId(created.domid))?;
+    created.stages.push(("unpause".to_owned(), unpause_ns));
+    daemon.wait_until_full()?;
+    Ok(created)
+}
+
+/// The sum of the stages.
+pub(crate) fn all_ns(created: &Created) -> u64 {
+    created.stages.iter().map(|(_, ns)| ns).sum()
+}
+
+/// Destroys the first so many guests.
+pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
+    for number in 0..guests {
+        lifecycle::destroy(host, &format!("guest-{number}"))?;
+    }
+    Ok(())
+}
+
+/// Whether the guest has said this on its console.
+pub(crate) fn has_said(host: &Host, name: &str, word: &str) -> Result<bool> {
+    let log = lifecycle::read_log(host, name).map_err(|error| anyhow!("{name}: {error}"))?;
+    Ok(String::from_utf8_lossy(&log).contains(word))
+}

@@ -1,0 +1,41 @@
+//! `create`: figure 9 of the paper.
+
+use super::{Figure, Kind};
+use crate::samples::Samples;
+use crate::summary::Goal;
+
+pub(crate) const FIGURE: Figure = Figure {
+    name: "create",
+    title: "Creating one more daytime guest with a vif",
+    x_label: "number of guests",
+    y_label: "ms",
+    kind: Kind::Lines,
+    drawn: |name| !name.starts_with("stage"),
+    goals,
+};
+
+/// How many values at each end stand for the first and the last.
+const SPAN: usize = 10;
+
+fn goals(samples: &Samples) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    for name in ["chaos [noxs]", "chaos [noxs+split]"] {
+        if let Some(series) = samples.series(name) {
+            let grown = series.last(SPAN) / series.first(SPAN);
+            goals.push(Goal::at_most(format!("{name}, last against first"), grown, 1.03));
+        }
+    }
+    let Some(xl) = samples.series("xl") else { return goals };
+    for (name, what) in [
+        ("chaos [noxs+split]", "until the guest may run"),
+        ("chaos [noxs+split]: command", "the whole command"),
+    ] {
+        let Some(ours) = samples.series(name) else { continue };
+        // At every number that both reach.
+        let least = xl.values().into_iter().zip(ours.values()).map(|(xl, ours)| xl / ours);
+        let least = least.fold(f64::INFINITY, f64::min);
+        let what = format!("xl against {name}, {what}, least of all numbers of guests");
+        goals.push(Goal::at_least(what, least, 300.0));
+    }
+    goals
+}

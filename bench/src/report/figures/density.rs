@@ -1,0 +1,34 @@
+//! `density`: figures 10 and 14 of the paper.
+
+use super::{Figure, Kind};
+use crate::samples::Samples;
+use crate::summary::Goal;
+
+pub(crate) const FIGURE: Figure = Figure {
+    name: "density",
+    title: "Creating one more noop guest of 1 MiB; memory of each",
+    x_label: "number of guests",
+    y_label: "ms (create), KiB per guest (KiB: ...)",
+    kind: Kind::Lines,
+    drawn: |name| name == "create" || name.starts_with("KiB"),
+    goals,
+};
+
+/// How many creates at each end are compared.
+const ENDS: usize = 100;
+
+fn goals(samples: &Samples) -> Vec<Goal> {
+    let mut goals = Vec::new();
+    if let Some(alive) = samples.series("alive") {
+        goals.push(Goal::at_least("guests that are alive", alive.last(1), 8000.0));
+    }
+    if let Some(create) = samples.series("create") {
+        let grown = create.last(ENDS) / create.first(ENDS);
+        goals.push(Goal::at_most("last hundred against first hundred", grown, 1.1));
+    }
+    if let Some(ours) = samples.series("KiB: ours") {
+        let what = "KiB per guest in noxsd, chaosd and records";
+        goals.push(Goal::at_most(what, ours.last(1), 24.0));
+    }
+    goals
+}

@@ -1,0 +1,56 @@
+//! `report`: takes a figure's samples from stdin as they come, and makes its files of them:
+//! `samples.csv`, `summary.json`, `plot.svg`, `plot.png` and `table.txt`. `scripts/bench` runs it
+//! on the host.
+
+mod figures;
+mod plot;
+mod samples;
+mod stream;
+mod summary;
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use summary::Summary;
+
+/// Makes a figure's files of its samples.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Which figure.
+    figure: String,
+    /// The folder where the files go.
+    #[arg(long)]
+    out: PathBuf,
+    /// What is recorded with the result.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    with: Vec<(String, String)>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let figure = figures::find(&args.figure)
+        .with_context(|| format!("there is no figure {}", args.figure))?;
+    let mut samples = stream::read(std::io::stdin().lock())?;
+    ensure!(!samples.is_empty(), "no sample came: the measurement has failed");
+    samples.facts.extend(args.with);
+    fs::create_dir_all(&args.out)?;
+    let mut csv = BufWriter::new(File::create(args.out.join("samples.csv"))?);
+    samples.write_csv(&mut csv)?;
+    csv.flush()?;
+    let summary = Summary::new(figure, &samples);
+    fs::write(args.out.join("summary.json"), serde_json::to_vec_pretty(&summary)?)?;
+    plot::draw(figure, &samples, &args.out)?;
+    let table = summary.table();
+    fs::write(args.out.join("table.txt"), &table)?;
+    std::io::stdout().lock().write_all(table.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Samples, by series.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+/// What was measured, and on what.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    /// Xen, kernel, QEMU, revision, command.
+    pub(crate) facts: BTreeMap<String, String>,
+    /// In the order in which they came.
+    pub(crate) series: Vec<Series>,
+}
+
+/// One line of a plot.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Samples {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, name: &str, x: f64, y: f64) {
+        match self.series.iter_mut().find(|series| series.name == name) {
+            Some(series) => series.points.push((x, y)),
+            None => self.series.push(Series { name: name.to_owned(), points: vec![(x, y)] }),
+        }
+    }
+
+    pub(crate) fn series(&self, name: &str) -> Option<&Series> {
+        self.series.iter().find(|series| series.name == name)
+    }
+
+    /// As RFC 4180 has it; names with a comma are quoted.
+    pub(crate) fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "series,x,y")?;
+        for series in &self.series {
+            let comma = series.name.contains(',');
+            let name = if comma { format!("\"{}\"", series.name) } else { series.name.clone() };
+            for (x, y) in &series.points {
+                writeln!(out, "{name},{x},{y}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Series {
+    /// The values, in the order in which they came.
+    pub(crate) fn values(&self) -> Vec<f64> {
+        self.points.iter().map(|(_, y)| *y).collect()
+    }
+
+    /// The median of the first so many values.
+    pub(crate) fn first(&self, span: usize) -> f64 {
+        let values = self.values();
+        median(&values[..span.min(values.len())])
+    }
+
+    /// The median of the last so many values.
+    pub(crate) fn last(&self, span: usize) -> f64 {
+        let values = self.values();
+        median(&values[values.len() - span.min(values.len())..])
+    }
+}
+
+/// The upper one of two in the middle.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_is_of_the_sorted() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn csv_quotes_commas() {
+        let mut samples = Samples::default();
+        samples.add("a, b", 1.0, 0.5);
+        let mut text = Vec::new();
+        samples.write_csv(&mut text).expect("a Vec takes everything");
+        assert_eq!(text, b"series,x,y\n\"a, b\",1,0.5\n");
+    }
+}

@@ -1,0 +1,60 @@
+//! The stream of samples that `figure` writes, and how far it is.
+
+use std::io::BufRead;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::samples::Samples;
+
+/// Reads all samples. Shows on stderr, if that is a terminal, how many have come and when the last
+/// one should.
+pub(crate) fn read(input: impl BufRead) -> Result<Samples> {
+    let mut samples = Samples::default();
+    let bar = ProgressBar::new_spinner();
+    for line in input.lines() {
+        let line = line?;
+        if let Some(fact) = line.strip_prefix("# ") {
+            let (key, value) =
+                fact.split_once(": ").with_context(|| format!("unclear fact: {line}"))?;
+            if key == "total" {
+                bar.set_length(value.parse().with_context(|| format!("unclear total: {line}"))?);
+                bar.set_style(ProgressStyle::with_template(
+                    "{bar:40} {pos}/{len} samples, {elapsed} gone, about {eta} to go",
+                )?);
+            } else {
+                samples.facts.insert(key.to_owned(), value.to_owned());
+            }
+            continue;
+        }
+        // From the right: a name may hold a comma.
+        let mut words = line.rsplitn(3, ',');
+        let (y, x, name) = (words.next(), words.next(), words.next());
+        let sample = || Some((name?, x?.parse().ok()?, y?.parse().ok()?));
+        let (name, x, y) = sample().with_context(|| format!("unclear sample: {line}"))?;
+        samples.add(name, x, y);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+
+    #[test]
+    fn reads_facts_and_samples() {
+        let text = "# xen: 4.17\n# total: 2\nxl,1,2.5\nall, too,2,3\n";
+        let samples = read(text.as_bytes()).expect("it is well-formed");
+        assert_eq!(samples.facts["xen"], "4.17");
+        assert_eq!(samples.series[0].points, [(1.0, 2.5)]);
+        assert_eq!(samples.series[1].name, "all, too");
+    }
+
+    #[test]
+    fn refuses_what_is_no_sample() {
+        assert!(read("xl,1\n".as_bytes()).is_err());
+        assert!(read("xl,1,much\n".as_bytes()).is_err());
+    }
+}
