@@ -14,11 +14,13 @@ mod memory;
 mod prepare;
 mod shell;
 mod window;
+mod xenstore;
 
 pub use boot_page::MAX_COMMAND_LINE;
 pub use error::BuildError;
 pub use execute::{Mapped, Payload, Ready, VifFacts};
 pub use flavour::Flavour;
-pub use layout::Layout;
+pub use layout::{Layout, NoxsPages};
 pub use prepare::prepare;
 pub use shell::{ParkedShell, Ports, Shell};
+pub use xenstore::{RingPage, XenStoreRings};

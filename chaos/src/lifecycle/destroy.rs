@@ -5,9 +5,13 @@ use noxs::control::DomainId;
 use serde::Serialize;
 use xen::units::DomId;
 
+use super::announced::{place_of, withdraw_unrecorded};
 use super::resolve::{Condition, Guest, judge};
 use super::{Host, LifecycleError, resolve};
 use crate::backend::BackendError;
+use crate::chain::chain;
+use crate::record::Record;
+use crate::store::{Place, Store, StoreError};
 
 /// What was taken away.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +54,35 @@ pub(super) fn detach(host: &Host, guest: &Guest) -> Result<(), BackendError> {
     }
 }
 
+/// Takes away what a guest has beside its domain, and makes its backends let go of its pages. Gives
+/// what has not worked.
+fn detach_all(host: &Host, guest: &Guest) -> Option<String> {
+    let failed =
+        |error: StoreError| Some(format!("XenStore may still have the guest: {}", chain(&error)));
+    let record = match &guest.condition {
+        Condition::Guest(record) => Some(Record::clone(record)),
+        Condition::Gone => host.records.read(guest.domid).ok().flatten(),
+        _ => None,
+    };
+    match record {
+        Some(record) if record.store == Store::XenStore => {
+            let withdrawn = place_of(&record).map_or(Ok(()), withdraw_unrecorded);
+            return withdrawn.err().and_then(failed);
+        }
+        None => {
+            // Its maker was killed before it wrote the record, or the record is damaged.
+            let place =
+                guest.info.as_ref().map(|info| Place { domid: guest.domid, handle: info.handle });
+            if let Some(Err(error)) = place.map(withdraw_unrecorded) {
+                return failed(error);
+            }
+        }
+        Some(_) => {}
+    }
+    let detached = detach(host, guest).err();
+    detached.map(|error| format!("noxsd may still hold the guest's pages: {error}"))
+}
+
 /// Destroys each domain that its maker, who was killed, has left half-made. Gives their number.
 ///
 /// # Errors
@@ -68,12 +101,9 @@ pub fn clear_half_made(host: &Host) -> Result<usize, LifecycleError> {
 
 /// Removes a guest that has been looked at.
 pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleError> {
-    let mut warning = None;
     // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
+    let warning = detach_all(host, guest);
     if guest.info.is_some() {
-        if let Err(error) = detach(host, guest) {
-            warning = Some(format!("noxsd may still hold the guest's pages: {error}"));
-        }
         match host.xen.destroy(guest.domid) {
             // A zombie is gone as soon as its last page is let go of, which has just happened.
             Err(error) if error.errno() == Some(Errno::ESRCH) => {}

@@ -3,7 +3,7 @@
 use xen::units::DomId;
 
 use super::resolve::{Condition, Guest, GuestState, judge};
-use super::{Destroyed, Host, LifecycleError, destroy};
+use super::{Destroyed, Host, LifecycleError, announced, destroy};
 use crate::config::Action;
 use crate::record::Record;
 
@@ -66,7 +66,11 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
     let (old, domid) = (record.name.clone(), ended.guest.domid);
     // Its addresses are free before its name is: whoever was killed on the way does it again.
     host.records.forget_devices(domid)?;
-    destroy::detach(host, &ended.guest)?;
+    let place = announced::place_of(&record);
+    match place {
+        Some(place) => place.withdraw_devices()?,
+        None => destroy::detach(host, &ended.guest)?,
+    }
     let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
     record.name = loop {
         let name = names.next().unwrap_or_else(|| old.clone());
@@ -80,6 +84,9 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
             Some(_) => {}
         }
     };
+    if let Some(place) = place {
+        place.rename(&record.name)?;
+    }
     // Whatever it was to do is done by its successor.
     (record.on_poweroff, record.on_reboot, record.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);

@@ -1,5 +1,6 @@
 //! What can be done with a guest, from its creation to its end (`docs/lifecycle.md`).
 
+mod announced;
 mod console;
 mod create;
 mod destroy;
@@ -24,6 +25,7 @@ use xen::Xen;
 use crate::backend::Link;
 use crate::image::{Image, ImageCache, ImageError};
 use crate::record::Records;
+use crate::store;
 
 pub use console::{console, read_log};
 pub use create::{
@@ -47,6 +49,8 @@ pub struct Host {
     pub records: Records,
     /// `noxsd`.
     pub noxsd: Rc<Link>,
+    /// xenstored, for guests in XenStore mode.
+    pub xenstored: Rc<store::Link>,
     /// Kernels that have been read. Without it, kernels are not kept.
     pub images: Option<Rc<RefCell<ImageCache>>>,
 }
@@ -64,6 +68,7 @@ impl Host {
             xen: Rc::new(Xen::open()?),
             records: Records::default(),
             noxsd: Rc::new(Link::new(PathBuf::from(control::SOCKET))),
+            xenstored: Rc::default(),
             images: None,
         })
     }

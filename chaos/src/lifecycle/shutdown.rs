@@ -10,10 +10,12 @@ use xen::evtchn::EventChannels;
 use xen::foreign::ForeignMapping;
 use xen::units::{Gfn, Pages, Port};
 
+use super::announced::place_of;
 use super::resolve::{Condition, Guest, GuestState, examine};
 use super::watch::wait_readable;
 use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
 use crate::record::Record;
+use crate::store::{Control, Place};
 
 /// How a guest is to be shut down.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +97,9 @@ fn ask(
     options: ShutdownOptions,
     deadline: Instant,
 ) -> Result<(), LifecycleError> {
+    if let Some(place) = place_of(record) {
+        return ask_in_xenstore(host, guest, record, place, options, deadline);
+    }
     let map = |gfn| ForeignMapping::map_range(&host.xen, guest.domid, Gfn(gfn), Pages(1));
     let mut page = MappedPage(map(record.device_page_gfn)?);
     let answer = MappedPage(map(record.answer_page_gfn)?);
@@ -117,14 +122,7 @@ fn ask(
         if told.request_id == id {
             return match told.status {
                 Some(AnswerStatus::Accepted) => Ok(()),
-                _ => Err(LifecycleError::Unsupported {
-                    name: record.name.clone(),
-                    request: match options.request {
-                        Request::Poweroff => "power-off",
-                        Request::Reboot => "reboot",
-                        Request::Suspend => "suspend",
-                    },
-                }),
+                _ => Err(unsupported(record, options)),
             };
         }
         if examine(host, guest.domid)?.state().has_ended() {
@@ -136,6 +134,50 @@ fn ask(
             return Err(timed_out(record, "answered", options));
         }
         channels.acknowledge_pending()?;
+    }
+}
+
+/// Asks through the guest's `control` folder in XenStore, and waits until it has taken note.
+fn ask_in_xenstore(
+    host: &Host,
+    guest: &Guest,
+    record: &Record,
+    place: Place,
+    options: ShutdownOptions,
+    deadline: Instant,
+) -> Result<(), LifecycleError> {
+    let request = match options.request {
+        Request::Poweroff => "poweroff",
+        Request::Reboot => "reboot",
+        Request::Suspend => "suspend",
+    };
+    if !Control::has_feature(place, request)? {
+        return Err(unsupported(record, options));
+    }
+    let mut control = Control::ask(place, request)?;
+    while !control.is_taken()? {
+        if examine(host, guest.domid)?.state().has_ended() {
+            return Ok(());
+        }
+        let told = control.is_told()
+            || wait_readable(control.as_fd(), deadline)
+                .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
+        if !told {
+            return Err(timed_out(record, "answered", options));
+        }
+        control.take()?;
+    }
+    Ok(())
+}
+
+fn unsupported(record: &Record, options: ShutdownOptions) -> LifecycleError {
+    LifecycleError::Unsupported {
+        name: record.name.clone(),
+        request: match options.request {
+            Request::Poweroff => "power-off",
+            Request::Reboot => "reboot",
+            Request::Suspend => "suspend",
+        },
     }
 }
 

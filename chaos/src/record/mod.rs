@@ -24,8 +24,9 @@ use noxs::{Ipv4Config, MacAddr};
 use serde::{Deserialize, Serialize};
 use xen::units::{DomId, DomainHandle, KiB};
 
-use crate::config::{Action, DomainConfig, VifConfig};
+use crate::config::{Action, DiskConfig, DomainConfig, VifConfig, vdev_number};
 use crate::daemon::wire::WireConfig;
+use crate::store::Store;
 
 pub use error::RecordError;
 pub use records::{ROOT, Records};
@@ -67,12 +68,42 @@ pub struct Record {
     pub console: bool,
     /// Its network interfaces.
     pub vifs: Vec<VifRecord>,
+    /// Its disks.
+    #[serde(default)]
+    pub disks: Vec<DiskRecord>,
+    /// What announces its devices.
+    #[serde(default)]
+    pub store: Store,
     /// What is to happen when it powers off.
     pub on_poweroff: Action,
     /// What is to happen when it reboots.
     pub on_reboot: Action,
     /// What is to happen when it crashes.
     pub on_crash: Action,
+}
+
+/// What is remembered of a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    /// The file or block device.
+    pub target: PathBuf,
+    /// What the guest calls it.
+    pub vdev: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+impl DiskRecord {
+    fn new(disk: &DiskConfig) -> Self {
+        let DiskConfig { target, vdev, read_only, .. } = disk.clone();
+        Self { target, vdev, read_only }
+    }
+
+    /// The config it was made from. `None` if somebody has written something else into it.
+    fn config(&self) -> Option<DiskConfig> {
+        let Self { target, vdev, read_only } = self.clone();
+        Some(DiskConfig { id: vdev_number(&vdev)?, target, vdev, read_only })
+    }
 }
 
 /// What is remembered of a network interface.
@@ -148,6 +179,8 @@ impl Record {
             requests: 0,
             console: config.console,
             vifs: Vec::new(),
+            disks: config.disks.iter().map(DiskRecord::new).collect(),
+            store: config.store,
             on_poweroff: config.on_poweroff,
             on_reboot: config.on_reboot,
             on_crash: config.on_crash,
@@ -167,6 +200,8 @@ impl Record {
             cmdline: self.cmdline.clone(),
             console: self.console,
             vifs: self.vifs.iter().map(VifRecord::config).collect::<Option<_>>()?,
+            disks: self.disks.iter().map(DiskRecord::config).collect::<Option<_>>()?,
+            store: self.store,
             on_poweroff: self.on_poweroff,
             on_reboot: self.on_reboot,
             on_crash: self.on_crash,
@@ -190,6 +225,7 @@ mod tests {
     fn a_guest_can_be_made_again_from_its_record() {
         let text = "name='web'\ntype='pvh'\nkernel='/k'\nramdisk='/r'\nmemory=4\nvcpus=2\n\
                     cmdline='a b'\non_crash='restart'\non_reboot='preserve'\n\
+                    store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n\
                     vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,rate=1MB/s']";
         let config = crate::config::parse_str("test", text, &[], true).unwrap().config;
         let mut record = Record::new(DomId(3), DomainHandle([1; 16]), &config);
@@ -201,6 +237,7 @@ mod tests {
         for spoil in [
             |record: &mut Record| record.memory_kib = 3,
             |record: &mut Record| record.vifs[0].mac = "x".into(),
+            |record: &mut Record| record.disks[0].vdev = "x".into(),
             |record: &mut Record| record.vifs[0].ipv4 = Some("10.0.0.2".into()),
             |record: &mut Record| record.name = "../x".into(),
         ] {
