@@ -103,6 +103,7 @@ pub(super) fn boot_page(
     page.u32(12, u32::try_from(modules).unwrap_or(u32::MAX));
     page.u64(16, base + MODULES as u64);
     page.u64(24, base + COMMAND_LINE as u64);
+    page.u64(32, layout.acpi.map_or(0, |tables| tables.0 << 12));
     page.u64(40, base + MEMMAP as u64);
     page.u32(48, u32::try_from(regions).unwrap_or(u32::MAX));
     page.put(TRAMPOLINE, &trampoline(entry));
@@ -185,6 +186,8 @@ mod tests {
     fn in_xenstore_mode_there_is_no_device_page() {
         let page = boot_page(&layout_of(Store::XenStore), 0, "", None).unwrap();
         assert_eq!(page[12], 0);
+        let acpi = layout_of(Store::XenStore).acpi.unwrap();
+        assert_eq!(u64_at(&page, 32), acpi.0 << 12);
         let ramdisk = Ramdisk { address: 0x10_0000, size: 5000 };
         let page = boot_page(&layout_of(Store::XenStore), 0, "", Some(ramdisk)).unwrap();
         assert_eq!(page[12], 1);

@@ -13,7 +13,8 @@
 //! 4 GiB       the rest of the memory
 //! ```
 //!
-//! In XenStore mode there is no device page and no answer page, and the rings are that of XenStore
+//! In XenStore mode there is a page of ACPI tables instead of the device page and the answer page, and
+//! the rings are that of XenStore
 //! and the console's: those of the other devices are in memory that the guest chooses.
 //!
 //! The specials are pages of their own beside the guest's memory, so that the seal of the device
@@ -46,6 +47,8 @@ pub struct Layout {
     pub boot_page: Gfn,
     /// What noxs has of its own; nothing in XenStore mode.
     pub noxs: Option<NoxsPages>,
+    /// The ACPI tables; in XenStore mode only.
+    pub acpi: Option<Gfn>,
     /// First ring page.
     pub rings: Gfn,
     /// How many ring pages there are.
@@ -72,18 +75,19 @@ impl Layout {
         let memory = flavour.memory_pages();
         let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
         let console = u64::from(flavour.console);
-        let (noxs, rings, ring_count) = match flavour.store {
+        let (noxs, acpi, rings, ring_count) = match flavour.store {
             Store::Noxs => {
                 let (device_page, answer_page) = (Gfn(low_end + 1), Gfn(low_end + 2));
                 let noxs = NoxsPages { device_page, answer_page };
-                (Some(noxs), low_end + 3, console + 2 * u64::from(flavour.vifs))
+                (Some(noxs), None, low_end + 3, console + 2 * u64::from(flavour.vifs))
             }
-            Store::XenStore => (None, low_end + 1, 1 + console),
+            Store::XenStore => (None, Some(Gfn(low_end + 1)), low_end + 2, 1 + console),
         };
         Self {
             memory,
             boot_page: Gfn(low_end),
             noxs,
+            acpi,
             rings: Gfn(rings),
             ring_count,
             overlay: Gfn(rings + ring_count),
@@ -153,8 +157,8 @@ mod tests {
         let flavour = Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store };
         let layout = Layout::new(&flavour);
         assert_eq!(layout.noxs, None);
-        assert_eq!((layout.rings, layout.ring_count), (Gfn(2049), 2));
-        assert_eq!(layout.specials(), Pages(3));
+        assert_eq!((layout.rings, layout.ring_count), (Gfn(2050), 2));
+        assert_eq!(layout.specials(), Pages(4));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! domain, and [`Ready::unpause`] lets it run. Until then, dropping the value takes the domain
 //! away again, so a failure at any step leaves nothing behind.
 
+mod acpi;
 mod boot_page;
 mod error;
 mod execute;

@@ -9,6 +9,7 @@ use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
 use xen::{Error, Xen};
 
+use super::acpi;
 use super::boot_page::TRAMPOLINE;
 use super::error::{BuildError, Doing};
 use super::flavour::Flavour;
@@ -95,6 +96,10 @@ pub fn prepare(
     let window = Window::map(xen, domid, &layout, runs)?;
     // Memory that dom0 gave back is not scrubbed by Xen.
     window.fill_zero(layout.boot_page.0 << 12, layout.specials().0 << 12);
+    if let Some(tables) = layout.acpi {
+        let address = tables.0 << 12;
+        window.write(address, &acpi::tables(address, flavour.vcpus));
+    }
     timings.stage("map");
 
     let ports = make_ports(xen, domid, &flavour)?;
