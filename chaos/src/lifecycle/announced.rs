@@ -118,9 +118,8 @@ pub(super) fn place_of(record: &Record) -> Option<Place> {
     (record.store == Store::XenStore).then_some(Place { domid: DomId(record.domid), handle })
 }
 
-/// Takes away what may be announced of a domain of which there is no record. A host without xenstored
-/// has nothing to take away.
-pub(super) fn withdraw_unrecorded(place: Place) -> Result<(), StoreError> {
+/// Takes away what may be announced of a domain. A host without xenstored has nothing to take away.
+pub(super) fn withdraw_announced(place: Place) -> Result<(), StoreError> {
     match place.is_announced() {
         Ok(true) => place.withdraw(),
         Ok(false) | Err(StoreError::NotRunning { .. }) => Ok(()),

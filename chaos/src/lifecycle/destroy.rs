@@ -3,15 +3,16 @@
 use nix::errno::Errno;
 use noxs::control::DomainId;
 use serde::Serialize;
+use xen::domain::DomainInfo;
 use xen::units::DomId;
 
-use super::announced::{place_of, withdraw_unrecorded};
+use super::announced::{place_of, withdraw_announced};
 use super::resolve::{Condition, Guest, judge};
 use super::{Host, LifecycleError, resolve};
 use crate::backend::BackendError;
 use crate::chain::chain;
 use crate::record::Record;
-use crate::store::{Place, Store, StoreError};
+use crate::store::{Place, Store};
 
 /// What was taken away.
 #[derive(Clone, Debug, Serialize)]
@@ -57,27 +58,30 @@ pub(super) fn detach(host: &Host, guest: &Guest) -> Result<(), BackendError> {
 /// Takes away what a guest has beside its domain, and makes its backends let go of its pages. Gives
 /// what has not worked.
 fn detach_all(host: &Host, guest: &Guest) -> Option<String> {
-    let failed =
-        |error: StoreError| Some(format!("XenStore may still have the guest: {}", chain(&error)));
     let record = match &guest.condition {
         Condition::Guest(record) => Some(Record::clone(record)),
         Condition::Gone => host.records.read(guest.domid).ok().flatten(),
         _ => None,
     };
-    match record {
-        Some(record) if record.store == Store::XenStore => {
-            let withdrawn = place_of(&record).map_or(Ok(()), withdraw_unrecorded);
-            return withdrawn.err().and_then(failed);
-        }
+    let place = match &record {
+        Some(record) => place_of(record),
+        // Its maker was killed before it wrote the record, or the record is damaged.
         None => {
-            // Its maker was killed before it wrote the record, or the record is damaged.
-            let place =
-                guest.info.as_ref().map(|info| Place { domid: guest.domid, handle: info.handle });
-            if let Some(Err(error)) = place.map(withdraw_unrecorded) {
-                return failed(error);
-            }
+            let place = |info: &DomainInfo| Place { domid: guest.domid, handle: info.handle };
+            guest.info.as_ref().map(place)
         }
-        Some(_) => {}
+    };
+    if let Some(place) = place {
+        if guest.info.is_some() {
+            // One that ends just now needs no pause.
+            let _ = host.xen.pause(guest.domid);
+        }
+        if let Err(error) = withdraw_announced(place) {
+            return Some(format!("XenStore may still have the guest: {}", chain(&error)));
+        }
+    }
+    if record.is_some_and(|record| record.store == Store::XenStore) {
+        return None;
     }
     let detached = detach(host, guest).err();
     detached.map(|error| format!("noxsd may still hold the guest's pages: {error}"))

@@ -139,7 +139,7 @@ impl Place {
     }
 
     /// Takes away all that stands of the domain, and waits until dom0's kernel has let go of its
-    /// pages.
+    /// pages. The domain must not run: what its drivers say meanwhile would bring nodes back.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -147,7 +147,7 @@ impl Place {
         remove(&self.all())
     }
 
-    /// Takes away the domain's devices only.
+    /// Takes away the devices only of a domain that does not run.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -192,6 +192,8 @@ pub fn terminal(domid: DomId) -> Result<String, StoreError> {
 }
 
 fn remove(nodes: &[String]) -> Result<(), StoreError> {
+    // A driver that is at work on a device writes to its nodes, and would make them again.
+    barrier::wait()?;
     let store = plain()?;
     for node in nodes {
         match store.rm(node) {

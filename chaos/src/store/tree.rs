@@ -79,7 +79,8 @@ impl Place {
     }
 
     /// All that may stand there, in the order in which it is removed: the backends first, so that
-    /// the kernel lets go of the guest's pages.
+    /// the kernel lets go of the guest's pages, and last the home, by which whoever goes on after a
+    /// kill sees that there is something left.
     pub(super) fn all(self) -> [String; 7] {
         let Self { domid: DomId(domid), .. } = self;
         let dom0 = |what: &str| format!("/local/domain/0/{what}/{domid}");
@@ -88,9 +89,9 @@ impl Place {
             dom0("backend/vbd"),
             dom0("error/backend/vif"),
             dom0("error/backend/vbd"),
-            self.home(),
             self.libxl(),
             self.vm(),
+            self.home(),
         ]
     }
 

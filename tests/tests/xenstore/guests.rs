@@ -61,6 +61,17 @@ fn a_guest_comes_and_goes_with_all_it_has() {
 }
 
 #[test]
+fn our_own_guests_have_their_console() {
+    let bed = XenStoreBed::new();
+    let console = ConsoleLog::of("noop");
+    let guest = Guest::create("noop.cfg", &["--store=xenstore"]);
+    console.wait_for("noop: ready");
+    assert!(run("xl", &["list"]).ok().contains("noop "), "xl shows its name");
+    guest.destroy();
+    bed.assert_nothing_left("after destroy");
+}
+
+#[test]
 fn xl_can_destroy_it() {
     let bed = XenStoreBed::new();
     let disk = format!("disk=['{},raw,xvda']", disk_file(&bed, "a.img"));

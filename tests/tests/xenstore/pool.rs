@@ -1,5 +1,8 @@
 //! Shells in XenStore mode.
 
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
 use system_tests::{Chaosd, ConsoleLog, Guest, XenStoreBed, chaos, run};
 
 use crate::LINUX;
@@ -37,6 +40,14 @@ fn a_guest_from_the_pool_is_known_to_xl() {
     drop(bed);
 }
 
+/// Nothing tells when a guest without a log has started; until then nobody has its address.
+fn wait_until_it_answers(address: &str) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while let Err(error) = TcpStream::connect(address) {
+        assert!(Instant::now() < deadline, "{address} does not answer: {error}");
+    }
+}
+
 #[test]
 fn a_linux_from_the_pool_has_its_network() {
     let bed = XenStoreBed::new();
@@ -49,6 +60,7 @@ fn a_linux_from_the_pool_has_its_network() {
     assert_eq!(guest.created["shell"], "pool");
     // A shell's console is known to xenconsoled before it has a name, so its log has none.
     drop(console);
+    wait_until_it_answers("10.0.0.5:7");
     assert_eq!(Guest::ask("10.0.0.5:7", b"echoed\n", b"\n"), b"echoed\n");
     chaos(&["shutdown", "linux"]).ok();
     chaosd.wait_for_log("linux powered off and is destroyed");
