@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
-use chaos::lifecycle::{self, Host, LifecycleError};
+use chaos::lifecycle::{self, Cleared, Host, LifecycleError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
@@ -83,11 +84,14 @@ pub fn run(
     let group = find_group(group)?;
     // Before there are other threads, so that none of them takes the signals.
     let signals = signals().map_err(|errno| Failure::Loop(errno.into()))?;
+    raise_file_limit();
     let _lock = lock(path)?;
     let host = Host::open_caching()?;
-    match lifecycle::clear_half_made(&host)? {
-        0 => {}
-        count => tracing::info!("{count} domains that another process had left half-made are gone"),
+    match lifecycle::clear(&host)? {
+        Cleared { half_made: 0, traces: 0 } => {}
+        Cleared { half_made, traces } => tracing::info!(
+            "cleared away: {half_made} domains that were left half-made, {traces} traces of others"
+        ),
     }
     let mut poll = Poll::new().map_err(Failure::Loop)?;
     let waker = Waker::new(poll.registry(), REFILL).map_err(Failure::Loop)?;
@@ -121,7 +125,10 @@ pub fn run(
         // A client that waits for its turn is served before anything is waited for.
         let timeout = match server.has_turns() {
             true => Some(Duration::ZERO),
-            false => watch.retry().map(|at| at.saturating_duration_since(Instant::now())),
+            false => {
+                let next = watch.retry().into_iter().chain(service.tidy_at()).min();
+                next.map(|at| at.saturating_duration_since(Instant::now()))
+            }
         };
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -150,6 +157,9 @@ pub fn run(
             return Ok(());
         }
         server.turn(&mut service, poll.registry());
+        if service.tidy_at().is_some_and(|at| at <= Instant::now()) {
+            service.tidy();
+        }
     }
 }
 
@@ -178,6 +188,15 @@ fn handle(
         }
     }
     Next::GoOn
+}
+
+/// Lets the process have as many files as it may: each shell has one.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        tracing::warn!("cannot raise the limit of open files: {errno}");
+    }
 }
 
 fn signals() -> Result<SignalFd, Errno> {

@@ -54,6 +54,8 @@ fn main() -> ExitCode {
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(false)
+        // Somebody who stops reading the log is no reason to end: that would be a panic.
+        .log_internal_errors(false)
         .init();
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,10 +1,13 @@
 //! What is done with a request.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
 use chaos::config::DomainConfig;
@@ -29,6 +32,18 @@ use crate::supervise::Supervisor;
 /// Largest ramdisk in bytes.
 const MAX_RAMDISK: u64 = 1 << 30;
 
+/// How long nobody may have asked for anything before the pool is refilled. A client that has its
+/// answer needs the CPU to end: where there is only one, Linux may well give it to the thread that
+/// refills, although that thread steps back (`SCHED_IDLE` is a small share, not the last place).
+const QUIET: Duration = Duration::from_millis(5);
+
+/// How long the pool waits for that where requests never cease: other CPUs are to refill it. If
+/// there are none, to refill it under such a load would take from the creates what it gives them.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Most guests whose memory stays mapped until then: those that end meanwhile keep it so long.
+const MAX_LEFTOVER: usize = 64;
+
 /// Everything that answers requests.
 #[derive(Debug)]
 pub struct Service {
@@ -41,8 +56,12 @@ pub struct Service {
     refill: Refill,
     /// Why the last shell could not be made. No more are tried until something changes.
     trouble: Option<String>,
-    /// What is to be unmapped when the answer is on its way.
-    leftover: Vec<chaos::builder::Mapped>,
+    /// What is to be unmapped when nobody waits.
+    leftover: VecDeque<chaos::builder::Mapped>,
+    /// When the first and the last request came since the pool was looked at.
+    asked: Option<(Instant, Instant)>,
+    /// How many CPUs this process may use.
+    cpus: usize,
 }
 
 impl Service {
@@ -59,8 +78,28 @@ impl Service {
             generation: 0,
             refill,
             trouble: None,
-            leftover: Vec::new(),
+            leftover: VecDeque::new(),
+            asked: None,
+            cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
         }
+    }
+
+    /// When [`tidy`](Self::tidy) is to be called.
+    #[must_use]
+    pub fn tidy_at(&self) -> Option<Instant> {
+        self.asked.map(|(first, last)| match self.cpus {
+            1 => last + QUIET,
+            _ => (first + PATIENCE).min(last + QUIET),
+        })
+    }
+
+    /// Does what the last requests have left to do: unmaps their guests and refills the pool.
+    pub fn tidy(&mut self) {
+        self.asked = None;
+        for mapped in std::mem::take(&mut self.leftover) {
+            self.order(Order::Unmap(mapped));
+        }
+        self.restock();
     }
 
     /// Goes over to other settings. The shells of the old ones are destroyed.
@@ -122,7 +161,8 @@ impl Service {
                 Err(_) => {}
             }
         }
-        if self.trouble.is_none() {
+        // After a request, `tidy` does it in its time.
+        if self.trouble.is_none() && self.asked.is_none() {
             self.restock();
         }
     }
@@ -215,7 +255,7 @@ impl Service {
             Some(shell) => lifecycle::execute_shell(&self.host, shell, &request, timings),
             None => lifecycle::create_from(&self.host, &request, timings),
         }?;
-        self.leftover.push(created.mapped);
+        self.leftover.push_back(created.mapped);
         tracing::info!("{}", line(&config.name, created.domid.0, origin, timings));
         Ok(((created.domid.0, created.record.handle), origin))
     }
@@ -352,10 +392,14 @@ impl Serve for Service {
     }
 
     fn after(&mut self) {
-        for mapped in std::mem::take(&mut self.leftover) {
-            self.order(Order::Unmap(mapped));
+        let now = Instant::now();
+        let (first, _) = *self.asked.get_or_insert((now, now));
+        self.asked = Some((first, now));
+        if self.leftover.len() > MAX_LEFTOVER
+            && let Some(oldest) = self.leftover.pop_front()
+        {
+            self.order(Order::Unmap(oldest));
         }
-        self.restock();
     }
 }
 

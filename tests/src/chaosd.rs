@@ -1,6 +1,7 @@
 //! `chaosd` in a test.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -8,8 +9,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::kill::{Death, Doomed};
 use crate::run::chaos;
 use crate::watch::wait_for_file;
+
+/// What stands in the log of a [`DoomedChaosd`] when it is dead.
+const DEAD: &str = "chaosd is dead\n";
 
 /// A `chaosd` that ends with its test.
 #[derive(Debug)]
@@ -66,6 +71,15 @@ impl Chaosd {
         self.wait_for_log("ready on");
     }
 
+    /// Kills it.
+    ///
+    /// # Panics
+    /// It cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("chaosd can be killed");
+        self.child.wait().expect("chaosd can be waited for");
+    }
+
     /// Ends it in order, and says whether it succeeded.
     ///
     /// # Panics
@@ -103,18 +117,76 @@ impl Drop for Chaosd {
     }
 }
 
+/// A `chaosd` that is killed at one of its system calls.
+#[derive(Debug)]
+pub struct DoomedChaosd {
+    doomed: Doomed,
+    folder: TempDir,
+}
+
+impl DoomedChaosd {
+    /// Starts it, to be killed at its `stop`-th stop (see [`Doomed::start`]); does not wait for
+    /// anything.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    #[must_use]
+    pub fn start(settings: &str, stop: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder can be made");
+        let command = command(&folder, settings);
+        let path = log(&folder);
+        // Whoever waits for something in the log learns there that nothing will come.
+        let dead = move || {
+            let log = OpenOptions::new().append(true).open(path);
+            log.and_then(|mut log| log.write_all(DEAD.as_bytes())).expect("the log can be written");
+        };
+        Self { doomed: Doomed::start(command, stop, dead), folder }
+    }
+
+    /// Waits until its log contains the text. `false` if it is dead and has not written it.
+    ///
+    /// # Panics
+    /// Neither comes within a minute.
+    #[track_caller]
+    #[must_use]
+    pub fn wait_for_log(&self, text: &str) -> bool {
+        let path = log(&self.folder);
+        let path = path.to_str().expect("a text");
+        wait_for_file(path, text, |log| log.contains(text) || log.ends_with(DEAD)).contains(text)
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        // It may be dead already.
+        let _ = kill(self.doomed.pid, Signal::SIGTERM);
+    }
+
+    /// Waits for its end; gives its log, too.
+    ///
+    /// # Panics
+    /// It does not end within a minute.
+    #[track_caller]
+    #[must_use]
+    pub fn death(self) -> (Death, String) {
+        assert!(self.wait_for_log(DEAD), "chaosd ends");
+        let log = fs::read_to_string(log(&self.folder)).expect("the log can be read");
+        (self.doomed.join(), log)
+    }
+}
+
 fn spawn(folder: &TempDir, settings: &str) -> Child {
+    command(folder, settings).spawn().expect("chaosd can be started")
+}
+
+fn command(folder: &TempDir, settings: &str) -> Command {
     let config = folder.path().join("chaosd.toml");
     fs::write(&config, settings).expect("a temporary file can be written");
     let log = File::create(log(folder)).expect("a temporary file can be made");
-    Command::new("chaosd")
-        .arg("--config")
-        .arg(config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("chaosd can be started")
+    let mut command = Command::new("chaosd");
+    command.arg("--config").arg(config);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command
 }
 
 fn log(folder: &TempDir) -> PathBuf {

@@ -14,9 +14,9 @@ mod watch;
 mod xenstore;
 
 pub use bed::Bed;
-pub use chaosd::Chaosd;
+pub use chaosd::{Chaosd, DoomedChaosd};
 pub use guest::Guest;
-pub use kill::{Ended, run_to_syscall};
+pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use noxsd::{noxsd_pid, restart_noxsd};
 pub use run::{Ran, chaos, run};
 pub use watch::wait_for_file;

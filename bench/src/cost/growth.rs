@@ -31,8 +31,8 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     let (first, last) = (&totals[..SPAN], &totals[guests - SPAN..]);
     report.times(format!("noop with console, 1st to {SPAN}th"), None, first);
     report.times(format!("noop with console, last {SPAN} of {guests}"), None, last);
-    let ratio = median(last) / median(first);
-    report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![ratio]);
+    let grown = ratio(&totals);
+    report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![grown]);
     report.times(format!("noop with console, all {guests}"), None, &totals);
     for (number, stage) in samples[0].stages().iter().enumerate() {
         let of = |samples: &[Sample]| -> Vec<u64> {
@@ -43,6 +43,11 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
         report.add(format!("  of it more at the end: {}", stage.name), "ms", None, vec![more]);
     }
     Ok(())
+}
+
+/// How much longer the last ones took than the first, in medians.
+pub(crate) fn ratio(ns: &[u64]) -> f64 {
+    median(&ns[ns.len() - SPAN..]) / median(&ns[..SPAN])
 }
 
 #[allow(clippy::cast_precision_loss)]

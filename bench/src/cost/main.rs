@@ -4,10 +4,12 @@
 //! nanosecond is one executed instruction, so figures are counts of instructions, not times of
 //! any hardware.
 
+mod chaosd;
 mod commands;
 mod exec;
 mod growth;
 mod in_process;
+mod many;
 mod memory;
 mod pong;
 mod pool;
@@ -32,7 +34,7 @@ struct Args {
     /// How often each single guest is made.
     #[arg(long, default_value_t = 30)]
     rounds: usize,
-    /// How many guests are made side by side to see what grows.
+    /// How many guests are made side by side to see what grows; twice as many through chaosd.
     #[arg(long, default_value_t = 500)]
     guests: usize,
     /// How often xl makes a guest; 0 leaves its rows out.
@@ -51,6 +53,8 @@ enum Part {
     Pong,
     Pool,
     Growth,
+    PoolGrowth,
+    Bursts,
     Memory,
     Xl,
 }
@@ -63,6 +67,8 @@ impl Part {
             Self::Pong => pong::measure(host, args.rounds.min(10), report),
             Self::Pool => pool::measure(host, args.rounds, report),
             Self::Growth => growth::measure(host, args.guests, report),
+            Self::PoolGrowth => many::growth(host, args.guests.saturating_mul(2), report),
+            Self::Bursts => many::bursts(host, report),
             Self::Memory => memory::measure(host, args.guests.min(200), report),
             Self::Xl if args.xl_rounds == 0 => Ok(()),
             Self::Xl => commands::measure_xl(args.xl_rounds, report),

@@ -1,79 +1,27 @@
 //! Creates through `chaosd`, from shells that wait.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use chaos::config::DomainConfig;
 use chaos::daemon;
 use chaos::daemon::client::Chaosd;
 use chaos::daemon::protocol::{Created, Origin, Reply, Request};
 use chaos::daemon::wire::WireConfig;
 use chaos::lifecycle::{self, Host};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use xen::units::DomId;
 
+use crate::chaosd::Daemon;
 use crate::exec;
 use crate::in_process::{Noxsd, config, nanoseconds};
 use crate::let_xen_scrub;
 use crate::report::Report;
 
-const SETTINGS: &str = "/tmp/chaosd-cost.toml";
-
 /// How many shells wait.
 const SHELLS: usize = 4;
-
-/// A running `chaosd` with one flavour, that of redis.cfg.
-struct Daemon {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
-impl Daemon {
-    fn start(kernel: Option<&str>) -> Result<Self> {
-        let kernel = kernel.map_or_else(String::new, |kernel| format!("kernel='{kernel}'\n"));
-        let settings = format!(
-            "memory='256M'\n[[flavour]]\nname='redis'\nmemory='8M'\nbridges=['xenbr0']\n\
-             low={SHELLS}\nhigh={SHELLS}\n{kernel}"
-        );
-        fs::write(SETTINGS, settings)?;
-        let mut child = Command::new("chaosd")
-            .args(["--config", SETTINGS])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot run chaosd")?;
-        let log = BufReader::new(child.stderr.take().context("chaosd has a standard error")?);
-        let mut daemon = Self { child, log };
-        daemon.wait_until_full()?;
-        Ok(daemon)
-    }
-
-    /// Waits until all shells are there.
-    fn wait_until_full(&mut self) -> Result<()> {
-        let mut line = String::new();
-        while self.log.read_line(&mut line)? > 0 {
-            if line.contains("is full") {
-                return Ok(());
-            }
-            line.clear();
-        }
-        bail!("chaosd has ended")
-    }
-
-    fn end(mut self) -> Result<()> {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
-        // It must not wait for somebody to read its log.
-        std::io::copy(&mut self.log, &mut std::io::sink())?;
-        ensure!(self.child.wait()?.success(), "chaosd has failed");
-        Ok(())
-    }
-}
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
     let redis = config("redis.cfg", &["memory=8"])?;
@@ -96,8 +44,12 @@ fn one(
     report: &mut Report,
 ) -> Result<()> {
     let kernel = fs::canonicalize(&config.kernel)?;
-    let warm = (origin == Origin::Warm).then(|| kernel.to_str()).flatten();
-    let mut daemon = Daemon::start(warm)?;
+    let warm = match origin {
+        Origin::Warm => format!("kernel='{}'", kernel.display()),
+        _ => String::new(),
+    };
+    let mut daemon = Daemon::start(&format!("memory='8M'\nbridges=['xenbr0']\n{warm}"), SHELLS)?;
+    let noxsd = Noxsd::find()?;
     let (mut totals, mut stages) = (Vec::new(), Vec::<(String, Vec<u64>)>::new());
     let (mut unpauses, mut wholes) = (Vec::new(), Vec::new());
     // The first create of a process pays for things that stay.
@@ -105,7 +57,7 @@ fn one(
         let_xen_scrub();
         let created = ask(config)?;
         ensure!(created.shell == origin, "{what}: the shell was {}", created.shell.as_str());
-        let unpause_ns = unpause(host, DomId(created.domid))?;
+        let unpause_ns = unpause(host, &noxsd, DomId(created.domid))?;
         lifecycle::destroy(host, &config.name)?;
         daemon.wait_until_full()?;
         if round == 0 {
@@ -136,7 +88,8 @@ fn one(
     Ok(())
 }
 
-fn ask(config: &DomainConfig) -> Result<Created> {
+/// Has `chaosd` make a guest, which it leaves paused.
+pub(crate) fn ask(config: &DomainConfig) -> Result<Created> {
     let daemon = Chaosd::connect(Path::new(daemon::SOCKET))?;
     let kernel = File::open(&config.kernel)?;
     let request = Request::Create { config: WireConfig::from(config), paused: true };
@@ -147,8 +100,7 @@ fn ask(config: &DomainConfig) -> Result<Created> {
 }
 
 /// The hypercall alone, without what the guest and `noxsd` do as soon as they may.
-fn unpause(host: &Host, domid: DomId) -> Result<u64> {
-    let noxsd = Noxsd::find()?;
+pub(crate) fn unpause(host: &Host, noxsd: &Noxsd, domid: DomId) -> Result<u64> {
     let before = noxsd.cpu_ns()?;
     let started = Instant::now();
     host.xen.unpause(domid)?;

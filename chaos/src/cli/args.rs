@@ -1,9 +1,12 @@
 //! The arguments.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches};
+
+use super::plain;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -43,12 +46,14 @@ impl Command {
     /// # Errors
     /// They make no sense, or ask for help.
     pub(crate) fn of_this_process() -> Result<Self, clap::Error> {
-        // Whoever names a command gets that one only: to describe the others, for help and for
-        // suggestions, would take as long as the rest of the start.
-        let named = std::env::args_os().nth(1);
-        let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.0 == name));
-        let rows = only.map_or(COMMANDS, std::slice::from_ref);
-        Self::of(chaos(rows).try_get_matches()?)
+        let mut words = std::env::args_os().skip(1);
+        if words.next().is_some_and(|name| name == "create")
+            && let Some(args) = plain::create(words)
+        {
+            return Ok(Self::Create(args));
+        }
+        let words: Vec<OsString> = std::env::args_os().collect();
+        of_words(words.into_iter())
     }
 
     fn of(mut matches: ArgMatches) -> Result<Self, clap::Error> {
@@ -72,6 +77,19 @@ impl Command {
             }
         })
     }
+}
+
+/// Reads a command line, the program's name being its first word.
+#[inline(never)]
+pub(super) fn of_words(
+    words: impl Iterator<Item = OsString> + Clone,
+) -> Result<Command, clap::Error> {
+    // Whoever names a command gets that one only: to describe the others, for help and for
+    // suggestions, would take as long as the rest of the start.
+    let named = words.clone().nth(1);
+    let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.0 == name));
+    let rows = only.map_or(COMMANDS, std::slice::from_ref);
+    Command::of(chaos(rows).try_get_matches_from(words)?)
 }
 
 fn args<A: FromArgMatches>(matches: &mut ArgMatches) -> Result<A, clap::Error> {

@@ -203,8 +203,9 @@ fn finish(
         record.answer_page_gfn = noxs.answer_page.0;
         record.sysctl_port = sysctl_port;
     }
+    record.paused = options.paused;
     record.vifs = nics.iter().map(Nic::record).collect();
-    host.records.write(&record)?;
+    host.records.write(&record, traces.record.as_ref())?;
     timings.stage("record");
     let console = match options.console {
         true if config.store == Store::XenStore => Some(console::terminal(domid)?),

@@ -1,5 +1,7 @@
 //! Taking a guest away.
 
+use std::collections::HashSet;
+
 use nix::errno::Errno;
 use noxs::control::DomainId;
 use serde::Serialize;
@@ -87,17 +89,45 @@ fn detach_all(host: &Host, guest: &Guest) -> Option<String> {
     detached.map(|error| format!("noxsd may still hold the guest's pages: {error}"))
 }
 
-/// Destroys each domain that its maker, who was killed, has left half-made. Gives their number.
+/// What [`clear`] has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// Domains that their makers, who were killed, had left half-made.
+    pub half_made: usize,
+    /// Folders and names of domains that are gone.
+    pub traces: usize,
+}
+
+/// Takes away what processes that were killed have left: each domain that is half-made, and folders
+/// and names of domains that are gone, whoever has destroyed these. Guests are not touched.
 ///
 /// # Errors
-/// Xen refuses. The others are not looked at then.
-pub fn clear_half_made(host: &Host) -> Result<usize, LifecycleError> {
-    let mut cleared = 0;
+/// Xen refuses, or a file cannot be removed. The others are not looked at then.
+pub fn clear(host: &Host) -> Result<Cleared, LifecycleError> {
+    let mut cleared = Cleared::default();
+    // Read before Xen is asked: a domain is there before its name and its folder are, so whoever is
+    // making one now is not met.
+    let names = host.records.names()?;
+    let folders = host.records.domids()?;
+    let mut there = HashSet::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
-        let guest = judge(host, info.domid, Some(info));
+        there.insert(info.domid);
+        let guest = judge(host, info.domid, Some(info))?;
         if matches!(guest.condition, Condition::HalfMade) {
             remove(host, &guest)?;
-            cleared += 1;
+            cleared.half_made += 1;
+        }
+    }
+    for (name, domid) in names {
+        if !there.contains(&domid) && host.records.holder(&name)? == Some(domid) {
+            host.records.remove_name(&name)?;
+            cleared.traces += 1;
+        }
+    }
+    for domid in folders {
+        if !there.contains(&domid) {
+            host.records.remove(domid, None)?;
+            cleared.traces += 1;
         }
     }
     Ok(cleared)

@@ -34,7 +34,7 @@ pub fn ended(host: &Host) -> Result<Vec<EndedGuest>, LifecycleError> {
         if info.state.shutdown.is_none() || info.state.dying {
             continue;
         }
-        let guest = judge(host, info.domid, Some(info));
+        let guest = judge(host, info.domid, Some(info))?;
         if let Condition::Guest(record) = &guest.condition
             && matches!(
                 guest.state(),

@@ -72,7 +72,7 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
     for info in host.xen.domain_list(DomId::DOM0)? {
         folders.remove(&info.domid);
         let (domid, handle) = (info.domid, info.handle);
-        let guest = judge(host, domid, Some(info));
+        let guest = judge(host, domid, Some(info))?;
         let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
         if (foreign || matches!(guest.condition, Condition::Shell)) && !all {
             continue;

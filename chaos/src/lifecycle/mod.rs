@@ -8,6 +8,7 @@ mod ended;
 mod error;
 mod list;
 mod nic;
+mod pause;
 mod resolve;
 mod shell;
 mod shutdown;
@@ -31,10 +32,11 @@ pub use console::{console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
-pub use destroy::{Destroyed, clear_half_made, destroy};
+pub use destroy::{Cleared, Destroyed, clear, destroy};
 pub use ended::{EndedGuest, ended, remove_ended, rename_ended};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
+pub use pause::{pause, unpause};
 pub use resolve::{Condition, Guest, GuestState, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};

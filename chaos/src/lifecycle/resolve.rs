@@ -144,29 +144,61 @@ impl Guest {
 /// Xen refuses to tell.
 pub(super) fn examine(host: &Host, domid: DomId) -> Result<Guest, LifecycleError> {
     let info = host.xen.domain_info(domid)?;
-    Ok(judge(host, domid, info))
+    judge(host, domid, info)
 }
 
 /// Says what a domain is of which Xen has told already.
-pub(super) fn judge(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Guest {
+///
+/// # Errors
+/// Xen refuses to tell more.
+pub(super) fn judge(
+    host: &Host,
+    domid: DomId,
+    info: Option<DomainInfo>,
+) -> Result<Guest, LifecycleError> {
+    let guest = judge_once(host, domid, info);
+    match guest.condition {
+        // Its maker may have finished it and ended while it was looked at. Now that the maker is
+        // gone, nothing changes any more.
+        Condition::HalfMade => Ok(judge_once(host, domid, host.xen.domain_info(domid)?)),
+        _ => Ok(guest),
+    }
+}
+
+fn judge_once(host: &Host, domid: DomId, info: Option<DomainInfo>) -> Guest {
     let (record, fault) = match host.records.read(domid) {
         Ok(record) => (record, None),
         Err(error) => (None, Some(chain(&error))),
     };
     let condition = match &info {
         None => Condition::Gone,
-        Some(info) => match (record, Creator::of(info.handle)) {
-            (Some(record), _) if record.is_of(info.handle) => Condition::Guest(Box::new(record)),
-            (_, None) => Condition::Foreign,
-            (_, Some(_)) if info.cpu_time_ns > 0 || fault.is_some() => Condition::Unrecorded,
-            (_, Some(creator)) if creator.is_alive() => match creator.is_daemon() {
-                true => Condition::Shell,
-                false => Condition::BeingMade,
-            },
-            (_, Some(_)) => Condition::HalfMade,
-        },
+        Some(info) => {
+            let record = record.filter(|record| record.is_of(info.handle));
+            match (record, Creator::of(info.handle)) {
+                // Its maker is about to let it run, or was killed just before.
+                (Some(record), Some(creator)) if is_held_back(info, &record) => {
+                    match creator.is_alive() {
+                        true => Condition::BeingMade,
+                        false => Condition::HalfMade,
+                    }
+                }
+                (Some(record), _) => Condition::Guest(Box::new(record)),
+                (None, None) => Condition::Foreign,
+                (None, Some(_)) if info.cpu_time_ns > 0 || fault.is_some() => Condition::Unrecorded,
+                (None, Some(creator)) if creator.is_alive() => match creator.is_daemon() {
+                    true => Condition::Shell,
+                    false => Condition::BeingMade,
+                },
+                (None, Some(_)) => Condition::HalfMade,
+            }
+        }
     };
     Guest { domid, info, condition, fault }
+}
+
+/// Whether a guest has never run, and nobody has asked for it to be paused.
+fn is_held_back(info: &DomainInfo, record: &Record) -> bool {
+    info.state.paused && info.cpu_time_ns == 0 && !record.paused && info.state.shutdown.is_none()
 }
 
 /// Finds a guest by its name, or by its domid.

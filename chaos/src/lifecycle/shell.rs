@@ -46,6 +46,8 @@ pub(super) struct Traces {
     pub(super) attach: Attach,
     /// In XenStore mode, what is announced there; `attach` is empty then.
     pub(super) announced: Option<Announced>,
+    /// The file of its record, if it was made ahead.
+    pub(super) record: Option<File>,
     /// Whether the backends have been asked to attach.
     asked: bool,
     kept: bool,
@@ -58,6 +60,7 @@ pub struct ParkedAttachedShell {
     shell: ParkedShell,
     attach: Attach,
     announced: Option<Announced>,
+    record: Option<File>,
 }
 
 /// Makes a shell and attaches its backends, for guests that are not known yet.
@@ -76,6 +79,7 @@ pub fn prepare_shell(
         shell.load(image)?;
         timings.stage("image");
     }
+    shell.traces.record = Some(host.records.create_record(shell.domid())?);
     shell.finish_attach(log.as_ref())?;
     timings.stage("attached");
     Ok(shell)
@@ -93,7 +97,8 @@ pub(super) fn make(
     let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
     let announced = Announced::of(&shell, vifs.iter().map(|(bridge, _)| *bridge));
     let attach = attach_request(&shell, vifs);
-    let traces = Traces { host: host.clone(), attach, announced, asked: false, kept: false };
+    let traces =
+        Traces { host: host.clone(), attach, announced, record: None, asked: false, kept: false };
     Ok(AttachedShell { shell, traces })
 }
 
@@ -112,9 +117,10 @@ impl AttachedShell {
     /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
     pub fn park(self) -> ParkedAttachedShell {
         let Self { shell, mut traces } = self;
-        let (attach, announced) = (traces.attach.clone(), traces.announced.take());
+        let attach = traces.attach.clone();
+        let (announced, record) = (traces.announced.take(), traces.record.take());
         traces.keep();
-        ParkedAttachedShell { shell: shell.park(), attach, announced }
+        ParkedAttachedShell { shell: shell.park(), attach, announced, record }
     }
 
     /// The shell, and what it has outside of Xen.
@@ -180,8 +186,9 @@ impl ParkedAttachedShell {
     /// Makes it a shell again.
     #[must_use]
     pub fn unpark(self, host: &Host) -> AttachedShell {
-        let Self { shell, attach, announced } = self;
-        let traces = Traces { host: host.clone(), attach, announced, asked: true, kept: false };
+        let Self { shell, attach, announced, record } = self;
+        let traces =
+            Traces { host: host.clone(), attach, announced, record, asked: true, kept: false };
         AttachedShell { shell: shell.unpark(&host.xen), traces }
     }
 }

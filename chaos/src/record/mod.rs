@@ -66,6 +66,10 @@ pub struct Record {
     pub requests: u32,
     /// Whether it has a console.
     pub console: bool,
+    /// Whether it may be paused although it has never run: that was asked for. Another one like that
+    /// is half-made once its maker is gone.
+    #[serde(default)]
+    pub paused: bool,
     /// Its network interfaces.
     pub vifs: Vec<VifRecord>,
     /// Its disks.
@@ -178,6 +182,7 @@ impl Record {
             sysctl_port: 0,
             requests: 0,
             console: config.console,
+            paused: false,
             vifs: Vec::new(),
             disks: config.disks.iter().map(DiskRecord::new).collect(),
             store: config.store,

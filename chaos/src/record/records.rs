@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 use noxs::control::{self, Attach};
 use serde::Deserialize;
 use xen::units::DomId;
@@ -15,6 +15,9 @@ use super::{Record, RecordError, VERSION};
 
 /// Name of the file in a domain's folder that holds its [`Record`].
 const RECORD: &str = "record";
+
+/// Most records are shorter, in bytes.
+const USUAL_SIZE: i64 = 4096;
 
 /// Where the records are.
 pub const ROOT: &str = "/run/chaos";
@@ -162,13 +165,29 @@ impl Records {
         ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
     }
 
-    /// Keeps the first record of a domain.
+    /// Makes the file of a domain's first record ahead of it. While it is empty there is no record.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create_record(&self, domid: DomId) -> Result<File, RecordError> {
+        let path = self.folder(domid).join(RECORD);
+        let file = create_new(&path).map_err(file_error("make", &path))?;
+        // Its memory, too. Where that cannot be had now, the write may find it or says so.
+        let _ = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, USUAL_SIZE);
+        Ok(file)
+    }
+
+    /// Keeps the first record of a domain, in the file that was made for it, if one was.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, record: &Record) -> Result<(), RecordError> {
-        let path = self.folder(DomId(record.domid)).join(RECORD);
-        write_new(&path, &encode(record, &path)?)
+    pub fn write(&self, record: &Record, file: Option<&File>) -> Result<(), RecordError> {
+        let path = || self.folder(DomId(record.domid)).join(RECORD);
+        let bytes = encode(record, path)?;
+        match file {
+            Some(mut file) => file.write_all(&bytes).map_err(|e| file_error("write", &path())(e)),
+            None => write_new(&path(), &bytes),
+        }
     }
 
     /// Replaces a record. A reader sees the old one or the new one.
@@ -177,7 +196,7 @@ impl Records {
     /// The file cannot be written.
     pub fn replace(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.folder(DomId(record.domid));
-        replace(&folder, RECORD, &encode(record, &folder.join(RECORD))?)
+        replace(&folder, RECORD, &encode(record, || folder.join(RECORD))?)
     }
 
     /// Reads a record. `None` if there is none.
@@ -254,11 +273,12 @@ impl Records {
         Ok(entries.filter_map(Result::ok).filter_map(domid).collect())
     }
 
-    /// The names that link to a domain. Walks all names: only for cleaning up after a crash.
+    /// All names, each with the domid that it links to. Walks all names: only for cleaning up after
+    /// a crash.
     ///
     /// # Errors
     /// The folder of names cannot be read for another reason than that there is none.
-    pub fn names_of(&self, domid: DomId) -> Result<Vec<String>, RecordError> {
+    pub fn names(&self) -> Result<Vec<(String, DomId)>, RecordError> {
         let path = self.root.join("names");
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -268,11 +288,20 @@ impl Records {
         let mut names = Vec::new();
         for name in entries.filter_map(Result::ok).filter_map(|e| e.file_name().into_string().ok())
         {
-            if self.holder(&name)? == Some(domid) {
-                names.push(name);
+            if let Some(domid) = self.holder(&name)? {
+                names.push((name, domid));
             }
         }
         Ok(names)
+    }
+
+    /// The names that link to a domain. Walks all names, too.
+    ///
+    /// # Errors
+    /// As [`names`](Self::names).
+    pub fn names_of(&self, domid: DomId) -> Result<Vec<String>, RecordError> {
+        let names = self.names()?.into_iter();
+        Ok(names.filter(|(_, holder)| *holder == domid).map(|(name, _)| name).collect())
     }
 }
 
@@ -283,27 +312,35 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn encode(record: &Record, path: &Path) -> Result<Vec<u8>, RecordError> {
-    serde_json::to_vec(record)
-        .map_err(|source| RecordError::Damaged { path: path.to_owned(), source })
+fn encode(record: &Record, path: impl FnOnce() -> PathBuf) -> Result<Vec<u8>, RecordError> {
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, record)
+        .map_err(|source| RecordError::Damaged { path: path(), source })?;
+    Ok(bytes)
 }
 
 /// Writes a file that is not there yet, in one piece: a reader sees nothing or all of it.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(file_error("write", path))
+    create_new(path).and_then(|mut file| file.write_all(bytes)).map_err(file_error("write", path))
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
 }
 
 /// Replaces a file so that a reader sees either all of the old one or all of the new one.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
     let new = folder.join(format!("{name}.new"));
     let path = folder.join(name);
-    ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
-    write_new(&new, bytes)?;
+    // A process that was killed may have left one.
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&new)
+        .and_then(|mut file| file.write_all(bytes))
+        .map_err(file_error("write", &new))?;
     fs::rename(&new, &path).map_err(file_error("write", &path))
 }

@@ -7,6 +7,7 @@ mod create;
 mod devices;
 mod ends;
 mod kill;
+mod kill_daemon;
 mod pool;
 mod refusals;
 mod services;

@@ -1,0 +1,93 @@
+//! Many creates through `chaosd`: whether the last one takes longer than the first, and what
+//! refilling the pool costs those that come meanwhile.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use chaos::daemon::protocol::Origin;
+use chaos::lifecycle::{self, Host};
+use xen::units::DomId;
+
+use crate::chaosd::Daemon;
+use crate::growth::ratio;
+use crate::in_process::{Noxsd, config, nanoseconds};
+use crate::pool::{ask, unpause};
+use crate::report::Report;
+use crate::{exec, let_xen_scrub};
+
+/// What the guests are: noop with a console.
+const FLAVOUR: &str = "memory='2M'";
+
+/// How many creates come back to back.
+const BURST: usize = 100;
+
+/// How many shells wait when they begin to come.
+const FEW: usize = 2;
+
+/// Guests side by side, each from a shell that waited.
+pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
+    let mut config = config("noop.cfg", &["memory=2"])?;
+    let mut daemon = Daemon::start(FLAVOUR, FEW)?;
+    let noxsd = Noxsd::find()?;
+    let (mut totals, mut names) = (Vec::new(), Vec::new());
+    for number in 0..guests {
+        config.name = format!("noop-{number}");
+        let_xen_scrub();
+        let created = ask(&config)?;
+        ensure!(created.shell == Origin::Pool, "the shell was {}", created.shell.as_str());
+        let in_daemon: u64 = created.stages.iter().map(|(_, ns)| ns).sum();
+        totals.push(in_daemon + unpause(host, &noxsd, DomId(created.domid))?);
+        names.push(config.name.clone());
+        daemon.wait_until_full()?;
+    }
+    report.times(format!("noop from a shell, in chaosd, all {guests}"), None, &totals);
+    let grown = ratio(&totals);
+    report.add(format!("  the {guests}th against the first"), "times", Some(1.05), vec![grown]);
+    for name in &names {
+        lifecycle::destroy(host, name)?;
+    }
+    daemon.end()
+}
+
+/// Creates back to back: from a pool that holds all, from one that is soon empty, and without.
+pub(crate) fn bursts(host: &Host, report: &mut Report) -> Result<()> {
+    let daemon = Daemon::start(FLAVOUR, BURST)?;
+    let from_pool = burst(host, &[])?;
+    daemon.end()?;
+    let daemon = Daemon::start(FLAVOUR, FEW)?;
+    let from_empty = burst(host, &[])?;
+    daemon.end()?;
+    let without = burst(host, &["--no-daemon"])?;
+
+    let name = |what: &str| format!("noop, one of {BURST} back to back, {what}");
+    report.times(name("from a full pool"), None, &from_pool.each);
+    report.times(name("from an emptied pool"), None, &from_empty.each);
+    report.times(name("without chaosd"), None, &without.each);
+    #[allow(clippy::cast_precision_loss)]
+    let throughput = without.all_ns as f64 / from_empty.all_ns as f64;
+    // More is better: the limit is that of the inverse.
+    let what = "  time from an emptied pool against without".to_owned();
+    report.add(what, "times", Some(1.0 / 0.9), vec![1.0 / throughput]);
+    Ok(())
+}
+
+struct Burst {
+    each: Vec<u64>,
+    all_ns: u64,
+}
+
+fn burst(host: &Host, more: &[&str]) -> Result<Burst> {
+    let_xen_scrub();
+    let mut each = Vec::with_capacity(BURST);
+    let names: Vec<String> = (0..BURST).map(|number| format!("name='noop-{number}'")).collect();
+    let started = Instant::now();
+    for name in &names {
+        let words = ["create", "--quiet", "noop.cfg", "memory=2", name];
+        each.push(exec::run("chaos", &[&words, more].concat())?);
+    }
+    let all_ns = nanoseconds(started)?;
+    for number in 0..BURST {
+        lifecycle::destroy(host, &format!("noop-{number}"))?;
+    }
+    Ok(Burst { each, all_ns })
+}

@@ -1,0 +1,117 @@
+//! The map that LLVM's linker writes of a program, and the patterns that find its input sections again.
+
+use std::collections::HashSet;
+use std::io::BufRead;
+
+use anyhow::{Context, Result};
+
+/// An input section of code.
+#[derive(Debug, PartialEq, Eq)]
+struct Section<'a> {
+    start: u64,
+    size: u64,
+    name: &'a str,
+    file: &'a str,
+}
+
+/// The patterns of the sections that the addresses lie in, each once, in the addresses' order.
+pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>> {
+    let mut sections = sections(map);
+    sections.sort_by_key(|section| section.start);
+    let (mut seen, mut patterns) = (HashSet::new(), Vec::new());
+    for line in addresses.lines() {
+        let line = line?;
+        let address = u64::from_str_radix(line.trim(), 16)
+            .with_context(|| format!("{line:?} is no hexadecimal address"))?;
+        let after = sections.partition_point(|section| section.start <= address);
+        let Some(section) = after.checked_sub(1).map(|index| &sections[index]) else { continue };
+        // Code of the kernel's, or of a section that was laid out whole, lies in none.
+        if address < section.start + section.size && seen.insert(section.start) {
+            let pattern = pattern(section);
+            if !patterns.contains(&pattern) {
+                patterns.push(pattern);
+            }
+        }
+    }
+    Ok(patterns)
+}
+
+/// The input sections of code that the map lists, by address, address in the file, size and
+/// alignment:
+///
+/// ```text
+///           26cec0           26cec0     421d     1         /folder/chaos.o:(.text.main)
+/// ```
+fn sections(map: &str) -> Vec<Section<'_>> {
+    let section = |line| {
+        let line: &str = line;
+        let (place, section) = line.rsplit_once(":(")?;
+        let name = section.strip_suffix(')').filter(|name| name.starts_with(".text"))?;
+        let mut words = place.split_whitespace();
+        let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+        let (start, _, size, _) = (number()?, number()?, number()?, number()?);
+        Some(Section { start, size, name, file: words.last()? })
+    };
+    map.lines().filter_map(section).filter(|section| section.size > 0).collect()
+}
+
+/// What finds a section again, with another compiler too: code of the C library by its object
+/// file, Rust's by its mangled path without the hashes in it.
+fn pattern(section: &Section<'_>) -> String {
+    let archive = section.file.rsplit('/').next().unwrap_or(section.file);
+    match archive.strip_suffix(')').and_then(|file| file.split_once('(')) {
+        Some((archive, object))
+            if archive.starts_with("libc.") || archive.starts_with("libgcc") =>
+        {
+            format!("*{archive}:{object}(.text .text.*)")
+        }
+        _ if section.name == ".text" => format!("*{archive}(.text)"),
+        _ => format!("*({})", without_hashes(section.name)),
+    }
+}
+
+/// `17h` and 16 digits end a name of the older mangling; `Cs…_` names a crate in the newer one.
+fn without_hashes(name: &str) -> String {
+    let name = match name.rfind("17h") {
+        Some(at) if name.len() == at + 20 && name.ends_with('E') => format!("{}17h*", &name[..at]),
+        _ => name.to_owned(),
+    };
+    let mut parts = name.split("Cs");
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once('_').filter(|(hash, _)| hash.chars().all(char::is_alphanumeric)) {
+            Some((_, rest)) => result.extend(["Cs*_", rest]),
+            None => result.extend(["Cs", part]),
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &str = "\
+     VMA      LMA     Size Align Out     In      Symbol
+    1000     1000       90    64 .text.always
+    1000     1000       20     1         /lib/x/libc.a(exit.o):(.text)
+    1020     1020       40     1         /t/c.o:(.text._ZN5chaos3cli3run17h0123456789abcdefE)
+    1020     1020       40     1                 chaos::cli::run
+    1060     1060       10     1         /t/c.o:(.text._RNvNtCsgEmfK2I1SDS_4core3fmt5write)
+    2000     2000       20     1         /t/c.o:(.rodata)
+    3000     3000        0     1         /t/c.o:(.text.empty)
+";
+
+    #[test]
+    fn addresses_lead_to_patterns_without_hashes() {
+        let found = patterns(MAP, "1064\n1000\n1030\n1050\n2000\n1070\n".as_bytes()).unwrap();
+        assert_eq!(
+            found,
+            [
+                "*(.text._RNvNtCs*_4core3fmt5write)",
+                "*libc.a:exit.o(.text .text.*)",
+                "*(.text._ZN5chaos3cli3run17h*)",
+            ]
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! Pausing a guest.
+
+use xen::units::DomId;
+
+use super::resolve::{Condition, examine};
+use super::{Host, LifecycleError, resolve};
+
+/// Pauses a guest.
+///
+/// # Errors
+/// There is no such guest, another process is making it, or Xen refuses.
+pub fn pause(host: &Host, target: &str) -> Result<(), LifecycleError> {
+    let domid = running(host, target)?;
+    host.xen.pause(domid)?;
+    let guest = examine(host, domid)?;
+    let has_run = guest.info.is_some_and(|info| info.cpu_time_ns > 0);
+    // A guest that is paused and has never run, and is not known to be meant so, looks half-made.
+    if let Condition::Guest(_) | Condition::BeingMade | Condition::HalfMade = guest.condition
+        && !has_run
+    {
+        let _lock = host.records.lock(domid)?;
+        if let Some(mut record) = host.records.read(domid)? {
+            record.paused = true;
+            host.records.replace(&record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a guest run that was paused.
+///
+/// # Errors
+/// As [`pause`].
+pub fn unpause(host: &Host, target: &str) -> Result<(), LifecycleError> {
+    Ok(host.xen.unpause(running(host, target)?)?)
+}
+
+/// The domid of a guest that is there.
+fn running(host: &Host, target: &str) -> Result<DomId, LifecycleError> {
+    let found = resolve(host, target)?;
+    match (found.info, found.condition) {
+        (Some(_), Condition::BeingMade) => Err(LifecycleError::BeingMade { domid: found.domid }),
+        (Some(_), Condition::Shell) => Err(LifecycleError::Shell { domid: found.domid }),
+        (Some(_), Condition::Guest(_) | Condition::Unrecorded) => Ok(found.domid),
+        _ => Err(LifecycleError::NoSuchGuest { target: target.to_owned() }),
+    }
+}
