@@ -7,6 +7,7 @@ use std::time::Instant;
 use xen::units::DomId;
 use xenstore_rs::Xs;
 
+use super::barrier::Until;
 use super::connection::{Answer, Connection, DEADLINE, plain};
 use super::tree::{GuestFacts, Place, ShellFacts, write_guest, write_shell};
 use super::wire::{Batch, Message};
@@ -94,7 +95,7 @@ impl Place {
         if vifs.is_empty() && disks.is_empty() {
             return Ok(());
         }
-        barrier::wait()?;
+        barrier::wait(if disks.is_empty() { Until::Probed } else { Until::Ready })?;
         for (id, vif) in (0..).zip(vifs) {
             let interface = format!("vif{}.{id}", self.domid.0);
             if !bridge::attach(&interface, vif.bridge, vif.mtu)? {
@@ -193,7 +194,7 @@ pub fn terminal(domid: DomId) -> Result<String, StoreError> {
 
 fn remove(nodes: &[String]) -> Result<(), StoreError> {
     // A driver that is at work on a device writes to its nodes, and would make them again.
-    barrier::wait()?;
+    barrier::wait(Until::Ready)?;
     let store = plain()?;
     for node in nodes {
         match store.rm(node) {
@@ -201,7 +202,7 @@ fn remove(nodes: &[String]) -> Result<(), StoreError> {
             result => result.map_err(StoreError::Lost)?,
         }
     }
-    barrier::wait()
+    barrier::wait(Until::Probed)
 }
 
 /// A node's value, if it is there.
