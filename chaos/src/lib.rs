@@ -15,4 +15,5 @@ pub mod image;
 pub mod lifecycle;
 pub mod random;
 pub mod record;
+pub mod store;
 pub mod timings;

@@ -6,6 +6,8 @@ KERNEL_RELEASE=bookworm
 # Loaded at boot, in this order.
 MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_console
     tun bridge xen-netback xen-blkback loop)
+# What a Linux guest needs of them in XenStore mode.
+GUEST_MODULES=(xen-netfront xen-blkfront)
 # There for `modprobe`.
 MORE_MODULES=(overlay veth)
 
@@ -20,7 +22,8 @@ make_xen() {
     rm -rf "$folder"
 }
 
-# make_kernel FOLDER: dom0's kernel as FOLDER/vmlinux, and the modules it needs as FOLDER/root.
+# make_kernel FOLDER: dom0's kernel as FOLDER/vmlinux, the modules it needs as FOLDER/root, and a
+# ramdisk for a guest with the same kernel as FOLDER/guest.cpio.
 make_kernel() {
     local folder=$1 package version
     private_apt "$KERNEL_RELEASE"
@@ -31,6 +34,7 @@ make_kernel() {
     version=${package#linux-image-}
     unpack_kernel "$folder/all/boot/vmlinuz-$version" >"$folder/vmlinux"
     pick_modules "$folder" "$version"
+    make_guest "$folder" "$version"
     rm -rf "$folder/all"
 }
 
@@ -65,6 +69,28 @@ pick_modules() {
     (cd "$from" && xargs cp --parents -t "$to") <"$folder/load"
     "$busybox" depmod -b "$folder/root" "$version"
     rm "$folder/load"
+}
+
+# make_guest FOLDER VERSION: busybox, the drivers of a guest, and its init.
+make_guest() {
+    local guest=$1/guest from=$1/all/lib/modules/$2 module busybox number=10
+    busybox=$(find "$1/all" -path '*bin/busybox')
+    mkdir -p "$guest"/{bin,sbin,modules,proc,sys,dev}
+    install -m 755 "$busybox" "$guest/bin/busybox"
+    "$busybox" --list | xargs -I{} ln -s busybox "$guest/bin/{}" 2>/dev/null || true
+    for module in "${GUEST_MODULES[@]}"; do
+        with_dependencies "$from" "$module"
+    done | awk '!seen[$0]++' | while read -r module; do
+        # In the order of their names they are loaded.
+        cp "$from/$module" "$guest/modules/$((number++))-${module##*/}"
+    done
+    install -m 755 "$BED/linux-init" "$guest/init"
+    # The kernel runs these when dom0 asks for the guest's end.
+    printf '#!/bin/busybox sh\nexec /bin/busybox %s -f\n' poweroff >"$guest/sbin/poweroff"
+    printf '#!/bin/busybox sh\nexec /bin/busybox %s -f\n' reboot >"$guest/sbin/reboot"
+    chmod 755 "$guest"/sbin/*
+    pack "$guest" >"$1/guest.cpio"
+    rm -rf "$guest"
 }
 
 # with_dependencies FOLDER MODULE: prints the module's file and those it needs, in load order.

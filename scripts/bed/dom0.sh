@@ -33,6 +33,7 @@ initramfs() {
     local top=$RUN/top
     stage_programs "$top"
     stage_guests "$top/root"
+    ((!LINUX)) || stage_linux "$top/root"
     stage_with "$top"
     printf '%s\0' dom0-session "${COMMAND[@]}" >"$top/etc/bed/command"
     ((!XENSTORE)) || : >"$top/etc/bed/xenstore"
@@ -65,6 +66,12 @@ stage_guests() {
         image=$ROOT/guests/target/$TARGET/release/$(basename "$cfg" .cfg)
         [[ ! -e $image ]] || install -m 644 "$image" "$1/"
     done
+}
+
+# stage_linux FOLDER: dom0's own kernel and a ramdisk, for guests.
+stage_linux() {
+    install -m 644 "$KERNEL/vmlinux" "$1/linux"
+    install -m 644 "$KERNEL/guest.cpio" "$1/linux.cpio"
 }
 
 # stage_with TOP: what --with names. A folder that is there already gets the new files added.

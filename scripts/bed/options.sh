@@ -16,6 +16,7 @@ and the exit status are COMMAND's.
   --dom0-memory MIB        how much of it is dom0's; default 512
   --icount                 a clock that counts instructions, 1 ns each; means one processor
   --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
+  --linux                  put a Linux for guests into the working directory: linux, linux.cpio
   --xen 4.17|4.20          Xen of Debian 12 or 13; default: the host's release
   --timeout SECONDS        give up after so long, boot included; default 600
   --with HOSTPATH:DOM0PATH copy a file or folder into dom0; may be repeated
@@ -38,7 +39,7 @@ END
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS=2 MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL=''
+    CPUS=2 MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 LINUX=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
@@ -58,6 +59,7 @@ options() {
         --accel) ACCEL=$2; shift 2 ;;
         --icount) ICOUNT=1; shift ;;
         --xenstore) XENSTORE=1; shift ;;
+        --linux) LINUX=1; shift ;;
         --no-build) BUILD=0; shift ;;
         --help) usage; exit ;;
         --) shift; break ;;

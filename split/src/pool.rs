@@ -196,12 +196,14 @@ impl<S> Pool<S> {
 
 #[cfg(test)]
 mod tests {
+    use chaos::store::Store;
     use proptest::prelude::*;
 
     use super::*;
 
     fn fit(memory: u64) -> Fit {
-        let flavour = Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1 };
+        let store = Store::Noxs;
+        let flavour = Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1, store };
         Fit { flavour, bridges: vec!["xenbr0".into()] }
     }
 

@@ -9,6 +9,7 @@
 //! vcpus = 1                  # 1 if missing
 //! console = true             # true if missing
 //! bridges = ["xenbr0"]       # one vif on each; none if missing
+//! store = "noxs"             # or "xenstore"; "noxs" if missing
 //! kernel = "/srv/redis"      # the shells hold this kernel already; none if missing
 //! low = 4                    # refilled when there are fewer
 //! high = 16                  # up to this many
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 use chaos::builder::Flavour;
 use chaos::config::{MAX_VCPUS, MAX_VIFS, MemoryError, parse_memory};
 use chaos::lifecycle::ShellKind;
+use chaos::store::Store;
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
@@ -50,6 +52,8 @@ pub struct FlavourSettings {
     pub console: bool,
     /// The bridge of each vif.
     pub bridges: Vec<String>,
+    /// What announces the devices.
+    pub store: Store,
     /// The kernel that the shells hold already.
     pub kernel: Option<PathBuf>,
     /// The pool is refilled when there are fewer shells.
@@ -135,6 +139,8 @@ struct FlavourTable {
     console: bool,
     #[serde(default)]
     bridges: Vec<String>,
+    #[serde(default)]
+    store: Store,
     kernel: Option<PathBuf>,
     low: u32,
     high: u32,
@@ -157,6 +163,7 @@ impl FlavourSettings {
             vcpus: self.vcpus,
             console: self.console,
             vifs: u16::try_from(self.bridges.len()).unwrap_or(u16::MAX),
+            store: self.store,
         };
         ShellKind { flavour, bridges: self.bridges.clone(), image: None }
     }
@@ -203,7 +210,7 @@ impl Settings {
 }
 
 fn check(flavour: FlavourTable) -> Result<FlavourSettings, Problem> {
-    let FlavourTable { name, memory, vcpus, console, bridges, kernel, low, high } = flavour;
+    let FlavourTable { name, memory, vcpus, console, bridges, store, kernel, low, high } = flavour;
     let memory = parse_memory(&memory)?;
     if !(1..=MAX_VCPUS).contains(&vcpus) {
         return Err(Problem::Vcpus(vcpus));
@@ -214,7 +221,7 @@ fn check(flavour: FlavourTable) -> Result<FlavourSettings, Problem> {
     if low > high {
         return Err(Problem::Marks { low, high });
     }
-    Ok(FlavourSettings { name, memory, vcpus, console, bridges, kernel, low, high })
+    Ok(FlavourSettings { name, memory, vcpus, console, bridges, store, kernel, low, high })
 }
 
 #[cfg(test)]
@@ -229,7 +236,7 @@ mod tests {
     fn each_key_has_its_meaning() {
         let settings = parse(
             "memory = '64M'\n[[flavour]]\nname = 'a'\nmemory = '8M'\nvcpus = 2\nconsole = false\n\
-             bridges = ['br1']\nkernel = '/k'\nlow = 2\nhigh = 4\n\
+             bridges = ['br1']\nstore = 'xenstore'\nkernel = '/k'\nlow = 2\nhigh = 4\n\
              [[flavour]]\nname = 'b'\nmemory = '1536K'\nlow = 0\nhigh = 0\n",
         )
         .unwrap();
@@ -241,13 +248,14 @@ mod tests {
             vcpus: 2,
             console: false,
             bridges: vec!["br1".into()],
+            store: Store::XenStore,
             kernel: Some("/k".into()),
             low: 2,
             high: 4,
         };
         assert_eq!(a, expected);
         assert_eq!((b.memory, b.vcpus, b.console), (KiB(1536), 1, true));
-        assert_eq!((b.bridges.len(), b.kernel), (0, None));
+        assert_eq!((b.bridges.len(), b.kernel, b.store), (0, None, Store::Noxs));
     }
 
     #[test]

@@ -352,7 +352,7 @@ impl Watch {
         if self.watch.is_some() {
             return false;
         }
-        match DomainWatch::through_noxsd(host) {
+        match DomainWatch::lasting(host) {
             Ok(watch) => {
                 (self.watch, self.retry, self.told) = (Some(watch), None, false);
                 true

@@ -11,6 +11,7 @@ mod kill;
 mod noxsd;
 mod run;
 mod watch;
+mod xenstore;
 
 pub use bed::Bed;
 pub use chaosd::{Chaosd, DoomedChaosd};
@@ -19,3 +20,4 @@ pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use noxsd::{noxsd_pid, restart_noxsd};
 pub use run::{Ran, chaos, run};
 pub use watch::wait_for_file;
+pub use xenstore::{ConsoleLog, XenStoreBed};

@@ -8,12 +8,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// How long anything may take. Emulated machines are slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until a file's content is as wanted and gives it; `what` says in a message what that is.
 ///
 /// # Panics
-/// It is not within a minute, or there is no such file.
+/// It is not in time, or there is no such file.
 #[track_caller]
 pub fn wait_for_file(path: &str, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
     let inotify =

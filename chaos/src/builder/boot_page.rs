@@ -71,9 +71,11 @@ pub(super) fn boot_page(
 
     // Linux takes the first module as its ramdisk, so the device page comes after it.
     let ramdisk = ramdisk.map(|ramdisk| (ramdisk.address, ramdisk.size, 0));
-    let device_page = (layout.device_page.0 << 12, PAGE_SIZE as u64, base + MODULE_NAME as u64);
+    let device_page = layout
+        .noxs
+        .map(|noxs| (noxs.device_page.0 << 12, PAGE_SIZE as u64, base + MODULE_NAME as u64));
     let mut modules = 0;
-    for (address, size, name) in ramdisk.into_iter().chain([device_page]) {
+    for (address, size, name) in ramdisk.into_iter().chain(device_page) {
         let at = MODULES + modules * MODULE_SIZE;
         page.u64(at, address);
         page.u64(at + 8, size);
@@ -101,6 +103,7 @@ pub(super) fn boot_page(
     page.u32(12, u32::try_from(modules).unwrap_or(u32::MAX));
     page.u64(16, base + MODULES as u64);
     page.u64(24, base + COMMAND_LINE as u64);
+    page.u64(32, layout.acpi.map_or(0, |tables| tables.0 << 12));
     page.u64(40, base + MEMMAP as u64);
     page.u32(48, u32::try_from(regions).unwrap_or(u32::MAX));
     page.put(TRAMPOLINE, &trampoline(entry));
@@ -133,9 +136,14 @@ mod tests {
 
     use super::super::flavour::Flavour;
     use super::*;
+    use crate::store::Store;
 
     fn layout() -> Layout {
-        Layout::new(&Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1 })
+        layout_of(Store::Noxs)
+    }
+
+    fn layout_of(store: Store) -> Layout {
+        Layout::new(&Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store })
     }
 
     fn u64_at(page: &[u8], at: usize) -> u64 {
@@ -154,7 +162,7 @@ mod tests {
         };
         assert_eq!(text(u64_at(&page, 24)), "console=hvc0");
         let module = usize::try_from(u64_at(&page, 16) - base).unwrap();
-        assert_eq!(u64_at(&page, module), layout.device_page.0 << 12);
+        assert_eq!(u64_at(&page, module), layout.noxs.unwrap().device_page.0 << 12);
         assert_eq!(text(u64_at(&page, module + 16)), "noxs");
     }
 
@@ -172,6 +180,17 @@ mod tests {
         assert_eq!(page[12], 2);
         assert_eq!(u64_at(&page, MODULES), 0x10_0000);
         assert_eq!(u64_at(&page, MODULES + 8), 5000);
+    }
+
+    #[test]
+    fn in_xenstore_mode_there_is_no_device_page() {
+        let page = boot_page(&layout_of(Store::XenStore), 0, "", None).unwrap();
+        assert_eq!(page[12], 0);
+        let acpi = layout_of(Store::XenStore).acpi.unwrap();
+        assert_eq!(u64_at(&page, 32), acpi.0 << 12);
+        let ramdisk = Ramdisk { address: 0x10_0000, size: 5000 };
+        let page = boot_page(&layout_of(Store::XenStore), 0, "", Some(ramdisk)).unwrap();
+        assert_eq!(page[12], 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
 use super::boot_page::{Ramdisk, boot_page};
 use super::error::{BuildError, Doing};
-use super::layout::{Layout, OVERLAY_FRAMES};
+use super::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
 use super::shell::{Shell, Unfinished, ring_grant};
 use super::window::Window;
 use crate::image::Image;
@@ -96,19 +96,21 @@ impl Shell {
         let entry = payload.image.entry();
         let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
         self.window.write(self.layout.boot_page.0 << 12, &boot);
-        let page = self.device_page(payload.vifs)?;
-        let bytes = &page.encode()[..page.encoded_len()];
-        self.window.write(self.layout.device_page.0 << 12, bytes);
+        if let Some(noxs) = self.layout.noxs {
+            let page = self.device_page(noxs, payload.vifs)?;
+            let bytes = &page.encode()[..page.encoded_len()];
+            self.window.write(noxs.device_page.0 << 12, bytes);
+        }
         timings.stage("boot and device page");
         let Self { domain, layout, window, grants, .. } = self;
         Ok(Ready { mapped: Mapped(window, grants), domain, layout })
     }
 
-    fn device_page(&self, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {
+    fn device_page(&self, noxs: NoxsPages, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {
         let mut page = DevicePage::new(self.domain.domid.0, self.domain.handle.0);
         page.sysctl = Sysctl {
-            port: self.ports.sysctl.0,
-            answer_gfn: self.layout.answer_page.0,
+            port: self.ports.store.0,
+            answer_gfn: noxs.answer_page.0,
             ..Sysctl::default()
         };
         page.overlay = Overlay {

@@ -2,6 +2,8 @@
 
 use xen::units::{KiB, Pages};
 
+use crate::store::Store;
+
 /// Everything about a domain that must be known before its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flavour {
@@ -13,12 +15,18 @@ pub struct Flavour {
     pub console: bool,
     /// Number of network interfaces.
     pub vifs: u16,
+    /// What announces its devices.
+    pub store: Store,
 }
 
 /// Pages a domain's paging pool needs before any part of its memory is split up: Xen's own roots
 /// (11), the monitor table, the tables above the last level, and what the first start takes on
 /// Intel (2).
 const PAGING_BASE: u64 = 24;
+
+/// What a guest of XenStore mode needs beside it: a kernel that is not ours maps `shared_info` and the
+/// frames of its grant table where it likes, each time in a region of its own.
+const PAGING_XENSTORE: u64 = 16;
 
 impl Flavour {
     /// The guest's memory in pages.
@@ -37,6 +45,10 @@ impl Flavour {
         // The specials may begin a region of their own.
         let regions = self.memory_pages().0.div_ceil(512) + 1;
         let directories = regions.div_ceil(512);
-        Pages(PAGING_BASE + u64::from(self.vcpus) + regions + directories)
+        let elsewhere = match self.store {
+            Store::Noxs => 0,
+            Store::XenStore => PAGING_XENSTORE,
+        };
+        Pages(PAGING_BASE + elsewhere + u64::from(self.vcpus) + regions + directories)
     }
 }

@@ -13,6 +13,10 @@
 //! 4 GiB       the rest of the memory
 //! ```
 //!
+//! In XenStore mode there is a page of ACPI tables instead of the device page and the answer page, and
+//! the rings are that of XenStore
+//! and the console's: those of the other devices are in memory that the guest chooses.
+//!
 //! The specials are pages of their own beside the guest's memory, so that the seal of the device
 //! page splits none of its large mappings: that would cost as much as all the rest of the specials
 //! six times over. The memory map that the guest gets has them as reserved.
@@ -20,6 +24,7 @@
 use xen::units::{Gfn, Pages};
 
 use super::flavour::Flavour;
+use crate::store::Store;
 
 /// First frame of the hole below 4 GiB (`libxl_x86.c`: the lowest special address of a PVH guest).
 pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
@@ -40,10 +45,10 @@ pub struct Layout {
     pub memory: Pages,
     /// First special frame: the boot page.
     pub boot_page: Gfn,
-    /// The device page.
-    pub device_page: Gfn,
-    /// The answer page.
-    pub answer_page: Gfn,
+    /// What noxs has of its own; nothing in XenStore mode.
+    pub noxs: Option<NoxsPages>,
+    /// The ACPI tables; in XenStore mode only.
+    pub acpi: Option<Gfn>,
     /// First ring page.
     pub rings: Gfn,
     /// How many ring pages there are.
@@ -54,19 +59,35 @@ pub struct Layout {
     pub low_end: Gfn,
 }
 
+/// The pages through which noxs speaks with a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoxsPages {
+    /// The device page.
+    pub device_page: Gfn,
+    /// The answer page.
+    pub answer_page: Gfn,
+}
+
 impl Layout {
     /// The map for a flavour.
     #[must_use]
     pub fn new(flavour: &Flavour) -> Self {
         let memory = flavour.memory_pages();
         let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
-        let ring_count = u64::from(flavour.console) + 2 * u64::from(flavour.vifs);
-        let rings = low_end + 3;
+        let console = u64::from(flavour.console);
+        let (noxs, acpi, rings, ring_count) = match flavour.store {
+            Store::Noxs => {
+                let (device_page, answer_page) = (Gfn(low_end + 1), Gfn(low_end + 2));
+                let noxs = NoxsPages { device_page, answer_page };
+                (Some(noxs), None, low_end + 3, console + 2 * u64::from(flavour.vifs))
+            }
+            Store::XenStore => (None, Some(Gfn(low_end + 1)), low_end + 2, 1 + console),
+        };
         Self {
             memory,
             boot_page: Gfn(low_end),
-            device_page: Gfn(low_end + 1),
-            answer_page: Gfn(low_end + 2),
+            noxs,
+            acpi,
             rings: Gfn(rings),
             ring_count,
             overlay: Gfn(rings + ring_count),
@@ -113,7 +134,8 @@ mod tests {
     use super::*;
 
     fn layout(kib: u64, console: bool, vifs: u16) -> Layout {
-        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs })
+        let store = Store::Noxs;
+        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs, store })
     }
 
     #[test]
@@ -127,6 +149,16 @@ mod tests {
         assert_eq!(layout.specials_end(), 2056 << 12);
         assert_eq!(layout.offset_of(layout.rings), 3 * 4096);
         assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
+    }
+
+    #[test]
+    fn in_xenstore_mode_the_rings_are_those_of_xenstore_and_the_console() {
+        let store = Store::XenStore;
+        let flavour = Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store };
+        let layout = Layout::new(&flavour);
+        assert_eq!(layout.noxs, None);
+        assert_eq!((layout.rings, layout.ring_count), (Gfn(2050), 2));
+        assert_eq!(layout.specials(), Pages(4));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! domain, and [`Ready::unpause`] lets it run. Until then, dropping the value takes the domain
 //! away again, so a failure at any step leaves nothing behind.
 
+mod acpi;
 mod boot_page;
 mod error;
 mod execute;
@@ -14,11 +15,13 @@ mod memory;
 mod prepare;
 mod shell;
 mod window;
+mod xenstore;
 
 pub use boot_page::MAX_COMMAND_LINE;
 pub use error::BuildError;
 pub use execute::{Mapped, Payload, Ready, VifFacts};
 pub use flavour::Flavour;
-pub use layout::Layout;
+pub use layout::{Layout, NoxsPages};
 pub use prepare::prepare;
 pub use shell::{ParkedShell, Ports, Shell};
+pub use xenstore::{RingPage, XenStoreRings};

@@ -9,6 +9,7 @@ use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
 use xen::{Error, Xen};
 
+use super::acpi;
 use super::boot_page::TRAMPOLINE;
 use super::error::{BuildError, Doing};
 use super::flavour::Flavour;
@@ -16,7 +17,9 @@ use super::layout::Layout;
 use super::memory::populate;
 use super::shell::{Ports, Shell, Unfinished, ring_grant};
 use super::window::{Runs, Window, runs_of};
+use super::xenstore;
 use crate::image::Image;
+use crate::store::Store;
 use crate::timings::Timings;
 
 /// Event channel ports a guest may have; Xen makes them as they are used.
@@ -59,7 +62,11 @@ pub fn prepare(
     let domid = xen
         .create_domain(&CreateDomain {
             max_event_channels: MAX_EVENT_CHANNELS,
-            max_grant_frames: MAX_GRANT_FRAMES,
+            max_grant_frames: match flavour.store {
+                Store::Noxs => MAX_GRANT_FRAMES,
+                // A kernel that is not ours grants as much as its drivers like: Xen's default.
+                Store::XenStore => -1,
+            },
             // The guest maps no other domain's pages.
             max_maptrack_frames: 0,
             ..CreateDomain::pvh(handle, flavour.vcpus)
@@ -89,16 +96,28 @@ pub fn prepare(
     let window = Window::map(xen, domid, &layout, runs)?;
     // Memory that dom0 gave back is not scrubbed by Xen.
     window.fill_zero(layout.boot_page.0 << 12, layout.specials().0 << 12);
+    if let Some(tables) = layout.acpi {
+        let address = tables.0 << 12;
+        window.write(address, &acpi::tables(address, flavour.vcpus));
+    }
     timings.stage("map");
 
     let ports = make_ports(xen, domid, &flavour)?;
     let grants = seed(xen, domid, &layout)?;
     timings.stage("ports and grants");
 
-    // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
-    xen.set_mem_type(domid, layout.device_page, Pages(1), MemType::RamReadOnly)
-        .doing("seal the device page")?;
-    timings.stage("seal");
+    match layout.noxs {
+        // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
+        Some(noxs) => {
+            xen.set_mem_type(domid, noxs.device_page, Pages(1), MemType::RamReadOnly)
+                .doing("seal the device page")?;
+            timings.stage("seal");
+        }
+        None => {
+            xenstore::tell(xen, domid, &layout, &ports)?;
+            timings.stage("parameters");
+        }
+    }
 
     let start_info = layout.boot_page.0 << 12;
     let entry = u32::try_from(start_info + TRAMPOLINE as u64).unwrap_or(u32::MAX);
@@ -140,8 +159,11 @@ fn out_of_memory<T>(
 
 fn make_ports(xen: &Xen, domid: DomId, flavour: &Flavour) -> Result<Ports, BuildError> {
     let port = || xen.evtchn_alloc_unbound(domid, DomId::DOM0).doing("allocate an event channel");
-    let has_devices = flavour.console || flavour.vifs > 0;
-    Ok(Ports { sysctl: port()?, devices: has_devices.then(port).transpose()? })
+    let has_devices = match flavour.store {
+        Store::Noxs => flavour.console || flavour.vifs > 0,
+        Store::XenStore => flavour.console,
+    };
+    Ok(Ports { store: port()?, devices: has_devices.then(port).transpose()? })
 }
 
 /// Grants the ring pages to the backend's domain, in the order they have in memory. Gives the
@@ -153,7 +175,10 @@ fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<Option<GrantTable>, 
     let table = GrantTable::map(xen, domid).doing("map the grant table")?;
     for ring in 0..layout.ring_count {
         let entry = GrantEntry {
-            reference: ring_grant(ring),
+            reference: match layout.noxs {
+                Some(_) => ring_grant(ring),
+                None => xenstore::grant(ring),
+            },
             domid: DomId::DOM0,
             gfn: Gfn(layout.rings.0 + ring),
             read_only: false,

@@ -20,9 +20,10 @@ const FIRST_GRANT: u32 = 8;
 /// The guest's ends of its event channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// The sysctl block's.
-    pub sysctl: Port,
-    /// That of all devices together, if there are any. To bind one costs dom0 more than all else
+    /// That of what announces the devices: the device page's sysctl block, or XenStore's ring.
+    pub store: Port,
+    /// That of all devices together, if there are any; in XenStore mode the console's, for the
+    /// guest makes those of the others itself. To bind one costs dom0 more than all else
     /// that noxsd does for a device, and what Xen's part of it costs grows with their number: it
     /// looks for a free port of dom0 from the lowest on (`get_free_port`, event_channel.c).
     pub devices: Option<Port>,

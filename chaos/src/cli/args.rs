@@ -164,6 +164,9 @@ pub(crate) struct CreateArgs {
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "console",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) count: Option<u32>,
+    /// What announces the guest's devices; wins over store= in the config.
+    #[arg(long, value_parser = ["noxs", "xenstore"])]
+    pub(crate) store: Option<String>,
     /// Make the guest in this process, also if chaosd runs.
     #[arg(long)]
     pub(crate) no_daemon: bool,

@@ -1,11 +1,10 @@
 //! A terminal on a guest's console.
 
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, recv, send};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 
@@ -33,8 +32,9 @@ pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
         let ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
         let (output_ready, input_ready) = (ready(&fds[0]), fds.get(1).is_some_and(ready));
         if output_ready {
-            match recv(connection.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-                Ok(0) | Err(Errno::ECONNRESET) => return Ok(()),
+            match read(connection, &mut buffer) {
+                // EIO: the other end of a terminal is gone.
+                Ok(0) | Err(Errno::ECONNRESET | Errno::EIO) => return Ok(()),
                 Ok(length) => print(&buffer[..length])?,
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Failure::Console(errno)),
@@ -48,8 +48,7 @@ pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
                     let end = typed.iter().position(|byte| *byte == LEAVE);
                     let sent = &typed[..end.unwrap_or(length)];
                     if !sent.is_empty() {
-                        send(connection.as_raw_fd(), sent, MsgFlags::MSG_NOSIGNAL)
-                            .map_err(Failure::Console)?;
+                        write(connection, sent).map_err(Failure::Console)?;
                     }
                     if end.is_some() {
                         return Ok(());

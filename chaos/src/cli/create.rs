@@ -1,5 +1,6 @@
 //! `chaos create`: through `chaosd` where one runs, in this process otherwise.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,11 @@ pub(super) fn run(
     mut timings: Timings,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let parsed = config::parse_file(&args.config, &args.overrides, args.strict)?;
+    let mut overrides = Cow::Borrowed(&args.overrides);
+    if let Some(store) = &args.store {
+        overrides.to_mut().push(format!("store='{store}'"));
+    }
+    let parsed = config::parse_file(&args.config, &overrides, args.strict)?;
     for warning in &parsed.warnings {
         output.warning(warning);
     }

@@ -15,6 +15,7 @@ pub(super) fn create(words: impl Iterator<Item = OsString>) -> Option<CreateArgs
     let mut args = CreateArgs {
         config: PathBuf::new(),
         overrides: Vec::new(),
+        store: None,
         count: None,
         no_daemon: false,
         paused: false,

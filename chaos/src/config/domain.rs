@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use xen::units::KiB;
 
 use super::action::Action;
+use super::disk::{DiskConfig, MAX_DISKS, parse_disk};
 use super::error::{ConfigError, Fault, Problem, Warning, WarningKind};
 use super::keys::{self, Key, Service, WhyNot};
 use super::memory::parse_memory;
@@ -13,6 +14,7 @@ use super::parser::Setting;
 use super::source::{Place, Source, Span};
 use super::value::{Atom, Kind, Value};
 use super::vif::{MAX_VIFS, VifConfig, parse_range, parse_vif};
+use crate::store::Store;
 
 /// Most vCPUs of a guest: what Xen gives to a PVH guest (`HVM_MAX_VCPUS`).
 pub const MAX_VCPUS: u32 = 128;
@@ -39,6 +41,10 @@ pub struct DomainConfig {
     pub console: bool,
     /// Its network interfaces, at most [`MAX_VIFS`].
     pub vifs: Vec<VifConfig>,
+    /// Its disks, at most [`MAX_DISKS`]; in XenStore mode only.
+    pub disks: Vec<DiskConfig>,
+    /// What announces its devices.
+    pub store: Store,
     /// What is to happen when it powers off.
     pub on_poweroff: Action,
     /// What is to happen when it reboots.
@@ -99,7 +105,7 @@ impl<'a> Reader<'a> {
 
     fn domain(&mut self) -> Result<DomainConfig, ConfigError> {
         self.check_type()?;
-        self.check_store()?;
+        let store = self.store()?;
         let memory = self.memory("memory")?.map_or(DEFAULT_MEMORY, |(memory, _)| memory);
         if let Some((maxmem, span)) = self.memory("maxmem")?
             && maxmem != memory
@@ -123,6 +129,8 @@ impl<'a> Reader<'a> {
             cmdline: self.cmdline()?,
             console: self.number("console", 0, 1)?.is_none_or(|(console, _)| console == 1),
             vifs: self.vifs()?,
+            disks: self.disks(store)?,
+            store,
             on_poweroff: self.action("on_poweroff", Action::Destroy)?,
             on_reboot: self.action("on_reboot", Action::Restart)?,
             on_crash: self.action("on_crash", Action::Destroy)?,
@@ -167,20 +175,9 @@ impl<'a> Reader<'a> {
     }
 
     /// `store=`: what announces devices to the guest.
-    fn check_store(&self) -> Result<(), ConfigError> {
-        let (text, value) = match self.text("store")? {
-            None | Some(("noxs", _)) => return Ok(()),
-            Some(store) => store,
-        };
-        let text = text.to_owned();
-        let problem = match text.as_str() {
-            "xenstore" => {
-                let why = "chaos announces devices in the device page only; remove the line";
-                Problem::ValueNotServed { key: "store", value: text, why }
-            }
-            _ => Problem::Store { text },
-        };
-        Err(self.error(value.span, problem))
+    fn store(&self) -> Result<Store, ConfigError> {
+        let Some((text, value)) = self.text("store")? else { return Ok(Store::default()) };
+        text.parse().map_err(|()| self.error(value.span, Problem::Store { text: text.to_owned() }))
     }
 
     fn name(&self) -> Result<String, ConfigError> {
@@ -231,6 +228,31 @@ impl<'a> Reader<'a> {
             .map(|value| parse_vif(value, sources, &mut self.warnings))
             .collect::<Result<_, _>>()
             .map_err(|fault| fault.into_error(sources))
+    }
+
+    fn disks(&self, store: Store) -> Result<Vec<DiskConfig>, ConfigError> {
+        let Some(setting) = self.find("disk") else { return Ok(Vec::new()) };
+        let Kind::List(values) = &setting.value.kind else {
+            let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
+            let found = setting.value.kind_name();
+            let problem = Problem::Type { key: "disk", wanted, found };
+            return Err(self.error(setting.value.span, problem));
+        };
+        if store == Store::Noxs && !values.is_empty() {
+            return Err(self.error(setting.key_span, Problem::XenStoreOnly { key: "disk" }));
+        }
+        if let Some(value) = values.get(MAX_DISKS) {
+            return Err(self.error(value.span, Problem::TooManyDisks { most: MAX_DISKS }));
+        }
+        let mut disks: Vec<DiskConfig> = Vec::new();
+        for value in values {
+            let disk = parse_disk(value).map_err(|fault| fault.into_error(self.sources))?;
+            if disks.iter().any(|other| other.id == disk.id) {
+                return Err(self.error(value.span, Problem::DiskTwice { vdev: disk.vdev }));
+            }
+            disks.push(disk);
+        }
+        Ok(disks)
     }
 
     fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {

@@ -211,10 +211,36 @@ pub enum Problem {
         text: String,
     },
     /// `store=`
-    #[error("store={text:?} is no store; \"noxs\" is served")]
+    #[error("store={text:?} is no store; \"noxs\" and \"xenstore\" are")]
     Store {
         /// The value.
         text: String,
+    },
+    /// A key that XenStore mode serves.
+    #[error("{key}= is served with store=\"xenstore\" only; add that line, or remove this one")]
+    XenStoreOnly {
+        /// The key.
+        key: &'static str,
+    },
+    /// A string of `disk=`.
+    #[error("disk {text:?}: {why}")]
+    Disk {
+        /// The string.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// More disks than are served.
+    #[error("more than {most} disks are not served")]
+    TooManyDisks {
+        /// How many are served.
+        most: usize,
+    },
+    /// Two disks under one name.
+    #[error("two disks are called {vdev:?}, or by names that stand for the same number")]
+    DiskTwice {
+        /// The name.
+        vdev: String,
     },
     /// An `on_…=` key.
     #[error("{key}: {error}")]

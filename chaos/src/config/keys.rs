@@ -51,7 +51,7 @@ impl fmt::Display for WhyNot {
             DeviceModel => "it is about emulated hardware, and a PVH guest has no device model",
             Pv => "it is about PV guests, and chaos makes PVH guests",
             Arm => "it is about Arm, and chaos makes guests for x86",
-            XenStore => "chaos makes guests without XenStore",
+            XenStore => "chaos sets no quotas in XenStore",
         })
     }
 }
@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     key("device_model_user", NotServed(DeviceModel)),
     key("device_model_version", NotServed(DeviceModel)),
     key("device_tree", NotServed(Arm)),
-    key("disk", DeviceList),
+    key("disk", Served),
     key("display", NotServed(DeviceModel)),
     key("dm_restrict", NotServed(DeviceModel)),
     key("driver_domain", NotServed(NotYet)),

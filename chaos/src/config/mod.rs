@@ -4,6 +4,7 @@
 //! reason. What is different from xl stands in `docs/config.md`.
 
 mod action;
+mod disk;
 mod domain;
 mod error;
 mod ip;
@@ -23,6 +24,7 @@ use std::io::Read;
 use std::path::Path;
 
 pub use action::{Action, UnknownAction};
+pub use disk::{DiskConfig, MAX_DISKS, vdev_number};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_VCPUS};
 pub use error::{ConfigError, Problem, Warning, WarningKind};
 pub use ip::{DEFAULT_PREFIX, IpError};

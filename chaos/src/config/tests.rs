@@ -6,6 +6,7 @@ mod vif;
 use xen::units::KiB;
 
 use super::*;
+use crate::store::Store;
 
 /// What each config needs.
 const BASE: &str = "name=\"a\"\ntype=\"pvh\"\nkernel=\"k\"\n";
@@ -48,6 +49,8 @@ fn a_config_has_the_defaults_of_xl() {
             cmdline: String::new(),
             console: true,
             vifs: Vec::new(),
+            disks: Vec::new(),
+            store: Store::Noxs,
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
@@ -73,6 +76,8 @@ fn every_served_key_has_its_effect() {
             cmdline: "a b".to_owned(),
             console: false,
             vifs: vec![VifConfig::default()],
+            disks: Vec::new(),
+            store: Store::Noxs,
             on_poweroff: Action::Preserve,
             on_reboot: Action::Destroy,
             on_crash: Action::RenameRestart,
@@ -133,7 +138,10 @@ fn each_key_of_xl_is_served_or_refused_by_name() {
                 let of_value = matches!(
                     problem,
                     Problem::Type { key: name, .. } if name == key.name
-                ) || matches!(problem, Problem::VifNoValue { .. });
+                ) || matches!(
+                    problem,
+                    Problem::VifNoValue { .. } | Problem::XenStoreOnly { .. }
+                );
                 assert!(of_value, "{text}: {problem:?}");
             }
             (Service::DeviceList | Service::NotServed(_), result) => {
@@ -177,13 +185,37 @@ fn only_pvh_guests_are_made() {
 }
 
 #[test]
-fn the_only_store_is_noxs() {
+fn there_are_two_stores() {
     assert_eq!(guest("store='noxs'"), guest(""));
-    let (place, refused) = problem("store='xenstore'");
+    assert_eq!(guest("store='xenstore'").store, Store::XenStore);
+    let (place, refused) = problem("store='x'");
     assert_eq!((place.line, place.column), (4, 7));
-    assert!(matches!(refused, Problem::ValueNotServed { key: "store", .. }), "{refused:?}");
-    let (_, refused) = problem("store='x'");
     assert_eq!(refused, Problem::Store { text: "x".to_owned() });
+}
+
+#[test]
+fn disks_are_served_in_xenstore_mode() {
+    let with = |disks: &str| format!("store='xenstore'\ndisk=[{disks}]");
+    let config = guest(&with("'/a.img,raw,xvda,r', 'phy:/dev/vg/b,xvdb,w'"));
+    let expected = |target: &str, vdev: &str, id, read_only| DiskConfig {
+        target: target.into(),
+        vdev: vdev.to_owned(),
+        id,
+        read_only,
+    };
+    assert_eq!(
+        config.disks,
+        [expected("/a.img", "xvda", 51712, true), expected("/dev/vg/b", "xvdb", 51728, false)]
+    );
+    let (place, refused) = problem("disk=['/a.img,raw,xvda']");
+    assert_eq!((place.line, place.column), (4, 1));
+    assert_eq!(refused, Problem::XenStoreOnly { key: "disk" });
+    let (_, refused) = problem(&with("'/a.img,raw,xvda','/b.img,raw,xvda'"));
+    assert_eq!(refused, Problem::DiskTwice { vdev: "xvda".to_owned() });
+    let (_, refused) = problem(&with("'/a.img,qcow2,xvda'"));
+    assert!(matches!(refused, Problem::Disk { .. }), "{refused:?}");
+    let (_, refused) = problem(&with(&"'/a.img,raw,xvda',".repeat(17)));
+    assert_eq!(refused, Problem::TooManyDisks { most: MAX_DISKS });
 }
 
 #[test]
@@ -284,24 +316,9 @@ fn wrong_values_are_refused_where_they_stand() {
     }
 }
 
-/// The disks, channels and so on that xl takes: read as values, refused by name.
+/// The channels and so on that xl takes: read as values, refused by name.
 #[test]
 fn devices_that_are_not_served_are_refused_by_name() {
-    for disk in [
-        "phy:/dev/vg/x,xvda,w",
-        "file:/a.img,xvda1,r",
-        "format=raw, vdev=xvda, access=rw, target=/a,b.img",
-        "/a.img,raw,xvda,rw",
-        "/a.iso,,hdc,cdrom",
-        ",,hdc:cdrom,r",
-        "devtype=cdrom,,,hdc",
-        "iscsi:iqn.2001-05.com.example:0,xvda,w",
-        "drbd:app01,hda,w",
-    ] {
-        let (place, problem) = problem(&format!("disk = [ '{disk}' ]"));
-        assert_eq!(place.to_string(), "x.cfg:4:1");
-        assert_eq!(problem, Problem::KeyNotServed { key: "disk", why: WhyNot::NotYet });
-    }
     for text in ["p9=['type=qemu,tag=t,path=/p']", "channel=['connection=pty']", "cpus='0-3,^1'"] {
         let (_, problem) = problem(text);
         assert!(matches!(problem, Problem::KeyNotServed { .. }), "{text}: {problem:?}");

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::wire::WireConfig;
 
 /// First byte of each packet; changes when the messages do.
-pub const PROTOCOL: u8 = 1;
+pub const PROTOCOL: u8 = 2;
 
 /// Largest packet either side sends, in bytes.
 pub const MAX_PACKET: usize = 16 * 1024;

@@ -11,9 +11,10 @@ use xen::units::KiB;
 
 use crate::builder::MAX_COMMAND_LINE;
 use crate::config::{
-    Action, DomainConfig, MAX_VCPUS, MAX_VIFS, MTU, MemoryError, NameError, VifConfig, check_mac,
-    check_memory, check_name, is_bridge_name,
+    Action, DiskConfig, DomainConfig, MAX_DISKS, MAX_VCPUS, MAX_VIFS, MTU, MemoryError, NameError,
+    VifConfig, check_mac, check_memory, check_name, is_bridge_name, vdev_number,
 };
+use crate::store::Store;
 
 /// A [`DomainConfig`], plain.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -26,6 +27,8 @@ pub struct WireConfig {
     cmdline: String,
     console: bool,
     vifs: Vec<WireVif>,
+    disks: Vec<WireDisk>,
+    xenstore: bool,
     on_poweroff: WireAction,
     on_reboot: WireAction,
     on_crash: WireAction,
@@ -38,6 +41,13 @@ struct WireVif {
     ip: Option<WireIp>,
     mtu: u16,
     rate: Option<Rate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+struct WireDisk {
+    target: String,
+    vdev: String,
+    read_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -83,6 +93,9 @@ pub enum WireError {
     /// The name of a bridge cannot be one.
     #[error("{0:?} is no name of a bridge")]
     Bridge(String),
+    /// A disk cannot have this name.
+    #[error("{0:?} is no name of a disk")]
+    Disk(String),
     /// An interface cannot have this address.
     #[error("the address {mac}: {why}")]
     Mac {
@@ -105,6 +118,8 @@ impl From<&DomainConfig> for WireConfig {
             cmdline: config.cmdline.clone(),
             console: config.console,
             vifs: config.vifs.iter().map(WireVif::from).collect(),
+            disks: config.disks.iter().map(WireDisk::from).collect(),
+            xenstore: config.store == Store::XenStore,
             on_poweroff: config.on_poweroff.into(),
             on_reboot: config.on_reboot.into(),
             on_crash: config.on_crash.into(),
@@ -120,6 +135,13 @@ impl From<&VifConfig> for WireVif {
             gateway,
         });
         Self { mac: vif.mac, bridge: vif.bridge.clone(), ip, mtu: vif.mtu, rate: vif.rate }
+    }
+}
+
+impl From<&DiskConfig> for WireDisk {
+    fn from(disk: &DiskConfig) -> Self {
+        let target = disk.target.to_string_lossy().into_owned();
+        Self { target, vdev: disk.vdev.clone(), read_only: disk.read_only }
     }
 }
 
@@ -162,6 +184,10 @@ impl TryFrom<WireConfig> for DomainConfig {
             let value = wire.vifs.len() as u64;
             return Err(WireError::Range { what: "a number of vifs", value });
         }
+        if wire.disks.len() > MAX_DISKS || (!wire.xenstore && !wire.disks.is_empty()) {
+            let value = wire.disks.len() as u64;
+            return Err(WireError::Range { what: "a number of disks", value });
+        }
         Ok(Self {
             name: wire.name,
             kernel: wire.kernel.into(),
@@ -171,10 +197,22 @@ impl TryFrom<WireConfig> for DomainConfig {
             cmdline: wire.cmdline,
             console: wire.console,
             vifs: wire.vifs.into_iter().map(VifConfig::try_from).collect::<Result<_, _>>()?,
+            disks: wire.disks.into_iter().map(DiskConfig::try_from).collect::<Result<_, _>>()?,
+            store: if wire.xenstore { Store::XenStore } else { Store::Noxs },
             on_poweroff: wire.on_poweroff.into(),
             on_reboot: wire.on_reboot.into(),
             on_crash: wire.on_crash.into(),
         })
+    }
+}
+
+impl TryFrom<WireDisk> for DiskConfig {
+    type Error = WireError;
+
+    fn try_from(wire: WireDisk) -> Result<Self, WireError> {
+        let WireDisk { target, vdev, read_only } = wire;
+        let id = vdev_number(&vdev).ok_or_else(|| WireError::Disk(vdev.clone()))?;
+        Ok(Self { target: target.into(), vdev, id, read_only })
     }
 }
 
@@ -213,6 +251,7 @@ mod tests {
             "test",
             "name='web'\ntype='pvh'\nkernel='boot/k'\nramdisk='r'\nmemory='1536K'\nvcpus=2\n\
              cmdline='a b'\non_crash='preserve'\non_reboot='rename-restart'\nconsole=0\n\
+             store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n\
              vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1,mtu=1400,rate=1MB/s']",
             &[],
             true,
@@ -230,7 +269,7 @@ mod tests {
     #[test]
     fn what_no_config_says_is_refused() {
         type Spoil = fn(&mut WireConfig);
-        let spoils: [Spoil; 17] = [
+        let spoils: [Spoil; 20] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
             |c| c.memory_kib = 1023,
@@ -240,6 +279,9 @@ mod tests {
             |c| c.vcpus = 129,
             |c| c.cmdline = "x".repeat(5000),
             |c| c.vifs = vec![c.vifs[0].clone(); 65],
+            |c| c.disks = vec![c.disks[0].clone(); 17],
+            |c| c.disks[0].vdev = "nvme0".into(),
+            |c| c.xenstore = false,
             |c| c.vifs[0].bridge = "a/b".into(),
             |c| c.vifs[0].bridge = "..".into(),
             |c| c.vifs[0].bridge = "a:b".into(),

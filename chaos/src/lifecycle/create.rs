@@ -8,14 +8,16 @@ use std::sync::Arc;
 use noxs::control::VifIdentity;
 use xen::units::DomId;
 
+use super::announced::Known;
 use super::nic::Nic;
 use super::resolve::{Condition, examine};
 use super::shell::{self, AttachedShell, ShellKind, Traces};
-use super::{Host, LifecycleError, destroy};
+use super::{Host, LifecycleError, console, destroy};
 use crate::builder::{Flavour, Mapped, Payload, Shell, VifFacts};
 use crate::config::DomainConfig;
 use crate::image::Image;
 use crate::record::{Ahead, Record, RecordError};
+use crate::store::Store;
 use crate::timings::Timings;
 
 /// How a guest is to be made.
@@ -130,6 +132,7 @@ fn flavour(config: &DomainConfig) -> Flavour {
         vcpus: config.vcpus,
         console: config.console,
         vifs: u16::try_from(config.vifs.len()).unwrap_or(u16::MAX),
+        store: config.store,
     }
 }
 
@@ -148,7 +151,13 @@ fn cold(
     // domain by it, and takes it away with its addresses.
     let name = Name::reserve(host, &request.config.name, shell.domid(), None)?;
     timings.stage("name");
-    let log = shell.start_attach(timings)?;
+    let identities: Vec<VifIdentity> = match request.config.store {
+        // `noxsd` is told with the devices.
+        Store::Noxs => Vec::new(),
+        Store::XenStore => nics.iter().map(Nic::identity).collect(),
+    };
+    let known = Known { config: request.config, vifs: &identities };
+    let log = shell.start_attach(Some(known), timings)?;
     // The image goes in while `noxsd` is at work.
     shell.load(request.image)?;
     timings.stage("image");
@@ -162,7 +171,7 @@ fn cold(
 fn finish(
     host: &Host,
     shell: Shell,
-    traces: Traces,
+    mut traces: Traces,
     name: Name<'_>,
     request: &GuestRequest<'_>,
     nics: &[Nic<'_>],
@@ -172,7 +181,7 @@ fn finish(
     let (domid, handle) = (shell.domid(), shell.handle());
     let facts: Vec<VifFacts> = nics.iter().map(Nic::facts).collect();
     let payload = Payload { image, command_line: &config.cmdline, ramdisk, vifs: &facts };
-    let sysctl_port = shell.ports.sysctl.0;
+    let sysctl_port = shell.ports.store.0;
     let ready = shell.execute(&payload, timings)?;
 
     // Nobody waits for the answer before the guest runs: what it sends until `noxsd` knows who it
@@ -183,19 +192,26 @@ fn finish(
         host.noxsd.call(|noxsd| noxsd.begin_configure(traces.attach.id, &identities))?;
         timings.stage("configure");
     }
+    if let Some(announced) = &mut traces.announced {
+        announced.identify(host, Known { config, vifs: &identities })?;
+        timings.stage("identified");
+    }
 
-    let mut config = config.clone();
-    for (vif, nic) in config.vifs.iter_mut().zip(nics) {
+    let mut decided = config.clone();
+    for (vif, nic) in decided.vifs.iter_mut().zip(nics) {
         vif.mac = Some(nic.mac);
     }
-    let mut record = Record::new(domid, handle, config);
-    record.device_page_gfn = ready.layout.device_page.0;
-    record.answer_page_gfn = ready.layout.answer_page.0;
-    record.sysctl_port = sysctl_port;
+    let mut record = Record::new(domid, handle, decided);
+    if let Some(noxs) = ready.layout.noxs {
+        record.device_page_gfn = noxs.device_page.0;
+        record.answer_page_gfn = noxs.answer_page.0;
+        record.sysctl_port = sysctl_port;
+    }
     record.paused = options.paused;
     host.records.write(&record, traces.ahead.as_ref())?;
     timings.stage("record");
     let console = match options.console {
+        true if config.store == Store::XenStore => Some(console::terminal(domid)?),
         true => Some(host.noxsd.connect()?.console(traces.attach.id)?),
         false => None,
     };

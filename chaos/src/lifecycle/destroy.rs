@@ -5,12 +5,17 @@ use std::collections::HashSet;
 use nix::errno::Errno;
 use noxs::control::DomainId;
 use serde::Serialize;
+use xen::domain::DomainInfo;
 use xen::units::DomId;
 
+use super::announced::{place_of, withdraw_announced};
 use super::resolve::{Condition, Guest, judge};
 use super::{Host, LifecycleError, resolve};
 use crate::backend::BackendError;
+use crate::chain::chain;
 use crate::config::check_name;
+use crate::record::Record;
+use crate::store::{Place, Store};
 
 /// What was taken away.
 #[derive(Clone, Debug, Serialize)]
@@ -73,6 +78,38 @@ pub(super) fn detach(host: &Host, guest: &Guest) -> Result<(), BackendError> {
     }
 }
 
+/// Takes away what a guest has beside its domain, and makes its backends let go of its pages. Gives
+/// what has not worked.
+fn detach_all(host: &Host, guest: &Guest) -> Option<String> {
+    let record = match &guest.condition {
+        Condition::Guest(record) => Some(Record::clone(record)),
+        Condition::Gone => host.records.read(guest.domid).ok().flatten(),
+        _ => None,
+    };
+    let place = match &record {
+        Some(record) => place_of(record),
+        // Its maker was killed before it wrote the record, or the record is damaged.
+        None => {
+            let place = |info: &DomainInfo| Place { domid: guest.domid, handle: info.handle };
+            guest.info.as_ref().map(place)
+        }
+    };
+    if let Some(place) = place {
+        if guest.info.is_some() {
+            // One that ends just now needs no pause.
+            let _ = host.xen.pause(guest.domid);
+        }
+        if let Err(error) = withdraw_announced(place) {
+            return Some(format!("XenStore may still have the guest: {}", chain(&error)));
+        }
+    }
+    if record.is_some_and(|record| record.config.store == Store::XenStore) {
+        return None;
+    }
+    let detached = detach(host, guest).err();
+    detached.map(|error| format!("noxsd may still hold the guest's pages: {error}"))
+}
+
 /// What [`clear`] has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
@@ -119,12 +156,9 @@ pub fn clear(host: &Host) -> Result<Cleared, LifecycleError> {
 
 /// Removes a guest that has been looked at.
 pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleError> {
-    let mut warning = None;
     // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
+    let warning = detach_all(host, guest);
     if guest.info.is_some() {
-        if let Err(error) = detach(host, guest) {
-            warning = Some(format!("noxsd may still hold the guest's pages: {error}"));
-        }
         match host.xen.destroy(guest.domid) {
             // A zombie is gone as soon as its last page is let go of, which has just happened.
             Err(error) if error.errno() == Some(Errno::ESRCH) => {}

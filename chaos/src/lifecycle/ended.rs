@@ -3,7 +3,7 @@
 use xen::units::{DomId, DomainHandle};
 
 use super::resolve::{Condition, Guest, GuestState, examine};
-use super::{Destroyed, Host, LifecycleError, destroy};
+use super::{Destroyed, Host, LifecycleError, announced, destroy};
 use crate::config::Action;
 use crate::record::Record;
 
@@ -77,7 +77,11 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
     // Its addresses are free before its name is: whoever was killed on the way does it again.
     host.records.forget_devices(domid)?;
-    destroy::detach(host, &ended.guest)?;
+    let place = announced::place_of(&record);
+    match place {
+        Some(place) => place.withdraw_devices()?,
+        None => destroy::detach(host, &ended.guest)?,
+    }
     let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
     record.config.name = loop {
         let name = names.next().unwrap_or_else(|| old.clone());
@@ -91,6 +95,9 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
             Some(_) => {}
         }
     };
+    if let Some(place) = place {
+        place.rename(record.name())?;
+    }
     // Whatever it was to do is done by its successor.
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =

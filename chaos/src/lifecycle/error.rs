@@ -12,6 +12,7 @@ use crate::builder::BuildError;
 use crate::daemon::protocol::FailureClass;
 use crate::image::ImageError;
 use crate::record::RecordError;
+use crate::store::{DiskError, StoreError};
 
 /// Why something cannot be done with a guest.
 #[derive(Debug, Error)]
@@ -79,6 +80,12 @@ pub enum LifecycleError {
         #[source]
         source: io::Error,
     },
+    /// XenStore, or a backend that is announced in it, is of no use.
+    #[error("the devices of a guest cannot be announced in XenStore")]
+    Store(#[from] StoreError),
+    /// A disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -124,6 +131,15 @@ pub enum LifecycleError {
         /// The guest.
         name: String,
     },
+    /// What the guest prints is kept elsewhere.
+    #[error(
+        "guest {name} is in XenStore mode, where xenconsoled has its console and keeps no log for \
+         chaos; see chaos console {name}, or start xenconsoled with --log=guest"
+    )]
+    NoLog {
+        /// The guest.
+        name: String,
+    },
     /// The guest does not do what was asked.
     #[error("guest {name} does not support {request}; use chaos destroy {name}")]
     Unsupported {
@@ -161,6 +177,9 @@ impl LifecycleError {
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
             | Self::NoBridge { .. }
+            | Self::Disk(_)
+            | Self::Store(StoreError::NoBridge { .. })
+            | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Build { source, .. } | Self::Prepare(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
@@ -171,6 +190,9 @@ impl LifecycleError {
                 }
                 _ => FailureClass::Failed,
             },
+            Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. }) => {
+                FailureClass::NoDom0
+            }
             Self::Xen(error) if error.is_no_dom0() => FailureClass::NoDom0,
             _ => FailureClass::Failed,
         }

@@ -1,5 +1,6 @@
 //! What can be done with a guest, from its creation to its end (`docs/lifecycle.md`).
 
+mod announced;
 mod console;
 mod create;
 mod destroy;
@@ -25,6 +26,7 @@ use xen::Xen;
 use crate::backend::Link;
 use crate::image::{Image, ImageCache, ImageError};
 use crate::record::Records;
+use crate::store;
 
 pub use console::{console, read_log};
 pub use create::{
@@ -49,6 +51,8 @@ pub struct Host {
     pub records: Records,
     /// `noxsd`.
     pub noxsd: Rc<Link>,
+    /// xenstored, for guests in XenStore mode.
+    pub xenstored: Rc<store::Link>,
     /// Kernels that have been read. Without it, kernels are not kept.
     pub images: Option<Rc<RefCell<ImageCache>>>,
 }
@@ -66,6 +70,7 @@ impl Host {
             xen: Rc::new(Xen::open()?),
             records: Records::default(),
             noxsd: Rc::new(Link::new(PathBuf::from(control::SOCKET))),
+            xenstored: Rc::default(),
             images: None,
         })
     }

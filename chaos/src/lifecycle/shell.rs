@@ -8,12 +8,14 @@ use std::sync::Arc;
 use noxs::control::{Attach, ConsoleDevice, DomainId, Refusal, VifDevice, VifIdentity};
 use xen::units::{DomId, GrantRef, Port};
 
+use super::announced::{Announced, Known};
 use super::{Host, LifecycleError};
 use crate::backend::{BackendError, Noxsd};
 use crate::builder::{self, Flavour, ParkedShell, Shell};
 use crate::handle;
 use crate::image::Image;
 use crate::record::Ahead;
+use crate::store::Store;
 use crate::timings::Timings;
 
 /// What a shell is made for, as far as dom0 is concerned.
@@ -43,6 +45,8 @@ pub struct AttachedShell {
 pub(super) struct Traces {
     host: Host,
     pub(super) attach: Attach,
+    /// In XenStore mode, what is announced there; `attach` is empty then.
+    pub(super) announced: Option<Announced>,
     /// What was made of its record ahead.
     pub(super) ahead: Option<Ahead>,
     /// Whether the backends have been asked to attach.
@@ -56,6 +60,7 @@ pub(super) struct Traces {
 pub struct ParkedAttachedShell {
     shell: ParkedShell,
     attach: Attach,
+    announced: Option<Announced>,
     ahead: Option<Ahead>,
 }
 
@@ -70,7 +75,7 @@ pub fn prepare_shell(
 ) -> Result<AttachedShell, LifecycleError> {
     let vifs: Vec<_> = kind.bridges.iter().map(|bridge| (bridge.as_str(), None)).collect();
     let mut shell = make(host, kind.flavour, &vifs, kind.image.as_deref(), timings)?;
-    let log = shell.start_attach(timings)?;
+    let log = shell.start_attach(None, timings)?;
     if let Some(image) = &kind.image {
         shell.load(image)?;
         timings.stage("image");
@@ -91,8 +96,10 @@ pub(super) fn make(
 ) -> Result<AttachedShell, LifecycleError> {
     let handle = handle::new_handle().map_err(LifecycleError::Process)?;
     let shell = builder::prepare(&host.xen, flavour, image, handle, timings)?;
+    let announced = Announced::of(&shell, vifs.iter().map(|(bridge, _)| *bridge));
     let attach = attach_request(&shell, vifs);
-    let traces = Traces { host: host.clone(), attach, ahead: None, asked: false, kept: false };
+    let traces =
+        Traces { host: host.clone(), attach, announced, ahead: None, asked: false, kept: false };
     Ok(AttachedShell { shell, traces })
 }
 
@@ -114,11 +121,12 @@ impl AttachedShell {
     }
 
     /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
-    pub fn park(mut self) -> ParkedAttachedShell {
-        let attach = self.traces.attach.clone();
-        let ahead = self.traces.ahead.take();
-        self.traces.keep();
-        ParkedAttachedShell { shell: self.shell.park(), attach, ahead }
+    pub fn park(self) -> ParkedAttachedShell {
+        let Self { shell, mut traces } = self;
+        let attach = traces.attach.clone();
+        let (announced, ahead) = (traces.announced.take(), traces.ahead.take());
+        traces.keep();
+        ParkedAttachedShell { shell: shell.park(), attach, announced, ahead }
     }
 
     /// The shell, and what it has outside of Xen.
@@ -126,15 +134,22 @@ impl AttachedShell {
         (self.shell, self.traces)
     }
 
-    /// Asks `noxsd` to attach the devices, without waiting for it. Gives the console's log.
+    /// Asks `noxsd` to attach the devices, without waiting for it. Gives the console's log. In
+    /// XenStore mode the devices are announced, with all that is `known` of the guest.
     pub(super) fn start_attach(
         &mut self,
+        known: Option<Known<'_>>,
         timings: &mut Timings,
     ) -> Result<Option<File>, LifecycleError> {
         let domid = self.domid();
         let has_devices = self.traces.has_devices();
-        let Traces { host, attach, asked, .. } = &mut self.traces;
+        let Traces { host, attach, announced, asked, .. } = &mut self.traces;
         host.records.make_folder(domid)?;
+        if let Some(announced) = announced {
+            announced.start(host, known)?;
+            timings.stage("announced");
+            return Ok(None);
+        }
         let mut log = None;
         if has_devices {
             host.records.write_devices(attach)?;
@@ -155,10 +170,13 @@ impl AttachedShell {
 
     /// Waits until the devices are attached; gives `noxsd` a bridge it does not serve yet.
     pub(super) fn finish_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
+        let host = &self.traces.host;
+        if let Some(announced) = &self.traces.announced {
+            return announced.settle(host);
+        }
         if !self.traces.has_devices() {
             return Ok(());
         }
-        let host = &self.traces.host;
         match host.noxsd.call(Noxsd::finish) {
             Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
                 connect_bridge(host, bridge)?;
@@ -174,8 +192,9 @@ impl ParkedAttachedShell {
     /// Makes it a shell again.
     #[must_use]
     pub fn unpark(self, host: &Host) -> AttachedShell {
-        let Self { shell, attach, ahead } = self;
-        let traces = Traces { host: host.clone(), attach, ahead, asked: true, kept: false };
+        let Self { shell, attach, announced, ahead } = self;
+        let traces =
+            Traces { host: host.clone(), attach, announced, ahead, asked: true, kept: false };
         AttachedShell { shell: shell.unpark(&host.xen), traces }
     }
 }
@@ -203,7 +222,9 @@ impl Drop for Traces {
         }
         // There is nobody to tell: this runs while another error is on its way. `chaos list`
         // shows what is left, if anything is, and `chaos destroy` removes it.
-        if self.asked {
+        if let Some(announced) = &self.announced {
+            announced.withdraw();
+        } else if self.asked {
             let _ = self.host.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
         }
         let _ = self.host.records.remove(DomId(self.attach.id.domid), None);
@@ -221,7 +242,8 @@ fn connect_bridge(host: &Host, bridge: String) -> Result<(), LifecycleError> {
 
 fn attach_request(shell: &Shell, vifs: &[(&str, Option<VifIdentity>)]) -> Attach {
     let id = DomainId { domid: shell.domid().0, handle: shell.handle().0 };
-    let Some(Port(port)) = shell.ports.devices else {
+    let devices = shell.ports.devices.filter(|_| shell.flavour.store == Store::Noxs);
+    let Some(Port(port)) = devices else {
         return Attach { id, console: None, vifs: Vec::new() };
     };
     let console = shell.console_grant().map(|GrantRef(ring)| ConsoleDevice { port, ring });

@@ -10,10 +10,12 @@ use xen::evtchn::EventChannels;
 use xen::foreign::ForeignMapping;
 use xen::units::{Gfn, Pages, Port};
 
+use super::announced::place_of;
 use super::resolve::{Condition, Guest, GuestState, examine};
 use super::watch::wait_any_readable;
 use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
 use crate::record::Record;
+use crate::store::{Control, Place};
 
 /// How a guest is to be shut down.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +70,14 @@ pub fn shutdown(
         true => None,
         // As long as they are mapped, Xen remembers how the guest has ended, even if chaosd is
         // faster and destroys it.
-        false => Some(ask(host, &guest, record, options, deadline, watch.as_mut())?),
+        false => Some(match place_of(record) {
+            None => ask(host, &guest, record, options, deadline, watch.as_mut())?.into(),
+            Some(place) => {
+                let page = map(host, &guest, 0)?;
+                ask_in_xenstore(host, &guest, record, place, options, deadline)?;
+                vec![page]
+            }
+        }),
     };
     let mut now = examine(host, guest.domid)?;
     if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
@@ -106,9 +115,8 @@ fn ask(
     deadline: Instant,
     mut watch: Option<&mut DomainWatch>,
 ) -> Result<[MappedPage; 2], LifecycleError> {
-    let map = |gfn| ForeignMapping::map_range(&host.xen, guest.domid, Gfn(gfn), Pages(1));
-    let mut page = MappedPage(map(record.device_page_gfn)?);
-    let answer = MappedPage(map(record.answer_page_gfn)?);
+    let mut page = map(host, guest, record.device_page_gfn)?;
+    let answer = map(host, guest, record.answer_page_gfn)?;
 
     let _lock = host.records.lock(guest.domid)?;
     let mut counted = host
@@ -128,14 +136,7 @@ fn ask(
         if told.request_id == id {
             return match told.status {
                 Some(AnswerStatus::Accepted) => Ok([page, answer]),
-                _ => Err(LifecycleError::Unsupported {
-                    name: record.name().to_owned(),
-                    request: match options.request {
-                        Request::Poweroff => "power-off",
-                        Request::Reboot => "reboot",
-                        Request::Suspend => "suspend",
-                    },
-                }),
+                _ => Err(unsupported(record, options)),
             };
         }
         if examine(host, guest.domid)?.state().has_ended() {
@@ -153,6 +154,55 @@ fn ask(
             watch = None;
         }
     }
+}
+
+/// Asks through the guest's `control` folder in XenStore, and waits until it has taken note.
+fn ask_in_xenstore(
+    host: &Host,
+    guest: &Guest,
+    record: &Record,
+    place: Place,
+    options: ShutdownOptions,
+    deadline: Instant,
+) -> Result<(), LifecycleError> {
+    let request = match options.request {
+        Request::Poweroff => "poweroff",
+        Request::Reboot => "reboot",
+        Request::Suspend => "suspend",
+    };
+    if !Control::has_feature(place, request)? {
+        return Err(unsupported(record, options));
+    }
+    let mut control = Control::ask(place, request)?;
+    while !control.is_taken()? {
+        if examine(host, guest.domid)?.state().has_ended() {
+            return Ok(());
+        }
+        let told = control.is_told()
+            || wait_any_readable(&[control.as_fd()], deadline)
+                .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
+        if !told {
+            return Err(timed_out(record, "answered", options));
+        }
+        control.take()?;
+    }
+    Ok(())
+}
+
+fn unsupported(record: &Record, options: ShutdownOptions) -> LifecycleError {
+    LifecycleError::Unsupported {
+        name: record.name().to_owned(),
+        request: match options.request {
+            Request::Poweroff => "power-off",
+            Request::Reboot => "reboot",
+            Request::Suspend => "suspend",
+        },
+    }
+}
+
+fn map(host: &Host, guest: &Guest, gfn: u64) -> Result<MappedPage, LifecycleError> {
+    let range = ForeignMapping::map_range(&host.xen, guest.domid, Gfn(gfn), Pages(1));
+    Ok(range.map(MappedPage)?)
 }
 
 /// A mapped page of a guest, as `noxs` wants to see it.

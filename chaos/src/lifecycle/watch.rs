@@ -10,13 +10,16 @@ use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
 
 use super::{Host, LifecycleError};
 use crate::backend::{BackendError, Noxsd};
+use crate::store::EndWatch;
 
 /// A watch on the ends of domains. Says that some domain may have ended, not which.
 #[derive(Debug)]
 pub enum DomainWatch {
     /// Through `noxsd`, which holds the interrupt and serves any number of watches.
     Noxsd(OwnedFd),
-    /// By this process itself, where no `noxsd` runs.
+    /// Through xenstored, which holds it where it runs.
+    XenStore(EndWatch),
+    /// By this process itself, where neither runs.
     Virq(EventChannels),
 }
 
@@ -27,6 +30,9 @@ impl DomainWatch {
     /// Another process, such as xenstored, holds `VIRQ_DOM_EXC`.
     pub fn start(host: &Host) -> Result<Self, LifecycleError> {
         let failed = |reason: String| LifecycleError::Watch { reason };
+        if let Ok(watch) = EndWatch::start() {
+            return Ok(Self::XenStore(watch));
+        }
         match host.noxsd.connect() {
             Ok(noxsd) => noxsd.watch().map(Self::Noxsd).map_err(|error| failed(error.to_string())),
             Err(BackendError::NotRunning { .. }) => {
@@ -40,12 +46,15 @@ impl DomainWatch {
         }
     }
 
-    /// The same through `noxsd` only, for whoever watches for a long time: a `noxsd` that is started
-    /// again must find the interrupt free.
+    /// The same through another process, for whoever watches for a long time: a `noxsd` that is
+    /// started again must find the interrupt free.
     ///
     /// # Errors
-    /// `noxsd` does not run, or does not hold the interrupt.
-    pub fn through_noxsd(host: &Host) -> Result<Self, LifecycleError> {
+    /// Neither xenstored nor `noxsd` runs, or `noxsd` does not hold the interrupt.
+    pub fn lasting(host: &Host) -> Result<Self, LifecycleError> {
+        if let Ok(watch) = EndWatch::start() {
+            return Ok(Self::XenStore(watch));
+        }
         let failed = |error: BackendError| LifecycleError::Watch { reason: error.to_string() };
         host.noxsd.connect().and_then(Noxsd::watch).map(Self::Noxsd).map_err(failed)
     }
@@ -56,7 +65,9 @@ impl DomainWatch {
     /// The watch is lost.
     pub fn wait(&mut self, deadline: Instant) -> Result<bool, LifecycleError> {
         let failed = |reason: String| LifecycleError::Watch { reason };
-        if !wait_readable(self.as_fd(), deadline).map_err(|errno| failed(errno.to_string()))? {
+        if !self.is_told()
+            && !wait_readable(self.as_fd(), deadline).map_err(|errno| failed(errno.to_string()))?
+        {
             return Ok(false);
         }
         match self {
@@ -65,11 +76,20 @@ impl DomainWatch {
                 Ok(_) => Ok(true),
                 Err(errno) => Err(failed(errno.to_string())),
             },
+            Self::XenStore(watch) => {
+                watch.take()?;
+                Ok(true)
+            }
             Self::Virq(channels) => {
                 channels.acknowledge_pending()?;
                 Ok(true)
             }
         }
+    }
+
+    /// Whether something was told that the descriptor does not show any more.
+    fn is_told(&self) -> bool {
+        matches!(self, Self::XenStore(watch) if watch.is_told())
     }
 
     /// Takes what has been told so far, without waiting. `true` if some domain may have ended.
@@ -78,8 +98,9 @@ impl DomainWatch {
     /// The watch is lost.
     pub fn take(&mut self) -> Result<bool, LifecycleError> {
         let mut told = false;
-        while wait_readable(self.as_fd(), Instant::now())
-            .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?
+        while self.is_told()
+            || wait_readable(self.as_fd(), Instant::now())
+                .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?
         {
             told |= self.wait(Instant::now())?;
         }
@@ -92,6 +113,7 @@ impl AsFd for DomainWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Noxsd(socket) => socket.as_fd(),
+            Self::XenStore(watch) => watch.as_fd(),
             Self::Virq(channels) => channels.as_fd(),
         }
     }

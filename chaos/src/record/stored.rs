@@ -10,7 +10,7 @@ use crate::daemon::protocol::MAX_PACKET;
 use crate::daemon::wire::WireConfig;
 
 /// Version of the record's format; another one is reported, not guessed at.
-pub(super) const VERSION: u8 = 2;
+pub(super) const VERSION: u8 = 3;
 
 /// Longest record: no config is longer than what comes over the socket, in bytes.
 const LIMIT: usize = 2 * MAX_PACKET;
@@ -71,6 +71,7 @@ mod tests {
     fn record() -> Record {
         let text = "name='web'\ntype='pvh'\nkernel='/k'\nramdisk='/r'\nmemory=4\nvcpus=2\n\
                     cmdline='a b'\non_crash='restart'\non_reboot='preserve'\n\
+                    store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n\
                     vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,rate=1MB/s']";
         let config = crate::config::parse_str("test", text, &[], true).unwrap().config;
         Record {

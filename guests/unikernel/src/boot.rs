@@ -14,7 +14,9 @@ use xen_sys::{SHUTDOWN_crash, SHUTDOWN_poweroff};
 use crate::guest::Guest;
 use crate::layout::{LARGE_PAGE, STACK_SIZE, pointer, to_usize};
 use crate::start_info::{self, Physical, StartInfo};
-use crate::{console, cpu, device_page, exceptions, heap, hypercall, paging, power, shared_info};
+use crate::{
+    console, cpu, device_page, exceptions, heap, hypercall, paging, params, power, shared_info,
+};
 
 global_asm!(
     include_str!("boot.s"),
@@ -84,12 +86,11 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
 /// Finds the devices and takes the runtime's own: time and events, the console, the power switch.
 #[inline(never)]
 fn connect(info: &StartInfo) -> Guest {
-    let Some(address) = info.device_page else {
-        panic!("no device page: this guest needs `chaos create`, or a boot module named noxs");
-    };
-    let page = match device_page::read(address) {
-        Ok(page) => Box::new(page),
-        Err(error) => panic!("device page at {address:#x}: {error}"),
+    let address = info.device_page.unwrap_or_default();
+    let page = match info.device_page.map(device_page::read) {
+        Some(Ok(page)) => Box::new(page),
+        Some(Err(error)) => panic!("device page at {address:#x}: {error}"),
+        None => Box::new(params::device_page()),
     };
     let mut overlay = page.overlay.gfn..page.overlay.gfn + u64::from(page.overlay.frames);
     let frame = overlay.next().or_else(heap::take_frame);

@@ -49,7 +49,8 @@ impl Guest {
         self.command_line
     }
 
-    /// Guest-physical address of the device page, for a guest that looks at it with its own eyes.
+    /// Guest-physical address of the device page, for a guest that looks at it with its own eyes;
+    /// 0 in XenStore mode, where there is none.
     #[must_use]
     pub fn device_page_address(&self) -> u64 {
         self.page_address

@@ -128,6 +128,31 @@ pub(crate) fn shutdown(reason: u32) -> ! {
     crate::cpu::halt()
 }
 
+/// `struct xen_hvm_param` of `public/hvm/hvm_op.h`.
+#[repr(C)]
+struct HvmParam {
+    domid: u16,
+    pad: u16,
+    index: u32,
+    value: u64,
+}
+
+const _: () = assert!(size_of::<HvmParam>() == 16);
+
+/// `__HYPERVISOR_hvm_op` of `public/xen.h` and `HVMOP_get_param` of `public/hvm/hvm_op.h`.
+const HYPERVISOR_HVM_OP: u32 = 34;
+const HVMOP_GET_PARAM: u64 = 1;
+
+/// A parameter of this domain (`HVM_PARAM_*` of `public/hvm/params.h`).
+pub(crate) fn hvm_param(index: u32) -> Result<u64, HypercallError> {
+    let mut argument = HvmParam { domid: DOMID_SELF, pad: 0, index, value: 0 };
+    // SAFETY: the operation reads `argument` and writes its `value`; it lives until the call returns.
+    unsafe {
+        hypercall2(HYPERVISOR_HVM_OP, HVMOP_GET_PARAM, (&raw mut argument).addr() as u64)?;
+    }
+    Ok(argument.value)
+}
+
 /// What Xen can put into a guest's address space (`XENMAPSPACE_*` of `public/memory.h`).
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]

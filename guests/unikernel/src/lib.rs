@@ -40,6 +40,8 @@ mod memory;
 pub mod net;
 #[cfg(not(test))]
 mod paging;
+#[cfg(not(test))]
+mod params;
 mod power;
 mod ring;
 mod shared_info;

@@ -1,0 +1,160 @@
+//! The ACPI tables of a guest in XenStore mode.
+//!
+//! Linux takes its CPUs, and with them its timers, from the table MADT: without one it starts no
+//! timer at all. The other tables are what it wants to see before it looks at that one. Where they
+//! are it learns from `rsdp_paddr` in the boot page.
+//!
+//! Source: the ACPI specification 6.4, chapter 5.2.
+
+use noxs::PAGE_SIZE;
+
+/// Bytes of the header that each table but the RSDP has.
+const HEADER: usize = 36;
+
+/// Where the tables are in their page.
+const RSDP: usize = 0;
+const XSDT: usize = 0x40;
+const DSDT: usize = 0x80;
+const FADT: usize = 0x100;
+const MADT: usize = 0x240;
+
+const RSDP_SIZE: usize = 36;
+const XSDT_SIZE: usize = HEADER + 2 * 8;
+const FADT_SIZE: usize = 276;
+const LAPIC_SIZE: usize = 8;
+
+/// `FADT`: there is no VGA and no CMOS clock (5.2.9.3).
+const BOOT_FLAGS: u16 = 1 << 2 | 1 << 5;
+
+/// `FADT`: `HW_REDUCED_ACPI`, there are none of ACPI's registers.
+const HARDWARE_REDUCED: u32 = 1 << 20;
+
+/// Where the local APIC is for each vCPU.
+const LAPIC_ADDRESS: u32 = 0xfee0_0000;
+
+/// Makes the page of a guest with so many vCPUs, for this place in its memory. What is not given is
+/// zero.
+pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
+    let madt_size = HEADER + 8 + LAPIC_SIZE * usize::try_from(vcpus).unwrap_or(usize::MAX);
+    let mut page = Page(vec![0; MADT + madt_size]);
+    debug_assert!(page.0.len() <= PAGE_SIZE, "{vcpus} vCPUs");
+    let at = |offset: usize| address + offset as u64;
+
+    page.put(RSDP, b"RSD PTR ");
+    page.put(RSDP + 9, OEM);
+    page.put(RSDP + 15, &[2]);
+    page.u32(RSDP + 20, u32::try_from(RSDP_SIZE).unwrap_or(u32::MAX));
+    page.u64(RSDP + 24, at(XSDT));
+    // The first part is what revision 1 had, and has a checksum of its own.
+    page.checksum(RSDP, 20, 8);
+    page.checksum(RSDP, RSDP_SIZE, 32);
+
+    page.u64(XSDT + HEADER, at(FADT));
+    page.u64(XSDT + HEADER + 8, at(MADT));
+    page.header(XSDT, XSDT_SIZE, *b"XSDT", 1);
+
+    // There are no devices in it.
+    page.header(DSDT, HEADER, *b"DSDT", 2);
+
+    page.u32(FADT + 40, u32::try_from(at(DSDT)).unwrap_or_default());
+    page.put(FADT + 109, &BOOT_FLAGS.to_le_bytes());
+    page.u32(FADT + 112, HARDWARE_REDUCED);
+    page.u64(FADT + 140, at(DSDT));
+    page.header(FADT, FADT_SIZE, *b"FACP", 6);
+
+    page.u32(MADT + HEADER, LAPIC_ADDRESS);
+    for (number, lapic) in (0..vcpus).zip((MADT + HEADER + 8..).step_by(LAPIC_SIZE)) {
+        // Xen gives each vCPU the local APIC number 2n (`vlapic.c`).
+        let [id, ..] = number.to_le_bytes();
+        let [apic_id, ..] = (2 * number).to_le_bytes();
+        page.put(lapic, &[0, 8, id, apic_id, 1]);
+    }
+    page.header(MADT, madt_size, *b"APIC", 4);
+    page.0
+}
+
+/// Who has made the tables, six bytes.
+const OEM: &[u8; 6] = b"chaos ";
+
+struct Page(Vec<u8>);
+
+impl Page {
+    fn put(&mut self, at: usize, value: &[u8]) {
+        self.0[at..at + value.len()].copy_from_slice(value);
+    }
+
+    fn u32(&mut self, at: usize, value: u32) {
+        self.put(at, &value.to_le_bytes());
+    }
+
+    fn u64(&mut self, at: usize, value: u64) {
+        self.put(at, &value.to_le_bytes());
+    }
+
+    /// Completes a table, all else of which is there.
+    fn header(&mut self, at: usize, size: usize, signature: [u8; 4], revision: u8) {
+        self.put(at, &signature);
+        self.u32(at + 4, u32::try_from(size).unwrap_or(u32::MAX));
+        self.put(at + 8, &[revision]);
+        self.put(at + 10, OEM);
+        self.put(at + 16, b"chaos   ");
+        self.put(at + 28, b"chao");
+        self.checksum(at, size, 9);
+    }
+
+    /// Makes the bytes of a table add up to zero.
+    fn checksum(&mut self, at: usize, size: usize, place: usize) {
+        let sum = self.0[at..at + size].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        self.0[at + place] = sum.wrapping_neg();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: u64 = 0x80_1000;
+
+    fn u32_at(page: &[u8], at: usize) -> u32 {
+        u32::from_le_bytes(page[at..at + 4].try_into().unwrap())
+    }
+
+    fn u64_at(page: &[u8], at: usize) -> u64 {
+        u64::from_le_bytes(page[at..at + 8].try_into().unwrap())
+    }
+
+    /// The table at an address, of which the signature and the checksum are right.
+    fn table<'a>(page: &'a [u8], address: u64, signature: &[u8]) -> &'a [u8] {
+        let at = usize::try_from(address - ADDRESS).unwrap();
+        let size = usize::try_from(u32_at(page, at + 4)).unwrap();
+        let table = &page[at..at + size];
+        assert_eq!(&table[..4], signature);
+        assert_eq!(table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
+        table
+    }
+
+    #[test]
+    fn each_table_leads_to_the_next() {
+        let page = tables(ADDRESS, 3);
+        for size in [20, RSDP_SIZE] {
+            assert_eq!(page[..size].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
+        }
+        let xsdt = table(&page, u64_at(&page, 24), b"XSDT");
+        let fadt = table(&page, u64_at(xsdt, HEADER), b"FACP");
+        table(&page, u64_at(fadt, 140), b"DSDT");
+        assert_eq!(u64::from(u32_at(fadt, 40)), u64_at(fadt, 140));
+        let madt = table(&page, u64_at(xsdt, HEADER + 8), b"APIC");
+        assert_eq!(
+            &madt[HEADER + 8..],
+            [0, 8, 0, 0, 1, 0, 0, 0, 0, 8, 1, 2, 1, 0, 0, 0, 0, 8, 2, 4, 1, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn the_tables_do_not_overlap_and_fit_in_a_page() {
+        const { assert!(RSDP + RSDP_SIZE <= XSDT && XSDT + XSDT_SIZE <= DSDT) };
+        const { assert!(DSDT + HEADER <= FADT && FADT + FADT_SIZE <= MADT) };
+        let most = crate::config::MAX_VCPUS;
+        assert!(tables(ADDRESS, most).len() <= PAGE_SIZE);
+    }
+}

@@ -1,0 +1,223 @@
+//! The strings of `disk=` (xl-disk-configuration(5)).
+
+use std::path::PathBuf;
+
+use super::error::{Fault, Problem};
+use super::value::{Atom, Kind, Value};
+
+/// Most disks of a guest.
+pub const MAX_DISKS: usize = 16;
+
+/// A disk of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// The file or block device.
+    pub target: PathBuf,
+    /// What the guest calls it, such as `xvda`.
+    pub vdev: String,
+    /// The number that stands for the name ([`vdev_number`]).
+    pub id: u32,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+/// What a field may not say, and why.
+const NOT_SERVED: &[(&str, &str)] = &[
+    ("backend", "dom0 serves disks"),
+    ("cdrom", "a PVH guest has no emulated CD drive"),
+    ("no-discard", "dom0's kernel tells the guest by itself whether blocks can be discarded"),
+    ("script", "chaos runs no scripts"),
+    ("untrusted", "blkback is always trusted"),
+];
+
+/// Flags and keys that ask for what is so anyhow.
+const NO_EFFECT: &[&str] = &["direct-io-safe", "discard", "trusted", "backend=0"];
+
+/// Old ways to begin a target, which say nothing that is not seen from the target.
+const PREFIXES: &[&str] = &["phy:", "file:", "raw:"];
+
+/// Fields that may stand without their key, in this order.
+const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
+
+/// Reads one string of `disk=`.
+pub(super) fn parse_disk(value: &Value) -> Result<DiskConfig, Fault> {
+    let problem = match &value.kind {
+        Kind::Atom(Atom { text, .. }) => match read(text) {
+            Ok(disk) => return Ok(disk),
+            Err(why) => Problem::Disk { text: text.clone(), why },
+        },
+        Kind::List(_) => {
+            let wanted = "strings in its list, such as ['/srv/a.img,raw,xvda,rw']";
+            Problem::Type { key: "disk", wanted, found: value.kind_name() }
+        }
+    };
+    Err(Fault { span: value.span, problem })
+}
+
+fn read(text: &str) -> Result<DiskConfig, String> {
+    let mut fields: [Option<&str>; 4] = [None; 4];
+    let mut rest = text;
+    if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
+        // After a prefix the format is left out.
+        fields[1] = Some("raw");
+        rest = target;
+    }
+    let mut at = 0;
+    loop {
+        let trimmed = rest.trim_start_matches(' ');
+        if let Some(target) = trimmed.strip_prefix("target=") {
+            // It takes the rest, commas and all.
+            fields[0] = Some(target);
+            break;
+        }
+        let (field, after) = trimmed.split_once(',').map_or((trimmed, None), |(f, a)| (f, Some(a)));
+        let field = field.trim_end_matches(' ');
+        let key = field.split_once('=').map_or(field, |(key, _)| key);
+        if let Some((name, why)) = NOT_SERVED.iter().find(|(name, _)| *name == key)
+            && !NO_EFFECT.contains(&field)
+        {
+            return Err(format!("{name} is not served: {why}"));
+        }
+        match field.split_once('=') {
+            _ if NO_EFFECT.contains(&field) => {}
+            Some(("format" | "vdev" | "access", value)) => {
+                let index = POSITIONAL.iter().position(|name| *name == key).unwrap_or_default();
+                fields[index] = Some(value);
+            }
+            Some(("backendtype", "phy")) | Some(("devtype", "disk")) => {}
+            Some(("specification", "xen")) => {}
+            Some((key, value)) if !field.starts_with('/') => {
+                return Err(format!("{key}={value} is not served"));
+            }
+            _ => {
+                // A prefix has filled the place of the format.
+                at += usize::from(at == 1 && fields[1].is_some());
+                let place = fields.get_mut(at).ok_or("it has more fields than a disk has")?;
+                *place = Some(field);
+                at += 1;
+            }
+        }
+        match after {
+            Some(after) => rest = after,
+            None => break,
+        }
+    }
+    let [target, format, vdev, access] = fields.map(|field| field.filter(|text| !text.is_empty()));
+    let target = target.ok_or("the target is missing: a file or a block device")?;
+    let vdev = vdev.ok_or("the name for the guest is missing, such as xvda")?;
+    match format {
+        None | Some("raw") => {}
+        Some(format) => return Err(format!("format {format} is not served, only raw is")),
+    }
+    let read_only = match access {
+        None | Some("w" | "rw") => false,
+        Some("r" | "ro") => true,
+        Some(access) => return Err(format!("access is r or rw, not {access}")),
+    };
+    let id = vdev_number(vdev)
+        .ok_or_else(|| format!("{vdev} is no name of a disk; xvda to xvdz are"))?;
+    // As in xl.
+    let target = if target.starts_with('/') { target.into() } else { format!("/dev/{target}") };
+    Ok(DiskConfig { target: target.into(), vdev: vdev.to_owned(), id, read_only })
+}
+
+/// The number of a disk in XenStore, from its name (Xen's `docs/man/xen-vbd-interface.7.pandoc`).
+#[must_use]
+pub fn vdev_number(vdev: &str) -> Option<u32> {
+    if let Some(name) = vdev.strip_prefix("xvd") {
+        let (disk, part) = letters(name)?;
+        return match (disk, part) {
+            (..16, ..16) => Some(202 << 8 | disk << 4 | part),
+            (..0x10_0000, ..256) => Some(1 << 28 | disk << 8 | part),
+            _ => None,
+        };
+    }
+    if let Some(name) = vdev.strip_prefix("sd") {
+        let (disk, part) = letters(name)?;
+        return (disk < 16 && part < 16).then_some(8 << 8 | disk << 4 | part);
+    }
+    let name = vdev.strip_prefix("hd")?;
+    let (disk, part) = letters(name)?;
+    let major = if disk < 2 { 3 } else { 22 };
+    (disk < 4 && part < 64).then_some(major << 8 | (disk & 1) << 6 | part)
+}
+
+/// `b` is disk 1, `aa` disk 26, `b3` partition 3 of disk 1.
+fn letters(name: &str) -> Option<(u32, u32)> {
+    let end = name.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(name.len());
+    let (letters, digits) = name.split_at(end);
+    let disk = letters.bytes().try_fold(0u32, |disk, letter| {
+        disk.checked_mul(26)?.checked_add(u32::from(letter - b'a') + 1)
+    })?;
+    let part = match digits {
+        "" => 0,
+        digits if digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) => {
+            return None;
+        }
+        digits => digits.parse().ok()?,
+    };
+    Some((disk.checked_sub(1)?, part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(text: &str) -> (String, u32, bool) {
+        let disk = read(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        (disk.target.display().to_string(), disk.id, disk.read_only)
+    }
+
+    #[test]
+    fn the_usual_ways_to_write_a_disk_are_understood() {
+        let a = ("/a.img".to_owned(), 51712, false);
+        for text in [
+            "/a.img,raw,xvda,rw",
+            "/a.img,,xvda",
+            "file:/a.img,xvda,w",
+            "format=raw, vdev=xvda, access=rw, target=/a.img",
+            "/a.img,raw,xvda,w,backendtype=phy,direct-io-safe,discard",
+        ] {
+            assert_eq!(disk(text), a, "{text}");
+        }
+        assert_eq!(disk("phy:/dev/vg/x,xvda1,r"), ("/dev/vg/x".into(), 51713, true));
+        assert_eq!(disk("vdev=xvdb,access=ro,target=/a,b.img"), ("/a,b.img".into(), 51728, true));
+        assert_eq!(disk("vg/x,raw,xvda"), ("/dev/vg/x".into(), 51712, false));
+    }
+
+    #[test]
+    fn what_cannot_be_is_told() {
+        for (text, why) in [
+            ("", "target"),
+            ("/a.img", "xvda"),
+            ("/a.img,qcow2,xvda,rw", "qcow2"),
+            ("/a.img,raw,xvda,x", "access"),
+            ("/a.img,raw,nvme0n1", "nvme0n1"),
+            ("/a.iso,,hdc,cdrom", "cdrom"),
+            ("/a.img,raw,xvda,rw,script=block-iscsi", "script"),
+            ("/a.img,raw,xvda,rw,backendtype=qdisk", "qdisk"),
+            ("/a.img,raw,xvda,rw,more", "more fields"),
+        ] {
+            let told = read(text).unwrap_err();
+            assert!(told.contains(why), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn names_are_numbered_as_xen_has_them() {
+        for (name, number) in [
+            ("xvda", 51712),
+            ("xvdp15", 51712 + 255),
+            ("xvdq", 1 << 28 | 16 << 8),
+            ("xvdaa", 1 << 28 | 26 << 8),
+            ("xvda16", 1 << 28 | 16),
+            ("sdb2", 8 << 8 | 1 << 4 | 2),
+            ("hdd1", 22 << 8 | 1 << 6 | 1),
+        ] {
+            assert_eq!(vdev_number(name), Some(number), "{name}");
+        }
+        for name in ["xvd", "xvda01", "xvdA", "sdq", "hde", "vda", "xvdzzzzzzzzzz", "xvda-1"] {
+            assert_eq!(vdev_number(name), None, "{name}");
+        }
+    }
+}

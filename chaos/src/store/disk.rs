@@ -1,0 +1,148 @@
+//! Disks as dom0's blkback wants them: block devices. A file becomes one through a loop device.
+//!
+//! `unsafe`: the kernel follows pointers in the ioctls of the loop devices.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::{major, minor};
+use thiserror::Error;
+
+use crate::config::DiskConfig;
+
+/// Gives out numbers of free loop devices.
+const LOOP_CONTROL: &str = "/dev/loop-control";
+
+/// `linux/loop.h`: the ioctls, the size of `struct loop_config`, and where its fields are.
+const LOOP_CONFIGURE: u32 = 0x4c0a;
+const LOOP_CTL_GET_FREE: u32 = 0x4c82;
+const CONFIG_SIZE: usize = 304;
+const CONFIG_FD: usize = 0;
+const CONFIG_FLAGS: usize = 8 + 52;
+const CONFIG_NAME: usize = 8 + 56;
+const NAME_SIZE: usize = 64;
+const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+nix::ioctl_none_bad!(get_free, LOOP_CTL_GET_FREE);
+nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, [u8; CONFIG_SIZE]);
+
+/// Why a disk cannot be used.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// It cannot be opened.
+    #[error("disk {path} cannot be opened")]
+    Open {
+        /// The file or device.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no disk.
+    #[error("disk {path} is neither a file nor a block device")]
+    Kind {
+        /// What it is called.
+        path: PathBuf,
+    },
+    /// There is no loop device for it.
+    #[error("disk {path} gets no loop device; load the kernel's module loop")]
+    Loop {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A disk that is ready for blkback.
+///
+/// A loop device is free again when the last one that has it open lets go of it: this value first,
+/// and blkback when the guest's disk is taken away, whoever does that. So it must not be dropped
+/// before blkback has opened the device.
+#[derive(Debug)]
+pub struct Disk {
+    /// Its number for the guest.
+    pub id: u32,
+    /// Its name for the guest, such as `xvda`.
+    pub vdev: String,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    path: String,
+    rdev: u64,
+    _open: File,
+}
+
+impl Disk {
+    /// Makes a disk ready.
+    ///
+    /// # Errors
+    /// It is not there, is no disk, or there is no loop device.
+    pub fn open(config: &DiskConfig) -> Result<Self, DiskError> {
+        let path = &config.target;
+        let failed = |source| DiskError::Open { path: path.clone(), source };
+        let file =
+            OpenOptions::new().read(true).write(!config.read_only).open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let (path, open) = match metadata.file_type() {
+            kind if kind.is_block_device() => (path.clone(), file),
+            kind if kind.is_file() => attach(&file, path, config.read_only)
+                .map_err(|source| DiskError::Loop { path: path.clone(), source })?,
+            _ => return Err(DiskError::Kind { path: path.clone() }),
+        };
+        let rdev = open.metadata().map_err(failed)?.rdev();
+        Ok(Self {
+            id: config.id,
+            vdev: config.vdev.clone(),
+            read_only: config.read_only,
+            path: path.to_string_lossy().into_owned(),
+            rdev,
+            _open: open,
+        })
+    }
+
+    /// The block device's numbers.
+    pub(super) fn device(&self) -> (u64, u64) {
+        (major(self.rdev), minor(self.rdev))
+    }
+
+    /// The block device's path.
+    pub(super) fn params(&self) -> &str {
+        &self.path
+    }
+}
+
+/// Puts a file behind a free loop device, and gives that open.
+fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
+    let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
+    let mut config = [0; CONFIG_SIZE];
+    let fd = u32::try_from(file.as_raw_fd()).unwrap_or(u32::MAX);
+    config[CONFIG_FD..CONFIG_FD + 4].copy_from_slice(&fd.to_ne_bytes());
+    let flags = LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 };
+    config[CONFIG_FLAGS..CONFIG_FLAGS + 4].copy_from_slice(&flags.to_ne_bytes());
+    // For `losetup`, with a zero byte at its end.
+    let name = path.as_os_str().as_encoded_bytes();
+    let length = name.len().min(NAME_SIZE - 1);
+    config[CONFIG_NAME..CONFIG_NAME + length].copy_from_slice(&name[..length]);
+    loop {
+        // SAFETY: this ioctl has no argument.
+        let number: c_int = unsafe { get_free(control.as_raw_fd()) }?;
+        let device = PathBuf::from(format!("/dev/loop{number}"));
+        let open = OpenOptions::new().read(true).write(!read_only).open(&device)?;
+        // SAFETY: the array is a `struct loop_config`, which the kernel only reads; the file that it
+        // names is open.
+        match unsafe { configure(open.as_raw_fd(), &raw const config) } {
+            Ok(_) => return Ok((device, open)),
+            // Somebody else was faster with this one.
+            Err(Errno::EBUSY) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

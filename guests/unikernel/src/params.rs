@@ -1,0 +1,29 @@
+//! What a guest in XenStore mode has (chaos' `docs/xenstore.md`): there is no device page, and Xen itself
+//! says where the console is. Its ring is the same, and xenconsoled is at the other end.
+
+use noxs::{Backend, Console, Device, DevicePage, DeviceState, Ring};
+
+use crate::hypercall;
+
+/// `public/hvm/params.h`.
+const HVM_PARAM_CONSOLE_PFN: u32 = 17;
+const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
+
+/// A device page with the console, if there is one: network interfaces are announced in XenStore,
+/// which this runtime does not read.
+pub(crate) fn device_page() -> DevicePage {
+    let mut page = DevicePage::new(0, [0; 16]);
+    let param = |index| hypercall::hvm_param(index).unwrap_or_default();
+    let (gfn, port) = (param(HVM_PARAM_CONSOLE_PFN), param(HVM_PARAM_CONSOLE_EVTCHN));
+    if gfn != 0
+        && let Ok(port) = u32::try_from(port)
+    {
+        // `GNTTAB_RESERVED_CONSOLE`: xenconsoled finds the page by this grant.
+        let rings = [Ring { grant: 0, gfn }];
+        let state = DeviceState::Connected;
+        let backend = Backend { index: 0, domid: 0, state, port, rings };
+        // A new page has room for one device.
+        let _ = page.add(Device::Console(Console { backend }));
+    }
+    page
+}

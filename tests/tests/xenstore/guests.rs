@@ -1,0 +1,107 @@
+//! Guests in XenStore mode, with the kernel's backends.
+
+use std::fs;
+
+use system_tests::{ConsoleLog, Guest, XenStoreBed, chaos, run};
+
+use crate::{DEVICES, LINUX};
+
+/// A disk of 1 MiB that begins with a line of text.
+fn disk_file(bed: &XenStoreBed, name: &str) -> String {
+    let mut content = b"written by dom0\n".to_vec();
+    content.resize(1 << 20, 0);
+    bed.bed.file(name, content)
+}
+
+#[test]
+fn an_unmodified_linux_has_its_network_its_disks_and_its_console() {
+    let bed = XenStoreBed::new();
+    let (writable, read_only) = (disk_file(&bed, "a.img"), disk_file(&bed, "b.img"));
+    let disks = format!("disk=['{writable},raw,xvda,rw', 'file:{read_only},xvdb,r']\n");
+    let config = bed.bed.file("linux.cfg", format!("{LINUX}{disks}"));
+    let console = ConsoleLog::of("linux");
+    let guest = Guest::create(&config, &[]);
+    assert!(run("xl", &["list"]).ok().contains("linux "), "xl shows its name");
+    assert_eq!(guest.listed().expect("it is listed")["name"], "linux");
+
+    let log = console.wait_for("linux: ready");
+    assert!(log.contains("eth0 has 00:16:3e:00:00:05"), "{log}");
+    assert!(log.contains("xvda has 2048 sectors, ro 0: written by dom0"), "{log}");
+    assert!(log.contains("xvdb has 2048 sectors, ro 1: written by dom0"), "{log}");
+    assert_eq!(Guest::ask("10.0.0.5:7", b"echoed\n", b"\n"), b"echoed\n");
+
+    let outcome = chaos(&["shutdown", "--wait", "--json", "linux"]).json();
+    assert_eq!(outcome["state"], "powered-off");
+    guest.forget();
+    bed.assert_nothing_left("after its end");
+    assert!(fs::read(&writable).expect("it is there").starts_with(b"written by the guest\n"));
+    assert!(fs::read(&read_only).expect("it is there").starts_with(b"written by dom0\n"));
+}
+
+#[test]
+fn a_guest_comes_and_goes_with_all_it_has() {
+    let bed = XenStoreBed::new();
+    let disk = format!("disk=['{},raw,xvda']", disk_file(&bed, "a.img"));
+    let args = [DEVICES.as_slice(), &[&disk]].concat();
+    let first = Guest::create("noop.cfg", &args);
+    first.destroy();
+    bed.assert_nothing_left("after the first");
+    let before = bed.bed.free_pages();
+    for _ in 0..5 {
+        let guest = Guest::create("noop.cfg", &args);
+        let backend = format!("/local/domain/0/backend/vif/{}/0/state", guest.domid);
+        assert_eq!(run("xenstore-read", &[&backend]).ok(), "2\n", "netback waits for the guest");
+        let master = format!("/sys/class/net/vif{}.0/master/uevent", guest.domid);
+        let master = fs::read_to_string(master).expect("the vif is on a bridge");
+        assert!(master.contains("INTERFACE=xenbr0"), "{master}");
+        guest.destroy();
+        bed.assert_nothing_left("after destroy");
+    }
+    assert_eq!(bed.bed.free_pages(), before, "memory is lost");
+}
+
+#[test]
+fn our_own_guests_have_their_console() {
+    let bed = XenStoreBed::new();
+    let console = ConsoleLog::of("noop");
+    let guest = Guest::create("noop.cfg", &["--store=xenstore"]);
+    console.wait_for("noop: ready");
+    assert!(run("xl", &["list"]).ok().contains("noop "), "xl shows its name");
+    guest.destroy();
+    bed.assert_nothing_left("after destroy");
+}
+
+#[test]
+fn xl_can_destroy_it() {
+    let bed = XenStoreBed::new();
+    let disk = format!("disk=['{},raw,xvda']", disk_file(&bed, "a.img"));
+    let guest = Guest::create("noop.cfg", &[DEVICES.as_slice(), &[&disk]].concat());
+    let ran = run("xl", &["destroy", "noop"]);
+    assert_eq!(ran.stderr, "", "xl has nothing to say");
+    ran.ok();
+    assert_eq!(guest.state(), "gone");
+    guest.destroy();
+    bed.assert_nothing_left("after xl destroy");
+}
+
+#[test]
+fn both_stores_live_side_by_side() {
+    let bed = XenStoreBed::new();
+    let noxs = Guest::create("daytime.cfg", &[]);
+    let xenstore = Guest::create("noop.cfg", &DEVICES);
+    assert!(!Guest::ask("10.0.0.3:13", b"", b"").is_empty());
+    xenstore.destroy();
+    assert!(!Guest::ask("10.0.0.3:13", b"", b"").is_empty());
+    // xenstored holds Xen's interrupt, so the end is learnt from it.
+    chaos(&["shutdown", "-w", &noxs.name]).ok();
+    noxs.forget();
+    drop(bed);
+}
+
+#[test]
+fn the_console_is_xenconsoleds() {
+    let _bed = XenStoreBed::new();
+    let guest = Guest::create("noop.cfg", &DEVICES);
+    chaos(&["log", "noop"]).refused(2, &["xenconsoled", "noop"]);
+    guest.destroy();
+}

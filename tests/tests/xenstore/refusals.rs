@@ -1,0 +1,55 @@
+//! What cannot be done in XenStore mode: one clear error, and nothing left behind.
+
+use system_tests::{Guest, XenStoreBed, chaos, run};
+
+use crate::DEVICES;
+
+#[test]
+fn without_xenstored_there_is_one_clear_error() {
+    let bed = XenStoreBed::new();
+    let args = ["XENSTORED_PATH=/nowhere", "chaos", "create", "noop.cfg", "--store=xenstore"];
+    run("env", &args).refused(4, &["xenstored is not running", "/nowhere"]);
+    bed.assert_nothing_left("after the refusal");
+}
+
+#[test]
+fn a_bridge_that_is_missing_is_named() {
+    let bed = XenStoreBed::new();
+    let args = ["create", "noop.cfg", "--store=xenstore", "vif=['bridge=nowhere']"];
+    chaos(&args).refused(2, &["nowhere"]);
+    bed.assert_nothing_left("after the refusal");
+}
+
+#[test]
+fn a_disk_that_cannot_be_used_is_named() {
+    let bed = XenStoreBed::new();
+    for (disk, words) in [
+        ("/nowhere/a.img,raw,xvda", ["/nowhere/a.img", "opened"]),
+        ("/dev/null,raw,xvda", ["/dev/null", "block device"]),
+        ("/a.img,qcow2,xvda", ["qcow2", "raw"]),
+    ] {
+        let disk = format!("disk=['{disk}']");
+        chaos(&["create", "noop.cfg", "--store=xenstore", &disk]).refused(2, &words);
+        bed.assert_nothing_left("after the refusal");
+    }
+    let disk = "disk=['/a.img,raw,xvda']";
+    chaos(&["create", "noop.cfg", disk]).refused(2, &["disk", "xenstore"]);
+}
+
+#[test]
+fn a_name_in_use_is_refused() {
+    let bed = XenStoreBed::new();
+    let guest = Guest::create("noop.cfg", &DEVICES);
+    let args = [&["create", "noop.cfg"], DEVICES.as_slice()].concat();
+    chaos(&args).refused(1, &["noop", &guest.domid.to_string()]);
+    assert_eq!(bed.bed.domains().len(), 1);
+    guest.destroy();
+}
+
+#[test]
+fn a_guest_that_has_said_nothing_cannot_be_shut_down() {
+    let _bed = XenStoreBed::new();
+    let guest = Guest::create("noop.cfg", &DEVICES);
+    chaos(&["shutdown", "noop"]).refused(1, &["noop", "power-off"]);
+    guest.destroy();
+}
