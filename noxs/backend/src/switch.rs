@@ -3,8 +3,11 @@
 //! The addresses of guests are known before they run, so nothing has to be learned about them:
 //! a frame for a guest's address goes to that guest, any other to the tap, behind which the rest
 //! of the world is. An ARP request goes to the one guest that owns the address it asks for. Both
-//! are one look into a table, whatever the number of guests. Only other broadcasts and multicasts
-//! are copied to all, and how many of those one sender may cause is limited.
+//! are one look into a table, whatever the number of guests. Multicasts of IPv6 go to those that
+//! have sent something of IPv6: a host does before it uses an address (RFC 4862, section 5.4), so
+//! one that has sent nothing has no use for them, and need not wake for each router solicitation of
+//! dom0's. Only other broadcasts and multicasts are copied to all, and how many copied frames one
+//! sender may cause is limited.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -37,8 +40,18 @@ pub enum Route {
     All,
     /// It goes to the tap and to those ports whose address is not known, but not to its sender.
     Unaddressed,
+    /// It goes to the tap and to those ports that use IPv6, but not to its sender.
+    Ipv6,
     /// Nobody wants it.
     Nowhere,
+}
+
+impl Route {
+    /// Whether there is a copy for each of many.
+    #[must_use]
+    pub fn floods(self) -> bool {
+        matches!(self, Self::All | Self::Unaddressed | Self::Ipv6)
+    }
 }
 
 /// Interfaces that the tables are made for; with more, they have to be moved once in a while.
@@ -54,6 +67,7 @@ pub struct Switch {
     by_ipv4: HashMap<Ipv4Addr, PortId>,
     ports: PortList,
     unaddressed: PortList,
+    ipv6: PortList,
 }
 
 /// Another port of the switch has the MAC address.
@@ -67,6 +81,7 @@ impl Default for Switch {
             by_ipv4: touched(Ipv4Addr::from),
             ports: PortList::default(),
             unaddressed: PortList::default(),
+            ipv6: PortList::default(),
         }
     }
 }
@@ -123,6 +138,14 @@ impl Switch {
         }
         self.ports.remove(port);
         self.unaddressed.remove(port);
+        self.ipv6.remove(port);
+    }
+
+    /// Takes note of what a port of this switch has sent, and was allowed to.
+    pub fn note(&mut self, port: PortId, facts: &Facts) {
+        if facts.payload == Payload::Ipv6 {
+            self.ipv6.add(port);
+        }
     }
 
     /// Where a frame goes that comes from `from`.
@@ -131,6 +154,7 @@ impl Switch {
         let to = if facts.destination.is_multicast() {
             match facts.payload {
                 Payload::Arp(arp) if arp.request => self.route_arp(&arp, from),
+                Payload::Ipv6 => Route::Ipv6,
                 _ => Route::All,
             }
         } else {
@@ -159,12 +183,13 @@ impl Switch {
         }
     }
 
-    /// The ports that a [`Route::All`] or [`Route::Unaddressed`] means; none for other routes.
+    /// The ports that a route means that [floods](Route::floods); none for other routes.
     #[must_use]
     pub fn targets(&self, route: Route) -> &[PortId] {
         match route {
             Route::All => &self.ports.list,
             Route::Unaddressed => &self.unaddressed.list,
+            Route::Ipv6 => &self.ipv6.list,
             Route::One(_) | Route::Nowhere => &[],
         }
     }
@@ -262,6 +287,20 @@ mod tests {
         let frame = build::ipv4(MacAddr([0xff; 6]), mac(1), ip(1));
         assert_eq!(route(&switch, &frame, port(1)), Route::All);
         assert_eq!(switch.targets(Route::All), [PortId(1), PortId(2), PortId(3)]);
+    }
+
+    #[test]
+    fn multicasts_of_ipv6_go_to_those_who_use_it() {
+        let mut switch = switch();
+        let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
+        let frame = build::ethernet(all_nodes, mac(9), 0x86dd, &[0; 40]);
+        assert_eq!(route(&switch, &frame, End::Tap), Route::Ipv6);
+        assert_eq!(switch.targets(Route::Ipv6), []);
+        switch.note(PortId(1), &Facts::of(&build::ipv4(mac(9), mac(1), ip(1))).unwrap());
+        switch.note(PortId(2), &Facts::of(&frame).unwrap());
+        assert_eq!(switch.targets(Route::Ipv6), [PortId(2)]);
+        switch.remove(PortId(2), mac(2), Some(ip(2)));
+        assert_eq!(switch.targets(Route::Ipv6), []);
     }
 
     #[test]

@@ -41,17 +41,17 @@ impl<H: Host> Backend<H> {
             let Some(facts) = vif.sent(memory, request, copy.done.then_some(frame)) else {
                 continue;
             };
+            bridge.table.note(vif.port, &facts);
             let route = bridge.table.route(&facts, own);
             let to_tap = match route {
-                Route::One(End::Tap) => true,
-                // A frame to all is a copy for each: a guest may cause only so many.
-                Route::All | Route::Unaddressed => {
+                // It is a copy for each of many: a guest may cause only so many.
+                route if route.floods() => {
                     if !vif.may_flood(now) {
                         continue;
                     }
                     true
                 }
-                Route::One(End::Port(_)) | Route::Nowhere => false,
+                route => route == Route::One(End::Tap),
             };
             if to_tap && bridge.tap.write(frame).is_err() {
                 // The tap's queue is full, or somebody has set it down.
@@ -100,7 +100,7 @@ impl<H: Host> Backend<H> {
             };
             let Some(facts) = Facts::of(&frames.get(frame)[..length]) else { continue };
             let route = bridge.table.route(&facts, End::Tap);
-            if matches!(route, Route::All | Route::Unaddressed)
+            if route.floods()
                 && !bridge.table.targets(route).is_empty()
                 && bridge.flood.take(1, now).is_err()
             {
