@@ -1,26 +1,26 @@
 //! What is made of a record before anybody has asked for the guest.
 
 use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
 use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, AtFlags, FallocateFlags, OFlag, fallocate};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::linkat;
 use xen::units::DomId;
 
 use super::error::file_error;
 use super::names::target;
-use super::records::{RECORD, create_new};
+use super::records::{MAX_NOTHING, RECORD, create_new};
 use super::{RecordError, Records};
 
 /// Name of the link in a domain's folder that becomes its name.
 const LINK: &str = "name";
 
-/// Most records are shorter, in bytes.
-const USUAL_SIZE: i64 = 4096;
+/// What stands in the file of a record ahead of it.
+const NOTHING_YET: [u8; MAX_NOTHING] = [0];
 
-/// The empty file of a domain's first record, and a link to its folder that bears no name yet.
+/// The file of a domain's first record, and a link to its folder that bears no name yet.
 ///
 /// A new link costs an inode, for which the kernel now and then needs another page: that is not for
 /// the time when somebody waits.
@@ -32,9 +32,12 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// The file of the record. While it is empty there is no record.
-    pub(super) fn record(&self) -> &File {
-        &self.record
+    /// Writes the record, in one piece: a reader sees nothing yet or all of it.
+    ///
+    /// # Errors
+    /// As pwrite(2).
+    pub(super) fn write_record(&self, bytes: &[u8]) -> io::Result<()> {
+        self.record.write_all_at(bytes, 0)
     }
 
     /// Gives the link a path.
@@ -55,8 +58,8 @@ impl Records {
         let folder = self.folder(domid);
         let path = folder.join(RECORD);
         let record = create_new(&path).map_err(file_error("make", &path))?;
-        // Its memory, too. Where that cannot be had now, the write may find it or says so.
-        let _ = fallocate(&record, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, USUAL_SIZE);
+        // With its first page, which the record will overwrite.
+        (&record).write_all(&NOTHING_YET).map_err(file_error("write", &path))?;
 
         let path = folder.join(LINK);
         symlink(target(domid), &path).map_err(file_error("make", &path))?;

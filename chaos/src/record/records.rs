@@ -15,6 +15,10 @@ use super::{Ahead, Record, RecordError, stored};
 /// Name of the file in a domain's folder that holds its [`Record`].
 pub(super) const RECORD: &str = "record";
 
+/// A file of so many bytes holds no record yet. The kernel makes a file longer after it has copied
+/// what was written, so this also holds while one is written over what was there ahead.
+pub(super) const MAX_NOTHING: usize = 1;
+
 /// Where the records are.
 pub const ROOT: &str = "/run/chaos";
 
@@ -126,8 +130,8 @@ impl Records {
     pub fn write(&self, record: &Record, ahead: Option<&Ahead>) -> Result<(), RecordError> {
         let path = || self.folder(record.domid).join(RECORD);
         let bytes = encode(record, path)?;
-        match ahead.map(Ahead::record) {
-            Some(mut file) => file.write_all(&bytes).map_err(|e| file_error("write", &path())(e)),
+        match ahead {
+            Some(ahead) => ahead.write_record(&bytes).map_err(|e| file_error("write", &path())(e)),
             None => write_new(&path(), &bytes),
         }
     }
@@ -248,8 +252,8 @@ pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
 
 fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
     let bytes = match fs::read(&path) {
-        // It is being written.
-        Ok(bytes) if bytes.is_empty() => return Ok(None),
+        // It is still to be written.
+        Ok(bytes) if bytes.len() <= MAX_NOTHING => return Ok(None),
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(file_error("read", &path)(error)),
@@ -326,7 +330,7 @@ mod tests {
         let records = Records::at(folder.path().to_owned());
         let restarts = folder.path().join("restarts");
         fs::create_dir(&restarts).unwrap();
-        fs::write(restarts.join("a"), [stored::VERSION]).unwrap();
+        fs::write(restarts.join("a"), [stored::VERSION, 0]).unwrap();
         fs::write(restarts.join("b"), [99, 1, 2]).unwrap();
         // One was being written when the process was killed.
         fs::write(restarts.join(".new"), "{").unwrap();
