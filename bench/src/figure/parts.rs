@@ -5,7 +5,6 @@
 //! work for them too), and the rest is the kernel's threads, `xenconsoled`, and waiting.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::absolute;
 
 use anyhow::{Context, Result};
@@ -18,15 +17,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::Args;
 use crate::samples::Samples;
-use crate::side_by_side::{SHELLS, from_pool};
+use crate::side_by_side::{SHELLS, from_pool, three_lines};
 
 const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
-
-/// Does what a vif needs and no more.
-const SCRIPT: &str = "#!/bin/sh\n[ \"$1\" = online ] || exit 0\n\
-     ip link set \"$vif\" master xenbr0 up\n\
-     xenstore-write \"$XENBUS_PATH/hotplug-status\" connected\n";
-const SCRIPT_FILE: &str = "/tmp/vif-three-lines";
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let rounds = if args.quick { 3 } else { 20 };
@@ -34,9 +27,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     // About so many stages.
     samples.total(rounds * 22 + xl_rounds * 12)?;
     ours(host, rounds, samples)?;
-    fs::write(SCRIPT_FILE, SCRIPT)?;
-    fs::set_permissions(SCRIPT_FILE, fs::Permissions::from_mode(0o755))?;
-    let three_lines = format!("vif=['bridge=xenbr0,script={SCRIPT_FILE}']\n");
+    let three_lines = three_lines()?;
     for (what, vif) in [
         ("xl, no device", ""),
         ("xl, a vif and a script of three lines", three_lines.as_str()),

@@ -1,5 +1,8 @@
 //! Guests side by side.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Result, anyhow, ensure};
 use chaos::config::DomainConfig;
 use chaos::daemon::protocol::{Created, Origin};
@@ -21,6 +24,25 @@ pub(crate) fn vif(number: usize) -> String {
 /// The config of a daytime guest with its vif.
 pub(crate) fn daytime(number: usize) -> Result<DomainConfig> {
     config("daytime.cfg", &[&name(number), &vif(number)])
+}
+
+/// The config of a guest with a console and a vif in XenStore mode. It is a noop, since that lives
+/// there; daytime would stop for want of a device page.
+pub(crate) fn in_xenstore(number: usize) -> Result<DomainConfig> {
+    config("noop.cfg", &["console=1", "store='xenstore'", &name(number), &vif(number)])
+}
+
+/// A hotplug script for xl that does what a vif needs and no more.
+const SCRIPT: &str = "#!/bin/sh\n[ \"$1\" = online ] || exit 0\n\
+     ip link set \"$vif\" master xenbr0 up\n\
+     xenstore-write \"$XENBUS_PATH/hotplug-status\" connected\n";
+const SCRIPT_FILE: &str = "/tmp/vif-three-lines";
+
+/// The line of xl's config for a vif with a script of three lines, which this makes.
+pub(crate) fn three_lines() -> Result<String> {
+    fs::write(SCRIPT_FILE, SCRIPT)?;
+    fs::set_permissions(SCRIPT_FILE, fs::Permissions::from_mode(0o755))?;
+    Ok(format!("vif=['bridge=xenbr0,script={SCRIPT_FILE}']\n"))
 }
 
 /// The line of a config that names the guest of this number.

@@ -25,6 +25,16 @@ fn goals(samples: &Samples) -> Vec<Goal> {
             goals.push(Goal::at_most(format!("{name}, last against first"), grown, 1.03));
         }
     }
+    if let Some(xl) = samples.series("xl, script of three lines") {
+        for (name, what) in [
+            ("chaos [XS]", "until the guest may run"),
+            ("chaos [XS]: command", "the whole command"),
+        ] {
+            let Some(ours) = samples.series(name) else { continue };
+            let what = format!("xl with three lines against {name}, {what}, of the first guests");
+            goals.push(Goal::at_least(what, xl.first(SPAN) / ours.first(SPAN), 3.0));
+        }
+    }
     let Some(xl) = samples.series("xl") else { return goals };
     for (name, what) in [
         ("chaos [noxs+split]", "until the guest may run"),
