@@ -1,8 +1,12 @@
-//! Requests to the redis guest through noxsd's switch, and to Debian's redis-server over dom0's
-//! loopback. One CPU does the client's, the switch's and the server's work.
+//! Requests to the redis guest through noxsd's switch, to Debian's redis-server in a Linux guest of
+//! xl's through the kernel's netback, and to the same program over dom0's loopback. One CPU does the
+//! client's, the backend's and the server's work.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::absolute;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,27 +19,92 @@ use crate::samples::Samples;
 
 const PORT: u16 = 6379;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the Linux guest may take to boot.
+const BOOT: Duration = Duration::from_secs(120);
 
 /// What `redis-benchmark` is told to ask for, and how many clients do.
 const TESTS: &str = "set,get";
 const CLIENTS: [&str; 2] = ["1", "50"];
 
+/// Size of the values that tell the throughput, in bytes.
+const BULK: u32 = 65536;
+
+/// Where the Linux guest answers.
+const LINUX: &str = "10.0.0.9";
+const REDIS_SERVER: &str = "/usr/local/bin/redis-server";
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
 pub(crate) fn measure(args: &Args, samples: &mut Samples) -> Result<()> {
-    let (pings, requests) = if args.quick { (50, "1000") } else { (1000, "20000") };
-    samples.total(2 * (pings + CLIENTS.len() * 2))?;
+    let (pings, requests) = if args.quick { (50, 1000) } else { (1000, 20000) };
+    samples.total(3 * (pings + CLIENTS.len() * 2 + 2))?;
     let server = Server::start()?;
     all("loopback", "127.0.0.1", pings, requests, samples)?;
     drop(server);
     run("chaos", &["create", "--quiet", "redis.cfg"])?;
     all("guest", "10.0.0.2", pings, requests, samples)?;
-    run("chaos", &["destroy", "redis"]).map(drop)
+    run("chaos", &["destroy", "redis"])?;
+    linux()?;
+    all("xl, Linux, netback", LINUX, pings, requests, samples)?;
+    run("xl", &["destroy", "linux"]).map(drop)
+}
+
+/// Has xl make a Linux guest in which Debian's redis-server runs, and waits until it answers.
+fn linux() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let top = folder.path();
+    for file in with_libraries()? {
+        let to = top.join(file.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+        fs::copy(&file, to)?;
+    }
+    let start = top.join("start");
+    fs::write(
+        &start,
+        format!("#!/bin/busybox sh\nexec {REDIS_SERVER} --save '' --protected-mode no\n"),
+    )?;
+    fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;
+    // Linux unpacks one archive after the other (its initramfs-buffer-format.rst).
+    let archive = Command::new("sh")
+        .args(["-c", "find . | cpio -o -H newc"])
+        .current_dir(top)
+        .stderr(Stdio::null())
+        .output()?;
+    ensure!(archive.status.success(), "cannot make the Linux guest's ramdisk");
+    let mut ramdisk = fs::read("linux.cpio").context("no Linux for guests is here")?;
+    ramdisk.extend(archive.stdout);
+    fs::write("/tmp/linux-redis.cpio", ramdisk)?;
+    let text = format!(
+        "name='linux'\ntype='pvh'\nkernel='{}'\nramdisk='/tmp/linux-redis.cpio'\nmemory=256\n\
+         vcpus=1\ncmdline='console=hvc0 quiet ip={LINUX}/24'\nvif=['bridge=xenbr0']\n",
+        absolute("linux")?.display()
+    );
+    fs::write("/tmp/linux-redis.cfg", text)?;
+    run("xl", &["create", "-q", "/tmp/linux-redis.cfg"])?;
+    let address = SocketAddr::new(LINUX.parse()?, PORT);
+    let deadline = Instant::now() + BOOT;
+    // Before the guest has an address nobody answers; before redis-server listens, Linux refuses.
+    while let Err(error) = TcpStream::connect_timeout(&address, PATIENCE) {
+        ensure!(Instant::now() < deadline, "the Linux guest does not answer: {error}");
+    }
+    Ok(())
+}
+
+/// redis-server, and what it loads.
+fn with_libraries() -> Result<Vec<String>> {
+    let told = Command::new(LOADER).args(["--list", REDIS_SERVER]).output()?;
+    let text = String::from_utf8(told.stdout)?;
+    ensure!(told.status.success(), "{LOADER} cannot load {REDIS_SERVER}: {text}");
+    let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+    let mut files: Vec<String> = libraries.map(str::to_owned).collect();
+    files.extend([REDIS_SERVER.to_owned(), LOADER.to_owned()]);
+    Ok(files)
 }
 
 fn all(
     what: &str,
     address: &str,
     pings: usize,
-    requests: &str,
+    requests: u32,
     samples: &mut Samples,
 ) -> Result<()> {
     let address_port = SocketAddr::new(address.parse()?, PORT);
@@ -51,22 +120,37 @@ fn all(
     }
     drop(stream);
     for clients in CLIENTS {
-        let ran = Command::new("redis-benchmark")
-            .args(["-h", address, "-n", requests, "-c", clients, "-t", TESTS, "--csv"])
-            .output()
-            .context("cannot run redis-benchmark")?;
-        let text = String::from_utf8_lossy(&ran.stdout);
-        ensure!(ran.status.success(), "redis-benchmark against {what}: {text}");
-        for line in text.lines().skip(1) {
-            // "test","requests per second", and times.
-            let mut words = line.split(',').map(|word| word.trim_matches('"'));
-            let (test, rate) = (words.next(), words.next());
-            let rate = rate.and_then(|rate| rate.parse().ok());
-            let (test, rate) = test.zip(rate).with_context(|| format!("unclear: {line}"))?;
+        let each = ["-n", &requests.to_string(), "-c", clients];
+        for (test, rate) in benchmark(what, address, &each)? {
             samples.add(&format!("{what}: {test}, {clients} at once"), 1, rate)?;
         }
     }
+    let bulk = ["-n", &(requests / 20).to_string(), "-c", "1", "-d", &BULK.to_string()];
+    for (test, rate) in benchmark(what, address, &bulk)? {
+        let mib = rate * f64::from(BULK) / f64::from(1 << 20);
+        samples.add(&format!("{what}: {test} of 64 KiB, MiB/s"), 1, mib)?;
+    }
     Ok(())
+}
+
+/// What redis-benchmark counts: each test, and its requests per second.
+fn benchmark(what: &str, address: &str, options: &[&str]) -> Result<Vec<(String, f64)>> {
+    let ran = Command::new("redis-benchmark")
+        .args(["-h", address, "-t", TESTS, "--csv"])
+        .args(options)
+        .output()
+        .context("cannot run redis-benchmark")?;
+    let text = String::from_utf8_lossy(&ran.stdout);
+    ensure!(ran.status.success(), "redis-benchmark against {what}: {text}");
+    let rows = text.lines().skip(1).map(|line| {
+        // "test","requests per second", and times.
+        let mut words = line.split(',').map(|word| word.trim_matches('"'));
+        let (test, rate) = (words.next(), words.next());
+        let rate = rate.and_then(|rate| rate.parse().ok());
+        let (test, rate) = test.zip(rate).with_context(|| format!("unclear: {line}"))?;
+        Ok((test.to_owned(), rate))
+    });
+    rows.collect()
 }
 
 /// A redis-server on loopback.

@@ -1,13 +1,27 @@
-//! `traffic`: what goes through noxsd's switch.
+//! `traffic`: what goes through noxsd's switch, and through netback.
 
 use super::{Figure, Kind};
+use crate::samples::Samples;
+use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "traffic",
-    title: "Redis requests from dom0: to a guest through noxsd, and to a process over loopback",
+    title: "Redis requests from dom0: over loopback, through noxsd, and through netback",
     x_label: "",
     y_label: "requests per second; ms (PING to PONG)",
     kind: Kind::Bars,
-    drawn: |name| !name.contains("PING to PONG"),
-    goals: |_| Vec::new(),
+    drawn: |name| name.contains("at once"),
+    goals,
 };
+
+/// What is asked for with so many clients.
+const ROWS: [&str; 4] = ["SET, 1 at once", "GET, 1 at once", "SET, 50 at once", "GET, 50 at once"];
+
+fn goals(samples: &Samples) -> Vec<Goal> {
+    let rows = ROWS.into_iter().filter_map(|row| {
+        let ours = samples.series(&format!("guest: {row}"))?.first(1);
+        let xl = samples.series(&format!("xl, Linux, netback: {row}"))?.first(1);
+        Some(Goal::at_least(format!("{row}: ours against xl's Linux"), ours / xl, 1.0))
+    });
+    rows.collect()
+}
