@@ -1,8 +1,10 @@
 //! What the programs that measure in dom0 share: making guests in several ways, and timing them.
 
+pub mod announcement;
 pub mod chaosd;
 pub mod exec;
 pub mod guest;
+pub mod words;
 
 use std::time::Duration;
 

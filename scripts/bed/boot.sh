@@ -8,8 +8,9 @@ MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_
     tun bridge xen-netback xen-blkback loop)
 # What a Linux guest needs of them in XenStore mode.
 GUEST_MODULES=(xen-netfront xen-blkfront)
-# There for `modprobe`.
-MORE_MODULES=(overlay veth)
+# There for `modprobe`: what containers want.
+MORE_MODULES=(overlay veth br_netfilter iptable_nat iptable_filter xt_conntrack xt_addrtype
+    xt_MASQUERADE crc32c_generic)
 
 # make_xen FILE XEN: the hypervisor as the ELF file that QEMU's -kernel wants.
 make_xen() {

@@ -50,8 +50,16 @@ make_packages() {
     # shellcheck disable=SC2086 # package names hold no spaces
     unpack "$release" "$folder" $names
     trim "$folder"
+    choose_alternatives "$folder"
     pack "$folder" >"$layer"
     rm -rf "$folder"
+}
+
+# choose_alternatives FOLDER: the names that installation scripts would make with
+# update-alternatives(1), of packages that tests use. Of iptables the one whose kernel modules are
+# here.
+choose_alternatives() {
+    [[ ! -e $1/usr/sbin/iptables-legacy ]] || ln -s iptables-legacy "$1/usr/sbin/iptables"
 }
 
 # make_xenstore LAYER RELEASE XEN: xl, the XenStore daemon and what their scripts need.
@@ -90,6 +98,7 @@ make_base() {
     link_applets "$folder"
     mkdir -p "$folder"/{dev,proc,sys,run,tmp,root,etc,var/log,usr/local/bin}
     ln -s /run "$folder/var/run"
+    ln -s /run/lock "$folder/var/lock"
     pack "$folder" >"$layer"
     rm -rf "$folder"
 }

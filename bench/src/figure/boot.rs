@@ -1,34 +1,47 @@
 //! One guest each: creation, and boot until its first words on its console (figures 4 and 11 of
-//! the paper). Beside it a process, and xl.
+//! the paper). Beside it processes, containers, xl and krata.
 
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::AsFd;
-use std::path::absolute;
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::path::{Path, absolute};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use chaos::config::DomainConfig;
 use chaos::lifecycle::{self, CreateOptions, Host};
 use chaos::timings::Timings;
-use chaos_bench::exec::run;
+use chaos_bench::announcement::Announcements;
+use chaos_bench::chaosd::Daemon;
+use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::{config, nanoseconds};
-use chaos_bench::let_xen_scrub;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use chaos_bench::{let_xen_scrub, words};
 
 use crate::Args;
 use crate::samples::Samples;
-
-/// How long a guest may take to say something.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::side_by_side::SHELLS;
+use crate::{containers, krata, linux};
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let rounds = if args.quick { 3 } else { 20 };
-    let xl_rounds = args.xl_guests(5, 1);
-    samples.total(rounds * 8 + xl_rounds * 2)?;
+    // What takes a hundred times as long has fewer.
+    let few = args.xl_guests(5, 1);
+    let all = rounds * (1 + 6 + 2 + 2 + krata::SAMPLES)
+        + few * (3 + linux::SAMPLES + containers::SAMPLES);
+    samples.total(all)?;
+    containers::leave_initramfs()?;
     for round in 1..=rounds {
         samples.time("execve of an empty program", round, run("exits", &[])?)?;
     }
+    containers::measure(few, samples)?;
+    in_process(host, rounds, samples)?;
+    commands(host, rounds, samples)?;
+    through_pool(host, rounds, samples)?;
+    xl(few, samples)?;
+    linux::measure(host, few, samples)?;
+    krata::measure(host, rounds, samples)
+}
+
+fn in_process(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     for (guest, overrides) in [("noop", "console=1"), ("daytime", ""), ("redis", "")] {
         let config = config(&format!("{guest}.cfg"), &[overrides])?;
         first_words(host, &config, "ready")?;
@@ -39,17 +52,60 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
             samples.time(&format!("{guest}: until its first words"), round, times.words_ns)?;
         }
     }
+    Ok(())
+}
+
+/// The whole command, each guest made by itself.
+fn commands(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
+    for round in 1..=rounds {
+        let_xen_scrub();
+        let options = ["create", "--console", "--no-daemon", "noop.cfg", "console=1"];
+        let mut create = Process::listen("chaos", &options)?;
+        let ns = create.until_it_says("ready")?;
+        create.stop()?;
+        samples.time("chaos create --console noop: until its first words", round, ns)?;
+        lifecycle::destroy(host, "noop")?;
+    }
     for round in 1..=rounds {
         let_xen_scrub();
         let ns = run("chaos", &["create", "--quiet", "--no-daemon", "redis.cfg"])?;
-        samples.time("redis: chaos create, execve to exit", round, ns)?;
+        samples.time("chaos create redis: until its end", round, ns)?;
         lifecycle::destroy(host, "redis")?;
     }
-    xl(xl_rounds, samples)
+    Ok(())
 }
 
-/// xl making the same guests. They find no device page, say so and stop: only the command is
-/// timed.
+/// The whole command through a pool of shells that have the image. What the guest says first that
+/// somebody outside hears is where it is on the network: its first instruction is before that.
+fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
+    let redis = config("redis.cfg", &["memory=8"])?;
+    let kernel = redis.kernel.canonicalize()?;
+    let flavour = format!("memory='8M'\nbridges=['xenbr0']\nkernel='{}'", kernel.display());
+    let mut daemon = Daemon::start(&flavour, SHELLS)?;
+    // The first one pays for things that stay.
+    for round in 0..=rounds {
+        let_xen_scrub();
+        let announcements = Announcements::listen()?;
+        let create = Process::start("chaos", &["create", "--quiet", "redis.cfg"])?;
+        announcements.wait_for(REDIS)?;
+        let words_ns = nanoseconds(create.started)?;
+        let end_ns = create.end()?;
+        lifecycle::destroy(host, &redis.name)?;
+        daemon.wait_until_full()?;
+        if round > 0 {
+            let what = "chaos create redis, warm pool";
+            samples.time(&format!("{what}: until its first words"), round, words_ns)?;
+            samples.time(&format!("{what}: until its end"), round, end_ns)?;
+        }
+    }
+    daemon.end()
+}
+
+/// The address in redis.cfg.
+const REDIS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+
+/// xl making the same guests. Those with a vif find no device page, say so and stop: of them only
+/// the command is timed.
 fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
     for (guest, memory, vif) in [("noop", 4, ""), ("redis", 8, "vif=['bridge=xenbr0']\n")] {
         let file = format!("/tmp/xl-{guest}.cfg");
@@ -65,11 +121,32 @@ fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
             let ns = run("xl", &["create", "-q", &file]).context("xl's rows")?;
             run("xl", &["destroy", "xl"])?;
             if round > 0 {
-                samples.time(&format!("{guest}: xl create, execve to exit"), round, ns)?;
+                samples.time(&format!("xl create {guest}: until its end"), round, ns)?;
             }
         }
     }
+    for round in 0..=rounds {
+        let_xen_scrub();
+        let ns = words_of_xl("/tmp/xl-noop.cfg", "xl", "ready")?;
+        if round > 0 {
+            samples.time("xl create noop: until its first words", round, ns)?;
+        }
+    }
     Ok(())
+}
+
+/// Has xl make a guest, and destroys it when xenconsoled's log has this word. Gives the time from
+/// xl's `execve` until then, in nanoseconds. With `xl create -c` it would be a second more, which
+/// xl sleeps before it connects (`autoconnect_console` in tools/xl/xl_vmcontrol.c).
+pub(crate) fn words_of_xl(file: &str, name: &str, word: &str) -> Result<u64> {
+    let log = format!("/var/log/xen/console/guest-{name}.log");
+    std::fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
+    let create = Process::start("xl", &["create", "-q", file])?;
+    words::wait_for_log(Path::new(&log), word)?;
+    let ns = nanoseconds(create.started)?;
+    create.end()?;
+    run("xl", &["destroy", name])?;
+    Ok(ns)
 }
 
 /// What a guest took.
@@ -89,18 +166,7 @@ pub(crate) fn first_words(host: &Host, config: &DomainConfig, word: &str) -> Res
     let create_ns = nanoseconds(started)?;
     let mut console = File::from(created.console.take().context("the guest has a console")?);
     host.xen.unpause(created.domid)?;
-    let mut said = Vec::new();
-    let mut piece = [0; 512];
-    while !String::from_utf8_lossy(&said).contains(word) {
-        let left = (started + PATIENCE).saturating_duration_since(Instant::now());
-        ensure!(!left.is_zero(), "{} has said nothing", config.name);
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        if poll(&mut [PollFd::new(console.as_fd(), PollFlags::POLLIN)], timeout)? > 0 {
-            let length = console.read(&mut piece)?;
-            ensure!(length > 0, "{} has ended", config.name);
-            said.extend_from_slice(&piece[..length]);
-        }
-    }
+    words::wait_for(&mut console, word).with_context(|| config.name.clone())?;
     let words_ns = nanoseconds(started)?;
     drop((console, created));
     lifecycle::destroy(host, &config.name)?;

@@ -6,10 +6,13 @@
 //! A figure is one module here, which measures, and one in `report`, which says how it is drawn.
 
 mod boot;
+mod containers;
 mod create;
 mod density;
 mod idle;
 mod image;
+mod krata;
+mod linux;
 mod parts;
 mod samples;
 mod side_by_side;

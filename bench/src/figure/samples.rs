@@ -13,15 +13,20 @@ impl Samples {
     pub(crate) fn new(host: &Host) -> Result<Self> {
         let mut samples = Self(std::io::stdout());
         let (major, minor) = host.xen.version();
-        samples.line(&format!("# xen: {major}.{minor}"))?;
+        samples.fact("xen", &format!("{major}.{minor}"))?;
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        samples.line(&format!("# kernel: {}", kernel.trim()))?;
+        samples.fact("kernel", kernel.trim())?;
         Ok(samples)
+    }
+
+    /// Something to be recorded with the result.
+    pub(crate) fn fact(&mut self, key: &str, value: &str) -> Result<()> {
+        self.line(&format!("# {key}: {value}"))
     }
 
     /// How many samples come: what the progress is told from.
     pub(crate) fn total(&mut self, total: usize) -> Result<()> {
-        self.line(&format!("# total: {total}"))
+        self.fact("total", &total.to_string())
     }
 
     /// One sample.

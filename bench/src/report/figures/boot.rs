@@ -1,6 +1,8 @@
 //! `boot`: figures 4 and 11 of the paper.
 
 use super::{Figure, Kind};
+use crate::samples::Samples;
+use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "boot",
@@ -8,6 +10,34 @@ pub(crate) const FIGURE: Figure = Figure {
     x_label: "",
     y_label: "ms",
     kind: Kind::Bars,
-    drawn: |_| true,
-    goals: |_| Vec::new(),
+    drawn: |name| !name.ends_with("until its end"),
+    goals,
 };
+
+fn goals(samples: &Samples) -> Vec<Goal> {
+    let median = |name: &str| Some(samples.series(name)?.first(usize::MAX));
+    let against = |what: &str, peer: &str, ours: &str, limit: f64| {
+        Some(Goal::at_least(what.to_owned(), median(peer)? / median(ours)?, limit))
+    };
+    let goals = [
+        against(
+            "crun run against chaos create through a warm pool, execve to first words",
+            "crun run: until its first words",
+            "chaos create redis, warm pool: until its first words",
+            10.0,
+        ),
+        against(
+            "krata against chaos [XS], both with a vif, until it may run",
+            "krata, a vif: until it may run",
+            "chaos [XS], a vif: until it may run",
+            1.0,
+        ),
+        against(
+            "krata against chaos [XS], both without a vif, until it may run",
+            "krata, no vif: until it may run",
+            "chaos [XS], no vif: until it may run",
+            1.0,
+        ),
+    ];
+    goals.into_iter().flatten().collect()
+}

@@ -1,0 +1,49 @@
+//! Debian's kernel as a guest, from chaos in XenStore mode and from xl.
+
+use std::fs;
+use std::path::absolute;
+
+use anyhow::{Context, Result};
+use chaos::lifecycle::Host;
+use chaos_bench::guest::config;
+use chaos_bench::let_xen_scrub;
+
+use crate::boot::{first_words, words_of_xl};
+use crate::samples::Samples;
+
+const FILE: &str = "/tmp/debian.cfg";
+
+/// What its init says last.
+const WORD: &str = "linux: ready";
+
+/// Samples for each round of [`measure`].
+pub(crate) const SAMPLES: usize = 2 + 1;
+
+pub(crate) fn measure(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
+    // Both take this file. The images are in the page cache, as is all of the test bed's dom0.
+    let text = format!(
+        "name='debian'\ntype='pvh'\nkernel='{}'\nramdisk='{}'\nmemory=128\nvcpus=1\n\
+         cmdline='console=hvc0 quiet'\nvif=['bridge=xenbr0']\n",
+        absolute("linux")?.display(),
+        absolute("linux.cpio")?.display()
+    );
+    fs::write(FILE, text)?;
+    let ours = config(FILE, &["store='xenstore'"])?;
+    // The first one pays for things that stay.
+    for round in 0..=rounds {
+        let_xen_scrub();
+        let times = first_words(host, &ours, WORD)?;
+        if round > 0 {
+            samples.time("Debian, chaos [XS]: until it may run", round, times.create_ns)?;
+            samples.time("Debian, chaos [XS]: until its first words", round, times.words_ns)?;
+        }
+    }
+    for round in 0..=rounds {
+        let_xen_scrub();
+        let ns = words_of_xl(FILE, "debian", WORD).context("Debian under xl")?;
+        if round > 0 {
+            samples.time("Debian, xl: until its first words", round, ns)?;
+        }
+    }
+    Ok(())
+}

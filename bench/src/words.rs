@@ -1,0 +1,63 @@
+//! Waiting until somebody says a word.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+
+/// How long one may be silent: an emulated Linux takes some seconds to boot.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Reads until the word has come.
+///
+/// # Errors
+/// Whoever should say it ends, or is silent for too long.
+pub fn wait_for(from: &mut (impl Read + AsFd), word: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut said = Vec::new();
+    let mut piece = [0; 512];
+    while !String::from_utf8_lossy(&said).contains(word) {
+        ensure!(readable(from, deadline)?, "{word:?} was not said, but {}", text(&said));
+        let length = from.read(&mut piece)?;
+        ensure!(length > 0, "it has ended before it said {word:?}, and said {}", text(&said));
+        said.extend_from_slice(&piece[..length]);
+    }
+    Ok(())
+}
+
+/// Waits until a log that is there has the word.
+///
+/// # Errors
+/// There is no such log, or it does not get the word in time.
+pub fn wait_for_log(log: &Path, word: &str) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    let changes = Inotify::init(InitFlags::IN_CLOEXEC)?;
+    changes.add_watch(log, AddWatchFlags::IN_MODIFY)?;
+    loop {
+        let said = fs::read(log)?;
+        if String::from_utf8_lossy(&said).contains(word) {
+            return Ok(());
+        }
+        ensure!(readable(&changes, deadline)?, "{word:?} was not said, but {}", text(&said));
+        changes.read_events()?;
+    }
+}
+
+/// Waits until something can be read; false if that is not so in time.
+///
+/// # Errors
+/// The system refuses.
+pub fn readable(from: &impl AsFd, deadline: Instant) -> Result<bool> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    Ok(poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout)? > 0)
+}
+
+fn text(said: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(said))
+}
