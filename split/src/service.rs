@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::fs::File;
-use std::io::Read;
 use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use chaos::daemon::protocol::{
     Created, FailureClass, FlavourStatus, Origin, Refusal, Reply, Request,
 };
 use chaos::daemon::wire::WireConfig;
-use chaos::image::Image;
+use chaos::image::{Image, RamdiskFile};
 use chaos::lifecycle::{
     self, AttachedShell, CreateOptions, GuestRequest, Host, LifecycleError, ParkedAttachedShell,
     ShellKind,
@@ -28,9 +27,6 @@ use crate::refill::{Order, Outcome, Refill};
 use crate::server::{Peer, Serve};
 use crate::settings::Settings;
 use crate::supervise::Supervisor;
-
-/// Largest ramdisk in bytes.
-const MAX_RAMDISK: u64 = 1 << 30;
 
 /// How long nobody may have asked for anything before the pool is refilled. A client that has its
 /// answer needs the CPU to end: where there is only one, Linux may well give it to the thread that
@@ -227,11 +223,22 @@ impl Service {
         let image = self.host.image_in(&kernel).map_err(|source| {
             refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
         })?;
-        let ramdisk = ramdisk.map(|file| read_ramdisk(file).map_err(wrong)).transpose()?;
+        let ramdisk = match (ramdisk, &config.ramdisk) {
+            (Some(file), Some(path)) => {
+                let file = readable(file).ok_or_else(|| {
+                    wrong("the ramdisk's file was not opened for reading".to_owned())
+                })?;
+                let ramdisk = RamdiskFile::new(file).map_err(|source| {
+                    refusal(&LifecycleError::Ramdisk { path: path.clone(), source })
+                })?;
+                Some(ramdisk)
+            }
+            _ => None,
+        };
         timings.stage("files");
 
         let (made, origin) = self
-            .guest(&config, &image, ramdisk.as_deref(), paused, &mut timings)
+            .guest(&config, &image, ramdisk.as_ref(), paused, &mut timings)
             .map_err(|error| refusal(&error))?;
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
@@ -244,7 +251,7 @@ impl Service {
         &mut self,
         config: &DomainConfig,
         image: &Arc<Image>,
-        ramdisk: Option<&[u8]>,
+        ramdisk: Option<&RamdiskFile>,
         paused: bool,
         timings: &mut Timings,
     ) -> Result<((u16, String), Origin), LifecycleError> {
@@ -264,15 +271,10 @@ impl Service {
     fn again(&mut self, config: &DomainConfig) -> Result<u16, String> {
         let mut timings = Timings::start();
         let image = self.host.image(&config.kernel).map_err(|error| chain(&error))?;
-        let ramdisk = match &config.ramdisk {
-            Some(path) => {
-                let file = File::open(path).map_err(|error| error.to_string())?;
-                Some(read_ramdisk(file.into())?)
-            }
-            None => None,
-        };
+        let ramdisk = config.ramdisk.as_deref().map(RamdiskFile::open);
+        let ramdisk = ramdisk.transpose().map_err(|error| chain(&error))?;
         timings.stage("files");
-        let made = self.guest(config, &image, ramdisk.as_deref(), false, &mut timings);
+        let made = self.guest(config, &image, ramdisk.as_ref(), false, &mut timings);
         let ((domid, _), _) = made.map_err(|error| chain(&error))?;
         Ok(domid)
     }
@@ -413,23 +415,6 @@ fn readable(file: OwnedFd) -> Option<File> {
     // `O_RDONLY` is 0; a file that was opened with `O_PATH` can be neither read nor written.
     let reads = matches!(flags & OFlag::O_ACCMODE, OFlag::O_RDONLY | OFlag::O_RDWR);
     (reads && !flags.contains(OFlag::O_PATH)).then(|| File::from(file))
-}
-
-fn read_ramdisk(file: OwnedFd) -> Result<Vec<u8>, String> {
-    let file = readable(file).ok_or("the ramdisk's file was not opened for reading")?;
-    let metadata = file.metadata().map_err(|error| format!("the ramdisk: {error}"))?;
-    if !metadata.is_file() {
-        return Err("the ramdisk is no regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_RAMDISK + 1).read_to_end(&mut bytes);
-    match read {
-        Ok(_) if bytes.len() as u64 > MAX_RAMDISK => {
-            Err(format!("the ramdisk has more than {} MiB", MAX_RAMDISK >> 20))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(format!("the ramdisk cannot be read: {error}")),
-    }
 }
 
 /// The log's line of a create.

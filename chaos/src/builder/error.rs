@@ -46,6 +46,9 @@ pub enum BuildError {
         /// Bytes between the image and the end of usable memory.
         room: u64,
     },
+    /// The ramdisk cannot be put into the guest.
+    #[error("ramdisk cannot be used")]
+    RamdiskFile(#[source] ImageError),
     /// The command line is longer than the boot page.
     #[error("command line has {length} bytes, at most {MAX_COMMAND_LINE} fit")]
     CommandLineTooLong {

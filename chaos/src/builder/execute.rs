@@ -14,7 +14,7 @@ use super::error::{BuildError, Doing};
 use super::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
 use super::shell::{Shell, Unfinished, ring_grant};
 use super::window::Window;
-use crate::image::Image;
+use crate::image::{Image, RamdiskFile};
 use crate::timings::Timings;
 
 /// What is put into a shell.
@@ -24,8 +24,8 @@ pub struct Payload<'a> {
     pub image: &'a Arc<Image>,
     /// Its command line.
     pub command_line: &'a str,
-    /// The ramdisk's bytes.
-    pub ramdisk: Option<&'a [u8]>,
+    /// The ramdisk.
+    pub ramdisk: Option<&'a RamdiskFile>,
     /// What the guest is told of each of its vifs.
     pub vifs: &'a [VifFacts],
 }
@@ -85,11 +85,11 @@ impl Shell {
             Some(_) if self.holds(payload.image) => {}
             Some(_) => return Err(BuildError::OtherImage),
         }
-        if let (Some(place), Some(bytes)) = (ramdisk, payload.ramdisk) {
+        if let (Some(place), Some(from)) = (ramdisk, payload.ramdisk) {
             let Unfinished { xen, domid, .. } = &self.domain;
             let pages = Pages(place.size.div_ceil(4096));
             let window = Window::of_memory(xen, *domid, Gfn(place.address >> 12), pages)?;
-            window.write(place.address, bytes);
+            window.write_ramdisk(place.address, from).map_err(BuildError::RamdiskFile)?;
             timings.stage("ramdisk");
         }
 
@@ -174,8 +174,7 @@ impl Ready {
 /// Finds the highest page-aligned place below the specials, and checks that it is free.
 fn place_ramdisk(layout: &Layout, payload: &Payload<'_>) -> Result<Option<Ramdisk>, BuildError> {
     payload.image.check_fits(layout.usable_end())?;
-    let Some(bytes) = payload.ramdisk else { return Ok(None) };
-    let size = bytes.len() as u64;
+    let Some(size) = payload.ramdisk.map(RamdiskFile::size) else { return Ok(None) };
     let image_end = payload.image.end().next_multiple_of(4096);
     let room = layout.usable_end().saturating_sub(image_end);
     if size.next_multiple_of(4096) > room {

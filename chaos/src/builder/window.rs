@@ -9,7 +9,7 @@ use xen::units::{DomId, Gfn, Pages};
 
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
-use crate::image::{Content, Image, ImageError};
+use crate::image::{Content, Image, ImageError, RamdiskFile};
 
 /// Segments this close together, in pages, are mapped at once: mapping a few pages too many is
 /// cheaper than another mapping.
@@ -126,6 +126,23 @@ impl Window {
             }
         }
         Ok(())
+    }
+
+    /// Writes a ramdisk.
+    ///
+    /// # Errors
+    /// As [`Window::write_content`].
+    ///
+    /// # Panics
+    /// The place is not mapped.
+    pub(super) fn write_ramdisk(
+        &self,
+        address: u64,
+        ramdisk: &RamdiskFile,
+    ) -> Result<(), ImageError> {
+        let count = usize::try_from(ramdisk.size()).unwrap_or(usize::MAX);
+        self.write_file(address, ramdisk.file(), 0, count)?;
+        ramdisk.check_unchanged()
     }
 
     fn write_file(

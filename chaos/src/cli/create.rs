@@ -1,16 +1,15 @@
 //! `chaos create`: through `chaosd` where one runs, in this process otherwise.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chaos::config::{self, DomainConfig};
 use chaos::daemon;
 use chaos::daemon::client::{Chaosd, DaemonError};
 use chaos::daemon::protocol::{Origin, Reply, Request};
 use chaos::daemon::wire::WireConfig;
-use chaos::image::ImageError;
+use chaos::image::{self, ImageError};
 use chaos::lifecycle::{self, CreateOptions, Host, LifecycleError};
 use chaos::timings::Timings;
 
@@ -57,14 +56,12 @@ pub(super) fn run(
 
 /// The config with paths that mean the same to whoever makes the guest again.
 fn absolute(mut config: DomainConfig) -> Result<DomainConfig, Failure> {
-    let kernel = config.kernel.clone();
-    let lost = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| LifecycleError::Kernel { path, source: ImageError::Open(source) }
-    };
-    config.kernel = std::path::absolute(&kernel).map_err(lost(&kernel))?;
+    let real = |path: &Path| std::path::absolute(path).map_err(ImageError::Open);
+    config.kernel = real(&config.kernel)
+        .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     if let Some(ramdisk) = &mut config.ramdisk {
-        *ramdisk = std::path::absolute(&*ramdisk).map_err(lost(&kernel))?;
+        *ramdisk = real(ramdisk)
+            .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;
     }
     Ok(config)
 }
@@ -94,10 +91,10 @@ fn through(
     all: &mut Vec<Made>,
 ) -> Result<(), Failure> {
     for config in configs {
-        let kernel = open(&config.kernel)
+        let kernel = image::open(&config.kernel)
             .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
         let ramdisk = config.ramdisk.as_ref().map(|path| {
-            File::open(path)
+            image::open(path)
                 .map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
         });
         let ramdisk = ramdisk.transpose()?;
@@ -190,9 +187,4 @@ fn tell(args: &CreateArgs, made: Made, output: &mut Output, all: &mut Vec<Made>)
     if args.timings {
         output.text(&made.table());
     }
-}
-
-/// Opens a kernel as the library does: without waiting for a pipe's other end.
-fn open(path: &Path) -> Result<File, ImageError> {
-    chaos::image::open(path)
 }

@@ -19,6 +19,9 @@ pub enum ImageError {
     /// A folder, a pipe or a device.
     #[error("not a regular file")]
     NotRegular,
+    /// A ramdisk of no bytes, which nobody means.
+    #[error("it is empty")]
+    Empty,
     /// More than anybody wants in memory, in the file or after decompression.
     #[error("{what} has more than {} MiB, the most that is loaded", MAX_SIZE >> 20)]
     TooLarge {

@@ -11,6 +11,7 @@ mod cache;
 mod elf;
 mod error;
 mod positioned;
+mod ramdisk;
 mod unpack;
 
 use std::fs::{File, OpenOptions};
@@ -24,6 +25,7 @@ use object::read::ReadCache;
 pub use cache::{ImageCache, ImageKey};
 pub use error::{ImageError, Part};
 use positioned::Positioned;
+pub use ramdisk::RamdiskFile;
 
 /// Largest kernel in bytes, as a file and unpacked.
 pub const MAX_SIZE: u64 = 1 << 30;

@@ -1,6 +1,5 @@
 //! Making a guest.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use super::shell::{self, AttachedShell, ShellKind, Traces};
 use super::{Host, LifecycleError, console, destroy};
 use crate::builder::{Flavour, Mapped, Payload, Shell, VifFacts};
 use crate::config::DomainConfig;
-use crate::image::Image;
+use crate::image::{Image, RamdiskFile};
 use crate::record::{Ahead, Record, RecordError};
 use crate::store::Store;
 use crate::timings::Timings;
@@ -55,9 +54,9 @@ pub fn create(
     let image = host
         .image(&config.kernel)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
-    let ramdisk = config.ramdisk.as_deref().map(read_ramdisk).transpose()?;
+    let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     timings.stage("files");
-    let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_deref(), options };
+    let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_ref(), options };
     create_from(host, &request, timings)
 }
 
@@ -110,8 +109,8 @@ pub struct GuestRequest<'a> {
     pub config: &'a DomainConfig,
     /// Its kernel.
     pub image: &'a Arc<Image>,
-    /// Its ramdisk's bytes.
-    pub ramdisk: Option<&'a [u8]>,
+    /// Its ramdisk.
+    pub ramdisk: Option<&'a RamdiskFile>,
     /// How it is to be made.
     pub options: CreateOptions,
 }
@@ -304,6 +303,7 @@ fn free_name(host: &Host, name: &str) -> Result<(), LifecycleError> {
     }
 }
 
-fn read_ramdisk(path: &Path) -> Result<Vec<u8>, LifecycleError> {
-    fs::read(path).map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
+fn open_ramdisk(path: &Path) -> Result<RamdiskFile, LifecycleError> {
+    RamdiskFile::open(path)
+        .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
 }

@@ -29,14 +29,14 @@ pub enum LifecycleError {
         #[source]
         source: ImageError,
     },
-    /// The ramdisk cannot be read.
-    #[error("ramdisk {path} cannot be read")]
+    /// The ramdisk cannot be used.
+    #[error("ramdisk {path} cannot be used")]
     Ramdisk {
         /// The ramdisk.
         path: PathBuf,
         /// Why.
         #[source]
-        source: io::Error,
+        source: ImageError,
     },
     /// A shell cannot be built.
     #[error("a shell cannot be prepared")]
@@ -214,6 +214,7 @@ fn build_class(error: &BuildError) -> FailureClass {
         BuildError::TooSmall { .. }
         | BuildError::Image(_)
         | BuildError::Ramdisk { .. }
+        | BuildError::RamdiskFile(_)
         | BuildError::CommandLineTooLong { .. }
         | BuildError::CommandLineZero => FailureClass::WrongInput,
         _ => FailureClass::Failed,

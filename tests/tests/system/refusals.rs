@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use system_tests::{Bed, Guest, chaos, run};
+use system_tests::{Bed, Chaosd, Guest, chaos, run};
 
 /// A config like `noop.cfg` with another kernel.
 fn with_kernel(bed: &Bed, kernel: &str) -> String {
@@ -42,9 +42,40 @@ fn a_kernel_that_cannot_be_used_is_told_why() {
     chaos(&["create", &with_kernel(&bed, "/bin/busybox")]).refused(2, &["PVH"]);
     chaos(&["create", &with_kernel(&bed, "/does/not/exist")]).refused(2, &["/does/not/exist"]);
     chaos(&["create", &with_kernel(&bed, "/dev/zero")]).refused(2, &["/dev/zero"]);
-    let ramdisk = bed.file("ramdisk", vec![0; 5 << 20]);
-    chaos(&["create", "noop.cfg", &format!("ramdisk='{ramdisk}'")]).refused(2, &["ramdisk"]);
     bed.assert_empty("after the refusals");
+}
+
+#[test]
+fn a_ramdisk_that_cannot_be_used_is_told_why_with_and_without_a_pool() {
+    let bed = Bed::new();
+    let large = bed.file("ramdisk", vec![0; 5 << 20]);
+    let empty = bed.file("empty", "");
+    let small = bed.file("small", "ramdisk");
+    let create = |options: &[&str], ramdisk: &str| {
+        let ramdisk = format!("ramdisk='{ramdisk}'");
+        chaos(&[&["create"], options, &["noop.cfg", &ramdisk]].concat())
+    };
+    let refusals = |options: &[&str]| {
+        create(options, &large).refused(2, &["5242880 bytes", "raise memory="]);
+        create(options, "/tmp").refused(2, &["ramdisk /tmp", "not a regular file"]);
+        create(options, "/dev/zero").refused(2, &["/dev/zero", "not a regular file"]);
+        create(options, &empty).refused(2, &[&empty, "it is empty"]);
+        create(options, "/does/not/exist").refused(2, &["/does/not/exist"]);
+    };
+    refusals(&[]);
+    bed.assert_empty("after the refusals");
+    let chaosd = Chaosd::start(
+        "memory='64M'\n[[flavour]]\nname='f'\nmemory='4M'\nbridges=[]\nlow=1\nhigh=1\n",
+    );
+    chaosd.wait_until_full("f");
+    refusals(&[]);
+    // It may end in the middle of a page.
+    for options in [&[][..], &["--no-daemon"]] {
+        create(options, &small).ok();
+        chaos(&["destroy", "noop"]).ok();
+    }
+    assert!(chaosd.end());
+    bed.assert_empty("after chaosd has ended");
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! A ramdisk: a file that goes into the guest as it is.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::{ImageError, ImageKey, open};
+
+/// A ramdisk's file. It is read when it goes into the guest, and right there.
+#[derive(Debug)]
+pub struct RamdiskFile {
+    file: File,
+    key: ImageKey,
+}
+
+impl RamdiskFile {
+    /// Opens a ramdisk.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is no regular file, empty, or larger than [`super::MAX_SIZE`].
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        Self::new(open(path)?)
+    }
+
+    /// Takes an open file.
+    ///
+    /// # Errors
+    /// As [`RamdiskFile::open`].
+    pub fn new(file: File) -> Result<Self, ImageError> {
+        let key = ImageKey::of(&file)?;
+        if key.size == 0 { Err(ImageError::Empty) } else { Ok(Self { file, key }) }
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.key.size
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Looks whether the file is still the one that was opened, after it was read.
+    ///
+    /// # Errors
+    /// It is not.
+    pub(crate) fn check_unchanged(&self) -> Result<(), ImageError> {
+        if ImageKey::of(&self.file)? == self.key { Ok(()) } else { Err(ImageError::Changed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_is_noticed() {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        file.write_all(b"ramdisk").expect("it takes bytes");
+        let ramdisk = RamdiskFile::open(file.path()).expect("it is a regular file");
+        assert_eq!(ramdisk.size(), 7);
+        assert!(ramdisk.check_unchanged().is_ok());
+        file.as_file().write_all_at(b"more", 7).expect("it takes bytes");
+        assert!(matches!(ramdisk.check_unchanged(), Err(ImageError::Changed)));
+    }
+
+    #[test]
+    fn a_folder_is_none() {
+        let opened = RamdiskFile::open(Path::new("/tmp"));
+        assert!(matches!(opened, Err(ImageError::NotRegular)));
+    }
+
+    #[test]
+    fn an_empty_file_is_none() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        assert!(matches!(RamdiskFile::open(file.path()), Err(ImageError::Empty)));
+    }
+}
