@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use chaos::lifecycle::Host;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::guest::{Service, config};
@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use crate::Args;
 use crate::samples::Samples;
-use crate::side_by_side::{SHELLS, all_ns, from_pool, has_said, name};
+use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, name};
 
 const FLAVOUR: &str = "memory='1M'";
 
@@ -41,18 +41,9 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
             begin.tell(&Memory::now(host, &daemon)?, number + 1, samples)?;
         }
     }
-    let mut alive = 0;
-    for number in 0..guests {
-        let name = format!("guest-{number}");
-        ensure!(has_said(host, &name, "noop: ready")?, "{name} has not said that it is ready");
-        alive += 1;
-    }
-    // Each runs and waits; none has stopped.
-    let domains = host.xen.domain_list(xen::units::DomId(1))?;
-    let waiting = domains.iter().filter(|info| info.state.blocked && info.cpu_time_ns > 0).count();
-    ensure!(waiting >= guests, "{waiting} of {guests} guests wait for something");
+    alive(host, guests)?;
     #[allow(clippy::cast_precision_loss)]
-    samples.add("alive", guests, f64::from(alive))
+    samples.add("alive", guests, guests as f64)
     // They go with the machine: to destroy them is no part of the figure.
 }
 

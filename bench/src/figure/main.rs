@@ -17,6 +17,7 @@ mod parts;
 mod samples;
 mod side_by_side;
 mod traffic;
+mod used;
 
 use anyhow::Result;
 use chaos::lifecycle::Host;
@@ -74,6 +75,6 @@ fn main() -> Result<()> {
         Figure::Idle => idle::measure(&host, &args, &mut samples),
         Figure::Image => image::measure(&host, &args, &mut samples),
         Figure::Parts => parts::measure(&host, &args, &mut samples),
-        Figure::Traffic => traffic::measure(&args, &mut samples),
+        Figure::Traffic => traffic::measure(&host, &args, &mut samples),
     }
 }

@@ -79,8 +79,21 @@ pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
     Ok(())
 }
 
+/// Sees to it that all of the first so many guests have said that they are ready, and wait for
+/// something.
+pub(crate) fn alive(host: &Host, guests: usize) -> Result<()> {
+    for number in 0..guests {
+        let name = format!("guest-{number}");
+        ensure!(has_said(host, &name, "ready")?, "{name} has not said that it is ready");
+    }
+    let domains = host.xen.domain_list(DomId(1))?;
+    let waiting = domains.iter().filter(|info| info.state.blocked && info.cpu_time_ns > 0).count();
+    ensure!(waiting >= guests, "{waiting} of {guests} guests wait for something");
+    Ok(())
+}
+
 /// Whether the guest has said this on its console.
-pub(crate) fn has_said(host: &Host, name: &str, word: &str) -> Result<bool> {
+fn has_said(host: &Host, name: &str, word: &str) -> Result<bool> {
     let log = lifecycle::read_log(host, name).map_err(|error| anyhow!("{name}: {error}"))?;
     Ok(String::from_utf8_lossy(&log).contains(word))
 }

@@ -11,11 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use chaos::lifecycle::Host;
 use chaos_bench::exec::run;
-use chaos_bench::guest::nanoseconds;
+use chaos_bench::guest::{Service, nanoseconds};
 
 use crate::Args;
 use crate::samples::Samples;
+use crate::used::Used;
 
 const PORT: u16 = 6379;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BOOT: Duration = Duration::from_secs(120);
 
 /// What `redis-benchmark` is told to ask for, and how many clients do.
-const TESTS: &str = "set,get";
+const TESTS: [&str; 2] = ["SET", "GET"];
 const CLIENTS: [&str; 2] = ["1", "50"];
 
 /// Size of the values that tell the throughput, in bytes.
@@ -34,17 +36,17 @@ const LINUX: &str = "10.0.0.9";
 const REDIS_SERVER: &str = "/usr/local/bin/redis-server";
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
-pub(crate) fn measure(args: &Args, samples: &mut Samples) -> Result<()> {
+pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let (pings, requests) = if args.quick { (50, 1000) } else { (1000, 20000) };
-    samples.total(3 * (pings + CLIENTS.len() * 2 + 2))?;
+    samples.total(3 * (pings + CLIENTS.len() * 2 + 2 * 4))?;
     let server = Server::start()?;
-    all("loopback", "127.0.0.1", pings, requests, samples)?;
+    all("loopback", "127.0.0.1", pings, requests, host, samples)?;
     drop(server);
     run("chaos", &["create", "--quiet", "redis.cfg"])?;
-    all("guest", "10.0.0.2", pings, requests, samples)?;
+    all("guest", "10.0.0.2", pings, requests, host, samples)?;
     run("chaos", &["destroy", "redis"])?;
     linux()?;
-    all("xl, Linux, netback", LINUX, pings, requests, samples)?;
+    all("xl, Linux, netback", LINUX, pings, requests, host, samples)?;
     run("xl", &["destroy", "linux"]).map(drop)
 }
 
@@ -105,6 +107,7 @@ fn all(
     address: &str,
     pings: usize,
     requests: u32,
+    host: &Host,
     samples: &mut Samples,
 ) -> Result<()> {
     let address_port = SocketAddr::new(address.parse()?, PORT);
@@ -119,38 +122,41 @@ fn all(
         ensure!(&answer == b"+PONG\r\n", "{what} answered {answer:?}");
     }
     drop(stream);
-    for clients in CLIENTS {
-        let each = ["-n", &requests.to_string(), "-c", clients];
-        for (test, rate) in benchmark(what, address, &each)? {
-            samples.add(&format!("{what}: {test}, {clients} at once"), 1, rate)?;
-        }
+    for (test, clients) in TESTS.into_iter().flat_map(|test| CLIENTS.map(|clients| (test, clients)))
+    {
+        let rate =
+            benchmark(what, address, &["-t", test, "-n", &requests.to_string(), "-c", clients])?;
+        samples.add(&format!("{what}: {test}, {clients} at once"), 1, rate)?;
     }
-    let bulk = ["-n", &(requests / 20).to_string(), "-c", "1", "-d", &BULK.to_string()];
-    for (test, rate) in benchmark(what, address, &bulk)? {
-        let mib = rate * f64::from(BULK) / f64::from(1 << 20);
-        samples.add(&format!("{what}: {test} of 64 KiB, MiB/s"), 1, mib)?;
+    let noxsd = Service::find("noxsd")?;
+    let (requests, size) = ((requests / 20).to_string(), BULK.to_string());
+    for test in TESTS {
+        let begin = Used::now(host, &noxsd)?;
+        let rate =
+            benchmark(what, address, &["-t", test, "-n", &requests, "-c", "1", "-d", &size])?;
+        let shares = begin.until(&Used::now(host, &noxsd)?);
+        let what = format!("{what}: {test} of 64 KiB");
+        samples.add(&format!("{what}, MiB/s"), 1, rate * f64::from(BULK) / f64::from(1 << 20))?;
+        samples.add(&format!("{what}, % of the CPU in the guest"), 1, shares.guests)?;
+        samples.add(&format!("{what}, % of the CPU in dom0"), 1, shares.dom0)?;
+        samples.add(&format!("{what}, % of the CPU in noxsd"), 1, shares.noxsd)?;
     }
     Ok(())
 }
 
-/// What redis-benchmark counts: each test, and its requests per second.
-fn benchmark(what: &str, address: &str, options: &[&str]) -> Result<Vec<(String, f64)>> {
+/// How many requests per second redis-benchmark counts.
+fn benchmark(what: &str, address: &str, options: &[&str]) -> Result<f64> {
     let ran = Command::new("redis-benchmark")
-        .args(["-h", address, "-t", TESTS, "--csv"])
+        .args(["-h", address, "--csv"])
         .args(options)
         .output()
         .context("cannot run redis-benchmark")?;
     let text = String::from_utf8_lossy(&ran.stdout);
     ensure!(ran.status.success(), "redis-benchmark against {what}: {text}");
-    let rows = text.lines().skip(1).map(|line| {
-        // "test","requests per second", and times.
-        let mut words = line.split(',').map(|word| word.trim_matches('"'));
-        let (test, rate) = (words.next(), words.next());
-        let rate = rate.and_then(|rate| rate.parse().ok());
-        let (test, rate) = test.zip(rate).with_context(|| format!("unclear: {line}"))?;
-        Ok((test.to_owned(), rate))
-    });
-    rows.collect()
+    // A line of titles, then "test","requests per second", and times.
+    let rate = text.lines().nth(1).and_then(|line| line.split(',').nth(1));
+    let rate = rate.and_then(|rate| rate.trim_matches('"').parse().ok());
+    rate.with_context(|| format!("redis-benchmark against {what} printed {text}"))
 }
 
 /// A redis-server on loopback.
