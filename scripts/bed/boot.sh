@@ -67,7 +67,7 @@ pick_modules() {
     for module in "${MORE_MODULES[@]}"; do
         with_dependencies "$from" "$module"
     done >>"$folder/load"
-    (cd "$from" && xargs cp --parents -t "$to") <"$folder/load"
+    (cd "$from" && sort -u "$folder/load" | xargs cp --parents -t "$to")
     "$busybox" depmod -b "$folder/root" "$version"
     rm "$folder/load"
 }

@@ -18,6 +18,7 @@ and the exit status are COMMAND's.
   --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
   --linux                  put a Linux for guests into the working directory: linux, linux.cpio
   --xen 4.17|4.20          Xen of Debian 12 or 13; default: the host's release
+  --xen-options WORDS      more of Xen's own command line, such as sched=credit
   --timeout SECONDS        give up after so long, boot included; default 600
   --with HOSTPATH:DOM0PATH copy a file or folder into dom0; may be repeated
   --package NAME           put a Debian package and its dependencies into dom0; may be repeated
@@ -39,14 +40,14 @@ END
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS=2 MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 LINUX=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL=''
+    CPUS=2 MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 LINUX=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
         --cpus | --memory | --dom0-memory | --timeout)
             number "$@"
             ;;&
-        --xen | --with | --package | --accel)
+        --xen | --xen-options | --with | --package | --accel)
             (($# > 1)) || die 2 "$1 wants a value; see --help"
             ;;&
         --cpus) CPUS=$2; shift 2 ;;
@@ -54,6 +55,7 @@ options() {
         --dom0-memory) DOM0_MEMORY=$2; shift 2 ;;
         --timeout) TIMEOUT=$2; shift 2 ;;
         --xen) XEN=$2; shift 2 ;;
+        --xen-options) XEN_OPTIONS=$2; shift 2 ;;
         --with) WITH+=("$2"); shift 2 ;;
         --package) PACKAGES+=("$2"); shift 2 ;;
         --accel) ACCEL=$2; shift 2 ;;
