@@ -56,7 +56,8 @@ fn sections(map: &str) -> Vec<Section<'_>> {
 }
 
 /// What finds a section again, with another compiler too: code of the C library by its object
-/// file, Rust's by its mangled path without the hashes in it.
+/// file, Rust's by its mangled path without the hashes in it. A method of `RawVec` is found for
+/// whatever it is made: of those that come out alike the compiler keeps one, any of them.
 fn pattern(section: &Section<'_>) -> String {
     let archive = section.file.rsplit('/').next().unwrap_or(section.file);
     match archive.strip_suffix(')').and_then(|file| file.split_once('(')) {
@@ -66,8 +67,23 @@ fn pattern(section: &Section<'_>) -> String {
             format!("*{archive}:{object}(.text .text.*)")
         }
         _ if section.name == ".text" => format!("*{archive}(.text)"),
+        _ if let Some(method) = method_of_raw_vec(section.name) => {
+            format!("*(.text*{RAW_VEC}*{method}*)")
+        }
         _ => format!("*({})", without_hashes(section.name)),
     }
+}
+
+/// How both manglings write the module of `RawVec`.
+const RAW_VEC: &str = "5alloc7raw_vec";
+
+/// Its methods, likewise, the longer ones first.
+const METHODS: [&str; 6] =
+    ["14grow_amortized", "11finish_grow", "10deallocate", "10grow_exact", "8grow_one", "7reserve"];
+
+fn method_of_raw_vec(name: &str) -> Option<&'static str> {
+    let (_, rest) = name.split_once(RAW_VEC)?;
+    METHODS.into_iter().find(|method| rest.contains(method))
 }
 
 /// `17h` and 16 digits end a name of the older mangling; `Cs…_` names a crate in the newer one.
@@ -98,19 +114,21 @@ mod tests {
     1020     1020       40     1         /t/c.o:(.text._ZN5chaos3cli3run17h0123456789abcdefE)
     1020     1020       40     1                 chaos::cli::run
     1060     1060       10     1         /t/c.o:(.text._RNvNtCsgEmfK2I1SDS_4core3fmt5write)
+    1080     1080       10     1         /t/c.o:(.text.unlikely._ZN5alloc7raw_vec19RawVec$LT$T$GT$8grow_one17h0123456789abcdefE)
     2000     2000       20     1         /t/c.o:(.rodata)
     3000     3000        0     1         /t/c.o:(.text.empty)
 ";
 
     #[test]
     fn addresses_lead_to_patterns_without_hashes() {
-        let found = patterns(MAP, "1064\n1000\n1030\n1050\n2000\n1070\n".as_bytes()).unwrap();
+        let found = patterns(MAP, "1064\n1000\n1030\n1050\n2000\n1070\n1080\n".as_bytes()).unwrap();
         assert_eq!(
             found,
             [
                 "*(.text._RNvNtCs*_4core3fmt5write)",
                 "*libc.a:exit.o(.text .text.*)",
                 "*(.text._ZN5chaos3cli3run17h*)",
+                "*(.text*5alloc7raw_vec*8grow_one*)",
             ]
         );
     }
