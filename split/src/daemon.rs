@@ -128,16 +128,14 @@ pub fn run(
                 supervisor.look(service.host());
             }
         }
-        supervisor.look_at_clock(Instant::now());
+        supervisor.look_at_clock(service.host(), Instant::now());
         // A client that waits for its turn is served before anything is waited for.
         let timeout = match server.has_turns() || supervisor.has_turns() {
             true => Some(Duration::ZERO),
             false => {
-                let next = [watch.retry(), supervisor.retry(), service.tidy_at()];
-                next.into_iter()
-                    .flatten()
-                    .min()
-                    .map(|at| at.saturating_duration_since(Instant::now()))
+                let now = Instant::now();
+                let next = [watch.retry(), supervisor.retry(now), service.tidy_at()];
+                next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
             }
         };
         match poll.poll(&mut events, timeout) {
@@ -156,7 +154,7 @@ pub fn run(
                 ENDS => {
                     let told = watch.take(Instant::now());
                     if told {
-                        supervisor.look(service.host());
+                        supervisor.tell();
                     }
                 }
                 token if token.0 >= FIRST_CLIENT => server.readable(token),

@@ -12,10 +12,12 @@
 //! service    what is done with a request
 //! server     the socket and its clients
 //! supervise  what happens when a guest ends
+//! pace       how often all domains are looked through for that
 //! ```
 
 pub mod daemon;
 pub mod idle;
+mod pace;
 mod packet;
 pub mod pool;
 pub mod refill;

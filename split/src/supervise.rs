@@ -23,6 +23,8 @@ use chaos::lifecycle::{
 use chaos::record::Record;
 use xen::units::{DomId, DomainHandle};
 
+use crate::pace::Pace;
+
 /// A guest that ends again and again is made again at most so often in [`WINDOW`].
 pub const MAX_RESTARTS: usize = 5;
 
@@ -51,6 +53,8 @@ pub struct Supervisor {
     promised: BTreeMap<String, Tries>,
     /// Those of them whose turn it is.
     due: VecDeque<String>,
+    /// When to look who has ended.
+    pace: Pace,
 }
 
 /// How often a promise could not be kept.
@@ -76,9 +80,17 @@ impl Supervisor {
         }
     }
 
+    /// Some guest may have ended. [`look_at_clock`](Self::look_at_clock) finds out which.
+    pub fn tell(&mut self) {
+        self.pace.tell();
+    }
+
     /// Looks which guests have ended. What could not be done before may be possible now.
     pub fn look(&mut self, host: &Host) {
-        let ended = match lifecycle::ended(host) {
+        let began = Instant::now();
+        let ended = lifecycle::ended(host);
+        self.pace.looked(began, Instant::now());
+        let ended = match ended {
             Ok(ended) => ended,
             Err(error) => return tracing::error!("cannot ask which guests have ended: {error}"),
         };
@@ -91,12 +103,16 @@ impl Supervisor {
 
     /// When [`look_at_clock`](Self::look_at_clock) is to be called.
     #[must_use]
-    pub fn retry(&self) -> Option<Instant> {
-        self.promised.values().filter_map(|tries| tries.next).min()
+    pub fn retry(&self, now: Instant) -> Option<Instant> {
+        let promises = self.promised.values().filter_map(|tries| tries.next);
+        promises.chain(self.pace.next(now)).min()
     }
 
-    /// Some promises may be due by now.
-    pub fn look_at_clock(&mut self, now: Instant) {
+    /// Some promises may be due by now, and so may a look at who has ended.
+    pub fn look_at_clock(&mut self, host: &Host, now: Instant) {
+        if self.pace.is_due(now) {
+            self.look(host);
+        }
         for (name, tries) in &mut self.promised {
             if tries.next.is_some_and(|next| next <= now) {
                 tries.next = None;

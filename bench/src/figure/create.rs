@@ -1,5 +1,6 @@
 //! Creating one daytime guest after another with one vif each, until there are many (figure 9 of
-//! the paper).
+//! the paper), and destroying them. On the way the first one is asked for the time: a packet must
+//! not take longer because there are others.
 //!
 //! Each way of creating has its own series, and begins on a host without guests.
 
@@ -17,7 +18,8 @@ use chaos_bench::let_xen_scrub;
 use crate::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{
-    SHELLS, all_ns, daytime, destroy, from_pool, in_xenstore, name, three_lines, vif,
+    SHELLS, all_ns, ask_first, daytime, destroy, destroy_each, from_pool, in_xenstore, name,
+    three_lines, vif,
 };
 
 /// A mode of ours.
@@ -28,6 +30,10 @@ struct Mode {
     flavour: &'static str,
     /// The guest of a number.
     config: fn(usize) -> Result<DomainConfig>,
+    /// Whether xenstored has a part in it.
+    has_xenstored: bool,
+    /// Whether the guests answer to dom0.
+    answers: bool,
     /// The shipped config of those guests, and what `chaos create` is told besides.
     command: &'static [&'static str],
 }
@@ -36,6 +42,8 @@ const NOXS: Mode = Mode {
     name: "noxs",
     flavour: "memory='4M'\nbridges=['xenbr0']",
     config: daytime,
+    has_xenstored: false,
+    answers: true,
     command: &["daytime.cfg"],
 };
 
@@ -43,6 +51,8 @@ const XS: Mode = Mode {
     name: "XS",
     flavour: "memory='4M'\nbridges=['xenbr0']\nstore='xenstore'",
     config: in_xenstore,
+    has_xenstored: true,
+    answers: false,
     command: &["noop.cfg", "--store", "xenstore", "console=1"],
 };
 
@@ -51,9 +61,10 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     // A create takes a hundred times as long with xenstored.
     let xs_guests = guests.div_ceil(10);
     let xl_guests = args.xl_guests(60, 3);
-    samples.total(4 * (guests + xs_guests) + 2 * xl_guests + FLOOR)?;
+    samples.total(6 * (guests + xs_guests) + 2 * xl_guests + 2 * FLOOR)?;
     for number in 0..FLOOR {
-        samples.time("a program that only exits", number + 1, run("exits", &[])?)?;
+        samples.time("a process that only exits", number + 1, run("bare", &[])?)?;
+        samples.time("a C program that only exits", number + 1, run("exits", &[])?)?;
     }
     for (mode, guests) in [(&NOXS, guests), (&XS, xs_guests)] {
         in_process(host, mode, guests, samples)?;
@@ -76,12 +87,18 @@ fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) ->
     // The first create of a process pays for things that stay.
     guest::create(host, &(mode.config)(0)?)?;
     destroy(host, 1)?;
+    let xenstored = mode.has_xenstored.then(|| Service::find("xenstored")).transpose()?;
+    let busy = || xenstored.as_ref().map(Service::cpu_ns).transpose();
     let series = format!("chaos [{}]", mode.name);
     for number in 0..guests {
         let config = (mode.config)(number)?;
         let_xen_scrub();
+        let before = busy()?;
         let sample = guest::create(host, &config)?;
         samples.time(&series, number + 1, sample.all_ns())?;
+        if let (Some(before), Some(now)) = (before, busy()?) {
+            samples.time(&format!("{series}: in xenstored"), number + 1, now - before)?;
+        }
         // What grows, if anything does.
         if number < ENDS || number + ENDS >= guests {
             let stage = |name: &str| format!("stage [{}] {name}", mode.name);
@@ -91,7 +108,7 @@ fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) ->
             samples.time(&stage("unpause"), number + 1, sample.unpause.own_ns)?;
         }
     }
-    destroy(host, guests)
+    destroy_each(host, guests, &format!("{series}: destroy"), samples)
 }
 
 /// From the request until the guest may run, in `chaosd`.
@@ -106,10 +123,24 @@ fn in_chaosd(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> 
         let_xen_scrub();
         let created = from_pool(host, &mut daemon, &noxsd, &config)?;
         samples.time(&series, number + 1, all_ns(&created))?;
+        if mode.answers && (ASKED.contains(&(number + 1)) || number + 1 == guests) {
+            // The first time dom0 asks who has the address.
+            ask_first()?;
+            for _ in 0..QUESTIONS {
+                samples.time("daytime's answer to dom0", number + 1, ask_first()?)?;
+            }
+        }
     }
-    destroy(host, guests)?;
+    // chaosd looks for those that have ended meanwhile.
+    destroy_each(host, guests, &format!("{series}: destroy"), samples)?;
     daemon.end()
 }
+
+/// With how many guests the first one is asked.
+const ASKED: [usize; 4] = [1, 10, 100, 1000];
+
+/// How often.
+const QUESTIONS: usize = 10;
 
 /// The whole command, from `execve` to its end.
 fn commands(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> Result<()> {

@@ -1,13 +1,17 @@
 //! As many guests as are asked for, of 1 MiB each (figures 10 and 14 of the paper): what each
-//! takes to make, and what memory it takes where.
+//! takes to make, what memory it takes where, and what it takes to have it end. That all of them are
+//! alive is known when each has answered the request to do so.
 
 use std::fs;
+use std::time::Instant;
 
-use anyhow::{Context, Result};
-use chaos::lifecycle::Host;
+use anyhow::{Context, Result, ensure};
+use chaos::lifecycle::{self, GuestState, Host, ShutdownOptions};
 use chaos_bench::chaosd::Daemon;
-use chaos_bench::guest::{Service, config};
+use chaos_bench::guest::{Service, config, nanoseconds};
+use chaos_bench::words::PATIENCE;
 use nix::sys::statvfs::statvfs;
+use noxs::Request;
 
 use crate::Args;
 use crate::samples::Samples;
@@ -26,7 +30,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let step = STEP.min(guests / 2).max(1);
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
     let noxsd = Service::find("noxsd")?;
-    samples.total(guests + guests / step * 6)?;
+    samples.total(2 * guests + guests / step * 6 + 2 * ENDS.min(guests) * 7)?;
     let begin = Memory::now(host, &daemon)?;
     for number in 0..guests {
         let config = config("noop.cfg", &[&name(number), "memory=1"])?;
@@ -42,10 +46,21 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
         }
     }
     alive(host, guests)?;
+    for number in (0..guests).rev() {
+        let name = format!("guest-{number}");
+        let started = Instant::now();
+        let end = lifecycle::shutdown(host, &name, POWEROFF)?;
+        samples.time("end", number + 1, nanoseconds(started)?)?;
+        ensure!(end.state == GuestState::PoweredOff, "{name} has ended as {:?}", end.state);
+    }
     #[allow(clippy::cast_precision_loss)]
-    samples.add("alive", guests, guests as f64)
-    // They go with the machine: to destroy them is no part of the figure.
+    samples.add("alive", guests, guests as f64)?;
+    daemon.end()
 }
+
+/// A guest answers, powers off, and is destroyed.
+const POWEROFF: ShutdownOptions =
+    ShutdownOptions { request: Request::Poweroff, wait: true, timeout: PATIENCE };
 
 /// What is used, in KiB.
 struct Memory {

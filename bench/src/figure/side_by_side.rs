@@ -1,15 +1,21 @@
 //! Guests side by side.
 
 use std::fs;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
 use chaos::config::DomainConfig;
 use chaos::daemon::protocol::{Created, Origin};
 use chaos::lifecycle::{self, Host};
 use chaos_bench::chaosd::{Daemon, ask, unpause};
-use chaos_bench::guest::{Service, config};
+use chaos_bench::guest::{Service, config, nanoseconds};
+use chaos_bench::words::PATIENCE;
 use xen::units::DomId;
+
+use crate::samples::Samples;
 
 /// How many shells wait when a create comes.
 pub(crate) const SHELLS: usize = 2;
@@ -21,10 +27,30 @@ pub(crate) fn vif(number: usize) -> String {
     format!("vif=['bridge=xenbr0,ip=10.1.{}.{}/16']", address / 250, address % 250 + 1)
 }
 
-/// The config of a daytime guest with its vif.
+/// The config of a daytime guest with its vif. The first one has the address of the shipped config,
+/// for dom0 to reach it.
 pub(crate) fn daytime(number: usize) -> Result<DomainConfig> {
-    config("daytime.cfg", &[&name(number), &vif(number)])
+    match number {
+        0 => config("daytime.cfg", &[&name(number)]),
+        _ => config("daytime.cfg", &[&name(number), &vif(number)]),
+    }
 }
+
+/// Asks the first of the daytime guests for the time, and gives how long that took, from connecting
+/// to the end of the answer, in nanoseconds.
+pub(crate) fn ask_first() -> Result<u64> {
+    let started = Instant::now();
+    let mut connection = TcpStream::connect_timeout(&FIRST.into(), PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    let ns = nanoseconds(started)?;
+    ensure!(answer.contains(':'), "the first guest answered {answer:?}, which is no time");
+    Ok(ns)
+}
+
+/// Where the first of the daytime guests answers: as daytime.cfg says, on the port of RFC 867.
+const FIRST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 3), 13);
 
 /// The config of a guest with a console and a vif in XenStore mode. It is a noop, since that lives
 /// there; daytime would stop for want of a device page.
@@ -69,6 +95,22 @@ pub(crate) fn from_pool(
 /// The sum of the stages.
 pub(crate) fn all_ns(created: &Created) -> u64 {
     created.stages.iter().map(|(_, ns)| ns).sum()
+}
+
+/// Destroys the first so many guests, the last one first, and gives what each took by how many there
+/// were.
+pub(crate) fn destroy_each(
+    host: &Host,
+    guests: usize,
+    series: &str,
+    samples: &mut Samples,
+) -> Result<()> {
+    for number in (0..guests).rev() {
+        let started = Instant::now();
+        lifecycle::destroy(host, &format!("guest-{number}"))?;
+        samples.time(series, number + 1, nanoseconds(started)?)?;
+    }
+    Ok(())
 }
 
 /// Destroys the first so many guests.

@@ -24,6 +24,15 @@ fn goals(samples: &Samples) -> Vec<Goal> {
             let grown = series.last(SPAN) / series.first(SPAN);
             goals.push(Goal::at_most(format!("{name}, last against first"), grown, 1.03));
         }
+        // They are destroyed from the last one to the first.
+        if let Some(series) = samples.series(&format!("{name}: destroy")) {
+            let what = format!("{name}, destroy with all guests against with few");
+            goals.push(Goal::at_most(what, series.first(SPAN) / series.last(SPAN), 1.1));
+        }
+    }
+    if let Some(answer) = samples.series("daytime's answer to dom0") {
+        let what = "an answer among all guests against one among ten at most";
+        goals.push(Goal::at_most(what, answer.last(SPAN) / answer.first(2 * SPAN), 1.1));
     }
     if let Some(xl) = samples.series("xl, script of three lines") {
         for (name, what) in [
