@@ -1,6 +1,6 @@
 //! `report`: takes a figure's samples from stdin as they come, and makes its files of them:
 //! `samples.csv`, `summary.json`, `plot.svg`, `plot.png` and `table.txt`. `scripts/bench` runs it
-//! on the host.
+//! on the host. With `--again` it takes them from the first two of these files.
 
 mod figures;
 mod plot;
@@ -10,11 +10,12 @@ mod summary;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
+use samples::Samples;
 use summary::Summary;
 
 /// Makes a figure's files of its samples.
@@ -25,6 +26,9 @@ struct Args {
     /// The folder where the files go.
     #[arg(long)]
     out: PathBuf,
+    /// Make the plots and the table anew, from the samples and the facts that are there.
+    #[arg(long, conflicts_with = "with")]
+    again: bool,
     /// What is recorded with the result.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     with: Vec<(String, String)>,
@@ -39,7 +43,11 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let figure = figures::find(&args.figure)
         .with_context(|| format!("there is no figure {}", args.figure))?;
-    let mut samples = stream::read(std::io::stdin().lock())?;
+    let mut samples = match args.again {
+        true => earlier(&args.out)
+            .with_context(|| format!("there is no earlier result in {}", args.out.display()))?,
+        false => stream::read(std::io::stdin().lock())?,
+    };
     ensure!(!samples.is_empty(), "no sample came: the measurement has failed");
     samples.facts.extend(args.with);
     fs::create_dir_all(&args.out)?;
@@ -53,4 +61,12 @@ fn main() -> Result<()> {
     fs::write(args.out.join("table.txt"), &table)?;
     std::io::stdout().lock().write_all(table.as_bytes())?;
     Ok(())
+}
+
+/// What was measured before.
+fn earlier(folder: &Path) -> Result<Samples> {
+    let facts = fs::read(folder.join("summary.json"))?;
+    let mut samples = Samples { facts: summary::facts(&facts)?, ..Samples::default() };
+    samples.read_csv(&fs::read_to_string(folder.join("samples.csv"))?)?;
+    Ok(samples)
 }

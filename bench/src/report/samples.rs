@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use anyhow::{Context, Result};
+
 /// What was measured, and on what.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
@@ -45,6 +47,25 @@ impl Samples {
                 writeln!(out, "{name},{x},{y}")?;
             }
         }
+        Ok(())
+    }
+
+    /// Reads what [`write_csv`](Self::write_csv) has written.
+    pub(crate) fn read_csv(&mut self, text: &str) -> Result<()> {
+        for line in text.lines().skip(1) {
+            self.read_row(line).with_context(|| format!("unclear sample: {line}"))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a row: a name, x and y.
+    pub(crate) fn read_row(&mut self, line: &str) -> Result<()> {
+        // From the right: a name may hold a comma.
+        let mut words = line.rsplitn(3, ',');
+        let (y, x, name) = (words.next(), words.next(), words.next());
+        let name = name.context("a name and two numbers are wanted")?;
+        let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
+        self.add(name, x.unwrap_or_default().parse()?, y.unwrap_or_default().parse()?);
         Ok(())
     }
 }
@@ -92,5 +113,10 @@ mod tests {
         let mut text = Vec::new();
         samples.write_csv(&mut text).expect("a Vec takes everything");
         assert_eq!(text, b"series,x,y\n\"a, b\",1,0.5\n");
+        let mut again = Samples::default();
+        let text = std::str::from_utf8(&text).expect("it is a text");
+        again.read_csv(text).expect("it was written so");
+        assert_eq!(again.series[0].name, "a, b");
+        assert_eq!(again.series[0].points, [(1.0, 0.5)]);
     }
 }

@@ -27,12 +27,7 @@ pub(crate) fn read(input: impl BufRead) -> Result<Samples> {
             }
             continue;
         }
-        // From the right: a name may hold a comma.
-        let mut words = line.rsplitn(3, ',');
-        let (y, x, name) = (words.next(), words.next(), words.next());
-        let sample = || Some((name?, x?.parse().ok()?, y?.parse().ok()?));
-        let (name, x, y) = sample().with_context(|| format!("unclear sample: {line}"))?;
-        samples.add(name, x, y);
+        samples.read_row(&line).with_context(|| format!("unclear sample: {line}"))?;
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use serde::Serialize;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::figures::Figure;
 use crate::samples::{Samples, Series, median};
@@ -43,6 +44,15 @@ pub(crate) struct Goal {
     value: f64,
     limit: f64,
     met: bool,
+}
+
+/// The facts of a summary that was written as JSON.
+pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    struct Written {
+        facts: BTreeMap<String, String>,
+    }
+    Ok(serde_json::from_slice::<Written>(json)?.facts)
 }
 
 impl Goal {
