@@ -47,6 +47,8 @@ pub(crate) enum Kind {
     Lines,
     /// Each series is a bar of its median.
     Bars,
+    /// Each series is a bar for each x, which is of this.
+    BarsOfX(&'static str),
 }
 
 /// Of values.

@@ -49,6 +49,20 @@ impl<'p> Bars<'p> {
         Self { panel, groups: groups(panel, rows, palette) }
     }
 
+    /// Each value of x has a bar for each series, and is a group.
+    pub(super) fn of_x(
+        panel: &'p Panel,
+        drawn: &[&Series],
+        unit: &str,
+        palette: &mut Palette,
+    ) -> Self {
+        let rows = drawn.iter().flat_map(|series| {
+            let name = (panel.shown)(&series.name);
+            series.medians().into_iter().map(move |(x, y)| (format!("{x} {unit}: {name}"), y))
+        });
+        Self { panel, groups: groups(panel, rows, palette) }
+    }
+
     /// The column of names.
     pub(super) fn left(&self) -> Result<f64> {
         let names = self.groups.iter().flat_map(|group| &group.bars).flat_map(|bar| &bar.name);

@@ -109,6 +109,7 @@ impl<'p> Content<'p> {
         match panel.kind {
             Kind::Lines => Self::Lines(Lines::new(panel, drawn, palette, least)),
             Kind::Bars => Self::Bars(Bars::new(panel, drawn, palette)),
+            Kind::BarsOfX(unit) => Self::Bars(Bars::of_x(panel, drawn, unit, palette)),
         }
     }
 
