@@ -76,6 +76,18 @@ impl Series {
         self.points.iter().map(|(_, y)| *y).collect()
     }
 
+    /// The median at each x, in the order of x.
+    pub(crate) fn medians(&self) -> Vec<(f64, f64)> {
+        let mut sorted = self.points.clone();
+        sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let at_one_x = sorted.chunk_by(|one, other| one.0.total_cmp(&other.0).is_eq());
+        let median_of = |points: &[(f64, f64)]| {
+            let values: Vec<f64> = points.iter().map(|(_, y)| *y).collect();
+            (points[0].0, median(&values))
+        };
+        at_one_x.map(median_of).collect()
+    }
+
     /// The median of the first so many values.
     pub(crate) fn first(&self, span: usize) -> f64 {
         let values = self.values();
@@ -104,6 +116,13 @@ mod tests {
     fn median_is_of_the_sorted() {
         assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
         assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn medians_are_of_each_x() {
+        let points = vec![(8.0, 1.0), (1.0, 5.0), (8.0, 3.0), (8.0, 2.0)];
+        let series = Series { name: String::new(), points };
+        assert_eq!(series.medians(), [(1.0, 5.0), (8.0, 2.0)]);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Summary {
         Self {
             figure: figure.name,
             title: figure.title,
-            unit: figure.y_label,
+            unit: figure.unit,
             facts: samples.facts.clone(),
             series: samples.series.iter().map(Row::new).collect(),
             goals: (figure.goals)(samples),

@@ -1,16 +1,19 @@
 //! `boot`: figures 4 and 11 of the paper.
 
-use super::{Figure, Kind};
+use super::{Figure, Panel, Scale};
 use crate::samples::Samples;
 use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "boot",
     title: "One guest: creation, and boot until its first words",
-    x_label: "",
-    y_label: "ms",
-    kind: Kind::Bars,
-    drawn: |name| !name.ends_with("until its end"),
+    unit: "ms",
+    panels: &[Panel {
+        scale: Scale::Logarithmic,
+        drawn: |name| !name.ends_with("until its end"),
+        family,
+        ..Panel::BARS
+    }],
     goals,
 };
 
@@ -40,4 +43,15 @@ fn goals(samples: &Samples) -> Vec<Goal> {
         ),
     ];
     goals.into_iter().flatten().collect()
+}
+
+/// Who makes it.
+fn family(group: &str) -> &str {
+    match group {
+        "" | "a process" => "Linux",
+        _ if group.ends_with(" run") || group.contains(" run,") => "container",
+        _ if group.starts_with("krata") => "krata",
+        _ if group.starts_with("xl") || group.ends_with("xl") => "xl",
+        _ => "chaos",
+    }
 }

@@ -1,16 +1,19 @@
 //! `create`: figure 9 of the paper.
 
-use super::{Figure, Kind};
+use super::{Figure, Panel, Scale};
 use crate::samples::Samples;
 use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "create",
     title: "Creating one more daytime guest with a vif",
-    x_label: "number of guests",
-    y_label: "ms",
-    kind: Kind::Lines,
-    drawn: |name| !name.starts_with("stage"),
+    unit: "ms",
+    panels: &[Panel {
+        x_label: "number of guests",
+        scale: Scale::Logarithmic,
+        drawn: |name| !name.starts_with("stage"),
+        ..Panel::LINES
+    }],
     goals,
 };
 

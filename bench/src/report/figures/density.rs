@@ -1,18 +1,35 @@
 //! `density`: figures 10 and 14 of the paper.
 
-use super::{Figure, Kind};
+use super::{Figure, Panel, Scale};
 use crate::samples::{Samples, Series};
 use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "density",
     title: "Creating one more noop guest of 1 MiB; memory of each",
-    x_label: "number of guests",
-    y_label: "ms (create), KiB per guest (KiB: ...)",
-    kind: Kind::Lines,
-    drawn: |name| name == "create" || name.starts_with("KiB"),
+    unit: "ms (create), KiB per guest (KiB: ...)",
+    panels: &[
+        Panel {
+            title: "creation",
+            x_label: "number of guests",
+            drawn: |name| name == "create",
+            ..Panel::LINES
+        },
+        Panel {
+            title: "memory of each guest",
+            x_label: "number of guests",
+            y_label: "KiB per guest",
+            scale: Scale::Logarithmic,
+            drawn: |name| name.starts_with(MEMORY),
+            shown: |name| name.trim_start_matches(MEMORY),
+            ..Panel::LINES
+        },
+    ],
     goals,
 };
+
+/// What the names of memory's series begin with.
+const MEMORY: &str = "KiB: ";
 
 /// How many guests there are to be.
 const GUESTS: f64 = 8000.0;

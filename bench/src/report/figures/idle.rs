@@ -1,16 +1,14 @@
 //! `idle`: figure 15 of the paper.
 
-use super::{Figure, Kind};
+use super::{Figure, Kind, Panel};
 use crate::samples::Samples;
 use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "idle",
-    title: "CPU used by idle daytime guests (x = 0: before the first)",
-    x_label: "number of guests",
-    y_label: "% of one CPU",
-    kind: Kind::Lines,
-    drawn: |_| true,
+    title: "CPU used by idle daytime guests",
+    unit: "% of one CPU",
+    panels: &[Panel { y_label: "% of one CPU", kind: Kind::BarsOfX("guests"), ..Panel::BARS }],
     goals,
 };
 

@@ -1,13 +1,11 @@
 //! `image`: figure 2 of the paper.
 
-use super::{Figure, Kind};
+use super::{Figure, Panel};
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "image",
     title: "A noop guest of 80 MiB with a ramdisk",
-    x_label: "MiB of ramdisk",
-    y_label: "ms",
-    kind: Kind::Lines,
-    drawn: |_| true,
+    unit: "ms",
+    panels: &[Panel { x_label: "MiB of ramdisk", ..Panel::LINES }],
     goals: |_| Vec::new(),
 };

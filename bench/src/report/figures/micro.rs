@@ -1,13 +1,15 @@
 //! `micro`: this project's own code, by itself.
 
-use super::{Figure, Kind};
+use super::{Figure, Panel, Scale};
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "micro",
     title: "One operation on the host",
-    x_label: "",
-    y_label: "ns of the host's clock",
-    kind: Kind::Bars,
-    drawn: |_| true,
+    unit: "ns of the host's clock",
+    panels: &[Panel {
+        y_label: "ns of the host's clock",
+        scale: Scale::Logarithmic,
+        ..Panel::BARS
+    }],
     goals: |_| Vec::new(),
 };

@@ -1,18 +1,33 @@
 //! `traffic`: what goes through noxsd's switch, and through netback.
 
-use super::{Figure, Kind};
+use super::{Figure, Panel};
 use crate::samples::Samples;
 use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "traffic",
     title: "Redis requests from dom0: over loopback, through noxsd, and through netback",
-    x_label: "",
-    y_label: "requests per second; ms (PING to PONG)",
-    kind: Kind::Bars,
-    drawn: |name| name.contains("at once"),
+    unit: "requests per second; ms (PING to PONG)",
+    panels: &[
+        Panel {
+            title: "rate of small requests",
+            y_label: "requests per second",
+            drawn: |name| name.contains("at once"),
+            ..Panel::BARS
+        },
+        Panel {
+            title: "throughput of large values, 1 at once",
+            y_label: "MiB/s",
+            drawn: |name| name.ends_with(RATE),
+            shown: |name| name.trim_end_matches(RATE),
+            ..Panel::BARS
+        },
+    ],
     goals,
 };
+
+/// What the panel of throughputs says itself.
+const RATE: &str = ", MiB/s";
 
 /// What is asked for with so many clients.
 const ROWS: [&str; 4] = ["SET, 1 at once", "GET, 1 at once", "SET, 50 at once", "GET, 50 at once"];
