@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use chaos::lifecycle::Host;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use events::IOCTL;
@@ -45,10 +46,12 @@ pub(crate) struct Trace {
 impl Tracer {
     /// # Errors
     /// It cannot be told here what xl is at. Then the reason is that of the error.
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(host: &Host) -> Result<Self> {
+        // With several, what is done at one moment is more than one thing, in dom0 or beside it.
+        let cpus = host.xen.physinfo()?.cpus;
+        ensure!(cpus == 1, "the machine has {cpus} CPUs");
         let cpus = fs::read_to_string("/sys/devices/system/cpu/online")?;
-        // With several, what is done at one moment is more than one thing.
-        ensure!(cpus.trim_end() == "0", "there are several CPUs ({})", cpus.trim_end());
+        ensure!(cpus.trim_end() == "0", "dom0 has CPUs {}", cpus.trim_end());
         let tracer = Self { landmarks: landmarks::definitions()? };
         tracer.begin()?;
         Ok(tracer)
