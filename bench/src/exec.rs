@@ -115,6 +115,12 @@ impl Process {
         }
     }
 
+    /// Linux's number of it.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Waits for its end and gives the time since its `execve`, in nanoseconds.
     ///
     /// # Errors

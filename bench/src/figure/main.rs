@@ -16,6 +16,7 @@ mod linux;
 mod parts;
 mod samples;
 mod side_by_side;
+mod trace;
 mod traffic;
 mod used;
 

@@ -1,23 +1,23 @@
-//! Where the time of a create goes (figure 5 of the paper): ours by stage, xl's by who has the CPU.
-//!
-//! On one CPU whatever is not idle is somebody's: `xenstored`'s share is its own CPU time, that of
-//! `xl` and the scripts it waits for is their CPU time (with the hypercalls they make, so Xen's
-//! work for them too), and the rest is the kernel's threads, `xenconsoled`, and waiting.
+//! Where the time of a create goes (figure 5 of the paper): ours by the stages that it tells, xl's
+//! by a trace of who has the CPU when.
 
 use std::fs;
 use std::path::absolute;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use chaos::lifecycle::{self, Host};
 use chaos_bench::chaosd::Daemon;
-use chaos_bench::exec::run;
+use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::{self, Service, config};
 use chaos_bench::let_xen_scrub;
-use nix::sys::resource::{UsageWho, getrusage};
+use xen::units::DomId;
 
 use crate::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, from_pool, three_lines};
+use crate::trace::Tracer;
+use crate::trace::events::parse;
+use crate::trace::stages::{Stage, stages};
 
 const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
 
@@ -25,15 +25,19 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let rounds = if args.quick { 3 } else { 20 };
     let xl_rounds = args.xl_guests(5, 1);
     // About so many stages.
-    samples.total(rounds * 22 + xl_rounds * 12)?;
+    samples.total(rounds * 22 + xl_rounds * 3 * (Stage::ALL.len() + 3))?;
     ours(host, rounds, samples)?;
+    let tracer = Tracer::new(host);
+    if let Err(error) = &tracer {
+        samples.fact("stages of xl", &format!("not told: {error:#}"))?;
+    }
     let three_lines = three_lines()?;
     for (what, vif) in [
         ("xl, no device", ""),
         ("xl, a vif and a script of three lines", three_lines.as_str()),
         ("xl, a vif and its own script", "vif=['bridge=xenbr0']\n"),
     ] {
-        xl(what, vif, xl_rounds, samples)?;
+        xl(what, vif, xl_rounds, host, tracer.as_ref().ok(), samples)?;
     }
     Ok(())
 }
@@ -68,7 +72,16 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     daemon.end()
 }
 
-fn xl(what: &str, vif: &str, rounds: usize, samples: &mut Samples) -> Result<()> {
+/// Makes a guest with xl and destroys it, again and again: in turn without a trace, for what it
+/// costs, and with one, for where that goes.
+fn xl(
+    what: &str,
+    vif: &str,
+    rounds: usize,
+    host: &Host,
+    tracer: Option<&Tracer>,
+    samples: &mut Samples,
+) -> Result<()> {
     let file = "/tmp/xl-parts.cfg";
     let text = format!(
         "name='xl-parts'\ntype='pvh'\nkernel='{}'\nmemory=4\nvcpus=1\n\
@@ -76,30 +89,48 @@ fn xl(what: &str, vif: &str, rounds: usize, samples: &mut Samples) -> Result<()>
         absolute("daytime")?.display()
     );
     fs::write(file, text)?;
-    let xenstored = Service::find("xenstored")?;
+    let create = ["create", "-q", file];
     for round in 0..=rounds {
         let_xen_scrub();
-        let (store, children) = (xenstored.cpu_ns()?, of_children()?);
-        let all = run("xl", &["create", "-q", file]).context(what.to_owned())?;
-        let (store, children) = (xenstored.cpu_ns()? - store, of_children()? - children);
+        let all = run("xl", &create).context(what.to_owned())?;
         run("xl", &["destroy", "xl-parts"])?;
-        if round == 0 {
-            continue;
+        if round > 0 {
+            samples.time(&format!("{what}: all"), round, all)?;
         }
-        samples.time(&format!("{what}: all"), round, all)?;
-        samples.time(&format!("{what}: in xenstored"), round, store)?;
-        samples.time(&format!("{what}: in xl and its scripts"), round, children)?;
-        let rest = all.saturating_sub(store + children);
-        samples.time(&format!("{what}: rest"), round, rest)?;
+        let Some(tracer) = tracer else { continue };
+        let_xen_scrub();
+        let mut traced = traced(tracer, &create).context(what.to_owned())?;
+        let all: u64 = traced.iter().sum();
+        // The guest takes the CPU in the last hypercall, which lets it run, and has stopped before
+        // that is over: it finds no device page.
+        let domains = host.xen.domain_list(DomId(1))?;
+        let newest = domains.iter().max_by_key(|info| info.domid).context("xl made no guest")?;
+        let guest_ns = newest.cpu_time_ns;
+        let hypervisor = &mut traced[Stage::Hypervisor as usize];
+        let without = hypervisor.checked_sub(guest_ns);
+        *hypervisor = without.context("the guest ran for longer than xl was in hypercalls")?;
+        run("xl", &["destroy", "xl-parts"])?;
+        if round > 0 {
+            for (stage, ns) in Stage::ALL.into_iter().zip(traced) {
+                samples.time(&format!("{what}: {}", stage.name()), round, ns)?;
+            }
+            samples.time(&format!("{what}: the guest"), round, guest_ns)?;
+            samples.time(&format!("{what}: all while traced"), round, all)?;
+        }
     }
     Ok(())
 }
 
-/// CPU time of all processes that this one has waited for, and those that they have, in
-/// nanoseconds.
-fn of_children() -> Result<u64> {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let microseconds = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
-    let all = microseconds(usage.user_time()) + microseconds(usage.system_time());
-    Ok(u64::try_from(all)? * 1000)
+/// Runs xl and gives the nanoseconds of each stage.
+fn traced(tracer: &Tracer, args: &[&str]) -> Result<[u64; Stage::ALL.len()]> {
+    let trace = tracer.begin()?;
+    let xl = Process::start("xl", args)?;
+    let id = xl.id();
+    let all = xl.end()?;
+    let text = trace.end()?;
+    let stages = stages(&parse(&text)?, id)?;
+    // The clock is the same, but the trace has the switches to xl and back besides.
+    let traced: u64 = stages.iter().sum();
+    ensure!(traced.abs_diff(all) < all / 100, "the trace shows {traced} ns of {all}");
+    Ok(stages)
 }

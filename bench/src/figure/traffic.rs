@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::absolute;
+use std::path::{Path, absolute};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -91,15 +91,19 @@ fn linux() -> Result<()> {
     Ok(())
 }
 
-/// redis-server, and what it loads.
+/// redis-server, what it loads, and what loads it.
 fn with_libraries() -> Result<Vec<String>> {
-    let told = Command::new(LOADER).args(["--list", REDIS_SERVER]).output()?;
-    let text = String::from_utf8(told.stdout)?;
-    ensure!(told.status.success(), "{LOADER} cannot load {REDIS_SERVER}: {text}");
-    let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
-    let mut files: Vec<String> = libraries.map(str::to_owned).collect();
+    let mut files = libraries(Path::new(REDIS_SERVER))?;
     files.extend([REDIS_SERVER.to_owned(), LOADER.to_owned()]);
     Ok(files)
+}
+
+/// The libraries that a program loads.
+pub(crate) fn libraries(program: &Path) -> Result<Vec<String>> {
+    let told = Command::new(LOADER).arg("--list").arg(program).output()?;
+    let text = String::from_utf8(told.stdout)?;
+    ensure!(told.status.success(), "{LOADER} cannot load {}: {text}", program.display());
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect())
 }
 
 fn all(

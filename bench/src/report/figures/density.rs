@@ -48,15 +48,6 @@ fn goals(samples: &Samples) -> Vec<Goal> {
         let grown = create.last(ENDS) / create.first(ENDS);
         goals.push(Goal::at_most("last hundred against first hundred", grown, 1.1));
     }
-    // They end from the last one to the first.
-    if let Some(end) = samples.series("end") {
-        let grown = end.first(ENDS) / end.last(ENDS);
-        goals.push(Goal::at_most(
-            "end of a guest with all of them against with a hundred",
-            grown,
-            1.1,
-        ));
-    }
     if let Some(ours) = samples.series("KiB: ours") {
         let what = "KiB per guest in noxsd, chaosd and records";
         goals.push(Goal::at_most(what, ours.last(1), 24.0));

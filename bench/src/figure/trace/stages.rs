@@ -1,0 +1,208 @@
+//! What xl's create does at each moment. On one CPU each moment belongs to whoever has it.
+
+use std::collections::{HashMap, HashSet};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::events::{Event, Tid, What};
+use super::landmarks::{Mark, mark};
+
+/// What a moment is spent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// xl itself before it reads the config: `execve`, the dynamic linker, opening of Xen and
+    /// XenStore.
+    Start,
+    /// xl itself from there until it asks libxl for the guest.
+    Config,
+    /// xl itself where it opens the image, parses it, and copies it into the guest.
+    Load,
+    /// xl itself in the rest, with its threads and the process that it leaves behind to watch the
+    /// guest. Until xl's parent knows of its end, which is when the command ends for a user.
+    Toolstack,
+    /// xl in a request to Linux's driver of hypercalls: Xen, and what the driver does for it, such
+    /// as mapping of the guest's memory.
+    Hypervisor,
+    /// xenstored, and the thread of the kernel that carries messages from and to it, and does
+    /// nothing else (Linux, `drivers/xen/xenbus/xenbus_comms.c`).
+    XenStore,
+    /// The hotplug script and all that it runs. A process that becomes a script is one from its
+    /// beginning, since it is there for nothing else.
+    Scripts,
+    /// Threads of the kernel that drivers work in, and udevd.
+    Drivers,
+    /// The backend of guests' consoles.
+    Console,
+    /// Nobody, timers, the measuring process: what is not meant by the others.
+    Rest,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Start,
+        Self::Config,
+        Self::Load,
+        Self::Toolstack,
+        Self::Hypervisor,
+        Self::XenStore,
+        Self::Scripts,
+        Self::Drivers,
+        Self::Console,
+        Self::Rest,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start of xl",
+            Self::Config => "config",
+            Self::Load => "load",
+            Self::Toolstack => "toolstack",
+            Self::Hypervisor => "hypervisor",
+            Self::XenStore => "XenStore",
+            Self::Scripts => "devices, scripts",
+            Self::Drivers => "devices, kernel",
+            Self::Console => "devices, xenconsoled",
+            Self::Rest => "waiting and others",
+        }
+    }
+
+    /// Of one that is not xl's.
+    fn of_other(name: &str) -> Self {
+        // netback's threads are named after the interface: `vif1.0-q0-guest-rx`.
+        let netback =
+            || name.strip_prefix("vif").is_some_and(|id| id.starts_with(char::is_numeric));
+        match name {
+            "xenstored" | "oxenstored" | "xenbus" => Self::XenStore,
+            "xenwatch" | "udevd" | "systemd-udevd" | "(udev-worker)" => Self::Drivers,
+            "xenconsoled" => Self::Console,
+            _ if name.starts_with("kworker/") || netback() => Self::Drivers,
+            _ => Self::Rest,
+        }
+    }
+}
+
+/// Nanoseconds of each stage, in the order of [`Stage::ALL`], from when the process `xl` first has
+/// the CPU until its parent has it back after its end.
+///
+/// # Errors
+/// The trace does not show all of this process, or has a gap.
+pub(crate) fn stages(events: &[Event<'_>], xl: Tid) -> Result<[u64; Stage::ALL.len()]> {
+    let parent = events.iter().find(|event| event.what == What::Fork { child: xl });
+    let parent = parent.context("xl's beginning is not in the trace")?.tid;
+    let mut moment = Moment::new(events, xl);
+    let mut spent = [0; Stage::ALL.len()];
+    let (mut last, mut ended) = (None, false);
+    for event in events {
+        if let Some(last) = last {
+            ensure!(event.tid == moment.tid, "the trace has a gap at {event:?}");
+            let us = event.at_us.checked_sub(last).context("the trace is not in order")?;
+            spent[moment.stage() as usize] += us * 1000;
+        }
+        moment.pass(event);
+        if let What::Switch { ended: for_good, to, .. } = event.what {
+            ended |= event.tid == xl && for_good;
+            if ended && to == parent {
+                ensure!(last.is_some(), "xl was not seen to get the CPU");
+                moment.check()?;
+                return Ok(spent);
+            }
+            if to == xl {
+                last = Some(event.at_us);
+            }
+        }
+        last = last.map(|_| event.at_us);
+    }
+    bail!("xl's end is not in the trace")
+}
+
+/// Where everybody is at a moment.
+struct Moment<'a> {
+    xl: Tid,
+    /// Who descends from xl, and whether it is a script or run by one.
+    family: HashMap<Tid, bool>,
+    /// Who has the CPU.
+    tid: Tid,
+    name: &'a str,
+    in_hypercall: HashSet<Tid>,
+    /// What xl's first thread has come to.
+    reached: Stage,
+    /// How many functions that load the image it is in.
+    loading: usize,
+    loaded: bool,
+}
+
+impl<'a> Moment<'a> {
+    fn new(events: &[Event<'_>], xl: Tid) -> Self {
+        Self {
+            xl,
+            family: family(events, xl),
+            tid: 0,
+            name: "",
+            in_hypercall: HashSet::new(),
+            reached: Stage::Start,
+            loading: 0,
+            loaded: false,
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.family.get(&self.tid) {
+            None => Stage::of_other(self.name),
+            Some(true) => Stage::Scripts,
+            Some(false) if self.in_hypercall.contains(&self.tid) => Stage::Hypervisor,
+            Some(false) if self.tid != self.xl => Stage::Toolstack,
+            Some(false) if self.loading > 0 => Stage::Load,
+            Some(false) => self.reached,
+        }
+    }
+
+    fn pass(&mut self, event: &Event<'a>) {
+        match event.what {
+            What::Switch { to, name, .. } => (self.tid, self.name) = (to, name),
+            // All of the driver of hypercalls have the type 'P' (Linux, `include/uapi/xen/privcmd.h`
+            // and `asm-generic/ioctl.h`).
+            What::Ioctl { request } if (request >> 8) & 0xff == u64::from(b'P') => {
+                self.in_hypercall.insert(event.tid);
+            }
+            What::IoctlEnd => {
+                self.in_hypercall.remove(&event.tid);
+            }
+            What::Other(name) if event.tid == self.xl => match mark(name) {
+                Some(Mark::Config) => self.reached = Stage::Config,
+                Some(Mark::Create) if self.reached == Stage::Config => {
+                    self.reached = Stage::Toolstack;
+                }
+                Some(Mark::Load) => {
+                    self.loading += 1;
+                    self.loaded = true;
+                }
+                Some(Mark::Loaded) => self.loading = self.loading.saturating_sub(1),
+                Some(Mark::Create) | None => {}
+            },
+            _ => {}
+        }
+    }
+
+    /// Sees to it that xl has come past all landmarks.
+    fn check(&self) -> Result<()> {
+        ensure!(self.reached == Stage::Toolstack, "xl was not seen to go on from its config");
+        ensure!(self.loaded && self.loading == 0, "xl was not seen to load an image");
+        Ok(())
+    }
+}
+
+/// Whom xl made, itself included, and whether each is a script or run by one.
+fn family(events: &[Event<'_>], xl: Tid) -> HashMap<Tid, bool> {
+    let mut family = HashMap::from([(xl, false)]);
+    let execs = events.iter().filter(|event| event.what == What::Exec).map(|event| event.tid);
+    let execs: HashSet<Tid> = execs.collect();
+    for event in events {
+        if let (What::Fork { child }, Some(&of_script)) = (&event.what, family.get(&event.tid)) {
+            family.insert(*child, of_script || execs.contains(child));
+        }
+    }
+    family
+}
+
+#[cfg(test)]
+mod tests;
