@@ -6,13 +6,19 @@ use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "density",
-    title: "Creating one more noop guest of 1 MiB; memory of each",
+    title: "Noop guests of 1 MiB",
     unit: "ms (create), KiB per guest (KiB: ...)",
     panels: &[
         Panel {
             title: "creation",
             x_label: "number of guests",
             drawn: |name| name == "create",
+            ..Panel::LINES
+        },
+        Panel {
+            title: "end: the guest answers, powers off, and is destroyed",
+            x_label: "number of guests",
+            drawn: |name| name == "end",
             ..Panel::LINES
         },
         Panel {
