@@ -78,8 +78,15 @@ fn pattern(section: &Section<'_>) -> String {
 const RAW_VEC: &str = "5alloc7raw_vec";
 
 /// Its methods, likewise, the longer ones first.
-const METHODS: [&str; 6] =
-    ["14grow_amortized", "11finish_grow", "10deallocate", "10grow_exact", "8grow_one", "7reserve"];
+const METHODS: [&str; 7] = [
+    "14grow_amortized",
+    "11finish_grow",
+    "10deallocate",
+    "10grow_exact",
+    "8grow_one",
+    "7reserve",
+    "4Drop4drop",
+];
 
 fn method_of_raw_vec(name: &str) -> Option<&'static str> {
     let (_, rest) = name.split_once(RAW_VEC)?;
