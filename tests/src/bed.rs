@@ -3,12 +3,16 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempDir};
 use xen::Xen;
 use xen::units::DomId;
 
 use crate::run::chaos;
+
+/// How long the machine is left idle for that; Xen needs a few of its ticks.
+const RCU: Duration = Duration::from_millis(250);
 
 /// A machine with nothing of ours on it.
 ///
@@ -56,12 +60,17 @@ impl Bed {
         all.into_iter().map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
     }
 
-    /// Free memory of Xen in pages.
+    /// Free memory of Xen in pages, those of all domains that are gone included.
     ///
     /// # Panics
     /// Xen does not tell.
     #[must_use]
     pub fn free_pages(&self) -> u64 {
+        // A domain's last pages are freed a moment after it has left Xen's list, when each CPU has
+        // come past its scheduler (RCU: `complete_domain_destroy`, xen/common/domain.c). What Xen
+        // tells then, VIRQ_DOM_EXC, may have been told before this, so there is nothing to wait
+        // for but that the machine is idle.
+        std::thread::sleep(RCU);
         self.xen.physinfo().expect("Xen tells of its memory").free.0
     }
 
