@@ -8,7 +8,8 @@ use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -159,4 +160,18 @@ pub fn find(program: &str) -> Result<PathBuf> {
         .map(|folder| folder.join(OsStr::new(program)))
         .find(|path| path.is_file())
         .with_context(|| format!("there is no program {program}"))
+}
+
+/// What loads a program's libraries on x86-64.
+pub const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+/// The libraries that a program loads.
+///
+/// # Errors
+/// It cannot be loaded.
+pub fn libraries(program: &Path) -> Result<Vec<String>> {
+    let told = Command::new(LOADER).arg("--list").arg(program).output()?;
+    let text = String::from_utf8(told.stdout)?;
+    ensure!(told.status.success(), "{LOADER} cannot load {}: {text}", program.display());
+    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect())
 }

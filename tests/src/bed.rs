@@ -11,7 +11,8 @@ use xen::units::DomId;
 
 use crate::run::chaos;
 
-/// How long the machine is left idle for that; Xen needs a few of its ticks.
+/// How long the machine is left idle before Xen's free memory is counted: Xen needs a few of its
+/// ticks.
 const RCU: Duration = Duration::from_millis(250);
 
 /// A machine with nothing of ours on it.

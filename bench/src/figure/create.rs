@@ -9,6 +9,7 @@ use std::path::absolute;
 use anyhow::{Context, Result};
 use chaos::config::DomainConfig;
 use chaos::lifecycle::Host;
+use chaos::store::Store;
 use chaos::timings::Stage;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::run;
@@ -30,10 +31,9 @@ struct Mode {
     flavour: &'static str,
     /// The guest of a number.
     config: fn(usize) -> Result<DomainConfig>,
-    /// Whether xenstored has a part in it.
-    has_xenstored: bool,
-    /// Whether the guests answer to dom0.
-    answers: bool,
+    /// What announces the devices. In XenStore mode xenstored has a part in it, and the guests have
+    /// no driver that would answer to dom0.
+    store: Store,
     /// The shipped config of those guests, and what `chaos create` is told besides.
     command: &'static [&'static str],
 }
@@ -42,8 +42,7 @@ const NOXS: Mode = Mode {
     name: "noxs",
     flavour: "memory='4M'\nbridges=['xenbr0']",
     config: daytime,
-    has_xenstored: false,
-    answers: true,
+    store: Store::Noxs,
     command: &["daytime.cfg"],
 };
 
@@ -51,8 +50,7 @@ const XS: Mode = Mode {
     name: "XS",
     flavour: "memory='4M'\nbridges=['xenbr0']\nstore='xenstore'",
     config: in_xenstore,
-    has_xenstored: true,
-    answers: false,
+    store: Store::XenStore,
     command: &["noop.cfg", "--store", "xenstore", "console=1"],
 };
 
@@ -87,7 +85,8 @@ fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) ->
     // The first create of a process pays for things that stay.
     guest::create(host, &(mode.config)(0)?)?;
     destroy(host, 1)?;
-    let xenstored = mode.has_xenstored.then(|| Service::find("xenstored")).transpose()?;
+    let has_xenstored = mode.store == Store::XenStore;
+    let xenstored = has_xenstored.then(|| Service::find("xenstored")).transpose()?;
     let busy = || xenstored.as_ref().map(Service::cpu_ns).transpose();
     let series = format!("chaos [{}]", mode.name);
     for number in 0..guests {
@@ -123,7 +122,7 @@ fn in_chaosd(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> 
         let_xen_scrub();
         let created = from_pool(host, &mut daemon, &noxsd, &config)?;
         samples.time(&series, number + 1, all_ns(&created))?;
-        if mode.answers && (ASKED.contains(&(number + 1)) || number + 1 == guests) {
+        if mode.store == Store::Noxs && (ASKED.contains(&(number + 1)) || number + 1 == guests) {
             // The first time dom0 asks who has the address.
             ask_first()?;
             for _ in 0..QUESTIONS {

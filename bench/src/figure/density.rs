@@ -15,7 +15,7 @@ use noxs::Request;
 
 use crate::Args;
 use crate::samples::Samples;
-use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, name};
+use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, guest, name};
 
 const FLAVOUR: &str = "memory='1M'";
 
@@ -47,7 +47,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     }
     alive(host, guests)?;
     for number in (0..guests).rev() {
-        let name = format!("guest-{number}");
+        let name = guest(number);
         let started = Instant::now();
         let end = lifecycle::shutdown(host, &name, POWEROFF)?;
         samples.time("end", number + 1, nanoseconds(started)?)?;

@@ -71,9 +71,14 @@ pub(crate) fn three_lines() -> Result<String> {
     Ok(format!("vif=['bridge=xenbr0,script={SCRIPT_FILE}']\n"))
 }
 
-/// The line of a config that names the guest of this number.
+/// The name of the guest of this number.
+pub(crate) fn guest(number: usize) -> String {
+    format!("guest-{number}")
+}
+
+/// The line of a config that gives it its name.
 pub(crate) fn name(number: usize) -> String {
-    format!("name='guest-{number}'")
+    format!("name='{}'", guest(number))
 }
 
 /// Has `chaosd` make a guest from a shell that waits, and lets it run. Gives what was done by
@@ -107,7 +112,7 @@ pub(crate) fn destroy_each(
 ) -> Result<()> {
     for number in (0..guests).rev() {
         let started = Instant::now();
-        lifecycle::destroy(host, &format!("guest-{number}"))?;
+        lifecycle::destroy(host, &guest(number))?;
         samples.time(series, number + 1, nanoseconds(started)?)?;
     }
     Ok(())
@@ -116,7 +121,7 @@ pub(crate) fn destroy_each(
 /// Destroys the first so many guests.
 pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
     for number in 0..guests {
-        lifecycle::destroy(host, &format!("guest-{number}"))?;
+        lifecycle::destroy(host, &guest(number))?;
     }
     Ok(())
 }
@@ -125,7 +130,7 @@ pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
 /// something.
 pub(crate) fn alive(host: &Host, guests: usize) -> Result<()> {
     for number in 0..guests {
-        let name = format!("guest-{number}");
+        let name = guest(number);
         ensure!(has_said(host, &name, "ready")?, "{name} has not said that it is ready");
     }
     let domains = host.xen.domain_list(DomId(1))?;

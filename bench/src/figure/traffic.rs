@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chaos::lifecycle::Host;
-use chaos_bench::exec::run;
+use chaos_bench::exec::{LOADER, libraries, run};
 use chaos_bench::guest::{Service, nanoseconds};
 
 use crate::Args;
@@ -34,7 +34,6 @@ const BULK: u32 = 65536;
 /// Where the Linux guest answers.
 const LINUX: &str = "10.0.0.9";
 const REDIS_SERVER: &str = "/usr/local/bin/redis-server";
-const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let (pings, requests) = if args.quick { (50, 1000) } else { (1000, 20000) };
@@ -96,14 +95,6 @@ fn with_libraries() -> Result<Vec<String>> {
     let mut files = libraries(Path::new(REDIS_SERVER))?;
     files.extend([REDIS_SERVER.to_owned(), LOADER.to_owned()]);
     Ok(files)
-}
-
-/// The libraries that a program loads.
-pub(crate) fn libraries(program: &Path) -> Result<Vec<String>> {
-    let told = Command::new(LOADER).arg("--list").arg(program).output()?;
-    let text = String::from_utf8(told.stdout)?;
-    ensure!(told.status.success(), "{LOADER} cannot load {}: {text}", program.display());
-    Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect())
 }
 
 fn all(

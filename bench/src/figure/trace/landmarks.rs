@@ -5,10 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use chaos_bench::exec::find;
+use chaos_bench::exec::{find, libraries};
 use object::{Object, ObjectSegment, ObjectSymbol};
-
-use crate::traffic::libraries;
 
 /// What xl is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
