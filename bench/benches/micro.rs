@@ -4,14 +4,14 @@
 use std::hint::black_box;
 use std::net::Ipv4Addr;
 
+use chaos::clients::chaosd::protocol::{Request, decode, encode};
+use chaos::config::EncodedConfig;
 use chaos::config::parse_str;
-use chaos::daemon::protocol::{Request, decode, encode};
-use chaos::daemon::wire::WireConfig;
 use chaos::image::Image;
 use criterion::{Criterion, criterion_group, criterion_main};
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
-use noxs_backend::frame::{Facts, Payload};
-use noxs_backend::switch::{End, PortId, Switch};
+use noxsd::frame::{Facts, Payload};
+use noxsd::switch::{End, PortId, Switch};
 
 const CONFIG: &str = include_str!("../../guests/redis/redis.cfg");
 
@@ -71,7 +71,7 @@ fn switch(c: &mut Criterion) {
 
 fn request(c: &mut Criterion) {
     let config = parse_str("redis.cfg", CONFIG, &[], true).expect("it is a shipped one").config;
-    let request = Request::Create { config: WireConfig::from(&config), paused: false };
+    let request = Request::Create { config: EncodedConfig::from(&config), paused: false };
     let packet = encode(&request).expect("it is short");
     c.bench_function("request encode", |b| b.iter(|| encode(black_box(&request))));
     c.bench_function("request decode", |b| {

@@ -8,12 +8,12 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use chaos::clients::chaosd;
+use chaos::clients::chaosd::client::Chaosd;
+use chaos::clients::chaosd::protocol::{Created, Reply, Request};
 use chaos::config::DomainConfig;
-use chaos::daemon;
-use chaos::daemon::client::Chaosd;
-use chaos::daemon::protocol::{Created, Reply, Request};
-use chaos::daemon::wire::WireConfig;
-use chaos::lifecycle::Host;
+use chaos::config::EncodedConfig;
+use chaos::guests::Host;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xen::units::DomId;
@@ -91,9 +91,9 @@ impl Daemon {
 /// # Errors
 /// `chaosd` does not answer, or refuses.
 pub fn ask(config: &DomainConfig) -> Result<Created> {
-    let daemon = Chaosd::connect(Path::new(daemon::SOCKET))?;
+    let daemon = Chaosd::connect(Path::new(chaosd::SOCKET))?;
     let kernel = File::open(&config.kernel)?;
-    let request = Request::Create { config: WireConfig::from(config), paused: true };
+    let request = Request::Create { config: EncodedConfig::from(config), paused: true };
     match daemon.ask(&request, &[kernel.as_fd()])? {
         Reply::Created(created) => Ok(created),
         reply => bail!("chaosd answered {reply:?}"),

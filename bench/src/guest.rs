@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail};
 use chaos::config::{self, DomainConfig};
-use chaos::lifecycle::{self, CreateOptions, Host};
+use chaos::guests::{self, CreateOptions, Host};
 use chaos::timings::{Stage, Timings};
 
 /// Reads one of the shipped configs, with lines added.
@@ -86,7 +86,7 @@ const BUILD: [&str; 10] = [
 pub fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     let mut timings = Timings::start();
     let options = CreateOptions { paused: true, ..CreateOptions::default() };
-    let created = lifecycle::create(host, config, options, &mut timings)?;
+    let created = guests::create(host, config, options, &mut timings)?;
     let noxsd = Service::find("noxsd")?;
     let noxsd_before = noxsd.cpu_ns()?;
     let started = Instant::now();

@@ -225,7 +225,7 @@ impl Vbd {
 
 /// A MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "control", derive(bincode::Encode, bincode::Decode))]
+#[cfg_attr(feature = "bincode", derive(bincode::Encode, bincode::Decode))]
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {

@@ -13,23 +13,16 @@
 //! * [`DevicePage`] is the page's meaning. [`DevicePage::encode`] and [`DevicePage::decode`] turn
 //!   it into bytes and back. Decoding is total: any 4096 bytes give a page or a [`PageError`].
 //! * [`shared`] moves those bytes through memory that the other side may be changing meanwhile.
-//! * [`control`] (feature `control`) holds the messages between a toolstack and `noxsd`.
 //!
 //! dom0 keeps its own [`DevicePage`] and never reads the shared one back as truth.
 
 #![no_std]
 
-#[cfg(feature = "control")]
-extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 mod codec;
-#[cfg(feature = "control")]
-pub mod control;
 mod device;
-#[cfg(feature = "control")]
-pub mod encoding;
 pub mod layout;
 mod page;
 pub mod shared;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
-use chaos::lifecycle::{self, Cleared, Host, LifecycleError};
+use chaos::guests::{self, Cleared, Host, LifecycleError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
@@ -90,7 +90,7 @@ pub fn run(
     raise_file_limit();
     let _lock = lock(path)?;
     let host = Host::open_caching()?;
-    match lifecycle::clear(&host)? {
+    match guests::clear(&host)? {
         Cleared { half_made: 0, traces: 0 } => {}
         Cleared { half_made, traces } => tracing::info!(
             "cleared away: {half_made} domains that were left half-made, {traces} traces of others"

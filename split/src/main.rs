@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chaos::chain::chain;
+use chaosd::daemon::{self, Failure};
+use chaosd::settings::{self, Settings};
 use clap::Parser;
-use split::daemon::{self, Failure};
-use split::settings::{self, Settings};
 
 /// Keeps domain shells ready, so that `chaos create` costs almost nothing.
 ///
@@ -35,7 +35,7 @@ struct Options {
     check: bool,
 
     /// Where to listen.
-    #[arg(long, value_name = "PATH", default_value = chaos::daemon::SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = chaos::clients::chaosd::SOCKET)]
     socket: PathBuf,
 
     /// Let this group connect, beside root. Without it: group chaos, if there is one.

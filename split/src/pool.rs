@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use chaos::builder::Flavour;
+use chaos::domain::Flavour;
 use xen::units::KiB;
 
 /// What a request and a flavour have in common if the one fits the other.
@@ -196,7 +196,7 @@ impl<S> Pool<S> {
 
 #[cfg(test)]
 mod tests {
-    use chaos::store::Store;
+    use chaos::config::Store;
     use proptest::prelude::*;
 
     use super::*;

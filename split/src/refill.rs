@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use chaos::builder::Mapped;
 use chaos::chain::chain;
-use chaos::lifecycle::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
+use chaos::domain::Mapped;
+use chaos::guests::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
 use chaos::timings::Timings;
 use mio::Waker;
 
@@ -135,7 +135,6 @@ fn work(host: &Host, todo: &Receiver<Order>, done: &Sender<Outcome>, waker: &Wak
 
 fn make(host: &Host, kind: &ShellKind) -> Result<(Box<ParkedAttachedShell>, u64), String> {
     let mut timings = Timings::start();
-    let shell =
-        lifecycle::prepare_shell(host, kind, &mut timings).map_err(|error| chain(&error))?;
+    let shell = guests::prepare_shell(host, kind, &mut timings).map_err(|error| chain(&error))?;
     Ok((Box::new(shell.park()), timings.total_ns()))
 }

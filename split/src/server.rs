@@ -9,7 +9,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use chaos::daemon::protocol::{self, FailureClass, MAX_PACKET, Refusal, Reply, Request};
+use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Refusal, Reply, Request};
+use chaos::failure::FailureClass;
 use chaos::timings::Timings;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};

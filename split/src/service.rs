@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
+use chaos::clients::chaosd::protocol::{Created, FlavourStatus, Origin, Refusal, Reply, Request};
 use chaos::config::DomainConfig;
-use chaos::daemon::protocol::{
-    Created, FailureClass, FlavourStatus, Origin, Refusal, Reply, Request,
-};
-use chaos::daemon::wire::WireConfig;
-use chaos::image::{Image, RamdiskFile};
-use chaos::lifecycle::{
+use chaos::config::EncodedConfig;
+use chaos::failure::FailureClass;
+use chaos::guests::{
     self, AttachedShell, CreateOptions, GuestRequest, Host, LifecycleError, ParkedAttachedShell,
     ShellKind,
 };
+use chaos::image::{Image, RamdiskFile};
 use chaos::timings::Timings;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -53,7 +52,7 @@ pub struct Service {
     /// Why the last shell could not be made. No more are tried until something changes.
     trouble: Option<String>,
     /// What is to be unmapped when nobody waits.
-    leftover: VecDeque<chaos::builder::Mapped>,
+    leftover: VecDeque<chaos::domain::Mapped>,
     /// When the first and the last request came since the pool was looked at.
     asked: Option<(Instant, Instant)>,
     /// How many CPUs this process may use.
@@ -205,7 +204,7 @@ impl Service {
 
     fn create(
         &mut self,
-        config: WireConfig,
+        config: EncodedConfig,
         paused: bool,
         files: Vec<OwnedFd>,
         mut timings: Timings,
@@ -259,8 +258,8 @@ impl Service {
         let options = CreateOptions { paused, console: false };
         let request = GuestRequest { config, image, ramdisk, options };
         let created = match shell {
-            Some(shell) => lifecycle::execute_shell(&self.host, shell, &request, timings),
-            None => lifecycle::create_from(&self.host, &request, timings),
+            Some(shell) => guests::execute_shell(&self.host, shell, &request, timings),
+            None => guests::create_from(&self.host, &request, timings),
         }?;
         self.leftover.push_back(created.mapped);
         tracing::info!("{}", line(&config.name, created.domid.0, origin, timings));
@@ -300,7 +299,7 @@ impl Service {
         config: &DomainConfig,
         image: &Arc<Image>,
     ) -> (Option<AttachedShell>, Origin) {
-        let kind = lifecycle::shell_kind(config);
+        let kind = guests::shell_kind(config);
         let fit = Fit { flavour: kind.flavour, bridges: kind.bridges };
         let kinds = &self.kinds;
         let warm =

@@ -19,10 +19,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chaos::builder::Flavour;
+use chaos::config::Store;
 use chaos::config::{MAX_VCPUS, MAX_VIFS, MemoryError, parse_memory};
-use chaos::lifecycle::ShellKind;
-use chaos::store::Store;
+use chaos::domain::Flavour;
+use chaos::guests::ShellKind;
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;

@@ -9,7 +9,7 @@
 //! a domain has ended, or the configuration was read again. For what nobody tells of, such as a file
 //! that was missing, there are some more tries after a while.
 //!
-//! [`Records::promise_restart`]: chaos::record::Records::promise_restart
+//! [`Records::promise_restart`]: chaos::records::Records::promise_restart
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fs;
@@ -17,10 +17,8 @@ use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
 use chaos::config::{Action, DomainConfig};
-use chaos::lifecycle::{
-    self, Condition, DomainWatch, EndedGuest, GuestState, Host, LifecycleError,
-};
-use chaos::record::Record;
+use chaos::guests::{self, Condition, DomainWatch, EndedGuest, GuestState, Host, LifecycleError};
+use chaos::records::Record;
 use xen::units::{DomId, DomainHandle};
 
 use crate::pace::Pace;
@@ -88,7 +86,7 @@ impl Supervisor {
     /// Looks which guests have ended. What could not be done before may be possible now.
     pub fn look(&mut self, host: &Host) {
         let began = Instant::now();
-        let ended = lifecycle::ended(host);
+        let ended = guests::ended(host);
         self.pace.looked(began, Instant::now());
         let ended = match ended {
             Ok(ended) => ended,
@@ -131,7 +129,7 @@ impl Supervisor {
     pub fn turn(&mut self, host: &Host, make: Make<'_>) {
         let now = Instant::now();
         if let Some((domid, handle)) = self.ended.pop_front() {
-            match lifecycle::ended_guest(host, domid) {
+            match guests::ended_guest(host, domid) {
                 Ok(Some(guest)) if guest.record.handle == handle => {
                     if let Err(error) = self.deal_with(host, &guest, make, now) {
                         tracing::error!("{} stays as it is: {error}", guest.record.name());
@@ -177,12 +175,12 @@ impl Supervisor {
                 self.kept.insert(guest.handle().0);
             }
             Action::Destroy => {
-                lifecycle::remove_ended(host, guest).map_err(text)?;
+                guests::remove_ended(host, guest).map_err(text)?;
                 tracing::info!("{name} {how} and is destroyed");
             }
             Action::Restart => {
                 let config = promise(host, record)?;
-                lifecycle::remove_ended(host, guest)
+                guests::remove_ended(host, guest)
                     .inspect_err(|_| break_promise(host, name))
                     .map_err(text)?;
                 if let Some(domid) = self.make(host, &config, make, now) {
@@ -191,7 +189,7 @@ impl Supervisor {
             }
             Action::RenameRestart => {
                 let config = promise(host, record)?;
-                let kept = lifecycle::rename_ended(host, guest)
+                let kept = guests::rename_ended(host, guest)
                     .inspect_err(|_| break_promise(host, name))
                     .map_err(text)?;
                 self.kept.insert(guest.handle().0);
@@ -254,7 +252,7 @@ impl Supervisor {
             Ok(true) => {}
             Ok(false) => {
                 tracing::info!("{name} was destroyed while it was made again");
-                if let Err(error) = lifecycle::destroy(host, name) {
+                if let Err(error) = guests::destroy(host, name) {
                     tracing::error!("{name} cannot be destroyed: {}", chain(&error));
                 }
                 return None;
@@ -295,7 +293,7 @@ fn break_promise(host: &Host, name: &str) {
 /// Whether a guest has the name of one that is to be made again, be it that one itself: then its end
 /// has not been dealt with.
 fn has_owner(host: &Host, record: &Record) -> Result<bool, String> {
-    match lifecycle::resolve(host, record.name()) {
+    match guests::resolve(host, record.name()) {
         Ok(guest) => Ok(!matches!(guest.condition, Condition::HalfMade | Condition::Gone)),
         Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
         Err(error) => Err(chain(&error)),

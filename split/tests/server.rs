@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use chaos::daemon::client::{Chaosd, DaemonError};
-use chaos::daemon::protocol::{self, FailureClass, MAX_PACKET, Refusal, Reply, Request};
+use chaos::clients::chaosd::client::{Chaosd, DaemonError};
+use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Refusal, Reply, Request};
+use chaos::failure::FailureClass;
 use chaos::timings::Timings;
+use chaosd::server::{FIRST_CLIENT, LISTENER, MAX_CLIENTS, Peer, Serve, Server};
 use mio::{Events, Poll, Token, Waker};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReceiveTimeout;
@@ -23,7 +25,6 @@ use nix::sys::socket::{
     listen, recv, send, sendmsg, setsockopt, socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use split::server::{FIRST_CLIENT, LISTENER, MAX_CLIENTS, Peer, Serve, Server};
 use tempfile::TempDir;
 
 const STOP: Token = Token(1);

@@ -1,7 +1,7 @@
 //! Whole commands, from exec to exit.
 
 use anyhow::{Result, ensure};
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::exec::run;
 use chaos_bench::let_xen_scrub;
 
@@ -20,7 +20,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     report.times("a static program that only exits", None, &nothing);
     report.times("chaos create redis.cfg, exec to exit", Some(4.0), &creates);
     report.times("chaos destroy redis, exec to exit", None, &destroys);
-    ensure!(lifecycle::list(host, false)?.is_empty(), "a guest is left");
+    ensure!(guests::list(host, false)?.is_empty(), "a guest is left");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What grows with the number of guests.
 
 use anyhow::Result;
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::guest::{config, create};
 use chaos_bench::let_xen_scrub;
 
@@ -14,7 +14,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     let mut config = config("noop.cfg", &["memory=2"])?;
     // The first create of a process pays for things that stay.
     create(host, &config)?;
-    lifecycle::destroy(host, &config.name)?;
+    guests::destroy(host, &config.name)?;
     let (mut totals, mut samples) = (Vec::new(), Vec::new());
     let mut names = Vec::new();
     for number in 0..guests {
@@ -26,7 +26,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
         names.push(config.name.clone());
     }
     for name in &names {
-        lifecycle::destroy(host, name)?;
+        guests::destroy(host, name)?;
     }
     let (first, last) = (&totals[..SPAN], &totals[guests - SPAN..]);
     report.times(format!("noop with console, 1st to {SPAN}th"), None, first);

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Result;
 use chaos::config::DomainConfig;
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos::timings::Timings;
 use chaos_bench::guest::{Sample, config, create};
 use chaos_bench::let_xen_scrub;
@@ -38,7 +38,7 @@ fn one(
     // The first create of a process, and the first of all, pays for things that stay.
     for _ in 0..2 {
         create(host, config)?;
-        lifecycle::destroy(host, &config.name)?;
+        guests::destroy(host, &config.name)?;
     }
     let mut samples = Vec::new();
     let mut stages: BTreeMap<usize, (&'static str, Vec<u64>)> = BTreeMap::new();
@@ -51,7 +51,7 @@ fn one(
         }
         samples.push(sample);
         let mut timings = Timings::start();
-        lifecycle::destroy(host, &config.name)?;
+        guests::destroy(host, &config.name)?;
         timings.stage("destroy");
         destroys.push(timings.total_ns());
     }

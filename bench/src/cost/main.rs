@@ -17,7 +17,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use clap::{Parser, ValueEnum};
 
 use report::Report;

@@ -4,8 +4,8 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use chaos::daemon::protocol::Origin;
-use chaos::lifecycle::{self, Host};
+use chaos::clients::chaosd::protocol::Origin;
+use chaos::guests::{self, Host};
 use chaos_bench::chaosd::{Daemon, ask, unpause};
 use chaos_bench::guest::{Service, config, nanoseconds};
 use chaos_bench::{exec, let_xen_scrub};
@@ -55,7 +55,7 @@ pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<
         report.add(format!("  of it more at the end: {name}"), "ms", None, vec![more(samples)]);
     }
     for name in &names {
-        lifecycle::destroy(host, name)?;
+        guests::destroy(host, name)?;
     }
     daemon.end()
 }
@@ -98,7 +98,7 @@ fn burst(host: &Host, more: &[&str]) -> Result<Burst> {
     }
     let all_ns = nanoseconds(started)?;
     for number in 0..BURST {
-        lifecycle::destroy(host, &format!("noop-{number}"))?;
+        guests::destroy(host, &format!("noop-{number}"))?;
     }
     Ok(Burst { each, all_ns })
 }

@@ -1,7 +1,7 @@
 //! Memory that a guest takes beside its own.
 
 use anyhow::{Context, Result};
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::guest::{config, create};
 
 use crate::report::Report;
@@ -22,7 +22,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     let xen_after = host.xen.physinfo()?.free.to_kib().0;
     let dom0_after = dom0_available_kib()?;
     for name in &names {
-        lifecycle::destroy(host, name)?;
+        guests::destroy(host, name)?;
     }
     #[allow(clippy::cast_precision_loss)]
     let per_guest =

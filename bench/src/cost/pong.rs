@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::announcement::Announcements;
 use chaos_bench::guest::nanoseconds;
 use chaos_bench::let_xen_scrub;
@@ -40,7 +40,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
         ensure!(&answer == b"+PONG\r\n", "the guest answered {answer:?}");
         ensure!(create.wait()?.success(), "chaos create failed");
         drop(stream);
-        lifecycle::destroy(host, "redis")?;
+        guests::destroy(host, "redis")?;
     }
     report.times("exec of chaos create to the guest's announcement", None, &to_announcement);
     report.times("exec of chaos create to the first PONG", None, &to_pong);

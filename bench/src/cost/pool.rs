@@ -3,9 +3,9 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use chaos::clients::chaosd::protocol::Origin;
 use chaos::config::DomainConfig;
-use chaos::daemon::protocol::Origin;
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::chaosd::{Daemon, ask, unpause};
 use chaos_bench::guest::{Service, config};
 use chaos_bench::{exec, let_xen_scrub};
@@ -51,7 +51,7 @@ fn one(
         let created = ask(config)?;
         ensure!(created.shell == origin, "{what}: the shell was {}", created.shell.as_str());
         let unpause_ns = unpause(host, &noxsd, DomId(created.domid))?;
-        lifecycle::destroy(host, &config.name)?;
+        guests::destroy(host, &config.name)?;
         daemon.wait_until_full()?;
         if round == 0 {
             continue;
@@ -68,7 +68,7 @@ fn one(
     for _ in 0..rounds {
         let_xen_scrub();
         wholes.push(exec::run("chaos", &["create", "--quiet", "redis.cfg"])?);
-        lifecycle::destroy(host, &config.name)?;
+        guests::destroy(host, &config.name)?;
         daemon.wait_until_full()?;
     }
     daemon.end()?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use serde::Serialize;
 
 /// Everything that was measured.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use chaos::config::DomainConfig;
-use chaos::lifecycle::{self, CreateOptions, Host};
+use chaos::guests::{self, CreateOptions, Host};
 use chaos::timings::Timings;
 use chaos_bench::announcement::Announcements;
 use chaos_bench::chaosd::Daemon;
@@ -64,13 +64,13 @@ fn commands(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
         let ns = create.until_it_says("ready")?;
         create.stop()?;
         samples.time("chaos create --console noop: until its first words", round, ns)?;
-        lifecycle::destroy(host, "noop")?;
+        guests::destroy(host, "noop")?;
     }
     for round in 1..=rounds {
         let_xen_scrub();
         let ns = run("chaos", &["create", "--quiet", "--no-daemon", "redis.cfg"])?;
         samples.time("chaos create redis: until its end", round, ns)?;
-        lifecycle::destroy(host, "redis")?;
+        guests::destroy(host, "redis")?;
     }
     Ok(())
 }
@@ -90,7 +90,7 @@ fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()>
         announcements.wait_for(REDIS)?;
         let words_ns = nanoseconds(create.started)?;
         let end_ns = create.end()?;
-        lifecycle::destroy(host, &redis.name)?;
+        guests::destroy(host, &redis.name)?;
         daemon.wait_until_full()?;
         if round > 0 {
             let what = "chaos create redis, warm pool";
@@ -162,13 +162,13 @@ pub(crate) fn first_words(host: &Host, config: &DomainConfig, word: &str) -> Res
     let started = Instant::now();
     let mut timings = Timings::start();
     let options = CreateOptions { paused: true, console: true };
-    let mut created = lifecycle::create(host, config, options, &mut timings)?;
+    let mut created = guests::create(host, config, options, &mut timings)?;
     let create_ns = nanoseconds(started)?;
     let mut console = File::from(created.console.take().context("the guest has a console")?);
     host.xen.unpause(created.domid)?;
     words::wait_for(&mut console, word).with_context(|| config.name.clone())?;
     let words_ns = nanoseconds(started)?;
     drop((console, created));
-    lifecycle::destroy(host, &config.name)?;
+    guests::destroy(host, &config.name)?;
     Ok(Times { create_ns, words_ns })
 }

@@ -8,8 +8,8 @@ use std::path::absolute;
 
 use anyhow::{Context, Result};
 use chaos::config::DomainConfig;
-use chaos::lifecycle::Host;
-use chaos::store::Store;
+use chaos::config::Store;
+use chaos::guests::Host;
 use chaos::timings::Stage;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::run;

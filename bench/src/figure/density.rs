@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use chaos::lifecycle::{self, GuestState, Host, ShutdownOptions};
+use chaos::guests::{self, GuestState, Host, ShutdownOptions};
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::guest::{Service, config, nanoseconds};
 use chaos_bench::words::PATIENCE;
@@ -49,7 +49,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     for number in (0..guests).rev() {
         let name = guest(number);
         let started = Instant::now();
-        let end = lifecycle::shutdown(host, &name, POWEROFF)?;
+        let end = guests::shutdown(host, &name, POWEROFF)?;
         samples.time("end", number + 1, nanoseconds(started)?)?;
         ensure!(end.state == GuestState::PoweredOff, "{name} has ended as {:?}", end.state);
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::guest::Service;
 

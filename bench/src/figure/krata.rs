@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use chaos::config::DomainConfig;
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::guest::{self, config};
 use chaos_bench::{exec, let_xen_scrub};
 
@@ -40,7 +40,7 @@ fn chaos(
     for round in 0..=rounds {
         let_xen_scrub();
         let sample = guest::create(host, config)?;
-        lifecycle::destroy(host, &config.name)?;
+        guests::destroy(host, &config.name)?;
         if round > 0 {
             let series = format!("chaos [XS], {what}: until it may run");
             samples.time(&series, round, sample.all_ns())?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::absolute;
 
 use anyhow::{Context, Result};
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use chaos_bench::guest::config;
 use chaos_bench::let_xen_scrub;
 

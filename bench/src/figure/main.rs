@@ -21,7 +21,7 @@ mod traffic;
 mod used;
 
 use anyhow::Result;
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use clap::{Parser, ValueEnum};
 
 use samples::Samples;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::absolute;
 
 use anyhow::{Context, Result, ensure};
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::{self, Service, config};
@@ -47,7 +47,7 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     for round in 0..=rounds {
         let_xen_scrub();
         let sample = guest::create(host, &daytime)?;
-        lifecycle::destroy(host, &daytime.name)?;
+        guests::destroy(host, &daytime.name)?;
         // The first create of a process pays for things that stay.
         if round == 0 {
             continue;
@@ -62,7 +62,7 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     for round in 0..=rounds {
         let_xen_scrub();
         let created = from_pool(host, &mut daemon, &noxsd, &daytime)?;
-        lifecycle::destroy(host, &daytime.name)?;
+        guests::destroy(host, &daytime.name)?;
         if round > 0 {
             for (stage, ns) in created.stages {
                 samples.time(&format!("chaos [noxs+split]: {stage}"), round, ns)?;

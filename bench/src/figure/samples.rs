@@ -3,7 +3,7 @@
 use std::io::{Stdout, Write};
 
 use anyhow::Result;
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 
 /// Where samples go.
 pub(crate) struct Samples(Stdout);

@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
+use chaos::clients::chaosd::protocol::{Created, Origin};
 use chaos::config::DomainConfig;
-use chaos::daemon::protocol::{Created, Origin};
-use chaos::lifecycle::{self, Host};
+use chaos::guests::{self, Host};
 use chaos_bench::chaosd::{Daemon, ask, unpause};
 use chaos_bench::guest::{Service, config, nanoseconds};
 use chaos_bench::words::PATIENCE;
@@ -112,7 +112,7 @@ pub(crate) fn destroy_each(
 ) -> Result<()> {
     for number in (0..guests).rev() {
         let started = Instant::now();
-        lifecycle::destroy(host, &guest(number))?;
+        guests::destroy(host, &guest(number))?;
         samples.time(series, number + 1, nanoseconds(started)?)?;
     }
     Ok(())
@@ -121,7 +121,7 @@ pub(crate) fn destroy_each(
 /// Destroys the first so many guests.
 pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
     for number in 0..guests {
-        lifecycle::destroy(host, &guest(number))?;
+        guests::destroy(host, &guest(number))?;
     }
     Ok(())
 }
@@ -141,6 +141,6 @@ pub(crate) fn alive(host: &Host, guests: usize) -> Result<()> {
 
 /// Whether the guest has said this on its console.
 fn has_said(host: &Host, name: &str, word: &str) -> Result<bool> {
-    let log = lifecycle::read_log(host, name).map_err(|error| anyhow!("{name}: {error}"))?;
+    let log = guests::read_log(host, name).map_err(|error| anyhow!("{name}: {error}"))?;
     Ok(String::from_utf8_lossy(&log).contains(word))
 }

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use chaos_bench::exec::{LOADER, libraries, run};
 use chaos_bench::guest::{Service, nanoseconds};
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use chaos_bench::guest::Service;
 use xen::units::DomId;
 

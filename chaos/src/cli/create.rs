@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use chaos::clients::chaosd;
+use chaos::clients::chaosd::client::{Chaosd, DaemonError};
+use chaos::clients::chaosd::protocol::{Origin, Reply, Request};
+use chaos::config::EncodedConfig;
 use chaos::config::{self, DomainConfig};
-use chaos::daemon;
-use chaos::daemon::client::{Chaosd, DaemonError};
-use chaos::daemon::protocol::{Origin, Reply, Request};
-use chaos::daemon::wire::WireConfig;
+use chaos::guests::{self, CreateOptions, Host, LifecycleError};
 use chaos::image::{self, ImageError};
-use chaos::lifecycle::{self, CreateOptions, Host, LifecycleError};
 use chaos::timings::Timings;
 
 use super::args::CreateArgs;
@@ -70,7 +70,7 @@ fn connect(args: &CreateArgs) -> Result<Option<Chaosd>, Failure> {
     if args.no_daemon || args.console {
         return Ok(None);
     }
-    let socket = Path::new(daemon::SOCKET);
+    let socket = Path::new(chaosd::SOCKET);
     // Cheaper than a socket that leads nowhere.
     if !socket.exists() {
         return Ok(None);
@@ -100,7 +100,7 @@ fn through(
         let ramdisk = ramdisk.transpose()?;
         let files: Vec<_> =
             std::iter::once(&kernel).chain(&ramdisk).map(|file| file.as_fd()).collect();
-        let request = Request::Create { config: WireConfig::from(config), paused: args.paused };
+        let request = Request::Create { config: EncodedConfig::from(config), paused: args.paused };
         let Reply::Created(created) = daemon.ask(&request, &files)? else {
             return Err(DaemonError::Unexpected.into());
         };
@@ -137,7 +137,7 @@ fn here(
     timings.stage("open Xen");
     let options = CreateOptions { paused: args.paused, console: args.console };
     for config in configs {
-        let created = lifecycle::create(&host, config, options, &mut timings)?;
+        let created = guests::create(&host, config, options, &mut timings)?;
         let made = Made {
             name: created.record.config.name,
             domid: created.domid.0,

@@ -1,10 +1,10 @@
 //! Failures, the words for them, and the exit codes.
 
 use chaos::chain::chain;
+use chaos::clients::chaosd::client::DaemonError;
 use chaos::config::ConfigError;
-use chaos::daemon::client::DaemonError;
-use chaos::daemon::protocol::FailureClass;
-use chaos::lifecycle::LifecycleError;
+use chaos::failure::FailureClass;
+use chaos::guests::LifecycleError;
 use clap::error::ErrorKind;
 
 use super::output;

@@ -13,10 +13,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use chaos::chain::chain;
-use chaos::daemon;
-use chaos::daemon::client::Chaosd;
-use chaos::daemon::protocol::{Reply, Request};
-use chaos::lifecycle::{self, Host, ShutdownOptions};
+use chaos::clients::chaosd;
+use chaos::clients::chaosd::client::Chaosd;
+use chaos::clients::chaosd::protocol::{Reply, Request};
+use chaos::guests::{self, Host, ShutdownOptions};
 use chaos::timings::Timings;
 
 use args::{Command, GuestArgs, ListArgs, PoolAction, PoolArgs, ShutdownArgs};
@@ -52,7 +52,7 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Create(_) => unreachable!("done by dispatch"),
         Command::Pool(args) => pool(&args, output),
         Command::List(ListArgs { json, all }) => {
-            let guests = lifecycle::list(&Host::open()?, all)?;
+            let guests = guests::list(&Host::open()?, all)?;
             match json {
                 true => output.json(&guests),
                 false => output.text(&table::guests(&guests)),
@@ -64,15 +64,15 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Reboot(args) => shutdown(&args, noxs::Request::Reboot, output),
         Command::Pause(GuestArgs { guest }) => {
             let host = Host::open()?;
-            Ok(lifecycle::pause(&host, &guest)?)
+            Ok(guests::pause(&host, &guest)?)
         }
         Command::Unpause(GuestArgs { guest }) => {
             let host = Host::open()?;
-            Ok(lifecycle::unpause(&host, &guest)?)
+            Ok(guests::unpause(&host, &guest)?)
         }
         Command::Console(GuestArgs { guest }) => {
             let host = Host::open()?;
-            let connection = lifecycle::console(&host, &guest)?;
+            let connection = guests::console(&host, &guest)?;
             console::run(&connection)
         }
         Command::Log(args) => log(&args, output),
@@ -80,7 +80,7 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn pool(args: &PoolArgs, output: &mut Output) -> Result<(), Failure> {
-    let daemon = Chaosd::connect(Path::new(daemon::SOCKET))?;
+    let daemon = Chaosd::connect(Path::new(chaosd::SOCKET))?;
     let request = match &args.action {
         None => Request::Pool,
         Some(PoolAction::Drain) => Request::Drain,
@@ -102,7 +102,7 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
     let mut destroyed = Vec::new();
     let mut failure = None;
     for guest in guests {
-        match lifecycle::destroy(&host, guest) {
+        match guests::destroy(&host, guest) {
             Ok(done) => {
                 if let Some(warning) = &done.warning {
                     output.warning(warning);
@@ -134,7 +134,7 @@ fn shutdown(
     let host = Host::open()?;
     let timeout = Duration::from_secs(args.timeout);
     let options = ShutdownOptions { request, wait: args.wait, timeout };
-    let outcome = lifecycle::shutdown(&host, &args.guest, options)?;
+    let outcome = guests::shutdown(&host, &args.guest, options)?;
     if args.json {
         output.json(&outcome);
     }
@@ -143,7 +143,7 @@ fn shutdown(
 
 fn log(args: &GuestArgs, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
-    let log = lifecycle::read_log(&host, &args.guest)?;
+    let log = guests::read_log(&host, &args.guest)?;
     output.bytes(&log);
     Ok(())
 }

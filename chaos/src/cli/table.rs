@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use chaos::daemon::protocol::FlavourStatus;
-use chaos::lifecycle::ListedGuest;
+use chaos::clients::chaosd::protocol::FlavourStatus;
+use chaos::guests::ListedGuest;
 use serde::Serialize;
 
 /// A guest that was made; what `create --json` prints.

@@ -14,10 +14,14 @@ use super::parser::Setting;
 use super::source::{Place, Source, Span};
 use super::value::{Atom, Kind, Value};
 use super::vif::{MAX_VIFS, VifConfig, parse_range, parse_vif};
-use crate::store::Store;
+use crate::config::Store;
 
 /// Most vCPUs of a guest: what Xen gives to a PVH guest (`HVM_MAX_VCPUS`).
 pub const MAX_VCPUS: u32 = 128;
+
+/// Longest kernel command line in bytes, without the terminating zero: what fits in the boot page
+/// behind the other boot structures.
+pub const MAX_COMMAND_LINE: usize = 3890;
 
 /// Memory of a guest that says nothing about it, as in xl.
 pub const DEFAULT_MEMORY: KiB = KiB(32 << 10);

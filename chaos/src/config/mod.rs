@@ -6,6 +6,7 @@
 mod action;
 mod disk;
 mod domain;
+mod encoded;
 mod error;
 mod ip;
 mod keys;
@@ -16,6 +17,7 @@ mod numbered;
 mod parser;
 mod rate;
 mod source;
+mod store;
 mod value;
 mod vif;
 
@@ -25,7 +27,8 @@ use std::path::Path;
 
 pub use action::{Action, UnknownAction};
 pub use disk::{DiskConfig, MAX_DISKS, vdev_number};
-pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_VCPUS};
+pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS};
+pub use encoded::{EncodedConfig, EncodedError};
 pub use error::{ConfigError, Problem, Warning, WarningKind};
 pub use ip::{DEFAULT_PREFIX, IpError};
 pub use keys::{KEYS, Key, Service, WhyNot};
@@ -34,6 +37,7 @@ pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
 pub use rate::RateError;
 pub use source::Place;
+pub use store::Store;
 pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
 
 use source::Source;
@@ -45,7 +49,7 @@ const USUAL_SIZE: usize = 2048;
 pub const MAX_SIZE: u64 = 1 << 20;
 
 /// What overrides are called in messages.
-const COMMAND_LINE: &str = "<command line>";
+const OVERRIDES: &str = "<command line>";
 
 /// A config that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +91,7 @@ pub fn parse_str(
     strict: bool,
 ) -> Result<Parsed, ConfigError> {
     let mut sources = vec![Source { name, text }];
-    sources.extend(overrides.iter().map(|text| Source { name: COMMAND_LINE, text }));
+    sources.extend(overrides.iter().map(|text| Source { name: OVERRIDES, text }));
     let settings = parser::parse(&sources).map_err(|fault| fault.into_error(&sources))?;
     let (config, warnings) = domain::build(name, &sources, &settings, strict)?;
     Ok(Parsed { config, warnings })

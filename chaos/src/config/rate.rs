@@ -1,6 +1,6 @@
 //! Limits on what a vif sends, in xl's notation (`libxlu_vif.c`).
 
-use noxs::control::Rate;
+use noxs_control::Rate;
 use thiserror::Error;
 
 use super::memory::{NumberError, parse_number};

@@ -6,7 +6,7 @@ mod vif;
 use xen::units::KiB;
 
 use super::*;
-use crate::store::Store;
+use crate::config::Store;
 
 /// What each config needs.
 const BASE: &str = "name=\"a\"\ntype=\"pvh\"\nkernel=\"k\"\n";

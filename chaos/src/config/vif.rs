@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use noxs::control::Rate;
 use noxs::{Ipv4Config, MacAddr};
+use noxs_control::Rate;
 
 use super::error::{Fault, Problem, Warning, WarningKind};
 use super::ip::parse_ip;

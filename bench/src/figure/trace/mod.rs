@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use chaos::lifecycle::Host;
+use chaos::guests::Host;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use events::IOCTL;

@@ -1,7 +1,7 @@
 //! The strings of `vif=`.
 
-use noxs::control::Rate;
 use noxs::{Ipv4Config, MacAddr};
+use noxs_control::Rate;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,82 @@
+//! Why a guest's devices cannot be announced.
+
+use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use thiserror::Error;
+
+use super::DEADLINE;
+
+/// Why XenStore, or a device that is announced in it, cannot be used.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Nobody listens.
+    #[error(
+        "xenstored is not running (nobody listens on {path}); start xenstored and xenconsoled, or \
+         make the guest with store=\"noxs\""
+    )]
+    NotRunning {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The kernel's own way to XenStore is missing.
+    #[error(
+        "{path} cannot be opened; mount devtmpfs, and start xenstored before the guest is made"
+    )]
+    Xenbus {
+        /// The device.
+        path: &'static str,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("{who} has not answered within {} s", DEADLINE.as_secs())]
+    Silent {
+        /// Who was asked.
+        who: &'static str,
+    },
+    /// The connection broke.
+    #[error("the connection to xenstored is lost")]
+    Lost(#[source] io::Error),
+    /// The answer belongs to another request.
+    #[error("xenstored answered something that was not asked")]
+    Unexpected,
+    /// A request was refused.
+    #[error("xenstored refuses to {doing}: {reason}")]
+    Refused {
+        /// What was asked.
+        doing: String,
+        /// Its answer, an error's name.
+        reason: String,
+    },
+    /// dom0's kernel did not make a device that was announced.
+    #[error("dom0's kernel has not made {device}: {reason}")]
+    NoDevice {
+        /// Which device, by its node below `backend`.
+        device: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The guest's interface cannot be put on its bridge.
+    #[error("{interface} cannot be put on bridge {bridge}")]
+    Bridge {
+        /// The interface in dom0.
+        interface: String,
+        /// The bridge.
+        bridge: String,
+        /// The kernel's answer.
+        #[source]
+        errno: Errno,
+    },
+    /// There is no such bridge.
+    #[error(
+        "bridge {bridge} of the guest's vif does not exist; make it (ip link add {bridge} type \
+         bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
+    )]
+    NoBridge {
+        /// The bridge.
+        bridge: String,
+    },
+}

@@ -1,0 +1,171 @@
+//! Where things are in a guest's memory.
+//!
+//! ```text
+//! 0           image (the guest's own addresses), then free memory
+//!             ramdisk, page-aligned, as high as it fits
+//! low end     end of memory, or of its part below the hole
+//! specials    boot page      start_info, module list, memory map, command line
+//!             device page    noxs, sealed read-only
+//!             answer page    the guest's answers to sysctl requests
+//!             rings          console (1), then transmit and receive of each vif (2)
+//!             overlay (2)    no memory: the guest maps shared_info and its grant table here
+//! 0xfc000000  hole up to 4 GiB (local APIC at 0xfee00000)
+//! 4 GiB       the rest of the memory
+//! ```
+//!
+//! In XenStore mode there is a page of ACPI tables instead of the device page and the answer page, and
+//! the rings are that of XenStore
+//! and the console's: those of the other devices are in memory that the guest chooses.
+//!
+//! The specials are pages of their own beside the guest's memory, so that the seal of the device
+//! page splits none of its large mappings: that would cost as much as all the rest of the specials
+//! six times over. The memory map that the guest gets has them as reserved.
+
+use xen::units::{Gfn, Pages};
+
+use super::flavour::Flavour;
+use crate::config::Store;
+
+/// First frame of the hole below 4 GiB (`libxl_x86.c`: the lowest special address of a PVH guest).
+pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
+
+/// First frame after the hole.
+pub(super) const HOLE_END: Gfn = Gfn(0x100000);
+
+/// Most frames the specials can take: a console and 64 vifs.
+const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES;
+
+/// Frames the guest may map Xen's pages over: `shared_info` and one grant table frame.
+pub(super) const OVERLAY_FRAMES: u64 = 2;
+
+/// The map of one guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The guest's own memory.
+    pub memory: Pages,
+    /// First special frame: the boot page.
+    pub boot_page: Gfn,
+    /// What noxs has of its own; nothing in XenStore mode.
+    pub noxs: Option<NoxsPages>,
+    /// The ACPI tables; in XenStore mode only.
+    pub acpi: Option<Gfn>,
+    /// First ring page.
+    pub rings: Gfn,
+    /// How many ring pages there are.
+    pub ring_count: u64,
+    /// First overlay frame.
+    pub overlay: Gfn,
+    /// End of the memory below the hole; the specials begin here.
+    pub low_end: Gfn,
+}
+
+/// The pages through which noxs speaks with a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoxsPages {
+    /// The device page.
+    pub device_page: Gfn,
+    /// The answer page.
+    pub answer_page: Gfn,
+}
+
+impl Layout {
+    /// The map for a flavour.
+    #[must_use]
+    pub fn new(flavour: &Flavour) -> Self {
+        let memory = flavour.memory_pages();
+        let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
+        let console = u64::from(flavour.console);
+        let (noxs, acpi, rings, ring_count) = match flavour.store {
+            Store::Noxs => {
+                let (device_page, answer_page) = (Gfn(low_end + 1), Gfn(low_end + 2));
+                let noxs = NoxsPages { device_page, answer_page };
+                (Some(noxs), None, low_end + 3, console + 2 * u64::from(flavour.vifs))
+            }
+            Store::XenStore => (None, Some(Gfn(low_end + 1)), low_end + 2, 1 + console),
+        };
+        Self {
+            memory,
+            boot_page: Gfn(low_end),
+            noxs,
+            acpi,
+            rings: Gfn(rings),
+            ring_count,
+            overlay: Gfn(rings + ring_count),
+            low_end: Gfn(low_end),
+        }
+    }
+
+    /// How many pages the guest gets for its specials: from the boot page to the last ring.
+    #[must_use]
+    pub fn specials(&self) -> Pages {
+        Pages(self.overlay.0 - self.boot_page.0)
+    }
+
+    /// Where the boot page is from the first mapped special, in bytes; the others likewise.
+    #[must_use]
+    pub fn offset_of(&self, page: Gfn) -> usize {
+        usize::try_from((page.0 - self.boot_page.0) << 12).unwrap_or(usize::MAX)
+    }
+
+    /// First byte the image and the ramdisk may not use.
+    #[must_use]
+    pub fn usable_end(&self) -> u64 {
+        self.low_end.0 << 12
+    }
+
+    /// First byte after the specials, the overlay among them.
+    #[must_use]
+    pub fn specials_end(&self) -> u64 {
+        (self.overlay.0 + OVERLAY_FRAMES) << 12
+    }
+
+    /// Parts of the memory as runs of frames, in order.
+    #[must_use]
+    pub fn memory_runs(&self) -> [(Gfn, Pages); 2] {
+        let low = Pages(self.low_end.0);
+        [(Gfn(0), low), (HOLE_END, Pages(self.memory.0 - low.0))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xen::units::KiB;
+
+    use super::*;
+
+    fn layout(kib: u64, console: bool, vifs: u16) -> Layout {
+        let store = Store::Noxs;
+        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs, store })
+    }
+
+    #[test]
+    fn specials_begin_where_the_memory_ends() {
+        let layout = layout(8192, true, 1);
+        assert_eq!(layout.low_end, Gfn(2048));
+        assert_eq!(layout.boot_page, Gfn(2048));
+        assert_eq!(layout.rings, Gfn(2051));
+        assert_eq!(layout.overlay, Gfn(2054));
+        assert_eq!(layout.specials(), Pages(6));
+        assert_eq!(layout.specials_end(), 2056 << 12);
+        assert_eq!(layout.offset_of(layout.rings), 3 * 4096);
+        assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
+    }
+
+    #[test]
+    fn in_xenstore_mode_the_rings_are_those_of_xenstore_and_the_console() {
+        let store = Store::XenStore;
+        let flavour = Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store };
+        let layout = Layout::new(&flavour);
+        assert_eq!(layout.noxs, None);
+        assert_eq!((layout.rings, layout.ring_count), (Gfn(2050), 2));
+        assert_eq!(layout.specials(), Pages(4));
+    }
+
+    #[test]
+    fn memory_beyond_the_hole_goes_above_4_gib() {
+        let layout = layout(5 << 20, true, 64);
+        assert!(layout.specials_end() <= HOLE_START.0 << 12);
+        let [(_, low), (high_start, high)] = layout.memory_runs();
+        assert_eq!((high_start, low.0 + high.0), (HOLE_END, 5 << 18));
+    }
+}

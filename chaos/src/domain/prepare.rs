@@ -1,0 +1,189 @@
+//! The first half: everything that does not depend on the request.
+
+use std::rc::Rc;
+
+use xen::domain::CreateDomain;
+use xen::foreign::{GrantEntry, GrantTable};
+use xen::hvm::MemType;
+use xen::hvm_context::PvhVcpu;
+use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
+use xen::{Error, Xen};
+
+use super::acpi;
+use super::boot_page::TRAMPOLINE;
+use super::error::{BuildError, Doing};
+use super::flavour::Flavour;
+use super::layout::Layout;
+use super::memory::populate;
+use super::shell::{Ports, Shell, Unfinished, ring_grant};
+use super::window::{Runs, Window, runs_of};
+use super::xenstore;
+use crate::config::Store;
+use crate::image::Image;
+use crate::timings::Timings;
+
+/// Event channel ports a guest may have; Xen makes them as they are used.
+const MAX_EVENT_CHANNELS: u32 = 1023;
+
+/// Grant table frames a guest may have, of 512 entries each; Xen makes them as they are used.
+const MAX_GRANT_FRAMES: i32 = 4;
+
+/// The smallest guest: below, no image of ours fits.
+const LEAST_MEMORY: KiB = KiB(1024);
+
+/// First page of most images, and how many pages small ones have.
+const USUAL_START: u64 = 0x28;
+const USUAL_PAGES: u64 = 72;
+
+/// Makes a shell.
+///
+/// Devices get their rings, grants and event channels here; attaching their backends is the
+/// caller's part, for it depends on names and files (see [`crate::guests`]). What `image` fills
+/// is mapped here already; another image, or none, is possible, and only costs a mapping more.
+///
+/// # Errors
+/// Xen refuses a step, most often for lack of memory, or the image does not fit. Nothing is left
+/// behind.
+pub fn prepare(
+    xen: &Rc<Xen>,
+    flavour: Flavour,
+    image: Option<&Image>,
+    handle: DomainHandle,
+    timings: &mut Timings,
+) -> Result<Shell, BuildError> {
+    let layout = checked_layout(&flavour)?;
+    let runs = match image {
+        Some(image) => {
+            image.check_fits(layout.usable_end())?;
+            runs_of(image)
+        }
+        None => usual_runs(&layout),
+    };
+    let domid = xen
+        .create_domain(&CreateDomain {
+            max_event_channels: MAX_EVENT_CHANNELS,
+            max_grant_frames: match flavour.store {
+                Store::Noxs => MAX_GRANT_FRAMES,
+                // A kernel that is not ours grants as much as its drivers like: Xen's default.
+                Store::XenStore => -1,
+            },
+            // The guest maps no other domain's pages.
+            max_maptrack_frames: 0,
+            ..CreateDomain::pvh(handle, flavour.vcpus)
+        })
+        .or_else(|error| out_of_memory(xen, &flavour, error, "create the domain"))?;
+    let domain = Unfinished::new(xen, domid, handle);
+    timings.stage("createdomain");
+
+    // Events may only be sent to a domain that has its vCPUs: Xen 4.17 to 4.20 dereference the
+    // missing vCPU and take the host down. So this comes before anything that makes a port.
+    xen.max_vcpus(domid, flavour.vcpus)
+        .or_else(|error| out_of_memory(xen, &flavour, error, "create the vCPUs"))?;
+    timings.stage("max_vcpus");
+
+    let all = Pages(layout.memory.0 + layout.specials().0).to_kib();
+    xen.set_max_mem(domid, all).doing("set the memory limit")?;
+    xen.set_paging_mempool(domid, flavour.paging_pages().to_bytes())
+        .or_else(|error| out_of_memory(xen, &flavour, error, "size the paging pool"))?;
+    timings.stage("paging pool");
+
+    for (first, count) in layout.memory_runs() {
+        populate(xen, domid, first, count, flavour.memory)?;
+    }
+    populate(xen, domid, layout.boot_page, layout.specials(), flavour.memory)?;
+    timings.stage("populate");
+
+    let window = Window::map(xen, domid, &layout, runs)?;
+    // Memory that dom0 gave back is not scrubbed by Xen.
+    window.fill_zero(layout.boot_page.0 << 12, layout.specials().0 << 12);
+    if let Some(tables) = layout.acpi {
+        let address = tables.0 << 12;
+        window.write(address, &acpi::tables(address, flavour.vcpus));
+    }
+    timings.stage("map");
+
+    let ports = make_ports(xen, domid, &flavour)?;
+    let grants = seed(xen, domid, &layout)?;
+    timings.stage("ports and grants");
+
+    match layout.noxs {
+        // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
+        Some(noxs) => {
+            xen.set_mem_type(domid, noxs.device_page, Pages(1), MemType::RamReadOnly)
+                .doing("seal the device page")?;
+            timings.stage("seal");
+        }
+        None => {
+            xenstore::tell(xen, domid, &layout, &ports)?;
+            timings.stage("parameters");
+        }
+    }
+
+    let start_info = layout.boot_page.0 << 12;
+    let entry = u32::try_from(start_info + TRAMPOLINE as u64).unwrap_or(u32::MAX);
+    xen.set_hvm_context(domid, &PvhVcpu { entry, start_info }.context())
+        .doing("set up the vCPU")?;
+    timings.stage("vCPU context");
+    Ok(Shell { domain, flavour, layout, ports, window, grants, loaded: None })
+}
+
+/// The part of memory that most of our guests' images fill.
+fn usual_runs(layout: &Layout) -> Runs {
+    let start = USUAL_START.min(layout.low_end.0);
+    let run = start..(start + USUAL_PAGES).min(layout.low_end.0);
+    if run.is_empty() { Runs::new() } else { Runs::from([run]) }
+}
+
+fn checked_layout(flavour: &Flavour) -> Result<Layout, BuildError> {
+    match flavour.memory {
+        memory if memory < LEAST_MEMORY => {
+            Err(BuildError::TooSmall { memory, least: LEAST_MEMORY })
+        }
+        _ => Ok(Layout::new(flavour)),
+    }
+}
+
+/// Says how much memory is free if that is what Xen ran out of.
+fn out_of_memory<T>(
+    xen: &Xen,
+    flavour: &Flavour,
+    error: Error,
+    doing: &'static str,
+) -> Result<T, BuildError> {
+    if error.is_out_of_memory() {
+        let free = xen.physinfo().doing("ask how much memory is free")?.free;
+        return Err(BuildError::NoMemory { wanted: flavour.memory, free: free.to_kib() });
+    }
+    Err(error).doing(doing)
+}
+
+fn make_ports(xen: &Xen, domid: DomId, flavour: &Flavour) -> Result<Ports, BuildError> {
+    let port = || xen.evtchn_alloc_unbound(domid, DomId::DOM0).doing("allocate an event channel");
+    let has_devices = match flavour.store {
+        Store::Noxs => flavour.console || flavour.vifs > 0,
+        Store::XenStore => flavour.console,
+    };
+    Ok(Ports { store: port()?, devices: has_devices.then(port).transpose()? })
+}
+
+/// Grants the ring pages to the backend's domain, in the order they have in memory. Gives the
+/// mapped grant table: to unmap it can wait.
+fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<Option<GrantTable>, BuildError> {
+    if layout.ring_count == 0 {
+        return Ok(None);
+    }
+    let table = GrantTable::map(xen, domid).doing("map the grant table")?;
+    for ring in 0..layout.ring_count {
+        let entry = GrantEntry {
+            reference: match layout.noxs {
+                Some(_) => ring_grant(ring),
+                None => xenstore::grant(ring),
+            },
+            domid: DomId::DOM0,
+            gfn: Gfn(layout.rings.0 + ring),
+            read_only: false,
+        };
+        table.set(&entry).doing("grant the ring pages")?;
+    }
+    Ok(Some(table))
+}

@@ -1,0 +1,227 @@
+//! Which guests there are.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use noxs_control::DomainId;
+use serde::Serialize;
+use xen::units::DomId;
+
+use super::resolve::{Condition, GuestState, judge};
+use super::{Host, LifecycleError};
+use crate::chain::chain;
+use crate::clients::noxsd::Noxsd;
+use crate::config::VifConfig;
+use crate::records::Record;
+
+/// A guest in the list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListedGuest {
+    /// Its name; a domain whose record is missing has none.
+    pub name: Option<String>,
+    /// Its number.
+    pub domid: u16,
+    /// Its handle, as a UUID.
+    pub handle: Option<String>,
+    /// Memory it has, in KiB.
+    pub memory_kib: u64,
+    /// How many vCPUs it has.
+    pub vcpus: u32,
+    /// How it is.
+    pub state: GuestState,
+    /// CPU time it has used, in nanoseconds.
+    pub cpu_time_ns: u64,
+    /// How long ago it was made, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// Its network interfaces.
+    pub vifs: Vec<ListedVif>,
+    /// The devices it has lost.
+    pub broken_devices: Vec<BrokenDevice>,
+    /// What is wrong with its record.
+    pub fault: Option<String>,
+}
+
+/// A network interface in the list.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListedVif {
+    /// Its MAC address.
+    pub mac: Option<String>,
+    /// The bridge it is on.
+    pub bridge: String,
+    /// Its address and prefix length, if dom0 gave it one.
+    pub ipv4: Option<String>,
+    /// Its way to other networks.
+    pub gateway: Option<Ipv4Addr>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// How many bytes it may send in how many microseconds, if that is limited.
+    pub rate: Option<(u64, u64)>,
+    /// Frames that were dropped: from a wrong source, too many for all, or without a page of the
+    /// guest's to put them in. None if `noxsd` does not answer.
+    pub dropped: Option<u64>,
+}
+
+impl ListedVif {
+    fn new(vif: VifConfig, dropped: Option<u64>) -> Self {
+        Self {
+            mac: vif.mac.map(|mac| mac.to_string()),
+            bridge: vif.bridge,
+            ipv4: vif.ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            gateway: vif.ip.and_then(|ip| ip.gateway),
+            mtu: vif.mtu,
+            rate: vif.rate.map(|rate| (rate.bytes, rate.interval_us)),
+            dropped,
+        }
+    }
+}
+
+/// A device that was taken from its guest.
+#[derive(Clone, Debug, Serialize)]
+pub struct BrokenDevice {
+    /// Which one.
+    pub device: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The guests in the order of their domids. With `all`, the daemon's shells, other toolstacks'
+/// domains and dom0 too.
+///
+/// # Errors
+/// Xen refuses to tell, or the records cannot be read at all.
+pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
+    let mut broken = broken_devices(host);
+    let dropped = dropped_frames(host);
+    let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
+    let mut guests = Vec::new();
+    for info in host.xen.domain_list(DomId::DOM0)? {
+        folders.remove(&info.domid);
+        let (domid, handle) = (info.domid, info.handle);
+        let guest = judge(host, domid, Some(info))?;
+        let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
+        if (foreign || matches!(guest.condition, Condition::Shell)) && !all {
+            continue;
+        }
+        let state = guest.state();
+        let Some(info) = guest.info else { continue };
+        let mut listed = ListedGuest {
+            name: None,
+            domid: domid.0,
+            handle: Some(handle.to_string()),
+            memory_kib: info.tot_pages.to_kib().0,
+            vcpus: info.max_vcpu_id.map_or(0, |last| last + 1),
+            state,
+            cpu_time_ns: info.cpu_time_ns,
+            age_ms: None,
+            vifs: Vec::new(),
+            broken_devices: broken.remove(&(domid.0, handle.0)).unwrap_or_default(),
+            fault: guest.fault,
+        };
+        match guest.condition {
+            Condition::Guest(record) => {
+                listed.age_ms = Some(now_ms().saturating_sub(record.created_ms));
+                listed.name = Some(record.config.name);
+                listed.vifs = (0..)
+                    .zip(record.config.vifs)
+                    .map(|(index, vif)| {
+                        let key = (domid.0, handle.0, index);
+                        let frames = dropped.as_ref().map(|all| all.get(&key).copied());
+                        ListedVif::new(vif, frames.map(Option::unwrap_or_default))
+                    })
+                    .collect();
+            }
+            Condition::HalfMade | Condition::BeingMade | Condition::Unrecorded => {
+                listed.name = host.records.names_of(domid)?.into_iter().next();
+            }
+            _ if domid == DomId::DOM0 => listed.name = Some("Domain-0".to_owned()),
+            _ => {}
+        }
+        guests.push(listed);
+    }
+    for domid in folders {
+        guests.push(gone(host, domid)?);
+    }
+    for name in host.records.restarts()? {
+        if !guests.iter().any(|guest| guest.name.as_ref() == Some(&name)) {
+            guests.push(to_restart(host, name));
+        }
+    }
+    guests.sort_by_key(|guest| guest.domid);
+    Ok(guests)
+}
+
+/// A folder without a domain: the guest was destroyed by somebody else, or its destroyer killed.
+fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
+    let record = host.records.read(domid).ok().flatten();
+    let name = match &record {
+        Some(record) => Some(record.name().to_owned()),
+        None => host.records.names_of(domid)?.into_iter().next(),
+    };
+    Ok(without_domain(name, domid.0, GuestState::Gone, record.as_ref()))
+}
+
+/// A guest that has ended and is to be made again.
+fn to_restart(host: &Host, name: String) -> ListedGuest {
+    let (record, fault) = match host.records.promised_restart(&name) {
+        Ok(record) => (record, None),
+        Err(error) => (None, Some(chain(&error))),
+    };
+    let domid = record.as_ref().map_or(0, |record| record.domid.0);
+    let listed = without_domain(Some(name), domid, GuestState::ToRestart, record.as_ref());
+    ListedGuest { fault, ..listed }
+}
+
+fn without_domain(
+    name: Option<String>,
+    domid: u16,
+    state: GuestState,
+    record: Option<&Record>,
+) -> ListedGuest {
+    ListedGuest {
+        name,
+        domid,
+        handle: record.map(|record| record.handle.to_string()),
+        memory_kib: 0,
+        vcpus: 0,
+        state,
+        cpu_time_ns: 0,
+        age_ms: record.map(|record| now_ms().saturating_sub(record.created_ms)),
+        vifs: Vec::new(),
+        broken_devices: Vec::new(),
+        fault: None,
+    }
+}
+
+/// Which devices are broken, by domain. A `noxsd` that does not answer has none to tell of.
+fn broken_devices(host: &Host) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
+    let statuses = host.noxsd.call(Noxsd::broken).unwrap_or_default();
+    statuses
+        .into_iter()
+        .map(|status| {
+            let devices = status
+                .devices
+                .into_iter()
+                .filter_map(|device| {
+                    Some(BrokenDevice { device: device.name, reason: device.broken? })
+                })
+                .collect();
+            ((status.id.domid, status.id.handle), devices)
+        })
+        .collect()
+}
+
+/// Frames that were dropped, by domain and number of the vif. Vifs without any are left out.
+type Dropped = HashMap<(u16, [u8; 16], u16), u64>;
+
+/// `None` if `noxsd` does not answer.
+fn dropped_frames(host: &Host) -> Option<Dropped> {
+    let drops = host.noxsd.call(Noxsd::dropped).ok()?;
+    let key = |id: DomainId, index| (id.domid, id.handle, index);
+    Some(drops.into_iter().map(|vif| (key(vif.id, vif.index), vif.frames)).collect())
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,79 @@
+//! How messages and files are encoded: one byte for the version, then bincode.
+
+use bincode::{Decode, Encode, config};
+
+/// Most messages are shorter, in bytes.
+const USUAL_LENGTH: usize = 512;
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// They are of another version.
+    #[error("version {found} where {known} is known; restart noxsd and chaosd after an upgrade")]
+    Version {
+        /// The first byte.
+        found: u8,
+        /// What it should be.
+        known: u8,
+    },
+    /// There are none, some are missing, some are too many, or they mean nothing.
+    #[error("it is malformed")]
+    Malformed,
+}
+
+fn settings<const LIMIT: usize>() -> impl config::Config {
+    config::standard().with_limit::<LIMIT>()
+}
+
+/// Encodes a message. `None` if that takes more than `LIMIT` bytes.
+pub fn encode<const LIMIT: usize>(version: u8, message: &impl Encode) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(USUAL_LENGTH);
+    bytes.push(version);
+    bincode::encode_into_std_write(message, &mut bytes, settings::<LIMIT>()).ok()?;
+    (bytes.len() <= LIMIT).then_some(bytes)
+}
+
+/// Decodes a message; the bytes must contain nothing else.
+///
+/// # Errors
+/// They are of another version, or no such message.
+pub fn decode<T: Decode<()>, const LIMIT: usize>(
+    version: u8,
+    bytes: &[u8],
+) -> Result<T, DecodeError> {
+    let (found, body) = bytes.split_first().ok_or(DecodeError::Malformed)?;
+    if *found != version {
+        return Err(DecodeError::Version { found: *found, known: version });
+    }
+    match bincode::decode_from_slice(body, settings::<LIMIT>()) {
+        Ok((message, used)) if used == body.len() => Ok(message),
+        _ => Err(DecodeError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 100;
+
+    #[test]
+    fn a_message_comes_back_and_nothing_else_is_one() {
+        let bytes = encode::<LIMIT>(3, &(7u16, "text")).unwrap();
+        let back = |bytes: &[u8]| decode::<(u16, String), LIMIT>(3, bytes);
+        assert_eq!(back(&bytes), Ok((7, "text".into())));
+        for length in 0..bytes.len() {
+            assert_eq!(back(&bytes[..length]), Err(DecodeError::Malformed), "cut to {length}");
+        }
+        assert_eq!(back(&[&bytes[..], &[0]].concat()), Err(DecodeError::Malformed));
+        let other = decode::<(u16, String), LIMIT>(4, &bytes);
+        assert_eq!(other, Err(DecodeError::Version { found: 3, known: 4 }));
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_encoded() {
+        // The version, the length, and the text.
+        assert_eq!(encode::<LIMIT>(3, &"x".repeat(98).as_str()).map(|all| all.len()), Some(100));
+        assert_eq!(encode::<LIMIT>(3, &"x".repeat(99).as_str()), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! What a request makes the backends do.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use noxs_control::{Attach, DomainStatus, Refusal, Reply, Request};
+
+use crate::backend::{Backend, ClientId, Clients, Guest};
+use crate::console_log::ConsoleLog;
+use crate::host::Host;
+use crate::tap;
+
+/// Token of the first tap; the others follow by the number of their switch.
+pub const FIRST_TAP: usize = 16;
+
+/// Bytes that a list of broken domains may take, encoded and in memory, so that it fits in a
+/// packet and passes the decoder's limit.
+const STATUS_SIZE: usize = 32 * 1024;
+
+/// What a request makes of its connection.
+#[derive(Debug)]
+pub enum Answer {
+    /// A reply, and the next request may come.
+    Reply(Reply),
+    /// The connection becomes the domain's console.
+    Console(noxs_control::DomainId),
+    /// The connection becomes a watch for domains that end.
+    Watch,
+}
+
+/// Who asks, and the file that came along.
+#[derive(Debug)]
+pub struct From {
+    /// Who asks.
+    pub client: ClientId,
+    /// What came along.
+    pub file: Option<OwnedFd>,
+}
+
+/// What requests need beside the backends.
+#[derive(Debug)]
+pub struct Session<'a> {
+    /// Where taps are waited for.
+    pub registry: &'a Registry,
+    /// The local port of the interrupt for domains that end, while somebody watches.
+    pub domain_exception: Option<u32>,
+}
+
+impl Session<'_> {
+    /// Does what is asked.
+    pub fn answer<H: Host>(
+        &mut self,
+        request: Request,
+        from: From,
+        backend: &mut Backend<H>,
+        clients: &mut impl Clients,
+        now: Instant,
+    ) -> Answer {
+        let done = match request {
+            Request::Attach(request) => attach(&request, from.file, backend, clients, now),
+            Request::Configure { id, vifs } => backend.configure(id, &vifs, now, clients),
+            Request::Detach(id) => backend.detach(id, clients),
+            Request::AddSwitch { bridge } => match from.file {
+                Some(file) => self.add_switch(&bridge, file, backend, now),
+                None => Err(Refusal::Invalid("a switch needs a tap: no file came along".into())),
+            },
+            Request::Console(id) => match backend.open_console(id, from.client) {
+                Ok(()) => return Answer::Console(id),
+                Err(refusal) => Err(refusal),
+            },
+            Request::Status(Some(id)) => match backend.status(id) {
+                Ok(status) => return Answer::Reply(Reply::Status(vec![status])),
+                Err(refusal) => Err(refusal),
+            },
+            Request::Status(None) => return Answer::Reply(Reply::Status(broken(backend))),
+            Request::Dropped { from } => {
+                let (vifs, next) = backend.dropped(from);
+                return Answer::Reply(Reply::Dropped { vifs, next });
+            }
+            Request::Watch => match self.watch(backend) {
+                Ok(()) => return Answer::Watch,
+                Err(refusal) => Err(refusal),
+            },
+        };
+        Answer::Reply(done.map_or_else(Reply::Refused, |()| Reply::Done))
+    }
+
+    /// Adds a switch and waits for its tap.
+    ///
+    /// # Errors
+    /// There is one of that name, or the file is no tap.
+    pub fn add_switch<H: Host>(
+        &self,
+        bridge: &str,
+        file: OwnedFd,
+        backend: &mut Backend<H>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let system = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| Refusal::System { what, errno: error.to_string() }
+        };
+        let name = tap::check(file.as_fd())
+            .map_err(|error| Refusal::Invalid(format!("the file is no tap: {error}")))?;
+        let fd = file.as_raw_fd();
+        let number = backend.add_switch(bridge, File::from(file), now)?;
+        // A switch without frames from its tap is of no use, but harmless.
+        self.registry
+            .register(&mut SourceFd(&fd), Token(FIRST_TAP + number), Interest::READABLE)
+            .map_err(system("wait for the tap"))?;
+        tracing::info!("switch for bridge {bridge}, through tap {name}");
+        Ok(())
+    }
+
+    fn watch<H: Host>(&mut self, backend: &mut Backend<H>) -> Result<(), Refusal> {
+        if self.domain_exception.is_none() {
+            let port = backend.host.bind_domain_exception().map_err(|error| Refusal::System {
+                what: "watch for domains that end".into(),
+                errno: error.to_string(),
+            })?;
+            self.domain_exception = Some(port);
+        }
+        Ok(())
+    }
+}
+
+fn attach<H: Host>(
+    request: &Attach,
+    file: Option<OwnedFd>,
+    backend: &mut Backend<H>,
+    clients: &mut impl Clients,
+    now: Instant,
+) -> Result<(), Refusal> {
+    let log = file
+        .map(ConsoleLog::new)
+        .transpose()
+        .map_err(|error| Refusal::Invalid(error.to_string()))?;
+    backend.attach(request, log, Guest::New, now, clients)
+}
+
+/// The domains that have lost a device, as many as fit.
+fn broken<H: Host>(backend: &Backend<H>) -> Vec<DomainStatus> {
+    let mut size = 0;
+    let fits = |status: &DomainStatus| {
+        let text: usize = status
+            .devices
+            .iter()
+            .map(|device| device.name.len() + device.broken.as_ref().map_or(0, String::len))
+            .sum();
+        let fixed = size_of::<DomainStatus>();
+        size += fixed + status.devices.len() * size_of_val(&status.devices[..1][0]) + text;
+        size <= STATUS_SIZE
+    };
+    backend.broken().take_while(fits).collect()
+}

@@ -1,0 +1,134 @@
+//! A noxsd that has no file descriptor left for one more client. A test program of its own, because
+//! the limit is the whole process's.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
+};
+use noxs_control::{Reply, Request};
+use noxsd::backend::Backend;
+use noxsd::host::{Frames, GrantCopy, Host};
+use noxsd::listener::Lock;
+use noxsd::memory::SharedMemory;
+use noxsd::server::Server;
+use noxsd::session::Session;
+
+const LISTENER: Token = Token(0);
+
+/// A host without Xen.
+struct NoXen;
+
+struct NoMemory;
+
+impl SharedMemory for NoMemory {
+    fn load(&self, _: usize) -> u32 {
+        0
+    }
+
+    fn store(&self, _: usize, _: u32) {}
+
+    fn read(&self, _: usize, _: &mut [u8]) {}
+
+    fn write(&self, _: usize, _: &[u8]) {}
+}
+
+impl Host for NoXen {
+    type Memory = NoMemory;
+
+    fn map(&mut self, _: u16, _: &[u32]) -> io::Result<NoMemory> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn bind(&mut self, _: u16, _: u32) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn bind_domain_exception(&mut self) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn unbind(&mut self, _: u32) {}
+
+    fn notify(&mut self, _: u32) {}
+
+    fn unmask(&mut self, _: &[u32]) {}
+
+    fn fetch(&mut self, _: &mut Frames, _: &mut [GrantCopy]) {}
+
+    fn deliver(&mut self, _: &Frames, _: &mut [GrantCopy]) {}
+}
+
+struct Bed {
+    poll: Poll,
+    server: Server,
+    backend: Backend<NoXen>,
+}
+
+impl Bed {
+    /// Serves until nothing happens any more; gives how often something did.
+    fn run(&mut self) -> usize {
+        let mut events = Events::with_capacity(16);
+        for round in 0.. {
+            self.poll.poll(&mut events, Some(Duration::ZERO)).expect("the poll works");
+            if events.is_empty() || round == 100 {
+                return round;
+            }
+            let now = Instant::now();
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.server.accept(&mut self.backend, now),
+                    client => self.server.client_event(client, event.is_readable()),
+                }
+            }
+            let mut session = Session { registry: self.poll.registry(), domain_exception: None };
+            self.server.turn(&mut self.backend, &mut session, now);
+        }
+        unreachable!("the rounds end")
+    }
+}
+
+fn unconnected() -> OwnedFd {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("there is a descriptor")
+}
+
+#[test]
+fn clients_wait_without_a_busy_loop_and_are_heard_when_there_is_room() {
+    let folder = std::env::temp_dir().join(format!("noxsd-descriptors-{}", std::process::id()));
+    let path = folder.join("noxsd.sock");
+    let lock = Lock::take(&path).unwrap();
+    let listener = lock.listen(&path, None).unwrap();
+    let poll = Poll::new().unwrap();
+    let server = Server::new(listener, poll.registry().try_clone().unwrap(), LISTENER).unwrap();
+    let backend = Backend::new(NoXen, Instant::now());
+    let mut bed = Bed { poll, server, backend };
+    let address = UnixAddr::new(&path).unwrap();
+    let clients = [unconnected(), unconnected(), unconnected()];
+
+    // No number is left below the limit: those of the files that are open are.
+    let used = File::open("/dev/null").unwrap().as_raw_fd();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, used.unsigned_abs().into(), hard).unwrap();
+    for client in &clients[..2] {
+        connect(client.as_raw_fd(), &address).unwrap();
+        assert!(bed.run() < 5, "it does not look again and again");
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    connect(clients[2].as_raw_fd(), &address).unwrap();
+    bed.run();
+    for client in &clients {
+        let request = noxs_control::encode(&Request::Status(None));
+        send(client.as_raw_fd(), &request, MsgFlags::empty()).unwrap();
+        bed.run();
+        let mut reply = [0; 64];
+        let length = recv(client.as_raw_fd(), &mut reply, MsgFlags::empty()).unwrap();
+        assert_eq!(noxs_control::decode(&reply[..length]), Ok(Reply::Status(Vec::new())));
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
