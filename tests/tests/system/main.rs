@@ -9,6 +9,7 @@ mod ends;
 mod kill;
 mod kill_daemon;
 mod pool;
+mod probe;
 mod refusals;
 mod services;
 mod supervise;
