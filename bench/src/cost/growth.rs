@@ -5,6 +5,7 @@ use chaos::guests::{self, Host};
 use chaos_bench::guest::{config, create};
 use chaos_bench::let_xen_scrub;
 
+use crate::limits;
 use crate::report::Report;
 
 /// How many at each end are compared.
@@ -32,7 +33,12 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     report.times(format!("noop with console, 1st to {SPAN}th"), None, first);
     report.times(format!("noop with console, last {SPAN} of {guests}"), None, last);
     let grown = ratio(&totals);
-    report.add(format!("the {guests}th against the first"), "times", Some(1.05), vec![grown]);
+    report.add(
+        format!("the {guests}th against the first"),
+        "times",
+        Some(limits::GROWTH.most),
+        vec![grown],
+    );
     report.times(format!("noop with console, all {guests}"), None, &totals);
     for (number, stage) in samples[0].stages().iter().enumerate() {
         let all: Vec<u64> =

@@ -10,14 +10,15 @@ use chaos::timings::Timings;
 use chaos_bench::guest::{Sample, config, create};
 use chaos_bench::let_xen_scrub;
 
+use crate::limits;
 use crate::report::Report;
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
     let bare = config("noop.cfg", &["console=0", "memory=4"])?;
-    let limits = Limits { build_ms: Some(1.0), all_ms: None };
+    let limits = Limits { build_ms: Some(limits::NOOP.most), all_ms: None };
     one(host, "noop, 4 MiB, no device", &bare, &limits, rounds, report)?;
     let redis = config("redis.cfg", &["memory=8"])?;
-    let limits = Limits { build_ms: None, all_ms: Some(1.6) };
+    let limits = Limits { build_ms: None, all_ms: Some(limits::REDIS.most) };
     one(host, "redis, 8 MiB, console and vif", &redis, &limits, rounds, report)
 }
 

@@ -1,4 +1,5 @@
-//! `cost`: what one guest costs, in dom0. `scripts/bench cost` takes it there.
+//! `cost`: measures in dom0 what one guest costs, and checks it against docs/performance.md.
+//! `scripts/bench cost` runs it there.
 //!
 //! All times come from dom0's monotonic clock. On the test bed's deterministic clock one
 //! nanosecond is one executed instruction, so figures are counts of instructions, not times of
@@ -7,6 +8,7 @@
 mod commands;
 mod growth;
 mod in_process;
+mod limits;
 mod many;
 mod memory;
 mod pong;
@@ -15,6 +17,7 @@ mod report;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use chaos::guests::Host;
@@ -23,6 +26,8 @@ use clap::{Parser, ValueEnum};
 use report::Report;
 
 /// Measures what a guest costs: a table on stdout, everything else in the JSON file.
+///
+/// Exits with status 3 if a limit of docs/performance.md is exceeded.
 #[derive(Debug, Parser)]
 struct Args {
     /// Where the JSON goes.
@@ -73,7 +78,10 @@ impl Part {
     }
 }
 
-fn main() -> Result<()> {
+/// The exit status if everything was measured and a limit is exceeded.
+const OVER_A_LIMIT: u8 = 3;
+
+fn main() -> Result<ExitCode> {
     let args = Args::parse();
     ensure!(args.rounds > 0 && args.guests >= 20, "too few rounds or guests to say anything");
     let host = Host::open_caching()?;
@@ -88,5 +96,5 @@ fn main() -> Result<()> {
         std::fs::write(&path, serde_json::to_vec_pretty(&report)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    Ok(())
+    Ok(if report.is_over_a_limit() { ExitCode::from(OVER_A_LIMIT) } else { ExitCode::SUCCESS })
 }

@@ -12,6 +12,7 @@ use chaos_bench::{exec, let_xen_scrub};
 use xen::units::DomId;
 
 use crate::growth::{more, ratio};
+use crate::limits;
 use crate::report::Report;
 
 /// What the guests are: noop with a console.
@@ -50,7 +51,12 @@ pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<
     }
     report.times(format!("noop from a shell, in chaosd, all {guests}"), None, &totals);
     let grown = ratio(&totals);
-    report.add(format!("  the {guests}th against the first"), "times", Some(1.05), vec![grown]);
+    report.add(
+        format!("  the {guests}th against the first"),
+        "times",
+        Some(limits::POOL_GROWTH.most),
+        vec![grown],
+    );
     for (name, samples) in &stages {
         report.add(format!("  of it more at the end: {name}"), "ms", None, vec![more(samples)]);
     }
@@ -75,10 +81,9 @@ pub(crate) fn bursts(host: &Host, report: &mut Report) -> Result<()> {
     report.times(name("from an emptied pool"), None, &from_empty.each);
     report.times(name("without chaosd"), None, &without.each);
     #[allow(clippy::cast_precision_loss)]
-    let throughput = without.all_ns as f64 / from_empty.all_ns as f64;
-    // More is better: the limit is that of the inverse.
+    let times = from_empty.all_ns as f64 / without.all_ns as f64;
     let what = "  time from an emptied pool against without".to_owned();
-    report.add(what, "times", Some(1.0 / 0.9), vec![1.0 / throughput]);
+    report.add(what, "times", Some(limits::EMPTIED_POOL.most), vec![times]);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use chaos_bench::guest::{Service, config};
 use chaos_bench::{exec, let_xen_scrub};
 use xen::units::DomId;
 
+use crate::limits;
 use crate::report::Report;
 
 /// How many shells wait.
@@ -20,9 +21,27 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     let redis = config("redis.cfg", &["memory=8"])?;
     let exits = exec::run("exits", &[])?;
     #[allow(clippy::cast_precision_loss)]
-    let whole = exits as f64 / 1e6 + 1.5;
-    one(host, "redis from a shell", &redis, Origin::Pool, 0.15, whole, rounds, report)?;
-    one(host, "redis from a warm shell", &redis, Origin::Warm, 0.06, whole, rounds, report)
+    let whole = exits as f64 / 1e6 + limits::CREATE_FROM_SHELL.most;
+    one(
+        host,
+        "redis from a shell",
+        &redis,
+        Origin::Pool,
+        limits::SHELL.most,
+        whole,
+        rounds,
+        report,
+    )?;
+    one(
+        host,
+        "redis from a warm shell",
+        &redis,
+        Origin::Warm,
+        limits::WARM_SHELL.most,
+        whole,
+        rounds,
+        report,
+    )
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -25,6 +25,13 @@ struct Row {
     samples: Vec<f64>,
 }
 
+impl Row {
+    /// Returns whether the median is above the limit. A figure that could not be computed is.
+    fn is_over(&self) -> bool {
+        self.limit.is_some_and(|limit| !(self.median <= limit))
+    }
+}
+
 impl Report {
     pub(crate) fn new(host: &Host) -> Self {
         let (major, minor) = host.xen.version();
@@ -55,6 +62,11 @@ impl Report {
         self.rows.push(Row { name, unit, median, worst, limit, samples });
     }
 
+    /// Returns whether at least one row is above its limit.
+    pub(crate) fn is_over_a_limit(&self) -> bool {
+        self.rows.iter().any(Row::is_over)
+    }
+
     /// The table: median, worst and what is promised.
     pub(crate) fn table(&self) -> String {
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
@@ -66,7 +78,6 @@ impl Report {
         );
         for row in &self.rows {
             let limit = row.limit.map_or_else(String::new, |limit| format!("{limit:.3}"));
-            let missed = row.limit.is_some_and(|limit| row.median > limit);
             let _ = writeln!(
                 text,
                 "{:<width$}  {:>10.3}  {:>10.3}  {limit:>8}  {:<6} {}{}",
@@ -75,9 +86,38 @@ impl Report {
                 row.worst,
                 row.unit,
                 row.samples.len(),
-                if missed { "  OVER THE LIMIT" } else { "" },
+                if row.is_over() { "  OVER THE LIMIT" } else { "" },
             );
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(limit: Option<f64>, samples: &[f64]) -> Report {
+        let mut report = Report { xen: String::new(), kernel: String::new(), rows: Vec::new() };
+        report.add("a row".to_owned(), "ms", limit, samples.to_vec());
+        report
+    }
+
+    #[test]
+    fn a_median_above_its_limit_is_shown_and_reported() {
+        let report = report(Some(1.0), &[0.5, 1.1, 1.2]);
+        assert!(report.is_over_a_limit());
+        assert!(report.table().contains("OVER THE LIMIT"));
+    }
+
+    #[test]
+    fn the_worst_sample_may_be_above_it() {
+        assert!(!report(Some(1.0), &[0.5, 1.0, 1.2]).is_over_a_limit());
+        assert!(!report(None, &[5.0]).is_over_a_limit());
+    }
+
+    #[test]
+    fn a_limit_without_a_sample_does_not_hold() {
+        assert!(report(Some(1.0), &[]).is_over_a_limit());
     }
 }
