@@ -1,14 +1,17 @@
-//! `order`: which code a command runs, for the order in which a linker script lays it out
-//! (`chaos/order.ld`). `scripts/order` takes it through both steps.
+//! `order`: finds which code a command runs, for the order in which a linker script lays it out
+//! (`chaos/link/order.ld`), and checks that such a script still fits the program. `scripts/order`
+//! runs the first two steps, `scripts/test` the check.
 
+mod check;
 mod map;
 mod steps;
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 /// Finds which code a command runs.
@@ -29,6 +32,13 @@ enum Args {
         /// What LLVM's linker has written with `-Map`.
         map: PathBuf,
     },
+    /// Fails if more than 5 % of a linker script's patterns find no code in the program.
+    Check {
+        /// What LLVM's linker has written with `-Map` when it laid the program out.
+        map: PathBuf,
+        /// The linker script.
+        script: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -40,9 +50,26 @@ fn main() -> Result<()> {
             }
         }
         Args::Sections { map } => {
-            for pattern in map::patterns(&std::fs::read_to_string(map)?, io::stdin().lock())? {
+            for pattern in map::patterns(&fs::read_to_string(map)?, io::stdin().lock())? {
                 writeln!(output, "    {pattern}")?;
             }
+        }
+        Args::Check { map, script } => {
+            let read = |path: &Path| {
+                fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+            };
+            let fit = check::fit(&read(&map)?, &read(&script)?)?;
+            for pattern in &fit.misses {
+                writeln!(output, "finds no code: {pattern}")?;
+            }
+            writeln!(output, "{} of {} patterns find code", fit.hits(), fit.patterns)?;
+            output.flush()?;
+            ensure!(
+                fit.is_good(),
+                "{}: more than {} % of its patterns find no code: run scripts/order to renew it",
+                script.display(),
+                check::MISSES_PERCENT
+            );
         }
     }
     Ok(output.flush()?)

@@ -7,11 +7,15 @@ use anyhow::{Context, Result};
 
 /// An input section of code.
 #[derive(Debug, PartialEq, Eq)]
-struct Section<'a> {
+pub(crate) struct Section<'a> {
     start: u64,
     size: u64,
-    name: &'a str,
-    file: &'a str,
+    /// Its name, such as `.text.main`.
+    pub(crate) name: &'a str,
+    /// Its object file, or `ARCHIVE(OBJECT)`.
+    pub(crate) file: &'a str,
+    /// The output section that the linker put it into.
+    pub(crate) output: &'a str,
 }
 
 /// The patterns of the sections that the addresses lie in, each once, in the addresses' order.
@@ -22,7 +26,7 @@ pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>
     for line in addresses.lines() {
         let line = line?;
         let address = u64::from_str_radix(line.trim(), 16)
-            .with_context(|| format!("{line:?} is no hexadecimal address"))?;
+            .with_context(|| format!("{line:?} is not a hexadecimal address"))?;
         let after = sections.partition_point(|section| section.start <= address);
         let Some(section) = after.checked_sub(1).map(|index| &sections[index]) else { continue };
         // Code of the kernel's, or of a section that was laid out whole, lies in none.
@@ -36,23 +40,42 @@ pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>
     Ok(patterns)
 }
 
-/// The input sections of code that the map lists, by address, address in the file, size and
-/// alignment:
+/// Returns the input sections of code that the map lists, by address, address in the file, size
+/// and alignment, each below its output section:
 ///
 /// ```text
+///           26cec0           26cec0    12345    64 .text.create
 ///           26cec0           26cec0     421d     1         /folder/chaos.o:(.text.main)
 /// ```
-fn sections(map: &str) -> Vec<Section<'_>> {
+pub(crate) fn sections(map: &str) -> Vec<Section<'_>> {
+    let mut output = "";
     let section = |line| {
         let line: &str = line;
+        if let Some(name) = output_section(line) {
+            output = name;
+        }
         let (place, section) = line.rsplit_once(":(")?;
         let name = section.strip_suffix(')').filter(|name| name.starts_with(".text"))?;
         let mut words = place.split_whitespace();
         let mut number = || u64::from_str_radix(words.next()?, 16).ok();
         let (start, _, size, _) = (number()?, number()?, number()?, number()?);
-        Some(Section { start, size, name, file: words.last()? })
+        Some(Section { start, size, name, file: words.last()?, output })
     };
     map.lines().filter_map(section).filter(|section| section.size > 0).collect()
+}
+
+/// Returns the output section that a line names: one space behind the fourth number, where the
+/// names of input sections and symbols are indented further.
+fn output_section(line: &str) -> Option<&str> {
+    let mut rest = line;
+    for _ in 0..4 {
+        let digits = rest.trim_start();
+        rest = digits.trim_start_matches(|letter: char| letter.is_ascii_hexdigit());
+        if rest.len() == digits.len() {
+            return None;
+        }
+    }
+    rest.strip_prefix(' ').filter(|name| name.starts_with('.'))
 }
 
 /// What finds a section again, with another compiler too: code of the C library by its object
