@@ -1,6 +1,6 @@
 //! Building a PVH domain: the one way there is (`docs/architecture.md`).
 //!
-//! [`prepare`] makes a [`Shell`]: a domain with memory, rings, grants, event channels and attached
+//! [`prepare()`] makes a [`Shell`]: a domain with memory, rings, grants, event channels and attached
 //! backends, but without an image. [`Shell::execute`] puts the image in and makes it a [`Ready`]
 //! domain, and [`Ready::unpause`] lets it run. Until then, dropping the value takes the domain
 //! away again, so a failure at any step leaves nothing behind.

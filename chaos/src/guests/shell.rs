@@ -67,7 +67,7 @@ pub struct ParkedAttachedShell {
 /// Makes a shell and attaches its backends, for guests that are not known yet.
 ///
 /// # Errors
-/// As [`create`](super::create), as far as it applies. Nothing is left behind.
+/// As [`create`](super::create()), as far as it applies. Nothing is left behind.
 pub fn prepare_shell(
     host: &Host,
     kind: &ShellKind,
