@@ -48,6 +48,7 @@ start_qemu() {
     # QEMU's memory is zero already. Scrubbing it would touch all of it, on the host too, and would
     # go on beside the command.
     xen_options+=" bootscrub=0"
+    # shellcheck disable=SC2153 # XEN_OPTIONS is set in options.sh
     xen_options+=" dom0_mem=${DOM0_MEMORY}M,max:${DOM0_MEMORY}M $XEN_OPTIONS"
     # A crash must not wait for a person. Then what shortens the boot: a small bounce buffer, no
     # self-tests of the cryptography, and no sealing of the kernel's own pages.
