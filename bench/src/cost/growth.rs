@@ -36,7 +36,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     report.add(
         format!("the {guests}th against the first"),
         "times",
-        Some(limits::GROWTH.most),
+        Some(limits::GROWTH),
         vec![grown],
     );
     report.times(format!("noop with console, all {guests}"), None, &totals);

@@ -54,7 +54,7 @@ pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<
     report.add(
         format!("  the {guests}th against the first"),
         "times",
-        Some(limits::POOL_GROWTH.most),
+        Some(limits::POOL_GROWTH),
         vec![grown],
     );
     for (name, samples) in &stages {
@@ -83,7 +83,7 @@ pub(crate) fn bursts(host: &Host, report: &mut Report) -> Result<()> {
     #[allow(clippy::cast_precision_loss)]
     let times = from_empty.all_ns as f64 / without.all_ns as f64;
     let what = "  time from an emptied pool against without".to_owned();
-    report.add(what, "times", Some(limits::EMPTIED_POOL.most), vec![times]);
+    report.add(what, "times", Some(limits::EMPTIED_POOL), vec![times]);
     Ok(())
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     report.add(
         "memory beside a 2 MiB noop's own".into(),
         "MiB",
-        Some(limits::MEMORY.most),
+        Some(limits::MEMORY),
         vec![xen + dom0],
     );
     report.add("  of Xen".into(), "MiB", None, vec![xen]);

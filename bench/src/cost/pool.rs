@@ -21,23 +21,14 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     let redis = config("redis.cfg", &["memory=8"])?;
     let exits = exec::run("exits", &[])?;
     #[allow(clippy::cast_precision_loss)]
-    let whole = exits as f64 / 1e6 + limits::CREATE_FROM_SHELL.most;
-    one(
-        host,
-        "redis from a shell",
-        &redis,
-        Origin::Pool,
-        limits::SHELL.most,
-        whole,
-        rounds,
-        report,
-    )?;
+    let whole = exits as f64 / 1e6 + limits::CREATE_FROM_SHELL;
+    one(host, "redis from a shell", &redis, Origin::Pool, limits::SHELL, whole, rounds, report)?;
     one(
         host,
         "redis from a warm shell",
         &redis,
         Origin::Warm,
-        limits::WARM_SHELL.most,
+        limits::WARM_SHELL,
         whole,
         rounds,
         report,

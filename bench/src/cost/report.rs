@@ -28,7 +28,9 @@ struct Row {
 impl Row {
     /// Returns whether the median is above the limit. A figure that could not be computed is.
     fn is_over(&self) -> bool {
-        self.limit.is_some_and(|limit| !(self.median <= limit))
+        self.limit.is_some_and(|limit| {
+            self.median.partial_cmp(&limit).is_none_or(std::cmp::Ordering::is_gt)
+        })
     }
 }
 
