@@ -230,7 +230,7 @@ impl<'a> Name<'a> {
     ) -> Result<Self, LifecycleError> {
         match host.records.reserve_name(name, domid, prepared) {
             Err(RecordError::NameInUse { .. }) => {
-                free_name(host, name)?;
+                free_name(host, name, domid)?;
                 host.records.reserve_name(name, domid, prepared)?;
             }
             result => result?,
@@ -255,8 +255,16 @@ impl Drop for Name<'_> {
 
 /// Makes sure that no guest has the name, and removes what a killed process has left under it. Only
 /// [`Records::reserve_name`] reserves it.
-fn free_name<H: Hypervisor>(host: &Host<H>, name: &str) -> Result<(), LifecycleError> {
+fn free_name<H: Hypervisor>(
+    host: &Host<H>,
+    name: &str,
+    for_domid: DomId,
+) -> Result<(), LifecycleError> {
     let Some(domid) = host.records.holder(name)? else { return Ok(()) };
+    if domid == for_domid {
+        // Xen has given the domid of the guest that had the name, and is gone, to the new one.
+        return Ok(host.records.remove_name(name)?);
+    }
     let guest = examine(host, domid)?;
     match guest.condition {
         Condition::Guest(record) if record.name() == name => {

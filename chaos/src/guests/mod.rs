@@ -128,3 +128,6 @@ impl<H> Host<H> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
