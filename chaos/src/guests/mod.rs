@@ -7,6 +7,7 @@ mod destroy;
 mod ended;
 mod error;
 mod list;
+mod name;
 mod pause;
 mod resolve;
 mod shell;

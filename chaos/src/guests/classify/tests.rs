@@ -61,6 +61,9 @@ fn record(handle: DomainHandle, paused: bool) -> FoundRecord {
     FoundRecord::Whole(Box::new(Record { paused, ..Record::new(DomId(3), handle, config) }))
 }
 
+/// Returns what is found of a record.
+type Found<'a> = &'a dyn Fn() -> FoundRecord;
+
 /// A condition without the record in it.
 fn word(condition: &Condition) -> &'static str {
     match condition {
@@ -85,7 +88,7 @@ fn every_combination_has_its_condition() {
     let damaged = || FoundRecord::Damaged;
 
     // Conditions where the creator is: another toolstack, gone, alive, alive and a chaosd.
-    let table: [(&str, Life, &dyn Fn() -> FoundRecord, [&str; 4]); 15] = [
+    let table: [(&str, Life, Found<'_>, [&str; 4]); 15] = [
         ("own", Fresh, &own, ["guest", "incomplete", "creating", "creating"]),
         ("own", HasRun, &own, ["guest"; 4]),
         ("own", Ended, &own, ["guest"; 4]),

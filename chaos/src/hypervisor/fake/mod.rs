@@ -1,9 +1,11 @@
 //! A hypervisor for unit tests: domains are entries of a table, and each call can be made to fail.
 
+mod page;
+mod shell;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -13,13 +15,12 @@ use noxs::shared::{self, SharedPage};
 use noxs::{AnswerStatus, RequestId};
 use xen::Error;
 use xen::domain::{DomainInfo, DomainState, ShutdownReason};
-use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
+use xen::units::{DomId, DomainHandle, Gfn, Pages};
 
-use super::{BuiltShell, EventPorts, Hypervisor, ParkedOf, ReadyDomain};
-use crate::config::Discovery;
-use crate::domain::{
-    BuildError, Flavour, Layout, NoxsPages, Payload, Ports, RingPage, XenStoreRings,
-};
+use self::page::{FakeEvents, FakePage};
+use self::shell::{FakeDomain, FakeShell};
+use super::{Hypervisor, ParkedOf};
+use crate::domain::{BuildError, Flavour};
 use crate::handle;
 use crate::image::Image;
 use crate::timings::Timings;
@@ -231,7 +232,7 @@ impl Hypervisor for FakeXen {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         self.0.borrow_mut().watchers.push(theirs);
-        Ok(FakeEvents { xen: self.clone(), pending: ours, bound: RefCell::new(None) })
+        Ok(FakeEvents::new(self, ours))
     }
 
     fn prepare(
@@ -243,7 +244,7 @@ impl Hypervisor for FakeXen {
     ) -> Result<FakeShell, BuildError> {
         let domid = DomId(self.domids().last().map_or(1, |last| last + 1));
         self.add(domid, handle);
-        let domain = FakeDomain { xen: Rc::clone(self), domid, handle, finished: false };
+        let domain = FakeDomain::new(self, domid, handle);
         self.build("prepare", domid)?;
         timings.stage("createdomain");
         Ok(FakeShell { domain, flavour })
@@ -251,166 +252,7 @@ impl Hypervisor for FakeXen {
 
     fn unpark(self: &Rc<Self>, parked: ParkedOf<Self>) -> FakeShell {
         let (domid, handle, flavour) = parked;
-        let domain = FakeDomain { xen: Rc::clone(self), domid, handle, finished: false };
+        let domain = FakeDomain::new(self, domid, handle);
         FakeShell { domain, flavour }
-    }
-}
-
-/// A domain that is destroyed unless it is finished.
-#[derive(Debug)]
-struct FakeDomain {
-    xen: Rc<FakeXen>,
-    domid: DomId,
-    handle: DomainHandle,
-    finished: bool,
-}
-
-impl Drop for FakeDomain {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = self.xen.destroy(self.domid);
-        }
-    }
-}
-
-/// A shell.
-#[derive(Debug)]
-pub(crate) struct FakeShell {
-    domain: FakeDomain,
-    flavour: Flavour,
-}
-
-impl BuiltShell for FakeShell {
-    type Parked = (DomId, DomainHandle, Flavour);
-    type Ready = FakeReady;
-
-    fn domid(&self) -> DomId {
-        self.domain.domid
-    }
-
-    fn handle(&self) -> DomainHandle {
-        self.domain.handle
-    }
-
-    fn flavour(&self) -> &Flavour {
-        &self.flavour
-    }
-
-    fn ports(&self) -> Ports {
-        Ports { store: Port(1), devices: Some(Port(2)) }
-    }
-
-    fn console_grant(&self) -> Option<GrantRef> {
-        self.flavour.console.then_some(GrantRef(8))
-    }
-
-    fn vif_grants(&self, _: u16) -> [GrantRef; 2] {
-        [GrantRef(9), GrantRef(10)]
-    }
-
-    fn xenstore_rings(&self) -> Option<XenStoreRings> {
-        let page = |gfn| RingPage { gfn: Gfn(gfn), port: Port(1) };
-        let has_them = self.flavour.store.discovery() == Discovery::XenStore;
-        has_them.then(|| XenStoreRings { store: page(1025), console: Some(page(1026)) })
-    }
-
-    fn load(&mut self, _: &Arc<Image>) -> Result<(), BuildError> {
-        self.domain.xen.build("load", self.domain.domid)
-    }
-
-    fn execute(self, _: &Payload<'_>, _: &mut Timings) -> Result<FakeReady, BuildError> {
-        self.domain.xen.build("execute", self.domain.domid)?;
-        let Self { domain, flavour } = self;
-        Ok(FakeReady { domain, layout: Layout::new(&flavour) })
-    }
-
-    fn park(mut self) -> Self::Parked {
-        self.domain.finished = true;
-        (self.domain.domid, self.domain.handle, self.flavour)
-    }
-}
-
-/// A domain that has everything and does not run yet.
-#[derive(Debug)]
-pub(crate) struct FakeReady {
-    domain: FakeDomain,
-    layout: Layout,
-}
-
-impl ReadyDomain for FakeReady {
-    type Mapped = ();
-
-    fn noxs_pages(&self) -> Option<NoxsPages> {
-        self.layout.noxs
-    }
-
-    fn unpause(self, _: &mut Timings) -> Result<(), BuildError> {
-        let unpaused = self.domain.xen.unpause(self.domain.domid);
-        unpaused.map_err(|source| BuildError::Xen { doing: "start the guest", source })?;
-        self.keep_paused();
-        Ok(())
-    }
-
-    fn keep_paused(mut self) {
-        self.domain.finished = true;
-    }
-}
-
-/// A page that the guest and dom0 see.
-#[derive(Clone, Debug)]
-pub(crate) struct FakePage(Rc<RefCell<[u32; 1024]>>);
-
-impl Default for FakePage {
-    fn default() -> Self {
-        Self(Rc::new(RefCell::new([0; 1024])))
-    }
-}
-
-impl SharedPage for FakePage {
-    fn read_u32(&self, offset: usize) -> u32 {
-        self.0.borrow()[offset / 4]
-    }
-
-    fn write_u32(&mut self, offset: usize, value: u32) {
-        self.0.borrow_mut()[offset / 4] = value;
-    }
-}
-
-/// A set of event channels; all its events are one byte in a socket.
-#[derive(Debug)]
-pub(crate) struct FakeEvents {
-    xen: FakeXen,
-    pending: UnixStream,
-    bound: RefCell<Option<DomId>>,
-}
-
-impl EventPorts for FakeEvents {
-    fn bind_interdomain(&self, domid: DomId, _: Port) -> Result<Port, Error> {
-        self.xen.call("bind", Some(domid))?;
-        *self.bound.borrow_mut() = Some(domid);
-        Ok(Port(7))
-    }
-
-    fn bind_virq(&self, _: u32) -> Result<Port, Error> {
-        self.xen.call("bind_virq", None)?;
-        Ok(Port(8))
-    }
-
-    fn notify(&self, _: Port) -> Result<(), Error> {
-        let domid = self.bound.borrow().expect("a port is bound");
-        self.xen.call("notify", Some(domid))?;
-        self.xen.notified(domid);
-        Ok(())
-    }
-
-    fn acknowledge_pending(&self) -> Result<(), Error> {
-        let _ = (&self.pending).read(&mut [0; 64]);
-        Ok(())
-    }
-}
-
-impl AsFd for FakeEvents {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pending.as_fd()
     }
 }
