@@ -1,18 +1,19 @@
-//! Domain handles that tell who made the domain.
+//! Domain handles that name the process that created the domain.
 //!
 //! Xen keeps 16 bytes for each domain that mean nothing to it. Ours say that the domain is ours
-//! and which process made it. So a creator that was killed leaves nothing that cannot be
-//! recognised: a domain with our mark, without a record, whose creator is gone, is half-made.
+//! and which process created it. So a creator that was killed leaves nothing that cannot be
+//! recognised: a domain with our mark, without a record, whose creator is gone, is incomplete.
 //!
 //! Layout, shown as a UUID of version 8 (RFC 9562, section 5.8):
 //! `c4a05000-rrrr-8rrr-Rrpp-ppppmmmmmmmm`, with `r` random, `p` the creator's process id and `m`
-//! the low 32 bits of the time the handle was made, in clock ticks after boot.
+//! the low 32 bits of the time at which the handle was created, in clock ticks after boot.
 
 use std::io;
 use std::process;
 
 use nix::time::{ClockId, clock_gettime};
-use xen::units::DomainHandle;
+use noxs_control::DomainId;
+use xen::units::{DomId, DomainHandle};
 
 use crate::random;
 
@@ -25,14 +26,29 @@ const DAEMON: &str = "chaosd";
 /// Clock ticks in a second, as `/proc` counts them: `USER_HZ` of Linux on x86.
 const TICKS_PER_SECOND: i64 = 100;
 
-/// The process that made a domain.
+/// A domain, safe against reuse of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DomainIdentity {
+    /// Its number.
+    pub domid: DomId,
+    /// Its handle.
+    pub handle: DomainHandle,
+}
+
+impl From<DomainIdentity> for DomainId {
+    fn from(DomainIdentity { domid, handle }: DomainIdentity) -> Self {
+        Self { domid: domid.0, handle: handle.0 }
+    }
+}
+
+/// The process that created a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Creator {
     pid: u32,
     made: u32,
 }
 
-/// A new handle that names this process.
+/// Returns a new handle that names this process.
 ///
 /// # Errors
 /// The kernel has no random numbers or no clock.
@@ -48,7 +64,7 @@ pub fn new_handle() -> io::Result<DomainHandle> {
 }
 
 impl Creator {
-    /// The creator named by a handle, or `None` if another toolstack made the domain.
+    /// Returns the creator that a handle names; `None` if another toolstack created the domain.
     #[must_use]
     pub fn of(handle: DomainHandle) -> Option<Self> {
         let [m0, m1, m2, m3, _, _, version, _, variant, p0, p1, p2, t0, t1, t2, t3] = handle.0;
@@ -65,8 +81,8 @@ impl Creator {
         self.pid == process::id() && self.is_alive()
     }
 
-    /// Whether the process still runs. One that has its number but started after the handle was
-    /// made is another.
+    /// Returns whether the process still runs. One that has its number but started after the handle
+    /// was created is another.
     #[must_use]
     pub fn is_alive(self) -> bool {
         // The difference of two times that wrap is right as long as less than half of their range

@@ -6,6 +6,7 @@
 //! and is what the command line and the daemon call.
 
 pub mod announce;
+pub mod backends;
 pub mod chain;
 pub mod clients;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod domain;
 pub mod failure;
 pub mod guests;
 pub mod handle;
+pub mod hypervisor;
 pub mod image;
 pub mod random;
 pub mod records;

@@ -91,9 +91,9 @@ pub fn run(
     let _lock = lock(path)?;
     let host = Host::open_caching()?;
     match guests::clear(&host)? {
-        Cleared { half_made: 0, traces: 0 } => {}
-        Cleared { half_made, traces } => tracing::info!(
-            "cleared away: {half_made} domains that were left half-made, {traces} traces of others"
+        Cleared { incomplete: 0, leftovers: 0 } => {}
+        Cleared { incomplete, leftovers } => tracing::info!(
+            "removed {incomplete} incomplete domains, {leftovers} leftovers of others"
         ),
     }
     let mut poll = Poll::new().map_err(Failure::Loop)?;

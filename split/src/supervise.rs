@@ -294,7 +294,7 @@ fn break_promise(host: &Host, name: &str) {
 /// has not been dealt with.
 fn has_owner(host: &Host, record: &Record) -> Result<bool, String> {
     match guests::resolve(host, record.name()) {
-        Ok(guest) => Ok(!matches!(guest.condition, Condition::HalfMade | Condition::Gone)),
+        Ok(guest) => Ok(!matches!(guest.condition, Condition::Incomplete | Condition::Gone)),
         Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
         Err(error) => Err(chain(&error)),
     }

@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
             let problem = Problem::Type { key: "disk", wanted, found };
             return Err(self.error(setting.value.span, problem));
         };
-        if store == Store::Noxs && !values.is_empty() {
+        if !store.backends().serve_disks() && !values.is_empty() {
             return Err(self.error(setting.key_span, Problem::XenStoreOnly { key: "disk" }));
         }
         if let Some(value) = values.get(MAX_DISKS) {

@@ -1,4 +1,5 @@
-//! A guest's config as it travels, and the checks of what arrives.
+//! A guest's config as it travels over chaosd's socket. What arrives is checked
+//! ([`DomainConfig::checked`]).
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -6,15 +7,9 @@ use std::path::PathBuf;
 use bincode::{Decode, Encode};
 use noxs::{Ipv4Config, MacAddr};
 use noxs_control::Rate;
-use thiserror::Error;
 use xen::units::KiB;
 
-use crate::config::Store;
-use crate::config::{
-    Action, DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_DISKS, MAX_VCPUS, MAX_VIFS, MTU,
-    MemoryError, NameError, VifConfig, check_mac, check_memory, check_name, is_bridge_name,
-    vdev_number,
-};
+use super::{Action, DiskConfig, DomainConfig, EncodedError, Store, VifConfig};
 
 /// A [`DomainConfig`], plain.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -28,7 +23,7 @@ pub struct EncodedConfig {
     console: bool,
     vifs: Vec<EncodedVif>,
     disks: Vec<EncodedDisk>,
-    xenstore: bool,
+    store: EncodedStore,
     on_poweroff: EncodedAction,
     on_reboot: EncodedAction,
     on_crash: EncodedAction,
@@ -58,52 +53,17 @@ struct EncodedIp {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+enum EncodedStore {
+    Noxs,
+    XenStore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 enum EncodedAction {
     Destroy,
     Restart,
     RenameRestart,
     Preserve,
-}
-
-/// What arrived is no guest's config. A client of ours checks the same before it sends.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum EncodedError {
-    /// The name cannot be used.
-    #[error("the name {name:?} cannot be used: {error}")]
-    Name {
-        /// The name.
-        name: String,
-        /// Why.
-        error: NameError,
-    },
-    /// No guest can have so much or so little memory.
-    #[error("memory: {0}")]
-    Memory(MemoryError),
-    /// A number is out of its range.
-    #[error("{what} of {value} is out of range")]
-    Range {
-        /// Which number.
-        what: &'static str,
-        /// Its value.
-        value: u64,
-    },
-    /// The command line does not fit.
-    #[error("the command line has {0} bytes, at most {MAX_COMMAND_LINE} fit")]
-    CommandLine(usize),
-    /// The name of a bridge cannot be one.
-    #[error("{0:?} is no name of a bridge")]
-    Bridge(String),
-    /// A disk cannot have this name.
-    #[error("{0:?} is no name of a disk")]
-    Disk(String),
-    /// An interface cannot have this address.
-    #[error("the address {mac}: {why}")]
-    Mac {
-        /// The address.
-        mac: MacAddr,
-        /// Why not.
-        why: &'static str,
-    },
 }
 
 impl From<&DomainConfig> for EncodedConfig {
@@ -119,7 +79,7 @@ impl From<&DomainConfig> for EncodedConfig {
             console: config.console,
             vifs: config.vifs.iter().map(EncodedVif::from).collect(),
             disks: config.disks.iter().map(EncodedDisk::from).collect(),
-            xenstore: config.store == Store::XenStore,
+            store: config.store.into(),
             on_poweroff: config.on_poweroff.into(),
             on_reboot: config.on_reboot.into(),
             on_crash: config.on_crash.into(),
@@ -167,84 +127,59 @@ impl From<EncodedAction> for Action {
     }
 }
 
+impl From<Store> for EncodedStore {
+    fn from(store: Store) -> Self {
+        match store {
+            Store::Noxs => Self::Noxs,
+            Store::XenStore => Self::XenStore,
+        }
+    }
+}
+
+impl From<EncodedStore> for Store {
+    fn from(store: EncodedStore) -> Self {
+        match store {
+            EncodedStore::Noxs => Self::Noxs,
+            EncodedStore::XenStore => Self::XenStore,
+        }
+    }
+}
+
 impl TryFrom<EncodedConfig> for DomainConfig {
     type Error = EncodedError;
 
     fn try_from(wire: EncodedConfig) -> Result<Self, EncodedError> {
-        check_name(&wire.name)
-            .map_err(|error| EncodedError::Name { name: wire.name.clone(), error })?;
-        let memory = check_memory(KiB(wire.memory_kib)).map_err(EncodedError::Memory)?;
-        if !(1..=MAX_VCPUS).contains(&wire.vcpus) {
-            return Err(EncodedError::Range {
-                what: "a number of vCPUs",
-                value: wire.vcpus.into(),
-            });
-        }
-        if wire.cmdline.len() > MAX_COMMAND_LINE {
-            return Err(EncodedError::CommandLine(wire.cmdline.len()));
-        }
-        if wire.vifs.len() > MAX_VIFS {
-            let value = wire.vifs.len() as u64;
-            return Err(EncodedError::Range { what: "a number of vifs", value });
-        }
-        if wire.disks.len() > MAX_DISKS || (!wire.xenstore && !wire.disks.is_empty()) {
-            let value = wire.disks.len() as u64;
-            return Err(EncodedError::Range { what: "a number of disks", value });
-        }
-        Ok(Self {
+        let disks = wire.disks.into_iter();
+        Self {
             name: wire.name,
             kernel: wire.kernel.into(),
             ramdisk: wire.ramdisk.map(PathBuf::from),
-            memory,
+            memory: KiB(wire.memory_kib),
             vcpus: wire.vcpus,
             cmdline: wire.cmdline,
             console: wire.console,
-            vifs: wire.vifs.into_iter().map(VifConfig::try_from).collect::<Result<_, _>>()?,
-            disks: wire.disks.into_iter().map(DiskConfig::try_from).collect::<Result<_, _>>()?,
-            store: if wire.xenstore { Store::XenStore } else { Store::Noxs },
+            vifs: wire.vifs.into_iter().map(VifConfig::from).collect(),
+            disks: disks
+                .map(|disk| DiskConfig::named(disk.target.into(), disk.vdev, disk.read_only))
+                .collect::<Result<_, _>>()?,
+            store: wire.store.into(),
             on_poweroff: wire.on_poweroff.into(),
             on_reboot: wire.on_reboot.into(),
             on_crash: wire.on_crash.into(),
-        })
+        }
+        .checked()
     }
 }
 
-impl TryFrom<EncodedDisk> for DiskConfig {
-    type Error = EncodedError;
-
-    fn try_from(wire: EncodedDisk) -> Result<Self, EncodedError> {
-        let EncodedDisk { target, vdev, read_only } = wire;
-        let id = vdev_number(&vdev).ok_or_else(|| EncodedError::Disk(vdev.clone()))?;
-        Ok(Self { target: target.into(), vdev, id, read_only })
-    }
-}
-
-impl TryFrom<EncodedVif> for VifConfig {
-    type Error = EncodedError;
-
-    fn try_from(wire: EncodedVif) -> Result<Self, EncodedError> {
+impl From<EncodedVif> for VifConfig {
+    fn from(wire: EncodedVif) -> Self {
         let EncodedVif { mac, bridge, ip, mtu, rate } = wire;
-        if !is_bridge_name(&bridge) {
-            return Err(EncodedError::Bridge(bridge));
-        }
-        if let Some(mac) = mac {
-            check_mac(mac).map_err(|why| EncodedError::Mac { mac, why })?;
-        }
-        if !MTU.contains(&mtu) {
-            return Err(EncodedError::Range { what: "an MTU", value: mtu.into() });
-        }
-        if let Some(prefix) = ip.map(|ip| ip.prefix).filter(|prefix| *prefix > 32) {
-            return Err(EncodedError::Range { what: "a prefix length", value: prefix.into() });
-        }
-        if let Some(rate) = rate.filter(|rate| rate.bytes == 0 || rate.interval_us == 0) {
-            return Err(EncodedError::Range { what: "a rate in bytes", value: rate.bytes });
-        }
         let ip = ip.map(|EncodedIp { address, prefix, gateway }| Ipv4Config {
             address,
             prefix,
             gateway,
         });
-        Ok(Self { mac, bridge, ip, mtu, rate })
+        Self { mac, bridge, ip, mtu, rate }
     }
 }
 
@@ -287,7 +222,7 @@ mod tests {
             |c| c.vifs = vec![c.vifs[0].clone(); 65],
             |c| c.disks = vec![c.disks[0].clone(); 17],
             |c| c.disks[0].vdev = "nvme0".into(),
-            |c| c.xenstore = false,
+            |c| c.store = EncodedStore::Noxs,
             |c| c.vifs[0].bridge = "a/b".into(),
             |c| c.vifs[0].bridge = "..".into(),
             |c| c.vifs[0].bridge = "a:b".into(),

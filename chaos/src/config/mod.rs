@@ -4,6 +4,7 @@
 //! reason. What is different from xl stands in `docs/config.md`.
 
 mod action;
+mod check;
 mod disk;
 mod domain;
 mod encoded;
@@ -26,9 +27,10 @@ use std::io::Read;
 use std::path::Path;
 
 pub use action::{Action, UnknownAction};
+pub use check::EncodedError;
 pub use disk::{DiskConfig, MAX_DISKS, vdev_number};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS};
-pub use encoded::{EncodedConfig, EncodedError};
+pub use encoded::EncodedConfig;
 pub use error::{ConfigError, Problem, Warning, WarningKind};
 pub use ip::{DEFAULT_PREFIX, IpError};
 pub use keys::{KEYS, Key, Service, WhyNot};
@@ -37,7 +39,7 @@ pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
 pub use rate::RateError;
 pub use source::Place;
-pub use store::Store;
+pub use store::{Backends, Discovery, Store};
 pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
 
 use source::Source;

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use noxs::{
-    Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, Overlay, Ring, Sysctl,
-    Vif,
-};
+use noxs::{Ipv4Config, MacAddr};
 use xen::foreign::GrantTable;
-use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
+use xen::units::{DomId, DomainHandle, Gfn, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};
+use super::discovery::GuestSide;
 use super::error::{BuildError, Doing};
-use super::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
-use super::shell::{Shell, Unfinished, ring_grant};
+use super::layout::Layout;
+use super::shell::{Shell, Unfinished};
 use super::window::Window;
 use crate::image::{Image, RamdiskFile};
 use crate::timings::Timings;
@@ -26,13 +24,13 @@ pub struct Payload<'a> {
     pub command_line: &'a str,
     /// The ramdisk.
     pub ramdisk: Option<&'a RamdiskFile>,
-    /// What the guest is told of each of its vifs.
-    pub vifs: &'a [VifFacts],
+    /// What the device page says of each vif.
+    pub vifs: &'a [DevicePageVif],
 }
 
-/// What a guest is told of a vif.
+/// What the device page says of a vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VifFacts {
+pub struct DevicePageVif {
     /// Its MAC address.
     pub mac: MacAddr,
     /// Largest IP packet in bytes.
@@ -96,48 +94,10 @@ impl Shell {
         let entry = payload.image.entry();
         let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
         self.window.write(self.layout.boot_page.0 << 12, &boot);
-        if let Some(noxs) = self.layout.noxs {
-            let page = self.device_page(noxs, payload.vifs)?;
-            let bytes = &page.encode()[..page.encoded_len()];
-            self.window.write(noxs.device_page.0 << 12, bytes);
-        }
+        self.flavour.store.discovery().describe(&self, payload.vifs)?;
         timings.stage("boot and device page");
         let Self { domain, layout, window, grants, .. } = self;
         Ok(Ready { mapped: Mapped(window, grants), domain, layout })
-    }
-
-    fn device_page(&self, noxs: NoxsPages, vifs: &[VifFacts]) -> Result<DevicePage, BuildError> {
-        let mut page = DevicePage::new(self.domain.domid.0, self.domain.handle.0);
-        page.sysctl = Sysctl {
-            port: self.ports.store.0,
-            answer_gfn: noxs.answer_page.0,
-            ..Sysctl::default()
-        };
-        page.overlay = Overlay {
-            gfn: self.layout.overlay.0,
-            frames: u32::try_from(OVERLAY_FRAMES).unwrap_or(u32::MAX),
-        };
-        let Some(port) = self.ports.devices else { return Ok(page) };
-        if self.flavour.console {
-            let backend = self.backend(0, port, 0);
-            page.add(Device::Console(Console { backend }))?;
-        }
-        for (index, facts) in (0u16..).zip(vifs) {
-            let backend = self.backend(index, port, self.first_ring(index));
-            let VifFacts { mac, mtu, ipv4 } = *facts;
-            page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features: 0 }))?;
-        }
-        Ok(page)
-    }
-
-    fn backend<const RINGS: usize>(&self, index: u16, port: Port, first: u64) -> Backend<RINGS> {
-        let mut rings = [Ring::default(); RINGS];
-        for (number, ring) in (first..).zip(&mut rings) {
-            let GrantRef(grant) = ring_grant(number);
-            *ring = Ring { grant, gfn: self.layout.rings.0 + number };
-        }
-        let state = DeviceState::Connected;
-        Backend { index, domid: DomId::DOM0.0, state, port: port.0, rings }
     }
 }
 

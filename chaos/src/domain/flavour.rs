@@ -2,6 +2,7 @@
 
 use xen::units::{KiB, Pages};
 
+use super::discovery::GuestSide;
 use crate::config::Store;
 
 /// Everything about a domain that must be known before its image.
@@ -15,7 +16,7 @@ pub struct Flavour {
     pub console: bool,
     /// Number of network interfaces.
     pub vifs: u16,
-    /// What announces its devices.
+    /// How its guest finds its devices, and who serves them.
     pub store: Store,
 }
 
@@ -23,10 +24,6 @@ pub struct Flavour {
 /// (11), the monitor table, the tables above the last level, and what the first start takes on
 /// Intel (2).
 const PAGING_BASE: u64 = 24;
-
-/// What a guest of XenStore mode needs beside it: a kernel that is not ours maps `shared_info` and the
-/// frames of its grant table where it likes, each time in a region of its own.
-const PAGING_XENSTORE: u64 = 16;
 
 impl Flavour {
     /// The guest's memory in pages.
@@ -45,10 +42,7 @@ impl Flavour {
         // The specials may begin a region of their own.
         let regions = self.memory_pages().0.div_ceil(512) + 1;
         let directories = regions.div_ceil(512);
-        let elsewhere = match self.store {
-            Store::Noxs => 0,
-            Store::XenStore => PAGING_XENSTORE,
-        };
+        let elsewhere = self.store.discovery().paging_pages();
         Pages(PAGING_BASE + elsewhere + u64::from(self.vcpus) + regions + directories)
     }
 }

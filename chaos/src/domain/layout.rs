@@ -13,9 +13,9 @@
 //! 4 GiB       the rest of the memory
 //! ```
 //!
-//! In XenStore mode there is a page of ACPI tables instead of the device page and the answer page, and
-//! the rings are that of XenStore
-//! and the console's: those of the other devices are in memory that the guest chooses.
+//! A guest that finds its devices in XenStore has a page of ACPI tables instead of the device page
+//! and the answer page, and its rings are that of XenStore and the console's: those of the other
+//! devices are in memory that the guest chooses.
 //!
 //! The specials are pages of their own beside the guest's memory, so that the seal of the device
 //! page splits none of its large mappings: that would cost as much as all the rest of the specials
@@ -23,8 +23,8 @@
 
 use xen::units::{Gfn, Pages};
 
+use super::discovery::{GuestSide, SpecialPages};
 use super::flavour::Flavour;
-use crate::config::Store;
 
 /// First frame of the hole below 4 GiB (`libxl_x86.c`: the lowest special address of a PVH guest).
 pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
@@ -45,9 +45,9 @@ pub struct Layout {
     pub memory: Pages,
     /// First special frame: the boot page.
     pub boot_page: Gfn,
-    /// What noxs has of its own; nothing in XenStore mode.
+    /// What noxs has of its own, if the guest finds its devices in the device page.
     pub noxs: Option<NoxsPages>,
-    /// The ACPI tables; in XenStore mode only.
+    /// The ACPI tables, for a kernel that is not ours.
     pub acpi: Option<Gfn>,
     /// First ring page.
     pub rings: Gfn,
@@ -74,23 +74,16 @@ impl Layout {
     pub fn new(flavour: &Flavour) -> Self {
         let memory = flavour.memory_pages();
         let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
-        let console = u64::from(flavour.console);
-        let (noxs, acpi, rings, ring_count) = match flavour.store {
-            Store::Noxs => {
-                let (device_page, answer_page) = (Gfn(low_end + 1), Gfn(low_end + 2));
-                let noxs = NoxsPages { device_page, answer_page };
-                (Some(noxs), None, low_end + 3, console + 2 * u64::from(flavour.vifs))
-            }
-            Store::XenStore => (None, Some(Gfn(low_end + 1)), low_end + 2, 1 + console),
-        };
+        let SpecialPages { noxs, acpi, rings, ring_count } =
+            flavour.store.discovery().special_pages(flavour, low_end + 1);
         Self {
             memory,
             boot_page: Gfn(low_end),
             noxs,
             acpi,
-            rings: Gfn(rings),
+            rings,
             ring_count,
-            overlay: Gfn(rings + ring_count),
+            overlay: Gfn(rings.0 + ring_count),
             low_end: Gfn(low_end),
         }
     }
@@ -132,6 +125,7 @@ mod tests {
     use xen::units::KiB;
 
     use super::*;
+    use crate::config::Store;
 
     fn layout(kib: u64, console: bool, vifs: u16) -> Layout {
         let store = Store::Noxs;

@@ -7,6 +7,7 @@
 
 mod acpi;
 mod boot_page;
+mod discovery;
 mod error;
 mod execute;
 mod flavour;
@@ -14,13 +15,13 @@ mod layout;
 mod memory;
 mod prepare;
 mod shell;
+mod vcpus;
 mod window;
-mod xenstore;
 
+pub use discovery::{RingPage, XenStoreRings};
 pub use error::BuildError;
-pub use execute::{Mapped, Payload, Ready, VifFacts};
+pub use execute::{DevicePageVif, Mapped, Payload, Ready};
 pub use flavour::Flavour;
 pub use layout::{Layout, NoxsPages};
 pub use prepare::prepare;
 pub use shell::{ParkedShell, Ports, Shell};
-pub use xenstore::{RingPage, XenStoreRings};

@@ -4,29 +4,25 @@ use std::rc::Rc;
 
 use xen::domain::CreateDomain;
 use xen::foreign::{GrantEntry, GrantTable};
-use xen::hvm::MemType;
-use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
 use xen::{Error, Xen};
 
 use super::acpi;
 use super::boot_page::TRAMPOLINE;
+use super::discovery::GuestSide;
 use super::error::{BuildError, Doing};
 use super::flavour::Flavour;
 use super::layout::Layout;
 use super::memory::populate;
-use super::shell::{Ports, Shell, Unfinished, ring_grant};
+use super::shell::{Ports, Shell, Unfinished};
+use super::vcpus::WithVcpus;
 use super::window::{Runs, Window, runs_of};
-use super::xenstore;
-use crate::config::Store;
+use crate::config::Discovery;
 use crate::image::Image;
 use crate::timings::Timings;
 
 /// Event channel ports a guest may have; Xen makes them as they are used.
 const MAX_EVENT_CHANNELS: u32 = 1023;
-
-/// Grant table frames a guest may have, of 512 entries each; Xen makes them as they are used.
-const MAX_GRANT_FRAMES: i32 = 4;
 
 /// The smallest guest: below, no image of ours fits.
 const LEAST_MEMORY: KiB = KiB(1024);
@@ -59,14 +55,11 @@ pub fn prepare(
         }
         None => usual_runs(&layout),
     };
+    let discovery = flavour.store.discovery();
     let domid = xen
         .create_domain(&CreateDomain {
             max_event_channels: MAX_EVENT_CHANNELS,
-            max_grant_frames: match flavour.store {
-                Store::Noxs => MAX_GRANT_FRAMES,
-                // A kernel that is not ours grants as much as its drivers like: Xen's default.
-                Store::XenStore => -1,
-            },
+            max_grant_frames: discovery.max_grant_frames(),
             // The guest maps no other domain's pages.
             max_maptrack_frames: 0,
             ..CreateDomain::pvh(handle, flavour.vcpus)
@@ -75,9 +68,7 @@ pub fn prepare(
     let domain = Unfinished::new(xen, domid, handle);
     timings.stage("createdomain");
 
-    // Events may only be sent to a domain that has its vCPUs: Xen 4.17 to 4.20 dereference the
-    // missing vCPU and take the host down. So this comes before anything that makes a port.
-    xen.max_vcpus(domid, flavour.vcpus)
+    let vcpus = WithVcpus::create(xen, domid, flavour.vcpus)
         .or_else(|error| out_of_memory(xen, &flavour, error, "create the vCPUs"))?;
     timings.stage("max_vcpus");
 
@@ -102,27 +93,16 @@ pub fn prepare(
     }
     timings.stage("map");
 
-    let ports = make_ports(xen, domid, &flavour)?;
-    let grants = seed(xen, domid, &layout)?;
+    let port = || vcpus.alloc_port().doing("allocate an event channel");
+    let has_device_port = discovery.has_device_port(&flavour);
+    let ports = Ports { store: port()?, devices: has_device_port.then(port).transpose()? };
+    let grants = seed(xen, domid, discovery, &layout)?;
     timings.stage("ports and grants");
-
-    match layout.noxs {
-        // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
-        Some(noxs) => {
-            xen.set_mem_type(domid, noxs.device_page, Pages(1), MemType::RamReadOnly)
-                .doing("seal the device page")?;
-            timings.stage("seal");
-        }
-        None => {
-            xenstore::tell(xen, domid, &layout, &ports)?;
-            timings.stage("parameters");
-        }
-    }
+    timings.stage(discovery.finish(xen, domid, &layout, &ports)?);
 
     let start_info = layout.boot_page.0 << 12;
     let entry = u32::try_from(start_info + TRAMPOLINE as u64).unwrap_or(u32::MAX);
-    xen.set_hvm_context(domid, &PvhVcpu { entry, start_info }.context())
-        .doing("set up the vCPU")?;
+    vcpus.set_context(entry, start_info).doing("set up the vCPU")?;
     timings.stage("vCPU context");
     Ok(Shell { domain, flavour, layout, ports, window, grants, loaded: None })
 }
@@ -157,28 +137,21 @@ fn out_of_memory<T>(
     Err(error).doing(doing)
 }
 
-fn make_ports(xen: &Xen, domid: DomId, flavour: &Flavour) -> Result<Ports, BuildError> {
-    let port = || xen.evtchn_alloc_unbound(domid, DomId::DOM0).doing("allocate an event channel");
-    let has_devices = match flavour.store {
-        Store::Noxs => flavour.console || flavour.vifs > 0,
-        Store::XenStore => flavour.console,
-    };
-    Ok(Ports { store: port()?, devices: has_devices.then(port).transpose()? })
-}
-
-/// Grants the ring pages to the backend's domain, in the order they have in memory. Gives the
+/// Grants the ring pages to the backend's domain, in the order they have in memory. Returns the
 /// mapped grant table: to unmap it can wait.
-fn seed(xen: &Xen, domid: DomId, layout: &Layout) -> Result<Option<GrantTable>, BuildError> {
+fn seed(
+    xen: &Xen,
+    domid: DomId,
+    discovery: Discovery,
+    layout: &Layout,
+) -> Result<Option<GrantTable>, BuildError> {
     if layout.ring_count == 0 {
         return Ok(None);
     }
     let table = GrantTable::map(xen, domid).doing("map the grant table")?;
     for ring in 0..layout.ring_count {
         let entry = GrantEntry {
-            reference: match layout.noxs {
-                Some(_) => ring_grant(ring),
-                None => xenstore::grant(ring),
-            },
+            reference: discovery.ring_grant(ring),
             domid: DomId::DOM0,
             gfn: Gfn(layout.rings.0 + ring),
             read_only: false,

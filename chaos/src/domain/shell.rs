@@ -7,22 +7,19 @@ use xen::Xen;
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
+use super::discovery::noxs_grant;
 use super::error::BuildError;
 use super::flavour::Flavour;
 use super::layout::Layout;
 use super::window::Window;
 use crate::image::Image;
 
-/// First grant reference that dom0 fills in. Those below are reserved by Xen's convention
-/// (`GNTTAB_NR_RESERVED_ENTRIES`).
-const FIRST_GRANT: u32 = 8;
-
 /// The guest's ends of its event channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// That of what announces the devices: the device page's sysctl block, or XenStore's ring.
     pub store: Port,
-    /// That of all devices together, if there are any; in XenStore mode the console's, for the
+    /// That of all devices together, if there are any. With XenStore it is the console's, for the
     /// guest makes those of the others itself. To bind one costs dom0 more than all else
     /// that noxsd does for a device, and what Xen's part of it costs grows with their number: it
     /// looks for a free port of dom0 from the lowest on (`get_free_port`, event_channel.c).
@@ -72,16 +69,11 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
-            // There is nobody to tell: this runs while another error is on its way. What is left
-            // is a half-made domain, which `chaos list` shows and `chaos destroy` removes.
+            // The error is not reported: this runs while another one is on its way. What is left is
+            // an incomplete domain, which `chaos list` shows and `chaos destroy` removes.
             let _ = self.xen.destroy(self.domid);
         }
     }
-}
-
-/// The grant reference of a ring page, counted from the first one.
-pub(super) fn ring_grant(ring: u64) -> GrantRef {
-    GrantRef(FIRST_GRANT + u32::try_from(ring).unwrap_or(u32::MAX))
 }
 
 impl Shell {
@@ -119,7 +111,7 @@ impl Shell {
         self.loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, image))
     }
 
-    /// Lets go of the hand on Xen, so that another thread can have the shell.
+    /// Drops the Xen handle, so that the shell can be sent to another thread.
     pub fn park(self) -> ParkedShell {
         let Self { domain, flavour, layout, ports, window, grants, loaded } = self;
         let (domid, handle) = (domain.domid, domain.handle);
@@ -142,14 +134,14 @@ impl Shell {
     /// Grant reference of the console's ring.
     #[must_use]
     pub fn console_grant(&self) -> Option<GrantRef> {
-        self.flavour.console.then(|| ring_grant(0))
+        self.flavour.console.then(|| noxs_grant(0))
     }
 
     /// Grant references of a vif's transmit and receive ring.
     #[must_use]
     pub fn vif_grants(&self, index: u16) -> [GrantRef; 2] {
         let first = self.first_ring(index);
-        [ring_grant(first), ring_grant(first + 1)]
+        [noxs_grant(first), noxs_grant(first + 1)]
     }
 
     /// Number of a vif's transmit ring among the domain's ring pages.
@@ -160,10 +152,10 @@ impl Shell {
 
 /// A shell that belongs to no thread.
 ///
-/// Dropping it leaves the domain as it is, half-made: nobody has a hand on Xen here. So it is to
-/// be made a shell again, by whoever has one.
+/// It has no Xen handle, so dropping it leaves the domain as it is, incomplete:
+/// [`unpark`](Self::unpark) it instead.
 #[derive(Debug)]
-#[must_use = "the domain is left half-made if this is dropped"]
+#[must_use = "the domain is left incomplete if this is dropped"]
 pub struct ParkedShell {
     domid: DomId,
     handle: DomainHandle,
@@ -176,7 +168,7 @@ pub struct ParkedShell {
 }
 
 impl ParkedShell {
-    /// Makes it a shell again.
+    /// Turns it back into a shell.
     #[must_use]
     pub fn unpark(self, xen: &Rc<Xen>) -> Shell {
         let Self { domid, handle, flavour, layout, ports, window, grants, loaded } = self;

@@ -1,25 +1,27 @@
-//! Making a guest.
+//! Creating a guest.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use noxs_control::VifIdentity;
+use xen::Xen;
 use xen::units::DomId;
 
-use super::announced::Known;
-use super::nic::Nic;
-use super::resolve::{Condition, examine};
-use super::shell::{self, AttachedShell, ShellKind, Traces};
-use super::{Host, LifecycleError, console, destroy};
+use super::name::Name;
+use super::shell::{self, AttachedShell, Attachments, ShellKind};
+use super::vif_plan::VifPlan;
+use super::{Host, LifecycleError};
+use crate::backends::{self, GuestIdentity};
 use crate::config::DomainConfig;
-use crate::config::Store;
-use crate::domain::{Flavour, Mapped, Payload, Shell, VifFacts};
+use crate::domain::{DevicePageVif, Flavour, Payload};
+use crate::handle::DomainIdentity;
+use crate::hypervisor::{BuiltShell, Hypervisor, MappedOf, ReadyDomain};
 use crate::image::{Image, RamdiskFile};
-use crate::records::{Ahead, Record, RecordError};
+use crate::records::{DevicePageRecord, Record};
 use crate::timings::Timings;
 
-/// How a guest is to be made.
+/// How a guest is to be created.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CreateOptions {
     /// Leave it paused.
@@ -28,9 +30,9 @@ pub struct CreateOptions {
     pub console: bool,
 }
 
-/// A guest that was made.
+/// A guest that was created.
 #[derive(Debug)]
-pub struct Created {
+pub struct Created<H: Hypervisor = Xen> {
     /// Its number.
     pub domid: DomId,
     /// Its record.
@@ -38,19 +40,19 @@ pub struct Created {
     /// Its console, if that was asked for.
     pub console: Option<OwnedFd>,
     /// What is still mapped of it.
-    pub mapped: Mapped,
+    pub mapped: MappedOf<H>,
 }
 
-/// Makes a guest from its configuration.
+/// Creates a guest from its configuration.
 ///
 /// # Errors
 /// Anything that is missing or does not fit. Nothing of the guest is left behind.
-pub fn create(
-    host: &Host,
+pub fn create<H: Hypervisor>(
+    host: &Host<H>,
     config: &DomainConfig,
     options: CreateOptions,
     timings: &mut Timings,
-) -> Result<Created, LifecycleError> {
+) -> Result<Created<H>, LifecycleError> {
     let image = host
         .image(&config.kernel)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
@@ -60,18 +62,17 @@ pub fn create(
     create_from(host, &request, timings)
 }
 
-/// Makes a guest from its configuration and its files' content.
+/// Creates a guest from its configuration and its files' content.
 ///
 /// # Errors
 /// As [`create`].
-pub fn create_from(
-    host: &Host,
+pub fn create_from<H: Hypervisor>(
+    host: &Host<H>,
     request: &GuestRequest<'_>,
     timings: &mut Timings,
-) -> Result<Created, LifecycleError> {
-    let nics = request.check()?;
-    let made = cold(host, request, &nics, timings);
-    made.map_err(|error| error.about(&request.config.name))
+) -> Result<Created<H>, LifecycleError> {
+    let plans = request.check()?;
+    cold(host, request, &plans, timings).map_err(|error| error.about(&request.config.name))
 }
 
 /// Makes a shell a guest.
@@ -81,21 +82,21 @@ pub fn create_from(
 ///
 /// # Errors
 /// As [`create`]. The shell is gone.
-pub fn execute_shell(
-    host: &Host,
-    shell: AttachedShell,
+pub fn execute_shell<H: Hypervisor>(
+    host: &Host<H>,
+    shell: AttachedShell<H>,
     request: &GuestRequest<'_>,
     timings: &mut Timings,
-) -> Result<Created, LifecycleError> {
-    let nics = request.check()?;
-    let name = Name::reserve(host, &request.config.name, shell.domid(), shell.ahead())?;
+) -> Result<Created<H>, LifecycleError> {
+    let plans = request.check()?;
+    let vifs: Vec<VifIdentity> = plans.iter().map(VifPlan::identity).collect();
+    let name = Name::reserve(host, &request.config.name, shell.domid(), shell.prepared())?;
     timings.stage("name");
-    let (shell, traces) = shell.take();
-    let made = finish(host, shell, traces, name, request, &nics, timings);
-    made.map_err(|error| error.about(&request.config.name))
+    finish(host, shell.take(), name, request, &plans, &vifs, timings)
+        .map_err(|error| error.about(&request.config.name))
 }
 
-/// The kind of shell a guest needs.
+/// Returns the kind of shell a guest needs.
 #[must_use]
 pub fn shell_kind(config: &DomainConfig) -> ShellKind {
     let bridges = config.vifs.iter().map(|vif| vif.bridge.clone()).collect();
@@ -111,17 +112,17 @@ pub struct GuestRequest<'a> {
     pub image: &'a Arc<Image>,
     /// Its ramdisk.
     pub ramdisk: Option<&'a RamdiskFile>,
-    /// How it is to be made.
+    /// How it is to be created.
     pub options: CreateOptions,
 }
 
 impl<'a> GuestRequest<'a> {
-    /// Gives its network interfaces, if nothing in the request contradicts itself.
-    fn check(&self) -> Result<Vec<Nic<'a>>, LifecycleError> {
+    /// Returns what its vifs are to be, if nothing in the request contradicts itself.
+    fn check(&self) -> Result<Vec<VifPlan<'a>>, LifecycleError> {
         if self.options.console && !self.config.console {
             return Err(LifecycleError::NoConsole { name: self.config.name.clone() });
         }
-        self.config.vifs.iter().map(Nic::new).collect()
+        self.config.vifs.iter().map(VifPlan::new).collect()
     }
 }
 
@@ -135,83 +136,64 @@ fn flavour(config: &DomainConfig) -> Flavour {
     }
 }
 
-/// A shell is made on the spot, with its backends told at once whom they serve.
-fn cold(
-    host: &Host,
+/// Prepares a shell on the spot, with its backends knowing from the start whom they serve.
+fn cold<H: Hypervisor>(
+    host: &Host<H>,
     request: &GuestRequest<'_>,
-    nics: &[Nic<'_>],
+    plans: &[VifPlan<'_>],
     timings: &mut Timings,
-) -> Result<Created, LifecycleError> {
-    let vifs: Vec<(&str, Option<VifIdentity>)> =
-        nics.iter().map(|nic| (nic.config.bridge.as_str(), Some(nic.identity()))).collect();
-    let flavour = flavour(request.config);
-    let mut shell = shell::make(host, flavour, &vifs, Some(request.image), timings)?;
-    // The name comes before the devices: whoever wants it after this process was killed finds the
-    // domain by it, and takes it away with its addresses.
-    let name = Name::reserve(host, &request.config.name, shell.domid(), None)?;
+) -> Result<Created<H>, LifecycleError> {
+    let GuestRequest { config, image, .. } = *request;
+    let vifs: Vec<VifIdentity> = plans.iter().map(VifPlan::identity).collect();
+    let bridges = plans.iter().map(|plan| plan.config.bridge.as_str());
+    let mut shell = shell::prepare(host, flavour(config), bridges, &vifs, Some(image), timings)?;
+    // The name comes before the devices: a process that wants it after this one was killed finds the
+    // domain by it, and destroys it with its addresses.
+    let name = Name::reserve(host, &config.name, shell.domid(), None)?;
     timings.stage("name");
-    let identities: Vec<VifIdentity> = match request.config.store {
-        // `noxsd` is told with the devices.
-        Store::Noxs => Vec::new(),
-        Store::XenStore => nics.iter().map(Nic::identity).collect(),
-    };
-    let known = Known { config: request.config, vifs: &identities };
-    let log = shell.start_attach(Some(known), timings)?;
-    // The image goes in while `noxsd` is at work.
-    shell.load(request.image)?;
+    let log = shell.start_attach(Some(GuestIdentity { config, vifs: &vifs }), timings)?;
+    // The image goes in while the backends are at work.
+    shell.load(image)?;
     timings.stage("image");
     shell.finish_attach(log.as_ref())?;
     timings.stage("attached");
-    let (shell, traces) = shell.take();
-    finish(host, shell, traces, name, request, nics, timings)
+    finish(host, shell.take(), name, request, plans, &vifs, timings)
 }
 
-/// What is the same for each shell.
-fn finish(
-    host: &Host,
-    shell: Shell,
-    mut traces: Traces,
+/// Does what is the same for each shell.
+fn finish<H: Hypervisor>(
+    host: &Host<H>,
+    (shell, mut attachments): (H::Shell, Attachments<H>),
     name: Name<'_>,
     request: &GuestRequest<'_>,
-    nics: &[Nic<'_>],
+    plans: &[VifPlan<'_>],
+    vifs: &[VifIdentity],
     timings: &mut Timings,
-) -> Result<Created, LifecycleError> {
+) -> Result<Created<H>, LifecycleError> {
     let GuestRequest { config, image, ramdisk, options } = *request;
-    let (domid, handle) = (shell.domid(), shell.handle());
-    let facts: Vec<VifFacts> = nics.iter().map(Nic::facts).collect();
-    let payload = Payload { image, command_line: &config.cmdline, ramdisk, vifs: &facts };
-    let sysctl_port = shell.ports.store.0;
+    let id = DomainIdentity { domid: shell.domid(), handle: shell.handle() };
+    let entries: Vec<DevicePageVif> = plans.iter().map(VifPlan::device_page_entry).collect();
+    let payload = Payload { image, command_line: &config.cmdline, ramdisk, vifs: &entries };
+    let sysctl_port = shell.ports().store;
     let ready = shell.execute(&payload, timings)?;
-
-    // Nobody waits for the answer before the guest runs: what it sends until `noxsd` knows who it
-    // is stays in its rings.
-    let configure = traces.is_unconfigured();
-    let identities: Vec<VifIdentity> = nics.iter().map(Nic::identity).collect();
-    if configure {
-        host.noxsd.call(|noxsd| noxsd.begin_configure(traces.attach.id, &identities))?;
-        timings.stage("configure");
-    }
-    if let Some(announced) = &mut traces.announced {
-        announced.identify(host, Known { config, vifs: &identities })?;
-        timings.stage("identified");
-    }
+    let pending = attachments.begin_identify(GuestIdentity { config, vifs }, timings)?;
 
     let mut decided = config.clone();
-    for (vif, nic) in decided.vifs.iter_mut().zip(nics) {
-        vif.mac = Some(nic.mac);
+    for (vif, plan) in decided.vifs.iter_mut().zip(plans) {
+        vif.mac = Some(plan.mac);
     }
-    let mut record = Record::new(domid, handle, decided);
-    if let Some(noxs) = ready.layout.noxs {
-        record.device_page_gfn = noxs.device_page.0;
-        record.answer_page_gfn = noxs.answer_page.0;
-        record.sysctl_port = sysctl_port;
-    }
+    let mut record = Record::new(id.domid, id.handle, decided);
+    record.device_page = ready.noxs_pages().map(|pages| DevicePageRecord {
+        gfn: pages.device_page,
+        answer_gfn: pages.answer_page,
+        sysctl_port,
+        requests: 0,
+    });
     record.paused = options.paused;
-    host.records.write(&record, traces.ahead.as_ref())?;
+    host.records.write(&record, attachments.prepared.as_ref())?;
     timings.stage("record");
     let console = match options.console {
-        true if config.store == Store::XenStore => Some(console::terminal(domid)?),
-        true => Some(host.noxsd.connect()?.console(traces.attach.id)?),
+        true => Some(backends::console(config.store.backends(), host.links(), id)?),
         false => None,
     };
 
@@ -219,88 +201,16 @@ fn finish(
         true => ready.keep_paused(),
         false => ready.unpause(timings)?,
     };
-    if configure && let Err(error) = configured(host, &traces, &identities) {
+    if pending && let Err(error) = attachments.finish_identify(vifs) {
         drop(mapped);
-        // The traces are taken away by their own drop; this one's failure leaves a domain that
-        // `chaos list` shows.
-        let _ = host.xen.destroy(domid);
+        // What it has outside of Xen is removed as `attachments` is dropped. If this fails, it leaves
+        // a domain that `chaos list` shows.
+        let _ = host.xen.destroy(id.domid);
         return Err(error);
     }
-    traces.keep();
+    attachments.keep();
     name.keep();
-    Ok(Created { domid, record, console, mapped })
-}
-
-/// Waits until `noxsd` knows whom it serves, and keeps that for the next one.
-fn configured(
-    host: &Host,
-    traces: &Traces,
-    identities: &[VifIdentity],
-) -> Result<(), LifecycleError> {
-    let mut attach = traces.attach.clone();
-    host.noxsd.call(|noxsd| noxsd.finish_configure(attach.id, identities))?;
-    for (vif, identity) in attach.vifs.iter_mut().zip(identities) {
-        vif.identity = Some(*identity);
-    }
-    Ok(host.records.replace_devices(&attach)?)
-}
-
-/// A name that is taken; free again when dropped unless it is kept.
-struct Name<'a> {
-    host: &'a Host,
-    name: &'a str,
-    kept: bool,
-}
-
-impl<'a> Name<'a> {
-    fn reserve(
-        host: &'a Host,
-        name: &'a str,
-        domid: DomId,
-        ahead: Option<&Ahead>,
-    ) -> Result<Self, LifecycleError> {
-        match host.records.reserve_name(name, domid, ahead) {
-            Err(RecordError::NameInUse { .. }) => {
-                free_name(host, name)?;
-                host.records.reserve_name(name, domid, ahead)?;
-            }
-            result => result?,
-        }
-        Ok(Self { host, name, kept: false })
-    }
-
-    fn keep(mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for Name<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            // There is nobody to tell: this runs while another error is on its way. A name that
-            // leads to no guest is free for the next create.
-            let _ = self.host.records.remove_name(self.name);
-        }
-    }
-}
-
-/// Makes sure that nobody has the name, and clears away what a killed process has left under it.
-/// Only [`crate::records::Records::reserve_name`] takes it for good.
-fn free_name(host: &Host, name: &str) -> Result<(), LifecycleError> {
-    let Some(domid) = host.records.holder(name)? else { return Ok(()) };
-    let guest = examine(host, domid)?;
-    match guest.condition {
-        Condition::Guest(record) if record.name() == name => {
-            Err(RecordError::NameInUse { name: name.to_owned(), domid }.into())
-        }
-        Condition::BeingMade | Condition::Shell | Condition::Unrecorded => {
-            Err(RecordError::NameInUse { name: name.to_owned(), domid }.into())
-        }
-        Condition::HalfMade => destroy::remove(host, &guest).map(drop),
-        // The domid has gone to somebody else: only the name is stale.
-        Condition::Guest(_) | Condition::Foreign => Ok(host.records.remove_name(name)?),
-        Condition::Gone => Ok(host.records.remove(domid, Some(name))?),
-    }
+    Ok(Created { domid: id.domid, record, console, mapped })
 }
 
 fn open_ramdisk(path: &Path) -> Result<RamdiskFile, LifecycleError> {

@@ -1,24 +1,23 @@
-//! Taking a guest away.
+//! Destroying a guest.
 
 use std::collections::HashSet;
 
 use nix::errno::Errno;
-use noxs_control::DomainId;
 use serde::Serialize;
-use xen::domain::DomainInfo;
 use xen::units::DomId;
 
-use super::announced::{place_of, withdraw_announced};
-use super::resolve::{Condition, Guest, judge};
+use super::classify::Condition;
+use super::resolve::{Guest, judge};
 use super::{Host, LifecycleError, resolve};
-use crate::announce::xenstore::Place;
+use crate::announce::Announce;
+use crate::backends;
 use crate::chain::chain;
-use crate::clients::noxsd::BackendError;
-use crate::config::Store;
-use crate::config::check_name;
+use crate::config::{Backends, Discovery, check_name};
+use crate::handle::DomainIdentity;
+use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// What was taken away.
+/// What was destroyed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Destroyed {
     /// Its number.
@@ -31,33 +30,33 @@ pub struct Destroyed {
     pub warning: Option<String>,
 }
 
-/// Destroys a guest, found by name or domid, and everything it has outside of Xen. One that is to be
-/// made again is not.
+/// Destroys a guest, found by name or domid, and everything it has outside of Xen. Its pending restart
+/// is forgotten, too.
 ///
 /// # Errors
-/// There is no such guest, another process is making it, it is another toolstack's, or Xen
+/// There is no such guest, another process is creating it, it is another toolstack's, or Xen
 /// refuses.
-pub fn destroy(host: &Host, target: &str) -> Result<Destroyed, LifecycleError> {
+pub fn destroy<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<Destroyed, LifecycleError> {
     let guest = match resolve(host, target) {
         Err(LifecycleError::NoSuchGuest { target }) => return withdraw(host, target),
         result => result?,
     };
     match &guest.condition {
-        Condition::BeingMade => return Err(LifecycleError::BeingMade { domid: guest.domid }),
+        Condition::Creating => return Err(LifecycleError::BeingMade { domid: guest.domid }),
         Condition::Shell => return Err(LifecycleError::Shell { domid: guest.domid }),
-        // First, for chaosd keeps a promise as soon as the name is free.
+        // First, for chaosd restarts a guest as soon as the name is free.
         Condition::Guest(record) => drop(host.records.drop_restart(record.name())?),
         _ => {}
     }
     remove(host, &guest)
 }
 
-/// Forgets a guest that is gone, and was to be made again.
-fn withdraw(host: &Host, target: String) -> Result<Destroyed, LifecycleError> {
+/// Forgets the pending restart of a guest that is gone.
+fn withdraw<H: Hypervisor>(host: &Host<H>, target: String) -> Result<Destroyed, LifecycleError> {
     if check_name(&target).is_err() {
         return Err(LifecycleError::NoSuchGuest { target });
     }
-    // A promise that cannot be read is withdrawn all the same.
+    // One that cannot be read is forgotten all the same.
     let domid = host.records.promised_restart(&target).ok().flatten().map_or(0, |one| one.domid.0);
     if !host.records.drop_restart(&target)? {
         return Err(LifecycleError::NoSuchGuest { target });
@@ -65,103 +64,100 @@ fn withdraw(host: &Host, target: String) -> Result<Destroyed, LifecycleError> {
     Ok(Destroyed { domid, name: Some(target), was_gone: true, warning: None })
 }
 
-/// Takes a guest's devices away.
-///
-/// # Errors
-/// `noxsd` runs, but does not do it.
-pub(super) fn detach(host: &Host, guest: &Guest) -> Result<(), BackendError> {
-    let Some(info) = &guest.info else { return Ok(()) };
-    let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
-    match host.noxsd.call(|noxsd| noxsd.detach(id)) {
-        // Without noxsd nothing is mapped.
-        Err(BackendError::NotRunning { .. }) => Ok(()),
-        result => result,
-    }
-}
-
-/// Takes away what a guest has beside its domain, and makes its backends let go of its pages. Gives
-/// what has not worked.
-fn detach_all(host: &Host, guest: &Guest) -> Option<String> {
+/// Removes what a guest has outside of its domain, and makes its backends unmap its pages. Returns what
+/// has not worked.
+fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
     let record = match &guest.condition {
         Condition::Guest(record) => Some(Record::clone(record)),
         Condition::Gone => host.records.read(guest.domid).ok().flatten(),
         _ => None,
     };
-    let place = match &record {
-        Some(record) => place_of(record),
-        // Its maker was killed before it wrote the record, or the record is damaged.
-        None => {
-            let place = |info: &DomainInfo| Place { domid: guest.domid, handle: info.handle };
-            guest.info.as_ref().map(place)
-        }
+    let recorded =
+        record.as_ref().map(|record| DomainIdentity { domid: guest.domid, handle: record.handle });
+    let id = guest.identity().or(recorded)?;
+    // Without a record, because its creator was killed before it wrote one or it is damaged, the guest
+    // may have been announced and served in any way.
+    let store = record.map(|record| record.config.store);
+    let discoveries = match store {
+        Some(store) => &[store.discovery()][..],
+        None => &Discovery::ALL,
     };
-    if let Some(place) = place {
-        if guest.info.is_some() {
+    let backends = match store {
+        Some(store) => &[store.backends()][..],
+        None => &Backends::ALL,
+    };
+    let runs = guest.info.is_some();
+    for discovery in discoveries {
+        if runs && discovery.must_be_paused() {
             // One that ends just now needs no pause.
             let _ = host.xen.pause(guest.domid);
         }
-        if let Err(error) = withdraw_announced(place) {
+        if let Err(error) = discovery.withdraw(id) {
             return Some(format!("XenStore may still have the guest: {}", chain(&error)));
         }
     }
-    if record.is_some_and(|record| record.config.store == Store::XenStore) {
-        return None;
+    for backends in backends.iter().filter(|_| runs) {
+        if let Err(error) = backends::detach(*backends, host.links(), id) {
+            return Some(format!("noxsd may still hold the guest's pages: {error}"));
+        }
     }
-    let detached = detach(host, guest).err();
-    detached.map(|error| format!("noxsd may still hold the guest's pages: {error}"))
+    None
 }
 
 /// What [`clear`] has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
-    /// Domains that their makers, who were killed, had left half-made.
-    pub half_made: usize,
+    /// Domains that were incomplete.
+    pub incomplete: usize,
     /// Folders and names of domains that are gone.
-    pub traces: usize,
+    pub leftovers: usize,
 }
 
-/// Takes away what processes that were killed have left: each domain that is half-made, and folders
-/// and names of domains that are gone, whoever has destroyed these. Guests are not touched.
+/// Removes what killed processes have left: each incomplete domain, and folders and names of domains
+/// that are gone. Guests are not touched.
 ///
 /// # Errors
-/// Xen refuses, or a file cannot be removed. The others are not looked at then.
-pub fn clear(host: &Host) -> Result<Cleared, LifecycleError> {
+/// Xen refuses, or a file cannot be removed. The rest is then left for the next time.
+pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
     let mut cleared = Cleared::default();
-    // Read before Xen is asked: a domain is there before its name and its folder are, so whoever is
-    // making one now is not met.
+    // Names and folders are listed before domains, so that a create in progress is not mistaken for a
+    // leftover: its domain is there before its name and its folder are.
     let names = host.records.names()?;
     let folders = host.records.domids()?;
     let mut there = HashSet::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
         there.insert(info.domid);
         let guest = judge(host, info.domid, Some(info))?;
-        if matches!(guest.condition, Condition::HalfMade) {
+        if matches!(guest.condition, Condition::Incomplete) {
             remove(host, &guest)?;
-            cleared.half_made += 1;
+            cleared.incomplete += 1;
         }
     }
     for (name, domid) in names {
         if !there.contains(&domid) && host.records.holder(&name)? == Some(domid) {
             host.records.remove_name(&name)?;
-            cleared.traces += 1;
+            cleared.leftovers += 1;
         }
     }
     for domid in folders {
         if !there.contains(&domid) {
             host.records.remove(domid, None)?;
-            cleared.traces += 1;
+            cleared.leftovers += 1;
         }
     }
     Ok(cleared)
 }
 
 /// Removes a guest that has been looked at.
-pub(super) fn remove(host: &Host, guest: &Guest) -> Result<Destroyed, LifecycleError> {
+pub(super) fn remove<H: Hypervisor>(
+    host: &Host<H>,
+    guest: &Guest,
+) -> Result<Destroyed, LifecycleError> {
     // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
     let warning = detach_all(host, guest);
     if guest.info.is_some() {
         match host.xen.destroy(guest.domid) {
-            // A zombie is gone as soon as its last page is let go of, which has just happened.
+            // A zombie is gone as soon as its last page is unmapped, which has just happened.
             Err(error) if error.errno() == Some(Errno::ESRCH) => {}
             result => result?,
         }

@@ -1,10 +1,16 @@
-//! Guests that have ended, for whoever supervises them.
+//! Guests that have ended, for their supervisor.
 
 use xen::units::{DomId, DomainHandle};
 
-use super::resolve::{Condition, Guest, GuestState, examine};
-use super::{Destroyed, Host, LifecycleError, announced, destroy};
+use super::classify::Condition;
+use super::resolve::{Guest, examine};
+use super::state::GuestState;
+use super::{Destroyed, Host, LifecycleError, destroy};
+use crate::announce::Announce;
+use crate::backends;
 use crate::config::Action;
+use crate::handle::DomainIdentity;
+use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
 /// A guest that has ended by itself, with its record.
@@ -30,12 +36,12 @@ impl EndedGuest {
     }
 }
 
-/// Domains that have shut down by themselves and are still there, whoever has made them. Costs one
-/// hypercall: no record is read.
+/// Returns the domains that have shut down by themselves and are still there, those of other
+/// toolstacks too. Costs one hypercall: no record is read.
 ///
 /// # Errors
-/// Xen refuses to tell.
-pub fn ended(host: &Host) -> Result<Vec<(DomId, DomainHandle)>, LifecycleError> {
+/// Xen refuses.
+pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<(DomId, DomainHandle)>, LifecycleError> {
     let all = host.xen.domain_list(DomId::DOM0)?.into_iter();
     let ended = all.filter(|info| info.state.shutdown.is_some() && !info.state.dying);
     Ok(ended.map(|info| (info.domid, info.handle)).collect())
@@ -45,8 +51,11 @@ pub fn ended(host: &Host) -> Result<Vec<(DomId, DomainHandle)>, LifecycleError> 
 /// crashed.
 ///
 /// # Errors
-/// Xen refuses to tell.
-pub fn ended_guest(host: &Host, domid: DomId) -> Result<Option<EndedGuest>, LifecycleError> {
+/// Xen refuses.
+pub fn ended_guest<H: Hypervisor>(
+    host: &Host<H>,
+    domid: DomId,
+) -> Result<Option<EndedGuest>, LifecycleError> {
     let guest = examine(host, domid)?;
     let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
         return Ok(None);
@@ -59,29 +68,35 @@ pub fn ended_guest(host: &Host, domid: DomId) -> Result<Option<EndedGuest>, Life
     Ok(by_itself.then_some(EndedGuest { guest, handle, record }))
 }
 
-/// Takes a guest away that has ended.
+/// Destroys a guest that has ended.
 ///
 /// # Errors
 /// Xen refuses.
-pub fn remove_ended(host: &Host, ended: &EndedGuest) -> Result<Destroyed, LifecycleError> {
+pub fn remove_ended<H: Hypervisor>(
+    host: &Host<H>,
+    ended: &EndedGuest,
+) -> Result<Destroyed, LifecycleError> {
     destroy::remove(host, &ended.guest)
 }
 
 /// Keeps a guest that has ended under the first free name of `NAME-1`, `NAME-2`, …, without its
-/// devices, so that another can have its name and its addresses. Gives the new name.
+/// devices, so that another can have its name and its addresses. Returns the new name.
 ///
 /// # Errors
 /// The record cannot be changed, or `noxsd` does not answer.
-pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, LifecycleError> {
+pub fn rename_ended<H: Hypervisor>(
+    host: &Host<H>,
+    ended: &EndedGuest,
+) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
-    // Its addresses are free before its name is: whoever was killed on the way does it again.
+    // Its addresses are free before its name is. A process that is killed on the way is repeated by the
+    // next one.
     host.records.forget_devices(domid)?;
-    let place = announced::place_of(&record);
-    match place {
-        Some(place) => place.withdraw_devices()?,
-        None => destroy::detach(host, &ended.guest)?,
-    }
+    let (discovery, backends) = (record.config.store.discovery(), record.config.store.backends());
+    let id = DomainIdentity { domid, handle: ended.handle };
+    discovery.withdraw_devices(id)?;
+    backends::detach(backends, host.links(), id)?;
     let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
     record.config.name = loop {
         let name = names.next().unwrap_or_else(|| old.clone());
@@ -95,10 +110,8 @@ pub fn rename_ended(host: &Host, ended: &EndedGuest) -> Result<String, Lifecycle
             Some(_) => {}
         }
     };
-    if let Some(place) = place {
-        place.rename(record.name())?;
-    }
-    // Whatever it was to do is done by its successor.
+    discovery.rename(id, record.name())?;
+    // Its successor does what it was to do.
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use thiserror::Error;
 use xen::units::DomId;
 
-use crate::announce::xenstore::DiskError;
+use crate::backends::DevicesError;
+use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::domain::BuildError;
@@ -206,6 +207,19 @@ impl LifecycleError {
             Self::Prepare(source) => Self::Build { name, source },
             Self::Devices(source) => Self::Backend { name, source },
             other => other,
+        }
+    }
+}
+
+impl From<DevicesError> for LifecycleError {
+    fn from(error: DevicesError) -> Self {
+        match error {
+            DevicesError::Noxsd(source) => Self::Devices(source),
+            DevicesError::Store(source) => Self::Store(source),
+            DevicesError::Disk(source) => Self::Disk(source),
+            DevicesError::Record(source) => Self::Record(source),
+            DevicesError::NoBridge { bridge } => Self::NoBridge { bridge },
+            DevicesError::Tap { bridge, source } => Self::Tap { bridge, source },
         }
     }
 }

@@ -8,11 +8,14 @@ use noxs_control::DomainId;
 use serde::Serialize;
 use xen::units::DomId;
 
-use super::resolve::{Condition, GuestState, judge};
+use super::classify::Condition;
+use super::resolve::judge;
+use super::state::GuestState;
 use super::{Host, LifecycleError};
 use crate::chain::chain;
 use crate::clients::noxsd::Noxsd;
 use crate::config::VifConfig;
+use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
 /// A guest in the list.
@@ -85,12 +88,12 @@ pub struct BrokenDevice {
     pub reason: String,
 }
 
-/// The guests in the order of their domids. With `all`, the daemon's shells, other toolstacks'
+/// Returns the guests in the order of their domids. With `all`, chaosd's shells, other toolstacks'
 /// domains and dom0 too.
 ///
 /// # Errors
-/// Xen refuses to tell, or the records cannot be read at all.
-pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
+/// Xen refuses, or the records cannot be read at all.
+pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
     let mut broken = broken_devices(host);
     let dropped = dropped_frames(host);
     let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
@@ -131,7 +134,7 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
                     })
                     .collect();
             }
-            Condition::HalfMade | Condition::BeingMade | Condition::Unrecorded => {
+            Condition::Incomplete | Condition::Creating | Condition::Unrecorded => {
                 listed.name = host.records.names_of(domid)?.into_iter().next();
             }
             _ if domid == DomId::DOM0 => listed.name = Some("Domain-0".to_owned()),
@@ -144,15 +147,16 @@ pub fn list(host: &Host, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> 
     }
     for name in host.records.restarts()? {
         if !guests.iter().any(|guest| guest.name.as_ref() == Some(&name)) {
-            guests.push(to_restart(host, name));
+            guests.push(pending_restart(host, name));
         }
     }
     guests.sort_by_key(|guest| guest.domid);
     Ok(guests)
 }
 
-/// A folder without a domain: the guest was destroyed by somebody else, or its destroyer killed.
-fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
+/// Returns a folder without a domain: another toolstack has destroyed the guest, or `chaos destroy` was
+/// killed.
+fn gone<H: Hypervisor>(host: &Host<H>, domid: DomId) -> Result<ListedGuest, LifecycleError> {
     let record = host.records.read(domid).ok().flatten();
     let name = match &record {
         Some(record) => Some(record.name().to_owned()),
@@ -161,14 +165,14 @@ fn gone(host: &Host, domid: DomId) -> Result<ListedGuest, LifecycleError> {
     Ok(without_domain(name, domid.0, GuestState::Gone, record.as_ref()))
 }
 
-/// A guest that has ended and is to be made again.
-fn to_restart(host: &Host, name: String) -> ListedGuest {
+/// Returns a guest whose restart is pending.
+fn pending_restart<H: Hypervisor>(host: &Host<H>, name: String) -> ListedGuest {
     let (record, fault) = match host.records.promised_restart(&name) {
         Ok(record) => (record, None),
         Err(error) => (None, Some(chain(&error))),
     };
     let domid = record.as_ref().map_or(0, |record| record.domid.0);
-    let listed = without_domain(Some(name), domid, GuestState::ToRestart, record.as_ref());
+    let listed = without_domain(Some(name), domid, GuestState::PendingRestart, record.as_ref());
     ListedGuest { fault, ..listed }
 }
 
@@ -193,8 +197,8 @@ fn without_domain(
     }
 }
 
-/// Which devices are broken, by domain. A `noxsd` that does not answer has none to tell of.
-fn broken_devices(host: &Host) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
+/// Returns which devices are broken, by domain: none if noxsd does not answer.
+fn broken_devices<H: Hypervisor>(host: &Host<H>) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
     let statuses = host.noxsd.call(Noxsd::broken).unwrap_or_default();
     statuses
         .into_iter()
@@ -215,7 +219,7 @@ fn broken_devices(host: &Host) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
 type Dropped = HashMap<(u16, [u8; 16], u16), u64>;
 
 /// `None` if `noxsd` does not answer.
-fn dropped_frames(host: &Host) -> Option<Dropped> {
+fn dropped_frames<H: Hypervisor>(host: &Host<H>) -> Option<Dropped> {
     let drops = host.noxsd.call(Noxsd::dropped).ok()?;
     let key = |id: DomainId, index| (id.domid, id.handle, index);
     Some(drops.into_iter().map(|vif| (key(vif.id, vif.index), vif.frames)).collect())

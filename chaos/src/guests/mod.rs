@@ -1,17 +1,19 @@
 //! What can be done with a guest, from its creation to its end (`docs/lifecycle.md`).
 
-mod announced;
+mod classify;
 mod console;
 mod create;
 mod destroy;
 mod ended;
 mod error;
 mod list;
-mod nic;
+mod name;
 mod pause;
 mod resolve;
 mod shell;
 mod shutdown;
+mod state;
+mod vif_plan;
 mod watch;
 
 use std::cell::RefCell;
@@ -22,11 +24,13 @@ use std::sync::Arc;
 
 use xen::Xen;
 
+use crate::backends::Links;
 use crate::clients::noxsd::Link;
 use crate::clients::xenstored;
 use crate::image::{Image, ImageCache, ImageError};
 use crate::records::Records;
 
+pub use classify::{Condition, CreatorFacts, FoundRecord, classify};
 pub use console::{console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
@@ -36,21 +40,22 @@ pub use ended::{EndedGuest, ended, ended_guest, remove_ended, rename_ended};
 pub use error::LifecycleError;
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
-pub use resolve::{Condition, Guest, GuestState, resolve};
+pub use resolve::{Guest, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
+pub use state::GuestState;
 pub use watch::DomainWatch;
 
-/// What everything is done on: Xen, the records, and `noxsd`.
-#[derive(Clone, Debug)]
-pub struct Host {
+/// The machine: Xen, the records, and the ways to the daemons.
+#[derive(Debug)]
+pub struct Host<H = Xen> {
     /// Xen.
-    pub xen: Rc<Xen>,
+    pub xen: Rc<H>,
     /// The records.
     pub records: Records,
     /// `noxsd`.
     pub noxsd: Rc<Link>,
-    /// xenstored, for guests in XenStore mode.
+    /// xenstored, for guests that find their devices in XenStore.
     pub xenstored: Rc<xenstored::Link>,
     /// Kernels that have been read. Without it, kernels are not kept.
     pub images: Option<Rc<RefCell<ImageCache>>>,
@@ -59,8 +64,20 @@ pub struct Host {
 /// Most bytes of kernels that are kept: enough for a few unpacked Linux kernels.
 const IMAGE_CACHE_BYTES: usize = 256 << 20;
 
+impl<H> Clone for Host<H> {
+    fn clone(&self) -> Self {
+        Self {
+            xen: Rc::clone(&self.xen),
+            records: self.records.clone(),
+            noxsd: Rc::clone(&self.noxsd),
+            xenstored: Rc::clone(&self.xenstored),
+            images: self.images.clone(),
+        }
+    }
+}
+
 impl Host {
-    /// This machine, with everything in its usual place, for a process that does one thing.
+    /// Opens this machine, with everything in its usual place, for a process that does one thing.
     ///
     /// # Errors
     /// There is no Xen, this is not dom0, or the user is not root.
@@ -74,7 +91,7 @@ impl Host {
         })
     }
 
-    /// The same for a process that makes many guests: it keeps the kernels it has read.
+    /// Opens it for a process that creates many guests: it keeps the kernels it has read.
     ///
     /// # Errors
     /// As [`Host::open`].
@@ -82,8 +99,15 @@ impl Host {
         let images = Some(Rc::new(RefCell::new(ImageCache::new(IMAGE_CACHE_BYTES))));
         Ok(Self { images, ..Self::open()? })
     }
+}
 
-    /// A kernel.
+impl<H> Host<H> {
+    /// Returns what the backends need of the host.
+    pub(crate) fn links(&self) -> Links<'_> {
+        Links { noxsd: &self.noxsd, xenstored: &self.xenstored, records: &self.records }
+    }
+
+    /// Opens a kernel.
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -94,7 +118,7 @@ impl Host {
         }
     }
 
-    /// A kernel whose file is open already.
+    /// Reads a kernel whose file is open already.
     ///
     /// # Errors
     /// As [`Image::from_file`].
@@ -105,3 +129,6 @@ impl Host {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,20 +2,22 @@
 
 use xen::units::DomId;
 
-use super::resolve::{Condition, examine};
+use super::classify::Condition;
+use super::resolve::examine;
 use super::{Host, LifecycleError, resolve};
+use crate::hypervisor::Hypervisor;
 
 /// Pauses a guest.
 ///
 /// # Errors
-/// There is no such guest, another process is making it, or Xen refuses.
-pub fn pause(host: &Host, target: &str) -> Result<(), LifecycleError> {
+/// There is no such guest, another process is creating it, or Xen refuses.
+pub fn pause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
     let domid = running(host, target)?;
     host.xen.pause(domid)?;
     let guest = examine(host, domid)?;
     let has_run = guest.info.is_some_and(|info| info.cpu_time_ns > 0);
-    // A guest that is paused and has never run, and is not known to be meant so, looks half-made.
-    if let Condition::Guest(_) | Condition::BeingMade | Condition::HalfMade = guest.condition
+    // A guest that is paused and has never run, and is not recorded as paused, looks incomplete.
+    if let Condition::Guest(_) | Condition::Creating | Condition::Incomplete = guest.condition
         && !has_run
     {
         let _lock = host.records.lock(domid)?;
@@ -31,15 +33,15 @@ pub fn pause(host: &Host, target: &str) -> Result<(), LifecycleError> {
 ///
 /// # Errors
 /// As [`pause`].
-pub fn unpause(host: &Host, target: &str) -> Result<(), LifecycleError> {
+pub fn unpause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
     Ok(host.xen.unpause(running(host, target)?)?)
 }
 
 /// The domid of a guest that is there.
-fn running(host: &Host, target: &str) -> Result<DomId, LifecycleError> {
+fn running<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
     let found = resolve(host, target)?;
     match (found.info, found.condition) {
-        (Some(_), Condition::BeingMade) => Err(LifecycleError::BeingMade { domid: found.domid }),
+        (Some(_), Condition::Creating) => Err(LifecycleError::BeingMade { domid: found.domid }),
         (Some(_), Condition::Shell) => Err(LifecycleError::Shell { domid: found.domid }),
         (Some(_), Condition::Guest(_) | Condition::Unrecorded) => Ok(found.domid),
         _ => Err(LifecycleError::NoSuchGuest { target: target.to_owned() }),

@@ -1,21 +1,22 @@
 //! Shells with their devices attached.
 
 use std::fs::File;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::mem;
 use std::sync::Arc;
 
-use noxs_control::{Attach, ConsoleDevice, DomainId, Refusal, VifDevice, VifIdentity};
-use xen::units::{DomId, GrantRef, Port};
+use noxs_control::VifIdentity;
+use xen::Xen;
+use xen::units::DomId;
 
-use super::announced::{Announced, Known};
 use super::{Host, LifecycleError};
-use crate::clients::noxsd::{BackendError, Noxsd};
-use crate::config::Store;
-use crate::domain::{self, Flavour, ParkedShell, Shell};
-use crate::handle;
+use crate::announce::{Announce, GuestNodes};
+use crate::backends::{Devices, GuestIdentity, Serve};
+use crate::config::Discovery;
+use crate::domain::Flavour;
+use crate::handle::{self, DomainIdentity};
+use crate::hypervisor::{BuiltShell, Hypervisor, ParkedOf};
 use crate::image::Image;
-use crate::records::Ahead;
+use crate::records::PreparedRecord;
 use crate::timings::Timings;
 
 /// What a shell is made for, as far as dom0 is concerned.
@@ -31,229 +32,219 @@ pub struct ShellKind {
 
 /// A shell with rings, grants and event channels, and with its backends attached.
 ///
-/// It has a folder among the records, but no record and no name: whoever finds it after its maker
-/// was killed knows that nobody will miss it. Dropping it takes everything of it away.
+/// It has a folder among the records, but no record and no name, so a process that finds it after
+/// its creator was killed may destroy it. Dropping it destroys it with all its attachments.
 #[derive(Debug)]
-pub struct AttachedShell {
-    /// First, so that it is destroyed before its traces are taken away.
-    shell: Shell,
-    traces: Traces,
+pub struct AttachedShell<H: Hypervisor = Xen> {
+    /// First, so that it is destroyed before its attachments are removed.
+    shell: H::Shell,
+    attachments: Attachments<H>,
 }
 
-/// What a shell has outside of Xen, taken away when dropped unless it is kept.
+/// What a shell has outside of Xen; removed when dropped unless it is kept.
 #[derive(Debug)]
-pub(super) struct Traces {
-    host: Host,
-    pub(super) attach: Attach,
-    /// In XenStore mode, what is announced there; `attach` is empty then.
-    pub(super) announced: Option<Announced>,
-    /// What was made of its record ahead.
-    pub(super) ahead: Option<Ahead>,
-    /// Whether the backends have been asked to attach.
-    asked: bool,
+pub(super) struct Attachments<H: Hypervisor> {
+    host: Host<H>,
+    id: DomainIdentity,
+    pub(super) discovery: Discovery,
+    pub(super) devices: Devices,
+    /// Whether anything was announced, or was about to be.
+    published: bool,
+    /// Whether the guest is known to those who announce and serve.
+    identified: bool,
+    /// What was prepared of its record.
+    pub(super) prepared: Option<PreparedRecord>,
     kept: bool,
 }
 
-/// An [`AttachedShell`] that belongs to no thread. Dropping it leaves the domain half-made.
+/// An [`AttachedShell`] that belongs to no thread. Dropping it leaves the domain incomplete.
 #[derive(Debug)]
-#[must_use = "the domain is left half-made if this is dropped"]
-pub struct ParkedAttachedShell {
-    shell: ParkedShell,
-    attach: Attach,
-    announced: Option<Announced>,
-    ahead: Option<Ahead>,
+#[must_use = "the domain is left incomplete if this is dropped"]
+pub struct ParkedAttachedShell<H: Hypervisor = Xen> {
+    shell: ParkedOf<H>,
+    id: DomainIdentity,
+    discovery: Discovery,
+    devices: Devices,
+    published: bool,
+    prepared: Option<PreparedRecord>,
 }
 
-/// Makes a shell and attaches its backends, for guests that are not known yet.
+/// Prepares a shell and attaches its backends, for guests that are not known yet.
 ///
 /// # Errors
 /// As [`create`](super::create()), as far as it applies. Nothing is left behind.
-pub fn prepare_shell(
-    host: &Host,
+pub fn prepare_shell<H: Hypervisor>(
+    host: &Host<H>,
     kind: &ShellKind,
     timings: &mut Timings,
-) -> Result<AttachedShell, LifecycleError> {
-    let vifs: Vec<_> = kind.bridges.iter().map(|bridge| (bridge.as_str(), None)).collect();
-    let mut shell = make(host, kind.flavour, &vifs, kind.image.as_deref(), timings)?;
+) -> Result<AttachedShell<H>, LifecycleError> {
+    let bridges = kind.bridges.iter().map(String::as_str);
+    let mut shell = prepare(host, kind.flavour, bridges, &[], kind.image.as_deref(), timings)?;
     let log = shell.start_attach(None, timings)?;
     if let Some(image) = &kind.image {
         shell.load(image)?;
         timings.stage("image");
     }
-    shell.traces.ahead = Some(host.records.make_ahead(shell.domid())?);
+    shell.attachments.prepared = Some(host.records.prepare_record(shell.domid())?);
     shell.finish_attach(log.as_ref())?;
     timings.stage("attached");
     Ok(shell)
 }
 
-/// Makes a shell whose devices are not attached yet.
-pub(super) fn make(
-    host: &Host,
+/// Prepares a shell whose devices are not attached yet. `vifs` says who its vifs are, if that is
+/// known; it is empty otherwise.
+pub(super) fn prepare<'a, H: Hypervisor>(
+    host: &Host<H>,
     flavour: Flavour,
-    vifs: &[(&str, Option<VifIdentity>)],
+    bridges: impl Iterator<Item = &'a str>,
+    vifs: &[VifIdentity],
     image: Option<&Image>,
     timings: &mut Timings,
-) -> Result<AttachedShell, LifecycleError> {
+) -> Result<AttachedShell<H>, LifecycleError> {
     let handle = handle::new_handle().map_err(LifecycleError::Process)?;
-    let shell = domain::prepare(&host.xen, flavour, image, handle, timings)?;
-    let announced = Announced::of(&shell, vifs.iter().map(|(bridge, _)| *bridge));
-    let attach = attach_request(&shell, vifs);
-    let traces =
-        Traces { host: host.clone(), attach, announced, ahead: None, asked: false, kept: false };
-    Ok(AttachedShell { shell, traces })
+    let shell = host.xen.prepare(flavour, image, handle, timings)?;
+    let attachments = Attachments {
+        host: host.clone(),
+        id: DomainIdentity { domid: shell.domid(), handle },
+        discovery: flavour.store.discovery(),
+        devices: Devices::of(&shell, bridges, vifs),
+        published: false,
+        identified: false,
+        prepared: None,
+        kept: false,
+    };
+    Ok(AttachedShell { shell, attachments })
 }
 
-impl AttachedShell {
-    /// The domain's number.
+impl<H: Hypervisor> AttachedShell<H> {
+    /// Returns the domain's number.
     #[must_use]
     pub fn domid(&self) -> DomId {
-        DomId(self.traces.attach.id.domid)
+        self.attachments.id.domid
     }
 
-    /// What was made of its record and name ahead, if anything was.
-    pub(super) fn ahead(&self) -> Option<&Ahead> {
-        self.traces.ahead.as_ref()
+    /// Returns what was prepared of its record and name, if anything was.
+    pub(super) fn prepared(&self) -> Option<&PreparedRecord> {
+        self.attachments.prepared.as_ref()
     }
 
-    /// Puts an image in.
+    /// Copies an image in.
     pub(super) fn load(&mut self, image: &Arc<Image>) -> Result<(), LifecycleError> {
         Ok(self.shell.load(image)?)
     }
 
-    /// Lets go of Xen and `noxsd`, so that another thread can have the shell.
-    pub fn park(self) -> ParkedAttachedShell {
-        let Self { shell, mut traces } = self;
-        let attach = traces.attach.clone();
-        let (announced, ahead) = (traces.announced.take(), traces.ahead.take());
-        traces.keep();
-        ParkedAttachedShell { shell: shell.park(), attach, announced, ahead }
+    /// Drops the handles on Xen and noxsd, so that the shell can be sent to another thread.
+    pub fn park(self) -> ParkedAttachedShell<H> {
+        let Self { shell, mut attachments } = self;
+        let (id, discovery) = (attachments.id, attachments.discovery);
+        let devices = mem::replace(&mut attachments.devices, Devices::none(id));
+        let (published, prepared) = (attachments.published, attachments.prepared.take());
+        attachments.keep();
+        ParkedAttachedShell { shell: shell.park(), id, discovery, devices, published, prepared }
     }
 
-    /// The shell, and what it has outside of Xen.
-    pub(super) fn take(self) -> (Shell, Traces) {
-        (self.shell, self.traces)
+    /// Returns the shell, and what it has outside of Xen.
+    pub(super) fn take(self) -> (H::Shell, Attachments<H>) {
+        (self.shell, self.attachments)
     }
 
-    /// Asks `noxsd` to attach the devices, without waiting for it. Gives the console's log. In
-    /// XenStore mode the devices are announced, with all that is `known` of the guest.
+    /// Announces the shell, with the guest if that is known, and asks its backends to attach,
+    /// without waiting for them. Returns the console's log.
     pub(super) fn start_attach(
         &mut self,
-        known: Option<Known<'_>>,
+        guest: Option<GuestIdentity<'_>>,
         timings: &mut Timings,
     ) -> Result<Option<File>, LifecycleError> {
-        let domid = self.domid();
-        let has_devices = self.traces.has_devices();
-        let Traces { host, attach, announced, asked, .. } = &mut self.traces;
-        host.records.make_folder(domid)?;
-        if let Some(announced) = announced {
-            announced.start(host, known)?;
+        let Attachments { host, discovery, devices, published, identified, .. } =
+            &mut self.attachments;
+        host.records.make_folder(self.shell.domid())?;
+        if let Some(guest) = guest {
+            devices.learn(guest)?;
+            *identified = true;
+        }
+        // Set before: what fails halfway has to be withdrawn, too.
+        *published = true;
+        let disks = devices.disk_nodes();
+        let nodes = guest.map(|guest| GuestNodes {
+            name: &guest.config.name,
+            vifs: guest.vifs,
+            disks: &disks,
+        });
+        if discovery.publish(&host.xenstored, &self.shell, nodes.as_ref())? {
             timings.stage("announced");
-            return Ok(None);
         }
-        let mut log = None;
-        if has_devices {
-            host.records.write_devices(attach)?;
-            if attach.console.is_some() {
-                log = Some(host.records.create_console_log(domid)?);
-            }
-            *asked = true;
-            self.begin_attach(log.as_ref())?;
-        }
-        timings.stage("files and attach");
-        Ok(log)
+        Ok(devices.begin_attach(host.links(), timings)?)
     }
 
-    fn begin_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
-        let Traces { host, attach, .. } = &self.traces;
-        Ok(host.noxsd.call(|noxsd| noxsd.begin_attach(attach.clone(), log.map(AsFd::as_fd)))?)
-    }
-
-    /// Waits until the devices are attached; gives `noxsd` a bridge it does not serve yet.
+    /// Waits until the devices are attached.
     pub(super) fn finish_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
-        let host = &self.traces.host;
-        if let Some(announced) = &self.traces.announced {
-            return announced.settle(host);
-        }
-        if !self.traces.has_devices() {
-            return Ok(());
-        }
-        match host.noxsd.call(Noxsd::finish) {
-            Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
-                connect_bridge(host, bridge)?;
-                self.begin_attach(log)?;
-                Ok(host.noxsd.call(Noxsd::finish)?)
-            }
-            result => Ok(result?),
-        }
+        let Attachments { host, devices, .. } = &self.attachments;
+        Ok(devices.finish_attach(host.links(), log)?)
     }
 }
 
-impl ParkedAttachedShell {
-    /// Makes it a shell again.
+impl<H: Hypervisor> ParkedAttachedShell<H> {
+    /// Turns it back into a shell.
     #[must_use]
-    pub fn unpark(self, host: &Host) -> AttachedShell {
-        let Self { shell, attach, announced, ahead } = self;
-        let traces =
-            Traces { host: host.clone(), attach, announced, ahead, asked: true, kept: false };
-        AttachedShell { shell: shell.unpark(&host.xen), traces }
+    pub fn unpark(self, host: &Host<H>) -> AttachedShell<H> {
+        let Self { shell, id, discovery, devices, published, prepared } = self;
+        let attachments = Attachments {
+            host: host.clone(),
+            id,
+            discovery,
+            devices,
+            published,
+            identified: false,
+            prepared,
+            kept: false,
+        };
+        AttachedShell { shell: host.xen.unpark(shell), attachments }
     }
 }
 
-impl Traces {
-    pub(super) fn has_devices(&self) -> bool {
-        self.attach.console.is_some() || !self.attach.vifs.is_empty()
+impl<H: Hypervisor> Attachments<H> {
+    /// Says which guest the shell becomes, unless that was known from the start. Returns whether
+    /// [`finish_identify`](Self::finish_identify) has to follow.
+    pub(super) fn begin_identify(
+        &mut self,
+        guest: GuestIdentity<'_>,
+        timings: &mut Timings,
+    ) -> Result<bool, LifecycleError> {
+        if self.identified {
+            return Ok(false);
+        }
+        self.devices.learn(guest)?;
+        let disks = self.devices.disk_nodes();
+        let nodes = GuestNodes { name: &guest.config.name, vifs: guest.vifs, disks: &disks };
+        self.discovery.identify(&self.host.xenstored, self.id, &nodes)?;
+        let pending = self.devices.begin_configure(self.host.links(), guest.vifs)?;
+        self.identified = true;
+        timings.stage("configure");
+        Ok(pending)
     }
 
-    /// Whether `noxsd` does not know yet whom it serves.
-    pub(super) fn is_unconfigured(&self) -> bool {
-        self.attach.vifs.iter().any(|vif| vif.identity.is_none())
+    /// Waits until the backends know the guest.
+    pub(super) fn finish_identify(&self, vifs: &[VifIdentity]) -> Result<(), LifecycleError> {
+        Ok(self.devices.finish_configure(self.host.links(), vifs)?)
     }
 
-    /// The guest is made: its traces are to stay.
+    /// Keeps all of it: the guest is created.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }
 }
 
-impl Drop for Traces {
+impl<H: Hypervisor> Drop for Attachments<H> {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        // There is nobody to tell: this runs while another error is on its way. `chaos list`
-        // shows what is left, if anything is, and `chaos destroy` removes it.
-        if let Some(announced) = &self.announced {
-            announced.withdraw();
-        } else if self.asked {
-            let _ = self.host.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
+        // Errors are not reported: this runs while another one is on its way. `chaos list` shows what
+        // is left, if anything is, and `chaos destroy` removes it.
+        if self.published {
+            let _ = self.discovery.withdraw(self.id);
         }
-        let _ = self.host.records.remove(DomId(self.attach.id.domid), None);
+        self.devices.abandon(self.host.links());
+        let _ = self.host.records.remove(self.id.domid, None);
     }
-}
-
-fn connect_bridge(host: &Host, bridge: String) -> Result<(), LifecycleError> {
-    if !Path::new("/sys/class/net").join(&bridge).join("bridge").exists() {
-        return Err(LifecycleError::NoBridge { bridge });
-    }
-    let tap = tap::open_on_bridge(&bridge)
-        .map_err(|source| LifecycleError::Tap { bridge: bridge.clone(), source })?;
-    Ok(host.noxsd.call(|noxsd| noxsd.add_switch(bridge.clone(), tap.as_fd()))?)
-}
-
-fn attach_request(shell: &Shell, vifs: &[(&str, Option<VifIdentity>)]) -> Attach {
-    let id = DomainId { domid: shell.domid().0, handle: shell.handle().0 };
-    let devices = shell.ports.devices.filter(|_| shell.flavour.store == Store::Noxs);
-    let Some(Port(port)) = devices else {
-        return Attach { id, console: None, vifs: Vec::new() };
-    };
-    let console = shell.console_grant().map(|GrantRef(ring)| ConsoleDevice { port, ring });
-    let vifs = (0u16..)
-        .zip(vifs)
-        .map(|(index, (bridge, identity))| {
-            let [GrantRef(tx_ring), GrantRef(rx_ring)] = shell.vif_grants(index);
-            let bridge = (*bridge).to_owned();
-            VifDevice { index, port, tx_ring, rx_ring, bridge, identity: *identity }
-        })
-        .collect();
-    Attach { id, console, vifs }
 }

@@ -6,29 +6,31 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
-use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
+use xen::Xen;
+use xen::evtchn::VIRQ_DOM_EXC;
 
 use super::{Host, LifecycleError};
 use crate::announce::xenstore::EndWatch;
 use crate::clients::noxsd::{BackendError, Noxsd};
+use crate::hypervisor::{EventPorts, Hypervisor};
 
 /// A watch on the ends of domains. Says that some domain may have ended, not which.
 #[derive(Debug)]
-pub enum DomainWatch {
+pub enum DomainWatch<H: Hypervisor = Xen> {
     /// Through `noxsd`, which holds the interrupt and serves any number of watches.
     Noxsd(OwnedFd),
     /// Through xenstored, which holds it where it runs.
     XenStore(EndWatch),
     /// By this process itself, where neither runs.
-    Virq(EventChannels),
+    Virq(H::Events),
 }
 
-impl DomainWatch {
+impl<H: Hypervisor> DomainWatch<H> {
     /// Starts to watch. What ends from now on is noticed.
     ///
     /// # Errors
     /// Another process, such as xenstored, holds `VIRQ_DOM_EXC`.
-    pub fn start(host: &Host) -> Result<Self, LifecycleError> {
+    pub fn start(host: &Host<H>) -> Result<Self, LifecycleError> {
         let failed = |reason: String| LifecycleError::Watch { reason };
         if let Ok(watch) = EndWatch::start() {
             return Ok(Self::XenStore(watch));
@@ -36,7 +38,7 @@ impl DomainWatch {
         match host.noxsd.connect() {
             Ok(noxsd) => noxsd.watch().map(Self::Noxsd).map_err(|error| failed(error.to_string())),
             Err(BackendError::NotRunning { .. }) => {
-                let channels = EventChannels::open()?;
+                let channels = host.xen.open_events()?;
                 channels.bind_virq(VIRQ_DOM_EXC).map_err(|error| {
                     failed(format!("VIRQ_DOM_EXC is held by another process ({error})"))
                 })?;
@@ -46,12 +48,12 @@ impl DomainWatch {
         }
     }
 
-    /// The same through another process, for whoever watches for a long time: a `noxsd` that is
-    /// started again must find the interrupt free.
+    /// Starts to watch through another process, for a long time: a `noxsd` that is restarted must find
+    /// the interrupt free.
     ///
     /// # Errors
     /// Neither xenstored nor `noxsd` runs, or `noxsd` does not hold the interrupt.
-    pub fn lasting(host: &Host) -> Result<Self, LifecycleError> {
+    pub fn lasting(host: &Host<H>) -> Result<Self, LifecycleError> {
         if let Ok(watch) = EndWatch::start() {
             return Ok(Self::XenStore(watch));
         }
@@ -87,12 +89,12 @@ impl DomainWatch {
         }
     }
 
-    /// Whether something was told that the descriptor does not show any more.
+    /// Returns whether an event was read that the descriptor does not show any more.
     fn is_told(&self) -> bool {
         matches!(self, Self::XenStore(watch) if watch.is_told())
     }
 
-    /// Takes what has been told so far, without waiting. `true` if some domain may have ended.
+    /// Takes the events so far, without waiting. `true` if some domain may have ended.
     ///
     /// # Errors
     /// The watch is lost.
@@ -108,7 +110,7 @@ impl DomainWatch {
     }
 }
 
-impl AsFd for DomainWatch {
+impl<H: Hypervisor> AsFd for DomainWatch<H> {
     /// Readable when some domain may have ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {

@@ -256,4 +256,4 @@ fn read(mut file: &File, size: u64) -> Result<Vec<u8>, ImageError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,6 +15,11 @@ use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use self::made::{Made, NotesIn, bzimage, gzip, note};
 use super::*;
 
+/// The file of a small kernel, for the tests of other modules.
+pub(crate) fn kernel() -> Vec<u8> {
+    Made::new().build()
+}
+
 /// Why a kernel is refused, which is the same whether all of it is read or not.
 fn refusal(bytes: Vec<u8>) -> String {
     let unread = open_unread(&bytes).unwrap_err().to_string();

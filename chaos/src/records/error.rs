@@ -53,7 +53,7 @@ pub enum RecordError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StoredError {
     /// It has another format.
-    #[error("it has version {found}, this chaos knows {VERSION}")]
+    #[error("it has version {found}, this chaos reads {VERSION} and the version before")]
     Version {
         /// Its version.
         found: u8,

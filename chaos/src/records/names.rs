@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use xen::units::DomId;
 
 use super::error::file_error;
-use super::records::{file_names, ignore_missing};
-use super::{Ahead, RecordError, Records};
+use super::files::{file_names, ignore_missing};
+use super::{PreparedRecord, RecordError, Records};
 
 /// What the link of a domain's name leads to.
 pub(super) fn target(domid: DomId) -> String {
@@ -38,7 +38,7 @@ impl Records {
         }
     }
 
-    /// Takes a name for a domain, with the link that was made for it, if one was.
+    /// Reserves a name for a domain, with the link that was prepared for it, if one was.
     ///
     /// # Errors
     /// [`RecordError::NameInUse`] if it is taken.
@@ -46,11 +46,11 @@ impl Records {
         &self,
         name: &str,
         domid: DomId,
-        ahead: Option<&Ahead>,
+        prepared: Option<&PreparedRecord>,
     ) -> Result<(), RecordError> {
         let link = self.name_link(name);
-        let mut made = match ahead {
-            Some(ahead) => ahead.link(&link),
+        let mut made = match prepared {
+            Some(prepared) => prepared.link(&link),
             None => symlink(target(domid), &link),
         };
         // The kernel says the same to a process that lacks CAP_DAC_READ_SEARCH and may not link what

@@ -7,7 +7,7 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_listed_and_removed() {
     let bed = Bed::new();
     let before = bed.free_pages();
     let mut point = 0;
-    let mut half_made = 0;
+    let mut incomplete = 0;
     loop {
         let ended = run_to_syscall("/usr/local/bin/chaos", &["create", "redis.cfg"], point);
         let listed = chaos(&["list", "--json"]).json();
@@ -15,7 +15,7 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_listed_and_removed() {
         for domid in bed.domains() {
             let known = listed.iter().find(|guest| guest["domid"] == domid.0);
             let known = known.unwrap_or_else(|| panic!("stop {point}: {domid} is not listed"));
-            half_made += usize::from(known["state"] == "half-made");
+            incomplete += usize::from(known["state"] == "incomplete");
         }
         if let Ended::ByItself(code) = ended {
             assert_eq!(code, 0, "the create that is not killed succeeds");
@@ -23,7 +23,9 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_listed_and_removed() {
         }
         if point % 2 == 0 {
             // The next command that wants the name clears the way, unless the guest was complete.
-            if !listed.iter().any(|guest| guest["name"] == "redis" && guest["state"] != "half-made")
+            if !listed
+                .iter()
+                .any(|guest| guest["name"] == "redis" && guest["state"] != "incomplete")
             {
                 Guest::create("redis.cfg", &[]).destroy();
             }
@@ -38,6 +40,6 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_listed_and_removed() {
         point += 1;
     }
     chaos(&["destroy", "redis"]).ok();
-    assert!(half_made > 10, "only {half_made} of {point} kills met a half-made guest");
+    assert!(incomplete > 10, "only {incomplete} of {point} kills met an incomplete guest");
     assert_eq!(bed.free_pages(), before, "memory is lost");
 }

@@ -132,7 +132,7 @@ fn a_guest_that_cannot_be_made_again_now_is_when_there_is_memory() {
     let [hog, piglet] = hogs(&bed);
     chaos(&["reboot", "daytime"]).ok();
     chaosd.wait_for_log("daytime cannot be made again");
-    assert_eq!(state_of("daytime").as_deref(), Some("to-restart"));
+    assert_eq!(state_of("daytime").as_deref(), Some("pending-restart"));
     assert_eq!(state_of("daytime-1").as_deref(), Some("rebooted"));
     piglet.destroy();
     chaosd.wait_for_log("daytime, which had ended, is domain");

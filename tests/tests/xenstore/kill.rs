@@ -13,7 +13,7 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_removed() {
     let disk = bed.bed.file("a.img", vec![0; 1 << 20]);
     let disk = format!("disk=['{disk},raw,xvda']");
     let create = [&["create", "noop.cfg", &disk], DEVICES.as_slice()].concat();
-    let mut half_made = 0;
+    let mut incomplete = 0;
     for stop in (0..).step_by(STRIDE) {
         let ended = run_to_syscall("/usr/local/bin/chaos", &create, stop);
         let listed = chaos(&["list", "--json"]).json();
@@ -21,7 +21,7 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_removed() {
         for domid in bed.bed.domains() {
             let known = listed.iter().find(|guest| guest["domid"] == domid.0);
             let known = known.unwrap_or_else(|| panic!("stop {stop}: {domid} is not listed"));
-            half_made += usize::from(known["state"] == "half-made");
+            incomplete += usize::from(known["state"] == "incomplete");
         }
         for guest in listed {
             chaos(&["destroy", &guest["domid"].to_string()]).ok();
@@ -32,7 +32,7 @@ fn a_create_that_is_killed_leaves_nothing_that_is_not_removed() {
         }
         bed.assert_nothing_left(&format!("after the kill at stop {stop}"));
     }
-    assert!(half_made > 5, "only {half_made} kills met a half-made guest");
+    assert!(incomplete > 5, "only {incomplete} kills met an incomplete guest");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Waiting until dom0's kernel has done what it was told in XenStore.
+//! Waiting until dom0's kernel has done what was written for it in XenStore.
 //!
 //! Its drivers learn of their devices from watches, whose events one thread of the kernel handles, one
 //! after the other (`xenwatch_thread` of Linux's drivers/xen/xenbus/xenbus_xs.c). A watch that is set
@@ -22,7 +22,7 @@ const NODE: &str = "domid";
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
+pub(crate) enum Until {
     /// The drivers have been asked to probe or to remove what was committed before.
     Probed,
     /// They have also dealt with the watches that they set then. blkback opens its block device on
@@ -34,7 +34,7 @@ pub(super) enum Until {
 ///
 /// # Errors
 /// There is no such device, or the kernel does not answer in time.
-pub(super) fn wait(until: Until) -> Result<(), StoreError> {
+pub(crate) fn wait(until: Until) -> Result<(), StoreError> {
     let failed = |source| StoreError::Xenbus { path: XENBUS, source };
     let mut device = OpenOptions::new().read(true).write(true).open(XENBUS).map_err(failed)?;
     let tokens: &[&str] = match until {

@@ -1,16 +1,88 @@
-//! XenStore mode: devices are announced in XenStore, dom0's kernel is the backend for network and
-//! disks, and xenconsoled for the console. For hosts and guests that need it (`docs/xenstore.md`).
+//! Discovery through XenStore: a domain's nodes in the tree of the host's daemon. For hosts and guests
+//! that need it (`docs/xenstore.md`).
 //!
-//! All that is announced of a guest is written in one transaction, whose requests
-//! are sent at once ([`Place::announce`]). Then dom0's kernel makes its ends of the devices;
-//! [`Place::settle`] waits for that and puts the interfaces on their bridges. No script is run.
+//! All that is announced of a guest is written in one transaction, whose requests are sent at once.
+//! Then dom0's kernel, which watches the nodes, makes its ends of the devices; that is waited for in
+//! [`crate::backends`].
 
-mod announce;
-mod barrier;
-mod bridge;
-mod disk;
+pub(crate) mod barrier;
+mod control;
+mod publish;
 mod tree;
 
-pub use announce::{Control, EndWatch, Port, terminal};
-pub use disk::{Disk, DiskError};
-pub use tree::{GuestFacts, Place, ShellFacts};
+use std::io;
+
+use xenstore_rs::Xs;
+
+use super::{Announce, GuestNodes};
+use crate::clients::xenstored::{Link, StoreError, plain};
+use crate::handle::DomainIdentity;
+use crate::hypervisor::BuiltShell;
+
+pub use control::{Control, EndWatch, terminal};
+pub(crate) use publish::read as read_node;
+pub use tree::{DiskNodes, ShellNodes, XenStorePaths};
+
+/// This way.
+#[derive(Clone, Copy)]
+pub(super) struct XenStore;
+
+impl Announce for XenStore {
+    fn publish(
+        self,
+        xenstored: &Link,
+        shell: &impl BuiltShell,
+        guest: Option<&GuestNodes<'_>>,
+    ) -> Result<bool, StoreError> {
+        let Some(rings) = shell.xenstore_rings() else { return Ok(false) };
+        let flavour = shell.flavour();
+        let nodes =
+            ShellNodes { memory: flavour.memory, vcpus: flavour.vcpus, vifs: flavour.vifs, rings };
+        let paths = XenStorePaths { domid: shell.domid(), handle: shell.handle() };
+        xenstored.call(|connection| paths.announce(connection, &nodes, guest))?;
+        Ok(true)
+    }
+
+    fn identify(
+        self,
+        xenstored: &Link,
+        id: DomainIdentity,
+        guest: &GuestNodes<'_>,
+    ) -> Result<(), StoreError> {
+        let paths = XenStorePaths::from(id);
+        xenstored.call(|connection| paths.identify(connection, guest))
+    }
+
+    fn must_be_paused(self) -> bool {
+        // What its drivers say meanwhile would bring nodes back.
+        true
+    }
+
+    fn withdraw(self, id: DomainIdentity) -> Result<(), StoreError> {
+        let paths = XenStorePaths::from(id);
+        match paths.is_announced() {
+            Ok(true) => paths.withdraw(),
+            Ok(false) | Err(StoreError::NotRunning { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn withdraw_devices(self, id: DomainIdentity) -> Result<(), StoreError> {
+        XenStorePaths::from(id).withdraw_devices()
+    }
+
+    fn rename(self, id: DomainIdentity, name: &str) -> Result<(), StoreError> {
+        XenStorePaths::from(id).rename(name)
+    }
+}
+
+impl XenStorePaths {
+    /// Whether the domain that is announced under this number is this one.
+    fn is_announced(self) -> Result<bool, StoreError> {
+        match plain()?.read(&format!("{}/vm", self.home())) {
+            Ok(vm) => Ok(*vm == *self.vm()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::Lost(error)),
+        }
+    }
+}

@@ -4,12 +4,12 @@
 //! twice as many. Each costs xenstored time, and those below `backend` cost the kernel some too: it is
 //! told of each and asks whether it exists.
 
-use noxs_control::VifIdentity;
 use xen::units::{DomId, DomainHandle, KiB};
-
-use super::disk::Disk;
-use crate::domain::XenStoreRings;
 use xenstore::{Batch, Permission};
+
+use crate::announce::GuestNodes;
+use crate::domain::XenStoreRings;
+use crate::handle::DomainIdentity;
 
 /// What libxl runs when it takes a device away, and netback wants to be named: nothing is to be done.
 const SCRIPT: &str = "/bin/true";
@@ -20,18 +20,18 @@ const CONSOLE_LIMIT: &str = "1048576";
 /// `XenbusStateInitialising` (Xen's `public/io/xenbus.h`).
 const INITIALISING: &str = "1";
 
-/// A domain's places in XenStore.
+/// The paths of a domain's nodes in XenStore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct XenStorePaths {
     /// Its number.
     pub domid: DomId,
     /// Its handle.
     pub handle: DomainHandle,
 }
 
-/// What is known of a domain before anybody has asked for it.
+/// What is announced of a shell, before its guest is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ShellFacts {
+pub struct ShellNodes {
     /// Its memory.
     pub memory: KiB,
     /// Its vCPUs.
@@ -42,18 +42,28 @@ pub struct ShellFacts {
     pub rings: XenStoreRings,
 }
 
-/// What is known of a guest.
+/// A disk, as its nodes describe it.
 #[derive(Clone, Copy, Debug)]
-pub struct GuestFacts<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Who its vifs are.
-    pub vifs: &'a [VifIdentity],
-    /// Its disks.
-    pub disks: &'a [Disk],
+pub struct DiskNodes<'a> {
+    /// Its number for the guest.
+    pub id: u32,
+    /// Its name for the guest, such as `xvda`.
+    pub vdev: &'a str,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// Major and minor number of the block device.
+    pub device: (u64, u64),
+    /// Path of the block device.
+    pub path: &'a str,
 }
 
-impl Place {
+impl From<DomainIdentity> for XenStorePaths {
+    fn from(DomainIdentity { domid, handle }: DomainIdentity) -> Self {
+        Self { domid, handle }
+    }
+}
+
+impl XenStorePaths {
     /// `/local/domain/DOMID`
     pub(super) fn home(self) -> String {
         format!("/local/domain/{}", self.domid.0)
@@ -74,7 +84,7 @@ impl Place {
     }
 
     /// The node of a device that dom0's kernel serves, below dom0's own.
-    pub(super) fn backend(self, kind: &str, id: u32) -> String {
+    pub(crate) fn backend(self, kind: &str, id: u32) -> String {
         format!("/local/domain/0/backend/{kind}/{}/{id}", self.domid.0)
     }
 
@@ -103,14 +113,14 @@ impl Place {
 }
 
 /// Writes what a shell has.
-pub(super) fn write_shell(batch: &mut Batch, place: Place, shell: &ShellFacts) {
-    let home = place.home();
-    let theirs = Permission::ReadableBy(DomId::DOM0.0, place.domid.0);
-    let own = Permission::Owner(place.domid.0);
+pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &ShellNodes) {
+    let home = paths.home();
+    let theirs = Permission::ReadableBy(DomId::DOM0.0, paths.domid.0);
+    let own = Permission::Owner(paths.domid.0);
     batch.make(&home, theirs);
     let mut node = |path: &str, value: &str| batch.write(&format!("{home}/{path}"), value);
-    node("vm", &place.vm());
-    node("domid", &place.domid.0.to_string());
+    node("vm", &paths.vm());
+    node("domid", &paths.domid.0.to_string());
     // There is no ballooning: the guest has all its memory from the start.
     let memory = shell.memory.0.to_string();
     node("memory/static-max", &memory);
@@ -128,20 +138,20 @@ pub(super) fn write_shell(batch: &mut Batch, place: Place, shell: &ShellFacts) {
     for folder in ["control", "data", "drivers", "feature", "attr", "error"] {
         batch.make(&format!("{home}/{folder}"), own);
     }
-    batch.make(&place.vm(), theirs);
-    batch.write(&format!("{}/uuid", place.vm()), &place.handle.to_string());
-    batch.write(&format!("{}/type", place.libxl()), "pvh");
+    batch.make(&paths.vm(), theirs);
+    batch.write(&format!("{}/uuid", paths.vm()), &paths.handle.to_string());
+    batch.write(&format!("{}/type", paths.libxl()), "pvh");
     for id in 0..u32::from(shell.vifs) {
-        write_vif(batch, place, id);
+        write_vif(batch, paths, id);
     }
 }
 
 /// Writes what a guest has beyond its shell.
-pub(super) fn write_guest(batch: &mut Batch, place: Place, guest: &GuestFacts<'_>) {
-    batch.write(&format!("{}/name", place.home()), guest.name);
-    batch.write(&format!("{}/name", place.vm()), guest.name);
+pub(super) fn write_guest(batch: &mut Batch, paths: XenStorePaths, guest: &GuestNodes<'_>) {
+    batch.write(&format!("{}/name", paths.home()), guest.name);
+    batch.write(&format!("{}/name", paths.vm()), guest.name);
     for (id, vif) in (0..).zip(guest.vifs) {
-        let (front, back) = (place.frontend("vif", id), place.backend("vif", id));
+        let (front, back) = (paths.frontend("vif", id), paths.backend("vif", id));
         let mac = vif.mac.to_string();
         batch.write(&format!("{front}/mac"), &mac);
         batch.write(&format!("{front}/mtu"), &vif.mtu.to_string());
@@ -152,12 +162,12 @@ pub(super) fn write_guest(batch: &mut Batch, place: Place, guest: &GuestFacts<'_
         }
     }
     for disk in guest.disks {
-        write_vbd(batch, place, disk);
+        write_vbd(batch, paths, disk);
     }
 }
 
-fn write_vif(batch: &mut Batch, place: Place, id: u32) {
-    let (front, back) = write_device(batch, place, "vif", id);
+fn write_vif(batch: &mut Batch, paths: XenStorePaths, id: u32) {
+    let (front, back) = write_device(batch, paths, "vif", id);
     let number = id.to_string();
     batch.write(&format!("{front}/handle"), &number);
     batch.write(&format!("{back}/handle"), &number);
@@ -167,33 +177,36 @@ fn write_vif(batch: &mut Batch, place: Place, id: u32) {
     batch.write(&format!("{back}/hotplug-status"), "connected");
 }
 
-fn write_vbd(batch: &mut Batch, place: Place, disk: &Disk) {
-    let (front, back) = write_device(batch, place, "vbd", disk.id);
+fn write_vbd(batch: &mut Batch, paths: XenStorePaths, disk: &DiskNodes<'_>) {
+    let (front, back) = write_device(batch, paths, "vbd", disk.id);
     batch.write(&format!("{front}/virtual-device"), &disk.id.to_string());
     batch.write(&format!("{front}/device-type"), "disk");
-    let (major, minor) = disk.device();
+    let (major, minor) = disk.device;
     batch.write(&format!("{back}/physical-device"), &format!("{major:x}:{minor:x}"));
     batch.write(&format!("{back}/mode"), if disk.read_only { "r" } else { "w" });
-    batch.write(&format!("{back}/dev"), &disk.vdev);
-    batch.write(&format!("{back}/params"), disk.params());
+    batch.write(&format!("{back}/dev"), disk.vdev);
+    batch.write(&format!("{back}/params"), disk.path);
     batch.write(&format!("{back}/type"), "phy");
 }
 
-/// What all devices have. Gives the places of both ends.
-fn write_device(batch: &mut Batch, place: Place, kind: &str, id: u32) -> (String, String) {
-    let (front, back) = (place.frontend(kind, id), place.backend(kind, id));
-    batch.make(&front, Permission::ReadableBy(place.domid.0, DomId::DOM0.0));
+/// Writes what all devices have. Returns the paths of both ends.
+fn write_device(batch: &mut Batch, paths: XenStorePaths, kind: &str, id: u32) -> (String, String) {
+    let (front, back) = (paths.frontend(kind, id), paths.backend(kind, id));
+    batch.make(&front, Permission::ReadableBy(paths.domid.0, DomId::DOM0.0));
     batch.write(&format!("{front}/backend"), &back);
     batch.write(&format!("{front}/backend-id"), "0");
     batch.write(&format!("{front}/state"), INITIALISING);
-    batch.make(&back, Permission::ReadableBy(DomId::DOM0.0, place.domid.0));
+    batch.make(&back, Permission::ReadableBy(DomId::DOM0.0, paths.domid.0));
     batch.write(&format!("{back}/frontend"), &front);
-    batch.write(&format!("{back}/frontend-id"), &place.domid.0.to_string());
+    batch.write(&format!("{back}/frontend-id"), &paths.domid.0.to_string());
     batch.write(&format!("{back}/online"), "1");
     batch.write(&format!("{back}/state"), INITIALISING);
     batch.write(&format!("{back}/script"), SCRIPT);
-    let libxl = format!("{}/device/{kind}/{id}", place.libxl());
+    let libxl = format!("{}/device/{kind}/{id}", paths.libxl());
     batch.write(&format!("{libxl}/frontend"), &front);
     batch.write(&format!("{libxl}/backend"), &back);
     (front, back)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The records' files.
+//! The files and folders of the records.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,19 +10,19 @@ use noxs_control::Attach;
 use xen::units::DomId;
 
 use super::error::file_error;
-use super::{Ahead, Record, RecordError, stored};
+use super::{PreparedRecord, Record, RecordError, stored};
 
 /// Name of the file in a domain's folder that holds its [`Record`].
 pub(super) const RECORD: &str = "record";
 
-/// A file of so many bytes holds no record yet. The kernel makes a file longer after it has copied
-/// what was written, so this also holds while one is written over what was there ahead.
+/// A file of at most this many bytes does not hold a record yet. The kernel makes a file longer after
+/// it has copied what was written, so this also holds while a record replaces a prepared file.
 pub(super) const MAX_NOTHING: usize = 1;
 
 /// Where the records are.
 pub const ROOT: &str = "/run/chaos";
 
-/// The records' place.
+/// The folder that all records are in.
 #[derive(Clone, Debug)]
 pub struct Records {
     pub(super) root: PathBuf,
@@ -123,15 +123,21 @@ impl Records {
         ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
     }
 
-    /// Keeps the first record of a domain, in the file that was made for it, if one was.
+    /// Writes the first record of a domain, into the file that was prepared for it, if one was.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write(&self, record: &Record, ahead: Option<&Ahead>) -> Result<(), RecordError> {
+    pub fn write(
+        &self,
+        record: &Record,
+        prepared: Option<&PreparedRecord>,
+    ) -> Result<(), RecordError> {
         let path = || self.folder(record.domid).join(RECORD);
         let bytes = encode(record, path)?;
-        match ahead {
-            Some(ahead) => ahead.write_record(&bytes).map_err(|e| file_error("write", &path())(e)),
+        match prepared {
+            Some(prepared) => {
+                prepared.write_record(&bytes).map_err(|e| file_error("write", &path())(e))
+            }
             None => write_new(&path(), &bytes),
         }
     }
@@ -151,58 +157,6 @@ impl Records {
     /// The record is damaged, of another version or cannot be read.
     pub fn read(&self, domid: DomId) -> Result<Option<Record>, RecordError> {
         read(self.folder(domid).join(RECORD))
-    }
-
-    /// Promises that a guest that has ended is made again, whatever happens to this process.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn promise_restart(&self, record: &Record) -> Result<(), RecordError> {
-        let folder = self.restarts_folder();
-        let bytes = encode(record, || folder.join(record.name()))?;
-        // A name has no dot in front: what is not finished is told by that.
-        let new = folder.join(".new");
-        let path = folder.join(record.name());
-        fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
-        ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
-        write_new(&new, &bytes)?;
-        fs::rename(&new, &path).map_err(file_error("write", &path))
-    }
-
-    /// The record of a guest that is to be made again, if there is such a promise.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read).
-    pub fn promised_restart(&self, name: &str) -> Result<Option<Record>, RecordError> {
-        read(self.restarts_folder().join(name))
-    }
-
-    /// The promise is kept, or nobody wants it any more. `false` if there was none.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn drop_restart(&self, name: &str) -> Result<bool, RecordError> {
-        let path = self.restarts_folder().join(name);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(file_error("remove", &path)(error)),
-        }
-    }
-
-    /// Names of the guests that are to be made again, in order.
-    ///
-    /// # Errors
-    /// The folder cannot be read for another reason than that there is none.
-    pub fn restarts(&self) -> Result<Vec<String>, RecordError> {
-        let mut names = file_names(&self.restarts_folder())?;
-        names.retain(|name| !name.starts_with('.'));
-        names.sort();
-        Ok(names)
-    }
-
-    fn restarts_folder(&self) -> PathBuf {
-        self.root.join("restarts")
     }
 
     /// Keeps other processes from changing a domain's record until the lock is dropped.
@@ -250,9 +204,9 @@ pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
-fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
+pub(super) fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
     let bytes = match fs::read(&path) {
-        // It is still to be written.
+        // It was prepared and is not written yet.
         Ok(bytes) if bytes.len() <= MAX_NOTHING => return Ok(None),
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -268,12 +222,15 @@ pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn encode(record: &Record, path: impl FnOnce() -> PathBuf) -> Result<Vec<u8>, RecordError> {
+pub(super) fn encode(
+    record: &Record,
+    path: impl FnOnce() -> PathBuf,
+) -> Result<Vec<u8>, RecordError> {
     stored::encode(record).ok_or_else(|| RecordError::TooLong { path: path() })
 }
 
 /// Writes a file that is not there yet, in one piece: a reader sees nothing or all of it.
-fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     create_new(path).and_then(|mut file| file.write_all(bytes)).map_err(file_error("write", path))
 }
 
@@ -296,50 +253,4 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         .and_then(|mut file| file.write_all(bytes))
         .map_err(file_error("write", &new))?;
     fs::rename(&new, &path).map_err(file_error("write", &path))
-}
-
-#[cfg(test)]
-mod tests {
-    use noxs_control::encoding::DecodeError;
-    use xen::units::DomainHandle;
-
-    use super::super::StoredError;
-    use super::*;
-
-    #[test]
-    fn a_restart_is_promised_until_it_is_dropped() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let records = Records::at(folder.path().to_owned());
-        assert_eq!(records.restarts().unwrap(), Vec::<String>::new());
-        let config = "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4";
-        let config = crate::config::parse_str("test", config, &[], true).unwrap().config;
-        let mut record = Record::new(DomId(3), DomainHandle([1; 16]), config);
-        records.promise_restart(&record).unwrap();
-        record.domid = DomId(4);
-        records.promise_restart(&record).unwrap();
-        assert_eq!(records.restarts().unwrap(), ["a"]);
-        assert_eq!(records.promised_restart("a").unwrap(), Some(record));
-        assert!(records.drop_restart("a").unwrap());
-        assert!(!records.drop_restart("a").unwrap());
-        assert_eq!(records.promised_restart("a").unwrap(), None);
-    }
-
-    #[test]
-    fn a_promise_that_is_damaged_or_of_another_version_is_told() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let records = Records::at(folder.path().to_owned());
-        let restarts = folder.path().join("restarts");
-        fs::create_dir(&restarts).unwrap();
-        fs::write(restarts.join("a"), [stored::VERSION, 0]).unwrap();
-        fs::write(restarts.join("b"), [99, 1, 2]).unwrap();
-        // One was being written when the process was killed.
-        fs::write(restarts.join(".new"), "{").unwrap();
-        assert_eq!(records.restarts().unwrap(), ["a", "b"]);
-        let fault = |name| match records.promised_restart(name) {
-            Err(RecordError::Damaged { source, .. }) => source,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(fault("a"), StoredError::Bytes(DecodeError::Malformed));
-        assert_eq!(fault("b"), StoredError::Version { found: 99 });
-    }
 }

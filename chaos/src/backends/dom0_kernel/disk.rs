@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 use thiserror::Error;
 
+use crate::announce::xenstore::DiskNodes;
 use crate::config::DiskConfig;
 
 /// Gives out numbers of free loop devices.
@@ -64,9 +65,9 @@ pub enum DiskError {
 
 /// A disk that is ready for blkback.
 ///
-/// A loop device is free again when the last one that has it open lets go of it: this value first,
-/// and blkback when the guest's disk is taken away, whoever does that. So it must not be dropped
-/// before blkback has opened the device.
+/// A loop device is free again when the last process that has it open closes it: this value first, and
+/// blkback when the guest's disk is removed. So this must not be dropped before blkback has opened the
+/// device.
 #[derive(Debug)]
 pub struct Disk {
     /// Its number for the guest.
@@ -108,18 +109,19 @@ impl Disk {
         })
     }
 
-    /// The block device's numbers.
-    pub(super) fn device(&self) -> (u64, u64) {
-        (major(self.rdev), minor(self.rdev))
-    }
-
-    /// The block device's path.
-    pub(super) fn params(&self) -> &str {
-        &self.path
+    /// Returns what its nodes say of it.
+    pub(super) fn nodes(&self) -> DiskNodes<'_> {
+        DiskNodes {
+            id: self.id,
+            vdev: &self.vdev,
+            read_only: self.read_only,
+            device: (major(self.rdev), minor(self.rdev)),
+            path: &self.path,
+        }
     }
 }
 
-/// Puts a file behind a free loop device, and gives that open.
+/// Puts a file behind a free loop device, and returns that device, open.
 fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
     let mut config = [0; CONFIG_SIZE];
@@ -140,7 +142,7 @@ fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, Fil
         // names is open.
         match unsafe { configure(open.as_raw_fd(), &raw const config) } {
             Ok(_) => return Ok((device, open)),
-            // Somebody else was faster with this one.
+            // Another process was faster with this one.
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno.into()),
         }

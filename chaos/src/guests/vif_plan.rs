@@ -1,20 +1,20 @@
-//! What a guest's network interface is to its network.
+//! What a guest's vif is to its network.
 
 use noxs::MacAddr;
 use noxs_control::VifIdentity;
 
 use super::LifecycleError;
 use crate::config::VifConfig;
-use crate::domain::VifFacts;
+use crate::domain::DevicePageVif;
 use crate::random;
 
 /// A vif with everything decided that its configuration leaves open.
-pub(super) struct Nic<'a> {
+pub(super) struct VifPlan<'a> {
     pub(super) config: &'a VifConfig,
     pub(super) mac: MacAddr,
 }
 
-impl<'a> Nic<'a> {
+impl<'a> VifPlan<'a> {
     pub(super) fn new(config: &'a VifConfig) -> Result<Self, LifecycleError> {
         let mac = match config.mac {
             Some(mac) => mac,
@@ -23,8 +23,8 @@ impl<'a> Nic<'a> {
         Ok(Self { config, mac })
     }
 
-    pub(super) fn facts(&self) -> VifFacts {
-        VifFacts { mac: self.mac, mtu: self.config.mtu, ipv4: self.config.ip }
+    pub(super) fn device_page_entry(&self) -> DevicePageVif {
+        DevicePageVif { mac: self.mac, mtu: self.config.mtu, ipv4: self.config.ip }
     }
 
     pub(super) fn identity(&self) -> VifIdentity {
@@ -37,7 +37,7 @@ impl<'a> Nic<'a> {
     }
 }
 
-/// An address of Xen's range, as xl makes them.
+/// Returns an address of Xen's range, as xl makes them.
 ///
 /// A guest that has an IPv4 address gets one made of that: no two guests of a network have the
 /// same then, and neighbours that remember the guest's predecessor of the same address, as they do

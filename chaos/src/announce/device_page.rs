@@ -1,0 +1,41 @@
+//! Discovery through the device page, which is in the guest's memory: nothing is announced elsewhere.
+
+use super::{Announce, GuestNodes};
+use crate::clients::xenstored::{Link, StoreError};
+use crate::handle::DomainIdentity;
+use crate::hypervisor::BuiltShell;
+
+/// This way.
+#[derive(Clone, Copy)]
+pub(super) struct DevicePage;
+
+impl Announce for DevicePage {
+    fn publish(
+        self,
+        _: &Link,
+        _: &impl BuiltShell,
+        _: Option<&GuestNodes<'_>>,
+    ) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    fn identify(self, _: &Link, _: DomainIdentity, _: &GuestNodes<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn must_be_paused(self) -> bool {
+        false
+    }
+
+    fn withdraw(self, _: DomainIdentity) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn withdraw_devices(self, _: DomainIdentity) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn rename(self, _: DomainIdentity, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

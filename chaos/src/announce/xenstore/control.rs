@@ -1,0 +1,142 @@
+//! What is read and watched in XenStore while a guest runs: its console, its answers to a request to
+//! shut down, and the ends of domains.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use xen::units::DomId;
+use xenstore::Batch;
+use xenstore_rs::Xs;
+
+use super::publish::read;
+use super::tree::XenStorePaths;
+use crate::clients::xenstored::{Connection, DEADLINE, StoreError, plain};
+
+/// The path of the terminal that xenconsoled has made for a domain's console.
+///
+/// xenconsoled learns of a domain from xenstored and writes the path when it is ready.
+///
+/// # Errors
+/// xenconsoled does not do so in time.
+pub fn terminal(domid: DomId) -> Result<String, StoreError> {
+    let node = format!("/local/domain/{domid}/console/tty");
+    let mut connection = Connection::open()?;
+    let mut batch = Batch::new();
+    batch.watch(&node, "chaos");
+    connection.demand(&batch)?;
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(path) = read(&mut connection, &node)?.filter(|path| !path.is_empty()) {
+            return Ok(path);
+        }
+        if !connection.wait_for_event(deadline)? {
+            return Err(StoreError::Silent { who: "xenconsoled" });
+        }
+    }
+}
+
+/// A guest's `control` folder, through which it is asked to shut down (Xen's
+/// `docs/misc/xenstore-paths.pandoc`).
+#[derive(Debug)]
+pub struct Control {
+    connection: Connection,
+    node: String,
+}
+
+impl Control {
+    /// Whether the guest says that it does what is asked.
+    ///
+    /// # Errors
+    /// xenstored does not answer.
+    pub fn has_feature(paths: XenStorePaths, request: &str) -> Result<bool, StoreError> {
+        match plain()?.read(&format!("{}/control/feature-{request}", paths.home())) {
+            Ok(value) => Ok(*value == *"1"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::Lost(error)),
+        }
+    }
+
+    /// Asks, and watches for the guest's taking note of it.
+    ///
+    /// # Errors
+    /// xenstored does not answer.
+    pub fn ask(paths: XenStorePaths, request: &str) -> Result<Self, StoreError> {
+        let node = format!("{}/control/shutdown", paths.home());
+        let mut connection = Connection::open()?;
+        let mut batch = Batch::new();
+        batch.write(&node, request);
+        batch.watch(&node, "chaos");
+        connection.demand(&batch)?;
+        Ok(Self { connection, node })
+    }
+
+    /// Whether the guest has taken note, which it does by clearing the node, or is gone.
+    ///
+    /// # Errors
+    /// xenstored does not answer.
+    pub fn is_taken(&mut self) -> Result<bool, StoreError> {
+        while self.connection.take_event().is_some() {}
+        let value = read(&mut self.connection, &self.node)?;
+        Ok(value.is_none_or(|value| value.is_empty()))
+    }
+
+    /// Whether to ask [`is_taken`](Self::is_taken) before waiting.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.connection.has_buffered()
+    }
+
+    /// Takes an event that has arrived.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub fn take(&mut self) -> Result<(), StoreError> {
+        self.connection.event().map(drop)
+    }
+}
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.connection.as_fd()
+    }
+}
+
+/// A watch for domains that end: xenstored holds `VIRQ_DOM_EXC` where it runs, and sends an event to
+/// each client that watches `@releaseDomain`.
+#[derive(Debug)]
+pub struct EndWatch(Connection);
+
+impl EndWatch {
+    /// Starts to watch.
+    ///
+    /// # Errors
+    /// xenstored does not listen.
+    pub fn start() -> Result<Self, StoreError> {
+        let mut connection = Connection::open()?;
+        let mut batch = Batch::new();
+        batch.watch("@releaseDomain", "chaos");
+        connection.demand(&batch)?;
+        Ok(Self(connection))
+    }
+
+    /// Whether an event is there that the descriptor does not show any more.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.0.has_buffered()
+    }
+
+    /// Takes an event that has arrived.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub fn take(&mut self) -> Result<(), StoreError> {
+        self.0.event().map(drop)
+    }
+}
+
+impl AsFd for EndWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

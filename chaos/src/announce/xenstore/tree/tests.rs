@@ -1,0 +1,87 @@
+use noxs::MacAddr;
+use noxs_control::{Rate, VifIdentity};
+use xen::units::{Gfn, Port};
+
+use super::*;
+use crate::domain::RingPage;
+
+/// All nodes of a guest with a console, a vif and a disk, in the order in which they are written.
+const GOLDEN: &str = include_str!("golden.txt");
+
+const ADVICE: &str = "the nodes of a guest in XenStore have changed; dom0's kernel, xenconsoled, xl and the \
+     guest's drivers read them (docs/misc/xenstore-paths.pandoc of Xen). If that was meant, put them \
+     into chaos/src/announce/xenstore/tree/golden.txt";
+
+/// Returns the requests of a batch as text, one a line.
+fn lines(batch: &Batch) -> String {
+    let mut rest = batch.bytes();
+    let mut text = String::new();
+    while !rest.is_empty() {
+        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
+        let end = 16 + usize::try_from(word(12)).unwrap();
+        let payload = std::str::from_utf8(&rest[16..end]).unwrap();
+        let verb = match word(0) {
+            11 => "write",
+            12 => "mkdir",
+            14 => "permissions",
+            other => panic!("request of kind {other}"),
+        };
+        let line = format!("{verb} {}", payload.replace('\0', " "));
+        text += line.trim_end();
+        text.push('\n');
+        rest = &rest[end..];
+    }
+    text
+}
+
+#[test]
+fn the_nodes_of_a_guest_stay_as_they_are() {
+    let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
+    let page = |gfn, port| RingPage { gfn: Gfn(gfn), port: Port(port) };
+    let rings = XenStoreRings { store: page(1026, 1), console: Some(page(1027, 2)) };
+    let shell = ShellNodes { memory: KiB(4096), vcpus: 2, vifs: 1, rings };
+    let vif = VifIdentity {
+        mac: MacAddr([0, 0x16, 0x3e, 0, 0, 7]),
+        ipv4: None,
+        mtu: 1400,
+        rate: Some(Rate { bytes: 50_000, interval_us: 50_000 }),
+    };
+    let disk = DiskNodes {
+        id: 51712,
+        vdev: "xvda",
+        read_only: true,
+        device: (7, 26),
+        path: "/dev/loop26",
+    };
+    let mut batch = Batch::inside(9);
+    write_shell(&mut batch, paths, &shell);
+    write_guest(&mut batch, paths, &GuestNodes { name: "web", vifs: &[vif], disks: &[disk] });
+    let now = lines(&batch);
+    assert_eq!(now, GOLDEN, "{ADVICE}; now they are\n{now}");
+}
+
+#[test]
+fn a_shell_without_devices_has_no_nodes_of_any() {
+    let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
+    let store = RingPage { gfn: Gfn(1026), port: Port(1) };
+    let rings = XenStoreRings { store, console: None };
+    let mut batch = Batch::inside(9);
+    write_shell(&mut batch, paths, &ShellNodes { memory: KiB(4096), vcpus: 1, vifs: 0, rings });
+    let now = lines(&batch);
+    for absent in ["/console", "/device/", "/backend/"] {
+        assert!(!now.contains(absent), "{now}");
+    }
+}
+
+#[test]
+fn what_is_removed_is_all_that_is_written() {
+    let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
+    for line in GOLDEN.lines() {
+        let path = line.split(' ').nth(1).unwrap();
+        let covered = paths.all().iter().any(|root| {
+            path.strip_prefix(root.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        assert!(covered, "{path} stays when the guest is destroyed");
+    }
+}

@@ -1,0 +1,147 @@
+//! Devices that dom0's kernel serves: its netback for vifs, its blkback for disks. The console is
+//! xenconsoled's.
+//!
+//! The kernel learns of the devices from XenStore. It is waited for, and then the interfaces are put
+//! on their bridges; no script is run.
+
+mod bridge;
+mod disk;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use noxs_control::VifIdentity;
+use xen::units::DomId;
+
+use super::{DevicesError, GuestIdentity, Links, Serve};
+use crate::announce::xenstore::barrier::{self, Until};
+use crate::announce::xenstore::{self, DiskNodes, XenStorePaths, read_node};
+use crate::clients::xenstored::{Connection, StoreError};
+use crate::config::DEFAULT_MTU;
+use crate::hypervisor::BuiltShell;
+use crate::records::RecordError;
+use crate::timings::Timings;
+
+pub use disk::{Disk, DiskError};
+
+/// `XenbusStateInitWait` (Xen's `public/io/xenbus.h`): a backend waits for its frontend.
+const INIT_WAIT: &str = "2";
+
+/// A vif's place on its bridge.
+#[derive(Debug)]
+struct BridgePort {
+    bridge: String,
+    /// Largest IP packet in bytes.
+    mtu: u16,
+}
+
+/// The devices of one shell.
+#[derive(Debug)]
+pub struct KernelDevices {
+    paths: XenStorePaths,
+    ports: Vec<BridgePort>,
+    /// Open until dom0's kernel has them open.
+    disks: Vec<Disk>,
+}
+
+impl KernelDevices {
+    pub(super) fn of<'a>(shell: &impl BuiltShell, bridges: impl Iterator<Item = &'a str>) -> Self {
+        let port = |bridge: &str| BridgePort { bridge: bridge.to_owned(), mtu: DEFAULT_MTU };
+        Self {
+            paths: XenStorePaths { domid: shell.domid(), handle: shell.handle() },
+            ports: bridges.map(port).collect(),
+            disks: Vec::new(),
+        }
+    }
+
+    pub(super) fn disk_nodes(&self) -> Vec<DiskNodes<'_>> {
+        self.disks.iter().map(Disk::nodes).collect()
+    }
+
+    /// Waits until the kernel has its ends of the devices, and puts the vifs on their bridges.
+    fn settle(&self, connection: &mut Connection) -> Result<(), StoreError> {
+        if self.ports.is_empty() && self.disks.is_empty() {
+            return Ok(());
+        }
+        barrier::wait(if self.disks.is_empty() { Until::Probed } else { Until::Ready })?;
+        for (id, port) in (0..).zip(&self.ports) {
+            let interface = format!("vif{}.{id}", self.paths.domid.0);
+            if !bridge::attach(&interface, &port.bridge, port.mtu)? {
+                return Err(self.no_device(connection, "vif", id)?);
+            }
+        }
+        for disk in &self.disks {
+            let node = format!("{}/state", self.paths.backend("vbd", disk.id));
+            if read_node(connection, &node)?.as_deref() != Some(INIT_WAIT) {
+                return Err(self.no_device(connection, "vbd", disk.id)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns why the kernel has not made its end of a device: a driver writes its reason.
+    fn no_device(
+        &self,
+        connection: &mut Connection,
+        kind: &str,
+        id: u32,
+    ) -> Result<StoreError, StoreError> {
+        let device = format!("{kind}/{}/{id}", self.paths.domid.0);
+        let node = format!("/local/domain/0/error/backend/{device}/error");
+        let reason = read_node(connection, &node)?.unwrap_or_else(|| {
+            let module = if kind == "vif" { "xen-netback" } else { "xen-blkback" };
+            format!("it has no driver for it; modprobe {module}")
+        });
+        Ok(StoreError::NoDevice { device, reason })
+    }
+}
+
+impl Serve for KernelDevices {
+    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
+        self.disks = guest.config.disks.iter().map(Disk::open).collect::<Result<_, _>>()?;
+        for (port, vif) in self.ports.iter_mut().zip(guest.vifs) {
+            port.mtu = vif.mtu;
+        }
+        Ok(())
+    }
+
+    /// The kernel has seen the nodes already.
+    fn begin_attach(
+        &mut self,
+        _: Links<'_>,
+        _: &mut Timings,
+    ) -> Result<Option<File>, DevicesError> {
+        Ok(None)
+    }
+
+    fn finish_attach(&self, links: Links<'_>, _: Option<&File>) -> Result<(), DevicesError> {
+        Ok(links.xenstored.call(|connection| self.settle(connection))?)
+    }
+
+    /// Waits again, if the guest has what its shell has not.
+    fn begin_configure(&self, links: Links<'_>, _: &[VifIdentity]) -> Result<bool, DevicesError> {
+        if !self.disks.is_empty() || self.ports.iter().any(|port| port.mtu != DEFAULT_MTU) {
+            links.xenstored.call(|connection| self.settle(connection))?;
+        }
+        Ok(false)
+    }
+
+    fn finish_configure(&self, _: Links<'_>, _: &[VifIdentity]) -> Result<(), DevicesError> {
+        Ok(())
+    }
+
+    /// The kernel lets the devices go when their nodes are removed.
+    fn abandon(&self, _: Links<'_>) {}
+}
+
+/// Opens the terminal that xenconsoled has made for a guest.
+pub(super) fn terminal(domid: DomId) -> Result<OwnedFd, DevicesError> {
+    let path = xenstore::terminal(domid)?;
+    let options = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = open(path.as_str(), options, Mode::empty());
+    let path = PathBuf::from(path);
+    Ok(opened.map_err(|errno| RecordError::File { doing: "open", path, source: errno.into() })?)
+}

@@ -1,0 +1,145 @@
+//! Devices that noxsd serves.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use noxs_control::{Attach, ConsoleDevice, Refusal, VifDevice, VifIdentity};
+use xen::units::{DomId, GrantRef, Port};
+
+use super::{DevicesError, GuestIdentity, Links, Serve};
+use crate::clients::noxsd::{BackendError, Noxsd};
+use crate::handle::DomainIdentity;
+use crate::hypervisor::BuiltShell;
+use crate::timings::Timings;
+
+/// The devices of one shell.
+#[derive(Debug)]
+pub struct NoxsdDevices {
+    attach: Attach,
+    /// Whether noxsd has been asked to attach.
+    asked: bool,
+}
+
+impl NoxsdDevices {
+    pub(super) fn none(id: DomainIdentity) -> Self {
+        let attach = Attach { id: id.into(), console: None, vifs: Vec::new() };
+        Self { attach, asked: false }
+    }
+
+    pub(super) fn of<'a>(
+        shell: &impl BuiltShell,
+        bridges: impl Iterator<Item = &'a str>,
+        vifs: &[VifIdentity],
+    ) -> Self {
+        let id = DomainIdentity { domid: shell.domid(), handle: shell.handle() };
+        let Some(Port(port)) = shell.ports().devices else { return Self::none(id) };
+        let console = shell.console_grant().map(|GrantRef(ring)| ConsoleDevice { port, ring });
+        let vifs = (0u16..)
+            .zip(bridges)
+            .map(|(index, bridge)| {
+                let [GrantRef(tx_ring), GrantRef(rx_ring)] = shell.vif_grants(index);
+                let (bridge, identity) = (bridge.to_owned(), vifs.get(usize::from(index)).copied());
+                VifDevice { index, port, tx_ring, rx_ring, bridge, identity }
+            })
+            .collect();
+        Self { attach: Attach { id: id.into(), console, vifs }, asked: false }
+    }
+
+    fn has_devices(&self) -> bool {
+        self.attach.console.is_some() || !self.attach.vifs.is_empty()
+    }
+
+    fn request(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError> {
+        let log = log.map(AsFd::as_fd);
+        Ok(links.noxsd.call(|noxsd| noxsd.begin_attach(self.attach.clone(), log))?)
+    }
+}
+
+impl Serve for NoxsdDevices {
+    fn learn(&mut self, _: GuestIdentity<'_>) -> Result<(), DevicesError> {
+        Ok(())
+    }
+
+    fn begin_attach(
+        &mut self,
+        links: Links<'_>,
+        timings: &mut Timings,
+    ) -> Result<Option<File>, DevicesError> {
+        let mut log = None;
+        if self.has_devices() {
+            links.records.write_devices(&self.attach)?;
+            if self.attach.console.is_some() {
+                log = Some(links.records.create_console_log(DomId(self.attach.id.domid))?);
+            }
+            self.asked = true;
+            self.request(links, log.as_ref())?;
+        }
+        timings.stage("files and attach");
+        Ok(log)
+    }
+
+    /// Gives noxsd the tap of a bridge that it does not serve yet.
+    fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError> {
+        if !self.has_devices() {
+            return Ok(());
+        }
+        match links.noxsd.call(Noxsd::finish) {
+            Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
+                connect_bridge(links, bridge)?;
+                self.request(links, log)?;
+                Ok(links.noxsd.call(Noxsd::finish)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Tells noxsd who the vifs are. The answer need not come before the guest runs: its frames stay
+    /// in its rings until noxsd has configured it.
+    fn begin_configure(
+        &self,
+        links: Links<'_>,
+        vifs: &[VifIdentity],
+    ) -> Result<bool, DevicesError> {
+        let unknown = self.attach.vifs.iter().any(|vif| vif.identity.is_none());
+        if unknown {
+            links.noxsd.call(|noxsd| noxsd.begin_configure(self.attach.id, vifs))?;
+        }
+        Ok(unknown)
+    }
+
+    /// Waits for the answer, and keeps it for a noxsd that is started later.
+    fn finish_configure(&self, links: Links<'_>, vifs: &[VifIdentity]) -> Result<(), DevicesError> {
+        let mut attach = self.attach.clone();
+        links.noxsd.call(|noxsd| noxsd.finish_configure(attach.id, vifs))?;
+        for (vif, identity) in attach.vifs.iter_mut().zip(vifs) {
+            vif.identity = Some(*identity);
+        }
+        Ok(links.records.replace_devices(&attach)?)
+    }
+
+    fn abandon(&self, links: Links<'_>) {
+        if self.asked {
+            // The error is not reported: this runs while another one is on its way. `chaos list`
+            // shows what is left, and `chaos destroy` removes it.
+            let _ = links.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
+        }
+    }
+}
+
+pub(super) fn detach(links: Links<'_>, id: DomainIdentity) -> Result<(), DevicesError> {
+    match links.noxsd.call(|noxsd| noxsd.detach(id.into())) {
+        // Without noxsd nothing is mapped.
+        Err(BackendError::NotRunning { .. }) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn connect_bridge(links: Links<'_>, bridge: String) -> Result<(), DevicesError> {
+    if !Path::new("/sys/class/net").join(&bridge).join("bridge").exists() {
+        return Err(DevicesError::NoBridge { bridge });
+    }
+    let tap = tap::open_on_bridge(&bridge)
+        .map_err(|source| DevicesError::Tap { bridge: bridge.clone(), source })?;
+    Ok(links.noxsd.call(|noxsd| noxsd.add_switch(bridge.clone(), tap.as_fd()))?)
+}

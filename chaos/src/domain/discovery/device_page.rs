@@ -1,0 +1,116 @@
+//! Discovery through the device page: dom0 writes into the guest's memory which devices there are,
+//! and has their rings granted and their port allocated before the guest runs.
+
+use noxs::{Backend, Console, Device, DevicePage as Page, DeviceState, Overlay, Ring, Sysctl, Vif};
+use xen::Xen;
+use xen::hvm::MemType;
+use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
+
+use super::{GuestSide, SpecialPages};
+use crate::domain::error::{BuildError, Doing};
+use crate::domain::execute::DevicePageVif;
+use crate::domain::flavour::Flavour;
+use crate::domain::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
+use crate::domain::shell::{Ports, Shell};
+
+/// Grant table frames a guest may have, of 512 entries each; Xen makes them as they are used.
+const MAX_GRANT_FRAMES: i32 = 4;
+
+/// First grant reference that dom0 fills in. Those below are reserved by Xen's convention
+/// (`GNTTAB_NR_RESERVED_ENTRIES`).
+const FIRST_GRANT: u32 = 8;
+
+/// Returns the grant reference of a ring page, counted from the first one.
+pub(in crate::domain) fn ring_grant(ring: u64) -> GrantRef {
+    GrantRef(FIRST_GRANT + u32::try_from(ring).unwrap_or(u32::MAX))
+}
+
+/// This way.
+#[derive(Clone, Copy)]
+pub(super) struct DevicePage;
+
+impl GuestSide for DevicePage {
+    fn paging_pages(self) -> u64 {
+        0
+    }
+
+    fn max_grant_frames(self) -> i32 {
+        MAX_GRANT_FRAMES
+    }
+
+    fn special_pages(self, flavour: &Flavour, next: u64) -> SpecialPages {
+        SpecialPages {
+            noxs: Some(NoxsPages { device_page: Gfn(next), answer_page: Gfn(next + 1) }),
+            acpi: None,
+            rings: Gfn(next + 2),
+            ring_count: u64::from(flavour.console) + 2 * u64::from(flavour.vifs),
+        }
+    }
+
+    fn has_device_port(self, flavour: &Flavour) -> bool {
+        flavour.console || flavour.vifs > 0
+    }
+
+    fn ring_grant(self, ring: u64) -> GrantRef {
+        ring_grant(ring)
+    }
+
+    fn finish(
+        self,
+        xen: &Xen,
+        domid: DomId,
+        layout: &Layout,
+        _ports: &Ports,
+    ) -> Result<&'static str, BuildError> {
+        if let Some(noxs) = layout.noxs {
+            // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
+            xen.set_mem_type(domid, noxs.device_page, Pages(1), MemType::RamReadOnly)
+                .doing("seal the device page")?;
+        }
+        Ok("seal")
+    }
+
+    fn describe(self, shell: &Shell, vifs: &[DevicePageVif]) -> Result<(), BuildError> {
+        let Some(noxs) = shell.layout.noxs else { return Ok(()) };
+        let page = page(shell, noxs, vifs)?;
+        let bytes = &page.encode()[..page.encoded_len()];
+        shell.window.write(noxs.device_page.0 << 12, bytes);
+        Ok(())
+    }
+}
+
+fn page(shell: &Shell, noxs: NoxsPages, vifs: &[DevicePageVif]) -> Result<Page, BuildError> {
+    let mut page = Page::new(shell.domain.domid.0, shell.domain.handle.0);
+    page.sysctl =
+        Sysctl { port: shell.ports.store.0, answer_gfn: noxs.answer_page.0, ..Sysctl::default() };
+    page.overlay = Overlay {
+        gfn: shell.layout.overlay.0,
+        frames: u32::try_from(OVERLAY_FRAMES).unwrap_or(u32::MAX),
+    };
+    let Some(port) = shell.ports.devices else { return Ok(page) };
+    if shell.flavour.console {
+        let backend = backend(&shell.layout, 0, port, 0);
+        page.add(Device::Console(Console { backend }))?;
+    }
+    for (index, vif) in (0u16..).zip(vifs) {
+        let backend = backend(&shell.layout, index, port, shell.first_ring(index));
+        let DevicePageVif { mac, mtu, ipv4 } = *vif;
+        page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features: 0 }))?;
+    }
+    Ok(page)
+}
+
+fn backend<const RINGS: usize>(
+    layout: &Layout,
+    index: u16,
+    port: Port,
+    first: u64,
+) -> Backend<RINGS> {
+    let mut rings = [Ring::default(); RINGS];
+    for (number, ring) in (first..).zip(&mut rings) {
+        let GrantRef(grant) = ring_grant(number);
+        *ring = Ring { grant, gfn: layout.rings.0 + number };
+    }
+    let state = DeviceState::Connected;
+    Backend { index, domid: DomId::DOM0.0, state, port: port.0, rings }
+}

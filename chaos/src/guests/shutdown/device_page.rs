@@ -1,0 +1,65 @@
+//! The request in the sysctl block of the device page, and the answer in the guest's answer page.
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use noxs::shared;
+use noxs::{AnswerStatus, RequestId};
+
+use super::{ShutdownOptions, timed_out, unsupported};
+use crate::guests::resolve::{Guest, examine};
+use crate::guests::watch::wait_any_readable;
+use crate::guests::{DomainWatch, Host, LifecycleError};
+use crate::hypervisor::{EventPorts, Hypervisor};
+use crate::records::Record;
+
+/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's pages that
+/// were mapped for that.
+pub(super) fn ask<H: Hypervisor>(
+    host: &Host<H>,
+    guest: &Guest,
+    record: &Record,
+    options: ShutdownOptions,
+    deadline: Instant,
+    mut watch: Option<&mut DomainWatch<H>>,
+) -> Result<[H::Page; 2], LifecycleError> {
+    let no_record = || LifecycleError::NoRecord { target: record.name().to_owned() };
+    let device_page = record.device_page.ok_or_else(no_record)?;
+    let mut page = host.xen.map_page(guest.domid, device_page.gfn)?;
+    let answer = host.xen.map_page(guest.domid, device_page.answer_gfn)?;
+
+    let _lock = host.records.lock(guest.domid)?;
+    let mut counted = host.records.read(guest.domid)?.ok_or_else(no_record)?;
+    let count = counted.device_page.as_mut().ok_or_else(no_record)?;
+    let id = RequestId(count.requests).next();
+    count.requests = id.0;
+    host.records.replace(&counted)?;
+    shared::post_request(&mut page, id, options.request);
+
+    let channels = host.xen.open_events()?;
+    let port = channels.bind_interdomain(guest.domid, device_page.sysctl_port)?;
+    channels.notify(port)?;
+    loop {
+        let told = shared::read_answer(&answer);
+        if told.request_id == id {
+            return match told.status {
+                Some(AnswerStatus::Accepted) => Ok([page, answer]),
+                _ => Err(unsupported(record, options)),
+            };
+        }
+        if examine(host, guest.domid)?.state().has_ended() {
+            return Ok([page, answer]);
+        }
+        let fds = [channels.as_fd()].into_iter().chain(watch.as_deref().map(AsFd::as_fd));
+        let told = wait_any_readable(&fds.collect::<Vec<_>>(), deadline)
+            .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
+        if !told {
+            return Err(timed_out(record, "answered", options));
+        }
+        channels.acknowledge_pending()?;
+        // A lost watch matters only to `--wait`, which reports it.
+        if watch.as_deref_mut().is_some_and(|watch| watch.take().is_err()) {
+            watch = None;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Asking a guest to shut down. Each way of discovery has a channel of its own for that: a third would
+//! be a file beside the two and a branch in [`shutdown`].
+
+mod device_page;
+mod xenstore;
+
+use std::time::{Duration, Instant};
+
+use noxs::Request;
+use serde::Serialize;
+use xen::units::Gfn;
+
+use super::classify::Condition;
+use super::resolve::examine;
+use super::state::GuestState;
+use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
+use crate::config::Discovery;
+use crate::hypervisor::Hypervisor;
+use crate::records::Record;
+
+/// How a guest is to be shut down.
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownOptions {
+    /// What it is asked to do.
+    pub request: Request,
+    /// Wait for its end and destroy it.
+    pub wait: bool,
+    /// How long it may take to answer, and to end.
+    pub timeout: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShutdownOutcome {
+    /// The guest's name.
+    pub name: String,
+    /// Its number.
+    pub domid: u16,
+    /// How it was when this was written.
+    pub state: GuestState,
+    /// Whether it was destroyed.
+    pub destroyed: bool,
+}
+
+/// Asks a guest to shut down.
+///
+/// # Errors
+/// There is no such guest, it cannot do what is asked, or it takes too long.
+pub fn shutdown<H: Hypervisor>(
+    host: &Host<H>,
+    target: &str,
+    options: ShutdownOptions,
+) -> Result<ShutdownOutcome, LifecycleError> {
+    let guest = resolve(host, target)?;
+    let Condition::Guest(record) = &guest.condition else {
+        return Err(match guest.condition {
+            Condition::Creating => LifecycleError::BeingMade { domid: guest.domid },
+            Condition::Shell => LifecycleError::Shell { domid: guest.domid },
+            Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
+            _ => LifecycleError::NoRecord { target: target.to_owned() },
+        });
+    };
+    let deadline = Instant::now() + options.timeout;
+    // The watch comes before the request, so that no end is missed. Without `--wait` it only helps to
+    // notice an end that comes instead of an answer.
+    let mut watch = match DomainWatch::start(host) {
+        Err(error) if options.wait => return Err(error),
+        watch => watch.ok(),
+    };
+    let pages = match guest.state().has_ended() {
+        true => None,
+        // As long as they are mapped, Xen remembers how the guest has ended, even if chaosd is
+        // faster and destroys it.
+        false => Some(match record.config.store.discovery() {
+            Discovery::DevicePage => {
+                let [page, answer] =
+                    device_page::ask(host, &guest, record, options, deadline, watch.as_mut())?;
+                (page, Some(answer))
+            }
+            Discovery::XenStore => {
+                let page = host.xen.map_page(guest.domid, Gfn(0))?;
+                xenstore::ask(host, &guest, record, options, deadline)?;
+                (page, None)
+            }
+        }),
+    };
+    let mut now = examine(host, guest.domid)?;
+    if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
+        while !now.state().has_ended() {
+            if !watch.wait(deadline)? {
+                return Err(timed_out(record, "ended", options));
+            }
+            now = examine(host, guest.domid)?;
+        }
+    }
+    drop(pages);
+    if options.wait && now.info.as_ref().is_some_and(|info| record.handle == info.handle) {
+        destroy::remove(host, &guest)?;
+    }
+    Ok(ShutdownOutcome {
+        name: record.name().to_owned(),
+        domid: record.domid.0,
+        // One that had ended before may be gone by now.
+        state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
+        destroyed: options.wait,
+    })
+}
+
+fn timed_out(record: &Record, what: &'static str, options: ShutdownOptions) -> LifecycleError {
+    LifecycleError::TimedOut { name: record.name().to_owned(), what, after: options.timeout }
+}
+
+fn unsupported(record: &Record, options: ShutdownOptions) -> LifecycleError {
+    LifecycleError::Unsupported {
+        name: record.name().to_owned(),
+        request: match options.request {
+            Request::Poweroff => "power-off",
+            Request::Reboot => "reboot",
+            Request::Suspend => "suspend",
+        },
+    }
+}

@@ -1,0 +1,170 @@
+use nix::errno::Errno;
+use noxs_control::Refusal;
+use xen::units::DomId;
+
+use super::noxsd::Behaviour;
+use super::{Bed, config, config_without_devices};
+use crate::guests::{
+    Condition, CreateOptions, LifecycleError, ShellKind, execute_shell, prepare_shell, resolve,
+    shell_kind,
+};
+use crate::handle;
+use crate::hypervisor::fake::abandoned_handle;
+use crate::records::RecordError;
+use crate::timings::Timings;
+
+#[test]
+fn a_guest_is_complete_when_it_runs() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let created = bed.create(&config("a")).unwrap();
+    let guest = resolve(&bed.host, "a").unwrap();
+    assert_eq!(guest.condition, Condition::Guest(Box::new(created.record.clone())));
+    assert!(created.record.device_page.is_some());
+    assert!(created.record.config.vifs[0].mac.is_some(), "what was left open is decided");
+    let done = bed.done();
+    let at =
+        |what: &str| done.iter().position(|one| one == what).unwrap_or_else(|| panic!("{what}"));
+    assert!(at("noxsd: attach") < at("xen: unpause 1"), "{done:?}");
+}
+
+#[test]
+fn a_paused_guest_is_recorded_as_one() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let options = CreateOptions { paused: true, ..CreateOptions::default() };
+    bed.create_with(&config("a"), options).unwrap();
+    let guest = resolve(&bed.host, "a").unwrap();
+    assert!(matches!(guest.condition, Condition::Guest(record) if record.paused));
+    assert!(!bed.done().contains(&"xen: unpause 1".to_owned()));
+}
+
+#[test]
+fn a_create_that_fails_at_any_step_leaves_nothing() {
+    for step in ["prepare", "load", "execute", "unpause"] {
+        let (bed, _noxsd) = Bed::with_noxsd();
+        bed.xen().fail(step, Errno::EIO);
+        let error = bed.create(&config("a")).unwrap_err();
+        assert!(
+            matches!(error, LifecycleError::Build { ref name, .. } if name == "a"),
+            "{error:?}"
+        );
+        bed.assert_empty(&format!("after {step} has failed"));
+    }
+}
+
+#[test]
+fn devices_that_are_refused_leave_nothing() {
+    for behaviour in [
+        Behaviour::Refuses("attach", Refusal::NoDevice),
+        Behaviour::Refuses("attach", Refusal::NoSwitch("nowhere0".into())),
+    ] {
+        let (bed, noxsd) = Bed::with_noxsd();
+        noxsd.behave(behaviour.clone());
+        bed.create(&config("a")).unwrap_err();
+        bed.assert_empty(&format!("after {behaviour:?}"));
+    }
+}
+
+#[test]
+fn a_noxsd_that_is_replaced_meanwhile_finds_the_devices_in_their_file() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    noxsd.behave(Behaviour::Dies("attach"));
+    let domid = bed.create(&config("a")).unwrap().domid;
+    assert!(bed.host.records.folder(domid).join(noxs_control::RECORD_FILE).exists());
+}
+
+#[test]
+fn without_noxsd_only_a_guest_without_devices_is_created() {
+    let bed = Bed::new();
+    let error = bed.create(&config("a")).unwrap_err();
+    assert!(matches!(error, LifecycleError::Backend { .. }), "{error:?}");
+    bed.assert_empty("after a create without noxsd");
+    bed.create(&config_without_devices("a")).unwrap();
+}
+
+#[test]
+fn a_name_in_use_is_refused_and_its_guest_left_alone() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    let error = bed.create(&config_without_devices("a")).unwrap_err();
+    let in_use = RecordError::NameInUse { name: "a".into(), domid: DomId(1) };
+    assert_eq!(error.to_string(), in_use.to_string());
+    assert_eq!(bed.xen().domids(), [1]);
+    assert!(matches!(resolve(&bed.host, "a").unwrap().condition, Condition::Guest(_)));
+}
+
+#[test]
+fn a_name_of_a_create_in_progress_is_refused() {
+    let bed = Bed::new();
+    bed.leave_incomplete(DomId(1), handle::new_handle().unwrap(), "a");
+    let error = bed.create(&config_without_devices("a")).unwrap_err();
+    assert!(matches!(error, LifecycleError::Record(RecordError::NameInUse { .. })), "{error:?}");
+    assert_eq!(bed.xen().domids(), [1]);
+}
+
+#[test]
+fn the_name_of_an_incomplete_guest_is_taken_over() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    bed.leave_incomplete(DomId(1), abandoned_handle(), "a");
+    let created = bed.create(&config("a")).unwrap();
+    assert_eq!(bed.xen().domids(), [created.domid.0]);
+    assert_eq!(bed.host.records.domids().unwrap(), [created.domid]);
+    assert!(bed.done().contains(&"xen: destroy 1".to_owned()));
+}
+
+#[test]
+fn the_name_of_a_guest_that_is_gone_or_whose_domid_was_reused_is_taken_over() {
+    for reused in [false, true] {
+        let bed = Bed::new();
+        let first = bed.create(&config_without_devices("a")).unwrap();
+        bed.xen().remove(first.domid);
+        if reused {
+            bed.xen().add(first.domid, xen::units::DomainHandle([7; 16]));
+        }
+        // If no other domain has the number, the second guest gets it.
+        let second = bed.create(&config_without_devices("a")).unwrap();
+        assert_eq!(second.domid == first.domid, !reused);
+        assert_eq!(bed.host.records.holder("a").unwrap(), Some(second.domid));
+    }
+}
+
+fn kind() -> ShellKind {
+    shell_kind(&config("any"))
+}
+
+#[test]
+fn a_shell_becomes_a_guest_and_noxsd_learns_whom_it_serves() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let shell = prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap();
+    let shell = shell.park().unpark(&bed.host);
+    let config = config("a");
+    let options = CreateOptions::default();
+    let request =
+        super::GuestRequest { config: &config, image: &bed.image, ramdisk: None, options };
+    let created = execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap();
+    assert!(bed.done().contains(&"noxsd: configure".to_owned()));
+    assert_eq!(bed.host.records.read(created.domid).unwrap(), Some(created.record));
+}
+
+#[test]
+fn a_shell_that_is_dropped_leaves_nothing() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    drop(prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap());
+    bed.assert_empty("after the shell was dropped");
+    assert!(bed.done().contains(&"noxsd: detach".to_owned()));
+}
+
+#[test]
+fn a_guest_that_noxsd_does_not_configure_is_destroyed_though_it_runs() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    let shell = prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap();
+    noxsd.behave(Behaviour::Refuses("configure", Refusal::NoDevice));
+    let config = config("a");
+    let options = CreateOptions::default();
+    let request =
+        super::GuestRequest { config: &config, image: &bed.image, ramdisk: None, options };
+    execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap_err();
+    bed.assert_empty("after configure was refused");
+    let done = bed.done();
+    assert!(done.contains(&"xen: unpause 1".to_owned()), "{done:?}");
+    assert!(done.contains(&"xen: destroy 1".to_owned()), "{done:?}");
+}

@@ -1,0 +1,165 @@
+use nix::errno::Errno;
+use noxs_control::Refusal;
+use xen::domain::ShutdownReason;
+use xen::units::{DomId, DomainHandle};
+
+use super::noxsd::Behaviour;
+use super::{Bed, config, config_without_devices};
+use crate::guests::{Cleared, LifecycleError, clear, destroy, ended_guest, rename_ended};
+use crate::handle;
+use crate::hypervisor::fake::abandoned_handle;
+
+#[test]
+fn devices_go_first_then_the_domain_then_the_record() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    bed.create(&config("a")).unwrap();
+    bed.done();
+    let destroyed = destroy(&bed.host, "a").unwrap();
+    assert_eq!((destroyed.domid, destroyed.name.as_deref()), (1, Some("a")));
+    assert_eq!((destroyed.was_gone, destroyed.warning), (false, None));
+    assert_eq!(bed.done(), ["noxsd: detach", "xen: destroy 1"]);
+    bed.assert_empty("after destroy");
+}
+
+#[test]
+fn a_destroy_that_stops_at_any_step_can_be_repeated() {
+    type Stop = fn(&Bed, DomId);
+    // What is done when the process is killed after each of the steps.
+    let stops: [Stop; 5] = [
+        |bed, _| bed.xen().fail("destroy", Errno::EIO),
+        |bed, domid| bed.xen().remove(domid),
+        |bed, domid| {
+            bed.xen().remove(domid);
+            bed.host.records.remove_name("a").unwrap();
+        },
+        |bed, domid| {
+            bed.xen().remove(domid);
+            bed.host.records.remove(domid, None).unwrap();
+        },
+        |bed, domid| bed.xen().change(domid, |info| info.state.dying = true),
+    ];
+    for (number, stop) in stops.into_iter().enumerate() {
+        let (bed, _noxsd) = Bed::with_noxsd();
+        let domid = bed.create(&config("a")).unwrap().domid;
+        stop(&bed, domid);
+        let first = destroy(&bed.host, "a");
+        bed.xen().heal();
+        if number == 0 {
+            assert!(matches!(first, Err(LifecycleError::Xen(_))), "{first:?}");
+            destroy(&bed.host, "a").unwrap();
+        } else if number == 2 {
+            assert!(matches!(first, Err(LifecycleError::NoSuchGuest { .. })), "{first:?}");
+            assert!(destroy(&bed.host, &domid.0.to_string()).unwrap().was_gone);
+        } else {
+            first.unwrap();
+        }
+        bed.assert_empty(&format!("after stop {number}"));
+    }
+}
+
+#[test]
+fn a_domain_that_xen_has_removed_meanwhile_is_no_error() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    bed.xen().fail("destroy", Errno::ESRCH);
+    destroy(&bed.host, "a").unwrap();
+    assert_eq!(bed.host.records.domids().unwrap(), []);
+}
+
+#[test]
+fn a_noxsd_that_does_not_detach_costs_a_warning_only() {
+    for behaviour in [Behaviour::Dies("detach"), Behaviour::Refuses("detach", Refusal::ConsoleBusy)]
+    {
+        let (bed, noxsd) = Bed::with_noxsd();
+        bed.create(&config("a")).unwrap();
+        noxsd.behave(behaviour);
+        let destroyed = destroy(&bed.host, "a").unwrap();
+        assert!(destroyed.warning.unwrap().contains("noxsd may still hold"));
+        bed.assert_empty("after destroy");
+    }
+}
+
+#[test]
+fn without_noxsd_there_is_nothing_to_detach() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    assert_eq!(destroy(&bed.host, "a").unwrap().warning, None);
+}
+
+#[test]
+fn what_is_not_a_guest_is_not_destroyed() {
+    let bed = Bed::new();
+    bed.xen().add(DomId(1), DomainHandle([7; 16]));
+    let foreign = destroy(&bed.host, "1");
+    assert!(matches!(foreign, Err(LifecycleError::NotOurs { .. })), "{foreign:?}");
+    bed.xen().add(DomId(2), handle::new_handle().unwrap());
+    let creating = destroy(&bed.host, "2");
+    assert!(matches!(creating, Err(LifecycleError::BeingMade { .. })), "{creating:?}");
+    for nothing in ["3", "x", "", "../x"] {
+        let missing = destroy(&bed.host, nothing);
+        assert!(matches!(missing, Err(LifecycleError::NoSuchGuest { .. })), "{missing:?}");
+    }
+    assert_eq!(bed.xen().domids(), [1, 2]);
+}
+
+#[test]
+fn a_pending_restart_is_forgotten_with_its_guest_and_without() {
+    let bed = Bed::new();
+    let record = bed.create(&config_without_devices("a")).unwrap().record;
+    bed.host.records.promise_restart(&record).unwrap();
+    assert!(!destroy(&bed.host, "a").unwrap().was_gone);
+    assert_eq!(bed.host.records.restarts().unwrap(), Vec::<String>::new());
+    bed.host.records.promise_restart(&record).unwrap();
+    assert!(destroy(&bed.host, "a").unwrap().was_gone);
+    bed.assert_empty("after destroy");
+}
+
+#[test]
+fn clear_removes_what_is_incomplete_or_gone_and_nothing_else() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let guest = bed.create(&config("guest")).unwrap().domid;
+    let gone = bed.create(&config("gone")).unwrap().domid;
+    bed.xen().remove(gone);
+    bed.leave_incomplete(DomId(7), abandoned_handle(), "incomplete");
+    bed.leave_incomplete(DomId(8), handle::new_handle().unwrap(), "creating");
+    bed.xen().add(DomId(9), DomainHandle([7; 16]));
+    bed.host.records.reserve_name("stale", DomId(30), None).unwrap();
+    let cleared = clear(&bed.host).unwrap();
+    // The name and the folder of the guest that is gone, and the stale name.
+    assert_eq!(cleared, Cleared { incomplete: 1, leftovers: 3 });
+    assert_eq!(bed.xen().domids(), [guest.0, 8, 9]);
+    let mut names: Vec<_> =
+        bed.host.records.names().unwrap().into_iter().map(|(name, _)| name).collect();
+    names.sort();
+    assert_eq!(names, ["creating", "guest"]);
+    assert_eq!(clear(&bed.host).unwrap(), Cleared::default());
+}
+
+#[test]
+fn clear_stops_where_xen_refuses_and_goes_on_the_next_time() {
+    let bed = Bed::new();
+    bed.leave_incomplete(DomId(1), abandoned_handle(), "a");
+    for call in ["domain_list", "destroy"] {
+        bed.xen().fail(call, Errno::EPERM);
+        clear(&bed.host).unwrap_err();
+    }
+    bed.xen().heal();
+    assert_eq!(clear(&bed.host).unwrap().incomplete, 1);
+    bed.assert_empty("after clear");
+}
+
+#[test]
+fn a_guest_that_has_ended_is_kept_under_another_name_without_its_devices() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    let domid = bed.create(&config("a")).unwrap().domid;
+    assert!(ended_guest(&bed.host, domid).unwrap().is_none(), "it runs");
+    bed.xen().change(domid, |info| info.state.shutdown = Some(ShutdownReason::Crash));
+    let ended = ended_guest(&bed.host, domid).unwrap().unwrap();
+    noxsd.behave(Behaviour::Dies("detach"));
+    rename_ended(&bed.host, &ended).unwrap_err();
+    assert_eq!(bed.host.records.holder("a").unwrap(), Some(domid), "nothing has changed");
+    noxsd.behave(Behaviour::Obedient);
+    assert_eq!(rename_ended(&bed.host, &ended).unwrap(), "a-1");
+    assert_eq!(bed.host.records.holder("a").unwrap(), None);
+    assert_eq!(bed.host.records.read(domid).unwrap().unwrap().name(), "a-1");
+}

@@ -1,0 +1,86 @@
+use nix::errno::Errno;
+use xen::units::{DomId, DomainHandle};
+
+use super::{Bed, config, config_without_devices};
+use crate::guests::{GuestState, ListedGuest, list, pause, unpause};
+use crate::handle;
+use crate::hypervisor::fake::abandoned_handle;
+
+fn listed(bed: &Bed, all: bool) -> Vec<ListedGuest> {
+    list(&bed.host, all).unwrap()
+}
+
+fn states(guests: &[ListedGuest]) -> Vec<(u16, Option<&str>, GuestState)> {
+    guests.iter().map(|guest| (guest.domid, guest.name.as_deref(), guest.state)).collect()
+}
+
+#[test]
+fn each_condition_has_its_state() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    bed.create(&config("runs")).unwrap();
+    let gone = bed.create(&config("gone")).unwrap();
+    bed.xen().remove(gone.domid);
+    bed.leave_incomplete(DomId(3), abandoned_handle(), "incomplete");
+    bed.leave_incomplete(DomId(4), handle::new_handle().unwrap(), "creating");
+    bed.xen().add(DomId(5), DomainHandle([7; 16]));
+    let mut again = gone.record;
+    (again.domid, again.config.name) = (DomId(6), "again".to_owned());
+    bed.host.records.promise_restart(&again).unwrap();
+    let guests = listed(&bed, false);
+    assert_eq!(
+        states(&guests),
+        [
+            (1, Some("runs"), GuestState::Runnable),
+            (2, Some("gone"), GuestState::Gone),
+            (3, Some("incomplete"), GuestState::Incomplete),
+            (4, Some("creating"), GuestState::Creating),
+            (6, Some("again"), GuestState::PendingRestart),
+        ]
+    );
+    assert_eq!(listed(&bed, true).len(), guests.len() + 1, "with another toolstack's domain");
+}
+
+#[test]
+fn a_guest_with_a_damaged_record_is_listed_with_what_is_wrong() {
+    let bed = Bed::new();
+    let domid = bed.create(&config_without_devices("a")).unwrap().domid;
+    std::fs::write(bed.host.records.folder(domid).join("record"), [99, 1, 2]).unwrap();
+    let guests = listed(&bed, false);
+    assert_eq!(states(&guests), [(1, Some("a"), GuestState::Runnable)]);
+    assert!(guests[0].fault.as_ref().unwrap().contains("version 99"), "{:?}", guests[0].fault);
+}
+
+#[test]
+fn a_damaged_pending_restart_is_listed_with_what_is_wrong() {
+    let bed = Bed::new();
+    let record = bed.create(&config_without_devices("a")).unwrap().record;
+    bed.host.records.promise_restart(&record).unwrap();
+    std::fs::write(bed.folder.path().join("records/restarts/b"), "damaged").unwrap();
+    let guests = listed(&bed, false);
+    // The one that is there again already is not listed twice.
+    assert_eq!(
+        states(&guests),
+        [(0, Some("b"), GuestState::PendingRestart), (1, Some("a"), GuestState::Runnable)]
+    );
+    assert!(guests[0].fault.is_some());
+}
+
+#[test]
+fn without_an_answer_of_noxsd_guests_are_listed_all_the_same() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    assert_eq!(listed(&bed, false).len(), 1);
+    bed.xen().fail("domain_list", Errno::EPERM);
+    list(&bed.host, false).unwrap_err();
+}
+
+#[test]
+fn a_guest_that_is_paused_before_it_has_run_stays_a_guest() {
+    let bed = Bed::new();
+    let domid = bed.create(&config_without_devices("a")).unwrap().domid;
+    bed.xen().change(domid, |info| info.cpu_time_ns = 0);
+    pause(&bed.host, "a").unwrap();
+    assert_eq!(listed(&bed, false)[0].state, GuestState::Paused);
+    unpause(&bed.host, "a").unwrap();
+    assert_eq!(listed(&bed, false)[0].state, GuestState::Runnable);
+}

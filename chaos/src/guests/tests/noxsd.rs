@@ -1,0 +1,94 @@
+//! A noxsd for unit tests: it answers over a real socket, as it is told, and logs what it was asked.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, accept, bind, listen,
+    recv, send, shutdown, socket,
+};
+use nix::unistd::close;
+use noxs_control::{MAX_PACKET, Refusal, Reply, Request};
+
+use crate::hypervisor::fake::Log;
+
+/// What it does with one kind of request.
+#[derive(Clone, Debug)]
+pub(super) enum Behaviour {
+    /// It does all that it is asked.
+    Obedient,
+    /// It refuses requests of this kind.
+    Refuses(&'static str, Refusal),
+    /// It closes the connection on requests of this kind, as if it were killed.
+    Dies(&'static str),
+}
+
+/// The daemon; it stops when dropped.
+pub(super) struct FakeNoxsd {
+    listener: Arc<OwnedFd>,
+    behaviour: Arc<Mutex<Behaviour>>,
+}
+
+impl FakeNoxsd {
+    pub(super) fn start(path: &Path, log: &Log) -> Self {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let listener = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(8).unwrap()).unwrap();
+        let listener = Arc::new(listener);
+        let behaviour = Arc::new(Mutex::new(Behaviour::Obedient));
+        let (socket, behave, log) =
+            (Arc::clone(&listener), Arc::clone(&behaviour), Arc::clone(log));
+        thread::spawn(move || {
+            while let Ok(client) = accept(socket.as_raw_fd()) {
+                let (behave, log) = (Arc::clone(&behave), Arc::clone(&log));
+                thread::spawn(move || {
+                    serve(client, &behave, &log);
+                    close(client).unwrap();
+                });
+            }
+        });
+        Self { listener, behaviour }
+    }
+
+    pub(super) fn behave(&self, behaviour: Behaviour) {
+        *self.behaviour.lock().unwrap() = behaviour;
+    }
+}
+
+impl Drop for FakeNoxsd {
+    fn drop(&mut self) {
+        let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
+    let mut packet = vec![0; MAX_PACKET];
+    while let Ok(length @ 1..) = recv(client, &mut packet, MsgFlags::empty()) {
+        let request: Request = noxs_control::decode(&packet[..length]).unwrap();
+        let (kind, reply) = match request {
+            Request::Attach(_) => ("attach", Reply::Done),
+            Request::Configure { .. } => ("configure", Reply::Done),
+            Request::Detach(_) => ("detach", Reply::Done),
+            Request::AddSwitch { .. } => ("add_switch", Reply::Done),
+            Request::Console(_) => ("console", Reply::Done),
+            Request::Status(_) => ("status", Reply::Status(Vec::new())),
+            Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
+            Request::Watch => ("watch", Reply::Done),
+        };
+        let reply = match behaviour.lock().unwrap().clone() {
+            Behaviour::Refuses(refused, refusal) if refused == kind => Reply::Refused(refusal),
+            Behaviour::Dies(last) if last == kind => return,
+            _ => reply,
+        };
+        if !matches!(kind, "status" | "dropped") {
+            log.lock().unwrap().push(format!("noxsd: {kind}"));
+        }
+        let reply = noxs_control::encode(&reply);
+        if send(client, &reply, MsgFlags::MSG_NOSIGNAL).is_err() {
+            return;
+        }
+    }
+}

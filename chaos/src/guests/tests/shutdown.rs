@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use noxs::Request;
+use xen::domain::ShutdownReason;
+
+use super::noxsd::Behaviour;
+use super::{Bed, config, config_without_devices};
+use crate::guests::{GuestState, LifecycleError, ShutdownOptions, ShutdownOutcome, shutdown};
+use crate::hypervisor::fake::Reaction;
+
+/// No test waits: what is to happen has happened when the guest is notified.
+fn options(wait: bool) -> ShutdownOptions {
+    ShutdownOptions { request: Request::Poweroff, wait, timeout: Duration::ZERO }
+}
+
+fn ask(bed: &Bed, reaction: Reaction, wait: bool) -> Result<ShutdownOutcome, LifecycleError> {
+    bed.xen().react(reaction);
+    shutdown(&bed.host, "a", options(wait))
+}
+
+#[test]
+fn a_guest_that_accepts_is_not_waited_for_unless_that_is_asked() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    let outcome = ask(&bed, Reaction::Accepts, false).unwrap();
+    assert_eq!((outcome.state, outcome.destroyed), (GuestState::Runnable, false));
+    let late = ask(&bed, Reaction::Accepts, true);
+    assert!(matches!(late, Err(LifecycleError::TimedOut { what: "ended", .. })), "{late:?}");
+    assert_eq!(bed.xen().domids(), [1]);
+}
+
+#[test]
+fn a_guest_that_powers_off_is_destroyed_if_its_end_is_waited_for() {
+    for wait in [false, true] {
+        let bed = Bed::new();
+        bed.create(&config_without_devices("a")).unwrap();
+        let outcome = ask(&bed, Reaction::PowersOff, wait).unwrap();
+        assert_eq!((outcome.state, outcome.destroyed), (GuestState::PoweredOff, wait));
+        assert_eq!(bed.xen().domids().is_empty(), wait);
+    }
+}
+
+#[test]
+fn each_request_has_a_number_of_its_own() {
+    let bed = Bed::new();
+    let created = bed.create(&config_without_devices("a")).unwrap();
+    for number in 1..4 {
+        ask(&bed, Reaction::Accepts, false).unwrap();
+        let record = bed.host.records.read(created.domid).unwrap().unwrap();
+        assert_eq!(record.device_page.unwrap().requests, number);
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_support_it_says_so() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    let refused = ask(&bed, Reaction::Refuses, true);
+    assert!(matches!(refused, Err(LifecycleError::Unsupported { .. })), "{refused:?}");
+    assert_eq!(bed.xen().domids(), [1]);
+}
+
+#[test]
+fn a_guest_that_does_not_answer_is_a_time_out() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    let late = ask(&bed, Reaction::Silent, true);
+    assert!(matches!(late, Err(LifecycleError::TimedOut { what: "answered", .. })), "{late:?}");
+    assert_eq!(bed.xen().domids(), [1]);
+}
+
+#[test]
+fn a_guest_that_ends_before_it_answers_has_ended() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    let outcome = ask(&bed, Reaction::EndsFirst, true).unwrap();
+    assert_eq!((outcome.state, outcome.destroyed), (GuestState::PoweredOff, true));
+    bed.assert_empty("after shutdown");
+}
+
+#[test]
+fn a_guest_that_had_ended_is_not_asked() {
+    let bed = Bed::new();
+    let domid = bed.create(&config_without_devices("a")).unwrap().domid;
+    bed.xen().change(domid, |info| info.state.shutdown = Some(ShutdownReason::Crash));
+    bed.done();
+    let outcome = ask(&bed, Reaction::Silent, true).unwrap();
+    assert_eq!(outcome.state, GuestState::Crashed);
+    assert!(!bed.done().contains(&"xen: notify 1".to_owned()));
+    bed.assert_empty("after shutdown");
+}
+
+#[test]
+fn only_a_wait_needs_a_watch() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    bed.create(&config("a")).unwrap();
+    noxsd.behave(Behaviour::Dies("watch"));
+    let blind = ask(&bed, Reaction::Accepts, true);
+    assert!(matches!(blind, Err(LifecycleError::Watch { .. })), "{blind:?}");
+    ask(&bed, Reaction::Accepts, false).unwrap();
+}
+
+#[test]
+fn a_guest_without_a_usable_record_cannot_be_asked() {
+    let bed = Bed::new();
+    let domid = bed.create(&config_without_devices("a")).unwrap().domid;
+    std::fs::write(bed.host.records.folder(domid).join("record"), "damaged").unwrap();
+    let unknown = ask(&bed, Reaction::Accepts, false);
+    assert!(matches!(unknown, Err(LifecycleError::NoRecord { .. })), "{unknown:?}");
+    let missing = shutdown(&bed.host, "b", options(false));
+    assert!(matches!(missing, Err(LifecycleError::NoSuchGuest { .. })), "{missing:?}");
+}

@@ -1,0 +1,258 @@
+//! A hypervisor for unit tests: domains are entries of a table, and each call can be made to fail.
+
+mod page;
+mod shell;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use nix::errno::Errno;
+use noxs::shared::{self, SharedPage};
+use noxs::{AnswerStatus, RequestId};
+use xen::Error;
+use xen::domain::{DomainInfo, DomainState, ShutdownReason};
+use xen::units::{DomId, DomainHandle, Gfn, Pages};
+
+use self::page::{FakeEvents, FakePage};
+use self::shell::{FakeDomain, FakeShell};
+use super::{Hypervisor, ParkedOf};
+use crate::domain::{BuildError, Flavour};
+use crate::handle;
+use crate::image::Image;
+use crate::timings::Timings;
+
+/// What was done, in order; a test's daemons write into the same log.
+pub(crate) type Log = Arc<Mutex<Vec<String>>>;
+
+/// How a guest answers a request to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// Not at all.
+    Silent,
+    /// It accepts, and goes on running.
+    Accepts,
+    /// It accepts and powers off.
+    PowersOff,
+    /// It does not support the request.
+    Refuses,
+    /// It powers off without an answer.
+    EndsFirst,
+}
+
+#[derive(Debug)]
+struct State {
+    domains: BTreeMap<u16, DomainInfo>,
+    pages: BTreeMap<(u16, u64), FakePage>,
+    watchers: Vec<UnixStream>,
+    reaction: Reaction,
+    failing: Option<(&'static str, Errno)>,
+    log: Log,
+}
+
+/// The hypervisor.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeXen(Rc<RefCell<State>>);
+
+/// Returns a handle of chaos' whose creator does not run any more.
+pub(crate) fn abandoned_handle() -> DomainHandle {
+    let mut handle = handle::new_handle().unwrap();
+    // No process has this number: Linux gives out numbers below 2^22.
+    handle.0[9..12].fill(0xff);
+    handle
+}
+
+impl FakeXen {
+    pub(crate) fn new(log: &Log) -> Self {
+        Self(Rc::new(RefCell::new(State {
+            domains: BTreeMap::new(),
+            pages: BTreeMap::new(),
+            watchers: Vec::new(),
+            reaction: Reaction::Silent,
+            failing: None,
+            log: Arc::clone(log),
+        })))
+    }
+
+    /// Lets all calls of this name fail from now on.
+    pub(crate) fn fail(&self, call: &'static str, errno: Errno) {
+        self.0.borrow_mut().failing = Some((call, errno));
+    }
+
+    /// Lets all calls succeed again.
+    pub(crate) fn heal(&self) {
+        self.0.borrow_mut().failing = None;
+    }
+
+    pub(crate) fn react(&self, reaction: Reaction) {
+        self.0.borrow_mut().reaction = reaction;
+    }
+
+    /// Adds a domain that is paused and has never run.
+    pub(crate) fn add(&self, domid: DomId, handle: DomainHandle) {
+        let state = DomainState {
+            dying: false,
+            shutdown: None,
+            paused: true,
+            blocked: false,
+            running: false,
+        };
+        let info = DomainInfo {
+            domid,
+            handle,
+            state,
+            tot_pages: Pages(1024),
+            max_pages: Pages(1024),
+            cpu_time_ns: 0,
+            online_vcpus: 1,
+            max_vcpu_id: Some(0),
+        };
+        self.0.borrow_mut().domains.insert(domid.0, info);
+    }
+
+    /// Changes what is said of a domain.
+    pub(crate) fn change(&self, domid: DomId, change: impl FnOnce(&mut DomainInfo)) {
+        change(self.0.borrow_mut().domains.get_mut(&domid.0).unwrap());
+    }
+
+    /// Removes a domain, as another toolstack would.
+    pub(crate) fn remove(&self, domid: DomId) {
+        self.0.borrow_mut().domains.remove(&domid.0);
+    }
+
+    pub(crate) fn domids(&self) -> Vec<u16> {
+        self.0.borrow().domains.keys().copied().collect()
+    }
+
+    fn call(&self, name: &'static str, domid: Option<DomId>) -> Result<(), Error> {
+        let state = self.0.borrow();
+        if let Some((failing, errno)) = state.failing
+            && failing == name
+        {
+            return Err(Error::System { doing: name, errno });
+        }
+        if let Some(domid) = domid {
+            if !state.domains.contains_key(&domid.0) {
+                return Err(Error::System { doing: name, errno: Errno::ESRCH });
+            }
+            state.log.lock().unwrap().push(format!("xen: {name} {}", domid.0));
+        }
+        Ok(())
+    }
+
+    fn build(&self, name: &'static str, domid: DomId) -> Result<(), BuildError> {
+        self.call(name, Some(domid)).map_err(|source| BuildError::Xen { doing: name, source })
+    }
+
+    /// The guest looks at its page, and does what the test has said.
+    fn notified(&self, domid: DomId) {
+        let mut state = self.0.borrow_mut();
+        let reaction = state.reaction;
+        if reaction == Reaction::Silent {
+            return;
+        }
+        let status = match reaction {
+            Reaction::Accepts | Reaction::PowersOff => Some(AnswerStatus::Accepted),
+            Reaction::Refuses => Some(AnswerStatus::Unsupported),
+            Reaction::Silent | Reaction::EndsFirst => None,
+        };
+        if let Some(status) = status {
+            let pages = state.pages.range((domid.0, 0)..=(domid.0, u64::MAX));
+            // The device page comes before the answer page.
+            let pages: Vec<FakePage> = pages.map(|(_, page)| page.clone()).collect();
+            let [device_page, mut answer] = <[_; 2]>::try_from(pages)
+                .unwrap_or_else(|_| panic!("the device page and the answer page are mapped"));
+            let id = device_page.read_u32(noxs_request_id());
+            shared::write_answer(&mut answer, RequestId(id), status);
+        }
+        if matches!(reaction, Reaction::PowersOff | Reaction::EndsFirst) {
+            let info = state.domains.get_mut(&domid.0).unwrap();
+            info.state.shutdown = Some(ShutdownReason::Poweroff);
+        }
+        for mut watcher in &state.watchers {
+            // A set of event channels that is closed misses it.
+            let _ = watcher.write_all(b"!");
+        }
+    }
+}
+
+/// Finds where in a device page the number of the request stands.
+fn noxs_request_id() -> usize {
+    let mut page = FakePage::default();
+    shared::post_request(&mut page, RequestId(0x1234_5678), noxs::Request::Poweroff);
+    (0..4096).step_by(4).find(|offset| page.read_u32(*offset) == 0x1234_5678).unwrap()
+}
+
+impl Hypervisor for FakeXen {
+    type Shell = FakeShell;
+    type Page = FakePage;
+    type Events = FakeEvents;
+
+    fn domain_info(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
+        self.call("domain_info", None)?;
+        Ok(self.0.borrow().domains.get(&domid.0).copied())
+    }
+
+    fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
+        self.call("domain_list", None)?;
+        Ok(self.0.borrow().domains.range(first.0..).map(|(_, info)| *info).collect())
+    }
+
+    fn pause(&self, domid: DomId) -> Result<(), Error> {
+        self.call("pause", Some(domid))?;
+        self.change(domid, |info| info.state.paused = true);
+        Ok(())
+    }
+
+    fn unpause(&self, domid: DomId) -> Result<(), Error> {
+        self.call("unpause", Some(domid))?;
+        self.change(domid, |info| {
+            info.state.paused = false;
+            info.cpu_time_ns += 1;
+        });
+        Ok(())
+    }
+
+    fn destroy(&self, domid: DomId) -> Result<(), Error> {
+        self.call("destroy", Some(domid))?;
+        self.remove(domid);
+        Ok(())
+    }
+
+    fn map_page(&self, domid: DomId, gfn: Gfn) -> Result<FakePage, Error> {
+        self.call("map_page", Some(domid))?;
+        Ok(self.0.borrow_mut().pages.entry((domid.0, gfn.0)).or_default().clone())
+    }
+
+    fn open_events(&self) -> Result<FakeEvents, Error> {
+        self.call("open_events", None)?;
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        self.0.borrow_mut().watchers.push(theirs);
+        Ok(FakeEvents::new(self, ours))
+    }
+
+    fn prepare(
+        self: &Rc<Self>,
+        flavour: Flavour,
+        _: Option<&Image>,
+        handle: DomainHandle,
+        timings: &mut Timings,
+    ) -> Result<FakeShell, BuildError> {
+        let domid = DomId(self.domids().last().map_or(1, |last| last + 1));
+        self.add(domid, handle);
+        let domain = FakeDomain::new(self, domid, handle);
+        self.build("prepare", domid)?;
+        timings.stage("createdomain");
+        Ok(FakeShell { domain, flavour })
+    }
+
+    fn unpark(self: &Rc<Self>, parked: ParkedOf<Self>) -> FakeShell {
+        let (domid, handle, flavour) = parked;
+        let domain = FakeDomain::new(self, domid, handle);
+        FakeShell { domain, flavour }
+    }
+}

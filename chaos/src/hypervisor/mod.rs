@@ -1,0 +1,186 @@
+//! What the life cycle of a guest asks of Xen, as a trait.
+//!
+//! [`xen::Xen`] is the one that programs use; all of it is static dispatch, so a create costs what it cost
+//! without the trait. Unit tests have another one, in which each call can fail.
+
+#[cfg(test)]
+pub(crate) mod fake;
+mod real;
+
+use std::fmt::Debug;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use noxs::shared::SharedPage;
+use xen::Error;
+use xen::domain::DomainInfo;
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Port};
+
+use crate::domain::{BuildError, Flavour, NoxsPages, Payload, Ports, XenStoreRings};
+use crate::image::Image;
+use crate::timings::Timings;
+
+/// Xen, as far as the life cycle of a guest needs it.
+pub trait Hypervisor: Debug + Sized {
+    /// A domain that has everything but an image.
+    type Shell: BuiltShell;
+    /// A mapped page of a guest.
+    type Page: SharedPage;
+    /// dom0's ends of event channels.
+    type Events: EventPorts;
+
+    /// Returns what Xen says of a domain; `None` if there is none of this number.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn domain_info(&self, domid: DomId) -> Result<Option<DomainInfo>, Error>;
+
+    /// Returns the domains from this number on, in order.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error>;
+
+    /// Pauses a domain.
+    ///
+    /// # Errors
+    /// Xen refuses; `ESRCH` if there is no such domain.
+    fn pause(&self, domid: DomId) -> Result<(), Error>;
+
+    /// Lets a paused domain run.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    fn unpause(&self, domid: DomId) -> Result<(), Error>;
+
+    /// Destroys a domain.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    fn destroy(&self, domid: DomId) -> Result<(), Error>;
+
+    /// Maps one page of a domain. As long as it is mapped, Xen remembers how the domain ended.
+    ///
+    /// # Errors
+    /// There is no such page.
+    fn map_page(&self, domid: DomId, gfn: Gfn) -> Result<Self::Page, Error>;
+
+    /// Opens an empty set of event channels.
+    ///
+    /// # Errors
+    /// The device cannot be opened.
+    fn open_events(&self) -> Result<Self::Events, Error>;
+
+    /// Prepares a shell ([`crate::domain::prepare`]).
+    ///
+    /// # Errors
+    /// As [`crate::domain::prepare`]. Nothing is left behind.
+    fn prepare(
+        self: &Rc<Self>,
+        flavour: Flavour,
+        image: Option<&Image>,
+        handle: DomainHandle,
+        timings: &mut Timings,
+    ) -> Result<Self::Shell, BuildError>;
+
+    /// Turns a parked shell back into a shell.
+    fn unpark(self: &Rc<Self>, parked: ParkedOf<Self>) -> Self::Shell;
+}
+
+/// What is left of a shell that is sent to another thread.
+pub type ParkedOf<H> = <<H as Hypervisor>::Shell as BuiltShell>::Parked;
+
+/// A domain that has everything and does not run yet.
+pub type ReadyOf<H> = <<H as Hypervisor>::Shell as BuiltShell>::Ready;
+
+/// What is still mapped of a guest.
+pub type MappedOf<H> = <ReadyOf<H> as ReadyDomain>::Mapped;
+
+/// A domain that has everything but an image. Dropping it destroys the domain.
+pub trait BuiltShell: Debug + Sized {
+    /// The same without a handle of the hypervisor's.
+    type Parked: Debug;
+    /// What it becomes.
+    type Ready: ReadyDomain;
+
+    /// Returns the domain's number.
+    fn domid(&self) -> DomId;
+    /// Returns the domain's handle.
+    fn handle(&self) -> DomainHandle;
+    /// Returns what it was prepared for.
+    fn flavour(&self) -> &Flavour;
+    /// Returns its event channels.
+    fn ports(&self) -> Ports;
+    /// Returns the grant reference of the console's ring, if it has a console.
+    fn console_grant(&self) -> Option<GrantRef>;
+    /// Returns the grant references of a vif's transmit and receive ring.
+    fn vif_grants(&self, index: u16) -> [GrantRef; 2];
+    /// Returns its rings of XenStore and the console, if its guest finds its devices in XenStore.
+    fn xenstore_rings(&self) -> Option<XenStoreRings>;
+
+    /// Copies an image in ([`crate::domain::Shell::load`]).
+    ///
+    /// # Errors
+    /// The image does not fit or cannot be read.
+    fn load(&mut self, image: &Arc<Image>) -> Result<(), BuildError>;
+
+    /// Makes the shell a guest ([`crate::domain::Shell::execute`]).
+    ///
+    /// # Errors
+    /// Something does not fit, or Xen refuses. The domain is destroyed.
+    fn execute(
+        self,
+        payload: &Payload<'_>,
+        timings: &mut Timings,
+    ) -> Result<Self::Ready, BuildError>;
+
+    /// Drops the hypervisor's handle.
+    fn park(self) -> Self::Parked;
+}
+
+/// A domain that has everything and does not run yet. Dropping it destroys the domain.
+pub trait ReadyDomain {
+    /// What is still mapped of it.
+    type Mapped: Debug;
+
+    /// Returns the pages of its device page, if it has one.
+    fn noxs_pages(&self) -> Option<NoxsPages>;
+
+    /// Lets the guest run.
+    ///
+    /// # Errors
+    /// Xen refuses. The domain is destroyed.
+    fn unpause(self, timings: &mut Timings) -> Result<Self::Mapped, BuildError>;
+
+    /// Keeps the domain, paused.
+    fn keep_paused(self) -> Self::Mapped;
+}
+
+/// dom0's ends of event channels ([`xen::evtchn::EventChannels`]). The descriptor can be read when an event is
+/// pending.
+pub trait EventPorts: AsFd + Debug {
+    /// Binds to a port that another domain holds for dom0.
+    ///
+    /// # Errors
+    /// The domain or the port does not exist, or another process is bound to it.
+    fn bind_interdomain(&self, domid: DomId, remote: Port) -> Result<Port, Error>;
+
+    /// Binds a virtual interrupt.
+    ///
+    /// # Errors
+    /// Another process holds it.
+    fn bind_virq(&self, virq: u32) -> Result<Port, Error>;
+
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// The other domain is gone.
+    fn notify(&self, port: Port) -> Result<(), Error>;
+
+    /// Acknowledges all pending events.
+    ///
+    /// # Errors
+    /// The device cannot be read.
+    fn acknowledge_pending(&self) -> Result<(), Error>;
+}

@@ -1,0 +1,160 @@
+//! The hypervisor of programs: Xen itself.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use noxs::shared::SharedPage;
+use xen::domain::DomainInfo;
+use xen::evtchn::EventChannels;
+use xen::foreign::ForeignMapping;
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
+use xen::{Error, Xen};
+
+use super::{BuiltShell, EventPorts, Hypervisor, ReadyDomain};
+use crate::domain::{
+    self, BuildError, Flavour, Mapped, NoxsPages, ParkedShell, Payload, Ports, Ready, Shell,
+    XenStoreRings,
+};
+use crate::image::Image;
+use crate::timings::Timings;
+
+impl Hypervisor for Xen {
+    type Shell = Shell;
+    type Page = MappedPage;
+    type Events = EventChannels;
+
+    fn domain_info(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
+        Self::domain_info(self, domid)
+    }
+
+    fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
+        Self::domain_list(self, first)
+    }
+
+    fn pause(&self, domid: DomId) -> Result<(), Error> {
+        Self::pause(self, domid)
+    }
+
+    fn unpause(&self, domid: DomId) -> Result<(), Error> {
+        Self::unpause(self, domid)
+    }
+
+    fn destroy(&self, domid: DomId) -> Result<(), Error> {
+        Self::destroy(self, domid)
+    }
+
+    fn map_page(&self, domid: DomId, gfn: Gfn) -> Result<MappedPage, Error> {
+        ForeignMapping::map_range(self, domid, gfn, Pages(1)).map(MappedPage)
+    }
+
+    fn open_events(&self) -> Result<EventChannels, Error> {
+        EventChannels::open()
+    }
+
+    fn prepare(
+        self: &Rc<Self>,
+        flavour: Flavour,
+        image: Option<&Image>,
+        handle: DomainHandle,
+        timings: &mut Timings,
+    ) -> Result<Shell, BuildError> {
+        domain::prepare(self, flavour, image, handle, timings)
+    }
+
+    fn unpark(self: &Rc<Self>, parked: ParkedShell) -> Shell {
+        parked.unpark(self)
+    }
+}
+
+impl BuiltShell for Shell {
+    type Parked = ParkedShell;
+    type Ready = Ready;
+
+    fn domid(&self) -> DomId {
+        Self::domid(self)
+    }
+
+    fn handle(&self) -> DomainHandle {
+        Self::handle(self)
+    }
+
+    fn flavour(&self) -> &Flavour {
+        &self.flavour
+    }
+
+    fn ports(&self) -> Ports {
+        self.ports
+    }
+
+    fn console_grant(&self) -> Option<GrantRef> {
+        Self::console_grant(self)
+    }
+
+    fn vif_grants(&self, index: u16) -> [GrantRef; 2] {
+        Self::vif_grants(self, index)
+    }
+
+    fn xenstore_rings(&self) -> Option<XenStoreRings> {
+        Self::xenstore_rings(self)
+    }
+
+    fn load(&mut self, image: &Arc<Image>) -> Result<(), BuildError> {
+        Self::load(self, image)
+    }
+
+    fn execute(self, payload: &Payload<'_>, timings: &mut Timings) -> Result<Ready, BuildError> {
+        Self::execute(self, payload, timings)
+    }
+
+    fn park(self) -> ParkedShell {
+        Self::park(self)
+    }
+}
+
+impl ReadyDomain for Ready {
+    type Mapped = Mapped;
+
+    fn noxs_pages(&self) -> Option<NoxsPages> {
+        self.layout.noxs
+    }
+
+    fn unpause(self, timings: &mut Timings) -> Result<Mapped, BuildError> {
+        Self::unpause(self, timings)
+    }
+
+    fn keep_paused(self) -> Mapped {
+        Self::keep_paused(self)
+    }
+}
+
+impl EventPorts for EventChannels {
+    fn bind_interdomain(&self, domid: DomId, remote: Port) -> Result<Port, Error> {
+        Self::bind_interdomain(self, domid, remote)
+    }
+
+    fn bind_virq(&self, virq: u32) -> Result<Port, Error> {
+        Self::bind_virq(self, virq)
+    }
+
+    fn notify(&self, port: Port) -> Result<(), Error> {
+        Self::notify(self, port)
+    }
+
+    fn acknowledge_pending(&self) -> Result<(), Error> {
+        Self::acknowledge_pending(self)
+    }
+}
+
+/// A mapped page of a guest, with the access that [`noxs`] asks for.
+#[derive(Debug)]
+pub struct MappedPage(ForeignMapping);
+
+impl SharedPage for MappedPage {
+    fn read_u32(&self, offset: usize) -> u32 {
+        u32::from_le(self.0.read_u32(offset))
+    }
+
+    fn write_u32(&mut self, offset: usize, value: u32) {
+        self.0.write_u32(offset, value.to_le());
+    }
+}

@@ -1,0 +1,191 @@
+//! A guest's config as versions 3 and 4 of the record have it.
+//!
+//! These types are a file format: a field that is added, moved or removed here makes the records of
+//! running guests unreadable. A new version of the record gets types of its own.
+
+use std::path::PathBuf;
+
+use bincode::{Decode, Encode};
+use noxs::{Ipv4Config, MacAddr};
+use noxs_control::Rate;
+use xen::units::KiB;
+
+use crate::config::{Action, DiskConfig, DomainConfig, EncodedError, Store, VifConfig};
+
+#[derive(Encode, Decode)]
+pub(super) struct StoredConfig {
+    name: String,
+    kernel: String,
+    ramdisk: Option<String>,
+    memory_kib: u64,
+    vcpus: u32,
+    cmdline: String,
+    console: bool,
+    vifs: Vec<StoredVif>,
+    disks: Vec<StoredDisk>,
+    /// Version 3 wrote a `bool` here, which has the same bytes.
+    store: StoredStore,
+    on_poweroff: StoredAction,
+    on_reboot: StoredAction,
+    on_crash: StoredAction,
+}
+
+#[derive(Encode, Decode)]
+struct StoredVif {
+    mac: Option<[u8; 6]>,
+    bridge: String,
+    ip: Option<StoredIp>,
+    mtu: u16,
+    rate: Option<StoredRate>,
+}
+
+#[derive(Encode, Decode)]
+struct StoredIp {
+    address: [u8; 4],
+    prefix: u8,
+    gateway: Option<[u8; 4]>,
+}
+
+#[derive(Encode, Decode)]
+struct StoredRate {
+    bytes: u64,
+    interval_us: u64,
+}
+
+#[derive(Encode, Decode)]
+struct StoredDisk {
+    target: String,
+    vdev: String,
+    read_only: bool,
+}
+
+#[derive(Encode, Decode)]
+enum StoredStore {
+    Noxs,
+    XenStore,
+}
+
+#[derive(Encode, Decode)]
+enum StoredAction {
+    Destroy,
+    Restart,
+    RenameRestart,
+    Preserve,
+}
+
+impl From<&DomainConfig> for StoredConfig {
+    fn from(config: &DomainConfig) -> Self {
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        Self {
+            name: config.name.clone(),
+            kernel: text(&config.kernel),
+            ramdisk: config.ramdisk.as_ref().map(text),
+            memory_kib: config.memory.0,
+            vcpus: config.vcpus,
+            cmdline: config.cmdline.clone(),
+            console: config.console,
+            vifs: config.vifs.iter().map(StoredVif::from).collect(),
+            disks: config.disks.iter().map(StoredDisk::from).collect(),
+            store: match config.store {
+                Store::Noxs => StoredStore::Noxs,
+                Store::XenStore => StoredStore::XenStore,
+            },
+            on_poweroff: config.on_poweroff.into(),
+            on_reboot: config.on_reboot.into(),
+            on_crash: config.on_crash.into(),
+        }
+    }
+}
+
+impl From<&VifConfig> for StoredVif {
+    fn from(vif: &VifConfig) -> Self {
+        Self {
+            mac: vif.mac.map(|mac| mac.0),
+            bridge: vif.bridge.clone(),
+            ip: vif.ip.map(|ip| StoredIp {
+                address: ip.address.octets(),
+                prefix: ip.prefix,
+                gateway: ip.gateway.map(|gateway| gateway.octets()),
+            }),
+            mtu: vif.mtu,
+            rate: vif
+                .rate
+                .map(|rate| StoredRate { bytes: rate.bytes, interval_us: rate.interval_us }),
+        }
+    }
+}
+
+impl From<&DiskConfig> for StoredDisk {
+    fn from(disk: &DiskConfig) -> Self {
+        let target = disk.target.to_string_lossy().into_owned();
+        Self { target, vdev: disk.vdev.clone(), read_only: disk.read_only }
+    }
+}
+
+impl From<Action> for StoredAction {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Destroy => Self::Destroy,
+            Action::Restart => Self::Restart,
+            Action::RenameRestart => Self::RenameRestart,
+            Action::Preserve => Self::Preserve,
+        }
+    }
+}
+
+impl From<StoredAction> for Action {
+    fn from(action: StoredAction) -> Self {
+        match action {
+            StoredAction::Destroy => Self::Destroy,
+            StoredAction::Restart => Self::Restart,
+            StoredAction::RenameRestart => Self::RenameRestart,
+            StoredAction::Preserve => Self::Preserve,
+        }
+    }
+}
+
+impl TryFrom<StoredConfig> for DomainConfig {
+    type Error = EncodedError;
+
+    fn try_from(stored: StoredConfig) -> Result<Self, EncodedError> {
+        Self {
+            name: stored.name,
+            kernel: stored.kernel.into(),
+            ramdisk: stored.ramdisk.map(PathBuf::from),
+            memory: KiB(stored.memory_kib),
+            vcpus: stored.vcpus,
+            cmdline: stored.cmdline,
+            console: stored.console,
+            vifs: stored.vifs.into_iter().map(VifConfig::from).collect(),
+            disks: stored
+                .disks
+                .into_iter()
+                .map(|disk| DiskConfig::named(disk.target.into(), disk.vdev, disk.read_only))
+                .collect::<Result<_, _>>()?,
+            store: match stored.store {
+                StoredStore::Noxs => Store::Noxs,
+                StoredStore::XenStore => Store::XenStore,
+            },
+            on_poweroff: stored.on_poweroff.into(),
+            on_reboot: stored.on_reboot.into(),
+            on_crash: stored.on_crash.into(),
+        }
+        .checked()
+    }
+}
+
+impl From<StoredVif> for VifConfig {
+    fn from(stored: StoredVif) -> Self {
+        Self {
+            mac: stored.mac.map(MacAddr),
+            bridge: stored.bridge,
+            ip: stored.ip.map(|ip| Ipv4Config {
+                address: ip.address.into(),
+                prefix: ip.prefix,
+                gateway: ip.gateway.map(Into::into),
+            }),
+            mtu: stored.mtu,
+            rate: stored.rate.map(|rate| Rate { bytes: rate.bytes, interval_us: rate.interval_us }),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+use xen::units::{DomId, DomainHandle, Gfn, Port};
+
+use super::*;
+use crate::records::DevicePageRecord;
+
+/// What to do when a golden test fails.
+const ADVICE: &str = "the bytes of a guest's record have changed, so records of running guests can no longer be read: \
+     give the new format a version and a module of its own in chaos/src/records/stored, keep the \
+     module of the old version as a decoder, and add golden files for the new one";
+
+const V3_NOXS: &str = include_str!("golden/v3-noxs.hex");
+const V3_XENSTORE: &str = include_str!("golden/v3-xenstore.hex");
+const V4_NOXS: &str = include_str!("golden/v4-noxs.hex");
+const V4_XENSTORE: &str = include_str!("golden/v4-xenstore.hex");
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: String = hex.split_whitespace().collect();
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let lines =
+        bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect());
+    lines.collect::<Vec<String>>().join("\n") + "\n"
+}
+
+fn config(more: &str) -> DomainConfig {
+    let text = format!(
+        "name='web'\ntype='pvh'\nkernel='/k'\nramdisk='/r'\nmemory=4\nvcpus=2\ncmdline='a b'\n\
+         on_crash='restart'\non_reboot='preserve'\n\
+         vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,rate=1MB/s']\n{more}"
+    );
+    crate::config::parse_str("test", &text, &[], true).unwrap().config
+}
+
+fn with_noxs() -> Record {
+    Record {
+        created_ms: 1_764_288_000_000,
+        device_page: Some(DevicePageRecord {
+            gfn: Gfn(1025),
+            answer_gfn: Gfn(1026),
+            sysctl_port: Port(1),
+            requests: 7,
+        }),
+        paused: true,
+        ..Record::new(DomId(3), DomainHandle([1; 16]), config("on_poweroff='rename-restart'"))
+    }
+}
+
+fn with_xenstore() -> Record {
+    let config = config("store='xenstore'\ndisk=['/a.img,raw,xvda,r']");
+    Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
+}
+
+#[test]
+fn the_bytes_of_a_record_stay_as_they_are() {
+    for (record, golden) in [(with_noxs(), V4_NOXS), (with_xenstore(), V4_XENSTORE)] {
+        let now = hex(&encode(&record).unwrap());
+        assert_eq!(now, golden, "{ADVICE}");
+    }
+}
+
+#[test]
+fn records_of_this_version_and_the_one_before_are_read() {
+    for (golden, record) in [
+        (V4_NOXS, with_noxs()),
+        (V4_XENSTORE, with_xenstore()),
+        (V3_NOXS, with_noxs()),
+        (V3_XENSTORE, with_xenstore()),
+    ] {
+        assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
+    }
+}
+
+#[test]
+fn a_record_comes_back_as_it_was() {
+    for record in [with_noxs(), with_xenstore()] {
+        assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
+    }
+}
+
+#[test]
+fn what_is_not_a_record_is_refused_with_its_reason() {
+    for golden in [V3_NOXS, V4_NOXS] {
+        let bytes = bytes(golden);
+        for length in 0..bytes.len() {
+            let cut = decode(&bytes[..length]);
+            assert_eq!(cut, Err(StoredError::Bytes(DecodeError::Malformed)), "cut to {length}");
+        }
+        let longer = decode(&[&bytes[..], &[0]].concat());
+        assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
+        for found in [v3::VERSION - 1, VERSION + 1] {
+            let other = decode(&[&[found], &bytes[1..]].concat());
+            assert_eq!(other, Err(StoredError::Version { found }));
+        }
+    }
+    let mut spoilt = with_noxs();
+    spoilt.config.name = "../x".into();
+    let spoilt = decode(&encode(&spoilt).unwrap());
+    assert!(matches!(spoilt, Err(StoredError::Config(_))), "{spoilt:?}");
+}
