@@ -6,7 +6,6 @@
 //! and is what the command line and the daemon call.
 
 pub mod announce;
-pub mod chain;
 pub mod clients;
 pub mod config;
 pub mod domain;
@@ -17,3 +16,5 @@ pub mod image;
 pub mod random;
 pub mod records;
 pub mod timings;
+
+pub use daemon::chain;
