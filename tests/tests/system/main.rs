@@ -12,3 +12,4 @@ mod pool;
 mod refusals;
 mod services;
 mod supervise;
+mod upgrade;
