@@ -226,3 +226,110 @@ impl<T> Client<T> {
 fn is_passing(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+    use nix::errno::Errno;
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket,
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{listener, packet};
+
+    const LIMITS: Limits = Limits { listener: Token(0), first: 16, clients: 3 };
+
+    /// A daemon that knows of each client whether it may be disconnected for another one.
+    struct Bed {
+        poll: Poll,
+        clients: Clients<bool>,
+        folder: TempDir,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let listener = listener::listen(&folder.path().join("socket"), None).unwrap();
+            let poll = Poll::new().unwrap();
+            let registry = poll.registry().try_clone().unwrap();
+            let clients = Clients::new(listener, registry, LIMITS).unwrap();
+            Self { poll, clients, folder }
+        }
+
+        fn client(&mut self, may_go: bool) -> OwnedFd {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let client = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+            let address = UnixAddr::new(&self.folder.path().join("socket")).unwrap();
+            connect(client.as_raw_fd(), &address).unwrap();
+            assert!(self.events().contains(&LIMITS.listener));
+            self.clients.accept(|may_go| *may_go, |_| Some(may_go));
+            client
+        }
+
+        fn events(&mut self) -> Vec<Token> {
+            let mut events = Events::with_capacity(8);
+            self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            events.iter().map(mio::event::Event::token).collect()
+        }
+    }
+
+    fn is_connected(client: &OwnedFd) -> bool {
+        recv(client.as_raw_fd(), &mut [0], MsgFlags::empty()) == Err(Errno::EAGAIN)
+    }
+
+    #[test]
+    fn a_packet_is_a_turn_until_it_is_received() {
+        let mut bed = Bed::new();
+        let client = bed.client(true);
+        packet::send(&client, b"x", &[]).unwrap();
+        for _ in 0..2 {
+            let [token] = bed.events()[..] else { panic!("one event") };
+            let key = bed.clients.key(token).unwrap();
+            bed.clients.queue(key);
+            bed.clients.queue(key);
+            assert_eq!(bed.clients.turns(), 1, "each client is queued once");
+            assert_eq!(bed.clients.next_turn(), Some(key));
+        }
+        let key = bed.clients.key(Token(LIMITS.first)).unwrap();
+        let socket = &bed.clients.get_mut(key).unwrap().socket;
+        assert_eq!(packet::receive(socket, &mut [0; 4], 0).unwrap().unwrap().length, 1);
+        assert_eq!(bed.events(), []);
+        assert_eq!(bed.clients.next_turn(), None);
+    }
+
+    #[test]
+    fn the_client_that_is_silent_longest_gives_way_unless_it_must_stay() {
+        let mut bed = Bed::new();
+        let stays = bed.client(false);
+        let (talks, silent) = (bed.client(true), bed.client(true));
+        let key = bed.clients.key(Token(LIMITS.first + 1)).unwrap();
+        bed.clients.heard(key);
+        let _fourth = bed.client(false);
+        assert!(is_connected(&stays) && is_connected(&talks) && !is_connected(&silent));
+        let _fifth = bed.client(false);
+        assert!(is_connected(&stays) && !is_connected(&talks));
+        let refused = bed.client(true);
+        assert!(is_connected(&stays) && !is_connected(&refused));
+    }
+
+    #[test]
+    fn a_client_is_waited_for_as_wanted_and_leaves_the_poll_when_it_is_removed() {
+        let mut bed = Bed::new();
+        let client = bed.client(true);
+        packet::send(&client, b"x", &[]).unwrap();
+        let (state, registry) = bed.clients.get_with_registry(0).unwrap();
+        state.wait_for(None, registry).unwrap();
+        assert_eq!(bed.events(), []);
+        let (state, registry) = bed.clients.get_with_registry(0).unwrap();
+        state.wait_for(Some(Interest::READABLE), registry).unwrap();
+        assert_eq!(bed.events(), [Token(LIMITS.first)]);
+        drop(bed.clients.remove(0));
+        assert_eq!(bed.events(), []);
+        assert!(!is_connected(&client));
+    }
+}
