@@ -115,13 +115,12 @@ pub fn run(
         }
         supervisor.look_at_clock(service.host(), Instant::now());
         // A client that waits for its turn is served before anything is waited for.
-        let timeout = match server.has_turns() || supervisor.has_turns() {
-            true => Some(Duration::ZERO),
-            false => {
-                let now = Instant::now();
-                let next = [watch.retry(), supervisor.retry(now), service.tidy_at()];
-                next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
-            }
+        let timeout = if server.has_turns() || supervisor.has_turns() {
+            Some(Duration::ZERO)
+        } else {
+            let now = Instant::now();
+            let next = [watch.retry(), supervisor.retry(now), service.tidy_at()];
+            next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
         };
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -184,13 +183,10 @@ fn handle(
         if signal.ssi_signo != Signal::SIGHUP as u32 {
             return Next::End;
         }
-        let done = match read() {
-            Ok(settings) => service.configure(&settings).map_err(|error| chain(&error)),
-            Err(error) => Err(chain(&error)),
-        };
-        match done {
-            Ok(()) => tracing::info!("the configuration is read again"),
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        let settings = read().map_err(Failure::from);
+        match settings.and_then(|settings| Ok(service.configure(&settings)?)) {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(error) => tracing::error!("the configuration is unchanged: {}", chain(&error)),
         }
     }
     Next::GoOn

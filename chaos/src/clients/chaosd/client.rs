@@ -57,8 +57,8 @@ impl Chaosd {
     /// # Errors
     /// `chaosd` refused, or there is no proper answer.
     pub fn ask(&self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Reply, DaemonError> {
-        let too_long = DaemonError::TooLong { daemon: &CHAOSD, limit: protocol::MAX_PACKET };
-        let packet = protocol::encode(request).ok_or(too_long)?;
+        let packet = protocol::encode(request)
+            .ok_or(DaemonError::TooLong { daemon: &CHAOSD, limit: protocol::MAX_PACKET })?;
         self.connection.send(&packet, files)?;
         let mut packet = [0; REPLY];
         let length = self.connection.receive(&mut packet)?;
