@@ -7,7 +7,6 @@
 
 pub mod announce;
 pub mod backends;
-pub mod chain;
 pub mod clients;
 pub mod config;
 pub mod domain;
@@ -19,3 +18,5 @@ pub mod image;
 pub mod random;
 pub mod records;
 pub mod timings;
+
+pub use daemon::chain;

@@ -11,15 +11,15 @@
 //! refill     the other thread
 //! service    what is done with a request
 //! server     the socket and its clients
+//! process    start, signals, the loop
 //! supervise  what happens when a guest ends
 //! pace       how often all domains are looked through for that
 //! ```
 
-pub mod daemon;
 pub mod idle;
 mod pace;
-mod packet;
 pub mod pool;
+pub mod process;
 pub mod refill;
 pub mod server;
 pub mod service;

@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chaos::chain::chain;
-use chaosd::daemon::{self, Failure};
+use chaosd::process::{self, Failure};
 use chaosd::settings::{self, Settings};
 use clap::Parser;
+use daemon::chain::chain;
 
 /// Keeps domain shells ready, so that `chaos create` costs almost nothing.
 ///
@@ -49,14 +49,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(options.log)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(false)
-        // Somebody who stops reading the log is no reason to end: that would be a panic.
-        .log_internal_errors(false)
-        .init();
+    daemon::log::start(options.log);
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -86,5 +79,5 @@ fn run(options: &Options) -> Result<(), Failure> {
         tracing::info!("{} flavours; all is right", settings.flavours.len());
         return Ok(());
     }
-    daemon::run(&options.socket, options.group.as_deref(), read)
+    process::run(&options.socket, options.group.as_deref(), read)
 }

@@ -1,24 +1,22 @@
 //! The socket and its clients.
 //!
-//! Whatever a client does, nobody else waits for it: a packet that is malformed, too long or of
-//! another version costs its sender the connection, and so does an answer that is not taken. When
-//! there are too many clients, the one that has been silent longest has to go.
+//! No client can make another one wait: a packet that is malformed, too long or of another version
+//! costs its sender the connection, and so does an answer that is not taken. When there are too
+//! many clients, the one that has been silent longest is disconnected.
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Refusal, Reply, Request};
 use chaos::failure::FailureClass;
 use chaos::timings::Timings;
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use daemon::clients::{Clients, Limits};
+use daemon::encoding::DecodeError;
+use daemon::packet::{self, MAX_FILES};
+use mio::{Registry, Token};
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt::PeerCredentials};
-use slab::Slab;
-
-use crate::packet;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 /// Clients that may be connected at a time.
 pub const MAX_CLIENTS: usize = 64;
@@ -29,7 +27,7 @@ pub const LISTENER: Token = Token(0);
 /// Token of the first client. Those in between are the caller's.
 pub const FIRST_CLIENT: usize = 16;
 
-/// Who asks.
+/// The client that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its process.
@@ -53,150 +51,111 @@ pub trait Serve {
     fn after(&mut self) {}
 }
 
-#[derive(Debug)]
-struct Client {
-    socket: UnixStream,
-    peer: Peer,
-    /// It waits for its turn.
-    queued: bool,
-    /// When it was heard last, in requests.
-    heard: u64,
-}
-
 /// The listener and all clients.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
-    clients: Slab<Client>,
-    /// Clients that may have sent something, each once.
-    turns: VecDeque<usize>,
-    requests: u64,
+    clients: Clients<Peer>,
     buffer: Vec<u8>,
 }
 
 impl Server {
-    /// Serves the clients of a listener, which must not block.
+    /// Serves the clients of a listening, non-blocking socket.
     ///
     /// # Errors
-    /// The listener cannot be waited for.
-    pub fn new(listener: UnixListener, registry: &Registry) -> io::Result<Self> {
-        let fd = listener.as_raw_fd();
-        registry.register(&mut SourceFd(&fd), LISTENER, Interest::READABLE)?;
-        let (clients, turns, buffer) = (Slab::new(), VecDeque::new(), vec![0; MAX_PACKET]);
-        Ok(Self { listener, clients, turns, requests: 0, buffer })
+    /// The kernel cannot wait for the socket.
+    pub fn new(listener: UnixListener, registry: Registry) -> io::Result<Self> {
+        let limits = Limits { listener: LISTENER, first: FIRST_CLIENT, clients: MAX_CLIENTS };
+        let clients = Clients::new(listener, registry, limits)?;
+        Ok(Self { clients, buffer: vec![0; MAX_PACKET] })
     }
 
-    /// Takes all clients that want to connect.
-    ///
-    /// # Errors
-    /// A client cannot be waited for.
-    pub fn accept(&mut self, registry: &Registry) -> io::Result<()> {
-        loop {
-            let socket = match self.listener.accept() {
-                Ok((socket, _)) => socket,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    // It gave up meanwhile, or there are no descriptors: those of clients that go
-                    // are free for the next one.
-                    tracing::warn!("a client cannot be taken: {error}");
-                    return Ok(());
-                }
-            };
-            let Ok(credentials) = getsockopt(&socket, PeerCredentials) else { continue };
-            let peer = Peer { pid: credentials.pid(), uid: credentials.uid() };
-            if self.clients.len() >= MAX_CLIENTS {
-                self.drop_most_silent(registry);
-            }
-            let entry = self.clients.vacant_entry();
-            let token = Token(FIRST_CLIENT + entry.key());
-            let fd = socket.as_raw_fd();
-            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
-            // What it has sent before it was registered raises an event, too.
-            entry.insert(Client { socket, peer, queued: false, heard: self.requests });
-        }
+    /// Accepts one connection.
+    pub fn accept(&mut self) {
+        self.clients.accept(|_| true, peer);
     }
 
-    fn drop_most_silent(&mut self, registry: &Registry) {
-        let silent = self.clients.iter().min_by_key(|(_, client)| client.heard);
-        if let Some((key, client)) = silent {
-            tracing::warn!("too many clients: that of process {} has to go", client.peer.pid);
-            self.close(key, registry);
-        }
-    }
-
-    /// A client may have sent something.
+    /// Notes that a client may have sent something.
     pub fn readable(&mut self, token: Token) {
-        let key = token.0.wrapping_sub(FIRST_CLIENT);
-        if let Some(client) = self.clients.get_mut(key).filter(|client| !client.queued) {
-            client.queued = true;
-            self.turns.push_back(key);
+        if let Some(key) = self.clients.key(token) {
+            self.clients.queue(key);
         }
     }
 
     /// Whether a client waits for its turn.
     #[must_use]
     pub fn has_turns(&self) -> bool {
-        !self.turns.is_empty()
+        self.clients.turns() > 0
     }
 
-    /// Serves one request of the client whose turn it is.
-    pub fn turn(&mut self, service: &mut impl Serve, registry: &Registry) {
-        let Some(key) = self.turns.pop_front() else { return };
-        let Some(client) = self.clients.get_mut(key) else { return };
-        client.queued = false;
-        let mut timings = Timings::start();
-        let packet = match packet::receive(&client.socket.as_fd(), &mut self.buffer) {
-            Ok(packet) => packet,
-            Err(Errno::EAGAIN) => return,
-            Err(Errno::EINTR) => return self.again(key),
-            Err(_) => return self.close(key, registry),
-        };
-        let Peer { pid, uid } = client.peer;
-        if packet.length == 0 {
-            return self.close(key, registry);
+    /// Serves one request of the client whose turn it is. Returns `true` if a client had the turn:
+    /// more requests may have arrived meanwhile, which only the poll can say.
+    pub fn turn(&mut self, service: &mut impl Serve) -> bool {
+        let Some(key) = self.clients.next_turn() else { return false };
+        if self.serve(key, service).is_none() {
+            self.clients.remove(key);
         }
+        true
+    }
+
+    /// Serves one request, if there is one. Returns `None` if the connection is over.
+    fn serve(&mut self, key: usize, service: &mut impl Serve) -> Option<()> {
+        let client = self.clients.get_mut(key)?;
+        let peer = client.state;
+        let Peer { pid, uid } = peer;
+        let mut timings = Timings::start();
+        let packet = match packet::receive(&client.socket, &mut self.buffer, MAX_FILES) {
+            Ok(packet) => packet?,
+            // If there is one after all, the poll reports it again.
+            Err(Errno::EAGAIN | Errno::EINTR) => return Some(()),
+            Err(_) => return None,
+        };
         if packet.cut {
-            tracing::warn!("process {pid} (user {uid}) has sent too long a packet");
-            return self.close(key, registry);
+            tracing::warn!(
+                "process {pid} (user {uid}) has sent a packet of more than {MAX_PACKET} bytes; it \
+                 is disconnected"
+            );
+            return None;
         }
         let request = match protocol::decode(&self.buffer[..packet.length]) {
             Ok(request) => request,
             Err(error) => {
-                tracing::warn!("process {pid} (user {uid}): {error}");
-                return self.close(key, registry);
+                log_refusal(peer, error);
+                return None;
             }
         };
-        self.requests += 1;
-        client.heard = self.requests;
+        self.clients.heard(key);
         timings.stage("receive");
-        let reply = service.serve(client.peer, request, packet.files, timings);
+        let reply = service.serve(peer, request, packet.files, timings);
         let sent = protocol::encode(&reply).or_else(|| {
             let message = "the answer is too long for a packet".to_owned();
             protocol::encode(&Reply::Refused(Refusal { class: FailureClass::Failed, message }))
         });
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let sent = sent.map(|packet| send(client.socket.as_raw_fd(), &packet, flags));
+        let socket = &self.clients.get_mut(key)?.socket;
+        let sent = sent.map(|packet| packet::send(socket, &packet, &[]));
         service.after();
-        match sent {
-            Some(Ok(_)) => self.again(key),
-            _ => {
-                tracing::warn!("process {pid} (user {uid}) does not take its answer");
-                self.close(key, registry);
-            }
-        }
+        let Some(Ok(())) = sent else {
+            tracing::warn!(
+                "process {pid} (user {uid}) does not take its answer; it is disconnected"
+            );
+            return None;
+        };
+        Some(())
     }
+}
 
-    /// There may be more: events are told once only.
-    fn again(&mut self, key: usize) {
-        self.readable(Token(FIRST_CLIENT + key));
-    }
+fn peer(socket: &UnixStream) -> Option<Peer> {
+    let credentials = getsockopt(socket, PeerCredentials).ok()?;
+    Some(Peer { pid: credentials.pid(), uid: credentials.uid() })
+}
 
-    fn close(&mut self, key: usize, registry: &Registry) {
-        if let Some(client) = self.clients.try_remove(key) {
-            let fd = client.socket.as_raw_fd();
-            // The end of the descriptor deregisters it anyway.
-            let _ = registry.deregister(&mut SourceFd(&fd));
-        }
+fn log_refusal(Peer { pid, uid }: Peer, error: DecodeError) {
+    match error {
+        DecodeError::Version { found, known } => tracing::warn!(
+            "process {pid} (user {uid}) speaks version {found} of the protocol and this chaosd \
+             version {known}; it is disconnected (after an upgrade, restart noxsd and chaosd)"
+        ),
+        DecodeError::Malformed => tracing::warn!(
+            "process {pid} (user {uid}) has sent a malformed request; it is disconnected"
+        ),
     }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -17,12 +17,13 @@ use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Refusal, Reply, Request
 use chaos::failure::FailureClass;
 use chaos::timings::Timings;
 use chaosd::server::{FIRST_CLIENT, LISTENER, MAX_CLIENTS, Peer, Serve, Server};
+use daemon::listener;
 use mio::{Events, Poll, Token, Waker};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::ReceiveTimeout;
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect,
-    listen, recv, send, sendmsg, setsockopt, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send,
+    sendmsg, setsockopt, socket,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use tempfile::TempDir;
@@ -61,7 +62,7 @@ impl Bed {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let listener = listener(&path);
+        let listener = listener::listen(&path, None).unwrap();
         let served = Arc::new(AtomicUsize::new(0));
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), STOP).unwrap();
@@ -98,17 +99,10 @@ impl Drop for Bed {
     }
 }
 
-fn listener(path: &Path) -> UnixListener {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
-    bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
-    listen(&socket, Backlog::new(128).unwrap()).unwrap();
-    UnixListener::from(socket)
-}
-
 /// The loop of `chaosd`, less what needs Xen.
 fn serve(mut poll: Poll, listener: UnixListener, mut service: Counting) {
-    let mut server = Server::new(listener, poll.registry()).unwrap();
+    let registry = poll.registry().try_clone().unwrap();
+    let mut server = Server::new(listener, registry).unwrap();
     let mut events = Events::with_capacity(8);
     loop {
         let timeout = server.has_turns().then_some(Duration::ZERO);
@@ -119,14 +113,14 @@ fn serve(mut poll: Poll, listener: UnixListener, mut service: Counting) {
         for event in &events {
             match event.token() {
                 STOP => return,
-                LISTENER => server.accept(poll.registry()).unwrap(),
+                LISTENER => server.accept(),
                 token => {
                     assert!(token.0 >= FIRST_CLIENT);
                     server.readable(token);
                 }
             }
         }
-        server.turn(&mut service, poll.registry());
+        server.turn(&mut service);
     }
 }
 

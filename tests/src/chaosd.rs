@@ -20,6 +20,7 @@ const DEAD: &str = "chaosd is dead\n";
 #[derive(Debug)]
 pub struct Chaosd {
     child: Child,
+    program: String,
     folder: TempDir,
     settings: String,
 }
@@ -32,10 +33,20 @@ impl Chaosd {
     #[track_caller]
     #[must_use]
     pub fn start(settings: &str) -> Self {
+        Self::start_program("chaosd", settings)
+    }
+
+    /// Starts another build of it, as [`start`](Self::start) does.
+    ///
+    /// # Panics
+    /// It does not start.
+    #[track_caller]
+    #[must_use]
+    pub fn start_program(program: &str, settings: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
-        let settings = settings.to_owned();
-        let child = spawn(&folder, &settings);
-        let chaosd = Self { child, folder, settings };
+        let (program, settings) = (program.to_owned(), settings.to_owned());
+        let child = spawn(&program, &folder, &settings);
+        let chaosd = Self { child, program, folder, settings };
         chaosd.wait_for_log("ready on");
         chaosd
     }
@@ -83,7 +94,7 @@ impl Chaosd {
     pub fn kill_and_restart(&mut self) {
         self.child.kill().expect("chaosd can be killed");
         self.child.wait().expect("chaosd can be waited for");
-        self.child = spawn(&self.folder, &self.settings);
+        self.child = spawn(&self.program, &self.folder, &self.settings);
         self.wait_for_log("ready on");
     }
 
@@ -150,7 +161,7 @@ impl DoomedChaosd {
     #[must_use]
     pub fn start(settings: &str, stop: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
-        let command = command(&folder, settings);
+        let command = command("chaosd", &folder, settings);
         let path = log(&folder);
         // Whoever waits for something in the log learns there that nothing will come.
         let dead = move || {
@@ -191,15 +202,15 @@ impl DoomedChaosd {
     }
 }
 
-fn spawn(folder: &TempDir, settings: &str) -> Child {
-    command(folder, settings).spawn().expect("chaosd can be started")
+fn spawn(program: &str, folder: &TempDir, settings: &str) -> Child {
+    command(program, folder, settings).spawn().expect("chaosd can be started")
 }
 
-fn command(folder: &TempDir, settings: &str) -> Command {
+fn command(program: &str, folder: &TempDir, settings: &str) -> Command {
     let config = folder.path().join("chaosd.toml");
     fs::write(&config, settings).expect("a temporary file can be written");
     let log = File::create(log(folder)).expect("a temporary file can be made");
-    let mut command = Command::new("chaosd");
+    let mut command = Command::new(program);
     command.arg("--config").arg(config);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command

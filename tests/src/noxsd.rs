@@ -14,6 +14,10 @@ use crate::run::run;
 #[track_caller]
 #[must_use]
 pub fn noxsd_pid() -> i32 {
+    find().expect("noxsd runs")
+}
+
+fn find() -> Option<i32> {
     fs::read_dir("/proc")
         .expect("/proc is there")
         .flatten()
@@ -21,7 +25,6 @@ pub fn noxsd_pid() -> i32 {
             fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "noxsd")
         })
         .and_then(|entry| entry.file_name().to_string_lossy().parse().ok())
-        .expect("noxsd runs")
 }
 
 /// Kills `noxsd` with SIGKILL and starts it again; returns when it is ready.
@@ -30,6 +33,18 @@ pub fn noxsd_pid() -> i32 {
 /// It does not run, or does not come back.
 #[track_caller]
 pub fn restart_noxsd() {
-    kill(Pid::from_raw(noxsd_pid()), Signal::SIGKILL).expect("noxsd can be killed");
+    kill_noxsd();
+    start_noxsd();
+}
+
+/// Kills `noxsd` with SIGKILL, if it runs.
+pub(crate) fn kill_noxsd() {
+    if let Some(pid) = find() {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("noxsd can be killed");
+    }
+}
+
+#[track_caller]
+pub(crate) fn start_noxsd() {
     run("start-noxsd", &[]).ok();
 }

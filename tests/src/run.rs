@@ -25,13 +25,20 @@ pub struct Ran {
 /// The command cannot be started.
 #[must_use]
 pub fn run(program: &str, args: &[&str]) -> Ran {
-    let output = Command::new(program)
-        .args(args)
+    run_command(Command::new(program).args(args))
+}
+
+/// Runs a command that is more than a program and its arguments.
+pub(crate) fn run_command(command: &mut Command) -> Ran {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let text = words.join(" ");
+    let output = command
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+        .unwrap_or_else(|error| panic!("{text} cannot be started: {error}"));
     Ran {
-        command: format!("{program} {}", args.join(" ")),
+        command: text,
         code: output.status.code(),
         status: output.status.to_string(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use chaos::clients::chaosd;
-use chaos::clients::chaosd::client::{Chaosd, DaemonError};
+use chaos::clients::chaosd::client::{CHAOSD, Chaosd, DaemonError};
 use chaos::clients::chaosd::protocol::{Origin, Reply, Request};
 use chaos::config::EncodedConfig;
 use chaos::config::{self, DomainConfig};
@@ -102,7 +102,7 @@ fn through(
             std::iter::once(&kernel).chain(&ramdisk).map(|file| file.as_fd()).collect();
         let request = Request::Create { config: EncodedConfig::from(config), paused: args.paused };
         let Reply::Created(created) = daemon.ask(&request, &files)? else {
-            return Err(DaemonError::Unexpected.into());
+            return Err(DaemonError::Unexpected(&CHAOSD).into());
         };
         timings.stage("request");
         let of_daemon = created

@@ -1,7 +1,7 @@
 //! Failures, the words for them, and the exit codes.
 
 use chaos::chain::chain;
-use chaos::clients::chaosd::client::DaemonError;
+use chaos::clients::chaosd::client::{self, DaemonError};
 use chaos::config::ConfigError;
 use chaos::failure::FailureClass;
 use chaos::guests::LifecycleError;
@@ -48,7 +48,7 @@ impl Failure {
     fn code(&self) -> u8 {
         let class = match self {
             Self::Config(_) | Self::Arguments(_) => FailureClass::WrongInput,
-            Self::Daemon(error) => error.class(),
+            Self::Daemon(error) => client::class(error),
             Self::Output(_) | Self::Console(_) => FailureClass::Failed,
             Self::Lifecycle(error) => error.class(),
         };

@@ -1,73 +1,31 @@
-//! Talking to `noxsd`.
+//! The client of `noxsd`.
 
 use std::cell::RefCell;
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, send,
-    sendmsg, setsockopt, socket, sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
-use noxs_control::encoding::DecodeError;
+use daemon::client::{ClientError, Connection, Daemon};
 use noxs_control::{
     self, Attach, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request, VifDrops,
     VifIdentity,
 };
-use thiserror::Error;
 
-/// How long `noxsd` may take to answer. It does nothing that waits, so only a stopped or a broken
-/// one takes this long.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// `noxsd` as its clients know it. It does nothing that waits, so only a stopped or a broken one
+/// reaches the deadline.
+static NOXSD: Daemon = Daemon {
+    name: "noxsd",
+    start: "noxsd --bridge xenbr0",
+    access: "run chaos as root",
+    deadline: Duration::from_secs(5),
+    limits_sending: true,
+};
 
 /// Longest answer in bytes that is no list of domains: a refusal with its reason.
 const SHORT_REPLY: usize = 1024;
 
 /// Why `noxsd` did not do what was asked.
-#[derive(Debug, Error)]
-pub enum BackendError {
-    /// Nobody listens.
-    #[error(
-        "noxsd is not running (nobody listens on {path}); start it with: noxsd --bridge xenbr0"
-    )]
-    NotRunning {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// The socket may not be used by this user.
-    #[error("no permission to use noxsd's socket {path}; run chaos as root")]
-    Permission {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// No answer in time.
-    #[error("noxsd has not answered within {} s; see its log", DEADLINE.as_secs())]
-    Silent,
-    /// It closed the connection.
-    #[error("noxsd closed the connection; see its log")]
-    Closed,
-    /// It refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The answer is no answer.
-    #[error("noxsd's answer cannot be read")]
-    Answer(#[from] DecodeError),
-    /// The answer belongs to another request.
-    #[error("noxsd answered something that was not asked")]
-    Unexpected,
-    /// A system call failed.
-    #[error("cannot {doing} noxsd")]
-    System {
-        /// What was tried.
-        doing: &'static str,
-        /// The system's answer.
-        #[source]
-        errno: Errno,
-    },
-}
+pub type BackendError = ClientError<Refusal>;
 
 /// The way to `noxsd`: where it listens, and a connection that is kept.
 #[derive(Debug)]
@@ -104,7 +62,7 @@ impl Link {
         let was_kept = kept.is_some();
         let mut noxsd = kept.map_or_else(|| self.connect(), Ok)?;
         let mut result = action(&mut noxsd);
-        if was_kept && matches!(result, Err(BackendError::Closed)) {
+        if was_kept && matches!(result, Err(BackendError::Closed(_))) {
             noxsd = self.connect()?;
             result = action(&mut noxsd);
         }
@@ -118,8 +76,8 @@ impl Link {
 /// A connection to `noxsd`.
 #[derive(Debug)]
 pub struct Noxsd {
-    socket: OwnedFd,
-    /// Whether an answer is on its way that nobody has read.
+    connection: Connection,
+    /// Whether an answer is on its way that was not read.
     pending: bool,
 }
 
@@ -129,22 +87,7 @@ impl Noxsd {
     /// # Errors
     /// `noxsd` does not run, or does not talk to this user.
     pub fn connect(path: &Path) -> Result<Self, BackendError> {
-        let system = |doing| move |errno| BackendError::System { doing, errno };
-        let address = UnixAddr::new(path).map_err(system("find"))?;
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(system("open a socket to"))?;
-        let deadline = TimeVal::seconds(DEADLINE.as_secs().cast_signed());
-        setsockopt(&socket, sockopt::ReceiveTimeout, &deadline).map_err(system("talk to"))?;
-        setsockopt(&socket, sockopt::SendTimeout, &deadline).map_err(system("talk to"))?;
-        connect(socket.as_raw_fd(), &address).map_err(|errno| match errno {
-            Errno::ENOENT | Errno::ECONNREFUSED => {
-                BackendError::NotRunning { path: path.to_owned() }
-            }
-            Errno::EACCES | Errno::EPERM => BackendError::Permission { path: path.to_owned() },
-            Errno::EAGAIN => BackendError::Silent,
-            errno => BackendError::System { doing: "connect to", errno },
-        })?;
-        Ok(Self { socket, pending: false })
+        Ok(Self { connection: Connection::connect(&NOXSD, path)?, pending: false })
     }
 
     /// Asks for a domain's devices to be attached, without waiting for the answer. `console_log`
@@ -157,7 +100,7 @@ impl Noxsd {
         attach: Attach,
         console_log: Option<BorrowedFd<'_>>,
     ) -> Result<(), BackendError> {
-        self.send(&Request::Attach(attach), console_log)
+        self.send(&Request::Attach(attach), console_log.as_slice())
     }
 
     /// Says who the vifs of an attached domain are, without waiting for the answer.
@@ -169,7 +112,7 @@ impl Noxsd {
         id: DomainId,
         vifs: &[VifIdentity],
     ) -> Result<(), BackendError> {
-        self.send(&Request::Configure { id, vifs: vifs.to_vec() }, None)
+        self.send(&Request::Configure { id, vifs: vifs.to_vec() }, &[])
     }
 
     /// Waits for the answer to [`begin_configure`](Self::begin_configure). Over a connection that
@@ -202,7 +145,7 @@ impl Noxsd {
     /// # Errors
     /// `noxsd` refused, or does not answer. A domain it does not know is no error.
     pub fn detach(&mut self, id: DomainId) -> Result<(), BackendError> {
-        self.send(&Request::Detach(id), None)?;
+        self.send(&Request::Detach(id), &[])?;
         match self.done() {
             Err(BackendError::Refused(Refusal::NoDevice)) => Ok(()),
             result => result,
@@ -214,7 +157,7 @@ impl Noxsd {
     /// # Errors
     /// `noxsd` refused.
     pub fn add_switch(&mut self, bridge: String, tap: BorrowedFd<'_>) -> Result<(), BackendError> {
-        self.send(&Request::AddSwitch { bridge }, Some(tap))?;
+        self.send(&Request::AddSwitch { bridge }, &[tap])?;
         self.done()
     }
 
@@ -223,11 +166,11 @@ impl Noxsd {
     /// # Errors
     /// No proper answer.
     pub fn broken(&mut self) -> Result<Vec<DomainStatus>, BackendError> {
-        self.send(&Request::Status(None), None)?;
+        self.send(&Request::Status(None), &[])?;
         match self.receive_into(&mut vec![0; MAX_PACKET])? {
             Reply::Status(status) => Ok(status),
             Reply::Refused(refusal) => Err(refusal.into()),
-            _ => Err(BackendError::Unexpected),
+            _ => Err(BackendError::Unexpected(&NOXSD)),
         }
     }
 
@@ -239,18 +182,18 @@ impl Noxsd {
         let mut all = Vec::new();
         let mut from = 0;
         loop {
-            self.send(&Request::Dropped { from }, None)?;
+            self.send(&Request::Dropped { from }, &[])?;
             match self.receive_into(&mut vec![0; MAX_PACKET])? {
                 Reply::Dropped { vifs, next } => {
                     all.extend(vifs);
                     match next {
                         Some(next) if next > from => from = next,
-                        Some(_) => return Err(BackendError::Unexpected),
+                        Some(_) => return Err(BackendError::Unexpected(&NOXSD)),
                         None => return Ok(all),
                     }
                 }
                 Reply::Refused(refusal) => return Err(refusal.into()),
-                _ => return Err(BackendError::Unexpected),
+                _ => return Err(BackendError::Unexpected(&NOXSD)),
             }
         }
     }
@@ -260,9 +203,9 @@ impl Noxsd {
     /// # Errors
     /// The domain has no console, or somebody else uses it.
     pub fn console(mut self, id: DomainId) -> Result<OwnedFd, BackendError> {
-        self.send(&Request::Console(id), None)?;
+        self.send(&Request::Console(id), &[])?;
         self.done()?;
-        Ok(self.socket)
+        Ok(self.connection.into_socket())
     }
 
     /// Turns the connection into a watch: a packet of one byte arrives whenever some domain may
@@ -271,73 +214,39 @@ impl Noxsd {
     /// # Errors
     /// Another process holds `VIRQ_DOM_EXC`.
     pub fn watch(mut self) -> Result<OwnedFd, BackendError> {
-        self.send(&Request::Watch, None)?;
+        self.send(&Request::Watch, &[])?;
         self.done()?;
-        Ok(self.socket)
+        Ok(self.connection.into_socket())
     }
 
-    fn send(&mut self, request: &Request, fd: Option<BorrowedFd<'_>>) -> Result<(), BackendError> {
+    fn send(&mut self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<(), BackendError> {
         if self.pending {
-            // Whoever asked has given up. Answers come in order, so this one must go first.
+            // The caller before has given up. Answers come in order, so its answer goes first.
             self.receive()?;
         }
-        let packet = noxs_control::encode(request);
-        let sent = match fd {
-            Some(fd) => {
-                let fds = [fd.as_raw_fd()];
-                let rights = [ControlMessage::ScmRights(&fds)];
-                let parts = [IoSlice::new(&packet)];
-                sendmsg::<()>(
-                    self.socket.as_raw_fd(),
-                    &parts,
-                    &rights,
-                    MsgFlags::MSG_NOSIGNAL,
-                    None,
-                )
-            }
-            None => send(self.socket.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL),
-        };
-        match sent {
-            Ok(_) => {
-                self.pending = true;
-                Ok(())
-            }
-            Err(Errno::EAGAIN) => Err(BackendError::Silent),
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(BackendError::Closed),
-            Err(errno) => Err(BackendError::System { doing: "send a request to", errno }),
-        }
+        self.connection.send(&noxs_control::encode(request), files)?;
+        self.pending = true;
+        Ok(())
     }
 
-    /// Takes an answer that is no list.
+    /// Receives an answer that is not a list.
     fn receive(&mut self) -> Result<Reply, BackendError> {
         // To touch a page for the first time takes longer than all the rest of this.
         self.receive_into(&mut [0; SHORT_REPLY])
     }
 
     fn receive_into(&mut self, packet: &mut [u8]) -> Result<Reply, BackendError> {
-        let mut parts = [IoSliceMut::new(packet)];
-        let fd = self.socket.as_fd().as_raw_fd();
-        let (length, flags) = match recvmsg::<()>(fd, &mut parts, None, MsgFlags::empty()) {
-            Ok(message) => (message.bytes, message.flags),
-            Err(Errno::EAGAIN) => return Err(BackendError::Silent),
-            Err(Errno::ECONNRESET) => return Err(BackendError::Closed),
-            Err(errno) => return Err(BackendError::System { doing: "hear from", errno }),
-        };
-        if length == 0 {
-            return Err(BackendError::Closed);
-        }
-        if flags.contains(MsgFlags::MSG_TRUNC) {
-            return Err(BackendError::Unexpected);
-        }
+        let length = self.connection.receive(packet)?;
         self.pending = false;
-        Ok(noxs_control::decode(&packet[..length])?)
+        noxs_control::decode(&packet[..length])
+            .map_err(|source| BackendError::Answer { daemon: &NOXSD, source })
     }
 
     fn done(&mut self) -> Result<(), BackendError> {
         match self.receive()? {
             Reply::Done => Ok(()),
             Reply::Refused(refusal) => Err(refusal.into()),
-            _ => Err(BackendError::Unexpected),
+            _ => Err(BackendError::Unexpected(&NOXSD)),
         }
     }
 }

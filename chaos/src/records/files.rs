@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use noxs_control::Attach;
+use noxs_control::record::DeviceRecord;
 use xen::units::DomId;
 
 use super::error::file_error;
@@ -101,7 +102,7 @@ impl Records {
     /// The file cannot be written.
     pub fn write_devices(&self, attach: &Attach) -> Result<(), RecordError> {
         let path = self.folder(DomId(attach.id.domid)).join(noxs_control::RECORD_FILE);
-        write_new(&path, &noxs_control::encode(attach))
+        write_new(&path, &DeviceRecord::from(attach).encode())
     }
 
     /// Replaces what [`write_devices`](Self::write_devices) has kept.
@@ -110,7 +111,7 @@ impl Records {
     /// The file cannot be written.
     pub fn replace_devices(&self, attach: &Attach) -> Result<(), RecordError> {
         let folder = self.folder(DomId(attach.id.domid));
-        replace(&folder, noxs_control::RECORD_FILE, &noxs_control::encode(attach))
+        replace(&folder, noxs_control::RECORD_FILE, &DeviceRecord::from(attach).encode())
     }
 
     /// Forgets the devices of a domain that keeps its record: a restarted `noxsd` is not to attach

@@ -1,27 +1,33 @@
-//! The messages between a toolstack and `noxsd`, and their encoding.
+//! The messages between a toolstack and `noxsd`, and the records of devices that outlive both.
 //!
-//! They travel over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message a packet. The first
-//! byte of a packet is [`PROTOCOL`], the rest is the bincode encoding of a [`Request`] or a
+//! Messages travel over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message a packet. The
+//! first byte of a packet is [`PROTOCOL`], the rest is the bincode encoding of a [`Request`] or a
 //! [`Reply`]. Each request gets one reply, in order. A malformed packet costs its sender the
 //! connection.
 //!
-//! An [`Attach`] is also what a domain's record keeps for `noxsd`, in the same encoding, in the
-//! file [`RECORD_FILE`]: a restarted `noxsd` finds there which rings exist.
+//! What a restarted `noxsd` needs to serve a running guest again is in the domain's [`record`],
+//! which has a version of its own: a new [`PROTOCOL`] does not touch it.
 
-pub mod encoding;
+pub mod record;
 
 use std::net::Ipv4Addr;
 
 use bincode::{Decode, Encode};
+use daemon::encoding::DecodeError;
 use noxs::MacAddr;
 
-use crate::encoding::DecodeError;
+pub use daemon::encoding;
 
-/// First byte of each packet; changes when the messages do.
-pub const PROTOCOL: u8 = 2;
+/// First byte of each packet; changes when the messages do. The records have
+/// [their own](record::RECORD_VERSION).
+pub const PROTOCOL: u8 = 2 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
+
+/// Most files that one request brings: the console's log, or a bridge's tap. A device kind whose
+/// guest hands over files of its own raises it.
+pub const MAX_FILES: usize = 1;
 
 /// Where `noxsd` listens.
 pub const SOCKET: &str = "/run/chaos/noxsd.sock";
@@ -29,7 +35,7 @@ pub const SOCKET: &str = "/run/chaos/noxsd.sock";
 /// Folder of the domains' records; each has a folder named by its domid.
 pub const RECORDS: &str = "/run/chaos/domains";
 
-/// Name of the file in a domain's folder that holds its encoded [`Attach`].
+/// Name of the file in a domain's folder that holds its [`record`].
 pub const RECORD_FILE: &str = "devices";
 
 /// Name of the file in a domain's folder that holds what its console printed.

@@ -9,28 +9,21 @@
 //! [`console`] are one device each, [`frame`] and [`switch`] decide where a frame may go,
 //! [`backend`] holds all domains and serves them in turns. [`host`] is what they need of Xen, as a
 //! trait; [`xen_host`] does it.
-//! [`server`] talks to toolstacks, [`event_loop`] waits, [`privileges`] and [`seccomp`] give up
-//! what is not needed, [`records`] finds the domains of an earlier noxsd.
+//! [`control`] talks to toolstacks and finds the domains of an earlier noxsd, [`process`] starts,
+//! gives up what is not needed and waits.
 
 pub mod backend;
 pub mod bucket;
 pub mod console;
 pub mod console_log;
+pub mod control;
 pub mod dense;
-pub mod event_loop;
 pub mod frame;
 pub mod host;
-pub mod level;
-pub mod listener;
 pub mod memory;
 pub mod net;
-pub mod packet;
-pub mod privileges;
-pub mod records;
+pub mod process;
 pub mod ring;
-pub mod seccomp;
-pub mod server;
-pub mod session;
 pub mod switch;
 pub mod tap;
 pub mod xen_host;

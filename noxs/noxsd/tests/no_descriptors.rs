@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use daemon::listener;
 use mio::{Events, Poll, Token};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
@@ -13,11 +14,10 @@ use nix::sys::socket::{
 };
 use noxs_control::{Reply, Request};
 use noxsd::backend::Backend;
+use noxsd::control::server::Server;
+use noxsd::control::session::Session;
 use noxsd::host::{Frames, GrantCopy, Host};
-use noxsd::listener::Lock;
 use noxsd::memory::SharedMemory;
-use noxsd::server::Server;
-use noxsd::session::Session;
 
 const LISTENER: Token = Token(0);
 
@@ -82,7 +82,7 @@ impl Bed {
             let now = Instant::now();
             for event in &events {
                 match event.token() {
-                    LISTENER => self.server.accept(&mut self.backend, now),
+                    LISTENER => self.server.accept(),
                     client => self.server.client_event(client, event.is_readable()),
                 }
             }
@@ -102,8 +102,8 @@ fn unconnected() -> OwnedFd {
 fn clients_wait_without_a_busy_loop_and_are_heard_when_there_is_room() {
     let folder = std::env::temp_dir().join(format!("noxsd-descriptors-{}", std::process::id()));
     let path = folder.join("noxsd.sock");
-    let lock = Lock::take(&path).unwrap();
-    let listener = lock.listen(&path, None).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    let listener = listener::listen(&path, None).unwrap();
     let poll = Poll::new().unwrap();
     let server = Server::new(listener, poll.registry().try_clone().unwrap(), LISTENER).unwrap();
     let backend = Backend::new(NoXen, Instant::now());

@@ -13,3 +13,4 @@ mod probe;
 mod refusals;
 mod services;
 mod supervise;
+mod upgrade;

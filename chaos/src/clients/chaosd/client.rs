@@ -1,112 +1,55 @@
 //! The client's end.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg,
-    sendmsg, setsockopt, socket, sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
-use noxs_control::encoding::DecodeError;
-use thiserror::Error;
+use daemon::client::{ClientError, Connection, Daemon};
 
 use super::protocol::{self, Refusal, Reply, Request};
 use crate::failure::FailureClass;
 
-/// How long `chaosd` may take to answer: it may have other requests before this one, each of
-/// which takes some milliseconds.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// `chaosd` as its clients know it. It may have other requests before this one, each of which takes
+/// some milliseconds.
+pub static CHAOSD: Daemon = Daemon {
+    name: "chaosd",
+    start: "chaosd",
+    access: "join group chaos, or run as root",
+    deadline: Duration::from_secs(30),
+    limits_sending: false,
+};
 
-/// Longest answer that is taken on the stack.
+/// Longest answer that is taken on the stack, in bytes.
 const REPLY: usize = 4096;
 
 /// Why `chaosd` did not do what was asked.
-#[derive(Debug, Error)]
-pub enum DaemonError {
-    /// Nobody listens.
-    #[error("chaosd is not running (nobody listens on {path}); start it with: chaosd")]
-    NotRunning {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// The socket may not be used by this user.
-    #[error("no permission to use chaosd's socket {path}; join group chaos, or run as root")]
-    Permission {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// No answer in time.
-    #[error("chaosd has not answered within {} s; see its log", DEADLINE.as_secs())]
-    Silent,
-    /// It closed the connection.
-    #[error("chaosd closed the connection; see its log")]
-    Closed,
-    /// It refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The answer is no answer.
-    #[error("chaosd's answer cannot be read")]
-    Answer(#[from] DecodeError),
-    /// The answer belongs to another request.
-    #[error("chaosd answered something that was not asked")]
-    Unexpected,
-    /// The request is longer than a packet.
-    #[error("the request is too long: {} bytes at most", protocol::MAX_PACKET)]
-    TooLong,
-    /// A system call failed.
-    #[error("cannot {doing} chaosd")]
-    System {
-        /// What was tried.
-        doing: &'static str,
-        /// The system's answer.
-        #[source]
-        errno: Errno,
-    },
-}
+pub type DaemonError = ClientError<Refusal>;
 
-impl DaemonError {
-    /// What kind of failure it is.
-    #[must_use]
-    pub fn class(&self) -> FailureClass {
-        match self {
-            Self::NotRunning { .. } | Self::Permission { .. } => FailureClass::NoDom0,
-            Self::Refused(refusal) => refusal.class,
-            Self::TooLong => FailureClass::WrongInput,
-            _ => FailureClass::Failed,
-        }
+/// Returns the class of a failure.
+#[must_use]
+pub fn class(error: &DaemonError) -> FailureClass {
+    match error {
+        DaemonError::NotRunning { .. } | DaemonError::Permission { .. } => FailureClass::NoDom0,
+        DaemonError::Refused(refusal) => refusal.class,
+        DaemonError::TooLong { .. } => FailureClass::WrongInput,
+        _ => FailureClass::Failed,
     }
 }
 
 /// A connection to `chaosd`.
 #[derive(Debug)]
 pub struct Chaosd {
-    socket: OwnedFd,
+    connection: Connection,
 }
 
 impl Chaosd {
     /// Connects.
     ///
     /// # Errors
-    /// [`DaemonError::NotRunning`] if nobody listens; or this user may not.
+    /// [`DaemonError::NotRunning`] if no process listens; [`DaemonError::Permission`] if this user
+    /// may not connect.
     pub fn connect(path: &Path) -> Result<Self, DaemonError> {
-        let system = |doing| move |errno| DaemonError::System { doing, errno };
-        let address = UnixAddr::new(path).map_err(system("find"))?;
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(system("open a socket to"))?;
-        connect(socket.as_raw_fd(), &address).map_err(|errno| match errno {
-            Errno::ENOENT | Errno::ECONNREFUSED => {
-                DaemonError::NotRunning { path: path.to_owned() }
-            }
-            Errno::EACCES | Errno::EPERM => DaemonError::Permission { path: path.to_owned() },
-            errno => DaemonError::System { doing: "connect to", errno },
-        })?;
-        let deadline = TimeVal::seconds(DEADLINE.as_secs().cast_signed());
-        setsockopt(&socket, sockopt::ReceiveTimeout, &deadline).map_err(system("talk to"))?;
-        Ok(Self { socket })
+        Ok(Self { connection: Connection::connect(&CHAOSD, path)? })
     }
 
     /// Asks for something, with files that come along, and waits for the answer.
@@ -114,34 +57,15 @@ impl Chaosd {
     /// # Errors
     /// `chaosd` refused, or there is no proper answer.
     pub fn ask(&self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Reply, DaemonError> {
-        let packet = protocol::encode(request).ok_or(DaemonError::TooLong)?;
-        let fds: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
-        let rights = [ControlMessage::ScmRights(&fds)];
-        let rights = if fds.is_empty() { &[][..] } else { &rights[..] };
-        let parts = [IoSlice::new(&packet)];
-        let fd = self.socket.as_raw_fd();
-        match sendmsg::<()>(fd, &parts, rights, MsgFlags::MSG_NOSIGNAL, None) {
-            Ok(_) => {}
-            Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(DaemonError::Closed),
-            Err(errno) => return Err(DaemonError::System { doing: "send a request to", errno }),
-        }
+        let packet = protocol::encode(request)
+            .ok_or(DaemonError::TooLong { daemon: &CHAOSD, limit: protocol::MAX_PACKET })?;
+        self.connection.send(&packet, files)?;
         let mut packet = [0; REPLY];
-        let mut parts = [IoSliceMut::new(&mut packet)];
-        let length = match recvmsg::<()>(fd, &mut parts, None, MsgFlags::empty()) {
-            Ok(message) if message.flags.contains(MsgFlags::MSG_TRUNC) => {
-                return Err(DaemonError::Unexpected);
-            }
-            Ok(message) => message.bytes,
-            Err(Errno::EAGAIN) => return Err(DaemonError::Silent),
-            Err(Errno::ECONNRESET) => return Err(DaemonError::Closed),
-            Err(errno) => return Err(DaemonError::System { doing: "hear from", errno }),
-        };
-        if length == 0 {
-            return Err(DaemonError::Closed);
-        }
-        match protocol::decode(&packet[..length])? {
-            Reply::Refused(refusal) => Err(refusal.into()),
-            reply => Ok(reply),
+        let length = self.connection.receive(&mut packet)?;
+        match protocol::decode(&packet[..length]) {
+            Ok(Reply::Refused(refusal)) => Err(refusal.into()),
+            Ok(reply) => Ok(reply),
+            Err(source) => Err(DaemonError::Answer { daemon: &CHAOSD, source }),
         }
     }
 }

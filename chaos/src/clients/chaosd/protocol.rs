@@ -1,7 +1,7 @@
 //! The messages, and their encoding: one byte [`PROTOCOL`], then bincode.
 
 use bincode::{Decode, Encode};
-use noxs_control::encoding::{self, DecodeError};
+use daemon::encoding::{self, DecodeError};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ use crate::config::EncodedConfig;
 use crate::failure::FailureClass;
 
 /// First byte of each packet; changes when the messages do.
-pub const PROTOCOL: u8 = 2;
+pub const PROTOCOL: u8 = 2 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet either side sends, in bytes.
 pub const MAX_PACKET: usize = 16 * 1024;

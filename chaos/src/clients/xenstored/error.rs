@@ -11,19 +11,17 @@ use super::DEADLINE;
 /// Why XenStore, or a device that is announced in it, cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Nobody listens.
+    /// No process listens.
     #[error(
-        "xenstored is not running (nobody listens on {path}); start xenstored and xenconsoled, or \
-         make the guest with store=\"noxs\""
+        "xenstored is not running (no process listens on {path}); start xenstored and xenconsoled, \
+         or create the guest with store=\"noxs\""
     )]
     NotRunning {
         /// The socket.
         path: PathBuf,
     },
     /// The kernel's own way to XenStore is missing.
-    #[error(
-        "{path} cannot be opened; mount devtmpfs, and start xenstored before the guest is made"
-    )]
+    #[error("cannot open {path}; mount devtmpfs, and start xenstored before the guest is created")]
     Xenbus {
         /// The device.
         path: &'static str,
@@ -34,14 +32,14 @@ pub enum StoreError {
     /// No answer in time.
     #[error("{who} has not answered within {} s", DEADLINE.as_secs())]
     Silent {
-        /// Who was asked.
+        /// The program that was asked.
         who: &'static str,
     },
     /// The connection broke.
     #[error("the connection to xenstored is lost")]
     Lost(#[source] io::Error),
     /// The answer belongs to another request.
-    #[error("xenstored answered something that was not asked")]
+    #[error("xenstored's answer does not match the request")]
     Unexpected,
     /// A request was refused.
     #[error("xenstored refuses to {doing}: {reason}")]
@@ -51,8 +49,8 @@ pub enum StoreError {
         /// Its answer, an error's name.
         reason: String,
     },
-    /// dom0's kernel did not make a device that was announced.
-    #[error("dom0's kernel has not made {device}: {reason}")]
+    /// dom0's kernel did not create a device that was announced.
+    #[error("dom0's kernel has not created {device}: {reason}")]
     NoDevice {
         /// Which device, by its node below `backend`.
         device: String,
@@ -72,7 +70,7 @@ pub enum StoreError {
     },
     /// There is no such bridge.
     #[error(
-        "bridge {bridge} of the guest's vif does not exist; make it (ip link add {bridge} type \
+        "bridge {bridge} of the guest's vif does not exist; create it (ip link add {bridge} type \
          bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
     )]
     NoBridge {

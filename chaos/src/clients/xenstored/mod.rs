@@ -11,8 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use daemon::wait;
 use xenstore_rs::unix::XsUnix;
 
 pub use error::StoreError;
@@ -142,20 +141,9 @@ impl AsFd for Connection {
     }
 }
 
-/// Waits until something can be read. `false` if the deadline came first.
+/// Waits until something can be read. Returns `false` if the deadline came first.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, StoreError> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last wait does not end just before the deadline.
-        let timeout = left.as_millis() + u128::from(!left.is_zero());
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
-            Ok(0) if left.is_zero() => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(errno) => return Err(StoreError::Lost(errno.into())),
-        }
-    }
+    wait::readable(fd, deadline).map_err(|errno| StoreError::Lost(errno.into()))
 }
 
 fn lost(error: io::Error) -> StoreError {

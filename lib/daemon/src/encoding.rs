@@ -1,22 +1,26 @@
 //! How messages and files are encoded: one byte for the version, then bincode.
+//!
+//! Messages and files have versions of their own. A message is read in one version, since both ends
+//! run now; a file outlives the program that wrote it, so its reader looks at
+//! [`version`] and picks the decoder.
 
 use bincode::{Decode, Encode, config};
 
-/// Most messages are shorter, in bytes.
+/// What a message's buffer has room for before it grows, in bytes; most messages fit.
 const USUAL_LENGTH: usize = 512;
 
-/// Why bytes are no message.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// They are of another version.
-    #[error("version {found} where {known} is known; restart noxsd and chaosd after an upgrade")]
+    /// They have another version.
+    #[error("it has version {found}; expected version {known}")]
     Version {
         /// The first byte.
         found: u8,
         /// What it should be.
         known: u8,
     },
-    /// There are none, some are missing, some are too many, or they mean nothing.
+    /// They are empty, too few, too many, or stand for no value.
     #[error("it is malformed")]
     Malformed,
 }
@@ -25,7 +29,13 @@ fn settings<const LIMIT: usize>() -> impl config::Config {
     config::standard().with_limit::<LIMIT>()
 }
 
-/// Encodes a message. `None` if that takes more than `LIMIT` bytes.
+/// Returns the version that bytes bear; `None` if there are none.
+#[must_use]
+pub fn version(bytes: &[u8]) -> Option<u8> {
+    bytes.first().copied()
+}
+
+/// Encodes a message. Returns `None` if that takes more than `LIMIT` bytes.
 pub fn encode<const LIMIT: usize>(version: u8, message: &impl Encode) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL_LENGTH);
     bytes.push(version);
@@ -36,7 +46,7 @@ pub fn encode<const LIMIT: usize>(version: u8, message: &impl Encode) -> Option<
 /// Decodes a message; the bytes must contain nothing else.
 ///
 /// # Errors
-/// They are of another version, or no such message.
+/// They have another version, or are not such a message.
 pub fn decode<T: Decode<()>, const LIMIT: usize>(
     version: u8,
     bytes: &[u8],

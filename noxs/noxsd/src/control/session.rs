@@ -1,4 +1,4 @@
-//! What a request makes the backends do.
+//! Does what requests ask for.
 
 use std::fs::File;
 use std::io;
@@ -32,13 +32,13 @@ pub enum Answer {
     Watch,
 }
 
-/// Who asks, and the file that came along.
+/// The client that asks, and the files that came with its request.
 #[derive(Debug)]
 pub struct From {
-    /// Who asks.
+    /// The client.
     pub client: ClientId,
-    /// What came along.
-    pub file: Option<OwnedFd>,
+    /// The files.
+    pub files: Vec<OwnedFd>,
 }
 
 /// What requests need beside the backends.
@@ -46,12 +46,13 @@ pub struct From {
 pub struct Session<'a> {
     /// Where taps are waited for.
     pub registry: &'a Registry,
-    /// The local port of the interrupt for domains that end, while somebody watches.
+    /// The local port of the interrupt for domains that end, while a client watches.
     pub domain_exception: Option<u32>,
 }
 
 impl Session<'_> {
-    /// Does what is asked.
+    /// Does what a request asks for. A request has at most one file
+    /// ([`MAX_FILES`](noxs_control::MAX_FILES)).
     pub fn answer<H: Host>(
         &mut self,
         request: Request,
@@ -60,11 +61,12 @@ impl Session<'_> {
         clients: &mut impl Clients,
         now: Instant,
     ) -> Answer {
+        let file = from.files.into_iter().next();
         let done = match request {
-            Request::Attach(request) => attach(&request, from.file, backend, clients, now),
+            Request::Attach(request) => attach(&request, file, backend, clients, now),
             Request::Configure { id, vifs } => backend.configure(id, &vifs, now, clients),
             Request::Detach(id) => backend.detach(id, clients),
-            Request::AddSwitch { bridge } => match from.file {
+            Request::AddSwitch { bridge } => match file {
                 Some(file) => self.add_switch(&bridge, file, backend, now),
                 None => Err(Refusal::Invalid("a switch needs a tap: no file came along".into())),
             },

@@ -1,27 +1,22 @@
 //! The process: its socket, its signals, its loop.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chaos::chain::chain;
+use chaos::clients::chaosd::protocol::{self, Request};
 use chaos::guests::{self, Cleared, Host, LifecycleError};
+use daemon::chain::chain;
+use daemon::listener::{self, ListenError};
+use daemon::lock::{Lock, LockError};
+use daemon::system::{self, GroupError};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
-};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::Group;
 
 use crate::refill::{Refill, RefillError};
 use crate::server::{FIRST_CLIENT, LISTENER, Server};
@@ -36,12 +31,6 @@ const ENDS: Token = Token(3);
 /// So many requests may go before a guest that has ended.
 const MAX_PASSED_OVER: u32 = 16;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 128;
-
-/// The group that may connect if there is one.
-const GROUP: &str = "chaos";
-
 /// Why `chaosd` does not start or does not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -54,21 +43,15 @@ pub enum Failure {
     /// The other thread.
     #[error(transparent)]
     Refill(#[from] RefillError),
-    /// Another one runs.
-    #[error("another chaosd is running (it holds {0}); stop it first, or use another --socket")]
-    Running(PathBuf),
+    /// Another one runs, or the lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The socket cannot be created.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// There is no such group.
-    #[error("there is no group {0}")]
-    NoGroup(String),
-    /// The socket cannot be made.
-    #[error("cannot listen on {path}")]
-    Listen {
-        /// The socket.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// Waiting failed.
     #[error("cannot wait for events")]
     Loop(#[source] io::Error),
@@ -84,11 +67,13 @@ pub fn run(
     read: impl Fn() -> Result<Settings, SettingsError>,
 ) -> Result<(), Failure> {
     let settings = read()?;
-    let group = find_group(group)?;
+    let group = system::group(group)?;
     // Before there are other threads, so that none of them takes the signals.
     let signals = signals().map_err(|errno| Failure::Loop(errno.into()))?;
-    raise_file_limit();
-    let _lock = lock(path)?;
+    // Each shell has a file.
+    system::raise_file_limit(None);
+    let probe = protocol::encode(&Request::Pool).unwrap_or_default();
+    let _lock = Lock::take("chaosd", path, &probe)?;
     let host = Host::open_caching()?;
     match guests::clear(&host)? {
         Cleared { incomplete: 0, leftovers: 0 } => {}
@@ -104,11 +89,11 @@ pub fn run(
         .map_err(Failure::Loop)?;
     let mut service = Service::new(host, Refill::start(waker)?);
     service.configure(&settings)?;
-    let listener = listener(path, group)
-        .map_err(|source| Failure::Listen { path: path.to_owned(), source })?;
-    let mut server = Server::new(listener, poll.registry()).map_err(Failure::Loop)?;
+    let listener = listener::listen(path, group)?;
+    let registry = poll.registry().try_clone().map_err(Failure::Loop)?;
+    let mut server = Server::new(listener, registry).map_err(Failure::Loop)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!("cannot say that chaosd is ready: {error}");
+        tracing::warn!("cannot notify the service manager that chaosd is ready: {error}");
     }
     tracing::info!("ready on {}", path.display());
 
@@ -130,13 +115,12 @@ pub fn run(
         }
         supervisor.look_at_clock(service.host(), Instant::now());
         // A client that waits for its turn is served before anything is waited for.
-        let timeout = match server.has_turns() || supervisor.has_turns() {
-            true => Some(Duration::ZERO),
-            false => {
-                let now = Instant::now();
-                let next = [watch.retry(), supervisor.retry(now), service.tidy_at()];
-                next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
-            }
+        let timeout = if server.has_turns() || supervisor.has_turns() {
+            Some(Duration::ZERO)
+        } else {
+            let now = Instant::now();
+            let next = [watch.retry(), supervisor.retry(now), service.tidy_at()];
+            next.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
         };
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -145,7 +129,7 @@ pub fn run(
         let mut ended = false;
         for event in &events {
             match event.token() {
-                LISTENER => server.accept(poll.registry()).map_err(Failure::Loop)?,
+                LISTENER => server.accept(),
                 REFILL => service.collect(),
                 SIGNALS => {
                     ended |= handle(&signals, &mut service, &read) == Next::End;
@@ -163,23 +147,22 @@ pub fn run(
         }
         if ended {
             service.shut_down();
-            // Nobody is to find a socket that nobody listens on.
+            // A client must not find a socket that no process listens on.
             let _ = fs::remove_file(path);
             return Ok(());
         }
-        server.turn(&mut service, poll.registry());
+        let had_turn = server.turn(&mut service);
         if service.tidy_at().is_some_and(|at| at <= Instant::now()) {
             service.tidy();
         }
         // One guest that has ended at a time, after the requests that wait, so that those wait for
-        // one at most; but requests that never end do not keep guests from their next life.
-        match server.has_turns() && passed_over < MAX_PASSED_OVER {
-            true => passed_over += 1,
-            false => {
-                passed_over = 0;
-                if supervisor.has_turns() {
-                    service.supervise(&mut supervisor);
-                }
+        // one at most; but requests that never end do not keep guests from their restart.
+        if (had_turn || server.has_turns()) && passed_over < MAX_PASSED_OVER {
+            passed_over += 1;
+        } else {
+            passed_over = 0;
+            if supervisor.has_turns() {
+                service.supervise(&mut supervisor);
             }
         }
     }
@@ -200,25 +183,13 @@ fn handle(
         if signal.ssi_signo != Signal::SIGHUP as u32 {
             return Next::End;
         }
-        let done = match read() {
-            Ok(settings) => service.configure(&settings).map_err(|error| chain(&error)),
-            Err(error) => Err(chain(&error)),
-        };
-        match done {
-            Ok(()) => tracing::info!("the configuration is read again"),
-            Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+        let settings = read().map_err(Failure::from);
+        match settings.and_then(|settings| Ok(service.configure(&settings)?)) {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(error) => tracing::error!("the configuration is unchanged: {}", chain(&error)),
         }
     }
     Next::GoOn
-}
-
-/// Lets the process have as many files as it may: each shell has one.
-fn raise_file_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(errno) = raised {
-        tracing::warn!("cannot raise the limit of open files: {errno}");
-    }
 }
 
 fn signals() -> Result<SignalFd, Errno> {
@@ -228,55 +199,4 @@ fn signals() -> Result<SignalFd, Errno> {
     }
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
-
-fn find_group(name: Option<&str>) -> Result<Option<u32>, Failure> {
-    let group = Group::from_name(name.unwrap_or(GROUP)).ok().flatten();
-    match (name, group) {
-        (_, Some(group)) => Ok(Some(group.gid.as_raw())),
-        (None, None) => Ok(None),
-        (Some(name), None) => Err(Failure::NoGroup(name.to_owned())),
-    }
-}
-
-/// Takes the lock beside the socket, which is held as long as the process lives.
-fn lock(path: &Path) -> Result<Flock<File>, Failure> {
-    let failed = |source| Failure::Listen { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    let lock = PathBuf::from(lock);
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock)
-        .map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EAGAIN => Failure::Running(lock),
-        errno => failed(errno.into()),
-    })
-}
-
-/// Listens, in place of an earlier one whose socket may still be there. Root and the group may
-/// connect.
-fn listener(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    // Nobody but root may connect before the group and the mode are set.
-    let mask = umask(Mode::from_bits_truncate(0o177));
-    let bound = bind(socket.as_raw_fd(), &UnixAddr::new(path)?);
-    umask(mask);
-    bound?;
-    chown(path, None, group)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    listen(&socket, Backlog::new(BACKLOG)?)?;
-    Ok(UnixListener::from(socket))
 }

@@ -1,16 +1,16 @@
-//! Waits for events, clients, taps and time, and has them served in turns.
+//! The loop: waits for events, clients, taps and time, and has them served in turns.
 
 use std::convert::Infallible;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use daemon::level::Level;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::backend::Backend;
-use crate::level::Level;
-use crate::server::{self, Server};
-use crate::session::{FIRST_TAP, Session};
+use crate::control::server::{self, Server};
+use crate::control::session::{FIRST_TAP, Session};
 use crate::xen_host::{self, XenHost};
 
 const LISTENER: Token = Token(0);
@@ -72,7 +72,7 @@ impl EventLoop {
             let now = Instant::now();
             for event in &events {
                 match event.token() {
-                    LISTENER => server.accept(backend, now),
+                    LISTENER => server.accept(),
                     EVENT_CHANNELS => {
                         ports.clear();
                         if backend.host.pending(&mut ports) == xen_host::Events::Lost {

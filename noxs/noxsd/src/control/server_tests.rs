@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use daemon::listener;
 use mio::{Events, Poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send,
@@ -17,7 +18,6 @@ use noxs_control::Refusal;
 use super::*;
 use crate::backend::tests::{FakeHost, attach};
 use crate::console;
-use crate::listener::Lock;
 
 const LISTENER: Token = Token(0);
 
@@ -29,7 +29,6 @@ struct Bed {
     backend: Backend<FakeHost>,
     folder: PathBuf,
     path: PathBuf,
-    _lock: Lock,
 }
 
 impl Bed {
@@ -39,8 +38,8 @@ impl Bed {
         let folder = format!("noxsd-server-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
         let path = folder.join("noxsd.sock");
-        let lock = Lock::take(&path).unwrap();
-        let listener = lock.listen(&path, None).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        let listener = listener::listen(&path, None).unwrap();
         let poll = Poll::new().unwrap();
         let registry = poll.registry().try_clone().unwrap();
         let server = Server::new(listener, registry.try_clone().unwrap(), LISTENER).unwrap();
@@ -48,7 +47,7 @@ impl Bed {
         let mut backend = Backend::new(FakeHost::default(), now);
         let tap = File::from(nix::unistd::pipe().unwrap().0);
         backend.add_switch("xenbr0", tap, now).unwrap();
-        Self { poll, registry, server, backend, folder, path, _lock: lock }
+        Self { poll, registry, server, backend, folder, path }
     }
 
     /// Serves until nothing happens any more.
@@ -64,7 +63,7 @@ impl Bed {
             let now = Instant::now();
             for event in &events {
                 match event.token() {
-                    LISTENER => self.server.accept(&mut self.backend, now),
+                    LISTENER => self.server.accept(),
                     client => self.server.client_event(client, event.is_readable()),
                 }
             }
@@ -312,7 +311,7 @@ fn watchers_hear_of_ends_and_the_interrupt_is_given_back() {
     let mut bed = Bed::new();
     let mut session = Session { registry: &bed.registry, domain_exception: None };
     let now = Instant::now();
-    let from = || session::From { client: ClientId(0), file: None };
+    let from = || session::From { client: ClientId(0), files: Vec::new() };
     for _ in 0..2 {
         let answer = session.answer(Request::Watch, from(), &mut bed.backend, &mut bed.server, now);
         assert!(matches!(answer, Answer::Watch));

@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use daemon::chain::chain;
 use nix::fcntl::OFlag;
-use noxs_control::encoding::DecodeError;
-use noxs_control::{Attach, CONSOLE_LOG, MAX_PACKET, RECORD_FILE};
+use noxs_control::record::{self, DeviceRecord, MAX_RECORD};
+use noxs_control::{Attach, CONSOLE_LOG, RECORD_FILE};
 
 use crate::console_log::ConsoleLog;
 
-/// A domain as its record tells.
+/// A domain as its record has it.
 #[derive(Debug)]
 pub struct Recorded {
     /// Its devices.
@@ -21,24 +22,25 @@ pub struct Recorded {
     pub log: Option<ConsoleLog>,
 }
 
-/// Why a record is of no use.
+/// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum RecordError {
     #[error("its {RECORD_FILE} cannot be read")]
     Read(#[source] io::Error),
-    #[error("its {RECORD_FILE} is longer than {MAX_PACKET} bytes")]
+    #[error("its {RECORD_FILE} is longer than {MAX_RECORD} bytes")]
     TooLong,
-    #[error("its {RECORD_FILE} is damaged")]
-    Damaged(#[source] DecodeError),
+    #[error("its {RECORD_FILE} cannot be decoded")]
+    Decode(#[source] record::RecordError),
     #[error("it is about domain {0}")]
     AnotherDomain(u16),
     #[error("its {CONSOLE_LOG} cannot be opened")]
     Log(#[source] io::Error),
-    #[error("its {CONSOLE_LOG} is no log")]
+    #[error("its {CONSOLE_LOG} is not a log")]
     LogKind(#[source] crate::console_log::LogError),
 }
 
-/// Reads all records. What is damaged is left out, with a warning.
+/// Reads all records, those of the previous version too. One that cannot be used is left out, with a
+/// warning.
 pub fn read(folder: &Path) -> Vec<Recorded> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -58,30 +60,31 @@ pub fn read(folder: &Path) -> Vec<Recorded> {
             Ok(Some(recorded)) => records.push(recorded),
             Ok(None) => {}
             Err(error) => {
-                let cause = std::error::Error::source(&error);
-                let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-                tracing::warn!("the record of domain {domid} is left out: {error}{cause}");
+                tracing::warn!(
+                    "domain {domid} has no console and no network until it is created again: {}",
+                    chain(&error)
+                );
             }
         }
     }
     records
 }
 
-/// `None` if the domain has no devices.
+/// Reads one record. Returns `None` if the domain has no devices.
 fn read_one(folder: &Path, domid: u16) -> Result<Option<Recorded>, RecordError> {
-    let mut packet = Vec::new();
+    let mut bytes = Vec::new();
     match open(&folder.join(RECORD_FILE), OpenOptions::new().read(true)) {
         Ok(file) => {
-            let limit = MAX_PACKET as u64 + 1;
-            file.take(limit).read_to_end(&mut packet).map_err(RecordError::Read)?;
+            let limit = MAX_RECORD as u64 + 1;
+            file.take(limit).read_to_end(&mut bytes).map_err(RecordError::Read)?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(RecordError::Read(error)),
     }
-    if packet.len() > MAX_PACKET {
+    if bytes.len() > MAX_RECORD {
         return Err(RecordError::TooLong);
     }
-    let attach: Attach = noxs_control::decode(&packet).map_err(RecordError::Damaged)?;
+    let attach = Attach::from(DeviceRecord::decode(&bytes).map_err(RecordError::Decode)?);
     if attach.id.domid != domid {
         return Err(RecordError::AnotherDomain(attach.id.domid));
     }
@@ -96,7 +99,7 @@ fn read_one(folder: &Path, domid: u16) -> Result<Option<Recorded>, RecordError> 
     Ok(Some(Recorded { attach, log }))
 }
 
-/// Opens a file that is there; a link is not followed and a pipe does not make us wait.
+/// Opens an existing file; does not follow a link and does not wait for a pipe's other end.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
 }
@@ -127,7 +130,7 @@ mod tests {
             let console = Some(ConsoleDevice { port: 1, ring: 8 });
             let id = DomainId { domid, handle: [1; 16] };
             let attach = Attach { id, console, vifs: Vec::new() };
-            fs::write(folder.join(RECORD_FILE), noxs_control::encode(&attach)).unwrap();
+            fs::write(folder.join(RECORD_FILE), DeviceRecord::from(&attach).encode()).unwrap();
             fs::write(folder.join(CONSOLE_LOG), "").unwrap();
             folder
         }
@@ -146,9 +149,9 @@ mod tests {
         folder.record("4", 5);
         folder.record("not-a-number", 6);
         let damaged = folder.record("7", 7);
-        fs::write(damaged.join(RECORD_FILE), [noxs_control::PROTOCOL, 0xff]).unwrap();
+        fs::write(damaged.join(RECORD_FILE), [record::RECORD_VERSION, 0xff]).unwrap();
         let long = folder.record("8", 8);
-        fs::write(long.join(RECORD_FILE), vec![noxs_control::PROTOCOL; MAX_PACKET + 1]).unwrap();
+        fs::write(long.join(RECORD_FILE), vec![record::RECORD_VERSION; MAX_RECORD + 1]).unwrap();
         let linked = folder.record("9", 9);
         fs::remove_file(linked.join(CONSOLE_LOG)).unwrap();
         symlink("/etc/hostname", linked.join(CONSOLE_LOG)).unwrap();
@@ -157,6 +160,18 @@ mod tests {
         let records = read(&folder.0);
         assert_eq!(records.iter().map(|r| r.attach.id.domid).collect::<Vec<_>>(), [3]);
         assert!(records[0].log.is_some());
+    }
+
+    #[test]
+    fn a_record_of_the_previous_version_is_read() {
+        let folder = Temporary::new("previous");
+        let bare = folder.record("3", 3);
+        // Version, domid, handle, no console, no vifs.
+        let previous = [&[2, 3][..], &[1; 16], &[0, 0]].concat();
+        fs::write(bare.join(RECORD_FILE), previous).unwrap();
+        let records = read(&folder.0);
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].attach.id, DomainId { domid: 3, handle: [1; 16] });
     }
 
     #[test]

@@ -1,38 +1,32 @@
 //! Giving up root.
 
 use nix::errno::Errno;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Gid, Group, Uid, User, setgroups, setresgid, setresuid};
-
-/// File descriptors a process may have by the kernel's default setting (`fs.nr_open`).
-const MANY_FILES: u64 = 1 << 20;
+use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
 
 /// Why root cannot be given up.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
     /// No such user.
     #[error(
-        "there is no user {0}; make one with: useradd --system --no-create-home --shell \
+        "there is no user {0}; create it with: useradd --system --no-create-home --shell \
          /usr/sbin/nologin {0}; or name another with --user (--user root stays root, without \
          capabilities)"
     )]
     NoUser(String),
-    /// No such group.
-    #[error("there is no group {0}")]
-    NoGroup(String),
     /// Started without root.
-    #[error("noxsd has to be started as root: it gives root up once its devices are open")]
+    #[error("noxsd must be started as root; it gives root up once its devices are open")]
     NotRoot,
     /// A system call failed.
-    #[error("cannot {doing}: {errno}")]
+    #[error("cannot {doing}")]
     System {
         /// What was tried.
         doing: &'static str,
         /// The system's answer.
+        #[source]
         errno: Errno,
     },
     /// Capabilities cannot be dropped.
-    #[error("cannot drop the capabilities: {0}")]
+    #[error("cannot drop the capabilities")]
     Capabilities(#[from] caps::errors::CapsError),
 }
 
@@ -56,34 +50,12 @@ impl Account {
     }
 }
 
-/// Finds a group's number; `None` if there is no such group.
-///
-/// # Errors
-/// The groups cannot be read.
-pub fn find_group(name: &str) -> Result<Option<u32>, PrivilegeError> {
-    let group = Group::from_name(name)
-        .map_err(|errno| PrivilegeError::System { doing: "look up the group", errno })?;
-    Ok(group.map(|group| group.gid.as_raw()))
-}
-
-/// Checks that there is something to give up.
+/// Checks that the process runs as root.
 ///
 /// # Errors
 /// The user is not root.
 pub fn require_root() -> Result<(), PrivilegeError> {
     if Uid::effective().is_root() { Ok(()) } else { Err(PrivilegeError::NotRoot) }
-}
-
-/// Lets the process have as many files as the kernel allows: each console has one.
-pub fn raise_file_limit() {
-    if setrlimit(Resource::RLIMIT_NOFILE, MANY_FILES, MANY_FILES).is_ok() {
-        return;
-    }
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(errno) = raised {
-        tracing::warn!("cannot raise the limit of open files: {errno}");
-    }
 }
 
 /// Becomes the account for good: its groups, its user, no capabilities, and no program that this

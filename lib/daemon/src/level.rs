@@ -1,10 +1,10 @@
-//! Files that are waited for by level: the poll names them as long as there is something to do.
+//! Waits for descriptors by level: the poll reports one as long as there is something to do.
 //!
-//! mio waits by edge: who reads has to go on until nothing is left, so that each event and each
-//! request costs one more system call, which only says so. By level the next poll says it, which
-//! is made anyway. mio has no word for that, but leaves it to a source how it registers itself.
+//! mio waits by edge: a reader has to go on until nothing is left, so each event and each request
+//! costs one more system call, which only says so. By level the next poll, which is made anyway,
+//! says it. mio has no interest for that, but leaves it to a source how it registers itself.
 //!
-//! The system call for that is the module's one use of `unsafe`.
+//! `unsafe`: the system call for that.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -14,7 +14,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 
-/// A file to wait for by level.
+/// A descriptor to wait for by level. Its owner keeps it open as long as it is registered.
 #[derive(Debug)]
 pub struct Level(pub RawFd);
 
@@ -47,8 +47,9 @@ impl Level {
             // Where mio looks for an event's token.
             event.u64 = token.0 as u64;
         }
-        // SAFETY: the kernel reads one `epoll_event`, which is valid for the call. Whether the
-        // descriptors are open, and what they are, it checks itself.
+        // SAFETY: the call needs a pointer to one `epoll_event` that is valid until it returns;
+        // `event` lives in this frame. The kernel checks itself that both descriptors are open and
+        // of the right kind.
         let result =
             unsafe { libc::epoll_ctl(poll.as_raw_fd(), operation, self.0, &raw mut event) };
         Errno::result(result)?;
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_poll_names_a_file_until_it_is_read_and_not_when_it_is_not_waited_for() {
+    fn a_descriptor_is_reported_until_it_is_read_and_not_when_it_is_not_waited_for() {
         let mut poll = Poll::new().unwrap();
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let mut level = Level(here.as_raw_fd());

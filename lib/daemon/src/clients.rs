@@ -1,0 +1,335 @@
+//! The clients of a daemon, as far as all daemons have the same: accepting, eviction, turns.
+//!
+//! A client never makes another one wait: each turn serves one packet of one client, and when there
+//! are too many clients, the connection that has been silent longest is closed. What a client is
+//! beyond that, and what is done with a packet, is the daemon's: its state is the parameter `T`.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+
+use crate::level::Level;
+
+/// A connection, and what the daemon knows of its client.
+#[derive(Debug)]
+pub struct Client<T> {
+    /// The connection.
+    pub socket: UnixStream,
+    /// What the daemon knows.
+    pub state: T,
+    token: Token,
+    /// What the poll waits for, if anything.
+    awaited: Option<Interest>,
+    /// It is in the queue.
+    queued: bool,
+    /// When it was heard last, on [`Clients::clock`].
+    heard: u64,
+}
+
+/// Which tokens the clients have in the poll, and how many there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Names the listener.
+    pub listener: Token,
+    /// Names the first client; the others follow.
+    pub first: usize,
+    /// Clients that may be connected at a time.
+    pub clients: usize,
+}
+
+/// The listener and all clients.
+#[derive(Debug)]
+pub struct Clients<T> {
+    listener: UnixListener,
+    registry: Registry,
+    limits: Limits,
+    /// How the poll reports the listener.
+    by_level: bool,
+    clients: Slab<Client<T>>,
+    /// Clients that wait for their turn, each once.
+    turns: VecDeque<usize>,
+    /// Counts connections and requests.
+    clock: u64,
+}
+
+impl<T> Clients<T> {
+    /// Starts to wait for clients of a listening, non-blocking socket.
+    ///
+    /// # Errors
+    /// The kernel cannot wait for the listener.
+    pub fn new(listener: UnixListener, registry: Registry, limits: Limits) -> io::Result<Self> {
+        let mut source = Level(listener.as_raw_fd());
+        registry.register(&mut source, limits.listener, Interest::READABLE)?;
+        Ok(Self {
+            listener,
+            registry,
+            limits,
+            by_level: true,
+            clients: Slab::new(),
+            turns: VecDeque::new(),
+            clock: 0,
+        })
+    }
+
+    /// Accepts one connection; as long as more wait, the poll reports the listener.
+    ///
+    /// If there are too many clients, the one that has been silent longest among those that
+    /// `may_go` goes first. `greet` makes the new client's state, or refuses the client.
+    pub fn accept(
+        &mut self,
+        may_go: impl Fn(&T) -> bool,
+        greet: impl FnOnce(&UnixStream) -> Option<T>,
+    ) {
+        let socket = match self.listener.accept() {
+            Ok((socket, _)) => socket,
+            Err(error) if is_passing(error.kind()) => return,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                return self.listen(false);
+            }
+        };
+        self.listen(true);
+        if self.clients.len() >= self.limits.clients && !self.evict(may_go) {
+            tracing::warn!("too many clients ({}) are in use; one is refused", self.limits.clients);
+            return;
+        }
+        let Some(state) = greet(&socket) else { return };
+        let entry = self.clients.vacant_entry();
+        let token = Token(self.limits.first + entry.key());
+        let mut source = Level(socket.as_raw_fd());
+        if let Err(error) = self.registry.register(&mut source, token, Interest::READABLE) {
+            tracing::warn!("cannot wait for a client: {error}");
+            return;
+        }
+        self.clock += 1;
+        let (heard, awaited) = (self.clock, Some(Interest::READABLE));
+        entry.insert(Client { socket, state, token, awaited, queued: false, heard });
+    }
+
+    /// Has the poll report the listener by level or, as long as no client can be accepted, only
+    /// when one more connects: by level it would report the same one without end.
+    fn listen(&mut self, by_level: bool) {
+        if by_level == self.by_level {
+            return;
+        }
+        let (fd, token) = (self.listener.as_raw_fd(), self.limits.listener);
+        let listening = if by_level {
+            self.registry.reregister(&mut Level(fd), token, Interest::READABLE)
+        } else {
+            self.registry.reregister(&mut SourceFd(&fd), token, Interest::READABLE)
+        };
+        match listening {
+            Ok(()) => self.by_level = by_level,
+            Err(error) => tracing::warn!("cannot change how connections are waited for: {error}"),
+        }
+    }
+
+    /// Closes the connection that has been silent longest. Returns `false` if none may go.
+    fn evict(&mut self, may_go: impl Fn(&T) -> bool) -> bool {
+        let candidates = self.clients.iter().filter(|(_, client)| may_go(&client.state));
+        let Some((key, _)) = candidates.min_by_key(|(_, client)| client.heard) else {
+            return false;
+        };
+        tracing::warn!("too many clients: the connection that is silent longest is closed");
+        self.remove(key);
+        true
+    }
+
+    /// Returns the key of the client that a token of the poll names, if it is still connected.
+    #[must_use]
+    pub fn key(&self, token: Token) -> Option<usize> {
+        let key = token.0.wrapping_sub(self.limits.first);
+        self.clients.contains(key).then_some(key)
+    }
+
+    /// Gives a client a turn, unless it waits for one already.
+    pub fn queue(&mut self, key: usize) {
+        if let Some(client) = self.clients.get_mut(key)
+            && !client.queued
+        {
+            client.queued = true;
+            self.turns.push_back(key);
+        }
+    }
+
+    /// How many turns wait, those of clients that are gone included.
+    #[must_use]
+    pub fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Takes the next turn from the queue and returns the client that has it. `None` if none waits,
+    /// or if the client is gone.
+    pub fn next_turn(&mut self) -> Option<usize> {
+        let key = self.turns.pop_front()?;
+        self.clients.get_mut(key)?.queued = false;
+        Some(key)
+    }
+
+    /// Notes that a client has made a request.
+    pub fn heard(&mut self, key: usize) {
+        self.clock += 1;
+        if let Some(client) = self.clients.get_mut(key) {
+            client.heard = self.clock;
+        }
+    }
+
+    /// Returns a client.
+    #[must_use]
+    pub fn get_mut(&mut self, key: usize) -> Option<&mut Client<T>> {
+        self.clients.get_mut(key)
+    }
+
+    /// Returns a client, and where it waits for events.
+    #[must_use]
+    pub fn get_with_registry(&mut self, key: usize) -> Option<(&mut Client<T>, &Registry)> {
+        self.clients.get_mut(key).map(|client| (client, &self.registry))
+    }
+
+    /// Returns all clients.
+    pub fn iter(&self) -> impl Iterator<Item = &Client<T>> {
+        self.clients.iter().map(|(_, client)| client)
+    }
+
+    /// Forgets a client. Its connection is closed, and leaves the poll, when the value is dropped.
+    pub fn remove(&mut self, key: usize) -> Option<Client<T>> {
+        self.clients.try_remove(key)
+    }
+}
+
+impl<T> Client<T> {
+    /// Has the poll wait for packets, for room, for both or for nothing.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn wait_for(&mut self, wanted: Option<Interest>, registry: &Registry) -> io::Result<()> {
+        if wanted == self.awaited {
+            return Ok(());
+        }
+        let mut source = Level(self.socket.as_raw_fd());
+        match (self.awaited, wanted) {
+            (None, Some(interest)) => registry.register(&mut source, self.token, interest)?,
+            (Some(_), Some(interest)) => registry.reregister(&mut source, self.token, interest)?,
+            (_, None) => registry.deregister(&mut source)?,
+        }
+        self.awaited = wanted;
+        Ok(())
+    }
+}
+
+/// Whether an error of accepting says nothing about the next attempt.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
+
+    use mio::{Events, Poll};
+    use nix::errno::Errno;
+    use nix::sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, socket,
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{listener, packet};
+
+    const LIMITS: Limits = Limits { listener: Token(0), first: 16, clients: 3 };
+
+    /// A daemon that knows of each client whether it may be disconnected for another one.
+    struct Bed {
+        poll: Poll,
+        clients: Clients<bool>,
+        folder: TempDir,
+    }
+
+    impl Bed {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let listener = listener::listen(&folder.path().join("socket"), None).unwrap();
+            let poll = Poll::new().unwrap();
+            let registry = poll.registry().try_clone().unwrap();
+            let clients = Clients::new(listener, registry, LIMITS).unwrap();
+            Self { poll, clients, folder }
+        }
+
+        fn client(&mut self, may_go: bool) -> OwnedFd {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let client = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+            let address = UnixAddr::new(&self.folder.path().join("socket")).unwrap();
+            connect(client.as_raw_fd(), &address).unwrap();
+            assert!(self.events().contains(&LIMITS.listener));
+            self.clients.accept(|may_go| *may_go, |_| Some(may_go));
+            client
+        }
+
+        fn events(&mut self) -> Vec<Token> {
+            let mut events = Events::with_capacity(8);
+            self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            events.iter().map(mio::event::Event::token).collect()
+        }
+    }
+
+    fn is_connected(client: &OwnedFd) -> bool {
+        recv(client.as_raw_fd(), &mut [0], MsgFlags::empty()) == Err(Errno::EAGAIN)
+    }
+
+    #[test]
+    fn a_packet_is_a_turn_until_it_is_received() {
+        let mut bed = Bed::new();
+        let client = bed.client(true);
+        packet::send(&client, b"x", &[]).unwrap();
+        for _ in 0..2 {
+            let [token] = bed.events()[..] else { panic!("one event") };
+            let key = bed.clients.key(token).unwrap();
+            bed.clients.queue(key);
+            bed.clients.queue(key);
+            assert_eq!(bed.clients.turns(), 1, "each client is queued once");
+            assert_eq!(bed.clients.next_turn(), Some(key));
+        }
+        let key = bed.clients.key(Token(LIMITS.first)).unwrap();
+        let socket = &bed.clients.get_mut(key).unwrap().socket;
+        assert_eq!(packet::receive(socket, &mut [0; 4], 0).unwrap().unwrap().length, 1);
+        assert_eq!(bed.events(), []);
+        assert_eq!(bed.clients.next_turn(), None);
+    }
+
+    #[test]
+    fn the_client_that_is_silent_longest_gives_way_unless_it_must_stay() {
+        let mut bed = Bed::new();
+        let stays = bed.client(false);
+        let (talks, silent) = (bed.client(true), bed.client(true));
+        let key = bed.clients.key(Token(LIMITS.first + 1)).unwrap();
+        bed.clients.heard(key);
+        let _fourth = bed.client(false);
+        assert!(is_connected(&stays) && is_connected(&talks) && !is_connected(&silent));
+        let _fifth = bed.client(false);
+        assert!(is_connected(&stays) && !is_connected(&talks));
+        let refused = bed.client(true);
+        assert!(is_connected(&stays) && !is_connected(&refused));
+    }
+
+    #[test]
+    fn a_client_is_waited_for_as_wanted_and_leaves_the_poll_when_it_is_removed() {
+        let mut bed = Bed::new();
+        let client = bed.client(true);
+        packet::send(&client, b"x", &[]).unwrap();
+        let (state, registry) = bed.clients.get_with_registry(0).unwrap();
+        state.wait_for(None, registry).unwrap();
+        assert_eq!(bed.events(), []);
+        let (state, registry) = bed.clients.get_with_registry(0).unwrap();
+        state.wait_for(Some(Interest::READABLE), registry).unwrap();
+        assert_eq!(bed.events(), [Token(LIMITS.first)]);
+        drop(bed.clients.remove(0));
+        assert_eq!(bed.events(), []);
+        assert!(!is_connected(&client));
+    }
+}

@@ -1,0 +1,146 @@
+//! The lock beside a daemon's socket: one daemon at a time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket,
+    sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+/// How long a daemon that was killed may take to be gone.
+pub const DYING: Duration = Duration::from_secs(10);
+
+/// How long one that runs may take to answer, in seconds.
+const ANSWER_SECONDS: i64 = 2;
+
+/// Why a daemon cannot have its lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error(
+        "another {daemon} is running (it holds {path}); stop it first, or use another --socket"
+    )]
+    Running {
+        /// The program's name.
+        daemon: &'static str,
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The folder or the lock cannot be created.
+    #[error("cannot create {path}")]
+    Create {
+        /// The folder or the lock.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The lock is there but cannot be taken.
+    #[error("cannot lock {path}")]
+    Lock {
+        /// The lock.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        errno: Errno,
+    },
+}
+
+/// The exclusive right to a socket's path, as long as the value lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Takes the lock, which is a file beside the socket; creates its folder if it is missing.
+    ///
+    /// A daemon that was killed holds the lock until the kernel has torn its mappings down. So if
+    /// one holds it but does not answer, this waits up to [`DYING`] for its end. `probe` is a
+    /// request that each running `daemon` answers.
+    ///
+    /// # Errors
+    /// Another daemon has it.
+    pub fn take(daemon: &'static str, socket: &Path, probe: &[u8]) -> Result<Self, LockError> {
+        if let Some(folder) = socket.parent() {
+            fs::create_dir_all(folder)
+                .map_err(|source| LockError::Create { path: folder.to_owned(), source })?;
+        }
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| LockError::Create { path: path.clone(), source })?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(Self { _file: file }),
+            Err((_, Errno::EAGAIN)) if answers(socket, probe) => {
+                Err(LockError::Running { daemon, path })
+            }
+            Err((file, Errno::EAGAIN)) => {
+                // In a thread of its own, because waiting for a lock has no time-out. A thread that
+                // still waits after the deadline ends with the process.
+                let (sender, receiver) = mpsc::channel();
+                thread::spawn(move || sender.send(Flock::lock(file, FlockArg::LockExclusive)));
+                match receiver.recv_timeout(DYING) {
+                    Ok(Ok(file)) => Ok(Self { _file: file }),
+                    Ok(Err((_, errno))) => Err(LockError::Lock { path, errno }),
+                    Err(_) => Err(LockError::Running { daemon, path }),
+                }
+            }
+            Err((_, errno)) => Err(LockError::Lock { path, errno }),
+        }
+    }
+}
+
+/// Whether a daemon answers at the socket, or at least does not close the connection.
+fn answers(path: &Path, probe: &[u8]) -> bool {
+    let ask = || -> Result<usize, Errno> {
+        let socket =
+            socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+        send(socket.as_raw_fd(), probe, MsgFlags::MSG_NOSIGNAL)?;
+        recv(socket.as_raw_fd(), &mut [0], MsgFlags::empty())
+    };
+    matches!(ask(), Ok(1..) | Err(Errno::EAGAIN | Errno::EACCES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listener;
+
+    #[test]
+    fn a_second_daemon_is_refused_and_one_that_is_dying_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/testd.sock");
+        let lock = Lock::take("testd", &path, b"?").unwrap();
+        let socket = listener::listen(&path, None).unwrap();
+        // It listens, but does not answer yet: it is starting.
+        let second = Lock::take("testd", &path, b"?");
+        assert!(matches!(second, Err(LockError::Running { .. })), "{second:?}");
+        drop(socket);
+        // Now the path is there and no process listens, as when one was killed.
+        let next = thread::spawn({
+            let path = path.clone();
+            move || Lock::take("testd", &path, b"?").map(drop)
+        });
+        drop(lock);
+        next.join().unwrap().unwrap();
+    }
+}

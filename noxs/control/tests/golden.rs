@@ -1,0 +1,93 @@
+//! The records of devices, byte by byte: what an earlier `chaos` has written stays readable.
+//!
+//! Each file in `tests/golden/` holds one record in hexadecimal; `#` begins a comment.
+//!
+//! If a test here fails, the change under test would leave the guests of running hosts without
+//! devices. Don't edit a golden file to make it pass: raise `RECORD_VERSION`, keep the old decoder,
+//! and add a file (see `src/record/mod.rs`).
+#![allow(clippy::unwrap_used)] // A test ends with a panic.
+
+use std::borrow::Cow;
+use std::net::Ipv4Addr;
+
+use noxs::MacAddr;
+use noxs_control::record::{DeviceRecord, RECORD_VERSION};
+use noxs_control::{Attach, ConsoleDevice, DomainId, Rate, VifDevice, VifIdentity};
+
+const V2_FULL: &str = include_str!("golden/v2-full.hex");
+const V2_PREPARED: &str = include_str!("golden/v2-prepared.hex");
+const V3_FULL: &str = include_str!("golden/v3-full.hex");
+const V3_PREPARED: &str = include_str!("golden/v3-prepared.hex");
+
+const HINT: &str = "the format has changed: raise RECORD_VERSION, keep the old decoder, and add a \
+                    golden file (see src/record/mod.rs)";
+
+fn bytes(golden: &str) -> Vec<u8> {
+    let digits: String = golden
+        .lines()
+        .map(|line| line.split('#').next().unwrap())
+        .flat_map(str::split_whitespace)
+        .collect();
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// A guest with each field in use.
+fn full() -> DeviceRecord<'static> {
+    let vif = |index: u16, bridge: &str, identity| VifDevice {
+        index,
+        port: 300,
+        tx_ring: 9 + 2 * u32::from(index),
+        rx_ring: 10 + 2 * u32::from(index),
+        bridge: bridge.into(),
+        identity: Some(identity),
+    };
+    let first = VifIdentity {
+        mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
+        ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+        mtu: 1500,
+        rate: Some(Rate { bytes: 65_536, interval_us: 50_000 }),
+    };
+    let second =
+        VifIdentity { mac: MacAddr([0, 0x16, 0x3e, 0, 0, 2]), ipv4: None, mtu: 900, rate: None };
+    DeviceRecord {
+        id: DomainId { domid: 3, handle: *b"0123456789abcdef" },
+        console: Some(ConsoleDevice { port: 300, ring: 8 }),
+        vifs: Cow::Owned(vec![vif(0, "xenbr0", first), vif(1, "br1", second)]),
+    }
+}
+
+/// A shell: its vif has no identity yet, and its console is left out.
+fn prepared() -> DeviceRecord<'static> {
+    let mut record = full();
+    record.console = None;
+    let vifs = record.vifs.to_mut();
+    vifs.truncate(1);
+    vifs[0].identity = None;
+    record
+}
+
+#[test]
+fn the_current_version_is_written_byte_by_byte_as_its_golden_files() {
+    assert_eq!(RECORD_VERSION, 3, "add golden files of the new version, and compare them here");
+    assert_eq!(full().encode(), bytes(V3_FULL), "{HINT}");
+    assert_eq!(prepared().encode(), bytes(V3_PREPARED), "{HINT}");
+}
+
+#[test]
+fn the_current_version_is_read() {
+    assert_eq!(DeviceRecord::decode(&bytes(V3_FULL)), Ok(full()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V3_PREPARED)), Ok(prepared()), "{HINT}");
+}
+
+#[test]
+fn the_previous_version_is_read() {
+    assert_eq!(DeviceRecord::decode(&bytes(V2_FULL)), Ok(full()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V2_PREPARED)), Ok(prepared()), "{HINT}");
+}
+
+#[test]
+fn a_record_is_what_was_attached() {
+    let attach = Attach::from(full());
+    assert_eq!(DeviceRecord::from(&attach), full());
+}
