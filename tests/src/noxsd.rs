@@ -1,4 +1,4 @@
-//! `noxsd` in a test.
+//! Finds and restarts `noxsd` in a test.
 
 use std::fs;
 
@@ -7,27 +7,27 @@ use nix::unistd::Pid;
 
 use crate::run::run;
 
-/// The process number of `noxsd`.
+/// Returns the process ID of `noxsd`.
 ///
 /// # Panics
-/// It does not run.
+/// `noxsd` is not running.
 #[track_caller]
 #[must_use]
 pub fn noxsd_pid() -> i32 {
     fs::read_dir("/proc")
-        .expect("/proc is there")
+        .expect("/proc is mounted")
         .flatten()
         .find(|entry| {
             fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "noxsd")
         })
         .and_then(|entry| entry.file_name().to_string_lossy().parse().ok())
-        .expect("noxsd runs")
+        .expect("noxsd is running")
 }
 
-/// Kills `noxsd` with SIGKILL and starts it again; returns when it is ready.
+/// Kills `noxsd` with SIGKILL, restarts it, and returns when it is ready.
 ///
 /// # Panics
-/// It does not run, or does not come back.
+/// `noxsd` is not running, or cannot be restarted.
 #[track_caller]
 pub fn restart_noxsd() {
     kill(Pid::from_raw(noxsd_pid()), Signal::SIGKILL).expect("noxsd can be killed");
