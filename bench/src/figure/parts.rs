@@ -24,7 +24,7 @@ const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let rounds = if args.quick { 3 } else { 20 };
     let xl_rounds = args.xl_guests(5, 1);
-    // An estimate: the number of stages of ours varies.
+    // An estimate, because the number of chaos' stages varies.
     samples.total(rounds * 22 + xl_rounds * 3 * (Stage::ALL.len() + 3))?;
     ours(host, rounds, samples)?;
     let tracer = Tracer::new(host);
