@@ -1,5 +1,6 @@
-//! What a create and a packet do in this project's own code, on the host: criterion, wall clock.
-#![allow(missing_docs, reason = "criterion's macros make public functions")]
+//! Benchmarks of the operations that a create and a packet need from this project's own code. They
+//! run on the host with criterion and use the wall clock.
+#![allow(missing_docs, reason = "criterion's macros generate public functions")]
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -15,7 +16,7 @@ use noxsd::switch::{End, PortId, Switch};
 
 const CONFIG: &str = include_str!("../../guests/redis/redis.cfg");
 
-/// How many guests are on the switch.
+/// The number of guests on the switch.
 const PORTS: u32 = 8000;
 
 fn config(c: &mut Criterion) {
@@ -23,7 +24,7 @@ fn config(c: &mut Criterion) {
     c.bench_function("config parse", |b| b.iter(|| parse().expect("it is a shipped one")));
 }
 
-/// `scripts/bench micro` builds the guest first.
+/// Needs the built redis guest, which `scripts/bench micro` builds first.
 fn image(c: &mut Criterion) {
     let file = concat!(
         env!("CARGO_MANIFEST_DIR"),

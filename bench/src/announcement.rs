@@ -1,5 +1,5 @@
-//! Hearing a guest announce its address, as every guest with an address does when its network is
-//! up (a gratuitous ARP).
+//! Waits for a guest to announce its address: every guest with an address sends a gratuitous ARP
+//! when its network is up.
 
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -13,34 +13,34 @@ use crate::words::{PATIENCE, readable};
 /// `ETH_P_ARP` (linux/if_ether.h).
 const ETHERTYPE_ARP: u16 = 0x0806;
 
-/// Where an Ethernet frame with an ARP packet has the sender's IPv4 address (RFC 826).
+/// Offset of the sender's IPv4 address in an Ethernet frame with an ARP packet (RFC 826).
 const SENDER_ADDRESS: usize = 28;
 
-/// Hears all ARP packets of dom0 from when it is made.
+/// Receives all ARP packets that reach dom0 from its creation on.
 #[derive(Debug)]
 pub struct Announcements(Socket);
 
 impl Announcements {
-    /// Listens.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// The system refuses: it wants root.
+    /// The packet socket cannot be opened; that needs root.
     pub fn listen() -> Result<Self> {
         let protocol = Protocol::from(i32::from(ETHERTYPE_ARP.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol));
         Ok(Self(socket.context("cannot open a packet socket")?))
     }
 
-    /// Waits until somebody announces this address.
+    /// Waits until an ARP packet has this address as its sender's.
     ///
     /// # Errors
-    /// Nobody does in time.
+    /// No such packet arrives within [`PATIENCE`].
     pub fn wait_for(&self, address: Ipv4Addr) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut socket = &self.0;
         let mut frame = [0; 128];
         loop {
-            ensure!(readable(&self.0, deadline)?, "nobody has announced {address}");
+            ensure!(readable(&self.0, deadline)?, "no guest has announced {address} in time");
             let length = socket.read(&mut frame)?;
             let sender = frame[..length].get(SENDER_ADDRESS..SENDER_ADDRESS + 4);
             if sender == Some(&address.octets()[..]) {

@@ -1,7 +1,8 @@
-//! A whole process, timed from its `execve`: until it says something, until it ends.
+//! Runs a program and times it from its `execve`: until it prints something, or until it exits.
 //!
-//! `unsafe`: what makes a process is left out of the time, so the child tells when it calls
-//! `execve`, from memory that it shares with this process.
+//! Creating the process does not count, so the child itself takes the time right before its
+//! `execve` and stores it in memory that it shares with this process. This is what `unsafe` is
+//! for.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
@@ -26,39 +27,40 @@ use crate::words;
 /// Enough for two system calls.
 const STACK_SIZE: usize = 64 << 10;
 
-/// A process that runs.
+/// A running process.
 #[derive(Debug)]
 pub struct Process {
     /// When it called `execve`.
     pub started: Instant,
     pid: Pid,
-    /// What it was run as, for errors.
+    /// The command line, for error messages.
     line: String,
     output: Option<File>,
 }
 
-/// Runs a program and gives the time from its `execve` until this process knows of its end, in
-/// nanoseconds.
+/// Runs a program to its end and returns the time in nanoseconds from its `execve` until `waitpid`
+/// reports its exit.
 ///
 /// # Errors
-/// There is no such program, or it fails.
+/// The program does not exist, or fails.
 pub fn run(program: &str, args: &[&str]) -> Result<u64> {
     Process::start(program, args)?.end()
 }
 
 impl Process {
-    /// Runs a program.
+    /// Starts a program.
     ///
     /// # Errors
-    /// There is no such program.
+    /// The program does not exist, or cannot be started.
     pub fn start(program: &str, args: &[&str]) -> Result<Self> {
         Self::with_output(program, args, None)
     }
 
-    /// Runs a program whose standard output this process listens to.
+    /// Starts a program whose standard output is read by
+    /// [`wait_for_output`](Self::wait_for_output).
     ///
     /// # Errors
-    /// There is no such program.
+    /// The program does not exist, or cannot be started.
     pub fn listen(program: &str, args: &[&str]) -> Result<Self> {
         let (output, end) = pipe2(OFlag::O_CLOEXEC)?;
         let mut process = Self::with_output(program, args, Some(&end))?;
@@ -78,37 +80,41 @@ impl Process {
         let mut started = Instant::now();
         let child = Box::new(|| {
             if let Some(output) = output {
-                // SAFETY: the child has a table of descriptors of its own (no CLONE_FILES), in
-                // which nothing owns number 1 that would close it.
+                // SAFETY: dup2 accesses no memory. It closes descriptor 1 only in the child, which
+                // has its own descriptor table (no CLONE_FILES), and no value that the child drops
+                // owns that descriptor.
                 unsafe { libc::dup2(output, libc::STDOUT_FILENO) };
             }
             started = Instant::now();
-            // Comes back only if it failed.
+            // Returns only on failure.
             let _ = execv(&path, &words);
             127
         });
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-        // SAFETY: the child runs on a stack of its own and shares this process's memory, but this
-        // thread, the only one of the process, does not go on before the child has called `execve`
-        // or ended (CLONE_VFORK): so nothing is used by both at once. The child allocates nothing
-        // that it would have to free: `execv` does, and what it has allocated is lost, some bytes
-        // each time.
+        // SAFETY:
+        // - The child's stack, `stack`, is not used by this process and outlives the child's use
+        //   of it, which ends with `execve`.
+        // - The child shares this process's memory (CLONE_VM), but both never run at the same
+        //   time: with CLONE_VFORK this thread is suspended until the child has called `execve` or
+        //   exited, and the process has no other thread.
+        // - The child leaves the shared heap consistent. `execv` allocates a few bytes, which are
+        //   leaked because a successful `execve` does not return.
         let pid = unsafe { clone(child, &mut stack, flags, Some(Signal::SIGCHLD as i32)) }?;
         let line = format!("{program} {}", args.join(" "));
         Ok(Self { started, pid, line, output: None })
     }
 
-    /// Waits until a process that is listened to has said this word, and gives the time since its
-    /// `execve`, in nanoseconds.
+    /// Waits until the output of a process started with [`listen`](Self::listen) contains `word`,
+    /// and returns the time since its `execve` in nanoseconds.
     ///
     /// # Errors
-    /// It ends, or is silent for too long. Then it is ended.
-    pub fn until_it_says(&mut self, word: &str) -> Result<u64> {
-        let output = self.output.as_mut().context("nobody listens to it")?;
+    /// The process exits first, or does not print the word in time. It is killed in both cases.
+    pub fn wait_for_output(&mut self, word: &str) -> Result<u64> {
+        let output = self.output.as_mut().context("the process was started without listening")?;
         match words::wait_for(output, word).with_context(|| self.line.clone()) {
             Ok(()) => nanoseconds(self.started),
             Err(error) => {
-                // It may have ended by itself.
+                // Fails if the process has exited already.
                 let _ = kill(self.pid, Signal::SIGKILL);
                 waitpid(self.pid, None)?;
                 Err(error)
@@ -116,16 +122,16 @@ impl Process {
         }
     }
 
-    /// Linux's number of it.
+    /// Returns its process ID.
     #[must_use]
     pub fn id(&self) -> i32 {
         self.pid.as_raw()
     }
 
-    /// Waits for its end and gives the time since its `execve`, in nanoseconds.
+    /// Waits until it exits and returns the time since its `execve` in nanoseconds.
     ///
     /// # Errors
-    /// It fails.
+    /// It exits with a failure, or is killed by a signal.
     pub fn end(self) -> Result<u64> {
         let status = waitpid(self.pid, None)?;
         let ns = nanoseconds(self.started)?;
@@ -133,10 +139,10 @@ impl Process {
         Ok(ns)
     }
 
-    /// Ends it with a signal.
+    /// Terminates it with SIGTERM and waits for its exit.
     ///
     /// # Errors
-    /// The system refuses.
+    /// It cannot be signalled or waited for.
     pub fn stop(self) -> Result<()> {
         kill(self.pid, Signal::SIGTERM)?;
         waitpid(self.pid, None)?;
@@ -144,34 +150,34 @@ impl Process {
     }
 }
 
-/// Whether the shell would find a program of this name.
+/// Returns whether a program of this name is in `PATH`.
 #[must_use]
-pub fn is_there(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     find(program).is_ok()
 }
 
-/// Where a program is, as the shell would find it.
+/// Returns the path of a program, looked up in `PATH` as a shell does.
 ///
 /// # Errors
-/// There is none.
+/// No folder of `PATH` has such a file.
 pub fn find(program: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|folder| folder.join(OsStr::new(program)))
         .find(|path| path.is_file())
-        .with_context(|| format!("there is no program {program}"))
+        .with_context(|| format!("there is no program {program} in PATH"))
 }
 
-/// What loads a program's libraries on x86-64.
+/// The dynamic linker of x86-64.
 pub const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
-/// The libraries that a program loads.
+/// Returns the paths of the libraries that a program loads.
 ///
 /// # Errors
-/// It cannot be loaded.
+/// The dynamic linker cannot load the program.
 pub fn libraries(program: &Path) -> Result<Vec<String>> {
-    let told = Command::new(LOADER).arg("--list").arg(program).output()?;
-    let text = String::from_utf8(told.stdout)?;
-    ensure!(told.status.success(), "{LOADER} cannot load {}: {text}", program.display());
+    let listed = Command::new(LOADER).arg("--list").arg(program).output()?;
+    let text = String::from_utf8(listed.stdout)?;
+    ensure!(listed.status.success(), "{LOADER} cannot load {}: {text}", program.display());
     Ok(text.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect())
 }

@@ -1,4 +1,4 @@
-//! One guest, made in this process, by stage.
+//! Creates one guest in this process and times it by stage.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use chaos::config::{self, DomainConfig};
 use chaos::guests::{self, CreateOptions, Host};
 use chaos::timings::{Stage, Timings};
 
-/// Reads one of the shipped configs, with lines added.
+/// Reads a config file, with lines added that override its own.
 ///
 /// # Errors
-/// The file is not there, or has an error.
+/// The file cannot be read, or has an error.
 pub fn config(name: &str, overrides: &[&str]) -> Result<DomainConfig> {
     let overrides: Vec<String> = overrides.iter().map(|line| (*line).to_owned()).collect();
     let parsed = config::parse_file(Path::new(name), &overrides, true)
@@ -20,43 +20,44 @@ pub fn config(name: &str, overrides: &[&str]) -> Result<DomainConfig> {
     Ok(parsed.config)
 }
 
-/// One create.
+/// The times of one create.
 #[derive(Debug)]
 pub struct Sample {
     timings: Timings,
-    /// What happened when the guest might run.
+    /// The time of the unpause.
     pub unpause: Unpause,
-    /// Unmapping what was filled, which comes after.
+    /// How long dom0 takes afterwards to unmap the memory it has filled, in nanoseconds.
     pub unmap_ns: u64,
 }
 
-/// What happens when the guest may run. With one CPU it takes the CPU from dom0 as soon as it may,
-/// and `noxsd` takes it to serve what the guest sends first: both lie within the time of the
-/// hypercall, but are not part of the create.
+/// Where the time of the unpause goes. With one CPU the guest takes the CPU from dom0 as soon as it
+/// may run, and `noxsd` takes it to serve the guest's first output. Both fall within the time of
+/// the hypercall, but are not part of the create.
 #[derive(Debug)]
 pub struct Unpause {
-    /// The hypercall without the other two, in nanoseconds.
+    /// The hypercall itself, without the other two, in nanoseconds.
     pub own_ns: u64,
-    /// The guest's start, in nanoseconds.
+    /// The guest's CPU time, in nanoseconds.
     pub guest_ns: u64,
-    /// `noxsd`'s work for its first words, in nanoseconds.
+    /// `noxsd`'s CPU time, in nanoseconds.
     pub noxsd_ns: u64,
 }
 
 impl Sample {
-    /// The stages until the guest may run.
+    /// Returns the stages up to the unpause, without it.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
         self.timings.stages()
     }
 
-    /// From the request until the guest may execute its first instruction.
+    /// Returns the time in nanoseconds from the request until the guest may execute its first
+    /// instruction.
     #[must_use]
     pub fn all_ns(&self) -> u64 {
         self.timings.total_ns() + self.unpause.own_ns
     }
 
-    /// The same without what is neither prepare nor execute.
+    /// Returns the time of prepare and execute alone, in nanoseconds, unpause included.
     #[must_use]
     pub fn build_ns(&self) -> u64 {
         let build = self.timings.stages().iter().filter(|stage| BUILD.contains(&stage.name));
@@ -64,8 +65,7 @@ impl Sample {
     }
 }
 
-/// The stages of prepare and execute. Before and between them are files, names, records and
-/// `noxsd`.
+/// The stages of prepare and execute. The other stages deal with files, names, records and `noxsd`.
 const BUILD: [&str; 10] = [
     "createdomain",
     "max_vcpus",
@@ -79,10 +79,10 @@ const BUILD: [&str; 10] = [
     "boot and device page",
 ];
 
-/// Makes a guest and gives the times of its stages.
+/// Creates a guest and returns the times of its stages.
 ///
 /// # Errors
-/// The guest cannot be made.
+/// The guest cannot be created.
 pub fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     let mut timings = Timings::start();
     let options = CreateOptions { paused: true, ..CreateOptions::default() };
@@ -101,23 +101,23 @@ pub fn create(host: &Host, config: &DomainConfig) -> Result<Sample> {
     Ok(Sample { timings, unpause: Unpause { own_ns, guest_ns, noxsd_ns }, unmap_ns })
 }
 
-/// How long ago that was.
+/// Returns the nanoseconds that have passed since `started`.
 ///
 /// # Errors
-/// It was 500 years ago.
+/// They do not fit in 64 bits.
 pub fn nanoseconds(started: Instant) -> Result<u64> {
     Ok(u64::try_from(started.elapsed().as_nanos())?)
 }
 
-/// A daemon that runs.
+/// A running daemon.
 #[derive(Debug)]
 pub struct Service(PathBuf);
 
 impl Service {
-    /// Finds the process of this name (its `comm`, of 15 bytes at most).
+    /// Finds the process whose `comm` is `name` (at most 15 bytes).
     ///
     /// # Errors
-    /// It does not run.
+    /// No such process is running.
     pub fn find(name: &str) -> Result<Self> {
         for process in fs::read_dir("/proc")? {
             let folder = process?.path();
@@ -125,17 +125,17 @@ impl Service {
                 return Ok(Self(folder));
             }
         }
-        bail!("{name} does not run")
+        bail!("{name} is not running")
     }
 
-    /// How long it has had the CPU: the first number of `/proc/PID/schedstat`
+    /// Returns its CPU time so far in nanoseconds: the first number of `/proc/PID/schedstat`
     /// (Linux, `Documentation/scheduler/sched-stats.rst`).
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has exited.
     pub fn cpu_ns(&self) -> Result<u64> {
         let text = fs::read_to_string(self.0.join("schedstat"))?;
-        let first = text.split_whitespace().next().context("an empty schedstat")?;
+        let first = text.split_whitespace().next().context("schedstat is empty")?;
         Ok(first.parse()?)
     }
 }

@@ -1,4 +1,4 @@
-//! What the programs that measure in dom0 share: making guests in several ways, and timing them.
+//! What the programs that measure in dom0 share: creating guests in several ways, and timing them.
 
 pub mod announcement;
 pub mod chaosd;
@@ -8,14 +8,14 @@ pub mod words;
 
 use std::time::Duration;
 
-/// How long Xen gets to clear free memory: a hundred times what it needs for the largest guest of
-/// these measurements, at one page in a microsecond.
+/// How long to leave Xen idle so that it clears free memory: a hundred times what the largest guest
+/// of these measurements needs, at one page per microsecond.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// Lets Xen clear the memory that guests have given back, and what a create itself gives back of
-/// its paging pool, so that no creation pays for it. Xen does that while it is idle and tells
-/// nobody how far it is (`scrub_pages` in `XEN_SYSCTL_physinfo` was 0 whenever it was asked), so
-/// nothing is left but to be idle.
+/// Waits for Xen to clear freed memory, so that the next create does not pay for it: the memory of
+/// destroyed guests, and what a create frees of its paging pool. Xen clears memory while it is idle
+/// and does not report its progress (`scrub_pages` of `XEN_SYSCTL_physinfo` has always read 0), so
+/// all that can be done is to stay idle for long enough.
 pub fn let_xen_scrub() {
     std::thread::sleep(IDLE);
 }

@@ -1,4 +1,4 @@
-//! Waiting until somebody says a word.
+//! Waits until a word appears in a process's output, a console or a log.
 
 use std::fs;
 use std::io::Read;
@@ -10,30 +10,30 @@ use anyhow::{Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// How long one may be silent: an emulated Linux takes some seconds to boot.
+/// How long to wait: an emulated Linux takes several seconds to boot.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Reads until the word has come.
+/// Reads until the word has appeared.
 ///
 /// # Errors
-/// Whoever should say it ends, or is silent for too long.
+/// The stream ends first, or the word does not appear within [`PATIENCE`].
 pub fn wait_for(from: &mut (impl Read + AsFd), word: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let mut said = Vec::new();
     let mut piece = [0; 512];
     while !String::from_utf8_lossy(&said).contains(word) {
-        ensure!(readable(from, deadline)?, "{word:?} was not said, but {}", text(&said));
+        ensure!(readable(from, deadline)?, "no {word:?} in time; the output is {}", text(&said));
         let length = from.read(&mut piece)?;
-        ensure!(length > 0, "it has ended before it said {word:?}, and said {}", text(&said));
+        ensure!(length > 0, "the output ended without {word:?}; it is {}", text(&said));
         said.extend_from_slice(&piece[..length]);
     }
     Ok(())
 }
 
-/// Waits until a log that is there has the word.
+/// Waits until an existing log file contains the word.
 ///
 /// # Errors
-/// There is no such log, or it does not get the word in time.
+/// The file does not exist, or the word does not appear within [`PATIENCE`].
 pub fn wait_for_log(log: &Path, word: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     let changes = Inotify::init(InitFlags::IN_CLOEXEC)?;
@@ -43,15 +43,15 @@ pub fn wait_for_log(log: &Path, word: &str) -> Result<()> {
         if String::from_utf8_lossy(&said).contains(word) {
             return Ok(());
         }
-        ensure!(readable(&changes, deadline)?, "{word:?} was not said, but {}", text(&said));
+        ensure!(readable(&changes, deadline)?, "no {word:?} in time; the log is {}", text(&said));
         changes.read_events()?;
     }
 }
 
-/// Waits until something can be read; false if that is not so in time.
+/// Waits until something can be read, and returns false if that is not so by the deadline.
 ///
 /// # Errors
-/// The system refuses.
+/// `poll` fails.
 pub fn readable(from: &impl AsFd, deadline: Instant) -> Result<bool> {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);

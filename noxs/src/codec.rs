@@ -2,13 +2,13 @@
 
 use crate::layout::PAGE_SIZE;
 
-/// One page of private bytes.
+/// A page in private memory.
 pub(crate) type PageBytes = [u8; PAGE_SIZE];
 
 /// Reads `N` bytes at `offset`.
 ///
-/// Offsets come from [`crate::layout`] and entry numbers that were checked against
-/// [`crate::layout::MAX_ENTRIES`], so they always lie inside the page.
+/// Panics if they do not lie in the page. They always do: offsets come from [`crate::layout`] and
+/// from entry numbers that were checked against [`crate::layout::MAX_ENTRIES`].
 pub(crate) fn bytes<const N: usize>(page: &PageBytes, offset: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&page[offset..offset + N]);

@@ -1,4 +1,4 @@
-//! The devices a page can name.
+//! The devices that a page can list.
 
 use core::fmt;
 use core::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use core::str::FromStr;
 use crate::codec::{self, PageBytes};
 use crate::layout::entry;
 
-/// What an entry describes. The numbers are the page's.
+/// What an entry describes. The discriminants are the values in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum DeviceKind {
@@ -24,7 +24,7 @@ impl DeviceKind {
         [Self::Console, Self::Vif, Self::Vbd].into_iter().find(|kind| *kind as u16 == raw)
     }
 
-    /// How many rings a device of this kind has.
+    /// Returns the number of rings that a device of this kind has.
     #[must_use]
     pub const fn rings(self) -> usize {
         match self {
@@ -34,13 +34,13 @@ impl DeviceKind {
     }
 }
 
-/// Whether the backend serves the device. The numbers are the page's.
+/// Whether the backend serves the device. The discriminants are the values in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum DeviceState {
-    /// The rings are mapped and the event channel is bound: the device can be used at once.
+    /// The rings are mapped and the event channel is bound: the device is ready for use.
     Connected = 1,
-    /// dom0 is about to take the device away; the guest should stop using it.
+    /// dom0 is about to remove the device; the guest should stop using it.
     Closing = 2,
 }
 
@@ -53,22 +53,22 @@ impl DeviceState {
 /// One shared ring page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
-    /// Grant reference in the guest's table under which the backend has mapped the page.
+    /// The grant reference, in the guest's table, through which the backend has mapped the page.
     pub grant: u32,
-    /// Where the page is in the guest's own memory, in frames of 4 KiB.
+    /// The page's guest frame number.
     pub gfn: u64,
 }
 
-/// What every device has: where its backend is and how to reach it.
+/// What every device has: where its backend runs and how to reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backend<const RINGS: usize> {
     /// The device's number among those of its kind.
     pub index: u16,
-    /// Domain that runs the backend.
+    /// The domain in which the backend runs.
     pub domid: u16,
-    /// Whether the device can be used.
+    /// Whether the backend serves the device.
     pub state: DeviceState,
-    /// The guest's end of the event channel.
+    /// The guest's port of the event channel.
     pub port: u32,
     /// The ring pages, in the order the kind defines.
     pub rings: [Ring; RINGS],
@@ -91,8 +91,8 @@ impl<const RINGS: usize> Backend<RINGS> {
         codec::put_u32(page, at + entry::RING_COUNT, count);
     }
 
-    /// `None` if the state is unknown, the port is zero (Xen never gives it out) or the number of
-    /// rings is not what the kind asks for.
+    /// Returns `None` if the state is unknown, the port is zero (which Xen never allocates), or the
+    /// number of rings is wrong for the kind.
     pub(crate) fn decode(page: &PageBytes, at: usize) -> Option<Self> {
         let port = codec::get_u32(page, at + entry::PORT);
         let count = codec::get_u32(page, at + entry::RING_COUNT);
@@ -125,15 +125,15 @@ pub struct Console {
 /// A network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vif {
-    /// Ring 0 carries what the guest sends, ring 1 what it receives.
+    /// Ring 0 is the transmit ring, ring 1 the receive ring, as the guest sees them.
     pub backend: Backend<2>,
     /// The guest's MAC address.
     pub mac: MacAddr,
-    /// Largest IP packet in bytes.
+    /// The largest IP packet in bytes.
     pub mtu: u16,
-    /// The address dom0 gives to the guest, if any.
+    /// The address that dom0 assigns to the guest, if any.
     pub ipv4: Option<Ipv4Config>,
-    /// What the backend serves beyond plain frames of at most one page; no bit is defined yet.
+    /// What the backend supports beyond plain frames of at most one page; no bit is defined yet.
     pub features: u32,
 }
 
@@ -144,20 +144,20 @@ pub struct Vbd {
     pub backend: Backend<1>,
     /// Size in sectors.
     pub sectors: u64,
-    /// Bytes in a sector.
+    /// Size of a sector in bytes.
     pub sector_size: u32,
-    /// Whether writes are refused.
+    /// Whether the disk is read-only.
     pub read_only: bool,
 }
 
-/// An IPv4 address and its way out.
+/// An IPv4 address, its network and the gateway to other networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipv4Config {
     /// The interface's address.
     pub address: Ipv4Addr,
     /// Length of the network prefix in bits, at most 32.
     pub prefix: u8,
-    /// Where packets to other networks go.
+    /// The gateway to other networks, if any.
     pub gateway: Option<Ipv4Addr>,
 }
 
@@ -229,7 +229,7 @@ impl Vbd {
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// Whether the group bit is set, so that no interface may own the address.
+    /// Returns whether the group bit is set. No interface may have such an address.
     #[must_use]
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0
@@ -239,7 +239,7 @@ impl MacAddr {
 impl fmt::Display for MacAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        // Each create writes one: digit by digit through the formatter takes ten times as long.
+        // Every create formats one; formatting byte by byte through `f` takes ten times as long.
         let mut text = [b':'; 17];
         for (byte, pair) in self.0.iter().zip(text.chunks_mut(3)) {
             pair[0] = DIGITS[usize::from(byte >> 4)];
@@ -249,15 +249,15 @@ impl fmt::Display for MacAddr {
     }
 }
 
-/// The text is no MAC address: six pairs of hexadecimal digits with one character between them.
+/// The text is not a MAC address: six pairs of hexadecimal digits with one character between each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a MAC address: six pairs of hexadecimal digits such as 00:16:3e:00:00:01 are wanted")]
+#[error("not a MAC address: must be six pairs of hexadecimal digits, as in 00:16:3e:00:00:01")]
 pub struct MacAddrError;
 
 impl FromStr for MacAddr {
     type Err = MacAddrError;
 
-    /// Takes any one-character separator, as xl does.
+    /// Parses a MAC address. Accepts any one-byte separator, as xl does.
     fn from_str(text: &str) -> Result<Self, MacAddrError> {
         let text = text.as_bytes();
         if text.len() != 17 {
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mac_address_reads_as_xl_reads_it() {
+    fn a_mac_address_parses_as_in_xl() {
         let mac: MacAddr = "00-16-3E-0a-00-Ff".parse().unwrap();
         assert_eq!(mac.to_string(), "00:16:3e:0a:00:ff");
         assert!(!mac.is_multicast());

@@ -1,19 +1,19 @@
-//! Every offset and number of the page, in bytes, little-endian. `docs/noxs-abi.md` is this table
-//! with words around it.
+//! Every offset and constant of the page. Offsets and sizes are in bytes; numbers in the page are
+//! little-endian. `docs/noxs-abi.md` is the same table with explanations.
 
 /// Size of the device page and of the answer page, in bytes.
 pub const PAGE_SIZE: usize = 4096;
 
-/// Command line of the PVH boot module that is the device page.
+/// The command line by which the guest recognizes the device page among its PVH boot modules.
 pub const MODULE_NAME: &str = "noxs";
 
 /// First four bytes of the page: `noxs` in ASCII.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"noxs");
 
-/// A reader refuses another major version.
+/// The major version. A reader refuses any other.
 pub const VERSION_MAJOR: u16 = 1;
 
-/// A reader accepts any minor version: a newer one only uses bytes that were reserved.
+/// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
 pub const VERSION_MINOR: u16 = 0;
 
 /// Offsets inside the page's header.
@@ -24,27 +24,27 @@ pub mod header {
     pub const VERSION_MAJOR: usize = 4;
     /// u16: minor version.
     pub const VERSION_MINOR: usize = 6;
-    /// u32: generation. Odd while dom0 is writing, even when the page is whole.
+    /// u32: generation. Odd while dom0 is writing, even when the page is complete.
     pub const GENERATION: usize = 8;
-    /// u16: how many entry slots follow, used or not.
+    /// u16: the number of entry slots that follow, used or not.
     pub const ENTRY_COUNT: usize = 12;
     /// u16: the guest's own domid.
     pub const DOMID: usize = 14;
-    /// u32: the guest's event channel port of the sysctl block, 0 if there is none.
+    /// u32: the guest's event channel port for the sysctl block; 0 if there is none.
     pub const SYSCTL_PORT: usize = 16;
-    /// u32: what dom0 asks for, see [`Request`](crate::Request).
+    /// u32: what dom0 requests, see [`Request`](crate::Request).
     pub const SYSCTL_REQUEST: usize = 20;
     /// u32: number of the request; 0 before the first.
     pub const SYSCTL_REQUEST_ID: usize = 24;
-    /// u32: how many overlay frames there are, see [`Overlay`](crate::Overlay).
+    /// u32: number of overlay frames, see [`Overlay`](crate::Overlay).
     pub const OVERLAY_FRAMES: usize = 28;
-    /// u64: guest frame number of the answer page, 0 if there is none.
+    /// u64: guest frame number of the answer page; 0 if there is none.
     pub const SYSCTL_ANSWER_GFN: usize = 32;
     /// u64: first overlay frame, see [`Overlay`](crate::Overlay).
     pub const OVERLAY_GFN: usize = 40;
     /// 16 bytes: the domain's handle (UUID) as Xen knows it.
     pub const HANDLE: usize = 48;
-    /// Size of the header; all bytes not named here are reserved and zero.
+    /// Size of the header; all bytes not listed here are reserved and zero.
     pub const SIZE: usize = 128;
 }
 
@@ -54,65 +54,65 @@ pub mod entry {
     pub const KIND: usize = 0;
     /// u16: the device's number among those of its kind.
     pub const INDEX: usize = 2;
-    /// u16: domid of the domain that runs the backend.
+    /// u16: domid of the domain in which the backend runs.
     pub const BACKEND_DOMID: usize = 4;
     /// u16: [`DeviceState`](crate::DeviceState).
     pub const STATE: usize = 6;
     /// u32: the guest's event channel port.
     pub const PORT: usize = 8;
-    /// u32: how many of the rings below are used.
+    /// u32: how many of the ring slots below are used.
     pub const RING_COUNT: usize = 12;
-    /// [`MAX_RINGS`] times a ring.
+    /// [`MAX_RINGS`] ring slots.
     pub const RINGS: usize = 16;
-    /// Ring slots in an entry.
+    /// Number of ring slots in an entry.
     pub const MAX_RINGS: usize = 4;
     /// Size of a ring slot: u32 grant reference, u32 reserved, u64 guest frame number.
     pub const RING_SIZE: usize = 16;
     /// Offset of the frame number inside a ring slot.
     pub const RING_GFN: usize = 8;
-    /// The part whose meaning depends on the kind.
+    /// The kind-specific part.
     pub const SPECIFIC: usize = 80;
-    /// Size of an entry; all bytes not named here are reserved and zero.
+    /// Size of an entry; all bytes not listed here are reserved and zero.
     pub const SIZE: usize = 128;
 
-    /// Offsets of a vif's own part, from [`SPECIFIC`].
+    /// Offsets in the specific part of a vif, relative to [`SPECIFIC`].
     pub mod vif {
         /// 6 bytes: MAC address.
         pub const MAC: usize = 0;
-        /// u16: MTU in bytes, the Ethernet header not counted.
+        /// u16: MTU in bytes, without the Ethernet header.
         pub const MTU: usize = 6;
-        /// 4 bytes: IPv4 address in network order; 0.0.0.0 if dom0 gives none.
+        /// 4 bytes: IPv4 address in network order; 0.0.0.0 if dom0 assigns none.
         pub const IPV4: usize = 8;
         /// 4 bytes: IPv4 gateway in network order; 0.0.0.0 if there is none.
         pub const GATEWAY: usize = 12;
         /// u8: prefix length of the address, 0 to 32.
         pub const PREFIX: usize = 16;
-        /// u32: features the backend serves, see [`Vif::features`](crate::Vif).
+        /// u32: features that the backend supports, see [`Vif::features`](crate::Vif).
         pub const FEATURES: usize = 20;
     }
 
-    /// Offsets of a vbd's own part, from [`SPECIFIC`].
+    /// Offsets in the specific part of a vbd, relative to [`SPECIFIC`].
     pub mod vbd {
         /// u64: size of the disk in sectors.
         pub const SECTORS: usize = 0;
-        /// u32: bytes in a sector.
+        /// u32: size of a sector in bytes.
         pub const SECTOR_SIZE: usize = 8;
-        /// u32: [`FLAG_READ_ONLY`].
+        /// u32: flags; the only one is [`FLAG_READ_ONLY`].
         pub const FLAGS: usize = 12;
-        /// Bit of `FLAGS`: the guest may only read.
+        /// Flag: the disk is read-only.
         pub const FLAG_READ_ONLY: u32 = 1;
     }
 }
 
 /// Offsets inside the answer page, which the guest writes.
 pub mod answer {
-    /// u32: number of the request that is answered. Written last.
+    /// u32: number of the answered request. Written last.
     pub const REQUEST_ID: usize = 0;
     /// u32: [`AnswerStatus`](crate::AnswerStatus).
     pub const STATUS: usize = 4;
 }
 
-/// Entry slots that fit in the page.
+/// Number of entry slots that fit in the page.
 pub const MAX_ENTRIES: usize = (PAGE_SIZE - header::SIZE) / entry::SIZE;
 
 const _: () = assert!(MAX_ENTRIES == 31);

@@ -1,20 +1,20 @@
 //! The noxs device page: how a Xen guest finds its devices without XenStore.
 //!
-//! dom0 writes one 4 KiB page into the guest's memory before the guest runs. The page names every
-//! device the guest has, with everything a frontend would otherwise have to negotiate: the event
+//! dom0 writes one 4 KiB page into the guest's memory before the guest runs. The page lists every
+//! device of the guest, with everything a frontend would otherwise have to negotiate: the event
 //! channel port, the grant references and frame numbers of the ring pages, and the device's own
-//! facts (MAC address, sectors, ...). The guest finds the page through the PVH boot modules (the
-//! module whose command line is [`MODULE_NAME`]) and may use the devices with its first
-//! instruction, because the rings are already granted and bound.
+//! parameters (MAC address, sectors, ...). The guest finds the page through the PVH boot modules
+//! (the module whose command line is [`MODULE_NAME`]). It can use the devices from its first
+//! instruction on, because the rings are already granted and the event channels bound.
 //!
-//! The format is specified byte by byte in `docs/noxs-abi.md`; [`layout`] is the same table as
-//! constants. Both ends build this crate, so that they cannot disagree.
+//! `docs/noxs-abi.md` specifies the format byte by byte; [`layout`] has the same table as
+//! constants. Both ends build this crate, so they cannot disagree.
 //!
-//! * [`DevicePage`] is the page's meaning. [`DevicePage::encode`] and [`DevicePage::decode`] turn
-//!   it into bytes and back. Decoding is total: any 4096 bytes give a page or a [`PageError`].
-//! * [`shared`] moves those bytes through memory that the other side may be changing meanwhile.
+//! * [`DevicePage`] is the decoded page. [`DevicePage::encode`] and [`DevicePage::decode`] convert
+//!   it to bytes and back. Decoding is total: any 4096 bytes decode to a page or a [`PageError`].
+//! * [`shared`] moves those bytes through memory that the other side may be writing to.
 //!
-//! dom0 keeps its own [`DevicePage`] and never reads the shared one back as truth.
+//! dom0 keeps its own [`DevicePage`] and never trusts what it would read back from the shared one.
 
 #![no_std]
 

@@ -1,11 +1,11 @@
-//! The page as a whole.
+//! The device page as a whole: its header and its list of devices.
 
 use crate::codec::{self, PageBytes};
 use crate::device::{Backend, Console, DeviceKind, Vbd, Vif};
 use crate::layout::{self, PAGE_SIZE, entry, header};
 use crate::sysctl::{Request, RequestId, Sysctl};
 
-/// Most devices one page can name.
+/// The largest number of devices that one page can list.
 pub const MAX_DEVICES: usize = layout::MAX_ENTRIES;
 
 /// One device of a page.
@@ -19,75 +19,75 @@ pub enum Device {
     Vbd(Vbd),
 }
 
-/// The page's meaning.
+/// A decoded device page.
 ///
 /// The default page has no devices, generation 0 and an all-zero handle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DevicePage {
-    /// Goes up by two with every change; even.
+    /// Always even; increases by two with every change.
     pub generation: u32,
     /// The guest's own domid.
     pub domid: u16,
     /// The domain's handle (UUID) as Xen knows it.
     pub handle: [u8; 16],
-    /// Power requests.
+    /// The block for power requests.
     pub sysctl: Sysctl,
-    /// Where the guest may map what Xen shares with it.
+    /// Where the guest may map the pages that Xen shares with it.
     pub overlay: Overlay,
     devices: [Option<Device>; MAX_DEVICES],
 }
 
-/// Frames without memory, beside the guest's own, over which the guest maps its `shared_info` page
-/// and its grant table (`XENMEM_add_to_physmap`). It gives up no memory for them, and none of its
-/// large mappings is split up.
+/// Guest frames that have no memory behind them. The guest maps its `shared_info` page and its
+/// grant table there (`XENMEM_add_to_physmap`). Because the frames lie outside the guest's memory,
+/// it loses no memory to them, and Xen need not split any of its large mappings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overlay {
     /// The first frame.
     pub gfn: u64,
-    /// How many frames there are; 0 if the guest has to find a place itself.
+    /// The number of frames; 0 if the guest has to choose frames itself.
     pub frames: u32,
 }
 
-/// Why bytes are no device page, or a device found no room.
+/// Why bytes are not a valid device page, or why a device could not be added to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    /// The page begins with something else.
-    #[error("no device page: it begins with {found:#010x}, not {:#010x}", layout::MAGIC)]
+    /// The page does not begin with the magic number.
+    #[error("not a device page: magic is {found:#010x}, expected {:#010x}", layout::MAGIC)]
     Magic {
         /// The first four bytes.
         found: u32,
     },
-    /// The page has a layout this reader does not know.
-    #[error("device page version {found}, this reader knows {}", layout::VERSION_MAJOR)]
+    /// The page has a layout that this reader does not know.
+    #[error("device page has major version {found}, supported is {}", layout::VERSION_MAJOR)]
     Version {
         /// The page's major version.
         found: u16,
     },
     /// dom0 was writing while the page was copied.
-    #[error("device page is being written (generation {generation})")]
+    #[error("device page was being written while it was read (generation {generation})")]
     Torn {
-        /// The generation that was found.
+        /// The generation found in the page.
         generation: u32,
     },
-    /// The header names more entries than a page holds.
-    #[error("device page claims {found} entries, at most {MAX_DEVICES} fit")]
+    /// The header claims more entries than fit in a page.
+    #[error("device page claims {found} entries, but at most {MAX_DEVICES} fit")]
     EntryCount {
-        /// The claimed number.
+        /// The claimed number of entries.
         found: u16,
     },
-    /// An entry of a known kind contradicts itself.
+    /// An entry of a known kind has a value that is not allowed.
     #[error("device page entry {slot} is malformed")]
     Entry {
         /// Which entry, from 0.
         slot: usize,
     },
-    /// All entries are taken.
-    #[error("a device page holds at most {MAX_DEVICES} devices")]
+    /// All entry slots are in use.
+    #[error("device page is full: it holds at most {MAX_DEVICES} devices")]
     Full,
 }
 
 impl DevicePage {
-    /// A page without devices for a domain.
+    /// Returns a page without devices for a domain.
     #[must_use]
     pub fn new(domid: u16, handle: [u8; 16]) -> Self {
         Self { domid, handle, ..Self::default() }
@@ -103,12 +103,12 @@ impl DevicePage {
         Ok(())
     }
 
-    /// The devices in the order of their slots.
+    /// Returns the devices in slot order.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         self.devices.iter().flatten()
     }
 
-    /// The first console.
+    /// Returns the first console.
     #[must_use]
     pub fn console(&self) -> Option<&Console> {
         self.devices().find_map(|device| match device {
@@ -117,7 +117,7 @@ impl DevicePage {
         })
     }
 
-    /// The network interfaces.
+    /// Returns the network interfaces in slot order.
     pub fn vifs(&self) -> impl Iterator<Item = &Vif> {
         self.devices().filter_map(|device| match device {
             Device::Vif(vif) => Some(vif),
@@ -125,7 +125,7 @@ impl DevicePage {
         })
     }
 
-    /// Puts a new request into the page and moves on to the next generation.
+    /// Puts a new request into the page, advances the generation, and returns the request's number.
     pub fn request(&mut self, request: Request) -> RequestId {
         self.sysctl.request = Some(request);
         self.sysctl.request_id = self.sysctl.request_id.next();
@@ -133,8 +133,8 @@ impl DevicePage {
         self.sysctl.request_id
     }
 
-    /// The page's bytes. The generation is written even: to replace a page that the guest may be
-    /// reading, use [`crate::shared::publish`].
+    /// Returns the page's bytes, with an even generation. To replace a page that the guest may be
+    /// reading, pass them to [`crate::shared::publish`].
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE_SIZE] {
         let mut page = [0; PAGE_SIZE];
@@ -167,24 +167,25 @@ impl DevicePage {
         page
     }
 
-    /// Number of slots up to the last device.
+    /// Returns the number of slots up to and including the last device.
     fn used(&self) -> usize {
         self.devices.iter().rposition(Option::is_some).map_or(0, |last| last + 1)
     }
 
-    /// How many bytes the header and the used entries have; all that follow are zero.
+    /// Returns the length of the header and the used entries in bytes; all bytes after them are
+    /// zero.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         header::SIZE + self.used() * entry::SIZE
     }
 
-    /// Reads a page that has been copied to private memory, and checks all of it once.
+    /// Decodes a page that has been copied to private memory, checking every value once.
     ///
-    /// An entry of an unknown kind is skipped, and so is any newer minor version's extra meaning.
+    /// Skips entries of unknown kinds, and ignores what a newer minor version adds.
     ///
     /// # Errors
-    /// Another magic or major version, an odd generation, too many entries, or an entry of a known
-    /// kind with an impossible value.
+    /// The magic number or the major version is wrong, the generation is odd, there are too many
+    /// entries, or an entry of a known kind has a value that is not allowed.
     pub fn decode(page: &[u8; PAGE_SIZE]) -> Result<Self, PageError> {
         let magic = codec::get_u32(page, header::MAGIC);
         if magic != layout::MAGIC {

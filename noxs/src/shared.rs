@@ -1,10 +1,10 @@
-//! Moving a page through memory that the other side may be changing.
+//! Reads and writes pages in memory that the other side may be accessing at the same time.
 //!
 //! The generation is a sequence lock: [`publish`] makes it odd, writes the rest, and makes it even
 //! again; [`snapshot`] copies the page and reports [`PageError::Torn`] if the generation was odd
-//! or has changed meanwhile. Nobody ever holds a reference to the shared bytes.
+//! or changed during the copy. This crate never creates a Rust reference to the shared bytes.
 //!
-//! This is the only module of the crate with `unsafe`: [`RawPage`] reads and writes a page by its
+//! This is the only module of the crate that uses `unsafe`: [`RawPage`] accesses a page by its
 //! address.
 #![allow(unsafe_code)]
 
@@ -14,29 +14,29 @@ use crate::layout::{PAGE_SIZE, answer, entry, header};
 use crate::page::{MAX_DEVICES, PageError};
 use crate::sysctl::{Answer, AnswerStatus, Request, RequestId};
 
-/// A page that two domains can touch at the same time. Offsets are multiples of four below
-/// [`PAGE_SIZE`].
+/// A page that two domains can access at the same time. Offsets must be multiples of four and less
+/// than [`PAGE_SIZE`].
 pub trait SharedPage {
-    /// Reads one little-endian word with acquire order: reads that follow see what was written
-    /// before the word was.
+    /// Reads one little-endian word with acquire ordering: later reads see everything that the
+    /// other side wrote before this word.
     fn read_u32(&self, offset: usize) -> u32;
 
-    /// Writes one little-endian word with release order: whoever sees the word also sees what was
-    /// written before it.
+    /// Writes one little-endian word with release ordering: a reader that sees this word also sees
+    /// everything that was written before it.
     fn write_u32(&mut self, offset: usize, value: u32);
 }
 
-/// Copies the device page out of shared memory, as far as its entries go.
+/// Copies the device page out of shared memory, up to the last entry it claims to have.
 ///
 /// # Errors
-/// [`PageError::Torn`] if dom0 was writing. dom0 rings the sysctl port after each change, so a
-/// guest that waits for that event and copies again gets a whole page.
+/// [`PageError::Torn`] if dom0 was writing to the page. dom0 notifies the sysctl port after each
+/// change, so a guest that waits for that event and copies again gets a complete page.
 pub fn snapshot(page: &impl SharedPage) -> Result<[u8; PAGE_SIZE], PageError> {
     let generation = page.read_u32(header::GENERATION);
     if generation & 1 != 0 {
         return Err(PageError::Torn { generation });
     }
-    // What follows the used entries is zero, and a guest has better to do than to read it.
+    // Skip what follows the used entries, to save time: it is all zeros.
     let [low, high, ..] = page.read_u32(header::ENTRY_COUNT).to_le_bytes();
     let used = usize::from(u16::from_le_bytes([low, high])).min(MAX_DEVICES);
     let end = header::SIZE + used * entry::SIZE;
@@ -44,8 +44,8 @@ pub fn snapshot(page: &impl SharedPage) -> Result<[u8; PAGE_SIZE], PageError> {
     for (word, bytes) in copy[..end].chunks_exact_mut(4).enumerate() {
         bytes.copy_from_slice(&page.read_u32(word * 4).to_le_bytes());
     }
-    // The copy is complete before the generation is looked at again: each read above acquires, so
-    // this one cannot move up before any of them.
+    // The copy is complete before the generation is read again: each read above is an acquire, so
+    // this one cannot be reordered before any of them.
     let generation_now = page.read_u32(header::GENERATION);
     if generation_now != generation {
         return Err(PageError::Torn { generation: generation_now });
@@ -53,14 +53,14 @@ pub fn snapshot(page: &impl SharedPage) -> Result<[u8; PAGE_SIZE], PageError> {
     Ok(copy)
 }
 
-/// Replaces the device page that a running guest may be reading. `bytes` come from
-/// [`DevicePage::encode`](crate::DevicePage::encode) and carry the new, even generation.
+/// Replaces a device page that a running guest may be reading. `bytes` must come from
+/// [`DevicePage::encode`](crate::DevicePage::encode) and contain the new, even generation.
 pub fn publish(page: &mut impl SharedPage, bytes: &[u8; PAGE_SIZE]) {
     let word = |offset: usize| u32::from_le_bytes(crate::codec::bytes(bytes, offset));
     let generation = word(header::GENERATION);
     page.write_u32(header::GENERATION, generation | 1);
-    // The odd generation is visible before the first changed word: `write_u32` releases what came
-    // before it, this fence keeps what comes after from moving up.
+    // Make the odd generation visible before the first changed word. A release store orders only
+    // what precedes it, so the fence keeps the stores below from being reordered before this one.
     fence(Ordering::SeqCst);
     for offset in (0..PAGE_SIZE).step_by(4).filter(|offset| *offset != header::GENERATION) {
         page.write_u32(offset, word(offset));
@@ -68,14 +68,14 @@ pub fn publish(page: &mut impl SharedPage, bytes: &[u8; PAGE_SIZE]) {
     page.write_u32(header::GENERATION, generation & !1);
 }
 
-/// Writes a new request into the page of a running guest. The caller rings the sysctl port
-/// afterwards.
+/// Writes a new request into the page of a running guest. The caller must then notify the sysctl
+/// port.
 ///
-/// The generation follows from the request's number, so that dom0 needs to remember only that.
+/// The generation is twice the request's number, so dom0 needs to remember only that number.
 pub fn post_request(page: &mut impl SharedPage, id: RequestId, request: Request) {
     let generation = id.0.wrapping_mul(2);
     page.write_u32(header::GENERATION, generation.wrapping_sub(1));
-    // The odd generation is visible before the first changed word, as in `publish`.
+    // Make the odd generation visible before the first changed word; see `publish`.
     fence(Ordering::SeqCst);
     page.write_u32(header::SYSCTL_REQUEST, request as u32);
     page.write_u32(header::SYSCTL_REQUEST_ID, id.0);
@@ -85,30 +85,32 @@ pub fn post_request(page: &mut impl SharedPage, id: RequestId, request: Request)
 /// Writes the guest's answer to a request.
 pub fn write_answer(page: &mut impl SharedPage, request_id: RequestId, status: AnswerStatus) {
     page.write_u32(answer::STATUS, status as u32);
-    // The number goes last: whoever sees it sees the status that belongs to it.
+    // Write the number last, so that a reader that sees it also sees the status belonging to it.
     page.write_u32(answer::REQUEST_ID, request_id.0);
 }
 
-/// Reads the guest's answer: a hint from an untrusted side.
+/// Reads the guest's answer. It is only a hint: the guest is not trusted.
 #[must_use]
 pub fn read_answer(page: &impl SharedPage) -> Answer {
     let request_id = page.read_u32(answer::REQUEST_ID);
     Answer::from_raw(request_id, page.read_u32(answer::STATUS))
 }
 
-/// A shared page at an address of this address space.
+/// A shared page that is mapped into this address space.
 #[derive(Debug)]
 pub struct RawPage {
     address: *mut u8,
 }
 
 impl RawPage {
-    /// Takes the page at `address`.
+    /// Wraps the page at `address`.
     ///
     /// # Safety
-    /// For as long as the value lives, [`PAGE_SIZE`] bytes at `address` must be mapped readable,
-    /// and writable if [`SharedPage::write_u32`] is called; they must be aligned to four bytes,
-    /// and nothing on this side may hold a Rust reference to any of them.
+    /// For the lifetime of the value:
+    /// - `address` must be aligned to four bytes.
+    /// - [`PAGE_SIZE`] bytes from `address` on must be mapped readable, and writable too if
+    ///   [`SharedPage::write_u32`] is called.
+    /// - No Rust reference to any of these bytes may exist on this side.
     #[must_use]
     pub unsafe fn new(address: *mut u8) -> Self {
         Self { address }
@@ -123,16 +125,19 @@ impl RawPage {
 impl SharedPage for RawPage {
     fn read_u32(&self, offset: usize) -> u32 {
         let word = self.word(offset);
-        // SAFETY: `new`'s caller promised that the page is mapped, aligned and free of
-        // references; `word` checked that these four bytes lie in it and are aligned. An atomic
-        // access is allowed to race with the other domain.
+        // SAFETY: the caller of `new` guarantees that the page is mapped, aligned, and has no
+        // references to it; `word` has checked that these four bytes are aligned and lie in the
+        // page. The access is atomic, so a race with the other domain is not undefined behaviour.
         let value = unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Acquire);
         u32::from_le(value)
     }
 
     fn write_u32(&mut self, offset: usize, value: u32) {
         let word = self.word(offset);
-        // SAFETY: as in `read_u32`; a caller that writes promised `new` a writable page.
+        // SAFETY: the caller of `new` guarantees that a page that is written to is mapped
+        // writable, is aligned, and has no references to it; `word` has checked that these four
+        // bytes are aligned and lie in the page. The access is atomic, so a race with the other
+        // domain is not undefined behaviour.
         unsafe { AtomicU32::from_ptr(word) }.store(value.to_le(), Ordering::Release);
     }
 }
@@ -145,7 +150,7 @@ mod tests {
     use super::*;
     use crate::page::DevicePage;
 
-    /// A page whose other side writes in the middle of a read.
+    /// A page to which the other side writes while it is read: at read number `disturb_at`.
     struct Disturbed {
         bytes: Box<[u8; PAGE_SIZE]>,
         reads: Cell<usize>,
@@ -170,8 +175,8 @@ mod tests {
     }
 
     #[test]
-    fn a_change_in_the_middle_of_a_copy_is_noticed() {
-        // One read of the count, then the header, then the generation again.
+    fn a_write_during_a_copy_is_detected() {
+        // After the first read, of the generation, come the count, the header and the generation.
         for disturb_at in 1..=header::SIZE / 4 + 2 {
             let page = Disturbed {
                 bytes: Box::new(DevicePage::default().encode()),
@@ -184,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_is_what_is_read() {
+    fn a_published_page_reads_back_unchanged() {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
-        // SAFETY: `memory` is one page, aligned to eight, lives to the end of the test and is
-        // only touched through `shared`.
+        // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
+        // accessed only through it.
         let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
         let mut page = DevicePage::new(7, [9; 16]);
         page.request(Request::Reboot);
@@ -196,9 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_posted_leaves_the_devices_alone() {
+    fn posting_a_request_changes_nothing_else() {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
-        // SAFETY: as in the test above.
+        // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
+        // accessed only through it.
         let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
         let mut page = DevicePage::new(7, [9; 16]);
         publish(&mut shared, &page.encode());
@@ -208,9 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn a_half_written_page_is_refused() {
+    fn a_page_with_an_odd_generation_is_refused() {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
-        // SAFETY: as in the test above.
+        // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
+        // accessed only through it.
         let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
         publish(&mut shared, &DevicePage::default().encode());
         shared.write_u32(header::GENERATION, 3);
@@ -218,9 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_arrives() {
+    fn an_answer_reads_back_unchanged() {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
-        // SAFETY: as in the tests above.
+        // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
+        // accessed only through it.
         let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
         write_answer(&mut shared, RequestId(9), AnswerStatus::Accepted);
         let answer = read_answer(&shared);

@@ -1,14 +1,14 @@
-//! The sysctl block: the paper's power device. dom0 asks, the guest answers.
+//! The sysctl block, the paper's power device: dom0 requests a power change, the guest answers.
 
-/// What dom0 asks of the guest. The numbers are the page's.
+/// What dom0 asks of the guest. The discriminants are the values in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Request {
-    /// Stop and power off.
+    /// Power off.
     Poweroff = 1,
-    /// Stop and ask to be started again.
+    /// Reboot: shut down and ask to be restarted.
     Reboot = 2,
-    /// Stop so that the state can be saved.
+    /// Suspend, so that the guest's state can be saved.
     Suspend = 3,
 }
 
@@ -20,13 +20,13 @@ impl Request {
     }
 }
 
-/// Number of a request. Each new request has another number than the one before; 0 stands for
-/// "none yet".
+/// The number of a request. Each request's number differs from the previous one's; 0 means that
+/// there has been no request yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestId(pub u32);
 
 impl RequestId {
-    /// The number of the request after this one; wraps past zero.
+    /// Returns the number of the next request. Wraps around, skipping zero.
     #[must_use]
     pub const fn next(self) -> Self {
         match self.0.wrapping_add(1) {
@@ -39,37 +39,38 @@ impl RequestId {
 /// The sysctl block of the page's header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sysctl {
-    /// The guest's end of the event channel that dom0 rings; 0 if there is none.
+    /// The guest's port of the event channel on which dom0 notifies it; 0 if there is none.
     pub port: u32,
-    /// Where the guest writes its [`Answer`], in frames of 4 KiB; 0 if there is no such page.
+    /// The frame number of the page into which the guest writes its [`Answer`]; 0 if there is none.
     pub answer_gfn: u64,
-    /// The newest request's number.
+    /// The number of the latest request.
     pub request_id: RequestId,
-    /// The newest request; `None` before the first, and for one this version does not know.
+    /// The latest request; `None` before the first one, and if this version does not know it.
     pub request: Option<Request>,
 }
 
-/// What a guest makes of a request. The numbers are the answer page's.
+/// How a guest answers a request. The discriminants are the values in the answer page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum AnswerStatus {
-    /// The guest is doing it.
+    /// The guest is carrying out the request.
     Accepted = 1,
-    /// The guest does not know how.
+    /// The guest does not support the request.
     Unsupported = 2,
 }
 
-/// The guest's answer, as dom0 finds it in the answer page: a hint from an untrusted side.
+/// The guest's answer as dom0 reads it from the answer page. It is only a hint: the guest is not
+/// trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Which request is answered.
+    /// The number of the answered request.
     pub request_id: RequestId,
-    /// What the guest makes of it; `None` for a number that means nothing.
+    /// The guest's answer; `None` if its value is unknown.
     pub status: Option<AnswerStatus>,
 }
 
 impl Answer {
-    /// Makes an answer of the two words of the answer page.
+    /// Creates an answer from the two words of the answer page.
     #[must_use]
     pub fn from_raw(request_id: u32, status: u32) -> Self {
         let status = [AnswerStatus::Accepted, AnswerStatus::Unsupported]
@@ -84,13 +85,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn request_numbers_never_come_back_to_none() {
+    fn request_numbers_skip_zero_when_they_wrap() {
         assert_eq!(RequestId(0).next(), RequestId(1));
         assert_eq!(RequestId(u32::MAX).next(), RequestId(1));
     }
 
     #[test]
-    fn an_answer_that_means_nothing_is_none() {
+    fn an_unknown_answer_status_is_none() {
         assert_eq!(Answer::from_raw(1, 2).status, Some(AnswerStatus::Unsupported));
         assert_eq!(Answer::from_raw(1, 3).status, None);
     }

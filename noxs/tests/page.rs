@@ -1,4 +1,4 @@
-//! Writer against reader, and the reader against arbitrary bytes.
+//! Tests the writer against the reader, and the reader against arbitrary bytes.
 
 use std::net::Ipv4Addr;
 
@@ -57,7 +57,7 @@ fn page() -> impl Strategy<Value = DevicePage> {
 
 proptest! {
     #[test]
-    fn what_the_writer_writes_the_reader_reads(page in page()) {
+    fn an_encoded_page_decodes_to_itself(page in page()) {
         prop_assert_eq!(DevicePage::decode(&page.encode()), Ok(page));
     }
 
@@ -77,7 +77,7 @@ proptest! {
         prop_assert!(DevicePage::decode(&bytes).is_err());
     }
 
-    /// Random bytes hardly ever pass the magic number, so damage a good page instead.
+    /// Random bytes hardly ever start with the magic number, so this damages a valid page instead.
     #[test]
     fn a_damaged_page_never_panics(
         page in page(),
@@ -106,7 +106,7 @@ fn vif_page() -> [u8; PAGE_SIZE] {
 }
 
 #[test]
-fn each_wrong_value_is_refused_by_its_own_error() {
+fn each_invalid_value_has_its_own_error() {
     let first = layout::header::SIZE;
     let vif = first + layout::entry::SPECIFIC;
     let malformed = PageError::Entry { slot: 0 };
@@ -138,7 +138,7 @@ fn an_unknown_kind_and_a_newer_minor_version_are_tolerated() {
 }
 
 #[test]
-fn the_device_after_the_last_slot_is_refused() {
+fn a_full_page_refuses_another_device() {
     let ring = Ring::default();
     let backend =
         Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 1, rings: [ring] };

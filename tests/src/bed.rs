@@ -1,4 +1,4 @@
-//! The machine before and after a test.
+//! The machine on which a test runs, checked before and after it.
 
 use std::fs;
 use std::io::Write;
@@ -11,13 +11,13 @@ use xen::units::DomId;
 
 use crate::run::chaos;
 
-/// How long the machine is left idle before Xen's free memory is counted: Xen needs a few of its
-/// ticks.
+/// How long the machine is left idle before Xen's free memory is read. Xen needs a few of its ticks
+/// to free a domain's last pages.
 const RCU: Duration = Duration::from_millis(250);
 
-/// A machine with nothing of ours on it.
+/// A machine without guests, records and names.
 ///
-/// Dropping it checks that the test has left nothing behind: no domain, no record, no name.
+/// Dropping it checks that the test has left none of them behind.
 #[derive(Debug)]
 pub struct Bed {
     xen: Xen,
@@ -25,60 +25,60 @@ pub struct Bed {
 }
 
 impl Bed {
-    /// Begins a test.
+    /// Starts a test.
     ///
     /// # Panics
-    /// This is not dom0, or the test before has left something.
+    /// This machine is not dom0, or an earlier test has left something behind.
     #[must_use]
     pub fn new() -> Self {
         let xen = Xen::open().unwrap_or_else(|error| {
-            panic!("system tests run in dom0 of a Xen; use scripts/test (found: {error})")
+            panic!("system tests need dom0 of a Xen host; run scripts/test: {error}")
         });
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = TempDir::new().expect("a temporary folder can be created");
         let bed = Self { xen, folder };
         bed.assert_empty("before the test");
         bed
     }
 
-    /// Writes a file for this test and gives its path.
+    /// Writes a file into the test's folder and returns its path.
     ///
     /// # Panics
-    /// It cannot be written.
+    /// The file cannot be written.
     #[must_use]
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.folder.path().join(name);
         fs::write(&path, content).expect("a temporary file can be written");
-        path.to_str().expect("temporary paths are text").to_owned()
+        path.to_str().expect("temporary paths are UTF-8").to_owned()
     }
 
-    /// Domains other than dom0.
+    /// Returns all domains except dom0.
     ///
     /// # Panics
-    /// Xen does not tell.
+    /// Xen does not list its domains.
     #[must_use]
     pub fn domains(&self) -> Vec<DomId> {
         let all = self.xen.domain_list(DomId::DOM0).expect("Xen lists its domains");
         all.into_iter().map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
     }
 
-    /// Free memory of Xen in pages, those of all domains that are gone included.
+    /// Returns Xen's free memory in pages, including that of all destroyed domains.
     ///
     /// # Panics
-    /// Xen does not tell.
+    /// Xen does not report its memory.
     #[must_use]
     pub fn free_pages(&self) -> u64 {
-        // A domain's last pages are freed a moment after it has left Xen's list, when each CPU has
-        // come past its scheduler (RCU: `complete_domain_destroy`, xen/common/domain.c). What Xen
-        // tells then, VIRQ_DOM_EXC, may have been told before this, so there is nothing to wait
-        // for but that the machine is idle.
+        // Xen frees a domain's last pages some time after the domain has left its list, when each
+        // CPU has passed through the scheduler (RCU: `complete_domain_destroy`,
+        // xen/common/domain.c). It then raises VIRQ_DOM_EXC, but that may have happened before this
+        // call, so it cannot be waited for. All that remains is to leave the machine idle.
         std::thread::sleep(RCU);
-        self.xen.physinfo().expect("Xen tells of its memory").free.0
+        self.xen.physinfo().expect("Xen reports its memory").free.0
     }
 
-    /// Nothing of ours may be there.
+    /// Checks that there are no domains, records, names and pending restarts.
     ///
     /// # Panics
-    /// Something is.
+    /// There are some.
     #[track_caller]
     pub fn assert_empty(&self, when: &str) {
         assert_eq!(self.domains(), [], "domains {when}");
@@ -87,20 +87,20 @@ impl Bed {
         assert_eq!(entries("/run/chaos/restarts"), Vec::<String>::new(), "restarts {when}");
     }
 
-    /// A config of a guest that has no devices, in a file.
+    /// Writes the config of a guest without devices, and returns its path.
     #[must_use]
     pub fn bare_config(&self, name: &str) -> String {
         let text = format!("name='{name}'\ntype='pvh'\nkernel='noop'\nmemory=4\nconsole=0\n");
         self.file(&format!("{name}.cfg"), text)
     }
 
-    /// A temporary file elsewhere than in the test's folder.
+    /// Writes a temporary file outside the test's folder.
     ///
     /// # Panics
-    /// It cannot be written.
+    /// The file cannot be written.
     #[must_use]
     pub fn loose_file(&self, content: &[u8]) -> NamedTempFile {
-        let mut file = NamedTempFile::new().expect("a temporary file can be made");
+        let mut file = NamedTempFile::new().expect("a temporary file can be created");
         file.write_all(content).expect("a temporary file can be written");
         file
     }
@@ -114,8 +114,8 @@ impl Default for Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        // A test that fails may leave guests, or records of guests; the next one is to begin with
-        // none all the same.
+        // A failed test may leave guests or records behind. Destroy them, so that the next test
+        // does not fail because of them.
         if std::thread::panicking() {
             let domains = self.domains().into_iter().map(|domid| domid.0.to_string());
             let restarts = entries("/run/chaos/restarts");

@@ -1,4 +1,4 @@
-//! `chaosd` in a test.
+//! Starts `chaosd` for a test, and stops or kills it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,10 +13,10 @@ use crate::kill::{Death, Doomed};
 use crate::run::chaos;
 use crate::watch::wait_for_file;
 
-/// What stands in the log of a [`DoomedChaosd`] when it is dead.
+/// The last line in the log of a [`DoomedChaosd`] that has ended.
 const DEAD: &str = "chaosd is dead\n";
 
-/// A `chaosd` that ends with its test.
+/// A `chaosd` that is stopped at the end of its test.
 #[derive(Debug)]
 pub struct Chaosd {
     child: Child,
@@ -26,7 +26,7 @@ pub struct Chaosd {
 }
 
 impl Chaosd {
-    /// Starts it with a configuration; returns when it can be asked.
+    /// Starts it with a configuration, and returns when it accepts requests.
     ///
     /// # Panics
     /// It does not start.
@@ -43,7 +43,7 @@ impl Chaosd {
     #[track_caller]
     #[must_use]
     pub fn start_program(program: &str, settings: &str) -> Self {
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = TempDir::new().expect("a temporary folder can be created");
         let (program, settings) = (program.to_owned(), settings.to_owned());
         let child = spawn(&program, &folder, &settings);
         let chaosd = Self { child, program, folder, settings };
@@ -54,42 +54,42 @@ impl Chaosd {
     /// Waits until its log contains the text.
     ///
     /// # Panics
-    /// It does not within a minute.
+    /// The text does not appear in time (two minutes).
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) {
         let path = log(&self.folder);
-        wait_for_file(path.to_str().expect("a text"), text, |log| log.contains(text));
+        wait_for_file(path.to_str().expect("it is UTF-8"), text, |log| log.contains(text));
     }
 
-    /// Waits until a flavour's shelf is full.
+    /// Waits until the pool of a flavour has been full for the first time.
     ///
     /// # Panics
-    /// It is not within a minute.
+    /// It is not in time (two minutes).
     #[track_caller]
     pub fn wait_until_full(&self, flavour: &str) {
         self.wait_for_log(&format!("flavour {flavour} is full"));
     }
 
-    /// Waits until a shelf that was empty has as many shells as its low mark again.
+    /// Waits until a flavour has at least as many shells as its low mark again.
     ///
     /// # Panics
-    /// It has not within a minute.
+    /// It does not in time (two minutes).
     #[track_caller]
     pub fn wait_until_refilled(&self, flavour: &str) {
         let path = log(&self.folder);
-        let path = path.to_str().expect("a text");
+        let path = path.to_str().expect("it is UTF-8");
         let full = format!("flavour {flavour} is full");
-        // What is written after this was counted is no news of before.
-        let before = fs::read_to_string(path).expect("the log is there").matches(&full).count();
+        // Count before asking for the pool: a refill that is logged after this is a new one.
+        let before = fs::read_to_string(path).expect("the log exists").matches(&full).count();
         if self.pool(flavour, "ready") < self.pool(flavour, "low") {
             wait_for_file(path, &full, |log| log.matches(&full).count() > before);
         }
     }
 
-    /// Kills it and starts it again.
+    /// Kills it with SIGKILL, restarts it, and returns when it accepts requests.
     ///
     /// # Panics
-    /// It cannot be killed, or does not come back.
+    /// It cannot be killed or restarted.
     #[track_caller]
     pub fn kill_and_restart(&mut self) {
         self.child.kill().expect("chaosd can be killed");
@@ -98,7 +98,7 @@ impl Chaosd {
         self.wait_for_log("ready on");
     }
 
-    /// Kills it.
+    /// Kills it with SIGKILL.
     ///
     /// # Panics
     /// It cannot be killed.
@@ -107,10 +107,10 @@ impl Chaosd {
         self.child.wait().expect("chaosd can be waited for");
     }
 
-    /// Ends it in order, and says whether it succeeded.
+    /// Terminates it with SIGTERM, and returns whether it exited successfully.
     ///
     /// # Panics
-    /// It cannot be signalled.
+    /// It cannot be waited for.
     #[must_use]
     pub fn end(mut self) -> bool {
         self.terminate()
@@ -122,7 +122,7 @@ impl Chaosd {
         self.child.wait().expect("chaosd can be waited for").success()
     }
 
-    /// A number of a flavour from `chaos pool --json`.
+    /// Returns a number of a flavour from `chaos pool --json`.
     ///
     /// # Panics
     /// There is no such flavour or number.
@@ -152,18 +152,18 @@ pub struct DoomedChaosd {
 }
 
 impl DoomedChaosd {
-    /// Starts it, to be killed at its `stop`-th stop (see [`Doomed::start`]); does not wait for
-    /// anything.
+    /// Starts it, to be killed at its `stop`-th stop (see [`Doomed::start`]). Does not wait until
+    /// it is ready.
     ///
     /// # Panics
     /// It cannot be started.
     #[track_caller]
     #[must_use]
     pub fn start(settings: &str, stop: usize) -> Self {
-        let folder = TempDir::new().expect("a temporary folder can be made");
+        let folder = TempDir::new().expect("a temporary folder can be created");
         let command = command("chaosd", &folder, settings);
         let path = log(&folder);
-        // Whoever waits for something in the log learns there that nothing will come.
+        // Wakes up a test that waits for something in the log: nothing more will come.
         let dead = move || {
             let log = OpenOptions::new().append(true).open(path);
             log.and_then(|mut log| log.write_all(DEAD.as_bytes())).expect("the log can be written");
@@ -171,32 +171,33 @@ impl DoomedChaosd {
         Self { doomed: Doomed::start(command, stop, dead), folder }
     }
 
-    /// Waits until its log contains the text. `false` if it is dead and has not written it.
+    /// Waits until its log contains the text or it has ended. Returns whether the log contains the
+    /// text.
     ///
     /// # Panics
-    /// Neither comes within a minute.
+    /// Neither happens in time (two minutes).
     #[track_caller]
     #[must_use]
     pub fn wait_for_log(&self, text: &str) -> bool {
         let path = log(&self.folder);
-        let path = path.to_str().expect("a text");
+        let path = path.to_str().expect("it is UTF-8");
         wait_for_file(path, text, |log| log.contains(text) || log.ends_with(DEAD)).contains(text)
     }
 
-    /// Asks it to end.
+    /// Sends it SIGTERM.
     pub fn terminate(&self) {
-        // It may be dead already.
+        // Fails if it has ended already.
         let _ = kill(self.doomed.pid, Signal::SIGTERM);
     }
 
-    /// Waits for its end; gives its log, too.
+    /// Waits until it has ended, and returns how, and its log.
     ///
     /// # Panics
-    /// It does not end within a minute.
+    /// It does not end in time (two minutes).
     #[track_caller]
     #[must_use]
     pub fn death(self) -> (Death, String) {
-        assert!(self.wait_for_log(DEAD), "chaosd ends");
+        assert!(self.wait_for_log(DEAD), "chaosd has not ended");
         let log = fs::read_to_string(log(&self.folder)).expect("the log can be read");
         (self.doomed.join(), log)
     }
@@ -209,7 +210,7 @@ fn spawn(program: &str, folder: &TempDir, settings: &str) -> Child {
 fn command(program: &str, folder: &TempDir, settings: &str) -> Command {
     let config = folder.path().join("chaosd.toml");
     fs::write(&config, settings).expect("a temporary file can be written");
-    let log = File::create(log(folder)).expect("a temporary file can be made");
+    let log = File::create(log(folder)).expect("a temporary file can be created");
     let mut command = Command::new(program);
     command.arg("--config").arg(config);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

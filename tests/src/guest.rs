@@ -1,4 +1,4 @@
-//! A guest of a test.
+//! A guest that a test creates and uses.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::watch::{PATIENCE, wait_for_file};
 pub struct Guest {
     /// Its name.
     pub name: String,
-    /// Its number.
+    /// Its domid.
     pub domid: u64,
     /// What `create --json` printed.
     pub created: Value,
@@ -25,7 +25,7 @@ impl Guest {
     /// Creates a guest with `chaos create CONFIG ARGS...`.
     ///
     /// # Panics
-    /// `chaos` refuses.
+    /// The command fails.
     #[track_caller]
     #[must_use]
     pub fn create(config: &str, args: &[&str]) -> Self {
@@ -37,7 +37,7 @@ impl Guest {
         Self { name, domid, created, destroyed: false }
     }
 
-    /// The guest's line of `chaos list --json`, if it has one.
+    /// Returns the guest's entry in `chaos list --json`, if it has one.
     ///
     /// # Panics
     /// `chaos list` fails.
@@ -48,10 +48,10 @@ impl Guest {
         guests.into_iter().find(|guest| guest["domid"].as_u64() == Some(self.domid))
     }
 
-    /// The guest's state as listed.
+    /// Returns the guest's state from `chaos list`.
     ///
     /// # Panics
-    /// It is not listed.
+    /// The guest is not listed.
     #[track_caller]
     #[must_use]
     pub fn state(&self) -> String {
@@ -59,16 +59,16 @@ impl Guest {
         listed["state"].as_str().expect("each guest has a state").to_owned()
     }
 
-    /// Waits until the console log contains the text; gives the log.
+    /// Waits until the console log contains the text, and returns the log.
     ///
     /// # Panics
-    /// It does not within a minute.
+    /// The text does not appear in time (two minutes).
     #[track_caller]
     pub fn wait_for_log(&self, text: &str) -> String {
         wait_for_file(&self.log_path(), text, |log| log.contains(text))
     }
 
-    /// Where the guest's console log is.
+    /// Returns the path of the guest's console log.
     #[must_use]
     pub fn log_path(&self) -> String {
         format!("/run/chaos/domains/{}/console.log", self.domid)
@@ -77,37 +77,38 @@ impl Guest {
     /// Destroys the guest.
     ///
     /// # Panics
-    /// `chaos` refuses.
+    /// `chaos destroy` fails.
     #[track_caller]
     pub fn destroy(mut self) {
         self.destroyed = true;
         chaos(&["destroy", &self.name]).ok();
     }
 
-    /// The guest is gone already, by the test's own doing.
+    /// Drops the handle without destroying the guest: the test has done that already.
     pub fn forget(mut self) {
         self.destroyed = true;
     }
 
-    /// Connects to a TCP port of a guest. The kernel tries again until the guest answers.
+    /// Connects to a TCP port of a guest. The kernel retries until the guest answers.
     ///
     /// # Panics
-    /// It does not answer within a minute.
+    /// The guest does not answer in time (two minutes).
     #[track_caller]
     #[must_use]
     pub fn connect(address: &str) -> TcpStream {
         let address: SocketAddr = address.parse().expect("tests use numeric addresses");
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|error| panic!("{address} does not answer: {error}"));
-        stream.set_read_timeout(Some(PATIENCE)).expect("sockets have time-outs");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the socket takes a timeout");
         stream
     }
 
-    /// Sends a request to a TCP port of a guest and reads until it closes, or until the answer
-    /// ends with `end`.
+    /// Sends a request to a TCP port of a guest, and returns the answer: what arrives until the
+    /// guest closes the connection or the answer ends with `end`. An empty `end` means: until it
+    /// closes.
     ///
     /// # Panics
-    /// It does not answer.
+    /// The guest does not answer.
     #[track_caller]
     #[must_use]
     pub fn ask(address: &str, request: &[u8], end: &[u8]) -> Vec<u8> {
@@ -127,10 +128,10 @@ impl Guest {
     /// Opens the guest's console log.
     ///
     /// # Panics
-    /// There is none.
+    /// The log does not exist.
     #[must_use]
     pub fn log_file(&self) -> File {
-        File::open(self.log_path()).expect("the log is there")
+        File::open(self.log_path()).expect("the log exists")
     }
 }
 
@@ -140,7 +141,7 @@ impl Drop for Guest {
             let ran = chaos(&["destroy", &self.name]);
             assert!(
                 ran.code == Some(0) || std::thread::panicking(),
-                "{} cannot be destroyed: {}",
+                "cannot destroy {}: {}",
                 self.name,
                 ran.stderr
             );

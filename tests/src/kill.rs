@@ -1,4 +1,4 @@
-//! Killing a process at an exact point: after so many of its system calls.
+//! Kills a process at an exact point: at a given entry to or exit from a system call.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -13,14 +13,14 @@ use nix::unistd::Pid;
 /// How a traced process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was killed at the wanted point.
+    /// It was killed at the wanted stop.
     Killed,
-    /// It ended by itself before, with this exit code.
+    /// It exited before that, with this exit code.
     ByItself(i32),
 }
 
-/// Runs a command and kills it with SIGKILL at its `stop`-th stop, counted from 0; each system
-/// call has two, its entry and its exit.
+/// Runs a command and kills it with SIGKILL at its `stop`-th stop, counted from 0. Each system call
+/// has two stops, its entry and its exit.
 ///
 /// # Panics
 /// The process cannot be traced.
@@ -33,7 +33,7 @@ pub fn run_to_syscall(program: &str, args: &[&str], stop: usize) -> Ended {
         ptrace::syscall(pid, None).expect("the process can be continued");
         match wait(pid) {
             WaitStatus::Exited(_, code) => return Ended::ByItself(code),
-            WaitStatus::Signaled(_, signal, _) => panic!("{program} died of {signal}"),
+            WaitStatus::Signaled(_, signal, _) => panic!("{program} was killed by {signal}"),
             _ => {}
         }
     }
@@ -42,11 +42,10 @@ pub fn run_to_syscall(program: &str, args: &[&str], stop: usize) -> Ended {
     Ended::Killed
 }
 
-/// A process whose system calls are counted, those of all its threads, and which is killed with
-/// SIGKILL when there were so many.
+/// A process that is killed with SIGKILL at a given stop. The stops of all its threads count.
 #[derive(Debug)]
 pub struct Doomed {
-    /// Its number.
+    /// Its process ID.
     pub pid: Pid,
     tracer: JoinHandle<Death>,
 }
@@ -54,42 +53,43 @@ pub struct Doomed {
 /// How a [`Doomed`] process has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
-    /// It was killed at the wanted point.
+    /// It was killed at the wanted stop.
     AtStop {
-        /// Whether that was in its first thread.
+        /// Whether the stop was in its first thread.
         first_thread: bool,
-        /// The number of the system call it was about to make, or had just made.
+        /// The number of the system call that the thread was about to make or had just made.
         syscall: u64,
     },
-    /// It ended before, after so many stops.
+    /// It ended before that stop.
     Before {
-        /// How many.
+        /// The number of stops it had made.
         stops: usize,
     },
 }
 
 impl Doomed {
-    /// Starts a program and kills it at its `stop`-th stop, counted from 0 over all threads; each
-    /// system call has two, its entry and its exit. `dead` is called when it has ended.
+    /// Starts a program and kills it at its `stop`-th stop, counted from 0 over all threads. Each
+    /// system call has two stops, its entry and its exit. Calls `dead` when the process has ended,
+    /// killed or not.
     ///
     /// # Panics
     /// The program cannot be started.
     #[must_use]
     pub fn start(mut command: Command, stop: usize, dead: impl FnOnce() + Send + 'static) -> Self {
-        let (tell, told) = channel();
+        let (sender, receiver) = channel();
         // Only the thread that has started a process may trace it.
         let tracer = thread::spawn(move || {
             let pid = start(&mut command);
-            tell.send(pid).expect("the other thread waits for this");
+            sender.send(pid).expect("the other thread waits for this");
             let death = trace(pid, stop);
             dead();
             death
         });
-        let pid = told.recv().expect("the program can be started and traced");
+        let pid = receiver.recv().expect("the program can be started and traced");
         Self { pid, tracer }
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended, and returns how.
     ///
     /// # Panics
     /// It could not be traced.
@@ -99,20 +99,21 @@ impl Doomed {
     }
 }
 
-/// Lets a process that has stopped at its start run to the wanted stop.
+/// Runs a process that has stopped at its start to the wanted stop and kills it there. Returns when
+/// it has ended.
 fn trace(pid: Pid, stop: usize) -> Death {
     let options = ptrace::Options::PTRACE_O_TRACECLONE
         | ptrace::Options::PTRACE_O_TRACESYSGOOD
         | ptrace::Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(pid, options).expect("the process can be traced");
-    let go_on = |thread, signal| {
-        // A thread that another one's end has taken along meanwhile cannot be continued.
+    let resume = |thread, signal| {
+        // Fails if the thread has been killed meanwhile, because another one ended the process.
         let _ = ptrace::syscall(thread, signal);
     };
-    go_on(pid, None);
+    resume(pid, None);
     let (mut stops, mut killed) = (0, None);
     loop {
-        // Of this thread's children only: others start programs, too.
+        // Wait only for children of this thread, because other threads start programs too.
         let all = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         let status = waitpid(Pid::from_raw(-1), Some(all)).expect("the process can be waited for");
         match status {
@@ -126,13 +127,14 @@ fn trace(pid: Pid, stop: usize) -> Death {
                     continue;
                 }
                 stops += 1;
-                go_on(thread, None);
+                resume(thread, None);
             }
-            // The first stop of a new thread, or of none.
-            WaitStatus::Stopped(thread, Signal::SIGSTOP | Signal::SIGTRAP) => go_on(thread, None),
-            WaitStatus::Stopped(thread, signal) => go_on(thread, Some(signal)),
+            // Stops that ptrace itself causes, such as a new thread's first one. Resume without
+            // delivering the signal.
+            WaitStatus::Stopped(thread, Signal::SIGSTOP | Signal::SIGTRAP) => resume(thread, None),
+            WaitStatus::Stopped(thread, signal) => resume(thread, Some(signal)),
             WaitStatus::PtraceSyscall(thread) | WaitStatus::PtraceEvent(thread, ..) => {
-                go_on(thread, None);
+                resume(thread, None);
             }
             WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, ..) if thread == pid => {
                 return killed.unwrap_or(Death::Before { stops });
@@ -146,13 +148,13 @@ fn wait(pid: Pid) -> WaitStatus {
     waitpid(pid, None).expect("the process can be waited for")
 }
 
-/// Starts a program that stops before its first instruction.
-// It is waited for by its number, which tells more than `Child::wait`.
+/// Starts a program under ptrace, and returns when it has stopped before its first instruction.
+// `waitpid` waits for the child by its ID, because it reports more than `Child::wait`.
 #[allow(clippy::zombie_processes)]
 fn start(command: &mut Command) -> Pid {
     let child = trace_me(command).spawn().expect("the program can be started");
     let pid = Pid::from_raw(child.id().cast_signed());
-    // The first stop is the SIGTRAP of exec.
+    // The first stop is the SIGTRAP that `execve` causes.
     wait(pid);
     pid
 }
@@ -160,7 +162,7 @@ fn start(command: &mut Command) -> Pid {
 #[allow(unsafe_code)]
 fn trace_me(command: &mut Command) -> &mut Command {
     let trace_me = || ptrace::traceme().map_err(std::io::Error::from);
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; the closure makes
-    // one, the system call ptrace, and touches no memory that another thread could hold locked.
+    // SAFETY: between fork and exec only async-signal-safe operations are allowed. The closure
+    // makes one system call, ptrace, and converts its error; it neither allocates nor takes a lock.
     unsafe { command.pre_exec(trace_me) }
 }

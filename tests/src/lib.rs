@@ -1,8 +1,8 @@
-//! The small framework that makes a whole-system test ten lines.
+//! A small framework with which a whole-system test takes about ten lines.
 //!
-//! The tests run in dom0 of a real Xen (`scripts/test` takes them there), one after the other, and
+//! The tests run one after the other in dom0 of a real Xen, where `scripts/test` puts them. They
 //! use the system as its users do: the commands `chaos` and `noxsd`, config files, and the network.
-//! A test begins and ends with nothing of ours on the machine; [`Bed`] checks both.
+//! A test starts without any guests or records, and must leave none; [`Bed`] checks both.
 
 mod bed;
 mod chaosd;

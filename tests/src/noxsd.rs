@@ -1,4 +1,4 @@
-//! `noxsd` in a test.
+//! Finds and restarts `noxsd` in a test.
 
 use std::fs;
 
@@ -7,19 +7,19 @@ use nix::unistd::Pid;
 
 use crate::run::run;
 
-/// The process number of `noxsd`.
+/// Returns the process ID of `noxsd`.
 ///
 /// # Panics
-/// It does not run.
+/// `noxsd` is not running.
 #[track_caller]
 #[must_use]
 pub fn noxsd_pid() -> i32 {
-    find().expect("noxsd runs")
+    find().expect("noxsd is running")
 }
 
 fn find() -> Option<i32> {
     fs::read_dir("/proc")
-        .expect("/proc is there")
+        .expect("/proc is mounted")
         .flatten()
         .find(|entry| {
             fs::read_to_string(entry.path().join("comm")).is_ok_and(|comm| comm.trim() == "noxsd")
@@ -27,10 +27,10 @@ fn find() -> Option<i32> {
         .and_then(|entry| entry.file_name().to_string_lossy().parse().ok())
 }
 
-/// Kills `noxsd` with SIGKILL and starts it again; returns when it is ready.
+/// Kills `noxsd` with SIGKILL, restarts it, and returns when it is ready.
 ///
 /// # Panics
-/// It does not run, or does not come back.
+/// `noxsd` is not running, or cannot be restarted.
 #[track_caller]
 pub fn restart_noxsd() {
     kill_noxsd();

@@ -1,17 +1,17 @@
-//! Running commands.
+//! Runs commands and checks their results.
 
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// What a command did.
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Ran {
-    /// The command, for messages.
+    /// The command line, for messages.
     pub command: String,
-    /// Its exit code; `None` if a signal ended it.
+    /// Its exit code; `None` if a signal killed it.
     pub code: Option<i32>,
-    /// How it ended, in words.
+    /// Its exit status as text.
     pub status: String,
     /// What it printed to stdout.
     pub stdout: String,
@@ -19,7 +19,7 @@ pub struct Ran {
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits for its exit.
 ///
 /// # Panics
 /// The command cannot be started.
@@ -36,7 +36,7 @@ pub(crate) fn run_command(command: &mut Command) -> Ran {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{text} cannot be started: {error}"));
+        .unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
     Ran {
         command: text,
         code: output.status.code(),
@@ -46,7 +46,7 @@ pub(crate) fn run_command(command: &mut Command) -> Ran {
     }
 }
 
-/// Runs `chaos`.
+/// Runs `chaos` and waits for its exit.
 ///
 /// # Panics
 /// It cannot be started.
@@ -56,10 +56,10 @@ pub fn chaos(args: &[&str]) -> Ran {
 }
 
 impl Ran {
-    /// The command must have succeeded; gives its stdout.
+    /// Checks that the command succeeded, and returns its stdout.
     ///
     /// # Panics
-    /// It has not.
+    /// The command failed.
     #[track_caller]
     pub fn ok(self) -> String {
         assert!(
@@ -73,24 +73,24 @@ impl Ran {
         self.stdout
     }
 
-    /// The command must have succeeded and printed JSON.
+    /// Checks that the command succeeded, and returns the JSON that it printed.
     ///
     /// # Panics
-    /// It has not.
+    /// The command failed, or printed something other than JSON.
     #[track_caller]
     #[must_use]
     pub fn json(self) -> Value {
         let command = self.command.clone();
         let text = self.ok();
         serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{command} printed no JSON: {error}\n{text}"))
+            .unwrap_or_else(|error| panic!("{command} did not print JSON: {error}\n{text}"))
     }
 
-    /// The command must have failed with this exit code, printed nothing to stdout and one line to
-    /// stderr that contains each of the words.
+    /// Checks that the command failed with this exit code, printed nothing to stdout, and that its
+    /// stderr contains each of the words.
     ///
     /// # Panics
-    /// It has not.
+    /// One of these is not so.
     #[track_caller]
     pub fn refused(self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}:\n{}{}", self.command, self.stdout, self.stderr);
@@ -98,7 +98,7 @@ impl Ran {
         for word in words {
             assert!(
                 self.stderr.contains(word),
-                "{} says nothing of {word:?}:\n{}",
+                "{} does not mention {word:?}:\n{}",
                 self.command,
                 self.stderr
             );

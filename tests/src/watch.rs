@@ -1,4 +1,4 @@
-//! Waiting for what is written to a file.
+//! Waits until a file has the expected content.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// How long anything may take. Emulated machines are slow.
+/// The timeout of every wait. It is long because emulated machines are slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until a file's content is as wanted and gives it; `what` says in a message what that is.
+/// Waits until a file's content is as wanted, and returns it. `what` describes in the panic's
+/// message what is wanted.
 ///
 /// # Panics
-/// It is not in time, or there is no such file.
+/// The content is not as wanted in time, or the file does not exist.
 #[track_caller]
 pub fn wait_for_file(path: &str, what: &str, mut wanted: impl FnMut(&str) -> bool) -> String {
     let inotify =
         Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("inotify can be used");
-    inotify.add_watch(path, AddWatchFlags::IN_MODIFY).expect("the file is there");
+    inotify.add_watch(path, AddWatchFlags::IN_MODIFY).expect("the file exists");
     let deadline = Instant::now() + PATIENCE;
     loop {
         let content = fs::read(path).expect("the file can be read");
@@ -27,11 +28,11 @@ pub fn wait_for_file(path: &str, what: &str, mut wanted: impl FnMut(&str) -> boo
             return content;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "{path} has not {what}:\n{content}");
+        assert!(!left.is_zero(), "{path} does not have {what:?} in time:\n{content}");
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let fd = PollFd::new(inotify.as_fd(), PollFlags::POLLIN);
-        poll(&mut [fd], timeout).expect("inotify can be waited for");
-        // What exactly changed does not matter: the file is read again.
+        poll(&mut [fd], timeout).expect("inotify can be polled");
+        // The events themselves do not matter, because the whole file is read again.
         let _ = inotify.read_events();
     }
 }

@@ -1,4 +1,4 @@
-//! A machine on which xenstored runs.
+//! The machine on which a test in XenStore mode runs, checked before and after it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,21 +9,21 @@ use crate::bed::Bed;
 use crate::run::run;
 use crate::watch::{PATIENCE, wait_for_file};
 
-/// A machine with nothing of ours on it, in XenStore neither.
+/// A machine on which xenstored runs, without guests and without anything of a guest in XenStore.
 ///
 /// Dropping it checks that the test has left no node in XenStore, no interface and no loop device.
 #[derive(Debug)]
 pub struct XenStoreBed {
-    /// The machine.
+    /// The part of the machine that all tests check.
     pub bed: Bed,
     nodes: BTreeSet<String>,
 }
 
 impl XenStoreBed {
-    /// Begins a test.
+    /// Starts a test.
     ///
     /// # Panics
-    /// xenstored does not run, or the test before has left something.
+    /// xenstored is not running, or an earlier test has left something behind.
     #[must_use]
     pub fn new() -> Self {
         let bed = Self { bed: Bed::new(), nodes: nodes() };
@@ -31,14 +31,15 @@ impl XenStoreBed {
         bed
     }
 
-    /// Nothing of a guest may be there.
+    /// Checks that nothing of a guest is left.
     ///
     /// # Panics
     /// Something is.
     #[track_caller]
     pub fn assert_nothing_left(&self, when: &str) {
         let deadline = Instant::now() + PATIENCE;
-        // xenstored and xenconsoled have pages of a guest until they hear of its end, as with xl.
+        // As with xl, xenstored and xenconsoled keep a guest's pages mapped, and so the domain
+        // alive, until they have learned that it is gone.
         while !self.bed.domains().is_empty() {
             assert!(Instant::now() < deadline, "domains {when}: {:?}", self.bed.domains());
         }
@@ -47,7 +48,7 @@ impl XenStoreBed {
         let left: Vec<_> = now.difference(&self.nodes).collect();
         assert_eq!(left, Vec::<&String>::new(), "nodes in XenStore {when}");
         assert_eq!(interfaces(), Vec::<String>::new(), "interfaces {when}");
-        // blkback closes its device in a work queue of the kernel's.
+        // blkback closes its device later, in a kernel work queue.
         loop {
             let loops = run("losetup", &["-a"]).ok();
             if loops.is_empty() {
@@ -72,40 +73,44 @@ impl Drop for XenStoreBed {
     }
 }
 
-/// All nodes in XenStore that have a value. Folders that were made for others stay.
+/// Returns all nodes in XenStore that have a value. Nodes without one are left out: they are
+/// folders that remain when what they were created for is removed.
 fn nodes() -> BTreeSet<String> {
     let all = run("xenstore-ls", &["-f"]).ok();
     all.lines().filter(|line| !line.ends_with("= \"\"")).map(str::to_owned).collect()
 }
 
-/// The backends' interfaces.
+/// Returns the network interfaces of backends.
 fn interfaces() -> Vec<String> {
     let all = fs::read_dir("/sys/class/net").expect("Linux lists its interfaces");
     let names = all.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names.filter(|name| name.starts_with("vif")).collect()
 }
 
-/// What xenconsoled has logged of a guest's console.
+/// xenconsoled's log of a guest's console.
 #[derive(Debug)]
 pub struct ConsoleLog(String);
 
 impl ConsoleLog {
-    /// Begins an empty log; the guest is made after that.
+    /// Empties the log of the guest of this name, which must be created after that.
     ///
     /// # Panics
-    /// The file cannot be made.
+    /// xenconsoled has no log folder, or the file cannot be written.
     #[must_use]
     pub fn of(name: &str) -> Self {
         let path = format!("/var/log/xen/console/guest-{name}.log");
-        assert!(Path::new("/var/log/xen/console").is_dir(), "xenconsoled logs");
-        fs::write(&path, "").expect("the log can be made");
+        assert!(
+            Path::new("/var/log/xen/console").is_dir(),
+            "there is no /var/log/xen/console: does xenconsoled run with --log=guest?"
+        );
+        fs::write(&path, "").expect("the log can be created");
         Self(path)
     }
 
-    /// Waits until the log contains the text; gives the log.
+    /// Waits until the log contains the text, and returns the log.
     ///
     /// # Panics
-    /// It does not in time.
+    /// The text does not appear in time.
     #[track_caller]
     pub fn wait_for(&self, text: &str) -> String {
         wait_for_file(&self.0, text, |log| log.contains(text))

@@ -1,4 +1,4 @@
-//! Builds the guest.
+//! Builds the guest `noop.S`.
 
 use std::env;
 use std::process::Command;

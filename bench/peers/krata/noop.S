@@ -1,5 +1,5 @@
-/* The least guest that krata boots: it waits for ever. A PV kernel, which is what krata makes on
- * x86, with the notes that its loader asks for (public/elfnote.h). */
+/* The smallest guest that krata boots: it waits for ever. It is a PV kernel, since krata builds PV
+ * guests on x86, with the notes that krata's loader requires (public/elfnote.h). */
 
         .set VIRT_BASE, 0xffffffff80000000
         .set HYPERVISOR_sched_op, 29    /* public/xen.h */
@@ -21,7 +21,7 @@ hypercall_page:                         /* filled by Xen */
 poll:                                   /* struct sched_poll */
         .quad   0                       /* no port */
         .long   0, 0
-        .quad   0                       /* no end */
+        .quad   0                       /* no timeout */
 
         .macro  note type, value
         .section .note.Xen, "a", @note

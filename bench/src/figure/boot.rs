@@ -1,5 +1,5 @@
-//! One guest each: creation, and boot until its first words on its console (figures 4 and 11 of
-//! the paper). Beside it processes, containers, xl and krata.
+//! Creates one guest at a time and boots it until its first output (figures 4 and 11 of the paper);
+//! processes, containers, xl and krata do the same for comparison.
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ use crate::{containers, krata, linux};
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let rounds = if args.quick { 3 } else { 20 };
-    // What takes a hundred times as long has fewer.
+    // Fewer rounds for what takes a hundred times as long.
     let few = args.xl_guests(5, 1);
     let all = rounds * (1 + 6 + 2 + 2 + krata::SAMPLES)
         + few * (3 + linux::SAMPLES + containers::SAMPLES);
@@ -55,13 +55,13 @@ fn in_process(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     Ok(())
 }
 
-/// The whole command, each guest made by itself.
+/// Times the whole command without `chaosd`.
 fn commands(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     for round in 1..=rounds {
         let_xen_scrub();
         let options = ["create", "--console", "--no-daemon", "noop.cfg", "console=1"];
         let mut create = Process::listen("chaos", &options)?;
-        let ns = create.until_it_says("ready")?;
+        let ns = create.wait_for_output("ready")?;
         create.stop()?;
         samples.time("chaos create --console noop: until its first words", round, ns)?;
         guests::destroy(host, "noop")?;
@@ -75,14 +75,15 @@ fn commands(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     Ok(())
 }
 
-/// The whole command through a pool of shells that have the image. What the guest says first that
-/// somebody outside hears is where it is on the network: its first instruction is before that.
+/// Times the whole command through a pool of shells that have the image already. The guest's first
+/// output that dom0 can observe is the announcement of its address, which comes some time after its
+/// first instruction.
 fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     let redis = config("redis.cfg", &["memory=8"])?;
     let kernel = redis.kernel.canonicalize()?;
     let flavour = format!("memory='8M'\nbridges=['xenbr0']\nkernel='{}'", kernel.display());
     let mut daemon = Daemon::start(&flavour, SHELLS)?;
-    // The first one pays for things that stay.
+    // The first create also pays for one-time set-up.
     for round in 0..=rounds {
         let_xen_scrub();
         let announcements = Announcements::listen()?;
@@ -104,8 +105,8 @@ fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()>
 /// The address in redis.cfg.
 const REDIS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
-/// xl making the same guests. Those with a vif find no device page, say so and stop: of them only
-/// the command is timed.
+/// Times xl with the same guests. Those with a vif find no device page and shut down, so only the
+/// command is timed for them.
 fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
     for (guest, memory, vif) in [("noop", 4, ""), ("redis", 8, "vif=['bridge=xenbr0']\n")] {
         let file = format!("/tmp/xl-{guest}.cfg");
@@ -115,7 +116,7 @@ fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
             absolute(guest)?.display()
         );
         std::fs::write(&file, text)?;
-        // The first one after boot pays for things that stay.
+        // The first create after the host's boot also pays for one-time set-up.
         for round in 0..=rounds {
             let_xen_scrub();
             let ns = run("xl", &["create", "-q", &file]).context("xl's rows")?;
@@ -135,9 +136,10 @@ fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
     Ok(())
 }
 
-/// Has xl make a guest, and destroys it when xenconsoled's log has this word. Gives the time from
-/// xl's `execve` until then, in nanoseconds. With `xl create -c` it would be a second more, which
-/// xl sleeps before it connects (`autoconnect_console` in tools/xl/xl_vmcontrol.c).
+/// Creates a guest with xl, and destroys it when the word appears in xenconsoled's log. Returns the
+/// time from xl's `execve` until then, in nanoseconds. `xl create -c` would take a second longer,
+/// because xl sleeps that long before it connects (`autoconnect_console` in
+/// tools/xl/xl_vmcontrol.c).
 pub(crate) fn words_of_xl(file: &str, name: &str, word: &str) -> Result<u64> {
     let log = format!("/var/log/xen/console/guest-{name}.log");
     std::fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
@@ -149,22 +151,22 @@ pub(crate) fn words_of_xl(file: &str, name: &str, word: &str) -> Result<u64> {
     Ok(ns)
 }
 
-/// What a guest took.
+/// How long a guest's start took.
 pub(crate) struct Times {
-    /// From the request until it may run.
+    /// From the request until the guest may run, in nanoseconds.
     pub(crate) create_ns: u64,
-    /// From the request until dom0 has its first words.
+    /// From the request until dom0 has the guest's first output, in nanoseconds.
     pub(crate) words_ns: u64,
 }
 
-/// Makes a guest in this process, waits until its console has this word, and destroys it.
+/// Creates a guest in this process, waits until its console shows the word, and destroys it.
 pub(crate) fn first_words(host: &Host, config: &DomainConfig, word: &str) -> Result<Times> {
     let started = Instant::now();
     let mut timings = Timings::start();
     let options = CreateOptions { paused: true, console: true };
     let mut created = guests::create(host, config, options, &mut timings)?;
     let create_ns = nanoseconds(started)?;
-    let mut console = File::from(created.console.take().context("the guest has a console")?);
+    let mut console = File::from(created.console.take().context("the guest has no console")?);
     host.xen.unpause(created.domid)?;
     words::wait_for(&mut console, word).with_context(|| config.name.clone())?;
     let words_ns = nanoseconds(started)?;

@@ -1,4 +1,5 @@
-//! What a host without Xen would use for the same: a process, and containers of the same program.
+//! Times what a host without Xen would use instead: a process, and containers that run the same
+//! program.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -16,33 +17,33 @@ use serde_json::{Value, json};
 
 use crate::samples::Samples;
 
-/// What the program in them says.
+/// What the program prints.
 const WORD: &str = "ready";
 
-/// Samples for each round of [`measure`], if all of them are there.
+/// The number of samples per round of [`measure`], if all runtimes are installed.
 pub(crate) const SAMPLES: usize = 1 + 2 * 4;
 
 pub(crate) fn measure(rounds: usize, samples: &mut Samples) -> Result<()> {
     for round in 1..=rounds {
         let mut process = Process::listen("exits", &[WORD])?;
-        let words_ns = process.until_it_says(WORD)?;
+        let words_ns = process.wait_for_output(WORD)?;
         process.end()?;
         samples.time("a process: until its first words", round, words_ns)?;
     }
     let folder = tempfile::tempdir()?;
     let top = fill(folder.path())?;
     for runtime in ["crun", "runc"] {
-        if !there(runtime, samples)? {
+        if !installed(runtime, samples)? {
             continue;
         }
         specify(runtime, folder.path())?;
-        let bundle = folder.path().to_str().context("a temporary folder has a plain name")?;
-        // Each has a name of its own, as users' have.
+        let bundle = folder.path().to_str().context("the temporary folder's path is not UTF-8")?;
+        // Each container has a name of its own, as users' containers do.
         rows(&format!("{runtime} run"), rounds, samples, |round| {
             Process::listen(runtime, &["run", "--bundle", bundle, &format!("bench-{round}")])
         })?;
     }
-    if there("dockerd", samples)? {
+    if installed("dockerd", samples)? {
         let dockerd = Dockerd::start()?;
         import(&top)?;
         let options = ["run", "--rm", IMAGE, "/exits", WORD];
@@ -55,13 +56,13 @@ pub(crate) fn measure(rounds: usize, samples: &mut Samples) -> Result<()> {
     Ok(())
 }
 
-/// Whether a program is there; if not, the result says so.
-fn there(program: &str, samples: &mut Samples) -> Result<bool> {
-    let there = exec::is_there(program);
-    if !there {
+/// Returns whether a program is installed; if it is not, records that in the result.
+fn installed(program: &str, samples: &mut Samples) -> Result<bool> {
+    let installed = exec::is_installed(program);
+    if !installed {
         samples.fact(&format!("without {program}"), "it is not installed")?;
     }
-    Ok(there)
+    Ok(installed)
 }
 
 fn rows(
@@ -70,10 +71,10 @@ fn rows(
     samples: &mut Samples,
     start: impl Fn(usize) -> Result<Process>,
 ) -> Result<()> {
-    // The first one pays for things that stay.
+    // The first container also pays for one-time set-up.
     for round in 0..=rounds {
         let mut process = start(round)?;
-        let words_ns = process.until_it_says(WORD)?;
+        let words_ns = process.wait_for_output(WORD)?;
         let end_ns = process.end()?;
         if round > 0 {
             samples.time(&format!("{what}: until its first words"), round, words_ns)?;
@@ -83,7 +84,7 @@ fn rows(
     Ok(())
 }
 
-/// Makes the containers' root folder, with one static program in it, and gives it.
+/// Creates the containers' root folder with one static program in it, and returns its path.
 fn fill(folder: &Path) -> Result<std::path::PathBuf> {
     let top = folder.join("rootfs");
     fs::create_dir(&top)?;
@@ -92,12 +93,12 @@ fn fill(folder: &Path) -> Result<std::path::PathBuf> {
     Ok(top)
 }
 
-/// Writes a runtime's own standard config of a container, for the program.
+/// Writes the runtime's default container config, changed to run the program.
 fn specify(runtime: &str, folder: &Path) -> Result<()> {
     let file = folder.join("config.json");
     let _ = fs::remove_file(&file);
-    let made = Command::new(runtime).arg("spec").current_dir(folder).status()?;
-    ensure!(made.success(), "{runtime} spec failed");
+    let status = Command::new(runtime).arg("spec").current_dir(folder).status()?;
+    ensure!(status.success(), "{runtime} spec failed: {status}");
     let mut config: Value = serde_json::from_slice(&fs::read(&file)?)?;
     config["process"]["terminal"] = json!(false);
     config["process"]["args"] = json!(["/exits", WORD]);
@@ -107,11 +108,11 @@ fn specify(runtime: &str, folder: &Path) -> Result<()> {
 const IMAGE: &str = "exits";
 const LOG: &str = "/tmp/dockerd.log";
 
-/// The Docker daemon, with its containerd.
+/// The Docker daemon, which starts its own containerd.
 struct Dockerd(Child);
 
 impl Dockerd {
-    /// Starts it and waits until it says that it is ready, as systemd would (sd_notify(3)).
+    /// Starts it and waits until it reports that it is ready, as systemd would (sd_notify(3)).
     fn start() -> Result<Self> {
         let socket = "/tmp/dockerd-notify";
         let _ = fs::remove_file(socket);
@@ -129,7 +130,7 @@ impl Dockerd {
         loop {
             let length = notified
                 .recv(&mut message)
-                .with_context(|| format!("dockerd is not ready; it says {}", last_words()))?;
+                .with_context(|| format!("dockerd is not ready; its log ends: {}", log_tail()))?;
             if String::from_utf8_lossy(&message[..length]).contains("READY=1") {
                 return Ok(daemon);
             }
@@ -139,13 +140,13 @@ impl Dockerd {
     fn end(mut self) -> Result<()> {
         kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM)?;
         let status = self.0.wait()?;
-        ensure!(status.success(), "dockerd failed; it says {}", last_words());
+        ensure!(status.success(), "dockerd failed: {status}; its log ends: {}", log_tail());
         Ok(())
     }
 }
 
-/// The end of dockerd's log.
-fn last_words() -> String {
+/// Returns the last three lines of dockerd's log.
+fn log_tail() -> String {
     let log = fs::read_to_string(LOG).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(3)..].join("\n")
@@ -153,14 +154,14 @@ fn last_words() -> String {
 
 fn import(top: &Path) -> Result<()> {
     let archive = "/tmp/exits.tar";
-    let top = top.to_str().context("a temporary folder has a plain name")?;
+    let top = top.to_str().context("the temporary folder's path is not UTF-8")?;
     run("tar", &["-C", top, "-cf", archive, "."])?;
     Process::listen("docker", &["import", archive, IMAGE])?.end().map(drop)
 }
 
-/// Makes this process's root one that containers can leave: Linux has no `pivot_root` from the
-/// root that the kernel itself made of its initramfs (pivot_root(2)), as the test bed's is. The
-/// same folders mounted once more have none of that, and cost nobody anything.
+/// Gives this process a root that container runtimes can `pivot_root` away from. Linux does not
+/// allow that for the initramfs (pivot_root(2)), which is the root in the test bed, but it does for
+/// a bind mount of the same tree. A bind mount costs nothing in the measurements.
 pub(crate) fn leave_initramfs() -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     if !mounts.lines().any(|line| line.starts_with("rootfs / ")) {

@@ -1,8 +1,8 @@
-//! Creating one daytime guest after another with one vif each, until there are many (figure 9 of
-//! the paper), and destroying them. On the way the first one is asked for the time: a packet must
-//! not take longer because there are others.
+//! Creates one daytime guest after another with one vif each, until there are many (figure 9 of
+//! the paper), and destroys them. In between it asks the first guest for the time, because a packet
+//! must not take longer when there are more guests.
 //!
-//! Each way of creating has its own series, and begins on a host without guests.
+//! Each way of creating has its own series and starts on a host without guests.
 
 use std::path::absolute;
 
@@ -23,18 +23,18 @@ use crate::side_by_side::{
     three_lines, vif,
 };
 
-/// A mode of ours.
+/// A mode of chaos.
 struct Mode {
-    /// What the paper would call it.
+    /// The mode's name, in the paper's style.
     name: &'static str,
-    /// What `chaosd` is told of the shells.
+    /// The flavour of the shells in `chaosd`'s configuration.
     flavour: &'static str,
-    /// The guest of a number.
+    /// Returns the config of the guest of this number, from 0.
     config: fn(usize) -> Result<DomainConfig>,
-    /// What announces the devices. In XenStore mode xenstored has a part in it, and the guests have
-    /// no driver that would answer to dom0.
+    /// What announces the devices. In XenStore mode xenstored takes part in each create, and the
+    /// guests have no driver with which they could answer dom0.
     store: Store,
-    /// The shipped config of those guests, and what `chaos create` is told besides.
+    /// Arguments of `chaos create`: the shipped config of these guests, and options.
     command: &'static [&'static str],
 }
 
@@ -74,15 +74,15 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     xl("xl, script of three lines", &three_lines()?, xl_guests, samples)
 }
 
-/// Of how many creates at the beginning and at the end the stages are told.
+/// For how many creates at the beginning and at the end the stages are reported.
 const ENDS: usize = 20;
 
-/// How often the empty program runs.
+/// How often each program that only exits is run.
 const FLOOR: usize = 10;
 
-/// From the request until the guest may run, in one process.
+/// Times creates in this process, from the request until the guest may run.
 fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> Result<()> {
-    // The first create of a process pays for things that stay.
+    // The first create of a process also pays for one-time set-up.
     guest::create(host, &(mode.config)(0)?)?;
     destroy(host, 1)?;
     let has_xenstored = mode.store == Store::XenStore;
@@ -98,7 +98,7 @@ fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) ->
         if let (Some(before), Some(now)) = (before, busy()?) {
             samples.time(&format!("{series}: in xenstored"), number + 1, now - before)?;
         }
-        // What grows, if anything does.
+        // These show which stage grows, if any does.
         if number < ENDS || number + ENDS >= guests {
             let stage = |name: &str| format!("stage [{}] {name}", mode.name);
             for Stage { name, ns } in sample.stages() {
@@ -110,7 +110,7 @@ fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) ->
     destroy_each(host, guests, &format!("{series}: destroy"), samples)
 }
 
-/// From the request until the guest may run, in `chaosd`.
+/// Times creates in `chaosd`, from the request until the guest may run.
 fn in_chaosd(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> Result<()> {
     let mut daemon = Daemon::start(mode.flavour, SHELLS)?;
     let noxsd = Service::find("noxsd")?;
@@ -123,25 +123,25 @@ fn in_chaosd(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> 
         let created = from_pool(host, &mut daemon, &noxsd, &config)?;
         samples.time(&series, number + 1, all_ns(&created))?;
         if mode.store == Store::Noxs && (ASKED.contains(&(number + 1)) || number + 1 == guests) {
-            // The first time dom0 asks who has the address.
+            // Not counted: it may include dom0's ARP request for the address.
             ask_first()?;
             for _ in 0..QUESTIONS {
                 samples.time("daytime's answer to dom0", number + 1, ask_first()?)?;
             }
         }
     }
-    // chaosd looks for those that have ended meanwhile.
+    // Includes chaosd's own checks for guests that have shut down, which run in between.
     destroy_each(host, guests, &format!("{series}: destroy"), samples)?;
     daemon.end()
 }
 
-/// With how many guests the first one is asked.
+/// The numbers of guests at which the first one is asked for the time.
 const ASKED: [usize; 4] = [1, 10, 100, 1000];
 
-/// How often.
+/// How often it is asked at each of these numbers.
 const QUESTIONS: usize = 10;
 
-/// The whole command, from `execve` to its end.
+/// Times the whole command, from `execve` to its exit.
 fn commands(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> Result<()> {
     let series = format!("chaos [{}]: command", mode.name);
     for number in 0..guests {
@@ -168,8 +168,8 @@ fn command(mode: &Mode, number: usize, options: &[&str]) -> Result<u64> {
     run("chaos", &[&["create", "--quiet"], options, mode.command, &[&name, &vif]].concat())
 }
 
-/// The whole command of xl. The guest finds no device page, says so and stops, and is kept: that is
-/// after the create.
+/// Times xl's whole command. The guest finds no device page, reports that and shuts down, and xl
+/// preserves it; this happens after the create.
 fn xl(series: &str, vif: &str, guests: usize, samples: &mut Samples) -> Result<()> {
     for number in 0..guests {
         let file = "/tmp/xl-create.cfg";

@@ -1,6 +1,6 @@
-//! As many guests as are asked for, of 1 MiB each (figures 10 and 14 of the paper): what each
-//! takes to make, what memory it takes where, and what it takes to have it end. That all of them are
-//! alive is known when each has answered the request to do so.
+//! Creates as many guests of 1 MiB as requested (figures 10 and 14 of the paper), and measures how
+//! long each create takes, how much memory each guest uses where, and how long each takes to power
+//! off. That each answers the request to power off shows that all of them were alive.
 
 use std::fs;
 use std::time::Instant;
@@ -19,10 +19,10 @@ use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, guest, name};
 
 const FLAVOUR: &str = "memory='1M'";
 
-/// After how many guests the memory is looked at.
+/// After how many guests memory is measured again.
 const STEP: usize = 500;
 
-/// Of how many creates at the beginning and at the end the stages are told.
+/// For how many creates at the beginning and at the end the stages are reported.
 const ENDS: usize = 100;
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
@@ -42,7 +42,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
             }
         }
         if (number + 1) % step == 0 {
-            begin.tell(&Memory::now(host, &daemon)?, number + 1, samples)?;
+            begin.report(&Memory::now(host, &daemon)?, number + 1, samples)?;
         }
     }
     alive(host, guests)?;
@@ -51,18 +51,18 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
         let started = Instant::now();
         let end = guests::shutdown(host, &name, POWEROFF)?;
         samples.time("end", number + 1, nanoseconds(started)?)?;
-        ensure!(end.state == GuestState::PoweredOff, "{name} has ended as {:?}", end.state);
+        ensure!(end.state == GuestState::PoweredOff, "{name} ended in state {:?}", end.state);
     }
     #[allow(clippy::cast_precision_loss)]
     samples.add("alive", guests, guests as f64)?;
     daemon.end()
 }
 
-/// A guest answers, powers off, and is destroyed.
+/// Waits until the guest has answered, powered off, and been destroyed.
 const POWEROFF: ShutdownOptions =
     ShutdownOptions { request: Request::Poweroff, wait: true, timeout: PATIENCE };
 
-/// What is used, in KiB.
+/// Memory in use, in KiB. The first two are negated free memory, so only differences count.
 struct Memory {
     xen: i64,
     dom0: i64,
@@ -84,8 +84,8 @@ impl Memory {
         })
     }
 
-    /// What each guest has added since, in KiB.
-    fn tell(&self, now: &Self, guests: usize, samples: &mut Samples) -> Result<()> {
+    /// Writes samples of what has been used since, in KiB per guest.
+    fn report(&self, now: &Self, guests: usize, samples: &mut Samples) -> Result<()> {
         #[allow(clippy::cast_precision_loss)]
         let each = |before: i64, now: i64| (now - before) as f64 / guests as f64;
         let ours = [
@@ -102,14 +102,14 @@ impl Memory {
     }
 }
 
-/// What a process has for itself, in KiB (`Private_Clean` and `Private_Dirty` of Linux's
+/// Returns the private memory of a process in KiB (`Private_Clean` and `Private_Dirty` in Linux's
 /// `Documentation/filesystems/proc.rst`).
 fn of_process(pid: &str) -> Result<i64> {
     let file = format!("/proc/{pid}/smaps_rollup");
     Ok(number(&file, "Private_Clean:")? + number(&file, "Private_Dirty:")?)
 }
 
-/// The number behind a word in a file of `/proc`.
+/// Returns the number that follows a word in a file of `/proc`.
 fn number(file: &str, word: &str) -> Result<i64> {
     let text = fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(word));
@@ -125,5 +125,5 @@ fn pid_of(name: &str) -> Result<String> {
             return Ok(process.file_name().to_string_lossy().into_owned());
         }
     }
-    anyhow::bail!("{name} does not run")
+    anyhow::bail!("{name} is not running")
 }

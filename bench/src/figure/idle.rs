@@ -1,5 +1,4 @@
-//! What guests that do nothing take of the CPU in a minute, with their backends (figure 15 of the
-//! paper).
+//! The CPU time that idle guests and their backends use in a minute (figure 15 of the paper).
 
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use crate::used::Used;
 
 const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
 
-/// How long what a create leaves to be done may take: noxsd's last words, chaosd's shells.
+/// How long to wait for the work that follows a create: noxsd's for the new guest, and chaosd's
+/// refill of the pool.
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
@@ -34,7 +34,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     daemon.end()
 }
 
-/// CPU time of everything while nothing is asked for, in percent of one CPU.
+/// Measures the CPU time of all domains for `length` while they are idle, in percent of one CPU.
 fn window(
     host: &Host,
     noxsd: &Service,

@@ -1,5 +1,5 @@
-//! Boot time against the size of what is loaded (figure 2 of the paper): a ramdisk of so many MiB
-//! beside the noop guest's kernel.
+//! Boot time against the size of what is loaded (figure 2 of the paper): the noop guest's kernel
+//! with ramdisks of several sizes.
 
 use std::fs;
 
@@ -17,14 +17,14 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let rounds = if args.quick { 2 } else { 5 };
     samples.total(sizes.len() * rounds * 2)?;
     for &mib in sizes {
-        // No page like another, and none of zeros.
+        // Avoid pages of zeros and runs of equal pages.
         let padding: Vec<u8> =
             (0..mib << 20).map(|at| (at ^ (at >> 12)).to_le_bytes()[0] | 1).collect();
         fs::write("/tmp/padding", &padding)?;
         drop(padding);
-        // All sizes have the same memory: giving it is no part of what grows here.
+        // The guest has the same memory for all sizes, so that only the loading grows.
         let config = config("noop.cfg", &["memory=80", "ramdisk='/tmp/padding'"])?;
-        // The first one after the file was written is not counted.
+        // The first create after the file was written is not counted.
         for round in 0..=rounds {
             let_xen_scrub();
             let times = first_words(host, &config, "noop: ready")?;

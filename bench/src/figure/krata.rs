@@ -1,5 +1,5 @@
-//! krata's client library making a guest (`bench/peers/krata`), beside chaos in XenStore mode, as
-//! krata knows nothing else.
+//! Compares krata's client library (`bench/peers/krata`) with chaos in XenStore mode, because krata
+//! always uses XenStore.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -15,15 +15,15 @@ use crate::side_by_side::in_xenstore;
 
 const PROGRAM: &str = "krata-boot";
 
-/// Samples for each round of [`measure`].
+/// The number of samples per round of [`measure`].
 pub(crate) const SAMPLES: usize = 4;
 
 pub(crate) fn measure(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     let no_vif = config("noop.cfg", &["console=1", "store='xenstore'", "name='guest-0'"])?;
     chaos(host, "no vif", &no_vif, rounds, samples)?;
     chaos(host, "a vif", &in_xenstore(0)?, rounds, samples)?;
-    if !exec::is_there(PROGRAM) {
-        return samples.fact("without krata", "krata-boot is not here");
+    if !exec::is_installed(PROGRAM) {
+        return samples.fact("without krata", "krata-boot is not installed");
     }
     krata("no vif", None, rounds, samples)?;
     krata("a vif", Some("xenbr0"), rounds, samples)
@@ -36,7 +36,7 @@ fn chaos(
     rounds: usize,
     samples: &mut Samples,
 ) -> Result<()> {
-    // The first one pays for things that stay.
+    // The first create also pays for one-time set-up.
     for round in 0..=rounds {
         let_xen_scrub();
         let sample = guest::create(host, config)?;
@@ -56,11 +56,13 @@ fn krata(what: &str, bridge: Option<&str>, rounds: usize, samples: &mut Samples)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
-    let lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
+    let output = child.stdout.take().context("krata-boot's output is not piped")?;
+    let lines = BufReader::new(output).lines();
     for (line, round) in lines.zip(1..) {
-        let ns = line?.parse().context("krata-boot prints numbers")?;
+        let ns = line?.parse().context("krata-boot did not print a number")?;
         samples.time(&format!("krata, {what}: until it may run"), round, ns)?;
     }
-    ensure!(child.wait()?.success(), "{PROGRAM} failed");
+    let status = child.wait()?;
+    ensure!(status.success(), "{PROGRAM} failed: {status}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Debian's kernel as a guest, from chaos in XenStore mode and from xl.
+//! Boots Debian's kernel as a guest, with chaos in XenStore mode and with xl.
 
 use std::fs;
 use std::path::absolute;
@@ -13,14 +13,15 @@ use crate::samples::Samples;
 
 const FILE: &str = "/tmp/debian.cfg";
 
-/// What its init says last.
+/// The last thing its init prints.
 const WORD: &str = "linux: ready";
 
-/// Samples for each round of [`measure`].
+/// The number of samples per round of [`measure`].
 pub(crate) const SAMPLES: usize = 2 + 1;
 
 pub(crate) fn measure(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
-    // Both take this file. The images are in the page cache, as is all of the test bed's dom0.
+    // Both toolstacks read this file. The images are in the page cache, as all files of the test
+    // bed's dom0 are.
     let text = format!(
         "name='debian'\ntype='pvh'\nkernel='{}'\nramdisk='{}'\nmemory=128\nvcpus=1\n\
          cmdline='console=hvc0 quiet'\nvif=['bridge=xenbr0']\n",
@@ -29,7 +30,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, samples: &mut Samples) -> Resu
     );
     fs::write(FILE, text)?;
     let ours = config(FILE, &["store='xenstore'"])?;
-    // The first one pays for things that stay.
+    // The first create also pays for one-time set-up.
     for round in 0..=rounds {
         let_xen_scrub();
         let times = first_words(host, &ours, WORD)?;

@@ -1,9 +1,11 @@
-//! `figure`: measures one figure in dom0. `scripts/bench` takes it there.
+//! `figure`: measures one figure in dom0, where `scripts/bench` runs it.
 //!
-//! It writes each sample to stdout as soon as it has it, as a line `series,x,y`. Lines that begin
-//! with `#` say what was measured on, and how many samples come (`# total: N`).
+//! It writes each sample to stdout as soon as it is taken, as a line `series,x,y`. Lines that begin
+//! with `#` describe the system that was measured, and the expected number of samples
+//! (`# total: N`).
 //!
-//! A figure is one module here, which measures, and one in `report`, which says how it is drawn.
+//! Each figure has a module here, which measures it, and one in `report`, which says how to draw
+//! it.
 
 mod boot;
 mod containers;
@@ -26,18 +28,18 @@ use clap::{Parser, ValueEnum};
 
 use samples::Samples;
 
-/// Measures one figure; its samples go to stdout.
+/// Measures one figure and writes its samples to stdout.
 #[derive(Debug, Parser)]
 struct Args {
-    /// What is measured.
+    /// The figure to measure.
     figure: Figure,
-    /// Few samples, for a look.
+    /// Takes only a few samples, for a quick look.
     #[arg(long)]
     quick: bool,
-    /// How many guests there are side by side in the end; each figure has its own number.
+    /// How many guests run side by side in the end; the default depends on the figure.
     #[arg(long)]
     guests: Option<usize>,
-    /// How many guests xl makes; each figure has its own number.
+    /// How many guests xl creates; the default depends on the figure.
     #[arg(long)]
     xl_guests: Option<usize>,
 }
@@ -54,12 +56,12 @@ enum Figure {
 }
 
 impl Args {
-    /// How many guests: as asked for, else one of the figure's own two numbers.
+    /// Returns the number of guests: the option's, or else one of the figure's two defaults.
     fn guests(&self, whole: usize, quick: usize) -> usize {
         self.guests.unwrap_or(if self.quick { quick } else { whole })
     }
 
-    /// As [`Args::guests`], for xl.
+    /// Returns the number of guests that xl creates, likewise.
     fn xl_guests(&self, whole: usize, quick: usize) -> usize {
         self.xl_guests.unwrap_or(if self.quick { quick } else { whole })
     }

@@ -1,5 +1,5 @@
-//! Where the time of a create goes (figure 5 of the paper): ours by the stages that it tells, xl's
-//! by a trace of who has the CPU when.
+//! Where the time of a create goes (figure 5 of the paper): for chaos by the stages that it
+//! reports, for xl by a trace of which process has the CPU when.
 
 use std::fs;
 use std::path::absolute;
@@ -24,12 +24,12 @@ const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let rounds = if args.quick { 3 } else { 20 };
     let xl_rounds = args.xl_guests(5, 1);
-    // About so many stages.
+    // An estimate, because the number of chaos' stages varies.
     samples.total(rounds * 22 + xl_rounds * 3 * (Stage::ALL.len() + 3))?;
     ours(host, rounds, samples)?;
     let tracer = Tracer::new(host);
     if let Err(error) = &tracer {
-        samples.fact("stages of xl", &format!("not told: {error:#}"))?;
+        samples.fact("stages of xl", &format!("not measured: {error:#}"))?;
     }
     let three_lines = three_lines()?;
     for (what, vif) in [
@@ -48,7 +48,7 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
         let_xen_scrub();
         let sample = guest::create(host, &daytime)?;
         guests::destroy(host, &daytime.name)?;
-        // The first create of a process pays for things that stay.
+        // The first create of a process also pays for one-time set-up.
         if round == 0 {
             continue;
         }
@@ -72,8 +72,8 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     daemon.end()
 }
 
-/// Makes a guest with xl and destroys it, again and again: in turn without a trace, for what it
-/// costs, and with one, for where that goes.
+/// Creates a guest with xl and destroys it, `rounds` times: each time once without a trace, for the
+/// total, and once with one, for the stages.
 fn xl(
     what: &str,
     vif: &str,
@@ -101,10 +101,10 @@ fn xl(
         let_xen_scrub();
         let mut traced = traced(tracer, &create).context(what.to_owned())?;
         let all: u64 = traced.iter().sum();
-        // The guest takes the CPU in the last hypercall, which lets it run, and has stopped before
-        // that is over: it finds no device page.
+        // The guest takes the CPU during the last hypercall, the unpause, and has shut down before
+        // the hypercall returns, because it finds no device page. Its time is not Xen's.
         let domains = host.xen.domain_list(DomId(1))?;
-        let newest = domains.iter().max_by_key(|info| info.domid).context("xl made no guest")?;
+        let newest = domains.iter().max_by_key(|info| info.domid).context("xl created no guest")?;
         let guest_ns = newest.cpu_time_ns;
         let hypervisor = &mut traced[Stage::Hypervisor as usize];
         let without = hypervisor.checked_sub(guest_ns);
@@ -121,7 +121,7 @@ fn xl(
     Ok(())
 }
 
-/// Runs xl and gives the nanoseconds of each stage.
+/// Runs xl under the tracer and returns the nanoseconds of each stage.
 fn traced(tracer: &Tracer, args: &[&str]) -> Result<[u64; Stage::ALL.len()]> {
     let trace = tracer.begin()?;
     let xl = Process::start("xl", args)?;
@@ -129,8 +129,8 @@ fn traced(tracer: &Tracer, args: &[&str]) -> Result<[u64; Stage::ALL.len()]> {
     let all = xl.end()?;
     let text = trace.end()?;
     let stages = stages(&parse(&text)?, id)?;
-    // The clock is the same, but the trace has the switches to xl and back besides.
+    // Both use the same clock, but the trace also covers the context switches to xl and back.
     let traced: u64 = stages.iter().sum();
-    ensure!(traced.abs_diff(all) < all / 100, "the trace shows {traced} ns of {all}");
+    ensure!(traced.abs_diff(all) < all / 100, "the trace covers {traced} ns, but xl took {all} ns");
     Ok(stages)
 }

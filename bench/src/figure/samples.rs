@@ -1,15 +1,15 @@
-//! The stream of samples.
+//! Writes the stream of samples.
 
 use std::io::{Stdout, Write};
 
 use anyhow::Result;
 use chaos::guests::Host;
 
-/// Where samples go.
+/// The stream to which samples are written.
 pub(crate) struct Samples(Stdout);
 
 impl Samples {
-    /// Begins the stream with what is measured on.
+    /// Starts the stream with the versions of Xen and of dom0's kernel.
     pub(crate) fn new(host: &Host) -> Result<Self> {
         let mut samples = Self(std::io::stdout());
         let (major, minor) = host.xen.version();
@@ -19,22 +19,22 @@ impl Samples {
         Ok(samples)
     }
 
-    /// Something to be recorded with the result.
+    /// Writes a fact to be recorded with the result.
     pub(crate) fn fact(&mut self, key: &str, value: &str) -> Result<()> {
         self.line(&format!("# {key}: {value}"))
     }
 
-    /// How many samples come: what the progress is told from.
+    /// Writes the expected number of samples, from which `report` computes the progress.
     pub(crate) fn total(&mut self, total: usize) -> Result<()> {
         self.fact("total", &total.to_string())
     }
 
-    /// One sample.
+    /// Writes one sample.
     pub(crate) fn add(&mut self, series: &str, x: usize, y: f64) -> Result<()> {
         self.line(&format!("{series},{x},{y}"))
     }
 
-    /// One sample of a time, given in nanoseconds; it goes out in milliseconds.
+    /// Writes one sample of a time. Takes nanoseconds and writes milliseconds.
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn time(&mut self, series: &str, x: usize, ns: u64) -> Result<()> {
         self.add(series, x, ns as f64 / 1e6)

@@ -1,4 +1,4 @@
-//! Guests side by side.
+//! Creates, checks and destroys guests that run side by side. They are numbered from 0.
 
 use std::fs;
 use std::io::Read;
@@ -17,18 +17,18 @@ use xen::units::DomId;
 
 use crate::samples::Samples;
 
-/// How many shells wait when a create comes.
+/// The number of shells in the pool when a create is requested.
 pub(crate) const SHELLS: usize = 2;
 
-/// The line of a config that names the vif of the guest of this number, from 0 on.
+/// Returns the config line for the vif of the guest of this number.
 pub(crate) fn vif(number: usize) -> String {
-    // 10.1.0.1 and on: no guest of the shipped configs is there.
+    // Addresses from 10.1.0.2 on, which the shipped configs do not use.
     let address = number + 1;
     format!("vif=['bridge=xenbr0,ip=10.1.{}.{}/16']", address / 250, address % 250 + 1)
 }
 
-/// The config of a daytime guest with its vif. The first one has the address of the shipped config,
-/// for dom0 to reach it.
+/// Returns the config of a daytime guest with its vif. The first guest keeps the address of the
+/// shipped config, so that dom0 can reach it.
 pub(crate) fn daytime(number: usize) -> Result<DomainConfig> {
     match number {
         0 => config("daytime.cfg", &[&name(number)]),
@@ -36,8 +36,8 @@ pub(crate) fn daytime(number: usize) -> Result<DomainConfig> {
     }
 }
 
-/// Asks the first of the daytime guests for the time, and gives how long that took, from connecting
-/// to the end of the answer, in nanoseconds.
+/// Asks the first daytime guest for the time, and returns how long that took in nanoseconds, from
+/// the connect to the end of the answer.
 pub(crate) fn ask_first() -> Result<u64> {
     let started = Instant::now();
     let mut connection = TcpStream::connect_timeout(&FIRST.into(), PATIENCE)?;
@@ -45,44 +45,44 @@ pub(crate) fn ask_first() -> Result<u64> {
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
     let ns = nanoseconds(started)?;
-    ensure!(answer.contains(':'), "the first guest answered {answer:?}, which is no time");
+    ensure!(answer.contains(':'), "the first guest answered {answer:?}, which is not a time");
     Ok(ns)
 }
 
-/// Where the first of the daytime guests answers: as daytime.cfg says, on the port of RFC 867.
+/// The first daytime guest's address from daytime.cfg, and the port of RFC 867.
 const FIRST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 3), 13);
 
-/// The config of a guest with a console and a vif in XenStore mode. It is a noop, since that lives
-/// there; daytime would stop for want of a device page.
+/// Returns the config of a guest with a console and a vif in XenStore mode. It is the noop guest,
+/// because daytime shuts down when it finds no device page.
 pub(crate) fn in_xenstore(number: usize) -> Result<DomainConfig> {
     config("noop.cfg", &["console=1", "store='xenstore'", &name(number), &vif(number)])
 }
 
-/// A hotplug script for xl that does what a vif needs and no more.
+/// A hotplug script for xl that does only what a vif needs.
 const SCRIPT: &str = "#!/bin/sh\n[ \"$1\" = online ] || exit 0\n\
      ip link set \"$vif\" master xenbr0 up\n\
      xenstore-write \"$XENBUS_PATH/hotplug-status\" connected\n";
 const SCRIPT_FILE: &str = "/tmp/vif-three-lines";
 
-/// The line of xl's config for a vif with a script of three lines, which this makes.
+/// Writes the script of three lines, and returns the line of xl's config for a vif with it.
 pub(crate) fn three_lines() -> Result<String> {
     fs::write(SCRIPT_FILE, SCRIPT)?;
     fs::set_permissions(SCRIPT_FILE, fs::Permissions::from_mode(0o755))?;
     Ok(format!("vif=['bridge=xenbr0,script={SCRIPT_FILE}']\n"))
 }
 
-/// The name of the guest of this number.
+/// Returns the name of the guest of this number.
 pub(crate) fn guest(number: usize) -> String {
     format!("guest-{number}")
 }
 
-/// The line of a config that gives it its name.
+/// Returns the config line with that name.
 pub(crate) fn name(number: usize) -> String {
     format!("name='{}'", guest(number))
 }
 
-/// Has `chaosd` make a guest from a shell that waits, and lets it run. Gives what was done by
-/// stage, `unpause` included, in nanoseconds, and waits until the pool is full again.
+/// Creates a guest through `chaosd` from a shell of the pool, unpauses it, and waits until the pool
+/// is full again. Returns `chaosd`'s reply, with `unpause` added to its stages.
 pub(crate) fn from_pool(
     host: &Host,
     daemon: &mut Daemon,
@@ -97,13 +97,13 @@ pub(crate) fn from_pool(
     Ok(created)
 }
 
-/// The sum of the stages.
+/// Returns the sum of the stages in nanoseconds.
 pub(crate) fn all_ns(created: &Created) -> u64 {
     created.stages.iter().map(|(_, ns)| ns).sum()
 }
 
-/// Destroys the first so many guests, the last one first, and gives what each took by how many there
-/// were.
+/// Destroys the guests below this number, the last one first. Writes a sample of how long each took
+/// over the number of guests that were there.
 pub(crate) fn destroy_each(
     host: &Host,
     guests: usize,
@@ -118,7 +118,7 @@ pub(crate) fn destroy_each(
     Ok(())
 }
 
-/// Destroys the first so many guests.
+/// Destroys the guests below this number.
 pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
     for number in 0..guests {
         guests::destroy(host, &guest(number))?;
@@ -126,21 +126,21 @@ pub(crate) fn destroy(host: &Host, guests: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that all of the first so many guests have said that they are ready, and wait for
-/// something.
+/// Checks that all guests below this number have reported on their console that they are ready, and
+/// that as many domains are blocked, waiting for an event.
 pub(crate) fn alive(host: &Host, guests: usize) -> Result<()> {
     for number in 0..guests {
         let name = guest(number);
-        ensure!(has_said(host, &name, "ready")?, "{name} has not said that it is ready");
+        ensure!(has_printed(host, &name, "ready")?, "{name} has not reported that it is ready");
     }
     let domains = host.xen.domain_list(DomId(1))?;
     let waiting = domains.iter().filter(|info| info.state.blocked && info.cpu_time_ns > 0).count();
-    ensure!(waiting >= guests, "{waiting} of {guests} guests wait for something");
+    ensure!(waiting >= guests, "only {waiting} of {guests} guests are waiting for an event");
     Ok(())
 }
 
-/// Whether the guest has said this on its console.
-fn has_said(host: &Host, name: &str, word: &str) -> Result<bool> {
+/// Returns whether the guest's console log contains the word.
+fn has_printed(host: &Host, name: &str, word: &str) -> Result<bool> {
     let log = guests::read_log(host, name).map_err(|error| anyhow!("{name}: {error}"))?;
     Ok(String::from_utf8_lossy(&log).contains(word))
 }

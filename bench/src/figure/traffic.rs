@@ -1,6 +1,6 @@
-//! Requests to the redis guest through noxsd's switch, to Debian's redis-server in a Linux guest of
-//! xl's through the kernel's netback, and to the same program over dom0's loopback. One CPU does the
-//! client's, the backend's and the server's work.
+//! Sends requests to the redis guest through noxsd's switch, to Debian's redis-server in a Linux
+//! guest created by xl through the kernel's netback, and to the same program over dom0's loopback.
+//! Client, backend and server share one CPU.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -24,14 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the Linux guest may take to boot.
 const BOOT: Duration = Duration::from_secs(120);
 
-/// What `redis-benchmark` is told to ask for, and how many clients do.
+/// The tests that `redis-benchmark` runs, and the numbers of parallel clients.
 const TESTS: [&str; 2] = ["SET", "GET"];
 const CLIENTS: [&str; 2] = ["1", "50"];
 
-/// Size of the values that tell the throughput, in bytes.
+/// Size of the values in the throughput tests, in bytes.
 const BULK: u32 = 65536;
 
-/// Where the Linux guest answers.
+/// The Linux guest's address.
 const LINUX: &str = "10.0.0.9";
 const REDIS_SERVER: &str = "/usr/local/bin/redis-server";
 
@@ -49,13 +49,13 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     run("xl", &["destroy", "linux"]).map(drop)
 }
 
-/// Has xl make a Linux guest in which Debian's redis-server runs, and waits until it answers.
+/// Creates, with xl, a Linux guest that runs Debian's redis-server, and waits until it answers.
 fn linux() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let top = folder.path();
     for file in with_libraries()? {
         let to = top.join(file.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().context("a file is in a folder")?)?;
+        fs::create_dir_all(to.parent().context("a library's path has no folder")?)?;
         fs::copy(&file, to)?;
     }
     let start = top.join("start");
@@ -64,14 +64,14 @@ fn linux() -> Result<()> {
         format!("#!/bin/busybox sh\nexec {REDIS_SERVER} --save '' --protected-mode no\n"),
     )?;
     fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;
-    // Linux unpacks one archive after the other (its initramfs-buffer-format.rst).
+    // Linux unpacks concatenated archives one after the other (initramfs-buffer-format.rst).
     let archive = Command::new("sh")
         .args(["-c", "find . | cpio -o -H newc"])
         .current_dir(top)
         .stderr(Stdio::null())
         .output()?;
-    ensure!(archive.status.success(), "cannot make the Linux guest's ramdisk");
-    let mut ramdisk = fs::read("linux.cpio").context("no Linux for guests is here")?;
+    ensure!(archive.status.success(), "cannot build the Linux guest's ramdisk with cpio");
+    let mut ramdisk = fs::read("linux.cpio").context("cannot read the Linux guest's ramdisk")?;
     ramdisk.extend(archive.stdout);
     fs::write("/tmp/linux-redis.cpio", ramdisk)?;
     let text = format!(
@@ -83,14 +83,14 @@ fn linux() -> Result<()> {
     run("xl", &["create", "-q", "/tmp/linux-redis.cfg"])?;
     let address = SocketAddr::new(LINUX.parse()?, PORT);
     let deadline = Instant::now() + BOOT;
-    // Before the guest has an address nobody answers; before redis-server listens, Linux refuses.
+    // Until the guest has an address, the attempt waits; until redis-server listens, it is refused.
     while let Err(error) = TcpStream::connect_timeout(&address, PATIENCE) {
         ensure!(Instant::now() < deadline, "the Linux guest does not answer: {error}");
     }
     Ok(())
 }
 
-/// redis-server, what it loads, and what loads it.
+/// Returns the paths of redis-server, its libraries and the dynamic linker.
 fn with_libraries() -> Result<Vec<String>> {
     let mut files = libraries(Path::new(REDIS_SERVER))?;
     files.extend([REDIS_SERVER.to_owned(), LOADER.to_owned()]);
@@ -139,7 +139,7 @@ fn all(
     Ok(())
 }
 
-/// How many requests per second redis-benchmark counts.
+/// Runs redis-benchmark and returns the requests per second that it reports.
 fn benchmark(what: &str, address: &str, options: &[&str]) -> Result<f64> {
     let ran = Command::new("redis-benchmark")
         .args(["-h", address, "--csv"])
@@ -148,7 +148,7 @@ fn benchmark(what: &str, address: &str, options: &[&str]) -> Result<f64> {
         .context("cannot run redis-benchmark")?;
     let text = String::from_utf8_lossy(&ran.stdout);
     ensure!(ran.status.success(), "redis-benchmark against {what}: {text}");
-    // A line of titles, then "test","requests per second", and times.
+    // A header line, then a line with the test, the requests per second, and latencies.
     let rate = text.lines().nth(1).and_then(|line| line.split(',').nth(1));
     let rate = rate.and_then(|rate| rate.trim_matches('"').parse().ok());
     rate.with_context(|| format!("redis-benchmark against {what} printed {text}"))
@@ -163,13 +163,13 @@ impl Server {
             .args(["--save", "", "--bind", "127.0.0.1", "--daemonize", "no"])
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot run redis-server: is the package there?")?;
+            .context("cannot run redis-server: is the package installed?")?;
         let mut said = Vec::new();
         let mut piece = [0; 512];
-        let mut out = child.stdout.take().context("it has a standard output")?;
+        let mut out = child.stdout.take().context("redis-server's output is not piped")?;
         while !String::from_utf8_lossy(&said).contains("Ready to accept connections") {
             let length = out.read(&mut piece)?;
-            ensure!(length > 0, "redis-server has ended");
+            ensure!(length > 0, "redis-server exited before it was ready");
             said.extend_from_slice(&piece[..length]);
         }
         Ok(Self(child))
@@ -178,7 +178,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It holds nothing that would have to be kept.
+        // Kill it: it has no data that must be kept. If this fails, it has exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,4 +1,4 @@
-//! Who has had the CPU.
+//! Measures who has used the CPU.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use chaos::guests::Host;
 use chaos_bench::guest::Service;
 use xen::units::DomId;
 
-/// CPU time used until now.
+/// The CPU time used up to a moment.
 pub(crate) struct Used {
     at: Instant,
     guests_ns: u64,
@@ -15,13 +15,14 @@ pub(crate) struct Used {
     noxsd_ns: u64,
 }
 
-/// Shares of one CPU in percent, since a moment.
+/// The CPU time used between two moments, in percent of one CPU.
 pub(crate) struct Shares {
-    /// All guests, as Xen counts.
+    /// All guests, by Xen's count.
     pub(crate) guests: f64,
-    /// dom0, as Xen counts, noxsd included.
+    /// dom0 including noxsd, by Xen's count.
     pub(crate) dom0: f64,
-    /// noxsd, as Linux counts. Linux takes what guests do on the same CPU meanwhile for noxsd's.
+    /// noxsd, by Linux's count. If a guest preempts noxsd on the same CPU, Linux counts the guest's
+    /// time as noxsd's.
     pub(crate) noxsd: f64,
 }
 
@@ -38,7 +39,7 @@ impl Used {
         })
     }
 
-    /// What was used from then until now.
+    /// Returns what was used between `self` and `now`.
     pub(crate) fn until(&self, now: &Self) -> Shares {
         let took = (now.at - self.at).as_secs_f64() * 1e9;
         #[allow(clippy::cast_precision_loss)]

@@ -1,6 +1,7 @@
-//! `report`: takes a figure's samples from stdin as they come, and makes its files of them:
+//! `report`: reads a figure's samples from stdin as they arrive, and writes its files:
 //! `samples.csv`, `summary.json`, `plot.svg`, `plot.png` and `table.txt`. `scripts/bench` runs it
-//! on the host. With `--again` it takes them from the first two of these files.
+//! on the host. With `--again` it reads samples and facts from the first two of these files
+//! instead.
 
 mod figures;
 mod plot;
@@ -18,24 +19,24 @@ use clap::Parser;
 use samples::Samples;
 use summary::Summary;
 
-/// Makes a figure's files of its samples.
+/// Writes a figure's plots and tables from its samples.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Which figure.
+    /// The figure.
     figure: String,
-    /// The folder where the files go.
+    /// The folder to which the files are written.
     #[arg(long)]
     out: PathBuf,
-    /// Make the plots and the table anew, from the samples and the facts that are there.
+    /// Rewrites the plots and the table from the samples and facts in that folder.
     #[arg(long, conflicts_with = "with")]
     again: bool,
-    /// What is recorded with the result.
+    /// A fact to record with the result.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     with: Vec<(String, String)>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -48,7 +49,7 @@ fn main() -> Result<()> {
             .with_context(|| format!("there is no earlier result in {}", args.out.display()))?,
         false => stream::read(std::io::stdin().lock())?,
     };
-    ensure!(!samples.is_empty(), "no sample came: the measurement has failed");
+    ensure!(!samples.is_empty(), "received no samples: the measurement has failed");
     samples.facts.extend(args.with);
     fs::create_dir_all(&args.out)?;
     let mut csv = BufWriter::new(File::create(args.out.join("samples.csv"))?);
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What was measured before.
+/// Reads the samples and facts of an earlier run.
 fn earlier(folder: &Path) -> Result<Samples> {
     let facts = fs::read(folder.join("summary.json"))?;
     let mut samples = Samples { facts: summary::facts(&facts)?, ..Samples::default() };

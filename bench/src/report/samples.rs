@@ -1,20 +1,20 @@
-//! Samples, by series.
+//! Samples, grouped by series.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-/// What was measured, and on what.
+/// What was measured, and on which system.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
-    /// Xen, kernel, QEMU, revision, command.
+    /// Facts about the run: Xen, kernel, QEMU, revision, command.
     pub(crate) facts: BTreeMap<String, String>,
-    /// In the order in which they came.
+    /// The series, in the order in which they arrived.
     pub(crate) series: Vec<Series>,
 }
 
-/// One line of a plot.
+/// The samples of one name: one line of a plot.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) name: String,
@@ -37,7 +37,7 @@ impl Samples {
         self.series.iter().find(|series| series.name == name)
     }
 
-    /// As RFC 4180 has it; names with a comma are quoted.
+    /// Writes the samples as CSV (RFC 4180). Names with a comma are quoted.
     pub(crate) fn write_csv(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "series,x,y")?;
         for series in &self.series {
@@ -50,20 +50,20 @@ impl Samples {
         Ok(())
     }
 
-    /// Reads what [`write_csv`](Self::write_csv) has written.
+    /// Adds the samples that [`write_csv`](Self::write_csv) has written.
     pub(crate) fn read_csv(&mut self, text: &str) -> Result<()> {
         for line in text.lines().skip(1) {
-            self.read_row(line).with_context(|| format!("unclear sample: {line}"))?;
+            self.read_row(line).with_context(|| format!("invalid sample: {line}"))?;
         }
         Ok(())
     }
 
-    /// Reads a row: a name, x and y.
+    /// Adds the sample of a row: a name, x and y.
     pub(crate) fn read_row(&mut self, line: &str) -> Result<()> {
-        // From the right: a name may hold a comma.
+        // Split from the right, because a name may contain a comma.
         let mut words = line.rsplitn(3, ',');
         let (y, x, name) = (words.next(), words.next(), words.next());
-        let name = name.context("a name and two numbers are wanted")?;
+        let name = name.context("must be a name and two numbers")?;
         let name = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name);
         self.add(name, x.unwrap_or_default().parse()?, y.unwrap_or_default().parse()?);
         Ok(())
@@ -71,12 +71,12 @@ impl Samples {
 }
 
 impl Series {
-    /// The values, in the order in which they came.
+    /// Returns the values in the order in which they arrived.
     pub(crate) fn values(&self) -> Vec<f64> {
         self.points.iter().map(|(_, y)| *y).collect()
     }
 
-    /// The median at each x, in the order of x.
+    /// Returns the median at each x, sorted by x.
     pub(crate) fn medians(&self) -> Vec<(f64, f64)> {
         let mut sorted = self.points.clone();
         sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -88,20 +88,21 @@ impl Series {
         at_one_x.map(median_of).collect()
     }
 
-    /// The median of the first so many values.
+    /// Returns the median of the first `span` values.
     pub(crate) fn first(&self, span: usize) -> f64 {
         let values = self.values();
         median(&values[..span.min(values.len())])
     }
 
-    /// The median of the last so many values.
+    /// Returns the median of the last `span` values.
     pub(crate) fn last(&self, span: usize) -> f64 {
         let values = self.values();
         median(&values[values.len() - span.min(values.len())..])
     }
 }
 
-/// The upper one of two in the middle.
+/// Returns the median; of an even number of values, the upper one of the two in the middle; of
+/// none, NaN.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -113,20 +114,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn median_is_of_the_sorted() {
+    fn median_sorts_the_values() {
         assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
         assert!(median(&[]).is_nan());
     }
 
     #[test]
-    fn medians_are_of_each_x() {
+    fn each_x_has_its_own_median() {
         let points = vec![(8.0, 1.0), (1.0, 5.0), (8.0, 3.0), (8.0, 2.0)];
         let series = Series { name: String::new(), points };
         assert_eq!(series.medians(), [(1.0, 5.0), (8.0, 2.0)]);
     }
 
     #[test]
-    fn csv_quotes_commas() {
+    fn names_with_commas_are_quoted_in_csv() {
         let mut samples = Samples::default();
         samples.add("a, b", 1.0, 0.5);
         let mut text = Vec::new();

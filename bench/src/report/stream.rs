@@ -1,4 +1,4 @@
-//! The stream of samples that `figure` writes, and how far it is.
+//! Reads the stream of samples that `figure` writes, and shows the progress.
 
 use std::io::BufRead;
 
@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::samples::Samples;
 
-/// Reads all samples. Shows on stderr, if that is a terminal, how many have come and when the last
-/// one should.
+/// Reads all samples. If stderr is a terminal, shows there how many have arrived and how long the
+/// rest will take.
 pub(crate) fn read(input: impl BufRead) -> Result<Samples> {
     let mut samples = Samples::default();
     let bar = ProgressBar::new_spinner();
@@ -16,18 +16,18 @@ pub(crate) fn read(input: impl BufRead) -> Result<Samples> {
         let line = line?;
         if let Some(fact) = line.strip_prefix("# ") {
             let (key, value) =
-                fact.split_once(": ").with_context(|| format!("unclear fact: {line}"))?;
+                fact.split_once(": ").with_context(|| format!("invalid fact: {line}"))?;
             if key == "total" {
-                bar.set_length(value.parse().with_context(|| format!("unclear total: {line}"))?);
+                bar.set_length(value.parse().with_context(|| format!("invalid total: {line}"))?);
                 bar.set_style(ProgressStyle::with_template(
-                    "{bar:40} {pos}/{len} samples, {elapsed} gone, about {eta} to go",
+                    "{bar:40} {pos}/{len} samples, {elapsed} elapsed, about {eta} left",
                 )?);
             } else {
                 samples.facts.insert(key.to_owned(), value.to_owned());
             }
             continue;
         }
-        samples.read_row(&line).with_context(|| format!("unclear sample: {line}"))?;
+        samples.read_row(&line).with_context(|| format!("invalid sample: {line}"))?;
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_sample() {
+    fn refuses_invalid_samples() {
         assert!(read("xl,1\n".as_bytes()).is_err());
         assert!(read("xl,1,much\n".as_bytes()).is_err());
     }

@@ -1,4 +1,4 @@
-//! What the samples come to: in JSON, and as a table.
+//! Summarizes the samples, as JSON and as a table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::figures::Figure;
 use crate::samples::{Samples, Series, median};
 
-/// How many values at each end stand for the first and the last.
+/// How many values at each end the medians `first` and `last` are taken from.
 const SPAN: usize = 10;
 
-/// Everything that the table tells.
+/// The contents of the table.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     figure: &'static str,
@@ -23,7 +23,7 @@ pub(crate) struct Summary {
     goals: Vec<Goal>,
 }
 
-/// One series.
+/// The summary of one series.
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
@@ -31,13 +31,13 @@ struct Row {
     median: f64,
     least: f64,
     most: f64,
-    /// Median of the first ten values, in the order in which they came.
+    /// The median of the first ten values, in the order in which they arrived.
     first: f64,
-    /// Median of the last ten.
+    /// The median of the last ten values.
     last: f64,
 }
 
-/// What is wanted of the figure.
+/// A goal of the figure, and whether it is met.
 #[derive(Debug, Serialize)]
 pub(crate) struct Goal {
     what: String,
@@ -46,7 +46,7 @@ pub(crate) struct Goal {
     met: bool,
 }
 
-/// The facts of a summary that was written as JSON.
+/// Reads the facts from a summary that was written as JSON.
 pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
     struct Written {
@@ -56,12 +56,12 @@ pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
 }
 
 impl Goal {
-    /// The value must not be more than that.
+    /// Creates a goal that `value` meets if it is at most `limit`.
     pub(crate) fn at_most(what: impl Into<String>, value: f64, limit: f64) -> Self {
         Self { what: what.into(), value, limit, met: value <= limit }
     }
 
-    /// The value must not be less than that.
+    /// Creates a goal that `value` meets if it is at least `limit`.
     pub(crate) fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
         Self { what: what.into(), value, limit, met: value >= limit }
     }

@@ -1,4 +1,4 @@
-//! A calendar date out of Unix time.
+//! Converts Unix time to a calendar date.
 
 use core::fmt;
 
@@ -26,7 +26,7 @@ pub struct Date {
 }
 
 impl Date {
-    /// The date `seconds` after 1970-01-01 00:00 UTC.
+    /// Returns the date `seconds` after 1970-01-01 00:00 UTC.
     #[must_use]
     pub fn from_unix(seconds: u64) -> Self {
         Self { unix_time: seconds }
@@ -37,14 +37,15 @@ fn name(names: &'static [&'static str], number: u64) -> &'static str {
     usize::try_from(number).ok().and_then(|number| names.get(number)).copied().unwrap_or_default()
 }
 
-/// Year, month (from 0) and day (from 1) of a number of days since 1970-01-01.
+/// Returns year, month (from 0) and day (from 1) of the day that is `days` after 1970-01-01.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Years are counted from March, so that a leap day ends its year; 400 years have 146097 days.
+    // Let years begin in March, so that a leap day is the last day of its year. 400 years have
+    // 146097 days.
     let days = days + 719_468; // since 0000-03-01
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
-    // Five months from March on have 153 days, whichever five in a row.
+    // From March on, month lengths repeat every five months, which have 153 days.
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
     let after_new_year = month >= 10;
@@ -53,7 +54,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 impl fmt::Display for Date {
-    /// As RFC 867 shows it: weekday, month, day, year, time and zone.
+    /// Formats the date as RFC 867 suggests: weekday, month, day, year, time and zone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.unix_time / 86_400, self.unix_time % 86_400);
         let (year, month, day) = civil(days);
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_those_of_the_calendar() {
+    fn dates_match_the_calendar() {
         for (seconds, text) in [
             (0, "Thursday, January 1, 1970 00:00:00-UTC"),
             (383_247_463, "Monday, February 22, 1982 17:37:43-UTC"),

@@ -1,4 +1,5 @@
-//! What the daytime guest is made of beside the runtime, so that it can be tested on any machine.
+//! The parts of the daytime guest that do not need the runtime, so that they can be tested on any
+//! machine.
 
 #![no_std]
 

@@ -1,4 +1,4 @@
-//! A guest that tells the time to whoever connects to TCP port 13 (RFC 867).
+//! A guest that sends the time of day to each client that connects to TCP port 13 (RFC 867).
 
 #![no_std]
 #![no_main]
@@ -9,7 +9,7 @@ use daytime::Date;
 use unikernel::net::{Net, Next, Service, Stream};
 use unikernel::{Guest, println, unix_time};
 
-/// The port RFC 867 gives to the service.
+/// The port that RFC 867 assigns to the service.
 const PORT: u16 = 13;
 
 unikernel::guest!(main);
@@ -26,18 +26,18 @@ fn main(guest: Guest) {
 struct Daytime;
 
 impl Service for Daytime {
-    /// What is left to send.
+    /// The answer, and how much of it is sent.
     type Session = Line;
 
     fn open(&mut self, _: &mut Stream<'_>) -> Line {
         let mut line = Line { text: [0; 48], length: 0, sent: 0 };
-        // The line is longer than any date in it.
+        // Cannot fail: the buffer is longer than any date.
         let _ = write!(line, "{}\r\n", Date::from_unix(unix_time().as_secs()));
         line
     }
 
     fn ready(&mut self, line: &mut Line, stream: &mut Stream<'_>) -> Next {
-        // RFC 867: what the client sends is thrown away.
+        // RFC 867: discard what the client sends.
         stream.receive(|bytes| bytes.len());
         line.sent += stream.send(&line.text[line.sent..line.length]);
         if line.sent == line.length { Next::Close } else { Next::Continue }

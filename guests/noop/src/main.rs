@@ -1,4 +1,5 @@
-//! A guest that does nothing, then blocks: what a guest costs when it is only there.
+//! A guest that reports that it is ready and then blocks. It shows what a guest costs that does
+//! nothing.
 
 #![no_std]
 #![no_main]
@@ -10,7 +11,7 @@ unikernel::guest!(main);
 fn main(_: Guest) {
     println!("noop: ready");
     loop {
-        // No port to wait for and no deadline: only dom0's power requests wake the guest.
+        // Without ports and a deadline, only dom0's power requests wake the guest.
         wait(&[], None);
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes that belong to the store. Short ones need no memory of their own.
+//! Byte strings in the store. Short ones are stored inline, without an allocation.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,10 +9,10 @@ use core::ops::Deref;
 use crate::error::Refused;
 use crate::number;
 
-/// Most bytes that fit where the address and the length would be.
+/// The most bytes that fit in place of the address and the length.
 const SHORT: usize = 7;
 
-/// Bytes that do not change: a list's element, a set's member, a field, its value.
+/// Immutable bytes: an element of a list, a member of a set, a field or value of a hash.
 #[derive(Debug)]
 pub(crate) enum Bytes {
     Short { length: u8, bytes: [u8; SHORT] },
@@ -20,7 +20,7 @@ pub(crate) enum Bytes {
 }
 
 impl From<&[u8]> for Bytes {
-    /// A copy. Memory must be there.
+    /// Copies the bytes. The caller must have checked memory.
     fn from(from: &[u8]) -> Self {
         let mut bytes = [0; SHORT];
         match (bytes.get_mut(..from.len()), u8::try_from(from.len())) {
@@ -44,7 +44,7 @@ impl Deref for Bytes {
     }
 }
 
-// As those of the slice, so that a slice finds it in a table.
+// These traits agree with those of `[u8]`, so that a slice can be looked up in a table of `Bytes`.
 impl Borrow<[u8]> for Bytes {
     fn borrow(&self) -> &[u8] {
         self
@@ -65,10 +65,10 @@ impl PartialEq for Bytes {
 
 impl Eq for Bytes {}
 
-/// Most bytes that fit where the address, the length and the capacity would be.
+/// The most bytes that fit in place of the address, the length and the capacity.
 const SHORT_TEXT: usize = 15;
 
-/// A string, which may grow.
+/// A string that may grow.
 #[derive(Debug)]
 pub(crate) enum Text {
     Short { length: u8, bytes: [u8; SHORT_TEXT] },
@@ -78,7 +78,7 @@ pub(crate) enum Text {
 impl Text {
     pub(crate) const EMPTY: Self = Self::Short { length: 0, bytes: [0; SHORT_TEXT] };
 
-    /// A copy, if there is memory for it.
+    /// Copies the bytes; refuses if there is no memory.
     pub(crate) fn copy(from: &[u8]) -> Result<Self, Refused> {
         let mut bytes = [0; SHORT_TEXT];
         if let (Some(part), Ok(length)) = (bytes.get_mut(..from.len()), u8::try_from(from.len())) {
@@ -91,14 +91,15 @@ impl Text {
         Ok(Self::Long(copy))
     }
 
-    /// A number as text. Takes a few bytes without asking.
+    /// Converts a number to text. May allocate a few bytes without checking memory.
     pub(crate) fn integer(number: i64) -> Self {
         let mut digits = [0; 20];
         let text = number::print_integer(number, &mut digits);
         Self::copy(text).unwrap_or_else(|_| Self::Long(text.to_vec()))
     }
 
-    /// The string as one that can grow. Takes a few bytes without asking.
+    /// Returns the string as a vector that can grow. May allocate a few bytes without checking
+    /// memory.
     pub(crate) fn grown(&mut self) -> &mut Vec<u8> {
         if let Self::Short { .. } = self {
             *self = Self::Long(self.to_vec());
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_of_any_length_come_back() {
+    fn bytes_of_any_length_read_back_unchanged() {
         let all: Vec<u8> = (0..40).collect();
         for length in 0..=all.len() {
             assert_eq!(Bytes::from(&all[..length])[..], all[..length]);
@@ -139,9 +140,9 @@ mod tests {
         }
     }
 
-    /// Every key pays for these.
+    /// Every key takes this much memory.
     #[test]
-    fn short_ones_cost_no_more_than_long_ones() {
+    fn inline_bytes_need_no_extra_space() {
         assert_eq!(size_of::<Bytes>(), size_of::<Box<[u8]>>());
         assert_eq!(size_of::<Text>(), size_of::<Vec<u8>>());
     }

@@ -1,4 +1,4 @@
-//! Which connections there are.
+//! The list of connections.
 
 use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
@@ -6,8 +6,8 @@ use core::cell::RefCell;
 
 use crate::session::About;
 
-/// The connections, by number. One that has ended is noticed when the next begins, or when they are
-/// listed.
+/// The connections, by ID. A closed connection is removed when the next one is added or when they
+/// are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<About>>>);
 
@@ -17,13 +17,13 @@ impl Clients {
         self.0.insert(id, Rc::downgrade(about));
     }
 
-    /// How many there are.
+    /// Returns the number of open connections.
     pub(crate) fn count(&mut self) -> usize {
         self.forget_ended();
         self.0.len()
     }
 
-    /// Those that there are, by number.
+    /// Returns the open connections in the order of their IDs.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<About>>> {
         self.0.values().filter_map(Weak::upgrade)
     }

@@ -1,4 +1,4 @@
-//! Why a command is refused, in Redis's own words: clients look at them.
+//! Why a command is refused. The texts are exactly those of Redis, because clients check them.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -22,7 +22,7 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    /// The line after the `-`.
+    /// Returns the error line, without its `-`.
     pub(crate) fn text(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -50,7 +50,7 @@ impl Refused {
     }
 }
 
-/// Refuses in words that only one command uses.
+/// Refuses with a text that only one command uses.
 pub(crate) fn other<T>(text: impl Into<Cow<'static, str>>) -> Result<T, Refused> {
     Err(Refused::Other(text.into()))
 }

@@ -1,19 +1,20 @@
-//! Redis's glob patterns: `*`, `?`, `[a-z]`, `[^x]`, and `\` before any of them.
+//! Matches Redis's glob patterns: `*`, `?`, `[a-z]`, `[^x]`, and `\` to escape any of them.
 
-/// Whether the text matches the pattern. Takes at most pattern times text steps.
+/// Returns whether the text matches the pattern. Takes at most as many steps as the product of
+/// their lengths.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte)
 }
 
-/// The same, where letters of the pattern mean the text's small ones.
+/// Returns whether a lower-case text matches the pattern, ignoring the pattern's case.
 pub(crate) fn matches_in_any_case(pattern: &[u8], text: &[u8]) -> bool {
     matches_by(pattern, text, |byte| byte.to_ascii_lowercase())
 }
 
-/// `read` tells what a byte of the pattern stands for.
+/// Matches with `read`, which maps each byte of the pattern to the one that it stands for.
 fn matches_by(pattern: &[u8], text: &[u8], read: impl Fn(u8) -> u8) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on if what follows the last `*` does not match.
+    // Where to continue if what follows the last `*` does not match.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         if p < pattern.len() && pattern[p] == b'*' {
@@ -43,7 +44,7 @@ fn matches_by(pattern: &[u8], text: &[u8], read: impl Fn(u8) -> u8) -> bool {
     }
 }
 
-/// Matches one byte against the pattern at `at`; gives where the pattern goes on.
+/// Matches one byte against the pattern at `at`. Returns where the pattern continues.
 fn one(pattern: &[u8], at: usize, byte: u8, read: &impl Fn(u8) -> u8) -> Option<usize> {
     match pattern[at] {
         b'?' => Some(at + 1),
@@ -53,7 +54,8 @@ fn one(pattern: &[u8], at: usize, byte: u8, read: &impl Fn(u8) -> u8) -> Option<
     }
 }
 
-/// Matches one byte against the class whose first byte is at `at`.
+/// Matches one byte against the class whose first byte is at `at`. Returns where the pattern
+/// continues.
 fn class(pattern: &[u8], mut at: usize, byte: u8, read: &impl Fn(u8) -> u8) -> Option<usize> {
     let negated = pattern.get(at) == Some(&b'^');
     at += usize::from(negated);

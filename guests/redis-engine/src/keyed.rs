@@ -1,9 +1,9 @@
-//! A table of names that also has positions.
+//! A hash table whose entries also have positions.
 //!
-//! The entries are in chunks, so that a table grows without ever being copied: memory can be filled
-//! nearly to its end, and no single command waits for a large copy. An index of positions, four
-//! bytes each, finds a name. Removing an entry moves the last one into its place, on which the
-//! cursors of `SCAN` rely.
+//! The entries are stored in chunks, so that they are not copied when the table grows: memory can
+//! be filled almost completely, and no command waits for a large copy. An index of positions, four
+//! bytes each, finds an entry by its name. Removing an entry moves the last one into its place; the
+//! cursors of `SCAN` rely on that.
 
 use alloc::vec::Vec;
 use core::borrow::Borrow;
@@ -16,26 +16,26 @@ use hashbrown::HashTable;
 use crate::error::Refused;
 use crate::memory::{Memory, data_room, fits, fits_in_transit};
 
-/// Entries of a chunk. A chunk is small enough to be found in memory that is in pieces.
+/// The number of entries in a chunk. A chunk is small enough to fit into fragmented memory.
 const CHUNK: usize = 64;
 
-/// What the index takes for a position, and one byte of hash.
+/// The bytes that the index takes per place: a position, and one byte of hash.
 const INDEX_PLACE: usize = size_of::<u32>() + 1;
 
-/// What the index takes beside that, at most.
+/// The most bytes that the index takes in addition.
 const INDEX_FRAME: usize = 64;
 
-/// How the index asks for hashes when it moves. One type for all tables, so that the program has
-/// the code of the index once.
+/// Returns the hash of the name at a position, for the index when it grows. It is one type for all
+/// tables, so that the program contains the index's code only once.
 type Rehash<'a> = &'a dyn Fn(&u32) -> u64;
 
-/// An index of so few places is not made smaller.
+/// An index with at most this many places is never made smaller.
 const FEW_PLACES: usize = 64;
 
-/// Names with a value each.
+/// Names, each with a value.
 #[derive(Debug)]
 pub(crate) struct Keyed<K, V> {
-    /// All are full but for the last ones; the first grows bit by bit.
+    /// All chunks are full except the last ones. The first chunk grows step by step.
     chunks: Vec<Vec<(K, V)>>,
     index: HashTable<u32>,
     hasher: FixedState,
@@ -45,7 +45,7 @@ fn at<K, V>(chunks: &[Vec<(K, V)>], position: usize) -> Option<&(K, V)> {
     chunks.get(position / CHUNK)?.get(position % CHUNK)
 }
 
-/// The hash of the name at a position.
+/// Returns the hash of the name at a position.
 fn hash_at<K: Borrow<[u8]>, V>(chunks: &[Vec<(K, V)>], hasher: &FixedState, position: u32) -> u64 {
     at(chunks, position as usize).map_or(0, |(key, _)| hasher.hash_one::<&[u8]>(key.borrow()))
 }
@@ -63,7 +63,7 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         self.index.is_empty()
     }
 
-    /// Where a name is.
+    /// Returns the position of a name.
     pub(crate) fn position(&self, key: &[u8]) -> Option<usize> {
         let same = |position: &u32| {
             at(&self.chunks, *position as usize).is_some_and(|(other, _)| other.borrow() == key)
@@ -83,7 +83,7 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         self.at_mut(self.position(key)?).map(|(_, value)| value)
     }
 
-    /// What is at a position.
+    /// Returns the entry at a position.
     pub(crate) fn at(&self, position: usize) -> Option<(&K, &V)> {
         at(&self.chunks, position).map(|(key, value)| (key, value))
     }
@@ -93,19 +93,20 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         Some((key, value))
     }
 
-    /// All, in the order of their positions.
+    /// Returns all entries in the order of their positions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.chunks.iter().flatten().map(|(key, value)| (key, value))
     }
 
-    /// Makes room, so that so many more can be added without fail.
+    /// Makes room, so that adding `more` entries cannot fail.
     pub(crate) fn room(&mut self, memory: &dyn Memory, more: usize) -> Result<(), Refused> {
         let length = self.len() + more;
         if u32::try_from(length).is_err() {
             return Err(Refused::OutOfMemory);
         }
         if self.index.capacity() < length {
-            // Removed entries leave marks, for which it may double though it has the places.
+            // Removed entries leave tombstones, because of which the index may double although it
+            // has enough places.
             let places = (length * 8 / 7 + 1).next_power_of_two().max(2 * self.index.num_buckets());
             let (chunks, hasher) = (&self.chunks, &self.hasher);
             let hash: Rehash<'_> = &|position| hash_at(chunks, hasher, *position);
@@ -124,7 +125,7 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
                 0 if self.chunks.try_reserve_exact(1).is_err() => return Err(Refused::OutOfMemory),
                 0 => self.chunks.push(Vec::new()),
                 _ => {
-                    // Bytes for the whole list, which is all that is ever copied.
+                    // Growing copies the list of chunks; nothing else is ever copied.
                     data_room(memory, &mut self.chunks, 1)?;
                     self.fill_chunk(memory, self.chunks.len() - 1, CHUNK)?;
                     self.chunks.push(Vec::new());
@@ -137,7 +138,8 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         }
     }
 
-    /// Makes a chunk large enough for so many entries. Only the first is ever smaller than a whole.
+    /// Makes a chunk large enough for this many entries. Only the first chunk may have fewer places
+    /// than a whole chunk.
     fn fill_chunk(
         &mut self,
         memory: &dyn Memory,
@@ -157,14 +159,14 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         if refused { Err(Refused::OutOfMemory) } else { Ok(()) }
     }
 
-    /// Adds a name that is not there, for which room was made. Gives its position.
+    /// Adds a name that is not in the table, and returns its position. Room must have been made.
     pub(crate) fn add(&mut self, key: K, value: V) -> usize {
         let position = self.len();
         let hash = self.hasher.hash_one::<&[u8]>(key.borrow());
         if let Some(chunk) = self.chunks.get_mut(position / CHUNK) {
             chunk.push((key, value));
             let (chunks, hasher) = (&self.chunks, &self.hasher);
-            // `room` refuses what 32 bits do not count.
+            // Fits: `room` refuses more entries than 32 bits can count.
             let number = u32::try_from(position).unwrap_or(u32::MAX);
             let rehash: Rehash<'_> = &|other| hash_at(chunks, hasher, *other);
             self.index.insert_unique(hash, number, rehash);
@@ -172,7 +174,7 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         position
     }
 
-    /// Removes what is at a position; the last one moves there.
+    /// Removes the entry at a position. The last entry moves there.
     pub(crate) fn remove_at(&mut self, position: usize) -> Option<(K, V)> {
         let last = self.len().checked_sub(1)?;
         let (from, to) = (u32::try_from(last).ok()?, u32::try_from(position).ok()?);
@@ -196,7 +198,7 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         self.remove_at(self.position(key)?)
     }
 
-    /// Chunks that are not needed, but for one that the next entries may go to.
+    /// Returns the chunks that are not needed. One empty chunk is kept for the next entries.
     fn spare_chunks(&self) -> Range<usize> {
         (self.len() / CHUNK + 2).min(self.chunks.len())..self.chunks.len()
     }
@@ -205,18 +207,18 @@ impl<K: Borrow<[u8]>, V> Keyed<K, V> {
         self.index.num_buckets() > FEW_PLACES && self.len() < self.index.num_buckets() / 8
     }
 
-    /// Whether there is something to give back.
+    /// Returns whether there is memory to free.
     pub(crate) fn is_wasteful(&self) -> bool {
         !self.spare_chunks().is_empty() || self.index_is_wasteful()
     }
 
-    /// Gives back memory that is not needed.
+    /// Frees memory that is not needed.
     pub(crate) fn trim(&mut self, memory: &dyn Memory) {
         let spare = self.spare_chunks();
         self.chunks.truncate(spare.start);
         let kept = 2 * self.len();
         let places = (kept * 8 / 7 + 1).next_power_of_two();
-        // It is built anew, in memory that must be there.
+        // Shrinking builds a new index, for which there must be memory.
         if self.index_is_wasteful() && fits_in_transit(memory, places * INDEX_PLACE + INDEX_FRAME) {
             let (chunks, hasher) = (&self.chunks, &self.hasher);
             let hash: Rehash<'_> = &|position| hash_at(chunks, hasher, *position);
@@ -249,15 +251,15 @@ mod tests {
         }
     }
 
-    /// Against a map of the standard library, through growing and shrinking.
+    /// Compares the table with a map of the standard library while both grow and shrink.
     #[test]
-    fn it_holds_what_a_map_holds() {
+    fn it_behaves_like_a_map() {
         let mut table = Keyed::new(FixedState::with_seed(5));
         let mut map = BTreeMap::new();
         let mut state = 1_u64;
         for step in 0..20_000_u64 {
             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(11);
-            // More are added in the first half, more removed in the second.
+            // In the first half more entries are added, in the second half more are removed.
             let adds = (state >> 60) < if step < 10_000 { 11 } else { 4 };
             let key = format!("{}", (state >> 33) % 3000).into_bytes();
             if adds && !table.contains(&key) {
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_gives_its_memory_back() {
+    fn removing_entries_frees_memory() {
         let mut table = Keyed::new(FixedState::with_seed(5));
         table.room(&Plenty, 10_000).unwrap();
         for number in 0..10_000_u32 {

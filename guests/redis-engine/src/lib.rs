@@ -1,26 +1,28 @@
 //! Redis commands on data in memory: the wire protocol (RESP2 and RESP3), the commands and the
-//! data. No I/O, no clock, no operating system: whoever embeds it brings bytes, time and memory.
+//! data. The engine has no I/O and no clock, and needs no operating system: the program that embeds
+//! it provides bytes, time and memory.
 //!
-//! * [`Store`] is the data: one database.
-//! * [`Session`] is one connection: [`Session::feed`] takes bytes as they came, executes every
-//!   whole command in them and appends the replies to an [`Output`].
-//! * [`Memory`] tells how much memory is left. A command that could need more than that is
-//!   answered with Redis's `OOM` error before it changes anything, so that running out of memory
-//!   is never the end of the guest.
+//! * [`Store`] holds the data: one database.
+//! * [`Session`] is one connection. [`Session::feed`] takes bytes as they arrive, executes every
+//!   complete command in them and appends the replies to an [`Output`].
+//! * [`Memory`] reports how much memory is left. If a command could need more than that, the engine
+//!   replies with Redis's `OOM` error before the command changes anything. So the guest never fails
+//!   because it runs out of memory.
 //!
 //! # Differences from Redis
 //!
-//! Replies are the same bytes as those of Redis, in RESP2 and RESP3, but for these:
+//! Replies are byte for byte those of Redis, in RESP2 and RESP3, except for these:
 //!
-//! * There is one database, and the settings, `INFO` and `COMMAND` tell about this engine.
-//! * Unordered replies (`KEYS`, `SMEMBERS`, `HGETALL`) have another order, and cursors of `SCAN`
-//!   another meaning.
+//! * There is one database, and the settings, `INFO` and `COMMAND` describe this engine.
+//! * Unordered replies (`KEYS`, `SMEMBERS`, `HGETALL`) have a different order, and cursors of
+//!   `SCAN` a different meaning.
 //! * `INCRBYFLOAT` calculates with 64 bits where Redis has 80: 0.1 + 0.2 has a last digit that
-//!   Redis rounds away. Hexadecimal floating-point numbers are not read.
-//! * Reading is refused with `OOM` too when there is no memory for the reply.
-//! * A command has at most 1,048,576 words, and a line of a request at most 65,536 bytes.
-//! * In errors that repeat words of the command, long words are cut at 128 bytes, and bytes that
-//!   are no UTF-8 are replaced.
+//!   Redis rounds away. Hexadecimal floating-point numbers are not accepted.
+//! * Commands that only read are also refused with `OOM` when there is no memory for the reply.
+//! * A command has at most 1,048,576 arguments, its name included, and a line of a request at most
+//!   65,536 bytes.
+//! * In errors that repeat arguments of the command, these are cut off after 128 bytes, and bytes
+//!   that are not UTF-8 are replaced.
 
 #![no_std]
 
@@ -50,5 +52,5 @@ pub use output::Output;
 pub use session::{Progress, Session};
 pub use store::Store;
 
-/// The version of Redis whose behaviour is followed.
+/// The version of Redis that the engine behaves like.
 pub const REDIS_VERSION: &str = "7.0.15";

@@ -1,86 +1,86 @@
-//! How much memory is left, and how the engine asks for it.
+//! How the engine checks and allocates memory.
 //!
-//! What is as large as a peer likes (values, tables, replies) is asked for before it is taken and
-//! taken in a way that can fail. What is small (tree nodes, numbers as text) is taken from the
-//! reserve, which is never given away.
+//! Allocations whose size a peer can choose (values, tables, replies) are checked in advance and
+//! made in a way that may fail. Small ones (tree nodes, numbers as text) are made without a check,
+//! from a reserve that the checks keep free.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::error::Refused;
 
-/// Tells how much memory is left.
+/// Reports how much memory is left.
 pub trait Memory {
-    /// Bytes in use.
+    /// Returns the bytes in use.
     fn used(&self) -> usize;
 
-    /// Bytes there are in all.
+    /// Returns all bytes, used and free.
     fn total(&self) -> usize;
 
-    /// Whether one piece of `bytes` can be had now.
+    /// Returns whether one allocation of `bytes` would succeed now.
     fn can_allocate(&self, bytes: usize) -> bool;
 }
 
-/// Kept free for what is allocated in small pieces without asking: tree nodes, single values,
-/// the reply that says that memory is short.
+/// The bytes that data keeps free for small allocations without a check: tree nodes, single values,
+/// the reply that memory is short.
 const RESERVE: usize = 96 * 1024;
 
-/// The part of the reserve that replies leave alone, so that data can be read when there is no
-/// room for more of it.
+/// The part of the reserve that long requests and replies keep free. The rest of the reserve is
+/// theirs, so that data can be read when there is no room for more of it.
 const LAST_RESERVE: usize = 32 * 1024;
 
-/// The part of that which is left alone by a short request and its short reply, so that a
-/// connection can be served, if only with an error, while others wait with long ones.
+/// The part of that which short requests and replies keep free too. They may use the rest, so that
+/// a connection gets at least an error while long replies of others are unsent.
 const SHORT_RESERVE: usize = 16 * 1024;
 
-/// Longest request or reply that counts as short, in bytes.
+/// The longest request or reply that counts as short, in bytes.
 const SHORT: usize = 1024;
 
-/// Nothing that is taken without asking is larger in one piece, a tree's node included.
+/// No single allocation without a check is larger than this, tree nodes included.
 const SMALLEST_PIECE: usize = 4096;
 
-/// From how many bytes on a table no longer doubles.
+/// The size in bytes from which on a table no longer doubles when it grows.
 const LARGE: usize = 16 * 1024;
 
-/// A table of so few places is not made smaller.
+/// A table with at most this many places is never made smaller.
 const FEW_PLACES: usize = 64;
 
-/// Smallest number of free places that a table is given.
+/// The smallest number of places by which a table grows.
 const SMALLEST_GROWTH: usize = 4;
 
 fn leaves(memory: &dyn Memory, bytes: usize, reserve: usize) -> bool {
     let left = memory.total().saturating_sub(memory.used());
-    // What is left may be in pieces that are too small for the least that is taken from it.
+    // The free memory may be fragmented into pieces that are too small for any allocation.
     left >= bytes.saturating_add(reserve) && memory.can_allocate(bytes.max(SMALLEST_PIECE))
 }
 
-/// Whether `bytes` can be had and the reserve stays whole.
+/// Returns whether `bytes` can be allocated for data without touching the reserve.
 pub(crate) fn fits(memory: &dyn Memory, bytes: usize) -> bool {
     leaves(memory, bytes, RESERVE)
 }
 
-/// Whether `bytes` can be had for a request or a reply.
+/// Returns whether `bytes` can be allocated for a request or a reply.
 pub(crate) fn fits_in_transit(memory: &dyn Memory, bytes: usize) -> bool {
     leaves(memory, bytes, if bytes <= SHORT { SHORT_RESERVE } else { LAST_RESERVE })
 }
 
-/// What can be made larger in a way that may fail.
+/// A table that can grow in a way that may fail.
 pub(crate) trait Grow {
-    /// Bytes for one place, at most.
+    /// The most bytes that one place takes.
     const PLACE: usize;
     fn used(&self) -> usize;
     fn places(&self) -> usize;
-    /// Whether it succeeded.
+    /// Grows by exactly `by` places, and returns whether that succeeded.
     fn grow(&mut self, by: usize) -> bool;
-    /// Keeps so many places.
+    /// Reduces the table to this number of places.
     fn shrink(&mut self, places: usize);
 }
 
-/// Makes room for `more`, so that adding them does not fail and seldom moves what is there.
-/// `fits` tells whether there is memory.
+/// Makes room for `more` entries, so that adding them cannot fail and seldom moves the others.
+/// `fits` must return whether that many bytes can be allocated. Returns whether there is room.
 pub(crate) fn room<T: Grow>(table: &mut T, more: usize, fits: impl Fn(usize) -> bool) -> bool {
     fn grow<T: Grow>(table: &mut T, by: usize, fits: &impl Fn(usize) -> bool) -> bool {
-        // While it moves, both copies are held.
+        // While the table moves, the old and the new copy both exist.
         let bytes = table.used().saturating_add(by).saturating_mul(T::PLACE);
         fits(bytes) && table.grow(by)
     }
@@ -88,8 +88,9 @@ pub(crate) fn room<T: Grow>(table: &mut T, more: usize, fits: impl Fn(usize) -> 
     if table.places() - used >= more {
         return true;
     }
-    // Larger by a part of itself, so that many small steps cost little; a large table less so, and
-    // an eighth when memory is short.
+    // Grow by a part of the table's size, so that many small steps cost little: a small table
+    // doubles, a large one grows by half. When memory is short, grow by an eighth, or only as much
+    // as is needed.
     let part = if used.saturating_mul(T::PLACE) < LARGE { used } else { used / 2 };
     [part, used / 8, 0]
         .into_iter()
@@ -97,21 +98,21 @@ pub(crate) fn room<T: Grow>(table: &mut T, more: usize, fits: impl Fn(usize) -> 
         .any(|by| grow(table, by, &fits))
 }
 
-/// Whether a table has far more places than it needs.
+/// Returns whether a table has far more places than it needs.
 pub(crate) fn is_wasteful(table: &impl Grow) -> bool {
     table.places() > FEW_PLACES && table.used() < table.places() / 4
 }
 
-/// Gives back the places of a table that has far more than it needs.
+/// Frees places of a table that has far more than it needs.
 pub(crate) fn trim<T: Grow>(memory: &dyn Memory, table: &mut T) {
     let kept = 2 * table.used();
-    // The copy needs memory that must be there.
+    // Shrinking makes a copy, for which there must be memory.
     if is_wasteful(table) && fits_in_transit(memory, kept.saturating_mul(T::PLACE)) {
         table.shrink(kept);
     }
 }
 
-/// Makes room in data: the reserve stays whole.
+/// Makes room in a table of data, without touching the reserve.
 pub(crate) fn data_room(
     memory: &dyn Memory,
     table: &mut impl Grow,

@@ -1,11 +1,11 @@
-//! Numbers as Redis reads and writes them.
+//! Parses and prints numbers as Redis does.
 
 use alloc::string::String;
 use core::str;
 
 use crate::error::Refused;
 
-/// An integer: no sign `+`, no leading zeros, no spaces.
+/// Parses an integer. Does not accept a `+`, leading zeros or spaces.
 pub(crate) fn integer(text: &[u8]) -> Result<i64, Refused> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
@@ -17,10 +17,10 @@ pub(crate) fn integer(text: &[u8]) -> Result<i64, Refused> {
     text.and_then(|text| text.parse().ok()).ok_or(Refused::NotAnInteger)
 }
 
-/// A floating-point number, `inf` and `-inf` among them, but never NaN, nor one that is too large
-/// or too small for a double.
+/// Parses a floating-point number, including `inf` and `-inf`. Returns `None` for NaN and for
+/// numbers that are too large or too small for a double.
 pub(crate) fn float(text: &[u8]) -> Option<f64> {
-    // Most are whole and small, which is quickly seen.
+    // A fast path: most are small integers.
     if let Ok(whole) = integer(text)
         && let Ok(whole) = i32::try_from(whole)
     {
@@ -33,7 +33,8 @@ pub(crate) fn float(text: &[u8]) -> Option<f64> {
     ((value.is_finite() || named) && (value != 0.0 || is_zero)).then_some(value)
 }
 
-/// A score that ends a range: as above, but nothing counts as 0, and what is too large as infinite.
+/// Parses a score that bounds a range. Unlike [`float`], takes an empty text for 0 and a number
+/// that is too large for infinity.
 pub(crate) fn bound(text: &[u8]) -> Option<f64> {
     if text.is_empty() { Some(0.0) } else { parse(text) }
 }
@@ -49,7 +50,7 @@ fn parse(text: &[u8]) -> Option<f64> {
     text.parse().ok()
 }
 
-/// An integer in decimal, at the end of the buffer.
+/// Prints an integer in decimal at the end of the buffer, and returns that part of it.
 pub(crate) fn print_integer(number: i64, digits: &mut [u8; 20]) -> &[u8] {
     let mut at = digits.len();
     let mut rest = number.unsigned_abs();
@@ -68,11 +69,11 @@ pub(crate) fn print_integer(number: i64, digits: &mut [u8; 20]) -> &[u8] {
     &digits[at..]
 }
 
-/// A double as C's `%.17g` prints it, which is how Redis 7.0 does.
+/// Prints a double as C's `%.17g` does, which Redis 7.0 uses.
 pub(crate) fn print_double(value: f64) -> String {
-    #[allow(clippy::cast_possible_truncation)] // what is cut off is compared below
+    #[allow(clippy::cast_possible_truncation)] // the comparison below detects truncation
     let whole = value as i32;
-    // Most are whole and small. The sign of a zero would be lost.
+    // A fast path: most are small integers. Compare bits, because -0 is not one.
     if f64::from(whole).to_bits() == value.to_bits() {
         let mut digits = [0; 20];
         return print_integer(whole.into(), &mut digits).iter().copied().map(char::from).collect();
@@ -80,7 +81,7 @@ pub(crate) fn print_double(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { "inf" } else { "-inf" }.into();
     }
-    // 17 digits that matter, and the exponent of the first.
+    // 17 significant digits, and the exponent of the first.
     let text = alloc::format!("{value:.16e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -92,7 +93,7 @@ pub(crate) fn print_double(value: f64) -> String {
     alloc::format!("{}e{sign}{:0>2}", without_zeros(digits), exponent.unsigned_abs())
 }
 
-/// Cuts off the zeros at the end of a fraction.
+/// Removes the zeros at the end of a fraction.
 fn without_zeros(text: &str) -> &str {
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.'),
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn integers_are_read_strictly() {
+    fn integers_are_parsed_strictly() {
         for (text, value) in [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX)] {
             assert_eq!(integer(text.as_bytes()), Ok(value));
         }
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn doubles_are_printed_as_redis_does() {
+    fn doubles_are_printed_as_in_redis() {
         for (value, text) in [
             (1.0, "1"),
             (-2.5, "-2.5"),

@@ -1,4 +1,4 @@
-//! Replies on the wire.
+//! Encodes replies for the wire.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -7,47 +7,48 @@ use crate::error::Refused;
 use crate::memory::{Memory, fits_in_transit, room};
 use crate::number::{print_double, print_integer};
 
-/// Longest reply that a command may write without having made room for it.
+/// The longest reply, in bytes, that a command may write without having made room for it.
 const SHORT_REPLY: usize = 1024;
 
-/// What a part of a reply takes at most beside its bytes: its kind, its length, two line ends.
+/// The most bytes that a part of a reply takes in addition to its own: its type, its length, two
+/// line ends.
 const FRAMING: usize = 24;
 
-/// What is kept for the next replies when all are sent.
+/// The capacity, in bytes, that is kept for the next replies when all are sent.
 const KEPT: usize = 4096;
 
-/// Replies that have not been sent yet, in RESP2 or RESP3.
+/// Unsent replies, in RESP2 or RESP3.
 #[derive(Debug, Default)]
 pub struct Output {
     bytes: Vec<u8>,
-    /// Set once a reply had no room; what follows is dropped until it is taken back.
+    /// Set when there was no room for a reply. Everything written is then dropped until `undo`.
     full: bool,
     resp3: bool,
 }
 
 impl Output {
-    /// The bytes to send.
+    /// Returns the bytes to send.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Forgets the first `count` bytes, which have been sent.
+    /// Removes the first `count` bytes, which have been sent.
     pub fn sent(&mut self, count: usize) {
         self.bytes.drain(..count.min(self.bytes.len()));
         if self.bytes.is_empty() {
-            // A large reply does not keep its memory.
+            // Free the memory of a large reply.
             self.bytes.shrink_to(KEPT);
         }
     }
 
-    /// Bytes that wait.
+    /// Returns the number of unsent bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether nothing waits.
+    /// Returns whether everything is sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -57,13 +58,13 @@ impl Output {
         self.resp3 = resp3;
     }
 
-    /// Takes back everything after `length`, and that memory ran out meanwhile.
+    /// Removes everything after the first `length` bytes, and forgets that there was no room.
     pub(crate) fn undo(&mut self, length: usize) {
         self.bytes.truncate(length);
         self.full = false;
     }
 
-    /// Makes room so that the next `bytes` in so many parts are written without fail.
+    /// Makes room, so that writing `bytes` bytes in `parts` parts cannot fail.
     pub(crate) fn reserve(
         &mut self,
         memory: &dyn Memory,
@@ -77,17 +78,17 @@ impl Output {
         }
     }
 
-    /// Makes room for a short reply; `false` if there is no memory.
+    /// Makes room for a short reply; returns false if there is no memory.
     pub(crate) fn room_for_short(&mut self, memory: &dyn Memory) -> bool {
         room(&mut self.bytes, SHORT_REPLY, |bytes| fits_in_transit(memory, bytes))
     }
 
-    /// Whether a reply had no room made for it.
+    /// Returns whether there was no room for a reply.
     pub(crate) fn is_full(&self) -> bool {
         self.full
     }
 
-    /// Appends, if room was made: nothing here takes memory that was not asked for.
+    /// Appends bytes if there is room. Never allocates, because memory must have been checked.
     fn put(&mut self, bytes: &[u8]) {
         self.full |= self.bytes.capacity() - self.bytes.len() < bytes.len();
         if !self.full {
@@ -98,7 +99,7 @@ impl Output {
     fn line(&mut self, kind: u8, number: i64) {
         let mut digits = [0; 20];
         let digits = print_integer(number, &mut digits);
-        // In one piece: long replies consist of such lines.
+        // Append in one step, because long replies consist of many such lines.
         let mut line = [0; 23];
         let end = 1 + digits.len();
         line[0] = kind;
@@ -123,7 +124,7 @@ impl Output {
 
     pub(crate) fn error(&mut self, text: &str) {
         self.put(b"-");
-        // A line break would end the error early.
+        // Leave out line breaks, which would end the error early.
         for part in text.split(['\r', '\n']) {
             self.put(part.as_bytes());
         }
@@ -148,7 +149,7 @@ impl Output {
         self.put(b"\r\n");
     }
 
-    /// A bulk string, or nothing.
+    /// Writes a bulk string, or a null.
     pub(crate) fn maybe_bulk(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bulk(bytes),
@@ -160,7 +161,7 @@ impl Output {
         self.put(if self.resp3 { b"_\r\n" } else { b"$-1\r\n" });
     }
 
-    /// The null where an array is expected.
+    /// Writes the null that stands for an array.
     pub(crate) fn null_array(&mut self) {
         self.put(if self.resp3 { b"_\r\n" } else { b"*-1\r\n" });
     }
@@ -169,17 +170,17 @@ impl Output {
         self.length(b'*', length);
     }
 
-    /// A map of so many pairs; in RESP2 an array of twice as many.
+    /// Starts a map with this many pairs; in RESP2 an array with twice as many items.
     pub(crate) fn map(&mut self, pairs: usize) {
         if self.resp3 { self.length(b'%', pairs) } else { self.length(b'*', 2 * pairs) }
     }
 
-    /// A set; in RESP2 an array.
+    /// Starts a set; in RESP2 an array.
     pub(crate) fn set(&mut self, length: usize) {
         self.length(if self.resp3 { b'~' } else { b'*' }, length);
     }
 
-    /// A double; in RESP2 a bulk string.
+    /// Writes a double; in RESP2 a bulk string.
     pub(crate) fn double(&mut self, value: f64) {
         let text = print_double(value);
         if self.resp3 {
@@ -191,12 +192,12 @@ impl Output {
         }
     }
 
-    /// Text of a known format; in RESP2 a bulk string.
+    /// Writes a verbatim string (`txt`); in RESP2 a bulk string.
     pub(crate) fn verbatim(&mut self, text: &str) {
         self.verbatim_of(text.len(), |out| out.put(text.as_bytes()));
     }
 
-    /// The same, with text of a known length that is written by `write`.
+    /// Writes a verbatim string of this length in bytes, whose text `write` writes.
     pub(crate) fn verbatim_of(&mut self, length: usize, write: impl FnOnce(&mut Self)) {
         if self.resp3 {
             self.length(b'=', length + 4);
@@ -208,7 +209,7 @@ impl Output {
         self.put(b"\r\n");
     }
 
-    /// Whether replies are in RESP3.
+    /// Returns whether replies are in RESP3.
     pub(crate) fn is_resp3(&self) -> bool {
         self.resp3
     }

@@ -1,17 +1,17 @@
-//! Requests on the wire, in whatever pieces they arrive. Each byte is looked at once.
+//! Parses requests from the wire, in whatever pieces they arrive. Each byte is parsed only once.
 
 use alloc::vec::Vec;
 
 use crate::args::Args;
 use crate::memory::{Memory, fits_in_transit, room};
 
-/// Longest line: a length, or a whole inline command (`PROTO_INLINE_MAX_SIZE`).
+/// The longest line in bytes: a length, or a whole inline command (`PROTO_INLINE_MAX_SIZE`).
 const MAX_LINE: usize = 64 * 1024;
 
-/// Most words of a command (Redis: 1024 * 1024).
+/// The most arguments of a command, its name included (as in Redis: 1024 * 1024).
 const MAX_WORDS: i64 = 1024 * 1024;
 
-/// Longest word (`proto-max-bulk-len`).
+/// The longest argument in bytes (`proto-max-bulk-len`).
 const MAX_WORD: i64 = 512 * 1024 * 1024;
 
 /// What the parser waits for.
@@ -20,11 +20,11 @@ enum State {
     /// The first byte of a command.
     #[default]
     Start,
-    /// The rest of a line; whether it is one of a multi-bulk command.
+    /// The rest of a line, either an inline command or a line of a multi-bulk command.
     Line { inline: bool },
-    /// So many bytes of a word, then its line end.
+    /// `left` more bytes of an argument, then its line end.
     Word { left: usize },
-    /// So many bytes of a word's line end.
+    /// `left` more bytes of an argument's line end.
     WordEnd { left: usize },
 }
 
@@ -33,30 +33,31 @@ enum State {
 pub(crate) enum Found {
     /// Nothing yet: all input is used up.
     Nothing,
-    /// A command; its words are in [`Parser::args`].
+    /// A command; its arguments are in [`Parser::args`].
     Command,
-    /// A command that memory was too short for. Its bytes have been skipped.
+    /// A command for which there was no memory. Its bytes have been skipped.
     TooLarge,
-    /// The peer does not speak the protocol.
+    /// The peer violates the protocol.
     Error(&'static str),
-    /// The peer began a word with this byte in place of `$`.
+    /// The peer sent this byte instead of the `$` of an argument.
     NoWord(u8),
 }
 
-/// Reads commands.
+/// Parses commands.
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     state: State,
     line: Vec<u8>,
-    /// Words of the command that are still to come.
+    /// How many arguments of the command are still to come.
     words_left: i64,
-    /// The command is being skipped for lack of memory.
+    /// Whether the command is being skipped for lack of memory.
     skipping: bool,
     pub(crate) args: Args,
 }
 
 impl Parser {
-    /// Reads on until a command is complete or the input is used up. Gives how much was used.
+    /// Parses until a command is complete or the input is used up. Returns the number of bytes
+    /// used, and what was found.
     pub(crate) fn read(&mut self, memory: &dyn Memory, input: &[u8]) -> (usize, Found) {
         let mut used = 0;
         while used < input.len() {
@@ -84,7 +85,7 @@ impl Parser {
         (usize::from(!inline), Found::Nothing)
     }
 
-    /// Collects a line, and acts on it when it is whole.
+    /// Collects a line, and parses it when it is complete.
     fn line(&mut self, memory: &dyn Memory, rest: &[u8], inline: bool) -> (usize, Found) {
         let end = rest.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(rest.len(), |end| end + 1);
@@ -97,7 +98,7 @@ impl Parser {
             return (taken, Found::Error(message));
         }
         if self.line.is_empty() && end.is_some() {
-            // Whole, so there is no need to collect it.
+            // The line is complete in this input, so there is no need to collect it.
             return (taken, self.whole_line(memory, &rest[..taken], inline));
         }
         if !room(&mut self.line, taken, |bytes| fits_in_transit(memory, bytes)) {
@@ -124,7 +125,7 @@ impl Parser {
         }
     }
 
-    /// `*N`: a command of N words.
+    /// Parses `*N`, which starts a command of N arguments.
     fn word_count(&mut self, text: &[u8]) -> Found {
         match length(text) {
             Some(count) if count <= MAX_WORDS => {
@@ -136,7 +137,7 @@ impl Parser {
         }
     }
 
-    /// `$N`: a word of N bytes.
+    /// Parses `$N`, which starts an argument of N bytes.
     fn word_length(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
         let Some(text) = text.strip_prefix(b"$") else {
             return Found::NoWord(text.first().copied().unwrap_or(b'\r'));
@@ -188,7 +189,7 @@ impl Parser {
         (taken, if self.skipping { Found::TooLarge } else { Found::Command })
     }
 
-    /// An inline command: words between spaces, perhaps in quotes.
+    /// Parses an inline command: arguments separated by spaces, which may be quoted.
     fn inline(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
         self.state = State::Start;
         match split(memory, text, &mut self.args) {
@@ -200,12 +201,12 @@ impl Parser {
     }
 }
 
-/// A decimal length, `-1` among them.
+/// Parses a decimal length, which may be `-1`.
 fn length(text: &[u8]) -> Option<i64> {
     crate::number::integer(text).ok()
 }
 
-/// How splitting a line ended.
+/// The result of splitting a line.
 enum Split {
     Whole,
     TooLarge,
@@ -242,7 +243,8 @@ fn split(memory: &dyn Memory, text: &[u8], args: &mut Args) -> Split {
     }
 }
 
-/// Reads up to the closing quote, behind which a space or the end must be.
+/// Reads up to the closing quote, and returns the position after it. `None` if the quote is not
+/// closed, or is not followed by a space or the end.
 fn quoted(text: &[u8], mut at: usize, quote: u8, args: &mut Args) -> Option<usize> {
     loop {
         let byte = *text.get(at)?;

@@ -1,4 +1,4 @@
-//! Random choices (SPOP, RANDOMKEY). Not for secrets.
+//! Random numbers for commands such as SPOP and RANDOMKEY. They are not fit for secrets.
 
 /// `xorshift64*` (Vigna, "An experimental exploration of Marsaglia's xorshift generators").
 #[derive(Clone, Debug)]
@@ -9,7 +9,7 @@ impl Random {
         Self(seed | 1)
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a random number below `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

@@ -10,17 +10,17 @@ use crate::output::Output;
 use crate::parser::{Found, Parser};
 use crate::store::Store;
 
-/// Replies that may wait before no further command is executed, in bytes.
+/// The size of unsent replies, in bytes, from which on no further command is executed.
 const ENOUGH_OUTPUT: usize = 64 * 1024;
 
-/// Memory that a connection takes before it is first asked for, in bytes, at most.
+/// The most memory, in bytes, that a new connection takes without a further check.
 const NEW_CONNECTION: usize = 1024;
 
 /// One connection's state.
 #[derive(Debug)]
 pub struct Session {
     parser: Parser,
-    /// `None` if memory was too short for it.
+    /// `None` if there was no memory for it.
     client: Option<Client>,
 }
 
@@ -42,22 +42,22 @@ pub(crate) struct About {
     pub(crate) resp3: bool,
 }
 
-/// What became of the input.
+/// The result of feeding input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes that were used. The rest must be given again, once some output has been sent.
+    /// The number of bytes that were used. Feed the rest again once some output has been sent.
     pub consumed: usize,
-    /// Whether the connection is to be closed when the output has been sent.
+    /// Whether to close the connection when the output has been sent.
     pub close: bool,
 }
 
 impl Session {
-    /// A new connection with a number of its own. If there is no memory for it, the first bytes that
-    /// it is fed close it.
+    /// Creates a connection. `id` must be unique. If there is no memory for the connection, the
+    /// first call of [`feed`](Self::feed) asks to close it.
     #[must_use]
     pub fn new(id: u64, store: &mut Store) -> Self {
         store.stats.connections += 1;
-        // Connections are many, and end only when their peers like.
+        // Check memory: there can be many connections, and only the peers decide when they end.
         let client = fits_in_transit(store.memory(), NEW_CONNECTION).then(|| {
             let about = Rc::new(RefCell::new(About { id, ..About::default() }));
             store.clients.add(id, &about);
@@ -66,8 +66,9 @@ impl Session {
         Self { parser: Parser::default(), client }
     }
 
-    /// Takes bytes as they came and executes every whole command in them, in order. Stops early
-    /// when enough output waits: what is left must be given again.
+    /// Takes bytes as they arrive and executes every complete command in them, in order. `now_ms`
+    /// is the time in milliseconds since the Unix epoch. Stops early when much output is unsent;
+    /// the rest of the input must then be fed again.
     pub fn feed(
         &mut self,
         store: &mut Store,
@@ -81,8 +82,9 @@ impl Session {
         let mut consumed = 0;
         while consumed < input.len() && output.len() < ENOUGH_OUTPUT && !client.close {
             if !output.room_for_short(store.memory()) {
-                // Replies that wait will give their memory back. Without them there is no memory
-                // to say anything, and a peer that misses a reply would take the next for it.
+                // Unsent replies free their memory when they are sent, so wait for that. If there
+                // are none, there is no memory even for an error. Then close the connection: a peer
+                // that misses one reply would take the next one for it.
                 client.close = output.is_empty();
                 break;
             }

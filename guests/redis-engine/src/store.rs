@@ -15,23 +15,23 @@ use crate::random::Random;
 use crate::value::{Hash, List, Set, Value};
 use crate::zset::SortedSet;
 
-/// A value and when it expires, in milliseconds after the Unix epoch.
+/// A value and when it expires, in milliseconds since the Unix epoch.
 #[derive(Debug)]
 struct Entry {
     value: Value,
     expires: Option<NonZeroU64>,
 }
 
-/// Bytes that one more small value takes beside its own: boxes, tree nodes, map entries.
+/// The bytes that a small value takes in addition to its own: boxes, tree nodes, map entries.
 const OVERHEAD: usize = 256;
 
-/// The data of one server: one database, and what `INFO` tells.
+/// The data of one server: one database, and what `INFO` reports.
 ///
-/// Keys that have expired are as good as gone: no command sees them, and [`Store::expire`] takes
-/// them away for good.
+/// No command sees keys that have expired; [`Store::expire`] removes them.
 pub struct Store {
     entries: Keyed<Rc<[u8]>, Entry>,
-    /// Keys that expire, by time. They are shared, so that a key is let go without a copy of it.
+    /// The keys that expire, by time. They share the key with `entries`, so that removing one needs
+    /// no copy of it.
     deadlines: BTreeSet<(u64, Rc<[u8]>)>,
     hasher: FixedState,
     memory: &'static dyn Memory,
@@ -58,8 +58,8 @@ impl core::fmt::Debug for Store {
 }
 
 impl Store {
-    /// An empty store. `seed` keeps peers from choosing keys that collide, so it must be one they
-    /// do not know.
+    /// Creates an empty store. `seed` must be unknown to peers, because it prevents them from
+    /// choosing keys whose hashes collide. `now_ms` is in milliseconds since the Unix epoch.
     #[must_use]
     pub fn new(seed: u64, now_ms: u64, memory: &'static dyn Memory) -> Self {
         let hasher = FixedState::with_seed(seed);
@@ -74,13 +74,13 @@ impl Store {
         }
     }
 
-    /// When the next key expires, in milliseconds after the Unix epoch.
+    /// Returns when the next key expires, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn next_expiry(&self) -> Option<u64> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Takes away keys that have expired, at most `most`.
+    /// Removes at most `most` keys that have expired.
     pub fn expire(&mut self, now_ms: u64, most: usize) {
         for _ in 0..most {
             if self.next_expiry().is_none_or(|deadline| deadline > now_ms) {
@@ -98,7 +98,7 @@ impl Store {
         self.memory
     }
 
-    /// Refuses unless there is memory for so many more bytes in so many values.
+    /// Refuses unless there is memory for `values` more values with `bytes` bytes in total.
     pub(crate) fn need(&self, bytes: usize, values: usize) -> Result<(), Refused> {
         let wanted = bytes.saturating_add(values.saturating_mul(OVERHEAD));
         if fits(self.memory, wanted) { Ok(()) } else { Err(Refused::OutOfMemory) }
@@ -117,7 +117,7 @@ impl Store {
         self.deadlines.clear();
     }
 
-    /// Where a key is. One that has expired is removed.
+    /// Returns the position of a key. Removes a key that has expired.
     fn find(&mut self, key: &[u8], now: u64) -> Option<usize> {
         let index = self.entries.position(key)?;
         let (_, entry) = self.entries.at(index)?;
@@ -129,7 +129,7 @@ impl Store {
         Some(index)
     }
 
-    /// Removes what is at a position.
+    /// Removes the entry at a position.
     fn remove_at(&mut self, index: usize) -> Option<Value> {
         let (key, entry) = self.entries.remove_at(index)?;
         if let Some(at) = entry.expires {
@@ -151,13 +151,13 @@ impl Store {
         self.entries.at_mut(index).map(|(_, entry)| &mut entry.value)
     }
 
-    /// Adds a key that is not there. Memory for the key itself must be there.
+    /// Adds a key that does not exist. The caller must have checked memory for the key itself.
     fn insert(&mut self, key: &[u8], value: Value) -> Result<usize, Refused> {
         self.entries.room(self.memory, 1)?;
         Ok(self.entries.add(Rc::from(key), Entry { value, expires: None }))
     }
 
-    /// The key's value, which is made if there is none.
+    /// Returns the key's value, and creates it if it does not exist.
     fn get_or_make(
         &mut self,
         key: &[u8],
@@ -171,11 +171,11 @@ impl Store {
                 self.insert(key, value)?
             }
         };
-        // It was found or added there.
+        // Always `Some`: the entry was found or added at this position.
         self.entries.at_mut(index).map(|(_, entry)| &mut entry.value).ok_or(Refused::OutOfMemory)
     }
 
-    /// Sets a key. `keep_expiry` leaves the time at which it expires.
+    /// Sets a key. `keep_expiry` keeps the time at which it expires.
     pub(crate) fn set(
         &mut self,
         key: &[u8],
@@ -193,7 +193,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes sure that so many keys can be added without fail.
+    /// Makes room, so that adding `keys` more keys cannot fail.
     pub(crate) fn make_room(&mut self, keys: usize) -> Result<(), Refused> {
         self.entries.room(self.memory, keys)
     }
@@ -202,15 +202,15 @@ impl Store {
         self.find(key, now).and_then(|index| self.remove_at(index)).is_some()
     }
 
-    /// Takes a key with its value and its time of expiry.
+    /// Removes a key, and returns its value and when it expires.
     pub(crate) fn take(&mut self, key: &[u8]) -> Option<(Value, Option<u64>)> {
         let index = self.entries.position(key)?;
         let expires = self.entries.at(index)?.1.expires.map(NonZeroU64::get);
         self.remove_at(index).map(|value| (value, expires))
     }
 
-    /// To be called when something was taken out of a key's value: removes the key if nothing is
-    /// left in it, and gives back memory that is no longer needed.
+    /// Removes a key whose value has become empty, or else frees memory that the value no longer
+    /// needs. Must be called after something was removed from a key's value.
     pub(crate) fn settle(&mut self, key: &[u8]) {
         let Some(index) = self.entries.position(key) else { return };
         let Some((_, entry)) = self.entries.at_mut(index) else { return };
@@ -221,13 +221,13 @@ impl Store {
         }
     }
 
-    /// When a key expires.
+    /// Returns when a key expires.
     pub(crate) fn expiry(&self, key: &[u8]) -> Option<u64> {
         self.entries.get(key)?.expires.map(NonZeroU64::get)
     }
 
-    /// Lets a key expire at a time; nothing happens if it is not there. Takes a tree's node
-    /// without asking.
+    /// Sets when a key expires; does nothing if the key does not exist. Allocates a tree node
+    /// without checking memory.
     pub(crate) fn expire_at(&mut self, key: &[u8], at_ms: u64) {
         let Some(index) = self.entries.position(key) else { return };
         self.persist_at(index);
@@ -238,7 +238,7 @@ impl Store {
         }
     }
 
-    /// Lets a key live for ever. Whether it had a time.
+    /// Makes a key never expire. Returns whether it had an expiry.
     pub(crate) fn persist(&mut self, key: &[u8]) -> bool {
         self.entries.position(key).is_some_and(|index| self.persist_at(index))
     }
@@ -249,7 +249,7 @@ impl Store {
         self.deadlines.remove(&(at.get(), Rc::clone(key)))
     }
 
-    /// A key chosen at random that has not expired.
+    /// Returns a random key that has not expired.
     pub(crate) fn random_key(&mut self, now: u64) -> Option<&[u8]> {
         self.expire(now, usize::MAX);
         let index = match self.entries.len() {
@@ -259,7 +259,7 @@ impl Store {
         self.entries.at(index).map(|(key, _)| &**key)
     }
 
-    /// The key at a position, with its type and whether it has expired.
+    /// Returns the key at a position, its type, and whether it has expired.
     pub(crate) fn key_at(&self, index: usize, now: u64) -> Option<(&[u8], &'static str, bool)> {
         let (key, entry) = self.entries.at(index)?;
         let expired = entry.expires.is_some_and(|expires| expires.get() <= now);
@@ -270,7 +270,7 @@ impl Store {
 macro_rules! typed {
     ($get:ident, $get_mut:ident, $make:ident, $variant:ident, $type:ty, $new:expr) => {
         impl Store {
-            /// The key's value if it has this type; refused if it has another.
+            /// Returns the key's value; refuses if it has another type.
             pub(crate) fn $get(&mut self, key: &[u8], now: u64) -> Result<Option<&$type>, Refused> {
                 match self.get(key, now) {
                     None => Ok(None),
@@ -279,7 +279,7 @@ macro_rules! typed {
                 }
             }
 
-            /// As above, to be changed.
+            /// Returns the key's value for changing; refuses if it has another type.
             pub(crate) fn $get_mut(
                 &mut self,
                 key: &[u8],
@@ -292,7 +292,8 @@ macro_rules! typed {
                 }
             }
 
-            /// As above, made if there is none.
+            /// Returns the key's value for changing, and creates it if it does not exist; refuses
+            /// if it has another type.
             pub(crate) fn $make(&mut self, key: &[u8], now: u64) -> Result<&mut $type, Refused> {
                 let make = |hasher| {
                     let new: fn(FixedState) -> $type = $new;

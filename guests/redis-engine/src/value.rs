@@ -1,4 +1,4 @@
-//! The kinds of values, and what each is called.
+//! The types of values, and their names.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -8,14 +8,14 @@ use crate::keyed::Keyed;
 use crate::memory::{Memory, is_wasteful, trim};
 use crate::zset::SortedSet;
 
-/// A hash: fields and their values, in the order they came.
+/// A hash: fields and their values.
 pub(crate) type Hash = Keyed<Bytes, Bytes>;
-/// A set, in the order its members came.
+/// A set.
 pub(crate) type Set = Keyed<Bytes, ()>;
 /// A list.
 pub(crate) type List = VecDeque<Bytes>;
 
-/// What a key holds. Most hold strings, so that all else is elsewhere.
+/// The value of a key. Most values are strings, so all other types are boxed to keep this small.
 #[derive(Debug)]
 pub(crate) enum Value {
     String(Text),
@@ -26,7 +26,7 @@ pub(crate) enum Value {
 }
 
 impl Value {
-    /// The name that `TYPE` gives.
+    /// Returns the name that `TYPE` replies.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::String(_) => "string",
@@ -37,7 +37,7 @@ impl Value {
         }
     }
 
-    /// Whether a key with this value is to be removed: only strings may be empty.
+    /// Returns whether a key with this value must be removed. Only strings may be empty.
     pub(crate) fn is_spent(&self) -> bool {
         match self {
             Self::String(_) => false,
@@ -48,7 +48,7 @@ impl Value {
         }
     }
 
-    /// Gives back memory that what is left in it does not need.
+    /// Frees memory that the value no longer needs.
     pub(crate) fn trim(&mut self, memory: &dyn Memory) {
         match self {
             Self::String(_) => {}
@@ -60,7 +60,7 @@ impl Value {
     }
 }
 
-/// Whether something was taken out of a list so that the key must be looked after.
+/// Returns whether `Store::settle` must be called for a list from which something was removed.
 pub(crate) fn needs_care(list: &List) -> bool {
     list.is_empty() || is_wasteful(list)
 }
@@ -69,7 +69,7 @@ pub(crate) fn needs_care(list: &List) -> bool {
 mod tests {
     use super::*;
 
-    /// Every key pays for it.
+    /// Every key takes this much memory.
     #[test]
     fn a_value_is_three_words() {
         assert_eq!(size_of::<Value>(), 24);

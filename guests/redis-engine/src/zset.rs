@@ -1,4 +1,4 @@
-//! Sorted sets: members by name, and by score and name.
+//! Sorted sets, whose members are found by name and are ordered by score and name.
 
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
@@ -11,7 +11,7 @@ use crate::error::Refused;
 use crate::keyed::Keyed;
 use crate::memory::Memory;
 
-/// A score with its member, in Redis's order: by score, then by the member's bytes.
+/// A score with its member. The order is that of Redis: by score, then by the member's bytes.
 #[derive(Clone, Debug)]
 struct Ranked {
     score: f64,
@@ -40,7 +40,7 @@ impl PartialEq for Ranked {
 
 impl Eq for Ranked {}
 
-/// One end of a range of scores.
+/// A bound of a range of scores.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound {
     pub(crate) score: f64,
@@ -48,12 +48,12 @@ pub(crate) struct Bound {
 }
 
 impl Bound {
-    /// Whether a score is on the inner side of this lower bound.
+    /// Returns whether a score is inside this lower bound.
     pub(crate) fn admits_above(self, score: f64) -> bool {
         if self.exclusive { score > self.score } else { score >= self.score }
     }
 
-    /// Whether a score is on the inner side of this upper bound.
+    /// Returns whether a score is inside this upper bound.
     pub(crate) fn admits_below(self, score: f64) -> bool {
         if self.exclusive { score < self.score } else { score <= self.score }
     }
@@ -79,17 +79,17 @@ impl SortedSet {
         self.scores.get(member).copied()
     }
 
-    /// Makes room for so many more members.
+    /// Makes room for `more` members.
     pub(crate) fn room(&mut self, memory: &dyn Memory, more: usize) -> Result<(), Refused> {
         self.scores.room(memory, more)
     }
 
-    /// Gives back memory that is no longer needed.
+    /// Frees memory that is no longer needed.
     pub(crate) fn trim(&mut self, memory: &dyn Memory) {
         self.scores.trim(memory);
     }
 
-    /// Sets a member's score. Room must have been made, for the member itself too.
+    /// Sets a member's score. Room must have been made, and memory checked for the member itself.
     pub(crate) fn insert(&mut self, member: &[u8], score: f64) {
         if let Some(position) = self.scores.position(member)
             && let Some((member, old)) = self.scores.at_mut(position)
@@ -111,19 +111,19 @@ impl SortedSet {
         self.ranks.remove(&Ranked { score, member })
     }
 
-    /// Removes and gives the member with the lowest or the highest score.
+    /// Removes and returns the member with the lowest or the highest score.
     pub(crate) fn pop(&mut self, highest: bool) -> Option<(Rc<[u8]>, f64)> {
         let ranked = if highest { self.ranks.pop_last() } else { self.ranks.pop_first() }?;
         self.scores.remove(&ranked.member);
         Some((ranked.member, ranked.score))
     }
 
-    /// All members in order.
+    /// Returns all members in order.
     pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], f64)> + ExactSizeIterator {
         self.ranks.iter().map(|ranked| (&*ranked.member, ranked.score))
     }
 
-    /// The members from a score on, in order. Finding the first takes logarithmic time.
+    /// Returns the members from a score on, in order. Finding the first takes logarithmic time.
     pub(crate) fn iter_from(&self, low: Bound) -> impl Iterator<Item = (&[u8], f64)> {
         let first = Ranked { score: low.score, member: Rc::from(&[][..]) };
         self.ranks
@@ -132,10 +132,11 @@ impl SortedSet {
             .skip_while(move |(_, score)| !low.admits_above(*score))
     }
 
-    /// The members with a score in a range, the highest first. Finding the first takes logarithmic
-    /// time.
+    /// Returns the members with a score in a range, the highest first. Finding the first takes
+    /// logarithmic time.
     pub(crate) fn iter_back(&self, low: Bound, high: Bound) -> impl Iterator<Item = (&[u8], f64)> {
-        // No name ranks above all others of its score, so the end is the next higher score.
+        // There is no greatest name that could end the range at this score, so end it before the
+        // next higher score.
         let above = Ranked { score: high.score.next_up(), member: Rc::from(&[][..]) };
         let end = if high.score < f64::INFINITY { Excluded(above) } else { Unbounded };
         self.ranks
@@ -146,17 +147,17 @@ impl SortedSet {
             .take_while(move |(_, score)| low.admits_above(*score))
     }
 
-    /// Whether something was taken out so that the key must be looked after.
+    /// Returns whether `Store::settle` must be called after something was removed.
     pub(crate) fn needs_care(&self) -> bool {
         self.len() == 0 || self.scores.is_wasteful()
     }
 
-    /// The members in the order of their arrival, from a position.
+    /// Returns the member at a position of the table.
     pub(crate) fn at(&self, index: usize) -> Option<(&[u8], f64)> {
         self.scores.at(index).map(|(member, score)| (&**member, *score))
     }
 
-    /// How many members are before this one.
+    /// Returns the number of members before this one.
     pub(crate) fn rank(&self, member: &[u8]) -> Option<usize> {
         let (member, score) = self.scores.at(self.scores.position(member)?)?;
         let ranked = Ranked { score: *score, member: Rc::clone(member) };

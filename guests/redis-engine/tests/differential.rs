@@ -1,9 +1,10 @@
-//! The same commands to the engine and to Redis itself: the replies must be the same bytes.
+//! Sends the same commands to the engine and to Redis itself, and compares the replies byte by
+//! byte.
 //!
-//! Needs `redis-server` of the version that the engine follows. Without it the tests say so and
-//! do nothing, unless the environment variable `CHAOS_REQUIRE_REDIS` is 1.
+//! Needs a `redis-server` of the version that the engine behaves like. If it is not installed, the
+//! tests report that and are skipped, unless the environment variable `CHAOS_REQUIRE_REDIS` is 1.
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
+#![allow(clippy::unwrap_used)] // in the tests' helpers too
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,9 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis_engine::{Memory, Output, Session, Store};
 
-/// Commands, with letters for what is filled in: `K` a key, `M` a member, field or value, `I` an
-/// integer, `F` a floating-point number, `E` one that is added exactly, `R` an end of a range of scores, `X` an index, `T` a time
-/// in seconds, `A` a point in time in seconds, `P` a pattern.
+/// Commands in which letters stand for random arguments: `K` a key, `M` a member, field or value,
+/// `I` an integer, `F` a floating-point number, `E` one that can be added exactly, `R` a bound of a
+/// range of scores, `X` an index, `T` a duration in seconds, `A` a point in time in seconds, `P` a
+/// pattern.
 const COMMANDS: &str = "
 set K M|set K I|set K F|set K M nx|set K M xx|set K I get|set K M nx get|set K M ex T|set K M px 7000000
 set K M exat A|set K M keepttl|set K M ex T keepttl|setnx K M|setex K T M|psetex K 9000000 M
@@ -44,9 +46,9 @@ hello 2 setname M|hello 2 auth default x|hello 2 auth M x|hello 2 auth default x
 hello 2 setname fourth auth no x|client no-evict on|client no-evict x|client setname named|auth default M
 ";
 
-/// Their replies are random or tell about the server itself.
+/// Commands that are not compared, because their replies are random or describe the server itself.
 const NOT_COMPARED: &[&str] = &["info", "quit", "randomkey", "spop", "srandmember", "time"];
-/// Commands of one run.
+/// The number of commands in one run.
 const LENGTH: usize = 600;
 struct Random(u64);
 
@@ -88,7 +90,7 @@ impl Random {
         ])
     }
 
-    /// One word of a command.
+    /// Returns a random argument for a letter, or the word itself.
     fn fill(&mut self, letter: &str) -> String {
         match letter {
             "K" => self.of(&["a", "b", "c", "d", "e"]).into(),
@@ -96,7 +98,7 @@ impl Random {
             "I" => self.integer().into(),
             "F" if self.below(4) == 0 => self.of(&["0.1", "3.14159", "1e-7", "123456.789"]).into(),
             "F" => self.float().into(),
-            // Redis adds in 80 bits; only what a double holds exactly gives the same sum.
+            // Redis adds in 80 bits, so only numbers that a double holds exactly have the same sum.
             "E" => self
                 .of(&[
                     "0", "1", "-1", "2.5", "-0.25", "1e3", "+3", ".5", "5.", "inf", "nan", "x", "",
@@ -108,11 +110,11 @@ impl Random {
             },
             "X" if self.below(8) > 0 => self.of(&["0", "1", "2", "-1", "-2", "5", "-100"]).into(),
             "X" => self.integer().into(),
-            // No time that could pass meanwhile.
+            // Only times that cannot pass during the test.
             "T" if self.below(10) == 0 => self
                 .of(&["0", "-1", "9223372036854775807", "-9223372036854775808", "x", "", "1.5"])
                 .into(),
-            // Never the same time twice: whether two ends are equal would depend on the clock.
+            // Make equal times unlikely: whether two deadlines are equal would depend on the clock.
             "T" => (10_000 + self.below(1_000_000)).to_string(),
             "A" => (9_000_000_000 + self.below(1_000_000)).to_string(),
             "P" => self.of(&["*", "?", "a*", "[a-c]", "[^a]", "*l*", "x", "", "\\a"]).into(),
@@ -121,17 +123,17 @@ impl Random {
         }
     }
 
-    /// A command; now and then with a word too few or too many.
+    /// Returns a random command, sometimes with one argument too few or too many.
     fn command(&mut self, templates: &[&str]) -> Vec<String> {
         let template = templates[self.below(templates.len())];
-        // What takes everything away is rare.
+        // Flush only rarely, because it removes all data.
         let template = match template.starts_with("flush") && self.below(8) > 0 {
             true => "dbsize",
             false => template,
         };
         let mut words: Vec<_> = template.split(' ').map(|word| self.fill(word)).collect();
         match self.below(40) {
-            // COMMAND alone is a list of all commands.
+            // Not for COMMAND, which alone lists all commands.
             0 if words.len() > 1 && !template.starts_with("command") => drop(words.pop()),
             1 => words.push(self.of(&["x", "1", "nx", "withscores", "get"]).into()),
             _ => {}
@@ -140,7 +142,7 @@ impl Random {
     }
 }
 
-/// The end of the reply that begins at `at`; `None` if it is not whole.
+/// Returns the end of the reply that begins at `at`; `None` if it is incomplete.
 fn reply_end(bytes: &[u8], at: usize) -> Option<usize> {
     let line = bytes[at..].windows(2).position(|pair| pair == b"\r\n")? + at;
     let number = || std::str::from_utf8(&bytes[at + 1..line]).unwrap().parse::<i64>().unwrap();
@@ -160,7 +162,7 @@ fn reply_end(bytes: &[u8], at: usize) -> Option<usize> {
     (end <= bytes.len()).then_some(end)
 }
 
-/// The first line of an aggregate and the replies in it.
+/// Returns the first line of an aggregate reply, and the replies in it.
 fn items(reply: &[u8]) -> (&[u8], Vec<&[u8]>) {
     let mut at = reply.iter().position(|byte| *byte == b'\n').unwrap() + 1;
     let header = &reply[..at];
@@ -173,7 +175,7 @@ fn items(reply: &[u8]) -> (&[u8], Vec<&[u8]>) {
     (header, items)
 }
 
-/// The reply with its items, in groups of so many, in order.
+/// Returns an aggregate reply with its items sorted in groups of `group` items.
 fn sorted(reply: &[u8], group: usize) -> Vec<u8> {
     if !matches!(reply[0], b'*' | b'~' | b'%') {
         return reply.to_vec();
@@ -184,7 +186,7 @@ fn sorted(reply: &[u8], group: usize) -> Vec<u8> {
     [header.to_vec(), groups.concat()].concat()
 }
 
-/// What is to be the same of a reply.
+/// Returns the part of a reply that must be the same.
 fn comparable(command: &[String], reply: &[u8]) -> Vec<u8> {
     let scan = |group| match reply[0] {
         b'*' => {
@@ -196,7 +198,7 @@ fn comparable(command: &[String], reply: &[u8]) -> Vec<u8> {
     match command[0].to_lowercase().as_str() {
         "smembers" | "keys" | "hkeys" | "hvals" => sorted(reply, 1),
         "hgetall" => sorted(reply, 2),
-        // All but the number of the connection.
+        // All except the connection's ID.
         "hello" if reply[0] != b'-' => {
             let (header, mut items) = items(reply);
             items.remove(7);
@@ -208,7 +210,7 @@ fn comparable(command: &[String], reply: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Whether both replies are times that differ by no more than the clocks may.
+/// Returns whether both replies are times that differ by no more than the clocks may.
 fn nearly_the_same_time(command: &[String], ours: &[u8], theirs: &[u8]) -> bool {
     let number = |reply: &[u8]| {
         std::str::from_utf8(reply).ok()?.strip_prefix(':')?.trim().parse::<i64>().ok()
@@ -228,7 +230,7 @@ fn encode(command: &[String]) -> Vec<u8> {
     format!("*{}\r\n{}", command.len(), words.collect::<String>()).into_bytes()
 }
 
-/// Redis itself, in a folder of its own.
+/// A `redis-server` in a folder of its own.
 struct Redis {
     child: Child,
     folder: PathBuf,
@@ -236,7 +238,7 @@ struct Redis {
 }
 
 impl Redis {
-    /// Starts it; `None` if it is not installed and need not be.
+    /// Starts it. Returns `None` if it is not installed and not required.
     fn start(name: &str) -> Option<Self> {
         let folder =
             std::env::temp_dir().join(format!("differential-{}-{name}", std::process::id()));
@@ -254,7 +256,7 @@ impl Redis {
                 std::fs::remove_dir_all(&folder).unwrap();
                 let required = std::env::var("CHAOS_REQUIRE_REDIS").is_ok_and(|value| value == "1");
                 assert!(error.kind() == ErrorKind::NotFound && !required, "redis-server: {error}");
-                // Not `println`, which the harness hides.
+                // Write to stderr directly, because the test harness captures `println`.
                 std::io::stderr().write_all(b"skipped: redis-server is not installed\n").unwrap();
                 return None;
             }
@@ -268,7 +270,7 @@ impl Redis {
         Some(Self { child, folder, socket })
     }
 
-    /// Sends a command and gives its reply.
+    /// Sends a command and returns its reply.
     fn ask(&mut self, command: &[String]) -> Vec<u8> {
         self.socket.write_all(&encode(command)).unwrap();
         let mut reply = Vec::new();
@@ -286,14 +288,14 @@ impl Redis {
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // It has no data to lose, and there is nobody to tell about a failure.
+        // Kill it: it has no data to lose. Ignore errors, which cannot be returned from here.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Memory without an end.
+/// Memory that is never full.
 struct Plenty;
 
 impl Memory for Plenty {
@@ -326,7 +328,7 @@ impl Engine {
         Self { store, session }
     }
 
-    /// `output` remembers which protocol is spoken.
+    /// Executes a command and returns its reply. `output` keeps the protocol version in use.
     fn ask(&mut self, command: &[String], output: &mut Output) -> Vec<u8> {
         self.session.feed(&mut self.store, now(), &encode(command), output);
         let reply = output.bytes().to_vec();
@@ -343,7 +345,7 @@ fn templates() -> Vec<&'static str> {
     COMMANDS.split(['|', '\n']).filter(|command| !command.is_empty()).collect()
 }
 
-/// Compares runs of commands; each run begins with an empty store.
+/// Compares runs of commands. Each run starts with an empty store.
 fn compare(name: &str, protocol: &str, seeds: std::ops::Range<u64>) {
     let Some(mut redis) = Redis::start(name) else { return };
     let templates = templates();
@@ -354,7 +356,7 @@ fn compare(name: &str, protocol: &str, seeds: std::ops::Range<u64>) {
         redis.ask(&words("flushall"));
         redis.ask(&words("reset"));
         for number in 0..LENGTH {
-            // RESET goes back to RESP2 and forgets the name.
+            // Set the protocol again, because RESET returns to RESP2.
             if number % 100 == 0 {
                 redis.ask(&words(protocol));
                 engine.ask(&words(protocol), &mut output);
@@ -387,7 +389,7 @@ fn replies_in_resp3_are_those_of_redis() {
     compare("resp3", "hello 3", 101..109);
 }
 
-/// A new command must be compared, or be listed as one that cannot be.
+/// Every command must either be compared or be listed in [`NOT_COMPARED`].
 #[test]
 fn every_command_is_compared() {
     let list = Engine::new().ask(&words("command list"), &mut Output::default());

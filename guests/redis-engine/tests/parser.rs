@@ -1,10 +1,11 @@
-//! The wire protocol in pieces: how the bytes are cut must not matter, and no bytes may panic.
+//! Feeds the wire protocol in pieces: the replies must not depend on how the bytes are split, and
+//! no bytes may cause a panic.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use redis_engine::{Memory, Output, Session, Store};
 
-/// Memory without an end.
+/// Memory that is never full.
 struct Plenty;
 
 impl Memory for Plenty {
@@ -21,15 +22,15 @@ impl Memory for Plenty {
     }
 }
 
-/// The same moment in every run, so that replies with times agree.
+/// The time in every run, so that replies with times agree.
 const NOW: u64 = 1_700_000_000_000;
 
 fn store() -> Store {
     Store::new(7, NOW, &Plenty)
 }
 
-/// Feeds pieces to a new server; sends what waits in steps of `sent` whenever it must. Gives all
-/// replies, and whether the connection was closed.
+/// Feeds pieces to a new server. When the server stops early, sends `sent` bytes of its output and
+/// feeds the rest. Returns all replies, and whether the connection was closed.
 fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, sent: usize) -> (Vec<u8>, bool) {
     let mut store = store();
     let mut session = Session::new(1, &mut store);
@@ -60,7 +61,7 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, sent: usize) -> (Vec<u8>,
     (all, false)
 }
 
-/// Cuts bytes at the given places.
+/// Splits bytes into pieces of the given lengths, repeated.
 fn cut(bytes: &[u8], lengths: &[usize]) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     let mut rest = bytes;
@@ -79,7 +80,7 @@ fn pieces(cut: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
     cut.iter().map(Vec::as_slice)
 }
 
-/// One command as an array of bulk strings.
+/// Encodes one command as an array of bulk strings.
 fn multibulk(words: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
@@ -90,7 +91,7 @@ fn multibulk(words: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Words that commands are likely to take, and any others.
+/// Generates arguments that commands are likely to accept, and arbitrary ones.
 fn word() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         3 => prop::sample::select(vec!["a", "b", "list", "1", "-1", "0", "inf", "withscores"])
@@ -108,7 +109,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     .prop_map(|name| name.as_bytes().to_vec())
 }
 
-/// A command on the wire, in either form; now and then an empty one.
+/// Generates a command on the wire, in either form, sometimes an empty one.
 fn command() -> impl Strategy<Value = Vec<u8>> {
     let words = (name(), vec(word(), 0..5)).prop_map(|(name, words)| {
         let mut all = vec![name];
@@ -127,7 +128,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn how_commands_are_cut_does_not_matter(
+    fn replies_do_not_depend_on_how_commands_are_split(
         commands in vec(command(), 1..30),
         lengths in vec(1..40usize, 1..10),
     ) {
@@ -139,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic_and_a_broken_protocol_is_told(
+    fn arbitrary_bytes_never_panic_and_protocol_errors_are_reported(
         bytes in prop_oneof![
             vec(any::<u8>(), 0..300),
             vec(prop::sample::select(b"*$123-0ab\r\n\"'\\ ".to_vec()), 0..300),
@@ -183,7 +184,7 @@ proptest! {
 }
 
 #[test]
-fn execution_stops_while_much_output_waits() {
+fn execution_stops_while_much_output_is_unsent() {
     let mut store = store();
     let mut session = Session::new(1, &mut store);
     let mut output = Output::default();
@@ -195,9 +196,9 @@ fn execution_stops_while_much_output_waits() {
     assert_eq!(again.consumed, 0, "nothing is executed while the replies wait");
 }
 
-/// Everything that is refused, with what is told.
+/// Covers each protocol error with its message.
 #[test]
-fn broken_streams_are_refused_with_reasons() {
+fn protocol_errors_are_reported_with_their_reason() {
     let long = vec![b'x'; 70_000];
     let long_count = [b"*".as_slice(), &[b'1'; 70_000]].concat();
     let long_length = [b"*1\r\n$".as_slice(), &[b'1'; 70_000]].concat();
@@ -223,7 +224,7 @@ fn broken_streams_are_refused_with_reasons() {
 }
 
 #[test]
-fn unfinished_commands_wait() {
+fn incomplete_commands_have_no_reply() {
     for bytes in
         [&b"*2\r\n$3\r\nget\r\n$1000\r\nabc"[..], b"*", b"*1\r\n$", b"get a", b"*1\r\n$4\r\nping\r"]
     {

@@ -1,6 +1,7 @@
 //! A guest that serves Redis commands on TCP port 6379.
 //!
-//! The commands and the data are the crate `redis-engine`; here they meet the runtime.
+//! The crate `redis-engine` implements the commands and stores the data; this program connects it
+//! to the runtime.
 
 #![no_std]
 #![no_main]
@@ -14,7 +15,7 @@ use unikernel::{Guest, Instant, heap, println};
 /// The port that Redis clients expect.
 const PORT: u16 = 6379;
 
-/// Most keys that are taken away at once when they have expired; clients wait meanwhile.
+/// The largest number of expired keys to remove at once, because clients wait meanwhile.
 const EXPIRE_AT_ONCE: usize = 1000;
 
 unikernel::guest!(main);
@@ -29,12 +30,12 @@ fn main(guest: Guest) {
     panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0 }));
 }
 
-/// Milliseconds after the Unix epoch.
+/// Returns the milliseconds since the Unix epoch.
 fn unix_ms(moment: Instant) -> u64 {
     u64::try_from(moment.to_unix().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The runtime's heap, as the engine asks for it.
+/// The runtime's heap, through the interface that the engine requires.
 struct Heap;
 
 impl Memory for Heap {
@@ -55,24 +56,24 @@ impl Memory for Heap {
 /// The server.
 struct Redis {
     store: Store,
-    /// Connections so far.
+    /// The number of connections so far.
     connections: u64,
 }
 
 /// One client.
 struct Client {
     session: Session,
-    /// Replies that are not sent yet.
+    /// Replies that are not completely sent.
     output: Output,
-    /// How much of the output is sent. It is only forgotten whole: cutting off the beginning of a
-    /// long reply again and again would copy it as often.
+    /// How many bytes of `output` are sent. They are removed only when all are sent: removing the
+    /// beginning of a long reply each time would copy the rest each time.
     sent: usize,
-    /// The connection ends when the output is sent.
+    /// Whether to close the connection when all output is sent.
     closing: bool,
 }
 
 impl Client {
-    /// Sends what there is room for; tells whether that was all.
+    /// Sends as much as there is room for, and returns whether that was everything.
     fn send(&mut self, stream: &mut Stream<'_>) -> bool {
         self.sent += stream.send(&self.output.bytes()[self.sent..]);
         let all = self.sent == self.output.len();
@@ -99,7 +100,7 @@ impl Service for Redis {
 
     fn ready(&mut self, client: &mut Client, stream: &mut Stream<'_>) -> Next {
         let now = unix_ms(stream.now());
-        // A client that does not take its replies is not listened to: TCP slows it down.
+        // Read no more requests from a client that does not take its replies; TCP slows it down.
         while client.send(stream) {
             if client.closing {
                 return Next::Close;

@@ -1,10 +1,11 @@
 //! Opens the tap through which a noxs switch reaches a Linux bridge.
 //!
-//! Both who starts `noxsd` and who adds a bridge to a running one need this while they are root;
-//! `noxsd` itself only reads and writes the tap.
+//! Opening needs root. `noxsd` does it at start, before it drops its privileges; for a bridge that
+//! is added later, the client does it and passes the tap on. A running `noxsd` only reads and
+//! writes the tap.
 //!
-//! The crate is small and all of it is system calls on structures of the kernel, so it may use
-//! `unsafe` as a whole.
+//! `unsafe` is allowed in the whole crate: it is small and consists of system calls on kernel
+//! structures.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -14,29 +15,29 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
-/// Template of the taps' names; the kernel puts the first free number.
+/// The template of a tap's name; the kernel replaces `%d` by the first free number.
 const TAP_NAME: &str = "noxs%d";
 
-/// A tap whose frames carry no header. The kernel's structure has 16 bits for the flags, the libc
-/// crate's constants have 32.
+/// `IFF_TAP | IFF_NO_PI`: a tap whose frames carry no packet information header. The flags are 16
+/// bits in the kernel's structure, but 32 bits in the libc crate's constants.
 const TAP_FLAGS: libc::c_short = 0x1002;
 const _: () = assert!(libc::IFF_TAP | libc::IFF_NO_PI == 0x1002);
 
-/// The interface is up.
+/// `IFF_UP`: the interface is up.
 const UP: libc::c_short = 1;
 const _: () = assert!(libc::IFF_UP == 1);
 
-/// Puts an interface on a bridge (`linux/sockios.h`; the libc crate does not have it).
+/// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
-/// Opens a new tap, puts it on the bridge and brings it up. The tap goes away when the last copy
-/// of the file descriptor is closed.
+/// Creates a tap, adds it to the bridge and brings it up. The kernel removes the tap when the last
+/// copy of the file descriptor is closed.
 ///
-/// Frames are read and written whole, without a header, and never block.
+/// Each read or write transfers one whole frame, without a header, and never blocks.
 ///
 /// # Errors
-/// The user is not root, the `tun` module is missing, the bridge does not exist, or its name is
-/// too long for Linux (15 bytes).
+/// The caller is not root, the `tun` module is missing, the bridge does not exist, or its name is
+/// longer than Linux allows (15 bytes).
 pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     let tap = OpenOptions::new()
         .read(true)
@@ -48,7 +49,7 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     ioctl(&tap, libc::TUNSETIFF, &mut request)?;
     let tap_name = request.ifr_name;
 
-    // Any socket serves for interface requests.
+    // Interface requests work on any socket.
     let socket = File::from(OwnedFd::from(UnixDatagram::unbound()?));
     let mut request = interface("")?;
     request.ifr_name = tap_name;
@@ -70,12 +71,15 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     Ok(tap.into())
 }
 
-/// A request about the interface with the name.
+/// Returns a request that names the interface `name` and is otherwise zero.
 fn interface(name: &str) -> io::Result<libc::ifreq> {
-    // SAFETY: `ifreq` is plain data of the kernel's, for which all zeroes is a valid value.
+    // SAFETY: `ifreq` is a plain C structure of integers, arrays and a union of these and pointers,
+    // for all of which zero is a valid value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
     if name.len() >= request.ifr_name.len() || name.contains('\0') {
-        let message = format!("{name:?} is no name of a network interface");
+        let message = format!(
+            "{name:?} is not a network interface name: must be at most 15 bytes, without NUL"
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
@@ -86,7 +90,8 @@ fn interface(name: &str) -> io::Result<libc::ifreq> {
 
 fn ioctl(file: &File, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
     // SAFETY: all requests of this module (TUNSETIFF, SIOCGIFINDEX, SIOCBRADDIF, SIOCGIFFLAGS,
-    // SIOCSIFFLAGS) take a pointer to one `ifreq`, which is valid and exclusively ours.
+    // SIOCSIFFLAGS) take a pointer to one `ifreq`, and `request` is a valid, exclusive reference to
+    // one.
     match unsafe { libc::ioctl(file.as_raw_fd(), number, std::ptr::from_mut(request)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -98,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_no_interfaces_is_refused() {
+    fn an_invalid_interface_name_is_refused() {
         for wrong in ["a-name-of-16-byte", "nul\0"] {
             let error = interface(wrong).err().unwrap();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{wrong}");

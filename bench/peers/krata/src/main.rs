@@ -1,7 +1,6 @@
-//! `krata-boot ROUNDS [BRIDGE]`: has krata's client library make a guest of 8 MiB, the least it
-//! takes, with a console, and with a vif on the bridge if one is named; destroys it, and does so
-//! again. Prints how long each took from the request until it might run, in nanoseconds, a line
-//! each.
+//! `krata-boot ROUNDS [BRIDGE]`: creates and destroys a guest with krata's client library, ROUNDS
+//! times. The guest has 8 MiB, the least that krata accepts, a console, and a vif if a bridge is
+//! named. Prints one line per create: the nanoseconds from the request until the guest may run.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use xenplatform::domain::{
 
 static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/noop"));
 
-/// As long as chaos gets for the same: Xen clears free memory then.
+/// How long to wait before each create for Xen to clear free memory; chaos gets as long.
 const IDLE: Duration = Duration::from_millis(250);
 
 #[tokio::main]
@@ -32,7 +31,7 @@ async fn main() -> Result<()> {
     let kernel = Arc::new(GUEST.to_vec());
     let client = XenClient::new().await?;
     let mut out = std::io::stdout().lock();
-    // The first one pays for things that stay.
+    // The first create also pays for one-time set-up, so it is not printed.
     for round in 0..=rounds {
         tokio::time::sleep(IDLE).await;
         let config = config(round, &kernel, bridge.as_deref());
@@ -65,7 +64,7 @@ fn config(round: usize, kernel: &Arc<Vec<u8>>, bridge: Option<&str>) -> DomainCo
             max_memory_mb: 8,
             assigned_memory_mb: 8,
         },
-        // The others have none either.
+        // The other toolstacks' guests have none either.
         options: PlatformOptions { iommu: false },
     });
     config.name(format!("krata-{round}"));

@@ -1,17 +1,17 @@
-//! The text that Linux gives as `trace`
-//! (Linux, `Documentation/trace/ftrace.rst`, "Output format"): one event in each line.
+//! Parses the `trace` file of Linux's tracing, which has one event per line (Linux,
+//! `Documentation/trace/ftrace.rst`, "Output format").
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Linux's number of a thread.
+/// A thread ID of Linux.
 pub(crate) type Tid = i32;
 
-/// Something that happened.
+/// An event of the trace.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event<'a> {
-    /// When, in microseconds: Linux's text has no more.
+    /// When it happened, in microseconds, which is the resolution of Linux's text.
     pub(crate) at_us: u64,
-    /// Who had the CPU.
+    /// The thread that had the CPU.
     pub(crate) tid: Tid,
     pub(crate) what: What<'a>,
 }
@@ -19,24 +19,24 @@ pub(crate) struct Event<'a> {
 /// What happened.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum What<'a> {
-    /// The CPU goes to somebody else.
+    /// The CPU switches to the thread `to`; `ended` says whether the previous one has exited.
     Switch { ended: bool, to: Tid, name: &'a str },
-    /// A process or thread is made.
+    /// The thread creates a process or thread.
     Fork { child: Tid },
-    /// It has become another program.
+    /// The thread executes another program.
     Exec,
-    /// The system call `ioctl` begins.
+    /// The thread enters the system call `ioctl`.
     Ioctl { request: u64 },
-    /// It ends.
+    /// It returns from it.
     IoctlEnd,
-    /// Anything else, by its name.
+    /// Any other event, by its name.
     Other(&'a str),
 }
 
-/// Reads all events. Lines that are none are left out.
+/// Parses all events. Skips lines that are not events.
 ///
 /// # Errors
-/// Events are missing.
+/// The trace says that events were lost.
 pub(crate) fn parse(text: &str) -> Result<Vec<Event<'_>>> {
     let mut events = Vec::new();
     for line in text.lines() {
@@ -54,7 +54,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Event<'_>>> {
     Ok(events)
 }
 
-/// `TASK-TID [CPU] FLAGS SECONDS.MICROSECONDS: NAME: WHAT`. A task may be called anything.
+/// Parses `TASK-TID [CPU] FLAGS SECONDS.MICROSECONDS: NAME: WHAT`. The name of a task may contain
+/// any of these separators.
 fn event(line: &str) -> Option<Event<'_>> {
     if line.starts_with('#') {
         return None;
@@ -79,14 +80,14 @@ fn after_task<'a>(task: &str, rest: &'a str) -> Option<Event<'a>> {
     Some(Event { at_us, tid, what: what(name, fields.trim_start())? })
 }
 
-/// The number of `ioctl` among the system calls of x86-64.
+/// The system call number of `ioctl` on x86-64.
 pub(super) const IOCTL: i64 = 16;
 
 fn what<'a>(name: &'a str, fields: &'a str) -> Option<What<'a>> {
     Some(match name {
         "sched_switch" => {
             let (from, to) = fields.split_once(" ==> next_comm=")?;
-            // From the right: a name may look like a field.
+            // Split from the right, because a task's name may look like a field.
             let (name, to) = to.rsplit_once(" next_pid=")?;
             let state = from.rsplit_once(" prev_state=")?.1;
             let ended = state.starts_with(['X', 'Z']);
@@ -121,7 +122,7 @@ fn first_word(text: &str) -> Option<&str> {
 mod tests {
     use super::{Event, What, parse};
 
-    /// As a Linux 6.1 writes it.
+    /// The head of the file as Linux 6.1 writes it.
     const HEAD: &str = "\
 # tracer: nop
 #
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_look_like_anything_else() {
+    fn task_names_may_look_like_other_fields() {
         let text = " a-1 [0] b: c-77 [001] d..2. 1.000002: sched_switch: prev_comm=a prev_pid=1 \
                     prev_prio=1 prev_state=Z ==> next_comm=x next_pid=5 y next_pid=6 next_prio=1\n";
         let switch = What::Switch { ended: true, to: 6, name: "x next_pid=5 y" };
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_what_it_does_not_know() {
+    fn lines_that_are_not_events_are_skipped() {
         let text = "nonsense\n\n xl-1 [000] ..... 1.5: early: x\n xl-1 [000] ..... 1.000000: \
                     sys_enter: NR 257 (0, 1)\n xl-1 [000] ..... 1.000000: sched_switch: nothing\n";
         assert_eq!(parse(text).expect("nothing is lost"), []);

@@ -1,5 +1,5 @@
-//! Places in xl's libraries that tell what xl is at: Linux says when xl comes to one
-//! (Linux, `Documentation/trace/uprobetracer.rst`).
+//! Landmarks: functions of xl's libraries whose begin or end shows what xl is doing. Linux reports
+//! when xl reaches one (Linux, `Documentation/trace/uprobetracer.rst`).
 
 use std::fs;
 use std::path::Path;
@@ -8,21 +8,21 @@ use anyhow::{Context, Result, anyhow};
 use chaos_bench::exec::{find, libraries};
 use object::{Object, ObjectSegment, ObjectSymbol};
 
-/// What xl is at.
+/// What a landmark shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// It parses the config.
+    /// xl starts to parse the config.
     Config,
-    /// It asks libxl for the guest.
+    /// xl asks libxl to create the guest.
     Create,
-    /// A function that has to do with the image begins.
+    /// A function that reads, parses or copies the image begins.
     Load,
-    /// It ends.
+    /// Such a function ends.
     Loaded,
 }
 
-/// The libraries, and in them the functions at whose beginning, or at whose end, xl is at
-/// something. Xen's own names of them, from `libxlutil.h`, `libxl.h` and `xenguest.h`.
+/// For each landmark its library, its function, whether it is at the function's end, and what it
+/// shows. The functions are those of `libxlutil.h`, `libxl.h` and `xenguest.h`.
 const LANDMARKS: [(&str, &str, bool, Mark); 8] = [
     ("libxlutil.so", "xlu_cfg_readdata", false, Mark::Config),
     ("libxenlight.so", "libxl_domain_create_new", false, Mark::Create),
@@ -34,10 +34,10 @@ const LANDMARKS: [(&str, &str, bool, Mark); 8] = [
     ("libxenguest.so", "xc_dom_build_image", true, Mark::Loaded),
 ];
 
-/// The group of events that the landmarks are.
+/// The group of the landmarks' events.
 pub(super) const GROUP: &str = "chaos_bench";
 
-/// What an event of this name tells.
+/// Returns what the event of this name shows; `None` if it is not a landmark's.
 pub(super) fn mark(name: &str) -> Option<Mark> {
     let (function, at_end) =
         name.strip_suffix("_end").map_or((name, false), |function| (function, true));
@@ -49,10 +49,10 @@ fn event(function: &str, at_end: bool) -> String {
     format!("{function}{}", if at_end { "_end" } else { "" })
 }
 
-/// The landmarks as Linux wants them said.
+/// Returns the definitions of the landmarks for Linux's `uprobe_events`.
 ///
 /// # Errors
-/// They are not in the libraries that xl loads.
+/// The libraries that xl loads do not contain all of them.
 pub(super) fn definitions() -> Result<Vec<String>> {
     let xl = find("xl")?.canonicalize()?;
     let libraries = libraries(&xl)?;
@@ -72,26 +72,26 @@ pub(super) fn definitions() -> Result<Vec<String>> {
         .collect()
 }
 
-/// What undoes each of them.
+/// Returns the lines that remove each of them.
 pub(super) fn removals() -> impl Iterator<Item = String> {
     LANDMARKS
         .iter()
         .map(|(_, function, at_end, _)| format!("-:{GROUP}/{}", event(function, *at_end)))
 }
 
-/// Where a function of a library begins in its file.
+/// Returns the offset in a library's file at which a function begins.
 fn offset(path: &str, function: &str) -> Result<u64> {
     let data = fs::read(path)?;
     let file = object::File::parse(&*data).map_err(|error| anyhow!("{error}"))?;
     let symbol = file
         .dynamic_symbols()
         .find(|symbol| symbol.is_definition() && symbol.name() == Ok(function))
-        .with_context(|| format!("there is no function {function}"))?;
+        .with_context(|| format!("the library has no function {function}"))?;
     let place = file.segments().find_map(|segment| {
         let within = symbol.address().checked_sub(segment.address())?;
         (within < segment.file_range().1).then_some(segment.file_range().0 + within)
     });
-    place.with_context(|| format!("{function} is not in the file"))
+    place.with_context(|| format!("the function {function} has no place in the file"))
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     use super::{LANDMARKS, event, mark};
 
     #[test]
-    fn each_landmark_is_known_by_its_event() {
+    fn each_landmark_is_recognized_by_its_event() {
         for (_, function, at_end, expected) in LANDMARKS {
             assert_eq!(mark(&event(function, at_end)), Some(expected));
         }

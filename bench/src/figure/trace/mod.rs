@@ -1,8 +1,8 @@
-//! Linux's own tracing: who has the CPU when, and what xl is at (Linux,
+//! Uses Linux's tracing to record which task has the CPU when, and what xl is doing (Linux,
 //! `Documentation/trace/ftrace.rst` and `events.rst`).
 //!
-//! Each trace has an instance of its own, so nobody else's is changed. Only the landmarks in xl's
-//! libraries are everybody's to see while it goes on.
+//! Each trace uses a tracing instance of its own, so other users' traces are not disturbed. Only
+//! the landmarks in xl's libraries are visible to all instances while the trace runs.
 
 pub(crate) mod events;
 mod landmarks;
@@ -18,10 +18,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use events::IOCTL;
 
-/// The instance's name.
+/// The name of the tracing instance.
 const INSTANCE: &str = "chaos-bench";
 
-/// For each CPU; xl's longest create takes less than one.
+/// Buffer size per CPU in KiB. xl's longest create needs less than one such buffer.
 const BUFFER_KIB: &str = "16384";
 
 const EVENTS: [&str; 5] = [
@@ -32,38 +32,41 @@ const EVENTS: [&str; 5] = [
     "raw_syscalls/sys_exit",
 ];
 
-/// What traces xl here.
+/// Traces runs of xl.
 pub(crate) struct Tracer {
     landmarks: Vec<String>,
 }
 
-/// A trace that goes on. Nothing of it stays when it is dropped.
+/// A running trace. Dropping it removes everything it has set up in Linux.
 pub(crate) struct Trace {
     /// Where tracefs is mounted.
     top: PathBuf,
 }
 
 impl Tracer {
+    /// Creates a tracer, and tries it once.
+    ///
     /// # Errors
-    /// It cannot be told here what xl is at. Then the reason is that of the error.
+    /// This machine cannot trace xl, for the reason that the error contains.
     pub(crate) fn new(host: &Host) -> Result<Self> {
-        // With several, what is done at one moment is more than one thing, in dom0 or beside it.
+        // With several CPUs, more than one thing happens at a time, in dom0 or beside it.
         let cpus = host.xen.physinfo()?.cpus;
-        ensure!(cpus == 1, "the machine has {cpus} CPUs");
+        ensure!(cpus == 1, "the machine has {cpus} CPUs; tracing needs a machine with one");
         let cpus = fs::read_to_string("/sys/devices/system/cpu/online")?;
-        ensure!(cpus.trim_end() == "0", "dom0 has CPUs {}", cpus.trim_end());
+        let cpus = cpus.trim_end();
+        ensure!(cpus == "0", "dom0 has CPUs {cpus} online; tracing needs only CPU 0");
         let tracer = Self { landmarks: landmarks::definitions()? };
         tracer.begin()?;
         Ok(tracer)
     }
 
-    /// Traces from now on.
+    /// Starts a trace.
     ///
     /// # Errors
-    /// Linux refuses.
+    /// tracefs cannot be mounted, or the trace cannot be set up in it.
     pub(crate) fn begin(&self) -> Result<Trace> {
-        // tracefs may be mounted elsewhere too: it is the same everywhere. The folder is not a
-        // temporary one that removes all that is in it, since that is the kernel's.
+        // tracefs may be mounted elsewhere too; every mount shows the same files. Keep the folder:
+        // a `TempDir` would delete its contents when dropped, and these are the kernel's.
         let top = tempfile::tempdir()?.keep();
         if let Err(error) =
             mount(Some("tracefs"), &top, Some("tracefs"), MsFlags::empty(), None::<&str>)
@@ -72,13 +75,13 @@ impl Tracer {
             return Err(error).context("cannot mount tracefs");
         }
         let trace = Trace { top };
-        // What a run has left that was killed. Most often there is nothing.
+        // Remove what a killed run may have left. Fails if there is nothing, as is usual.
         let _ = trace.clear();
         for landmark in &self.landmarks {
             append(&trace.top.join("uprobe_events"), landmark)?;
         }
-        fs::create_dir(trace.instance()).context("cannot make an instance of tracing")?;
-        // The clock that `Instant` has, too.
+        fs::create_dir(trace.instance()).context("cannot create a tracing instance")?;
+        // The clock that `Instant` uses.
         trace.set("trace_clock", "mono")?;
         trace.set("buffer_size_kb", BUFFER_KIB)?;
         for event in ["sys_enter", "sys_exit"] {
@@ -94,10 +97,10 @@ impl Tracer {
 }
 
 impl Trace {
-    /// Ends it and gives what was seen.
+    /// Stops the trace and returns its text.
     ///
     /// # Errors
-    /// Linux refuses.
+    /// The trace cannot be stopped or read.
     pub(crate) fn end(self) -> Result<String> {
         self.set("tracing_on", "0")?;
         Ok(fs::read_to_string(self.instance().join("trace"))?)
@@ -112,11 +115,11 @@ impl Trace {
             .with_context(|| format!("cannot set {file} to {value}"))
     }
 
-    /// Removes the instance, and the landmarks that nobody uses any more then.
+    /// Removes the instance, and then the landmarks, which the instance no longer uses.
     fn clear(&self) -> Result<()> {
-        let removed = fs::remove_dir(self.instance()).context("an instance of tracing stays");
+        let removed = fs::remove_dir(self.instance()).context("cannot remove the tracing instance");
         for removal in landmarks::removals() {
-            // Those that were not made cannot be removed.
+            // Fails for landmarks that were never created.
             let _ = append(&self.top.join("uprobe_events"), &removal);
         }
         removed
@@ -125,16 +128,18 @@ impl Trace {
 
 impl Drop for Trace {
     fn drop(&mut self) {
-        // Whoever could be told of an error has one already, or has the trace; and the next trace
-        // clears again.
+        // Ignore errors: the caller has the trace already, or a more important error, and the next
+        // trace cleans up again.
         let _ = self.clear();
         let _ = umount2(&self.top, MntFlags::MNT_DETACH);
         let _ = fs::remove_dir(&self.top);
     }
 }
 
-/// Writes to what truncating would empty, others' landmarks included.
+/// Appends a line to a file. Truncating the file would remove all landmarks, including those of
+/// other users.
 fn append(file: &Path, line: &str) -> Result<()> {
     let mut file = OpenOptions::new().append(true).open(file)?;
-    file.write_all(format!("{line}\n").as_bytes()).with_context(|| format!("refused: {line}"))
+    file.write_all(format!("{line}\n").as_bytes())
+        .with_context(|| format!("Linux refused the landmark {line}"))
 }

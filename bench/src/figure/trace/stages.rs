@@ -1,4 +1,5 @@
-//! What xl's create does at each moment. On one CPU each moment belongs to whoever has it.
+//! Attributes each moment of xl's create to a stage. On one CPU each moment belongs to exactly one
+//! task.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,30 +11,30 @@ use super::landmarks::{Mark, mark};
 /// What a moment is spent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// xl itself before it reads the config: `execve`, the dynamic linker, opening of Xen and
+    /// xl itself before it reads the config: `execve`, the dynamic linker, opening Xen and
     /// XenStore.
     Start,
-    /// xl itself from there until it asks libxl for the guest.
+    /// xl itself from there until it asks libxl to create the guest.
     Config,
-    /// xl itself where it opens the image, parses it, and copies it into the guest.
+    /// xl itself while it opens the image, parses it, and copies it into the guest.
     Load,
-    /// xl itself in the rest, with its threads and the process that it leaves behind to watch the
-    /// guest. Until xl's parent knows of its end, which is when the command ends for a user.
+    /// The rest of xl itself, its threads, and the process that it leaves behind to watch the
+    /// guest. It lasts until xl's parent learns of its exit: for a user the command ends there.
     Toolstack,
-    /// xl in a request to Linux's driver of hypercalls: Xen, and what the driver does for it, such
-    /// as mapping of the guest's memory.
+    /// xl in a request to Linux's privcmd driver: Xen itself, and what the driver does around
+    /// hypercalls, such as mapping the guest's memory.
     Hypervisor,
-    /// xenstored, and the thread of the kernel that carries messages from and to it, and does
-    /// nothing else (Linux, `drivers/xen/xenbus/xenbus_comms.c`).
+    /// xenstored, and the kernel thread that does nothing but carry its messages (Linux,
+    /// `drivers/xen/xenbus/xenbus_comms.c`).
     XenStore,
-    /// The hotplug script and all that it runs. A process that becomes a script is one from its
-    /// beginning, since it is there for nothing else.
+    /// The hotplug script and all processes that it runs. A process that becomes a script counts
+    /// from its creation, since it has no other purpose.
     Scripts,
-    /// Threads of the kernel that drivers work in, and udevd.
+    /// Kernel threads in which drivers work, and udevd.
     Drivers,
     /// The backend of guests' consoles.
     Console,
-    /// Nobody, timers, the measuring process: what is not meant by the others.
+    /// Everything else: the idle task, timers, the measuring process.
     Rest,
 }
 
@@ -66,7 +67,7 @@ impl Stage {
         }
     }
 
-    /// Of one that is not xl's.
+    /// Returns the stage of a task that does not descend from xl, by its name.
     fn of_other(name: &str) -> Self {
         // netback's threads are named after the interface: `vif1.0-q0-guest-rx`.
         let netback =
@@ -81,28 +82,28 @@ impl Stage {
     }
 }
 
-/// Nanoseconds of each stage, in the order of [`Stage::ALL`], from when the process `xl` first has
-/// the CPU until its parent has it back after its end.
+/// Returns the nanoseconds of each stage, in the order of [`Stage::ALL`], from the moment when the
+/// process `xl` first has the CPU until its parent has the CPU back after xl's exit.
 ///
 /// # Errors
-/// The trace does not show all of this process, or has a gap.
+/// The trace does not cover the whole process, or has a gap.
 pub(crate) fn stages(events: &[Event<'_>], xl: Tid) -> Result<[u64; Stage::ALL.len()]> {
     let parent = events.iter().find(|event| event.what == What::Fork { child: xl });
-    let parent = parent.context("xl's beginning is not in the trace")?.tid;
+    let parent = parent.context("the trace lacks xl's creation")?.tid;
     let mut moment = Moment::new(events, xl);
     let mut spent = [0; Stage::ALL.len()];
     let (mut last, mut ended) = (None, false);
     for event in events {
         if let Some(last) = last {
             ensure!(event.tid == moment.tid, "the trace has a gap at {event:?}");
-            let us = event.at_us.checked_sub(last).context("the trace is not in order")?;
+            let us = event.at_us.checked_sub(last).context("the trace is not in time order")?;
             spent[moment.stage() as usize] += us * 1000;
         }
         moment.pass(event);
         if let What::Switch { ended: for_good, to, .. } = event.what {
             ended |= event.tid == xl && for_good;
             if ended && to == parent {
-                ensure!(last.is_some(), "xl was not seen to get the CPU");
+                ensure!(last.is_some(), "the trace lacks the switch to xl");
                 moment.check()?;
                 return Ok(spent);
             }
@@ -112,21 +113,21 @@ pub(crate) fn stages(events: &[Event<'_>], xl: Tid) -> Result<[u64; Stage::ALL.l
         }
         last = last.map(|_| event.at_us);
     }
-    bail!("xl's end is not in the trace")
+    bail!("the trace lacks xl's exit")
 }
 
-/// Where everybody is at a moment.
+/// What each task is doing at a moment.
 struct Moment<'a> {
     xl: Tid,
-    /// Who descends from xl, and whether it is a script or run by one.
+    /// The tasks that descend from xl, itself included; true for a script or what a script runs.
     family: HashMap<Tid, bool>,
-    /// Who has the CPU.
+    /// The task that has the CPU.
     tid: Tid,
     name: &'a str,
     in_hypercall: HashSet<Tid>,
-    /// What xl's first thread has come to.
+    /// The stage that xl's first thread has reached.
     reached: Stage,
-    /// How many functions that load the image it is in.
+    /// How many nested functions that load the image this thread is in.
     loading: usize,
     loaded: bool,
 }
@@ -159,8 +160,8 @@ impl<'a> Moment<'a> {
     fn pass(&mut self, event: &Event<'a>) {
         match event.what {
             What::Switch { to, name, .. } => (self.tid, self.name) = (to, name),
-            // All of the driver of hypercalls have the type 'P' (Linux, `include/uapi/xen/privcmd.h`
-            // and `asm-generic/ioctl.h`).
+            // All requests to the privcmd driver have the type 'P' (Linux,
+            // `include/uapi/xen/privcmd.h` and `asm-generic/ioctl.h`).
             What::Ioctl { request } if (request >> 8) & 0xff == u64::from(b'P') => {
                 self.in_hypercall.insert(event.tid);
             }
@@ -183,15 +184,16 @@ impl<'a> Moment<'a> {
         }
     }
 
-    /// Sees to it that xl has come past all landmarks.
+    /// Checks that xl has passed all landmarks.
     fn check(&self) -> Result<()> {
-        ensure!(self.reached == Stage::Toolstack, "xl was not seen to go on from its config");
-        ensure!(self.loaded && self.loading == 0, "xl was not seen to load an image");
+        ensure!(self.reached == Stage::Toolstack, "the trace lacks the end of xl's config stage");
+        ensure!(self.loaded && self.loading == 0, "the trace lacks xl's loading of the image");
         Ok(())
     }
 }
 
-/// Whom xl made, itself included, and whether each is a script or run by one.
+/// Returns the tasks that descend from xl, itself included, and whether each is a script or run by
+/// one.
 fn family(events: &[Event<'_>], xl: Tid) -> HashMap<Tid, bool> {
     let mut family = HashMap::from([(xl, false)]);
     let execs = events.iter().filter(|event| event.what == What::Exec).map(|event| event.tid);

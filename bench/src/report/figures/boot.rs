@@ -45,7 +45,7 @@ fn goals(samples: &Samples) -> Vec<Goal> {
     goals.into_iter().flatten().collect()
 }
 
-/// Who makes it.
+/// Returns the system that starts the guest, container or process.
 fn family(group: &str) -> &str {
     match group {
         "" | "a process" => "Linux",

@@ -30,15 +30,15 @@ pub(crate) const FIGURE: Figure = Figure {
     goals,
 };
 
-/// A part of a create that is in the table only.
+/// The end of the names of series that are a part of a create. They are only in the table.
 const IN_XENSTORED: &str = ": in xenstored";
 
-/// Whether it happens when the guest is there.
+/// Returns whether the series measures what happens after the create.
 fn is_after(name: &str) -> bool {
     name.ends_with(": destroy") || name.contains("answer")
 }
 
-/// How many values at each end stand for the first and the last.
+/// How many values at each end are compared.
 const SPAN: usize = 10;
 
 fn goals(samples: &Samples) -> Vec<Goal> {
@@ -48,7 +48,7 @@ fn goals(samples: &Samples) -> Vec<Goal> {
             let grown = series.last(SPAN) / series.first(SPAN);
             goals.push(Goal::at_most(format!("{name}, last against first"), grown, 1.03));
         }
-        // They are destroyed from the last one to the first.
+        // Guests are destroyed from the last to the first, so the first samples have most guests.
         if let Some(series) = samples.series(&format!("{name}: destroy")) {
             let what = format!("{name}, destroy with all guests against with few");
             goals.push(Goal::at_most(what, series.first(SPAN) / series.last(SPAN), 1.1));
@@ -74,7 +74,7 @@ fn goals(samples: &Samples) -> Vec<Goal> {
         ("chaos [noxs+split]: command", "the whole command"),
     ] {
         let Some(ours) = samples.series(name) else { continue };
-        // At every number that both reach.
+        // Compare at every number of guests that both reach.
         let least = xl.values().into_iter().zip(ours.values()).map(|(xl, ours)| xl / ours);
         let least = least.fold(f64::INFINITY, f64::min);
         let what = format!("xl against {name}, {what}, least of all numbers of guests");

@@ -34,10 +34,10 @@ pub(crate) const FIGURE: Figure = Figure {
     goals,
 };
 
-/// What the names of memory's series begin with.
+/// The beginning of the names of the memory series.
 const MEMORY: &str = "KiB: ";
 
-/// How many guests there are to be.
+/// The number of guests that the goal asks for.
 const GUESTS: f64 = 8000.0;
 
 /// How many creates at each end are compared.
@@ -45,7 +45,7 @@ const ENDS: usize = 100;
 
 fn goals(samples: &Samples) -> Vec<Goal> {
     let mut goals = Vec::new();
-    // Whoever asks for fewer does not look for this.
+    // A run with fewer guests does not have this goal.
     let all = |series: &&Series| series.points.iter().any(|(asked, _)| *asked >= GUESTS);
     if let Some(alive) = samples.series("alive").filter(all) {
         goals.push(Goal::at_least("guests that are alive", alive.last(1), GUESTS));

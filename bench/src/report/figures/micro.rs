@@ -1,4 +1,4 @@
-//! `micro`: this project's own code, by itself.
+//! `micro`: single operations of this project's code.
 
 use super::{Figure, Panel, Scale};
 

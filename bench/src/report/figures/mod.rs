@@ -1,4 +1,4 @@
-//! How each figure is drawn, and what is wanted of it.
+//! How each figure is drawn, and the goals it has to meet.
 
 mod boot;
 mod create;
@@ -14,54 +14,54 @@ use crate::summary::Goal;
 
 /// A figure.
 pub(crate) struct Figure {
-    /// As `scripts/bench` is told it.
+    /// The name by which `scripts/bench` knows it.
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// What the values in the table are.
+    /// The unit of the values in the table.
     pub(crate) unit: &'static str,
-    /// One below the other.
+    /// The plots, from top to bottom.
     pub(crate) panels: &'static [Panel],
     pub(crate) goals: fn(&Samples) -> Vec<Goal>,
 }
 
 /// One plot of a figure.
 pub(crate) struct Panel {
-    /// If there are others.
+    /// Empty if the figure has only one panel.
     pub(crate) title: &'static str,
     pub(crate) x_label: &'static str,
     pub(crate) y_label: &'static str,
     pub(crate) kind: Kind,
     pub(crate) scale: Scale,
-    /// Whether a series is drawn; all are in the table.
+    /// Returns whether the series of this name is drawn; the table has all series.
     pub(crate) drawn: fn(&str) -> bool,
-    /// What is told of a series' name: the rest is said by the panel.
+    /// Returns the part of a series' name to show; the panel's labels already say the rest.
     pub(crate) shown: fn(&str) -> &str,
-    /// What has the colour, of the part of a name before its first colon.
+    /// Returns what determines the colour, from the part of a name before its first colon.
     pub(crate) family: fn(&str) -> &str,
 }
 
-/// How it is drawn.
+/// How a panel is drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Each series is a line over x.
     Lines,
-    /// Each series is a bar of its median.
+    /// Each series is one bar, its median.
     Bars,
-    /// Each series is a bar for each x, which is of this.
+    /// Each series is one bar for each x; the string is the unit of x.
     BarsOfX(&'static str),
 }
 
-/// Of values.
+/// The scale of the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// From zero on.
+    /// Starts at zero.
     Linear,
-    /// For what differs by up to a thousand.
+    /// For values that differ by a factor of up to a thousand.
     Logarithmic,
 }
 
 impl Panel {
-    /// All series as lines.
+    /// Draws all series as lines.
     pub(crate) const LINES: Self = Self {
         title: "",
         x_label: "",
@@ -73,7 +73,7 @@ impl Panel {
         family: |group| group,
     };
 
-    /// All series as bars.
+    /// Draws all series as bars.
     pub(crate) const BARS: Self = Self { kind: Kind::Bars, ..Self::LINES };
 }
 
@@ -88,7 +88,7 @@ const FIGURES: [&Figure; 8] = [
     &traffic::FIGURE,
 ];
 
-/// The figure of this name.
+/// Returns the figure of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Figure> {
     FIGURES.into_iter().find(|figure| figure.name == name)
 }

@@ -13,7 +13,8 @@ pub(crate) const FIGURE: Figure = Figure {
     goals: |_| Vec::new(),
 };
 
-/// xl takes hundreds of times as long: beside it nothing of ours would be seen.
+/// Returns whether the series is xl's. xl has a panel of its own, because it takes hundreds of
+/// times as long: on its scale the bars of chaos would be invisible.
 fn is_of_xl(name: &str) -> bool {
     name.starts_with("xl")
 }

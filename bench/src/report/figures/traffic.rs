@@ -1,4 +1,4 @@
-//! `traffic`: what goes through noxsd's switch, and through netback.
+//! `traffic`: requests through noxsd's switch, and through netback.
 
 use super::{Figure, Panel};
 use crate::samples::Samples;
@@ -26,10 +26,10 @@ pub(crate) const FIGURE: Figure = Figure {
     goals,
 };
 
-/// What the panel of throughputs says itself.
+/// The end of the names of the throughput series, which the panel's label already shows.
 const RATE: &str = ", MiB/s";
 
-/// What is asked for with so many clients.
+/// The tests whose rates are compared.
 const ROWS: [&str; 4] = ["SET, 1 at once", "GET, 1 at once", "SET, 50 at once", "GET, 50 at once"];
 
 fn goals(samples: &Samples) -> Vec<Goal> {

@@ -1,21 +1,21 @@
-//! Where values are, and which of them are told beside the axis.
+//! Maps values to pixels, and chooses the ticks of an axis.
 
 use super::number::{exponent, plain};
 use crate::figures::Scale;
 
-/// What the round numbers of each power of ten begin with.
+/// The first digits of round numbers.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
 
-/// Least height or width of a power of ten that has its minor ticks, in pixels.
+/// The minimum length of a power of ten for minor ticks, in pixels.
 const MINOR: f64 = 80.0;
 
-/// From values to pixels.
+/// Maps values to pixels.
 #[derive(Debug)]
 pub(super) struct Axis {
     scale: Scale,
     low: f64,
     high: f64,
-    /// Pixels of the two.
+    /// The pixels of `low` and `high`.
     ends: (f64, f64),
 }
 
@@ -23,18 +23,19 @@ pub(super) struct Axis {
 #[derive(Debug, PartialEq)]
 pub(super) struct Tick {
     pub(super) value: f64,
-    /// A minor tick has none.
+    /// `None` for a minor tick.
     pub(super) label: Option<String>,
 }
 
 impl Axis {
-    /// From zero to a value.
+    /// Creates a linear axis from zero to `high`.
     pub(super) fn to(high: f64, ends: (f64, f64)) -> Self {
-        // If there is nothing but zeros, they have an axis, too.
+        // If all values are zero, any positive end will do.
         Self { scale: Scale::Linear, low: 0.0, high: if high > 0.0 { high } else { 1.0 }, ends }
     }
 
-    /// For lines: with a bit of room above, and below if that is not zero.
+    /// Creates an axis for lines, with some room above the values, and below if it does not start
+    /// at zero.
     pub(super) fn around(scale: Scale, values: &[f64], ends: (f64, f64)) -> Self {
         let (least, most) = positive(values);
         match scale {
@@ -45,7 +46,8 @@ impl Axis {
         }
     }
 
-    /// For bars: the largest ends a bit before the axis, and the least has some length.
+    /// Creates an axis for bars: the longest ends before the axis does, and the shortest has some
+    /// length.
     pub(super) fn up_to(scale: Scale, values: &[f64], ends: (f64, f64)) -> Self {
         let (least, most) = positive(values);
         match scale {
@@ -56,7 +58,8 @@ impl Axis {
         }
     }
 
-    /// The pixel of a value. What a logarithm has no place for is at the axis' beginning.
+    /// Returns the pixel of a value. On a logarithmic axis, values below its start, including zero
+    /// and negative ones, are at its start.
     pub(super) fn at(&self, value: f64) -> f64 {
         let share = match self.scale {
             Scale::Linear => value / self.high,
@@ -67,7 +70,7 @@ impl Axis {
         self.ends.0 + share * (self.ends.1 - self.ends.0)
     }
 
-    /// Round numbers, as many as there is room for if each needs so many pixels.
+    /// Returns ticks at round numbers, as many as fit if each needs `room` pixels.
     pub(super) fn ticks(&self, room: f64) -> Vec<Tick> {
         match self.scale {
             Scale::Linear => self.linear(room),
@@ -91,7 +94,8 @@ impl Axis {
 
     fn logarithmic(&self, room: f64) -> Vec<Tick> {
         let decade = self.length() / (self.high / self.low).log10();
-        // 1, 2 and 5 if there is room between 1 and 2, otherwise each so many powers of ten.
+        // Label 1, 2 and 5 if there is room between 1 and 2, otherwise only every `apart`th power
+        // of ten.
         let dense = decade * 2_f64.log10() >= room;
         let apart = (1..).find(|apart| f64::from(*apart) * decade >= room).unwrap_or(1);
         let mut ticks = Vec::new();
@@ -114,7 +118,7 @@ impl Axis {
     }
 }
 
-/// The least and the largest of those that a logarithm has a place for.
+/// Returns the least and the largest of the positive values, or 1 and 1 if there are none.
 fn positive(values: &[f64]) -> (f64, f64) {
     let values = || values.iter().copied().filter(|value| *value > 0.0);
     let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn linear_ticks_are_round_and_end_with_the_data() {
+    fn linear_ticks_are_round_and_within_the_data() {
         let axis = Axis::to(1000.0, (0.0, 500.0));
         assert_eq!(labels(&axis, 90.0), ["0", "200", "400", "600", "800", "1000"]);
         let axis = Axis::to(0.26, (0.0, 500.0));
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_without_a_label_are_between_the_others() {
+    fn minor_ticks_are_between_the_labelled_ones() {
         let axis = Axis::around(Scale::Logarithmic, &[0.6, 90.0], (600.0, 0.0));
         let ticks = axis.ticks(40.0);
         assert!(ticks.contains(&Tick { value: 30.0, label: None }));
@@ -166,16 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn values_have_pixels() {
+    fn values_map_to_pixels() {
         let axis = Axis::around(Scale::Logarithmic, &[0.6, 90.0], (600.0, 0.0));
         assert!((axis.at(0.5) - 600.0).abs() < 1e-6);
         assert!(axis.at(100.0).abs() < 1e-6);
-        assert!((axis.at(0.0) - 600.0).abs() < 1e-6, "no place by logarithm: the beginning");
+        assert!((axis.at(0.0) - 600.0).abs() < 1e-6, "zero has no logarithm: at the start");
         assert!((Axis::to(8.0, (100.0, 200.0)).at(2.0) - 125.0).abs() < 1e-6);
     }
 
     #[test]
-    fn zeros_have_an_axis() {
+    fn zeros_and_no_values_have_a_finite_axis() {
         for scale in [Scale::Linear, Scale::Logarithmic] {
             assert!(Axis::around(scale, &[0.0], (0.0, 100.0)).at(0.0).is_finite());
             assert!(Axis::up_to(scale, &[], (0.0, 100.0)).at(0.0).is_finite());

@@ -1,4 +1,4 @@
-//! Each series as a bar: names at the left, values at the right.
+//! Draws each series as a bar, with names to the left and values to the right.
 
 use anyhow::Result;
 use plotters::style::text_anchor::HPos;
@@ -12,14 +12,14 @@ use super::{Frame, GRID, MINOR};
 use crate::figures::Panel;
 use crate::samples::{Series, median};
 
-/// From one bar to the next, and how much of it is the bar.
+/// The distance from one bar to the next, and the height of a bar.
 const ROW: f64 = 42.0;
 const BAR: f64 = 28.0;
 
-/// Between two groups.
+/// The gap between two groups.
 const GAP: f64 = 18.0;
 
-/// Names are broken where they would be longer than so many characters.
+/// The maximum length of a line of a name, in characters.
 const LENGTH: usize = 38;
 
 /// A panel of bars.
@@ -28,9 +28,9 @@ pub(super) struct Bars<'p> {
     groups: Vec<Group>,
 }
 
-/// Bars that have the first part of their names in common.
+/// Bars whose names have the first part in common.
 struct Group {
-    /// If it has a row of its own.
+    /// The common part in a row of its own; empty if the group has no such row.
     head: Vec<String>,
     colour: RGBColor,
     bars: Vec<Bar>,
@@ -49,7 +49,7 @@ impl<'p> Bars<'p> {
         Self { panel, groups: groups(panel, rows, palette) }
     }
 
-    /// Each value of x has a bar for each series, and is a group.
+    /// Creates a panel with one group for each x, with one bar for each series.
     pub(super) fn of_x(
         panel: &'p Panel,
         drawn: &[&Series],
@@ -63,7 +63,7 @@ impl<'p> Bars<'p> {
         Self { panel, groups: groups(panel, rows, palette) }
     }
 
-    /// The column of names.
+    /// Returns the width of the column of names.
     pub(super) fn left(&self) -> Result<f64> {
         let names = self.groups.iter().flat_map(|group| &group.bars).flat_map(|bar| &bar.name);
         let heads = self.groups.iter().flat_map(|group| &group.head);
@@ -71,7 +71,7 @@ impl<'p> Bars<'p> {
         Ok(names.max(widest(heads.map(String::as_str), Font::Head)?) + MARGIN)
     }
 
-    /// The value behind the longest bar.
+    /// Returns the width of the widest value, which may stand behind the longest bar.
     pub(super) fn right(&self) -> Result<f64> {
         let values: Vec<String> = self.values().into_iter().map(significant).collect();
         Ok(widest(values.iter().map(String::as_str), Font::Text)? + MARGIN)
@@ -127,7 +127,7 @@ impl Group {
             let (from, to) = ((left, middle - BAR / 2.0), (end, middle + BAR / 2.0));
             canvas.area(from, to, self.colour.filled())?;
             let value = significant(bar.value);
-            // No line goes through a value.
+            // Paint over the grid lines behind the value.
             let to = (end + 12.0 + width(&value, Font::Text)?, middle + BAR / 2.0);
             canvas.area((end + 2.0, middle - BAR / 2.0), to, WHITE.filled())?;
             canvas.text(&value, Font::Text, HPos::Left, (end + 10.0, middle))?;
@@ -137,12 +137,12 @@ impl Group {
     }
 }
 
-/// Of a name's lines.
+/// Returns the height of a name's lines.
 fn height(lines: &[String]) -> f64 {
     lines.iter().skip(1).fold(if lines.is_empty() { 0.0 } else { ROW }, |sum, _| sum + LINE)
 }
 
-/// At the left of the axis.
+/// Draws the lines of a name to the left of the axis.
 fn names(canvas: &Canvas<'_>, lines: &[String], font: Font, (x, y): (f64, f64)) -> Result<()> {
     let mut middle = y + ROW / 2.0;
     for line in lines {
@@ -152,7 +152,8 @@ fn names(canvas: &Canvas<'_>, lines: &[String], font: Font, (x, y): (f64, f64)) 
     Ok(())
 }
 
-/// All bars of a group stand where its first one came. Those without a group are one together.
+/// Collects the bars of each group at the place of its first one. Bars without a group form one
+/// group together.
 fn groups(
     panel: &Panel,
     rows: impl Iterator<Item = (String, f64)>,
@@ -166,8 +167,8 @@ fn groups(
             None => gathered.push((key.to_owned(), vec![(name, value)])),
         }
     }
-    let made = gathered.into_iter().map(|(key, bars)| {
-        // One bar has its whole name; more of them have their common part once, above.
+    let groups = gathered.into_iter().map(|(key, bars)| {
+        // A single bar shows its whole name; several show their common part once, above them.
         let head = if bars.len() > 1 && !key.is_empty() { wrap(&key, LENGTH) } else { Vec::new() };
         let name = |name: &str| {
             if head.is_empty() { whole(name) } else { wrap(group(name).1, LENGTH) }
@@ -176,10 +177,10 @@ fn groups(
         let bars = bars.collect();
         Group { colour: palette.colour((panel.family)(&key)), head, bars }
     });
-    made.collect()
+    groups.collect()
 }
 
-/// A name with its group, which is broken between the two first.
+/// Returns the lines of a name with its group. Breaks between the two first.
 fn whole(name: &str) -> Vec<String> {
     match group(name) {
         (Some(group), rest) if name.chars().count() > LENGTH => {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_together() {
+    fn bars_of_a_group_stand_together() {
         let groups = grouped(&[("xl: all", 3.0), ("chaos: all", 1.0), ("xl: rest", 2.0)]);
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].head, ["xl"]);
@@ -211,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bar_has_its_whole_name() {
+    fn a_single_bar_shows_its_whole_name() {
         let groups = grouped(&[("xl: all", 3.0)]);
         assert!(groups[0].head.is_empty());
         assert_eq!(groups[0].bars[0].name, ["xl: all"]);

@@ -1,4 +1,4 @@
-//! What a plot is made of: texts, lines and areas. The fonts are compiled in, so none need be
+//! Draws the parts of a plot: texts, lines and areas. The fonts are compiled in, so none need to be
 //! installed.
 
 use std::sync::Once;
@@ -13,30 +13,32 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::style::Dash;
 
-/// Pixels: plots have twice as many as they are wide where they are usually shown, because
+/// The width in pixels. Plots are drawn at twice the size at which they are usually shown, because
 /// positions are whole numbers.
 pub(super) const WIDTH: u32 = 1920;
 
-/// Between the picture's edge and what is drawn, and between other things.
+/// The margin at the picture's edge and between parts of the plot.
 pub(super) const MARGIN: f64 = 24.0;
 
-/// From one line of text to the next.
+/// The distance from one line of text to the next.
 pub(super) const LINE: f64 = 38.0;
 
-/// Height of texts. The SVG backend makes the font smaller by 1.24, so this is a font of 29.
+/// The heights of text and titles. The SVG backend divides the font size by 1.24, so text is set
+/// in a font of size 29.
 const TEXT: i32 = 36;
 const TITLE: i32 = 44;
 
+/// The width of the lines of data.
 pub(super) const DATA: u32 = 4;
 
 /// What a text is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Font {
     Text,
-    /// Of what follows it.
+    /// A heading.
     Head,
     Title,
-    /// From below to above.
+    /// Text that runs from bottom to top.
     Upwards,
 }
 
@@ -47,7 +49,7 @@ impl Font {
             Self::Head | Self::Title => FontStyle::Bold,
             Self::Text | Self::Upwards => FontStyle::Normal,
         };
-        // Made bold afterwards, it would be measured as it was before.
+        // Set the weight here: a font made bold later is still measured as the normal one.
         let font = FontDesc::new(FontFamily::SansSerif, f64::from(size), weight);
         let font =
             if self == Self::Upwards { font.transform(FontTransform::Rotate270) } else { font };
@@ -55,7 +57,7 @@ impl Font {
     }
 }
 
-/// A picture as it is drawn.
+/// The picture that is being drawn.
 pub(super) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, Shift>);
 
 impl<'a> Canvas<'a> {
@@ -71,7 +73,7 @@ impl<'a> Canvas<'a> {
         Ok(self.0.present()?)
     }
 
-    /// A text whose middle line is at this height.
+    /// Draws a text that is vertically centred on `at`.
     pub(super) fn text(&self, text: &str, font: Font, h: HPos, at: (f64, f64)) -> Result<()> {
         let style = font.style(Pos::new(h, VPos::Center));
         Ok(self.0.draw_text(text, &style, pixel(at))?)
@@ -107,7 +109,7 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// How wide a text is. A browser that has another font for it may make it narrower.
+/// Returns the width of a text in pixels. A browser that uses another font may draw it narrower.
 pub(super) fn width(text: &str, font: Font) -> Result<f64> {
     register_fonts();
     let style = font.style(Pos::default());
@@ -115,7 +117,7 @@ pub(super) fn width(text: &str, font: Font) -> Result<f64> {
     Ok(f64::from(right - left))
 }
 
-/// The largest width of some texts.
+/// Returns the largest width among the texts.
 pub(super) fn widest<'t>(texts: impl Iterator<Item = &'t str>, font: Font) -> Result<f64> {
     texts.map(|text| width(text, font)).try_fold(0.0, |most: f64, one| Ok(most.max(one?)))
 }
@@ -123,7 +125,8 @@ pub(super) fn widest<'t>(texts: impl Iterator<Item = &'t str>, font: Font) -> Re
 fn register_fonts() {
     static FONTS: Once = Once::new();
     FONTS.call_once(|| {
-        // The only error there is: the font cannot be parsed. Then measuring fails, and says so.
+        // The only possible error is that the font cannot be parsed. Measuring text then fails
+        // with an error of its own.
         let _ = register_font("sans-serif", FontStyle::Normal, sans::regular());
         let _ = register_font("sans-serif", FontStyle::Bold, sans::bold());
     });
@@ -133,7 +136,7 @@ fn pixel((x, y): (f64, f64)) -> (i32, i32) {
     (whole(x), whole(y))
 }
 
-/// A plot has some thousand pixels.
+/// Rounds to a whole pixel. Positions are at most some thousand pixels, so they fit.
 #[allow(clippy::cast_possible_truncation)]
 fn whole(pixels: f64) -> i32 {
     pixels.round() as i32

@@ -1,4 +1,4 @@
-//! Each series as a line over x, and their names beside it.
+//! Draws each series as a line over x, with the names beside the plot.
 
 use anyhow::Result;
 use plotters::style::text_anchor::HPos;
@@ -11,16 +11,16 @@ use super::{Frame, GRID, MINOR};
 use crate::figures::{Panel, Scale};
 use crate::samples::Series;
 
-/// Names are broken where they would be longer than so many characters.
+/// The maximum length of a line of a name, in characters.
 const LENGTH: usize = 21;
 
-/// The piece of line before a name.
+/// The length of the piece of line shown before a name.
 const SAMPLE: f64 = 60.0;
 
-/// Least distance of points that are marked, on the average.
+/// The minimum average distance at which points are marked.
 const APART: f64 = 24.0;
 
-/// Room for a tick's label, at the left and below.
+/// The room for a tick's label, at the left and below.
 const ROOM: (f64, f64) = (46.0, 120.0);
 
 /// A panel of lines.
@@ -33,14 +33,14 @@ pub(super) struct Lines<'p> {
 struct Line {
     name: Vec<String>,
     style: Style,
-    /// Where it came, which says how its points are marked.
+    /// Its place in the order of arrival, which determines the shape of its marks.
     number: usize,
-    /// For each x the median.
+    /// The median for each x.
     points: Vec<(f64, f64)>,
 }
 
 impl<'p> Lines<'p> {
-    /// At least so high.
+    /// Creates a panel that is at least `height` high.
     pub(super) fn new(
         panel: &'p Panel,
         drawn: &[&Series],
@@ -61,21 +61,21 @@ impl<'p> Lines<'p> {
                 points: series.medians(),
             });
         }
-        // Names stand in the order of the lines' ends.
+        // List the names in the order of the lines' right ends.
         let end = |line: &Line| line.points.last().map_or(0.0, |(_, y)| *y);
         lines.sort_by(|one, other| end(other).total_cmp(&end(one)));
         let names: f64 = lines.iter().map(Line::height).sum();
         Self { panel, lines, height: height.max(names) }
     }
 
-    /// The ticks' labels, and what the axis is called.
+    /// Returns the width of the ticks' labels and the axis's name.
     pub(super) fn left(&self) -> Result<f64> {
         let labels: Vec<String> =
             self.y((self.height, 0.0)).ticks(ROOM.0).into_iter().filter_map(|t| t.label).collect();
         Ok(widest(labels.iter().map(String::as_str), Font::Text)? + LINE + MARGIN)
     }
 
-    /// The names.
+    /// Returns the width of the column of names.
     pub(super) fn right(&self) -> Result<f64> {
         let names = self.lines.iter().flat_map(|line| &line.name).map(String::as_str);
         let last = width("0000", Font::Text)? / 2.0;
@@ -89,7 +89,7 @@ impl<'p> Lines<'p> {
         self.height
     }
 
-    /// What a single line is, the panel says itself.
+    /// Returns whether names are shown. A single line needs none: the panel's labels describe it.
     fn named(&self) -> bool {
         self.lines.len() > 1
     }
@@ -153,7 +153,7 @@ impl<'p> Lines<'p> {
 }
 
 impl Line {
-    /// Of its name.
+    /// Returns the height of its name.
     fn height(&self) -> f64 {
         self.name.iter().fold(MARGIN / 2.0, |sum, _| sum + LINE)
     }
@@ -174,8 +174,8 @@ impl Line {
     }
 }
 
-/// Which points are marked: all if they are apart; the middle one of a line that is too short to
-/// be seen otherwise.
+/// Returns the points to mark: all if they are far enough apart, or the middle one of a line that
+/// is too short to be visible otherwise.
 fn marks(pixels: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let (Some(first), Some(last)) = (pixels.first(), pixels.last()) else { return Vec::new() };
     let length = last.0 - first.0;
@@ -186,7 +186,8 @@ fn marks(pixels: &[(f64, f64)]) -> Vec<(f64, f64)> {
     if length >= needed { pixels.to_vec() } else { Vec::new() }
 }
 
-/// Lines that are one upon the other can be told by their marks.
+/// Draws a mark whose shape depends on the line's number, so that lines that lie on top of each
+/// other can be told apart.
 fn mark(canvas: &Canvas<'_>, number: usize, (x, y): (f64, f64), colour: RGBColor) -> Result<()> {
     let corners: &[(f64, f64)] = match number % 4 {
         0 => return canvas.disc((x, y), 8, colour),
@@ -198,8 +199,8 @@ fn mark(canvas: &Canvas<'_>, number: usize, (x, y): (f64, f64), colour: RGBColor
     canvas.path(&path, None, colour.stroke_width(3))
 }
 
-/// Of the points in one column of pixels only the first, the lowest, the highest and the last are
-/// seen.
+/// Keeps only the first, the lowest, the highest and the last of the points in one column of
+/// pixels. The others would not be visible.
 fn thin(pixels: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let same_column = |one: &(f64, f64), other: &(f64, f64)| {
         (one.0.round() - other.0.round()).abs() < f64::EPSILON
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn points_that_are_apart_are_marked() {
+    fn points_far_enough_apart_are_marked() {
         let apart = [(0.0, 1.0), (100.0, 1.0)];
         assert_eq!(marks(&apart), apart);
         let many: Vec<(f64, f64)> = (0..100).map(|x| (f64::from(x), 1.0)).collect();

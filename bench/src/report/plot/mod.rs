@@ -1,4 +1,4 @@
-//! The plots, as SVG and the same as PNG.
+//! Draws a figure's plots as SVG, and converts that to PNG.
 
 mod axis;
 mod bars;
@@ -24,28 +24,28 @@ use canvas::{Canvas, Font, LINE, MARGIN, WIDTH};
 use lines::Lines;
 use style::Palette;
 
-/// Lines at values that are told, and at those between them.
+/// Colours of the lines at labelled ticks, and at the minor ticks between them.
 const GRID: RGBColor = RGBColor(200, 200, 200);
 const MINOR: RGBColor = RGBColor(235, 235, 235);
 
-/// Least height of lines, alone and among others.
+/// The minimum height of a panel of lines, if it is the only one and if there are others.
 const ALONE: f64 = 760.0;
 const AMONG: f64 = 480.0;
 
-/// Where values are.
+/// The area of a panel in which values are drawn, without its bottom.
 struct Frame {
     left: f64,
     right: f64,
     top: f64,
 }
 
-/// A panel with what is in it.
+/// The contents of a panel.
 enum Content<'p> {
     Lines(Lines<'p>),
     Bars(Bars<'p>),
 }
 
-/// Draws the figure as `plot.svg` and `plot.png` in a folder.
+/// Draws the figure into `plot.svg` and `plot.png` in a folder.
 pub(crate) fn draw(figure: &Figure, samples: &Samples, folder: &Path) -> Result<()> {
     let svg = svg(figure, samples).with_context(|| format!("cannot draw {}", figure.name))?;
     fs::write(folder.join("plot.svg"), &svg)?;
@@ -63,7 +63,7 @@ fn svg(figure: &Figure, samples: &Samples) -> Result<String> {
             panels.push((panel, Content::new(panel, &drawn, &mut palette, least)));
         }
     }
-    // All panels begin and end at the same x.
+    // Align all panels at the left and at the right.
     let (mut left, mut right): (f64, f64) = (0.0, 0.0);
     for (_, content) in &panels {
         left = left.max(content.left()?);
@@ -113,7 +113,7 @@ impl<'p> Content<'p> {
         }
     }
 
-    /// What it needs at the left of the values.
+    /// Returns the width that it needs to the left of the values.
     fn left(&self) -> Result<f64> {
         match self {
             Self::Lines(lines) => lines.left(),
@@ -128,7 +128,7 @@ impl<'p> Content<'p> {
         }
     }
 
-    /// Of the values, without what is below them.
+    /// Returns the height of the values' area, without what is below it.
     fn height(&self) -> f64 {
         match self {
             Self::Lines(lines) => lines.height(),

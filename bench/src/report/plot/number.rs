@@ -1,23 +1,23 @@
-//! Numbers as a plot shows them.
+//! Formats numbers for a plot.
 
-/// The power of ten that is not above a positive value.
+/// Returns the exponent of the largest power of ten that is not above a positive value.
 #[allow(clippy::cast_possible_truncation)]
 pub(super) fn exponent(value: f64) -> i32 {
-    // What a logarithm loses must not take 1000 below a thousand.
+    // Without the correction, rounding in the logarithm could give 1000 the exponent 2.
     (value.log10() + 1e-9).floor() as i32
 }
 
-/// With three digits that count; none of them is a dot's lonely zero.
+/// Formats a value with three significant digits.
 pub(super) fn significant(value: f64) -> String {
     if value <= 0.0 || !value.is_finite() {
         return format!("{value}");
     }
-    // 9.996 has become 10.0, and has a digit less after the dot.
+    // 9.996 is rounded to 10.0, which has one digit less after the point.
     let rounded = to_decimals(value, 2 - exponent(value));
     plain(rounded, 2 - exponent(rounded))
 }
 
-/// With so many digits after the dot, if that is any.
+/// Formats a value with `decimals` digits after the point; none if that is negative.
 pub(super) fn plain(value: f64, decimals: i32) -> String {
     format!("{value:.*}", usize::try_from(decimals).unwrap_or(0))
 }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_digits_count() {
+    fn three_digits_are_significant() {
         for (value, text) in [
             (0.0, "0"),
             (0.008_345, "0.00834"),

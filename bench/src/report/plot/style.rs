@@ -1,4 +1,4 @@
-//! What tells one series from another.
+//! The styles by which series are told apart.
 
 use plotters::style::RGBColor;
 
@@ -15,24 +15,24 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(130, 130, 130),
 ];
 
-/// Pixels that are drawn, and that are not.
+/// The lengths of a dash and of the gap after it, in pixels; `None` for a solid line.
 pub(super) type Dash = Option<(i32, i32)>;
 
 const DASHES: [Dash; 4] = [None, Some((16, 8)), Some((4, 8)), Some((36, 10))];
 
-/// How a line looks.
+/// The look of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
     pub(super) colour: RGBColor,
     pub(super) dash: Dash,
 }
 
-/// The colours of a figure: what has the same name in two panels has the same colour in both.
+/// The colours of a figure. A name has the same colour in all panels.
 #[derive(Debug, Default)]
 pub(super) struct Palette(Vec<String>);
 
 impl Palette {
-    /// In the order in which they are first asked for.
+    /// Returns the number of a name, in the order of first use.
     fn number(&mut self, name: &str) -> usize {
         self.0.iter().position(|known| known == name).unwrap_or_else(|| {
             self.0.push(name.to_owned());
@@ -44,8 +44,8 @@ impl Palette {
         COLOURS[self.number(name) % COLOURS.len()]
     }
 
-    /// For the so-many-eth line of this name. They have one colour; when all colours are taken,
-    /// they come again with the next dash.
+    /// Returns the style of line number `member` of this name. All lines of a name have one colour
+    /// and differ in their dashes. When all colours are in use, they repeat with the next dash.
     pub(super) fn style(&mut self, name: &str, member: usize) -> Style {
         let number = self.number(name);
         let dash = DASHES[(member + number / COLOURS.len()) % DASHES.len()];
@@ -53,7 +53,7 @@ impl Palette {
     }
 }
 
-/// The part of a series' name that it shares with others, if there is one, and what it has alone.
+/// Splits the name of a series into its group, if it has one, and the rest.
 pub(super) fn group(name: &str) -> (Option<&str>, &str) {
     match name.split_once(": ") {
         Some((group, rest)) => (Some(group), rest),
@@ -61,7 +61,8 @@ pub(super) fn group(name: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Breaks a text where a line would be longer than that, if a word ends there.
+/// Breaks a text between words into lines of at most `length` characters. A longer word stays
+/// whole.
 pub(super) fn wrap(text: &str, length: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -92,7 +93,7 @@ mod tests {
         let styles: Vec<Style> =
             (0..12).map(|number| palette.style(&number.to_string(), 0)).collect();
         for (number, style) in styles.iter().enumerate() {
-            assert!(!styles[..number].contains(style), "the style of {number} is another's, too");
+            assert!(!styles[..number].contains(style), "style {number} is not unique");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The connection.
+//! The commands about the connection itself.
 
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -48,7 +48,7 @@ pub(crate) fn select(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// Lets the default user in, who needs no password. There is no other.
+/// Accepts only the default user, who needs no password.
 fn check_user(name: &[u8]) -> Outcome {
     if name == b"default" {
         return Ok(());
@@ -122,13 +122,14 @@ pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
 
 const NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
-/// A copy of a word that may not break a line of `CLIENT LIST`, or what to say.
+/// Copies an argument that is shown in `CLIENT LIST`. Refuses with `otherwise` if the argument
+/// contains characters that would break its format.
 fn copy(c: &Context<'_>, index: usize, otherwise: &'static str) -> Result<Vec<u8>, Refused> {
     let word = c.arg(index);
     if !word.iter().all(u8::is_ascii_graphic) {
         return other(otherwise);
     }
-    // Connections are many, and their names as long as they like.
+    // Check memory: there can be many connections, and their names may have any length.
     c.store.need(word.len(), 1)?;
     let mut copy = Vec::new();
     copy.try_reserve_exact(word.len()).map_err(|_| Refused::OutOfMemory)?;
@@ -156,14 +157,14 @@ pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
             return list(c, || core::iter::once(about.clone()));
         }
         () if c.args.is(1, "list") && words == 2 => {
-            // The register is not changed meanwhile, but the borrow would say so.
+            // Take the list out of the store, because `list` borrows the whole context.
             let clients = core::mem::take(&mut c.store.clients);
             let outcome = list(c, || clients.iter());
             c.store.clients = clients;
             return outcome;
         }
         () if c.args.is(1, "list") => return Err(Refused::Syntax),
-        // Nothing is ever evicted.
+        // Accepted without effect, because clients are never evicted.
         () if c.args.is(1, "no-evict") && words == 3 => match () {
             () if c.args.is(2, "on") || c.args.is(2, "off") => c.out.ok(),
             () => return Err(Refused::Syntax),
@@ -192,7 +193,7 @@ fn set_info(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// Counts what is written.
+/// Counts the bytes that are written.
 struct Length(usize);
 
 impl Write for Length {
@@ -205,7 +206,7 @@ impl Write for Length {
 /// Writes one line about a connection.
 fn describe(about: &About, to: &mut impl Write) {
     let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
-    // Neither way of writing fails.
+    // Neither `Output` nor `Length` returns an error.
     let _ = writeln!(
         to,
         "id={} name={} db=0 resp={} lib-name={} lib-ver={}",
@@ -217,7 +218,7 @@ fn describe(about: &About, to: &mut impl Write) {
     );
 }
 
-/// Replies with a line about each of the connections.
+/// Replies with one line about each connection.
 fn list<A, I>(c: &mut Context<'_>, abouts: A) -> Outcome
 where
     A: Fn() -> I,

@@ -1,9 +1,9 @@
-//! When keys expire.
+//! The commands about the expiry of keys.
 
 use super::{Context, Outcome};
 use crate::error::{Refused, other};
 
-/// The words behind the time.
+/// The options that follow the time.
 #[derive(Clone, Copy, Default)]
 struct Condition {
     nx: bool,
@@ -36,7 +36,7 @@ fn condition(c: &Context<'_>) -> Result<Condition, Refused> {
 
 impl Condition {
     fn holds(self, current: Option<u64>, new: u64) -> bool {
-        // A key without a time counts as one that never expires.
+        // A key without an expiry counts as one that expires at the end of time.
         let current_or_never = current.unwrap_or(u64::MAX);
         let hindered = (self.nx && current.is_some())
             || (self.xx && current.is_none())
@@ -81,7 +81,8 @@ pub(crate) fn pexpireat(c: &mut Context<'_>) -> Outcome {
     expire_at(c, 1, true, "pexpireat")
 }
 
-/// Replies with a time made of when the key expires; -1 if it never does, -2 if it is not there.
+/// Replies with what `time` returns for the key's expiry and the current time; with -1 if the key
+/// never expires, and -2 if it does not exist.
 fn tell(c: &mut Context<'_>, time: impl FnOnce(u64, u64) -> u64) -> Outcome {
     let there = c.store.get(c.arg(1), c.now).is_some();
     let reply = match c.store.expiry(c.arg(1)) {

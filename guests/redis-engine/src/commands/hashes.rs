@@ -1,4 +1,4 @@
-//! Hashes.
+//! The commands on hashes.
 
 use super::{Context, Outcome};
 use crate::bytes::Bytes;
@@ -6,7 +6,7 @@ use crate::error::{Refused, other};
 use crate::number;
 use crate::value::Hash;
 
-/// Makes the hash and room in it for so many fields.
+/// Returns the hash, which is created if it does not exist, with room for `fields` more fields.
 fn room<'s>(c: &'s mut Context<'_>, fields: usize) -> Result<&'s mut Hash, Refused> {
     let (key, memory) = (c.arg(1), c.store.memory());
     if let Err(refused) = c.store.make_hash(key, c.now)?.room(memory, fields) {
@@ -16,7 +16,7 @@ fn room<'s>(c: &'s mut Context<'_>, fields: usize) -> Result<&'s mut Hash, Refus
     c.store.make_hash(key, c.now)
 }
 
-/// Sets one field. Whether it is new.
+/// Sets one field, and returns whether it is new.
 fn put(hash: &mut Hash, field: &[u8], value: &[u8]) -> bool {
     match hash.get_mut(field) {
         Some(old) => {

@@ -1,4 +1,4 @@
-//! Keys of any type.
+//! The commands on keys of any type.
 
 use super::{Context, Outcome};
 use crate::error::Refused;
@@ -63,7 +63,7 @@ fn move_key(c: &mut Context<'_>) -> Outcome {
     if from == to {
         return Ok(());
     }
-    // Nothing is taken before there is room for its new place.
+    // Make room for the new name before the old one is removed.
     c.store.make_room(1)?;
     if let Some((value, expires)) = c.store.take(from) {
         c.store.set(to, value, false, c.now)?;

@@ -1,4 +1,4 @@
-//! Lists.
+//! The commands on lists.
 
 use super::{Context, Outcome, position, range};
 use crate::bytes::Bytes;
@@ -7,7 +7,7 @@ use crate::memory::data_room;
 use crate::number;
 use crate::value::{List, needs_care};
 
-/// Which end of a list.
+/// An end of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Left,
@@ -68,7 +68,7 @@ fn pop(c: &mut Context<'_>, end: End) -> Outcome {
         return Ok(());
     };
     let taken = count.unwrap_or(1).min(list.len());
-    // Nothing is taken out that the reply has no room for.
+    // Make room for the reply before anything is removed.
     let range = match end {
         End::Left => list.range(..taken),
         End::Right => list.range(list.len() - taken..),
@@ -150,7 +150,7 @@ pub(crate) fn lrem(c: &mut Context<'_>) -> Outcome {
         c.out.integer(0);
         return Ok(());
     };
-    // The one nearest to an end, as most ask for: what is behind it is not looked at.
+    // A fast path for the usual case: remove one element, without scanning the rest of the list.
     if let 1 | -1 = count {
         let same = |item: &Bytes| **item == *value;
         let place =
@@ -165,7 +165,7 @@ pub(crate) fn lrem(c: &mut Context<'_>) -> Outcome {
         0 => matching,
         wanted => wanted.min(matching),
     };
-    // From the head the first ones go, from the tail the last ones.
+    // With a negative count, remove the last matching elements, otherwise the first ones.
     let keep_first = if count < 0 { matching - wanted } else { 0 };
     let mut seen = 0;
     list.retain(|item| {
@@ -192,7 +192,7 @@ pub(crate) fn ltrim(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// A word that must be a count; shared by the commands that pop.
+/// Returns an argument that must be a count, for the commands that pop.
 pub(crate) fn positive(c: &Context<'_>, index: usize) -> Result<usize, Refused> {
     match c.integer(index).ok().and_then(|count| usize::try_from(count).ok()) {
         Some(count) => Ok(count),

@@ -1,4 +1,4 @@
-//! The commands: one table, which also answers `COMMAND`, and how one is executed.
+//! Executes commands. One table lists them all; `COMMAND` replies from it too.
 
 mod connection;
 mod expiry;
@@ -25,7 +25,7 @@ use crate::value::Value;
 
 pub(crate) use table::{Command, TABLE};
 
-/// Everything a command works on.
+/// Everything that a command works on.
 pub(crate) struct Context<'a> {
     pub(crate) store: &'a mut Store,
     pub(crate) client: &'a mut Client,
@@ -34,42 +34,42 @@ pub(crate) struct Context<'a> {
     pub(crate) out: &'a mut Output,
 }
 
-/// What a command returns: the reply is in the output, or the command is refused.
+/// The result of a command. `Ok` means that the reply is in the output.
 pub(crate) type Outcome = Result<(), Refused>;
 
 impl<'a> Context<'a> {
-    /// A word of the command.
+    /// Returns an argument.
     pub(crate) fn arg(&self, index: usize) -> &'a [u8] {
         self.args.get(index)
     }
 
-    /// A word that must be an integer.
+    /// Returns an argument that must be an integer.
     pub(crate) fn integer(&self, index: usize) -> Result<i64, Refused> {
         number::integer(self.arg(index))
     }
 
-    /// A word that must be a floating-point number.
+    /// Returns an argument that must be a floating-point number.
     pub(crate) fn float(&self, index: usize) -> Result<f64, Refused> {
         number::float(self.arg(index)).ok_or(Refused::NotAFloat)
     }
 
-    /// Refuses a command with a wrong number of words.
+    /// Refuses a command because of its number of arguments.
     pub(crate) fn arity<T>(&self) -> Result<T, Refused> {
         let name = String::from_utf8_lossy(self.arg(0)).to_ascii_lowercase();
         Err(Refused::Arity(name))
     }
 
-    /// Makes sure that a reply of so many bytes in so many parts fits in memory.
+    /// Makes room for a reply of `bytes` bytes in `parts` parts.
     pub(crate) fn reserve_reply(&mut self, bytes: usize, parts: usize) -> Outcome {
         self.out.reserve(self.store.memory(), bytes, parts)
     }
 
-    /// A copy of a word, to be stored as a string.
+    /// Copies an argument, to be stored as a string.
     pub(crate) fn copy(&self, index: usize) -> Result<Value, Refused> {
         Text::copy(self.arg(index)).map(Value::String)
     }
 
-    /// A word to be named in an error, cut short.
+    /// Returns an argument for an error message, cut off after 128 bytes.
     pub(crate) fn shown(&self, index: usize) -> String {
         let word = self.arg(index);
         String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned()
@@ -92,7 +92,7 @@ pub(crate) fn execute(
             Err(Refused::Arity(String::from(command.name)))
         }
         Some(command) => {
-            // For copies of the words, and what is made around each of them.
+            // Check memory for copies of the arguments, and for the overhead of each.
             let room = if command.grows { store.need(args.total(), args.len()) } else { Ok(()) };
             let out = &mut *out;
             room.and_then(|()| (command.run)(&mut Context { store, client, now, args, out }))
@@ -107,12 +107,12 @@ pub(crate) fn execute(
     }
 }
 
-/// Answers a command that memory is too short for.
+/// Replies to a command for which there is no memory.
 pub(crate) fn refuse_for_memory(out: &mut Output) {
     out.error(&Refused::OutOfMemory.text());
 }
 
-/// Redis names the first words, cut short.
+/// Returns Redis's error for an unknown command, which shows the first arguments, shortened.
 fn unknown(args: &Args) -> Refused {
     let show = |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
     let mut text =
@@ -126,7 +126,7 @@ fn unknown(args: &Args) -> Refused {
     Refused::Other(text.into())
 }
 
-/// Turns a pair of indices that may count from the end into a range of positions.
+/// Converts a pair of indices, of which negative ones count from the end, to a range of positions.
 pub(crate) fn range(start: i64, end: i64, len: usize) -> core::ops::Range<usize> {
     let len_signed = i64::try_from(len).unwrap_or(i64::MAX);
     let from_end = |index: i64| if index < 0 { index.saturating_add(len_signed) } else { index };
@@ -139,7 +139,8 @@ pub(crate) fn range(start: i64, end: i64, len: usize) -> core::ops::Range<usize>
     position(start)..position(end) + 1
 }
 
-/// A position that may count from the end; `None` outside.
+/// Converts an index, which counts from the end if negative, to a position; `None` if it is out of
+/// range.
 pub(crate) fn position(index: i64, len: usize) -> Option<usize> {
     let len_signed = i64::try_from(len).ok()?;
     let index = if index < 0 { index.checked_add(len_signed)? } else { index };

@@ -1,16 +1,16 @@
-//! Cursors: `SCAN` and its kin.
+//! The commands that use cursors: `SCAN`, `SSCAN`, `HSCAN` and `ZSCAN`.
 //!
-//! A cursor is how many positions are left, and the walk goes from the last position to the first.
-//! Tables here remove an entry by moving the last one into its place. So an entry that has not been
-//! visited is always below the cursor: one that was there all the time is visited at least once,
-//! which is what Redis promises; it may be visited twice.
+//! A cursor is the number of positions that are left, and a scan goes from the last position to the
+//! first. The tables remove an entry by moving the last one into its place, so an entry that has
+//! not been visited is always below the cursor. An entry that exists during the whole scan is
+//! therefore visited at least once, as Redis guarantees. It may be visited twice.
 
 use super::{Context, Outcome};
 use crate::error::{Refused, other};
 use crate::glob;
 use crate::number;
 
-/// Positions looked at in one call if the caller does not say.
+/// The number of positions visited by one call without `COUNT`.
 const DEFAULT_COUNT: usize = 10;
 
 struct Options<'a> {
@@ -49,15 +49,16 @@ fn options<'a>(c: &Context<'a>, first: usize, kinds: bool) -> Result<Options<'a>
     Ok(options)
 }
 
-/// The positions of one call, and the next cursor. Cursor 0 begins at the end.
+/// Returns the positions that this call visits, and the next cursor. Cursor 0 starts at the end.
 fn walk(options: &Options<'_>, length: usize) -> (core::ops::Range<usize>, usize) {
     let end = if options.cursor == 0 { length } else { options.cursor.min(length) };
     let start = end.saturating_sub(options.count);
     (start..end, start)
 }
 
-/// Writes the reply: the next cursor, and what `item` gives for the positions that match. Each
-/// item is written by a call with `true`, after it was counted by one with `false`.
+/// Writes the reply: the next cursor, and the items at the positions that match. `item` is called
+/// twice for each position: first with `false`, to return the item's length or `None` if it does
+/// not match, then with `true`, to write it.
 fn reply(
     c: &mut Context<'_>,
     options: &Options<'_>,
@@ -83,7 +84,7 @@ fn reply(
     Ok(())
 }
 
-/// The reply where there is no key.
+/// Writes the reply for a key that does not exist.
 fn nothing(c: &mut Context<'_>) -> Outcome {
     c.out.array(2);
     c.out.bulk(b"0");
@@ -113,7 +114,7 @@ pub(crate) fn scan(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn sscan(c: &mut Context<'_>) -> Outcome {
     let (key, _) = (c.arg(1), cursor(c, 2)?);
-    // Only a key that is there has the options looked at.
+    // As in Redis, the options are checked only if the key exists.
     let Some(length) = c.store.set_value(key, c.now)?.map(|value| value.len()) else {
         return nothing(c);
     };
@@ -133,7 +134,7 @@ pub(crate) fn sscan(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn hscan(c: &mut Context<'_>) -> Outcome {
     let (key, _) = (c.arg(1), cursor(c, 2)?);
-    // Only a key that is there has the options looked at.
+    // As in Redis, the options are checked only if the key exists.
     let Some(length) = c.store.hash(key, c.now)?.map(|value| value.len()) else {
         return nothing(c);
     };
@@ -154,7 +155,7 @@ pub(crate) fn hscan(c: &mut Context<'_>) -> Outcome {
 
 pub(crate) fn zscan(c: &mut Context<'_>) -> Outcome {
     let (key, _) = (c.arg(1), cursor(c, 2)?);
-    // Only a key that is there has the options looked at.
+    // As in Redis, the options are checked only if the key exists.
     let Some(length) = c.store.zset(key, c.now)?.map(|value| value.len()) else {
         return nothing(c);
     };

@@ -1,4 +1,4 @@
-//! The server itself.
+//! The commands about the server itself.
 
 use alloc::string::String;
 use core::fmt::Write;
@@ -8,7 +8,7 @@ use crate::REDIS_VERSION;
 use crate::error::{Refused, other};
 use crate::glob;
 
-/// Refuses what no case of the command took: a wrong number of words, or an unknown first one.
+/// Refuses a subcommand, either because of its number of arguments or because it is unknown.
 pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str]) -> Outcome {
     if let Some(name) = known.iter().find(|name| c.args.is(1, name)) {
         return Err(Refused::Arity(alloc::format!("{}|{name}", command.to_ascii_lowercase())));
@@ -17,7 +17,7 @@ pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str])
     other(alloc::format!("ERR unknown subcommand '{word}'. Try {command} HELP."))
 }
 
-/// Settings that can be asked for; none can be changed.
+/// The settings that `CONFIG GET` returns. None of them can be changed.
 const SETTINGS: [(&str, &str); 8] = [
     ("appendonly", "no"),
     ("databases", "1"),
@@ -40,7 +40,7 @@ pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
             };
             c.out.map(settings.clone().filter(|(name, _)| wanted(name)).count());
             for (name, value) in settings.filter(|(name, _)| wanted(name)) {
-                // A name that is no pattern is given back as it came.
+                // If an argument is the name itself, reply with its spelling, as Redis does.
                 let same = c.args.from(2).find(|word| word.eq_ignore_ascii_case(name.as_bytes()));
                 c.out.bulk(same.unwrap_or(name.as_bytes()));
                 c.out.bulk(value.as_bytes());
@@ -147,7 +147,7 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// Most bytes that tell about one command.
+/// The most bytes of one command's description.
 const DESCRIPTION: usize = 160;
 
 pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
@@ -168,7 +168,7 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
                 }
             }
         }
-        // Texts about commands are optional; clients ask for them and cope without.
+        // The documentation of commands is optional; clients ask for it and work without it.
         () if c.args.is(1, "docs") => c.out.map(0),
         () if c.args.is(1, "list") && c.args.len() == 2 => {
             let names = TABLE.iter().map(|command| command.name.len()).sum();
@@ -181,7 +181,8 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// One command as `COMMAND` tells it: name, arity, flags, keys, and what is not told here.
+/// Writes one command as `COMMAND` describes it: name, arity, flags, keys, and four parts that are
+/// empty here.
 fn describe(c: &mut Context<'_>, command: &Command) {
     c.out.array(10);
     c.out.bulk(command.name.as_bytes());

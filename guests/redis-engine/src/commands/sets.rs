@@ -1,4 +1,4 @@
-//! Sets.
+//! The commands on sets.
 
 use super::lists::positive;
 use super::{Context, Outcome};
@@ -86,8 +86,8 @@ pub(crate) fn spop(c: &mut Context<'_>) -> Outcome {
         }
         Some(count) => {
             let taken = count.min(set.len());
-            // Nothing is taken out that the reply may have no room for; which members go is only
-            // known when they are gone.
+            // Make room for the reply before anything is removed. The members are chosen only when
+            // they are removed, so assume that each is as long as the longest.
             let lengths = set.iter().map(|(member, ())| member.len());
             let bytes = match taken == set.len() {
                 true => lengths.sum(),
@@ -132,13 +132,13 @@ pub(crate) fn srandmember(c: &mut Context<'_>) -> Outcome {
         c.store.random = random;
         return Ok(());
     };
-    // The same choice twice: to know how long the reply is, and to write it.
+    // Make the same choice twice: once for the length of the reply, and once to write it.
     let most = memory.total();
     let (mut members, mut bytes) = (0, 0_usize);
     for member in choose(set, &mut random.clone(), count) {
         members += 1;
         bytes = bytes.saturating_add(member.len());
-        // A reply of more parts than there are bytes: the count may be larger than any memory.
+        // Stop when the reply can no longer fit, because the count may be huge.
         if bytes.saturating_add(members) > most {
             return Err(Refused::OutOfMemory);
         }
@@ -150,7 +150,8 @@ pub(crate) fn srandmember(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// So many different members at random, or, if the count is negative, so many that may be the same.
+/// Returns `count` different random members; if `count` is negative, that many members which may
+/// repeat.
 fn choose<'s>(set: &'s Set, random: &mut Random, count: i64) -> impl Iterator<Item = &'s [u8]> {
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let distinct = count >= 0;
@@ -160,7 +161,8 @@ fn choose<'s>(set: &'s Set, random: &mut Random, count: i64) -> impl Iterator<It
         if left == 0 {
             return None;
         }
-        // Each is taken with the chance that is right for those that are still to be found.
+        // Selection sampling: choose each member with the probability that the number still wanted
+        // has among the members that are left.
         let index = if distinct { step } else { random.below(set.len()) };
         let takes = !distinct || random.below(set.len() - step) < left;
         left -= usize::from(takes);

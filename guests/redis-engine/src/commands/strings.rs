@@ -1,4 +1,4 @@
-//! Strings.
+//! The commands on strings.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::memory::data_room;
 use crate::number;
 use crate::value::Value;
 
-/// Longest string (`proto-max-bulk-len`).
+/// The longest string in bytes (`proto-max-bulk-len`).
 const MAX_STRING: i64 = 512 * 1024 * 1024;
 const MAX_STRING_LEN: usize = 512 * 1024 * 1024;
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
@@ -22,14 +22,15 @@ pub(crate) fn get(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// The words behind the value of `SET`.
+/// The options that follow the value of `SET`.
 #[derive(Default)]
 struct SetOptions {
     only_new: bool,
     only_old: bool,
     keep_expiry: bool,
     get: bool,
-    /// Where the time is, its unit in milliseconds, and whether it is not counted from now.
+    /// The number of the argument with the time, the time's unit in milliseconds, and whether it is
+    /// absolute.
     expires: Option<(usize, i64, bool)>,
 }
 
@@ -62,7 +63,7 @@ fn set_options(c: &Context<'_>) -> Result<SetOptions, Refused> {
     Ok(options)
 }
 
-/// A positive time as milliseconds after the epoch.
+/// Converts a time, which must be positive, to milliseconds since the Unix epoch.
 fn deadline(
     c: &Context<'_>,
     index: usize,
@@ -165,7 +166,7 @@ pub(crate) fn mget(c: &mut Context<'_>) -> Outcome {
 }
 
 fn set_pairs(c: &mut Context<'_>) -> Outcome {
-    // All or nothing: the words' copies were asked for in one piece.
+    // All or nothing: memory for the copies of the arguments has been checked in advance.
     c.store.make_room(c.args.len() / 2)?;
     for pair in (1..c.args.len()).step_by(2) {
         c.store.set(c.arg(pair), c.copy(pair + 1)?, false, c.now)?;
@@ -238,7 +239,7 @@ pub(crate) fn incrbyfloat(c: &mut Context<'_>) -> Outcome {
     if !new.is_finite() {
         return other("ERR increment would produce NaN or Infinity");
     }
-    // Never with an exponent, unlike scores.
+    // Unlike scores, the result never has an exponent.
     let text = alloc::format!("{new}");
     *c.store.make_string(c.arg(1), c.now)? = Text::copy(text.as_bytes())?;
     c.out.bulk(text.as_bytes());
@@ -279,7 +280,7 @@ pub(crate) fn getrange(c: &mut Context<'_>) -> Outcome {
     let length = value.len();
     let range = match start < 0 && end < 0 && start > end {
         true => 0..0,
-        // Unlike in a list, an end before the first byte is the first byte.
+        // Unlike in a list, an end before the first byte means the first byte.
         false => range(start, end.max(i64::try_from(length).map_or(0, |length| -length)), length),
     };
     c.out.reserve(memory, range.len(), 1)?;

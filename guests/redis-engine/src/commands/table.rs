@@ -1,4 +1,4 @@
-//! The table of commands. `COMMAND` reports from it.
+//! The table of commands, from which `COMMAND` also replies.
 
 use super::{
     Context, Outcome, connection, expiry, hashes, keys, lists, scan, server, sets, strings, zsets,
@@ -8,15 +8,15 @@ use super::{
 pub(crate) struct Command {
     /// Its name, in lower case.
     pub(crate) name: &'static str,
-    /// How many words it takes, its name among them; negative: at least so many.
+    /// The number of arguments, its name included; if negative, the minimum.
     pub(crate) arity: i32,
     /// Whether it can need more memory for data.
     pub(crate) grows: bool,
     /// Whether it only reads.
     pub(crate) reads: bool,
-    /// First key, last key, step; 0 if there is none.
+    /// The arguments that are keys: first, last, step; all 0 if there are none.
     pub(crate) keys: (i32, i32, i32),
-    /// What it does.
+    /// The function that executes it.
     pub(crate) run: fn(&mut Context<'_>) -> Outcome,
 }
 
@@ -27,7 +27,7 @@ impl Command {
     }
 }
 
-/// Finds a command by its name, in any case.
+/// Finds a command by its name, ignoring case.
 pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
     let mut lower = [0; 24];
     let lower = lower.get_mut(..name.len())?;
@@ -43,7 +43,7 @@ const TWO: (i32, i32, i32) = (1, 2, 1);
 const ALL: (i32, i32, i32) = (1, -1, 1);
 const PAIRS: (i32, i32, i32) = (1, -1, 2);
 
-/// A command that reads.
+/// Returns a command that only reads.
 const fn read(
     name: &'static str,
     arity: i32,
@@ -53,7 +53,7 @@ const fn read(
     Command { name, arity, grows: false, reads: true, keys, run }
 }
 
-/// A command that changes data without needing more memory.
+/// Returns a command that changes data without needing more memory.
 const fn change(
     name: &'static str,
     arity: i32,
@@ -63,7 +63,7 @@ const fn change(
     Command { name, arity, grows: false, reads: false, keys, run }
 }
 
-/// A command that can need more memory.
+/// Returns a command that may need more memory.
 const fn grow(
     name: &'static str,
     arity: i32,
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted_and_each_command_is_found() {
+    fn the_table_is_sorted_and_finds_each_command() {
         assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
         for command in &TABLE {
             let found = find(command.name.to_uppercase().as_bytes());

@@ -1,4 +1,4 @@
-//! Sorted sets.
+//! The commands on sorted sets.
 
 use core::ops::Range;
 
@@ -8,10 +8,10 @@ use crate::error::{Refused, other};
 use crate::number;
 use crate::zset::{Bound, SortedSet};
 
-/// Most characters of a double in a reply.
+/// The most characters of a double in a reply.
 const PRINTED_DOUBLE: usize = 32;
 
-/// The words between the key of `ZADD` and the first score.
+/// The options between the key of `ZADD` and the first score.
 #[derive(Default)]
 struct AddOptions {
     nx: bool,
@@ -50,7 +50,8 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
     if options.increment && words > 2 {
         return other("ERR INCR option supports a single increment-element pair");
     }
-    // All scores are read before the first is stored. A list of them would need memory.
+    // Check all scores before storing the first one. Parse them again later, because a list of them
+    // would need memory.
     for index in (at..c.args.len()).step_by(2) {
         c.float(index)?;
     }
@@ -86,7 +87,7 @@ enum Added {
     Refused,
 }
 
-/// Makes the sorted set and room in it for so many members.
+/// Creates the sorted set if it does not exist, and makes room in it for `members` more.
 fn room(c: &mut Context<'_>, members: usize) -> Outcome {
     let (key, memory) = (c.arg(1), c.store.memory());
     if let Err(refused) = c.store.make_zset(key, c.now)?.room(memory, members) {
@@ -96,7 +97,7 @@ fn room(c: &mut Context<'_>, members: usize) -> Outcome {
     Ok(())
 }
 
-/// Adds or changes one member; room was made.
+/// Adds or changes one member. Room must have been made.
 fn add(
     c: &mut Context<'_>,
     options: &AddOptions,
@@ -119,7 +120,7 @@ fn add(
     if options.nx || (options.gt && new <= old) || (options.lt && new >= old) {
         return Ok(if options.increment { Added::Refused } else { Added::Same(old) });
     }
-    #[allow(clippy::float_cmp)] // the very same score counts as unchanged
+    #[allow(clippy::float_cmp)] // only exactly the same score counts as unchanged
     if new == old {
         return Ok(Added::Same(new));
     }
@@ -182,7 +183,7 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
         3 => Some(positive(c, 2)?),
         _ => return Err(Refused::Syntax),
     };
-    // A single pop without a count is a flat pair in RESP3 too.
+    // Without a count, the reply is a flat pair in RESP3 too.
     let nested = c.out.is_resp3() && count.is_some();
     let memory = c.store.memory();
     let Some(set) = c.store.zset_mut(key, now)? else {
@@ -190,7 +191,7 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
         return Ok(());
     };
     let taken = count.unwrap_or(1).min(set.len());
-    // Nothing is taken out that the reply has no room for.
+    // Make room for the reply before anything is removed.
     let bytes = |(member, _): (&[u8], f64)| member.len() + PRINTED_DOUBLE;
     let bytes = match highest {
         true => set.iter().rev().take(taken).map(bytes).sum(),
@@ -220,7 +221,7 @@ pub(crate) fn zpopmax(c: &mut Context<'_>) -> Outcome {
     pop(c, true)
 }
 
-/// One end of a range of scores: a number, behind a `(` if it is not part of the range.
+/// Parses a bound of a range of scores: a number, which is excluded if it follows a `(`.
 fn bound(word: &[u8]) -> Result<Bound, Refused> {
     let (exclusive, word) = match word.strip_prefix(b"(") {
         Some(word) => (true, word),
@@ -239,7 +240,7 @@ pub(crate) fn zcount(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// How `ZRANGE` and `ZRANGEBYSCORE` choose.
+/// The options of `ZRANGE` and `ZRANGEBYSCORE`.
 #[derive(Default)]
 struct RangeOptions {
     by_score: bool,
@@ -272,7 +273,7 @@ fn range_options(c: &Context<'_>, by_score: bool) -> Result<RangeOptions, Refuse
     Ok(options)
 }
 
-/// What `ZRANGE` and `ZRANGEBYSCORE` choose from.
+/// The range of `ZRANGE` and `ZRANGEBYSCORE`.
 enum Ends {
     Indices(i64, i64),
     Scores(Bound, Bound),
@@ -288,7 +289,7 @@ fn ends(c: &Context<'_>, options: &RangeOptions) -> Result<Ends, Refused> {
     Ok(Ends::Scores(bound(low)?, bound(high)?))
 }
 
-/// Gives the chosen members in order.
+/// Visits the members in the range, in order.
 fn each<'s>(
     set: &'s SortedSet,
     ends: &Ends,
@@ -328,7 +329,7 @@ fn reply_range(c: &mut Context<'_>, by_score: bool) -> Outcome {
         c.out.array(0);
         return Ok(());
     };
-    // Twice the same: to know how long the reply is, and to write it.
+    // Visit the members twice: once for the length of the reply, and once to write it.
     let (mut count, mut bytes) = (0, 0);
     each(set, &ends, &options, |(member, _)| {
         count += 1;

@@ -1,14 +1,14 @@
-//! Memory at its very end: what is taken without asking must come out of the reserve, and the
-//! reserve must not be eaten by anything.
+//! Tests with almost full memory: allocations without a check must fit into the reserve, and
+//! nothing may use up the reserve.
 
 use redis_engine::{Output, Session, Store};
 
 use crate::limited::{ALLOCATOR, LIMIT, OOM, Server, encode, limited, words};
 
-/// What is always left: a tree's node, a number as text, an error.
+/// The bytes that must always be left, for a tree node, a number as text, or an error.
 const FLOOR: usize = 8 * 1024;
 
-/// A server that is full but for about so many bytes.
+/// Returns a server that is full except for about `bytes` bytes.
 fn full_but(bytes: usize) -> Server {
     let mut server = Server::with_small_value();
     fill(&mut server, bytes);
@@ -38,8 +38,8 @@ fn left(server: &Server) -> usize {
 }
 
 #[test]
-fn lists_that_commands_make_for_themselves_are_asked_for() {
-    // Room for the command, and every amount of room for what it makes of it.
+fn commands_check_memory_for_many_arguments() {
+    // There is room for the command itself, and a different amount in each step for what it stores.
     for step in 0..16 {
         let mut server = full_but(300_000 + 50_000 * step);
         for line in ["zadd k", "sadd k", "hset k", "lpush k", "mset", "del", "mget", "hmget h"] {
@@ -53,9 +53,9 @@ fn lists_that_commands_make_for_themselves_are_asked_for() {
     }
 }
 
-/// Many scores are read before the first is stored, and the command itself is large.
+/// Many scores are checked before the first is stored, and the command itself is large.
 #[test]
-fn many_scores_take_no_memory_unasked() {
+fn checking_many_scores_leaves_the_reserve() {
     let mut command = words("zadd k");
     command.extend((0..60_000).map(|n| (n % 10).to_string().into_bytes()));
     let command: Vec<_> = command.iter().map(Vec::as_slice).collect();
@@ -68,7 +68,7 @@ fn many_scores_take_no_memory_unasked() {
 }
 
 #[test]
-fn random_members_are_asked_for() {
+fn srandmember_checks_memory() {
     let mut server = Server::with_small_value();
     for n in 0..4000 {
         assert_eq!(server.command(&format!("sadd s {n}")), b":1\r\n");
@@ -88,7 +88,7 @@ fn random_members_are_asked_for() {
     }
 }
 
-/// What was stored before memory was full can be read.
+/// What was stored before memory was full must be readable.
 #[test]
 fn everything_can_be_read_when_memory_is_full() {
     let mut server = full_but(0);
@@ -169,7 +169,7 @@ fn many_slow_readers_leave_the_reserve() {
         (b"info\r\n", 300),
         (b"config get *\r\n", 100),
     ] {
-        // All have spoken before memory is short, so that they have their buffers.
+        // Let all clients send a command while there is memory, so that they have their buffers.
         let mut server = Server::with_small_value();
         let mut clients: Vec<_> = Vec::with_capacity(40);
         for id in 10..50 {
@@ -186,7 +186,7 @@ fn many_slow_readers_leave_the_reserve() {
             let store = &mut server.store;
             limited(|| session.feed(store, 0, &input, output));
             assert!(left(&server) >= FLOOR, "{} bytes are left", left(&server));
-            assert!(output.bytes().ends_with(b"\n"), "nothing was said");
+            assert!(output.bytes().ends_with(b"\n"), "there is no reply");
         }
         assert!(!clients[0].1.is_empty());
         limited(|| drop(clients));
@@ -195,7 +195,7 @@ fn many_slow_readers_leave_the_reserve() {
 }
 
 #[test]
-fn names_of_connections_are_asked_for() {
+fn naming_connections_checks_memory() {
     let mut server = full_but(0);
     let mut clients = Vec::with_capacity(200);
     let name = vec![b'n'; 1000];
@@ -216,7 +216,7 @@ fn names_of_connections_are_asked_for() {
     limited(|| drop(clients));
 }
 
-/// Tables give their memory back when keys are deleted one by one.
+/// Tables must free memory when keys are deleted one by one.
 #[test]
 fn deleting_one_by_one_frees_tables_too() {
     for (add, delete) in [
@@ -235,7 +235,7 @@ fn deleting_one_by_one_frees_tables_too() {
         let line = |line: &str, n: usize| words(&line.replace('#', &n.to_string()));
         let mut server = Server::with_small_value();
         let count = server.fill(|n| line(add, n));
-        // All but the first few, so that the table itself stays.
+        // Delete all except the first few, so that the table itself remains.
         for n in (10..count).rev() {
             let command = line(delete, n);
             let command: Vec<_> = command.iter().map(Vec::as_slice).collect();
@@ -246,7 +246,7 @@ fn deleting_one_by_one_frees_tables_too() {
 }
 
 #[test]
-fn keys_that_expire_free_tables_too() {
+fn expiring_keys_frees_tables_too() {
     let mut server = Server::with_small_value();
     server.fill(|n| words(&format!("psetex key:{n} 10 v")));
     limited(|| server.store.expire(11, usize::MAX));
@@ -254,9 +254,9 @@ fn keys_that_expire_free_tables_too() {
     assert!(server.used() < LIMIT / 8, "{} bytes are in use", server.used());
 }
 
-/// Commands of all kinds and sizes at random, from connections that read when they like.
+/// Sends random commands of all kinds and sizes on connections that read their replies at random.
 #[test]
-fn a_storm_never_ends_the_process() {
+fn random_commands_never_abort_the_process() {
     let templates: Vec<_> = STORM.split(['|', '\n']).filter(|line| !line.is_empty()).collect();
     let mut random = Random(0x1234_5678);
     let mut server = Server::new();
@@ -275,7 +275,7 @@ fn a_storm_never_ends_the_process() {
             let command: Vec<_> = command.iter().map(Vec::as_slice).collect();
             input.extend(encode(&command));
         }
-        // What is not taken because replies wait is lost between commands, never within one.
+        // Input that is not consumed because replies are unsent is fed again when they are sent.
         let before = output.len();
         let mut rest = &input[..];
         while !rest.is_empty() {
@@ -302,12 +302,13 @@ fn a_storm_never_ends_the_process() {
     }
     assert!(refused > 1000 && done > 1000, "{refused} refused, {done} done");
     limited(|| drop(clients));
-    // Nothing was lost on the way.
+    // No memory may have been leaked.
     limited(|| server.store = Store::new(1, 0, &ALLOCATOR));
     assert!(server.used() < 10_000, "{} bytes are in use", server.used());
 }
 
-/// `K` a key, `V` a value of any size, `N` a number, `M` many words, `W` a short word.
+/// Commands in which letters stand for random arguments: `K` a key, `V` a value of any size, `N` a
+/// number, `M` many arguments, `W` a short one.
 const STORM: &str = "
 set K V|set K V|set K V ex N|set K V get|setex K N V|append K V|setrange K N V|getset K V|incr K
 mset K V K V|mset K W K W|incrbyfloat K N|get K|get K|mget K K K|getrange K 0 N|getdel K
@@ -357,7 +358,7 @@ impl Random {
 }
 
 #[test]
-fn storing_goes_on_until_memory_is_nearly_full() {
+fn values_can_be_stored_until_memory_is_nearly_full() {
     let mut server = Server::with_small_value();
     server.fill(|n| words(&format!("set key:{n} value")));
     assert!(server.used() > LIMIT / 8 * 7, "only {} bytes are in use", server.used());

@@ -1,4 +1,4 @@
-//! Memory filled with one kind of command.
+//! Tests that fill memory with one kind of command.
 
 use redis_engine::{Output, Session};
 
@@ -17,7 +17,7 @@ fn large_keys() {
     let key = |n: usize| [n.to_string().into_bytes(), vec![b'k'; 200_000]].concat();
     fill_with("flushall", |n| vec![b"set".into(), key(n), b"1".into(), b"ex".into(), b"9".into()]);
     fill_with("flushall", |n| vec![b"incr".into(), key(n)]);
-    // A key that is given back needs no copy of itself.
+    // Removing a key must not need a copy of it.
     let mut server = Server::with_small_value();
     let last = server.fill(|n| vec![b"setex".into(), key(n), b"9".into(), b"1".into()]) - 1;
     assert_eq!(server.ask(&[b"del", &key(last)]), b":1\r\n");
@@ -30,7 +30,7 @@ fn many_small_values() {
     fill_with("flushall", |n| words(&format!("mset a{n} 1 b{n} 2 c{n} 3")));
     fill_with("flushall", |n| words(&format!("incrbyfloat key:{n} 1.5")));
     fill_with("flushall", |n| words(&format!("setrange key:{n} 100 x")));
-    // A time for each of many keys that are there already.
+    // Set an expiry for many existing keys.
     let mut server = Server::with_small_value();
     let keys = server.fill(|n| words(&format!("set key:{n} value")));
     for n in 0..keys / 3 {
@@ -96,15 +96,15 @@ fn a_refused_command_changes_nothing() {
 }
 
 #[test]
-fn words_that_do_not_fit_are_skipped() {
+fn arguments_that_do_not_fit_are_skipped() {
     let mut server = Server::with_small_value();
     let value = vec![b'x'; 5_000_000];
     assert_eq!(server.ask(&[b"set", b"k", &value]), OOM);
     assert_eq!(server.ask(&[b"echo", &value]), OOM);
-    // More words than there is memory for the list of them.
+    // So many arguments that there is no memory for the list of them.
     let many: Vec<&[u8]> = vec![b""; 600_000];
     assert_eq!(server.ask(&many), OOM);
-    // A length is no reason to take memory that there is not.
+    // An announced length must not make the parser allocate memory.
     let used = server.used();
     assert_eq!(server.feed(b"*2\r\n$3\r\nget\r\n$400000000\r\nabc"), b"");
     assert!(server.used() < used + 10_000);
@@ -123,7 +123,7 @@ fn replies_that_do_not_fit_are_refused() {
     {
         assert_eq!(server.command(line), OOM, "{line}");
     }
-    // What does not fit into the reply is not taken out either.
+    // Members that do not fit into the reply must not be removed either.
     for line in ["spop s 15", "srandmember s -99999", "srandmember s -999999999999"] {
         assert_eq!(server.command(line), OOM, "{line}");
         assert_eq!(server.command("scard s"), b":15\r\n");
@@ -143,7 +143,7 @@ fn a_slow_reader_holds_one_reply() {
     let first = limited(|| session.feed(store, 0, &lrange.repeat(50), output));
     assert_eq!(first.consumed, lrange.len());
     assert!(output.len() > 550_000);
-    // With a second such reader, memory is too short for a third, who is told so; small things
+    // With a second such reader there is no memory for a third, which gets an error. Small requests
     // still work.
     let mut others = limited(|| [2, 3].map(|id| (Session::new(id, store), Output::default())));
     for (session, output) in &mut others {
@@ -153,7 +153,7 @@ fn a_slow_reader_holds_one_reply() {
     assert!(others[0].1.len() > 550_000);
     let expected = [OOM, OOM, b":500\r\n$5\r\nvalue\r\n"].concat();
     assert_eq!(String::from_utf8_lossy(others[1].1.bytes()), String::from_utf8_lossy(&expected));
-    // Once the replies are sent, their memory is free again.
+    // When the replies are sent, their memory is free again.
     for output in [output, &mut others[0].1] {
         let length = output.len();
         limited(|| output.sent(length));

@@ -1,4 +1,4 @@
-//! An engine whose memory has an end: beyond it, allocations fail.
+//! An engine with limited memory: allocations beyond the limit fail.
 
 #![allow(unsafe_code)] // a global allocator, which counts what the engine takes
 
@@ -7,15 +7,15 @@ use std::cell::Cell;
 
 use redis_engine::{Memory, Output, Session, Store};
 
-/// Memory that the engine has.
+/// The engine's memory in bytes.
 pub(crate) const LIMIT: usize = 2 * 1024 * 1024;
 
-/// What an allocator takes for itself with each piece.
+/// The bytes that an allocator takes for itself with each allocation.
 const HEADER: usize = 16;
 
 thread_local! {
     static USED: Cell<usize> = const { Cell::new(0) };
-    /// Whether the engine is running: only then is there a limit.
+    /// Whether the engine is running. Only then does the limit apply.
     static COUNTED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -25,7 +25,8 @@ fn cost(size: usize) -> usize {
     size.next_multiple_of(16) + HEADER
 }
 
-/// Takes memory for a new piece in place of an old one; `false` if there is none.
+/// Counts an allocation of `new` bytes that replaces one of `old` bytes. Returns false if that
+/// exceeds the limit.
 fn take(new: usize, old: usize) -> bool {
     let used = USED.get() + new;
     if used > LIMIT && new > old {
@@ -35,14 +36,16 @@ fn take(new: usize, old: usize) -> bool {
     true
 }
 
-// SAFETY: all memory comes from the system's allocator, with the layout that was asked for; the
-// counting around it allocates nothing (thread-locals without destructors) and does not panic.
+// SAFETY: all memory comes from `System`, with the requested layout, so that allocations are valid
+// and do not overlap. The counting around it neither allocates (the thread-locals have no
+// destructors) nor panics.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if COUNTED.get() && !take(cost(layout.size()), 0) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same there.
+        // SAFETY: the caller guarantees that the layout's size is not zero, which is all that
+        // `System.alloc` requires.
         unsafe { System.alloc(layout) }
     }
 
@@ -50,17 +53,19 @@ unsafe impl GlobalAlloc for Limited {
         if COUNTED.get() {
             take(0, cost(layout.size()));
         }
-        // SAFETY: the piece came from `System` with this layout, as the caller promises.
+        // SAFETY: the caller guarantees that `pointer` was allocated here with this layout, and all
+        // allocations here come from `System`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // The piece moves: while it is copied both are held, as `take` demands.
+        // `take` requires room for both copies, because both exist while the memory moves.
         if COUNTED.get() && !take(cost(size), cost(layout.size())) {
             return std::ptr::null_mut();
         }
-        // SAFETY: the piece came from `System` with this layout, and the caller promises that the
-        // new size is not zero and does not overflow.
+        // SAFETY: the caller guarantees that `pointer` was allocated here with this layout, and all
+        // allocations here come from `System`; and that the new size is not zero and does not
+        // overflow when rounded up to the alignment.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -69,7 +74,7 @@ unsafe impl GlobalAlloc for Limited {
 pub(crate) static ALLOCATOR: Limited = Limited;
 
 impl Limited {
-    /// Bytes in use.
+    /// Returns the bytes in use.
     pub(crate) fn now(&self) -> usize {
         USED.get()
     }
@@ -89,7 +94,7 @@ impl Memory for Limited {
     }
 }
 
-/// Runs the engine within the limit.
+/// Runs the engine with the limit.
 pub(crate) fn limited<T>(run: impl FnOnce() -> T) -> T {
     COUNTED.set(true);
     let result = run();
@@ -97,7 +102,7 @@ pub(crate) fn limited<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A server with one connection whose memory is limited.
+/// A server with limited memory and one connection.
 pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) session: Session,
@@ -108,7 +113,7 @@ pub(crate) const OOM: &[u8] = b"-OOM command not allowed when used memory > 'max
 
 impl Server {
     pub(crate) fn new() -> Self {
-        // The one before was given back without being counted.
+        // An earlier server of this thread was freed without being counted.
         USED.set(0);
         limited(|| {
             let mut store = Store::new(3, 0, &ALLOCATOR);
@@ -117,7 +122,7 @@ impl Server {
         })
     }
 
-    /// Feeds bytes, and gives the whole reply.
+    /// Feeds bytes, and returns all replies.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         let mut reply = Vec::new();
         loop {
@@ -142,8 +147,8 @@ impl Server {
         self.ask(&words)
     }
 
-    /// Asks again and again, with another number each time, until memory is full. Gives how often
-    /// that succeeded.
+    /// Executes `command(0)`, `command(1)` and so on until memory is full. Returns how many
+    /// succeeded.
     pub(crate) fn fill(&mut self, mut command: impl FnMut(usize) -> Vec<Vec<u8>>) -> usize {
         for number in 0..1_000_000 {
             let words = command(number);
@@ -154,10 +159,11 @@ impl Server {
             }
             assert_ne!(reply[0], b'-', "{}", String::from_utf8_lossy(&reply));
         }
-        panic!("memory never came to its end");
+        panic!("memory did not fill up");
     }
 
-    /// Memory is full: reading works, writing does not, until something is given back.
+    /// Checks with full memory that reading works, and that writing works again after the command
+    /// `free` has freed some.
     pub(crate) fn recover(&mut self, free: &str) {
         let taken = self.used();
         assert!(taken > LIMIT / 3, "memory is full with only {taken} bytes in use");
@@ -197,7 +203,7 @@ pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
     line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
 }
 
-/// Fills memory with one kind of command, reads, frees, and writes again.
+/// Fills memory with one kind of command, then reads, frees memory with `free`, and writes again.
 pub(crate) fn fill_with(free: &str, command: impl FnMut(usize) -> Vec<Vec<u8>>) {
     let mut server = Server::with_small_value();
     assert!(server.fill(command) > 0);

@@ -1,8 +1,9 @@
-//! The end of memory: whatever fills it, the answer is an error, data can still be read, and what
-//! is given back can be used again. An allocation that fails ends this process, as it would end
-//! the guest, so a test that comes to its end has not run out of memory unawares.
+//! Fills the engine's memory. Whatever fills it, the engine must reply with an error, data must
+//! still be readable, and freed memory must be usable again. An allocation that fails aborts this
+//! process, as it would abort the guest, so a test that finishes has not run out of memory
+//! unnoticed.
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
+#![allow(clippy::unwrap_used)] // in the tests' helpers too
 
 mod edges;
 mod filling;

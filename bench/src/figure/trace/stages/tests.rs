@@ -1,4 +1,4 @@
-//! Small traces: times are in microseconds.
+//! Tests with small traces. Times are in microseconds.
 
 use super::{Stage, stages};
 use crate::trace::events::{Event, Tid, What};
@@ -19,8 +19,8 @@ fn hypercall<'a>(at_us: u64, tid: Tid) -> Event<'a> {
     at(at_us, tid, What::Ioctl { request: 0x30_5000 })
 }
 
-/// What xl does until it has loaded an image: 10 before it reads the config, 20 with it, 30 for
-/// libxl, 40 to load.
+/// Returns xl's events until it has loaded the image: 10 us before it reads the config, 20 in the
+/// config, 30 in libxl, 40 in loading.
 fn beginning<'a>() -> Vec<Event<'a>> {
     vec![
         at(1, BENCH, What::Fork { child: XL }),
@@ -38,8 +38,8 @@ fn ending<'a>(at_us: u64) -> [Event<'a>; 2] {
     [at(at_us, XL, ended), switch(at_us + 7, 0, BENCH, "figure")]
 }
 
-/// Checks what the stages come to in microseconds, those that are 0 left out, and that they are
-/// all of the time.
+/// Checks the stages' sums in microseconds, leaving out those that are 0, and checks that they add
+/// up to the whole time.
 fn check(events: &[Event<'_>], expected: &[(Stage, u64)]) {
     let spent = stages(events, XL).expect("the trace is whole");
     let named = Stage::ALL.into_iter().zip(spent.map(|ns| ns / 1000));
@@ -60,7 +60,7 @@ fn xl_by_itself() {
 }
 
 #[test]
-fn a_hypercall_is_xens_but_not_while_another_has_the_cpu() {
+fn a_hypercall_counts_only_while_its_task_has_the_cpu() {
     let mut events = beginning();
     events.extend([
         hypercall(210, XL),
@@ -69,7 +69,7 @@ fn a_hypercall_is_xens_but_not_while_another_has_the_cpu() {
         at(216, STORE, What::IoctlEnd),
         switch(232, STORE, XL, "xl"),
         at(240, XL, What::IoctlEnd),
-        // Another driver's.
+        // A request to another driver.
         at(241, XL, What::Ioctl { request: 0x4_4504 }),
         at(249, XL, What::IoctlEnd),
     ]);
@@ -89,16 +89,16 @@ fn a_hypercall_is_xens_but_not_while_another_has_the_cpu() {
 }
 
 #[test]
-fn forks_of_xl_are_xl_or_scripts() {
+fn children_of_xl_are_toolstack_or_scripts() {
     let mut events = beginning();
     events.extend([
         at(200, XL, What::Fork { child: 21 }),
         at(200, XL, What::Fork { child: 22 }),
-        // A thread of xl, or what it leaves behind.
+        // A thread of xl, or the process that it leaves behind.
         switch(200, XL, 21, "xl"),
         hypercall(203, 21),
         at(204, 21, What::IoctlEnd),
-        // A script, from before it is one, and what it runs, even if that is no program.
+        // A script, counted from before its `execve`, and a child of it that executes no program.
         switch(210, 21, 22, "xl"),
         at(215, 22, What::Exec),
         hypercall(216, 22),
@@ -131,7 +131,7 @@ fn forks_of_xl_are_xl_or_scripts() {
 }
 
 #[test]
-fn the_parent_may_have_the_cpu_before_the_end() {
+fn the_parent_may_have_the_cpu_before_xl_exits() {
     let mut events = beginning();
     events.extend([switch(200, XL, BENCH, "figure"), switch(203, BENCH, XL, "xl")]);
     events.extend(ending(203));
@@ -140,7 +140,7 @@ fn the_parent_may_have_the_cpu_before_the_end() {
 }
 
 #[test]
-fn what_is_not_whole_is_refused() {
+fn an_incomplete_trace_is_refused() {
     let whole = || {
         let mut events = beginning();
         events.extend(ending(203));
@@ -148,7 +148,7 @@ fn what_is_not_whole_is_refused() {
     };
     assert!(stages(&whole(), XL).is_ok());
     for missing in 0..whole().len() {
-        // That it became xl need not be seen.
+        // Only the `execve` may be missing.
         if whole()[missing].what != What::Exec {
             let mut events = whole();
             events.remove(missing);
