@@ -16,4 +16,5 @@ pub mod handle;
 pub mod image;
 pub mod random;
 pub mod records;
+pub mod request;
 pub mod timings;
