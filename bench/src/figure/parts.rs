@@ -64,7 +64,7 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
         let created = from_pool(host, &mut daemon, &noxsd, &daytime)?;
         guests::destroy(host, &daytime.name)?;
         if round > 0 {
-            for (stage, ns) in created.stages {
+            for (stage, ns) in created.daemon_stages {
                 samples.time(&format!("chaos [noxs+split]: {stage}"), round, ns)?;
             }
         }
