@@ -32,10 +32,9 @@ pub fn console(host: &Host, target: &str) -> Result<OwnedFd, LifecycleError> {
         return terminal(guest.domid);
     }
     let id = DomainId { domid: guest.domid.0, handle: info.handle.0 };
-    host.noxsd
-        .connect()
-        .and_then(|noxsd| noxsd.console(id))
-        .map_err(|source| LifecycleError::Backend { name: record.name().to_owned(), source })
+    host.noxsd.connect().and_then(|noxsd| noxsd.console(id)).map_err(|error| {
+        LifecycleError::from(error).about("connect to the console of", record.name())
+    })
 }
 
 /// The terminal that xenconsoled has made for a guest in XenStore mode.

@@ -71,7 +71,7 @@ pub fn create_from(
 ) -> Result<Created, LifecycleError> {
     let nics = request.check()?;
     let made = cold(host, request, &nics, timings);
-    made.map_err(|error| error.about(&request.config.name))
+    made.map_err(|error| error.about("create", &request.config.name))
 }
 
 /// Makes a shell a guest.
@@ -92,7 +92,7 @@ pub fn execute_shell(
     timings.stage("name");
     let (shell, traces) = shell.take();
     let made = finish(host, shell, traces, name, request, &nics, timings);
-    made.map_err(|error| error.about(&request.config.name))
+    made.map_err(|error| error.about("create", &request.config.name))
 }
 
 /// The kind of shell a guest needs.

@@ -118,7 +118,7 @@ fn what_is_not_there_cannot_be_destroyed() {
     let _bed = Bed::new();
     chaos(&["destroy", "nobody"]).refused(3, &["nobody"]);
     chaos(&["destroy", "77"]).refused(3, &["77"]);
-    chaos(&["destroy", "0"]).refused(1, &["not made by chaos"]);
+    chaos(&["destroy", "0"]).refused(1, &["not created by chaos"]);
     chaos(&["console", "nobody"]).refused(3, &["nobody"]);
     chaos(&["log", "nobody"]).refused(3, &["nobody"]);
     chaos(&["shutdown", "nobody"]).refused(3, &["nobody"]);
