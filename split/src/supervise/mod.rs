@@ -1,117 +1,126 @@
-//! What happens when a guest ends: destroyed, made again, kept, as its config says.
+//! What happens when a guest exits: it is destroyed, restarted or kept, as its config says.
 //!
-//! `noxsd` tells that some domain has ended (`VIRQ_DOM_EXC`), not which; Xen's list does. Guests that
-//! ended while no `chaosd` ran, and guests that others have made, are found the same way.
+//! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one; Xen's list shows that.
+//! Guests that ended while no `chaosd` ran, and guests that other processes created, are found the
+//! same way.
 //!
-//! Before a guest that is to be made again is removed, that is written down
-//! ([`Records::promise_restart`]). So it comes back, too, if this process is killed meanwhile, or if
-//! there is no memory for it now. What could not be done is tried again when something has changed:
-//! a domain has ended, or the configuration was read again. For what nobody tells of, such as a file
-//! that was missing, there are some more tries after a while.
+//! Before a guest that is to be restarted is removed, a pending restart is written
+//! ([`Records::promise_restart`]). So it also comes back if this process is killed meanwhile, or if
+//! there is no memory for it now. A restart that failed is tried again when something has changed: a
+//! domain has ended, or the configuration was read again. For what is not reported, such as a file
+//! that was missing, it is tried some more times after a while.
 //!
 //! [`Records::promise_restart`]: chaos::records::Records::promise_restart
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod error;
+mod limit;
+mod watch;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs;
 use std::time::{Duration, Instant};
 
 use chaos::chain::chain;
 use chaos::config::{Action, DomainConfig};
-use chaos::guests::{self, Condition, DomainWatch, EndedGuest, GuestState, Host, LifecycleError};
+use chaos::guests::{self, Condition, EndedGuest, GuestState, Host, LifecycleError};
 use chaos::records::Record;
 use xen::units::{DomId, DomainHandle};
 
 use crate::pace::Pace;
+use limit::RestartLimit;
 
-/// A guest that ends again and again is made again at most so often in [`WINDOW`].
-pub const MAX_RESTARTS: usize = 5;
+pub use error::{Obstacle, RestartError};
+pub use limit::{MAX_RESTARTS, WINDOW};
+pub use watch::RenewedWatch;
 
-/// See [`MAX_RESTARTS`].
-pub const WINDOW: Duration = Duration::from_secs(60);
-
-/// How long to wait before the watch is tried again that was lost.
+/// When a pending restart is first tried again though nothing is known to have changed. Each
+/// further try comes after twice as long.
 pub const RETRY: Duration = Duration::from_secs(1);
 
-/// How often a promise is tried again though nothing is known to have changed: after
-/// [`RETRY`], and then each time after twice as long.
+/// How often a pending restart is tried again though nothing is known to have changed.
 pub const MAX_RETRIES: u32 = 6;
 
-/// Makes a guest, however.
-pub type Make<'a> = &'a mut dyn FnMut(&DomainConfig) -> Result<u16, String>;
+/// Creates a guest from its config and returns its domid.
+pub type CreateAgain<'a> = &'a mut dyn FnMut(&DomainConfig) -> Result<u16, RestartError>;
 
-/// Who has ended, and what was done about it.
+/// Which guests have ended, and what was done about it.
 #[derive(Debug, Default)]
 pub struct Supervisor {
-    restarts: Restarts,
+    restarts: RestartLimit,
     /// Handles of guests that are kept as they are.
     kept: HashSet<[u8; 16]>,
-    /// Domains that have ended and are to be dealt with.
+    /// Domains that have ended and have not been dealt with.
     ended: VecDeque<(DomId, DomainHandle)>,
-    /// Guests that are to be made again, by name.
-    promised: BTreeMap<String, Tries>,
-    /// Those of them whose turn it is.
+    /// Pending restarts, by the guest's name.
+    pending: BTreeMap<String, Tries>,
+    /// Those of them to try now.
     due: VecDeque<String>,
-    /// When to look who has ended.
+    /// When to look which guests have ended.
     pace: Pace,
 }
 
-/// How often a promise could not be kept.
+/// The failed tries of a pending restart.
 #[derive(Debug, Default)]
 struct Tries {
     count: u32,
     /// When to try again though nothing has changed.
     next: Option<Instant>,
-    /// Why it was not possible the last time.
+    /// Why the last one failed, as the log has it.
     error: String,
 }
 
 impl Supervisor {
-    /// Takes over the promises of those before.
+    /// Takes over the restarts that an earlier `chaosd` left pending.
     pub fn take_over(&mut self, host: &Host) {
         match host.records.restarts() {
             Ok(names) => {
-                self.promised = names.into_iter().map(|name| (name, Tries::default())).collect();
+                self.pending = names.into_iter().map(|name| (name, Tries::default())).collect();
             }
             Err(error) => {
-                tracing::error!("guests that were to be made again are not: {}", chain(&error));
+                tracing::error!("cannot read the pending restarts: {}", chain(&error));
             }
         }
     }
 
-    /// Some guest may have ended. [`look_at_clock`](Self::look_at_clock) finds out which.
-    pub fn tell(&mut self) {
-        self.pace.tell();
+    /// Notes that some guest may have ended. [`look_at_clock`](Self::look_at_clock) finds out which.
+    pub fn note_end(&mut self) {
+        self.pace.note_end();
     }
 
-    /// Looks which guests have ended. What could not be done before may be possible now.
+    /// Looks which guests have ended, and makes all pending restarts due: they may succeed now.
     pub fn look(&mut self, host: &Host) {
         let began = Instant::now();
         let ended = guests::ended(host);
         self.pace.looked(began, Instant::now());
         let ended = match ended {
             Ok(ended) => ended,
-            Err(error) => return tracing::error!("cannot ask which guests have ended: {error}"),
+            Err(error) => {
+                return tracing::error!(
+                    "cannot list the guests that have ended: {}",
+                    chain(&error)
+                );
+            }
         };
-        // What is kept and is gone meanwhile need not be remembered.
+        // Kept guests that have been destroyed meanwhile are forgotten.
         let there: HashSet<[u8; 16]> = ended.iter().map(|(_, handle)| handle.0).collect();
         self.kept.retain(|handle| there.contains(handle));
         self.ended = ended.into_iter().filter(|(_, one)| !self.kept.contains(&one.0)).collect();
-        self.due = self.promised.keys().cloned().collect();
+        self.due = self.pending.keys().cloned().collect();
     }
 
-    /// When [`look_at_clock`](Self::look_at_clock) is to be called.
+    /// Returns when to call [`look_at_clock`](Self::look_at_clock).
     #[must_use]
     pub fn retry(&self, now: Instant) -> Option<Instant> {
-        let promises = self.promised.values().filter_map(|tries| tries.next);
-        promises.chain(self.pace.next(now)).min()
+        let pending = self.pending.values().filter_map(|tries| tries.next);
+        pending.chain(self.pace.next(now)).min()
     }
 
-    /// Some promises may be due by now, and so may a look at who has ended.
+    /// Looks which guests have ended, and which pending restarts are due, if it is time.
     pub fn look_at_clock(&mut self, host: &Host, now: Instant) {
         if self.pace.is_due(now) {
             self.look(host);
         }
-        for (name, tries) in &mut self.promised {
+        for (name, tries) in &mut self.pending {
             if tries.next.is_some_and(|next| next <= now) {
                 tries.next = None;
                 self.due.push_back(name.clone());
@@ -119,29 +128,32 @@ impl Supervisor {
         }
     }
 
-    /// Whether there is something to be done.
+    /// Returns whether [`turn`](Self::turn) has something to do.
     #[must_use]
     pub fn has_turns(&self) -> bool {
         !self.ended.is_empty() || !self.due.is_empty()
     }
 
-    /// Deals with one guest.
-    pub fn turn(&mut self, host: &Host, make: Make<'_>) {
+    /// Deals with one guest that has ended, or tries one pending restart.
+    pub fn turn(&mut self, host: &Host, create: CreateAgain<'_>) {
         let now = Instant::now();
         if let Some((domid, handle)) = self.ended.pop_front() {
             match guests::ended_guest(host, domid) {
                 Ok(Some(guest)) if guest.record.handle == handle => {
-                    if let Err(error) = self.deal_with(host, &guest, make, now) {
-                        tracing::error!("{} stays as it is: {error}", guest.record.name());
+                    if let Err(error) = self.deal_with(host, &guest, create, now) {
+                        let name = guest.record.name();
+                        tracing::error!("{name} is kept as it is: {}", chain(&error));
                         self.kept.insert(handle.0);
                     }
                 }
-                // Somebody has taken it away meanwhile, or it is nobody of ours.
+                // It was removed meanwhile, or it is another toolstack's domain.
                 Ok(_) => {}
-                Err(error) => tracing::error!("cannot ask how a guest has ended: {error}"),
+                Err(error) => {
+                    tracing::error!("cannot tell how domain {domid} has ended: {}", chain(&error));
+                }
             }
         } else if let Some(name) = self.due.pop_front() {
-            self.try_again(host, &name, make, now);
+            self.try_again(host, &name, create, now);
         }
     }
 
@@ -149,14 +161,14 @@ impl Supervisor {
         &mut self,
         host: &Host,
         guest: &EndedGuest,
-        make: Make<'_>,
+        create: CreateAgain<'_>,
         now: Instant,
-    ) -> Result<(), String> {
+    ) -> Result<(), RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
-        // If this name was to be made again, here is somebody who has it.
-        if self.promised.remove(name).is_some() {
-            host.records.drop_restart(name).map_err(|error| chain(&error))?;
+        // A restart that was pending under this name is overtaken by this guest.
+        if self.pending.remove(name).is_some() {
+            host.records.drop_restart(name)?;
         }
         let mut action = wanted(record, guest.state());
         if matches!(action, Action::Restart | Action::RenameRestart)
@@ -164,36 +176,31 @@ impl Supervisor {
         {
             let seconds = WINDOW.as_secs();
             tracing::error!(
-                "{name} {how}; it was made again {MAX_RESTARTS} times in {seconds} s and is kept now"
+                "{name} {how}; it was restarted {MAX_RESTARTS} times in {seconds} s and is kept now"
             );
             action = Action::Preserve;
         }
-        let text = |error: LifecycleError| chain(&error);
         match action {
             Action::Preserve => {
                 tracing::info!("{name} {how} and is kept");
                 self.kept.insert(guest.handle().0);
             }
             Action::Destroy => {
-                guests::remove_ended(host, guest).map_err(text)?;
+                guests::remove_ended(host, guest)?;
                 tracing::info!("{name} {how} and is destroyed");
             }
             Action::Restart => {
-                let config = promise(host, record)?;
-                guests::remove_ended(host, guest)
-                    .inspect_err(|_| break_promise(host, name))
-                    .map_err(text)?;
-                if let Some(domid) = self.make(host, &config, make, now) {
+                let config = write_pending(host, record)?;
+                guests::remove_ended(host, guest).inspect_err(|_| cancel(host, name))?;
+                if let Some(domid) = self.restart(host, &config, create, now) {
                     tracing::info!("{name} {how} and is domain {domid} now");
                 }
             }
             Action::RenameRestart => {
-                let config = promise(host, record)?;
-                let kept = guests::rename_ended(host, guest)
-                    .inspect_err(|_| break_promise(host, name))
-                    .map_err(text)?;
+                let config = write_pending(host, record)?;
+                let kept = guests::rename_ended(host, guest).inspect_err(|_| cancel(host, name))?;
                 self.kept.insert(guest.handle().0);
-                if let Some(domid) = self.make(host, &config, make, now) {
+                if let Some(domid) = self.restart(host, &config, create, now) {
                     tracing::info!("{name} {how}, is kept as {kept}, and is domain {domid} now");
                 }
             }
@@ -201,102 +208,116 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tries to keep a promise of before.
-    fn try_again(&mut self, host: &Host, name: &str, make: Make<'_>, now: Instant) {
-        let record = match host.records.promised_restart(name) {
-            Ok(Some(record)) if record.name() == name => Ok(record),
-            Ok(None) => {
-                self.promised.remove(name);
-                return tracing::info!("{name} is not made again: it was destroyed");
-            }
-            Ok(Some(_)) => Err("the promise belongs to another name".to_owned()),
-            Err(error) => Err(chain(&error)),
-        };
-        let config = record.and_then(|record| match has_owner(host, &record)? {
-            true => Ok(None),
-            false => config(&record).map(Some),
-        });
-        match config {
-            Ok(Some(config)) => {
-                if let Some(domid) = self.make(host, &config, make, now) {
+    /// Tries a restart that has been pending.
+    fn try_again(&mut self, host: &Host, name: &str, create: CreateAgain<'_>, now: Instant) {
+        match pending(host, name) {
+            Ok(Pending::Config(config)) => {
+                if let Some(domid) = self.restart(host, &config, create, now) {
                     tracing::info!("{name}, which had ended, is domain {domid} now");
                 }
             }
-            Ok(None) => {
-                self.promised.remove(name);
-                break_promise(host, name);
-                tracing::info!("{name} is not made again: there is a guest of this name");
+            Ok(Pending::Cancelled) => {
+                self.pending.remove(name);
+                tracing::info!("{name} is not restarted: it was destroyed");
             }
-            Err(error) => self.failed(name, error, now),
+            Ok(Pending::NameTaken) => {
+                self.pending.remove(name);
+                cancel(host, name);
+                tracing::info!("{name} is not restarted: another guest has its name");
+            }
+            Err(error) => self.failed(name, &error, now),
         }
     }
 
-    /// Makes a guest that is promised.
-    fn make(
+    /// Creates a guest whose restart is pending, and returns its domid if that worked.
+    fn restart(
         &mut self,
         host: &Host,
         config: &DomainConfig,
-        make: Make<'_>,
+        create: CreateAgain<'_>,
         now: Instant,
     ) -> Option<u16> {
         let name = &config.name;
-        let domid = match make(config) {
+        let domid = match create(config) {
             Ok(domid) => domid,
             Err(error) => {
-                self.failed(name, error, now);
+                self.failed(name, &error, now);
                 return None;
             }
         };
-        self.promised.remove(name);
+        self.pending.remove(name);
         match host.records.drop_restart(name) {
             Ok(true) => {}
             Ok(false) => {
-                tracing::info!("{name} was destroyed while it was made again");
+                tracing::info!("{name} was destroyed while it was restarted");
                 if let Err(error) = guests::destroy(host, name) {
-                    tracing::error!("{name} cannot be destroyed: {}", chain(&error));
+                    tracing::error!("cannot destroy {name}: {}", chain(&error));
                 }
                 return None;
             }
-            // It is made again only once: the name has an owner now.
+            // It is not restarted twice: another try finds that the name is taken.
             Err(error) => tracing::error!("{}", chain(&error)),
         }
         Some(domid)
     }
 
-    fn failed(&mut self, name: &str, error: String, now: Instant) {
-        let tries = self.promised.entry(name.to_owned()).or_default();
-        if tries.error != error {
+    fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
+        let tries = self.pending.entry(name.to_owned()).or_default();
+        let text = chain(error);
+        if tries.error != text {
             tracing::error!(
-                "{name} cannot be made again: {error}; this is tried again when a domain ends, and \
-                 some times before; chaos destroy {name} ends that"
+                "cannot restart {name}: {text}; {}, and up to {MAX_RETRIES} times on its own; \
+                 chaos destroy {name} cancels the restart",
+                error.obstacle().remedy()
             );
-            tries.error = error;
+            tries.error = text;
         }
         tries.next = (tries.count < MAX_RETRIES).then(|| now + RETRY * (1 << tries.count));
         tries.count += 1;
     }
 }
 
-/// Writes down that a guest is made again. Gives the config for that.
-fn promise(host: &Host, record: &Record) -> Result<DomainConfig, String> {
+/// What has become of a pending restart.
+enum Pending {
+    /// The guest can be created from this config.
+    Config(Box<DomainConfig>),
+    /// The guest was destroyed.
+    Cancelled,
+    /// Another guest has its name.
+    NameTaken,
+}
+
+fn pending(host: &Host, name: &str) -> Result<Pending, RestartError> {
+    match host.records.promised_restart(name)? {
+        None => Ok(Pending::Cancelled),
+        Some(record) if record.name() != name => {
+            Err(RestartError::OtherName { found: record.name().to_owned() })
+        }
+        Some(record) if name_is_taken(host, &record)? => Ok(Pending::NameTaken),
+        Some(record) => Ok(Pending::Config(Box::new(config(&record)?))),
+    }
+}
+
+/// Writes that a guest is to be restarted, and returns the config for that.
+fn write_pending(host: &Host, record: &Record) -> Result<DomainConfig, RestartError> {
     let config = config(record)?;
-    host.records.promise_restart(record).map_err(|error| chain(&error))?;
+    host.records.promise_restart(record)?;
     Ok(config)
 }
 
-fn break_promise(host: &Host, name: &str) {
+fn cancel(host: &Host, name: &str) {
     if let Err(error) = host.records.drop_restart(name) {
         tracing::error!("{}", chain(&error));
     }
 }
 
-/// Whether a guest has the name of one that is to be made again, be it that one itself: then its end
-/// has not been dealt with.
-fn has_owner(host: &Host, record: &Record) -> Result<bool, String> {
+/// Returns whether a guest has the name. It may be the one to restart itself, if its end has not been
+/// dealt with.
+fn name_is_taken(host: &Host, record: &Record) -> Result<bool, LifecycleError> {
     match guests::resolve(host, record.name()) {
         Ok(guest) => Ok(!matches!(guest.condition, Condition::HalfMade | Condition::Gone)),
         Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -308,111 +329,12 @@ fn wanted(record: &Record, state: GuestState) -> Action {
     }
 }
 
-/// The config that makes the guest again, if its files are still there: it is not taken away before
-/// that is known.
-fn config(record: &Record) -> Result<DomainConfig, String> {
+/// Returns the config that creates the guest again, if its files are still there: it is not removed
+/// before that is known.
+fn config(record: &Record) -> Result<DomainConfig, RestartError> {
     let config = record.config.clone();
     for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
-        fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::metadata(path).map_err(|source| RestartError::File { path: path.clone(), source })?;
     }
     Ok(config)
-}
-
-/// When guests were made again, by name.
-#[derive(Debug, Default)]
-struct Restarts(HashMap<String, VecDeque<Instant>>);
-
-impl Restarts {
-    /// Whether the guest may be made again, which then counts.
-    fn allow(&mut self, name: &str, now: Instant) -> bool {
-        // Names of guests that have been quiet are forgotten.
-        self.0.retain(|_, times| {
-            times.retain(|time| now.duration_since(*time) < WINDOW);
-            !times.is_empty()
-        });
-        let times = self.0.entry(name.to_owned()).or_default();
-        if times.len() >= MAX_RESTARTS {
-            return false;
-        }
-        times.push_back(now);
-        true
-    }
-}
-
-/// The watch, which is made again when it is lost.
-#[derive(Debug, Default)]
-pub struct Watch {
-    watch: Option<DomainWatch>,
-    retry: Option<Instant>,
-    told: bool,
-}
-
-impl Watch {
-    /// When [`renew`](Self::renew) is to be called again.
-    #[must_use]
-    pub fn retry(&self) -> Option<Instant> {
-        self.retry
-    }
-
-    /// The watch, if there is one.
-    #[must_use]
-    pub fn watch(&self) -> Option<&DomainWatch> {
-        self.watch.as_ref()
-    }
-
-    /// Makes the watch if there is none. Gives whether there is a new one: guests may have ended
-    /// before it.
-    pub fn renew(&mut self, host: &Host, now: Instant) -> bool {
-        if self.watch.is_some() {
-            return false;
-        }
-        match DomainWatch::lasting(host) {
-            Ok(watch) => {
-                (self.watch, self.retry, self.told) = (Some(watch), None, false);
-                true
-            }
-            Err(error) => {
-                if !self.told {
-                    let error = chain(&error);
-                    tracing::warn!("ends of guests are not noticed until this is mended: {error}");
-                    self.told = true;
-                }
-                self.retry = Some(now + RETRY);
-                false
-            }
-        }
-    }
-
-    /// Takes what was told. `true` if some guest may have ended.
-    pub fn take(&mut self, now: Instant) -> bool {
-        match self.watch.as_mut().map(DomainWatch::take) {
-            Some(Ok(told)) => told,
-            Some(Err(_)) => {
-                self.watch = None;
-                self.retry = Some(now);
-                false
-            }
-            None => false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_guest_that_ends_again_and_again_is_not_made_for_ever() {
-        let mut restarts = Restarts::default();
-        let start = Instant::now();
-        for number in 0..MAX_RESTARTS {
-            assert!(restarts.allow("a", start + Duration::from_secs(number as u64)));
-        }
-        assert!(!restarts.allow("a", start + Duration::from_secs(10)));
-        assert!(restarts.allow("b", start + Duration::from_secs(10)), "others may");
-        assert!(restarts.allow("a", start + WINDOW), "the first time is long ago");
-        assert!(!restarts.allow("a", start + WINDOW));
-        restarts.allow("c", start + 3 * WINDOW);
-        assert_eq!(restarts.0.len(), 1, "quiet ones are forgotten");
-    }
 }
