@@ -9,6 +9,7 @@ pub mod announce;
 pub mod chain;
 pub mod clients;
 pub mod config;
+mod convert;
 pub mod domain;
 pub mod failure;
 pub mod guests;
