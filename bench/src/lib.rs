@@ -1,10 +1,11 @@
-//! What the programs that measure in dom0 share: making guests in several ways, and timing them.
+//! What the programs that measure in dom0 share: creating guests in several ways, and timing them.
 
 pub mod announcement;
 pub mod chaosd;
 pub mod exec;
 pub mod guest;
 pub mod words;
+pub mod xl;
 
 use std::time::Duration;
 

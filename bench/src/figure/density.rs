@@ -13,7 +13,7 @@ use chaos_bench::words::PATIENCE;
 use nix::sys::statvfs::statvfs;
 use noxs::Request;
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, guest, name};
 

@@ -5,10 +5,12 @@
 //!
 //! A figure is one module here, which measures, and one in `report`, which says how it is drawn.
 
+mod args;
 mod boot;
 mod containers;
 mod create;
 mod density;
+mod first_words;
 mod idle;
 mod image;
 mod krata;
@@ -22,48 +24,10 @@ mod used;
 
 use anyhow::Result;
 use chaos::guests::Host;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
+use args::{Args, Figure};
 use samples::Samples;
-
-/// Measures one figure; its samples go to stdout.
-#[derive(Debug, Parser)]
-struct Args {
-    /// What is measured.
-    figure: Figure,
-    /// Few samples, for a look.
-    #[arg(long)]
-    quick: bool,
-    /// How many guests there are side by side in the end; each figure has its own number.
-    #[arg(long)]
-    guests: Option<usize>,
-    /// How many guests xl makes; each figure has its own number.
-    #[arg(long)]
-    xl_guests: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Figure {
-    Boot,
-    Create,
-    Density,
-    Idle,
-    Image,
-    Parts,
-    Traffic,
-}
-
-impl Args {
-    /// How many guests: as asked for, else one of the figure's own two numbers.
-    fn guests(&self, whole: usize, quick: usize) -> usize {
-        self.guests.unwrap_or(if self.quick { quick } else { whole })
-    }
-
-    /// As [`Args::guests`], for xl.
-    fn xl_guests(&self, whole: usize, quick: usize) -> usize {
-        self.xl_guests.unwrap_or(if self.quick { quick } else { whole })
-    }
-}
 
 fn main() -> Result<()> {
     let args = Args::parse();

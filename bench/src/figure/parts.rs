@@ -1,18 +1,16 @@
 //! Where the time of a create goes (figure 5 of the paper): ours by the stages that it tells, xl's
 //! by a trace of who has the CPU when.
 
-use std::fs;
-use std::path::absolute;
-
 use anyhow::{Context, Result, ensure};
 use chaos::guests::{self, Host};
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::{self, Service, config};
 use chaos_bench::let_xen_scrub;
+use chaos_bench::xl::write_config;
 use xen::units::DomId;
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, from_pool, three_lines};
 use crate::trace::Tracer;
@@ -83,12 +81,7 @@ fn xl(
     samples: &mut Samples,
 ) -> Result<()> {
     let file = "/tmp/xl-parts.cfg";
-    let text = format!(
-        "name='xl-parts'\ntype='pvh'\nkernel='{}'\nmemory=4\nvcpus=1\n\
-         on_crash='preserve'\n{vif}",
-        absolute("daytime")?.display()
-    );
-    fs::write(file, text)?;
+    write_config(file, "xl-parts", "daytime", 4, vif)?;
     let create = ["create", "-q", file];
     for round in 0..=rounds {
         let_xen_scrub();

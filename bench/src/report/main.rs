@@ -2,7 +2,9 @@
 //! `samples.csv`, `summary.json`, `plot.svg`, `plot.png` and `table.txt`. `scripts/bench` runs it
 //! on the host. With `--again` it takes them from the first two of these files.
 
+mod figure;
 mod figures;
+mod goal;
 mod plot;
 mod samples;
 mod stream;
@@ -43,10 +45,11 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let figure = figures::find(&args.figure)
         .with_context(|| format!("there is no figure {}", args.figure))?;
-    let mut samples = match args.again {
-        true => earlier(&args.out)
-            .with_context(|| format!("there is no earlier result in {}", args.out.display()))?,
-        false => stream::read(std::io::stdin().lock())?,
+    let mut samples = if args.again {
+        earlier(&args.out)
+            .with_context(|| format!("there is no earlier result in {}", args.out.display()))?
+    } else {
+        stream::read(std::io::stdin().lock())?
     };
     ensure!(!samples.is_empty(), "no sample came: the measurement has failed");
     samples.facts.extend(args.with);

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::Figure;
+use crate::figure::Figure;
+use crate::goal::Goal;
 use crate::samples::{Samples, Series, median};
 
 /// How many values at each end stand for the first and the last.
@@ -37,15 +38,6 @@ struct Row {
     last: f64,
 }
 
-/// What is wanted of the figure.
-#[derive(Debug, Serialize)]
-pub(crate) struct Goal {
-    what: String,
-    value: f64,
-    limit: f64,
-    met: bool,
-}
-
 /// The facts of a summary that was written as JSON.
 pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
@@ -53,18 +45,6 @@ pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
         facts: BTreeMap<String, String>,
     }
     Ok(serde_json::from_slice::<Written>(json)?.facts)
-}
-
-impl Goal {
-    /// The value must not be more than that.
-    pub(crate) fn at_most(what: impl Into<String>, value: f64, limit: f64) -> Self {
-        Self { what: what.into(), value, limit, met: value <= limit }
-    }
-
-    /// The value must not be less than that.
-    pub(crate) fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
-        Self { what: what.into(), value, limit, met: value >= limit }
-    }
 }
 
 impl Row {

@@ -4,10 +4,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::error::Fault;
-use super::problem::ConfigProblem;
-use super::value::{Atom, Kind, Value};
-
 /// Most disks of a guest.
 pub const MAX_DISKS: usize = 16;
 
@@ -82,21 +78,10 @@ pub enum DiskProblem {
 }
 
 /// Parses one string of `disk=`.
-pub(super) fn parse_disk(value: &Value) -> Result<DiskConfig, Fault> {
-    let problem = match &value.kind {
-        Kind::Atom(Atom { text, .. }) => match read(text) {
-            Ok(disk) => return Ok(disk),
-            Err(problem) => ConfigProblem::Disk { text: text.clone(), problem },
-        },
-        Kind::List(_) => {
-            let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
-            ConfigProblem::Type { key: "disk", wanted, found: "a list in a list" }
-        }
-    };
-    Err(Fault { span: value.span, problem })
-}
-
-fn read(text: &str) -> Result<DiskConfig, DiskProblem> {
+///
+/// # Errors
+/// A field is missing, or not supported.
+pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
     let mut rest = text;
     if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
@@ -208,7 +193,7 @@ mod tests {
     use super::*;
 
     fn disk(text: &str) -> (String, u32, bool) {
-        let disk = read(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        let disk = parse_disk(text).unwrap_or_else(|why| panic!("{text}: {why}"));
         (disk.target.display().to_string(), disk.id, disk.read_only)
     }
 
@@ -242,7 +227,7 @@ mod tests {
             ("/a.img,raw,xvda,rw,backendtype=qdisk", "qdisk"),
             ("/a.img,raw,xvda,rw,more", "four fields"),
         ] {
-            let problem = read(text).unwrap_err().to_string();
+            let problem = parse_disk(text).unwrap_err().to_string();
             assert!(problem.contains(why), "{text}: {problem}");
         }
     }

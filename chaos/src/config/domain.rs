@@ -259,13 +259,27 @@ impl<'a> Reader<'a> {
         }
         let mut disks: Vec<DiskConfig> = Vec::new();
         for value in values {
-            let disk = parse_disk(value).map_err(|fault| fault.into_error(self.sources))?;
+            let disk = self.disk(value)?;
             if disks.iter().any(|other| other.id == disk.id) {
                 return Err(self.error(value.span, ConfigProblem::DiskTwice { vdev: disk.vdev }));
             }
             disks.push(disk);
         }
         Ok(disks)
+    }
+
+    fn disk(&self, value: &Value) -> Result<DiskConfig, ConfigError> {
+        let problem = match &value.kind {
+            Kind::Atom(Atom { text, .. }) => match parse_disk(text) {
+                Ok(disk) => return Ok(disk),
+                Err(problem) => ConfigProblem::Disk { text: text.clone(), problem },
+            },
+            Kind::List(_) => {
+                let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
+                ConfigProblem::Type { key: "disk", wanted, found: "a list in a list" }
+            }
+        };
+        Err(self.error(value.span, problem))
     }
 
     fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {

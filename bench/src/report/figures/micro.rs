@@ -1,6 +1,6 @@
 //! `micro`: this project's own code, by itself.
 
-use super::{Figure, Panel, Scale};
+use crate::figure::{Figure, Panel, Scale};
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "micro",

@@ -1,7 +1,7 @@
 //! Where values are, and which of them are told beside the axis.
 
 use super::number::{exponent, plain};
-use crate::figures::Scale;
+use crate::figure::Scale;
 
 /// What the round numbers of each power of ten begin with.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];
