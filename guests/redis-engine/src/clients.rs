@@ -4,17 +4,17 @@ use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use core::cell::RefCell;
 
-use crate::session::About;
+use crate::client::ClientInfo;
 
 /// The connections, by number. One that has ended is noticed when the next begins, or when they are
 /// listed.
 #[derive(Debug, Default)]
-pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<About>>>);
+pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<ClientInfo>>>);
 
 impl Clients {
-    pub(crate) fn add(&mut self, id: u64, about: &Rc<RefCell<About>>) {
+    pub(crate) fn add(&mut self, id: u64, info: &Rc<RefCell<ClientInfo>>) {
         self.forget_ended();
-        self.0.insert(id, Rc::downgrade(about));
+        self.0.insert(id, Rc::downgrade(info));
     }
 
     /// How many there are.
@@ -24,11 +24,11 @@ impl Clients {
     }
 
     /// Those that there are, by number.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<About>>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<ClientInfo>>> {
         self.0.values().filter_map(Weak::upgrade)
     }
 
     fn forget_ended(&mut self) {
-        self.0.retain(|_, about| about.strong_count() > 0);
+        self.0.retain(|_, info| info.strong_count() > 0);
     }
 }

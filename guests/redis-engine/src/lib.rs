@@ -30,6 +30,7 @@ extern crate std;
 
 mod args;
 mod bytes;
+mod client;
 mod clients;
 mod commands;
 mod error;
@@ -43,12 +44,11 @@ mod random;
 mod session;
 mod store;
 mod value;
+mod version;
 mod zset;
 
 pub use memory::Memory;
 pub use output::Output;
 pub use session::{Progress, Session};
 pub use store::Store;
-
-/// The version of Redis whose behaviour is followed.
-pub const REDIS_VERSION: &str = "7.0.15";
+pub use version::REDIS_VERSION;

@@ -1,8 +1,10 @@
-//! The commands: one table, which also answers `COMMAND`, and how one is executed.
+//! The commands: one table, which `COMMAND` also answers from, and how one is executed.
 
 mod connection;
+mod context;
 mod expiry;
 mod hashes;
+mod index;
 mod keys;
 mod lists;
 mod scan;
@@ -15,66 +17,12 @@ mod zsets;
 use alloc::string::String;
 
 use crate::args::Args;
-use crate::bytes::Text;
+use crate::client::Client;
 use crate::error::Refused;
-use crate::number;
 use crate::output::Output;
-use crate::session::Client;
 use crate::store::Store;
-use crate::value::Value;
-
-pub(crate) use table::{Command, TABLE};
-
-/// Everything a command works on.
-pub(crate) struct Context<'a> {
-    pub(crate) store: &'a mut Store,
-    pub(crate) client: &'a mut Client,
-    pub(crate) now: u64,
-    pub(crate) args: &'a Args,
-    pub(crate) out: &'a mut Output,
-}
-
-/// What a command returns: the reply is in the output, or the command is refused.
-pub(crate) type Outcome = Result<(), Refused>;
-
-impl<'a> Context<'a> {
-    /// A word of the command.
-    pub(crate) fn arg(&self, index: usize) -> &'a [u8] {
-        self.args.get(index)
-    }
-
-    /// A word that must be an integer.
-    pub(crate) fn integer(&self, index: usize) -> Result<i64, Refused> {
-        number::integer(self.arg(index))
-    }
-
-    /// A word that must be a floating-point number.
-    pub(crate) fn float(&self, index: usize) -> Result<f64, Refused> {
-        number::float(self.arg(index)).ok_or(Refused::NotAFloat)
-    }
-
-    /// Refuses a command with a wrong number of words.
-    pub(crate) fn arity<T>(&self) -> Result<T, Refused> {
-        let name = String::from_utf8_lossy(self.arg(0)).to_ascii_lowercase();
-        Err(Refused::Arity(name))
-    }
-
-    /// Makes sure that a reply of so many bytes in so many parts fits in memory.
-    pub(crate) fn reserve_reply(&mut self, bytes: usize, parts: usize) -> Outcome {
-        self.out.reserve(self.store.memory(), bytes, parts)
-    }
-
-    /// A copy of a word, to be stored as a string.
-    pub(crate) fn copy(&self, index: usize) -> Result<Value, Refused> {
-        Text::copy(self.arg(index)).map(Value::String)
-    }
-
-    /// A word to be named in an error, cut short.
-    pub(crate) fn shown(&self, index: usize) -> String {
-        let word = self.arg(index);
-        String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned()
-    }
-}
+use context::{Context, find};
+use table::TABLE;
 
 /// Executes one command and writes its reply.
 pub(crate) fn execute(
@@ -86,7 +34,7 @@ pub(crate) fn execute(
 ) {
     store.stats.commands += 1;
     let before = out.len();
-    let outcome = match table::find(args.get(0)) {
+    let outcome = match find(&TABLE, args.get(0)) {
         None => Err(unknown(args)),
         Some(command) if !command.takes(args.len()) => {
             Err(Refused::Arity(String::from(command.name)))
@@ -95,7 +43,10 @@ pub(crate) fn execute(
             // For copies of the words, and what is made around each of them.
             let room = if command.grows { store.need(args.total(), args.len()) } else { Ok(()) };
             let out = &mut *out;
-            room.and_then(|()| (command.run)(&mut Context { store, client, now, args, out }))
+            let commands = &TABLE;
+            room.and_then(|()| {
+                (command.run)(&mut Context { store, client, now, args, out, commands })
+            })
         }
     };
     if let Err(refused) = outcome {
@@ -124,24 +75,4 @@ fn unknown(args: &Args) -> Refused {
         text.push_str(&alloc::format!("'{}' ", show(word)));
     }
     Refused::Other(text.into())
-}
-
-/// Turns a pair of indices that may count from the end into a range of positions.
-pub(crate) fn range(start: i64, end: i64, len: usize) -> core::ops::Range<usize> {
-    let len_signed = i64::try_from(len).unwrap_or(i64::MAX);
-    let from_end = |index: i64| if index < 0 { index.saturating_add(len_signed) } else { index };
-    let start = from_end(start).max(0);
-    let end = from_end(end).min(len_signed - 1);
-    if start > end || start >= len_signed {
-        return 0..0;
-    }
-    let position = |index: i64| usize::try_from(index).unwrap_or(0);
-    position(start)..position(end) + 1
-}
-
-/// A position that may count from the end; `None` outside.
-pub(crate) fn position(index: i64, len: usize) -> Option<usize> {
-    let len_signed = i64::try_from(len).ok()?;
-    let index = if index < 0 { index.checked_add(len_signed)? } else { index };
-    usize::try_from(index).ok().filter(|index| *index < len)
 }

@@ -5,7 +5,7 @@
 //! visited is always below the cursor: one that was there all the time is visited at least once,
 //! which is what Redis promises; it may be visited twice.
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::error::{Refused, other};
 use crate::glob;
 use crate::number;
