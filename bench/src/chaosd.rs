@@ -1,19 +1,17 @@
 //! A `chaosd` of a measurement.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use chaos::clients::chaosd;
-use chaos::clients::chaosd::client::Chaosd;
-use chaos::clients::chaosd::protocol::{Created, Reply, Request};
 use chaos::config::DomainConfig;
-use chaos::config::EncodedConfig;
-use chaos::guests::Host;
+use chaos::guests::{CreateOptions, Host};
+use chaos::request::{CreatedGuest, Executor};
+use chaos::timings::Timings;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use xen::units::DomId;
@@ -86,18 +84,15 @@ impl Daemon {
     }
 }
 
-/// Has `chaosd` make a guest, which it leaves paused.
+/// Creates a guest through `chaosd`, which leaves it paused. Each call connects anew, as a command
+/// does.
 ///
 /// # Errors
 /// `chaosd` does not answer, or refuses.
-pub fn ask(config: &DomainConfig) -> Result<Created> {
-    let daemon = Chaosd::connect(Path::new(chaosd::SOCKET))?;
-    let kernel = File::open(&config.kernel)?;
-    let request = Request::Create { config: EncodedConfig::from(config), paused: true };
-    match daemon.ask(&request, &[kernel.as_fd()])? {
-        Reply::Created(created) => Ok(created),
-        reply => bail!("chaosd answered {reply:?}"),
-    }
+pub fn create_paused(config: &DomainConfig) -> Result<CreatedGuest> {
+    let executor = Executor::daemon(Path::new(chaosd::SOCKET))?;
+    let options = CreateOptions { paused: true, ..CreateOptions::default() };
+    Ok(executor.create(config, options, &mut Timings::start())?)
 }
 
 /// The hypercall alone, without what the guest and `noxsd` do as soon as they may, in

@@ -5,6 +5,7 @@ pub mod chaosd;
 pub mod exec;
 pub mod guest;
 pub mod words;
+pub mod xl;
 
 use std::time::Duration;
 

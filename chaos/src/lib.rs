@@ -9,6 +9,7 @@ pub mod announce;
 pub mod backends;
 pub mod clients;
 pub mod config;
+mod convert;
 pub mod domain;
 pub mod failure;
 pub mod guests;
@@ -17,6 +18,7 @@ pub mod hypervisor;
 pub mod image;
 pub mod random;
 pub mod records;
+pub mod request;
 pub mod timings;
 
 pub use daemon::chain;

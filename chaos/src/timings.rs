@@ -22,40 +22,42 @@ pub struct Stage {
 }
 
 impl Timings {
-    /// Starts the clock.
+    /// Starts the clock of an operation.
     #[must_use]
     pub fn start() -> Self {
         let now = Instant::now();
         Self { started: now, last: now, stages: Vec::with_capacity(24) }
     }
 
-    /// Ends a stage that began where the one before ended.
+    /// Ends a stage, which began where the one before ended.
     pub fn stage(&mut self, name: &'static str) {
         let now = Instant::now();
         self.stages.push(Stage { name, ns: nanoseconds(now - self.last) });
         self.last = now;
     }
 
-    /// Forgets the time since the last stage, in which nothing was done for the request.
+    /// Skips the time since the last stage, in which nothing was done for the operation.
     pub fn pause(&mut self) {
         self.last = Instant::now();
     }
 
-    /// The stages so far.
+    /// Returns the stages so far.
     #[must_use]
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    /// Time from the start to the end of the last stage, in nanoseconds.
+    /// Returns the time from the start to the end of the last stage, in nanoseconds.
     #[must_use]
     pub fn total_ns(&self) -> u64 {
         nanoseconds(self.last - self.started)
     }
 }
 
+/// Returns a duration in nanoseconds; the largest number after 584 years.
 fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(duration.subsec_nanos().into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A thread that only runs when nobody else wants the CPU.
+//! A thread that only runs when no other wants the CPU.
 //!
 //! `unsafe`: no crate offers the system call.
 #![allow(unsafe_code)]
@@ -11,12 +11,10 @@ use std::io;
 /// The kernel refuses.
 pub fn become_idle() -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the structure is what the call reads, and lives until it returns; 0 is the calling
-    // thread.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+    // SAFETY: the pointer is to a `sched_param` that lives until the call returns, and the call only
+    // reads it. 0 stands for the calling thread.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -27,7 +25,7 @@ mod tests {
     fn a_thread_can_step_back() {
         std::thread::spawn(|| {
             become_idle().unwrap();
-            // SAFETY: the call has no arguments that could be wrong.
+            // SAFETY: the call takes no pointer; 0 stands for the calling thread.
             assert_eq!(unsafe { libc::sched_getscheduler(0) }, libc::SCHED_IDLE);
         })
         .join()

@@ -1,44 +1,44 @@
 //! How often all domains are looked through.
 //!
-//! Xen tells that some domain has ended, not which one (`VIRQ_DOM_EXC`; `XEN_DOMCTL_get_domain_state`,
-//! which would, is newer than Xen 4.20): the list of all of them does, and it takes the longer the
-//! more there are. If that were done for each end, the end of many guests would take a time that grows
-//! with the square of their number. So what is spent on it is a small share of all time: the first
-//! end is looked for at once, those that follow are found together.
+//! Xen reports that some domain has ended, not which one (`VIRQ_DOM_EXC`;
+//! `XEN_DOMCTL_get_domain_state`, which names it, is newer than Xen 4.20). The list of all domains
+//! shows it, and takes the longer the more there are. Read for each end, it would make the time for
+//! the ends of many guests grow with the square of their number. So only a small share of all time is
+//! spent on it: the first end is looked for at once, those that follow are found together.
 
 use std::time::{Duration, Instant};
 
-/// After each look comes a rest of so many times what it took.
+/// The pause after each look, in times of what the look took.
 const REST: u32 = 10;
 
 /// When to look.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     /// A domain may have ended since the last look.
-    told: bool,
+    ended: bool,
     rest_until: Option<Instant>,
 }
 
 impl Pace {
-    /// A domain may have ended.
-    pub(crate) fn tell(&mut self) {
-        self.told = true;
+    /// Notes that a domain may have ended.
+    pub(crate) fn note_end(&mut self) {
+        self.ended = true;
     }
 
-    /// When to look, if there is a reason to.
+    /// Returns when to look, if a domain may have ended.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
-        self.told.then(|| self.rest_until.unwrap_or(now))
+        self.ended.then(|| self.rest_until.unwrap_or(now))
     }
 
-    /// Whether to look now.
+    /// Returns whether to look now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.next(now).is_some_and(|at| at <= now)
     }
 
-    /// There was a look, which began and ended then.
+    /// Notes a look, which began and ended then.
     pub(crate) fn looked(&mut self, began: Instant, ended: Instant) {
         let took: Duration = ended.saturating_duration_since(began);
-        *self = Self { told: false, rest_until: Some(ended + took * REST) };
+        *self = Self { ended: false, rest_until: Some(ended + took * REST) };
     }
 }
 
@@ -51,19 +51,19 @@ mod tests {
     #[test]
     fn the_first_end_is_looked_for_at_once_and_those_that_follow_together() {
         let (mut pace, start) = (Pace::default(), Instant::now());
-        assert_eq!(pace.next(start), None, "nobody has told of an end");
-        pace.tell();
+        assert_eq!(pace.next(start), None, "no end was noted");
+        pace.note_end();
         assert!(pace.is_due(start));
         pace.looked(start, start + 2 * MS);
         assert_eq!(pace.next(start + 3 * MS), None);
-        pace.tell();
-        pace.tell();
+        pace.note_end();
+        pace.note_end();
         assert!(!pace.is_due(start + 3 * MS));
         assert_eq!(pace.next(start + 3 * MS), Some(start + 22 * MS));
         assert!(pace.is_due(start + 22 * MS));
         pace.looked(start + 22 * MS, start + 24 * MS);
         assert_eq!(pace.next(start + 60 * MS), None);
-        pace.tell();
+        pace.note_end();
         assert!(pace.is_due(start + 60 * MS), "it has rested long enough");
     }
 }

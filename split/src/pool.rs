@@ -1,15 +1,15 @@
 //! Which shells are ready, and how many are wanted.
 //!
-//! Nothing here knows Xen: a shell is any `S`.
+//! This module does not know Xen: a shell is any `S`.
 
 use std::collections::VecDeque;
 
 use chaos::domain::Flavour;
 use xen::units::KiB;
 
-/// What a request and a flavour have in common if the one fits the other.
+/// What a request and a shell must have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Fit {
+pub struct ShellFit {
     /// What Xen is asked for.
     pub flavour: Flavour,
     /// The bridge of each vif.
@@ -18,7 +18,7 @@ pub struct Fit {
 
 /// How many shells of a flavour are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
+pub struct PoolMarks {
     /// The pool is refilled when there are fewer.
     pub low: u32,
     /// Up to this many.
@@ -31,12 +31,12 @@ pub struct Shelf<S> {
     /// Its name.
     pub name: String,
     /// Which requests its shells are for.
-    pub fit: Fit,
+    pub fit: ShellFit,
     /// How many are kept.
-    pub marks: Marks,
+    pub marks: PoolMarks,
     /// Shells that wait.
     ready: VecDeque<S>,
-    /// Shells that are being made.
+    /// Shells that are being prepared.
     making: u32,
     /// Whether there were too few, and there are not enough yet.
     filling: bool,
@@ -56,21 +56,24 @@ pub struct Pool<S> {
 }
 
 impl<S> Shelf<S> {
-    /// An empty shelf.
+    /// Returns an empty shelf.
     #[must_use]
-    pub fn new(name: String, fit: Fit, marks: Marks) -> Self {
+    pub fn new(name: String, fit: ShellFit, marks: PoolMarks) -> Self {
         let filling = marks.low > 0;
         let ready = VecDeque::new();
         Self { name, fit, marks, ready, making: 0, filling, hits: 0, misses: 0, refill_ns: 0 }
     }
 
-    /// How many shells wait.
+    /// Returns how many shells wait.
+    ///
+    /// # Panics
+    /// Never: [`Pool::put`] and [`Pool::resize`] keep at most `marks.high`.
     #[must_use]
     pub fn ready(&self) -> u32 {
-        u32::try_from(self.ready.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.ready.len()).expect("at most `marks.high` shells wait, which is a u32")
     }
 
-    /// How many shells are being made.
+    /// Returns how many shells are being prepared.
     #[must_use]
     pub fn making(&self) -> u32 {
         self.making
@@ -94,26 +97,26 @@ impl<S> Shelf<S> {
 }
 
 impl<S> Pool<S> {
-    /// A pool whose shells together hold at most so much memory.
+    /// Returns a pool whose shells together hold at most so much memory.
     #[must_use]
     pub fn new(memory: KiB, shelves: Vec<Shelf<S>>) -> Self {
         Self { memory, shelves }
     }
 
-    /// The shelves.
+    /// Returns the shelves.
     #[must_use]
     pub fn shelves(&self) -> &[Shelf<S>] {
         &self.shelves
     }
 
-    /// Memory that the shells hold, those that are being made among them.
+    /// Returns the memory that the shells hold, including those that are being prepared.
     #[must_use]
     pub fn held(&self) -> KiB {
         KiB(self.shelves.iter().map(Shelf::held).sum())
     }
 
     /// Takes the shell that has waited longest, of the first shelf that fits and that `suits`.
-    pub fn take(&mut self, fit: &Fit, suits: impl Fn(usize) -> bool) -> Option<S> {
+    pub fn take(&mut self, fit: &ShellFit, suits: impl Fn(usize) -> bool) -> Option<S> {
         let fitting = self.shelves.iter_mut().enumerate();
         let fitting = fitting.filter(|(index, shelf)| shelf.fit == *fit && suits(*index));
         for (_, shelf) in fitting {
@@ -127,7 +130,7 @@ impl<S> Pool<S> {
     }
 
     /// Counts a request that found no shell, for the first shelf that it fits and that `suits`.
-    pub fn miss(&mut self, fit: &Fit, suits: impl Fn(usize) -> bool) {
+    pub fn miss(&mut self, fit: &ShellFit, suits: impl Fn(usize) -> bool) {
         let mut fitting = self.shelves.iter_mut().enumerate();
         if let Some((_, shelf)) = fitting.find(|(index, shelf)| shelf.fit == *fit && suits(*index))
         {
@@ -135,8 +138,8 @@ impl<S> Pool<S> {
         }
     }
 
-    /// The shelf that needs a shell most, if any does and there is memory for it: the one that is
-    /// furthest below its high mark. The shell counts as being made from then on.
+    /// Returns the shelf that needs a shell most, if any does and there is memory for it: the one that
+    /// is furthest below its high mark. The shell counts as being prepared from then on.
     pub fn order(&mut self) -> Option<usize> {
         let free = self.memory.0.saturating_sub(self.held().0);
         let (index, shelf) = self
@@ -153,7 +156,7 @@ impl<S> Pool<S> {
         Some(index)
     }
 
-    /// An ordered shell is there. Gives it back if nobody wants it any more.
+    /// Puts an ordered shell on its shelf. Returns it if the shelf is full.
     pub fn put(&mut self, index: usize, shell: S, took_ns: u64) -> Option<S> {
         let shelf = &mut self.shelves[index];
         shelf.making = shelf.making.saturating_sub(1);
@@ -166,15 +169,15 @@ impl<S> Pool<S> {
         None
     }
 
-    /// An ordered shell could not be made.
+    /// Notes that an ordered shell could not be prepared.
     pub fn failed(&mut self, index: usize) {
         let shelf = &mut self.shelves[index];
         shelf.making = shelf.making.saturating_sub(1);
     }
 
-    /// Changes the marks of a flavour, and gives the shells that are too many. `None` if there is
-    /// no such flavour.
-    pub fn resize(&mut self, name: &str, marks: Marks) -> Option<Vec<S>> {
+    /// Changes the marks of a flavour, and returns the shells that are too many. Returns `None` if
+    /// there is no such flavour.
+    pub fn resize(&mut self, name: &str, marks: PoolMarks) -> Option<Vec<S>> {
         let shelf = self.shelves.iter_mut().find(|shelf| shelf.name == name)?;
         shelf.marks = marks;
         shelf.look();
@@ -186,7 +189,7 @@ impl<S> Pool<S> {
     pub fn drain(&mut self) -> Vec<S> {
         let mut all = Vec::new();
         for shelf in &mut self.shelves {
-            shelf.marks = Marks::default();
+            shelf.marks = PoolMarks::default();
             shelf.filling = false;
             all.extend(shelf.ready.drain(..));
         }
@@ -201,15 +204,15 @@ mod tests {
 
     use super::*;
 
-    fn fit(memory: u64) -> Fit {
+    fn fit(memory: u64) -> ShellFit {
         let store = Store::Noxs;
         let flavour = Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1, store };
-        Fit { flavour, bridges: vec!["xenbr0".into()] }
+        ShellFit { flavour, bridges: vec!["xenbr0".into()] }
     }
 
     fn pool(memory: u64, marks: &[(u64, u32, u32)]) -> Pool<u32> {
         let shelf = |(number, (memory, low, high)): (usize, &(u64, u32, u32))| {
-            Shelf::new(number.to_string(), fit(*memory), Marks { low: *low, high: *high })
+            Shelf::new(number.to_string(), fit(*memory), PoolMarks { low: *low, high: *high })
         };
         Pool::new(KiB(memory), marks.iter().enumerate().map(shelf).collect())
     }
@@ -265,12 +268,12 @@ mod tests {
         pool.take(&fit(4096), |_| true);
         let late = pool.order().unwrap();
         assert_eq!(pool.drain().len(), 2);
-        assert_eq!(pool.put(late, 9, 1), Some(9), "nobody wants it any more");
+        assert_eq!(pool.put(late, 9, 1), Some(9), "the shelf is full");
         assert_eq!(pool.order(), None);
-        assert_eq!(pool.resize("0", Marks { low: 1, high: 1 }), Some(Vec::new()));
+        assert_eq!(pool.resize("0", PoolMarks { low: 1, high: 1 }), Some(Vec::new()));
         assert_eq!(fill(&mut pool), 1);
-        assert_eq!(pool.resize("0", Marks::default()).map(|surplus| surplus.len()), Some(1));
-        assert_eq!(pool.resize("none", Marks::default()), None);
+        assert_eq!(pool.resize("0", PoolMarks::default()).map(|surplus| surplus.len()), Some(1));
+        assert_eq!(pool.resize("none", PoolMarks::default()), None);
     }
 
     proptest! {
@@ -297,7 +300,7 @@ mod tests {
                     },
                     4 => { pool.take(&fit(marks[which].0), |index| index == which); }
                     _ => {
-                        let marks = Marks { low: number / 2, high: number };
+                        let marks = PoolMarks { low: number / 2, high: number };
                         pool.resize(&which.to_string(), marks);
                     }
                 }

@@ -22,7 +22,7 @@ use crate::refill::{Refill, RefillError};
 use crate::server::{FIRST_CLIENT, LISTENER, Server};
 use crate::service::Service;
 use crate::settings::{Settings, SettingsError};
-use crate::supervise::{Supervisor, Watch};
+use crate::supervise::{RenewedWatch, Supervisor};
 
 const REFILL: Token = Token(1);
 const SIGNALS: Token = Token(2);
@@ -97,15 +97,15 @@ pub fn run(
     }
     tracing::info!("ready on {}", path.display());
 
-    let (mut supervisor, mut watch) = (Supervisor::default(), Watch::default());
+    let (mut supervisor, mut watch) = (Supervisor::default(), RenewedWatch::default());
     supervisor.take_over(service.host());
     supervisor.look(service.host());
     let mut passed_over = 0;
     let mut events = Events::with_capacity(64);
     loop {
-        if watch.watch().is_none() && watch.retry().is_none_or(|at| at <= Instant::now()) {
+        if watch.current().is_none() && watch.retry().is_none_or(|at| at <= Instant::now()) {
             let is_new = watch.renew(service.host(), Instant::now());
-            if let Some(watch) = watch.watch().filter(|_| is_new) {
+            if let Some(watch) = watch.current().filter(|_| is_new) {
                 let fd = watch.as_fd().as_raw_fd();
                 poll.registry()
                     .register(&mut SourceFd(&fd), ENDS, Interest::READABLE)
@@ -138,7 +138,7 @@ pub fn run(
                 ENDS => {
                     let told = watch.take(Instant::now());
                     if told {
-                        supervisor.tell();
+                        supervisor.note_end();
                     }
                 }
                 token if token.0 >= FIRST_CLIENT => server.readable(token),

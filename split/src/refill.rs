@@ -1,6 +1,6 @@
-//! The other thread: makes shells, and does what may wait.
+//! The other thread: prepares shells, and does what may wait.
 //!
-//! It has a hand on Xen and a connection to `noxsd` of its own, and runs only when no other program
+//! It has a Xen handle and a connection to `noxsd` of its own, and runs only when no other program
 //! wants the CPU.
 
 use std::io;
@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread::{self, JoinHandle};
 
-use chaos::chain::chain;
 use chaos::domain::Mapped;
 use chaos::guests::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
 use chaos::timings::Timings;
@@ -18,9 +17,9 @@ use crate::idle;
 
 /// What the thread is to do.
 #[derive(Debug)]
-pub enum Order {
-    /// Make a shell for this shelf.
-    Make {
+pub enum RefillOrder {
+    /// Prepare a shell for this shelf.
+    Prepare {
         /// Which generation of the settings the shelf belongs to.
         generation: u64,
         /// The shelf's number.
@@ -28,28 +27,28 @@ pub enum Order {
         /// What it is to be.
         kind: Arc<ShellKind>,
     },
-    /// Take a shell away.
+    /// Destroy a shell.
     Destroy(Box<ParkedAttachedShell>),
     /// Unmap what a guest was filled through.
     Unmap(Mapped),
 }
 
-/// What has come of an [`Order::Make`].
+/// The result of a [`RefillOrder::Prepare`].
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RefillOutcome {
     /// As in the order.
     pub generation: u64,
     /// As in the order.
     pub shelf: usize,
     /// The shell and how long it took in nanoseconds, or why there is none.
-    pub result: Result<(Box<ParkedAttachedShell>, u64), String>,
+    pub result: Result<(Box<ParkedAttachedShell>, u64), LifecycleError>,
 }
 
 /// The thread.
 #[derive(Debug)]
 pub struct Refill {
-    orders: Sender<Order>,
-    outcomes: Receiver<Outcome>,
+    orders: Sender<RefillOrder>,
+    outcomes: Receiver<RefillOutcome>,
     thread: JoinHandle<()>,
 }
 
@@ -57,7 +56,7 @@ impl Refill {
     /// Starts the thread. It wakes the main one with each outcome.
     ///
     /// # Errors
-    /// There is no thread, or it cannot use Xen.
+    /// The thread cannot be started, or cannot use Xen.
     pub fn start(waker: Waker) -> Result<Self, RefillError> {
         let (orders, todo) = channel();
         let (done, outcomes) = channel();
@@ -81,21 +80,21 @@ impl Refill {
     /// Gives the thread something to do.
     ///
     /// # Errors
-    /// The thread has ended, which it never does by itself.
-    pub fn order(&self, order: Order) -> Result<(), SendError<Order>> {
+    /// The thread has exited, which only a panic does.
+    pub fn order(&self, order: RefillOrder) -> Result<(), SendError<RefillOrder>> {
         self.orders.send(order)
     }
 
-    /// What has come of orders meanwhile.
-    pub fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+    /// Returns the results that have come meanwhile.
+    pub fn outcomes(&self) -> impl Iterator<Item = RefillOutcome> {
         self.outcomes.try_iter()
     }
 
-    /// Waits until all orders are done, and gives what has come of them.
+    /// Waits until all orders are done, and returns their results.
     #[must_use]
-    pub fn finish(self) -> Vec<Outcome> {
+    pub fn finish(self) -> Vec<RefillOutcome> {
         drop(self.orders);
-        // A panic has been reported; what the thread has made is found in Xen by the next chaosd.
+        // A panic has been reported; the next chaosd finds in Xen what the thread has prepared.
         let _ = self.thread.join();
         self.outcomes.try_iter().collect()
     }
@@ -104,8 +103,8 @@ impl Refill {
 /// Why the thread does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RefillError {
-    /// No thread, or no way to step back behind other programs.
-    #[error("cannot start the thread that fills the pool")]
+    /// The thread cannot be started, or its scheduling class not be set.
+    #[error("cannot start the thread that refills the pool")]
     Thread(#[from] io::Error),
     /// No Xen.
     #[error(transparent)]
@@ -117,24 +116,28 @@ fn open() -> Result<Host, RefillError> {
     Ok(Host::open_caching()?)
 }
 
-fn work(host: &Host, todo: &Receiver<Order>, done: &Sender<Outcome>, waker: &Waker) {
+fn work(host: &Host, todo: &Receiver<RefillOrder>, done: &Sender<RefillOutcome>, waker: &Waker) {
     for order in todo {
         match order {
-            Order::Make { generation, shelf, kind } => {
-                let outcome = Outcome { generation, shelf, result: make(host, &kind) };
-                // Whoever does not listen any more is about to end, and the shells with it.
+            RefillOrder::Prepare { generation, shelf, kind } => {
+                let result = prepare(host, &kind);
+                let outcome = RefillOutcome { generation, shelf, result };
+                // A main thread that does not listen any more is about to exit.
                 if done.send(outcome).is_err() || waker.wake().is_err() {
                     return;
                 }
             }
-            Order::Destroy(shell) => drop(shell.unpark(host)),
-            Order::Unmap(mapped) => drop(mapped),
+            RefillOrder::Destroy(shell) => drop(shell.unpark(host)),
+            RefillOrder::Unmap(mapped) => drop(mapped),
         }
     }
 }
 
-fn make(host: &Host, kind: &ShellKind) -> Result<(Box<ParkedAttachedShell>, u64), String> {
+fn prepare(
+    host: &Host,
+    kind: &ShellKind,
+) -> Result<(Box<ParkedAttachedShell>, u64), LifecycleError> {
     let mut timings = Timings::start();
-    let shell = guests::prepare_shell(host, kind, &mut timings).map_err(|error| chain(&error))?;
+    let shell = guests::prepare_shell(host, kind, &mut timings)?;
     Ok((Box::new(shell.park()), timings.total_ns()))
 }

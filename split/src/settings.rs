@@ -27,7 +27,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
 
-/// Where the file is.
+/// Where the file is by default.
 pub const PATH: &str = "/etc/chaos/chaosd.toml";
 
 /// What the file says.
@@ -74,8 +74,8 @@ pub enum SettingsError {
         #[source]
         source: io::Error,
     },
-    /// The file is no TOML, or has other keys. The message shows the place.
-    #[error("{path} is wrong:\n{source}")]
+    /// The file is not TOML, or has unknown or missing keys. The source shows the line.
+    #[error("{path} is not a valid configuration")]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -84,31 +84,42 @@ pub enum SettingsError {
         source: Box<toml::de::Error>,
     },
     /// A value cannot be used.
-    #[error("{path}: {place}: {problem}")]
+    #[error("{path}{}", of_flavour(flavour.as_deref()))]
     Value {
         /// The file.
         path: PathBuf,
-        /// Which flavour, or the file itself.
-        place: String,
+        /// The flavour that has the value, if one has.
+        flavour: Option<String>,
         /// What is wrong.
-        problem: Problem,
+        #[source]
+        problem: ValueProblem,
     },
+}
+
+fn of_flavour(flavour: Option<&str>) -> String {
+    flavour.map_or_else(String::new, |flavour| format!(": flavour {flavour}"))
 }
 
 /// What is wrong with a value.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub enum Problem {
+pub enum ValueProblem {
     /// A size of memory.
-    #[error("memory: {0}")]
-    Memory(#[from] MemoryError),
+    #[error("memory = {text:?}")]
+    Memory {
+        /// What the file says.
+        text: String,
+        /// Why that cannot be.
+        #[source]
+        source: MemoryError,
+    },
     /// A number of vCPUs.
-    #[error("vcpus: from 1 to {MAX_VCPUS} are possible, not {0}")]
+    #[error("vcpus = {0}: must be 1 to {MAX_VCPUS}")]
     Vcpus(u32),
     /// Too many vifs.
-    #[error("bridges: {0} vifs, and at most {MAX_VIFS} are possible")]
+    #[error("bridges: {0} vifs; must be at most {MAX_VIFS}")]
     Vifs(usize),
     /// The marks.
-    #[error("low is {low} and high is {high}; high must not be less than low")]
+    #[error("low = {low}: must be at most high, which is {high}")]
     Marks {
         /// The low mark.
         low: u32,
@@ -116,13 +127,13 @@ pub enum Problem {
         high: u32,
     },
     /// Two flavours with one name.
-    #[error("there are two flavours of this name")]
-    Twice,
+    #[error("name: another flavour has the same; names must differ")]
+    SameName,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct SettingsFile {
     memory: String,
     #[serde(default)]
     flavour: Vec<FlavourTable>,
@@ -155,14 +166,17 @@ fn yes() -> bool {
 }
 
 impl FlavourSettings {
-    /// The kind of its shells, but for the kernel, which has not been read.
+    /// Returns what its shells are, except for the kernel, which has not been read.
+    ///
+    /// # Panics
+    /// If there are more than 65,535 bridges. [`Settings::read`] accepts at most [`MAX_VIFS`].
     #[must_use]
     pub fn shell(&self) -> ShellKind {
         let flavour = Flavour {
             memory: self.memory,
             vcpus: self.vcpus,
             console: self.console,
-            vifs: u16::try_from(self.bridges.len()).unwrap_or(u16::MAX),
+            vifs: u16::try_from(self.bridges.len()).expect("at most MAX_VIFS, which was checked"),
             store: self.store,
         };
         ShellKind { flavour, bridges: self.bridges.clone(), image: None }
@@ -170,7 +184,7 @@ impl FlavourSettings {
 }
 
 impl Settings {
-    /// No flavours.
+    /// Returns settings without flavours.
     #[must_use]
     pub fn none() -> Self {
         Self { memory: KiB(0), flavours: Vec::new() }
@@ -187,45 +201,48 @@ impl Settings {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, SettingsError> {
-        let file: File = toml::from_str(text).map_err(|source| SettingsError::Syntax {
+        let file: SettingsFile = toml::from_str(text).map_err(|source| SettingsError::Syntax {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        let wrong = |place: &str, problem| SettingsError::Value {
-            path: path.to_owned(),
-            place: place.to_owned(),
-            problem,
-        };
-        let memory = parse_memory(&file.memory).map_err(|error| wrong("the pool", error.into()))?;
+        let wrong =
+            |flavour, problem| SettingsError::Value { path: path.to_owned(), flavour, problem };
+        let memory = memory(file.memory).map_err(|problem| wrong(None, problem))?;
         let mut flavours: Vec<FlavourSettings> = Vec::new();
         for flavour in file.flavour {
             let name = flavour.name.clone();
             if flavours.iter().any(|other| other.name == name) {
-                return Err(wrong(&name, Problem::Twice));
+                return Err(wrong(Some(name), ValueProblem::SameName));
             }
-            flavours.push(check(flavour).map_err(|problem| wrong(&name, problem))?);
+            flavours.push(check(flavour).map_err(|problem| wrong(Some(name), problem))?);
         }
         Ok(Self { memory, flavours })
     }
 }
 
-fn check(flavour: FlavourTable) -> Result<FlavourSettings, Problem> {
+fn memory(text: String) -> Result<KiB, ValueProblem> {
+    parse_memory(&text).map_err(|source| ValueProblem::Memory { text, source })
+}
+
+fn check(flavour: FlavourTable) -> Result<FlavourSettings, ValueProblem> {
     let FlavourTable { name, memory, vcpus, console, bridges, store, kernel, low, high } = flavour;
-    let memory = parse_memory(&memory)?;
+    let memory = self::memory(memory)?;
     if !(1..=MAX_VCPUS).contains(&vcpus) {
-        return Err(Problem::Vcpus(vcpus));
+        return Err(ValueProblem::Vcpus(vcpus));
     }
     if bridges.len() > MAX_VIFS {
-        return Err(Problem::Vifs(bridges.len()));
+        return Err(ValueProblem::Vifs(bridges.len()));
     }
     if low > high {
-        return Err(Problem::Marks { low, high });
+        return Err(ValueProblem::Marks { low, high });
     }
     Ok(FlavourSettings { name, memory, vcpus, console, bridges, store, kernel, low, high })
 }
 
 #[cfg(test)]
 mod tests {
+    use daemon::chain::chain;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Settings, SettingsError> {
@@ -259,22 +276,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_place() {
+    fn an_error_names_the_flavour_the_value_and_the_limit() {
         let flavour = |line: &str| {
             format!("memory='64M'\n[[flavour]]\nname='a'\nmemory='8M'\nlow=1\nhigh=2\n{line}")
         };
         for (text, expected) in [
-            (flavour("vcpus=0"), "chaosd.toml: a: vcpus: from 1 to 128 are possible, not 0"),
+            (flavour("vcpus=0"), "chaosd.toml: flavour a: vcpus = 0: must be 1 to 128"),
+            (flavour("vcpu=1"), "chaosd.toml is not a valid configuration: "),
             (flavour("vcpu=1"), "unknown field `vcpu`"),
-            (flavour("").replace("8M", "8X"), "chaosd.toml: a: memory: a number of MiB"),
-            (flavour("").replace("low=1", "low=3"), "low is 3 and high is 2"),
+            (
+                flavour("").replace("8M", "8X"),
+                "chaosd.toml: flavour a: memory = \"8X\": must be a number of MiB",
+            ),
+            (flavour("").replace("64M", "1K"), "chaosd.toml: memory = \"1K\": must be at least"),
+            (flavour("").replace("low=1", "low=3"), "low = 3: must be at most high, which is 2"),
             (flavour("").replace("high=2\n", ""), "missing field `high`"),
-            (flavour("bridges=['a','b']"), "2 vifs, and at most 1"),
-            (flavour(&flavour("")[13..]), "there are two flavours of this name"),
+            (flavour("bridges=['a','b']"), "bridges: 2 vifs; must be at most 1"),
+            (flavour(&flavour("")[13..]), "flavour a: name: another flavour has the same"),
             ("memory = ".to_owned(), "line 1"),
         ] {
-            let error = parse(&text).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error:?} does not say {expected:?}");
+            let error = chain(&parse(&text).unwrap_err());
+            assert_eq!(error.matches(expected).count(), 1, "{error:?} says {expected:?} once");
         }
     }
 }

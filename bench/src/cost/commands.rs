@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use chaos::guests::{self, Host};
 use chaos_bench::exec::run;
 use chaos_bench::let_xen_scrub;
+use chaos_bench::xl::write_config;
 
 use crate::limits;
 use crate::report::Report;
@@ -27,13 +28,12 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
 
 /// xl's rows: the same noop guest without a device, and with a vif on the same bridge.
 pub(crate) fn measure_xl(rounds: usize, report: &mut Report) -> Result<()> {
-    let base = "type='pvh'\nkernel='/root/noop'\nmemory=4\nvcpus=1\non_crash='preserve'\n";
     for (what, name, vif) in [
         ("xl create, no device", "xl-bare", ""),
         ("xl create, one vif", "xl-vif", "vif=['bridge=xenbr0']\n"),
     ] {
         let config = format!("/tmp/{name}.cfg");
-        std::fs::write(&config, format!("name='{name}'\n{base}{vif}"))?;
+        write_config(&config, name, "/root/noop", 4, vif)?;
         let mut creates = Vec::new();
         let mut destroys = Vec::new();
         for _ in 0..=rounds {

@@ -4,12 +4,11 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use chaos::clients::chaosd::protocol::Origin;
 use chaos::guests::{self, Host};
-use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos::request::Origin;
+use chaos_bench::chaosd::{Daemon, create_paused, unpause};
 use chaos_bench::guest::{Service, config, nanoseconds};
 use chaos_bench::{exec, let_xen_scrub};
-use xen::units::DomId;
 
 use crate::growth::{more, ratio};
 use crate::limits;
@@ -34,12 +33,12 @@ pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<
     for number in 0..guests {
         config.name = format!("noop-{number}");
         let_xen_scrub();
-        let created = ask(&config)?;
-        ensure!(created.shell == Origin::Pool, "the shell was {}", created.shell.as_str());
-        let in_daemon: u64 = created.stages.iter().map(|(_, ns)| ns).sum();
-        let unpause_ns = unpause(host, &noxsd, DomId(created.domid))?;
+        let created = create_paused(&config)?;
+        ensure!(created.origin == Origin::Pool, "the shell was {}", created.origin.as_str());
+        let in_daemon: u64 = created.daemon_stages.iter().map(|(_, ns)| ns).sum();
+        let unpause_ns = unpause(host, &noxsd, created.domid)?;
         totals.push(in_daemon + unpause_ns);
-        let all = created.stages.into_iter().chain([("unpause".to_owned(), unpause_ns)]);
+        let all = created.daemon_stages.into_iter().chain([("unpause".to_owned(), unpause_ns)]);
         for (number, (name, ns)) in all.enumerate() {
             if number == stages.len() {
                 stages.push((name, Vec::new()));

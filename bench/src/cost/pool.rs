@@ -3,13 +3,12 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use chaos::clients::chaosd::protocol::Origin;
 use chaos::config::DomainConfig;
 use chaos::guests::{self, Host};
-use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos::request::Origin;
+use chaos_bench::chaosd::{Daemon, create_paused, unpause};
 use chaos_bench::guest::{Service, config};
 use chaos_bench::{exec, let_xen_scrub};
-use xen::units::DomId;
 
 use crate::limits;
 use crate::report::Report;
@@ -58,17 +57,17 @@ fn one(
     // The first create of a process pays for things that stay.
     for round in 0..=rounds {
         let_xen_scrub();
-        let created = ask(config)?;
-        ensure!(created.shell == origin, "{what}: the shell was {}", created.shell.as_str());
-        let unpause_ns = unpause(host, &noxsd, DomId(created.domid))?;
+        let created = create_paused(config)?;
+        ensure!(created.origin == origin, "{what}: the shell was {}", created.origin.as_str());
+        let unpause_ns = unpause(host, &noxsd, created.domid)?;
         guests::destroy(host, &config.name)?;
         daemon.wait_until_full()?;
         if round == 0 {
             continue;
         }
-        totals.push(created.stages.iter().map(|(_, ns)| ns).sum::<u64>() + unpause_ns);
+        totals.push(created.daemon_stages.iter().map(|(_, ns)| ns).sum::<u64>() + unpause_ns);
         unpauses.push(unpause_ns);
-        for (number, (name, ns)) in created.stages.into_iter().enumerate() {
+        for (number, (name, ns)) in created.daemon_stages.into_iter().enumerate() {
             if number == stages.len() {
                 stages.push((name, Vec::new()));
             }

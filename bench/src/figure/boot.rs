@@ -1,22 +1,19 @@
 //! Creates one guest at a time and boots it until its first output (figures 4 and 11 of the paper);
 //! processes, containers, xl and krata do the same for comparison.
 
-use std::fs::File;
 use std::net::Ipv4Addr;
-use std::path::{Path, absolute};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
-use chaos::config::DomainConfig;
-use chaos::guests::{self, CreateOptions, Host};
-use chaos::timings::Timings;
+use chaos::guests::{self, Host};
 use chaos_bench::announcement::Announcements;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::{config, nanoseconds};
-use chaos_bench::{let_xen_scrub, words};
+use chaos_bench::let_xen_scrub;
+use chaos_bench::xl::write_config;
 
-use crate::Args;
+use crate::args::Args;
+use crate::first_words::{first_words, words_of_xl};
 use crate::samples::Samples;
 use crate::side_by_side::SHELLS;
 use crate::{containers, krata, linux};
@@ -105,18 +102,12 @@ fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()>
 /// The address in redis.cfg.
 const REDIS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
-/// Times xl with the same guests. Those with a vif find no device page and shut down, so only the
-/// command is timed for them.
+/// The same guests with xl. Of those with a vif only the command is timed.
 fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
     for (guest, memory, vif) in [("noop", 4, ""), ("redis", 8, "vif=['bridge=xenbr0']\n")] {
         let file = format!("/tmp/xl-{guest}.cfg");
-        let text = format!(
-            "name='xl'\ntype='pvh'\nkernel='{}'\nmemory={memory}\nvcpus=1\n\
-             on_crash='preserve'\n{vif}",
-            absolute(guest)?.display()
-        );
-        std::fs::write(&file, text)?;
-        // The first create after the host's boot also pays for one-time set-up.
+        write_config(&file, "xl", guest, memory, vif)?;
+        // The first one after boot pays for things that stay.
         for round in 0..=rounds {
             let_xen_scrub();
             let ns = run("xl", &["create", "-q", &file]).context("xl's rows")?;
@@ -134,43 +125,4 @@ fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Creates a guest with xl, and destroys it when the word appears in xenconsoled's log. Returns the
-/// time from xl's `execve` until then, in nanoseconds. `xl create -c` would take a second longer,
-/// because xl sleeps that long before it connects (`autoconnect_console` in
-/// tools/xl/xl_vmcontrol.c).
-pub(crate) fn words_of_xl(file: &str, name: &str, word: &str) -> Result<u64> {
-    let log = format!("/var/log/xen/console/guest-{name}.log");
-    std::fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
-    let create = Process::start("xl", &["create", "-q", file])?;
-    words::wait_for_log(Path::new(&log), word)?;
-    let ns = nanoseconds(create.started)?;
-    create.end()?;
-    run("xl", &["destroy", name])?;
-    Ok(ns)
-}
-
-/// How long a guest's start took.
-pub(crate) struct Times {
-    /// From the request until the guest may run, in nanoseconds.
-    pub(crate) create_ns: u64,
-    /// From the request until dom0 has the guest's first output, in nanoseconds.
-    pub(crate) words_ns: u64,
-}
-
-/// Creates a guest in this process, waits until its console shows the word, and destroys it.
-pub(crate) fn first_words(host: &Host, config: &DomainConfig, word: &str) -> Result<Times> {
-    let started = Instant::now();
-    let mut timings = Timings::start();
-    let options = CreateOptions { paused: true, console: true };
-    let mut created = guests::create(host, config, options, &mut timings)?;
-    let create_ns = nanoseconds(started)?;
-    let mut console = File::from(created.console.take().context("the guest has no console")?);
-    host.xen.unpause(created.domid)?;
-    words::wait_for(&mut console, word).with_context(|| config.name.clone())?;
-    let words_ns = nanoseconds(started)?;
-    drop((console, created));
-    guests::destroy(host, &config.name)?;
-    Ok(Times { create_ns, words_ns })
 }

@@ -4,8 +4,6 @@
 //!
 //! Each way of creating has its own series and starts on a host without guests.
 
-use std::path::absolute;
-
 use anyhow::{Context, Result};
 use chaos::config::DomainConfig;
 use chaos::config::Store;
@@ -15,8 +13,9 @@ use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::run;
 use chaos_bench::guest::{self, Service};
 use chaos_bench::let_xen_scrub;
+use chaos_bench::xl::write_config;
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{
     SHELLS, all_ns, ask_first, daytime, destroy, destroy_each, from_pool, in_xenstore, name,
@@ -168,17 +167,11 @@ fn command(mode: &Mode, number: usize, options: &[&str]) -> Result<u64> {
     run("chaos", &[&["create", "--quiet"], options, mode.command, &[&name, &vif]].concat())
 }
 
-/// Times xl's whole command. The guest finds no device page, reports that and shuts down, and xl
-/// preserves it; this happens after the create.
+/// The whole command of xl.
 fn xl(series: &str, vif: &str, guests: usize, samples: &mut Samples) -> Result<()> {
     for number in 0..guests {
         let file = "/tmp/xl-create.cfg";
-        let text = format!(
-            "name='xl-{number}'\ntype='pvh'\nkernel='{}'\nmemory=4\nvcpus=1\n\
-             on_crash='preserve'\n{vif}",
-            absolute("daytime")?.display()
-        );
-        std::fs::write(file, text)?;
+        write_config(file, &format!("xl-{number}"), "daytime", 4, vif)?;
         let_xen_scrub();
         let ns = run("xl", &["create", "-q", file]).context("xl's series")?;
         samples.time(series, number + 1, ns)?;

@@ -13,7 +13,7 @@ use chaos_bench::words::PATIENCE;
 use nix::sys::statvfs::statvfs;
 use noxs::Request;
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, guest, name};
 
@@ -37,7 +37,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
         let created = from_pool(host, &mut daemon, &noxsd, &config)?;
         samples.time("create", number + 1, all_ns(&created))?;
         if number < ENDS || number + ENDS >= guests {
-            for (stage, ns) in &created.stages {
+            for (stage, ns) in &created.daemon_stages {
                 samples.time(&format!("stage {stage}"), number + 1, *ns)?;
             }
         }

@@ -7,7 +7,7 @@ use chaos::guests::Host;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::guest::Service;
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, alive, daytime, destroy, from_pool};
 use crate::used::Used;

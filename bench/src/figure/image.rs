@@ -8,8 +8,8 @@ use chaos::guests::Host;
 use chaos_bench::guest::config;
 use chaos_bench::let_xen_scrub;
 
-use crate::Args;
-use crate::boot::first_words;
+use crate::args::Args;
+use crate::first_words::first_words;
 use crate::samples::Samples;
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {

@@ -8,7 +8,7 @@ use chaos::guests::Host;
 use chaos_bench::guest::config;
 use chaos_bench::let_xen_scrub;
 
-use crate::boot::{first_words, words_of_xl};
+use crate::first_words::{first_words, words_of_xl};
 use crate::samples::Samples;
 
 const FILE: &str = "/tmp/debian.cfg";

@@ -7,10 +7,12 @@
 //! Each figure has a module here, which measures it, and one in `report`, which says how to draw
 //! it.
 
+mod args;
 mod boot;
 mod containers;
 mod create;
 mod density;
+mod first_words;
 mod idle;
 mod image;
 mod krata;
@@ -24,48 +26,10 @@ mod used;
 
 use anyhow::Result;
 use chaos::guests::Host;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
+use args::{Args, Figure};
 use samples::Samples;
-
-/// Measures one figure and writes its samples to stdout.
-#[derive(Debug, Parser)]
-struct Args {
-    /// The figure to measure.
-    figure: Figure,
-    /// Takes only a few samples, for a quick look.
-    #[arg(long)]
-    quick: bool,
-    /// How many guests run side by side in the end; the default depends on the figure.
-    #[arg(long)]
-    guests: Option<usize>,
-    /// How many guests xl creates; the default depends on the figure.
-    #[arg(long)]
-    xl_guests: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Figure {
-    Boot,
-    Create,
-    Density,
-    Idle,
-    Image,
-    Parts,
-    Traffic,
-}
-
-impl Args {
-    /// Returns the number of guests: the option's, or else one of the figure's two defaults.
-    fn guests(&self, whole: usize, quick: usize) -> usize {
-        self.guests.unwrap_or(if self.quick { quick } else { whole })
-    }
-
-    /// Returns the number of guests that xl creates, likewise.
-    fn xl_guests(&self, whole: usize, quick: usize) -> usize {
-        self.xl_guests.unwrap_or(if self.quick { quick } else { whole })
-    }
-}
 
 fn main() -> Result<()> {
     let args = Args::parse();

@@ -1,18 +1,16 @@
 //! Where the time of a create goes (figure 5 of the paper): for chaos by the stages that it
 //! reports, for xl by a trace of which process has the CPU when.
 
-use std::fs;
-use std::path::absolute;
-
 use anyhow::{Context, Result, ensure};
 use chaos::guests::{self, Host};
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::{self, Service, config};
 use chaos_bench::let_xen_scrub;
+use chaos_bench::xl::write_config;
 use xen::units::DomId;
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, from_pool, three_lines};
 use crate::trace::Tracer;
@@ -64,7 +62,7 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
         let created = from_pool(host, &mut daemon, &noxsd, &daytime)?;
         guests::destroy(host, &daytime.name)?;
         if round > 0 {
-            for (stage, ns) in created.stages {
+            for (stage, ns) in created.daemon_stages {
                 samples.time(&format!("chaos [noxs+split]: {stage}"), round, ns)?;
             }
         }
@@ -83,12 +81,7 @@ fn xl(
     samples: &mut Samples,
 ) -> Result<()> {
     let file = "/tmp/xl-parts.cfg";
-    let text = format!(
-        "name='xl-parts'\ntype='pvh'\nkernel='{}'\nmemory=4\nvcpus=1\n\
-         on_crash='preserve'\n{vif}",
-        absolute("daytime")?.display()
-    );
-    fs::write(file, text)?;
+    write_config(file, "xl-parts", "daytime", 4, vif)?;
     let create = ["create", "-q", file];
     for round in 0..=rounds {
         let_xen_scrub();

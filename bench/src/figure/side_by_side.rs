@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
-use chaos::clients::chaosd::protocol::{Created, Origin};
 use chaos::config::DomainConfig;
 use chaos::guests::{self, Host};
-use chaos_bench::chaosd::{Daemon, ask, unpause};
+use chaos::request::{CreatedGuest, Origin};
+use chaos_bench::chaosd::{Daemon, create_paused, unpause};
 use chaos_bench::guest::{Service, config, nanoseconds};
 use chaos_bench::words::PATIENCE;
 use xen::units::DomId;
@@ -81,25 +81,25 @@ pub(crate) fn name(number: usize) -> String {
     format!("name='{}'", guest(number))
 }
 
-/// Creates a guest through `chaosd` from a shell of the pool, unpauses it, and waits until the pool
-/// is full again. Returns `chaosd`'s reply, with `unpause` added to its stages.
+/// Creates a guest through `chaosd` from a shell that waits, lets it run, and waits until the pool is
+/// full again. `unpause` is added to the stages that it returns, in nanoseconds.
 pub(crate) fn from_pool(
     host: &Host,
     daemon: &mut Daemon,
     noxsd: &Service,
     config: &DomainConfig,
-) -> Result<Created> {
-    let mut created = ask(config)?;
-    ensure!(created.shell == Origin::Pool, "the shell was {}", created.shell.as_str());
-    let unpause_ns = unpause(host, noxsd, DomId(created.domid))?;
-    created.stages.push(("unpause".to_owned(), unpause_ns));
+) -> Result<CreatedGuest> {
+    let mut created = create_paused(config)?;
+    ensure!(created.origin == Origin::Pool, "the shell was {}", created.origin.as_str());
+    let unpause_ns = unpause(host, noxsd, created.domid)?;
+    created.daemon_stages.push(("unpause".to_owned(), unpause_ns));
     daemon.wait_until_full()?;
     Ok(created)
 }
 
-/// Returns the sum of the stages in nanoseconds.
-pub(crate) fn all_ns(created: &Created) -> u64 {
-    created.stages.iter().map(|(_, ns)| ns).sum()
+/// The sum of the stages.
+pub(crate) fn all_ns(created: &CreatedGuest) -> u64 {
+    created.daemon_stages.iter().map(|(_, ns)| ns).sum()
 }
 
 /// Destroys the guests below this number, the last one first. Writes a sample of how long each took

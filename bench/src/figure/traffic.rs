@@ -15,7 +15,7 @@ use chaos::guests::Host;
 use chaos_bench::exec::{LOADER, libraries, run};
 use chaos_bench::guest::{Service, nanoseconds};
 
-use crate::Args;
+use crate::args::Args;
 use crate::samples::Samples;
 use crate::used::Used;
 

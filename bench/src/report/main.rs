@@ -3,7 +3,9 @@
 //! on the host. With `--again` it reads samples and facts from the first two of these files
 //! instead.
 
+mod figure;
 mod figures;
+mod goal;
 mod plot;
 mod samples;
 mod stream;
@@ -44,10 +46,11 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let figure = figures::find(&args.figure)
         .with_context(|| format!("there is no figure {}", args.figure))?;
-    let mut samples = match args.again {
-        true => earlier(&args.out)
-            .with_context(|| format!("there is no earlier result in {}", args.out.display()))?,
-        false => stream::read(std::io::stdin().lock())?,
+    let mut samples = if args.again {
+        earlier(&args.out)
+            .with_context(|| format!("there is no earlier result in {}", args.out.display()))?
+    } else {
+        stream::read(std::io::stdin().lock())?
     };
     ensure!(!samples.is_empty(), "received no samples: the measurement has failed");
     samples.facts.extend(args.with);

@@ -6,7 +6,8 @@ use std::fmt::Write;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::figures::Figure;
+use crate::figure::Figure;
+use crate::goal::Goal;
 use crate::samples::{Samples, Series, median};
 
 /// How many values at each end the medians `first` and `last` are taken from.
@@ -37,34 +38,13 @@ struct Row {
     last: f64,
 }
 
-/// A goal of the figure, and whether it is met.
-#[derive(Debug, Serialize)]
-pub(crate) struct Goal {
-    what: String,
-    value: f64,
-    limit: f64,
-    met: bool,
-}
-
-/// Reads the facts from a summary that was written as JSON.
+/// The facts of a summary that was written as JSON.
 pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
     struct Written {
         facts: BTreeMap<String, String>,
     }
     Ok(serde_json::from_slice::<Written>(json)?.facts)
-}
-
-impl Goal {
-    /// Creates a goal that `value` meets if it is at most `limit`.
-    pub(crate) fn at_most(what: impl Into<String>, value: f64, limit: f64) -> Self {
-        Self { what: what.into(), value, limit, met: value <= limit }
-    }
-
-    /// Creates a goal that `value` meets if it is at least `limit`.
-    pub(crate) fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
-        Self { what: what.into(), value, limit, met: value >= limit }
-    }
 }
 
 impl Row {

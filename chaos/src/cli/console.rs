@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 
-use super::exit::Failure;
+use super::failure::Failure;
 
 /// Ctrl-], as in `xl console` and telnet.
 const LEAVE: u8 = 0x1d;

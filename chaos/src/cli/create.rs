@@ -1,23 +1,18 @@
 //! `chaos create`: through `chaosd` where one runs, in this process otherwise.
 
 use std::borrow::Cow;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::mem;
 
-use chaos::clients::chaosd;
-use chaos::clients::chaosd::client::{CHAOSD, Chaosd, DaemonError};
-use chaos::clients::chaosd::protocol::{Origin, Reply, Request};
-use chaos::config::EncodedConfig;
 use chaos::config::{self, DomainConfig};
-use chaos::guests::{self, CreateOptions, Host, LifecycleError};
-use chaos::image::{self, ImageError};
+use chaos::guests::CreateOptions;
+use chaos::request::{CreatedGuest, Executor, Usage, expand};
 use chaos::timings::Timings;
 
 use super::args::CreateArgs;
 use super::console;
-use super::exit::Failure;
+use super::failure::Failure;
 use super::output::Output;
-use super::table::{Made, MadeStage};
+use super::table::{CreatedRow, StageRow};
 
 pub(super) fn run(
     args: &CreateArgs,
@@ -32,159 +27,83 @@ pub(super) fn run(
     for warning in &parsed.warnings {
         output.warning(warning);
     }
-    let config = absolute(parsed.config)?;
-    let configs = match args.count {
-        None => vec![config],
-        Some(count) => config::numbered(&config, count)
-            .map_err(|error| Failure::Arguments(format!("-n {count}: {error}")))?,
-    };
+    let configs = expand(parsed.config, args.count)?;
     timings.stage("config");
-    let mut made = Vec::new();
-    let result = match connect(args)? {
-        Some(daemon) => through(&daemon, args, &configs, timings, output, &mut made),
-        None => here(args, &configs, timings, output, &mut made),
-    };
-    // What was made before something failed is there.
+    let mut rows = Vec::new();
+    let result = create_all(args, &configs, timings, output, &mut rows);
+    // What was created before something failed is there.
     if args.json {
         match args.count {
-            Some(_) => output.json(&made),
-            None => made.iter().for_each(|made| output.json(made)),
+            Some(_) => output.json(&rows),
+            None => rows.iter().for_each(|row| output.json(row)),
         }
     }
     result
 }
 
-/// The config with paths that mean the same to whoever makes the guest again.
-fn absolute(mut config: DomainConfig) -> Result<DomainConfig, Failure> {
-    let real = |path: &Path| std::path::absolute(path).map_err(ImageError::Open);
-    config.kernel = real(&config.kernel)
-        .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
-    if let Some(ramdisk) = &mut config.ramdisk {
-        *ramdisk = real(ramdisk)
-            .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;
-    }
-    Ok(config)
-}
-
-fn connect(args: &CreateArgs) -> Result<Option<Chaosd>, Failure> {
-    if args.no_daemon || args.console {
-        return Ok(None);
-    }
-    let socket = Path::new(chaosd::SOCKET);
-    // Cheaper than a socket that leads nowhere.
-    if !socket.exists() {
-        return Ok(None);
-    }
-    match Chaosd::connect(socket) {
-        Ok(daemon) => Ok(Some(daemon)),
-        Err(DaemonError::NotRunning { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn through(
-    daemon: &Chaosd,
+fn create_all(
     args: &CreateArgs,
     configs: &[DomainConfig],
     mut timings: Timings,
     output: &mut Output,
-    all: &mut Vec<Made>,
+    rows: &mut Vec<CreatedRow>,
 ) -> Result<(), Failure> {
-    for config in configs {
-        let kernel = image::open(&config.kernel)
-            .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
-        let ramdisk = config.ramdisk.as_ref().map(|path| {
-            image::open(path)
-                .map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
-        });
-        let ramdisk = ramdisk.transpose()?;
-        let files: Vec<_> =
-            std::iter::once(&kernel).chain(&ramdisk).map(|file| file.as_fd()).collect();
-        let request = Request::Create { config: EncodedConfig::from(config), paused: args.paused };
-        let Reply::Created(created) = daemon.ask(&request, &files)? else {
-            return Err(DaemonError::Unexpected(&CHAOSD).into());
-        };
-        timings.stage("request");
-        let of_daemon = created
-            .stages
-            .into_iter()
-            .map(|(name, ns)| MadeStage { name: format!("  of it in chaosd: {name}"), ns });
-        let made = Made {
-            name: config.name.clone(),
-            domid: created.domid,
-            handle: created.handle,
-            shell: created.shell.as_str(),
-            total_ns: timings.total_ns(),
-            stages: stages(args, &timings, of_daemon),
-        };
-        tell(args, made, output, all);
-        timings = Timings::start();
-    }
-    Ok(())
-}
-
-fn here(
-    args: &CreateArgs,
-    configs: &[DomainConfig],
-    mut timings: Timings,
-    output: &mut Output,
-    all: &mut Vec<Made>,
-) -> Result<(), Failure> {
-    let host = match configs.len() {
-        1 => Host::open()?,
-        _ => Host::open_caching()?,
+    let usage = if configs.len() == 1 { Usage::OneGuest } else { Usage::ManyGuests };
+    let executor = if args.no_daemon || args.console {
+        Executor::this_process(usage, &mut timings)?
+    } else {
+        Executor::choose(usage, &mut timings)?
     };
-    timings.stage("open Xen");
     let options = CreateOptions { paused: args.paused, console: args.console };
     for config in configs {
-        let created = guests::create(&host, config, options, &mut timings)?;
-        let made = Made {
-            name: created.record.config.name,
-            domid: created.domid.0,
-            handle: created.record.handle.to_string(),
-            shell: Origin::Cold.as_str(),
+        let created = executor.create(config, options, &mut timings)?;
+        let CreatedGuest { name, domid, handle, origin, daemon_stages, console, mapped } = created;
+        let row = CreatedRow {
+            name,
+            domid: domid.0,
+            handle,
+            shell: origin.as_str(),
             total_ns: timings.total_ns(),
-            stages: stages(args, &timings, []),
+            stages: stages(args, &timings, daemon_stages),
         };
-        tell(args, made, output, all);
-        if let Some(connection) = created.console {
-            drop(created.mapped);
+        report(args, row, output, rows);
+        if let Some(connection) = console {
+            drop(mapped);
             output.flush();
             return console::run(&connection);
         }
-        if configs.len() == 1 {
-            // This process is about to end, which unmaps in less time.
-            std::mem::forget(created.mapped);
+        if usage == Usage::OneGuest {
+            // This process is about to exit, which unmaps in less time.
+            mem::forget(mapped);
         }
         timings = Timings::start();
     }
-    // Likewise.
-    std::mem::forget(host);
+    executor.leave_to_exit();
     Ok(())
 }
 
-/// The stages, where somebody wants to see them.
-fn stages(
-    args: &CreateArgs,
-    timings: &Timings,
-    more: impl IntoIterator<Item = MadeStage>,
-) -> Vec<MadeStage> {
+/// Returns the stages, if they are printed.
+fn stages(args: &CreateArgs, timings: &Timings, of_daemon: Vec<(String, u64)>) -> Vec<StageRow> {
     if !args.json && !args.timings {
         return Vec::new();
     }
     let own = timings.stages().iter();
-    own.map(|stage| MadeStage { name: stage.name.to_owned(), ns: stage.ns }).chain(more).collect()
+    let own = own.map(|stage| StageRow { name: stage.name.to_owned(), ns: stage.ns });
+    let of_daemon = of_daemon.into_iter();
+    let of_daemon =
+        of_daemon.map(|(name, ns)| StageRow { name: format!("  of it in chaosd: {name}"), ns });
+    own.chain(of_daemon).collect()
 }
 
-fn tell(args: &CreateArgs, made: Made, output: &mut Output, all: &mut Vec<Made>) {
+fn report(args: &CreateArgs, row: CreatedRow, output: &mut Output, rows: &mut Vec<CreatedRow>) {
     if args.json {
-        all.push(made);
+        rows.push(row);
         return;
     }
     if !args.quiet {
-        output.text(&format!("{} is domain {}\n", made.name, made.domid));
+        output.text(&format!("{} is domain {}\n", row.name, row.domid));
     }
     if args.timings {
-        output.text(&made.table());
+        output.text(&row.table());
     }
 }

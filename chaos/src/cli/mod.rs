@@ -1,32 +1,32 @@
-//! The command line: what was asked for is parsed in [`args`], done by the library, and printed
-//! by [`output`], the only module that prints.
+//! The command line: [`plain`] and [`grammar`] parse the arguments into what [`args`] defines, the
+//! library carries it out, and [`output`], the only module that prints, prints the result.
 
 mod args;
 mod console;
 mod create;
 mod exit;
+mod failure;
+mod grammar;
 mod output;
 mod plain;
 mod table;
 
-use std::path::Path;
+use std::ffi::OsString;
 use std::time::Duration;
 
-use chaos::chain::chain;
-use chaos::clients::chaosd;
-use chaos::clients::chaosd::client::Chaosd;
-use chaos::clients::chaosd::protocol::{Reply, Request};
 use chaos::guests::{self, Host, ShutdownOptions};
+use chaos::request::PoolControl;
 use chaos::timings::Timings;
+use daemon::chain::chain;
 
 use args::{Command, GuestArgs, ListArgs, PoolAction, PoolArgs, ShutdownArgs};
-use exit::Failure;
+use failure::Failure;
 use output::Output;
 
 /// Runs the command of this process and returns its exit code.
 pub(crate) fn run() -> u8 {
     let timings = Timings::start();
-    let command = match Command::of_this_process() {
+    let command = match command() {
         Ok(command) => command,
         Err(error) => return exit::usage(&error),
     };
@@ -34,8 +34,23 @@ pub(crate) fn run() -> u8 {
     let result = dispatch(command, timings, &mut output).and_then(|()| output.finish());
     match result {
         Ok(()) => 0,
-        Err(failure) => failure.report(),
+        Err(failure) => exit::report(&failure),
     }
+}
+
+/// Parses this process's arguments.
+///
+/// # Errors
+/// They are wrong, or ask for help.
+fn command() -> Result<Command, clap::Error> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|name| name == "create")
+        && let Some(args) = plain::create(arguments)
+    {
+        return Ok(Command::Create(args));
+    }
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    grammar::of_words(arguments.into_iter())
 }
 
 fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(), Failure> {
@@ -45,7 +60,8 @@ fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(
     }
 }
 
-/// Does what is asked for less often than a create, whose code does not lie beside theirs.
+/// Runs the commands that are used less often than create. Not inlined, so that their code does not
+/// lie beside that of a create.
 #[inline(never)]
 fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
@@ -53,9 +69,10 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Pool(args) => pool(&args, output),
         Command::List(ListArgs { json, all }) => {
             let guests = guests::list(&Host::open()?, all)?;
-            match json {
-                true => output.json(&guests),
-                false => output.text(&table::guests(&guests)),
+            if json {
+                output.json(&guests);
+            } else {
+                output.text(&table::guests(&guests));
             }
             Ok(())
         }
@@ -80,18 +97,19 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn pool(args: &PoolArgs, output: &mut Output) -> Result<(), Failure> {
-    let daemon = Chaosd::connect(Path::new(chaosd::SOCKET))?;
-    let request = match &args.action {
-        None => Request::Pool,
-        Some(PoolAction::Drain) => Request::Drain,
-        Some(PoolAction::Resize { flavour, low, high }) => {
-            Request::Resize { flavour: flavour.clone(), low: *low, high: *high }
+    let pool = PoolControl::connect()?;
+    match &args.action {
+        None => {
+            let flavours = pool.status()?;
+            if args.json {
+                output.json(&flavours);
+            } else {
+                output.text(&table::pool(&flavours));
+            }
         }
-    };
-    if let Reply::Pool(flavours) = daemon.ask(&request, &[])? {
-        match args.json {
-            true => output.json(&flavours),
-            false => output.text(&table::pool(&flavours)),
+        Some(PoolAction::Drain) => pool.drain()?,
+        Some(PoolAction::Resize { flavour, low, high }) => {
+            pool.resize(flavour.clone(), *low, *high)?;
         }
     }
     Ok(())
@@ -112,8 +130,8 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
                 }
                 destroyed.push(done);
             }
-            // One that fails does not keep the others alive; the first failure decides the exit
-            // code, the later ones are told now.
+            // One that fails does not keep the others alive. The first failure decides the exit code,
+            // the later ones are reported now.
             Err(error) => match failure {
                 None => failure = Some(Failure::from(error)),
                 Some(_) => output.warning(&chain(&error)),

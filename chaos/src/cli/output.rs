@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::failure::Failure;
 
 /// What a command prints. The first failure to print is kept and reported at the end.
 #[derive(Debug, Default)]
@@ -40,12 +40,13 @@ impl Output {
         to_stderr(&format!("chaos: warning: {warning}\n"));
     }
 
-    /// Makes sure that what was printed is out.
+    /// Writes out what is buffered.
     pub(crate) fn flush(&mut self) {
         self.keep(io::stdout().lock().flush());
     }
 
-    /// Whether everything was printed. A closed pipe is no failure: the reader has seen enough.
+    /// Returns the first failure to print, if there was one. A closed pipe is not a failure: the
+    /// reader has seen enough.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.flush();
         match self.failed {
@@ -67,6 +68,6 @@ pub(crate) fn error(text: &str) {
 }
 
 fn to_stderr(text: &str) {
-    // Where stderr is closed there is nobody left to tell.
+    // With stderr closed there is nowhere to report this.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,16 +1,16 @@
-//! The command lines of `chaos create` that are given a thousand times in a second, read without
+//! The command lines of `chaos create` that are used a thousand times in a second, parsed without
 //! describing all others first: that takes a tenth of what the whole command takes.
 //!
-//! What is not as plain as that is nothing to this module, and `clap` reads it; a test sees to it
-//! that both understand the same.
+//! Everything else is left to `clap` ([`super::grammar`]). A test checks that both understand the
+//! same.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::args::CreateArgs;
 
-/// Reads the words behind `chaos create`. `None` if `clap` is to read them, which also knows what
-/// is wrong with them.
+/// Parses the arguments after `chaos create`. Returns `None` if `clap` has to parse them, which also
+/// reports what is wrong with them.
 pub(super) fn create(words: impl Iterator<Item = OsString>) -> Option<CreateArgs> {
     let mut args = CreateArgs {
         config: PathBuf::new(),
@@ -33,7 +33,7 @@ pub(super) fn create(words: impl Iterator<Item = OsString>) -> Option<CreateArgs
             b"--no-daemon" => &mut args.no_daemon,
             b"--timings" => &mut args.timings,
             b"--json" => &mut args.json,
-            // An empty word, another flag, or what follows `--`.
+            // An empty argument, another flag, or what follows `--`.
             [] | [b'-', ..] => return None,
             _ if config.is_none() => {
                 config = Some(PathBuf::from(word));
@@ -57,7 +57,8 @@ pub(super) fn create(words: impl Iterator<Item = OsString>) -> Option<CreateArgs
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::args::{Command, of_words};
+    use super::super::args::Command;
+    use super::super::grammar::of_words;
     use super::*;
 
     proptest! {

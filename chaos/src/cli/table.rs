@@ -2,31 +2,31 @@
 
 use std::fmt::Write;
 
-use chaos::clients::chaosd::protocol::FlavourStatus;
 use chaos::guests::ListedGuest;
+use chaos::request::FlavourStatus;
 use serde::Serialize;
 
-/// A guest that was made; what `create --json` prints.
+/// A guest that was created, as `create --json` prints it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Made {
+pub(crate) struct CreatedRow {
     pub(crate) name: String,
     pub(crate) domid: u16,
     pub(crate) handle: String,
     /// Where its shell came from: `cold`, `pool` or `warm`.
     pub(crate) shell: &'static str,
     pub(crate) total_ns: u64,
-    pub(crate) stages: Vec<MadeStage>,
+    pub(crate) stages: Vec<StageRow>,
 }
 
 /// One stage of a create.
 #[derive(Debug, Serialize)]
-pub(crate) struct MadeStage {
+pub(crate) struct StageRow {
     pub(crate) name: String,
     pub(crate) ns: u64,
 }
 
-impl Made {
-    /// The stages in milliseconds.
+impl CreatedRow {
+    /// Returns the stages in milliseconds, one a line.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         let rows = self.stages.iter().map(|stage| (stage.name.as_str(), stage.ns));

@@ -13,7 +13,7 @@ use noxs_control::{
 
 /// `noxsd` as its clients know it. It does nothing that waits, so only a stopped or a broken one
 /// reaches the deadline.
-static NOXSD: Daemon = Daemon {
+pub static NOXSD: Daemon = Daemon {
     name: "noxsd",
     start: "noxsd --bridge xenbr0",
     access: "run chaos as root",

@@ -1,35 +1,34 @@
-//! What is to happen when a guest ends.
+//! What happens when a guest exits.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What is to happen when a guest ends.
+/// What happens when a guest exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// It is destroyed.
     Destroy,
-    /// It is destroyed and made again.
+    /// It is destroyed and restarted.
     Restart,
-    /// It is kept under another name and made again.
+    /// It is kept under another name and restarted.
     RenameRestart,
     /// It is kept as it is, to be looked at.
     Preserve,
 }
 
-/// The text is no action that is served.
+/// The text is not a supported action.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnknownAction {
-    /// Xl knows it.
-    #[error("\"{0}\" is not served: no core of a guest is dumped yet; \"preserve\" keeps it")]
-    Coredump(String),
-    /// Nobody knows it.
+    /// An action of xl.
     #[error(
-        "{0:?} is no action; known are \"destroy\", \"restart\", \"rename-restart\" and \
-         \"preserve\""
+        "{0:?} is not supported: chaos writes no core dumps yet; write \"preserve\" to keep the guest"
     )]
+    Coredump(String),
+    /// Anything else.
+    #[error("{0:?}: must be \"destroy\", \"restart\", \"rename-restart\" or \"preserve\"")]
     Unknown(String),
 }
 

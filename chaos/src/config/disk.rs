@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::error::{Fault, Problem};
-use super::value::{Atom, Kind, Value};
+use thiserror::Error;
 
 /// Most disks of a guest.
 pub const MAX_DISKS: usize = 16;
@@ -21,8 +20,8 @@ pub struct DiskConfig {
     pub read_only: bool,
 }
 
-/// What a field may not say, and why.
-const NOT_SERVED: &[(&str, &str)] = &[
+/// Fields that are not supported, and why.
+const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("backend", "dom0 serves disks"),
     ("cdrom", "a PVH guest has no emulated CD drive"),
     ("no-discard", "dom0's kernel tells the guest by itself whether blocks can be discarded"),
@@ -30,31 +29,59 @@ const NOT_SERVED: &[(&str, &str)] = &[
     ("untrusted", "blkback is always trusted"),
 ];
 
-/// Flags and keys that ask for what is so anyhow.
+/// Flags and keys that ask for the default.
 const NO_EFFECT: &[&str] = &["direct-io-safe", "discard", "trusted", "backend=0"];
 
-/// Old ways to begin a target, which say nothing that is not seen from the target.
+/// Old prefixes of a target. They repeat what the target itself shows.
 const PREFIXES: &[&str] = &["phy:", "file:", "raw:"];
 
 /// Fields that may stand without their key, in this order.
 const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
 
-/// Reads one string of `disk=`.
-pub(super) fn parse_disk(value: &Value) -> Result<DiskConfig, Fault> {
-    let problem = match &value.kind {
-        Kind::Atom(Atom { text, .. }) => match read(text) {
-            Ok(disk) => return Ok(disk),
-            Err(why) => Problem::Disk { text: text.clone(), why },
-        },
-        Kind::List(_) => {
-            let wanted = "strings in its list, such as ['/srv/a.img,raw,xvda,rw']";
-            Problem::Type { key: "disk", wanted, found: value.kind_name() }
-        }
-    };
-    Err(Fault { span: value.span, problem })
+/// What is wrong with a string of `disk=`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DiskProblem {
+    /// No file or device.
+    #[error("the target is missing; begin with a file or a block device")]
+    NoTarget,
+    /// No name.
+    #[error("the disk's name in the guest is missing; add one such as xvda")]
+    NoVdev,
+    /// A name that no disk can have.
+    #[error("vdev = {0}: must be the name of a disk, such as xvda")]
+    Vdev(String),
+    /// Another format.
+    #[error("format = {0}: must be raw")]
+    Format(String),
+    /// Neither read-only nor read-write.
+    #[error("access = {0}: must be r, ro, w or rw")]
+    Access(String),
+    /// More fields than there are.
+    #[error("must have at most four fields without a key: target, format, vdev and access")]
+    TooManyFields,
+    /// A field of xl that is not supported.
+    #[error("{field} is not supported: {why}")]
+    FieldNotSupported {
+        /// The field.
+        field: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+    /// A field, or a value of it, that is not supported.
+    #[error("{key}={value} is not supported; remove it")]
+    UnknownField {
+        /// The field.
+        key: String,
+        /// Its value.
+        value: String,
+    },
 }
 
-fn read(text: &str) -> Result<DiskConfig, String> {
+/// Parses one string of `disk=`.
+///
+/// # Errors
+/// A field is missing, or not supported.
+pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
     let mut rest = text;
     if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
@@ -73,10 +100,10 @@ fn read(text: &str) -> Result<DiskConfig, String> {
         let (field, after) = trimmed.split_once(',').map_or((trimmed, None), |(f, a)| (f, Some(a)));
         let field = field.trim_end_matches(' ');
         let key = field.split_once('=').map_or(field, |(key, _)| key);
-        if let Some((name, why)) = NOT_SERVED.iter().find(|(name, _)| *name == key)
+        if let Some((name, why)) = NOT_SUPPORTED.iter().find(|(name, _)| *name == key)
             && !NO_EFFECT.contains(&field)
         {
-            return Err(format!("{name} is not served: {why}"));
+            return Err(DiskProblem::FieldNotSupported { field: name, why });
         }
         match field.split_once('=') {
             _ if NO_EFFECT.contains(&field) => {}
@@ -87,12 +114,15 @@ fn read(text: &str) -> Result<DiskConfig, String> {
             Some(("backendtype", "phy")) | Some(("devtype", "disk")) => {}
             Some(("specification", "xen")) => {}
             Some((key, value)) if !field.starts_with('/') => {
-                return Err(format!("{key}={value} is not served"));
+                return Err(DiskProblem::UnknownField {
+                    key: key.to_owned(),
+                    value: value.to_owned(),
+                });
             }
             _ => {
                 // A prefix has filled the place of the format.
                 at += usize::from(at == 1 && fields[1].is_some());
-                let place = fields.get_mut(at).ok_or("it has more fields than a disk has")?;
+                let place = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
                 *place = Some(field);
                 at += 1;
             }
@@ -103,19 +133,18 @@ fn read(text: &str) -> Result<DiskConfig, String> {
         }
     }
     let [target, format, vdev, access] = fields.map(|field| field.filter(|text| !text.is_empty()));
-    let target = target.ok_or("the target is missing: a file or a block device")?;
-    let vdev = vdev.ok_or("the name for the guest is missing, such as xvda")?;
+    let target = target.ok_or(DiskProblem::NoTarget)?;
+    let vdev = vdev.ok_or(DiskProblem::NoVdev)?;
     match format {
         None | Some("raw") => {}
-        Some(format) => return Err(format!("format {format} is not served, only raw is")),
+        Some(format) => return Err(DiskProblem::Format(format.to_owned())),
     }
     let read_only = match access {
         None | Some("w" | "rw") => false,
         Some("r" | "ro") => true,
-        Some(access) => return Err(format!("access is r or rw, not {access}")),
+        Some(access) => return Err(DiskProblem::Access(access.to_owned())),
     };
-    let id = vdev_number(vdev)
-        .ok_or_else(|| format!("{vdev} is no name of a disk; xvda to xvdz are"))?;
+    let id = vdev_number(vdev).ok_or_else(|| DiskProblem::Vdev(vdev.to_owned()))?;
     // As in xl.
     let target = if target.starts_with('/') { target.into() } else { format!("/dev/{target}") };
     Ok(DiskConfig { target: target.into(), vdev: vdev.to_owned(), id, read_only })
@@ -164,7 +193,7 @@ mod tests {
     use super::*;
 
     fn disk(text: &str) -> (String, u32, bool) {
-        let disk = read(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        let disk = parse_disk(text).unwrap_or_else(|why| panic!("{text}: {why}"));
         (disk.target.display().to_string(), disk.id, disk.read_only)
     }
 
@@ -186,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_told() {
+    fn what_is_wrong_is_reported() {
         for (text, why) in [
             ("", "target"),
             ("/a.img", "xvda"),
@@ -196,10 +225,10 @@ mod tests {
             ("/a.iso,,hdc,cdrom", "cdrom"),
             ("/a.img,raw,xvda,rw,script=block-iscsi", "script"),
             ("/a.img,raw,xvda,rw,backendtype=qdisk", "qdisk"),
-            ("/a.img,raw,xvda,rw,more", "more fields"),
+            ("/a.img,raw,xvda,rw,more", "four fields"),
         ] {
-            let told = read(text).unwrap_err();
-            assert!(told.contains(why), "{text}: {told}");
+            let problem = parse_disk(text).unwrap_err().to_string();
+            assert!(problem.contains(why), "{text}: {problem}");
         }
     }
 

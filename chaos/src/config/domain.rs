@@ -1,23 +1,29 @@
 //! What the keys mean: from settings to a [`DomainConfig`].
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use xen::units::KiB;
 
 use super::action::Action;
 use super::disk::{DiskConfig, MAX_DISKS, parse_disk};
-use super::error::{ConfigError, Fault, Problem, Warning, WarningKind};
-use super::keys::{self, Key, Service, WhyNot};
+use super::error::{ConfigError, Fault};
+use super::keys::{self, ConfigKey, KeySupport, WhyNot};
 use super::memory::parse_memory;
 use super::name::check_name;
 use super::parser::Setting;
-use super::source::{Place, Source, Span};
+use super::problem::ConfigProblem;
+use super::source::{Source, SourcePosition, SourceSpan};
+use super::store::Store;
 use super::value::{Atom, Kind, Value};
 use super::vif::{MAX_VIFS, VifConfig, parse_range, parse_vif};
-use crate::config::Store;
+use super::warning::{ConfigWarning, WarningKind};
 
 /// Most vCPUs of a guest: what Xen gives to a PVH guest (`HVM_MAX_VCPUS`).
-pub const MAX_VCPUS: u32 = 128;
+pub const MAX_VCPUS: u32 = *VCPUS.end() as u32;
+
+/// Possible values of `vcpus=`.
+const VCPUS: RangeInclusive<u16> = 1..=128;
 
 /// Longest kernel command line in bytes, without the terminating zero: what fits in the boot page
 /// behind the other boot structures.
@@ -49,21 +55,21 @@ pub struct DomainConfig {
     pub disks: Vec<DiskConfig>,
     /// What announces its devices.
     pub store: Store,
-    /// What is to happen when it powers off.
+    /// What happens when it powers off.
     pub on_poweroff: Action,
-    /// What is to happen when it reboots.
+    /// What happens when it reboots.
     pub on_reboot: Action,
-    /// What is to happen when it crashes.
+    /// What happens when it crashes.
     pub on_crash: Action,
 }
 
-/// Gives the settings their meaning.
+/// Returns the guest that the settings describe, and the warnings about them.
 pub(super) fn build(
     file: &str,
     sources: &[Source<'_>],
     settings: &[Setting],
     strict: bool,
-) -> Result<(DomainConfig, Vec<Warning>), ConfigError> {
+) -> Result<(DomainConfig, Vec<ConfigWarning>), ConfigError> {
     let mut reader = Reader { file, sources, settings, warnings: Vec::new() };
     reader.check_keys(strict)?;
     let config = reader.domain()?;
@@ -74,23 +80,27 @@ struct Reader<'a> {
     file: &'a str,
     sources: &'a [Source<'a>],
     settings: &'a [Setting],
-    warnings: Vec<Warning>,
+    warnings: Vec<ConfigWarning>,
 }
 
 impl<'a> Reader<'a> {
-    /// Refuses keys that are not served, and warns about those that nobody knows.
+    /// Refuses keys that are not supported, and warns about unknown ones.
     fn check_keys(&mut self, strict: bool) -> Result<(), ConfigError> {
         for setting in self.settings {
             let problem = match keys::find(&setting.key) {
-                Some(Key { service: Service::Served | Service::Own, .. }) => continue,
-                Some(Key { service: Service::DeviceList, .. }) if is_empty(&setting.value) => {
+                Some(ConfigKey { support: KeySupport::Supported | KeySupport::Own, .. }) => {
                     continue;
                 }
-                Some(Key { name: key, service: Service::NotServed(why) }) => {
-                    Problem::KeyNotServed { key, why }
+                Some(ConfigKey { support: KeySupport::DeviceList, .. })
+                    if is_empty(&setting.value) =>
+                {
+                    continue;
                 }
-                Some(Key { name: key, service: Service::DeviceList }) => {
-                    Problem::KeyNotServed { key, why: WhyNot::NotYet }
+                Some(ConfigKey { name: key, support: KeySupport::NotSupported(why) }) => {
+                    ConfigProblem::KeyNotSupported { key, why }
+                }
+                Some(ConfigKey { name: key, support: KeySupport::DeviceList }) => {
+                    ConfigProblem::KeyNotSupported { key, why: WhyNot::NotYet }
                 }
                 None => {
                     let key = setting.key.clone();
@@ -99,7 +109,7 @@ impl<'a> Reader<'a> {
                         self.warn(setting.key_span, WarningKind::UnknownKey { key, nearest });
                         continue;
                     }
-                    Problem::UnknownKey { key, nearest }
+                    ConfigProblem::UnknownKey { key, nearest }
                 }
             };
             return Err(self.error(setting.key_span, problem));
@@ -114,24 +124,22 @@ impl<'a> Reader<'a> {
         if let Some((maxmem, span)) = self.memory("maxmem")?
             && maxmem != memory
         {
-            return Err(self.error(span, Problem::Differs { key: "maxmem", of: "memory" }));
+            return Err(self.error(span, ConfigProblem::Differs { key: "maxmem", of: "memory" }));
         }
-        let most = u64::from(MAX_VCPUS);
-        let vcpus = self.number("vcpus", 1, most)?.map_or(1, |(vcpus, _)| vcpus);
-        if let Some((maxvcpus, span)) = self.number("maxvcpus", 1, most)?
+        let vcpus = self.number("vcpus", VCPUS)?.map_or(1, |(vcpus, _)| vcpus);
+        if let Some((maxvcpus, span)) = self.number("maxvcpus", VCPUS)?
             && maxvcpus != vcpus
         {
-            return Err(self.error(span, Problem::Differs { key: "maxvcpus", of: "vcpus" }));
+            return Err(self.error(span, ConfigProblem::Differs { key: "maxvcpus", of: "vcpus" }));
         }
-        let why = "a PVH guest boots a kernel that dom0 loads";
         Ok(DomainConfig {
             name: self.name()?,
-            kernel: self.path("kernel")?.ok_or_else(|| self.missing("kernel", why))?,
+            kernel: self.path("kernel")?.ok_or_else(|| self.missing("kernel", "/boot/vmlinuz"))?,
             ramdisk: self.path("ramdisk")?,
             memory,
-            vcpus: u32::try_from(vcpus).unwrap_or(MAX_VCPUS),
+            vcpus: vcpus.into(),
             cmdline: self.cmdline()?,
-            console: self.number("console", 0, 1)?.is_none_or(|(console, _)| console == 1),
+            console: self.number("console", 0..=1)?.is_none_or(|(console, _)| console == 1),
             vifs: self.vifs()?,
             disks: self.disks(store)?,
             store,
@@ -147,7 +155,7 @@ impl<'a> Reader<'a> {
         let Some((text, value)) = self.text("type")? else {
             match builder {
                 Some(("generic" | "linux", _)) | None => {
-                    let end = Span { source: 0, start: 0, end: 0 };
+                    let end = SourceSpan { source: 0, start: 0, end: 0 };
                     self.warn(builder.map_or(end, |(_, value)| value.span), WarningKind::NoType);
                     return Ok(());
                 }
@@ -167,29 +175,30 @@ impl<'a> Reader<'a> {
 
     fn guest_type(&self, key: &'static str, text: &str, value: &Value) -> ConfigError {
         let why = match text {
-            "pv" => "chaos makes PVH guests; a kernel with a PVH entry boots with type=\"pvh\"",
-            "hvm" => "it needs a device model; a kernel with a PVH entry boots with type=\"pvh\"",
+            "pv" => "chaos creates PVH guests; a kernel with a PVH entry boots with type = \"pvh\"",
+            "hvm" => "it needs a device model; a kernel with a PVH entry boots with type = \"pvh\"",
             _ => {
                 let text = text.to_owned();
-                return self.error(value.span, Problem::GuestType { key, text });
+                return self.error(value.span, ConfigProblem::GuestType { key, text });
             }
         };
         let value_text = text.to_owned();
-        self.error(value.span, Problem::ValueNotServed { key, value: value_text, why })
+        self.error(value.span, ConfigProblem::ValueNotSupported { key, value: value_text, why })
     }
 
     /// `store=`: what announces devices to the guest.
     fn store(&self) -> Result<Store, ConfigError> {
         let Some((text, value)) = self.text("store")? else { return Ok(Store::default()) };
-        text.parse().map_err(|()| self.error(value.span, Problem::Store { text: text.to_owned() }))
+        text.parse()
+            .map_err(|()| self.error(value.span, ConfigProblem::Store { text: text.to_owned() }))
     }
 
     fn name(&self) -> Result<String, ConfigError> {
         let Some((name, value)) = self.text("name")? else {
-            return Err(self.missing("name", "every guest has one"));
+            return Err(self.missing("name", "web"));
         };
         check_name(name).map_err(|error| {
-            self.error(value.span, Problem::Name { name: name.to_owned(), error })
+            self.error(value.span, ConfigProblem::Name { name: name.to_owned(), error })
         })?;
         Ok(name.to_owned())
     }
@@ -220,11 +229,11 @@ impl<'a> Reader<'a> {
         let Kind::List(values) = &setting.value.kind else {
             let wanted = "a list of strings, such as ['bridge=xenbr0']";
             let found = setting.value.kind_name();
-            let problem = Problem::Type { key: "vif", wanted, found };
+            let problem = ConfigProblem::Type { key: "vif", wanted, found };
             return Err(self.error(setting.value.span, problem));
         };
         if let Some(value) = values.get(MAX_VIFS) {
-            return Err(self.error(value.span, Problem::TooManyVifs { most: MAX_VIFS }));
+            return Err(self.error(value.span, ConfigProblem::TooManyVifs { most: MAX_VIFS }));
         }
         let sources = self.sources;
         values
@@ -239,38 +248,52 @@ impl<'a> Reader<'a> {
         let Kind::List(values) = &setting.value.kind else {
             let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
             let found = setting.value.kind_name();
-            let problem = Problem::Type { key: "disk", wanted, found };
+            let problem = ConfigProblem::Type { key: "disk", wanted, found };
             return Err(self.error(setting.value.span, problem));
         };
         if !store.backends().serve_disks() && !values.is_empty() {
-            return Err(self.error(setting.key_span, Problem::XenStoreOnly { key: "disk" }));
+            return Err(self.error(setting.key_span, ConfigProblem::XenStoreOnly { key: "disk" }));
         }
         if let Some(value) = values.get(MAX_DISKS) {
-            return Err(self.error(value.span, Problem::TooManyDisks { most: MAX_DISKS }));
+            return Err(self.error(value.span, ConfigProblem::TooManyDisks { most: MAX_DISKS }));
         }
         let mut disks: Vec<DiskConfig> = Vec::new();
         for value in values {
-            let disk = parse_disk(value).map_err(|fault| fault.into_error(self.sources))?;
+            let disk = self.disk(value)?;
             if disks.iter().any(|other| other.id == disk.id) {
-                return Err(self.error(value.span, Problem::DiskTwice { vdev: disk.vdev }));
+                return Err(self.error(value.span, ConfigProblem::DiskTwice { vdev: disk.vdev }));
             }
             disks.push(disk);
         }
         Ok(disks)
     }
 
-    fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {
-        let Some((text, value)) = self.text(key)? else { return Ok(default) };
-        text.parse().map_err(|error| self.error(value.span, Problem::Action { key, error }))
+    fn disk(&self, value: &Value) -> Result<DiskConfig, ConfigError> {
+        let problem = match &value.kind {
+            Kind::Atom(Atom { text, .. }) => match parse_disk(text) {
+                Ok(disk) => return Ok(disk),
+                Err(problem) => ConfigProblem::Disk { text: text.clone(), problem },
+            },
+            Kind::List(_) => {
+                let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
+                ConfigProblem::Type { key: "disk", wanted, found: "a list in a list" }
+            }
+        };
+        Err(self.error(value.span, problem))
     }
 
-    fn memory(&self, key: &'static str) -> Result<Option<(KiB, Span)>, ConfigError> {
+    fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {
+        let Some((text, value)) = self.text(key)? else { return Ok(default) };
+        text.parse().map_err(|error| self.error(value.span, ConfigProblem::Action { key, error }))
+    }
+
+    fn memory(&self, key: &'static str) -> Result<Option<(KiB, SourceSpan)>, ConfigError> {
         let Some((text, value)) = self.text(key)? else { return Ok(None) };
         match parse_memory(text) {
             Ok(memory) => Ok(Some((memory, value.span))),
             Err(error) => {
                 let text = text.to_owned();
-                Err(self.error(value.span, Problem::Memory { key, text, error }))
+                Err(self.error(value.span, ConfigProblem::Memory { key, text, error }))
             }
         }
     }
@@ -278,18 +301,17 @@ impl<'a> Reader<'a> {
     fn number(
         &self,
         key: &'static str,
-        least: u64,
-        most: u64,
-    ) -> Result<Option<(u64, Span)>, ConfigError> {
+        range: RangeInclusive<u16>,
+    ) -> Result<Option<(u16, SourceSpan)>, ConfigError> {
         let Some((text, value)) = self.text(key)? else { return Ok(None) };
-        parse_range(key, text, least, most)
+        parse_range(key, text, range)
             .map(|number| Some((number, value.span)))
             .map_err(|problem| self.error(value.span, problem))
     }
 
     fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
         match self.text(key)? {
-            Some(("", value)) => Err(self.error(value.span, Problem::Empty { key })),
+            Some(("", value)) => Err(self.error(value.span, ConfigProblem::Empty { key })),
             text => Ok(text.map(|(text, _)| PathBuf::from(text))),
         }
     }
@@ -300,8 +322,8 @@ impl<'a> Reader<'a> {
         match &value.kind {
             Kind::Atom(Atom { text, .. }) => Ok(Some((text, value))),
             Kind::List(_) => {
-                let wanted = "one number or string";
-                let problem = Problem::Type { key, wanted, found: value.kind_name() };
+                let wanted = "a number or a string";
+                let problem = ConfigProblem::Type { key, wanted, found: value.kind_name() };
                 Err(self.error(value.span, problem))
             }
         }
@@ -311,16 +333,16 @@ impl<'a> Reader<'a> {
         self.settings.iter().find(|setting| setting.key == key)
     }
 
-    fn warn(&mut self, span: Span, kind: WarningKind) {
-        self.warnings.push(Warning { place: Place::new(self.sources, span), kind });
+    fn warn(&mut self, span: SourceSpan, kind: WarningKind) {
+        self.warnings.push(ConfigWarning { place: SourcePosition::new(self.sources, span), kind });
     }
 
-    fn error(&self, span: Span, problem: Problem) -> ConfigError {
+    fn error(&self, span: SourceSpan, problem: ConfigProblem) -> ConfigError {
         Fault { span, problem }.into_error(self.sources)
     }
 
-    fn missing(&self, key: &'static str, why: &'static str) -> ConfigError {
-        ConfigError::Missing { file: self.file.to_owned(), key, why }
+    fn missing(&self, key: &'static str, example: &'static str) -> ConfigError {
+        ConfigError::Missing { file: self.file.to_owned(), key, example }
     }
 }
 

@@ -8,35 +8,37 @@ use thiserror::Error;
 /// Length of the network prefix where none is given.
 pub const DEFAULT_PREFIX: u8 = 24;
 
-/// Why a text is no address for a guest.
+/// Why a text cannot be the address of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IpError {
     /// Neither of the known forms.
     #[error(
-        "wanted is ADDRESS, ADDRESS/PREFIX or ADDRESS NETMASK, then a blank and a GATEWAY if \
-         there is one"
+        "must be ADDRESS, ADDRESS/PREFIX or ADDRESS NETMASK, then a blank and a GATEWAY if there is \
+         one"
     )]
     Form,
     /// IPv6.
-    #[error("IPv6 is not served yet")]
+    #[error("must be IPv4; IPv6 is not supported yet")]
     Ipv6,
-    /// No IPv4 address.
-    #[error("{0:?} is no IPv4 address")]
+    /// Not an IPv4 address.
+    #[error("{0:?} is not an IPv4 address")]
     Address(String),
-    /// No prefix length.
-    #[error("/{0} is no prefix length; 1 to 32 are")]
+    /// Not a prefix length.
+    #[error("the prefix length /{0} must be 1 to 32")]
     Prefix(String),
-    /// No netmask.
-    #[error("{0} is no netmask: ones followed by zeroes are wanted, as in 255.255.255.0")]
+    /// Not a netmask.
+    #[error("the netmask {0} must be ones followed by zeroes, such as 255.255.255.0")]
     Netmask(Ipv4Addr),
     /// An address that no interface can have.
-    #[error("{0} cannot be the address of an interface")]
+    #[error(
+        "{0} must be an address that an interface can have: not multicast, loopback or 0.x.x.x"
+    )]
     NotUnicast(Ipv4Addr),
     /// The address of the network itself, or of all its members.
-    #[error("{0} stands for the whole network, not for one interface in it")]
+    #[error("{0} stands for the whole network; use another address in it")]
     WholeNetwork(Ipv4Addr),
     /// A gateway that cannot be reached.
-    #[error("the gateway {gateway} is not in the network {address}/{prefix}")]
+    #[error("the gateway {gateway} must be in the network {address}/{prefix}")]
     GatewayOutside {
         /// The gateway.
         gateway: Ipv4Addr,
@@ -46,7 +48,7 @@ pub enum IpError {
         prefix: u8,
     },
     /// The guest as its own gateway.
-    #[error("the gateway is the guest itself")]
+    #[error("the gateway must not be the guest itself")]
     GatewayIsGuest,
 }
 

@@ -1,7 +1,8 @@
 //! Words and signs of a config.
 
-use super::error::{Fault, Problem};
-use super::source::Span;
+use super::error::Fault;
+use super::problem::ConfigProblem;
+use super::source::SourceSpan;
 
 /// A word or a sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token and its place. After the last one there is [`Token::End`] for ever.
-    pub(super) fn next(&mut self) -> Result<(Token, Span), Fault> {
+    pub(super) fn next(&mut self) -> Result<(Token, SourceSpan), Fault> {
         self.skip_blanks();
         let start = self.at;
         let bytes = self.text.as_bytes();
@@ -114,21 +115,24 @@ impl<'a> Lexer<'a> {
         &rest[..length]
     }
 
-    fn span_from(&self, start: usize) -> Span {
-        Span { source: self.source, start, end: self.at }
+    fn span_from(&self, start: usize) -> SourceSpan {
+        SourceSpan { source: self.source, start, end: self.at }
     }
 
     fn unknown(&self) -> Fault {
         let Some(c) = self.text[self.at..].chars().next() else {
-            return Fault { span: self.span_from(self.at), problem: Problem::Character('\0') };
+            return Fault {
+                span: self.span_from(self.at),
+                problem: ConfigProblem::Character('\0'),
+            };
         };
         let end = self.at + c.len_utf8();
-        let span = Span { source: self.source, start: self.at, end };
-        Fault { span, problem: Problem::Character(c) }
+        let span = SourceSpan { source: self.source, start: self.at, end };
+        Fault { span, problem: ConfigProblem::Character(c) }
     }
 
     /// A string; `self.at` is at its opening quote.
-    fn string(&mut self, quote: u8) -> Result<(Token, Span), Fault> {
+    fn string(&mut self, quote: u8) -> Result<(Token, SourceSpan), Fault> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         let mut text = Vec::new();
@@ -137,7 +141,7 @@ impl<'a> Lexer<'a> {
         loop {
             match bytes.get(self.at) {
                 None | Some(b'\n') => {
-                    let problem = Problem::OpenString { quote: char::from(quote) };
+                    let problem = ConfigProblem::OpenString { quote: char::from(quote) };
                     return Err(Fault { span: self.span_from(start), problem });
                 }
                 Some(c) if *c == quote => break,
@@ -155,7 +159,7 @@ impl<'a> Lexer<'a> {
         let span = self.span_from(start);
         match String::from_utf8(text) {
             Ok(text) => Ok((Token::String { text, verbatim }, span)),
-            Err(_) => Err(Fault { span, problem: Problem::StringNotUtf8 }),
+            Err(_) => Err(Fault { span, problem: ConfigProblem::StringNotUtf8 }),
         }
     }
 
@@ -192,9 +196,9 @@ impl<'a> Lexer<'a> {
         };
         self.at += 1 + length;
         match value {
-            Some(0) => Err(Fault { span: self.span_from(start), problem: Problem::ZeroByte }),
+            Some(0) => Err(Fault { span: self.span_from(start), problem: ConfigProblem::ZeroByte }),
             Some(value) => Ok(value),
-            None => Err(Fault { span: self.span_from(start), problem: Problem::Escape }),
+            None => Err(Fault { span: self.span_from(start), problem: ConfigProblem::Escape }),
         }
     }
 }

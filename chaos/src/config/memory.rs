@@ -9,27 +9,27 @@ pub const MIN_MEMORY: KiB = KiB(1 << 10);
 /// Most memory of a guest: what Xen can map of a guest on any machine of today.
 pub const MAX_MEMORY: KiB = KiB(16 << 30);
 
-/// Why a text is no size of memory.
+/// Why a text is not a size of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum MemoryError {
-    /// No number with a known unit.
-    #[error("a number of MiB is wanted, or a string such as \"1536K\", \"2M\" or \"1G\"")]
+    /// Not a number with a known unit.
+    #[error("must be a number of MiB, or a string such as \"1536K\", \"2M\" or \"1G\"")]
     Form,
     /// A part of a page.
-    #[error("{} KiB are no whole pages of 4 KiB", .0.0)]
+    #[error("must be a multiple of 4 KiB, which {} KiB is not", .0.0)]
     NotWholePages(KiB),
     /// Less than [`MIN_MEMORY`].
-    #[error("a guest has at least {} KiB", MIN_MEMORY.0)]
+    #[error("must be at least {} MiB", MIN_MEMORY.0 >> 10)]
     TooSmall,
     /// More than [`MAX_MEMORY`].
-    #[error("a guest has at most {} GiB", MAX_MEMORY.0 >> 20)]
+    #[error("must be at most {} GiB", MAX_MEMORY.0 >> 20)]
     TooLarge,
 }
 
 /// Reads `memory=`: a number of MiB as xl has it, or a number followed by `K`, `M` or `G`.
 ///
 /// # Errors
-/// It is no number, no whole pages, or out of range.
+/// It is not a number, not a multiple of 4 KiB, or out of range.
 pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
     let unit = match text.as_bytes().last() {
         Some(b'K' | b'k') => Some(1),
@@ -48,10 +48,10 @@ pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
     check_memory(KiB(number.checked_mul(unit).ok_or(MemoryError::TooLarge)?))
 }
 
-/// Gives the size back if a guest can have so much memory.
+/// Returns the size if a guest can have so much memory.
 ///
 /// # Errors
-/// It is no whole pages, or out of range.
+/// It is not a multiple of 4 KiB, or out of range.
 pub fn check_memory(size: KiB) -> Result<KiB, MemoryError> {
     match size {
         size if size < MIN_MEMORY => Err(MemoryError::TooSmall),
@@ -61,7 +61,7 @@ pub fn check_memory(size: KiB) -> Result<KiB, MemoryError> {
     }
 }
 
-/// Why a text is no number.
+/// Why a text is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NumberError {
     Form,

@@ -1,7 +1,7 @@
 //! Configs of guests, in the syntax of xl.cfg(5).
 //!
 //! A config that works with `xl create` works here, or is refused with its line, its key and the
-//! reason. What is different from xl stands in `docs/config.md`.
+//! reason. Differences from xl are listed in `docs/config.md`.
 
 mod action;
 mod check;
@@ -16,11 +16,13 @@ mod memory;
 mod name;
 mod numbered;
 mod parser;
+mod problem;
 mod rate;
 mod source;
 mod store;
 mod value;
 mod vif;
+mod warning;
 
 use std::fs::File;
 use std::io::Read;
@@ -28,45 +30,48 @@ use std::path::Path;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
-pub use disk::{DiskConfig, MAX_DISKS, vdev_number};
+pub use disk::{DiskConfig, DiskProblem, MAX_DISKS, vdev_number};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS};
 pub use encoded::EncodedConfig;
-pub use error::{ConfigError, Problem, Warning, WarningKind};
+pub use error::{ConfigError, MAX_SIZE};
 pub use ip::{DEFAULT_PREFIX, IpError};
-pub use keys::{KEYS, Key, Service, WhyNot};
+pub use keys::{ConfigKey, KEYS, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
 pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
+pub use problem::ConfigProblem;
 pub use rate::RateError;
-pub use source::Place;
+pub use source::SourcePosition;
 pub use store::{Backends, Discovery, Store};
 pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
+pub use warning::{ConfigWarning, WarningKind};
 
 use source::Source;
 
 /// Configs are shorter than this, so that one system call reads all.
 const USUAL_SIZE: usize = 2048;
 
-/// Largest config in bytes.
-pub const MAX_SIZE: u64 = 1 << 20;
-
 /// What overrides are called in messages.
 const OVERRIDES: &str = "<command line>";
 
-/// A config that was understood.
+/// A config that was parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Parsed {
+pub struct ParsedConfig {
     /// The guest.
     pub config: DomainConfig,
     /// What is most likely a mistake in it.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<ConfigWarning>,
 }
 
 /// Reads a config file. The overrides are read after it, as lines of their own.
 ///
 /// # Errors
 /// The file cannot be read, or something in it or in an override is wrong.
-pub fn parse_file(path: &Path, overrides: &[String], strict: bool) -> Result<Parsed, ConfigError> {
+pub fn parse_file(
+    path: &Path,
+    overrides: &[String],
+    strict: bool,
+) -> Result<ParsedConfig, ConfigError> {
     let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
     let file = File::open(path).map_err(read_error)?;
     let mut bytes = Vec::with_capacity(USUAL_SIZE);
@@ -91,12 +96,12 @@ pub fn parse_str(
     text: &str,
     overrides: &[String],
     strict: bool,
-) -> Result<Parsed, ConfigError> {
+) -> Result<ParsedConfig, ConfigError> {
     let mut sources = vec![Source { name, text }];
     sources.extend(overrides.iter().map(|text| Source { name: OVERRIDES, text }));
     let settings = parser::parse(&sources).map_err(|fault| fault.into_error(&sources))?;
     let (config, warnings) = domain::build(name, &sources, &settings, strict)?;
-    Ok(Parsed { config, warnings })
+    Ok(ParsedConfig { config, warnings })
 }
 
 #[cfg(test)]

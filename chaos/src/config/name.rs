@@ -6,26 +6,26 @@ use thiserror::Error;
 /// some more bytes.
 pub const MAX_NAME: usize = 200;
 
-/// Why a text is no name of a guest.
+/// Why a text cannot be the name of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
     /// Empty.
-    #[error("it is empty")]
+    #[error("must not be empty")]
     Empty,
     /// Too long.
-    #[error("it has {length} bytes, and at most {MAX_NAME} are possible")]
+    #[error("must be at most {MAX_NAME} bytes long, not {length}")]
     TooLong {
         /// Its length in bytes.
         length: usize,
     },
-    /// A slash or something that no terminal should be given.
-    #[error("it contains {0:?}")]
+    /// A slash or a control character.
+    #[error("must not contain {0:?}")]
     Character(char),
     /// It would be a hidden file.
-    #[error("it begins with '.'")]
+    #[error("must not begin with '.'")]
     Dot,
     /// It would be taken for a domid.
-    #[error("it is a number, and commands that take a name or a domid would take it for a domid")]
+    #[error("must not be a number, which commands take for a domid")]
     Number,
 }
 
@@ -35,7 +35,7 @@ pub enum NameError {
 /// used as an argument, as a file name or on a terminal.
 ///
 /// # Errors
-/// The text is no name.
+/// The text cannot be a name.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     let bad = |c: char| c == '/' || c.is_control();
     match name.chars().next() {

@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use super::{DomainConfig, NameError, check_name};
 
-/// Why a config does not make so many guests.
+/// Why a config does not describe so many guests.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NumberedError {
     /// The name is too long with a number behind it.
-    #[error("the name {name:?} cannot be used: {error}")]
+    #[error("name = {name:?}: {error}")]
     Name {
         /// The name.
         name: String,
@@ -20,7 +20,8 @@ pub enum NumberedError {
     },
     /// The network has too few addresses.
     #[error(
-        "the network {address}/{prefix} has only {room} addresses from {address} on that guests can have"
+        "ip = {address}/{prefix}: the network has only {room} addresses for guests from {address} on; use \
+         a shorter prefix"
     )]
     Network {
         /// The first guest's address.
@@ -31,15 +32,15 @@ pub enum NumberedError {
         room: u32,
     },
     /// All would have the same MAC address.
-    #[error("the vif has a MAC address, which only one guest can have; leave mac= out")]
+    #[error("vif: mac must not be set, since each guest needs its own; remove mac=")]
     Mac,
 }
 
-/// The configs of so many guests: names `NAME-1`, `NAME-2`, …, and addresses counted up from that
-/// of each vif, within its network, without that of its gateway.
+/// Returns the configs of so many guests: names `NAME-1`, `NAME-2`, …, and addresses counted up from
+/// that of each vif, within its network, without that of its gateway.
 ///
 /// # Errors
-/// The config does not make so many.
+/// The config does not describe so many.
 pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, NumberedError> {
     if count > 1 && config.vifs.iter().any(|vif| vif.mac.is_some()) {
         return Err(NumberedError::Mac);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::error::{Fault, Problem};
+use super::error::Fault;
 use super::lexer::{Lexer, Token};
-use super::source::{Source, Span};
+use super::problem::ConfigProblem;
+use super::source::{Source, SourceSpan};
 use super::value::{Atom, Kind, Value};
 
 /// Deepest nesting of lists. Xl has no use for more than two.
@@ -15,7 +16,7 @@ const MAX_DEPTH: usize = 16;
 pub(super) struct Setting {
     pub(super) key: String,
     /// Where the key stands.
-    pub(super) key_span: Span,
+    pub(super) key_span: SourceSpan,
     pub(super) value: Value,
 }
 
@@ -52,9 +53,10 @@ impl Settings {
                 return Ok(());
             }
         };
-        match add {
-            true => old.value.add(new.value)?,
-            false => old.value = new.value,
+        if add {
+            old.value.add(new.value)?;
+        } else {
+            old.value = new.value;
         }
         old.key_span = new.key_span;
         Ok(())
@@ -72,7 +74,7 @@ impl Value {
                 text.push_str(&more.text);
                 *verbatim = false;
             }
-            _ => return Err(Fault { span: new.span, problem: Problem::Add { what, to } }),
+            _ => return Err(Fault { span: new.span, problem: ConfigProblem::Add { what, to } }),
         }
         self.span = new.span;
         Ok(())
@@ -81,15 +83,15 @@ impl Value {
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
-    peeked: Option<(Token, Span)>,
+    peeked: Option<(Token, SourceSpan)>,
 }
 
 impl Parser<'_> {
-    fn next(&mut self) -> Result<(Token, Span), Fault> {
+    fn next(&mut self) -> Result<(Token, SourceSpan), Fault> {
         self.peeked.take().map_or_else(|| self.lexer.next(), Ok)
     }
 
-    fn back(&mut self, token: (Token, Span)) {
+    fn back(&mut self, token: (Token, SourceSpan)) {
         self.peeked = Some(token);
     }
 
@@ -124,7 +126,7 @@ impl Parser<'_> {
             Token::Number(text) => Kind::Atom(Atom { text, bare: true, verbatim: true }),
             Token::String { text, verbatim } => Kind::Atom(Atom { text, bare: false, verbatim }),
             Token::Open if depth == MAX_DEPTH => {
-                return Err(Fault { span, problem: Problem::TooDeep { most: MAX_DEPTH } });
+                return Err(Fault { span, problem: ConfigProblem::TooDeep { most: MAX_DEPTH } });
             }
             Token::Open => return self.list(span, depth),
             found => return Err(unexpected(&found, span, expected)),
@@ -133,7 +135,7 @@ impl Parser<'_> {
     }
 
     /// A list after its opening bracket.
-    fn list(&mut self, open: Span, depth: usize) -> Result<Value, Fault> {
+    fn list(&mut self, open: SourceSpan, depth: usize) -> Result<Value, Fault> {
         let mut values = Vec::new();
         loop {
             match self.next_in_list(open)? {
@@ -152,19 +154,21 @@ impl Parser<'_> {
     }
 
     /// The next token that is no newline; the end of the config is an error of the list.
-    fn next_in_list(&mut self, open: Span) -> Result<(Token, Span), Fault> {
+    fn next_in_list(&mut self, open: SourceSpan) -> Result<(Token, SourceSpan), Fault> {
         loop {
             match self.next()? {
                 (Token::Newline, _) => {}
-                (Token::End, _) => return Err(Fault { span: open, problem: Problem::OpenList }),
+                (Token::End, _) => {
+                    return Err(Fault { span: open, problem: ConfigProblem::OpenList });
+                }
                 token => return Ok(token),
             }
         }
     }
 }
 
-fn unexpected(found: &Token, span: Span, expected: &'static str) -> Fault {
+fn unexpected(found: &Token, span: SourceSpan, expected: &'static str) -> Fault {
     let unquoted = matches!(found, Token::Ident(_)) && expected.starts_with("a value");
-    let problem = Problem::Syntax { found: found.describe(), expected, unquoted };
+    let problem = ConfigProblem::Syntax { found: found.describe(), expected, unquoted };
     Fault { span, problem }
 }

@@ -11,20 +11,20 @@ const DEFAULT_INTERVAL_US: u64 = 50_000;
 /// Largest number that xl takes, and longest interval in microseconds.
 const MOST: u64 = u32::MAX as u64;
 
-/// Why a text is no rate.
+/// Why a text is not a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RateError {
     /// Not of the form.
     #[error(
-        "wanted is a rate such as 10Mb/s (bits) or 200KB/s (bytes), then '@' and an interval such \
-         as 20ms if 50ms do not fit"
+        "must be a rate such as 10Mb/s (bits) or 200KB/s (bytes), optionally followed by '@' and an \
+         interval such as 20ms"
     )]
     Form,
     /// Nothing could be sent.
-    #[error("nothing could be sent at this rate")]
+    #[error("must allow at least one byte per interval")]
     Zero,
     /// Too large.
-    #[error("a number in it is too large; at most {MOST} is possible, and intervals up to {} s",
+    #[error("each number must be at most {MOST}, and the interval at most {} s",
         MOST / 1_000_000)]
     TooLarge,
 }

@@ -11,7 +11,7 @@ pub(super) struct Source<'a> {
 
 /// A run of bytes in one of several sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct SourceSpan {
     /// Which source.
     pub(super) source: usize,
     /// First byte.
@@ -20,7 +20,7 @@ pub(super) struct Span {
     pub(super) end: usize,
 }
 
-impl Span {
+impl SourceSpan {
     /// From the beginning of this to the end of the other.
     pub(super) fn to(self, other: Self) -> Self {
         if self.source == other.source { Self { end: other.end, ..self } } else { self }
@@ -29,7 +29,7 @@ impl Span {
 
 /// A place in a config, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourcePosition {
     /// The file's name as it was given, or `<command line>`.
     pub file: String,
     /// Line, counted from 1.
@@ -42,8 +42,8 @@ pub struct Place {
     width: usize,
 }
 
-impl Place {
-    pub(super) fn new(sources: &[Source<'_>], span: Span) -> Self {
+impl SourcePosition {
+    pub(super) fn new(sources: &[Source<'_>], span: SourceSpan) -> Self {
         let Some(Source { name, text }) = sources.get(span.source).copied() else {
             return Self { file: String::new(), line: 1, column: 1, text: String::new(), width: 1 };
         };
@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
@@ -80,11 +80,11 @@ const SHOWN: usize = 120;
 const BEFORE: usize = 40;
 
 /// A line of the config and a second line with a mark under the place.
-pub(super) struct Excerpt<'a>(&'a Place);
+pub(super) struct Excerpt<'a>(&'a SourcePosition);
 
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place { line, column, text, width, .. } = self.0;
+        let SourcePosition { line, column, text, width, .. } = self.0;
         let skip = if column - 1 > SHOWN - BEFORE { column - 1 - BEFORE } else { 0 };
         // What a terminal would obey or show wider than one column becomes one blank: the mark
         // stays below its character, and a file cannot write to the terminal.
@@ -112,8 +112,8 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn place(text: &str, start: usize, end: usize) -> Place {
-        Place::new(&[Source { name: "x.cfg", text }], Span { source: 0, start, end })
+    fn place(text: &str, start: usize, end: usize) -> SourcePosition {
+        SourcePosition::new(&[Source { name: "x.cfg", text }], SourceSpan { source: 0, start, end })
     }
 
     #[test]

@@ -6,12 +6,11 @@ mod vif;
 use xen::units::KiB;
 
 use super::*;
-use crate::config::Store;
 
 /// What each config needs.
 const BASE: &str = "name=\"a\"\ntype=\"pvh\"\nkernel=\"k\"\n";
 
-fn parse(text: &str) -> Result<Parsed, ConfigError> {
+fn parse(text: &str) -> Result<ParsedConfig, ConfigError> {
     parse_str("x.cfg", text, &[], false)
 }
 
@@ -23,11 +22,11 @@ fn guest(more: &str) -> DomainConfig {
 }
 
 /// What is wrong with some lines after [`BASE`], whose line numbers they follow.
-fn problem(more: &str) -> (Place, Problem) {
+fn problem(more: &str) -> (SourcePosition, ConfigProblem) {
     wrong(parse(&format!("{BASE}{more}")), more)
 }
 
-fn wrong(result: Result<Parsed, ConfigError>, text: &str) -> (Place, Problem) {
+fn wrong(result: Result<ParsedConfig, ConfigError>, text: &str) -> (SourcePosition, ConfigProblem) {
     match result {
         Err(ConfigError::Wrong { place, problem }) => (*place, *problem),
         result => panic!("{text}: {result:?}"),
@@ -106,7 +105,7 @@ fn overrides_come_last_and_have_places_of_their_own() {
     assert_eq!((config.memory, config.name.as_str()), (KiB(8192), "b"));
     let (place, problem) = wrong(overrides(&["memory=4", "name=b"], false), "name=b");
     assert_eq!(place.to_string(), "<command line>:1:6");
-    assert!(matches!(problem, Problem::Syntax { unquoted: true, .. }), "{problem:?}");
+    assert!(matches!(problem, ConfigProblem::Syntax { unquoted: true, .. }), "{problem:?}");
     let (place, _) = wrong(overrides(&["memory"], false), "memory");
     assert_eq!(place.to_string(), "<command line>:1:7");
 }
@@ -125,30 +124,33 @@ fn unknown_keys_are_warned_about_or_refused() {
     );
     let (place, problem) = wrong(parse_str("x.cfg", &text, &[], true), &text);
     assert_eq!(place.to_string(), "x.cfg:4:1");
-    assert_eq!(problem, Problem::UnknownKey { key: "memroy".to_owned(), nearest: Some("memory") });
+    assert_eq!(
+        problem,
+        ConfigProblem::UnknownKey { key: "memroy".to_owned(), nearest: Some("memory") }
+    );
 }
 
 #[test]
 fn each_key_of_xl_is_served_or_refused_by_name() {
     for key in KEYS {
         let text = format!("{}=['x']", key.name);
-        match (key.service, parse(&format!("{BASE}{text}"))) {
-            (Service::Served | Service::Own, result) => {
+        match (key.support, parse(&format!("{BASE}{text}"))) {
+            (KeySupport::Supported | KeySupport::Own, result) => {
                 let (_, problem) = wrong(result, &text);
                 let of_value = matches!(
                     problem,
-                    Problem::Type { key: name, .. } if name == key.name
+                    ConfigProblem::Type { key: name, .. } if name == key.name
                 ) || matches!(
                     problem,
-                    Problem::VifNoValue { .. } | Problem::XenStoreOnly { .. }
+                    ConfigProblem::VifNoValue { .. } | ConfigProblem::XenStoreOnly { .. }
                 );
                 assert!(of_value, "{text}: {problem:?}");
             }
-            (Service::DeviceList | Service::NotServed(_), result) => {
+            (KeySupport::DeviceList | KeySupport::NotSupported(_), result) => {
                 let (place, problem) = wrong(result, &text);
                 assert_eq!(place.to_string(), "x.cfg:4:1", "{text}");
                 assert!(
-                    matches!(problem, Problem::KeyNotServed { key: name, .. } if name == key.name),
+                    matches!(problem, ConfigProblem::KeyNotSupported { key: name, .. } if name == key.name),
                     "{text}: {problem:?}"
                 );
             }
@@ -174,13 +176,13 @@ fn only_pvh_guests_are_made() {
     ] {
         let (_, problem) = wrong(with(text), text);
         assert!(
-            matches!(problem, Problem::ValueNotServed { key: name, .. } if name == key),
+            matches!(problem, ConfigProblem::ValueNotSupported { key: name, .. } if name == key),
             "{text}: {problem:?}"
         );
     }
     for text in ["type='PVH'", "type=''", "builder='x'", "type=1"] {
         let (_, problem) = wrong(with(text), text);
-        assert!(matches!(problem, Problem::GuestType { .. }), "{text}: {problem:?}");
+        assert!(matches!(problem, ConfigProblem::GuestType { .. }), "{text}: {problem:?}");
     }
 }
 
@@ -190,7 +192,7 @@ fn there_are_two_stores() {
     assert_eq!(guest("store='xenstore'").store, Store::XenStore);
     let (place, refused) = problem("store='x'");
     assert_eq!((place.line, place.column), (4, 7));
-    assert_eq!(refused, Problem::Store { text: "x".to_owned() });
+    assert_eq!(refused, ConfigProblem::Store { text: "x".to_owned() });
 }
 
 #[test]
@@ -209,13 +211,13 @@ fn disks_are_served_in_xenstore_mode() {
     );
     let (place, refused) = problem("disk=['/a.img,raw,xvda']");
     assert_eq!((place.line, place.column), (4, 1));
-    assert_eq!(refused, Problem::XenStoreOnly { key: "disk" });
+    assert_eq!(refused, ConfigProblem::XenStoreOnly { key: "disk" });
     let (_, refused) = problem(&with("'/a.img,raw,xvda','/b.img,raw,xvda'"));
-    assert_eq!(refused, Problem::DiskTwice { vdev: "xvda".to_owned() });
+    assert_eq!(refused, ConfigProblem::DiskTwice { vdev: "xvda".to_owned() });
     let (_, refused) = problem(&with("'/a.img,qcow2,xvda'"));
-    assert!(matches!(refused, Problem::Disk { .. }), "{refused:?}");
+    assert!(matches!(refused, ConfigProblem::Disk { .. }), "{refused:?}");
     let (_, refused) = problem(&with(&"'/a.img,raw,xvda',".repeat(17)));
-    assert_eq!(refused, Problem::TooManyDisks { most: MAX_DISKS });
+    assert_eq!(refused, ConfigProblem::TooManyDisks { most: MAX_DISKS });
 }
 
 #[test]
@@ -238,39 +240,44 @@ fn the_command_line_is_made_as_xl_makes_it() {
 
 #[test]
 fn wrong_values_are_refused_where_they_stand() {
-    let range = |key, value, least, most| Problem::OutOfRange { key, value, least, most };
+    let range = |key, text: &str, least, most| ConfigProblem::OutOfRange {
+        key,
+        text: text.to_owned(),
+        least,
+        most,
+    };
     for (text, column, wanted) in [
-        ("vcpus=0", 7, range("vcpus", 0, 1, 128)),
-        ("vcpus=129", 7, range("vcpus", 129, 1, 128)),
-        ("vcpus=99999999999999999999", 7, range("vcpus", u64::MAX, 1, 128)),
-        ("vcpus='x'", 7, Problem::NotANumber { key: "vcpus", text: "x".to_owned() }),
-        ("vcpus=08", 7, Problem::NotANumber { key: "vcpus", text: "08".to_owned() }),
-        ("console=2", 9, range("console", 2, 0, 1)),
-        ("vcpus=2;maxvcpus=4", 18, Problem::Differs { key: "maxvcpus", of: "vcpus" }),
-        ("memory=4;maxmem=8", 17, Problem::Differs { key: "maxmem", of: "memory" }),
-        ("maxmem=8", 8, Problem::Differs { key: "maxmem", of: "memory" }),
+        ("vcpus=0", 7, range("vcpus", "0", 1, 128)),
+        ("vcpus=129", 7, range("vcpus", "129", 1, 128)),
+        ("vcpus=99999999999999999999", 7, range("vcpus", "99999999999999999999", 1, 128)),
+        ("vcpus='x'", 7, ConfigProblem::NotANumber { key: "vcpus", text: "x".to_owned() }),
+        ("vcpus=08", 7, ConfigProblem::NotANumber { key: "vcpus", text: "08".to_owned() }),
+        ("console=2", 9, range("console", "2", 0, 1)),
+        ("vcpus=2;maxvcpus=4", 18, ConfigProblem::Differs { key: "maxvcpus", of: "vcpus" }),
+        ("memory=4;maxmem=8", 17, ConfigProblem::Differs { key: "maxmem", of: "memory" }),
+        ("maxmem=8", 8, ConfigProblem::Differs { key: "maxmem", of: "memory" }),
         (
             "memory=\"1030K\"",
             8,
-            Problem::Memory {
+            ConfigProblem::Memory {
                 key: "memory",
                 text: "1030K".to_owned(),
                 error: MemoryError::NotWholePages(KiB(1030)),
             },
         ),
-        ("name='1'", 6, Problem::Name { name: "1".to_owned(), error: NameError::Number }),
-        ("name=1", 6, Problem::Name { name: "1".to_owned(), error: NameError::Number }),
-        ("kernel=''", 8, Problem::Empty { key: "kernel" }),
-        ("ramdisk=''", 9, Problem::Empty { key: "ramdisk" }),
+        ("name='1'", 6, ConfigProblem::Name { name: "1".to_owned(), error: NameError::Number }),
+        ("name=1", 6, ConfigProblem::Name { name: "1".to_owned(), error: NameError::Number }),
+        ("kernel=''", 8, ConfigProblem::Empty { key: "kernel" }),
+        ("ramdisk=''", 9, ConfigProblem::Empty { key: "ramdisk" }),
         (
             "name=['a']",
             6,
-            Problem::Type { key: "name", wanted: "one number or string", found: "a list" },
+            ConfigProblem::Type { key: "name", wanted: "a number or a string", found: "a list" },
         ),
         (
             "vif='bridge=x'",
             5,
-            Problem::Type {
+            ConfigProblem::Type {
                 key: "vif",
                 wanted: "a list of strings, such as ['bridge=xenbr0']",
                 found: "a string",
@@ -279,17 +286,17 @@ fn wrong_values_are_refused_where_they_stand() {
         (
             "vif=[['']]",
             6,
-            Problem::Type {
+            ConfigProblem::Type {
                 key: "vif",
-                wanted: "strings in its list, such as ['bridge=xenbr0']",
-                found: "a list",
+                wanted: "a list of strings, such as ['bridge=xenbr0']",
+                found: "a list in a list",
             },
         ),
-        ("vif=['', '']", 10, Problem::TooManyVifs { most: 1 }),
+        ("vif=['', '']", 10, ConfigProblem::TooManyVifs { most: 1 }),
         (
             "on_crash='coredump-destroy'",
             10,
-            Problem::Action {
+            ConfigProblem::Action {
                 key: "on_crash",
                 error: UnknownAction::Coredump("coredump-destroy".to_owned()),
             },
@@ -297,7 +304,7 @@ fn wrong_values_are_refused_where_they_stand() {
         (
             "on_reboot='reboot'",
             11,
-            Problem::Action {
+            ConfigProblem::Action {
                 key: "on_reboot",
                 error: UnknownAction::Unknown("reboot".to_owned()),
             },
@@ -305,7 +312,7 @@ fn wrong_values_are_refused_where_they_stand() {
         (
             "on_reboot='soft-reset'",
             11,
-            Problem::Action {
+            ConfigProblem::Action {
                 key: "on_reboot",
                 error: UnknownAction::Unknown("soft-reset".to_owned()),
             },
@@ -316,12 +323,40 @@ fn wrong_values_are_refused_where_they_stand() {
     }
 }
 
+#[test]
+fn a_message_says_the_value_the_limit_and_the_remedy() {
+    for (text, message) in [
+        ("vcpus=0", "vcpus = 0: must be 1 to 128"),
+        ("memory='0'", "memory = \"0\": must be at least 1 MiB"),
+        ("memory='4X'", "memory = \"4X\": must be a number of MiB, or a string such as"),
+        ("vcpus='x'", "vcpus = \"x\": must be a number"),
+        ("name='a/b'", "name = \"a/b\": must not contain '/'"),
+        ("on_crash='x'", "on_crash = \"x\": must be \"destroy\", \"restart\","),
+        ("on_crash='coredump-destroy'", "on_crash = \"coredump-destroy\" is not supported: chaos"),
+        ("kernel=''", "kernel = \"\": must not be empty"),
+        (
+            "maxmem=8",
+            "maxmem: must equal memory, since a guest cannot grow or shrink; remove maxmem",
+        ),
+        ("vif='x'", "vif: must be a list of strings, such as ['bridge=xenbr0'], not a string"),
+        ("store='x'", "store = \"x\": must be \"noxs\" or \"xenstore\""),
+        ("disk=['/a,raw,xvda']", "disk needs store = \"xenstore\"; add that line, or remove disk"),
+        ("type='hvm'", "type = \"hvm\" is not supported: it needs a device model;"),
+        ("pci=['x']", "pci is not supported: xl knows it, chaos does not yet; remove the line"),
+    ] {
+        let (_, problem) = problem(text);
+        assert!(problem.to_string().starts_with(message), "{text}: {problem}");
+    }
+    let missing = parse("type='pvh'\nkernel='k'").unwrap_err().to_string();
+    assert_eq!(missing, "x.cfg: name is missing; add a line such as name = \"web\"");
+}
+
 /// The channels and so on that xl takes: read as values, refused by name.
 #[test]
 fn devices_that_are_not_served_are_refused_by_name() {
     for text in ["p9=['type=qemu,tag=t,path=/p']", "channel=['connection=pty']", "cpus='0-3,^1'"] {
         let (_, problem) = problem(text);
-        assert!(matches!(problem, Problem::KeyNotServed { .. }), "{text}: {problem:?}");
+        assert!(matches!(problem, ConfigProblem::KeyNotSupported { .. }), "{text}: {problem:?}");
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use super::source::Span;
+use super::source::SourceSpan;
 
 /// A value with its place.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     pub(super) kind: Kind,
-    pub(super) span: Span,
+    pub(super) span: SourceSpan,
 }
 
 /// What a value is.
@@ -43,11 +43,11 @@ impl Value {
 
     /// The place of a part of an atom's text; that of the whole value if the text was changed by
     /// escapes.
-    pub(super) fn part(&self, start: usize, end: usize) -> Span {
+    pub(super) fn part(&self, start: usize, end: usize) -> SourceSpan {
         match &self.kind {
             Kind::Atom(atom) if atom.verbatim => {
                 let first = self.span.start + usize::from(!atom.bare);
-                Span { start: first + start, end: first + end, ..self.span }
+                SourceSpan { start: first + start, end: first + end, ..self.span }
             }
             _ => self.span,
         }

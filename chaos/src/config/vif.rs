@@ -5,13 +5,15 @@ use std::ops::RangeInclusive;
 use noxs::{Ipv4Config, MacAddr};
 use noxs_control::Rate;
 
-use super::error::{Fault, Problem, Warning, WarningKind};
+use super::error::Fault;
 use super::ip::parse_ip;
 use super::keys::nearest;
 use super::memory::{NumberError, parse_number};
+use super::problem::ConfigProblem;
 use super::rate::parse_rate;
-use super::source::{Place, Source, Span};
+use super::source::{Source, SourcePosition, SourceSpan};
 use super::value::{Atom, Kind, Value};
+use super::warning::{ConfigWarning, WarningKind};
 
 /// Most vifs of a guest.
 pub const MAX_VIFS: usize = 1;
@@ -56,19 +58,19 @@ impl Default for VifConfig {
     }
 }
 
-/// Fields that are served.
-const SERVED: &[&str] =
+/// Fields that are supported.
+const SUPPORTED: &[&str] =
     &["bridge", "devid", "ip", "mac", "mtu", "rate", "script", "trusted", "type"];
 
 /// Fields of xl that are not, and why.
-const NOT_SERVED: &[(&str, &str)] = &[
+const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("backend", "noxsd serves vifs in dom0 only"),
-    ("forwarddev", "COLO replication is not served"),
-    ("gatewaydev", "routed networks are not served, only bridges"),
+    ("forwarddev", "chaos has no COLO replication"),
+    ("gatewaydev", "chaos connects vifs to bridges only"),
     ("model", "a PVH guest has no emulated network card"),
-    ("netdev", "routed networks are not served, only bridges"),
-    ("vifname", "a vif is a port of noxsd's switch and no interface of dom0"),
-    ("vlan", "VLANs are not served yet"),
+    ("netdev", "chaos connects vifs to bridges only"),
+    ("vifname", "a vif is a port of noxsd's switch, not an interface of dom0"),
+    ("vlan", "chaos has no VLANs yet"),
 ];
 
 /// Begins the names of 43 more fields.
@@ -78,11 +80,11 @@ const COLO: &str = "colo_";
 pub(super) fn parse_vif(
     value: &Value,
     sources: &[Source<'_>],
-    warnings: &mut Vec<Warning>,
+    warnings: &mut Vec<ConfigWarning>,
 ) -> Result<VifConfig, Fault> {
     let Kind::Atom(Atom { text, .. }) = &value.kind else {
-        let wanted = "strings in its list, such as ['bridge=xenbr0']";
-        let problem = Problem::Type { key: "vif", wanted, found: value.kind_name() };
+        let wanted = "a list of strings, such as ['bridge=xenbr0']";
+        let problem = ConfigProblem::Type { key: "vif", wanted, found: "a list in a list" };
         return Err(Fault { span: value.span, problem });
     };
     let mut vif = VifConfig::default();
@@ -97,9 +99,9 @@ pub(super) fn parse_vif(
             start: first,
         };
         if let Some(no_effect) = field.apply(&mut vif)? {
-            let place = Place::new(sources, field.span);
+            let place = SourcePosition::new(sources, field.span);
             let kind = WarningKind::VifNoEffect { field: no_effect };
-            warnings.push(Warning { place, kind });
+            warnings.push(ConfigWarning { place, kind });
         }
         start += text[start..].find(',').map_or(0, |comma| comma + 1);
     }
@@ -109,7 +111,7 @@ pub(super) fn parse_vif(
 /// One field of a vif.
 struct Field<'a> {
     text: &'a str,
-    span: Span,
+    span: SourceSpan,
     whole: &'a Value,
     /// Where it is in the whole string.
     start: usize,
@@ -133,35 +135,35 @@ impl Field<'_> {
             "bridge" => vif.bridge = parse_bridge(value).map_err(fault)?,
             "ip" => {
                 let text = value.to_owned();
-                vif.ip =
-                    Some(parse_ip(value).map_err(|error| fault(Problem::VifIp { text, error }))?);
+                vif.ip = Some(
+                    parse_ip(value).map_err(|error| fault(ConfigProblem::VifIp { text, error }))?,
+                );
             }
             "rate" => {
                 let text = value.to_owned();
                 vif.rate = Some(
-                    parse_rate(value).map_err(|error| fault(Problem::VifRate { text, error }))?,
+                    parse_rate(value)
+                        .map_err(|error| fault(ConfigProblem::VifRate { text, error }))?,
                 );
             }
             "mtu" => {
-                let (least, most) = (u64::from(*MTU.start()), u64::from(*MTU.end()));
-                let mtu = parse_range("mtu", value, least, most).map_err(fault)?;
-                vif.mtu = u16::try_from(mtu).unwrap_or(DEFAULT_MTU);
+                vif.mtu = parse_range("mtu", value, MTU).map_err(fault)?;
             }
             "devid" => {
-                parse_range("devid", value, 0, 0).map_err(fault)?;
+                parse_range("devid", value, 0..=0).map_err(fault)?;
             }
             "type" => match value {
                 "vif" => {}
                 "ioemu" => {
                     let why = "a PVH guest has no emulated network card";
-                    return Err(fault(not_served("type", value, why)));
+                    return Err(fault(not_supported("type", value, why)));
                 }
-                _ => return Err(fault(not_served("type", value, "the only type is \"vif\""))),
+                _ => return Err(fault(not_supported("type", value, "it must be \"vif\""))),
             },
             "script" => {
                 if !matches!(value, "" | "vif-bridge") {
                     let why = "noxsd's switch needs no script; it does what \"vif-bridge\" does";
-                    return Err(fault(not_served("script", value, why)));
+                    return Err(fault(not_supported("script", value, why)));
                 }
             }
             "backend" if matches!(value, "0" | "Domain-0") => {}
@@ -175,68 +177,69 @@ impl Field<'_> {
     fn flag(&self) -> Result<(), Fault> {
         match self.text {
             "trusted" => Ok(()),
-            "untrusted" => Err(self.not_served(
+            "untrusted" => Err(self.not_supported(
                 "untrusted",
-                "it tells the guest not to trust the backend, which noxs has no word for",
+                "the device page cannot tell the guest not to trust its backend",
             )),
             field => Err(Fault {
                 span: self.span,
-                problem: Problem::VifNoValue { field: field.to_owned() },
+                problem: ConfigProblem::VifNoValue { field: field.to_owned() },
             }),
         }
     }
 
     fn unknown(&self, name: &str) -> Fault {
-        if let Some((field, why)) = NOT_SERVED.iter().find(|(field, _)| *field == name) {
-            return self.not_served(field, why);
+        if let Some((field, why)) = NOT_SUPPORTED.iter().find(|(field, _)| *field == name) {
+            return self.not_supported(field, why);
         }
         if name.starts_with(COLO) {
-            return self.not_served("colo_…", "COLO replication is not served");
+            return self.not_supported("colo_…", "chaos has no COLO replication");
         }
-        let known = SERVED.iter().chain(NOT_SERVED.iter().map(|(field, _)| field)).copied();
-        let problem =
-            Problem::VifUnknownField { field: name.to_owned(), nearest: nearest(name, known) };
+        let known = SUPPORTED.iter().chain(NOT_SUPPORTED.iter().map(|(field, _)| field)).copied();
+        let problem = ConfigProblem::VifUnknownField {
+            field: name.to_owned(),
+            nearest: nearest(name, known),
+        };
         Fault { span: self.span, problem }
     }
 
-    fn not_served(&self, field: &'static str, why: &'static str) -> Fault {
-        Fault { span: self.span, problem: Problem::VifFieldNotServed { field, why } }
+    fn not_supported(&self, field: &'static str, why: &'static str) -> Fault {
+        Fault { span: self.span, problem: ConfigProblem::VifFieldNotSupported { field, why } }
     }
 }
 
-fn not_served(key: &'static str, value: &str, why: &'static str) -> Problem {
-    Problem::ValueNotServed { key, value: value.to_owned(), why }
+fn not_supported(key: &'static str, value: &str, why: &'static str) -> ConfigProblem {
+    ConfigProblem::ValueNotSupported { key, value: value.to_owned(), why }
 }
 
-fn parse_mac(text: &str) -> Result<MacAddr, Problem> {
-    let wrong = |why| Problem::VifMac { text: text.to_owned(), why };
-    let mac: MacAddr = text.parse().map_err(|_| {
-        wrong("six pairs of hexadecimal digits are wanted, such as 00:16:3e:00:00:01")
-    })?;
+fn parse_mac(text: &str) -> Result<MacAddr, ConfigProblem> {
+    let wrong = |why| ConfigProblem::VifMac { text: text.to_owned(), why };
+    let mac: MacAddr = text
+        .parse()
+        .map_err(|_| wrong("must be six pairs of hexadecimal digits, such as 00:16:3e:00:00:01"))?;
     check_mac(mac).map_err(wrong)?;
     Ok(mac)
 }
 
-/// Whether an interface may own the address; if not, why.
+/// Checks that an interface may have the address; otherwise returns why not.
 ///
 /// # Errors
 /// It is a multicast address, or all zero.
 pub fn check_mac(mac: MacAddr) -> Result<(), &'static str> {
     if mac.is_multicast() {
-        return Err(
-            "this is a multicast address (its first byte is odd), which no interface may own",
-        );
+        return Err("must not be a multicast address: its first byte must be even");
     }
     if mac.0 == [0; 6] {
-        return Err("no interface may own the address of zeroes");
+        return Err("must not be all zeroes");
     }
     Ok(())
 }
 
-fn parse_bridge(text: &str) -> Result<String, Problem> {
-    match is_bridge_name(text) {
-        true => Ok(text.to_owned()),
-        false => Err(Problem::VifBridge { text: text.to_owned() }),
+fn parse_bridge(text: &str) -> Result<String, ConfigProblem> {
+    if is_bridge_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(ConfigProblem::VifBridge { text: text.to_owned() })
     }
 }
 
@@ -250,19 +253,26 @@ pub fn is_bridge_name(text: &str) -> bool {
         && !text.contains(bad)
 }
 
-/// A number in a range.
+/// Parses a number in a range.
+///
+/// # Errors
+/// It is not a number, or outside of the range.
 pub(super) fn parse_range(
     key: &'static str,
     text: &str,
-    least: u64,
-    most: u64,
-) -> Result<u64, Problem> {
-    match parse_number(text) {
-        Ok(value) if (least..=most).contains(&value) => Ok(value),
-        Ok(value) => Err(Problem::OutOfRange { key, value, least, most }),
-        Err(NumberError::TooLarge) => {
-            Err(Problem::OutOfRange { key, value: u64::MAX, least, most })
+    range: RangeInclusive<u16>,
+) -> Result<u16, ConfigProblem> {
+    let number = match parse_number(text) {
+        Ok(number) => u16::try_from(number).ok(),
+        Err(NumberError::TooLarge) => None,
+        Err(NumberError::Form) => {
+            return Err(ConfigProblem::NotANumber { key, text: text.to_owned() });
         }
-        Err(NumberError::Form) => Err(Problem::NotANumber { key, text: text.to_owned() }),
-    }
+    };
+    number.filter(|number| range.contains(number)).ok_or_else(|| ConfigProblem::OutOfRange {
+        key,
+        text: text.to_owned(),
+        least: *range.start(),
+        most: *range.end(),
+    })
 }

@@ -26,7 +26,9 @@ pub fn console<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<OwnedFd, L
     }
     let id = DomainIdentity { domid: guest.domid, handle: info.handle };
     let console = backends::console(record.config.store.backends(), host.links(), id);
-    console.map_err(|error| LifecycleError::from(error).about(record.name()))
+    console.map_err(|error| {
+        LifecycleError::from(error).about("connect to the console of", record.name())
+    })
 }
 
 /// Returns what a guest's console has printed, as far as it is kept.

@@ -72,7 +72,8 @@ pub fn create_from<H: Hypervisor>(
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
     let plans = request.check()?;
-    cold(host, request, &plans, timings).map_err(|error| error.about(&request.config.name))
+    cold(host, request, &plans, timings)
+        .map_err(|error| error.about("create", &request.config.name))
 }
 
 /// Makes a shell a guest.
@@ -93,7 +94,7 @@ pub fn execute_shell<H: Hypervisor>(
     let name = Name::reserve(host, &request.config.name, shell.domid(), shell.prepared())?;
     timings.stage("name");
     finish(host, shell.take(), name, request, &plans, &vifs, timings)
-        .map_err(|error| error.about(&request.config.name))
+        .map_err(|error| error.about("create", &request.config.name))
 }
 
 /// Returns the kind of shell a guest needs.

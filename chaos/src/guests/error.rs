@@ -1,7 +1,7 @@
 //! Why something cannot be done with a guest.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -23,7 +23,7 @@ pub enum LifecycleError {
     #[error(transparent)]
     Xen(#[from] xen::Error),
     /// The kernel cannot be used.
-    #[error("kernel {path} cannot be used")]
+    #[error("cannot use kernel {path}")]
     Kernel {
         /// The kernel.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum LifecycleError {
         source: ImageError,
     },
     /// The ramdisk cannot be used.
-    #[error("ramdisk {path} cannot be used")]
+    #[error("cannot use ramdisk {path}")]
     Ramdisk {
         /// The ramdisk.
         path: PathBuf,
@@ -40,41 +40,34 @@ pub enum LifecycleError {
         #[source]
         source: ImageError,
     },
-    /// A shell cannot be built.
-    #[error("a shell cannot be prepared")]
-    Prepare(#[from] BuildError),
-    /// The backends do not serve a shell.
-    #[error("the devices of a shell cannot be connected")]
-    Devices(#[from] BackendError),
     /// The domain cannot be built.
-    #[error("guest {name} cannot be created")]
-    Build {
-        /// Its name.
-        name: String,
-        /// Why.
-        #[source]
-        source: BuildError,
-    },
-    /// The backends do not serve it.
-    #[error("the devices of {name} cannot be connected")]
-    Backend {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// `noxsd` does not serve the devices.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// What was tried with which guest when it failed.
+    #[error("cannot {doing} guest {name}")]
+    Guest {
+        /// What was tried.
+        doing: &'static str,
         /// The guest.
         name: String,
-        /// Why.
+        /// What failed.
         #[source]
-        source: BackendError,
+        source: Box<LifecycleError>,
     },
     /// A vif names a bridge that is not there.
     #[error(
-        "bridge {bridge} of the guest's vif does not exist; make it (ip link add {bridge} type \
+        "bridge {bridge} of the guest's vif does not exist; create it (ip link add {bridge} type \
          bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
     )]
     NoBridge {
         /// The bridge.
         bridge: String,
     },
-    /// The tap to a bridge cannot be made.
-    #[error("bridge {bridge} cannot be connected to noxsd")]
+    /// The tap on a bridge cannot be created.
+    #[error("cannot connect bridge {bridge} to noxsd")]
     Tap {
         /// The bridge.
         bridge: String,
@@ -82,8 +75,8 @@ pub enum LifecycleError {
         #[source]
         source: io::Error,
     },
-    /// XenStore, or a backend that is announced in it, is of no use.
-    #[error("the devices of a guest cannot be announced in XenStore")]
+    /// XenStore, or a backend that is announced in it, does not serve the devices.
+    #[error("cannot announce the devices in XenStore")]
     Store(#[from] StoreError),
     /// A disk cannot be used.
     #[error(transparent)]
@@ -91,8 +84,8 @@ pub enum LifecycleError {
     /// A record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The process's own facts or random numbers are missing.
-    #[error("the system does not say who this process is or gives no random numbers")]
+    /// The kernel does not return what handles and MAC addresses are made from.
+    #[error("cannot get random numbers or the time since boot from the kernel")]
     Process(#[source] io::Error),
     /// There is no such guest.
     #[error("there is no guest {target}; see chaos list")]
@@ -101,12 +94,16 @@ pub enum LifecycleError {
         target: String,
     },
     /// The domain is not ours.
-    #[error("domain {domid} was not made by chaos; use the toolstack that made it (xl {domid})", domid = domid.0)]
+    #[error(
+        "domain {domid} was not created by chaos, which never touches the domains of another \
+         toolstack; use that one, such as xl",
+        domid = domid.0
+    )]
     NotOurs {
         /// The domain.
         domid: DomId,
     },
-    /// Another process is making the guest.
+    /// Another process is creating the guest.
     #[error("domain {domid} is being created by another process", domid = domid.0)]
     BeingMade {
         /// The domain.
@@ -114,29 +111,29 @@ pub enum LifecycleError {
     },
     /// The domain is a shell.
     #[error(
-        "domain {domid} is a shell of chaosd's pool; chaos pool resize makes the pool smaller",
+        "domain {domid} is a shell of chaosd's pool; shrink the pool with chaos pool resize",
         domid = domid.0
     )]
     Shell {
         /// The domain.
         domid: DomId,
     },
-    /// The guest has no record, so nothing is known of its devices.
-    #[error("guest {target} has no usable record; chaos destroy {target} removes it")]
+    /// The guest has no record, so its devices are not known.
+    #[error("guest {target} has no usable record; remove it with chaos destroy {target}")]
     NoRecord {
         /// What was asked for.
         target: String,
     },
     /// The guest has no console.
-    #[error("guest {name} has no console (console=0 in its config)")]
+    #[error("guest {name} has no console; set console=1 in its config and create it again")]
     NoConsole {
         /// The guest.
         name: String,
     },
     /// What the guest prints is kept elsewhere.
     #[error(
-        "guest {name} is in XenStore mode, where xenconsoled has its console and keeps no log for \
-         chaos; see chaos console {name}, or start xenconsoled with --log=guest"
+        "guest {name} is in XenStore mode, where xenconsoled serves its console and keeps its log; \
+         use chaos console {name}, or start xenconsoled with --log=guest"
     )]
     NoLog {
         /// The guest.
@@ -163,8 +160,8 @@ pub enum LifecycleError {
         /// How long was waited.
         after: Duration,
     },
-    /// Ends of domains cannot be watched.
-    #[error("cannot wait for the guest's end: {reason}")]
+    /// The ends of domains cannot be watched.
+    #[error("cannot wait for the guest to exit: {reason}")]
     Watch {
         /// Why.
         reason: String,
@@ -172,10 +169,11 @@ pub enum LifecycleError {
 }
 
 impl LifecycleError {
-    /// What kind of failure it is.
+    /// Returns what kind of failure it is.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
+            Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
             | Self::NoBridge { .. }
@@ -183,16 +181,11 @@ impl LifecycleError {
             | Self::Store(StoreError::NoBridge { .. })
             | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
-            Self::Build { source, .. } | Self::Prepare(source) => build_class(source),
+            Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
             Self::TimedOut { .. } => FailureClass::TimedOut,
-            Self::Backend { source, .. } | Self::Devices(source) => match source {
-                BackendError::NotRunning { .. } | BackendError::Permission { .. } => {
-                    FailureClass::NoDom0
-                }
-                _ => FailureClass::Failed,
-            },
-            Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. }) => {
+            Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. })
+            | Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. }) => {
                 FailureClass::NoDom0
             }
             Self::Xen(error) if error.is_no_dom0() => FailureClass::NoDom0,
@@ -200,21 +193,44 @@ impl LifecycleError {
         }
     }
 
-    /// The same error, of the making of the guest with this name.
-    pub(super) fn about(self, name: &str) -> Self {
-        let name = name.to_owned();
+    /// Whether Xen had too little memory: the same may succeed when a domain has freed some.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
         match self {
-            Self::Prepare(source) => Self::Build { name, source },
-            Self::Devices(source) => Self::Backend { name, source },
-            other => other,
+            Self::Guest { source, .. } => source.is_out_of_memory(),
+            Self::Xen(source) | Self::Build(BuildError::Xen { source, .. }) => {
+                source.is_out_of_memory()
+            }
+            Self::Build(BuildError::NoMemory { .. }) => true,
+            _ => false,
         }
+    }
+
+    /// Returns the kernel or ramdisk that does not exist: the same fails until it is put back.
+    #[must_use]
+    pub fn missing_file(&self) -> Option<&Path> {
+        match self {
+            Self::Guest { source, .. } => source.missing_file(),
+            Self::Kernel { path, source: ImageError::Open(error) }
+            | Self::Ramdisk { path, source: ImageError::Open(error) }
+                if error.kind() == io::ErrorKind::NotFound =>
+            {
+                Some(path)
+            }
+            _ => None,
+        }
+    }
+
+    /// Says what was tried with which guest.
+    pub(super) fn about(self, doing: &'static str, name: &str) -> Self {
+        Self::Guest { doing, name: name.to_owned(), source: Box::new(self) }
     }
 }
 
 impl From<DevicesError> for LifecycleError {
     fn from(error: DevicesError) -> Self {
         match error {
-            DevicesError::Noxsd(source) => Self::Devices(source),
+            DevicesError::Noxsd(source) => Self::Backend(source),
             DevicesError::Store(source) => Self::Store(source),
             DevicesError::Disk(source) => Self::Disk(source),
             DevicesError::Record(source) => Self::Record(source),
@@ -233,5 +249,54 @@ fn build_class(error: &BuildError) -> FailureClass {
         | BuildError::CommandLineTooLong { .. }
         | BuildError::CommandLineZero => FailureClass::WrongInput,
         _ => FailureClass::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+    use xen::units::KiB;
+
+    use super::*;
+    use daemon::chain::chain;
+
+    use crate::clients::noxsd::NOXSD;
+
+    fn no_memory() -> LifecycleError {
+        BuildError::NoMemory { wanted: KiB(4096), free: KiB(12) }.into()
+    }
+
+    fn missing() -> LifecycleError {
+        let source = ImageError::Open(io::Error::from_raw_os_error(Errno::ENOENT as i32));
+        LifecycleError::Kernel { path: "/boot/k".into(), source }
+    }
+
+    #[test]
+    fn too_little_memory_and_a_missing_file_are_told_apart() {
+        assert!(no_memory().is_out_of_memory() && no_memory().missing_file().is_none());
+        assert!(!missing().is_out_of_memory());
+        assert_eq!(missing().missing_file(), Some(Path::new("/boot/k")));
+        let no_more_pages = xen::Error::ShortPopulate { domid: DomId(3), done: 1, wanted: 2 };
+        let source = BuildError::Xen { doing: "populate", source: no_more_pages };
+        assert!(LifecycleError::Build(source).is_out_of_memory());
+        let source = ImageError::Open(io::Error::from_raw_os_error(Errno::EACCES as i32));
+        let forbidden = LifecycleError::Kernel { path: "/boot/k".into(), source };
+        assert_eq!(forbidden.missing_file(), None);
+    }
+
+    #[test]
+    fn an_error_about_a_guest_has_the_nature_of_its_cause() {
+        let error = no_memory().about("create", "web");
+        assert!(error.is_out_of_memory());
+        assert_eq!(error.class(), FailureClass::Failed);
+        let text = chain(&error);
+        assert!(text.starts_with("cannot create guest web: not enough free memory:"), "{text}");
+        let error = missing().about("create", "web");
+        assert_eq!(error.missing_file(), Some(Path::new("/boot/k")));
+        assert_eq!(error.class(), FailureClass::WrongInput);
+        let not_running = BackendError::NotRunning { daemon: &NOXSD, path: "/run/noxsd".into() };
+        let error = LifecycleError::from(not_running).about("create", "web");
+        assert_eq!(error.class(), FailureClass::NoDom0);
+        assert_eq!(chain(&error).matches("noxsd is not running").count(), 1);
     }
 }

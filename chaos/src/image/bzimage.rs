@@ -1,6 +1,6 @@
 //! The setup header of a Linux bzImage (Documentation/arch/x86/boot.rst in Linux).
 
-use super::error::ImageError;
+use super::error::{BzImageProblem, ImageError};
 
 /// Offsets of the header's fields from the beginning of the file.
 mod offset {
@@ -12,7 +12,7 @@ mod offset {
     pub(super) const PAYLOAD_LENGTH: usize = 0x24c;
 }
 
-/// First version of the boot protocol that says where the payload is.
+/// First version of the boot protocol whose header has the place of the payload.
 const FIRST_VERSION: u16 = 0x0208;
 
 /// Size of what is before the protected-mode code is counted in these.
@@ -29,22 +29,20 @@ pub(super) struct BzImage<'a> {
 }
 
 impl<'a> BzImage<'a> {
-    /// The bzImage in `file`, or `None` if it is something else.
+    /// Returns the bzImage in `file`, or `None` if it is something else.
+    ///
+    /// # Errors
+    /// It is a bzImage without a payload in a known place.
     pub(super) fn find(file: &'a [u8]) -> Result<Option<Self>, ImageError> {
         if read(file, offset::BOOT_FLAG) != Some([0x55, 0xaa])
             || read(file, offset::MAGIC) != Some(*b"HdrS")
         {
             return Ok(None);
         }
-        let short = || ImageError::BzImage("it ends within its header".to_owned());
+        let short = || ImageError::BzImage(BzImageProblem::Header);
         let version = u16::from_le_bytes(read(file, offset::VERSION).ok_or_else(short)?);
         if version < FIRST_VERSION {
-            return Err(ImageError::BzImage(format!(
-                "its boot protocol {}.{} is too old; 2.8 is the first that tells where the \
-                 payload is",
-                version >> 8,
-                version & 0xff
-            )));
+            return Err(ImageError::BzImage(BzImageProblem::OldProtocol(version)));
         }
         let field = |at| read(file, at).map(u32::from_le_bytes).ok_or_else(short);
         let (start, length) = (field(offset::PAYLOAD_OFFSET)?, field(offset::PAYLOAD_LENGTH)?);
@@ -56,23 +54,20 @@ impl<'a> BzImage<'a> {
         let payload = usize::try_from(start)
             .ok()
             .and_then(|start| file.get(code + start..usize::try_from(end).ok()?))
-            .ok_or_else(|| {
-                let size = file.len();
-                ImageError::BzImage(format!("its payload ends at byte {end}, the file at {size}"))
-            })?;
+            .ok_or(ImageError::BzImage(BzImageProblem::Truncated { end, size: file.len() }))?;
         let unpacked_size = payload
             .last_chunk()
             .and_then(|size| usize::try_from(u32::from_le_bytes(*size)).ok())
-            .ok_or_else(|| ImageError::BzImage("its payload is empty".to_owned()))?;
+            .ok_or(ImageError::BzImage(BzImageProblem::Empty))?;
         Ok(Some(Self { payload, unpacked_size }))
     }
 
-    /// The packed kernel, with its size behind it.
+    /// Returns the packed kernel, with its size behind it.
     pub(super) fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// How large the unpacked kernel is, in bytes.
+    /// Returns how large the unpacked kernel is, in bytes.
     pub(super) fn unpacked_size(&self) -> usize {
         self.unpacked_size
     }

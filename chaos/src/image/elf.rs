@@ -11,7 +11,8 @@ use object::elf::{
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
 
 use super::error::{ImageError, Part};
-use super::{Segment, unpack};
+use super::segment::Segment;
+use super::unpack;
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: where a PVH domain is entered.
 const PVH_NOTE: NoteType = NoteType(18);
@@ -36,7 +37,7 @@ pub(super) fn parse<'data, R: ReadRef<'data>>(data: R) -> Result<Contents, Image
         return Err(truncated(data, Part::Header, IDENT));
     };
     if DataEncoding(*encoding) != ELFDATA2LSB {
-        return Err(ImageError::WrongMachine { found: "it is not little-endian".to_owned() });
+        return Err(ImageError::WrongMachine { found: "it is big-endian".to_owned() });
     }
     match FileClass(*class) {
         ELFCLASS32 => parse_class::<FileHeader32<LittleEndian>, R>(data, EM_386),
@@ -186,8 +187,8 @@ where
     Ok(None)
 }
 
-/// How many bytes of notes are still looked at. Thousands of headers that all name the same large
-/// part of a file would otherwise keep a daemon busy for hours.
+/// How many bytes of notes may still be read. Thousands of headers that all name the same large part
+/// of a file would otherwise keep a daemon busy for hours.
 struct NoteBudget(u64);
 
 impl NoteBudget {
@@ -198,8 +199,8 @@ impl NoteBudget {
     }
 }
 
-/// The number in the PVH note, if it is among these notes. What follows a malformed note is not
-/// looked at: nobody can say where the next one begins.
+/// Returns the number in the PVH note, if it is among these notes. What follows a malformed note is
+/// ignored: where the next one begins is not known.
 fn pvh_note<Elf>(notes: &[u8]) -> Result<Option<u64>, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
@@ -236,7 +237,7 @@ fn check_entry(entry: u64, segments: &[Segment]) -> Result<(), ImageError> {
 
 /// How large the file is.
 fn size<'data>(data: impl ReadRef<'data>) -> u64 {
-    // Neither memory nor a file whose metadata has been read fails to tell.
+    // Neither memory nor a file whose metadata has been read can fail here.
     data.len().unwrap_or_default()
 }
 

@@ -5,25 +5,26 @@ use std::io;
 
 use thiserror::Error;
 
-use super::MAX_SIZE;
+/// Largest kernel or ramdisk in bytes, as a file and unpacked.
+pub const MAX_SIZE: u64 = 1 << 30;
 
-/// Why a kernel cannot be loaded. The path is not in it: whoever opens the file knows that.
+/// Why a kernel or a ramdisk cannot be loaded. The caller adds the path.
 #[derive(Debug, Error)]
 pub enum ImageError {
     /// The file cannot be opened.
-    #[error("cannot open it")]
+    #[error("cannot open the file")]
     Open(#[source] io::Error),
     /// The file cannot be read.
-    #[error("cannot read it")]
+    #[error("cannot read the file")]
     Read(#[source] io::Error),
     /// A folder, a pipe or a device.
     #[error("not a regular file")]
     NotRegular,
-    /// A ramdisk of no bytes, which nobody means.
-    #[error("it is empty")]
+    /// A ramdisk without a byte, which is a mistake.
+    #[error("the file is empty")]
     Empty,
-    /// More than anybody wants in memory, in the file or after decompression.
-    #[error("{what} has more than {} MiB, the most that is loaded", MAX_SIZE >> 20)]
+    /// Too large to be loaded, in the file or after decompression.
+    #[error("{what} must be at most {} MiB", MAX_SIZE >> 20)]
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -31,23 +32,22 @@ pub enum ImageError {
     /// The file changed while it was read.
     #[error("the file changed while it was read; try again when it is complete")]
     Changed,
-    /// The file is no kernel of a known form.
+    /// The file is not a kernel of a known form.
     #[error(
-        "not a kernel: an ELF file, a gzip'ed ELF file or a Linux bzImage is wanted, but it \
-         {begins}"
+        "not a kernel: the file {begins}; must be an ELF file, a gzip'ed ELF file or a Linux bzImage"
     )]
     NotElf {
         /// How it begins, in words.
         begins: String,
     },
     /// The ELF file is for another kind of machine.
-    #[error("wrong kind of ELF file: {found}; wanted is 64-bit x86-64 or 32-bit i386")]
+    #[error("unsupported ELF file: {found}; must be for 64-bit x86-64 or 32-bit i386")]
     WrongMachine {
         /// What it is.
         found: String,
     },
     /// The file ends too early.
-    #[error("cut short: {part} needs {needed} bytes of the file, which has {size}")]
+    #[error("truncated: {part} ends at byte {needed}, the file at byte {size}")]
     Truncated {
         /// Which part does not lie wholly in the file.
         part: Part,
@@ -99,24 +99,24 @@ pub enum ImageError {
     },
     /// No entry point for a PVH domain.
     #[error(
-        "no PVH note (ELF note \"Xen\" of type 18): the kernel is not made to be booted directly \
-         as a PVH guest (Linux needs CONFIG_PVH)"
+        "no PVH note (ELF note \"Xen\" of type 18), so the kernel does not boot as a PVH guest; build \
+         Linux with CONFIG_PVH"
     )]
     NoPvhNote,
-    /// The note is no address.
-    #[error("the PVH note holds {size} bytes, which is no number; 1, 2, 4 or 8 are wanted")]
+    /// The note is not an address.
+    #[error("the PVH note holds {size} bytes: must be 1, 2, 4 or 8")]
     BadPvhNote {
         /// How many bytes it has.
         size: usize,
     },
     /// The entry point is in no segment.
-    #[error("the entry point {entry:#x} of the PVH note lies in none of the loaded segments")]
+    #[error("the entry point {entry:#x} of the PVH note must lie in a loaded segment")]
     EntryOutside {
         /// The address.
         entry: u64,
     },
     /// The entry point cannot be reached in 32-bit mode.
-    #[error("the entry point {entry:#x} of the PVH note lies beyond 4 GiB")]
+    #[error("the entry point {entry:#x} of the PVH note must lie below 4 GiB")]
     EntryTooHigh {
         /// The address.
         entry: u64,
@@ -124,7 +124,7 @@ pub enum ImageError {
     /// The guest is too small.
     #[error(
         "segment {index} ends at {end:#x}, but the guest's usable memory ends at {usable_end:#x}: \
-         {missing_kib} KiB are missing; raise memory="
+         {missing_kib} KiB are missing; raise memory"
     )]
     DoesNotFit {
         /// Its number among the program headers.
@@ -137,16 +137,58 @@ pub enum ImageError {
         missing_kib: u64,
     },
     /// A compressed kernel that cannot be unpacked.
-    #[error("cannot unpack the {method} data in it: {reason}")]
+    #[error("cannot unpack the {method} data")]
     Unpack {
         /// How it is compressed.
         method: &'static str,
-        /// What is wrong.
-        reason: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A compressed kernel of another size than its header says.
+    #[error("the {method} data unpacks to {found} bytes: must be {expected}")]
+    UnpackedSize {
+        /// How it is compressed.
+        method: &'static str,
+        /// Its size in bytes.
+        found: usize,
+        /// What the header says.
+        expected: usize,
     },
     /// A bzImage without a payload in a known form.
     #[error("cannot unpack this Linux bzImage: {0}")]
-    BzImage(String),
+    BzImage(BzImageProblem),
+}
+
+/// What is wrong with a bzImage.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BzImageProblem {
+    /// The file is too short for it.
+    #[error("the file ends within its header")]
+    Header,
+    /// It is older than Linux 2.6.25.
+    #[error("its boot protocol {}.{} is too old: must be at least 2.8", .0 >> 8, .0 & 0xff)]
+    OldProtocol(u16),
+    /// The payload is not wholly in the file.
+    #[error("its payload ends at byte {end}, the file at byte {size}")]
+    Truncated {
+        /// Where it ends.
+        end: u64,
+        /// How large the file is.
+        size: usize,
+    },
+    /// There is no payload.
+    #[error("its payload is empty")]
+    Empty,
+    /// A compression that is not supported.
+    #[error("it is packed with {0}: must be gzip, xz, zstd, lz4 or lzma")]
+    Method(&'static str),
+    /// The payload is in an unknown form.
+    #[error("its payload {begins}: must be gzip, xz, zstd, lz4 or lzma")]
+    Payload {
+        /// How it begins, in words.
+        begins: String,
+    },
 }
 
 /// A part of an ELF file.

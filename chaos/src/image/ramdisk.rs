@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::{ImageError, ImageKey, open};
+use super::error::ImageError;
+use super::file::{ImageKey, open};
 
 /// A ramdisk's file. It is read when it goes into the guest, and right there.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ impl RamdiskFile {
     /// Opens a ramdisk.
     ///
     /// # Errors
-    /// The file cannot be opened, is no regular file, empty, or larger than [`super::MAX_SIZE`].
+    /// The file cannot be opened, is not a regular file, empty, or larger than [`super::MAX_SIZE`].
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         Self::new(open(path)?)
     }
@@ -30,7 +31,7 @@ impl RamdiskFile {
         if key.size == 0 { Err(ImageError::Empty) } else { Ok(Self { file, key }) }
     }
 
-    /// Its size in bytes.
+    /// Returns its size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.key.size
@@ -40,10 +41,10 @@ impl RamdiskFile {
         &self.file
     }
 
-    /// Looks whether the file is still the one that was opened, after it was read.
+    /// Checks that the file has not changed since it was opened. Call it after reading it.
     ///
     /// # Errors
-    /// It is not.
+    /// [`ImageError::Changed`].
     pub(crate) fn check_unchanged(&self) -> Result<(), ImageError> {
         if ImageKey::of(&self.file)? == self.key { Ok(()) } else { Err(ImageError::Changed) }
     }
@@ -68,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_none() {
+    fn a_folder_is_not_a_ramdisk() {
         let opened = RamdiskFile::open(Path::new("/tmp"));
         assert!(matches!(opened, Err(ImageError::NotRegular)));
     }
 
     #[test]
-    fn an_empty_file_is_none() {
+    fn an_empty_file_is_not_a_ramdisk() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         assert!(matches!(RamdiskFile::open(file.path()), Err(ImageError::Empty)));
     }

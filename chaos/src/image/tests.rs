@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use self::made::{Made, NotesIn, bzimage, gzip, note};
+use super::kernel::ImageBytes;
 use super::*;
 
 /// The file of a small kernel, for the tests of other modules.
@@ -36,9 +37,9 @@ fn open_unread(bytes: &[u8]) -> Result<Image, ImageError> {
 
 /// All bytes of an image that was read.
 fn held(image: Image) -> Vec<u8> {
-    match image.store {
-        Store::Memory(bytes) => bytes,
-        Store::File { .. } => panic!("the image was not read"),
+    match image.bytes {
+        ImageBytes::Memory(bytes) => bytes,
+        ImageBytes::File { .. } => panic!("the image was not read"),
     }
 }
 
@@ -98,9 +99,9 @@ fn the_pvh_note_is_found_among_others_and_in_each_size() {
 }
 
 #[test]
-fn what_is_no_elf_is_named() {
+fn what_is_not_elf_is_named() {
     for (bytes, begins) in [
-        (&b""[..], "it is empty"),
+        (&b""[..], "the file is empty"),
         (b"\x7fEL", "begins with 7f 45 4c"),
         (b"#!/bin/sh\n", "23 21 2f 62 (a script)"),
         (b"MZ\x90\0", "(an EFI program)"),
@@ -120,7 +121,7 @@ fn other_machines_are_refused() {
     assert!(refusal(made.build()).contains("32-bit for machine 62"));
     let mut big_endian = Made::new().build();
     big_endian[5] = 2;
-    assert!(refusal(big_endian).contains("not little-endian"));
+    assert!(refusal(big_endian).contains("it is big-endian"));
     let mut class = Made::new().build();
     class[4] = 3;
     assert!(refusal(class).contains("its class is 3"));
@@ -132,11 +133,11 @@ fn a_file_that_is_cut_short_names_the_part() {
     let size = whole.len();
     let notes = size - Made::new().notes.len();
     for (length, part) in [
-        (5, "the ELF header needs 16 bytes of the file, which has 5".to_owned()),
-        (40, "the ELF header needs 64 bytes of the file, which has 40".to_owned()),
-        (100, "the program header table needs 176 bytes of the file, which has 100".to_owned()),
-        (notes - 1, format!("segment 0 needs {notes} bytes of the file, which has {}", notes - 1)),
-        (size - 1, format!("segment 1 needs {size} bytes of the file, which has {}", size - 1)),
+        (5, "the ELF header ends at byte 16, the file at byte 5".to_owned()),
+        (40, "the ELF header ends at byte 64, the file at byte 40".to_owned()),
+        (100, "the program header table ends at byte 176, the file at byte 100".to_owned()),
+        (notes - 1, format!("segment 0 ends at byte {notes}, the file at byte {}", notes - 1)),
+        (size - 1, format!("segment 1 ends at byte {size}, the file at byte {}", size - 1)),
     ] {
         let refused = refusal(whole[..length].to_vec());
         assert!(refused.contains(&part), "{refused}");
@@ -179,10 +180,10 @@ fn the_entry_lies_in_a_segment_below_4_gib() {
     for entry in [0x10_1000u32, 0x0f_ffff, 0] {
         let refused = refusal(Made::new().entry(&entry.to_le_bytes()).build());
         assert!(refused.contains(&format!("entry point {entry:#x}")), "{refused}");
-        assert!(refused.contains("in none of the loaded segments"), "{refused}");
+        assert!(refused.contains("must lie in a loaded segment"), "{refused}");
     }
     let high = Made::new().load(1 << 32, 16, 16).entry(&(1u64 << 32).to_le_bytes());
-    assert!(refusal(high.build()).contains("beyond 4 GiB"));
+    assert!(refusal(high.build()).contains("below 4 GiB"));
 }
 
 #[test]
@@ -255,7 +256,7 @@ fn packed_kernels_are_unpacked() {
 fn damaged_packed_kernels_are_refused() {
     let packed = gzip(&Made::new().build());
     let refused = refusal(packed[..packed.len() - 9].to_vec());
-    assert!(refused.starts_with("cannot unpack the gzip data in it"), "{refused}");
+    assert!(refused.starts_with("cannot unpack the gzip data"), "{refused}");
     let mut file = bzimage(&packed, 0);
     file.truncate(file.len() - 5);
     assert!(refusal(file.clone()).contains("its payload ends at byte"));
@@ -271,7 +272,7 @@ fn damaged_packed_kernels_are_refused() {
 
     // Lz4 has no end mark: what is missing shows in the size only.
     let lz4 = bzimage(&sized(vec![0x02, 0x21, 0x4c, 0x18], 9), 0);
-    assert!(refusal(lz4).contains("lz4 data in it: it has 0 bytes, and 9 were expected"));
+    assert!(refusal(lz4).contains("the lz4 data unpacks to 0 bytes: must be 9"));
 }
 
 #[test]

@@ -7,18 +7,17 @@ use lz4_flex::frame::FrameDecoder as Lz4Decoder;
 use lzma_rust2::{LzmaReader, XzReader};
 use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 
-use super::MAX_SIZE;
 use super::bzimage::{BzImage, SIZE_BYTES};
-use super::error::ImageError;
+use super::error::{BzImageProblem, ImageError, MAX_SIZE};
 
 /// Most memory that xz and lzma may ask for, in KiB: their largest preset takes 65 MiB.
 const LZMA_MEMORY_KIB: u32 = 256 << 10;
 
-/// Unpacked data is at most this many times larger than a Linux payload, in real kernels; what
-/// claims more gets its memory as it grows.
+/// How many times larger than its Linux payload a real kernel is at most. For one that claims more,
+/// memory is allocated as it grows.
 const USUAL_RATIO: usize = 16;
 
-/// Gives the ELF file in `bytes`, unpacked if it is packed; anything unknown comes back as it is.
+/// Returns the ELF file in `bytes`, unpacked if it is packed; anything unknown is returned as it is.
 pub(super) fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     if bytes.starts_with(GZIP) {
         return read_limited(Method::Gzip, &bytes, 0);
@@ -29,7 +28,7 @@ pub(super) fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     }
 }
 
-/// How a file begins, in words, for a message.
+/// Describes how a file begins, for a message.
 pub(super) fn describe(bytes: &[u8]) -> String {
     let known = match bytes {
         [] => return "is empty".to_owned(),
@@ -64,18 +63,18 @@ impl Method {
         }
     }
 
-    /// The method that begins data so, as `lib/decompress.c` of Linux tells them apart.
+    /// Returns the method of data that begins so, as in Linux's `lib/decompress.c`.
     fn of(packed: &[u8]) -> Result<Self, ImageError> {
-        let unserved = |name| ImageError::BzImage(format!("it is packed with {name}"));
+        let unsupported = |name| ImageError::BzImage(BzImageProblem::Method(name));
         match packed {
             [0x1f, 0x8b, ..] => Ok(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Ok(Self::Xz),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
             [0x02, 0x21, 0x4c, 0x18, ..] => Ok(Self::Lz4),
             [0x5d, 0, 0, ..] => Ok(Self::Lzma),
-            [b'B', b'Z', b'h', ..] => Err(unserved("bzip2, which is not served")),
-            [0x89, b'L', b'Z', b'O', ..] => Err(unserved("LZO, which is not served")),
-            _ => Err(ImageError::BzImage(format!("its payload {}", describe(packed)))),
+            [b'B', b'Z', b'h', ..] => Err(unsupported("bzip2")),
+            [0x89, b'L', b'Z', b'O', ..] => Err(unsupported("LZO")),
+            _ => Err(ImageError::BzImage(BzImageProblem::Payload { begins: describe(packed) })),
         }
     }
 
@@ -110,8 +109,11 @@ fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
     let size = image.unpacked_size();
     let unpacked = read_limited(method, packed, size)?;
     if unpacked.len() != size {
-        let reason = format!("it has {} bytes, and {size} were expected", unpacked.len());
-        return Err(ImageError::Unpack { method: method.name(), reason });
+        return Err(ImageError::UnpackedSize {
+            method: method.name(),
+            found: unpacked.len(),
+            expected: size,
+        });
     }
     Ok(unpacked)
 }
@@ -121,7 +123,7 @@ fn read_limited(method: Method, packed: &[u8], size: usize) -> Result<Vec<u8>, I
     let mut unpacked = Vec::with_capacity(size.min(packed.len().saturating_mul(USUAL_RATIO)));
     method
         .read(packed, MAX_SIZE + 1, &mut unpacked)
-        .map_err(|error| ImageError::Unpack { method: method.name(), reason: error.to_string() })?;
+        .map_err(|source| ImageError::Unpack { method: method.name(), source })?;
     if unpacked.len() as u64 > MAX_SIZE {
         return Err(ImageError::TooLarge { what: "the unpacked kernel" });
     }

@@ -4,17 +4,17 @@ use alloc::collections::BTreeMap;
 use alloc::rc::{Rc, Weak};
 use core::cell::RefCell;
 
-use crate::session::About;
+use crate::client::ClientInfo;
 
 /// The connections, by ID. A closed connection is removed when the next one is added or when they
 /// are counted.
 #[derive(Debug, Default)]
-pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<About>>>);
+pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<ClientInfo>>>);
 
 impl Clients {
-    pub(crate) fn add(&mut self, id: u64, about: &Rc<RefCell<About>>) {
+    pub(crate) fn add(&mut self, id: u64, info: &Rc<RefCell<ClientInfo>>) {
         self.forget_ended();
-        self.0.insert(id, Rc::downgrade(about));
+        self.0.insert(id, Rc::downgrade(info));
     }
 
     /// Returns the number of open connections.
@@ -23,12 +23,12 @@ impl Clients {
         self.0.len()
     }
 
-    /// Returns the open connections in the order of their IDs.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<About>>> {
+    /// Those that there are, by number.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<ClientInfo>>> {
         self.0.values().filter_map(Weak::upgrade)
     }
 
     fn forget_ended(&mut self) {
-        self.0.retain(|_, about| about.strong_count() > 0);
+        self.0.retain(|_, info| info.strong_count() > 0);
     }
 }

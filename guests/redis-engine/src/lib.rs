@@ -32,6 +32,7 @@ extern crate std;
 
 mod args;
 mod bytes;
+mod client;
 mod clients;
 mod commands;
 mod error;
@@ -45,12 +46,11 @@ mod random;
 mod session;
 mod store;
 mod value;
+mod version;
 mod zset;
 
 pub use memory::Memory;
 pub use output::Output;
 pub use session::{Progress, Session};
 pub use store::Store;
-
-/// The version of Redis that the engine behaves like.
-pub const REDIS_VERSION: &str = "7.0.15";
+pub use version::REDIS_VERSION;

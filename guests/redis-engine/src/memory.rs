@@ -118,10 +118,7 @@ pub(crate) fn data_room(
     table: &mut impl Grow,
     more: usize,
 ) -> Result<(), Refused> {
-    match room(table, more, |bytes| fits(memory, bytes)) {
-        true => Ok(()),
-        false => Err(Refused::OutOfMemory),
-    }
+    if room(table, more, |bytes| fits(memory, bytes)) { Ok(()) } else { Err(Refused::OutOfMemory) }
 }
 
 macro_rules! grow {

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::error::Refused;
 use crate::memory::{Memory, fits_in_transit, room};
-use crate::number::{print_double, print_integer};
+use crate::number::{print_double, print_integer, saturating_i64};
 
 /// The longest reply, in bytes, that a command may write without having made room for it.
 const SHORT_REPLY: usize = 1024;
@@ -72,9 +72,10 @@ impl Output {
         parts: usize,
     ) -> Result<(), Refused> {
         let bytes = bytes.saturating_add(parts.saturating_mul(FRAMING));
-        match room(&mut self.bytes, bytes, |bytes| fits_in_transit(memory, bytes)) {
-            true => Ok(()),
-            false => Err(Refused::OutOfMemory),
+        if room(&mut self.bytes, bytes, |bytes| fits_in_transit(memory, bytes)) {
+            Ok(())
+        } else {
+            Err(Refused::OutOfMemory)
         }
     }
 
@@ -109,7 +110,7 @@ impl Output {
     }
 
     fn length(&mut self, kind: u8, length: usize) {
-        self.line(kind, i64::try_from(length).unwrap_or(i64::MAX));
+        self.line(kind, saturating_i64(length as u64));
     }
 
     pub(crate) fn simple(&mut self, text: &str) {

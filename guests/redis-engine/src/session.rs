@@ -1,9 +1,9 @@
 //! One connection.
 
 use alloc::rc::Rc;
-use alloc::vec::Vec;
 use core::cell::RefCell;
 
+use crate::client::{Client, ClientInfo};
 use crate::commands;
 use crate::memory::fits_in_transit;
 use crate::output::Output;
@@ -24,25 +24,7 @@ pub struct Session {
     client: Option<Client>,
 }
 
-/// What commands know of their connection.
-#[derive(Debug)]
-pub(crate) struct Client {
-    /// What `CLIENT LIST` tells.
-    pub(crate) about: Rc<RefCell<About>>,
-    pub(crate) close: bool,
-}
-
-/// What is known about a connection.
-#[derive(Debug, Default)]
-pub(crate) struct About {
-    pub(crate) id: u64,
-    pub(crate) name: Vec<u8>,
-    pub(crate) library: Vec<u8>,
-    pub(crate) library_version: Vec<u8>,
-    pub(crate) resp3: bool,
-}
-
-/// The result of feeding input.
+/// What became of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The number of bytes that were used. Feed the rest again once some output has been sent.
@@ -59,9 +41,9 @@ impl Session {
         store.stats.connections += 1;
         // Check memory: there can be many connections, and only the peers decide when they end.
         let client = fits_in_transit(store.memory(), NEW_CONNECTION).then(|| {
-            let about = Rc::new(RefCell::new(About { id, ..About::default() }));
-            store.clients.add(id, &about);
-            Client { about, close: false }
+            let info = Rc::new(RefCell::new(ClientInfo { id, ..ClientInfo::default() }));
+            store.clients.add(id, &info);
+            Client { info, close: false }
         });
         Self { parser: Parser::default(), client }
     }

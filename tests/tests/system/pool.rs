@@ -134,7 +134,7 @@ fn the_pool_changes_its_size() {
     chaosd.wait_until_full("daytime");
     chaos(&["pool", "resize", "daytime", "1", "3"]).ok();
     assert_eq!(chaosd.pool("daytime", "ready"), 3);
-    chaos(&["pool", "resize", "daytime", "4", "1"]).refused(2, &["low is 4", "high is 1"]);
+    chaos(&["pool", "resize", "daytime", "4", "1"]).refused(2, &["low = 4", "high, which is 1"]);
     chaos(&["pool", "resize", "none", "0", "1"]).refused(2, &["there is no flavour none"]);
     chaos(&["pool", "drain"]).ok();
     assert_eq!(chaosd.pool("daytime", "ready"), 0);

@@ -56,10 +56,10 @@ fn a_ramdisk_that_cannot_be_used_is_told_why_with_and_without_a_pool() {
         chaos(&[&["create"], options, &["noop.cfg", &ramdisk]].concat())
     };
     let refusals = |options: &[&str]| {
-        create(options, &large).refused(2, &["5242880 bytes", "raise memory="]);
+        create(options, &large).refused(2, &["5242880 bytes", "raise memory"]);
         create(options, "/tmp").refused(2, &["ramdisk /tmp", "not a regular file"]);
         create(options, "/dev/zero").refused(2, &["/dev/zero", "not a regular file"]);
-        create(options, &empty).refused(2, &[&empty, "it is empty"]);
+        create(options, &empty).refused(2, &[&empty, "the file is empty"]);
         create(options, "/does/not/exist").refused(2, &["/does/not/exist"]);
     };
     refusals(&[]);
@@ -118,7 +118,7 @@ fn what_is_not_there_cannot_be_destroyed() {
     let _bed = Bed::new();
     chaos(&["destroy", "nobody"]).refused(3, &["nobody"]);
     chaos(&["destroy", "77"]).refused(3, &["77"]);
-    chaos(&["destroy", "0"]).refused(1, &["not made by chaos"]);
+    chaos(&["destroy", "0"]).refused(1, &["not created by chaos"]);
     chaos(&["console", "nobody"]).refused(3, &["nobody"]);
     chaos(&["log", "nobody"]).refused(3, &["nobody"]);
     chaos(&["shutdown", "nobody"]).refused(3, &["nobody"]);

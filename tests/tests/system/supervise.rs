@@ -105,7 +105,7 @@ fn a_guest_that_crashes_at_once_is_not_made_again_for_ever() {
     let _bed = Bed::new();
     let chaosd = Chaosd::start("memory = '8M'");
     let guest = Guest::create("hostile.cfg", &["cmdline='panic'", "on_crash='restart'"]);
-    chaosd.wait_for_log("it was made again 5 times in 60 s and is kept now");
+    chaosd.wait_for_log("it was restarted 5 times in 60 s and is kept now");
     assert_eq!(state_of(&guest.name).as_deref(), Some("crashed"));
     guest.destroy();
     drop(chaosd);
@@ -131,7 +131,7 @@ fn a_guest_that_cannot_be_made_again_now_is_when_there_is_memory() {
     answers();
     let [hog, piglet] = hogs(&bed);
     chaos(&["reboot", "daytime"]).ok();
-    chaosd.wait_for_log("daytime cannot be made again");
+    chaosd.wait_for_log("cannot restart daytime");
     assert_eq!(state_of("daytime").as_deref(), Some("pending-restart"));
     assert_eq!(state_of("daytime-1").as_deref(), Some("rebooted"));
     piglet.destroy();
@@ -151,11 +151,11 @@ fn a_guest_that_is_to_be_made_again_can_be_destroyed_or_outlive_chaosd() {
     answers();
     let [hog, piglet] = hogs(&bed);
     chaos(&["reboot", "daytime"]).ok();
-    chaosd.wait_for_log("daytime cannot be made again");
+    chaosd.wait_for_log("cannot restart daytime");
     chaosd.kill_and_restart();
-    chaosd.wait_for_log("daytime cannot be made again");
+    chaosd.wait_for_log("cannot restart daytime");
     chaos(&["destroy", "daytime"]).ok();
-    chaosd.wait_for_log("daytime is not made again: it was destroyed");
+    chaosd.wait_for_log("daytime is not restarted: it was destroyed");
     piglet.destroy();
     hog.destroy();
     assert_eq!(state_of("daytime"), None);

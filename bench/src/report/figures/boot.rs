@@ -1,8 +1,8 @@
 //! `boot`: figures 4 and 11 of the paper.
 
-use super::{Figure, Panel, Scale};
+use crate::figure::{Figure, Panel, Scale};
+use crate::goal::Goal;
 use crate::samples::Samples;
-use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "boot",

@@ -1,8 +1,8 @@
 //! `create`: figure 9 of the paper.
 
-use super::{Figure, Panel, Scale};
+use crate::figure::{Figure, Panel, Scale};
+use crate::goal::Goal;
 use crate::samples::Samples;
-use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "create",

@@ -1,8 +1,8 @@
 //! `density`: figures 10 and 14 of the paper.
 
-use super::{Figure, Panel, Scale};
+use crate::figure::{Figure, Panel, Scale};
+use crate::goal::Goal;
 use crate::samples::{Samples, Series};
-use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "density",

@@ -1,8 +1,8 @@
 //! `idle`: figure 15 of the paper.
 
-use super::{Figure, Kind, Panel};
+use crate::figure::{Figure, Kind, Panel};
+use crate::goal::Goal;
 use crate::samples::Samples;
-use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "idle",

@@ -1,6 +1,6 @@
 //! `image`: figure 2 of the paper.
 
-use super::{Figure, Panel};
+use crate::figure::{Figure, Panel};
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "image",

@@ -1,6 +1,6 @@
 //! `micro`: single operations of this project's code.
 
-use super::{Figure, Panel, Scale};
+use crate::figure::{Figure, Panel, Scale};
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "micro",

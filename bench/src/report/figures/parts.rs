@@ -1,6 +1,6 @@
 //! `parts`: figure 5 of the paper.
 
-use super::{Figure, Panel};
+use crate::figure::{Figure, Panel};
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "parts",

@@ -1,8 +1,8 @@
 //! `traffic`: requests through noxsd's switch, and through netback.
 
-use super::{Figure, Panel};
+use crate::figure::{Figure, Panel};
+use crate::goal::Goal;
 use crate::samples::Samples;
-use crate::summary::Goal;
 
 pub(crate) const FIGURE: Figure = Figure {
     name: "traffic",

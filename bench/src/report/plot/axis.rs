@@ -1,7 +1,7 @@
 //! Maps values to pixels, and chooses the ticks of an axis.
 
 use super::number::{exponent, plain};
-use crate::figures::Scale;
+use crate::figure::Scale;
 
 /// The first digits of round numbers.
 const ROUND: [f64; 3] = [1.0, 2.0, 5.0];

@@ -6,10 +6,10 @@ use plotters::style::{BLACK, Color, RGBColor, WHITE};
 
 use super::axis::Axis;
 use super::canvas::{Canvas, Font, LINE, MARGIN, widest, width};
+use super::frame::{Frame, GRID, MINOR};
 use super::number::significant;
 use super::style::{Palette, group, wrap};
-use super::{Frame, GRID, MINOR};
-use crate::figures::Panel;
+use crate::figure::Panel;
 use crate::samples::{Series, median};
 
 /// The distance from one bar to the next, and the height of a bar.

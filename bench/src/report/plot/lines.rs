@@ -6,9 +6,9 @@ use plotters::style::{BLACK, Color, RGBColor};
 
 use super::axis::Axis;
 use super::canvas::{Canvas, DATA, Font, LINE, MARGIN, widest, width};
+use super::frame::{Frame, GRID, MINOR};
 use super::style::{Palette, Style, group, wrap};
-use super::{Frame, GRID, MINOR};
-use crate::figures::{Panel, Scale};
+use crate::figure::{Panel, Scale};
 use crate::samples::Series;
 
 /// The maximum length of a line of a name, in characters.

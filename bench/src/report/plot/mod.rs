@@ -3,6 +3,7 @@
 mod axis;
 mod bars;
 mod canvas;
+mod frame;
 mod lines;
 mod number;
 mod style;
@@ -12,34 +13,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use dejavu::sans;
-use plotters::style::RGBColor;
 use plotters::style::text_anchor::HPos;
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree};
 
-use crate::figures::{Figure, Kind, Panel};
+use crate::figure::{Figure, Kind, Panel};
 use crate::samples::{Samples, Series};
 use bars::Bars;
 use canvas::{Canvas, Font, LINE, MARGIN, WIDTH};
+use frame::Frame;
 use lines::Lines;
 use style::Palette;
 
-/// Colours of the lines at labelled ticks, and at the minor ticks between them.
-const GRID: RGBColor = RGBColor(200, 200, 200);
-const MINOR: RGBColor = RGBColor(235, 235, 235);
-
-/// The minimum height of a panel of lines, if it is the only one and if there are others.
+/// Least height of lines, alone and among others.
 const ALONE: f64 = 760.0;
 const AMONG: f64 = 480.0;
 
-/// The area of a panel in which values are drawn, without its bottom.
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-}
-
-/// The contents of a panel.
+/// A panel with what is in it.
 enum Content<'p> {
     Lines(Lines<'p>),
     Bars(Bars<'p>),

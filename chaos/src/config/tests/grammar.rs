@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::source::{Source, Span};
+use crate::config::source::{Source, SourceSpan};
 use crate::config::value::{Atom, Kind, Value};
 
 #[test]
@@ -38,7 +38,7 @@ fn the_grammar_is_that_of_xl() {
 
 #[test]
 fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
-    let syntax = |found: &str, expected| Problem::Syntax {
+    let syntax = |found: &str, expected| ConfigProblem::Syntax {
         found: found.to_owned(),
         expected,
         unquoted: false,
@@ -57,25 +57,29 @@ fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
         ("vif = ['' '']", (4, 11), syntax("a string", "',' or ']'")),
         ("vif = [,]", (4, 8), syntax("','", "a value or ']'")),
         ("vif = ['',,'']", (4, 11), syntax("','", "a value or ']'")),
-        ("vif = [ '',\n '", (5, 2), Problem::OpenString { quote: '\'' }),
-        ("vif = ['',\n'',\n\n", (4, 7), Problem::OpenList),
-        ("cmdline = \"a\nb\"", (4, 11), Problem::OpenString { quote: '"' }),
-        ("cmdline = 'a\\'", (4, 11), Problem::OpenString { quote: '\'' }),
-        ("cmdline = 'ab\\q'", (4, 14), Problem::Escape),
-        ("cmdline = '\\x4'", (4, 12), Problem::Escape),
-        ("cmdline = '\\x+4'", (4, 12), Problem::Escape),
-        ("cmdline = '\\400'", (4, 12), Problem::Escape),
-        ("cmdline = '\\8'", (4, 12), Problem::Escape),
-        ("cmdline = '\\0'", (4, 12), Problem::ZeroByte),
-        ("cmdline = '\\xff'", (4, 11), Problem::StringNotUtf8),
-        ("memory = -1", (4, 10), Problem::Character('-')),
-        ("Memory = 1", (4, 1), Problem::Character('M')),
-        ("ä = 1", (4, 1), Problem::Character('ä')),
-        ("a\r= 1", (4, 2), Problem::Character('\r')),
-        ("a+1", (4, 2), Problem::Character('+')),
-        ("cmdline='a'\ncmdline+=1", (5, 10), Problem::Add { what: "a number", to: "a string" }),
-        ("memory=1; memory+=6", (4, 19), Problem::Add { what: "a number", to: "a number" }),
-        ("vif=[]\nvif+=''", (5, 6), Problem::Add { what: "a string", to: "a list" }),
+        ("vif = [ '',\n '", (5, 2), ConfigProblem::OpenString { quote: '\'' }),
+        ("vif = ['',\n'',\n\n", (4, 7), ConfigProblem::OpenList),
+        ("cmdline = \"a\nb\"", (4, 11), ConfigProblem::OpenString { quote: '"' }),
+        ("cmdline = 'a\\'", (4, 11), ConfigProblem::OpenString { quote: '\'' }),
+        ("cmdline = 'ab\\q'", (4, 14), ConfigProblem::Escape),
+        ("cmdline = '\\x4'", (4, 12), ConfigProblem::Escape),
+        ("cmdline = '\\x+4'", (4, 12), ConfigProblem::Escape),
+        ("cmdline = '\\400'", (4, 12), ConfigProblem::Escape),
+        ("cmdline = '\\8'", (4, 12), ConfigProblem::Escape),
+        ("cmdline = '\\0'", (4, 12), ConfigProblem::ZeroByte),
+        ("cmdline = '\\xff'", (4, 11), ConfigProblem::StringNotUtf8),
+        ("memory = -1", (4, 10), ConfigProblem::Character('-')),
+        ("Memory = 1", (4, 1), ConfigProblem::Character('M')),
+        ("ä = 1", (4, 1), ConfigProblem::Character('ä')),
+        ("a\r= 1", (4, 2), ConfigProblem::Character('\r')),
+        ("a+1", (4, 2), ConfigProblem::Character('+')),
+        (
+            "cmdline='a'\ncmdline+=1",
+            (5, 10),
+            ConfigProblem::Add { what: "a number", to: "a string" },
+        ),
+        ("memory=1; memory+=6", (4, 19), ConfigProblem::Add { what: "a number", to: "a number" }),
+        ("vif=[]\nvif+=''", (5, 6), ConfigProblem::Add { what: "a string", to: "a list" }),
     ] {
         let (found, problem) = problem(text);
         assert_eq!(((found.line, found.column), problem), (place, wanted), "{text}");
@@ -88,10 +92,10 @@ fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
 fn lists_nest_but_not_without_end() {
     let nested = |depth| format!("foo={}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(parse(&format!("{BASE}{}", nested(16))).is_ok());
-    assert_eq!(problem(&nested(17)).1, Problem::TooDeep { most: 16 });
+    assert_eq!(problem(&nested(17)).1, ConfigProblem::TooDeep { most: 16 });
     assert_eq!(
         problem(&"[".repeat(100_000).replacen('[', "a=[", 1)).1,
-        Problem::TooDeep { most: 16 }
+        ConfigProblem::TooDeep { most: 16 }
     );
 }
 
@@ -100,9 +104,8 @@ fn an_error_shows_its_line() {
     let error = parse("name = 'a'\n  memory = 4X # all\n").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "x.cfg:2:13: found 'X', which begins no word, number, string or sign of this language; \
-         keys are written in lower case, and a string needs quotes\n 2 |   memory = 4X # all\n   \
-         |             ^"
+        "x.cfg:2:13: unexpected 'X'; expected a key, a number, a string or a list; keys are lower \
+         case, and a string needs quotes\n 2 |   memory = 4X # all\n   |             ^"
     );
 }
 
@@ -118,7 +121,7 @@ fn value(text: &str) -> Result<Value, String> {
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
-    let span = Span { source: 0, start: 0, end: 0 };
+    let span = SourceSpan { source: 0, start: 0, end: 0 };
     let atom =
         move |text, bare| Value { kind: Kind::Atom(Atom { text, bare, verbatim: bare }), span };
     let leaf = prop_oneof![

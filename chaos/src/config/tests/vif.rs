@@ -13,7 +13,7 @@ fn vif(text: &str) -> VifConfig {
     }
 }
 
-fn vif_problem(text: &str) -> (Place, Problem) {
+fn vif_problem(text: &str) -> (SourcePosition, ConfigProblem) {
     problem(&format!("vif=['{text}']"))
 }
 
@@ -49,40 +49,40 @@ fn vifs_of_the_manual_page() {
     let parsed = parse(&format!("{BASE}vif=['accel=1']")).unwrap();
     assert_eq!(
         parsed.warnings[0].to_string(),
-        "x.cfg:4:7: the field accel= of a vif has no effect, in xl neither"
+        "x.cfg:4:7: vif field accel has no effect, as in xl; remove it"
     );
 }
 
 #[test]
 fn a_vif_that_cannot_be_served_is_refused_where_it_says_so() {
     for (text, column, words) in [
-        ("bridge=br0,vlan=10", 18, "vlan= of a vif is not served"),
-        ("vifname=eth", 7, "vifname= of a vif is not served"),
-        ("gatewaydev=eth0", 7, "gatewaydev= of a vif is not served"),
-        ("netdev=eth0", 7, "netdev= of a vif is not served"),
-        ("model=e1000", 7, "model= of a vif is not served"),
-        ("backend=driver", 7, "backend= of a vif is not served"),
-        ("forwarddev=x", 7, "forwarddev= of a vif is not served"),
-        ("colo_compare_out=x", 7, "colo_…= of a vif is not served"),
-        ("untrusted", 7, "untrusted= of a vif is not served"),
-        ("type=ioemu", 12, "type=\"ioemu\" is not served"),
-        ("script=vif-route", 14, "script=\"vif-route\" is not served"),
-        ("bridge", 7, "is name=value"),
-        (" bridg=x", 8, "no field 'bridg'; did you mean 'bridge'?"),
-        ("a=b", 7, "no field 'a'"),
-        ("mtu=1501", 11, "mtu=1501 is not possible; 68 to 1500 are"),
-        ("mtu=67", 11, "68 to 1500 are"),
-        ("mtu=", 11, "wants a number"),
-        ("devid=1", 13, "devid=1 is not possible"),
+        ("bridge=br0,vlan=10", 18, "vlan is not supported"),
+        ("vifname=eth", 7, "vifname is not supported"),
+        ("gatewaydev=eth0", 7, "gatewaydev is not supported"),
+        ("netdev=eth0", 7, "netdev is not supported"),
+        ("model=e1000", 7, "model is not supported"),
+        ("backend=driver", 7, "backend is not supported"),
+        ("forwarddev=x", 7, "forwarddev is not supported"),
+        ("colo_compare_out=x", 7, "colo_… is not supported"),
+        ("untrusted", 7, "untrusted is not supported"),
+        ("type=ioemu", 12, "type = \"ioemu\" is not supported"),
+        ("script=vif-route", 14, "script = \"vif-route\" is not supported"),
+        ("bridge", 7, "must be name=value"),
+        (" bridg=x", 8, "unknown vif field 'bridg'; did you mean 'bridge'?"),
+        ("a=b", 7, "unknown vif field 'a'"),
+        ("mtu=1501", 11, "mtu = 1501: must be 68 to 1500"),
+        ("mtu=67", 11, "must be 68 to 1500"),
+        ("mtu=", 11, "must be a number"),
+        ("devid=1", 13, "devid = 1: must be 0"),
         ("mac=01:00:5e:00:00:01", 11, "multicast"),
-        ("mac=00:00:00:00:00:00", 11, "address of zeroes"),
+        ("mac=00:00:00:00:00:00", 11, "all zeroes"),
         ("mac=0:1:2:3:4:5", 11, "six pairs"),
-        ("bridge=", 14, "is no name of a bridge"),
-        ("bridge=a123456789012345", 14, "is no name of a bridge"),
-        ("bridge=a b", 14, "is no name of a bridge"),
-        ("bridge=..", 14, "is no name of a bridge"),
-        ("ip=10.0.0.1/40", 10, "is no prefix length"),
-        ("ip=10.0.0.2,  rate=1", 26, "rate=1: wanted is a rate"),
+        ("bridge=", 14, "must be the name of a bridge"),
+        ("bridge=a123456789012345", 14, "must be the name of a bridge"),
+        ("bridge=a b", 14, "must be the name of a bridge"),
+        ("bridge=..", 14, "must be the name of a bridge"),
+        ("ip=10.0.0.1/40", 10, "must be 1 to 32"),
+        ("ip=10.0.0.2,  rate=1", 26, "rate = 1: must be a rate"),
     ] {
         let (place, problem) = vif_problem(text);
         assert_eq!((place.line, place.column), (4, column), "{text}");

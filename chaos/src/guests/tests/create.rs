@@ -44,7 +44,7 @@ fn a_create_that_fails_at_any_step_leaves_nothing() {
         bed.xen().fail(step, Errno::EIO);
         let error = bed.create(&config("a")).unwrap_err();
         assert!(
-            matches!(error, LifecycleError::Build { ref name, .. } if name == "a"),
+            matches!(error, LifecycleError::Guest { ref name, .. } if name == "a"),
             "{error:?}"
         );
         bed.assert_empty(&format!("after {step} has failed"));

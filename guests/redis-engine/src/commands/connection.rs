@@ -4,12 +4,12 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use core::str;
 
+use super::context::{Context, Outcome};
 use super::server::unknown_subcommand;
-use super::{Context, Outcome};
-use crate::REDIS_VERSION;
+use crate::client::ClientInfo;
 use crate::error::{Refused, other};
 use crate::number;
-use crate::session::About;
+use crate::version::REDIS_VERSION;
 
 pub(crate) fn ping(c: &mut Context<'_>) -> Outcome {
     match c.args.len() {
@@ -34,7 +34,7 @@ pub(crate) fn quit(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn reset(c: &mut Context<'_>) -> Outcome {
-    c.client.about.borrow_mut().name = Vec::new();
+    c.client.info.borrow_mut().name = Vec::new();
     set_protocol(c, false);
     c.out.simple("RESET");
     Ok(())
@@ -69,11 +69,11 @@ pub(crate) fn auth(c: &mut Context<'_>) -> Outcome {
 
 fn set_protocol(c: &mut Context<'_>, resp3: bool) {
     c.out.set_resp3(resp3);
-    c.client.about.borrow_mut().resp3 = resp3;
+    c.client.info.borrow_mut().resp3 = resp3;
 }
 
 fn id(c: &Context<'_>) -> i64 {
-    i64::try_from(c.client.about.borrow().id).unwrap_or(i64::MAX)
+    number::saturating_i64(c.client.info.borrow().id)
 }
 
 pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
@@ -89,7 +89,7 @@ pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
     while at < c.args.len() {
         if c.args.is(at, "setname") && at + 1 < c.args.len() {
             let name = copy(c, at + 1, NAME)?;
-            c.client.about.borrow_mut().name = name;
+            c.client.info.borrow_mut().name = name;
             at += 2;
         } else if c.args.is(at, "auth") && at + 2 < c.args.len() {
             check_user(c.arg(at + 1))?;
@@ -142,19 +142,19 @@ pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.is(1, "id") && words == 2 => c.out.integer(id(c)),
         () if c.args.is(1, "getname") && words == 2 => {
-            let about = c.client.about.borrow();
-            c.out.reserve(c.store.memory(), about.name.len(), 1)?;
-            c.out.maybe_bulk(Some(&*about.name).filter(|name| !name.is_empty()));
+            let info = c.client.info.borrow();
+            c.out.reserve(c.store.memory(), info.name.len(), 1)?;
+            c.out.maybe_bulk(Some(&*info.name).filter(|name| !name.is_empty()));
         }
         () if c.args.is(1, "setname") && words == 3 => {
             let name = copy(c, 2, NAME)?;
-            c.client.about.borrow_mut().name = name;
+            c.client.info.borrow_mut().name = name;
             c.out.ok();
         }
         () if c.args.is(1, "setinfo") && words == 4 => return set_info(c),
         () if c.args.is(1, "info") && words == 2 => {
-            let about = c.client.about.clone();
-            return list(c, || core::iter::once(about.clone()));
+            let info = c.client.info.clone();
+            return list(c, || core::iter::once(info.clone()));
         }
         () if c.args.is(1, "list") && words == 2 => {
             // Take the list out of the store, because `list` borrows the whole context.
@@ -181,11 +181,11 @@ fn set_info(c: &mut Context<'_>) -> Outcome {
     if c.args.is(2, "lib-name") {
         let otherwise = "ERR lib-name cannot contain spaces, newlines or special characters.";
         let name = copy(c, 3, otherwise)?;
-        c.client.about.borrow_mut().library = name;
+        c.client.info.borrow_mut().library = name;
     } else if c.args.is(2, "lib-ver") {
         let otherwise = "ERR lib-ver cannot contain spaces, newlines or special characters.";
         let version = copy(c, 3, otherwise)?;
-        c.client.about.borrow_mut().library_version = version;
+        c.client.info.borrow_mut().library_version = version;
     } else {
         return other(alloc::format!("ERR Unrecognized option '{}'", c.shown(2)));
     }
@@ -204,29 +204,29 @@ impl Write for Length {
 }
 
 /// Writes one line about a connection.
-fn describe(about: &About, to: &mut impl Write) {
+fn describe(info: &ClientInfo, to: &mut impl Write) {
     let text = |bytes| str::from_utf8(bytes).unwrap_or_default();
     // Neither `Output` nor `Length` returns an error.
     let _ = writeln!(
         to,
         "id={} name={} db=0 resp={} lib-name={} lib-ver={}",
-        about.id,
-        text(&about.name),
-        if about.resp3 { 3 } else { 2 },
-        text(&about.library),
-        text(&about.library_version),
+        info.id,
+        text(&info.name),
+        if info.resp3 { 3 } else { 2 },
+        text(&info.library),
+        text(&info.library_version),
     );
 }
 
-/// Replies with one line about each connection.
-fn list<A, I>(c: &mut Context<'_>, abouts: A) -> Outcome
+/// Replies with a line about each of the connections.
+fn list<A, I>(c: &mut Context<'_>, clients: A) -> Outcome
 where
     A: Fn() -> I,
-    I: Iterator<Item = alloc::rc::Rc<core::cell::RefCell<About>>>,
+    I: Iterator<Item = alloc::rc::Rc<core::cell::RefCell<ClientInfo>>>,
 {
     let mut length = Length(0);
-    abouts().for_each(|about| describe(&about.borrow(), &mut length));
+    clients().for_each(|info| describe(&info.borrow(), &mut length));
     c.reserve_reply(length.0, 2)?;
-    c.out.verbatim_of(length.0, |out| abouts().for_each(|about| describe(&about.borrow(), out)));
+    c.out.verbatim_of(length.0, |out| clients().for_each(|info| describe(&info.borrow(), out)));
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The commands about the expiry of keys.
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::error::{Refused, other};
+use crate::number::saturating_i64;
 
 /// The options that follow the time.
 #[derive(Clone, Copy, Default)]
@@ -49,7 +50,7 @@ impl Condition {
 fn expire_at(c: &mut Context<'_>, unit: i64, absolute: bool, command: &'static str) -> Outcome {
     let condition = condition(c)?;
     let time = c.integer(2)?;
-    let base = if absolute { 0 } else { i64::try_from(c.now).unwrap_or(i64::MAX) };
+    let base = if absolute { 0 } else { saturating_i64(c.now) };
     let at = time.checked_mul(unit).and_then(|ms| ms.checked_add(base));
     let at = u64::try_from(at.ok_or(Refused::InvalidExpire(command))?.max(0)).unwrap_or(0);
     let key = c.arg(1);
@@ -86,7 +87,7 @@ pub(crate) fn pexpireat(c: &mut Context<'_>) -> Outcome {
 fn tell(c: &mut Context<'_>, time: impl FnOnce(u64, u64) -> u64) -> Outcome {
     let there = c.store.get(c.arg(1), c.now).is_some();
     let reply = match c.store.expiry(c.arg(1)) {
-        Some(at) => i64::try_from(time(at, c.now)).unwrap_or(i64::MAX),
+        Some(at) => saturating_i64(time(at, c.now)),
         None if there => -1,
         None => -2,
     };

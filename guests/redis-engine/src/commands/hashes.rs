@@ -1,6 +1,6 @@
 //! The commands on hashes.
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::bytes::Bytes;
 use crate::error::{Refused, other};
 use crate::number;
@@ -139,9 +139,10 @@ fn all(c: &mut Context<'_>, fields: bool, values: bool) -> Outcome {
     let bytes = |(field, value): (&Bytes, &Bytes)| field.len() + value.len();
     let (count, bytes) = hash.map_or((0, 0), |hash| (hash.len(), hash.iter().map(bytes).sum()));
     c.out.reserve(memory, bytes, 2 * count + 1)?;
-    match fields && values {
-        true => c.out.map(count),
-        false => c.out.array(count),
+    if fields && values {
+        c.out.map(count);
+    } else {
+        c.out.array(count);
     }
     for (field, value) in hash.into_iter().flat_map(Hash::iter) {
         if fields {

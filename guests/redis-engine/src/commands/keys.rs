@@ -1,6 +1,6 @@
 //! The commands on keys of any type.
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::error::Refused;
 use crate::glob;
 

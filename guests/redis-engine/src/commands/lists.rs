@@ -1,6 +1,7 @@
 //! The commands on lists.
 
-use super::{Context, Outcome, position, range};
+use super::context::{Context, Outcome};
+use super::index::{position, range};
 use crate::bytes::Bytes;
 use crate::error::{Refused, other};
 use crate::memory::data_room;
@@ -161,7 +162,7 @@ pub(crate) fn lrem(c: &mut Context<'_>) -> Outcome {
         return Ok(());
     }
     let matching = list.iter().filter(|item| ***item == *value).count();
-    let wanted = match usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX) {
+    let wanted = match number::saturating_usize(count.unsigned_abs()) {
         0 => matching,
         wanted => wanted.min(matching),
     };

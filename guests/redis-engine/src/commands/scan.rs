@@ -5,7 +5,7 @@
 //! not been visited is always below the cursor. An entry that exists during the whole scan is
 //! therefore visited at least once, as Redis guarantees. It may be visited twice.
 
-use super::{Context, Outcome};
+use super::context::{Context, Outcome};
 use crate::error::{Refused, other};
 use crate::glob;
 use crate::number;

@@ -3,10 +3,10 @@
 use alloc::string::String;
 use core::fmt::Write;
 
-use super::{Command, Context, Outcome, TABLE, table};
-use crate::REDIS_VERSION;
+use super::context::{Command, Context, Outcome, find};
 use crate::error::{Refused, other};
 use crate::glob;
+use crate::version::REDIS_VERSION;
 
 /// Refuses a subcommand, either because of its number of arguments or because it is unknown.
 pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str]) -> Outcome {
@@ -153,16 +153,16 @@ const DESCRIPTION: usize = 160;
 pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.len() == 1 => {
-            c.reserve_reply(TABLE.len() * DESCRIPTION, 0)?;
-            c.out.array(TABLE.len());
-            TABLE.iter().for_each(|command| describe(c, command));
+            c.reserve_reply(c.commands.len() * DESCRIPTION, 0)?;
+            c.out.array(c.commands.len());
+            c.commands.iter().for_each(|command| describe(c, command));
         }
-        () if c.args.is(1, "count") && c.args.len() == 2 => c.out.count(TABLE.len()),
+        () if c.args.is(1, "count") && c.args.len() == 2 => c.out.count(c.commands.len()),
         () if c.args.is(1, "info") => {
             c.out.array(c.args.len() - 2);
             for name in c.args.from(2) {
                 c.reserve_reply(DESCRIPTION, 0)?;
-                match table::find(name) {
+                match find(c.commands, name) {
                     Some(command) => describe(c, command),
                     None => c.out.null_array(),
                 }
@@ -171,10 +171,10 @@ pub(crate) fn command(c: &mut Context<'_>) -> Outcome {
         // The documentation of commands is optional; clients ask for it and work without it.
         () if c.args.is(1, "docs") => c.out.map(0),
         () if c.args.is(1, "list") && c.args.len() == 2 => {
-            let names = TABLE.iter().map(|command| command.name.len()).sum();
-            c.reserve_reply(names, TABLE.len() + 1)?;
-            c.out.array(TABLE.len());
-            TABLE.iter().for_each(|command| c.out.bulk(command.name.as_bytes()));
+            let names = c.commands.iter().map(|command| command.name.len()).sum();
+            c.reserve_reply(names, c.commands.len() + 1)?;
+            c.out.array(c.commands.len());
+            c.commands.iter().for_each(|command| c.out.bulk(command.name.as_bytes()));
         }
         () => return unknown_subcommand(c, "COMMAND", &["count", "list"]),
     }

@@ -1,9 +1,10 @@
 //! The commands on sets.
 
+use super::context::{Context, Outcome};
 use super::lists::positive;
-use super::{Context, Outcome};
 use crate::bytes::Bytes;
 use crate::error::Refused;
+use crate::number::saturating_usize;
 use crate::random::Random;
 use crate::value::Set;
 
@@ -89,9 +90,10 @@ pub(crate) fn spop(c: &mut Context<'_>) -> Outcome {
             // Make room for the reply before anything is removed. The members are chosen only when
             // they are removed, so assume that each is as long as the longest.
             let lengths = set.iter().map(|(member, ())| member.len());
-            let bytes = match taken == set.len() {
-                true => lengths.sum(),
-                false => lengths.max().unwrap_or(0).saturating_mul(taken),
+            let bytes = if taken == set.len() {
+                lengths.sum()
+            } else {
+                lengths.max().unwrap_or(0).saturating_mul(taken)
             };
             c.out.reserve(memory, bytes, taken + 1)?;
             c.out.set(taken);
@@ -153,7 +155,7 @@ pub(crate) fn srandmember(c: &mut Context<'_>) -> Outcome {
 /// Returns `count` different random members; if `count` is negative, that many members which may
 /// repeat.
 fn choose<'s>(set: &'s Set, random: &mut Random, count: i64) -> impl Iterator<Item = &'s [u8]> {
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let wanted = saturating_usize(count.unsigned_abs());
     let distinct = count >= 0;
     let steps = if distinct { set.len() } else { wanted };
     let mut left = if distinct { wanted.min(set.len()) } else { wanted };

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::{Context, Outcome, range};
+use super::context::{Context, Outcome};
+use super::index::range;
 use crate::bytes::Text;
 use crate::error::{Refused, other};
 use crate::memory::data_room;
@@ -73,7 +74,7 @@ fn deadline(
 ) -> Result<u64, Refused> {
     let invalid = || Refused::InvalidExpire(command);
     let time = c.integer(index)?;
-    let base = if absolute { 0 } else { i64::try_from(c.now).unwrap_or(i64::MAX) };
+    let base = if absolute { 0 } else { number::saturating_i64(c.now) };
     let at = time.checked_mul(unit).and_then(|ms| ms.checked_add(base));
     match at.filter(|_| time > 0).and_then(|at| u64::try_from(at).ok()) {
         Some(at) => Ok(at),
@@ -278,10 +279,11 @@ pub(crate) fn getrange(c: &mut Context<'_>) -> Outcome {
     let memory = c.store.memory();
     let value = c.store.string(c.arg(1), c.now)?.map_or(&[][..], |value| value);
     let length = value.len();
-    let range = match start < 0 && end < 0 && start > end {
-        true => 0..0,
-        // Unlike in a list, an end before the first byte means the first byte.
-        false => range(start, end.max(i64::try_from(length).map_or(0, |length| -length)), length),
+    let range = if start < 0 && end < 0 && start > end {
+        0..0
+    } else {
+        // Unlike in a list, an end before the first byte is the first byte.
+        range(start, end.max(i64::try_from(length).map_or(0, |length| -length)), length)
     };
     c.out.reserve(memory, range.len(), 1)?;
     c.out.bulk(&value[range]);
@@ -293,7 +295,7 @@ pub(crate) fn setrange(c: &mut Context<'_>) -> Outcome {
     if offset < 0 {
         return other("ERR offset is out of range");
     }
-    let end = offset.saturating_add(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
+    let end = offset.saturating_add(number::saturating_i64(bytes.len() as u64));
     c.store.string(c.arg(1), c.now)?;
     if end > MAX_STRING && !bytes.is_empty() {
         return other(TOO_LONG);

@@ -1,41 +1,7 @@
-//! The table of commands, from which `COMMAND` also replies.
+//! The table of commands.
 
-use super::{
-    Context, Outcome, connection, expiry, hashes, keys, lists, scan, server, sets, strings, zsets,
-};
-
-/// One command.
-pub(crate) struct Command {
-    /// Its name, in lower case.
-    pub(crate) name: &'static str,
-    /// The number of arguments, its name included; if negative, the minimum.
-    pub(crate) arity: i32,
-    /// Whether it can need more memory for data.
-    pub(crate) grows: bool,
-    /// Whether it only reads.
-    pub(crate) reads: bool,
-    /// The arguments that are keys: first, last, step; all 0 if there are none.
-    pub(crate) keys: (i32, i32, i32),
-    /// The function that executes it.
-    pub(crate) run: fn(&mut Context<'_>) -> Outcome,
-}
-
-impl Command {
-    pub(crate) fn takes(&self, words: usize) -> bool {
-        let words = i32::try_from(words).unwrap_or(i32::MAX);
-        if self.arity < 0 { words >= -self.arity } else { words == self.arity }
-    }
-}
-
-/// Finds a command by its name, ignoring case.
-pub(crate) fn find(name: &[u8]) -> Option<&'static Command> {
-    let mut lower = [0; 24];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    let index = TABLE.binary_search_by(|command| command.name.as_bytes().cmp(lower)).ok()?;
-    TABLE.get(index)
-}
+use super::context::{Command, Context, Outcome};
+use super::{connection, expiry, hashes, keys, lists, scan, server, sets, strings, zsets};
 
 const NONE: (i32, i32, i32) = (0, 0, 0);
 const ONE: (i32, i32, i32) = (1, 1, 1);
@@ -179,16 +145,17 @@ pub(crate) static TABLE: [Command; 100] = [
 
 #[cfg(test)]
 mod tests {
+    use super::super::context::find;
     use super::*;
 
     #[test]
     fn the_table_is_sorted_and_finds_each_command() {
         assert!(TABLE.is_sorted_by(|a, b| a.name < b.name));
         for command in &TABLE {
-            let found = find(command.name.to_uppercase().as_bytes());
+            let found = find(&TABLE, command.name.to_uppercase().as_bytes());
             assert_eq!(found.map(|found| found.name), Some(command.name));
         }
-        assert!(find(b"").is_none());
-        assert!(find(&[b'x'; 100]).is_none());
+        assert!(find(&TABLE, b"").is_none());
+        assert!(find(&TABLE, &[b'x'; 100]).is_none());
     }
 }

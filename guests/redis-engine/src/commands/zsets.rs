@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
+use super::context::{Context, Outcome};
+use super::index::range;
 use super::lists::positive;
-use super::{Context, Outcome, range};
 use crate::error::{Refused, other};
 use crate::number;
 use crate::zset::{Bound, SortedSet};
@@ -193,9 +194,10 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
     let taken = count.unwrap_or(1).min(set.len());
     // Make room for the reply before anything is removed.
     let bytes = |(member, _): (&[u8], f64)| member.len() + PRINTED_DOUBLE;
-    let bytes = match highest {
-        true => set.iter().rev().take(taken).map(bytes).sum(),
-        false => set.iter().take(taken).map(bytes).sum(),
+    let bytes = if highest {
+        set.iter().rev().take(taken).map(bytes).sum()
+    } else {
+        set.iter().take(taken).map(bytes).sum()
     };
     c.out.reserve(memory, bytes, 3 * taken + 1)?;
     c.out.array(if nested { taken } else { 2 * taken });
@@ -306,9 +308,10 @@ fn each<'s>(
     match *ends {
         Ends::Indices(start, end) => {
             let Range { start, end } = range(start, end, set.len());
-            match options.reverse {
-                false => set.iter().skip(start).take(end - start).for_each(visit),
-                true => set.iter().rev().skip(start).take(end - start).for_each(visit),
+            if options.reverse {
+                set.iter().rev().skip(start).take(end - start).for_each(visit);
+            } else {
+                set.iter().skip(start).take(end - start).for_each(visit);
             }
         }
         Ends::Scores(low, high) if options.reverse => {

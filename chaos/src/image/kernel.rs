@@ -1,0 +1,161 @@
+//! A kernel that can be booted.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use object::read::ReadCache;
+
+use super::error::ImageError;
+use super::file::{ImageKey, open, read};
+use super::positioned::Positioned;
+use super::segment::{Content, Segment};
+use super::{elf, unpack};
+use crate::convert::u64_to_usize;
+
+/// A kernel, checked and ready to be copied into a guest.
+#[derive(Debug)]
+pub struct Image {
+    pub(super) bytes: ImageBytes,
+    segments: Vec<Segment>,
+    entry: u32,
+}
+
+/// Where an image's bytes are.
+#[derive(Debug)]
+pub(super) enum ImageBytes {
+    Memory(Vec<u8>),
+    File { file: File, key: ImageKey },
+}
+
+impl Image {
+    /// Reads and checks a kernel.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a regular file, or not a kernel that boots as PVH.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        Self::from_file(&open(path)?)
+    }
+
+    /// Reads and checks a kernel from the beginning of an open file.
+    ///
+    /// The whole file is read into memory. It is not mapped: touching a mapped file that was
+    /// truncated would kill the process.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn from_file(file: &File) -> Result<Self, ImageError> {
+        let key = ImageKey::of(file)?;
+        let bytes = read(file, key.size)?;
+        if ImageKey::of(file)? != key || bytes.len() as u64 != key.size {
+            return Err(ImageError::Changed);
+        }
+        Self::parse(bytes)
+    }
+
+    /// Checks a kernel without reading it, as far as that is possible: of an ELF file only the
+    /// headers are read now, and the rest goes from the file right into the guest. For one guest;
+    /// for several an [`ImageCache`](super::ImageCache) costs less.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn open_unread(path: &Path) -> Result<Self, ImageError> {
+        let file = open(path)?;
+        let key = ImageKey::of(&file)?;
+        let cache = ReadCache::new(Positioned::new(&file, key.size));
+        match elf::parse(&cache) {
+            Ok(elf::Contents { segments, entry }) => {
+                Ok(Self { bytes: ImageBytes::File { file, key }, segments, entry })
+            }
+            // It may be packed.
+            Err(ImageError::NotElf { .. }) => Self::from_file(&file),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks a kernel that is in memory already.
+    ///
+    /// # Errors
+    /// The bytes are not a kernel that boots as PVH.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, ImageError> {
+        let bytes = unpack::unpack(bytes)?;
+        let elf::Contents { segments, entry } = elf::parse(bytes.as_slice())?;
+        Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry })
+    }
+
+    /// Returns the guest-physical address where the first vCPU starts.
+    #[must_use]
+    pub fn entry(&self) -> u32 {
+        self.entry
+    }
+
+    /// Returns what to put into the guest: at least one segment, sorted by address, none
+    /// overlapping another.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Returns the bytes a segment begins with; the rest of it is zero.
+    ///
+    /// # Panics
+    /// If the segment is of another image and does not lie in this one.
+    #[must_use]
+    pub fn content(&self, segment: &Segment) -> Content<'_> {
+        let Range { start, end } = segment.file;
+        match &self.bytes {
+            ImageBytes::Memory(bytes) => {
+                Content::Bytes(&bytes[u64_to_usize(start)..u64_to_usize(end)])
+            }
+            ImageBytes::File { file, .. } => {
+                let count = u64_to_usize(segment.file_size());
+                Content::File { file, position: start, count }
+            }
+        }
+    }
+
+    /// Checks that the file has not changed since the image was created. Call it when all of an
+    /// image that was not read before has been copied.
+    ///
+    /// # Errors
+    /// [`ImageError::Changed`].
+    pub fn check_unchanged(&self) -> Result<(), ImageError> {
+        match &self.bytes {
+            ImageBytes::File { file, key } if ImageKey::of(file)? != *key => {
+                Err(ImageError::Changed)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the first guest-physical address after all segments.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.segments.last().map_or(0, Segment::end)
+    }
+
+    /// Returns how many bytes the image holds in this process.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        match &self.bytes {
+            ImageBytes::Memory(bytes) => bytes.len(),
+            ImageBytes::File { .. } => 0,
+        }
+    }
+
+    /// Checks that every segment ends at or below `usable_end`, a guest-physical address.
+    ///
+    /// # Errors
+    /// [`ImageError::DoesNotFit`], naming the highest segment.
+    pub fn check_fits(&self, usable_end: u64) -> Result<(), ImageError> {
+        match self.segments.last() {
+            Some(last) if last.end() > usable_end => Err(ImageError::DoesNotFit {
+                index: last.index,
+                end: last.end(),
+                usable_end,
+                missing_kib: (last.end() - usable_end).div_ceil(1024),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! From one config to those of the guests to create.
+
+use std::path::Path;
+
+use super::error::RequestError;
+use crate::config::{self, DomainConfig};
+use crate::guests::LifecycleError;
+use crate::image::ImageError;
+
+/// Returns the configs of the guests to create: the given one, or with a `count` that many, named
+/// `NAME-1`, `NAME-2`, …, with addresses counted up.
+///
+/// Their paths are absolute: `chaosd` opens the files again when it restarts a guest, in a working
+/// directory of its own.
+///
+/// # Errors
+/// The working directory cannot be read, or the config does not describe so many guests.
+pub fn expand(config: DomainConfig, count: Option<u32>) -> Result<Vec<DomainConfig>, RequestError> {
+    let config = absolute(config)?;
+    match count {
+        None => Ok(vec![config]),
+        Some(count) => {
+            config::numbered(&config, count).map_err(|source| RequestError::Count { count, source })
+        }
+    }
+}
+
+fn absolute(mut config: DomainConfig) -> Result<DomainConfig, LifecycleError> {
+    let real = |path: &Path| std::path::absolute(path).map_err(ImageError::Open);
+    config.kernel = real(&config.kernel)
+        .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
+    if let Some(ramdisk) = &mut config.ramdisk {
+        *ramdisk = real(ramdisk)
+            .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;
+    }
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::FailureClass;
+
+    fn config(more: &str) -> DomainConfig {
+        let text = format!("name='web'\ntype='pvh'\nkernel='boot/k'\nramdisk='/r'\n{more}");
+        config::parse_str("test", &text, &[], true).unwrap().config
+    }
+
+    #[test]
+    fn paths_are_absolute_and_guests_are_counted() {
+        let here = std::env::current_dir().unwrap();
+        let one = expand(config(""), None).unwrap();
+        assert_eq!(one.len(), 1);
+        assert_eq!(one[0].name, "web");
+        assert_eq!(one[0].kernel, here.join("boot/k"));
+        assert_eq!(one[0].ramdisk.as_deref(), Some(Path::new("/r")));
+        let three = expand(config(""), Some(3)).unwrap();
+        let names: Vec<_> = three.iter().map(|config| config.name.as_str()).collect();
+        assert_eq!(names, ["web-1", "web-2", "web-3"]);
+        assert!(three.iter().all(|config| config.kernel.is_absolute()));
+    }
+
+    #[test]
+    fn too_many_guests_are_wrong_input() {
+        let error = expand(config("vif=['mac=00:16:3e:00:00:01']"), Some(2)).unwrap_err();
+        assert_eq!(error.class(), FailureClass::WrongInput);
+        assert!(matches!(error, RequestError::Count { count: 2, .. }), "{error:?}");
+    }
+}

@@ -1,0 +1,216 @@
+//! The shells that wait: which flavours there are, and the thread that refills them.
+
+use std::sync::Arc;
+
+use chaos::clients::chaosd::protocol::{FlavourStatus, Origin};
+use chaos::config::DomainConfig;
+use chaos::guests::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
+use chaos::image::Image;
+use daemon::chain::chain;
+use xen::units::KiB;
+
+use crate::pool::{Pool, PoolMarks, Shelf, ShellFit};
+use crate::refill::{Refill, RefillOrder, RefillOutcome};
+use crate::settings::Settings;
+
+/// The pool, what its shells are, and the thread that prepares and destroys them.
+#[derive(Debug)]
+pub(crate) struct Stock {
+    pool: Pool<Box<ParkedAttachedShell>>,
+    /// What each shelf's shells are, in the shelves' order.
+    kinds: Vec<Arc<ShellKind>>,
+    /// The path of each shelf's kernel, if its shells hold one.
+    kernels: Vec<Option<String>>,
+    /// Counts the settings: a shell that was ordered under earlier ones is not wanted any more.
+    generation: u64,
+    refill: Refill,
+    /// Why the last shell could not be prepared, as the log has it. No more are ordered until
+    /// something has changed.
+    trouble: Option<String>,
+}
+
+impl Stock {
+    /// Returns an empty stock.
+    #[must_use]
+    pub(crate) fn new(refill: Refill) -> Self {
+        let pool = Pool::new(KiB(0), Vec::new());
+        let (kinds, kernels) = (Vec::new(), Vec::new());
+        Self { pool, kinds, kernels, generation: 0, refill, trouble: None }
+    }
+
+    /// Replaces the flavours. The shells of the old ones are destroyed.
+    ///
+    /// # Errors
+    /// A flavour's kernel cannot be used; then nothing has changed.
+    pub(crate) fn configure(
+        &mut self,
+        host: &Host,
+        settings: &Settings,
+    ) -> Result<(), LifecycleError> {
+        let mut kinds = Vec::new();
+        let mut kernels = Vec::new();
+        let mut shelves = Vec::new();
+        for flavour in &settings.flavours {
+            let image = match &flavour.kernel {
+                Some(path) => Some(
+                    host.image(path)
+                        .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?,
+                ),
+                None => None,
+            };
+            let kind = ShellKind { image, ..flavour.shell() };
+            let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges.clone() };
+            let marks = PoolMarks { low: flavour.low, high: flavour.high };
+            kinds.push(Arc::new(kind));
+            kernels.push(flavour.kernel.as_ref().map(|path| path.display().to_string()));
+            shelves.push(Shelf::new(flavour.name.clone(), fit, marks));
+        }
+        self.drain();
+        self.pool = Pool::new(settings.memory, shelves);
+        (self.kinds, self.kernels) = (kinds, kernels);
+        self.generation += 1;
+        self.trouble = None;
+        self.restock();
+        Ok(())
+    }
+
+    /// Takes the shells that the thread has prepared.
+    pub(crate) fn collect(&mut self) {
+        let outcomes: Vec<RefillOutcome> = self.refill.outcomes().collect();
+        for RefillOutcome { generation, shelf, result } in outcomes {
+            let current = generation == self.generation;
+            match result {
+                Ok((shell, took_ns)) => {
+                    let surplus =
+                        if current { self.pool.put(shelf, shell, took_ns) } else { Some(shell) };
+                    match surplus {
+                        Some(shell) => self.order(RefillOrder::Destroy(shell)),
+                        None => self.log_if_full(shelf),
+                    }
+                }
+                Err(error) if current => {
+                    self.pool.failed(shelf);
+                    let error = chain(&error);
+                    if self.trouble.as_ref() != Some(&error) {
+                        tracing::warn!(
+                            "cannot refill the pool: {error}; chaosd tries again with the next \
+                             request, or when a guest exits"
+                        );
+                    }
+                    self.trouble = Some(error);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn log_if_full(&self, shelf: usize) {
+        let shelf = &self.pool.shelves()[shelf];
+        if shelf.ready() == shelf.marks.high {
+            tracing::info!("flavour {} is full: {} shells", shelf.name, shelf.ready());
+        }
+    }
+
+    /// Notes that something has changed: a shell that could not be prepared may be possible now.
+    pub(crate) fn forget_trouble(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Returns whether the last shell could not be prepared, and nothing has changed since.
+    #[must_use]
+    pub(crate) fn has_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    /// Orders one shell, if one is missing and none is on its way: the flavour that needs one most
+    /// may be another by then.
+    pub(crate) fn restock(&mut self) {
+        if self.pool.shelves().iter().any(|shelf| shelf.making() > 0) {
+            return;
+        }
+        if let Some(shelf) = self.pool.order() {
+            let kind = Arc::clone(&self.kinds[shelf]);
+            self.order(RefillOrder::Prepare { generation: self.generation, shelf, kind });
+        }
+    }
+
+    /// Takes a shell that fits: one that holds the image, or else one that holds none.
+    pub(crate) fn take(
+        &mut self,
+        config: &DomainConfig,
+        image: &Arc<Image>,
+    ) -> (Option<Box<ParkedAttachedShell>>, Origin) {
+        let kind = guests::shell_kind(config);
+        let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges };
+        let kinds = &self.kinds;
+        let warm =
+            |shelf: usize| kinds[shelf].image.as_ref().is_some_and(|held| Arc::ptr_eq(held, image));
+        let plain = |shelf: usize| kinds[shelf].image.is_none();
+        if let Some(shell) = self.pool.take(&fit, warm) {
+            return (Some(shell), Origin::Warm);
+        }
+        if let Some(shell) = self.pool.take(&fit, plain) {
+            return (Some(shell), Origin::Pool);
+        }
+        self.pool.miss(&fit, |shelf| warm(shelf) || plain(shelf));
+        (None, Origin::Cold)
+    }
+
+    /// Returns what the pool holds, one entry per flavour.
+    #[must_use]
+    pub(crate) fn status(&self) -> Vec<FlavourStatus> {
+        let shelves = self.pool.shelves().iter().zip(&self.kernels);
+        shelves
+            .map(|(shelf, kernel)| FlavourStatus {
+                name: shelf.name.clone(),
+                memory_kib: shelf.fit.flavour.memory.0,
+                vcpus: shelf.fit.flavour.vcpus,
+                console: shelf.fit.flavour.console,
+                bridges: shelf.fit.bridges.clone(),
+                kernel: kernel.clone(),
+                low: shelf.marks.low,
+                high: shelf.marks.high,
+                ready: shelf.ready(),
+                making: shelf.making(),
+                hits: shelf.hits,
+                misses: shelf.misses,
+                refill_ns: shelf.refill_ns,
+            })
+            .collect()
+    }
+
+    /// Changes the marks of a flavour and destroys surplus shells. Returns `false` if there is no
+    /// such flavour.
+    #[must_use]
+    pub(crate) fn resize(&mut self, flavour: &str, marks: PoolMarks) -> bool {
+        let Some(surplus) = self.pool.resize(flavour, marks) else { return false };
+        for shell in surplus {
+            self.order(RefillOrder::Destroy(shell));
+        }
+        true
+    }
+
+    /// Destroys all shells, and orders no new ones until the next resize.
+    pub(crate) fn drain(&mut self) {
+        for shell in self.pool.drain() {
+            self.order(RefillOrder::Destroy(shell));
+        }
+    }
+
+    /// Destroys all shells and waits for it. Guests stay.
+    pub(crate) fn shut_down(mut self, host: &Host) {
+        self.drain();
+        for outcome in self.refill.finish() {
+            if let Ok((shell, _)) = outcome.result {
+                drop(shell.unpark(host));
+            }
+        }
+    }
+
+    /// Gives the thread something to do.
+    pub(crate) fn order(&self, order: RefillOrder) {
+        if self.refill.order(order).is_err() {
+            tracing::error!("the thread that refills the pool has panicked; restart chaosd");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a guest that has ended is not dealt with.
+
+use std::io;
+use std::path::PathBuf;
+
+use chaos::guests::LifecycleError;
+use chaos::records::RecordError;
+use thiserror::Error;
+
+/// Why a guest that has ended is not restarted, or not removed.
+#[derive(Debug, Error)]
+pub enum RestartError {
+    /// The guest's kernel or ramdisk cannot be used. It is not removed before its files are seen.
+    #[error("cannot use {path}, which the guest boots from")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The guest cannot be created or removed.
+    #[error(transparent)]
+    Guest(#[from] LifecycleError),
+    /// The pending restart cannot be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The pending restart is another guest's.
+    #[error("its pending restart is that of guest {found}; remove it with chaos destroy")]
+    OtherName {
+        /// The guest in it.
+        found: String,
+    },
+}
+
+/// What stands in the way of a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Xen has too little free memory. The same succeeds when another guest has freed some.
+    NoMemory,
+    /// The kernel or the ramdisk does not exist. The same fails until it is put back.
+    MissingFile,
+    /// Anything else.
+    Other,
+}
+
+impl RestartError {
+    /// Returns what stands in the way.
+    #[must_use]
+    pub fn obstacle(&self) -> Obstacle {
+        match self {
+            Self::Guest(error) if error.is_out_of_memory() => Obstacle::NoMemory,
+            Self::Guest(error) if error.missing_file().is_some() => Obstacle::MissingFile,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Obstacle::MissingFile
+            }
+            _ => Obstacle::Other,
+        }
+    }
+}
+
+impl Obstacle {
+    /// Returns what helps, for the log.
+    pub(super) fn remedy(self) -> &'static str {
+        match self {
+            Self::NoMemory => "chaosd retries when a domain has freed memory",
+            Self::MissingFile => {
+                "put the file back; chaosd retries when a domain exits and on SIGHUP"
+            }
+            Self::Other => "chaosd retries when a domain exits",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use chaos::domain::BuildError;
+    use chaos::image::RamdiskFile;
+    use xen::units::KiB;
+
+    use super::*;
+
+    #[test]
+    fn too_little_memory_is_told_from_a_missing_file() {
+        let build = BuildError::NoMemory { wanted: KiB(4096), free: KiB(0) };
+        let no_memory = RestartError::Guest(build.into());
+        assert_eq!(no_memory.obstacle(), Obstacle::NoMemory);
+
+        let path = PathBuf::from("/does/not/exist");
+        let source = fs::metadata(&path).unwrap_err();
+        let gone = RestartError::File { path: path.clone(), source };
+        assert_eq!(gone.obstacle(), Obstacle::MissingFile);
+        let source = RamdiskFile::open(&path).unwrap_err();
+        let gone_later = RestartError::Guest(LifecycleError::Ramdisk { path, source });
+        assert_eq!(gone_later.obstacle(), Obstacle::MissingFile);
+
+        let source = RamdiskFile::open(Path::new("/tmp")).unwrap_err();
+        let folder = LifecycleError::Ramdisk { path: "/tmp".into(), source };
+        assert_eq!(RestartError::Guest(folder).obstacle(), Obstacle::Other);
+        let other = RestartError::OtherName { found: "b".to_owned() };
+        assert_eq!(other.obstacle(), Obstacle::Other);
+        assert_ne!(Obstacle::NoMemory.remedy(), Obstacle::MissingFile.remedy());
+    }
+}

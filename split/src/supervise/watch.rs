@@ -1,0 +1,71 @@
+//! The watch on the ends of guests.
+
+use std::time::{Duration, Instant};
+
+use chaos::guests::{DomainWatch, Host};
+use daemon::chain::chain;
+
+/// How long to wait before a lost watch is started again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A watch on the ends of domains that is renewed when it is lost.
+#[derive(Debug, Default)]
+pub struct RenewedWatch {
+    current: Option<DomainWatch>,
+    retry: Option<Instant>,
+    /// Whether the log says that there is no watch.
+    reported: bool,
+}
+
+impl RenewedWatch {
+    /// Returns when to call [`renew`](Self::renew) again.
+    #[must_use]
+    pub fn retry(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// Returns the watch, if there is one.
+    #[must_use]
+    pub fn current(&self) -> Option<&DomainWatch> {
+        self.current.as_ref()
+    }
+
+    /// Starts a watch if there is none. Returns whether there is a new one: guests may have ended
+    /// before it.
+    pub fn renew(&mut self, host: &Host, now: Instant) -> bool {
+        if self.current.is_some() {
+            return false;
+        }
+        match DomainWatch::lasting(host) {
+            Ok(watch) => {
+                (self.current, self.retry, self.reported) = (Some(watch), None, false);
+                true
+            }
+            Err(error) => {
+                if !self.reported {
+                    let error = chain(&error);
+                    tracing::warn!(
+                        "cannot watch for guests that exit: {error}; chaosd retries every second, \
+                         and none is restarted or removed until then"
+                    );
+                    self.reported = true;
+                }
+                self.retry = Some(now + RETRY);
+                false
+            }
+        }
+    }
+
+    /// Takes the events that have come. Returns whether some guest may have ended.
+    pub fn take(&mut self, now: Instant) -> bool {
+        match self.current.as_mut().map(DomainWatch::take) {
+            Some(Ok(may_have_ended)) => may_have_ended,
+            Some(Err(_)) => {
+                self.current = None;
+                self.retry = Some(now);
+                false
+            }
+            None => false,
+        }
+    }
+}
