@@ -10,8 +10,8 @@ use chaos::config::parse_str;
 use chaos::image::Image;
 use criterion::{Criterion, criterion_group, criterion_main};
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
-use noxsd::frame::{Facts, Payload};
-use noxsd::switch::{End, PortId, Switch};
+use noxsd::net::frame::{Facts, Payload};
+use noxsd::net::switch::{End, PortId, Switch};
 
 const CONFIG: &str = include_str!("../../guests/redis/redis.cfg");
 

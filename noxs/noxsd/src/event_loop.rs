@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::backend::Backend;
+use crate::domains::Backend;
+use crate::host::dom0::{self, XenHost};
 use crate::level::Level;
 use crate::server::{self, Server};
 use crate::session::{FIRST_TAP, Session};
-use crate::xen_host::{self, XenHost};
 
 const LISTENER: Token = Token(0);
 const EVENT_CHANNELS: Token = Token(1);
@@ -75,7 +75,7 @@ impl EventLoop {
                     LISTENER => server.accept(backend, now),
                     EVENT_CHANNELS => {
                         ports.clear();
-                        if backend.host.pending(&mut ports) == xen_host::Events::Lost {
+                        if backend.host.pending(&mut ports) == dom0::Events::Lost {
                             backend.events_lost();
                             server.domain_ended();
                         }

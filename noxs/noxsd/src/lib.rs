@@ -5,32 +5,23 @@
 //! impossible index costs that guest its device, a bad grant is an error in that guest's ring, a
 //! flood waits for itself.
 //!
-//! From the ring up: [`memory`] reaches shared pages, [`ring`] keeps indices, [`net`] and
-//! [`console`] are one device each, [`frame`] and [`switch`] decide where a frame may go,
-//! [`backend`] holds all domains and serves them in turns. [`host`] is what they need of Xen, as a
-//! trait; [`xen_host`] does it.
+//! From the bottom up: [`host`] is what devices need of Xen, as a trait, and the real Xen behind
+//! it; [`turns`] decides what is served next; [`console`] and [`net`] are a device kind each;
+//! [`domains`] owns the devices of all attached domains.
 //! [`server`] talks to toolstacks, [`event_loop`] waits, [`privileges`] and [`seccomp`] give up
 //! what is not needed, [`records`] finds the domains of an earlier noxsd.
 
-pub mod backend;
-pub mod bucket;
 pub mod console;
-pub mod console_log;
-pub mod dense;
+pub mod domains;
 pub mod event_loop;
-pub mod frame;
 pub mod host;
 pub mod level;
 pub mod listener;
-pub mod memory;
 pub mod net;
 pub mod packet;
 pub mod privileges;
 pub mod records;
-pub mod ring;
 pub mod seccomp;
 pub mod server;
 pub mod session;
-pub mod switch;
-pub mod tap;
-pub mod xen_host;
+pub mod turns;

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use noxsd::backend::{Backend, Guest};
+use noxsd::domains::{Backend, Guest};
 use noxsd::event_loop::EventLoop;
+use noxsd::host::dom0::XenHost;
 use noxsd::listener::{ListenError, Lock};
 use noxsd::privileges::{self, Account, PrivilegeError};
 use noxsd::records;
 use noxsd::seccomp::{self, SeccompError};
-use noxsd::xen_host::XenHost;
 
 /// The console and network of noxs guests, and the switch between them.
 ///

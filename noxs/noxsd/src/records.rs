@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use noxs_control::encoding::DecodeError;
 use noxs_control::{Attach, CONSOLE_LOG, MAX_PACKET, RECORD_FILE};
 
-use crate::console_log::ConsoleLog;
+use crate::console::log::ConsoleLog;
 
 /// A domain as its record tells.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ enum RecordError {
     #[error("its {CONSOLE_LOG} cannot be opened")]
     Log(#[source] io::Error),
     #[error("its {CONSOLE_LOG} is no log")]
-    LogKind(#[source] crate::console_log::LogError),
+    LogKind(#[source] crate::console::log::LogError),
 }
 
 /// Reads all records. What is damaged is left out, with a warning.

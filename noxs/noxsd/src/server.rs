@@ -18,7 +18,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use noxs_control::{DomainId, Reply, Request};
 use slab::Slab;
 
-use crate::backend::{Backend, ClientId, Clients};
+use crate::domains::{Backend, ClientId, Clients};
 use crate::host::Host;
 use crate::level::Level;
 use crate::packet::{self, Packet};

@@ -15,8 +15,8 @@ use nix::sys::socket::{
 use noxs_control::Refusal;
 
 use super::*;
-use crate::backend::tests::{FakeHost, attach};
-use crate::console;
+use crate::console::ring as console;
+use crate::domains::tests::{FakeHost, attach};
 use crate::listener::Lock;
 
 const LISTENER: Token = Token(0);

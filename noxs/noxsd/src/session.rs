@@ -9,10 +9,10 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use noxs_control::{Attach, DomainStatus, Refusal, Reply, Request};
 
-use crate::backend::{Backend, ClientId, Clients, Guest};
-use crate::console_log::ConsoleLog;
+use crate::console::log::ConsoleLog;
+use crate::domains::{Backend, ClientId, Clients, Guest};
 use crate::host::Host;
-use crate::tap;
+use crate::net::tap;
 
 /// Token of the first tap; the others follow by the number of their switch.
 pub const FIRST_TAP: usize = 16;

@@ -12,10 +12,10 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
 };
 use noxs_control::{Reply, Request};
-use noxsd::backend::Backend;
+use noxsd::domains::Backend;
+use noxsd::host::memory::SharedMemory;
 use noxsd::host::{Frames, GrantCopy, Host};
 use noxsd::listener::Lock;
-use noxsd::memory::SharedMemory;
 use noxsd::server::Server;
 use noxsd::session::Session;
 

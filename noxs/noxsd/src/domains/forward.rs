@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use super::serve::After;
 use super::{Backend, Clients, Delivery, Place, Scratch, Which, Work};
-use crate::frame::Facts;
+use crate::host::ring::BrokenRing;
 use crate::host::{BATCH, Host};
-use crate::ring::BrokenRing;
-use crate::switch::{End, PortId, Route, Switch};
+use crate::net::frame::Facts;
+use crate::net::switch::{End, PortId, Route, Switch};
 
 /// Copies in one request to the kernel; a frame for all of many guests takes several.
 const COPIES: usize = 256;

@@ -7,10 +7,10 @@ use noxs_control::{Attach, DomainId, Refusal, VifIdentity};
 use xen::units::DomId;
 
 use super::{Backend, Clients, ConsoleState, Device, Domain, Place, Prepared, Which};
-use crate::console::Console;
-use crate::console_log::ConsoleLog;
+use crate::console::log::ConsoleLog;
+use crate::console::ring::Console;
 use crate::host::Host;
-use crate::memory::PAGE_SIZE;
+use crate::host::memory::PAGE_SIZE;
 
 /// Interfaces of one domain: with a console, their ring pages are mapped in one call.
 pub(super) const MAX_VIFS: usize = (xen::gntdev::MAX_MAP - 1) / 2;

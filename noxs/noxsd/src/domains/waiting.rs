@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 
 use super::{Backend, Place, Scratch, Which};
+use crate::host::memory::PAGE_SIZE;
+use crate::host::ring::BrokenRing;
 use crate::host::{BATCH, Host};
-use crate::memory::PAGE_SIZE;
-use crate::ring::BrokenRing;
 
 /// Frames that may wait for one guest.
 const FRAMES: usize = 512;

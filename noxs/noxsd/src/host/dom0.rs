@@ -8,8 +8,8 @@ use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
 use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
 use xen::units::{DomId, GrantRef, Port};
 
+use crate::host::memory::SharedMemory;
 use crate::host::{Frames, GrantCopy, Host};
-use crate::memory::SharedMemory;
 
 /// Open grant devices. The kernel walks over all mappings of an open device to add one (Linux
 /// `drivers/xen/gntdev.c`, `gntdev_add_map`), so they are spread over many.

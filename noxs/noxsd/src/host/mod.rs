@@ -1,8 +1,12 @@
 //! What the backends ask of Xen and of the kernel, as traits, so that all else runs in tests.
 
+pub mod dom0;
+pub mod memory;
+pub mod ring;
+
 use std::io;
 
-use crate::memory::{PAGE_SIZE, SharedMemory};
+use crate::host::memory::{PAGE_SIZE, SharedMemory};
 
 /// Frames that are handled at a time.
 pub const BATCH: usize = 64;

@@ -7,8 +7,8 @@ use noxs_control::{DomainId, Refusal, VifIdentity};
 
 use super::{Backend, Clients, Device, Guest, Place, Which};
 use crate::host::Host;
-use crate::net::{self, Vif};
-use crate::switch::PortId;
+use crate::net::switch::PortId;
+use crate::net::vif::{self as net, Vif};
 
 impl<H: Host> Backend<H> {
     /// Tells a domain's vifs, which are attached without that, who they are. What the guest has

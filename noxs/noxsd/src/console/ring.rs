@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::bucket::Bucket;
-use crate::console_log::ConsoleLog;
-use crate::memory::SharedMemory;
+use crate::console::log::ConsoleLog;
+use crate::host::memory::SharedMemory;
+use crate::turns::bucket::Bucket;
 
 /// Bytes a console may print in each [`OUTPUT_INTERVAL`]: 1 MiB in a second.
 pub const OUTPUT_RATE: u64 = 256 * 1024;
@@ -176,8 +176,8 @@ pub(crate) mod frontend {
     //! The guest's end, for tests.
 
     use super::{INPUT_SIZE, OUTPUT_SIZE, layout};
-    use crate::memory::SharedMemory;
-    use crate::memory::fake::FakeMemory;
+    use crate::host::memory::SharedMemory;
+    use crate::host::memory::fake::FakeMemory;
 
     /// Prints as much as fits and gives how much that was.
     pub(crate) fn print(page: &FakeMemory, text: &[u8]) -> usize {
@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::fake::FakeMemory;
+    use crate::host::memory::fake::FakeMemory;
 
     fn log() -> ConsoleLog {
         let path = std::env::temp_dir().join(format!(

@@ -6,9 +6,9 @@
 /// so far, page by page: an entry costs the same whether it is the first or the ten-thousandth,
 /// without the pauses of a table that is moved when it grows.
 #[derive(Debug)]
-pub struct Dense<T>(Vec<Option<T>>);
+pub struct IdTable<T>(Vec<Option<T>>);
 
-impl<T: Copy> Dense<T> {
+impl<T: Copy> IdTable<T> {
     /// An empty table for numbers below `most`.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn what_is_entered_is_found_until_it_is_taken_out() {
-        let mut table = Dense::new(4);
+        let mut table = IdTable::new(4);
         for number in [3, 0, 9] {
             assert_eq!(table.get(number), None);
             table.insert(number, number * 2);

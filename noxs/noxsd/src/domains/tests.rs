@@ -17,13 +17,13 @@ use noxs_control::{
 };
 
 use super::{Backend, ClientId, Clients, Guest};
-use crate::console;
-use crate::console_log::ConsoleLog;
-use crate::frame::build;
+use crate::console::log::ConsoleLog;
+use crate::console::ring as console;
+use crate::host::memory::SharedMemory;
+use crate::host::memory::fake::FakeMemory;
+use crate::host::ring::{SLOTS, frontend};
 use crate::host::{Frames, GrantCopy, Host};
-use crate::memory::SharedMemory;
-use crate::memory::fake::FakeMemory;
-use crate::ring::{SLOTS, frontend};
+use crate::net::frame::build;
 
 const CONSOLE_REF: u32 = 1;
 const TX_REF: u32 = 8;

@@ -8,7 +8,7 @@
 use std::marker::PhantomData;
 use std::sync::atomic::{Ordering, fence};
 
-use crate::memory::SharedMemory;
+use crate::host::memory::SharedMemory;
 
 /// Entries of a one-page ring of `netif`: the largest power of two that fits behind the header.
 pub const SLOTS: u32 = 256;
@@ -280,8 +280,8 @@ pub(crate) mod frontend {
     //! The guest's end of a ring, for tests.
 
     use super::{header, word};
-    use crate::memory::SharedMemory;
-    use crate::memory::fake::FakeMemory;
+    use crate::host::memory::SharedMemory;
+    use crate::host::memory::fake::FakeMemory;
 
     /// Writes a transmit request into the next slot and moves the index.
     pub(crate) fn send(page: &FakeMemory, gref: u32, offset: u16, flags: u16, id: u16, size: u16) {
@@ -343,8 +343,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::PAGE_SIZE;
-    use crate::memory::fake::FakeMemory;
+    use crate::host::memory::PAGE_SIZE;
+    use crate::host::memory::fake::FakeMemory;
 
     #[test]
     fn the_entries_fit_in_the_page() {

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use noxs::MacAddr;
 use noxs_control::VifIdentity;
 
-use crate::bucket::Bucket;
-use crate::frame::{self, Facts};
 use crate::host::GrantCopy;
-use crate::memory::{PAGE_SIZE, SharedMemory};
-use crate::ring::{BrokenRing, Ring, Rx, RxRequest, RxResponse, Tx, TxRequest, TxResponse};
-use crate::switch::PortId;
+use crate::host::memory::{PAGE_SIZE, SharedMemory};
+use crate::host::ring::{BrokenRing, Ring, Rx, RxRequest, RxResponse, Tx, TxRequest, TxResponse};
+use crate::net::frame::{self, Facts};
+use crate::net::switch::PortId;
+use crate::turns::bucket::Bucket;
 
 /// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
 /// Each is copied to every port, so their number is what must be limited.

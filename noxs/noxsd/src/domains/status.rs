@@ -5,7 +5,7 @@ use noxs_control::{DeviceStatus, DomainId, DomainStatus, MAX_DROPPED, Refusal, V
 use super::attach::MAX_VIFS;
 use super::{Backend, Domain, Which};
 use crate::host::Host;
-use crate::net::Traffic;
+use crate::net::vif::Traffic;
 
 impl<H: Host> Backend<H> {
     /// How the devices of a domain are.

@@ -15,8 +15,8 @@ use std::net::Ipv4Addr;
 
 use noxs::MacAddr;
 
-use crate::dense::Dense;
-use crate::frame::{Arp, Facts, Payload};
+use crate::net::frame::{Arp, Facts, Payload};
+use crate::turns::id_table::IdTable;
 
 /// Names a guest's interface. The number is the caller's, and small: it indexes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -199,12 +199,12 @@ impl Switch {
 #[derive(Debug)]
 struct PortList {
     list: Vec<PortId>,
-    place: Dense<usize>,
+    place: IdTable<usize>,
 }
 
 impl Default for PortList {
     fn default() -> Self {
-        Self { list: Vec::with_capacity(CAPACITY as usize), place: Dense::new(MAX_PORTS) }
+        Self { list: Vec::with_capacity(CAPACITY as usize), place: IdTable::new(MAX_PORTS) }
     }
 }
 
@@ -228,7 +228,7 @@ impl PortList {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::build;
+    use crate::net::frame::build;
 
     fn mac(last: u8) -> MacAddr {
         MacAddr([0, 0x16, 0x3e, 0, 0, last])

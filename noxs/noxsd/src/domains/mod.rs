@@ -23,12 +23,12 @@ use device::{Device, Prepared};
 use noxs_control::{DomainId, Refusal};
 use slab::Slab;
 
-use crate::bucket::Bucket;
-use crate::console::Console;
-use crate::dense::Dense;
+use crate::console::ring::Console;
 use crate::host::{Frames, GrantCopy, Host};
-use crate::net::{Taken, Vif};
-use crate::switch::{PortId, Switch};
+use crate::net::switch::{PortId, Switch};
+use crate::net::vif::{Taken, Vif};
+use crate::turns::bucket::Bucket;
+use crate::turns::id_table::IdTable;
 
 /// A client that is connected to a console. The number is the caller's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,9 +121,9 @@ pub struct Backend<H: Host> {
     /// dom0's side of Xen.
     pub host: H,
     domains: Slab<Box<Domain<H::Memory>>>,
-    by_domid: Dense<usize>,
+    by_domid: IdTable<usize>,
     /// Whose each port is.
-    channels: Dense<usize>,
+    channels: IdTable<usize>,
     /// The interfaces that are served, by the numbers that the switches know them by.
     interfaces: Slab<Place>,
     bridges: Vec<Bridge>,
@@ -167,8 +167,8 @@ impl<H: Host> Backend<H> {
         Self {
             host,
             domains: Slab::new(),
-            by_domid: Dense::new(MAX_DOMAINS),
-            channels: Dense::new(MAX_PORTS),
+            by_domid: IdTable::new(MAX_DOMAINS),
+            channels: IdTable::new(MAX_PORTS),
             interfaces: Slab::new(),
             bridges: Vec::new(),
             by_name: HashMap::new(),

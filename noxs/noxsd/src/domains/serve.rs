@@ -7,7 +7,7 @@ use noxs_control::{DomainId, Refusal};
 
 use super::device::{Device, Hears};
 use super::{Backend, Clients, Place, Which, Work};
-use crate::console::{OUTPUT_SIZE, Output};
+use crate::console::ring::{OUTPUT_SIZE, Output};
 use crate::host::Host;
 
 /// Devices and taps that are served in one turn; then the sockets get theirs.

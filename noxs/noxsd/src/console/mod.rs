@@ -1,0 +1,4 @@
+//! Consoles.
+
+pub mod log;
+pub mod ring;
