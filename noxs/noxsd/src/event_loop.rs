@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::domains::Backend;
+use crate::domains::Domains;
+use crate::host::LocalPort;
 use crate::host::dom0::{self, XenHost};
 use crate::level::Level;
+use crate::net::BridgeId;
 use crate::server::{self, Server};
 use crate::session::{FIRST_TAP, Session};
 
@@ -24,7 +26,7 @@ const EVENTS: usize = 256;
 pub struct EventLoop {
     poll: Poll,
     registry: mio::Registry,
-    backend: Backend<XenHost>,
+    backend: Domains<XenHost>,
     server: Server,
 }
 
@@ -33,7 +35,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The kernel has no means to wait.
-    pub fn new(backend: Backend<XenHost>, listener: UnixListener) -> io::Result<Self> {
+    pub fn new(backend: Domains<XenHost>, listener: UnixListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let events = backend.host.events_fd();
@@ -43,7 +45,7 @@ impl EventLoop {
     }
 
     /// The backend, its clients and what requests need, for what comes before the loop.
-    pub fn parts(&mut self) -> (&mut Backend<XenHost>, &mut Server, Session<'_>) {
+    pub fn parts(&mut self) -> (&mut Domains<XenHost>, &mut Server, Session<'_>) {
         let session = Session { registry: &self.registry, domain_exception: None };
         (&mut self.backend, &mut self.server, session)
     }
@@ -79,16 +81,18 @@ impl EventLoop {
                             backend.events_lost();
                             server.domain_ended();
                         }
-                        for port in &ports {
-                            if session.domain_exception == Some(port.0) {
-                                backend.unmask(port.0);
+                        for port in ports.iter().map(|port| LocalPort(port.0)) {
+                            if session.domain_exception == Some(port) {
+                                backend.unmask(port);
                                 server.domain_ended();
                             } else {
-                                backend.event(port.0);
+                                backend.event(port);
                             }
                         }
                     }
-                    Token(tap) if tap < server::FIRST_TOKEN => backend.tap_ready(tap - FIRST_TAP),
+                    Token(tap) if tap < server::FIRST_TOKEN => {
+                        backend.tap_ready(BridgeId(tap - FIRST_TAP))
+                    }
                     client => {
                         let gone = event.is_read_closed() || event.is_error();
                         server.client_event(client, event.is_readable() || gone);

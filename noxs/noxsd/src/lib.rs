@@ -1,15 +1,26 @@
-//! The parts of `noxsd`: console and network backends for noxs guests and the switch between them,
+//! The parts of `noxsd`: console and network backends for noxs guests, and the switch between them,
 //! in one unprivileged process.
 //!
 //! `noxsd` is the only process that reads what guests write. It treats each byte as hostile: an
-//! impossible index costs that guest its device, a bad grant is an error in that guest's ring, a
-//! flood waits for itself.
+//! impossible index costs that guest its device, a bad grant is an error in that guest's ring, and a
+//! guest that floods delays only itself.
 //!
-//! From the bottom up: [`host`] is what devices need of Xen, as a trait, and the real Xen behind
-//! it; [`turns`] decides what is served next; [`console`] and [`net`] are a device kind each;
-//! [`domains`] owns the devices of all attached domains.
-//! [`server`] talks to toolstacks, [`event_loop`] waits, [`privileges`] and [`seccomp`] give up
-//! what is not needed, [`records`] finds the domains of an earlier noxsd.
+//! A folder knows only those below it:
+//!
+//! | | |
+//! |---|---|
+//! | [`event_loop`], [`server`], [`session`] | waits; serves toolstacks and clients of consoles |
+//! | [`domains`] | who is attached: owns the devices, and knows which kinds there are |
+//! | [`net`], [`console`] | a device kind each: ring, policy, counters, restart |
+//! | [`turns`] | who is served next, when, and how much may pass; knows no device |
+//! | [`host`] | what devices need of Xen, as a trait; the real Xen, and shared memory |
+//!
+//! Beside them, [`listener`] and [`packet`] are the socket, [`level`] is how it is waited for,
+//! [`privileges`] and [`seccomp`] drop what is not needed, [`records`] reads which domains an
+//! earlier noxsd served.
+//!
+//! A new device kind is a folder beside [`net`] and [`console`], and a few lines in
+//! `domains/device.rs`, which lists them.
 
 pub mod console;
 pub mod domains;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use noxsd::domains::{Backend, Guest};
+use noxsd::domains::{Domains, GuestState};
 use noxsd::event_loop::EventLoop;
 use noxsd::host::dom0::XenHost;
 use noxsd::listener::{ListenError, Lock};
@@ -133,7 +133,7 @@ fn run(options: &Options) -> Result<std::convert::Infallible, Failure> {
     let listener = lock.listen(&options.socket, group)?;
     let now = Instant::now();
     let mut event_loop =
-        EventLoop::new(Backend::new(host, now), listener).map_err(Failure::Loop)?;
+        EventLoop::new(Domains::new(host, now), listener).map_err(Failure::Loop)?;
     let filter = seccomp::filter()?;
 
     // Clients can connect: they are heard as soon as the loop runs. Whoever started noxsd may hear
@@ -153,7 +153,7 @@ fn run(options: &Options) -> Result<std::convert::Infallible, Failure> {
     }
     for record in recorded {
         let domid = record.attach.id.domid;
-        match backend.attach(&record.attach, record.log, Guest::Running, now, server) {
+        match backend.attach(&record.attach, record.log, GuestState::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is left out: {refusal}"),
         }

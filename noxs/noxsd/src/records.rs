@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use noxs_control::encoding::DecodeError;
 use noxs_control::{Attach, CONSOLE_LOG, MAX_PACKET, RECORD_FILE};
 
-use crate::console::log::ConsoleLog;
+use crate::console::ConsoleLog;
 
 /// A domain as its record tells.
 #[derive(Debug)]

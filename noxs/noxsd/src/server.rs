@@ -18,7 +18,8 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use noxs_control::{DomainId, Reply, Request};
 use slab::Slab;
 
-use crate::domains::{Backend, ClientId, Clients};
+use crate::console::{ClientId, Clients};
+use crate::domains::Domains;
 use crate::host::Host;
 use crate::level::Level;
 use crate::packet::{self, Packet};
@@ -109,7 +110,7 @@ impl Server {
     }
 
     /// Takes one who wants to connect; as long as there are others, the poll says so.
-    pub fn accept<H: Host>(&mut self, backend: &mut Backend<H>, now: Instant) {
+    pub fn accept<H: Host>(&mut self, backend: &mut Domains<H>, now: Instant) {
         let socket = match self.listener.accept() {
             Ok((socket, _)) => socket,
             Err(error)
@@ -178,7 +179,7 @@ impl Server {
     }
 
     /// Closes the connection that has made no request for the longest time.
-    fn evict<H: Host>(&mut self, backend: &mut Backend<H>) {
+    fn evict<H: Host>(&mut self, backend: &mut Domains<H>) {
         let idle = self.clients.iter().filter(|(_, client)| client.mode == Mode::Requests);
         if let Some((key, _)) = idle.min_by_key(|(_, client)| client.last_heard) {
             tracing::warn!("too many clients: the one that is silent longest has to go");
@@ -213,7 +214,7 @@ impl Server {
     /// Serves the clients that are ready.
     pub fn turn<H: Host>(
         &mut self,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
@@ -238,7 +239,7 @@ impl Server {
     fn serve<H: Host>(
         &mut self,
         key: usize,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
@@ -270,7 +271,7 @@ impl Server {
         &mut self,
         key: usize,
         packet: Packet,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) -> Option<()> {
@@ -320,7 +321,7 @@ impl Server {
         }
     }
 
-    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Backend<H>) {
+    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Domains<H>) {
         // Closing the socket takes it out of the poll.
         let Some(client) = self.clients.try_remove(key) else { return };
         match client.mode {
@@ -354,7 +355,7 @@ impl Clients for Server {
 
 impl Client {
     /// Whether a packet of its can be taken now.
-    fn may_read<H: Host>(&self, backend: &Backend<H>) -> bool {
+    fn may_read<H: Host>(&self, backend: &Domains<H>) -> bool {
         match self.mode {
             Mode::Requests | Mode::Watch => self.reply.is_none(),
             Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,

@@ -7,23 +7,23 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Bytes that a log holds at most. When it would grow past that, its older half is cut off, at the
-/// end of a line if there is one.
+/// Most bytes that a log holds. When it would grow past that, its older half is cut off, at the end
+/// of a line if there is one.
 pub const LIMIT: u64 = 128 * 1024;
 
 /// Bytes that survive the cut.
 const KEPT: u64 = LIMIT / 2;
 
-/// Why a file descriptor is no log.
+/// Why a file cannot be a console's log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// It has no end to append at: a pipe, a socket, a terminal. Writing to it could wait.
+    /// It has no end to append at: a pipe, a socket, a terminal. Writing to it could block.
     #[error("the console log is not a file on a disk")]
     NotAFile,
     /// It must be opened with `O_RDWR | O_APPEND`: the older half is read back when it is cut.
     #[error("the console log is not open for reading and appending")]
     Mode,
-    /// It cannot be looked at.
+    /// It cannot be inspected.
     #[error("cannot inspect the console log")]
     System(#[from] io::Error),
 }
@@ -36,14 +36,14 @@ pub struct ConsoleLog {
 }
 
 impl ConsoleLog {
-    /// Takes an open file as a log, after checking that it is one.
+    /// Checks that an open file can be a log, and takes it.
     ///
     /// # Errors
     /// It has no end, or is not open for reading and appending.
     pub fn new(file: OwnedFd) -> Result<Self, LogError> {
         let mut file = File::from(file);
-        // The size, and whether there is one: an `fstat` would tell both, but in a dom0 it takes
-        // six times as long.
+        // The size, and whether there is one: `fstat` would return both, but takes six times as
+        // long in a dom0.
         let size = file.seek(SeekFrom::End(0)).map_err(|error| match error.raw_os_error() {
             Some(libc::ESPIPE) => LogError::NotAFile,
             _ => LogError::System(error),

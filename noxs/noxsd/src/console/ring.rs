@@ -1,12 +1,11 @@
-//! The console backend: the ring of `xen/include/public/io/console.h`.
+//! The backend's end of the ring of `xen/include/public/io/console.h`.
 //!
-//! Output goes to the log and to the client that watches. It is taken from the ring no faster than
-//! [`OUTPUT_RATE`]: a guest that prints more waits for its own console, and nobody else pays.
+//! Output is taken out no faster than [`OUTPUT_RATE`]: a guest that prints more waits for its own
+//! console, and no other guest pays.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::console::log::ConsoleLog;
 use crate::host::memory::SharedMemory;
 use crate::turns::bucket::Bucket;
 
@@ -16,13 +15,13 @@ pub const OUTPUT_RATE: u64 = 256 * 1024;
 /// See [`OUTPUT_RATE`].
 pub const OUTPUT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Bytes of the output ring, and the most that one look at it gives.
+/// Bytes of the output ring, and the most that one look at it returns.
 pub const OUTPUT_SIZE: usize = 2048;
 
 /// Bytes of the input ring.
 const INPUT_SIZE: usize = 1024;
 
-/// Input that waits for room in the guest's ring; who sends more has to wait.
+/// Bytes of input that may wait for room in the guest's ring; a client that sends more waits.
 pub const INPUT_WAITING: usize = 4096;
 
 /// Offsets in `struct xencons_interface`.
@@ -37,50 +36,68 @@ mod layout {
     pub(super) const OUT_PROD: usize = OUT_CONS + 4;
 }
 
-/// The guest wrote a console index that no correct frontend can write.
+/// What a guest did that costs it its console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the console's {which} index {found} is impossible: it is {distance} bytes from {own}")]
-pub struct BrokenConsole {
-    which: &'static str,
-    found: u32,
-    own: u32,
-    distance: u32,
+pub enum ConsoleFault {
+    /// It wrote an output index that a correct frontend cannot write.
+    #[error(
+        "the guest set the output index of its console to {found}, which is impossible: it is \
+         {distance} bytes from {own}, and the ring holds {OUTPUT_SIZE}"
+    )]
+    OutputIndex {
+        /// The guest's index.
+        found: u32,
+        /// noxsd's own index, up to which output was taken.
+        own: u32,
+        /// How far they are apart, in bytes.
+        distance: u32,
+    },
+    /// It wrote an input index that a correct frontend cannot write.
+    #[error(
+        "the guest set the input index of its console to {found}, which is impossible: it is \
+         {distance} bytes from {own}, and the ring holds {INPUT_SIZE}"
+    )]
+    InputIndex {
+        /// The guest's index.
+        found: u32,
+        /// noxsd's own index, up to which input was written.
+        own: u32,
+        /// How far they are apart, in bytes.
+        distance: u32,
+    },
 }
 
-/// What a look at the output ring gave.
+/// What [`ConsoleRing::take_output`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// There is nothing.
+    /// The ring is empty.
     Nothing,
-    /// So many bytes were taken out.
+    /// That many bytes were taken out.
     Bytes(usize),
-    /// There is something, but the guest has printed too much lately.
+    /// There is output, but the guest has printed too much: look again at that time.
     NotBefore(Instant),
 }
 
-/// A console's state on this side.
+/// A console's ring, and the input that waits for room in it.
 #[derive(Debug)]
-pub struct Console {
+pub struct ConsoleRing {
     /// Offset of the ring page in the domain's shared memory.
     base: usize,
     out_cons: u32,
     in_prod: u32,
     rate: Bucket,
     input: VecDeque<u8>,
-    /// Where the output is kept.
-    pub log: ConsoleLog,
 }
 
-impl Console {
-    /// Takes up the ring where its indices stand.
-    pub fn attach(memory: &impl SharedMemory, base: usize, log: ConsoleLog, now: Instant) -> Self {
+impl ConsoleRing {
+    /// Takes up the ring where its indices stand: an earlier noxsd may have served it.
+    pub fn attach(memory: &impl SharedMemory, base: usize, now: Instant) -> Self {
         Self {
             base,
             out_cons: memory.load(base + layout::OUT_CONS),
             in_prod: memory.load(base + layout::IN_PROD),
             rate: Bucket::new(OUTPUT_RATE, OUTPUT_INTERVAL, OUTPUT_SIZE as u64, now),
             input: VecDeque::new(),
-            log,
         }
     }
 
@@ -93,10 +110,12 @@ impl Console {
         memory: &impl SharedMemory,
         output: &mut [u8; OUTPUT_SIZE],
         now: Instant,
-    ) -> Result<Output, BrokenConsole> {
+    ) -> Result<Output, ConsoleFault> {
         // `load` acquires: the bytes are read after the index that covers them.
         let found = memory.load(self.base + layout::OUT_PROD);
-        let length = distance("output", found, self.out_cons, OUTPUT_SIZE)?;
+        let own = self.out_cons;
+        let length = distance(found, own, OUTPUT_SIZE)
+            .map_err(|distance| ConsoleFault::OutputIndex { found, own, distance })?;
         if length == 0 {
             return Ok(Output::Nothing);
         }
@@ -113,7 +132,7 @@ impl Console {
         Ok(Output::Bytes(length))
     }
 
-    /// How much input may be queued.
+    /// Returns how many bytes of input may be queued.
     #[must_use]
     pub fn input_room(&self) -> usize {
         INPUT_WAITING.saturating_sub(self.input.len())
@@ -125,19 +144,21 @@ impl Console {
         self.input.extend(input.iter().take(room));
     }
 
-    /// Moves queued input into the ring and gives how many bytes; if there were some, the guest
+    /// Moves queued input into the ring and returns how many bytes. If that is not 0, the guest
     /// wants an event.
     ///
     /// # Errors
     /// The guest's index is impossible.
-    pub fn give_input(&mut self, memory: &impl SharedMemory) -> Result<usize, BrokenConsole> {
+    pub fn give_input(&mut self, memory: &impl SharedMemory) -> Result<usize, ConsoleFault> {
         if self.input.is_empty() {
             return Ok(0);
         }
         // `load` acquires: the guest has read the bytes that its index has passed before we
         // overwrite them.
-        let consumed = memory.load(self.base + layout::IN_CONS);
-        let used = distance("input", self.in_prod, consumed, INPUT_SIZE)?;
+        let found = memory.load(self.base + layout::IN_CONS);
+        let own = self.in_prod;
+        let used = distance(own, found, INPUT_SIZE)
+            .map_err(|distance| ConsoleFault::InputIndex { found, own, distance })?;
         let length = self.input.len().min(INPUT_SIZE - used);
         for _ in 0..length {
             let Some(byte) = self.input.pop_front() else { break };
@@ -145,30 +166,23 @@ impl Console {
             memory.write(self.base + layout::IN + at, &[byte]);
             self.in_prod = self.in_prod.wrapping_add(1);
         }
-        // `store` releases: whoever sees the index sees the bytes.
+        // `store` releases: a guest that sees the index sees the bytes.
         memory.store(self.base + layout::IN_PROD, self.in_prod);
         if self.input.is_empty() {
-            // Most consoles are typed at once and never again: their memory goes back.
+            // Most consoles are typed at once and never again: free their memory.
             self.input = VecDeque::new();
         }
         Ok(length)
     }
 }
 
-/// Bytes between two indices of a ring of `size` bytes.
-fn distance(
-    which: &'static str,
-    producer: u32,
-    consumer: u32,
-    size: usize,
-) -> Result<usize, BrokenConsole> {
+/// Returns how many bytes of a ring of `size` are in use.
+///
+/// # Errors
+/// The indices are farther apart than the ring is large: by how much.
+fn distance(producer: u32, consumer: u32, size: usize) -> Result<usize, u32> {
     let distance = producer.wrapping_sub(consumer);
-    if distance as usize > size {
-        let (found, own) =
-            if which == "output" { (producer, consumer) } else { (consumer, producer) };
-        return Err(BrokenConsole { which, found, own, distance });
-    }
-    Ok(distance as usize)
+    if distance as usize > size { Err(distance) } else { Ok(distance as usize) }
 }
 
 #[cfg(test)]
@@ -176,8 +190,8 @@ pub(crate) mod frontend {
     //! The guest's end, for tests.
 
     use super::{INPUT_SIZE, OUTPUT_SIZE, layout};
+    use crate::host::fake::FakeMemory;
     use crate::host::memory::SharedMemory;
-    use crate::host::memory::fake::FakeMemory;
 
     /// Prints as much as fits and gives how much that was.
     pub(crate) fn print(page: &FakeMemory, text: &[u8]) -> usize {
@@ -215,117 +229,5 @@ pub(crate) mod frontend {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::host::memory::fake::FakeMemory;
-
-    fn log() -> ConsoleLog {
-        let path = std::env::temp_dir().join(format!(
-            "noxsd-console-{:?}-{}",
-            std::thread::current().id(),
-            std::process::id()
-        ));
-        let mut options = std::fs::OpenOptions::new();
-        let file = options.read(true).append(true).create(true).open(&path).unwrap();
-        let _ = std::fs::remove_file(&path);
-        ConsoleLog::new(file.into()).unwrap()
-    }
-
-    fn console(page: &FakeMemory, now: Instant) -> Console {
-        Console::attach(page, 0, log(), now)
-    }
-
-    #[test]
-    fn output_wraps_around_the_ring() {
-        let page = FakeMemory::new(1);
-        let now = Instant::now();
-        for start in [0, 2000, u32::MAX - 10] {
-            page.store(layout::OUT_CONS, start);
-            page.store(layout::OUT_PROD, start);
-            let mut console = console(&page, now);
-            let mut buffer = [0; OUTPUT_SIZE];
-            let text: Vec<u8> = (0..3000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
-            assert_eq!(frontend::print(&page, &text), OUTPUT_SIZE);
-            let taken = console.take_output(&page, &mut buffer, now);
-            assert_eq!(taken, Ok(Output::Bytes(OUTPUT_SIZE)));
-            assert_eq!(buffer[..], text[..OUTPUT_SIZE]);
-            assert_eq!(console.take_output(&page, &mut buffer, now), Ok(Output::Nothing));
-        }
-    }
-
-    #[test]
-    fn input_waits_for_room() {
-        let page = FakeMemory::new(1);
-        let mut console = console(&page, Instant::now());
-        let text: Vec<u8> = (0..5000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
-        console.queue_input(&text);
-        assert_eq!(console.input_room(), 0);
-        let mut arrived = Vec::new();
-        while console.give_input(&page) != Ok(0) {
-            arrived.extend(frontend::input(&page));
-        }
-        assert_eq!(arrived, text[..INPUT_WAITING]);
-    }
-
-    #[test]
-    fn a_flood_has_to_wait() {
-        let page = FakeMemory::new(1);
-        let mut now = Instant::now();
-        let start = now;
-        let mut console = console(&page, now);
-        let mut buffer = [0; OUTPUT_SIZE];
-        let mut taken = 0;
-        while now < start + 4 * OUTPUT_INTERVAL {
-            frontend::print(&page, &[b'x'; OUTPUT_SIZE]);
-            match console.take_output(&page, &mut buffer, now).unwrap() {
-                Output::Bytes(count) => taken += count,
-                Output::NotBefore(later) => now = later,
-                Output::Nothing => panic!("the ring is full"),
-            }
-        }
-        let most = 5 * usize::try_from(OUTPUT_RATE).unwrap() + 2 * OUTPUT_SIZE;
-        assert!(taken > most / 2 && taken <= most, "{taken}");
-    }
-
-    #[test]
-    fn impossible_indices_are_refused() {
-        let page = FakeMemory::new(1);
-        let now = Instant::now();
-        let mut console = console(&page, now);
-        let mut buffer = [0; OUTPUT_SIZE];
-        for wrong in [2049, u32::MAX, 1 << 31] {
-            frontend::set_output_index(&page, wrong);
-            assert!(console.take_output(&page, &mut buffer, now).is_err(), "{wrong}");
-        }
-        console.queue_input(b"x");
-        for wrong in [1, 1 << 31, u32::MAX - 1024] {
-            frontend::set_input_index(&page, wrong);
-            assert!(console.give_input(&page).is_err(), "{wrong}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_indices_never_panic(
-            start in any::<[u32; 4]>(),
-            indices in proptest::collection::vec(any::<(u32, u32)>(), 1..50),
-        ) {
-            let page = FakeMemory::new(1);
-            for (word, value) in start.into_iter().enumerate() {
-                page.store(layout::IN_CONS + word * 4, value);
-            }
-            let now = Instant::now();
-            let mut console = console(&page, now);
-            let mut buffer = [0; OUTPUT_SIZE];
-            for (output, input) in indices {
-                frontend::set_output_index(&page, output);
-                frontend::set_input_index(&page, input);
-                let _ = console.take_output(&page, &mut buffer, now);
-                console.queue_input(b"hello");
-                let _ = console.give_input(&page);
-            }
-        }
-    }
-}
+#[path = "ring_tests.rs"]
+mod tests;

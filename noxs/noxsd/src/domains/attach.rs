@@ -1,97 +1,98 @@
-//! Connecting a domain's devices and letting go of them.
+//! Connecting a domain's devices, and releasing them.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Instant;
 
 use noxs_control::{Attach, DomainId, Refusal, VifIdentity};
-use xen::units::DomId;
 
-use super::{Backend, Clients, ConsoleState, Device, Domain, Place, Prepared, Which};
-use crate::console::log::ConsoleLog;
-use crate::console::ring::Console;
-use crate::host::Host;
-use crate::host::memory::PAGE_SIZE;
+use super::device::{Device, Resources, requested};
+use super::{DeviceId, Domain, DomainIndex, Domains, Task};
+use crate::console::{Clients, Console, ConsoleLog};
+use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
+use crate::net::BridgeId;
+use crate::net::vif::Vif;
 
-/// Interfaces of one domain: with a console, their ring pages are mapped in one call.
-pub(super) const MAX_VIFS: usize = (xen::gntdev::MAX_MAP - 1) / 2;
+/// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
+///
+/// Three bounds apply, the lowest first: `chaos` takes one vif in a config (`MAX_VIFS` in its
+/// `config::vif`), noxsd serves this many, and a device page has room for
+/// [`noxs::layout::MAX_ENTRIES`] devices.
+pub(super) const MAX_VIFS: usize = (MAX_MAP - Console::PAGES) / Vif::PAGES;
+
+const _: () = assert!(MAX_VIFS < noxs::layout::MAX_ENTRIES, "and a console");
 
 /// Whether the guest may be running already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guest {
+pub enum GuestState {
     /// It was never started.
     New,
     /// An earlier noxsd served it.
     Running,
 }
 
-impl<H: Host> Backend<H> {
-    /// Maps the rings of a domain and binds its ports. The console's log comes along. Serves the
-    /// console, and the vifs if the request says who they are; otherwise
-    /// [`configure`](Self::configure) tells.
+impl<H: Host> Domains<H> {
+    /// Maps the rings of a domain and binds its ports. `log` is the console's. Serves the console,
+    /// and the vifs if the request says who they are; otherwise [`configure`](Self::configure)
+    /// does.
     ///
     /// # Errors
-    /// Why not; then nothing of it is left.
+    /// The request contradicts itself or what is attached, or Xen refuses. Nothing is left of it.
     pub fn attach(
         &mut self,
         attach: &Attach,
         log: Option<ConsoleLog>,
-        guest: Guest,
+        guest: GuestState,
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
-        let domid = attach.id.domid;
-        if let Some(index) = self.by_domid.get(domid.into()) {
-            let old = self.domains[index].id;
+        let domid = DomId(attach.id.domid);
+        if let Some(index) = self.by_domid.get(domid.0.into()) {
+            let old = self.slots[index.0].id;
             if old == attach.id {
                 return Err(Refusal::Invalid(format!("domain {domid} is attached already")));
             }
-            // The number has been given to a new domain: the old one is gone.
+            // Xen has given the number to a new domain: the old one is gone.
             self.detach(old, clients)?;
         }
-        let switches = self.check(attach, log.is_some())?;
+        let bridges = self.check(attach, log.is_some())?;
         let identities = identities(attach)?;
         if let Some(identities) = &identities {
             let indices = attach.vifs.iter().map(|vif| vif.index);
-            self.check_identities(indices.zip(switches.iter().copied()), identities)?;
+            self.net.check_identities(indices.zip(bridges.iter().copied()), identities)?;
         }
 
-        let rings = attach.vifs.iter().flat_map(|vif| [vif.tx_ring, vif.rx_ring]);
-        let rings: Vec<u32> =
-            attach.console.iter().map(|console| console.ring).chain(rings).collect();
-        let memory = self.host.map(domid, &rings).map_err(refusal("map the domain's rings"))?;
-        let ports = attach.console.iter().map(|console| console.port);
-        let ports = self.bind(domid, ports.chain(attach.vifs.iter().map(|vif| vif.port)))?;
+        let mut pages: Vec<GrantRef> = Vec::with_capacity(MAX_MAP);
+        for device in requested(attach) {
+            device.add_pages(&mut pages);
+        }
+        let memory = self.host.map(domid, &pages).map_err(refusal("map the domain's rings"))?;
+        let ports = self.bind(domid, requested(attach).map(|device| device.port()))?;
 
-        // From here on nothing fails. Ports and pages are in the same order: the console's first,
-        // which is there if and only if its log is.
-        let mut each = ports.iter().copied();
+        // From here on nothing fails.
+        let index = DomainIndex(self.slots.vacant_key());
+        let mut resources = Resources { log, bridges: bridges.into_iter() };
+        let mut devices = Vec::with_capacity(ports.len());
         let mut base = 0;
-        let mut console = None;
-        if let Some(log) = log
-            && let Some(port) = each.next()
-        {
-            let state = ConsoleState {
-                console: Console::attach(&memory, base, log, now),
-                client: None,
-                printed: 0,
-                typed: 0,
-                log_failed: false,
+        for (device, port) in requested(attach).zip(ports) {
+            let Some(kind) = device.create(&memory, &mut base, &mut resources, now) else {
+                continue;
             };
-            console = Some(Device::new(Some(port), state));
-            base += PAGE_SIZE;
+            let id = DeviceId { domain: index, device: devices.len() };
+            let turn = kind.is_served_at_once().then(|| self.turns.add(Task::Device(id)));
+            self.by_port.insert(port.0, index);
+            devices.push(Device { port: Some(port), turn, fault: None, kind });
         }
-        let mut prepared = Vec::with_capacity(attach.vifs.len());
-        for ((vif, switch), port) in attach.vifs.iter().zip(switches).zip(each) {
-            prepared.push(Prepared { index: vif.index, port: Some(port), switch, base });
-            base += 2 * PAGE_SIZE;
+        let memory = Rc::new(memory);
+        self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest }));
+        self.by_domid.insert(domid.0.into(), index);
+        if guest == GuestState::Running {
+            for device in 0..self.slots[index.0].devices.len() {
+                self.resume(DeviceId { domain: index, device });
+            }
         }
-        let (id, vifs) = (attach.id, Vec::new());
-        let domain = Box::new(Domain { id, memory, console, vifs, prepared, guest });
-        let index = self.domains.insert(domain);
-        self.by_domid.insert(domid.into(), index);
-        self.enter(index, &ports);
         if let Some(identities) = identities {
-            self.serve_prepared(index, &identities, now, clients);
+            self.start_vifs(index, &identities, now, clients);
         }
         tracing::debug!(
             "domain {domid} attached: {} console, {} vif",
@@ -101,77 +102,74 @@ impl<H: Host> Backend<H> {
         Ok(())
     }
 
-    /// Lets go of everything of a domain.
+    /// Releases everything of a domain.
     ///
     /// # Errors
     /// There is no such domain.
     pub fn detach(&mut self, id: DomainId, clients: &mut impl Clients) -> Result<(), Refusal> {
-        let index = self.find(id)?;
-        let devices = self.domains[index].devices();
-        for device in devices {
-            self.release(Place { domain: index, device });
+        let domain = self.find(id)?;
+        for device in 0..self.slots[domain.0].devices.len() {
+            self.release(DeviceId { domain, device }, clients);
         }
         self.by_domid.remove(id.domid.into());
-        self.broken.remove(&index);
-        let domain = self.domains.remove(index);
-        if let Some(client) = domain.console.as_ref().and_then(|console| console.backend.client) {
-            clients.close(client);
-        }
+        self.broken.remove(&domain);
+        self.slots.remove(domain.0);
         tracing::debug!("domain {} detached", id.domid);
         Ok(())
     }
 
-    /// Enters a new domain's ports into the table, so that the console is served.
-    fn enter(&mut self, index: usize, ports: &[u32]) {
-        for port in ports {
-            self.channels.insert(*port, index);
-        }
-        let domain = &*self.domains[index];
-        if domain.guest == Guest::Running && domain.console.is_some() {
-            self.resume(Place { domain: index, device: Which::Console });
-        }
-    }
-
-    /// A guest that runs may have sent its last event to the noxsd before this one, and may wait
-    /// for an event that that one did not send any more.
-    pub(super) fn resume(&mut self, place: Place) {
-        self.queue(place);
-        if let Some(Some(port)) = self.domains[place.domain].port(place.device).copied() {
+    /// Gives a device of a guest that runs already a turn, and the guest an event: it may have sent
+    /// its last event to the earlier noxsd, which may not have sent the answer's. Does nothing to a
+    /// device that is not served.
+    pub(super) fn resume(&mut self, id: DeviceId) {
+        let device = &self.slots[id.domain.0].devices[id.device];
+        if let (Some(turn), Some(port)) = (device.turn, device.port) {
+            self.turns.queue(turn);
             self.host.notify(port);
         }
     }
 
-    /// Checks a request as far as that is possible without doing it. Gives the vifs' switches.
-    fn check(&self, attach: &Attach, has_log: bool) -> Result<Vec<usize>, Refusal> {
+    /// Checks a request, except for who its vifs are. Returns the vifs' bridges.
+    fn check(&self, attach: &Attach, has_log: bool) -> Result<Vec<BridgeId>, Refusal> {
         let invalid = |text: String| Err(Refusal::Invalid(text));
         match (attach.console, has_log) {
-            (Some(_), false) => return invalid("a console needs a log: no file came along".into()),
-            (None, true) => return invalid("a file came along, but there is no console".into()),
+            (Some(_), false) => {
+                return invalid("no file came with the request: a console needs its log".into());
+            }
+            (None, true) => {
+                return invalid("a file came with the request, but there is no console".into());
+            }
             _ => {}
         }
         if !DomId(attach.id.domid).is_guest() {
-            return invalid(format!("{} is no guest's number", attach.id.domid));
+            let (domid, most) = (attach.id.domid, DomId::FIRST_RESERVED.0 - 1);
+            return invalid(format!("domain {domid} is not a guest: must be 1 to {most}"));
         }
         if attach.console.is_none() && attach.vifs.is_empty() {
-            return invalid("there is no device to attach".into());
+            return invalid("the request has no device".into());
         }
         if attach.vifs.len() > MAX_VIFS {
-            return invalid(format!("{} vifs; {MAX_VIFS} are possible", attach.vifs.len()));
+            let count = attach.vifs.len();
+            return invalid(format!("the domain has {count} vifs: must be at most {MAX_VIFS}"));
         }
-        let mut switches = Vec::with_capacity(attach.vifs.len());
+        let mut bridges = Vec::with_capacity(attach.vifs.len());
         for (number, vif) in attach.vifs.iter().enumerate() {
-            let switch = self.by_name.get(&vif.bridge);
-            switches.push(*switch.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
+            let bridge = self.net.bridge(&vif.bridge);
+            bridges.push(bridge.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
             if attach.vifs[..number].iter().any(|earlier| earlier.index == vif.index) {
                 return invalid(format!("there are two vifs {}", vif.index));
             }
         }
-        Ok(switches)
+        Ok(bridges)
     }
 
-    /// Binds all ports or none; those that are the same once. Gives dom0's end of each.
-    fn bind(&mut self, domid: u16, ports: impl Iterator<Item = u32>) -> Result<Vec<u32>, Refusal> {
-        let mut bound: Vec<(u32, u32)> = Vec::with_capacity(1);
+    /// Binds all ports or none; a port that several devices share once. Returns dom0's end of each.
+    fn bind(
+        &mut self,
+        domid: DomId,
+        ports: impl Iterator<Item = RemotePort>,
+    ) -> Result<Vec<LocalPort>, Refusal> {
+        let mut bound: Vec<(RemotePort, LocalPort)> = Vec::with_capacity(1);
         let mut local = Vec::with_capacity(MAX_VIFS + 1);
         for port in ports {
             if let Some((_, own)) = bound.iter().find(|(remote, _)| *remote == port) {
@@ -195,14 +193,16 @@ impl<H: Host> Backend<H> {
     }
 }
 
-/// Who the vifs are: known of all or of none.
+/// Returns who the vifs are, which a request says of all or of none.
 fn identities(attach: &Attach) -> Result<Option<Vec<VifIdentity>>, Refusal> {
     let known: Vec<VifIdentity> = attach.vifs.iter().filter_map(|vif| vif.identity).collect();
     match (known.len(), attach.vifs.len()) {
         (known, all) if known == all => {}
         (0, _) => return Ok(None),
         (known, all) => {
-            return Err(Refusal::Invalid(format!("{known} of {all} vifs have an identity")));
+            return Err(Refusal::Invalid(format!(
+                "{known} of {all} vifs have an identity: must be all or none"
+            )));
         }
     }
     Ok(Some(known))

@@ -1,187 +1,193 @@
-//! Devices, and how they come to their turns.
+//! The kinds of devices: the one place that knows which there are.
 //!
-//! All devices of a domain may share one event channel: an event is a hint to look at each of
-//! them. The channel is let in again as soon as one of its devices waits for events; a device that
-//! waits for a time does not hear those of the others.
+//! A kind is a folder beside `console` and `net`: its ring, its limits, what it serves in a turn,
+//! what it counts, and how it takes up a ring that an earlier noxsd served. To add one:
+//! - in `noxs_control`: its device in `Attach`, its counters in `DeviceCounters`;
+//! - here: a variant of [`Kind`], [`Fault`] and [`Requested`], and an arm in each of their methods;
+//!   in [`requested`], its devices of a request;
+//! - what its devices share, if anything, as a field of [`Domains`](super::Domains) beside `net`,
+//!   or in [`Resources`] if it comes with the request.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::{Backend, Domain, Place, Which, Work};
-use crate::host::Host;
+use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VifDevice};
 
-/// A device of a domain that is served.
-#[derive(Debug)]
-pub(super) struct Device<T> {
-    pub(super) turns: Turns,
-    /// Why it was taken from its guest.
-    pub(super) broken: Option<String>,
-    /// The ring's state.
-    pub(super) backend: T,
-}
+use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
+use crate::host::cx::Cx;
+use crate::host::memory::SharedMemory;
+use crate::host::{GrantRef, Host, LocalPort, RemotePort};
+use crate::net::vif::Vif;
+use crate::net::{BridgeId, Net, NetFault};
+use crate::turns::{After, TurnId};
 
-/// How a device comes to its turns.
+/// A device of a domain.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct Device {
     /// dom0's end of its event channel, unless the device was taken from its guest.
-    pub(super) port: Option<u32>,
-    /// Whether it is in the ready queue.
-    pub(super) queued: bool,
-    /// When it is to be looked at again.
-    timer: Option<Instant>,
-    /// Whether it waits for that time, whatever events come.
-    deaf: bool,
+    pub(super) port: Option<LocalPort>,
+    /// Its turns, while it is served.
+    pub(super) turn: Option<TurnId>,
+    /// Why it was taken from its guest. Few are: in a box it takes little room in the others.
+    pub(super) fault: Option<Box<Fault>>,
+    pub(super) kind: Kind,
 }
 
-/// An interface whose rings are mapped and whose port is bound, and no more.
+/// What a device is.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Console(Console),
+    Vif(Vif),
+}
+
+/// What a guest did that costs it a device.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Console(#[from] ConsoleFault),
+    #[error(transparent)]
+    Net(#[from] NetFault),
+}
+
+impl Device {
+    /// Returns the device's state, for a toolstack.
+    pub(super) fn status<M>(&self, net: &Net<M>) -> DeviceStatus {
+        DeviceStatus {
+            name: self.kind.name(),
+            broken: self.fault.as_ref().map(ToString::to_string),
+            counters: self.kind.counters(net),
+        }
+    }
+}
+
+impl Kind {
+    /// Serves one batch.
+    ///
+    /// # Errors
+    /// What the guest did that costs it the device.
+    pub(super) fn serve<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        net: &mut Net<H::Memory>,
+        clients: &mut impl Clients,
+    ) -> Result<After, Fault> {
+        Ok(match self {
+            Self::Console(console) => console.serve(cx, clients)?,
+            Self::Vif(vif) => vif.serve(cx, net)?,
+        })
+    }
+
+    /// Removes the device from what it shares with others.
+    pub(super) fn release<M>(&mut self, net: &mut Net<M>, clients: &mut impl Clients) {
+        match self {
+            Self::Console(console) => console.release(clients),
+            Self::Vif(vif) => vif.release(net),
+        }
+    }
+
+    /// Returns the device's name in its domain.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Console(_) => "console".to_owned(),
+            Self::Vif(vif) => format!("vif{}", vif.index()),
+        }
+    }
+
+    fn counters<M>(&self, net: &Net<M>) -> DeviceCounters {
+        match self {
+            Self::Console(console) => DeviceCounters::Console(console.status()),
+            Self::Vif(vif) => DeviceCounters::Vif(vif.status(net)),
+        }
+    }
+
+    /// Returns the console, if it is one.
+    pub(super) fn console(&self) -> Option<&Console> {
+        if let Self::Console(console) = self { Some(console) } else { None }
+    }
+
+    /// Returns the console, if it is one.
+    pub(super) fn console_mut(&mut self) -> Option<&mut Console> {
+        if let Self::Console(console) = self { Some(console) } else { None }
+    }
+
+    /// Returns the vif, if it is one.
+    pub(super) fn vif(&self) -> Option<&Vif> {
+        if let Self::Vif(vif) = self { Some(vif) } else { None }
+    }
+
+    /// Returns the vif, if it is one.
+    pub(super) fn vif_mut(&mut self) -> Option<&mut Vif> {
+        if let Self::Vif(vif) = self { Some(vif) } else { None }
+    }
+
+    /// Returns whether the device is served as soon as it is attached; a vif is not, before it is
+    /// known who it is.
+    pub(super) fn is_served_at_once(&self) -> bool {
+        match self {
+            Self::Console(_) => true,
+            Self::Vif(_) => false,
+        }
+    }
+}
+
+/// A device that a toolstack asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Prepared {
-    /// Number in its domain.
-    pub(super) index: u16,
-    /// dom0's end of its event channel.
-    pub(super) port: Option<u32>,
-    /// Which switch it will be on.
-    pub(super) switch: usize,
-    /// Offset of its rings in the domain's shared memory.
-    pub(super) base: usize,
+pub(super) enum Requested<'a> {
+    Console(&'a ConsoleDevice),
+    Vif(&'a VifDevice),
 }
 
-/// What a device waits for besides a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hears {
-    Events,
-    Nothing,
+/// What the devices of one request are created with, beside their pages and ports.
+#[derive(Debug)]
+pub(super) struct Resources {
+    /// The console's log.
+    pub(super) log: Option<ConsoleLog>,
+    /// The vifs' bridges, in their order.
+    pub(super) bridges: std::vec::IntoIter<BridgeId>,
 }
 
-impl<T> Device<T> {
-    pub(super) fn new(port: Option<u32>, backend: T) -> Self {
-        let turns = Turns { port, queued: false, timer: None, deaf: false };
-        Self { turns, broken: None, backend }
-    }
+/// Returns the devices of a request: the order of their pages, their ports, and themselves.
+pub(super) fn requested(attach: &Attach) -> impl Iterator<Item = Requested<'_>> {
+    let consoles = attach.console.iter().map(Requested::Console);
+    consoles.chain(attach.vifs.iter().map(Requested::Vif))
 }
 
-impl<M> Domain<M> {
-    pub(super) fn devices(&self) -> impl Iterator<Item = Which> + use<M> {
-        let console = self.console.is_some().then_some(Which::Console);
-        let vifs = (0..self.vifs.len()).map(Which::Vif);
-        let prepared = (0..self.prepared.len()).map(Which::Prepared);
-        console.into_iter().chain(vifs).chain(prepared)
-    }
-
-    /// How a device comes to its turns; `None` if it is not served.
-    pub(super) fn turns(&mut self, device: Which) -> Option<&mut Turns> {
-        match device {
-            Which::Console => Some(&mut self.console.as_mut()?.turns),
-            Which::Vif(number) => Some(&mut self.vifs.get_mut(number)?.turns),
-            Which::Prepared(_) => None,
+impl Requested<'_> {
+    /// Appends the pages to map for the device.
+    pub(super) fn add_pages(self, pages: &mut Vec<GrantRef>) {
+        match self {
+            Self::Console(device) => pages.extend(Console::pages(device)),
+            Self::Vif(device) => pages.extend(Vif::pages(device)),
         }
     }
 
-    /// dom0's end of a device's event channel.
-    pub(super) fn port(&mut self, device: Which) -> Option<&mut Option<u32>> {
-        match device {
-            Which::Prepared(number) => Some(&mut self.prepared.get_mut(number)?.port),
-            _ => Some(&mut self.turns(device)?.port),
+    /// Returns the port to bind for the device.
+    pub(super) fn port(self) -> RemotePort {
+        match self {
+            Self::Console(device) => Console::port(device),
+            Self::Vif(device) => Vif::port(device),
         }
     }
-}
 
-impl<H: Host> Backend<H> {
-    /// An event came on a local port: a hint to look.
-    pub fn event(&mut self, port: u32) {
-        let Some(index) = self.channels.get(port) else { return };
-        for device in self.domains[index].devices() {
-            let domain = &mut *self.domains[index];
-            if domain.port(device).is_none_or(|own| *own != Some(port)) {
-                continue;
+    /// Creates the device, whose pages begin at offset `base`, and moves `base` behind them.
+    /// `None` if what it needs is not among the resources, which was checked.
+    pub(super) fn create(
+        self,
+        memory: &impl SharedMemory,
+        base: &mut usize,
+        resources: &mut Resources,
+        now: Instant,
+    ) -> Option<Kind> {
+        let (kind, size) = match self {
+            Self::Console(_) => {
+                let log = resources.log.take()?;
+                (Kind::Console(Console::attach(memory, *base, log, now)), Console::RING_SIZE)
             }
-            match domain.turns(device) {
-                Some(turns) if turns.deaf => {}
-                Some(_) => self.queue(Place { domain: index, device }),
-                // Whoever configures the device looks at its rings; later events must come in.
-                None => self.scratch.unmask.push(port),
+            Self::Vif(device) => {
+                let bridge = resources.bridges.next()?;
+                (Kind::Vif(Vif::attach(device, bridge, *base)), Vif::RING_SIZE)
             }
-        }
-    }
-
-    /// Looks at all devices, because events may have been lost.
-    pub fn events_lost(&mut self) {
-        let ports: Vec<u32> = self.channels.numbers().collect();
-        for port in ports {
-            self.event(port);
-        }
-    }
-
-    /// Gives a device a turn.
-    pub(super) fn queue(&mut self, place: Place) {
-        let turns = self.domains.get_mut(place.domain).and_then(|it| it.turns(place.device));
-        if let Some(turns) = turns
-            && !turns.queued
-        {
-            turns.queued = true;
-            self.ready.push_back(Work::Device(place));
-        }
-    }
-
-    /// A device's turn begins. Gives its port; `None` if it is there no more.
-    pub(super) fn begin_turn(&mut self, place: Place) -> Option<u32> {
-        let turns = self.domains.get_mut(place.domain)?.turns(place.device)?;
-        turns.queued = false;
-        turns.stop_waiting(place, &mut self.timers);
-        turns.port
-    }
-
-    /// Has a device looked at again then.
-    pub(super) fn wait_until(&mut self, time: Instant, place: Place, hears: Hears) {
-        if let Some(turns) = self.domains[place.domain].turns(place.device) {
-            turns.stop_waiting(place, &mut self.timers);
-            turns.timer = Some(time);
-            turns.deaf = hears == Hears::Nothing;
-            self.timers.insert((time, place));
-        }
-    }
-
-    /// Gives the devices a turn whose time has come.
-    pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((_, place)) = self.timers.first().copied().filter(|(time, _)| *time <= now) {
-            self.timers.pop_first();
-            if let Some(turns) = self.domains[place.domain].turns(place.device) {
-                turns.timer = None;
-                turns.deaf = false;
-            }
-            self.queue(place);
-        }
-    }
-
-    /// Takes a device out of all tables, and lets go of its port if no other device has it.
-    pub(super) fn release(&mut self, place: Place) {
-        let Place { domain: index, device } = place;
-        let domain = &mut *self.domains[index];
-        if let Some(turns) = domain.turns(device) {
-            turns.stop_waiting(place, &mut self.timers);
-        }
-        let Some(port) = domain.port(device).and_then(Option::take) else { return };
-        if let Which::Vif(number) = device {
-            let vif = &mut domain.vifs[number].backend;
-            self.waiting_bytes -= vif.waiting.iter().map(|frame| frame.len()).sum::<usize>();
-            vif.waiting.clear();
-            vif.waiting.shrink_to_fit();
-            self.bridges[vif.switch].table.remove(vif.port, vif.mac, vif.ipv4);
-            self.interfaces.remove(vif.port.0 as usize);
-        }
-        let mut others = domain.devices();
-        if !others.any(|other| domain.port(other).is_some_and(|own| *own == Some(port))) {
-            self.channels.remove(port);
-            self.host.unbind(port);
-        }
-    }
-}
-
-impl Turns {
-    fn stop_waiting(&mut self, place: Place, timers: &mut BTreeSet<(Instant, Place)>) {
-        self.deaf = false;
-        if let Some(time) = self.timer.take() {
-            timers.remove(&(time, place));
-        }
+        };
+        *base += size;
+        Some(kind)
     }
 }

@@ -8,8 +8,9 @@ use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
 use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
 use xen::units::{DomId, GrantRef, Port};
 
-use crate::host::memory::SharedMemory;
-use crate::host::{Frames, GrantCopy, Host};
+use super::buffers::{GrantCopy, PageBuffers};
+use super::memory::SharedMemory;
+use super::{Host, LocalPort, RemotePort};
 
 /// Open grant devices. The kernel walks over all mappings of an open device to add one (Linux
 /// `drivers/xen/gntdev.c`, `gntdev_add_map`), so they are spread over many.
@@ -22,7 +23,7 @@ pub struct XenHost {
     grants: Vec<GrantDevice>,
 }
 
-/// What reading events gave.
+/// Whether [`XenHost::pending`] returned all events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
     /// None was lost.
@@ -35,7 +36,7 @@ impl XenHost {
     /// Opens the devices and has the kernel prepare for mapping.
     ///
     /// # Errors
-    /// A device cannot be opened.
+    /// A device cannot be opened: this is not a dom0, or the user may not.
     pub fn open() -> Result<Self, Error> {
         let events = EventChannels::open()?;
         let grants =
@@ -52,13 +53,13 @@ impl XenHost {
         let _ = self.grants[0].map(DomId(0), &[GrantRef(u32::MAX)], true);
     }
 
-    /// What to wait on for events.
+    /// Returns the descriptor that is readable while events are pending.
     #[must_use]
     pub fn events_fd(&self) -> RawFd {
         self.events.as_raw_fd()
     }
 
-    /// Appends ports that have had events; more may be there.
+    /// Appends ports that have had events to the list; more may be pending.
     pub fn pending(&self, ports: &mut Vec<Port>) -> Events {
         match self.events.pending(ports) {
             Ok(()) => Events::Whole,
@@ -69,66 +70,65 @@ impl XenHost {
         }
     }
 
-    fn grants(&self, domid: u16) -> &GrantDevice {
-        &self.grants[usize::from(domid) % self.grants.len()]
+    fn grants(&self, domid: DomId) -> &GrantDevice {
+        &self.grants[usize::from(domid.0) % self.grants.len()]
     }
 }
 
 impl Host for XenHost {
     type Memory = GrantMapping;
 
-    fn map(&mut self, domid: u16, grefs: &[u32]) -> io::Result<GrantMapping> {
-        let grefs: Vec<GrantRef> = grefs.iter().copied().map(GrantRef).collect();
-        self.grants(domid).map(DomId(domid), &grefs, true).map_err(io::Error::other)
+    fn map(&mut self, domid: DomId, grants: &[GrantRef]) -> io::Result<GrantMapping> {
+        self.grants(domid).map(domid, grants, true).map_err(io::Error::other)
     }
 
-    fn bind(&mut self, domid: u16, port: u32) -> io::Result<u32> {
-        let port = self.events.bind_interdomain(DomId(domid), Port(port));
-        port.map(|port| port.0).map_err(io::Error::other)
+    fn bind(&mut self, domid: DomId, port: RemotePort) -> io::Result<LocalPort> {
+        let port = self.events.bind_interdomain(domid, Port(port.0));
+        port.map(LocalPort::from).map_err(io::Error::other)
     }
 
-    fn bind_domain_exception(&mut self) -> io::Result<u32> {
-        self.events.bind_virq(VIRQ_DOM_EXC).map(|port| port.0).map_err(io::Error::other)
+    fn bind_domain_exception(&mut self) -> io::Result<LocalPort> {
+        self.events.bind_virq(VIRQ_DOM_EXC).map(LocalPort::from).map_err(io::Error::other)
     }
 
-    fn unbind(&mut self, port: u32) {
-        if let Err(error) = self.events.unbind(Port(port)) {
+    fn unbind(&mut self, port: LocalPort) {
+        if let Err(error) = self.events.unbind(Port(port.0)) {
             tracing::warn!("{error}");
         }
     }
 
-    fn notify(&mut self, port: u32) {
-        // The guest may have gone; whoever destroys it detaches it.
-        if let Err(error) = self.events.notify(Port(port)) {
+    fn notify(&mut self, port: LocalPort) {
+        // The guest may be gone; the toolstack that destroys it detaches it.
+        if let Err(error) = self.events.notify(Port(port.0)) {
             tracing::debug!("{error}");
         }
     }
 
-    fn unmask(&mut self, ports: &[u32]) {
-        let ports: Vec<Port> = ports.iter().copied().map(Port).collect();
+    fn unmask(&mut self, ports: &[LocalPort]) {
+        let ports: Vec<Port> = ports.iter().map(|port| Port(port.0)).collect();
         if let Err(error) = self.events.unmask(&ports) {
             tracing::warn!("{error}");
         }
     }
 
-    fn fetch(&mut self, frames: &mut Frames, copies: &mut [GrantCopy]) {
-        let buffers = frames.iter_mut().zip(copies.iter());
-        let mut ops: Vec<CopyOp<'_>> = buffers
+    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]) {
+        let pairs = buffers.iter_mut().zip(copies.iter());
+        let mut ops: Vec<CopyOp<'_>> = pairs
             .map(|(buffer, copy)| {
                 let local = &mut buffer[..usize::from(copy.length)];
-                CopyOp::from_grant(DomId(copy.domid), GrantRef(copy.gref), copy.offset, local)
+                CopyOp::from_grant(copy.domid, copy.gref, copy.offset, local)
             })
             .collect();
         let result = self.grants[0].copy(&mut ops);
         finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
     }
 
-    fn deliver(&mut self, frames: &Frames, copies: &mut [GrantCopy]) {
+    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]) {
         let mut ops: Vec<CopyOp<'_>> = copies
             .iter()
             .map(|copy| {
-                let local = &frames.get(copy.frame)[..usize::from(copy.length)];
-                CopyOp::to_grant(DomId(copy.domid), GrantRef(copy.gref), copy.offset, local)
+                let local = &buffers.get(copy.buffer)[..usize::from(copy.length)];
+                CopyOp::to_grant(copy.domid, copy.gref, copy.offset, local)
             })
             .collect();
         let result = self.grants[0].copy(&mut ops);
@@ -136,13 +136,19 @@ impl Host for XenHost {
     }
 }
 
-/// Notes which copies were done; none if the call as a whole failed.
+/// Records which copies were done: none if the call as a whole failed.
 fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy]) {
     if let Err(error) = result {
         tracing::warn!("{error}");
     }
     for (copy, done) in copies.iter_mut().zip(done) {
         copy.done = done && result.is_ok();
+    }
+}
+
+impl From<Port> for LocalPort {
+    fn from(port: Port) -> Self {
+        Self(port.0)
     }
 }
 

@@ -1,109 +1,78 @@
-//! What the backends ask of Xen and of the kernel, as traits, so that all else runs in tests.
+//! What the devices need of Xen and of the kernel, as a trait, so that all else runs in tests.
+//!
+//! [`memory`] is memory that a guest can change at any moment, [`ring`] the backend's end of an I/O
+//! ring in it, [`buffers`] private pages that grants are copied to and from. [`cx`] is what a
+//! device gets for one turn. [`dom0`] is the real host.
 
+pub mod buffers;
+pub mod cx;
 pub mod dom0;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod memory;
 pub mod ring;
 
+use std::fmt;
 use std::io;
 
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
+pub use xen::units::{DomId, GrantRef};
 
-/// Frames that are handled at a time.
-pub const BATCH: usize = 64;
+use self::buffers::{GrantCopy, PageBuffers};
+use self::memory::SharedMemory;
 
-/// Private buffers for frames, each one page so that no copy crosses a page.
-#[derive(Debug)]
-pub struct Frames(Box<[Frame]>);
+/// Most ring pages that one [`Host::map`] takes.
+pub const MAX_MAP: usize = xen::gntdev::MAX_MAP;
 
-/// A private buffer for one frame.
-#[derive(Clone, Debug)]
-#[repr(C, align(4096))]
-struct Frame([u8; PAGE_SIZE]);
+/// The guest's end of an event channel: what a toolstack names, and what is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemotePort(pub u32);
 
-impl Default for Frames {
-    fn default() -> Self {
-        Self(vec![Frame([0; PAGE_SIZE]); BATCH].into_boxed_slice())
+/// dom0's end of an event channel: what events are sent and received on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalPort(pub u32);
+
+impl fmt::Display for LocalPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
-}
-
-impl Frames {
-    /// The buffer with the number.
-    ///
-    /// # Panics
-    /// If the number is not below [`BATCH`].
-    #[must_use]
-    pub fn get(&self, frame: usize) -> &[u8; PAGE_SIZE] {
-        &self.0[frame].0
-    }
-
-    /// All buffers.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8; PAGE_SIZE]> {
-        self.0.iter_mut().map(|frame| &mut frame.0)
-    }
-
-    /// The buffer with the number.
-    ///
-    /// # Panics
-    /// If the number is not below [`BATCH`].
-    pub fn get_mut(&mut self, frame: usize) -> &mut [u8; PAGE_SIZE] {
-        &mut self.0[frame].0
-    }
-}
-
-/// A copy between a guest's page and the beginning of a frame's buffer.
-#[derive(Clone, Copy, Debug)]
-pub struct GrantCopy {
-    /// Whose page.
-    pub domid: u16,
-    /// Grant reference of the page.
-    pub gref: u32,
-    /// Where in the page; together with `length` at most a page.
-    pub offset: u16,
-    /// How many bytes.
-    pub length: u16,
-    /// Number of the buffer.
-    pub frame: usize,
-    /// Whether it was done; set by [`Host::fetch`] and [`Host::deliver`].
-    pub done: bool,
 }
 
 /// dom0's side of Xen.
 pub trait Host {
-    /// Mapped ring pages; they are unmapped when it is dropped.
+    /// Mapped ring pages; dropping them unmaps them.
     type Memory: SharedMemory;
 
     /// Maps pages that a domain has granted, one after the other.
     ///
     /// # Errors
     /// The system's answer; nothing is mapped.
-    fn map(&mut self, domid: u16, grefs: &[u32]) -> io::Result<Self::Memory>;
+    fn map(&mut self, domid: DomId, grants: &[GrantRef]) -> io::Result<Self::Memory>;
 
-    /// Binds an event channel to a port that the domain holds for dom0. Gives the local port.
+    /// Binds an event channel to a port that the domain holds for dom0, and returns dom0's end.
     ///
     /// # Errors
     /// The system's answer; nothing is bound.
-    fn bind(&mut self, domid: u16, port: u32) -> io::Result<u32>;
+    fn bind(&mut self, domid: DomId, port: RemotePort) -> io::Result<LocalPort>;
 
-    /// Binds the interrupt that comes when some domain ends. Gives the local port.
+    /// Binds the interrupt that Xen raises when some domain shuts down.
     ///
     /// # Errors
     /// The system's answer: `EEXIST` if another process holds it.
-    fn bind_domain_exception(&mut self) -> io::Result<u32>;
+    fn bind_domain_exception(&mut self) -> io::Result<LocalPort>;
 
-    /// Gives a local port back.
-    fn unbind(&mut self, port: u32);
+    /// Releases a local port.
+    fn unbind(&mut self, port: LocalPort);
 
     /// Sends an event.
-    fn notify(&mut self, port: u32);
+    fn notify(&mut self, port: LocalPort);
 
-    /// Lets events of these local ports come in again. A port is masked from the moment that an
-    /// event of it is read.
-    fn unmask(&mut self, ports: &[u32]);
+    /// Unmasks local ports. Reading an event masks its port.
+    fn unmask(&mut self, ports: &[LocalPort]);
 
-    /// Copies from guests into buffers, one frame into each: the first copy into the first buffer,
-    /// and so on. Each copy says by itself whether it was done.
-    fn fetch(&mut self, frames: &mut Frames, copies: &mut [GrantCopy]);
+    /// Copies from guests into buffers: the first copy into the first buffer, and so on. Sets
+    /// [`GrantCopy::done`] of each copy.
+    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]);
 
-    /// Copies from buffers to guests. Each copy says by itself whether it was done.
-    fn deliver(&mut self, frames: &Frames, copies: &mut [GrantCopy]);
+    /// Copies from buffers to guests. Sets [`GrantCopy::done`] of each copy.
+    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]);
 }

@@ -1,4 +1,4 @@
-//! What the switch needs to know of an Ethernet frame, and who may send which.
+//! What the switch needs to know of an Ethernet frame, and which guest may send which frame.
 
 use std::net::Ipv4Addr;
 
@@ -7,6 +7,11 @@ use noxs::MacAddr;
 /// Bytes of an Ethernet header.
 pub const HEADER: usize = 14;
 
+/// [`HEADER`], beside lengths of 16 bits.
+pub const HEADER_LENGTH: u16 = 14;
+
+const _: () = assert!(HEADER_LENGTH as usize == HEADER);
+
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_ARP: u16 = 0x0806;
 const TYPE_IPV6: u16 = 0x86dd;
@@ -14,18 +19,18 @@ const TYPE_IPV6: u16 = 0x86dd;
 /// An ARP packet for IPv4 over Ethernet (RFC 826).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
-    /// Whether it asks.
+    /// Whether it is a request.
     pub request: bool,
-    /// Who says they send it.
+    /// Which address it claims to come from.
     pub sender_mac: MacAddr,
-    /// And from which address.
+    /// Which IPv4 address it claims to come from.
     pub sender: Ipv4Addr,
-    /// Whom it is about.
+    /// Which address it is about.
     pub target: Ipv4Addr,
 }
 
 impl Arp {
-    /// Whether the sender tells about itself (RFC 5227).
+    /// Returns whether the sender announces its own address (RFC 5227).
     #[must_use]
     pub fn is_announcement(&self) -> bool {
         self.sender == self.target
@@ -52,16 +57,16 @@ pub enum Payload {
 
 /// The checked facts of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Whom it is for.
+pub struct FrameFacts {
+    /// Where it goes.
     pub destination: MacAddr,
-    /// Whom it says it is from.
+    /// Where it claims to come from.
     pub source: MacAddr,
     /// What it carries.
     pub payload: Payload,
 }
 
-impl Facts {
+impl FrameFacts {
     /// Reads a frame's headers; `None` if it is shorter than an Ethernet header.
     #[must_use]
     pub fn of(frame: &[u8]) -> Option<Self> {
@@ -78,7 +83,7 @@ impl Facts {
         Some(Self { destination, source, payload })
     }
 
-    /// Whether a guest with these addresses may send the frame.
+    /// Returns whether a guest with these addresses may send the frame.
     ///
     /// The source MAC address must be the guest's, in the Ethernet header and in ARP. Frames to
     /// the addresses that bridges talk to each other on (IEEE 802.1D, 01:80:c2:00:00:0x) never
@@ -178,7 +183,7 @@ mod tests {
     const YOUR_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
 
     fn allowed(frame: &[u8], ipv4: Option<Ipv4Addr>) -> bool {
-        Facts::of(frame).unwrap().may_be_sent_by(ME, ipv4)
+        FrameFacts::of(frame).unwrap().may_be_sent_by(ME, ipv4)
     }
 
     #[test]
@@ -223,21 +228,21 @@ mod tests {
     #[test]
     fn arp_is_read() {
         let frame = build::arp(ME, 1, MY_IP, MY_IP);
-        let Some(Facts { payload: Payload::Arp(arp), .. }) = Facts::of(&frame) else {
+        let Some(FrameFacts { payload: Payload::Arp(arp), .. }) = FrameFacts::of(&frame) else {
             panic!("no ARP");
         };
         assert!(arp.is_announcement() && arp.request && arp.sender_mac == ME);
         for (at, wrong) in [(1, 6), (3, 1), (4, 8), (5, 16), (7, 3)] {
             let mut frame = frame.clone();
             frame[HEADER + at] = wrong;
-            assert_eq!(Facts::of(&frame).unwrap().payload, Payload::Malformed, "byte {at}");
+            assert_eq!(FrameFacts::of(&frame).unwrap().payload, Payload::Malformed, "byte {at}");
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
-            prop_assert_eq!(Facts::of(&frame).is_some(), frame.len() >= HEADER);
+            prop_assert_eq!(FrameFacts::of(&frame).is_some(), frame.len() >= HEADER);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which ports of a switch a frame goes to.
+//! Which ports of a bridge a frame goes to.
 //!
 //! The addresses of guests are known before they run, so nothing has to be learned about them:
 //! a frame for a guest's address goes to that guest, any other to the tap, behind which the rest
@@ -15,18 +15,18 @@ use std::net::Ipv4Addr;
 
 use noxs::MacAddr;
 
-use crate::net::frame::{Arp, Facts, Payload};
+use super::frame::{Arp, FrameFacts, Payload};
 use crate::turns::id_table::IdTable;
 
-/// Names a guest's interface. The number is the caller's, and small: it indexes a table.
+/// Names a port of a bridge. The number is the caller's, and small: it indexes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PortId(pub u32);
+pub struct BridgePortId(pub u32);
 
 /// Where a frame comes from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// A guest.
-    Port(PortId),
+    Port(BridgePortId),
     /// The tap.
     Tap,
 }
@@ -42,29 +42,29 @@ pub enum Route {
     Unaddressed,
     /// It goes to the tap and to those ports that use IPv6, but not to its sender.
     Ipv6,
-    /// Nobody wants it.
+    /// It goes nowhere.
     Nowhere,
 }
 
 impl Route {
-    /// Whether there is a copy for each of many.
+    /// Returns whether there is a copy for each of many.
     #[must_use]
     pub fn floods(self) -> bool {
         matches!(self, Self::All | Self::Unaddressed | Self::Ipv6)
     }
 }
 
-/// Interfaces that the tables are made for; with more, they have to be moved once in a while.
+/// Ports that the tables are made for; with more, they have to be moved once in a while.
 const CAPACITY: u32 = 16 * 1024;
 
-/// Ports whose places are kept in a table without moving it; see [`PortId`].
+/// Ports whose places are kept in a table without moving it; see [`BridgePortId`].
 const MAX_PORTS: usize = 1 << 17;
 
 /// The tables of one switch.
 #[derive(Debug)]
 pub struct Switch {
-    by_mac: HashMap<MacAddr, PortId>,
-    by_ipv4: HashMap<Ipv4Addr, PortId>,
+    by_mac: HashMap<MacAddr, BridgePortId>,
+    by_ipv4: HashMap<Ipv4Addr, BridgePortId>,
     ports: PortList,
     unaddressed: PortList,
     ipv6: PortList,
@@ -86,23 +86,23 @@ impl Default for Switch {
     }
 }
 
-/// An empty table whose memory has been used before, so that no guest pays for the first use.
-fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, PortId> {
+/// Returns an empty table whose pages are already faulted in.
+fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId> {
     let mut table = HashMap::with_capacity(CAPACITY as usize);
-    table.extend((0..CAPACITY).map(|number| (key(number.to_be_bytes()), PortId(0))));
+    table.extend((0..CAPACITY).map(|number| (key(number.to_be_bytes()), BridgePortId(0))));
     table.clear();
     table
 }
 
 impl Switch {
-    /// Adds a guest's interface. If another has the same IPv4 address already, that one keeps
-    /// getting the ARP requests for it.
+    /// Adds a port. If another port has the same IPv4 address already, that one keeps getting the
+    /// ARP requests for it.
     ///
     /// # Errors
     /// The MAC address is taken; nothing is added.
     pub fn add(
         &mut self,
-        port: PortId,
+        port: BridgePortId,
         mac: MacAddr,
         ipv4: Option<Ipv4Addr>,
     ) -> Result<(), MacInUse> {
@@ -120,14 +120,14 @@ impl Switch {
         Ok(())
     }
 
-    /// Whether an interface has the address.
+    /// Returns whether a port has the address.
     #[must_use]
     pub fn has(&self, mac: MacAddr) -> bool {
         self.by_mac.contains_key(&mac)
     }
 
-    /// Takes an interface away. The addresses are those it was added with.
-    pub fn remove(&mut self, port: PortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
+    /// Removes a port. The addresses are those it was added with.
+    pub fn remove(&mut self, port: BridgePortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
         if self.by_mac.get(&mac) == Some(&port) {
             self.by_mac.remove(&mac);
         }
@@ -141,16 +141,16 @@ impl Switch {
         self.ipv6.remove(port);
     }
 
-    /// Takes note of what a port of this switch has sent, and was allowed to.
-    pub fn note(&mut self, port: PortId, facts: &Facts) {
+    /// Notes what a port of this switch has sent, and was allowed to.
+    pub fn note(&mut self, port: BridgePortId, facts: &FrameFacts) {
         if facts.payload == Payload::Ipv6 {
             self.ipv6.add(port);
         }
     }
 
-    /// Where a frame goes that comes from `from`.
+    /// Returns where a frame goes that comes from `from`.
     #[must_use]
-    pub fn route(&self, facts: &Facts, from: End) -> Route {
+    pub fn route(&self, facts: &FrameFacts, from: End) -> Route {
         let to = if facts.destination.is_multicast() {
             match facts.payload {
                 Payload::Arp(arp) if arp.request => self.route_arp(&arp, from),
@@ -183,9 +183,9 @@ impl Switch {
         }
     }
 
-    /// The ports that a route means that [floods](Route::floods); none for other routes.
+    /// Returns the ports of a route that [floods](Route::floods); none for other routes.
     #[must_use]
-    pub fn targets(&self, route: Route) -> &[PortId] {
+    pub fn targets(&self, route: Route) -> &[BridgePortId] {
         match route {
             Route::All => &self.ports.list,
             Route::Unaddressed => &self.unaddressed.list,
@@ -198,7 +198,7 @@ impl Switch {
 /// Ports in one piece of memory, for walking over them; adding and removing one does not walk.
 #[derive(Debug)]
 struct PortList {
-    list: Vec<PortId>,
+    list: Vec<BridgePortId>,
     place: IdTable<usize>,
 }
 
@@ -209,14 +209,14 @@ impl Default for PortList {
 }
 
 impl PortList {
-    fn add(&mut self, port: PortId) {
+    fn add(&mut self, port: BridgePortId) {
         if self.place.get(port.0).is_none() {
             self.place.insert(port.0, self.list.len());
             self.list.push(port);
         }
     }
 
-    fn remove(&mut self, port: PortId) {
+    fn remove(&mut self, port: BridgePortId) {
         let Some(place) = self.place.remove(port.0) else { return };
         self.list.swap_remove(place);
         if let Some(moved) = self.list.get(place) {
@@ -226,103 +226,5 @@ impl PortList {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::frame::build;
-
-    fn mac(last: u8) -> MacAddr {
-        MacAddr([0, 0x16, 0x3e, 0, 0, last])
-    }
-
-    fn ip(last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 0, last)
-    }
-
-    fn port(number: u32) -> End {
-        End::Port(PortId(number))
-    }
-
-    /// Ports 1 and 2 have an address, port 3 has none.
-    fn switch() -> Switch {
-        let mut switch = Switch::default();
-        switch.add(PortId(1), mac(1), Some(ip(1))).unwrap();
-        switch.add(PortId(2), mac(2), Some(ip(2))).unwrap();
-        switch.add(PortId(3), mac(3), None).unwrap();
-        switch
-    }
-
-    fn route(switch: &Switch, frame: &[u8], from: End) -> Route {
-        switch.route(&Facts::of(frame).unwrap(), from)
-    }
-
-    #[test]
-    fn a_guests_address_leads_to_the_guest_and_any_other_to_the_tap() {
-        let switch = switch();
-        let to = |to, from, end| route(&switch, &build::ipv4(mac(to), mac(from), ip(from)), end);
-        assert_eq!(to(2, 1, port(1)), Route::One(port(2)));
-        assert_eq!(to(9, 1, port(1)), Route::One(End::Tap));
-        assert_eq!(to(1, 9, End::Tap), Route::One(port(1)));
-        assert_eq!(to(1, 1, port(1)), Route::Nowhere);
-        assert_eq!(to(8, 9, End::Tap), Route::Nowhere, "unknown, from the tap");
-    }
-
-    #[test]
-    fn an_arp_request_goes_to_the_owner_of_the_address() {
-        let switch = switch();
-        let ask = |from, sender, target, end| {
-            route(&switch, &build::arp(mac(from), 1, ip(sender), ip(target)), end)
-        };
-        assert_eq!(ask(1, 1, 2, port(1)), Route::One(port(2)));
-        assert_eq!(ask(9, 9, 1, End::Tap), Route::One(port(1)));
-        assert_eq!(ask(1, 1, 7, port(1)), Route::Unaddressed);
-        assert_eq!(ask(1, 1, 1, port(1)), Route::Unaddressed, "a guest's announcement");
-        assert_eq!(ask(1, 0, 1, port(1)), Route::Unaddressed, "a guest's probe");
-        assert_eq!(ask(9, 9, 9, End::Tap), Route::All, "an announcement from outside");
-        assert_eq!(switch.targets(Route::Unaddressed), [PortId(3)]);
-    }
-
-    #[test]
-    fn other_broadcasts_go_to_all() {
-        let switch = switch();
-        let frame = build::ipv4(MacAddr([0xff; 6]), mac(1), ip(1));
-        assert_eq!(route(&switch, &frame, port(1)), Route::All);
-        assert_eq!(switch.targets(Route::All), [PortId(1), PortId(2), PortId(3)]);
-    }
-
-    #[test]
-    fn multicasts_of_ipv6_go_to_those_who_use_it() {
-        let mut switch = switch();
-        let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
-        let frame = build::ethernet(all_nodes, mac(9), 0x86dd, &[0; 40]);
-        assert_eq!(route(&switch, &frame, End::Tap), Route::Ipv6);
-        assert_eq!(switch.targets(Route::Ipv6), []);
-        switch.note(PortId(1), &Facts::of(&build::ipv4(mac(9), mac(1), ip(1))).unwrap());
-        switch.note(PortId(2), &Facts::of(&frame).unwrap());
-        assert_eq!(switch.targets(Route::Ipv6), [PortId(2)]);
-        switch.remove(PortId(2), mac(2), Some(ip(2)));
-        assert_eq!(switch.targets(Route::Ipv6), []);
-    }
-
-    #[test]
-    fn a_mac_address_is_there_once() {
-        let mut switch = switch();
-        assert_eq!(switch.add(PortId(4), mac(2), None), Err(MacInUse(mac(2))));
-        switch.remove(PortId(4), mac(2), None);
-        let frame = build::ipv4(mac(2), mac(1), ip(1));
-        assert_eq!(route(&switch, &frame, port(1)), Route::One(port(2)), "still port 2's");
-    }
-
-    #[test]
-    fn what_is_removed_is_gone_and_the_rest_stays() {
-        let mut switch = switch();
-        switch.remove(PortId(1), mac(1), Some(ip(1)));
-        assert_eq!(switch.targets(Route::All), [PortId(3), PortId(2)]);
-        switch.remove(PortId(3), mac(3), None);
-        assert_eq!(switch.targets(Route::All), [PortId(2)]);
-        assert!(switch.targets(Route::Unaddressed).is_empty());
-        let frame = build::ipv4(mac(1), mac(9), ip(9));
-        assert_eq!(route(&switch, &frame, End::Tap), Route::Nowhere);
-        switch.add(PortId(1), mac(1), Some(ip(1))).unwrap();
-        assert_eq!(route(&switch, &frame, End::Tap), Route::One(port(1)));
-    }
-}
+#[path = "switch_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Checks that a file is a tap as a switch wants it.
+//! Checks that a file is a tap that a bridge can use.
 //!
 //! The kernel is asked with an ioctl on a structure of its own: the module's one use of `unsafe`.
 #![allow(unsafe_code)]
@@ -14,29 +14,31 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 const WANTED: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI;
 const UNWANTED: libc::c_int = libc::IFF_TUN | libc::IFF_VNET_HDR;
 
-/// Why a file is no tap for a switch.
+/// Why a bridge cannot use a file as its tap.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// It is something else, or a tap without an interface.
     #[error("the kernel knows no interface for it: {0}")]
-    NoInterface(#[source] io::Error),
+    NoInterface(io::Error),
     /// Its frames are not plain Ethernet frames.
-    #[error("interface {name} is no tap without headers (flags {flags:#x})")]
+    #[error(
+        "interface {name} has flags {flags:#x}: must be a tap without headers (IFF_TAP | IFF_NO_PI)"
+    )]
     Flags {
         /// Its name.
         name: String,
         /// Its flags.
         flags: libc::c_int,
     },
-    /// It cannot be made not to block.
+    /// It cannot be made non-blocking.
     #[error("it cannot be made non-blocking: {0}")]
-    Blocking(#[source] nix::errno::Errno),
+    Blocking(nix::errno::Errno),
 }
 
-/// Checks a file, makes it non-blocking and gives the name of its interface.
+/// Checks a file, makes it non-blocking and returns the name of its interface.
 ///
 /// # Errors
-/// It is no tap, or one with a header before each frame.
+/// It is not a tap, or a tap with a header before each frame.
 pub fn check(file: BorrowedFd<'_>) -> Result<String, TapError> {
     // SAFETY: `ifreq` is plain data of the kernel's, for which all zeroes is a valid value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };

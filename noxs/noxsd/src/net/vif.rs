@@ -1,281 +1,196 @@
-//! The network backend of one interface: the rings of `xen/include/public/io/netif.h`, in copy
-//! mode.
-//!
-//! A frame is one request: at most a page, within one page, and without offloads; a request that
-//! asks for more is answered with an error. Frames are copied out of the guest before anything
-//! looks at them. A guest over its rate keeps its requests in the ring until it may send again, so
-//! that nothing is lost and the waiting is its own. Frames for a guest that has posted no page wait
-//! for one; when too many do, the newest are dropped.
+//! A guest's network interface: attached first, served from when it is known who it is.
 
-use std::collections::VecDeque;
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use noxs::MacAddr;
-use noxs_control::VifIdentity;
+use noxs_control::{VifDevice, VifIdentity, VifStatus};
 
-use crate::host::GrantCopy;
+use super::port::{BridgePort, Receiver};
+use super::sender::{Sender, max_frame};
+use super::switch::{BridgePortId, End, Route};
+use super::transfer::{Transfer, address};
+use super::{BridgeId, Net, NetFault};
+use crate::host::cx::Cx;
 use crate::host::memory::{PAGE_SIZE, SharedMemory};
-use crate::host::ring::{BrokenRing, Ring, Rx, RxRequest, RxResponse, Tx, TxRequest, TxResponse};
-use crate::net::frame::{self, Facts};
-use crate::net::switch::PortId;
-use crate::turns::bucket::Bucket;
+use crate::host::{GrantRef, Host, RemotePort};
+use crate::turns::After;
 
-/// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
-/// Each is copied to every port, so their number is what must be limited.
-pub const FLOOD_FRAMES: u64 = 64;
-
-/// See [`FLOOD_FRAMES`].
-pub const FLOOD_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Smallest and largest MTU: what IPv4 asks for (RFC 791), and what fits in a page with one byte
-/// left, by which a frame shows that it was longer.
-pub const MTU: std::ops::RangeInclusive<u16> = 68..=4081;
-
-const RSP_OKAY: i16 = 0;
-const RSP_ERROR: i16 = -1;
-
-/// `NETTXF_csum_blank`, `NETTXF_more_data` and `NETTXF_extra_info`: the checksum is missing, the
-/// frame goes on in the next request, a request of another kind follows. None is on offer.
-const REFUSED_FLAGS: u16 = 1 | 4 | 8;
-
-/// What has passed an interface.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Traffic {
-    /// Bytes from the guest.
-    pub from_guest_bytes: u64,
-    /// Frames from the guest.
-    pub from_guest_frames: u64,
-    /// Bytes to the guest.
-    pub to_guest_bytes: u64,
-    /// Frames to the guest.
-    pub to_guest_frames: u64,
-    /// Frames that were dropped on their way from or to the guest.
-    pub dropped_frames: u64,
-}
-
-/// An interface's state on this side.
+/// A network interface. Its rings are mapped and its port is bound; [`start`](Self::start) puts it
+/// on its bridge.
 #[derive(Debug)]
 pub struct Vif {
     /// Number in its domain.
-    pub index: u16,
-    /// The address it may send from.
-    pub mac: MacAddr,
-    /// The address it may send from, if that is known.
-    pub ipv4: Option<Ipv4Addr>,
-    /// Which switch it is on.
-    pub switch: usize,
-    /// How that knows it.
-    pub port: PortId,
-    /// Counters.
-    pub traffic: Traffic,
-    /// Frames for which the guest has not posted a page yet.
-    pub waiting: VecDeque<Box<[u8]>>,
-    tx: Ring<Tx>,
-    rx: Ring<Rx>,
-    max_frame: u16,
-    rate: Option<Bucket>,
-    flood: Bucket,
+    index: u16,
+    bridge: BridgeId,
+    /// Offset of its rings in the domain's shared memory.
+    base: usize,
+    started: Option<Started>,
 }
 
-/// What a look at the transmit ring gave.
-#[derive(Debug, Default)]
-pub struct Taken {
-    /// Requests to be copied, in the order of their copies: identifier and size.
-    pub requests: Vec<TxRequest>,
-    /// Whether the guest waits for its rate, and until when.
-    pub not_before: Option<Instant>,
-}
-
-/// A page that the guest has posted for a frame.
-#[derive(Clone, Copy, Debug)]
-pub struct Posted {
-    /// Comes back in the response.
-    pub id: u16,
-    gref: u32,
-}
-
-impl Posted {
-    /// The copy that puts a frame into the page.
-    #[must_use]
-    pub fn copy(self, domid: u16, frame: usize, length: u16) -> GrantCopy {
-        GrantCopy { domid, gref: self.gref, offset: 0, length, frame, done: false }
-    }
+/// The two halves of an interface that is served.
+#[derive(Debug)]
+struct Started {
+    sender: Sender,
+    /// `None` once the device was released: its counters are the sender's then.
+    port: Option<BridgePortId>,
 }
 
 impl Vif {
-    /// Takes up the rings, which are the two pages at `base`, where their indices stand.
-    pub fn attach(
-        memory: &impl SharedMemory,
-        base: usize,
-        index: u16,
-        identity: &VifIdentity,
-        (switch, port): (usize, PortId),
-        now: Instant,
-    ) -> Self {
-        let max_frame = identity.mtu + 14;
-        let rate = identity.rate.map(|rate| {
-            let interval = Duration::from_micros(rate.interval_us);
-            Bucket::new(rate.bytes, interval, u64::from(max_frame), now)
-        });
-        Self {
-            index,
-            mac: identity.mac,
-            ipv4: identity.ipv4,
-            switch,
-            port,
-            traffic: Traffic::default(),
-            waiting: VecDeque::new(),
-            tx: Ring::attach(memory, base),
-            rx: Ring::attach(memory, base + PAGE_SIZE),
-            max_frame,
-            rate,
-            flood: Bucket::new(FLOOD_FRAMES, FLOOD_INTERVAL, 1, now),
-        }
+    /// Ring pages of a vif: one to send, one to receive.
+    pub const PAGES: usize = 2;
+
+    /// Bytes of its ring pages.
+    pub const RING_SIZE: usize = Self::PAGES * PAGE_SIZE;
+
+    /// Returns the pages to map for a vif, in the order that [`attach`](Self::attach) expects.
+    #[must_use]
+    pub fn pages(device: &VifDevice) -> [GrantRef; Self::PAGES] {
+        [GrantRef(device.tx_ring), GrantRef(device.rx_ring)]
     }
 
-    /// Takes up to `most` requests out of the ring, appends the copies that fetch their frames,
-    /// into buffers from 0 on, and answers those that cannot be served.
+    /// Returns the port to bind for a vif.
+    #[must_use]
+    pub fn port(device: &VifDevice) -> RemotePort {
+        RemotePort(device.port)
+    }
+
+    /// Creates a vif whose rings are at offset `base` of the domain's memory. It will be on this
+    /// bridge; until then no switch knows it and no frame moves.
+    #[must_use]
+    pub fn attach(device: &VifDevice, bridge: BridgeId, base: usize) -> Self {
+        Self { index: device.index, bridge, base, started: None }
+    }
+
+    /// Puts the vif on its bridge, as who it is, which was checked. Takes up the rings where their
+    /// indices stand: at zero for a new guest, elsewhere for one that an earlier noxsd served, or
+    /// that has sent frames before it was known who it is. Returns how many requests wait.
     ///
     /// # Errors
-    /// The guest's index is impossible.
-    pub fn take(
+    /// The guest wrote an impossible index. The vif is on its bridge nevertheless, for
+    /// [`release`](Self::release) to remove.
+    pub fn start<M: SharedMemory>(
         &mut self,
-        memory: &impl SharedMemory,
-        domid: u16,
-        most: usize,
+        identity: &VifIdentity,
+        receiver: Receiver<M>,
+        net: &mut Net<M>,
         now: Instant,
-        taken: &mut Taken,
-        copies: &mut Vec<GrantCopy>,
-    ) -> Result<(), BrokenRing> {
-        taken.requests.clear();
-        taken.not_before = None;
-        let waiting = self.tx.available(memory)?;
-        for _ in 0..most.min(waiting as usize) {
-            // This copy is checked and used; the ring's entry is not looked at again.
-            let request = self.tx.peek(memory);
-            if let Some(rate) = &mut self.rate
-                && let Err(later) = rate.take(u64::from(request.size), now)
-            {
-                taken.not_before = Some(later);
-                break;
-            }
-            self.tx.consume();
-            if !self.serves(&request) {
-                self.traffic.dropped_frames += 1;
-                self.tx.respond(memory, &TxResponse { id: request.id, status: RSP_ERROR });
+    ) -> Result<u32, NetFault> {
+        let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
+        // A fresh page asks for no event: without this the guest would not send one.
+        let waiting = sender.arm(&*receiver.memory);
+        let port = BridgePort::attach(receiver, self.base + PAGE_SIZE, max_frame(identity));
+        let bridge = &mut net.bridges[self.bridge.0];
+        let port = Some(bridge.add_port(port, identity.mac, identity.ipv4));
+        self.started = Some(Started { sender, port });
+        waiting
+    }
+
+    /// Takes a batch of frames out of the guest and sends them on their way, after those that
+    /// wait for the guest's own pages.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index.
+    pub fn serve<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        net: &mut Net<H::Memory>,
+    ) -> Result<After, NetFault> {
+        let Some(Started { sender, port: Some(own) }) = &mut self.started else {
+            return Ok(After::Event);
+        };
+        let own = *own;
+        let bridge = &mut net.bridges[self.bridge.0];
+        let transfer = &mut net.transfer;
+        if let Some(port) = bridge.port_mut(own) {
+            port.deliver_waiting(cx.host, transfer, own)?;
+        }
+        let not_before = sender.take(cx.memory, cx.domid, cx.now, transfer)?;
+        let Transfer { buffers, requests, copies, deliveries, .. } = &mut *transfer;
+        if !copies.is_empty() {
+            cx.host.fetch(buffers, copies);
+        }
+        let from = End::Port(own);
+        for (request, copy) in requests.iter().zip(copies.iter()) {
+            let frame = &buffers.get(copy.buffer)[..usize::from(copy.length)];
+            let Some(facts) = sender.sent(cx.memory, request, copy.done.then_some(frame)) else {
+                continue;
+            };
+            bridge.switch.note(own, &facts);
+            let route = bridge.switch.route(&facts, from);
+            // A flood is a copy for each of many: a guest may cause only so many.
+            if route.floods() && !sender.may_flood(cx.now) {
                 continue;
             }
-            copies.push(GrantCopy {
-                domid,
-                gref: request.gref,
-                offset: request.offset,
-                length: request.size,
-                frame: taken.requests.len(),
-                done: false,
-            });
-            taken.requests.push(request);
-        }
-        Ok(())
-    }
-
-    fn serves(&self, request: &TxRequest) -> bool {
-        let end = usize::from(request.offset) + usize::from(request.size);
-        request.flags & REFUSED_FLAGS == 0
-            && usize::from(request.size) >= frame::HEADER
-            && request.size <= self.max_frame
-            && end <= PAGE_SIZE
-    }
-
-    /// Answers a request whose copy was tried, and gives the frame's facts if it may pass.
-    pub fn sent(
-        &mut self,
-        memory: &impl SharedMemory,
-        request: &TxRequest,
-        frame: Option<&[u8]>,
-    ) -> Option<Facts> {
-        let status = if frame.is_some() { RSP_OKAY } else { RSP_ERROR };
-        self.tx.respond(memory, &TxResponse { id: request.id, status });
-        let facts =
-            frame.and_then(Facts::of).filter(|facts| facts.may_be_sent_by(self.mac, self.ipv4));
-        match facts {
-            Some(_) => {
-                self.traffic.from_guest_frames += 1;
-                self.traffic.from_guest_bytes += u64::from(request.size);
+            let to_tap = route.floods() || route == Route::One(End::Tap);
+            if to_tap && bridge.send_to_tap(frame).is_err() {
+                sender.traffic.dropped_frames += 1;
             }
-            None => self.traffic.dropped_frames += 1,
+            address(&bridge.switch, route, from, copy.buffer, copy.length, deliveries);
         }
-        facts
-    }
-
-    /// Whether the guest may send another frame to all.
-    pub fn may_flood(&mut self, now: Instant) -> bool {
-        let may = self.flood.take(1, now).is_ok();
-        if !may {
-            self.traffic.dropped_frames += 1;
+        if sender.push(cx.memory) {
+            cx.notify();
         }
-        may
-    }
+        bridge.deliver(cx.host, transfer);
 
-    /// Tells the guest of the answers; `true` if it wants an event.
-    pub fn push_sent(&mut self, memory: &impl SharedMemory) -> bool {
-        self.tx.push(memory)
-    }
-
-    /// Asks for an event with the next request; gives how many are there already.
-    ///
-    /// # Errors
-    /// The guest's index is impossible.
-    pub fn arm(&mut self, memory: &impl SharedMemory) -> Result<u32, BrokenRing> {
-        self.tx.arm(memory)
-    }
-
-    /// Asks for an event with the next posted page, if frames wait for one; gives how many pages
-    /// are there for them already.
-    ///
-    /// # Errors
-    /// The guest's index is impossible.
-    pub fn arm_posted(&mut self, memory: &impl SharedMemory) -> Result<u32, BrokenRing> {
-        if self.waiting.is_empty() { Ok(0) } else { self.rx.arm(memory) }
-    }
-
-    /// Whether a frame of that length may go to the guest at all; a longer one is dropped.
-    pub fn accepts(&mut self, length: u16) -> bool {
-        let accepts = length <= self.max_frame;
-        if !accepts {
-            self.traffic.dropped_frames += 1;
+        let (mut posted, mut has_waiting) = (0, false);
+        if let Some(port) = bridge.port_mut(own) {
+            posted = port.arm()?;
+            has_waiting = port.has_waiting();
         }
-        accepts
-    }
-
-    /// Takes a page that the guest has posted, if there is one.
-    ///
-    /// # Errors
-    /// The guest's index is impossible.
-    pub fn posted(&mut self, memory: &impl SharedMemory) -> Result<Option<Posted>, BrokenRing> {
-        if self.rx.available(memory)? == 0 {
-            return Ok(None);
+        if let Some(time) = not_before {
+            // Frames for the guest do not wait for what the guest may send.
+            return Ok(match (posted, has_waiting) {
+                (0, false) => After::Time(time),
+                (0, true) => After::TimeOrEvent(time),
+                _ => After::Turn,
+            });
         }
-        let RxRequest { id, gref } = self.rx.peek(memory);
-        self.rx.consume();
-        Ok(Some(Posted { id, gref }))
+        let requests = sender.arm(cx.memory)?;
+        Ok(if requests + posted == 0 { After::Event } else { After::Turn })
     }
 
-    /// Answers a posted page after its copy was tried.
-    pub fn received(&mut self, memory: &impl SharedMemory, id: u16, copy: &GrantCopy) {
-        let status = if copy.done {
-            self.traffic.to_guest_frames += 1;
-            self.traffic.to_guest_bytes += u64::from(copy.length);
-            copy.length.cast_signed()
-        } else {
-            self.traffic.dropped_frames += 1;
-            RSP_ERROR
-        };
-        self.rx.respond(memory, &RxResponse { id, status });
+    /// Takes the vif off its bridge, with the frames that wait for it. Its counters stay.
+    pub fn release<M>(&mut self, net: &mut Net<M>) {
+        let Some(Started { sender, port }) = &mut self.started else { return };
+        let Some(port) = port.take() else { return };
+        let bridge = &mut net.bridges[self.bridge.0];
+        let waiting_bytes = &mut net.transfer.waiting_bytes;
+        let received = bridge.remove_port(port, sender.mac, sender.ipv4, waiting_bytes);
+        sender.traffic = sum(sender.traffic, received);
     }
 
-    /// Tells the guest of received frames; `true` if it wants an event.
-    pub fn push_received(&mut self, memory: &impl SharedMemory) -> bool {
-        self.rx.push(memory)
+    /// Returns the vif's number in its domain.
+    #[must_use]
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Returns the bridge that the vif is on, or will be.
+    #[must_use]
+    pub fn bridge(&self) -> BridgeId {
+        self.bridge
+    }
+
+    /// Returns whether the vif was put on its bridge.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Returns what has passed.
+    #[must_use]
+    pub fn status<M>(&self, net: &Net<M>) -> VifStatus {
+        let Some(Started { sender, port }) = &self.started else { return VifStatus::default() };
+        let port = port.and_then(|id| net.bridges[self.bridge.0].port(id));
+        port.map_or(sender.traffic, |port| sum(sender.traffic, port.traffic()))
+    }
+}
+
+fn sum(one: VifStatus, other: VifStatus) -> VifStatus {
+    VifStatus {
+        from_guest_bytes: one.from_guest_bytes + other.from_guest_bytes,
+        from_guest_frames: one.from_guest_frames + other.from_guest_frames,
+        to_guest_bytes: one.to_guest_bytes + other.to_guest_bytes,
+        to_guest_frames: one.to_guest_frames + other.to_guest_frames,
+        dropped_frames: one.dropped_frames + other.dropped_frames,
     }
 }

@@ -1,4 +1,4 @@
-//! A limit on how much may pass in a time.
+//! A limit on how much may pass in a time: a token bucket.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A full bucket that lets `amount` pass in each `interval`. At least `least` fits in it, so
-    /// that a single thing of that size can always pass once it has waited long enough.
+    /// Creates a full bucket that lets `amount` pass in each `interval`. At least `least` fits in
+    /// it, so that a single frame of that size can always pass once it has waited long enough.
     pub fn new(amount: u64, interval: Duration, least: u64, now: Instant) -> Self {
-        // A bucket that is made larger takes as much longer to fill: the mean stays what it was.
+        // A larger bucket takes as much longer to fill, so that the mean rate stays the same.
         let larger = least.max(1).div_ceil(amount.max(1)).max(1);
         let factor = u32::try_from(larger).unwrap_or(u32::MAX);
         let amount = amount.max(1).saturating_mul(u64::from(factor));
@@ -25,11 +25,11 @@ impl Bucket {
         Self { amount, interval, tokens: amount, filled: now }
     }
 
-    /// Takes `count` out if they are there. Otherwise nothing is taken, and the time is given when
-    /// there will be enough.
+    /// Takes out `count` tokens, or none if there are fewer. A `count` above what the bucket holds
+    /// takes a whole bucket.
     ///
     /// # Errors
-    /// When to try again.
+    /// There are too few: the time at which there will be enough.
     pub fn take(&mut self, count: u64, now: Instant) -> Result<(), Instant> {
         let count = count.min(self.amount);
         self.fill(now);
@@ -42,7 +42,7 @@ impl Bucket {
         Err(self.filled + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2)))
     }
 
-    /// How many could be taken now.
+    /// Returns how many could be taken now.
     pub fn level(&mut self, now: Instant) -> u64 {
         self.fill(now);
         self.tokens
@@ -56,7 +56,7 @@ impl Bucket {
             return;
         }
         let new = elapsed.as_nanos() * u128::from(self.amount) / self.interval.as_nanos();
-        // Only the time that made whole tokens is used up; the rest counts towards the next one.
+        // Only the time that gave whole tokens is used up; the rest counts towards the next one.
         let used = (new * self.interval.as_nanos()).div_ceil(u128::from(self.amount));
         let (Ok(new), Ok(used)) = (u64::try_from(new), u64::try_from(used)) else { return };
         self.tokens = self.tokens.saturating_add(new).min(self.amount);

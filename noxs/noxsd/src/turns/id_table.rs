@@ -1,21 +1,21 @@
-//! A table for numbers that Xen gives out from the bottom up: domids and event channel ports.
+//! A table for numbers that Xen assigns from the bottom up: domids and event channel ports.
 
 /// A table indexed by small numbers.
 ///
 /// Address space for all numbers is reserved at once and memory is used up to the largest number
 /// so far, page by page: an entry costs the same whether it is the first or the ten-thousandth,
-/// without the pauses of a table that is moved when it grows.
+/// without the pauses of a table that moves when it grows.
 #[derive(Debug)]
 pub struct IdTable<T>(Vec<Option<T>>);
 
 impl<T: Copy> IdTable<T> {
-    /// An empty table for numbers below `most`.
+    /// Creates an empty table for numbers below `most`.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self(Vec::with_capacity(most))
     }
 
-    /// What the number stands for.
+    /// Returns what the number stands for.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<T> {
         *self.0.get(number as usize)?
@@ -30,17 +30,18 @@ impl<T: Copy> IdTable<T> {
         self.0[index] = Some(value);
     }
 
-    /// Takes a number out, and gives what it stood for.
+    /// Removes a number, and returns what it stood for.
     pub fn remove(&mut self, number: u32) -> Option<T> {
         self.0.get_mut(number as usize)?.take()
     }
 
-    /// All numbers. Takes as long as the largest is large.
+    /// Returns all numbers, in time proportional to the largest.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         self.entries_from(0).map(|(number, _)| number)
     }
 
-    /// What the numbers from this one on stand for. Takes as long as the largest is large.
+    /// Returns the numbers from this one on and what they stand for, in time proportional to the
+    /// largest.
     pub fn entries_from(&self, first: u32) -> impl Iterator<Item = (u32, T)> {
         let entries = (first..).zip(self.0.iter().skip(first as usize));
         entries.filter_map(|(number, value)| Some((number, (*value)?)))

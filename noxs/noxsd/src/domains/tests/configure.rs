@@ -20,15 +20,7 @@ impl Bed {
     }
 
     fn configure(&mut self, id: DomainId, vifs: &[VifIdentity]) -> Result<(), Refusal> {
-        self.backend.configure(id, vifs, self.now, &mut self.clients)
-    }
-
-    fn vif_port(&self, domid: u16) -> u32 {
-        let domain = &self.backend.domains[self.backend.by_domid.get(domid.into()).unwrap()];
-        match domain.prepared.first() {
-            Some(vif) => vif.port.unwrap(),
-            None => domain.vifs[0].turns.port.unwrap(),
-        }
+        self.domains.configure(id, vifs, self.now, &mut self.clients)
     }
 }
 
@@ -37,7 +29,7 @@ fn a_prepared_vif_is_on_no_switch_until_it_is_configured() {
     let mut bed = Bed::new();
     bed.running(2);
     let one = bed.prepared(1);
-    let [console, vif] = &bed.backend.status(one.id).unwrap().devices[..] else { panic!() };
+    let [console, vif] = &bed.domains.status(one.id).unwrap().devices[..] else { panic!() };
     assert_eq!((&*console.name, &*vif.name), ("console", "vif0"));
     bed.post(1, 4);
     bed.send(2, 0, &frame_to(1, 2));
@@ -58,10 +50,12 @@ fn a_prepared_vif_is_on_no_switch_until_it_is_configured() {
 fn the_console_of_a_prepared_domain_works() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
-    bed.backend.open_console(one.id, ClientId(0)).unwrap();
-    bed.backend.input(one.id, b"typed").unwrap();
+    bed.domains.open_console(one.id, ClientId(0)).unwrap();
+    bed.domains.input(one.id, b"typed").unwrap();
     bed.settle();
-    assert_eq!(bed.backend.status(one.id).unwrap().devices[0].to_guest_bytes, 5);
+    let counters = bed.domains.status(one.id).unwrap().devices[0].counters;
+    let typed = ConsoleStatus { from_guest_bytes: 0, to_guest_bytes: 5 };
+    assert_eq!(counters, DeviceCounters::Console(typed));
 }
 
 #[test]
@@ -69,8 +63,8 @@ fn an_idle_guest_is_configured_without_a_turn() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
     bed.configure(one.id, &[identity(1)]).unwrap();
-    assert!(!bed.backend.has_work());
-    assert!(bed.backend.host.notified.is_empty());
+    assert!(!bed.domains.has_work());
+    assert!(bed.domains.host.notified.is_empty());
 }
 
 #[test]
@@ -110,7 +104,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
         let refusal = bed.configure(two.id, &wrong).unwrap_err();
         assert!(matches!(refusal, Refusal::Invalid(_)), "{refusal}");
     }
-    assert!(!bed.backend.has_work());
+    assert!(!bed.domains.has_work());
     bed.configure(two.id, &good).unwrap();
     let refusal = bed.configure(two.id, &good).unwrap_err();
     assert!(refusal.to_string().contains("already"), "{refusal}");
@@ -123,7 +117,7 @@ fn some_identities_are_none_and_a_domain_without_vifs_has_none() {
     let mut mixed = attach(1);
     mixed.vifs.push(VifDevice { index: 1, port: 3, identity: None, ..mixed.vifs[0].clone() });
     assert!(matches!(bed.attach(&mixed), Err(Refusal::Invalid(_))));
-    assert!(bed.backend.host.bound.is_empty());
+    assert!(bed.domains.host.bound.is_empty());
     let bare = Attach { vifs: Vec::new(), ..attach(1) };
     bed.attach(&bare).unwrap();
     assert!(matches!(bed.configure(bare.id, &[]), Err(Refusal::Invalid(_))));
@@ -133,15 +127,15 @@ fn some_identities_are_none_and_a_domain_without_vifs_has_none() {
 fn an_address_is_free_again_and_nothing_is_left_of_a_prepared_domain() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
-    bed.backend.detach(one.id, &mut bed.clients).unwrap();
-    assert!(bed.backend.host.bound.is_empty());
-    assert_eq!(bed.backend.channels.numbers().count(), 0);
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    assert!(bed.domains.host.bound.is_empty());
+    assert_eq!(bed.domains.by_port.numbers().count(), 0);
 
     let one = bed.prepared(1);
     bed.configure(one.id, &[identity(1)]).unwrap();
     let two = bed.prepared(2);
     assert_eq!(bed.configure(two.id, &[identity(1)]), Err(Refusal::MacInUse(mac(1))));
-    bed.backend.detach(one.id, &mut bed.clients).unwrap();
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
     bed.configure(two.id, &[identity(1)]).unwrap();
 }
 
@@ -152,14 +146,14 @@ fn a_restarted_noxsd_finds_it_prepared_and_configures_it() {
     // The noxsd before this one was told who the vif is, the record was not.
     frontend::send(&bed.page(1, TX_REF), 9999, 0, 0, 7, 60);
     let one = prepared(1);
-    bed.attach_as(&one, Guest::Running).unwrap();
+    bed.attach_as(&one, GuestState::Running).unwrap();
     bed.settle();
     assert!(bed.sent(1).is_empty());
     bed.configure(one.id, &[identity(1)]).unwrap();
     bed.settle();
     assert_eq!(bed.sent(1), [(7, -1)]);
     let port = bed.vif_port(1);
-    assert!(bed.backend.host.notified.contains(&port), "its answer may have been lost");
+    assert!(bed.domains.host.notified.contains(&port), "its answer may have been lost");
 }
 
 #[test]
@@ -190,19 +184,19 @@ enum Step {
 
 /// A guest's event channel as the kernel has it: masked from one event until noxsd is done.
 struct Channel {
-    port: u32,
+    port: LocalPort,
     pending: bool,
     masked: bool,
 }
 
 impl Channel {
     fn pass(&mut self, bed: &mut Bed) {
-        if bed.backend.host.unmasked.drain(..).any(|port| port == self.port) {
+        if bed.domains.host.unmasked.drain(..).any(|port| port == self.port) {
             self.masked = false;
         }
         if self.pending && !self.masked {
             (self.pending, self.masked) = (false, true);
-            bed.backend.event(self.port);
+            bed.domains.event(self.port);
         }
     }
 }
@@ -252,17 +246,17 @@ proptest! {
                 Step::Lost => {
                     // Ports that are in no list stay masked until they are looked at.
                     channel.masked |= std::mem::take(&mut channel.pending);
-                    bed.backend.events_lost();
+                    bed.domains.events_lost();
                 }
-                Step::Turn => bed.backend.turn(bed.now, &mut bed.clients),
+                Step::Turn => bed.domains.turn(bed.now, &mut bed.clients),
             }
             channel.pass(&mut bed);
         }
         for _ in 0..100 {
-            bed.backend.turn(bed.now, &mut bed.clients);
+            bed.domains.turn(bed.now, &mut bed.clients);
             channel.pass(&mut bed);
         }
-        prop_assert!(!bed.backend.has_work() && !channel.pending);
+        prop_assert!(!bed.domains.has_work() && !channel.pending);
         let expected: Vec<(u16, i16)> = (0..frames).map(|id| (id, 0)).collect();
         prop_assert_eq!(bed.sent(1), expected);
         prop_assert_eq!(bed.received(2).len(), usize::from(frames));
