@@ -4,14 +4,14 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use noxs_control::{Attach, DomainId, Refusal, VifIdentity};
+use noxs_control::{Attach, DomainId, Refusal};
 
 use super::device::{Device, Resources, requested};
 use super::{DeviceId, Domain, DomainIndex, Domains, Task};
 use crate::console::{Clients, Console, ConsoleLog};
 use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
-use crate::net::BridgeId;
 use crate::net::vif::Vif;
+use crate::net::{BridgeId, identities};
 
 /// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
 ///
@@ -56,7 +56,7 @@ impl<H: Host> Domains<H> {
             self.detach(old, clients)?;
         }
         let bridges = self.check(attach, log.is_some())?;
-        let identities = identities(attach)?;
+        let identities = identities(&attach.vifs)?;
         if let Some(identities) = &identities {
             let indices = attach.vifs.iter().map(|vif| vif.index);
             self.net.check_identities(indices.zip(bridges.iter().copied()), identities)?;
@@ -152,15 +152,7 @@ impl<H: Host> Domains<H> {
             let count = attach.vifs.len();
             return invalid(format!("the domain has {count} vifs: must be at most {MAX_VIFS}"));
         }
-        let mut bridges = Vec::with_capacity(attach.vifs.len());
-        for (number, vif) in attach.vifs.iter().enumerate() {
-            let bridge = self.net.bridge(&vif.bridge);
-            bridges.push(bridge.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
-            if attach.vifs[..number].iter().any(|earlier| earlier.index == vif.index) {
-                return invalid(format!("there are two vifs {}", vif.index));
-            }
-        }
-        Ok(bridges)
+        self.net.bridges(&attach.vifs)
     }
 
     /// Binds all ports or none; a port that several devices share once. Returns dom0's end of each.
@@ -191,21 +183,6 @@ impl<H: Host> Domains<H> {
         }
         Ok(local)
     }
-}
-
-/// Returns who the vifs are, which a request says of all or of none.
-fn identities(attach: &Attach) -> Result<Option<Vec<VifIdentity>>, Refusal> {
-    let known: Vec<VifIdentity> = attach.vifs.iter().filter_map(|vif| vif.identity).collect();
-    match (known.len(), attach.vifs.len()) {
-        (known, all) if known == all => {}
-        (0, _) => return Ok(None),
-        (known, all) => {
-            return Err(Refusal::Invalid(format!(
-                "{known} of {all} vifs have an identity: must be all or none"
-            )));
-        }
-    }
-    Ok(Some(known))
 }
 
 fn refusal(what: &'static str) -> impl Fn(io::Error) -> Refusal {

@@ -2,6 +2,7 @@
 
 mod attach;
 mod configure;
+mod configure_order;
 mod console;
 mod faults;
 mod frames;

@@ -18,6 +18,11 @@ impl FakeMemory {
         Self((0..pages).map(|_| Rc::new(RefCell::new(vec![0; PAGE_SIZE]))).collect())
     }
 
+    /// Returns how many have the first page: the domain's own, tests and mappings.
+    pub(crate) fn holders(&self) -> usize {
+        Rc::strong_count(&self.0[0])
+    }
+
     fn join(parts: &[Self]) -> Self {
         Self(parts.iter().flat_map(|part| part.0.iter().cloned()).collect())
     }

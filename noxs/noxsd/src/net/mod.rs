@@ -10,9 +10,9 @@
 
 pub mod bridge;
 pub mod frame;
-mod identity;
 pub mod netif;
 pub mod port;
+mod request;
 pub mod sender;
 pub mod switch;
 pub mod tap;
@@ -26,6 +26,7 @@ use std::time::Instant;
 use noxs_control::Refusal;
 
 use self::bridge::{Bridge, TapFault};
+pub use self::request::identities;
 use self::transfer::Transfer;
 use crate::host::Host;
 use crate::host::memory::SharedMemory;
@@ -79,9 +80,7 @@ impl<M> Net<M> {
         Ok(id)
     }
 
-    /// Returns the bridge of that name.
-    #[must_use]
-    pub fn bridge(&self, name: &str) -> Option<BridgeId> {
+    fn bridge(&self, name: &str) -> Option<BridgeId> {
         self.by_name.get(name).copied()
     }
 

@@ -86,3 +86,19 @@ proptest::proptest! {
         proptest::prop_assert_eq!(bed.broken(&good), [None, None]);
     }
 }
+
+#[test]
+fn a_lost_vif_keeps_its_counters() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    bed.post(1, 2);
+    bed.frame_in(&frame_to(1, 99));
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.run(1);
+    let before = bed.traffic(&one);
+    assert_eq!((before.to_guest_frames, before.from_guest_frames), (1, 1));
+    frontend::set_producer(&bed.page(1, RX_REF), u32::MAX);
+    bed.frame_in(&frame_to(1, 99));
+    assert!(bed.broken(&one)[1].is_some());
+    assert_eq!(bed.traffic(&one), before);
+}

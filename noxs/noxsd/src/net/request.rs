@@ -1,8 +1,8 @@
-//! Who a vif may be: which addresses, MTU and rate a toolstack may give it.
+//! What a toolstack may ask for a vif: its bridge, addresses, MTU and rate.
 
 use std::ops::RangeInclusive;
 
-use noxs_control::{Refusal, VifIdentity};
+use noxs_control::{Refusal, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
 use super::{BridgeId, Net};
@@ -15,7 +15,41 @@ const MTU: RangeInclusive<u16> = 68..=4081;
 
 const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
 
+/// Returns who the vifs of a request are, which it says of all or of none.
+///
+/// # Errors
+/// It says so of some.
+pub fn identities(vifs: &[VifDevice]) -> Result<Option<Vec<VifIdentity>>, Refusal> {
+    let known: Vec<VifIdentity> = vifs.iter().filter_map(|vif| vif.identity).collect();
+    match (known.len(), vifs.len()) {
+        (known, all) if known == all => {}
+        (0, _) => return Ok(None),
+        (known, all) => {
+            return Err(Refusal::Invalid(format!(
+                "{known} of {all} vifs have an identity: must be all or none"
+            )));
+        }
+    }
+    Ok(Some(known))
+}
+
 impl<M> Net<M> {
+    /// Returns the bridges that the vifs of a request are to be on.
+    ///
+    /// # Errors
+    /// There is no such bridge, or two vifs have the same number.
+    pub fn bridges(&self, vifs: &[VifDevice]) -> Result<Vec<BridgeId>, Refusal> {
+        let mut bridges = Vec::with_capacity(vifs.len());
+        for (number, vif) in vifs.iter().enumerate() {
+            let bridge = self.bridge(&vif.bridge);
+            bridges.push(bridge.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
+            if vifs[..number].iter().any(|earlier| earlier.index == vif.index) {
+                return Err(Refusal::Invalid(format!("there are two vifs {}", vif.index)));
+            }
+        }
+        Ok(bridges)
+    }
+
     /// Checks who the vifs, given by their numbers and bridges, are to be.
     ///
     /// # Errors
