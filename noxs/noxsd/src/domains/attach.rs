@@ -145,7 +145,7 @@ impl<H: Host> Domains<H> {
             let (domid, most) = (attach.id.domid, DomId::FIRST_RESERVED.0 - 1);
             return invalid(format!("domain {domid} is not a guest: must be 1 to {most}"));
         }
-        if attach.console.is_none() && attach.vifs.is_empty() {
+        if requested(attach).next().is_none() {
             return invalid("the request has no device".into());
         }
         if attach.vifs.len() > MAX_VIFS {

@@ -1,12 +1,16 @@
 //! The kinds of devices: the one place that knows which there are.
 //!
 //! A kind is a folder beside `console` and `net`: its ring, its limits, what it serves in a turn,
-//! what it counts, and how it takes up a ring that an earlier noxsd served. To add one:
-//! - in `noxs_control`: its device in `Attach`, its counters in `DeviceCounters`;
-//! - here: a variant of [`Kind`], [`Fault`] and [`Requested`], and an arm in each of their methods;
-//!   in [`requested`], its devices of a request;
-//! - what its devices share, if anything, as a field of [`Domains`](super::Domains) beside `net`,
-//!   or in [`Resources`] if it comes with the request.
+//! what it counts, and how it takes up a ring that an earlier noxsd served. To add one, write its
+//! folder, and register it:
+//! - in `noxs_control`, its device in `Attach` and its counters in `DeviceCounters`;
+//! - here, a variant of [`Kind`], [`Fault`] and [`Requested`], an arm in each `match` on them (the
+//!   compiler lists them), and its devices in [`requested`];
+//! - in `attach.rs`, room for its pages beside those that `MAX_VIFS` counts.
+//!
+//! A kind whose devices share something, as vifs share bridges, has a field in
+//! [`Domains`](super::Domains) beside `net`. What comes with a request, as a console's log does, is
+//! in [`Resources`].
 
 use std::time::Instant;
 
