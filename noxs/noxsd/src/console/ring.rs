@@ -193,7 +193,7 @@ pub(crate) mod frontend {
     use crate::host::fake::FakeMemory;
     use crate::host::memory::SharedMemory;
 
-    /// Prints as much as fits and gives how much that was.
+    /// Prints as much as fits and returns how much that was.
     pub(crate) fn print(page: &FakeMemory, text: &[u8]) -> usize {
         let (mut prod, cons) = (page.load(layout::OUT_PROD), page.load(layout::OUT_CONS));
         let room = OUTPUT_SIZE - prod.wrapping_sub(cons) as usize;

@@ -118,9 +118,9 @@ impl<H: Host> Domains<H> {
         Ok(())
     }
 
-    /// Gives a device of a guest that runs already a turn, and the guest an event: it may have sent
-    /// its last event to the earlier noxsd, which may not have sent the answer's. Does nothing to a
-    /// device that is not served.
+    /// Queues a device of a guest that runs already, and sends the guest an event: the guest may
+    /// have sent its last event to the earlier noxsd, and may wait for one that the earlier noxsd
+    /// did not send any more. Does nothing for a device that is not served.
     pub(super) fn resume(&mut self, id: DeviceId) {
         let device = &self.slots[id.domain.0].devices[id.device];
         if let (Some(turn), Some(port)) = (device.turn, device.port) {

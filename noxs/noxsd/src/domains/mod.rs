@@ -1,9 +1,9 @@
 //! The attached domains: which devices they have, whose each event channel is, and whose turn.
 //!
-//! [`Domains`] owns all devices. [`attach`] connects a domain's devices, [`configure`] puts its
-//! vifs on their bridges, [`turn`] serves what is ready, [`status`] reports. Only [`device`] knows
-//! which kinds of devices there are. Nothing here walks over all guests, but for requests that are
-//! about all of them.
+//! [`Domains`] owns all devices. `attach` connects a domain's devices, `configure` puts its vifs on
+//! their bridges, `turn` serves what is ready, `consoles` connects clients, `status` reports. Which
+//! kinds of devices there are stands in `device`. Nothing here walks over all guests, except for
+//! requests that are about all of them.
 
 mod attach;
 #[cfg(test)]

@@ -119,8 +119,8 @@ impl<H: Host> Domains<H> {
         self.serve_receivers(now, clients);
     }
 
-    /// Gives a turn to the vifs that frames wait for, and takes those from their guests that broke
-    /// their rings when a frame came.
+    /// Queues the vifs that frames wait for, and takes from their guests those whose ring turned out
+    /// to be broken when a frame came.
     fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
         for turn in self.net.take_woken() {
             self.turns.queue(turn);

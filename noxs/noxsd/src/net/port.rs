@@ -2,8 +2,8 @@
 //!
 //! Frames for a guest that has posted no page wait for one. A burst for one guest is often longer
 //! than what the guest has posted, and dropping its end would make TCP wait for a timeout. What
-//! waits is bounded: a guest that posts nothing costs at most its own share ([`FRAMES`]), and all
-//! such guests together at most [`ALL_BYTES`]. Beyond that the newest frames are dropped.
+//! waits is bounded: a guest that posts nothing costs at most its own share (`FRAMES`), and all
+//! such guests together at most `ALL_BYTES`. Beyond that the newest frames are dropped.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -91,7 +91,7 @@ impl<T: Copy> Turns<T> {
         self.entries.get(id.0)?.owner
     }
 
-    /// Gives an owner a turn, behind those that are ready already.
+    /// Queues an owner for a turn, behind those that are ready already.
     pub fn queue(&mut self, id: TurnId) {
         if let Some(entry) = self.entries.get_mut(id.0)
             && !entry.queued
@@ -101,7 +101,7 @@ impl<T: Copy> Turns<T> {
         }
     }
 
-    /// Gives an owner a turn because of an event, unless it waits for a time alone.
+    /// Queues an owner because of an event, unless it waits for a time alone.
     pub fn event(&mut self, id: TurnId) {
         if self.entries.get(id.0).is_some_and(|entry| entry.wake == Wake::AtEvents) {
             self.queue(id);
@@ -132,7 +132,7 @@ impl<T: Copy> Turns<T> {
         self.ready.len()
     }
 
-    /// Gives an owner a turn at that time.
+    /// Has an owner queued at that time.
     pub fn wait_until(&mut self, id: TurnId, time: Instant, wake: Wake) {
         self.stop_waiting(id);
         if let Some(entry) = self.entries.get_mut(id.0) {
@@ -142,7 +142,7 @@ impl<T: Copy> Turns<T> {
         }
     }
 
-    /// Gives a turn to the owners whose time has come.
+    /// Queues the owners whose time has come.
     pub fn expire(&mut self, now: Instant) {
         while let Some((_, id)) = self.timers.first().copied().filter(|(time, _)| *time <= now) {
             self.stop_waiting(id);

@@ -1,8 +1,8 @@
-//! Vifs that are attached first and told who they are later.
+//! Vifs that are attached first and configured later.
 
 use super::*;
 
-/// A domain whose vifs nobody knows yet.
+/// A domain whose vifs are not configured yet.
 fn prepared(domid: u16) -> Attach {
     let mut attach = attach(domid);
     attach.vifs[0].identity = None;
@@ -32,7 +32,7 @@ fn a_prepared_vif_is_on_no_switch_until_it_is_configured() {
     bed.post(1, 4);
     bed.send(2, 0, &frame_to(1, 2));
     bed.run(2);
-    assert_eq!(bed.frame_out(), Some(frame_to(1, 2)), "nobody here has the address");
+    assert_eq!(bed.frame_out(), Some(frame_to(1, 2)), "no vif has the address");
     bed.frame_in(&build::ipv4(MacAddr([0xff; 6]), mac(9), ip(9)));
     assert!(bed.received(1).is_empty());
 
@@ -141,7 +141,7 @@ fn an_address_is_free_again_and_nothing_is_left_of_a_prepared_domain() {
 fn a_restarted_noxsd_finds_it_prepared_and_configures_it() {
     let mut bed = Bed::new();
     bed.guest(1);
-    // The noxsd before this one was told who the vif is, the record was not.
+    // The earlier noxsd had configured the vif; the record does not say so.
     frontend::send(&bed.page(1, TX_REF), 9999, 0, 0, 7, 60);
     let one = prepared(1);
     bed.attach_as(&one, GuestState::Running).unwrap();

@@ -10,7 +10,7 @@ enum Step {
     Configure,
     /// The guest sends frames, and an event if its ring asks for one.
     Send(u16),
-    /// An event that nobody asked for.
+    /// An event that the ring did not ask for.
     Kick,
     /// The kernel says that events may have been lost.
     Lost,

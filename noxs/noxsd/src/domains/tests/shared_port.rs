@@ -84,7 +84,7 @@ fn a_vif_over_its_rate_keeps_waiting_while_the_console_talks() {
         bed.event(port);
     }
     assert_eq!(bed.clients.output, b"ab");
-    assert_eq!((bed.sent(1).len(), bed.domains.host.copies), (sent, copies), "nobody looked");
+    assert_eq!((bed.sent(1).len(), bed.domains.host.copies), (sent, copies), "not looked at");
     assert_eq!(bed.domains.turns.waiting(), 1);
     bed.now = bed.domains.deadline().unwrap();
     bed.domains.turn(bed.now, &mut bed.clients);
