@@ -11,8 +11,8 @@ use chaos::config::parse_str;
 use chaos::image::Image;
 use criterion::{Criterion, criterion_group, criterion_main};
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
-use noxsd::frame::{Facts, Payload};
-use noxsd::switch::{End, PortId, Switch};
+use noxsd::net::frame::{FrameFacts, Payload};
+use noxsd::net::switch::{BridgePortId, End, Switch};
 
 const CONFIG: &str = include_str!("../../guests/redis/redis.cfg");
 
@@ -61,12 +61,12 @@ fn switch(c: &mut Criterion) {
     let mut switch = Switch::default();
     for number in 0..PORTS {
         let address = Ipv4Addr::from(0x0a01_0000 + number);
-        switch.add(PortId(number), mac(number), Some(address)).expect("no address is twice");
+        switch.add(BridgePortId(number), mac(number), Some(address)).expect("no address is twice");
     }
     let payload = Payload::Ipv4 { source: Ipv4Addr::from(0x0a01_0001) };
-    let facts = Facts { destination: mac(PORTS / 2), source: mac(1), payload };
+    let facts = FrameFacts { destination: mac(PORTS / 2), source: mac(1), payload };
     c.bench_function("switch lookup among 8000", |b| {
-        b.iter(|| switch.route(black_box(&facts), End::Port(PortId(1))));
+        b.iter(|| switch.route(black_box(&facts), End::Port(BridgePortId(1))));
     });
 }
 

@@ -20,7 +20,7 @@ pub use daemon::encoding;
 
 /// First byte of each packet; changes when the messages do. The records have
 /// [their own](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 2 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 3 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -183,7 +183,7 @@ pub struct VifDrops {
     pub id: DomainId,
     /// Number of the interface in its domain.
     pub index: u16,
-    /// How many frames: see [`DeviceStatus::dropped_frames`].
+    /// How many frames: see [`VifStatus::dropped_frames`].
     pub frames: u64,
 }
 
@@ -215,7 +215,7 @@ pub enum Refusal {
     Invalid(String),
 }
 
-/// How the devices of a domain are.
+/// The state of a domain's devices.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DomainStatus {
     /// Which domain.
@@ -224,22 +224,48 @@ pub struct DomainStatus {
     pub devices: Vec<DeviceStatus>,
 }
 
-/// How a device is.
+/// The state of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DeviceStatus {
     /// `console`, `vif0`, ...
     pub name: String,
-    /// Why the device was taken from its guest, if it was.
+    /// What the guest did that cost it the device, if it has lost it.
     pub broken: Option<String>,
+    /// What has passed, by kind of device.
+    pub counters: DeviceCounters,
+}
+
+/// What has passed a device since it was attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum DeviceCounters {
+    /// A console.
+    Console(ConsoleStatus),
+    /// A network interface.
+    Vif(VifStatus),
+}
+
+/// What has passed a console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ConsoleStatus {
+    /// Bytes that the guest printed.
+    pub from_guest_bytes: u64,
+    /// Bytes that were typed.
+    pub to_guest_bytes: u64,
+}
+
+/// What has passed a network interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct VifStatus {
     /// Bytes from the guest.
     pub from_guest_bytes: u64,
+    /// Frames from the guest.
+    pub from_guest_frames: u64,
     /// Bytes to the guest.
     pub to_guest_bytes: u64,
-    /// Frames from the guest; 0 for a console.
-    pub from_guest_frames: u64,
-    /// Frames to the guest; 0 for a console.
+    /// Frames to the guest.
     pub to_guest_frames: u64,
-    /// Frames that were dropped: wrong source, over the rate, no room in the guest's ring.
+    /// Frames that were dropped: from a wrong source, too many for all, malformed, or without a
+    /// page of the guest's to put them in.
     pub dropped_frames: u64,
 }
 

@@ -13,11 +13,12 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
 };
 use noxs_control::{Reply, Request};
-use noxsd::backend::Backend;
 use noxsd::control::server::Server;
 use noxsd::control::session::Session;
-use noxsd::host::{Frames, GrantCopy, Host};
-use noxsd::memory::SharedMemory;
+use noxsd::domains::Domains;
+use noxsd::host::buffers::{GrantCopy, PageBuffers};
+use noxsd::host::memory::SharedMemory;
+use noxsd::host::{DomId, GrantRef, Host, LocalPort, RemotePort};
 
 const LISTENER: Token = Token(0);
 
@@ -41,33 +42,33 @@ impl SharedMemory for NoMemory {
 impl Host for NoXen {
     type Memory = NoMemory;
 
-    fn map(&mut self, _: u16, _: &[u32]) -> io::Result<NoMemory> {
+    fn map(&mut self, _: DomId, _: &[GrantRef]) -> io::Result<NoMemory> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn bind(&mut self, _: u16, _: u32) -> io::Result<u32> {
+    fn bind(&mut self, _: DomId, _: RemotePort) -> io::Result<LocalPort> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn bind_domain_exception(&mut self) -> io::Result<u32> {
+    fn bind_domain_exception(&mut self) -> io::Result<LocalPort> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn unbind(&mut self, _: u32) {}
+    fn unbind(&mut self, _: LocalPort) {}
 
-    fn notify(&mut self, _: u32) {}
+    fn notify(&mut self, _: LocalPort) {}
 
-    fn unmask(&mut self, _: &[u32]) {}
+    fn unmask(&mut self, _: &[LocalPort]) {}
 
-    fn fetch(&mut self, _: &mut Frames, _: &mut [GrantCopy]) {}
+    fn fetch(&mut self, _: &mut PageBuffers, _: &mut [GrantCopy]) {}
 
-    fn deliver(&mut self, _: &Frames, _: &mut [GrantCopy]) {}
+    fn deliver(&mut self, _: &PageBuffers, _: &mut [GrantCopy]) {}
 }
 
 struct Bed {
     poll: Poll,
     server: Server,
-    backend: Backend<NoXen>,
+    backend: Domains<NoXen>,
 }
 
 impl Bed {
@@ -106,7 +107,7 @@ fn clients_wait_without_a_busy_loop_and_are_heard_when_there_is_room() {
     let listener = listener::listen(&path, None).unwrap();
     let poll = Poll::new().unwrap();
     let server = Server::new(listener, poll.registry().try_clone().unwrap(), LISTENER).unwrap();
-    let backend = Backend::new(NoXen, Instant::now());
+    let backend = Domains::new(NoXen, Instant::now());
     let mut bed = Bed { poll, server, backend };
     let address = UnixAddr::new(&path).unwrap();
     let clients = [unconnected(), unconnected(), unconnected()];

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use noxs_control::DomainId;
 
 use super::server::INPUT_PACKET;
-use crate::backend::Backend;
+use crate::domains::Domains;
 use crate::host::Host;
 
 /// Output that waits for a console's client, in bytes.
@@ -58,7 +58,7 @@ impl State {
     }
 
     /// Whether a packet of this client can be taken now.
-    pub(super) fn may_read<H: Host>(&self, backend: &Backend<H>) -> bool {
+    pub(super) fn may_read<H: Host>(&self, backend: &Domains<H>) -> bool {
         match self.mode {
             Mode::Requests | Mode::Watch => self.reply.is_none(),
             Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,

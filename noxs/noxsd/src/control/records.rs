@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use noxs_control::record::{self, DeviceRecord, MAX_RECORD};
 use noxs_control::{Attach, CONSOLE_LOG, RECORD_FILE};
 
-use crate::console_log::ConsoleLog;
+use crate::console::ConsoleLog;
 
 /// A domain as its record has it.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ enum RecordError {
     #[error("its {CONSOLE_LOG} cannot be opened")]
     Log(#[source] io::Error),
     #[error("its {CONSOLE_LOG} is not a log")]
-    LogKind(#[source] crate::console_log::LogError),
+    LogKind(#[source] crate::console::log::LogError),
 }
 
 /// Reads all records, those of the previous version too. One that cannot be used is left out, with a

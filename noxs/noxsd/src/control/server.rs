@@ -18,7 +18,8 @@ use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request, encoding::De
 
 use super::client::{Mode, State, await_more, flush};
 use super::session::{self, Answer, Session};
-use crate::backend::{Backend, ClientId, Clients};
+use crate::console::{ClientId, Clients};
+use crate::domains::Domains;
 use crate::host::Host;
 
 /// Clients that may be connected at a time.
@@ -85,7 +86,7 @@ impl Server {
     /// Serves the clients that are ready.
     pub fn turn<H: Host>(
         &mut self,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
@@ -108,7 +109,7 @@ impl Server {
     fn serve<H: Host>(
         &mut self,
         key: usize,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
@@ -140,7 +141,7 @@ impl Server {
         &mut self,
         key: usize,
         packet: Packet,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) -> Option<()> {
@@ -190,7 +191,7 @@ impl Server {
         }
     }
 
-    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Backend<H>) {
+    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Domains<H>) {
         let Some(client) = self.clients.remove(key) else { return };
         match client.state.mode {
             Mode::Console(id) => backend.close_console(id, ClientId(key)),

@@ -16,8 +16,10 @@ use nix::sys::socket::{
 use noxs_control::Refusal;
 
 use super::*;
-use crate::backend::tests::{FakeHost, attach};
-use crate::console;
+use crate::console::ring as console;
+use crate::domains::bed::attach;
+use crate::host::LocalPort;
+use crate::host::fake::FakeHost;
 
 const LISTENER: Token = Token(0);
 
@@ -26,7 +28,7 @@ struct Bed {
     poll: Poll,
     registry: Registry,
     server: Server,
-    backend: Backend<FakeHost>,
+    backend: Domains<FakeHost>,
     folder: PathBuf,
     path: PathBuf,
 }
@@ -44,7 +46,7 @@ impl Bed {
         let registry = poll.registry().try_clone().unwrap();
         let server = Server::new(listener, registry.try_clone().unwrap(), LISTENER).unwrap();
         let now = Instant::now();
-        let mut backend = Backend::new(FakeHost::default(), now);
+        let mut backend = Domains::new(FakeHost::default(), now);
         let tap = File::from(nix::unistd::pipe().unwrap().0);
         backend.add_switch("xenbr0", tap, now).unwrap();
         Self { poll, registry, server, backend, folder, path }
@@ -100,7 +102,7 @@ impl Bed {
     }
 
     /// A guest with a console and a client connected to it, and the console's port.
-    fn console(&mut self) -> (OwnedFd, u32) {
+    fn console(&mut self) -> (OwnedFd, LocalPort) {
         self.backend.host.guest(1);
         let toolstack = self.client();
         let log = self.log();
@@ -113,7 +115,7 @@ impl Bed {
         (client, port)
     }
 
-    fn print(&mut self, port: u32, text: &[u8]) {
+    fn print(&mut self, port: LocalPort, text: &[u8]) {
         let page = self.backend.host.pages[&(1, 1)].clone();
         assert_eq!(console::frontend::print(&page, text), text.len());
         self.backend.event(port);

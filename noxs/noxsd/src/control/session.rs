@@ -9,10 +9,10 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use noxs_control::{Attach, DomainStatus, Refusal, Reply, Request};
 
-use crate::backend::{Backend, ClientId, Clients, Guest};
-use crate::console_log::ConsoleLog;
-use crate::host::Host;
-use crate::tap;
+use crate::console::{ClientId, Clients, ConsoleLog};
+use crate::domains::{Domains, GuestState};
+use crate::host::{Host, LocalPort};
+use crate::net::tap;
 
 /// Token of the first tap; the others follow by the number of their switch.
 pub const FIRST_TAP: usize = 16;
@@ -47,7 +47,7 @@ pub struct Session<'a> {
     /// Where taps are waited for.
     pub registry: &'a Registry,
     /// The local port of the interrupt for domains that end, while a client watches.
-    pub domain_exception: Option<u32>,
+    pub domain_exception: Option<LocalPort>,
 }
 
 impl Session<'_> {
@@ -57,7 +57,7 @@ impl Session<'_> {
         &mut self,
         request: Request,
         from: From,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         clients: &mut impl Clients,
         now: Instant,
     ) -> Answer {
@@ -99,7 +99,7 @@ impl Session<'_> {
         &self,
         bridge: &str,
         file: OwnedFd,
-        backend: &mut Backend<H>,
+        backend: &mut Domains<H>,
         now: Instant,
     ) -> Result<(), Refusal> {
         let system = |what: &str| {
@@ -109,16 +109,16 @@ impl Session<'_> {
         let name = tap::check(file.as_fd())
             .map_err(|error| Refusal::Invalid(format!("the file is no tap: {error}")))?;
         let fd = file.as_raw_fd();
-        let number = backend.add_switch(bridge, File::from(file), now)?;
+        let bridge_id = backend.add_switch(bridge, File::from(file), now)?;
         // A switch without frames from its tap is of no use, but harmless.
         self.registry
-            .register(&mut SourceFd(&fd), Token(FIRST_TAP + number), Interest::READABLE)
+            .register(&mut SourceFd(&fd), Token(FIRST_TAP + bridge_id.0), Interest::READABLE)
             .map_err(system("wait for the tap"))?;
         tracing::info!("switch for bridge {bridge}, through tap {name}");
         Ok(())
     }
 
-    fn watch<H: Host>(&mut self, backend: &mut Backend<H>) -> Result<(), Refusal> {
+    fn watch<H: Host>(&mut self, backend: &mut Domains<H>) -> Result<(), Refusal> {
         if self.domain_exception.is_none() {
             let port = backend.host.bind_domain_exception().map_err(|error| Refusal::System {
                 what: "watch for domains that end".into(),
@@ -133,7 +133,7 @@ impl Session<'_> {
 fn attach<H: Host>(
     request: &Attach,
     file: Option<OwnedFd>,
-    backend: &mut Backend<H>,
+    backend: &mut Domains<H>,
     clients: &mut impl Clients,
     now: Instant,
 ) -> Result<(), Refusal> {
@@ -141,11 +141,11 @@ fn attach<H: Host>(
         .map(ConsoleLog::new)
         .transpose()
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
-    backend.attach(request, log, Guest::New, now, clients)
+    backend.attach(request, log, GuestState::New, now, clients)
 }
 
 /// The domains that have lost a device, as many as fit.
-fn broken<H: Host>(backend: &Backend<H>) -> Vec<DomainStatus> {
+fn broken<H: Host>(backend: &Domains<H>) -> Vec<DomainStatus> {
     let mut size = 0;
     let fits = |status: &DomainStatus| {
         let text: usize = status

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use daemon::level::Level;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::backend::Backend;
 use crate::control::server::{self, Server};
 use crate::control::session::{FIRST_TAP, Session};
-use crate::xen_host::{self, XenHost};
+use crate::domains::Domains;
+use crate::host::LocalPort;
+use crate::host::dom0::{self, XenHost};
+use crate::net::BridgeId;
 
 const LISTENER: Token = Token(0);
 const EVENT_CHANNELS: Token = Token(1);
@@ -24,7 +26,7 @@ const EVENTS: usize = 256;
 pub struct EventLoop {
     poll: Poll,
     registry: mio::Registry,
-    backend: Backend<XenHost>,
+    backend: Domains<XenHost>,
     server: Server,
 }
 
@@ -33,7 +35,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// The kernel has no means to wait.
-    pub fn new(backend: Backend<XenHost>, listener: UnixListener) -> io::Result<Self> {
+    pub fn new(backend: Domains<XenHost>, listener: UnixListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let events = backend.host.events_fd();
@@ -43,7 +45,7 @@ impl EventLoop {
     }
 
     /// The backend, its clients and what requests need, for what comes before the loop.
-    pub fn parts(&mut self) -> (&mut Backend<XenHost>, &mut Server, Session<'_>) {
+    pub fn parts(&mut self) -> (&mut Domains<XenHost>, &mut Server, Session<'_>) {
         let session = Session { registry: &self.registry, domain_exception: None };
         (&mut self.backend, &mut self.server, session)
     }
@@ -75,20 +77,22 @@ impl EventLoop {
                     LISTENER => server.accept(),
                     EVENT_CHANNELS => {
                         ports.clear();
-                        if backend.host.pending(&mut ports) == xen_host::Events::Lost {
+                        if backend.host.pending(&mut ports) == dom0::Events::Lost {
                             backend.events_lost();
                             server.domain_ended();
                         }
-                        for port in &ports {
-                            if session.domain_exception == Some(port.0) {
-                                backend.unmask(port.0);
+                        for port in ports.iter().map(|port| LocalPort(port.0)) {
+                            if session.domain_exception == Some(port) {
+                                backend.unmask(port);
                                 server.domain_ended();
                             } else {
-                                backend.event(port.0);
+                                backend.event(port);
                             }
                         }
                     }
-                    Token(tap) if tap < server::FIRST_TOKEN => backend.tap_ready(tap - FIRST_TAP),
+                    Token(tap) if tap < server::FIRST_TOKEN => {
+                        backend.tap_ready(BridgeId(tap - FIRST_TAP))
+                    }
                     client => {
                         let gone = event.is_read_closed() || event.is_error();
                         server.client_event(client, event.is_readable() || gone);

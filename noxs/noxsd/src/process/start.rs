@@ -14,9 +14,9 @@ use noxs_control::Request;
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
-use crate::backend::{Backend, Guest};
 use crate::control::records::{self, Recorded};
-use crate::xen_host::XenHost;
+use crate::domains::{Domains, GuestState};
+use crate::host::dom0::XenHost;
 
 /// File descriptors that a process may have by the kernel's default setting (`fs.nr_open`): each
 /// console has one.
@@ -99,7 +99,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     let listener = listener::listen(&options.socket, group)?;
     let now = Instant::now();
     let mut event_loop =
-        EventLoop::new(Backend::new(host, now), listener).map_err(StartError::Loop)?;
+        EventLoop::new(Domains::new(host, now), listener).map_err(StartError::Loop)?;
     let filter = seccomp::filter()?;
 
     // Clients can connect: they are served as soon as the loop runs. The service manager may accept
@@ -119,7 +119,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     }
     for record in recorded {
         let domid = record.attach.id.domid;
-        match backend.attach(&record.attach, record.log, Guest::Running, now, server) {
+        match backend.attach(&record.attach, record.log, GuestState::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is left out: {refusal}"),
         }

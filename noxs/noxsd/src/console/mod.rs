@@ -1,0 +1,186 @@
+//! A console: its ring, its log, and the client that is connected to it.
+//!
+//! Output goes to the log and to the client. [`ring`] takes it out of the guest's page and puts
+//! input in, [`log`] is the bounded file. A restarted noxsd takes the ring up where its indices
+//! stand and the log where it ends; see [`Console::attach`].
+
+pub mod log;
+pub mod ring;
+
+use std::io;
+use std::time::Instant;
+
+use noxs_control::{ConsoleDevice, ConsoleStatus, Refusal};
+
+pub use self::log::ConsoleLog;
+pub use self::ring::ConsoleFault;
+use self::ring::{ConsoleRing, OUTPUT_SIZE, Output};
+use crate::host::cx::Cx;
+use crate::host::memory::{PAGE_SIZE, SharedMemory};
+use crate::host::{DomId, GrantRef, Host, RemotePort};
+use crate::turns::After;
+
+/// Ringfuls of output that a console takes out in one turn.
+const OUTPUTS: usize = 8;
+
+/// A client that is connected to a console. The number is the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientId(pub usize);
+
+/// The clients that consoles are connected to.
+pub trait Clients {
+    /// Sends output, or drops some if the client does not read.
+    fn output(&mut self, client: ClientId, output: &[u8]);
+
+    /// Closes the connection: the console is gone.
+    fn close(&mut self, client: ClientId);
+
+    /// Notes that the console has room for input again.
+    fn input_wanted(&mut self, client: ClientId);
+}
+
+/// A console that is served.
+#[derive(Debug)]
+pub struct Console {
+    ring: ConsoleRing,
+    log: ConsoleLog,
+    client: Option<ClientId>,
+    status: ConsoleStatus,
+    /// The log could not be written, which was logged once.
+    log_failed: bool,
+}
+
+impl Console {
+    /// Ring pages of a console.
+    pub const PAGES: usize = 1;
+
+    /// Bytes of its ring pages.
+    pub const RING_SIZE: usize = Self::PAGES * PAGE_SIZE;
+
+    /// Returns the pages to map for a console, in the order that [`attach`](Self::attach) expects.
+    #[must_use]
+    pub fn pages(device: &ConsoleDevice) -> [GrantRef; Self::PAGES] {
+        [GrantRef(device.ring)]
+    }
+
+    /// Returns the port to bind for a console.
+    #[must_use]
+    pub fn port(device: &ConsoleDevice) -> RemotePort {
+        RemotePort(device.port)
+    }
+
+    /// Takes up the ring at offset `base` of the domain's memory where its indices stand, and the
+    /// log where it ends: for a new guest and for one that an earlier noxsd served.
+    pub fn attach(memory: &impl SharedMemory, base: usize, log: ConsoleLog, now: Instant) -> Self {
+        Self {
+            ring: ConsoleRing::attach(memory, base, now),
+            log,
+            client: None,
+            status: ConsoleStatus::default(),
+            log_failed: false,
+        }
+    }
+
+    /// Moves output to the log and the client, and input to the guest: one batch.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index.
+    pub fn serve<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        clients: &mut impl Clients,
+    ) -> Result<After, ConsoleFault> {
+        let mut after = After::Turn;
+        let mut moved = false;
+        let mut buffer = [0; OUTPUT_SIZE];
+        for _ in 0..OUTPUTS {
+            match self.ring.take_output(cx.memory, &mut buffer, cx.now)? {
+                Output::Nothing => {
+                    after = After::Event;
+                    break;
+                }
+                Output::NotBefore(time) => {
+                    after = After::Time(time);
+                    break;
+                }
+                Output::Bytes(length) => {
+                    moved = true;
+                    self.status.from_guest_bytes += length as u64;
+                    if let Some(client) = self.client {
+                        clients.output(client, &buffer[..length]);
+                    }
+                    let written = self.log.append(&buffer[..length]);
+                    self.report(cx.domid, written);
+                }
+            }
+        }
+        let given = self.ring.give_input(cx.memory)?;
+        if given > 0 {
+            self.status.to_guest_bytes += given as u64;
+            moved = true;
+            if let Some(client) = self.client {
+                clients.input_wanted(client);
+            }
+        }
+        if moved {
+            cx.notify();
+        }
+        Ok(after)
+    }
+
+    /// Logs once that the console's log cannot be written.
+    fn report(&mut self, domid: DomId, written: io::Result<()>) {
+        match written {
+            Ok(()) => self.log_failed = false,
+            Err(error) if !self.log_failed => {
+                self.log_failed = true;
+                tracing::warn!("the console log of domain {domid} lacks output: {error}");
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Connects a client.
+    ///
+    /// # Errors
+    /// Another client is connected.
+    pub fn open(&mut self, client: ClientId) -> Result<(), Refusal> {
+        if self.client.is_some() {
+            return Err(Refusal::ConsoleBusy);
+        }
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// Disconnects this client, if it is the one that is connected.
+    pub fn close(&mut self, client: ClientId) {
+        if self.client == Some(client) {
+            self.client = None;
+        }
+    }
+
+    /// Closes the client's connection, because the console is gone.
+    pub fn release(&mut self, clients: &mut impl Clients) {
+        if let Some(client) = self.client.take() {
+            clients.close(client);
+        }
+    }
+
+    /// Returns how many bytes of input the console takes now.
+    #[must_use]
+    pub fn input_room(&self) -> usize {
+        self.ring.input_room()
+    }
+
+    /// Queues input; what exceeds [`input_room`](Self::input_room) is lost. The next turn moves it
+    /// to the guest.
+    pub fn queue_input(&mut self, input: &[u8]) {
+        self.ring.queue_input(input);
+    }
+
+    /// Returns what has passed.
+    #[must_use]
+    pub fn status(&self) -> ConsoleStatus {
+        self.status
+    }
+}

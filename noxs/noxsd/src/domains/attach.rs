@@ -1,0 +1,190 @@
+//! Connecting a domain's devices, and releasing them.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Instant;
+
+use noxs_control::{Attach, DomainId, Refusal};
+
+use super::device::{Device, Resources, requested};
+use super::{DeviceId, Domain, DomainIndex, Domains, Task};
+use crate::console::{Clients, Console, ConsoleLog};
+use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
+use crate::net::vif::Vif;
+use crate::net::{BridgeId, identities};
+
+/// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
+///
+/// Three bounds apply, the lowest first: `chaos` takes one vif in a config (`MAX_VIFS` in its
+/// `config::vif`), noxsd serves this many, and a device page has room for
+/// [`noxs::layout::MAX_ENTRIES`] devices.
+pub(super) const MAX_VIFS: usize = (MAX_MAP - Console::PAGES) / Vif::PAGES;
+
+const _: () = assert!(MAX_VIFS < noxs::layout::MAX_ENTRIES, "and a console");
+
+/// Whether the guest may be running already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestState {
+    /// It was never started.
+    New,
+    /// An earlier noxsd served it.
+    Running,
+}
+
+impl<H: Host> Domains<H> {
+    /// Maps the rings of a domain and binds its ports. `log` is the console's. Serves the console,
+    /// and the vifs if the request says who they are; otherwise [`configure`](Self::configure)
+    /// does.
+    ///
+    /// # Errors
+    /// The request contradicts itself or what is attached, or Xen refuses. Nothing is left of it.
+    pub fn attach(
+        &mut self,
+        attach: &Attach,
+        log: Option<ConsoleLog>,
+        guest: GuestState,
+        now: Instant,
+        clients: &mut impl Clients,
+    ) -> Result<(), Refusal> {
+        let domid = DomId(attach.id.domid);
+        if let Some(index) = self.by_domid.get(domid.0.into()) {
+            let old = self.slots[index.0].id;
+            if old == attach.id {
+                return Err(Refusal::Invalid(format!("domain {domid} is attached already")));
+            }
+            // Xen has given the number to a new domain: the old one is gone.
+            self.detach(old, clients)?;
+        }
+        let bridges = self.check(attach, log.is_some())?;
+        let identities = identities(&attach.vifs)?;
+        if let Some(identities) = &identities {
+            let indices = attach.vifs.iter().map(|vif| vif.index);
+            self.net.check_identities(indices.zip(bridges.iter().copied()), identities)?;
+        }
+
+        let mut pages: Vec<GrantRef> = Vec::with_capacity(MAX_MAP);
+        for device in requested(attach) {
+            device.add_pages(&mut pages);
+        }
+        let memory = self.host.map(domid, &pages).map_err(refusal("map the domain's rings"))?;
+        let ports = self.bind(domid, requested(attach).map(|device| device.port()))?;
+
+        // From here on nothing fails.
+        let index = DomainIndex(self.slots.vacant_key());
+        let mut resources = Resources { log, bridges: bridges.into_iter() };
+        let mut devices = Vec::with_capacity(ports.len());
+        let mut base = 0;
+        for (device, port) in requested(attach).zip(ports) {
+            let Some(kind) = device.create(&memory, &mut base, &mut resources, now) else {
+                continue;
+            };
+            let id = DeviceId { domain: index, device: devices.len() };
+            let turn = kind.is_served_at_once().then(|| self.turns.add(Task::Device(id)));
+            self.by_port.insert(port.0, index);
+            devices.push(Device { port: Some(port), turn, fault: None, kind });
+        }
+        let memory = Rc::new(memory);
+        self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest }));
+        self.by_domid.insert(domid.0.into(), index);
+        if guest == GuestState::Running {
+            for device in 0..self.slots[index.0].devices.len() {
+                self.resume(DeviceId { domain: index, device });
+            }
+        }
+        if let Some(identities) = identities {
+            self.start_vifs(index, &identities, now, clients);
+        }
+        tracing::debug!(
+            "domain {domid} attached: {} console, {} vif",
+            usize::from(attach.console.is_some()),
+            attach.vifs.len()
+        );
+        Ok(())
+    }
+
+    /// Releases everything of a domain.
+    ///
+    /// # Errors
+    /// There is no such domain.
+    pub fn detach(&mut self, id: DomainId, clients: &mut impl Clients) -> Result<(), Refusal> {
+        let domain = self.find(id)?;
+        for device in 0..self.slots[domain.0].devices.len() {
+            self.release(DeviceId { domain, device }, clients);
+        }
+        self.by_domid.remove(id.domid.into());
+        self.broken.remove(&domain);
+        self.slots.remove(domain.0);
+        tracing::debug!("domain {} detached", id.domid);
+        Ok(())
+    }
+
+    /// Queues a device of a guest that runs already, and sends the guest an event: the guest may
+    /// have sent its last event to the earlier noxsd, and may wait for one that the earlier noxsd
+    /// did not send any more. Does nothing for a device that is not served.
+    pub(super) fn resume(&mut self, id: DeviceId) {
+        let device = &self.slots[id.domain.0].devices[id.device];
+        if let (Some(turn), Some(port)) = (device.turn, device.port) {
+            self.turns.queue(turn);
+            self.host.notify(port);
+        }
+    }
+
+    /// Checks a request, except for who its vifs are. Returns the vifs' bridges.
+    fn check(&self, attach: &Attach, has_log: bool) -> Result<Vec<BridgeId>, Refusal> {
+        let invalid = |text: String| Err(Refusal::Invalid(text));
+        match (attach.console, has_log) {
+            (Some(_), false) => {
+                return invalid("no file came with the request: a console needs its log".into());
+            }
+            (None, true) => {
+                return invalid("a file came with the request, but there is no console".into());
+            }
+            _ => {}
+        }
+        if !DomId(attach.id.domid).is_guest() {
+            let (domid, most) = (attach.id.domid, DomId::FIRST_RESERVED.0 - 1);
+            return invalid(format!("domain {domid} is not a guest: must be 1 to {most}"));
+        }
+        if requested(attach).next().is_none() {
+            return invalid("the request has no device".into());
+        }
+        if attach.vifs.len() > MAX_VIFS {
+            let count = attach.vifs.len();
+            return invalid(format!("the domain has {count} vifs: must be at most {MAX_VIFS}"));
+        }
+        self.net.bridges(&attach.vifs)
+    }
+
+    /// Binds all ports or none; a port that several devices share once. Returns dom0's end of each.
+    fn bind(
+        &mut self,
+        domid: DomId,
+        ports: impl Iterator<Item = RemotePort>,
+    ) -> Result<Vec<LocalPort>, Refusal> {
+        let mut bound: Vec<(RemotePort, LocalPort)> = Vec::with_capacity(1);
+        let mut local = Vec::with_capacity(MAX_VIFS + 1);
+        for port in ports {
+            if let Some((_, own)) = bound.iter().find(|(remote, _)| *remote == port) {
+                local.push(*own);
+                continue;
+            }
+            match self.host.bind(domid, port) {
+                Ok(own) => {
+                    bound.push((port, own));
+                    local.push(own);
+                }
+                Err(error) => {
+                    for (_, own) in bound {
+                        self.host.unbind(own);
+                    }
+                    return Err(refusal("bind the domain's event channel")(error));
+                }
+            }
+        }
+        Ok(local)
+    }
+}
+
+fn refusal(what: &'static str) -> impl Fn(io::Error) -> Refusal {
+    move |error| Refusal::System { what: what.to_owned(), errno: error.to_string() }
+}

@@ -1,0 +1,222 @@
+//! Whole domains on a fake Xen, with the tests as guests.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use noxs::MacAddr;
+use noxs_control::{
+    Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal, VifDevice, VifIdentity, VifStatus,
+};
+
+use super::device::Device;
+use super::{Domains, GuestState};
+use crate::console::{ClientId, Clients, ConsoleLog};
+use crate::host::LocalPort;
+pub(crate) use crate::host::fake::{
+    CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakeMemory, RX_REF, TX_REF,
+};
+use crate::host::memory::SharedMemory;
+use crate::net::BridgeId;
+use crate::net::frame::build;
+use crate::net::netif::frontend;
+
+#[derive(Default)]
+pub(super) struct FakeClients {
+    pub(super) output: Vec<u8>,
+    pub(super) closed: Vec<ClientId>,
+    pub(super) wanted: usize,
+}
+
+impl Clients for FakeClients {
+    fn output(&mut self, _: ClientId, output: &[u8]) {
+        self.output.extend(output);
+    }
+
+    fn close(&mut self, client: ClientId) {
+        self.closed.push(client);
+    }
+
+    fn input_wanted(&mut self, _: ClientId) {
+        self.wanted += 1;
+    }
+}
+
+pub(super) struct Bed {
+    pub(super) domains: Domains<FakeHost>,
+    pub(super) clients: FakeClients,
+    /// The other end of the tap: the bridge.
+    pub(super) bridge: File,
+    pub(super) now: Instant,
+}
+
+impl Bed {
+    pub(super) fn new() -> Self {
+        let flags = SockFlag::SOCK_NONBLOCK;
+        let (tap, bridge) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        let now = Instant::now();
+        let mut domains = Domains::new(FakeHost::default(), now);
+        domains.add_switch("xenbr0", File::from(tap), now).unwrap();
+        Self { domains, clients: FakeClients::default(), bridge: File::from(bridge), now }
+    }
+
+    pub(super) fn guest(&mut self, domid: u16) {
+        self.domains.host.guest(domid);
+    }
+
+    pub(super) fn page(&self, domid: u16, gref: u32) -> FakeMemory {
+        self.domains.host.pages[&(domid, gref)].clone()
+    }
+
+    pub(super) fn attach(&mut self, attach: &Attach) -> Result<(), Refusal> {
+        self.attach_as(attach, GuestState::New)
+    }
+
+    pub(super) fn attach_as(&mut self, attach: &Attach, guest: GuestState) -> Result<(), Refusal> {
+        let log = attach.console.map(|_| log());
+        self.domains.attach(attach, log, guest, self.now, &mut self.clients)
+    }
+
+    /// A guest that runs, with console and vif.
+    pub(super) fn running(&mut self, domid: u16) -> Attach {
+        self.guest(domid);
+        let attach = attach(domid);
+        self.attach(&attach).unwrap();
+        attach
+    }
+
+    /// The devices of a guest: console, vif.
+    pub(super) fn devices(&self, domid: u16) -> &[Device] {
+        &self.domains.slots[self.domains.by_domid.get(domid.into()).unwrap().0].devices
+    }
+
+    /// The local ports of a guest: console, vif.
+    pub(super) fn ports(&self, domid: u16) -> (LocalPort, LocalPort) {
+        let [console, vif] = self.devices(domid) else { panic!("not two devices") };
+        (console.port.unwrap(), vif.port.unwrap())
+    }
+
+    pub(super) fn vif_port(&self, domid: u16) -> LocalPort {
+        self.devices(domid)[1].port.unwrap()
+    }
+
+    /// Has the guest put a frame into a data page and send it.
+    pub(super) fn send(&mut self, domid: u16, slot: u16, frame: &[u8]) {
+        let gref = DATA_REF + u32::from(slot) % DATA_REFS;
+        self.page(domid, gref).write(0, frame);
+        let length = u16::try_from(frame.len()).unwrap();
+        frontend::send(&self.page(domid, TX_REF), gref, 0, 0, slot, length);
+    }
+
+    /// Sends the vif's event and serves until nothing is left to do.
+    pub(super) fn run(&mut self, domid: u16) {
+        let port = self.vif_port(domid);
+        self.domains.event(port);
+        self.settle();
+    }
+
+    pub(super) fn settle(&mut self) {
+        while self.domains.has_work() {
+            self.domains.turn(self.now, &mut self.clients);
+        }
+    }
+
+    /// Gives the guest `count` pages to receive frames in.
+    pub(super) fn post(&mut self, domid: u16, count: u16) {
+        for id in 0..count {
+            frontend::post(&self.page(domid, RX_REF), id, DATA_REF + u32::from(id));
+        }
+    }
+
+    /// Statuses of the guest's received frames.
+    pub(super) fn received(&self, domid: u16) -> Vec<i16> {
+        let ring = self.page(domid, RX_REF);
+        (0..frontend::responses(&ring)).map(|i| frontend::rx_response(&ring, i).1).collect()
+    }
+
+    pub(super) fn sent(&self, domid: u16) -> Vec<(u16, i16)> {
+        let ring = self.page(domid, TX_REF);
+        (0..frontend::responses(&ring)).map(|i| frontend::tx_response(&ring, i)).collect()
+    }
+
+    pub(super) fn frame_out(&mut self) -> Option<Vec<u8>> {
+        let mut frame = [0; 4096];
+        self.bridge.read(&mut frame).ok().map(|length| frame[..length].to_vec())
+    }
+
+    pub(super) fn frame_in(&mut self, frame: &[u8]) {
+        self.bridge.write_all(frame).unwrap();
+        self.domains.tap_ready(BridgeId(0));
+        self.settle();
+    }
+
+    pub(super) fn broken(&self, attach: &Attach) -> Vec<Option<String>> {
+        let status = self.domains.status(attach.id).unwrap();
+        status.devices.into_iter().map(|device| device.broken).collect()
+    }
+
+    /// What has passed the guest's vif.
+    pub(super) fn traffic(&self, attach: &Attach) -> VifStatus {
+        match self.domains.status(attach.id).unwrap().devices.pop().unwrap().counters {
+            DeviceCounters::Vif(status) => status,
+            DeviceCounters::Console(_) => panic!("the last device is not a vif"),
+        }
+    }
+
+    /// As `frame_in`, with hostile guests that may always have more to do.
+    pub(super) fn frame_in_once(&mut self, frame: &[u8]) {
+        self.bridge.write_all(frame).unwrap();
+        self.domains.tap_ready(BridgeId(0));
+        for _ in 0..20 {
+            self.domains.turn(self.now, &mut self.clients);
+        }
+    }
+}
+
+pub(super) fn mac(domid: u16) -> MacAddr {
+    MacAddr([0, 0x16, 0x3e, 0, 0, domid.to_le_bytes()[0]])
+}
+
+pub(super) fn ip(domid: u16) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, domid.to_le_bytes()[0])
+}
+
+pub(crate) fn attach(domid: u16) -> Attach {
+    Attach {
+        id: DomainId { domid, handle: [7; 16] },
+        console: Some(ConsoleDevice { port: 1, ring: CONSOLE_REF }),
+        vifs: vec![VifDevice {
+            index: 0,
+            port: 2,
+            tx_ring: TX_REF,
+            rx_ring: RX_REF,
+            bridge: "xenbr0".into(),
+            identity: Some(identity(domid)),
+        }],
+    }
+}
+
+pub(super) fn identity(domid: u16) -> VifIdentity {
+    VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
+}
+
+/// Who the first vif is.
+pub(super) fn first(attach: &mut Attach) -> &mut VifIdentity {
+    attach.vifs[0].identity.as_mut().unwrap()
+}
+
+pub(super) fn log() -> ConsoleLog {
+    let name = format!("noxsd-backend-{:?}-{}", std::thread::current().id(), std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let file = OpenOptions::new().read(true).append(true).create(true).open(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    ConsoleLog::new(OwnedFd::from(file)).unwrap()
+}
+
+pub(super) fn frame_to(to: u16, from: u16) -> Vec<u8> {
+    build::ipv4(mac(to), mac(from), ip(from))
+}

@@ -1,0 +1,77 @@
+//! Vifs that are put on their bridges, once it is known who they are.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use noxs_control::{DomainId, Refusal, VifIdentity};
+
+use super::{DeviceId, DomainIndex, Domains, GuestState, Task};
+use crate::console::Clients;
+use crate::host::{DomId, Host};
+use crate::net::port::Receiver;
+
+impl<H: Host> Domains<H> {
+    /// Says who a domain's vifs are, and serves them from now on. What the guest has put into
+    /// their rings meanwhile is served.
+    ///
+    /// # Errors
+    /// The vifs are configured already, or cannot be what they are to be. No vif is changed.
+    pub fn configure(
+        &mut self,
+        id: DomainId,
+        identities: &[VifIdentity],
+        now: Instant,
+        clients: &mut impl Clients,
+    ) -> Result<(), Refusal> {
+        let index = self.find(id)?;
+        let vifs = self.slots[index.0].devices.iter().filter_map(|device| device.kind.vif());
+        let waiting = vifs.clone().filter(|vif| !vif.is_started());
+        let (domid, count) = (id.domid, waiting.clone().count());
+        if count == 0 {
+            return Err(Refusal::Invalid(match vifs.count() {
+                0 => format!("domain {domid} has no vif to configure"),
+                _ => format!("the vifs of domain {domid} are configured already"),
+            }));
+        }
+        if count != identities.len() {
+            let named = identities.len();
+            return Err(Refusal::Invalid(format!(
+                "{named} vifs to configure: must be {count}, which domain {domid} has"
+            )));
+        }
+        let places = waiting.map(|vif| (vif.index(), vif.bridge()));
+        self.net.check_identities(places, identities)?;
+        self.start_vifs(index, identities, now, clients);
+        tracing::debug!("domain {domid} configured: {count} vif");
+        Ok(())
+    }
+
+    /// Puts all vifs of a domain on their bridges. Who they are was checked.
+    pub(super) fn start_vifs(
+        &mut self,
+        index: DomainIndex,
+        identities: &[VifIdentity],
+        now: Instant,
+        clients: &mut impl Clients,
+    ) {
+        let mut identities = identities.iter();
+        for number in 0..self.slots[index.0].devices.len() {
+            let id = DeviceId { domain: index, device: number };
+            let domain = &mut *self.slots[index.0];
+            let device = &mut domain.devices[number];
+            let (Some(vif), Some(port)) = (device.kind.vif_mut(), device.port) else { continue };
+            let Some(identity) = identities.next() else { break };
+            let turn = self.turns.add(Task::Device(id));
+            device.turn = Some(turn);
+            let (memory, domid) = (Rc::clone(&domain.memory), DomId(domain.id.domid));
+            let receiver = Receiver { memory, domid, port, turn };
+            let guest = domain.guest;
+            match vif.start(identity, receiver, &mut self.net, now) {
+                Err(fault) => self.break_device(id, fault.into(), now, clients),
+                Ok(_) if guest == GuestState::Running => self.resume(id),
+                Ok(0) => {}
+                Ok(_) => self.turns.queue(turn),
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Clients of consoles: connecting them, and their input.
+
+use noxs_control::{DomainId, Refusal};
+
+use super::Domains;
+use crate::console::{ClientId, Console};
+use crate::host::Host;
+use crate::turns::TurnId;
+
+impl<H: Host> Domains<H> {
+    /// Connects a client to a domain's console.
+    ///
+    /// # Errors
+    /// There is no such console, or another client is connected to it.
+    pub fn open_console(&mut self, id: DomainId, client: ClientId) -> Result<(), Refusal> {
+        let (console, _) = self.served_console(id)?;
+        console.open(client)
+    }
+
+    /// Disconnects a client from a domain's console.
+    pub fn close_console(&mut self, id: DomainId, client: ClientId) {
+        if let Ok((console, _)) = self.served_console(id) {
+            console.close(client);
+        }
+    }
+
+    /// Returns how many bytes of input a console takes now.
+    pub fn input_room(&self, id: DomainId) -> usize {
+        let Ok(index) = self.find(id) else { return 0 };
+        let mut devices = self.slots[index.0].devices.iter();
+        devices.find_map(|device| device.kind.console()).map_or(0, Console::input_room)
+    }
+
+    /// Sends input to a console; what exceeds [`input_room`](Self::input_room) is lost.
+    ///
+    /// # Errors
+    /// There is no such console.
+    pub fn input(&mut self, id: DomainId, input: &[u8]) -> Result<(), Refusal> {
+        let (console, turn) = self.served_console(id)?;
+        console.queue_input(input);
+        self.turns.queue(turn);
+        Ok(())
+    }
+
+    /// Returns a domain's console and its turns, unless it was taken from its guest.
+    fn served_console(&mut self, id: DomainId) -> Result<(&mut Console, TurnId), Refusal> {
+        let index = self.find(id)?;
+        let mut devices = self.slots[index.0].devices.iter_mut();
+        let console = devices.find_map(|device| Some((device.kind.console_mut()?, device.turn?)));
+        console.ok_or(Refusal::NoDevice)
+    }
+}

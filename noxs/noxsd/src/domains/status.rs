@@ -1,0 +1,46 @@
+//! Reports of devices, for toolstacks.
+
+use noxs_control::{DomainId, DomainStatus, MAX_DROPPED, Refusal, VifDrops};
+
+use super::attach::MAX_VIFS;
+use super::{DomainIndex, Domains};
+use crate::host::Host;
+
+impl<H: Host> Domains<H> {
+    /// Returns the state of a domain's devices.
+    ///
+    /// # Errors
+    /// There is no such domain.
+    pub fn status(&self, id: DomainId) -> Result<DomainStatus, Refusal> {
+        Ok(self.domain_status(self.find(id)?))
+    }
+
+    /// Returns the states of the domains that have lost a device.
+    pub fn broken(&self) -> impl Iterator<Item = DomainStatus> {
+        self.broken.iter().map(|index| self.domain_status(*index))
+    }
+
+    /// Returns the vifs that have dropped frames, of the domains from this number on; and the
+    /// number to go on from, if there may be more. Looks at each domain.
+    pub fn dropped(&self, from: u16) -> (Vec<VifDrops>, Option<u16>) {
+        let mut drops = Vec::new();
+        for (domid, index) in self.by_domid.entries_from(from.into()) {
+            if drops.len() + MAX_VIFS > MAX_DROPPED {
+                return (drops, u16::try_from(domid).ok());
+            }
+            let domain = &*self.slots[index.0];
+            drops.extend(domain.devices.iter().filter_map(|device| {
+                let vif = device.kind.vif()?;
+                let frames = vif.status(&self.net).dropped_frames;
+                (frames > 0).then_some(VifDrops { id: domain.id, index: vif.index(), frames })
+            }));
+        }
+        (drops, None)
+    }
+
+    fn domain_status(&self, index: DomainIndex) -> DomainStatus {
+        let domain = &*self.slots[index.0];
+        let devices = domain.devices.iter().map(|device| device.status(&self.net)).collect();
+        DomainStatus { id: domain.id, devices }
+    }
+}

@@ -1,0 +1,27 @@
+//! Whole domains on a fake Xen, with the tests as guests; one file for each subject.
+
+mod attach;
+mod configure;
+mod configure_order;
+mod console;
+mod faults;
+mod frames;
+mod restart;
+mod shared_port;
+mod waiting;
+
+use std::time::Duration;
+
+use noxs::MacAddr;
+use noxs_control::{
+    Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate, Refusal, VifDevice,
+    VifIdentity,
+};
+
+use super::bed::*;
+use super::*;
+use crate::console::ClientId;
+use crate::console::ring::frontend as console_frontend;
+use crate::host::memory::SharedMemory;
+use crate::net::frame::build;
+use crate::net::netif::{SLOTS, frontend};

@@ -1,0 +1,106 @@
+//! Vifs that are configured while their guest sends frames and events.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What may happen around a `Configure`, in any order.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Configure,
+    /// The guest sends frames, and an event if its ring asks for one.
+    Send(u16),
+    /// An event that the ring did not ask for.
+    Kick,
+    /// The kernel says that events may have been lost.
+    Lost,
+    Turn,
+}
+
+/// A guest's event channel as the kernel has it: masked from one event until noxsd is done.
+struct Channel {
+    port: LocalPort,
+    pending: bool,
+    masked: bool,
+}
+
+impl Channel {
+    fn pass(&mut self, bed: &mut Bed) {
+        if bed.domains.host.unmasked.drain(..).any(|port| port == self.port) {
+            self.masked = false;
+        }
+        if self.pending && !self.masked {
+            (self.pending, self.masked) = (false, true);
+            bed.domains.event(self.port);
+        }
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1..4u16).prop_map(Step::Send),
+        Just(Step::Kick),
+        Just(Step::Lost),
+        Just(Step::Turn)
+    ]
+}
+
+proptest! {
+    // Each builds a switch with its tables.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever a guest sends and signals before, while and after its vif is configured, each
+    /// frame arrives once and in order, and so does a frame for it that comes at the end.
+    #[test]
+    fn the_order_of_frames_events_and_configuring_does_not_matter(
+        before in proptest::collection::vec(step(), 0..12),
+        after in proptest::collection::vec(step(), 0..12),
+    ) {
+        let mut bed = Bed::new();
+        let one = bed.prepared(1);
+        bed.running(2);
+        bed.post(1, 1);
+        bed.post(2, 100);
+        let mut channel = Channel { port: bed.vif_port(1), pending: false, masked: false };
+        let mut frames = 0u16;
+        for step in before.into_iter().chain([Step::Configure]).chain(after) {
+            match step {
+                Step::Configure => bed.configure(one.id, &[identity(1)]).unwrap(),
+                Step::Send(count) => {
+                    let ring = bed.page(1, TX_REF);
+                    let old = frontend::producer(&ring);
+                    for _ in 0..count {
+                        let mut frame = frame_to(2, 1);
+                        frame.extend(frames.to_le_bytes());
+                        bed.send(1, frames, &frame);
+                        frames += 1;
+                    }
+                    channel.pending |= frontend::wants_event(&ring, old);
+                }
+                Step::Kick => channel.pending = true,
+                Step::Lost => {
+                    // Ports that are in no list stay masked until they are looked at.
+                    channel.masked |= std::mem::take(&mut channel.pending);
+                    bed.domains.events_lost();
+                }
+                Step::Turn => bed.domains.turn(bed.now, &mut bed.clients),
+            }
+            channel.pass(&mut bed);
+        }
+        for _ in 0..100 {
+            bed.domains.turn(bed.now, &mut bed.clients);
+            channel.pass(&mut bed);
+        }
+        prop_assert!(!bed.domains.has_work() && !channel.pending);
+        let expected: Vec<(u16, i16)> = (0..frames).map(|id| (id, 0)).collect();
+        prop_assert_eq!(bed.sent(1), expected);
+        prop_assert_eq!(bed.received(2).len(), usize::from(frames));
+        for number in 0..frames {
+            let mut tail = [0; 2];
+            bed.page(2, DATA_REF + u32::from(number)).read(60, &mut tail);
+            prop_assert_eq!(u16::from_le_bytes(tail), number);
+        }
+        bed.frame_in(&frame_to(1, 99));
+        prop_assert_eq!(bed.received(1), [60]);
+    }
+}

@@ -1,0 +1,38 @@
+//! A console, its client and its guest.
+
+use super::*;
+
+#[test]
+fn the_console_prints_and_listens() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    let (port, _) = bed.ports(1);
+    let client = ClientId(5);
+    bed.domains.open_console(one.id, client).unwrap();
+    assert_eq!(bed.domains.open_console(one.id, ClientId(6)), Err(Refusal::ConsoleBusy));
+    let page = bed.page(1, CONSOLE_REF);
+    console_frontend::print(&page, b"hello\n");
+    bed.domains.event(port);
+    bed.settle();
+    assert_eq!(bed.clients.output, b"hello\n");
+    assert_eq!(bed.domains.host.notified, [port]);
+    bed.domains.input(one.id, b"ls\r").unwrap();
+    bed.settle();
+    assert_eq!(console_frontend::input(&page), b"ls\r");
+    assert_eq!(bed.clients.wanted, 1);
+    bed.domains.close_console(one.id, ClientId(6));
+    assert_eq!(bed.domains.open_console(one.id, ClientId(6)), Err(Refusal::ConsoleBusy));
+    bed.domains.close_console(one.id, client);
+    bed.domains.open_console(one.id, ClientId(6)).unwrap();
+
+    console_frontend::set_output_index(&page, 1 << 31);
+    bed.domains.event(port);
+    bed.settle();
+    assert_eq!(bed.clients.closed, [ClientId(6)]);
+    assert!(bed.broken(&one)[0].is_some());
+    assert_eq!(bed.domains.open_console(one.id, client), Err(Refusal::NoDevice));
+    // The vif is as it was.
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.run(1);
+    assert_eq!(bed.sent(1), [(0, 0)]);
+}

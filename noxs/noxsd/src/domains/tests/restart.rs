@@ -1,0 +1,43 @@
+//! Guests that an earlier noxsd served.
+
+use super::*;
+
+#[test]
+fn a_restarted_noxsd_goes_on_where_the_rings_stand() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    bed.post(1, 3);
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.run(1);
+    bed.frame_in(&frame_to(1, 99));
+    console_frontend::print(&bed.page(1, CONSOLE_REF), b"before ");
+    let pages = std::mem::take(&mut bed.domains.host.pages);
+
+    // Killed: nothing of it is left but the guest's pages. The guest goes on meanwhile.
+    let mut bed = Bed::new();
+    bed.domains.host.pages = pages;
+    bed.send(1, 1, &frame_to(99, 1));
+    console_frontend::print(&bed.page(1, CONSOLE_REF), b"after");
+    bed.attach_as(&one, GuestState::Running).unwrap();
+    let (console, vif) = bed.ports(1);
+    assert_eq!(bed.domains.host.notified, [console, vif]);
+    bed.domains.open_console(one.id, ClientId(1)).unwrap();
+    bed.settle();
+    assert_eq!(bed.sent(1), [(0, 0), (1, 0)]);
+    assert_eq!(bed.frame_out(), Some(frame_to(99, 1)));
+    assert_eq!(bed.clients.output, b"before after");
+    bed.frame_in(&frame_to(1, 99));
+    assert_eq!(bed.received(1), [60, 60]);
+}
+
+#[test]
+fn a_guest_that_broke_its_rings_before_a_restart_loses_only_those() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    frontend::set_producer(&bed.page(1, TX_REF), 1 << 20);
+    let one = attach(1);
+    bed.attach_as(&one, GuestState::Running).unwrap();
+    bed.settle();
+    let broken = bed.broken(&one);
+    assert!(broken[0].is_none() && broken[1].is_some(), "{broken:?}");
+}

@@ -1,0 +1,93 @@
+//! Frames that wait: for pages of their receiver, and for the rate of their sender.
+
+use super::*;
+
+#[test]
+fn a_burst_waits_for_pages_in_order() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    bed.post(1, 30);
+    for length in 0..100 {
+        bed.frame_in(&[&frame_to(1, 99)[..], &vec![0; length]].concat());
+    }
+    assert_eq!(bed.received(1).len(), 30);
+    assert_eq!(bed.domains.net.waiting_bytes(), (30..100).map(|length| 60 + length).sum::<usize>());
+    bed.post(1, 50);
+    bed.run(1);
+    bed.post(1, 50);
+    bed.run(1);
+    assert_eq!(bed.received(1), (60..160).collect::<Vec<i16>>());
+    assert_eq!(bed.traffic(&one).dropped_frames, 0);
+    assert_eq!(bed.domains.net.waiting_bytes(), 0);
+    // The pages left over take frames at once again.
+    bed.frame_in(&frame_to(1, 99));
+    assert_eq!(bed.received(1).len(), 101);
+}
+
+#[test]
+fn what_waits_is_bounded_and_goes_with_the_guest() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    let two = bed.running(2);
+    for _ in 0..600 {
+        bed.frame_in(&frame_to(1, 99));
+    }
+    bed.frame_in(&build::ipv4(MacAddr([0xff; 6]), mac(99), ip(99)));
+    assert_eq!(bed.domains.net.waiting_bytes(), 512 * 60);
+    assert_eq!(bed.traffic(&one).dropped_frames, 89);
+    assert_eq!(bed.traffic(&two).dropped_frames, 1, "a frame for all does not wait");
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    assert_eq!(bed.domains.net.waiting_bytes(), 0);
+}
+
+#[test]
+fn a_guest_over_its_rate_still_receives() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    let mut limited = attach(1);
+    first(&mut limited).rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
+    bed.attach(&limited).unwrap();
+    let (_, port) = bed.ports(1);
+    for slot in 0..200 {
+        bed.send(1, slot, &frame_to(99, 1));
+    }
+    bed.run(1);
+    assert!(bed.sent(1).len() < 200);
+    for _ in 0..5 {
+        bed.frame_in(&frame_to(1, 99));
+    }
+    assert!(bed.domains.host.unmasked.contains(&port), "to hear of pages");
+    assert_eq!(bed.domains.turns.waiting(), 1);
+    bed.post(1, 10);
+    bed.run(1);
+    assert_eq!(bed.received(1), [60; 5]);
+    assert_eq!(bed.domains.turns.waiting(), 1);
+}
+
+#[test]
+fn a_rate_makes_the_guest_wait_and_loses_nothing() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    let mut limited = attach(1);
+    first(&mut limited).rate = Some(Rate { bytes: 6000, interval_us: 50_000 });
+    bed.attach(&limited).unwrap();
+    let (_, port) = bed.ports(1);
+    for slot in 0..200 {
+        bed.send(1, slot, &frame_to(99, 1));
+    }
+    let start = bed.now;
+    bed.run(1);
+    assert_eq!(bed.sent(1).len(), 100, "6000 bytes are 100 frames");
+    assert!(!bed.domains.host.unmasked.contains(&port), "waits without events");
+    while let Some(deadline) = bed.domains.deadline() {
+        assert!(deadline > bed.now);
+        bed.now = deadline;
+        bed.domains.turn(bed.now, &mut bed.clients);
+        bed.settle();
+        while bed.frame_out().is_some() {}
+    }
+    assert_eq!(bed.sent(1).len(), 200);
+    let took = bed.now - start;
+    assert!(took >= Duration::from_millis(50) && took < Duration::from_millis(52), "{took:?}");
+    assert!(bed.domains.host.unmasked.contains(&port));
+}

@@ -1,0 +1,134 @@
+//! Turns: what is ready is served, one batch each.
+//!
+//! All devices of a domain may share one event channel: an event is a hint to look at each of
+//! them. The channel is unmasked as soon as one of its devices waits for events; a device that
+//! waits for a time alone is not woken by those of the others.
+
+use std::time::Instant;
+
+use super::{DeviceId, Domain, Domains, Task};
+use crate::console::Clients;
+use crate::host::cx::Cx;
+use crate::host::{DomId, Host, LocalPort};
+use crate::net::BridgeId;
+use crate::turns::{After, TurnId, Wake};
+
+/// Devices and taps that are served in one turn; then the sockets get theirs.
+const TURN: usize = 64;
+
+impl<H: Host> Domains<H> {
+    /// Notes an event on a local port: a hint to look at its devices.
+    pub fn event(&mut self, port: LocalPort) {
+        let Some(index) = self.by_port.get(port.0) else { return };
+        for device in &self.slots[index.0].devices {
+            if device.port != Some(port) {
+                continue;
+            }
+            match device.turn {
+                Some(turn) => self.turns.event(turn),
+                // Its rings are looked at when it is configured; later events must come in.
+                None => self.unmask.push(port),
+            }
+        }
+    }
+
+    /// Looks at all devices, because events may have been lost.
+    pub fn events_lost(&mut self) {
+        let ports: Vec<u32> = self.by_port.numbers().collect();
+        for port in ports {
+            self.event(LocalPort(port));
+        }
+    }
+
+    /// Unmasks a port that belongs to no device, at the end of the next turn.
+    pub fn unmask(&mut self, port: LocalPort) {
+        self.unmask.push(port);
+    }
+
+    /// Notes that a bridge's tap may have frames.
+    pub fn tap_ready(&mut self, bridge: BridgeId) {
+        if let Some(turn) = self.net.tap_turn(bridge) {
+            self.turns.queue(turn);
+        }
+    }
+
+    /// Returns whether a turn has something to do now.
+    pub fn has_work(&self) -> bool {
+        self.turns.ready() > 0
+    }
+
+    /// Returns when a turn has something to do even if no event comes.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.turns.deadline()
+    }
+
+    /// Serves what is ready, each device once.
+    pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
+        self.turns.expire(now);
+        for _ in 0..self.turns.ready().min(TURN) {
+            match self.turns.take_next() {
+                Some((turn, Task::Device(id))) => self.serve(turn, id, now, clients),
+                Some((turn, Task::Tap(id))) => self.serve_tap(turn, id, now, clients),
+                None => break,
+            }
+        }
+        if !self.unmask.is_empty() {
+            self.host.unmask(&self.unmask);
+            self.unmask.clear();
+        }
+    }
+
+    fn serve(&mut self, turn: TurnId, id: DeviceId, now: Instant, clients: &mut impl Clients) {
+        let Domain { id: domain, memory, devices, .. } = &mut *self.slots[id.domain.0];
+        let device = &mut devices[id.device];
+        let Some(port) = device.port else { return };
+        let domid = DomId(domain.domid);
+        let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };
+        let after = device.kind.serve(&mut cx, &mut self.net, clients);
+        self.serve_receivers(now, clients);
+        match after {
+            // The ring was empty after the guest was asked for an event with more, so an event
+            // that came meanwhile is delivered as soon as the port is unmasked.
+            Ok(After::Event) => self.unmask.push(port),
+            Ok(After::Turn) => self.turns.queue(turn),
+            Ok(After::Time(time)) => self.turns.wait_until(turn, time, Wake::AtTime),
+            Ok(After::TimeOrEvent(time)) => {
+                self.turns.wait_until(turn, time, Wake::AtEvents);
+                self.unmask.push(port);
+            }
+            Err(fault) => {
+                self.break_device(id, fault, now, clients);
+                // Another device may have the same port, and wait for its events.
+                if self.by_port.get(port.0).is_some() {
+                    self.unmask.push(port);
+                }
+            }
+        }
+    }
+
+    fn serve_tap(&mut self, turn: TurnId, id: BridgeId, now: Instant, clients: &mut impl Clients) {
+        match self.net.serve_tap(id, &mut self.host, now) {
+            Ok(After::Turn) => self.turns.queue(turn),
+            Ok(_) => {}
+            Err(fault) => {
+                if self.warnings.take(1, now).is_ok() {
+                    tracing::warn!("{fault}");
+                }
+            }
+        }
+        self.serve_receivers(now, clients);
+    }
+
+    /// Queues the vifs that frames wait for, and takes from their guests those whose ring turned out
+    /// to be broken when a frame came.
+    fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
+        for turn in self.net.take_woken() {
+            self.turns.queue(turn);
+        }
+        while let Some((turn, fault)) = self.net.take_fault() {
+            if let Some(Task::Device(id)) = self.turns.owner(turn) {
+                self.break_device(id, fault.into(), now, clients);
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! [`Host`] on a real dom0: the kernel's grant and event channel devices.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use xen::Error;
+use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
+use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
+use xen::units::{DomId, GrantRef, Port};
+
+use super::buffers::{GrantCopy, PageBuffers};
+use super::memory::SharedMemory;
+use super::{Host, LocalPort, RemotePort};
+
+/// Open grant devices. The kernel walks over all mappings of an open device to add one (Linux
+/// `drivers/xen/gntdev.c`, `gntdev_add_map`), so they are spread over many.
+const GRANT_DEVICES: usize = 256;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct XenHost {
+    events: EventChannels,
+    grants: Vec<GrantDevice>,
+}
+
+/// Whether [`XenHost::pending`] returned all events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    /// None was lost.
+    Whole,
+    /// Some events may have been lost.
+    Lost,
+}
+
+impl XenHost {
+    /// Opens the devices and has the kernel prepare for mapping.
+    ///
+    /// # Errors
+    /// A device cannot be opened: this is not a dom0, or the user may not.
+    pub fn open() -> Result<Self, Error> {
+        let events = EventChannels::open()?;
+        let grants =
+            (0..GRANT_DEVICES).map(|_| GrantDevice::open()).collect::<Result<Vec<_>, _>>()?;
+        let host = Self { events, grants };
+        host.warm();
+        Ok(host)
+    }
+
+    /// With the first mapping after its boot the kernel adds a memory section for foreign pages,
+    /// which takes tens of milliseconds. It does so before it looks at the grant, so a mapping
+    /// that must fail is enough: dom0 has granted nothing to itself under this reference.
+    fn warm(&self) {
+        let _ = self.grants[0].map(DomId(0), &[GrantRef(u32::MAX)], true);
+    }
+
+    /// Returns the descriptor that is readable while events are pending.
+    #[must_use]
+    pub fn events_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+
+    /// Appends ports that have had events to the list; more may be pending.
+    pub fn pending(&self, ports: &mut Vec<Port>) -> Events {
+        match self.events.pending(ports) {
+            Ok(()) => Events::Whole,
+            Err(error) => {
+                tracing::warn!("{error}; looking at all guests");
+                Events::Lost
+            }
+        }
+    }
+
+    fn grants(&self, domid: DomId) -> &GrantDevice {
+        &self.grants[usize::from(domid.0) % self.grants.len()]
+    }
+}
+
+impl Host for XenHost {
+    type Memory = GrantMapping;
+
+    fn map(&mut self, domid: DomId, grants: &[GrantRef]) -> io::Result<GrantMapping> {
+        self.grants(domid).map(domid, grants, true).map_err(io::Error::other)
+    }
+
+    fn bind(&mut self, domid: DomId, port: RemotePort) -> io::Result<LocalPort> {
+        let port = self.events.bind_interdomain(domid, Port(port.0));
+        port.map(LocalPort::from).map_err(io::Error::other)
+    }
+
+    fn bind_domain_exception(&mut self) -> io::Result<LocalPort> {
+        self.events.bind_virq(VIRQ_DOM_EXC).map(LocalPort::from).map_err(io::Error::other)
+    }
+
+    fn unbind(&mut self, port: LocalPort) {
+        if let Err(error) = self.events.unbind(Port(port.0)) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn notify(&mut self, port: LocalPort) {
+        // The guest may be gone; the toolstack that destroys it detaches it.
+        if let Err(error) = self.events.notify(Port(port.0)) {
+            tracing::debug!("{error}");
+        }
+    }
+
+    fn unmask(&mut self, ports: &[LocalPort]) {
+        let ports: Vec<Port> = ports.iter().map(|port| Port(port.0)).collect();
+        if let Err(error) = self.events.unmask(&ports) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]) {
+        let pairs = buffers.iter_mut().zip(copies.iter());
+        let mut ops: Vec<CopyOp<'_>> = pairs
+            .map(|(buffer, copy)| {
+                let local = &mut buffer[..usize::from(copy.length)];
+                CopyOp::from_grant(copy.domid, copy.gref, copy.offset, local)
+            })
+            .collect();
+        let result = self.grants[0].copy(&mut ops);
+        finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+    }
+
+    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]) {
+        let mut ops: Vec<CopyOp<'_>> = copies
+            .iter()
+            .map(|copy| {
+                let local = &buffers.get(copy.buffer)[..usize::from(copy.length)];
+                CopyOp::to_grant(copy.domid, copy.gref, copy.offset, local)
+            })
+            .collect();
+        let result = self.grants[0].copy(&mut ops);
+        finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+    }
+}
+
+/// Records which copies were done: none if the call as a whole failed.
+fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy]) {
+    if let Err(error) = result {
+        tracing::warn!("{error}");
+    }
+    for (copy, done) in copies.iter_mut().zip(done) {
+        copy.done = done && result.is_ok();
+    }
+}
+
+impl From<Port> for LocalPort {
+    fn from(port: Port) -> Self {
+        Self(port.0)
+    }
+}
+
+impl SharedMemory for GrantMapping {
+    fn load(&self, offset: usize) -> u32 {
+        self.read_u32(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.write_u32(offset, value);
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        GrantMapping::read(self, offset, bytes);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        GrantMapping::write(self, offset, bytes);
+    }
+}

@@ -1,0 +1,248 @@
+//! What the switch needs to know of an Ethernet frame, and which guest may send which frame.
+
+use std::net::Ipv4Addr;
+
+use noxs::MacAddr;
+
+/// Bytes of an Ethernet header.
+pub const HEADER: usize = 14;
+
+/// [`HEADER`], beside lengths of 16 bits.
+pub const HEADER_LENGTH: u16 = 14;
+
+const _: () = assert!(HEADER_LENGTH as usize == HEADER);
+
+const TYPE_IPV4: u16 = 0x0800;
+const TYPE_ARP: u16 = 0x0806;
+const TYPE_IPV6: u16 = 0x86dd;
+
+/// An ARP packet for IPv4 over Ethernet (RFC 826).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arp {
+    /// Whether it is a request.
+    pub request: bool,
+    /// Which address it claims to come from.
+    pub sender_mac: MacAddr,
+    /// Which IPv4 address it claims to come from.
+    pub sender: Ipv4Addr,
+    /// Which address it is about.
+    pub target: Ipv4Addr,
+}
+
+impl Arp {
+    /// Returns whether the sender announces its own address (RFC 5227).
+    #[must_use]
+    pub fn is_announcement(&self) -> bool {
+        self.sender == self.target
+    }
+}
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// An IPv4 packet from this source.
+    Ipv4 {
+        /// The source.
+        source: Ipv4Addr,
+    },
+    /// An ARP packet.
+    Arp(Arp),
+    /// An IPv6 packet.
+    Ipv6,
+    /// IPv4 or ARP whose header is cut short or contradicts itself.
+    Malformed,
+    /// Anything else.
+    Other,
+}
+
+/// The checked facts of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameFacts {
+    /// Where it goes.
+    pub destination: MacAddr,
+    /// Where it claims to come from.
+    pub source: MacAddr,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+impl FrameFacts {
+    /// Reads a frame's headers; `None` if it is shorter than an Ethernet header.
+    #[must_use]
+    pub fn of(frame: &[u8]) -> Option<Self> {
+        let destination = MacAddr(array(frame, 0)?);
+        let source = MacAddr(array(frame, 6)?);
+        let ethertype = u16::from_be_bytes(array(frame, 12)?);
+        let body = &frame[HEADER..];
+        let payload = match ethertype {
+            TYPE_IPV4 => ipv4(body).unwrap_or(Payload::Malformed),
+            TYPE_ARP => arp(body).unwrap_or(Payload::Malformed),
+            TYPE_IPV6 => Payload::Ipv6,
+            _ => Payload::Other,
+        };
+        Some(Self { destination, source, payload })
+    }
+
+    /// Returns whether a guest with these addresses may send the frame.
+    ///
+    /// The source MAC address must be the guest's, in the Ethernet header and in ARP. Frames to
+    /// the addresses that bridges talk to each other on (IEEE 802.1D, 01:80:c2:00:00:0x) never
+    /// pass. A guest that was given an IPv4 address must use it as the source of IPv4 and ARP (an
+    /// ARP probe asks from 0.0.0.0) and may send nothing else but IPv6: a tag around a packet
+    /// would hide its source.
+    #[must_use]
+    pub fn may_be_sent_by(&self, mac: MacAddr, ipv4: Option<Ipv4Addr>) -> bool {
+        let reserved =
+            self.destination.0[..5] == [0x01, 0x80, 0xc2, 0, 0] && self.destination.0[5] < 0x10;
+        if self.source != mac || reserved {
+            return false;
+        }
+        match (self.payload, ipv4) {
+            (Payload::Malformed, _) => false,
+            (Payload::Arp(arp), None) => arp.sender_mac == mac,
+            (Payload::Arp(arp), Some(own)) => {
+                arp.sender_mac == mac
+                    && (arp.sender == own || arp.request && arp.sender.is_unspecified())
+            }
+            (Payload::Ipv4 { source }, Some(own)) => source == own,
+            (Payload::Other, Some(_)) => false,
+            (Payload::Ipv4 { .. } | Payload::Other, None) | (Payload::Ipv6, _) => true,
+        }
+    }
+}
+
+fn ipv4(body: &[u8]) -> Option<Payload> {
+    let header: [u8; 20] = array(body, 0)?;
+    (header[0] >> 4 == 4).then_some(())?;
+    Some(Payload::Ipv4 { source: Ipv4Addr::from(array::<4>(&header, 12)?) })
+}
+
+fn arp(body: &[u8]) -> Option<Payload> {
+    let packet: [u8; 28] = array(body, 0)?;
+    // Hardware type Ethernet, protocol IPv4, address lengths 6 and 4.
+    (packet[..6] == [0, 1, 8, 0, 6, 4]).then_some(())?;
+    let operation = u16::from_be_bytes(array(&packet, 6)?);
+    (operation == 1 || operation == 2).then_some(())?;
+    Some(Payload::Arp(Arp {
+        request: operation == 1,
+        sender_mac: MacAddr(array(&packet, 8)?),
+        sender: Ipv4Addr::from(array::<4>(&packet, 14)?),
+        target: Ipv4Addr::from(array::<4>(&packet, 24)?),
+    }))
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at + N)?.try_into().ok()
+}
+
+#[cfg(test)]
+pub(crate) mod build {
+    //! Frames for tests.
+
+    use super::*;
+
+    pub(crate) fn ethernet(to: MacAddr, from: MacAddr, ethertype: u16, body: &[u8]) -> Vec<u8> {
+        [&to.0[..], &from.0, &ethertype.to_be_bytes(), body].concat()
+    }
+
+    pub(crate) fn ipv4(to: MacAddr, from: MacAddr, source: Ipv4Addr) -> Vec<u8> {
+        let mut body = [0; 46];
+        body[0] = 0x45;
+        body[12..16].copy_from_slice(&source.octets());
+        ethernet(to, from, TYPE_IPV4, &body)
+    }
+
+    pub(crate) fn arp(
+        from: MacAddr,
+        operation: u16,
+        sender: Ipv4Addr,
+        target: Ipv4Addr,
+    ) -> Vec<u8> {
+        let body = [
+            &[0, 1, 8, 0, 6, 4][..],
+            &operation.to_be_bytes(),
+            &from.0,
+            &sender.octets(),
+            &[0; 6],
+            &target.octets(),
+        ]
+        .concat();
+        ethernet(MacAddr([0xff; 6]), from, TYPE_ARP, &body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ME: MacAddr = MacAddr([0, 0x16, 0x3e, 0, 0, 1]);
+    const YOU: MacAddr = MacAddr([0, 0x16, 0x3e, 0, 0, 2]);
+    const MY_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const YOUR_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 3);
+
+    fn allowed(frame: &[u8], ipv4: Option<Ipv4Addr>) -> bool {
+        FrameFacts::of(frame).unwrap().may_be_sent_by(ME, ipv4)
+    }
+
+    #[test]
+    fn a_guest_sends_only_from_its_own_addresses() {
+        assert!(allowed(&build::ipv4(YOU, ME, MY_IP), Some(MY_IP)));
+        assert!(!allowed(&build::ipv4(YOU, YOU, MY_IP), Some(MY_IP)));
+        assert!(!allowed(&build::ipv4(YOU, ME, YOUR_IP), Some(MY_IP)));
+        assert!(allowed(&build::ipv4(YOU, ME, YOUR_IP), None));
+    }
+
+    #[test]
+    fn arp_is_checked_inside_too() {
+        assert!(allowed(&build::arp(ME, 1, MY_IP, YOUR_IP), Some(MY_IP)));
+        assert!(allowed(&build::arp(ME, 1, Ipv4Addr::UNSPECIFIED, MY_IP), Some(MY_IP)));
+        assert!(!allowed(&build::arp(ME, 2, Ipv4Addr::UNSPECIFIED, MY_IP), Some(MY_IP)));
+        assert!(!allowed(&build::arp(ME, 2, YOUR_IP, MY_IP), Some(MY_IP)));
+        let mut forged = build::arp(ME, 2, MY_IP, YOUR_IP);
+        forged[HEADER + 8..HEADER + 14].copy_from_slice(&YOU.0);
+        assert!(!allowed(&forged, Some(MY_IP)));
+        assert!(!allowed(&forged, None));
+    }
+
+    #[test]
+    fn a_tag_or_a_short_header_does_not_hide_the_source() {
+        let vlan = build::ethernet(YOU, ME, 0x8100, &build::ipv4(YOU, ME, YOUR_IP)[12..]);
+        assert!(!allowed(&vlan, Some(MY_IP)));
+        assert!(allowed(&vlan, None));
+        let short = &build::ipv4(YOU, ME, MY_IP)[..HEADER + 19];
+        assert!(!allowed(short, Some(MY_IP)));
+        assert!(!allowed(short, None));
+        assert!(allowed(&build::ethernet(YOU, ME, TYPE_IPV6, &[0; 40]), Some(MY_IP)));
+    }
+
+    #[test]
+    fn what_bridges_say_to_each_other_is_not_for_guests() {
+        for (last, passes) in [(0, false), (0x0f, false), (0x10, true)] {
+            let to = MacAddr([0x01, 0x80, 0xc2, 0, 0, last]);
+            assert_eq!(allowed(&build::ethernet(to, ME, 0x27, &[0; 46]), None), passes);
+        }
+    }
+
+    #[test]
+    fn arp_is_read() {
+        let frame = build::arp(ME, 1, MY_IP, MY_IP);
+        let Some(FrameFacts { payload: Payload::Arp(arp), .. }) = FrameFacts::of(&frame) else {
+            panic!("no ARP");
+        };
+        assert!(arp.is_announcement() && arp.request && arp.sender_mac == ME);
+        for (at, wrong) in [(1, 6), (3, 1), (4, 8), (5, 16), (7, 3)] {
+            let mut frame = frame.clone();
+            frame[HEADER + at] = wrong;
+            assert_eq!(FrameFacts::of(&frame).unwrap().payload, Payload::Malformed, "byte {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert_eq!(FrameFacts::of(&frame).is_some(), frame.len() >= HEADER);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Network interfaces, and the bridges that they are on.
+//!
+//! A [`vif::Vif`] is what a guest has: its [`sender`] takes frames out of the guest's ring and
+//! checks them, its [`port::BridgePort`] puts frames into the guest's pages. The port belongs to
+//! the [`bridge::Bridge`], with the [`switch`] that says where a frame goes and the tap to dom0:
+//! so a vif's turn reaches each receiver of its frames through the bridge. [`transfer`] holds the
+//! frames of one turn, [`netif`] the layout of the rings, [`frame`] what is read of a frame.
+//!
+//! A restarted noxsd takes the rings up where their indices stand; see [`vif::Vif::start`].
+
+pub mod bridge;
+pub mod frame;
+pub mod netif;
+pub mod port;
+mod request;
+pub mod sender;
+pub mod switch;
+pub mod tap;
+pub mod transfer;
+pub mod vif;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::time::Instant;
+
+use noxs_control::Refusal;
+
+use self::bridge::{Bridge, TapFault};
+pub use self::request::identities;
+use self::transfer::Transfer;
+use crate::host::Host;
+use crate::host::memory::SharedMemory;
+use crate::host::ring::BadRequestIndex;
+use crate::turns::{After, TurnId};
+
+/// Names a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BridgeId(pub usize);
+
+/// What a guest did that costs it a vif.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NetFault {
+    /// It wrote an impossible index into one of the two rings.
+    #[error(transparent)]
+    RequestIndex(#[from] BadRequestIndex),
+}
+
+/// All bridges, and the frames of the turn that is being served.
+#[derive(Debug)]
+pub struct Net<M> {
+    bridges: Vec<Bridge<M>>,
+    by_name: HashMap<String, BridgeId>,
+    transfer: Transfer,
+}
+
+impl<M> Default for Net<M> {
+    fn default() -> Self {
+        Self { bridges: Vec::new(), by_name: HashMap::new(), transfer: Transfer::default() }
+    }
+}
+
+impl<M> Net<M> {
+    /// Adds a bridge. `turn` creates the turns in which its tap is served.
+    ///
+    /// # Errors
+    /// There is a bridge of that name.
+    pub fn add_bridge(
+        &mut self,
+        name: &str,
+        tap: File,
+        now: Instant,
+        turn: impl FnOnce(BridgeId) -> TurnId,
+    ) -> Result<BridgeId, Refusal> {
+        if self.by_name.contains_key(name) {
+            return Err(Refusal::Invalid(format!("there is a switch for bridge {name} already")));
+        }
+        let id = BridgeId(self.bridges.len());
+        self.by_name.insert(name.to_owned(), id);
+        self.bridges.push(Bridge::new(name, tap, turn(id), now));
+        Ok(id)
+    }
+
+    fn bridge(&self, name: &str) -> Option<BridgeId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Returns the turns in which a bridge's tap is served.
+    #[must_use]
+    pub fn tap_turn(&self, id: BridgeId) -> Option<TurnId> {
+        self.bridges.get(id.0).map(Bridge::turn)
+    }
+
+    /// Takes a batch of frames out of a bridge's tap and delivers them.
+    ///
+    /// # Errors
+    /// The tap cannot be read. The frames before that are delivered.
+    pub fn serve_tap<H: Host<Memory = M>>(
+        &mut self,
+        id: BridgeId,
+        host: &mut H,
+        now: Instant,
+    ) -> Result<After, TapFault>
+    where
+        M: SharedMemory,
+    {
+        self.bridges[id.0].serve_tap(host, &mut self.transfer, now)
+    }
+
+    /// Returns the turns of the vifs that frames wait for since the last call.
+    pub fn take_woken(&mut self) -> impl Iterator<Item = TurnId> {
+        self.transfer.woken.drain(..)
+    }
+
+    /// Takes a vif out of those that broke their rings while another guest's turn, or a tap's,
+    /// had a frame for them.
+    pub fn take_fault(&mut self) -> Option<(TurnId, NetFault)> {
+        self.transfer.faults.pop_front()
+    }
+
+    /// Returns how many bytes of frames wait for pages of their receivers.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.transfer.waiting_bytes
+    }
+}

@@ -1,0 +1,229 @@
+//! The receiving half of a vif: a bridge's port, which puts frames into the guest's pages.
+//!
+//! Frames for a guest that has posted no page wait for one. A burst for one guest is often longer
+//! than what the guest has posted, and dropping its end would make TCP wait for a timeout. What
+//! waits is bounded: a guest that posts nothing costs at most its own share (`FRAMES`), and all
+//! such guests together at most `ALL_BYTES`. Beyond that the newest frames are dropped.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use noxs_control::VifStatus;
+
+use super::NetFault;
+use super::netif::{RSP_ERROR, Rx, RxRequest, RxResponse};
+use super::switch::BridgePortId;
+use super::transfer::{BATCH, Transfer};
+use crate::host::buffers::GrantCopy;
+use crate::host::memory::{PAGE_SIZE, SharedMemory};
+use crate::host::ring::Ring;
+use crate::host::{DomId, GrantRef, Host, LocalPort};
+use crate::turns::TurnId;
+
+/// Frames that may wait for one guest.
+const FRAMES: usize = 512;
+
+/// Bytes that may wait for all guests together.
+const ALL_BYTES: usize = 32 * 1024 * 1024;
+
+/// Whom a port's frames are for.
+#[derive(Debug)]
+pub struct Receiver<M> {
+    /// The domain's ring pages.
+    pub memory: Rc<M>,
+    /// The domain.
+    pub domid: DomId,
+    /// dom0's end of the vif's event channel.
+    pub port: LocalPort,
+    /// The vif's turns.
+    pub turn: TurnId,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct BridgePort<M> {
+    receiver: Receiver<M>,
+    rx: Ring<Rx>,
+    /// Bytes of the longest frame that the guest takes.
+    max_frame: u16,
+    /// Frames for which the guest has not posted a page yet.
+    waiting: VecDeque<Box<[u8]>>,
+    traffic: VifStatus,
+    /// The guest broke its ring: it gets no frame any more.
+    faulty: bool,
+}
+
+/// A page that the guest has posted for a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Posted {
+    /// Comes back in the response.
+    pub(super) id: u16,
+    gref: GrantRef,
+}
+
+impl<M: SharedMemory> BridgePort<M> {
+    /// Takes up the ring at offset `base` of the domain's memory where its indices stand.
+    pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16) -> Self {
+        Self {
+            rx: Ring::attach(&*receiver.memory, base),
+            receiver,
+            max_frame,
+            waiting: VecDeque::new(),
+            traffic: VifStatus::default(),
+            faulty: false,
+        }
+    }
+
+    /// Returns whether a frame of that length may go to the guest at all; a longer one is counted
+    /// as dropped.
+    pub(super) fn accepts(&mut self, length: u16) -> bool {
+        if self.faulty {
+            return false;
+        }
+        let accepts = length <= self.max_frame;
+        if !accepts {
+            self.drop_frame();
+        }
+        accepts
+    }
+
+    /// Takes a page for a frame that has just come; `None` if none is posted, or if other frames
+    /// wait for pages.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index. The port takes no frame from then on.
+    pub(super) fn page_for_new(&mut self) -> Result<Option<Posted>, NetFault> {
+        if !self.waiting.is_empty() {
+            return Ok(None);
+        }
+        let posted = self.posted();
+        self.faulty = posted.is_err();
+        posted
+    }
+
+    fn posted(&mut self) -> Result<Option<Posted>, NetFault> {
+        let memory = &*self.receiver.memory;
+        if self.rx.available(memory)? == 0 {
+            return Ok(None);
+        }
+        let RxRequest { id, gref } = self.rx.peek(memory);
+        self.rx.consume();
+        Ok(Some(Posted { id, gref }))
+    }
+
+    /// Returns the copy that puts a frame into a posted page.
+    pub(super) fn copy(&self, posted: Posted, buffer: usize, length: u16) -> GrantCopy {
+        let domid = self.receiver.domid;
+        GrantCopy { domid, gref: posted.gref, offset: 0, length, buffer, done: false }
+    }
+
+    /// Answers a posted page after its copy was tried.
+    pub(super) fn received(&mut self, id: u16, copy: &GrantCopy) {
+        let status = if copy.done {
+            self.traffic.to_guest_frames += 1;
+            self.traffic.to_guest_bytes += u64::from(copy.length);
+            copy.length.cast_signed()
+        } else {
+            self.traffic.dropped_frames += 1;
+            RSP_ERROR
+        };
+        self.rx.respond(&*self.receiver.memory, &RxResponse { id, status });
+    }
+
+    /// Publishes the answers, with an event if the guest wants one.
+    pub(super) fn push<H: Host>(&mut self, host: &mut H) {
+        if self.rx.push(&*self.receiver.memory) {
+            host.notify(self.receiver.port);
+        }
+    }
+
+    /// Counts a frame that is dropped on its way to the guest.
+    pub(super) fn drop_frame(&mut self) {
+        self.traffic.dropped_frames += 1;
+    }
+
+    /// Keeps a frame until the guest posts a page, or drops it if too many are kept.
+    /// `waiting_bytes` counts those of all ports.
+    pub(super) fn keep(&mut self, frame: &[u8], waiting_bytes: &mut usize) -> bool {
+        if self.waiting.len() >= FRAMES || *waiting_bytes + frame.len() > ALL_BYTES {
+            self.drop_frame();
+            return false;
+        }
+        *waiting_bytes += frame.len();
+        self.waiting.push_back(frame.into());
+        true
+    }
+
+    /// Returns whether frames wait for pages.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Moves frames that wait into the pages that the guest has posted since then, a batch at most.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index.
+    pub(super) fn deliver_waiting<H: Host>(
+        &mut self,
+        host: &mut H,
+        transfer: &mut Transfer,
+        own: BridgePortId,
+    ) -> Result<(), NetFault> {
+        let Transfer { buffers, copies, answers, waiting_bytes, .. } = transfer;
+        copies.clear();
+        answers.clear();
+        while copies.len() < BATCH && !self.waiting.is_empty() {
+            let buffer = copies.len();
+            let Some(posted) = self.posted()? else { break };
+            let Some(frame) = self.waiting.pop_front() else { break };
+            *waiting_bytes -= frame.len();
+            // No frame is longer than a page: it came out of such a buffer.
+            let length = frame.len().min(PAGE_SIZE);
+            buffers.get_mut(buffer)[..length].copy_from_slice(&frame[..length]);
+            copies.push(self.copy(posted, buffer, u16::try_from(length).unwrap_or(0)));
+            answers.push((own, posted.id));
+        }
+        if copies.is_empty() {
+            return Ok(());
+        }
+        if self.waiting.is_empty() {
+            // A guest that had one burst does not keep the memory for the next.
+            self.waiting = VecDeque::new();
+        }
+        host.deliver(buffers, copies);
+        for ((_, id), copy) in answers.iter().zip(copies.iter()) {
+            self.received(*id, copy);
+        }
+        self.push(host);
+        Ok(())
+    }
+
+    /// Asks for an event with the next posted page, if frames wait for one; returns how many pages
+    /// are posted for them already.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index.
+    pub(super) fn arm(&mut self) -> Result<u32, NetFault> {
+        if self.waiting.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.rx.arm(&*self.receiver.memory)?)
+    }
+}
+
+impl<M> BridgePort<M> {
+    /// Returns the vif's turns.
+    pub(super) fn turn(&self) -> TurnId {
+        self.receiver.turn
+    }
+
+    /// Returns what has passed to the guest.
+    pub(super) fn traffic(&self) -> VifStatus {
+        self.traffic
+    }
+
+    /// Returns the bytes of the frames that wait for pages.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().map(|frame| frame.len()).sum()
+    }
+}

@@ -1,0 +1,90 @@
+//! What a toolstack may ask for a vif: its bridge, addresses, MTU and rate.
+
+use std::ops::RangeInclusive;
+
+use noxs_control::{Refusal, VifDevice, VifIdentity};
+
+use super::frame::HEADER;
+use super::{BridgeId, Net};
+use crate::host::memory::PAGE_SIZE;
+
+/// Smallest and largest MTU: what IPv4 asks for (RFC 791), and what fits in a page behind the
+/// Ethernet header with one byte left, by which a frame shows that it was longer. `chaos` allows
+/// less: 1500, which is what taps carry.
+const MTU: RangeInclusive<u16> = 68..=4081;
+
+const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
+
+/// Returns who the vifs of a request are, which it says of all or of none.
+///
+/// # Errors
+/// It says so of some.
+pub fn identities(vifs: &[VifDevice]) -> Result<Option<Vec<VifIdentity>>, Refusal> {
+    let known: Vec<VifIdentity> = vifs.iter().filter_map(|vif| vif.identity).collect();
+    match (known.len(), vifs.len()) {
+        (known, all) if known == all => {}
+        (0, _) => return Ok(None),
+        (known, all) => {
+            return Err(Refusal::Invalid(format!(
+                "{known} of {all} vifs have an identity: must be all or none"
+            )));
+        }
+    }
+    Ok(Some(known))
+}
+
+impl<M> Net<M> {
+    /// Returns the bridges that the vifs of a request are to be on.
+    ///
+    /// # Errors
+    /// There is no such bridge, or two vifs have the same number.
+    pub fn bridges(&self, vifs: &[VifDevice]) -> Result<Vec<BridgeId>, Refusal> {
+        let mut bridges = Vec::with_capacity(vifs.len());
+        for (number, vif) in vifs.iter().enumerate() {
+            let bridge = self.bridge(&vif.bridge);
+            bridges.push(bridge.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
+            if vifs[..number].iter().any(|earlier| earlier.index == vif.index) {
+                return Err(Refusal::Invalid(format!("there are two vifs {}", vif.index)));
+            }
+        }
+        Ok(bridges)
+    }
+
+    /// Checks who the vifs, given by their numbers and bridges, are to be.
+    ///
+    /// # Errors
+    /// A MAC address is in use on its bridge, or cannot be one; an MTU or a rate is out of range.
+    pub fn check_identities(
+        &self,
+        vifs: impl Iterator<Item = (u16, BridgeId)> + Clone,
+        identities: &[VifIdentity],
+    ) -> Result<(), Refusal> {
+        let invalid = |text: String| Err(Refusal::Invalid(text));
+        let vifs = vifs.zip(identities);
+        for (number, ((index, bridge), identity)) in vifs.clone().enumerate() {
+            let VifIdentity { mac, mtu, rate, .. } = *identity;
+            if mac.is_multicast() || mac.0 == [0; 6] {
+                return invalid(format!(
+                    "vif {index} has MAC address {mac}: must not be zero or a multicast address"
+                ));
+            }
+            if !MTU.contains(&mtu) {
+                let (least, most) = (MTU.start(), MTU.end());
+                return invalid(format!("vif {index} has MTU {mtu}: must be {least} to {most}"));
+            }
+            if rate.is_some_and(|rate| rate.bytes == 0 || rate.interval_us == 0) {
+                return invalid(format!(
+                    "vif {index} has a rate of 0 bytes or an interval of 0 µs: both must be positive"
+                ));
+            }
+            let earlier = |((_, other), identity): ((u16, BridgeId), &VifIdentity)| {
+                other == bridge && identity.mac == mac
+            };
+            let switch = &self.bridges[bridge.0].switch;
+            if switch.has(mac) || vifs.clone().take(number).any(earlier) {
+                return Err(Refusal::MacInUse(mac));
+            }
+        }
+        Ok(())
+    }
+}

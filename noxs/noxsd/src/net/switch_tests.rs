@@ -1,0 +1,100 @@
+//! Where frames go on a switch with three ports.
+
+use super::*;
+use crate::net::frame::build;
+
+fn mac(last: u8) -> MacAddr {
+    MacAddr([0, 0x16, 0x3e, 0, 0, last])
+}
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, last)
+}
+
+fn port(number: u32) -> End {
+    End::Port(BridgePortId(number))
+}
+
+/// Ports 1 and 2 have an address, port 3 has none.
+fn switch() -> Switch {
+    let mut switch = Switch::default();
+    switch.add(BridgePortId(1), mac(1), Some(ip(1))).unwrap();
+    switch.add(BridgePortId(2), mac(2), Some(ip(2))).unwrap();
+    switch.add(BridgePortId(3), mac(3), None).unwrap();
+    switch
+}
+
+fn route(switch: &Switch, frame: &[u8], from: End) -> Route {
+    switch.route(&FrameFacts::of(frame).unwrap(), from)
+}
+
+#[test]
+fn a_guests_address_leads_to_the_guest_and_any_other_to_the_tap() {
+    let switch = switch();
+    let to = |to, from, end| route(&switch, &build::ipv4(mac(to), mac(from), ip(from)), end);
+    assert_eq!(to(2, 1, port(1)), Route::One(port(2)));
+    assert_eq!(to(9, 1, port(1)), Route::One(End::Tap));
+    assert_eq!(to(1, 9, End::Tap), Route::One(port(1)));
+    assert_eq!(to(1, 1, port(1)), Route::Nowhere);
+    assert_eq!(to(8, 9, End::Tap), Route::Nowhere, "unknown, from the tap");
+}
+
+#[test]
+fn an_arp_request_goes_to_the_owner_of_the_address() {
+    let switch = switch();
+    let ask = |from, sender, target, end| {
+        route(&switch, &build::arp(mac(from), 1, ip(sender), ip(target)), end)
+    };
+    assert_eq!(ask(1, 1, 2, port(1)), Route::One(port(2)));
+    assert_eq!(ask(9, 9, 1, End::Tap), Route::One(port(1)));
+    assert_eq!(ask(1, 1, 7, port(1)), Route::Unaddressed);
+    assert_eq!(ask(1, 1, 1, port(1)), Route::Unaddressed, "a guest's announcement");
+    assert_eq!(ask(1, 0, 1, port(1)), Route::Unaddressed, "a guest's probe");
+    assert_eq!(ask(9, 9, 9, End::Tap), Route::All, "an announcement from outside");
+    assert_eq!(switch.targets(Route::Unaddressed), [BridgePortId(3)]);
+}
+
+#[test]
+fn other_broadcasts_go_to_all() {
+    let switch = switch();
+    let frame = build::ipv4(MacAddr([0xff; 6]), mac(1), ip(1));
+    assert_eq!(route(&switch, &frame, port(1)), Route::All);
+    assert_eq!(switch.targets(Route::All), [BridgePortId(1), BridgePortId(2), BridgePortId(3)]);
+}
+
+#[test]
+fn multicasts_of_ipv6_go_to_those_who_use_it() {
+    let mut switch = switch();
+    let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
+    let frame = build::ethernet(all_nodes, mac(9), 0x86dd, &[0; 40]);
+    assert_eq!(route(&switch, &frame, End::Tap), Route::Ipv6);
+    assert_eq!(switch.targets(Route::Ipv6), []);
+    switch.note(BridgePortId(1), &FrameFacts::of(&build::ipv4(mac(9), mac(1), ip(1))).unwrap());
+    switch.note(BridgePortId(2), &FrameFacts::of(&frame).unwrap());
+    assert_eq!(switch.targets(Route::Ipv6), [BridgePortId(2)]);
+    switch.remove(BridgePortId(2), mac(2), Some(ip(2)));
+    assert_eq!(switch.targets(Route::Ipv6), []);
+}
+
+#[test]
+fn a_mac_address_is_there_once() {
+    let mut switch = switch();
+    assert_eq!(switch.add(BridgePortId(4), mac(2), None), Err(MacInUse(mac(2))));
+    switch.remove(BridgePortId(4), mac(2), None);
+    let frame = build::ipv4(mac(2), mac(1), ip(1));
+    assert_eq!(route(&switch, &frame, port(1)), Route::One(port(2)), "still port 2's");
+}
+
+#[test]
+fn what_is_removed_is_gone_and_the_rest_stays() {
+    let mut switch = switch();
+    switch.remove(BridgePortId(1), mac(1), Some(ip(1)));
+    assert_eq!(switch.targets(Route::All), [BridgePortId(3), BridgePortId(2)]);
+    switch.remove(BridgePortId(3), mac(3), None);
+    assert_eq!(switch.targets(Route::All), [BridgePortId(2)]);
+    assert!(switch.targets(Route::Unaddressed).is_empty());
+    let frame = build::ipv4(mac(1), mac(9), ip(9));
+    assert_eq!(route(&switch, &frame, End::Tap), Route::Nowhere);
+    switch.add(BridgePortId(1), mac(1), Some(ip(1))).unwrap();
+    assert_eq!(route(&switch, &frame, End::Tap), Route::One(port(1)));
+}

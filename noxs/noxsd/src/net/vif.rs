@@ -1,0 +1,196 @@
+//! A guest's network interface: attached first, served from when it is known who it is.
+
+use std::time::Instant;
+
+use noxs_control::{VifDevice, VifIdentity, VifStatus};
+
+use super::port::{BridgePort, Receiver};
+use super::sender::{Sender, max_frame};
+use super::switch::{BridgePortId, End, Route};
+use super::transfer::{Transfer, address};
+use super::{BridgeId, Net, NetFault};
+use crate::host::cx::Cx;
+use crate::host::memory::{PAGE_SIZE, SharedMemory};
+use crate::host::{GrantRef, Host, RemotePort};
+use crate::turns::After;
+
+/// A network interface. Its rings are mapped and its port is bound; [`start`](Self::start) puts it
+/// on its bridge.
+#[derive(Debug)]
+pub struct Vif {
+    /// Number in its domain.
+    index: u16,
+    bridge: BridgeId,
+    /// Offset of its rings in the domain's shared memory.
+    base: usize,
+    started: Option<Started>,
+}
+
+/// The two halves of an interface that is served.
+#[derive(Debug)]
+struct Started {
+    sender: Sender,
+    /// `None` once the device was released: its counters are the sender's then.
+    port: Option<BridgePortId>,
+}
+
+impl Vif {
+    /// Ring pages of a vif: one to send, one to receive.
+    pub const PAGES: usize = 2;
+
+    /// Bytes of its ring pages.
+    pub const RING_SIZE: usize = Self::PAGES * PAGE_SIZE;
+
+    /// Returns the pages to map for a vif, in the order that [`attach`](Self::attach) expects.
+    #[must_use]
+    pub fn pages(device: &VifDevice) -> [GrantRef; Self::PAGES] {
+        [GrantRef(device.tx_ring), GrantRef(device.rx_ring)]
+    }
+
+    /// Returns the port to bind for a vif.
+    #[must_use]
+    pub fn port(device: &VifDevice) -> RemotePort {
+        RemotePort(device.port)
+    }
+
+    /// Creates a vif whose rings are at offset `base` of the domain's memory. It will be on this
+    /// bridge; until then no switch knows it and no frame moves.
+    #[must_use]
+    pub fn attach(device: &VifDevice, bridge: BridgeId, base: usize) -> Self {
+        Self { index: device.index, bridge, base, started: None }
+    }
+
+    /// Puts the vif on its bridge, as who it is, which was checked. Takes up the rings where their
+    /// indices stand: at zero for a new guest, elsewhere for one that an earlier noxsd served, or
+    /// that has sent frames before it was known who it is. Returns how many requests wait.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index. The vif is on its bridge nevertheless, for
+    /// [`release`](Self::release) to remove.
+    pub fn start<M: SharedMemory>(
+        &mut self,
+        identity: &VifIdentity,
+        receiver: Receiver<M>,
+        net: &mut Net<M>,
+        now: Instant,
+    ) -> Result<u32, NetFault> {
+        let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
+        // A fresh page asks for no event: without this the guest would not send one.
+        let waiting = sender.arm(&*receiver.memory);
+        let port = BridgePort::attach(receiver, self.base + PAGE_SIZE, max_frame(identity));
+        let bridge = &mut net.bridges[self.bridge.0];
+        let port = Some(bridge.add_port(port, identity.mac, identity.ipv4));
+        self.started = Some(Started { sender, port });
+        waiting
+    }
+
+    /// Takes a batch of frames out of the guest and sends them on their way, after those that
+    /// wait for the guest's own pages.
+    ///
+    /// # Errors
+    /// The guest wrote an impossible index.
+    pub fn serve<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        net: &mut Net<H::Memory>,
+    ) -> Result<After, NetFault> {
+        let Some(Started { sender, port: Some(own) }) = &mut self.started else {
+            return Ok(After::Event);
+        };
+        let own = *own;
+        let bridge = &mut net.bridges[self.bridge.0];
+        let transfer = &mut net.transfer;
+        if let Some(port) = bridge.port_mut(own) {
+            port.deliver_waiting(cx.host, transfer, own)?;
+        }
+        let not_before = sender.take(cx.memory, cx.domid, cx.now, transfer)?;
+        let Transfer { buffers, requests, copies, deliveries, .. } = &mut *transfer;
+        if !copies.is_empty() {
+            cx.host.fetch(buffers, copies);
+        }
+        let from = End::Port(own);
+        for (request, copy) in requests.iter().zip(copies.iter()) {
+            let frame = &buffers.get(copy.buffer)[..usize::from(copy.length)];
+            let Some(facts) = sender.sent(cx.memory, request, copy.done.then_some(frame)) else {
+                continue;
+            };
+            bridge.switch.note(own, &facts);
+            let route = bridge.switch.route(&facts, from);
+            // A flood is a copy for each of many: a guest may cause only so many.
+            if route.floods() && !sender.may_flood(cx.now) {
+                continue;
+            }
+            let to_tap = route.floods() || route == Route::One(End::Tap);
+            if to_tap && bridge.send_to_tap(frame).is_err() {
+                sender.traffic.dropped_frames += 1;
+            }
+            address(&bridge.switch, route, from, copy.buffer, copy.length, deliveries);
+        }
+        if sender.push(cx.memory) {
+            cx.notify();
+        }
+        bridge.deliver(cx.host, transfer);
+
+        let (mut posted, mut has_waiting) = (0, false);
+        if let Some(port) = bridge.port_mut(own) {
+            posted = port.arm()?;
+            has_waiting = port.has_waiting();
+        }
+        if let Some(time) = not_before {
+            // Frames for the guest do not wait for what the guest may send.
+            return Ok(match (posted, has_waiting) {
+                (0, false) => After::Time(time),
+                (0, true) => After::TimeOrEvent(time),
+                _ => After::Turn,
+            });
+        }
+        let requests = sender.arm(cx.memory)?;
+        Ok(if requests + posted == 0 { After::Event } else { After::Turn })
+    }
+
+    /// Takes the vif off its bridge, with the frames that wait for it. Its counters stay.
+    pub fn release<M>(&mut self, net: &mut Net<M>) {
+        let Some(Started { sender, port }) = &mut self.started else { return };
+        let Some(port) = port.take() else { return };
+        let bridge = &mut net.bridges[self.bridge.0];
+        let waiting_bytes = &mut net.transfer.waiting_bytes;
+        let received = bridge.remove_port(port, sender.mac, sender.ipv4, waiting_bytes);
+        sender.traffic = sum(sender.traffic, received);
+    }
+
+    /// Returns the vif's number in its domain.
+    #[must_use]
+    pub fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// Returns the bridge that the vif is on, or will be.
+    #[must_use]
+    pub fn bridge(&self) -> BridgeId {
+        self.bridge
+    }
+
+    /// Returns whether the vif was put on its bridge.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Returns what has passed.
+    #[must_use]
+    pub fn status<M>(&self, net: &Net<M>) -> VifStatus {
+        let Some(Started { sender, port }) = &self.started else { return VifStatus::default() };
+        let port = port.and_then(|id| net.bridges[self.bridge.0].port(id));
+        port.map_or(sender.traffic, |port| sum(sender.traffic, port.traffic()))
+    }
+}
+
+fn sum(one: VifStatus, other: VifStatus) -> VifStatus {
+    VifStatus {
+        from_guest_bytes: one.from_guest_bytes + other.from_guest_bytes,
+        from_guest_frames: one.from_guest_frames + other.from_guest_frames,
+        to_guest_bytes: one.to_guest_bytes + other.to_guest_bytes,
+        to_guest_frames: one.to_guest_frames + other.to_guest_frames,
+        dropped_frames: one.dropped_frames + other.dropped_frames,
+    }
+}

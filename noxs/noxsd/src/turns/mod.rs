@@ -1,0 +1,238 @@
+//! Turns: who is served next and when, and how much may pass in a time. Knows no device.
+//!
+//! Work is found by events and timers and done in turns: each owner that has something to do gets
+//! one batch at a time, so that a guest that floods delays only itself. [`bucket`] limits rates,
+//! [`id_table`] finds what Xen numbers.
+
+pub mod bucket;
+pub mod id_table;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use slab::Slab;
+
+/// Turns that the table is made for; with more, it has to be moved once in a while.
+const CAPACITY: usize = 1 << 16;
+
+/// Names an owner of turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TurnId(usize);
+
+/// What an owner wants after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Its next event.
+    Event,
+    /// Another turn.
+    Turn,
+    /// A turn at that time and not before; its port stays masked until then.
+    Time(Instant),
+    /// A turn at that time, or at its next event.
+    TimeOrEvent(Instant),
+}
+
+/// Whether events wake an owner that waits for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// They do.
+    AtEvents,
+    /// They do not: it waits for the time alone.
+    AtTime,
+}
+
+/// All owners of turns: which are ready, and which wait for a time.
+#[derive(Debug)]
+pub struct Turns<T> {
+    entries: Slab<Entry<T>>,
+    ready: VecDeque<TurnId>,
+    timers: BTreeSet<(Instant, TurnId)>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    /// `None` once it is removed; the entry then stays until it leaves the ready queue.
+    owner: Option<T>,
+    queued: bool,
+    timer: Option<Instant>,
+    wake: Wake,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self {
+            entries: Slab::with_capacity(CAPACITY),
+            ready: VecDeque::new(),
+            timers: BTreeSet::new(),
+        }
+    }
+}
+
+impl<T: Copy> Turns<T> {
+    /// Adds an owner, which is neither ready nor waiting for a time.
+    pub fn add(&mut self, owner: T) -> TurnId {
+        let entry = Entry { owner: Some(owner), queued: false, timer: None, wake: Wake::AtEvents };
+        TurnId(self.entries.insert(entry))
+    }
+
+    /// Removes an owner: it gets no turn any more, not even one that it is queued for.
+    pub fn remove(&mut self, id: TurnId) {
+        self.stop_waiting(id);
+        let Some(entry) = self.entries.get_mut(id.0) else { return };
+        entry.owner = None;
+        if !entry.queued {
+            self.entries.remove(id.0);
+        }
+    }
+
+    /// Returns an owner; `None` if it was removed.
+    #[must_use]
+    pub fn owner(&self, id: TurnId) -> Option<T> {
+        self.entries.get(id.0)?.owner
+    }
+
+    /// Queues an owner for a turn, behind those that are ready already.
+    pub fn queue(&mut self, id: TurnId) {
+        if let Some(entry) = self.entries.get_mut(id.0)
+            && !entry.queued
+        {
+            entry.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Queues an owner because of an event, unless it waits for a time alone.
+    pub fn event(&mut self, id: TurnId) {
+        if self.entries.get(id.0).is_some_and(|entry| entry.wake == Wake::AtEvents) {
+            self.queue(id);
+        }
+    }
+
+    /// Takes the next owner out of the ready queue; it waits for no time any more.
+    pub fn take_next(&mut self) -> Option<(TurnId, T)> {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(entry) = self.entries.get_mut(id.0) else { continue };
+            entry.queued = false;
+            match entry.owner {
+                Some(owner) => {
+                    self.stop_waiting(id);
+                    return Some((id, owner));
+                }
+                None => {
+                    self.entries.remove(id.0);
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns how many are ready.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Has an owner queued at that time.
+    pub fn wait_until(&mut self, id: TurnId, time: Instant, wake: Wake) {
+        self.stop_waiting(id);
+        if let Some(entry) = self.entries.get_mut(id.0) {
+            entry.timer = Some(time);
+            entry.wake = wake;
+            self.timers.insert((time, id));
+        }
+    }
+
+    /// Queues the owners whose time has come.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some((_, id)) = self.timers.first().copied().filter(|(time, _)| *time <= now) {
+            self.stop_waiting(id);
+            self.queue(id);
+        }
+    }
+
+    /// Returns the earliest time that an owner waits for.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Returns how many wait for a time.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Returns how many owners there are.
+    #[must_use]
+    pub fn owners(&self) -> usize {
+        self.entries.iter().filter(|(_, entry)| entry.owner.is_some()).count()
+    }
+
+    fn stop_waiting(&mut self, id: TurnId) {
+        let Some(entry) = self.entries.get_mut(id.0) else { return };
+        entry.wake = Wake::AtEvents;
+        if let Some(time) = entry.timer.take() {
+            self.timers.remove(&(time, id));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn drain(turns: &mut Turns<char>) -> String {
+        std::iter::from_fn(|| turns.take_next()).map(|(_, owner)| owner).collect()
+    }
+
+    #[test]
+    fn each_gets_one_turn_in_order() {
+        let mut turns = Turns::default();
+        let [a, b] = ['a', 'b'].map(|owner| turns.add(owner));
+        for id in [b, a, b] {
+            turns.queue(id);
+        }
+        assert_eq!(turns.ready(), 2);
+        assert_eq!(drain(&mut turns), "ba");
+        assert_eq!(turns.take_next(), None);
+    }
+
+    #[test]
+    fn who_waits_for_a_time_alone_is_not_woken_by_events() {
+        let mut turns = Turns::default();
+        let [a, b] = ['a', 'b'].map(|owner| turns.add(owner));
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        turns.wait_until(a, later, Wake::AtTime);
+        turns.wait_until(b, later, Wake::AtEvents);
+        turns.event(a);
+        turns.event(b);
+        assert_eq!(drain(&mut turns), "b");
+        assert_eq!(turns.waiting(), 1, "b waits for no time any more");
+        turns.expire(now);
+        assert_eq!(turns.take_next(), None);
+        assert_eq!(turns.deadline(), Some(later));
+        turns.expire(later);
+        turns.event(a);
+        assert_eq!(drain(&mut turns), "a");
+        assert_eq!(turns.deadline(), None);
+    }
+
+    #[test]
+    fn who_is_removed_gets_no_turn_and_neither_does_its_successor() {
+        let mut turns = Turns::default();
+        let a = turns.add('a');
+        turns.queue(a);
+        turns.wait_until(a, Instant::now(), Wake::AtTime);
+        turns.remove(a);
+        assert_eq!((turns.owner(a), turns.waiting()), (None, 0));
+        let b = turns.add('b');
+        assert_ne!(a, b, "the number is in the queue still");
+        assert_eq!(turns.take_next(), None);
+        assert_eq!(turns.add('c'), a, "now it is free");
+        turns.queue(b);
+        assert_eq!(drain(&mut turns), "b");
+    }
+}
