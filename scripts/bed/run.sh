@@ -62,7 +62,7 @@ start_qemu() {
     # to a redis guest; in one thread the same load has run without a fault.
     # What is left out of the processor, the emulation has wrong: smap and smep break a PV dom0, and with rdtscp
     # Xen cannot find the length of an instruction that a PVH guest traps on.
-    tcg) machine+=(-accel tcg,thread=single -cpu "max,-smap,-smep,-rdtscp") ;;
+    tcg) machine+=(-accel "tcg,thread=single" -cpu "max,-smap,-smep,-rdtscp") ;;
     esac
     # When this script ends, however that happens, the kernel ends `timeout`, and with it QEMU.
     setpriv --pdeathsig KILL timeout --kill-after=5 "$TIMEOUT" setpriv --pdeathsig KILL \
