@@ -6,9 +6,24 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BED=$ROOT/scripts/bed
 CACHE=$ROOT/.cache/bed
 
-# How programs for dom0 are built: with nothing to load at their start, and at a fixed address, so
-# that no page needs to be copied for relocation.
-DOM0_RUSTFLAGS='-Ctarget-feature=+crt-static -Crelocation-model=static'
+TARGET=x86_64-unknown-linux-gnu
+# How programs for dom0 are built: static, so that nothing is loaded at their start. By rustc's defaults they are
+# position-independent (static-pie) with full RELRO.
+DOM0_RUSTFLAGS='-Ctarget-feature=+crt-static'
+
+# dom0_cargo COMMAND [ARGUMENT...]: runs a command of cargo for dom0's programs.
+dom0_cargo() {
+    local command=$1
+    shift
+    RUSTFLAGS=$DOM0_RUSTFLAGS cargo "$command" --quiet --target "$TARGET" "$@"
+}
+
+# dom0_fixed PACKAGE PROGRAM [FLAG...]: builds one program for a fixed address, where no page is copied at the start
+# to be relocated. The flag goes to the last crate only, so that all others are shared with the daemons; with
+# whole-program optimization it governs the code of all crates.
+dom0_fixed() {
+    dom0_cargo rustc --release --package "$1" --bin "$2" -- -Crelocation-model=static "${@:3}"
+}
 
 say() { printf 'nested: %s\n' "$*" >&2; }
 
@@ -17,6 +32,26 @@ die() {
     local status=$1
     shift
     say "$*"
+    exit "$status"
+}
+
+BESIDE=()
+
+# beside COMMAND [ARG...]: starts a command in the background, as process $!. It has a process group of its own,
+# which ends with this script, however that ends.
+beside() {
+    # Job control makes the group, and keeps the shell from having the command ignore SIGINT.
+    set -m
+    "$@" </dev/null &
+    set +m
+    BESIDE+=("$!")
+    trap end_beside EXIT
+}
+
+# end_beside: ends what still runs beside this script, and exits with its status.
+end_beside() {
+    local status=$? group
+    for group in "${BESIDE[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
     exit "$status"
 }
 

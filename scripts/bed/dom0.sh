@@ -2,28 +2,14 @@
 # shellcheck disable=SC2153 # WITH is set in options.sh
 # Dom0's initramfs: the cached layers, and on top what changes from run to run.
 
-TARGET=x86_64-unknown-linux-gnu
 BINARIES=(chaos noxsd chaosd)
-
-# build: the project's programs, static, and the guests, each in its own workspace.
-build() {
-    command -v cargo >/dev/null || die 2 "cargo is missing: install Rust"
-    (
-        cd "$ROOT"
-        RUSTFLAGS=$DOM0_RUSTFLAGS \
-            cargo build --quiet --release --target "$TARGET"
-    ) >&2 || die 2 "the workspace does not build"
-    (
-        cd "$ROOT/guests"
-        cargo build --quiet --release
-    ) >&2 || die 2 "the guests do not build"
-}
 
 # make_runner FILE: builds dom0-run.
 make_runner() {
     local target=$1.target
-    RUSTFLAGS=$DOM0_RUSTFLAGS CARGO_TARGET_DIR=$target cargo build --quiet --locked \
-        --release --target "$TARGET" --manifest-path "$BED/dom0-run/Cargo.toml" >&2
+    build_packages
+    command -v cargo >/dev/null || die 2 "cargo is missing: install Rust (https://rustup.rs)"
+    CARGO_TARGET_DIR=$target dom0_cargo build --locked --release --manifest-path "$BED/dom0-run/Cargo.toml" >&2
     cp "$target/$TARGET/release/dom0-run" "$1"
     rm -rf "$target"
 }

@@ -1,7 +1,15 @@
 # shellcheck shell=bash
 # The few packages that the host itself needs.
 
-# host_packages [PROGRAM:PACKAGE]...: installs what is missing, and the packages whose programs are
+# build_packages: installs what cargo needs beside Rust, or says how and exits 2.
+build_packages() {
+    local missing=()
+    [[ -x $(command -v cc) ]] || missing+=(gcc)
+    [[ -e /usr/lib/x86_64-linux-gnu/libc.a ]] || missing+=(libc6-dev)
+    install_missing "${missing[@]}"
+}
+
+# host_packages [PROGRAM:PACKAGE]...: installs what a run needs, and the packages whose programs are
 # not there, or says how and exits 2.
 host_packages() {
     local missing=() wanted
@@ -11,21 +19,23 @@ host_packages() {
     [[ -x $(command -v qemu-system-x86_64) ]] || missing+=(qemu-system-x86)
     [[ -x $(command -v cpio) ]] || missing+=(cpio)
     [[ -x $(command -v xz) ]] || missing+=(xz-utils)
-    [[ -x $(command -v cc) ]] || missing+=(gcc)
-    [[ -e /usr/lib/x86_64-linux-gnu/libc.a ]] || missing+=(libc6-dev)
-    ((${#missing[@]})) || return 0
+    install_missing "${missing[@]}"
+}
 
-    local install=(apt-get install --yes --no-install-recommends "${missing[@]}")
+# install_missing [PACKAGE]...
+install_missing() {
+    (($#)) || return 0
+    local install=(apt-get install --yes --no-install-recommends "$@")
     if ((EUID)); then
         say "packages are missing on this host; as root, run"
         die 2 "    apt-get update && ${install[*]}"
     fi
-    say "installing on this host: ${missing[*]}"
+    say "installing on this host: $*"
     # Two runs on a fresh machine: apt waits for its own lock.
     {
         apt-get -qq update
         DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "${install[@]:1}"
-    } >&2 || die 2 "apt-get could not install: ${missing[*]}"
+    } >&2 || die 2 "apt-get could not install: $*"
 }
 
 # kvm_nests: true if this machine's KVM claims to run a hypervisor inside a guest.

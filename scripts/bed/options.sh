@@ -7,11 +7,12 @@ usage() {
 Usage: scripts/nested [OPTION]... -- COMMAND [ARG...]
 
 Runs COMMAND as root in the dom0 of a real Xen, inside QEMU. Builds the project and its guests
-first, and puts them there: chaos and noxsd are on the PATH, noxsd runs, the working directory
+first (scripts/build), and puts them there: chaos and noxsd are on the PATH, noxsd runs, the working directory
 holds each guest's .cfg and image, bridge xenbr0 is 10.0.0.1/24. Standard output, standard error
 and the exit status are COMMAND's.
 
-  --cpus N                 processors of the machine; default 2
+  --cpus N                 processors of the machine; default 2. Emulated, they take turns in one
+                           thread of QEMU: guests under load crash when each has its own
   --memory MIB             its memory; default 4096
   --dom0-memory MIB        how much of it is dom0's; default 512
   --icount                 a clock that counts instructions, 1 ns each; means one processor

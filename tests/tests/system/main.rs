@@ -8,6 +8,7 @@ mod devices;
 mod ends;
 mod kill;
 mod kill_daemon;
+mod load;
 mod pool;
 mod probe;
 mod refusals;

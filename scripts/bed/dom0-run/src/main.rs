@@ -1,9 +1,11 @@
 //! What the test bed's dom0 needs beside busybox: running a command with its output and status
-//! reported to the host, and starting a daemon that says when it is ready. Nothing here polls.
+//! reported to the host, starting a daemon that says when it is ready, and timing a command.
+//! Nothing here polls.
 
 mod command;
 mod daemon;
 mod ports;
+mod time;
 
 use std::env;
 use std::process::ExitCode;
@@ -13,7 +15,9 @@ const USAGE: &str = "usage:
       run the command whose NUL-terminated arguments FILE holds; its standard output, standard
       error and exit status go to the virtio ports stdout, stderr and status
   dom0-run daemon SECONDS PROGRAM [ARG...]
-      start PROGRAM and return when it has sent READY=1 to NOTIFY_SOCKET; it stays";
+      start PROGRAM and return when it has sent READY=1 to NOTIFY_SOCKET; it stays
+  dom0-run time PROGRAM [ARG...]
+      run PROGRAM and print the milliseconds from its start to its exit";
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         (Some("daemon"), [seconds, program, arguments @ ..]) => {
             daemon::start(seconds, program, arguments)
         }
+        (Some("time"), [program, arguments @ ..]) => time::run(program, arguments),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -1,0 +1,27 @@
+//! Timing a command.
+
+use std::ffi::{OsStr, OsString};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Runs a command and prints the milliseconds from its start to its exit; what it prints itself is dropped, but
+/// for its errors.
+///
+/// # Errors
+/// The command cannot be started, or fails.
+pub(crate) fn run(program: &OsStr, arguments: &[OsString]) -> Result<(), String> {
+    let name = program.display();
+    let start = Instant::now();
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|error| format!("cannot run {name}: {error}"))?;
+    let elapsed = start.elapsed();
+    if !status.success() {
+        return Err(format!("{name} failed: {status}"));
+    }
+    println!("{:.2}", elapsed.as_secs_f64() * 1e3);
+    Ok(())
+}
