@@ -14,13 +14,13 @@ use nix::errno::Errno;
 
 use crate::device;
 use crate::error::Error;
-use crate::sys::evtchn::{
+use crate::linux::evtchn::{
     BindInterdomain, BindVirq, IOCTL_EVTCHN_BIND_INTERDOMAIN, IOCTL_EVTCHN_BIND_VIRQ,
     IOCTL_EVTCHN_NOTIFY, IOCTL_EVTCHN_RESET, IOCTL_EVTCHN_UNBIND, LocalPort,
 };
 use crate::units::{DomId, Port};
 
-pub use crate::sys::VIRQ_DOM_EXC;
+pub use xen_abi::hypercall::VIRQ_DOM_EXC;
 
 /// Most ports one [`EventChannels::pending`] returns.
 const AT_ONCE: usize = 256;

@@ -7,16 +7,18 @@ use std::fs::File;
 use std::rc::Rc;
 
 use nix::errno::Errno;
+use xen_abi::grant_table::{
+    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_BAD_COPY_ARG, GNTST_OKAY,
+};
 
 use crate::device;
 use crate::error::Error;
-use crate::mapping::SharedMapping;
-use crate::sys::gntdev::{
-    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GntdevCopyPtr, GntdevCopySegment, GntdevForeign,
-    GntdevGrantCopy, GntdevGrantRef, GntdevMapHeader, GntdevUnmap, IOCTL_GNTDEV_GRANT_COPY,
-    IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,
+use crate::linux::gntdev::{
+    GntdevCopyPtr, GntdevCopySegment, GntdevForeign, GntdevGrantCopy, GntdevGrantRef,
+    GntdevMapHeader, GntdevUnmap, IOCTL_GNTDEV_GRANT_COPY, IOCTL_GNTDEV_MAP_GRANT_REF,
+    IOCTL_GNTDEV_UNMAP_GRANT_REF,
 };
-use crate::sys::grant::{GNTST_BAD_COPY_ARG, GNTST_OKAY};
+use crate::mapping::SharedMapping;
 use crate::units::{DomId, GrantRef, PAGE_SIZE};
 
 /// Most pages one [`GrantDevice::map`] maps.
@@ -229,7 +231,7 @@ pub struct CopyOp<'a> {
     pub reference: GrantRef,
     /// Where in the page.
     pub offset: u16,
-    /// Xen's status (`GNTST_*`, see [`crate::sys::grant`]) if the copy failed; set by
+    /// Xen's status (`GNTST_*`, see [`xen_abi::grant_table`]) if the copy failed; set by
     /// [`GrantDevice::copy`].
     pub failed: Option<i16>,
 }

@@ -7,12 +7,11 @@
 //! Header, MTRR and CPU go in one call: each call puts all vCPUs down, and only those with a CPU
 //! record in it come up.
 
-use zerocopy::IntoBytes;
-
-use crate::sys::hvm::{
+use xen_abi::hvm::{
     HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_END, HVM_SAVE_CODE_HEADER,
     HVM_SAVE_CODE_MTRR, HwMtrr, SaveDescriptor, SaveHeader, hw_cpu,
 };
+use zerocopy::IntoBytes;
 
 const DESCRIPTOR: usize = size_of::<SaveDescriptor>();
 
