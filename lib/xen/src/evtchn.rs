@@ -67,7 +67,7 @@ impl EventChannels {
     /// `EEXIST` if another process holds it: Xen has one binder for a global one.
     pub fn bind_virq(&self, virq: u32) -> Result<Port, Error> {
         let mut call = BindVirq { virq };
-        // SAFETY: as in `bind_interdomain`.
+        // SAFETY: the structure is this ioctl's and lives until it returns.
         unsafe { device::ioctl(&self.device, IOCTL_EVTCHN_BIND_VIRQ, &raw mut call) }
             .map(|port| Port(port.unsigned_abs()))
             .map_err(|errno| Error::System { doing: "bind a virtual interrupt", errno })

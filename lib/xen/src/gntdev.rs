@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use xen_abi::grant_table::{
     GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_BAD_COPY_ARG, GNTST_OKAY,
 };
+use xen_ring::SharedPage;
 
 use crate::device;
 use crate::error::Error;
@@ -207,6 +208,24 @@ impl GrantMapping {
     /// # Panics
     /// They are not all inside the mapping.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
+        self.mapping.write(offset, bytes);
+    }
+}
+
+impl SharedPage for GrantMapping {
+    fn load(&self, offset: usize) -> u32 {
+        self.mapping.load(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.mapping.store(offset, value);
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        self.mapping.read(offset, bytes);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
         self.mapping.write(offset, bytes);
     }
 }

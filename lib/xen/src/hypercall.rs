@@ -235,7 +235,8 @@ impl Xen {
         let argument = self.arena.argument();
         argument.put(0, &whole);
         let (major, minor) = self.version;
-        // SAFETY: as in `domctl_raw`.
+        // SAFETY: the argument is as large as Xen takes it to be and lives in the arena; it bears the
+        // interface version that it is laid out for. The caller answers for the payload.
         match unsafe { self.call(HYPERVISOR_SYSCTL, [argument.address(), 0, 0, 0, 0]) } {
             Ok(_) => argument.get_into(SYSCTL_UNION, payload),
             Err(Errno::EACCES) => {

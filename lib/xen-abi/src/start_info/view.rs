@@ -12,6 +12,15 @@ pub trait Physical {
     fn read(&self, address: u64, to: &mut [u8]) -> Option<()>;
 }
 
+impl Physical for [u8] {
+    /// Memory that begins at address 0.
+    fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
+        let address = usize::try_from(address).ok()?;
+        to.copy_from_slice(self.get(address..address.checked_add(to.len())?)?);
+        Some(())
+    }
+}
+
 /// Why a `start_info` cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartInfoError {
@@ -27,13 +36,13 @@ pub enum StartInfoError {
 ///
 /// Each access copies from the memory; a wrong address is an error and never a wild access.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a, M> {
+pub struct View<'a, M: ?Sized> {
     memory: &'a M,
     /// The structure itself.
     pub info: StartInfo,
 }
 
-impl<'a, M: Physical> View<'a, M> {
+impl<'a, M: Physical + ?Sized> View<'a, M> {
     /// Copies the structure at `address`.
     ///
     /// # Errors
@@ -97,7 +106,7 @@ impl<'a, M: Physical> View<'a, M> {
     }
 }
 
-fn read<T: FromBytes + IntoBytes, M: Physical>(
+fn read<T: FromBytes + IntoBytes, M: Physical + ?Sized>(
     memory: &M,
     address: u64,
 ) -> Result<T, StartInfoError> {
