@@ -113,10 +113,7 @@ impl Shell {
             answer_gfn: noxs.answer_page.0,
             ..Sysctl::default()
         };
-        page.overlay = Overlay {
-            gfn: self.layout.overlay.0,
-            frames: u32::try_from(OVERLAY_FRAMES).unwrap_or(u32::MAX),
-        };
+        page.overlay = Overlay { gfn: self.layout.overlay.0, frames: OVERLAY_FRAMES };
         let Some(port) = self.ports.devices else { return Ok(page) };
         if self.flavour.console {
             let backend = self.backend(0, port, 0);

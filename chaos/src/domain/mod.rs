@@ -12,6 +12,7 @@ mod execute;
 mod flavour;
 mod layout;
 mod memory;
+mod page;
 mod prepare;
 mod shell;
 mod window;

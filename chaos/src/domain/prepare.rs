@@ -120,7 +120,7 @@ pub fn prepare(
     }
 
     let start_info = layout.boot_page.0 << 12;
-    let entry = u32::try_from(start_info + TRAMPOLINE as u64).unwrap_or(u32::MAX);
+    let entry = layout.in_boot_page(TRAMPOLINE);
     xen.set_hvm_context(domid, &PvhVcpu { entry, start_info }.context())
         .doing("set up the vCPU")?;
     timings.stage("vCPU context");

@@ -6,16 +6,14 @@ use std::sync::Arc;
 use xen::Xen;
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
+use xen_abi::grants::{FIRST_GUEST, FIRST_TOOLSTACK};
 
 use super::error::BuildError;
 use super::flavour::Flavour;
 use super::layout::Layout;
 use super::window::Window;
+use crate::config::MAX_VIFS;
 use crate::image::Image;
-
-/// First grant reference that dom0 fills in. Those below are reserved by Xen's convention
-/// (`GNTTAB_NR_RESERVED_ENTRIES`).
-const FIRST_GRANT: u32 = 8;
 
 /// The guest's ends of its event channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +77,17 @@ impl Drop for Unfinished {
     }
 }
 
-/// The grant reference of a ring page, counted from the first one.
+// A console has one ring, a vif has two.
+const _: () = assert!(FIRST_TOOLSTACK as usize + 1 + 2 * MAX_VIFS <= FIRST_GUEST as usize);
+
+/// Returns the grant reference of a ring page, counted from the first one.
+///
+/// # Panics
+/// A guest has more rings than the toolstack has grants: a mistake in the layout.
 pub(super) fn ring_grant(ring: u64) -> GrantRef {
-    GrantRef(FIRST_GRANT + u32::try_from(ring).unwrap_or(u32::MAX))
+    let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
+    let reference = reference.filter(|reference| *reference < FIRST_GUEST);
+    GrantRef(reference.expect("a guest has a console and MAX_VIFS vifs at most"))
 }
 
 impl Shell {

@@ -7,21 +7,18 @@
 use xen::Xen;
 use xen::hvm::Param;
 use xen::units::{DomId, Gfn, GrantRef, Port};
+use xen_abi::grant_table::{GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE};
 
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use super::shell::{Ports, Shell};
 
-/// The reserved entries of a grant table (Xen's `public/grant_table.h`): xenstored and xenconsoled
-/// map these.
-const GNTTAB_RESERVED_CONSOLE: GrantRef = GrantRef(0);
-const GNTTAB_RESERVED_XENSTORE: GrantRef = GrantRef(1);
-
-/// The grant reference of a ring page, counted in the order of the layout.
+/// Returns the grant reference of a ring page, counted in the order of the layout: xenstored and
+/// xenconsoled map the reserved ones.
 pub(super) fn grant(ring: u64) -> GrantRef {
     match ring {
-        0 => GNTTAB_RESERVED_XENSTORE,
-        _ => GNTTAB_RESERVED_CONSOLE,
+        0 => GrantRef(GNTTAB_RESERVED_XENSTORE),
+        _ => GrantRef(GNTTAB_RESERVED_CONSOLE),
     }
 }
 
