@@ -101,12 +101,6 @@ impl Layout {
         Pages(self.overlay.0 - self.boot_page.0)
     }
 
-    /// Where the boot page is from the first mapped special, in bytes; the others likewise.
-    #[must_use]
-    pub fn offset_of(&self, page: Gfn) -> usize {
-        usize::try_from((page.0 - self.boot_page.0) << 12).unwrap_or(usize::MAX)
-    }
-
     /// Returns the physical address of a byte of the boot page.
     ///
     /// # Panics
@@ -156,7 +150,7 @@ mod tests {
         assert_eq!(layout.overlay, Gfn(2054));
         assert_eq!(layout.specials(), Pages(6));
         assert_eq!(layout.specials_end(), 2056 << 12);
-        assert_eq!(layout.offset_of(layout.rings), 3 * 4096);
+        assert_eq!(layout.in_boot_page(56), 0x80_0038);
         assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
     }
 

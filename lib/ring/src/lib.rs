@@ -21,6 +21,9 @@
 //! * Whoever is about to sleep has a full fence between storing its wish and loading the other end's
 //!   index once more. So one of the two sees what the other has written, and no event is missed.
 //!
+//! The device page has a trait of its own in the crate `noxs`, which depends on no other: it is moved
+//! under a sequence lock, by words only, and has no rings.
+//!
 //! The only `unsafe` code is in [`RawPage`].
 
 #![no_std]
