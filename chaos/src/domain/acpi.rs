@@ -8,6 +8,8 @@
 
 use noxs::PAGE_SIZE;
 
+use super::page::Page;
+
 /// Bytes of the header that each table but the RSDP has.
 const HEADER: usize = 36;
 
@@ -35,15 +37,15 @@ const LAPIC_ADDRESS: u32 = 0xfee0_0000;
 /// Makes the page of a guest with so many vCPUs, for this place in its memory. What is not given is
 /// zero.
 pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
-    let madt_size = HEADER + 8 + LAPIC_SIZE * usize::try_from(vcpus).unwrap_or(usize::MAX);
-    let mut page = Page(vec![0; MADT + madt_size]);
-    debug_assert!(page.0.len() <= PAGE_SIZE, "{vcpus} vCPUs");
+    let madt_size = HEADER + 8 + LAPIC_SIZE * vcpus as usize;
+    debug_assert!(MADT + madt_size <= PAGE_SIZE, "{vcpus} vCPUs");
+    let mut page = Page::new(MADT + madt_size);
     let at = |offset: usize| address + offset as u64;
 
     page.put(RSDP, b"RSD PTR ");
     page.put(RSDP + 9, OEM);
     page.put(RSDP + 15, &[2]);
-    page.u32(RSDP + 20, u32::try_from(RSDP_SIZE).unwrap_or(u32::MAX));
+    page.u32(RSDP + 20, length(RSDP_SIZE));
     page.u64(RSDP + 24, at(XSDT));
     // The first part is what revision 1 had, and has a checksum of its own.
     page.checksum(RSDP, 20, 8);
@@ -56,7 +58,8 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
     // There are no devices in it.
     page.header(DSDT, HEADER, *b"DSDT", 2);
 
-    page.u32(FADT + 40, u32::try_from(at(DSDT)).unwrap_or_default());
+    // A table above 4 GiB has its address in the second field only.
+    page.u32(FADT + 40, u32::try_from(at(DSDT)).unwrap_or(0));
     page.put(FADT + 109, &BOOT_FLAGS.to_le_bytes());
     page.u32(FADT + 112, HARDWARE_REDUCED);
     page.u64(FADT + 140, at(DSDT));
@@ -70,31 +73,23 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
         page.put(lapic, &[0, 8, id, apic_id, 1]);
     }
     page.header(MADT, madt_size, *b"APIC", 4);
-    page.0
+    page.into_bytes()
 }
 
 /// Who has made the tables, six bytes.
 const OEM: &[u8; 6] = b"chaos ";
 
-struct Page(Vec<u8>);
+/// A table's length as the tables have it; all are shorter than a page.
+#[expect(clippy::cast_possible_truncation, reason = "shorter than a page")]
+const fn length(size: usize) -> u32 {
+    size as u32
+}
 
 impl Page {
-    fn put(&mut self, at: usize, value: &[u8]) {
-        self.0[at..at + value.len()].copy_from_slice(value);
-    }
-
-    fn u32(&mut self, at: usize, value: u32) {
-        self.put(at, &value.to_le_bytes());
-    }
-
-    fn u64(&mut self, at: usize, value: u64) {
-        self.put(at, &value.to_le_bytes());
-    }
-
     /// Completes a table, all else of which is there.
     fn header(&mut self, at: usize, size: usize, signature: [u8; 4], revision: u8) {
         self.put(at, &signature);
-        self.u32(at + 4, u32::try_from(size).unwrap_or(u32::MAX));
+        self.u32(at + 4, length(size));
         self.put(at + 8, &[revision]);
         self.put(at + 10, OEM);
         self.put(at + 16, b"chaos   ");
@@ -104,8 +99,8 @@ impl Page {
 
     /// Makes the bytes of a table add up to zero.
     fn checksum(&mut self, at: usize, size: usize, place: usize) {
-        let sum = self.0[at..at + size].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-        self.0[at + place] = sum.wrapping_neg();
+        let sum = self.get(at..at + size).iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        self.put(at + place, &[sum.wrapping_neg()]);
     }
 }
 

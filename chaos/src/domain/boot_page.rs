@@ -1,20 +1,18 @@
 //! The boot page: what a PVH guest is handed in `ebx`.
 //!
-//! Source: Xen's `public/arch-x86/hvm/start_info.h`, version 1.
+//! The guest reads it through [`xen_abi::start_info::View`].
 
 use noxs::PAGE_SIZE;
+use xen_abi::start_info::{
+    MemmapEntry, ModlistEntry, StartInfo, VERSION, XEN_HVM_MEMMAP_TYPE_RAM,
+    XEN_HVM_MEMMAP_TYPE_RESERVED, XEN_HVM_START_MAGIC_VALUE,
+};
+use zerocopy::IntoBytes;
 
 use super::BuildError;
 use super::layout::{HOLE_END, Layout};
+use super::page::Page;
 use crate::config::MAX_COMMAND_LINE;
-
-const MAGIC: u32 = 0x336e_c578;
-const VERSION: u32 = 1;
-const START_INFO_SIZE: usize = 56;
-const MODULE_SIZE: usize = 32;
-const MEMMAP_SIZE: usize = 24;
-const TYPE_RAM: u32 = 1;
-const TYPE_RESERVED: u32 = 2;
 
 /// Most modules and memory map entries there ever are: ramdisk and device page; low, specials and
 /// high memory.
@@ -22,12 +20,12 @@ const MAX_MODULES: usize = 2;
 const MAX_MEMMAP: usize = 3;
 
 /// Where the guest's first instructions are, and how many bytes they have.
-pub(super) const TRAMPOLINE: usize = START_INFO_SIZE;
+pub(super) const TRAMPOLINE: usize = size_of::<StartInfo>();
 const TRAMPOLINE_SIZE: usize = 8;
 
 const MODULES: usize = TRAMPOLINE + TRAMPOLINE_SIZE;
-const MEMMAP: usize = MODULES + MAX_MODULES * MODULE_SIZE;
-const MODULE_NAME: usize = MEMMAP + MAX_MEMMAP * MEMMAP_SIZE;
+const MEMMAP: usize = MODULES + MAX_MODULES * size_of::<ModlistEntry>();
+const MODULE_NAME: usize = MEMMAP + MAX_MEMMAP * size_of::<MemmapEntry>();
 const COMMAND_LINE: usize = MODULE_NAME + noxs::MODULE_NAME.len() + 1;
 
 // The longest command line and its terminating zero end where the page does.
@@ -68,72 +66,57 @@ pub(super) fn boot_page(
         return Err(BuildError::CommandLineZero);
     }
     let base = layout.boot_page.0 << 12;
-    let mut page = Page { bytes: vec![0; COMMAND_LINE + command_line.len() + 1] };
+    let mut page = Page::new(COMMAND_LINE + command_line.len() + 1);
 
     // Linux takes the first module as its ramdisk, so the device page comes after it.
     let ramdisk = ramdisk.map(|ramdisk| (ramdisk.address, ramdisk.size, 0));
     let device_page = layout
         .noxs
         .map(|noxs| (noxs.device_page.0 << 12, PAGE_SIZE as u64, base + MODULE_NAME as u64));
-    let mut modules = 0;
-    for (address, size, name) in ramdisk.into_iter().chain(device_page) {
-        let at = MODULES + modules * MODULE_SIZE;
-        page.u64(at, address);
-        page.u64(at + 8, size);
-        page.u64(at + 16, name);
-        modules += 1;
+    let mut nr_modules = 0;
+    let places = (MODULES..).step_by(size_of::<ModlistEntry>());
+    for (at, (paddr, size, cmdline_paddr)) in places.zip(ramdisk.into_iter().chain(device_page)) {
+        let module = ModlistEntry { paddr, size, cmdline_paddr, reserved: 0 };
+        page.put(at, module.as_bytes());
+        nr_modules += 1;
     }
 
     let usable = layout.usable_end();
     let low_end = layout.low_end.0 << 12;
-    let low = (0, usable, TYPE_RAM);
-    let specials = (low_end, layout.specials_end() - low_end, TYPE_RESERVED);
-    let high = (HOLE_END.0 << 12, (layout.memory.0 << 12) - low_end, TYPE_RAM);
-    let mut regions = 0;
-    for (address, size, kind) in [low, specials, high].into_iter().filter(|(_, size, _)| *size > 0)
-    {
-        let at = MEMMAP + regions * MEMMAP_SIZE;
-        page.u64(at, address);
-        page.u64(at + 8, size);
-        page.u32(at + 16, kind);
-        regions += 1;
+    let low = (0, usable, XEN_HVM_MEMMAP_TYPE_RAM);
+    let specials = (low_end, layout.specials_end() - low_end, XEN_HVM_MEMMAP_TYPE_RESERVED);
+    let high = (HOLE_END.0 << 12, (layout.memory.0 << 12) - low_end, XEN_HVM_MEMMAP_TYPE_RAM);
+    let mut memmap_entries = 0;
+    let places = (MEMMAP..).step_by(size_of::<MemmapEntry>());
+    let regions = [low, specials, high].into_iter().filter(|(_, size, _)| *size > 0);
+    for (at, (addr, size, kind)) in places.zip(regions) {
+        page.put(at, MemmapEntry { addr, size, kind, reserved: 0 }.as_bytes());
+        memmap_entries += 1;
     }
 
-    page.u32(0, MAGIC);
-    page.u32(4, VERSION);
-    page.u32(12, u32::try_from(modules).unwrap_or(u32::MAX));
-    page.u64(16, base + MODULES as u64);
-    page.u64(24, base + COMMAND_LINE as u64);
-    page.u64(32, layout.acpi.map_or(0, |tables| tables.0 << 12));
-    page.u64(40, base + MEMMAP as u64);
-    page.u32(48, u32::try_from(regions).unwrap_or(u32::MAX));
+    let info = StartInfo {
+        magic: XEN_HVM_START_MAGIC_VALUE,
+        version: VERSION,
+        flags: 0,
+        nr_modules,
+        modlist_paddr: base + MODULES as u64,
+        cmdline_paddr: base + COMMAND_LINE as u64,
+        rsdp_paddr: layout.acpi.map_or(0, |tables| tables.0 << 12),
+        memmap_paddr: base + MEMMAP as u64,
+        memmap_entries,
+        reserved: 0,
+    };
+    page.put(0, info.as_bytes());
     page.put(TRAMPOLINE, &trampoline(entry));
     page.put(MODULE_NAME, noxs::MODULE_NAME.as_bytes());
     page.put(COMMAND_LINE, command_line.as_bytes());
-    Ok(page.bytes)
-}
-
-struct Page {
-    bytes: Vec<u8>,
-}
-
-impl Page {
-    fn put(&mut self, at: usize, value: &[u8]) {
-        self.bytes[at..at + value.len()].copy_from_slice(value);
-    }
-
-    fn u32(&mut self, at: usize, value: u32) {
-        self.put(at, &value.to_le_bytes());
-    }
-
-    fn u64(&mut self, at: usize, value: u64) {
-        self.put(at, &value.to_le_bytes());
-    }
+    Ok(page.into_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use xen::units::KiB;
+    use xen_abi::start_info::{Physical, View};
 
     use super::super::flavour::Flavour;
     use super::*;
@@ -147,24 +130,68 @@ mod tests {
         Layout::new(&Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store })
     }
 
-    fn u64_at(page: &[u8], at: usize) -> u64 {
-        u64::from_le_bytes(page[at..at + 8].try_into().unwrap())
+    /// A guest's memory of which only the boot page is there.
+    struct Memory {
+        base: u64,
+        page: Vec<u8>,
+    }
+
+    impl Memory {
+        fn new(layout: &Layout, page: Vec<u8>) -> Self {
+            Self { base: layout.boot_page.0 << 12, page }
+        }
+
+        /// What a guest finds there.
+        fn view(&self) -> View<'_, Self> {
+            View::open(self, self.base).unwrap()
+        }
+
+        fn text(&self, address: u64) -> String {
+            let range = self.view().text(address, 4096).unwrap();
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap()];
+            self.view().bytes(range.start, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        }
+    }
+
+    impl Physical for Memory {
+        fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
+            self.page[..].read(address.checked_sub(self.base)?, to)
+        }
     }
 
     #[test]
-    fn pointers_lead_to_what_they_name() {
+    fn the_guest_reads_what_dom0_wrote() {
         let layout = layout();
-        let page = boot_page(&layout, 0x10_0000, "console=hvc0", None).unwrap();
-        let base = layout.boot_page.0 << 12;
-        let text = |at: u64| {
-            let at = usize::try_from(at - base).unwrap();
-            let end = page[at..].iter().position(|byte| *byte == 0).unwrap();
-            std::str::from_utf8(&page[at..at + end]).unwrap()
-        };
-        assert_eq!(text(u64_at(&page, 24)), "console=hvc0");
-        let module = usize::try_from(u64_at(&page, 16) - base).unwrap();
-        assert_eq!(u64_at(&page, module), layout.noxs.unwrap().device_page.0 << 12);
-        assert_eq!(text(u64_at(&page, module + 16)), "noxs");
+        let ramdisk = Ramdisk { address: 0x10_0000, size: 5000 };
+        let page = boot_page(&layout, 0x10_0000, "console=hvc0", Some(ramdisk)).unwrap();
+        let memory = Memory::new(&layout, page);
+        let view = memory.view();
+        assert_eq!(memory.text(view.info.cmdline_paddr), "console=hvc0");
+        let modules: Vec<_> = view.modules(16).map(Result::unwrap).collect();
+        // Linux takes the first one as its ramdisk.
+        let [first, second] = modules[..] else { panic!("{modules:?}") };
+        assert_eq!((first.paddr, first.size, first.cmdline_paddr), (0x10_0000, 5000, 0));
+        assert_eq!(second.paddr, layout.noxs.unwrap().device_page.0 << 12);
+        assert_eq!((second.size, memory.text(second.cmdline_paddr)), (4096, "noxs".to_owned()));
+        let map: Vec<_> = view.memory_map().map(Result::unwrap).collect();
+        let [low, specials] = map[..] else { panic!("{map:?}") };
+        assert_eq!((low.addr, low.size, low.kind), (0, 8 << 20, XEN_HVM_MEMMAP_TYPE_RAM));
+        assert_eq!((specials.addr, specials.kind), (8 << 20, XEN_HVM_MEMMAP_TYPE_RESERVED));
+        assert_eq!(specials.addr + specials.size, layout.specials_end());
+    }
+
+    #[test]
+    fn memory_above_the_hole_is_listed_too() {
+        let memory = KiB(5 << 20);
+        let flavour = Flavour { memory, vcpus: 1, console: true, vifs: 1, store: Store::Noxs };
+        let layout = Layout::new(&flavour);
+        let memory = Memory::new(&layout, boot_page(&layout, 0, "", None).unwrap());
+        let view = memory.view();
+        let map = view.memory_map().map(Result::unwrap);
+        let ram: Vec<_> = map.filter(|entry| entry.kind == XEN_HVM_MEMMAP_TYPE_RAM).collect();
+        assert_eq!(ram.iter().map(|entry| entry.size).sum::<u64>(), 5 << 30);
+        assert_eq!(ram.last().unwrap().addr, 4 << 30);
     }
 
     #[test]
@@ -175,23 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn the_ramdisk_is_the_first_module() {
-        let ramdisk = Ramdisk { address: 0x10_0000, size: 5000 };
-        let page = boot_page(&layout(), 0, "", Some(ramdisk)).unwrap();
-        assert_eq!(page[12], 2);
-        assert_eq!(u64_at(&page, MODULES), 0x10_0000);
-        assert_eq!(u64_at(&page, MODULES + 8), 5000);
-    }
-
-    #[test]
     fn in_xenstore_mode_there_is_no_device_page() {
-        let page = boot_page(&layout_of(Store::XenStore), 0, "", None).unwrap();
-        assert_eq!(page[12], 0);
-        let acpi = layout_of(Store::XenStore).acpi.unwrap();
-        assert_eq!(u64_at(&page, 32), acpi.0 << 12);
+        let layout = layout_of(Store::XenStore);
         let ramdisk = Ramdisk { address: 0x10_0000, size: 5000 };
-        let page = boot_page(&layout_of(Store::XenStore), 0, "", Some(ramdisk)).unwrap();
-        assert_eq!(page[12], 1);
+        for (ramdisk, modules) in [(None, 0), (Some(ramdisk), 1)] {
+            let page = boot_page(&layout, 0, "", ramdisk).unwrap();
+            let memory = Memory::new(&layout, page);
+            assert_eq!(memory.view().info.nr_modules, modules);
+            assert_eq!(memory.view().info.rsdp_paddr, layout.acpi.unwrap().0 << 12);
+        }
     }
 
     #[test]

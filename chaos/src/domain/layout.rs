@@ -33,10 +33,10 @@ pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
 pub(super) const HOLE_END: Gfn = Gfn(0x100000);
 
 /// Most frames the specials can take: a console and 64 vifs.
-const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES;
+const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES as u64;
 
 /// Frames the guest may map Xen's pages over: `shared_info` and one grant table frame.
-pub(super) const OVERLAY_FRAMES: u64 = 2;
+pub(super) const OVERLAY_FRAMES: u32 = 2;
 
 /// The map of one guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +94,13 @@ impl Layout {
         Pages(self.overlay.0 - self.boot_page.0)
     }
 
-    /// Where the boot page is from the first mapped special, in bytes; the others likewise.
-    #[must_use]
-    pub fn offset_of(&self, page: Gfn) -> usize {
-        usize::try_from((page.0 - self.boot_page.0) << 12).unwrap_or(usize::MAX)
+    /// Returns the physical address of a byte of the boot page.
+    ///
+    /// # Panics
+    /// It is not below 4 GiB: a mistake in the layout, whose boot page lies below [`HOLE_START`].
+    pub(super) fn in_boot_page(&self, offset: usize) -> u32 {
+        u32::try_from((self.boot_page.0 << 12) + offset as u64)
+            .expect("the boot page lies below the hole")
     }
 
     /// First byte the image and the ramdisk may not use.
@@ -109,7 +112,7 @@ impl Layout {
     /// First byte after the specials, the overlay among them.
     #[must_use]
     pub fn specials_end(&self) -> u64 {
-        (self.overlay.0 + OVERLAY_FRAMES) << 12
+        (self.overlay.0 + u64::from(OVERLAY_FRAMES)) << 12
     }
 
     /// Parts of the memory as runs of frames, in order.
@@ -141,7 +144,7 @@ mod tests {
         assert_eq!(layout.overlay, Gfn(2054));
         assert_eq!(layout.specials(), Pages(6));
         assert_eq!(layout.specials_end(), 2056 << 12);
-        assert_eq!(layout.offset_of(layout.rings), 3 * 4096);
+        assert_eq!(layout.in_boot_page(56), 0x80_0038);
         assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
     }
 

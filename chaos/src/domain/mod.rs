@@ -13,6 +13,7 @@ mod execute;
 mod flavour;
 mod layout;
 mod memory;
+mod page;
 mod prepare;
 mod shell;
 mod vcpus;

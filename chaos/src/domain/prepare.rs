@@ -101,7 +101,7 @@ pub fn prepare(
     timings.stage(discovery.finish(xen, domid, &layout, &ports)?);
 
     let start_info = layout.boot_page.0 << 12;
-    let entry = u32::try_from(start_info + TRAMPOLINE as u64).unwrap_or(u32::MAX);
+    let entry = layout.in_boot_page(TRAMPOLINE);
     vcpus.set_context(entry, start_info).doing("set up the vCPU")?;
     timings.stage("vCPU context");
     Ok(Shell { domain, flavour, layout, ports, window, grants, loaded: None })

@@ -9,10 +9,11 @@ mod frames;
 mod raw;
 mod transmit;
 
-use noxs::PAGE_SIZE;
 use unikernel::{Guest, println, wait};
+use xen_abi::PAGE_SIZE;
+use xen_abi::io::console::{OUT_CONS, OUT_PROD};
+use xen_ring::{RawPage, SharedPage};
 
-use crate::raw::Page;
 use crate::transmit::{Request, Transmit};
 
 unikernel::guest!(main);
@@ -37,16 +38,16 @@ fn main(guest: Guest) {
 /// Writes over each word of the device page, and over a page that may be written to show that the
 /// stores do happen.
 fn seal(guest: &Guest) {
-    let ring = Page::vif(guest).receive_ring;
+    let ring = raw::vif(guest).receive_ring;
     assert_ne!(changed_words(&ring, PAGE_SIZE - 8..PAGE_SIZE), 0, "hostile: stores do nothing");
-    match changed_words(&Page::device_page(guest), 0..PAGE_SIZE) {
+    match changed_words(&raw::device_page(guest), 0..PAGE_SIZE) {
         0 => println!("hostile: the page is unchanged"),
         changed => println!("hostile: the page has changed in {changed} words"),
     }
 }
 
 /// Stores into each word of a part of a page and counts those that then read differently.
-fn changed_words(page: &Page, bytes: core::ops::Range<usize>) -> usize {
+fn changed_words(page: &RawPage, bytes: core::ops::Range<usize>) -> usize {
     let change = |offset: &usize| {
         let before = page.load(*offset);
         page.store(*offset, !before);
@@ -64,13 +65,13 @@ fn ring_index(guest: &Guest) {
 /// Claims more output than the console's ring holds.
 fn console_index(guest: &Guest) {
     println!("hostile: the console gets an impossible index");
-    let (ring, port) = Page::console(guest);
-    let produced = ring.load(raw::CONSOLE_OUT_PROD);
+    let (ring, port) = raw::console(guest);
+    let produced = ring.load(OUT_PROD);
     // What was printed is to be seen: it is taken out, and the backend tells so, before.
-    while ring.load(raw::CONSOLE_OUT_CONS) != produced {
+    while ring.load(OUT_CONS) != produced {
         wait(&[port], None);
     }
-    ring.store(raw::CONSOLE_OUT_PROD, produced.wrapping_add(0x8000_0000));
+    ring.store(OUT_PROD, produced.wrapping_add(0x8000_0000));
     port.notify();
 }
 

@@ -3,19 +3,11 @@
 use alloc::vec::Vec;
 
 use unikernel::{Guest, Port, wait};
+use xen_abi::io::ring::{REQ_PROD, RSP_EVENT, RSP_PROD};
+use xen_ring::{NetTx, Protocol, RawPage, SharedPage};
 
 use crate::frames::Frame;
-use crate::raw::Page;
-
-/// Slots of a one-page ring, and bytes of one.
-const SLOTS: usize = 256;
-const SLOT_SIZE: usize = 12;
-
-/// Offsets in `struct netif_tx_sring`.
-const REQ_PROD: usize = 0;
-const RSP_PROD: usize = 8;
-const RSP_EVENT: usize = 12;
-const ENTRIES: usize = 64;
+use crate::raw;
 
 /// Where frames lie in the page that holds them, and how far apart: in the upper half of the
 /// receive ring, which this guest never uses, but which is granted to the backend.
@@ -33,8 +25,8 @@ pub(crate) struct Request {
 
 /// The sending half of an interface.
 pub(crate) struct Transmit {
-    ring: Page,
-    frames: Page,
+    ring: RawPage,
+    frames: RawPage,
     /// Under which the backend may read the page of the frames.
     grant: u32,
     port: Port,
@@ -44,7 +36,7 @@ pub(crate) struct Transmit {
 impl Transmit {
     /// Takes the first interface, on which nothing has been sent yet.
     pub(crate) fn new(guest: &Guest) -> Self {
-        let vif = Page::vif(guest);
+        let vif = raw::vif(guest);
         Self {
             ring: vif.transmit_ring,
             frames: vif.receive_ring,
@@ -72,16 +64,15 @@ impl Transmit {
 
     /// Sends requests and waits for the answers; gives their statuses in the requests' order.
     pub(crate) fn send(&mut self, requests: &[Request]) -> Vec<i16> {
-        let first = self.produced as usize;
-        for (number, request) in requests.iter().enumerate() {
-            let slot = slot(first + number);
-            let id = narrow(number);
+        let first = self.produced;
+        for (number, request) in (0..).zip(requests) {
+            let slot = NetTx::slot(first + number);
+            let id = narrow(number as usize);
             self.ring.store(slot, request.grant);
             self.ring.store(slot + 4, pair(request.offset, request.flags));
             self.ring.store(slot + 8, pair(id, request.size));
         }
-        let end = first + requests.len();
-        let end = u32::try_from(end).unwrap_or(u32::MAX);
+        let end = first + u32::from(narrow(requests.len()));
         // Before the requests are seen: the backend reads it when the answers are there.
         self.ring.store(RSP_EVENT, end);
         self.publish(end);
@@ -89,16 +80,12 @@ impl Transmit {
             wait(&[self.port], None);
         }
         let mut statuses = alloc::vec![i16::MIN; requests.len()];
-        for number in 0..requests.len() {
-            let [id, status] = halves(self.ring.load(slot(first + number)));
+        for index in first..end {
+            let [id, status] = halves(self.ring.load(NetTx::slot(index)));
             statuses[usize::from(id)] = status.cast_signed();
         }
         statuses
     }
-}
-
-fn slot(index: usize) -> usize {
-    ENTRIES + index % SLOTS * SLOT_SIZE
 }
 
 fn pair(low: u16, high: u16) -> u32 {

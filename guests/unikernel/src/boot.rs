@@ -9,11 +9,12 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use noxs::Device;
-use xen_sys::{SHUTDOWN_crash, SHUTDOWN_poweroff};
+use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
+use xen_abi::start_info::Physical;
 
 use crate::guest::Guest;
 use crate::layout::{LARGE_PAGE, STACK_SIZE, pointer, to_usize};
-use crate::start_info::{self, Physical, StartInfo};
+use crate::start_info::{self, StartInfo};
 use crate::{
     console, cpu, device_page, exceptions, heap, hypercall, paging, params, power, shared_info,
 };
@@ -45,17 +46,18 @@ struct Mapped {
 }
 
 impl Physical for Mapped {
+    // Not inlined: the image would get a copy of it for each structure that is read.
+    #[inline(never)]
     fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
         let end = address.checked_add(to.len() as u64)?;
         if address == 0 || end > self.end {
             return None;
         }
         let from = pointer(address).cast_const();
-        for (offset, byte) in to.iter_mut().enumerate() {
-            // SAFETY: the byte lies in memory that boot.s has mapped, and is read volatile, by its
-            // address: what dom0 left there is no Rust object.
-            *byte = unsafe { from.add(offset).read_volatile() };
-        }
+        // SAFETY: the bytes lie in memory that boot.s has mapped; what dom0 left there is not a Rust
+        // object, and dom0 does not write it while the guest runs. `to` is the runtime's own memory,
+        // so the two do not overlap. The copy is made by assembly (`memcpy` is memory.s's).
+        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         Some(())
     }
 }
@@ -80,7 +82,7 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
     let guest = connect(&info);
     // SAFETY: `guest!` defines the function with this very type; a guest without it does not link.
     unsafe { unikernel_main(guest) };
-    hypercall::shutdown(SHUTDOWN_poweroff)
+    hypercall::shutdown(SHUTDOWN_POWEROFF)
 }
 
 /// Finds the devices and takes the runtime's own: time and events, the console, the power switch.
@@ -136,7 +138,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     // Xen's console first: it needs nothing.
     let _ = writeln!(Xen, "{info}");
     console::print(format_args!("{info}\n"));
-    hypercall::shutdown(SHUTDOWN_crash)
+    hypercall::shutdown(SHUTDOWN_CRASH)
 }
 
 // The precompiled core library names these for unwinding, which never happens: a panic ends the

@@ -1,25 +1,19 @@
 //! The console: a ring of bytes to dom0 (`public/io/console.h`).
 //!
-//! `unsafe`, because the other end reads and writes the ring while the guest does.
+//! `unsafe`, because it takes the ring's page by its address.
 #![allow(unsafe_code)]
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicU32, Ordering, fence};
 use core::time::Duration;
 
 use noxs::Console;
+use xen_ring::{ConsoleOutput, Producer, RawPage, SharedPage};
 
 use crate::clock::Instant;
 use crate::cpu::Local;
 use crate::event::Port;
 use crate::hypercall;
 use crate::layout::{MAPPED, PAGE_SIZE_U64, pointer};
-
-/// `struct xencons_interface`: input ring, output ring, and their four indices.
-const OUT: usize = 1024;
-const OUT_SIZE: u32 = 2048;
-const OUT_CONS: usize = 3072 + 8;
-const OUT_PROD: usize = 3072 + 12;
 
 /// How long a print waits for room before the rest is dropped.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -28,7 +22,8 @@ static CONSOLE: Local<Option<Ring>> = Local::new(None);
 
 #[derive(Debug)]
 struct Ring {
-    page: *mut u8,
+    page: RawPage,
+    output: Producer<ConsoleOutput>,
     port: Port,
     /// The reader took nothing for [`PATIENCE`]: nobody waits for it until it moves again.
     stalled: bool,
@@ -41,30 +36,20 @@ struct Ring {
 pub(crate) fn initialise(console: &Console) {
     let address = console.backend.rings[0].gfn.saturating_mul(PAGE_SIZE_U64);
     assert!(address != 0 && address < MAPPED, "the console's ring is at {address:#x}");
-    let page = pointer(address);
-    *CONSOLE.borrow() = Some(Ring { page, port: Port(console.backend.port), stalled: false });
+    // SAFETY: the address is that of a page, not 0 and below the end of what is mapped for good. It
+    // comes from dom0 or Xen, which made the page for this purpose, outside of what the memory map
+    // lists as usable, so no Rust object lies there.
+    let page = unsafe { RawPage::new(pointer(address)) };
+    let output = Producer::attach(&page, 0);
+    let port = Port(console.backend.port);
+    *CONSOLE.borrow() = Some(Ring { page, output, port, stalled: false });
 }
 
 impl Ring {
-    fn index(&self, offset: usize) -> &AtomicU32 {
-        // SAFETY: the page is dom0's ring page, mapped for good, and no Rust object lies in it.
-        // Both offsets used are aligned and inside. Both ends access the indices atomically.
-        unsafe { AtomicU32::from_ptr(self.page.add(offset).cast()) }
-    }
-
     /// Puts as much as there is room for into the ring and returns how much.
-    fn put(&self, bytes: &[u8]) -> usize {
-        let count = bytes.len().min(self.room() as usize);
-        let mut producer = self.index(OUT_PROD).load(Ordering::Relaxed);
-        for byte in &bytes[..count] {
-            let offset = OUT + (producer % OUT_SIZE) as usize;
-            // SAFETY: the offset lies in the output ring, which only this end writes.
-            unsafe { self.page.add(offset).write_volatile(*byte) };
-            producer = producer.wrapping_add(1);
-        }
-        // The bytes are there before the index says so.
-        self.index(OUT_PROD).store(producer, Ordering::Release);
-        count
+    fn put(&mut self, bytes: &[u8]) -> usize {
+        // A reader with an impossible index has made no room.
+        self.output.put(&self.page, bytes).unwrap_or(0)
     }
 
     /// Waits until the reader has made room or [`PATIENCE`] is over; tells whether it has.
@@ -80,10 +65,10 @@ impl Ring {
     fn wait_until_taken(&self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         self.port.notify();
-        while self.room() == 0 {
+        while self.is_full() {
             self.port.take();
             // What came before the event was taken is seen here, what comes after it wakes `poll`.
-            if self.room() != 0 {
+            if !self.is_full() {
                 break;
             }
             if Instant::now() >= deadline
@@ -95,14 +80,10 @@ impl Ring {
         true
     }
 
-    /// How many bytes can be put into the ring now.
-    fn room(&self) -> u32 {
-        // The reader has taken the bytes before its index says so: acquire, so that they are not
-        // overwritten before.
-        let consumer = self.index(OUT_CONS).load(Ordering::Acquire);
-        let producer = self.index(OUT_PROD).load(Ordering::Relaxed);
-        // An impossible index counts as a full ring.
-        OUT_SIZE.saturating_sub(producer.wrapping_sub(consumer))
+    /// Returns whether nothing can be put into the ring now.
+    fn is_full(&self) -> bool {
+        // A reader with an impossible index has made no room.
+        self.output.room(&self.page).unwrap_or(0) == 0
     }
 }
 
@@ -131,7 +112,7 @@ pub fn print(arguments: fmt::Arguments<'_>) {
         // `write_str` does not fail; an error of a value's own formatting has no better place.
         let _ = ring.write_fmt(arguments);
         // The bytes and the index are there before the reader is woken.
-        fence(Ordering::SeqCst);
+        ring.page.fence();
         ring.port.notify();
     }
 }

@@ -5,15 +5,15 @@
 
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use xen_abi::grant_table::{
+    ENTRIES_PER_FRAME, GRANT_ENTRY_DOMID, GRANT_ENTRY_FRAME, GRANT_ENTRY_V1_SIZE,
+    GTF_PERMIT_ACCESS, GTF_READONLY,
+};
+use xen_abi::grants::FIRST_GUEST;
+
 use crate::guest::Guest;
 use crate::hypercall::{HypercallError, MapSpace, add_to_physmap};
-use crate::layout::{FIRST_FREE_GRANT, GRANTS_PER_FRAME, PAGE_SIZE_U64, pointer};
-
-/// `GTF_permit_access`: the domain may map the page or copy it.
-const PERMIT_ACCESS: u16 = 1;
-
-/// `GTF_readonly`: and may not write it.
-const READ_ONLY: u16 = 4;
+use crate::layout::{PAGE_SIZE_U64, pointer};
 
 /// Number of a granted page, valid for the domain it was granted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) enum GrantError {
 #[derive(Debug)]
 pub(crate) struct GrantTable {
     entries: *mut u8,
-    next: u16,
+    next: u32,
 }
 
 impl GrantTable {
@@ -50,13 +50,13 @@ impl GrantTable {
         // SAFETY: the frame is an overlay frame, or one that the heap gave away for good: nothing
         // of this program lies there.
         unsafe { add_to_physmap(MapSpace::GrantTable, gfn) }.map_err(GrantError::Xen)?;
-        Ok(Self { entries: pointer(gfn * PAGE_SIZE_U64), next: FIRST_FREE_GRANT })
+        Ok(Self { entries: pointer(gfn * PAGE_SIZE_U64), next: FIRST_GUEST })
     }
 
     /// A table in private memory.
     #[cfg(test)]
     pub(crate) fn over(entries: *mut u8) -> Self {
-        Self { entries, next: FIRST_FREE_GRANT }
+        Self { entries, next: FIRST_GUEST }
     }
 
     /// Lets `domid` use the page at frame `gfn`; `None` if the table is full or the frame is
@@ -65,22 +65,22 @@ impl GrantTable {
         // The addresses of a host program are larger than a guest's; the tests put the upper part
         // back.
         let gfn = if cfg!(test) { gfn & u64::from(u32::MAX) } else { gfn };
-        let frame = u32::try_from(gfn).ok().filter(|_| self.next < GRANTS_PER_FRAME)?;
+        let frame = u32::try_from(gfn).ok().filter(|_| (self.next as usize) < ENTRIES_PER_FRAME)?;
         let reference = self.next;
         self.next += 1;
         let flags = match access {
-            Access::ReadOnly => PERMIT_ACCESS | READ_ONLY,
-            Access::ReadWrite => PERMIT_ACCESS,
+            Access::ReadOnly => GTF_PERMIT_ACCESS | GTF_READONLY,
+            Access::ReadWrite => GTF_PERMIT_ACCESS,
         };
         // SAFETY: entry `reference` (8 bytes: flags u16, domid u16, frame u32) lies in the mapped
         // frame, aligned; it is unused, so only this code writes it.
         unsafe {
-            let entry = self.entries.add(usize::from(reference) * 8);
-            entry.add(4).cast::<u32>().write_volatile(frame);
-            entry.add(2).cast::<u16>().write_volatile(domid);
+            let entry = self.entries.add(reference as usize * GRANT_ENTRY_V1_SIZE);
+            entry.add(GRANT_ENTRY_FRAME).cast::<u32>().write_volatile(frame);
+            entry.add(GRANT_ENTRY_DOMID).cast::<u16>().write_volatile(domid);
             // The flags make the entry valid: they go last, after the frame and the domain.
             AtomicU16::from_ptr(entry.cast()).store(flags, Ordering::Release);
         }
-        Some(GrantRef(u32::from(reference)))
+        Some(GrantRef(reference))
     }
 }

@@ -5,15 +5,20 @@
 
 #[cfg(not(test))]
 use core::arch::asm;
-use core::mem::size_of;
 
-use xen_sys::{
-    __HYPERVISOR_event_channel_op, __HYPERVISOR_memory_op, __HYPERVISOR_sched_op, EVTCHNOP_send,
-    SCHEDOP_poll, SCHEDOP_shutdown, evtchn_send, sched_poll, sched_shutdown,
+use xen_abi::DOMID_SELF;
+use xen_abi::event_channel::{EVTCHNOP_SEND, EvtchnSend};
+use xen_abi::hvm::{HVMOP_GET_PARAM, HvmParam};
+use xen_abi::hypercall::{
+    HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_HVM_OP, HYPERVISOR_MEMORY_OP, HYPERVISOR_SCHED_OP,
 };
+use xen_abi::memory::{
+    AddToPhysmap, XENMAPSPACE_GRANT_TABLE, XENMAPSPACE_SHARED_INFO, XENMEM_ADD_TO_PHYSMAP,
+};
+use xen_abi::sched::{SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SchedPoll, SchedShutdown};
 
 #[cfg(not(test))]
-use crate::layout::PAGE_SIZE;
+use crate::layout::{PAGE_SIZE, to_usize};
 
 #[cfg(not(test))]
 unsafe extern "C" {
@@ -57,7 +62,7 @@ pub(crate) fn initialise() {
 
 /// On the host there is no Xen: everything is refused.
 #[cfg(test)]
-unsafe fn hypercall2(_: u32, _: u64, _: u64) -> Result<i64, HypercallError> {
+unsafe fn hypercall2(_: u64, _: u64, _: u64) -> Result<i64, HypercallError> {
     const ENOSYS: i64 = 38;
     Err(HypercallError { errno: ENOSYS })
 }
@@ -66,8 +71,8 @@ unsafe fn hypercall2(_: u32, _: u64, _: u64) -> Result<i64, HypercallError> {
 /// `number` must be a hypercall of two arguments that is sound to make with these: memory that it
 /// reads is readable, and memory that it writes is the caller's.
 #[cfg(not(test))]
-unsafe fn hypercall2(number: u32, argument1: u64, argument2: u64) -> Result<i64, HypercallError> {
-    let entry = (&raw const hypercall_page).cast::<u8>().wrapping_add(number as usize * 32);
+unsafe fn hypercall2(number: u64, argument1: u64, argument2: u64) -> Result<i64, HypercallError> {
+    let entry = (&raw const hypercall_page).cast::<u8>().wrapping_add(to_usize(number) * 32);
     let result: i64;
     // SAFETY: `initialise` ran before any other code of the runtime, so the page holds code at
     // this entry. Xen's convention: arguments in rdi and rsi, which a debug build of Xen clobbers,
@@ -82,14 +87,10 @@ unsafe fn hypercall2(number: u32, argument1: u64, argument2: u64) -> Result<i64,
 
 /// Raises an event on the other end of a port.
 pub(crate) fn send_event(port: u32) -> Result<(), HypercallError> {
-    let argument = evtchn_send { port };
+    let argument = EvtchnSend { port };
     // SAFETY: the operation reads `argument`, which lives until the call returns.
     unsafe {
-        hypercall2(
-            __HYPERVISOR_event_channel_op,
-            u64::from(EVTCHNOP_send),
-            (&raw const argument).addr() as u64,
-        )
+        hypercall2(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, (&raw const argument).addr() as u64)
     }
     .map(drop)
 }
@@ -97,51 +98,25 @@ pub(crate) fn send_event(port: u32) -> Result<(), HypercallError> {
 /// Sleeps until one of the ports is pending, or until Xen's system time `timeout`, in nanoseconds;
 /// 0 means for ever.
 pub(crate) fn poll(ports: &[u32], timeout: u64) -> Result<(), HypercallError> {
-    let argument = sched_poll {
-        ports: ports.as_ptr().cast_mut(),
-        nr_ports: u32::try_from(ports.len()).unwrap_or(u32::MAX),
-        timeout,
-    };
+    // Xen refuses more than 128; this is more than that, should there ever be so many.
+    let nr_ports = u32::try_from(ports.len()).unwrap_or(u32::MAX);
+    let argument =
+        SchedPoll { ports: ports.as_ptr().expose_provenance() as u64, nr_ports, pad: 0, timeout };
     // SAFETY: the operation reads `argument` and the `nr_ports` ports it points to; both live
     // until the call returns. Xen writes to neither.
-    unsafe {
-        hypercall2(
-            __HYPERVISOR_sched_op,
-            u64::from(SCHEDOP_poll),
-            (&raw const argument).addr() as u64,
-        )
-    }
-    .map(drop)
+    unsafe { hypercall2(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, (&raw const argument).addr() as u64) }
+        .map(drop)
 }
 
 /// Ends the domain for the reason given (`SHUTDOWN_*`).
 pub(crate) fn shutdown(reason: u32) -> ! {
-    let argument = sched_shutdown { reason };
+    let argument = SchedShutdown { reason };
     // SAFETY: the operation reads `argument`, which lives until the call returns, if it does.
     let _ = unsafe {
-        hypercall2(
-            __HYPERVISOR_sched_op,
-            u64::from(SCHEDOP_shutdown),
-            (&raw const argument).addr() as u64,
-        )
+        hypercall2(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, (&raw const argument).addr() as u64)
     };
     crate::cpu::halt()
 }
-
-/// `struct xen_hvm_param` of `public/hvm/hvm_op.h`.
-#[repr(C)]
-struct HvmParam {
-    domid: u16,
-    pad: u16,
-    index: u32,
-    value: u64,
-}
-
-const _: () = assert!(size_of::<HvmParam>() == 16);
-
-/// `__HYPERVISOR_hvm_op` of `public/xen.h` and `HVMOP_get_param` of `public/hvm/hvm_op.h`.
-const HYPERVISOR_HVM_OP: u32 = 34;
-const HVMOP_GET_PARAM: u64 = 1;
 
 /// A parameter of this domain (`HVM_PARAM_*` of `public/hvm/params.h`).
 pub(crate) fn hvm_param(index: u32) -> Result<u64, HypercallError> {
@@ -153,33 +128,15 @@ pub(crate) fn hvm_param(index: u32) -> Result<u64, HypercallError> {
     Ok(argument.value)
 }
 
-/// What Xen can put into a guest's address space (`XENMAPSPACE_*` of `public/memory.h`).
+/// What Xen can put into a guest's address space.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(crate) enum MapSpace {
     /// The page of `struct shared_info`.
-    SharedInfo = 0,
+    SharedInfo = XENMAPSPACE_SHARED_INFO,
     /// The first frame of the grant table.
-    GrantTable = 1,
+    GrantTable = XENMAPSPACE_GRANT_TABLE,
 }
-
-/// `struct xen_add_to_physmap` of `public/memory.h`, which `xen-sys` lacks.
-#[repr(C)]
-struct AddToPhysmap {
-    domid: u16,
-    size: u16,
-    space: u32,
-    idx: u64,
-    gpfn: u64,
-}
-
-const _: () = assert!(size_of::<AddToPhysmap>() == 24);
-
-/// `XENMEM_add_to_physmap` of `public/memory.h`.
-const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
-
-/// `DOMID_SELF` of `public/xen.h`.
-const DOMID_SELF: u16 = 0x7ff0;
 
 /// Puts a page of Xen's at frame `gfn` of this guest. What memory was there goes back to Xen.
 ///
@@ -191,11 +148,7 @@ pub(crate) unsafe fn add_to_physmap(space: MapSpace, gfn: u64) -> Result<(), Hyp
     // SAFETY: the operation reads `argument`, which lives until the call returns. That the memory
     // at `gfn` is replaced harms nobody, as the caller promises.
     unsafe {
-        hypercall2(
-            __HYPERVISOR_memory_op,
-            XENMEM_ADD_TO_PHYSMAP,
-            (&raw const argument).addr() as u64,
-        )
+        hypercall2(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, (&raw const argument).addr() as u64)
     }
     .map(drop)
 }

@@ -12,7 +12,7 @@
 //! ```
 
 /// Size of a page in bytes; frame numbers count these.
-pub(crate) const PAGE_SIZE: usize = noxs::PAGE_SIZE;
+pub(crate) const PAGE_SIZE: usize = xen_abi::PAGE_SIZE;
 
 /// `PAGE_SIZE` as Xen's structures count.
 pub(crate) const PAGE_SIZE_U64: u64 = PAGE_SIZE as u64;
@@ -29,13 +29,6 @@ pub(crate) const DIRECTORY: u64 = 1 << 30;
 /// Memory that can be mapped at all, in bytes: up to 4 GiB, where all that dom0 hands over lies,
 /// in pages of 1 GiB beyond the page directory. (A test's pages are a host program's.)
 pub(crate) const MAPPED: u64 = if cfg!(test) { 1 << 47 } else { 4 << 30 };
-
-/// First grant reference that the runtime gives out. Xen reserves 0 to 7, and the toolstack has
-/// used some from 8 on for the rings (their numbers are in the device page).
-pub(crate) const FIRST_FREE_GRANT: u16 = 64;
-
-/// Entries in the one grant table frame that the runtime maps.
-pub(crate) const GRANTS_PER_FRAME: u16 = 512;
 
 /// A pointer to memory by its address: for what Xen and dom0 put there.
 pub(crate) fn pointer(address: u64) -> *mut u8 {

@@ -43,7 +43,6 @@ mod paging;
 #[cfg(not(test))]
 mod params;
 mod power;
-mod ring;
 mod shared_info;
 mod start_info;
 

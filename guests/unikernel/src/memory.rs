@@ -59,7 +59,7 @@ mod tests {
             unsafe { guest_memcpy(to.as_mut_ptr().add(16), from.as_ptr(), bytes) };
             assert_eq!(to[16..16 + bytes], from[..]);
             assert!(to[..16].iter().chain(&to[16 + bytes..]).all(|byte| *byte == 0xee));
-            // SAFETY: as above.
+            // SAFETY: `to` has `bytes` bytes and 16 more on each side.
             unsafe { guest_memset(to.as_mut_ptr().add(16), 0x1a5, bytes) };
             assert!(to[16..16 + bytes].iter().all(|byte| *byte == 0xa5), "{bytes}");
             assert!(to[..16].iter().chain(&to[16 + bytes..]).all(|byte| *byte == 0xee));
@@ -77,7 +77,7 @@ mod tests {
                 let sign = unsafe { guest_memcmp(left.as_ptr(), right.as_ptr(), bytes) };
                 assert_eq!(sign.signum(), left.cmp(&right) as i32);
             }
-            // SAFETY: as above.
+            // SAFETY: `left` has `bytes` bytes.
             assert_eq!(unsafe { guest_memcmp(left.as_ptr(), left.as_ptr(), bytes) }, 0);
         }
     }

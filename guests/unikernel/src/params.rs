@@ -2,12 +2,10 @@
 //! says where the console is. Its ring is the same, and xenconsoled is at the other end.
 
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, Ring};
+use xen_abi::grant_table::GNTTAB_RESERVED_CONSOLE;
+use xen_abi::hvm::{HVM_PARAM_CONSOLE_EVTCHN, HVM_PARAM_CONSOLE_PFN};
 
 use crate::hypercall;
-
-/// `public/hvm/params.h`.
-const HVM_PARAM_CONSOLE_PFN: u32 = 17;
-const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
 
 /// A device page with the console, if there is one: network interfaces are announced in XenStore,
 /// which this runtime does not read.
@@ -18,8 +16,8 @@ pub(crate) fn device_page() -> DevicePage {
     if gfn != 0
         && let Ok(port) = u32::try_from(port)
     {
-        // `GNTTAB_RESERVED_CONSOLE`: xenconsoled finds the page by this grant.
-        let rings = [Ring { grant: 0, gfn }];
+        // xenconsoled finds the page by this grant.
+        let rings = [Ring { grant: GNTTAB_RESERVED_CONSOLE, gfn }];
         let state = DeviceState::Connected;
         let backend = Backend { index: 0, domid: 0, state, port, rings };
         // A new page has room for one device.

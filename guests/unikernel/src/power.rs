@@ -2,7 +2,7 @@
 
 use noxs::shared::write_answer;
 use noxs::{AnswerStatus, DevicePage, Request, RequestId};
-use xen_sys::{SHUTDOWN_poweroff, SHUTDOWN_reboot};
+use xen_abi::sched::{SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT};
 
 use crate::cpu::Local;
 use crate::device_page::{self, page_at};
@@ -52,8 +52,8 @@ pub(crate) fn serve() {
     }
     power.answered = sysctl.request_id;
     let reason = match sysctl.request {
-        Some(Request::Poweroff) => Some(SHUTDOWN_poweroff),
-        Some(Request::Reboot) => Some(SHUTDOWN_reboot),
+        Some(Request::Poweroff) => Some(SHUTDOWN_POWEROFF),
+        Some(Request::Reboot) => Some(SHUTDOWN_REBOOT),
         Some(Request::Suspend) | None => None,
     };
     let status = reason.map_or(AnswerStatus::Unsupported, |_| AnswerStatus::Accepted);

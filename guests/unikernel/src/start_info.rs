@@ -3,28 +3,20 @@
 
 use core::ops::Range;
 
+use xen_abi::start_info::{
+    Physical, StartInfo as Header, StartInfoError, View, XEN_HVM_MEMMAP_TYPE_RAM,
+};
+
 use crate::layout::{MAPPED, PAGE_SIZE_U64};
-
-/// First word of start_info.
-const MAGIC: u32 = 0x336e_c578;
-
-/// Type of a memory map entry that is ordinary memory.
-const TYPE_RAM: u32 = 1;
 
 /// Most pieces of usable memory that are kept; more are ignored.
 pub(crate) const MAX_REGIONS: usize = 8;
 
 /// Most modules that are looked at.
-const MAX_MODULES: u64 = 16;
+const MAX_MODULES: u32 = 16;
 
 /// Longest command line that is looked at, in bytes.
 const MAX_COMMAND_LINE: u64 = 1024;
-
-/// Physical memory, from which structures are copied.
-pub(crate) trait Physical {
-    /// Copies memory at `address` to `to`; `None` if it is not there.
-    fn read(&self, address: u64, to: &mut [u8]) -> Option<()>;
-}
 
 /// What start_info says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,17 +30,6 @@ pub(crate) struct StartInfo {
     pub(crate) device_page: Option<u64>,
     /// Where the command line's bytes are, without the final zero.
     pub(crate) command_line: Range<u64>,
-}
-
-/// Why a start_info cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StartInfoError {
-    /// It begins with another word.
-    Magic(u32),
-    /// It has no memory map: version 0.
-    NoMemoryMap,
-    /// Something it points to is not in memory.
-    Address(u64),
 }
 
 /// Pieces of memory in bytes, in whole pages.
@@ -86,75 +67,37 @@ impl Regions {
     }
 }
 
-struct Reader<'a, P>(&'a P);
-
-impl<P: Physical> Reader<'_, P> {
-    fn bytes<const N: usize>(&self, address: u64) -> Result<[u8; N], StartInfoError> {
-        let mut bytes = [0; N];
-        self.0.read(address, &mut bytes).ok_or(StartInfoError::Address(address))?;
-        Ok(bytes)
-    }
-
-    fn u32(&self, address: u64) -> Result<u32, StartInfoError> {
-        self.bytes(address).map(u32::from_le_bytes)
-    }
-
-    fn u64(&self, address: u64) -> Result<u64, StartInfoError> {
-        self.bytes(address).map(u64::from_le_bytes)
-    }
-
-    /// Where the zero-ended text at `address` lies; nothing for address 0.
-    fn text(&self, address: u64) -> Result<Range<u64>, StartInfoError> {
-        let mut end = address;
-        while address != 0 && end < address + MAX_COMMAND_LINE && self.bytes(end)? != [0u8] {
-            end += 1;
-        }
-        Ok(address..end)
-    }
-}
-
 /// Reads what dom0 left at `address`. dom0 is trusted with its guest's memory map, but a damaged
 /// one gives an error and no wild access.
-pub(crate) fn parse(memory: &impl Physical, address: u64) -> Result<StartInfo, StartInfoError> {
-    let at = Reader(memory);
-    let magic = at.u32(address)?;
-    if magic != MAGIC {
-        return Err(StartInfoError::Magic(magic));
-    }
-    let (version, modules) = (at.u32(address + 4)?, at.u32(address + 12)?);
-    let module_list = at.u64(address + 16)?;
-    let mut info =
-        StartInfo { command_line: at.text(at.u64(address + 24)?)?, ..Default::default() };
-    let (map, entries) = match version {
-        0 => (0, 0),
-        _ => (at.u64(address + 40)?, at.u32(address + 48)?),
-    };
-    if entries == 0 {
-        return Err(StartInfoError::NoMemoryMap);
-    }
-    for entry in (0..u64::from(entries)).map(|number| map.wrapping_add(number * 24)) {
-        let (start, size) = (at.u64(entry)?, at.u64(entry + 8)?);
-        let end = start.saturating_add(size);
+pub(crate) fn parse(
+    memory: &(impl Physical + ?Sized),
+    address: u64,
+) -> Result<StartInfo, StartInfoError> {
+    let view = View::open(memory, address)?;
+    let command_line = view.text(view.info.cmdline_paddr, MAX_COMMAND_LINE)?;
+    let mut info = StartInfo { command_line, ..Default::default() };
+    for entry in view.memory_map() {
+        let entry = entry?;
+        let (start, end) = (entry.addr, entry.addr.saturating_add(entry.size));
         // Above what the page tables can map, memory is of no use to this runtime.
         if start < MAPPED {
             info.memory_end = info.memory_end.max(end.min(MAPPED));
         }
-        if at.u32(entry + 16)? == TYPE_RAM {
+        if entry.kind == XEN_HVM_MEMMAP_TYPE_RAM {
             info.memory.add(start.max(PAGE_SIZE_U64)..end.min(MAPPED));
         }
     }
-    info.memory.remove(address..address + 56);
+    info.memory.remove(address..address + size_of::<Header>() as u64);
     info.memory.remove(info.command_line.clone());
-    for module in (0..u64::from(modules).min(MAX_MODULES)).map(|n| module_list.wrapping_add(n * 32))
-    {
-        let (start, size) = (at.u64(module)?, at.u64(module + 8)?);
-        let name = at.text(at.u64(module + 16)?)?;
-        info.memory.remove(start..start.saturating_add(size));
+    for module in view.modules(MAX_MODULES) {
+        let module = module?;
+        let name = view.text(module.cmdline_paddr, MAX_COMMAND_LINE)?;
+        info.memory.remove(module.paddr..module.paddr.saturating_add(module.size));
         let mut text = [0; noxs::MODULE_NAME.len()];
         if name.end - name.start == text.len() as u64 {
-            memory.read(name.start, &mut text).ok_or(StartInfoError::Address(name.start))?;
+            view.bytes(name.start, &mut text)?;
             if text == noxs::MODULE_NAME.as_bytes() {
-                info.device_page = Some(start);
+                info.device_page = Some(module.paddr);
             }
         }
     }
@@ -165,15 +108,9 @@ pub(crate) fn parse(memory: &impl Physical, address: u64) -> Result<StartInfo, S
 mod tests {
     use std::vec::Vec;
 
-    use super::*;
+    use xen_abi::start_info::XEN_HVM_START_MAGIC_VALUE;
 
-    impl Physical for Vec<u8> {
-        fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
-            let address = usize::try_from(address).ok()?;
-            to.copy_from_slice(self.get(address..address.checked_add(to.len())?)?);
-            Some(())
-        }
-    }
+    use super::*;
 
     const TOP: usize = 0xf_0000;
 
@@ -185,7 +122,7 @@ mod tests {
     fn machine() -> Vec<u8> {
         let mut memory = std::vec![0; 1 << 20];
         let words: [u64; 7] = [
-            u64::from(MAGIC) | 1 << 32,
+            u64::from(XEN_HVM_START_MAGIC_VALUE) | 1 << 32,
             2 << 32,
             TOP as u64 + 0x100,
             TOP as u64 + 0x200,
@@ -217,7 +154,7 @@ mod tests {
 
     #[test]
     fn memory_command_line_and_device_page_are_found() {
-        let info = parse(&machine(), TOP as u64).unwrap();
+        let info = parse(&machine()[..], TOP as u64).unwrap();
         let memory: Vec<_> = info.memory.iter().collect();
         assert_eq!(memory, [0x1000..0x8_0000, 0x8_1000..0xf_0000]);
         assert_eq!(info.memory_end, 1 << 20);
@@ -229,19 +166,19 @@ mod tests {
     fn a_machine_without_a_device_page_is_no_error_here() {
         let mut memory = machine();
         put(&mut memory, TOP + 0x210, b"noxz");
-        assert_eq!(parse(&memory, TOP as u64).unwrap().device_page, None);
+        assert_eq!(parse(&memory[..], TOP as u64).unwrap().device_page, None);
     }
 
     #[test]
     fn damage_is_refused() {
         let mut memory = machine();
         put(&mut memory, TOP + 48, &0u32.to_le_bytes());
-        assert_eq!(parse(&memory, TOP as u64), Err(StartInfoError::NoMemoryMap));
+        assert_eq!(parse(&memory[..], TOP as u64), Err(StartInfoError::NoMemoryMap));
         put(&mut memory, TOP + 16, &u64::MAX.to_le_bytes());
         put(&mut memory, TOP + 48, &2u32.to_le_bytes());
-        assert_eq!(parse(&memory, TOP as u64), Err(StartInfoError::Address(u64::MAX)));
-        assert_eq!(parse(&memory, 0), Err(StartInfoError::Magic(0)));
-        assert_eq!(parse(&memory, 1 << 20), Err(StartInfoError::Address(1 << 20)));
+        assert_eq!(parse(&memory[..], TOP as u64), Err(StartInfoError::Address(u64::MAX)));
+        assert_eq!(parse(&memory[..], 0), Err(StartInfoError::Magic(0)));
+        assert_eq!(parse(&memory[..], 1 << 20), Err(StartInfoError::Address(1 << 20)));
     }
 
     #[test]

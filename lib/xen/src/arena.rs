@@ -10,12 +10,12 @@ use std::fs::File;
 use std::ops::Deref;
 
 use nix::errno::Errno;
+use xen_abi::domctl::DOMCTL_SIZE;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::device;
 use crate::error::Error;
 use crate::mapping::SharedMapping;
-use crate::sys::domctl::DOMCTL_SIZE;
 use crate::units::PAGE_SIZE;
 
 /// Where the page's room for data begins. Before it is the call's own structure.

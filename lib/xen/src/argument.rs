@@ -4,9 +4,8 @@
 //! process Xen touches on behalf of a structure.
 #![allow(unsafe_code)]
 
+use xen_abi::{domctl, event_channel, hvm, memory, sysctl};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
-
-use crate::sys::{SchedRemoteShutdown, domctl, event, hvm, memory, sysctl};
 
 /// A structure without addresses.
 ///
@@ -41,14 +40,11 @@ flat!(
     domctl::GetDomainInfo,
     domctl::MaxMem,
     domctl::MaxVcpus,
-    domctl::SetTimeOffset,
     domctl::PagingMempool,
     sysctl::PhysInfo,
-    memory::RemoveFromPhysmap,
-    event::AllocUnbound,
-    event::EvtchnStatus,
+    event_channel::AllocUnbound,
+    event_channel::EvtchnStatus,
     hvm::HvmParam,
-    SchedRemoteShutdown,
 );
 
 fn count(len: usize, size: usize) -> u32 {
@@ -69,14 +65,6 @@ unsafe impl Pointing for sysctl::GetDomainInfoList {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
         self.max_domains = count(len, size_of::<domctl::GetDomainInfo>());
-    }
-}
-
-// SAFETY: Xen writes at most `count` bytes at `buffer`.
-unsafe impl Pointing for sysctl::ReadConsole {
-    fn point_to(&mut self, address: u64, len: usize) {
-        self.buffer = address;
-        self.count = count(len, 1);
     }
 }
 

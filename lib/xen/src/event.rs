@@ -1,10 +1,11 @@
 //! Event channels from the toolstack's side. dom0's own ends are the kernel's: see
 //! [`crate::evtchn`].
 
+use xen_abi::event_channel::{self, AllocUnbound, EvtchnStatus};
+use xen_abi::hypercall::HYPERVISOR_EVENT_CHANNEL_OP;
+
 use crate::error::Error;
 use crate::hypercall::{Operation, Xen};
-use crate::sys::HYPERVISOR_EVENT_CHANNEL_OP;
-use crate::sys::event::{self, AllocUnbound, EvtchnStatus};
 use crate::units::{DomId, Port};
 
 /// What a port is used for (`EVTCHNSTAT_*`).
@@ -29,12 +30,14 @@ pub enum PortStatus {
 impl From<EvtchnStatus> for PortStatus {
     fn from(raw: EvtchnStatus) -> Self {
         match raw.status {
-            event::EVTCHNSTAT_CLOSED => Self::Closed,
-            event::EVTCHNSTAT_UNBOUND => Self::Unbound(DomId(raw.u_dom)),
-            event::EVTCHNSTAT_INTERDOMAIN => Self::Interdomain(DomId(raw.u_dom), Port(raw.u_port)),
-            event::EVTCHNSTAT_PIRQ => Self::Pirq,
-            event::EVTCHNSTAT_VIRQ => Self::Virq,
-            event::EVTCHNSTAT_IPI => Self::Ipi,
+            event_channel::EVTCHNSTAT_CLOSED => Self::Closed,
+            event_channel::EVTCHNSTAT_UNBOUND => Self::Unbound(DomId(raw.u_dom)),
+            event_channel::EVTCHNSTAT_INTERDOMAIN => {
+                Self::Interdomain(DomId(raw.u_dom), Port(raw.u_port))
+            }
+            event_channel::EVTCHNSTAT_PIRQ => Self::Pirq,
+            event_channel::EVTCHNSTAT_VIRQ => Self::Virq,
+            event_channel::EVTCHNSTAT_IPI => Self::Ipi,
             other => Self::Other(other),
         }
     }
@@ -52,7 +55,7 @@ impl Xen {
         let operation = Operation {
             name: "event_channel_op alloc_unbound",
             hypercall: HYPERVISOR_EVENT_CHANNEL_OP,
-            command: event::EVTCHNOP_ALLOC_UNBOUND,
+            command: event_channel::EVTCHNOP_ALLOC_UNBOUND,
         };
         self.vcpus_needed(operation.name, domid)?;
         let mut port = AllocUnbound { dom: domid.0, remote_dom: remote.0, port: 0 };
@@ -68,7 +71,7 @@ impl Xen {
         let operation = Operation {
             name: "event_channel_op status",
             hypercall: HYPERVISOR_EVENT_CHANNEL_OP,
-            command: event::EVTCHNOP_STATUS,
+            command: event_channel::EVTCHNOP_STATUS,
         };
         let mut status = EvtchnStatus { dom: domid.0, port: port.0, ..EvtchnStatus::default() };
         self.operate(operation, domid, &mut status)?;
@@ -84,10 +87,10 @@ mod tests {
     fn what_a_port_is_used_for_is_read_right() {
         let raw = EvtchnStatus { u_dom: 7, u_port: 9, ..EvtchnStatus::default() };
         let with = |status| PortStatus::from(EvtchnStatus { status, ..raw });
-        assert_eq!(with(event::EVTCHNSTAT_CLOSED), PortStatus::Closed);
-        assert_eq!(with(event::EVTCHNSTAT_UNBOUND), PortStatus::Unbound(DomId(7)));
+        assert_eq!(with(event_channel::EVTCHNSTAT_CLOSED), PortStatus::Closed);
+        assert_eq!(with(event_channel::EVTCHNSTAT_UNBOUND), PortStatus::Unbound(DomId(7)));
         let interdomain = PortStatus::Interdomain(DomId(7), Port(9));
-        assert_eq!(with(event::EVTCHNSTAT_INTERDOMAIN), interdomain);
+        assert_eq!(with(event_channel::EVTCHNSTAT_INTERDOMAIN), interdomain);
         assert_eq!(with(77), PortStatus::Other(77));
     }
 }

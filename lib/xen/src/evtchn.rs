@@ -14,13 +14,13 @@ use nix::errno::Errno;
 
 use crate::device;
 use crate::error::Error;
-use crate::sys::evtchn::{
+use crate::linux::evtchn::{
     BindInterdomain, BindVirq, IOCTL_EVTCHN_BIND_INTERDOMAIN, IOCTL_EVTCHN_BIND_VIRQ,
     IOCTL_EVTCHN_NOTIFY, IOCTL_EVTCHN_RESET, IOCTL_EVTCHN_UNBIND, LocalPort,
 };
 use crate::units::{DomId, Port};
 
-pub use crate::sys::VIRQ_DOM_EXC;
+pub use xen_abi::hypercall::VIRQ_DOM_EXC;
 
 /// Most ports one [`EventChannels::pending`] returns.
 const AT_ONCE: usize = 256;
@@ -67,7 +67,7 @@ impl EventChannels {
     /// `EEXIST` if another process holds it: Xen has one binder for a global one.
     pub fn bind_virq(&self, virq: u32) -> Result<Port, Error> {
         let mut call = BindVirq { virq };
-        // SAFETY: as in `bind_interdomain`.
+        // SAFETY: the structure is this ioctl's and lives until it returns.
         unsafe { device::ioctl(&self.device, IOCTL_EVTCHN_BIND_VIRQ, &raw mut call) }
             .map(|port| Port(port.unsigned_abs()))
             .map_err(|errno| Error::System { doing: "bind a virtual interrupt", errno })

@@ -7,18 +7,19 @@ use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
+use xen_abi::grant_table::{
+    GRANT_ENTRY_DOMID, GRANT_ENTRY_FRAME, GRANT_ENTRY_V1_SIZE, GTF_PERMIT_ACCESS, GTF_READONLY,
+};
+use xen_abi::memory::{XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED};
 
 use crate::device;
 use crate::error::Error;
 use crate::hypercall::{Xen, guest_only};
-use crate::mapping::SharedMapping;
-use crate::sys::grant::{
-    GRANT_ENTRY_DOMID, GRANT_ENTRY_FRAME, GRANT_ENTRY_V1_SIZE, GTF_PERMIT_ACCESS, GTF_READONLY,
-};
-use crate::sys::privcmd::{
+use crate::linux::privcmd::{
     IOCTL_PRIVCMD_MMAP_RESOURCE, IOCTL_PRIVCMD_MMAPBATCH_V2, PrivcmdMmapResource,
-    PrivcmdMmapbatchV2, XENMEM_RESOURCE_GRANT_TABLE, XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED,
+    PrivcmdMmapbatchV2,
 };
+use crate::mapping::SharedMapping;
 use crate::units::{DomId, Gfn, GrantRef, PAGE_SIZE, Pages};
 
 /// Pages of a guest in this process's address space; unmapped when dropped.

@@ -7,16 +7,19 @@ use std::fs::File;
 use std::rc::Rc;
 
 use nix::errno::Errno;
+use xen_abi::grant_table::{
+    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST_BAD_COPY_ARG, GNTST_OKAY,
+};
+use xen_ring::SharedPage;
 
 use crate::device;
 use crate::error::Error;
-use crate::mapping::SharedMapping;
-use crate::sys::gntdev::{
-    GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GntdevCopyPtr, GntdevCopySegment, GntdevForeign,
-    GntdevGrantCopy, GntdevGrantRef, GntdevMapHeader, GntdevUnmap, IOCTL_GNTDEV_GRANT_COPY,
-    IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,
+use crate::linux::gntdev::{
+    GntdevCopyPtr, GntdevCopySegment, GntdevForeign, GntdevGrantCopy, GntdevGrantRef,
+    GntdevMapHeader, GntdevUnmap, IOCTL_GNTDEV_GRANT_COPY, IOCTL_GNTDEV_MAP_GRANT_REF,
+    IOCTL_GNTDEV_UNMAP_GRANT_REF,
 };
-use crate::sys::grant::{GNTST_BAD_COPY_ARG, GNTST_OKAY};
+use crate::mapping::SharedMapping;
 use crate::units::{DomId, GrantRef, PAGE_SIZE};
 
 /// Most pages one [`GrantDevice::map`] maps.
@@ -209,6 +212,24 @@ impl GrantMapping {
     }
 }
 
+impl SharedPage for GrantMapping {
+    fn load(&self, offset: usize) -> u32 {
+        self.mapping.load(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        self.mapping.store(offset, value);
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        self.mapping.read(offset, bytes);
+    }
+
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        self.mapping.write(offset, bytes);
+    }
+}
+
 /// The local side of a copy.
 #[derive(Debug)]
 pub enum CopyLocal<'a> {
@@ -229,7 +250,7 @@ pub struct CopyOp<'a> {
     pub reference: GrantRef,
     /// Where in the page.
     pub offset: u16,
-    /// Xen's status (`GNTST_*`, see [`crate::sys::grant`]) if the copy failed; set by
+    /// Xen's status (`GNTST_*`, see [`xen_abi::grant_table`]) if the copy failed; set by
     /// [`GrantDevice::copy`].
     pub failed: Option<i16>,
 }

@@ -1,11 +1,11 @@
 //! Operations on HVM and PVH domains: kinds of pages and parameters.
 
 use nix::errno::Errno;
+use xen_abi::hvm::{self, DmOpSetMemType, HvmParam};
+use xen_abi::hypercall::HYPERVISOR_HVM_OP;
 
 use crate::error::Error;
 use crate::hypercall::{Operation, Xen, guest_only};
-use crate::sys::HYPERVISOR_HVM_OP;
-use crate::sys::hvm::{self, DmOpSetMemType, HvmParam};
 use crate::units::{DomId, Gfn, Pages};
 
 /// How a guest may use a page (`hvmmem_type_t`).

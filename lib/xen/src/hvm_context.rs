@@ -7,12 +7,11 @@
 //! Header, MTRR and CPU go in one call: each call puts all vCPUs down, and only those with a CPU
 //! record in it come up.
 
-use zerocopy::IntoBytes;
-
-use crate::sys::hvm::{
+use xen_abi::hvm::{
     HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_END, HVM_SAVE_CODE_HEADER,
     HVM_SAVE_CODE_MTRR, HwMtrr, SaveDescriptor, SaveHeader, hw_cpu,
 };
+use zerocopy::IntoBytes;
 
 const DESCRIPTOR: usize = size_of::<SaveDescriptor>();
 
@@ -117,7 +116,11 @@ struct Stream {
 
 impl Stream {
     fn record(&mut self, typecode: u16, body: &[u8]) {
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+        #[expect(clippy::cast_possible_truncation, reason = "all records fit in the stream")]
+        let length = {
+            const { assert!(LENGTH <= u32::MAX as usize) };
+            body.len() as u32
+        };
         let descriptor = SaveDescriptor { typecode, instance: 0, length };
         for part in [descriptor.as_bytes(), body] {
             self.bytes[self.used..self.used + part.len()].copy_from_slice(part);

@@ -9,21 +9,21 @@ use std::cell::Cell;
 use std::fs::File;
 
 use nix::errno::Errno;
+use xen_abi::domctl::{
+    DOMCTL_SIZE, DOMCTL_UNION, DomctlHeader, GetDomainInfo, XEN_DOMCTL_GETDOMAININFO,
+};
+use xen_abi::hvm;
+use xen_abi::hypercall::{
+    HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION, XENVER_VERSION,
+};
+use xen_abi::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader, XEN_SYSCTL_INTERFACE_VERSION};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arena::{Arena, Data};
 use crate::argument::{Flat, Pointing};
 use crate::device;
 use crate::error::Error;
-use crate::sys::domctl::{
-    DOMCTL_SIZE, DOMCTL_UNION, DomctlHeader, GetDomainInfo, XEN_DOMCTL_GETDOMAININFO,
-};
-use crate::sys::privcmd::{IOCTL_PRIVCMD_HYPERCALL, PrivcmdHypercall};
-use crate::sys::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader, XEN_SYSCTL_INTERFACE_VERSION};
-use crate::sys::{
-    HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION, XENVER_VERSION,
-    hvm,
-};
+use crate::linux::privcmd::{IOCTL_PRIVCMD_HYPERCALL, PrivcmdHypercall};
 use crate::units::DomId;
 
 /// dom0's handle on Xen.
@@ -235,7 +235,8 @@ impl Xen {
         let argument = self.arena.argument();
         argument.put(0, &whole);
         let (major, minor) = self.version;
-        // SAFETY: as in `domctl_raw`.
+        // SAFETY: the argument is as large as Xen takes it to be and lives in the arena; it bears the
+        // interface version that it is laid out for. The caller answers for the payload.
         match unsafe { self.call(HYPERVISOR_SYSCTL, [argument.address(), 0, 0, 0, 0]) } {
             Ok(_) => argument.get_into(SYSCTL_UNION, payload),
             Err(Errno::EACCES) => {

@@ -4,7 +4,7 @@
 //! Xen 4.17 to 4.20 on x86-64. The interface version is probed once ([`Xen::open`]); another one is
 //! refused by its number.
 //!
-//! * [`sys`] is the raw ABI, checked against Xen's and Linux's C headers by `tests/headers.rs`.
+//! * [`linux`] is the kernel's raw interface; Xen's own is the crate [`xen_abi`].
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
 //! * [`Xen`] makes hypercalls; its methods are in [`domain`], [`memory`], [`hvm`], [`event`] and
 //!   [`sysctl`] by subject. What would take down the host is refused before Xen sees it: events and
@@ -32,9 +32,9 @@ pub mod gntdev;
 pub mod hvm;
 pub mod hvm_context;
 pub mod hypercall;
+pub mod linux;
 mod mapping;
 pub mod memory;
-pub mod sys;
 pub mod sysctl;
 pub mod units;
 

@@ -36,7 +36,8 @@ const WORD: usize = size_of::<u64>();
 /// The whole block at `to` lies in a mapping that is writable, and `to` is a multiple of
 /// [`ALIGNMENT`].
 unsafe fn write_block(to: *mut u8, bytes: &[u8; BLOCK]) {
-    // SAFETY: reads the array, writes the block: the caller's part.
+    // SAFETY: reads the whole array and nothing else. Writes the block, which the caller promised to
+    // be writable and aligned, as `movaps` demands. Registers and flags that it uses are declared.
     unsafe {
         asm!(
             "movups {a}, [{from}]",
@@ -61,10 +62,12 @@ unsafe fn write_block(to: *mut u8, bytes: &[u8; BLOCK]) {
 /// Clears `count` blocks.
 ///
 /// # Safety
-/// As for [`write_block`], for each of the blocks.
+/// `count` blocks at `to` lie in a mapping that is writable, and `to` is a multiple of
+/// [`ALIGNMENT`].
 unsafe fn clear_blocks(to: *mut u8, count: usize) {
     for index in 0..count {
-        // SAFETY: writes one block: the caller's part.
+        // SAFETY: writes the block with this index, which the caller promised to be writable and
+        // aligned, as `movaps` demands: a block is a multiple of the alignment.
         unsafe {
             asm!(
                 "xorps {zero}, {zero}",
@@ -87,7 +90,8 @@ unsafe fn clear_blocks(to: *mut u8, count: usize) {
 /// there is less than a word.
 unsafe fn write_rest(to: *mut u8, bytes: &[u8]) {
     let (words, rest) = bytes.as_chunks::<WORD>();
-    // SAFETY: the caller's part.
+    // SAFETY: the caller promised that all of the target is writable, and that its words are aligned
+    // if there are any. Words and rest together are as long as the target.
     unsafe {
         for (index, word) in words.iter().enumerate() {
             to.cast::<u64>().wrapping_add(index).write_volatile(u64::from_ne_bytes(*word));
@@ -102,7 +106,7 @@ unsafe fn write_rest(to: *mut u8, bytes: &[u8]) {
 /// All of the target lies in a mapping that is writable.
 unsafe fn write_bytes(to: *mut u8, bytes: &[u8]) {
     for (index, byte) in bytes.iter().enumerate() {
-        // SAFETY: the caller's part.
+        // SAFETY: the byte lies in the target, which the caller promised to be writable.
         unsafe { to.wrapping_add(index).write_volatile(*byte) };
     }
 }
@@ -113,7 +117,7 @@ unsafe fn write_bytes(to: *mut u8, bytes: &[u8]) {
 /// All of the source lies in a mapping.
 unsafe fn read_bytes(from: *const u8, bytes: &mut [u8]) {
     for (index, byte) in bytes.iter_mut().enumerate() {
-        // SAFETY: the caller's part.
+        // SAFETY: the byte lies in the source, which the caller promised to be mapped.
         *byte = unsafe { from.wrapping_add(index).read_volatile() };
     }
 }
@@ -222,7 +226,9 @@ impl SharedMapping {
         let tail = body.wrapping_add(blocks.len() * BLOCK);
         // SAFETY: `at` has checked that the target lies in the mapping, which is writable if
         // callers write. The head reaches up to a multiple of the alignment, unless nothing
-        // follows it. What the other domain sees of a race is its own affair.
+        // follows it; a block is a multiple of the alignment, so the rest begins at a word. No
+        // reference to the target exists. The other domain may read a part of what is written: it
+        // learns from an index, stored later, what is complete.
         unsafe {
             write_bytes(to, head);
             for (index, block) in blocks.iter().enumerate() {
@@ -294,7 +300,10 @@ impl SharedMapping {
         let blocks = (count - head) / BLOCK;
         let rest = count - head - blocks * BLOCK;
         let body = to.wrapping_add(head);
-        // SAFETY: as in `write`. Head and rest are each shorter than a block.
+        // SAFETY: `at` has checked that the target lies in the mapping, which is writable if callers
+        // clear. Head and rest are each shorter than a block. The head reaches up to a multiple of
+        // the alignment, unless nothing follows it; so the blocks are aligned, and the rest begins at
+        // a word. No reference to the target exists.
         unsafe {
             write_bytes(to, &ZEROS[..head]);
             clear_blocks(body, blocks);

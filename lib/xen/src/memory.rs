@@ -1,13 +1,13 @@
 //! Giving domains memory and taking it away.
 
+use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;
+use xen_abi::memory::{
+    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation,
+    XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
+};
+
 use crate::error::Error;
 use crate::hypercall::{Operation, Xen, guest_only};
-use crate::sys::HYPERVISOR_MEMORY_OP;
-use crate::sys::memory::{
-    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation, RemoveFromPhysmap,
-    XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP, XENMEM_REMOVE_FROM_PHYSMAP,
-    XENMEM_SET_MEMORY_MAP,
-};
 use crate::units::{Bytes, DomId, Gfn};
 
 /// Most pieces in one hypercall: what fits in the page that is always there.
@@ -100,21 +100,6 @@ impl Xen {
             }
         }
         Ok(())
-    }
-
-    /// Takes a page out of a domain's address space. It still counts as the domain's memory.
-    ///
-    /// # Errors
-    /// `ENOENT` if there is no page.
-    pub fn remove_from_physmap(&self, domid: DomId, gfn: Gfn) -> Result<(), Error> {
-        let operation = Operation {
-            name: "memory_op remove_from_physmap",
-            hypercall: HYPERVISOR_MEMORY_OP,
-            command: XENMEM_REMOVE_FROM_PHYSMAP,
-        };
-        guest_only(operation.name, domid)?;
-        let mut page = RemoveFromPhysmap { domid: domid.0, pad: [0; 3], gpfn: gfn.0 };
-        self.operate(operation, domid, &mut page).map(drop)
     }
 
     /// Sets the memory map that a guest gets when it asks Xen for one. Xen itself does not look at

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Size of a page in bytes.
-pub const PAGE_SIZE: usize = 4096;
+pub use xen_abi::PAGE_SIZE;
+use xen_abi::{DOMID_FIRST_RESERVED, DOMID_SELF};
 
 /// A domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,10 +16,10 @@ impl DomId {
 
     /// First number that no domain has (`DOMID_FIRST_RESERVED` in Xen's `xen.h`). Asking for it,
     /// or for any above, lets Xen choose.
-    pub const FIRST_RESERVED: Self = Self(0x7ff0);
+    pub const FIRST_RESERVED: Self = Self(DOMID_FIRST_RESERVED);
 
     /// Whoever makes the hypercall (`DOMID_SELF`).
-    pub const SELF: Self = Self(0x7ff0);
+    pub const SELF: Self = Self(DOMID_SELF);
 
     /// Whether this can be the number of a guest.
     #[must_use]
@@ -68,16 +68,6 @@ impl fmt::Display for Gfn {
     }
 }
 
-/// A frame of the machine, in units of 4 KiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mfn(pub u64);
-
-impl fmt::Display for Mfn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
 /// An index into a domain's grant table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantRef(pub u32);
@@ -103,22 +93,6 @@ impl fmt::Display for Port {
 pub struct Pages(pub u64);
 
 impl Pages {
-    /// As many pages as the bytes fill exactly; `None` if they end in the middle of one.
-    #[must_use]
-    pub const fn from_bytes_exact(bytes: Bytes) -> Option<Self> {
-        if bytes.0.is_multiple_of(PAGE_SIZE as u64) {
-            Some(Self(bytes.0 / PAGE_SIZE as u64))
-        } else {
-            None
-        }
-    }
-
-    /// As many pages as hold the bytes.
-    #[must_use]
-    pub const fn from_bytes_up(bytes: Bytes) -> Self {
-        Self(bytes.0.div_ceil(PAGE_SIZE as u64))
-    }
-
     /// The sum; `None` if it is no 64-bit number.
     #[must_use]
     pub const fn checked_add(self, other: Self) -> Option<Self> {
@@ -270,9 +244,6 @@ mod tests {
         assert_eq!(Pages(3).to_bytes(), Bytes(12288));
         assert_eq!(KiB(12).to_pages(), Some(Pages(3)));
         assert_eq!(KiB(13).to_pages(), None);
-        assert_eq!(Pages::from_bytes_exact(Bytes(8192)), Some(Pages(2)));
-        assert_eq!(Pages::from_bytes_exact(Bytes(8193)), None);
-        assert_eq!(Pages::from_bytes_up(Bytes(8193)), Pages(3));
     }
 
     #[test]

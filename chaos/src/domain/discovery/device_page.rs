@@ -6,7 +6,10 @@ use xen::Xen;
 use xen::hvm::MemType;
 use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
+use xen_abi::grants::{FIRST_GUEST, FIRST_TOOLSTACK};
+
 use super::{GuestSide, SpecialPages};
+use crate::config::MAX_VIFS;
 use crate::domain::error::{BuildError, Doing};
 use crate::domain::execute::DevicePageVif;
 use crate::domain::flavour::Flavour;
@@ -16,13 +19,17 @@ use crate::domain::shell::{Ports, Shell};
 /// Grant table frames a guest may have, of 512 entries each; Xen makes them as they are used.
 const MAX_GRANT_FRAMES: i32 = 4;
 
-/// First grant reference that dom0 fills in. Those below are reserved by Xen's convention
-/// (`GNTTAB_NR_RESERVED_ENTRIES`).
-const FIRST_GRANT: u32 = 8;
+// A console has one ring, a vif has two.
+const _: () = assert!(FIRST_TOOLSTACK as usize + 1 + 2 * MAX_VIFS <= FIRST_GUEST as usize);
 
 /// Returns the grant reference of a ring page, counted from the first one.
+///
+/// # Panics
+/// A guest has more rings than the toolstack has grants: a mistake in the layout.
 pub(in crate::domain) fn ring_grant(ring: u64) -> GrantRef {
-    GrantRef(FIRST_GRANT + u32::try_from(ring).unwrap_or(u32::MAX))
+    let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
+    let reference = reference.filter(|reference| *reference < FIRST_GUEST);
+    GrantRef(reference.expect("a guest has a console and MAX_VIFS vifs at most"))
 }
 
 /// This way.
@@ -83,10 +90,7 @@ fn page(shell: &Shell, noxs: NoxsPages, vifs: &[DevicePageVif]) -> Result<Page, 
     let mut page = Page::new(shell.domain.domid.0, shell.domain.handle.0);
     page.sysctl =
         Sysctl { port: shell.ports.store.0, answer_gfn: noxs.answer_page.0, ..Sysctl::default() };
-    page.overlay = Overlay {
-        gfn: shell.layout.overlay.0,
-        frames: u32::try_from(OVERLAY_FRAMES).unwrap_or(u32::MAX),
-    };
+    page.overlay = Overlay { gfn: shell.layout.overlay.0, frames: OVERLAY_FRAMES };
     let Some(port) = shell.ports.devices else { return Ok(page) };
     if shell.flavour.console {
         let backend = backend(&shell.layout, 0, port, 0);

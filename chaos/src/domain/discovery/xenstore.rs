@@ -7,6 +7,7 @@
 use xen::Xen;
 use xen::hvm::Param;
 use xen::units::{DomId, Gfn, GrantRef, Port};
+use xen_abi::grant_table::{GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE};
 
 use super::{GuestSide, SpecialPages};
 use crate::config::Discovery;
@@ -19,11 +20,6 @@ use crate::domain::shell::{Ports, Shell};
 /// Paging pool of a kernel that is not ours beside what each domain needs, in pages: it maps
 /// `shared_info` and the frames of its grant table where it likes, each time in a region of its own.
 const PAGING_PAGES: u64 = 16;
-
-/// The reserved entries of a grant table (Xen's `public/grant_table.h`): xenstored and xenconsoled
-/// map these.
-const GNTTAB_RESERVED_CONSOLE: GrantRef = GrantRef(0);
-const GNTTAB_RESERVED_XENSTORE: GrantRef = GrantRef(1);
 
 /// A ring page of a guest, and the guest's end of the event channel that belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +84,8 @@ impl GuestSide for XenStore {
 
     fn ring_grant(self, ring: u64) -> GrantRef {
         match ring {
-            0 => GNTTAB_RESERVED_XENSTORE,
-            _ => GNTTAB_RESERVED_CONSOLE,
+            0 => GrantRef(GNTTAB_RESERVED_XENSTORE),
+            _ => GrantRef(GNTTAB_RESERVED_CONSOLE),
         }
     }
 

@@ -5,26 +5,21 @@ use alloc::vec::Vec;
 use noxs::Vif;
 use smoltcp::phy::{self, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
+use xen_abi::io::netif::{NETRXF_DATA_VALIDATED, NETRXF_MORE_DATA, RxRequest, TxRequest};
+use xen_ring::{NetRx, NetTx, Overrun, Protocol};
 
 use super::buffers::{RxBuffers, TX_FRAME, TxBuffers};
 use super::ethernet::{ETHERNET_HEADER, Header};
-use super::rings::{Rx, RxRequest, Tx, TxRequest, rings};
+use super::rings::{RxRing, TxRing, rings};
 use crate::event::Port;
 use crate::grant::GrantTable;
 use crate::layout::PAGE_SIZE;
 use crate::println;
-use crate::ring::{FrontRing, Overrun};
-
-/// `NETRXF_data_validated`: the backend vouches for the checksums.
-const DATA_VALIDATED: u16 = 1;
-
-/// `NETRXF_more_data`: the frame goes on in the next slot, which was not agreed on.
-const MORE_DATA: u16 = 4;
 
 /// Sent frames.
 #[derive(Debug)]
 pub(crate) struct TxQueue {
-    ring: FrontRing<Tx>,
+    ring: TxRing,
     buffers: TxBuffers,
     /// Buffers that hold no frame on its way.
     free: Vec<u16>,
@@ -38,7 +33,7 @@ pub(crate) struct TxQueue {
 /// Received frames.
 #[derive(Debug)]
 pub(crate) struct RxQueue {
-    ring: FrontRing<Rx>,
+    ring: RxRing,
     buffers: RxBuffers,
     /// The frame that was received last, out of the backend's reach.
     frame: Vec<u8>,
@@ -76,8 +71,8 @@ impl Netif {
     pub(crate) fn new(vif: &Vif, frames: usize, table: &mut GrantTable) -> Option<Self> {
         let domid = vif.backend.domid;
         let (tx_ring, rx_ring) = rings(&vif.backend);
-        let rx_buffers = RxBuffers::new(frames.min(FrontRing::<Rx>::SIZE as usize), domid, table)?;
-        let tx_pages = frames.min(FrontRing::<Tx>::SIZE as usize).div_ceil(PAGE_SIZE / TX_FRAME);
+        let rx_buffers = RxBuffers::new(frames.min(NetRx::SLOTS as usize), domid, table)?;
+        let tx_pages = frames.min(NetTx::SLOTS as usize).div_ceil(PAGE_SIZE / TX_FRAME);
         let tx_buffers = TxBuffers::new(tx_pages, domid, table)?;
         let count = u16::try_from(tx_buffers.count()).ok()?;
         let mut netif = Self {
@@ -143,7 +138,7 @@ impl RxQueue {
     /// Gives buffer `number` to the backend.
     fn post(&mut self, number: usize) {
         if let (Some(grant), Ok(id)) = (self.buffers.grant(number), u16::try_from(number)) {
-            self.ring.put(RxRequest { id, pad: 0, gref: grant.0 });
+            self.ring.put(&RxRequest { id, pad: 0, gref: grant.0 });
         }
     }
 
@@ -169,8 +164,10 @@ impl RxQueue {
             );
             // An id that is none costs the backend a buffer, not the guest its memory.
             self.post(number);
-            if copied.is_some() && size >= ETHERNET_HEADER && response.flags & MORE_DATA == 0 {
-                let validated = response.flags & DATA_VALIDATED != 0;
+            // A frame that goes on in the next slot was not agreed on.
+            let whole = response.flags & NETRXF_MORE_DATA == 0;
+            if copied.is_some() && size >= ETHERNET_HEADER && whole {
+                let validated = response.flags & NETRXF_DATA_VALIDATED != 0;
                 return Some(Frame { bytes: &self.frame[..size], validated });
             }
         }
@@ -231,7 +228,7 @@ impl TxQueue {
         let place = self.buffers.place(usize::from(id));
         // Both are at most half a page, so they fit.
         if let (Ok(offset), Ok(size)) = (u16::try_from(place.offset), u16::try_from(length)) {
-            self.ring.put(TxRequest { gref: place.grant.0, offset, flags: 0, id, size });
+            self.ring.put(&TxRequest { gref: place.grant.0, offset, flags: 0, id, size });
         }
         result
     }

@@ -15,6 +15,9 @@ use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant as Time;
 use smoltcp::wire::EthernetAddress;
+use xen_abi::io::netif::{RxResponse, TxResponse};
+use xen_abi::io::ring::RSP_PROD;
+use xen_ring::{BackRing, NetRx, NetTx, RawPage, SharedPage};
 
 use super::serve::Server;
 use super::*;
@@ -57,21 +60,24 @@ impl Service for Echo {
     }
 }
 
-/// noxsd's end of the rings, without its checks.
+/// noxsd's end of the rings, without its checks of what is in the requests.
 struct FakeBackend {
-    tx: *mut u8,
-    rx: *mut u8,
+    tx: BackRing<NetTx>,
+    rx: BackRing<NetRx>,
+    tx_page: RawPage,
+    rx_page: RawPage,
     grants: *mut u8,
     /// What was taken from frame numbers to make them fit.
     upper: u64,
-    tx_cons: u32,
-    rx_cons: u32,
 }
 
 impl FakeBackend {
-    fn word(page: *mut u8, offset: usize) -> u32 {
-        // SAFETY: the test's ring pages live as long as the backend.
-        unsafe { page.add(offset).cast::<u32>().read_volatile() }
+    fn new(tx: *mut u8, rx: *mut u8, grants: *mut u8, upper: u64) -> Self {
+        // SAFETY: both are pages of the test's own that are never freed; the guest's end and this one
+        // touch them only by their address.
+        let [tx_page, rx_page] = [tx, rx].map(|page| unsafe { RawPage::new(page) });
+        let (tx, rx) = (BackRing::attach(&tx_page, 0), BackRing::attach(&rx_page, 0));
+        Self { tx, rx, tx_page, rx_page, grants, upper }
     }
 
     fn granted(&self, reference: u32, read_only: bool) -> *mut u8 {
@@ -84,39 +90,32 @@ impl FakeBackend {
 
     /// Takes the frames the guest has sent.
     fn take(&mut self, frames: &mut VecDeque<Vec<u8>>) {
-        while self.tx_cons != Self::word(self.tx, 0) {
-            let slot = 64 + (self.tx_cons % 256) as usize * 12;
-            let (gref, id) = (Self::word(self.tx, slot), Self::word(self.tx, slot + 8));
-            let offset = Self::word(self.tx, slot + 4) as u16;
-            let size = (id >> 16) as usize;
-            let page = self.granted(gref, true);
-            // SAFETY: the frame lies in the guest's page; the response goes into its slot.
-            unsafe {
-                let bytes = core::slice::from_raw_parts(page.add(usize::from(offset)), size);
-                frames.push_back(bytes.to_vec());
-                self.tx.add(slot).cast::<u32>().write_volatile(id & 0xffff);
-                self.tx_cons += 1;
-                self.tx.add(8).cast::<u32>().write_volatile(self.tx_cons);
-            }
+        while self.tx.available(&self.tx_page).expect("the guest is honest") > 0 {
+            let request = self.tx.peek(&self.tx_page);
+            self.tx.consume();
+            let page = self.granted(request.gref, true);
+            let (offset, size) = (usize::from(request.offset), usize::from(request.size));
+            // SAFETY: the frame lies in the guest's page, which it does not write before the answer.
+            let bytes = unsafe { core::slice::from_raw_parts(page.add(offset), size) };
+            frames.push_back(bytes.to_vec());
+            self.tx.respond(&self.tx_page, &TxResponse { id: request.id, status: 0 });
+            let _ = self.tx.push(&self.tx_page);
         }
     }
 
     /// Gives a frame to the guest if it has posted a buffer.
     fn give(&mut self, frame: &[u8]) -> bool {
-        if self.rx_cons == Self::word(self.rx, 0) {
+        if self.rx.available(&self.rx_page).expect("the guest is honest") == 0 {
             return false;
         }
-        let slot = 64 + (self.rx_cons % 256) as usize * 8;
-        let id = Self::word(self.rx, slot) & 0xffff;
-        let page = self.granted(Self::word(self.rx, slot + 4), false);
-        // SAFETY: as in `take`; a frame fits in a page.
-        unsafe {
-            core::ptr::copy_nonoverlapping(frame.as_ptr(), page, frame.len());
-            self.rx.add(slot).cast::<u32>().write_volatile(id);
-            self.rx.add(slot + 4).cast::<u32>().write_volatile((frame.len() as u32) << 16);
-            self.rx_cons += 1;
-            self.rx.add(8).cast::<u32>().write_volatile(self.rx_cons);
-        }
+        let request = self.rx.peek(&self.rx_page);
+        self.rx.consume();
+        let page = self.granted(request.gref, false);
+        // SAFETY: the page is the guest's, which reads it only after the answer; a frame fits in it.
+        unsafe { core::ptr::copy_nonoverlapping(frame.as_ptr(), page, frame.len()) };
+        let status = frame.len() as i16;
+        self.rx.respond(&self.rx_page, &RxResponse { id: request.id, offset: 0, flags: 0, status });
+        let _ = self.rx.push(&self.rx_page);
         true
     }
 }
@@ -227,7 +226,7 @@ impl World {
         Self {
             _heap: heap,
             server,
-            backend: FakeBackend { tx, rx, grants, upper, tx_cons: 0, rx_cons: 0 },
+            backend: FakeBackend::new(tx, rx, grants, upper),
             client,
             cable,
             sockets: SocketSet::new(Vec::new()),
@@ -482,8 +481,7 @@ fn an_idle_guest_has_nothing_to_wake_for_but_keep_alives() {
 #[test]
 fn a_backend_that_lies_loses_its_device() {
     let mut world = World::new(1 << 20);
-    // SAFETY: the ring page is the test's.
-    unsafe { world.backend.rx.add(8).cast::<u32>().write_volatile(60_000) };
+    world.backend.rx_page.store(RSP_PROD, 60_000);
     assert!(world.server.round(Instant::from_nanos(0)).is_some());
     assert!(world.server.net.netif.rx.receive().is_none());
 }

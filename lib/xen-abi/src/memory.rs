@@ -4,8 +4,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub const XENMEM_DECREASE_RESERVATION: u64 = 1;
 pub const XENMEM_POPULATE_PHYSMAP: u64 = 6;
+pub const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
 pub const XENMEM_SET_MEMORY_MAP: u64 = 13;
-pub const XENMEM_REMOVE_FROM_PHYSMAP: u64 = 15;
+
+/// What [`XENMEM_ADD_TO_PHYSMAP`] maps.
+pub const XENMAPSPACE_SHARED_INFO: u32 = 0;
+pub const XENMAPSPACE_GRANT_TABLE: u32 = 1;
+
+/// What `XENMEM_acquire_resource` maps.
+pub const XENMEM_RESOURCE_GRANT_TABLE: u32 = 1;
+pub const XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED: u32 = 0;
 
 /// `struct xen_memory_reservation`.
 #[repr(C)]
@@ -20,15 +28,17 @@ pub struct MemoryReservation {
 }
 const _: () = assert!(size_of::<MemoryReservation>() == 32);
 
-/// `struct xen_remove_from_physmap`.
+/// `struct xen_add_to_physmap`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
-pub struct RemoveFromPhysmap {
+pub struct AddToPhysmap {
     pub domid: u16,
-    pub pad: [u16; 3],
+    pub size: u16,
+    pub space: u32,
+    pub idx: u64,
     pub gpfn: u64,
 }
-const _: () = assert!(size_of::<RemoveFromPhysmap>() == 16);
+const _: () = assert!(size_of::<AddToPhysmap>() == 24);
 
 /// `struct xen_foreign_memory_map`, with the `struct xen_memory_map` in it.
 #[repr(C)]

@@ -73,10 +73,6 @@ impl GntdevCopySegment {
     };
 }
 
-/// `GNTCOPY_source_gref` and `GNTCOPY_dest_gref` (`public/grant_table.h` of Xen).
-pub const GNTCOPY_SOURCE_GREF: u16 = 1;
-pub const GNTCOPY_DEST_GREF: u16 = 2;
-
 /// The number counts one reference, whatever the call's `count` is.
 pub const IOCTL_GNTDEV_MAP_GRANT_REF: u64 =
     ioc(b'G', 0, size_of::<GntdevMapHeader>() + size_of::<GntdevGrantRef>());

@@ -1,16 +1,20 @@
 //! Domains: making, limiting, pausing, asking about and destroying them.
 
+mod info;
+
 use nix::errno::Errno;
 
-use crate::error::Error;
-use crate::hypercall::{Operation, Xen, guest_only};
-use crate::sys::domctl::{
+use xen_abi::domctl::{
     self, CreateDomain16, CreateDomain17, GetDomainInfo, HvmContext, MaxMem, MaxVcpus,
-    PagingMempool, SetTimeOffset,
+    PagingMempool,
 };
-use crate::sys::sysctl::{GetDomainInfoList, XEN_SYSCTL_GETDOMAININFOLIST};
-use crate::sys::{self, HYPERVISOR_SCHED_OP, SCHEDOP_REMOTE_SHUTDOWN, SchedRemoteShutdown};
-use crate::units::{Bytes, DomId, DomainHandle, KiB, Pages};
+use xen_abi::sysctl::{GetDomainInfoList, XEN_SYSCTL_GETDOMAININFOLIST};
+
+use crate::error::Error;
+use crate::hypercall::{Xen, guest_only};
+use crate::units::{Bytes, DomId, DomainHandle, KiB};
+
+pub use info::{DomainInfo, DomainState, ShutdownReason};
 
 /// What a domain is created with (`struct xen_domctl_createdomain`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,110 +43,21 @@ impl CreateDomain {
             max_maptrack_frames: -1,
         }
     }
-}
 
-/// Why a domain shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShutdownReason {
-    /// It powered off.
-    Poweroff,
-    /// It asked to be started again.
-    Reboot,
-    /// It suspended, to be saved or migrated.
-    Suspend,
-    /// It crashed.
-    Crash,
-    /// Its watchdog bit.
-    Watchdog,
-    /// It asked to be reset without losing its memory.
-    SoftReset,
-    /// A code that is not known.
-    Other(u8),
-}
-
-impl ShutdownReason {
-    fn from_raw(raw: u32) -> Self {
-        match raw {
-            sys::SHUTDOWN_POWEROFF => Self::Poweroff,
-            sys::SHUTDOWN_REBOOT => Self::Reboot,
-            sys::SHUTDOWN_SUSPEND => Self::Suspend,
-            sys::SHUTDOWN_CRASH => Self::Crash,
-            sys::SHUTDOWN_WATCHDOG => Self::Watchdog,
-            sys::SHUTDOWN_SOFT_RESET => Self::SoftReset,
-            other => Self::Other(u8::try_from(other).unwrap_or(u8::MAX)),
-        }
-    }
-
-    fn to_raw(self) -> u32 {
-        match self {
-            Self::Poweroff => sys::SHUTDOWN_POWEROFF,
-            Self::Reboot => sys::SHUTDOWN_REBOOT,
-            Self::Suspend => sys::SHUTDOWN_SUSPEND,
-            Self::Crash => sys::SHUTDOWN_CRASH,
-            Self::Watchdog => sys::SHUTDOWN_WATCHDOG,
-            Self::SoftReset => sys::SHUTDOWN_SOFT_RESET,
-            Self::Other(code) => u32::from(code),
-        }
-    }
-}
-
-/// What a domain is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DomainState {
-    /// Xen has taken it apart; something still holds its pages.
-    pub dying: bool,
-    /// It has shut down.
-    pub shutdown: Option<ShutdownReason>,
-    /// The toolstack has paused it.
-    pub paused: bool,
-    /// All its vCPUs wait for something.
-    pub blocked: bool,
-    /// One of its vCPUs is on a CPU.
-    pub running: bool,
-}
-
-/// What Xen tells of a domain (`struct xen_domctl_getdomaininfo`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DomainInfo {
-    /// Its number.
-    pub domid: DomId,
-    /// Its handle.
-    pub handle: DomainHandle,
-    /// What it is doing.
-    pub state: DomainState,
-    /// Pages it has.
-    pub tot_pages: Pages,
-    /// Pages it may have.
-    pub max_pages: Pages,
-    /// CPU time it has used, in nanoseconds.
-    pub cpu_time_ns: u64,
-    /// vCPUs that are up.
-    pub online_vcpus: u32,
-    /// Highest number of a vCPU; `None` before there is one.
-    pub max_vcpu_id: Option<u32>,
-}
-
-impl From<GetDomainInfo> for DomainInfo {
-    fn from(raw: GetDomainInfo) -> Self {
-        let has = |flag| raw.flags & flag != 0;
-        let reason =
-            raw.flags >> domctl::XEN_DOMINF_SHUTDOWNSHIFT & domctl::XEN_DOMINF_SHUTDOWNMASK;
-        let shutdown = has(domctl::XEN_DOMINF_SHUTDOWN).then(|| ShutdownReason::from_raw(reason));
-        Self {
-            domid: DomId(raw.domain),
-            handle: DomainHandle(raw.handle),
-            state: DomainState {
-                dying: has(domctl::XEN_DOMINF_DYING),
-                shutdown,
-                paused: has(domctl::XEN_DOMINF_PAUSED),
-                blocked: has(domctl::XEN_DOMINF_BLOCKED),
-                running: has(domctl::XEN_DOMINF_RUNNING),
-            },
-            tot_pages: Pages(raw.tot_pages),
-            max_pages: Pages(raw.max_pages),
-            cpu_time_ns: raw.cpu_time,
-            online_vcpus: raw.nr_online_vcpus,
-            max_vcpu_id: (raw.max_vcpu_id != u32::MAX).then_some(raw.max_vcpu_id),
+    /// Returns the domctl's structure in the latest of its forms.
+    fn payload(&self) -> CreateDomain17 {
+        // Xen takes grant table version 1; 0 is invalid.
+        const GRANT_VERSION: u32 = 1;
+        CreateDomain17 {
+            handle: self.handle.0,
+            flags: domctl::XEN_DOMCTL_CDF_HVM | domctl::XEN_DOMCTL_CDF_HAP,
+            max_vcpus: self.max_vcpus,
+            max_evtchn_port: self.max_event_channels,
+            max_grant_frames: self.max_grant_frames,
+            max_maptrack_frames: self.max_maptrack_frames,
+            grant_opts: GRANT_VERSION,
+            arch_emulation_flags: domctl::XEN_X86_EMU_LAPIC,
+            ..CreateDomain17::default()
         }
     }
 }
@@ -154,37 +69,13 @@ impl Xen {
     /// # Errors
     /// Xen refuses; `ENOMEM` if it has too little memory.
     pub fn create_domain(&self, wanted: &CreateDomain) -> Result<DomId, Error> {
-        // Xen takes grant table version 1; 0 is invalid.
-        const GRANT_VERSION: u32 = 1;
         let name = "domctl createdomain";
         let cmd = domctl::XEN_DOMCTL_CREATEDOMAIN;
-        let flags = domctl::XEN_DOMCTL_CDF_HVM | domctl::XEN_DOMCTL_CDF_HAP;
         let any = DomId::FIRST_RESERVED;
+        let mut payload = wanted.payload();
         let made = if self.domctl_version() < 0x17 {
-            let mut payload = CreateDomain16 {
-                handle: wanted.handle.0,
-                flags,
-                max_vcpus: wanted.max_vcpus,
-                max_evtchn_port: wanted.max_event_channels,
-                max_grant_frames: wanted.max_grant_frames,
-                max_maptrack_frames: wanted.max_maptrack_frames,
-                grant_opts: GRANT_VERSION,
-                arch_emulation_flags: domctl::XEN_X86_EMU_LAPIC,
-                ..CreateDomain16::default()
-            };
-            self.domctl(name, cmd, any, &mut payload)
+            self.domctl(name, cmd, any, &mut CreateDomain16::from(payload))
         } else {
-            let mut payload = CreateDomain17 {
-                handle: wanted.handle.0,
-                flags,
-                max_vcpus: wanted.max_vcpus,
-                max_evtchn_port: wanted.max_event_channels,
-                max_grant_frames: wanted.max_grant_frames,
-                max_maptrack_frames: wanted.max_maptrack_frames,
-                grant_opts: GRANT_VERSION,
-                arch_emulation_flags: domctl::XEN_X86_EMU_LAPIC,
-                ..CreateDomain17::default()
-            };
             self.domctl(name, cmd, any, &mut payload)
         };
         let domid = made.map_err(|error| error.without_domain())?;
@@ -235,17 +126,6 @@ impl Xen {
         let mut payload = PagingMempool::default();
         self.domctl("domctl get_paging_mempool_size", cmd, domid, &mut payload)?;
         Ok(Bytes(payload.size))
-    }
-
-    /// Sets the domain's wall clock off from the host's, and makes Xen write it.
-    ///
-    /// # Errors
-    /// Xen refuses.
-    pub fn set_time_offset(&self, domid: DomId, seconds: i64) -> Result<(), Error> {
-        let name = "domctl settimeoffset";
-        guest_only(name, domid)?;
-        let mut payload = SetTimeOffset { time_offset_seconds: seconds };
-        self.domctl(name, domctl::XEN_DOMCTL_SETTIMEOFFSET, domid, &mut payload).map(drop)
     }
 
     /// Loads HVM state into the domain (see [`crate::hvm_context`]). Only vCPUs with a CPU record
@@ -362,50 +242,6 @@ impl Xen {
                 Some(after) if count == at_once => (next, at_once) = (after, MANY),
                 _ => return Ok(domains),
             }
-        }
-    }
-
-    /// Makes a domain shut down as if it had done so itself.
-    ///
-    /// # Errors
-    /// Xen refuses, or the domain is dom0: that would shut down the host.
-    pub fn remote_shutdown(&self, domid: DomId, reason: ShutdownReason) -> Result<(), Error> {
-        let operation = Operation {
-            name: "sched_op remote_shutdown",
-            hypercall: HYPERVISOR_SCHED_OP,
-            command: SCHEDOP_REMOTE_SHUTDOWN,
-        };
-        guest_only(operation.name, domid)?;
-        let mut argument =
-            SchedRemoteShutdown { domain_id: domid.0, pad: 0, reason: reason.to_raw() };
-        self.operate(operation, domid, &mut argument).map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_xen_tells_is_read_right() {
-        let raw = GetDomainInfo {
-            domain: 7,
-            flags: domctl::XEN_DOMINF_SHUTDOWN
-                | domctl::XEN_DOMINF_HVM_GUEST
-                | sys::SHUTDOWN_CRASH << domctl::XEN_DOMINF_SHUTDOWNSHIFT,
-            max_vcpu_id: u32::MAX,
-            ..GetDomainInfo::default()
-        };
-        let info = DomainInfo::from(raw);
-        assert_eq!(info.state.shutdown, Some(ShutdownReason::Crash));
-        assert_eq!(info.max_vcpu_id, None);
-        assert!(!info.state.paused && !info.state.dying);
-    }
-
-    #[test]
-    fn shutdown_reasons_go_there_and_back() {
-        for code in 0..=255 {
-            assert_eq!(ShutdownReason::from_raw(code).to_raw(), code);
         }
     }
 }

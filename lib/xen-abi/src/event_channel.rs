@@ -2,8 +2,17 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub const EVTCHNOP_SEND: u64 = 4;
 pub const EVTCHNOP_STATUS: u64 = 5;
 pub const EVTCHNOP_ALLOC_UNBOUND: u64 = 6;
+
+/// `struct evtchn_send`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct EvtchnSend {
+    pub port: u32,
+}
+const _: () = assert!(size_of::<EvtchnSend>() == 4);
 
 /// `struct evtchn_alloc_unbound`.
 #[repr(C)]

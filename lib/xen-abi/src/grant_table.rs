@@ -1,12 +1,28 @@
 //! `public/grant_table.h`.
 
+use crate::PAGE_SIZE;
+
 /// `struct grant_entry_v1`: u16 flags, u16 domid, u32 frame.
 pub const GRANT_ENTRY_V1_SIZE: usize = 8;
 pub const GRANT_ENTRY_DOMID: usize = 2;
 pub const GRANT_ENTRY_FRAME: usize = 4;
 
+/// Entries in one frame of the table.
+pub const ENTRIES_PER_FRAME: usize = PAGE_SIZE / GRANT_ENTRY_V1_SIZE;
+
+/// References below are reserved for the toolstack.
+pub const GNTTAB_NR_RESERVED_ENTRIES: u32 = 8;
+/// xenconsoled maps the console's ring by this one.
+pub const GNTTAB_RESERVED_CONSOLE: u32 = 0;
+/// xenstored maps XenStore's ring by this one.
+pub const GNTTAB_RESERVED_XENSTORE: u32 = 1;
+
 pub const GTF_PERMIT_ACCESS: u16 = 1;
 pub const GTF_READONLY: u16 = 4;
+
+/// Which side of a grant copy is a granted page.
+pub const GNTCOPY_SOURCE_GREF: u16 = 1;
+pub const GNTCOPY_DEST_GREF: u16 = 2;
 
 /// Status codes of grant operations.
 pub const GNTST_OKAY: i16 = 0;

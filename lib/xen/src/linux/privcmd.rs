@@ -62,8 +62,3 @@ const _: () = assert!(IOCTL_PRIVCMD_HYPERCALL == 0x30_5000);
 const _: () = assert!(IOCTL_PRIVCMD_MMAPBATCH_V2 == 0x20_5004);
 const _: () = assert!(IOCTL_PRIVCMD_DM_OP == 0x10_5005);
 const _: () = assert!(IOCTL_PRIVCMD_MMAP_RESOURCE == 0x20_5007);
-
-/// `XENMEM_resource_grant_table` (`public/memory.h` of Xen).
-pub const XENMEM_RESOURCE_GRANT_TABLE: u32 = 1;
-/// `XENMEM_resource_grant_table_id_shared`.
-pub const XENMEM_RESOURCE_GRANT_TABLE_ID_SHARED: u32 = 0;

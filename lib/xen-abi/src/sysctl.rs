@@ -20,7 +20,6 @@ pub struct SysctlHeader {
 pub const SYSCTL_UNION: usize = size_of::<SysctlHeader>();
 const _: () = assert!(SYSCTL_UNION == 8);
 
-pub const XEN_SYSCTL_READCONSOLE: u32 = 1;
 pub const XEN_SYSCTL_PHYSINFO: u32 = 3;
 pub const XEN_SYSCTL_GETDOMAININFOLIST: u32 = 6;
 
@@ -59,18 +58,3 @@ pub struct GetDomainInfoList {
     pub pad2: u32,
 }
 const _: () = assert!(size_of::<GetDomainInfoList>() == 24);
-
-/// `struct xen_sysctl_readconsole`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
-pub struct ReadConsole {
-    pub clear: u8,
-    pub incremental: u8,
-    pub pad0: u8,
-    pub pad1: u8,
-    pub index: u32,
-    pub buffer: u64,
-    pub count: u32,
-    pub pad2: u32,
-}
-const _: () = assert!(size_of::<ReadConsole>() == 24);

@@ -26,7 +26,6 @@ pub const XEN_DOMCTL_UNPAUSEDOMAIN: u32 = 4;
 pub const XEN_DOMCTL_GETDOMAININFO: u32 = 5;
 pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
 pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
-pub const XEN_DOMCTL_SETTIMEOFFSET: u32 = 24;
 pub const XEN_DOMCTL_GETHVMCONTEXT: u32 = 33;
 pub const XEN_DOMCTL_SETHVMCONTEXT: u32 = 34;
 pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
@@ -79,6 +78,43 @@ pub struct CreateDomain17 {
 }
 const _: () = assert!(size_of::<CreateDomain17>() == 68);
 
+impl From<CreateDomain17> for CreateDomain16 {
+    /// Leaves out `altp2m_opts`, the one field that interface version 0x17 added.
+    fn from(later: CreateDomain17) -> Self {
+        let CreateDomain17 {
+            ssidref,
+            handle,
+            flags,
+            iommu_opts,
+            max_vcpus,
+            max_evtchn_port,
+            max_grant_frames,
+            max_maptrack_frames,
+            grant_opts,
+            altp2m_opts: _,
+            vmtrace_size,
+            cpupool_id,
+            arch_emulation_flags,
+            arch_misc_flags,
+        } = later;
+        Self {
+            ssidref,
+            handle,
+            flags,
+            iommu_opts,
+            max_vcpus,
+            max_evtchn_port,
+            max_grant_frames,
+            max_maptrack_frames,
+            grant_opts,
+            vmtrace_size,
+            cpupool_id,
+            arch_emulation_flags,
+            arch_misc_flags,
+        }
+    }
+}
+
 /// `struct xen_domctl_getdomaininfo`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
@@ -129,14 +165,6 @@ pub struct MaxVcpus {
     pub max: u32,
 }
 const _: () = assert!(size_of::<MaxVcpus>() == 4);
-
-/// `struct xen_domctl_settimeoffset`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
-pub struct SetTimeOffset {
-    pub time_offset_seconds: i64,
-}
-const _: () = assert!(size_of::<SetTimeOffset>() == 8);
 
 /// `struct xen_domctl_hvmcontext`.
 #[repr(C)]

@@ -1,0 +1,173 @@
+//! What the two ends of a ring do when both follow the rules.
+
+use xen_abi::io::blkif;
+use xen_abi::io::netif::{RxRequest, RxResponse, TxRequest, TxResponse};
+use xen_abi::io::ring::{REQ_EVENT, RSP_EVENT, RSP_PROD};
+use xen_ring::testing::{FakePage, frontend};
+use xen_ring::{
+    BackRing, Block, ByteStream, ConsoleOutput, Consumer, FrontRing, NetRx, NetTx, Producer,
+    Protocol, SharedPage,
+};
+
+fn request(id: u16) -> TxRequest {
+    TxRequest { gref: 7, offset: 64, flags: 0, id, size: 60 }
+}
+
+#[test]
+fn requests_are_taken_in_order_and_answered() {
+    let page = FakePage::new(1);
+    let mut ring = BackRing::<NetTx>::attach(&page, 0);
+    assert_eq!(ring.arm(&page), Ok(0));
+    for id in 0..300 {
+        frontend::submit::<NetTx>(&page, &request(id));
+        assert_eq!(ring.available(&page), Ok(1));
+        assert_eq!(ring.peek(&page), request(id));
+        ring.consume();
+        ring.respond(&page, &TxResponse { id, status: -1 });
+        let _ = ring.push(&page);
+        let response = frontend::response::<NetTx>(&page, u32::from(id));
+        assert_eq!(response, TxResponse { id, status: -1 });
+    }
+    assert_eq!(frontend::responses(&page), 300);
+}
+
+#[test]
+fn an_event_is_sent_only_when_the_front_end_asked_for_one() {
+    let page = FakePage::new(1);
+    let mut ring = BackRing::<NetRx>::attach(&page, 0);
+    page.store(RSP_EVENT, 2);
+    for (id, event) in [(0, false), (1, true), (2, false)] {
+        frontend::submit::<NetRx>(&page, &RxRequest { id, pad: 0, gref: 9 });
+        ring.consume();
+        ring.respond(&page, &RxResponse { id, status: 60, ..RxResponse::default() });
+        assert_eq!(ring.push(&page), event, "response {id}");
+    }
+    assert!(!ring.push(&page), "nothing new");
+}
+
+#[test]
+fn arming_a_fresh_page_asks_for_the_first_event() {
+    let page = FakePage::new(1);
+    let mut ring = BackRing::<NetTx>::attach(&page, 0);
+    assert_eq!(ring.arm(&page), Ok(0));
+    assert_eq!(page.load(REQ_EVENT), 1);
+    frontend::submit::<NetTx>(&page, &request(0));
+    assert!(frontend::asked_for_event(&page, 0));
+    assert_eq!(ring.arm(&page), Ok(1), "it does not sleep on a request");
+}
+
+#[test]
+fn an_index_past_the_ring_or_backwards_breaks_it() {
+    let page = FakePage::new(1);
+    let mut ring = BackRing::<NetTx>::attach(&page, 0);
+    frontend::set_producer(&page, NetTx::SLOTS);
+    assert_eq!(ring.available(&page), Ok(NetTx::SLOTS));
+    for _ in 0..10 {
+        ring.consume();
+    }
+    for wrong in [NetTx::SLOTS + 1, 9, u32::MAX, 1 << 31] {
+        frontend::set_producer(&page, wrong);
+        let error = ring.available(&page).unwrap_err();
+        assert_eq!((error.found, error.consumed, error.answered), (wrong, 10, 0));
+        assert!(error.to_string().starts_with("the transmit ring's request index"), "{error}");
+    }
+}
+
+#[test]
+fn a_restarted_back_end_goes_on_and_takes_unanswered_requests_again() {
+    let page = FakePage::new(1);
+    let start = u32::MAX - 2;
+    frontend::set_producer(&page, start);
+    page.store(RSP_PROD, start);
+    let mut ring = BackRing::<NetTx>::attach(&page, 0);
+    for id in 0..5 {
+        frontend::submit::<NetTx>(&page, &request(id));
+    }
+    for id in 0..3 {
+        assert_eq!(ring.peek(&page).id, id);
+        ring.consume();
+    }
+    ring.respond(&page, &TxResponse { id: 0, status: 0 });
+    let _ = ring.push(&page);
+
+    let again = BackRing::<NetTx>::attach(&page, 0);
+    assert_eq!(again.available(&page), Ok(4));
+    assert_eq!(again.peek(&page).id, 1);
+}
+
+#[test]
+fn the_ends_understand_each_other_in_the_second_page_of_a_mapping() {
+    let page = FakePage::new(1);
+    let memory = FakePage::join(&[FakePage::new(1), page.clone()]);
+    let mut front = FrontRing::<Block, _>::new(page);
+    let mut back = BackRing::<Block>::attach(&memory, 4096);
+    assert_eq!(back.arm(&memory), Ok(0));
+    for id in 0..100 {
+        let segment = blkif::Segment { gref: 11, first_sect: 1, last_sect: 7, pad: [0; 2] };
+        let request =
+            blkif::Request { operation: 1, id, seg: [segment; 11], ..blkif::Request::default() };
+        front.put(&request);
+        assert!(front.publish());
+        assert_eq!(back.available(&memory), Ok(1));
+        assert_eq!(back.peek(&memory), request);
+        back.consume();
+        let response = blkif::Response { id, operation: 1, ..blkif::Response::default() };
+        back.respond(&memory, &response);
+        assert!(back.push(&memory));
+        assert_eq!(back.arm(&memory), Ok(0));
+        assert_eq!(front.take(), Ok(Some(response)));
+        assert!(!front.ask_for_event(1));
+    }
+}
+
+#[test]
+fn bytes_pass_around_the_end_of_their_ring() {
+    let page = FakePage::new(1);
+    let text: Vec<u8> = (0..3000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
+    for start in [0, 2000, u32::MAX - 10] {
+        page.store(ConsoleOutput::CONS, start);
+        page.store(ConsoleOutput::PROD, start);
+        let mut producer = Producer::<ConsoleOutput>::attach(&page, 0);
+        let mut consumer = Consumer::<ConsoleOutput>::attach(&page, 0);
+        assert_eq!(producer.put(&page, &text), Ok(ConsoleOutput::SIZE));
+        assert_eq!(producer.put(&page, &text), Ok(0), "full");
+        assert_eq!(consumer.available(&page), Ok(ConsoleOutput::SIZE));
+        let mut taken = vec![0; 48];
+        consumer.take(&page, &mut taken);
+        assert_eq!(taken[..], text[..48]);
+        assert_eq!(producer.room(&page), Ok(48));
+        let mut rest = vec![0; ConsoleOutput::SIZE - 48];
+        consumer.take(&page, &mut rest);
+        assert_eq!(rest[..], text[48..ConsoleOutput::SIZE]);
+        assert_eq!(consumer.available(&page), Ok(0));
+    }
+}
+
+#[test]
+fn impossible_indices_of_a_stream_are_errors() {
+    let page = FakePage::new(1);
+    let mut producer = Producer::<ConsoleOutput>::attach(&page, 0);
+    let mut consumer = Consumer::<ConsoleOutput>::attach(&page, 0);
+    for wrong in [2049, u32::MAX, 1 << 31] {
+        page.store(ConsoleOutput::PROD, wrong);
+        let error = consumer.available(&page).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the console's output index {wrong} is impossible: it is {wrong} bytes from 0")
+        );
+    }
+    for wrong in [1, 1 << 31, u32::MAX - 2048] {
+        page.store(ConsoleOutput::CONS, wrong);
+        assert_eq!(producer.put(&page, b"x").unwrap_err().found, wrong);
+    }
+}
+
+#[test]
+#[should_panic(expected = "3 bytes of 2 are taken")]
+fn no_more_bytes_are_taken_than_were_counted() {
+    let page = FakePage::new(1);
+    let _ = Producer::<ConsoleOutput>::attach(&page, 0).put(&page, b"ab");
+    let mut consumer = Consumer::<ConsoleOutput>::attach(&page, 0);
+    let _ = consumer.available(&page);
+    consumer.take(&page, &mut [0; 3]);
+}

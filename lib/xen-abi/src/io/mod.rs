@@ -1,0 +1,8 @@
+//! Rings between the two ends of a device: `public/io/*.h`.
+
+pub mod blkif;
+pub mod console;
+pub mod netif;
+pub mod ninepfs;
+pub mod ring;
+pub mod xs_wire;

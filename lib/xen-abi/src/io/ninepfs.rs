@@ -1,0 +1,26 @@
+//! Shared folders: `public/io/9pfs.h`, whose page of indices `DEFINE_XEN_FLEX_RING_AND_INTF` of
+//! `public/io/ring.h` makes.
+//!
+//! The page names 2^`ring_order` pages by their grants. Their first half is the ring of responses
+//! (`in`), their second half that of requests (`out`).
+
+use crate::{PAGE_SHIFT, PAGE_SIZE};
+
+/// Offsets in `struct xen_9pfs_data_intf`.
+pub const IN_CONS: usize = 0;
+pub const IN_PROD: usize = 4;
+pub const OUT_CONS: usize = 64;
+pub const OUT_PROD: usize = 68;
+pub const RING_ORDER: usize = 128;
+/// The first of 2^`ring_order` grant references.
+pub const REF: usize = 132;
+
+/// The largest order whose grant references the page can hold.
+pub const MAX_RING_ORDER: u32 = ((PAGE_SIZE - REF) / 4).ilog2();
+
+/// Returns the bytes of one of the two rings (`XEN_FLEX_RING_SIZE`). `order` is at
+/// most [`MAX_RING_ORDER`]: check what the other end wrote before.
+#[must_use]
+pub const fn ring_size(order: u32) -> usize {
+    1 << (order + PAGE_SHIFT - 1)
+}
