@@ -11,13 +11,14 @@ first (scripts/build), and puts them there: chaos and noxsd are on the PATH, nox
 holds each guest's .cfg and image, bridge xenbr0 is 10.0.0.1/24. Standard output, standard error
 and the exit status are COMMAND's.
 
-  --cpus N                 processors of the machine; default 2. Emulated, they take turns in one
-                           thread of QEMU: guests under load crash when each has its own
+  --cpus N                 processors of the machine; default 2, with --linux 1. Emulated, they take turns
+                           in one thread of QEMU: guests under load crash when each has its own
   --memory MIB             its memory; default 4096
   --dom0-memory MIB        how much of it is dom0's; default 512
   --icount                 a clock that counts instructions, 1 ns each; means one processor
   --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
-  --linux                  put a Linux for guests into the working directory: linux, linux.cpio
+  --linux                  put a Linux for guests into the working directory: linux, linux.cpio.
+                           Emulated, it panics on more than one processor
   --xen 4.17|4.20          Xen of Debian 12 or 13; default: the host's release
   --xen-options WORDS      more of Xen's own command line, such as sched=credit
   --timeout SECONDS        give up after so long, boot included; default 600
@@ -41,7 +42,7 @@ END
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS=2 MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 LINUX=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
+    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 LINUX=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
@@ -86,6 +87,7 @@ check_options() {
     local with
     XEN=${XEN:-$(host_xen)}
     RELEASE=$(release_of "$XEN")
+    CPUS=${CPUS:-$((LINUX ? 1 : 2))}
     ((CPUS <= 64)) || die 2 "--cpus $CPUS: at most 64"
     # Xen, its heap and the boot modules want some too.
     ((DOM0_MEMORY >= 256)) || die 2 "--dom0-memory $DOM0_MEMORY: dom0 needs at least 256 MiB"

@@ -60,7 +60,9 @@ start_qemu() {
     # All processors take turns in one thread of QEMU. With a thread for each, QEMU (7.2) mixes up the states of a
     # hypervisor and its guest: under load a guest dies of a triple fault, and the state that Xen then logs holds
     # the registers of Xen itself (cs e008, an address of Xen's own code). It took seconds to minutes of requests
-    # to a redis guest; in one thread the same load has run without a fault.
+    # to a redis guest; in one thread the same load has run without a fault. What is left: a Linux guest that moves
+    # between processors loses its GS base and panics at its next interrupt (in error_entry, at a %gs: access), so
+    # --linux means one processor. Our own guests never change GS.
     # What is left out of the processor, the emulation has wrong: smap and smep break a PV dom0, and with rdtscp
     # Xen cannot find the length of an instruction that a PVH guest traps on.
     tcg) machine+=(-accel "tcg,thread=single" -cpu "max,-smap,-smep,-rdtscp") ;;
