@@ -17,8 +17,8 @@ use noxsd::control::server::Server;
 use noxsd::control::session::Session;
 use noxsd::domains::Domains;
 use noxsd::host::buffers::{GrantCopy, PageBuffers};
-use noxsd::host::memory::SharedMemory;
 use noxsd::host::{DomId, GrantRef, Host, LocalPort, RemotePort};
+use xen_ring::SharedPage;
 
 const LISTENER: Token = Token(0);
 
@@ -27,7 +27,7 @@ struct NoXen;
 
 struct NoMemory;
 
-impl SharedMemory for NoMemory {
+impl SharedPage for NoMemory {
     fn load(&self, _: usize) -> u32 {
         0
     }

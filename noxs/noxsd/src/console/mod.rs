@@ -4,6 +4,8 @@
 //! input in, [`log`] is the bounded file. A restarted noxsd takes the ring up where its indices
 //! stand and the log where it ends; see [`Console::attach`].
 
+#[cfg(test)]
+pub(crate) mod frontend;
 pub mod log;
 pub mod ring;
 
@@ -11,12 +13,13 @@ use std::io;
 use std::time::Instant;
 
 use noxs_control::{ConsoleDevice, ConsoleStatus, Refusal};
+use xen_ring::SharedPage;
 
 pub use self::log::ConsoleLog;
 pub use self::ring::ConsoleFault;
 use self::ring::{ConsoleRing, OUTPUT_SIZE, Output};
+use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
 use crate::host::{DomId, GrantRef, Host, RemotePort};
 use crate::turns::After;
 
@@ -71,7 +74,7 @@ impl Console {
 
     /// Takes up the ring at offset `base` of the domain's memory where its indices stand, and the
     /// log where it ends: for a new guest and for one that an earlier noxsd served.
-    pub fn attach(memory: &impl SharedMemory, base: usize, log: ConsoleLog, now: Instant) -> Self {
+    pub fn attach(memory: &impl SharedPage, base: usize, log: ConsoleLog, now: Instant) -> Self {
         Self {
             ring: ConsoleRing::attach(memory, base, now),
             log,
@@ -114,9 +117,9 @@ impl Console {
                 }
             }
         }
-        let given = self.ring.give_input(cx.memory)?;
-        if given > 0 {
-            self.status.to_guest_bytes += given as u64;
+        let typed = self.ring.put_input(cx.memory)?;
+        if typed > 0 {
+            self.status.to_guest_bytes += typed as u64;
             moved = true;
             if let Some(client) = self.client {
                 clients.input_wanted(client);

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use noxs_control::Refusal;
 
 use super::*;
-use crate::console::ring as console;
+use crate::console::frontend;
 use crate::domains::bed::attach;
 use crate::host::LocalPort;
 use crate::host::fake::FakeHost;
@@ -117,7 +117,7 @@ impl Bed {
 
     fn print(&mut self, port: LocalPort, text: &[u8]) {
         let page = self.backend.host.pages[&(1, 1)].clone();
-        assert_eq!(console::frontend::print(&page, text), text.len());
+        assert_eq!(frontend::print(&page, text), text.len());
         self.backend.event(port);
         self.run();
     }
@@ -253,7 +253,7 @@ fn a_console_carries_bytes_both_ways_to_one_client() {
     send(client.as_raw_fd(), b"root\r", MsgFlags::empty()).unwrap();
     bed.run();
     let page = bed.backend.host.pages[&(1, 1)].clone();
-    assert_eq!(console::frontend::input(&page), b"root\r");
+    assert_eq!(frontend::input(&page), b"root\r");
     drop(client);
     bed.run();
     assert_eq!(bed.ask(&late, &request, &[]), Some(Reply::Done));
@@ -297,7 +297,7 @@ fn input_that_the_guest_does_not_take_waits_in_the_socket() {
     let page = bed.backend.host.pages[&(1, 1)].clone();
     let mut arrived = Vec::new();
     loop {
-        let input = console::frontend::input(&page);
+        let input = frontend::input(&page);
         if input.is_empty() {
             break;
         }

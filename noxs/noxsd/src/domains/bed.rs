@@ -11,18 +11,18 @@ use noxs::MacAddr;
 use noxs_control::{
     Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal, VifDevice, VifIdentity, VifStatus,
 };
+use xen_ring::SharedPage;
 
 use super::device::Device;
 use super::{Domains, GuestState};
 use crate::console::{ClientId, Clients, ConsoleLog};
 use crate::host::LocalPort;
 pub(crate) use crate::host::fake::{
-    CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakeMemory, RX_REF, TX_REF,
+    CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakePage, RX_REF, TX_REF,
 };
-use crate::host::memory::SharedMemory;
 use crate::net::BridgeId;
 use crate::net::frame::build;
-use crate::net::netif::frontend;
+use crate::net::frontend;
 
 #[derive(Default)]
 pub(super) struct FakeClients {
@@ -68,7 +68,7 @@ impl Bed {
         self.domains.host.guest(domid);
     }
 
-    pub(super) fn page(&self, domid: u16, gref: u32) -> FakeMemory {
+    pub(super) fn page(&self, domid: u16, gref: u32) -> FakePage {
         self.domains.host.pages[&(domid, gref)].clone()
     }
 

@@ -15,10 +15,10 @@
 use std::time::Instant;
 
 use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VifDevice};
+use xen_ring::SharedPage;
 
 use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
 use crate::host::cx::Cx;
-use crate::host::memory::SharedMemory;
 use crate::host::{GrantRef, Host, LocalPort, RemotePort};
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, Net, NetFault};
@@ -176,7 +176,7 @@ impl Requested<'_> {
     /// `None` if what it needs is not among the resources, which was checked.
     pub(super) fn create(
         self,
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         base: &mut usize,
         resources: &mut Resources,
         now: Instant,

@@ -1,7 +1,6 @@
 //! Private pages that what a guest has granted is copied to and from.
 
-use super::memory::PAGE_SIZE;
-use super::{DomId, GrantRef};
+use super::{DomId, GrantRef, PAGE_SIZE};
 
 /// Private buffers, each one page so that no copy crosses a page.
 #[derive(Debug)]

@@ -9,7 +9,6 @@ use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
 use xen::units::{DomId, GrantRef, Port};
 
 use super::buffers::{GrantCopy, PageBuffers};
-use super::memory::SharedMemory;
 use super::{Host, LocalPort, RemotePort};
 
 /// Open grant devices. The kernel walks over all mappings of an open device to add one (Linux
@@ -149,23 +148,5 @@ fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy])
 impl From<Port> for LocalPort {
     fn from(port: Port) -> Self {
         Self(port.0)
-    }
-}
-
-impl SharedMemory for GrantMapping {
-    fn load(&self, offset: usize) -> u32 {
-        self.read_u32(offset)
-    }
-
-    fn store(&self, offset: usize, value: u32) {
-        self.write_u32(offset, value);
-    }
-
-    fn read(&self, offset: usize, bytes: &mut [u8]) {
-        GrantMapping::read(self, offset, bytes);
-    }
-
-    fn write(&self, offset: usize, bytes: &[u8]) {
-        GrantMapping::write(self, offset, bytes);
     }
 }

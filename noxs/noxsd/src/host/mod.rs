@@ -1,24 +1,22 @@
 //! What the devices need of Xen and of the kernel, as a trait, so that all else runs in tests.
 //!
-//! [`memory`] is memory that a guest can change at any moment, [`ring`] the backend's end of an I/O
-//! ring in it, [`buffers`] private pages that grants are copied to and from. [`cx`] is what a
-//! device gets for one turn. [`dom0`] is the real host.
+//! [`buffers`] are private pages that grants are copied to and from, [`cx`] is what a device gets for
+//! one turn, [`dom0`] is the real host. Memory that a guest can change at any time is a
+//! [`SharedPage`] of the crate `xen_ring`, as are the backend's ends of the rings in it.
 
 pub mod buffers;
 pub mod cx;
 pub mod dom0;
 #[cfg(test)]
 pub(crate) mod fake;
-pub mod memory;
-pub mod ring;
 
 use std::fmt;
 use std::io;
 
-pub use xen::units::{DomId, GrantRef};
+pub use xen::units::{DomId, GrantRef, PAGE_SIZE};
+use xen_ring::SharedPage;
 
 use self::buffers::{GrantCopy, PageBuffers};
-use self::memory::SharedMemory;
 
 /// Most ring pages that one [`Host::map`] takes.
 pub const MAX_MAP: usize = xen::gntdev::MAX_MAP;
@@ -40,7 +38,7 @@ impl fmt::Display for LocalPort {
 /// dom0's side of Xen.
 pub trait Host {
     /// Mapped ring pages; dropping them unmaps them.
-    type Memory: SharedMemory;
+    type Memory: SharedPage;
 
     /// Maps pages that a domain has granted, one after the other.
     ///

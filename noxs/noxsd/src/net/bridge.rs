@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use noxs::MacAddr;
 use noxs_control::VifStatus;
 use slab::Slab;
+use xen_ring::SharedPage;
 
 use super::frame::FrameFacts;
 use super::port::BridgePort;
 use super::switch::{BridgePortId, End, Switch};
 use super::transfer::{BATCH, Delivery, Transfer, address};
 use crate::host::Host;
-use crate::host::memory::SharedMemory;
 use crate::turns::bucket::Bucket;
 use crate::turns::{After, TurnId};
 
@@ -111,7 +111,7 @@ impl<M> Bridge<M> {
     }
 }
 
-impl<M: SharedMemory> Bridge<M> {
+impl<M: SharedPage> Bridge<M> {
     /// Takes a batch of frames out of the tap and delivers them.
     ///
     /// # Errors

@@ -4,13 +4,14 @@
 //! checks them, its [`port::BridgePort`] puts frames into the guest's pages. The port belongs to
 //! the [`bridge::Bridge`], with the [`switch`] that says where a frame goes and the tap to dom0:
 //! so a vif's turn reaches each receiver of its frames through the bridge. [`transfer`] holds the
-//! frames of one turn, [`netif`] the layout of the rings, [`frame`] what is read of a frame.
+//! frames of one turn, [`frame`] is what is read of a frame.
 //!
 //! A restarted noxsd takes the rings up where their indices stand; see [`vif::Vif::start`].
 
 pub mod bridge;
 pub mod frame;
-pub mod netif;
+#[cfg(test)]
+pub(crate) mod frontend;
 pub mod port;
 mod request;
 pub mod sender;
@@ -24,13 +25,12 @@ use std::fs::File;
 use std::time::Instant;
 
 use noxs_control::Refusal;
+use xen_ring::{BrokenRing, SharedPage};
 
 use self::bridge::{Bridge, TapFault};
 pub use self::request::identities;
 use self::transfer::Transfer;
 use crate::host::Host;
-use crate::host::memory::SharedMemory;
-use crate::host::ring::BadRequestIndex;
 use crate::turns::{After, TurnId};
 
 /// Names a bridge.
@@ -40,9 +40,13 @@ pub struct BridgeId(pub usize);
 /// What a guest did that costs it a vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetFault {
-    /// It wrote an impossible index into one of the two rings.
-    #[error(transparent)]
-    RequestIndex(#[from] BadRequestIndex),
+    /// It wrote a request index that a correct front end cannot write into one of the two rings.
+    #[error(
+        "the guest set the request index of its {} ring to {}, which is impossible: noxsd has \
+         taken {} requests and answered {}, and the ring has {} slots",
+        .0.ring, .0.found, .0.consumed, .0.answered, .0.slots
+    )]
+    RequestIndex(#[from] BrokenRing),
 }
 
 /// All bridges, and the frames of the turn that is being served.
@@ -101,7 +105,7 @@ impl<M> Net<M> {
         now: Instant,
     ) -> Result<After, TapFault>
     where
-        M: SharedMemory,
+        M: SharedPage,
     {
         self.bridges[id.0].serve_tap(host, &mut self.transfer, now)
     }

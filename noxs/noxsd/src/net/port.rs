@@ -9,14 +9,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use noxs_control::VifStatus;
+use xen_abi::io::netif::{NETIF_RSP_ERROR, RxRequest, RxResponse};
+use xen_ring::{BackRing, NetRx, SharedPage};
 
 use super::NetFault;
-use super::netif::{RSP_ERROR, Rx, RxRequest, RxResponse};
 use super::switch::BridgePortId;
 use super::transfer::{BATCH, Transfer};
+use crate::host::PAGE_SIZE;
 use crate::host::buffers::GrantCopy;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
-use crate::host::ring::Ring;
 use crate::host::{DomId, GrantRef, Host, LocalPort};
 use crate::turns::TurnId;
 
@@ -43,7 +43,7 @@ pub struct Receiver<M> {
 #[derive(Debug)]
 pub struct BridgePort<M> {
     receiver: Receiver<M>,
-    rx: Ring<Rx>,
+    rx: BackRing<NetRx>,
     /// Bytes of the longest frame that the guest takes.
     max_frame: u16,
     /// Frames for which the guest has not posted a page yet.
@@ -61,11 +61,11 @@ pub(super) struct Posted {
     gref: GrantRef,
 }
 
-impl<M: SharedMemory> BridgePort<M> {
+impl<M: SharedPage> BridgePort<M> {
     /// Takes up the ring at offset `base` of the domain's memory where its indices stand.
     pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16) -> Self {
         Self {
-            rx: Ring::attach(&*receiver.memory, base),
+            rx: BackRing::attach(&*receiver.memory, base),
             receiver,
             max_frame,
             waiting: VecDeque::new(),
@@ -106,9 +106,9 @@ impl<M: SharedMemory> BridgePort<M> {
         if self.rx.available(memory)? == 0 {
             return Ok(None);
         }
-        let RxRequest { id, gref } = self.rx.peek(memory);
+        let RxRequest { id, gref, .. } = self.rx.peek(memory);
         self.rx.consume();
-        Ok(Some(Posted { id, gref }))
+        Ok(Some(Posted { id, gref: GrantRef(gref) }))
     }
 
     /// Returns the copy that puts a frame into a posted page.
@@ -125,9 +125,11 @@ impl<M: SharedMemory> BridgePort<M> {
             copy.length.cast_signed()
         } else {
             self.traffic.dropped_frames += 1;
-            RSP_ERROR
+            NETIF_RSP_ERROR
         };
-        self.rx.respond(&*self.receiver.memory, &RxResponse { id, status });
+        // The frame is at the beginning of the page and has no flags.
+        let response = RxResponse { id, offset: 0, flags: 0, status };
+        self.rx.respond(&*self.receiver.memory, &response);
     }
 
     /// Publishes the answers, with an event if the guest wants one.

@@ -6,7 +6,7 @@ use noxs_control::{Refusal, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
 use super::{BridgeId, Net};
-use crate::host::memory::PAGE_SIZE;
+use crate::host::PAGE_SIZE;
 
 /// Smallest and largest MTU: what IPv4 asks for (RFC 791), and what fits in a page behind the
 /// Ethernet header with one byte left, by which a frame shows that it was longer. `chaos` allows

@@ -10,15 +10,18 @@ use std::time::{Duration, Instant};
 
 use noxs::MacAddr;
 use noxs_control::{VifIdentity, VifStatus};
+use xen_abi::io::netif::{
+    NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA,
+    TxRequest, TxResponse,
+};
+use xen_ring::{BackRing, NetTx, SharedPage};
 
 use super::NetFault;
 use super::frame::{self, FrameFacts};
-use super::netif::{REFUSED_FLAGS, RSP_ERROR, RSP_OKAY, Tx, TxRequest, TxResponse};
 use super::transfer::{BATCH, Transfer};
-use crate::host::DomId;
+use crate::host::PAGE_SIZE;
 use crate::host::buffers::GrantCopy;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
-use crate::host::ring::Ring;
+use crate::host::{DomId, GrantRef};
 use crate::turns::bucket::Bucket;
 
 /// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
@@ -27,6 +30,10 @@ pub const FLOOD_FRAMES: u64 = 64;
 
 /// See [`FLOOD_FRAMES`].
 pub const FLOOD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Flags of requests that are answered with an error: noxsd offers no checksum offload, no frame in
+/// several requests and no extra descriptors.
+const REFUSED_FLAGS: u16 = NETTXF_CSUM_BLANK | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -37,7 +44,7 @@ pub struct Sender {
     pub(super) ipv4: Option<Ipv4Addr>,
     /// What has passed from the guest, and to it through a port that is gone.
     pub(super) traffic: VifStatus,
-    tx: Ring<Tx>,
+    tx: BackRing<NetTx>,
     max_frame: u16,
     rate: Option<Bucket>,
     flood: Bucket,
@@ -46,7 +53,7 @@ pub struct Sender {
 impl Sender {
     /// Takes up the ring at offset `base` of the domain's memory where its indices stand.
     pub(super) fn attach(
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         base: usize,
         identity: &VifIdentity,
         now: Instant,
@@ -60,7 +67,7 @@ impl Sender {
             mac: identity.mac,
             ipv4: identity.ipv4,
             traffic: VifStatus::default(),
-            tx: Ring::attach(memory, base),
+            tx: BackRing::attach(memory, base),
             max_frame,
             rate,
             flood: Bucket::new(FLOOD_FRAMES, FLOOD_INTERVAL, 1, now),
@@ -75,7 +82,7 @@ impl Sender {
     /// The guest wrote an impossible index.
     pub(super) fn take(
         &mut self,
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         domid: DomId,
         now: Instant,
         transfer: &mut Transfer,
@@ -95,12 +102,12 @@ impl Sender {
             self.tx.consume();
             if !self.serves(&request) {
                 self.traffic.dropped_frames += 1;
-                self.tx.respond(memory, &TxResponse { id: request.id, status: RSP_ERROR });
+                self.tx.respond(memory, &TxResponse { id: request.id, status: NETIF_RSP_ERROR });
                 continue;
             }
             copies.push(GrantCopy {
                 domid,
-                gref: request.gref,
+                gref: GrantRef(request.gref),
                 offset: request.offset,
                 length: request.size,
                 buffer: requests.len(),
@@ -122,11 +129,11 @@ impl Sender {
     /// Answers a request whose copy was tried, and returns the frame's facts if it may pass.
     pub(super) fn sent(
         &mut self,
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         request: &TxRequest,
         frame: Option<&[u8]>,
     ) -> Option<FrameFacts> {
-        let status = if frame.is_some() { RSP_OKAY } else { RSP_ERROR };
+        let status = if frame.is_some() { NETIF_RSP_OKAY } else { NETIF_RSP_ERROR };
         self.tx.respond(memory, &TxResponse { id: request.id, status });
         let facts = frame.and_then(FrameFacts::of);
         let facts = facts.filter(|facts| facts.may_be_sent_by(self.mac, self.ipv4));
@@ -151,7 +158,7 @@ impl Sender {
     }
 
     /// Publishes the answers, and returns whether the guest wants an event.
-    pub(super) fn push(&mut self, memory: &impl SharedMemory) -> bool {
+    pub(super) fn push(&mut self, memory: &impl SharedPage) -> bool {
         self.tx.push(memory)
     }
 
@@ -159,7 +166,7 @@ impl Sender {
     ///
     /// # Errors
     /// The guest wrote an impossible index.
-    pub(super) fn arm(&mut self, memory: &impl SharedMemory) -> Result<u32, NetFault> {
+    pub(super) fn arm(&mut self, memory: &impl SharedPage) -> Result<u32, NetFault> {
         Ok(self.tx.arm(memory)?)
     }
 }

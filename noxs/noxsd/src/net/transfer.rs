@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use xen_abi::io::netif::TxRequest;
+
 use super::NetFault;
-use super::netif::TxRequest;
 use super::switch::{BridgePortId, End, Route, Switch};
 use crate::host::buffers::{GrantCopy, PageBuffers};
 use crate::turns::TurnId;

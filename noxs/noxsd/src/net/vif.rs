@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use noxs_control::{VifDevice, VifIdentity, VifStatus};
+use xen_ring::SharedPage;
 
 use super::port::{BridgePort, Receiver};
 use super::sender::{Sender, max_frame};
 use super::switch::{BridgePortId, End, Route};
 use super::transfer::{Transfer, address};
 use super::{BridgeId, Net, NetFault};
+use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
 use crate::host::{GrantRef, Host, RemotePort};
 use crate::turns::After;
 
@@ -67,7 +68,7 @@ impl Vif {
     /// # Errors
     /// The guest wrote an impossible index. The vif is on its bridge nevertheless, for
     /// [`release`](Self::release) to remove.
-    pub fn start<M: SharedMemory>(
+    pub fn start<M: SharedPage>(
         &mut self,
         identity: &VifIdentity,
         receiver: Receiver<M>,

@@ -64,12 +64,12 @@ fn no_page_of_a_detached_domain_stays_mapped() {
     let mut bed = Bed::new();
     bed.guest(1);
     let rings = [CONSOLE_REF, TX_REF, RX_REF].map(|gref| bed.page(1, gref));
-    let before = rings.each_ref().map(FakeMemory::holders);
+    let before = rings.each_ref().map(FakePage::holders);
     let one = attach(1);
     bed.attach(&one).unwrap();
     assert!(rings.iter().zip(before).all(|(ring, before)| ring.holders() > before));
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
-    assert_eq!(rings.each_ref().map(FakeMemory::holders), before);
+    assert_eq!(rings.each_ref().map(FakePage::holders), before);
 }
 
 #[test]

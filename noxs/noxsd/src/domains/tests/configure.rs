@@ -158,7 +158,7 @@ fn a_restarted_noxsd_finds_it_prepared_and_configures_it() {
 fn a_guest_that_broke_its_ring_before_loses_its_vif() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
-    frontend::set_producer(&bed.page(1, TX_REF), SLOTS + 1);
+    frontend::set_producer(&bed.page(1, TX_REF), NetTx::SLOTS + 1);
     bed.configure(one.id, &[identity(1)]).unwrap();
     assert!(matches!(&bed.broken(&one)[..], [None, Some(_)]));
     bed.running(2);

@@ -75,7 +75,7 @@ proptest! {
                         bed.send(1, frames, &frame);
                         frames += 1;
                     }
-                    channel.pending |= frontend::wants_event(&ring, old);
+                    channel.pending |= frontend::asked_for_event(&ring, old);
                 }
                 Step::Kick => channel.pending = true,
                 Step::Lost => {

@@ -8,7 +8,7 @@ fn an_impossible_index_costs_one_guest_its_device() {
     let one = bed.running(1);
     let two = bed.running(2);
     bed.post(1, 1);
-    frontend::set_producer(&bed.page(1, TX_REF), SLOTS + 1);
+    frontend::set_producer(&bed.page(1, TX_REF), NetTx::SLOTS + 1);
     let bound = bed.domains.host.bound.len();
     bed.run(1);
     assert_eq!(bed.domains.host.bound.len(), bound - 1);
