@@ -68,7 +68,7 @@ impl Host for NoXen {
 struct Bed {
     poll: Poll,
     server: Server,
-    backend: Domains<NoXen>,
+    domains: Domains<NoXen>,
 }
 
 impl Bed {
@@ -88,7 +88,7 @@ impl Bed {
                 }
             }
             let mut session = Session { registry: self.poll.registry(), domain_exception: None };
-            self.server.turn(&mut self.backend, &mut session, now);
+            self.server.turn(&mut self.domains, &mut session, now);
         }
         unreachable!("the rounds end")
     }
@@ -107,8 +107,8 @@ fn clients_wait_without_a_busy_loop_and_are_heard_when_there_is_room() {
     let listener = listener::listen(&path, None).unwrap();
     let poll = Poll::new().unwrap();
     let server = Server::new(listener, poll.registry().try_clone().unwrap(), LISTENER).unwrap();
-    let backend = Domains::new(NoXen, Instant::now());
-    let mut bed = Bed { poll, server, backend };
+    let domains = Domains::new(NoXen, Instant::now());
+    let mut bed = Bed { poll, server, domains };
     let address = UnixAddr::new(&path).unwrap();
     let clients = [unconnected(), unconnected(), unconnected()];
 

@@ -58,10 +58,10 @@ impl State {
     }
 
     /// Whether a packet of this client can be taken now.
-    pub(super) fn may_read<H: Host>(&self, backend: &Domains<H>) -> bool {
+    pub(super) fn may_read<H: Host>(&self, domains: &Domains<H>) -> bool {
         match self.mode {
             Mode::Requests | Mode::Watch => self.reply.is_none(),
-            Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,
+            Mode::Console(id) => domains.input_room(id) >= INPUT_PACKET,
         }
     }
 

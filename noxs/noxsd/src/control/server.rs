@@ -86,53 +86,53 @@ impl Server {
     /// Serves the clients that are ready.
     pub fn turn<H: Host>(
         &mut self,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
         for _ in 0..self.clients.turns() {
             if let Some(key) = self.clients.next_turn() {
-                self.serve(key, backend, session, now);
+                self.serve(key, domains, session, now);
             }
         }
         while let Some(key) = self.closing.pop() {
-            self.drop_client(key, backend);
+            self.drop_client(key, domains);
         }
         if self.watchers == 0
             && let Some(port) = session.domain_exception.take()
         {
             // Another process may want the interrupt now.
-            backend.host.unbind(port);
+            domains.host.unbind(port);
         }
     }
 
     fn serve<H: Host>(
         &mut self,
         key: usize,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
         if flush(client, registry).is_err() {
-            return self.drop_client(key, backend);
+            return self.drop_client(key, domains);
         }
-        if mem::take(&mut client.state.readable) && client.state.may_read(backend) {
+        if mem::take(&mut client.state.readable) && client.state.may_read(domains) {
             match packet::receive(&client.socket, &mut self.buffer, MAX_FILES) {
                 Ok(Some(packet)) => {
                     self.clients.heard(key);
-                    if self.take(key, packet, backend, session, now).is_none() {
-                        return self.drop_client(key, backend);
+                    if self.take(key, packet, domains, session, now).is_none() {
+                        return self.drop_client(key, domains);
                     }
                 }
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Ok(None) | Err(_) => return self.drop_client(key, backend),
+                Ok(None) | Err(_) => return self.drop_client(key, domains),
             }
         }
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
-        client.state.reads = client.state.may_read(backend);
+        client.state.reads = client.state.may_read(domains);
         if await_more(client, registry).is_err() {
-            self.drop_client(key, backend);
+            self.drop_client(key, domains);
         }
     }
 
@@ -141,7 +141,7 @@ impl Server {
         &mut self,
         key: usize,
         packet: Packet,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) -> Option<()> {
@@ -149,14 +149,14 @@ impl Server {
             Mode::Requests => {
                 let request = understand(&packet, &self.buffer)?;
                 let from = session::From { client: ClientId(key), files: packet.files };
-                let answer = session.answer(request, from, backend, self, now);
+                let answer = session.answer(request, from, domains, self, now);
                 self.reply(key, &answer);
                 Some(())
             }
             Mode::Console(id) => {
                 let input = &self.buffer[..packet.length];
                 let fits = !packet.cut && input.len() <= INPUT_PACKET;
-                (fits && backend.input(id, input).is_ok()).then_some(())
+                (fits && domains.input(id, input).is_ok()).then_some(())
             }
             // A watch has nothing to say.
             Mode::Watch => None,
@@ -191,10 +191,10 @@ impl Server {
         }
     }
 
-    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Domains<H>) {
+    fn drop_client<H: Host>(&mut self, key: usize, domains: &mut Domains<H>) {
         let Some(client) = self.clients.remove(key) else { return };
         match client.state.mode {
-            Mode::Console(id) => backend.close_console(id, ClientId(key)),
+            Mode::Console(id) => domains.close_console(id, ClientId(key)),
             Mode::Watch => self.watchers -= 1,
             Mode::Requests => {}
         }

@@ -28,7 +28,7 @@ struct Bed {
     poll: Poll,
     registry: Registry,
     server: Server,
-    backend: Domains<FakeHost>,
+    domains: Domains<FakeHost>,
     folder: PathBuf,
     path: PathBuf,
 }
@@ -46,10 +46,10 @@ impl Bed {
         let registry = poll.registry().try_clone().unwrap();
         let server = Server::new(listener, registry.try_clone().unwrap(), LISTENER).unwrap();
         let now = Instant::now();
-        let mut backend = Domains::new(FakeHost::default(), now);
+        let mut domains = Domains::new(FakeHost::default(), now);
         let tap = File::from(nix::unistd::pipe().unwrap().0);
-        backend.add_switch("xenbr0", tap, now).unwrap();
-        Self { poll, registry, server, backend, folder, path }
+        domains.add_switch("xenbr0", tap, now).unwrap();
+        Self { poll, registry, server, domains, folder, path }
     }
 
     /// Serves until nothing happens any more.
@@ -58,7 +58,7 @@ impl Bed {
         let mut events = Events::with_capacity(64);
         loop {
             self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-            let idle = events.is_empty() && !self.server.has_work() && !self.backend.has_work();
+            let idle = events.is_empty() && !self.server.has_work() && !self.domains.has_work();
             if idle {
                 return;
             }
@@ -69,8 +69,8 @@ impl Bed {
                     client => self.server.client_event(client, event.is_readable()),
                 }
             }
-            self.server.turn(&mut self.backend, &mut session, now);
-            self.backend.turn(now, &mut self.server);
+            self.server.turn(&mut self.domains, &mut session, now);
+            self.domains.turn(now, &mut self.server);
         }
     }
 
@@ -103,12 +103,12 @@ impl Bed {
 
     /// A guest with a console and a client connected to it, and the console's port.
     fn console(&mut self) -> (OwnedFd, LocalPort) {
-        self.backend.host.guest(1);
+        self.domains.host.guest(1);
         let toolstack = self.client();
         let log = self.log();
         let request = Request::Attach(attach(1));
         assert_eq!(self.ask(&toolstack, &request, &[log.as_raw_fd()]), Some(Reply::Done));
-        let port = *self.backend.host.bound.first().unwrap();
+        let port = *self.domains.host.bound.first().unwrap();
         let client = self.client();
         let console = Request::Console(attach(1).id);
         assert_eq!(self.ask(&client, &console, &[]), Some(Reply::Done));
@@ -116,9 +116,9 @@ impl Bed {
     }
 
     fn print(&mut self, port: LocalPort, text: &[u8]) {
-        let page = self.backend.host.pages[&(1, 1)].clone();
+        let page = self.domains.host.pages[&(1, 1)].clone();
         assert_eq!(frontend::print(&page, text), text.len());
-        self.backend.event(port);
+        self.domains.event(port);
         self.run();
     }
 }
@@ -146,7 +146,7 @@ fn is_closed(client: &OwnedFd) -> bool {
 #[test]
 fn a_domain_is_attached_looked_at_and_detached() {
     let mut bed = Bed::new();
-    bed.backend.host.guest(1);
+    bed.domains.host.guest(1);
     let client = bed.client();
     let id = attach(1).id;
     let log = bed.log();
@@ -156,20 +156,20 @@ fn a_domain_is_attached_looked_at_and_detached() {
     );
     let request = Request::Attach(attach(1));
     assert_eq!(bed.ask(&client, &request, &[log.as_raw_fd()]), Some(Reply::Done));
-    assert_eq!(bed.backend.host.bound.len(), 2);
+    assert_eq!(bed.domains.host.bound.len(), 2);
     match bed.ask(&client, &Request::Status(Some(id)), &[]) {
         Some(Reply::Status(status)) => assert_eq!(status[0].devices.len(), 2),
         other => panic!("{other:?}"),
     }
     assert_eq!(bed.ask(&client, &Request::Status(None), &[]), Some(Reply::Status(Vec::new())));
     assert_eq!(bed.ask(&client, &Request::Detach(id), &[]), Some(Reply::Done));
-    assert!(bed.backend.host.bound.is_empty());
+    assert!(bed.domains.host.bound.is_empty());
 }
 
 #[test]
 fn files_of_the_wrong_kind_are_refused() {
     let mut bed = Bed::new();
-    bed.backend.host.guest(1);
+    bed.domains.host.guest(1);
     let client = bed.client();
     let null = File::open("/dev/null").unwrap();
     let attach = Request::Attach(attach(1));
@@ -183,7 +183,7 @@ fn files_of_the_wrong_kind_are_refused() {
         let reply = bed.ask(&client, request, files);
         assert!(matches!(reply, Some(Reply::Refused(Refusal::Invalid(_)))), "{reply:?}");
     }
-    assert!(bed.backend.host.bound.is_empty());
+    assert!(bed.domains.host.bound.is_empty());
 }
 
 #[test]
@@ -252,12 +252,12 @@ fn a_console_carries_bytes_both_ways_to_one_client() {
     assert_eq!(receive(&client).as_deref(), Some(&b"login: "[..]));
     send(client.as_raw_fd(), b"root\r", MsgFlags::empty()).unwrap();
     bed.run();
-    let page = bed.backend.host.pages[&(1, 1)].clone();
+    let page = bed.domains.host.pages[&(1, 1)].clone();
     assert_eq!(frontend::input(&page), b"root\r");
     drop(client);
     bed.run();
     assert_eq!(bed.ask(&late, &request, &[]), Some(Reply::Done));
-    bed.backend.detach(attach(1).id, &mut bed.server).unwrap();
+    bed.domains.detach(attach(1).id, &mut bed.server).unwrap();
     bed.run();
     assert!(is_closed(&late));
 }
@@ -294,7 +294,7 @@ fn input_that_the_guest_does_not_take_waits_in_the_socket() {
         }
         bed.run();
     }
-    let page = bed.backend.host.pages[&(1, 1)].clone();
+    let page = bed.domains.host.pages[&(1, 1)].clone();
     let mut arrived = Vec::new();
     loop {
         let input = frontend::input(&page);
@@ -302,7 +302,7 @@ fn input_that_the_guest_does_not_take_waits_in_the_socket() {
             break;
         }
         arrived.extend(input);
-        bed.backend.event(port);
+        bed.domains.event(port);
         bed.run();
     }
     assert_eq!(arrived, sent);
@@ -315,13 +315,13 @@ fn watchers_hear_of_ends_and_the_interrupt_is_given_back() {
     let now = Instant::now();
     let from = || session::From { client: ClientId(0), files: Vec::new() };
     for _ in 0..2 {
-        let answer = session.answer(Request::Watch, from(), &mut bed.backend, &mut bed.server, now);
+        let answer = session.answer(Request::Watch, from(), &mut bed.domains, &mut bed.server, now);
         assert!(matches!(answer, Answer::Watch));
     }
-    assert_eq!(bed.backend.host.bound.len(), 1, "bound once");
+    assert_eq!(bed.domains.host.bound.len(), 1, "bound once");
     // Nobody watches over a connection: the next turn lets go of it.
-    bed.server.turn(&mut bed.backend, &mut session, now);
-    assert!(bed.backend.host.bound.is_empty());
+    bed.server.turn(&mut bed.domains, &mut session, now);
+    assert!(bed.domains.host.bound.is_empty());
 
     let watcher = bed.client();
     assert_eq!(bed.ask(&watcher, &Request::Watch, &[]), Some(Reply::Done));

@@ -41,7 +41,7 @@ pub struct From {
     pub files: Vec<OwnedFd>,
 }
 
-/// What requests need beside the backends.
+/// What requests need beside the domains.
 #[derive(Debug)]
 pub struct Session<'a> {
     /// Where taps are waited for.
@@ -57,33 +57,33 @@ impl Session<'_> {
         &mut self,
         request: Request,
         from: From,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         clients: &mut impl Clients,
         now: Instant,
     ) -> Answer {
         let file = from.files.into_iter().next();
         let done = match request {
-            Request::Attach(request) => attach(&request, file, backend, clients, now),
-            Request::Configure { id, vifs } => backend.configure(id, &vifs, now, clients),
-            Request::Detach(id) => backend.detach(id, clients),
+            Request::Attach(request) => attach(&request, file, domains, clients, now),
+            Request::Configure { id, vifs } => domains.configure(id, &vifs, now, clients),
+            Request::Detach(id) => domains.detach(id, clients),
             Request::AddSwitch { bridge } => match file {
-                Some(file) => self.add_switch(&bridge, file, backend, now),
+                Some(file) => self.add_switch(&bridge, file, domains, now),
                 None => Err(Refusal::Invalid("a switch needs a tap: no file came along".into())),
             },
-            Request::Console(id) => match backend.open_console(id, from.client) {
+            Request::Console(id) => match domains.open_console(id, from.client) {
                 Ok(()) => return Answer::Console(id),
                 Err(refusal) => Err(refusal),
             },
-            Request::Status(Some(id)) => match backend.status(id) {
+            Request::Status(Some(id)) => match domains.status(id) {
                 Ok(status) => return Answer::Reply(Reply::Status(vec![status])),
                 Err(refusal) => Err(refusal),
             },
-            Request::Status(None) => return Answer::Reply(Reply::Status(broken(backend))),
+            Request::Status(None) => return Answer::Reply(Reply::Status(broken(domains))),
             Request::Dropped { from } => {
-                let (vifs, next) = backend.dropped(from);
+                let (vifs, next) = domains.dropped(from);
                 return Answer::Reply(Reply::Dropped { vifs, next });
             }
-            Request::Watch => match self.watch(backend) {
+            Request::Watch => match self.watch(domains) {
                 Ok(()) => return Answer::Watch,
                 Err(refusal) => Err(refusal),
             },
@@ -99,7 +99,7 @@ impl Session<'_> {
         &self,
         bridge: &str,
         file: OwnedFd,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         now: Instant,
     ) -> Result<(), Refusal> {
         let system = |what: &str| {
@@ -109,7 +109,7 @@ impl Session<'_> {
         let name = tap::check(file.as_fd())
             .map_err(|error| Refusal::Invalid(format!("the file is no tap: {error}")))?;
         let fd = file.as_raw_fd();
-        let bridge_id = backend.add_switch(bridge, File::from(file), now)?;
+        let bridge_id = domains.add_switch(bridge, File::from(file), now)?;
         // A switch without frames from its tap is of no use, but harmless.
         self.registry
             .register(&mut SourceFd(&fd), Token(FIRST_TAP + bridge_id.0), Interest::READABLE)
@@ -118,9 +118,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn watch<H: Host>(&mut self, backend: &mut Domains<H>) -> Result<(), Refusal> {
+    fn watch<H: Host>(&mut self, domains: &mut Domains<H>) -> Result<(), Refusal> {
         if self.domain_exception.is_none() {
-            let port = backend.host.bind_domain_exception().map_err(|error| Refusal::System {
+            let port = domains.host.bind_domain_exception().map_err(|error| Refusal::System {
                 what: "watch for domains that end".into(),
                 errno: error.to_string(),
             })?;
@@ -133,7 +133,7 @@ impl Session<'_> {
 fn attach<H: Host>(
     request: &Attach,
     file: Option<OwnedFd>,
-    backend: &mut Domains<H>,
+    domains: &mut Domains<H>,
     clients: &mut impl Clients,
     now: Instant,
 ) -> Result<(), Refusal> {
@@ -141,11 +141,11 @@ fn attach<H: Host>(
         .map(ConsoleLog::new)
         .transpose()
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
-    backend.attach(request, log, GuestState::New, now, clients)
+    domains.attach(request, log, GuestState::New, now, clients)
 }
 
 /// The domains that have lost a device, as many as fit.
-fn broken<H: Host>(backend: &Domains<H>) -> Vec<DomainStatus> {
+fn broken<H: Host>(domains: &Domains<H>) -> Vec<DomainStatus> {
     let mut size = 0;
     let fits = |status: &DomainStatus| {
         let text: usize = status
@@ -157,5 +157,5 @@ fn broken<H: Host>(backend: &Domains<H>) -> Vec<DomainStatus> {
         size += fixed + status.devices.len() * size_of_val(&status.devices[..1][0]) + text;
         size <= STATUS_SIZE
     };
-    backend.broken().take_while(fits).collect()
+    domains.broken().take_while(fits).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use noxs_control::{Attach, DomainId, Refusal};
 
 use super::device::{Device, Resources, requested};
-use super::{DeviceId, Domain, DomainIndex, Domains, Task};
+use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
 use crate::console::{Clients, Console, ConsoleLog};
 use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
 use crate::net::vif::Vif;
@@ -78,7 +78,7 @@ impl<H: Host> Domains<H> {
             let Some(kind) = device.create(&memory, &mut base, &mut resources, now) else {
                 continue;
             };
-            let id = DeviceId { domain: index, device: devices.len() };
+            let id = DeviceId { domain: index, device: DeviceIndex(devices.len()) };
             let turn = kind.is_served_at_once().then(|| self.turns.add(Task::Device(id)));
             self.by_port.insert(port.0, index);
             devices.push(Device { port: Some(port), turn, fault: None, kind });
@@ -87,8 +87,8 @@ impl<H: Host> Domains<H> {
         self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest }));
         self.by_domid.insert(domid.0.into(), index);
         if guest == GuestState::Running {
-            for device in 0..self.slots[index.0].devices.len() {
-                self.resume(DeviceId { domain: index, device });
+            for device in self.device_ids(index) {
+                self.resume(device);
             }
         }
         if let Some(identities) = identities {
@@ -108,8 +108,8 @@ impl<H: Host> Domains<H> {
     /// There is no such domain.
     pub fn detach(&mut self, id: DomainId, clients: &mut impl Clients) -> Result<(), Refusal> {
         let domain = self.find(id)?;
-        for device in 0..self.slots[domain.0].devices.len() {
-            self.release(DeviceId { domain, device }, clients);
+        for device in self.device_ids(domain) {
+            self.release(device, clients);
         }
         self.by_domid.remove(id.domid.into());
         self.broken.remove(&domain);
@@ -122,7 +122,7 @@ impl<H: Host> Domains<H> {
     /// have sent its last event to the earlier noxsd, and may wait for one that the earlier noxsd
     /// did not send any more. Does nothing for a device that is not served.
     pub(super) fn resume(&mut self, id: DeviceId) {
-        let device = &self.slots[id.domain.0].devices[id.device];
+        let device = &self.slots[id.domain.0].devices[id.device.0];
         if let (Some(turn), Some(port)) = (device.turn, device.port) {
             self.turns.queue(turn);
             self.host.notify(port);

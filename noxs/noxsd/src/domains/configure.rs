@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use noxs_control::{DomainId, Refusal, VifIdentity};
 
-use super::{DeviceId, DomainIndex, Domains, GuestState, Task};
+use super::{DomainIndex, Domains, GuestState, Task};
 use crate::console::Clients;
 use crate::host::{DomId, Host};
 use crate::net::port::Receiver;
@@ -55,10 +55,9 @@ impl<H: Host> Domains<H> {
         clients: &mut impl Clients,
     ) {
         let mut identities = identities.iter();
-        for number in 0..self.slots[index.0].devices.len() {
-            let id = DeviceId { domain: index, device: number };
+        for id in self.device_ids(index) {
             let domain = &mut *self.slots[index.0];
-            let device = &mut domain.devices[number];
+            let device = &mut domain.devices[id.device.0];
             let (Some(vif), Some(port)) = (device.kind.vif_mut(), device.port) else { continue };
             let Some(identity) = identities.next() else { break };
             let turn = self.turns.add(Task::Device(id));

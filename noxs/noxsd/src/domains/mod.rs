@@ -57,12 +57,15 @@ struct Domain<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DomainIndex(usize);
 
-/// Where a device is.
+/// Where a device is in [`Domain::devices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DeviceIndex(usize);
+
+/// Names a device of an attached domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DeviceId {
     domain: DomainIndex,
-    /// Where in the domain's devices.
-    device: usize,
+    device: DeviceIndex,
 }
 
 /// What gets turns.
@@ -114,6 +117,12 @@ impl<H: Host> Domains<H> {
         self.net.add_bridge(name, tap, now, |id| self.turns.add(Task::Tap(id)))
     }
 
+    /// Returns the devices of a domain.
+    fn device_ids(&self, domain: DomainIndex) -> impl Iterator<Item = DeviceId> + use<H> {
+        let devices = 0..self.slots[domain.0].devices.len();
+        devices.map(move |device| DeviceId { domain, device: DeviceIndex(device) })
+    }
+
     fn find(&self, id: DomainId) -> Result<DomainIndex, Refusal> {
         let index = self.by_domid.get(id.domid.into()).ok_or(Refusal::NoDevice)?;
         if self.slots[index.0].id == id { Ok(index) } else { Err(Refusal::NoDevice) }
@@ -128,7 +137,7 @@ impl<H: Host> Domains<H> {
         clients: &mut impl Clients,
     ) {
         let domain = &mut *self.slots[id.domain.0];
-        let device = &mut domain.devices[id.device];
+        let device = &mut domain.devices[id.device.0];
         if self.warnings.take(1, now).is_ok() {
             tracing::warn!("domain {} loses its {}: {fault}", domain.id.domid, device.kind.name());
         }
@@ -140,7 +149,7 @@ impl<H: Host> Domains<H> {
     /// Takes a device out of all tables, and unbinds its port if no other device has it.
     fn release(&mut self, id: DeviceId, clients: &mut impl Clients) {
         let domain = &mut *self.slots[id.domain.0];
-        let device = &mut domain.devices[id.device];
+        let device = &mut domain.devices[id.device.0];
         if let Some(turn) = device.turn.take() {
             self.turns.remove(turn);
         }

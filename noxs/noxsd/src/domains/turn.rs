@@ -80,7 +80,7 @@ impl<H: Host> Domains<H> {
 
     fn serve(&mut self, turn: TurnId, id: DeviceId, now: Instant, clients: &mut impl Clients) {
         let Domain { id: domain, memory, devices, .. } = &mut *self.slots[id.domain.0];
-        let device = &mut devices[id.device];
+        let device = &mut devices[id.device.0];
         let Some(port) = device.port else { return };
         let domid = DomId(domain.domid);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };

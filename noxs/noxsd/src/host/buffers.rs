@@ -2,6 +2,10 @@
 
 use super::{DomId, GrantRef, PAGE_SIZE};
 
+/// Number of a buffer in [`PageBuffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferIndex(pub usize);
+
 /// Private buffers, each one page so that no copy crosses a page.
 #[derive(Debug)]
 pub struct PageBuffers(Box<[Page]>);
@@ -22,16 +26,16 @@ impl PageBuffers {
     /// # Panics
     /// If there is no such buffer.
     #[must_use]
-    pub fn get(&self, number: usize) -> &[u8; PAGE_SIZE] {
-        &self.0[number].0
+    pub fn get(&self, index: BufferIndex) -> &[u8; PAGE_SIZE] {
+        &self.0[index.0].0
     }
 
     /// Returns the buffer with the number.
     ///
     /// # Panics
     /// If there is no such buffer.
-    pub fn get_mut(&mut self, number: usize) -> &mut [u8; PAGE_SIZE] {
-        &mut self.0[number].0
+    pub fn get_mut(&mut self, index: BufferIndex) -> &mut [u8; PAGE_SIZE] {
+        &mut self.0[index.0].0
     }
 
     /// Returns all buffers.
@@ -51,8 +55,8 @@ pub struct GrantCopy {
     pub offset: u16,
     /// How many bytes.
     pub length: u16,
-    /// Number of the buffer.
-    pub buffer: usize,
+    /// The private end of the copy.
+    pub buffer: BufferIndex,
     /// Whether it was done; set by [`Host::fetch`](super::Host::fetch) and
     /// [`Host::deliver`](super::Host::deliver).
     pub done: bool,

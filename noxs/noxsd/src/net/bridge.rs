@@ -15,6 +15,7 @@ use super::port::BridgePort;
 use super::switch::{BridgePortId, End, Switch};
 use super::transfer::{BATCH, Delivery, Transfer, address};
 use crate::host::Host;
+use crate::host::buffers::BufferIndex;
 use crate::turns::bucket::Bucket;
 use crate::turns::{After, TurnId};
 
@@ -124,7 +125,7 @@ impl<M: SharedPage> Bridge<M> {
     ) -> Result<After, TapFault> {
         let Transfer { buffers, deliveries, .. } = &mut *transfer;
         let mut result = Ok(After::Turn);
-        for buffer in 0..BATCH {
+        for buffer in (0..BATCH).map(BufferIndex) {
             let length = match self.tap.read(buffers.get_mut(buffer)) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,

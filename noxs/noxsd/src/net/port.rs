@@ -16,7 +16,7 @@ use super::NetFault;
 use super::switch::BridgePortId;
 use super::transfer::{BATCH, Transfer};
 use crate::host::PAGE_SIZE;
-use crate::host::buffers::GrantCopy;
+use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef, Host, LocalPort};
 use crate::turns::TurnId;
 
@@ -112,7 +112,7 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Returns the copy that puts a frame into a posted page.
-    pub(super) fn copy(&self, posted: Posted, buffer: usize, length: u16) -> GrantCopy {
+    pub(super) fn copy(&self, posted: Posted, buffer: BufferIndex, length: u16) -> GrantCopy {
         let domid = self.receiver.domid;
         GrantCopy { domid, gref: posted.gref, offset: 0, length, buffer, done: false }
     }
@@ -175,7 +175,7 @@ impl<M: SharedPage> BridgePort<M> {
         copies.clear();
         answers.clear();
         while copies.len() < BATCH && !self.waiting.is_empty() {
-            let buffer = copies.len();
+            let buffer = BufferIndex(copies.len());
             let Some(posted) = self.posted()? else { break };
             let Some(frame) = self.waiting.pop_front() else { break };
             *waiting_bytes -= frame.len();

@@ -20,7 +20,7 @@ use super::NetFault;
 use super::frame::{self, FrameFacts};
 use super::transfer::{BATCH, Transfer};
 use crate::host::PAGE_SIZE;
-use crate::host::buffers::GrantCopy;
+use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef};
 use crate::turns::bucket::Bucket;
 
@@ -110,7 +110,7 @@ impl Sender {
                 gref: GrantRef(request.gref),
                 offset: request.offset,
                 length: request.size,
-                buffer: requests.len(),
+                buffer: BufferIndex(requests.len()),
                 done: false,
             });
             requests.push(request);

@@ -6,7 +6,7 @@ use xen_abi::io::netif::TxRequest;
 
 use super::NetFault;
 use super::switch::{BridgePortId, End, Route, Switch};
-use crate::host::buffers::{GrantCopy, PageBuffers};
+use crate::host::buffers::{BufferIndex, GrantCopy, PageBuffers};
 use crate::turns::TurnId;
 
 /// Frames that are handled at a time, each in a buffer of its own.
@@ -17,7 +17,7 @@ pub const BATCH: usize = 64;
 pub(super) struct Delivery {
     pub(super) to: BridgePortId,
     /// Number of the buffer with the frame.
-    pub(super) buffer: usize,
+    pub(super) buffer: BufferIndex,
     pub(super) length: u16,
     /// It may wait for a page. Frames for all do not: many guests never look at them.
     pub(super) may_wait: bool,
@@ -67,7 +67,7 @@ pub(super) fn address(
     switch: &Switch,
     route: Route,
     from: End,
-    buffer: usize,
+    buffer: BufferIndex,
     length: u16,
     deliveries: &mut Vec<Delivery>,
 ) {

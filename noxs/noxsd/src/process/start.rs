@@ -111,15 +111,15 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     seccomp::install(&filter)?;
 
     // From here on guests' memory is looked at.
-    let (backend, server, session) = event_loop.parts();
+    let (domains, server, session) = event_loop.parts();
     for (bridge, tap) in taps {
         session
-            .add_switch(&bridge, tap, backend, now)
+            .add_switch(&bridge, tap, domains, now)
             .map_err(|why| StartError::Tap { bridge: bridge.clone(), why: why.to_string() })?;
     }
     for record in recorded {
         let domid = record.attach.id.domid;
-        match backend.attach(&record.attach, record.log, GuestState::Running, now, server) {
+        match domains.attach(&record.attach, record.log, GuestState::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is left out: {refusal}"),
         }
