@@ -7,3 +7,5 @@ mod client;
 pub mod records;
 pub mod server;
 pub mod session;
+#[cfg(test)]
+mod tests;

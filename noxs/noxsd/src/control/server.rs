@@ -4,20 +4,22 @@
 //! reply, a console's client that does not read loses the oldest output, and when there are too many
 //! clients the one that has been silent longest is disconnected.
 
+mod requests;
+
 use std::io;
 use std::mem;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
 use daemon::clients::{Clients as Connections, Limits};
-use daemon::packet::{self, Packet};
+use daemon::packet;
 use mio::{Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request, encoding::DecodeError};
+use noxs_control::{MAX_FILES, MAX_PACKET};
 
 use super::client::{Mode, State, await_more, flush};
-use super::session::{self, Answer, Session};
+use super::session::Session;
 use crate::console::{ClientId, Clients};
 use crate::domains::Domains;
 use crate::host::Host;
@@ -136,53 +138,6 @@ impl Server {
         }
     }
 
-    /// Does what a packet says. Returns `None` if that costs its sender the connection.
-    fn take<H: Host>(
-        &mut self,
-        key: usize,
-        packet: Packet,
-        domains: &mut Domains<H>,
-        session: &mut Session<'_>,
-        now: Instant,
-    ) -> Option<()> {
-        match self.clients.get_mut(key)?.state.mode {
-            Mode::Requests => {
-                let request = understand(&packet, &self.buffer)?;
-                let from = session::From { client: ClientId(key), files: packet.files };
-                let answer = session.answer(request, from, domains, self, now);
-                self.reply(key, &answer);
-                Some(())
-            }
-            Mode::Console(id) => {
-                let input = &self.buffer[..packet.length];
-                let fits = !packet.cut && input.len() <= INPUT_PACKET;
-                (fits && domains.input(id, input).is_ok()).then_some(())
-            }
-            // A watch has nothing to say.
-            Mode::Watch => None,
-        }
-    }
-
-    fn reply(&mut self, key: usize, answer: &Answer) {
-        let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
-        let packet = match answer {
-            Answer::Reply(reply) => noxs_control::encode(reply),
-            Answer::Console(id) => {
-                client.state.mode = Mode::Console(*id);
-                noxs_control::encode(&Reply::Done)
-            }
-            Answer::Watch => {
-                client.state.mode = Mode::Watch;
-                self.watchers += 1;
-                noxs_control::encode(&Reply::Done)
-            }
-        };
-        client.state.set_reply(packet);
-        if flush(client, registry).is_err() {
-            self.closing.push(key);
-        }
-    }
-
     /// Notifies each watcher that some domain may have ended.
     pub fn domain_ended(&mut self) {
         for client in self.clients.iter().filter(|client| client.state.mode == Mode::Watch) {
@@ -226,32 +181,3 @@ fn log_peer(socket: &UnixStream) {
         tracing::debug!("client: process {} of user {}", peer.pid(), peer.uid());
     }
 }
-
-/// Decodes a request, or logs why it costs its sender the connection.
-fn understand(packet: &Packet, buffer: &[u8]) -> Option<Request> {
-    if packet.cut || packet.length > MAX_PACKET {
-        tracing::warn!(
-            "a client sent more than {MAX_PACKET} bytes or {MAX_FILES} file in a packet; it is \
-             disconnected"
-        );
-        return None;
-    }
-    match noxs_control::decode(&buffer[..packet.length]) {
-        Ok(request) => Some(request),
-        Err(DecodeError::Version { found, .. }) => {
-            tracing::warn!(
-                "a client speaks version {found} of the protocol and this noxsd version \
-                 {PROTOCOL}; it is disconnected (after an upgrade, restart noxsd and chaosd)"
-            );
-            None
-        }
-        Err(DecodeError::Malformed) => {
-            tracing::warn!("a client sent a malformed request; it is disconnected");
-            None
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "server_tests.rs"]
-mod tests;

@@ -2,19 +2,19 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use daemon::listener::{self, ListenError};
 use daemon::lock::{Lock, LockError};
 use daemon::system::{self, GroupError};
-use noxs_control::Request;
+use noxs_control::{Refusal, Request};
 
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
-use crate::control::records::{self, Recorded};
+use super::taps::{self, OpenTapError};
+use crate::control::records;
 use crate::domains::{Domains, GuestState};
 use crate::host::dom0::XenHost;
 
@@ -65,12 +65,16 @@ pub enum StartError {
     #[error(transparent)]
     Xen(#[from] xen::Error),
     /// A bridge cannot be reached.
-    #[error("cannot create a tap for bridge {bridge}: {why}")]
-    Tap {
-        /// The bridge.
+    #[error(transparent)]
+    Tap(#[from] OpenTapError),
+    /// A bridge's switch cannot be created.
+    #[error("cannot create a switch for bridge {bridge}")]
+    Switch {
+        /// Name of the bridge.
         bridge: String,
-        /// Why, and what to do.
-        why: String,
+        /// What failed.
+        #[source]
+        refusal: Refusal,
     },
     /// The kernel cannot wait.
     #[error("cannot wait for events")]
@@ -95,7 +99,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     // All that needs root.
     let host = XenHost::open()?;
     let recorded = records::read(&options.records);
-    let taps = open_taps(&options.bridges, &recorded)?;
+    let taps = taps::open(&options.bridges, &recorded)?;
     let listener = listener::listen(&options.socket, group)?;
     let now = Instant::now();
     let mut event_loop =
@@ -115,7 +119,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     for (bridge, tap) in taps {
         session
             .add_switch(&bridge, tap, domains, now)
-            .map_err(|why| StartError::Tap { bridge: bridge.clone(), why: why.to_string() })?;
+            .map_err(|refusal| StartError::Switch { bridge: bridge.clone(), refusal })?;
     }
     for record in recorded {
         let domid = record.attach.id.domid;
@@ -126,40 +130,4 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     }
     tracing::info!("ready on {}", options.socket.display());
     event_loop.run().map_err(StartError::Loop)
-}
-
-/// Opens a tap for each bridge, once: those that were asked for, which must exist, and those of the
-/// domains that an earlier `noxsd` served.
-fn open_taps(
-    wanted: &[String],
-    recorded: &[Recorded],
-) -> Result<Vec<(String, OwnedFd)>, StartError> {
-    let used = recorded.iter().flat_map(|record| record.attach.vifs.iter().map(|vif| &vif.bridge));
-    let bridges: Vec<&String> = wanted.iter().chain(used).collect();
-    let mut taps = Vec::new();
-    for (number, bridge) in bridges.iter().enumerate() {
-        if bridges[..number].contains(bridge) {
-            continue;
-        }
-        match tap::open_on_bridge(bridge) {
-            Ok(tap) => taps.push(((*bridge).clone(), tap)),
-            Err(error) if number < wanted.len() => {
-                return Err(StartError::Tap { bridge: (*bridge).clone(), why: tap_hint(&error) });
-            }
-            // Guests on it are left out later, by name.
-            Err(error) => tracing::warn!("no tap for bridge {bridge}: {}", tap_hint(&error)),
-        }
-    }
-    Ok(taps)
-}
-
-/// Returns the text of an error of opening a tap, with the remedy for the usual ones.
-fn tap_hint(error: &io::Error) -> String {
-    let hint = match error.raw_os_error() {
-        Some(libc::ENODEV) => " (there is no such interface; ip link add NAME type bridge)",
-        Some(libc::EOPNOTSUPP) => " (the interface is not a bridge)",
-        Some(libc::ENOENT | libc::ENXIO) => " (load the kernel module: modprobe tun)",
-        _ => "",
-    };
-    format!("{error}{hint}")
 }
