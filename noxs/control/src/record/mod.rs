@@ -53,8 +53,8 @@ pub struct DeviceRecord<'a> {
 pub enum RecordError {
     /// A newer or a much older program wrote the record.
     #[error(
-        "version {found}: must be {OLDEST_VERSION} to {RECORD_VERSION}; run \
-         the version that created the guest, or destroy and create the guest"
+        "version {found}: must be {OLDEST_VERSION} to {RECORD_VERSION}; run the version that created \
+         the guest, or destroy and create the guest"
     )]
     Version {
         /// The first byte.

@@ -1,4 +1,4 @@
-//! A Xen in ordinary memory, for tests that play the guests.
+//! Xen in ordinary memory, for tests that act as the guests.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -12,22 +12,22 @@ use super::{DomId, GrantRef, Host, LocalPort, RemotePort};
 pub(crate) const CONSOLE_REF: u32 = 1;
 pub(crate) const TX_REF: u32 = 8;
 pub(crate) const RX_REF: u32 = 9;
-/// First of the pages that a guest grants for frames.
+/// Grant reference of the first page that a guest grants for frames.
 pub(crate) const DATA_REF: u32 = 100;
 pub(crate) const DATA_REFS: u32 = 300;
 
-/// Counts what is asked of it; copies between its pages and buffers.
+/// Counts and records calls, and copies between its pages and buffers.
 #[derive(Default)]
 pub(crate) struct FakeHost {
-    /// The pages that a domain, by its number, has granted under a reference.
+    /// The granted pages, by domid and grant reference.
     pub(crate) pages: HashMap<(u16, u32), FakePage>,
     pub(crate) bound: BTreeSet<LocalPort>,
     last_port: u32,
-    /// The bind that fails, counted from now.
+    /// How many calls of `bind` succeed before one fails.
     pub(crate) fail_bind: Option<u32>,
     pub(crate) notified: Vec<LocalPort>,
     pub(crate) unmasked: Vec<LocalPort>,
-    /// Calls of `fetch` and `deliver`.
+    /// Number of calls of `fetch` and `deliver`.
     pub(crate) copies: usize,
 }
 
@@ -93,7 +93,7 @@ impl Host for FakeHost {
 }
 
 impl FakeHost {
-    /// Has a guest grant its rings and data pages.
+    /// Adds the rings and data pages of a guest.
     pub(crate) fn guest(&mut self, domid: u16) {
         self.guest_rings(domid);
         for gref in DATA_REF..DATA_REF + DATA_REFS {
@@ -101,7 +101,7 @@ impl FakeHost {
         }
     }
 
-    /// Has a guest grant its rings.
+    /// Adds the rings of a guest.
     pub(crate) fn guest_rings(&mut self, domid: u16) {
         for gref in [CONSOLE_REF, TX_REF, RX_REF] {
             self.pages.insert((domid, gref), FakePage::new(1));

@@ -1,9 +1,9 @@
 //! The sending half of a vif: takes frames out of the guest's ring, within the guest's limits.
 //!
-//! A frame is one request: at most a page, within one page, and without offloads; a request that
-//! asks for more is answered with an error. Frames are copied out of the guest before anything
-//! looks at them. A guest over its rate keeps its requests in the ring until it may send again, so
-//! that nothing is lost and only that guest waits.
+//! Each frame is one request: it lies within one page and has no offloads; any other request is
+//! answered with an error. noxsd copies a frame out of the guest before it looks at it. The requests
+//! of a guest over its rate stay in the ring until it may send again, so that no frame is lost and
+//! only that guest waits.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef};
 use crate::turns::bucket::Bucket;
 
-/// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
-/// Each is copied to every port, so their number is what must be limited.
+/// Frames that one guest may flood in each [`FLOOD_INTERVAL`]. Each is copied to every port, so
+/// their number must be limited rather than their size.
 pub const FLOOD_FRAMES: u64 = 64;
 
 /// See [`FLOOD_FRAMES`].
@@ -35,14 +35,14 @@ pub const FLOOD_INTERVAL: Duration = Duration::from_secs(1);
 /// several requests and no extra descriptors.
 const REFUSED_FLAGS: u16 = NETTXF_CSUM_BLANK | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
 
-/// See the module's text.
+/// The sending half of a vif.
 #[derive(Debug)]
 pub struct Sender {
-    /// The address it may send from.
+    /// The only source MAC address of its frames.
     pub(super) mac: MacAddr,
-    /// The address it may send from, if that is known.
+    /// The only source IPv4 address of its frames; `None` if any is allowed.
     pub(super) ipv4: Option<Ipv4Addr>,
-    /// What has passed from the guest, and to it through a port that is gone.
+    /// How much has passed from the guest, and to it through a port that was removed.
     pub(super) traffic: VifStatus,
     tx: BackRing<NetTx>,
     max_frame: u16,
@@ -51,7 +51,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Takes up the ring at offset `base` of the domain's memory where its indices stand.
+    /// Continues where the indices stand of the ring at offset `base` of the domain's memory.
     pub(super) fn attach(
         memory: &impl SharedPage,
         base: usize,
@@ -75,8 +75,8 @@ impl Sender {
     }
 
     /// Takes a batch of requests out of the ring, lists the copies that fetch their frames into
-    /// buffers from 0 on, and answers those that cannot be served. Returns until when the guest
-    /// waits, if it is over its rate.
+    /// buffers from 0 on, and answers invalid requests with an error. If the guest is over its rate,
+    /// returns the time at which it may send again.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -92,7 +92,7 @@ impl Sender {
         requests.clear();
         let waiting = self.tx.available(memory)?;
         for _ in 0..BATCH.min(waiting as usize) {
-            // This copy is checked and used; the ring's entry is not looked at again.
+            // Check and use this copy: the guest may change the slot at any time.
             let request = self.tx.peek(memory);
             if let Some(rate) = &mut self.rate
                 && let Err(later) = rate.take(u64::from(request.size), now)
@@ -126,7 +126,8 @@ impl Sender {
             && end <= PAGE_SIZE
     }
 
-    /// Answers a request whose copy was tried, and returns the frame's facts if it may pass.
+    /// Answers a request and returns the facts of its frame if the guest may send it. `frame` is
+    /// `None` if the copy failed.
     pub(super) fn sent(
         &mut self,
         memory: &impl SharedPage,
@@ -147,8 +148,7 @@ impl Sender {
         facts
     }
 
-    /// Returns whether the guest may send another frame to all; one that may not is counted as
-    /// dropped.
+    /// Returns whether the guest may flood another frame. If not, counts it as dropped.
     pub(super) fn may_flood(&mut self, now: Instant) -> bool {
         let may = self.flood.take(1, now).is_ok();
         if !may {
@@ -162,7 +162,7 @@ impl Sender {
         self.tx.push(memory)
     }
 
-    /// Asks for an event with the next request; returns how many are there already.
+    /// Asks for an event with the next request. Returns how many requests wait already.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -171,7 +171,7 @@ impl Sender {
     }
 }
 
-/// Returns the bytes of the longest frame of a vif: its MTU, and an Ethernet header.
+/// Returns the size of a vif's longest frame, in bytes: its MTU and an Ethernet header.
 pub(super) fn max_frame(identity: &VifIdentity) -> u16 {
     identity.mtu + frame::HEADER_LENGTH
 }
