@@ -1,4 +1,4 @@
-//! noxsd's ends of a console's two rings, and its policy for them.
+//! noxsd's ends of a console's two rings, and their limits.
 //!
 //! Output is taken out no faster than [`OUTPUT_RATE`]: a guest that prints more waits for its own
 //! console, and no other guest pays for it.

@@ -46,7 +46,7 @@ fn input_waits_for_room() {
 }
 
 #[test]
-fn a_flood_has_to_wait() {
+fn output_over_the_rate_waits() {
     let page = FakePage::new(1);
     let mut now = Instant::now();
     let start = now;
@@ -84,7 +84,7 @@ fn impossible_indices_are_refused() {
 
 proptest! {
     #[test]
-    fn hostile_indices_never_panic(
+    fn hostile_indices_cause_no_panic(
         start in any::<[u32; 4]>(),
         indices in proptest::collection::vec(any::<(u32, u32)>(), 1..50),
     ) {
