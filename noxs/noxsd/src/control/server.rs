@@ -1,8 +1,8 @@
-//! The socket: clients, their requests, and the streams that some connections turn into.
+//! The clients: their requests, and the consoles and watches that some connections turn into.
 //!
-//! No client can make another one wait: nothing is read from a client that has not taken its last
-//! reply, a console's client that does not read loses the oldest output, and when there are too many
-//! clients the one that has been silent longest is disconnected.
+//! No client can delay another: nothing is read from a client that has not taken its last reply, a
+//! console's client that does not read loses the oldest output, and when there are too many clients
+//! the one that has been silent longest is disconnected.
 
 mod requests;
 
@@ -24,30 +24,30 @@ use crate::console::{ClientId, Clients};
 use crate::domains::Domains;
 use crate::host::Host;
 
-/// Clients that may be connected at a time.
+/// Most clients that are connected at a time.
 pub const MAX_CLIENTS: usize = 256;
 
-/// Token of the first client; all others are below.
+/// Token of the first client. All tokens that are not clients' are below.
 pub const FIRST_TOKEN: usize = 1 << 32;
 
-/// Bytes of input that a console's client may put into one packet.
+/// Most bytes of input in one packet of a console's client.
 pub const INPUT_PACKET: usize = 4096;
 
 /// All clients.
 #[derive(Debug)]
 pub struct Server {
     clients: Connections<State>,
-    /// Clients whose connection ends with this turn.
+    /// Clients that are disconnected at the end of this turn.
     closing: Vec<usize>,
     watchers: usize,
     buffer: Vec<u8>,
 }
 
 impl Server {
-    /// Returns a server for a listening, non-blocking socket, which the poll reports as `listener`.
+    /// Creates a server for a listening, non-blocking socket, which the poll reports as `listener`.
     ///
     /// # Errors
-    /// The kernel cannot wait for the socket.
+    /// The kernel cannot poll the socket.
     pub fn new(socket: UnixListener, registry: Registry, listener: Token) -> io::Result<Self> {
         let limits = Limits { listener, first: FIRST_TOKEN, clients: MAX_CLIENTS };
         Ok(Self {
@@ -58,8 +58,8 @@ impl Server {
         })
     }
 
-    /// Accepts one connection. One that makes requests gives way to a new one; a console or a watch
-    /// does not.
+    /// Accepts a connection. If there are too many, an old one is closed that is used for requests; a
+    /// console or a watch is never closed for a new connection.
     pub fn accept(&mut self) {
         self.clients.accept(
             |state| state.mode == Mode::Requests,
@@ -70,7 +70,7 @@ impl Server {
         );
     }
 
-    /// Notes what the poll reports of a client.
+    /// Queues a client that the poll has reported.
     pub fn client_event(&mut self, token: Token, readable: bool) {
         let Some(key) = self.clients.key(token) else { return };
         if let Some(client) = self.clients.get_mut(key) {
@@ -79,7 +79,7 @@ impl Server {
         }
     }
 
-    /// Whether a turn has something to do now.
+    /// Returns whether clients are ready now.
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.clients.turns() > 0 || !self.closing.is_empty()
@@ -103,7 +103,7 @@ impl Server {
         if self.watchers == 0
             && let Some(port) = session.domain_exception.take()
         {
-            // Another process may want the interrupt now.
+            // Release the interrupt, which another process may want to bind.
             domains.host.unbind(port);
         }
     }
@@ -132,16 +132,16 @@ impl Server {
             }
         }
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
-        client.state.reads = client.state.may_read(domains);
+        client.state.accepts_packets = client.state.may_read(domains);
         if await_more(client, registry).is_err() {
             self.drop_client(key, domains);
         }
     }
 
-    /// Notifies each watcher that some domain may have ended.
-    pub fn domain_ended(&mut self) {
+    /// Notifies each watcher that a domain may have shut down.
+    pub fn notify_watchers(&mut self) {
         for client in self.clients.iter().filter(|client| client.state.mode == Mode::Watch) {
-            // A watcher whose socket is full has packets to read, so that it looks anyway.
+            // If the socket is full, the watcher has notifications to read anyway.
             let _ = packet::send(&client.socket, &[0], &[]);
         }
     }

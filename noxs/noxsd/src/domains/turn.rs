@@ -26,8 +26,7 @@ impl<H: Host> Domains<H> {
             }
             match device.turn {
                 Some(turn) => self.turns.event(turn),
-                // `configure` looks at its rings. Until then the port must not stay masked, because
-                // other devices may use it.
+                // `configure` looks at its rings, and later events must come in.
                 None => self.unmask.push(port),
             }
         }

@@ -1,4 +1,4 @@
-//! The loop: waits for events, clients, taps and time, and has them served in turns.
+//! The event loop: waits for event channels, clients, taps and timers, and serves them in turns.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ use crate::net::BridgeId;
 const LISTENER: Token = Token(0);
 const EVENT_CHANNELS: Token = Token(1);
 
-/// What one look at the poll gives at most.
+/// Most events that one call of poll returns.
 const EVENTS: usize = 256;
 
 /// The loop, ready to run.
@@ -31,10 +31,10 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Prepares to serve the attached domains and the clients of a listening, non-blocking socket.
+    /// Creates a loop for these domains and for the clients of a listening, non-blocking socket.
     ///
     /// # Errors
-    /// The kernel has no means to wait.
+    /// The kernel cannot poll the event channels or the socket.
     pub fn new(domains: Domains<XenHost>, listener: UnixListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
@@ -50,10 +50,10 @@ impl EventLoop {
         (&mut self.domains, &mut self.server, session)
     }
 
-    /// Serves for ever.
+    /// Serves without end.
     ///
     /// # Errors
-    /// The kernel refuses to wait.
+    /// The poll fails.
     pub fn run(&mut self) -> io::Result<Infallible> {
         let Self { poll, registry, domains, server } = self;
         let mut session = Session { registry, domain_exception: None };
@@ -79,12 +79,12 @@ impl EventLoop {
                         ports.clear();
                         if domains.host.pending(&mut ports) == dom0::Events::Lost {
                             domains.events_lost();
-                            server.domain_ended();
+                            server.notify_watchers();
                         }
                         for port in ports.iter().map(|port| LocalPort(port.0)) {
                             if session.domain_exception == Some(port) {
                                 domains.unmask(port);
-                                server.domain_ended();
+                                server.notify_watchers();
                             } else {
                                 domains.event(port);
                             }
@@ -94,8 +94,8 @@ impl EventLoop {
                         domains.tap_ready(BridgeId(tap - FIRST_TAP))
                     }
                     client => {
-                        let gone = event.is_read_closed() || event.is_error();
-                        server.client_event(client, event.is_readable() || gone);
+                        let closed = event.is_read_closed() || event.is_error();
+                        server.client_event(client, event.is_readable() || closed);
                     }
                 }
             }

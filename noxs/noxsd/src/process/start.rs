@@ -1,4 +1,4 @@
-//! Brings `noxsd` up: opens what needs root, gives root up, and serves.
+//! Starts noxsd: opens everything that needs root, gives up root, and serves.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,44 +18,44 @@ use crate::control::records;
 use crate::domains::{Domains, GuestState};
 use crate::host::dom0::XenHost;
 
-/// File descriptors that a process may have by the kernel's default setting (`fs.nr_open`): each
-/// console has one.
+/// The kernel's default limit on the file descriptors of a process (`fs.nr_open`). Each console
+/// needs one.
 const MANY_FILES: u64 = 1 << 20;
 
-/// How `noxsd` is to run.
+/// The options of noxsd.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Where to listen.
+    /// Listen on this Unix socket.
     #[arg(long, value_name = "PATH", default_value = noxs_control::SOCKET)]
     socket: PathBuf,
 
-    /// Where toolstacks keep the domains' records.
+    /// Read the domains' records, which toolstacks write, from this folder.
     #[arg(long, value_name = "FOLDER", default_value = noxs_control::RECORDS)]
     records: PathBuf,
 
-    /// Create a switch for this Linux bridge (may be repeated). Toolstacks can add more later.
+    /// Create a switch for this Linux bridge. May be repeated; toolstacks can add switches later.
     #[arg(long = "bridge", value_name = "NAME")]
     bridges: Vec<String>,
 
-    /// Become this user. "root" stays root, but without capabilities.
+    /// Run as this user once the devices are open. "root" stays root, but without capabilities.
     #[arg(long, value_name = "NAME", default_value = "noxsd")]
     user: String,
 
-    /// Let this group connect, beside root. Without it: group chaos, if there is one.
+    /// Let this group connect, beside root [default: group chaos, if it exists].
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
 }
 
-/// Why `noxsd` does not start or does not go on.
+/// Why noxsd cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another one runs, or the lock cannot be used.
+    /// Another noxsd runs, or the lock cannot be taken.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The socket cannot be created.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// There is no such group.
+    /// The group does not exist.
     #[error(transparent)]
     Group(#[from] GroupError),
     /// Root cannot be given up.
@@ -76,7 +76,7 @@ pub enum StartError {
         #[source]
         refusal: Refusal,
     },
-    /// The kernel cannot wait.
+    /// The poll failed.
     #[error("cannot wait for events")]
     Loop(#[source] io::Error),
     /// The filter of system calls cannot be used.
@@ -87,7 +87,7 @@ pub enum StartError {
 /// Starts and serves without end.
 ///
 /// # Errors
-/// It cannot start, or cannot wait for events any more.
+/// noxsd cannot start, or cannot wait for events.
 pub fn run(options: &Options) -> Result<Infallible, StartError> {
     privileges::require_root()?;
     let account = Account::find(&options.user)?;
@@ -96,7 +96,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     let _lock = Lock::take("noxsd", &options.socket, &probe)?;
     system::raise_file_limit(Some(MANY_FILES));
 
-    // All that needs root.
+    // Everything that needs root.
     let host = XenHost::open()?;
     let recorded = records::read(&options.records);
     let taps = taps::open(&options.bridges, &recorded)?;
@@ -106,15 +106,15 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
         EventLoop::new(Domains::new(host, now), listener).map_err(StartError::Loop)?;
     let filter = seccomp::filter()?;
 
-    // Clients can connect: they are served as soon as the loop runs. The service manager may accept
-    // notifications from root only.
+    // Clients can connect now and are served once the loop runs. Notify the service manager before
+    // root is given up, because it may accept notifications from root only.
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("cannot notify the service manager that noxsd is ready: {error}");
     }
     privileges::give_up(account)?;
     seccomp::install(&filter)?;
 
-    // From here on guests' memory is looked at.
+    // From here on noxsd reads guests' memory.
     let (domains, server, session) = event_loop.parts();
     for (bridge, tap) in taps {
         session
@@ -125,7 +125,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
         let domid = record.attach.id.domid;
         match domains.attach(&record.attach, record.log, GuestState::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
-            Err(refusal) => tracing::warn!("domain {domid} is left out: {refusal}"),
+            Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
         }
     }
     tracing::info!("ready on {}", options.socket.display());

@@ -1,4 +1,4 @@
-//! Taps of the bridges that are known when noxsd starts. Opening one needs root.
+//! Opens the taps of the bridges that are known when noxsd starts, which needs root.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,7 @@ pub enum OpenTapError {
         /// Name of the bridge.
         bridge: String,
     },
-    /// The interface is of another kind.
+    /// The interface is not a bridge.
     #[error(
         "cannot create a tap for bridge {bridge}: the interface is not a bridge; name another, or \
          create one: ip link add NAME type bridge"

@@ -1,4 +1,4 @@
-//! What a client's packet asks for, and the reply.
+//! Handles the packets of clients.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::domains::Domains;
 use crate::host::Host;
 
 impl Server {
-    /// Does what a packet says. Returns `None` if that costs its sender the connection.
+    /// Handles a packet. Returns `None` if the client must be disconnected.
     pub(super) fn take<H: Host>(
         &mut self,
         key: usize,
@@ -24,7 +24,7 @@ impl Server {
     ) -> Option<()> {
         match self.clients.get_mut(key)?.state.mode {
             Mode::Requests => {
-                let request = understand(&packet, &self.buffer)?;
+                let request = decode(&packet, &self.buffer)?;
                 let from = session::From { client: ClientId(key), files: packet.files };
                 let answer = session.answer(request, from, domains, self, now);
                 self.reply(key, &answer);
@@ -35,7 +35,7 @@ impl Server {
                 let fits = !packet.cut && input.len() <= INPUT_PACKET;
                 (fits && domains.input(id, input).is_ok()).then_some(())
             }
-            // A watch has nothing to say.
+            // A watch sends nothing.
             Mode::Watch => None,
         }
     }
@@ -61,11 +61,11 @@ impl Server {
     }
 }
 
-/// Decodes a request, or logs why it costs its sender the connection.
-fn understand(packet: &Packet, buffer: &[u8]) -> Option<Request> {
+/// Decodes a request, or logs why its sender is disconnected.
+fn decode(packet: &Packet, buffer: &[u8]) -> Option<Request> {
     if packet.cut || packet.length > MAX_PACKET {
         tracing::warn!(
-            "a client sent more than {MAX_PACKET} bytes or {MAX_FILES} file in a packet; it is \
+            "a client sent a packet of more than {MAX_PACKET} bytes or {MAX_FILES} file; it is \
              disconnected"
         );
         return None;
@@ -74,8 +74,8 @@ fn understand(packet: &Packet, buffer: &[u8]) -> Option<Request> {
         Ok(request) => Some(request),
         Err(DecodeError::Version { found, .. }) => {
             tracing::warn!(
-                "a client speaks version {found} of the protocol and this noxsd version \
-                 {PROTOCOL}; it is disconnected (after an upgrade, restart noxsd and chaosd)"
+                "a client uses version {found} of the protocol: must be {PROTOCOL}; it is disconnected \
+                 (after an upgrade, restart noxsd and chaosd)"
             );
             None
         }

@@ -62,6 +62,6 @@ fn watchers_hear_of_ends_and_the_interrupt_is_given_back() {
 
     let watcher = bed.client();
     assert_eq!(bed.ask(&watcher, &Request::Watch, &[]), Some(Reply::Done));
-    bed.server.domain_ended();
+    bed.server.notify_watchers();
     assert_eq!(receive(&watcher), Some(vec![0]));
 }
