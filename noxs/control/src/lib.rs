@@ -5,8 +5,8 @@
 //! [`Reply`]. Each request gets one reply, in order. noxsd disconnects a client that sends a
 //! malformed packet.
 //!
-//! A restarted noxsd learns the devices of running guests from the domains' [records](record), which
-//! have a version of their own: a new [`PROTOCOL`] does not change them.
+//! A restarted noxsd learns the devices of running guests from the domains' [records](record),
+//! which have a version of their own: a new [`PROTOCOL`] does not change them.
 
 pub mod record;
 
@@ -49,10 +49,10 @@ pub enum Request {
     /// appending. A domain that is attached under the same domid with another handle is detached
     /// first, because Xen has reused the domid.
     Attach(Attach),
-    /// Sets the identities of an attached domain's vifs, once, and starts to serve them. A toolstack
-    /// that knows the identities when it attaches the domain sets them in [`VifDevice::identity`]
-    /// instead; this request is for domains that were prepared. The guest may run already: noxsd
-    /// then serves what the guest has put into its rings so far.
+    /// Sets the identities of an attached domain's vifs, once, and starts to serve them. A
+    /// toolstack that knows the identities when it attaches the domain sets them in
+    /// [`VifDevice::identity`] instead; this request is for domains that were prepared. The guest
+    /// may run already: noxsd then serves what the guest has put into its rings so far.
     Configure {
         /// The domain.
         id: DomainId,
@@ -61,7 +61,8 @@ pub enum Request {
     },
     /// Unmaps the rings and releases the ports of a domain. The reply comes when that is done.
     Detach(DomainId),
-    /// Adds a switch for a bridge. The tap that connects it to the bridge comes as a file descriptor.
+    /// Adds a switch for a bridge. The tap that connects it to the bridge comes as a file
+    /// descriptor.
     AddSwitch {
         /// Name of the bridge, as in a vif's `bridge=`.
         bridge: String,
@@ -72,15 +73,15 @@ pub enum Request {
     /// Asks for the state of a domain's devices or, without a domain, for the states of all domains
     /// that have lost a device, as many as fit in a packet.
     Status(Option<DomainId>),
-    /// Asks for the vifs that have dropped frames, in the order of their domids, as many as fit in a
-    /// reply.
+    /// Asks for the vifs that have dropped frames, in the order of their domids, as many as fit in
+    /// a reply.
     Dropped {
         /// Domid to start from: 0, or `next` of the last [`Reply::Dropped`].
         from: u16,
     },
     /// Turns this connection into a watch for domains that shut down: after [`Reply::Done`], noxsd
-    /// sends a packet of one byte for each `VIRQ_DOM_EXC`. Only one process can bind that interrupt,
-    /// and Xen does not report which domain raised it.
+    /// sends a packet of one byte for each `VIRQ_DOM_EXC`. Only one process can bind that
+    /// interrupt, and Xen does not report which domain raised it.
     Watch,
 }
 
@@ -265,8 +266,8 @@ pub struct VifStatus {
     pub to_guest_bytes: u64,
     /// Frames to the guest.
     pub to_guest_frames: u64,
-    /// Frames that were dropped: malformed, from a wrong source, over a limit on broadcasts, or for a
-    /// guest that had posted no page for them.
+    /// Frames that were dropped: malformed, from a wrong source, over a limit on broadcasts, or for
+    /// a guest that had posted no page for them.
     pub dropped_frames: u64,
 }
 

@@ -16,7 +16,8 @@
 //! | [`turns`] | which device is served next, when, and at which rate; independent of device kinds |
 //! | [`host`] | what devices need from Xen, as a trait, and the real Xen |
 //!
-//! The rings themselves, and memory that a guest writes at any time, come from the crate `xen_ring`.
+//! The rings themselves, and memory that a guest writes at any time, come from the crate
+//! `xen_ring`.
 //!
 //! A new device kind is a folder beside [`net`] and [`console`], and a few lines in
 //! `domains/device.rs`, which lists the kinds.

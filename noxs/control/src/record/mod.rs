@@ -14,8 +14,8 @@
 //! # Adding a device kind, or changing one
 //! 1. Copy `v3.rs` to `v4.rs`, and add the variant or the field there. Do not change what `v3.rs`
 //!    reads.
-//! 2. Raise [`RECORD_VERSION`], encode with `v4`, decode both, and remove the decoder of the version
-//!    before `v3`.
+//! 2. Raise [`RECORD_VERSION`], encode with `v4`, decode both, and remove the decoder of the
+//!    version before `v3`.
 //! 3. Add a file to `tests/golden/`, and the line that reads it to `tests/golden.rs`. Do not change
 //!    the files that exist.
 
@@ -77,8 +77,8 @@ impl DeviceRecord<'_> {
 }
 
 impl DeviceRecord<'static> {
-    /// Decodes a record of any version from [`OLDEST_VERSION`] to [`RECORD_VERSION`]. The bytes must
-    /// contain nothing else.
+    /// Decodes a record of any version from [`OLDEST_VERSION`] to [`RECORD_VERSION`]. The bytes
+    /// must contain nothing else.
     ///
     /// # Errors
     /// The version is another one, or the bytes are not a record.

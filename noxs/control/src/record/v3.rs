@@ -1,7 +1,7 @@
 //! Version 3: the domain, then a list of its devices, each with its kind.
 //!
-//! A later version that only adds kinds can decode these bytes with its own types: the variants keep
-//! their numbers, and no record of this version contains a new one.
+//! A later version that only adds kinds can decode these bytes with its own types: the variants
+//! keep their numbers, and no record of this version contains a new one.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;

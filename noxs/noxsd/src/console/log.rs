@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Size limit of a log, in bytes. When a log would grow past it, its older half is cut off, at the end
-/// of a line if there is one.
+/// Size limit of a log, in bytes. When a log would grow past it, its older half is cut off, at the
+/// end of a line if there is one.
 pub const LIMIT: u64 = 128 * 1024;
 
 /// Bytes that a cut keeps.

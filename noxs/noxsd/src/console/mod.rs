@@ -1,8 +1,8 @@
 //! A console: its ring, its log, and the client that is connected to it.
 //!
-//! [`ring`] takes output out of the guest's page and puts input into it, [`log`] is the bounded file
-//! that keeps output. Output also goes to the client. A restarted noxsd continues where the rings'
-//! indices stand and appends to the log; see [`Console::attach`].
+//! [`ring`] takes output out of the guest's page and puts input into it, [`log`] is the bounded
+//! file that keeps output. Output also goes to the client. A restarted noxsd continues where the
+//! rings' indices stand and appends to the log; see [`Console::attach`].
 
 #[cfg(test)]
 pub(crate) mod frontend;

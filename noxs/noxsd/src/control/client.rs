@@ -78,9 +78,9 @@ impl State {
         self.lost += excess;
     }
 
-    /// Returns what the poll must wait for: packets if they would be taken, and room in the socket if
-    /// output waits for it. If the poll always waited for room, each reply that a client reads would
-    /// wake this process for nothing.
+    /// Returns what the poll must wait for: packets if they would be taken, and room in the socket
+    /// if output waits for it. If the poll always waited for room, each reply that a client reads
+    /// would wake this process for nothing.
     fn wanted(&self) -> Option<Interest> {
         match (self.accepts_packets, self.reply.is_some() || !self.output.is_empty()) {
             (true, false) => Some(Interest::READABLE),

@@ -1,7 +1,7 @@
 //! Serves toolstacks and clients of consoles, and finds the domains that an earlier noxsd served.
 //!
-//! [`server`] holds the connections of clients, [`session`] executes requests, and [`records`] reads
-//! which domains were attached before this process started.
+//! [`server`] holds the connections of clients, [`session`] executes requests, and [`records`]
+//! reads which domains were attached before this process started.
 
 mod client;
 pub mod records;

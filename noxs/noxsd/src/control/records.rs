@@ -99,7 +99,8 @@ fn read_one(folder: &Path, domid: u16) -> Result<Option<Recorded>, RecordError> 
     Ok(Some(Recorded { attach, log }))
 }
 
-/// Opens an existing file, without following a symbolic link or waiting for the other end of a pipe.
+/// Opens an existing file, without following a symbolic link or waiting for the other end of a
+/// pipe.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
 }

@@ -58,8 +58,8 @@ impl Server {
         })
     }
 
-    /// Accepts a connection. If there are too many, an old one is closed that is used for requests; a
-    /// console or a watch is never closed for a new connection.
+    /// Accepts a connection. If there are too many, an old one is closed that is used for requests;
+    /// a console or a watch is never closed for a new connection.
     pub fn accept(&mut self) {
         self.clients.accept(
             |state| state.mode == Mode::Requests,

@@ -1,4 +1,4 @@
-//! Clients of all kinds, over real sockets; one file for each subject.
+//! Tests of clients of all kinds, over real sockets; one file for each subject.
 
 mod consoles;
 mod limits;
@@ -30,7 +30,7 @@ use crate::host::fake::FakeHost;
 
 const LISTENER: Token = Token(0);
 
-/// A server with its loop, and where it listens.
+/// A server with its loop and its socket.
 struct Bed {
     poll: Poll,
     registry: Registry,
@@ -59,7 +59,7 @@ impl Bed {
         Self { poll, registry, server, domains, folder, path }
     }
 
-    /// Serves until nothing happens any more.
+    /// Serves until no client and no device is ready.
     fn run(&mut self) {
         let mut session = Session { registry: &self.registry, domain_exception: None };
         let mut events = Events::with_capacity(64);
@@ -81,6 +81,7 @@ impl Bed {
         }
     }
 
+    /// Connects a client.
     fn client(&mut self) -> OwnedFd {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let client = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
@@ -93,7 +94,7 @@ impl Bed {
         self.send(client, &noxs_control::encode(request), files)
     }
 
-    /// Sends a packet; `None` if that cost the connection.
+    /// Sends a packet and returns the reply; `None` if the client was disconnected.
     fn send(&mut self, client: &OwnedFd, packet: &[u8], files: &[RawFd]) -> Option<Reply> {
         let rights = [ControlMessage::ScmRights(files)];
         let rights = if files.is_empty() { &[][..] } else { &rights };
@@ -108,7 +109,7 @@ impl Bed {
         OpenOptions::new().read(true).append(true).create(true).open(path).unwrap()
     }
 
-    /// A guest with a console and a client connected to it, and the console's port.
+    /// Attaches a guest. Returns a client that is connected to its console, and the console's port.
     fn console(&mut self) -> (OwnedFd, LocalPort) {
         self.domains.host.guest(1);
         let toolstack = self.client();
@@ -136,8 +137,7 @@ impl Drop for Bed {
     }
 }
 
-/// A packet; `None` if the connection has ended or, for a client that is owed nothing, if there is
-/// none.
+/// Receives a packet; `None` if there is none or the connection is closed.
 fn receive(client: &OwnedFd) -> Option<Vec<u8>> {
     let mut buffer = vec![0; noxs_control::MAX_PACKET];
     match recv(client.as_raw_fd(), &mut buffer, MsgFlags::empty()) {

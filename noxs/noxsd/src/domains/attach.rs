@@ -32,8 +32,8 @@ pub enum GuestState {
 }
 
 impl<H: Host> Domains<H> {
-    /// Maps the rings of a domain and binds its ports. `log` is the console's log. Starts to serve the
-    /// console, and the vifs if the request has their identities; otherwise
+    /// Maps the rings of a domain and binds its ports. `log` is the console's log. Starts to serve
+    /// the console, and the vifs if the request has their identities; otherwise
     /// [`configure`](Self::configure) starts them.
     ///
     /// # Errors
@@ -156,8 +156,8 @@ impl<H: Host> Domains<H> {
         self.net.bridges(&attach.vifs)
     }
 
-    /// Binds all ports or none, and binds a port that several devices share only once. Returns dom0's
-    /// end of each.
+    /// Binds all ports or none, and binds a port that several devices share only once. Returns
+    /// dom0's end of each.
     fn bind(
         &mut self,
         domid: DomId,

@@ -1,16 +1,16 @@
 //! The kinds of devices: the only place that lists them.
 //!
-//! A kind is a folder beside `console` and `net`, with its ring, its limits, what it does in a turn,
-//! what it counts, and how it continues with a ring that an earlier noxsd served. To add a kind,
-//! write its folder and register it:
+//! A kind is a folder beside `console` and `net`, with its ring, its limits, what it does in a
+//! turn, what it counts, and how it continues with a ring that an earlier noxsd served. To add a
+//! kind, write its folder and register it:
 //! - in `noxs_control`, its device in `Attach` and its counters in `DeviceCounters`;
 //! - here, a variant of [`Kind`], [`Fault`] and [`Requested`], an arm in each `match` on them (the
 //!   compiler lists them), and its devices in [`requested`];
 //! - in `attach.rs`, room for its pages beside those that `MAX_VIFS` counts.
 //!
 //! What the devices of a kind share, such as the bridges of vifs, is a field of
-//! [`Domains`](super::Domains) beside `net`. What comes with a request, such as a console's log, is in
-//! [`Resources`].
+//! [`Domains`](super::Domains) beside `net`. What comes with a request, such as a console's log, is
+//! in [`Resources`].
 
 use std::time::Instant;
 
@@ -172,8 +172,8 @@ impl Requested<'_> {
         }
     }
 
-    /// Creates the device, whose pages begin at offset `base`, and advances `base` past them. Returns
-    /// `None` if a resource is missing, which the caller has ruled out.
+    /// Creates the device, whose pages begin at offset `base`, and advances `base` past them.
+    /// Returns `None` if a resource is missing, which the caller has ruled out.
     pub(super) fn create(
         self,
         memory: &impl SharedPage,

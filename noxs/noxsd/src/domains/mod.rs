@@ -1,9 +1,9 @@
 //! The attached domains, their devices and their event channels.
 //!
 //! [`Domains`] owns all devices. `attach` connects a domain's devices, `configure` puts its vifs on
-//! their bridges, `turn` serves devices that are ready, `consoles` connects clients, `status` reports
-//! states. `device` lists the kinds of devices. Only requests that concern all guests walk over all
-//! guests.
+//! their bridges, `turn` serves devices that are ready, `consoles` connects clients, `status`
+//! reports states. `device` lists the kinds of devices. Only requests that concern all guests walk
+//! over all guests.
 
 mod attach;
 #[cfg(test)]

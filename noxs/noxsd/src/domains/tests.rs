@@ -1,4 +1,4 @@
-//! Whole domains on a fake Xen, with the tests as guests; one file for each subject.
+//! Tests of attached domains on a fake Xen, with the tests as guests; one file for each subject.
 
 mod attach;
 mod configure;

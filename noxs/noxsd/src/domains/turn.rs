@@ -1,8 +1,8 @@
 //! Turns: each device that is ready is served one batch.
 //!
 //! All devices of a domain may share one event channel, so an event is a hint to look at each of
-//! them. The channel is unmasked as soon as one of its devices waits for events. A device that waits
-//! for a time alone is not woken by the events of the others.
+//! them. The channel is unmasked as soon as one of its devices waits for events. A device that
+//! waits for a time alone is not woken by the events of the others.
 
 use std::time::Instant;
 
@@ -119,8 +119,8 @@ impl<H: Host> Domains<H> {
         self.serve_receivers(now, clients);
     }
 
-    /// Queues the vifs for which frames have begun to wait, and breaks those whose ring turned out to
-    /// be broken when a frame came.
+    /// Queues the vifs for which frames have begun to wait, and breaks those whose ring turned out
+    /// to be broken when a frame came.
     fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
         for turn in self.net.take_woken() {
             self.turns.queue(turn);

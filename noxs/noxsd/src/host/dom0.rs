@@ -45,10 +45,10 @@ impl XenHost {
         Ok(host)
     }
 
-    /// Makes the kernel add a memory section for foreign pages, which takes tens of milliseconds and
-    /// is otherwise done at the first mapping after boot. The kernel adds it before it looks at the
-    /// grant, so a mapping that fails is enough: dom0 has not granted itself anything under this
-    /// reference.
+    /// Makes the kernel add a memory section for foreign pages, which takes tens of milliseconds
+    /// and is otherwise done at the first mapping after boot. The kernel adds it before it looks at
+    /// the grant, so a mapping that fails is enough: dom0 has not granted itself anything under
+    /// this reference.
     fn warm(&self) {
         let _ = self.grants[0].map(DomId(0), &[GrantRef(u32::MAX)], true);
     }

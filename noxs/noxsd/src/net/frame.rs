@@ -86,10 +86,10 @@ impl FrameFacts {
     /// Returns whether a guest with these addresses may send the frame.
     ///
     /// The source MAC address must be the guest's, in the Ethernet header and in ARP. Frames to the
-    /// addresses of bridge protocols (IEEE 802.1D, 01:80:c2:00:00:0x) are never allowed. A guest with
-    /// a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an ARP probe comes from
-    /// 0.0.0.0), and may send nothing else but IPv6, because a tag around a packet would hide its
-    /// source.
+    /// addresses of bridge protocols (IEEE 802.1D, 01:80:c2:00:00:0x) are never allowed. A guest
+    /// with a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an ARP probe
+    /// comes from 0.0.0.0), and may send nothing else but IPv6, because a tag around a packet would
+    /// hide its source.
     #[must_use]
     pub fn may_be_sent_by(&self, mac: MacAddr, ipv4: Option<Ipv4Addr>) -> bool {
         let reserved =

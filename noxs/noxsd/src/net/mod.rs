@@ -115,8 +115,8 @@ impl<M> Net<M> {
         self.transfer.woken.drain(..)
     }
 
-    /// Removes and returns a vif whose ring turned out to be broken when a frame for it came, in the
-    /// turn of another vif or of a tap.
+    /// Removes and returns a vif whose ring turned out to be broken when a frame for it came, in
+    /// the turn of another vif or of a tap.
     pub fn take_fault(&mut self) -> Option<(TurnId, NetFault)> {
         self.transfer.faults.pop_front()
     }

@@ -86,8 +86,8 @@ impl<M: SharedPage> BridgePort<M> {
         accepts
     }
 
-    /// Takes a posted page for a new frame. Returns `None` if no page is posted, or if earlier frames
-    /// still wait for pages.
+    /// Takes a posted page for a new frame. Returns `None` if no page is posted, or if earlier
+    /// frames still wait for pages.
     ///
     /// # Errors
     /// The guest wrote an impossible index. The port accepts no frame from then on.

@@ -8,9 +8,9 @@ use super::frame::HEADER;
 use super::{BridgeId, Net};
 use crate::host::PAGE_SIZE;
 
-/// Smallest and largest MTU. IPv4 requires 68 (RFC 791). The largest frame leaves one byte of a page
-/// free, so that a frame from the tap that fills the page is recognized as too long. `chaos` allows
-/// at most 1500, the MTU of taps.
+/// Smallest and largest MTU. IPv4 requires 68 (RFC 791). The largest frame leaves one byte of a
+/// page free, so that a frame from the tap that fills the page is recognized as too long. `chaos`
+/// allows at most 1500, the MTU of taps.
 const MTU: RangeInclusive<u16> = 68..=4081;
 
 const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);

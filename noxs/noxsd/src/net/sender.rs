@@ -1,9 +1,9 @@
 //! The sending half of a vif: takes frames out of the guest's ring, within the guest's limits.
 //!
 //! Each frame is one request: it lies within one page and has no offloads; any other request is
-//! answered with an error. noxsd copies a frame out of the guest before it looks at it. The requests
-//! of a guest over its rate stay in the ring until it may send again, so that no frame is lost and
-//! only that guest waits.
+//! answered with an error. noxsd copies a frame out of the guest before it looks at it. The
+//! requests of a guest over its rate stay in the ring until it may send again, so that no frame is
+//! lost and only that guest waits.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -75,8 +75,8 @@ impl Sender {
     }
 
     /// Takes a batch of requests out of the ring, lists the copies that fetch their frames into
-    /// buffers from 0 on, and answers invalid requests with an error. If the guest is over its rate,
-    /// returns the time at which it may send again.
+    /// buffers from 0 on, and answers invalid requests with an error. If the guest is over its
+    /// rate, returns the time at which it may send again.
     ///
     /// # Errors
     /// The guest wrote an impossible index.

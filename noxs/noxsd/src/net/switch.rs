@@ -1,14 +1,14 @@
 //! Decides which ports of a bridge a frame goes to.
 //!
-//! The addresses of guests are known before they run, so the switch does not learn them: a frame for
-//! a guest's address goes to that guest, any other to the tap, behind which the rest of the network
-//! is. An ARP request goes to the one guest that owns the requested address. Both take one lookup in
-//! a table, whatever the number of guests.
+//! The addresses of guests are known before they run, so the switch does not learn them: a frame
+//! for a guest's address goes to that guest, any other to the tap, behind which the rest of the
+//! network is. An ARP request goes to the one guest that owns the requested address. Both take one
+//! lookup in a table, whatever the number of guests.
 //!
-//! IPv6 multicasts go to the guests that have sent an IPv6 packet. A host sends one before it uses an
-//! address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each router
-//! solicitation from dom0. Only other broadcasts and multicasts are copied to all guests, and each
-//! sender may cause a limited number of them.
+//! IPv6 multicasts go to the guests that have sent an IPv6 packet. A host sends one before it uses
+//! an address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each
+//! router solicitation from dom0. Only other broadcasts and multicasts are copied to all guests,
+//! and each sender may cause a limited number of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -97,8 +97,8 @@ fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId>
 }
 
 impl Switch {
-    /// Adds a port. If another port has the same IPv4 address already, ARP requests for it still go to
-    /// that port.
+    /// Adds a port. If another port has the same IPv4 address already, ARP requests for it still go
+    /// to that port.
     ///
     /// # Errors
     /// Another port has the MAC address; nothing is added.

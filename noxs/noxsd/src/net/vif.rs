@@ -62,8 +62,8 @@ impl Vif {
     }
 
     /// Puts the vif on its bridge with its identity, which the caller has checked. Continues where
-    /// the rings' indices stand: at zero for a new guest, elsewhere for a guest that an earlier noxsd
-    /// served or that has sent frames already. Returns how many requests wait.
+    /// the rings' indices stand: at zero for a new guest, elsewhere for a guest that an earlier
+    /// noxsd served or that has sent frames already. Returns how many requests wait.
     ///
     /// # Errors
     /// The guest wrote an impossible index. The vif is on its bridge nevertheless, until

@@ -26,8 +26,8 @@ impl Bucket {
         Self { amount, interval, tokens: amount, filled: now }
     }
 
-    /// Takes `count` tokens, or none if there are fewer. If `count` is more than the bucket can hold,
-    /// takes a whole bucket.
+    /// Takes `count` tokens, or none if there are fewer. If `count` is more than the bucket can
+    /// hold, takes a whole bucket.
     ///
     /// # Errors
     /// There are too few tokens: returns the time at which there will be enough.

@@ -1,8 +1,8 @@
 //! Turns: who is served next, when, and at which rate. Independent of device kinds.
 //!
-//! Events and timers report work, and turns do it: each owner with work gets one batch at a time, so
-//! that a guest that floods delays only itself. [`bucket`] limits rates, [`id_table`] maps domids and
-//! ports.
+//! Events and timers report work, and turns do it: each owner with work gets one batch at a time,
+//! so that a guest that floods delays only itself. [`bucket`] limits rates, [`id_table`] maps
+//! domids and ports.
 
 pub mod bucket;
 pub mod id_table;

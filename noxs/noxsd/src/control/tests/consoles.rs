@@ -1,4 +1,4 @@
-//! Connections to consoles.
+//! Tests of connections to consoles.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn a_console_carries_bytes_both_ways_to_one_client() {
 
 #[test]
 fn a_console_client_that_does_not_read_loses_the_oldest() {
-    /// Less than a console may print at once, more than the socket and this side keep.
+    /// Less than a console may print at once, and more than the socket and the server keep.
     const PRINTS: u8 = 130;
     let mut bed = Bed::new();
     let (client, port) = bed.console();
@@ -39,7 +39,7 @@ fn a_console_client_that_does_not_read_loses_the_oldest() {
     }
     let note = b"bytes of output lost]";
     assert!(all.windows(note.len()).any(|window| window == note));
-    assert!(all.ends_with(&[b'a' + (PRINTS - 1) % 26; 2000]), "the newest is there");
+    assert!(all.ends_with(&[b'a' + (PRINTS - 1) % 26; 2000]), "the newest output arrives");
     assert!(all.len() < 2000 * usize::from(PRINTS));
 }
 

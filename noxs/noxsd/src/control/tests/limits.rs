@@ -1,9 +1,9 @@
-//! Clients that break the rules, and those that must not notice.
+//! Tests of clients that break the rules, and of others that must not be affected.
 
 use super::*;
 
 #[test]
-fn garbage_costs_its_sender_the_connection_and_nobody_else() {
+fn a_malformed_packet_disconnects_its_sender_only() {
     let mut bed = Bed::new();
     let other = bed.client();
     let good = noxs_control::encode(&Request::Status(None));
@@ -22,7 +22,7 @@ fn garbage_costs_its_sender_the_connection_and_nobody_else() {
 }
 
 #[test]
-fn the_silent_go_when_there_are_too_many() {
+fn the_longest_silent_client_is_disconnected_if_there_are_too_many() {
     let mut bed = Bed::new();
     let first = bed.client();
     let second = bed.client();
@@ -37,20 +37,20 @@ fn the_silent_go_when_there_are_too_many() {
 #[test]
 fn a_client_that_takes_no_replies_is_not_read_from() {
     let mut bed = Bed::new();
-    let rude = bed.client();
+    let silent = bed.client();
     let request = noxs_control::encode(&Request::Status(None));
     let mut sent = 0;
-    while send(rude.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL).is_ok() {
+    while send(silent.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL).is_ok() {
         sent += 1;
         bed.run();
-        assert!(sent < 100_000, "no end");
+        assert!(sent < 100_000, "the socket is never full");
     }
     let other = bed.client();
     assert!(bed.ask(&other, &Request::Status(None), &[]).is_some());
-    // It gets all its replies once it reads them.
+    // The client gets all replies once it reads them.
     let mut replies = 0;
     while replies < sent {
-        while receive(&rude).is_some() {
+        while receive(&silent).is_some() {
             replies += 1;
         }
         bed.run();

@@ -1,9 +1,9 @@
-//! Requests and their answers.
+//! Tests of requests and their answers.
 
 use super::*;
 
 #[test]
-fn a_domain_is_attached_looked_at_and_detached() {
+fn a_domain_is_attached_listed_and_detached() {
     let mut bed = Bed::new();
     bed.domains.host.guest(1);
     let client = bed.client();
@@ -46,7 +46,7 @@ fn files_of_the_wrong_kind_are_refused() {
 }
 
 #[test]
-fn watchers_hear_of_ends_and_the_interrupt_is_given_back() {
+fn watchers_are_notified_and_the_interrupt_is_released() {
     let mut bed = Bed::new();
     let mut session = Session { registry: &bed.registry, domain_exception: None };
     let now = Instant::now();
@@ -56,7 +56,7 @@ fn watchers_hear_of_ends_and_the_interrupt_is_given_back() {
         assert!(matches!(answer, Answer::Watch));
     }
     assert_eq!(bed.domains.host.bound.len(), 1, "bound once");
-    // Nobody watches over a connection: the next turn lets go of it.
+    // No connection is a watch, so the next turn releases the interrupt.
     bed.server.turn(&mut bed.domains, &mut session, now);
     assert!(bed.domains.host.bound.is_empty());
 
