@@ -198,7 +198,7 @@ impl<M: SharedPage> Bridge<M> {
         }
         for ((to, id), copy) in answers.iter().zip(copies.iter()) {
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
-                port.received(*id, copy);
+                port.answer(*id, copy);
             }
         }
         for to in touched.iter() {

@@ -62,7 +62,8 @@ pub(super) struct Posted {
 }
 
 impl<M: SharedPage> BridgePort<M> {
-    /// Continues where the indices stand of the ring at offset `base` of the domain's memory.
+    /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
+    /// indices stand.
     pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16) -> Self {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
@@ -117,7 +118,7 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Answers the request of a posted page, after the copy into the page has succeeded or failed.
-    pub(super) fn received(&mut self, id: u16, copy: &GrantCopy) {
+    pub(super) fn answer(&mut self, id: u16, copy: &GrantCopy) {
         let status = if copy.done {
             self.traffic.to_guest_frames += 1;
             self.traffic.to_guest_bytes += u64::from(copy.length);
@@ -193,7 +194,7 @@ impl<M: SharedPage> BridgePort<M> {
         }
         host.deliver(buffers, copies);
         for ((_, id), copy) in answers.iter().zip(copies.iter()) {
-            self.received(*id, copy);
+            self.answer(*id, copy);
         }
         self.push(host);
         Ok(())

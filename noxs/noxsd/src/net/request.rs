@@ -20,17 +20,17 @@ const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
 /// # Errors
 /// Only some of the vifs have an identity.
 pub fn identities(vifs: &[VifDevice]) -> Result<Option<Vec<VifIdentity>>, Refusal> {
-    let known: Vec<VifIdentity> = vifs.iter().filter_map(|vif| vif.identity).collect();
-    match (known.len(), vifs.len()) {
-        (known, all) if known == all => {}
+    let identities: Vec<VifIdentity> = vifs.iter().filter_map(|vif| vif.identity).collect();
+    match (identities.len(), vifs.len()) {
+        (count, all) if count == all => {}
         (0, _) => return Ok(None),
-        (known, all) => {
+        (count, all) => {
             return Err(Refusal::Invalid(format!(
-                "{known} of {all} vifs have an identity: must be all or none"
+                "{count} of {all} vifs have an identity: must be all or none"
             )));
         }
     }
-    Ok(Some(known))
+    Ok(Some(identities))
 }
 
 impl<M> Net<M> {

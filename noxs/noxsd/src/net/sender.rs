@@ -51,7 +51,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Continues where the indices stand of the ring at offset `base` of the domain's memory.
+    /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
+    /// indices stand.
     pub(super) fn attach(
         memory: &impl SharedPage,
         base: usize,
@@ -100,7 +101,7 @@ impl Sender {
                 return Ok(Some(later));
             }
             self.tx.consume();
-            if !self.serves(&request) {
+            if !self.is_valid(&request) {
                 self.traffic.dropped_frames += 1;
                 self.tx.respond(memory, &TxResponse { id: request.id, status: NETIF_RSP_ERROR });
                 continue;
@@ -118,7 +119,7 @@ impl Sender {
         Ok(None)
     }
 
-    fn serves(&self, request: &TxRequest) -> bool {
+    fn is_valid(&self, request: &TxRequest) -> bool {
         let end = usize::from(request.offset) + usize::from(request.size);
         request.flags & REFUSED_FLAGS == 0
             && usize::from(request.size) >= frame::HEADER
@@ -128,7 +129,7 @@ impl Sender {
 
     /// Answers a request and returns the facts of its frame if the guest may send it. `frame` is
     /// `None` if the copy failed.
-    pub(super) fn sent(
+    pub(super) fn answer(
         &mut self,
         memory: &impl SharedPage,
         request: &TxRequest,
@@ -157,7 +158,7 @@ impl Sender {
         may
     }
 
-    /// Publishes the answers, and returns whether the guest wants an event.
+    /// Publishes the responses, and returns whether the guest wants an event.
     pub(super) fn push(&mut self, memory: &impl SharedPage) -> bool {
         self.tx.push(memory)
     }

@@ -79,8 +79,10 @@ pub struct MacInUse(pub MacAddr);
 impl Default for Switch {
     fn default() -> Self {
         Self {
-            by_mac: touched(|number| MacAddr([0, 0, number[0], number[1], number[2], number[3]])),
-            by_ipv4: touched(Ipv4Addr::from),
+            by_mac: prefaulted(|number| {
+                MacAddr([0, 0, number[0], number[1], number[2], number[3]])
+            }),
+            by_ipv4: prefaulted(Ipv4Addr::from),
             ports: PortList::default(),
             unaddressed: PortList::default(),
             ipv6: PortList::default(),
@@ -89,7 +91,7 @@ impl Default for Switch {
 }
 
 /// Returns an empty table whose pages are already faulted in.
-fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId> {
+fn prefaulted<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId> {
     let mut table = HashMap::with_capacity(CAPACITY as usize);
     table.extend((0..CAPACITY).map(|number| (key(number.to_be_bytes()), BridgePortId(0))));
     table.clear();

@@ -112,7 +112,7 @@ impl Vif {
         let from = End::Port(own);
         for (request, copy) in requests.iter().zip(copies.iter()) {
             let frame = &buffers.get(copy.buffer)[..usize::from(copy.length)];
-            let Some(facts) = sender.sent(cx.memory, request, copy.done.then_some(frame)) else {
+            let Some(facts) = sender.answer(cx.memory, request, copy.done.then_some(frame)) else {
                 continue;
             };
             bridge.switch.note(own, &facts);

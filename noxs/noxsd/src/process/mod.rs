@@ -7,4 +7,4 @@ pub mod event_loop;
 pub mod privileges;
 pub mod seccomp;
 pub mod start;
-mod taps;
+pub mod taps;
