@@ -25,6 +25,12 @@ impl FakePage {
     pub fn join(parts: &[Self]) -> Self {
         Self(parts.iter().flat_map(|part| part.0.iter().cloned()).collect())
     }
+
+    /// Returns how many clones and joined memories share the first page, this one included.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Rc::strong_count(&self.0[0])
+    }
 }
 
 impl SharedPage for FakePage {

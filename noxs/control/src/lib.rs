@@ -1,12 +1,12 @@
-//! The messages between a toolstack and `noxsd`, and the records of devices that outlive both.
+//! The messages between a toolstack and noxsd, and the device records that outlive both.
 //!
-//! Messages travel over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message a packet. The
+//! Messages travel over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message per packet. The
 //! first byte of a packet is [`PROTOCOL`], the rest is the bincode encoding of a [`Request`] or a
-//! [`Reply`]. Each request gets one reply, in order. A malformed packet costs its sender the
-//! connection.
+//! [`Reply`]. Each request gets one reply, in order. noxsd disconnects a client that sends a
+//! malformed packet.
 //!
-//! What a restarted `noxsd` needs to serve a running guest again is in the domain's [`record`],
-//! which has a version of its own: a new [`PROTOCOL`] does not touch it.
+//! A restarted noxsd learns the devices of running guests from the domains' [records](record),
+//! which have a version of their own: a new [`PROTOCOL`] does not change them.
 
 pub mod record;
 
@@ -18,87 +18,88 @@ use noxs::MacAddr;
 
 pub use daemon::encoding;
 
-/// First byte of each packet; changes when the messages do. The records have
-/// [their own](record::RECORD_VERSION).
+/// Version of the messages: the first byte of each packet. The records have
+/// [their own version](record::RECORD_VERSION).
 pub const PROTOCOL: u8 = 3 + cfg!(feature = "newer-protocol") as u8;
 
-/// Largest packet either side sends, in bytes.
+/// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
 
-/// Most files that one request brings: the console's log, or a bridge's tap. A device kind whose
-/// guest hands over files of its own raises it.
+/// Most files that come with one request: the console's log, or a bridge's tap. A device kind that
+/// needs more files raises this limit.
 pub const MAX_FILES: usize = 1;
 
-/// Where `noxsd` listens.
+/// Path of noxsd's socket.
 pub const SOCKET: &str = "/run/chaos/noxsd.sock";
 
-/// Folder of the domains' records; each has a folder named by its domid.
+/// Folder of all domains' records: each domain has a folder in it, named by its domid.
 pub const RECORDS: &str = "/run/chaos/domains";
 
 /// Name of the file in a domain's folder that holds its [`record`].
 pub const RECORD_FILE: &str = "devices";
 
-/// Name of the file in a domain's folder that holds what its console printed.
+/// Name of the file in a domain's folder that holds its console's output.
 pub const CONSOLE_LOG: &str = "console.log";
 
-/// What a toolstack asks of `noxsd`.
+/// A toolstack's request to noxsd.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
-    /// Map the rings and bind the ports of a domain that does not run yet. If the domain has a
-    /// console, its log file comes with the message as a file descriptor, opened for reading and
+    /// Maps the rings and binds the ports of a domain that does not run yet. If the domain has a
+    /// console, its log comes with the message as a file descriptor, open for reading and
     /// appending. A domain that is attached under the same domid with another handle is detached
-    /// first: Xen has reused the number.
+    /// first, because Xen has reused the domid.
     Attach(Attach),
-    /// Tell who the vifs of an attached domain are, and start to serve them. A toolstack that knows
-    /// it when it attaches says so in [`VifDevice::identity`]; one that prepares domains ahead of
-    /// the request for them says it here, once. The guest may run already: what it has put into its
-    /// rings meanwhile is served now.
+    /// Sets the identities of an attached domain's vifs, once, and starts to serve them. A
+    /// toolstack that knows the identities when it attaches the domain sets them in
+    /// [`VifDevice::identity`] instead; this request is for domains that were prepared. The guest
+    /// may run already: noxsd then serves what the guest has put into its rings so far.
     Configure {
-        /// Whose vifs.
+        /// The domain.
         id: DomainId,
         /// One for each vif of the domain, in the order of [`Attach::vifs`].
         vifs: Vec<VifIdentity>,
     },
-    /// Let go of everything of a domain. Answered when it is done.
+    /// Unmaps the rings and releases the ports of a domain. The reply comes when that is done.
     Detach(DomainId),
-    /// Add a switch for a bridge. The tap that leads to dom0 comes as a file descriptor.
+    /// Adds a switch for a bridge. The tap that connects it to the bridge comes as a file
+    /// descriptor.
     AddSwitch {
-        /// Name of the bridge, as in the vif's `bridge=`.
+        /// Name of the bridge, as in a vif's `bridge=`.
         bridge: String,
     },
-    /// Turn this connection into the domain's console: after [`Reply::Done`], packets from
-    /// `noxsd` are output and packets to it are input, without further framing.
+    /// Turns this connection into the domain's console: after [`Reply::Done`], packets from noxsd
+    /// hold output and packets to noxsd hold input, without further framing.
     Console(DomainId),
-    /// Tell how the devices of a domain are; without one, how those of each domain are that has a
-    /// broken device, as many as fit in a packet.
+    /// Asks for the state of a domain's devices or, without a domain, for the states of all domains
+    /// that have lost a device, as many as fit in a packet.
     Status(Option<DomainId>),
-    /// Tell which vifs have dropped frames and how many, in the order of the domids and from this
-    /// one on, as many as one reply holds.
+    /// Asks for the vifs that have dropped frames, in the order of their domids, as many as fit in
+    /// a reply.
     Dropped {
-        /// The first domid: 0, or what [`Reply::Dropped`] said comes next.
+        /// Domid to start from: 0, or `next` of the last [`Reply::Dropped`].
         from: u16,
     },
-    /// Turn this connection into a watch for domains that end: after [`Reply::Done`], a packet of
-    /// one byte follows each `VIRQ_DOM_EXC`. Xen has one binder for that interrupt and does not
-    /// say which domain it is about.
+    /// Turns this connection into a watch for domains that shut down: after [`Reply::Done`], noxsd
+    /// sends a packet of one byte for each `VIRQ_DOM_EXC`. Only one process can bind that
+    /// interrupt, and Xen does not report which domain raised it.
     Watch,
 }
 
-/// A domain, safe against reuse of its number.
+/// Identifies a domain even if Xen reuses its domid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct DomainId {
-    /// Xen's number for it.
+    /// Xen's number of the domain.
     pub domid: u16,
-    /// Its handle (UUID).
+    /// The domain's handle (UUID).
     pub handle: [u8; 16],
 }
 
-/// The devices of a domain, from the backend's point of view.
+/// The devices of a domain, as their back end needs to know them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Attach {
-    /// Whose they are.
+    /// The domain.
     pub id: DomainId,
-    /// The console, if it has one.
+    /// The console, if the domain has one.
     pub console: Option<ConsoleDevice>,
     /// The network interfaces.
     pub vifs: Vec<VifDevice>,
@@ -120,28 +121,28 @@ pub struct VifDevice {
     pub index: u16,
     /// The guest's end of the event channel.
     pub port: u32,
-    /// Grant reference of the ring the guest sends on.
+    /// Grant reference of the ring that the guest sends on.
     pub tx_ring: u32,
-    /// Grant reference of the ring the guest receives on.
+    /// Grant reference of the ring that the guest receives on.
     pub rx_ring: u32,
-    /// Which switch the interface is on.
+    /// Name of the bridge whose switch the interface is on.
     pub bridge: String,
-    /// Who it is, if that is known: for all vifs of a domain or for none. Without it the rings are
-    /// mapped and the port is bound, but the switch does not know the interface and no frame moves
-    /// until [`Request::Configure`] tells.
+    /// Addresses and limits, if they are known: set for all vifs of a domain or for none. Without
+    /// them the rings are mapped and the port is bound, but the interface is on no switch and no
+    /// frame moves until [`Request::Configure`] sets them.
     pub identity: Option<VifIdentity>,
 }
 
-/// What a network interface is to its network, as far as the guest's owner decides it.
+/// The addresses and limits of a network interface, which the guest's owner chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VifIdentity {
     /// The only source MAC address the guest may use.
     pub mac: MacAddr,
     /// The only source IPv4 address the guest may use, if it was given one.
     pub ipv4: Option<Ipv4Addr>,
-    /// Largest IP packet in bytes.
+    /// Size of the largest IP packet, in bytes.
     pub mtu: u16,
-    /// How much the guest may send, if that is limited.
+    /// How much the guest may send; `None` if that is not limited.
     pub rate: Option<Rate>,
 }
 
@@ -154,12 +155,12 @@ pub struct Rate {
     pub interval_us: u64,
 }
 
-/// What `noxsd` answers.
+/// noxsd's reply to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Reply {
-    /// It is done.
+    /// The request is done.
     Done,
-    /// It was not done, and nothing of it is left behind.
+    /// The request was refused and has changed nothing.
     Refused(Refusal),
     /// The answer to [`Request::Status`].
     Status(Vec<DomainStatus>),
@@ -167,60 +168,61 @@ pub enum Reply {
     Dropped {
         /// Vifs that have dropped frames, at most [`MAX_DROPPED`].
         vifs: Vec<VifDrops>,
-        /// The domid to ask from for those that did not fit; none if these are the last.
+        /// Domid to ask from for the vifs that did not fit; `None` if these are the last.
         next: Option<u16>,
     },
 }
 
-/// Most vifs in one [`Reply::Dropped`]: with them, the reply fits in a packet and passes the
-/// decoder's limit.
+/// Most vifs in one [`Reply::Dropped`], so that the reply fits in a packet and passes the decoder's
+/// limit.
 pub const MAX_DROPPED: usize = 1024;
 
-/// What a vif has dropped.
+/// Frames that a vif has dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct VifDrops {
-    /// Whose it is.
+    /// The vif's domain.
     pub id: DomainId,
     /// Number of the interface in its domain.
     pub index: u16,
-    /// How many frames: see [`VifStatus::dropped_frames`].
+    /// Number of frames: see [`VifStatus::dropped_frames`].
     pub frames: u64,
 }
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
 pub enum Refusal {
-    /// No switch has this name; the toolstack may add it.
+    /// There is no switch for this bridge; the toolstack can add one.
     #[error("noxsd has no switch for bridge {0}")]
     NoSwitch(String),
-    /// No such domain is attached, or it has no such device.
-    #[error("noxsd serves no such device of this domain")]
+    /// The domain is not attached, or it does not have such a device.
+    #[error("noxsd does not serve this domain, or the domain has no such device")]
     NoDevice,
-    /// The console is in use by another client.
+    /// Another client is connected to the console.
     #[error("the console is in use by another client")]
     ConsoleBusy,
-    /// The MAC address is in use on this switch.
+    /// Another vif on this switch has the MAC address.
     #[error("MAC address {0} is in use on this switch")]
     MacInUse(MacAddr),
-    /// A device cannot be connected: a system call or hypercall failed.
+    /// A system call or hypercall failed.
     #[error("noxsd cannot {what}: {errno}")]
     System {
         /// What was tried.
         what: String,
-        /// The error number's meaning.
+        /// The system's answer.
         errno: String,
     },
-    /// The request contradicts itself, or a file descriptor is missing or of the wrong kind.
-    #[error("noxsd refuses the request: {0}")]
+    /// The request contradicts itself or what is attached, a value is out of range, or a file
+    /// descriptor is missing or of the wrong kind.
+    #[error("noxsd refused the request: {0}")]
     Invalid(String),
 }
 
 /// The state of a domain's devices.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DomainStatus {
-    /// Which domain.
+    /// The domain.
     pub id: DomainId,
-    /// One for each device.
+    /// The state of each device.
     pub devices: Vec<DeviceStatus>,
 }
 
@@ -229,13 +231,13 @@ pub struct DomainStatus {
 pub struct DeviceStatus {
     /// `console`, `vif0`, ...
     pub name: String,
-    /// What the guest did that cost it the device, if it has lost it.
+    /// What the guest did that cost it the device; `None` if the device works.
     pub broken: Option<String>,
-    /// What has passed, by kind of device.
+    /// How much has passed the device.
     pub counters: DeviceCounters,
 }
 
-/// What has passed a device since it was attached.
+/// How much has passed a device since it was attached, by kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum DeviceCounters {
     /// A console.
@@ -244,16 +246,16 @@ pub enum DeviceCounters {
     Vif(VifStatus),
 }
 
-/// What has passed a console.
+/// How much has passed a console.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct ConsoleStatus {
     /// Bytes that the guest printed.
     pub from_guest_bytes: u64,
-    /// Bytes that were typed.
+    /// Bytes of input that the guest was sent.
     pub to_guest_bytes: u64,
 }
 
-/// What has passed a network interface.
+/// How much has passed a network interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct VifStatus {
     /// Bytes from the guest.
@@ -264,23 +266,23 @@ pub struct VifStatus {
     pub to_guest_bytes: u64,
     /// Frames to the guest.
     pub to_guest_frames: u64,
-    /// Frames that were dropped: from a wrong source, too many for all, malformed, or without a
-    /// page of the guest's to put them in.
+    /// Frames that were dropped: malformed, from a wrong source, over a limit on broadcasts, or for
+    /// a guest that had posted no page for them.
     pub dropped_frames: u64,
 }
 
 /// Encodes a message as a packet.
 ///
 /// # Panics
-/// Never for the messages of this module: encoding into memory does not fail.
+/// Never for the messages of this module, because encoding into memory does not fail.
 pub fn encode<T: Encode>(message: &T) -> Vec<u8> {
     encoding::encode::<MAX_PACKET>(PROTOCOL, message).unwrap_or_default()
 }
 
-/// Decodes a packet as a message; the packet must contain nothing else.
+/// Decodes a packet as a message. The packet must contain nothing else.
 ///
 /// # Errors
-/// Another protocol version, or bytes that are no such message.
+/// The packet has another protocol version, or its bytes are not a message of this type.
 pub fn decode<T: Decode<()>>(packet: &[u8]) -> Result<T, DecodeError> {
     encoding::decode::<T, MAX_PACKET>(PROTOCOL, packet)
 }
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_survives_the_wire() {
+    fn an_encoded_message_is_decoded_as_it_was() {
         let mut prepared = attach();
         prepared.vifs[0].identity = None;
         for request in [
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn another_version_a_cut_and_an_extra_byte_are_refused() {
+    fn other_versions_cut_and_longer_packets_are_refused() {
         let mut packet = encode(&Request::Attach(attach()));
         assert_eq!(decode::<Request>(&[]), Err(DecodeError::Malformed));
         assert_eq!(decode::<Request>(&packet[..packet.len() - 1]), Err(DecodeError::Malformed));
@@ -354,7 +356,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_packets_never_panic(packet in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn no_packet_causes_a_panic(packet in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode::<Request>(&packet);
             let _ = decode::<Reply>(&packet);
             let _ = decode::<Attach>(&packet);

@@ -1,11 +1,11 @@
-//! The records of devices, byte by byte: what an earlier `chaos` has written stays readable.
+//! Device records, byte by byte: records that an earlier `chaos` has written stay readable.
 //!
 //! Each file in `tests/golden/` holds one record in hexadecimal; `#` begins a comment.
 //!
-//! If a test here fails, the change under test would leave the guests of running hosts without
-//! devices. Don't edit a golden file to make it pass: raise `RECORD_VERSION`, keep the old decoder,
-//! and add a file (see `src/record/mod.rs`).
-#![allow(clippy::unwrap_used)] // A test ends with a panic.
+//! If a test here fails, an upgrade to the changed program would leave running guests without
+//! devices. Don't edit a golden file to make the test pass: raise `RECORD_VERSION`, keep the old
+//! decoder, and add a file (see `src/record/mod.rs`).
+#![allow(clippy::unwrap_used)] // A failed test panics.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
@@ -32,7 +32,7 @@ fn bytes(golden: &str) -> Vec<u8> {
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
 }
 
-/// A guest with each field in use.
+/// Returns the record of a guest that uses every field.
 fn full() -> DeviceRecord<'static> {
     let vif = |index: u16, bridge: &str, identity| VifDevice {
         index,
@@ -57,7 +57,7 @@ fn full() -> DeviceRecord<'static> {
     }
 }
 
-/// A shell: its vif has no identity yet, and its console is left out.
+/// Returns the record of a shell: without a console, and with a vif that has no identity yet.
 fn prepared() -> DeviceRecord<'static> {
     let mut record = full();
     record.console = None;
@@ -68,7 +68,7 @@ fn prepared() -> DeviceRecord<'static> {
 }
 
 #[test]
-fn the_current_version_is_written_byte_by_byte_as_its_golden_files() {
+fn the_current_version_is_written_as_its_golden_files() {
     assert_eq!(RECORD_VERSION, 3, "add golden files of the new version, and compare them here");
     assert_eq!(full().encode(), bytes(V3_FULL), "{HINT}");
     assert_eq!(prepared().encode(), bytes(V3_PREPARED), "{HINT}");
@@ -87,7 +87,7 @@ fn the_previous_version_is_read() {
 }
 
 #[test]
-fn a_record_is_what_was_attached() {
+fn an_attach_request_and_its_record_hold_the_same() {
     let attach = Attach::from(full());
     assert_eq!(DeviceRecord::from(&attach), full());
 }

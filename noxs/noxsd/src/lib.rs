@@ -1,23 +1,26 @@
-//! The parts of `noxsd`: console and network backends for noxs guests, and the switch between them,
-//! in one unprivileged process.
+//! The parts of noxsd: back ends of the consoles and network interfaces of noxs guests, and the
+//! switch between them, in one unprivileged process.
 //!
-//! `noxsd` is the only process that reads what guests write. It treats each byte as hostile: an
-//! impossible index costs that guest its device, a bad grant is an error in that guest's ring, and a
-//! guest that floods delays only itself.
+//! noxsd is the only process that reads what guests write, and treats each byte as hostile: a guest
+//! that writes an impossible index loses that device, a bad grant is answered with an error in that
+//! guest's ring, and a guest that floods delays only itself.
 //!
-//! A folder knows only those below it:
+//! A module uses only the modules below it:
 //!
 //! | | |
 //! |---|---|
-//! | [`process`] | starts, drops what is not needed, waits for events |
+//! | [`process`] | starts, drops privileges, waits for events |
 //! | [`control`] | serves toolstacks and clients of consoles; reads which domains an earlier noxsd served |
-//! | [`domains`] | who is attached: owns the devices, and knows which kinds there are |
-//! | [`net`], [`console`] | a device kind each: ring, policy, counters, restart |
-//! | [`turns`] | who is served next, when, and how much may pass; knows no device |
-//! | [`host`] | what devices need of Xen, as a trait; the real Xen, and shared memory |
+//! | [`domains`] | the attached domains: owns their devices, and lists the kinds of devices |
+//! | [`net`], [`console`] | one device kind each: ring, policy, counters, restart |
+//! | [`turns`] | which device is served next, when, and at which rate; independent of device kinds |
+//! | [`host`] | what devices need from Xen, as a trait, and the real Xen |
+//!
+//! The rings themselves, and memory that a guest writes at any time, come from the crate
+//! `xen_ring`.
 //!
 //! A new device kind is a folder beside [`net`] and [`console`], and a few lines in
-//! `domains/device.rs`, which lists them.
+//! `domains/device.rs`, which lists the kinds.
 
 pub mod console;
 pub mod control;

@@ -1,4 +1,4 @@
-//! `noxsd`: see the library's text, and `noxsd --help`.
+//! The program noxsd: see the library's documentation, and `noxsd --help`.
 
 use std::process::ExitCode;
 
@@ -6,26 +6,27 @@ use clap::Parser;
 use daemon::chain::chain;
 use noxsd::process::start::{self, Options};
 
-/// The console and network of noxs guests, and the switch between them.
+/// Serves the consoles and network interfaces of noxs guests, and the switch between them.
 ///
-/// Runs in the foreground, logs to standard error and gives up root once its devices are open.
-/// The socket is there when it is ready; under systemd it also says so (Type=notify). It may be
-/// killed at any time: started again, it finds its guests in the records and goes on.
+/// Runs in the foreground, logs to standard error, and gives up root once its devices are open.
+/// Its socket exists as soon as it is ready; under systemd it also sends a notification
+/// (Type=notify). It may be killed at any time: the next noxsd finds the guests in the records and
+/// continues to serve them.
 #[derive(Debug, Parser)]
 #[command(
     version,
     after_help = "Examples:
   noxsd --bridge xenbr0                  serve, with a switch that reaches bridge xenbr0
   noxsd --bridge xenbr0 --bridge xenbr1  two switches
-  noxsd --log debug                      say more; also off, error, warn, info, trace
+  noxsd --log debug                      log more
 
-Exit status: 1 if it cannot start or go on, 2 if the options are wrong."
+Exit status: 1 if it cannot start or continue, 2 if the options are wrong."
 )]
 struct Arguments {
     #[command(flatten)]
     options: Options,
 
-    /// What to log: off, error, warn, info, debug or trace.
+    /// Log messages of this level and above: off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: tracing::level_filters::LevelFilter,
 }

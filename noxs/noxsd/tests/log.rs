@@ -1,4 +1,4 @@
-//! A log that nobody reads.
+//! A log whose reader is closed.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -7,12 +7,12 @@ use std::process::{Command, Stdio};
 fn noxsd_does_not_panic_when_its_log_is_closed() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    // There is no such account, or no Xen, or the user is not root: whatever comes first, it is told.
+    // noxsd logs an error: the account does not exist, or there is no Xen, or the user is not root.
     let status = Command::new(env!("CARGO_BIN_EXE_noxsd"))
-        .args(["--user", "nobody-has-this-name"])
+        .args(["--user", "noxsd-no-such-user"])
         .stderr(Stdio::from(writer))
         .status()
         .unwrap();
-    // A panic would end it by a signal.
+    // A panic would abort the process with a signal.
     assert_eq!(status.code(), Some(1), "{status}");
 }

@@ -1,5 +1,5 @@
-//! A noxsd that has no file descriptor left for one more client. A test program of its own, because
-//! the limit is the whole process's.
+//! A noxsd that has no file descriptor left for a client. This is a test program of its own,
+//! because the limit applies to the whole process.
 
 use std::fs::File;
 use std::io;
@@ -17,8 +17,8 @@ use noxsd::control::server::Server;
 use noxsd::control::session::Session;
 use noxsd::domains::Domains;
 use noxsd::host::buffers::{GrantCopy, PageBuffers};
-use noxsd::host::memory::SharedMemory;
 use noxsd::host::{DomId, GrantRef, Host, LocalPort, RemotePort};
+use xen_ring::SharedPage;
 
 const LISTENER: Token = Token(0);
 
@@ -27,7 +27,7 @@ struct NoXen;
 
 struct NoMemory;
 
-impl SharedMemory for NoMemory {
+impl SharedPage for NoMemory {
     fn load(&self, _: usize) -> u32 {
         0
     }
@@ -68,15 +68,15 @@ impl Host for NoXen {
 struct Bed {
     poll: Poll,
     server: Server,
-    backend: Domains<NoXen>,
+    domains: Domains<NoXen>,
 }
 
 impl Bed {
-    /// Serves until nothing happens any more; gives how often something did.
+    /// Serves until the poll returns no events. Returns how often it returned some.
     fn run(&mut self) -> usize {
         let mut events = Events::with_capacity(16);
         for round in 0.. {
-            self.poll.poll(&mut events, Some(Duration::ZERO)).expect("the poll works");
+            self.poll.poll(&mut events, Some(Duration::ZERO)).expect("poll succeeds");
             if events.is_empty() || round == 100 {
                 return round;
             }
@@ -88,37 +88,37 @@ impl Bed {
                 }
             }
             let mut session = Session { registry: self.poll.registry(), domain_exception: None };
-            self.server.turn(&mut self.backend, &mut session, now);
+            self.server.turn(&mut self.domains, &mut session, now);
         }
-        unreachable!("the rounds end")
+        unreachable!("the loop returns")
     }
 }
 
 fn unconnected() -> OwnedFd {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("there is a descriptor")
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a descriptor is free")
 }
 
 #[test]
-fn clients_wait_without_a_busy_loop_and_are_heard_when_there_is_room() {
+fn clients_wait_without_a_busy_loop_and_are_served_when_a_descriptor_is_free() {
     let folder = std::env::temp_dir().join(format!("noxsd-descriptors-{}", std::process::id()));
     let path = folder.join("noxsd.sock");
     std::fs::create_dir_all(&folder).unwrap();
     let listener = listener::listen(&path, None).unwrap();
     let poll = Poll::new().unwrap();
     let server = Server::new(listener, poll.registry().try_clone().unwrap(), LISTENER).unwrap();
-    let backend = Domains::new(NoXen, Instant::now());
-    let mut bed = Bed { poll, server, backend };
+    let domains = Domains::new(NoXen, Instant::now());
+    let mut bed = Bed { poll, server, domains };
     let address = UnixAddr::new(&path).unwrap();
     let clients = [unconnected(), unconnected(), unconnected()];
 
-    // No number is left below the limit: those of the files that are open are.
+    // Set the limit to the lowest free number, so that no descriptor is left.
     let used = File::open("/dev/null").unwrap().as_raw_fd();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, used.unsigned_abs().into(), hard).unwrap();
     for client in &clients[..2] {
         connect(client.as_raw_fd(), &address).unwrap();
-        assert!(bed.run() < 5, "it does not look again and again");
+        assert!(bed.run() < 5, "the server does not retry in a busy loop");
     }
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     connect(clients[2].as_raw_fd(), &address).unwrap();

@@ -1,9 +1,10 @@
 //! The record of a domain's devices: the file [`RECORD_FILE`](crate::RECORD_FILE), from which a
-//! restarted `noxsd` learns which rings exist.
+//! restarted noxsd learns which rings exist.
 //!
 //! The first byte is the version, the rest is bincode. A record outlives the program that wrote it,
-//! so [`RECORD_VERSION`] is apart from the messages' [`PROTOCOL`](crate::PROTOCOL), no type of a
-//! message is encoded here, and the previous version is always read: an upgrade is a restart.
+//! because an upgrade only restarts the daemons. So [`RECORD_VERSION`] is independent of the
+//! messages' [`PROTOCOL`](crate::PROTOCOL), records have types of their own, and the previous
+//! version can always be read.
 //!
 //! ```text
 //! 2  v2.rs  read     the message `Attach`, from when records had no version of their own
@@ -11,12 +12,12 @@
 //! ```
 //!
 //! # Adding a device kind, or changing one
-//! 1. Copy `v3.rs` to `v4.rs`, and add the variant or the field there. What `v3.rs` reads does not
-//!    change.
-//! 2. Raise [`RECORD_VERSION`], encode with `v4`, decode both, and remove what is older than the
-//!    previous version.
-//! 3. Add a file to `tests/golden/`, and the line that reads it to `tests/golden.rs`. Files that
-//!    are there stay as they are.
+//! 1. Copy `v3.rs` to `v4.rs`, and add the variant or the field there. Do not change what `v3.rs`
+//!    reads.
+//! 2. Raise [`RECORD_VERSION`], encode with `v4`, decode both, and remove the decoder of the
+//!    version before `v3`.
+//! 3. Add a file to `tests/golden/`, and the line that reads it to `tests/golden.rs`. Do not change
+//!    the files that exist.
 
 mod v2;
 mod v3;
@@ -30,18 +31,18 @@ use crate::{Attach, ConsoleDevice, DomainId, VifDevice};
 /// Version of the records that this program writes.
 pub const RECORD_VERSION: u8 = 3;
 
-/// Oldest version that it reads.
+/// Oldest version that this program reads.
 pub const OLDEST_VERSION: u8 = 2;
 
-/// Longest record in bytes.
+/// Size of the longest record, in bytes.
 pub const MAX_RECORD: usize = 64 * 1024;
 
-/// The devices of a domain as its record has them.
+/// The contents of a domain's record: its devices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceRecord<'a> {
-    /// Whose they are.
+    /// The domain.
     pub id: DomainId,
-    /// The console, if it has one.
+    /// The console, if the domain has one.
     pub console: Option<ConsoleDevice>,
     /// The network interfaces.
     pub vifs: Cow<'a, [VifDevice]>,
@@ -50,23 +51,25 @@ pub struct DeviceRecord<'a> {
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// A newer or a much older program wrote it.
+    /// A newer or a much older program wrote the record.
     #[error(
-        "it has version {found}, and this program reads {OLDEST_VERSION} to {RECORD_VERSION}; run \
-         the version that created the guest, or destroy and create the guest"
+        "version {found}: must be {OLDEST_VERSION} to {RECORD_VERSION}; run the version that created \
+         the guest, or destroy and create the guest"
     )]
     Version {
         /// The first byte.
         found: u8,
     },
-    /// It is empty, cut or damaged.
-    #[error("it is malformed")]
+    /// The record is empty, cut or damaged.
+    #[error("the record is malformed")]
     Malformed,
 }
 
 impl DeviceRecord<'_> {
-    /// Returns the record's bytes, in version [`RECORD_VERSION`]. They are empty, which no decoder
-    /// takes, if they would be longer than [`MAX_RECORD`]: no guest has so many devices.
+    /// Returns the record's bytes, in version [`RECORD_VERSION`].
+    ///
+    /// A record longer than [`MAX_RECORD`] would be empty, which cannot be decoded; no guest has so
+    /// many devices.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v3::Writer(self)).unwrap_or_default()
@@ -74,11 +77,11 @@ impl DeviceRecord<'_> {
 }
 
 impl DeviceRecord<'static> {
-    /// Decodes a record of any version from [`OLDEST_VERSION`] on; the bytes must contain nothing
-    /// else.
+    /// Decodes a record of any version from [`OLDEST_VERSION`] to [`RECORD_VERSION`]. The bytes
+    /// must contain nothing else.
     ///
     /// # Errors
-    /// Another version, or bytes that are not a record.
+    /// The version is another one, or the bytes are not a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let record = match encoding::version(bytes) {
             Some(2) => encoding::decode::<v2::Record, MAX_RECORD>(2, bytes).map(Self::from),
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_a_record_is_refused_by_what_it_is() {
+    fn bytes_that_are_not_a_record_are_refused_with_the_reason() {
         let id = DomainId { domid: 3, handle: [7; 16] };
         let console = Some(ConsoleDevice { port: 1, ring: 8 });
         let record = DeviceRecord { id, console, vifs: Cow::Borrowed(&[]) };
@@ -132,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_do_harm(
+        fn no_bytes_cause_a_panic(
             version in OLDEST_VERSION..=RECORD_VERSION,
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
         ) {

@@ -1,4 +1,4 @@
-//! Version 2: the message `Attach` as it was then. It is only read.
+//! Version 2, which is only read: the message `Attach` of that time.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;

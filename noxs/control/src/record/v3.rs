@@ -1,7 +1,7 @@
-//! Version 3: whose the devices are, then a list of devices, each with its kind.
+//! Version 3: the domain, then a list of its devices, each with its kind.
 //!
-//! A later version that only adds kinds reads this one's bytes with its own types: the variants keep
-//! their numbers, and these bytes have none of the new ones.
+//! A later version that only adds kinds can decode these bytes with its own types: the variants
+//! keep their numbers, and no record of this version contains a new one.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
@@ -21,10 +21,10 @@ pub(super) struct Record {
     devices: Vec<Device<String>>,
 }
 
-/// The bytes of a [`Record`], from a record in memory without a copy of it.
+/// Encodes a record in memory as the bytes of a [`Record`], without a copy of it.
 pub(super) struct Writer<'a>(pub(super) &'a DeviceRecord<'a>);
 
-/// A device of any kind. `T` is the type of its texts: owned when read, borrowed when written.
+/// A device of any kind. `T` is the type of its strings: owned when read, borrowed when written.
 #[derive(Encode, Decode)]
 enum Device<T> {
     Console { port: u32, ring: u32 },
@@ -60,7 +60,7 @@ impl Encode for Writer<'_> {
         let DeviceRecord { id, console, vifs } = self.0;
         id.domid.encode(encoder)?;
         id.handle.encode(encoder)?;
-        // As a vector has its length.
+        // The length, which a vector begins with.
         (usize::from(console.is_some()) + vifs.len()).encode(encoder)?;
         if let Some(ConsoleDevice { port, ring }) = *console {
             Device::<&str>::Console { port, ring }.encode(encoder)?;
@@ -82,7 +82,7 @@ impl<'a> From<&'a VifDevice> for Vif<&'a str> {
     }
 }
 
-/// A record with two consoles: no guest has them.
+/// The error for a record with two consoles: a guest has at most one.
 pub(super) struct SecondConsole;
 
 impl TryFrom<Record> for DeviceRecord<'static> {

@@ -1,4 +1,4 @@
-//! The file that keeps what a console printed: bounded, the newest survives.
+//! The file that keeps a console's newest output, and is bounded.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
@@ -7,23 +7,24 @@ use std::os::unix::fs::FileExt;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Most bytes that a log holds. When it would grow past that, its older half is cut off, at the end
-/// of a line if there is one.
+/// Size limit of a log, in bytes. When a log would grow past it, its older half is cut off, at the
+/// end of a line if there is one.
 pub const LIMIT: u64 = 128 * 1024;
 
-/// Bytes that survive the cut.
+/// Bytes that a cut keeps.
 const KEPT: u64 = LIMIT / 2;
 
 /// Why a file cannot be a console's log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// It has no end to append at: a pipe, a socket, a terminal. Writing to it could block.
-    #[error("the console log is not a file on a disk")]
+    /// The file is a pipe, a socket or a terminal. It has no end to append at, and writing could
+    /// block.
+    #[error("the console log is a pipe, a socket or a terminal: must be a file")]
     NotAFile,
-    /// It must be opened with `O_RDWR | O_APPEND`: the older half is read back when it is cut.
-    #[error("the console log is not open for reading and appending")]
+    /// The file is not open with `O_RDWR | O_APPEND`. A cut reads the newer half back.
+    #[error("the console log is not open for reading and appending (O_RDWR | O_APPEND)")]
     Mode,
-    /// It cannot be inspected.
+    /// The file cannot be inspected.
     #[error("cannot inspect the console log")]
     System(#[from] io::Error),
 }
@@ -36,14 +37,14 @@ pub struct ConsoleLog {
 }
 
 impl ConsoleLog {
-    /// Checks that an open file can be a log, and takes it.
+    /// Creates a log from an open file, to which it appends.
     ///
     /// # Errors
-    /// It has no end, or is not open for reading and appending.
+    /// The file has no end, or is not open for reading and appending.
     pub fn new(file: OwnedFd) -> Result<Self, LogError> {
         let mut file = File::from(file);
-        // The size, and whether there is one: `fstat` would return both, but takes six times as
-        // long in a dom0.
+        // Returns the size, and fails if the file has none. `fstat` takes six times as long in a
+        // dom0.
         let size = file.seek(SeekFrom::End(0)).map_err(|error| match error.raw_os_error() {
             Some(libc::ESPIPE) => LogError::NotAFile,
             _ => LogError::System(error),
@@ -59,7 +60,7 @@ impl ConsoleLog {
     /// Appends output of at most [`LIMIT`]` / 2` bytes.
     ///
     /// # Errors
-    /// The file cannot be written: it may lack some of the output.
+    /// The file cannot be written. It may lack some of the output.
     pub fn append(&mut self, output: &[u8]) -> io::Result<()> {
         if self.size + output.len() as u64 > LIMIT {
             self.cut()?;
@@ -69,7 +70,7 @@ impl ConsoleLog {
         Ok(())
     }
 
-    /// Costs copying half a log for each half a log that was written.
+    /// Cuts off the older half. This copies half a log for each half that was written.
     fn cut(&mut self) -> io::Result<()> {
         let start = self.size.saturating_sub(KEPT);
         let mut kept = vec![0; usize::try_from(self.size - start).unwrap_or(0)];
@@ -90,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// A file that goes away with the test.
+    /// A path whose file is removed when the test ends.
     struct Temporary(PathBuf);
 
     impl Temporary {
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_output_survives() {
+    fn the_newest_output_is_kept() {
         let file = Temporary::new("newest");
         let mut log = ConsoleLog::new(file.open()).unwrap();
         for number in 0..20_000 {
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_goes_on_after_a_restart() {
+    fn a_restarted_noxsd_appends_to_the_log() {
         let file = Temporary::new("restart");
         ConsoleLog::new(file.open()).unwrap().append(b"before\n").unwrap();
         let mut log = ConsoleLog::new(file.open()).unwrap();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_log_is_refused() {
+    fn files_that_cannot_be_a_log_are_refused() {
         let (_, pipe) = nix::unistd::pipe().unwrap();
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut options = OpenOptions::new();

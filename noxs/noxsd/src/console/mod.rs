@@ -1,9 +1,11 @@
 //! A console: its ring, its log, and the client that is connected to it.
 //!
-//! Output goes to the log and to the client. [`ring`] takes it out of the guest's page and puts
-//! input in, [`log`] is the bounded file. A restarted noxsd takes the ring up where its indices
-//! stand and the log where it ends; see [`Console::attach`].
+//! [`ring`] takes output out of the guest's page and puts input into it, [`log`] is the bounded
+//! file that keeps output. Output also goes to the client. A restarted noxsd continues where the
+//! rings' indices stand and appends to the log; see [`Console::attach`].
 
+#[cfg(test)]
+pub(crate) mod frontend;
 pub mod log;
 pub mod ring;
 
@@ -11,42 +13,43 @@ use std::io;
 use std::time::Instant;
 
 use noxs_control::{ConsoleDevice, ConsoleStatus, Refusal};
+use xen_ring::SharedPage;
 
 pub use self::log::ConsoleLog;
 pub use self::ring::ConsoleFault;
 use self::ring::{ConsoleRing, OUTPUT_SIZE, Output};
+use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
 use crate::host::{DomId, GrantRef, Host, RemotePort};
 use crate::turns::After;
 
-/// Ringfuls of output that a console takes out in one turn.
+/// How many times a console takes out the contents of the output ring in one turn.
 const OUTPUTS: usize = 8;
 
-/// A client that is connected to a console. The number is the caller's.
+/// Identifies a client. The caller chooses the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientId(pub usize);
 
 /// The clients that consoles are connected to.
 pub trait Clients {
-    /// Sends output, or drops some if the client does not read.
+    /// Sends output. Drops some if the client does not read.
     fn output(&mut self, client: ClientId, output: &[u8]);
 
-    /// Closes the connection: the console is gone.
+    /// Closes the connection, because the console no longer exists.
     fn close(&mut self, client: ClientId);
 
-    /// Notes that the console has room for input again.
+    /// Reports that the console has room for input again.
     fn input_wanted(&mut self, client: ClientId);
 }
 
-/// A console that is served.
+/// An attached console.
 #[derive(Debug)]
 pub struct Console {
     ring: ConsoleRing,
     log: ConsoleLog,
     client: Option<ClientId>,
     status: ConsoleStatus,
-    /// The log could not be written, which was logged once.
+    /// The log could not be written, which noxsd has already logged.
     log_failed: bool,
 }
 
@@ -69,9 +72,10 @@ impl Console {
         RemotePort(device.port)
     }
 
-    /// Takes up the ring at offset `base` of the domain's memory where its indices stand, and the
-    /// log where it ends: for a new guest and for one that an earlier noxsd served.
-    pub fn attach(memory: &impl SharedMemory, base: usize, log: ConsoleLog, now: Instant) -> Self {
+    /// Creates a console whose page is at offset `base` of the domain's memory. Continues where the
+    /// rings' indices stand and at the end of the log, for a new guest as for one that an earlier
+    /// noxsd served.
+    pub fn attach(memory: &impl SharedPage, base: usize, log: ConsoleLog, now: Instant) -> Self {
         Self {
             ring: ConsoleRing::attach(memory, base, now),
             log,
@@ -81,7 +85,7 @@ impl Console {
         }
     }
 
-    /// Moves output to the log and the client, and input to the guest: one batch.
+    /// Moves a batch of output to the log and the client, and input to the guest.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -114,9 +118,9 @@ impl Console {
                 }
             }
         }
-        let given = self.ring.give_input(cx.memory)?;
-        if given > 0 {
-            self.status.to_guest_bytes += given as u64;
+        let typed = self.ring.put_input(cx.memory)?;
+        if typed > 0 {
+            self.status.to_guest_bytes += typed as u64;
             moved = true;
             if let Some(client) = self.client {
                 clients.input_wanted(client);
@@ -128,7 +132,7 @@ impl Console {
         Ok(after)
     }
 
-    /// Logs once that the console's log cannot be written.
+    /// Logs that the console's log cannot be written, once until it can be written again.
     fn report(&mut self, domid: DomId, written: io::Result<()>) {
         match written {
             Ok(()) => self.log_failed = false,
@@ -152,33 +156,33 @@ impl Console {
         Ok(())
     }
 
-    /// Disconnects this client, if it is the one that is connected.
+    /// Disconnects this client, if it is connected.
     pub fn close(&mut self, client: ClientId) {
         if self.client == Some(client) {
             self.client = None;
         }
     }
 
-    /// Closes the client's connection, because the console is gone.
+    /// Closes the client's connection, because the console is being released.
     pub fn release(&mut self, clients: &mut impl Clients) {
         if let Some(client) = self.client.take() {
             clients.close(client);
         }
     }
 
-    /// Returns how many bytes of input the console takes now.
+    /// Returns how many bytes of input the console can queue now.
     #[must_use]
     pub fn input_room(&self) -> usize {
         self.ring.input_room()
     }
 
-    /// Queues input; what exceeds [`input_room`](Self::input_room) is lost. The next turn moves it
-    /// to the guest.
+    /// Queues input, which the next turn moves to the guest. What exceeds
+    /// [`input_room`](Self::input_room) is lost.
     pub fn queue_input(&mut self, input: &[u8]) {
         self.ring.queue_input(input);
     }
 
-    /// Returns what has passed.
+    /// Returns how much has passed.
     #[must_use]
     pub fn status(&self) -> ConsoleStatus {
         self.status

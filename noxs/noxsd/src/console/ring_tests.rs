@@ -1,21 +1,25 @@
-//! The console's ring, with these tests as guest.
+//! A console's rings, with these tests as the guest. What holds for any ring of bytes is tested in
+//! `xen_ring`.
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::host::fake::FakeMemory;
+use xen_ring::ByteStream;
+use xen_ring::testing::FakePage;
 
-fn console(page: &FakeMemory, now: Instant) -> ConsoleRing {
+use super::*;
+use crate::console::frontend;
+
+fn console(page: &FakePage, now: Instant) -> ConsoleRing {
     ConsoleRing::attach(page, 0, now)
 }
 
 #[test]
-fn output_wraps_around_the_ring() {
-    let page = FakeMemory::new(1);
+fn a_full_ring_of_output_is_taken_at_once() {
+    let page = FakePage::new(1);
     let now = Instant::now();
     for start in [0, 2000, u32::MAX - 10] {
-        page.store(layout::OUT_CONS, start);
-        page.store(layout::OUT_PROD, start);
+        page.store(ConsoleOutput::CONS, start);
+        page.store(ConsoleOutput::PROD, start);
         let mut console = console(&page, now);
         let mut buffer = [0; OUTPUT_SIZE];
         let text: Vec<u8> = (0..3000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
@@ -29,21 +33,21 @@ fn output_wraps_around_the_ring() {
 
 #[test]
 fn input_waits_for_room() {
-    let page = FakeMemory::new(1);
+    let page = FakePage::new(1);
     let mut console = console(&page, Instant::now());
     let text: Vec<u8> = (0..5000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
     console.queue_input(&text);
     assert_eq!(console.input_room(), 0);
     let mut arrived = Vec::new();
-    while console.give_input(&page) != Ok(0) {
+    while console.put_input(&page) != Ok(0) {
         arrived.extend(frontend::input(&page));
     }
     assert_eq!(arrived, text[..INPUT_WAITING]);
 }
 
 #[test]
-fn a_flood_has_to_wait() {
-    let page = FakeMemory::new(1);
+fn output_over_the_rate_waits() {
+    let page = FakePage::new(1);
     let mut now = Instant::now();
     let start = now;
     let mut console = console(&page, now);
@@ -63,7 +67,7 @@ fn a_flood_has_to_wait() {
 
 #[test]
 fn impossible_indices_are_refused() {
-    let page = FakeMemory::new(1);
+    let page = FakePage::new(1);
     let now = Instant::now();
     let mut console = console(&page, now);
     let mut buffer = [0; OUTPUT_SIZE];
@@ -74,19 +78,19 @@ fn impossible_indices_are_refused() {
     console.queue_input(b"x");
     for wrong in [1, 1 << 31, u32::MAX - 1024] {
         frontend::set_input_index(&page, wrong);
-        assert!(console.give_input(&page).is_err(), "{wrong}");
+        assert!(console.put_input(&page).is_err(), "{wrong}");
     }
 }
 
 proptest! {
     #[test]
-    fn hostile_indices_never_panic(
+    fn hostile_indices_cause_no_panic(
         start in any::<[u32; 4]>(),
         indices in proptest::collection::vec(any::<(u32, u32)>(), 1..50),
     ) {
-        let page = FakeMemory::new(1);
+        let page = FakePage::new(1);
         for (word, value) in start.into_iter().enumerate() {
-            page.store(layout::IN_CONS + word * 4, value);
+            page.store(ConsoleInput::CONS + word * 4, value);
         }
         let now = Instant::now();
         let mut console = console(&page, now);
@@ -96,7 +100,7 @@ proptest! {
             frontend::set_input_index(&page, input);
             let _ = console.take_output(&page, &mut buffer, now);
             console.queue_input(b"hello");
-            let _ = console.give_input(&page);
+            let _ = console.put_input(&page);
         }
     }
 }

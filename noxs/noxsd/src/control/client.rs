@@ -1,4 +1,4 @@
-//! What one connection is used for, and what waits to be sent over it.
+//! One client's connection: what it is used for, and the output that waits for room in its socket.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,10 +14,10 @@ use super::server::INPUT_PACKET;
 use crate::domains::Domains;
 use crate::host::Host;
 
-/// Output that waits for a console's client, in bytes.
+/// Most bytes of output that wait for a console's client.
 const OUTPUT_WAITING: usize = 64 * 1024;
 
-/// Bytes of a console's output that go into one packet.
+/// Most bytes of a console's output in one packet.
 const OUTPUT_PACKET: usize = 4096;
 
 /// What a connection is used for.
@@ -28,19 +28,19 @@ pub(super) enum Mode {
     Watch,
 }
 
-/// What the server knows of a client.
+/// The server's state of a client.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) mode: Mode,
     /// The poll has reported a packet.
     pub(super) readable: bool,
-    /// A packet would be taken now.
-    pub(super) reads: bool,
-    /// The reply that the socket has had no room for.
+    /// The server would take a packet now.
+    pub(super) accepts_packets: bool,
+    /// A reply for which the socket had no room.
     reply: Option<Vec<u8>>,
-    /// Console output that the socket has had no room for.
+    /// Console output for which the socket had no room.
     output: VecDeque<u8>,
-    /// Bytes of output that were dropped since the last that was sent.
+    /// Bytes of output that were dropped since output was last sent.
     lost: usize,
 }
 
@@ -50,18 +50,18 @@ impl State {
         Self {
             mode: Mode::Requests,
             readable: false,
-            reads: true,
+            accepts_packets: true,
             reply: None,
             output: VecDeque::new(),
             lost: 0,
         }
     }
 
-    /// Whether a packet of this client can be taken now.
-    pub(super) fn may_read<H: Host>(&self, backend: &Domains<H>) -> bool {
+    /// Returns whether a packet of this client can be taken now.
+    pub(super) fn may_read<H: Host>(&self, domains: &Domains<H>) -> bool {
         match self.mode {
             Mode::Requests | Mode::Watch => self.reply.is_none(),
-            Mode::Console(id) => backend.input_room(id) >= INPUT_PACKET,
+            Mode::Console(id) => domains.input_room(id) >= INPUT_PACKET,
         }
     }
 
@@ -70,7 +70,7 @@ impl State {
         self.reply = Some(packet);
     }
 
-    /// Keeps output until it is sent; if that is too much, the oldest is dropped.
+    /// Keeps output until it is sent. Drops the oldest if it is too much.
     pub(super) fn add_output(&mut self, output: &[u8]) {
         self.output.extend(output);
         let excess = self.output.len().saturating_sub(OUTPUT_WAITING);
@@ -78,10 +78,11 @@ impl State {
         self.lost += excess;
     }
 
-    /// What the poll is to wait for: a packet if one would be taken, room if something waits for
-    /// it. Otherwise each reply that a client reads would wake this process for nothing.
+    /// Returns what the poll must wait for: packets if they would be taken, and room in the socket
+    /// if output waits for it. If the poll always waited for room, each reply that a client reads
+    /// would wake this process for nothing.
     fn wanted(&self) -> Option<Interest> {
-        match (self.reads, self.reply.is_some() || !self.output.is_empty()) {
+        match (self.accepts_packets, self.reply.is_some() || !self.output.is_empty()) {
             (true, false) => Some(Interest::READABLE),
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (false, true) => Some(Interest::WRITABLE),
@@ -117,14 +118,14 @@ impl State {
     }
 }
 
-/// Sends what waits, as far as the socket has room. If something is left, the poll reports when to
-/// go on.
+/// Sends waiting output as far as the socket has room. If some is left, the poll reports when there
+/// is room again.
 pub(super) fn flush(client: &mut Client<State>, registry: &Registry) -> io::Result<()> {
     client.state.send_waiting(&client.socket)?;
     await_more(client, registry)
 }
 
-/// Has the poll wait for what is wanted of this client.
+/// Makes the poll wait for what this client needs.
 pub(super) fn await_more(client: &mut Client<State>, registry: &Registry) -> io::Result<()> {
     client.wait_for(client.state.wanted(), registry)
 }

@@ -1,9 +1,11 @@
-//! What toolstacks ask of `noxsd`, and what an earlier `noxsd` has served.
+//! Serves toolstacks and clients of consoles, and finds the domains that an earlier noxsd served.
 //!
-//! [`server`] has the clients and their connections, [`session`] does what a request asks for, and
-//! [`records`] finds the domains that were attached before this process started.
+//! [`server`] holds the connections of clients, [`session`] executes requests, and [`records`]
+//! reads which domains were attached before this process started.
 
 mod client;
 pub mod records;
 pub mod server;
 pub mod session;
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The domains that an earlier noxsd served, from the records that toolstacks keep.
+//! Reads the domains that an earlier noxsd served from the records that toolstacks write.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -13,34 +13,34 @@ use noxs_control::{Attach, CONSOLE_LOG, RECORD_FILE};
 
 use crate::console::ConsoleLog;
 
-/// A domain as its record has it.
+/// A domain, from its record.
 #[derive(Debug)]
 pub struct Recorded {
-    /// Its devices.
+    /// The domain's devices.
     pub attach: Attach,
-    /// The console's log, if there is a console.
+    /// The console's log, if the domain has a console.
     pub log: Option<ConsoleLog>,
 }
 
 /// Why a record cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum RecordError {
-    #[error("its {RECORD_FILE} cannot be read")]
+    #[error("cannot read {RECORD_FILE}")]
     Read(#[source] io::Error),
-    #[error("its {RECORD_FILE} is longer than {MAX_RECORD} bytes")]
+    #[error("{RECORD_FILE} is too long: must be at most {MAX_RECORD} bytes")]
     TooLong,
-    #[error("its {RECORD_FILE} cannot be decoded")]
+    #[error("cannot decode {RECORD_FILE}")]
     Decode(#[source] record::RecordError),
-    #[error("it is about domain {0}")]
+    #[error("{RECORD_FILE} is the record of domain {0}")]
     AnotherDomain(u16),
-    #[error("its {CONSOLE_LOG} cannot be opened")]
+    #[error("cannot open {CONSOLE_LOG}")]
     Log(#[source] io::Error),
-    #[error("its {CONSOLE_LOG} is not a log")]
+    #[error("cannot use {CONSOLE_LOG}")]
     LogKind(#[source] crate::console::log::LogError),
 }
 
-/// Reads all records, those of the previous version too. One that cannot be used is left out, with a
-/// warning.
+/// Reads all records, including those of the previous version. Leaves out a record that cannot be
+/// used, with a warning.
 pub fn read(folder: &Path) -> Vec<Recorded> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -99,7 +99,8 @@ fn read_one(folder: &Path, domid: u16) -> Result<Option<Recorded>, RecordError> 
     Ok(Some(Recorded { attach, log }))
 }
 
-/// Opens an existing file; does not follow a link and does not wait for a pipe's other end.
+/// Opens an existing file, without following a symbolic link or waiting for the other end of a
+/// pipe.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
 }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn good_records_are_read_and_bad_ones_left_out() {
+    fn invalid_records_are_left_out() {
         let folder = Temporary::new("mixed");
         folder.record("3", 3);
         folder.record("4", 5);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn no_folder_is_no_record() {
+    fn a_missing_folder_has_no_records() {
         assert!(read(Path::new("/nonexistent/records")).is_empty());
     }
 }

@@ -1,8 +1,10 @@
-//! The socket: clients, their requests, and the streams that some connections turn into.
+//! The clients: their requests, and the consoles and watches that some connections turn into.
 //!
-//! No client can make another one wait: nothing is read from a client that has not taken its last
-//! reply, a console's client that does not read loses the oldest output, and when there are too many
-//! clients the one that has been silent longest is disconnected.
+//! No client can delay another: nothing is read from a client that has not taken its last reply, a
+//! console's client that does not read loses the oldest output, and when there are too many clients
+//! the one that has been silent longest is disconnected.
+
+mod requests;
 
 use std::io;
 use std::mem;
@@ -10,42 +12,42 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Instant;
 
 use daemon::clients::{Clients as Connections, Limits};
-use daemon::packet::{self, Packet};
+use daemon::packet;
 use mio::{Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request, encoding::DecodeError};
+use noxs_control::{MAX_FILES, MAX_PACKET};
 
 use super::client::{Mode, State, await_more, flush};
-use super::session::{self, Answer, Session};
+use super::session::Session;
 use crate::console::{ClientId, Clients};
 use crate::domains::Domains;
 use crate::host::Host;
 
-/// Clients that may be connected at a time.
+/// Most clients that are connected at a time.
 pub const MAX_CLIENTS: usize = 256;
 
-/// Token of the first client; all others are below.
+/// Token of the first client. All tokens that are not clients' are below.
 pub const FIRST_TOKEN: usize = 1 << 32;
 
-/// Bytes of input that a console's client may put into one packet.
+/// Most bytes of input in one packet of a console's client.
 pub const INPUT_PACKET: usize = 4096;
 
 /// All clients.
 #[derive(Debug)]
 pub struct Server {
     clients: Connections<State>,
-    /// Clients whose connection ends with this turn.
+    /// Clients that are disconnected at the end of this turn.
     closing: Vec<usize>,
     watchers: usize,
     buffer: Vec<u8>,
 }
 
 impl Server {
-    /// Returns a server for a listening, non-blocking socket, which the poll reports as `listener`.
+    /// Creates a server for a listening, non-blocking socket, which the poll reports as `listener`.
     ///
     /// # Errors
-    /// The kernel cannot wait for the socket.
+    /// The kernel cannot poll the socket.
     pub fn new(socket: UnixListener, registry: Registry, listener: Token) -> io::Result<Self> {
         let limits = Limits { listener, first: FIRST_TOKEN, clients: MAX_CLIENTS };
         Ok(Self {
@@ -56,8 +58,8 @@ impl Server {
         })
     }
 
-    /// Accepts one connection. One that makes requests gives way to a new one; a console or a watch
-    /// does not.
+    /// Accepts a connection. If there are too many, an old one is closed that is used for requests;
+    /// a console or a watch is never closed for a new connection.
     pub fn accept(&mut self) {
         self.clients.accept(
             |state| state.mode == Mode::Requests,
@@ -68,7 +70,7 @@ impl Server {
         );
     }
 
-    /// Notes what the poll reports of a client.
+    /// Queues a client that the poll has reported.
     pub fn client_event(&mut self, token: Token, readable: bool) {
         let Some(key) = self.clients.key(token) else { return };
         if let Some(client) = self.clients.get_mut(key) {
@@ -77,7 +79,7 @@ impl Server {
         }
     }
 
-    /// Whether a turn has something to do now.
+    /// Returns whether clients are ready now.
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.clients.turns() > 0 || !self.closing.is_empty()
@@ -86,115 +88,68 @@ impl Server {
     /// Serves the clients that are ready.
     pub fn turn<H: Host>(
         &mut self,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
         for _ in 0..self.clients.turns() {
             if let Some(key) = self.clients.next_turn() {
-                self.serve(key, backend, session, now);
+                self.serve(key, domains, session, now);
             }
         }
         while let Some(key) = self.closing.pop() {
-            self.drop_client(key, backend);
+            self.drop_client(key, domains);
         }
         if self.watchers == 0
             && let Some(port) = session.domain_exception.take()
         {
-            // Another process may want the interrupt now.
-            backend.host.unbind(port);
+            // Release the interrupt, which another process may want to bind.
+            domains.host.unbind(port);
         }
     }
 
     fn serve<H: Host>(
         &mut self,
         key: usize,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         session: &mut Session<'_>,
         now: Instant,
     ) {
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
         if flush(client, registry).is_err() {
-            return self.drop_client(key, backend);
+            return self.drop_client(key, domains);
         }
-        if mem::take(&mut client.state.readable) && client.state.may_read(backend) {
+        if mem::take(&mut client.state.readable) && client.state.may_read(domains) {
             match packet::receive(&client.socket, &mut self.buffer, MAX_FILES) {
                 Ok(Some(packet)) => {
                     self.clients.heard(key);
-                    if self.take(key, packet, backend, session, now).is_none() {
-                        return self.drop_client(key, backend);
+                    if self.take(key, packet, domains, session, now).is_none() {
+                        return self.drop_client(key, domains);
                     }
                 }
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Ok(None) | Err(_) => return self.drop_client(key, backend),
+                Ok(None) | Err(_) => return self.drop_client(key, domains),
             }
         }
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
-        client.state.reads = client.state.may_read(backend);
+        client.state.accepts_packets = client.state.may_read(domains);
         if await_more(client, registry).is_err() {
-            self.drop_client(key, backend);
+            self.drop_client(key, domains);
         }
     }
 
-    /// Does what a packet says. Returns `None` if that costs its sender the connection.
-    fn take<H: Host>(
-        &mut self,
-        key: usize,
-        packet: Packet,
-        backend: &mut Domains<H>,
-        session: &mut Session<'_>,
-        now: Instant,
-    ) -> Option<()> {
-        match self.clients.get_mut(key)?.state.mode {
-            Mode::Requests => {
-                let request = understand(&packet, &self.buffer)?;
-                let from = session::From { client: ClientId(key), files: packet.files };
-                let answer = session.answer(request, from, backend, self, now);
-                self.reply(key, &answer);
-                Some(())
-            }
-            Mode::Console(id) => {
-                let input = &self.buffer[..packet.length];
-                let fits = !packet.cut && input.len() <= INPUT_PACKET;
-                (fits && backend.input(id, input).is_ok()).then_some(())
-            }
-            // A watch has nothing to say.
-            Mode::Watch => None,
-        }
-    }
-
-    fn reply(&mut self, key: usize, answer: &Answer) {
-        let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
-        let packet = match answer {
-            Answer::Reply(reply) => noxs_control::encode(reply),
-            Answer::Console(id) => {
-                client.state.mode = Mode::Console(*id);
-                noxs_control::encode(&Reply::Done)
-            }
-            Answer::Watch => {
-                client.state.mode = Mode::Watch;
-                self.watchers += 1;
-                noxs_control::encode(&Reply::Done)
-            }
-        };
-        client.state.set_reply(packet);
-        if flush(client, registry).is_err() {
-            self.closing.push(key);
-        }
-    }
-
-    /// Notifies each watcher that some domain may have ended.
-    pub fn domain_ended(&mut self) {
+    /// Notifies each watcher that a domain may have shut down.
+    pub fn notify_watchers(&mut self) {
         for client in self.clients.iter().filter(|client| client.state.mode == Mode::Watch) {
-            // A watcher whose socket is full has packets to read, so that it looks anyway.
+            // If the socket is full, the watcher has notifications to read anyway.
             let _ = packet::send(&client.socket, &[0], &[]);
         }
     }
 
-    fn drop_client<H: Host>(&mut self, key: usize, backend: &mut Domains<H>) {
+    fn drop_client<H: Host>(&mut self, key: usize, domains: &mut Domains<H>) {
         let Some(client) = self.clients.remove(key) else { return };
         match client.state.mode {
-            Mode::Console(id) => backend.close_console(id, ClientId(key)),
+            Mode::Console(id) => domains.close_console(id, ClientId(key)),
             Mode::Watch => self.watchers -= 1,
             Mode::Requests => {}
         }
@@ -226,32 +181,3 @@ fn log_peer(socket: &UnixStream) {
         tracing::debug!("client: process {} of user {}", peer.pid(), peer.uid());
     }
 }
-
-/// Decodes a request, or logs why it costs its sender the connection.
-fn understand(packet: &Packet, buffer: &[u8]) -> Option<Request> {
-    if packet.cut || packet.length > MAX_PACKET {
-        tracing::warn!(
-            "a client sent more than {MAX_PACKET} bytes or {MAX_FILES} file in a packet; it is \
-             disconnected"
-        );
-        return None;
-    }
-    match noxs_control::decode(&buffer[..packet.length]) {
-        Ok(request) => Some(request),
-        Err(DecodeError::Version { found, .. }) => {
-            tracing::warn!(
-                "a client speaks version {found} of the protocol and this noxsd version \
-                 {PROTOCOL}; it is disconnected (after an upgrade, restart noxsd and chaosd)"
-            );
-            None
-        }
-        Err(DecodeError::Malformed) => {
-            tracing::warn!("a client sent a malformed request; it is disconnected");
-            None
-        }
-    }
-}
-
-#[cfg(test)]
-#[path = "server_tests.rs"]
-mod tests;

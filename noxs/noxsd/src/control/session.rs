@@ -1,4 +1,4 @@
-//! Does what requests ask for.
+//! Executes requests.
 
 use std::fs::File;
 use std::io;
@@ -14,25 +14,25 @@ use crate::domains::{Domains, GuestState};
 use crate::host::{Host, LocalPort};
 use crate::net::tap;
 
-/// Token of the first tap; the others follow by the number of their switch.
+/// Token of the first tap. The others follow in the order of their switches.
 pub const FIRST_TAP: usize = 16;
 
-/// Bytes that a list of broken domains may take, encoded and in memory, so that it fits in a
-/// packet and passes the decoder's limit.
+/// Most bytes of a list of broken domains, encoded and in memory, so that it fits in a packet and
+/// passes the decoder's limit.
 const STATUS_SIZE: usize = 32 * 1024;
 
-/// What a request makes of its connection.
+/// The answer to a request, and what its connection is used for afterwards.
 #[derive(Debug)]
 pub enum Answer {
-    /// A reply, and the next request may come.
+    /// A reply. The connection is used for further requests.
     Reply(Reply),
     /// The connection becomes the domain's console.
     Console(noxs_control::DomainId),
-    /// The connection becomes a watch for domains that end.
+    /// The connection becomes a watch for domains that shut down.
     Watch,
 }
 
-/// The client that asks, and the files that came with its request.
+/// The client that sent a request, and the files that came with it.
 #[derive(Debug)]
 pub struct From {
     /// The client.
@@ -41,65 +41,66 @@ pub struct From {
     pub files: Vec<OwnedFd>,
 }
 
-/// What requests need beside the backends.
+/// What requests need beside the domains.
 #[derive(Debug)]
 pub struct Session<'a> {
-    /// Where taps are waited for.
+    /// The poll's registry, for taps.
     pub registry: &'a Registry,
-    /// The local port of the interrupt for domains that end, while a client watches.
+    /// The local port of the interrupt for domains that shut down, while it is bound for watchers.
     pub domain_exception: Option<LocalPort>,
 }
 
 impl Session<'_> {
-    /// Does what a request asks for. A request has at most one file
-    /// ([`MAX_FILES`](noxs_control::MAX_FILES)).
+    /// Executes a request, which has at most one file ([`MAX_FILES`](noxs_control::MAX_FILES)).
     pub fn answer<H: Host>(
         &mut self,
         request: Request,
         from: From,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         clients: &mut impl Clients,
         now: Instant,
     ) -> Answer {
         let file = from.files.into_iter().next();
-        let done = match request {
-            Request::Attach(request) => attach(&request, file, backend, clients, now),
-            Request::Configure { id, vifs } => backend.configure(id, &vifs, now, clients),
-            Request::Detach(id) => backend.detach(id, clients),
+        let result = match request {
+            Request::Attach(request) => attach(&request, file, domains, clients, now),
+            Request::Configure { id, vifs } => domains.configure(id, &vifs, now, clients),
+            Request::Detach(id) => domains.detach(id, clients),
             Request::AddSwitch { bridge } => match file {
-                Some(file) => self.add_switch(&bridge, file, backend, now),
-                None => Err(Refusal::Invalid("a switch needs a tap: no file came along".into())),
+                Some(file) => self.add_switch(&bridge, file, domains, now),
+                None => Err(Refusal::Invalid(
+                    "a switch needs a tap: no file came with the request".into(),
+                )),
             },
-            Request::Console(id) => match backend.open_console(id, from.client) {
+            Request::Console(id) => match domains.open_console(id, from.client) {
                 Ok(()) => return Answer::Console(id),
                 Err(refusal) => Err(refusal),
             },
-            Request::Status(Some(id)) => match backend.status(id) {
+            Request::Status(Some(id)) => match domains.status(id) {
                 Ok(status) => return Answer::Reply(Reply::Status(vec![status])),
                 Err(refusal) => Err(refusal),
             },
-            Request::Status(None) => return Answer::Reply(Reply::Status(broken(backend))),
+            Request::Status(None) => return Answer::Reply(Reply::Status(broken(domains))),
             Request::Dropped { from } => {
-                let (vifs, next) = backend.dropped(from);
+                let (vifs, next) = domains.dropped(from);
                 return Answer::Reply(Reply::Dropped { vifs, next });
             }
-            Request::Watch => match self.watch(backend) {
+            Request::Watch => match self.watch(domains) {
                 Ok(()) => return Answer::Watch,
                 Err(refusal) => Err(refusal),
             },
         };
-        Answer::Reply(done.map_or_else(Reply::Refused, |()| Reply::Done))
+        Answer::Reply(result.map_or_else(Reply::Refused, |()| Reply::Done))
     }
 
-    /// Adds a switch and waits for its tap.
+    /// Adds a switch for a bridge and polls its tap.
     ///
     /// # Errors
-    /// There is one of that name, or the file is no tap.
+    /// The bridge has a switch already, or the file is not a tap.
     pub fn add_switch<H: Host>(
         &self,
         bridge: &str,
         file: OwnedFd,
-        backend: &mut Domains<H>,
+        domains: &mut Domains<H>,
         now: Instant,
     ) -> Result<(), Refusal> {
         let system = |what: &str| {
@@ -107,10 +108,10 @@ impl Session<'_> {
             move |error: io::Error| Refusal::System { what, errno: error.to_string() }
         };
         let name = tap::check(file.as_fd())
-            .map_err(|error| Refusal::Invalid(format!("the file is no tap: {error}")))?;
+            .map_err(|error| Refusal::Invalid(format!("the file is not a tap: {error}")))?;
         let fd = file.as_raw_fd();
-        let bridge_id = backend.add_switch(bridge, File::from(file), now)?;
-        // A switch without frames from its tap is of no use, but harmless.
+        let bridge_id = domains.add_switch(bridge, File::from(file), now)?;
+        // If this fails, the switch stays without frames from its tap, which is harmless.
         self.registry
             .register(&mut SourceFd(&fd), Token(FIRST_TAP + bridge_id.0), Interest::READABLE)
             .map_err(system("wait for the tap"))?;
@@ -118,10 +119,10 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn watch<H: Host>(&mut self, backend: &mut Domains<H>) -> Result<(), Refusal> {
+    fn watch<H: Host>(&mut self, domains: &mut Domains<H>) -> Result<(), Refusal> {
         if self.domain_exception.is_none() {
-            let port = backend.host.bind_domain_exception().map_err(|error| Refusal::System {
-                what: "watch for domains that end".into(),
+            let port = domains.host.bind_domain_exception().map_err(|error| Refusal::System {
+                what: "watch for domains that shut down".into(),
                 errno: error.to_string(),
             })?;
             self.domain_exception = Some(port);
@@ -133,7 +134,7 @@ impl Session<'_> {
 fn attach<H: Host>(
     request: &Attach,
     file: Option<OwnedFd>,
-    backend: &mut Domains<H>,
+    domains: &mut Domains<H>,
     clients: &mut impl Clients,
     now: Instant,
 ) -> Result<(), Refusal> {
@@ -141,11 +142,11 @@ fn attach<H: Host>(
         .map(ConsoleLog::new)
         .transpose()
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
-    backend.attach(request, log, GuestState::New, now, clients)
+    domains.attach(request, log, GuestState::New, now, clients)
 }
 
-/// The domains that have lost a device, as many as fit.
-fn broken<H: Host>(backend: &Domains<H>) -> Vec<DomainStatus> {
+/// Returns the states of the domains that have lost a device, as many as fit in a reply.
+fn broken<H: Host>(domains: &Domains<H>) -> Vec<DomainStatus> {
     let mut size = 0;
     let fits = |status: &DomainStatus| {
         let text: usize = status
@@ -157,5 +158,5 @@ fn broken<H: Host>(backend: &Domains<H>) -> Vec<DomainStatus> {
         size += fixed + status.devices.len() * size_of_val(&status.devices[..1][0]) + text;
         size <= STATUS_SIZE
     };
-    backend.broken().take_while(fits).collect()
+    domains.broken().take_while(fits).collect()
 }

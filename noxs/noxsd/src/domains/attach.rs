@@ -1,4 +1,4 @@
-//! Connecting a domain's devices, and releasing them.
+//! Connects a domain's devices, and releases them.
 
 use std::io;
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use noxs_control::{Attach, DomainId, Refusal};
 
 use super::device::{Device, Resources, requested};
-use super::{DeviceId, Domain, DomainIndex, Domains, Task};
+use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
 use crate::console::{Clients, Console, ConsoleLog};
 use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
 use crate::net::vif::Vif;
@@ -15,29 +15,30 @@ use crate::net::{BridgeId, identities};
 
 /// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
 ///
-/// Three bounds apply, the lowest first: `chaos` takes one vif in a config (`MAX_VIFS` in its
+/// Three limits apply, the lowest first: a config of `chaos` has one vif (`MAX_VIFS` in its
 /// `config::vif`), noxsd serves this many, and a device page has room for
 /// [`noxs::layout::MAX_ENTRIES`] devices.
 pub(super) const MAX_VIFS: usize = (MAX_MAP - Console::PAGES) / Vif::PAGES;
 
 const _: () = assert!(MAX_VIFS < noxs::layout::MAX_ENTRIES, "and a console");
 
-/// Whether the guest may be running already.
+/// Whether a guest may be running already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestState {
-    /// It was never started.
+    /// The guest was never started.
     New,
-    /// An earlier noxsd served it.
+    /// An earlier noxsd served the guest, which may be running.
     Running,
 }
 
 impl<H: Host> Domains<H> {
-    /// Maps the rings of a domain and binds its ports. `log` is the console's. Serves the console,
-    /// and the vifs if the request says who they are; otherwise [`configure`](Self::configure)
-    /// does.
+    /// Maps the rings of a domain and binds its ports. `log` is the console's log. Starts to serve
+    /// the console, and the vifs if the request has their identities; otherwise
+    /// [`configure`](Self::configure) starts them.
     ///
     /// # Errors
-    /// The request contradicts itself or what is attached, or Xen refuses. Nothing is left of it.
+    /// The request contradicts itself or what is attached, or Xen refuses. Nothing stays mapped or
+    /// bound.
     pub fn attach(
         &mut self,
         attach: &Attach,
@@ -52,7 +53,7 @@ impl<H: Host> Domains<H> {
             if old == attach.id {
                 return Err(Refusal::Invalid(format!("domain {domid} is attached already")));
             }
-            // Xen has given the number to a new domain: the old one is gone.
+            // Xen has reused the domid, so the old domain no longer exists.
             self.detach(old, clients)?;
         }
         let bridges = self.check(attach, log.is_some())?;
@@ -78,7 +79,7 @@ impl<H: Host> Domains<H> {
             let Some(kind) = device.create(&memory, &mut base, &mut resources, now) else {
                 continue;
             };
-            let id = DeviceId { domain: index, device: devices.len() };
+            let id = DeviceId { domain: index, device: DeviceIndex(devices.len()) };
             let turn = kind.is_served_at_once().then(|| self.turns.add(Task::Device(id)));
             self.by_port.insert(port.0, index);
             devices.push(Device { port: Some(port), turn, fault: None, kind });
@@ -87,8 +88,8 @@ impl<H: Host> Domains<H> {
         self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest }));
         self.by_domid.insert(domid.0.into(), index);
         if guest == GuestState::Running {
-            for device in 0..self.slots[index.0].devices.len() {
-                self.resume(DeviceId { domain: index, device });
+            for device in self.device_ids(index) {
+                self.resume(device);
             }
         }
         if let Some(identities) = identities {
@@ -108,8 +109,8 @@ impl<H: Host> Domains<H> {
     /// There is no such domain.
     pub fn detach(&mut self, id: DomainId, clients: &mut impl Clients) -> Result<(), Refusal> {
         let domain = self.find(id)?;
-        for device in 0..self.slots[domain.0].devices.len() {
-            self.release(DeviceId { domain, device }, clients);
+        for device in self.device_ids(domain) {
+            self.release(device, clients);
         }
         self.by_domid.remove(id.domid.into());
         self.broken.remove(&domain);
@@ -118,23 +119,23 @@ impl<H: Host> Domains<H> {
         Ok(())
     }
 
-    /// Queues a device of a guest that runs already, and sends the guest an event: the guest may
-    /// have sent its last event to the earlier noxsd, and may wait for one that the earlier noxsd
-    /// did not send any more. Does nothing for a device that is not served.
+    /// Queues a device of a guest that an earlier noxsd served, and sends the guest an event: the
+    /// guest may have sent its last event to the earlier noxsd, and may wait for an event that the
+    /// earlier noxsd did not send any more. Does nothing for a device that is not served.
     pub(super) fn resume(&mut self, id: DeviceId) {
-        let device = &self.slots[id.domain.0].devices[id.device];
+        let device = &self.slots[id.domain.0].devices[id.device.0];
         if let (Some(turn), Some(port)) = (device.turn, device.port) {
             self.turns.queue(turn);
             self.host.notify(port);
         }
     }
 
-    /// Checks a request, except for who its vifs are. Returns the vifs' bridges.
+    /// Checks a request, except for the identities of its vifs. Returns the vifs' bridges.
     fn check(&self, attach: &Attach, has_log: bool) -> Result<Vec<BridgeId>, Refusal> {
         let invalid = |text: String| Err(Refusal::Invalid(text));
         match (attach.console, has_log) {
             (Some(_), false) => {
-                return invalid("no file came with the request: a console needs its log".into());
+                return invalid("a console needs its log: no file came with the request".into());
             }
             (None, true) => {
                 return invalid("a file came with the request, but there is no console".into());
@@ -155,7 +156,8 @@ impl<H: Host> Domains<H> {
         self.net.bridges(&attach.vifs)
     }
 
-    /// Binds all ports or none; a port that several devices share once. Returns dom0's end of each.
+    /// Binds all ports or none, and binds a port that several devices share only once. Returns
+    /// dom0's end of each.
     fn bind(
         &mut self,
         domid: DomId,

@@ -1,4 +1,4 @@
-//! Whole domains on a fake Xen, with the tests as guests.
+//! A test bed: domains on a fake Xen, with the tests as guests.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -11,18 +11,18 @@ use noxs::MacAddr;
 use noxs_control::{
     Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal, VifDevice, VifIdentity, VifStatus,
 };
+use xen_ring::SharedPage;
 
 use super::device::Device;
 use super::{Domains, GuestState};
 use crate::console::{ClientId, Clients, ConsoleLog};
 use crate::host::LocalPort;
 pub(crate) use crate::host::fake::{
-    CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakeMemory, RX_REF, TX_REF,
+    CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakePage, RX_REF, TX_REF,
 };
-use crate::host::memory::SharedMemory;
 use crate::net::BridgeId;
 use crate::net::frame::build;
-use crate::net::netif::frontend;
+use crate::net::frontend;
 
 #[derive(Default)]
 pub(super) struct FakeClients {
@@ -68,7 +68,7 @@ impl Bed {
         self.domains.host.guest(domid);
     }
 
-    pub(super) fn page(&self, domid: u16, gref: u32) -> FakeMemory {
+    pub(super) fn page(&self, domid: u16, gref: u32) -> FakePage {
         self.domains.host.pages[&(domid, gref)].clone()
     }
 
@@ -81,7 +81,7 @@ impl Bed {
         self.domains.attach(attach, log, guest, self.now, &mut self.clients)
     }
 
-    /// A guest that runs, with console and vif.
+    /// Attaches a running guest with a console and a vif.
     pub(super) fn running(&mut self, domid: u16) -> Attach {
         self.guest(domid);
         let attach = attach(domid);
@@ -89,14 +89,16 @@ impl Bed {
         attach
     }
 
-    /// The devices of a guest: console, vif.
+    /// Returns the devices of a guest: console, vif.
     pub(super) fn devices(&self, domid: u16) -> &[Device] {
         &self.domains.slots[self.domains.by_domid.get(domid.into()).unwrap().0].devices
     }
 
-    /// The local ports of a guest: console, vif.
+    /// Returns the local ports of a guest: console, vif.
     pub(super) fn ports(&self, domid: u16) -> (LocalPort, LocalPort) {
-        let [console, vif] = self.devices(domid) else { panic!("not two devices") };
+        let [console, vif] = self.devices(domid) else {
+            panic!("the guest does not have two devices")
+        };
         (console.port.unwrap(), vif.port.unwrap())
     }
 
@@ -104,7 +106,7 @@ impl Bed {
         self.devices(domid)[1].port.unwrap()
     }
 
-    /// Has the guest put a frame into a data page and send it.
+    /// Puts a frame into a data page of the guest and sends it.
     pub(super) fn send(&mut self, domid: u16, slot: u16, frame: &[u8]) {
         let gref = DATA_REF + u32::from(slot) % DATA_REFS;
         self.page(domid, gref).write(0, frame);
@@ -112,54 +114,59 @@ impl Bed {
         frontend::send(&self.page(domid, TX_REF), gref, 0, 0, slot, length);
     }
 
-    /// Sends the vif's event and serves until nothing is left to do.
+    /// Raises the vif's event and serves until no device is ready.
     pub(super) fn run(&mut self, domid: u16) {
         let port = self.vif_port(domid);
         self.domains.event(port);
         self.settle();
     }
 
+    /// Serves until no device is ready.
     pub(super) fn settle(&mut self) {
         while self.domains.has_work() {
             self.domains.turn(self.now, &mut self.clients);
         }
     }
 
-    /// Gives the guest `count` pages to receive frames in.
+    /// Posts `count` pages of the guest for frames.
     pub(super) fn post(&mut self, domid: u16, count: u16) {
         for id in 0..count {
             frontend::post(&self.page(domid, RX_REF), id, DATA_REF + u32::from(id));
         }
     }
 
-    /// Statuses of the guest's received frames.
+    /// Returns the statuses of the guest's received frames.
     pub(super) fn received(&self, domid: u16) -> Vec<i16> {
         let ring = self.page(domid, RX_REF);
         (0..frontend::responses(&ring)).map(|i| frontend::rx_response(&ring, i).1).collect()
     }
 
+    /// Returns the identifiers and statuses of the guest's sent frames.
     pub(super) fn sent(&self, domid: u16) -> Vec<(u16, i16)> {
         let ring = self.page(domid, TX_REF);
         (0..frontend::responses(&ring)).map(|i| frontend::tx_response(&ring, i)).collect()
     }
 
+    /// Takes a frame that noxsd has sent to the tap.
     pub(super) fn frame_out(&mut self) -> Option<Vec<u8>> {
         let mut frame = [0; 4096];
         self.bridge.read(&mut frame).ok().map(|length| frame[..length].to_vec())
     }
 
+    /// Sends a frame through the tap and serves until no device is ready.
     pub(super) fn frame_in(&mut self, frame: &[u8]) {
         self.bridge.write_all(frame).unwrap();
         self.domains.tap_ready(BridgeId(0));
         self.settle();
     }
 
+    /// Returns the faults of a guest's devices.
     pub(super) fn broken(&self, attach: &Attach) -> Vec<Option<String>> {
         let status = self.domains.status(attach.id).unwrap();
         status.devices.into_iter().map(|device| device.broken).collect()
     }
 
-    /// What has passed the guest's vif.
+    /// Returns the counters of the guest's vif.
     pub(super) fn traffic(&self, attach: &Attach) -> VifStatus {
         match self.domains.status(attach.id).unwrap().devices.pop().unwrap().counters {
             DeviceCounters::Vif(status) => status,
@@ -167,7 +174,7 @@ impl Bed {
         }
     }
 
-    /// As `frame_in`, with hostile guests that may always have more to do.
+    /// Sends a frame through the tap and serves a few turns: hostile guests may always be ready.
     pub(super) fn frame_in_once(&mut self, frame: &[u8]) {
         self.bridge.write_all(frame).unwrap();
         self.domains.tap_ready(BridgeId(0));
@@ -204,13 +211,13 @@ pub(super) fn identity(domid: u16) -> VifIdentity {
     VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
 }
 
-/// Who the first vif is.
+/// Returns the identity of the first vif.
 pub(super) fn first(attach: &mut Attach) -> &mut VifIdentity {
     attach.vifs[0].identity.as_mut().unwrap()
 }
 
 pub(super) fn log() -> ConsoleLog {
-    let name = format!("noxsd-backend-{:?}-{}", std::thread::current().id(), std::process::id());
+    let name = format!("noxsd-console-{:?}-{}", std::thread::current().id(), std::process::id());
     let path = std::env::temp_dir().join(name);
     let file = OpenOptions::new().read(true).append(true).create(true).open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();

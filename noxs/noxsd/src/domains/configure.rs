@@ -1,21 +1,21 @@
-//! Vifs that are put on their bridges, once it is known who they are.
+//! Puts vifs on their bridges, once their identities are known.
 
 use std::rc::Rc;
 use std::time::Instant;
 
 use noxs_control::{DomainId, Refusal, VifIdentity};
 
-use super::{DeviceId, DomainIndex, Domains, GuestState, Task};
+use super::{DomainIndex, Domains, GuestState, Task};
 use crate::console::Clients;
 use crate::host::{DomId, Host};
 use crate::net::port::Receiver;
 
 impl<H: Host> Domains<H> {
-    /// Says who a domain's vifs are, and serves them from now on. What the guest has put into
-    /// their rings meanwhile is served.
+    /// Sets the identities of a domain's vifs and starts to serve them, beginning with the requests
+    /// that the guest has already put into their rings.
     ///
     /// # Errors
-    /// The vifs are configured already, or cannot be what they are to be. No vif is changed.
+    /// The vifs are configured already, or an identity is invalid. No vif is changed.
     pub fn configure(
         &mut self,
         id: DomainId,
@@ -36,17 +36,17 @@ impl<H: Host> Domains<H> {
         if count != identities.len() {
             let named = identities.len();
             return Err(Refusal::Invalid(format!(
-                "{named} vifs to configure: must be {count}, which domain {domid} has"
+                "{named} vifs to configure: must be {count}, the vifs of domain {domid}"
             )));
         }
-        let places = waiting.map(|vif| (vif.index(), vif.bridge()));
-        self.net.check_identities(places, identities)?;
+        let unconfigured = waiting.map(|vif| (vif.index(), vif.bridge()));
+        self.net.check_identities(unconfigured, identities)?;
         self.start_vifs(index, identities, now, clients);
         tracing::debug!("domain {domid} configured: {count} vif");
         Ok(())
     }
 
-    /// Puts all vifs of a domain on their bridges. Who they are was checked.
+    /// Puts all vifs of a domain on their bridges. The caller has checked the identities.
     pub(super) fn start_vifs(
         &mut self,
         index: DomainIndex,
@@ -55,10 +55,9 @@ impl<H: Host> Domains<H> {
         clients: &mut impl Clients,
     ) {
         let mut identities = identities.iter();
-        for number in 0..self.slots[index.0].devices.len() {
-            let id = DeviceId { domain: index, device: number };
+        for id in self.device_ids(index) {
             let domain = &mut *self.slots[index.0];
-            let device = &mut domain.devices[number];
+            let device = &mut domain.devices[id.device.0];
             let (Some(vif), Some(port)) = (device.kind.vif_mut(), device.port) else { continue };
             let Some(identity) = identities.next() else { break };
             let turn = self.turns.add(Task::Device(id));

@@ -1,4 +1,4 @@
-//! Clients of consoles: connecting them, and their input.
+//! Connects clients to consoles, and passes their input on.
 
 use noxs_control::{DomainId, Refusal};
 
@@ -24,14 +24,14 @@ impl<H: Host> Domains<H> {
         }
     }
 
-    /// Returns how many bytes of input a console takes now.
+    /// Returns how many bytes of input a console can queue now.
     pub fn input_room(&self, id: DomainId) -> usize {
         let Ok(index) = self.find(id) else { return 0 };
         let mut devices = self.slots[index.0].devices.iter();
         devices.find_map(|device| device.kind.console()).map_or(0, Console::input_room)
     }
 
-    /// Sends input to a console; what exceeds [`input_room`](Self::input_room) is lost.
+    /// Sends input to a console. What exceeds [`input_room`](Self::input_room) is lost.
     ///
     /// # Errors
     /// There is no such console.
@@ -42,7 +42,7 @@ impl<H: Host> Domains<H> {
         Ok(())
     }
 
-    /// Returns a domain's console and its turns, unless it was taken from its guest.
+    /// Returns a domain's console and the owner of its turns, unless the guest has lost it.
     fn served_console(&mut self, id: DomainId) -> Result<(&mut Console, TurnId), Refusal> {
         let index = self.find(id)?;
         let mut devices = self.slots[index.0].devices.iter_mut();

@@ -1,24 +1,24 @@
-//! The kinds of devices: the one place that knows which there are.
+//! The kinds of devices: the only place that lists them.
 //!
-//! A kind is a folder beside `console` and `net`: its ring, its limits, what it serves in a turn,
-//! what it counts, and how it takes up a ring that an earlier noxsd served. To add one, write its
-//! folder, and register it:
+//! A kind is a folder beside `console` and `net`, with its ring, its limits, what it does in a
+//! turn, what it counts, and how it continues with a ring that an earlier noxsd served. To add a
+//! kind, write its folder and register it:
 //! - in `noxs_control`, its device in `Attach` and its counters in `DeviceCounters`;
 //! - here, a variant of [`Kind`], [`Fault`] and [`Requested`], an arm in each `match` on them (the
 //!   compiler lists them), and its devices in [`requested`];
 //! - in `attach.rs`, room for its pages beside those that `MAX_VIFS` counts.
 //!
-//! A kind whose devices share something, as vifs share bridges, has a field in
-//! [`Domains`](super::Domains) beside `net`. What comes with a request, as a console's log does, is
+//! What the devices of a kind share, such as the bridges of vifs, is a field of
+//! [`Domains`](super::Domains) beside `net`. What comes with a request, such as a console's log, is
 //! in [`Resources`].
 
 use std::time::Instant;
 
 use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VifDevice};
+use xen_ring::SharedPage;
 
 use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
 use crate::host::cx::Cx;
-use crate::host::memory::SharedMemory;
 use crate::host::{GrantRef, Host, LocalPort, RemotePort};
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, Net, NetFault};
@@ -27,16 +27,16 @@ use crate::turns::{After, TurnId};
 /// A device of a domain.
 #[derive(Debug)]
 pub(super) struct Device {
-    /// dom0's end of its event channel, unless the device was taken from its guest.
+    /// dom0's end of its event channel; `None` once the device was released.
     pub(super) port: Option<LocalPort>,
-    /// Its turns, while it is served.
+    /// The owner of its turns, while the device is served.
     pub(super) turn: Option<TurnId>,
-    /// Why it was taken from its guest. Few are: in a box it takes little room in the others.
+    /// Why the guest has lost the device. Boxed, because it is rare and would enlarge all devices.
     pub(super) fault: Option<Box<Fault>>,
     pub(super) kind: Kind,
 }
 
-/// What a device is.
+/// A device of one of the kinds.
 #[derive(Debug)]
 pub(super) enum Kind {
     Console(Console),
@@ -53,7 +53,7 @@ pub(super) enum Fault {
 }
 
 impl Device {
-    /// Returns the device's state, for a toolstack.
+    /// Returns the device's state.
     pub(super) fn status<M>(&self, net: &Net<M>) -> DeviceStatus {
         DeviceStatus {
             name: self.kind.name(),
@@ -88,7 +88,7 @@ impl Kind {
         }
     }
 
-    /// Returns the device's name in its domain.
+    /// Returns the device's name, which is unique in its domain.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Console(_) => "console".to_owned(),
@@ -123,8 +123,8 @@ impl Kind {
         if let Self::Vif(vif) = self { Some(vif) } else { None }
     }
 
-    /// Returns whether the device is served as soon as it is attached; a vif is not, before it is
-    /// known who it is.
+    /// Returns whether the device is served as soon as it is attached. A vif is served once its
+    /// identity is known.
     pub(super) fn is_served_at_once(&self) -> bool {
         match self {
             Self::Console(_) => true,
@@ -133,14 +133,14 @@ impl Kind {
     }
 }
 
-/// A device that a toolstack asks for.
+/// A device of a toolstack's request.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Requested<'a> {
     Console(&'a ConsoleDevice),
     Vif(&'a VifDevice),
 }
 
-/// What the devices of one request are created with, beside their pages and ports.
+/// What the devices of one request need beside their pages and ports.
 #[derive(Debug)]
 pub(super) struct Resources {
     /// The console's log.
@@ -149,7 +149,7 @@ pub(super) struct Resources {
     pub(super) bridges: std::vec::IntoIter<BridgeId>,
 }
 
-/// Returns the devices of a request: the order of their pages, their ports, and themselves.
+/// Returns the devices of a request, in the order of their pages and ports.
 pub(super) fn requested(attach: &Attach) -> impl Iterator<Item = Requested<'_>> {
     let consoles = attach.console.iter().map(Requested::Console);
     consoles.chain(attach.vifs.iter().map(Requested::Vif))
@@ -172,11 +172,11 @@ impl Requested<'_> {
         }
     }
 
-    /// Creates the device, whose pages begin at offset `base`, and moves `base` behind them.
-    /// `None` if what it needs is not among the resources, which was checked.
+    /// Creates the device, whose pages begin at offset `base`, and advances `base` past them.
+    /// Returns `None` if a resource is missing, which the caller has ruled out.
     pub(super) fn create(
         self,
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         base: &mut usize,
         resources: &mut Resources,
         now: Instant,

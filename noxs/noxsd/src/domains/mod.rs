@@ -1,9 +1,9 @@
-//! The attached domains: which devices they have, whose each event channel is, and whose turn.
+//! The attached domains, their devices and their event channels.
 //!
 //! [`Domains`] owns all devices. `attach` connects a domain's devices, `configure` puts its vifs on
-//! their bridges, `turn` serves what is ready, `consoles` connects clients, `status` reports. Which
-//! kinds of devices there are stands in `device`. Nothing here walks over all guests, except for
-//! requests that are about all of them.
+//! their bridges, `turn` serves devices that are ready, `consoles` connects clients, `status`
+//! reports states. `device` lists the kinds of devices. Only requests that concern all guests walk
+//! over all guests.
 
 mod attach;
 #[cfg(test)]
@@ -33,11 +33,11 @@ use crate::turns::Turns;
 use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
 
-/// Lines about faults of guests: that many in [`WARNING_INTERVAL`].
+/// Warnings about faults of guests that are logged in each [`WARNING_INTERVAL`].
 const WARNINGS: u64 = 20;
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Domids are below.
+/// Domids of guests are below.
 const MAX_DOMAINS: usize = DomId::FIRST_RESERVED.0 as usize;
 
 /// dom0's event channel ports are below (`EVTCHN_FIFO_NR_CHANNELS`).
@@ -53,19 +53,22 @@ struct Domain<M> {
     guest: GuestState,
 }
 
-/// Where a domain is in [`Domains::slots`].
+/// Index of a domain in [`Domains::slots`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct DomainIndex(usize);
 
-/// Where a device is.
+/// Index of a device in [`Domain::devices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DeviceIndex(usize);
+
+/// Identifies a device of an attached domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DeviceId {
     domain: DomainIndex,
-    /// Where in the domain's devices.
-    device: usize,
+    device: DeviceIndex,
 }
 
-/// What gets turns.
+/// An owner of turns.
 #[derive(Clone, Copy, Debug)]
 enum Task {
     Device(DeviceId),
@@ -73,7 +76,7 @@ enum Task {
     Tap(BridgeId),
 }
 
-/// See the module's text.
+/// All attached domains, and the bridges that connect them.
 #[derive(Debug)]
 pub struct Domains<H: Host> {
     /// dom0's side of Xen.
@@ -83,7 +86,7 @@ pub struct Domains<H: Host> {
     by_port: IdTable<DomainIndex>,
     net: Net<H::Memory>,
     turns: Turns<Task>,
-    /// Ports that are unmasked at the end of this turn.
+    /// Ports to unmask at the end of this turn.
     unmask: Vec<LocalPort>,
     /// Domains that have lost a device.
     broken: BTreeSet<DomainIndex>,
@@ -91,7 +94,7 @@ pub struct Domains<H: Host> {
 }
 
 impl<H: Host> Domains<H> {
-    /// Creates the table without domains and bridges.
+    /// Creates a table without domains and bridges.
     pub fn new(host: H, now: Instant) -> Self {
         Self {
             host,
@@ -106,12 +109,18 @@ impl<H: Host> Domains<H> {
         }
     }
 
-    /// Adds the switch of a bridge. [`tap_ready`](Self::tap_ready) takes the number it returns.
+    /// Adds a switch for a bridge, whose frames come through `tap`.
     ///
     /// # Errors
-    /// There is a switch of that name.
+    /// The bridge has a switch already.
     pub fn add_switch(&mut self, name: &str, tap: File, now: Instant) -> Result<BridgeId, Refusal> {
         self.net.add_bridge(name, tap, now, |id| self.turns.add(Task::Tap(id)))
+    }
+
+    /// Returns the devices of a domain.
+    fn device_ids(&self, domain: DomainIndex) -> impl Iterator<Item = DeviceId> + use<H> {
+        let devices = 0..self.slots[domain.0].devices.len();
+        devices.map(move |device| DeviceId { domain, device: DeviceIndex(device) })
     }
 
     fn find(&self, id: DomainId) -> Result<DomainIndex, Refusal> {
@@ -119,7 +128,7 @@ impl<H: Host> Domains<H> {
         if self.slots[index.0].id == id { Ok(index) } else { Err(Refusal::NoDevice) }
     }
 
-    /// Takes a device from its guest and says why, in the log and in its status.
+    /// Takes a device from its guest, and records the reason in the log and in the device's status.
     fn break_device(
         &mut self,
         id: DeviceId,
@@ -128,7 +137,7 @@ impl<H: Host> Domains<H> {
         clients: &mut impl Clients,
     ) {
         let domain = &mut *self.slots[id.domain.0];
-        let device = &mut domain.devices[id.device];
+        let device = &mut domain.devices[id.device.0];
         if self.warnings.take(1, now).is_ok() {
             tracing::warn!("domain {} loses its {}: {fault}", domain.id.domid, device.kind.name());
         }
@@ -137,10 +146,10 @@ impl<H: Host> Domains<H> {
         self.broken.insert(id.domain);
     }
 
-    /// Takes a device out of all tables, and unbinds its port if no other device has it.
+    /// Removes a device from all tables, and unbinds its port if no other device uses it.
     fn release(&mut self, id: DeviceId, clients: &mut impl Clients) {
         let domain = &mut *self.slots[id.domain.0];
-        let device = &mut domain.devices[id.device];
+        let device = &mut domain.devices[id.device.0];
         if let Some(turn) = device.turn.take() {
             self.turns.remove(turn);
         }

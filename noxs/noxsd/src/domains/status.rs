@@ -1,4 +1,4 @@
-//! Reports of devices, for toolstacks.
+//! Reports the states of devices to toolstacks.
 
 use noxs_control::{DomainId, DomainStatus, MAX_DROPPED, Refusal, VifDrops};
 
@@ -20,8 +20,8 @@ impl<H: Host> Domains<H> {
         self.broken.iter().map(|index| self.domain_status(*index))
     }
 
-    /// Returns the vifs that have dropped frames, of the domains from this number on; and the
-    /// number to go on from, if there may be more. Looks at each domain.
+    /// Returns the vifs that have dropped frames, of the domains from this domid on, and the domid
+    /// to continue from if there may be more. Looks at each domain.
     pub fn dropped(&self, from: u16) -> (Vec<VifDrops>, Option<u16>) {
         let mut drops = Vec::new();
         for (domid, index) in self.by_domid.entries_from(from.into()) {

@@ -1,4 +1,4 @@
-//! Whole domains on a fake Xen, with the tests as guests; one file for each subject.
+//! Tests of attached domains on a fake Xen, with the tests as guests; one file for each subject.
 
 mod attach;
 mod configure;
@@ -12,16 +12,17 @@ mod waiting;
 
 use std::time::Duration;
 
+use crate::net::frontend;
 use noxs::MacAddr;
 use noxs_control::{
     Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate, Refusal, VifDevice,
     VifIdentity,
 };
+use xen_ring::{NetTx, Protocol};
 
 use super::bed::*;
 use super::*;
 use crate::console::ClientId;
-use crate::console::ring::frontend as console_frontend;
-use crate::host::memory::SharedMemory;
+use crate::console::frontend as console_frontend;
 use crate::net::frame::build;
-use crate::net::netif::{SLOTS, frontend};
+use xen_ring::SharedPage;

@@ -1,8 +1,8 @@
-//! Turns: what is ready is served, one batch each.
+//! Turns: each device that is ready is served one batch.
 //!
-//! All devices of a domain may share one event channel: an event is a hint to look at each of
-//! them. The channel is unmasked as soon as one of its devices waits for events; a device that
-//! waits for a time alone is not woken by those of the others.
+//! All devices of a domain may share one event channel, so an event is a hint to look at each of
+//! them. The channel is unmasked as soon as one of its devices waits for events. A device that
+//! waits for a time alone is not woken by the events of the others.
 
 use std::time::Instant;
 
@@ -13,11 +13,11 @@ use crate::host::{DomId, Host, LocalPort};
 use crate::net::BridgeId;
 use crate::turns::{After, TurnId, Wake};
 
-/// Devices and taps that are served in one turn; then the sockets get theirs.
+/// Most devices and taps that are served before clients get their turns.
 const TURN: usize = 64;
 
 impl<H: Host> Domains<H> {
-    /// Notes an event on a local port: a hint to look at its devices.
+    /// Queues the devices of a local port that has had an event.
     pub fn event(&mut self, port: LocalPort) {
         let Some(index) = self.by_port.get(port.0) else { return };
         for device in &self.slots[index.0].devices {
@@ -26,13 +26,13 @@ impl<H: Host> Domains<H> {
             }
             match device.turn {
                 Some(turn) => self.turns.event(turn),
-                // Its rings are looked at when it is configured; later events must come in.
+                // `configure` looks at its rings, and later events must come in.
                 None => self.unmask.push(port),
             }
         }
     }
 
-    /// Looks at all devices, because events may have been lost.
+    /// Queues all devices, because events may have been lost.
     pub fn events_lost(&mut self) {
         let ports: Vec<u32> = self.by_port.numbers().collect();
         for port in ports {
@@ -45,24 +45,24 @@ impl<H: Host> Domains<H> {
         self.unmask.push(port);
     }
 
-    /// Notes that a bridge's tap may have frames.
+    /// Queues a bridge's tap, which may have frames.
     pub fn tap_ready(&mut self, bridge: BridgeId) {
         if let Some(turn) = self.net.tap_turn(bridge) {
             self.turns.queue(turn);
         }
     }
 
-    /// Returns whether a turn has something to do now.
+    /// Returns whether devices or taps are ready now.
     pub fn has_work(&self) -> bool {
         self.turns.ready() > 0
     }
 
-    /// Returns when a turn has something to do even if no event comes.
+    /// Returns when a device becomes ready even if no event comes.
     pub fn deadline(&self) -> Option<Instant> {
         self.turns.deadline()
     }
 
-    /// Serves what is ready, each device once.
+    /// Serves devices and taps that are ready, each once.
     pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
         self.turns.expire(now);
         for _ in 0..self.turns.ready().min(TURN) {
@@ -80,15 +80,15 @@ impl<H: Host> Domains<H> {
 
     fn serve(&mut self, turn: TurnId, id: DeviceId, now: Instant, clients: &mut impl Clients) {
         let Domain { id: domain, memory, devices, .. } = &mut *self.slots[id.domain.0];
-        let device = &mut devices[id.device];
+        let device = &mut devices[id.device.0];
         let Some(port) = device.port else { return };
         let domid = DomId(domain.domid);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };
         let after = device.kind.serve(&mut cx, &mut self.net, clients);
         self.serve_receivers(now, clients);
         match after {
-            // The ring was empty after the guest was asked for an event with more, so an event
-            // that came meanwhile is delivered as soon as the port is unmasked.
+            // The ring was still empty after asking for an event. An event that has come since then
+            // is delivered when the port is unmasked.
             Ok(After::Event) => self.unmask.push(port),
             Ok(After::Turn) => self.turns.queue(turn),
             Ok(After::Time(time)) => self.turns.wait_until(turn, time, Wake::AtTime),
@@ -98,7 +98,7 @@ impl<H: Host> Domains<H> {
             }
             Err(fault) => {
                 self.break_device(id, fault, now, clients);
-                // Another device may have the same port, and wait for its events.
+                // Another device may use the same port and wait for events.
                 if self.by_port.get(port.0).is_some() {
                     self.unmask.push(port);
                 }
@@ -119,7 +119,7 @@ impl<H: Host> Domains<H> {
         self.serve_receivers(now, clients);
     }
 
-    /// Queues the vifs that frames wait for, and takes from their guests those whose ring turned out
+    /// Queues the vifs for which frames have begun to wait, and breaks those whose ring turned out
     /// to be broken when a frame came.
     fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
         for turn in self.net.take_woken() {

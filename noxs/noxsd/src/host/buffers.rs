@@ -1,9 +1,12 @@
-//! Private pages that what a guest has granted is copied to and from.
+//! Private pages that granted pages are copied to and from.
 
-use super::memory::PAGE_SIZE;
-use super::{DomId, GrantRef};
+use super::{DomId, GrantRef, PAGE_SIZE};
 
-/// Private buffers, each one page so that no copy crosses a page.
+/// Number of a buffer in [`PageBuffers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferIndex(pub usize);
+
+/// Private buffers of one page each, so that no copy crosses a page.
 #[derive(Debug)]
 pub struct PageBuffers(Box<[Page]>);
 
@@ -12,27 +15,27 @@ pub struct PageBuffers(Box<[Page]>);
 struct Page([u8; PAGE_SIZE]);
 
 impl PageBuffers {
-    /// Creates that many buffers.
+    /// Creates `count` buffers.
     #[must_use]
     pub fn new(count: usize) -> Self {
         Self(vec![Page([0; PAGE_SIZE]); count].into_boxed_slice())
     }
 
-    /// Returns the buffer with the number.
+    /// Returns a buffer.
     ///
     /// # Panics
-    /// If there is no such buffer.
+    /// There is no such buffer.
     #[must_use]
-    pub fn get(&self, number: usize) -> &[u8; PAGE_SIZE] {
-        &self.0[number].0
+    pub fn get(&self, index: BufferIndex) -> &[u8; PAGE_SIZE] {
+        &self.0[index.0].0
     }
 
-    /// Returns the buffer with the number.
+    /// Returns a buffer.
     ///
     /// # Panics
-    /// If there is no such buffer.
-    pub fn get_mut(&mut self, number: usize) -> &mut [u8; PAGE_SIZE] {
-        &mut self.0[number].0
+    /// There is no such buffer.
+    pub fn get_mut(&mut self, index: BufferIndex) -> &mut [u8; PAGE_SIZE] {
+        &mut self.0[index.0].0
     }
 
     /// Returns all buffers.
@@ -44,17 +47,17 @@ impl PageBuffers {
 /// A copy between a guest's page and the beginning of a buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantCopy {
-    /// Whose page.
+    /// The domain that granted the page.
     pub domid: DomId,
     /// Grant reference of the page.
     pub gref: GrantRef,
-    /// Where in the page; together with `length` at most a page.
+    /// Offset in the page, in bytes; together with `length` at most a page.
     pub offset: u16,
-    /// How many bytes.
+    /// Bytes to copy.
     pub length: u16,
-    /// Number of the buffer.
-    pub buffer: usize,
-    /// Whether it was done; set by [`Host::fetch`](super::Host::fetch) and
+    /// The private end of the copy.
+    pub buffer: BufferIndex,
+    /// Whether the copy succeeded; set by [`Host::fetch`](super::Host::fetch) and
     /// [`Host::deliver`](super::Host::deliver).
     pub done: bool,
 }

@@ -1,10 +1,10 @@
-//! What a device gets for one turn.
+//! What a device is served with in one turn.
 
 use std::time::Instant;
 
 use super::{DomId, Host, LocalPort};
 
-/// Whose turn it is, and what may be used in it.
+/// The device whose turn it is, and what it may use.
 #[derive(Debug)]
 pub struct Cx<'a, H: Host> {
     /// dom0's side of Xen.

@@ -9,34 +9,33 @@ use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
 use xen::units::{DomId, GrantRef, Port};
 
 use super::buffers::{GrantCopy, PageBuffers};
-use super::memory::SharedMemory;
 use super::{Host, LocalPort, RemotePort};
 
-/// Open grant devices. The kernel walks over all mappings of an open device to add one (Linux
-/// `drivers/xen/gntdev.c`, `gntdev_add_map`), so they are spread over many.
+/// Number of open grant devices. To add a mapping, the kernel walks over all mappings of the open
+/// device (Linux `drivers/xen/gntdev.c`, `gntdev_add_map`), so noxsd spreads them over many.
 const GRANT_DEVICES: usize = 256;
 
-/// See the module's text.
+/// dom0's event channel device and grant devices.
 #[derive(Debug)]
 pub struct XenHost {
     events: EventChannels,
     grants: Vec<GrantDevice>,
 }
 
-/// Whether [`XenHost::pending`] returned all events.
+/// Whether [`XenHost::pending`] has returned all events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
-    /// None was lost.
-    Whole,
+    /// No event was lost.
+    Complete,
     /// Some events may have been lost.
     Lost,
 }
 
 impl XenHost {
-    /// Opens the devices and has the kernel prepare for mapping.
+    /// Opens the devices and makes the kernel prepare for mapping.
     ///
     /// # Errors
-    /// A device cannot be opened: this is not a dom0, or the user may not.
+    /// A device cannot be opened: this is not a dom0, or the user is not permitted to.
     pub fn open() -> Result<Self, Error> {
         let events = EventChannels::open()?;
         let grants =
@@ -46,25 +45,26 @@ impl XenHost {
         Ok(host)
     }
 
-    /// With the first mapping after its boot the kernel adds a memory section for foreign pages,
-    /// which takes tens of milliseconds. It does so before it looks at the grant, so a mapping
-    /// that must fail is enough: dom0 has granted nothing to itself under this reference.
+    /// Makes the kernel add a memory section for foreign pages, which takes tens of milliseconds
+    /// and is otherwise done at the first mapping after boot. The kernel adds it before it looks at
+    /// the grant, so a mapping that fails is enough: dom0 has not granted itself anything under
+    /// this reference.
     fn warm(&self) {
         let _ = self.grants[0].map(DomId(0), &[GrantRef(u32::MAX)], true);
     }
 
-    /// Returns the descriptor that is readable while events are pending.
+    /// Returns the file descriptor that is readable while events are pending.
     #[must_use]
     pub fn events_fd(&self) -> RawFd {
         self.events.as_raw_fd()
     }
 
-    /// Appends ports that have had events to the list; more may be pending.
+    /// Appends ports with events to the list. More may be pending.
     pub fn pending(&self, ports: &mut Vec<Port>) -> Events {
         match self.events.pending(ports) {
-            Ok(()) => Events::Whole,
+            Ok(()) => Events::Complete,
             Err(error) => {
-                tracing::warn!("{error}; looking at all guests");
+                tracing::warn!("{error}; serving all guests");
                 Events::Lost
             }
         }
@@ -98,7 +98,7 @@ impl Host for XenHost {
     }
 
     fn notify(&mut self, port: LocalPort) {
-        // The guest may be gone; the toolstack that destroys it detaches it.
+        // The guest may no longer exist; the toolstack that destroys it detaches it.
         if let Err(error) = self.events.notify(Port(port.0)) {
             tracing::debug!("{error}");
         }
@@ -136,7 +136,7 @@ impl Host for XenHost {
     }
 }
 
-/// Records which copies were done: none if the call as a whole failed.
+/// Records which copies succeeded: none if the whole call failed.
 fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy]) {
     if let Err(error) = result {
         tracing::warn!("{error}");
@@ -149,23 +149,5 @@ fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy])
 impl From<Port> for LocalPort {
     fn from(port: Port) -> Self {
         Self(port.0)
-    }
-}
-
-impl SharedMemory for GrantMapping {
-    fn load(&self, offset: usize) -> u32 {
-        self.read_u32(offset)
-    }
-
-    fn store(&self, offset: usize, value: u32) {
-        self.write_u32(offset, value);
-    }
-
-    fn read(&self, offset: usize, bytes: &mut [u8]) {
-        GrantMapping::read(self, offset, bytes);
-    }
-
-    fn write(&self, offset: usize, bytes: &[u8]) {
-        GrantMapping::write(self, offset, bytes);
     }
 }

@@ -1,33 +1,31 @@
-//! What the devices need of Xen and of the kernel, as a trait, so that all else runs in tests.
+//! What devices need from Xen and the kernel, as a trait, so that tests can run all the rest.
 //!
-//! [`memory`] is memory that a guest can change at any moment, [`ring`] the backend's end of an I/O
-//! ring in it, [`buffers`] private pages that grants are copied to and from. [`cx`] is what a
-//! device gets for one turn. [`dom0`] is the real host.
+//! [`buffers`] are private pages that granted pages are copied to and from, [`cx`] is what a device
+//! is served with in one turn, [`dom0`] is the real host. Memory that a guest may change at any
+//! time is a [`SharedPage`]; the back ends of the rings in it are in the crate `xen_ring`, too.
 
 pub mod buffers;
 pub mod cx;
 pub mod dom0;
 #[cfg(test)]
 pub(crate) mod fake;
-pub mod memory;
-pub mod ring;
 
 use std::fmt;
 use std::io;
 
-pub use xen::units::{DomId, GrantRef};
+pub use xen::units::{DomId, GrantRef, PAGE_SIZE};
+use xen_ring::SharedPage;
 
 use self::buffers::{GrantCopy, PageBuffers};
-use self::memory::SharedMemory;
 
-/// Most ring pages that one [`Host::map`] takes.
+/// Most ring pages that one call of [`Host::map`] can map.
 pub const MAX_MAP: usize = xen::gntdev::MAX_MAP;
 
-/// The guest's end of an event channel: what a toolstack names, and what is bound to.
+/// The guest's end of an event channel, which a toolstack names and noxsd binds to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RemotePort(pub u32);
 
-/// dom0's end of an event channel: what events are sent and received on.
+/// dom0's end of an event channel, on which noxsd sends and receives events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalPort(pub u32);
 
@@ -40,7 +38,7 @@ impl fmt::Display for LocalPort {
 /// dom0's side of Xen.
 pub trait Host {
     /// Mapped ring pages; dropping them unmaps them.
-    type Memory: SharedMemory;
+    type Memory: SharedPage;
 
     /// Maps pages that a domain has granted, one after the other.
     ///
@@ -48,13 +46,14 @@ pub trait Host {
     /// The system's answer; nothing is mapped.
     fn map(&mut self, domid: DomId, grants: &[GrantRef]) -> io::Result<Self::Memory>;
 
-    /// Binds an event channel to a port that the domain holds for dom0, and returns dom0's end.
+    /// Binds an event channel to a port that the domain has allocated for dom0, and returns dom0's
+    /// end.
     ///
     /// # Errors
     /// The system's answer; nothing is bound.
     fn bind(&mut self, domid: DomId, port: RemotePort) -> io::Result<LocalPort>;
 
-    /// Binds the interrupt that Xen raises when some domain shuts down.
+    /// Binds the interrupt that Xen raises when any domain shuts down.
     ///
     /// # Errors
     /// The system's answer: `EEXIST` if another process holds it.
@@ -66,13 +65,13 @@ pub trait Host {
     /// Sends an event.
     fn notify(&mut self, port: LocalPort);
 
-    /// Unmasks local ports. Reading an event masks its port.
+    /// Unmasks local ports. The kernel masks a port when its event is read.
     fn unmask(&mut self, ports: &[LocalPort]);
 
-    /// Copies from guests into buffers: the first copy into the first buffer, and so on. Sets
-    /// [`GrantCopy::done`] of each copy.
+    /// Copies from guests' pages into buffers: the first copy into the first buffer, and so on.
+    /// Sets [`GrantCopy::done`] in each copy.
     fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]);
 
-    /// Copies from buffers to guests. Sets [`GrantCopy::done`] of each copy.
+    /// Copies from buffers into guests' pages. Sets [`GrantCopy::done`] in each copy.
     fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]);
 }

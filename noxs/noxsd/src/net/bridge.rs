@@ -1,4 +1,4 @@
-//! A bridge: its switch, the ports of its guests, and the tap that leads to dom0.
+//! A bridge: its switch, the ports of its guests, and its tap to dom0.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -8,24 +8,25 @@ use std::time::{Duration, Instant};
 use noxs::MacAddr;
 use noxs_control::VifStatus;
 use slab::Slab;
+use xen_ring::SharedPage;
 
 use super::frame::FrameFacts;
 use super::port::BridgePort;
 use super::switch::{BridgePortId, End, Switch};
 use super::transfer::{BATCH, Delivery, Transfer, address};
 use crate::host::Host;
-use crate::host::memory::SharedMemory;
+use crate::host::buffers::BufferIndex;
 use crate::turns::bucket::Bucket;
 use crate::turns::{After, TurnId};
 
-/// Frames to all that the world behind a tap may cause: that many in [`TAP_FLOOD_INTERVAL`].
+/// Frames from a tap that may be flooded in each [`TAP_FLOOD_INTERVAL`].
 const TAP_FLOOD_FRAMES: u64 = 1000;
 const TAP_FLOOD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Copies in one request to the kernel; a frame for all of many guests takes several.
+/// Most copies in one request to the kernel. A frame for more guests takes several requests.
 const COPIES: usize = 256;
 
-/// Ports that the table is made for; with more, it has to be moved once in a while.
+/// Ports that the table has room for without being moved.
 const CAPACITY: usize = 16 * 1024;
 
 /// Why a tap cannot be read.
@@ -36,7 +37,7 @@ pub struct TapFault {
     error: io::Error,
 }
 
-/// See the module's text.
+/// A bridge and its ports.
 #[derive(Debug)]
 pub struct Bridge<M> {
     name: String,
@@ -48,7 +49,7 @@ pub struct Bridge<M> {
 }
 
 impl<M> Bridge<M> {
-    /// Creates a bridge without ports, whose tap is served in these turns.
+    /// Creates a bridge without ports. `turn` is the owner of the tap's turns.
     pub(super) fn new(name: &str, tap: File, turn: TurnId, now: Instant) -> Self {
         Self {
             name: name.to_owned(),
@@ -60,12 +61,12 @@ impl<M> Bridge<M> {
         }
     }
 
-    /// Returns the turns in which the tap is served.
+    /// Returns the owner of the tap's turns.
     pub(super) fn turn(&self) -> TurnId {
         self.turn
     }
 
-    /// Adds a port, whose guest has these addresses. No other port has the MAC address.
+    /// Adds a port, whose guest has these addresses. No other port may have the MAC address.
     pub(super) fn add_port(
         &mut self,
         port: BridgePort<M>,
@@ -75,12 +76,12 @@ impl<M> Bridge<M> {
         let number = self.ports.insert(port);
         let id = BridgePortId(u32::try_from(number).unwrap_or(u32::MAX));
         let added = self.switch.add(id, mac, ipv4);
-        debug_assert_eq!(added, Ok(()), "checked before");
+        debug_assert_eq!(added, Ok(()), "the MAC address was checked");
         id
     }
 
-    /// Removes a port and the frames that wait for it; returns what has passed through it. The
-    /// addresses are those it was added with.
+    /// Removes a port and the frames that wait for it. Returns how much has passed through it. The
+    /// addresses must be those that the port was added with.
     pub(super) fn remove_port(
         &mut self,
         id: BridgePortId,
@@ -111,11 +112,11 @@ impl<M> Bridge<M> {
     }
 }
 
-impl<M: SharedMemory> Bridge<M> {
+impl<M: SharedPage> Bridge<M> {
     /// Takes a batch of frames out of the tap and delivers them.
     ///
     /// # Errors
-    /// The tap cannot be read. The frames before that are delivered.
+    /// The tap cannot be read. Frames that were read before are delivered.
     pub(super) fn serve_tap<H: Host<Memory = M>>(
         &mut self,
         host: &mut H,
@@ -124,7 +125,7 @@ impl<M: SharedMemory> Bridge<M> {
     ) -> Result<After, TapFault> {
         let Transfer { buffers, deliveries, .. } = &mut *transfer;
         let mut result = Ok(After::Turn);
-        for buffer in 0..BATCH {
+        for buffer in (0..BATCH).map(BufferIndex) {
             let length = match self.tap.read(buffers.get_mut(buffer)) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -151,7 +152,7 @@ impl<M: SharedMemory> Bridge<M> {
         result
     }
 
-    /// Copies frames into the pages that their receivers have posted, and notifies them.
+    /// Copies frames into the pages that their receivers have posted, and notifies the receivers.
     pub(super) fn deliver<H: Host<Memory = M>>(&mut self, host: &mut H, transfer: &mut Transfer) {
         let mut from = 0;
         while from < transfer.deliveries.len() {
@@ -182,7 +183,7 @@ impl<M: SharedMemory> Bridge<M> {
                 Ok(Some(posted)) => {
                     copies.push(port.copy(posted, buffer, length));
                     answers.push((to, posted.id));
-                    // Frames for one guest mostly come one after the other.
+                    // Consecutive frames are mostly for the same guest.
                     if touched.last() != Some(&to) {
                         touched.push(to);
                     }
@@ -197,11 +198,11 @@ impl<M: SharedMemory> Bridge<M> {
         }
         for ((to, id), copy) in answers.iter().zip(copies.iter()) {
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
-                port.received(*id, copy);
+                port.answer(*id, copy);
             }
         }
         for to in touched.iter() {
-            // A second push without new responses wants no event.
+            // A port may be in the list twice; a push without new responses does nothing.
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
                 port.push(host);
             }

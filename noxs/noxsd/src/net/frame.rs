@@ -1,4 +1,4 @@
-//! What the switch needs to know of an Ethernet frame, and which guest may send which frame.
+//! Reads the headers of an Ethernet frame, and checks which guest may send which frame.
 
 use std::net::Ipv4Addr;
 
@@ -7,7 +7,7 @@ use noxs::MacAddr;
 /// Bytes of an Ethernet header.
 pub const HEADER: usize = 14;
 
-/// [`HEADER`], beside lengths of 16 bits.
+/// [`HEADER`], for sums with lengths of 16 bits.
 pub const HEADER_LENGTH: u16 = 14;
 
 const _: () = assert!(HEADER_LENGTH as usize == HEADER);
@@ -19,13 +19,13 @@ const TYPE_IPV6: u16 = 0x86dd;
 /// An ARP packet for IPv4 over Ethernet (RFC 826).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arp {
-    /// Whether it is a request.
+    /// Whether it is a request rather than a reply.
     pub request: bool,
-    /// Which address it claims to come from.
+    /// The MAC address that it claims to come from.
     pub sender_mac: MacAddr,
-    /// Which IPv4 address it claims to come from.
+    /// The IPv4 address that it claims to come from.
     pub sender: Ipv4Addr,
-    /// Which address it is about.
+    /// The IPv4 address that it asks for or replies to.
     pub target: Ipv4Addr,
 }
 
@@ -49,25 +49,25 @@ pub enum Payload {
     Arp(Arp),
     /// An IPv6 packet.
     Ipv6,
-    /// IPv4 or ARP whose header is cut short or contradicts itself.
+    /// IPv4 or ARP with a header that is cut short or invalid.
     Malformed,
     /// Anything else.
     Other,
 }
 
-/// The checked facts of a frame.
+/// What the headers of a frame say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameFacts {
-    /// Where it goes.
+    /// The MAC address that it is for.
     pub destination: MacAddr,
-    /// Where it claims to come from.
+    /// The MAC address that it claims to come from.
     pub source: MacAddr,
     /// What it carries.
     pub payload: Payload,
 }
 
 impl FrameFacts {
-    /// Reads a frame's headers; `None` if it is shorter than an Ethernet header.
+    /// Reads a frame's headers. Returns `None` if it is shorter than an Ethernet header.
     #[must_use]
     pub fn of(frame: &[u8]) -> Option<Self> {
         let destination = MacAddr(array(frame, 0)?);
@@ -85,11 +85,11 @@ impl FrameFacts {
 
     /// Returns whether a guest with these addresses may send the frame.
     ///
-    /// The source MAC address must be the guest's, in the Ethernet header and in ARP. Frames to
-    /// the addresses that bridges talk to each other on (IEEE 802.1D, 01:80:c2:00:00:0x) never
-    /// pass. A guest that was given an IPv4 address must use it as the source of IPv4 and ARP (an
-    /// ARP probe asks from 0.0.0.0) and may send nothing else but IPv6: a tag around a packet
-    /// would hide its source.
+    /// The source MAC address must be the guest's, in the Ethernet header and in ARP. Frames to the
+    /// addresses of bridge protocols (IEEE 802.1D, 01:80:c2:00:00:0x) are never allowed. A guest
+    /// with a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an ARP probe
+    /// comes from 0.0.0.0), and may send nothing else but IPv6, because a tag around a packet would
+    /// hide its source.
     #[must_use]
     pub fn may_be_sent_by(&self, mac: MacAddr, ipv4: Option<Ipv4Addr>) -> bool {
         let reserved =
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn arp_is_checked_inside_too() {
+    fn the_addresses_inside_arp_are_checked() {
         assert!(allowed(&build::arp(ME, 1, MY_IP, YOUR_IP), Some(MY_IP)));
         assert!(allowed(&build::arp(ME, 1, Ipv4Addr::UNSPECIFIED, MY_IP), Some(MY_IP)));
         assert!(!allowed(&build::arp(ME, 2, Ipv4Addr::UNSPECIFIED, MY_IP), Some(MY_IP)));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_bridges_say_to_each_other_is_not_for_guests() {
+    fn guests_cannot_send_bridge_protocol_frames() {
         for (last, passes) in [(0, false), (0x0f, false), (0x10, true)] {
             let to = MacAddr([0x01, 0x80, 0xc2, 0, 0, last]);
             assert_eq!(allowed(&build::ethernet(to, ME, 0x27, &[0; 46]), None), passes);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn arp_is_read() {
+    fn arp_fields_are_read() {
         let frame = build::arp(ME, 1, MY_IP, MY_IP);
         let Some(FrameFacts { payload: Payload::Arp(arp), .. }) = FrameFacts::of(&frame) else {
             panic!("no ARP");
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn no_bytes_cause_a_panic(frame in proptest::collection::vec(any::<u8>(), 0..80)) {
             prop_assert_eq!(FrameFacts::of(&frame).is_some(), frame.len() >= HEADER);
         }
     }

@@ -1,16 +1,17 @@
 //! Network interfaces, and the bridges that they are on.
 //!
-//! A [`vif::Vif`] is what a guest has: its [`sender`] takes frames out of the guest's ring and
+//! A [`vif::Vif`] is a guest's interface: its [`sender`] takes frames out of the guest's ring and
 //! checks them, its [`port::BridgePort`] puts frames into the guest's pages. The port belongs to
-//! the [`bridge::Bridge`], with the [`switch`] that says where a frame goes and the tap to dom0:
-//! so a vif's turn reaches each receiver of its frames through the bridge. [`transfer`] holds the
-//! frames of one turn, [`netif`] the layout of the rings, [`frame`] what is read of a frame.
+//! the [`bridge::Bridge`], as do the [`switch`], which decides where a frame goes, and the tap to
+//! dom0. So a vif reaches all receivers of its frames through its bridge. [`transfer`] holds the
+//! frames of one turn, [`frame`] reads the headers of a frame.
 //!
-//! A restarted noxsd takes the rings up where their indices stand; see [`vif::Vif::start`].
+//! A restarted noxsd continues where the rings' indices stand; see [`vif::Vif::start`].
 
 pub mod bridge;
 pub mod frame;
-pub mod netif;
+#[cfg(test)]
+pub(crate) mod frontend;
 pub mod port;
 mod request;
 pub mod sender;
@@ -24,25 +25,28 @@ use std::fs::File;
 use std::time::Instant;
 
 use noxs_control::Refusal;
+use xen_ring::{BrokenRing, SharedPage};
 
 use self::bridge::{Bridge, TapFault};
 pub use self::request::identities;
 use self::transfer::Transfer;
 use crate::host::Host;
-use crate::host::memory::SharedMemory;
-use crate::host::ring::BadRequestIndex;
 use crate::turns::{After, TurnId};
 
-/// Names a bridge.
+/// Identifies a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BridgeId(pub usize);
 
 /// What a guest did that costs it a vif.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetFault {
-    /// It wrote an impossible index into one of the two rings.
-    #[error(transparent)]
-    RequestIndex(#[from] BadRequestIndex),
+    /// It wrote a request index that a correct front end cannot write into one of the two rings.
+    #[error(
+        "the guest set the request index of its {} ring to {}, which is impossible: noxsd has \
+         taken {} requests and answered {}, and the ring has {} slots",
+        .0.ring, .0.found, .0.consumed, .0.answered, .0.slots
+    )]
+    RequestIndex(#[from] BrokenRing),
 }
 
 /// All bridges, and the frames of the turn that is being served.
@@ -60,10 +64,10 @@ impl<M> Default for Net<M> {
 }
 
 impl<M> Net<M> {
-    /// Adds a bridge. `turn` creates the turns in which its tap is served.
+    /// Adds a bridge. `turn` adds an owner of turns, in which the bridge's tap is served.
     ///
     /// # Errors
-    /// There is a bridge of that name.
+    /// There is a bridge of that name already.
     pub fn add_bridge(
         &mut self,
         name: &str,
@@ -72,7 +76,7 @@ impl<M> Net<M> {
         turn: impl FnOnce(BridgeId) -> TurnId,
     ) -> Result<BridgeId, Refusal> {
         if self.by_name.contains_key(name) {
-            return Err(Refusal::Invalid(format!("there is a switch for bridge {name} already")));
+            return Err(Refusal::Invalid(format!("bridge {name} has a switch already")));
         }
         let id = BridgeId(self.bridges.len());
         self.by_name.insert(name.to_owned(), id);
@@ -84,7 +88,7 @@ impl<M> Net<M> {
         self.by_name.get(name).copied()
     }
 
-    /// Returns the turns in which a bridge's tap is served.
+    /// Returns the owner of the turns in which a bridge's tap is served.
     #[must_use]
     pub fn tap_turn(&self, id: BridgeId) -> Option<TurnId> {
         self.bridges.get(id.0).map(Bridge::turn)
@@ -93,7 +97,7 @@ impl<M> Net<M> {
     /// Takes a batch of frames out of a bridge's tap and delivers them.
     ///
     /// # Errors
-    /// The tap cannot be read. The frames before that are delivered.
+    /// The tap cannot be read. Frames that were read before are delivered.
     pub fn serve_tap<H: Host<Memory = M>>(
         &mut self,
         id: BridgeId,
@@ -101,23 +105,23 @@ impl<M> Net<M> {
         now: Instant,
     ) -> Result<After, TapFault>
     where
-        M: SharedMemory,
+        M: SharedPage,
     {
         self.bridges[id.0].serve_tap(host, &mut self.transfer, now)
     }
 
-    /// Returns the turns of the vifs that frames wait for since the last call.
+    /// Removes and returns the vifs for which frames have begun to wait since the last call.
     pub fn take_woken(&mut self) -> impl Iterator<Item = TurnId> {
         self.transfer.woken.drain(..)
     }
 
-    /// Takes a vif out of those that broke their rings while another guest's turn, or a tap's,
-    /// had a frame for them.
+    /// Removes and returns a vif whose ring turned out to be broken when a frame for it came, in
+    /// the turn of another vif or of a tap.
     pub fn take_fault(&mut self) -> Option<(TurnId, NetFault)> {
         self.transfer.faults.pop_front()
     }
 
-    /// Returns how many bytes of frames wait for pages of their receivers.
+    /// Returns how many bytes of frames wait until their receivers post pages.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
         self.transfer.waiting_bytes

@@ -1,22 +1,22 @@
-//! The receiving half of a vif: a bridge's port, which puts frames into the guest's pages.
+//! The receiving half of a vif: a port of a bridge, which puts frames into the guest's pages.
 //!
-//! Frames for a guest that has posted no page wait for one. A burst for one guest is often longer
-//! than what the guest has posted, and dropping its end would make TCP wait for a timeout. What
-//! waits is bounded: a guest that posts nothing costs at most its own share (`FRAMES`), and all
-//! such guests together at most `ALL_BYTES`. Beyond that the newest frames are dropped.
+//! Frames for a guest that has posted no page wait for one: a burst is often longer than the number
+//! of posted pages, and dropping its end would make TCP wait for a timeout. At most `FRAMES` wait
+//! for one guest and at most `ALL_BYTES` for all guests together; the newest are dropped beyond
+//! that.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use noxs_control::VifStatus;
+use xen_abi::io::netif::{NETIF_RSP_ERROR, RxRequest, RxResponse};
+use xen_ring::{BackRing, NetRx, SharedPage};
 
 use super::NetFault;
-use super::netif::{RSP_ERROR, Rx, RxRequest, RxResponse};
 use super::switch::BridgePortId;
 use super::transfer::{BATCH, Transfer};
-use crate::host::buffers::GrantCopy;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
-use crate::host::ring::Ring;
+use crate::host::PAGE_SIZE;
+use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef, Host, LocalPort};
 use crate::turns::TurnId;
 
@@ -26,30 +26,30 @@ const FRAMES: usize = 512;
 /// Bytes that may wait for all guests together.
 const ALL_BYTES: usize = 32 * 1024 * 1024;
 
-/// Whom a port's frames are for.
+/// The guest that receives a port's frames.
 #[derive(Debug)]
 pub struct Receiver<M> {
     /// The domain's ring pages.
     pub memory: Rc<M>,
-    /// The domain.
+    /// Its domid.
     pub domid: DomId,
     /// dom0's end of the vif's event channel.
     pub port: LocalPort,
-    /// The vif's turns.
+    /// The owner of the vif's turns.
     pub turn: TurnId,
 }
 
-/// See the module's text.
+/// A port of a bridge.
 #[derive(Debug)]
 pub struct BridgePort<M> {
     receiver: Receiver<M>,
-    rx: Ring<Rx>,
-    /// Bytes of the longest frame that the guest takes.
+    rx: BackRing<NetRx>,
+    /// Size of the longest frame for the guest, in bytes.
     max_frame: u16,
-    /// Frames for which the guest has not posted a page yet.
+    /// Frames that wait until the guest posts a page.
     waiting: VecDeque<Box<[u8]>>,
     traffic: VifStatus,
-    /// The guest broke its ring: it gets no frame any more.
+    /// The guest broke its ring, so that no more frames can be delivered.
     faulty: bool,
 }
 
@@ -61,11 +61,12 @@ pub(super) struct Posted {
     gref: GrantRef,
 }
 
-impl<M: SharedMemory> BridgePort<M> {
-    /// Takes up the ring at offset `base` of the domain's memory where its indices stand.
+impl<M: SharedPage> BridgePort<M> {
+    /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
+    /// indices stand.
     pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16) -> Self {
         Self {
-            rx: Ring::attach(&*receiver.memory, base),
+            rx: BackRing::attach(&*receiver.memory, base),
             receiver,
             max_frame,
             waiting: VecDeque::new(),
@@ -74,8 +75,7 @@ impl<M: SharedMemory> BridgePort<M> {
         }
     }
 
-    /// Returns whether a frame of that length may go to the guest at all; a longer one is counted
-    /// as dropped.
+    /// Returns whether a frame of this length may go to the guest. Counts a longer one as dropped.
     pub(super) fn accepts(&mut self, length: u16) -> bool {
         if self.faulty {
             return false;
@@ -87,11 +87,11 @@ impl<M: SharedMemory> BridgePort<M> {
         accepts
     }
 
-    /// Takes a page for a frame that has just come; `None` if none is posted, or if other frames
-    /// wait for pages.
+    /// Takes a posted page for a new frame. Returns `None` if no page is posted, or if earlier
+    /// frames still wait for pages.
     ///
     /// # Errors
-    /// The guest wrote an impossible index. The port takes no frame from then on.
+    /// The guest wrote an impossible index. The port accepts no frame from then on.
     pub(super) fn page_for_new(&mut self) -> Result<Option<Posted>, NetFault> {
         if !self.waiting.is_empty() {
             return Ok(None);
@@ -106,31 +106,33 @@ impl<M: SharedMemory> BridgePort<M> {
         if self.rx.available(memory)? == 0 {
             return Ok(None);
         }
-        let RxRequest { id, gref } = self.rx.peek(memory);
+        let RxRequest { id, gref, .. } = self.rx.peek(memory);
         self.rx.consume();
-        Ok(Some(Posted { id, gref }))
+        Ok(Some(Posted { id, gref: GrantRef(gref) }))
     }
 
     /// Returns the copy that puts a frame into a posted page.
-    pub(super) fn copy(&self, posted: Posted, buffer: usize, length: u16) -> GrantCopy {
+    pub(super) fn copy(&self, posted: Posted, buffer: BufferIndex, length: u16) -> GrantCopy {
         let domid = self.receiver.domid;
         GrantCopy { domid, gref: posted.gref, offset: 0, length, buffer, done: false }
     }
 
-    /// Answers a posted page after its copy was tried.
-    pub(super) fn received(&mut self, id: u16, copy: &GrantCopy) {
+    /// Answers the request of a posted page, after the copy into the page has succeeded or failed.
+    pub(super) fn answer(&mut self, id: u16, copy: &GrantCopy) {
         let status = if copy.done {
             self.traffic.to_guest_frames += 1;
             self.traffic.to_guest_bytes += u64::from(copy.length);
             copy.length.cast_signed()
         } else {
             self.traffic.dropped_frames += 1;
-            RSP_ERROR
+            NETIF_RSP_ERROR
         };
-        self.rx.respond(&*self.receiver.memory, &RxResponse { id, status });
+        // The frame is at the beginning of the page and has no flags.
+        let response = RxResponse { id, offset: 0, flags: 0, status };
+        self.rx.respond(&*self.receiver.memory, &response);
     }
 
-    /// Publishes the answers, with an event if the guest wants one.
+    /// Publishes the responses, and sends an event if the guest wants one.
     pub(super) fn push<H: Host>(&mut self, host: &mut H) {
         if self.rx.push(&*self.receiver.memory) {
             host.notify(self.receiver.port);
@@ -142,8 +144,8 @@ impl<M: SharedMemory> BridgePort<M> {
         self.traffic.dropped_frames += 1;
     }
 
-    /// Keeps a frame until the guest posts a page, or drops it if too many are kept.
-    /// `waiting_bytes` counts those of all ports.
+    /// Keeps a frame until the guest posts a page. Drops it and returns `false` if too many frames
+    /// wait. `waiting_bytes` counts the waiting bytes of all ports.
     pub(super) fn keep(&mut self, frame: &[u8], waiting_bytes: &mut usize) -> bool {
         if self.waiting.len() >= FRAMES || *waiting_bytes + frame.len() > ALL_BYTES {
             self.drop_frame();
@@ -159,7 +161,7 @@ impl<M: SharedMemory> BridgePort<M> {
         !self.waiting.is_empty()
     }
 
-    /// Moves frames that wait into the pages that the guest has posted since then, a batch at most.
+    /// Moves at most a batch of waiting frames into the pages that the guest has posted meanwhile.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -173,11 +175,11 @@ impl<M: SharedMemory> BridgePort<M> {
         copies.clear();
         answers.clear();
         while copies.len() < BATCH && !self.waiting.is_empty() {
-            let buffer = copies.len();
+            let buffer = BufferIndex(copies.len());
             let Some(posted) = self.posted()? else { break };
             let Some(frame) = self.waiting.pop_front() else { break };
             *waiting_bytes -= frame.len();
-            // No frame is longer than a page: it came out of such a buffer.
+            // No frame is longer than a page, because it was copied from a buffer of one page.
             let length = frame.len().min(PAGE_SIZE);
             buffers.get_mut(buffer)[..length].copy_from_slice(&frame[..length]);
             copies.push(self.copy(posted, buffer, u16::try_from(length).unwrap_or(0)));
@@ -187,19 +189,19 @@ impl<M: SharedMemory> BridgePort<M> {
             return Ok(());
         }
         if self.waiting.is_empty() {
-            // A guest that had one burst does not keep the memory for the next.
+            // Free the memory: most guests have such a burst rarely.
             self.waiting = VecDeque::new();
         }
         host.deliver(buffers, copies);
         for ((_, id), copy) in answers.iter().zip(copies.iter()) {
-            self.received(*id, copy);
+            self.answer(*id, copy);
         }
         self.push(host);
         Ok(())
     }
 
-    /// Asks for an event with the next posted page, if frames wait for one; returns how many pages
-    /// are posted for them already.
+    /// If frames wait, asks for an event with the next posted page and returns how many pages are
+    /// posted already.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -212,17 +214,17 @@ impl<M: SharedMemory> BridgePort<M> {
 }
 
 impl<M> BridgePort<M> {
-    /// Returns the vif's turns.
+    /// Returns the owner of the vif's turns.
     pub(super) fn turn(&self) -> TurnId {
         self.receiver.turn
     }
 
-    /// Returns what has passed to the guest.
+    /// Returns how much has passed to the guest.
     pub(super) fn traffic(&self) -> VifStatus {
         self.traffic
     }
 
-    /// Returns the bytes of the frames that wait for pages.
+    /// Returns the total size of the waiting frames, in bytes.
     pub(super) fn waiting_bytes(&self) -> usize {
         self.waiting.iter().map(|frame| frame.len()).sum()
     }

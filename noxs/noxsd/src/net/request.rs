@@ -1,4 +1,4 @@
-//! What a toolstack may ask for a vif: its bridge, addresses, MTU and rate.
+//! Checks of what a toolstack asks for a vif: its bridge, addresses, MTU and rate.
 
 use std::ops::RangeInclusive;
 
@@ -6,54 +6,54 @@ use noxs_control::{Refusal, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
 use super::{BridgeId, Net};
-use crate::host::memory::PAGE_SIZE;
+use crate::host::PAGE_SIZE;
 
-/// Smallest and largest MTU: what IPv4 asks for (RFC 791), and what fits in a page behind the
-/// Ethernet header with one byte left, by which a frame shows that it was longer. `chaos` allows
-/// less: 1500, which is what taps carry.
+/// Smallest and largest MTU. IPv4 requires 68 (RFC 791). The largest frame leaves one byte of a
+/// page free, so that a frame from the tap that fills the page is recognized as too long. `chaos`
+/// allows at most 1500, the MTU of taps.
 const MTU: RangeInclusive<u16> = 68..=4081;
 
 const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
 
-/// Returns who the vifs of a request are, which it says of all or of none.
+/// Returns the identities of the vifs of a request; `None` if no vif has one.
 ///
 /// # Errors
-/// It says so of some.
+/// Only some of the vifs have an identity.
 pub fn identities(vifs: &[VifDevice]) -> Result<Option<Vec<VifIdentity>>, Refusal> {
-    let known: Vec<VifIdentity> = vifs.iter().filter_map(|vif| vif.identity).collect();
-    match (known.len(), vifs.len()) {
-        (known, all) if known == all => {}
+    let identities: Vec<VifIdentity> = vifs.iter().filter_map(|vif| vif.identity).collect();
+    match (identities.len(), vifs.len()) {
+        (count, all) if count == all => {}
         (0, _) => return Ok(None),
-        (known, all) => {
+        (count, all) => {
             return Err(Refusal::Invalid(format!(
-                "{known} of {all} vifs have an identity: must be all or none"
+                "{count} of {all} vifs have an identity: must be all or none"
             )));
         }
     }
-    Ok(Some(known))
+    Ok(Some(identities))
 }
 
 impl<M> Net<M> {
-    /// Returns the bridges that the vifs of a request are to be on.
+    /// Returns the bridges of the vifs of a request.
     ///
     /// # Errors
-    /// There is no such bridge, or two vifs have the same number.
+    /// A bridge does not exist, or two vifs have the same number.
     pub fn bridges(&self, vifs: &[VifDevice]) -> Result<Vec<BridgeId>, Refusal> {
         let mut bridges = Vec::with_capacity(vifs.len());
         for (number, vif) in vifs.iter().enumerate() {
             let bridge = self.bridge(&vif.bridge);
             bridges.push(bridge.ok_or_else(|| Refusal::NoSwitch(vif.bridge.clone()))?);
             if vifs[..number].iter().any(|earlier| earlier.index == vif.index) {
-                return Err(Refusal::Invalid(format!("there are two vifs {}", vif.index)));
+                return Err(Refusal::Invalid(format!("two vifs have number {}", vif.index)));
             }
         }
         Ok(bridges)
     }
 
-    /// Checks who the vifs, given by their numbers and bridges, are to be.
+    /// Checks the identities of vifs, which are given by their numbers and bridges.
     ///
     /// # Errors
-    /// A MAC address is in use on its bridge, or cannot be one; an MTU or a rate is out of range.
+    /// A MAC address is invalid or in use on the bridge, or an MTU or a rate is out of range.
     pub fn check_identities(
         &self,
         vifs: impl Iterator<Item = (u16, BridgeId)> + Clone,

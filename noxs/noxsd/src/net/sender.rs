@@ -1,52 +1,60 @@
 //! The sending half of a vif: takes frames out of the guest's ring, within the guest's limits.
 //!
-//! A frame is one request: at most a page, within one page, and without offloads; a request that
-//! asks for more is answered with an error. Frames are copied out of the guest before anything
-//! looks at them. A guest over its rate keeps its requests in the ring until it may send again, so
-//! that nothing is lost and only that guest waits.
+//! Each frame is one request: it lies within one page and has no offloads; any other request is
+//! answered with an error. noxsd copies a frame out of the guest before it looks at it. The
+//! requests of a guest over its rate stay in the ring until it may send again, so that no frame is
+//! lost and only that guest waits.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use noxs::MacAddr;
 use noxs_control::{VifIdentity, VifStatus};
+use xen_abi::io::netif::{
+    NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA,
+    TxRequest, TxResponse,
+};
+use xen_ring::{BackRing, NetTx, SharedPage};
 
 use super::NetFault;
 use super::frame::{self, FrameFacts};
-use super::netif::{REFUSED_FLAGS, RSP_ERROR, RSP_OKAY, Tx, TxRequest, TxResponse};
 use super::transfer::{BATCH, Transfer};
-use crate::host::DomId;
-use crate::host::buffers::GrantCopy;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
-use crate::host::ring::Ring;
+use crate::host::PAGE_SIZE;
+use crate::host::buffers::{BufferIndex, GrantCopy};
+use crate::host::{DomId, GrantRef};
 use crate::turns::bucket::Bucket;
 
-/// Frames to all that one guest may cause: at most [`FLOOD_FRAMES`] in each [`FLOOD_INTERVAL`].
-/// Each is copied to every port, so their number is what must be limited.
+/// Frames that one guest may flood in each [`FLOOD_INTERVAL`]. Each is copied to every port, so
+/// their number must be limited rather than their size.
 pub const FLOOD_FRAMES: u64 = 64;
 
 /// See [`FLOOD_FRAMES`].
 pub const FLOOD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// See the module's text.
+/// Flags of requests that are answered with an error: noxsd offers no checksum offload, no frame in
+/// several requests and no extra descriptors.
+const REFUSED_FLAGS: u16 = NETTXF_CSUM_BLANK | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
+
+/// The sending half of a vif.
 #[derive(Debug)]
 pub struct Sender {
-    /// The address it may send from.
+    /// The only source MAC address of its frames.
     pub(super) mac: MacAddr,
-    /// The address it may send from, if that is known.
+    /// The only source IPv4 address of its frames; `None` if any is allowed.
     pub(super) ipv4: Option<Ipv4Addr>,
-    /// What has passed from the guest, and to it through a port that is gone.
+    /// How much has passed from the guest, and to it through a port that was removed.
     pub(super) traffic: VifStatus,
-    tx: Ring<Tx>,
+    tx: BackRing<NetTx>,
     max_frame: u16,
     rate: Option<Bucket>,
     flood: Bucket,
 }
 
 impl Sender {
-    /// Takes up the ring at offset `base` of the domain's memory where its indices stand.
+    /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
+    /// indices stand.
     pub(super) fn attach(
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         base: usize,
         identity: &VifIdentity,
         now: Instant,
@@ -60,7 +68,7 @@ impl Sender {
             mac: identity.mac,
             ipv4: identity.ipv4,
             traffic: VifStatus::default(),
-            tx: Ring::attach(memory, base),
+            tx: BackRing::attach(memory, base),
             max_frame,
             rate,
             flood: Bucket::new(FLOOD_FRAMES, FLOOD_INTERVAL, 1, now),
@@ -68,14 +76,14 @@ impl Sender {
     }
 
     /// Takes a batch of requests out of the ring, lists the copies that fetch their frames into
-    /// buffers from 0 on, and answers those that cannot be served. Returns until when the guest
-    /// waits, if it is over its rate.
+    /// buffers from 0 on, and answers invalid requests with an error. If the guest is over its
+    /// rate, returns the time at which it may send again.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
     pub(super) fn take(
         &mut self,
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         domid: DomId,
         now: Instant,
         transfer: &mut Transfer,
@@ -85,7 +93,7 @@ impl Sender {
         requests.clear();
         let waiting = self.tx.available(memory)?;
         for _ in 0..BATCH.min(waiting as usize) {
-            // This copy is checked and used; the ring's entry is not looked at again.
+            // Check and use this copy: the guest may change the slot at any time.
             let request = self.tx.peek(memory);
             if let Some(rate) = &mut self.rate
                 && let Err(later) = rate.take(u64::from(request.size), now)
@@ -93,17 +101,17 @@ impl Sender {
                 return Ok(Some(later));
             }
             self.tx.consume();
-            if !self.serves(&request) {
+            if !self.is_valid(&request) {
                 self.traffic.dropped_frames += 1;
-                self.tx.respond(memory, &TxResponse { id: request.id, status: RSP_ERROR });
+                self.tx.respond(memory, &TxResponse { id: request.id, status: NETIF_RSP_ERROR });
                 continue;
             }
             copies.push(GrantCopy {
                 domid,
-                gref: request.gref,
+                gref: GrantRef(request.gref),
                 offset: request.offset,
                 length: request.size,
-                buffer: requests.len(),
+                buffer: BufferIndex(requests.len()),
                 done: false,
             });
             requests.push(request);
@@ -111,7 +119,7 @@ impl Sender {
         Ok(None)
     }
 
-    fn serves(&self, request: &TxRequest) -> bool {
+    fn is_valid(&self, request: &TxRequest) -> bool {
         let end = usize::from(request.offset) + usize::from(request.size);
         request.flags & REFUSED_FLAGS == 0
             && usize::from(request.size) >= frame::HEADER
@@ -119,14 +127,15 @@ impl Sender {
             && end <= PAGE_SIZE
     }
 
-    /// Answers a request whose copy was tried, and returns the frame's facts if it may pass.
-    pub(super) fn sent(
+    /// Answers a request and returns the facts of its frame if the guest may send it. `frame` is
+    /// `None` if the copy failed.
+    pub(super) fn answer(
         &mut self,
-        memory: &impl SharedMemory,
+        memory: &impl SharedPage,
         request: &TxRequest,
         frame: Option<&[u8]>,
     ) -> Option<FrameFacts> {
-        let status = if frame.is_some() { RSP_OKAY } else { RSP_ERROR };
+        let status = if frame.is_some() { NETIF_RSP_OKAY } else { NETIF_RSP_ERROR };
         self.tx.respond(memory, &TxResponse { id: request.id, status });
         let facts = frame.and_then(FrameFacts::of);
         let facts = facts.filter(|facts| facts.may_be_sent_by(self.mac, self.ipv4));
@@ -140,8 +149,7 @@ impl Sender {
         facts
     }
 
-    /// Returns whether the guest may send another frame to all; one that may not is counted as
-    /// dropped.
+    /// Returns whether the guest may flood another frame. If not, counts it as dropped.
     pub(super) fn may_flood(&mut self, now: Instant) -> bool {
         let may = self.flood.take(1, now).is_ok();
         if !may {
@@ -150,21 +158,21 @@ impl Sender {
         may
     }
 
-    /// Publishes the answers, and returns whether the guest wants an event.
-    pub(super) fn push(&mut self, memory: &impl SharedMemory) -> bool {
+    /// Publishes the responses, and returns whether the guest wants an event.
+    pub(super) fn push(&mut self, memory: &impl SharedPage) -> bool {
         self.tx.push(memory)
     }
 
-    /// Asks for an event with the next request; returns how many are there already.
+    /// Asks for an event with the next request. Returns how many requests wait already.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
-    pub(super) fn arm(&mut self, memory: &impl SharedMemory) -> Result<u32, NetFault> {
+    pub(super) fn arm(&mut self, memory: &impl SharedPage) -> Result<u32, NetFault> {
         Ok(self.tx.arm(memory)?)
     }
 }
 
-/// Returns the bytes of the longest frame of a vif: its MTU, and an Ethernet header.
+/// Returns the size of a vif's longest frame, in bytes: its MTU and an Ethernet header.
 pub(super) fn max_frame(identity: &VifIdentity) -> u16 {
     identity.mtu + frame::HEADER_LENGTH
 }

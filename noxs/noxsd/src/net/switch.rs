@@ -1,13 +1,14 @@
-//! Which ports of a bridge a frame goes to.
+//! Decides which ports of a bridge a frame goes to.
 //!
-//! The addresses of guests are known before they run, so nothing has to be learned about them:
-//! a frame for a guest's address goes to that guest, any other to the tap, behind which the rest
-//! of the world is. An ARP request goes to the one guest that owns the address it asks for. Both
-//! are one look into a table, whatever the number of guests. Multicasts of IPv6 go to those that
-//! have sent something of IPv6: a host does before it uses an address (RFC 4862, section 5.4), so
-//! one that has sent nothing has no use for them, and need not wake for each router solicitation of
-//! dom0's. Only other broadcasts and multicasts are copied to all, and how many copied frames one
-//! sender may cause is limited.
+//! The addresses of guests are known before they run, so the switch does not learn them: a frame
+//! for a guest's address goes to that guest, any other to the tap, behind which the rest of the
+//! network is. An ARP request goes to the one guest that owns the requested address. Both take one
+//! lookup in a table, whatever the number of guests.
+//!
+//! IPv6 multicasts go to the guests that have sent an IPv6 packet. A host sends one before it uses
+//! an address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each
+//! router solicitation from dom0. Only other broadcasts and multicasts are copied to all guests,
+//! and each sender may cause a limited number of them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -18,7 +19,8 @@ use noxs::MacAddr;
 use super::frame::{Arp, FrameFacts, Payload};
 use crate::turns::id_table::IdTable;
 
-/// Names a port of a bridge. The number is the caller's, and small: it indexes a table.
+/// Identifies a port of a bridge. The caller chooses the number, which must be small because it
+/// indexes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BridgePortId(pub u32);
 
@@ -31,33 +33,33 @@ pub enum End {
     Tap,
 }
 
-/// What happens to a frame. It never goes back where it came from.
+/// Where a frame goes. It never goes back to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It goes to one place.
+    /// To one end.
     One(End),
-    /// It goes to the tap and to all ports, but not to its sender.
+    /// To the tap and to all ports.
     All,
-    /// It goes to the tap and to those ports whose address is not known, but not to its sender.
+    /// To the tap and to the ports whose IPv4 address is not known.
     Unaddressed,
-    /// It goes to the tap and to those ports that use IPv6, but not to its sender.
+    /// To the tap and to the ports that use IPv6.
     Ipv6,
-    /// It goes nowhere.
+    /// The frame is dropped.
     Nowhere,
 }
 
 impl Route {
-    /// Returns whether there is a copy for each of many.
+    /// Returns whether the frame is copied to many ports.
     #[must_use]
     pub fn floods(self) -> bool {
         matches!(self, Self::All | Self::Unaddressed | Self::Ipv6)
     }
 }
 
-/// Ports that the tables are made for; with more, they have to be moved once in a while.
+/// Ports that the tables have room for without being moved.
 const CAPACITY: u32 = 16 * 1024;
 
-/// Ports whose places are kept in a table without moving it; see [`BridgePortId`].
+/// Port numbers are below; see [`BridgePortId`].
 const MAX_PORTS: usize = 1 << 17;
 
 /// The tables of one switch.
@@ -77,8 +79,10 @@ pub struct MacInUse(pub MacAddr);
 impl Default for Switch {
     fn default() -> Self {
         Self {
-            by_mac: touched(|number| MacAddr([0, 0, number[0], number[1], number[2], number[3]])),
-            by_ipv4: touched(Ipv4Addr::from),
+            by_mac: prefaulted(|number| {
+                MacAddr([0, 0, number[0], number[1], number[2], number[3]])
+            }),
+            by_ipv4: prefaulted(Ipv4Addr::from),
             ports: PortList::default(),
             unaddressed: PortList::default(),
             ipv6: PortList::default(),
@@ -87,7 +91,7 @@ impl Default for Switch {
 }
 
 /// Returns an empty table whose pages are already faulted in.
-fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId> {
+fn prefaulted<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId> {
     let mut table = HashMap::with_capacity(CAPACITY as usize);
     table.extend((0..CAPACITY).map(|number| (key(number.to_be_bytes()), BridgePortId(0))));
     table.clear();
@@ -95,11 +99,11 @@ fn touched<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePortId>
 }
 
 impl Switch {
-    /// Adds a port. If another port has the same IPv4 address already, that one keeps getting the
-    /// ARP requests for it.
+    /// Adds a port. If another port has the same IPv4 address already, ARP requests for it still go
+    /// to that port.
     ///
     /// # Errors
-    /// The MAC address is taken; nothing is added.
+    /// Another port has the MAC address; nothing is added.
     pub fn add(
         &mut self,
         port: BridgePortId,
@@ -126,7 +130,7 @@ impl Switch {
         self.by_mac.contains_key(&mac)
     }
 
-    /// Removes a port. The addresses are those it was added with.
+    /// Removes a port. The addresses must be those that the port was added with.
     pub fn remove(&mut self, port: BridgePortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
         if self.by_mac.get(&mac) == Some(&port) {
             self.by_mac.remove(&mac);
@@ -141,7 +145,7 @@ impl Switch {
         self.ipv6.remove(port);
     }
 
-    /// Notes what a port of this switch has sent, and was allowed to.
+    /// Records that a port has sent a frame that it was allowed to send.
     pub fn note(&mut self, port: BridgePortId, facts: &FrameFacts) {
         if facts.payload == Payload::Ipv6 {
             self.ipv6.add(port);
@@ -166,8 +170,9 @@ impl Switch {
         if to == Route::One(from) { Route::Nowhere } else { to }
     }
 
-    /// An ARP request is for the owner of the address alone. An announcement of a guest's own
-    /// address concerns those outside; one from outside may concern each guest's cache.
+    /// Returns where an ARP request goes: to the owner of the address alone. Announcements have no
+    /// single receiver. One from a guest need not go to the guests whose addresses are known; one
+    /// from the tap may concern each guest's ARP cache.
     fn route_arp(&self, arp: &Arp, from: End) -> Route {
         if arp.is_announcement() {
             return match from {
@@ -176,14 +181,14 @@ impl Switch {
             };
         }
         match self.by_ipv4.get(&arp.target) {
-            // A probe for an address that the prober itself owns is for others that may use it.
+            // A guest probes its own address to find others that use it.
             Some(port) if End::Port(*port) == from => Route::Unaddressed,
             Some(port) => Route::One(End::Port(*port)),
             None => Route::Unaddressed,
         }
     }
 
-    /// Returns the ports of a route that [floods](Route::floods); none for other routes.
+    /// Returns the ports of a route that [floods](Route::floods), and none for other routes.
     #[must_use]
     pub fn targets(&self, route: Route) -> &[BridgePortId] {
         match route {
@@ -195,32 +200,32 @@ impl Switch {
     }
 }
 
-/// Ports in one piece of memory, for walking over them; adding and removing one does not walk.
+/// A list of ports that is contiguous in memory. Adding and removing a port takes constant time.
 #[derive(Debug)]
 struct PortList {
     list: Vec<BridgePortId>,
-    place: IdTable<usize>,
+    positions: IdTable<usize>,
 }
 
 impl Default for PortList {
     fn default() -> Self {
-        Self { list: Vec::with_capacity(CAPACITY as usize), place: IdTable::new(MAX_PORTS) }
+        Self { list: Vec::with_capacity(CAPACITY as usize), positions: IdTable::new(MAX_PORTS) }
     }
 }
 
 impl PortList {
     fn add(&mut self, port: BridgePortId) {
-        if self.place.get(port.0).is_none() {
-            self.place.insert(port.0, self.list.len());
+        if self.positions.get(port.0).is_none() {
+            self.positions.insert(port.0, self.list.len());
             self.list.push(port);
         }
     }
 
     fn remove(&mut self, port: BridgePortId) {
-        let Some(place) = self.place.remove(port.0) else { return };
-        self.list.swap_remove(place);
-        if let Some(moved) = self.list.get(place) {
-            self.place.insert(moved.0, place);
+        let Some(position) = self.positions.remove(port.0) else { return };
+        self.list.swap_remove(position);
+        if let Some(moved) = self.list.get(position) {
+            self.positions.insert(moved.0, position);
         }
     }
 }

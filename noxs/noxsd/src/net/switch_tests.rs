@@ -1,4 +1,4 @@
-//! Where frames go on a switch with three ports.
+//! Tests of routes on a switch with three ports.
 
 use super::*;
 use crate::net::frame::build;
@@ -15,7 +15,7 @@ fn port(number: u32) -> End {
     End::Port(BridgePortId(number))
 }
 
-/// Ports 1 and 2 have an address, port 3 has none.
+/// Returns a switch whose ports 1 and 2 have an IPv4 address and whose port 3 has none.
 fn switch() -> Switch {
     let mut switch = Switch::default();
     switch.add(BridgePortId(1), mac(1), Some(ip(1))).unwrap();
@@ -29,14 +29,14 @@ fn route(switch: &Switch, frame: &[u8], from: End) -> Route {
 }
 
 #[test]
-fn a_guests_address_leads_to_the_guest_and_any_other_to_the_tap() {
+fn a_frame_for_a_guests_address_goes_to_the_guest_and_any_other_to_the_tap() {
     let switch = switch();
     let to = |to, from, end| route(&switch, &build::ipv4(mac(to), mac(from), ip(from)), end);
     assert_eq!(to(2, 1, port(1)), Route::One(port(2)));
     assert_eq!(to(9, 1, port(1)), Route::One(End::Tap));
     assert_eq!(to(1, 9, End::Tap), Route::One(port(1)));
     assert_eq!(to(1, 1, port(1)), Route::Nowhere);
-    assert_eq!(to(8, 9, End::Tap), Route::Nowhere, "unknown, from the tap");
+    assert_eq!(to(8, 9, End::Tap), Route::Nowhere, "an unknown address, from the tap");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn other_broadcasts_go_to_all() {
 }
 
 #[test]
-fn multicasts_of_ipv6_go_to_those_who_use_it() {
+fn ipv6_multicasts_go_to_ports_that_use_ipv6() {
     let mut switch = switch();
     let all_nodes = MacAddr([0x33, 0x33, 0, 0, 0, 1]);
     let frame = build::ethernet(all_nodes, mac(9), 0x86dd, &[0; 40]);
@@ -77,16 +77,16 @@ fn multicasts_of_ipv6_go_to_those_who_use_it() {
 }
 
 #[test]
-fn a_mac_address_is_there_once() {
+fn a_mac_address_belongs_to_one_port() {
     let mut switch = switch();
     assert_eq!(switch.add(BridgePortId(4), mac(2), None), Err(MacInUse(mac(2))));
     switch.remove(BridgePortId(4), mac(2), None);
     let frame = build::ipv4(mac(2), mac(1), ip(1));
-    assert_eq!(route(&switch, &frame, port(1)), Route::One(port(2)), "still port 2's");
+    assert_eq!(route(&switch, &frame, port(1)), Route::One(port(2)), "port 2 keeps its address");
 }
 
 #[test]
-fn what_is_removed_is_gone_and_the_rest_stays() {
+fn removing_a_port_leaves_the_others() {
     let mut switch = switch();
     switch.remove(BridgePortId(1), mac(1), Some(ip(1)));
     assert_eq!(switch.targets(Route::All), [BridgePortId(3), BridgePortId(2)]);

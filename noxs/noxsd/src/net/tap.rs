@@ -1,6 +1,6 @@
 //! Checks that a file is a tap that a bridge can use.
 //!
-//! The kernel is asked with an ioctl on a structure of its own: the module's one use of `unsafe`.
+//! `unsafe`, because the ioctl that asks the kernel fills a C structure with a union.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -10,44 +10,48 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Flags that must be there, flags that must not: a tap whose frames carry no header.
+/// Flags that must be set: those of a tap whose frames have no packet information header.
 const WANTED: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI;
+/// Flags that must not be set.
 const UNWANTED: libc::c_int = libc::IFF_TUN | libc::IFF_VNET_HDR;
 
-/// Why a bridge cannot use a file as its tap.
+/// Why a file cannot be a bridge's tap.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
-    /// It is something else, or a tap without an interface.
-    #[error("the kernel knows no interface for it: {0}")]
+    /// The file is not a tap, or a tap without an interface.
+    #[error("it has no network interface: {0}")]
     NoInterface(io::Error),
-    /// Its frames are not plain Ethernet frames.
+    /// The tap's frames are not plain Ethernet frames.
     #[error(
         "interface {name} has flags {flags:#x}: must be a tap without headers (IFF_TAP | IFF_NO_PI)"
     )]
     Flags {
-        /// Its name.
+        /// Name of the interface.
         name: String,
-        /// Its flags.
+        /// Flags of the interface.
         flags: libc::c_int,
     },
-    /// It cannot be made non-blocking.
-    #[error("it cannot be made non-blocking: {0}")]
+    /// The file cannot be set to non-blocking mode.
+    #[error("cannot set it to non-blocking mode: {0}")]
     Blocking(nix::errno::Errno),
 }
 
-/// Checks a file, makes it non-blocking and returns the name of its interface.
+/// Checks a file, sets it to non-blocking mode and returns the name of its interface.
 ///
 /// # Errors
-/// It is not a tap, or a tap with a header before each frame.
+/// The file is not a tap, or a tap with a header before each frame.
 pub fn check(file: BorrowedFd<'_>) -> Result<String, TapError> {
-    // SAFETY: `ifreq` is plain data of the kernel's, for which all zeroes is a valid value.
+    // SAFETY: `ifreq` consists of integers, arrays and a union of these and pointers, for all of
+    // which zero is a valid value.
     let mut request: libc::ifreq = unsafe { mem::zeroed() };
-    // SAFETY: TUNGETIFF writes one `ifreq`, which is valid and exclusively ours; on any other file
-    // the number is refused with ENOTTY or EBADFD.
+    // SAFETY: the descriptor is open while it is borrowed. TUNGETIFF writes one `ifreq` through the
+    // pointer, which is valid and not aliased. A file of another kind refuses the ioctl with ENOTTY
+    // or EBADFD.
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNGETIFF, &raw mut request) } == -1 {
         return Err(TapError::NoInterface(io::Error::last_os_error()));
     }
-    // SAFETY: TUNGETIFF has filled this member of the union; each of its values is valid.
+    // SAFETY: TUNGETIFF has filled this member of the union, an integer, for which any value is
+    // valid.
     let flags = libc::c_int::from(unsafe { request.ifr_ifru.ifru_flags }) & 0xffff;
     let name = request.ifr_name.map(libc::c_char::cast_unsigned);
     let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
@@ -71,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_files_are_refused() {
+    fn files_that_are_not_taps_are_refused() {
         for path in ["/dev/null", "/proc/self/exe"] {
             let file = File::open(path).unwrap();
             assert!(matches!(check(file.as_fd()), Err(TapError::NoInterface(_))), "{path}");

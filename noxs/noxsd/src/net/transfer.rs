@@ -1,28 +1,30 @@
-//! The frames of one turn, and memory that each turn uses again.
+//! The frames of one turn, and memory that every turn reuses.
 
 use std::collections::VecDeque;
 
+use xen_abi::io::netif::TxRequest;
+
 use super::NetFault;
-use super::netif::TxRequest;
 use super::switch::{BridgePortId, End, Route, Switch};
-use crate::host::buffers::{GrantCopy, PageBuffers};
+use crate::host::buffers::{BufferIndex, GrantCopy, PageBuffers};
 use crate::turns::TurnId;
 
-/// Frames that are handled at a time, each in a buffer of its own.
+/// Most frames of one turn, each in a buffer of its own.
 pub const BATCH: usize = 64;
 
 /// A frame on its way to a guest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delivery {
     pub(super) to: BridgePortId,
-    /// Number of the buffer with the frame.
-    pub(super) buffer: usize,
+    /// The buffer with the frame.
+    pub(super) buffer: BufferIndex,
     pub(super) length: u16,
-    /// It may wait for a page. Frames for all do not: many guests never look at them.
+    /// Whether the frame may wait for a page. Flooded frames do not wait, because many guests never
+    /// look at them.
     pub(super) may_wait: bool,
 }
 
-/// See the module's text.
+/// The frames of one turn.
 #[derive(Debug)]
 pub struct Transfer {
     pub(super) buffers: PageBuffers,
@@ -30,15 +32,15 @@ pub struct Transfer {
     pub(super) requests: Vec<TxRequest>,
     pub(super) copies: Vec<GrantCopy>,
     pub(super) deliveries: Vec<Delivery>,
-    /// The receiver and the identifier of its request, for each copy to a guest.
+    /// Receiver and request identifier of each copy to a guest, in the order of the copies.
     pub(super) answers: Vec<(BridgePortId, u16)>,
-    /// Receivers that have got responses.
+    /// Receivers whose rings have new responses.
     pub(super) touched: Vec<BridgePortId>,
-    /// Frames that found no page.
+    /// Frames whose receivers have posted no page.
     pub(super) late: Vec<Delivery>,
-    /// Bytes of frames that wait for their receivers, on all bridges.
+    /// Bytes of frames that wait for pages, on all bridges.
     pub(super) waiting_bytes: usize,
-    /// Turns of receivers that frames wait for.
+    /// Receivers for which frames have begun to wait.
     pub(super) woken: Vec<TurnId>,
     /// Receivers that broke their rings.
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
@@ -61,12 +63,12 @@ impl Default for Transfer {
     }
 }
 
-/// Lists the guests that a frame goes to.
+/// Appends the deliveries of a frame to the guests that it goes to.
 pub(super) fn address(
     switch: &Switch,
     route: Route,
     from: End,
-    buffer: usize,
+    buffer: BufferIndex,
     length: u16,
     deliveries: &mut Vec<Delivery>,
 ) {

@@ -1,21 +1,22 @@
-//! A guest's network interface: attached first, served from when it is known who it is.
+//! A guest's network interface: attached first, and served once its identity is known.
 
 use std::time::Instant;
 
 use noxs_control::{VifDevice, VifIdentity, VifStatus};
+use xen_ring::SharedPage;
 
 use super::port::{BridgePort, Receiver};
 use super::sender::{Sender, max_frame};
 use super::switch::{BridgePortId, End, Route};
 use super::transfer::{Transfer, address};
 use super::{BridgeId, Net, NetFault};
+use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
-use crate::host::memory::{PAGE_SIZE, SharedMemory};
 use crate::host::{GrantRef, Host, RemotePort};
 use crate::turns::After;
 
-/// A network interface. Its rings are mapped and its port is bound; [`start`](Self::start) puts it
-/// on its bridge.
+/// A network interface, whose rings are mapped and whose port is bound. [`start`](Self::start)
+/// puts it on its bridge.
 #[derive(Debug)]
 pub struct Vif {
     /// Number in its domain.
@@ -26,16 +27,16 @@ pub struct Vif {
     started: Option<Started>,
 }
 
-/// The two halves of an interface that is served.
+/// The two halves of a started interface.
 #[derive(Debug)]
 struct Started {
     sender: Sender,
-    /// `None` once the device was released: its counters are the sender's then.
+    /// `None` once the device was released; the sender then has the counters of both halves.
     port: Option<BridgePortId>,
 }
 
 impl Vif {
-    /// Ring pages of a vif: one to send, one to receive.
+    /// Ring pages of a vif: one for sending, one for receiving.
     pub const PAGES: usize = 2;
 
     /// Bytes of its ring pages.
@@ -53,21 +54,21 @@ impl Vif {
         RemotePort(device.port)
     }
 
-    /// Creates a vif whose rings are at offset `base` of the domain's memory. It will be on this
-    /// bridge; until then no switch knows it and no frame moves.
+    /// Creates a vif whose rings are at offset `base` of the domain's memory. No frame moves and no
+    /// switch has its address until [`start`](Self::start) puts it on `bridge`.
     #[must_use]
     pub fn attach(device: &VifDevice, bridge: BridgeId, base: usize) -> Self {
         Self { index: device.index, bridge, base, started: None }
     }
 
-    /// Puts the vif on its bridge, as who it is, which was checked. Takes up the rings where their
-    /// indices stand: at zero for a new guest, elsewhere for one that an earlier noxsd served, or
-    /// that has sent frames before it was known who it is. Returns how many requests wait.
+    /// Puts the vif on its bridge with its identity, which the caller has checked. Continues where
+    /// the rings' indices stand: at zero for a new guest, elsewhere for a guest that an earlier
+    /// noxsd served or that has sent frames already. Returns how many requests wait.
     ///
     /// # Errors
-    /// The guest wrote an impossible index. The vif is on its bridge nevertheless, for
-    /// [`release`](Self::release) to remove.
-    pub fn start<M: SharedMemory>(
+    /// The guest wrote an impossible index. The vif is on its bridge nevertheless, until
+    /// [`release`](Self::release) removes it.
+    pub fn start<M: SharedPage>(
         &mut self,
         identity: &VifIdentity,
         receiver: Receiver<M>,
@@ -75,7 +76,7 @@ impl Vif {
         now: Instant,
     ) -> Result<u32, NetFault> {
         let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
-        // A fresh page asks for no event: without this the guest would not send one.
+        // A zeroed ring page does not ask for events, so the guest would not send one.
         let waiting = sender.arm(&*receiver.memory);
         let port = BridgePort::attach(receiver, self.base + PAGE_SIZE, max_frame(identity));
         let bridge = &mut net.bridges[self.bridge.0];
@@ -84,8 +85,8 @@ impl Vif {
         waiting
     }
 
-    /// Takes a batch of frames out of the guest and sends them on their way, after those that
-    /// wait for the guest's own pages.
+    /// Delivers frames that wait for the guest's pages, then takes a batch of frames from the guest
+    /// and forwards them.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -111,12 +112,12 @@ impl Vif {
         let from = End::Port(own);
         for (request, copy) in requests.iter().zip(copies.iter()) {
             let frame = &buffers.get(copy.buffer)[..usize::from(copy.length)];
-            let Some(facts) = sender.sent(cx.memory, request, copy.done.then_some(frame)) else {
+            let Some(facts) = sender.answer(cx.memory, request, copy.done.then_some(frame)) else {
                 continue;
             };
             bridge.switch.note(own, &facts);
             let route = bridge.switch.route(&facts, from);
-            // A flood is a copy for each of many: a guest may cause only so many.
+            // A flooded frame is copied for each receiver, so each guest has a limit.
             if route.floods() && !sender.may_flood(cx.now) {
                 continue;
             }
@@ -137,7 +138,7 @@ impl Vif {
             has_waiting = port.has_waiting();
         }
         if let Some(time) = not_before {
-            // Frames for the guest do not wait for what the guest may send.
+            // The limit on sending must not delay frames for the guest.
             return Ok(match (posted, has_waiting) {
                 (0, false) => After::Time(time),
                 (0, true) => After::TimeOrEvent(time),
@@ -148,7 +149,7 @@ impl Vif {
         Ok(if requests + posted == 0 { After::Event } else { After::Turn })
     }
 
-    /// Takes the vif off its bridge, with the frames that wait for it. Its counters stay.
+    /// Removes the vif from its bridge, and the frames that wait for it. Keeps its counters.
     pub fn release<M>(&mut self, net: &mut Net<M>) {
         let Some(Started { sender, port }) = &mut self.started else { return };
         let Some(port) = port.take() else { return };
@@ -164,7 +165,7 @@ impl Vif {
         self.index
     }
 
-    /// Returns the bridge that the vif is on, or will be.
+    /// Returns the bridge that the vif is on, or will be put on.
     #[must_use]
     pub fn bridge(&self) -> BridgeId {
         self.bridge
@@ -176,7 +177,7 @@ impl Vif {
         self.started.is_some()
     }
 
-    /// Returns what has passed.
+    /// Returns how much has passed.
     #[must_use]
     pub fn status<M>(&self, net: &Net<M>) -> VifStatus {
         let Some(Started { sender, port }) = &self.started else { return VifStatus::default() };

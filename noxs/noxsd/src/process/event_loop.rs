@@ -1,4 +1,4 @@
-//! The loop: waits for events, clients, taps and time, and has them served in turns.
+//! The event loop: waits for event channels, clients, taps and timers, and serves them in turns.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ use crate::net::BridgeId;
 const LISTENER: Token = Token(0);
 const EVENT_CHANNELS: Token = Token(1);
 
-/// What one look at the poll gives at most.
+/// Most events that one call of poll returns.
 const EVENTS: usize = 256;
 
 /// The loop, ready to run.
@@ -26,46 +26,46 @@ const EVENTS: usize = 256;
 pub struct EventLoop {
     poll: Poll,
     registry: mio::Registry,
-    backend: Domains<XenHost>,
+    domains: Domains<XenHost>,
     server: Server,
 }
 
 impl EventLoop {
-    /// Prepares to serve the backend's guests and the clients of a listening, non-blocking socket.
+    /// Creates a loop for these domains and for the clients of a listening, non-blocking socket.
     ///
     /// # Errors
-    /// The kernel has no means to wait.
-    pub fn new(backend: Domains<XenHost>, listener: UnixListener) -> io::Result<Self> {
+    /// The kernel cannot poll the event channels or the socket.
+    pub fn new(domains: Domains<XenHost>, listener: UnixListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
-        let events = backend.host.events_fd();
+        let events = domains.host.events_fd();
         registry.register(&mut Level(events), EVENT_CHANNELS, Interest::READABLE)?;
         let server = Server::new(listener, poll.registry().try_clone()?, LISTENER)?;
-        Ok(Self { poll, registry, backend, server })
+        Ok(Self { poll, registry, domains, server })
     }
 
-    /// The backend, its clients and what requests need, for what comes before the loop.
+    /// Returns the domains, the server and a session, for what is done before the loop runs.
     pub fn parts(&mut self) -> (&mut Domains<XenHost>, &mut Server, Session<'_>) {
         let session = Session { registry: &self.registry, domain_exception: None };
-        (&mut self.backend, &mut self.server, session)
+        (&mut self.domains, &mut self.server, session)
     }
 
-    /// Serves for ever.
+    /// Serves without end.
     ///
     /// # Errors
-    /// The kernel refuses to wait.
+    /// The poll fails.
     pub fn run(&mut self) -> io::Result<Infallible> {
-        let Self { poll, registry, backend, server } = self;
+        let Self { poll, registry, domains, server } = self;
         let mut session = Session { registry, domain_exception: None };
         let mut events = Events::with_capacity(EVENTS);
         let mut ports = Vec::new();
         loop {
-            let timeout = if backend.has_work() || server.has_work() {
+            let timeout = if domains.has_work() || server.has_work() {
                 Some(Duration::ZERO)
             } else {
                 let remaining =
                     |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-                backend.deadline().map(remaining)
+                domains.deadline().map(remaining)
             };
             match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -77,30 +77,30 @@ impl EventLoop {
                     LISTENER => server.accept(),
                     EVENT_CHANNELS => {
                         ports.clear();
-                        if backend.host.pending(&mut ports) == dom0::Events::Lost {
-                            backend.events_lost();
-                            server.domain_ended();
+                        if domains.host.pending(&mut ports) == dom0::Events::Lost {
+                            domains.events_lost();
+                            server.notify_watchers();
                         }
                         for port in ports.iter().map(|port| LocalPort(port.0)) {
                             if session.domain_exception == Some(port) {
-                                backend.unmask(port);
-                                server.domain_ended();
+                                domains.unmask(port);
+                                server.notify_watchers();
                             } else {
-                                backend.event(port);
+                                domains.event(port);
                             }
                         }
                     }
                     Token(tap) if tap < server::FIRST_TOKEN => {
-                        backend.tap_ready(BridgeId(tap - FIRST_TAP))
+                        domains.tap_ready(BridgeId(tap - FIRST_TAP))
                     }
                     client => {
-                        let gone = event.is_read_closed() || event.is_error();
-                        server.client_event(client, event.is_readable() || gone);
+                        let closed = event.is_read_closed() || event.is_error();
+                        server.client_event(client, event.is_readable() || closed);
                     }
                 }
             }
-            server.turn(backend, &mut session, now);
-            backend.turn(now, server);
+            server.turn(domains, &mut session, now);
+            domains.turn(now, server);
         }
     }
 }

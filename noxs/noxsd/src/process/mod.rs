@@ -1,9 +1,10 @@
-//! The process: its start as root, what it gives up, and its loop.
+//! The process: its start as root, how it gives up root, and its loop.
 //!
-//! [`start`] brings everything up in the one order that works, [`privileges`] and [`seccomp`] give
-//! up what is not needed afterwards, and [`event_loop`] serves.
+//! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,
+//! [`privileges`] and [`seccomp`] give up what is not needed afterwards, and [`event_loop`] serves.
 
 pub mod event_loop;
 pub mod privileges;
 pub mod seccomp;
 pub mod start;
+pub mod taps;

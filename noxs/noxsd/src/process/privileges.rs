@@ -1,4 +1,4 @@
-//! Giving up root.
+//! Gives up root.
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
@@ -6,15 +6,15 @@ use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
 /// Why root cannot be given up.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
-    /// No such user.
+    /// The user does not exist.
     #[error(
-        "there is no user {0}; create it with: useradd --system --no-create-home --shell \
+        "user {0} does not exist; create it: useradd --system --no-create-home --shell \
          /usr/sbin/nologin {0}; or name another with --user (--user root stays root, without \
          capabilities)"
     )]
     NoUser(String),
-    /// Started without root.
-    #[error("noxsd must be started as root; it gives root up once its devices are open")]
+    /// The process was not started as root.
+    #[error("noxsd must be started as root; it gives up root once its devices are open")]
     NotRoot,
     /// A system call failed.
     #[error("cannot {doing}")]
@@ -30,7 +30,7 @@ pub enum PrivilegeError {
     Capabilities(#[from] caps::errors::CapsError),
 }
 
-/// Who noxsd is after it has given up root.
+/// The user and group of noxsd after it has given up root.
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
     uid: Uid,
@@ -41,7 +41,7 @@ impl Account {
     /// Finds a user.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// The user does not exist, or cannot be looked up.
     pub fn find(name: &str) -> Result<Self, PrivilegeError> {
         let user = User::from_name(name)
             .map_err(|errno| PrivilegeError::System { doing: "look up the user", errno })?
@@ -58,16 +58,16 @@ pub fn require_root() -> Result<(), PrivilegeError> {
     if Uid::effective().is_root() { Ok(()) } else { Err(PrivilegeError::NotRoot) }
 }
 
-/// Becomes the account for good: its groups, its user, no capabilities, and no program that this
-/// process could start would get them back.
+/// Switches to the account permanently: no other groups, no capabilities, and no program that this
+/// process starts can get them back.
 ///
 /// # Errors
-/// A step failed; the process must not go on.
+/// A step failed; the process must not continue.
 pub fn give_up(account: Account) -> Result<(), PrivilegeError> {
     let system = |doing| move |errno| PrivilegeError::System { doing, errno };
-    // Takes a capability, so it comes before the others are gone.
+    // This needs a capability, so it comes before the capabilities are dropped.
     caps::clear(None, caps::CapSet::Bounding)?;
-    setgroups(&[]).map_err(system("give up the groups"))?;
+    setgroups(&[]).map_err(system("drop the supplementary groups"))?;
     setresgid(account.gid, account.gid, account.gid).map_err(system("change the group"))?;
     setresuid(account.uid, account.uid, account.uid).map_err(system("change the user"))?;
     caps::clear(None, caps::CapSet::Ambient)?;

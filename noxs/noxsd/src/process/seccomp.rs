@@ -1,4 +1,4 @@
-//! The system calls that the event loop needs; any other ends the process.
+//! Allows the system calls that the event loop needs. Any other kills the process.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use xen::linux::gntdev::{
     IOCTL_GNTDEV_GRANT_COPY, IOCTL_GNTDEV_MAP_GRANT_REF, IOCTL_GNTDEV_UNMAP_GRANT_REF,
 };
 
-/// Calls that are allowed whatever their arguments, by what they are for.
+/// Calls that are allowed with any arguments, by purpose.
 const ALLOWED: &[libc::c_long] = &[
     // Waiting.
     libc::SYS_epoll_wait,
@@ -38,14 +38,14 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_fcntl,
-    // Memory; mapping is below.
+    // Memory; for mappings see `filter`.
     libc::SYS_brk,
     libc::SYS_munmap,
     libc::SYS_mremap,
     libc::SYS_madvise,
     libc::SYS_getrandom,
     libc::SYS_futex,
-    // Ending, with a message.
+    // Exiting with a message.
     libc::SYS_exit,
     libc::SYS_exit_group,
     libc::SYS_rt_sigaction,
@@ -58,7 +58,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_restart_syscall,
 ];
 
-/// Requests to devices that are allowed.
+/// The ioctls that are allowed.
 const IOCTLS: &[u64] = &[
     IOCTL_EVTCHN_BIND_INTERDOMAIN,
     IOCTL_EVTCHN_BIND_VIRQ,
@@ -71,21 +71,21 @@ const IOCTLS: &[u64] = &[
     libc::TUNGETIFF,
 ];
 
-/// The filter cannot be built or installed.
+/// Why the filter of system calls cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SeccompError {
-    /// It cannot be built.
+    /// The filter cannot be built.
     #[error("cannot build the system call filter")]
     Build(#[from] seccompiler::BackendError),
-    /// It cannot be installed.
+    /// The filter cannot be installed.
     #[error("cannot install the system call filter")]
     Install(#[from] seccompiler::Error),
 }
 
-/// The filter, ready to be installed.
+/// Returns the filter, ready to be installed.
 ///
 /// # Errors
-/// It cannot be built.
+/// The filter cannot be built.
 pub fn filter() -> Result<BpfProgram, SeccompError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
@@ -95,7 +95,7 @@ pub fn filter() -> Result<BpfProgram, SeccompError> {
         ioctls.push(SeccompRule::new(vec![is])?);
     }
     rules.insert(libc::SYS_ioctl, ioctls);
-    // Memory, but none that could be executed.
+    // Mappings, unless they are executable.
     let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
     let not_executable = SeccompCmpOp::MaskedEq(executable);
     let not_executable = SeccompCondition::new(2, SeccompCmpArgLen::Dword, not_executable, 0)?;
@@ -111,7 +111,7 @@ pub fn filter() -> Result<BpfProgram, SeccompError> {
     Ok(filter.try_into()?)
 }
 
-/// Installs the filter for good.
+/// Installs the filter permanently.
 ///
 /// # Errors
 /// The kernel refuses it.
@@ -129,21 +129,23 @@ mod tests {
 
     use super::*;
 
-    /// Makes a system call in a child under the filter. Gives the signal that ended it, if any.
+    /// Makes a system call in a child process under the filter. Returns the signal that killed the
+    /// child, if any.
     fn under_filter(call: [libc::c_long; 4]) -> Option<Signal> {
         let filter = filter().unwrap();
-        // SAFETY: the child of this process, which has other threads, only makes system calls:
-        // installing the filter, the call under test and the end. It allocates nothing.
+        // SAFETY: this process has other threads, so the child may only call async-signal-safe
+        // functions. It only makes system calls (to install the filter, the call under test, and to
+        // exit) and does not allocate.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 let [number, first, second, third] = call;
                 if install(&filter).is_ok() {
-                    // SAFETY: the calls of these tests pass no pointer but null.
+                    // SAFETY: the calls of these tests pass no pointers except null.
                     unsafe { libc::syscall(number, first, second, third, -1, 0) };
-                    // SAFETY: ends the child without running anything of the parent's.
+                    // SAFETY: `_exit` has no preconditions. It runs no exit handlers of the parent.
                     unsafe { libc::_exit(0) };
                 }
-                // SAFETY: as above.
+                // SAFETY: `_exit` has no preconditions. It runs no exit handlers of the parent.
                 unsafe { libc::_exit(1) }
             }
             ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_loop_needs_passes() {
+    fn calls_that_the_loop_needs_are_allowed() {
         let map = libc::PROT_READ | libc::PROT_WRITE;
         for call in [
             [libc::SYS_getpid, 0, 0, 0],
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_ends_the_process() {
+    fn other_calls_kill_the_process() {
         let execute = libc::PROT_READ | libc::PROT_EXEC;
         for call in [
             [libc::SYS_openat, 0, 0, 0],
@@ -181,7 +183,7 @@ mod tests {
             [libc::SYS_setuid, 0, 0, 0],
             [libc::SYS_mmap, 0, 4096, execute.into()],
             [libc::SYS_mprotect, 0, 0, execute.into()],
-            // IOCTL_PRIVCMD_HYPERCALL, on whatever file.
+            // IOCTL_PRIVCMD_HYPERCALL, on any file.
             [libc::SYS_ioctl, -1, 0x30_5000, 0],
             [libc::SYS_ioctl, -1, libc::TUNSETIFF.cast_signed(), 0],
         ] {

@@ -1,11 +1,11 @@
-//! A limit on how much may pass in a time: a token bucket.
+//! A limit on a rate: a token bucket.
 
 use std::time::{Duration, Instant};
 
-/// A token bucket: it fills evenly with time and holds at most one interval's amount.
+/// A token bucket, which fills at a constant rate and holds at most one interval's amount.
 #[derive(Debug)]
 pub struct Bucket {
-    /// What flows in during one interval, and what fits in.
+    /// Tokens that flow in during one interval, and most tokens that the bucket holds.
     amount: u64,
     interval: Duration,
     tokens: u64,
@@ -14,10 +14,11 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Creates a full bucket that lets `amount` pass in each `interval`. At least `least` fits in
-    /// it, so that a single frame of that size can always pass once it has waited long enough.
+    /// Creates a full bucket that lets `amount` tokens pass in each `interval`. The bucket holds at
+    /// least `least` tokens, so that a single frame of that size passes once it has waited long
+    /// enough.
     pub fn new(amount: u64, interval: Duration, least: u64, now: Instant) -> Self {
-        // A larger bucket takes as much longer to fill, so that the mean rate stays the same.
+        // Enlarge amount and interval by the same factor: the mean rate stays the same.
         let larger = least.max(1).div_ceil(amount.max(1)).max(1);
         let factor = u32::try_from(larger).unwrap_or(u32::MAX);
         let amount = amount.max(1).saturating_mul(u64::from(factor));
@@ -25,11 +26,11 @@ impl Bucket {
         Self { amount, interval, tokens: amount, filled: now }
     }
 
-    /// Takes out `count` tokens, or none if there are fewer. A `count` above what the bucket holds
-    /// takes a whole bucket.
+    /// Takes `count` tokens, or none if there are fewer. If `count` is more than the bucket can
+    /// hold, takes a whole bucket.
     ///
     /// # Errors
-    /// There are too few: the time at which there will be enough.
+    /// There are too few tokens: returns the time at which there will be enough.
     pub fn take(&mut self, count: u64, now: Instant) -> Result<(), Instant> {
         let count = count.min(self.amount);
         self.fill(now);
@@ -42,7 +43,7 @@ impl Bucket {
         Err(self.filled + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2)))
     }
 
-    /// Returns how many could be taken now.
+    /// Returns how many tokens could be taken now.
     pub fn level(&mut self, now: Instant) -> u64 {
         self.fill(now);
         self.tokens
@@ -56,7 +57,7 @@ impl Bucket {
             return;
         }
         let new = elapsed.as_nanos() * u128::from(self.amount) / self.interval.as_nanos();
-        // Only the time that gave whole tokens is used up; the rest counts towards the next one.
+        // Advance by the time of whole tokens only; the rest counts towards the next token.
         let used = (new * self.interval.as_nanos()).div_ceil(u128::from(self.amount));
         let (Ok(new), Ok(used)) = (u64::try_from(new), u64::try_from(used)) else { return };
         self.tokens = self.tokens.saturating_add(new).min(self.amount);
@@ -71,7 +72,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn what_passes_in_a_long_time_is_the_rate() {
+    fn over_a_long_time_the_rate_is_exact() {
         let start = Instant::now();
         let mut bucket = Bucket::new(1000, 10 * MS, 1, start);
         let mut now = start;
@@ -85,12 +86,12 @@ mod tests {
                 }
             }
         }
-        // 100 intervals of 1000, and the first bucketful.
+        // 100 intervals of 1000 tokens, and the bucket that was full at first.
         assert!((99_000..=101_300).contains(&passed), "{passed}");
     }
 
     #[test]
-    fn the_time_that_is_named_is_enough() {
+    fn at_the_returned_time_there_are_enough_tokens() {
         let now = Instant::now();
         let mut bucket = Bucket::new(7, 3 * MS, 1, now);
         bucket.take(7, now).unwrap();
@@ -104,13 +105,13 @@ mod tests {
         let mut bucket = Bucket::new(10, MS, 1514, now);
         assert!(bucket.take(1514, now).is_ok());
         let later = bucket.take(1514, now).unwrap_err();
-        // 1514 bytes at 10 in a millisecond; what was left of the first bucket counts.
+        // 1514 bytes at 10 per millisecond; the rest of the first bucket counts.
         assert!(later - now >= 150 * MS && later - now <= 152 * MS, "{:?}", later - now);
         assert!(bucket.take(u64::MAX, now + 200 * MS).is_ok());
     }
 
     #[test]
-    fn absurd_rates_do_not_panic() {
+    fn extreme_rates_do_not_panic() {
         let now = Instant::now();
         for (amount, interval) in [(0, 0), (u64::MAX, u64::MAX), (1, u64::MAX), (u64::MAX, 0)] {
             let mut bucket = Bucket::new(amount, Duration::from_micros(interval), 1514, now);

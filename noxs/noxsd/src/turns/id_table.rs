@@ -1,27 +1,27 @@
-//! A table for numbers that Xen assigns from the bottom up: domids and event channel ports.
+//! A table indexed by numbers that Xen assigns in ascending order: domids and event channel ports.
 
 /// A table indexed by small numbers.
 ///
-/// Address space for all numbers is reserved at once and memory is used up to the largest number
-/// so far, page by page: an entry costs the same whether it is the first or the ten-thousandth,
-/// without the pauses of a table that moves when it grows.
+/// Address space for all numbers is reserved at once, and memory is used up to the largest number
+/// so far, page by page. So the table never moves when it grows, and the ten-thousandth entry costs
+/// as much as the first.
 #[derive(Debug)]
 pub struct IdTable<T>(Vec<Option<T>>);
 
 impl<T: Copy> IdTable<T> {
-    /// Creates an empty table for numbers below `most`.
+    /// Creates an empty table for numbers below `limit`.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        Self(Vec::with_capacity(most))
+    pub fn new(limit: usize) -> Self {
+        Self(Vec::with_capacity(limit))
     }
 
-    /// Returns what the number stands for.
+    /// Returns the value of a number.
     #[must_use]
     pub fn get(&self, number: u32) -> Option<T> {
         *self.0.get(number as usize)?
     }
 
-    /// Enters a number.
+    /// Sets the value of a number.
     pub fn insert(&mut self, number: u32, value: T) {
         let index = number as usize;
         if index >= self.0.len() {
@@ -30,18 +30,17 @@ impl<T: Copy> IdTable<T> {
         self.0[index] = Some(value);
     }
 
-    /// Removes a number, and returns what it stood for.
+    /// Removes a number and returns its value.
     pub fn remove(&mut self, number: u32) -> Option<T> {
         self.0.get_mut(number as usize)?.take()
     }
 
-    /// Returns all numbers, in time proportional to the largest.
+    /// Returns all numbers in the table, in time proportional to the largest.
     pub fn numbers(&self) -> impl Iterator<Item = u32> {
         self.entries_from(0).map(|(number, _)| number)
     }
 
-    /// Returns the numbers from this one on and what they stand for, in time proportional to the
-    /// largest.
+    /// Returns the numbers from `first` on with their values, in time proportional to the largest.
     pub fn entries_from(&self, first: u32) -> impl Iterator<Item = (u32, T)> {
         let entries = (first..).zip(self.0.iter().skip(first as usize));
         entries.filter_map(|(number, value)| Some((number, (*value)?)))
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_entered_is_found_until_it_is_taken_out() {
+    fn a_value_is_found_until_it_is_removed() {
         let mut table = IdTable::new(4);
         for number in [3, 0, 9] {
             assert_eq!(table.get(number), None);

@@ -1,8 +1,8 @@
-//! Turns: who is served next and when, and how much may pass in a time. Knows no device.
+//! Turns: who is served next, when, and at which rate. Independent of device kinds.
 //!
-//! Work is found by events and timers and done in turns: each owner that has something to do gets
-//! one batch at a time, so that a guest that floods delays only itself. [`bucket`] limits rates,
-//! [`id_table`] finds what Xen numbers.
+//! Events and timers report work, and turns do it: each owner with work gets one batch at a time,
+//! so that a guest that floods delays only itself. [`bucket`] limits rates, [`id_table`] maps
+//! domids and ports.
 
 pub mod bucket;
 pub mod id_table;
@@ -12,36 +12,36 @@ use std::time::Instant;
 
 use slab::Slab;
 
-/// Turns that the table is made for; with more, it has to be moved once in a while.
+/// Owners that the table has room for without being moved.
 const CAPACITY: usize = 1 << 16;
 
-/// Names an owner of turns.
+/// Identifies an owner of turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TurnId(usize);
 
-/// What an owner wants after its turn.
+/// What an owner waits for after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// Its next event.
     Event,
     /// Another turn.
     Turn,
-    /// A turn at that time and not before; its port stays masked until then.
+    /// A turn at that time and not earlier; its port stays masked until then.
     Time(Instant),
-    /// A turn at that time, or at its next event.
+    /// A turn at that time or at its next event, whichever comes first.
     TimeOrEvent(Instant),
 }
 
 /// Whether events wake an owner that waits for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// They do.
+    /// Events wake it.
     AtEvents,
-    /// They do not: it waits for the time alone.
+    /// Only the time wakes it.
     AtTime,
 }
 
-/// All owners of turns: which are ready, and which wait for a time.
+/// All owners of turns: those that are ready, and those that wait for a time.
 #[derive(Debug)]
 pub struct Turns<T> {
     entries: Slab<Entry<T>>,
@@ -51,7 +51,7 @@ pub struct Turns<T> {
 
 #[derive(Debug)]
 struct Entry<T> {
-    /// `None` once it is removed; the entry then stays until it leaves the ready queue.
+    /// `None` once it is removed. The entry then stays until it leaves the ready queue.
     owner: Option<T>,
     queued: bool,
     timer: Option<Instant>,
@@ -75,7 +75,7 @@ impl<T: Copy> Turns<T> {
         TurnId(self.entries.insert(entry))
     }
 
-    /// Removes an owner: it gets no turn any more, not even one that it is queued for.
+    /// Removes an owner. It gets no further turn, not even one that it is queued for.
     pub fn remove(&mut self, id: TurnId) {
         self.stop_waiting(id);
         let Some(entry) = self.entries.get_mut(id.0) else { return };
@@ -91,7 +91,7 @@ impl<T: Copy> Turns<T> {
         self.entries.get(id.0)?.owner
     }
 
-    /// Queues an owner for a turn, behind those that are ready already.
+    /// Queues an owner for a turn, behind those that are already queued.
     pub fn queue(&mut self, id: TurnId) {
         if let Some(entry) = self.entries.get_mut(id.0)
             && !entry.queued
@@ -101,14 +101,14 @@ impl<T: Copy> Turns<T> {
         }
     }
 
-    /// Queues an owner because of an event, unless it waits for a time alone.
+    /// Queues an owner because of an event, unless only a time wakes it.
     pub fn event(&mut self, id: TurnId) {
         if self.entries.get(id.0).is_some_and(|entry| entry.wake == Wake::AtEvents) {
             self.queue(id);
         }
     }
 
-    /// Takes the next owner out of the ready queue; it waits for no time any more.
+    /// Takes the next owner out of the ready queue, and cancels its timer.
     pub fn take_next(&mut self) -> Option<(TurnId, T)> {
         while let Some(id) = self.ready.pop_front() {
             let Some(entry) = self.entries.get_mut(id.0) else { continue };
@@ -126,13 +126,13 @@ impl<T: Copy> Turns<T> {
         None
     }
 
-    /// Returns how many are ready.
+    /// Returns how many owners are queued.
     #[must_use]
     pub fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// Has an owner queued at that time.
+    /// Sets an owner's timer, so that it is queued at that time.
     pub fn wait_until(&mut self, id: TurnId, time: Instant, wake: Wake) {
         self.stop_waiting(id);
         if let Some(entry) = self.entries.get_mut(id.0) {
@@ -142,7 +142,7 @@ impl<T: Copy> Turns<T> {
         }
     }
 
-    /// Queues the owners whose time has come.
+    /// Queues the owners whose timers have expired.
     pub fn expire(&mut self, now: Instant) {
         while let Some((_, id)) = self.timers.first().copied().filter(|(time, _)| *time <= now) {
             self.stop_waiting(id);
@@ -150,13 +150,13 @@ impl<T: Copy> Turns<T> {
         }
     }
 
-    /// Returns the earliest time that an owner waits for.
+    /// Returns the time of the earliest timer.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.timers.first().map(|(deadline, _)| *deadline)
     }
 
-    /// Returns how many wait for a time.
+    /// Returns how many owners have a timer.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.timers.len()
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn each_gets_one_turn_in_order() {
+    fn each_queued_owner_gets_one_turn_in_order() {
         let mut turns = Turns::default();
         let [a, b] = ['a', 'b'].map(|owner| turns.add(owner));
         for id in [b, a, b] {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_time_alone_is_not_woken_by_events() {
+    fn an_event_does_not_wake_an_owner_that_waits_for_a_time_alone() {
         let mut turns = Turns::default();
         let [a, b] = ['a', 'b'].map(|owner| turns.add(owner));
         let now = Instant::now();
@@ -210,7 +210,7 @@ mod tests {
         turns.event(a);
         turns.event(b);
         assert_eq!(drain(&mut turns), "b");
-        assert_eq!(turns.waiting(), 1, "b waits for no time any more");
+        assert_eq!(turns.waiting(), 1, "the turn has cancelled b's timer");
         turns.expire(now);
         assert_eq!(turns.take_next(), None);
         assert_eq!(turns.deadline(), Some(later));
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_removed_gets_no_turn_and_neither_does_its_successor() {
+    fn neither_a_removed_owner_nor_its_successor_gets_its_turn() {
         let mut turns = Turns::default();
         let a = turns.add('a');
         turns.queue(a);
@@ -229,9 +229,9 @@ mod tests {
         turns.remove(a);
         assert_eq!((turns.owner(a), turns.waiting()), (None, 0));
         let b = turns.add('b');
-        assert_ne!(a, b, "the number is in the queue still");
+        assert_ne!(a, b, "the number is still queued");
         assert_eq!(turns.take_next(), None);
-        assert_eq!(turns.add('c'), a, "now it is free");
+        assert_eq!(turns.add('c'), a, "the number is free again");
         turns.queue(b);
         assert_eq!(drain(&mut turns), "b");
     }

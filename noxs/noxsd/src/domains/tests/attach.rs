@@ -1,4 +1,4 @@
-//! Attaching and detaching.
+//! Tests of attaching and detaching.
 
 use super::*;
 
@@ -64,16 +64,16 @@ fn no_page_of_a_detached_domain_stays_mapped() {
     let mut bed = Bed::new();
     bed.guest(1);
     let rings = [CONSOLE_REF, TX_REF, RX_REF].map(|gref| bed.page(1, gref));
-    let before = rings.each_ref().map(FakeMemory::holders);
+    let before = rings.each_ref().map(FakePage::holders);
     let one = attach(1);
     bed.attach(&one).unwrap();
     assert!(rings.iter().zip(before).all(|(ring, before)| ring.holders() > before));
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
-    assert_eq!(rings.each_ref().map(FakeMemory::holders), before);
+    assert_eq!(rings.each_ref().map(FakePage::holders), before);
 }
 
 #[test]
-fn a_reused_number_detaches_the_old_domain() {
+fn a_reused_domid_detaches_the_old_domain() {
     let mut bed = Bed::new();
     let old = bed.running(1);
     bed.domains.open_console(old.id, ClientId(3)).unwrap();
@@ -92,7 +92,7 @@ fn a_reused_number_detaches_the_old_domain() {
 }
 
 #[test]
-fn an_event_for_a_port_that_is_gone_is_nothing() {
+fn an_event_on_a_released_port_is_ignored() {
     let mut bed = Bed::new();
     let one = bed.running(1);
     let (console, vif) = bed.ports(1);

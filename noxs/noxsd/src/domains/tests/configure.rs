@@ -1,8 +1,8 @@
-//! Vifs that are attached first and configured later.
+//! Tests of vifs that are attached first and configured later.
 
 use super::*;
 
-/// A domain whose vifs are not configured yet.
+/// Returns a request for a domain whose vif has no identity yet.
 fn prepared(domid: u16) -> Attach {
     let mut attach = attach(domid);
     attach.vifs[0].identity = None;
@@ -32,7 +32,7 @@ fn a_prepared_vif_is_on_no_switch_until_it_is_configured() {
     bed.post(1, 4);
     bed.send(2, 0, &frame_to(1, 2));
     bed.run(2);
-    assert_eq!(bed.frame_out(), Some(frame_to(1, 2)), "no vif has the address");
+    assert_eq!(bed.frame_out(), Some(frame_to(1, 2)), "no vif has the address yet");
     bed.frame_in(&build::ipv4(MacAddr([0xff; 6]), mac(9), ip(9)));
     assert!(bed.received(1).is_empty());
 
@@ -66,7 +66,7 @@ fn an_idle_guest_is_configured_without_a_turn() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_changes_nothing() {
+fn invalid_identities_are_refused_and_change_nothing() {
     let mut bed = Bed::new();
     bed.guest(1);
     let mut two = prepared(1);
@@ -109,7 +109,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn some_identities_are_none_and_a_domain_without_vifs_has_none() {
+fn identities_of_some_vifs_only_and_domains_without_vifs_are_refused() {
     let mut bed = Bed::new();
     bed.guest(1);
     let mut mixed = attach(1);
@@ -122,7 +122,7 @@ fn some_identities_are_none_and_a_domain_without_vifs_has_none() {
 }
 
 #[test]
-fn an_address_is_free_again_and_nothing_is_left_of_a_prepared_domain() {
+fn detaching_frees_addresses_and_leaves_nothing_of_a_prepared_domain() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
@@ -138,10 +138,10 @@ fn an_address_is_free_again_and_nothing_is_left_of_a_prepared_domain() {
 }
 
 #[test]
-fn a_restarted_noxsd_finds_it_prepared_and_configures_it() {
+fn a_restarted_noxsd_configures_a_guest_that_was_configured_before() {
     let mut bed = Bed::new();
     bed.guest(1);
-    // The earlier noxsd had configured the vif; the record does not say so.
+    // The earlier noxsd had configured the vif, but the record has no identity.
     frontend::send(&bed.page(1, TX_REF), 9999, 0, 0, 7, 60);
     let one = prepared(1);
     bed.attach_as(&one, GuestState::Running).unwrap();
@@ -151,18 +151,21 @@ fn a_restarted_noxsd_finds_it_prepared_and_configures_it() {
     bed.settle();
     assert_eq!(bed.sent(1), [(7, -1)]);
     let port = bed.vif_port(1);
-    assert!(bed.domains.host.notified.contains(&port), "its answer may have been lost");
+    assert!(
+        bed.domains.host.notified.contains(&port),
+        "the earlier noxsd may not have sent its event"
+    );
 }
 
 #[test]
-fn a_guest_that_broke_its_ring_before_loses_its_vif() {
+fn a_ring_that_is_broken_before_it_is_configured_costs_the_vif() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
-    frontend::set_producer(&bed.page(1, TX_REF), SLOTS + 1);
+    frontend::set_producer(&bed.page(1, TX_REF), NetTx::SLOTS + 1);
     bed.configure(one.id, &[identity(1)]).unwrap();
     assert!(matches!(&bed.broken(&one)[..], [None, Some(_)]));
     bed.running(2);
     bed.send(2, 0, &frame_to(1, 2));
     bed.run(2);
-    assert!(bed.frame_out().is_some(), "the address leads to the tap");
+    assert!(bed.frame_out().is_some(), "frames for the address go to the tap");
 }

@@ -1,23 +1,23 @@
-//! Vifs that are configured while their guest sends frames and events.
+//! Tests of vifs that are configured while their guests send frames and events.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What may happen around a `Configure`, in any order.
+/// What may happen before and after `Configure`, in any order.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Configure,
     /// The guest sends frames, and an event if its ring asks for one.
     Send(u16),
-    /// An event that the ring did not ask for.
+    /// The guest sends an event that its ring did not ask for.
     Kick,
-    /// The kernel says that events may have been lost.
+    /// The kernel reports that events may have been lost.
     Lost,
     Turn,
 }
 
-/// A guest's event channel as the kernel has it: masked from one event until noxsd is done.
+/// The kernel's state of an event channel: masked from an event until noxsd unmasks it.
 struct Channel {
     port: LocalPort,
     pending: bool,
@@ -46,11 +46,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    // Each builds a switch with its tables.
+    // Few cases, because each creates a switch with its tables.
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever a guest sends and signals before, while and after its vif is configured, each
-    /// frame arrives once and in order, and so does a frame for it that comes at the end.
+    /// Whatever frames and events a guest sends before and after its vif is configured, each frame
+    /// arrives once and in order, and so does a frame that comes for the guest at the end.
     #[test]
     fn the_order_of_frames_events_and_configuring_does_not_matter(
         before in proptest::collection::vec(step(), 0..12),
@@ -75,11 +75,11 @@ proptest! {
                         bed.send(1, frames, &frame);
                         frames += 1;
                     }
-                    channel.pending |= frontend::wants_event(&ring, old);
+                    channel.pending |= frontend::asked_for_event(&ring, old);
                 }
                 Step::Kick => channel.pending = true,
                 Step::Lost => {
-                    // Ports that are in no list stay masked until they are looked at.
+                    // A lost event has masked its port, which stays masked until noxsd looks at it.
                     channel.masked |= std::mem::take(&mut channel.pending);
                     bed.domains.events_lost();
                 }

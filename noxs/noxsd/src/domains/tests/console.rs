@@ -1,9 +1,9 @@
-//! A console, its client and its guest.
+//! Tests of a console, its client and its guest.
 
 use super::*;
 
 #[test]
-fn the_console_prints_and_listens() {
+fn output_goes_to_the_client_and_input_to_the_guest() {
     let mut bed = Bed::new();
     let one = bed.running(1);
     let (port, _) = bed.ports(1);
@@ -31,7 +31,7 @@ fn the_console_prints_and_listens() {
     assert_eq!(bed.clients.closed, [ClientId(6)]);
     assert!(bed.broken(&one)[0].is_some());
     assert_eq!(bed.domains.open_console(one.id, client), Err(Refusal::NoDevice));
-    // The vif is as it was.
+    // The vif still works.
     bed.send(1, 0, &frame_to(99, 1));
     bed.run(1);
     assert_eq!(bed.sent(1), [(0, 0)]);

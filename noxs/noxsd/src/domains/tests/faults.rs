@@ -1,4 +1,4 @@
-//! Guests that break their rings.
+//! Tests of guests that break their rings.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn an_impossible_index_costs_one_guest_its_device() {
     let one = bed.running(1);
     let two = bed.running(2);
     bed.post(1, 1);
-    frontend::set_producer(&bed.page(1, TX_REF), SLOTS + 1);
+    frontend::set_producer(&bed.page(1, TX_REF), NetTx::SLOTS + 1);
     let bound = bed.domains.host.bound.len();
     bed.run(1);
     assert_eq!(bed.domains.host.bound.len(), bound - 1);
@@ -17,7 +17,7 @@ fn an_impossible_index_costs_one_guest_its_device() {
     assert!(broken[1].as_ref().is_some_and(|why| why.contains("transmit")), "{broken:?}");
     assert_eq!(bed.domains.broken().map(|s| s.id).collect::<Vec<_>>(), [one.id]);
 
-    // The other guest does not notice, and the address leads to the tap.
+    // The other guest is not affected, and frames for the address go to the tap.
     bed.send(2, 0, &frame_to(1, 2));
     bed.run(2);
     assert_eq!(bed.sent(2), [(0, 0)]);
@@ -47,11 +47,11 @@ fn a_broken_receive_ring_does_not_stop_the_sender() {
 }
 
 proptest::proptest! {
-    // Each case makes a whole bed.
+    // Few cases, because each creates a whole bed.
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
 
-    /// Guests that write anything into all their rings and data pages: the others' devices stay
-    /// whole, and a well-behaved guest's frame still arrives.
+    /// Whatever guests write into their rings, the devices of other guests keep working, and a
+    /// frame for a well-behaved guest still arrives.
     #[test]
     fn hostile_guests_harm_only_themselves(
         writes in proptest::collection::vec(

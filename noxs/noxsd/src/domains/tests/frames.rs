@@ -1,4 +1,4 @@
-//! Frames between guests and the tap.
+//! Tests of frames between guests and the tap.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn a_bad_page_for_receiving_is_an_error() {
 }
 
 #[test]
-fn floods_are_limited_and_never_come_back() {
+fn floods_are_limited_and_never_return_to_their_sender() {
     let mut bed = Bed::new();
     let one = bed.running(1);
     bed.running(2);
@@ -116,7 +116,7 @@ fn floods_are_limited_and_never_come_back() {
 }
 
 #[test]
-fn drops_are_listed_by_domid_and_in_as_many_pieces_as_needed() {
+fn drops_are_listed_by_domid_in_several_replies() {
     let mut bed = Bed::new();
     bed.guest(5);
     let template = attach(5);
@@ -130,7 +130,7 @@ fn drops_are_listed_by_domid_and_in_as_many_pieces_as_needed() {
         bed.attach(&attach).unwrap();
     }
     assert_eq!(bed.domains.dropped(0), (vec![], None));
-    // A request without a frame.
+    // A request that is too short for a frame.
     for domid in (1..=many).filter(|domid| *domid != 7) {
         frontend::send(&bed.page(domid, TX_REF), 0, 0, 0, 0, 1);
         bed.run(domid);

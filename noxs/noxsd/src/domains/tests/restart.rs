@@ -1,9 +1,9 @@
-//! Guests that an earlier noxsd served.
+//! Tests of guests that an earlier noxsd served.
 
 use super::*;
 
 #[test]
-fn a_restarted_noxsd_goes_on_where_the_rings_stand() {
+fn a_restarted_noxsd_continues_where_the_rings_stand() {
     let mut bed = Bed::new();
     let one = bed.running(1);
     bed.post(1, 3);
@@ -13,7 +13,7 @@ fn a_restarted_noxsd_goes_on_where_the_rings_stand() {
     console_frontend::print(&bed.page(1, CONSOLE_REF), b"before ");
     let pages = std::mem::take(&mut bed.domains.host.pages);
 
-    // Killed: nothing of it is left but the guest's pages. The guest goes on meanwhile.
+    // noxsd is killed: only the guest's pages remain. The guest continues meanwhile.
     let mut bed = Bed::new();
     bed.domains.host.pages = pages;
     bed.send(1, 1, &frame_to(99, 1));

@@ -1,7 +1,8 @@
-//! Domains whose devices have one event channel together.
+//! Tests of domains whose devices share one event channel.
 
 use super::*;
 
+/// Returns a request for a domain whose console and vif share one port.
 pub(super) fn shared(domid: u16) -> Attach {
     let mut attach = attach(domid);
     attach.vifs[0].port = attach.console.unwrap().port;
@@ -9,7 +10,7 @@ pub(super) fn shared(domid: u16) -> Attach {
 }
 
 impl Bed {
-    /// A guest that runs, and its port.
+    /// Attaches a running guest and returns its port.
     fn running_shared(&mut self, attach: &Attach) -> LocalPort {
         self.guest(attach.id.domid);
         self.attach(attach).unwrap();
@@ -18,6 +19,7 @@ impl Bed {
         console
     }
 
+    /// Raises an event and serves until no device is ready.
     fn event(&mut self, port: LocalPort) {
         self.domains.event(port);
         self.settle();
@@ -25,7 +27,7 @@ impl Bed {
 }
 
 #[test]
-fn one_event_is_for_both_devices() {
+fn one_event_serves_both_devices() {
     let mut bed = Bed::new();
     let one = shared(1);
     let port = bed.running_shared(&one);
@@ -43,7 +45,7 @@ fn one_event_is_for_both_devices() {
 }
 
 #[test]
-fn a_prepared_vif_does_not_keep_the_console_from_its_events() {
+fn a_prepared_vif_does_not_mask_the_events_of_the_console() {
     let mut bed = Bed::new();
     let mut one = shared(1);
     let identity = one.vifs[0].identity.take().unwrap();
@@ -64,7 +66,7 @@ fn a_prepared_vif_does_not_keep_the_console_from_its_events() {
 }
 
 #[test]
-fn a_vif_over_its_rate_keeps_waiting_while_the_console_talks() {
+fn a_vif_over_its_rate_keeps_waiting_while_the_console_prints() {
     let mut bed = Bed::new();
     let mut one = shared(1);
     first(&mut one).rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
@@ -84,7 +86,11 @@ fn a_vif_over_its_rate_keeps_waiting_while_the_console_talks() {
         bed.event(port);
     }
     assert_eq!(bed.clients.output, b"ab");
-    assert_eq!((bed.sent(1).len(), bed.domains.host.copies), (sent, copies), "not looked at");
+    assert_eq!(
+        (bed.sent(1).len(), bed.domains.host.copies),
+        (sent, copies),
+        "the vif was not served"
+    );
     assert_eq!(bed.domains.turns.waiting(), 1);
     bed.now = bed.domains.deadline().unwrap();
     bed.domains.turn(bed.now, &mut bed.clients);
@@ -93,7 +99,7 @@ fn a_vif_over_its_rate_keeps_waiting_while_the_console_talks() {
 }
 
 #[test]
-fn the_other_device_stays_when_one_is_taken() {
+fn the_other_device_keeps_working_when_one_is_lost() {
     let mut bed = Bed::new();
     let [one, two] = [shared(1), shared(2)];
     let ports = [bed.running_shared(&one), bed.running_shared(&two)];
@@ -113,7 +119,7 @@ fn the_other_device_stays_when_one_is_taken() {
     bed.event(ports[1]);
     assert_eq!(bed.sent(2), [(0, 0)]);
 
-    // The last one takes the port along.
+    // Losing the last device releases the port.
     console_frontend::set_output_index(&bed.page(1, CONSOLE_REF), 1 << 31);
     bed.event(ports[0]);
     assert!(!bed.domains.host.bound.contains(&ports[0]));
@@ -122,5 +128,5 @@ fn the_other_device_stays_when_one_is_taken() {
     }
     assert!(bed.domains.host.bound.is_empty());
     assert!(bed.domains.slots.is_empty());
-    assert_eq!(bed.domains.turns.owners(), 1, "the tap");
+    assert_eq!(bed.domains.turns.owners(), 1, "only the tap is left");
 }

@@ -1,4 +1,4 @@
-//! Frames that wait: for pages of their receiver, and for the rate of their sender.
+//! Tests of frames that wait for pages of their receiver, or because of the rate of their sender.
 
 use super::*;
 
@@ -19,13 +19,13 @@ fn a_burst_waits_for_pages_in_order() {
     assert_eq!(bed.received(1), (60..160).collect::<Vec<i16>>());
     assert_eq!(bed.traffic(&one).dropped_frames, 0);
     assert_eq!(bed.domains.net.waiting_bytes(), 0);
-    // The pages left over take frames at once again.
+    // Pages that are left over take new frames at once.
     bed.frame_in(&frame_to(1, 99));
     assert_eq!(bed.received(1).len(), 101);
 }
 
 #[test]
-fn what_waits_is_bounded_and_goes_with_the_guest() {
+fn waiting_frames_are_bounded_and_dropped_with_the_guest() {
     let mut bed = Bed::new();
     let one = bed.running(1);
     let two = bed.running(2);
@@ -35,7 +35,7 @@ fn what_waits_is_bounded_and_goes_with_the_guest() {
     bed.frame_in(&build::ipv4(MacAddr([0xff; 6]), mac(99), ip(99)));
     assert_eq!(bed.domains.net.waiting_bytes(), 512 * 60);
     assert_eq!(bed.traffic(&one).dropped_frames, 89);
-    assert_eq!(bed.traffic(&two).dropped_frames, 1, "a frame for all does not wait");
+    assert_eq!(bed.traffic(&two).dropped_frames, 1, "a flooded frame does not wait");
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
     assert_eq!(bed.domains.net.waiting_bytes(), 0);
 }
@@ -56,7 +56,7 @@ fn a_guest_over_its_rate_still_receives() {
     for _ in 0..5 {
         bed.frame_in(&frame_to(1, 99));
     }
-    assert!(bed.domains.host.unmasked.contains(&port), "to hear of pages");
+    assert!(bed.domains.host.unmasked.contains(&port), "so that posted pages are noticed");
     assert_eq!(bed.domains.turns.waiting(), 1);
     bed.post(1, 10);
     bed.run(1);
@@ -65,7 +65,7 @@ fn a_guest_over_its_rate_still_receives() {
 }
 
 #[test]
-fn a_rate_makes_the_guest_wait_and_loses_nothing() {
+fn a_guest_over_its_rate_waits_and_loses_no_frame() {
     let mut bed = Bed::new();
     bed.guest(1);
     let mut limited = attach(1);
@@ -78,7 +78,7 @@ fn a_rate_makes_the_guest_wait_and_loses_nothing() {
     let start = bed.now;
     bed.run(1);
     assert_eq!(bed.sent(1).len(), 100, "6000 bytes are 100 frames");
-    assert!(!bed.domains.host.unmasked.contains(&port), "waits without events");
+    assert!(!bed.domains.host.unmasked.contains(&port), "only the time wakes the vif");
     while let Some(deadline) = bed.domains.deadline() {
         assert!(deadline > bed.now);
         bed.now = deadline;

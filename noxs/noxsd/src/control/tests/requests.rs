@@ -1,0 +1,67 @@
+//! Tests of requests and their answers.
+
+use super::*;
+
+#[test]
+fn a_domain_is_attached_listed_and_detached() {
+    let mut bed = Bed::new();
+    bed.domains.host.guest(1);
+    let client = bed.client();
+    let id = attach(1).id;
+    let log = bed.log();
+    assert_eq!(
+        bed.ask(&client, &Request::Detach(id), &[]),
+        Some(Reply::Refused(Refusal::NoDevice))
+    );
+    let request = Request::Attach(attach(1));
+    assert_eq!(bed.ask(&client, &request, &[log.as_raw_fd()]), Some(Reply::Done));
+    assert_eq!(bed.domains.host.bound.len(), 2);
+    match bed.ask(&client, &Request::Status(Some(id)), &[]) {
+        Some(Reply::Status(status)) => assert_eq!(status[0].devices.len(), 2),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bed.ask(&client, &Request::Status(None), &[]), Some(Reply::Status(Vec::new())));
+    assert_eq!(bed.ask(&client, &Request::Detach(id), &[]), Some(Reply::Done));
+    assert!(bed.domains.host.bound.is_empty());
+}
+
+#[test]
+fn files_of_the_wrong_kind_are_refused() {
+    let mut bed = Bed::new();
+    bed.domains.host.guest(1);
+    let client = bed.client();
+    let null = File::open("/dev/null").unwrap();
+    let attach = Request::Attach(attach(1));
+    let switch = Request::AddSwitch { bridge: "br1".into() };
+    for (request, files) in [
+        (&attach, &[][..]),
+        (&attach, &[null.as_raw_fd()]),
+        (&switch, &[]),
+        (&switch, &[null.as_raw_fd()]),
+    ] {
+        let reply = bed.ask(&client, request, files);
+        assert!(matches!(reply, Some(Reply::Refused(Refusal::Invalid(_)))), "{reply:?}");
+    }
+    assert!(bed.domains.host.bound.is_empty());
+}
+
+#[test]
+fn watchers_are_notified_and_the_interrupt_is_released() {
+    let mut bed = Bed::new();
+    let mut session = Session { registry: &bed.registry, domain_exception: None };
+    let now = Instant::now();
+    let from = || session::From { client: ClientId(0), files: Vec::new() };
+    for _ in 0..2 {
+        let answer = session.answer(Request::Watch, from(), &mut bed.domains, &mut bed.server, now);
+        assert!(matches!(answer, Answer::Watch));
+    }
+    assert_eq!(bed.domains.host.bound.len(), 1, "bound once");
+    // No connection is a watch, so the next turn releases the interrupt.
+    bed.server.turn(&mut bed.domains, &mut session, now);
+    assert!(bed.domains.host.bound.is_empty());
+
+    let watcher = bed.client();
+    assert_eq!(bed.ask(&watcher, &Request::Watch, &[]), Some(Reply::Done));
+    bed.server.notify_watchers();
+    assert_eq!(receive(&watcher), Some(vec![0]));
+}
