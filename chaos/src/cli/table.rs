@@ -104,7 +104,7 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
             guest.domid,
             guest.memory_kib,
             guest.vcpus,
-            guest.state.as_str(),
+            guest.state.name(),
             milliseconds(guest.cpu_time_ns / 1000),
             guest.age_ms.map_or_else(|| NO_NAME.to_owned(), age),
         );
