@@ -1,7 +1,9 @@
-//! Numbers and sizes of memory.
+//! Sizes of memory.
 
 use thiserror::Error;
 use xen::units::KiB;
+
+use super::number::{NumberError, parse_number};
 
 /// Least memory of a guest.
 pub const MIN_MEMORY: KiB = KiB(1 << 10);
@@ -61,42 +63,11 @@ pub fn check_memory(size: KiB) -> Result<KiB, MemoryError> {
     }
 }
 
-/// Why a text is not a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NumberError {
-    Form,
-    TooLarge,
-}
-
-/// Reads a number as C does: `0x` begins a hexadecimal one, `0` an octal one. There is no sign.
-pub(super) fn parse_number(text: &str) -> Result<u64, NumberError> {
-    let (digits, base) = match text.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
-        [b'0', _, ..] => (&text[1..], 8),
-        _ => (text, 10),
-    };
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
-        return Err(NumberError::Form);
-    }
-    u64::from_str_radix(digits, base).map_err(|_| NumberError::TooLarge)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn numbers_are_those_of_c() {
-        for (text, value) in [("0", 0), ("16", 16), ("0x1F", 31), ("010", 8), ("00", 0)] {
-            assert_eq!(parse_number(text), Ok(value), "{text}");
-        }
-        for text in ["", "0x", "08", "1a", "+1", "-1", " 1", "1 ", "0x+1", "٣"] {
-            assert_eq!(parse_number(text), Err(NumberError::Form), "{text}");
-        }
-        assert_eq!(parse_number("18446744073709551616"), Err(NumberError::TooLarge));
-    }
 
     #[test]
     fn memory_is_in_mib_unless_it_says_otherwise() {

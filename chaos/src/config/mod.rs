@@ -5,23 +5,32 @@
 
 mod action;
 mod check;
+mod devices;
 mod disk;
 mod domain;
 mod encoded;
 mod error;
 mod ip;
+mod key_table;
 mod keys;
 mod lexer;
 mod memory;
 mod name;
+mod number;
 mod numbered;
 mod parser;
 mod problem;
+mod range;
 mod rate;
+mod reader;
 mod source;
+mod spelling;
 mod store;
 mod value;
+mod vdev;
 mod vif;
+mod vif_fields;
+mod vif_problem;
 mod warning;
 
 use std::fs::File;
@@ -30,12 +39,13 @@ use std::path::Path;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
-pub use disk::{DiskConfig, DiskProblem, MAX_DISKS, vdev_number};
+pub use disk::{DiskConfig, DiskProblem, MAX_DISKS};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS};
 pub use encoded::EncodedConfig;
 pub use error::{ConfigError, MAX_SIZE};
 pub use ip::{DEFAULT_PREFIX, IpError};
-pub use keys::{ConfigKey, KEYS, KeySupport, WhyNot};
+pub use key_table::KEYS;
+pub use keys::{ConfigKey, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
 pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
@@ -43,7 +53,9 @@ pub use problem::ConfigProblem;
 pub use rate::RateError;
 pub use source::SourcePosition;
 pub use store::{Backends, Discovery, Store};
+pub use vdev::vdev_number;
 pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
+pub use vif_problem::VifProblem;
 pub use warning::{ConfigWarning, WarningKind};
 
 use source::Source;

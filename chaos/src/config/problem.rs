@@ -4,11 +4,11 @@ use thiserror::Error;
 
 use super::action::UnknownAction;
 use super::disk::DiskProblem;
-use super::ip::IpError;
 use super::keys::WhyNot;
 use super::memory::MemoryError;
 use super::name::NameError;
-use super::rate::RateError;
+use super::spelling::did_you_mean;
+use super::vif_problem::VifProblem;
 
 /// What is wrong at a place in a config: the value, the limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -199,70 +199,9 @@ pub enum ConfigProblem {
         /// What is wrong with it.
         error: UnknownAction,
     },
-    /// Too many vifs.
-    #[error("vif: a guest can have at most {most} vif")]
-    TooManyVifs {
-        /// How many are supported.
-        most: usize,
-    },
-    /// A field of a vif without a value.
-    #[error("vif field {field:?}: must be name=value")]
-    VifNoValue {
-        /// The field.
-        field: String,
-    },
-    /// An unknown field of a vif.
-    #[error("unknown vif field '{field}'{}", did_you_mean(*nearest))]
-    VifUnknownField {
-        /// The field.
-        field: String,
-        /// The known field that looks most like it.
-        nearest: Option<&'static str>,
-    },
-    /// A field of xl that is not supported.
-    #[error("vif field {field} is not supported: {why}")]
-    VifFieldNotSupported {
-        /// The field.
-        field: &'static str,
-        /// Why.
-        why: &'static str,
-    },
-    /// A MAC address.
-    #[error("mac = {text}: {why}")]
-    VifMac {
-        /// The value.
-        text: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A bridge's name.
-    #[error(
-        "bridge = {text:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
-    )]
-    VifBridge {
-        /// The value.
-        text: String,
-    },
-    /// An IP address.
-    #[error("ip = {text}: {error}")]
-    VifIp {
-        /// The value.
-        text: String,
-        /// What is wrong with it.
-        error: IpError,
-    },
-    /// A rate.
-    #[error("rate = {text}: {error}")]
-    VifRate {
-        /// The value.
-        text: String,
-        /// What is wrong with it.
-        error: RateError,
-    },
-}
-
-pub(super) fn did_you_mean(nearest: Option<&'static str>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; did you mean '{nearest}'?"))
+    /// `vif=`
+    #[error(transparent)]
+    Vif(#[from] VifProblem),
 }
 
 fn range(least: u16, most: u16) -> String {

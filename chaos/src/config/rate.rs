@@ -3,7 +3,7 @@
 use noxs_control::Rate;
 use thiserror::Error;
 
-use super::memory::{NumberError, parse_number};
+use super::number::{NumberError, parse_number};
 
 /// Microseconds after which a vif may send again where the config does not say.
 const DEFAULT_INTERVAL_US: u64 = 50_000;

@@ -142,7 +142,8 @@ fn each_key_of_xl_is_served_or_refused_by_name() {
                     ConfigProblem::Type { key: name, .. } if name == key.name
                 ) || matches!(
                     problem,
-                    ConfigProblem::VifNoValue { .. } | ConfigProblem::XenStoreOnly { .. }
+                    ConfigProblem::Vif(VifProblem::NoValue { .. })
+                        | ConfigProblem::XenStoreOnly { .. }
                 );
                 assert!(of_value, "{text}: {problem:?}");
             }
@@ -292,7 +293,7 @@ fn wrong_values_are_refused_where_they_stand() {
                 found: "a list in a list",
             },
         ),
-        ("vif=['', '']", 10, ConfigProblem::TooManyVifs { most: 1 }),
+        ("vif=['', '']", 10, VifProblem::TooMany { most: 1 }.into()),
         (
             "on_crash='coredump-destroy'",
             10,

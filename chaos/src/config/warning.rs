@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::problem::did_you_mean;
 use super::source::SourcePosition;
+use super::spelling::did_you_mean;
 
 /// Something in a config that is most likely a mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
