@@ -12,6 +12,8 @@ mod elf;
 mod error;
 mod file;
 mod kernel;
+mod notes;
+mod parts;
 mod positioned;
 mod ramdisk;
 mod segment;
