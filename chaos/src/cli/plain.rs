@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use super::args::CreateArgs;
 
-/// Parses the arguments after `chaos create`. Returns `None` if `clap` must parse them, which is also
-/// the case if they are wrong.
+/// Parses the arguments after `chaos create`. Returns `None` if `clap` must parse them, which is
+/// also the case if they are wrong.
 pub(super) fn create(arguments: impl Iterator<Item = OsString>) -> Option<CreateArgs> {
     let mut args = CreateArgs {
         config: PathBuf::new(),

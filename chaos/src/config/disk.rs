@@ -14,19 +14,19 @@ pub const MAX_DISKS: usize = 16;
 pub struct DiskConfig {
     /// The file or block device.
     pub target: PathBuf,
-    /// What the guest calls it, such as `xvda`.
+    /// Its name in the guest, such as `xvda`.
     pub vdev: String,
-    /// The number that stands for the name ([`vdev_number`]).
+    /// The number of the name ([`vdev_number`]).
     pub id: u32,
-    /// Whether the guest may only read it.
+    /// Whether the guest may read it only.
     pub read_only: bool,
 }
 
-/// Fields that are not supported, and why.
+/// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
-    ("backend", "dom0 serves disks"),
+    ("backend", "only dom0 serves disks"),
     ("cdrom", "a PVH guest has no emulated CD drive"),
-    ("no-discard", "dom0's kernel tells the guest by itself whether blocks can be discarded"),
+    ("no-discard", "dom0's kernel decides whether the guest can discard blocks"),
     ("script", "chaos runs no scripts"),
     ("untrusted", "blkback is always trusted"),
 ];
@@ -34,34 +34,34 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
 /// Flags and keys that ask for the default.
 const NO_EFFECT: &[&str] = &["direct-io-safe", "discard", "trusted", "backend=0"];
 
-/// Old prefixes of a target. They repeat what the target itself shows.
+/// Old prefixes of a target. They have no effect: the target itself shows what it is.
 const PREFIXES: &[&str] = &["phy:", "file:", "raw:"];
 
-/// Fields that may stand without their key, in this order.
+/// Fields that may be written without a key, in this order.
 const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
 
 /// What is wrong with a string of `disk=`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DiskProblem {
-    /// No file or device.
+    /// The file or device is missing.
     #[error("the target is missing; begin with a file or a block device")]
     NoTarget,
-    /// No name.
+    /// The name is missing.
     #[error("the disk's name in the guest is missing; add one such as xvda")]
     NoVdev,
-    /// A name that no disk can have.
+    /// The name is not the name of a disk.
     #[error("vdev = {0}: must be the name of a disk, such as xvda")]
     Vdev(String),
-    /// Another format.
+    /// The format is not supported.
     #[error("format = {0}: must be raw")]
     Format(String),
-    /// Neither read-only nor read-write.
+    /// The access is neither read-only nor read-write.
     #[error("access = {0}: must be r, ro, w or rw")]
     Access(String),
-    /// More fields than there are.
+    /// There are too many fields without a key.
     #[error("must have at most four fields without a key: target, format, vdev and access")]
     TooManyFields,
-    /// A field of xl that is not supported.
+    /// The field of xl is not supported.
     #[error("{field} is not supported: {why}")]
     FieldNotSupported {
         /// The field.
@@ -69,7 +69,7 @@ pub enum DiskProblem {
         /// Why.
         why: &'static str,
     },
-    /// A field, or a value of it, that is not supported.
+    /// The field or its value is unknown or not supported.
     #[error("{key}={value} is not supported; remove it")]
     UnknownField {
         /// The field.
@@ -87,7 +87,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
     let mut rest = text;
     if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
-        // After a prefix the format is left out.
+        // Without a format: the next field after the target is the name.
         fields[1] = Some("raw");
         rest = target;
     }
@@ -95,7 +95,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     loop {
         let trimmed = rest.trim_start_matches(' ');
         if let Some(target) = trimmed.strip_prefix("target=") {
-            // It takes the rest, commas and all.
+            // The target is the rest of the string, including commas.
             fields[0] = Some(target);
             break;
         }
@@ -122,10 +122,10 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
                 });
             }
             _ => {
-                // A prefix has filled the place of the format.
+                // Skip the format if a prefix has set it.
                 at += usize::from(at == 1 && fields[1].is_some());
-                let place = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
-                *place = Some(field);
+                let slot = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
+                *slot = Some(field);
                 at += 1;
             }
         }
@@ -147,7 +147,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
         Some(access) => return Err(DiskProblem::Access(access.to_owned())),
     };
     let id = vdev_number(vdev).ok_or_else(|| DiskProblem::Vdev(vdev.to_owned()))?;
-    // As in xl.
+    // As in xl, a relative target is in /dev.
     let target = if target.starts_with('/') { target.into() } else { format!("/dev/{target}") };
     Ok(DiskConfig { target: target.into(), vdev: vdev.to_owned(), id, read_only })
 }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_ways_to_write_a_disk_are_understood() {
+    fn usual_disks_are_parsed() {
         let a = ("/a.img".to_owned(), 51712, false);
         for text in [
             "/a.img,raw,xvda,rw",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_reported() {
+    fn the_error_names_what_is_wrong() {
         for (text, why) in [
             ("", "target"),
             ("/a.img", "xvda"),

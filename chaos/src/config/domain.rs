@@ -1,4 +1,4 @@
-//! What the keys mean: from settings to a [`DomainConfig`].
+//! Builds a [`DomainConfig`] from the settings of a config.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -21,41 +21,41 @@ use super::value::{Kind, Value};
 use super::vif::VifConfig;
 use super::warning::{ConfigWarning, WarningKind};
 
-/// Most vCPUs of a guest: what Xen gives to a PVH guest (`HVM_MAX_VCPUS`).
+/// Most vCPUs of a guest: Xen's limit for PVH guests (`HVM_MAX_VCPUS`).
 pub const MAX_VCPUS: u32 = *VCPUS.end() as u32;
 
-/// Possible values of `vcpus=`.
+/// Valid values of `vcpus=`.
 const VCPUS: RangeInclusive<u16> = 1..=128;
 
-/// Longest kernel command line in bytes, without the terminating zero: what fits in the boot page
-/// behind the other boot structures.
+/// Longest kernel command line in bytes, without the terminating zero: as much as fits in the boot
+/// page beside the other boot structures.
 pub const MAX_COMMAND_LINE: usize = 3890;
 
-/// Memory of a guest that says nothing about it, as in xl.
+/// Memory of a guest without `memory=`, as in xl.
 pub const DEFAULT_MEMORY: KiB = KiB(32 << 10);
 
-/// A guest as its config describes it, with all defaults filled in.
+/// A guest as its config describes it, including defaults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainConfig {
-    /// Its name: no path, no number, at most [`super::MAX_NAME`] bytes.
+    /// Its name, as [`super::check_name`] accepts it.
     pub name: String,
-    /// The kernel, as it was written: relative to where the command runs.
+    /// The kernel, as the config names it: relative to the working directory of the command.
     pub kernel: PathBuf,
     /// The ramdisk, likewise.
     pub ramdisk: Option<PathBuf>,
-    /// Its memory: whole pages, from 1 MiB.
+    /// Its memory: whole pages, at least 1 MiB.
     pub memory: KiB,
-    /// Its vCPUs, from 1 to [`MAX_VCPUS`].
+    /// The number of its vCPUs, 1 to [`MAX_VCPUS`].
     pub vcpus: u32,
-    /// The kernel's command line, made of `cmdline=` or of `root=` and `extra=`.
+    /// The kernel's command line, from `cmdline=`, or from `root=` and `extra=`.
     pub cmdline: String,
     /// Whether it has a console.
     pub console: bool,
-    /// Its network interfaces, at most [`MAX_VIFS`].
+    /// Its network interfaces, at most [`super::MAX_VIFS`].
     pub vifs: Vec<VifConfig>,
-    /// Its disks, at most [`MAX_DISKS`]; in XenStore mode only.
+    /// Its disks, at most [`super::MAX_DISKS`]; in XenStore mode only.
     pub disks: Vec<DiskConfig>,
-    /// What announces its devices.
+    /// How it discovers its devices, and what serves them.
     pub store: Store,
     /// What happens when it powers off.
     pub on_poweroff: Action,
@@ -141,14 +141,15 @@ fn domain(reader: &mut Reader<'_>) -> Result<DomainConfig, ConfigError> {
     })
 }
 
-/// `type=`, and `builder=`, which was its name before Xen 4.10.
+/// Checks `type=`, and `builder=`, its name before Xen 4.10.
 fn check_type(reader: &mut Reader<'_>) -> Result<(), ConfigError> {
     let builder = reader.text("builder")?;
     let Some((text, value)) = reader.text("type")? else {
         match builder {
             Some(("generic" | "linux", _)) | None => {
-                let end = SourceSpan { source: 0, start: 0, end: 0 };
-                reader.warn(builder.map_or(end, |(_, value)| value.span), WarningKind::NoType);
+                let beginning = SourceSpan { source: 0, start: 0, end: 0 };
+                let span = builder.map_or(beginning, |(_, value)| value.span);
+                reader.warn(span, WarningKind::NoType);
                 return Ok(());
             }
             Some((text, value)) => return Err(guest_type(reader, "builder", text, value)),
@@ -178,7 +179,6 @@ fn guest_type(reader: &Reader<'_>, key: &'static str, text: &str, value: &Value)
     reader.error(value.span, ConfigProblem::ValueNotSupported { key, value: value_text, why })
 }
 
-/// `store=`: what announces devices to the guest.
 fn store(reader: &Reader<'_>) -> Result<Store, ConfigError> {
     let Some((text, value)) = reader.text("store")? else { return Ok(Store::default()) };
     text.parse()
@@ -195,7 +195,7 @@ fn name(reader: &Reader<'_>) -> Result<String, ConfigError> {
     Ok(name.to_owned())
 }
 
-/// As xl makes it: `cmdline=`, or else `root=` and `extra=`.
+/// Returns the command line as xl forms it: `cmdline=`, or else `root=` and `extra=`.
 fn cmdline(reader: &mut Reader<'_>) -> Result<String, ConfigError> {
     let cmdline = reader.text("cmdline")?;
     let root = reader.text("root")?;

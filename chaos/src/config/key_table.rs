@@ -1,5 +1,5 @@
-//! The table of all keys: those of `xl_parse.c` and the manual page xl.cfg(5) of Xen 4.21, and those
-//! of chaos.
+//! The table of all keys: those of `xl_parse.c` and of the manual page xl.cfg(5) in Xen 4.21, and
+//! those of chaos.
 
 use super::keys::KeySupport::{DeviceList, NotSupported, Own, Supported};
 use super::keys::WhyNot::{Arm, DeviceModel, NotYet, Pv, XenStore};
@@ -193,7 +193,7 @@ pub(super) fn find(name: &str) -> Option<ConfigKey> {
     KEYS.binary_search_by(|key| key.name.cmp(name)).ok().and_then(|at| KEYS.get(at)).copied()
 }
 
-/// Returns the known key that a misspelt one most likely stands for.
+/// Returns the known key that a misspelt one most likely means.
 pub(super) fn nearest_key(name: &str) -> Option<&'static str> {
     nearest(name, KEYS.iter().map(|key| key.name))
 }
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_key_is_recognized() {
+    fn a_misspelt_key_has_a_suggestion() {
         assert_eq!(nearest_key("memroy"), Some("memory"));
         assert_eq!(nearest_key("vcpu"), Some("vcpus"));
         assert_eq!(nearest_key("on_power_off"), Some("on_poweroff"));

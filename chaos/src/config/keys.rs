@@ -1,4 +1,4 @@
-//! What is known of a key.
+//! What is known about a key.
 
 use std::fmt;
 
@@ -7,48 +7,48 @@ use WhyNot::{Arm, DeviceModel, NotYet, Pv, XenStore};
 /// A known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigKey {
-    /// How it is written.
+    /// Its name.
     pub name: &'static str,
-    /// Whether it has an effect.
+    /// How it is supported.
     pub support: KeySupport,
 }
 
-/// Whether a key has an effect.
+/// How a key is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySupport {
-    /// As in xl.
+    /// It has the meaning that it has in xl.
     Supported,
-    /// A key that xl does not know and ignores.
+    /// It is a key of chaos, which xl ignores.
     Own,
-    /// A list of devices that are not supported yet. An empty list is accepted.
+    /// It is a list of devices that are not supported yet. An empty list is accepted.
     DeviceList,
-    /// Known to xl, refused here.
+    /// It is a key of xl that chaos refuses.
     NotSupported(WhyNot),
 }
 
 /// Why a key of xl is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhyNot {
-    /// It may be one day.
+    /// It is not implemented yet.
     NotYet,
-    /// It is about devices that an emulator gives to HVM guests.
+    /// It configures hardware that a device model emulates for HVM guests.
     DeviceModel,
-    /// It is about PV guests.
+    /// It applies to PV guests only.
     Pv,
-    /// It is about Arm machines.
+    /// It applies to Arm machines only.
     Arm,
-    /// It is about the guest's part of XenStore.
+    /// It sets limits of xenstored for the guest.
     XenStore,
 }
 
 impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NotYet => "xl knows it, chaos does not yet",
-            DeviceModel => "it is about emulated hardware, which a PVH guest does not have",
-            Pv => "it is about PV guests, and chaos creates PVH guests",
-            Arm => "it is about Arm, and chaos creates guests for x86",
-            XenStore => "chaos sets no quotas in XenStore",
+            NotYet => "chaos does not implement this key of xl yet",
+            DeviceModel => "it configures emulated hardware, which a PVH guest does not have",
+            Pv => "it applies to PV guests, and chaos creates PVH guests",
+            Arm => "it applies to Arm, and chaos creates x86 guests",
+            XenStore => "chaos does not set quotas or features of XenStore",
         })
     }
 }

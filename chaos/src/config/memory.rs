@@ -5,30 +5,30 @@ use xen::units::KiB;
 
 use super::number::{NumberError, parse_number};
 
-/// Least memory of a guest.
+/// Smallest memory of a guest.
 pub const MIN_MEMORY: KiB = KiB(1 << 10);
 
-/// Most memory of a guest: what Xen can map of a guest on any machine of today.
+/// Largest memory of a guest: 16 TiB, as much as Xen supports on today's machines.
 pub const MAX_MEMORY: KiB = KiB(16 << 30);
 
 /// Why a text is not a size of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum MemoryError {
-    /// Not a number with a known unit.
+    /// It is not a number with a known unit.
     #[error("must be a number of MiB, or a string such as \"1536K\", \"2M\" or \"1G\"")]
     Form,
-    /// A part of a page.
-    #[error("must be a multiple of 4 KiB, which {} KiB is not", .0.0)]
+    /// It is not a whole number of pages.
+    #[error("must be a multiple of 4 KiB, not {} KiB", .0.0)]
     NotWholePages(KiB),
-    /// Less than [`MIN_MEMORY`].
+    /// It is less than [`MIN_MEMORY`].
     #[error("must be at least {} MiB", MIN_MEMORY.0 >> 10)]
     TooSmall,
-    /// More than [`MAX_MEMORY`].
+    /// It is more than [`MAX_MEMORY`].
     #[error("must be at most {} GiB", MAX_MEMORY.0 >> 20)]
     TooLarge,
 }
 
-/// Reads `memory=`: a number of MiB as xl has it, or a number followed by `K`, `M` or `G`.
+/// Parses `memory=`: a number of MiB as in xl, or a number followed by `K`, `M` or `G`.
 ///
 /// # Errors
 /// It is not a number, not a multiple of 4 KiB, or out of range.
@@ -50,7 +50,7 @@ pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
     check_memory(KiB(number.checked_mul(unit).ok_or(MemoryError::TooLarge)?))
 }
 
-/// Returns the size if a guest can have so much memory.
+/// Returns the size if a guest can have this amount of memory.
 ///
 /// # Errors
 /// It is not a multiple of 4 KiB, or out of range.
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_in_mib_unless_it_says_otherwise() {
+    fn memory_without_a_unit_is_in_mib() {
         for (text, kib) in
             [("4", 4096), ("0x10", 16384), ("1536K", 1536), ("1M", 1024), ("2g", 2 << 20)]
         {

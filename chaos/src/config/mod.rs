@@ -1,7 +1,7 @@
 //! Configs of guests, in the syntax of xl.cfg(5).
 //!
-//! A config that works with `xl create` works here, or is refused with its line, its key and the
-//! reason. Differences from xl are listed in `docs/config.md`.
+//! A config that works with `xl create` works with chaos, or chaos refuses it and names the line,
+//! the key and the reason. `docs/config.md` lists the differences from xl.
 
 mod action;
 mod check;
@@ -60,10 +60,10 @@ pub use warning::{ConfigWarning, WarningKind};
 
 use source::Source;
 
-/// Configs are shorter than this, so that one system call reads all.
+/// Configs are usually shorter than this, so that one system call reads all of a config.
 const USUAL_SIZE: usize = 2048;
 
-/// What overrides are called in messages.
+/// Name of the overrides in messages.
 const OVERRIDES: &str = "<command line>";
 
 /// A config that was parsed.
@@ -71,11 +71,12 @@ const OVERRIDES: &str = "<command line>";
 pub struct ParsedConfig {
     /// The guest.
     pub config: DomainConfig,
-    /// What is most likely a mistake in it.
+    /// What is most likely a mistake in the config.
     pub warnings: Vec<ConfigWarning>,
 }
 
-/// Reads a config file. The overrides are read after it, as lines of their own.
+/// Parses a config file, followed by the overrides as lines of their own. `strict` makes unknown
+/// keys errors instead of warnings.
 ///
 /// # Errors
 /// The file cannot be read, or something in it or in an override is wrong.
@@ -99,7 +100,7 @@ pub fn parse_file(
     parse_str(&path.display().to_string(), &text, overrides, strict)
 }
 
-/// Reads a config from a string; `name` is what it is called in messages.
+/// Parses a config from a string, as [`parse_file`] does. `name` is its name in messages.
 ///
 /// # Errors
 /// Something in it or in an override is wrong.

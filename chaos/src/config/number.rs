@@ -1,4 +1,4 @@
-//! Numbers as C writes them.
+//! Parses numbers as C writes them.
 
 /// Why a text is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub(super) enum NumberError {
     TooLarge,
 }
 
-/// Reads a number as C does: `0x` begins a hexadecimal one, `0` an octal one. There is no sign.
+/// Parses a number as C does: hexadecimal after `0x`, octal after `0`. There is no sign.
 pub(super) fn parse_number(text: &str) -> Result<u64, NumberError> {
     let (digits, base) = match text.as_bytes() {
         [b'0', b'x' | b'X', ..] => (&text[2..], 16),

@@ -1,4 +1,4 @@
-//! Numbers within a range.
+//! Parses numbers within a range.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use super::problem::ConfigProblem;
 /// Parses a number in a range.
 ///
 /// # Errors
-/// It is not a number, or outside of the range.
+/// It is not a number, or not in the range.
 pub(super) fn parse_range(
     key: &'static str,
     text: &str,

@@ -83,7 +83,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn warn(&mut self, span: SourceSpan, kind: WarningKind) {
-        self.warnings.push(ConfigWarning { place: SourcePosition::new(self.sources, span), kind });
+        self.warnings
+            .push(ConfigWarning { position: SourcePosition::new(self.sources, span), kind });
     }
 
     pub(super) fn error(&self, span: SourceSpan, problem: ConfigProblem) -> ConfigError {

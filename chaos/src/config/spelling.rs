@@ -1,11 +1,11 @@
 //! Suggestions for misspelt names.
 
-/// Returns the candidate with the fewest changed letters, if these are few for its length.
+/// Returns the candidate with the smallest edit distance, if that is at most a third of its length.
 pub(super) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    // The cost grows with both lengths; a name far longer than any key is like none of them.
+    // The cost grows with both lengths, and a name far longer than all keys resembles none of them.
     if name.len() > 64 {
         return None;
     }

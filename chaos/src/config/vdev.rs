@@ -1,6 +1,7 @@
-//! Names of disks, and the numbers that stand for them.
+//! Names of disks and their numbers.
 
-/// The number of a disk in XenStore, from its name (Xen's `docs/man/xen-vbd-interface.7.pandoc`).
+/// Returns the number of a disk in XenStore from its name, as Xen's
+/// `docs/man/xen-vbd-interface.7.pandoc` defines it. `None` if it is not the name of a disk.
 #[must_use]
 pub fn vdev_number(vdev: &str) -> Option<u32> {
     if let Some(name) = vdev.strip_prefix("xvd") {
@@ -21,7 +22,7 @@ pub fn vdev_number(vdev: &str) -> Option<u32> {
     (disk < 4 && part < 64).then_some(major << 8 | (disk & 1) << 6 | part)
 }
 
-/// `b` is disk 1, `aa` disk 26, `b3` partition 3 of disk 1.
+/// Returns the disk and the partition: `b` is disk 1, `aa` disk 26, `b3` partition 3 of disk 1.
 fn letters(name: &str) -> Option<(u32, u32)> {
     let end = name.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(name.len());
     let (letters, digits) = name.split_at(end);
@@ -43,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_numbered_as_xen_has_them() {
+    fn names_have_the_numbers_that_xen_defines() {
         for (name, number) in [
             ("xvda", 51712),
             ("xvdp15", 51712 + 255),

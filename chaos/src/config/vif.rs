@@ -28,7 +28,8 @@ pub struct VifConfig {
     pub mac: Option<MacAddr>,
     /// The bridge whose switch it is connected to.
     pub bridge: String,
-    /// The guest's address, and the only one it may send from; if `None`, the guest may send from any.
+    /// The guest's address, and the only one it may send from; if `None`, the guest may send from
+    /// any.
     pub ip: Option<Ipv4Config>,
     /// Size of the largest IP packet, in bytes.
     pub mtu: u16,

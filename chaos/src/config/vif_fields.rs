@@ -55,9 +55,9 @@ pub(super) fn parse_vif(
             start: first,
         };
         if let Some(no_effect) = field.apply(&mut vif)? {
-            let place = SourcePosition::new(sources, field.span);
+            let position = SourcePosition::new(sources, field.span);
             let kind = WarningKind::VifNoEffect { field: no_effect };
-            warnings.push(ConfigWarning { place, kind });
+            warnings.push(ConfigWarning { position, kind });
         }
         start += text[start..].find(',').map_or(0, |comma| comma + 1);
     }
@@ -113,11 +113,11 @@ impl Field<'_> {
                     let why = "a PVH guest has no emulated network card";
                     return Err(fault(not_supported("type", value, why)));
                 }
-                _ => return Err(fault(not_supported("type", value, "it must be \"vif\""))),
+                _ => return Err(fault(not_supported("type", value, "must be \"vif\""))),
             },
             "script" => {
                 if !matches!(value, "" | "vif-bridge") {
-                    let why = "noxsd's switch needs no script; it does what \"vif-bridge\" does";
+                    let why = "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does";
                     return Err(fault(not_supported("script", value, why)));
                 }
             }

@@ -9,27 +9,27 @@ use super::spelling::did_you_mean;
 /// What is wrong with `vif=`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum VifProblem {
-    /// Too many vifs.
+    /// There are too many vifs.
     #[error("vif: a guest can have at most {most} vif")]
     TooMany {
         /// How many are supported.
         most: usize,
     },
-    /// A field of a vif without a value.
+    /// A field has no value.
     #[error("vif field {field:?}: must be name=value")]
     NoValue {
         /// The field.
         field: String,
     },
-    /// An unknown field of a vif.
+    /// A field is unknown.
     #[error("unknown vif field '{field}'{}", did_you_mean(*nearest))]
     UnknownField {
         /// The field.
         field: String,
-        /// The known field that looks most like it.
+        /// The most similar known field.
         nearest: Option<&'static str>,
     },
-    /// A field of xl that is not supported.
+    /// A field of xl is not supported.
     #[error("vif field {field} is not supported: {why}")]
     FieldNotSupported {
         /// The field.
@@ -37,7 +37,7 @@ pub enum VifProblem {
         /// Why.
         why: &'static str,
     },
-    /// A MAC address.
+    /// The MAC address is invalid.
     #[error("mac = {text}: {why}")]
     Mac {
         /// The value.
@@ -45,7 +45,7 @@ pub enum VifProblem {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A bridge's name.
+    /// The bridge's name is invalid.
     #[error(
         "bridge = {text:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
     )]
@@ -53,7 +53,7 @@ pub enum VifProblem {
         /// The value.
         text: String,
     },
-    /// An IP address.
+    /// The IP address is invalid.
     #[error("ip = {text}: {error}")]
     Ip {
         /// The value.
@@ -61,7 +61,7 @@ pub enum VifProblem {
         /// What is wrong with it.
         error: IpError,
     },
-    /// A rate.
+    /// The rate is invalid.
     #[error("rate = {text}: {error}")]
     Rate {
         /// The value.

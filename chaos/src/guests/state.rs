@@ -62,8 +62,8 @@ impl GuestState {
         }
     }
 
-    /// Returns how a domain shut down; `None` if it has not. A domain that was destroyed since has an
-    /// answer as long as Xen still knows it.
+    /// Returns how a domain shut down; `None` if it has not. A domain that was destroyed since has
+    /// an answer as long as Xen still knows it.
     #[must_use]
     pub fn of_end(info: &DomainInfo) -> Option<Self> {
         Some(match info.state.shutdown? {

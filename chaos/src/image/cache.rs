@@ -11,7 +11,8 @@ use super::error::ImageError;
 use super::file::{ImageKey, open};
 use super::kernel::Image;
 
-/// A cache of kernels, bounded in bytes. When it is full, the least recently used kernel is dropped.
+/// A cache of kernels, bounded in bytes. When it is full, the least recently used kernel is
+/// dropped.
 #[derive(Debug)]
 pub struct ImageCache {
     images: HashMap<ImageKey, Entry>,

@@ -21,8 +21,8 @@ pub fn open(path: &Path) -> Result<File, ImageError> {
         .map_err(ImageError::Open)
 }
 
-/// Reads up to `size + 1` bytes from the beginning of a file, so that the caller notices that it has
-/// grown.
+/// Reads up to `size + 1` bytes from the beginning of a file, so that the caller notices that it
+/// has grown.
 ///
 /// # Errors
 /// It cannot be read.
@@ -34,7 +34,8 @@ pub(super) fn read(mut file: &File, size: u64) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-/// Identifies the content of a file by its metadata. A change that keeps size and time goes unnoticed.
+/// Identifies the content of a file by its metadata. A change that keeps size and time goes
+/// unnoticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageKey {
     /// Device number of the file system.

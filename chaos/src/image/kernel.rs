@@ -53,9 +53,9 @@ impl Image {
         Self::parse(bytes)
     }
 
-    /// Checks a kernel and leaves its segments in the file if it is not packed: only the headers are
-    /// read now, and the segments are read straight into the guest. For one guest; for several, an
-    /// [`ImageCache`](super::ImageCache) costs less.
+    /// Checks a kernel and leaves its segments in the file if it is not packed: only the headers
+    /// are read now, and the segments are read straight into the guest. For one guest; for several,
+    /// an [`ImageCache`](super::ImageCache) costs less.
     ///
     /// # Errors
     /// As [`Image::open`].

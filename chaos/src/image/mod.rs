@@ -1,10 +1,10 @@
 //! Kernel images for PVH direct boot.
 //!
 //! A kernel is an ELF file whose `Xen` note of type 18 (`XEN_ELFNOTE_PHYS32_ENTRY` in Xen's
-//! `elfnote.h`) is the address at which it is entered in 32-bit mode without paging. The file may be
-//! packed with gzip, or be the payload of a Linux bzImage, packed with gzip, xz, zstd, lz4 or lzma.
-//! A kernel is checked when its [`Image`] is created, so that loading it into a guest only copies
-//! bytes.
+//! `elfnote.h`) is the address at which it is entered in 32-bit mode without paging. The file may
+//! be packed with gzip, or be the payload of a Linux bzImage, packed with gzip, xz, zstd, lz4 or
+//! lzma. A kernel is checked when its [`Image`] is created, so that loading it into a guest only
+//! copies bytes.
 
 mod bzimage;
 mod cache;

@@ -70,7 +70,8 @@ where
 }
 
 /// How many bytes of notes may still be read: in total, as many as the file has. Without a limit,
-/// thousands of headers that all name the same large part of a file would keep a daemon busy for hours.
+/// thousands of headers that all name the same large part of a file would keep a daemon busy for
+/// hours.
 struct NoteBudget(u64);
 
 impl NoteBudget {

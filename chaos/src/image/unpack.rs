@@ -13,8 +13,8 @@ use super::error::{BzImageProblem, ImageError, MAX_SIZE};
 /// Most memory that xz and lzma may use, in KiB. Their largest preset uses 65 MiB.
 const LZMA_MEMORY_KIB: u32 = 256 << 10;
 
-/// Upper bound of the ratio between the size of a real kernel and that of its payload. If the header
-/// claims more, memory is allocated as the output grows, so that a false size costs nothing.
+/// Upper bound of the ratio between the size of a real kernel and that of its payload. If the
+/// header claims more, memory is allocated as the output grows, so that a false size costs nothing.
 const USUAL_RATIO: usize = 16;
 
 /// Returns `bytes` unpacked if they are packed, and unchanged otherwise.

@@ -31,8 +31,8 @@ pub(super) struct KernelFile {
 }
 
 impl KernelFile {
-    /// Returns a kernel with one segment of 8 KiB at 1 MiB, half of it in the file, and its entry at
-    /// the beginning of the segment.
+    /// Returns a kernel with one segment of 8 KiB at 1 MiB, half of it in the file, and its entry
+    /// at the beginning of the segment.
     pub(super) fn new() -> Self {
         let bytes = (0..4096u32).map(|i| i.to_le_bytes()[0]).collect();
         Self {
