@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::vdev::vdev_number;
 
-/// Most disks of a guest.
+/// Largest number of disks of a guest.
 pub const MAX_DISKS: usize = 16;
 
 /// A disk of a guest.

@@ -21,7 +21,7 @@ use super::value::{Kind, Value};
 use super::vif::VifConfig;
 use super::warning::{ConfigWarning, WarningKind};
 
-/// Most vCPUs of a guest: Xen's limit for PVH guests (`HVM_MAX_VCPUS`).
+/// Largest number of vCPUs of a guest: Xen's limit for PVH guests (`HVM_MAX_VCPUS`).
 pub const MAX_VCPUS: u32 = *VCPUS.end() as u32;
 
 /// Valid values of `vcpus=`.

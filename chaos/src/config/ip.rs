@@ -107,7 +107,7 @@ fn check(config: Ipv4Config) -> Result<Ipv4Config, IpError> {
             return Err(IpError::NotUnicast(unicast));
         }
     }
-    // Networks of one or two addresses have neither of these (RFC 3021).
+    // Networks of one or two addresses have no network or broadcast address (RFC 3021).
     let host = address.to_bits() & host_bits;
     if prefix < 31 && (host == 0 || host == host_bits) {
         return Err(IpError::WholeNetwork(address));

@@ -212,7 +212,9 @@ fn character_hint(c: char) -> &'static str {
     match c {
         'A'..='Z' => "; keys are lower case, and a string needs quotes",
         '-' | '+' => "; numbers have no sign, and a string needs quotes",
-        '(' | ')' | ':' | '.' => "; Python expressions are not supported",
+        '(' | ')' | ':' | '.' => {
+            "; a string needs quotes, and Python expressions are not supported"
+        }
         _ => "",
     }
 }

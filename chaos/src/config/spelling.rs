@@ -1,6 +1,7 @@
 //! Suggestions for misspelt names.
 
-/// Returns the candidate with the smallest edit distance, if that is at most a third of its length.
+/// Returns the candidate with the smallest edit distance, if that is 1 or at most a third of its
+/// length.
 pub(super) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,

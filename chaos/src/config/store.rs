@@ -3,8 +3,7 @@
 //! These are two choices, each with a folder of its own:
 //!
 //! - [`Discovery`], how the guest discovers its devices. `domain/discovery` is the part in the
-//!   guest's
-//!   memory, [`crate::announce`] the part in dom0.
+//!   guest's memory, [`crate::announce`] the part in dom0.
 //! - [`Backends`], what serves the devices: [`crate::backends`].
 //!
 //! [`Store`] is the value in a config. Only this module derives the two choices from it. Another

@@ -22,8 +22,7 @@ fn guest(more: &str) -> DomainConfig {
     parsed.config
 }
 
-/// Returns what is wrong with some lines that follow [`BASE`], and where: the first of them is line
-/// 4.
+/// Returns what is wrong with some lines after [`BASE`], and where. The first of them is line 4.
 fn problem(more: &str) -> (SourcePosition, ConfigProblem) {
     wrong(parse(&format!("{BASE}{more}")), more)
 }

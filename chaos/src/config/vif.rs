@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use noxs::{Ipv4Config, MacAddr};
 use noxs_control::Rate;
 
-/// Most vifs of a guest.
+/// Largest number of vifs of a guest.
 pub const MAX_VIFS: usize = 1;
 
 /// Bridge of a vif without `bridge=`.
@@ -28,8 +28,7 @@ pub struct VifConfig {
     pub mac: Option<MacAddr>,
     /// The bridge whose switch it is connected to.
     pub bridge: String,
-    /// The guest's address, and the only one it may send from; if `None`, the guest may send from
-    /// any.
+    /// The guest's address, and the only one it may send from. If `None`, it may send from any.
     pub ip: Option<Ipv4Config>,
     /// Size of the largest IP packet, in bytes.
     pub mtu: u16,
