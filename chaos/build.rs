@@ -1,8 +1,10 @@
-//! Lays out the program `chaos` in the order in which a create runs its code (`link/README.md`).
+//! Makes the linker place the code of the program `chaos` in the order in which a create runs it
+//! (`link/README.md`).
 //!
-//! Only the static release build is laid out: `link/order.ld` names object files of the static C
-//! library. Next to that program the linker writes its map, `chaos.map`: `scripts/test` checks with
-//! it that the order still fits, and `scripts/order` derives a new order from it.
+//! This applies to the static release build only, because `link/order.ld` names object files of the
+//! static C library. The linker also writes its map, `chaos.map`, beside the program.
+//! `scripts/test` uses it to check that the order still fits, and `scripts/order` to derive a new
+//! order.
 
 use std::env;
 use std::path::PathBuf;
@@ -17,9 +19,9 @@ fn main() {
         return;
     }
     println!("cargo::rustc-link-arg-bin=chaos=-Wl,-T,{}", script.display());
-    // RELRO takes a system call and splits a mapping at each start: 0.11 ms of 3.8 for a create
-    // (docs/performance.md). The command runs for milliseconds and serves no requests; the daemons
-    // have full RELRO.
+    // No RELRO: at each start it costs a system call and a split mapping, 0.11 of 3.8 ms for a
+    // create (docs/performance.md). The command runs for milliseconds and serves no requests. The
+    // daemons have full RELRO.
     println!("cargo::rustc-link-arg-bin=chaos=-Wl,-z,norelro");
     // OUT_DIR is TARGET/release/build/chaos-HASH/out.
     if let Some(programs) = PathBuf::from(variable("OUT_DIR")).ancestors().nth(3) {
@@ -28,7 +30,7 @@ fn main() {
     }
 }
 
-/// Returns a variable that cargo sets for every build script.
+/// Returns an environment variable that cargo sets for build scripts.
 fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|error| panic!("cargo sets {name}: {error}"))
+    env::var(name).unwrap_or_else(|error| panic!("cargo must set {name}: {error}"))
 }

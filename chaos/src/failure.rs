@@ -1,18 +1,18 @@
-//! Kinds of failures, as exit codes and the messages of `chaosd` distinguish them.
+//! Classes of failures: one per exit code. `chaosd` sends them with its refusals.
 
 use bincode::{Decode, Encode};
 
-/// Kinds of failures, which programs tell apart.
+/// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum FailureClass {
-    /// It was tried and failed.
+    /// The operation was tried and failed.
     Failed,
-    /// What was asked for is wrong.
+    /// The arguments, the config, the kernel or the ramdisk are wrong.
     WrongInput,
-    /// There is no such guest.
+    /// The guest does not exist.
     NoSuchGuest,
-    /// The host is not in working order.
+    /// The host is not ready: not root, not dom0, no Xen, or a daemon is not running.
     NoDom0,
-    /// The guest did not do something in time.
+    /// The guest did not respond in time.
     TimedOut,
 }

@@ -1,8 +1,9 @@
 //! Domain handles that name the process that created the domain.
 //!
-//! Xen keeps 16 bytes for each domain that mean nothing to it. Ours say that the domain is ours
-//! and which process created it. So a creator that was killed leaves nothing that cannot be
-//! recognised: a domain with our mark, without a record, whose creator is gone, is incomplete.
+//! Xen stores a handle of 16 bytes for each domain and does not interpret it. A handle of chaos
+//! marks the domain as created by chaos, and names the process that created it. So what a killed
+//! creator leaves can be recognized: a domain with the mark, without a record, whose creator is
+//! gone, is incomplete.
 //!
 //! Layout, shown as a UUID of version 8 (RFC 9562, section 5.8):
 //! `c4a05000-rrrr-8rrr-Rrpp-ppppmmmmmmmm`, with `r` random, `p` the creator's process id and `m`
@@ -17,16 +18,16 @@ use xen::units::{DomId, DomainHandle};
 
 use crate::random;
 
-/// First four bytes of each handle.
+/// First four bytes of each handle of chaos.
 const MARK: [u8; 4] = [0xc4, 0xa0, 0x50, 0x00];
 
-/// Name of the daemon's program.
+/// Process name of the daemon.
 const DAEMON: &str = "chaosd";
 
-/// Clock ticks in a second, as `/proc` counts them: `USER_HZ` of Linux on x86.
+/// Clock ticks per second in `/proc`: `USER_HZ` of Linux on x86.
 const TICKS_PER_SECOND: i64 = 100;
 
-/// A domain, safe against reuse of its number.
+/// A domain, identified even if its number is reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DomainIdentity {
     /// Its number.
@@ -45,7 +46,8 @@ impl From<DomainIdentity> for DomainId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Creator {
     pid: u32,
-    made: u32,
+    /// When the handle was created, in clock ticks after boot, low 32 bits.
+    created: u32,
 }
 
 /// Returns a new handle that names this process.
@@ -71,26 +73,27 @@ impl Creator {
         let ours = [m0, m1, m2, m3] == MARK && version >> 4 == 8 && variant >> 6 == 2;
         ours.then(|| Self {
             pid: u32::from_be_bytes([0, p0, p1, p2]),
-            made: u32::from_be_bytes([t0, t1, t2, t3]),
+            created: u32::from_be_bytes([t0, t1, t2, t3]),
         })
     }
 
-    /// Whether it is this process.
+    /// Returns whether the creator is this process.
     #[must_use]
     pub fn is_this_process(self) -> bool {
         self.pid == process::id() && self.is_alive()
     }
 
-    /// Returns whether the process still runs. One that has its number but started after the handle
-    /// was created is another.
+    /// Returns whether the process is still running. A process with its number that started after
+    /// the handle was created is another one.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        // The difference of two times that wrap is right as long as less than half of their range
-        // lies between them: 248 days.
-        started(self.pid).is_ok_and(|started| self.made.wrapping_sub(started) < 1 << 31)
+        // The times wrap. Their difference is right if they are less than half of the range apart:
+        // 248 days.
+        started(self.pid).is_ok_and(|started| self.created.wrapping_sub(started) < 1 << 31)
     }
 
-    /// Whether the process is a `chaosd`: then a domain without a record is a shell of its pool.
+    /// Returns whether the process is a `chaosd`. Then a domain without a record is a shell of its
+    /// pool.
     #[must_use]
     pub fn is_daemon(self) -> bool {
         std::fs::read_to_string(format!("/proc/{}/comm", self.pid))
@@ -98,23 +101,23 @@ impl Creator {
     }
 }
 
-/// Clock ticks after boot, low 32 bits.
+/// Returns the time in clock ticks after boot, low 32 bits.
 fn now() -> io::Result<u32> {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
     let ticks = now.tv_sec() * TICKS_PER_SECOND + now.tv_nsec() * TICKS_PER_SECOND / 1_000_000_000;
     Ok(low_bits(ticks.cast_unsigned()))
 }
 
-/// When a process started, in clock ticks after boot, low 32 bits: field 22 of `/proc/PID/stat`
-/// (proc_pid_stat(5)). The second field may contain spaces and parentheses; it ends at the last
-/// closing one.
+/// Returns when a process started, in clock ticks after boot, low 32 bits: field 22 of
+/// `/proc/PID/stat` (proc_pid_stat(5)). Field 2 may contain spaces and parentheses; it ends at the
+/// last closing parenthesis.
 fn started(pid: u32) -> io::Result<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let started = stat
         .rsplit_once(')')
         .and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19))
         .and_then(|ticks| ticks.parse::<u64>().ok())
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat is not as expected")))?;
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: field 22 must be a number")))?;
     Ok(low_bits(started))
 }
 
@@ -139,21 +142,21 @@ mod tests {
     fn a_process_that_is_gone_or_whose_number_was_reused_is_not_alive() {
         let me = Creator::of(new_handle().unwrap()).unwrap();
         let before = started(me.pid).unwrap().wrapping_sub(1);
-        assert!(!Creator { made: before, ..me }.is_alive());
+        assert!(!Creator { created: before, ..me }.is_alive());
         assert!(!Creator { pid: (1 << 24) - 1, ..me }.is_alive());
         assert!(!Creator { pid: 1, ..me }.is_this_process());
     }
 
     #[test]
-    fn times_may_wrap() {
+    fn wrapped_times_are_compared_correctly() {
         let me = Creator::of(new_handle().unwrap()).unwrap();
         let started = started(me.pid).unwrap();
-        assert!(Creator { made: started.wrapping_add((1 << 31) - 1), ..me }.is_alive());
-        assert!(!Creator { made: started.wrapping_add(1 << 31), ..me }.is_alive());
+        assert!(Creator { created: started.wrapping_add((1 << 31) - 1), ..me }.is_alive());
+        assert!(!Creator { created: started.wrapping_add(1 << 31), ..me }.is_alive());
     }
 
     #[test]
-    fn other_toolstacks_handles_are_not_ours() {
+    fn handles_of_other_toolstacks_name_no_creator() {
         assert_eq!(Creator::of(DomainHandle([0; 16])), None);
         assert_eq!(Creator::of(DomainHandle([0xc4; 16])), None);
     }

@@ -1,9 +1,9 @@
 //! `chaos`: a Xen toolstack for many small, short-lived guests.
 //!
-//! A guest is created in two halves (`docs/architecture.md`): [`domain::prepare`] does everything
-//! that does not depend on the request and returns a [`domain::Shell`], [`domain::Shell::execute`]
-//! puts an image into it. [`guests`] puts both together with the [`records`] that dom0 keeps,
-//! and is what the command line and the daemon call.
+//! A guest is created in two halves (`docs/architecture.md`): [`domain::prepare`] does what does
+//! not depend on the request and returns a [`domain::Shell`]; [`domain::Shell::execute`] copies an
+//! image into it. [`guests`] combines both with the [`records`] that dom0 keeps. [`request`]
+//! creates guests through chaosd or in this process, for the command and other programs.
 
 pub mod announce;
 pub mod backends;

@@ -1,10 +1,10 @@
 //! `chaos`, the command on dom0.
 //!
-//! It is started for each guest, so the time it takes to start counts. Rust's runtime asks the
-//! kernel for the bounds of the stack, and gives it an alternate stack for signals, before `main`:
-//! a tenth of what the whole command takes. All that these are for is a message when the stack
-//! overflows. So the C library calls this program's `main` itself, and what else the runtime does
-//! is done in [`start`].
+//! The command is started for each guest, so its start must be fast. Before `main`, Rust's runtime
+//! reads the bounds of the stack from the kernel and sets up an alternate stack for signals. That
+//! takes a tenth of the command's time, and only serves to print a message when the stack
+//! overflows. Therefore the C library calls `main` in [`start`] directly, which does the rest of
+//! what the runtime would do.
 #![cfg_attr(not(test), no_main)]
 
 mod cli;

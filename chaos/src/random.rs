@@ -1,13 +1,13 @@
-//! Random numbers, from the kernel with one system call.
+//! Random bytes from the kernel.
 
 use std::io;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Fills bytes with random ones.
+/// Fills a buffer with random bytes, usually with one system call.
 ///
 /// # Errors
-/// The kernel has none.
+/// The kernel cannot provide random bytes.
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {

@@ -1,6 +1,6 @@
-//! Where the C library enters the program.
+//! The entry of the program: `main`, as the C library calls it.
 //!
-//! `unsafe`: the name `main` is given to the linker.
+//! `unsafe` is needed to export the symbol `main`, to ignore a signal, and to borrow descriptors.
 #![allow(unsafe_code)]
 
 use std::fs::OpenOptions;
@@ -11,24 +11,28 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cli;
 
-/// Enters the program. Its arguments are where [`std::env::args`] finds them: the C library hands
-/// them to Rust's library before.
-// SAFETY: no other `main` is linked in: the crate is `no_main`, except where it is tested.
+/// Runs the program and returns its exit code. It needs no arguments: the C library passes `argc`
+/// and `argv` to Rust's standard library before, so that [`std::env::args`] works.
+// SAFETY: The symbol must be unique in the program. It is, because the crate is `no_main`, so that
+// Rust does not generate a `main`. In tests, where Rust does, this one is not exported.
 #[cfg_attr(not(test), unsafe(no_mangle))]
-#[cfg_attr(test, expect(dead_code, reason = "a test has its own"))]
+#[cfg_attr(test, expect(dead_code, reason = "a test has a main of its own"))]
 extern "C" fn main() -> i32 {
     open_standard_files();
-    // A peer or a reader that is gone is an error of the write, not the end of this process.
-    // SAFETY: ignoring a signal runs no handler.
+    // Writing to a closed pipe or socket fails with EPIPE instead of killing the process.
+    // SAFETY: A handler must be safe to run at any point. `SIG_IGN` runs no handler.
     let ignored = unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) };
-    debug_assert!(ignored.is_ok(), "SIGPIPE can be ignored");
+    debug_assert!(ignored.is_ok(), "SIGPIPE cannot be ignored");
     cli::run().into()
 }
 
-/// Opens `/dev/null` for each of the standard files that is closed: a device that is opened later
-/// must not get its number, or messages would go there.
+/// Opens `/dev/null` in place of each closed standard descriptor. Otherwise a device that is opened
+/// later would get its number, and messages would be written to the device.
 fn open_standard_files() {
-    // SAFETY: the borrows end with the call to `poll`, which says of a closed file that it is.
+    // SAFETY: The number must not be -1: it is 0, 1 or 2. The descriptor must stay open while it is
+    // borrowed, so that the borrow never refers to another file. A closed one, which this function
+    // looks for, is only passed to `poll`, which reports it as `POLLNVAL`; no other thread runs yet
+    // that could open a file with its number.
     let files = [0, 1, 2].map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
     let mut files = files.map(|file| PollFd::new(file, PollFlags::empty()));
     if poll(&mut files, PollTimeout::ZERO).is_err() {
@@ -37,7 +41,7 @@ fn open_standard_files() {
     let closed =
         |file: &PollFd<'_>| file.revents().is_some_and(|e| e.contains(PollFlags::POLLNVAL));
     for _ in files.iter().filter(|file| closed(file)) {
-        // The lowest free number is given out first.
+        // `open` returns the lowest free number.
         if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
             let _ = null.into_raw_fd();
         }

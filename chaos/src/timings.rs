@@ -1,10 +1,10 @@
-//! How long each stage of an operation took.
+//! Measures the stages of an operation.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// The stages of one operation, in order.
+/// The stages of one operation so far, in order.
 #[derive(Clone, Debug)]
 pub struct Timings {
     started: Instant,
@@ -12,12 +12,12 @@ pub struct Timings {
     stages: Vec<Stage>,
 }
 
-/// One stage.
+/// A stage of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Stage {
-    /// What was done.
+    /// Its name.
     pub name: &'static str,
-    /// How long it took, in nanoseconds.
+    /// Its duration in nanoseconds.
     pub ns: u64,
 }
 
@@ -29,14 +29,14 @@ impl Timings {
         Self { started: now, last: now, stages: Vec::with_capacity(24) }
     }
 
-    /// Ends a stage, which began where the one before ended.
+    /// Ends a stage, which began at the end of the stage before.
     pub fn stage(&mut self, name: &'static str) {
         let now = Instant::now();
         self.stages.push(Stage { name, ns: nanoseconds(now - self.last) });
         self.last = now;
     }
 
-    /// Skips the time since the last stage, in which nothing was done for the operation.
+    /// Excludes the time since the last stage from the next one.
     pub fn pause(&mut self) {
         self.last = Instant::now();
     }
@@ -54,7 +54,7 @@ impl Timings {
     }
 }
 
-/// Returns a duration in nanoseconds; the largest number after 584 years.
+/// Returns a duration in nanoseconds; the largest number if it is longer than 584 years.
 fn nanoseconds(duration: Duration) -> u64 {
     let seconds = duration.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(duration.subsec_nanos().into())
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stages_add_up_to_the_whole() {
+    fn the_total_is_the_sum_of_the_stages() {
         let mut timings = Timings::start();
         timings.stage("first");
         timings.stage("second");

@@ -1,8 +1,8 @@
-//! What can be asked for.
+//! The commands and their arguments. Doc comments of fields are help texts.
 
 use std::path::PathBuf;
 
-/// What is asked for.
+/// A command with its arguments.
 #[derive(Debug)]
 pub(crate) enum Command {
     Create(CreateArgs),
@@ -19,81 +19,79 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
-    /// The config file.
+    /// Config file, in the syntax of xl.cfg(5)
     pub(crate) config: PathBuf,
-    /// Lines that are added to the config, such as 'memory=16'.
+    /// Lines to add to the config, such as 'memory=16'
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
-    /// Make so many guests, named NAME-1, NAME-2, …, with addresses counted up from that of the
-    /// config.
+    /// Create N guests, NAME-1 to NAME-N, with consecutive IP addresses
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "console",
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) count: Option<u32>,
-    /// What announces the guest's devices; wins over store= in the config.
+    /// Announce the devices in the device page or in XenStore; overrides store= of the config
     #[arg(long, value_parser = ["noxs", "xenstore"])]
     pub(crate) store: Option<String>,
-    /// Make the guest in this process, also if chaosd runs.
+    /// Create the guest in this process, even if chaosd is running
     #[arg(long)]
     pub(crate) no_daemon: bool,
-    /// Leave the guest paused.
+    /// Leave the guest paused
     #[arg(short, long)]
     pub(crate) paused: bool,
-    /// Connect to the console before the guest runs; Ctrl-] leaves it. The guest is made in this
-    /// process.
+    /// Attach to the console before the guest starts (Ctrl-] detaches); implies --no-daemon
     #[arg(short, long, conflicts_with_all = ["json", "paused"])]
     pub(crate) console: bool,
-    /// Refuse unknown keys instead of warning about them.
+    /// Refuse unknown keys instead of warning about them
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Print how long each stage took.
+    /// Print the duration of each stage
     #[arg(long)]
     pub(crate) timings: bool,
-    /// Print JSON; contains the times.
+    /// Print JSON, with the duration of each stage
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print nothing if all goes well.
+    /// Print only warnings and errors
     #[arg(short, long, conflicts_with_all = ["json", "timings"])]
     pub(crate) quiet: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShutdownArgs {
-    /// Name or domid.
+    /// Name or domid of the guest
     pub(crate) guest: String,
-    /// Wait until the guest has ended, then destroy it.
+    /// Wait until the guest has shut down, then destroy it
     #[arg(short, long)]
     pub(crate) wait: bool,
-    /// How long the guest may take, in seconds.
+    /// Seconds to wait for the guest's answer and, with --wait, for its shutdown
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) timeout: u64,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
-    /// Also list dom0 and the domains of other toolstacks.
+    /// Include dom0, chaosd's shells and the domains of other toolstacks
     #[arg(short, long)]
     pub(crate) all: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DestroyArgs {
-    /// Names or domids.
-    #[arg(required = true)]
+    /// Names or domids of the guests
+    #[arg(required = true, value_name = "GUEST")]
     pub(crate) guests: Vec<String>,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct PoolArgs {
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -102,22 +100,21 @@ pub(crate) struct PoolArgs {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum PoolAction {
-    /// Change how many shells of a flavour are kept, until chaosd reads its configuration again.
+    /// Change how many shells of a flavour are kept, until chaosd rereads its configuration
     Resize {
-        /// The flavour's name.
+        /// Name of the flavour
         flavour: String,
-        /// The pool is refilled when there are fewer.
+        /// Refill when fewer shells than this are ready
         low: u32,
-        /// Up to this many.
+        /// Refill up to this many shells
         high: u32,
     },
-    /// Destroy all shells, and keep none until the next resize or until chaosd reads its
-    /// configuration again.
+    /// Destroy all shells and prepare none until a resize or until chaosd rereads its configuration
     Drain,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct GuestArgs {
-    /// Name or domid.
+    /// Name or domid of the guest
     pub(crate) guest: String,
 }

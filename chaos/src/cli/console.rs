@@ -1,4 +1,4 @@
-//! A terminal on a guest's console.
+//! Connects the terminal to a guest's console.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,11 +10,14 @@ use nix::unistd::{read, write};
 
 use super::failure::Failure;
 
-/// Ctrl-], as in `xl console` and telnet.
-const LEAVE: u8 = 0x1d;
+/// Ctrl-], which detaches, as in `xl console` and telnet.
+const DETACH: u8 = 0x1d;
 
-/// Copies between the terminal and the console until the user leaves or the guest is destroyed.
-/// Input that ends (a closed pipe) leaves the output running.
+/// Copies between the terminal and the console until the user detaches or the guest is destroyed.
+/// At the end of standard input, such as that of a pipe, output is still copied.
+///
+/// # Errors
+/// The terminal or the console cannot be read or written.
 pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
     let stdin = io::stdin();
     let _raw = RawTerminal::enter()?;
@@ -33,7 +36,7 @@ pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
         let (output_ready, input_ready) = (ready(&fds[0]), fds.get(1).is_some_and(ready));
         if output_ready {
             match read(connection, &mut buffer) {
-                // EIO: the other end of a terminal is gone.
+                // EIO: the other end of the terminal is closed.
                 Ok(0) | Err(Errno::ECONNRESET | Errno::EIO) => return Ok(()),
                 Ok(length) => print(&buffer[..length])?,
                 Err(Errno::EINTR) => {}
@@ -45,7 +48,7 @@ pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
                 Ok(0) => input_open = false,
                 Ok(length) => {
                     let typed = &buffer[..length];
-                    let end = typed.iter().position(|byte| *byte == LEAVE);
+                    let end = typed.iter().position(|byte| *byte == DETACH);
                     let sent = &typed[..end.unwrap_or(length)];
                     if !sent.is_empty() {
                         write(connection, sent).map_err(Failure::Console)?;
@@ -72,8 +75,10 @@ fn print(mut bytes: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A terminal that passes each key on as it is typed; put back as it was at the end.
+/// Raw mode of the terminal, in which each key is read as it is typed. Dropping this restores the
+/// former settings.
 struct RawTerminal {
+    /// `None` if standard input is not a terminal.
     before: Option<Termios>,
 }
 
@@ -94,7 +99,7 @@ impl RawTerminal {
 impl Drop for RawTerminal {
     fn drop(&mut self) {
         if let Some(before) = &self.before {
-            // If the terminal is gone there is nothing to put back.
+            // If this fails, the terminal is gone, and so are its settings.
             let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
         }
     }

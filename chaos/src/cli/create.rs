@@ -1,4 +1,4 @@
-//! `chaos create`: through `chaosd` where one runs, in this process otherwise.
+//! `chaos create`: through `chaosd` if it is running, in this process otherwise.
 
 use std::borrow::Cow;
 use std::mem;
@@ -31,7 +31,7 @@ pub(super) fn run(
     timings.stage("config");
     let mut rows = Vec::new();
     let result = create_all(args, &configs, timings, output, &mut rows);
-    // What was created before something failed is there.
+    // After a failure, report the guests that were created before it.
     if args.json {
         match args.count {
             Some(_) => output.json(&rows),
@@ -73,7 +73,7 @@ fn create_all(
             return console::run(&connection);
         }
         if usage == Usage::OneGuest {
-            // This process is about to exit, which unmaps in less time.
+            // This process is about to exit, and the exit unmaps faster.
             mem::forget(mapped);
         }
         timings = Timings::start();
@@ -82,7 +82,7 @@ fn create_all(
     Ok(())
 }
 
-/// Returns the stages, if they are printed.
+/// Returns the stages of this process and of `chaosd`; none if they are not printed.
 fn stages(args: &CreateArgs, timings: &Timings, of_daemon: Vec<(String, u64)>) -> Vec<StageRow> {
     if !args.json && !args.timings {
         return Vec::new();

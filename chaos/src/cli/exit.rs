@@ -1,4 +1,4 @@
-//! Exit codes, and the last words before them.
+//! Exit codes, and the messages that come with them.
 
 use chaos::failure::FailureClass;
 use clap::error::ErrorKind;
@@ -13,7 +13,7 @@ const NO_SUCH_GUEST: u8 = 3;
 const NO_DOM0: u8 = 4;
 const TIMED_OUT: u8 = 5;
 
-/// Prints the failure with its causes, and returns the exit code.
+/// Prints a failure with its causes and returns the exit code.
 pub(crate) fn report(failure: &Failure) -> u8 {
     output::error(&chain(failure));
     match failure.class() {
@@ -25,10 +25,10 @@ pub(crate) fn report(failure: &Failure) -> u8 {
     }
 }
 
-/// Prints what is wrong with the arguments, or the help that was asked for, and returns the exit
+/// Prints the help that was asked for, or what is wrong with the arguments, and returns the exit
 /// code.
 pub(crate) fn usage(error: &clap::Error) -> u8 {
-    // A closed pipe is not a failure: the reader has seen enough.
+    // Ignore a closed pipe: the reader has seen enough.
     let _ = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,

@@ -1,4 +1,4 @@
-//! Why a command failed.
+//! Why a command fails.
 
 use std::io;
 
@@ -35,7 +35,7 @@ impl From<DaemonError> for Failure {
 }
 
 impl Failure {
-    /// Returns what kind of failure it is.
+    /// Returns the class, which decides the exit code.
     pub(crate) fn class(&self) -> FailureClass {
         match self {
             Self::Config(_) => FailureClass::WrongInput,

@@ -1,4 +1,4 @@
-//! How the commands are written.
+//! Parses command lines with `clap`.
 
 use std::ffi::OsString;
 
@@ -6,38 +6,22 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::args::{Command, CreateArgs, DestroyArgs, GuestArgs, ListArgs, PoolArgs, ShutdownArgs};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  it was tried and failed
-  2  the arguments, the config, the kernel or the ramdisk are wrong; nothing was tried
-  3  there is no such guest
-  4  this is not a dom0 in working order: not root, not dom0, no Xen, noxsd not running
-  5  the guest did not do in time what was asked
-
-Examples:
-  chaos create redis.cfg                  create a guest
-  chaos create redis.cfg 'memory=16'      the same, with another value
-  chaos create -c daytime.cfg             create it and show its console
-  chaos create -n 50 daytime.cfg          create daytime-1 to daytime-50
-  chaos list --json                       which guests there are, for programs
-  chaos shutdown -w redis                 ask it to end, wait, remove it";
+use super::help;
 
 /// Parses a command line, whose first argument is the program's name.
 ///
 /// # Errors
 /// The arguments are wrong, or ask for help.
 #[inline(never)]
-pub(super) fn of_words(
-    words: impl Iterator<Item = OsString> + Clone,
+pub(super) fn parse(
+    arguments: impl Iterator<Item = OsString> + Clone,
 ) -> Result<Command, clap::Error> {
-    // A command line that names a command is parsed with that one only: to describe the others, for
-    // help and for suggestions, would take as long as the rest of the start.
-    let named = words.clone().nth(1);
-    let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.0 == name));
+    // Describe only the command that is named: describing all of them, which only help and
+    // suggestions need, takes as long as the rest of the start.
+    let named = arguments.clone().nth(1);
+    let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.name == name));
     let rows = only.map_or(COMMANDS, std::slice::from_ref);
-    command(chaos(rows).try_get_matches_from(words)?)
+    command(chaos(rows).try_get_matches_from(arguments)?)
 }
 
 fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
@@ -64,58 +48,108 @@ fn args<A: FromArgMatches>(matches: &mut ArgMatches) -> Result<A, clap::Error> {
     A::from_arg_matches_mut(matches)
 }
 
-/// A command: its name, another name for it, what it does, and its arguments.
-type CommandRow =
-    (&'static str, Option<&'static str>, &'static str, fn(clap::Command) -> clap::Command);
+/// How a command is described.
+struct CommandRow {
+    name: &'static str,
+    alias: Option<&'static str>,
+    about: &'static str,
+    /// What help prints below the arguments.
+    after_help: &'static str,
+    arguments: fn(clap::Command) -> clap::Command,
+}
 
 const COMMANDS: &[CommandRow] = &[
-    (
-        "create",
-        None,
-        "Create a guest from a config file in the syntax of xl.cfg(5)",
-        CreateArgs::augment_args,
-    ),
-    ("list", Some("ls"), "List the guests", ListArgs::augment_args),
-    (
-        "destroy",
-        Some("rm"),
-        "Destroy guests at once, without asking them",
-        DestroyArgs::augment_args,
-    ),
-    (
-        "shutdown",
-        None,
-        "Ask a guest to power off. One that has ended stays listed until it is destroyed",
-        ShutdownArgs::augment_args,
-    ),
-    ("reboot", None, "Ask a guest to reboot", ShutdownArgs::augment_args),
-    ("pause", None, "Stop a guest from running", GuestArgs::augment_args),
-    ("unpause", None, "Let a paused guest run", GuestArgs::augment_args),
-    ("console", None, "Connect to a guest's console; Ctrl-] leaves it", GuestArgs::augment_args),
-    (
-        "log",
-        None,
-        "Print what a guest's console has printed, as far as it is kept",
-        GuestArgs::augment_args,
-    ),
-    ("pool", None, "Show the shells that chaosd keeps ready", PoolArgs::augment_args),
+    CommandRow {
+        name: "create",
+        alias: None,
+        about: "Create a guest from a config",
+        after_help: help::CREATE,
+        arguments: CreateArgs::augment_args,
+    },
+    CommandRow {
+        name: "list",
+        alias: Some("ls"),
+        about: "List guests",
+        after_help: help::LIST,
+        arguments: ListArgs::augment_args,
+    },
+    CommandRow {
+        name: "destroy",
+        alias: Some("rm"),
+        about: "Destroy one or more guests at once",
+        after_help: help::DESTROY,
+        arguments: DestroyArgs::augment_args,
+    },
+    CommandRow {
+        name: "shutdown",
+        alias: None,
+        about: "Ask a guest to power off",
+        after_help: help::SHUTDOWN,
+        arguments: ShutdownArgs::augment_args,
+    },
+    CommandRow {
+        name: "reboot",
+        alias: None,
+        about: "Ask a guest to reboot",
+        after_help: help::REBOOT,
+        arguments: ShutdownArgs::augment_args,
+    },
+    CommandRow {
+        name: "pause",
+        alias: None,
+        about: "Pause a guest",
+        after_help: help::PAUSE,
+        arguments: GuestArgs::augment_args,
+    },
+    CommandRow {
+        name: "unpause",
+        alias: None,
+        about: "Unpause a guest",
+        after_help: help::UNPAUSE,
+        arguments: GuestArgs::augment_args,
+    },
+    CommandRow {
+        name: "console",
+        alias: None,
+        about: "Attach to a guest's console",
+        after_help: help::CONSOLE,
+        arguments: GuestArgs::augment_args,
+    },
+    CommandRow {
+        name: "log",
+        alias: None,
+        about: "Print the console output of a guest",
+        after_help: help::LOG,
+        arguments: GuestArgs::augment_args,
+    },
+    CommandRow {
+        name: "pool",
+        alias: None,
+        about: "Show or change chaosd's pool of shells",
+        after_help: help::POOL,
+        arguments: PoolArgs::augment_args,
+    },
 ];
 
-/// Describes the command line with some of the commands. Each command's own arguments are only
-/// described when it is used.
+/// Describes the command line with some of the commands. The arguments of a command are described
+/// only when it is used.
 fn chaos(commands: &[CommandRow]) -> clap::Command {
     let mut chaos = clap::Command::new("chaos")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Xen toolstack for many small, short-lived guests")
+        .about("Create and manage many small, short-lived Xen guests")
         .disable_help_subcommand(true)
         .subcommand_required(true)
         .arg_required_else_help(true);
     if commands.len() > 1 {
-        chaos = chaos.after_help(EXIT_CODES);
+        chaos = chaos.after_help(help::CHAOS);
     }
-    for (name, alias, about, arguments) in commands {
-        let command = clap::Command::new(*name).about(*about).defer(*arguments);
-        chaos = chaos.subcommand(command.visible_aliases(*alias));
+    for row in commands {
+        let command = clap::Command::new(row.name)
+            .about(row.about)
+            .after_help(row.after_help)
+            .visible_aliases(row.alias)
+            .defer(row.arguments);
+        chaos = chaos.subcommand(command);
     }
     chaos
 }
@@ -130,15 +164,26 @@ mod tests {
     }
 
     #[test]
-    fn each_command_is_understood() {
+    fn each_command_is_parsed() {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
             let operand = (!["list", "pool"].contains(&name)).then_some("guest");
-            let words = ["chaos", name].into_iter().chain(operand);
-            let matches = chaos(COMMANDS).try_get_matches_from(words).unwrap();
+            let arguments = ["chaos", name].into_iter().chain(operand);
+            let matches = chaos(COMMANDS).try_get_matches_from(arguments).unwrap();
             let command = command(matches).unwrap();
             let variant = format!("{command:?}").to_lowercase();
-            assert!(variant.starts_with(name), "{name} gave {variant}");
+            assert!(variant.starts_with(name), "{name} was parsed as {variant}");
         }
+    }
+
+    #[test]
+    fn each_help_has_an_example_of_its_command_and_the_exit_codes() {
+        let mut chaos = chaos(COMMANDS);
+        for command in chaos.get_subcommands_mut() {
+            let example = format!("  chaos {}", command.get_name());
+            let help = command.render_help().to_string();
+            assert!(help.contains(&example) && help.contains("Exit codes:"), "{help}");
+        }
+        assert!(chaos.render_help().to_string().contains("Exit codes:"));
     }
 }

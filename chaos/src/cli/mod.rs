@@ -1,5 +1,5 @@
-//! The command line: [`plain`] and [`grammar`] parse the arguments into what [`args`] defines, the
-//! library carries it out, and [`output`], the only module that prints, prints the result.
+//! The command line. [`plain`] and [`grammar`] parse the arguments into a [`Command`], the library
+//! carries it out, and [`output`], the only module that prints, prints the result.
 
 mod args;
 mod console;
@@ -7,6 +7,7 @@ mod create;
 mod exit;
 mod failure;
 mod grammar;
+mod help;
 mod output;
 mod plain;
 mod table;
@@ -50,7 +51,7 @@ fn command() -> Result<Command, clap::Error> {
         return Ok(Command::Create(args));
     }
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    grammar::of_words(arguments.into_iter())
+    grammar::parse(arguments.into_iter())
 }
 
 fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(), Failure> {
@@ -60,12 +61,12 @@ fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(
     }
 }
 
-/// Runs the commands that are used less often than create. Not inlined, so that their code does not
-/// lie beside that of a create.
+/// Runs all commands but create. Not inlined, so that their code does not lie among the code of a
+/// create.
 #[inline(never)]
 fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
-        Command::Create(_) => unreachable!("done by dispatch"),
+        Command::Create(_) => unreachable!("dispatch runs it"),
         Command::Pool(args) => pool(&args, output),
         Command::List(ListArgs { json, all }) => {
             let guests = guests::list(&Host::open()?, all)?;
@@ -126,12 +127,12 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
                     output.warning(warning);
                 }
                 if done.was_gone {
-                    output.warning(&format!("{guest} was gone already; its record is removed"));
+                    output.warning(&format!("{guest} was already gone; its record is removed"));
                 }
                 destroyed.push(done);
             }
-            // One that fails does not keep the others alive. The first failure decides the exit code,
-            // the later ones are reported now.
+            // The other guests are still destroyed. The first failure decides the exit code and is
+            // printed at the end, the later ones are printed now.
             Err(error) => match failure {
                 None => failure = Some(Failure::from(error)),
                 Some(_) => output.warning(&chain(&error)),

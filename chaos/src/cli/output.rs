@@ -1,4 +1,4 @@
-//! Everything that is printed: data on stdout, words for people on stderr.
+//! Prints results to stdout, warnings and errors to stderr.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 
-/// What a command prints. The first failure to print is kept and reported at the end.
+/// The output of a command. The first failure to print is kept, and [`Output::finish`] returns it.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     failed: Option<io::Error>,
@@ -40,13 +40,15 @@ impl Output {
         to_stderr(&format!("chaos: warning: {warning}\n"));
     }
 
-    /// Writes out what is buffered.
+    /// Flushes stdout.
     pub(crate) fn flush(&mut self) {
         self.keep(io::stdout().lock().flush());
     }
 
-    /// Returns the first failure to print, if there was one. A closed pipe is not a failure: the
-    /// reader has seen enough.
+    /// Flushes stdout.
+    ///
+    /// # Errors
+    /// Something could not be printed. A closed pipe is not an error: the reader has seen enough.
     pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.flush();
         match self.failed {
@@ -68,6 +70,6 @@ pub(crate) fn error(text: &str) {
 }
 
 fn to_stderr(text: &str) {
-    // With stderr closed there is nowhere to report this.
+    // If stderr is closed, this cannot be reported anywhere.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! Tables for people and objects for programs.
+//! The tables that people read and the JSON of `create`.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub(crate) struct CreatedRow {
     pub(crate) name: String,
     pub(crate) domid: u16,
     pub(crate) handle: String,
-    /// Where its shell came from: `cold`, `pool` or `warm`.
+    /// Where its shell came from: `cold` (prepared for it), `pool`, or `warm` (with its kernel).
     pub(crate) shell: &'static str,
     pub(crate) total_ns: u64,
     pub(crate) stages: Vec<StageRow>,
@@ -26,29 +26,29 @@ pub(crate) struct StageRow {
 }
 
 impl CreatedRow {
-    /// Returns the stages in milliseconds, one a line.
+    /// Returns the stages in milliseconds, one per line.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         let rows = self.stages.iter().map(|stage| (stage.name.as_str(), stage.ns));
         for (name, ns) in rows.chain([("total", self.total_ns)]) {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{name:<30}{:>10} ms", milliseconds(ns));
         }
         text
     }
 }
 
-/// The pool, one flavour a line.
+/// Returns the table of the pool, one flavour per line.
 pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
     let names = flavours.iter().map(|flavour| flavour.name.chars().count());
     let width = names.max().unwrap_or(0).max(7);
     let mut text = format!(
-        "{:<width$}  {:>9}  {:>5}  {:>5}  {:>6}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}\n",
+        "{:<width$}  {:>9}  {:>5}  {:>5}  {:>8}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}\n",
         "FLAVOUR",
         "MEM(KiB)",
         "VCPUS",
         "READY",
-        "MAKING",
+        "CREATING",
         "LOW",
         "HIGH",
         "HITS",
@@ -65,7 +65,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
         let held = flavour.memory_kib * u64::from(flavour.ready + flavour.making);
         let _ = writeln!(
             text,
-            "{:<width$}  {:>9}  {:>5}  {:>5}  {:>6}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}",
+            "{:<width$}  {:>9}  {:>5}  {:>5}  {:>8}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}",
             flavour.name,
             flavour.memory_kib,
             flavour.vcpus,
@@ -87,26 +87,27 @@ fn milliseconds(ns: u64) -> String {
     format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000)
 }
 
-/// The guests, one a line, each with its troubles below.
+/// Returns the table of the guests, one per line. Below a guest follow its broken devices and what
+/// is wrong with its record.
 pub(crate) fn guests(guests: &[ListedGuest]) -> String {
-    const NO_NAME: &str = "-";
-    let name = |guest: &ListedGuest| guest.name.clone().unwrap_or_else(|| NO_NAME.to_owned());
+    const NONE: &str = "-";
+    let name = |guest: &ListedGuest| guest.name.clone().unwrap_or_else(|| NONE.to_owned());
     let width = guests.iter().map(|guest| name(guest).chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!(
-        "{:<width$}  {:>5}  {:>9}  {:>5}  {:<11}  {:>9}  {:>7}\n",
+        "{:<width$}  {:>5}  {:>9}  {:>5}  {:<15}  {:>9}  {:>7}\n",
         "NAME", "ID", "MEM(KiB)", "VCPUS", "STATE", "CPU(s)", "AGE"
     );
     for guest in guests {
         let _ = writeln!(
             text,
-            "{:<width$}  {:>5}  {:>9}  {:>5}  {:<11}  {:>9}  {:>7}",
+            "{:<width$}  {:>5}  {:>9}  {:>5}  {:<15}  {:>9}  {:>7}",
             name(guest),
             guest.domid,
             guest.memory_kib,
             guest.vcpus,
-            guest.state.as_str(),
+            guest.state.name(),
             milliseconds(guest.cpu_time_ns / 1000),
-            guest.age_ms.map_or_else(|| NO_NAME.to_owned(), age),
+            guest.age_ms.map_or_else(|| NONE.to_owned(), age),
         );
         for device in &guest.broken_devices {
             let _ = writeln!(text, "  {} is broken: {}", device.device, device.reason);
@@ -118,7 +119,7 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
     text
 }
 
-/// A duration in its largest fitting unit, as docker shows it.
+/// Returns a duration in the largest unit that fits, as docker shows it.
 fn age(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_and_times_read_well() {
+    fn ages_and_times_have_fitting_units() {
         assert_eq!(age(0), "0s");
         assert_eq!(age(59_999), "59s");
         assert_eq!(age(60_000), "1m");

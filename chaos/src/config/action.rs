@@ -1,11 +1,11 @@
-//! What happens when a guest exits.
+//! The actions of `on_poweroff=`, `on_reboot=` and `on_crash=`.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What happens when a guest exits.
+/// What happens when a guest shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -15,19 +15,20 @@ pub enum Action {
     Restart,
     /// It is kept under another name and restarted.
     RenameRestart,
-    /// It is kept as it is, to be looked at.
+    /// It is kept as it is, for inspection.
     Preserve,
 }
 
-/// The text is not a supported action.
+/// Why a text is not a supported action.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum UnknownAction {
-    /// An action of xl.
+    /// It is an action of xl that is not supported.
     #[error(
-        "{0:?} is not supported: chaos writes no core dumps yet; write \"preserve\" to keep the guest"
+        "{0:?} is not supported: chaos does not write core dumps yet; use \"preserve\" to keep the \
+         guest"
     )]
     Coredump(String),
-    /// Anything else.
+    /// It is not an action.
     #[error("{0:?}: must be \"destroy\", \"restart\", \"rename-restart\" or \"preserve\"")]
     Unknown(String),
 }

@@ -1,6 +1,6 @@
-//! The checks that a config passes which does not come from a file of the user's: one that arrived
-//! over a socket, or that stands in a record.
+//! Checks configs that do not come from a config file, but from a socket or a record.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use noxs::MacAddr;
@@ -11,80 +11,80 @@ use super::{
     NameError, VifConfig, check_mac, check_memory, check_name, is_bridge_name, vdev_number,
 };
 
-/// What arrived is no guest's config. A client of ours checks the same before it sends.
+/// Why a config from a socket or a record is invalid. chaos itself never sends or stores such a
+/// config.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EncodedError {
-    /// The name cannot be used.
-    #[error("the name {name:?} cannot be used: {error}")]
+    /// The name is invalid.
+    #[error("name = {name:?}: {error}")]
     Name {
         /// The name.
         name: String,
         /// Why.
         error: NameError,
     },
-    /// No guest can have so much or so little memory.
+    /// A guest cannot have this amount of memory.
     #[error("memory: {0}")]
     Memory(MemoryError),
-    /// A number is out of its range.
-    #[error("{what} of {value} is out of range")]
+    /// A number is out of range.
+    #[error("{what} = {value}: must be {least} to {most}")]
     Range {
-        /// Which number.
+        /// The number's name.
         what: &'static str,
         /// Its value.
         value: u64,
+        /// The smallest valid value.
+        least: u64,
+        /// The largest valid value.
+        most: u64,
     },
-    /// The command line does not fit.
-    #[error("the command line has {0} bytes, at most {MAX_COMMAND_LINE} fit")]
+    /// The command line is too long.
+    #[error("the command line has {0} bytes: must be at most {MAX_COMMAND_LINE}")]
     CommandLine(usize),
-    /// The name of a bridge cannot be one.
-    #[error("{0:?} is no name of a bridge")]
+    /// A bridge has an invalid name.
+    #[error(
+        "bridge = {0:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
+    )]
     Bridge(String),
-    /// A disk cannot have this name.
-    #[error("{0:?} is no name of a disk")]
+    /// A disk has an invalid name.
+    #[error("vdev = {0}: must be the name of a disk, such as xvda")]
     Disk(String),
-    /// An interface cannot have this address.
-    #[error("the address {mac}: {why}")]
+    /// A network interface cannot have this address.
+    #[error("mac = {mac}: {why}")]
     Mac {
         /// The address.
         mac: MacAddr,
-        /// Why not.
+        /// Why.
         why: &'static str,
     },
 }
 
 impl DomainConfig {
-    /// Returns the config if a guest can have it.
+    /// Returns the config if it is valid.
     ///
     /// # Errors
-    /// The first field that no config of the user's could have set to this value.
+    /// A field has a value that no config file can set.
     pub fn checked(mut self) -> Result<Self, EncodedError> {
         check_name(&self.name)
             .map_err(|error| EncodedError::Name { name: self.name.clone(), error })?;
         self.memory = check_memory(self.memory).map_err(EncodedError::Memory)?;
-        let range = |what, value| Err(EncodedError::Range { what, value });
-        if !(1..=MAX_VCPUS).contains(&self.vcpus) {
-            return range("a number of vCPUs", self.vcpus.into());
-        }
+        check_range("vcpus", self.vcpus, 1..=MAX_VCPUS)?;
         if self.cmdline.len() > MAX_COMMAND_LINE {
             return Err(EncodedError::CommandLine(self.cmdline.len()));
         }
-        if self.vifs.len() > MAX_VIFS {
-            return range("a number of vifs", self.vifs.len() as u64);
-        }
-        let serves_disks = self.store.backends().serve_disks();
-        if self.disks.len() > MAX_DISKS || (!serves_disks && !self.disks.is_empty()) {
-            return range("a number of disks", self.disks.len() as u64);
-        }
+        check_range("number of vifs", self.vifs.len() as u64, 0..=MAX_VIFS as u64)?;
+        let most_disks = if self.store.backends().serve_disks() { MAX_DISKS } else { 0 };
+        check_range("number of disks", self.disks.len() as u64, 0..=most_disks as u64)?;
         self.vifs.iter().try_for_each(check_vif)?;
         Ok(self)
     }
 }
 
 impl DiskConfig {
-    /// Returns a disk with the number that its name stands for.
+    /// Returns a disk with the number of its name.
     ///
     /// # Errors
-    /// [`EncodedError::Disk`] if the name does not stand for any.
+    /// [`EncodedError::Disk`] if the name is not the name of a disk.
     pub fn named(target: PathBuf, vdev: String, read_only: bool) -> Result<Self, EncodedError> {
         let id = vdev_number(&vdev).ok_or_else(|| EncodedError::Disk(vdev.clone()))?;
         Ok(Self { target, vdev, id, read_only })
@@ -92,23 +92,32 @@ impl DiskConfig {
 }
 
 fn check_vif(vif: &VifConfig) -> Result<(), EncodedError> {
-    let range = |what, value| Err(EncodedError::Range { what, value });
     if !is_bridge_name(&vif.bridge) {
         return Err(EncodedError::Bridge(vif.bridge.clone()));
     }
     if let Some(mac) = vif.mac {
         check_mac(mac).map_err(|why| EncodedError::Mac { mac, why })?;
     }
-    if !MTU.contains(&vif.mtu) {
-        return range("an MTU", vif.mtu.into());
+    check_range("mtu", vif.mtu, MTU)?;
+    if let Some(ip) = vif.ip {
+        check_range("prefix length", ip.prefix, 0..=32)?;
     }
-    if let Some(prefix) = vif.ip.map(|ip| ip.prefix).filter(|prefix| *prefix > 32) {
-        return range("a prefix length", prefix.into());
+    if let Some(rate) = vif.rate {
+        check_range("bytes of the rate", rate.bytes, 1..=u64::MAX)?;
+        check_range("interval of the rate", rate.interval_us, 1..=u64::MAX)?;
     }
-    match vif.rate {
-        Some(rate) if rate.bytes == 0 || rate.interval_us == 0 => {
-            range("a rate in bytes", rate.bytes)
-        }
-        _ => Ok(()),
+    Ok(())
+}
+
+fn check_range<T: Copy + Into<u64>>(
+    what: &'static str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<(), EncodedError> {
+    let (value, least, most) = (value.into(), (*range.start()).into(), (*range.end()).into());
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(EncodedError::Range { what, value, least, most })
     }
 }

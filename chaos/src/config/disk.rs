@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Most disks of a guest.
+use super::vdev::vdev_number;
+
+/// Largest number of disks of a guest.
 pub const MAX_DISKS: usize = 16;
 
 /// A disk of a guest.
@@ -12,19 +14,19 @@ pub const MAX_DISKS: usize = 16;
 pub struct DiskConfig {
     /// The file or block device.
     pub target: PathBuf,
-    /// What the guest calls it, such as `xvda`.
+    /// Its name in the guest, such as `xvda`.
     pub vdev: String,
-    /// The number that stands for the name ([`vdev_number`]).
+    /// The number of the name ([`vdev_number`]).
     pub id: u32,
-    /// Whether the guest may only read it.
+    /// Whether the guest may read it only.
     pub read_only: bool,
 }
 
-/// Fields that are not supported, and why.
+/// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
-    ("backend", "dom0 serves disks"),
+    ("backend", "only dom0 serves disks"),
     ("cdrom", "a PVH guest has no emulated CD drive"),
-    ("no-discard", "dom0's kernel tells the guest by itself whether blocks can be discarded"),
+    ("no-discard", "dom0's kernel decides whether the guest can discard blocks"),
     ("script", "chaos runs no scripts"),
     ("untrusted", "blkback is always trusted"),
 ];
@@ -32,34 +34,34 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
 /// Flags and keys that ask for the default.
 const NO_EFFECT: &[&str] = &["direct-io-safe", "discard", "trusted", "backend=0"];
 
-/// Old prefixes of a target. They repeat what the target itself shows.
+/// Old prefixes of a target. They have no effect: the target itself shows what it is.
 const PREFIXES: &[&str] = &["phy:", "file:", "raw:"];
 
-/// Fields that may stand without their key, in this order.
+/// Fields that may be written without a key, in this order.
 const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
 
 /// What is wrong with a string of `disk=`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DiskProblem {
-    /// No file or device.
+    /// The file or device is missing.
     #[error("the target is missing; begin with a file or a block device")]
     NoTarget,
-    /// No name.
+    /// The name is missing.
     #[error("the disk's name in the guest is missing; add one such as xvda")]
     NoVdev,
-    /// A name that no disk can have.
+    /// The name is not the name of a disk.
     #[error("vdev = {0}: must be the name of a disk, such as xvda")]
     Vdev(String),
-    /// Another format.
+    /// The format is not supported.
     #[error("format = {0}: must be raw")]
     Format(String),
-    /// Neither read-only nor read-write.
+    /// The access is neither read-only nor read-write.
     #[error("access = {0}: must be r, ro, w or rw")]
     Access(String),
-    /// More fields than there are.
+    /// There are too many fields without a key.
     #[error("must have at most four fields without a key: target, format, vdev and access")]
     TooManyFields,
-    /// A field of xl that is not supported.
+    /// The field of xl is not supported.
     #[error("{field} is not supported: {why}")]
     FieldNotSupported {
         /// The field.
@@ -67,7 +69,7 @@ pub enum DiskProblem {
         /// Why.
         why: &'static str,
     },
-    /// A field, or a value of it, that is not supported.
+    /// The field or its value is unknown or not supported.
     #[error("{key}={value} is not supported; remove it")]
     UnknownField {
         /// The field.
@@ -85,7 +87,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
     let mut rest = text;
     if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
-        // After a prefix the format is left out.
+        // Without a format: the next field after the target is the name.
         fields[1] = Some("raw");
         rest = target;
     }
@@ -93,7 +95,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     loop {
         let trimmed = rest.trim_start_matches(' ');
         if let Some(target) = trimmed.strip_prefix("target=") {
-            // It takes the rest, commas and all.
+            // The target is the rest of the string, including commas.
             fields[0] = Some(target);
             break;
         }
@@ -120,10 +122,10 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
                 });
             }
             _ => {
-                // A prefix has filled the place of the format.
+                // Skip the format if a prefix has set it.
                 at += usize::from(at == 1 && fields[1].is_some());
-                let place = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
-                *place = Some(field);
+                let slot = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
+                *slot = Some(field);
                 at += 1;
             }
         }
@@ -145,47 +147,9 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
         Some(access) => return Err(DiskProblem::Access(access.to_owned())),
     };
     let id = vdev_number(vdev).ok_or_else(|| DiskProblem::Vdev(vdev.to_owned()))?;
-    // As in xl.
+    // As in xl, a relative target is in /dev.
     let target = if target.starts_with('/') { target.into() } else { format!("/dev/{target}") };
     Ok(DiskConfig { target: target.into(), vdev: vdev.to_owned(), id, read_only })
-}
-
-/// The number of a disk in XenStore, from its name (Xen's `docs/man/xen-vbd-interface.7.pandoc`).
-#[must_use]
-pub fn vdev_number(vdev: &str) -> Option<u32> {
-    if let Some(name) = vdev.strip_prefix("xvd") {
-        let (disk, part) = letters(name)?;
-        return match (disk, part) {
-            (..16, ..16) => Some(202 << 8 | disk << 4 | part),
-            (..0x10_0000, ..256) => Some(1 << 28 | disk << 8 | part),
-            _ => None,
-        };
-    }
-    if let Some(name) = vdev.strip_prefix("sd") {
-        let (disk, part) = letters(name)?;
-        return (disk < 16 && part < 16).then_some(8 << 8 | disk << 4 | part);
-    }
-    let name = vdev.strip_prefix("hd")?;
-    let (disk, part) = letters(name)?;
-    let major = if disk < 2 { 3 } else { 22 };
-    (disk < 4 && part < 64).then_some(major << 8 | (disk & 1) << 6 | part)
-}
-
-/// `b` is disk 1, `aa` disk 26, `b3` partition 3 of disk 1.
-fn letters(name: &str) -> Option<(u32, u32)> {
-    let end = name.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(name.len());
-    let (letters, digits) = name.split_at(end);
-    let disk = letters.bytes().try_fold(0u32, |disk, letter| {
-        disk.checked_mul(26)?.checked_add(u32::from(letter - b'a') + 1)
-    })?;
-    let part = match digits {
-        "" => 0,
-        digits if digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) => {
-            return None;
-        }
-        digits => digits.parse().ok()?,
-    };
-    Some((disk.checked_sub(1)?, part))
 }
 
 #[cfg(test)]
@@ -198,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_ways_to_write_a_disk_are_understood() {
+    fn usual_disks_are_parsed() {
         let a = ("/a.img".to_owned(), 51712, false);
         for text in [
             "/a.img,raw,xvda,rw",
@@ -215,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_reported() {
+    fn the_error_names_what_is_wrong() {
         for (text, why) in [
             ("", "target"),
             ("/a.img", "xvda"),
@@ -229,24 +193,6 @@ mod tests {
         ] {
             let problem = parse_disk(text).unwrap_err().to_string();
             assert!(problem.contains(why), "{text}: {problem}");
-        }
-    }
-
-    #[test]
-    fn names_are_numbered_as_xen_has_them() {
-        for (name, number) in [
-            ("xvda", 51712),
-            ("xvdp15", 51712 + 255),
-            ("xvdq", 1 << 28 | 16 << 8),
-            ("xvdaa", 1 << 28 | 26 << 8),
-            ("xvda16", 1 << 28 | 16),
-            ("sdb2", 8 << 8 | 1 << 4 | 2),
-            ("hdd1", 22 << 8 | 1 << 6 | 1),
-        ] {
-            assert_eq!(vdev_number(name), Some(number), "{name}");
-        }
-        for name in ["xvd", "xvda01", "xvdA", "sdq", "hde", "vda", "xvdzzzzzzzzzz", "xvda-1"] {
-            assert_eq!(vdev_number(name), None, "{name}");
         }
     }
 }

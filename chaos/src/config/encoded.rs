@@ -1,4 +1,4 @@
-//! A guest's config as it travels over chaosd's socket. What arrives is checked
+//! The form of a guest's config in messages to chaosd. A received config is checked
 //! ([`DomainConfig::checked`]).
 
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use xen::units::KiB;
 
 use super::{Action, DiskConfig, DomainConfig, EncodedError, Store, VifConfig};
 
-/// A [`DomainConfig`], plain.
+/// A [`DomainConfig`] in the form of a message. Changing a field changes the protocol of chaosd.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EncodedConfig {
     name: String,
@@ -148,32 +148,32 @@ impl From<EncodedStore> for Store {
 impl TryFrom<EncodedConfig> for DomainConfig {
     type Error = EncodedError;
 
-    fn try_from(wire: EncodedConfig) -> Result<Self, EncodedError> {
-        let disks = wire.disks.into_iter();
+    fn try_from(encoded: EncodedConfig) -> Result<Self, EncodedError> {
+        let disks = encoded.disks.into_iter();
         Self {
-            name: wire.name,
-            kernel: wire.kernel.into(),
-            ramdisk: wire.ramdisk.map(PathBuf::from),
-            memory: KiB(wire.memory_kib),
-            vcpus: wire.vcpus,
-            cmdline: wire.cmdline,
-            console: wire.console,
-            vifs: wire.vifs.into_iter().map(VifConfig::from).collect(),
+            name: encoded.name,
+            kernel: encoded.kernel.into(),
+            ramdisk: encoded.ramdisk.map(PathBuf::from),
+            memory: KiB(encoded.memory_kib),
+            vcpus: encoded.vcpus,
+            cmdline: encoded.cmdline,
+            console: encoded.console,
+            vifs: encoded.vifs.into_iter().map(VifConfig::from).collect(),
             disks: disks
                 .map(|disk| DiskConfig::named(disk.target.into(), disk.vdev, disk.read_only))
                 .collect::<Result<_, _>>()?,
-            store: wire.store.into(),
-            on_poweroff: wire.on_poweroff.into(),
-            on_reboot: wire.on_reboot.into(),
-            on_crash: wire.on_crash.into(),
+            store: encoded.store.into(),
+            on_poweroff: encoded.on_poweroff.into(),
+            on_reboot: encoded.on_reboot.into(),
+            on_crash: encoded.on_crash.into(),
         }
         .checked()
     }
 }
 
 impl From<EncodedVif> for VifConfig {
-    fn from(wire: EncodedVif) -> Self {
-        let EncodedVif { mac, bridge, ip, mtu, rate } = wire;
+    fn from(encoded: EncodedVif) -> Self {
+        let EncodedVif { mac, bridge, ip, mtu, rate } = encoded;
         let ip = ip.map(|EncodedIp { address, prefix, gateway }| Ipv4Config {
             address,
             prefix,
@@ -202,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn a_config_arrives_as_it_was_sent() {
+    fn decoding_returns_what_was_encoded() {
         let config = config();
         assert_eq!(DomainConfig::try_from(EncodedConfig::from(&config)), Ok(config));
     }
 
     #[test]
-    fn what_no_config_says_is_refused() {
-        type Spoil = fn(&mut EncodedConfig);
-        let spoils: [Spoil; 20] = [
+    fn values_that_no_config_file_can_set_are_refused() {
+        type Change = fn(&mut EncodedConfig);
+        let changes: [Change; 20] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
             |c| c.memory_kib = 1023,
@@ -232,10 +232,10 @@ mod tests {
             |c| c.vifs[0].ip.as_mut().unwrap().prefix = 33,
             |c| c.vifs[0].rate.as_mut().unwrap().bytes = 0,
         ];
-        for (number, spoil) in spoils.iter().enumerate() {
-            let mut wire = EncodedConfig::from(&config());
-            spoil(&mut wire);
-            assert!(DomainConfig::try_from(wire).is_err(), "spoil {number}");
+        for (number, change) in changes.iter().enumerate() {
+            let mut encoded = EncodedConfig::from(&config());
+            change(&mut encoded);
+            assert!(DomainConfig::try_from(encoded).is_err(), "change {number}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can be wrong with a config.
+//! Why a config cannot be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -22,18 +22,18 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// The file is larger than any config.
+    /// The file is larger than [`MAX_SIZE`].
     #[error("{}: a config must be at most {} KiB", path.display(), MAX_SIZE >> 10)]
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// The file is not text.
+    /// The file is not UTF-8 text.
     #[error("{}:{line}: a config must be UTF-8 text", path.display())]
     NotText {
         /// The file.
         path: PathBuf,
-        /// The line where it stops being text, counted from 1.
+        /// The line of the first byte that is not text, counted from 1.
         line: usize,
     },
     /// A key is missing.
@@ -43,20 +43,20 @@ pub enum ConfigError {
         file: String,
         /// The key.
         key: &'static str,
-        /// A value it could have.
+        /// A valid value.
         example: &'static str,
     },
-    /// Something in it is wrong.
-    #[error("{place}: {problem}\n{}", place.excerpt())]
+    /// The config is wrong at a position.
+    #[error("{position}: {problem}\n{}", position.excerpt())]
     Wrong {
         /// Where.
-        place: Box<SourcePosition>,
+        position: Box<SourcePosition>,
         /// What.
         problem: Box<ConfigProblem>,
     },
 }
 
-/// A problem and its span, before the position is counted.
+/// A problem and its span. Line and column are counted only when it becomes a [`ConfigError`].
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) span: SourceSpan,
@@ -66,7 +66,7 @@ pub(super) struct Fault {
 impl Fault {
     pub(super) fn into_error(self, sources: &[Source<'_>]) -> ConfigError {
         ConfigError::Wrong {
-            place: Box::new(SourcePosition::new(sources, self.span)),
+            position: Box::new(SourcePosition::new(sources, self.span)),
             problem: Box::new(self.problem),
         }
     }

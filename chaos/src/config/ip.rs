@@ -1,43 +1,41 @@
-//! IPv4 addresses of vifs.
+//! Parses the IPv4 address of a vif.
 
 use std::net::Ipv4Addr;
 
 use noxs::Ipv4Config;
 use thiserror::Error;
 
-/// Length of the network prefix where none is given.
+/// Length of the network prefix if the config has none.
 pub const DEFAULT_PREFIX: u8 = 24;
 
 /// Why a text cannot be the address of a guest.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IpError {
-    /// Neither of the known forms.
+    /// It has none of the supported forms.
     #[error(
-        "must be ADDRESS, ADDRESS/PREFIX or ADDRESS NETMASK, then a blank and a GATEWAY if there is \
-         one"
+        "must be ADDRESS, ADDRESS/PREFIX or ADDRESS NETMASK, optionally followed by a blank and \
+         GATEWAY"
     )]
     Form,
-    /// IPv6.
+    /// It is an IPv6 address.
     #[error("must be IPv4; IPv6 is not supported yet")]
     Ipv6,
-    /// Not an IPv4 address.
+    /// It is not an IPv4 address.
     #[error("{0:?} is not an IPv4 address")]
     Address(String),
-    /// Not a prefix length.
+    /// The prefix length is invalid.
     #[error("the prefix length /{0} must be 1 to 32")]
     Prefix(String),
-    /// Not a netmask.
+    /// The netmask is invalid.
     #[error("the netmask {0} must be ones followed by zeroes, such as 255.255.255.0")]
     Netmask(Ipv4Addr),
-    /// An address that no interface can have.
-    #[error(
-        "{0} must be an address that an interface can have: not multicast, loopback or 0.x.x.x"
-    )]
+    /// An interface cannot have the address.
+    #[error("{0} must be a unicast address, not 0.x.x.x, 127.x.x.x or from 224.0.0.0 on")]
     NotUnicast(Ipv4Addr),
-    /// The address of the network itself, or of all its members.
-    #[error("{0} stands for the whole network; use another address in it")]
+    /// It is the network address or the broadcast address of the network.
+    #[error("{0} stands for the whole network; use another address of the network")]
     WholeNetwork(Ipv4Addr),
-    /// A gateway that cannot be reached.
+    /// The gateway cannot be reached.
     #[error("the gateway {gateway} must be in the network {address}/{prefix}")]
     GatewayOutside {
         /// The gateway.
@@ -47,12 +45,12 @@ pub enum IpError {
         /// Length of the network's prefix.
         prefix: u8,
     },
-    /// The guest as its own gateway.
-    #[error("the gateway must not be the guest itself")]
+    /// The gateway has the address of the guest.
+    #[error("the gateway must not be the address of the guest")]
     GatewayIsGuest,
 }
 
-/// Reads the free text of a vif's `ip=`.
+/// Parses a vif's `ip=`, which xl passes to a script as it is.
 pub(super) fn parse_ip(text: &str) -> Result<Ipv4Config, IpError> {
     let mut words = text.split_ascii_whitespace();
     let first = words.next().ok_or(IpError::Form)?;
@@ -109,14 +107,14 @@ fn check(config: Ipv4Config) -> Result<Ipv4Config, IpError> {
             return Err(IpError::NotUnicast(unicast));
         }
     }
-    // Networks of one or two members have neither of these (RFC 3021).
+    // Networks of one or two addresses have no network or broadcast address (RFC 3021).
     let host = address.to_bits() & host_bits;
     if prefix < 31 && (host == 0 || host == host_bits) {
         return Err(IpError::WholeNetwork(address));
     }
     match gateway {
         Some(gateway) if gateway == address => Err(IpError::GatewayIsGuest),
-        // With a prefix of 32 every gateway is outside, and is meant to be.
+        // With a prefix length of 32, every gateway is outside of the network, on purpose.
         Some(gateway)
             if prefix < 32 && (gateway.to_bits() ^ address.to_bits()) & !host_bits != 0 =>
         {
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn all_forms_of_an_address() {
+    fn all_forms_of_an_address_are_parsed() {
         let gateway = Some([10, 8, 0, 1]);
         for (text, wanted) in [
             ("10.8.0.2", config([10, 8, 0, 2], 24, None)),
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_addresses_are_refused_with_the_reason() {
+    fn invalid_addresses_are_refused_with_the_reason() {
         let ip = |a, b, c, d| Ipv4Addr::new(a, b, c, d);
         for (text, error) in [
             ("", IpError::Form),
@@ -197,7 +195,7 @@ mod tests {
         }
 
         #[test]
-        fn netmask_and_prefix_mean_the_same(host in 1u32..254, prefix in 1u8..=24) {
+        fn a_netmask_means_the_same_as_its_prefix_length(host in 1u32..254, prefix in 1u8..=24) {
             let address = Ipv4Addr::from_bits(0x0a00_0000 | host);
             let mask = Ipv4Addr::from_bits(u32::MAX << (32 - u32::from(prefix)));
             prop_assert_eq!(

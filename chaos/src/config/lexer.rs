@@ -1,20 +1,20 @@
-//! Words and signs of a config.
+//! Splits a config into tokens.
 
 use super::error::Fault;
 use super::problem::ConfigProblem;
 use super::source::SourceSpan;
 
-/// A word or a sign.
+/// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// A key.
     Ident(String),
-    /// A number, as it is written.
+    /// A number as written.
     Number(String),
-    /// A string without its quotes, its escapes replaced.
+    /// A string without quotes, with its escapes replaced.
     String {
         text: String,
-        /// Whether it has no escapes.
+        /// Whether it contains no escapes.
         verbatim: bool,
     },
     Comma,
@@ -28,7 +28,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    /// How the token is called in messages.
+    /// Returns the token's name in messages.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Ident(name) => format!("'{name}'"),
@@ -46,7 +46,7 @@ impl Token {
     }
 }
 
-/// Cuts a text into tokens.
+/// Splits a text into tokens.
 #[derive(Debug)]
 pub(super) struct Lexer<'a> {
     text: &'a str,
@@ -56,12 +56,12 @@ pub(super) struct Lexer<'a> {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str, source: usize) -> Self {
-        // Some editors begin a file with this mark.
+        // Skip the byte order mark, which some editors write at the beginning.
         let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         Self { text, source, at }
     }
 
-    /// The next token and its place. After the last one there is [`Token::End`] for ever.
+    /// Returns the next token and its span; after the last one always [`Token::End`].
     pub(super) fn next(&mut self) -> Result<(Token, SourceSpan), Fault> {
         self.skip_blanks();
         let start = self.at;
@@ -93,7 +93,7 @@ impl<'a> Lexer<'a> {
         Ok((token, self.span_from(start)))
     }
 
-    /// Blanks, comments, and the carriage return that ends a file without a last newline.
+    /// Skips blanks, comments, and a carriage return at the end of the text.
     fn skip_blanks(&mut self) {
         let bytes = self.text.as_bytes();
         while let Some(byte) = bytes.get(self.at) {
@@ -109,6 +109,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Returns the longest run of accepted bytes at the current position.
     fn run(&self, accept: impl Fn(u8) -> bool) -> &'a str {
         let rest = &self.text[self.at..];
         let length = rest.bytes().position(|byte| !accept(byte)).unwrap_or(rest.len());
@@ -131,7 +132,7 @@ impl<'a> Lexer<'a> {
         Fault { span, problem: ConfigProblem::Character(c) }
     }
 
-    /// A string; `self.at` is at its opening quote.
+    /// Reads a string. `self.at` must be at its opening quote.
     fn string(&mut self, quote: u8) -> Result<(Token, SourceSpan), Fault> {
         let start = self.at;
         let bytes = self.text.as_bytes();
@@ -163,7 +164,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// One byte written as an escape; `self.at` is at its backslash.
+    /// Reads one byte written as an escape. `self.at` must be at its backslash.
     fn escape(&mut self) -> Result<u8, Fault> {
         let start = self.at;
         let rest = &self.text.as_bytes()[start + 1..];

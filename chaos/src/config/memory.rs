@@ -1,32 +1,34 @@
-//! Numbers and sizes of memory.
+//! Sizes of memory.
 
 use thiserror::Error;
 use xen::units::KiB;
 
-/// Least memory of a guest.
+use super::number::{NumberError, parse_number};
+
+/// Smallest memory of a guest.
 pub const MIN_MEMORY: KiB = KiB(1 << 10);
 
-/// Most memory of a guest: what Xen can map of a guest on any machine of today.
+/// Largest memory of a guest: 16 TiB, as much as Xen supports on today's machines.
 pub const MAX_MEMORY: KiB = KiB(16 << 30);
 
 /// Why a text is not a size of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum MemoryError {
-    /// Not a number with a known unit.
+    /// It is not a number with a known unit.
     #[error("must be a number of MiB, or a string such as \"1536K\", \"2M\" or \"1G\"")]
     Form,
-    /// A part of a page.
-    #[error("must be a multiple of 4 KiB, which {} KiB is not", .0.0)]
+    /// It is not a whole number of pages.
+    #[error("must be a multiple of 4 KiB, not {} KiB", .0.0)]
     NotWholePages(KiB),
-    /// Less than [`MIN_MEMORY`].
+    /// It is less than [`MIN_MEMORY`].
     #[error("must be at least {} MiB", MIN_MEMORY.0 >> 10)]
     TooSmall,
-    /// More than [`MAX_MEMORY`].
+    /// It is more than [`MAX_MEMORY`].
     #[error("must be at most {} GiB", MAX_MEMORY.0 >> 20)]
     TooLarge,
 }
 
-/// Reads `memory=`: a number of MiB as xl has it, or a number followed by `K`, `M` or `G`.
+/// Parses `memory=`: a number of MiB as in xl, or a number followed by `K`, `M` or `G`.
 ///
 /// # Errors
 /// It is not a number, not a multiple of 4 KiB, or out of range.
@@ -48,7 +50,7 @@ pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
     check_memory(KiB(number.checked_mul(unit).ok_or(MemoryError::TooLarge)?))
 }
 
-/// Returns the size if a guest can have so much memory.
+/// Returns the size if a guest can have this amount of memory.
 ///
 /// # Errors
 /// It is not a multiple of 4 KiB, or out of range.
@@ -61,26 +63,6 @@ pub fn check_memory(size: KiB) -> Result<KiB, MemoryError> {
     }
 }
 
-/// Why a text is not a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NumberError {
-    Form,
-    TooLarge,
-}
-
-/// Reads a number as C does: `0x` begins a hexadecimal one, `0` an octal one. There is no sign.
-pub(super) fn parse_number(text: &str) -> Result<u64, NumberError> {
-    let (digits, base) = match text.as_bytes() {
-        [b'0', b'x' | b'X', ..] => (&text[2..], 16),
-        [b'0', _, ..] => (&text[1..], 8),
-        _ => (text, 10),
-    };
-    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
-        return Err(NumberError::Form);
-    }
-    u64::from_str_radix(digits, base).map_err(|_| NumberError::TooLarge)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -88,18 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_c() {
-        for (text, value) in [("0", 0), ("16", 16), ("0x1F", 31), ("010", 8), ("00", 0)] {
-            assert_eq!(parse_number(text), Ok(value), "{text}");
-        }
-        for text in ["", "0x", "08", "1a", "+1", "-1", " 1", "1 ", "0x+1", "٣"] {
-            assert_eq!(parse_number(text), Err(NumberError::Form), "{text}");
-        }
-        assert_eq!(parse_number("18446744073709551616"), Err(NumberError::TooLarge));
-    }
-
-    #[test]
-    fn memory_is_in_mib_unless_it_says_otherwise() {
+    fn memory_without_a_unit_is_in_mib() {
         for (text, kib) in
             [("4", 4096), ("0x10", 16384), ("1536K", 1536), ("1M", 1024), ("2g", 2 << 20)]
         {

@@ -1,27 +1,36 @@
 //! Configs of guests, in the syntax of xl.cfg(5).
 //!
-//! A config that works with `xl create` works here, or is refused with its line, its key and the
-//! reason. Differences from xl are listed in `docs/config.md`.
+//! A config that works with `xl create` works with chaos, or chaos refuses it and names the line,
+//! the key and the reason. `docs/config.md` lists the differences from xl.
 
 mod action;
 mod check;
+mod devices;
 mod disk;
 mod domain;
 mod encoded;
 mod error;
 mod ip;
+mod key_table;
 mod keys;
 mod lexer;
 mod memory;
 mod name;
+mod number;
 mod numbered;
 mod parser;
 mod problem;
+mod range;
 mod rate;
+mod reader;
 mod source;
+mod spelling;
 mod store;
 mod value;
+mod vdev;
 mod vif;
+mod vif_fields;
+mod vif_problem;
 mod warning;
 
 use std::fs::File;
@@ -30,12 +39,13 @@ use std::path::Path;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
-pub use disk::{DiskConfig, DiskProblem, MAX_DISKS, vdev_number};
+pub use disk::{DiskConfig, DiskProblem, MAX_DISKS};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS};
 pub use encoded::EncodedConfig;
 pub use error::{ConfigError, MAX_SIZE};
 pub use ip::{DEFAULT_PREFIX, IpError};
-pub use keys::{ConfigKey, KEYS, KeySupport, WhyNot};
+pub use key_table::KEYS;
+pub use keys::{ConfigKey, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
 pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
@@ -43,15 +53,17 @@ pub use problem::ConfigProblem;
 pub use rate::RateError;
 pub use source::SourcePosition;
 pub use store::{Backends, Discovery, Store};
+pub use vdev::vdev_number;
 pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
+pub use vif_problem::VifProblem;
 pub use warning::{ConfigWarning, WarningKind};
 
 use source::Source;
 
-/// Configs are shorter than this, so that one system call reads all.
+/// Configs are usually shorter than this, so that one system call reads all of a config.
 const USUAL_SIZE: usize = 2048;
 
-/// What overrides are called in messages.
+/// Name of the overrides in messages.
 const OVERRIDES: &str = "<command line>";
 
 /// A config that was parsed.
@@ -59,11 +71,12 @@ const OVERRIDES: &str = "<command line>";
 pub struct ParsedConfig {
     /// The guest.
     pub config: DomainConfig,
-    /// What is most likely a mistake in it.
+    /// What is most likely a mistake in the config.
     pub warnings: Vec<ConfigWarning>,
 }
 
-/// Reads a config file. The overrides are read after it, as lines of their own.
+/// Parses a config file, followed by the overrides as lines of their own. `strict` makes unknown
+/// keys errors instead of warnings.
 ///
 /// # Errors
 /// The file cannot be read, or something in it or in an override is wrong.
@@ -87,7 +100,7 @@ pub fn parse_file(
     parse_str(&path.display().to_string(), &text, overrides, strict)
 }
 
-/// Reads a config from a string; `name` is what it is called in messages.
+/// Parses a config from a string, as [`parse_file`] does. `name` is its name in messages.
 ///
 /// # Errors
 /// Something in it or in an override is wrong.

@@ -2,37 +2,37 @@
 
 use thiserror::Error;
 
-/// Longest name in bytes. Names are file names, and a guest that is kept under another name gets
-/// some more bytes.
+/// Longest name in bytes. Names become file names, and renaming a guest to keep it appends some
+/// bytes.
 pub const MAX_NAME: usize = 200;
 
 /// Why a text cannot be the name of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// Empty.
+    /// It is empty.
     #[error("must not be empty")]
     Empty,
-    /// Too long.
+    /// It is too long.
     #[error("must be at most {MAX_NAME} bytes long, not {length}")]
     TooLong {
         /// Its length in bytes.
         length: usize,
     },
-    /// A slash or a control character.
+    /// It contains a slash or a control character.
     #[error("must not contain {0:?}")]
     Character(char),
     /// It would be a hidden file.
     #[error("must not begin with '.'")]
     Dot,
-    /// It would be taken for a domid.
-    #[error("must not be a number, which commands take for a domid")]
+    /// It would be read as a domid.
+    #[error("must not be a number, because commands read a number as a domid")]
     Number,
 }
 
 /// Checks the name of a guest.
 ///
-/// Xl forbids less; what is forbidden beyond it would be ambiguous or harmful where the name is
-/// used as an argument, as a file name or on a terminal.
+/// xl forbids less. The other names would be ambiguous or harmful as an argument, as a file name or
+/// on a terminal.
 ///
 /// # Errors
 /// The text cannot be a name.

@@ -1,4 +1,4 @@
-//! Many guests from one config.
+//! Derives the configs of many guests from one config.
 
 use std::net::Ipv4Addr;
 
@@ -7,10 +7,10 @@ use thiserror::Error;
 
 use super::{DomainConfig, NameError, check_name};
 
-/// Why a config does not describe so many guests.
+/// Why a config cannot be used for this number of guests.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NumberedError {
-    /// The name is too long with a number behind it.
+    /// The name is too long when a number is appended.
     #[error("name = {name:?}: {error}")]
     Name {
         /// The name.
@@ -20,27 +20,27 @@ pub enum NumberedError {
     },
     /// The network has too few addresses.
     #[error(
-        "ip = {address}/{prefix}: the network has only {room} addresses for guests from {address} on; use \
-         a shorter prefix"
+        "ip = {address}/{prefix}: the network has only {room} addresses for guests from {address} \
+         on; use a shorter prefix"
     )]
     Network {
         /// The first guest's address.
         address: Ipv4Addr,
         /// Length of the network's prefix.
         prefix: u8,
-        /// How many guests get one.
+        /// How many guests can have one.
         room: u32,
     },
-    /// All would have the same MAC address.
+    /// All guests would have the same MAC address.
     #[error("vif: mac must not be set, since each guest needs its own; remove mac=")]
     Mac,
 }
 
-/// Returns the configs of so many guests: names `NAME-1`, `NAME-2`, …, and addresses counted up from
-/// that of each vif, within its network, without that of its gateway.
+/// Returns the configs of `count` guests with the names `NAME-1`, `NAME-2` and so on. Their
+/// addresses count up from that of each vif, within its network, and skip that of its gateway.
 ///
 /// # Errors
-/// The config does not describe so many.
+/// The config cannot be used for this number of guests.
 pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, NumberedError> {
     if count > 1 && config.vifs.iter().any(|vif| vif.mac.is_some()) {
         return Err(NumberedError::Mac);
@@ -67,13 +67,13 @@ pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, 
     Ok(configs)
 }
 
-/// The addresses of a network from the given one on that guests can have: neither the network's
-/// own, nor the broadcast address, nor the gateway's.
+/// Returns the addresses that guests can have, from the given one to the end of its network,
+/// without the network address, the broadcast address and the gateway's.
 fn addresses(ip: Ipv4Config) -> impl Iterator<Item = Ipv4Addr> {
     let host_bits = u32::MAX.checked_shr(ip.prefix.into()).unwrap_or(0);
     let first = ip.address.to_bits();
     let last = first | host_bits;
-    // Networks of two addresses and of one have no broadcast address (RFC 3021).
+    // Networks of one or two addresses have no broadcast address (RFC 3021).
     let reserved =
         move |address: u32| ip.prefix < 31 && (address == last || address == last & !host_bits);
     (first..=last)
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_addresses_are_counted_up() {
+    fn names_and_addresses_count_up() {
         let guests = numbered(&config("ip=10.0.0.254/16 10.0.0.1"), 3).unwrap();
         let names: Vec<_> = guests.iter().map(|guest| guest.name.as_str()).collect();
         assert_eq!(names, ["web-1", "web-2", "web-3"]);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gateways_and_the_broadcast_address_are_left_out() {
+    fn gateway_and_broadcast_address_are_skipped() {
         let addresses = addresses_of("ip=10.0.0.2/29 10.0.0.4", 4).unwrap();
         assert_eq!(addresses, ["10.0.0.2", "10.0.0.3", "10.0.0.5", "10.0.0.6"]);
         let error = addresses_of("ip=10.0.0.2/29 10.0.0.4", 5).unwrap_err();
@@ -116,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn one_mac_address_is_for_one_guest() {
+    fn a_mac_address_is_refused_for_several_guests() {
         let config = config("mac=00:16:3e:00:00:01");
         assert_eq!(numbered(&config, 2), Err(NumberedError::Mac));
         assert_eq!(numbered(&config, 1).unwrap()[0].name, "web-1");
     }
 
     #[test]
-    fn guests_without_an_address_only_get_names() {
+    fn guests_without_an_address_get_names_only() {
         assert_eq!(numbered(&config("bridge=b"), 300).unwrap()[299].name, "web-300");
     }
 }

@@ -1,4 +1,4 @@
-//! The grammar: what stands in a config, before anything is known of its keys.
+//! Parses the syntax of a config into settings. What the keys mean is not known here.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use super::problem::ConfigProblem;
 use super::source::{Source, SourceSpan};
 use super::value::{Atom, Kind, Value};
 
-/// Deepest nesting of lists. Xl has no use for more than two.
+/// Deepest nesting of lists. xl uses at most two levels.
 const MAX_DEPTH: usize = 16;
 
-/// The last value of a key.
+/// A key with its last value.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub(super) key: String,
-    /// Where the key stands.
+    /// The position of the key.
     pub(super) key_span: SourceSpan,
     pub(super) value: Value,
 }
 
-/// Reads all sources, one after the other as if they were one text with a newline between them.
+/// Parses all sources one after the other, as if they were one text with newlines between them.
 ///
-/// Each key occurs once in the result, with its last value, where it was first named.
+/// In the result each key occurs once, with its last value, in the order of first occurrence.
 pub(super) fn parse(sources: &[Source<'_>]) -> Result<Vec<Setting>, Fault> {
     let mut settings = Settings::default();
     for (number, source) in sources.iter().enumerate() {
@@ -38,17 +38,17 @@ pub(super) fn parse(sources: &[Source<'_>]) -> Result<Vec<Setting>, Fault> {
 #[derive(Default)]
 struct Settings {
     list: Vec<Setting>,
-    /// Where each key is in the list.
-    places: BTreeMap<String, usize>,
+    /// The index of each key in the list.
+    indices: BTreeMap<String, usize>,
 }
 
 impl Settings {
-    /// Assigns, or adds to what is there.
+    /// Assigns a value to a key, or adds it to the value that is there.
     fn store(&mut self, new: Setting, add: bool) -> Result<(), Fault> {
-        let old = match self.places.get(&new.key) {
-            Some(place) => &mut self.list[*place],
+        let old = match self.indices.get(&new.key) {
+            Some(index) => &mut self.list[*index],
             None => {
-                self.places.insert(new.key.clone(), self.list.len());
+                self.indices.insert(new.key.clone(), self.list.len());
                 self.list.push(new);
                 return Ok(());
             }
@@ -64,7 +64,7 @@ impl Settings {
 }
 
 impl Value {
-    /// Appends as `+=` does. The place becomes that of what was added last.
+    /// Appends a value, as `+=` does. The span becomes that of the added value.
     fn add(&mut self, new: Self) -> Result<(), Fault> {
         let to = self.kind_name();
         let what = new.kind_name();
@@ -91,11 +91,11 @@ impl Parser<'_> {
         self.peeked.take().map_or_else(|| self.lexer.next(), Ok)
     }
 
-    fn back(&mut self, token: (Token, SourceSpan)) {
+    fn put_back(&mut self, token: (Token, SourceSpan)) {
         self.peeked = Some(token);
     }
 
-    /// The next assignment, and whether it adds; `None` at the end.
+    /// Parses the next assignment. Returns also whether it is a `+=`; `None` at the end.
     fn statement(&mut self) -> Result<Option<(Setting, bool)>, Fault> {
         let (key, key_span) = loop {
             match self.next()? {
@@ -134,7 +134,7 @@ impl Parser<'_> {
         Ok(Value { kind, span })
     }
 
-    /// A list after its opening bracket.
+    /// Parses a list after its opening bracket.
     fn list(&mut self, open: SourceSpan, depth: usize) -> Result<Value, Fault> {
         let mut values = Vec::new();
         loop {
@@ -142,18 +142,19 @@ impl Parser<'_> {
                 (Token::Close, close) => {
                     return Ok(Value { kind: Kind::List(values), span: open.to(close) });
                 }
-                token => self.back(token),
+                token => self.put_back(token),
             }
             values.push(self.value(depth + 1, "a value or ']'")?);
             match self.next_in_list(open)? {
                 (Token::Comma, _) => {}
-                token @ (Token::Close, _) => self.back(token),
+                token @ (Token::Close, _) => self.put_back(token),
                 (found, span) => return Err(unexpected(&found, span, "',' or ']'")),
             }
         }
     }
 
-    /// The next token that is no newline; the end of the config is an error of the list.
+    /// Returns the next token other than a newline. The end of the config is an error: the list is
+    /// unterminated.
     fn next_in_list(&mut self, open: SourceSpan) -> Result<(Token, SourceSpan), Fault> {
         loop {
             match self.next()? {

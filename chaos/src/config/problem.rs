@@ -1,61 +1,61 @@
-//! What can be wrong at a place in a config.
+//! What can be wrong in a config.
 
 use thiserror::Error;
 
 use super::action::UnknownAction;
 use super::disk::DiskProblem;
-use super::ip::IpError;
 use super::keys::WhyNot;
 use super::memory::MemoryError;
 use super::name::NameError;
-use super::rate::RateError;
+use super::spelling::did_you_mean;
+use super::vif_problem::VifProblem;
 
-/// What is wrong at a place in a config: the value, the limit, and what to do.
+/// What is wrong at a position in a config. Messages say the value, the limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigProblem {
-    /// A character that no token begins with.
+    /// No token begins with the character.
     #[error("unexpected {0:?}; expected a key, a number, a string or a list{hint}",
         hint = character_hint(*.0))]
     Character(char),
-    /// A string that is not closed on its line.
+    /// A string has no closing quote on its line.
     #[error("unterminated string: add {quote} before the end of the line")]
     OpenString {
-        /// The quote it begins with.
+        /// Its opening quote.
         quote: char,
     },
-    /// A string that is not text once its escapes are replaced.
+    /// A string is not UTF-8 text once its escapes are replaced.
     #[error("a string must be UTF-8 text")]
     StringNotUtf8,
-    /// A string with a zero byte, where xl would silently end it.
+    /// A string contains a zero byte, at which xl would silently cut it.
     #[error("a string must not contain a zero byte")]
     ZeroByte,
-    /// An unknown escape.
+    /// An escape is unknown.
     #[error(
         "unknown escape; expected \\\\ \\\" \\' \\a \\b \\f \\n \\r \\t \\v, \\x and two \
          hexadecimal digits, or one to three octal digits up to \\377"
     )]
     Escape,
-    /// A token that does not belong here.
+    /// A token is not allowed here.
     #[error("unexpected {found}; expected {expected}{hint}",
         hint = if *unquoted { "; a string needs quotes" } else { "" })]
     Syntax {
-        /// What is there.
+        /// The token.
         found: String,
-        /// What should be there.
+        /// What is allowed.
         expected: &'static str,
-        /// Whether it is a word where a value belongs.
+        /// Whether it is a name where a value is expected, so that quotes may be missing.
         unquoted: bool,
     },
-    /// Lists in lists in lists.
+    /// Lists are nested too deeply.
     #[error("lists must be nested at most {most} deep")]
     TooDeep {
         /// The deepest nesting.
         most: usize,
     },
-    /// A list that is not closed.
+    /// A list has no closing bracket.
     #[error("unterminated list: add ']'")]
     OpenList,
-    /// `+=` with values that cannot be added.
+    /// `+=` cannot add these values.
     #[error("cannot add {what} to {to}: += adds a string to a string, or a list to a list")]
     Add {
         /// What is added.
@@ -63,15 +63,15 @@ pub enum ConfigProblem {
         /// What it is added to.
         to: &'static str,
     },
-    /// An unknown key.
+    /// A key is unknown.
     #[error("unknown key '{key}'{}", did_you_mean(*nearest))]
     UnknownKey {
         /// The key.
         key: String,
-        /// The known key that looks most like it.
+        /// The most similar known key.
         nearest: Option<&'static str>,
     },
-    /// A key of xl that is not supported.
+    /// A key of xl is not supported.
     #[error("{key} is not supported: {why}; remove the line")]
     KeyNotSupported {
         /// The key.
@@ -79,7 +79,7 @@ pub enum ConfigProblem {
         /// Why.
         why: WhyNot,
     },
-    /// A value of xl that is not supported.
+    /// A value of xl is not supported.
     #[error("{key} = {value:?} is not supported: {why}")]
     ValueNotSupported {
         /// The key.
@@ -89,7 +89,7 @@ pub enum ConfigProblem {
         /// Why.
         why: &'static str,
     },
-    /// A list where there should be none, or the reverse.
+    /// A list is where a number or a string is expected, or the reverse.
     #[error("{key}: must be {wanted}, not {found}")]
     Type {
         /// The key.
@@ -99,7 +99,7 @@ pub enum ConfigProblem {
         /// What it is.
         found: &'static str,
     },
-    /// Not a number.
+    /// A value is not a number.
     #[error("{key} = {text:?}: must be a number")]
     NotANumber {
         /// The key.
@@ -107,25 +107,25 @@ pub enum ConfigProblem {
         /// The value.
         text: String,
     },
-    /// A number that is too small or too large.
+    /// A number is out of range.
     #[error("{key} = {text}: must be {}", range(*least, *most))]
     OutOfRange {
         /// The key.
         key: &'static str,
-        /// The value as it is written.
+        /// The value as written.
         text: String,
-        /// The smallest.
+        /// The smallest valid number.
         least: u16,
-        /// The largest.
+        /// The largest valid number.
         most: u16,
     },
-    /// A value that must not be empty.
+    /// A value is empty.
     #[error("{key} = \"\": must not be empty")]
     Empty {
         /// The key.
         key: &'static str,
     },
-    /// `name=`
+    /// `name=` is invalid.
     #[error("name = {name:?}: {error}")]
     Name {
         /// The name.
@@ -133,7 +133,7 @@ pub enum ConfigProblem {
         /// What is wrong with it.
         error: NameError,
     },
-    /// `memory=` or `maxmem=`
+    /// `memory=` or `maxmem=` is invalid.
     #[error("{key} = {text:?}: {error}")]
     Memory {
         /// The key.
@@ -151,7 +151,7 @@ pub enum ConfigProblem {
         /// The key it must equal.
         of: &'static str,
     },
-    /// `type=` or `builder=`
+    /// `type=` or `builder=` is invalid.
     #[error("{key} = {text:?}: must be \"pvh\"; write type = \"pvh\"")]
     GuestType {
         /// The key.
@@ -159,19 +159,19 @@ pub enum ConfigProblem {
         /// The value.
         text: String,
     },
-    /// `store=`
+    /// `store=` is invalid.
     #[error("store = {text:?}: must be \"noxs\" or \"xenstore\"")]
     Store {
         /// The value.
         text: String,
     },
-    /// A key that is only supported in XenStore mode.
+    /// A key is supported in XenStore mode only.
     #[error("{key} needs store = \"xenstore\"; add that line, or remove {key}")]
     XenStoreOnly {
         /// The key.
         key: &'static str,
     },
-    /// A string of `disk=`.
+    /// A string of `disk=` is invalid.
     #[error("disk {text:?}: {problem}")]
     Disk {
         /// The string.
@@ -179,19 +179,19 @@ pub enum ConfigProblem {
         /// What is wrong with it.
         problem: DiskProblem,
     },
-    /// Too many disks.
+    /// There are too many disks.
     #[error("disk: a guest can have at most {most} disks")]
     TooManyDisks {
         /// How many are supported.
         most: usize,
     },
-    /// Two disks with one name.
-    #[error("disk {vdev:?}: another disk has this name, or one that stands for the same number")]
+    /// Two disks have the same name, or names with the same number.
+    #[error("disk {vdev:?}: another disk has this name, or a name with the same number")]
     DiskTwice {
         /// The name.
         vdev: String,
     },
-    /// An `on_…=` key.
+    /// `on_poweroff=`, `on_reboot=` or `on_crash=` is invalid.
     #[error("{key} = {error}")]
     Action {
         /// The key.
@@ -199,70 +199,9 @@ pub enum ConfigProblem {
         /// What is wrong with it.
         error: UnknownAction,
     },
-    /// Too many vifs.
-    #[error("vif: a guest can have at most {most} vif")]
-    TooManyVifs {
-        /// How many are supported.
-        most: usize,
-    },
-    /// A field of a vif without a value.
-    #[error("vif field {field:?}: must be name=value")]
-    VifNoValue {
-        /// The field.
-        field: String,
-    },
-    /// An unknown field of a vif.
-    #[error("unknown vif field '{field}'{}", did_you_mean(*nearest))]
-    VifUnknownField {
-        /// The field.
-        field: String,
-        /// The known field that looks most like it.
-        nearest: Option<&'static str>,
-    },
-    /// A field of xl that is not supported.
-    #[error("vif field {field} is not supported: {why}")]
-    VifFieldNotSupported {
-        /// The field.
-        field: &'static str,
-        /// Why.
-        why: &'static str,
-    },
-    /// A MAC address.
-    #[error("mac = {text}: {why}")]
-    VifMac {
-        /// The value.
-        text: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A bridge's name.
-    #[error(
-        "bridge = {text:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
-    )]
-    VifBridge {
-        /// The value.
-        text: String,
-    },
-    /// An IP address.
-    #[error("ip = {text}: {error}")]
-    VifIp {
-        /// The value.
-        text: String,
-        /// What is wrong with it.
-        error: IpError,
-    },
-    /// A rate.
-    #[error("rate = {text}: {error}")]
-    VifRate {
-        /// The value.
-        text: String,
-        /// What is wrong with it.
-        error: RateError,
-    },
-}
-
-pub(super) fn did_you_mean(nearest: Option<&'static str>) -> String {
-    nearest.map_or_else(String::new, |nearest| format!("; did you mean '{nearest}'?"))
+    /// `vif=` is invalid.
+    #[error(transparent)]
+    Vif(#[from] VifProblem),
 }
 
 fn range(least: u16, most: u16) -> String {
@@ -273,7 +212,9 @@ fn character_hint(c: char) -> &'static str {
     match c {
         'A'..='Z' => "; keys are lower case, and a string needs quotes",
         '-' | '+' => "; numbers have no sign, and a string needs quotes",
-        '(' | ')' | ':' | '.' => "; a config is not a Python program",
+        '(' | ')' | ':' | '.' => {
+            "; a string needs quotes, and Python expressions are not supported"
+        }
         _ => "",
     }
 }

@@ -1,35 +1,35 @@
-//! Limits on what a vif sends, in xl's notation (`libxlu_vif.c`).
+//! Parses the rate limit of a vif, in xl's notation (`libxlu_vif.c`).
 
 use noxs_control::Rate;
 use thiserror::Error;
 
-use super::memory::{NumberError, parse_number};
+use super::number::{NumberError, parse_number};
 
-/// Microseconds after which a vif may send again where the config does not say.
+/// Interval if the config has none, in microseconds.
 const DEFAULT_INTERVAL_US: u64 = 50_000;
 
-/// Largest number that xl takes, and longest interval in microseconds.
+/// Largest number that xl accepts, and longest interval in microseconds.
 const MOST: u64 = u32::MAX as u64;
 
 /// Why a text is not a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RateError {
-    /// Not of the form.
+    /// It does not have the form of a rate.
     #[error(
-        "must be a rate such as 10Mb/s (bits) or 200KB/s (bytes), optionally followed by '@' and an \
-         interval such as 20ms"
+        "must be a rate such as 10Mb/s (bits) or 200KB/s (bytes), optionally followed by '@' and \
+         an interval such as 20ms"
     )]
     Form,
-    /// Nothing could be sent.
+    /// It would not let the guest send anything.
     #[error("must allow at least one byte per interval")]
     Zero,
-    /// Too large.
+    /// A number is too large.
     #[error("each number must be at most {MOST}, and the interval at most {} s",
         MOST / 1_000_000)]
     TooLarge,
 }
 
-/// Reads a vif's `rate=`.
+/// Parses a vif's `rate=`.
 pub(super) fn parse_rate(text: &str) -> Result<Rate, RateError> {
     let (rate, interval) = match text.split_once('@') {
         Some((rate, interval)) => (rate, parse_interval(interval)?),
@@ -73,9 +73,9 @@ fn parse_interval(text: &str) -> Result<u64, RateError> {
     }
 }
 
-/// A number from 1 to [`MOST`].
+/// Parses a number from 1 to [`MOST`].
 fn parse_count(text: &str) -> Result<u64, RateError> {
-    // Xl's expression allows digits only, which leaves no room for 0x.
+    // xl accepts digits only, so that 0x is not a prefix here.
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(RateError::Form);
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_of_the_manual_page() {
+    fn the_rates_of_the_manual_page_are_parsed() {
         for (text, bytes, interval_us) in [
             ("10Mb/s", 62_500, 50_000),
             ("250KB/s", 12_500, 50_000),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_rates_are_refused() {
+    fn invalid_rates_are_refused() {
         for text in
             ["", "10", "10Mb", "Mb/s", "10 Mb/s", "10TB/s", "0x1MB/s", "1MB/s@", "1MB/s@x", "-1B/s"]
         {

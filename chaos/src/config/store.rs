@@ -1,30 +1,30 @@
-//! The key `store`: how a guest finds its devices, and who serves them.
+//! The key `store`: how a guest discovers its devices, and what serves them.
 //!
-//! These are two choices, and each has a room where its ways stand side by side:
+//! These are two choices, each with a folder of its own:
 //!
-//! - [`Discovery`], how the guest learns of its devices: `domain/discovery` is the part in the
+//! - [`Discovery`], how the guest discovers its devices. `domain/discovery` is the part in the
 //!   guest's memory, [`crate::announce`] the part in dom0.
-//! - [`Backends`], who serves the devices: [`crate::backends`].
+//! - [`Backends`], what serves the devices: [`crate::backends`].
 //!
-//! [`Store`] is what a config may say, and this is the one place that derives both from it. A third
-//! way, such as XenStore nodes that noxsd serves, is a variant here that combines the two.
+//! [`Store`] is the value in a config. Only this module derives the two choices from it. Another
+//! combination, such as XenStore nodes with noxsd's devices, is one more variant of [`Store`].
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a config says of a guest's devices.
+/// The value of `store=`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Store {
-    /// The device page, and noxsd.
+    /// The device page and noxsd.
     #[default]
     Noxs,
-    /// Nodes in the host's XenStore, and dom0's kernel.
+    /// Nodes in the host's XenStore and dom0's kernel.
     XenStore,
 }
 
-/// How a guest learns of its devices.
+/// How a guest discovers its devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Discovery {
     /// From the device page in its memory.
@@ -33,12 +33,12 @@ pub enum Discovery {
     XenStore,
 }
 
-/// Who serves a guest's devices.
+/// What serves a guest's devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backends {
-    /// noxsd.
+    /// The process noxsd.
     Noxsd,
-    /// dom0's kernel, and xenconsoled for the console.
+    /// The kernel of dom0, and xenconsoled for the console.
     Dom0Kernel,
 }
 
@@ -52,7 +52,7 @@ impl Store {
         }
     }
 
-    /// Returns how such a guest learns of its devices.
+    /// Returns how a guest with this value discovers its devices.
     #[must_use]
     pub const fn discovery(self) -> Discovery {
         match self {
@@ -61,7 +61,7 @@ impl Store {
         }
     }
 
-    /// Returns who serves such a guest's devices.
+    /// Returns what serves the devices of a guest with this value.
     #[must_use]
     pub const fn backends(self) -> Backends {
         match self {
@@ -72,15 +72,15 @@ impl Store {
 }
 
 impl Discovery {
-    /// All ways: what has to be looked at where nothing says which one a domain has.
+    /// All variants, for domains of which it is not known which one they use.
     pub const ALL: [Self; 2] = [Self::DevicePage, Self::XenStore];
 }
 
 impl Backends {
-    /// All of them: what has to be looked at where nothing says which ones a domain has.
+    /// All variants, for domains of which it is not known which one they use.
     pub const ALL: [Self; 2] = [Self::Noxsd, Self::Dom0Kernel];
 
-    /// Whether they serve disks.
+    /// Returns whether these backends serve disks.
     #[must_use]
     pub const fn serve_disks(self) -> bool {
         matches!(self, Self::Dom0Kernel)

@@ -4,19 +4,19 @@ use std::fmt;
 
 use super::source::SourceSpan;
 
-/// A value with its place.
+/// A value with its span.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     pub(super) kind: Kind,
     pub(super) span: SourceSpan,
 }
 
-/// What a value is.
+/// The kinds of values.
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    /// A number or a string. Xl makes no difference between them once they are read.
+    /// A number or a string. xl treats them alike once they are parsed.
     Atom(Atom),
-    /// A list, whose members may be lists too.
+    /// A list. Its members may be lists.
     List(Vec<Value>),
 }
 
@@ -24,15 +24,15 @@ pub(super) enum Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Atom {
     pub(super) text: String,
-    /// Whether it stood without quotes: a number.
+    /// Whether it is without quotes, which makes it a number.
     pub(super) bare: bool,
-    /// Whether its text is byte for byte what stands between the quotes, so that a part of it has
-    /// a place of its own.
+    /// Whether the text is byte for byte as in the source, so that a part of it has a known
+    /// span.
     pub(super) verbatim: bool,
 }
 
 impl Value {
-    /// The kind's name in messages.
+    /// Returns the name of the kind in messages.
     pub(super) fn kind_name(&self) -> &'static str {
         match &self.kind {
             Kind::Atom(Atom { bare: true, .. }) => "a number",
@@ -41,7 +41,7 @@ impl Value {
         }
     }
 
-    /// The place of a part of an atom's text; that of the whole value if the text was changed by
+    /// Returns the span of a part of an atom's text, or of the whole value if the text contains
     /// escapes.
     pub(super) fn part(&self, start: usize, end: usize) -> SourceSpan {
         match &self.kind {
@@ -54,7 +54,7 @@ impl Value {
     }
 }
 
-/// Two values are equal if they mean the same, wherever they stand and however they are written.
+/// Compares what values mean; their spans and the way they are written do not matter.
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (&self.kind, &other.kind) {
@@ -65,7 +65,7 @@ impl PartialEq for Value {
     }
 }
 
-/// Writes the value so that reading it gives it back.
+/// Writes the value in the syntax of a config, so that parsing the text yields an equal value.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
@@ -89,7 +89,7 @@ fn quote(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match c {
             '"' | '\\' => write!(f, "\\{c}")?,
             '\n' => f.write_str("\\n")?,
-            // Only ASCII has a form as one byte.
+            // An escape stands for one byte, so only ASCII characters have one.
             c if c.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(c))?,
             c => write!(f, "{c}")?,
         }

@@ -1,47 +1,47 @@
-//! What a config most likely has by mistake.
+//! What is most likely a mistake in a config.
 
 use thiserror::Error;
 
-use super::problem::did_you_mean;
 use super::source::SourcePosition;
+use super::spelling::did_you_mean;
 
-/// Something in a config that is most likely a mistake.
+/// A probable mistake in a config.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{place}: {kind}")]
+#[error("{position}: {kind}")]
 pub struct ConfigWarning {
     /// Where.
-    pub place: SourcePosition,
+    pub position: SourcePosition,
     /// What.
     pub kind: WarningKind,
 }
 
-/// What a [`ConfigWarning`] is about.
+/// The kinds of probable mistakes.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WarningKind {
-    /// An unknown key.
+    /// A key is unknown.
     #[error("unknown key '{key}' is ignored{}", did_you_mean(*nearest))]
     UnknownKey {
         /// The key.
         key: String,
-        /// The known key that looks most like it.
+        /// The most similar known key.
         nearest: Option<&'static str>,
     },
-    /// No `type=`.
+    /// `type=` is missing.
     #[error("type is missing: chaos creates a \"pvh\" guest, xl a \"pv\" one; add type = \"pvh\"")]
     NoType,
-    /// A `builder=` beside `type=`.
+    /// There is a `builder=` beside `type=`.
     #[error(
-        "builder has no effect beside type, whose old form it is; remove it, for xl refuses it beside \
-         type = \"pvh\""
+        "builder is the old name of type and has no effect beside it; remove it, because xl refuses \
+         it together with type = \"pvh\""
     )]
     Builder,
-    /// `root=` or `extra=` beside `cmdline=`.
+    /// There is `root=` or `extra=` beside `cmdline=`.
     #[error("{key} has no effect beside cmdline; remove one of them")]
     Overridden {
         /// The key.
         key: &'static str,
     },
-    /// A field of a vif without effect.
+    /// A field of a vif has no effect.
     #[error("vif field {field} has no effect, as in xl; remove it")]
     VifNoEffect {
         /// The field.

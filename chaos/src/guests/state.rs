@@ -5,21 +5,21 @@ use xen::domain::{DomainInfo, ShutdownReason};
 
 use super::classify::Condition;
 
-/// How a guest is.
+/// The state of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestState {
-    /// It has a CPU right now.
+    /// At least one vCPU runs on a CPU now.
     Running,
-    /// It waits for something.
+    /// All vCPUs wait for an event.
     Blocked,
-    /// It was paused, or never started.
+    /// It was paused, or has never started.
     Paused,
-    /// It wants a CPU.
+    /// It waits for a CPU.
     Runnable,
     /// It powered off.
     PoweredOff,
-    /// It asked to be rebooted.
+    /// It asked for a reboot.
     Rebooted,
     /// It suspended.
     Suspended,
@@ -31,11 +31,11 @@ pub enum GuestState {
     Creating,
     /// It waits in chaosd's pool.
     Shell,
-    /// Its creator was killed before it was done.
+    /// Its creator was killed before it was complete.
     Incomplete,
     /// Only its record is left.
     Gone,
-    /// It has ended, and chaosd has yet to restart it.
+    /// It has shut down, and chaosd has yet to restart it.
     PendingRestart,
 }
 
@@ -62,7 +62,8 @@ impl GuestState {
         }
     }
 
-    /// Returns how a domain has shut down, also if it was destroyed since and Xen still knows it.
+    /// Returns how a domain shut down; `None` if it has not. A domain that was destroyed since has
+    /// an answer as long as Xen still knows it.
     #[must_use]
     pub fn of_end(info: &DomainInfo) -> Option<Self> {
         Some(match info.state.shutdown? {
@@ -73,16 +74,15 @@ impl GuestState {
         })
     }
 
-    /// Returns the word for people: that of the JSON, with a space for a hyphen where English has
-    /// one.
+    /// Returns the state's name, the same in tables and in JSON.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Blocked => "blocked",
             Self::Paused => "paused",
             Self::Runnable => "runnable",
-            Self::PoweredOff => "powered off",
+            Self::PoweredOff => "powered-off",
             Self::Rebooted => "rebooted",
             Self::Suspended => "suspended",
             Self::Crashed => "crashed",
@@ -95,7 +95,16 @@ impl GuestState {
         }
     }
 
-    /// Returns whether the guest has ended and only waits to be removed.
+    /// Returns the state as it reads in a sentence, such as "redis powered off and is destroyed".
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PoweredOff => "powered off",
+            state => state.name(),
+        }
+    }
+
+    /// Returns whether the guest has shut down or is gone, so that only its removal is left.
     #[must_use]
     pub fn has_ended(self) -> bool {
         matches!(self, Self::PoweredOff | Self::Rebooted | Self::Crashed | Self::Dying | Self::Gone)
@@ -107,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_for_people_is_that_of_the_json() {
+    fn a_name_is_the_word_of_the_json() {
         for state in [
             GuestState::Running,
             GuestState::Blocked,
@@ -124,8 +133,13 @@ mod tests {
             GuestState::Gone,
             GuestState::PendingRestart,
         ] {
-            let json = serde_json::to_value(state).unwrap();
-            assert_eq!(json.as_str().unwrap(), state.as_str().replace(' ', "-"));
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
+    }
+
+    #[test]
+    fn a_sentence_has_no_hyphen_in_powered_off() {
+        assert_eq!(GuestState::PoweredOff.as_str(), "powered off");
+        assert_eq!(GuestState::Crashed.as_str(), "crashed");
     }
 }

@@ -1,8 +1,8 @@
-//! The setup header of a Linux bzImage (Documentation/arch/x86/boot.rst in Linux).
+//! Reads the setup header of a Linux bzImage (Documentation/arch/x86/boot.rst in Linux).
 
 use super::error::{BzImageProblem, ImageError};
 
-/// Offsets of the header's fields from the beginning of the file.
+/// Offsets of the header's fields in the file.
 mod offset {
     pub(super) const SETUP_SECTORS: usize = 0x1f1;
     pub(super) const BOOT_FLAG: usize = 0x1fe;
@@ -12,13 +12,13 @@ mod offset {
     pub(super) const PAYLOAD_LENGTH: usize = 0x24c;
 }
 
-/// First version of the boot protocol whose header has the place of the payload.
+/// First version of the boot protocol whose header says where the payload is.
 const FIRST_VERSION: u16 = 0x0208;
 
-/// Size of what is before the protected-mode code is counted in these.
+/// Size of a sector, in which the header counts the code before the protected-mode code.
 const SECTOR: usize = 512;
 
-/// The payload ends with the unpacked kernel's size in this many bytes, little-endian.
+/// Length of the unpacked kernel's size, a little-endian number at the end of the payload.
 pub(super) const SIZE_BYTES: usize = 4;
 
 /// A Linux bzImage.
@@ -32,7 +32,7 @@ impl<'a> BzImage<'a> {
     /// Returns the bzImage in `file`, or `None` if it is something else.
     ///
     /// # Errors
-    /// It is a bzImage without a payload in a known place.
+    /// It is a bzImage, but its payload cannot be located.
     pub(super) fn find(file: &'a [u8]) -> Result<Option<Self>, ImageError> {
         if read(file, offset::BOOT_FLAG) != Some([0x55, 0xaa])
             || read(file, offset::MAGIC) != Some(*b"HdrS")
@@ -47,7 +47,7 @@ impl<'a> BzImage<'a> {
         let field = |at| read(file, at).map(u32::from_le_bytes).ok_or_else(short);
         let (start, length) = (field(offset::PAYLOAD_OFFSET)?, field(offset::PAYLOAD_LENGTH)?);
         let [sectors] = read(file, offset::SETUP_SECTORS).ok_or_else(short)?;
-        // A zero stands for four, for the sake of ancient boot loaders.
+        // The boot protocol defines 0 as 4, for old boot loaders.
         let sectors = if sectors == 0 { 4 } else { usize::from(sectors) };
         let code = (sectors + 1) * SECTOR;
         let end = code as u64 + u64::from(start) + u64::from(length);
@@ -62,12 +62,12 @@ impl<'a> BzImage<'a> {
         Ok(Some(Self { payload, unpacked_size }))
     }
 
-    /// Returns the packed kernel, with its size behind it.
+    /// Returns the packed kernel, followed by its unpacked size.
     pub(super) fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
-    /// Returns how large the unpacked kernel is, in bytes.
+    /// Returns the size of the unpacked kernel, in bytes.
     pub(super) fn unpacked_size(&self) -> usize {
         self.unpacked_size
     }

@@ -1,4 +1,4 @@
-//! Kernels that were read before.
+//! A cache of kernels.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,20 +11,21 @@ use super::error::ImageError;
 use super::file::{ImageKey, open};
 use super::kernel::Image;
 
-/// Kernels that were read before, up to a number of bytes.
-///
-/// When it is full, the least recently used one is dropped first.
+/// A cache of kernels, bounded in bytes. When it is full, the least recently used kernel is
+/// dropped.
 #[derive(Debug)]
 pub struct ImageCache {
     images: HashMap<ImageKey, Entry>,
     max_bytes: usize,
     held_bytes: usize,
+    /// Counts accesses.
     clock: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     image: Arc<Image>,
+    /// The clock at the last access.
     used: u64,
 }
 
@@ -35,34 +36,34 @@ impl ImageCache {
         Self { images: HashMap::new(), max_bytes, held_bytes: 0, clock: 0 }
     }
 
-    /// Returns the kernel at a path, read only if it is not known or has changed.
+    /// Returns the kernel at a path, and reads it only if it is not cached or has changed.
     ///
     /// # Errors
-    /// As [`Image::open`]. A failure is not remembered.
+    /// As [`Image::open`]. Failures are not cached.
     pub fn open(&mut self, path: &Path) -> Result<Arc<Image>, ImageError> {
-        // A known kernel need not be opened.
+        // A cached kernel does not have to be opened.
         if let Some(image) =
-            stat(path).ok().and_then(|stat| self.known(ImageKey::of_stat(&stat).ok()?))
+            stat(path).ok().and_then(|stat| self.cached(ImageKey::of_stat(&stat).ok()?))
         {
             return Ok(image);
         }
         self.from_file(&open(path)?)
     }
 
-    fn known(&mut self, key: ImageKey) -> Option<Arc<Image>> {
+    fn cached(&mut self, key: ImageKey) -> Option<Arc<Image>> {
         self.clock += 1;
         let entry = self.images.get_mut(&key)?;
         entry.used = self.clock;
         Some(Arc::clone(&entry.image))
     }
 
-    /// Returns the kernel in an open file, read only if it is not known or has changed.
+    /// Returns the kernel in an open file, and reads it only if it is not cached or has changed.
     ///
     /// # Errors
     /// As [`Image::open`].
     pub fn from_file(&mut self, file: &File) -> Result<Arc<Image>, ImageError> {
         let key = ImageKey::of(file)?;
-        if let Some(image) = self.known(key) {
+        if let Some(image) = self.cached(key) {
             return Ok(image);
         }
         let image = Arc::new(Image::from_file(file)?);
@@ -81,26 +82,26 @@ impl ImageCache {
         if size > self.max_bytes {
             return;
         }
-        // An earlier content of the same file is not needed any more.
-        self.forget(|other| (other.dev, other.ino) == (key.dev, key.ino));
+        // The former content of the same file is no longer needed.
+        self.remove(|other| (other.dev, other.ino) == (key.dev, key.ino));
         while self.held_bytes > self.max_bytes - size {
             let oldest = self.images.iter().min_by_key(|(_, entry)| entry.used);
             let Some((oldest, _)) = oldest else { break };
             let oldest = *oldest;
-            self.forget(|other| *other == oldest);
+            self.remove(|other| *other == oldest);
         }
         self.held_bytes += size;
         self.images.insert(key, Entry { image: Arc::clone(image), used: self.clock });
     }
 
-    fn forget(&mut self, which: impl Fn(&ImageKey) -> bool) {
+    fn remove(&mut self, which: impl Fn(&ImageKey) -> bool) {
         let held = &mut self.held_bytes;
         self.images.retain(|key, entry| {
-            let forget = which(key);
-            if forget {
+            let remove = which(key);
+            if remove {
                 *held -= entry.image.held_bytes();
             }
-            !forget
+            !remove
         });
     }
 }

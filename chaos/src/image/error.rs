@@ -17,13 +17,13 @@ pub enum ImageError {
     /// The file cannot be read.
     #[error("cannot read the file")]
     Read(#[source] io::Error),
-    /// A folder, a pipe or a device.
+    /// It is a directory, a pipe or a device.
     #[error("not a regular file")]
     NotRegular,
-    /// A ramdisk without a byte, which is a mistake.
+    /// The ramdisk is empty, which can only be a mistake.
     #[error("the file is empty")]
     Empty,
-    /// Too large to be loaded, in the file or after decompression.
+    /// It is larger than [`MAX_SIZE`], in the file or unpacked.
     #[error("{what} must be at most {} MiB", MAX_SIZE >> 20)]
     TooLarge {
         /// What is too large.
@@ -32,12 +32,12 @@ pub enum ImageError {
     /// The file changed while it was read.
     #[error("the file changed while it was read; try again when it is complete")]
     Changed,
-    /// The file is not a kernel of a known form.
+    /// The file is not a kernel in a supported format.
     #[error(
         "not a kernel: the file {begins}; must be an ELF file, a gzip'ed ELF file or a Linux bzImage"
     )]
     NotElf {
-        /// How it begins, in words.
+        /// How it begins, as words for the message.
         begins: String,
     },
     /// The ELF file is for another kind of machine.
@@ -46,20 +46,20 @@ pub enum ImageError {
         /// What it is.
         found: String,
     },
-    /// The file ends too early.
+    /// The file ends before a part of it.
     #[error("truncated: {part} ends at byte {needed}, the file at byte {size}")]
     Truncated {
-        /// Which part does not lie wholly in the file.
+        /// The part that is not completely in the file.
         part: Part,
-        /// How large the file would have to be, in bytes.
+        /// The size that the file must have, in bytes.
         needed: u64,
-        /// How large it is, in bytes.
+        /// The size that it has, in bytes.
         size: u64,
     },
     /// The header contradicts itself.
     #[error("malformed ELF file: {0}")]
     Malformed(&'static str),
-    /// Nothing to load.
+    /// There is nothing to load.
     #[error("the ELF file has no segment to load")]
     NoSegments,
     /// A segment has more bytes in the file than in memory.
@@ -82,10 +82,10 @@ pub enum ImageError {
         /// Its size in memory in bytes.
         mem_size: u64,
     },
-    /// Two segments want the same memory.
+    /// Two segments overlap.
     #[error(
-        "segments {first} and {second} overlap: the one ends at {first_end:#x}, the other begins \
-         at {second_start:#x}"
+        "segments {first} and {second} overlap: segment {first} ends at {first_end:#x}, segment \
+         {second} begins at {second_start:#x}"
     )]
     Overlap {
         /// Number of the lower one among the program headers.
@@ -97,19 +97,19 @@ pub enum ImageError {
         /// Where it begins.
         second_start: u64,
     },
-    /// No entry point for a PVH domain.
+    /// The kernel has no entry point for a PVH domain.
     #[error(
         "no PVH note (ELF note \"Xen\" of type 18), so the kernel does not boot as a PVH guest; build \
          Linux with CONFIG_PVH"
     )]
     NoPvhNote,
-    /// The note is not an address.
+    /// The PVH note is not an address.
     #[error("the PVH note holds {size} bytes: must be 1, 2, 4 or 8")]
     BadPvhNote {
         /// How many bytes it has.
         size: usize,
     },
-    /// The entry point is in no segment.
+    /// The entry point is not in a segment.
     #[error("the entry point {entry:#x} of the PVH note must lie in a loaded segment")]
     EntryOutside {
         /// The address.
@@ -121,7 +121,7 @@ pub enum ImageError {
         /// The address.
         entry: u64,
     },
-    /// The guest is too small.
+    /// The guest has too little memory.
     #[error(
         "segment {index} ends at {end:#x}, but the guest's usable memory ends at {usable_end:#x}: \
          {missing_kib} KiB are missing; raise memory"
@@ -131,31 +131,31 @@ pub enum ImageError {
         index: usize,
         /// Where it ends.
         end: u64,
-        /// First byte it may not use.
+        /// First address that it must not use.
         usable_end: u64,
-        /// How much is missing.
+        /// How much memory is missing, in KiB.
         missing_kib: u64,
     },
-    /// A compressed kernel that cannot be unpacked.
+    /// The kernel cannot be unpacked.
     #[error("cannot unpack the {method} data")]
     Unpack {
-        /// How it is compressed.
+        /// The format in which it is packed.
         method: &'static str,
         /// Why.
         #[source]
         source: io::Error,
     },
-    /// A compressed kernel of another size than its header says.
+    /// The kernel unpacks to another size than its header says.
     #[error("the {method} data unpacks to {found} bytes: must be {expected}")]
     UnpackedSize {
-        /// How it is compressed.
+        /// The format in which it is packed.
         method: &'static str,
-        /// Its size in bytes.
+        /// Its unpacked size in bytes.
         found: usize,
-        /// What the header says.
+        /// The size in the header, in bytes.
         expected: usize,
     },
-    /// A bzImage without a payload in a known form.
+    /// The payload of a bzImage cannot be found or unpacked.
     #[error("cannot unpack this Linux bzImage: {0}")]
     BzImage(BzImageProblem),
 }
@@ -163,13 +163,13 @@ pub enum ImageError {
 /// What is wrong with a bzImage.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BzImageProblem {
-    /// The file is too short for it.
+    /// The file ends within the header.
     #[error("the file ends within its header")]
     Header,
-    /// It is older than Linux 2.6.25.
+    /// It is older than boot protocol 2.8.
     #[error("its boot protocol {}.{} is too old: must be at least 2.8", .0 >> 8, .0 & 0xff)]
     OldProtocol(u16),
-    /// The payload is not wholly in the file.
+    /// The payload is not completely in the file.
     #[error("its payload ends at byte {end}, the file at byte {size}")]
     Truncated {
         /// Where it ends.
@@ -180,13 +180,13 @@ pub enum BzImageProblem {
     /// There is no payload.
     #[error("its payload is empty")]
     Empty,
-    /// A compression that is not supported.
+    /// Its format is known, but not supported.
     #[error("it is packed with {0}: must be gzip, xz, zstd, lz4 or lzma")]
     Method(&'static str),
-    /// The payload is in an unknown form.
+    /// Its format is unknown.
     #[error("its payload {begins}: must be gzip, xz, zstd, lz4 or lzma")]
     Payload {
-        /// How it begins, in words.
+        /// How it begins, as words for the message.
         begins: String,
     },
 }

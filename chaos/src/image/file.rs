@@ -1,4 +1,4 @@
-//! Files of kernels and ramdisks.
+//! Opens and reads files of kernels and ramdisks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek};
@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Stat, fstat};
 
 use super::error::{ImageError, MAX_SIZE};
 
-/// Opens a file for reading without waiting for a pipe's other end.
+/// Opens a file for reading. Does not block if it is a pipe without a writer.
 ///
 /// # Errors
 /// It cannot be opened.
@@ -21,7 +21,8 @@ pub fn open(path: &Path) -> Result<File, ImageError> {
         .map_err(ImageError::Open)
 }
 
-/// Reads a file that should have `size` bytes, and one more if there is one.
+/// Reads up to `size + 1` bytes from the beginning of a file, so that the caller notices that it
+/// has grown.
 ///
 /// # Errors
 /// It cannot be read.
@@ -33,7 +34,8 @@ pub(super) fn read(mut file: &File, size: u64) -> Result<Vec<u8>, ImageError> {
     Ok(bytes)
 }
 
-/// Identifies one content of a file, as far as its metadata shows.
+/// Identifies the content of a file by its metadata. A change that keeps size and time goes
+/// unnoticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageKey {
     /// Device number of the file system.
@@ -52,7 +54,7 @@ impl ImageKey {
     /// # Errors
     /// Its metadata cannot be read, it is not a regular file, or it is larger than [`MAX_SIZE`].
     pub fn of(file: &File) -> Result<Self, ImageError> {
-        // Not the standard library's statx, which takes the kernel four times as long.
+        // fstat takes Linux a quarter of the time of statx, which the standard library uses.
         Self::of_stat(&fstat(file).map_err(|errno| ImageError::Read(errno.into()))?)
     }
 

@@ -1,4 +1,4 @@
-//! A kernel that can be booted.
+//! A kernel that boots as a PVH guest.
 
 use std::fs::File;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub struct Image {
     entry: u32,
 }
 
-/// Where an image's bytes are.
+/// Where the bytes of an image are.
 #[derive(Debug)]
 pub(super) enum ImageBytes {
     Memory(Vec<u8>),
@@ -32,15 +32,15 @@ impl Image {
     /// Reads and checks a kernel.
     ///
     /// # Errors
-    /// The file cannot be read, is not a regular file, or not a kernel that boots as PVH.
+    /// The file cannot be read, is not a regular file, or is not a kernel that boots as PVH.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         Self::from_file(&open(path)?)
     }
 
     /// Reads and checks a kernel from the beginning of an open file.
     ///
-    /// The whole file is read into memory. It is not mapped: touching a mapped file that was
-    /// truncated would kill the process.
+    /// Reads the whole file instead of mapping it: access to a mapped file that is truncated later
+    /// would kill the process.
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -53,9 +53,9 @@ impl Image {
         Self::parse(bytes)
     }
 
-    /// Checks a kernel without reading it, as far as that is possible: of an ELF file only the
-    /// headers are read now, and the rest goes from the file right into the guest. For one guest;
-    /// for several an [`ImageCache`](super::ImageCache) costs less.
+    /// Checks a kernel and leaves its segments in the file if it is not packed: only the headers
+    /// are read now, and the segments are read straight into the guest. For one guest; for several,
+    /// an [`ImageCache`](super::ImageCache) costs less.
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -73,7 +73,7 @@ impl Image {
         }
     }
 
-    /// Checks a kernel that is in memory already.
+    /// Checks a kernel that is in memory.
     ///
     /// # Errors
     /// The bytes are not a kernel that boots as PVH.
@@ -89,17 +89,17 @@ impl Image {
         self.entry
     }
 
-    /// Returns what to put into the guest: at least one segment, sorted by address, none
-    /// overlapping another.
+    /// Returns the segments to copy into the guest: at least one, sorted by address, without
+    /// overlaps.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Returns the bytes a segment begins with; the rest of it is zero.
+    /// Returns the bytes that a segment begins with; the rest of it must be zero.
     ///
     /// # Panics
-    /// If the segment is of another image and does not lie in this one.
+    /// May panic if the segment is from another image.
     #[must_use]
     pub fn content(&self, segment: &Segment) -> Content<'_> {
         let Range { start, end } = segment.file;
@@ -114,11 +114,11 @@ impl Image {
         }
     }
 
-    /// Checks that the file has not changed since the image was created. Call it when all of an
-    /// image that was not read before has been copied.
+    /// Checks that the file has not changed since the image was created. To be called when all
+    /// segments have been copied. An image in memory always passes.
     ///
     /// # Errors
-    /// [`ImageError::Changed`].
+    /// [`ImageError::Changed`], or the metadata cannot be read.
     pub fn check_unchanged(&self) -> Result<(), ImageError> {
         match &self.bytes {
             ImageBytes::File { file, key } if ImageKey::of(file)? != *key => {
@@ -134,7 +134,7 @@ impl Image {
         self.segments.last().map_or(0, Segment::end)
     }
 
-    /// Returns how many bytes the image holds in this process.
+    /// Returns how many bytes of memory the image takes in this process.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         match &self.bytes {
@@ -146,7 +146,7 @@ impl Image {
     /// Checks that every segment ends at or below `usable_end`, a guest-physical address.
     ///
     /// # Errors
-    /// [`ImageError::DoesNotFit`], naming the highest segment.
+    /// [`ImageError::DoesNotFit`], with the highest segment.
     pub fn check_fits(&self, usable_end: u64) -> Result<(), ImageError> {
         match self.segments.last() {
             Some(last) if last.end() > usable_end => Err(ImageError::DoesNotFit {

@@ -1,10 +1,10 @@
 //! Kernel images for PVH direct boot.
 //!
 //! A kernel is an ELF file whose `Xen` note of type 18 (`XEN_ELFNOTE_PHYS32_ENTRY` in Xen's
-//! `elfnote.h`) says where to enter it in 32-bit mode without paging. It may be packed with gzip,
-//! or be a Linux bzImage, whose payload is such a file, packed with gzip, xz, zstd, lz4 or lzma.
-//! Everything is checked when an [`Image`] is created, so that putting it into a guest only copies
-//! bytes.
+//! `elfnote.h`) is the address at which it is entered in 32-bit mode without paging. The file may
+//! be packed with gzip, or be the payload of a Linux bzImage, packed with gzip, xz, zstd, lz4 or
+//! lzma. A kernel is checked when its [`Image`] is created, so that loading it into a guest only
+//! copies bytes.
 
 mod bzimage;
 mod cache;
@@ -12,6 +12,8 @@ mod elf;
 mod error;
 mod file;
 mod kernel;
+mod notes;
+mod parts;
 mod positioned;
 mod ramdisk;
 mod segment;

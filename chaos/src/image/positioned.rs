@@ -1,11 +1,11 @@
-//! Reading parts of a file, each with one system call.
+//! Reads parts of a file, each with one system call.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use object::read::ReadCacheOps;
 
-/// A file of known size.
+/// A file of known size, with a position of its own.
 #[derive(Debug)]
 pub(super) struct Positioned<'a> {
     file: &'a File,

@@ -1,4 +1,4 @@
-//! A ramdisk: a file that goes into the guest as it is.
+//! A ramdisk: a file that is copied into the guest unchanged.
 
 use std::fs::File;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::ImageError;
 use super::file::{ImageKey, open};
 
-/// A ramdisk's file. It is read when it goes into the guest, and right there.
+/// An open ramdisk. It is read later, straight into the guest.
 #[derive(Debug)]
 pub struct RamdiskFile {
     file: File,
@@ -41,10 +41,10 @@ impl RamdiskFile {
         &self.file
     }
 
-    /// Checks that the file has not changed since it was opened. Call it after reading it.
+    /// Checks that the file has not changed since it was opened. To be called after reading it.
     ///
     /// # Errors
-    /// [`ImageError::Changed`].
+    /// [`ImageError::Changed`], or the metadata cannot be read.
     pub(crate) fn check_unchanged(&self) -> Result<(), ImageError> {
         if ImageKey::of(&self.file)? == self.key { Ok(()) } else { Err(ImageError::Changed) }
     }
@@ -58,18 +58,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_grows_is_noticed() {
+    fn a_file_that_grows_is_detected() {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-        file.write_all(b"ramdisk").expect("it takes bytes");
+        file.write_all(b"ramdisk").expect("the file is writable");
         let ramdisk = RamdiskFile::open(file.path()).expect("it is a regular file");
         assert_eq!(ramdisk.size(), 7);
         assert!(ramdisk.check_unchanged().is_ok());
-        file.as_file().write_all_at(b"more", 7).expect("it takes bytes");
+        file.as_file().write_all_at(b"more", 7).expect("the file is writable");
         assert!(matches!(ramdisk.check_unchanged(), Err(ImageError::Changed)));
     }
 
     #[test]
-    fn a_folder_is_not_a_ramdisk() {
+    fn a_directory_is_not_a_ramdisk() {
         let opened = RamdiskFile::open(Path::new("/tmp"));
         assert!(matches!(opened, Err(ImageError::NotRegular)));
     }

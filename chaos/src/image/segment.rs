@@ -1,19 +1,19 @@
-//! What an image puts where.
+//! The segments of a kernel.
 
 use std::fs::File;
 use std::ops::Range;
 
-/// A run of guest memory that the kernel fills.
+/// A contiguous part of the guest's memory that the kernel occupies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// First guest-physical address.
     pub paddr: u64,
-    /// Size in the guest in bytes, never 0. What the file does not fill must be zero.
+    /// Size in the guest in bytes, never 0. What is beyond the bytes of the file must be zero.
     /// `paddr + mem_size` does not overflow.
     pub mem_size: u64,
-    /// Number among the ELF file's program headers, for messages.
+    /// Index among the program headers of the ELF file, for messages.
     pub index: usize,
-    /// Where its bytes are in the file; at most `mem_size` of them.
+    /// Where its bytes are in the file; at most `mem_size` bytes.
     pub(super) file: Range<u64>,
 }
 
@@ -24,14 +24,14 @@ impl Segment {
         self.paddr + self.mem_size
     }
 
-    /// Returns how many bytes it has in the file.
+    /// Returns its size in the file, in bytes.
     #[must_use]
     pub fn file_size(&self) -> u64 {
         self.file.end - self.file.start
     }
 }
 
-/// The bytes a segment begins with.
+/// The bytes that a segment begins with.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     /// They are in memory.
@@ -40,15 +40,15 @@ pub enum Content<'a> {
     File {
         /// The file.
         file: &'a File,
-        /// Where they begin.
+        /// Offset of the first byte in the file.
         position: u64,
-        /// How many there are.
+        /// Number of bytes.
         count: usize,
     },
 }
 
 impl Content<'_> {
-    /// Returns how many bytes there are.
+    /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -57,7 +57,7 @@ impl Content<'_> {
         }
     }
 
-    /// Returns whether there are none.
+    /// Returns whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

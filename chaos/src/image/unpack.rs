@@ -1,4 +1,4 @@
-//! Packed kernels: gzip'ed ELF files, and Linux bzImages.
+//! Unpacks kernels: gzip'ed ELF files, and Linux bzImages.
 
 use std::io::{self, Read};
 
@@ -10,14 +10,14 @@ use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 use super::bzimage::{BzImage, SIZE_BYTES};
 use super::error::{BzImageProblem, ImageError, MAX_SIZE};
 
-/// Most memory that xz and lzma may ask for, in KiB: their largest preset takes 65 MiB.
+/// Most memory that xz and lzma may use, in KiB. Their largest preset uses 65 MiB.
 const LZMA_MEMORY_KIB: u32 = 256 << 10;
 
-/// How many times larger than its Linux payload a real kernel is at most. For one that claims more,
-/// memory is allocated as it grows.
+/// Upper bound of the ratio between the size of a real kernel and that of its payload. If the
+/// header claims more, memory is allocated as the output grows, so that a false size costs nothing.
 const USUAL_RATIO: usize = 16;
 
-/// Returns the ELF file in `bytes`, unpacked if it is packed; anything unknown is returned as it is.
+/// Returns `bytes` unpacked if they are packed, and unchanged otherwise.
 pub(super) fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     if bytes.starts_with(GZIP) {
         return read_limited(Method::Gzip, &bytes, 0);
@@ -28,7 +28,7 @@ pub(super) fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
     }
 }
 
-/// Describes how a file begins, for a message.
+/// Describes how a file begins, as a verb phrase for a message.
 pub(super) fn describe(bytes: &[u8]) -> String {
     let known = match bytes {
         [] => return "is empty".to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn describe(bytes: &[u8]) -> String {
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 
-/// How data is packed.
+/// The format of packed data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
     Gzip,
@@ -63,7 +63,7 @@ impl Method {
         }
     }
 
-    /// Returns the method of data that begins so, as in Linux's `lib/decompress.c`.
+    /// Returns the method from the first bytes of the data, as in Linux's `lib/decompress.c`.
     fn of(packed: &[u8]) -> Result<Self, ImageError> {
         let unsupported = |name| ImageError::BzImage(BzImageProblem::Method(name));
         match packed {
@@ -78,7 +78,7 @@ impl Method {
         }
     }
 
-    /// Writes the unpacked data behind `unpacked`, at most `limit` bytes of it.
+    /// Appends the unpacked data to `unpacked`, at most `limit` bytes.
     fn read(self, packed: &[u8], limit: u64, unpacked: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Gzip => GzDecoder::new(packed).take(limit).read_to_end(unpacked),
@@ -97,11 +97,11 @@ impl Method {
     }
 }
 
-/// The kernel that unpacks itself when a bzImage is booted.
+/// Returns the kernel that is packed in a bzImage.
 fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
     let payload = image.payload();
     let method = Method::of(payload)?;
-    // Gzip's own last field is what the kernel's build appends to all other kinds.
+    // Linux's build appends the unpacked size to all formats but gzip, whose own last field it is.
     let packed = match method {
         Method::Gzip => payload,
         _ => &payload[..payload.len().saturating_sub(SIZE_BYTES)],
@@ -118,7 +118,7 @@ fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
     Ok(unpacked)
 }
 
-/// Unpacks all of it, up to [`MAX_SIZE`]; `size` is how many bytes are expected, or 0.
+/// Unpacks `packed`, up to [`MAX_SIZE`]. `size` is the expected number of bytes, or 0 if unknown.
 fn read_limited(method: Method, packed: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
     let mut unpacked = Vec::with_capacity(size.min(packed.len().saturating_mul(USUAL_RATIO)));
     method

@@ -1,4 +1,4 @@
-//! Creating guests.
+//! Creates guests.
 
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,10 +16,10 @@ use crate::guests::{self, CreateOptions, Host, LifecycleError};
 use crate::image;
 use crate::timings::Timings;
 
-/// What carries out creates: a connection to `chaosd`, or this process.
+/// What creates guests: `chaosd` or this process.
 #[derive(Debug)]
 pub enum Executor {
-    /// `chaosd`, which takes a shell from its pool if one fits.
+    /// A connection to `chaosd`, which takes a shell from its pool if one fits.
     Chaosd(Chaosd),
     /// This process, which prepares a shell for each guest.
     ThisProcess(Host),
@@ -28,9 +28,9 @@ pub enum Executor {
 /// How many guests a caller is about to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
-    /// One. An ELF kernel goes from its file right into the guest and is not kept.
+    /// One. An ELF kernel is read straight into the guest and is not kept.
     OneGuest,
-    /// Several. Kernels that were read are kept for the next guest.
+    /// Several. Kernels are kept in memory for the next guests.
     ManyGuests,
 }
 
@@ -39,31 +39,31 @@ pub enum Usage {
 pub struct CreatedGuest {
     /// Its name.
     pub name: String,
-    /// Its number in Xen.
+    /// Its domid.
     pub domid: DomId,
     /// Its handle, as a UUID.
     pub handle: String,
-    /// Where its shell came from.
+    /// The origin of its shell.
     pub origin: Origin,
-    /// What `chaosd` did for it, and how long each stage took, in nanoseconds. Empty if this
-    /// process created the guest: its stages are in the caller's [`Timings`].
+    /// The stages in `chaosd` and their durations in nanoseconds. Empty if this process created the
+    /// guest: then the stages are in the caller's [`Timings`].
     pub daemon_stages: Vec<(String, u64)>,
     /// Its console, if the options ask for it.
     pub console: Option<OwnedFd>,
-    /// The guest's memory as far as it is still mapped in this process; unmapped when dropped. A
-    /// process that is about to exit forgets it (`mem::forget`): the exit unmaps in less time.
+    /// The guest's memory that is still mapped in this process. Dropping this unmaps it. A process
+    /// that is about to exit passes it to `mem::forget`, because the exit unmaps faster.
     pub mapped: Option<Mapped>,
 }
 
 impl Executor {
-    /// Connects to `chaosd` at its usual socket if it runs there, and opens Xen otherwise.
-    /// Records the stage `open Xen` in the second case.
+    /// Connects to `chaosd` at its usual socket if it is running, and otherwise opens Xen as
+    /// [`Executor::this_process`] does.
     ///
     /// # Errors
-    /// `chaosd` runs and this user may not use its socket; or as [`Executor::this_process`].
+    /// `chaosd` is running, but the user may not use its socket; or as [`Executor::this_process`].
     pub fn choose(usage: Usage, timings: &mut Timings) -> Result<Self, RequestError> {
         let socket = Path::new(chaosd::SOCKET);
-        // Cheaper than connecting to a socket that does not exist.
+        // This costs less than a failed connection.
         if socket.exists() {
             match Self::daemon(socket) {
                 Err(RequestError::Daemon(DaemonError::NotRunning { .. })) => {}
@@ -76,7 +76,7 @@ impl Executor {
     /// Connects to the `chaosd` that listens at `socket`.
     ///
     /// # Errors
-    /// `chaosd` does not run, or this user may not use its socket.
+    /// `chaosd` is not running, or the user may not use its socket.
     pub fn daemon(socket: &Path) -> Result<Self, RequestError> {
         Ok(Self::Chaosd(Chaosd::connect(socket)?))
     }
@@ -84,7 +84,7 @@ impl Executor {
     /// Opens Xen in this process and records the stage `open Xen`.
     ///
     /// # Errors
-    /// There is no Xen, this is not dom0, or the user is not root.
+    /// Xen is not running, this is not dom0, or the user is not root.
     pub fn this_process(usage: Usage, timings: &mut Timings) -> Result<Self, RequestError> {
         let host = match usage {
             Usage::OneGuest => Host::open()?,
@@ -97,10 +97,10 @@ impl Executor {
     /// Creates a guest. Paths in its config must be absolute, as [`expand`](super::expand)
     /// returns them.
     ///
-    /// `timings` get the stages of this process: one, `request`, where `chaosd` creates the guest.
+    /// Adds the stages of this process to `timings`: only `request` if `chaosd` creates the guest.
     ///
     /// # Errors
-    /// Something is missing or does not fit, or `chaosd` refuses. Nothing of the guest is left
+    /// The guest cannot be created, or `chaosd` refuses the request. Nothing of the guest is left
     /// behind. [`RequestError::ConsoleInDaemon`] if the options ask `chaosd` for a console.
     pub fn create(
         &self,
@@ -109,13 +109,13 @@ impl Executor {
         timings: &mut Timings,
     ) -> Result<CreatedGuest, RequestError> {
         match self {
-            Self::Chaosd(daemon) => through(daemon, config, options, timings),
-            Self::ThisProcess(host) => here(host, config, options, timings),
+            Self::Chaosd(daemon) => create_in_chaosd(daemon, config, options, timings),
+            Self::ThisProcess(host) => create_in_this_process(host, config, options, timings),
         }
     }
 
-    /// Closes the connection to `chaosd`, and leaves everything else to the end of the process,
-    /// which releases it in less time. For a process that is about to exit.
+    /// Closes the connection to `chaosd` and leaves all other resources to the exit of the process,
+    /// which releases them faster. For a process that is about to exit.
     pub fn leave_to_exit(self) {
         match self {
             Self::Chaosd(daemon) => drop(daemon),
@@ -124,7 +124,7 @@ impl Executor {
     }
 }
 
-fn through(
+fn create_in_chaosd(
     daemon: &Chaosd,
     config: &DomainConfig,
     options: CreateOptions,
@@ -156,7 +156,7 @@ fn through(
     })
 }
 
-fn here(
+fn create_in_this_process(
     host: &Host,
     config: &DomainConfig,
     options: CreateOptions,

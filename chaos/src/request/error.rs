@@ -1,4 +1,4 @@
-//! Why a request was not carried out.
+//! Why a request failed.
 
 use thiserror::Error;
 
@@ -7,19 +7,19 @@ use crate::config::NumberedError;
 use crate::failure::FailureClass;
 use crate::guests::LifecycleError;
 
-/// Why a request was not carried out.
+/// Why a request failed.
 #[derive(Debug, Error)]
 pub enum RequestError {
-    /// This process cannot carry it out.
+    /// This process failed to carry it out.
     #[error(transparent)]
     Guest(#[from] LifecycleError),
-    /// `chaosd` did not carry it out.
+    /// `chaosd` refused it or cannot be reached.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
-    /// The config does not describe so many guests.
+    /// The config cannot be used for this number of guests.
     #[error("cannot create {count} guests from one config")]
     Count {
-        /// How many were asked for.
+        /// The number of guests.
         count: u32,
         /// Why.
         #[source]
@@ -27,8 +27,8 @@ pub enum RequestError {
     },
     /// `chaosd` was asked for a console.
     #[error(
-        "chaosd cannot connect to the console of guest {name} before it runs; create the guest in \
-         this process"
+        "chaosd cannot attach to the console of guest {name} before it runs; create the guest \
+         without chaosd"
     )]
     ConsoleInDaemon {
         /// The guest.
@@ -37,7 +37,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// Returns what kind of failure it is.
+    /// Returns the class of the failure.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {

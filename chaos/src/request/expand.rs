@@ -1,4 +1,4 @@
-//! From one config to those of the guests to create.
+//! Derives the configs of the guests to create from one config.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use crate::config::{self, DomainConfig};
 use crate::guests::LifecycleError;
 use crate::image::ImageError;
 
-/// Returns the configs of the guests to create: the given one, or with a `count` that many, named
-/// `NAME-1`, `NAME-2`, …, with addresses counted up.
+/// Returns the configs of the guests to create: without a `count` the given config, otherwise
+/// `count` configs with the names `NAME-1`, `NAME-2` and so on and consecutive addresses.
 ///
-/// Their paths are absolute: `chaosd` opens the files again when it restarts a guest, in a working
-/// directory of its own.
+/// Their paths are absolute, because `chaosd` opens the files again when it restarts a guest, and
+/// has another working directory.
 ///
 /// # Errors
-/// The working directory cannot be read, or the config does not describe so many guests.
+/// The working directory cannot be read, or the config cannot be used for this number of guests.
 pub fn expand(config: DomainConfig, count: Option<u32>) -> Result<Vec<DomainConfig>, RequestError> {
-    let config = absolute(config)?;
+    let config = with_absolute_paths(config)?;
     match count {
         None => Ok(vec![config]),
         Some(count) => {
@@ -25,12 +25,12 @@ pub fn expand(config: DomainConfig, count: Option<u32>) -> Result<Vec<DomainConf
     }
 }
 
-fn absolute(mut config: DomainConfig) -> Result<DomainConfig, LifecycleError> {
-    let real = |path: &Path| std::path::absolute(path).map_err(ImageError::Open);
-    config.kernel = real(&config.kernel)
+fn with_absolute_paths(mut config: DomainConfig) -> Result<DomainConfig, LifecycleError> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(ImageError::Open);
+    config.kernel = absolute(&config.kernel)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     if let Some(ramdisk) = &mut config.ramdisk {
-        *ramdisk = real(ramdisk)
+        *ramdisk = absolute(ramdisk)
             .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;
     }
     Ok(config)
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_absolute_and_guests_are_counted() {
+    fn paths_are_absolute_and_names_are_numbered() {
         let here = std::env::current_dir().unwrap();
         let one = expand(config(""), None).unwrap();
         assert_eq!(one.len(), 1);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_guests_are_wrong_input() {
+    fn several_guests_with_one_mac_address_are_wrong_input() {
         let error = expand(config("vif=['mac=00:16:3e:00:00:01']"), Some(2)).unwrap_err();
         assert_eq!(error.class(), FailureClass::WrongInput);
         assert!(matches!(error, RequestError::Count { count: 2, .. }), "{error:?}");

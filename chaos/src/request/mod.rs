@@ -1,7 +1,7 @@
-//! What a user asks for, carried out by `chaosd` where it runs and by this process otherwise.
+//! Creates guests through `chaosd` if it is running, and in this process otherwise.
 //!
-//! The command, the measurements and any other program that creates guests call this; it prints
-//! nothing. A create has three steps:
+//! For the command, the benchmarks and all other programs that create guests. It prints nothing. A
+//! create has three steps:
 //!
 //! ```no_run
 //! use std::path::Path;
@@ -26,16 +26,18 @@
 //!
 //! # Long-lived callers
 //!
-//! * An [`Executor`] belongs to one thread: a [`Host`](crate::guests::Host) counts its references with `Rc`
-//!   and is not `Send`. A program with several threads opens one in the thread that creates guests
-//!   and sends its requests there.
-//! * [`Executor::choose`] decides once. A connection is lost when `chaosd` is restarted: the next
-//!   request then fails with [`DaemonError::Closed`](crate::clients::chaosd::client::DaemonError::Closed), and the caller opens another executor.
-//!   An executor without `chaosd` does not notice that one was started.
-//! * [`Executor::create`] waits for the guest: up to 30 s for `chaosd` to answer, without a limit in
-//!   this process.
+//! * An [`Executor`] belongs to one thread: a [`Host`](crate::guests::Host) counts its references
+//!   with `Rc` and is not `Send`. A program with several threads opens the executor in the thread
+//!   that creates guests, and sends requests to that thread.
+//! * [`Executor::choose`] chooses once. If `chaosd` is restarted, the next request fails with
+//!   [`DaemonError::Closed`], and the caller opens another executor. An executor without `chaosd`
+//!   does not notice that `chaosd` was started.
+//! * [`Executor::create`] blocks until the guest is created: at most 30 s if `chaosd` creates it,
+//!   without a limit in this process.
 //! * [`CreatedGuest::mapped`] keeps the guest's memory mapped in this process until it is dropped.
-//! * [`Usage::ManyGuests`] keeps the kernels it has read, up to 256 MiB.
+//! * [`Usage::ManyGuests`] keeps the kernels that were read, up to 256 MiB.
+//!
+//! [`DaemonError::Closed`]: crate::clients::chaosd::client::DaemonError::Closed
 
 mod create;
 mod error;

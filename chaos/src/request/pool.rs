@@ -16,7 +16,7 @@ impl PoolControl {
     /// Connects to `chaosd` at its usual socket.
     ///
     /// # Errors
-    /// `chaosd` does not run, or this user may not use its socket.
+    /// `chaosd` is not running, or the user may not use its socket.
     pub fn connect() -> Result<Self, DaemonError> {
         Self::connect_to(Path::new(chaosd::SOCKET))
     }
@@ -29,10 +29,10 @@ impl PoolControl {
         Ok(Self { daemon: Chaosd::connect(socket)? })
     }
 
-    /// Returns what the pool holds, one entry per flavour.
+    /// Returns the state of the pool, one entry per flavour.
     ///
     /// # Errors
-    /// `chaosd` does not answer, or refuses.
+    /// `chaosd` does not answer or refuses the request.
     pub fn status(&self) -> Result<Vec<FlavourStatus>, DaemonError> {
         match self.daemon.ask(&Request::Pool, &[])? {
             Reply::Pool(flavours) => Ok(flavours),
@@ -40,25 +40,25 @@ impl PoolControl {
         }
     }
 
-    /// Changes how many shells of a flavour are kept, until `chaosd` reads its configuration
-    /// again: fewer than `low` are refilled, up to `high`.
+    /// Changes how many shells of a flavour are kept, until `chaosd` rereads its configuration:
+    /// when fewer than `low` are ready, they are refilled up to `high`.
     ///
     /// # Errors
-    /// There is no such flavour, or `low` is more than `high`.
+    /// The flavour does not exist, `low` is more than `high`, or `chaosd` does not answer.
     pub fn resize(&self, flavour: String, low: u32, high: u32) -> Result<(), DaemonError> {
-        self.done(&Request::Resize { flavour, low, high })
+        self.request(&Request::Resize { flavour, low, high })
     }
 
-    /// Destroys all shells that wait, and creates no new ones until the next resize or until
-    /// `chaosd` reads its configuration again.
+    /// Destroys all shells, and prepares none until the next resize or until `chaosd` rereads its
+    /// configuration.
     ///
     /// # Errors
     /// `chaosd` does not answer.
     pub fn drain(&self) -> Result<(), DaemonError> {
-        self.done(&Request::Drain)
+        self.request(&Request::Drain)
     }
 
-    fn done(&self, request: &Request) -> Result<(), DaemonError> {
+    fn request(&self, request: &Request) -> Result<(), DaemonError> {
         match self.daemon.ask(request, &[])? {
             Reply::Done => Ok(()),
             _ => Err(DaemonError::Unexpected(&CHAOSD)),

@@ -1,4 +1,4 @@
-//! Requests to a `chaosd` that answers as it is told.
+//! Requests to a fake `chaosd` with a fixed reply.
 
 use std::fs;
 use std::io::IoSliceMut;
@@ -22,16 +22,17 @@ use crate::failure::FailureClass;
 use crate::guests::{CreateOptions, LifecycleError};
 use crate::timings::Timings;
 
-/// What one request looked like: the message, and what is in the files that came with it.
-type Seen = (Request, Vec<String>);
+/// A request: the message, and the contents of the files that came with it.
+type Received = (Request, Vec<String>);
 
-struct Answering {
+/// A fake `chaosd` that answers one request.
+struct FakeDaemon {
     folder: TempDir,
-    thread: JoinHandle<Seen>,
+    thread: JoinHandle<Received>,
 }
 
-impl Answering {
-    /// Listens, and answers one request.
+impl FakeDaemon {
+    /// Listens in a thread, and answers one request with `reply`.
     fn with(reply: Reply) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener =
@@ -56,7 +57,7 @@ impl Answering {
     }
 }
 
-fn serve(listener: &UnixListener, reply: &Reply) -> Seen {
+fn serve(listener: &UnixListener, reply: &Reply) -> Received {
     let (client, _) = listener.accept().unwrap();
     let mut packet = [0; 4096];
     let mut parts = [IoSliceMut::new(&mut packet)];
@@ -85,8 +86,8 @@ fn created() -> Reply {
 }
 
 #[test]
-fn a_create_through_chaosd_takes_its_files_along() {
-    let chaosd = Answering::with(created());
+fn a_create_through_chaosd_sends_its_files() {
+    let chaosd = FakeDaemon::with(created());
     let ramdisk = format!("ramdisk='{}/ramdisk'", chaosd.folder.path().display());
     let config = chaosd.config(&ramdisk);
     let mut timings = Timings::start();
@@ -104,9 +105,9 @@ fn a_create_through_chaosd_takes_its_files_along() {
 }
 
 #[test]
-fn a_refusal_keeps_its_class_and_its_words() {
+fn a_refusal_keeps_its_class_and_its_message() {
     let class = FailureClass::WrongInput;
-    let chaosd = Answering::with(Reply::Refused(Refusal { class, message: "because".into() }));
+    let chaosd = FakeDaemon::with(Reply::Refused(Refusal { class, message: "because".into() }));
     let executor = Executor::daemon(&chaosd.socket()).unwrap();
     let config = chaosd.config("");
     let error =
@@ -117,7 +118,7 @@ fn a_refusal_keeps_its_class_and_its_words() {
 
 #[test]
 fn an_answer_to_another_request_is_an_error() {
-    let chaosd = Answering::with(Reply::Done);
+    let chaosd = FakeDaemon::with(Reply::Done);
     let executor = Executor::daemon(&chaosd.socket()).unwrap();
     let config = chaosd.config("");
     let error =
@@ -128,7 +129,7 @@ fn an_answer_to_another_request_is_an_error() {
 
 #[test]
 fn what_chaosd_cannot_do_is_not_sent() {
-    let chaosd = Answering::with(Reply::Done);
+    let chaosd = FakeDaemon::with(Reply::Done);
     let executor = Executor::daemon(&chaosd.socket()).unwrap();
     let mut config = chaosd.config("");
     let options = CreateOptions { paused: false, console: true };
@@ -141,28 +142,28 @@ fn what_chaosd_cannot_do_is_not_sent() {
         if path == &config.kernel);
     assert!(kernel, "{error:?}");
     assert_eq!(error.class(), FailureClass::WrongInput);
-    // The connection is as good as new.
-    let Executor::Chaosd(daemon) = executor else { panic!("it is chaosd") };
+    // The connection can still be used.
+    let Executor::Chaosd(daemon) = executor else { panic!("the executor is not chaosd") };
     daemon.ask(&Request::Drain, &[]).unwrap();
     assert_eq!(chaosd.thread.join().unwrap(), (Request::Drain, Vec::new()));
 }
 
 #[test]
-fn without_chaosd_there_is_no_connection() {
+fn connecting_fails_if_chaosd_is_not_running() {
     let error = Executor::daemon(Path::new("/nowhere/chaosd.sock")).unwrap_err();
     assert!(matches!(error, RequestError::Daemon(DaemonError::NotRunning { .. })), "{error:?}");
 }
 
 #[test]
 fn the_pool_is_queried_and_changed() {
-    let chaosd = Answering::with(Reply::Pool(Vec::new()));
+    let chaosd = FakeDaemon::with(Reply::Pool(Vec::new()));
     assert_eq!(PoolControl::connect_to(&chaosd.socket()).unwrap().status().unwrap(), []);
     assert_eq!(chaosd.thread.join().unwrap().0, Request::Pool);
-    let chaosd = Answering::with(Reply::Done);
+    let chaosd = FakeDaemon::with(Reply::Done);
     PoolControl::connect_to(&chaosd.socket()).unwrap().resize("small".into(), 1, 2).unwrap();
     let resize = Request::Resize { flavour: "small".into(), low: 1, high: 2 };
     assert_eq!(chaosd.thread.join().unwrap().0, resize);
-    let chaosd = Answering::with(Reply::Pool(Vec::new()));
+    let chaosd = FakeDaemon::with(Reply::Pool(Vec::new()));
     let drained = PoolControl::connect_to(&chaosd.socket()).unwrap().drain();
     assert!(matches!(drained, Err(DaemonError::Unexpected(_))), "{drained:?}");
     assert_eq!(chaosd.thread.join().unwrap().0, Request::Drain);

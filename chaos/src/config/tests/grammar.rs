@@ -1,4 +1,4 @@
-//! The grammar, whatever the keys mean.
+//! The syntax of configs.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::config::source::{Source, SourceSpan};
 use crate::config::value::{Atom, Kind, Value};
 
 #[test]
-fn the_grammar_is_that_of_xl() {
+fn the_syntax_is_that_of_xl() {
     for text in [
         "\n\n# comment\n;;",
         "memory = 16 # comment\n",
@@ -37,7 +37,7 @@ fn the_grammar_is_that_of_xl() {
 }
 
 #[test]
-fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
+fn a_syntax_error_has_the_position_and_what_was_expected() {
     let syntax = |found: &str, expected| ConfigProblem::Syntax {
         found: found.to_owned(),
         expected,
@@ -45,7 +45,7 @@ fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
     };
     let value = "a value: a number, a string in quotes or a list";
     let end = "a new line or ';' after the value";
-    for (text, place, wanted) in [
+    for (text, position, wanted) in [
         ("memory", (4, 7), syntax("the end of the config", "'=' or '+=' after the key")),
         ("memory 16", (4, 8), syntax("the number 16", "'=' or '+=' after the key")),
         ("memory =\n16", (4, 9), syntax("the end of the line", value)),
@@ -82,14 +82,14 @@ fn a_syntax_error_has_a_line_a_column_and_what_was_expected() {
         ("vif=[]\nvif+=''", (5, 6), ConfigProblem::Add { what: "a string", to: "a list" }),
     ] {
         let (found, problem) = problem(text);
-        assert_eq!(((found.line, found.column), problem), (place, wanted), "{text}");
+        assert_eq!(((found.line, found.column), problem), (position, wanted), "{text}");
     }
     let (_, problem) = problem("type = pvh");
     assert!(problem.to_string().ends_with("a string needs quotes"), "{problem}");
 }
 
 #[test]
-fn lists_nest_but_not_without_end() {
+fn lists_nest_up_to_a_limit() {
     let nested = |depth| format!("foo={}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(parse(&format!("{BASE}{}", nested(16))).is_ok());
     assert_eq!(problem(&nested(17)).1, ConfigProblem::TooDeep { most: 16 });
@@ -100,7 +100,7 @@ fn lists_nest_but_not_without_end() {
 }
 
 #[test]
-fn an_error_shows_its_line() {
+fn an_error_shows_its_line_with_a_mark() {
     let error = parse("name = 'a'\n  memory = 4X # all\n").unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -135,7 +135,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Text that is more like a config than arbitrary characters are.
+/// Returns text that is closer to a config than arbitrary characters.
 fn config_like() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "name",
@@ -174,29 +174,29 @@ fn config_like() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn printing_a_value_and_reading_it_gives_it_back(value_in in any_value()) {
+    fn parsing_a_printed_value_returns_it(value_in in any_value()) {
         prop_assert_eq!(value(&value_in.to_string()), Ok(value_in));
     }
 
     #[test]
-    fn arbitrary_text_is_read_or_refused(text in "(?s).{0,200}", strict: bool) {
+    fn arbitrary_text_is_accepted_or_refused(text in "(?s).{0,200}", strict: bool) {
         if let Err(error) = parse_str("x", &text, &[], strict) {
             prop_assert!(error.to_string().starts_with("x:"), "{error}");
         }
     }
 
     #[test]
-    fn text_like_a_config_is_read_or_refused_at_a_place_in_it(
+    fn text_like_a_config_is_accepted_or_refused_at_a_position(
         text in config_like(),
         more in config_like(),
     ) {
         match parse_str("x", &text, std::slice::from_ref(&more), false) {
             Ok(parsed) => prop_assert!(parsed.config.memory.to_pages().is_some()),
-            Err(ConfigError::Wrong { place, problem }) => {
-                let source = if place.file == "x" { &text } else { &more };
-                prop_assert!(place.line <= source.matches('\n').count() + 1);
-                prop_assert!(place.line >= 1 && place.column >= 1);
-                let error = ConfigError::Wrong { place, problem }.to_string();
+            Err(ConfigError::Wrong { position, problem }) => {
+                let source = if position.file == "x" { &text } else { &more };
+                prop_assert!(position.line <= source.matches('\n').count() + 1);
+                prop_assert!(position.line >= 1 && position.column >= 1);
+                let error = ConfigError::Wrong { position, problem }.to_string();
                 prop_assert_eq!(error.lines().count(), 3, "{}", error);
             }
             Err(ConfigError::Missing { .. }) => {}

@@ -18,7 +18,7 @@ fn vif_problem(text: &str) -> (SourcePosition, ConfigProblem) {
 }
 
 #[test]
-fn vifs_of_the_manual_page() {
+fn the_vifs_of_the_manual_page_are_parsed() {
     let default = VifConfig::default();
     assert_eq!(vif(""), default);
     assert_eq!(vif(" , ,"), default);
@@ -54,7 +54,7 @@ fn vifs_of_the_manual_page() {
 }
 
 #[test]
-fn a_vif_that_cannot_be_served_is_refused_where_it_says_so() {
+fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
     for (text, column, words) in [
         ("bridge=br0,vlan=10", 18, "vlan is not supported"),
         ("vifname=eth", 7, "vifname is not supported"),
@@ -84,18 +84,18 @@ fn a_vif_that_cannot_be_served_is_refused_where_it_says_so() {
         ("ip=10.0.0.1/40", 10, "must be 1 to 32"),
         ("ip=10.0.0.2,  rate=1", 26, "rate = 1: must be a rate"),
     ] {
-        let (place, problem) = vif_problem(text);
-        assert_eq!((place.line, place.column), (4, column), "{text}");
+        let (position, problem) = vif_problem(text);
+        assert_eq!((position.line, position.column), (4, column), "{text}");
         assert!(problem.to_string().contains(words), "{text}: {problem}");
     }
-    // Where escapes have moved the text, the whole string is meant.
-    let (place, _) = problem(r"vif=['bridge=\x61,vlan=1']");
-    assert_eq!(place.column, 6);
+    // With escapes, the position is that of the whole string.
+    let (position, _) = problem(r"vif=['bridge=\x61,vlan=1']");
+    assert_eq!(position.column, 6);
 }
 
 proptest! {
     #[test]
-    fn any_string_for_a_vif_is_read_or_refused(text in "[a-z0-9=,.:/ @KMb_-]{0,60}") {
+    fn any_string_for_a_vif_is_accepted_or_refused(text in "[a-z0-9=,.:/ @KMb_-]{0,60}") {
         let _ = parse(&format!("{BASE}vif=['{text}']"));
     }
 }

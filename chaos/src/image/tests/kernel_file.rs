@@ -1,11 +1,11 @@
-//! Made-up kernels for tests.
+//! Builds kernels for tests.
 
 use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Where a made-up kernel keeps its notes.
+/// Where a kernel has its notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotesIn {
     Segment,
@@ -20,9 +20,9 @@ pub(super) struct Load {
     pub(super) bytes: Vec<u8>,
 }
 
-/// An ELF file to be made.
+/// A description of an ELF file, from which [`KernelFile::build`] creates it.
 #[derive(Clone, Debug)]
-pub(super) struct Made {
+pub(super) struct KernelFile {
     pub(super) is_64: bool,
     pub(super) machine: u16,
     pub(super) loads: Vec<Load>,
@@ -30,9 +30,9 @@ pub(super) struct Made {
     pub(super) notes_in: NotesIn,
 }
 
-impl Made {
-    /// A kernel of one segment of 8 KiB at 1 MiB, half of it in the file, entered at its
-    /// beginning.
+impl KernelFile {
+    /// Returns a kernel with one segment of 8 KiB at 1 MiB, half of it in the file, and its entry
+    /// at the beginning of the segment.
     pub(super) fn new() -> Self {
         let bytes = (0..4096u32).map(|i| i.to_le_bytes()[0]).collect();
         Self {
@@ -70,7 +70,7 @@ impl Made {
         self
     }
 
-    /// The file: header, program headers, segments, notes, section headers.
+    /// Returns the file: header, program headers, segments, notes, section headers.
     pub(super) fn build(&self) -> Vec<u8> {
         let (header, program, section) = if self.is_64 { (64, 56, 64) } else { (52, 32, 40) };
         let in_segment = self.notes_in == NotesIn::Segment;
@@ -129,7 +129,7 @@ impl Made {
         if self.is_64 {
             word(to, 7);
         }
-        // The virtual address has no meaning here.
+        // The virtual address is ignored.
         for value in [offset as u64, paddr ^ 0x4000_0000, paddr, size as u64, mem_size] {
             self.long(to, value);
         }
@@ -139,7 +139,7 @@ impl Made {
         self.long(to, 8);
     }
 
-    /// A number of the file's class.
+    /// Appends a number as wide as the file's class.
     fn long(&self, to: &mut Vec<u8>, value: u64) {
         match self.is_64 {
             true => to.extend(value.to_le_bytes()),
@@ -148,7 +148,7 @@ impl Made {
     }
 }
 
-/// An ELF note.
+/// Returns an ELF note.
 pub(super) fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
     let mut note = Vec::new();
     for value in [name.len(), desc.len(), kind as usize] {
@@ -161,7 +161,7 @@ pub(super) fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
     note
 }
 
-/// A bzImage with a payload behind one sector of setup code and `gap` bytes of other code.
+/// Returns a bzImage with one sector of setup code, `gap` bytes of other code, and the payload.
 pub(super) fn bzimage(packed: &[u8], gap: usize) -> Vec<u8> {
     let mut file = vec![0; 1024 + gap];
     file[..2].copy_from_slice(b"MZ");
@@ -172,7 +172,7 @@ pub(super) fn bzimage(packed: &[u8], gap: usize) -> Vec<u8> {
     file[0x248..0x24c].copy_from_slice(&u32::try_from(gap).unwrap().to_le_bytes());
     file[0x24c..0x250].copy_from_slice(&u32::try_from(packed.len()).unwrap().to_le_bytes());
     file.extend(packed);
-    // A checksum follows in real files.
+    // In real files a checksum follows.
     file.extend([1, 2, 3, 4]);
     file
 }

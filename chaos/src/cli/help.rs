@@ -1,0 +1,112 @@
+//! What `--help` prints below the arguments: examples and exit codes.
+
+/// Appends the exit codes, which all commands share.
+macro_rules! with_exit_codes {
+    ($examples:literal) => {
+        concat!(
+            $examples,
+            "\n\n\
+Exit codes:
+  0  success
+  1  the command failed
+  2  the arguments, the config, the kernel or the ramdisk are wrong; nothing was changed
+  3  the guest does not exist
+  4  the host is not ready: not root, not dom0, no Xen, noxsd or chaosd not running
+  5  the guest did not respond in time"
+        )
+    };
+}
+
+pub(super) const CHAOS: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos create redis.cfg    create a guest from a config
+  chaos list                list the guests
+  chaos console redis       attach to a guest's console
+  chaos shutdown -w redis   shut a guest down and remove it
+
+`chaos COMMAND --help` describes a command."
+);
+
+pub(super) const CREATE: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos create redis.cfg               create a guest
+  chaos create redis.cfg 'memory=16'   create it with another value
+  chaos create -c daytime.cfg          create it and attach to its console
+  chaos create -n 50 daytime.cfg       create daytime-1 to daytime-50"
+);
+
+pub(super) const LIST: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos list          list the guests in a table
+  chaos list --json   list them for a program"
+);
+
+pub(super) const DESTROY: &str = with_exit_codes!(
+    "\
+A guest gets no chance to shut down; `chaos shutdown` asks it first. Leftovers of a guest that is
+gone are removed, too.
+
+Examples:
+  chaos destroy redis      destroy a guest by its name
+  chaos destroy web-1 17   destroy several, by name or domid"
+);
+
+pub(super) const SHUTDOWN: &str = with_exit_codes!(
+    "\
+Without --wait and without chaosd, the guest stays listed as powered-off until `chaos destroy`
+removes it.
+
+Examples:
+  chaos shutdown redis                  ask a guest to power off
+  chaos shutdown -w --timeout 5 redis   wait at most 5 s for it, then remove it"
+);
+
+pub(super) const REBOOT: &str = with_exit_codes!(
+    "\
+chaosd restarts the guest. Without --wait and without chaosd, it stays listed as rebooted until
+`chaos destroy` removes it.
+
+Examples:
+  chaos reboot redis   ask a guest to reboot"
+);
+
+pub(super) const PAUSE: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos pause redis   take all CPU time from a guest; its memory and devices stay"
+);
+
+pub(super) const UNPAUSE: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos unpause redis   let a paused guest run again"
+);
+
+pub(super) const CONSOLE: &str = with_exit_codes!(
+    "\
+Ctrl-] detaches; the guest runs on.
+
+Examples:
+  chaos console redis   attach to a guest's console"
+);
+
+pub(super) const LOG: &str = with_exit_codes!(
+    "\
+Only the end of the output is kept.
+
+Examples:
+  chaos log redis   print what a guest has written to its console"
+);
+
+pub(super) const POOL: &str = with_exit_codes!(
+    "\
+A shell is a domain that chaosd has prepared, so that a create only copies the image into it.
+
+Examples:
+  chaos pool                     show the flavours and their shells
+  chaos pool resize small 8 32   refill `small` to 32 shells when fewer than 8 are ready
+  chaos pool drain               destroy all shells"
+);

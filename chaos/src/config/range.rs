@@ -1,0 +1,30 @@
+//! Parses numbers within a range.
+
+use std::ops::RangeInclusive;
+
+use super::number::{NumberError, parse_number};
+use super::problem::ConfigProblem;
+
+/// Parses a number in a range.
+///
+/// # Errors
+/// It is not a number, or not in the range.
+pub(super) fn parse_range(
+    key: &'static str,
+    text: &str,
+    range: RangeInclusive<u16>,
+) -> Result<u16, ConfigProblem> {
+    let number = match parse_number(text) {
+        Ok(number) => u16::try_from(number).ok(),
+        Err(NumberError::TooLarge) => None,
+        Err(NumberError::Form) => {
+            return Err(ConfigProblem::NotANumber { key, text: text.to_owned() });
+        }
+    };
+    number.filter(|number| range.contains(number)).ok_or_else(|| ConfigProblem::OutOfRange {
+        key,
+        text: text.to_owned(),
+        least: *range.start(),
+        most: *range.end(),
+    })
+}

@@ -1,0 +1,187 @@
+//! Keys and values that are refused, and the messages.
+
+use super::*;
+
+#[test]
+fn a_missing_key_is_named() {
+    for (text, missing) in [("type='pvh'\nkernel='k'", "name"), ("type='pvh'\nname='a'", "kernel")]
+    {
+        match parse(text) {
+            Err(ConfigError::Missing { key, .. }) => assert_eq!(key, missing),
+            result => panic!("{result:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_a_warning_or_strictly_an_error() {
+    let text = format!("{BASE}memroy=4\nmax_clones=3");
+    let warnings = parse(&text).unwrap().warnings;
+    let shown: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "x.cfg:4:1: unknown key 'memroy' is ignored; did you mean 'memory'?",
+            "x.cfg:5:1: unknown key 'max_clones' is ignored",
+        ]
+    );
+    let (position, problem) = wrong(parse_str("x.cfg", &text, &[], true), &text);
+    assert_eq!(position.to_string(), "x.cfg:4:1");
+    assert_eq!(
+        problem,
+        ConfigProblem::UnknownKey { key: "memroy".to_owned(), nearest: Some("memory") }
+    );
+}
+
+#[test]
+fn each_known_key_is_supported_or_refused_by_name() {
+    for key in KEYS {
+        let text = format!("{}=['x']", key.name);
+        match (key.support, parse(&format!("{BASE}{text}"))) {
+            (KeySupport::Supported | KeySupport::Own, result) => {
+                let (_, problem) = wrong(result, &text);
+                let of_value = matches!(
+                    problem,
+                    ConfigProblem::Type { key: name, .. } if name == key.name
+                ) || matches!(
+                    problem,
+                    ConfigProblem::Vif(VifProblem::NoValue { .. })
+                        | ConfigProblem::XenStoreOnly { .. }
+                );
+                assert!(of_value, "{text}: {problem:?}");
+            }
+            (KeySupport::DeviceList | KeySupport::NotSupported(_), result) => {
+                let (position, problem) = wrong(result, &text);
+                assert_eq!(position.to_string(), "x.cfg:4:1", "{text}");
+                assert!(
+                    matches!(problem, ConfigProblem::KeyNotSupported { key: name, .. } if name == key.name),
+                    "{text}: {problem:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_invalid_value_is_refused_at_its_position() {
+    let range = |key, text: &str, least, most| ConfigProblem::OutOfRange {
+        key,
+        text: text.to_owned(),
+        least,
+        most,
+    };
+    for (text, column, wanted) in [
+        ("vcpus=0", 7, range("vcpus", "0", 1, 128)),
+        ("vcpus=129", 7, range("vcpus", "129", 1, 128)),
+        ("vcpus=99999999999999999999", 7, range("vcpus", "99999999999999999999", 1, 128)),
+        ("vcpus='x'", 7, ConfigProblem::NotANumber { key: "vcpus", text: "x".to_owned() }),
+        ("vcpus=08", 7, ConfigProblem::NotANumber { key: "vcpus", text: "08".to_owned() }),
+        ("console=2", 9, range("console", "2", 0, 1)),
+        ("vcpus=2;maxvcpus=4", 18, ConfigProblem::Differs { key: "maxvcpus", of: "vcpus" }),
+        ("memory=4;maxmem=8", 17, ConfigProblem::Differs { key: "maxmem", of: "memory" }),
+        ("maxmem=8", 8, ConfigProblem::Differs { key: "maxmem", of: "memory" }),
+        (
+            "memory=\"1030K\"",
+            8,
+            ConfigProblem::Memory {
+                key: "memory",
+                text: "1030K".to_owned(),
+                error: MemoryError::NotWholePages(KiB(1030)),
+            },
+        ),
+        ("name='1'", 6, ConfigProblem::Name { name: "1".to_owned(), error: NameError::Number }),
+        ("name=1", 6, ConfigProblem::Name { name: "1".to_owned(), error: NameError::Number }),
+        ("kernel=''", 8, ConfigProblem::Empty { key: "kernel" }),
+        ("ramdisk=''", 9, ConfigProblem::Empty { key: "ramdisk" }),
+        (
+            "name=['a']",
+            6,
+            ConfigProblem::Type { key: "name", wanted: "a number or a string", found: "a list" },
+        ),
+        (
+            "vif='bridge=x'",
+            5,
+            ConfigProblem::Type {
+                key: "vif",
+                wanted: "a list of strings, such as ['bridge=xenbr0']",
+                found: "a string",
+            },
+        ),
+        (
+            "vif=[['']]",
+            6,
+            ConfigProblem::Type {
+                key: "vif",
+                wanted: "a list of strings, such as ['bridge=xenbr0']",
+                found: "a list in a list",
+            },
+        ),
+        ("vif=['', '']", 10, VifProblem::TooMany { most: 1 }.into()),
+        (
+            "on_crash='coredump-destroy'",
+            10,
+            ConfigProblem::Action {
+                key: "on_crash",
+                error: UnknownAction::Coredump("coredump-destroy".to_owned()),
+            },
+        ),
+        (
+            "on_reboot='reboot'",
+            11,
+            ConfigProblem::Action {
+                key: "on_reboot",
+                error: UnknownAction::Unknown("reboot".to_owned()),
+            },
+        ),
+        (
+            "on_reboot='soft-reset'",
+            11,
+            ConfigProblem::Action {
+                key: "on_reboot",
+                error: UnknownAction::Unknown("soft-reset".to_owned()),
+            },
+        ),
+    ] {
+        let (position, problem) = problem(text);
+        assert_eq!((position.line, position.column, problem), (4, column, wanted), "{text}");
+    }
+}
+
+#[test]
+fn a_message_has_the_value_the_limit_and_the_remedy() {
+    for (text, message) in [
+        ("vcpus=0", "vcpus = 0: must be 1 to 128"),
+        ("memory='0'", "memory = \"0\": must be at least 1 MiB"),
+        ("memory='4X'", "memory = \"4X\": must be a number of MiB, or a string such as"),
+        ("vcpus='x'", "vcpus = \"x\": must be a number"),
+        ("name='a/b'", "name = \"a/b\": must not contain '/'"),
+        ("on_crash='x'", "on_crash = \"x\": must be \"destroy\", \"restart\","),
+        ("on_crash='coredump-destroy'", "on_crash = \"coredump-destroy\" is not supported: chaos"),
+        ("kernel=''", "kernel = \"\": must not be empty"),
+        (
+            "maxmem=8",
+            "maxmem: must equal memory, since a guest cannot grow or shrink; remove maxmem",
+        ),
+        ("vif='x'", "vif: must be a list of strings, such as ['bridge=xenbr0'], not a string"),
+        ("store='x'", "store = \"x\": must be \"noxs\" or \"xenstore\""),
+        ("disk=['/a,raw,xvda']", "disk needs store = \"xenstore\"; add that line, or remove disk"),
+        ("type='hvm'", "type = \"hvm\" is not supported: it needs a device model;"),
+        (
+            "pci=['x']",
+            "pci is not supported: chaos does not implement this key of xl yet; remove the line",
+        ),
+    ] {
+        let (_, problem) = problem(text);
+        assert!(problem.to_string().starts_with(message), "{text}: {problem}");
+    }
+    let missing = parse("type='pvh'\nkernel='k'").unwrap_err().to_string();
+    assert_eq!(missing, "x.cfg: name is missing; add a line such as name = \"web\"");
+}
+
+#[test]
+fn unsupported_devices_are_refused_by_name() {
+    for text in ["p9=['type=qemu,tag=t,path=/p']", "channel=['connection=pty']", "cpus='0-3,^1'"] {
+        let (_, problem) = problem(text);
+        assert!(matches!(problem, ConfigProblem::KeyNotSupported { .. }), "{text}: {problem:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! The strings of `vif=` (xl-network-configuration(5)).
+
+use noxs::MacAddr;
+
+use super::error::Fault;
+use super::ip::parse_ip;
+use super::problem::ConfigProblem;
+use super::range::parse_range;
+use super::rate::parse_rate;
+use super::source::{Source, SourcePosition, SourceSpan};
+use super::spelling::nearest;
+use super::value::{Atom, Kind, Value};
+use super::vif::{MTU, VifConfig, check_mac, is_bridge_name};
+use super::vif_problem::VifProblem;
+use super::warning::{ConfigWarning, WarningKind};
+
+/// Fields that are supported.
+const SUPPORTED: &[&str] =
+    &["bridge", "devid", "ip", "mac", "mtu", "rate", "script", "trusted", "type"];
+
+/// Fields of xl that are not supported, and why.
+const NOT_SUPPORTED: &[(&str, &str)] = &[
+    ("backend", "noxsd serves vifs in dom0 only"),
+    ("forwarddev", "chaos has no COLO replication"),
+    ("gatewaydev", "chaos connects vifs to bridges only"),
+    ("model", "a PVH guest has no emulated network card"),
+    ("netdev", "chaos connects vifs to bridges only"),
+    ("vifname", "a vif is a port of noxsd's switch, not an interface of dom0"),
+    ("vlan", "chaos has no VLANs yet"),
+];
+
+/// Prefix of 43 more fields of xl.
+const COLO: &str = "colo_";
+
+/// Parses one string of `vif=`.
+pub(super) fn parse_vif(
+    value: &Value,
+    sources: &[Source<'_>],
+    warnings: &mut Vec<ConfigWarning>,
+) -> Result<VifConfig, Fault> {
+    let Kind::Atom(Atom { text, .. }) = &value.kind else {
+        let wanted = "a list of strings, such as ['bridge=xenbr0']";
+        let problem = ConfigProblem::Type { key: "vif", wanted, found: "a list in a list" };
+        return Err(Fault { span: value.span, problem });
+    };
+    let mut vif = VifConfig::default();
+    let mut start = 0;
+    for field in text.split(',') {
+        let first = start + field.len() - field.trim_start_matches(' ').len();
+        let trimmed = field.trim_matches(' ');
+        let field = Field {
+            text: trimmed,
+            span: value.part(first, first + trimmed.len()),
+            whole: value,
+            start: first,
+        };
+        if let Some(no_effect) = field.apply(&mut vif)? {
+            let position = SourcePosition::new(sources, field.span);
+            let kind = WarningKind::VifNoEffect { field: no_effect };
+            warnings.push(ConfigWarning { position, kind });
+        }
+        start += text[start..].find(',').map_or(0, |comma| comma + 1);
+    }
+    Ok(vif)
+}
+
+/// One field of a vif.
+struct Field<'a> {
+    text: &'a str,
+    span: SourceSpan,
+    whole: &'a Value,
+    /// Its offset in the whole string, in bytes.
+    start: usize,
+}
+
+impl Field<'_> {
+    /// Applies the field to `vif`. Returns its name if it has no effect, as in xl.
+    fn apply(&self, vif: &mut VifConfig) -> Result<Option<&'static str>, Fault> {
+        if self.text.is_empty() {
+            return Ok(None);
+        }
+        let Some((name, value)) = self.text.split_once('=') else {
+            return self.flag().map(|()| None);
+        };
+        // From here on, messages point at the value.
+        let at = self.start + name.len() + 1;
+        let span = self.whole.part(at, at + value.len());
+        let fault = |problem| Fault { span, problem };
+        let wrong = |problem: VifProblem| fault(problem.into());
+        match name {
+            "mac" => vif.mac = Some(parse_mac(value).map_err(wrong)?),
+            "bridge" => vif.bridge = parse_bridge(value).map_err(wrong)?,
+            "ip" => {
+                let text = value.to_owned();
+                vif.ip =
+                    Some(parse_ip(value).map_err(|error| wrong(VifProblem::Ip { text, error }))?);
+            }
+            "rate" => {
+                let text = value.to_owned();
+                vif.rate = Some(
+                    parse_rate(value).map_err(|error| wrong(VifProblem::Rate { text, error }))?,
+                );
+            }
+            "mtu" => {
+                vif.mtu = parse_range("mtu", value, MTU).map_err(fault)?;
+            }
+            "devid" => {
+                parse_range("devid", value, 0..=0).map_err(fault)?;
+            }
+            "type" => match value {
+                "vif" => {}
+                "ioemu" => {
+                    let why = "a PVH guest has no emulated network card";
+                    return Err(fault(not_supported("type", value, why)));
+                }
+                _ => return Err(fault(not_supported("type", value, "must be \"vif\""))),
+            },
+            "script" => {
+                if !matches!(value, "" | "vif-bridge") {
+                    let why = "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does";
+                    return Err(fault(not_supported("script", value, why)));
+                }
+            }
+            "backend" if matches!(value, "0" | "Domain-0") => {}
+            "accel" => return Ok(Some("accel")),
+            _ => return Err(self.unknown(name)),
+        }
+        Ok(None)
+    }
+
+    /// Applies a field without a value.
+    fn flag(&self) -> Result<(), Fault> {
+        match self.text {
+            "trusted" => Ok(()),
+            "untrusted" => {
+                Err(self
+                    .not_supported("untrusted", "a device page cannot mark a backend as untrusted"))
+            }
+            field => Err(Fault {
+                span: self.span,
+                problem: VifProblem::NoValue { field: field.to_owned() }.into(),
+            }),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Fault {
+        if let Some((field, why)) = NOT_SUPPORTED.iter().find(|(field, _)| *field == name) {
+            return self.not_supported(field, why);
+        }
+        if name.starts_with(COLO) {
+            return self.not_supported("colo_…", "chaos has no COLO replication");
+        }
+        let known = SUPPORTED.iter().chain(NOT_SUPPORTED.iter().map(|(field, _)| field)).copied();
+        let problem =
+            VifProblem::UnknownField { field: name.to_owned(), nearest: nearest(name, known) };
+        Fault { span: self.span, problem: problem.into() }
+    }
+
+    fn not_supported(&self, field: &'static str, why: &'static str) -> Fault {
+        Fault { span: self.span, problem: VifProblem::FieldNotSupported { field, why }.into() }
+    }
+}
+
+fn not_supported(key: &'static str, value: &str, why: &'static str) -> ConfigProblem {
+    ConfigProblem::ValueNotSupported { key, value: value.to_owned(), why }
+}
+
+fn parse_mac(text: &str) -> Result<MacAddr, VifProblem> {
+    let wrong = |why| VifProblem::Mac { text: text.to_owned(), why };
+    let mac: MacAddr = text
+        .parse()
+        .map_err(|_| wrong("must be six pairs of hexadecimal digits, such as 00:16:3e:00:00:01"))?;
+    check_mac(mac).map_err(wrong)?;
+    Ok(mac)
+}
+
+fn parse_bridge(text: &str) -> Result<String, VifProblem> {
+    if is_bridge_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(VifProblem::Bridge { text: text.to_owned() })
+    }
+}

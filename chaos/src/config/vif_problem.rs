@@ -1,0 +1,72 @@
+//! What can be wrong with a vif.
+
+use thiserror::Error;
+
+use super::ip::IpError;
+use super::rate::RateError;
+use super::spelling::did_you_mean;
+
+/// What is wrong with `vif=`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum VifProblem {
+    /// There are too many vifs.
+    #[error("vif: a guest can have at most {most} vif")]
+    TooMany {
+        /// How many are supported.
+        most: usize,
+    },
+    /// A field has no value.
+    #[error("vif field {field:?}: must be name=value")]
+    NoValue {
+        /// The field.
+        field: String,
+    },
+    /// A field is unknown.
+    #[error("unknown vif field '{field}'{}", did_you_mean(*nearest))]
+    UnknownField {
+        /// The field.
+        field: String,
+        /// The most similar known field.
+        nearest: Option<&'static str>,
+    },
+    /// A field of xl is not supported.
+    #[error("vif field {field} is not supported: {why}")]
+    FieldNotSupported {
+        /// The field.
+        field: &'static str,
+        /// Why.
+        why: &'static str,
+    },
+    /// The MAC address is invalid.
+    #[error("mac = {text}: {why}")]
+    Mac {
+        /// The value.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The bridge's name is invalid.
+    #[error(
+        "bridge = {text:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
+    )]
+    Bridge {
+        /// The value.
+        text: String,
+    },
+    /// The IP address is invalid.
+    #[error("ip = {text}: {error}")]
+    Ip {
+        /// The value.
+        text: String,
+        /// What is wrong with it.
+        error: IpError,
+    },
+    /// The rate is invalid.
+    #[error("rate = {text}: {error}")]
+    Rate {
+        /// The value.
+        text: String,
+        /// What is wrong with it.
+        error: RateError,
+    },
+}

@@ -1,0 +1,111 @@
+//! Finds the PVH note of an ELF file.
+
+use std::ops::Range;
+
+use object::LittleEndian;
+use object::ReadRef;
+use object::elf::{NoteType, PT_NOTE, SHT_NOTE};
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader, SectionHeader};
+
+use super::error::{ImageError, Part};
+use super::parts::{bytes, file_range, size, truncated};
+
+/// `XEN_ELFNOTE_PHYS32_ENTRY`: where a PVH domain is entered.
+const PVH_NOTE: NoteType = NoteType(18);
+
+/// Returns the entry from the PVH note in the note segments, where Xen looks first.
+pub(super) fn in_segments<'data, Elf, R>(
+    programs: &[Elf::ProgramHeader],
+    data: R,
+) -> Result<Option<u64>, ImageError>
+where
+    Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
+{
+    let mut budget = NoteBudget(size(data));
+    for (index, program) in programs.iter().enumerate() {
+        if program.p_type(LittleEndian) == PT_NOTE {
+            let (offset, size) = program.file_range(LittleEndian);
+            let part = Part::Segment(index);
+            let range = file_range(data, part, offset, size)?;
+            budget.spend(&range)?;
+            if let Some(entry) = pvh_note::<Elf>(bytes(data, part, &range)?)? {
+                return Ok(Some(entry));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the entry from the PVH note in the note sections, where Xen looks if there is none in a
+/// segment.
+pub(super) fn in_sections<'data, Elf, R>(header: &Elf, data: R) -> Result<Option<u64>, ImageError>
+where
+    Elf: FileHeader<Endian = LittleEndian>,
+    R: ReadRef<'data>,
+{
+    let sections = header.section_headers(LittleEndian, data).map_err(|_| {
+        let entry = u64::from(header.e_shentsize(LittleEndian));
+        if entry != size_of::<Elf::SectionHeader>() as u64 {
+            return ImageError::Malformed("the section headers have an unknown size");
+        }
+        let offset: u64 = header.e_shoff(LittleEndian).into();
+        let size = entry * u64::from(header.e_shnum(LittleEndian)).max(1);
+        truncated(data, Part::SectionHeaders, offset.saturating_add(size))
+    })?;
+    let mut budget = NoteBudget(size(data));
+    for (index, section) in sections.iter().enumerate() {
+        if section.sh_type(LittleEndian) == SHT_NOTE {
+            let offset: u64 = section.sh_offset(LittleEndian).into();
+            let size: u64 = section.sh_size(LittleEndian).into();
+            let part = Part::Section(index);
+            let range = file_range(data, part, offset, size)?;
+            budget.spend(&range)?;
+            if let Some(entry) = pvh_note::<Elf>(bytes(data, part, &range)?)? {
+                return Ok(Some(entry));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// How many bytes of notes may still be read: in total, as many as the file has. Without a limit,
+/// thousands of headers that all name the same large part of a file would keep a daemon busy for
+/// hours.
+struct NoteBudget(u64);
+
+impl NoteBudget {
+    fn spend(&mut self, notes: &Range<u64>) -> Result<(), ImageError> {
+        let left = self.0.checked_sub(notes.end - notes.start);
+        self.0 = left.ok_or(ImageError::Malformed("its notes overlap each other"))?;
+        Ok(())
+    }
+}
+
+/// Returns the number in the PVH note, if it is among these notes. Notes after a malformed one are
+/// ignored, because it is unknown where they begin.
+fn pvh_note<Elf>(notes: &[u8]) -> Result<Option<u64>, ImageError>
+where
+    Elf: FileHeader<Endian = LittleEndian>,
+{
+    // Xen's libelf aligns the parts of a note to 4 bytes in every file.
+    let Ok(mut notes) = NoteIterator::<Elf>::new(LittleEndian, Elf::Word::default(), notes) else {
+        return Ok(None);
+    };
+    while let Ok(Some(note)) = notes.next() {
+        if note.name() == b"Xen" && note.n_type(LittleEndian) == PVH_NOTE {
+            return number(note.desc()).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a little-endian number of one of the sizes that Xen accepts.
+fn number(bytes: &[u8]) -> Result<u64, ImageError> {
+    if !matches!(bytes.len(), 1 | 2 | 4 | 8) {
+        return Err(ImageError::BadPvhNote { size: bytes.len() });
+    }
+    let mut number = [0; 8];
+    number[..bytes.len()].copy_from_slice(bytes);
+    Ok(u64::from_le_bytes(number))
+}

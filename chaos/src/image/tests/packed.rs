@@ -1,0 +1,86 @@
+//! Packed kernels.
+
+use std::io::Write;
+use std::sync::LazyLock;
+
+use lzma_rust2::{CheckType, FilterType, LzmaOptions, LzmaWriter, XzOptions, XzWriter};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+use super::kernel_file::{KernelFile, bzimage, gzip};
+use super::*;
+use crate::image::kernel::ImageBytes;
+
+/// Returns all bytes of an image that is in memory.
+fn held(image: Image) -> Vec<u8> {
+    match image.bytes {
+        ImageBytes::Memory(bytes) => bytes,
+        ImageBytes::File { .. } => panic!("the image is not in memory"),
+    }
+}
+
+/// Appends the unpacked size to packed data, as Linux's build does.
+fn sized(mut packed: Vec<u8>, size: usize) -> Vec<u8> {
+    packed.extend(u32::try_from(size).unwrap().to_le_bytes());
+    packed
+}
+
+/// The payload of a bzImage of [`KernelFile::new`] in each format, as Linux's build creates it.
+pub(super) static PACKED: LazyLock<[(&str, Vec<u8>); 5]> = LazyLock::new(|| {
+    let kernel = KernelFile::new().build();
+    let mut xz_options = XzOptions::with_preset(1);
+    xz_options.set_check_sum_type(CheckType::Crc32);
+    xz_options.prepend_pre_filter(FilterType::BcjX86, 0);
+    let mut xz = XzWriter::new(Vec::new(), xz_options).unwrap();
+    xz.write_all(&kernel).unwrap();
+    let mut lzma =
+        LzmaWriter::new_use_header(Vec::new(), &LzmaOptions::with_preset(1), None).unwrap();
+    lzma.write_all(&kernel).unwrap();
+    let zstd = compress_to_vec(kernel.as_slice(), CompressionLevel::Fastest);
+    let block = lz4_flex::block::compress(&kernel);
+    let mut lz4 = vec![0x02, 0x21, 0x4c, 0x18];
+    lz4.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
+    lz4.extend(block);
+    let size = kernel.len();
+    [
+        ("gzip", gzip(&kernel)),
+        ("xz", sized(xz.finish().unwrap(), size)),
+        ("lzma", sized(lzma.finish().unwrap(), size)),
+        ("zstd", sized(zstd, size)),
+        ("lz4", sized(lz4, size)),
+    ]
+});
+
+#[test]
+fn packed_kernels_are_unpacked() {
+    let kernel = KernelFile::new().build();
+    assert_eq!(held(Image::parse(gzip(&kernel)).unwrap()), kernel);
+    for (method, packed) in PACKED.iter() {
+        for gap in [0, 700] {
+            let image = Image::parse(bzimage(packed, gap));
+            assert_eq!(held(image.unwrap_or_else(|e| panic!("{method}: {e}"))), kernel);
+        }
+    }
+}
+
+#[test]
+fn damaged_packed_kernels_are_refused() {
+    let packed = gzip(&KernelFile::new().build());
+    let refused = refusal(packed[..packed.len() - 9].to_vec());
+    assert!(refused.starts_with("cannot unpack the gzip data"), "{refused}");
+    let mut file = bzimage(&packed, 0);
+    file.truncate(file.len() - 5);
+    assert!(refusal(file.clone()).contains("its payload ends at byte"));
+    file.truncate(0x24e);
+    assert!(refusal(file).contains("ends within its header"));
+
+    let mut old = bzimage(&packed, 0);
+    old[0x206..0x208].copy_from_slice(&[7, 2]);
+    assert!(refusal(old).contains("boot protocol 2.7 is too old"));
+    assert!(refusal(bzimage(b"BZh9....", 0)).contains("bzip2"));
+    assert!(refusal(bzimage(b"????", 0)).contains("its payload begins with 3f 3f 3f 3f"));
+    assert!(refusal(bzimage(b"", 0)).contains("its payload is empty"));
+
+    // Lz4 has no end mark: only the size shows that data are missing.
+    let lz4 = bzimage(&sized(vec![0x02, 0x21, 0x4c, 0x18], 9), 0);
+    assert!(refusal(lz4).contains("the lz4 data unpacks to 0 bytes: must be 9"));
+}
