@@ -5,8 +5,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::classify::Condition;
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::resolve;
-use super::{Host, LifecycleError};
 use crate::backends;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;

@@ -8,10 +8,11 @@ use noxs_control::VifIdentity;
 use xen::Xen;
 use xen::units::DomId;
 
+use super::error::LifecycleError;
+use super::host::Host;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlan;
-use super::{Host, LifecycleError};
 use crate::backends::{self, GuestIdentity};
 use crate::config::DomainConfig;
 use crate::domain::{DevicePageVif, Flavour, Payload};

@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
+use daemon::chain::chain;
 use nix::errno::Errno;
 use serde::Serialize;
 use xen::units::DomId;
 
 use super::classify::Condition;
-use super::resolve::{Guest, judge};
-use super::{Host, LifecycleError, resolve};
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::{Guest, judge, resolve};
 use crate::announce::Announce;
 use crate::backends;
-use crate::chain::chain;
 use crate::config::{Backends, Discovery, check_name};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;

@@ -3,9 +3,11 @@
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
+use super::destroy::{self, Destroyed};
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::{Guest, examine};
 use super::state::GuestState;
-use super::{Destroyed, Host, LifecycleError, destroy};
 use crate::announce::Announce;
 use crate::backends;
 use crate::config::Action;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use thiserror::Error;
 use xen::units::DomId;
 
@@ -161,11 +162,28 @@ pub enum LifecycleError {
         after: Duration,
     },
     /// The ends of domains cannot be watched.
-    #[error("cannot wait for the guest to exit: {reason}")]
-    Watch {
-        /// Why.
-        reason: String,
-    },
+    #[error("cannot wait for the guest to exit")]
+    Watch(#[from] WatchError),
+}
+
+/// Why the ends of domains cannot be watched.
+#[derive(Debug, Error)]
+pub enum WatchError {
+    /// `noxsd` does not pass the events on.
+    #[error(transparent)]
+    Noxsd(BackendError),
+    /// `noxsd` has exited.
+    #[error("noxsd closed the connection; restart it if it is not running")]
+    Closed,
+    /// The connection to `noxsd` broke.
+    #[error("the connection to noxsd is lost")]
+    Lost(#[source] Errno),
+    /// Another process receives the events.
+    #[error("cannot bind VIRQ_DOM_EXC, which another process holds; start noxsd or xenstored")]
+    Virq(#[source] xen::Error),
+    /// The kernel refused to wait for an event.
+    #[error("cannot wait for an event")]
+    Wait(#[source] Errno),
 }
 
 impl LifecycleError {
@@ -254,7 +272,6 @@ fn build_class(error: &BuildError) -> FailureClass {
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
     use xen::units::KiB;
 
     use super::*;

@@ -4,15 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use daemon::chain::chain;
 use noxs_control::DomainId;
 use serde::Serialize;
 use xen::units::DomId;
 
 use super::classify::Condition;
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::judge;
 use super::state::GuestState;
-use super::{Host, LifecycleError};
-use crate::chain::chain;
 use crate::clients::noxsd::Noxsd;
 use crate::config::VifConfig;
 use crate::hypervisor::Hypervisor;

@@ -3,8 +3,10 @@
 use xen::units::DomId;
 
 use super::classify::Condition;
+use super::destroy;
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::examine;
-use super::{Host, LifecycleError, destroy};
 use crate::hypervisor::Hypervisor;
 use crate::records::{PreparedRecord, RecordError, Records};
 

@@ -3,8 +3,9 @@
 use xen::units::DomId;
 
 use super::classify::Condition;
-use super::resolve::examine;
-use super::{Host, LifecycleError, resolve};
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::{examine, resolve};
 use crate::hypervisor::Hypervisor;
 
 /// Pauses a guest.

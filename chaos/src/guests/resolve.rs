@@ -1,12 +1,13 @@
 //! Finding a guest by its name or number, and gathering what is known of it.
 
+use daemon::chain::chain;
 use xen::domain::DomainInfo;
 use xen::units::DomId;
 
 use super::classify::{Condition, FoundRecord, classify};
+use super::error::LifecycleError;
+use super::host::Host;
 use super::state::GuestState;
-use super::{Host, LifecycleError};
-use crate::chain::chain;
 use crate::handle::{Creator, DomainIdentity};
 use crate::hypervisor::Hypervisor;
 

@@ -8,7 +8,8 @@ use noxs_control::VifIdentity;
 use xen::Xen;
 use xen::units::DomId;
 
-use super::{Host, LifecycleError};
+use super::error::LifecycleError;
+use super::host::Host;
 use crate::announce::{Announce, GuestNodes};
 use crate::backends::{Devices, GuestIdentity, Serve};
 use crate::config::Discovery;

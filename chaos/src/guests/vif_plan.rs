@@ -3,7 +3,7 @@
 use noxs::MacAddr;
 use noxs_control::VifIdentity;
 
-use super::LifecycleError;
+use super::error::LifecycleError;
 use crate::config::VifConfig;
 use crate::domain::DevicePageVif;
 use crate::random;

@@ -3,13 +3,13 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use daemon::wait;
 use nix::sys::socket::{MsgFlags, recv};
 use xen::Xen;
 use xen::evtchn::VIRQ_DOM_EXC;
 
-use super::{Host, LifecycleError};
+use super::error::{LifecycleError, WatchError};
+use super::host::Host;
 use crate::announce::xenstore::EndWatch;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::hypervisor::{EventPorts, Hypervisor};
@@ -31,20 +31,17 @@ impl<H: Hypervisor> DomainWatch<H> {
     /// # Errors
     /// Another process, such as xenstored, holds `VIRQ_DOM_EXC`.
     pub fn start(host: &Host<H>) -> Result<Self, LifecycleError> {
-        let failed = |reason: String| LifecycleError::Watch { reason };
         if let Ok(watch) = EndWatch::start() {
             return Ok(Self::XenStore(watch));
         }
         match host.noxsd.connect() {
-            Ok(noxsd) => noxsd.watch().map(Self::Noxsd).map_err(|error| failed(error.to_string())),
+            Ok(noxsd) => Ok(Self::Noxsd(noxsd.watch().map_err(WatchError::Noxsd)?)),
             Err(BackendError::NotRunning { .. }) => {
                 let channels = host.xen.open_events()?;
-                channels.bind_virq(VIRQ_DOM_EXC).map_err(|error| {
-                    failed(format!("VIRQ_DOM_EXC is held by another process ({error})"))
-                })?;
+                channels.bind_virq(VIRQ_DOM_EXC).map_err(WatchError::Virq)?;
                 Ok(Self::Virq(channels))
             }
-            Err(error) => Err(failed(error.to_string())),
+            Err(error) => Err(WatchError::Noxsd(error).into()),
         }
     }
 
@@ -57,8 +54,8 @@ impl<H: Hypervisor> DomainWatch<H> {
         if let Ok(watch) = EndWatch::start() {
             return Ok(Self::XenStore(watch));
         }
-        let failed = |error: BackendError| LifecycleError::Watch { reason: error.to_string() };
-        host.noxsd.connect().and_then(Noxsd::watch).map(Self::Noxsd).map_err(failed)
+        let watch = host.noxsd.connect().and_then(Noxsd::watch).map_err(WatchError::Noxsd)?;
+        Ok(Self::Noxsd(watch))
     }
 
     /// Waits until some domain may have ended. `false` if the deadline came first.
@@ -66,17 +63,14 @@ impl<H: Hypervisor> DomainWatch<H> {
     /// # Errors
     /// The watch is lost.
     pub fn wait(&mut self, deadline: Instant) -> Result<bool, LifecycleError> {
-        let failed = |reason: String| LifecycleError::Watch { reason };
-        if !self.is_told()
-            && !wait_readable(self.as_fd(), deadline).map_err(|errno| failed(errno.to_string()))?
-        {
+        if !self.has_event(deadline)? {
             return Ok(false);
         }
         match self {
             Self::Noxsd(socket) => match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::empty()) {
-                Ok(0) => Err(failed("noxsd closed the connection".to_owned())),
+                Ok(0) => Err(WatchError::Closed.into()),
                 Ok(_) => Ok(true),
-                Err(errno) => Err(failed(errno.to_string())),
+                Err(errno) => Err(WatchError::Lost(errno).into()),
             },
             Self::XenStore(watch) => {
                 watch.take()?;
@@ -89,9 +83,11 @@ impl<H: Hypervisor> DomainWatch<H> {
         }
     }
 
-    /// Returns whether an event was read that the descriptor does not show any more.
-    fn is_told(&self) -> bool {
-        matches!(self, Self::XenStore(watch) if watch.is_told())
+    /// Waits until there is an event. Returns `false` if the deadline came first.
+    fn has_event(&self, deadline: Instant) -> Result<bool, WatchError> {
+        // An event that was read ahead no longer makes the descriptor readable.
+        let is_buffered = matches!(self, Self::XenStore(watch) if watch.has_buffered());
+        Ok(is_buffered || wait::readable(self.as_fd(), deadline).map_err(WatchError::Wait)?)
     }
 
     /// Takes the events so far, without waiting. `true` if some domain may have ended.
@@ -99,14 +95,11 @@ impl<H: Hypervisor> DomainWatch<H> {
     /// # Errors
     /// The watch is lost.
     pub fn take(&mut self) -> Result<bool, LifecycleError> {
-        let mut told = false;
-        while self.is_told()
-            || wait_readable(self.as_fd(), Instant::now())
-                .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?
-        {
-            told |= self.wait(Instant::now())?;
+        let mut has_events = false;
+        while self.has_event(Instant::now())? {
+            has_events |= self.wait(Instant::now())?;
         }
-        Ok(told)
+        Ok(has_events)
     }
 }
 
@@ -117,28 +110,6 @@ impl<H: Hypervisor> AsFd for DomainWatch<H> {
             Self::Noxsd(socket) => socket.as_fd(),
             Self::XenStore(watch) => watch.as_fd(),
             Self::Virq(channels) => channels.as_fd(),
-        }
-    }
-}
-
-/// Waits until a file descriptor can be read. `false` if the deadline came first.
-fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
-    wait_any_readable(&[fd], deadline)
-}
-
-/// Waits until one of some file descriptors can be read. `false` if the deadline came first.
-pub(super) fn wait_any_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> Result<bool, Errno> {
-    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last wait does not end just before the deadline.
-        let left = left.as_millis() + u128::from(!left.is_zero());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
-            Ok(0) if Instant::now() >= deadline => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(errno) => return Err(errno),
         }
     }
 }

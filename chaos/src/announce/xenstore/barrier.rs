@@ -48,7 +48,7 @@ pub(crate) fn wait(until: Until) -> Result<(), StoreError> {
         device.write_all(watch.bytes()).map_err(failed)?;
         loop {
             if !wait_readable(device.as_fd(), deadline)? {
-                return Err(StoreError::Silent { who: "dom0's kernel" });
+                return Err(StoreError::Silent { program: "dom0's kernel", after: DEADLINE });
             }
             // Whole messages come from the kernel.
             if Message::read_from(&mut device).map_err(failed)?.is(Kind::WatchEvent) {

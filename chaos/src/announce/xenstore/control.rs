@@ -31,7 +31,7 @@ pub fn terminal(domid: DomId) -> Result<String, StoreError> {
             return Ok(path);
         }
         if !connection.wait_for_event(deadline)? {
-            return Err(StoreError::Silent { who: "xenconsoled" });
+            return Err(StoreError::Silent { program: "xenconsoled", after: DEADLINE });
         }
     }
 }
@@ -83,7 +83,7 @@ impl Control {
 
     /// Whether to ask [`is_taken`](Self::is_taken) before waiting.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         self.connection.has_buffered()
     }
 
@@ -122,7 +122,7 @@ impl EndWatch {
 
     /// Whether an event is there that the descriptor does not show any more.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         self.0.has_buffered()
     }
 

@@ -2,11 +2,10 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use thiserror::Error;
-
-use super::DEADLINE;
 
 /// Why XenStore, or a device that is announced in it, cannot be used.
 #[derive(Debug, Error)]
@@ -30,10 +29,12 @@ pub enum StoreError {
         source: io::Error,
     },
     /// No answer in time.
-    #[error("{who} has not answered within {} s", DEADLINE.as_secs())]
+    #[error("{program} has not answered within {} s", after.as_secs())]
     Silent {
         /// The program that was asked.
-        who: &'static str,
+        program: &'static str,
+        /// How long it was given.
+        after: Duration,
     },
     /// The connection broke.
     #[error("the connection to xenstored is lost")]

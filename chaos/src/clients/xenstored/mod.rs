@@ -149,7 +149,7 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<boo
 fn lost(error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            StoreError::Silent { who: XENSTORED }
+            StoreError::Silent { program: XENSTORED, after: DEADLINE }
         }
         _ => StoreError::Lost(error),
     }

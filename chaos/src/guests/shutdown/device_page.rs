@@ -3,13 +3,15 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use daemon::wait;
 use noxs::shared;
 use noxs::{AnswerStatus, RequestId};
 
-use super::{ShutdownOptions, timed_out, unsupported};
+use super::options::{ShutdownOptions, timed_out, unsupported};
+use crate::guests::error::{LifecycleError, WatchError};
+use crate::guests::host::Host;
 use crate::guests::resolve::{Guest, examine};
-use crate::guests::watch::wait_any_readable;
-use crate::guests::{DomainWatch, Host, LifecycleError};
+use crate::guests::watch::DomainWatch;
 use crate::hypervisor::{EventPorts, Hypervisor};
 use crate::records::Record;
 
@@ -40,9 +42,9 @@ pub(super) fn ask<H: Hypervisor>(
     let port = channels.bind_interdomain(guest.domid, device_page.sysctl_port)?;
     channels.notify(port)?;
     loop {
-        let told = shared::read_answer(&answer);
-        if told.request_id == id {
-            return match told.status {
+        let current = shared::read_answer(&answer);
+        if current.request_id == id {
+            return match current.status {
                 Some(AnswerStatus::Accepted) => Ok([page, answer]),
                 _ => Err(unsupported(record, options)),
             };
@@ -51,9 +53,7 @@ pub(super) fn ask<H: Hypervisor>(
             return Ok([page, answer]);
         }
         let fds = [channels.as_fd()].into_iter().chain(watch.as_deref().map(AsFd::as_fd));
-        let told = wait_any_readable(&fds.collect::<Vec<_>>(), deadline)
-            .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
-        if !told {
+        if !wait::any_readable(&fds.collect::<Vec<_>>(), deadline).map_err(WatchError::Wait)? {
             return Err(timed_out(record, "answered", options));
         }
         channels.acknowledge_pending()?;

@@ -2,32 +2,26 @@
 //! be a file beside the two and a branch in [`shutdown`].
 
 mod device_page;
+mod options;
 mod xenstore;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use noxs::Request;
 use serde::Serialize;
 use xen::units::Gfn;
 
 use super::classify::Condition;
-use super::resolve::examine;
+use super::destroy;
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::{examine, resolve};
 use super::state::GuestState;
-use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
+use super::watch::DomainWatch;
 use crate::config::Discovery;
 use crate::hypervisor::Hypervisor;
-use crate::records::Record;
 
-/// How a guest is to be shut down.
-#[derive(Clone, Copy, Debug)]
-pub struct ShutdownOptions {
-    /// What it is asked to do.
-    pub request: Request,
-    /// Wait for its end and destroy it.
-    pub wait: bool,
-    /// How long it may take to answer, and to end.
-    pub timeout: Duration,
-}
+pub use self::options::ShutdownOptions;
+use self::options::timed_out;
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
@@ -104,19 +98,4 @@ pub fn shutdown<H: Hypervisor>(
         state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
         destroyed: options.wait,
     })
-}
-
-fn timed_out(record: &Record, what: &'static str, options: ShutdownOptions) -> LifecycleError {
-    LifecycleError::TimedOut { name: record.name().to_owned(), what, after: options.timeout }
-}
-
-fn unsupported(record: &Record, options: ShutdownOptions) -> LifecycleError {
-    LifecycleError::Unsupported {
-        name: record.name().to_owned(),
-        request: match options.request {
-            Request::Poweroff => "power-off",
-            Request::Reboot => "reboot",
-            Request::Suspend => "suspend",
-        },
-    }
 }

@@ -3,13 +3,14 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use daemon::wait;
 use noxs::Request;
 
-use super::{ShutdownOptions, timed_out, unsupported};
+use super::options::{ShutdownOptions, timed_out, unsupported};
 use crate::announce::xenstore::{Control, XenStorePaths};
+use crate::guests::error::{LifecycleError, WatchError};
+use crate::guests::host::Host;
 use crate::guests::resolve::{Guest, examine};
-use crate::guests::watch::wait_any_readable;
-use crate::guests::{Host, LifecycleError};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
@@ -35,10 +36,9 @@ pub(super) fn ask<H: Hypervisor>(
         if examine(host, guest.domid)?.state().has_ended() {
             return Ok(());
         }
-        let told = control.is_told()
-            || wait_any_readable(&[control.as_fd()], deadline)
-                .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
-        if !told {
+        let has_event = control.has_buffered()
+            || wait::readable(control.as_fd(), deadline).map_err(WatchError::Wait)?;
+        if !has_event {
             return Err(timed_out(record, "answered", options));
         }
         control.take()?;
