@@ -71,7 +71,7 @@ impl Host {
 }
 
 impl<H> Host<H> {
-    /// Returns what the backends need of the host.
+    /// Returns the connections and records that the backends need.
     pub(crate) fn links(&self) -> Links<'_> {
         Links { noxsd: &self.noxsd, xenstored: &self.xenstored, records: &self.records }
     }

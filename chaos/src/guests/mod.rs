@@ -1,4 +1,20 @@
-//! What can be done with a guest, from its creation to its end (`docs/lifecycle.md`).
+//! The life cycle of guests (`docs/lifecycle.md`).
+//!
+//! Each module below uses only those above it:
+//!
+//! ```text
+//! classify   decides what a domain is: guest, shell, incomplete, another toolstack's
+//! state      the states that `chaos list` shows
+//! error      LifecycleError
+//! host       Host: Xen, the records and the connections to the daemons
+//! resolve    finds a guest by name or domid and reads what is known of it
+//! watch      waits for domains that exit
+//! vif_plan   a vif with its MAC address decided
+//! shell      a shell with its devices attached
+//! destroy    removes a guest with everything it has outside of Xen
+//! name       reserves the name of a guest that is being created
+//! create, ended, list, console, pause, shutdown
+//! ```
 
 mod classify;
 mod console;

@@ -1,4 +1,4 @@
-//! Waiting for domains to end, on the event that Xen raises then.
+//! Waits for domains that exit, through the event that Xen raises then.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -14,22 +14,23 @@ use crate::announce::xenstore::EndWatch;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::hypervisor::{EventPorts, Hypervisor};
 
-/// A watch on the ends of domains. Says that some domain may have ended, not which.
+/// A watch for domains that exit. It reports that some domain may have exited, not which.
 #[derive(Debug)]
 pub enum DomainWatch<H: Hypervisor = Xen> {
-    /// Through `noxsd`, which holds the interrupt and serves any number of watches.
+    /// Through `noxsd`, which has bound the virtual interrupt and serves any number of watches.
     Noxsd(OwnedFd),
-    /// Through xenstored, which holds it where it runs.
+    /// Through xenstored, which has bound the interrupt if it runs.
     XenStore(EndWatch),
-    /// By this process itself, where neither runs.
+    /// In this process, if neither of them runs.
     Virq(H::Events),
 }
 
 impl<H: Hypervisor> DomainWatch<H> {
-    /// Starts to watch. What ends from now on is noticed.
+    /// Starts to watch. Domains that exit from now on are reported.
     ///
     /// # Errors
-    /// Another process, such as xenstored, holds `VIRQ_DOM_EXC`.
+    /// `noxsd` refuses, or neither xenstored nor `noxsd` runs and another process has bound
+    /// `VIRQ_DOM_EXC`.
     pub fn start(host: &Host<H>) -> Result<Self, LifecycleError> {
         if let Ok(watch) = EndWatch::start() {
             return Ok(Self::XenStore(watch));
@@ -45,11 +46,11 @@ impl<H: Hypervisor> DomainWatch<H> {
         }
     }
 
-    /// Starts to watch through another process, for a long time: a `noxsd` that is restarted must find
-    /// the interrupt free.
+    /// Starts to watch for a long time, and never binds the interrupt in this process: a restarted `noxsd`
+    /// must be able to bind it.
     ///
     /// # Errors
-    /// Neither xenstored nor `noxsd` runs, or `noxsd` does not hold the interrupt.
+    /// Neither xenstored nor `noxsd` runs, or `noxsd` has not bound the interrupt.
     pub fn lasting(host: &Host<H>) -> Result<Self, LifecycleError> {
         if let Ok(watch) = EndWatch::start() {
             return Ok(Self::XenStore(watch));
@@ -58,7 +59,7 @@ impl<H: Hypervisor> DomainWatch<H> {
         Ok(Self::Noxsd(watch))
     }
 
-    /// Waits until some domain may have ended. `false` if the deadline came first.
+    /// Waits until some domain may have exited. Returns `false` if the deadline came first.
     ///
     /// # Errors
     /// The watch is lost.
@@ -90,7 +91,7 @@ impl<H: Hypervisor> DomainWatch<H> {
         Ok(is_buffered || wait::readable(self.as_fd(), deadline).map_err(WatchError::Wait)?)
     }
 
-    /// Takes the events so far, without waiting. `true` if some domain may have ended.
+    /// Takes all events so far, without waiting. Returns whether some domain may have exited.
     ///
     /// # Errors
     /// The watch is lost.
@@ -104,7 +105,7 @@ impl<H: Hypervisor> DomainWatch<H> {
 }
 
 impl<H: Hypervisor> AsFd for DomainWatch<H> {
-    /// Readable when some domain may have ended.
+    /// Returns a descriptor that is readable when some domain may have exited.
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Noxsd(socket) => socket.as_fd(),

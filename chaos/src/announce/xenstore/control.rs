@@ -75,7 +75,7 @@ impl Control {
     ///
     /// # Errors
     /// xenstored does not answer.
-    pub fn is_taken(&mut self) -> Result<bool, StoreError> {
+    pub fn is_acknowledged(&mut self) -> Result<bool, StoreError> {
         while self.connection.take_event().is_some() {}
         let value = read(&mut self.connection, &self.node)?;
         Ok(value.is_none_or(|value| value.is_empty()))

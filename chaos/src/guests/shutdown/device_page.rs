@@ -1,4 +1,4 @@
-//! The request in the sysctl block of the device page, and the answer in the guest's answer page.
+//! Requests in the sysctl block of the device page, and answers in the guest's answer page.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -15,8 +15,8 @@ use crate::guests::watch::DomainWatch;
 use crate::hypervisor::{EventPorts, Hypervisor};
 use crate::records::Record;
 
-/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's pages that
-/// were mapped for that.
+/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's two pages, which
+/// are still mapped.
 pub(super) fn ask<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
@@ -31,11 +31,11 @@ pub(super) fn ask<H: Hypervisor>(
     let answer = host.xen.map_page(guest.domid, device_page.answer_gfn)?;
 
     let _lock = host.records.lock(guest.domid)?;
-    let mut counted = host.records.read(guest.domid)?.ok_or_else(no_record)?;
-    let count = counted.device_page.as_mut().ok_or_else(no_record)?;
-    let id = RequestId(count.requests).next();
-    count.requests = id.0;
-    host.records.replace(&counted)?;
+    let mut numbered = host.records.read(guest.domid)?.ok_or_else(no_record)?;
+    let page_record = numbered.device_page.as_mut().ok_or_else(no_record)?;
+    let id = RequestId(page_record.requests).next();
+    page_record.requests = id.0;
+    host.records.replace(&numbered)?;
     shared::post_request(&mut page, id, options.request);
 
     let channels = host.xen.open_events()?;

@@ -1,5 +1,5 @@
-//! Asking a guest to shut down. Each way of discovery has a channel of its own for that: a third would
-//! be a file beside the two and a branch in [`shutdown`].
+//! Asks a guest to shut down. Each way of discovery has a channel of its own for the request; a third way
+//! is a file beside the two and a branch in [`shutdown`].
 
 mod device_page;
 mod options;
@@ -23,14 +23,14 @@ use crate::hypervisor::Hypervisor;
 pub use self::options::ShutdownOptions;
 use self::options::timed_out;
 
-/// What came of it.
+/// The outcome of a request to shut down.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShutdownOutcome {
     /// The guest's name.
     pub name: String,
     /// Its number.
     pub domid: u16,
-    /// How it was when this was written.
+    /// Its state at the end of the operation.
     pub state: GuestState,
     /// Whether it was destroyed.
     pub destroyed: bool,
@@ -39,7 +39,7 @@ pub struct ShutdownOutcome {
 /// Asks a guest to shut down.
 ///
 /// # Errors
-/// There is no such guest, it cannot do what is asked, or it takes too long.
+/// There is no such guest, it does not support the request, or it takes too long.
 pub fn shutdown<H: Hypervisor>(
     host: &Host<H>,
     target: &str,
@@ -48,23 +48,23 @@ pub fn shutdown<H: Hypervisor>(
     let guest = resolve(host, target)?;
     let Condition::Guest(record) = &guest.condition else {
         return Err(match guest.condition {
-            Condition::Creating => LifecycleError::BeingMade { domid: guest.domid },
+            Condition::Creating => LifecycleError::BeingCreated { domid: guest.domid },
             Condition::Shell => LifecycleError::Shell { domid: guest.domid },
             Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
             _ => LifecycleError::NoRecord { target: target.to_owned() },
         });
     };
     let deadline = Instant::now() + options.timeout;
-    // The watch comes before the request, so that no end is missed. Without `--wait` it only helps to
-    // notice an end that comes instead of an answer.
+    // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only serves to
+    // notice that the guest exits instead of answering.
     let mut watch = match DomainWatch::start(host) {
         Err(error) if options.wait => return Err(error),
         watch => watch.ok(),
     };
     let pages = match guest.state().has_ended() {
         true => None,
-        // As long as they are mapped, Xen remembers how the guest has ended, even if chaosd is
-        // faster and destroys it.
+        // As long as they are mapped, Xen remembers how the guest has shut down, even if chaosd destroys
+        // it first.
         false => Some(match record.config.store.discovery() {
             Discovery::DevicePage => {
                 let [page, answer] =
@@ -94,7 +94,7 @@ pub fn shutdown<H: Hypervisor>(
     Ok(ShutdownOutcome {
         name: record.name().to_owned(),
         domid: record.domid.0,
-        // One that had ended before may be gone by now.
+        // A guest that had exited before the request may be gone by now.
         state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
         destroyed: options.wait,
     })

@@ -1,4 +1,4 @@
-//! The request in the guest's `control` folder in XenStore.
+//! Requests in the guest's `control` folder in XenStore.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::guests::resolve::{Guest, examine};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// Asks through the guest's `control` folder in XenStore, and waits until it has taken note.
+/// Writes the request, and waits until the guest has acknowledged it.
 pub(super) fn ask<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
@@ -32,7 +32,7 @@ pub(super) fn ask<H: Hypervisor>(
         return Err(unsupported(record, options));
     }
     let mut control = Control::ask(paths, request)?;
-    while !control.is_taken()? {
+    while !control.is_acknowledged()? {
         if examine(host, guest.domid)?.state().has_ended() {
             return Ok(());
         }
