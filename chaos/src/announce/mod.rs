@@ -1,8 +1,8 @@
-//! dom0's side of discovery: what is written outside of the guest so that it finds its devices. The
-//! guest's side is in [`crate::domain`].
+//! dom0's side of discovery: what dom0 writes outside of the guest so that the guest finds its devices. What
+//! it writes into the guest's memory is in [`crate::domain`].
 //!
-//! A third way, such as XenStore nodes in a tree of the guest's own, is a file beside the two here
-//! and a branch in each `match` of this file.
+//! Each way of discovery is a module. A third one, such as XenStore nodes in a tree of the guest's own, is
+//! another module and a branch in each `match` of this file.
 
 mod device_page;
 pub mod xenstore;
@@ -15,24 +15,24 @@ use crate::config::Discovery;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
-/// What is announced of a guest beyond its shell.
+/// What is announced of a guest in addition to its shell.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestNodes<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Who its vifs are.
+    /// The identities of its vifs.
     pub vifs: &'a [VifIdentity],
     /// Its disks.
     pub disks: &'a [DiskNodes<'a>],
 }
 
-/// What a way of discovery does outside of the guest.
+/// What a way of discovery does in dom0.
 pub trait Announce: Copy {
-    /// Announces a shell, and the guest if that is known already. `false` if nothing needs to be
-    /// announced.
+    /// Announces a shell, and the guest if it is known already. Returns `false` if this way announces
+    /// nothing.
     ///
     /// # Errors
-    /// xenstored does not answer, or refuses.
+    /// xenstored does not answer, or it refuses.
     fn publish(
         self,
         xenstored: &Link,
@@ -51,30 +51,30 @@ pub trait Announce: Copy {
         guest: &GuestNodes<'_>,
     ) -> Result<(), StoreError>;
 
-    /// Returns whether a domain has to be paused before [`withdraw`](Self::withdraw).
+    /// Returns whether a domain must be paused before [`withdraw`](Self::withdraw).
     fn must_be_paused(self) -> bool;
 
-    /// Removes all that is announced of a domain, if anything is. A host without xenstored has
-    /// nothing to remove.
+    /// Removes everything that is announced of a domain, if anything is. Succeeds if xenstored does not
+    /// run.
     ///
     /// # Errors
     /// xenstored does not answer.
     fn withdraw(self, id: DomainIdentity) -> Result<(), StoreError>;
 
-    /// Removes the devices of a domain that does not run, and keeps the rest.
+    /// Removes the devices of a domain that does not run. The rest stays announced.
     ///
     /// # Errors
     /// xenstored does not answer.
     fn withdraw_devices(self, id: DomainIdentity) -> Result<(), StoreError>;
 
-    /// Announces another name.
+    /// Announces another name of a domain.
     ///
     /// # Errors
     /// xenstored does not answer.
     fn rename(self, id: DomainIdentity, name: &str) -> Result<(), StoreError>;
 }
 
-/// The one place where the way is looked at.
+/// Selects the module of the way.
 impl Announce for Discovery {
     fn publish(
         self,

@@ -1,8 +1,7 @@
-//! Who serves a guest's devices: noxsd, or dom0's kernel.
+//! The backends that serve a guest's devices: noxsd, or dom0's kernel.
 //!
-//! Each is a file beside this one. A third would be another file and a branch in each `match` here.
-//! How the guest learns of its devices is another question ([`crate::announce`]): a guest whose
-//! XenStore nodes lead to noxsd needs nothing new here.
+//! Each is a module of its own. A third is another module and a branch in each `match` of this file. How the
+//! guest finds its devices is decided apart from that, in [`crate::announce`].
 
 pub mod dom0_kernel;
 mod error;
@@ -25,7 +24,7 @@ use crate::timings::Timings;
 
 pub use error::DevicesError;
 
-/// The ways to the processes that serve devices, and to what they need of the records.
+/// The connections to the backends, and the records.
 #[derive(Clone, Copy, Debug)]
 pub struct Links<'a> {
     /// noxsd.
@@ -36,25 +35,25 @@ pub struct Links<'a> {
     pub records: &'a Records,
 }
 
-/// Which guest a shell becomes.
+/// The guest that a shell becomes.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestIdentity<'a> {
     /// Its config.
     pub config: &'a DomainConfig,
-    /// Who its vifs are.
+    /// The identities of its vifs.
     pub vifs: &'a [VifIdentity],
 }
 
-/// What a shell's devices need of those that serve them, in the order of the calls.
+/// What backends do for the devices of one shell, in the order of the calls.
 pub trait Serve {
-    /// Takes note of the guest that the shell becomes, and opens its files.
+    /// Stores what it needs of the guest that the shell becomes, and opens the guest's disks.
     ///
     /// # Errors
-    /// A file cannot be used.
+    /// A disk cannot be used.
     fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
 
-    /// Asks for the devices to be attached, without waiting. Returns the console's log, if there is
-    /// one.
+    /// Asks the backend to attach the devices, without waiting for it. Returns the console's log, if there
+    /// is one.
     ///
     /// # Errors
     /// A file cannot be written, or the request cannot be sent.
@@ -64,15 +63,15 @@ pub trait Serve {
         timings: &mut Timings,
     ) -> Result<Option<File>, DevicesError>;
 
-    /// Waits until the devices are attached. `log` is what [`begin_attach`](Self::begin_attach) has
-    /// returned.
+    /// Waits until the devices are attached. `log` is the return value of
+    /// [`begin_attach`](Self::begin_attach).
     ///
     /// # Errors
     /// A device is refused, or its bridge cannot be connected.
     fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError>;
 
     /// Begins to configure devices that were attached before their guest was known. Returns whether
-    /// [`finish_configure`](Self::finish_configure) has to follow.
+    /// [`finish_configure`](Self::finish_configure) must follow.
     ///
     /// # Errors
     /// As [`begin_attach`](Self::begin_attach) and [`finish_attach`](Self::finish_attach).
@@ -85,7 +84,7 @@ pub trait Serve {
     /// A device is refused.
     fn finish_configure(&self, links: Links<'_>, vifs: &[VifIdentity]) -> Result<(), DevicesError>;
 
-    /// Detaches the devices of a shell that is given up.
+    /// Detaches the devices of a shell that is destroyed.
     fn abandon(&self, links: Links<'_>);
 }
 
@@ -99,8 +98,8 @@ pub enum Devices {
 }
 
 impl Devices {
-    /// Returns a shell's devices. `vifs` says who they are, if that is known; it is empty
-    /// otherwise.
+    /// Returns a shell's devices. `vifs` has the identities of its vifs, or is empty if they are not known
+    /// yet.
     pub fn of<'a>(
         shell: &impl BuiltShell,
         bridges: impl Iterator<Item = &'a str>,
@@ -112,12 +111,12 @@ impl Devices {
         }
     }
 
-    /// Returns no devices at all: what is left where they have been moved away.
+    /// Returns an empty set of devices, which replaces one that is moved elsewhere.
     pub fn none(id: DomainIdentity) -> Self {
         Self::Noxsd(NoxsdDevices::none(id))
     }
 
-    /// Returns the disks that are announced in XenStore.
+    /// Returns the disks to announce in XenStore.
     pub fn disk_nodes(&self) -> Vec<DiskNodes<'_>> {
         match self {
             Self::Noxsd(_) => Vec::new(),
@@ -178,7 +177,7 @@ impl Serve for Devices {
     }
 }
 
-/// Connects to the console of a guest that runs.
+/// Connects to the console of a guest.
 ///
 /// # Errors
 /// The guest has no console, or another client uses it.
@@ -193,10 +192,10 @@ pub fn console(
     }
 }
 
-/// Detaches all devices of a guest, so that none of its pages is mapped.
+/// Detaches all devices of a guest. Its pages are unmapped then.
 ///
 /// # Errors
-/// The backends run, but do not do it.
+/// The backend runs, but refuses or does not answer.
 pub fn detach(
     backends: Backends,
     links: Links<'_>,
@@ -204,12 +203,12 @@ pub fn detach(
 ) -> Result<(), DevicesError> {
     match backends {
         Backends::Noxsd => noxsd::detach(links, id),
-        // The kernel has done it when the nodes of the devices are gone.
+        // The kernel has detached them when their nodes are removed.
         Backends::Dom0Kernel => Ok(()),
     }
 }
 
-/// Returns whether what a console prints is kept among the records.
+/// Returns whether the output of a console is kept among the records.
 #[must_use]
 pub fn keep_console_log(backends: Backends) -> bool {
     match backends {
