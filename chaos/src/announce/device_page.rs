@@ -1,4 +1,5 @@
-//! Discovery through the device page, which is in the guest's memory. dom0 announces nothing elsewhere.
+//! Discovery through the device page, which is in the guest's memory. dom0 announces nothing
+//! elsewhere.
 
 use super::{Announce, GuestNodes};
 use crate::clients::xenstored::{Link, StoreError};

@@ -1,8 +1,8 @@
-//! dom0's side of discovery: what dom0 writes outside of the guest so that the guest finds its devices. What
-//! it writes into the guest's memory is in [`crate::domain`].
+//! dom0's side of discovery: what dom0 writes outside of the guest so that the guest finds its
+//! devices. What it writes into the guest's memory is in [`crate::domain`].
 //!
-//! Each way of discovery is a module. A third one, such as XenStore nodes in a tree of the guest's own, is
-//! another module and a branch in each `match` of this file.
+//! Each way of discovery is a module. A third one, such as XenStore nodes in a tree of the guest's
+//! own, is another module and a branch in each `match` of this file.
 
 mod device_page;
 pub mod xenstore;
@@ -28,8 +28,8 @@ pub struct GuestNodes<'a> {
 
 /// What a way of discovery does in dom0.
 pub trait Announce: Copy {
-    /// Announces a shell, and the guest if it is known already. Returns `false` if this way announces
-    /// nothing.
+    /// Announces a shell, and the guest if it is known already. Returns `false` if this way
+    /// announces nothing.
     ///
     /// # Errors
     /// xenstored does not answer, or it refuses.
@@ -54,8 +54,8 @@ pub trait Announce: Copy {
     /// Returns whether a domain must be paused before [`withdraw`](Self::withdraw).
     fn must_be_paused(self) -> bool;
 
-    /// Removes everything that is announced of a domain, if anything is. Succeeds if xenstored does not
-    /// run.
+    /// Removes everything that is announced of a domain, if anything is. Succeeds if xenstored does
+    /// not run.
     ///
     /// # Errors
     /// xenstored does not answer.

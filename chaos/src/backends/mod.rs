@@ -1,7 +1,7 @@
 //! The backends that serve a guest's devices: noxsd, or dom0's kernel.
 //!
-//! Each is a module of its own. A third is another module and a branch in each `match` of this file. How the
-//! guest finds its devices is decided apart from that, in [`crate::announce`].
+//! Each is a module of its own. A third is another module and a branch in each `match` of this
+//! file. How the guest finds its devices is decided apart from that, in [`crate::announce`].
 
 pub mod dom0_kernel;
 mod error;
@@ -52,8 +52,8 @@ pub trait Serve {
     /// A disk cannot be used.
     fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
 
-    /// Asks the backend to attach the devices, without waiting for it. Returns the console's log, if there
-    /// is one.
+    /// Asks the backend to attach the devices, without waiting for it. Returns the console's log,
+    /// if there is one.
     ///
     /// # Errors
     /// A file cannot be written, or the request cannot be sent.
@@ -98,8 +98,8 @@ pub enum Devices {
 }
 
 impl Devices {
-    /// Returns a shell's devices. `vifs` has the identities of its vifs, or is empty if they are not known
-    /// yet.
+    /// Returns a shell's devices. `vifs` has the identities of its vifs, or is empty if they are
+    /// not known yet.
     pub fn of<'a>(
         shell: &impl BuiltShell,
         bridges: impl Iterator<Item = &'a str>,

@@ -79,7 +79,8 @@ impl Serve for NoxsdDevices {
         Ok(log)
     }
 
-    /// Waits for the reply. If noxsd does not serve a bridge yet, passes it the bridge's tap and asks again.
+    /// Waits for the reply. If noxsd does not serve a bridge yet, passes it the bridge's tap and
+    /// asks again.
     fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError> {
         if !self.has_devices() {
             return Ok(());
@@ -94,8 +95,8 @@ impl Serve for NoxsdDevices {
         }
     }
 
-    /// Sends the identities of the vifs. The guest may run before the reply arrives: its frames stay in its
-    /// rings until noxsd has configured it.
+    /// Sends the identities of the vifs. The guest may run before the reply arrives: its frames
+    /// stay in its rings until noxsd has configured it.
     fn begin_configure(
         &self,
         links: Links<'_>,
@@ -120,8 +121,8 @@ impl Serve for NoxsdDevices {
 
     fn abandon(&self, links: Links<'_>) {
         if self.asked {
-            // The error is not reported, because the create has failed with another one. `chaos list` shows
-            // what is left, and `chaos destroy` removes it.
+            // The error is not reported, because the create has failed with another one. `chaos
+            // list` shows what is left, and `chaos destroy` removes it.
             let _ = links.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
         }
     }

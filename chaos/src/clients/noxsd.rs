@@ -11,8 +11,8 @@ use noxs_control::{
     VifIdentity,
 };
 
-/// What a client must know of `noxsd`. No request makes it wait, so the deadline passes only if it is stopped
-/// or broken.
+/// What a client must know of `noxsd`. No request makes it wait, so the deadline passes only if it
+/// is stopped or broken.
 pub static NOXSD: Daemon = Daemon {
     name: "noxsd",
     start: "noxsd --bridge xenbr0",
@@ -49,8 +49,8 @@ impl Link {
         Noxsd::connect(&self.path)
     }
 
-    /// Calls `action` with the kept connection, or a new one if none is kept. If `noxsd` has closed the kept
-    /// connection since it was last used, `action` is repeated with a new one.
+    /// Calls `action` with the kept connection, or a new one if none is kept. If `noxsd` has closed
+    /// the kept connection since it was last used, `action` is repeated with a new one.
     ///
     /// # Errors
     /// As [`Link::connect`], and the errors of `action`.
@@ -90,8 +90,8 @@ impl Noxsd {
         Ok(Self { connection: Connection::connect(&NOXSD, path)?, pending: false })
     }
 
-    /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. Console output is written to
-    /// `console_log`.
+    /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. Console output is
+    /// written to `console_log`.
     ///
     /// # Errors
     /// The request cannot be sent.
@@ -115,8 +115,9 @@ impl Noxsd {
         self.send(&Request::Configure { id, vifs: vifs.to_vec() }, &[])
     }
 
-    /// Waits for the reply to [`begin_configure`](Self::begin_configure). If no reply is pending on this
-    /// connection, the request is sent again: `noxsd` was restarted and this connection is newer.
+    /// Waits for the reply to [`begin_configure`](Self::begin_configure). If no reply is pending on
+    /// this connection, the request is sent again: `noxsd` was restarted and this connection is
+    /// newer.
     ///
     /// # Errors
     /// `noxsd` refused, and none of the vifs is configured.
@@ -131,8 +132,8 @@ impl Noxsd {
         self.done()
     }
 
-    /// Waits for the reply to [`begin_attach`](Self::begin_attach). If no reply is pending on this connection,
-    /// `noxsd` was restarted and has attached the devices from their file.
+    /// Waits for the reply to [`begin_attach`](Self::begin_attach). If no reply is pending on this
+    /// connection, `noxsd` was restarted and has attached the devices from their file.
     ///
     /// # Errors
     /// `noxsd` refused, and none of the devices is attached.
@@ -208,8 +209,8 @@ impl Noxsd {
         Ok(self.connection.into_socket())
     }
 
-    /// Turns the connection into a watch: `noxsd` sends a packet of one byte whenever some domain may have
-    /// exited.
+    /// Turns the connection into a watch: `noxsd` sends a packet of one byte whenever some domain
+    /// may have exited.
     ///
     /// # Errors
     /// `noxsd` has not bound `VIRQ_DOM_EXC`, because another process has.
@@ -221,7 +222,8 @@ impl Noxsd {
 
     fn send(&mut self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<(), BackendError> {
         if self.pending {
-            // The previous caller has not waited for its reply. Replies come in order, so drop that one.
+            // The previous caller has not waited for its reply. Replies come in order, so drop that
+            // one.
             self.receive()?;
         }
         self.connection.send(&noxs_control::encode(request), files)?;

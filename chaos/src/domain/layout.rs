@@ -1,25 +1,25 @@
-//! Where things are in a guest's memory.
+//! The layout of a guest's memory.
 //!
 //! ```text
-//! 0           image (the guest's own addresses), then free memory
-//!             ramdisk, page-aligned, as high as it fits
+//! 0           image, at the addresses that it names; the rest is free
+//!             ramdisk, page-aligned, at the highest free address
 //! low end     end of memory, or of its part below the hole
 //! specials    boot page      start_info, module list, memory map, command line
 //!             device page    noxs, sealed read-only
 //!             answer page    the guest's answers to sysctl requests
 //!             rings          console (1), then transmit and receive of each vif (2)
-//!             overlay (2)    no memory: the guest maps shared_info and its grant table here
+//!             overlay (2)    without memory: the guest maps shared_info and its grant table here
 //! 0xfc000000  hole up to 4 GiB (local APIC at 0xfee00000)
 //! 4 GiB       the rest of the memory
 //! ```
 //!
 //! A guest that finds its devices in XenStore has a page of ACPI tables instead of the device page
-//! and the answer page, and its rings are that of XenStore and the console's: those of the other
-//! devices are in memory that the guest chooses.
+//! and the answer page. Its rings are those of XenStore and the console; it chooses the places of
+//! the others itself.
 //!
-//! The specials are pages of their own beside the guest's memory, so that the seal of the device
-//! page splits none of its large mappings: that would cost as much as all the rest of the specials
-//! six times over. The memory map that the guest gets has them as reserved.
+//! The specials are additional pages behind the guest's memory, not a part of it. Inside the
+//! memory, sealing the device page would split up a mapping of 2 MiB, which costs six times as much
+//! as all other specials together. The guest's memory map marks them as reserved.
 
 use xen::units::{Gfn, Pages};
 
@@ -32,26 +32,26 @@ pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
 /// First frame after the hole.
 pub(super) const HOLE_END: Gfn = Gfn(0x100000);
 
-/// Most frames the specials can take: a console and 64 vifs.
+/// Limit of the frames of the specials: enough for a console and 64 vifs.
 const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES as u64;
 
-/// Frames the guest may map Xen's pages over: `shared_info` and one grant table frame.
+/// Frames where the guest maps pages of Xen: `shared_info` and one frame of its grant table.
 pub(super) const OVERLAY_FRAMES: u32 = 2;
 
-/// The map of one guest's memory.
+/// The layout of one guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The guest's own memory.
+    /// The guest's memory, without the specials.
     pub memory: Pages,
     /// First special frame: the boot page.
     pub boot_page: Gfn,
-    /// What noxs has of its own, if the guest finds its devices in the device page.
+    /// The pages of noxs, if the guest finds its devices in the device page.
     pub noxs: Option<NoxsPages>,
-    /// The ACPI tables, for a kernel that is not ours.
+    /// The ACPI tables, for an unmodified kernel.
     pub acpi: Option<Gfn>,
     /// First ring page.
     pub rings: Gfn,
-    /// How many ring pages there are.
+    /// Number of ring pages.
     pub ring_count: u64,
     /// First overlay frame.
     pub overlay: Gfn,
@@ -59,7 +59,7 @@ pub struct Layout {
     pub low_end: Gfn,
 }
 
-/// The pages through which noxs speaks with a guest.
+/// The pages that noxs shares with a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoxsPages {
     /// The device page.
@@ -69,7 +69,7 @@ pub struct NoxsPages {
 }
 
 impl Layout {
-    /// The map for a flavour.
+    /// Returns the layout for a flavour.
     #[must_use]
     pub fn new(flavour: &Flavour) -> Self {
         let memory = flavour.memory_pages();
@@ -88,7 +88,8 @@ impl Layout {
         }
     }
 
-    /// How many pages the guest gets for its specials: from the boot page to the last ring.
+    /// Returns the number of pages of the specials that have memory: from the boot page to the last
+    /// ring.
     #[must_use]
     pub fn specials(&self) -> Pages {
         Pages(self.overlay.0 - self.boot_page.0)
@@ -97,25 +98,25 @@ impl Layout {
     /// Returns the physical address of a byte of the boot page.
     ///
     /// # Panics
-    /// It is not below 4 GiB: a mistake in the layout, whose boot page lies below [`HOLE_START`].
+    /// The byte is not below 4 GiB, which is a bug: the boot page is below [`HOLE_START`].
     pub(super) fn in_boot_page(&self, offset: usize) -> u32 {
         u32::try_from((self.boot_page.0 << 12) + offset as u64)
-            .expect("the boot page lies below the hole")
+            .expect("the boot page is below the hole")
     }
 
-    /// First byte the image and the ramdisk may not use.
+    /// Returns the end of the memory that the image and the ramdisk may use.
     #[must_use]
     pub fn usable_end(&self) -> u64 {
         self.low_end.0 << 12
     }
 
-    /// First byte after the specials, the overlay among them.
+    /// Returns the end of the specials, which include the overlay.
     #[must_use]
     pub fn specials_end(&self) -> u64 {
         (self.overlay.0 + u64::from(OVERLAY_FRAMES)) << 12
     }
 
-    /// Parts of the memory as runs of frames, in order.
+    /// Returns the memory below and above the hole, as first frame and number of pages.
     #[must_use]
     pub fn memory_runs(&self) -> [(Gfn, Pages); 2] {
         let low = Pages(self.low_end.0);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn specials_begin_where_the_memory_ends() {
+    fn the_specials_begin_behind_the_memory() {
         let layout = layout(8192, true, 1);
         assert_eq!(layout.low_end, Gfn(2048));
         assert_eq!(layout.boot_page, Gfn(2048));

@@ -1,9 +1,9 @@
-//! Building a PVH domain: the one way there is (`docs/architecture.md`).
+//! Builds PVH domains (`docs/architecture.md`).
 //!
-//! [`prepare()`] makes a [`Shell`]: a domain with memory, rings, grants, event channels and attached
-//! backends, but without an image. [`Shell::execute`] puts the image in and makes it a [`Ready`]
-//! domain, and [`Ready::unpause`] lets it run. Until then, dropping the value takes the domain
-//! away again, so a failure at any step leaves nothing behind.
+//! [`prepare()`] returns a [`Shell`]: a domain with memory, rings, grants and event channels, but
+//! without an image. [`Shell::execute`] copies the image into it and returns a [`Ready`] domain,
+//! which [`Ready::unpause`] starts. Until then, dropping the value destroys the domain, so a
+//! failure at any step leaves nothing behind.
 
 mod acpi;
 mod boot_page;

@@ -1,5 +1,5 @@
-//! Decides what a domain is to chaos. On this decision depends which domains are listed as guests, cleaned
-//! up or destroyed.
+//! Decides what a domain is to chaos. On this decision depends which domains are listed as guests,
+//! cleaned up or destroyed.
 //!
 //! [`classify`] is pure; [`resolve`](super::resolve) collects its arguments.
 
@@ -13,8 +13,8 @@ use crate::records::Record;
 pub enum Condition {
     /// A guest with its record.
     Guest(Box<Record>),
-    /// A guest that chaos created and that has run, but whose record is missing or damaged. It is removed
-    /// only if the user asks for it.
+    /// A guest that chaos created and that has run, but whose record is missing or damaged. It is
+    /// removed only if the user asks for it.
     Unrecorded,
     /// Another process is creating it.
     Creating,
@@ -39,8 +39,8 @@ pub enum FoundRecord {
     Whole(Box<Record>),
 }
 
-/// Facts about the process that created a domain. [`classify`] asks for them only where they matter,
-/// because each answer costs reading a file of `/proc`.
+/// Facts about the process that created a domain. [`classify`] asks for them only where they
+/// matter, because each answer costs reading a file of `/proc`.
 pub trait CreatorFacts {
     /// Returns whether the process still runs.
     fn is_alive(&self) -> bool;
@@ -58,8 +58,8 @@ impl CreatorFacts for Creator {
     }
 }
 
-/// Decides what a domid stands for. `info` is what Xen reports of the domain, `creator` the process that
-/// its handle names, if chaos created the domain.
+/// Decides what a domid stands for. `info` is what Xen reports of the domain, `creator` the process
+/// that its handle names, if chaos created the domain.
 pub fn classify(
     info: Option<&DomainInfo>,
     record: FoundRecord,

@@ -47,8 +47,8 @@ pub struct Created<H: Hypervisor = Xen> {
 /// Creates a guest from its config.
 ///
 /// # Errors
-/// A file of the guest cannot be used, its memory or its devices do not fit, its name is in use, or Xen or
-/// a backend refuses. Nothing of the guest is left behind.
+/// A file of the guest cannot be used, its memory or its devices do not fit, its name is in use, or
+/// Xen or a backend refuses. Nothing of the guest is left behind.
 pub fn create<H: Hypervisor>(
     host: &Host<H>,
     config: &DomainConfig,
@@ -80,8 +80,8 @@ pub fn create_from<H: Hypervisor>(
 
 /// Turns a shell into a guest.
 ///
-/// The shell must be of the kind that [`shell_kind`] returns for the config. If it holds an image, the
-/// request must have the same one.
+/// The shell must be of the kind that [`shell_kind`] returns for the config. If it holds an image,
+/// the request must have the same one.
 ///
 /// # Errors
 /// As [`create`]. The shell is destroyed.
@@ -150,8 +150,9 @@ fn prepare_and_finish<H: Hypervisor>(
     let vifs: Vec<VifIdentity> = plans.iter().map(VifPlan::identity).collect();
     let bridges = plans.iter().map(|plan| plan.config.bridge.as_str());
     let mut shell = shell::prepare(host, flavour(config), bridges, &vifs, Some(image), timings)?;
-    // The name is reserved before the devices are attached: if this process is killed, the next create of
-    // the same name finds the domain through it, and destroys it. That frees the guest's addresses.
+    // The name is reserved before the devices are attached: if this process is killed, the next
+    // create of the same name finds the domain through it, and destroys it. That frees the guest's
+    // addresses.
     let name = Name::reserve(host, &config.name, shell.domid(), None)?;
     timings.stage("name");
     let log = shell.start_attach(Some(GuestIdentity { config, vifs: &vifs }), timings)?;

@@ -31,11 +31,12 @@ pub struct Destroyed {
     pub warning: Option<String>,
 }
 
-/// Destroys the guest with a name or a domid, and removes everything it has outside of Xen, its pending
-/// restart too.
+/// Destroys the guest with a name or a domid, and removes everything it has outside of Xen, its
+/// pending restart too.
 ///
 /// # Errors
-/// There is no such guest, another process is creating it, another toolstack created it, or Xen refuses.
+/// There is no such guest, another process is creating it, another toolstack created it, or Xen
+/// refuses.
 pub fn destroy<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<Destroyed, LifecycleError> {
     let guest = match resolve(host, target) {
         Err(LifecycleError::NoSuchGuest { target }) => return drop_restart(host, target),
@@ -77,8 +78,8 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
     let recorded =
         record.as_ref().map(|record| DomainIdentity { domid: guest.domid, handle: record.handle });
     let id = guest.identity().or(recorded)?;
-    // Without a usable record, any way of discovery and any backends are possible: the record is damaged, or
-    // the creator was killed before it wrote one.
+    // Without a usable record, any way of discovery and any backends are possible: the record is
+    // damaged, or the creator was killed before it wrote one.
     let store = record.map(|record| record.config.store);
     let discoveries = match store {
         Some(store) => &[store.discovery()][..],
@@ -115,15 +116,15 @@ pub struct Cleared {
     pub leftovers: usize,
 }
 
-/// Removes what killed processes have left: incomplete domains, and folders and names of domains that
-/// are gone. Guests are not touched.
+/// Removes what killed processes have left: incomplete domains, and folders and names of domains
+/// that are gone. Guests are not touched.
 ///
 /// # Errors
 /// Xen refuses, or a file cannot be removed. What is left is removed by the next call.
 pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
     let mut cleared = Cleared::default();
-    // List names and folders before domains, so that a create in progress is not mistaken for a leftover:
-    // a domain exists before its name and its folder do.
+    // List names and folders before domains, so that a create in progress is not mistaken for a
+    // leftover: a domain exists before its name and its folder do.
     let names = host.records.names()?;
     let folders = host.records.domids()?;
     let mut existing = HashSet::new();

@@ -38,8 +38,8 @@ impl EndedGuest {
     }
 }
 
-/// Returns the domains that have shut down and still exist, also those of other toolstacks. Costs one
-/// hypercall and reads no record.
+/// Returns the domains that have shut down and still exist, also those of other toolstacks. Costs
+/// one hypercall and reads no record.
 ///
 /// # Errors
 /// Xen refuses.
@@ -49,8 +49,8 @@ pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<(DomId, DomainHandle)>
     Ok(ended.map(|info| (info.domid, info.handle)).collect())
 }
 
-/// Returns the guest with this number, if chaos created it and it has powered off, asked for a reboot, or
-/// crashed.
+/// Returns the guest with this number, if chaos created it and it has powered off, asked for a
+/// reboot, or crashed.
 ///
 /// # Errors
 /// Xen refuses.
@@ -92,8 +92,8 @@ pub fn rename_ended<H: Hypervisor>(
 ) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
-    // Free the addresses before the name: the successor is created as soon as the name is free. If this
-    // process is killed halfway, the next one repeats all steps.
+    // Free the addresses before the name: the successor is created as soon as the name is free. If
+    // this process is killed halfway, the next one repeats all steps.
     host.records.forget_devices(domid)?;
     let (discovery, backends) = (record.config.store.discovery(), record.config.store.backends());
     let id = DomainIdentity { domid, handle: ended.handle };

@@ -46,7 +46,8 @@ impl<H> Clone for Host<H> {
 }
 
 impl Host {
-    /// Opens this host, with everything in its default place, for a process that carries out one request.
+    /// Opens this host, with everything in its default place, for a process that carries out one
+    /// request.
     ///
     /// # Errors
     /// There is no Xen, this is not dom0, or the user is not root.
@@ -60,7 +61,8 @@ impl Host {
         })
     }
 
-    /// Opens this host for a process that creates many guests: it keeps the kernels that it has read.
+    /// Opens this host for a process that creates many guests: it keeps the kernels that it has
+    /// read.
     ///
     /// # Errors
     /// As [`Host::open`].

@@ -61,8 +61,8 @@ pub struct ListedVif {
     pub mtu: u16,
     /// Its rate limit, if it has one: bytes, and the microseconds in which it may send so many.
     pub rate: Option<(u64, u64)>,
-    /// Number of dropped frames: with a wrong source address, over a limit, or because the guest had not
-    /// posted a receive buffer. `None` if `noxsd` does not answer.
+    /// Number of dropped frames: with a wrong source address, over a limit, or because the guest
+    /// had not posted a receive buffer. `None` if `noxsd` does not answer.
     pub dropped: Option<u64>,
 }
 
@@ -89,8 +89,8 @@ pub struct BrokenDevice {
     pub reason: String,
 }
 
-/// Returns the guests in the order of their domids. With `all`, also the shells of chaosd, the domains of
-/// other toolstacks, and dom0.
+/// Returns the guests in the order of their domids. With `all`, also the shells of chaosd, the
+/// domains of other toolstacks, and dom0.
 ///
 /// # Errors
 /// Xen refuses, or the folder of records cannot be read.

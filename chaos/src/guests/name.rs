@@ -47,15 +47,16 @@ impl<'a> Name<'a> {
 impl Drop for Name<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            // The error is not reported, because the create has failed with another one. The next create
-            // takes a name that leads to no guest.
+            // The error is not reported, because the create has failed with another one. The next
+            // create takes a name that leads to no guest.
             let _ = self.records.remove_name(self.name);
         }
     }
 }
 
-/// Removes what a killed process has left under a name, or fails if a guest has it. Does not reserve the
-/// name: only [`Records::reserve_name`] does that, and fails if another process is faster.
+/// Removes what a killed process has left under a name, or fails if a guest has it. Does not
+/// reserve the name: only [`Records::reserve_name`] does that, and fails if another process is
+/// faster.
 fn free_name<H: Hypervisor>(
     host: &Host<H>,
     name: &str,

@@ -77,8 +77,8 @@ pub(super) fn examine_known<H: Hypervisor>(
 ) -> Result<Guest, LifecycleError> {
     let guest = examine_once(host, domid, info);
     match guest.condition {
-        // The creator may have finished the domain and exited between the checks of the record and of the
-        // creator. Now that it is gone, a second look is final.
+        // The creator may have finished the domain and exited between the checks of the record and
+        // of the creator. Now that it is gone, a second look is final.
         Condition::Incomplete => Ok(examine_once(host, domid, host.xen.domain_info(domid)?)),
         _ => Ok(guest),
     }

@@ -33,8 +33,9 @@ pub struct ShellKind {
 
 /// A shell with rings, grants and event channels, and with its backends attached.
 ///
-/// It has a folder among the records, but no record and no name. So a process that finds it after its
-/// creator was killed can destroy it. Dropping it destroys the domain and removes its attachments.
+/// It has a folder among the records, but no record and no name. So a process that finds it after
+/// its creator was killed can destroy it. Dropping it destroys the domain and removes its
+/// attachments.
 #[derive(Debug)]
 pub struct AttachedShell<H: Hypervisor = Xen> {
     /// The first field, so that the domain is destroyed before its attachments are removed.
@@ -58,7 +59,8 @@ pub(super) struct Attachments<H: Hypervisor> {
     kept: bool,
 }
 
-/// An [`AttachedShell`] that can be sent to another thread. Dropping it leaves the domain incomplete.
+/// An [`AttachedShell`] that can be sent to another thread. Dropping it leaves the domain
+/// incomplete.
 #[derive(Debug)]
 #[must_use = "the domain is left incomplete if this is dropped"]
 pub struct ParkedAttachedShell<H: Hypervisor = Xen> {
@@ -92,8 +94,8 @@ pub fn prepare_shell<H: Hypervisor>(
     Ok(shell)
 }
 
-/// Prepares a shell whose devices are not attached yet. `vifs` has the identities of its vifs, or is empty
-/// if they are not known yet.
+/// Prepares a shell whose devices are not attached yet. `vifs` has the identities of its vifs, or
+/// is empty if they are not known yet.
 pub(super) fn prepare<'a, H: Hypervisor>(
     host: &Host<H>,
     flavour: Flavour,
@@ -149,8 +151,8 @@ impl<H: Hypervisor> AttachedShell<H> {
         (self.shell, self.attachments)
     }
 
-    /// Announces the shell, with the guest if that is known, and asks the backends to attach, without
-    /// waiting for them. Returns the console's log, if there is one.
+    /// Announces the shell, with the guest if that is known, and asks the backends to attach,
+    /// without waiting for them. Returns the console's log, if there is one.
     pub(super) fn start_attach(
         &mut self,
         guest: Option<GuestIdentity<'_>>,
@@ -204,8 +206,8 @@ impl<H: Hypervisor> ParkedAttachedShell<H> {
 }
 
 impl<H: Hypervisor> Attachments<H> {
-    /// Announces the guest and makes it known to the backends, unless that was done when they attached.
-    /// Returns whether [`finish_identify`](Self::finish_identify) must follow.
+    /// Announces the guest and makes it known to the backends, unless that was done when they
+    /// attached. Returns whether [`finish_identify`](Self::finish_identify) must follow.
     pub(super) fn begin_identify(
         &mut self,
         guest: GuestIdentity<'_>,
@@ -240,8 +242,8 @@ impl<H: Hypervisor> Drop for Attachments<H> {
         if self.kept {
             return;
         }
-        // Errors are not reported, because the create has failed with another one. `chaos list` shows
-        // what is left, and `chaos destroy` removes it.
+        // Errors are not reported, because the create has failed with another one. `chaos list`
+        // shows what is left, and `chaos destroy` removes it.
         if self.published {
             let _ = self.discovery.withdraw(self.id);
         }

@@ -39,9 +39,9 @@ impl<'a> VifPlan<'a> {
 
 /// Returns a MAC address with Xen's prefix, as xl does.
 ///
-/// It is derived from the guest's IPv4 address, if there is one: then the guests of a network differ, and a
-/// successor with the same IPv4 address is reached by neighbours that still have its predecessor in their
-/// ARP cache. Otherwise it is random.
+/// It is derived from the guest's IPv4 address, if there is one: then the guests of a network
+/// differ, and a successor with the same IPv4 address is reached by neighbours that still have its
+/// predecessor in their ARP cache. Otherwise it is random.
 fn automatic_mac(config: &VifConfig) -> Result<MacAddr, LifecycleError> {
     let mut low = [0; 3];
     match config.ip {

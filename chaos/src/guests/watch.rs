@@ -46,8 +46,8 @@ impl<H: Hypervisor> DomainWatch<H> {
         }
     }
 
-    /// Starts to watch for a long time, and never binds the interrupt in this process: a restarted `noxsd`
-    /// must be able to bind it.
+    /// Starts to watch for a long time, and never binds the interrupt in this process: a restarted
+    /// `noxsd` must be able to bind it.
     ///
     /// # Errors
     /// Neither xenstored nor `noxsd` runs, or `noxsd` has not bound the interrupt.

@@ -18,8 +18,8 @@ use super::record::Record;
 use super::stored;
 
 impl Records {
-    /// Creates a domain's folder. If a predecessor with the same domid left one, that is emptied: Xen
-    /// has reused its number, so the predecessor is gone.
+    /// Creates a domain's folder. If a predecessor with the same domid left one, that is emptied:
+    /// Xen has reused its number, so the predecessor is gone.
     ///
     /// # Errors
     /// The folder cannot be created.
@@ -73,8 +73,8 @@ impl Records {
         replace(&folder, noxs_control::RECORD_FILE, &DeviceRecord::from(attach).encode())
     }
 
-    /// Removes the device file of a domain that keeps its record, so that a restarted `noxsd` does not
-    /// attach the devices again.
+    /// Removes the device file of a domain that keeps its record, so that a restarted `noxsd` does
+    /// not attach the devices again.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -83,7 +83,8 @@ impl Records {
         ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
     }
 
-    /// Writes the first record of a domain, into the file that was prepared for it, if there is one.
+    /// Writes the first record of a domain, into the file that was prepared for it, if there is
+    /// one.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -154,7 +155,8 @@ impl Records {
     }
 }
 
-/// Reads a record. Returns `None` if the file does not exist, or was prepared and is not written yet.
+/// Reads a record. Returns `None` if the file does not exist, or was prepared and is not written
+/// yet.
 pub(super) fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
     let bytes = match fs::read(&path) {
         Ok(bytes) if bytes.len() <= MAX_UNWRITTEN => return Ok(None),

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::error::{RecordError, file_error};
 
-/// Returns the names in a folder, without those that are not UTF-8; none if the folder does not exist.
+/// Returns the names in a folder, without those that are not UTF-8; none if the folder does not
+/// exist.
 pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

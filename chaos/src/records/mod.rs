@@ -1,21 +1,21 @@
 //! What dom0 remembers of domains.
 //!
 //! ```text
-//! /run/chaos/names/NAME          symbolic link to ../domains/DOMID. Creating it fails if the name is in
-//!                                use, so a clash of names costs one system call and no scan
+//! /run/chaos/names/NAME          symbolic link to ../domains/DOMID. Creating it fails if the name is
+//!                                in use, so a clash of names costs one system call and no scan
 //! /run/chaos/domains/DOMID/
-//!     name                       the link that becomes names/NAME, prepared before the name is known;
-//!                                only for a domain that was a shell
+//!     name                       the link that becomes names/NAME, prepared before the name is
+//!                                known; only for a domain that was a shell
 //!     record                     the encoded Record; written in one piece, replaced by rename
 //!     devices                    what noxsd needs to attach the devices again (noxs_control)
 //!     console.log                the output of the console, written by noxsd
-//! /run/chaos/restarts/NAME       record of a guest that has exited and whose restart is pending. It is
-//!                                written before the guest is removed, and dropped after its successor
-//!                                is created
+//! /run/chaos/restarts/NAME       record of a guest that has exited and whose restart is pending. It
+//!                                is written before the guest is removed, and dropped after its
+//!                                successor is created
 //! ```
 //!
-//! State, memory and CPU time are always asked of Xen and never kept here. A record contains the domain's
-//! handle, so that a reused domid is never mistaken for its predecessor.
+//! State, memory and CPU time are always asked of Xen and never kept here. A record contains the
+//! domain's handle, so that a reused domid is never mistaken for its predecessor.
 //!
 //! Records outlive the chaos that wrote them: their format has a version of its own, apart from the
 //! messages of the sockets, and the previous version can always be read (`stored`).

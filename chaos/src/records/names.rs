@@ -43,8 +43,9 @@ impl Records {
             Some(prepared) => prepared.link(&link),
             None => symlink(name_target(domid), &link),
         };
-        // Either the folder does not exist, or this process lacks CAP_DAC_READ_SEARCH and may not link a
-        // file that it holds open: link(2) then fails with ENOENT, too. A new link serves in both cases.
+        // Either the folder does not exist, or this process lacks CAP_DAC_READ_SEARCH and may not
+        // link a file that it holds open: link(2) then fails with ENOENT, too. A new link serves in
+        // both cases.
         if linked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             let names = self.names_folder();
             fs::create_dir_all(&names).map_err(file_error("create the folder", &names))?;

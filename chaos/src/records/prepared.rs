@@ -16,8 +16,9 @@ use super::paths::{RECORD, Records, name_target};
 /// Name of the link in a domain's folder that becomes its name.
 const LINK: &str = "name";
 
-/// A file of at most this many bytes does not contain a record yet. The kernel extends a file only after
-/// it has copied the bytes, so this holds even while a record is written over the placeholder.
+/// A file of at most this many bytes does not contain a record yet. The kernel extends a file only
+/// after it has copied the bytes, so this holds even while a record is written over the
+/// placeholder.
 pub(super) const MAX_UNWRITTEN: usize = 1;
 
 /// Content of a prepared record file.
@@ -25,8 +26,8 @@ const PLACEHOLDER: [u8; MAX_UNWRITTEN] = [0];
 
 /// The file of a domain's first record, and a link to its folder that does not have a name yet.
 ///
-/// A new link takes an inode, for which the kernel sometimes has to allocate a page. It does so while the
-/// shell is prepared, so a create is not delayed.
+/// A new link takes an inode, for which the kernel sometimes has to allocate a page. It does so
+/// while the shell is prepared, so a create is not delayed.
 #[derive(Debug)]
 pub struct PreparedRecord {
     record: File,
@@ -61,7 +62,8 @@ impl Records {
         let folder = self.folder(domid);
         let path = folder.join(RECORD);
         let record = create_new(&path).map_err(file_error("create", &path))?;
-        // The placeholder makes the kernel allocate the file's first page, which the record overwrites.
+        // The placeholder makes the kernel allocate the file's first page, which the record
+        // overwrites.
         (&record).write_all(&PLACEHOLDER).map_err(file_error("write", &path))?;
 
         let path = folder.join(LINK);

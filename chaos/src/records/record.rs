@@ -13,15 +13,15 @@ pub struct Record {
     pub domid: DomId,
     /// Its handle.
     pub handle: DomainHandle,
-    /// The config it was created from, completed with the values that the config left open: a restart
-    /// creates the same guest, with the same addresses.
+    /// The config it was created from, completed with the values that the config left open: a
+    /// restart creates the same guest, with the same addresses.
     pub config: DomainConfig,
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_ms: u64,
     /// Its device page, if it has one.
     pub device_page: Option<DevicePageRecord>,
-    /// Whether the user asked for it to be paused. A paused guest that has never run and does not have
-    /// this mark is incomplete once its creator is gone.
+    /// Whether the user asked for it to be paused. A paused guest that has never run and does not
+    /// have this mark is incomplete once its creator is gone.
     pub paused: bool,
 }
 

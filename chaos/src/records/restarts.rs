@@ -10,8 +10,8 @@ use super::paths::Records;
 use super::record::Record;
 
 impl Records {
-    /// Writes the record of a guest that has exited, so that the guest is restarted even if this process
-    /// is killed.
+    /// Writes the record of a guest that has exited, so that the guest is restarted even if this
+    /// process is killed.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -35,8 +35,8 @@ impl Records {
         read(self.restarts_folder().join(name))
     }
 
-    /// Removes a pending restart, because the guest was created again or destroyed. Returns `false` if
-    /// there was none.
+    /// Removes a pending restart, because the guest was created again or destroyed. Returns `false`
+    /// if there was none.
     ///
     /// # Errors
     /// The file cannot be removed.

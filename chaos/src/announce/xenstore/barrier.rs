@@ -1,9 +1,10 @@
 //! Waits until dom0's kernel has processed what was written for it in XenStore.
 //!
-//! The kernel's drivers learn of their devices from watches. One thread handles all their events in order
-//! (`xenwatch_thread` of Linux's drivers/xen/xenbus/xenbus_xs.c), also those of watches that a process sets
-//! through `/dev/xen/xenbus`. xenstored sends an event for each new watch at once. When that event arrives
-//! here, the kernel has handled all events before it, and so has probed and removed devices.
+//! The kernel's drivers learn of their devices from watches. One thread handles all their events in
+//! order (`xenwatch_thread` of Linux's drivers/xen/xenbus/xenbus_xs.c), also those of watches that
+//! a process sets through `/dev/xen/xenbus`. xenstored sends an event for each new watch at once.
+//! When that event arrives here, the kernel has handled all events before it, and so has probed and
+//! removed devices.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -24,8 +25,8 @@ const NODE: &str = "domid";
 pub(crate) enum Until {
     /// The drivers have probed or removed the devices that were committed before.
     Probed,
-    /// They have also handled the first event of each watch that they set in doing so. blkback opens its
-    /// block device on such an event, which may arrive after that of the first barrier.
+    /// They have also handled the first event of each watch that they set in doing so. blkback
+    /// opens its block device on such an event, which may arrive after that of the first barrier.
     Ready,
 }
 

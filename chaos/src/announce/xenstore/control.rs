@@ -1,5 +1,5 @@
-//! Reads and watches XenStore while a guest runs: for its console, for requests to shut down, and for
-//! domains that exit.
+//! Reads and watches XenStore while a guest runs: for its console, for requests to shut down, and
+//! for domains that exit.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -101,8 +101,8 @@ impl AsFd for Control {
     }
 }
 
-/// A watch for domains that exit. Where xenstored runs, it has bound `VIRQ_DOM_EXC`, and sends an event to
-/// each client that watches `@releaseDomain`.
+/// A watch for domains that exit. Where xenstored runs, it has bound `VIRQ_DOM_EXC`, and sends an
+/// event to each client that watches `@releaseDomain`.
 #[derive(Debug)]
 pub struct EndWatch(Connection);
 

@@ -1,8 +1,9 @@
-//! Discovery through XenStore: nodes in the tree of the host's xenstored, for hosts and guests that need them
-//! (`docs/xenstore.md`).
+//! Discovery through XenStore: nodes in the tree of the host's xenstored, for hosts and guests that
+//! need them (`docs/xenstore.md`).
 //!
-//! All nodes of a guest are written in one transaction, whose requests are sent in one batch. dom0's kernel
-//! watches the nodes and creates its ends of the devices; [`crate::backends`] waits for that.
+//! All nodes of a guest are written in one transaction, whose requests are sent in one batch.
+//! dom0's kernel watches the nodes and creates its ends of the devices; [`crate::backends`] waits
+//! for that.
 
 pub(crate) mod barrier;
 mod control;

@@ -12,8 +12,8 @@ use crate::announce::GuestNodes;
 use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError, plain};
 
 impl XenStorePaths {
-    /// Writes a domain's nodes in one transaction, and introduces it to xenstored. The nodes of a guest that is
-    /// not known yet follow with [`identify`](Self::identify).
+    /// Writes a domain's nodes in one transaction, and introduces it to xenstored. The nodes of a
+    /// guest that is not known yet follow with [`identify`](Self::identify).
     ///
     /// # Errors
     /// xenstored does not answer, or refuses.
@@ -29,8 +29,8 @@ impl XenStorePaths {
         let mut answers = connection.ask(&first)?.into_iter();
         let (leftover, mut transaction) = (answers.next(), answers.next());
         if let Some(Ok(_)) = leftover {
-            // Xen has reused the number of a domain whose nodes are still there. Remove them first, and abort
-            // the transaction, because their removal would make it fail.
+            // Xen has reused the number of a domain whose nodes are still there. Remove them first,
+            // and abort the transaction, because their removal would make it fail.
             if let Some(Ok(number)) = transaction.take() {
                 let mut abort = Batch::inside(number_of(&number)?);
                 abort.abort();
@@ -68,8 +68,8 @@ impl XenStorePaths {
         })
     }
 
-    /// Removes all nodes of the domain, and waits until dom0's kernel has unmapped its pages. The domain must
-    /// not run: its drivers would write to their nodes, and so create them again.
+    /// Removes all nodes of the domain, and waits until dom0's kernel has unmapped its pages. The
+    /// domain must not run: its drivers would write to their nodes, and so create them again.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -120,8 +120,8 @@ pub(crate) fn read(connection: &mut Connection, path: &str) -> Result<Option<Str
     Ok(answer.and_then(Result::ok).map(|message| message.text().to_owned()))
 }
 
-/// Carries out a transaction, and repeats it until no other client has changed the same nodes meanwhile.
-/// `started` is the answer to a request that has started it already.
+/// Carries out a transaction, and repeats it until no other client has changed the same nodes
+/// meanwhile. `started` is the answer to a request that has started it already.
 fn commit(
     connection: &mut Connection,
     started: Option<Answer>,

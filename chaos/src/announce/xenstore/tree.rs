@@ -1,8 +1,8 @@
 //! The nodes of a domain in XenStore (Xen's `docs/misc/xenstore-paths.pandoc`).
 //!
-//! Only those are written that dom0's kernel, xenconsoled, the guests' drivers and xl read: half as many as
-//! libxl writes. Each node costs time in xenstored. A node below `backend` also costs time in the kernel,
-//! which gets an event for it and then checks whether it exists.
+//! Only those are written that dom0's kernel, xenconsoled, the guests' drivers and xl read: half as
+//! many as libxl writes. Each node costs time in xenstored. A node below `backend` also costs time
+//! in the kernel, which gets an event for it and then checks whether it exists.
 
 use xen::units::{DomId, DomainHandle, KiB};
 use xenstore::{Batch, Permission};
@@ -11,7 +11,8 @@ use crate::announce::GuestNodes;
 use crate::domain::XenStoreRings;
 use crate::handle::DomainIdentity;
 
-/// The hotplug script: it does nothing, but netback requires its node, and libxl runs it to remove a device.
+/// The hotplug script: it does nothing, but netback requires its node, and libxl runs it to remove
+/// a device.
 const SCRIPT: &str = "/bin/true";
 
 /// Bytes of console output that xenconsoled buffers for a reader, as set by libxl.
@@ -88,9 +89,9 @@ impl XenStorePaths {
         format!("/local/domain/0/backend/{kind}/{}/{id}", self.domid.0)
     }
 
-    /// Returns everything that may exist, in the order of removal. The backends are first, so that the kernel
-    /// unmaps the guest's pages. The home is last: if the removal is interrupted, the next attempt finds the
-    /// home and repeats it.
+    /// Returns everything that may exist, in the order of removal. The backends are first, so that
+    /// the kernel unmaps the guest's pages. The home is last: if the removal is interrupted, the
+    /// next attempt finds the home and repeats it.
     pub(super) fn all(self) -> [String; 7] {
         let Self { domid: DomId(domid), .. } = self;
         let dom0 = |what: &str| format!("/local/domain/0/{what}/{domid}");
@@ -172,8 +173,8 @@ fn write_vif(batch: &mut Batch, paths: XenStorePaths, id: u32) {
     batch.write(&format!("{front}/handle"), &number);
     batch.write(&format!("{back}/handle"), &number);
     batch.write(&format!("{back}/type"), "vif");
-    // netback waits for this node before it connects to the guest. It may be written ahead, because the guest
-    // does not run before its vif is on the bridge.
+    // netback waits for this node before it connects to the guest. It may be written ahead, because
+    // the guest does not run before its vif is on the bridge.
     batch.write(&format!("{back}/hotplug-status"), "connected");
 }
 

@@ -1,7 +1,8 @@
 //! Adds a guest's interface to its bridge, through rtnetlink(7).
 //!
-//! One message replaces Xen's script `vif-bridge`: it sets the interface's MTU and bridge and brings it up.
-//! ARP and multicast are switched off, because the interface is a port of the bridge and has no address.
+//! One message replaces Xen's script `vif-bridge`: it sets the interface's MTU and bridge and
+//! brings it up. ARP and multicast are switched off, because the interface is a port of the bridge
+//! and has no address.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

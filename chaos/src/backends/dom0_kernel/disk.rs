@@ -65,8 +65,8 @@ pub enum DiskError {
 
 /// A disk that is ready for blkback.
 ///
-/// A loop device is released when its last user closes it. Drop this value only after blkback has opened the
-/// device; blkback then keeps it open until the guest's disk is removed.
+/// A loop device is released when its last user closes it. Drop this value only after blkback has
+/// opened the device; blkback then keeps it open until the guest's disk is removed.
 #[derive(Debug)]
 pub struct Disk {
     /// Its number in the guest.
@@ -133,14 +133,14 @@ fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, Fil
     let length = name.len().min(NAME_SIZE - 1);
     config[CONFIG_NAME..CONFIG_NAME + length].copy_from_slice(&name[..length]);
     loop {
-        // SAFETY: `LOOP_CTL_GET_FREE` takes no argument, so the kernel accesses no memory of this process,
-        // and `control` keeps the descriptor open during the call.
+        // SAFETY: `LOOP_CTL_GET_FREE` takes no argument, so the kernel accesses no memory of this
+        // process, and `control` keeps the descriptor open during the call.
         let number: c_int = unsafe { get_free(control.as_raw_fd()) }?;
         let device = PathBuf::from(format!("/dev/loop{number}"));
         let open = OpenOptions::new().read(true).write(!read_only).open(&device)?;
-        // SAFETY: `LOOP_CONFIGURE` reads a `struct loop_config` from its argument and writes nothing.
-        // `config` has the size of that struct and is borrowed until the call returns. The descriptors
-        // are open: `open` owns one, and `file` the one that is stored in `config`.
+        // SAFETY: `LOOP_CONFIGURE` reads a `struct loop_config` from its argument and writes
+        // nothing. `config` has the size of that struct and is borrowed until the call returns. The
+        // descriptors are open: `open` owns one, and `file` the one that is stored in `config`.
         match unsafe { configure(open.as_raw_fd(), &raw const config) } {
             Ok(_) => return Ok((device, open)),
             // Another process has taken this device since: get the next one.

@@ -1,8 +1,8 @@
-//! Devices that dom0's kernel serves: vifs through netback, disks through blkback. xenconsoled serves the
-//! console.
+//! Devices that dom0's kernel serves: vifs through netback, disks through blkback. xenconsoled
+//! serves the console.
 //!
-//! The kernel learns of the devices from XenStore. This module waits until the kernel has created its ends of
-//! them, and then adds the interfaces to their bridges. No script is run.
+//! The kernel learns of the devices from XenStore. This module waits until the kernel has created
+//! its ends of them, and then adds the interfaces to their bridges. No script is run.
 
 mod bridge;
 mod disk;
@@ -61,7 +61,8 @@ impl KernelDevices {
         self.disks.iter().map(Disk::nodes).collect()
     }
 
-    /// Waits until the kernel has created its ends of the devices, and adds the vifs to their bridges.
+    /// Waits until the kernel has created its ends of the devices, and adds the vifs to their
+    /// bridges.
     fn settle(&self, connection: &mut Connection) -> Result<(), StoreError> {
         if self.ports.is_empty() && self.disks.is_empty() {
             return Ok(());
@@ -82,8 +83,8 @@ impl KernelDevices {
         Ok(())
     }
 
-    /// Returns why the kernel has not created its end of a device. A driver writes the reason into XenStore;
-    /// without a reason there is no driver.
+    /// Returns why the kernel has not created its end of a device. A driver writes the reason into
+    /// XenStore; without a reason there is no driver.
     fn no_device(
         &self,
         connection: &mut Connection,

@@ -9,8 +9,8 @@ use daemon::client::{ClientError, Connection, Daemon};
 use super::protocol::{self, Refusal, Reply, Request};
 use crate::failure::FailureClass;
 
-/// What a client must know of `chaosd`. The deadline allows for requests that came earlier, each of which
-/// takes some milliseconds.
+/// What a client must know of `chaosd`. The deadline allows for requests that came earlier, each of
+/// which takes some milliseconds.
 pub static CHAOSD: Daemon = Daemon {
     name: "chaosd",
     start: "chaosd",

@@ -1,7 +1,7 @@
 //! The messages of `chaosd`, which keeps shells ready, and their client.
 //!
-//! They are sent over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message in each packet. Each request
-//! is answered by one reply, in order. Only [`protocol`] knows the encoding.
+//! They are sent over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message in each packet.
+//! Each request is answered by one reply, in order. Only [`protocol`] knows the encoding.
 
 pub mod client;
 pub mod protocol;

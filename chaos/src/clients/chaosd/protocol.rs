@@ -17,8 +17,8 @@ pub const MAX_PACKET: usize = 16 * 1024;
 /// A request to `chaosd`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
-    /// Create a guest. The packet carries the kernel as a file descriptor that is open for reading, followed
-    /// by the ramdisk if the config has one.
+    /// Create a guest. The packet carries the kernel as a file descriptor that is open for reading,
+    /// followed by the ramdisk if the config has one.
     Create {
         /// The guest.
         config: EncodedConfig,

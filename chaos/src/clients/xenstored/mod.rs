@@ -17,14 +17,15 @@ use xenstore_rs::unix::XsUnix;
 pub use error::StoreError;
 use xenstore::{Batch, Kind, Message};
 
-/// Deadline of an answer. No request makes xenstored wait, so the deadline passes only if it is stopped or
-/// broken.
+/// Deadline of an answer. No request makes xenstored wait, so the deadline passes only if it is
+/// stopped or broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The program's name in messages.
 const XENSTORED: &str = "xenstored";
 
-/// A connection to xenstored. Requests are answered in order; events of watches arrive between the answers.
+/// A connection to xenstored. Requests are answered in order; events of watches arrive between the
+/// answers.
 #[derive(Debug)]
 pub struct Connection {
     socket: BufReader<UnixStream>,
@@ -34,7 +35,8 @@ pub struct Connection {
 /// The answer to one request: a message, or the name of an error.
 pub(crate) type Answer = Result<Message, String>;
 
-/// Returns the socket of xenstored, found in the same way as by the crate `xenstore-rs` and Xen's library.
+/// Returns the socket of xenstored, found in the same way as by the crate `xenstore-rs` and Xen's
+/// library.
 fn socket_path() -> PathBuf {
     env::var_os("XENSTORED_PATH").map_or_else(|| "/run/xenstored/socket".into(), PathBuf::from)
 }
@@ -54,8 +56,8 @@ fn connect() -> Result<UnixStream, StoreError> {
 /// # Errors
 /// xenstored does not run.
 pub(crate) fn plain() -> Result<XsUnix, StoreError> {
-    // Fail here if xenstored does not run: the crate would then use the kernel's device, which waits for
-    // xenstored without a limit.
+    // Fail here if xenstored does not run: the crate would then use the kernel's device, which
+    // waits for xenstored without a limit.
     drop(connect()?);
     XsUnix::new().map_err(StoreError::Lost)
 }
@@ -107,7 +109,8 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Takes an event of a watch, and waits if there is none. To avoid the wait, poll the descriptor first.
+    /// Takes an event of a watch, and waits if there is none. To avoid the wait, poll the
+    /// descriptor first.
     pub(crate) fn event(&mut self) -> Result<Message, StoreError> {
         if let Some(event) = self.take_event() {
             return Ok(event);
@@ -159,7 +162,8 @@ fn lost(error: io::Error) -> StoreError {
 pub struct Link(RefCell<Option<Connection>>);
 
 impl Link {
-    /// Calls `action` with the connection. After an error it is closed, and the next call opens a new one.
+    /// Calls `action` with the connection. After an error it is closed, and the next call opens a
+    /// new one.
     ///
     /// # Errors
     /// xenstored does not run, or `action` fails.

@@ -1,9 +1,9 @@
-//! The guest's side of discovery: what its memory, its grant table and its ports have so that it
-//! finds its devices. dom0's side is [`crate::announce`].
+//! The guest's side of discovery: what its memory, its grant table and its ports must contain so
+//! that it finds its devices. dom0's side is [`crate::announce`].
 //!
-//! A third way, such as XenStore nodes in a tree of the guest's own, is a file beside the two here
-//! and a branch in each `match` of this file; nothing else in [`crate::domain`] asks which way a
-//! domain has.
+//! Each way of discovery is a module. A third one, such as XenStore nodes in a tree of the guest's
+//! own, is another module and a branch in each `match` of this file. The rest of [`crate::domain`]
+//! does not depend on the way.
 
 mod device_page;
 mod xenstore;
@@ -21,38 +21,38 @@ use crate::config::Discovery;
 pub(super) use device_page::ring_grant as noxs_grant;
 pub use xenstore::{RingPage, XenStoreRings};
 
-/// Where a domain's special pages behind the boot page are.
+/// The places of a domain's special pages behind the boot page.
 pub(super) struct SpecialPages {
     /// The pages of noxs.
     pub(super) noxs: Option<NoxsPages>,
     /// The page of ACPI tables.
     pub(super) acpi: Option<Gfn>,
-    /// The first ring page, and how many there are.
+    /// The first ring page and the number of ring pages.
     pub(super) rings: Gfn,
     pub(super) ring_count: u64,
 }
 
-/// What a way of discovery decides about a domain while it is prepared and executed.
+/// What a way of discovery decides while a domain is prepared and executed.
 ///
-/// Both ways are values without content, so that each call is a branch and no table of functions is
-/// needed on the path of a create.
+/// The ways are types without fields, so a call costs one branch in a create and no lookup in a
+/// vtable.
 pub(super) trait GuestSide: Copy {
-    /// Returns how many pages the paging pool needs beside what each domain needs.
+    /// Returns how many pages the paging pool needs in addition to those of each domain.
     fn paging_pages(self) -> u64;
 
-    /// Returns how many frames the grant table may have; -1 stands for Xen's default.
+    /// Returns the limit of grant table frames; -1 stands for Xen's default.
     fn max_grant_frames(self) -> i32;
 
-    /// Returns where the special pages are. `next` is the frame behind the boot page.
+    /// Returns the places of the special pages. `next` is the frame behind the boot page.
     fn special_pages(self, flavour: &Flavour, next: u64) -> SpecialPages;
 
     /// Returns whether dom0 allocates a second port, [`Ports::devices`].
     fn has_device_port(self, flavour: &Flavour) -> bool;
 
-    /// Returns the grant reference of a ring page, counted in the order of the layout.
+    /// Returns the grant reference of a ring page, given its number in the layout.
     fn ring_grant(self, ring: u64) -> GrantRef;
 
-    /// Finishes a shell's part, and returns the name of this stage.
+    /// Does the last step of this way in a shell, and returns its name for the timings.
     ///
     /// # Errors
     /// Xen refuses.
@@ -64,14 +64,14 @@ pub(super) trait GuestSide: Copy {
         ports: &Ports,
     ) -> Result<&'static str, BuildError>;
 
-    /// Writes into the guest's memory what is known only with the guest.
+    /// Writes the description of the guest's devices into its memory.
     ///
     /// # Errors
-    /// The guest has more devices than fit.
+    /// The guest has more devices than fit into the device page.
     fn describe(self, shell: &Shell, vifs: &[DevicePageVif]) -> Result<(), BuildError>;
 }
 
-/// The one place where the way is looked at.
+/// Selects the module of the way.
 impl GuestSide for Discovery {
     fn paging_pages(self) -> u64 {
         match self {

@@ -15,8 +15,8 @@ use crate::guests::watch::DomainWatch;
 use crate::hypervisor::{EventPorts, Hypervisor};
 use crate::records::Record;
 
-/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's two pages, which
-/// are still mapped.
+/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's two pages,
+/// which are still mapped.
 pub(super) fn ask<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,

@@ -1,5 +1,5 @@
-//! Asks a guest to shut down. Each way of discovery has a channel of its own for the request; a third way
-//! is a file beside the two and a branch in [`shutdown`].
+//! Asks a guest to shut down. Each way of discovery has a channel of its own for the request; a
+//! third way is a file beside the two and a branch in [`shutdown`].
 
 mod device_page;
 mod options;
@@ -55,16 +55,16 @@ pub fn shutdown<H: Hypervisor>(
         });
     };
     let deadline = Instant::now() + options.timeout;
-    // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only serves to
-    // notice that the guest exits instead of answering.
+    // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only
+    // serves to notice that the guest exits instead of answering.
     let mut watch = match DomainWatch::start(host) {
         Err(error) if options.wait => return Err(error),
         watch => watch.ok(),
     };
     let pages = match guest.state().has_ended() {
         true => None,
-        // As long as they are mapped, Xen remembers how the guest has shut down, even if chaosd destroys
-        // it first.
+        // As long as they are mapped, Xen remembers how the guest has shut down, even if chaosd
+        // destroys it first.
         false => Some(match record.config.store.discovery() {
             Discovery::DevicePage => {
                 let [page, answer] =

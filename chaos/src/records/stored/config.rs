@@ -1,7 +1,7 @@
 //! A guest's config in versions 3 and 4 of the record.
 //!
-//! These types are a file format: to add, move or remove a field makes the records of running guests
-//! unreadable. A new version of the record gets types of its own.
+//! These types are a file format: to add, move or remove a field makes the records of running
+//! guests unreadable. A new version of the record gets types of its own.
 
 use std::path::PathBuf;
 

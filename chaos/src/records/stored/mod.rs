@@ -1,7 +1,8 @@
-//! The bytes of a record's file: one byte for the version, then the record in the format of that version.
+//! The bytes of a record's file: one byte for the version, then the record in the format of that
+//! version.
 //!
-//! Guests outlive the chaos that created them, so the previous version can always be read. To change the
-//! format:
+//! Guests outlive the chaos that created them, so the previous version can always be read. To
+//! change the format:
 //!
 //! 1. Add a module with types of its own and the next version, and encode with it.
 //! 2. Keep the module of the previous version, which then only decodes.
@@ -27,8 +28,8 @@ pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
     v4::encode(record)
 }
 
-/// Decodes a record of this version or the previous one. The guest's config passes the same checks as one
-/// that arrives over chaosd's socket.
+/// Decodes a record of this version or the previous one. The guest's config passes the same checks
+/// as one that arrives over chaosd's socket.
 ///
 /// # Errors
 /// The bytes have another version, are incomplete, or describe a guest that is not allowed.

@@ -1,4 +1,5 @@
-//! Version 4 of the record, which chaos writes. The fields of a device page are optional as a whole.
+//! Version 4 of the record, which chaos writes. The fields of a device page are optional as a
+//! whole.
 
 use bincode::{Decode, Encode};
 use daemon::encoding;
