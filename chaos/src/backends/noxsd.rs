@@ -136,7 +136,7 @@ pub(super) fn detach(links: Links<'_>, id: DomainIdentity) -> Result<(), Devices
     }
 }
 
-/// Opens a tap on a bridge, for which chaos is root and noxsd is not, and passes it to noxsd.
+/// Opens a tap on a bridge, which noxsd may not do without root, and passes it to noxsd.
 fn connect_bridge(links: Links<'_>, bridge: String) -> Result<(), DevicesError> {
     if !Path::new("/sys/class/net").join(&bridge).join("bridge").exists() {
         return Err(DevicesError::NoBridge { bridge });

@@ -66,7 +66,7 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
 
     page.u32(MADT + HEADER, LAPIC_ADDRESS);
     for (number, lapic) in (0..vcpus).zip((MADT + HEADER + 8..).step_by(LAPIC_SIZE)) {
-        // Xen gives each vCPU the local APIC number 2n (`vlapic.c`).
+        // In Xen, vCPU n has the local APIC id 2n (`vlapic.c`).
         let [id, ..] = number.to_le_bytes();
         let [apic_id, ..] = (2 * number).to_le_bytes();
         page.put(lapic, &[0, 8, id, apic_id, 1]);

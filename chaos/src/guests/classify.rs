@@ -1,5 +1,5 @@
-//! Decides what a domain is to chaos. On this decision depends which domains are listed as guests,
-//! cleaned up or destroyed.
+//! Decides what a domain is to chaos, and so which domains are listed as guests, cleaned up or
+//! destroyed.
 //!
 //! [`classify`] is pure; [`resolve`](super::resolve) collects its arguments.
 

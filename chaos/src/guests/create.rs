@@ -1,4 +1,4 @@
-//! Creating a guest.
+//! Creates guests.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -96,12 +96,15 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
             let _ = host.xen.pause(guest.domid);
         }
         if let Err(error) = discovery.withdraw(id) {
-            return Some(format!("XenStore may still have the guest: {}", chain(&error)));
+            return Some(format!(
+                "XenStore may still contain nodes of the guest: {}",
+                chain(&error)
+            ));
         }
     }
     for backends in backends.iter().filter(|_| runs) {
         if let Err(error) = backends::detach(*backends, host.links(), id) {
-            return Some(format!("noxsd may still hold the guest's pages: {error}"));
+            return Some(format!("noxsd may still hold the guest's pages: {}", chain(&error)));
         }
     }
     None

@@ -164,12 +164,12 @@ pub enum LifecycleError {
         /// How long chaos waited.
         after: Duration,
     },
-    /// The ends of domains cannot be watched.
+    /// The exits of domains cannot be watched.
     #[error("cannot wait for the guest to exit")]
     Watch(#[from] WatchError),
 }
 
-/// Why the ends of domains cannot be watched.
+/// Why the exits of domains cannot be watched.
 #[derive(Debug, Error)]
 pub enum WatchError {
     /// `noxsd` does not pass the events on.
@@ -179,7 +179,7 @@ pub enum WatchError {
     #[error("noxsd closed the connection; restart it if it is not running")]
     Closed,
     /// The connection to `noxsd` broke.
-    #[error("the connection to noxsd is lost")]
+    #[error("the connection to noxsd is lost; check that noxsd runs")]
     Lost(#[source] Errno),
     /// Another process receives the events.
     #[error("cannot bind VIRQ_DOM_EXC, which another process holds; start noxsd or xenstored")]

@@ -3,7 +3,7 @@
 //! Each module below uses only those above it:
 //!
 //! ```text
-//! classify   decides what a domain is: guest, shell, incomplete, another toolstack's
+//! classify   decides what a domain is: a guest, a shell, incomplete, of another toolstack
 //! state      the states that `chaos list` shows
 //! error      LifecycleError
 //! host       Host: Xen, the records and the connections to the daemons

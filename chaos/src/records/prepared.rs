@@ -44,7 +44,7 @@ impl PreparedRecord {
         self.record.write_all_at(bytes, 0)
     }
 
-    /// Links the link at a path.
+    /// Creates a hard link to the prepared link at a path.
     ///
     /// # Errors
     /// As link(2).

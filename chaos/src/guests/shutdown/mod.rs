@@ -82,7 +82,7 @@ pub fn shutdown<H: Hypervisor>(
     if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
         while !now.state().has_ended() {
             if !watch.wait(deadline)? {
-                return Err(timed_out(record, "ended", options));
+                return Err(timed_out(record, "exited", options));
             }
             now = examine(host, guest.domid)?;
         }

@@ -25,7 +25,7 @@ fn a_guest_that_accepts_is_waited_for_only_with_wait() {
     let outcome = ask(&bed, Reaction::Accepts, false).unwrap();
     assert_eq!((outcome.state, outcome.destroyed), (GuestState::Runnable, false));
     let late = ask(&bed, Reaction::Accepts, true);
-    assert!(matches!(late, Err(LifecycleError::TimedOut { what: "ended", .. })), "{late:?}");
+    assert!(matches!(late, Err(LifecycleError::TimedOut { what: "exited", .. })), "{late:?}");
     assert_eq!(bed.xen().domids(), [1]);
 }
 

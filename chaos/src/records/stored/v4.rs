@@ -1,5 +1,4 @@
-//! Version 4 of the record, which chaos writes. The fields of a device page are optional as a
-//! whole.
+//! Version 4 of the record, which chaos writes. The device page is one optional value.
 
 use bincode::{Decode, Encode};
 use daemon::encoding;
