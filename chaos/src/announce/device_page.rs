@@ -1,7 +1,8 @@
 //! Discovery through the device page, which is in the guest's memory. dom0 announces nothing
 //! elsewhere.
 
-use super::{Announce, GuestNodes};
+use super::nodes::GuestNodes;
+use super::way::Announce;
 use crate::clients::xenstored::{Link, StoreError};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::dom0_kernel::DiskError;
+use super::dom0_kernel::disk::DiskError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::records::RecordError;

@@ -7,7 +7,8 @@ use std::path::Path;
 use noxs_control::{Attach, ConsoleDevice, Refusal, VifDevice, VifIdentity};
 use xen::units::{DomId, GrantRef, Port};
 
-use super::{DevicesError, GuestIdentity, Links, Serve};
+use super::error::DevicesError;
+use super::serve::{GuestIdentity, Links, Serve};
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;

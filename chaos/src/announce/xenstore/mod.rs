@@ -14,14 +14,15 @@ use std::io;
 
 use xenstore_rs::Xs;
 
-use super::{Announce, GuestNodes};
+use super::nodes::GuestNodes;
+use super::way::Announce;
 use crate::clients::xenstored::{Link, StoreError, plain};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
 pub use control::{Control, EndWatch, terminal};
 pub(crate) use publish::read as read_node;
-pub use tree::{DiskNodes, ShellNodes, XenStorePaths};
+pub use tree::{ShellNodes, XenStorePaths};
 
 /// XenStore, as a way of discovery.
 #[derive(Clone, Copy)]

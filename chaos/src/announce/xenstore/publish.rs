@@ -8,7 +8,7 @@ use xenstore_rs::Xs;
 
 use super::barrier::{self, Until};
 use super::tree::{ShellNodes, XenStorePaths, write_guest, write_shell};
-use crate::announce::GuestNodes;
+use crate::announce::nodes::GuestNodes;
 use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError, plain};
 
 impl XenStorePaths {

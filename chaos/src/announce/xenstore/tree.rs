@@ -7,7 +7,7 @@
 use xen::units::{DomId, DomainHandle, KiB};
 use xenstore::{Batch, Permission};
 
-use crate::announce::GuestNodes;
+use crate::announce::nodes::{DiskNodes, GuestNodes};
 use crate::domain::XenStoreRings;
 use crate::handle::DomainIdentity;
 
@@ -41,21 +41,6 @@ pub struct ShellNodes {
     pub vifs: u16,
     /// Its rings of XenStore and the console.
     pub rings: XenStoreRings,
-}
-
-/// What the nodes of a disk contain.
-#[derive(Clone, Copy, Debug)]
-pub struct DiskNodes<'a> {
-    /// Its number in the guest.
-    pub id: u32,
-    /// Its name in the guest, such as `xvda`.
-    pub vdev: &'a str,
-    /// Whether the guest may only read it.
-    pub read_only: bool,
-    /// Major and minor number of the block device.
-    pub device: (u64, u64),
-    /// Path of the block device.
-    pub path: &'a str,
 }
 
 impl From<DomainIdentity> for XenStorePaths {

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 use thiserror::Error;
 
-use crate::announce::xenstore::DiskNodes;
+use crate::announce::DiskNodes;
 use crate::config::DiskConfig;
 
 /// The device that returns the numbers of free loop devices.

@@ -5,7 +5,7 @@
 //! its ends of them, and then adds the interfaces to their bridges. No script is run.
 
 mod bridge;
-mod disk;
+pub(super) mod disk;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,9 +16,11 @@ use nix::sys::stat::Mode;
 use noxs_control::VifIdentity;
 use xen::units::DomId;
 
-use super::{DevicesError, GuestIdentity, Links, Serve};
+use super::error::DevicesError;
+use super::serve::{GuestIdentity, Links, Serve};
+use crate::announce::DiskNodes;
 use crate::announce::xenstore::barrier::{self, Until};
-use crate::announce::xenstore::{self, DiskNodes, XenStorePaths, read_node};
+use crate::announce::xenstore::{self, XenStorePaths, read_node};
 use crate::clients::xenstored::{Connection, StoreError};
 use crate::config::DEFAULT_MTU;
 use crate::hypervisor::BuiltShell;
