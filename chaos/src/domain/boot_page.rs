@@ -9,7 +9,7 @@ use xen_abi::start_info::{
 };
 use zerocopy::IntoBytes;
 
-use super::BuildError;
+use super::error::BuildError;
 use super::layout::{HOLE_END, Layout};
 use super::page::Page;
 use crate::config::MAX_COMMAND_LINE;

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use noxs::{Ipv4Config, MacAddr};
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};
-use super::discovery::GuestSide;
+use super::discovery::{DevicePageVif, GuestSide};
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use super::shell::{Shell, Unfinished};
@@ -26,17 +25,6 @@ pub struct Payload<'a> {
     pub ramdisk: Option<&'a RamdiskFile>,
     /// The vifs, as the device page describes them.
     pub vifs: &'a [DevicePageVif],
-}
-
-/// A vif, as the device page describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DevicePageVif {
-    /// Its MAC address.
-    pub mac: MacAddr,
-    /// Largest IP packet in bytes.
-    pub mtu: u16,
-    /// Its address, if the config has one.
-    pub ipv4: Option<Ipv4Config>,
 }
 
 /// A complete domain that waits for [`Ready::unpause`].

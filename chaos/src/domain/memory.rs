@@ -3,8 +3,7 @@
 use xen::units::{DomId, Gfn, KiB, Pages};
 use xen::{Error, Xen};
 
-use super::BuildError;
-use super::error::Doing;
+use super::error::{BuildError, Doing};
 
 /// Sizes of extents, as powers of two of pages, from 1 GiB to one page. Xen maps an extent of the
 /// first two sizes with one entry; the third only saves hypercalls.

@@ -7,9 +7,9 @@ use xen::Xen;
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
-use super::discovery::noxs_grant;
 use super::error::BuildError;
 use super::flavour::Flavour;
+use super::grants::noxs_grant;
 use super::layout::Layout;
 use super::window::Window;
 use crate::image::Image;

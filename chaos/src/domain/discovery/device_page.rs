@@ -6,31 +6,15 @@ use xen::Xen;
 use xen::hvm::MemType;
 use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
-use xen_abi::grants::{FIRST_GUEST, FIRST_TOOLSTACK};
-
-use super::{GuestSide, SpecialPages};
-use crate::config::MAX_VIFS;
+use super::side::{DevicePageVif, GuestSide, SpecialPages};
 use crate::domain::error::{BuildError, Doing};
-use crate::domain::execute::DevicePageVif;
 use crate::domain::flavour::Flavour;
+use crate::domain::grants::noxs_grant;
 use crate::domain::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
 use crate::domain::shell::{Ports, Shell};
 
 /// Limit of grant table frames, of 512 entries each. Xen allocates them when they are used.
 const MAX_GRANT_FRAMES: i32 = 4;
-
-// A console has one ring, a vif has two.
-const _: () = assert!(FIRST_TOOLSTACK as usize + 1 + 2 * MAX_VIFS <= FIRST_GUEST as usize);
-
-/// Returns the grant reference of a ring page, counted from the first one.
-///
-/// # Panics
-/// The guest has more rings than the toolstack has grants, which is a bug in the layout.
-pub(in crate::domain) fn ring_grant(ring: u64) -> GrantRef {
-    let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
-    let reference = reference.filter(|reference| *reference < FIRST_GUEST);
-    GrantRef(reference.expect("a guest has at most a console and MAX_VIFS vifs"))
-}
 
 /// The device page, as a way of discovery.
 #[derive(Clone, Copy)]
@@ -59,7 +43,7 @@ impl GuestSide for DevicePage {
     }
 
     fn ring_grant(self, ring: u64) -> GrantRef {
-        ring_grant(ring)
+        noxs_grant(ring)
     }
 
     fn finish(
@@ -114,7 +98,7 @@ fn backend<const RINGS: usize>(
 ) -> Backend<RINGS> {
     let mut rings = [Ring::default(); RINGS];
     for (number, ring) in (first..).zip(&mut rings) {
-        let GrantRef(grant) = ring_grant(number);
+        let GrantRef(grant) = noxs_grant(number);
         *ring = Ring { grant, gfn: layout.rings.0 + number };
     }
     let state = DeviceState::Connected;

@@ -9,10 +9,9 @@ use xen::hvm::Param;
 use xen::units::{DomId, Gfn, GrantRef, Port};
 use xen_abi::grant_table::{GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE};
 
-use super::{GuestSide, SpecialPages};
+use super::side::{DevicePageVif, GuestSide, SpecialPages};
 use crate::config::Discovery;
 use crate::domain::error::{BuildError, Doing};
-use crate::domain::execute::DevicePageVif;
 use crate::domain::flavour::Flavour;
 use crate::domain::layout::Layout;
 use crate::domain::shell::{Ports, Shell};
