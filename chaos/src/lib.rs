@@ -20,5 +20,3 @@ pub mod random;
 pub mod records;
 pub mod request;
 pub mod timings;
-
-pub use daemon::chain;

@@ -1,11 +1,13 @@
-//! Discovery through the device page, which is in the guest's memory: nothing is announced elsewhere.
+//! Discovery through the device page, which is in the guest's memory. dom0 announces nothing
+//! elsewhere.
 
-use super::{Announce, GuestNodes};
+use super::nodes::GuestNodes;
+use super::way::Announce;
 use crate::clients::xenstored::{Link, StoreError};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
-/// This way.
+/// The device page, as a way of discovery.
 #[derive(Clone, Copy)]
 pub(super) struct DevicePage;
 

@@ -1,80 +1,23 @@
-//! dom0's side of discovery: what is written outside of the guest so that it finds its devices. The
-//! guest's side is in [`crate::domain`].
+//! dom0's side of discovery: what dom0 writes outside of the guest so that the guest finds its
+//! devices. What it writes into the guest's memory is in [`crate::domain`].
 //!
-//! A third way, such as XenStore nodes in a tree of the guest's own, is a file beside the two here
-//! and a branch in each `match` of this file.
+//! Each way of discovery is a module. A third one, such as XenStore nodes in a tree of the guest's
+//! own, is another module and a branch in each `match` of this file.
 
 mod device_page;
+mod nodes;
+mod way;
 pub mod xenstore;
 
-use noxs_control::VifIdentity;
-
-use self::xenstore::DiskNodes;
 use crate::clients::xenstored::{Link, StoreError};
 use crate::config::Discovery;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
-/// What is announced of a guest beyond its shell.
-#[derive(Clone, Copy, Debug)]
-pub struct GuestNodes<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Who its vifs are.
-    pub vifs: &'a [VifIdentity],
-    /// Its disks.
-    pub disks: &'a [DiskNodes<'a>],
-}
+pub use nodes::{DiskNodes, GuestNodes};
+pub use way::Announce;
 
-/// What a way of discovery does outside of the guest.
-pub trait Announce: Copy {
-    /// Announces a shell, and the guest if that is known already. `false` if nothing needs to be
-    /// announced.
-    ///
-    /// # Errors
-    /// xenstored does not answer, or refuses.
-    fn publish(
-        self,
-        xenstored: &Link,
-        shell: &impl BuiltShell,
-        guest: Option<&GuestNodes<'_>>,
-    ) -> Result<bool, StoreError>;
-
-    /// Announces the guest that a shell becomes.
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    fn identify(
-        self,
-        xenstored: &Link,
-        id: DomainIdentity,
-        guest: &GuestNodes<'_>,
-    ) -> Result<(), StoreError>;
-
-    /// Returns whether a domain has to be paused before [`withdraw`](Self::withdraw).
-    fn must_be_paused(self) -> bool;
-
-    /// Removes all that is announced of a domain, if anything is. A host without xenstored has
-    /// nothing to remove.
-    ///
-    /// # Errors
-    /// xenstored does not answer.
-    fn withdraw(self, id: DomainIdentity) -> Result<(), StoreError>;
-
-    /// Removes the devices of a domain that does not run, and keeps the rest.
-    ///
-    /// # Errors
-    /// xenstored does not answer.
-    fn withdraw_devices(self, id: DomainIdentity) -> Result<(), StoreError>;
-
-    /// Announces another name.
-    ///
-    /// # Errors
-    /// xenstored does not answer.
-    fn rename(self, id: DomainIdentity, name: &str) -> Result<(), StoreError>;
-}
-
-/// The one place where the way is looked at.
+/// Selects the module of the way.
 impl Announce for Discovery {
     fn publish(
         self,

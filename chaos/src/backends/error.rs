@@ -1,18 +1,18 @@
-//! Why the devices of a guest cannot be served.
+//! Why no backend serves a device of a guest.
 
 use std::io;
 
 use thiserror::Error;
 
-use super::dom0_kernel::DiskError;
+use super::dom0_kernel::disk::DiskError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::records::RecordError;
 
-/// Why the devices of a guest cannot be served.
+/// Why no backend serves a device of a guest.
 #[derive(Debug, Error)]
 pub enum DevicesError {
-    /// noxsd does not do it.
+    /// noxsd did not carry out a request.
     #[error(transparent)]
     Noxsd(#[from] BackendError),
     /// XenStore, or a backend that is announced in it, cannot be used.
@@ -25,13 +25,16 @@ pub enum DevicesError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// A vif names a bridge that does not exist.
-    #[error("bridge {bridge} of the guest's vif does not exist")]
+    #[error(
+        "bridge {bridge} of the guest's vif does not exist; create it (ip link add {bridge} type \
+         bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
+    )]
     NoBridge {
         /// The bridge.
         bridge: String,
     },
-    /// The tap to a bridge cannot be opened.
-    #[error("bridge {bridge} cannot be connected to noxsd")]
+    /// The tap on a bridge cannot be opened.
+    #[error("cannot connect bridge {bridge} to noxsd")]
     Tap {
         /// The bridge.
         bridge: String,

@@ -7,7 +7,8 @@ use std::path::Path;
 use noxs_control::{Attach, ConsoleDevice, Refusal, VifDevice, VifIdentity};
 use xen::units::{DomId, GrantRef, Port};
 
-use super::{DevicesError, GuestIdentity, Links, Serve};
+use super::error::DevicesError;
+use super::serve::{GuestIdentity, Links, Serve};
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
@@ -17,7 +18,7 @@ use crate::timings::Timings;
 #[derive(Debug)]
 pub struct NoxsdDevices {
     attach: Attach,
-    /// Whether noxsd has been asked to attach.
+    /// Whether noxsd was asked to attach them.
     asked: bool,
 }
 
@@ -79,7 +80,8 @@ impl Serve for NoxsdDevices {
         Ok(log)
     }
 
-    /// Gives noxsd the tap of a bridge that it does not serve yet.
+    /// Waits for the reply. If noxsd does not serve a bridge yet, passes it the bridge's tap and
+    /// asks again.
     fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError> {
         if !self.has_devices() {
             return Ok(());
@@ -94,21 +96,21 @@ impl Serve for NoxsdDevices {
         }
     }
 
-    /// Tells noxsd who the vifs are. The answer need not come before the guest runs: its frames stay
-    /// in its rings until noxsd has configured it.
+    /// Sends the identities of the vifs. The guest may run before the reply arrives: its frames
+    /// stay in its rings until noxsd has configured it.
     fn begin_configure(
         &self,
         links: Links<'_>,
         vifs: &[VifIdentity],
     ) -> Result<bool, DevicesError> {
-        let unknown = self.attach.vifs.iter().any(|vif| vif.identity.is_none());
-        if unknown {
+        let needs_identities = self.attach.vifs.iter().any(|vif| vif.identity.is_none());
+        if needs_identities {
             links.noxsd.call(|noxsd| noxsd.begin_configure(self.attach.id, vifs))?;
         }
-        Ok(unknown)
+        Ok(needs_identities)
     }
 
-    /// Waits for the answer, and keeps it for a noxsd that is started later.
+    /// Waits for the reply, and writes the identities to the device file, for a restarted noxsd.
     fn finish_configure(&self, links: Links<'_>, vifs: &[VifIdentity]) -> Result<(), DevicesError> {
         let mut attach = self.attach.clone();
         links.noxsd.call(|noxsd| noxsd.finish_configure(attach.id, vifs))?;
@@ -120,8 +122,8 @@ impl Serve for NoxsdDevices {
 
     fn abandon(&self, links: Links<'_>) {
         if self.asked {
-            // The error is not reported: this runs while another one is on its way. `chaos list`
-            // shows what is left, and `chaos destroy` removes it.
+            // The error is not reported, because the create has failed with another one. `chaos
+            // list` shows what is left, and `chaos destroy` removes it.
             let _ = links.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
         }
     }
@@ -129,12 +131,13 @@ impl Serve for NoxsdDevices {
 
 pub(super) fn detach(links: Links<'_>, id: DomainIdentity) -> Result<(), DevicesError> {
     match links.noxsd.call(|noxsd| noxsd.detach(id.into())) {
-        // Without noxsd nothing is mapped.
+        // If noxsd does not run, no page is mapped.
         Err(BackendError::NotRunning { .. }) => Ok(()),
         result => Ok(result?),
     }
 }
 
+/// Opens a tap on a bridge, which noxsd may not do without root, and passes it to noxsd.
 fn connect_bridge(links: Links<'_>, bridge: String) -> Result<(), DevicesError> {
     if !Path::new("/sys/class/net").join(&bridge).join("bridge").exists() {
         return Err(DevicesError::NoBridge { bridge });

@@ -1,4 +1,4 @@
-//! The daemons that `chaos` talks to, one client each.
+//! Clients of the daemons that chaos uses, one module each.
 
 pub mod chaosd;
 pub mod noxsd;

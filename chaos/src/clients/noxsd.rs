@@ -11,8 +11,8 @@ use noxs_control::{
     VifIdentity,
 };
 
-/// `noxsd` as its clients know it. It does nothing that waits, so only a stopped or a broken one
-/// reaches the deadline.
+/// What a client must know of `noxsd`. No request makes it wait, so the deadline passes only if it
+/// is stopped or broken.
 pub static NOXSD: Daemon = Daemon {
     name: "noxsd",
     start: "noxsd --bridge xenbr0",
@@ -21,13 +21,13 @@ pub static NOXSD: Daemon = Daemon {
     limits_sending: true,
 };
 
-/// Longest answer in bytes that is no list of domains: a refusal with its reason.
+/// Longest reply in bytes other than a list: a refusal with its reason.
 const SHORT_REPLY: usize = 1024;
 
-/// Why `noxsd` did not do what was asked.
+/// Why `noxsd` did not carry out a request.
 pub type BackendError = ClientError<Refusal>;
 
-/// The way to `noxsd`: where it listens, and a connection that is kept.
+/// The socket of `noxsd`, and a connection that is kept open between requests.
 #[derive(Debug)]
 pub struct Link {
     path: PathBuf,
@@ -35,25 +35,25 @@ pub struct Link {
 }
 
 impl Link {
-    /// A way to the `noxsd` that listens at `path`. Nothing is connected yet.
+    /// Returns a link to the `noxsd` that listens at `path`, without connecting.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, kept: RefCell::new(None) }
     }
 
-    /// A connection of its own.
+    /// Opens a connection that is not the kept one.
     ///
     /// # Errors
-    /// `noxsd` does not run, or does not talk to this user.
+    /// `noxsd` does not run, or this user may not connect.
     pub fn connect(&self) -> Result<Noxsd, BackendError> {
         Noxsd::connect(&self.path)
     }
 
-    /// Does something over the kept connection, which is made if there is none. If `noxsd` has
-    /// closed it since it was last used, it is done again over a new one.
+    /// Calls `action` with the kept connection, or a new one if none is kept. If `noxsd` has closed
+    /// the kept connection since it was last used, `action` is repeated with a new one.
     ///
     /// # Errors
-    /// As [`Link::connect`], and what `action` says.
+    /// As [`Link::connect`], and the errors of `action`.
     pub fn call<T>(
         &self,
         mut action: impl FnMut(&mut Noxsd) -> Result<T, BackendError>,
@@ -77,7 +77,7 @@ impl Link {
 #[derive(Debug)]
 pub struct Noxsd {
     connection: Connection,
-    /// Whether an answer is on its way that was not read.
+    /// Whether a request was sent whose reply has not been read.
     pending: bool,
 }
 
@@ -85,13 +85,13 @@ impl Noxsd {
     /// Connects.
     ///
     /// # Errors
-    /// `noxsd` does not run, or does not talk to this user.
+    /// `noxsd` does not run, or this user may not connect.
     pub fn connect(path: &Path) -> Result<Self, BackendError> {
         Ok(Self { connection: Connection::connect(&NOXSD, path)?, pending: false })
     }
 
-    /// Asks for a domain's devices to be attached, without waiting for the answer. `console_log`
-    /// is the file its console output goes to.
+    /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. Console output is
+    /// written to `console_log`.
     ///
     /// # Errors
     /// The request cannot be sent.
@@ -103,7 +103,7 @@ impl Noxsd {
         self.send(&Request::Attach(attach), console_log.as_slice())
     }
 
-    /// Says who the vifs of an attached domain are, without waiting for the answer.
+    /// Sends the identities of the vifs of an attached domain, without waiting for the reply.
     ///
     /// # Errors
     /// The request cannot be sent.
@@ -115,12 +115,12 @@ impl Noxsd {
         self.send(&Request::Configure { id, vifs: vifs.to_vec() }, &[])
     }
 
-    /// Waits for the answer to [`begin_configure`](Self::begin_configure). Over a connection that
-    /// was made since then it is asked again: another `noxsd` has taken the place of the one that
-    /// was asked.
+    /// Waits for the reply to [`begin_configure`](Self::begin_configure). If no reply is pending on
+    /// this connection, the request is sent again: `noxsd` was restarted and this connection is
+    /// newer.
     ///
     /// # Errors
-    /// `noxsd` refused; then nothing was done.
+    /// `noxsd` refused, and none of the vifs is configured.
     pub fn finish_configure(
         &mut self,
         id: DomainId,
@@ -132,18 +132,19 @@ impl Noxsd {
         self.done()
     }
 
-    /// Waits for the answer to what was begun. Without that it is done already.
+    /// Waits for the reply to [`begin_attach`](Self::begin_attach). If no reply is pending on this
+    /// connection, `noxsd` was restarted and has attached the devices from their file.
     ///
     /// # Errors
-    /// `noxsd` refused; then nothing was done.
+    /// `noxsd` refused, and none of the devices is attached.
     pub fn finish(&mut self) -> Result<(), BackendError> {
         if self.pending { self.done() } else { Ok(()) }
     }
 
-    /// Takes all devices of a domain away.
+    /// Detaches all devices of a domain.
     ///
     /// # Errors
-    /// `noxsd` refused, or does not answer. A domain it does not know is no error.
+    /// `noxsd` refused, or does not answer. It is not an error if it does not know the domain.
     pub fn detach(&mut self, id: DomainId) -> Result<(), BackendError> {
         self.send(&Request::Detach(id), &[])?;
         match self.done() {
@@ -152,7 +153,7 @@ impl Noxsd {
         }
     }
 
-    /// Hands over the tap of a bridge that `noxsd` does not serve yet.
+    /// Passes the tap of a bridge that `noxsd` does not serve yet.
     ///
     /// # Errors
     /// `noxsd` refused.
@@ -161,10 +162,10 @@ impl Noxsd {
         self.done()
     }
 
-    /// The domains that have lost a device, and why.
+    /// Returns the domains with a broken device, and the reasons.
     ///
     /// # Errors
-    /// No proper answer.
+    /// `noxsd` refused, or did not return a valid reply in time.
     pub fn broken(&mut self) -> Result<Vec<DomainStatus>, BackendError> {
         self.send(&Request::Status(None), &[])?;
         match self.receive_into(&mut vec![0; MAX_PACKET])? {
@@ -174,10 +175,10 @@ impl Noxsd {
         }
     }
 
-    /// The vifs that have dropped frames: of a thousand guests in each packet.
+    /// Returns the vifs that have dropped frames, with one request for each thousand guests.
     ///
     /// # Errors
-    /// No proper answer.
+    /// As [`broken`](Self::broken).
     pub fn dropped(&mut self) -> Result<Vec<VifDrops>, BackendError> {
         let mut all = Vec::new();
         let mut from = 0;
@@ -201,18 +202,18 @@ impl Noxsd {
     /// Turns the connection into the domain's console.
     ///
     /// # Errors
-    /// The domain has no console, or somebody else uses it.
+    /// The domain has no console, or another client uses it.
     pub fn console(mut self, id: DomainId) -> Result<OwnedFd, BackendError> {
         self.send(&Request::Console(id), &[])?;
         self.done()?;
         Ok(self.connection.into_socket())
     }
 
-    /// Turns the connection into a watch: a packet of one byte arrives whenever some domain may
-    /// have ended.
+    /// Turns the connection into a watch: `noxsd` sends a packet of one byte whenever some domain
+    /// may have exited.
     ///
     /// # Errors
-    /// Another process holds `VIRQ_DOM_EXC`.
+    /// `noxsd` has not bound `VIRQ_DOM_EXC`, because another process has.
     pub fn watch(mut self) -> Result<OwnedFd, BackendError> {
         self.send(&Request::Watch, &[])?;
         self.done()?;
@@ -221,7 +222,8 @@ impl Noxsd {
 
     fn send(&mut self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<(), BackendError> {
         if self.pending {
-            // The caller before has given up. Answers come in order, so its answer goes first.
+            // The previous caller has not waited for its reply. Replies come in order, so drop that
+            // one.
             self.receive()?;
         }
         self.connection.send(&noxs_control::encode(request), files)?;
@@ -229,9 +231,9 @@ impl Noxsd {
         Ok(())
     }
 
-    /// Receives an answer that is not a list.
+    /// Receives a reply that is not a list.
     fn receive(&mut self) -> Result<Reply, BackendError> {
-        // To touch a page for the first time takes longer than all the rest of this.
+        // A short buffer, because touching a new page costs more than the rest of this function.
         self.receive_into(&mut [0; SHORT_REPLY])
     }
 
@@ -242,6 +244,7 @@ impl Noxsd {
             .map_err(|source| BackendError::Answer { daemon: &NOXSD, source })
     }
 
+    /// Receives a reply that carries nothing.
     fn done(&mut self) -> Result<(), BackendError> {
         match self.receive()? {
             Reply::Done => Ok(()),

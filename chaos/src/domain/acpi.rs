@@ -1,8 +1,7 @@
 //! The ACPI tables of a guest in XenStore mode.
 //!
-//! Linux takes its CPUs, and with them its timers, from the table MADT: without one it starts no
-//! timer at all. The other tables are what it wants to see before it looks at that one. Where they
-//! are it learns from `rsdp_paddr` in the boot page.
+//! Linux finds its CPUs in the table MADT, and starts no timer without it. The other tables are
+//! those that Linux needs to reach the MADT, from `rsdp_paddr` in the boot page on.
 //!
 //! Source: the ACPI specification 6.4, chapter 5.2.
 
@@ -10,10 +9,10 @@ use noxs::PAGE_SIZE;
 
 use super::page::Page;
 
-/// Bytes of the header that each table but the RSDP has.
+/// Bytes of the header of each table except the RSDP.
 const HEADER: usize = 36;
 
-/// Where the tables are in their page.
+/// Offsets of the tables in their page.
 const RSDP: usize = 0;
 const XSDT: usize = 0x40;
 const DSDT: usize = 0x80;
@@ -25,17 +24,17 @@ const XSDT_SIZE: usize = HEADER + 2 * 8;
 const FADT_SIZE: usize = 276;
 const LAPIC_SIZE: usize = 8;
 
-/// `FADT`: there is no VGA and no CMOS clock (5.2.9.3).
+/// `FADT`: no VGA and no CMOS clock (5.2.9.3).
 const BOOT_FLAGS: u16 = 1 << 2 | 1 << 5;
 
-/// `FADT`: `HW_REDUCED_ACPI`, there are none of ACPI's registers.
+/// `FADT`: `HW_REDUCED_ACPI`, without ACPI's registers.
 const HARDWARE_REDUCED: u32 = 1 << 20;
 
-/// Where the local APIC is for each vCPU.
+/// Address of the local APIC, the same for each vCPU.
 const LAPIC_ADDRESS: u32 = 0xfee0_0000;
 
-/// Makes the page of a guest with so many vCPUs, for this place in its memory. What is not given is
-/// zero.
+/// Returns the page of tables of a guest with `vcpus` vCPUs, for the physical address `address`.
+/// Fields that are not set are zero.
 pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
     let madt_size = HEADER + 8 + LAPIC_SIZE * vcpus as usize;
     debug_assert!(MADT + madt_size <= PAGE_SIZE, "{vcpus} vCPUs");
@@ -47,7 +46,7 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
     page.put(RSDP + 15, &[2]);
     page.u32(RSDP + 20, length(RSDP_SIZE));
     page.u64(RSDP + 24, at(XSDT));
-    // The first part is what revision 1 had, and has a checksum of its own.
+    // The first 20 bytes are the table of revision 1, with a checksum of its own.
     page.checksum(RSDP, 20, 8);
     page.checksum(RSDP, RSDP_SIZE, 32);
 
@@ -55,10 +54,10 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
     page.u64(XSDT + HEADER + 8, at(MADT));
     page.header(XSDT, XSDT_SIZE, *b"XSDT", 1);
 
-    // There are no devices in it.
+    // Without devices.
     page.header(DSDT, HEADER, *b"DSDT", 2);
 
-    // A table above 4 GiB has its address in the second field only.
+    // A table above 4 GiB has its address only in the 64-bit field.
     page.u32(FADT + 40, u32::try_from(at(DSDT)).unwrap_or(0));
     page.put(FADT + 109, &BOOT_FLAGS.to_le_bytes());
     page.u32(FADT + 112, HARDWARE_REDUCED);
@@ -67,7 +66,7 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
 
     page.u32(MADT + HEADER, LAPIC_ADDRESS);
     for (number, lapic) in (0..vcpus).zip((MADT + HEADER + 8..).step_by(LAPIC_SIZE)) {
-        // Xen gives each vCPU the local APIC number 2n (`vlapic.c`).
+        // In Xen, vCPU n has the local APIC id 2n (`vlapic.c`).
         let [id, ..] = number.to_le_bytes();
         let [apic_id, ..] = (2 * number).to_le_bytes();
         page.put(lapic, &[0, 8, id, apic_id, 1]);
@@ -76,17 +75,17 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
     page.into_bytes()
 }
 
-/// Who has made the tables, six bytes.
+/// The author of the tables, six bytes.
 const OEM: &[u8; 6] = b"chaos ";
 
-/// A table's length as the tables have it; all are shorter than a page.
+/// Returns a length in the type that the tables use.
 #[expect(clippy::cast_possible_truncation, reason = "shorter than a page")]
 const fn length(size: usize) -> u32 {
     size as u32
 }
 
 impl Page {
-    /// Completes a table, all else of which is there.
+    /// Adds the header to a table whose content is complete.
     fn header(&mut self, at: usize, size: usize, signature: [u8; 4], revision: u8) {
         self.put(at, &signature);
         self.u32(at + 4, length(size));
@@ -97,7 +96,7 @@ impl Page {
         self.checksum(at, size, 9);
     }
 
-    /// Makes the bytes of a table add up to zero.
+    /// Sets the byte at `place` of a table so that the sum of the table's bytes is zero.
     fn checksum(&mut self, at: usize, size: usize, place: usize) {
         let sum = self.get(at..at + size).iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
         self.put(at + place, &[sum.wrapping_neg()]);
@@ -118,7 +117,7 @@ mod tests {
         u64::from_le_bytes(page[at..at + 8].try_into().unwrap())
     }
 
-    /// The table at an address, of which the signature and the checksum are right.
+    /// Returns the table at an address, after checking its signature and its checksum.
     fn table<'a>(page: &'a [u8], address: u64, signature: &[u8]) -> &'a [u8] {
         let at = usize::try_from(address - ADDRESS).unwrap();
         let size = usize::try_from(u32_at(page, at + 4)).unwrap();
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn each_table_leads_to_the_next() {
+    fn each_table_contains_the_address_of_the_next() {
         let page = tables(ADDRESS, 3);
         for size in [20, RSDP_SIZE] {
             assert_eq!(page[..size].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);

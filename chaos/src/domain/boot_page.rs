@@ -1,6 +1,6 @@
-//! The boot page: what a PVH guest is handed in `ebx`.
+//! The boot page, whose address a PVH guest finds in `ebx`.
 //!
-//! The guest reads it through [`xen_abi::start_info::View`].
+//! The guests of this project read it through [`xen_abi::start_info::View`].
 
 use noxs::PAGE_SIZE;
 use xen_abi::start_info::{
@@ -9,17 +9,17 @@ use xen_abi::start_info::{
 };
 use zerocopy::IntoBytes;
 
-use super::BuildError;
+use super::error::BuildError;
 use super::layout::{HOLE_END, Layout};
 use super::page::Page;
 use crate::config::MAX_COMMAND_LINE;
 
-/// Most modules and memory map entries there ever are: ramdisk and device page; low, specials and
-/// high memory.
+/// The largest numbers of modules (ramdisk, device page) and of memory map entries (low memory,
+/// specials, high memory).
 const MAX_MODULES: usize = 2;
 const MAX_MEMMAP: usize = 3;
 
-/// Where the guest's first instructions are, and how many bytes they have.
+/// Offset and size of the guest's first instructions.
 pub(super) const TRAMPOLINE: usize = size_of::<StartInfo>();
 const TRAMPOLINE_SIZE: usize = 8;
 
@@ -28,28 +28,29 @@ const MEMMAP: usize = MODULES + MAX_MODULES * size_of::<ModlistEntry>();
 const MODULE_NAME: usize = MEMMAP + MAX_MEMMAP * size_of::<MemmapEntry>();
 const COMMAND_LINE: usize = MODULE_NAME + noxs::MODULE_NAME.len() + 1;
 
-// The longest command line and its terminating zero end where the page does.
+// The longest command line, with its terminating zero, fills the page.
 const _: () = assert!(COMMAND_LINE + MAX_COMMAND_LINE + 1 == PAGE_SIZE);
 
-/// Where the ramdisk is in the guest's memory, in bytes.
+/// The place of the ramdisk in the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ramdisk {
-    /// First byte; a multiple of the page size.
+    /// Address of the first byte; a multiple of the page size.
     pub(super) address: u64,
     /// Length in bytes.
     pub(super) size: u64,
 }
 
-/// `mov eax, entry; jmp eax`: what the guest executes first.
+/// Returns the code `mov eax, entry; jmp eax`, which the guest executes first.
 ///
-/// So its vCPU starts at the same place whatever the image is, and is set up before the image is
-/// known. PVH promises nothing about `eax` (Xen's `docs/misc/pvh.pandoc`).
+/// With it, the vCPU starts at the same address for each image, and can be set up before the image
+/// is known. PVH does not define the content of `eax` (Xen's `docs/misc/pvh.pandoc`).
 fn trampoline(entry: u32) -> [u8; TRAMPOLINE_SIZE] {
     let [a, b, c, d] = entry.to_le_bytes();
     [0xb8, a, b, c, d, 0xff, 0xe0, 0xf4]
 }
 
-/// Makes the boot page of a guest that is entered at `entry`. What is not given is zero.
+/// Returns the boot page of a guest whose image has its entry at `entry`. Bytes that are not set
+/// are zero.
 ///
 /// # Errors
 /// The command line is too long or contains a zero byte.
@@ -68,14 +69,14 @@ pub(super) fn boot_page(
     let base = layout.boot_page.0 << 12;
     let mut page = Page::new(COMMAND_LINE + command_line.len() + 1);
 
-    // Linux takes the first module as its ramdisk, so the device page comes after it.
+    // Linux uses the first module as its ramdisk, so the device page comes second.
     let ramdisk = ramdisk.map(|ramdisk| (ramdisk.address, ramdisk.size, 0));
     let device_page = layout
         .noxs
         .map(|noxs| (noxs.device_page.0 << 12, PAGE_SIZE as u64, base + MODULE_NAME as u64));
     let mut nr_modules = 0;
-    let places = (MODULES..).step_by(size_of::<ModlistEntry>());
-    for (at, (paddr, size, cmdline_paddr)) in places.zip(ramdisk.into_iter().chain(device_page)) {
+    let offsets = (MODULES..).step_by(size_of::<ModlistEntry>());
+    for (at, (paddr, size, cmdline_paddr)) in offsets.zip(ramdisk.into_iter().chain(device_page)) {
         let module = ModlistEntry { paddr, size, cmdline_paddr, reserved: 0 };
         page.put(at, module.as_bytes());
         nr_modules += 1;
@@ -87,9 +88,9 @@ pub(super) fn boot_page(
     let specials = (low_end, layout.specials_end() - low_end, XEN_HVM_MEMMAP_TYPE_RESERVED);
     let high = (HOLE_END.0 << 12, (layout.memory.0 << 12) - low_end, XEN_HVM_MEMMAP_TYPE_RAM);
     let mut memmap_entries = 0;
-    let places = (MEMMAP..).step_by(size_of::<MemmapEntry>());
+    let offsets = (MEMMAP..).step_by(size_of::<MemmapEntry>());
     let regions = [low, specials, high].into_iter().filter(|(_, size, _)| *size > 0);
-    for (at, (addr, size, kind)) in places.zip(regions) {
+    for (at, (addr, size, kind)) in offsets.zip(regions) {
         page.put(at, MemmapEntry { addr, size, kind, reserved: 0 }.as_bytes());
         memmap_entries += 1;
     }
@@ -130,7 +131,7 @@ mod tests {
         Layout::new(&Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store })
     }
 
-    /// A guest's memory of which only the boot page is there.
+    /// A guest's memory that consists of the boot page only.
     struct Memory {
         base: u64,
         page: Vec<u8>,
@@ -141,7 +142,7 @@ mod tests {
             Self { base: layout.boot_page.0 << 12, page }
         }
 
-        /// What a guest finds there.
+        /// Returns what the guest reads.
         fn view(&self) -> View<'_, Self> {
             View::open(self, self.base).unwrap()
         }
@@ -169,7 +170,7 @@ mod tests {
         let view = memory.view();
         assert_eq!(memory.text(view.info.cmdline_paddr), "console=hvc0");
         let modules: Vec<_> = view.modules(16).map(Result::unwrap).collect();
-        // Linux takes the first one as its ramdisk.
+        // Linux uses the first module as its ramdisk.
         let [first, second] = modules[..] else { panic!("{modules:?}") };
         assert_eq!((first.paddr, first.size, first.cmdline_paddr), (0x10_0000, 5000, 0));
         assert_eq!(second.paddr, layout.noxs.unwrap().device_page.0 << 12);

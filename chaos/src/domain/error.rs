@@ -6,7 +6,7 @@ use xen::units::KiB;
 use crate::config::MAX_COMMAND_LINE;
 use crate::image::ImageError;
 
-/// Why a domain cannot be built. Nothing of it is left when this is returned.
+/// Why a domain cannot be built. Nothing of the domain is left behind.
 #[derive(Debug, Error)]
 pub enum BuildError {
     /// Xen has too little free memory for the domain.
@@ -16,24 +16,24 @@ pub enum BuildError {
         wanted = wanted.0, free = free.0
     )]
     NoMemory {
-        /// What the guest asked for.
+        /// The memory of the guest.
         wanted: KiB,
-        /// What Xen has left.
+        /// The free memory of Xen.
         free: KiB,
     },
-    /// The guest is too small for what dom0 puts at the top of its memory.
-    #[error("{} KiB of memory leave no room for the guest; at least {} KiB are needed", memory.0, least.0)]
+    /// The guest has too little memory.
+    #[error("the guest has {} KiB of memory: must be at least {} KiB; raise memory=", memory.0, least.0)]
     TooSmall {
-        /// What the guest asked for.
+        /// The memory of the guest.
         memory: KiB,
-        /// The least that is possible.
+        /// The smallest memory of a guest.
         least: KiB,
     },
-    /// The image does not fit.
-    #[error("kernel does not fit")]
+    /// The image does not fit or cannot be read.
+    #[error("cannot load the kernel")]
     Image(#[from] ImageError),
-    /// The shell was made for another image.
-    #[error("the shell holds another image")]
+    /// The shell holds another image.
+    #[error("the shell holds another kernel")]
     OtherImage,
     /// The ramdisk does not fit beside the image.
     #[error(
@@ -46,33 +46,35 @@ pub enum BuildError {
         /// Bytes between the image and the end of usable memory.
         room: u64,
     },
-    /// The ramdisk cannot be put into the guest.
-    #[error("ramdisk cannot be used")]
+    /// The ramdisk cannot be read.
+    #[error("cannot copy the ramdisk")]
     RamdiskFile(#[source] ImageError),
-    /// The command line is longer than the boot page.
-    #[error("command line has {length} bytes, at most {MAX_COMMAND_LINE} fit")]
+    /// The command line does not fit into the boot page.
+    #[error(
+        "command line has {length} bytes: must be at most {MAX_COMMAND_LINE}; shorten cmdline="
+    )]
     CommandLineTooLong {
         /// Its length in bytes.
         length: usize,
     },
-    /// The command line cannot be handed over.
-    #[error("command line contains a zero byte")]
+    /// The command line cannot be represented, because a zero byte ends it.
+    #[error("command line contains a zero byte; remove it from cmdline=")]
     CommandLineZero,
-    /// The domain has more devices than the device page holds.
-    #[error("the device page cannot be made")]
+    /// The domain has more devices than fit into the device page.
+    #[error("cannot write the device page")]
     DevicePage(#[from] noxs::PageError),
     /// Xen refused a step.
     #[error("cannot {doing}")]
     Xen {
         /// The step.
         doing: &'static str,
-        /// Xen's answer.
+        /// Xen's error.
         #[source]
         source: xen::Error,
     },
 }
 
-/// Adds what was being done to an error of Xen.
+/// Adds the failed step to an error of Xen.
 pub(super) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, BuildError>;
 }

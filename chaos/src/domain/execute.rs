@@ -1,13 +1,12 @@
-//! The second half: what depends on the request.
+//! The second half of a create: everything that depends on the request.
 
 use std::sync::Arc;
 
-use noxs::{Ipv4Config, MacAddr};
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};
-use super::discovery::GuestSide;
+use super::discovery::{DevicePageVif, GuestSide};
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use super::shell::{Shell, Unfinished};
@@ -15,7 +14,7 @@ use super::window::Window;
 use crate::image::{Image, RamdiskFile};
 use crate::timings::Timings;
 
-/// What is put into a shell.
+/// What turns a shell into a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Payload<'a> {
     /// The kernel.
@@ -24,38 +23,29 @@ pub struct Payload<'a> {
     pub command_line: &'a str,
     /// The ramdisk.
     pub ramdisk: Option<&'a RamdiskFile>,
-    /// What the device page says of each vif.
+    /// The vifs, as the device page describes them.
     pub vifs: &'a [DevicePageVif],
 }
 
-/// What the device page says of a vif.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DevicePageVif {
-    /// Its MAC address.
-    pub mac: MacAddr,
-    /// Largest IP packet in bytes.
-    pub mtu: u16,
-    /// Its address, if dom0 gives one.
-    pub ipv4: Option<Ipv4Config>,
-}
-
-/// A domain that has everything and waits for [`Ready::unpause`].
+/// A complete domain that waits for [`Ready::unpause`].
 ///
 /// Dropping it destroys the domain.
 #[derive(Debug)]
 pub struct Ready {
-    /// First among the fields: a domain whose pages are mapped cannot be destroyed whole.
+    /// The first field, so that it is dropped first: Xen keeps a destroyed domain as long as one of
+    /// its pages is mapped.
     mapped: Mapped,
     domain: Unfinished,
-    /// Where things are in the domain.
+    /// The layout of its memory.
     pub layout: Layout,
 }
 
-/// What is still mapped of a guest; unmapped when dropped.
+/// The pages of a guest that are still mapped. Dropping it unmaps them.
 ///
-/// Unmapping takes as long as filling did, so whoever is in a hurry drops this later. But a guest
-/// that ends meanwhile stays in Xen as a zombie. A process that is about to end leaves it to its
-/// end ([`std::mem::forget`]), which is cheaper.
+/// Unmapping takes as long as filling the pages did, so a caller that is in a hurry drops this
+/// later. But a guest that exits meanwhile stays in Xen as a zombie. A process that is about to
+/// exit forgets this value ([`std::mem::forget`]): the kernel unmaps the pages at a lower cost when
+/// the process exits.
 #[derive(Debug)]
 #[must_use = "dropping it takes time"]
 pub struct Mapped(
@@ -64,10 +54,10 @@ pub struct Mapped(
 );
 
 impl Shell {
-    /// Makes the shell a guest.
+    /// Turns the shell into a guest.
     ///
     /// # Errors
-    /// The image, the ramdisk or the command line does not fit, another image is in already, or
+    /// The image, the ramdisk or the command line does not fit, the shell holds another image, or
     /// Xen refuses a step. The domain is destroyed.
     pub fn execute(
         mut self,
@@ -102,19 +92,19 @@ impl Shell {
 }
 
 impl Ready {
-    /// The domain's number.
+    /// Returns the domain's number.
     #[must_use]
     pub fn domid(&self) -> DomId {
         self.domain.domid
     }
 
-    /// The domain's handle.
+    /// Returns the domain's handle.
     #[must_use]
     pub fn handle(&self) -> DomainHandle {
         self.domain.handle
     }
 
-    /// Lets the guest run. From here on it belongs to whoever has its record.
+    /// Starts the guest. It is not destroyed on drop from then on.
     ///
     /// # Errors
     /// Xen refuses. The domain is destroyed.
@@ -124,14 +114,15 @@ impl Ready {
         Ok(self.keep_paused())
     }
 
-    /// Keeps the domain, paused.
+    /// Leaves the domain paused. It is not destroyed on drop from then on.
     pub fn keep_paused(self) -> Mapped {
         self.domain.finish();
         self.mapped
     }
 }
 
-/// Finds the highest page-aligned place below the specials, and checks that it is free.
+/// Returns the highest page-aligned place for the ramdisk below the specials, after checking that
+/// the image leaves it free.
 fn place_ramdisk(layout: &Layout, payload: &Payload<'_>) -> Result<Option<Ramdisk>, BuildError> {
     payload.image.check_fits(layout.usable_end())?;
     let Some(size) = payload.ramdisk.map(RamdiskFile::size) else { return Ok(None) };

@@ -1,30 +1,27 @@
-//! Where things are in a guest's memory.
+//! The layout of a guest's memory.
 //!
 //! ```text
-//! 0           image (the guest's own addresses), then free memory
-//!             ramdisk, page-aligned, as high as it fits
+//! 0           image, at the addresses that it names; the rest is free
+//!             ramdisk, page-aligned, at the highest free address
 //! low end     end of memory, or of its part below the hole
 //! specials    boot page      start_info, module list, memory map, command line
 //!             device page    noxs, sealed read-only
 //!             answer page    the guest's answers to sysctl requests
 //!             rings          console (1), then transmit and receive of each vif (2)
-//!             overlay (2)    no memory: the guest maps shared_info and its grant table here
+//!             overlay (2)    without memory: the guest maps shared_info and its grant table here
 //! 0xfc000000  hole up to 4 GiB (local APIC at 0xfee00000)
 //! 4 GiB       the rest of the memory
 //! ```
 //!
 //! A guest that finds its devices in XenStore has a page of ACPI tables instead of the device page
-//! and the answer page, and its rings are that of XenStore and the console's: those of the other
-//! devices are in memory that the guest chooses.
+//! and the answer page. Its rings are those of XenStore and the console; it chooses the places of
+//! the others itself.
 //!
-//! The specials are pages of their own beside the guest's memory, so that the seal of the device
-//! page splits none of its large mappings: that would cost as much as all the rest of the specials
-//! six times over. The memory map that the guest gets has them as reserved.
+//! The specials are additional pages behind the guest's memory, not a part of it. Inside the
+//! memory, sealing the device page would split up a mapping of 2 MiB, which costs six times as much
+//! as all other specials together. The guest's memory map marks them as reserved.
 
 use xen::units::{Gfn, Pages};
-
-use super::discovery::{GuestSide, SpecialPages};
-use super::flavour::Flavour;
 
 /// First frame of the hole below 4 GiB (`libxl_x86.c`: the lowest special address of a PVH guest).
 pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
@@ -32,26 +29,23 @@ pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
 /// First frame after the hole.
 pub(super) const HOLE_END: Gfn = Gfn(0x100000);
 
-/// Most frames the specials can take: a console and 64 vifs.
-const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES as u64;
-
-/// Frames the guest may map Xen's pages over: `shared_info` and one grant table frame.
+/// Frames where the guest maps pages of Xen: `shared_info` and one frame of its grant table.
 pub(super) const OVERLAY_FRAMES: u32 = 2;
 
-/// The map of one guest's memory.
+/// The layout of one guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// The guest's own memory.
+    /// The guest's memory, without the specials.
     pub memory: Pages,
     /// First special frame: the boot page.
     pub boot_page: Gfn,
-    /// What noxs has of its own, if the guest finds its devices in the device page.
+    /// The pages of noxs, if the guest finds its devices in the device page.
     pub noxs: Option<NoxsPages>,
-    /// The ACPI tables, for a kernel that is not ours.
+    /// The ACPI tables, for an unmodified kernel.
     pub acpi: Option<Gfn>,
     /// First ring page.
     pub rings: Gfn,
-    /// How many ring pages there are.
+    /// Number of ring pages.
     pub ring_count: u64,
     /// First overlay frame.
     pub overlay: Gfn,
@@ -59,7 +53,7 @@ pub struct Layout {
     pub low_end: Gfn,
 }
 
-/// The pages through which noxs speaks with a guest.
+/// The pages that noxs shares with a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoxsPages {
     /// The device page.
@@ -69,26 +63,8 @@ pub struct NoxsPages {
 }
 
 impl Layout {
-    /// The map for a flavour.
-    #[must_use]
-    pub fn new(flavour: &Flavour) -> Self {
-        let memory = flavour.memory_pages();
-        let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
-        let SpecialPages { noxs, acpi, rings, ring_count } =
-            flavour.store.discovery().special_pages(flavour, low_end + 1);
-        Self {
-            memory,
-            boot_page: Gfn(low_end),
-            noxs,
-            acpi,
-            rings,
-            ring_count,
-            overlay: Gfn(rings.0 + ring_count),
-            low_end: Gfn(low_end),
-        }
-    }
-
-    /// How many pages the guest gets for its specials: from the boot page to the last ring.
+    /// Returns the number of pages of the specials that have memory: from the boot page to the last
+    /// ring.
     #[must_use]
     pub fn specials(&self) -> Pages {
         Pages(self.overlay.0 - self.boot_page.0)
@@ -97,72 +73,28 @@ impl Layout {
     /// Returns the physical address of a byte of the boot page.
     ///
     /// # Panics
-    /// It is not below 4 GiB: a mistake in the layout, whose boot page lies below [`HOLE_START`].
+    /// The byte is not below 4 GiB, which is a bug: the boot page is below [`HOLE_START`].
     pub(super) fn in_boot_page(&self, offset: usize) -> u32 {
         u32::try_from((self.boot_page.0 << 12) + offset as u64)
-            .expect("the boot page lies below the hole")
+            .expect("the boot page is below the hole")
     }
 
-    /// First byte the image and the ramdisk may not use.
+    /// Returns the end of the memory that the image and the ramdisk may use.
     #[must_use]
     pub fn usable_end(&self) -> u64 {
         self.low_end.0 << 12
     }
 
-    /// First byte after the specials, the overlay among them.
+    /// Returns the end of the specials, which include the overlay.
     #[must_use]
     pub fn specials_end(&self) -> u64 {
         (self.overlay.0 + u64::from(OVERLAY_FRAMES)) << 12
     }
 
-    /// Parts of the memory as runs of frames, in order.
+    /// Returns the memory below and above the hole, as first frame and number of pages.
     #[must_use]
     pub fn memory_runs(&self) -> [(Gfn, Pages); 2] {
         let low = Pages(self.low_end.0);
         [(Gfn(0), low), (HOLE_END, Pages(self.memory.0 - low.0))]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use xen::units::KiB;
-
-    use super::*;
-    use crate::config::Store;
-
-    fn layout(kib: u64, console: bool, vifs: u16) -> Layout {
-        let store = Store::Noxs;
-        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs, store })
-    }
-
-    #[test]
-    fn specials_begin_where_the_memory_ends() {
-        let layout = layout(8192, true, 1);
-        assert_eq!(layout.low_end, Gfn(2048));
-        assert_eq!(layout.boot_page, Gfn(2048));
-        assert_eq!(layout.rings, Gfn(2051));
-        assert_eq!(layout.overlay, Gfn(2054));
-        assert_eq!(layout.specials(), Pages(6));
-        assert_eq!(layout.specials_end(), 2056 << 12);
-        assert_eq!(layout.in_boot_page(56), 0x80_0038);
-        assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
-    }
-
-    #[test]
-    fn in_xenstore_mode_the_rings_are_those_of_xenstore_and_the_console() {
-        let store = Store::XenStore;
-        let flavour = Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store };
-        let layout = Layout::new(&flavour);
-        assert_eq!(layout.noxs, None);
-        assert_eq!((layout.rings, layout.ring_count), (Gfn(2050), 2));
-        assert_eq!(layout.specials(), Pages(4));
-    }
-
-    #[test]
-    fn memory_beyond_the_hole_goes_above_4_gib() {
-        let layout = layout(5 << 20, true, 64);
-        assert!(layout.specials_end() <= HOLE_START.0 << 12);
-        let [(_, low), (high_start, high)] = layout.memory_runs();
-        assert_eq!((high_start, low.0 + high.0), (HOLE_END, 5 << 18));
     }
 }

@@ -1,18 +1,17 @@
-//! Giving a domain its memory, in as few and as large pieces as Xen has.
+//! Allocates the memory of a domain, in as few and as large extents as possible.
 
 use xen::units::{DomId, Gfn, KiB, Pages};
 use xen::{Error, Xen};
 
-use super::BuildError;
-use super::error::Doing;
+use super::error::{BuildError, Doing};
 
-/// Sizes of pieces, as powers of two of pages, from 1 GiB to one page. Xen maps the first two
-/// with one entry each; the others only save hypercalls.
+/// Sizes of extents, as powers of two of pages, from 1 GiB to one page. Xen maps an extent of the
+/// first two sizes with one entry; the third only saves hypercalls.
 const ORDERS: [u32; 4] = [18, 9, 5, 0];
 
-/// Gives the domain the pages `first .. first + count`.
+/// Allocates memory for the frames `first .. first + count`.
 ///
-/// Where Xen has no more pieces of one size, smaller ones are taken.
+/// Where Xen has no more extents of one size, smaller ones are used.
 ///
 /// # Errors
 /// [`BuildError::NoMemory`] if single pages run out too.
@@ -32,7 +31,8 @@ pub(super) fn populate(
             .copied()
             .find(|order| at.is_multiple_of(1 << order) && end - at >= 1 << order)
             .unwrap_or(0);
-        // A run of one size ends where a larger one becomes possible, or none of this one fits.
+        // A run of extents ends where a larger one is aligned and fits, or where the rest is too
+        // small.
         let run_end = match ORDERS[largest..].iter().copied().take_while(|o| *o > order).last() {
             Some(larger) if end >= at.next_multiple_of(1 << larger) + (1 << larger) => {
                 at.next_multiple_of(1 << larger)
@@ -50,7 +50,7 @@ pub(super) fn populate(
                 at += done << order;
                 largest = 1 + ORDERS.iter().position(|o| *o == order).unwrap_or(0);
             }
-            Err(error) => return Err(error).doing("give the guest memory"),
+            Err(error) => return Err(error).doing("allocate the guest's memory"),
         }
     }
     Ok(())

@@ -1,9 +1,30 @@
-//! Building a PVH domain: the one way there is (`docs/architecture.md`).
+//! Builds PVH domains (`docs/architecture.md`).
 //!
-//! [`prepare()`] makes a [`Shell`]: a domain with memory, rings, grants, event channels and attached
-//! backends, but without an image. [`Shell::execute`] puts the image in and makes it a [`Ready`]
-//! domain, and [`Ready::unpause`] lets it run. Until then, dropping the value takes the domain
-//! away again, so a failure at any step leaves nothing behind.
+//! [`prepare()`] returns a [`Shell`]: a domain with memory, rings, grants and event channels, but
+//! without an image. [`Shell::execute`] copies the image into it and returns a [`Ready`] domain,
+//! which [`Ready::unpause`] starts. Until then, dropping the value destroys the domain, so a
+//! failure at any step leaves nothing behind.
+//!
+//! Each module below uses only those above it:
+//!
+//! ```text
+//! error      BuildError
+//! flavour    what must be known of a domain before its image
+//! layout     where the parts of a guest's memory are
+//! page       fills a page of a guest's memory
+//! acpi       the ACPI tables of a guest in XenStore mode
+//! boot_page  start_info, command line and the first instructions
+//! window     the mapped part of a domain's memory
+//! grants     the grants of ring pages
+//! memory     allocates memory
+//! vcpus      creates vCPUs, and ports only after them
+//! shell      Shell, which destroys its domain when dropped
+//! discovery  what depends on how the guest finds its devices
+//! plan       computes the layout for a flavour
+//! paging     computes the size of the paging pool
+//! prepare    the first half of a create
+//! execute    the second half
+//! ```
 
 mod acpi;
 mod boot_page;
@@ -11,17 +32,20 @@ mod discovery;
 mod error;
 mod execute;
 mod flavour;
+mod grants;
 mod layout;
 mod memory;
 mod page;
+mod paging;
+mod plan;
 mod prepare;
 mod shell;
 mod vcpus;
 mod window;
 
-pub use discovery::{RingPage, XenStoreRings};
+pub use discovery::{DevicePageVif, RingPage, XenStoreRings};
 pub use error::BuildError;
-pub use execute::{DevicePageVif, Mapped, Payload, Ready};
+pub use execute::{Mapped, Payload, Ready};
 pub use flavour::Flavour;
 pub use layout::{Layout, NoxsPages};
 pub use prepare::prepare;

@@ -1,6 +1,6 @@
-//! Filling a page that a guest finds in its memory: numbers are little-endian.
+//! Fills a page of a guest's memory. Numbers are little-endian.
 
-/// Bytes from the beginning of a page, as many as are used. What is not written is zero.
+/// The used bytes at the start of a page. Bytes that are not written are zero.
 #[derive(Debug)]
 pub(super) struct Page(Vec<u8>);
 
@@ -13,12 +13,12 @@ impl Page {
     /// Writes bytes.
     ///
     /// # Panics
-    /// They are not all in the used part: a mistake in the page's layout.
+    /// They are not all in the used part, which is a bug in the page's layout.
     pub(super) fn put(&mut self, at: usize, value: &[u8]) {
         self.0[at..at + value.len()].copy_from_slice(value);
     }
 
-    /// Writes a number.
+    /// Writes a 32-bit number.
     ///
     /// # Panics
     /// As [`Page::put`].
@@ -26,7 +26,7 @@ impl Page {
         self.put(at, &value.to_le_bytes());
     }
 
-    /// Writes a number.
+    /// Writes a 64-bit number.
     ///
     /// # Panics
     /// As [`Page::put`].

@@ -1,4 +1,4 @@
-//! The first half: everything that does not depend on the request.
+//! The first half of a create: everything that does not depend on the request.
 
 use std::rc::Rc;
 
@@ -21,21 +21,21 @@ use crate::config::Discovery;
 use crate::image::Image;
 use crate::timings::Timings;
 
-/// Event channel ports a guest may have; Xen makes them as they are used.
+/// Limit of event channel ports. Xen allocates their structures when they are used.
 const MAX_EVENT_CHANNELS: u32 = 1023;
 
-/// The smallest guest: below, no image of ours fits.
+/// Memory of the smallest guest. None of the project's images fits into less.
 const LEAST_MEMORY: KiB = KiB(1024);
 
-/// First page of most images, and how many pages small ones have.
+/// First page of most images, and number of pages of small ones.
 const USUAL_START: u64 = 0x28;
 const USUAL_PAGES: u64 = 72;
 
-/// Makes a shell.
+/// Prepares a shell.
 ///
-/// Devices get their rings, grants and event channels here; attaching their backends is the
-/// caller's part, for it depends on names and files (see [`crate::guests`]). What `image` fills
-/// is mapped here already; another image, or none, is possible, and only costs a mapping more.
+/// Devices get their rings, grants and event channels here. [`crate::guests`] attaches their
+/// backends, because that depends on names and files. The pages that `image` fills are mapped here
+/// already; another image can still be loaded, at the cost of another mapping.
 ///
 /// # Errors
 /// Xen refuses a step, most often for lack of memory, or the image does not fit. Nothing is left
@@ -60,7 +60,7 @@ pub fn prepare(
         .create_domain(&CreateDomain {
             max_event_channels: MAX_EVENT_CHANNELS,
             max_grant_frames: discovery.max_grant_frames(),
-            // The guest maps no other domain's pages.
+            // Guests do not map pages of other domains.
             max_maptrack_frames: 0,
             ..CreateDomain::pvh(handle, flavour.vcpus)
         })
@@ -85,7 +85,7 @@ pub fn prepare(
     timings.stage("populate");
 
     let window = Window::map(xen, domid, &layout, runs)?;
-    // Memory that dom0 gave back is not scrubbed by Xen.
+    // Xen does not scrub memory that dom0 has released.
     window.fill_zero(layout.boot_page.0 << 12, layout.specials().0 << 12);
     if let Some(tables) = layout.acpi {
         let address = tables.0 << 12;
@@ -96,7 +96,7 @@ pub fn prepare(
     let port = || vcpus.alloc_port().doing("allocate an event channel");
     let has_device_port = discovery.has_device_port(&flavour);
     let ports = Ports { store: port()?, devices: has_device_port.then(port).transpose()? };
-    let grants = seed(xen, domid, discovery, &layout)?;
+    let grants = grant_rings(xen, domid, discovery, &layout)?;
     timings.stage("ports and grants");
     timings.stage(discovery.finish(xen, domid, &layout, &ports)?);
 
@@ -107,13 +107,14 @@ pub fn prepare(
     Ok(Shell { domain, flavour, layout, ports, window, grants, loaded: None })
 }
 
-/// The part of memory that most of our guests' images fill.
+/// Returns the part of memory that most images of the project's guests fill.
 fn usual_runs(layout: &Layout) -> Runs {
     let start = USUAL_START.min(layout.low_end.0);
     let run = start..(start + USUAL_PAGES).min(layout.low_end.0);
     if run.is_empty() { Runs::new() } else { Runs::from([run]) }
 }
 
+/// Returns the layout of a flavour, after checking that it has enough memory.
 fn checked_layout(flavour: &Flavour) -> Result<Layout, BuildError> {
     match flavour.memory {
         memory if memory < LEAST_MEMORY => {
@@ -123,7 +124,8 @@ fn checked_layout(flavour: &Flavour) -> Result<Layout, BuildError> {
     }
 }
 
-/// Says how much memory is free if that is what Xen ran out of.
+/// Turns an error into [`BuildError::NoMemory`], with the amount of free memory, if Xen ran out of
+/// memory.
 fn out_of_memory<T>(
     xen: &Xen,
     flavour: &Flavour,
@@ -137,9 +139,9 @@ fn out_of_memory<T>(
     Err(error).doing(doing)
 }
 
-/// Grants the ring pages to the backend's domain, in the order they have in memory. Returns the
-/// mapped grant table: to unmap it can wait.
-fn seed(
+/// Grants the ring pages to the backend's domain, in the order of the layout. Returns the mapped
+/// grant table, so that it can be unmapped later.
+fn grant_rings(
     xen: &Xen,
     domid: DomId,
     discovery: Discovery,

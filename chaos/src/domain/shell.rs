@@ -7,9 +7,9 @@ use xen::Xen;
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
-use super::discovery::noxs_grant;
 use super::error::BuildError;
 use super::flavour::Flavour;
+use super::grants::noxs_grant;
 use super::layout::Layout;
 use super::window::Window;
 use crate::image::Image;
@@ -17,12 +17,14 @@ use crate::image::Image;
 /// The guest's ends of its event channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
-    /// That of what announces the devices: the device page's sysctl block, or XenStore's ring.
+    /// The port of the device page's sysctl block, or of XenStore's ring.
     pub store: Port,
-    /// That of all devices together, if there are any. With XenStore it is the console's, for the
-    /// guest makes those of the others itself. To bind one costs dom0 more than all else
-    /// that noxsd does for a device, and what Xen's part of it costs grows with their number: it
-    /// looks for a free port of dom0 from the lowest on (`get_free_port`, event_channel.c).
+    /// The port that all devices share, if there are any. With XenStore it is the console's,
+    /// because the guest allocates the ports of its other devices.
+    ///
+    /// The port is shared because binding one costs dom0 more than everything else that noxsd does
+    /// for a device. The cost grows with the number of bound ports: Xen searches for a free port of
+    /// dom0 from the lowest one on (`get_free_port` in event_channel.c).
     pub devices: Option<Port>,
 }
 
@@ -31,23 +33,23 @@ pub struct Ports {
 /// Dropping it destroys the domain.
 #[derive(Debug)]
 pub struct Shell {
-    /// What dom0 has mapped of it. First among the fields: a domain whose pages are mapped cannot
-    /// be destroyed whole.
+    /// The pages that dom0 has mapped. The first field, so that it is dropped first: Xen keeps a
+    /// destroyed domain as long as one of its pages is mapped.
     pub(super) window: Window,
     /// Its grant table, if it has rings.
     pub(super) grants: Option<GrantTable>,
     pub(super) domain: Unfinished,
-    /// What it was made for.
+    /// What it was prepared for.
     pub flavour: Flavour,
-    /// Where things are in it.
+    /// The layout of its memory.
     pub layout: Layout,
     /// Its event channels.
     pub ports: Ports,
-    /// The image that it holds already.
+    /// The image that is loaded already.
     pub(super) loaded: Option<Arc<Image>>,
 }
 
-/// A domain that is destroyed unless it is finished.
+/// A domain that is destroyed when dropped, unless it was finished.
 #[derive(Debug)]
 pub(super) struct Unfinished {
     pub(super) xen: Rc<Xen>,
@@ -69,20 +71,20 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.finished {
-            // The error is not reported: this runs while another one is on its way. What is left is
-            // an incomplete domain, which `chaos list` shows and `chaos destroy` removes.
+            // The error is not reported, because the create has failed with another one. An
+            // incomplete domain may be left, which `chaos list` shows and `chaos destroy` removes.
             let _ = self.xen.destroy(self.domid);
         }
     }
 }
 
 impl Shell {
-    /// Copies the segments of an image and clears what they leave open. [`Shell::execute`] with
-    /// the same image then finds it done.
+    /// Copies the segments of an image and clears the rest of their memory. [`Shell::execute`] with
+    /// the same image then skips this.
     ///
     /// # Errors
-    /// The image does not fit or cannot be read. The shell then holds a part of it and is of no
-    /// more use.
+    /// The image does not fit or cannot be read. The shell then contains a part of it and must be
+    /// dropped.
     pub fn load(&mut self, image: &Arc<Image>) -> Result<(), BuildError> {
         image.check_fits(self.layout.usable_end())?;
         for segment in image.segments() {
@@ -105,7 +107,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Whether [`Shell::load`] has put this image in.
+    /// Returns whether [`Shell::load`] has loaded this image.
     #[must_use]
     pub fn holds(&self, image: &Arc<Image>) -> bool {
         self.loaded.as_ref().is_some_and(|loaded| Arc::ptr_eq(loaded, image))
@@ -119,41 +121,41 @@ impl Shell {
         ParkedShell { domid, handle, flavour, layout, ports, window, grants, loaded }
     }
 
-    /// The domain's number.
+    /// Returns the domain's number.
     #[must_use]
     pub fn domid(&self) -> DomId {
         self.domain.domid
     }
 
-    /// The domain's handle.
+    /// Returns the domain's handle.
     #[must_use]
     pub fn handle(&self) -> DomainHandle {
         self.domain.handle
     }
 
-    /// Grant reference of the console's ring.
+    /// Returns the grant reference of the console's ring, if there is a console.
     #[must_use]
     pub fn console_grant(&self) -> Option<GrantRef> {
         self.flavour.console.then(|| noxs_grant(0))
     }
 
-    /// Grant references of a vif's transmit and receive ring.
+    /// Returns the grant references of a vif's transmit and receive ring.
     #[must_use]
     pub fn vif_grants(&self, index: u16) -> [GrantRef; 2] {
         let first = self.first_ring(index);
         [noxs_grant(first), noxs_grant(first + 1)]
     }
 
-    /// Number of a vif's transmit ring among the domain's ring pages.
+    /// Returns the number of a vif's transmit ring among the domain's ring pages.
     pub(super) fn first_ring(&self, vif: u16) -> u64 {
         u64::from(self.flavour.console) + 2 * u64::from(vif)
     }
 }
 
-/// A shell that belongs to no thread.
+/// A shell that can be sent to another thread.
 ///
-/// It has no Xen handle, so dropping it leaves the domain as it is, incomplete:
-/// [`unpark`](Self::unpark) it instead.
+/// It has no Xen handle, so dropping it cannot destroy the domain, which stays incomplete. Use
+/// [`unpark`](Self::unpark) instead.
 #[derive(Debug)]
 #[must_use = "the domain is left incomplete if this is dropped"]
 pub struct ParkedShell {

@@ -1,4 +1,4 @@
-//! The order in which a domain gets its vCPUs and its ports.
+//! Ensures that a domain has its vCPUs before its ports.
 
 use xen::hvm_context::PvhVcpu;
 use xen::units::{DomId, Port};
@@ -6,9 +6,9 @@ use xen::{Error, Xen};
 
 /// A domain that has its vCPUs.
 ///
-/// Only such a domain may have event channels and a vCPU context: where the vCPU is missing, Xen 4.17
-/// to 4.20 dereference it and take the host down. In this module tree, both are done through this
-/// value, and it comes only from [`create`](Self::create).
+/// Only such a domain may get event channels and a vCPU context: Xen 4.17 to 4.20 dereference the
+/// first vCPU without a check, and crash the host if it does not exist. [`crate::domain`] does both
+/// only through this value, which only [`create`](Self::create) returns.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WithVcpus<'a> {
     xen: &'a Xen,
@@ -25,7 +25,7 @@ impl<'a> WithVcpus<'a> {
         Ok(Self { xen, domid })
     }
 
-    /// Allocates a port of the domain's that dom0 may bind to.
+    /// Allocates a port of the domain that dom0 may bind to.
     ///
     /// # Errors
     /// Xen refuses.
@@ -33,7 +33,8 @@ impl<'a> WithVcpus<'a> {
         self.xen.evtchn_alloc_unbound(self.domid, DomId::DOM0)
     }
 
-    /// Sets where the first vCPU starts: at `entry`, with the address of `start_info`.
+    /// Sets the context of the first vCPU: it starts at `entry`, with the address `start_info` in
+    /// `ebx`.
     ///
     /// # Errors
     /// Xen refuses.

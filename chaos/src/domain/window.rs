@@ -1,4 +1,4 @@
-//! The part of a domain's memory that dom0 has mapped while it builds the domain.
+//! The part of a domain's memory that dom0 maps while it builds the domain.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,14 +11,14 @@ use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use crate::image::{Content, Image, ImageError, RamdiskFile};
 
-/// Segments this close together, in pages, are mapped at once: mapping a few pages too many is
-/// cheaper than another mapping.
+/// Segments with at most this many pages between them are mapped together: mapping some unused
+/// pages is cheaper than another mapping.
 const MAP_GAP: u64 = 64;
 
-/// Runs of frames, in order, none touching another.
+/// Runs of frames, in ascending order and with gaps between them.
 pub(super) type Runs = Vec<Range<u64>>;
 
-/// The runs of frames that an image fills.
+/// Returns the runs of frames that an image fills.
 pub(super) fn runs_of(image: &Image) -> Runs {
     let mut runs: Runs = Vec::new();
     for segment in image.segments() {
@@ -31,7 +31,7 @@ pub(super) fn runs_of(image: &Image) -> Runs {
     runs
 }
 
-/// Mapped pages of a domain: its special pages, and runs of its memory behind them.
+/// Mapped pages of a domain: its special pages, followed by runs of its memory.
 #[derive(Debug)]
 pub(super) struct Window {
     mapping: ForeignMapping,
@@ -54,7 +54,7 @@ impl Window {
         Ok(Self { mapping, specials, runs })
     }
 
-    /// Maps a part of a domain's memory alone.
+    /// Maps only a part of a domain's memory.
     pub(super) fn of_memory(
         xen: &Xen,
         domid: DomId,
@@ -67,8 +67,8 @@ impl Window {
         Ok(Self { mapping, specials: 0..0, runs: Vec::from([run]) })
     }
 
-    /// Where some bytes of the guest are in the mapping, if all of them are there.
-    fn place(&self, address: u64, count: u64) -> Option<usize> {
+    /// Returns the offset of some bytes of the guest in the mapping, if all of them are mapped.
+    fn find(&self, address: u64, count: u64) -> Option<usize> {
         let end = address.checked_add(count)?;
         let mut before = 0;
         for run in std::iter::once(&self.specials).chain(&self.runs) {
@@ -80,20 +80,21 @@ impl Window {
         None
     }
 
-    /// Whether a part of the guest's memory is mapped.
+    /// Returns whether a part of the guest's memory is mapped.
     pub(super) fn has(&self, address: u64, count: u64) -> bool {
-        self.place(address, count).is_some()
+        self.find(address, count).is_some()
     }
 
-    /// The place of bytes of which [`has`](Self::has) or the layout says that they are there.
+    /// Returns the offset of bytes that are mapped, according to [`has`](Self::has) or the layout.
+    /// For others it returns an offset with which the mapping panics.
     fn offset(&self, address: u64, count: u64) -> usize {
-        self.place(address, count).unwrap_or(usize::MAX)
+        self.find(address, count).unwrap_or(usize::MAX)
     }
 
     /// Writes to the guest's memory.
     ///
     /// # Panics
-    /// The place is not mapped.
+    /// The bytes are not mapped.
     pub(super) fn write(&self, address: u64, bytes: &[u8]) {
         self.mapping.write(self.offset(address, bytes.len() as u64), bytes);
     }
@@ -101,19 +102,19 @@ impl Window {
     /// Clears a part of the guest's memory.
     ///
     /// # Panics
-    /// The place is not mapped.
+    /// The bytes are not mapped.
     pub(super) fn fill_zero(&self, address: u64, count: u64) {
         let at = self.offset(address, count);
         self.mapping.fill_zero(at, usize::try_from(count).unwrap_or(usize::MAX));
     }
 
-    /// Writes what a segment of an image has.
+    /// Writes the content of a segment of an image.
     ///
     /// # Errors
-    /// The file cannot be read, or is shorter than it was.
+    /// The file cannot be read, or has become shorter.
     ///
     /// # Panics
-    /// The place is not mapped.
+    /// The bytes are not mapped.
     pub(super) fn write_content(
         &self,
         address: u64,
@@ -134,7 +135,7 @@ impl Window {
     /// As [`Window::write_content`].
     ///
     /// # Panics
-    /// The place is not mapped.
+    /// The bytes are not mapped.
     pub(super) fn write_ramdisk(
         &self,
         address: u64,

@@ -1,45 +1,46 @@
-//! What a domain is to chaos: the decision by which guests are listed, cleared away and destroyed.
+//! Decides what a domain is to chaos, and so which domains are listed as guests, cleaned up or
+//! destroyed.
 //!
-//! [`classify`] is pure. What it needs to know comes from [`super::resolve`].
+//! [`classify`] is pure; [`resolve`](super::resolve) collects its arguments.
 
 use xen::domain::DomainInfo;
 
 use crate::handle::Creator;
 use crate::records::Record;
 
-/// What a domid stands for, from what Xen and the records say.
+/// What a domid stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// A guest with its record.
     Guest(Box<Record>),
-    /// A guest of chaos' that has run, whose record is missing or damaged. It is only removed when
-    /// the user asks for it.
+    /// A guest that chaos created and that has run, but whose record is missing or damaged. It is
+    /// removed only if the user asks for it.
     Unrecorded,
     /// Another process is creating it.
     Creating,
     /// A shell of chaosd's pool.
     Shell,
-    /// Its creator was killed before it was done. It has never run.
+    /// Its creator was killed before it had finished. The domain has never run.
     Incomplete,
-    /// Another toolstack's domain.
+    /// A domain of another toolstack.
     Foreign,
-    /// There is no such domain (any more).
+    /// There is no domain of this number, or no longer.
     Gone,
 }
 
-/// What stands in a domain's record.
+/// The record of a domain, as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FoundRecord {
-    /// There is none, or only the file that is prepared for one.
+    /// There is none, or only the file that was prepared for it.
     Missing,
     /// It cannot be read.
     Damaged,
-    /// A record, perhaps of a predecessor that had the same domid.
+    /// It was read. It may belong to a predecessor that had the same domid.
     Whole(Box<Record>),
 }
 
-/// What is asked of a domain's creator. It is asked only where the answer matters, because each
-/// answer costs a look at `/proc`.
+/// Facts about the process that created a domain. [`classify`] asks for them only where they
+/// matter, because each answer costs reading a file of `/proc`.
 pub trait CreatorFacts {
     /// Returns whether the process still runs.
     fn is_alive(&self) -> bool;
@@ -57,8 +58,8 @@ impl CreatorFacts for Creator {
     }
 }
 
-/// Decides what a domid stands for. `info` is what Xen says of the domain, `creator` whom its handle
-/// names, if it is a handle of chaos'.
+/// Decides what a domid stands for. `info` is what Xen reports of the domain, `creator` the process
+/// that its handle names, if chaos created the domain.
 pub fn classify(
     info: Option<&DomainInfo>,
     record: FoundRecord,
@@ -71,7 +72,7 @@ pub fn classify(
         FoundRecord::Damaged => (None, true),
     };
     match (record, creator) {
-        // Its creator is about to let it run, or was killed just before.
+        // Its creator is about to unpause it, or was killed just before.
         (Some(record), Some(creator)) if is_held_back(info, &record) => match creator.is_alive() {
             true => Condition::Creating,
             false => Condition::Incomplete,
@@ -87,7 +88,7 @@ pub fn classify(
     }
 }
 
-/// Returns whether a guest has never run, though the user did not ask for it to be paused.
+/// Returns whether a guest has never run although the user did not ask for it to be paused.
 fn is_held_back(info: &DomainInfo, record: &Record) -> bool {
     info.state.paused && info.cpu_time_ns == 0 && !record.paused && info.state.shutdown.is_none()
 }

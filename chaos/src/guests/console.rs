@@ -1,12 +1,13 @@
-//! A guest's console and what it has printed.
+//! A guest's console and its log.
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use super::classify::Condition;
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::resolve;
-use super::{Host, LifecycleError};
 use crate::backends;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
@@ -31,7 +32,7 @@ pub fn console<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<OwnedFd, L
     })
 }
 
-/// Returns what a guest's console has printed, as far as it is kept.
+/// Returns the log of a guest's console.
 ///
 /// # Errors
 /// There is no such guest, it has no console, or the log cannot be read.

@@ -1,4 +1,4 @@
-//! Creating a guest.
+//! Creates guests.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -8,10 +8,11 @@ use noxs_control::VifIdentity;
 use xen::Xen;
 use xen::units::DomId;
 
+use super::error::LifecycleError;
+use super::host::Host;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlan;
-use super::{Host, LifecycleError};
 use crate::backends::{self, GuestIdentity};
 use crate::config::DomainConfig;
 use crate::domain::{DevicePageVif, Flavour, Payload};
@@ -21,7 +22,7 @@ use crate::image::{Image, RamdiskFile};
 use crate::records::{DevicePageRecord, Record};
 use crate::timings::Timings;
 
-/// How a guest is to be created.
+/// Options of a create.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CreateOptions {
     /// Leave it paused.
@@ -37,16 +38,17 @@ pub struct Created<H: Hypervisor = Xen> {
     pub domid: DomId,
     /// Its record.
     pub record: Record,
-    /// Its console, if that was asked for.
+    /// The connection to its console, if that was asked for.
     pub console: Option<OwnedFd>,
-    /// What is still mapped of it.
+    /// The pages of the guest that are still mapped.
     pub mapped: MappedOf<H>,
 }
 
-/// Creates a guest from its configuration.
+/// Creates a guest from its config.
 ///
 /// # Errors
-/// Anything that is missing or does not fit. Nothing of the guest is left behind.
+/// A file of the guest cannot be used, its memory or its devices do not fit, its name is in use, or
+/// Xen or a backend refuses. Nothing of the guest is left behind.
 pub fn create<H: Hypervisor>(
     host: &Host<H>,
     config: &DomainConfig,
@@ -62,7 +64,7 @@ pub fn create<H: Hypervisor>(
     create_from(host, &request, timings)
 }
 
-/// Creates a guest from its configuration and its files' content.
+/// Creates a guest from its config and its open files.
 ///
 /// # Errors
 /// As [`create`].
@@ -72,17 +74,17 @@ pub fn create_from<H: Hypervisor>(
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
     let plans = request.check()?;
-    cold(host, request, &plans, timings)
+    prepare_and_finish(host, request, &plans, timings)
         .map_err(|error| error.about("create", &request.config.name))
 }
 
-/// Makes a shell a guest.
+/// Turns a shell into a guest.
 ///
-/// The caller has seen to it that the shell is of the right kind; the request's image is the one
-/// it holds, if it holds one.
+/// The shell must be of the kind that [`shell_kind`] returns for the config. If it holds an image,
+/// the request must have the same one.
 ///
 /// # Errors
-/// As [`create`]. The shell is gone.
+/// As [`create`]. The shell is destroyed.
 pub fn execute_shell<H: Hypervisor>(
     host: &Host<H>,
     shell: AttachedShell<H>,
@@ -97,14 +99,14 @@ pub fn execute_shell<H: Hypervisor>(
         .map_err(|error| error.about("create", &request.config.name))
 }
 
-/// Returns the kind of shell a guest needs.
+/// Returns the kind of shell that a guest needs.
 #[must_use]
 pub fn shell_kind(config: &DomainConfig) -> ShellKind {
     let bridges = config.vifs.iter().map(|vif| vif.bridge.clone()).collect();
     ShellKind { flavour: flavour(config), bridges, image: None }
 }
 
-/// A guest that is asked for, with its files' content.
+/// A request for a guest, with its files.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestRequest<'a> {
     /// Its config.
@@ -113,12 +115,12 @@ pub struct GuestRequest<'a> {
     pub image: &'a Arc<Image>,
     /// Its ramdisk.
     pub ramdisk: Option<&'a RamdiskFile>,
-    /// How it is to be created.
+    /// The options.
     pub options: CreateOptions,
 }
 
 impl<'a> GuestRequest<'a> {
-    /// Returns what its vifs are to be, if nothing in the request contradicts itself.
+    /// Returns the plan of each vif, if the request does not contradict itself.
     fn check(&self) -> Result<Vec<VifPlan<'a>>, LifecycleError> {
         if self.options.console && !self.config.console {
             return Err(LifecycleError::NoConsole { name: self.config.name.clone() });
@@ -137,8 +139,8 @@ fn flavour(config: &DomainConfig) -> Flavour {
     }
 }
 
-/// Prepares a shell on the spot, with its backends knowing from the start whom they serve.
-fn cold<H: Hypervisor>(
+/// Prepares a shell and turns it into a guest. The backends learn of the guest when they attach.
+fn prepare_and_finish<H: Hypervisor>(
     host: &Host<H>,
     request: &GuestRequest<'_>,
     plans: &[VifPlan<'_>],
@@ -148,12 +150,13 @@ fn cold<H: Hypervisor>(
     let vifs: Vec<VifIdentity> = plans.iter().map(VifPlan::identity).collect();
     let bridges = plans.iter().map(|plan| plan.config.bridge.as_str());
     let mut shell = shell::prepare(host, flavour(config), bridges, &vifs, Some(image), timings)?;
-    // The name comes before the devices: a process that wants it after this one was killed finds the
-    // domain by it, and destroys it with its addresses.
+    // The name is reserved before the devices are attached: if this process is killed, the next
+    // create of the same name finds the domain through it, and destroys it. That frees the guest's
+    // addresses.
     let name = Name::reserve(host, &config.name, shell.domid(), None)?;
     timings.stage("name");
     let log = shell.start_attach(Some(GuestIdentity { config, vifs: &vifs }), timings)?;
-    // The image goes in while the backends are at work.
+    // Copy the image while the backends attach.
     shell.load(image)?;
     timings.stage("image");
     shell.finish_attach(log.as_ref())?;
@@ -161,7 +164,7 @@ fn cold<H: Hypervisor>(
     finish(host, shell.take(), name, request, plans, &vifs, timings)
 }
 
-/// Does what is the same for each shell.
+/// Turns a shell with attached backends into a guest, in the way that both kinds of creates share.
 fn finish<H: Hypervisor>(
     host: &Host<H>,
     (shell, mut attachments): (H::Shell, Attachments<H>),
@@ -179,11 +182,11 @@ fn finish<H: Hypervisor>(
     let ready = shell.execute(&payload, timings)?;
     let pending = attachments.begin_identify(GuestIdentity { config, vifs }, timings)?;
 
-    let mut decided = config.clone();
-    for (vif, plan) in decided.vifs.iter_mut().zip(plans) {
+    let mut completed = config.clone();
+    for (vif, plan) in completed.vifs.iter_mut().zip(plans) {
         vif.mac = Some(plan.mac);
     }
-    let mut record = Record::new(id.domid, id.handle, decided);
+    let mut record = Record::new(id.domid, id.handle, completed);
     record.device_page = ready.noxs_pages().map(|pages| DevicePageRecord {
         gfn: pages.device_page,
         answer_gfn: pages.answer_page,
@@ -204,8 +207,8 @@ fn finish<H: Hypervisor>(
     };
     if pending && let Err(error) = attachments.finish_identify(vifs) {
         drop(mapped);
-        // What it has outside of Xen is removed as `attachments` is dropped. If this fails, it leaves
-        // a domain that `chaos list` shows.
+        // Dropping `attachments` removes what the guest has outside of Xen. If the domain cannot be
+        // destroyed, `chaos list` shows it.
         let _ = host.xen.destroy(id.domid);
         return Err(error);
     }

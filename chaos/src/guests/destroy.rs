@@ -1,62 +1,66 @@
-//! Destroying a guest.
+//! Destroys guests, and cleans up after killed processes.
 
 use std::collections::HashSet;
 
+use daemon::chain::chain;
 use nix::errno::Errno;
 use serde::Serialize;
 use xen::units::DomId;
 
 use super::classify::Condition;
-use super::resolve::{Guest, judge};
-use super::{Host, LifecycleError, resolve};
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::{Guest, examine_known, resolve};
 use crate::announce::Announce;
 use crate::backends;
-use crate::chain::chain;
 use crate::config::{Backends, Discovery, check_name};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// What was destroyed.
+/// A guest that was destroyed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Destroyed {
     /// Its number.
     pub domid: u16,
     /// Its name, if it had one.
     pub name: Option<String>,
-    /// Whether only its record was left.
+    /// Whether its domain was gone already and only its record was removed.
     pub was_gone: bool,
-    /// What went wrong on the way without keeping the guest alive.
+    /// A failure in spite of which the guest is destroyed.
     pub warning: Option<String>,
 }
 
-/// Destroys a guest, found by name or domid, and everything it has outside of Xen. Its pending restart
-/// is forgotten, too.
+/// Destroys the guest with a name or a domid, and removes everything it has outside of Xen, its
+/// pending restart too.
 ///
 /// # Errors
-/// There is no such guest, another process is creating it, it is another toolstack's, or Xen
+/// There is no such guest, another process is creating it, another toolstack created it, or Xen
 /// refuses.
 pub fn destroy<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<Destroyed, LifecycleError> {
     let guest = match resolve(host, target) {
-        Err(LifecycleError::NoSuchGuest { target }) => return withdraw(host, target),
+        Err(LifecycleError::NoSuchGuest { target }) => return drop_restart(host, target),
         result => result?,
     };
     match &guest.condition {
-        Condition::Creating => return Err(LifecycleError::BeingMade { domid: guest.domid }),
+        Condition::Creating => return Err(LifecycleError::BeingCreated { domid: guest.domid }),
         Condition::Shell => return Err(LifecycleError::Shell { domid: guest.domid }),
-        // First, for chaosd restarts a guest as soon as the name is free.
+        // Before the guest is removed: chaosd restarts it as soon as its name is free.
         Condition::Guest(record) => drop(host.records.drop_restart(record.name())?),
         _ => {}
     }
     remove(host, &guest)
 }
 
-/// Forgets the pending restart of a guest that is gone.
-fn withdraw<H: Hypervisor>(host: &Host<H>, target: String) -> Result<Destroyed, LifecycleError> {
+/// Removes the pending restart of a guest that is gone.
+fn drop_restart<H: Hypervisor>(
+    host: &Host<H>,
+    target: String,
+) -> Result<Destroyed, LifecycleError> {
     if check_name(&target).is_err() {
         return Err(LifecycleError::NoSuchGuest { target });
     }
-    // One that cannot be read is forgotten all the same.
+    // A pending restart that cannot be read is removed all the same.
     let domid = host.records.promised_restart(&target).ok().flatten().map_or(0, |one| one.domid.0);
     if !host.records.drop_restart(&target)? {
         return Err(LifecycleError::NoSuchGuest { target });
@@ -64,8 +68,7 @@ fn withdraw<H: Hypervisor>(host: &Host<H>, target: String) -> Result<Destroyed, 
     Ok(Destroyed { domid, name: Some(target), was_gone: true, warning: None })
 }
 
-/// Removes what a guest has outside of its domain, and makes its backends unmap its pages. Returns what
-/// has not worked.
+/// Withdraws a guest's announcement and makes its backends unmap its pages. Returns what failed.
 fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
     let record = match &guest.condition {
         Condition::Guest(record) => Some(Record::clone(record)),
@@ -75,8 +78,8 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
     let recorded =
         record.as_ref().map(|record| DomainIdentity { domid: guest.domid, handle: record.handle });
     let id = guest.identity().or(recorded)?;
-    // Without a record, because its creator was killed before it wrote one or it is damaged, the guest
-    // may have been announced and served in any way.
+    // Without a usable record, any way of discovery and any backends are possible: the record is
+    // damaged, or the creator was killed before it wrote one.
     let store = record.map(|record| record.config.store);
     let discoveries = match store {
         Some(store) => &[store.discovery()][..],
@@ -89,58 +92,61 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
     let runs = guest.info.is_some();
     for discovery in discoveries {
         if runs && discovery.must_be_paused() {
-            // One that ends just now needs no pause.
+            // If this fails, the domain has just exited and needs no pause.
             let _ = host.xen.pause(guest.domid);
         }
         if let Err(error) = discovery.withdraw(id) {
-            return Some(format!("XenStore may still have the guest: {}", chain(&error)));
+            return Some(format!(
+                "XenStore may still contain nodes of the guest: {}",
+                chain(&error)
+            ));
         }
     }
     for backends in backends.iter().filter(|_| runs) {
         if let Err(error) = backends::detach(*backends, host.links(), id) {
-            return Some(format!("noxsd may still hold the guest's pages: {error}"));
+            return Some(format!("noxsd may still hold the guest's pages: {}", chain(&error)));
         }
     }
     None
 }
 
-/// What [`clear`] has found.
+/// What [`clear`] has removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleared {
-    /// Domains that were incomplete.
+    /// Number of incomplete domains.
     pub incomplete: usize,
-    /// Folders and names of domains that are gone.
+    /// Number of folders and names of domains that are gone.
     pub leftovers: usize,
 }
 
-/// Removes what killed processes have left: each incomplete domain, and folders and names of domains
+/// Removes what killed processes have left: incomplete domains, and folders and names of domains
 /// that are gone. Guests are not touched.
 ///
 /// # Errors
-/// Xen refuses, or a file cannot be removed. The rest is then left for the next time.
+/// Xen refuses, or a file cannot be removed. What is left is removed by the next call.
 pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
     let mut cleared = Cleared::default();
-    // Names and folders are listed before domains, so that a create in progress is not mistaken for a
-    // leftover: its domain is there before its name and its folder are.
+    // List names and folders before domains, so that a create in progress is not mistaken for a
+    // leftover: a domain exists before its name and its folder do.
     let names = host.records.names()?;
     let folders = host.records.domids()?;
-    let mut there = HashSet::new();
+    let mut existing = HashSet::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
-        there.insert(info.domid);
-        let guest = judge(host, info.domid, Some(info))?;
+        existing.insert(info.domid);
+        let guest = examine_known(host, info.domid, Some(info))?;
         if matches!(guest.condition, Condition::Incomplete) {
             remove(host, &guest)?;
             cleared.incomplete += 1;
         }
     }
     for (name, domid) in names {
-        if !there.contains(&domid) && host.records.holder(&name)? == Some(domid) {
+        if !existing.contains(&domid) && host.records.holder(&name)? == Some(domid) {
             host.records.remove_name(&name)?;
             cleared.leftovers += 1;
         }
     }
     for domid in folders {
-        if !there.contains(&domid) {
+        if !existing.contains(&domid) {
             host.records.remove(domid, None)?;
             cleared.leftovers += 1;
         }
@@ -148,16 +154,16 @@ pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
     Ok(cleared)
 }
 
-/// Removes a guest that has been looked at.
+/// Removes a guest, its domain and its records.
 pub(super) fn remove<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
 ) -> Result<Destroyed, LifecycleError> {
-    // Backends first: a domain whose pages are still mapped stays in Xen as a zombie.
+    // Backends first: a domain whose pages are mapped stays in Xen as a zombie.
     let warning = detach_all(host, guest);
     if guest.info.is_some() {
         match host.xen.destroy(guest.domid) {
-            // A zombie is gone as soon as its last page is unmapped, which has just happened.
+            // The domain was a zombie and went away when its last page was unmapped above.
             Err(error) if error.errno() == Some(Errno::ESRCH) => {}
             result => result?,
         }

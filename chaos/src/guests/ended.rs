@@ -1,11 +1,13 @@
-//! Guests that have ended, for their supervisor.
+//! Guests that have exited, for the supervisor.
 
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
+use super::destroy::{self, Destroyed};
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::{Guest, examine};
 use super::state::GuestState;
-use super::{Destroyed, Host, LifecycleError, destroy};
 use crate::announce::Announce;
 use crate::backends;
 use crate::config::Action;
@@ -13,7 +15,7 @@ use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// A guest that has ended by itself, with its record.
+/// A guest that has exited, with its record.
 #[derive(Clone, Debug)]
 pub struct EndedGuest {
     guest: Guest,
@@ -23,21 +25,21 @@ pub struct EndedGuest {
 }
 
 impl EndedGuest {
-    /// Its handle.
+    /// Returns its handle.
     #[must_use]
     pub fn handle(&self) -> DomainHandle {
         self.handle
     }
 
-    /// How it ended.
+    /// Returns how it exited.
     #[must_use]
     pub fn state(&self) -> GuestState {
         self.guest.state()
     }
 }
 
-/// Returns the domains that have shut down by themselves and are still there, those of other
-/// toolstacks too. Costs one hypercall: no record is read.
+/// Returns the domains that have shut down and still exist, also those of other toolstacks. Costs
+/// one hypercall and reads no record.
 ///
 /// # Errors
 /// Xen refuses.
@@ -47,8 +49,8 @@ pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<(DomId, DomainHandle)>
     Ok(ended.map(|info| (info.domid, info.handle)).collect())
 }
 
-/// The guest with this number, if it is one of ours and has powered off, asked for a reboot, or
-/// crashed.
+/// Returns the guest with this number, if chaos created it and it has powered off, asked for a
+/// reboot, or crashed.
 ///
 /// # Errors
 /// Xen refuses.
@@ -60,15 +62,15 @@ pub fn ended_guest<H: Hypervisor>(
     let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
         return Ok(None);
     };
-    let by_itself = matches!(
+    let has_exited = matches!(
         guest.state(),
         GuestState::PoweredOff | GuestState::Rebooted | GuestState::Crashed
     );
     let (handle, record) = (info.handle, Record::clone(record));
-    Ok(by_itself.then_some(EndedGuest { guest, handle, record }))
+    Ok(has_exited.then_some(EndedGuest { guest, handle, record }))
 }
 
-/// Destroys a guest that has ended.
+/// Destroys a guest that has exited.
 ///
 /// # Errors
 /// Xen refuses.
@@ -79,8 +81,8 @@ pub fn remove_ended<H: Hypervisor>(
     destroy::remove(host, &ended.guest)
 }
 
-/// Keeps a guest that has ended under the first free name of `NAME-1`, `NAME-2`, …, without its
-/// devices, so that another can have its name and its addresses. Returns the new name.
+/// Renames a guest that has exited to the first free name of `NAME-1`, `NAME-2`, …, and removes its
+/// devices, so that its successor can have its name and its addresses. Returns the new name.
 ///
 /// # Errors
 /// The record cannot be changed, or `noxsd` does not answer.
@@ -90,8 +92,8 @@ pub fn rename_ended<H: Hypervisor>(
 ) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
-    // Its addresses are free before its name is. A process that is killed on the way is repeated by the
-    // next one.
+    // Free the addresses before the name: the successor is created as soon as the name is free. If
+    // this process is killed halfway, the next one repeats all steps.
     host.records.forget_devices(domid)?;
     let (discovery, backends) = (record.config.store.discovery(), record.config.store.backends());
     let id = DomainIdentity { domid, handle: ended.handle };
@@ -105,13 +107,13 @@ pub fn rename_ended<H: Hypervisor>(
                 host.records.reserve_name(&name, domid, None)?;
                 break name;
             }
-            // A predecessor of this process got so far.
+            // A process that was killed has reserved this name for the guest.
             Some(holder) if holder == domid && name != old => break name,
             Some(_) => {}
         }
     };
     discovery.rename(id, record.name())?;
-    // Its successor does what it was to do.
+    // The successor carries out the actions of the config, not this guest.
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);

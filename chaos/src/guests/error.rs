@@ -1,9 +1,10 @@
-//! Why something cannot be done with a guest.
+//! Why an operation on a guest failed.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use thiserror::Error;
 use xen::units::DomId;
 
@@ -16,10 +17,10 @@ use crate::failure::FailureClass;
 use crate::image::ImageError;
 use crate::records::RecordError;
 
-/// Why something cannot be done with a guest.
+/// Why an operation on a guest failed.
 #[derive(Debug, Error)]
 pub enum LifecycleError {
-    /// Xen cannot be used, or refused.
+    /// Xen cannot be used, or it refused.
     #[error(transparent)]
     Xen(#[from] xen::Error),
     /// The kernel cannot be used.
@@ -46,18 +47,18 @@ pub enum LifecycleError {
     /// `noxsd` does not serve the devices.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// What was tried with which guest when it failed.
+    /// The operation and the guest, around the error itself.
     #[error("cannot {doing} guest {name}")]
     Guest {
-        /// What was tried.
+        /// The operation.
         doing: &'static str,
         /// The guest.
         name: String,
-        /// What failed.
+        /// The error.
         #[source]
         source: Box<LifecycleError>,
     },
-    /// A vif names a bridge that is not there.
+    /// A vif names a bridge that does not exist.
     #[error(
         "bridge {bridge} of the guest's vif does not exist; create it (ip link add {bridge} type \
          bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
@@ -84,16 +85,16 @@ pub enum LifecycleError {
     /// A record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The kernel does not return what handles and MAC addresses are made from.
+    /// The kernel does not return what handles and MAC addresses are derived from.
     #[error("cannot get random numbers or the time since boot from the kernel")]
     Process(#[source] io::Error),
     /// There is no such guest.
     #[error("there is no guest {target}; see chaos list")]
     NoSuchGuest {
-        /// What was asked for.
+        /// The name or domid that was asked for.
         target: String,
     },
-    /// The domain is not ours.
+    /// Another toolstack created the domain.
     #[error(
         "domain {domid} was not created by chaos, which never touches the domains of another \
          toolstack; use that one, such as xl",
@@ -104,8 +105,11 @@ pub enum LifecycleError {
         domid: DomId,
     },
     /// Another process is creating the guest.
-    #[error("domain {domid} is being created by another process", domid = domid.0)]
-    BeingMade {
+    #[error(
+        "domain {domid} is being created by another process; try again when that has finished",
+        domid = domid.0
+    )]
+    BeingCreated {
         /// The domain.
         domid: DomId,
     },
@@ -118,10 +122,10 @@ pub enum LifecycleError {
         /// The domain.
         domid: DomId,
     },
-    /// The guest has no record, so its devices are not known.
+    /// The guest has no usable record, so its devices are not known.
     #[error("guest {target} has no usable record; remove it with chaos destroy {target}")]
     NoRecord {
-        /// What was asked for.
+        /// The name or domid that was asked for.
         target: String,
     },
     /// The guest has no console.
@@ -130,7 +134,7 @@ pub enum LifecycleError {
         /// The guest.
         name: String,
     },
-    /// What the guest prints is kept elsewhere.
+    /// xenconsoled keeps the log of the guest's console.
     #[error(
         "guest {name} is in XenStore mode, where xenconsoled serves its console and keeps its log; \
          use chaos console {name}, or start xenconsoled with --log=guest"
@@ -139,15 +143,15 @@ pub enum LifecycleError {
         /// The guest.
         name: String,
     },
-    /// The guest does not do what was asked.
+    /// The guest does not support the request.
     #[error("guest {name} does not support {request}; use chaos destroy {name}")]
     Unsupported {
         /// The guest.
         name: String,
-        /// What was asked.
+        /// The request.
         request: &'static str,
     },
-    /// The guest did not answer, or did not end, in time.
+    /// The guest did not answer, or did not exit, in time.
     #[error(
         "guest {name} has not {what} within {} s; use chaos destroy {name}, or a longer --timeout",
         after.as_secs_f32()
@@ -157,19 +161,36 @@ pub enum LifecycleError {
         name: String,
         /// What it should have done.
         what: &'static str,
-        /// How long was waited.
+        /// How long chaos waited.
         after: Duration,
     },
-    /// The ends of domains cannot be watched.
-    #[error("cannot wait for the guest to exit: {reason}")]
-    Watch {
-        /// Why.
-        reason: String,
-    },
+    /// The exits of domains cannot be watched.
+    #[error("cannot wait for the guest to exit")]
+    Watch(#[from] WatchError),
+}
+
+/// Why the exits of domains cannot be watched.
+#[derive(Debug, Error)]
+pub enum WatchError {
+    /// `noxsd` does not pass the events on.
+    #[error(transparent)]
+    Noxsd(BackendError),
+    /// `noxsd` has exited.
+    #[error("noxsd closed the connection; restart it if it is not running")]
+    Closed,
+    /// The connection to `noxsd` broke.
+    #[error("the connection to noxsd is lost; check that noxsd runs")]
+    Lost(#[source] Errno),
+    /// Another process receives the events.
+    #[error("cannot bind VIRQ_DOM_EXC, which another process holds; start noxsd or xenstored")]
+    Virq(#[source] xen::Error),
+    /// The kernel refused to wait for an event.
+    #[error("cannot wait for an event")]
+    Wait(#[source] Errno),
 }
 
 impl LifecycleError {
-    /// Returns what kind of failure it is.
+    /// Returns the class of the failure.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
@@ -193,7 +214,7 @@ impl LifecycleError {
         }
     }
 
-    /// Whether Xen had too little memory: the same may succeed when a domain has freed some.
+    /// Returns whether Xen had too little memory: a retry may succeed when a domain has freed some.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         match self {
@@ -206,7 +227,7 @@ impl LifecycleError {
         }
     }
 
-    /// Returns the kernel or ramdisk that does not exist: the same fails until it is put back.
+    /// Returns the kernel or ramdisk that does not exist: a retry fails until the file exists.
     #[must_use]
     pub fn missing_file(&self) -> Option<&Path> {
         match self {
@@ -221,7 +242,7 @@ impl LifecycleError {
         }
     }
 
-    /// Says what was tried with which guest.
+    /// Adds the operation and the guest.
     pub(super) fn about(self, doing: &'static str, name: &str) -> Self {
         Self::Guest { doing, name: name.to_owned(), source: Box::new(self) }
     }
@@ -254,7 +275,6 @@ fn build_class(error: &BuildError) -> FailureClass {
 
 #[cfg(test)]
 mod tests {
-    use nix::errno::Errno;
     use xen::units::KiB;
 
     use super::*;
@@ -272,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_memory_and_a_missing_file_are_told_apart() {
+    fn too_little_memory_and_a_missing_file_are_distinguished() {
         assert!(no_memory().is_out_of_memory() && no_memory().missing_file().is_none());
         assert!(!missing().is_out_of_memory());
         assert_eq!(missing().missing_file(), Some(Path::new("/boot/k")));
@@ -285,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_about_a_guest_has_the_nature_of_its_cause() {
+    fn an_error_about_a_guest_has_the_class_of_its_cause() {
         let error = no_memory().about("create", "web");
         assert!(error.is_out_of_memory());
         assert_eq!(error.class(), FailureClass::Failed);

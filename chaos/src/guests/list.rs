@@ -1,18 +1,19 @@
-//! Which guests there are.
+//! Lists guests.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use daemon::chain::chain;
 use noxs_control::DomainId;
 use serde::Serialize;
 use xen::units::DomId;
 
 use super::classify::Condition;
-use super::resolve::judge;
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::examine_known;
 use super::state::GuestState;
-use super::{Host, LifecycleError};
-use crate::chain::chain;
 use crate::clients::noxsd::Noxsd;
 use crate::config::VifConfig;
 use crate::hypervisor::Hypervisor;
@@ -21,25 +22,25 @@ use crate::records::Record;
 /// A guest in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedGuest {
-    /// Its name; a domain whose record is missing has none.
+    /// Its name; `None` for a domain whose record is missing.
     pub name: Option<String>,
     /// Its number.
     pub domid: u16,
     /// Its handle, as a UUID.
     pub handle: Option<String>,
-    /// Memory it has, in KiB.
+    /// Its memory in KiB.
     pub memory_kib: u64,
-    /// How many vCPUs it has.
+    /// Number of its vCPUs.
     pub vcpus: u32,
-    /// How it is.
+    /// Its state.
     pub state: GuestState,
-    /// CPU time it has used, in nanoseconds.
+    /// The CPU time that it has used, in nanoseconds.
     pub cpu_time_ns: u64,
-    /// How long ago it was made, in milliseconds.
+    /// The time since it was created, in milliseconds.
     pub age_ms: Option<u64>,
     /// Its network interfaces.
     pub vifs: Vec<ListedVif>,
-    /// The devices it has lost.
+    /// The devices that noxsd has taken out of service.
     pub broken_devices: Vec<BrokenDevice>,
     /// What is wrong with its record.
     pub fault: Option<String>,
@@ -50,18 +51,18 @@ pub struct ListedGuest {
 pub struct ListedVif {
     /// Its MAC address.
     pub mac: Option<String>,
-    /// The bridge it is on.
+    /// Its bridge.
     pub bridge: String,
-    /// Its address and prefix length, if dom0 gave it one.
+    /// Its address and prefix length, if its config has one.
     pub ipv4: Option<String>,
-    /// Its way to other networks.
+    /// Its gateway.
     pub gateway: Option<Ipv4Addr>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
-    /// How many bytes it may send in how many microseconds, if that is limited.
+    /// Its rate limit, if it has one: bytes, and the microseconds in which it may send so many.
     pub rate: Option<(u64, u64)>,
-    /// Frames that were dropped: from a wrong source, too many for all, or without a page of the
-    /// guest's to put them in. None if `noxsd` does not answer.
+    /// Number of dropped frames: with a wrong source address, over a limit, or because the guest
+    /// had not posted a receive buffer. `None` if `noxsd` does not answer.
     pub dropped: Option<u64>,
 }
 
@@ -79,20 +80,20 @@ impl ListedVif {
     }
 }
 
-/// A device that was taken from its guest.
+/// A device that noxsd has taken out of service because the guest broke a rule.
 #[derive(Clone, Debug, Serialize)]
 pub struct BrokenDevice {
-    /// Which one.
+    /// Its name, such as `vif0`.
     pub device: String,
     /// Why.
     pub reason: String,
 }
 
-/// Returns the guests in the order of their domids. With `all`, chaosd's shells, other toolstacks'
-/// domains and dom0 too.
+/// Returns the guests in the order of their domids. With `all`, also the shells of chaosd, the
+/// domains of other toolstacks, and dom0.
 ///
 /// # Errors
-/// Xen refuses, or the records cannot be read at all.
+/// Xen refuses, or the folder of records cannot be read.
 pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
     let mut broken = broken_devices(host);
     let dropped = dropped_frames(host);
@@ -101,7 +102,7 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
     for info in host.xen.domain_list(DomId::DOM0)? {
         folders.remove(&info.domid);
         let (domid, handle) = (info.domid, info.handle);
-        let guest = judge(host, domid, Some(info))?;
+        let guest = examine_known(host, domid, Some(info))?;
         let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
         if (foreign || matches!(guest.condition, Condition::Shell)) && !all {
             continue;
@@ -154,8 +155,8 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
     Ok(guests)
 }
 
-/// Returns a folder without a domain: another toolstack has destroyed the guest, or `chaos destroy` was
-/// killed.
+/// Returns the entry of a folder without a domain: another toolstack has destroyed the guest, or
+/// `chaos destroy` was killed.
 fn gone<H: Hypervisor>(host: &Host<H>, domid: DomId) -> Result<ListedGuest, LifecycleError> {
     let record = host.records.read(domid).ok().flatten();
     let name = match &record {
@@ -165,7 +166,7 @@ fn gone<H: Hypervisor>(host: &Host<H>, domid: DomId) -> Result<ListedGuest, Life
     Ok(without_domain(name, domid.0, GuestState::Gone, record.as_ref()))
 }
 
-/// Returns a guest whose restart is pending.
+/// Returns the entry of a guest whose restart is pending.
 fn pending_restart<H: Hypervisor>(host: &Host<H>, name: String) -> ListedGuest {
     let (record, fault) = match host.records.promised_restart(&name) {
         Ok(record) => (record, None),
@@ -176,6 +177,7 @@ fn pending_restart<H: Hypervisor>(host: &Host<H>, name: String) -> ListedGuest {
     ListedGuest { fault, ..listed }
 }
 
+/// Returns an entry for which Xen knows no domain.
 fn without_domain(
     name: Option<String>,
     domid: u16,
@@ -197,7 +199,7 @@ fn without_domain(
     }
 }
 
-/// Returns which devices are broken, by domain: none if noxsd does not answer.
+/// Returns the broken devices by domain, or none if noxsd does not answer.
 fn broken_devices<H: Hypervisor>(host: &Host<H>) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
     let statuses = host.noxsd.call(Noxsd::broken).unwrap_or_default();
     statuses
@@ -215,10 +217,10 @@ fn broken_devices<H: Hypervisor>(host: &Host<H>) -> HashMap<(u16, [u8; 16]), Vec
         .collect()
 }
 
-/// Frames that were dropped, by domain and number of the vif. Vifs without any are left out.
+/// Number of dropped frames by domain, handle and vif. Vifs without drops are left out.
 type Dropped = HashMap<(u16, [u8; 16], u16), u64>;
 
-/// `None` if `noxsd` does not answer.
+/// Returns the dropped frames, or `None` if `noxsd` does not answer.
 fn dropped_frames<H: Hypervisor>(host: &Host<H>) -> Option<Dropped> {
     let drops = host.noxsd.call(Noxsd::dropped).ok()?;
     let key = |id: DomainId, index| (id.domid, id.handle, index);

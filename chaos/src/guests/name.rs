@@ -1,14 +1,16 @@
-//! Reserving the name of a guest that is created.
+//! Reserves the name of a guest that is being created.
 
 use xen::units::DomId;
 
 use super::classify::Condition;
+use super::destroy;
+use super::error::LifecycleError;
+use super::host::Host;
 use super::resolve::examine;
-use super::{Host, LifecycleError, destroy};
 use crate::hypervisor::Hypervisor;
 use crate::records::{PreparedRecord, RecordError, Records};
 
-/// A name that is reserved; free again when dropped unless it is kept.
+/// A reserved name. Dropping it frees the name, unless it is kept.
 pub(super) struct Name<'a> {
     records: &'a Records,
     name: &'a str,
@@ -45,15 +47,16 @@ impl<'a> Name<'a> {
 impl Drop for Name<'_> {
     fn drop(&mut self) {
         if !self.kept {
-            // The error is not reported: this runs while another one is on its way. A name that leads
-            // to no guest is free for the next create.
+            // The error is not reported, because the create has failed with another one. The next
+            // create takes a name that leads to no guest.
             let _ = self.records.remove_name(self.name);
         }
     }
 }
 
-/// Makes sure that no guest has the name, and removes what a killed process has left under it. Only
-/// [`Records::reserve_name`] reserves it.
+/// Removes what a killed process has left under a name, or fails if a guest has it. Does not
+/// reserve the name: only [`Records::reserve_name`] does that, and fails if another process is
+/// faster.
 fn free_name<H: Hypervisor>(
     host: &Host<H>,
     name: &str,
@@ -61,7 +64,7 @@ fn free_name<H: Hypervisor>(
 ) -> Result<(), LifecycleError> {
     let Some(domid) = host.records.holder(name)? else { return Ok(()) };
     if domid == for_domid {
-        // Xen has given the domid of the guest that had the name, and is gone, to the new one.
+        // The guest that had the name is gone, and Xen has reused its domid for the new one.
         return Ok(host.records.remove_name(name)?);
     }
     let guest = examine(host, domid)?;
@@ -73,7 +76,7 @@ fn free_name<H: Hypervisor>(
             Err(RecordError::NameInUse { name: name.to_owned(), domid }.into())
         }
         Condition::Incomplete => destroy::remove(host, &guest).map(drop),
-        // The domid has gone to another domain: only the name is stale.
+        // Xen has reused the domid: only the name is stale.
         Condition::Guest(_) | Condition::Foreign => Ok(host.records.remove_name(name)?),
         Condition::Gone => Ok(host.records.remove(domid, Some(name))?),
     }

@@ -1,10 +1,11 @@
-//! Pausing a guest.
+//! Pauses and unpauses guests.
 
 use xen::units::DomId;
 
 use super::classify::Condition;
-use super::resolve::examine;
-use super::{Host, LifecycleError, resolve};
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::{examine, resolve};
 use crate::hypervisor::Hypervisor;
 
 /// Pauses a guest.
@@ -12,11 +13,11 @@ use crate::hypervisor::Hypervisor;
 /// # Errors
 /// There is no such guest, another process is creating it, or Xen refuses.
 pub fn pause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
-    let domid = running(host, target)?;
+    let domid = existing(host, target)?;
     host.xen.pause(domid)?;
     let guest = examine(host, domid)?;
     let has_run = guest.info.is_some_and(|info| info.cpu_time_ns > 0);
-    // A guest that is paused and has never run, and is not recorded as paused, looks incomplete.
+    // Without this mark, a paused guest that has never run is taken for incomplete.
     if let Condition::Guest(_) | Condition::Creating | Condition::Incomplete = guest.condition
         && !has_run
     {
@@ -29,19 +30,19 @@ pub fn pause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), Lifecycl
     Ok(())
 }
 
-/// Lets a guest run that was paused.
+/// Unpauses a guest.
 ///
 /// # Errors
 /// As [`pause`].
 pub fn unpause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
-    Ok(host.xen.unpause(running(host, target)?)?)
+    Ok(host.xen.unpause(existing(host, target)?)?)
 }
 
-/// The domid of a guest that is there.
-fn running<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
+/// Returns the domid of a guest that exists.
+fn existing<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
     let found = resolve(host, target)?;
     match (found.info, found.condition) {
-        (Some(_), Condition::Creating) => Err(LifecycleError::BeingMade { domid: found.domid }),
+        (Some(_), Condition::Creating) => Err(LifecycleError::BeingCreated { domid: found.domid }),
         (Some(_), Condition::Shell) => Err(LifecycleError::Shell { domid: found.domid }),
         (Some(_), Condition::Guest(_) | Condition::Unrecorded) => Ok(found.domid),
         _ => Err(LifecycleError::NoSuchGuest { target: target.to_owned() }),

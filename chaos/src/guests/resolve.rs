@@ -1,36 +1,37 @@
-//! Finding a guest by its name or number, and gathering what is known of it.
+//! Finds a guest by its name or domid, and collects what is known of it.
 
+use daemon::chain::chain;
 use xen::domain::DomainInfo;
 use xen::units::DomId;
 
 use super::classify::{Condition, FoundRecord, classify};
+use super::error::LifecycleError;
+use super::host::Host;
 use super::state::GuestState;
-use super::{Host, LifecycleError};
-use crate::chain::chain;
 use crate::handle::{Creator, DomainIdentity};
 use crate::hypervisor::Hypervisor;
 
-/// A domid with what is known of it.
+/// What is known of a domid.
 #[derive(Clone, Debug)]
 pub struct Guest {
     /// Its number.
     pub domid: DomId,
-    /// What Xen says of it; `None` if it is gone.
+    /// What Xen reports of it; `None` if it is gone.
     pub info: Option<DomainInfo>,
     /// What it is.
     pub condition: Condition,
-    /// The record's fault, if it has one.
+    /// What is wrong with its record, if anything is.
     pub fault: Option<String>,
 }
 
 impl Guest {
-    /// Returns how it is.
+    /// Returns its state.
     #[must_use]
     pub fn state(&self) -> GuestState {
         GuestState::of(self.info.as_ref(), &self.condition)
     }
 
-    /// Returns how it has ended by itself, also if it was destroyed since and Xen still knows it.
+    /// Returns how it has shut down, also if it was destroyed since then and Xen still knows it.
     #[must_use]
     pub fn end(&self) -> Option<GuestState> {
         GuestState::of_end(self.info.as_ref()?)
@@ -43,7 +44,7 @@ impl Guest {
         Some(DomainIdentity { domid: self.domid, handle })
     }
 
-    /// Returns its name, or its number where it has none.
+    /// Returns its name, or its number if it has none.
     #[must_use]
     pub fn label(&self) -> String {
         match &self.condition {
@@ -53,7 +54,7 @@ impl Guest {
     }
 }
 
-/// Returns what a domid stands for.
+/// Returns what is known of a domid.
 ///
 /// # Errors
 /// Xen refuses.
@@ -62,28 +63,28 @@ pub(super) fn examine<H: Hypervisor>(
     domid: DomId,
 ) -> Result<Guest, LifecycleError> {
     let info = host.xen.domain_info(domid)?;
-    judge(host, domid, info)
+    examine_known(host, domid, info)
 }
 
-/// Returns what a domain is, of which `info` is known already.
+/// Returns what is known of a domid, for which Xen has just reported `info`.
 ///
 /// # Errors
 /// Xen refuses.
-pub(super) fn judge<H: Hypervisor>(
+pub(super) fn examine_known<H: Hypervisor>(
     host: &Host<H>,
     domid: DomId,
     info: Option<DomainInfo>,
 ) -> Result<Guest, LifecycleError> {
-    let guest = judge_once(host, domid, info);
+    let guest = examine_once(host, domid, info);
     match guest.condition {
-        // Its creator may have finished it and exited while it was looked at. Now that the creator is
-        // gone, nothing changes any more.
-        Condition::Incomplete => Ok(judge_once(host, domid, host.xen.domain_info(domid)?)),
+        // The creator may have finished the domain and exited between the checks of the record and
+        // of the creator. Now that it is gone, a second look is final.
+        Condition::Incomplete => Ok(examine_once(host, domid, host.xen.domain_info(domid)?)),
         _ => Ok(guest),
     }
 }
 
-fn judge_once<H: Hypervisor>(host: &Host<H>, domid: DomId, info: Option<DomainInfo>) -> Guest {
+fn examine_once<H: Hypervisor>(host: &Host<H>, domid: DomId, info: Option<DomainInfo>) -> Guest {
     let (record, fault) = match host.records.read(domid) {
         Ok(Some(record)) => (FoundRecord::Whole(Box::new(record)), None),
         Ok(None) => (FoundRecord::Missing, None),
@@ -97,7 +98,7 @@ fn judge_once<H: Hypervisor>(host: &Host<H>, domid: DomId, info: Option<DomainIn
 /// Finds a guest by its name, or by its domid.
 ///
 /// # Errors
-/// There is no such guest, or it is another toolstack's.
+/// There is no such guest, or another toolstack created it.
 pub fn resolve<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<Guest, LifecycleError> {
     let no_such_guest = || LifecycleError::NoSuchGuest { target: target.to_owned() };
     if target.is_empty() || target.contains('/') {

@@ -8,7 +8,8 @@ use noxs_control::VifIdentity;
 use xen::Xen;
 use xen::units::DomId;
 
-use super::{Host, LifecycleError};
+use super::error::LifecycleError;
+use super::host::Host;
 use crate::announce::{Announce, GuestNodes};
 use crate::backends::{Devices, GuestIdentity, Serve};
 use crate::config::Discovery;
@@ -19,45 +20,47 @@ use crate::image::Image;
 use crate::records::PreparedRecord;
 use crate::timings::Timings;
 
-/// What a shell is made for, as far as dom0 is concerned.
+/// The kind of a shell: what must match between a shell and a guest.
 #[derive(Clone, Debug)]
 pub struct ShellKind {
-    /// What Xen is asked for.
+    /// What it has in Xen.
     pub flavour: Flavour,
     /// The bridge of each vif.
     pub bridges: Vec<String>,
-    /// The image it holds already. Without one it takes any.
+    /// The image it holds already. A shell without one takes any image.
     pub image: Option<Arc<Image>>,
 }
 
 /// A shell with rings, grants and event channels, and with its backends attached.
 ///
-/// It has a folder among the records, but no record and no name, so a process that finds it after
-/// its creator was killed may destroy it. Dropping it destroys it with all its attachments.
+/// It has a folder among the records, but no record and no name. So a process that finds it after
+/// its creator was killed can destroy it. Dropping it destroys the domain and removes its
+/// attachments.
 #[derive(Debug)]
 pub struct AttachedShell<H: Hypervisor = Xen> {
-    /// First, so that it is destroyed before its attachments are removed.
+    /// The first field, so that the domain is destroyed before its attachments are removed.
     shell: H::Shell,
     attachments: Attachments<H>,
 }
 
-/// What a shell has outside of Xen; removed when dropped unless it is kept.
+/// What a shell has outside of Xen. Dropping it removes that, unless it is kept.
 #[derive(Debug)]
 pub(super) struct Attachments<H: Hypervisor> {
     host: Host<H>,
     id: DomainIdentity,
     pub(super) discovery: Discovery,
     pub(super) devices: Devices,
-    /// Whether anything was announced, or was about to be.
+    /// Whether the domain may have been announced.
     published: bool,
-    /// Whether the guest is known to those who announce and serve.
+    /// Whether the guest was announced and made known to the backends.
     identified: bool,
-    /// What was prepared of its record.
+    /// Its prepared record file and name.
     pub(super) prepared: Option<PreparedRecord>,
     kept: bool,
 }
 
-/// An [`AttachedShell`] that belongs to no thread. Dropping it leaves the domain incomplete.
+/// An [`AttachedShell`] that can be sent to another thread. Dropping it leaves the domain
+/// incomplete.
 #[derive(Debug)]
 #[must_use = "the domain is left incomplete if this is dropped"]
 pub struct ParkedAttachedShell<H: Hypervisor = Xen> {
@@ -69,7 +72,7 @@ pub struct ParkedAttachedShell<H: Hypervisor = Xen> {
     prepared: Option<PreparedRecord>,
 }
 
-/// Prepares a shell and attaches its backends, for guests that are not known yet.
+/// Prepares a shell and attaches its backends, for a guest that is not known yet.
 ///
 /// # Errors
 /// As [`create`](super::create()), as far as it applies. Nothing is left behind.
@@ -91,8 +94,8 @@ pub fn prepare_shell<H: Hypervisor>(
     Ok(shell)
 }
 
-/// Prepares a shell whose devices are not attached yet. `vifs` says who its vifs are, if that is
-/// known; it is empty otherwise.
+/// Prepares a shell whose devices are not attached yet. `vifs` has the identities of its vifs, or
+/// is empty if they are not known yet.
 pub(super) fn prepare<'a, H: Hypervisor>(
     host: &Host<H>,
     flavour: Flavour,
@@ -123,7 +126,7 @@ impl<H: Hypervisor> AttachedShell<H> {
         self.attachments.id.domid
     }
 
-    /// Returns what was prepared of its record and name, if anything was.
+    /// Returns its prepared record file and name, if there are any.
     pub(super) fn prepared(&self) -> Option<&PreparedRecord> {
         self.attachments.prepared.as_ref()
     }
@@ -133,7 +136,7 @@ impl<H: Hypervisor> AttachedShell<H> {
         Ok(self.shell.load(image)?)
     }
 
-    /// Drops the handles on Xen and noxsd, so that the shell can be sent to another thread.
+    /// Drops the Xen handle and the connections, so that the shell can be sent to another thread.
     pub fn park(self) -> ParkedAttachedShell<H> {
         let Self { shell, mut attachments } = self;
         let (id, discovery) = (attachments.id, attachments.discovery);
@@ -143,13 +146,13 @@ impl<H: Hypervisor> AttachedShell<H> {
         ParkedAttachedShell { shell: shell.park(), id, discovery, devices, published, prepared }
     }
 
-    /// Returns the shell, and what it has outside of Xen.
+    /// Splits it into the shell and its attachments.
     pub(super) fn take(self) -> (H::Shell, Attachments<H>) {
         (self.shell, self.attachments)
     }
 
-    /// Announces the shell, with the guest if that is known, and asks its backends to attach,
-    /// without waiting for them. Returns the console's log.
+    /// Announces the shell, with the guest if that is known, and asks the backends to attach,
+    /// without waiting for them. Returns the console's log, if there is one.
     pub(super) fn start_attach(
         &mut self,
         guest: Option<GuestIdentity<'_>>,
@@ -162,7 +165,7 @@ impl<H: Hypervisor> AttachedShell<H> {
             devices.learn(guest)?;
             *identified = true;
         }
-        // Set before: what fails halfway has to be withdrawn, too.
+        // Set before it is announced: an announcement that fails halfway must be withdrawn, too.
         *published = true;
         let disks = devices.disk_nodes();
         let nodes = guest.map(|guest| GuestNodes {
@@ -203,8 +206,8 @@ impl<H: Hypervisor> ParkedAttachedShell<H> {
 }
 
 impl<H: Hypervisor> Attachments<H> {
-    /// Says which guest the shell becomes, unless that was known from the start. Returns whether
-    /// [`finish_identify`](Self::finish_identify) has to follow.
+    /// Announces the guest and makes it known to the backends, unless that was done when they
+    /// attached. Returns whether [`finish_identify`](Self::finish_identify) must follow.
     pub(super) fn begin_identify(
         &mut self,
         guest: GuestIdentity<'_>,
@@ -228,7 +231,7 @@ impl<H: Hypervisor> Attachments<H> {
         Ok(self.devices.finish_configure(self.host.links(), vifs)?)
     }
 
-    /// Keeps all of it: the guest is created.
+    /// Keeps all of it, because the guest is created.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }
@@ -239,8 +242,8 @@ impl<H: Hypervisor> Drop for Attachments<H> {
         if self.kept {
             return;
         }
-        // Errors are not reported: this runs while another one is on its way. `chaos list` shows what
-        // is left, if anything is, and `chaos destroy` removes it.
+        // Errors are not reported, because the create has failed with another one. `chaos list`
+        // shows what is left, and `chaos destroy` removes it.
         if self.published {
             let _ = self.discovery.withdraw(self.id);
         }

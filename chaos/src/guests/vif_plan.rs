@@ -1,14 +1,14 @@
-//! What a guest's vif is to its network.
+//! The identity of a guest's vif.
 
 use noxs::MacAddr;
 use noxs_control::VifIdentity;
 
-use super::LifecycleError;
+use super::error::LifecycleError;
 use crate::config::VifConfig;
 use crate::domain::DevicePageVif;
 use crate::random;
 
-/// A vif with everything decided that its configuration leaves open.
+/// A vif whose MAC address is decided, also if its config leaves it open.
 pub(super) struct VifPlan<'a> {
     pub(super) config: &'a VifConfig,
     pub(super) mac: MacAddr,
@@ -37,11 +37,11 @@ impl<'a> VifPlan<'a> {
     }
 }
 
-/// Returns an address of Xen's range, as xl makes them.
+/// Returns a MAC address with Xen's prefix, as xl does.
 ///
-/// A guest that has an IPv4 address gets one made of that: no two guests of a network have the
-/// same then, and neighbours that remember the guest's predecessor of the same address, as they do
-/// for some time, find its successor. Others get a random one.
+/// It is derived from the guest's IPv4 address, if there is one: then the guests of a network
+/// differ, and a successor with the same IPv4 address is reached by neighbours that still have its
+/// predecessor in their ARP cache. Otherwise it is random.
 fn automatic_mac(config: &VifConfig) -> Result<MacAddr, LifecycleError> {
     let mut low = [0; 3];
     match config.ip {

@@ -1,14 +1,12 @@
-//! What can go wrong with a record.
+//! Why a record cannot be used.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use noxs_control::encoding::DecodeError;
 use thiserror::Error;
 use xen::units::DomId;
 
-use super::stored::VERSION;
-use crate::config::EncodedError;
+use super::stored::StoredError;
 
 /// Why a record cannot be written or read.
 #[derive(Debug, Error)]
@@ -16,16 +14,16 @@ pub enum RecordError {
     /// A file cannot be used.
     #[error("cannot {doing} {path}")]
     File {
-        /// What was tried.
+        /// The operation that failed.
         doing: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// The record is no record.
-    #[error("the record {path} cannot be used")]
+    /// The file does not contain a record.
+    #[error("cannot use record {path}")]
     Damaged {
         /// The record.
         path: PathBuf,
@@ -33,40 +31,27 @@ pub enum RecordError {
         #[source]
         source: StoredError,
     },
-    /// The record is longer than any can be.
-    #[error("the record {path} would be too long")]
+    /// The record is longer than the format allows.
+    #[error(
+        "cannot write record {path}: it is longer than {limit} bytes; shorten the guest's config"
+    )]
     TooLong {
         /// The record.
         path: PathBuf,
+        /// The longest record in bytes.
+        limit: usize,
     },
-    /// The name is taken.
+    /// The name is in use.
     #[error("the name {name} is in use by domain {domid}; see chaos list")]
     NameInUse {
         /// The name.
         name: String,
-        /// Who has it.
+        /// The domain that has it.
         domid: DomId,
     },
 }
 
-/// What is wrong with a record.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum StoredError {
-    /// It has another format.
-    #[error("it has version {found}, this chaos reads {VERSION} and the version before")]
-    Version {
-        /// Its version.
-        found: u8,
-    },
-    /// It has no format.
-    #[error(transparent)]
-    Bytes(DecodeError),
-    /// It describes a guest that cannot be.
-    #[error(transparent)]
-    Config(EncodedError),
-}
-
-/// Puts what was tried before the system's answer.
+/// Returns a conversion that adds the operation and the file to the kernel's error.
 pub(super) fn file_error<'a>(
     doing: &'static str,
     path: &'a Path,

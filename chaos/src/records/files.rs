@@ -1,90 +1,49 @@
-//! The files and folders of the records.
+//! The files in a domain's folder.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 use noxs_control::Attach;
 use noxs_control::record::DeviceRecord;
 use xen::units::DomId;
 
-use super::error::file_error;
-use super::{PreparedRecord, Record, RecordError, stored};
-
-/// Name of the file in a domain's folder that holds its [`Record`].
-pub(super) const RECORD: &str = "record";
-
-/// A file of at most this many bytes does not hold a record yet. The kernel makes a file longer after
-/// it has copied what was written, so this also holds while a record replaces a prepared file.
-pub(super) const MAX_NOTHING: usize = 1;
-
-/// Where the records are.
-pub const ROOT: &str = "/run/chaos";
-
-/// The folder that all records are in.
-#[derive(Clone, Debug)]
-pub struct Records {
-    pub(super) root: PathBuf,
-}
-
-impl Default for Records {
-    fn default() -> Self {
-        Self { root: PathBuf::from(ROOT) }
-    }
-}
+use super::error::{RecordError, file_error};
+use super::fs::{file_names, ignore_missing, replace, write_new};
+use super::paths::{RECORD, Records};
+use super::prepared::{MAX_UNWRITTEN, PreparedRecord};
+use super::record::Record;
+use super::stored;
 
 impl Records {
-    /// Records below another folder.
-    #[must_use]
-    pub fn at(root: PathBuf) -> Self {
-        Self { root }
-    }
-
-    /// Where the domains' folders are.
-    #[must_use]
-    pub fn domains(&self) -> PathBuf {
-        self.root.join("domains")
-    }
-
-    /// A domain's folder.
-    #[must_use]
-    pub fn folder(&self, domid: DomId) -> PathBuf {
-        self.root.join(format!("domains/{}", domid.0))
-    }
-
-    /// The file a domain's console output goes to.
-    #[must_use]
-    pub fn console_log(&self, domid: DomId) -> PathBuf {
-        self.folder(domid).join(noxs_control::CONSOLE_LOG)
-    }
-
-    /// Makes a domain's folder. That of a predecessor with the same domid is emptied: Xen has given
-    /// the number away, so that one is gone.
+    /// Creates a domain's folder. If a predecessor with the same domid left one, that is emptied:
+    /// Xen has reused its number, so the predecessor is gone.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn make_folder(&self, domid: DomId) -> Result<(), RecordError> {
         let folder = self.folder(domid);
         match fs::create_dir(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
+                fs::create_dir_all(&folder).map_err(file_error("create the folder", &folder))?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(&folder).map_err(file_error("remove the stale", &folder))?;
-                fs::create_dir(&folder).map_err(file_error("make the folder", &folder))?;
+                fs::remove_dir_all(&folder)
+                    .map_err(file_error("remove the stale folder", &folder))?;
+                fs::create_dir(&folder).map_err(file_error("create the folder", &folder))?;
             }
-            Err(error) => return Err(file_error("make the folder", &folder)(error)),
+            Err(error) => return Err(file_error("create the folder", &folder)(error)),
         }
         Ok(())
     }
 
-    /// Makes the console's log.
+    /// Creates the log of a domain's console.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// The file cannot be created.
     pub fn create_console_log(&self, domid: DomId) -> Result<File, RecordError> {
         let path = self.console_log(domid);
         OpenOptions::new()
@@ -93,10 +52,10 @@ impl Records {
             .create_new(true)
             .mode(0o640)
             .open(&path)
-            .map_err(file_error("make", &path))
+            .map_err(file_error("create", &path))
     }
 
-    /// Keeps what `noxsd` needs to attach the domain's devices again.
+    /// Writes what `noxsd` needs to attach the domain's devices again after a restart.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -105,7 +64,7 @@ impl Records {
         write_new(&path, &DeviceRecord::from(attach).encode())
     }
 
-    /// Replaces what [`write_devices`](Self::write_devices) has kept.
+    /// Replaces what [`write_devices`](Self::write_devices) has written.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -114,8 +73,8 @@ impl Records {
         replace(&folder, noxs_control::RECORD_FILE, &DeviceRecord::from(attach).encode())
     }
 
-    /// Forgets the devices of a domain that keeps its record: a restarted `noxsd` is not to attach
-    /// them again.
+    /// Removes the device file of a domain that keeps its record, so that a restarted `noxsd` does
+    /// not attach the devices again.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -124,7 +83,8 @@ impl Records {
         ignore_missing(fs::remove_file(&path)).map_err(file_error("remove", &path))
     }
 
-    /// Writes the first record of a domain, into the file that was prepared for it, if one was.
+    /// Writes the first record of a domain, into the file that was prepared for it, if there is
+    /// one.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -152,7 +112,7 @@ impl Records {
         replace(&folder, RECORD, &encode(record, || folder.join(RECORD))?)
     }
 
-    /// Reads a record. `None` if there is none.
+    /// Reads a record. Returns `None` if there is none.
     ///
     /// # Errors
     /// The record is damaged, of another version or cannot be read.
@@ -163,7 +123,7 @@ impl Records {
     /// Keeps other processes from changing a domain's record until the lock is dropped.
     ///
     /// # Errors
-    /// The folder is not there or cannot be locked.
+    /// The folder does not exist or cannot be locked.
     pub fn lock(&self, domid: DomId) -> Result<Flock<File>, RecordError> {
         let folder = self.folder(domid);
         let file = File::open(&folder).map_err(file_error("open", &folder))?;
@@ -171,7 +131,7 @@ impl Records {
             .map_err(|(_, errno)| file_error("lock", &folder)(errno.into()))
     }
 
-    /// Forgets a domain: its folder, and its name if that is still its own.
+    /// Removes a domain's folder, and its name if the name still belongs to it.
     ///
     /// # Errors
     /// A file cannot be removed.
@@ -185,30 +145,21 @@ impl Records {
         ignore_missing(fs::remove_dir_all(&folder)).map_err(file_error("remove", &folder))
     }
 
-    /// Domids that have a folder, in no order.
+    /// Returns the domids that have a folder, in no particular order.
     ///
     /// # Errors
-    /// The folder of folders cannot be read for another reason than that there is none.
+    /// The folder of the domains' folders exists and cannot be read.
     pub fn domids(&self) -> Result<Vec<DomId>, RecordError> {
         let names = file_names(&self.domains())?.into_iter();
         Ok(names.filter_map(|name| name.parse().ok().map(DomId)).collect())
     }
 }
 
-/// What a folder contains, as far as it is text; nothing if there is no such folder.
-pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(file_error("read", folder)(error)),
-    };
-    Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
-}
-
+/// Reads a record. Returns `None` if the file does not exist, or was prepared and is not written
+/// yet.
 pub(super) fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
     let bytes = match fs::read(&path) {
-        // It was prepared and is not written yet.
-        Ok(bytes) if bytes.len() <= MAX_NOTHING => return Ok(None),
+        Ok(bytes) if bytes.len() <= MAX_UNWRITTEN => return Ok(None),
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(file_error("read", &path)(error)),
@@ -216,42 +167,11 @@ pub(super) fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
     stored::decode(&bytes).map(Some).map_err(|source| RecordError::Damaged { path, source })
 }
 
-pub(super) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
+/// Encodes a record that is to be written to `path`.
 pub(super) fn encode(
     record: &Record,
     path: impl FnOnce() -> PathBuf,
 ) -> Result<Vec<u8>, RecordError> {
-    stored::encode(record).ok_or_else(|| RecordError::TooLong { path: path() })
-}
-
-/// Writes a file that is not there yet, in one piece: a reader sees nothing or all of it.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
-    create_new(path).and_then(|mut file| file.write_all(bytes)).map_err(file_error("write", path))
-}
-
-pub(super) fn create_new(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)
-}
-
-/// Replaces a file so that a reader sees either all of the old one or all of the new one.
-fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
-    let new = folder.join(format!("{name}.new"));
-    let path = folder.join(name);
-    // A process that was killed may have left one.
-    let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(&new)
-        .and_then(|mut file| file.write_all(bytes))
-        .map_err(file_error("write", &new))?;
-    fs::rename(&new, &path).map_err(file_error("write", &path))
+    stored::encode(record)
+        .ok_or_else(|| RecordError::TooLong { path: path(), limit: stored::LIMIT })
 }

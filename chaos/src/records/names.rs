@@ -3,29 +3,19 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
 use xen::units::DomId;
 
-use super::error::file_error;
-use super::files::{file_names, ignore_missing};
-use super::{PreparedRecord, RecordError, Records};
-
-/// What the link of a domain's name leads to.
-pub(super) fn target(domid: DomId) -> String {
-    format!("../domains/{}", domid.0)
-}
+use super::error::{RecordError, file_error};
+use super::fs::{file_names, ignore_missing};
+use super::paths::{Records, name_target};
+use super::prepared::PreparedRecord;
 
 impl Records {
-    fn name_link(&self, name: &str) -> PathBuf {
-        self.root.join("names").join(name)
-    }
-
-    /// Who has a name: the domid that its link names. Whether that domain still lives is another
-    /// question.
+    /// Returns the domid that has a name, which may be that of a domain that is gone.
     ///
     /// # Errors
-    /// The link cannot be read for another reason than that there is none.
+    /// The link of the name exists and cannot be read.
     pub fn holder(&self, name: &str) -> Result<Option<DomId>, RecordError> {
         let path = self.name_link(name);
         match fs::read_link(&path) {
@@ -38,10 +28,10 @@ impl Records {
         }
     }
 
-    /// Reserves a name for a domain, with the link that was prepared for it, if one was.
+    /// Reserves a name for a domain, with the link that was prepared for it, if there is one.
     ///
     /// # Errors
-    /// [`RecordError::NameInUse`] if it is taken.
+    /// [`RecordError::NameInUse`] if a domain has the name.
     pub fn reserve_name(
         &self,
         name: &str,
@@ -49,18 +39,19 @@ impl Records {
         prepared: Option<&PreparedRecord>,
     ) -> Result<(), RecordError> {
         let link = self.name_link(name);
-        let mut made = match prepared {
+        let mut linked = match prepared {
             Some(prepared) => prepared.link(&link),
-            None => symlink(target(domid), &link),
+            None => symlink(name_target(domid), &link),
         };
-        // The kernel says the same to a process that lacks CAP_DAC_READ_SEARCH and may not link what
-        // it holds open (link(2)): a link of its own does as well.
-        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            let names = self.root.join("names");
-            fs::create_dir_all(&names).map_err(file_error("make the folder", &names))?;
-            made = symlink(target(domid), &link);
+        // Either the folder does not exist, or this process lacks CAP_DAC_READ_SEARCH and may not
+        // link a file that it holds open: link(2) then fails with ENOENT, too. A new link serves in
+        // both cases.
+        if linked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let names = self.names_folder();
+            fs::create_dir_all(&names).map_err(file_error("create the folder", &names))?;
+            linked = symlink(name_target(domid), &link);
         }
-        made.map_err(|error| match (error.kind(), self.holder(name)) {
+        linked.map_err(|error| match (error.kind(), self.holder(name)) {
             (io::ErrorKind::AlreadyExists, Ok(Some(holder))) => {
                 RecordError::NameInUse { name: name.to_owned(), domid: holder }
             }
@@ -77,14 +68,14 @@ impl Records {
         ignore_missing(fs::remove_file(&link)).map_err(file_error("remove", &link))
     }
 
-    /// All names, each with the domid that it links to. Walks all names: only for cleaning up after
-    /// a crash.
+    /// Returns all names, each with the domid that it links to. Reads every link, so it is only for
+    /// cleaning up after a crash.
     ///
     /// # Errors
-    /// The folder of names cannot be read for another reason than that there is none.
+    /// The folder of names exists and cannot be read.
     pub fn names(&self) -> Result<Vec<(String, DomId)>, RecordError> {
         let mut names = Vec::new();
-        for name in file_names(&self.root.join("names"))? {
+        for name in file_names(&self.names_folder())? {
             if let Some(domid) = self.holder(&name)? {
                 names.push((name, domid));
             }
@@ -92,7 +83,7 @@ impl Records {
         Ok(names)
     }
 
-    /// The names that link to a domain. Walks all names, too.
+    /// Returns the names that link to a domain. Reads every link, as [`names`](Self::names) does.
     ///
     /// # Errors
     /// As [`names`](Self::names).

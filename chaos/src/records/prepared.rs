@@ -9,30 +9,34 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::linkat;
 use xen::units::DomId;
 
-use super::error::file_error;
-use super::files::{MAX_NOTHING, RECORD, create_new};
-use super::names::target;
-use super::{RecordError, Records};
+use super::error::{RecordError, file_error};
+use super::fs::create_new;
+use super::paths::{RECORD, Records, name_target};
 
 /// Name of the link in a domain's folder that becomes its name.
 const LINK: &str = "name";
 
-/// What the file of a record holds before the record.
-const PLACEHOLDER: [u8; MAX_NOTHING] = [0];
+/// A file of at most this many bytes does not contain a record yet. The kernel extends a file only
+/// after it has copied the bytes, so this holds even while a record is written over the
+/// placeholder.
+pub(super) const MAX_UNWRITTEN: usize = 1;
 
-/// The file of a domain's first record, and a link to its folder that bears no name yet.
+/// Content of a prepared record file.
+const PLACEHOLDER: [u8; MAX_UNWRITTEN] = [0];
+
+/// The file of a domain's first record, and a link to its folder that does not have a name yet.
 ///
-/// A new link costs an inode, for which the kernel now and then needs another page. Prepared with the
-/// shell, that does not delay a create.
+/// A new link takes an inode, for which the kernel sometimes has to allocate a page. It does so
+/// while the shell is prepared, so a create is not delayed.
 #[derive(Debug)]
 pub struct PreparedRecord {
     record: File,
-    /// The link itself, not what it leads to.
+    /// The link itself, not its target.
     link: File,
 }
 
 impl PreparedRecord {
-    /// Writes the record, in one piece: a reader sees nothing yet or all of it.
+    /// Writes the record, in one piece: a reader sees the placeholder or all of it.
     ///
     /// # Errors
     /// As pwrite(2).
@@ -40,7 +44,7 @@ impl PreparedRecord {
         self.record.write_all_at(bytes, 0)
     }
 
-    /// Gives the link a path.
+    /// Creates a hard link to the prepared link at a path.
     ///
     /// # Errors
     /// As link(2).
@@ -53,16 +57,17 @@ impl Records {
     /// Creates a domain's record file and a link for its name, before either is known.
     ///
     /// # Errors
-    /// A file cannot be made.
+    /// A file cannot be created.
     pub fn prepare_record(&self, domid: DomId) -> Result<PreparedRecord, RecordError> {
         let folder = self.folder(domid);
         let path = folder.join(RECORD);
-        let record = create_new(&path).map_err(file_error("make", &path))?;
-        // With its first page, which the record will overwrite.
+        let record = create_new(&path).map_err(file_error("create", &path))?;
+        // The placeholder makes the kernel allocate the file's first page, which the record
+        // overwrites.
         (&record).write_all(&PLACEHOLDER).map_err(file_error("write", &path))?;
 
         let path = folder.join(LINK);
-        symlink(target(domid), &path).map_err(file_error("make", &path))?;
+        symlink(name_target(domid), &path).map_err(file_error("create", &path))?;
         let mut options = OpenOptions::new();
         options.read(true).custom_flags((OFlag::O_PATH | OFlag::O_NOFOLLOW).bits());
         let link = options.open(&path).map_err(file_error("open", &path))?;

@@ -1,32 +1,33 @@
-//! Pending restarts: records of guests that have ended and that chaosd has yet to create again.
+//! Pending restarts: records of guests that have exited and that chaosd has yet to create again.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
 
-use super::error::file_error;
-use super::files::{encode, file_names, ignore_missing, read, write_new};
-use super::{Record, RecordError, Records};
+use super::error::{RecordError, file_error};
+use super::files::{encode, read};
+use super::fs::{file_names, ignore_missing, write_new};
+use super::paths::Records;
+use super::record::Record;
 
 impl Records {
-    /// Keeps the record of a guest that has ended, so that it is restarted whatever happens to this
-    /// process.
+    /// Writes the record of a guest that has exited, so that the guest is restarted even if this
+    /// process is killed.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn promise_restart(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.restarts_folder();
         let bytes = encode(record, || folder.join(record.name()))?;
-        // A guest's name never begins with a dot, so this one is not taken for a record.
+        // The name of a guest never begins with a dot, so this file is not taken for a record.
         let new = folder.join(".new");
         let path = folder.join(record.name());
-        fs::create_dir_all(&folder).map_err(file_error("make the folder", &folder))?;
-        ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale", &new))?;
+        fs::create_dir_all(&folder).map_err(file_error("create the folder", &folder))?;
+        ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale file", &new))?;
         write_new(&new, &bytes)?;
         fs::rename(&new, &path).map_err(file_error("write", &path))
     }
 
-    /// Returns the record of a guest whose restart is pending, if it is.
+    /// Returns the record of a guest, if its restart is pending.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -34,8 +35,8 @@ impl Records {
         read(self.restarts_folder().join(name))
     }
 
-    /// Forgets a pending restart, because the guest is back or was destroyed. `false` if there was
-    /// none.
+    /// Removes a pending restart, because the guest was created again or destroyed. Returns `false`
+    /// if there was none.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -48,25 +49,21 @@ impl Records {
         }
     }
 
-    /// Returns the names of the guests whose restart is pending, in order.
+    /// Returns the names of the guests whose restart is pending, in alphabetical order.
     ///
     /// # Errors
-    /// The folder cannot be read for another reason than that there is none.
+    /// The folder exists and cannot be read.
     pub fn restarts(&self) -> Result<Vec<String>, RecordError> {
         let mut names = file_names(&self.restarts_folder())?;
         names.retain(|name| !name.starts_with('.'));
         names.sort();
         Ok(names)
     }
-
-    fn restarts_folder(&self) -> PathBuf {
-        self.root.join("restarts")
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use noxs_control::encoding::DecodeError;
+    use daemon::encoding::DecodeError;
     use xen::units::{DomId, DomainHandle};
 
     use super::super::{StoredError, stored};
@@ -98,7 +95,7 @@ mod tests {
         fs::create_dir(&restarts).unwrap();
         fs::write(restarts.join("a"), [stored::VERSION, 0]).unwrap();
         fs::write(restarts.join("b"), [99, 1, 2]).unwrap();
-        // One was being written when the process was killed.
+        // The process was killed while it wrote this one.
         fs::write(restarts.join(".new"), "{").unwrap();
         assert_eq!(records.restarts().unwrap(), ["a", "b"]);
         let fault = |name| match records.promised_restart(name) {
@@ -106,6 +103,6 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(fault("a"), StoredError::Bytes(DecodeError::Malformed));
-        assert_eq!(fault("b"), StoredError::Version { found: 99 });
+        assert_eq!(fault("b"), StoredError::Version { found: 99, newest: stored::VERSION });
     }
 }

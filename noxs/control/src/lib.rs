@@ -16,7 +16,7 @@ use bincode::{Decode, Encode};
 use daemon::encoding::DecodeError;
 use noxs::MacAddr;
 
-pub use daemon::encoding;
+
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).

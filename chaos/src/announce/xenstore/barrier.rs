@@ -1,10 +1,10 @@
-//! Waiting until dom0's kernel has done what was written for it in XenStore.
+//! Waits until dom0's kernel has processed what was written for it in XenStore.
 //!
-//! Its drivers learn of their devices from watches, whose events one thread of the kernel handles, one
-//! after the other (`xenwatch_thread` of Linux's drivers/xen/xenbus/xenbus_xs.c). A watch that is set
-//! through `/dev/xen/xenbus` is one of the kernel's own and its events go the same way. A new watch
-//! gets an event at once: when that arrives, all that came before it has been dealt with, the
-//! probing and removing of devices among it.
+//! The kernel's drivers learn of their devices from watches. One thread handles all their events in
+//! order (`xenwatch_thread` of Linux's drivers/xen/xenbus/xenbus_xs.c), also those of watches that
+//! a process sets through `/dev/xen/xenbus`. xenstored sends an event for each new watch at once.
+//! When that event arrives here, the kernel has handled all events before it, and so has probed and
+//! removed devices.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -14,26 +14,26 @@ use std::time::Instant;
 use crate::clients::xenstored::{DEADLINE, StoreError, wait_readable};
 use xenstore::{Batch, Kind, Message};
 
-/// The kernel's way to XenStore (`xenbus_dev_frontend.c`).
+/// The kernel's device for XenStore (`xenbus_dev_frontend.c`).
 const XENBUS: &str = "/dev/xen/xenbus";
 
-/// A node that is always there: the barrier is in the event that each new watch gets.
+/// The node that is watched. Any node does, because only the first event of the watch matters.
 const NODE: &str = "domid";
 
-/// What is waited for.
+/// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// The drivers have been asked to probe or to remove what was committed before.
+    /// The drivers have probed or removed the devices that were committed before.
     Probed,
-    /// They have also dealt with the watches that they set then. blkback opens its block device on
-    /// the first event of one of these, which may come after ours.
+    /// They have also handled the first event of each watch that they set in doing so. blkback
+    /// opens its block device on such an event, which may arrive after that of the first barrier.
     Ready,
 }
 
-/// Waits until the kernel has dealt with all that was committed before.
+/// Waits until the kernel has processed everything that was committed before.
 ///
 /// # Errors
-/// There is no such device, or the kernel does not answer in time.
+/// The device cannot be used, or the kernel does not answer in time.
 pub(crate) fn wait(until: Until) -> Result<(), StoreError> {
     let failed = |source| StoreError::Xenbus { path: XENBUS, source };
     let mut device = OpenOptions::new().read(true).write(true).open(XENBUS).map_err(failed)?;
@@ -48,9 +48,9 @@ pub(crate) fn wait(until: Until) -> Result<(), StoreError> {
         device.write_all(watch.bytes()).map_err(failed)?;
         loop {
             if !wait_readable(device.as_fd(), deadline)? {
-                return Err(StoreError::Silent { who: "dom0's kernel" });
+                return Err(StoreError::Silent { program: "dom0's kernel", after: DEADLINE });
             }
-            // Whole messages come from the kernel.
+            // Does not block after the poll: the kernel delivers whole messages.
             if Message::read_from(&mut device).map_err(failed)?.is(Kind::WatchEvent) {
                 break;
             }

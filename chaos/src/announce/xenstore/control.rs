@@ -1,5 +1,5 @@
-//! What is read and watched in XenStore while a guest runs: its console, its answers to a request to
-//! shut down, and the ends of domains.
+//! Reads and watches XenStore while a guest runs: for its console, for requests to shut down, and
+//! for domains that exit.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,12 +13,12 @@ use super::publish::read;
 use super::tree::XenStorePaths;
 use crate::clients::xenstored::{Connection, DEADLINE, StoreError, plain};
 
-/// The path of the terminal that xenconsoled has made for a domain's console.
+/// Waits until xenconsoled provides a terminal for a domain's console, and returns its path.
 ///
-/// xenconsoled learns of a domain from xenstored and writes the path when it is ready.
+/// xenconsoled learns of a domain from xenstored, and writes the path when the terminal is ready.
 ///
 /// # Errors
-/// xenconsoled does not do so in time.
+/// xenconsoled does not write it in time.
 pub fn terminal(domid: DomId) -> Result<String, StoreError> {
     let node = format!("/local/domain/{domid}/console/tty");
     let mut connection = Connection::open()?;
@@ -31,13 +31,12 @@ pub fn terminal(domid: DomId) -> Result<String, StoreError> {
             return Ok(path);
         }
         if !connection.wait_for_event(deadline)? {
-            return Err(StoreError::Silent { who: "xenconsoled" });
+            return Err(StoreError::Silent { program: "xenconsoled", after: DEADLINE });
         }
     }
 }
 
-/// A guest's `control` folder, through which it is asked to shut down (Xen's
-/// `docs/misc/xenstore-paths.pandoc`).
+/// A request to shut down in a guest's `control` folder (Xen's `docs/misc/xenstore-paths.pandoc`).
 #[derive(Debug)]
 pub struct Control {
     connection: Connection,
@@ -45,7 +44,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Whether the guest says that it does what is asked.
+    /// Returns whether the guest supports a request.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -57,7 +56,7 @@ impl Control {
         }
     }
 
-    /// Asks, and watches for the guest's taking note of it.
+    /// Writes the request, and starts to watch for the guest's acknowledgement.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -71,23 +70,23 @@ impl Control {
         Ok(Self { connection, node })
     }
 
-    /// Whether the guest has taken note, which it does by clearing the node, or is gone.
+    /// Returns whether the guest has acknowledged the request by clearing the node, or is gone.
     ///
     /// # Errors
     /// xenstored does not answer.
-    pub fn is_taken(&mut self) -> Result<bool, StoreError> {
+    pub fn is_acknowledged(&mut self) -> Result<bool, StoreError> {
         while self.connection.take_event().is_some() {}
         let value = read(&mut self.connection, &self.node)?;
         Ok(value.is_none_or(|value| value.is_empty()))
     }
 
-    /// Whether to ask [`is_taken`](Self::is_taken) before waiting.
+    /// Returns whether an event was read ahead, which no longer makes the descriptor readable.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         self.connection.has_buffered()
     }
 
-    /// Takes an event that has arrived.
+    /// Takes an event, and waits if there is none.
     ///
     /// # Errors
     /// The connection is lost.
@@ -102,8 +101,8 @@ impl AsFd for Control {
     }
 }
 
-/// A watch for domains that end: xenstored holds `VIRQ_DOM_EXC` where it runs, and sends an event to
-/// each client that watches `@releaseDomain`.
+/// A watch for domains that exit. Where xenstored runs, it has bound `VIRQ_DOM_EXC`, and sends an
+/// event to each client that watches `@releaseDomain`.
 #[derive(Debug)]
 pub struct EndWatch(Connection);
 
@@ -111,7 +110,7 @@ impl EndWatch {
     /// Starts to watch.
     ///
     /// # Errors
-    /// xenstored does not listen.
+    /// xenstored does not run, or does not answer.
     pub fn start() -> Result<Self, StoreError> {
         let mut connection = Connection::open()?;
         let mut batch = Batch::new();
@@ -120,13 +119,13 @@ impl EndWatch {
         Ok(Self(connection))
     }
 
-    /// Whether an event is there that the descriptor does not show any more.
+    /// Returns whether an event was read ahead, which no longer makes the descriptor readable.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn has_buffered(&self) -> bool {
         self.0.has_buffered()
     }
 
-    /// Takes an event that has arrived.
+    /// Takes an event, and waits if there is none.
     ///
     /// # Errors
     /// The connection is lost.

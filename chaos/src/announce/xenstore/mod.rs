@@ -1,9 +1,9 @@
-//! Discovery through XenStore: a domain's nodes in the tree of the host's daemon. For hosts and guests
-//! that need it (`docs/xenstore.md`).
+//! Discovery through XenStore: nodes in the tree of the host's xenstored, for hosts and guests that
+//! need them (`docs/xenstore.md`).
 //!
-//! All that is announced of a guest is written in one transaction, whose requests are sent at once.
-//! Then dom0's kernel, which watches the nodes, makes its ends of the devices; that is waited for in
-//! [`crate::backends`].
+//! All nodes of a guest are written in one transaction, whose requests are sent in one batch.
+//! dom0's kernel watches the nodes and creates its ends of the devices; [`crate::backends`] waits
+//! for that.
 
 pub(crate) mod barrier;
 mod control;
@@ -14,16 +14,17 @@ use std::io;
 
 use xenstore_rs::Xs;
 
-use super::{Announce, GuestNodes};
+use super::nodes::GuestNodes;
+use super::way::Announce;
 use crate::clients::xenstored::{Link, StoreError, plain};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
 pub use control::{Control, EndWatch, terminal};
 pub(crate) use publish::read as read_node;
-pub use tree::{DiskNodes, ShellNodes, XenStorePaths};
+pub use tree::{ShellNodes, XenStorePaths};
 
-/// This way.
+/// XenStore, as a way of discovery.
 #[derive(Clone, Copy)]
 pub(super) struct XenStore;
 
@@ -54,7 +55,7 @@ impl Announce for XenStore {
     }
 
     fn must_be_paused(self) -> bool {
-        // What its drivers say meanwhile would bring nodes back.
+        // A running driver would write to its nodes, and so create them again.
         true
     }
 
@@ -77,7 +78,7 @@ impl Announce for XenStore {
 }
 
 impl XenStorePaths {
-    /// Whether the domain that is announced under this number is this one.
+    /// Returns whether the domain that is announced under this number is this one.
     fn is_announced(self) -> Result<bool, StoreError> {
         match plain()?.read(&format!("{}/vm", self.home())) {
             Ok(vm) => Ok(*vm == *self.vm()),

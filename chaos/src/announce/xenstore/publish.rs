@@ -1,4 +1,4 @@
-//! Writing a domain's nodes, and removing them again.
+//! Writes and removes a domain's nodes.
 
 use std::io;
 use std::time::Instant;
@@ -8,12 +8,12 @@ use xenstore_rs::Xs;
 
 use super::barrier::{self, Until};
 use super::tree::{ShellNodes, XenStorePaths, write_guest, write_shell};
-use crate::announce::GuestNodes;
+use crate::announce::nodes::GuestNodes;
 use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError, plain};
 
 impl XenStorePaths {
-    /// Announces a domain with its devices in one transaction, and makes it known to xenstored. What
-    /// is not known of it yet comes with [`identify`](Self::identify).
+    /// Writes a domain's nodes in one transaction, and introduces it to xenstored. The nodes of a
+    /// guest that is not known yet follow with [`identify`](Self::identify).
     ///
     /// # Errors
     /// xenstored does not answer, or refuses.
@@ -27,10 +27,10 @@ impl XenStorePaths {
         first.read(&format!("{}/domid", self.home()));
         first.start_transaction();
         let mut answers = connection.ask(&first)?.into_iter();
-        let (left_over, mut transaction) = (answers.next(), answers.next());
-        if let Some(Ok(_)) = left_over {
-            // Xen has given the number away again, and whoever had it left its nodes. The
-            // transaction would fail over their removal.
+        let (leftover, mut transaction) = (answers.next(), answers.next());
+        if let Some(Ok(_)) = leftover {
+            // Xen has reused the number of a domain whose nodes are still there. Remove them first,
+            // and abort the transaction, because their removal would make it fail.
             if let Some(Ok(number)) = transaction.take() {
                 let mut abort = Batch::inside(number_of(&number)?);
                 abort.abort();
@@ -53,7 +53,7 @@ impl XenStorePaths {
         })
     }
 
-    /// Announces what was not known before.
+    /// Writes the nodes of the guest that an announced shell becomes.
     ///
     /// # Errors
     /// xenstored does not answer, or refuses.
@@ -69,7 +69,7 @@ impl XenStorePaths {
     }
 
     /// Removes all nodes of the domain, and waits until dom0's kernel has unmapped its pages. The
-    /// domain must not run: what its drivers say meanwhile would bring nodes back.
+    /// domain must not run: its drivers would write to their nodes, and so create them again.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -77,7 +77,7 @@ impl XenStorePaths {
         remove(&self.all())
     }
 
-    /// Removes only the devices of a domain that does not run.
+    /// Removes only the device nodes of a domain that does not run.
     ///
     /// # Errors
     /// xenstored does not answer.
@@ -98,8 +98,9 @@ impl XenStorePaths {
     }
 }
 
+/// Removes nodes, and waits until the drivers of dom0's kernel have removed their devices.
 fn remove(nodes: &[String]) -> Result<(), StoreError> {
-    // A driver that is at work on a device writes to its nodes, and would make them again.
+    // A driver that is still probing a device writes to its nodes, and would create them again.
     barrier::wait(Until::Ready)?;
     let store = plain()?;
     for node in nodes {
@@ -111,7 +112,7 @@ fn remove(nodes: &[String]) -> Result<(), StoreError> {
     barrier::wait(Until::Probed)
 }
 
-/// A node's value, if it is there.
+/// Returns the value of a node, if it exists.
 pub(crate) fn read(connection: &mut Connection, path: &str) -> Result<Option<String>, StoreError> {
     let mut batch = Batch::new();
     batch.read(path);
@@ -119,7 +120,8 @@ pub(crate) fn read(connection: &mut Connection, path: &str) -> Result<Option<Str
     Ok(answer.and_then(Result::ok).map(|message| message.text().to_owned()))
 }
 
-/// Carries a transaction out. It is repeated if another client has changed what it changes.
+/// Carries out a transaction, and repeats it until no other client has changed the same nodes
+/// meanwhile. `started` is the answer to a request that has started it already.
 fn commit(
     connection: &mut Connection,
     started: Option<Answer>,

@@ -1,20 +1,21 @@
-//! What stands in XenStore for a domain: Xen's `docs/misc/xenstore-paths.pandoc`.
+//! The nodes of a domain in XenStore (Xen's `docs/misc/xenstore-paths.pandoc`).
 //!
-//! The nodes are those that dom0's kernel, xenconsoled, guests' drivers and xl read; libxl writes
-//! twice as many. Each costs xenstored time, and those below `backend` cost the kernel some too: it is
-//! told of each and asks whether it exists.
+//! Only those are written that dom0's kernel, xenconsoled, the guests' drivers and xl read: half as
+//! many as libxl writes. Each node costs time in xenstored. A node below `backend` also costs time
+//! in the kernel, which gets an event for it and then checks whether it exists.
 
 use xen::units::{DomId, DomainHandle, KiB};
 use xenstore::{Batch, Permission};
 
-use crate::announce::GuestNodes;
+use crate::announce::nodes::{DiskNodes, GuestNodes};
 use crate::domain::XenStoreRings;
 use crate::handle::DomainIdentity;
 
-/// What libxl runs when it takes a device away, and netback wants to be named: nothing is to be done.
+/// The hotplug script: it does nothing, but netback requires its node, and libxl runs it to remove
+/// a device.
 const SCRIPT: &str = "/bin/true";
 
-/// How much of a console's output xenconsoled keeps for a reader, in bytes, as in libxl.
+/// Bytes of console output that xenconsoled buffers for a reader, as set by libxl.
 const CONSOLE_LIMIT: &str = "1048576";
 
 /// `XenbusStateInitialising` (Xen's `public/io/xenbus.h`).
@@ -29,32 +30,17 @@ pub struct XenStorePaths {
     pub handle: DomainHandle,
 }
 
-/// What is announced of a shell, before its guest is known.
+/// What is announced of a shell before its guest is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShellNodes {
     /// Its memory.
     pub memory: KiB,
     /// Its vCPUs.
     pub vcpus: u32,
-    /// How many vifs it has.
+    /// Number of its vifs.
     pub vifs: u16,
-    /// Where its own rings are.
+    /// Its rings of XenStore and the console.
     pub rings: XenStoreRings,
-}
-
-/// A disk, as its nodes describe it.
-#[derive(Clone, Copy, Debug)]
-pub struct DiskNodes<'a> {
-    /// Its number for the guest.
-    pub id: u32,
-    /// Its name for the guest, such as `xvda`.
-    pub vdev: &'a str,
-    /// Whether the guest may only read it.
-    pub read_only: bool,
-    /// Major and minor number of the block device.
-    pub device: (u64, u64),
-    /// Path of the block device.
-    pub path: &'a str,
 }
 
 impl From<DomainIdentity> for XenStorePaths {
@@ -64,17 +50,17 @@ impl From<DomainIdentity> for XenStorePaths {
 }
 
 impl XenStorePaths {
-    /// `/local/domain/DOMID`
+    /// Returns `/local/domain/DOMID`.
     pub(super) fn home(self) -> String {
         format!("/local/domain/{}", self.domid.0)
     }
 
-    /// `/vm/UUID`
+    /// Returns `/vm/UUID`.
     pub(super) fn vm(self) -> String {
         format!("/vm/{}", self.handle)
     }
 
-    /// Where libxl looks for what it has to take away.
+    /// Returns the folder where libxl looks for the devices that it has to remove.
     fn libxl(self) -> String {
         format!("/libxl/{}", self.domid.0)
     }
@@ -83,14 +69,14 @@ impl XenStorePaths {
         format!("/local/domain/{}/device/{kind}/{id}", self.domid.0)
     }
 
-    /// The node of a device that dom0's kernel serves, below dom0's own.
+    /// Returns dom0's node of a device.
     pub(crate) fn backend(self, kind: &str, id: u32) -> String {
         format!("/local/domain/0/backend/{kind}/{}/{id}", self.domid.0)
     }
 
-    /// All that may stand there, in the order in which it is removed: the backends first, so that
-    /// the kernel lets go of the guest's pages, and last the home, by which whoever goes on after a
-    /// kill sees that there is something left.
+    /// Returns everything that may exist, in the order of removal. The backends are first, so that
+    /// the kernel unmaps the guest's pages. The home is last: if the removal is interrupted, the
+    /// next attempt finds the home and repeats it.
     pub(super) fn all(self) -> [String; 7] {
         let Self { domid: DomId(domid), .. } = self;
         let dom0 = |what: &str| format!("/local/domain/0/{what}/{domid}");
@@ -105,23 +91,23 @@ impl XenStorePaths {
         ]
     }
 
-    /// Its devices only.
+    /// Returns the nodes of the devices only.
     pub(super) fn devices(self) -> [String; 4] {
         let [vif, vbd, ..] = self.all();
         [vif, vbd, format!("{}/device", self.home()), format!("{}/device", self.libxl())]
     }
 }
 
-/// Writes what a shell has.
+/// Writes the nodes of a shell.
 pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &ShellNodes) {
     let home = paths.home();
-    let theirs = Permission::ReadableBy(DomId::DOM0.0, paths.domid.0);
-    let own = Permission::Owner(paths.domid.0);
-    batch.make(&home, theirs);
+    let readable = Permission::ReadableBy(DomId::DOM0.0, paths.domid.0);
+    let owned = Permission::Owner(paths.domid.0);
+    batch.make(&home, readable);
     let mut node = |path: &str, value: &str| batch.write(&format!("{home}/{path}"), value);
     node("vm", &paths.vm());
     node("domid", &paths.domid.0.to_string());
-    // There is no ballooning: the guest has all its memory from the start.
+    // The two are equal, because a guest has all its memory from the start: there is no ballooning.
     let memory = shell.memory.0.to_string();
     node("memory/static-max", &memory);
     node("memory/target", &memory);
@@ -134,11 +120,11 @@ pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &Shell
         node("console/limit", CONSOLE_LIMIT);
         node("console/type", "xenconsoled");
     }
-    // Here the guest says what it can do, and takes note of what it is asked.
+    // The guest writes here: which requests it supports, and acknowledgements.
     for folder in ["control", "data", "drivers", "feature", "attr", "error"] {
-        batch.make(&format!("{home}/{folder}"), own);
+        batch.make(&format!("{home}/{folder}"), owned);
     }
-    batch.make(&paths.vm(), theirs);
+    batch.make(&paths.vm(), readable);
     batch.write(&format!("{}/uuid", paths.vm()), &paths.handle.to_string());
     batch.write(&format!("{}/type", paths.libxl()), "pvh");
     for id in 0..u32::from(shell.vifs) {
@@ -146,7 +132,7 @@ pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &Shell
     }
 }
 
-/// Writes what a guest has beyond its shell.
+/// Writes the nodes that a guest has in addition to its shell.
 pub(super) fn write_guest(batch: &mut Batch, paths: XenStorePaths, guest: &GuestNodes<'_>) {
     batch.write(&format!("{}/name", paths.home()), guest.name);
     batch.write(&format!("{}/name", paths.vm()), guest.name);
@@ -172,8 +158,8 @@ fn write_vif(batch: &mut Batch, paths: XenStorePaths, id: u32) {
     batch.write(&format!("{front}/handle"), &number);
     batch.write(&format!("{back}/handle"), &number);
     batch.write(&format!("{back}/type"), "vif");
-    // netback waits for this until it tells the guest that the interface is connected. By then it
-    // is: the guest does not run before its vif is on the bridge.
+    // netback waits for this node before it connects to the guest. It may be written ahead, because
+    // the guest does not run before its vif is on the bridge.
     batch.write(&format!("{back}/hotplug-status"), "connected");
 }
 
@@ -189,7 +175,7 @@ fn write_vbd(batch: &mut Batch, paths: XenStorePaths, disk: &DiskNodes<'_>) {
     batch.write(&format!("{back}/type"), "phy");
 }
 
-/// Writes what all devices have. Returns the paths of both ends.
+/// Writes the nodes that all kinds of devices have. Returns the paths of both ends.
 fn write_device(batch: &mut Batch, paths: XenStorePaths, kind: &str, id: u32) -> (String, String) {
     let (front, back) = (paths.frontend(kind, id), paths.backend(kind, id));
     batch.make(&front, Permission::ReadableBy(paths.domid.0, DomId::DOM0.0));

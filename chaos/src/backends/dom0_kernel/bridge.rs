@@ -1,8 +1,8 @@
-//! Putting a guest's interface on its bridge, over rtnetlink(7).
+//! Adds a guest's interface to its bridge, through rtnetlink(7).
 //!
-//! One message does what Xen's script `vif-bridge` does: the interface gets its MTU and its bridge
-//! and is up. It neither answers ARP nor takes part in multicast, for it is a port and no interface
-//! of dom0.
+//! One message replaces Xen's script `vif-bridge`: it sets the interface's MTU and bridge and
+//! brings it up. ARP and multicast are switched off, because the interface is a port of the bridge
+//! and has no address.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -31,7 +31,7 @@ const IFF_MULTICAST: u32 = 0x1000;
 /// Bytes of `struct nlmsghdr`.
 const HEADER: usize = 16;
 
-/// Puts an interface on a bridge and sets it up. `false` if there is no such interface.
+/// Adds an interface to a bridge and brings it up. Returns `false` if the interface does not exist.
 pub(super) fn attach(interface: &str, bridge: &str, mtu: u16) -> Result<bool, StoreError> {
     let failed = |errno| StoreError::Bridge {
         interface: interface.to_owned(),
@@ -54,7 +54,7 @@ pub(super) fn attach(interface: &str, bridge: &str, mtu: u16) -> Result<bool, St
     }
 }
 
-/// Sends a message and takes the kernel's answer, which is there when the call returns.
+/// Sends a message and receives the kernel's answer, which is queued before the send returns.
 fn ask(socket: &OwnedFd, message: &[u8]) -> Result<(), Errno> {
     let fd = socket.as_raw_fd();
     sendto(fd, message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
@@ -63,7 +63,7 @@ fn ask(socket: &OwnedFd, message: &[u8]) -> Result<(), Errno> {
     outcome(&answer[..length])
 }
 
-/// What an answer says: `struct nlmsgerr` after the header.
+/// Returns the result in an answer: `struct nlmsgerr` after the header.
 fn outcome(answer: &[u8]) -> Result<(), Errno> {
     let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
     let error = answer.get(HEADER..HEADER + 4).and_then(|bytes| bytes.try_into().ok());
@@ -74,9 +74,10 @@ fn outcome(answer: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// Returns the message that configures an interface.
 fn message(interface: &str, master: u32, mtu: u16) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
-    // `struct ifinfomsg`: the interface is found by its name.
+    // `struct ifinfomsg`, with index 0: the kernel finds the interface by its name.
     bytes.extend([0; 8]);
     bytes.extend((IFF_UP | IFF_NOARP).to_ne_bytes());
     bytes.extend((IFF_UP | IFF_NOARP | IFF_MULTICAST).to_ne_bytes());
@@ -90,7 +91,7 @@ fn message(interface: &str, master: u32, mtu: u16) -> Vec<u8> {
     bytes
 }
 
-/// Adds an attribute: its length, its kind, its value, and what fills it up to a multiple of four.
+/// Appends an attribute: length, kind, value, and padding to a multiple of four bytes.
 fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     bytes.extend(length.to_ne_bytes());
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_message_is_as_the_kernel_has_it() {
+    fn the_message_has_the_layout_of_the_kernel_headers() {
         let bytes = message("vif7.0", 5, 1400);
         assert_eq!(bytes.len(), 16 + 16 + 12 + 8 + 8);
         assert_eq!(u32::from_ne_bytes(bytes[..4].try_into().unwrap()), 60);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_understood() {
+    fn answers_are_decoded() {
         let answer = |kind: u16, error: i32| {
             let mut bytes = vec![0; HEADER];
             bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_that_is_missing_is_named() {
+    fn the_error_names_a_missing_bridge() {
         let error = attach("vif7.0", "nowhere0", 1500).unwrap_err();
         assert!(error.to_string().contains("nowhere0"), "{error}");
     }

@@ -1,6 +1,6 @@
-//! Disks as dom0's blkback wants them: block devices. A file becomes one through a loop device.
+//! Opens disks for dom0's blkback, which takes only block devices. A file gets a loop device.
 //!
-//! `unsafe`: the kernel follows pointers in the ioctls of the loop devices.
+//! `unsafe` is needed for the ioctls of the loop devices.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -14,13 +14,13 @@ use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 use thiserror::Error;
 
-use crate::announce::xenstore::DiskNodes;
+use crate::announce::DiskNodes;
 use crate::config::DiskConfig;
 
-/// Gives out numbers of free loop devices.
+/// The device that returns the numbers of free loop devices.
 const LOOP_CONTROL: &str = "/dev/loop-control";
 
-/// `linux/loop.h`: the ioctls, the size of `struct loop_config`, and where its fields are.
+/// `linux/loop.h`: the ioctls, and the size and the offsets of `struct loop_config`.
 const LOOP_CONFIGURE: u32 = 0x4c0a;
 const LOOP_CTL_GET_FREE: u32 = 0x4c82;
 const CONFIG_SIZE: usize = 304;
@@ -38,26 +38,26 @@ nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, [u8; CONFIG_SIZE]);
 #[derive(Debug, Error)]
 pub enum DiskError {
     /// It cannot be opened.
-    #[error("disk {path} cannot be opened")]
+    #[error("cannot open disk {path}")]
     Open {
         /// The file or device.
         path: PathBuf,
-        /// Why.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// It is no disk.
-    #[error("disk {path} is neither a file nor a block device")]
+    /// It is not a disk.
+    #[error("disk {path}: must be a file or a block device")]
     Kind {
-        /// What it is called.
+        /// The path.
         path: PathBuf,
     },
     /// There is no loop device for it.
-    #[error("disk {path} gets no loop device; load the kernel's module loop")]
+    #[error("cannot set up a loop device for disk {path}; load the module: modprobe loop")]
     Loop {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
@@ -65,14 +65,13 @@ pub enum DiskError {
 
 /// A disk that is ready for blkback.
 ///
-/// A loop device is free again when the last process that has it open closes it: this value first, and
-/// blkback when the guest's disk is removed. So this must not be dropped before blkback has opened the
-/// device.
+/// A loop device is released when its last user closes it. Drop this value only after blkback has
+/// opened the device; blkback then keeps it open until the guest's disk is removed.
 #[derive(Debug)]
 pub struct Disk {
-    /// Its number for the guest.
+    /// Its number in the guest.
     pub id: u32,
-    /// Its name for the guest, such as `xvda`.
+    /// Its name in the guest, such as `xvda`.
     pub vdev: String,
     /// Whether the guest may only read it.
     pub read_only: bool,
@@ -82,10 +81,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes a disk ready.
+    /// Opens a disk, behind a loop device if it is a file.
     ///
     /// # Errors
-    /// It is not there, is no disk, or there is no loop device.
+    /// The path cannot be opened, is not a disk, or there is no loop device for it.
     pub fn open(config: &DiskConfig) -> Result<Self, DiskError> {
         let path = &config.target;
         let failed = |source| DiskError::Open { path: path.clone(), source };
@@ -109,7 +108,7 @@ impl Disk {
         })
     }
 
-    /// Returns what its nodes say of it.
+    /// Returns its description for XenStore.
     pub(super) fn nodes(&self) -> DiskNodes<'_> {
         DiskNodes {
             id: self.id,
@@ -121,7 +120,7 @@ impl Disk {
     }
 }
 
-/// Puts a file behind a free loop device, and returns that device, open.
+/// Sets up a free loop device for a file, and returns it open.
 fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
     let mut config = [0; CONFIG_SIZE];
@@ -129,20 +128,22 @@ fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, Fil
     config[CONFIG_FD..CONFIG_FD + 4].copy_from_slice(&fd.to_ne_bytes());
     let flags = LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 };
     config[CONFIG_FLAGS..CONFIG_FLAGS + 4].copy_from_slice(&flags.to_ne_bytes());
-    // For `losetup`, with a zero byte at its end.
+    // The name that `losetup` shows, terminated by a zero byte.
     let name = path.as_os_str().as_encoded_bytes();
     let length = name.len().min(NAME_SIZE - 1);
     config[CONFIG_NAME..CONFIG_NAME + length].copy_from_slice(&name[..length]);
     loop {
-        // SAFETY: this ioctl has no argument.
+        // SAFETY: `LOOP_CTL_GET_FREE` takes no argument, so the kernel accesses no memory of this
+        // process, and `control` keeps the descriptor open during the call.
         let number: c_int = unsafe { get_free(control.as_raw_fd()) }?;
         let device = PathBuf::from(format!("/dev/loop{number}"));
         let open = OpenOptions::new().read(true).write(!read_only).open(&device)?;
-        // SAFETY: the array is a `struct loop_config`, which the kernel only reads; the file that it
-        // names is open.
+        // SAFETY: `LOOP_CONFIGURE` reads a `struct loop_config` from its argument and writes
+        // nothing. `config` has the size of that struct and is borrowed until the call returns. The
+        // descriptors are open: `open` owns one, and `file` the one that is stored in `config`.
         match unsafe { configure(open.as_raw_fd(), &raw const config) } {
             Ok(_) => return Ok((device, open)),
-            // Another process was faster with this one.
+            // Another process has taken this device since: get the next one.
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno.into()),
         }

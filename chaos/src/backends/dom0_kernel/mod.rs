@@ -1,11 +1,11 @@
-//! Devices that dom0's kernel serves: its netback for vifs, its blkback for disks. The console is
-//! xenconsoled's.
+//! Devices that dom0's kernel serves: vifs through netback, disks through blkback. xenconsoled
+//! serves the console.
 //!
-//! The kernel learns of the devices from XenStore. It is waited for, and then the interfaces are put
-//! on their bridges; no script is run.
+//! The kernel learns of the devices from XenStore. This module waits until the kernel has created
+//! its ends of them, and then adds the interfaces to their bridges. No script is run.
 
 mod bridge;
-mod disk;
+pub(super) mod disk;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -16,9 +16,11 @@ use nix::sys::stat::Mode;
 use noxs_control::VifIdentity;
 use xen::units::DomId;
 
-use super::{DevicesError, GuestIdentity, Links, Serve};
+use super::error::DevicesError;
+use super::serve::{GuestIdentity, Links, Serve};
+use crate::announce::DiskNodes;
 use crate::announce::xenstore::barrier::{self, Until};
-use crate::announce::xenstore::{self, DiskNodes, XenStorePaths, read_node};
+use crate::announce::xenstore::{self, XenStorePaths, read_node};
 use crate::clients::xenstored::{Connection, StoreError};
 use crate::config::DEFAULT_MTU;
 use crate::hypervisor::BuiltShell;
@@ -27,10 +29,10 @@ use crate::timings::Timings;
 
 pub use disk::{Disk, DiskError};
 
-/// `XenbusStateInitWait` (Xen's `public/io/xenbus.h`): a backend waits for its frontend.
+/// `XenbusStateInitWait` (Xen's `public/io/xenbus.h`): the backend waits for its frontend.
 const INIT_WAIT: &str = "2";
 
-/// A vif's place on its bridge.
+/// The port of a vif on its bridge.
 #[derive(Debug)]
 struct BridgePort {
     bridge: String,
@@ -43,7 +45,7 @@ struct BridgePort {
 pub struct KernelDevices {
     paths: XenStorePaths,
     ports: Vec<BridgePort>,
-    /// Open until dom0's kernel has them open.
+    /// Kept open until blkback has opened them.
     disks: Vec<Disk>,
 }
 
@@ -61,7 +63,8 @@ impl KernelDevices {
         self.disks.iter().map(Disk::nodes).collect()
     }
 
-    /// Waits until the kernel has its ends of the devices, and puts the vifs on their bridges.
+    /// Waits until the kernel has created its ends of the devices, and adds the vifs to their
+    /// bridges.
     fn settle(&self, connection: &mut Connection) -> Result<(), StoreError> {
         if self.ports.is_empty() && self.disks.is_empty() {
             return Ok(());
@@ -82,7 +85,8 @@ impl KernelDevices {
         Ok(())
     }
 
-    /// Returns why the kernel has not made its end of a device: a driver writes its reason.
+    /// Returns why the kernel has not created its end of a device. A driver writes the reason into
+    /// XenStore; without a reason there is no driver.
     fn no_device(
         &self,
         connection: &mut Connection,
@@ -93,7 +97,7 @@ impl KernelDevices {
         let node = format!("/local/domain/0/error/backend/{device}/error");
         let reason = read_node(connection, &node)?.unwrap_or_else(|| {
             let module = if kind == "vif" { "xen-netback" } else { "xen-blkback" };
-            format!("it has no driver for it; modprobe {module}")
+            format!("it has no driver for it; load the module: modprobe {module}")
         });
         Ok(StoreError::NoDevice { device, reason })
     }
@@ -108,7 +112,7 @@ impl Serve for KernelDevices {
         Ok(())
     }
 
-    /// The kernel has seen the nodes already.
+    /// Does nothing, because the kernel has received the watch events of the nodes already.
     fn begin_attach(
         &mut self,
         _: Links<'_>,
@@ -121,7 +125,7 @@ impl Serve for KernelDevices {
         Ok(links.xenstored.call(|connection| self.settle(connection))?)
     }
 
-    /// Waits again, if the guest has what its shell has not.
+    /// Waits again if the guest has disks, which its shell did not have, or another MTU.
     fn begin_configure(&self, links: Links<'_>, _: &[VifIdentity]) -> Result<bool, DevicesError> {
         if !self.disks.is_empty() || self.ports.iter().any(|port| port.mtu != DEFAULT_MTU) {
             links.xenstored.call(|connection| self.settle(connection))?;
@@ -133,11 +137,11 @@ impl Serve for KernelDevices {
         Ok(())
     }
 
-    /// The kernel lets the devices go when their nodes are removed.
+    /// Does nothing, because the kernel detaches the devices when their nodes are removed.
     fn abandon(&self, _: Links<'_>) {}
 }
 
-/// Opens the terminal that xenconsoled has made for a guest.
+/// Opens the terminal that xenconsoled provides for a guest's console.
 pub(super) fn terminal(domid: DomId) -> Result<OwnedFd, DevicesError> {
     let path = xenstore::terminal(domid)?;
     let options = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;

@@ -1,4 +1,4 @@
-//! The client's end.
+//! The client of `chaosd`.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -9,8 +9,8 @@ use daemon::client::{ClientError, Connection, Daemon};
 use super::protocol::{self, Refusal, Reply, Request};
 use crate::failure::FailureClass;
 
-/// `chaosd` as its clients know it. It may have other requests before this one, each of which takes
-/// some milliseconds.
+/// What a client must know of `chaosd`. The deadline allows for requests that came earlier, each of
+/// which takes some milliseconds.
 pub static CHAOSD: Daemon = Daemon {
     name: "chaosd",
     start: "chaosd",
@@ -19,10 +19,10 @@ pub static CHAOSD: Daemon = Daemon {
     limits_sending: false,
 };
 
-/// Longest answer that is taken on the stack, in bytes.
+/// Longest reply in bytes. The buffer is on the stack.
 const REPLY: usize = 4096;
 
-/// Why `chaosd` did not do what was asked.
+/// Why `chaosd` did not carry out a request.
 pub type DaemonError = ClientError<Refusal>;
 
 /// Returns the class of a failure.
@@ -52,10 +52,10 @@ impl Chaosd {
         Ok(Self { connection: Connection::connect(&CHAOSD, path)? })
     }
 
-    /// Asks for something, with files that come along, and waits for the answer.
+    /// Sends a request with its files, and waits for the reply.
     ///
     /// # Errors
-    /// `chaosd` refused, or there is no proper answer.
+    /// `chaosd` refused, or did not return a valid reply in time.
     pub fn ask(&self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Reply, DaemonError> {
         let packet = protocol::encode(request)
             .ok_or(DaemonError::TooLong { daemon: &CHAOSD, limit: protocol::MAX_PACKET })?;

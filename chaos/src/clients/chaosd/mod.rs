@@ -1,8 +1,7 @@
-//! The way to `chaosd`, which keeps shells ready: its messages, and the client's end.
+//! The messages of `chaosd`, which keeps shells ready, and their client.
 //!
-//! The messages travel over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message a packet,
-//! each request answered by one reply, in order. [`protocol`] is the only module that knows how
-//! they are encoded.
+//! They are sent over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message in each packet.
+//! Each request is answered by one reply, in order. Only [`protocol`] knows the encoding.
 
 pub mod client;
 pub mod protocol;

@@ -1,4 +1,4 @@
-//! The messages, and their encoding: one byte [`PROTOCOL`], then bincode.
+//! The messages and their encoding: the byte [`PROTOCOL`], then bincode.
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
@@ -8,77 +8,77 @@ use thiserror::Error;
 use crate::config::EncodedConfig;
 use crate::failure::FailureClass;
 
-/// First byte of each packet; changes when the messages do.
+/// First byte of each packet. It changes when the messages change.
 pub const PROTOCOL: u8 = 2 + cfg!(feature = "newer-protocol") as u8;
 
-/// Largest packet either side sends, in bytes.
+/// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;
 
-/// What is asked of `chaosd`.
+/// A request to `chaosd`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
-    /// Make a guest. The kernel comes along as a file descriptor, opened for reading, and behind it
-    /// the ramdisk if the config has one.
+    /// Create a guest. The packet carries the kernel as a file descriptor that is open for reading,
+    /// followed by the ramdisk if the config has one.
     Create {
         /// The guest.
         config: EncodedConfig,
         /// Leave it paused.
         paused: bool,
     },
-    /// Tell how the pool is.
+    /// Report the state of the pool.
     Pool,
-    /// Change how many shells of a flavour are kept.
+    /// Change how many shells of a flavour are kept ready.
     Resize {
-        /// Its name.
+        /// The name of the flavour.
         flavour: String,
-        /// Below this many the pool is refilled.
+        /// With fewer ready shells than this, the pool is refilled.
         low: u32,
-        /// Up to this many.
+        /// Number of shells up to which it is refilled.
         high: u32,
     },
-    /// Destroy all ready shells, and make no new ones until the next resize or reload.
+    /// Destroy all ready shells, and prepare no new ones until the next resize or reload.
     Drain,
 }
 
-/// What `chaosd` answers.
+/// A reply of `chaosd`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Reply {
-    /// The guest is made.
+    /// The guest is created.
     Created(Created),
-    /// How the pool is.
+    /// The state of the pool.
     Pool(Vec<FlavourStatus>),
-    /// It is done.
+    /// The request is carried out.
     Done,
-    /// It was not done, and nothing of it is left.
+    /// The request was not carried out, and has left nothing behind.
     Refused(Refusal),
 }
 
-/// A guest that was made.
+/// A guest that was created.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Created {
     /// Its number.
     pub domid: u16,
     /// Its handle, as a UUID.
     pub handle: String,
-    /// Where its shell came from.
+    /// The origin of its shell.
     pub shell: Origin,
-    /// What was done, and how long each stage took, in nanoseconds.
+    /// The stages of the create, and the duration of each in nanoseconds.
     pub stages: Vec<(String, u64)>,
 }
 
-/// Where a guest's shell came from.
+/// The origin of a guest's shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Origin {
-    /// From the pool, with the image in it.
+    /// The pool; the image was loaded already.
     Warm,
-    /// From the pool.
+    /// The pool.
     Pool,
-    /// It was made on the spot.
+    /// It was prepared for this request.
     Cold,
 }
 
 impl Origin {
-    /// The word for it.
+    /// Returns its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,17 +89,17 @@ impl Origin {
     }
 }
 
-/// Why something was not done.
+/// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// What kind of failure it is.
+    /// The class of the failure.
     pub class: FailureClass,
-    /// What, why, and what to do.
+    /// What failed, why, and the remedy.
     pub message: String,
 }
 
-/// How a flavour's part of the pool is.
+/// The state of a flavour's part of the pool.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize)]
 pub struct FlavourStatus {
     /// Its name.
@@ -112,25 +112,25 @@ pub struct FlavourStatus {
     pub console: bool,
     /// The bridge of each vif of a shell.
     pub bridges: Vec<String>,
-    /// The kernel that a shell holds.
+    /// The kernel that is loaded into a shell.
     pub kernel: Option<String>,
-    /// Below this many the pool is refilled.
+    /// With fewer ready shells than this, the pool is refilled.
     pub low: u32,
-    /// Up to this many.
+    /// Number of shells up to which it is refilled.
     pub high: u32,
-    /// Ready shells.
+    /// Number of ready shells.
     pub ready: u32,
-    /// Shells that are being made.
+    /// Number of shells that are being prepared.
     pub making: u32,
-    /// Requests that found a ready shell.
+    /// Number of requests that found a ready shell.
     pub hits: u64,
-    /// Requests that fitted, and found none.
+    /// Number of requests of this flavour that found none.
     pub misses: u64,
-    /// How long the last shell took to make, in nanoseconds; 0 before the first.
+    /// Time that the last shell took to prepare, in nanoseconds; 0 before the first.
     pub refill_ns: u64,
 }
 
-/// Encodes a message as a packet. `None` if it is longer than [`MAX_PACKET`].
+/// Encodes a message as a packet. Returns `None` if it is longer than [`MAX_PACKET`].
 #[must_use]
 pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
     encoding::encode::<MAX_PACKET>(PROTOCOL, message)
@@ -139,7 +139,7 @@ pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
 /// Decodes a packet as a message; the packet must contain nothing else.
 ///
 /// # Errors
-/// Another protocol version, or bytes that are no such message.
+/// The packet has another protocol version, or is not such a message.
 pub fn decode<T: Decode<()>>(packet: &[u8]) -> Result<T, DecodeError> {
     encoding::decode::<T, MAX_PACKET>(PROTOCOL, packet)
 }
@@ -168,14 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_back_as_they_were() {
+    fn a_decoded_message_equals_the_encoded_one() {
         for request in requests() {
             assert_eq!(decode(&encode(&request).unwrap()), Ok(request));
         }
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn bytes_that_are_not_a_message_are_refused() {
         for request in requests() {
             let packet = encode(&request).unwrap();
             for length in 0..packet.len() {
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_in_a_packet_is_not_encoded() {
+    fn a_message_that_does_not_fit_in_a_packet_is_not_encoded() {
         let flavour = "x".repeat(MAX_PACKET);
         assert_eq!(encode(&Request::Resize { flavour, low: 0, high: 0 }), None);
     }
 
     proptest! {
         #[test]
-        fn no_bytes_do_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_can_be_decoded_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut packet = vec![PROTOCOL];
             packet.extend(bytes);
             let _ = decode::<Request>(&packet);

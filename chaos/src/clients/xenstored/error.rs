@@ -1,17 +1,16 @@
-//! Why a guest's devices cannot be announced.
+//! Why XenStore cannot be used.
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use thiserror::Error;
 
-use super::DEADLINE;
-
 /// Why XenStore, or a device that is announced in it, cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// No process listens.
+    /// xenstored does not run.
     #[error(
         "xenstored is not running (no process listens on {path}); start xenstored and xenconsoled, \
          or create the guest with store=\"noxs\""
@@ -20,23 +19,25 @@ pub enum StoreError {
         /// The socket.
         path: PathBuf,
     },
-    /// The kernel's own way to XenStore is missing.
+    /// The kernel's device for XenStore cannot be used.
     #[error("cannot open {path}; mount devtmpfs, and start xenstored before the guest is created")]
     Xenbus {
         /// The device.
         path: &'static str,
-        /// The system's answer.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },
-    /// No answer in time.
-    #[error("{who} has not answered within {} s", DEADLINE.as_secs())]
+    /// A program did not answer in time.
+    #[error("{program} has not answered within {} s", after.as_secs())]
     Silent {
         /// The program that was asked.
-        who: &'static str,
+        program: &'static str,
+        /// How long it was given.
+        after: Duration,
     },
     /// The connection broke.
-    #[error("the connection to xenstored is lost")]
+    #[error("the connection to xenstored is lost; check that xenstored runs")]
     Lost(#[source] io::Error),
     /// The answer belongs to another request.
     #[error("xenstored's answer does not match the request")]
@@ -44,27 +45,27 @@ pub enum StoreError {
     /// A request was refused.
     #[error("xenstored refuses to {doing}: {reason}")]
     Refused {
-        /// What was asked.
+        /// The request.
         doing: String,
-        /// Its answer, an error's name.
+        /// The name of the error that it returned.
         reason: String,
     },
-    /// dom0's kernel did not create a device that was announced.
+    /// dom0's kernel did not create an announced device.
     #[error("dom0's kernel has not created {device}: {reason}")]
     NoDevice {
-        /// Which device, by its node below `backend`.
+        /// The device, as its node below `backend`.
         device: String,
-        /// Why, and what to do.
+        /// Why, and the remedy.
         reason: String,
     },
-    /// The guest's interface cannot be put on its bridge.
-    #[error("{interface} cannot be put on bridge {bridge}")]
+    /// The guest's interface cannot be added to its bridge.
+    #[error("cannot add {interface} to bridge {bridge}")]
     Bridge {
         /// The interface in dom0.
         interface: String,
         /// The bridge.
         bridge: String,
-        /// The kernel's answer.
+        /// The kernel's error.
         #[source]
         errno: Errno,
     },

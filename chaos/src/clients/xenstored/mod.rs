@@ -1,4 +1,4 @@
-//! A connection to xenstored.
+//! The client of xenstored.
 
 mod error;
 
@@ -17,25 +17,26 @@ use xenstore_rs::unix::XsUnix;
 pub use error::StoreError;
 use xenstore::{Batch, Kind, Message};
 
-/// How long xenstored may take to answer. It does nothing that waits, so only a stopped or a broken
-/// one takes this long.
+/// Deadline of an answer. No request makes xenstored wait, so the deadline passes only if it is
+/// stopped or broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Who is asked, in messages.
+/// The program's name in messages.
 const XENSTORED: &str = "xenstored";
 
-/// A connection to xenstored. Requests are answered in their order; events of watches come in
-/// between.
+/// A connection to xenstored. Requests are answered in order; events of watches arrive between the
+/// answers.
 #[derive(Debug)]
 pub struct Connection {
     socket: BufReader<UnixStream>,
     events: VecDeque<Message>,
 }
 
-/// xenstored's answer to one request: its message, or the name of an error.
+/// The answer to one request: a message, or the name of an error.
 pub(crate) type Answer = Result<Message, String>;
 
-/// Where xenstored listens: as the crate `xenstore-rs` and Xen's own library have it.
+/// Returns the socket of xenstored, found in the same way as by the crate `xenstore-rs` and Xen's
+/// library.
 fn socket_path() -> PathBuf {
     env::var_os("XENSTORED_PATH").map_or_else(|| "/run/xenstored/socket".into(), PathBuf::from)
 }
@@ -50,13 +51,13 @@ fn connect() -> Result<UnixStream, StoreError> {
     })
 }
 
-/// A connection for what needs no transaction, permission or watch.
+/// Opens a connection for requests without transactions, permissions and watches.
 ///
 /// # Errors
-/// Nobody listens.
+/// xenstored does not run.
 pub(crate) fn plain() -> Result<XsUnix, StoreError> {
-    // Where nobody listens, the crate would go through the kernel, which waits for xenstored without
-    // an end.
+    // Fail here if xenstored does not run: the crate would then use the kernel's device, which
+    // waits for xenstored without a limit.
     drop(connect()?);
     XsUnix::new().map_err(StoreError::Lost)
 }
@@ -65,7 +66,7 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// xenstored does not run.
     pub fn open() -> Result<Self, StoreError> {
         let socket = connect()?;
         socket.set_read_timeout(Some(DEADLINE)).map_err(StoreError::Lost)?;
@@ -79,7 +80,7 @@ impl Connection {
         batch.kinds().iter().map(|kind| self.answer(*kind)).collect()
     }
 
-    /// Sends requests of which none may be refused.
+    /// Sends requests and waits for their answers. A refused request is an error.
     pub(crate) fn demand(&mut self, batch: &Batch) -> Result<Vec<Message>, StoreError> {
         let answers = self.ask(batch)?;
         let demanded = (0..).zip(answers).map(|(number, answer)| {
@@ -103,12 +104,13 @@ impl Connection {
         }
     }
 
-    /// Takes an event of a watch if one is there already.
+    /// Takes an event of a watch that was read already, if there is one.
     pub(crate) fn take_event(&mut self) -> Option<Message> {
         self.events.pop_front()
     }
 
-    /// Waits for an event of a watch; whoever cannot wait asks the descriptor first.
+    /// Takes an event of a watch, and waits if there is none. To avoid the wait, poll the
+    /// descriptor first.
     pub(crate) fn event(&mut self) -> Result<Message, StoreError> {
         if let Some(event) = self.take_event() {
             return Ok(event);
@@ -120,7 +122,7 @@ impl Connection {
         }
     }
 
-    /// Waits for an event of a watch and takes it. `false` if the deadline came first.
+    /// Waits for an event of a watch and takes it. Returns `false` if the deadline came first.
     pub(crate) fn wait_for_event(&mut self, deadline: Instant) -> Result<bool, StoreError> {
         if !self.has_buffered() && !wait_readable(self.as_fd(), deadline)? {
             return Ok(false);
@@ -129,7 +131,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Whether something was received that has not been looked at.
+    /// Returns whether an event was read ahead, which no longer makes the descriptor readable.
     pub(crate) fn has_buffered(&self) -> bool {
         !self.events.is_empty() || !self.socket.buffer().is_empty()
     }
@@ -141,7 +143,7 @@ impl AsFd for Connection {
     }
 }
 
-/// Waits until something can be read. Returns `false` if the deadline came first.
+/// Waits until a descriptor can be read. Returns `false` if the deadline came first.
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<bool, StoreError> {
     wait::readable(fd, deadline).map_err(|errno| StoreError::Lost(errno.into()))
 }
@@ -149,28 +151,29 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, deadline: Instant) -> Result<boo
 fn lost(error: io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            StoreError::Silent { who: XENSTORED }
+            StoreError::Silent { program: XENSTORED, after: DEADLINE }
         }
         _ => StoreError::Lost(error),
     }
 }
 
-/// xenstored, connected to when it is needed first.
+/// A connection to xenstored that is opened when it is first needed, and kept.
 #[derive(Debug, Default)]
 pub struct Link(RefCell<Option<Connection>>);
 
 impl Link {
-    /// Does something with the connection. One that has failed is not used again.
+    /// Calls `action` with the connection. After an error it is closed, and the next call opens a
+    /// new one.
     ///
     /// # Errors
-    /// Nobody listens, or what `act` gives.
+    /// xenstored does not run, or `action` fails.
     pub fn call<T>(
         &self,
-        act: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
+        action: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let kept = self.0.borrow_mut().take();
         let mut connection = kept.map_or_else(Connection::open, Ok)?;
-        let result = act(&mut connection)?;
+        let result = action(&mut connection)?;
         *self.0.borrow_mut() = Some(connection);
         Ok(result)
     }

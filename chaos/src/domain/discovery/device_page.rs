@@ -1,38 +1,22 @@
-//! Discovery through the device page: dom0 writes into the guest's memory which devices there are,
-//! and has their rings granted and their port allocated before the guest runs.
+//! Discovery through the device page: dom0 describes the devices in the guest's memory, and grants
+//! their rings and allocates their port before the guest runs.
 
 use noxs::{Backend, Console, Device, DevicePage as Page, DeviceState, Overlay, Ring, Sysctl, Vif};
 use xen::Xen;
 use xen::hvm::MemType;
 use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
-use xen_abi::grants::{FIRST_GUEST, FIRST_TOOLSTACK};
-
-use super::{GuestSide, SpecialPages};
-use crate::config::MAX_VIFS;
+use super::side::{DevicePageVif, GuestSide, SpecialPages};
 use crate::domain::error::{BuildError, Doing};
-use crate::domain::execute::DevicePageVif;
 use crate::domain::flavour::Flavour;
+use crate::domain::grants::noxs_grant;
 use crate::domain::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
 use crate::domain::shell::{Ports, Shell};
 
-/// Grant table frames a guest may have, of 512 entries each; Xen makes them as they are used.
+/// Limit of grant table frames, of 512 entries each. Xen allocates them when they are used.
 const MAX_GRANT_FRAMES: i32 = 4;
 
-// A console has one ring, a vif has two.
-const _: () = assert!(FIRST_TOOLSTACK as usize + 1 + 2 * MAX_VIFS <= FIRST_GUEST as usize);
-
-/// Returns the grant reference of a ring page, counted from the first one.
-///
-/// # Panics
-/// A guest has more rings than the toolstack has grants: a mistake in the layout.
-pub(in crate::domain) fn ring_grant(ring: u64) -> GrantRef {
-    let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
-    let reference = reference.filter(|reference| *reference < FIRST_GUEST);
-    GrantRef(reference.expect("a guest has a console and MAX_VIFS vifs at most"))
-}
-
-/// This way.
+/// The device page, as a way of discovery.
 #[derive(Clone, Copy)]
 pub(super) struct DevicePage;
 
@@ -59,7 +43,7 @@ impl GuestSide for DevicePage {
     }
 
     fn ring_grant(self, ring: u64) -> GrantRef {
-        ring_grant(ring)
+        noxs_grant(ring)
     }
 
     fn finish(
@@ -70,7 +54,7 @@ impl GuestSide for DevicePage {
         _ports: &Ports,
     ) -> Result<&'static str, BuildError> {
         if let Some(noxs) = layout.noxs {
-            // The seal is for the guest's CPU only: what dom0 has mapped stays writable for it.
+            // The seal holds for the guest's CPU only. dom0 can still write through its mapping.
             xen.set_mem_type(domid, noxs.device_page, Pages(1), MemType::RamReadOnly)
                 .doing("seal the device page")?;
         }
@@ -86,6 +70,7 @@ impl GuestSide for DevicePage {
     }
 }
 
+/// Returns the device page of the guest that a shell becomes.
 fn page(shell: &Shell, noxs: NoxsPages, vifs: &[DevicePageVif]) -> Result<Page, BuildError> {
     let mut page = Page::new(shell.domain.domid.0, shell.domain.handle.0);
     page.sysctl =
@@ -104,6 +89,7 @@ fn page(shell: &Shell, noxs: NoxsPages, vifs: &[DevicePageVif]) -> Result<Page, 
     Ok(page)
 }
 
+/// Returns what the page says of one device's backend, with rings from number `first` on.
 fn backend<const RINGS: usize>(
     layout: &Layout,
     index: u16,
@@ -112,7 +98,7 @@ fn backend<const RINGS: usize>(
 ) -> Backend<RINGS> {
     let mut rings = [Ring::default(); RINGS];
     for (number, ring) in (first..).zip(&mut rings) {
-        let GrantRef(grant) = ring_grant(number);
+        let GrantRef(grant) = noxs_grant(number);
         *ring = Ring { grant, gfn: layout.rings.0 + number };
     }
     let state = DeviceState::Connected;

@@ -1,41 +1,40 @@
-//! Discovery through XenStore: the guest gets the rings of XenStore and of its console from dom0, and
-//! makes those of its other devices itself, in memory of its own choice.
+//! Discovery through XenStore: dom0 provides the rings of XenStore and of the console. The guest
+//! creates the rings of its other devices itself, anywhere in its memory.
 //!
-//! Each of the two has a ring page, a reserved entry of the grant table, and an event channel. The
-//! guest learns of them through parameters of its domain (Xen's `public/hvm/params.h`).
+//! XenStore and the console each have a ring page, a reserved entry of the grant table, and an
+//! event channel. The guest reads them from parameters of its domain (Xen's `public/hvm/params.h`).
 
 use xen::Xen;
 use xen::hvm::Param;
 use xen::units::{DomId, Gfn, GrantRef, Port};
 use xen_abi::grant_table::{GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE};
 
-use super::{GuestSide, SpecialPages};
+use super::side::{DevicePageVif, GuestSide, SpecialPages};
 use crate::config::Discovery;
 use crate::domain::error::{BuildError, Doing};
-use crate::domain::execute::DevicePageVif;
 use crate::domain::flavour::Flavour;
 use crate::domain::layout::Layout;
 use crate::domain::shell::{Ports, Shell};
 
-/// Paging pool of a kernel that is not ours beside what each domain needs, in pages: it maps
-/// `shared_info` and the frames of its grant table where it likes, each time in a region of its own.
+/// Additional pages of the paging pool for an unmodified kernel: it maps `shared_info` and the
+/// frames of its grant table anywhere, so each may split up another 2 MiB region.
 const PAGING_PAGES: u64 = 16;
 
-/// A ring page of a guest, and the guest's end of the event channel that belongs to it.
+/// A ring page of a guest, with the guest's end of its event channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingPage {
-    /// The page.
+    /// The frame of the page.
     pub gfn: Gfn,
     /// The event channel.
     pub port: Port,
 }
 
-/// The ring pages that dom0 makes for a guest that finds its devices in XenStore.
+/// The ring pages that dom0 provides for a guest that finds its devices in XenStore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XenStoreRings {
-    /// XenStore's.
+    /// XenStore's ring.
     pub store: RingPage,
-    /// The console's, if it has one.
+    /// The console's ring, if the guest has a console.
     pub console: Option<RingPage>,
 }
 
@@ -47,7 +46,7 @@ impl XenStoreRings {
 }
 
 impl Shell {
-    /// Returns its rings of XenStore and the console, if its guest finds its devices in XenStore.
+    /// Returns the rings of XenStore and the console, if the guest finds its devices in XenStore.
     #[must_use]
     pub fn xenstore_rings(&self) -> Option<XenStoreRings> {
         let has_them = self.flavour.store.discovery() == Discovery::XenStore;
@@ -55,7 +54,7 @@ impl Shell {
     }
 }
 
-/// This way.
+/// XenStore, as a way of discovery.
 #[derive(Clone, Copy)]
 pub(super) struct XenStore;
 
@@ -65,7 +64,7 @@ impl GuestSide for XenStore {
     }
 
     fn max_grant_frames(self) -> i32 {
-        // A kernel that is not ours grants as much as its drivers like.
+        // How much an unmodified kernel grants depends on its drivers.
         -1
     }
 
@@ -98,7 +97,7 @@ impl GuestSide for XenStore {
     ) -> Result<&'static str, BuildError> {
         let rings = XenStoreRings::new(layout, ports);
         let set = |param, value| {
-            xen.set_hvm_param(domid, param, value).doing("tell the guest where its rings are")
+            xen.set_hvm_param(domid, param, value).doing("set the parameters of the guest's rings")
         };
         set(Param::StorePfn, rings.store.gfn.0)?;
         set(Param::StoreEvtchn, rings.store.port.0.into())?;
@@ -110,7 +109,7 @@ impl GuestSide for XenStore {
     }
 
     fn describe(self, _shell: &Shell, _vifs: &[DevicePageVif]) -> Result<(), BuildError> {
-        // The nodes say it all.
+        // The nodes in XenStore describe the devices.
         Ok(())
     }
 }

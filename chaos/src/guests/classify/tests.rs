@@ -23,14 +23,14 @@ impl CreatorFacts for Process {
     }
 }
 
-/// How a domain is to Xen.
+/// What Xen reports of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     /// It is paused and has never run.
     Fresh,
     /// It has run.
     HasRun,
-    /// It shut down without having used a measurable time.
+    /// It shut down before it had used measurable CPU time.
     Ended,
 }
 
@@ -61,11 +61,11 @@ fn record(handle: DomainHandle, paused: bool) -> FoundRecord {
     FoundRecord::Whole(Box::new(Record { paused, ..Record::new(DomId(3), handle, config) }))
 }
 
-/// Returns what is found of a record.
+/// Returns the record that is found.
 type Found<'a> = &'a dyn Fn() -> FoundRecord;
 
-/// A condition without the record in it.
-fn word(condition: &Condition) -> &'static str {
+/// Returns the name of a condition.
+fn name_of(condition: &Condition) -> &'static str {
     match condition {
         Condition::Guest(_) => "guest",
         Condition::Unrecorded => "unrecorded",
@@ -87,7 +87,7 @@ fn every_combination_has_its_condition() {
     let missing = || FoundRecord::Missing;
     let damaged = || FoundRecord::Damaged;
 
-    // Conditions where the creator is: another toolstack, gone, alive, alive and a chaosd.
+    // The columns are the conditions if the creator is another toolstack, gone, alive, a chaosd.
     let table: [(&str, Life, Found<'_>, [&str; 4]); 15] = [
         ("own", Fresh, &own, ["guest", "incomplete", "creating", "creating"]),
         ("own", HasRun, &own, ["guest"; 4]),
@@ -109,7 +109,7 @@ fn every_combination_has_its_condition() {
     for (name, life, record, expected) in table {
         for (creator, expected) in creators.iter().zip(expected) {
             let condition = classify(Some(&info(life)), record(), creator.as_ref());
-            assert_eq!(word(&condition), expected, "{name}, {life:?}, {creator:?}");
+            assert_eq!(name_of(&condition), expected, "{name}, {life:?}, {creator:?}");
             let gone = classify(None, record(), creator.as_ref());
             assert_eq!(gone, Condition::Gone, "{name}, {creator:?}");
         }
@@ -122,17 +122,17 @@ fn a_creator_is_asked_only_where_it_matters() {
 
     impl CreatorFacts for Unasked {
         fn is_alive(&self) -> bool {
-            panic!("a look at /proc for nothing")
+            panic!("/proc is read for nothing")
         }
 
         fn is_daemon(&self) -> bool {
-            panic!("a look at /proc for nothing")
+            panic!("/proc is read for nothing")
         }
     }
 
     for life in [Life::HasRun, Life::Ended] {
         let condition = classify(Some(&info(life)), record(HANDLE, false), Some(&Unasked));
-        assert_eq!(word(&condition), "guest");
+        assert_eq!(name_of(&condition), "guest");
     }
     let condition = classify(Some(&info(Life::HasRun)), FoundRecord::Missing, Some(&Unasked));
     assert_eq!(condition, Condition::Unrecorded);

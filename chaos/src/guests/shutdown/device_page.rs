@@ -1,20 +1,22 @@
-//! The request in the sysctl block of the device page, and the answer in the guest's answer page.
+//! Requests in the sysctl block of the device page, and answers in the guest's answer page.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use daemon::wait;
 use noxs::shared;
 use noxs::{AnswerStatus, RequestId};
 
-use super::{ShutdownOptions, timed_out, unsupported};
+use super::options::{ShutdownOptions, timed_out, unsupported};
+use crate::guests::error::{LifecycleError, WatchError};
+use crate::guests::host::Host;
 use crate::guests::resolve::{Guest, examine};
-use crate::guests::watch::wait_any_readable;
-use crate::guests::{DomainWatch, Host, LifecycleError};
+use crate::guests::watch::DomainWatch;
 use crate::hypervisor::{EventPorts, Hypervisor};
 use crate::records::Record;
 
-/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's pages that
-/// were mapped for that.
+/// Writes the request, notifies the guest, and waits for the answer. Returns the guest's two pages,
+/// which are still mapped.
 pub(super) fn ask<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
@@ -29,20 +31,20 @@ pub(super) fn ask<H: Hypervisor>(
     let answer = host.xen.map_page(guest.domid, device_page.answer_gfn)?;
 
     let _lock = host.records.lock(guest.domid)?;
-    let mut counted = host.records.read(guest.domid)?.ok_or_else(no_record)?;
-    let count = counted.device_page.as_mut().ok_or_else(no_record)?;
-    let id = RequestId(count.requests).next();
-    count.requests = id.0;
-    host.records.replace(&counted)?;
+    let mut numbered = host.records.read(guest.domid)?.ok_or_else(no_record)?;
+    let page_record = numbered.device_page.as_mut().ok_or_else(no_record)?;
+    let id = RequestId(page_record.requests).next();
+    page_record.requests = id.0;
+    host.records.replace(&numbered)?;
     shared::post_request(&mut page, id, options.request);
 
     let channels = host.xen.open_events()?;
     let port = channels.bind_interdomain(guest.domid, device_page.sysctl_port)?;
     channels.notify(port)?;
     loop {
-        let told = shared::read_answer(&answer);
-        if told.request_id == id {
-            return match told.status {
+        let current = shared::read_answer(&answer);
+        if current.request_id == id {
+            return match current.status {
                 Some(AnswerStatus::Accepted) => Ok([page, answer]),
                 _ => Err(unsupported(record, options)),
             };
@@ -51,9 +53,7 @@ pub(super) fn ask<H: Hypervisor>(
             return Ok([page, answer]);
         }
         let fds = [channels.as_fd()].into_iter().chain(watch.as_deref().map(AsFd::as_fd));
-        let told = wait_any_readable(&fds.collect::<Vec<_>>(), deadline)
-            .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
-        if !told {
+        if !wait::any_readable(&fds.collect::<Vec<_>>(), deadline).map_err(WatchError::Wait)? {
             return Err(timed_out(record, "answered", options));
         }
         channels.acknowledge_pending()?;

@@ -1,42 +1,36 @@
-//! Asking a guest to shut down. Each way of discovery has a channel of its own for that: a third would
-//! be a file beside the two and a branch in [`shutdown`].
+//! Asks a guest to shut down. Each way of discovery has a channel of its own for the request; a
+//! third way is a file beside the two and a branch in [`shutdown`].
 
 mod device_page;
+mod options;
 mod xenstore;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use noxs::Request;
 use serde::Serialize;
 use xen::units::Gfn;
 
 use super::classify::Condition;
-use super::resolve::examine;
+use super::destroy;
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::{examine, resolve};
 use super::state::GuestState;
-use super::{DomainWatch, Host, LifecycleError, destroy, resolve};
+use super::watch::DomainWatch;
 use crate::config::Discovery;
 use crate::hypervisor::Hypervisor;
-use crate::records::Record;
 
-/// How a guest is to be shut down.
-#[derive(Clone, Copy, Debug)]
-pub struct ShutdownOptions {
-    /// What it is asked to do.
-    pub request: Request,
-    /// Wait for its end and destroy it.
-    pub wait: bool,
-    /// How long it may take to answer, and to end.
-    pub timeout: Duration,
-}
+pub use self::options::ShutdownOptions;
+use self::options::timed_out;
 
-/// What came of it.
+/// The outcome of a request to shut down.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShutdownOutcome {
     /// The guest's name.
     pub name: String,
     /// Its number.
     pub domid: u16,
-    /// How it was when this was written.
+    /// Its state at the end of the operation.
     pub state: GuestState,
     /// Whether it was destroyed.
     pub destroyed: bool,
@@ -45,7 +39,7 @@ pub struct ShutdownOutcome {
 /// Asks a guest to shut down.
 ///
 /// # Errors
-/// There is no such guest, it cannot do what is asked, or it takes too long.
+/// There is no such guest, it does not support the request, or it takes too long.
 pub fn shutdown<H: Hypervisor>(
     host: &Host<H>,
     target: &str,
@@ -54,23 +48,23 @@ pub fn shutdown<H: Hypervisor>(
     let guest = resolve(host, target)?;
     let Condition::Guest(record) = &guest.condition else {
         return Err(match guest.condition {
-            Condition::Creating => LifecycleError::BeingMade { domid: guest.domid },
+            Condition::Creating => LifecycleError::BeingCreated { domid: guest.domid },
             Condition::Shell => LifecycleError::Shell { domid: guest.domid },
             Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
             _ => LifecycleError::NoRecord { target: target.to_owned() },
         });
     };
     let deadline = Instant::now() + options.timeout;
-    // The watch comes before the request, so that no end is missed. Without `--wait` it only helps to
-    // notice an end that comes instead of an answer.
+    // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only
+    // serves to notice that the guest exits instead of answering.
     let mut watch = match DomainWatch::start(host) {
         Err(error) if options.wait => return Err(error),
         watch => watch.ok(),
     };
     let pages = match guest.state().has_ended() {
         true => None,
-        // As long as they are mapped, Xen remembers how the guest has ended, even if chaosd is
-        // faster and destroys it.
+        // As long as they are mapped, Xen remembers how the guest has shut down, even if chaosd
+        // destroys it first.
         false => Some(match record.config.store.discovery() {
             Discovery::DevicePage => {
                 let [page, answer] =
@@ -88,7 +82,7 @@ pub fn shutdown<H: Hypervisor>(
     if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
         while !now.state().has_ended() {
             if !watch.wait(deadline)? {
-                return Err(timed_out(record, "ended", options));
+                return Err(timed_out(record, "exited", options));
             }
             now = examine(host, guest.domid)?;
         }
@@ -100,23 +94,8 @@ pub fn shutdown<H: Hypervisor>(
     Ok(ShutdownOutcome {
         name: record.name().to_owned(),
         domid: record.domid.0,
-        // One that had ended before may be gone by now.
+        // A guest that had exited before the request may be gone by now.
         state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
         destroyed: options.wait,
     })
-}
-
-fn timed_out(record: &Record, what: &'static str, options: ShutdownOptions) -> LifecycleError {
-    LifecycleError::TimedOut { name: record.name().to_owned(), what, after: options.timeout }
-}
-
-fn unsupported(record: &Record, options: ShutdownOptions) -> LifecycleError {
-    LifecycleError::Unsupported {
-        name: record.name().to_owned(),
-        request: match options.request {
-            Request::Poweroff => "power-off",
-            Request::Reboot => "reboot",
-            Request::Suspend => "suspend",
-        },
-    }
 }

@@ -1,19 +1,20 @@
-//! The request in the guest's `control` folder in XenStore.
+//! Requests in the guest's `control` folder in XenStore.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use daemon::wait;
 use noxs::Request;
 
-use super::{ShutdownOptions, timed_out, unsupported};
+use super::options::{ShutdownOptions, timed_out, unsupported};
 use crate::announce::xenstore::{Control, XenStorePaths};
+use crate::guests::error::{LifecycleError, WatchError};
+use crate::guests::host::Host;
 use crate::guests::resolve::{Guest, examine};
-use crate::guests::watch::wait_any_readable;
-use crate::guests::{Host, LifecycleError};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// Asks through the guest's `control` folder in XenStore, and waits until it has taken note.
+/// Writes the request, and waits until the guest has acknowledged it.
 pub(super) fn ask<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
@@ -31,14 +32,13 @@ pub(super) fn ask<H: Hypervisor>(
         return Err(unsupported(record, options));
     }
     let mut control = Control::ask(paths, request)?;
-    while !control.is_taken()? {
+    while !control.is_acknowledged()? {
         if examine(host, guest.domid)?.state().has_ended() {
             return Ok(());
         }
-        let told = control.is_told()
-            || wait_any_readable(&[control.as_fd()], deadline)
-                .map_err(|errno| LifecycleError::Watch { reason: errno.to_string() })?;
-        if !told {
+        let has_event = control.has_buffered()
+            || wait::readable(control.as_fd(), deadline).map_err(WatchError::Wait)?;
+        if !has_event {
             return Err(timed_out(record, "answered", options));
         }
         control.take()?;

@@ -3,7 +3,7 @@ use noxs_control::Refusal;
 use xen::units::DomId;
 
 use super::noxsd::Behaviour;
-use super::{Bed, config, config_without_devices};
+use super::{Bed, cause, config, config_without_devices};
 use crate::guests::{
     Condition, CreateOptions, LifecycleError, ShellKind, execute_shell, prepare_shell, resolve,
     shell_kind,
@@ -13,14 +13,6 @@ use crate::hypervisor::fake::abandoned_handle;
 use crate::records::RecordError;
 use crate::timings::Timings;
 
-/// Returns what failed, without the guest that it failed for.
-fn cause(error: &LifecycleError) -> &LifecycleError {
-    match error {
-        LifecycleError::Guest { source, .. } => source,
-        other => other,
-    }
-}
-
 #[test]
 fn a_guest_is_complete_when_it_runs() {
     let (bed, _noxsd) = Bed::with_noxsd();
@@ -28,7 +20,10 @@ fn a_guest_is_complete_when_it_runs() {
     let guest = resolve(&bed.host, "a").unwrap();
     assert_eq!(guest.condition, Condition::Guest(Box::new(created.record.clone())));
     assert!(created.record.device_page.is_some());
-    assert!(created.record.config.vifs[0].mac.is_some(), "what was left open is decided");
+    assert!(
+        created.record.config.vifs[0].mac.is_some(),
+        "the MAC address that the config leaves open is decided"
+    );
     let done = bed.done();
     let at =
         |what: &str| done.iter().position(|one| one == what).unwrap_or_else(|| panic!("{what}"));
@@ -73,7 +68,7 @@ fn devices_that_are_refused_leave_nothing() {
 }
 
 #[test]
-fn a_noxsd_that_is_replaced_meanwhile_finds_the_devices_in_their_file() {
+fn devices_are_in_their_file_before_noxsd_is_asked_to_attach_them() {
     let (bed, noxsd) = Bed::with_noxsd();
     noxsd.behave(Behaviour::Dies("attach"));
     let domid = bed.create(&config("a")).unwrap().domid;
@@ -83,19 +78,19 @@ fn a_noxsd_that_is_replaced_meanwhile_finds_the_devices_in_their_file() {
 #[test]
 fn without_noxsd_only_a_guest_without_devices_is_created() {
     let bed = Bed::new();
-    let error = bed.create(&config("a")).unwrap_err();
-    assert!(matches!(cause(&error), LifecycleError::Backend { .. }), "{error:?}");
+    let error = cause(bed.create(&config("a")).unwrap_err());
+    assert!(matches!(error, LifecycleError::Backend { .. }), "{error:?}");
     bed.assert_empty("after a create without noxsd");
     bed.create(&config_without_devices("a")).unwrap();
 }
 
 #[test]
-fn a_name_in_use_is_refused_and_its_guest_left_alone() {
+fn a_name_in_use_is_refused_and_its_guest_stays() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
-    let error = bed.create(&config_without_devices("a")).unwrap_err();
+    let error = cause(bed.create(&config_without_devices("a")).unwrap_err());
     let in_use = RecordError::NameInUse { name: "a".into(), domid: DomId(1) };
-    assert_eq!(cause(&error).to_string(), in_use.to_string());
+    assert_eq!(error.to_string(), in_use.to_string());
     assert_eq!(bed.xen().domids(), [1]);
     assert!(matches!(resolve(&bed.host, "a").unwrap().condition, Condition::Guest(_)));
 }
@@ -104,14 +99,13 @@ fn a_name_in_use_is_refused_and_its_guest_left_alone() {
 fn a_name_of_a_create_in_progress_is_refused() {
     let bed = Bed::new();
     bed.leave_incomplete(DomId(1), handle::new_handle().unwrap(), "a");
-    let error = bed.create(&config_without_devices("a")).unwrap_err();
-    let cause = cause(&error);
-    assert!(matches!(cause, LifecycleError::Record(RecordError::NameInUse { .. })), "{error:?}");
+    let error = cause(bed.create(&config_without_devices("a")).unwrap_err());
+    assert!(matches!(error, LifecycleError::Record(RecordError::NameInUse { .. })), "{error:?}");
     assert_eq!(bed.xen().domids(), [1]);
 }
 
 #[test]
-fn the_name_of_an_incomplete_guest_is_taken_over() {
+fn the_name_of_an_incomplete_guest_is_free_for_a_new_one() {
     let (bed, _noxsd) = Bed::with_noxsd();
     bed.leave_incomplete(DomId(1), abandoned_handle(), "a");
     let created = bed.create(&config("a")).unwrap();
@@ -121,7 +115,7 @@ fn the_name_of_an_incomplete_guest_is_taken_over() {
 }
 
 #[test]
-fn the_name_of_a_guest_that_is_gone_or_whose_domid_was_reused_is_taken_over() {
+fn the_name_of_a_guest_that_is_gone_or_whose_domid_was_reused_is_free_for_a_new_one() {
     for reused in [false, true] {
         let bed = Bed::new();
         let first = bed.create(&config_without_devices("a")).unwrap();
@@ -129,7 +123,7 @@ fn the_name_of_a_guest_that_is_gone_or_whose_domid_was_reused_is_taken_over() {
         if reused {
             bed.xen().add(first.domid, xen::units::DomainHandle([7; 16]));
         }
-        // If no other domain has the number, the second guest gets it.
+        // The second guest gets the number of the first, if it is free.
         let second = bed.create(&config_without_devices("a")).unwrap();
         assert_eq!(second.domid == first.domid, !reused);
         assert_eq!(bed.host.records.holder("a").unwrap(), Some(second.domid));
@@ -141,7 +135,7 @@ fn kind() -> ShellKind {
 }
 
 #[test]
-fn a_shell_becomes_a_guest_and_noxsd_learns_whom_it_serves() {
+fn a_shell_becomes_a_guest_and_noxsd_is_configured() {
     let (bed, _noxsd) = Bed::with_noxsd();
     let shell = prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap();
     let shell = shell.park().unpark(&bed.host);
@@ -163,7 +157,7 @@ fn a_shell_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
-fn a_guest_that_noxsd_does_not_configure_is_destroyed_though_it_runs() {
+fn a_running_guest_that_noxsd_does_not_configure_is_destroyed() {
     let (bed, noxsd) = Bed::with_noxsd();
     let shell = prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap();
     noxsd.behave(Behaviour::Refuses("configure", Refusal::NoDevice));

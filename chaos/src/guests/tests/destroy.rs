@@ -10,7 +10,7 @@ use crate::handle;
 use crate::hypervisor::fake::abandoned_handle;
 
 #[test]
-fn devices_go_first_then_the_domain_then_the_record() {
+fn devices_are_detached_before_the_domain_is_destroyed() {
     let (bed, _noxsd) = Bed::with_noxsd();
     bed.create(&config("a")).unwrap();
     bed.done();
@@ -24,7 +24,7 @@ fn devices_go_first_then_the_domain_then_the_record() {
 #[test]
 fn a_destroy_that_stops_at_any_step_can_be_repeated() {
     type Stop = fn(&Bed, DomId);
-    // What is done when the process is killed after each of the steps.
+    // The state that is left if the process is killed at each step.
     let stops: [Stop; 5] = [
         |bed, _| bed.xen().fail("destroy", Errno::EIO),
         |bed, domid| bed.xen().remove(domid),
@@ -58,7 +58,7 @@ fn a_destroy_that_stops_at_any_step_can_be_repeated() {
 }
 
 #[test]
-fn a_domain_that_xen_has_removed_meanwhile_is_no_error() {
+fn a_domain_that_xen_has_removed_meanwhile_is_not_an_error() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
     bed.xen().fail("destroy", Errno::ESRCH);
@@ -67,7 +67,7 @@ fn a_domain_that_xen_has_removed_meanwhile_is_no_error() {
 }
 
 #[test]
-fn a_noxsd_that_does_not_detach_costs_a_warning_only() {
+fn a_noxsd_that_does_not_detach_causes_only_a_warning() {
     for behaviour in [Behaviour::Dies("detach"), Behaviour::Refuses("detach", Refusal::ConsoleBusy)]
     {
         let (bed, noxsd) = Bed::with_noxsd();
@@ -94,7 +94,7 @@ fn what_is_not_a_guest_is_not_destroyed() {
     assert!(matches!(foreign, Err(LifecycleError::NotOurs { .. })), "{foreign:?}");
     bed.xen().add(DomId(2), handle::new_handle().unwrap());
     let creating = destroy(&bed.host, "2");
-    assert!(matches!(creating, Err(LifecycleError::BeingMade { .. })), "{creating:?}");
+    assert!(matches!(creating, Err(LifecycleError::BeingCreated { .. })), "{creating:?}");
     for nothing in ["3", "x", "", "../x"] {
         let missing = destroy(&bed.host, nothing);
         assert!(matches!(missing, Err(LifecycleError::NoSuchGuest { .. })), "{missing:?}");
@@ -103,7 +103,7 @@ fn what_is_not_a_guest_is_not_destroyed() {
 }
 
 #[test]
-fn a_pending_restart_is_forgotten_with_its_guest_and_without() {
+fn destroy_drops_a_pending_restart_with_and_without_its_guest() {
     let bed = Bed::new();
     let record = bed.create(&config_without_devices("a")).unwrap().record;
     bed.host.records.promise_restart(&record).unwrap();
@@ -125,7 +125,7 @@ fn clear_removes_what_is_incomplete_or_gone_and_nothing_else() {
     bed.xen().add(DomId(9), DomainHandle([7; 16]));
     bed.host.records.reserve_name("stale", DomId(30), None).unwrap();
     let cleared = clear(&bed.host).unwrap();
-    // The name and the folder of the guest that is gone, and the stale name.
+    // Three leftovers: the name and the folder of the guest that is gone, and the stale name.
     assert_eq!(cleared, Cleared { incomplete: 1, leftovers: 3 });
     assert_eq!(bed.xen().domids(), [guest.0, 8, 9]);
     let mut names: Vec<_> =
@@ -149,7 +149,7 @@ fn clear_stops_where_xen_refuses_and_goes_on_the_next_time() {
 }
 
 #[test]
-fn a_guest_that_has_ended_is_kept_under_another_name_without_its_devices() {
+fn a_guest_that_has_exited_is_renamed_and_loses_its_devices() {
     let (bed, noxsd) = Bed::with_noxsd();
     let domid = bed.create(&config("a")).unwrap().domid;
     assert!(ended_guest(&bed.host, domid).unwrap().is_none(), "it runs");

@@ -23,9 +23,9 @@ fn each_condition_has_its_state() {
     bed.leave_incomplete(DomId(3), abandoned_handle(), "incomplete");
     bed.leave_incomplete(DomId(4), handle::new_handle().unwrap(), "creating");
     bed.xen().add(DomId(5), DomainHandle([7; 16]));
-    let mut again = gone.record;
-    (again.domid, again.config.name) = (DomId(6), "again".to_owned());
-    bed.host.records.promise_restart(&again).unwrap();
+    let mut pending = gone.record;
+    (pending.domid, pending.config.name) = (DomId(6), "pending".to_owned());
+    bed.host.records.promise_restart(&pending).unwrap();
     let guests = listed(&bed, false);
     assert_eq!(
         states(&guests),
@@ -34,14 +34,14 @@ fn each_condition_has_its_state() {
             (2, Some("gone"), GuestState::Gone),
             (3, Some("incomplete"), GuestState::Incomplete),
             (4, Some("creating"), GuestState::Creating),
-            (6, Some("again"), GuestState::PendingRestart),
+            (6, Some("pending"), GuestState::PendingRestart),
         ]
     );
-    assert_eq!(listed(&bed, true).len(), guests.len() + 1, "with another toolstack's domain");
+    assert_eq!(listed(&bed, true).len(), guests.len() + 1, "also the domain of another toolstack");
 }
 
 #[test]
-fn a_guest_with_a_damaged_record_is_listed_with_what_is_wrong() {
+fn a_guest_with_a_damaged_record_is_listed_with_its_fault() {
     let bed = Bed::new();
     let domid = bed.create(&config_without_devices("a")).unwrap().domid;
     std::fs::write(bed.host.records.folder(domid).join("record"), [99, 1, 2]).unwrap();
@@ -51,13 +51,13 @@ fn a_guest_with_a_damaged_record_is_listed_with_what_is_wrong() {
 }
 
 #[test]
-fn a_damaged_pending_restart_is_listed_with_what_is_wrong() {
+fn a_damaged_pending_restart_is_listed_with_its_fault() {
     let bed = Bed::new();
     let record = bed.create(&config_without_devices("a")).unwrap().record;
     bed.host.records.promise_restart(&record).unwrap();
     std::fs::write(bed.folder.path().join("records/restarts/b"), "damaged").unwrap();
     let guests = listed(&bed, false);
-    // The one that is there again already is not listed twice.
+    // Guest a exists, so its pending restart is not listed.
     assert_eq!(
         states(&guests),
         [(0, Some("b"), GuestState::PendingRestart), (1, Some("a"), GuestState::Runnable)]
@@ -66,7 +66,7 @@ fn a_damaged_pending_restart_is_listed_with_what_is_wrong() {
 }
 
 #[test]
-fn without_an_answer_of_noxsd_guests_are_listed_all_the_same() {
+fn guests_are_listed_even_if_noxsd_does_not_answer() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
     assert_eq!(listed(&bed, false).len(), 1);
@@ -75,7 +75,7 @@ fn without_an_answer_of_noxsd_guests_are_listed_all_the_same() {
 }
 
 #[test]
-fn a_guest_that_is_paused_before_it_has_run_stays_a_guest() {
+fn a_guest_that_is_paused_before_it_has_run_is_not_incomplete() {
     let bed = Bed::new();
     let domid = bed.create(&config_without_devices("a")).unwrap().domid;
     bed.xen().change(domid, |info| info.cpu_time_ns = 0);

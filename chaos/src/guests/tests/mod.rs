@@ -1,4 +1,4 @@
-//! The life cycle on a fake hypervisor and a fake noxsd: what is left when a step fails.
+//! Tests of the life cycle with a fake hypervisor and a fake noxsd: what is left when a step fails.
 
 mod create;
 mod destroy;
@@ -21,7 +21,7 @@ use crate::image::Image;
 use crate::records::Records;
 use crate::timings::Timings;
 
-/// A host that is empty at first.
+/// A host without guests.
 struct Bed {
     folder: TempDir,
     log: Log,
@@ -30,7 +30,7 @@ struct Bed {
 }
 
 impl Bed {
-    /// A host where noxsd does not run.
+    /// Returns a host where noxsd does not run.
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let log = Log::default();
@@ -45,7 +45,7 @@ impl Bed {
         Self { folder, log, host, image }
     }
 
-    /// A host where noxsd runs.
+    /// Returns a host where noxsd runs.
     fn with_noxsd() -> (Self, FakeNoxsd) {
         let bed = Self::new();
         let noxsd = FakeNoxsd::start(&bed.folder.path().join("noxsd.sock"), &bed.log);
@@ -69,19 +69,19 @@ impl Bed {
         create_from(&self.host, &request, &mut Timings::start())
     }
 
-    /// What was done since the last look.
+    /// Returns the operations since the last call.
     fn done(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.lock().unwrap())
     }
 
-    /// Leaves what a create leaves that is killed before it writes the record.
+    /// Leaves what a create leaves if it is killed before it writes the record.
     fn leave_incomplete(&self, domid: DomId, handle: DomainHandle, name: &str) {
         self.xen().add(domid, handle);
         self.host.records.make_folder(domid).unwrap();
         self.host.records.reserve_name(name, domid, None).unwrap();
     }
 
-    /// Fails unless nothing is left of any guest.
+    /// Asserts that nothing of any guest is left.
     #[track_caller]
     fn assert_empty(&self, when: &str) {
         assert_eq!(self.xen().domids(), Vec::<u16>::new(), "domains {when}");
@@ -90,12 +90,20 @@ impl Bed {
     }
 }
 
-/// A guest with a console and a vif.
+/// Returns the error inside the one that names the operation and the guest.
+fn cause(error: LifecycleError) -> LifecycleError {
+    match error {
+        LifecycleError::Guest { source, .. } => *source,
+        other => panic!("an error that does not name its guest: {other:?}"),
+    }
+}
+
+/// Returns the config of a guest with a console and a vif.
 fn config(name: &str) -> DomainConfig {
     parse(&format!("name='{name}'\ntype='pvh'\nkernel='/k'\nmemory=4\nvif=['bridge=b']"))
 }
 
-/// A guest without devices: it is created without noxsd.
+/// Returns the config of a guest without devices, which needs no noxsd.
 fn config_without_devices(name: &str) -> DomainConfig {
     parse(&format!("name='{name}'\ntype='pvh'\nkernel='/k'\nmemory=4\nconsole=0"))
 }

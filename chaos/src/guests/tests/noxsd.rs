@@ -1,4 +1,4 @@
-//! A noxsd for unit tests: it answers over a real socket, as it is told, and logs what it was asked.
+//! A noxsd for unit tests. It answers over a real socket and logs the requests.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -14,18 +14,18 @@ use noxs_control::{MAX_PACKET, Refusal, Reply, Request};
 
 use crate::hypervisor::fake::Log;
 
-/// What it does with one kind of request.
+/// How the fake noxsd answers.
 #[derive(Clone, Debug)]
 pub(super) enum Behaviour {
-    /// It does all that it is asked.
+    /// It carries out every request.
     Obedient,
-    /// It refuses requests of this kind.
+    /// It refuses requests of one kind.
     Refuses(&'static str, Refusal),
-    /// It closes the connection on requests of this kind, as if it were killed.
+    /// It closes the connection on requests of one kind, as if it were killed.
     Dies(&'static str),
 }
 
-/// The daemon; it stops when dropped.
+/// The daemon. Dropping it stops it.
 pub(super) struct FakeNoxsd {
     listener: Arc<OwnedFd>,
     behaviour: Arc<Mutex<Behaviour>>,

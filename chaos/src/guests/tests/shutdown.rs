@@ -8,7 +8,7 @@ use super::{Bed, config, config_without_devices};
 use crate::guests::{GuestState, LifecycleError, ShutdownOptions, ShutdownOutcome, shutdown};
 use crate::hypervisor::fake::Reaction;
 
-/// No test waits: what is to happen has happened when the guest is notified.
+/// Returns options without a timeout: the fake guest reacts at once when it is notified.
 fn options(wait: bool) -> ShutdownOptions {
     ShutdownOptions { request: Request::Poweroff, wait, timeout: Duration::ZERO }
 }
@@ -19,18 +19,18 @@ fn ask(bed: &Bed, reaction: Reaction, wait: bool) -> Result<ShutdownOutcome, Lif
 }
 
 #[test]
-fn a_guest_that_accepts_is_not_waited_for_unless_that_is_asked() {
+fn a_guest_that_accepts_is_waited_for_only_with_wait() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
     let outcome = ask(&bed, Reaction::Accepts, false).unwrap();
     assert_eq!((outcome.state, outcome.destroyed), (GuestState::Runnable, false));
     let late = ask(&bed, Reaction::Accepts, true);
-    assert!(matches!(late, Err(LifecycleError::TimedOut { what: "ended", .. })), "{late:?}");
+    assert!(matches!(late, Err(LifecycleError::TimedOut { what: "exited", .. })), "{late:?}");
     assert_eq!(bed.xen().domids(), [1]);
 }
 
 #[test]
-fn a_guest_that_powers_off_is_destroyed_if_its_end_is_waited_for() {
+fn a_guest_that_powers_off_is_destroyed_only_with_wait() {
     for wait in [false, true] {
         let bed = Bed::new();
         bed.create(&config_without_devices("a")).unwrap();
@@ -52,7 +52,7 @@ fn each_request_has_a_number_of_its_own() {
 }
 
 #[test]
-fn a_guest_that_does_not_support_it_says_so() {
+fn a_guest_that_does_not_support_the_request_is_reported() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
     let refused = ask(&bed, Reaction::Refuses, true);
@@ -61,7 +61,7 @@ fn a_guest_that_does_not_support_it_says_so() {
 }
 
 #[test]
-fn a_guest_that_does_not_answer_is_a_time_out() {
+fn a_guest_that_does_not_answer_times_out() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
     let late = ask(&bed, Reaction::Silent, true);
@@ -70,7 +70,7 @@ fn a_guest_that_does_not_answer_is_a_time_out() {
 }
 
 #[test]
-fn a_guest_that_ends_before_it_answers_has_ended() {
+fn a_guest_that_exits_before_it_answers_is_reported_as_exited() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
     let outcome = ask(&bed, Reaction::EndsFirst, true).unwrap();
@@ -79,7 +79,7 @@ fn a_guest_that_ends_before_it_answers_has_ended() {
 }
 
 #[test]
-fn a_guest_that_had_ended_is_not_asked() {
+fn a_guest_that_has_exited_already_is_not_asked() {
     let bed = Bed::new();
     let domid = bed.create(&config_without_devices("a")).unwrap().domid;
     bed.xen().change(domid, |info| info.state.shutdown = Some(ShutdownReason::Crash));
@@ -95,8 +95,8 @@ fn only_a_wait_needs_a_watch() {
     let (bed, noxsd) = Bed::with_noxsd();
     bed.create(&config("a")).unwrap();
     noxsd.behave(Behaviour::Dies("watch"));
-    let blind = ask(&bed, Reaction::Accepts, true);
-    assert!(matches!(blind, Err(LifecycleError::Watch { .. })), "{blind:?}");
+    let unwatched = ask(&bed, Reaction::Accepts, true);
+    assert!(matches!(unwatched, Err(LifecycleError::Watch { .. })), "{unwatched:?}");
     ask(&bed, Reaction::Accepts, false).unwrap();
 }
 

@@ -1,7 +1,7 @@
-//! A guest's config as versions 3 and 4 of the record have it.
+//! A guest's config in versions 3 and 4 of the record.
 //!
-//! These types are a file format: a field that is added, moved or removed here makes the records of
-//! running guests unreadable. A new version of the record gets types of its own.
+//! These types are a file format: to add, move or remove a field makes the records of running
+//! guests unreadable. A new version of the record gets types of its own.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,11 @@ use noxs::{Ipv4Config, MacAddr};
 use noxs_control::Rate;
 use xen::units::KiB;
 
+use super::error::StoredError;
 use crate::config::{Action, DiskConfig, DomainConfig, EncodedError, Store, VifConfig};
+
+/// Longest record in bytes: more than the longest config takes.
+pub(in crate::records) const LIMIT: usize = 32 * 1024;
 
 #[derive(Encode, Decode)]
 pub(super) struct StoredConfig {
@@ -23,7 +27,7 @@ pub(super) struct StoredConfig {
     console: bool,
     vifs: Vec<StoredVif>,
     disks: Vec<StoredDisk>,
-    /// Version 3 wrote a `bool` here, which has the same bytes.
+    /// A `bool` in version 3, which has the same bytes.
     store: StoredStore,
     on_poweroff: StoredAction,
     on_reboot: StoredAction,
@@ -71,6 +75,13 @@ enum StoredAction {
     Restart,
     RenameRestart,
     Preserve,
+}
+
+impl StoredConfig {
+    /// Returns the config, if it describes a guest that is allowed.
+    pub(super) fn check(self) -> Result<DomainConfig, StoredError> {
+        DomainConfig::try_from(self).map_err(StoredError::Config)
+    }
 }
 
 impl From<&DomainConfig> for StoredConfig {

@@ -1,49 +1,45 @@
-//! The bytes of a record's file: one byte for the version, then what that version has.
+//! The bytes of a record's file: one byte for the version, then the record in the format of that
+//! version.
 //!
-//! Guests outlive the chaos that created them, so the previous version is always read. Whoever
-//! changes what is written:
+//! Guests outlive the chaos that created them, so the previous version can always be read. To
+//! change the format:
 //!
-//! 1. adds a module with types of its own and the next version, and encodes with that;
-//! 2. keeps the module of the version before, which then only decodes;
-//! 3. adds golden files for the new version, and keeps those of the one before.
+//! 1. Add a module with types of its own and the next version, and encode with it.
+//! 2. Keep the module of the previous version, which then only decodes.
+//! 3. Add golden files for the new version, and keep those of the previous one.
 
 mod config;
+mod error;
 mod v3;
 mod v4;
 
-use noxs_control::encoding::DecodeError;
+use daemon::encoding::DecodeError;
 
-use self::config::StoredConfig;
-use super::{Record, StoredError};
-use crate::config::DomainConfig;
+use super::record::Record;
+
+pub(super) use config::LIMIT;
+pub use error::StoredError;
 
 /// The version that is written.
 pub(super) const VERSION: u8 = v4::VERSION;
 
-/// Longest record in bytes: more than the longest config takes.
-const LIMIT: usize = 32 * 1024;
-
-/// Encodes a record. `None` if it is longer than any can be.
+/// Encodes a record. Returns `None` if it is longer than [`LIMIT`].
 pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
     v4::encode(record)
 }
 
-/// Decodes a record of this version or the one before. What it says of the guest passes the same
-/// checks as a config that arrives over chaosd's socket.
+/// Decodes a record of this version or the previous one. The guest's config passes the same checks
+/// as one that arrives over chaosd's socket.
 ///
 /// # Errors
-/// The bytes are of another version, are cut short, or describe a guest that cannot be.
+/// The bytes have another version, are incomplete, or describe a guest that is not allowed.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
     match bytes.first() {
         Some(&v4::VERSION) => v4::decode(bytes),
         Some(&v3::VERSION) => v3::decode(bytes),
-        Some(&found) => Err(StoredError::Version { found }),
+        Some(&found) => Err(StoredError::Version { found, newest: VERSION }),
         None => Err(StoredError::Bytes(DecodeError::Malformed)),
     }
-}
-
-fn config_of(stored: StoredConfig) -> Result<DomainConfig, StoredError> {
-    DomainConfig::try_from(stored).map_err(StoredError::Config)
 }
 
 #[cfg(test)]

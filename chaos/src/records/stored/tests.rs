@@ -1,6 +1,7 @@
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
 use super::*;
+use crate::config::DomainConfig;
 use crate::records::DevicePageRecord;
 
 /// What to do when a golden test fails.
@@ -92,11 +93,11 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
         for found in [v3::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
-            assert_eq!(other, Err(StoredError::Version { found }));
+            assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }
     }
-    let mut spoilt = with_noxs();
-    spoilt.config.name = "../x".into();
-    let spoilt = decode(&encode(&spoilt).unwrap());
-    assert!(matches!(spoilt, Err(StoredError::Config(_))), "{spoilt:?}");
+    let mut invalid = with_noxs();
+    invalid.config.name = "../x".into();
+    let invalid = decode(&encode(&invalid).unwrap());
+    assert!(matches!(invalid, Err(StoredError::Config(_))), "{invalid:?}");
 }

@@ -1,14 +1,14 @@
-//! Version 3 of the record: read, no longer written.
+//! Version 3 of the record, which chaos reads and no longer writes.
 
 use bincode::Decode;
-use noxs_control::encoding;
+use daemon::encoding;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
-use super::config::StoredConfig;
-use super::{LIMIT, StoredError, config_of};
-use crate::records::{DevicePageRecord, Record};
+use super::config::{LIMIT, StoredConfig};
+use super::error::StoredError;
+use crate::records::record::{DevicePageRecord, Record};
 
-/// First byte of such a record.
+/// First byte of a record of this version.
 pub(super) const VERSION: u8 = 3;
 
 #[derive(Decode)]
@@ -17,7 +17,7 @@ struct Stored {
     handle: [u8; 16],
     config: StoredConfig,
     created_ms: u64,
-    /// 0 for a guest without a device page, as are the next three.
+    /// 0, as are the next three fields, if the guest does not have a device page.
     device_page_gfn: u64,
     answer_page_gfn: u64,
     sysctl_port: u32,
@@ -38,7 +38,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
     Ok(Record {
         domid: DomId(stored.domid),
         handle: DomainHandle(stored.handle),
-        config: config_of(stored.config)?,
+        config: stored.config.check()?,
         created_ms: stored.created_ms,
         device_page,
         paused: stored.paused,

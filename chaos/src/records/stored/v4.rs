@@ -1,14 +1,14 @@
-//! Version 4 of the record, which chaos writes: what belongs to a device page is there or is not.
+//! Version 4 of the record, which chaos writes. The device page is one optional value.
 
 use bincode::{Decode, Encode};
-use noxs_control::encoding;
+use daemon::encoding;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
-use super::config::StoredConfig;
-use super::{LIMIT, StoredError, config_of};
-use crate::records::{DevicePageRecord, Record};
+use super::config::{LIMIT, StoredConfig};
+use super::error::StoredError;
+use crate::records::record::{DevicePageRecord, Record};
 
-/// First byte of such a record.
+/// First byte of a record of this version.
 pub(super) const VERSION: u8 = 4;
 
 #[derive(Encode, Decode)]
@@ -29,7 +29,7 @@ struct StoredDevicePage {
     requests: u32,
 }
 
-/// Encodes a record. `None` if it is longer than [`LIMIT`].
+/// Encodes a record. Returns `None` if it is longer than [`LIMIT`].
 pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
     let stored = Stored {
         domid: record.domid.0,
@@ -54,7 +54,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
     Ok(Record {
         domid: DomId(stored.domid),
         handle: DomainHandle(stored.handle),
-        config: config_of(stored.config)?,
+        config: stored.config.check()?,
         created_ms: stored.created_ms,
         device_page: stored.device_page.map(|page| DevicePageRecord {
             gfn: Gfn(page.gfn),

@@ -5,14 +5,14 @@ use xen::units::{Gfn, Port};
 use super::*;
 use crate::domain::RingPage;
 
-/// All nodes of a guest with a console, a vif and a disk, in the order in which they are written.
+/// All nodes of a guest with a console, a vif and a disk, in the order of writing.
 const GOLDEN: &str = include_str!("golden.txt");
 
 const ADVICE: &str = "the nodes of a guest in XenStore have changed; dom0's kernel, xenconsoled, xl and the \
-     guest's drivers read them (docs/misc/xenstore-paths.pandoc of Xen). If that was meant, put them \
-     into chaos/src/announce/xenstore/tree/golden.txt";
+     guest's drivers read them (docs/misc/xenstore-paths.pandoc of Xen). If the change is intended, put \
+     them into chaos/src/announce/xenstore/tree/golden.txt";
 
-/// Returns the requests of a batch as text, one a line.
+/// Returns the requests of a batch as text, one in each line.
 fn lines(batch: &Batch) -> String {
     let mut rest = batch.bytes();
     let mut text = String::new();
@@ -57,11 +57,11 @@ fn the_nodes_of_a_guest_stay_as_they_are() {
     write_shell(&mut batch, paths, &shell);
     write_guest(&mut batch, paths, &GuestNodes { name: "web", vifs: &[vif], disks: &[disk] });
     let now = lines(&batch);
-    assert_eq!(now, GOLDEN, "{ADVICE}; now they are\n{now}");
+    assert_eq!(now, GOLDEN, "{ADVICE}; the new nodes are\n{now}");
 }
 
 #[test]
-fn a_shell_without_devices_has_no_nodes_of_any() {
+fn a_shell_without_devices_has_no_device_nodes() {
     let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
     let store = RingPage { gfn: Gfn(1026), port: Port(1) };
     let rings = XenStoreRings { store, console: None };
@@ -74,7 +74,7 @@ fn a_shell_without_devices_has_no_nodes_of_any() {
 }
 
 #[test]
-fn what_is_removed_is_all_that_is_written() {
+fn every_written_node_is_removed() {
     let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
     for line in GOLDEN.lines() {
         let path = line.split(' ').nth(1).unwrap();
@@ -82,6 +82,6 @@ fn what_is_removed_is_all_that_is_written() {
             path.strip_prefix(root.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        assert!(covered, "{path} stays when the guest is destroyed");
+        assert!(covered, "{path} is left when the guest is destroyed");
     }
 }

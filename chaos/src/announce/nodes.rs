@@ -1,0 +1,29 @@
+//! What is announced of a guest.
+
+use noxs_control::VifIdentity;
+
+/// What is announced of a guest in addition to its shell.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestNodes<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The identities of its vifs.
+    pub vifs: &'a [VifIdentity],
+    /// Its disks.
+    pub disks: &'a [DiskNodes<'a>],
+}
+
+/// What the nodes of a disk contain.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskNodes<'a> {
+    /// Its number in the guest.
+    pub id: u32,
+    /// Its name in the guest, such as `xvda`.
+    pub vdev: &'a str,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+    /// Major and minor number of the block device.
+    pub device: (u64, u64),
+    /// Path of the block device.
+    pub path: &'a str,
+}

@@ -1,0 +1,75 @@
+//! What every kind of backends does for the devices of a shell.
+
+use std::fs::File;
+
+use noxs_control::VifIdentity;
+
+use super::error::DevicesError;
+use crate::clients::{noxsd, xenstored};
+use crate::config::DomainConfig;
+use crate::records::Records;
+use crate::timings::Timings;
+
+/// The connections to the backends, and the records.
+#[derive(Clone, Copy, Debug)]
+pub struct Links<'a> {
+    /// noxsd.
+    pub noxsd: &'a noxsd::Link,
+    /// xenstored.
+    pub xenstored: &'a xenstored::Link,
+    /// The records.
+    pub records: &'a Records,
+}
+
+/// The guest that a shell becomes.
+#[derive(Clone, Copy, Debug)]
+pub struct GuestIdentity<'a> {
+    /// Its config.
+    pub config: &'a DomainConfig,
+    /// The identities of its vifs.
+    pub vifs: &'a [VifIdentity],
+}
+
+/// What backends do for the devices of one shell, in the order of the calls.
+pub trait Serve {
+    /// Stores what it needs of the guest that the shell becomes, and opens the guest's disks.
+    ///
+    /// # Errors
+    /// A disk cannot be used.
+    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
+
+    /// Asks the backend to attach the devices, without waiting for it. Returns the console's log,
+    /// if there is one.
+    ///
+    /// # Errors
+    /// A file cannot be written, or the request cannot be sent.
+    fn begin_attach(
+        &mut self,
+        links: Links<'_>,
+        timings: &mut Timings,
+    ) -> Result<Option<File>, DevicesError>;
+
+    /// Waits until the devices are attached. `log` is the return value of
+    /// [`begin_attach`](Self::begin_attach).
+    ///
+    /// # Errors
+    /// A device is refused, or its bridge cannot be connected.
+    fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError>;
+
+    /// Begins to configure devices that were attached before their guest was known. Returns whether
+    /// [`finish_configure`](Self::finish_configure) must follow.
+    ///
+    /// # Errors
+    /// As [`begin_attach`](Self::begin_attach) and [`finish_attach`](Self::finish_attach).
+    fn begin_configure(&self, links: Links<'_>, vifs: &[VifIdentity])
+    -> Result<bool, DevicesError>;
+
+    /// Waits until the devices are configured.
+    ///
+    /// # Errors
+    /// A device is refused.
+    fn finish_configure(&self, links: Links<'_>, vifs: &[VifIdentity]) -> Result<(), DevicesError>;
+
+    /// Detaches the devices of a shell that is destroyed.
+    fn abandon(&self, links: Links<'_>);
+}

@@ -1,0 +1,102 @@
+//! The host, as all operations on guests use it.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use xen::Xen;
+
+use super::error::LifecycleError;
+use crate::backends::Links;
+use crate::clients::noxsd::Link;
+use crate::clients::xenstored;
+use crate::image::{Image, ImageCache, ImageError};
+use crate::records::Records;
+
+/// The host: Xen, the records, and the connections to the daemons.
+#[derive(Debug)]
+pub struct Host<H = Xen> {
+    /// Xen.
+    pub xen: Rc<H>,
+    /// The records.
+    pub records: Records,
+    /// `noxsd`.
+    pub noxsd: Rc<Link>,
+    /// `xenstored`, for guests that find their devices in XenStore.
+    pub xenstored: Rc<xenstored::Link>,
+    /// The kernels that were read, if this process keeps them.
+    pub images: Option<Rc<RefCell<ImageCache>>>,
+}
+
+/// Limit of the kept kernels in bytes: enough for a few unpacked Linux kernels.
+const IMAGE_CACHE_BYTES: usize = 256 << 20;
+
+impl<H> Clone for Host<H> {
+    fn clone(&self) -> Self {
+        Self {
+            xen: Rc::clone(&self.xen),
+            records: self.records.clone(),
+            noxsd: Rc::clone(&self.noxsd),
+            xenstored: Rc::clone(&self.xenstored),
+            images: self.images.clone(),
+        }
+    }
+}
+
+impl Host {
+    /// Opens this host, with everything in its default place, for a process that carries out one
+    /// request.
+    ///
+    /// # Errors
+    /// There is no Xen, this is not dom0, or the user is not root.
+    pub fn open() -> Result<Self, LifecycleError> {
+        Ok(Self {
+            xen: Rc::new(Xen::open()?),
+            records: Records::default(),
+            noxsd: Rc::new(Link::new(PathBuf::from(noxs_control::SOCKET))),
+            xenstored: Rc::default(),
+            images: None,
+        })
+    }
+
+    /// Opens this host for a process that creates many guests: it keeps the kernels that it has
+    /// read.
+    ///
+    /// # Errors
+    /// As [`Host::open`].
+    pub fn open_caching() -> Result<Self, LifecycleError> {
+        let images = Some(Rc::new(RefCell::new(ImageCache::new(IMAGE_CACHE_BYTES))));
+        Ok(Self { images, ..Self::open()? })
+    }
+}
+
+impl<H> Host<H> {
+    /// Returns the connections and records that the backends need.
+    pub(crate) fn links(&self) -> Links<'_> {
+        Links { noxsd: &self.noxsd, xenstored: &self.xenstored, records: &self.records }
+    }
+
+    /// Opens a kernel.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn image(&self, path: &Path) -> Result<Arc<Image>, ImageError> {
+        match &self.images {
+            Some(images) => images.borrow_mut().open(path),
+            None => Image::open_unread(path).map(Arc::new),
+        }
+    }
+
+    /// Reads a kernel from an open file.
+    ///
+    /// # Errors
+    /// As [`Image::from_file`].
+    pub fn image_in(&self, file: &File) -> Result<Arc<Image>, ImageError> {
+        match &self.images {
+            Some(images) => images.borrow_mut().from_file(file),
+            None => Image::from_file(file).map(Arc::new),
+        }
+    }
+}

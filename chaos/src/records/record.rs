@@ -1,0 +1,61 @@
+//! The record of one domain.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use xen::units::{DomId, DomainHandle, Gfn, Port};
+
+use crate::config::DomainConfig;
+
+/// What dom0 remembers of a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The domain's number.
+    pub domid: DomId,
+    /// Its handle.
+    pub handle: DomainHandle,
+    /// The config it was created from, completed with the values that the config left open: a
+    /// restart creates the same guest, with the same addresses.
+    pub config: DomainConfig,
+    /// When it was created, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Its device page, if it has one.
+    pub device_page: Option<DevicePageRecord>,
+    /// Whether the user asked for it to be paused. A paused guest that has never run and does not
+    /// have this mark is incomplete once its creator is gone.
+    pub paused: bool,
+}
+
+/// What dom0 remembers of a guest's device page: where it writes requests to shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePageRecord {
+    /// Frame of the device page.
+    pub gfn: Gfn,
+    /// Frame of the answer page.
+    pub answer_gfn: Gfn,
+    /// The guest's end of the sysctl event channel.
+    pub sysctl_port: Port,
+    /// Number of the newest sysctl request; 0 before the first one, as in the page itself.
+    pub requests: u32,
+}
+
+impl Record {
+    /// Returns the record of a domain that is created now, unpaused and without a device page.
+    #[must_use]
+    pub fn new(domid: DomId, handle: DomainHandle, config: DomainConfig) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            domid,
+            handle,
+            config,
+            created_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            device_page: None,
+            paused: false,
+        }
+    }
+
+    /// Returns the domain's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+}
