@@ -93,7 +93,7 @@ impl Process {
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
         // SAFETY:
         // - The child's stack, `stack`, is not used by this process and outlives the child's use
-        //   of it, which ends with `execve`.
+        //   of it: the child uses it only until `execve`.
         // - The child shares this process's memory (CLONE_VM), but both never run at the same
         //   time: with CLONE_VFORK this thread is suspended until the child has called `execve` or
         //   exited, and the process has no other thread.

@@ -50,19 +50,19 @@ pub struct Doomed {
     tracer: JoinHandle<Death>,
 }
 
-/// How a [`Doomed`] process has ended.
+/// How a [`Doomed`] process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
     /// It was killed at the wanted stop.
     AtStop {
         /// Whether the stop was in its first thread.
         first_thread: bool,
-        /// The number of the system call that the thread was about to make or had just made.
+        /// The number of the system call that the thread was about to enter or had just left.
         syscall: u64,
     },
-    /// It ended before that stop.
+    /// It exited before that stop.
     Before {
-        /// The number of stops it had made.
+        /// The number of stops until then.
         stops: usize,
     },
 }
@@ -107,7 +107,7 @@ fn trace(pid: Pid, stop: usize) -> Death {
         | ptrace::Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(pid, options).expect("the process can be traced");
     let resume = |thread, signal| {
-        // Fails if the thread has been killed meanwhile, because another one ended the process.
+        // Fails if the thread is dead because another one has exited the whole process.
         let _ = ptrace::syscall(thread, signal);
     };
     resume(pid, None);

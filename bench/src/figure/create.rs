@@ -73,7 +73,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     xl("xl, script of three lines", &three_lines()?, xl_guests, samples)
 }
 
-/// For how many creates at the beginning and at the end the stages are reported.
+/// How many creates at each end are reported by stage.
 const ENDS: usize = 20;
 
 /// How often each program that only exits is run.

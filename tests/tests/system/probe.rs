@@ -1,5 +1,5 @@
-//! Tests the calls of crate `xen` against a real Xen: makes each one on an empty PVH domain, and
-//! reads back what it did.
+//! Tests the calls of crate `xen` against a real Xen: applies each one to an empty PVH domain, and
+//! reads back its effect.
 
 use system_tests::Bed;
 use xen::domain::CreateDomain;
