@@ -1,4 +1,4 @@
-//! Links `bare` without the C library's start.
+//! Links the program `bare` without the C library's start-up files.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

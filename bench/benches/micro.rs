@@ -1,5 +1,5 @@
-//! Benchmarks of the operations that a create and a packet need from this project's own code. They
-//! run on the host with criterion and use the wall clock.
+//! Benchmarks single operations of this project's code that a create or a packet needs. They run on
+//! the host with criterion and use the wall clock.
 #![allow(missing_docs, reason = "criterion's macros generate public functions")]
 
 use std::hint::black_box;
@@ -21,7 +21,7 @@ const PORTS: u32 = 8000;
 
 fn config(c: &mut Criterion) {
     let parse = || parse_str("redis.cfg", black_box(CONFIG), &[], true);
-    c.bench_function("config parse", |b| b.iter(|| parse().expect("it is a shipped one")));
+    c.bench_function("config parse", |b| b.iter(|| parse().expect("the shipped config is valid")));
 }
 
 /// Needs the built redis guest, which `scripts/bench micro` builds first.
@@ -34,7 +34,7 @@ fn image(c: &mut Criterion) {
     c.bench_function("image parse (redis)", |b| {
         b.iter_batched(
             || bytes.clone(),
-            |bytes| Image::parse(bytes).expect("it is a guest's image"),
+            |bytes| Image::parse(bytes).expect("the guest's image is valid"),
             criterion::BatchSize::SmallInput,
         );
     });
@@ -49,7 +49,7 @@ fn page(c: &mut Criterion) {
     let bytes = page.encode();
     c.bench_function("device page write", |b| b.iter(|| black_box(&page).encode()));
     c.bench_function("device page read", |b| {
-        b.iter(|| DevicePage::decode(black_box(&bytes)).expect("it was just written"));
+        b.iter(|| DevicePage::decode(black_box(&bytes)).expect("the page was just encoded"));
     });
 }
 
@@ -61,7 +61,7 @@ fn switch(c: &mut Criterion) {
     let mut switch = Switch::default();
     for number in 0..PORTS {
         let address = Ipv4Addr::from(0x0a01_0000 + number);
-        switch.add(BridgePortId(number), mac(number), Some(address)).expect("no address is twice");
+        switch.add(BridgePortId(number), mac(number), Some(address)).expect("addresses differ");
     }
     let payload = Payload::Ipv4 { source: Ipv4Addr::from(0x0a01_0001) };
     let facts = FrameFacts { destination: mac(PORTS / 2), source: mac(1), payload };
@@ -71,12 +71,13 @@ fn switch(c: &mut Criterion) {
 }
 
 fn request(c: &mut Criterion) {
-    let config = parse_str("redis.cfg", CONFIG, &[], true).expect("it is a shipped one").config;
+    let config =
+        parse_str("redis.cfg", CONFIG, &[], true).expect("the shipped config is valid").config;
     let request = Request::Create { config: EncodedConfig::from(&config), paused: false };
-    let packet = encode(&request).expect("it is short");
+    let packet = encode(&request).expect("the request fits in a packet");
     c.bench_function("request encode", |b| b.iter(|| encode(black_box(&request))));
     c.bench_function("request decode", |b| {
-        b.iter(|| decode::<Request>(black_box(&packet)).expect("it was just encoded"));
+        b.iter(|| decode::<Request>(black_box(&packet)).expect("the request was just encoded"));
     });
 }
 

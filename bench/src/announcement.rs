@@ -1,5 +1,5 @@
-//! Waits for a guest to announce its address: every guest with an address sends a gratuitous ARP
-//! when its network is up.
+//! Waits until a guest announces its address. Each guest with an address sends a gratuitous ARP
+//! packet when its network is up.
 
 use std::io::Read;
 use std::net::Ipv4Addr;
@@ -16,12 +16,12 @@ const ETHERTYPE_ARP: u16 = 0x0806;
 /// Offset of the sender's IPv4 address in an Ethernet frame with an ARP packet (RFC 826).
 const SENDER_ADDRESS: usize = 28;
 
-/// Receives all ARP packets that reach dom0 from its creation on.
+/// A socket that receives all ARP packets that reach dom0 from its creation on.
 #[derive(Debug)]
 pub struct Announcements(Socket);
 
 impl Announcements {
-    /// Starts to listen.
+    /// Opens the socket.
     ///
     /// # Errors
     /// The packet socket cannot be opened; that needs root.
@@ -31,7 +31,7 @@ impl Announcements {
         Ok(Self(socket.context("cannot open a packet socket")?))
     }
 
-    /// Waits until an ARP packet has this address as its sender's.
+    /// Waits until an ARP packet from this address arrives.
     ///
     /// # Errors
     /// No such packet arrives within [`PATIENCE`].

@@ -1,4 +1,4 @@
-//! A `chaosd` of a measurement.
+//! Starts `chaosd` for a measurement, and creates guests through it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -28,11 +28,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it and waits until its pool is full. `flavour` is what its configuration says of the
-    /// flavour but its name and marks.
+    /// Starts `chaosd` with a pool of this many shells, and waits until the pool is full. `flavour`
+    /// has the lines of the flavour in the configuration, without its name and marks.
     ///
     /// # Errors
-    /// It does not run, or ends.
+    /// `chaosd` cannot be started, or exits.
     pub fn start(flavour: &str, shells: usize) -> Result<Self> {
         let settings = format!(
             "memory='512M'\n[[flavour]]\nname='f'\n{flavour}\nlow={shells}\nhigh={shells}\n"
@@ -50,10 +50,10 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Waits until all shells are there.
+    /// Waits until `chaosd` reports that the pool is full. Must be called once per refill.
     ///
     /// # Errors
-    /// It has ended.
+    /// `chaosd` has exited.
     pub fn wait_until_full(&mut self) -> Result<()> {
         let mut line = String::new();
         while self.log.read_line(&mut line)? > 0 {
@@ -62,30 +62,30 @@ impl Daemon {
             }
             line.clear();
         }
-        bail!("chaosd has ended")
+        bail!("chaosd has exited before its pool was full")
     }
 
-    /// Its process.
+    /// Returns its process ID.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Ends it.
+    /// Terminates it with SIGTERM and waits for its exit.
     ///
     /// # Errors
-    /// It has failed.
-    pub fn end(mut self) -> Result<()> {
+    /// It exits with a failure.
+    pub fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM)?;
-        // It must not wait for somebody to read its log.
+        // Read its log to the end: with a full pipe it would block and never exit.
         std::io::copy(&mut self.log, &mut std::io::sink())?;
         ensure!(self.child.wait()?.success(), "chaosd has failed");
         Ok(())
     }
 }
 
-/// Creates a guest through `chaosd`, which leaves it paused. Each call connects anew, as a command
-/// does.
+/// Creates a guest through `chaosd`, and leaves it paused. Each call opens a connection of its own,
+/// as each command does.
 ///
 /// # Errors
 /// `chaosd` does not answer, or refuses.
@@ -95,8 +95,8 @@ pub fn create_paused(config: &DomainConfig) -> Result<CreatedGuest> {
     Ok(executor.create(config, options, &mut Timings::start())?)
 }
 
-/// The hypercall alone, without what the guest and `noxsd` do as soon as they may, in
-/// nanoseconds.
+/// Unpauses a guest and returns the nanoseconds of the hypercall. The CPU time of the guest and of
+/// `noxsd`, which may run before the hypercall returns, is subtracted.
 ///
 /// # Errors
 /// Xen refuses.

@@ -1,8 +1,7 @@
 //! Runs a program and times it from its `execve`: until it prints something, or until it exits.
 //!
-//! Creating the process does not count, so the child itself takes the time right before its
-//! `execve` and stores it in memory that it shares with this process. This is what `unsafe` is
-//! for.
+//! The creation of the process does not count. So the child itself takes the time right before its
+//! `execve`, and stores it in memory that it shares with this process, which needs `unsafe`.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
@@ -38,13 +37,13 @@ pub struct Process {
     output: Option<File>,
 }
 
-/// Runs a program to its end and returns the time in nanoseconds from its `execve` until `waitpid`
-/// reports its exit.
+/// Runs a program until it exits, and returns the time in nanoseconds from its `execve` until
+/// `waitpid` reports the exit.
 ///
 /// # Errors
 /// The program does not exist, or fails.
 pub fn run(program: &str, args: &[&str]) -> Result<u64> {
-    Process::start(program, args)?.end()
+    Process::start(program, args)?.wait()
 }
 
 impl Process {
@@ -70,10 +69,11 @@ impl Process {
 
     fn with_output(program: &str, args: &[&str], output: Option<&OwnedFd>) -> Result<Self> {
         let path = CString::new(find(program)?.as_os_str().as_bytes())?;
-        let words: Vec<CString> = [program]
+        let line = format!("{program} {}", args.join(" "));
+        let args: Vec<CString> = [program]
             .iter()
             .chain(args)
-            .map(|word| CString::new(*word))
+            .map(|argument| CString::new(*argument))
             .collect::<Result<_, _>>()?;
         let output = output.map(AsRawFd::as_raw_fd);
         let mut stack = vec![0; STACK_SIZE];
@@ -87,20 +87,19 @@ impl Process {
             }
             started = Instant::now();
             // Returns only on failure.
-            let _ = execv(&path, &words);
+            let _ = execv(&path, &args);
             127
         });
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
         // SAFETY:
         // - The child's stack, `stack`, is not used by this process and outlives the child's use
-        //   of it, which ends with `execve`.
+        //   of it: the child uses it only until `execve`.
         // - The child shares this process's memory (CLONE_VM), but both never run at the same
         //   time: with CLONE_VFORK this thread is suspended until the child has called `execve` or
         //   exited, and the process has no other thread.
         // - The child leaves the shared heap consistent. `execv` allocates a few bytes, which are
         //   leaked because a successful `execve` does not return.
         let pid = unsafe { clone(child, &mut stack, flags, Some(Signal::SIGCHLD as i32)) }?;
-        let line = format!("{program} {}", args.join(" "));
         Ok(Self { started, pid, line, output: None })
     }
 
@@ -132,7 +131,7 @@ impl Process {
     ///
     /// # Errors
     /// It exits with a failure, or is killed by a signal.
-    pub fn end(self) -> Result<u64> {
+    pub fn wait(self) -> Result<u64> {
         let status = waitpid(self.pid, None)?;
         let ns = nanoseconds(self.started)?;
         ensure!(matches!(status, WaitStatus::Exited(_, 0)), "{} failed: {status:?}", self.line);

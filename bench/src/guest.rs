@@ -1,4 +1,4 @@
-//! Creates one guest in this process and times it by stage.
+//! Creates a guest in this process, times each stage, and reads the CPU time of daemons.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub struct Sample {
 }
 
 /// Where the time of the unpause goes. With one CPU the guest takes the CPU from dom0 as soon as it
-/// may run, and `noxsd` takes it to serve the guest's first output. Both fall within the time of
-/// the hypercall, but are not part of the create.
+/// may run, and `noxsd` then serves the guest's first output. Both happen before the hypercall
+/// returns, but are not part of the create.
 #[derive(Debug)]
 pub struct Unpause {
     /// The hypercall itself, without the other two, in nanoseconds.
@@ -126,6 +126,12 @@ impl Service {
             }
         }
         bail!("{name} is not running")
+    }
+
+    /// Returns its folder in `/proc`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.0
     }
 
     /// Returns its CPU time so far in nanoseconds: the first number of `/proc/PID/schedstat`

@@ -1,4 +1,4 @@
-//! What the programs that measure in dom0 share: creating guests in several ways, and timing them.
+//! Shared code of the programs that measure in dom0: creates guests in several ways and times them.
 
 pub mod announcement;
 pub mod chaosd;
@@ -14,9 +14,9 @@ use std::time::Duration;
 const IDLE: Duration = Duration::from_millis(250);
 
 /// Waits for Xen to clear freed memory, so that the next create does not pay for it: the memory of
-/// destroyed guests, and what a create frees of its paging pool. Xen clears memory while it is idle
-/// and does not report its progress (`scrub_pages` of `XEN_SYSCTL_physinfo` has always read 0), so
-/// all that can be done is to stay idle for long enough.
+/// destroyed guests, and the part of the paging pool that a create frees. Xen clears memory while
+/// it is idle, and does not report its progress (`scrub_pages` of `XEN_SYSCTL_physinfo` always
+/// reads 0). So this stays idle for long enough.
 pub fn let_xen_scrub() {
     std::thread::sleep(IDLE);
 }

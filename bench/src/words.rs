@@ -10,22 +10,22 @@ use anyhow::{Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// How long to wait: an emulated Linux takes several seconds to boot.
+/// How long to wait. An emulated Linux takes several seconds to boot.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Reads until the word has appeared.
+/// Reads from a stream until its output contains the word.
 ///
 /// # Errors
 /// The stream ends first, or the word does not appear within [`PATIENCE`].
 pub fn wait_for(from: &mut (impl Read + AsFd), word: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     let mut piece = [0; 512];
-    while !String::from_utf8_lossy(&said).contains(word) {
-        ensure!(readable(from, deadline)?, "no {word:?} in time; the output is {}", text(&said));
+    while !String::from_utf8_lossy(&output).contains(word) {
+        ensure!(readable(from, deadline)?, "no {word:?} in time; the output is {}", text(&output));
         let length = from.read(&mut piece)?;
-        ensure!(length > 0, "the output ended without {word:?}; it is {}", text(&said));
-        said.extend_from_slice(&piece[..length]);
+        ensure!(length > 0, "the output ended without {word:?}; it is {}", text(&output));
+        output.extend_from_slice(&piece[..length]);
     }
     Ok(())
 }
@@ -39,16 +39,20 @@ pub fn wait_for_log(log: &Path, word: &str) -> Result<()> {
     let changes = Inotify::init(InitFlags::IN_CLOEXEC)?;
     changes.add_watch(log, AddWatchFlags::IN_MODIFY)?;
     loop {
-        let said = fs::read(log)?;
-        if String::from_utf8_lossy(&said).contains(word) {
+        let content = fs::read(log)?;
+        if String::from_utf8_lossy(&content).contains(word) {
             return Ok(());
         }
-        ensure!(readable(&changes, deadline)?, "no {word:?} in time; the log is {}", text(&said));
+        ensure!(
+            readable(&changes, deadline)?,
+            "no {word:?} in time; the log is {}",
+            text(&content)
+        );
         changes.read_events()?;
     }
 }
 
-/// Waits until something can be read, and returns false if that is not so by the deadline.
+/// Waits until something can be read. Returns false if nothing can be read by the deadline.
 ///
 /// # Errors
 /// `poll` fails.
@@ -58,6 +62,6 @@ pub fn readable(from: &impl AsFd, deadline: Instant) -> Result<bool> {
     Ok(poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout)? > 0)
 }
 
-fn text(said: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(said))
+fn text(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(bytes))
 }

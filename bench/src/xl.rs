@@ -1,14 +1,15 @@
-//! Guests of xl.
+//! Configs of guests that xl creates.
 
 use std::fs;
 use std::path::absolute;
 
 use anyhow::Result;
 
-/// Writes the config of a PVH guest with one vCPU for xl: its name, kernel, memory in MiB, and `more`
+/// Writes the config of a PVH guest with one vCPU for xl. `memory` is in MiB; `more` has further
 /// lines, each with a newline.
 ///
-/// Our guests find no device page under xl, say so and stop, and are kept: that is after the create.
+/// Under xl a guest finds no device page. One that needs the page prints an error and shuts down as
+/// crashed, after the create. The config keeps the domain, so that xl can destroy it as usual.
 ///
 /// # Errors
 /// The file cannot be written.

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Debian packages of any release, from the host's own mirror, without installing them: a private
-# apt with its own lists and cache, whose dpkg status is empty.
+# Fetches Debian packages of any release from the host's mirror, without installing them. For that it has a private
+# apt with its own lists and cache, and with an empty dpkg status.
 
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
-# Prints "URI SUITE COMPONENTS..." for each binary source that the host's apt has.
+# host_sources: prints "URI SUITE COMPONENTS..." for each source of binary packages that the host's apt has.
 host_sources() {
     local file
     for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
@@ -13,7 +13,7 @@ host_sources() {
     done
     for file in /etc/apt/sources.list.d/*.sources; do
         [[ -r $file ]] || continue
-        # Comments may stand inside a stanza; only empty lines end one.
+        # A stanza may contain comments; only empty lines end it.
         sed '/^#/d' "$file" | awk -v RS= -F'\n' '{
             delete field
             for (i = 1; i <= NF; i++) {
@@ -30,8 +30,8 @@ host_sources() {
     done
 }
 
-# mirror_of SUITE ALIAS: the first URI that serves SUITE's component main, under that name or, on
-# what looks like a mirror of Debian's archive, its alias.
+# mirror_of SUITE ALIAS: prints the first URI that serves the component main of SUITE. On what looks like a mirror of
+# Debian's archive, the suite may also go by its alias.
 mirror_of() {
     host_sources | awk -v suite="$1" -v alias="$2" '
         $1 ~ /^cdrom:/ { next }
@@ -40,7 +40,7 @@ mirror_of() {
         }'
 }
 
-# private_apt RELEASE: makes the private apt of a Debian release, with its lists fetched.
+# private_apt RELEASE: sets up the private apt of a Debian release, and fetches its lists.
 private_apt() {
     local release=$1 dir=$CACHE/apt/$1
     cached "$dir/conf" make_private_apt "$release"
@@ -54,7 +54,7 @@ make_private_apt() {
     [[ -r $KEYRING ]] || die 2 "$KEYRING is missing: install debian-archive-keyring"
     uri=$(mirror_of "$host" "^(old)*stable\$")
     [[ $uri ]] || die 2 "no Debian mirror for $host in /etc/apt/sources.list(.d)"
-    # apt does not name what it finds in its own archives: what we fetch is kept in debs/.
+    # `--print-uris` leaves out packages that are in apt's own archives, so keep the fetched packages in debs/ instead.
     mkdir -p "$dir"/{lists,archives}/partial "$dir"/{parts,debs}
     : >"$dir/status"
     {
@@ -62,7 +62,7 @@ make_private_apt() {
         uri=$(mirror_of "$host-security" "^(old)*stable-security\$")
         [[ -z $uri ]] || echo "deb [signed-by=$KEYRING] $uri $release-security main"
     } >"$dir/sources.list"
-    # The host's settings (a proxy, say) stay; its hooks, and what it keeps, are not for us.
+    # Keep the host's settings, such as a proxy, but not its hooks, and none of its state.
     cat >"$conf" <<END
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -92,7 +92,7 @@ END
     apt-get -c "$conf" -qq update >&2
 }
 
-# closure RELEASE PACKAGE...: prints the names of the packages given and of all they depend on.
+# closure RELEASE PACKAGE...: prints the names of the packages and of all their dependencies.
 closure() {
     local release=$1
     shift
@@ -100,13 +100,13 @@ closure() {
         sed -E "s/^'[^']*' ([^_ ]+)_.*/\1/"
 }
 
-# unpack RELEASE FOLDER PACKAGE...: fetches exactly these packages and unpacks them into FOLDER.
+# unpack RELEASE FOLDER PACKAGE...: fetches exactly these packages, and unpacks them into FOLDER.
 unpack() {
     local release=$1 folder=$2 conf=$CACHE/apt/$1/conf lock file
     local archives=$CACHE/apt/$1/debs
     shift 2
     mkdir -p "$folder"
-    # Runs may fetch different layers at once: one downloads at a time.
+    # Several runs may fetch different layers at once; only one of them downloads at a time.
     exec {lock}>"$CACHE/apt/$release/download.lock"
     flock "$lock"
     (
@@ -119,13 +119,13 @@ unpack() {
     exec {lock}>&-
     for file in "$@"; do
         file=$(newest "$archives" "$file")
-        # Debian's folders /bin, /lib and so on are symbolic links: tar must keep them.
+        # Debian's folders /bin, /lib and so on are symbolic links, which tar must not replace.
         dpkg-deb --fsys-tarfile "$file" |
             tar -x --keep-directory-symlink --no-same-owner -C "$folder"
     done
 }
 
-# newest FOLDER PACKAGE: the newest downloaded file of a package.
+# newest FOLDER PACKAGE: prints the newest downloaded file of a package.
 newest() {
     local files
     mapfile -t files < <(find "$1" -maxdepth 1 -name "$2_*.deb" | sort -V)

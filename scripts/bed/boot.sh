@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# What is booted: the hypervisor and dom0's kernel, with the modules that dom0 needs.
+# The hypervisor, dom0's kernel with the modules that dom0 needs, and a ramdisk for Linux guests.
 
-# Dom0's kernel comes from this release, whatever Xen: PV dom0 under emulation was proven with it.
+# dom0's kernel comes from this release with each Xen, because this kernel is known to run as an emulated PV dom0.
 KERNEL_RELEASE=bookworm
 # Loaded at boot, in this order.
 MODULES=(xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs virtio_pci virtio_console
     tun bridge xen-netback xen-blkback loop)
-# What a Linux guest needs of them in XenStore mode.
+# The modules that a Linux guest needs in XenStore mode.
 GUEST_MODULES=(xen-netfront xen-blkfront)
-# There for `modprobe`: what containers want.
+# Modules for containers, which are loaded by `modprobe`.
 MORE_MODULES=(overlay veth br_netfilter iptable_nat iptable_filter xt_conntrack xt_addrtype
     xt_MASQUERADE crc32c_generic)
 
-# make_xen FILE XEN: the hypervisor as the ELF file that QEMU's -kernel wants.
+# make_xen FILE XEN: fetches the hypervisor, as an ELF file for QEMU's -kernel.
 make_xen() {
     local release folder=$1.d
     release=$(release_of "$2")
@@ -23,8 +23,8 @@ make_xen() {
     rm -rf "$folder"
 }
 
-# make_kernel FOLDER: dom0's kernel as FOLDER/vmlinux, the modules it needs as FOLDER/root, and a
-# ramdisk for a guest with the same kernel as FOLDER/guest.cpio.
+# make_kernel FOLDER: fetches dom0's kernel: FOLDER/vmlinux is the kernel, FOLDER/root its modules, and
+# FOLDER/guest.cpio a ramdisk for guests with the same kernel.
 make_kernel() {
     local folder=$1 package version
     private_apt "$KERNEL_RELEASE"
@@ -39,20 +39,20 @@ make_kernel() {
     rm -rf "$folder/all"
 }
 
-# unpack_kernel BZIMAGE: writes the ELF file inside to stdout. Xen would unpack it itself, at each
-# boot; emulated, that takes ten seconds.
+# unpack_kernel BZIMAGE: writes the ELF file inside to stdout. Xen could unpack it, but emulated that takes ten seconds
+# at each boot.
 unpack_kernel() {
     local sectors offset length
     # Linux's Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length.
     sectors=$(od -An -tu1 -j $((0x1f1)) -N 1 "$1")
     offset=$(od -An -tu4 -j $((0x248)) -N 4 "$1")
     length=$(od -An -tu4 -j $((0x24c)) -N 4 "$1")
-    # After the compressed data comes its unpacked length, which is none of xz's business.
+    # The payload ends with its unpacked length, which does not belong to the xz stream: so --single-stream.
     dd if="$1" bs=1M iflag=skip_bytes,count_bytes status=none \
         skip=$(((sectors + 1) * 512 + offset)) count=$((length)) | xz --decompress --single-stream
 }
 
-# pick_modules FOLDER VERSION: from FOLDER/all to FOLDER/root, and the list of those to load.
+# pick_modules FOLDER VERSION: copies the modules from FOLDER/all to FOLDER/root, and lists those to load at boot.
 pick_modules() {
     local folder=$1 version=$2 module busybox
     local from=$folder/all/lib/modules/$version to=$folder/root/lib/modules/$version
@@ -72,7 +72,7 @@ pick_modules() {
     rm "$folder/load"
 }
 
-# make_guest FOLDER VERSION: busybox, the drivers of a guest, and its init.
+# make_guest FOLDER VERSION: creates a guest's ramdisk with busybox, the frontend drivers, and an init.
 make_guest() {
     local guest=$1/guest from=$1/all/lib/modules/$2 module busybox number=10
     busybox=$(find "$1/all" -path '*bin/busybox')
@@ -82,11 +82,11 @@ make_guest() {
     for module in "${GUEST_MODULES[@]}"; do
         with_dependencies "$from" "$module"
     done | awk '!seen[$0]++' | while read -r module; do
-        # In the order of their names they are loaded.
+        # The guest's init loads modules in the order of their names.
         cp "$from/$module" "$guest/modules/$((number++))-${module##*/}"
     done
     install -m 755 "$BED/linux-init" "$guest/init"
-    # The kernel runs these when dom0 asks for the guest's end.
+    # The guest's kernel runs these when dom0 requests a shutdown or a reboot.
     printf '#!/bin/busybox sh\nexec /bin/busybox %s -f\n' poweroff >"$guest/sbin/poweroff"
     printf '#!/bin/busybox sh\nexec /bin/busybox %s -f\n' reboot >"$guest/sbin/reboot"
     chmod 755 "$guest"/sbin/*
@@ -102,6 +102,6 @@ with_dependencies() {
         grep -qE "/${2//[-_]/[-_]}\.ko" "$1/modules.builtin" && return
         die 2 "the kernel has no module $2"
     }
-    # modules.dep names the module first, and its needs from the nearest to the farthest.
+    # modules.dep names the module first, then its dependencies from the nearest to the farthest.
     tr -d : <<<"$line" | tr ' ' '\n' | sed '/^$/d' | tac
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # WITH is set in options.sh
-# Dom0's initramfs: the cached layers, and on top what changes from run to run.
+# dom0's initramfs: the cached layers, and on top the files that change from run to run.
 
 BINARIES=(chaos noxsd chaosd)
 
@@ -27,10 +27,10 @@ initramfs() {
     pack "$top"
 }
 
-# stage_programs TOP: init, the test bed's own programs, and the project's.
+# stage_programs TOP: adds init, the test bed's own programs, and the project's.
 stage_programs() {
     local name file
-    # With the links of the merged /usr, so that --with a path below /bin goes to the right place.
+    # Create the links of the merged /usr, so that --with also works for a path below /bin.
     skeleton "$1"
     mkdir -p "$1"/{root,etc/bed,usr/local/bin}
     install -m 755 "$BED/dom0/init" "$1/init"
@@ -43,7 +43,7 @@ stage_programs() {
     done
 }
 
-# stage_guests FOLDER: each guest's configuration and image, side by side.
+# stage_guests FOLDER: adds each guest's configuration and image.
 stage_guests() {
     local cfg image
     for cfg in "$ROOT"/guests/*/*.cfg; do
@@ -54,13 +54,13 @@ stage_guests() {
     done
 }
 
-# stage_linux FOLDER: dom0's own kernel and a ramdisk, for guests.
+# stage_linux FOLDER: adds dom0's own kernel, and a ramdisk, for Linux guests.
 stage_linux() {
     install -m 644 "$KERNEL/vmlinux" "$1/linux"
     install -m 644 "$KERNEL/guest.cpio" "$1/linux.cpio"
 }
 
-# stage_with TOP: what --with names. A folder that is there already gets the new files added.
+# stage_with TOP: adds the files and folders of --with. The files of a folder are added to those that exist.
 stage_with() {
     local with source target
     for with in "${WITH[@]}"; do
@@ -69,7 +69,7 @@ stage_with() {
             mkdir -p "$target"
             cp -RL --preserve=mode "$source/." "$target/"
         else
-            # As cp does: into a folder that is there, or written with a slash at its end.
+            # As with cp, the target is a folder if it exists as one, or if it ends with a slash.
             [[ $with != */ ]] || mkdir -p "$target"
             mkdir -p "$(dirname "$target")"
             cp -L --preserve=mode "$source" "$target"

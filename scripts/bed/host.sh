@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# The few packages that the host itself needs.
+# Installs the few packages that the host itself needs, and chooses how Xen runs there.
 
-# build_packages: installs what cargo needs beside Rust, or says how and exits 2.
+# build_packages: installs the packages that cargo needs beside Rust. A user other than root gets the command to
+# install them, and exit status 2.
 build_packages() {
     local missing=()
     [[ -x $(command -v cc) ]] || missing+=(gcc)
@@ -9,8 +10,8 @@ build_packages() {
     install_missing "${missing[@]}"
 }
 
-# host_packages [PROGRAM:PACKAGE]...: installs what a run needs, and the packages whose programs are
-# not there, or says how and exits 2.
+# host_packages [PROGRAM:PACKAGE]...: likewise installs the packages that a run needs, and the given packages whose
+# programs are missing.
 host_packages() {
     local missing=() wanted
     for wanted in "$@"; do
@@ -22,7 +23,7 @@ host_packages() {
     install_missing "${missing[@]}"
 }
 
-# install_missing [PACKAGE]...
+# install_missing [PACKAGE]...: installs packages, or prints the command and exits with 2 if the user is not root.
 install_missing() {
     (($#)) || return 0
     local install=(apt-get install --yes --no-install-recommends "$@")
@@ -31,14 +32,14 @@ install_missing() {
         die 2 "    apt-get update && ${install[*]}"
     fi
     say "installing on this host: $*"
-    # Two runs on a fresh machine: apt waits for its own lock.
+    # Two runs may start at once on a fresh machine, so let apt wait for its lock.
     {
         apt-get -qq update
         DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "${install[@]:1}"
     } >&2 || die 2 "apt-get could not install: $*"
 }
 
-# kvm_nests: true if this machine's KVM claims to run a hypervisor inside a guest.
+# kvm_nests: returns whether this machine's KVM claims to run a hypervisor in a guest.
 kvm_nests() {
     local parameter
     [[ -r /dev/kvm && -w /dev/kvm ]] || return
@@ -49,7 +50,7 @@ kvm_nests() {
     return 1
 }
 
-# choose_accel: prints kvm if Xen and its dom0 have been seen to run under it here, else tcg.
+# choose_accel: prints kvm if Xen and a dom0 have run under it on this host, else tcg.
 choose_accel() {
     local seen
     kvm_nests || { echo tcg; return; }
@@ -58,13 +59,13 @@ choose_accel() {
     cat "$seen"
 }
 
-# try_kvm FILE: writes to FILE what this machine is good for.
+# try_kvm FILE: boots Xen under KVM, and writes kvm to FILE if that works, else tcg.
 try_kvm() {
     say "trying Xen under KVM"
     if "$ROOT/scripts/nested" --accel kvm --no-build --xen "$XEN" --timeout 60 -- true; then
         echo kvm >"$1"
     else
-        say "it does not work here: Xen will be emulated"
+        say "Xen does not run under KVM on this host; it will be emulated"
         echo tcg >"$1"
     fi
 }

@@ -4,16 +4,16 @@
 # Packages that others depend on for their installation scripts, which never run here.
 NEEDLESS='^(adduser|audit-common|base-files|base-passwd|debconf|debianutils|dpkg|gcc-.*-base|init-system-helpers|libaudit.*|libc-bin|libcap-ng0|libdb5.*|libdebconf.*|libgssapi.*|libk5.*|libkeyutils.*|libkrb5.*|libnsl2|libpam.*|libpython.*|libsemanage.*|libsepol.*|libsqlite.*|libssl.*-udeb|libtirpc.*|login.defs|mawk|media-types|openssl-provider-legacy|passwd|perl.*|python3.*|readline-common|sensible-utils|sysvinit-utils|tar|ucf|udev)$'
 
-# release_of XEN: the Debian release that a Xen version, and dom0's programs with it, come from.
+# release_of XEN: prints the Debian release that has this Xen version. dom0's programs come from it, too.
 release_of() {
     case $1 in
     4.17) echo bookworm ;;
     4.20) echo trixie ;;
-    *) die 2 "--xen $1: known are 4.17 and 4.20" ;;
+    *) die 2 "--xen $1: must be 4.17 or 4.20" ;;
     esac
 }
 
-# trim FOLDER: removes what a dom0 in memory has no use for.
+# trim FOLDER: removes files that dom0 does not need: its root is in memory.
 trim() {
     rm -rf "$1"/usr/share/gcc "$1"/usr/lib/x86_64-linux-gnu/engines-3 "$1"/usr/bin/redis-check-*
     rm -rf "$1"/usr/share/{doc,man,info,locale,lintian,bug,perl5,bash-completion,zsh,gdb} \
@@ -21,15 +21,15 @@ trim() {
         "$1"/usr/include "$1"/var/cache
 }
 
-# skeleton FOLDER: the merged /usr of Debian, so that packages unpack into the right places.
+# skeleton FOLDER: creates Debian's merged /usr, so that packages unpack into the right places.
 skeleton() {
     local name
     mkdir -p "$1"/usr/{bin,sbin,lib,lib64}
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$1/$name"; done
 }
 
-# link_applets FOLDER: makes busybox's programs known under their names, where no other program
-# stands. Those of sbin lead to bin, so that a package's program in either place is found first.
+# link_applets FOLDER: links each of busybox's programs under its name, unless another program has the name. Links
+# in sbin lead to bin, so that a package's program in either folder takes precedence.
 link_applets() {
     local applet name
     "$1/usr/bin/busybox" --list-full | while read -r applet; do
@@ -39,13 +39,13 @@ link_applets() {
     done
 }
 
-# make_packages LAYER RELEASE PACKAGE...: an archive of packages and all they depend on.
+# make_packages LAYER RELEASE PACKAGE...: creates an archive of packages and their dependencies.
 make_packages() {
     local layer=$1 release=$2 folder=$1.d names
     shift 2
     private_apt "$release"
     say "fetching for dom0: $*"
-    names=$(closure "$release" "$@") || die 2 "no such package in Debian $release, see above: $*"
+    names=$(closure "$release" "$@") || die 2 "no such package in Debian $release: $*; see apt's message above"
     skeleton "$folder"
     # shellcheck disable=SC2086 # package names hold no spaces
     unpack "$release" "$folder" $names
@@ -55,14 +55,13 @@ make_packages() {
     rm -rf "$folder"
 }
 
-# choose_alternatives FOLDER: the names that installation scripts would make with
-# update-alternatives(1), of packages that tests use. Of iptables the one whose kernel modules are
-# here.
+# choose_alternatives FOLDER: creates the links that installation scripts would create with update-alternatives(1),
+# for the packages that tests use. For iptables that is the legacy one, because dom0 has its kernel modules.
 choose_alternatives() {
     [[ ! -e $1/usr/sbin/iptables-legacy ]] || ln -s iptables-legacy "$1/usr/sbin/iptables"
 }
 
-# make_xenstore LAYER RELEASE XEN: xl, the XenStore daemon and what their scripts need.
+# make_xenstore LAYER RELEASE XEN: creates an archive of xl, xenstored and what their scripts need.
 make_xenstore() {
     local layer=$1 release=$2 xen=$3 folder=$1.d names
     private_apt "$release"
@@ -73,7 +72,7 @@ make_xenstore() {
     # shellcheck disable=SC2086 # package names hold no spaces
     unpack "$release" "$folder" $names
     trim "$folder"
-    # Debian's wrappers look for the running Xen's programs: here there is only one.
+    # Debian's wrappers choose the programs of the running Xen. Here there is only one version, so link to its programs.
     mkdir -p "$folder/usr/local/sbin"
     find "$folder/usr/lib/xen-$xen/bin" -type f -printf "../../lib/xen-$xen/bin/%f\0" |
         xargs -0 ln -s -t "$folder/usr/local/sbin"
@@ -83,11 +82,11 @@ make_xenstore() {
     rm -rf "$folder"
 }
 
-# make_base LAYER RELEASE KERNEL: busybox, the kernel's modules, the Redis clients.
+# make_base LAYER RELEASE KERNEL: creates an archive of busybox, the kernel's modules and the Redis clients.
 make_base() {
     local layer=$1 release=$2 kernel=$3 folder=$1.d names
     private_apt "$release"
-    say "making dom0's base from Debian $release"
+    say "fetching dom0's base system from Debian $release"
     names=$(closure "$release" busybox-static redis-tools | grep -vE "$NEEDLESS")
     skeleton "$folder"
     # shellcheck disable=SC2086 # package names hold no spaces

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # variables are for the other parts
+# shellcheck disable=SC2034 # the other parts use the variables
 # The options of scripts/nested.
 
 usage() {
@@ -7,30 +7,30 @@ usage() {
 Usage: scripts/nested [OPTION]... -- COMMAND [ARG...]
 
 Runs COMMAND as root in the dom0 of a real Xen, inside QEMU. Builds the project and its guests
-first (scripts/build), and puts them there: chaos and noxsd are on the PATH, noxsd runs, the working directory
-holds each guest's .cfg and image, bridge xenbr0 is 10.0.0.1/24. Standard output, standard error
-and the exit status are COMMAND's.
+first (scripts/build) and copies them into dom0: chaos and noxsd are on the PATH, noxsd runs, the
+working directory has each guest's .cfg and image, bridge xenbr0 is 10.0.0.1/24. Standard output,
+standard error and the exit status are COMMAND's.
 
-  --cpus N                 processors of the machine; default 2, with --linux 1. Emulated, they take turns
-                           in one thread of QEMU: guests under load crash when each has its own
-  --memory MIB             its memory; default 4096
-  --dom0-memory MIB        how much of it is dom0's; default 512
-  --icount                 a clock that counts instructions, 1 ns each; means one processor
+  --cpus N                 processors of the machine; default 2, with --linux 1. Emulated, they
+                           share one thread of QEMU: with a thread each, guests under load crash
+  --memory MIB             memory of the machine; default 4096
+  --dom0-memory MIB        the part of it for dom0; default 512
+  --icount                 use a clock that counts instructions, 1 ns each; implies one processor
   --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
-  --linux                  put a Linux for guests into the working directory: linux, linux.cpio.
-                           Emulated, it panics on more than one processor
-  --xen 4.17|4.20          Xen of Debian 12 or 13; default: the host's release
-  --xen-options WORDS      more of Xen's own command line, such as sched=credit
-  --timeout SECONDS        give up after so long, boot included; default 600
+  --linux                  add a Linux kernel and ramdisk for guests to the working directory:
+                           linux, linux.cpio. Emulated, it panics on more than one processor
+  --xen 4.17|4.20          Xen of Debian 12 or 13; default: that of the host's release
+  --xen-options OPTIONS    add to Xen's command line, such as sched=credit
+  --timeout SECONDS        stop after this time, boot included; default 600
   --with HOSTPATH:DOM0PATH copy a file or folder into dom0; may be repeated
-  --package NAME           put a Debian package and its dependencies into dom0; may be repeated
-  --no-build               take the binaries as they are
-  --accel kvm|tcg          default: KVM if Xen was seen to run under it here, else emulation
-  --help                   this
+  --package NAME           add a Debian package and its dependencies to dom0; may be repeated
+  --no-build               use the binaries as they are
+  --accel kvm|tcg          default: KVM if Xen has run under it on this host, else emulation
+  --help                   print this
 
 Exit status: COMMAND's (128 + N if signal N killed it, 126 or 127 if it could not be run);
-124 if the time was up, 125 if Xen or QEMU ended before COMMAND did, 2 if the options are wrong or
-something could not be made. Xen's console is kept in .cache/bed/runs (the last 20).
+124 after the timeout, 125 if Xen or QEMU exited before COMMAND did, 2 if an option is wrong or
+something could not be built or fetched. Xen's console is kept in .cache/bed/runs (the last 20).
 
 Examples:
   scripts/nested -- chaos create redis.cfg
@@ -50,7 +50,7 @@ options() {
             number "$@"
             ;;&
         --xen | --xen-options | --with | --package | --accel)
-            (($# > 1)) || die 2 "$1 wants a value; see --help"
+            (($# > 1)) || die 2 "$1 needs a value; see --help"
             ;;&
         --cpus) CPUS=$2; shift 2 ;;
         --memory) MEMORY=$2; shift 2 ;;
@@ -76,11 +76,11 @@ options() {
     check_options
 }
 
-# number OPTION VALUE: refuses what is no positive number.
+# number OPTION VALUE: exits with 2 unless the value is a positive number of at most nine digits.
 number() {
-    (($# > 1)) || die 2 "$1 wants a number; see --help"
-    # No leading zero: the shell would take it as octal.
-    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || die 2 "$1 wants a number from 1 up, not '$2'"
+    (($# > 1)) || die 2 "$1 needs a number; see --help"
+    # No leading zero: the shell would read the number as octal.
+    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || die 2 "$1 '$2': must be a whole number of at least 1"
 }
 
 check_options() {
@@ -88,26 +88,26 @@ check_options() {
     XEN=${XEN:-$(host_xen)}
     RELEASE=$(release_of "$XEN")
     CPUS=${CPUS:-$((LINUX ? 1 : 2))}
-    ((CPUS <= 64)) || die 2 "--cpus $CPUS: at most 64"
-    # Xen, its heap and the boot modules want some too.
-    ((DOM0_MEMORY >= 256)) || die 2 "--dom0-memory $DOM0_MEMORY: dom0 needs at least 256 MiB"
+    ((CPUS <= 64)) || die 2 "--cpus $CPUS: must be at most 64"
+    ((DOM0_MEMORY >= 256)) || die 2 "--dom0-memory $DOM0_MEMORY: must be at least 256 MiB"
+    # Xen, its heap and the boot modules need memory, too.
     ((MEMORY >= DOM0_MEMORY + 256)) ||
-        die 2 "--memory $MEMORY: give at least 256 MiB more than dom0's $DOM0_MEMORY"
+        die 2 "--memory $MEMORY: must be at least 256 MiB more than dom0's $DOM0_MEMORY"
     if ((ICOUNT)); then
-        [[ $ACCEL != kvm ]] || die 2 "--icount counts emulated instructions: not with --accel kvm"
+        [[ $ACCEL != kvm ]] || die 2 "--icount counts emulated instructions; remove --accel kvm"
         ACCEL=tcg CPUS=1
     fi
-    [[ $ACCEL =~ ^(kvm|tcg|)$ ]] || die 2 "--accel $ACCEL: known are kvm and tcg"
+    [[ $ACCEL =~ ^(kvm|tcg|)$ ]] || die 2 "--accel $ACCEL: must be kvm or tcg"
     for with in "${WITH[@]}"; do
-        [[ $with == *:/* ]] || die 2 "--with $with: write HOSTPATH:DOM0PATH, the latter from / on"
-        [[ -e ${with%:/*} ]] || die 2 "--with $with: ${with%:/*} is not there"
+        [[ $with == *:/* ]] || die 2 "--with $with: must be HOSTPATH:DOM0PATH; DOM0PATH begins with /"
+        [[ -e ${with%:/*} ]] || die 2 "--with $with: ${with%:/*} does not exist"
     done
     for with in "${PACKAGES[@]}"; do
-        [[ $with =~ ^[a-z0-9][a-z0-9+.-]+$ ]] || die 2 "--package $with: no name of a package"
+        [[ $with =~ ^[a-z0-9][a-z0-9+.-]+$ ]] || die 2 "--package $with: not a valid package name"
     done
 }
 
-# host_xen: the Xen of the host's own Debian release.
+# host_xen: prints the Xen version of the host's own Debian release.
 host_xen() {
     # shellcheck source=/dev/null
     case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in

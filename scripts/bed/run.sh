@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# One run: QEMU with its channels, and what it leaves behind.
+# One run: starts QEMU, passes the command's output through, and cleans up.
 
-# new_run: makes the folder of this run, $RUN, and keeps those of the last 20.
+# new_run: creates the folder of this run, $RUN, and removes all but the last 20.
 new_run() {
     mkdir -p "$CACHE/runs"
     RUN=$(mktemp -d "$CACHE/runs/$(date +%Y%m%d-%H%M%S)-XXXXXX")
@@ -16,17 +16,17 @@ new_run() {
     drop_old_runs
 }
 
-# drop_old_runs: a run that goes on, in this or another process, has its channels still.
+# drop_old_runs: removes the folders of old runs, but not those of runs that are still going on, which have pipes.
 drop_old_runs() {
     local old
     find "$CACHE/runs" -mindepth 1 -maxdepth 1 -type d | sort -r | tail -n +21 |
         while read -r old; do
-            # A run that was killed left them too: nobody needs it after a day.
+            # A killed run leaves its pipes behind, so remove it after a day.
             if [[ ! -e $old/out || $(find "$old" -maxdepth 0 -mmin +1440) ]]; then rm -rf "$old"; fi
         done
 }
 
-# end_run: however this script ends, nothing of the run stays but its logs.
+# end_run: stops QEMU and removes all files of the run except its logs, however this script ends.
 end_run() {
     local status=$?
     trap '' HUP INT TERM
@@ -37,37 +37,37 @@ end_run() {
     exit "$status"
 }
 
-# start_qemu: starts QEMU in the background with dom0's $RUN/initramfs. The process $QEMU ends
-# with it, with 124 if the time was up.
+# start_qemu: starts QEMU in the background with dom0's $RUN/initramfs. The process $QEMU exits when QEMU does,
+# with status 124 after the timeout.
 start_qemu() {
     local xen_options kernel_options machine=(-machine q35 -smp "$CPUS")
-    # A crash resets the machine, which ends QEMU (-no-reboot).
-    # eager-fpu: by default Xen restores a domain's SSE registers when it first uses them, on an
-    # exception that QEMU does not seem to raise for XSAVE: programs of dom0 then lost theirs.
+    # A crash resets the machine, upon which QEMU exits (-no-reboot).
+    # eager-fpu: by default Xen restores a domain's SSE registers when the domain first uses them, upon an exception.
+    # QEMU does not seem to raise that exception for XSAVE: without this option programs in dom0 lost their registers.
     xen_options="com1=115200,8n1 console=com1 loglvl=all guest_loglvl=all spec-ctrl=eager-fpu"
-    # QEMU's memory is zero already. Scrubbing it would touch all of it, on the host too, and would
-    # go on beside the command.
+    # QEMU's memory is zero already. Scrubbing would touch all of it, on the host too, and would still go on while
+    # the command runs.
     xen_options+=" bootscrub=0"
     # shellcheck disable=SC2153 # XEN_OPTIONS is set in options.sh
     xen_options+=" dom0_mem=${DOM0_MEMORY}M,max:${DOM0_MEMORY}M $XEN_OPTIONS"
-    # A crash must not wait for a person. Then what shortens the boot: a small bounce buffer, no
-    # self-tests of the cryptography, and no sealing of the kernel's own pages.
+    # Don't wait for a user after a crash. The second line shortens the boot: a small bounce buffer, no self-tests of
+    # the cryptography, and no sealing of the kernel's own pages.
     kernel_options="console=hvc0 quiet loglevel=4 panic=-1 oops=panic"
     kernel_options+=" swiotlb=2048 cryptomgr.notests rodata=off"
     ((!ICOUNT)) || machine+=(-icount "shift=0,sleep=off")
     case $ACCEL in
     kvm) machine+=(-accel kvm -cpu host) ;;
-    # All processors take turns in one thread of QEMU. With a thread for each, QEMU (7.2) mixes up the states of a
-    # hypervisor and its guest: under load a guest dies of a triple fault, and the state that Xen then logs holds
-    # the registers of Xen itself (cs e008, an address of Xen's own code). It took seconds to minutes of requests
-    # to a redis guest; in one thread the same load has run without a fault. What is left: a Linux guest that moves
-    # between processors loses its GS base and panics at its next interrupt (in error_entry, at a %gs: access), so
-    # --linux means one processor. Our own guests never change GS.
-    # What is left out of the processor, the emulation has wrong: smap and smep break a PV dom0, and with rdtscp
-    # Xen cannot find the length of an instruction that a PVH guest traps on.
+    # All processors share one thread of QEMU. With a thread each, QEMU 7.2 confuses the states of a hypervisor and
+    # its guest: under load a guest triple-faults, and Xen then logs registers of Xen itself as the guest's (cs e008,
+    # an address in Xen's code). That took seconds to minutes of requests to a redis guest; in one thread the same
+    # load runs without a fault. One fault remains: a Linux guest that moves between processors loses its GS base and
+    # panics at its next interrupt (in error_entry, at a %gs: access), so --linux implies one processor. The guests of
+    # this project never change GS.
+    # The emulation of three features is wrong, so they are disabled: smap and smep break a PV dom0, and with rdtscp
+    # Xen cannot find the length of an instruction on which a PVH guest traps.
     tcg) machine+=(-accel "tcg,thread=single" -cpu "max,-smap,-smep,-rdtscp") ;;
     esac
-    # When this script ends, however that happens, the kernel ends `timeout`, and with it QEMU.
+    # When this script exits or is killed, the kernel kills `timeout`, and when that is dead, QEMU.
     setpriv --pdeathsig KILL timeout --kill-after=5 "$TIMEOUT" setpriv --pdeathsig KILL \
         qemu-system-x86_64 "${machine[@]}" -m "$MEMORY" \
         -no-reboot -nodefaults -no-user-config -nographic -monitor none \
@@ -85,9 +85,9 @@ start_qemu() {
 # run: boots, passes the command's output through, and exits with its status.
 run() {
     local out err ended=0 status
-    # Held open here, so that the readers wait for QEMU and not for its opening them.
+    # Open the pipes for writing, too, so that the readers below need not wait until QEMU opens them.
     exec 5<>"$RUN/out" 6<>"$RUN/err"
-    # Should our own reader go away, the command still runs to its end.
+    # If the reader of this script's output exits, discard the rest, so that the command still runs to its end.
     { cat || cat >/dev/null; } <"$RUN/out" 5>&- 6>&- &
     out=$!
     { cat >&2 || cat >/dev/null; } <"$RUN/err" 2>&2 5>&- 6>&- &
@@ -98,12 +98,12 @@ run() {
     exec 5>&- 6>&-
     wait "$out" "$err" || true
 
-    # The status first: a command that ended in time may still have lost the race to power off.
+    # Read the status first: the command may have exited in time although dom0 had no time left to power off.
     if read -r status <"$RUN/status"; then exit "$status"; fi
     case $ended in
-    124 | 137) die 124 "the command had not ended after $TIMEOUT s; Xen's console: $RUN/xen.log" ;;
+    124 | 137) die 124 "the command did not exit within $TIMEOUT s; Xen's console: $RUN/xen.log" ;;
     esac
     cat "$RUN/qemu.log" >&2
     tail -n 40 "$RUN/xen.log" >&2
-    die 125 "Xen or QEMU ended before the command; Xen's console: $RUN/xen.log"
+    die 125 "Xen or QEMU exited before the command; Xen's console: $RUN/xen.log"
 }

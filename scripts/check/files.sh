@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Finds the files that the checks read.
+# Lists the files that the checks read.
 
-# sources PATTERN...: prints the project's files whose names fit one of the patterns, sorted, without what is built,
-# measured or fetched.
+# sources PATTERN...: prints the project's files whose names match one of the patterns, sorted, except for those that
+# are built, measured or fetched.
 sources() {
     local names=() pattern
     for pattern; do names+=(-o -name "$pattern"); done
@@ -10,7 +10,7 @@ sources() {
         -o -type f \( "${names[@]:1}" \) -printf '%P\n' | LC_ALL=C sort
 }
 
-# shell_scripts: prints the shell scripts: *.sh, and what begins with `#!` and names a shell.
+# shell_scripts: prints the shell scripts: *.sh, and files whose first line begins with `#!` and names a shell.
 shell_scripts() {
     sources '*' | while read -r file; do
         case $file in

@@ -1,4 +1,4 @@
-//! The machine on which a test runs, checked before and after it.
+//! The machine on which a test runs. It is checked before and after each test.
 
 use std::fs;
 use std::io::Write;
@@ -69,8 +69,8 @@ impl Bed {
     pub fn free_pages(&self) -> u64 {
         // Xen frees a domain's last pages some time after the domain has left its list, when each
         // CPU has passed through the scheduler (RCU: `complete_domain_destroy`,
-        // xen/common/domain.c). It then raises VIRQ_DOM_EXC, but that may have happened before this
-        // call, so it cannot be waited for. All that remains is to leave the machine idle.
+        // xen/common/domain.c). It then raises VIRQ_DOM_EXC, but this cannot wait for that: it may
+        // have happened before this call. So leave the machine idle for some ticks.
         std::thread::sleep(RCU);
         self.xen.physinfo().expect("Xen reports its memory").free.0
     }

@@ -13,7 +13,7 @@ use crate::kill::{Death, Doomed};
 use crate::run::chaos;
 use crate::watch::wait_for_file;
 
-/// The last line in the log of a [`DoomedChaosd`] that has ended.
+/// The last line in the log of a [`DoomedChaosd`] that has exited or been killed.
 const DEAD: &str = "chaosd is dead\n";
 
 /// A `chaosd` that is stopped at the end of its test.
@@ -26,7 +26,7 @@ pub struct Chaosd {
 }
 
 impl Chaosd {
-    /// Starts it with a configuration, and returns when it accepts requests.
+    /// Starts `chaosd` with a configuration, and returns when it accepts requests.
     ///
     /// # Panics
     /// It does not start.
@@ -36,7 +36,7 @@ impl Chaosd {
         Self::start_program("chaosd", settings)
     }
 
-    /// Starts another build of it, as [`start`](Self::start) does.
+    /// Starts another build of `chaosd`, as [`start`](Self::start) does.
     ///
     /// # Panics
     /// It does not start.
@@ -64,16 +64,16 @@ impl Chaosd {
     /// Waits until the pool of a flavour has been full for the first time.
     ///
     /// # Panics
-    /// It is not in time (two minutes).
+    /// It does not become full in time (two minutes).
     #[track_caller]
     pub fn wait_until_full(&self, flavour: &str) {
         self.wait_for_log(&format!("flavour {flavour} is full"));
     }
 
-    /// Waits until a flavour has at least as many shells as its low mark again.
+    /// Waits until a refill has brought a flavour back to its low mark.
     ///
     /// # Panics
-    /// It does not in time (two minutes).
+    /// It does not happen in time (two minutes).
     #[track_caller]
     pub fn wait_until_refilled(&self, flavour: &str) {
         let path = log(&self.folder);
@@ -112,7 +112,7 @@ impl Chaosd {
     /// # Panics
     /// It cannot be waited for.
     #[must_use]
-    pub fn end(mut self) -> bool {
+    pub fn stop(mut self) -> bool {
         self.terminate()
     }
 
@@ -163,7 +163,7 @@ impl DoomedChaosd {
         let folder = TempDir::new().expect("a temporary folder can be created");
         let command = command("chaosd", &folder, settings);
         let path = log(&folder);
-        // Wakes up a test that waits for something in the log: nothing more will come.
+        // Wakes up a test that waits for something in the log: `chaosd` writes nothing more.
         let dead = move || {
             let log = OpenOptions::new().append(true).open(path);
             log.and_then(|mut log| log.write_all(DEAD.as_bytes())).expect("the log can be written");
@@ -171,8 +171,8 @@ impl DoomedChaosd {
         Self { doomed: Doomed::start(command, stop, dead), folder }
     }
 
-    /// Waits until its log contains the text or it has ended. Returns whether the log contains the
-    /// text.
+    /// Waits until its log contains the text or the process is dead. Returns whether the log
+    /// contains the text.
     ///
     /// # Panics
     /// Neither happens in time (two minutes).
@@ -186,18 +186,18 @@ impl DoomedChaosd {
 
     /// Sends it SIGTERM.
     pub fn terminate(&self) {
-        // Fails if it has ended already.
+        // Fails if the process is dead already.
         let _ = kill(self.doomed.pid, Signal::SIGTERM);
     }
 
-    /// Waits until it has ended, and returns how, and its log.
+    /// Waits until the process is dead, and returns how it died, and its log.
     ///
     /// # Panics
-    /// It does not end in time (two minutes).
+    /// It does not exit in time (two minutes).
     #[track_caller]
     #[must_use]
     pub fn death(self) -> (Death, String) {
-        assert!(self.wait_for_log(DEAD), "chaosd has not ended");
+        assert!(self.wait_for_log(DEAD), "chaosd has not exited");
         let log = fs::read_to_string(log(&self.folder)).expect("the log can be read");
         (self.doomed.join(), log)
     }

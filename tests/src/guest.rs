@@ -84,7 +84,7 @@ impl Guest {
         chaos(&["destroy", &self.name]).ok();
     }
 
-    /// Drops the handle without destroying the guest: the test has done that already.
+    /// Drops the handle without destroying the guest, which exists no longer.
     pub fn forget(mut self) {
         self.destroyed = true;
     }
@@ -103,9 +103,9 @@ impl Guest {
         stream
     }
 
-    /// Sends a request to a TCP port of a guest, and returns the answer: what arrives until the
-    /// guest closes the connection or the answer ends with `end`. An empty `end` means: until it
-    /// closes.
+    /// Sends a request to a TCP port of a guest, and returns the answer. The answer is complete
+    /// when it ends with `end`, or when the guest closes the connection; with an empty `end` only
+    /// the latter.
     ///
     /// # Panics
     /// The guest does not answer.

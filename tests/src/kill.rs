@@ -1,4 +1,4 @@
-//! Kills a process at an exact point: at a given entry to or exit from a system call.
+//! Kills a process at an exact point: at the entry to or the exit from a given system call.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -15,8 +15,8 @@ use nix::unistd::Pid;
 pub enum Ended {
     /// It was killed at the wanted stop.
     Killed,
-    /// It exited before that, with this exit code.
-    ByItself(i32),
+    /// It exited before that stop, with this exit code.
+    Exited(i32),
 }
 
 /// Runs a command and kills it with SIGKILL at its `stop`-th stop, counted from 0. Each system call
@@ -32,7 +32,7 @@ pub fn run_to_syscall(program: &str, args: &[&str], stop: usize) -> Ended {
     for _ in 0..stop {
         ptrace::syscall(pid, None).expect("the process can be continued");
         match wait(pid) {
-            WaitStatus::Exited(_, code) => return Ended::ByItself(code),
+            WaitStatus::Exited(_, code) => return Ended::Exited(code),
             WaitStatus::Signaled(_, signal, _) => panic!("{program} was killed by {signal}"),
             _ => {}
         }
@@ -50,26 +50,26 @@ pub struct Doomed {
     tracer: JoinHandle<Death>,
 }
 
-/// How a [`Doomed`] process has ended.
+/// How a [`Doomed`] process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Death {
     /// It was killed at the wanted stop.
     AtStop {
         /// Whether the stop was in its first thread.
         first_thread: bool,
-        /// The number of the system call that the thread was about to make or had just made.
+        /// The number of the system call that the thread was about to enter or had just left.
         syscall: u64,
     },
-    /// It ended before that stop.
+    /// It exited before that stop.
     Before {
-        /// The number of stops it had made.
+        /// The number of stops until then.
         stops: usize,
     },
 }
 
 impl Doomed {
     /// Starts a program and kills it at its `stop`-th stop, counted from 0 over all threads. Each
-    /// system call has two stops, its entry and its exit. Calls `dead` when the process has ended,
+    /// system call has two stops, its entry and its exit. Calls `dead` when the process is dead,
     /// killed or not.
     ///
     /// # Panics
@@ -89,7 +89,7 @@ impl Doomed {
         Self { pid, tracer }
     }
 
-    /// Waits until it has ended, and returns how.
+    /// Waits until the process is dead, and returns how it died.
     ///
     /// # Panics
     /// It could not be traced.
@@ -99,15 +99,15 @@ impl Doomed {
     }
 }
 
-/// Runs a process that has stopped at its start to the wanted stop and kills it there. Returns when
-/// it has ended.
+/// Resumes a process that has stopped at its start, and kills it at the wanted stop. Returns when
+/// it is dead.
 fn trace(pid: Pid, stop: usize) -> Death {
     let options = ptrace::Options::PTRACE_O_TRACECLONE
         | ptrace::Options::PTRACE_O_TRACESYSGOOD
         | ptrace::Options::PTRACE_O_EXITKILL;
     ptrace::setoptions(pid, options).expect("the process can be traced");
     let resume = |thread, signal| {
-        // Fails if the thread has been killed meanwhile, because another one ended the process.
+        // Fails if the thread is dead because another one has exited the whole process.
         let _ = ptrace::syscall(thread, signal);
     };
     resume(pid, None);

@@ -1,4 +1,4 @@
-//! The programs of a newer release: the same, but for a newer version of the sockets' messages.
+//! Programs that stand for a newer release: the same code with a newer version of the protocols.
 
 use std::env;
 use std::process::Command;
@@ -6,24 +6,24 @@ use std::process::Command;
 use crate::noxsd::{kill_noxsd, start_noxsd};
 use crate::run::{Ran, run, run_command};
 
-/// Where `scripts/test` has put them.
+/// The folder to which `scripts/test` copies them.
 const FOLDER: &str = "/usr/local/lib/chaos-newer";
 
-/// A newer `noxsd` in place of the usual one, which comes back when this is dropped.
+/// A newer `noxsd` in place of the usual one. Dropping it restarts the usual one.
 #[derive(Debug)]
 pub struct NewerNoxsd(());
 
 impl NewerNoxsd {
-    /// Kills `noxsd` with SIGKILL and starts the newer one; returns when it is ready.
+    /// Kills `noxsd` with SIGKILL, starts the newer one, and returns when it is ready.
     ///
     /// # Panics
-    /// `noxsd` does not run, or the newer one does not start.
+    /// The newer one does not start.
     #[track_caller]
     #[must_use]
     pub fn replace() -> Self {
         kill_noxsd();
         let path = env::var("PATH").unwrap_or_default();
-        // From here on the usual one is to come back, also if this one does not start.
+        // Create the guard first: the usual one must be restarted even if the newer one fails.
         let newer = Self(());
         let mut start = Command::new("start-noxsd");
         run_command(start.env("PATH", format!("{FOLDER}:{path}"))).ok();
@@ -38,10 +38,10 @@ impl Drop for NewerNoxsd {
     }
 }
 
-/// The path of a newer program.
+/// Returns the path of a newer program.
 ///
 /// # Panics
-/// It is not there.
+/// The program does not exist.
 #[track_caller]
 #[must_use]
 pub fn newer(program: &str) -> String {

@@ -1,4 +1,4 @@
-//! Finds and restarts `noxsd` in a test.
+//! Finds and restarts `noxsd`.
 
 use std::fs;
 
@@ -27,10 +27,10 @@ fn find() -> Option<i32> {
         .and_then(|entry| entry.file_name().to_string_lossy().parse().ok())
 }
 
-/// Kills `noxsd` with SIGKILL, restarts it, and returns when it is ready.
+/// Kills `noxsd` with SIGKILL, if it runs, starts it again, and returns when it is ready.
 ///
 /// # Panics
-/// `noxsd` is not running, or cannot be restarted.
+/// `noxsd` cannot be started.
 #[track_caller]
 pub fn restart_noxsd() {
     kill_noxsd();
@@ -44,6 +44,7 @@ pub(crate) fn kill_noxsd() {
     }
 }
 
+/// Starts `noxsd` and returns when it is ready.
 #[track_caller]
 pub(crate) fn start_noxsd() {
     run("start-noxsd", &[]).ok();

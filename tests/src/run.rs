@@ -28,11 +28,11 @@ pub fn run(program: &str, args: &[&str]) -> Ran {
     run_command(Command::new(program).args(args))
 }
 
-/// Runs a command that is more than a program and its arguments.
+/// Runs a command that has more settings than a program and its arguments, such as a variable.
 pub(crate) fn run_command(command: &mut Command) -> Ran {
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    let text = words.join(" ");
+    let arguments = std::iter::once(command.get_program()).chain(command.get_args());
+    let arguments: Vec<_> = arguments.map(|argument| argument.to_string_lossy()).collect();
+    let text = arguments.join(" ");
     let output = command
         .stdin(Stdio::null())
         .output()
@@ -86,13 +86,56 @@ impl Ran {
             .unwrap_or_else(|error| panic!("{command} did not print JSON: {error}\n{text}"))
     }
 
-    /// Checks that the command failed with this exit code, printed nothing to stdout, and that its
-    /// stderr contains each of the words.
+    /// Checks that `chaos` failed with this exit code, printed nothing to stdout and one line to
+    /// stderr, and that the line contains each of the words.
     ///
     /// # Panics
     /// One of these is not so.
     #[track_caller]
     pub fn refused(self, code: i32, words: &[&str]) {
+        assert_eq!(self.lines_of_error(code, words), 1, "one line is wanted:\n{}", self.stderr);
+    }
+
+    /// Checks that `chaos` refused a config: as [`refused`](Self::refused) with exit code 2, but
+    /// two more lines show the place, an excerpt and a mark below it.
+    ///
+    /// # Panics
+    /// One of these is not so.
+    #[track_caller]
+    pub fn refused_config(self, words: &[&str]) {
+        let lines = self.lines_of_error(2, words);
+        let shown: Vec<&str> = self.stderr.lines().skip(1).collect();
+        let marked = shown.last().is_some_and(|line| line.ends_with('^'));
+        assert!(
+            lines == 3 && marked,
+            "one line, an excerpt and a mark are wanted:\n{}",
+            self.stderr
+        );
+    }
+
+    /// Checks that `chaos` refused its arguments: exit code 2, nothing on stdout, and on stderr one
+    /// error, followed by the usage. The error or the usage contains each of the words.
+    ///
+    /// # Panics
+    /// One of these is not so.
+    #[track_caller]
+    pub fn refused_arguments(self, words: &[&str]) {
+        self.check_failure(2, words);
+        let errors = self.stderr.lines().filter(|line| line.starts_with("error: ")).count();
+        assert_eq!(errors, 1, "one error is wanted:\n{}", self.stderr);
+        assert!(self.stderr.contains("\nUsage: chaos"), "no usage:\n{}", self.stderr);
+    }
+
+    /// Checks an error that `chaos` prints itself, and returns how many lines it has.
+    #[track_caller]
+    fn lines_of_error(&self, code: i32, words: &[&str]) -> usize {
+        self.check_failure(code, words);
+        assert!(self.stderr.starts_with("chaos: "), "not an error of chaos:\n{}", self.stderr);
+        self.stderr.lines().count()
+    }
+
+    #[track_caller]
+    fn check_failure(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}:\n{}{}", self.command, self.stdout, self.stderr);
         assert_eq!(self.stdout, "", "{} printed to stdout", self.command);
         for word in words {

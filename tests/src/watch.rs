@@ -10,8 +10,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 /// The timeout of every wait. It is long because emulated machines are slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Waits until a file's content is as wanted, and returns it. `what` describes in the panic's
-/// message what is wanted.
+/// Waits until a file's content is as wanted, and returns it. `what` says in the panic's message
+/// what is wanted.
 ///
 /// # Panics
 /// The content is not as wanted in time, or the file does not exist.
@@ -28,7 +28,7 @@ pub fn wait_for_file(path: &str, what: &str, mut wanted: impl FnMut(&str) -> boo
             return content;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        assert!(!left.is_zero(), "{path} does not have {what:?} in time:\n{content}");
+        assert!(!left.is_zero(), "{path} does not contain {what:?} in time:\n{content}");
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let fd = PollFd::new(inotify.as_fd(), PollFlags::POLLIN);
         poll(&mut [fd], timeout).expect("inotify can be polled");

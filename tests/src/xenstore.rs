@@ -1,21 +1,26 @@
-//! The machine on which a test in XenStore mode runs, checked before and after it.
+//! The machine on which a test in XenStore mode runs. It is checked before and after each test.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::bed::Bed;
 use crate::run::run;
 use crate::watch::{PATIENCE, wait_for_file};
 
-/// A machine on which xenstored runs, without guests and without anything of a guest in XenStore.
+/// The pause before asking again for what no event announces. It leaves the CPU to the processes
+/// that the test waits for.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A machine on which xenstored runs, without guests and without leftovers of guests in XenStore.
 ///
 /// Dropping it checks that the test has left no node in XenStore, no interface and no loop device.
 #[derive(Debug)]
 pub struct XenStoreBed {
     /// The part of the machine that all tests check.
     pub bed: Bed,
+    /// The nodes before the test.
     nodes: BTreeSet<String>,
 }
 
@@ -31,30 +36,35 @@ impl XenStoreBed {
         bed
     }
 
-    /// Checks that nothing of a guest is left.
+    /// Checks that guests have left nothing behind.
     ///
     /// # Panics
-    /// Something is.
+    /// Something is left.
     #[track_caller]
     pub fn assert_nothing_left(&self, when: &str) {
         let deadline = Instant::now() + PATIENCE;
-        // As with xl, xenstored and xenconsoled keep a guest's pages mapped, and so the domain
-        // alive, until they have learned that it is gone.
+        // As with xl, a domain exists until xenstored and xenconsoled have learned of its end and
+        // have unmapped its pages. No event says when: Xen raises VIRQ_DOM_EXC, which only one
+        // process can bind, and that is xenstored; its watch @releaseDomain fires earlier, when
+        // the domain starts to die. So ask again after a pause.
         while !self.bed.domains().is_empty() {
             assert!(Instant::now() < deadline, "domains {when}: {:?}", self.bed.domains());
+            std::thread::sleep(PAUSE);
         }
         self.bed.assert_empty(when);
         let now = nodes();
         let left: Vec<_> = now.difference(&self.nodes).collect();
         assert_eq!(left, Vec::<&String>::new(), "nodes in XenStore {when}");
         assert_eq!(interfaces(), Vec::<String>::new(), "interfaces {when}");
-        // blkback closes its device later, in a kernel work queue.
+        // blkback closes its device later, in a kernel work queue. Linux announces a free loop
+        // device only to processes that listened for uevents before. So ask again after a pause.
         loop {
             let loops = run("losetup", &["-a"]).ok();
             if loops.is_empty() {
                 break;
             }
             assert!(Instant::now() < deadline, "loop devices {when}: {loops}");
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -73,8 +83,8 @@ impl Drop for XenStoreBed {
     }
 }
 
-/// Returns all nodes in XenStore that have a value. Nodes without one are left out: they are
-/// folders that remain when what they were created for is removed.
+/// Returns all nodes in XenStore that have a value. Nodes without a value are left out: they are
+/// folders, which remain when their contents are removed.
 fn nodes() -> BTreeSet<String> {
     let all = run("xenstore-ls", &["-f"]).ok();
     all.lines().filter(|line| !line.ends_with("= \"\"")).map(str::to_owned).collect()
@@ -92,7 +102,7 @@ fn interfaces() -> Vec<String> {
 pub struct ConsoleLog(String);
 
 impl ConsoleLog {
-    /// Empties the log of the guest of this name, which must be created after that.
+    /// Empties the log of the guest of this name. Must be called before the guest is created.
     ///
     /// # Panics
     /// xenconsoled has no log folder, or the file cannot be written.
@@ -101,7 +111,7 @@ impl ConsoleLog {
         let path = format!("/var/log/xen/console/guest-{name}.log");
         assert!(
             Path::new("/var/log/xen/console").is_dir(),
-            "there is no /var/log/xen/console: does xenconsoled run with --log=guest?"
+            "/var/log/xen/console does not exist: start xenconsoled with --log=guest"
         );
         fs::write(&path, "").expect("the log can be created");
         Self(path)

@@ -1,4 +1,4 @@
-/* The smallest guest that krata boots: it waits for ever. It is a PV kernel, since krata builds PV
+/* The smallest guest that krata boots. It waits forever. It is a PV kernel, because krata builds PV
  * guests on x86, with the notes that krata's loader requires (public/elfnote.h). */
 
         .set VIRT_BASE, 0xffffffff80000000

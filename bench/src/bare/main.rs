@@ -1,8 +1,8 @@
-//! `bare`: a process that ends with its first instructions. What it takes is Linux's own part of
-//! every process: no C library has been started.
+//! `bare`: a process that exits with its first instructions, without starting the C library. Its
+//! time is what Linux itself needs for a process.
 //!
-//! `unsafe`: the name of the program's entry is given to the linker, and the system call is made by
-//! hand, for the C library's would want it started.
+//! `unsafe` exports the program's entry point to the linker, and makes the system call without the
+//! C library, which is not initialised.
 #![no_main]
 #![allow(unsafe_code)]
 
@@ -10,12 +10,12 @@ use std::arch::asm;
 
 use nix::libc::SYS_exit_group;
 
-/// Where Linux enters the program.
-// SAFETY: nothing else is called so: the program is linked without the C library's start
-// (`build.rs`).
+/// The entry point of the program.
+// SAFETY: no other symbol has this name, because the program is linked without the C library's
+// start-up files (`build.rs`).
 #[unsafe(no_mangle)]
 extern "C" fn _start() -> ! {
-    // SAFETY: `exit_group` takes a status, 0, and does not come back. It needs neither a stack that
-    // is aligned nor a C library.
+    // SAFETY: `exit_group` takes one argument, the status, and never returns, as `noreturn` says.
+    // It uses no stack (`nostack`) and accesses no memory of the process.
     unsafe { asm!("syscall", in("rax") SYS_exit_group, in("rdi") 0, options(noreturn, nostack)) }
 }

@@ -1,4 +1,4 @@
-//! Whole commands, from exec to exit.
+//! Times whole commands, from `execve` to exit.
 
 use anyhow::{Result, ensure};
 use chaos::guests::{self, Host};
@@ -26,7 +26,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     Ok(())
 }
 
-/// xl's rows: the same noop guest without a device, and with a vif on the same bridge.
+/// Times xl with the same noop guest: without a device, and with a vif on the same bridge.
 pub(crate) fn measure_xl(rounds: usize, report: &mut Report) -> Result<()> {
     for (what, name, vif) in [
         ("xl create, no device", "xl-bare", ""),
@@ -40,7 +40,7 @@ pub(crate) fn measure_xl(rounds: usize, report: &mut Report) -> Result<()> {
             creates.push(run("xl", &["create", "-q", &config])?);
             destroys.push(run("xl", &["destroy", name])?);
         }
-        // The first one after boot pays for things that stay.
+        // The first create after boot also pays for one-time set-up.
         report.times(what, None, &creates[1..]);
         report.times(format!("{what}: xl destroy"), None, &destroys[1..]);
     }

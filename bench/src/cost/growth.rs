@@ -1,4 +1,4 @@
-//! What grows with the number of guests.
+//! Measures how the time of a create, and of each of its stages, grows with the number of guests.
 
 use anyhow::Result;
 use chaos::guests::{self, Host};
@@ -8,12 +8,12 @@ use chaos_bench::let_xen_scrub;
 use crate::limits;
 use crate::report::Report;
 
-/// How many at each end are compared.
+/// How many creates at each end are compared.
 const SPAN: usize = 10;
 
 pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
     let mut config = config("noop.cfg", &["memory=2"])?;
-    // The first create of a process pays for things that stay.
+    // The first create of a process also pays for one-time set-up.
     create(host, &config)?;
     guests::destroy(host, &config.name)?;
     let (mut totals, mut samples) = (Vec::new(), Vec::new());
@@ -49,12 +49,12 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     Ok(())
 }
 
-/// How much longer the last ones took than the first, in medians.
+/// Returns the median of the last [`SPAN`] samples divided by that of the first.
 pub(crate) fn ratio(ns: &[u64]) -> f64 {
     median(&ns[ns.len() - SPAN..]) / median(&ns[..SPAN])
 }
 
-/// How much longer the last ones took than the first, in medians and milliseconds.
+/// Returns the median of the last [`SPAN`] samples minus that of the first, in milliseconds.
 pub(crate) fn more(ns: &[u64]) -> f64 {
     (median(&ns[ns.len() - SPAN..]) - median(&ns[..SPAN])) / 1e6
 }

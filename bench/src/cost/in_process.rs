@@ -1,4 +1,4 @@
-//! One create inside the process, by stage.
+//! Times creates in this process, by stage.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     one(host, "redis, 8 MiB, console and vif", &redis, &limits, rounds, report)
 }
 
-/// What docs/performance.md promises.
+/// The limits of docs/performance.md.
 struct Limits {
     build_ms: Option<f64>,
     all_ms: Option<f64>,
@@ -36,7 +36,7 @@ fn one(
     rounds: usize,
     report: &mut Report,
 ) -> Result<()> {
-    // The first create of a process, and the first of all, pays for things that stay.
+    // The first create after boot, and the first one of a process, also pay for one-time set-up.
     for _ in 0..2 {
         create(host, config)?;
         guests::destroy(host, &config.name)?;
@@ -67,7 +67,7 @@ fn one(
     report.times("  then: noxsd serves its first words", None, &each(|s| s.unpause.noxsd_ns));
     report.times("  then: dom0 unmaps what it filled", None, &each(|sample| sample.unmap_ns));
     report.times(format!("{what}: destroy"), None, &destroys);
-    // The log of what a create leaves must be empty again, or the next figure means nothing.
+    // A leftover of this guest would make the next measurement meaningless.
     anyhow::ensure!(!fs::exists(format!("/run/chaos/names/{}", config.name))?, "a name is left");
     Ok(())
 }

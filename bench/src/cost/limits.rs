@@ -1,16 +1,16 @@
-//! What docs/performance.md promises: how much the median of a row may be at most, in ms if no
-//! other unit is named.
+//! The limits of docs/performance.md: the largest median that a row may have. The unit is ms unless
+//! stated otherwise.
 
 pub(crate) const NOOP: f64 = 1.0;
 pub(crate) const REDIS: f64 = 1.6;
 pub(crate) const CREATE: f64 = 4.0;
 /// How many times as long the last guest takes as the first.
 pub(crate) const GROWTH: f64 = 1.05;
-/// In MiB.
+/// The memory of Xen and dom0 beside the guest's own, in MiB.
 pub(crate) const MEMORY: f64 = 0.35;
 pub(crate) const SHELL: f64 = 0.15;
 pub(crate) const WARM_SHELL: f64 = 0.06;
-/// Above what `exits` takes in the same run.
+/// What the command may take beyond `exits`, measured in the same run.
 pub(crate) const CREATE_FROM_SHELL: f64 = 1.5;
 /// How many times as long all creates take as they do without chaosd.
 pub(crate) const EMPTIED_POOL: f64 = 1.11;
@@ -40,20 +40,20 @@ mod tests {
         ("the 1000th guest from a shell against the first", POOL_GROWTH),
     ];
 
-    /// Returns the promise and the limit of each row that has one, of all tables with a column
-    /// `limit`.
-    fn promises(doc: &str) -> Vec<(&str, f64)> {
+    /// Returns the first cell and the limit of each row that has a limit, from all tables with a
+    /// column `limit`.
+    fn limits(doc: &str) -> Vec<(&str, f64)> {
         let mut rows = Vec::new();
-        let mut is_promise = false;
+        let mut has_limits = false;
         for line in doc.lines() {
             let mut cells = line.split('|').map(str::trim).skip(1);
             let (Some(first), Some(second)) = (cells.next(), cells.next()) else {
-                is_promise = false;
+                has_limits = false;
                 continue;
             };
-            is_promise |= second == "limit";
+            has_limits |= second == "limit";
             let number = second.split(' ').next().and_then(|word| word.parse().ok());
-            if let Some(number) = number.filter(|_| is_promise) {
+            if let Some(number) = number.filter(|_| has_limits) {
                 rows.push((first, number));
             }
         }
@@ -61,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn the_document_promises_what_is_checked() {
-        assert_eq!(promises(DOC), ALL, "docs/performance.md (left) and this module (right) differ");
+    fn the_document_has_the_limits_that_are_checked() {
+        assert_eq!(limits(DOC), ALL, "docs/performance.md (left) and this module (right) differ");
     }
 
     #[test]
-    fn rows_without_a_number_and_other_tables_are_no_promises() {
+    fn rows_without_a_number_and_other_tables_are_skipped() {
         let doc = "| what | limit |\n|---|---|\n| a | 1.5 MiB |\n| b | reported |\n\n| c | ms |\n| d | 2 |\n";
-        assert_eq!(promises(doc), [("a", 1.5)]);
+        assert_eq!(limits(doc), [("a", 1.5)]);
     }
 }

@@ -1,4 +1,4 @@
-//! `cost`: measures in dom0 what one guest costs, and checks it against docs/performance.md.
+//! `cost`: measures in dom0 what one guest costs, and checks the limits of docs/performance.md.
 //! `scripts/bench cost` runs it there.
 //!
 //! All times come from dom0's monotonic clock. On the test bed's deterministic clock one
@@ -25,24 +25,24 @@ use clap::{Parser, ValueEnum};
 
 use report::Report;
 
-/// Measures what a guest costs: a table on stdout, everything else in the JSON file.
+/// Measures what a guest costs. Prints a table to stdout, and writes all samples to the JSON file.
 ///
 /// Exits with status 3 if a limit of docs/performance.md is exceeded.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where the JSON goes.
+    /// The file to which the JSON is written.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How often each single guest is made.
+    /// How often each single guest is created.
     #[arg(long, default_value_t = 30)]
     rounds: usize,
-    /// How many guests are made side by side to see what grows; twice as many through chaosd.
+    /// How many guests are created side by side to see what grows; twice as many through chaosd.
     #[arg(long, default_value_t = 500)]
     guests: usize,
-    /// How often xl makes a guest; 0 leaves its rows out.
+    /// How often xl creates each guest; 0 leaves its rows out.
     #[arg(long, default_value_t = 5)]
     xl_rounds: usize,
-    /// Only these parts; all if missing.
+    /// Measures only these parts of the table.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
 }
@@ -83,7 +83,9 @@ const OVER_A_LIMIT: u8 = 3;
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    ensure!(args.rounds > 0 && args.guests >= 20, "too few rounds or guests to say anything");
+    let Args { rounds, guests, .. } = args;
+    ensure!(rounds > 0, "--rounds={rounds}: must be at least 1");
+    ensure!(guests >= 20, "--guests={guests}: must be at least 20");
     let host = Host::open_caching()?;
     let mut report = Report::new(&host);
     for part in Part::value_variants() {

@@ -1,5 +1,5 @@
-//! Many creates through `chaosd`: whether the last one takes longer than the first, and what
-//! refilling the pool costs those that come meanwhile.
+//! Times many creates through `chaosd`: whether the last one takes longer than the first, and how
+//! much the refill of the pool delays creates that arrive meanwhile.
 
 use std::time::Instant;
 
@@ -14,16 +14,16 @@ use crate::growth::{more, ratio};
 use crate::limits;
 use crate::report::Report;
 
-/// What the guests are: noop with a console.
+/// The flavour of the guests: noop with a console.
 const FLAVOUR: &str = "memory='2M'";
 
-/// How many creates come back to back.
+/// How many creates are requested back to back.
 const BURST: usize = 100;
 
-/// How many shells wait when they begin to come.
+/// The number of shells in a small pool.
 const FEW: usize = 2;
 
-/// Guests side by side, each from a shell that waited.
+/// Creates guests side by side, each from a shell of a full pool.
 pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
     let mut config = config("noop.cfg", &["memory=2"])?;
     let mut daemon = Daemon::start(FLAVOUR, FEW)?;
@@ -62,17 +62,18 @@ pub(crate) fn growth(host: &Host, guests: usize, report: &mut Report) -> Result<
     for name in &names {
         guests::destroy(host, name)?;
     }
-    daemon.end()
+    daemon.stop()
 }
 
-/// Creates back to back: from a pool that holds all, from one that is soon empty, and without.
+/// Creates guests back to back: from a pool with a shell for each, from one that is soon empty, and
+/// without `chaosd`.
 pub(crate) fn bursts(host: &Host, report: &mut Report) -> Result<()> {
     let daemon = Daemon::start(FLAVOUR, BURST)?;
     let from_pool = burst(host, &[])?;
-    daemon.end()?;
+    daemon.stop()?;
     let daemon = Daemon::start(FLAVOUR, FEW)?;
     let from_empty = burst(host, &[])?;
-    daemon.end()?;
+    daemon.stop()?;
     let without = burst(host, &["--no-daemon"])?;
 
     let name = |what: &str| format!("noop, one of {BURST} back to back, {what}");
@@ -91,14 +92,14 @@ struct Burst {
     all_ns: u64,
 }
 
-fn burst(host: &Host, more: &[&str]) -> Result<Burst> {
+fn burst(host: &Host, options: &[&str]) -> Result<Burst> {
     let_xen_scrub();
     let mut each = Vec::with_capacity(BURST);
     let names: Vec<String> = (0..BURST).map(|number| format!("name='noop-{number}'")).collect();
     let started = Instant::now();
     for name in &names {
-        let words = ["create", "--quiet", "noop.cfg", "memory=2", name];
-        each.push(exec::run("chaos", &[&words, more].concat())?);
+        let args = ["create", "--quiet", "noop.cfg", "memory=2", name];
+        each.push(exec::run("chaos", &[&args, options].concat())?);
     }
     let all_ns = nanoseconds(started)?;
     for number in 0..BURST {

@@ -1,4 +1,4 @@
-//! Memory that a guest takes beside its own.
+//! Measures how much memory of Xen and dom0 a guest takes beside its own.
 
 use anyhow::{Context, Result};
 use chaos::guests::{self, Host};

@@ -1,7 +1,7 @@
-//! From exec of `chaos create` to the first PONG that a waiting client gets.
+//! Times `chaos create` from its `execve` until a waiting client has received its first PONG.
 //!
-//! A client that connects before the guest is there waits for TCP's own retries, of a second or
-//! more. This one waits for the guest to announce its address and connects then.
+//! A client that connects before the guest runs waits for TCP's retries, which takes a second or
+//! more. This client waits until the guest announces its address, and connects then.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

@@ -1,4 +1,4 @@
-//! Creates through `chaosd`, from shells that wait.
+//! Times creates through `chaosd` from shells of a full pool.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use chaos_bench::{exec, let_xen_scrub};
 use crate::limits;
 use crate::report::Report;
 
-/// How many shells wait.
+/// The number of shells in the pool.
 const SHELLS: usize = 4;
 
 pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
@@ -54,7 +54,7 @@ fn one(
     let noxsd = Service::find("noxsd")?;
     let (mut totals, mut stages) = (Vec::new(), Vec::<(String, Vec<u64>)>::new());
     let (mut unpauses, mut wholes) = (Vec::new(), Vec::new());
-    // The first create of a process pays for things that stay.
+    // The first create of a process also pays for one-time set-up.
     for round in 0..=rounds {
         let_xen_scrub();
         let created = create_paused(config)?;
@@ -80,7 +80,7 @@ fn one(
         guests::destroy(host, &config.name)?;
         daemon.wait_until_full()?;
     }
-    daemon.end()?;
+    daemon.stop()?;
     report.times(format!("{what}: in chaosd, until it runs"), Some(limit_ms), &totals);
     for (name, samples) in stages {
         report.times(format!("  {name}"), None, &samples);

@@ -1,11 +1,11 @@
-//! What was measured, as a table and as JSON.
+//! The results, as a table and as JSON.
 
 use std::fmt::Write;
 
 use chaos::guests::Host;
 use serde::Serialize;
 
-/// Everything that was measured.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     xen: String,
@@ -20,13 +20,13 @@ struct Row {
     unit: &'static str,
     median: f64,
     worst: f64,
-    /// What is promised in docs/performance.md.
+    /// The limit of docs/performance.md for the median, if there is one.
     limit: Option<f64>,
     samples: Vec<f64>,
 }
 
 impl Row {
-    /// Returns whether the median is above the limit. A figure that could not be computed is.
+    /// Returns whether the median is above the limit, or is NaN because there are no samples.
     fn is_over(&self) -> bool {
         self.limit.is_some_and(|limit| {
             self.median.partial_cmp(&limit).is_none_or(std::cmp::Ordering::is_gt)
@@ -69,7 +69,7 @@ impl Report {
         self.rows.iter().any(Row::is_over)
     }
 
-    /// The table: median, worst and what is promised.
+    /// Returns the table: median, worst and limit of each row.
     pub(crate) fn table(&self) -> String {
         let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
         let mut text = format!("Xen {}, dom0 Linux {}\n", self.xen, self.kernel);
@@ -113,13 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_sample_may_be_above_it() {
+    fn the_worst_sample_may_be_above_the_limit() {
         assert!(!report(Some(1.0), &[0.5, 1.0, 1.2]).is_over_a_limit());
         assert!(!report(None, &[5.0]).is_over_a_limit());
     }
 
     #[test]
-    fn a_limit_without_a_sample_does_not_hold() {
+    fn a_limit_without_a_sample_is_exceeded() {
         assert!(report(Some(1.0), &[]).is_over_a_limit());
     }
 }

@@ -1,19 +1,19 @@
-//! What is measured, and how much of it.
+//! The command line: which figure is measured, and with how many guests.
 
 use clap::{Parser, ValueEnum};
 
-/// Measures one figure; its samples go to stdout.
+/// Measures one figure, and writes its samples to stdout.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
-    /// What is measured.
+    /// The figure.
     pub(crate) figure: Figure,
-    /// Few samples, for a look.
+    /// Takes only a few samples.
     #[arg(long)]
     pub(crate) quick: bool,
-    /// How many guests there are side by side in the end; each figure has its own number.
+    /// How many guests run side by side in the end; the default depends on the figure.
     #[arg(long)]
     pub(crate) guests: Option<usize>,
-    /// How many guests xl makes; each figure has its own number.
+    /// How many guests xl creates; the default depends on the figure.
     #[arg(long)]
     pub(crate) xl_guests: Option<usize>,
 }
@@ -30,12 +30,13 @@ pub(crate) enum Figure {
 }
 
 impl Args {
-    /// Returns how many guests to create: as asked for, else one of the figure's own two numbers.
+    /// Returns how many guests to create: the argument if there is one, else the figure's default,
+    /// which is `whole`, or `quick` with `--quick`.
     pub(crate) fn guests(&self, whole: usize, quick: usize) -> usize {
         self.guests.unwrap_or(if self.quick { quick } else { whole })
     }
 
-    /// As [`Args::guests`], for xl.
+    /// Returns how many guests xl creates, as [`Args::guests`] does for chaos.
     pub(crate) fn xl_guests(&self, whole: usize, quick: usize) -> usize {
         self.xl_guests.unwrap_or(if self.quick { quick } else { whole })
     }

@@ -1,5 +1,5 @@
-//! Creates one guest at a time and boots it until its first output (figures 4 and 11 of the paper);
-//! processes, containers, xl and krata do the same for comparison.
+//! Creates one guest at a time and boots it until its first output (figures 4 and 11 of the paper).
+//! Times processes, containers, xl and krata for comparison.
 
 use std::net::Ipv4Addr;
 
@@ -20,7 +20,7 @@ use crate::{containers, krata, linux};
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let rounds = if args.quick { 3 } else { 20 };
-    // Fewer rounds for what takes a hundred times as long.
+    // Containers, xl and Linux guests take a hundred times as long, so they have fewer rounds.
     let few = args.xl_guests(5, 1);
     let all = rounds * (1 + 6 + 2 + 2 + krata::SAMPLES)
         + few * (3 + linux::SAMPLES + containers::SAMPLES);
@@ -72,9 +72,9 @@ fn commands(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     Ok(())
 }
 
-/// Times the whole command through a pool of shells that have the image already. The guest's first
-/// output that dom0 can observe is the announcement of its address, which comes some time after its
-/// first instruction.
+/// Times the whole command through a pool of shells that have the image already. The first output
+/// that dom0 can observe here is the announcement of the guest's address, which the guest sends
+/// some time after its first instruction.
 fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
     let redis = config("redis.cfg", &["memory=8"])?;
     let kernel = redis.kernel.canonicalize()?;
@@ -87,7 +87,7 @@ fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()>
         let create = Process::start("chaos", &["create", "--quiet", "redis.cfg"])?;
         announcements.wait_for(REDIS)?;
         let words_ns = nanoseconds(create.started)?;
-        let end_ns = create.end()?;
+        let end_ns = create.wait()?;
         guests::destroy(host, &redis.name)?;
         daemon.wait_until_full()?;
         if round > 0 {
@@ -96,18 +96,18 @@ fn through_pool(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()>
             samples.time(&format!("{what}: until its end"), round, end_ns)?;
         }
     }
-    daemon.end()
+    daemon.stop()
 }
 
 /// The address in redis.cfg.
 const REDIS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 
-/// The same guests with xl. Of those with a vif only the command is timed.
+/// Times xl with the same guests. For the guest with a vif, times only the command.
 fn xl(rounds: usize, samples: &mut Samples) -> Result<()> {
     for (guest, memory, vif) in [("noop", 4, ""), ("redis", 8, "vif=['bridge=xenbr0']\n")] {
         let file = format!("/tmp/xl-{guest}.cfg");
         write_config(&file, "xl", guest, memory, vif)?;
-        // The first one after boot pays for things that stay.
+        // The first create after boot also pays for one-time set-up.
         for round in 0..=rounds {
             let_xen_scrub();
             let ns = run("xl", &["create", "-q", &file]).context("xl's rows")?;

@@ -27,7 +27,7 @@ pub(crate) fn measure(rounds: usize, samples: &mut Samples) -> Result<()> {
     for round in 1..=rounds {
         let mut process = Process::listen("exits", &[WORD])?;
         let words_ns = process.wait_for_output(WORD)?;
-        process.end()?;
+        process.wait()?;
         samples.time("a process: until its first words", round, words_ns)?;
     }
     let folder = tempfile::tempdir()?;
@@ -51,7 +51,7 @@ pub(crate) fn measure(rounds: usize, samples: &mut Samples) -> Result<()> {
         let options = ["run", "--rm", "--network", "none", IMAGE, "/exits", WORD];
         let what = "docker run, no network";
         rows(what, rounds, samples, |_| Process::listen("docker", &options))?;
-        dockerd.end()?;
+        dockerd.stop()?;
     }
     Ok(())
 }
@@ -75,7 +75,7 @@ fn rows(
     for round in 0..=rounds {
         let mut process = start(round)?;
         let words_ns = process.wait_for_output(WORD)?;
-        let end_ns = process.end()?;
+        let end_ns = process.wait()?;
         if round > 0 {
             samples.time(&format!("{what}: until its first words"), round, words_ns)?;
             samples.time(&format!("{what}: until its end"), round, end_ns)?;
@@ -137,7 +137,7 @@ impl Dockerd {
         }
     }
 
-    fn end(mut self) -> Result<()> {
+    fn stop(mut self) -> Result<()> {
         kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM)?;
         let status = self.0.wait()?;
         ensure!(status.success(), "dockerd failed: {status}; its log ends: {}", log_tail());
@@ -156,7 +156,7 @@ fn import(top: &Path) -> Result<()> {
     let archive = "/tmp/exits.tar";
     let top = top.to_str().context("the temporary folder's path is not UTF-8")?;
     run("tar", &["-C", top, "-cf", archive, "."])?;
-    Process::listen("docker", &["import", archive, IMAGE])?.end().map(drop)
+    Process::listen("docker", &["import", archive, IMAGE])?.wait().map(drop)
 }
 
 /// Gives this process a root that container runtimes can `pivot_root` away from. Linux does not

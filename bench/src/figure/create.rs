@@ -1,6 +1,6 @@
 //! Creates one daytime guest after another with one vif each, until there are many (figure 9 of
-//! the paper), and destroys them. In between it asks the first guest for the time, because a packet
-//! must not take longer when there are more guests.
+//! the paper), and destroys them. In between it asks the first guest for the time, to see whether a
+//! packet takes longer when there are more guests.
 //!
 //! Each way of creating has its own series and starts on a host without guests.
 
@@ -73,7 +73,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     xl("xl, script of three lines", &three_lines()?, xl_guests, samples)
 }
 
-/// For how many creates at the beginning and at the end the stages are reported.
+/// How many creates at each end are reported by stage.
 const ENDS: usize = 20;
 
 /// How often each program that only exits is run.
@@ -131,7 +131,7 @@ fn in_chaosd(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> 
     }
     // Includes chaosd's own checks for guests that have shut down, which run in between.
     destroy_each(host, guests, &format!("{series}: destroy"), samples)?;
-    daemon.end()
+    daemon.stop()
 }
 
 /// The numbers of guests at which the first one is asked for the time.
@@ -159,7 +159,7 @@ fn commands_of_pool(host: &Host, mode: &Mode, guests: usize, samples: &mut Sampl
         daemon.wait_until_full()?;
     }
     destroy(host, guests)?;
-    daemon.end()
+    daemon.stop()
 }
 
 fn command(mode: &Mode, number: usize, options: &[&str]) -> Result<u64> {
@@ -167,7 +167,7 @@ fn command(mode: &Mode, number: usize, options: &[&str]) -> Result<u64> {
     run("chaos", &[&["create", "--quiet"], options, mode.command, &[&name, &vif]].concat())
 }
 
-/// The whole command of xl.
+/// Times the whole command of xl.
 fn xl(series: &str, vif: &str, guests: usize, samples: &mut Samples) -> Result<()> {
     for number in 0..guests {
         let file = "/tmp/xl-create.cfg";

@@ -1,8 +1,9 @@
-//! Creates as many guests of 1 MiB as requested (figures 10 and 14 of the paper), and measures how
-//! long each create takes, how much memory each guest uses where, and how long each takes to power
-//! off. That each answers the request to power off shows that all of them were alive.
+//! Creates many guests of 1 MiB (figures 10 and 14 of the paper). Measures how long each create
+//! takes, how much memory of Xen, dom0 and the daemons each guest costs, and how long each guest
+//! takes to power off. All guests answer the request to power off, so all of them were alive.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -19,10 +20,10 @@ use crate::side_by_side::{SHELLS, alive, all_ns, from_pool, guest, name};
 
 const FLAVOUR: &str = "memory='1M'";
 
-/// After how many guests memory is measured again.
+/// How many guests are created between two measurements of memory.
 const STEP: usize = 500;
 
-/// For how many creates at the beginning and at the end the stages are reported.
+/// How many creates at each end are reported by stage.
 const ENDS: usize = 100;
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
@@ -31,7 +32,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
     let noxsd = Service::find("noxsd")?;
     samples.total(2 * guests + guests / step * 6 + 2 * ENDS.min(guests) * 7)?;
-    let begin = Memory::now(host, &daemon)?;
+    let begin = Memory::now(host, &noxsd, &daemon)?;
     for number in 0..guests {
         let config = config("noop.cfg", &[&name(number), "memory=1"])?;
         let created = from_pool(host, &mut daemon, &noxsd, &config)?;
@@ -42,20 +43,21 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
             }
         }
         if (number + 1) % step == 0 {
-            begin.report(&Memory::now(host, &daemon)?, number + 1, samples)?;
+            begin.report(&Memory::now(host, &noxsd, &daemon)?, number + 1, samples)?;
         }
     }
     alive(host, guests)?;
     for number in (0..guests).rev() {
         let name = guest(number);
         let started = Instant::now();
-        let end = guests::shutdown(host, &name, POWEROFF)?;
+        let outcome = guests::shutdown(host, &name, POWEROFF)?;
         samples.time("end", number + 1, nanoseconds(started)?)?;
-        ensure!(end.state == GuestState::PoweredOff, "{name} ended in state {:?}", end.state);
+        let state = outcome.state;
+        ensure!(state == GuestState::PoweredOff, "{name} has not powered off: it is {state:?}");
     }
     #[allow(clippy::cast_precision_loss)]
     samples.add("alive", guests, guests as f64)?;
-    daemon.end()
+    daemon.stop()
 }
 
 /// Waits until the guest has answered, powered off, and been destroyed.
@@ -72,19 +74,19 @@ struct Memory {
 }
 
 impl Memory {
-    fn now(host: &Host, daemon: &Daemon) -> Result<Self> {
+    fn now(host: &Host, noxsd: &Service, daemon: &Daemon) -> Result<Self> {
         let records = statvfs("/run")?;
         let used = (records.blocks() - records.blocks_free()) * records.fragment_size();
         Ok(Self {
             xen: -i64::try_from(host.xen.physinfo()?.free.to_kib().0)?,
-            dom0: -number("/proc/meminfo", "MemAvailable:")?,
-            noxsd: of_process(&pid_of("noxsd")?)?,
-            chaosd: of_process(&daemon.pid().to_string())?,
+            dom0: -number(Path::new("/proc/meminfo"), "MemAvailable:")?,
+            noxsd: of_process(noxsd.folder())?,
+            chaosd: of_process(&Path::new("/proc").join(daemon.pid().to_string()))?,
             records: i64::try_from(used)? / 1024,
         })
     }
 
-    /// Writes samples of what has been used since, in KiB per guest.
+    /// Writes samples of the memory used between `self` and `now`, in KiB per guest.
     fn report(&self, now: &Self, guests: usize, samples: &mut Samples) -> Result<()> {
         #[allow(clippy::cast_precision_loss)]
         let each = |before: i64, now: i64| (now - before) as f64 / guests as f64;
@@ -102,28 +104,17 @@ impl Memory {
     }
 }
 
-/// Returns the private memory of a process in KiB (`Private_Clean` and `Private_Dirty` in Linux's
-/// `Documentation/filesystems/proc.rst`).
-fn of_process(pid: &str) -> Result<i64> {
-    let file = format!("/proc/{pid}/smaps_rollup");
+/// Returns the private memory of the process with this folder in `/proc`, in KiB (`Private_Clean`
+/// and `Private_Dirty` in Linux's `Documentation/filesystems/proc.rst`).
+fn of_process(folder: &Path) -> Result<i64> {
+    let file = folder.join("smaps_rollup");
     Ok(number(&file, "Private_Clean:")? + number(&file, "Private_Dirty:")?)
 }
 
 /// Returns the number that follows a word in a file of `/proc`.
-fn number(file: &str, word: &str) -> Result<i64> {
+fn number(file: &Path, word: &str) -> Result<i64> {
     let text = fs::read_to_string(file)?;
     let line = text.lines().find_map(|line| line.strip_prefix(word));
     let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.with_context(|| format!("{file} has no {word}"))?.parse()?)
-}
-
-fn pid_of(name: &str) -> Result<String> {
-    for process in fs::read_dir("/proc")? {
-        let process = process?;
-        let comm = fs::read_to_string(process.path().join("comm"));
-        if comm.is_ok_and(|comm| comm.trim_end() == name) {
-            return Ok(process.file_name().to_string_lossy().into_owned());
-        }
-    }
-    anyhow::bail!("{name} is not running")
+    Ok(number.with_context(|| format!("{} has no {word}", file.display()))?.parse()?)
 }

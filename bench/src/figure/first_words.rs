@@ -1,4 +1,4 @@
-//! A guest's first words on its console.
+//! Times a guest until its first words: until its console shows a given word.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,29 +12,29 @@ use chaos_bench::exec::{Process, run};
 use chaos_bench::guest::nanoseconds;
 use chaos_bench::words;
 
-/// Creates a guest with xl, and destroys it when xenconsoled's log has this word. Returns the time from
-/// xl's `execve` until then, in nanoseconds. With `xl create -c` it would be a second more, which
-/// xl sleeps before it connects (`autoconnect_console` in tools/xl/xl_vmcontrol.c).
+/// Creates a guest with xl, and destroys it when xenconsoled's log contains the word. Returns the
+/// time from xl's `execve` until then, in nanoseconds. Does not use `xl create -c`, which sleeps
+/// for a second before it connects (`autoconnect_console` in tools/xl/xl_vmcontrol.c).
 pub(crate) fn words_of_xl(file: &str, name: &str, word: &str) -> Result<u64> {
     let log = format!("/var/log/xen/console/guest-{name}.log");
     fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
     let create = Process::start("xl", &["create", "-q", file])?;
     words::wait_for_log(Path::new(&log), word)?;
     let ns = nanoseconds(create.started)?;
-    create.end()?;
+    create.wait()?;
     run("xl", &["destroy", name])?;
     Ok(ns)
 }
 
-/// What a guest took.
+/// The times of one guest.
 pub(crate) struct Times {
-    /// From the request until it may run.
+    /// From the request until the guest may run, in nanoseconds.
     pub(crate) create_ns: u64,
-    /// From the request until dom0 has its first words.
+    /// From the request until dom0 has received the word, in nanoseconds.
     pub(crate) words_ns: u64,
 }
 
-/// Creates a guest in this process, waits until its console has this word, and destroys it.
+/// Creates a guest in this process, waits until its console shows the word, and destroys it.
 pub(crate) fn first_words(host: &Host, config: &DomainConfig, word: &str) -> Result<Times> {
     let started = Instant::now();
     let mut timings = Timings::start();

@@ -1,4 +1,5 @@
-//! The CPU time that idle guests and their backends use in a minute (figure 15 of the paper).
+//! Measures the CPU time that idle guests and their backends use in a minute (figure 15 of the
+//! paper).
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     window(host, &noxsd, minute, guests, samples)?;
     alive(host, guests)?;
     destroy(host, guests)?;
-    daemon.end()
+    daemon.stop()
 }
 
 /// Measures the CPU time of all domains for `length` while they are idle, in percent of one CPU.

@@ -1,5 +1,5 @@
-//! Boot time against the size of what is loaded (figure 2 of the paper): the noop guest's kernel
-//! with ramdisks of several sizes.
+//! Measures boot time against the size of what is loaded (figure 2 of the paper): the noop guest's
+//! kernel with ramdisks of several sizes.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let rounds = if args.quick { 2 } else { 5 };
     samples.total(sizes.len() * rounds * 2)?;
     for &mib in sizes {
-        // Avoid pages of zeros and runs of equal pages.
+        // No page is all zero, and no two neighbouring pages are equal.
         let padding: Vec<u8> =
             (0..mib << 20).map(|at| (at ^ (at >> 12)).to_le_bytes()[0] | 1).collect();
         fs::write("/tmp/padding", &padding)?;

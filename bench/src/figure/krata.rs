@@ -1,4 +1,4 @@
-//! Compares krata's client library (`bench/peers/krata`) with chaos in XenStore mode, because krata
+//! Times krata's client library (`bench/peers/krata`), and chaos in XenStore mode, because krata
 //! always uses XenStore.
 
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! Boots Debian's kernel as a guest, with chaos in XenStore mode and with xl.
+//! Boots a guest with Debian's kernel, created by chaos in XenStore mode and by xl.
 
 use std::fs;
 use std::path::absolute;
@@ -13,7 +13,7 @@ use crate::samples::Samples;
 
 const FILE: &str = "/tmp/debian.cfg";
 
-/// The last thing its init prints.
+/// The last text that the guest's init prints.
 const WORD: &str = "linux: ready";
 
 /// The number of samples per round of [`measure`].

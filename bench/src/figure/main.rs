@@ -4,8 +4,7 @@
 //! with `#` describe the system that was measured, and the expected number of samples
 //! (`# total: N`).
 //!
-//! Each figure has a module here, which measures it, and one in `report`, which says how to draw
-//! it.
+//! Each figure has a module here, which measures it, and one in `report`, which describes its plot.
 
 mod args;
 mod boot;

@@ -1,5 +1,5 @@
-//! Where the time of a create goes (figure 5 of the paper): for chaos by the stages that it
-//! reports, for xl by a trace of which process has the CPU when.
+//! Measures where the time of a create goes (figure 5 of the paper): for chaos from the stages that
+//! it reports, for xl from a trace of which process has the CPU when.
 
 use anyhow::{Context, Result, ensure};
 use chaos::guests::{self, Host};
@@ -67,7 +67,7 @@ fn ours(host: &Host, rounds: usize, samples: &mut Samples) -> Result<()> {
             }
         }
     }
-    daemon.end()
+    daemon.stop()
 }
 
 /// Creates a guest with xl and destroys it, `rounds` times: each time once without a trace, for the
@@ -94,8 +94,8 @@ fn xl(
         let_xen_scrub();
         let mut traced = traced(tracer, &create).context(what.to_owned())?;
         let all: u64 = traced.iter().sum();
-        // The guest takes the CPU during the last hypercall, the unpause, and has shut down before
-        // the hypercall returns, because it finds no device page. Its time is not Xen's.
+        // The guest takes the CPU during the last hypercall, the unpause. It finds no device page,
+        // so it has shut down before the hypercall returns. Subtract its time from Xen's.
         let domains = host.xen.domain_list(DomId(1))?;
         let newest = domains.iter().max_by_key(|info| info.domid).context("xl created no guest")?;
         let guest_ns = newest.cpu_time_ns;
@@ -119,10 +119,11 @@ fn traced(tracer: &Tracer, args: &[&str]) -> Result<[u64; Stage::ALL.len()]> {
     let trace = tracer.begin()?;
     let xl = Process::start("xl", args)?;
     let id = xl.id();
-    let all = xl.end()?;
+    let all = xl.wait()?;
     let text = trace.end()?;
     let stages = stages(&parse(&text)?, id)?;
-    // Both use the same clock, but the trace also covers the context switches to xl and back.
+    // Both times come from the same clock, but the trace includes the context switches to xl and
+    // back.
     let traced: u64 = stages.iter().sum();
     ensure!(traced.abs_diff(all) < all / 100, "the trace covers {traced} ns, but xl took {all} ns");
     Ok(stages)

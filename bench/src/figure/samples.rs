@@ -1,4 +1,4 @@
-//! Writes the stream of samples.
+//! Writes the stream of samples that `report` reads.
 
 use std::io::{Stdout, Write};
 

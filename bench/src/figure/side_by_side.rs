@@ -76,13 +76,13 @@ pub(crate) fn guest(number: usize) -> String {
     format!("guest-{number}")
 }
 
-/// Returns the config line with that name.
+/// Returns the config line with this guest's name.
 pub(crate) fn name(number: usize) -> String {
     format!("name='{}'", guest(number))
 }
 
-/// Creates a guest through `chaosd` from a shell that waits, lets it run, and waits until the pool is
-/// full again. `unpause` is added to the stages that it returns, in nanoseconds.
+/// Creates a guest through `chaosd` from a shell of the pool, unpauses it, and waits until the pool
+/// is full again. Adds the stage `unpause` to the stages that `chaosd` reports.
 pub(crate) fn from_pool(
     host: &Host,
     daemon: &mut Daemon,
@@ -97,13 +97,13 @@ pub(crate) fn from_pool(
     Ok(created)
 }
 
-/// The sum of the stages.
+/// Returns the sum of the stages in nanoseconds.
 pub(crate) fn all_ns(created: &CreatedGuest) -> u64 {
     created.daemon_stages.iter().map(|(_, ns)| ns).sum()
 }
 
-/// Destroys the guests below this number, the last one first. Writes a sample of how long each took
-/// over the number of guests that were there.
+/// Destroys the guests below this number, the last one first. Writes a sample for each: how long it
+/// took, over the number of guests before it.
 pub(crate) fn destroy_each(
     host: &Host,
     guests: usize,

@@ -1,4 +1,4 @@
-//! Measures who has used the CPU.
+//! Measures how much CPU time guests, dom0 and noxsd have used.
 
 use std::time::Instant;
 

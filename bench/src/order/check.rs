@@ -1,36 +1,35 @@
-//! Whether a linker script's patterns still find the program's code.
+//! Checks that the patterns of a linker script still match the program's code.
 //!
-//! A function that was renamed or inlined leaves a pattern that finds nothing. Such a pattern does
-//! no harm by itself, but the code that it was to place lies elsewhere, and each piece of code that
-//! lies elsewhere costs a create a page fault.
+//! When a function is renamed or inlined, its pattern matches nothing. The function's code then
+//! lies elsewhere in the program, where it can cost a create another page fault.
 
 use anyhow::{Result, ensure};
 
 use crate::map::{self, Section};
 
-/// How many of a hundred patterns may find nothing: a few more or less come with each change of
-/// the code, and what they cost is hardly measurable.
+/// How many percent of the patterns may match nothing. Each change of the code costs a few
+/// patterns, and a few have no measurable effect.
 pub(crate) const MISSES_PERCENT: usize = 5;
 
 /// The output section that the script lays code out in.
 const OUTPUT: &str = ".text.create";
 
-/// How well a linker script fits.
+/// How well a linker script fits a program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Fit {
     /// How many patterns of code the script has.
     pub(crate) patterns: usize,
-    /// Those that find nothing.
+    /// Those that match nothing.
     pub(crate) misses: Vec<String>,
 }
 
 impl Fit {
-    /// Returns how many patterns find code.
+    /// Returns how many patterns match code.
     pub(crate) fn hits(&self) -> usize {
         self.patterns - self.misses.len()
     }
 
-    /// Returns whether so few patterns find nothing that the script can stay as it is.
+    /// Returns whether few enough patterns match nothing for the script to stay as it is.
     pub(crate) fn is_good(&self) -> bool {
         self.misses.len() * 100 <= self.patterns * MISSES_PERCENT
     }
@@ -38,13 +37,12 @@ impl Fit {
 
 /// Compares the script's patterns of code with the map of the program it laid out.
 ///
-/// Data is not compared: its patterns are written for every object file of the C library that has
-/// code in the order, whether it has data or not.
+/// Patterns of data are not compared: `scripts/order` writes them for each object file of the C
+/// library whose code runs, whether or not the object file has data.
 ///
 /// # Errors
-///
-/// Fails if the script has no such patterns, or if the map was not written by LLVM's linker or is
-/// of a program that was linked without the script.
+/// The script has no patterns of code, or the map was not written by LLVM's linker, or the program
+/// was linked without the script.
 pub(crate) fn fit(map: &str, script: &str) -> Result<Fit> {
     let sections: Vec<_> =
         map::sections(map).into_iter().filter(|section| section.output == OUTPUT).collect();
@@ -58,7 +56,7 @@ pub(crate) fn fit(map: &str, script: &str) -> Result<Fit> {
         .filter_map(Pattern::parse)
         .collect();
     ensure!(!patterns.is_empty(), "the linker script has no patterns for {OUTPUT}");
-    let is_miss = |pattern: &&Pattern<'_>| !sections.iter().any(|section| pattern.finds(section));
+    let is_miss = |pattern: &&Pattern<'_>| !sections.iter().any(|section| pattern.matches(section));
     let misses = patterns.iter().filter(is_miss).map(|pattern| pattern.text.to_owned()).collect();
     Ok(Fit { patterns: patterns.len(), misses })
 }
@@ -78,7 +76,7 @@ impl<'a> Pattern<'a> {
         sections.starts_with(".text").then_some(Self { text, file, sections })
     }
 
-    fn finds(&self, section: &Section<'_>) -> bool {
+    fn matches(&self, section: &Section<'_>) -> bool {
         let file = match (self.file.split_once(':'), section.file.strip_suffix(')')) {
             (None, _) => glob(self.file, section.file),
             (Some((archive, object)), Some(file)) => {
@@ -91,7 +89,7 @@ impl<'a> Pattern<'a> {
     }
 }
 
-/// Returns whether the text fits the pattern, in which `*` stands for any letters.
+/// Returns whether the text matches the pattern, in which `*` stands for any characters.
 fn glob(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
@@ -127,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_find_code_are_hits() {
+    fn patterns_that_match_code_are_hits() {
         let script = script(
             "    *(.iplt)\n    *libc.a:exit.o(.text .text.*)\n    *(.text._ZN5chaos3cli3run17h*)\n    \
              *(.text._RNvNtCs*_4core3fmt5write)\n",
@@ -162,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stand_for_any_letters() {
+    fn stars_stand_for_any_characters() {
         assert!(
             glob("*", "") && glob("a*", "a") && glob("*b*c", "abbc") && glob("*/x.o", "/t/x.o")
         );

@@ -1,6 +1,6 @@
-//! `order`: finds which code a command runs, for the order in which a linker script lays it out
+//! `order`: finds the code that a command runs, so that a linker script can lay it out in that order
 //! (`chaos/link/order.ld`), and checks that such a script still fits the program. `scripts/order`
-//! runs the first two steps, `scripts/test` the check.
+//! runs `steps` and `sections`, `scripts/test` runs `check`.
 
 mod check;
 mod map;
@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-/// Finds which code a command runs.
+/// Finds the code that a command runs, and checks the linker script that lays it out.
 #[derive(Debug, Parser)]
 enum Args {
-    /// Runs a command step by step and prints the address of each piece of code it runs, in
-    /// hexadecimal, those first that it runs first.
+    /// Runs a command one instruction at a time. Prints the address of each 16 bytes of code that
+    /// it runs, in hexadecimal, in the order in which it first runs them.
     Steps {
         /// The program, with its path.
         program: PathBuf,
@@ -26,15 +26,15 @@ enum Args {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
-    /// Reads such addresses from the standard input and prints the patterns of the linker's input
-    /// sections that they lie in, one in a line.
+    /// Reads such addresses from standard input, and prints a pattern for each input section of the
+    /// linker that contains one, one per line.
     Sections {
-        /// What LLVM's linker has written with `-Map`.
+        /// The map that LLVM's linker has written with `-Map`.
         map: PathBuf,
     },
-    /// Fails if more than 5 % of a linker script's patterns find no code in the program.
+    /// Fails if more than 5 % of a linker script's patterns match no code in the program.
     Check {
-        /// What LLVM's linker has written with `-Map` when it laid the program out.
+        /// The map that LLVM's linker has written with `-Map` when it used the script.
         map: PathBuf,
         /// The linker script.
         script: PathBuf,
@@ -60,13 +60,13 @@ fn main() -> Result<()> {
             };
             let fit = check::fit(&read(&map)?, &read(&script)?)?;
             for pattern in &fit.misses {
-                writeln!(output, "finds no code: {pattern}")?;
+                writeln!(output, "matches no code: {pattern}")?;
             }
-            writeln!(output, "{} of {} patterns find code", fit.hits(), fit.patterns)?;
+            writeln!(output, "{} of {} patterns match code", fit.hits(), fit.patterns)?;
             output.flush()?;
             ensure!(
                 fit.is_good(),
-                "{}: more than {} % of its patterns find no code: run scripts/order to renew it",
+                "{}: more than {} % of its patterns match no code; run scripts/order to renew it",
                 script.display(),
                 check::MISSES_PERCENT
             );

@@ -1,4 +1,4 @@
-//! The map that LLVM's linker writes of a program, and the patterns that find its input sections again.
+//! Parses the map that LLVM's linker writes, and derives patterns for the linker's input sections.
 
 use std::collections::HashSet;
 use std::io::BufRead;
@@ -18,7 +18,8 @@ pub(crate) struct Section<'a> {
     pub(crate) output: &'a str,
 }
 
-/// The patterns of the sections that the addresses lie in, each once, in the addresses' order.
+/// Returns a pattern for each section that contains one of the addresses, each once, in the order
+/// of the addresses.
 pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>> {
     let mut sections = sections(map);
     sections.sort_by_key(|section| section.start);
@@ -29,7 +30,7 @@ pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>
             .with_context(|| format!("{line:?} is not a hexadecimal address"))?;
         let after = sections.partition_point(|section| section.start <= address);
         let Some(section) = after.checked_sub(1).map(|index| &sections[index]) else { continue };
-        // Code of the kernel's, or of a section that was laid out whole, lies in none.
+        // Skip code that no input section in the map contains, such as the kernel's vDSO.
         if address < section.start + section.size && seen.insert(section.start) {
             let pattern = pattern(section);
             if !patterns.contains(&pattern) {
@@ -64,8 +65,8 @@ pub(crate) fn sections(map: &str) -> Vec<Section<'_>> {
     map.lines().filter_map(section).filter(|section| section.size > 0).collect()
 }
 
-/// Returns the output section that a line names: one space behind the fourth number, where the
-/// names of input sections and symbols are indented further.
+/// Returns the name of the output section, if the line is one of an output section: its name is one
+/// space behind the fourth number. Those of input sections and symbols are indented further.
 fn output_section(line: &str) -> Option<&str> {
     let mut rest = line;
     for _ in 0..4 {
@@ -78,9 +79,10 @@ fn output_section(line: &str) -> Option<&str> {
     rest.strip_prefix(' ').filter(|name| name.starts_with('.'))
 }
 
-/// What finds a section again, with another compiler too: code of the C library by its object
-/// file, Rust's by its mangled path without the hashes in it. A method of `RawVec` is found for
-/// whatever it is made: of those that come out alike the compiler keeps one, any of them.
+/// Returns a pattern that matches the section also when another compiler has built the program. For
+/// the C library it is the object file, for Rust the mangled path without its hashes. A method of
+/// `RawVec` is matched for any element type: the compiler merges those whose code is equal, and may
+/// keep any of them.
 fn pattern(section: &Section<'_>) -> String {
     let archive = section.file.rsplit('/').next().unwrap_or(section.file);
     match archive.strip_suffix(')').and_then(|file| file.split_once('(')) {
@@ -97,10 +99,10 @@ fn pattern(section: &Section<'_>) -> String {
     }
 }
 
-/// How both manglings write the module of `RawVec`.
+/// The module of `RawVec`, as both manglings write it.
 const RAW_VEC: &str = "5alloc7raw_vec";
 
-/// Its methods, likewise, the longer ones first.
+/// The methods of `RawVec`, likewise. Longer names come before those that they contain.
 const METHODS: [&str; 7] = [
     "14grow_amortized",
     "11finish_grow",
@@ -116,7 +118,8 @@ fn method_of_raw_vec(name: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|method| rest.contains(method))
 }
 
-/// `17h` and 16 digits end a name of the older mangling; `Cs…_` names a crate in the newer one.
+/// Replaces the hashes in a mangled name by `*`. In the older mangling the name ends with `17h` and
+/// 16 digits; in the newer one `Cs…_` is the hash of a crate.
 fn without_hashes(name: &str) -> String {
     let name = match name.rfind("17h") {
         Some(at) if name.len() == at + 20 && name.ends_with('E') => format!("{}17h*", &name[..at]),
@@ -150,7 +153,7 @@ mod tests {
 ";
 
     #[test]
-    fn addresses_lead_to_patterns_without_hashes() {
+    fn patterns_have_no_hashes() {
         let found = patterns(MAP, "1064\n1000\n1030\n1050\n2000\n1070\n1080\n".as_bytes()).unwrap();
         assert_eq!(
             found,

@@ -1,4 +1,4 @@
-//! Running a program one instruction at a time.
+//! Runs a program one instruction at a time.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -11,17 +11,22 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Code is told apart by pieces of so many bytes: no function begins within one.
+/// Addresses are rounded down to this many bytes: functions are aligned to it.
 const PIECE: u64 = 16;
 
-/// Where the pieces of code begin that a command runs, in the order in which it first runs them.
+/// Runs a command, and returns the address of each piece of code that it runs, in the order in
+/// which it first runs them.
 ///
-/// `unsafe`: the child asks to be traced before it becomes the program.
+/// `unsafe` registers a closure that runs in the child before its `execve`.
+///
+/// # Errors
+/// The command cannot be traced, or fails.
 #[allow(unsafe_code)]
 pub(crate) fn addresses(program: &Path, args: &[OsString]) -> Result<Vec<u64>> {
     let mut command = Command::new(program);
     command.args(args);
-    // SAFETY: the closure makes one system call and allocates nothing.
+    // SAFETY: between fork and exec only async-signal-safe operations are allowed. The closure
+    // makes one system call, ptrace, and converts its error; it neither allocates nor takes a lock.
     unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
     let child = Pid::from_raw(command.spawn()?.id().cast_signed());
     let (mut seen, mut order) = (HashSet::new(), Vec::new());
@@ -35,7 +40,7 @@ pub(crate) fn addresses(program: &Path, args: &[OsString]) -> Result<Vec<u64>> {
                 ptrace::step(child, None)?;
             }
             WaitStatus::Exited(_, 0) => return Ok(order),
-            other => bail!("{} ended with {other:?}", program.display()),
+            other => bail!("{} failed: {other:?}", program.display()),
         }
     }
 }

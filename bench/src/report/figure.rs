@@ -1,58 +1,60 @@
-//! How a figure is drawn, and what is wanted of it.
+//! Describes a figure: its panels and its goals.
 
 use crate::goal::Goal;
 use crate::samples::Samples;
 
 /// A figure.
 pub(crate) struct Figure {
-    /// As `scripts/bench` is told it.
+    /// Its name as an argument of `scripts/bench`.
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// What the values in the table are.
+    /// The unit of the values in the table.
     pub(crate) unit: &'static str,
-    /// One below the other.
+    /// The plots, drawn one below the other.
     pub(crate) panels: &'static [Panel],
+    /// Computes the figure's goals from its samples.
     pub(crate) goals: fn(&Samples) -> Vec<Goal>,
 }
 
 /// One plot of a figure.
 pub(crate) struct Panel {
-    /// If there are others.
+    /// Empty for the only panel of a figure.
     pub(crate) title: &'static str,
     pub(crate) x_label: &'static str,
     pub(crate) y_label: &'static str,
     pub(crate) kind: Kind,
     pub(crate) scale: Scale,
-    /// Whether a series is drawn; all are in the table.
+    /// Returns whether the series of this name is drawn. All series are in the table.
     pub(crate) drawn: fn(&str) -> bool,
-    /// What is told of a series' name: the rest is said by the panel.
+    /// Returns the part of a series' name that is shown. The panel's labels say the rest.
     pub(crate) shown: fn(&str) -> &str,
-    /// What has the colour, of the part of a name before its first colon.
+    /// Returns the name that determines the colour. Takes the part of a series' name before its
+    /// first colon.
     pub(crate) family: fn(&str) -> &str,
 }
 
-/// How it is drawn.
+/// How the series of a panel are drawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Each series is a line over x.
     Lines,
     /// Each series is a bar of its median.
     Bars,
-    /// Each series is a bar for each x, which is of this.
+    /// Each series is a bar for each x; the text is the unit of x.
     BarsOfX(&'static str),
 }
 
-/// Of values.
+/// The scale of the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// From zero on.
+    /// Starts at zero.
     Linear,
-    /// For what differs by up to a thousand.
+    /// For values that differ by a factor of up to a thousand.
     Logarithmic,
 }
 
 impl Panel {
-    /// All series as lines.
+    /// Draws all series as lines.
     pub(crate) const LINES: Self = Self {
         title: "",
         x_label: "",
@@ -64,6 +66,6 @@ impl Panel {
         family: |group| group,
     };
 
-    /// All series as bars.
+    /// Draws all series as bars.
     pub(crate) const BARS: Self = Self { kind: Kind::Bars, ..Self::LINES };
 }

@@ -1,8 +1,8 @@
-//! What is wanted of a figure.
+//! Goals of a figure.
 
 use serde::Serialize;
 
-/// What is wanted of the figure.
+/// A value of a figure, and the limit for it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Goal {
     pub(crate) what: String,
@@ -12,12 +12,12 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    /// Returns a goal that is met up to the limit.
+    /// Returns a goal that is met by values up to the limit.
     pub(crate) fn at_most(what: impl Into<String>, value: f64, limit: f64) -> Self {
         Self { what: what.into(), value, limit, met: value <= limit }
     }
 
-    /// Returns a goal that is met from the limit on.
+    /// Returns a goal that is met by values from the limit on.
     pub(crate) fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
         Self { what: what.into(), value, limit, met: value >= limit }
     }

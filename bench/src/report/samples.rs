@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 /// What was measured, and on which system.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
-    /// Facts about the run: Xen, kernel, QEMU, revision, command.
+    /// Facts about the run, such as the versions of Xen, kernel and QEMU, the revision, the command.
     pub(crate) facts: BTreeMap<String, String>,
     /// The series, in the order in which they arrived.
     pub(crate) series: Vec<Series>,
@@ -50,7 +50,7 @@ impl Samples {
         Ok(())
     }
 
-    /// Adds the samples that [`write_csv`](Self::write_csv) has written.
+    /// Adds the samples of a file that [`write_csv`](Self::write_csv) has written.
     pub(crate) fn read_csv(&mut self, text: &str) -> Result<()> {
         for line in text.lines().skip(1) {
             self.read_row(line).with_context(|| format!("invalid sample: {line}"))?;
@@ -134,8 +134,8 @@ mod tests {
         samples.write_csv(&mut text).expect("a Vec takes everything");
         assert_eq!(text, b"series,x,y\n\"a, b\",1,0.5\n");
         let mut again = Samples::default();
-        let text = std::str::from_utf8(&text).expect("it is a text");
-        again.read_csv(text).expect("it was written so");
+        let text = std::str::from_utf8(&text).expect("it is UTF-8");
+        again.read_csv(text).expect("write_csv wrote it");
         assert_eq!(again.series[0].name, "a, b");
         assert_eq!(again.series[0].points, [(1.0, 0.5)]);
     }

@@ -13,7 +13,7 @@ use crate::samples::{Samples, Series, median};
 /// How many values at each end the medians `first` and `last` are taken from.
 const SPAN: usize = 10;
 
-/// The contents of the table.
+/// The contents of the table: facts, a row per series, and goals.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     figure: &'static str,
@@ -38,7 +38,7 @@ struct Row {
     last: f64,
 }
 
-/// The facts of a summary that was written as JSON.
+/// Returns the facts of a summary that was written as JSON.
 pub(crate) fn facts(json: &[u8]) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
     struct Written {

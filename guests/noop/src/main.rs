@@ -1,5 +1,4 @@
-//! A guest that reports that it is ready and then blocks. It shows what a guest costs that does
-//! nothing.
+//! A guest that reports that it is ready and then blocks. It shows what a guest costs as such.
 
 #![no_std]
 #![no_main]

@@ -59,7 +59,7 @@ impl Args {
     }
 
     /// Completes the argument that is being read.
-    pub(crate) fn end_word(&mut self) {
+    pub(crate) fn end_argument(&mut self) {
         self.ends.push(self.bytes.len());
     }
 }

@@ -1,19 +1,19 @@
-//! What commands know of their connection.
+//! A connection, as commands see it.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
-/// One connection, as commands see it.
+/// The state of one connection that commands read and change.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// What `CLIENT LIST` reports.
+    /// Shared with the list of connections.
     pub(crate) info: Rc<RefCell<ClientInfo>>,
     /// Whether to close the connection when the output has been sent.
     pub(crate) close: bool,
 }
 
-/// What `CLIENT LIST` reports of a connection.
+/// The facts about a connection that `CLIENT LIST` reports.
 #[derive(Debug, Default)]
 pub(crate) struct ClientInfo {
     pub(crate) id: u64,

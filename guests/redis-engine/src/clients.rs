@@ -13,22 +13,22 @@ pub(crate) struct Clients(BTreeMap<u64, Weak<RefCell<ClientInfo>>>);
 
 impl Clients {
     pub(crate) fn add(&mut self, id: u64, info: &Rc<RefCell<ClientInfo>>) {
-        self.forget_ended();
+        self.remove_closed();
         self.0.insert(id, Rc::downgrade(info));
     }
 
     /// Returns the number of open connections.
     pub(crate) fn count(&mut self) -> usize {
-        self.forget_ended();
+        self.remove_closed();
         self.0.len()
     }
 
-    /// Those that there are, by number.
+    /// Returns the open connections, sorted by ID.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<RefCell<ClientInfo>>> {
         self.0.values().filter_map(Weak::upgrade)
     }
 
-    fn forget_ended(&mut self) {
+    fn remove_closed(&mut self) {
         self.0.retain(|_, info| info.strong_count() > 0);
     }
 }

@@ -301,6 +301,6 @@ mod tests {
         assert!(!table.is_wasteful());
         assert!(table.chunks.len() <= 2);
         assert!(table.index.num_buckets() <= FEW_PLACES, "{}", table.index.num_buckets());
-        assert!(table.remove(b"nobody").is_none() && table.remove_at(10).is_none());
+        assert!(table.remove(b"missing").is_none() && table.remove_at(10).is_none());
     }
 }

@@ -1,8 +1,8 @@
 //! How the engine checks and allocates memory.
 //!
-//! Allocations whose size a peer can choose (values, tables, replies) are checked in advance and
-//! made in a way that may fail. Small ones (tree nodes, numbers as text) are made without a check,
-//! from a reserve that the checks keep free.
+//! Allocations whose size a peer can choose (values, tables, replies) are checked in advance and may
+//! fail. Small ones (tree nodes, numbers as text) are not checked: they come from a reserve that the
+//! checks keep free.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -29,8 +29,8 @@ const RESERVE: usize = 96 * 1024;
 /// theirs, so that data can be read when there is no room for more of it.
 const LAST_RESERVE: usize = 32 * 1024;
 
-/// The part of that which short requests and replies keep free too. They may use the rest, so that
-/// a connection gets at least an error while long replies of others are unsent.
+/// The part of the reserve that short requests and replies keep free, too. They may use the rest,
+/// so that a connection gets at least an error while long replies of others are unsent.
 const SHORT_RESERVE: usize = 16 * 1024;
 
 /// The longest request or reply that counts as short, in bytes.

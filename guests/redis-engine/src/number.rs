@@ -98,14 +98,14 @@ fn without_zeros(text: &str) -> &str {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
 }
 
-/// Returns the same number, or the largest that an integer reply can have. Lengths, numbers of
-/// connections and times are never larger.
+/// Returns the same number, or the largest one that an integer reply can have. In practice lengths,
+/// numbers of connections and times are never larger.
 pub(crate) fn saturating_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Returns the same number, or the largest length that memory can have: more is asked for than there
-/// can be.
+/// Returns the same number, or the largest `usize`. A count above that asks for more than memory can
+/// contain.
 pub(crate) fn saturating_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -58,7 +58,8 @@ impl Output {
         self.resp3 = resp3;
     }
 
-    /// Removes everything after the first `length` bytes, and forgets that there was no room.
+    /// Removes everything after the first `length` bytes, and accepts replies again after there was
+    /// no room for one.
     pub(crate) fn undo(&mut self, length: usize) {
         self.bytes.truncate(length);
         self.full = false;

@@ -9,10 +9,10 @@ use crate::memory::{Memory, fits_in_transit, room};
 const MAX_LINE: usize = 64 * 1024;
 
 /// The most arguments of a command, its name included (as in Redis: 1024 * 1024).
-const MAX_WORDS: i64 = 1024 * 1024;
+const MAX_ARGUMENTS: i64 = 1024 * 1024;
 
 /// The longest argument in bytes (`proto-max-bulk-len`).
-const MAX_WORD: i64 = 512 * 1024 * 1024;
+const MAX_ARGUMENT: i64 = 512 * 1024 * 1024;
 
 /// What the parser waits for.
 #[derive(Debug, Default)]
@@ -23,9 +23,9 @@ enum State {
     /// The rest of a line, either an inline command or a line of a multi-bulk command.
     Line { inline: bool },
     /// `left` more bytes of an argument, then its line end.
-    Word { left: usize },
+    Argument { left: usize },
     /// `left` more bytes of an argument's line end.
-    WordEnd { left: usize },
+    ArgumentEnd { left: usize },
 }
 
 /// What was found in the input.
@@ -40,7 +40,7 @@ pub(crate) enum Found {
     /// The peer violates the protocol.
     Error(&'static str),
     /// The peer sent this byte instead of the `$` of an argument.
-    NoWord(u8),
+    NoArgument(u8),
 }
 
 /// Parses commands.
@@ -49,7 +49,7 @@ pub(crate) struct Parser {
     state: State,
     line: Vec<u8>,
     /// How many arguments of the command are still to come.
-    words_left: i64,
+    arguments_left: i64,
     /// Whether the command is being skipped for lack of memory.
     skipping: bool,
     pub(crate) args: Args,
@@ -65,8 +65,8 @@ impl Parser {
             let (step, found) = match self.state {
                 State::Start => self.start(rest[0]),
                 State::Line { inline } => self.line(memory, rest, inline),
-                State::Word { left } => self.word(rest, left),
-                State::WordEnd { left } => self.word_end(rest, left),
+                State::Argument { left } => self.argument(rest, left),
+                State::ArgumentEnd { left } => self.argument_end(rest, left),
             };
             used += step;
             if found != Found::Nothing {
@@ -90,7 +90,7 @@ impl Parser {
         let end = rest.iter().position(|byte| *byte == b'\n');
         let taken = end.map_or(rest.len(), |end| end + 1);
         if self.line.len() + taken > MAX_LINE {
-            let message = match (inline, self.words_left) {
+            let message = match (inline, self.arguments_left) {
                 (true, _) => "ERR Protocol error: too big inline request",
                 (false, 0) => "ERR Protocol error: too big mbulk count string",
                 (false, _) => "ERR Protocol error: too big bulk count string",
@@ -118,18 +118,18 @@ impl Parser {
 
     fn whole_line(&mut self, memory: &dyn Memory, line: &[u8], inline: bool) -> Found {
         let text = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(line);
-        match (inline, self.words_left) {
+        match (inline, self.arguments_left) {
             (true, _) => self.inline(memory, text),
-            (false, 0) => self.word_count(text),
-            (false, _) => self.word_length(memory, text),
+            (false, 0) => self.argument_count(text),
+            (false, _) => self.argument_length(memory, text),
         }
     }
 
     /// Parses `*N`, which starts a command of N arguments.
-    fn word_count(&mut self, text: &[u8]) -> Found {
+    fn argument_count(&mut self, text: &[u8]) -> Found {
         match length(text) {
-            Some(count) if count <= MAX_WORDS => {
-                self.words_left = count.max(0);
+            Some(count) if count <= MAX_ARGUMENTS => {
+                self.arguments_left = count.max(0);
                 self.state = if count > 0 { State::Line { inline: false } } else { State::Start };
                 Found::Nothing
             }
@@ -138,51 +138,51 @@ impl Parser {
     }
 
     /// Parses `$N`, which starts an argument of N bytes.
-    fn word_length(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
+    fn argument_length(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
         let Some(text) = text.strip_prefix(b"$") else {
-            return Found::NoWord(text.first().copied().unwrap_or(b'\r'));
+            return Found::NoArgument(text.first().copied().unwrap_or(b'\r'));
         };
         let left = match length(text) {
-            Some(left) if (0..=MAX_WORD).contains(&left) => usize::try_from(left).unwrap_or(0),
+            Some(left) if (0..=MAX_ARGUMENT).contains(&left) => usize::try_from(left).unwrap_or(0),
             _ => return Found::Error("ERR Protocol error: invalid bulk length"),
         };
         if !self.skipping && !self.args.reserve(memory, left) {
             self.skipping = true;
             self.args.clear();
         }
-        self.state = State::Word { left };
+        self.state = State::Argument { left };
         self.skip_empty(left)
     }
 
     fn skip_empty(&mut self, left: usize) -> Found {
         if left == 0 {
-            self.state = State::WordEnd { left: 2 };
+            self.state = State::ArgumentEnd { left: 2 };
         }
         Found::Nothing
     }
 
-    fn word(&mut self, rest: &[u8], left: usize) -> (usize, Found) {
+    fn argument(&mut self, rest: &[u8], left: usize) -> (usize, Found) {
         let taken = left.min(rest.len());
         if !self.skipping {
             self.args.extend(&rest[..taken]);
         }
         let left = left - taken;
-        self.state = State::Word { left };
+        self.state = State::Argument { left };
         (taken, self.skip_empty(left))
     }
 
-    fn word_end(&mut self, rest: &[u8], left: usize) -> (usize, Found) {
+    fn argument_end(&mut self, rest: &[u8], left: usize) -> (usize, Found) {
         let taken = left.min(rest.len());
         if taken < left {
-            self.state = State::WordEnd { left: left - taken };
+            self.state = State::ArgumentEnd { left: left - taken };
             return (taken, Found::Nothing);
         }
         if !self.skipping {
-            self.args.end_word();
+            self.args.end_argument();
         }
-        self.words_left -= 1;
+        self.arguments_left -= 1;
         self.state = State::Line { inline: false };
-        if self.words_left > 0 {
+        if self.arguments_left > 0 {
             return (taken, Found::Nothing);
         }
         self.state = State::Start;
@@ -239,7 +239,7 @@ fn split(memory: &dyn Memory, text: &[u8], args: &mut Args) -> Split {
                 }
             }
         }
-        args.end_word();
+        args.end_argument();
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Session {
     client: Option<Client>,
 }
 
-/// What became of the input.
+/// How much of the input was used, and whether the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The number of bytes that were used. Feed the rest again once some output has been sent.
@@ -84,7 +84,7 @@ impl Session {
                     output.error(message);
                     client.close = true;
                 }
-                Found::NoWord(byte) => {
+                Found::NoArgument(byte) => {
                     let found = char::from(byte);
                     output
                         .error(&alloc::format!("ERR Protocol error: expected '$', got '{found}'"));

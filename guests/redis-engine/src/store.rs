@@ -158,7 +158,7 @@ impl Store {
     }
 
     /// Returns the key's value, and creates it if it does not exist.
-    fn get_or_make(
+    fn get_or_create(
         &mut self,
         key: &[u8],
         now: u64,
@@ -299,7 +299,7 @@ macro_rules! typed {
                     let new: fn(FixedState) -> $type = $new;
                     Value::$variant(new(hasher).into())
                 };
-                match self.get_or_make(key, now, make)? {
+                match self.get_or_create(key, now, make)? {
                     Value::$variant(value) => Ok(value),
                     _ => Err(Refused::WrongType),
                 }

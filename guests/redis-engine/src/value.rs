@@ -61,7 +61,7 @@ impl Value {
 }
 
 /// Returns whether `Store::settle` must be called for a list from which something was removed.
-pub(crate) fn needs_care(list: &List) -> bool {
+pub(crate) fn needs_settling(list: &List) -> bool {
     list.is_empty() || is_wasteful(list)
 }
 

@@ -1,4 +1,4 @@
-//! What is followed.
+//! The version of Redis that the engine follows.
 
-/// The version of Redis whose behaviour is followed.
+/// The version of Redis that the engine behaves like.
 pub const REDIS_VERSION: &str = "7.0.15";

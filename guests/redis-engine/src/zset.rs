@@ -148,7 +148,7 @@ impl SortedSet {
     }
 
     /// Returns whether `Store::settle` must be called after something was removed.
-    pub(crate) fn needs_care(&self) -> bool {
+    pub(crate) fn needs_settling(&self) -> bool {
         self.len() == 0 || self.scores.is_wasteful()
     }
 

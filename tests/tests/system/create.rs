@@ -1,4 +1,4 @@
-//! Creating, listing and destroying.
+//! Creates, lists and destroys guests.
 
 use system_tests::{Bed, Guest, chaos};
 
@@ -8,17 +8,17 @@ fn a_guest_without_devices_comes_and_goes() {
     let guest = Guest::create(&bed.bare_config("bare"), &[]);
     let listed = guest.listed().expect("the guest is listed");
     assert_eq!(listed["name"], "bare");
-    // Its own memory, and the boot, device and answer page beside it.
+    // The guest's own memory, and the boot, device and answer pages.
     assert_eq!(listed["memory_kib"], 4096 + 12);
     assert_eq!(listed["vcpus"], 1);
     guest.destroy();
 }
 
 #[test]
-fn memory_comes_back_to_the_page() {
+fn destroy_returns_every_page() {
     let bed = Bed::new();
     let config = bed.bare_config("returned");
-    // The first guest of all may leave something behind that Xen keeps, such as a wider heap.
+    // For the first guest after boot Xen may allocate memory that it keeps, such as a larger heap.
     Guest::create(&config, &[]).destroy();
     let before = bed.free_pages();
     for _ in 0..20 {
@@ -39,7 +39,7 @@ fn guests_start_from_1_mib_and_have_kib_precision() {
 }
 
 #[test]
-fn the_stages_of_a_create_are_told() {
+fn the_stages_of_a_create_are_reported() {
     let _bed = Bed::new();
     let guest = Guest::create("redis.cfg", &[]);
     let stages = guest.created["stages"].as_array().expect("stages are an array");
@@ -81,7 +81,7 @@ fn a_name_is_free_again_after_destroy() {
     let domid = first.domid;
     first.destroy();
     let second = Guest::create(&config, &[]);
-    assert_ne!(second.domid, domid, "Xen gives out the next number");
+    assert_ne!(second.domid, domid, "Xen assigns the next domid");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The device page and the rings, and guests that misuse them: the guest `hostile` pays itself.
+//! Guests that misuse the device page and the rings. Only the guest itself must suffer.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use xen::units::DomId;
 
 const DAYTIME: &str = "10.0.0.3:13";
 
-/// Bytes of a console log on disk, at most.
+/// The largest size of a console log on disk, in bytes.
 const LOG_LIMIT: usize = 256 << 10;
 
-/// A guest that does nothing wrong, beside those that do.
+/// A guest that behaves, while another one misbehaves.
 struct Neighbour {
     guest: Guest,
     noxsd: i32,
@@ -25,20 +25,21 @@ impl Neighbour {
         Self { guest, noxsd: noxsd_pid() }
     }
 
-    /// It is served, by the same process.
+    /// Checks that the guest answers and is still served by the same process.
     #[track_caller]
     fn assert_unharmed(&self) {
-        assert!(!Guest::ask(DAYTIME, b"", b"").is_empty(), "daytime says nothing");
-        assert_eq!(noxsd_pid(), self.noxsd, "noxsd is another process");
+        assert!(!Guest::ask(DAYTIME, b"", b"").is_empty(), "daytime does not answer");
+        assert_eq!(noxsd_pid(), self.noxsd, "noxsd was restarted");
         assert_eq!(broken(&self.guest), []);
     }
 }
 
+/// Creates the guest `hostile`, which misbehaves as its command line says.
 fn hostile(misbehaviour: &str) -> Guest {
     Guest::create("hostile.cfg", &[&format!("cmdline='{misbehaviour}'")])
 }
 
-/// The devices that a guest has lost, with the reasons.
+/// Returns the devices that a guest has lost, with the reasons.
 fn broken(guest: &Guest) -> Vec<(String, String)> {
     let listed = guest.listed().expect("the guest is listed");
     let text = |value: &Value| value.as_str().expect("devices and reasons are text").to_owned();
@@ -46,7 +47,7 @@ fn broken(guest: &Guest) -> Vec<(String, String)> {
     devices.iter().map(|device| (text(&device["device"]), text(&device["reason"]))).collect()
 }
 
-/// Waits until `noxsd` has taken a device from a guest, which it says in its log.
+/// Waits until `noxsd` reports in its log that a guest has lost a device.
 fn wait_until_lost(guest: &Guest, device: &str) {
     let line = format!("domain {} loses its {device}:", guest.domid);
     wait_for_file("/var/log/noxsd.log", &line, |log| log.contains(&line));
@@ -57,7 +58,7 @@ fn a_guests_plain_write_to_its_device_page_changes_nothing() {
     let bed = Bed::new();
     let guest = hostile("seal");
     guest.wait_for_log("hostile: the page is unchanged");
-    // What the page is for works afterwards.
+    // A shutdown is requested through the page, so the page still works.
     chaos(&["shutdown", "-w", &guest.name]).ok();
     guest.forget();
     bed.assert_empty("after shutdown -w");
@@ -70,7 +71,7 @@ fn a_panic_is_a_crash_and_its_text_is_kept() {
     guest.wait_for_log("this guest panics on purpose");
     let outcome = chaos(&["shutdown", "--wait", "--json", &guest.name]);
     assert!(outcome.stdout.contains("crashed"), "{outcome:?}");
-    assert!(guest.listed().is_none(), "a crashed guest is destroyed unless on_crash says other");
+    assert!(guest.listed().is_none(), "without on_crash a crashed guest is destroyed");
     guest.forget();
 }
 
@@ -81,7 +82,7 @@ fn an_impossible_ring_index_costs_the_guest_its_vif() {
     let guest = hostile("ring-index");
     wait_until_lost(&guest, "vif0");
     let lost = broken(&guest);
-    let [(device, reason)] = &lost[..] else { panic!("not one device is broken: {lost:?}") };
+    let [(device, reason)] = &lost[..] else { panic!("one device is to be broken: {lost:?}") };
     assert_eq!(device, "vif0");
     assert!(reason.contains(&0x4000_0000.to_string()), "{reason}");
     let table = chaos(&["list"]).ok();
@@ -105,7 +106,7 @@ fn an_impossible_console_index_costs_the_guest_its_console() {
     let guest = hostile("console-index");
     wait_until_lost(&guest, "console");
     let lost = broken(&guest);
-    let [(device, reason)] = &lost[..] else { panic!("not one device is broken: {lost:?}") };
+    let [(device, reason)] = &lost[..] else { panic!("one device is to be broken: {lost:?}") };
     assert_eq!(device, "console");
     assert!(reason.contains("output index"), "{reason}");
     assert!(chaos(&["log", &guest.name]).ok().contains("impossible index"));
@@ -124,11 +125,11 @@ fn requests_for_what_is_not_granted_are_refused() {
 }
 
 #[test]
-fn frames_under_other_names_are_dropped() {
+fn frames_with_spoofed_addresses_are_dropped() {
     let _bed = Bed::new();
     let neighbour = Neighbour::new();
     let guest = hostile("spoof");
-    // Frames have passed before their requests are answered.
+    // The guest prints this when all requests are answered; by then the frames have passed.
     guest.wait_for_log("hostile: 4 spoofed frames and a good one are sent");
     let mac = guest.listed().expect("the guest is listed")["vifs"][0]["mac"].clone();
     let mac = mac.as_str().expect("a vif has a MAC address");
@@ -137,16 +138,16 @@ fn frames_under_other_names_are_dropped() {
         let mut lines = neighbours.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
         lines.find(|line| line[0] == address).map(|line| line[3].to_owned())
     };
-    assert_eq!(of("10.0.0.66").as_deref(), Some(mac), "of the good frame:\n{neighbours}");
-    assert_eq!(of("10.0.0.77"), None, "of ARP:\n{neighbours}");
-    assert_eq!(of("10.0.0.78"), None, "of IPv4:\n{neighbours}");
+    assert_eq!(of("10.0.0.66").as_deref(), Some(mac), "the good frame is missing:\n{neighbours}");
+    assert_eq!(of("10.0.0.77"), None, "a spoofed ARP frame passed:\n{neighbours}");
+    assert_eq!(of("10.0.0.78"), None, "a spoofed IPv4 frame passed:\n{neighbours}");
     assert!(bridge_knows(mac), "the bridge has not seen the good frame");
-    assert!(!bridge_knows("02:00:00:00:00:77"), "the bridge has seen a false address");
+    assert!(!bridge_knows("02:00:00:00:00:77"), "the bridge has seen a spoofed address");
     neighbour.assert_unharmed();
 }
 
-/// Whether the bridge has seen a frame from this address. The file holds 16 bytes for each
-/// (`struct __fdb_entry` of Linux), which begin with it.
+/// Returns whether the bridge has seen a frame from this address. The file has an entry of 16 bytes
+/// for each address, which begins with the address (`struct __fdb_entry` of Linux).
 fn bridge_knows(mac: &str) -> bool {
     let mac: Vec<u8> = mac
         .split(':')
@@ -157,18 +158,19 @@ fn bridge_knows(mac: &str) -> bool {
 }
 
 #[test]
-fn a_flood_on_the_console_fills_no_disk() {
+fn a_flood_on_the_console_does_not_fill_the_disk() {
     let _bed = Bed::new();
     let neighbour = Neighbour::new();
     let guest = hostile("flood");
     let mut largest = 0;
     let path = guest.log_path();
-    // The first line is gone when the log has been cut, the last one when it has been once more.
+    // noxsd cuts the log when it is full. Each round waits until a cut has removed the log's first
+    // line.
     for _ in 0..2 {
         let log = wait_for_file(&path, "lines", |log| log.contains("hostile: line"));
         let line = log.lines().find(|line| line.starts_with("hostile: ")).expect("a line");
         let line = format!("{line}\n");
-        wait_for_file(&path, "been cut", |log| {
+        wait_for_file(&path, "a log that was cut", |log| {
             largest = largest.max(log.len());
             log.contains("hostile: line") && !log.contains(&line)
         });
@@ -176,12 +178,12 @@ fn a_flood_on_the_console_fills_no_disk() {
     }
     assert!(largest > 0 && largest <= LOG_LIMIT, "the log had {largest} bytes");
     assert_eq!(broken(&guest), []);
-    // It never looks at its power port.
+    // This guest never handles a shutdown request, so it is destroyed.
     guest.destroy();
 }
 
-/// What `noxsd` holds of its guests: mapped pages and open logs.
-fn holds() -> (usize, usize) {
+/// Returns how many guest mappings and open console logs `noxsd` has.
+fn noxsd_resources() -> (usize, usize) {
     let pid = noxsd_pid();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps can be read");
     let logs = open_files(pid).iter().filter(|file| file.contains("console.log")).count();
@@ -195,29 +197,29 @@ fn open_files(pid: i32) -> Vec<String> {
 }
 
 #[test]
-fn a_guest_that_is_destroyed_while_it_works_leaves_nothing() {
+fn a_guest_that_is_destroyed_while_it_runs_leaves_nothing() {
     let bed = Bed::new();
-    let before = holds();
+    let before = noxsd_resources();
     let guest = Guest::create("daytime.cfg", &[]);
     guest.wait_for_log("daytime: ready");
-    let attached = holds();
+    let attached = noxsd_resources();
     assert!(attached.0 > before.0 && attached.1 > before.1, "{attached:?} after {before:?}");
     guest.destroy();
-    assert_eq!(holds(), before);
+    assert_eq!(noxsd_resources(), before);
     bed.assert_empty("after destroy");
 }
 
 #[test]
-fn a_guest_that_somebody_else_destroys_leaves_nothing() {
+fn a_guest_that_another_tool_destroys_leaves_nothing() {
     let bed = Bed::new();
-    let before = holds();
+    let before = noxsd_resources();
     let guest = Guest::create("daytime.cfg", &[]);
     guest.wait_for_log("daytime: ready");
     let domid = DomId(guest.domid.try_into().expect("domids are small"));
     Xen::open().expect("this is dom0").destroy(domid).expect("Xen destroys the domain");
-    // What is left is the guest's record.
+    // The domain is gone, but its record is left.
     guest.destroy();
-    assert_eq!(holds(), before);
+    assert_eq!(noxsd_resources(), before);
     bed.assert_empty("after destroy");
 }
 
@@ -232,7 +234,7 @@ fn a_killed_noxsd_leaves_no_zombie_of_a_guest_destroyed_meanwhile() {
 }
 
 #[test]
-fn noxsd_is_nobody() {
+fn noxsd_runs_without_privileges() {
     let _bed = Bed::new();
     let _guest = Guest::create("daytime.cfg", &[]);
     let pid = noxsd_pid();

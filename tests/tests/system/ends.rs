@@ -1,4 +1,4 @@
-//! The ends of guests.
+//! Guests that power off or reboot.
 
 use system_tests::{Bed, Guest, chaos};
 
@@ -8,7 +8,7 @@ fn a_guest_that_powers_off_stays_listed_until_it_is_destroyed() {
     let guest = Guest::create("noop.cfg", &[]);
     guest.wait_for_log("noop: ready");
     chaos(&["shutdown", &guest.name]).ok();
-    // The answer came before the guest's last instruction; its end is awaited by -w.
+    // The guest answers before it has powered off; --wait waits until it has.
     let outcome = chaos(&["shutdown", "--wait", "--json", &guest.name]).json();
     assert_eq!(outcome["state"], "powered-off");
     assert_eq!(outcome["destroyed"], true);
@@ -28,7 +28,7 @@ fn shutdown_waits_and_destroys() {
 }
 
 #[test]
-fn a_reboot_is_listed_as_one() {
+fn reboot_reports_that_the_guest_rebooted() {
     let _bed = Bed::new();
     let guest = Guest::create("noop.cfg", &[]);
     guest.wait_for_log("noop: ready");
@@ -38,7 +38,7 @@ fn a_reboot_is_listed_as_one() {
 }
 
 #[test]
-fn a_guest_that_does_not_answer_is_a_time_out() {
+fn shutdown_times_out_if_the_guest_does_not_answer() {
     let _bed = Bed::new();
     let guest = Guest::create("noop.cfg", &["--paused"]);
     chaos(&["shutdown", "-w", "--timeout", "1", &guest.name]).refused(5, &["noop", "1 s"]);
@@ -46,7 +46,7 @@ fn a_guest_that_does_not_answer_is_a_time_out() {
 }
 
 #[test]
-fn two_can_wait_at_once() {
+fn several_commands_can_wait_at_once() {
     let bed = Bed::new();
     let guests: Vec<Guest> = ["a", "b", "c"]
         .iter()
@@ -60,8 +60,8 @@ fn two_can_wait_at_once() {
         })
         .collect();
     for wait in waits {
-        wait.join().expect("the guest ends");
+        wait.join().expect("the guest powers off");
     }
-    bed.assert_empty("after all have ended");
+    bed.assert_empty("after all have powered off");
     guests.into_iter().for_each(Guest::forget);
 }

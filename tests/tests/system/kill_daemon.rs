@@ -1,11 +1,13 @@
-//! `chaosd` killed at every stage of its work, under load: what its successor finds is in order.
+//! Kills `chaosd` at every stage of its work, under load. The next `chaosd` must find a consistent
+//! system.
 //!
-//! The stages are told by the system calls of both threads: each change that others can see, be it
-//! in Xen, in `noxsd` or in a file, is one. The load is the same each time, and `chaosd` is killed at
-//! every [`STRIDE`]-th of its stops from its start to its end; each call has two, before and after,
-//! and rounds take turns between these. The stride is prime, so that each round meets another part
-//! of what is done again and again, such as the making of a shell. What one run leaves out, another
-//! one may meet: which thread comes first is not the same each time.
+//! A kill matters only between system calls, because each change that another process can see, in
+//! Xen, in `noxsd` or in a file, is a system call. Each call of either thread has two stops, its
+//! entry and its exit. The load is the same in each round, and round N kills `chaosd` at stop
+//! N * [`STRIDE`], until `chaosd` exits before that. The stride is prime, so that rounds hit
+//! different steps of repeated work, such as preparing a shell. It is also odd, so that rounds
+//! alternate between entries and exits. The order of the two threads varies, so another run of this
+//! test hits other points.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,10 +19,11 @@ use std::time::Instant;
 use serde_json::Value;
 use system_tests::{Bed, Chaosd, Death, DoomedChaosd, Guest, Ran, chaos};
 
-/// See above. Chosen so that the test takes a minute or so on an emulated machine.
+/// The stops from one kill to the next. With this number the test takes about a minute on an
+/// emulated machine.
 const STRIDE: usize = 53;
 
-/// Shells that are there when nothing is asked for.
+/// How many shells a full pool has.
 const SHELLS: u64 = 3;
 
 const SETTINGS: &str = "memory = '16M'
@@ -33,10 +36,10 @@ high = 3
 ";
 
 #[test]
-fn a_chaosd_that_is_killed_leaves_guests_and_shells_and_nothing_half_made() {
+fn a_killed_chaosd_leaves_guests_and_shells_and_nothing_incomplete() {
     let bed = Bed::new();
-    // Xen keeps what it has needed for dom0's ports and grants; so that comes before: more guests
-    // and shells than there are at any time later.
+    // Xen keeps the memory that it once allocated for dom0's ports and grants. Create more guests
+    // and shells than exist at any time later, so that it allocates no more after this.
     let chaosd = Chaosd::start(SETTINGS);
     chaosd.wait_until_full("daytime");
     chaos(&["create", "-n", "12", "daytime.cfg"]).ok();
@@ -44,92 +47,98 @@ fn a_chaosd_that_is_killed_leaves_guests_and_shells_and_nothing_half_made() {
     let destroy: Vec<&str> =
         ["destroy"].into_iter().chain(names.iter().map(String::as_str)).collect();
     chaos(&destroy).ok();
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
     let before = bed.free_pages();
 
     let mut witness = Witness::new();
-    // How many kills met which part of the work.
-    let mut met: BTreeMap<&str, u32> = BTreeMap::new();
+    // How many kills hit each part of the work.
+    let mut kills: BTreeMap<&str, u32> = BTreeMap::new();
     for round in 0.. {
         let stop = round * STRIDE;
         let began = Instant::now();
         let doomed = DoomedChaosd::start(SETTINGS, stop);
-        let promised = load(&doomed, &mut witness);
+        let created = load(&doomed, &mut witness);
         let (death, log) = doomed.death();
 
         let chaosd = Chaosd::start(SETTINGS);
         chaosd.wait_until_full("daytime");
-        check(&bed, &chaosd, &promised, &mut witness, &format!("stop {stop}, {death:?}, {log}"));
-        println!("stop {stop}: {death:?}, g{promised:?}, {} ms", began.elapsed().as_millis());
+        check(&bed, &chaosd, &created, &mut witness, &format!("stop {stop}, {death:?}, {log}"));
+        println!("stop {stop}: {death:?}, g{created:?}, {} ms", began.elapsed().as_millis());
         match death {
-            Death::AtStop { first_thread: false, .. } => *met.entry("refill").or_default() += 1,
+            Death::AtStop { first_thread: false, .. } => *kills.entry("refill").or_default() += 1,
             Death::AtStop { .. } if !log.contains("ready on") => {
-                *met.entry("start").or_default() += 1;
+                *kills.entry("start").or_default() += 1;
             }
-            Death::AtStop { .. } => *met.entry("service").or_default() += 1,
+            Death::AtStop { .. } => *kills.entry("service").or_default() += 1,
             Death::Before { stops } => {
-                println!("{stops} stops, killed at every {STRIDE}th: {met:?}");
-                assert!(chaosd.end());
+                println!("{stops} stops, killed at every {STRIDE}th: {kills:?}");
+                assert!(chaosd.stop());
                 break;
             }
         }
         chaosd.kill();
     }
     for part in ["start", "refill", "service"] {
-        assert!(met.get(part).is_some_and(|kills| *kills >= 3), "kills in {part}: {met:?}");
+        assert!(kills.get(part).is_some_and(|count| *count >= 3), "kills in {part}: {kills:?}");
     }
     witness.guest.destroy();
-    bed.assert_empty("after the last chaosd has ended");
+    bed.assert_empty("after the last chaosd has exited");
     assert_eq!(bed.free_pages(), before, "memory is lost");
 }
 
-/// Everything that `chaosd` does, as long as it lives. Gives the guests that are to be there then:
-/// their makers were told so.
+/// Makes `chaosd` do everything that it can do, until it is dead. Returns the numbers of the guests
+/// that must exist afterwards: `chaosd` has reported to the caller that it created them.
 fn load(doomed: &DoomedChaosd, witness: &mut Witness) -> Vec<u8> {
-    // This one comes while it starts, mostly; the others when it makes shells, more than there are.
-    let mut there: Vec<u8> = [1].into_iter().filter(|number| create(*number)).collect();
+    // The first create usually arrives while chaosd starts. The others arrive while it prepares
+    // shells, and there are more of them than shells.
+    let mut existing: Vec<u8> = [1].into_iter().filter(|number| create(*number)).collect();
     let _ = doomed.wait_for_log("ready on");
-    there.extend(thread::scope(|scope| {
+    existing.extend(thread::scope(|scope| {
         let two = |first| move || [first, first + 1].into_iter().filter(|n| create(*n)).collect();
         let threads = [scope.spawn(two(2)), scope.spawn(two(4))];
         witness.answers();
-        let made: [Vec<u8>; 2] = threads.map(|thread| thread.join().expect("creates end"));
-        made.concat()
+        let created: [Vec<u8>; 2] = threads.map(|thread| thread.join().expect("creates return"));
+        created.concat()
     }));
-    if there.contains(&1) {
+    if existing.contains(&1) {
         chaos(&["reboot", "g1"]).ok();
         let _ = doomed.wait_for_log("g1 rebooted and is domain");
     }
-    if there.contains(&2) {
+    if existing.contains(&2) {
         chaos(&["destroy", "g2"]).ok();
-        there.retain(|number| *number != 2);
+        existing.retain(|number| *number != 2);
     }
     if doomed.wait_for_log("flavour daytime is full") {
-        refused_by_death(&chaos(&["pool", "resize", "daytime", "1", "1"]));
+        chaosd_was_dead(&chaos(&["pool", "resize", "daytime", "1", "1"]));
     }
     witness.answers();
     doomed.terminate();
-    there
+    existing
 }
 
-/// Asks for a guest. `false` if it was not heard that it is made.
+/// Requests a guest. Returns whether `chaosd` reported that it was created.
 fn create(number: u8) -> bool {
     let name = format!("name='g{number}'");
     let vif = format!("vif=['bridge=xenbr0,ip=10.0.0.{}/24']", 10 + number);
     let ran = chaos(&["create", "daytime.cfg", &name, &vif]);
-    !refused_by_death(&ran)
+    !chaosd_was_dead(&ran)
 }
 
-/// Whether a command failed because `chaosd` died. It may fail for no other reason.
-fn refused_by_death(ran: &Ran) -> bool {
+/// Returns whether a command failed because `chaosd` was dead.
+///
+/// # Panics
+/// The command failed for another reason.
+#[track_caller]
+fn chaosd_was_dead(ran: &Ran) -> bool {
     let gone = ["chaosd closed the connection", "chaosd is not running"];
-    let told = ran.code == Some(0) || gone.iter().any(|text| ran.stderr.contains(text));
-    assert!(told, "{}: {}{}", ran.command, ran.stdout, ran.stderr);
+    let expected = ran.code == Some(0) || gone.iter().any(|text| ran.stderr.contains(text));
+    assert!(expected, "{}: {}{}", ran.command, ran.stdout, ran.stderr);
     ran.code != Some(0)
 }
 
-/// Looks at everything that is there, and takes the guests of this round away.
-fn check(bed: &Bed, chaosd: &Chaosd, promised: &[u8], witness: &mut Witness, when: &str) {
+/// Checks the shells and all guests, and destroys the guests of this round. Those that
+/// `created` names must exist.
+fn check(bed: &Bed, chaosd: &Chaosd, created: &[u8], witness: &mut Witness, when: &str) {
     witness.answers();
     let all = chaos(&["list", "--all", "--json"]).json();
     let all: Vec<&Value> = all.as_array().expect("an array").iter().collect();
@@ -149,7 +158,7 @@ fn check(bed: &Bed, chaosd: &Chaosd, promised: &[u8], witness: &mut Witness, whe
             assert!(answer.ends_with(b"\n"), "{answer:?} {when}");
         }
     }
-    for number in promised {
+    for number in created {
         let name = format!("g{number}");
         assert!(others.iter().any(|guest| guest["name"] == name), "{name} is lost, {when}");
     }
@@ -161,7 +170,7 @@ fn check(bed: &Bed, chaosd: &Chaosd, promised: &[u8], witness: &mut Witness, whe
     }
 }
 
-/// A guest that runs all the time, with a connection that stays.
+/// A guest that runs through all rounds, with a connection that stays open.
 struct Witness {
     guest: Guest,
     stream: TcpStream,
@@ -176,8 +185,8 @@ impl Witness {
         Self { guest, stream, record }
     }
 
-    /// It answers over the same connection, and nothing that is remembered of it has changed: domid,
-    /// handle and time of its creation among that.
+    /// Checks that the guest answers over the same connection, and that its record is unchanged:
+    /// domid, handle and time of creation among other things.
     #[track_caller]
     fn answers(&mut self) {
         let mut answer = [0; 7];

@@ -1,4 +1,5 @@
-//! A guest under load while others come and go: on several processors `noxsd`, `chaosd`, creates and guests interleave.
+//! Loads one guest with requests while others are created and destroyed. On several processors the
+//! work of `noxsd`, `chaosd`, creates and guests interleaves.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -37,11 +38,11 @@ fn load(requests: u32) {
     let done = AtomicBool::new(false);
     let cycles = AtomicU32::new(0);
     let output = thread::scope(|scope| {
-        for (address, way) in [(10, &[][..]), (11, &["--no-daemon"])] {
+        for (address, options) in [(10, &[][..]), (11, &["--no-daemon"])] {
             let (done, cycles) = (&done, &cycles);
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    come_and_go(address, way);
+                    come_and_go(address, options);
                     cycles.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -68,18 +69,18 @@ fn load(requests: u32) {
     let listed = redis.listed().expect("redis is listed");
     assert_eq!(listed["broken_devices"].as_array().map(Vec::len), Some(0), "{listed}");
     assert_eq!(Guest::ask("10.0.0.2:6379", b"PING\r\n", b"\r\n"), b"+PONG\r\n");
-    assert_eq!(noxsd_pid(), noxsd, "noxsd is another process");
+    assert_eq!(noxsd_pid(), noxsd, "noxsd was restarted");
     redis.destroy();
-    assert!(chaosd.end(), "chaosd exits in order");
+    assert!(chaosd.stop(), "chaosd failed");
     assert_eq!(bed.free_pages(), before, "memory is lost after {cycles} guests");
 }
 
-/// Creates a guest at `10.0.0.ADDRESS`, asks it, and destroys it.
-fn come_and_go(address: u8, way: &[&str]) {
+/// Creates a guest at `10.0.0.ADDRESS`, asks it for the time, and destroys it.
+fn come_and_go(address: u8, options: &[&str]) {
     let name = format!("name='visitor-{address}'");
     let vif = format!("vif=['bridge=xenbr0,ip=10.0.0.{address}/24 10.0.0.1']");
     let mut args = vec![name.as_str(), vif.as_str()];
-    args.extend(way);
+    args.extend(options);
     let guest = Guest::create("daytime.cfg", &args);
     let answer = Guest::ask(&format!("10.0.0.{address}:13"), b"", b"\n");
     assert!(answer.ends_with(b"\n"), "{answer:?}");

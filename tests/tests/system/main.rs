@@ -1,7 +1,6 @@
-//! Whole-system tests, in dom0 of a real Xen. `scripts/test` takes them there.
+//! Whole-system tests, which `scripts/test` runs in dom0 of a real Xen.
 //!
-//! They share one machine, so they run one after the other: the runner is started with
-//! `--test-threads=1`.
+//! They share one machine, so they run one after the other, with `--test-threads=1`.
 
 mod create;
 mod devices;

@@ -1,4 +1,4 @@
-//! `chaosd`: its pool, its clients, its ends.
+//! `chaosd`'s pool and its clients, also when daemons are killed.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -23,6 +23,8 @@ fn warm() -> String {
     )
 }
 
+/// Checks that the daytime guest at `10.0.0.ADDRESS` answers.
+#[track_caller]
 fn answers(address: u8) {
     let answer = Guest::ask(&format!("10.0.0.{address}:13"), b"", b"\n");
     assert!(answer.ends_with(b"\n"), "{answer:?}");
@@ -36,7 +38,7 @@ fn destroy(guests: u32) {
 }
 
 #[test]
-fn guests_come_from_the_pool_and_go_on_when_it_is_empty() {
+fn guests_come_from_the_pool_and_also_when_it_is_empty() {
     let bed = Bed::new();
     let chaosd = Chaosd::start(SETTINGS);
     chaosd.wait_until_full("daytime");
@@ -46,11 +48,11 @@ fn guests_come_from_the_pool_and_go_on_when_it_is_empty() {
     let shells = all.as_array().expect("an array").iter().filter(|one| one["state"] == "shell");
     assert_eq!(shells.count(), 5);
 
-    let made = chaos(&["create", "--json", "-n", "20", "daytime.cfg"]).json();
-    let made = made.as_array().expect("an array");
-    assert_eq!(made.len(), 20);
-    assert_eq!(made[0]["shell"], "pool");
-    let from_pool = made.iter().filter(|guest| guest["shell"] == "pool").count();
+    let created = chaos(&["create", "--json", "-n", "20", "daytime.cfg"]).json();
+    let created = created.as_array().expect("an array");
+    assert_eq!(created.len(), 20);
+    assert_eq!(created[0]["shell"], "pool");
+    let from_pool = created.iter().filter(|guest| guest["shell"] == "pool").count();
     assert!(from_pool >= 5, "{from_pool} from the pool");
     assert_eq!(chaosd.pool("daytime", "hits"), from_pool as u64);
     assert_eq!(chaosd.pool("daytime", "misses"), 20 - from_pool as u64);
@@ -62,12 +64,12 @@ fn guests_come_from_the_pool_and_go_on_when_it_is_empty() {
     let guest = Guest::create("daytime.cfg", &[]);
     assert_eq!(guest.created["shell"], "pool", "the pool has recovered");
     guest.destroy();
-    assert!(chaosd.end(), "chaosd ends in order");
-    bed.assert_empty("after chaosd has ended");
+    assert!(chaosd.stop(), "chaosd failed");
+    bed.assert_empty("after chaosd has exited");
 }
 
 #[test]
-fn both_ways_make_the_same_guest() {
+fn warm_and_cold_shells_and_no_daemon_yield_the_same_guest() {
     let _bed = Bed::new();
     let facts = |args: &[&str]| {
         let guest = Guest::create("redis.cfg", args);
@@ -94,7 +96,7 @@ fn both_ways_make_the_same_guest() {
 }
 
 #[test]
-fn a_chaosd_that_is_killed_leaves_its_guests_alone_and_its_shells_to_the_next() {
+fn a_killed_chaosd_does_not_harm_guests_and_the_next_one_replaces_its_shells() {
     let bed = Bed::new();
     let before = bed.free_pages();
     let mut chaosd = Chaosd::start(SETTINGS);
@@ -109,13 +111,13 @@ fn a_chaosd_that_is_killed_leaves_its_guests_alone_and_its_shells_to_the_next() 
     answers(9);
     chaos(&["destroy", "third"]).ok();
     destroy(2);
-    assert!(chaosd.end());
-    bed.assert_empty("after chaosd has ended");
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
     assert_eq!(bed.free_pages(), before, "memory is lost");
 }
 
 #[test]
-fn shells_outlive_a_noxsd_that_is_killed() {
+fn shells_survive_a_killed_noxsd() {
     let _bed = Bed::new();
     let chaosd = Chaosd::start(SETTINGS);
     chaosd.wait_until_full("daytime");
@@ -128,7 +130,7 @@ fn shells_outlive_a_noxsd_that_is_killed() {
 }
 
 #[test]
-fn the_pool_changes_its_size() {
+fn the_pool_can_be_resized_and_drained() {
     let bed = Bed::new();
     let chaosd = Chaosd::start(SETTINGS);
     chaosd.wait_until_full("daytime");
@@ -138,13 +140,13 @@ fn the_pool_changes_its_size() {
     chaos(&["pool", "resize", "none", "0", "1"]).refused(2, &["there is no flavour none"]);
     chaos(&["pool", "drain"]).ok();
     assert_eq!(chaosd.pool("daytime", "ready"), 0);
-    assert!(chaosd.end());
-    bed.assert_empty("after chaosd has ended");
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
     chaos(&["pool"]).refused(4, &["chaosd is not running"]);
 }
 
 #[test]
-fn a_name_in_use_is_refused_and_costs_a_shell_only() {
+fn a_refused_create_does_not_stop_chaosd() {
     let _bed = Bed::new();
     let chaosd = Chaosd::start(SETTINGS);
     chaosd.wait_until_full("daytime");
@@ -154,11 +156,11 @@ fn a_name_in_use_is_refused_and_costs_a_shell_only() {
         .refused(2, &["/etc/passwd", "not a kernel"]);
     answers(3);
     drop(guest);
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
 }
 
 #[test]
-fn what_is_no_request_costs_its_sender_the_connection_only() {
+fn an_invalid_request_costs_only_its_sender_the_connection() {
     let _bed = Bed::new();
     let chaosd = Chaosd::start(SETTINGS);
     let client = || -> OwnedFd {
@@ -178,5 +180,5 @@ fn what_is_no_request_costs_its_sender_the_connection_only() {
     let guest = Guest::create("daytime.cfg", &[]);
     answers(3);
     drop((guest, silent));
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
 }

@@ -1,5 +1,5 @@
-//! The calls of crate `xen` against a real Xen: each is made on an empty PVH domain, and what it
-//! did is read back.
+//! Tests the calls of crate `xen` against a real Xen: applies each one to an empty PVH domain, and
+//! reads back its effect.
 
 use system_tests::Bed;
 use xen::domain::CreateDomain;
@@ -14,13 +14,14 @@ use xen::units::{DomId, DomainHandle, Gfn, GrantRef, KiB, Pages};
 use xen::{Error, Xen};
 
 const HANDLE: DomainHandle = DomainHandle([0x42; 16]);
-/// Two pages of 2 MiB, and four of their own behind them.
+/// Two pages of 2 MiB, and four pages of 4 KiB behind them.
 const MEMORY: KiB = KiB(4096 + 16);
 const SPECIALS: Gfn = Gfn(1024);
 const LAST_PAGE: Gfn = Gfn(1027);
 const GRANT: GrantRef = GrantRef(8);
 const PAGE: usize = 4096;
-/// How many pages of Xen's own a domain that is gone may still hold: Xen frees them a little later.
+/// How many pages may still be missing when a domain is destroyed: Xen frees its own pages for it a
+/// little later.
 const LATE_PAGES: u64 = 64;
 
 /// A domain that is destroyed at the end of its test.
@@ -143,7 +144,7 @@ fn a_port_of_the_guest_is_bound_and_raised() {
     assert_eq!(status(), PortStatus::Interdomain(DomId::DOM0, local));
     let mut pending = Vec::new();
     channels.pending(&mut pending).expect("what is pending");
-    assert_eq!(pending, [local], "binding raises one event");
+    assert_eq!(pending, [local], "binding raises an event");
     channels.unmask(&pending).expect("unmasked");
     channels.notify(local).expect("notified");
     channels.unbind(local).expect("unbound");
@@ -180,7 +181,7 @@ fn a_granted_page_is_mapped_and_copied_and_others_are_not() {
 }
 
 #[test]
-fn what_a_guest_boots_with_is_kept() {
+fn settings_for_a_guests_boot_are_stored() {
     let _bed = Bed::new();
     let Domain { xen, domid } = &Domain::with_memory();
     let seal = |first, pages| xen.set_mem_type(*domid, first, pages, MemType::RamReadOnly);

@@ -13,18 +13,18 @@ fn with_kernel(bed: &Bed, kernel: &str) -> String {
 fn a_syntax_error_is_shown_where_it_is() {
     let bed = Bed::new();
     let config = bed.file("bad.cfg", "name='bad'\nkernel='noop'\nmemory = = 4\n");
-    chaos(&["create", &config]).refused(2, &["bad.cfg", "3", "expected"]);
+    chaos(&["create", &config]).refused_config(&["bad.cfg:3:10", "expected", "memory = = 4"]);
     chaos(&["create", "/does/not/exist.cfg"]).refused(2, &["/does/not/exist.cfg"]);
 }
 
 #[test]
-fn keys_that_are_not_served_or_not_known_are_named() {
+fn unsupported_and_unknown_keys_are_named() {
     let bed = Bed::new();
     let text = fs::read_to_string("noop.cfg").expect("noop.cfg is there");
     let config = bed.file("pci.cfg", format!("{text}\npci=['00:1f.0']\n"));
-    chaos(&["create", &config]).refused(2, &["pci"]);
+    chaos(&["create", &config]).refused_config(&["pci"]);
     let config = bed.file("typo.cfg", format!("{text}\nmemmory=4\n"));
-    chaos(&["create", "--strict", &config]).refused(2, &["memmory", "memory"]);
+    chaos(&["create", "--strict", &config]).refused_config(&["memmory", "did you mean 'memory'"]);
     let ran = chaos(&["create", &config]);
     assert!(ran.stderr.contains("memmory"), "{}", ran.stderr);
     ran.ok();
@@ -32,7 +32,7 @@ fn keys_that_are_not_served_or_not_known_are_named() {
 }
 
 #[test]
-fn a_kernel_that_cannot_be_used_is_told_why() {
+fn a_kernel_that_cannot_be_used_is_refused_with_the_reason() {
     let bed = Bed::new();
     let noop = fs::read("noop").expect("the image is there");
     let text = bed.file("text", "#!/bin/sh\n");
@@ -46,7 +46,7 @@ fn a_kernel_that_cannot_be_used_is_told_why() {
 }
 
 #[test]
-fn a_ramdisk_that_cannot_be_used_is_told_why_with_and_without_a_pool() {
+fn a_ramdisk_that_cannot_be_used_is_refused_with_and_without_a_pool() {
     let bed = Bed::new();
     let large = bed.file("ramdisk", vec![0; 5 << 20]);
     let empty = bed.file("empty", "");
@@ -69,17 +69,17 @@ fn a_ramdisk_that_cannot_be_used_is_told_why_with_and_without_a_pool() {
     );
     chaosd.wait_until_full("f");
     refusals(&[]);
-    // It may end in the middle of a page.
+    // A ramdisk may end in the middle of a page.
     for options in [&[][..], &["--no-daemon"]] {
         create(options, &small).ok();
         chaos(&["destroy", "noop"]).ok();
     }
-    assert!(chaosd.end());
-    bed.assert_empty("after chaosd has ended");
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
 }
 
 #[test]
-fn too_little_memory_is_told_with_what_there_is() {
+fn too_little_memory_is_refused_with_what_is_free() {
     let bed = Bed::new();
     let before = bed.free_pages();
     chaos(&["create", "noop.cfg", "memory=900000"]).refused(1, &["921600000 KiB", "free"]);
@@ -103,7 +103,7 @@ fn a_bridge_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn a_bridge_that_noxsd_does_not_know_yet_is_added() {
+fn noxsd_adds_a_bridge_that_it_does_not_know_yet() {
     let _bed = Bed::new();
     run("ip", &["link", "add", "other0", "type", "bridge"]).ok();
     run("ip", &["addr", "add", "10.0.7.1/24", "dev", "other0"]).ok();
@@ -114,18 +114,18 @@ fn a_bridge_that_noxsd_does_not_know_yet_is_added() {
 }
 
 #[test]
-fn what_is_not_there_cannot_be_destroyed() {
+fn guests_that_do_not_exist_are_refused() {
     let _bed = Bed::new();
-    chaos(&["destroy", "nobody"]).refused(3, &["nobody"]);
+    chaos(&["destroy", "missing"]).refused(3, &["missing"]);
     chaos(&["destroy", "77"]).refused(3, &["77"]);
     chaos(&["destroy", "0"]).refused(1, &["not created by chaos"]);
-    chaos(&["console", "nobody"]).refused(3, &["nobody"]);
-    chaos(&["log", "nobody"]).refused(3, &["nobody"]);
-    chaos(&["shutdown", "nobody"]).refused(3, &["nobody"]);
+    chaos(&["console", "missing"]).refused(3, &["missing"]);
+    chaos(&["log", "missing"]).refused(3, &["missing"]);
+    chaos(&["shutdown", "missing"]).refused(3, &["missing"]);
 }
 
 #[test]
-fn who_is_not_root_is_told_so() {
+fn a_user_other_than_root_is_refused() {
     let _bed = Bed::new();
     let ran = run("su", &["-s", "/bin/sh", "nobody", "-c", "chaos list"]);
     ran.refused(4, &["root"]);
@@ -134,7 +134,7 @@ fn who_is_not_root_is_told_so() {
 #[test]
 fn wrong_arguments_are_refused() {
     let _bed = Bed::new();
-    chaos(&["create"]).refused(2, &["CONFIG"]);
-    chaos(&["nonsense"]).refused(2, &["nonsense"]);
+    chaos(&["create"]).refused_arguments(&["CONFIG"]);
+    chaos(&["nonsense"]).refused_arguments(&["nonsense"]);
     assert!(chaos(&["--help"]).ok().contains("Exit codes"));
 }

@@ -1,4 +1,4 @@
-//! What the shipped guests do for their users.
+//! The services of the shipped guests, as their users see them.
 
 use std::io::{Read, Write};
 
@@ -28,7 +28,7 @@ fn redis_answers() {
 fn redis_benchmark_finishes_without_an_error() {
     let _bed = Bed::new();
     let _redis = Guest::create("redis.cfg", &[]);
-    // By name: newer versions also run XADD by default.
+    // Name the tests, because newer versions of redis-benchmark also run XADD by default.
     let tests = "ping_inline,ping_mbulk,set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,spop,zadd,\
                  zpopmin,lrange,mset";
     let ran = run("redis-benchmark", &["-h", "10.0.0.2", "-n", "1000", "--csv", "-t", tests]);
@@ -58,7 +58,7 @@ fn redis_benchmark_finishes_without_an_error() {
 }
 
 #[test]
-fn a_full_redis_says_so_and_lives() {
+fn a_full_redis_refuses_writes_and_goes_on() {
     let _bed = Bed::new();
     let redis = Guest::create("redis.cfg", &[]);
     let mut stream = Guest::connect(REDIS);
@@ -93,7 +93,7 @@ fn a_full_redis_says_so_and_lives() {
 }
 
 #[test]
-fn daytime_tells_the_time() {
+fn daytime_answers_with_the_time() {
     let _bed = Bed::new();
     let _daytime = Guest::create("daytime.cfg", &[]);
     let answer = Guest::ask(DAYTIME, b"", b"");
@@ -110,7 +110,7 @@ fn guests_reach_each_other_through_the_switch_only_with_their_own_addresses() {
     // Both answer while the other one runs: the switch keeps them apart by address.
     assert_eq!(run("redis-cli", &["-h", "10.0.0.2", "ping"]).ok(), "PONG\n");
     assert!(!Guest::ask(DAYTIME, b"", b"").is_empty());
-    // A MAC address that is taken is refused.
+    // A MAC address in use is refused.
     let mac = chaos(&["list", "--json"]).json()[0]["vifs"][0]["mac"].clone();
     let mac = mac.as_str().expect("a vif has a MAC address");
     let vif = format!("vif=['mac={mac},ip=10.0.0.9/24']");
@@ -130,7 +130,7 @@ fn guests_do_not_notice_that_noxsd_was_killed() {
     };
     ping(&mut stream);
     restart_noxsd();
-    // The same connection goes on: TCP sends again what was lost.
+    // The connection survives: TCP retransmits what was lost.
     ping(&mut stream);
     assert!(redis.listed().is_some());
     assert!(chaos(&["log", "redis"]).ok().contains("redis: ready"));

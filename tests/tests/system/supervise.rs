@@ -1,4 +1,4 @@
-//! `chaosd` carries out what is to happen when a guest ends.
+//! `chaosd` carries out `on_poweroff`, `on_reboot` and `on_crash`.
 
 use serde_json::Value;
 use system_tests::{Bed, Chaosd, Guest, chaos};
@@ -12,12 +12,15 @@ low = 1
 high = 2
 ";
 
+/// Checks that the daytime guest answers.
+#[track_caller]
 fn answers() {
     let answer = Guest::ask("10.0.0.3:13", b"", b"\n");
     assert!(answer.ends_with(b"\n"), "{answer:?}");
 }
 
-/// Who has a name. Domains that Xen has not let go of yet are listed without one.
+/// Returns the list entry with this name. A domain that Xen has not freed yet is listed without a
+/// name.
 fn listed(name: &str) -> Option<Value> {
     let guests = chaos(&["list", "--json"]).json();
     let guests = guests.as_array().expect("list prints an array").clone();
@@ -38,13 +41,13 @@ fn a_guest_that_powers_off_is_destroyed() {
         chaos(&["shutdown", "daytime"]).ok();
         chaosd.wait_for_log("daytime powered off and is destroyed");
         guest.forget();
-        assert!(chaosd.end());
+        assert!(chaosd.stop());
         bed.assert_empty("after it has powered off");
     }
 }
 
 #[test]
-fn a_guest_that_reboots_is_made_again_with_its_name_and_its_addresses() {
+fn a_guest_that_reboots_is_restarted_with_its_name_and_its_addresses() {
     let _bed = Bed::new();
     let chaosd = Chaosd::start(SETTINGS);
     chaosd.wait_until_full("daytime");
@@ -64,7 +67,7 @@ fn a_guest_that_reboots_is_made_again_with_its_name_and_its_addresses() {
 }
 
 #[test]
-fn a_guest_that_ended_while_no_chaosd_ran_is_dealt_with() {
+fn a_guest_that_powered_off_while_no_chaosd_ran_is_restarted() {
     let _bed = Bed::new();
     let guest = Guest::create("daytime.cfg", &["on_poweroff='restart'"]);
     answers();
@@ -101,7 +104,7 @@ fn a_guest_can_be_kept_under_another_name_or_as_it_is() {
 }
 
 #[test]
-fn a_guest_that_crashes_at_once_is_not_made_again_for_ever() {
+fn a_guest_that_always_crashes_is_not_restarted_for_ever() {
     let _bed = Bed::new();
     let chaosd = Chaosd::start("memory = '8M'");
     let guest = Guest::create("hostile.cfg", &["cmdline='panic'", "on_crash='restart'"]);
@@ -111,8 +114,8 @@ fn a_guest_that_crashes_at_once_is_not_made_again_for_ever() {
     drop(chaosd);
 }
 
-/// Guests that take the memory that is free, but for less than a guest needs. The second is small,
-/// so that what Xen needs beside is known well enough.
+/// Creates two guests that leave less free memory than a guest needs. The first takes almost all
+/// of it. The second takes the rest, and is so small that Xen's own memory for it hardly matters.
 fn hogs(bed: &Bed) -> [Guest; 2] {
     ["hog", "piglet"].map(|name| {
         let free_mib = bed.free_pages() / 256;
@@ -124,7 +127,7 @@ fn hogs(bed: &Bed) -> [Guest; 2] {
 }
 
 #[test]
-fn a_guest_that_cannot_be_made_again_now_is_when_there_is_memory() {
+fn a_pending_restart_happens_when_memory_is_free_again() {
     let bed = Bed::new();
     let chaosd = Chaosd::start("memory = '8M'");
     let guest = Guest::create("daytime.cfg", &["on_reboot='rename-restart'"]);
@@ -140,11 +143,11 @@ fn a_guest_that_cannot_be_made_again_now_is_when_there_is_memory() {
     hog.destroy();
     chaos(&["destroy", "daytime", "daytime-1"]).ok();
     guest.forget();
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
 }
 
 #[test]
-fn a_guest_that_is_to_be_made_again_can_be_destroyed_or_outlive_chaosd() {
+fn a_pending_restart_survives_chaosd_and_can_be_cancelled() {
     let bed = Bed::new();
     let mut chaosd = Chaosd::start("memory = '8M'");
     let guest = Guest::create("daytime.cfg", &["on_reboot='rename-restart'"]);
@@ -161,11 +164,11 @@ fn a_guest_that_is_to_be_made_again_can_be_destroyed_or_outlive_chaosd() {
     assert_eq!(state_of("daytime"), None);
     chaos(&["destroy", "daytime-1"]).ok();
     guest.forget();
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
 }
 
 #[test]
-fn whoever_waits_for_an_end_is_told_the_true_one_though_chaosd_is_faster() {
+fn wait_reports_how_the_guest_ended_though_chaosd_destroys_it_first() {
     let bed = Bed::new();
     let chaosd = Chaosd::start("memory = '8M'");
     for _ in 0..5 {
@@ -177,6 +180,6 @@ fn whoever_waits_for_an_end_is_told_the_true_one_though_chaosd_is_faster() {
             guest.forget();
         }
     }
-    assert!(chaosd.end());
-    bed.assert_empty("after their ends");
+    assert!(chaosd.stop());
+    bed.assert_empty("after all have powered off or rebooted");
 }

@@ -1,4 +1,5 @@
-//! An upgrade: both daemons are replaced by builds that speak a newer version of their protocols.
+//! Replaces both daemons by builds that speak a newer version of their protocols, as an upgrade
+//! does.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -28,16 +29,16 @@ fn guests_go_on_when_both_daemons_are_replaced_by_a_newer_release() {
     chaosd.kill();
     let upgraded = NewerNoxsd::replace();
     let chaosd = Chaosd::start_program(&newer("chaosd"), SETTINGS);
-    // They are newer, indeed.
+    // The new chaosd refuses the old command, so it is indeed newer.
     chaos(&["create", "noop.cfg"]).refused(1, &["closed the connection"]);
 
-    // The network goes on, over the same connection, and so does the console.
+    // The connection survives, and so does the console.
     ping(&mut stream);
     let last = last_line(&printing.wait_for_log("of a flood"));
-    let what = format!("a line after number {last}");
+    let what = format!("a line with a number above {}", last + 100);
     wait_for_file(&printing.log_path(), &what, |log| last_line(log) > last + 100);
 
-    // The newer commands know the guests, and the newer chaosd has new shells for new guests.
+    // The newer command lists the guests, and the newer chaosd creates new ones from new shells.
     let listed = newer_chaos(&["list", "--json"]).json();
     for guest in [&redis, &printing] {
         let found = listed
@@ -55,7 +56,7 @@ fn guests_go_on_when_both_daemons_are_replaced_by_a_newer_release() {
     newer_chaos(&["destroy", &redis.name, &printing.name, "daytime"]).ok();
     redis.forget();
     printing.forget();
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
     bed.assert_empty("after all guests are destroyed");
     drop(upgraded);
 }
@@ -68,7 +69,7 @@ fn ping(stream: &mut TcpStream) {
     assert_eq!(&answer, b"+PONG\r\n");
 }
 
-/// The number of the last line that the guest `hostile` has printed of its flood.
+/// Returns the number of the last line of its flood that the guest `hostile` has printed.
 fn last_line(log: &str) -> u64 {
     let numbers = log.rsplit("hostile: line ").filter_map(|rest| {
         rest.split_once(" of a flood").and_then(|(number, _)| number.parse().ok())

@@ -33,13 +33,13 @@ fn an_unmodified_linux_has_its_network_its_disks_and_its_console() {
     let outcome = chaos(&["shutdown", "--wait", "--json", "linux"]).json();
     assert_eq!(outcome["state"], "powered-off");
     guest.forget();
-    bed.assert_nothing_left("after its end");
+    bed.assert_nothing_left("after it has powered off");
     assert!(fs::read(&writable).expect("it is there").starts_with(b"written by the guest\n"));
     assert!(fs::read(&read_only).expect("it is there").starts_with(b"written by dom0\n"));
 }
 
 #[test]
-fn a_guest_comes_and_goes_with_all_it_has() {
+fn destroy_removes_all_devices() {
     let bed = XenStoreBed::new();
     let disk = format!("disk=['{},raw,xvda']", disk_file(&bed, "a.img"));
     let args = [DEVICES.as_slice(), &[&disk]].concat();
@@ -77,7 +77,7 @@ fn xl_can_destroy_it() {
     let disk = format!("disk=['{},raw,xvda']", disk_file(&bed, "a.img"));
     let guest = Guest::create("noop.cfg", &[DEVICES.as_slice(), &[&disk]].concat());
     let ran = run("xl", &["destroy", "noop"]);
-    assert_eq!(ran.stderr, "", "xl has nothing to say");
+    assert_eq!(ran.stderr, "", "xl reports a problem");
     ran.ok();
     assert_eq!(guest.state(), "gone");
     guest.destroy();
@@ -92,14 +92,14 @@ fn both_stores_live_side_by_side() {
     assert!(!Guest::ask("10.0.0.3:13", b"", b"").is_empty());
     xenstore.destroy();
     assert!(!Guest::ask("10.0.0.3:13", b"", b"").is_empty());
-    // xenstored holds Xen's interrupt, so the end is learnt from it.
+    // xenstored has bound VIRQ_DOM_EXC, so chaos learns of the shutdown from xenstored.
     chaos(&["shutdown", "-w", &noxs.name]).ok();
     noxs.forget();
     drop(bed);
 }
 
 #[test]
-fn the_console_is_xenconsoleds() {
+fn chaos_log_refers_to_xenconsoled() {
     let _bed = XenStoreBed::new();
     let guest = Guest::create("noop.cfg", &DEVICES);
     chaos(&["log", "noop"]).refused(2, &["xenconsoled", "noop"]);

@@ -1,15 +1,14 @@
-//! XenStore mode, in dom0 of a real Xen where xenstored and xenconsoled run. `scripts/test` takes the
-//! tests there.
+//! Tests of XenStore mode, which `scripts/test` runs in dom0 of a real Xen with xenstored and
+//! xenconsoled.
 //!
-//! They share one machine, so they run one after the other: the runner is started with
-//! `--test-threads=1`.
+//! They share one machine, so they run one after the other, with `--test-threads=1`.
 
 mod guests;
 mod kill;
 mod pool;
 mod refusals;
 
-/// A guest that is never started, with all kinds of devices: xl would make it with as much.
+/// Arguments for a guest that is never unpaused, with a console and a vif. Tests add a disk.
 const DEVICES: [&str; 3] =
     ["--store=xenstore", "--paused", "vif=['bridge=xenbr0,mac=00:16:3e:00:00:07']"];
 

@@ -32,15 +32,16 @@ fn a_guest_from_the_pool_is_known_to_xl() {
     assert_eq!(std::fs::read_to_string(mtu).expect("the vif is there"), "1400\n");
     guest.destroy();
 
-    // The other store has no shells here.
+    // This guest uses the device page, for which the pool has no shells.
     let guest = Guest::create("noop.cfg", &["vif=['bridge=xenbr0']"]);
     assert_eq!(guest.created["shell"], "cold");
     guest.destroy();
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
     drop(bed);
 }
 
-/// Nothing tells when a guest without a log has started; until then nobody has its address.
+/// Waits until a guest accepts a connection. A guest without a log reports its start in no other
+/// way. Each attempt waits itself until the kernel's ARP requests have failed.
 fn wait_until_it_answers(address: &str) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while let Err(error) = TcpStream::connect(address) {
@@ -58,12 +59,13 @@ fn a_linux_from_the_pool_has_its_network() {
     let config = bed.bed.file("linux.cfg", format!("{LINUX}on_poweroff='destroy'\n"));
     let guest = Guest::create(&config, &[]);
     assert_eq!(guest.created["shell"], "pool");
-    // A shell's console is known to xenconsoled before it has a name, so its log has none.
+    // xenconsoled names a log after the guest, but it opened this one when the shell had no name
+    // yet. So the guest's own log stays empty.
     drop(console);
     wait_until_it_answers("10.0.0.5:7");
     assert_eq!(Guest::ask("10.0.0.5:7", b"echoed\n", b"\n"), b"echoed\n");
     chaos(&["shutdown", "linux"]).ok();
     chaosd.wait_for_log("linux powered off and is destroyed");
     guest.forget();
-    assert!(chaosd.end());
+    assert!(chaosd.stop());
 }

@@ -20,7 +20,8 @@ use xenplatform::domain::{
 
 static GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/noop"));
 
-/// How long to wait before each create for Xen to clear free memory; chaos gets as long.
+/// How long to wait before each create for Xen to clear free memory. The creates of chaos wait as
+/// long.
 const IDLE: Duration = Duration::from_millis(250);
 
 #[tokio::main]
@@ -64,7 +65,7 @@ fn config(round: usize, kernel: &Arc<Vec<u8>>, bridge: Option<&str>) -> DomainCo
             max_memory_mb: 8,
             assigned_memory_mb: 8,
         },
-        // The other toolstacks' guests have none either.
+        // As for the other toolstacks' guests.
         options: PlatformOptions { iommu: false },
     });
     config.name(format!("krata-{round}"));

@@ -27,7 +27,7 @@ pub(crate) enum What<'a> {
     Exec,
     /// The thread enters the system call `ioctl`.
     Ioctl { request: u64 },
-    /// It returns from it.
+    /// The thread returns from `ioctl`.
     IoctlEnd,
     /// Any other event, by its name.
     Other(&'a str),

@@ -72,7 +72,7 @@ pub(super) fn definitions() -> Result<Vec<String>> {
         .collect()
 }
 
-/// Returns the lines that remove each of them.
+/// Returns the lines for `uprobe_events` that remove the landmarks.
 pub(super) fn removals() -> impl Iterator<Item = String> {
     LANDMARKS
         .iter()
@@ -91,7 +91,7 @@ fn offset(path: &str, function: &str) -> Result<u64> {
         let within = symbol.address().checked_sub(segment.address())?;
         (within < segment.file_range().1).then_some(segment.file_range().0 + within)
     });
-    place.with_context(|| format!("the function {function} has no place in the file"))
+    place.with_context(|| format!("no segment of the file contains the function {function}"))
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ impl Tracer {
     /// Creates a tracer, and tries it once.
     ///
     /// # Errors
-    /// This machine cannot trace xl, for the reason that the error contains.
+    /// This machine cannot trace xl.
     pub(crate) fn new(host: &Host) -> Result<Self> {
-        // With several CPUs, more than one thing happens at a time, in dom0 or beside it.
+        // With several CPUs a moment would not belong to one task.
         let cpus = host.xen.physinfo()?.cpus;
         ensure!(cpus == 1, "the machine has {cpus} CPUs; tracing needs a machine with one");
         let cpus = fs::read_to_string("/sys/devices/system/cpu/online")?;
@@ -75,13 +75,13 @@ impl Tracer {
             return Err(error).context("cannot mount tracefs");
         }
         let trace = Trace { top };
-        // Remove what a killed run may have left. Fails if there is nothing, as is usual.
+        // Remove the leftovers of a killed run. Fails if there are none, which is the usual case.
         let _ = trace.clear();
         for landmark in &self.landmarks {
             append(&trace.top.join("uprobe_events"), landmark)?;
         }
         fs::create_dir(trace.instance()).context("cannot create a tracing instance")?;
-        // The clock that `Instant` uses.
+        // `Instant` uses the same clock.
         trace.set("trace_clock", "mono")?;
         trace.set("buffer_size_kb", BUFFER_KIB)?;
         for event in ["sys_enter", "sys_exit"] {

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::events::{Event, Tid, What};
 use super::landmarks::{Mark, mark};
 
-/// What a moment is spent on.
+/// A part of xl's create, on which a moment is spent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// xl itself before it reads the config: `execve`, the dynamic linker, opening Xen and
@@ -92,7 +92,7 @@ pub(crate) fn stages(events: &[Event<'_>], xl: Tid) -> Result<[u64; Stage::ALL.l
     let parent = parent.context("the trace lacks xl's creation")?.tid;
     let mut moment = Moment::new(events, xl);
     let mut spent = [0; Stage::ALL.len()];
-    let (mut last, mut ended) = (None, false);
+    let (mut last, mut xl_exited) = (None, false);
     for event in events {
         if let Some(last) = last {
             ensure!(event.tid == moment.tid, "the trace has a gap at {event:?}");
@@ -100,9 +100,9 @@ pub(crate) fn stages(events: &[Event<'_>], xl: Tid) -> Result<[u64; Stage::ALL.l
             spent[moment.stage() as usize] += us * 1000;
         }
         moment.pass(event);
-        if let What::Switch { ended: for_good, to, .. } = event.what {
-            ended |= event.tid == xl && for_good;
-            if ended && to == parent {
+        if let What::Switch { ended, to, .. } = event.what {
+            xl_exited |= event.tid == xl && ended;
+            if xl_exited && to == parent {
                 ensure!(last.is_some(), "the trace lacks the switch to xl");
                 moment.check()?;
                 return Ok(spent);
@@ -119,7 +119,7 @@ pub(crate) fn stages(events: &[Event<'_>], xl: Tid) -> Result<[u64; Stage::ALL.l
 /// What each task is doing at a moment.
 struct Moment<'a> {
     xl: Tid,
-    /// The tasks that descend from xl, itself included; true for a script or what a script runs.
+    /// The tasks that descend from xl, itself included; true for scripts and their descendants.
     family: HashMap<Tid, bool>,
     /// The task that has the CPU.
     tid: Tid,
@@ -127,7 +127,7 @@ struct Moment<'a> {
     in_hypercall: HashSet<Tid>,
     /// The stage that xl's first thread has reached.
     reached: Stage,
-    /// How many nested functions that load the image this thread is in.
+    /// How many functions that load the image xl's first thread is in; they nest.
     loading: usize,
     loaded: bool,
 }
@@ -192,8 +192,8 @@ impl<'a> Moment<'a> {
     }
 }
 
-/// Returns the tasks that descend from xl, itself included, and whether each is a script or run by
-/// one.
+/// Returns the tasks that descend from xl, itself included, and for each whether it is a script or
+/// descends from one.
 fn family(events: &[Event<'_>], xl: Tid) -> HashMap<Tid, bool> {
     let mut family = HashMap::from([(xl, false)]);
     let execs = events.iter().filter(|event| event.what == What::Exec).map(|event| event.tid);

@@ -45,7 +45,7 @@ fn goals(samples: &Samples) -> Vec<Goal> {
     goals.into_iter().flatten().collect()
 }
 
-/// Returns the system that starts the guest, container or process.
+/// Returns which system starts the guest, container or process: it determines the colour.
 fn family(group: &str) -> &str {
     match group {
         "" | "a process" => "Linux",

@@ -30,7 +30,8 @@ pub(crate) const FIGURE: Figure = Figure {
     goals,
 };
 
-/// The end of the names of series that are a part of a create. They are only in the table.
+/// The end of the names of the series that measure xenstored's part of a create. They are only in
+/// the table.
 const IN_XENSTORED: &str = ": in xenstored";
 
 /// Returns whether the series measures what happens after the create.

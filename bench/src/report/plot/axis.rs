@@ -19,7 +19,7 @@ pub(super) struct Axis {
     ends: (f64, f64),
 }
 
-/// A line across the data.
+/// A value at which a grid line is drawn.
 #[derive(Debug, PartialEq)]
 pub(super) struct Tick {
     pub(super) value: f64,
@@ -30,7 +30,7 @@ pub(super) struct Tick {
 impl Axis {
     /// Creates a linear axis from zero to `high`.
     pub(super) fn to(high: f64, ends: (f64, f64)) -> Self {
-        // If all values are zero, any positive end will do.
+        // If all values are zero, use any positive end.
         Self { scale: Scale::Linear, low: 0.0, high: if high > 0.0 { high } else { 1.0 }, ends }
     }
 
@@ -46,8 +46,7 @@ impl Axis {
         }
     }
 
-    /// Creates an axis for bars: the longest ends before the axis does, and the shortest has some
-    /// length.
+    /// Creates an axis for bars. It is longer than the longest bar, and the shortest bar is visible.
     pub(super) fn up_to(scale: Scale, values: &[f64], ends: (f64, f64)) -> Self {
         let (least, most) = positive(values);
         match scale {

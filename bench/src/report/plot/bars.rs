@@ -28,9 +28,9 @@ pub(super) struct Bars<'p> {
     groups: Vec<Group>,
 }
 
-/// Bars whose names have the first part in common.
+/// Bars whose names have the same part before the colon.
 struct Group {
-    /// The common part in a row of its own; empty if the group has no such row.
+    /// The lines of the common part, in a row of its own; empty if the group has no such row.
     head: Vec<String>,
     colour: RGBColor,
     bars: Vec<Bar>,
@@ -71,7 +71,7 @@ impl<'p> Bars<'p> {
         Ok(names.max(widest(heads.map(String::as_str), Font::Head)?) + MARGIN)
     }
 
-    /// Returns the width of the widest value, which may stand behind the longest bar.
+    /// Returns the width of the widest value, because it may stand behind the longest bar.
     pub(super) fn right(&self) -> Result<f64> {
         let values: Vec<String> = self.values().into_iter().map(significant).collect();
         Ok(widest(values.iter().map(String::as_str), Font::Text)? + MARGIN)

@@ -1,12 +1,12 @@
-//! The part of a plot where the values are.
+//! The area of a plot in which the values are drawn.
 
 use plotters::style::RGBColor;
 
-/// Colours of the lines at values that are labelled, and at those between them.
+/// The colours of grid lines: at ticks with a label, and at minor ticks.
 pub(super) const GRID: RGBColor = RGBColor(200, 200, 200);
 pub(super) const MINOR: RGBColor = RGBColor(235, 235, 235);
 
-/// Where values are.
+/// The edges of the area, in pixels; its height is that of the content.
 pub(super) struct Frame {
     pub(super) left: f64,
     pub(super) right: f64,

@@ -25,11 +25,11 @@ use frame::Frame;
 use lines::Lines;
 use style::Palette;
 
-/// Least height of lines, alone and among others.
+/// The least heights of a panel of lines: as the only panel, and among others.
 const ALONE: f64 = 760.0;
 const AMONG: f64 = 480.0;
 
-/// A panel with what is in it.
+/// The content of a panel.
 enum Content<'p> {
     Lines(Lines<'p>),
     Bars(Bars<'p>),
@@ -103,7 +103,7 @@ impl<'p> Content<'p> {
         }
     }
 
-    /// Returns the width that it needs to the left of the values.
+    /// Returns the width that the content needs to the left of the values.
     fn left(&self) -> Result<f64> {
         match self {
             Self::Lines(lines) => lines.left(),
@@ -111,6 +111,7 @@ impl<'p> Content<'p> {
         }
     }
 
+    /// Returns the width that the content needs to the right of the values.
     fn right(&self) -> Result<f64> {
         match self {
             Self::Lines(lines) => lines.right(),

@@ -21,9 +21,9 @@ pub(crate) fn ping(c: &mut Context<'_>) -> Outcome {
 }
 
 pub(crate) fn echo(c: &mut Context<'_>) -> Outcome {
-    let word = c.arg(1);
-    c.reserve_reply(word.len(), 1)?;
-    c.out.bulk(word);
+    let argument = c.arg(1);
+    c.reserve_reply(argument.len(), 1)?;
+    c.out.bulk(argument);
     Ok(())
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn select(c: &mut Context<'_>) -> Outcome {
     Ok(())
 }
 
-/// Accepts only the default user, who needs no password.
+/// Accepts only the default user, which has no password.
 fn check_user(name: &[u8]) -> Outcome {
     if name == b"default" {
         return Ok(());
@@ -95,8 +95,8 @@ pub(crate) fn hello(c: &mut Context<'_>) -> Outcome {
             check_user(c.arg(at + 1))?;
             at += 3;
         } else {
-            let word = c.shown(at);
-            return other(alloc::format!("ERR Syntax error in HELLO option '{word}'"));
+            let argument = c.shown(at);
+            return other(alloc::format!("ERR Syntax error in HELLO option '{argument}'"));
         }
     }
     if let Some(version) = version {
@@ -125,38 +125,38 @@ const NAME: &str = "ERR Client names cannot contain spaces, newlines or special 
 /// Copies an argument that is shown in `CLIENT LIST`. Refuses with `otherwise` if the argument
 /// contains characters that would break its format.
 fn copy(c: &Context<'_>, index: usize, otherwise: &'static str) -> Result<Vec<u8>, Refused> {
-    let word = c.arg(index);
-    if !word.iter().all(u8::is_ascii_graphic) {
+    let argument = c.arg(index);
+    if !argument.iter().all(u8::is_ascii_graphic) {
         return other(otherwise);
     }
     // Check memory: there can be many connections, and their names may have any length.
-    c.store.need(word.len(), 1)?;
+    c.store.need(argument.len(), 1)?;
     let mut copy = Vec::new();
-    copy.try_reserve_exact(word.len()).map_err(|_| Refused::OutOfMemory)?;
-    copy.extend_from_slice(word);
+    copy.try_reserve_exact(argument.len()).map_err(|_| Refused::OutOfMemory)?;
+    copy.extend_from_slice(argument);
     Ok(copy)
 }
 
 pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
-    let words = c.args.len();
+    let count = c.args.len();
     match () {
-        () if c.args.is(1, "id") && words == 2 => c.out.integer(id(c)),
-        () if c.args.is(1, "getname") && words == 2 => {
+        () if c.args.is(1, "id") && count == 2 => c.out.integer(id(c)),
+        () if c.args.is(1, "getname") && count == 2 => {
             let info = c.client.info.borrow();
             c.out.reserve(c.store.memory(), info.name.len(), 1)?;
             c.out.maybe_bulk(Some(&*info.name).filter(|name| !name.is_empty()));
         }
-        () if c.args.is(1, "setname") && words == 3 => {
+        () if c.args.is(1, "setname") && count == 3 => {
             let name = copy(c, 2, NAME)?;
             c.client.info.borrow_mut().name = name;
             c.out.ok();
         }
-        () if c.args.is(1, "setinfo") && words == 4 => return set_info(c),
-        () if c.args.is(1, "info") && words == 2 => {
+        () if c.args.is(1, "setinfo") && count == 4 => return set_info(c),
+        () if c.args.is(1, "info") && count == 2 => {
             let info = c.client.info.clone();
             return list(c, || core::iter::once(info.clone()));
         }
-        () if c.args.is(1, "list") && words == 2 => {
+        () if c.args.is(1, "list") && count == 2 => {
             // Take the list out of the store, because `list` borrows the whole context.
             let clients = core::mem::take(&mut c.store.clients);
             let outcome = list(c, || clients.iter());
@@ -165,7 +165,7 @@ pub(crate) fn client(c: &mut Context<'_>) -> Outcome {
         }
         () if c.args.is(1, "list") => return Err(Refused::Syntax),
         // Accepted without effect, because clients are never evicted.
-        () if c.args.is(1, "no-evict") && words == 3 => match () {
+        () if c.args.is(1, "no-evict") && count == 3 => match () {
             () if c.args.is(2, "on") || c.args.is(2, "off") => c.out.ok(),
             () => return Err(Refused::Syntax),
         },

@@ -6,7 +6,7 @@ use crate::bytes::Bytes;
 use crate::error::{Refused, other};
 use crate::memory::data_room;
 use crate::number;
-use crate::value::{List, needs_care};
+use crate::value::{List, needs_settling};
 
 /// An end of a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn pop(c: &mut Context<'_>, end: End) -> Outcome {
             c.out.bulk(&value);
         }
     }
-    if needs_care(list) {
+    if needs_settling(list) {
         c.store.settle(key);
     }
     Ok(())

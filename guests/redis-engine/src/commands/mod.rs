@@ -1,4 +1,4 @@
-//! The commands: one table, which `COMMAND` also answers from, and how one is executed.
+//! Executes commands. They are in one table, from which `COMMAND` is answered, too.
 
 mod connection;
 mod context;
@@ -65,14 +65,16 @@ pub(crate) fn refuse_for_memory(out: &mut Output) {
 
 /// Returns Redis's error for an unknown command, which shows the first arguments, shortened.
 fn unknown(args: &Args) -> Refused {
-    let show = |word: &[u8]| String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned();
+    let show = |argument: &[u8]| {
+        String::from_utf8_lossy(&argument[..argument.len().min(128)]).into_owned()
+    };
     let mut text =
         alloc::format!("ERR unknown command '{}', with args beginning with: ", show(args.get(0)));
-    for word in args.from(1) {
+    for argument in args.from(1) {
         if text.len() >= 128 {
             break;
         }
-        text.push_str(&alloc::format!("'{}' ", show(word)));
+        text.push_str(&alloc::format!("'{}' ", show(argument)));
     }
     Refused::Other(text.into())
 }

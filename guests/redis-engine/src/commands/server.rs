@@ -13,8 +13,8 @@ pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str])
     if let Some(name) = known.iter().find(|name| c.args.is(1, name)) {
         return Err(Refused::Arity(alloc::format!("{}|{name}", command.to_ascii_lowercase())));
     }
-    let word = c.shown(1);
-    other(alloc::format!("ERR unknown subcommand '{word}'. Try {command} HELP."))
+    let argument = c.shown(1);
+    other(alloc::format!("ERR unknown subcommand '{argument}'. Try {command} HELP."))
 }
 
 /// The settings that `CONFIG GET` returns. None of them can be changed.
@@ -36,12 +36,13 @@ pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
             let settings = SETTINGS.into_iter().chain([("maxmemory", memory.as_str())]);
             let wanted = |name: &str| {
                 let name = name.as_bytes();
-                c.args.from(2).any(|word| glob::matches_in_any_case(word, name))
+                c.args.from(2).any(|argument| glob::matches_in_any_case(argument, name))
             };
             c.out.map(settings.clone().filter(|(name, _)| wanted(name)).count());
             for (name, value) in settings.filter(|(name, _)| wanted(name)) {
                 // If an argument is the name itself, reply with its spelling, as Redis does.
-                let same = c.args.from(2).find(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+                let same =
+                    c.args.from(2).find(|argument| argument.eq_ignore_ascii_case(name.as_bytes()));
                 c.out.bulk(same.unwrap_or(name.as_bytes()));
                 c.out.bulk(value.as_bytes());
             }

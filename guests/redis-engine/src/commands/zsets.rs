@@ -38,8 +38,8 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
         }
         at += 1;
     }
-    let words = c.args.len() - at;
-    if words == 0 || !words.is_multiple_of(2) {
+    let count = c.args.len() - at;
+    if count == 0 || !count.is_multiple_of(2) {
         return Err(Refused::Syntax);
     }
     if options.nx && options.xx {
@@ -48,7 +48,7 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
     if (options.gt && options.lt) || (options.nx && (options.gt || options.lt)) {
         return other("ERR GT, LT, and/or NX options at the same time are not compatible");
     }
-    if options.increment && words > 2 {
+    if options.increment && count > 2 {
         return other("ERR INCR option supports a single increment-element pair");
     }
     // Check all scores before storing the first one. Parse them again later, because a list of them
@@ -56,7 +56,7 @@ pub(crate) fn zadd(c: &mut Context<'_>) -> Outcome {
     for index in (at..c.args.len()).step_by(2) {
         c.float(index)?;
     }
-    room(c, words / 2)?;
+    room(c, count / 2)?;
     let (mut added, mut changed, mut last) = (0, 0, None);
     for index in (at..c.args.len()).step_by(2) {
         match add(c, &options, c.arg(index + 1), c.float(index)?)? {
@@ -209,7 +209,7 @@ fn pop(c: &mut Context<'_>, highest: bool) -> Outcome {
         c.out.bulk(&member);
         c.out.double(score);
     }
-    if set.needs_care() {
+    if set.needs_settling() {
         c.store.settle(key);
     }
     Ok(())

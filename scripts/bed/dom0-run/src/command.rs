@@ -1,4 +1,4 @@
-//! Running the command and passing on what it says.
+//! Runs the command, and passes its output and exit status on to the host.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,18 +13,20 @@ use std::thread;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// As a shell has it: the command was not found, or could not be run.
+/// The exit statuses that a shell has if a command was not found, or could not be run.
 const NOT_FOUND: i32 = 127;
 const NOT_RUN: i32 = 126;
 
-/// Runs the command whose NUL-terminated arguments `file` holds, with its output going to the
-/// host as it comes, and reports its exit status, or 128 and the signal's number.
+/// Runs the command whose NUL-terminated arguments are in `file`. Passes its output on to the host
+/// as it arrives, and then reports its exit status, or 128 plus the number of the signal that
+/// killed it.
 pub(crate) fn run(file: &Path) -> Result<(), String> {
     let text = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut words = text
+    let mut arguments = text
         .split_inclusive(|&byte| byte == 0)
-        .map(|word| OsStr::from_bytes(word.strip_suffix(b"\0").unwrap_or(word)));
-    let program = words.next().ok_or_else(|| format!("{}: empty", file.display()))?;
+        .map(|argument| OsStr::from_bytes(argument.strip_suffix(b"\0").unwrap_or(argument)));
+    let program =
+        arguments.next().ok_or_else(|| format!("{}: the file is empty", file.display()))?;
     let [out_port, mut err_port, mut status_port] =
         crate::ports::open(["stdout", "stderr", "status"])?;
 
@@ -33,7 +35,7 @@ pub(crate) fn run(file: &Path) -> Result<(), String> {
     let (err, err_end) = pipe(())?;
     let (done, done_end) = pipe(())?;
     let child = Command::new(program)
-        .args(words)
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(out_end)
         .stderr(err_end)
@@ -44,7 +46,7 @@ pub(crate) fn run(file: &Path) -> Result<(), String> {
             forward(child, done_end, [(out, out_port), (err, err_port)], &done).map_err(error)?
         }
         Err(error) => {
-            // The host must learn this as the command's own message.
+            // Report this on the command's standard error, as a shell does.
             let message = format!("{}: {error}\n", program.display());
             err_port.write_all(message.as_bytes()).map_err(|error| format!("stderr: {error}"))?;
             if error.kind() == ErrorKind::NotFound { NOT_FOUND } else { NOT_RUN }
@@ -53,15 +55,15 @@ pub(crate) fn run(file: &Path) -> Result<(), String> {
     writeln!(status_port, "{status}").map_err(|error| format!("cannot report the status: {error}"))
 }
 
-/// Copies what comes through the pipes to their ports until the command has ended. What it left
-/// running may still hold the pipes open: that gets no say any more.
+/// Copies the output from the pipes to their ports until the command has exited. Does not wait for
+/// processes that the command leaves running, though they may still hold the pipes open.
 fn forward(
     mut child: Child,
     done_end: io::PipeWriter,
     mut pipes: [(PipeReader, File); 2],
     done: &PipeReader,
 ) -> io::Result<i32> {
-    // The thread's end of the pipe closes when the command has ended: one thing to wait for.
+    // A thread waits for the command, and closes its end of a pipe then, which `poll` can wait for.
     let waiter = thread::spawn(move || {
         let status = child.wait();
         drop(done_end);
@@ -71,7 +73,7 @@ fn forward(
         let flags = OFlag::from_bits_truncate(fcntl(pipe, FcntlArg::F_GETFL)?);
         fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     }
-    // A pipe whose writers are all gone stays readable for ever: it is no longer asked about.
+    // A pipe without writers stays readable forever, so `poll` must not wait for it any longer.
     let mut open = [true; 2];
     loop {
         let wanted = |open| if open { PollFlags::POLLIN } else { PollFlags::empty() };
@@ -85,7 +87,7 @@ fn forward(
             open[i] = copy(pipe, port)?;
         }
         if ready[0] {
-            // The command has ended, so all it wrote is in the pipes.
+            // The command has exited, so all its output is in the pipes.
             for (pipe, port) in &mut pipes {
                 copy(pipe, port)?;
             }
@@ -96,9 +98,9 @@ fn forward(
     }
 }
 
-/// Copies what is there now. False: the pipe's writers are gone.
+/// Copies what is in the pipe now. Returns false if the pipe has no writers any longer.
 fn copy(pipe: &mut PipeReader, port: &mut File) -> io::Result<bool> {
-    // As much as a virtio port takes at once.
+    // A virtio port takes as much at once.
     let mut buffer = [0; 32 * 1024];
     loop {
         match pipe.read(&mut buffer) {
@@ -111,7 +113,7 @@ fn copy(pipe: &mut PipeReader, port: &mut File) -> io::Result<bool> {
     }
 }
 
-/// The number that a shell would have for this status.
+/// Returns the number that a shell has for this status.
 fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

@@ -1,6 +1,5 @@
-//! What the test bed's dom0 needs beside busybox: running a command with its output and status
-//! reported to the host, starting a daemon that says when it is ready, and timing a command.
-//! Nothing here polls.
+//! Helps busybox in the test bed's dom0: runs a command and reports its output and status to the
+//! host, starts a daemon and waits until it is ready, and times a command.
 
 mod command;
 mod daemon;
@@ -12,10 +11,10 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage:
   dom0-run command FILE
-      run the command whose NUL-terminated arguments FILE holds; its standard output, standard
+      run the command whose NUL-terminated arguments are in FILE; its standard output, standard
       error and exit status go to the virtio ports stdout, stderr and status
   dom0-run daemon SECONDS PROGRAM [ARG...]
-      start PROGRAM and return when it has sent READY=1 to NOTIFY_SOCKET; it stays
+      start PROGRAM, which continues to run, and return when it has sent READY=1 to NOTIFY_SOCKET
   dom0-run time PROGRAM [ARG...]
       run PROGRAM and print the milliseconds from its start to its exit";
 

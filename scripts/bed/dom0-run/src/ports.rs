@@ -1,4 +1,4 @@
-//! The virtio ports that lead to the host.
+//! Opens the virtio ports that lead to the host.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// How long the kernel may take to find the ports. It takes milliseconds; emulation may be slow.
+/// How long to wait until the kernel has found the ports. It takes milliseconds, but emulation may
+/// be slow.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Opens each named port, waiting for those that the kernel has not found yet.
+/// Opens the named ports. Waits for those that the kernel has not found yet.
 pub(crate) fn open<const N: usize>(names: [&str; N]) -> Result<[File; N], String> {
     let watch =
         Inotify::init(InitFlags::IN_CLOEXEC).map_err(|error| format!("inotify: {error}"))?;
@@ -19,7 +20,7 @@ pub(crate) fn open<const N: usize>(names: [&str; N]) -> Result<[File; N], String
         .add_watch("/dev", AddWatchFlags::IN_CREATE)
         .map_err(|error| format!("cannot watch /dev: {error}"))?;
     let start = Instant::now();
-    // The watch comes before the first look, so that no port is missed between them.
+    // The watch exists before the first search, so that no port is missed in between.
     loop {
         let nodes = names.map(find);
         if nodes.iter().all(Option::is_some) {
@@ -40,13 +41,13 @@ pub(crate) fn open<const N: usize>(names: [&str; N]) -> Result<[File; N], String
             Ok(_) => watch
                 .read_events()
                 .map(drop)
-                .map_err(|error| format!("cannot read what happened in /dev: {error}"))?,
+                .map_err(|error| format!("cannot read the events of /dev: {error}"))?,
             Err(error) => return Err(format!("cannot wait for ports: {error}")),
         }
     }
 }
 
-/// The device node of the port with this name, once the kernel knows it.
+/// Returns the device node of the port with this name, if the kernel has found it.
 fn find(name: &str) -> Option<PathBuf> {
     let ports = fs::read_dir("/sys/class/virtio-ports").ok()?;
     for port in ports.flatten() {

@@ -1,11 +1,11 @@
-//! Timing a command.
+//! Times a command.
 
 use std::ffi::{OsStr, OsString};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Runs a command and prints the milliseconds from its start to its exit; what it prints itself is dropped, but
-/// for its errors.
+/// Runs a command and prints the milliseconds from its start to its exit. Drops the command's
+/// standard output.
 ///
 /// # Errors
 /// The command cannot be started, or fails.

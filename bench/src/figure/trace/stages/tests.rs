@@ -38,20 +38,21 @@ fn ending<'a>(at_us: u64) -> [Event<'a>; 2] {
     [at(at_us, XL, ended), switch(at_us + 7, 0, BENCH, "figure")]
 }
 
-/// Checks the stages' sums in microseconds, leaving out those that are 0, and checks that they add
-/// up to the whole time.
+/// Checks the microseconds of each stage that is not 0, and that all stages add up to the whole
+/// time.
 fn check(events: &[Event<'_>], expected: &[(Stage, u64)]) {
-    let spent = stages(events, XL).expect("the trace is whole");
+    let spent = stages(events, XL).expect("the trace is complete");
     let named = Stage::ALL.into_iter().zip(spent.map(|ns| ns / 1000));
     let named: Vec<(Stage, u64)> = named.filter(|(_, us)| *us > 0).collect();
     assert_eq!(named, expected);
     let first = events.iter().find(|event| event.tid == BENCH && event.at_us > 1);
-    let (first, last) = (first.expect("xl begins").at_us, events.last().expect("it ends").at_us);
+    let first = first.expect("xl gets the CPU").at_us;
+    let last = events.last().expect("xl exits").at_us;
     assert_eq!(spent.iter().sum::<u64>(), (last - first) * 1000);
 }
 
 #[test]
-fn xl_by_itself() {
+fn a_run_of_xl_alone_has_its_own_stages() {
     let mut events = beginning();
     events.extend(ending(203));
     let expected = [(Stage::Start, 10), (Stage::Config, 20), (Stage::Load, 40)];
