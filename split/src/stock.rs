@@ -171,7 +171,7 @@ impl Stock {
                 low: shelf.marks.low,
                 high: shelf.marks.high,
                 ready: shelf.ready(),
-                making: shelf.making(),
+                creating: shelf.making(),
                 hits: shelf.hits,
                 misses: shelf.misses,
                 refill_ns: shelf.refill_ns,

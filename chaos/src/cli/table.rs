@@ -62,7 +62,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
         let vifs = flavour.bridges.iter().map(|bridge| format!("vif on {bridge}"));
         let devices: Vec<String> =
             console.into_iter().chain(vifs).chain(flavour.kernel.clone()).collect();
-        let held = flavour.memory_kib * u64::from(flavour.ready + flavour.making);
+        let held = flavour.memory_kib * u64::from(flavour.ready + flavour.creating);
         let _ = writeln!(
             text,
             "{:<width$}  {:>9}  {:>5}  {:>5}  {:>8}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}",
@@ -70,7 +70,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
             flavour.memory_kib,
             flavour.vcpus,
             flavour.ready,
-            flavour.making,
+            flavour.creating,
             flavour.low,
             flavour.high,
             flavour.hits,

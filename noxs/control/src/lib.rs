@@ -13,10 +13,8 @@ pub mod record;
 use std::net::Ipv4Addr;
 
 use bincode::{Decode, Encode};
-use daemon::encoding::DecodeError;
+use daemon::encoding::{self, DecodeError};
 use noxs::MacAddr;
-
-
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).

@@ -121,7 +121,7 @@ pub struct FlavourStatus {
     /// Number of ready shells.
     pub ready: u32,
     /// Number of shells that are being prepared.
-    pub making: u32,
+    pub creating: u32,
     /// Number of requests that found a ready shell.
     pub hits: u64,
     /// Number of requests of this flavour that found none.

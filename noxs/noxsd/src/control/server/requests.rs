@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use daemon::encoding::DecodeError;
 use daemon::packet::Packet;
-use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request, encoding::DecodeError};
+use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request};
 
 use super::{INPUT_PACKET, Server};
 use crate::console::ClientId;
