@@ -5,7 +5,7 @@
 
 use std::io;
 
-/// Gives the calling thread the lowest priority (`SCHED_IDLE`, sched(7)).
+/// Lowers the calling thread to the lowest priority (`SCHED_IDLE`, sched(7)).
 ///
 /// # Errors
 /// The kernel refuses.

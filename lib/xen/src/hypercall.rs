@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(domctl_version((4, 20)).unwrap(), 0x17);
         let error = domctl_version((4, 21)).unwrap_err();
         assert!(error.to_string().contains("4.21"), "{error}");
-        assert!(error.to_string().contains("4.17, 4.18, 4.19 and 4.20"), "{error}");
+        assert!(error.to_string().contains("4.17, 4.18, 4.19 or 4.20"), "{error}");
     }
 
     #[test]
