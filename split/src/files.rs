@@ -1,4 +1,4 @@
-//! The files that come along with a create.
+//! The files that come with a create.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -20,13 +20,13 @@ pub(crate) struct CreateFiles {
 pub(crate) enum FilesError {
     /// There are too few or too many.
     #[error(
-        "{found} files came with the request: it must have {wanted}, the kernel and the ramdisk if \
-         the config has one"
+        "{found} files came with the request: must be {wanted}, the kernel and the ramdisk if the \
+         config has one"
     )]
     Count {
-        /// How many there are.
+        /// The number of files.
         found: usize,
-        /// How many there should be.
+        /// The expected number.
         wanted: usize,
     },
     /// A file cannot be read.
@@ -35,7 +35,7 @@ pub(crate) enum FilesError {
 }
 
 impl CreateFiles {
-    /// Takes the files of a request: the kernel, and behind it the ramdisk if the config has one.
+    /// Takes the files of a request: the kernel, then the ramdisk if the config has one.
     ///
     /// # Errors
     /// There are too few or too many, or one was not opened for reading.
@@ -54,10 +54,10 @@ impl CreateFiles {
     }
 }
 
-/// Returns a file that was opened for reading, and maybe for more.
+/// Returns the file, if it was opened for reading.
 fn readable(file: OwnedFd) -> Option<File> {
     let flags = OFlag::from_bits_truncate(fcntl(&file, FcntlArg::F_GETFL).ok()?);
-    // `O_RDONLY` is 0; a file that was opened with `O_PATH` can be neither read nor written.
+    // `O_RDONLY` is 0, also for a file that was opened with `O_PATH` and cannot be read.
     let reads = matches!(flags & OFlag::O_ACCMODE, OFlag::O_RDONLY | OFlag::O_RDWR);
     (reads && !flags.contains(OFlag::O_PATH)).then(|| File::from(file))
 }

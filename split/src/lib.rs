@@ -1,24 +1,25 @@
-//! `chaosd`: the second of LightVM's ideas. What does not depend on a request is done before the
-//! request comes: shells, domains with everything but an image, wait in a pool.
+//! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
+//! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are two threads. The main one waits for requests and answers each at once: it takes a shell
-//! that fits and puts the guest into it, or prepares one on the spot. The other one, which only runs
-//! when no other program wants the CPU, prepares new shells and does what may wait, such as
-//! unmapping.
+//! There are two threads. The main thread answers requests: it takes a shell that fits and executes
+//! the guest in it, or prepares a shell for the request. The refill thread runs when no other program
+//! wants the CPU; it prepares shells and does work that can wait, such as unmapping.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
-//! pool       which shells are ready, and how many are wanted
-//! refill     the other thread
-//! stock      both together
+//! pool       which shells are ready, and how many more to prepare
+//! refill     the refill thread
+//! stock      the pool and the refill thread together
 //! files      the files that come with a create
-//! service    what is done with a request
+//! service    answers requests
 //! server     the socket and its clients
-//! process    start, signals, the loop
-//! supervise  what happens when a guest shuts down
-//! pace       how often all domains are scanned for that
+//! supervise  what happens when a guest ends
+//! pace       how often all domains are scanned for guests that have ended
+//! event_loop requests, signals, prepared shells and guests that have ended
+//! process    start
 //! ```
 
+mod event_loop;
 mod files;
 pub mod idle;
 mod pace;

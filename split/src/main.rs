@@ -1,4 +1,4 @@
-//! `chaosd`: see the library's text, and `chaosd --help`.
+//! The program `chaosd`: see the library's documentation and `chaosd --help`.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,40 +9,44 @@ use chaosd::settings::{self, Settings};
 use clap::Parser;
 use daemon::chain::chain;
 
-/// Keeps domain shells ready, so that `chaos create` costs almost nothing.
+/// Keep domain shells ready for chaos create, and restart guests as their configs say
 ///
-/// Runs in the foreground and logs to standard error. The socket is there when it is ready; under
-/// systemd it also says so (Type=notify). SIGHUP reads the configuration again, SIGTERM ends it: the
-/// shells go, the guests stay. It may be killed at any time: the next one clears away what is left.
+/// Runs in the foreground and logs to standard error. When it is ready, its socket exists; under
+/// systemd it also notifies the service manager (Type=notify). SIGHUP reads the configuration again.
+/// SIGTERM destroys the shells and exits; guests keep running. chaosd may be killed at any time: the
+/// next one removes the shells that are left.
 #[derive(Debug, Parser)]
 #[command(
     version,
     after_help = "Examples:
-  chaosd                         serve, with the flavours of /etc/chaos/chaosd.toml
-  chaosd --config my.toml        with those of another file
-  chaosd --check                 only say whether the file is right
-  chaos pool                     what is in the pool
+  chaosd                     use the flavours in /etc/chaos/chaosd.toml
+  chaosd --config my.toml    use another file
+  chaosd --check             check the file and exit
+  chaos pool                 show the pool
 
-Exit status: 1 if it cannot start or go on, 2 if the options or the configuration are wrong."
+Exit status:
+  0  stopped by SIGTERM or SIGINT
+  1  cannot start, or cannot wait for events
+  2  invalid options or configuration"
 )]
 struct Options {
-    /// The configuration. Without a file there are no flavours: each shell is made on the spot.
+    /// Configuration file; without one, shells are prepared only on request
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Read the configuration, say what is wrong with it, and end.
+    /// Check the configuration, report errors, and exit
     #[arg(long)]
     check: bool,
 
-    /// Where to listen.
+    /// Socket to listen on
     #[arg(long, value_name = "PATH", default_value = chaos::clients::chaosd::SOCKET)]
     socket: PathBuf,
 
-    /// Let this group connect, beside root. Without it: group chaos, if there is one.
+    /// Group that may connect, besides root [default: chaos, if it exists]
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
 
-    /// What to log: off, error, warn, info, debug or trace.
+    /// Log level: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log: tracing::level_filters::LevelFilter,
 }
@@ -69,14 +73,14 @@ fn run(options: &Options) -> Result<(), Failure> {
         Err(settings::SettingsError::Read { source, .. })
             if optional && source.kind() == io::ErrorKind::NotFound =>
         {
-            tracing::warn!("there is no {}: no shells are kept", path.display());
+            tracing::warn!("{} does not exist: keeping no shells", path.display());
             Ok(Settings::none())
         }
         result => result,
     };
     if options.check {
         let settings = read()?;
-        tracing::info!("{} flavours; all is right", settings.flavours.len());
+        tracing::info!("the configuration is valid; flavours: {}", settings.flavours.len());
         return Ok(());
     }
     process::run(&options.socket, options.group.as_deref(), read)

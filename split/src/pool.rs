@@ -1,16 +1,16 @@
-//! Which shells are ready, and how many are wanted.
+//! Which shells are ready, and how many more to prepare.
 //!
-//! This module does not know Xen: a shell is any `S`.
+//! This module does not depend on Xen: a shell is any type `S`.
 
 use std::collections::VecDeque;
 
 use chaos::domain::Flavour;
 use xen::units::KiB;
 
-/// What a request and a shell must have in common.
+/// The properties in which a shell must equal a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShellFit {
-    /// What Xen is asked for.
+    /// What the shell was prepared for.
     pub flavour: Flavour,
     /// The bridge of each vif.
     pub bridges: Vec<String>,
@@ -21,7 +21,7 @@ pub struct ShellFit {
 pub struct PoolMarks {
     /// The pool is refilled when there are fewer.
     pub low: u32,
-    /// Up to this many.
+    /// It is refilled up to this many.
     pub high: u32,
 }
 
@@ -30,21 +30,21 @@ pub struct PoolMarks {
 pub struct Shelf<S> {
     /// Its name.
     pub name: String,
-    /// Which requests its shells are for.
+    /// The requests that its shells are for.
     pub fit: ShellFit,
     /// How many are kept.
     pub marks: PoolMarks,
-    /// Shells that wait.
+    /// Shells that are ready.
     ready: VecDeque<S>,
-    /// Shells that are being prepared.
-    making: u32,
-    /// Whether there were too few, and there are not enough yet.
+    /// Number of shells that are being prepared.
+    preparing: u32,
+    /// Whether the number fell below the low mark and has not reached the high mark yet.
     filling: bool,
-    /// Requests that found a shell.
+    /// Number of requests that found a shell.
     pub hits: u64,
-    /// Requests that fitted and found none.
+    /// Number of requests that fitted and found none.
     pub misses: u64,
-    /// How long the last shell took, in nanoseconds.
+    /// How long it took to prepare the last shell, in nanoseconds.
     pub refill_ns: u64,
 }
 
@@ -61,29 +61,31 @@ impl<S> Shelf<S> {
     pub fn new(name: String, fit: ShellFit, marks: PoolMarks) -> Self {
         let filling = marks.low > 0;
         let ready = VecDeque::new();
-        Self { name, fit, marks, ready, making: 0, filling, hits: 0, misses: 0, refill_ns: 0 }
+        Self { name, fit, marks, ready, preparing: 0, filling, hits: 0, misses: 0, refill_ns: 0 }
     }
 
-    /// Returns how many shells wait.
+    /// Returns how many shells are ready.
     ///
     /// # Panics
     /// Never: [`Pool::put`] and [`Pool::resize`] keep at most `marks.high`.
     #[must_use]
     pub fn ready(&self) -> u32 {
-        u32::try_from(self.ready.len()).expect("at most `marks.high` shells wait, which is a u32")
+        u32::try_from(self.ready.len())
+            .expect("at most `marks.high` shells are ready, which is a u32")
     }
 
     /// Returns how many shells are being prepared.
     #[must_use]
-    pub fn making(&self) -> u32 {
-        self.making
+    pub fn preparing(&self) -> u32 {
+        self.preparing
     }
 
     fn all(&self) -> u32 {
-        self.ready().saturating_add(self.making)
+        self.ready().saturating_add(self.preparing)
     }
 
-    fn look(&mut self) {
+    /// Starts or stops refilling, as the marks say.
+    fn compare_with_marks(&mut self) {
         match self.all() {
             all if all < self.marks.low => self.filling = true,
             all if all >= self.marks.high => self.filling = false,
@@ -91,13 +93,14 @@ impl<S> Shelf<S> {
         }
     }
 
+    /// Returns the memory of the shells in KiB.
     fn held(&self) -> u64 {
         u64::from(self.all()).saturating_mul(self.fit.flavour.memory.0)
     }
 }
 
 impl<S> Pool<S> {
-    /// Returns a pool whose shells together hold at most so much memory.
+    /// Returns a pool whose shells together hold at most `memory`.
     #[must_use]
     pub fn new(memory: KiB, shelves: Vec<Shelf<S>>) -> Self {
         Self { memory, shelves }
@@ -109,27 +112,28 @@ impl<S> Pool<S> {
         &self.shelves
     }
 
-    /// Returns the memory that the shells hold, including those that are being prepared.
+    /// Returns the memory of all shells, including those that are being prepared.
     #[must_use]
     pub fn held(&self) -> KiB {
         KiB(self.shelves.iter().map(Shelf::held).sum())
     }
 
-    /// Takes the shell that has waited longest, of the first shelf that fits and that `suits`.
+    /// Takes the oldest shell of the first shelf that fits and for whose number `suits` returns
+    /// `true`.
     pub fn take(&mut self, fit: &ShellFit, suits: impl Fn(usize) -> bool) -> Option<S> {
         let fitting = self.shelves.iter_mut().enumerate();
         let fitting = fitting.filter(|(index, shelf)| shelf.fit == *fit && suits(*index));
         for (_, shelf) in fitting {
             if let Some(shell) = shelf.ready.pop_front() {
                 shelf.hits += 1;
-                shelf.look();
+                shelf.compare_with_marks();
                 return Some(shell);
             }
         }
         None
     }
 
-    /// Counts a request that found no shell, for the first shelf that it fits and that `suits`.
+    /// Counts a request that found no shell, for the first shelf that fits and `suits`.
     pub fn miss(&mut self, fit: &ShellFit, suits: impl Fn(usize) -> bool) {
         let mut fitting = self.shelves.iter_mut().enumerate();
         if let Some((_, shelf)) = fitting.find(|(index, shelf)| shelf.fit == *fit && suits(*index))
@@ -138,8 +142,8 @@ impl<S> Pool<S> {
         }
     }
 
-    /// Returns the shelf that needs a shell most, if any does and there is memory for it: the one that
-    /// is furthest below its high mark. The shell counts as being prepared from then on.
+    /// Orders a shell: returns the number of the shelf that is furthest below its high mark, if one
+    /// needs a shell and there is memory for it. The shell counts as being prepared from now on.
     pub fn order(&mut self) -> Option<usize> {
         let free = self.memory.0.saturating_sub(self.held().0);
         let (index, shelf) = self
@@ -152,40 +156,40 @@ impl<S> Pool<S> {
                     && shelf.fit.flavour.memory.0 <= free
             })
             .max_by_key(|(_, shelf)| shelf.marks.high - shelf.all())?;
-        shelf.making += 1;
+        shelf.preparing += 1;
         Some(index)
     }
 
     /// Puts an ordered shell on its shelf. Returns it if the shelf is full.
     pub fn put(&mut self, index: usize, shell: S, took_ns: u64) -> Option<S> {
         let shelf = &mut self.shelves[index];
-        shelf.making = shelf.making.saturating_sub(1);
+        shelf.preparing = shelf.preparing.saturating_sub(1);
         shelf.refill_ns = took_ns;
         if shelf.ready() >= shelf.marks.high {
             return Some(shell);
         }
         shelf.ready.push_back(shell);
-        shelf.look();
+        shelf.compare_with_marks();
         None
     }
 
     /// Notes that an ordered shell could not be prepared.
     pub fn failed(&mut self, index: usize) {
         let shelf = &mut self.shelves[index];
-        shelf.making = shelf.making.saturating_sub(1);
+        shelf.preparing = shelf.preparing.saturating_sub(1);
     }
 
-    /// Changes the marks of a flavour, and returns the shells that are too many. Returns `None` if
-    /// there is no such flavour.
+    /// Changes the marks of a flavour and returns the surplus shells. Returns `None` if there is no
+    /// such flavour.
     pub fn resize(&mut self, name: &str, marks: PoolMarks) -> Option<Vec<S>> {
         let shelf = self.shelves.iter_mut().find(|shelf| shelf.name == name)?;
         shelf.marks = marks;
-        shelf.look();
+        shelf.compare_with_marks();
         let surplus = shelf.ready().saturating_sub(marks.high);
         Some(shelf.ready.drain(..surplus as usize).collect())
     }
 
-    /// Takes all shells out and wants no new ones.
+    /// Removes and returns all shells, and sets all marks to 0.
     pub fn drain(&mut self) -> Vec<S> {
         let mut all = Vec::new();
         for shelf in &mut self.shelves {
@@ -218,16 +222,16 @@ mod tests {
     }
 
     fn fill(pool: &mut Pool<u32>) -> u32 {
-        let mut made = 0;
+        let mut count = 0;
         while let Some(index) = pool.order() {
-            assert_eq!(pool.put(index, made, 1), None);
-            made += 1;
+            assert_eq!(pool.put(index, count, 1), None);
+            count += 1;
         }
-        made
+        count
     }
 
     #[test]
-    fn it_is_filled_to_the_high_mark_and_again_when_below_the_low_one() {
+    fn the_pool_is_filled_to_the_high_mark_and_again_when_below_the_low_mark() {
         let mut pool = pool(1 << 20, &[(8192, 2, 4)]);
         assert_eq!(fill(&mut pool), 4);
         for expected in [0, 1] {
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_gets_what_fits_and_suits_or_nothing() {
+    fn a_request_gets_a_shell_that_fits_and_suits_or_none() {
         let mut pool = pool(1 << 20, &[(8192, 1, 1), (8192, 1, 1)]);
         fill(&mut pool);
         assert_eq!(pool.take(&fit(4096), |_| true), None);
@@ -253,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_leaves_the_order_open() {
+    fn a_shell_that_failed_is_ordered_again() {
         let mut pool = pool(1 << 20, &[(8192, 1, 1)]);
         assert_eq!(pool.order(), Some(0));
         assert_eq!(pool.order(), None);
@@ -262,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_drained_does_not_come_back() {
+    fn a_drained_pool_stays_empty_until_it_is_resized() {
         let mut pool = pool(1 << 20, &[(8192, 1, 2), (4096, 1, 1)]);
         assert_eq!(fill(&mut pool), 3);
         pool.take(&fit(4096), |_| true);
@@ -305,8 +309,8 @@ mod tests {
                     }
                 }
                 prop_assert!(pool.held().0 <= memory);
-                let making: u32 = pool.shelves().iter().map(Shelf::making).sum();
-                prop_assert_eq!(making as usize, ordered.len());
+                let preparing: u32 = pool.shelves().iter().map(Shelf::preparing).sum();
+                prop_assert_eq!(preparing as usize, ordered.len());
                 for shelf in pool.shelves() {
                     prop_assert!(shelf.ready() <= shelf.marks.high);
                 }

@@ -1,7 +1,6 @@
-//! The other thread: prepares shells, and does what may wait.
+//! The refill thread: prepares shells, and does work that can wait.
 //!
-//! It has a Xen handle and a connection to `noxsd` of its own, and runs only when no other program
-//! wants the CPU.
+//! It has its own Xen handle and connection to `noxsd`, and runs when no other program wants the CPU.
 
 use std::io;
 use std::sync::Arc;
@@ -15,21 +14,21 @@ use mio::Waker;
 
 use crate::idle;
 
-/// What the thread is to do.
+/// An order to the thread.
 #[derive(Debug)]
 pub enum RefillOrder {
     /// Prepare a shell for this shelf.
     Prepare {
-        /// Which generation of the settings the shelf belongs to.
+        /// The generation of the settings that the shelf belongs to.
         generation: u64,
         /// The shelf's number.
         shelf: usize,
-        /// What it is to be.
+        /// The kind of shell.
         kind: Arc<ShellKind>,
     },
     /// Destroy a shell.
     Destroy(Box<ParkedAttachedShell>),
-    /// Unmap what a guest was filled through.
+    /// Unmap the memory of a guest.
     Unmap(Mapped),
 }
 
@@ -40,11 +39,11 @@ pub struct RefillOutcome {
     pub generation: u64,
     /// As in the order.
     pub shelf: usize,
-    /// The shell and how long it took in nanoseconds, or why there is none.
+    /// The shell and how long it took in nanoseconds, or why it could not be prepared.
     pub result: Result<(Box<ParkedAttachedShell>, u64), LifecycleError>,
 }
 
-/// The thread.
+/// A handle of the thread.
 #[derive(Debug)]
 pub struct Refill {
     orders: Sender<RefillOrder>,
@@ -53,7 +52,7 @@ pub struct Refill {
 }
 
 impl Refill {
-    /// Starts the thread. It wakes the main one with each outcome.
+    /// Starts the thread. It wakes the main thread with each outcome.
     ///
     /// # Errors
     /// The thread cannot be started, or cannot use Xen.
@@ -66,7 +65,7 @@ impl Refill {
                 Ok(host) => host,
                 Err(error) => return drop(opened.send(Err(error))),
             };
-            // The main thread waits for this: it is there.
+            // Sending cannot fail: the main thread waits for this.
             let _ = opened.send(Ok(()));
             work(&host, &todo, &done, &waker);
         })?;
@@ -77,36 +76,36 @@ impl Refill {
         }
     }
 
-    /// Gives the thread something to do.
+    /// Sends an order to the thread.
     ///
     /// # Errors
-    /// The thread has exited, which only a panic does.
+    /// The thread has panicked.
     pub fn order(&self, order: RefillOrder) -> Result<(), SendError<RefillOrder>> {
         self.orders.send(order)
     }
 
-    /// Returns the results that have come meanwhile.
+    /// Returns the outcomes so far.
     pub fn outcomes(&self) -> impl Iterator<Item = RefillOutcome> {
         self.outcomes.try_iter()
     }
 
-    /// Waits until all orders are done, and returns their results.
+    /// Waits until all orders are done, and returns the remaining outcomes.
     #[must_use]
     pub fn finish(self) -> Vec<RefillOutcome> {
         drop(self.orders);
-        // A panic has been reported; the next chaosd finds in Xen what the thread has prepared.
+        // A panic was logged already; the next chaosd removes the shells that the thread has left.
         let _ = self.thread.join();
         self.outcomes.try_iter().collect()
     }
 }
 
-/// Why the thread does not start.
+/// Why the thread cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum RefillError {
-    /// The thread cannot be started, or its scheduling class not be set.
+    /// The thread cannot be started, or its scheduling class cannot be set.
     #[error("cannot start the thread that refills the pool")]
     Thread(#[from] io::Error),
-    /// No Xen.
+    /// Xen cannot be used.
     #[error(transparent)]
     Xen(#[from] LifecycleError),
 }
@@ -122,7 +121,7 @@ fn work(host: &Host, todo: &Receiver<RefillOrder>, done: &Sender<RefillOutcome>,
             RefillOrder::Prepare { generation, shelf, kind } => {
                 let result = prepare(host, &kind);
                 let outcome = RefillOutcome { generation, shelf, result };
-                // A main thread that does not listen any more is about to exit.
+                // If sending fails, the main thread is exiting.
                 if done.send(outcome).is_err() || waker.wake().is_err() {
                     return;
                 }

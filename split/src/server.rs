@@ -1,8 +1,8 @@
 //! The socket and its clients.
 //!
-//! No client can make another one wait: a packet that is malformed, too long or of another version
-//! costs its sender the connection, and so does an answer that is not taken. When there are too
-//! many clients, the one that has been silent longest is disconnected.
+//! No client can block another. A client that sends a malformed packet, one that is too long or one of
+//! another version, or that does not read its reply, is disconnected. When there are too many clients,
+//! the one that has been silent longest is disconnected.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,27 +18,27 @@ use mio::{Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-/// Clients that may be connected at a time.
+/// The most clients that may be connected at the same time.
 pub const MAX_CLIENTS: usize = 64;
 
-/// Token of the listener.
+/// The listener's token.
 pub const LISTENER: Token = Token(0);
 
-/// Token of the first client. Those in between are the caller's.
+/// The first client's token. The tokens in between are the caller's.
 pub const FIRST_CLIENT: usize = 16;
 
-/// The client that asks.
+/// The client that sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its process.
+    /// Its process ID.
     pub pid: i32,
-    /// Its user.
+    /// Its user ID.
     pub uid: u32,
 }
 
-/// What answers requests.
+/// A service that answers requests.
 pub trait Serve {
-    /// Does what is asked for. `timings` began when the request was there to be read.
+    /// Answers a request. `timings` started when the request was readable.
     fn serve(
         &mut self,
         peer: Peer,
@@ -47,7 +47,7 @@ pub trait Serve {
         timings: Timings,
     ) -> Reply;
 
-    /// The answer is on its way: what may wait can be done now.
+    /// Does work that can wait until the reply is sent.
     fn after(&mut self) {}
 }
 
@@ -81,14 +81,14 @@ impl Server {
         }
     }
 
-    /// Whether a client waits for its turn.
+    /// Returns whether a client waits for its turn.
     #[must_use]
     pub fn has_turns(&self) -> bool {
         self.clients.turns() > 0
     }
 
-    /// Serves one request of the client whose turn it is. Returns `true` if a client had the turn:
-    /// more requests may have arrived meanwhile, which only the poll can say.
+    /// Serves one request of the client whose turn it is. Returns `true` if a client had a turn: then
+    /// poll before other work, because more requests may have arrived.
     pub fn turn(&mut self, service: &mut impl Serve) -> bool {
         let Some(key) = self.clients.next_turn() else { return false };
         if self.serve(key, service).is_none() {
@@ -97,7 +97,7 @@ impl Server {
         true
     }
 
-    /// Serves one request, if there is one. Returns `None` if the connection is over.
+    /// Serves one request, if there is one. Returns `None` if the client must be disconnected.
     fn serve(&mut self, key: usize, service: &mut impl Serve) -> Option<()> {
         let client = self.clients.get_mut(key)?;
         let peer = client.state;
@@ -105,14 +105,14 @@ impl Server {
         let mut timings = Timings::start();
         let packet = match packet::receive(&client.socket, &mut self.buffer, MAX_FILES) {
             Ok(packet) => packet?,
-            // If there is one after all, the poll reports it again.
+            // If a request comes after all, the poll reports it again.
             Err(Errno::EAGAIN | Errno::EINTR) => return Some(()),
             Err(_) => return None,
         };
         if packet.cut {
             tracing::warn!(
-                "process {pid} (user {uid}) has sent a packet of more than {MAX_PACKET} bytes; it \
-                 is disconnected"
+                "disconnected process {pid} (user {uid}): it sent a packet of more than \
+                 {MAX_PACKET} bytes, or too many files"
             );
             return None;
         }
@@ -127,16 +127,14 @@ impl Server {
         timings.stage("receive");
         let reply = service.serve(peer, request, packet.files, timings);
         let sent = protocol::encode(&reply).or_else(|| {
-            let message = "the answer is too long for a packet".to_owned();
+            let message = format!("the reply is too long: must be at most {MAX_PACKET} bytes");
             protocol::encode(&Reply::Refused(Refusal { class: FailureClass::Failed, message }))
         });
         let socket = &self.clients.get_mut(key)?.socket;
         let sent = sent.map(|packet| packet::send(socket, &packet, &[]));
         service.after();
         let Some(Ok(())) = sent else {
-            tracing::warn!(
-                "process {pid} (user {uid}) does not take its answer; it is disconnected"
-            );
+            tracing::warn!("disconnected process {pid} (user {uid}): it does not read its reply");
             return None;
         };
         Some(())
@@ -151,11 +149,11 @@ fn peer(socket: &UnixStream) -> Option<Peer> {
 fn log_refusal(Peer { pid, uid }: Peer, error: DecodeError) {
     match error {
         DecodeError::Version { found, known } => tracing::warn!(
-            "process {pid} (user {uid}) speaks version {found} of the protocol and this chaosd \
-             version {known}; it is disconnected (after an upgrade, restart noxsd and chaosd)"
+            "disconnected process {pid} (user {uid}): it uses version {found} of the protocol, and \
+             this chaosd version {known}; after an upgrade, restart chaosd"
         ),
-        DecodeError::Malformed => tracing::warn!(
-            "process {pid} (user {uid}) has sent a malformed request; it is disconnected"
-        ),
+        DecodeError::Malformed => {
+            tracing::warn!("disconnected process {pid} (user {uid}): it sent a malformed request")
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What is done with a request.
+//! Answers requests, and does the work that they leave.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -25,35 +25,37 @@ use crate::settings::Settings;
 use crate::stock::Stock;
 use crate::supervise::{RestartError, Supervisor};
 
-/// How long no request may have come before the pool is refilled. A client that has its answer needs
-/// the CPU to exit: where there is only one, Linux may well give it to the thread that refills,
-/// although that thread steps back (`SCHED_IDLE` is a small share, not the last place).
+/// The time without requests before the pool is refilled. A client that has its reply needs the CPU to
+/// exit. On a host with one CPU, Linux may run the refill thread instead: `SCHED_IDLE` is a small share
+/// of the CPU, not strictly the lowest priority.
 const QUIET: Duration = Duration::from_millis(5);
 
-/// How long the pool waits for that where requests never cease: other CPUs refill it then. With one
-/// CPU, refilling it under such a load would take from the creates what it gives them.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// The longest time to wait for [`QUIET`] when requests never cease, on a host with several CPUs. With
+/// one CPU there is no limit: under such a load, a refill would take the CPU time that it is meant to
+/// save.
+const MAX_WAIT: Duration = Duration::from_millis(50);
 
-/// Most guests whose memory stays mapped until then: a guest that ends meanwhile keeps it so long.
-const MAX_LEFTOVER: usize = 64;
+/// The most guests whose memory stays mapped until then. Memory of a guest that ends is not freed while
+/// it is mapped.
+const MAX_MAPPED: usize = 64;
 
-/// Everything that answers requests.
+/// The service: the host, the ready shells, and the work that can wait.
 #[derive(Debug)]
 pub struct Service {
     host: Host,
     stock: Stock,
     /// Guests' memory that is still mapped, the oldest first.
-    leftover: VecDeque<Mapped>,
-    /// When the first and the last request came since the pool was looked at.
-    asked: Option<(Instant, Instant)>,
-    /// How many CPUs this process may use.
+    still_mapped: VecDeque<Mapped>,
+    /// The times of the first and the last request since [`tidy`](Self::tidy).
+    recent_requests: Option<(Instant, Instant)>,
+    /// Number of CPUs that this process may use.
     cpus: usize,
 }
 
 /// A guest that was created.
 struct CreatedGuest {
     domid: DomId,
-    /// As a UUID.
+    /// The domain's handle, as a UUID.
     handle: String,
     origin: Origin,
 }
@@ -65,22 +67,22 @@ impl Service {
         Self {
             host,
             stock: Stock::new(refill),
-            leftover: VecDeque::new(),
-            asked: None,
+            still_mapped: VecDeque::new(),
+            recent_requests: None,
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
         }
     }
 
-    /// Returns the handles that everything is done with.
+    /// Returns the host.
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Replaces the settings. The shells of the old ones are destroyed.
+    /// Replaces the settings, and destroys the shells of the old ones.
     ///
     /// # Errors
-    /// A flavour's kernel cannot be used; then nothing has changed.
+    /// A flavour's kernel cannot be used; nothing has changed then.
     pub fn configure(&mut self, settings: &Settings) -> Result<(), LifecycleError> {
         self.stock.configure(&self.host, settings)
     }
@@ -88,40 +90,40 @@ impl Service {
     /// Returns when to call [`tidy`](Self::tidy).
     #[must_use]
     pub fn tidy_at(&self) -> Option<Instant> {
-        self.asked.map(|(first, last)| match self.cpus {
+        self.recent_requests.map(|(first, last)| match self.cpus {
             1 => last + QUIET,
-            _ => (first + PATIENCE).min(last + QUIET),
+            _ => (first + MAX_WAIT).min(last + QUIET),
         })
     }
 
-    /// Does what the last requests have left to do: unmaps their guests and refills the pool.
+    /// Does the work that recent requests have left: unmaps their guests and refills the pool.
     pub fn tidy(&mut self) {
-        self.asked = None;
-        for mapped in std::mem::take(&mut self.leftover) {
+        self.recent_requests = None;
+        for mapped in std::mem::take(&mut self.still_mapped) {
             self.stock.order(RefillOrder::Unmap(mapped));
         }
         self.stock.restock();
     }
 
-    /// Takes the shells that the other thread has prepared.
+    /// Takes the shells that the refill thread has prepared.
     pub fn collect(&mut self) {
         self.stock.collect();
-        // After a request, `tidy` does it in its time.
-        if !self.stock.has_trouble() && self.asked.is_none() {
+        // After a request, `tidy` does this later.
+        if !self.stock.has_error() && self.recent_requests.is_none() {
             self.stock.restock();
         }
     }
 
-    /// Deals with one guest that has ended.
+    /// Handles one guest that has ended.
     pub fn supervise(&mut self, supervisor: &mut Supervisor) {
         let host = self.host.clone();
         supervisor.turn(&host, &mut |config| self.restart(config));
-        // Memory may have come back.
-        self.stock.forget_trouble();
+        // The guest's memory may be free now.
+        self.stock.clear_error();
         self.after();
     }
 
-    /// Destroys all shells and waits for it. Guests stay.
+    /// Destroys all shells and waits until they are gone. Guests keep running.
     pub fn shut_down(self) {
         self.stock.shut_down(&self.host);
     }
@@ -176,13 +178,13 @@ impl Service {
             }
             None => guests::create_from(&self.host, &request, timings),
         }?;
-        self.leftover.push_back(created.mapped);
+        self.still_mapped.push_back(created.mapped);
         tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
         let handle = created.record.handle.to_string();
         Ok(CreatedGuest { domid: created.domid, handle, origin })
     }
 
-    /// Creates a guest that has ended again.
+    /// Creates the successor of a guest that has ended.
     fn restart(&mut self, config: &DomainConfig) -> Result<u16, RestartError> {
         let mut timings = Timings::start();
         let image = self
@@ -219,8 +221,8 @@ impl Serve for Service {
         files: Vec<OwnedFd>,
         timings: Timings,
     ) -> Reply {
-        // What was in the way may be gone.
-        self.stock.forget_trouble();
+        // Preparing a shell may succeed now.
+        self.stock.clear_error();
         let (pid, uid) = (peer.pid, peer.uid);
         let (what, result) = match request {
             Request::Create { config, paused } => {
@@ -249,10 +251,10 @@ impl Serve for Service {
 
     fn after(&mut self) {
         let now = Instant::now();
-        let (first, _) = *self.asked.get_or_insert((now, now));
-        self.asked = Some((first, now));
-        if self.leftover.len() > MAX_LEFTOVER
-            && let Some(oldest) = self.leftover.pop_front()
+        let (first, _) = *self.recent_requests.get_or_insert((now, now));
+        self.recent_requests = Some((first, now));
+        if self.still_mapped.len() > MAX_MAPPED
+            && let Some(oldest) = self.still_mapped.pop_front()
         {
             self.stock.order(RefillOrder::Unmap(oldest));
         }
@@ -267,12 +269,12 @@ fn refusal(error: &LifecycleError) -> Refusal {
     Refusal { class: error.class(), message: chain(error) }
 }
 
-/// Returns the log's line of a create.
+/// Returns the line that a create writes to the log.
 fn create_line(name: &str, domid: DomId, origin: Origin, timings: &Timings) -> String {
     let from = match origin {
         Origin::Warm => "from a warm shell",
         Origin::Pool => "from a shell",
-        Origin::Cold => "prepared on the spot",
+        Origin::Cold => "prepared for this request",
     };
     let mut text =
         format!("{name} is domain {}, {from}, in {} us:", domid.0, timings.total_ns() / 1000);

@@ -1,17 +1,17 @@
-//! The configuration file, TOML:
+//! The configuration file, in TOML:
 //!
 //! ```toml
-//! memory = "256M"            # all shells together may hold this much
+//! memory = "256M"            # upper bound for all shells together
 //!
 //! [[flavour]]
 //! name = "small"
-//! memory = "8M"              # of each shell; as in a guest's config
-//! vcpus = 1                  # 1 if missing
-//! console = true             # true if missing
-//! bridges = ["xenbr0"]       # one vif on each; none if missing
-//! store = "noxs"             # or "xenstore"; "noxs" if missing
-//! kernel = "/srv/redis"      # the shells hold this kernel already; none if missing
-//! low = 4                    # refilled when there are fewer
+//! memory = "8M"              # of each shell, as in a guest's config
+//! vcpus = 1                  # default: 1
+//! console = true             # default: true
+//! bridges = ["xenbr0"]       # one vif on each; default: none
+//! store = "noxs"             # or "xenstore"; default: "noxs"
+//! kernel = "/srv/redis"      # shells hold this kernel already; default: none
+//! low = 4                    # refill when there are fewer
 //! high = 16                  # up to this many
 //! ```
 
@@ -27,13 +27,13 @@ use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
 
-/// Where the file is by default.
+/// The default path of the file.
 pub const PATH: &str = "/etc/chaos/chaosd.toml";
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Memory that all shells together may hold.
+    /// The most memory that all shells together may hold.
     pub memory: KiB,
     /// The flavours; no two have the same name.
     pub flavours: Vec<FlavourSettings>,
@@ -46,7 +46,7 @@ pub struct FlavourSettings {
     pub name: String,
     /// Memory of each shell.
     pub memory: KiB,
-    /// vCPUs of each shell.
+    /// Number of vCPUs of each shell.
     pub vcpus: u32,
     /// Whether each shell has a console.
     pub console: bool,
@@ -58,7 +58,7 @@ pub struct FlavourSettings {
     pub kernel: Option<PathBuf>,
     /// The pool is refilled when there are fewer shells.
     pub low: u32,
-    /// Up to this many.
+    /// It is refilled up to this many.
     pub high: u32,
 }
 
@@ -70,7 +70,7 @@ pub enum SettingsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -79,16 +79,16 @@ pub enum SettingsError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What and where.
+        /// The cause, with line and column.
         #[source]
         source: Box<toml::de::Error>,
     },
-    /// A value cannot be used.
+    /// A value is invalid.
     #[error("{path}{}", of_flavour(flavour.as_deref()))]
     Value {
         /// The file.
         path: PathBuf,
-        /// The flavour that has the value, if one has.
+        /// The flavour with the value; `None` for a value of the whole file.
         flavour: Option<String>,
         /// What is wrong.
         #[source]
@@ -103,16 +103,16 @@ fn of_flavour(flavour: Option<&str>) -> String {
 /// What is wrong with a value.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ValueProblem {
-    /// A size of memory.
+    /// The memory.
     #[error("memory = {text:?}")]
     Memory {
-        /// What the file says.
+        /// The text in the file.
         text: String,
-        /// Why that cannot be.
+        /// The cause.
         #[source]
         source: MemoryError,
     },
-    /// A number of vCPUs.
+    /// The number of vCPUs.
     #[error("vcpus = {0}: must be 1 to {MAX_VCPUS}")]
     Vcpus(u32),
     /// Too many vifs.
@@ -126,7 +126,7 @@ pub enum ValueProblem {
         /// The high mark.
         high: u32,
     },
-    /// Two flavours with one name.
+    /// Two flavours have the same name.
     #[error("name: another flavour has the same; names must differ")]
     SameName,
 }
@@ -166,7 +166,7 @@ fn yes() -> bool {
 }
 
 impl FlavourSettings {
-    /// Returns what its shells are, except for the kernel, which has not been read.
+    /// Returns the kind of its shells, without the kernel, which has not been read yet.
     ///
     /// # Panics
     /// If there are more than 65,535 bridges. [`Settings::read`] accepts at most [`MAX_VIFS`].
@@ -193,7 +193,7 @@ impl Settings {
     /// Reads the file.
     ///
     /// # Errors
-    /// It cannot be read, or something in it is wrong.
+    /// The file cannot be read, or its contents are invalid.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = fs::read_to_string(path)
             .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_has_its_meaning() {
+    fn each_key_is_read() {
         let settings = parse(
             "memory = '64M'\n[[flavour]]\nname = 'a'\nmemory = '8M'\nvcpus = 2\nconsole = false\n\
              bridges = ['br1']\nstore = 'xenstore'\nkernel = '/k'\nlow = 2\nhigh = 4\n\

@@ -1,4 +1,4 @@
-//! The shells that wait: which flavours there are, and the thread that refills them.
+//! The ready shells: the pool, and the thread that refills it.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::pool::{Pool, PoolMarks, Shelf, ShellFit};
 use crate::refill::{Refill, RefillOrder, RefillOutcome};
 use crate::settings::Settings;
 
-/// The pool, what its shells are, and the thread that prepares and destroys them.
+/// The pool, the properties of its shells, and the thread that prepares and destroys them.
 #[derive(Debug)]
 pub(crate) struct Stock {
     pool: Pool<Box<ParkedAttachedShell>>,
-    /// What each shelf's shells are, in the shelves' order.
+    /// The kind of each shelf's shells, in the shelves' order.
     kinds: Vec<Arc<ShellKind>>,
     /// The path of each shelf's kernel, if its shells hold one.
     kernels: Vec<Option<String>>,
-    /// Counts the settings: a shell that was ordered under earlier ones is not wanted any more.
+    /// Counts changes of the settings: a shell that was ordered before the last one is destroyed.
     generation: u64,
     refill: Refill,
-    /// Why the last shell could not be prepared, as the log has it. No more are ordered until
-    /// something has changed.
-    trouble: Option<String>,
+    /// Why the last shell could not be prepared, as logged. No more shells are ordered until something
+    /// has changed.
+    error: Option<String>,
 }
 
 impl Stock {
@@ -35,13 +35,13 @@ impl Stock {
     pub(crate) fn new(refill: Refill) -> Self {
         let pool = Pool::new(KiB(0), Vec::new());
         let (kinds, kernels) = (Vec::new(), Vec::new());
-        Self { pool, kinds, kernels, generation: 0, refill, trouble: None }
+        Self { pool, kinds, kernels, generation: 0, refill, error: None }
     }
 
-    /// Replaces the flavours. The shells of the old ones are destroyed.
+    /// Replaces the flavours, and destroys the shells of the old ones.
     ///
     /// # Errors
-    /// A flavour's kernel cannot be used; then nothing has changed.
+    /// A flavour's kernel cannot be used; nothing has changed then.
     pub(crate) fn configure(
         &mut self,
         host: &Host,
@@ -69,7 +69,7 @@ impl Stock {
         self.pool = Pool::new(settings.memory, shelves);
         (self.kinds, self.kernels) = (kinds, kernels);
         self.generation += 1;
-        self.trouble = None;
+        self.error = None;
         self.restock();
         Ok(())
     }
@@ -91,13 +91,13 @@ impl Stock {
                 Err(error) if current => {
                     self.pool.failed(shelf);
                     let error = chain(&error);
-                    if self.trouble.as_ref() != Some(&error) {
+                    if self.error.as_ref() != Some(&error) {
                         tracing::warn!(
                             "cannot refill the pool: {error}; chaosd tries again with the next \
                              request, or when a guest exits"
                         );
                     }
-                    self.trouble = Some(error);
+                    self.error = Some(error);
                 }
                 Err(_) => {}
             }
@@ -111,21 +111,21 @@ impl Stock {
         }
     }
 
-    /// Notes that something has changed: a shell that could not be prepared may be possible now.
-    pub(crate) fn forget_trouble(&mut self) {
-        self.trouble = None;
+    /// Notes that something has changed: preparing a shell may succeed now.
+    pub(crate) fn clear_error(&mut self) {
+        self.error = None;
     }
 
     /// Returns whether the last shell could not be prepared, and nothing has changed since.
     #[must_use]
-    pub(crate) fn has_trouble(&self) -> bool {
-        self.trouble.is_some()
+    pub(crate) fn has_error(&self) -> bool {
+        self.error.is_some()
     }
 
-    /// Orders one shell, if one is missing and none is on its way: the flavour that needs one most
-    /// may be another by then.
+    /// Orders one shell, if one is missing and none is being prepared: by the time it is ready,
+    /// another flavour may need a shell most.
     pub(crate) fn restock(&mut self) {
-        if self.pool.shelves().iter().any(|shelf| shelf.making() > 0) {
+        if self.pool.shelves().iter().any(|shelf| shelf.preparing() > 0) {
             return;
         }
         if let Some(shelf) = self.pool.order() {
@@ -171,7 +171,7 @@ impl Stock {
                 low: shelf.marks.low,
                 high: shelf.marks.high,
                 ready: shelf.ready(),
-                creating: shelf.making(),
+                creating: shelf.preparing(),
                 hits: shelf.hits,
                 misses: shelf.misses,
                 refill_ns: shelf.refill_ns,
@@ -197,7 +197,7 @@ impl Stock {
         }
     }
 
-    /// Destroys all shells and waits for it. Guests stay.
+    /// Destroys all shells and waits until they are gone. Guests keep running.
     pub(crate) fn shut_down(mut self, host: &Host) {
         self.drain();
         for outcome in self.refill.finish() {
@@ -207,7 +207,7 @@ impl Stock {
         }
     }
 
-    /// Gives the thread something to do.
+    /// Sends an order to the refill thread.
     pub(crate) fn order(&self, order: RefillOrder) {
         if self.refill.order(order).is_err() {
             tracing::error!("the thread that refills the pool has panicked; restart chaosd");

@@ -1,16 +1,16 @@
-//! A log that nobody reads.
+//! A closed log.
 
 use std::io;
 use std::process::{Command, Stdio};
 
 #[test]
-fn chaosd_goes_on_when_its_log_is_closed() {
+fn chaosd_keeps_working_when_its_log_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let settings = folder.path().join("chaosd.toml");
     std::fs::write(&settings, "memory = '8M'\n").unwrap();
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    // It says in its log that all is right.
+    // It logs that the file is valid.
     let status = Command::new(env!("CARGO_BIN_EXE_chaosd"))
         .arg("--check")
         .arg("--config")

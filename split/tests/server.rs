@@ -1,5 +1,4 @@
-//! The server over real sockets, without Xen: what a client does to itself costs nobody else
-//! anything.
+//! The server over real sockets, without Xen: a client that misbehaves harms only itself.
 #![allow(clippy::unwrap_used)] // A test ends with a panic.
 
 use std::fs::File;
@@ -30,7 +29,7 @@ use tempfile::TempDir;
 
 const STOP: Token = Token(1);
 
-/// Says how many files came along, and from whom.
+/// Counts requests, and replies to `Drain` with the number of files and the sender's process ID.
 struct Counting {
     served: Arc<AtomicUsize>,
 }
@@ -83,7 +82,7 @@ impl Bed {
         client
     }
 
-    /// Somebody else is served.
+    /// Asserts that another client is served.
     #[track_caller]
     fn assert_serves(&self) {
         let reply = Chaosd::connect(&self.path).unwrap().ask(&Request::Pool, &[]).unwrap();
@@ -94,12 +93,12 @@ impl Bed {
 impl Drop for Bed {
     fn drop(&mut self) {
         self.waker.wake().unwrap();
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || thread::panicking(), "the server has panicked");
+        let joined = self.thread.take().unwrap().join();
+        assert!(joined.is_ok() || thread::panicking(), "the server has panicked");
     }
 }
 
-/// The loop of `chaosd`, less what needs Xen.
+/// The loop of `chaosd`, without the parts that need Xen.
 fn serve(mut poll: Poll, listener: UnixListener, mut service: Counting) {
     let registry = poll.registry().try_clone().unwrap();
     let mut server = Server::new(listener, registry).unwrap();
@@ -128,11 +127,11 @@ fn put(client: &OwnedFd, packet: &[u8]) -> Result<usize, Errno> {
     send(client.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL)
 }
 
-/// The server has closed the connection; a time-out is neither.
+/// Asserts that the server has closed the connection; a time-out fails.
 #[track_caller]
 fn assert_closed(client: &OwnedFd) {
-    let heard = recv(client.as_raw_fd(), &mut [0; 64], MsgFlags::empty());
-    assert!(matches!(heard, Ok(0) | Err(Errno::ECONNRESET)), "{heard:?}");
+    let result = recv(client.as_raw_fd(), &mut [0; 64], MsgFlags::empty());
+    assert!(matches!(result, Ok(0) | Err(Errno::ECONNRESET)), "{result:?}");
 }
 
 #[test]
@@ -153,7 +152,7 @@ fn many_requests_over_one_connection_are_answered_in_order() {
 }
 
 #[test]
-fn what_is_no_request_costs_its_sender_the_connection() {
+fn a_client_that_sends_anything_but_a_request_is_disconnected() {
     let bed = Bed::new();
     let good = protocol::encode(&Request::Pool).unwrap();
     let mut other_version = good.clone();
@@ -183,34 +182,34 @@ fn what_is_no_request_costs_its_sender_the_connection() {
 }
 
 #[test]
-fn silent_clients_hold_nobody_up_and_make_room() {
+fn silent_clients_block_no_other_client_and_are_evicted() {
     let bed = Bed::new();
-    let talkative = Chaosd::connect(&bed.path).unwrap();
-    talkative.ask(&Request::Pool, &[]).unwrap();
+    let active = Chaosd::connect(&bed.path).unwrap();
+    active.ask(&Request::Pool, &[]).unwrap();
     let silent: Vec<OwnedFd> = (0..MAX_CLIENTS - 1).map(|_| bed.raw()).collect();
-    talkative.ask(&Request::Pool, &[]).unwrap();
-    // The place is taken from one that has never said anything.
+    active.ask(&Request::Pool, &[]).unwrap();
+    // A client that never sent anything is evicted.
     bed.assert_serves();
     assert_closed(&silent[0]);
-    talkative.ask(&Request::Pool, &[]).unwrap();
+    active.ask(&Request::Pool, &[]).unwrap();
     drop(silent);
     bed.assert_serves();
 }
 
 #[test]
-fn a_client_that_takes_no_answers_loses_its_connection() {
+fn a_client_that_does_not_read_its_replies_is_disconnected() {
     let bed = Bed::new();
     let client = bed.raw();
     let request = protocol::encode(&Request::Pool).unwrap();
-    // The answers fill the socket's buffer; then the connection is closed. More requests than this
-    // fit into no buffer.
+    // The replies fill the socket's buffer; then the connection is closed. No buffer has room for
+    // this many requests.
     let refused = (0..1_000_000).find_map(|_| put(&client, &request).err());
     assert!(matches!(refused, Some(Errno::EPIPE | Errno::ECONNRESET)), "{refused:?}");
     bed.assert_serves();
 }
 
 #[test]
-fn a_client_may_go_before_its_answer() {
+fn a_client_may_disconnect_before_its_reply() {
     let bed = Bed::new();
     for _ in 0..100 {
         put(&bed.raw(), &protocol::encode(&Request::Pool).unwrap()).unwrap();
@@ -219,7 +218,7 @@ fn a_client_may_go_before_its_answer() {
 }
 
 #[test]
-fn files_come_along_and_are_closed() {
+fn files_arrive_with_a_request_and_are_closed() {
     let bed = Bed::new();
     let client = bed.raw();
     let file = File::open("/dev/null").unwrap();
@@ -240,13 +239,13 @@ fn files_come_along_and_are_closed() {
             other => panic!("{other:?}"),
         }
     }
-    // Tests that run at the same time open some as well, but not thousands.
+    // Tests that run at the same time also open files, but not thousands.
     let after = open();
     assert!(after < before + 1000, "{before} files were open, and {after} are");
 }
 
 #[test]
-fn without_a_daemon_the_client_says_so() {
+fn the_client_reports_a_daemon_that_is_not_running() {
     let folder = tempfile::tempdir().unwrap();
     let refused = Chaosd::connect(&folder.path().join("socket"));
     assert!(matches!(refused, Err(DaemonError::NotRunning { .. })));

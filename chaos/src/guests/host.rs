@@ -53,7 +53,7 @@ impl Host {
     /// There is no Xen, this is not dom0, or the user is not root.
     pub fn open() -> Result<Self, LifecycleError> {
         Ok(Self {
-            xen: Rc::new(Xen::open()?),
+            xen: Rc::new(Xen::open_for_one_guest()?),
             records: Records::default(),
             noxsd: Rc::new(Link::new(PathBuf::from(noxs_control::SOCKET))),
             xenstored: Rc::default(),

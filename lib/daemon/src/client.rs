@@ -16,7 +16,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use crate::encoding::DecodeError;
 use crate::packet;
 
-/// What a client knows of a daemon before it connects.
+/// The properties of a daemon that its clients need.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Daemon {
     /// The program's name.
@@ -27,11 +27,12 @@ pub struct Daemon {
     pub access: &'static str,
     /// How long it may take to answer, in whole seconds.
     pub deadline: Duration,
-    /// Whether sending has the deadline, too: for a client that sends again before it has read.
+    /// Whether the deadline applies to sending, too: for a client that sends more requests before it
+    /// has read all replies.
     pub limits_sending: bool,
 }
 
-/// Why a daemon did not do what was asked. `R` is what it answers when it refuses.
+/// Why a request to a daemon failed. `R` is the daemon's reply when it refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError<R: Error + 'static> {
     /// No process listens on the socket.
@@ -67,7 +68,7 @@ pub enum ClientError<R: Error + 'static> {
     Answer {
         /// The daemon.
         daemon: &'static Daemon,
-        /// Why not.
+        /// The cause.
         #[source]
         source: DecodeError,
     },
@@ -107,7 +108,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ClientError::NotRunning`] if no process listens there, [`ClientError::Permission`] if this
-    /// user may not connect, [`ClientError::Silent`] if the daemon accepts no one in time.
+    /// user may not connect, [`ClientError::Silent`] if the daemon does not accept in time.
     pub fn connect<R: Error>(daemon: &'static Daemon, path: &Path) -> Result<Self, ClientError<R>> {
         let system = |doing| move |errno| ClientError::System { daemon, doing, errno };
         let address = UnixAddr::new(path).map_err(system("find"))?;
@@ -168,7 +169,7 @@ impl Connection {
         }
     }
 
-    /// Returns the socket, for what follows the last reply.
+    /// Returns the socket, for data that follows the last reply.
     #[must_use]
     pub fn into_socket(self) -> OwnedFd {
         self.socket
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_daemon_the_error_says_how_to_start_it() {
+    fn the_error_without_a_daemon_says_how_to_start_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let error = Connection::connect::<No>(&DAEMON, &path).unwrap_err();
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_a_silence_and_a_long_packet_are_told_apart() {
+    fn a_closed_connection_a_time_out_and_a_long_packet_have_different_errors() {
         let (here, there) = pair();
         let mut buffer = [0; 4];
         let silent = here.receive::<No>(&mut buffer);

@@ -1,8 +1,8 @@
-//! The clients of a daemon, as far as all daemons have the same: accepting, eviction, turns.
+//! The clients of a daemon: accepting, eviction, turns.
 //!
-//! A client never makes another one wait: each turn serves one packet of one client, and when there
-//! are too many clients, the connection that has been silent longest is closed. What a client is
-//! beyond that, and what is done with a packet, is the daemon's: its state is the parameter `T`.
+//! No client can block another: each turn serves one packet of one client, and when there are too
+//! many clients, the one that has been silent longest is disconnected. The daemon decides what to do
+//! with a packet, and what to store for each client: the parameter `T`.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -15,30 +15,30 @@ use slab::Slab;
 
 use crate::level::Level;
 
-/// A connection, and what the daemon knows of its client.
+/// A connection, and what the daemon stores for its client.
 #[derive(Debug)]
 pub struct Client<T> {
     /// The connection.
     pub socket: UnixStream,
-    /// What the daemon knows.
+    /// What the daemon stores.
     pub state: T,
     token: Token,
     /// What the poll waits for, if anything.
     awaited: Option<Interest>,
-    /// It is in the queue.
+    /// Whether it is in the queue.
     queued: bool,
-    /// When it was heard last, on [`Clients::clock`].
-    heard: u64,
+    /// The time of its last request, on [`Clients::clock`].
+    last_request: u64,
 }
 
-/// Which tokens the clients have in the poll, and how many there may be.
+/// The tokens of the clients in the poll, and their maximum number.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Names the listener.
+    /// The listener's token.
     pub listener: Token,
-    /// Names the first client; the others follow.
+    /// The first client's token; the others follow.
     pub first: usize,
-    /// Clients that may be connected at a time.
+    /// The most clients that may be connected at the same time.
     pub clients: usize,
 }
 
@@ -48,7 +48,7 @@ pub struct Clients<T> {
     listener: UnixListener,
     registry: Registry,
     limits: Limits,
-    /// How the poll reports the listener.
+    /// Whether the poll reports the listener by level; by edge otherwise.
     by_level: bool,
     clients: Slab<Client<T>>,
     /// Clients that wait for their turn, each once.
@@ -58,10 +58,10 @@ pub struct Clients<T> {
 }
 
 impl<T> Clients<T> {
-    /// Starts to wait for clients of a listening, non-blocking socket.
+    /// Waits for clients on a listening, non-blocking socket.
     ///
     /// # Errors
-    /// The kernel cannot wait for the listener.
+    /// The listener cannot be added to the poll.
     pub fn new(listener: UnixListener, registry: Registry, limits: Limits) -> io::Result<Self> {
         let mut source = Level(listener.as_raw_fd());
         registry.register(&mut source, limits.listener, Interest::READABLE)?;
@@ -78,24 +78,28 @@ impl<T> Clients<T> {
 
     /// Accepts one connection; as long as more wait, the poll reports the listener.
     ///
-    /// If there are too many clients, the one that has been silent longest among those that
-    /// `may_go` goes first. `greet` makes the new client's state, or refuses the client.
+    /// If there are too many clients, the one that has been silent longest, of those that
+    /// `is_evictable`, is disconnected first. `greet` creates the new client's state, or refuses the
+    /// client with `None`.
     pub fn accept(
         &mut self,
-        may_go: impl Fn(&T) -> bool,
+        is_evictable: impl Fn(&T) -> bool,
         greet: impl FnOnce(&UnixStream) -> Option<T>,
     ) {
         let socket = match self.listener.accept() {
             Ok((socket, _)) => socket,
-            Err(error) if is_passing(error.kind()) => return,
+            Err(error) if is_transient(error.kind()) => return,
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
                 return self.listen(false);
             }
         };
         self.listen(true);
-        if self.clients.len() >= self.limits.clients && !self.evict(may_go) {
-            tracing::warn!("too many clients ({}) are in use; one is refused", self.limits.clients);
+        if self.clients.len() >= self.limits.clients && !self.evict(is_evictable) {
+            tracing::warn!(
+                "refused a client: {} are connected, the maximum, and all are in use",
+                self.limits.clients
+            );
             return;
         }
         let Some(state) = greet(&socket) else { return };
@@ -107,12 +111,12 @@ impl<T> Clients<T> {
             return;
         }
         self.clock += 1;
-        let (heard, awaited) = (self.clock, Some(Interest::READABLE));
-        entry.insert(Client { socket, state, token, awaited, queued: false, heard });
+        let (last_request, awaited) = (self.clock, Some(Interest::READABLE));
+        entry.insert(Client { socket, state, token, awaited, queued: false, last_request });
     }
 
-    /// Has the poll report the listener by level or, as long as no client can be accepted, only
-    /// when one more connects: by level it would report the same one without end.
+    /// Reports the listener by level or, while no client can be accepted, by edge: by level the poll
+    /// would report the same waiting client without end.
     fn listen(&mut self, by_level: bool) {
         if by_level == self.by_level {
             return;
@@ -125,29 +129,32 @@ impl<T> Clients<T> {
         };
         match listening {
             Ok(()) => self.by_level = by_level,
-            Err(error) => tracing::warn!("cannot change how connections are waited for: {error}"),
+            Err(error) => tracing::warn!("cannot change how to wait for connections: {error}"),
         }
     }
 
-    /// Closes the connection that has been silent longest. Returns `false` if none may go.
-    fn evict(&mut self, may_go: impl Fn(&T) -> bool) -> bool {
-        let candidates = self.clients.iter().filter(|(_, client)| may_go(&client.state));
-        let Some((key, _)) = candidates.min_by_key(|(_, client)| client.heard) else {
+    /// Disconnects the client that has been silent longest. Returns `false` if none is evictable.
+    fn evict(&mut self, is_evictable: impl Fn(&T) -> bool) -> bool {
+        let candidates = self.clients.iter().filter(|(_, client)| is_evictable(&client.state));
+        let Some((key, _)) = candidates.min_by_key(|(_, client)| client.last_request) else {
             return false;
         };
-        tracing::warn!("too many clients: the connection that is silent longest is closed");
+        tracing::warn!(
+            "disconnected the client that was silent longest: {} are connected, the maximum",
+            self.limits.clients
+        );
         self.remove(key);
         true
     }
 
-    /// Returns the key of the client that a token of the poll names, if it is still connected.
+    /// Returns the key of the client with a token of the poll, if it is still connected.
     #[must_use]
     pub fn key(&self, token: Token) -> Option<usize> {
         let key = token.0.wrapping_sub(self.limits.first);
         self.clients.contains(key).then_some(key)
     }
 
-    /// Gives a client a turn, unless it waits for one already.
+    /// Queues a client for a turn, unless it is queued already.
     pub fn queue(&mut self, key: usize) {
         if let Some(client) = self.clients.get_mut(key)
             && !client.queued
@@ -157,14 +164,14 @@ impl<T> Clients<T> {
         }
     }
 
-    /// How many turns wait, those of clients that are gone included.
+    /// Returns the number of queued turns, including those of clients that have disconnected.
     #[must_use]
     pub fn turns(&self) -> usize {
         self.turns.len()
     }
 
-    /// Takes the next turn from the queue and returns the client that has it. `None` if none waits,
-    /// or if the client is gone.
+    /// Takes the next turn from the queue and returns its client. `None` if the queue is empty, or if
+    /// the client has disconnected.
     pub fn next_turn(&mut self) -> Option<usize> {
         let key = self.turns.pop_front()?;
         self.clients.get_mut(key)?.queued = false;
@@ -175,7 +182,7 @@ impl<T> Clients<T> {
     pub fn heard(&mut self, key: usize) {
         self.clock += 1;
         if let Some(client) = self.clients.get_mut(key) {
-            client.heard = self.clock;
+            client.last_request = self.clock;
         }
     }
 
@@ -185,7 +192,7 @@ impl<T> Clients<T> {
         self.clients.get_mut(key)
     }
 
-    /// Returns a client, and where it waits for events.
+    /// Returns a client, and the poll's registry.
     #[must_use]
     pub fn get_with_registry(&mut self, key: usize) -> Option<(&mut Client<T>, &Registry)> {
         self.clients.get_mut(key).map(|client| (client, &self.registry))
@@ -196,14 +203,15 @@ impl<T> Clients<T> {
         self.clients.iter().map(|(_, client)| client)
     }
 
-    /// Forgets a client. Its connection is closed, and leaves the poll, when the value is dropped.
+    /// Removes a client. Dropping the returned value closes its connection and removes it from the
+    /// poll.
     pub fn remove(&mut self, key: usize) -> Option<Client<T>> {
         self.clients.try_remove(key)
     }
 }
 
 impl<T> Client<T> {
-    /// Has the poll wait for packets, for room, for both or for nothing.
+    /// Makes the poll wait for packets, for room, for both or for nothing.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -222,8 +230,8 @@ impl<T> Client<T> {
     }
 }
 
-/// Whether an error of accepting says nothing about the next attempt.
-fn is_passing(kind: ErrorKind) -> bool {
+/// Returns whether the next attempt to accept a connection may succeed.
+fn is_transient(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
 }
 
@@ -244,7 +252,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { listener: Token(0), first: 16, clients: 3 };
 
-    /// A daemon that knows of each client whether it may be disconnected for another one.
+    /// A daemon that stores for each client whether it may be evicted.
     struct Bed {
         poll: Poll,
         clients: Clients<bool>,
@@ -261,13 +269,13 @@ mod tests {
             Self { poll, clients, folder }
         }
 
-        fn client(&mut self, may_go: bool) -> OwnedFd {
+        fn client(&mut self, is_evictable: bool) -> OwnedFd {
             let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
             let client = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
             let address = UnixAddr::new(&self.folder.path().join("socket")).unwrap();
             connect(client.as_raw_fd(), &address).unwrap();
             assert!(self.events().contains(&LIMITS.listener));
-            self.clients.accept(|may_go| *may_go, |_| Some(may_go));
+            self.clients.accept(|is_evictable| *is_evictable, |_| Some(is_evictable));
             client
         }
 
@@ -283,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_is_a_turn_until_it_is_received() {
+    fn a_packet_is_reported_until_it_is_received() {
         let mut bed = Bed::new();
         let client = bed.client(true);
         packet::send(&client, b"x", &[]).unwrap();
@@ -303,22 +311,22 @@ mod tests {
     }
 
     #[test]
-    fn the_client_that_is_silent_longest_gives_way_unless_it_must_stay() {
+    fn the_client_that_is_silent_longest_is_evicted_unless_it_must_stay() {
         let mut bed = Bed::new();
-        let stays = bed.client(false);
-        let (talks, silent) = (bed.client(true), bed.client(true));
+        let pinned = bed.client(false);
+        let (active, silent) = (bed.client(true), bed.client(true));
         let key = bed.clients.key(Token(LIMITS.first + 1)).unwrap();
         bed.clients.heard(key);
         let _fourth = bed.client(false);
-        assert!(is_connected(&stays) && is_connected(&talks) && !is_connected(&silent));
+        assert!(is_connected(&pinned) && is_connected(&active) && !is_connected(&silent));
         let _fifth = bed.client(false);
-        assert!(is_connected(&stays) && !is_connected(&talks));
+        assert!(is_connected(&pinned) && !is_connected(&active));
         let refused = bed.client(true);
-        assert!(is_connected(&stays) && !is_connected(&refused));
+        assert!(is_connected(&pinned) && !is_connected(&refused));
     }
 
     #[test]
-    fn a_client_is_waited_for_as_wanted_and_leaves_the_poll_when_it_is_removed() {
+    fn interest_in_a_client_can_be_changed_and_ends_with_its_removal() {
         let mut bed = Bed::new();
         let client = bed.client(true);
         packet::send(&client, b"x", &[]).unwrap();

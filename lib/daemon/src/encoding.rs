@@ -1,12 +1,12 @@
 //! How messages and files are encoded: one byte for the version, then bincode.
 //!
-//! Messages and files have versions of their own. A message is read in one version, since both ends
-//! run now; a file outlives the program that wrote it, so its reader looks at
-//! [`version`] and picks the decoder.
+//! Messages and files have separate versions. A message is read in one version, because both ends
+//! run at the same time. A file outlives the program that wrote it, so its reader chooses the
+//! decoder by the file's [`version`].
 
 use bincode::{Decode, Encode, config};
 
-/// What a message's buffer has room for before it grows, in bytes; most messages fit.
+/// The initial capacity of a message's buffer, in bytes; most messages fit.
 const USUAL_LENGTH: usize = 512;
 
 /// Why bytes cannot be decoded.
@@ -17,10 +17,10 @@ pub enum DecodeError {
     Version {
         /// The first byte.
         found: u8,
-        /// What it should be.
+        /// The expected version.
         known: u8,
     },
-    /// They are empty, too few, too many, or stand for no value.
+    /// They are empty, too few or too many, or not a valid value.
     #[error("it is malformed")]
     Malformed,
 }
@@ -29,13 +29,13 @@ fn settings<const LIMIT: usize>() -> impl config::Config {
     config::standard().with_limit::<LIMIT>()
 }
 
-/// Returns the version that bytes bear; `None` if there are none.
+/// Returns the version of a message or file; `None` if it is empty.
 #[must_use]
 pub fn version(bytes: &[u8]) -> Option<u8> {
     bytes.first().copied()
 }
 
-/// Encodes a message. Returns `None` if that takes more than `LIMIT` bytes.
+/// Encodes a message. Returns `None` if it takes more than `LIMIT` bytes.
 pub fn encode<const LIMIT: usize>(version: u8, message: &impl Encode) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(USUAL_LENGTH);
     bytes.push(version);
@@ -46,7 +46,7 @@ pub fn encode<const LIMIT: usize>(version: u8, message: &impl Encode) -> Option<
 /// Decodes a message; the bytes must contain nothing else.
 ///
 /// # Errors
-/// They have another version, or are not such a message.
+/// They have another version, or are not a valid message.
 pub fn decode<T: Decode<()>, const LIMIT: usize>(
     version: u8,
     bytes: &[u8],
@@ -68,7 +68,7 @@ mod tests {
     const LIMIT: usize = 100;
 
     #[test]
-    fn a_message_comes_back_and_nothing_else_is_one() {
+    fn a_message_comes_back_and_other_bytes_are_refused() {
         let bytes = encode::<LIMIT>(3, &(7u16, "text")).unwrap();
         let back = |bytes: &[u8]| decode::<(u16, String), LIMIT>(3, bytes);
         assert_eq!(back(&bytes), Ok((7, "text".into())));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_not_encoded() {
+    fn a_message_that_is_too_long_is_not_encoded() {
         // The version, the length, and the text.
         assert_eq!(encode::<LIMIT>(3, &"x".repeat(98).as_str()).map(|all| all.len()), Some(100));
         assert_eq!(encode::<LIMIT>(3, &"x".repeat(99).as_str()), None);

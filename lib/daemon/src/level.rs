@@ -1,10 +1,10 @@
-//! Waits for descriptors by level: the poll reports one as long as there is something to do.
+//! Waits for descriptors by level: the poll reports a descriptor as long as it is ready.
 //!
-//! mio waits by edge: a reader has to go on until nothing is left, so each event and each request
-//! costs one more system call, which only says so. By level the next poll, which is made anyway,
-//! says it. mio has no interest for that, but leaves it to a source how it registers itself.
+//! mio waits by edge: a reader has to read until nothing is left, so each event costs one more system
+//! call that only returns `EAGAIN`. By level, the next poll, which the loop makes anyway, gives that
+//! answer. mio has no option for it, but a source decides itself how it is registered.
 //!
-//! `unsafe`: the system call for that.
+//! `unsafe`: the system call that registers it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -44,12 +44,12 @@ impl Level {
         if let Some((token, interest)) = wait {
             event.events = flag(interest.is_readable(), libc::EPOLLIN)
                 | flag(interest.is_writable(), libc::EPOLLOUT);
-            // Where mio looks for an event's token.
+            // mio reads an event's token from here.
             event.u64 = token.0 as u64;
         }
-        // SAFETY: the call needs a pointer to one `epoll_event` that is valid until it returns;
-        // `event` lives in this frame. The kernel checks itself that both descriptors are open and
-        // of the right kind.
+        // SAFETY: the call needs a pointer to an `epoll_event` that is valid until it returns, and
+        // `event` lives in this frame. The kernel checks that both descriptors are open and of the
+        // right kind.
         let result =
             unsafe { libc::epoll_ctl(poll.as_raw_fd(), operation, self.0, &raw mut event) };
         Errno::result(result)?;
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_is_reported_until_it_is_read_and_not_when_it_is_not_waited_for() {
+    fn a_descriptor_is_reported_until_it_is_read_and_only_while_it_is_registered() {
         let mut poll = Poll::new().unwrap();
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let mut level = Level(here.as_raw_fd());

@@ -11,15 +11,15 @@
 //! packet     sends and receives packets with files
 //! client     connects to a daemon and exchanges packets with it; the error that says what failed
 //!
-//! lock       one daemon per socket; waits for a predecessor that is dying
+//! lock       one daemon per socket; waits for a predecessor that is exiting
 //! listener   the socket, with its group and mode
 //! level      waits for descriptors by level
-//! clients    accepts clients, evicts the one that is silent longest, one request a turn
+//! clients    accepts and evicts clients, serves them in turns
 //! log        the log on standard error
 //! system     the limit of open files, groups
 //! ```
 //!
-//! `unsafe` stands in [`packet`] (received descriptors get an owner) and in [`level`] (one system
+//! `unsafe` code is in [`packet`] (received descriptors get an owner) and in [`level`] (one system
 //! call).
 
 pub mod chain;

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::sys::stat::{Mode, umask};
 
-/// Connections that may wait to be accepted.
+/// The number of connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
 
 /// Why a daemon cannot listen.
@@ -21,12 +21,12 @@ const BACKLOG: i32 = 128;
 pub struct ListenError {
     /// The socket.
     pub path: PathBuf,
-    /// Why not.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
-/// Listens at `path` without blocking, in place of an earlier daemon's socket if one is left there;
+/// Listens at `path`, on a non-blocking socket. Replaces a socket that an earlier daemon left there:
 /// the caller holds the [`Lock`](crate::lock::Lock). Root and the group may connect.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_was_left_is_replaced_and_others_may_not_connect() {
+    fn a_leftover_socket_is_replaced_and_other_users_may_not_connect() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         drop(listen(&path, None).unwrap());

@@ -17,13 +17,13 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-/// How long a daemon that was killed may take to be gone.
+/// How long a daemon that was killed may take to exit.
 pub const DYING: Duration = Duration::from_secs(10);
 
-/// How long one that runs may take to answer, in seconds.
+/// How long a running daemon may take to answer, in seconds.
 const ANSWER_SECONDS: i64 = 2;
 
-/// Why a daemon cannot have its lock.
+/// Why a daemon cannot take its lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process holds it.
@@ -41,16 +41,16 @@ pub enum LockError {
     Create {
         /// The folder or the lock.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The lock is there but cannot be taken.
+    /// The lock exists but cannot be taken.
     #[error("cannot lock {path}")]
     Lock {
         /// The lock.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         errno: Errno,
     },
@@ -65,12 +65,12 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, which is a file beside the socket; creates its folder if it is missing.
     ///
-    /// A daemon that was killed holds the lock until the kernel has torn its mappings down. So if
-    /// one holds it but does not answer, this waits up to [`DYING`] for its end. `probe` is a
-    /// request that each running `daemon` answers.
+    /// A daemon that was killed holds the lock until the kernel has torn down its mappings. So if the
+    /// holder does not answer, this waits up to [`DYING`] for its exit. `probe` is a request that
+    /// each running `daemon` answers.
     ///
     /// # Errors
-    /// Another daemon has it.
+    /// Another daemon holds the lock, or the lock cannot be created.
     pub fn take(daemon: &'static str, socket: &Path, probe: &[u8]) -> Result<Self, LockError> {
         if let Some(folder) = socket.parent() {
             fs::create_dir_all(folder)
@@ -92,8 +92,8 @@ impl Lock {
                 Err(LockError::Running { daemon, path })
             }
             Err((file, Errno::EAGAIN)) => {
-                // In a thread of its own, because waiting for a lock has no time-out. A thread that
-                // still waits after the deadline ends with the process.
+                // Wait in a thread, because waiting for a lock has no time-out. A thread that still
+                // waits after the deadline ends with the process.
                 let (sender, receiver) = mpsc::channel();
                 thread::spawn(move || sender.send(Flock::lock(file, FlockArg::LockExclusive)));
                 match receiver.recv_timeout(DYING) {
@@ -107,7 +107,7 @@ impl Lock {
     }
 }
 
-/// Whether a daemon answers at the socket, or at least does not close the connection.
+/// Returns whether a daemon answers at the socket, or at least keeps the connection open.
 fn answers(path: &Path, probe: &[u8]) -> bool {
     let ask = || -> Result<usize, Errno> {
         let socket =
@@ -131,11 +131,11 @@ mod tests {
         let path = folder.path().join("deep/testd.sock");
         let lock = Lock::take("testd", &path, b"?").unwrap();
         let socket = listener::listen(&path, None).unwrap();
-        // It listens, but does not answer yet: it is starting.
+        // It listens but does not answer yet, like a daemon that is starting.
         let second = Lock::take("testd", &path, b"?");
         assert!(matches!(second, Err(LockError::Running { .. })), "{second:?}");
         drop(socket);
-        // Now the path is there and no process listens, as when one was killed.
+        // Now the path exists and no process listens, as after a kill.
         let next = thread::spawn({
             let path = path.clone();
             move || Lock::take("testd", &path, b"?").map(drop)

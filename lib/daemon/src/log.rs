@@ -4,17 +4,17 @@ use std::io;
 
 use tracing::level_filters::LevelFilter;
 
-/// Starts to log to standard error what is at least as grave as `level`. Call it once, first.
+/// Starts to log messages of `level` and above to standard error. Call it once, before anything else.
 ///
 /// # Panics
-/// It was called before.
+/// If it was called before.
 pub fn start(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(false)
-        // A closed standard error must not end the daemon: reporting the failure would panic.
+        // A closed standard error must not stop the daemon: reporting the failure would panic.
         .log_internal_errors(false)
         .init();
 }

@@ -1,7 +1,7 @@
 //! Packets over a `SOCK_SEQPACKET` socket, with any number of files beside them.
 //!
-//! `unsafe`: a file arrives as a descriptor's number, whose ownership the kernel has just given to
-//! this process; [`receive`] makes it an [`OwnedFd`].
+//! `unsafe`: a file arrives as the number of a descriptor that the kernel has just opened in this
+//! process; [`receive`] turns it into an [`OwnedFd`].
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -11,8 +11,8 @@ use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-/// Files that the kernel lets one packet carry (`SCM_MAX_FD`). [`receive`] always has room for
-/// all: a descriptor from a truncated control message could be left open without an owner.
+/// The most files that one packet can carry (`SCM_MAX_FD`). [`receive`] always has room for all of
+/// them: descriptors from a truncated control message could stay open without an owner.
 pub const MAX_FILES: usize = 253;
 
 /// A packet that was received into a buffer.
@@ -22,7 +22,7 @@ pub struct Packet {
     pub length: usize,
     /// The files that came with it, closed when dropped.
     pub files: Vec<OwnedFd>,
-    /// It was longer than the buffer, or more files came with it than were allowed.
+    /// Whether it was longer than the buffer, or brought more files than allowed.
     pub cut: bool,
 }
 
@@ -30,7 +30,8 @@ pub struct Packet {
 /// brings more than `max_files` files is marked as [`cut`](Packet::cut).
 ///
 /// # Errors
-/// `EAGAIN` if there is none, `EINTR` if a signal came; after any other the connection is unusable.
+/// `EAGAIN` if there is no packet, `EINTR` if a signal came; after any other error the connection is
+/// unusable.
 pub fn receive(
     socket: &impl AsFd,
     buffer: &mut [u8],
@@ -44,9 +45,9 @@ pub fn receive(
     let mut files = Vec::new();
     for message in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(fds) = message {
-            // SAFETY: `from_raw_fd` needs an open descriptor that has no other owner. The kernel
-            // has installed these in this process for this very message, so they are open; their
-            // numbers are known only from it, and the iterator yields each once.
+            // SAFETY: `from_raw_fd` needs an open descriptor without another owner. The kernel has
+            // opened these in this process for this message, and no code knows their numbers but
+            // from this message; the iterator yields each once.
             files.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
@@ -60,15 +61,15 @@ pub fn receive(
 /// Sends a packet with files without waiting.
 ///
 /// # Errors
-/// `EAGAIN` if the socket has no room for it; after any other the connection is unusable.
+/// `EAGAIN` if the socket has no room for it; after any other error the connection is unusable.
 pub fn send(socket: &impl AsFd, packet: &[u8], files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     send_with(socket, packet, files, MsgFlags::MSG_DONTWAIT)
 }
 
-/// Sends a packet with files, and waits for room as long as the socket's own time-out allows.
+/// Sends a packet with files, and waits for room as long as the socket's time-out allows.
 ///
 /// # Errors
-/// `EAGAIN` if there was no room in time; after any other the connection is unusable.
+/// `EAGAIN` if there was no room in time; after any other error the connection is unusable.
 pub fn send_waiting(
     socket: &impl AsFd,
     packet: &[u8],
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn files_arrive_in_their_order_both_ways() {
+    fn files_arrive_in_order_in_both_directions() {
         let (here, there) = pair();
         for (from, to) in [(&here, &there), (&there, &here)] {
             let pipes: Vec<_> = (0..3).map(|_| pipe().unwrap()).collect();
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_is_noticed_and_nothing_stays_open() {
+    fn too_many_bytes_or_files_are_noticed_and_no_file_stays_open() {
         let (here, there) = pair();
         let mut buffer = [0; 4];
         send(&there, b"hello", &[]).unwrap();
@@ -158,7 +159,7 @@ mod tests {
             send(&there, b"x", &vec![writer.as_fd(); count]).unwrap();
             drop(writer);
             assert!(receive(&here, &mut buffer, allowed).unwrap().unwrap().cut, "{count}");
-            // The pipe has ended: no copy of its other end is left in this process.
+            // The pipe ends, so no copy of its writer is left in this process.
             assert_eq!(reader.read(&mut buffer).unwrap(), 0, "{count}");
         }
     }

@@ -1,13 +1,13 @@
-//! What a daemon asks of the system when it starts.
+//! What a daemon needs from the system at start: groups and the limit of open files.
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::Group;
 
-/// The group that may connect to a daemon's socket, if there is one of this name.
+/// The default group that may connect to a daemon's socket, if it exists.
 pub const GROUP: &str = "chaos";
 
-/// Why a group has no number.
+/// Why a group's number cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
     /// There is no such group.
@@ -24,11 +24,11 @@ pub enum GroupError {
     },
 }
 
-/// Returns the number of the group that may connect: the one that is named, which must exist, or
-/// else [`GROUP`], if it exists.
+/// Returns the number of the group that may connect: group `name`, which must exist, or without a name
+/// [`GROUP`], if it exists.
 ///
 /// # Errors
-/// There is no group of that name, or the groups cannot be read.
+/// Group `name` does not exist, or the groups cannot be read.
 pub fn group(name: Option<&str>) -> Result<Option<u32>, GroupError> {
     let wanted = name.unwrap_or(GROUP);
     let group = Group::from_name(wanted)
@@ -40,8 +40,8 @@ pub fn group(name: Option<&str>) -> Result<Option<u32>, GroupError> {
     }
 }
 
-/// Raises the limit of open files to `wanted`, or, without that or if the kernel refuses, to the
-/// hard limit. Warns if neither is possible.
+/// Raises the limit of open files to `wanted`. Without `wanted`, or if the kernel refuses, raises it
+/// to the hard limit. Logs a warning if neither is possible.
 pub fn raise_file_limit(wanted: Option<u64>) {
     if wanted.is_some_and(|wanted| setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok()) {
         return;
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(group(Some("root")).unwrap(), Some(0));
         let missing = group(Some("no-group-has-this-name"));
         assert!(matches!(missing, Err(GroupError::Missing(_))), "{missing:?}");
-        // The default one may be missing.
+        // The default group may be missing.
         group(None).unwrap();
     }
 }

@@ -27,8 +27,8 @@ pub fn any_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> Result<bool, E
 fn until(fds: &mut [PollFd<'_>], deadline: Instant) -> Result<bool, Errno> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last wait does not end just before the deadline. A deadline that
-        // is further away than one wait can be takes several.
+        // Round up, so that the last wait does not end just before the deadline. A deadline beyond
+        // the longest possible wait takes several.
         let timeout = left.as_millis() + u128::from(!left.is_zero());
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match poll(fds, timeout) {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_returns_at_the_deadline_and_not_before() {
+    fn waiting_ends_at_the_deadline_and_not_before() {
         let (here, _there) = UnixStream::pair().unwrap();
         let deadline = Instant::now() + Duration::from_millis(20);
         assert_eq!(readable(here.as_fd(), deadline), Ok(false));
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_and_what_has_ended_is_reported_even_after_the_deadline() {
+    fn data_and_the_end_of_a_connection_are_reported_even_after_the_deadline() {
         let (here, mut there) = UnixStream::pair().unwrap();
         let (other, _silent) = UnixStream::pair().unwrap();
         there.write_all(b"x").unwrap();

@@ -11,18 +11,18 @@ use crate::protocol::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the {ring} ring's request index {found} is impossible: {consumed} requests are taken and \
-     {answered} answered, of {slots} slots"
+     {answered} answered, and the ring has {slots} slots"
 )]
 pub struct BrokenRing {
     /// Which ring ([`Protocol::NAME`]).
     pub ring: &'static str,
     /// The front end's index.
     pub found: u32,
-    /// How many requests the back end has taken.
+    /// Number of requests that the back end has taken.
     pub consumed: u32,
-    /// How many of them it has answered.
+    /// Number of them that it has answered.
     pub answered: u32,
-    /// How many slots the ring has.
+    /// Number of slots in the ring.
     pub slots: u32,
 }
 
@@ -38,19 +38,19 @@ pub struct BackRing<P> {
     req_cons: u32,
     /// Responses written.
     rsp_prod: u32,
-    /// Responses that the front end has been shown.
+    /// Responses that are published.
     rsp_pushed: u32,
     protocol: PhantomData<P>,
 }
 
 impl<P: Protocol> BackRing<P> {
-    /// Takes the ring up where its indices stand: at zero for a new guest, elsewhere if an earlier
-    /// back end served it. Requests that the earlier one took and did not answer are taken again.
+    /// Continues the ring at its current indices: at zero for a new guest, elsewhere if an earlier
+    /// back end served it. Requests that the earlier one took without an answer are taken again.
     ///
     /// `base` is the offset of the ring's page in the memory, in bytes.
     ///
-    /// A front end may have changed the index meanwhile. Then the first look at its requests reports
-    /// it, or they begin at another slot, which harms only that front end.
+    /// The front end may have changed the response index. Then [`available`](Self::available) reports
+    /// it, or the ring continues at another slot, which harms only that front end.
     pub fn attach(memory: &impl SharedPage, base: usize) -> Self {
         let answered = memory.load(base + RSP_PROD);
         Self {
@@ -84,8 +84,8 @@ impl<P: Protocol> BackRing<P> {
         Ok(waiting)
     }
 
-    /// Copies the next request without taking it. It has a meaning only if
-    /// [`available`](Self::available) counted it. Its fields are unchecked.
+    /// Copies the next request without taking it. The result is meaningful only if
+    /// [`available`](Self::available) has counted it. Its fields are unchecked.
     pub fn peek(&self, memory: &impl SharedPage) -> P::Request {
         read_slot(memory, self.base + P::slot(self.req_cons))
     }
@@ -98,15 +98,15 @@ impl<P: Protocol> BackRing<P> {
     /// Writes a response, which the front end does not see before [`push`](Self::push).
     ///
     /// # Panics
-    /// There are more responses than requests were taken: a mistake of the back end.
+    /// All requests that were taken are answered already: a bug of the back end.
     pub fn respond(&mut self, memory: &impl SharedPage, response: &P::Response) {
         assert_ne!(self.rsp_prod, self.req_cons, "a response without a request");
         write_slot(memory, self.base + P::slot(self.rsp_prod), response);
         self.rsp_prod = self.rsp_prod.wrapping_add(1);
     }
 
-    /// Shows the front end the responses written so far. Returns whether it wants an event for them
-    /// (`RING_PUSH_RESPONSES_AND_CHECK_NOTIFY`).
+    /// Publishes the responses written so far. Returns whether the front end requested an event for
+    /// them (`RING_PUSH_RESPONSES_AND_CHECK_NOTIFY`).
     #[must_use]
     pub fn push(&mut self, memory: &impl SharedPage) -> bool {
         let old = self.rsp_pushed;
@@ -117,15 +117,15 @@ impl<P: Protocol> BackRing<P> {
         // Release: a front end that sees the index sees the responses.
         memory.store(self.base + RSP_PROD, new);
         self.rsp_pushed = new;
-        // The index is stored before the front end's wish is loaded. A front end that goes to sleep
-        // stores its wish and then loads the index: one of the two sees the other's store.
+        // Store the index, then load the event index. A front end that goes to sleep stores the event
+        // index, then loads this one: at least one of the two sees the other's store.
         memory.fence();
         wants_event(old, new, memory.load(self.base + RSP_EVENT))
     }
 
-    /// Asks for an event with the next request if there is none now, then looks once more
-    /// (`RING_FINAL_CHECK_FOR_REQUESTS`). Returns how many requests there are; at zero an event will
-    /// come with the next one.
+    /// Requests an event for the next request if there is none now, then checks once more
+    /// (`RING_FINAL_CHECK_FOR_REQUESTS`). Returns how many requests there are; if it is 0, the next
+    /// one comes with an event.
     ///
     /// # Errors
     /// The front end's index is impossible.
@@ -135,8 +135,9 @@ impl<P: Protocol> BackRing<P> {
             return Ok(waiting);
         }
         memory.store(self.base + REQ_EVENT, self.req_cons.wrapping_add(1));
-        // The wish is stored before the index is loaded again. A front end stores its index and then
-        // loads the wish: either it sees the wish and sends an event, or its request is seen here.
+        // Store the event index, then load the request index again. The front end stores its index,
+        // then loads the event index: either it sees this store and sends an event, or its request is
+        // seen here.
         memory.fence();
         self.available(memory)
     }

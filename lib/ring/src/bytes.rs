@@ -1,7 +1,7 @@
 //! Rings of bytes: the console's and XenStore's.
 //!
-//! Who produces and who consumes always sends an event after it has moved its index, so there is no
-//! wish to wait for.
+//! Producer and consumer always send an event after they have moved their index, so these rings have
+//! no index that requests an event.
 
 use core::marker::PhantomData;
 
@@ -15,7 +15,7 @@ pub trait ByteStream {
     const NAME: &'static str;
     /// Offset of the bytes.
     const DATA: usize;
-    /// How many there are; a power of two.
+    /// Number of bytes; a power of two.
     const SIZE: usize;
     /// Offset of the consumer's index.
     const CONS: usize;
@@ -76,7 +76,8 @@ pub struct BrokenStream {
     pub distance: u32,
 }
 
-/// Returns the bytes between the two indices.
+/// Returns the number of bytes between the two indices. `found` is the other end's index, `own` this
+/// end's, for the error.
 fn used<S: ByteStream>(
     producer: u32,
     consumer: u32,
@@ -96,9 +97,9 @@ fn split<S: ByteStream>(index: u32, length: usize) -> (usize, usize) {
     (S::DATA + start, length.min(S::SIZE - start))
 }
 
-/// An index moved on by bytes of the ring, of which there are never 2^32.
+/// Returns an index advanced by `bytes`, which is at most the ring's size.
 #[expect(clippy::cast_possible_truncation, reason = "a ring is smaller than its page")]
-const fn moved(index: u32, bytes: usize) -> u32 {
+const fn advanced(index: u32, bytes: usize) -> u32 {
     index.wrapping_add(bytes as u32)
 }
 
@@ -113,7 +114,7 @@ pub struct Producer<S> {
 }
 
 impl<S: ByteStream> Producer<S> {
-    /// Takes the stream up where its index stands. `base` is the offset of its page in the memory.
+    /// Continues the stream at its current index. `base` is the offset of its page in the memory.
     pub fn attach(memory: &impl SharedPage, base: usize) -> Self {
         Self { base, prod: memory.load(base + S::PROD), stream: PhantomData }
     }
@@ -123,14 +124,13 @@ impl<S: ByteStream> Producer<S> {
     /// # Errors
     /// The other end's index is impossible.
     pub fn room(&self, memory: &impl SharedPage) -> Result<usize, BrokenStream> {
-        // Acquire: the other end has read the bytes that its index has passed before they are
-        // overwritten.
+        // Acquire: the other end has read the bytes before its index by the time they are overwritten.
         let consumed = memory.load(self.base + S::CONS);
         used::<S>(self.prod, consumed, (consumed, self.prod)).map(|used| S::SIZE - used)
     }
 
-    /// Writes as many bytes as there is room for and shows them to the other end. Returns how many;
-    /// if there were some, the other end wants an event.
+    /// Writes as many bytes as there is room for and publishes them. Returns how many; unless it is 0,
+    /// notify the other end.
     ///
     /// # Errors
     /// The other end's index is impossible; nothing is written.
@@ -141,8 +141,8 @@ impl<S: ByteStream> Producer<S> {
             let (head, tail) = bytes[..count].split_at(first);
             memory.write(self.base + at, head);
             memory.write(self.base + S::DATA, tail);
-            self.prod = moved(self.prod, count);
-            // Release: whoever sees the index sees the bytes.
+            self.prod = advanced(self.prod, count);
+            // Release: the other end sees the bytes when it sees the index.
             memory.store(self.base + S::PROD, self.prod);
         }
         Ok(count)
@@ -156,18 +156,18 @@ impl<S: ByteStream> Producer<S> {
 pub struct Consumer<S> {
     base: usize,
     cons: u32,
-    /// Bytes that are known to be there.
-    known: usize,
+    /// Bytes that [`available`](Self::available) has counted and that are not taken yet.
+    counted: usize,
     stream: PhantomData<S>,
 }
 
 impl<S: ByteStream> Consumer<S> {
-    /// Takes the stream up where its index stands. `base` is the offset of its page in the memory.
+    /// Continues the stream at its current index. `base` is the offset of its page in the memory.
     pub fn attach(memory: &impl SharedPage, base: usize) -> Self {
-        Self { base, cons: memory.load(base + S::CONS), known: 0, stream: PhantomData }
+        Self { base, cons: memory.load(base + S::CONS), counted: 0, stream: PhantomData }
     }
 
-    /// Looks at the other end's index and returns how many bytes can be taken, at most
+    /// Loads the other end's index and returns how many bytes can be taken, at most
     /// [`ByteStream::SIZE`].
     ///
     /// # Errors
@@ -175,24 +175,23 @@ impl<S: ByteStream> Consumer<S> {
     pub fn available(&mut self, memory: &impl SharedPage) -> Result<usize, BrokenStream> {
         // Acquire: the bytes are read after the index that covers them.
         let found = memory.load(self.base + S::PROD);
-        self.known = used::<S>(found, self.cons, (found, self.cons))?;
-        Ok(self.known)
+        self.counted = used::<S>(found, self.cons, (found, self.cons))?;
+        Ok(self.counted)
     }
 
-    /// Fills `bytes` from the stream and gives their room back to the other end, which wants an event
-    /// for it.
+    /// Fills `bytes` from the stream and returns their room to the other end; notify it.
     ///
     /// # Panics
-    /// [`available`](Self::available) has not counted so many: a mistake of the caller.
+    /// [`available`](Self::available) has not counted so many bytes: a bug of the caller.
     pub fn take(&mut self, memory: &impl SharedPage, bytes: &mut [u8]) {
         let count = bytes.len();
-        assert!(count <= self.known, "{count} bytes of {} are taken", self.known);
+        assert!(count <= self.counted, "{count} bytes of {} are taken", self.counted);
         let (at, first) = split::<S>(self.cons, count);
         let (head, tail) = bytes.split_at_mut(first);
         memory.read(self.base + at, head);
         memory.read(self.base + S::DATA, tail);
-        self.cons = moved(self.cons, count);
-        self.known -= count;
+        self.cons = advanced(self.cons, count);
+        self.counted -= count;
         // Release: the bytes are read before the other end sees that it may overwrite them.
         memory.store(self.base + S::CONS, self.cons);
     }

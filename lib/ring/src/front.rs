@@ -9,11 +9,11 @@ use crate::protocol::Protocol;
 
 /// The back end claims responses to requests that were never published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("response {claimed} is claimed, at most {possible} are possible")]
+#[error("the response index {claimed} is impossible: only {possible} requests were published")]
 pub struct Overrun {
-    /// The index that it claims.
+    /// The back end's index.
     pub claimed: u32,
-    /// The highest one possible.
+    /// The highest possible index.
     pub possible: u32,
 }
 
@@ -27,8 +27,8 @@ pub struct FrontRing<P, M> {
     req_published: u32,
     /// Responses taken.
     rsp_cons: u32,
-    /// Responses that are known to be there.
-    rsp_known: u32,
+    /// Responses that the back end has published, as last loaded.
+    rsp_published: u32,
     protocol: PhantomData<P>,
 }
 
@@ -41,12 +41,12 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
             req_prod: 0,
             req_published: 0,
             rsp_cons: 0,
-            rsp_known: 0,
+            rsp_published: 0,
             protocol: PhantomData,
         }
     }
 
-    /// Returns how many requests have no response yet, or one that is not taken.
+    /// Returns how many requests have no response yet, or one that was not taken yet.
     pub fn outstanding(&self) -> u32 {
         self.req_prod.wrapping_sub(self.rsp_cons)
     }
@@ -54,14 +54,14 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
     /// Writes a request, which the back end does not see before [`publish`](Self::publish).
     ///
     /// # Panics
-    /// The ring is full: a mistake of the driver, which has no more buffers than slots.
+    /// The ring is full: a bug of the driver, which must not have more buffers than slots.
     pub fn put(&mut self, request: &P::Request) {
         assert!(self.outstanding() < P::SLOTS, "ring overflow");
         write_slot(&self.page, P::slot(self.req_prod), request);
         self.req_prod = self.req_prod.wrapping_add(1);
     }
 
-    /// Shows the back end the requests written so far. Returns whether it wants an event for them
+    /// Publishes the requests written so far. Returns whether the back end requested an event for them
     /// (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`).
     #[must_use]
     pub fn publish(&mut self) -> bool {
@@ -73,8 +73,8 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
         // Release: a back end that sees the index sees the requests.
         self.page.store(REQ_PROD, new);
         self.req_published = new;
-        // The index is stored before the back end's wish is loaded. A back end that goes to sleep
-        // stores its wish and then loads the index: one of the two sees the other's store.
+        // Store the index, then load the event index. A back end that goes to sleep stores the event
+        // index, then loads this one: at least one of the two sees the other's store.
         self.page.fence();
         wants_event(old, new, self.page.load(REQ_EVENT))
     }
@@ -84,14 +84,14 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
     /// # Errors
     /// The back end's index is impossible.
     pub fn take(&mut self) -> Result<Option<P::Response>, Overrun> {
-        if self.rsp_cons == self.rsp_known {
+        if self.rsp_cons == self.rsp_published {
             // Acquire: the responses are read after the index that covers them.
             let claimed = self.page.load(RSP_PROD);
             let count = claimed.wrapping_sub(self.rsp_cons);
             if count > self.req_published.wrapping_sub(self.rsp_cons) {
                 return Err(Overrun { claimed, possible: self.req_published });
             }
-            self.rsp_known = claimed;
+            self.rsp_published = claimed;
             if count == 0 {
                 return Ok(None);
             }
@@ -101,13 +101,13 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
         Ok(Some(response))
     }
 
-    /// Asks for an event when the `count`th response from now is there, then looks once more
-    /// (`RING_FINAL_CHECK_FOR_RESPONSES`). Returns whether so many are there already, so that the
-    /// event may not come.
+    /// Requests an event for the `count`th response from now, then checks once more
+    /// (`RING_FINAL_CHECK_FOR_RESPONSES`). Returns whether so many are there already; then the event
+    /// may not come.
     #[must_use]
     pub fn ask_for_event(&mut self, count: u32) -> bool {
         self.page.store(RSP_EVENT, self.rsp_cons.wrapping_add(count));
-        // The wish is stored before the index is loaded; see `publish` of the other end.
+        // Store the event index, then load the response index: see the other end's `push`.
         self.page.fence();
         self.page.load(RSP_PROD).wrapping_sub(self.rsp_cons) >= count
     }
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_seen_when_published_and_responses_come_back() {
+    fn requests_are_visible_once_published_and_responses_come_back() {
         let (page, mut ring) = ring();
         page.store(REQ_EVENT, 1);
         ring.put(&request(1));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_that_comes_before_the_wish_is_noticed() {
+    fn a_response_that_comes_before_the_event_is_requested_is_noticed() {
         let (page, mut ring) = ring();
         ring.put(&request(0));
         let _ = ring.publish();
@@ -175,7 +175,7 @@ mod tests {
     fn indices_wrap() {
         let (page, mut ring) = ring();
         (ring.req_prod, ring.req_published) = (u32::MAX, u32::MAX);
-        (ring.rsp_cons, ring.rsp_known) = (u32::MAX, u32::MAX);
+        (ring.rsp_cons, ring.rsp_published) = (u32::MAX, u32::MAX);
         page.store(RSP_PROD, u32::MAX);
         for id in 0..4 {
             ring.put(&request(id));

@@ -7,22 +7,22 @@
 //! * [`Producer`] and [`Consumer`] are the two ends of a ring of bytes; a [`ByteStream`] says where
 //!   in its page it lies.
 //!
-//! Each end keeps its own indices here and only publishes them. It believes nothing of the page but
-//! the index that the other end owns, and that only after checking it against its own: a hostile peer
-//! causes an error and never a panic or an access outside of the page. What a slot holds is a copy,
+//! Each end keeps its own indices in private memory and only publishes them. From the page it uses
+//! only the other end's index, after checking it against its own: a hostile peer causes an error,
+//! never a panic or an access outside of the page. The contents of a slot are returned as a copy,
 //! whose fields the caller must check.
 //!
 //! # Order
-//! Three rules carry all of it, and `tests/loom.rs` checks them on every interleaving:
-//! * Whoever publishes an index writes the slots first and stores the index with release order; the
-//!   other end loads the index with acquire order and reads the slots afterwards.
-//! * Whoever publishes an index has a full fence between storing it and loading the other end's wish
-//!   for an event.
-//! * Whoever is about to sleep has a full fence between storing its wish and loading the other end's
-//!   index once more. So one of the two sees what the other has written, and no event is missed.
+//! Three rules make the rings correct; `tests/loom.rs` checks them on every interleaving:
+//! * An end that publishes an index writes the slots first and stores the index with release order;
+//!   the other end loads the index with acquire order and reads the slots afterwards.
+//! * An end that publishes an index executes a full fence before it loads the other end's event index.
+//! * An end that is about to sleep stores its event index and executes a full fence before it loads
+//!   the other end's index once more. So at least one of the two sees the other's store, and no event
+//!   is missed.
 //!
-//! The device page has a trait of its own in the crate `noxs`, which depends on no other: it is moved
-//! under a sequence lock, by words only, and has no rings.
+//! The device page has a trait of its own in the crate `noxs`, which depends on no other crate: the
+//! page is copied word by word under a sequence lock and has no rings.
 //!
 //! The only `unsafe` code is in [`RawPage`].
 

@@ -6,21 +6,22 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Memory that another domain may change at any time: one ring page, or several one after the other.
 ///
-/// No implementation may hand out a reference to the memory. What was read is a copy: check it once,
+/// No implementation may return a reference to the memory. What was read is a copy: check it once,
 /// use it, and do not read it again for the same decision.
 ///
-/// Offsets are in bytes; those of words are multiples of four. An access outside of the memory is the
-/// caller's mistake and panics.
+/// Offsets are in bytes; those of words are multiples of four. An access outside of the memory is a
+/// bug of the caller and panics.
 pub trait SharedPage {
     /// Loads a little-endian word with acquire order: later reads see what the other end wrote before
     /// it stored the word, and later writes stay after it.
     fn load(&self, offset: usize) -> u32;
 
-    /// Stores a little-endian word with release order: an end that loads it sees what was written
-    /// before, and everything read before has been read.
+    /// Stores a little-endian word with release order: an end that loads it sees earlier writes, and
+    /// earlier reads are complete.
     fn store(&self, offset: usize, value: u32);
 
-    /// Copies bytes out. Bytes that change meanwhile may be old or new, each on its own.
+    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new, each on its
+    /// own.
     fn read(&self, offset: usize, bytes: &mut [u8]);
 
     /// Copies bytes in.
@@ -28,7 +29,7 @@ pub trait SharedPage {
 
     /// Orders all accesses before it with all after it, stores before loads included.
     ///
-    /// A model checker's memory needs a fence of its own; others keep this one.
+    /// The memory of a model checker has a fence of its own; others keep this one.
     fn fence(&self) {
         fence(Ordering::SeqCst);
     }

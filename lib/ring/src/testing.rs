@@ -1,4 +1,4 @@
-//! For tests: pages in ordinary memory, and a front end that does as it is told.
+//! For tests: pages in ordinary memory, and a front end that checks nothing.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::page::SharedPage;
 pub struct FakePage(Vec<Rc<RefCell<Vec<u8>>>>);
 
 impl FakePage {
-    /// Returns so many pages of zeros, one after the other.
+    /// Returns `pages` pages of zeros, one after the other.
     #[must_use]
     pub fn new(pages: usize) -> Self {
         Self((0..pages).map(|_| Rc::new(RefCell::new(vec![0; PAGE_SIZE]))).collect())

@@ -1,4 +1,4 @@
-//! Whatever the other end writes, and whenever: an end never takes more than a ring holds, never
+//! Whatever the other end writes, and whenever, an end never takes more than a ring holds, never
 //! panics, and never touches another page.
 #![cfg(not(loom))]
 
@@ -13,7 +13,7 @@ use xen_ring::{
 };
 use zerocopy::FromZeros;
 
-/// Three pages, of which the middle one is the ring's; the others must stay as they are.
+/// Three pages: the ring's in the middle, and two that must stay zero.
 struct Guarded {
     memory: FakePage,
     before: FakePage,
@@ -41,7 +41,7 @@ fn words() -> impl Strategy<Value = Vec<(usize, u32)>> {
     vec((0..PAGE_SIZE / 4, any::<u32>()), 0..200)
 }
 
-/// Indices near each other, and any others.
+/// Indices near zero, near the wrap, and anywhere.
 fn indices() -> impl Strategy<Value = Vec<u32>> {
     vec(prop_oneof![0u32..600, any::<u32>(), (u32::MAX - 600)..=u32::MAX], 1..50)
 }

@@ -1,5 +1,5 @@
-//! Both ends of a ring on every interleaving that Rust's memory model permits, with few requests.
-//! It takes seconds; the time goes into building the model checker.
+//! Both ends of a ring, with few requests, on every interleaving that Rust's memory model permits.
+//! The tests take seconds; building the model checker takes longer.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --package xen-ring --test loom`
 #![cfg(loom)]
@@ -13,10 +13,10 @@ use xen_ring::{BackRing, ByteStream, Consumer, FrontRing, Producer, Protocol, Sh
 /// Slots that the models use; requests and responses have one word.
 const USED_SLOTS: usize = 4;
 
-/// A ring page of which only the words exist that the models use.
+/// A ring page that has only the words that the models use.
 ///
-/// Indices and wishes have the order that [`SharedPage`] promises. The contents of slots have none,
-/// so that only the indices can order them.
+/// Accesses to indices are ordered as [`SharedPage`] says. Accesses to slots are not ordered, so that
+/// only the indices can order them.
 struct Page {
     header: [AtomicU32; 4],
     slots: [AtomicU32; USED_SLOTS],
@@ -30,7 +30,7 @@ impl Page {
     }
 }
 
-/// Both ends of a model share a page.
+/// The page that both ends of a model share.
 #[derive(Clone)]
 struct Shared(Arc<Page>);
 
@@ -91,9 +91,8 @@ impl ByteStream for Bytes {
 /// Requests of a model.
 const REQUESTS: u32 = 2;
 
-/// A front end publishes requests, one after the other, while the back end takes them and goes to
-/// sleep when it finds no more. The first request that it has not seen by then must come with an
-/// event.
+/// A front end publishes requests one by one, while the back end takes them and goes to sleep when it
+/// finds no more. The first request that it has not seen by then must come with an event.
 fn no_request_is_missed(fences: bool) {
     loom::model(move || {
         let page = Shared(Arc::new(Page::new(fences)));
@@ -112,14 +111,13 @@ fn no_request_is_missed(fences: bool) {
             back.consume();
             taken += 1;
         }
-        let events = sender.join().expect("the front end ends");
+        let events = sender.join().expect("the front end returns");
         assert_ne!(events.get(taken as usize), Some(&false), "the back end sleeps on a request");
     });
 }
 
-/// A back end answers requests, one after the other, while the front end takes the responses and
-/// goes to sleep when it finds no more. The first response that it has not seen by then must come
-/// with an event.
+/// A back end answers requests one by one, while the front end takes the responses and goes to sleep
+/// when it finds no more. The first response that it has not seen by then must come with an event.
 fn no_response_is_missed(fences: bool) {
     loom::model(move || {
         let page = Shared(Arc::new(Page::new(fences)));
@@ -130,12 +128,13 @@ fn no_response_is_missed(fences: bool) {
             back.consume();
         }
         let _ = front.publish();
-        // A new front end waits for the first response in any case, so that one has passed already.
+        // A new front end always requests an event for the first response, so the model begins after
+        // that one.
         back.respond(&page, &20);
         assert!(back.push(&page));
         assert_eq!(front.take(), Ok(Some(20)));
         let shared = page.clone();
-        let answerer = thread::spawn(move || {
+        let responder = thread::spawn(move || {
             let answer = |request| {
                 back.respond(&shared, &(request + 20));
                 back.push(&shared)
@@ -152,7 +151,7 @@ fn no_response_is_missed(fences: bool) {
                 break;
             }
         }
-        let events = answerer.join().expect("the back end ends");
+        let events = responder.join().expect("the back end returns");
         assert_ne!(events.get(taken as usize), Some(&false), "the front end sleeps on a response");
     });
 }
@@ -179,9 +178,9 @@ fn without_fences_a_response_is_missed() {
     no_response_is_missed(false);
 }
 
-/// Five bytes pass through a ring of four, so that one place is used twice.
+/// Five bytes pass through a ring of four, so that one slot is used twice.
 #[test]
-fn bytes_are_there_before_their_index_and_stay_until_they_are_taken() {
+fn bytes_are_visible_before_their_index_and_stay_until_they_are_taken() {
     loom::model(|| {
         let page = Shared(Arc::new(Page::new(true)));
         let shared = page.clone();
@@ -202,7 +201,7 @@ fn bytes_are_there_before_their_index_and_stay_until_they_are_taken() {
                 next += 1;
             }
         }
-        let second = writer.join().expect("the producer ends");
+        let second = writer.join().expect("the producer returns");
         assert!(usize::from(next) <= 1 + 4 + second);
     });
 }

@@ -1,4 +1,4 @@
-//! What the two ends of a ring do when both follow the rules.
+//! The two ends of a ring when both follow the rules.
 
 use xen_abi::io::blkif;
 use xen_abi::io::netif::{RxRequest, RxResponse, TxRequest, TxResponse};
@@ -32,7 +32,7 @@ fn requests_are_taken_in_order_and_answered() {
 }
 
 #[test]
-fn an_event_is_sent_only_when_the_front_end_asked_for_one() {
+fn an_event_is_due_only_if_the_front_end_requested_one() {
     let page = FakePage::new(1);
     let mut ring = BackRing::<NetRx>::attach(&page, 0);
     page.store(RSP_EVENT, 2);
@@ -46,14 +46,14 @@ fn an_event_is_sent_only_when_the_front_end_asked_for_one() {
 }
 
 #[test]
-fn arming_a_fresh_page_asks_for_the_first_event() {
+fn arming_a_new_page_requests_an_event_for_the_first_request() {
     let page = FakePage::new(1);
     let mut ring = BackRing::<NetTx>::attach(&page, 0);
     assert_eq!(ring.arm(&page), Ok(0));
     assert_eq!(page.load(REQ_EVENT), 1);
     frontend::submit::<NetTx>(&page, &request(0));
     assert!(frontend::asked_for_event(&page, 0));
-    assert_eq!(ring.arm(&page), Ok(1), "it does not sleep on a request");
+    assert_eq!(ring.arm(&page), Ok(1), "it must not sleep while a request waits");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn an_index_past_the_ring_or_backwards_breaks_it() {
 }
 
 #[test]
-fn a_restarted_back_end_goes_on_and_takes_unanswered_requests_again() {
+fn a_restarted_back_end_continues_with_the_unanswered_requests() {
     let page = FakePage::new(1);
     let start = u32::MAX - 2;
     frontend::set_producer(&page, start);
@@ -90,13 +90,13 @@ fn a_restarted_back_end_goes_on_and_takes_unanswered_requests_again() {
     ring.respond(&page, &TxResponse { id: 0, status: 0 });
     let _ = ring.push(&page);
 
-    let again = BackRing::<NetTx>::attach(&page, 0);
-    assert_eq!(again.available(&page), Ok(4));
-    assert_eq!(again.peek(&page).id, 1);
+    let restarted = BackRing::<NetTx>::attach(&page, 0);
+    assert_eq!(restarted.available(&page), Ok(4));
+    assert_eq!(restarted.peek(&page).id, 1);
 }
 
 #[test]
-fn the_ends_understand_each_other_in_the_second_page_of_a_mapping() {
+fn both_ends_work_together_in_the_second_page_of_a_mapping() {
     let page = FakePage::new(1);
     let memory = FakePage::join(&[FakePage::new(1), page.clone()]);
     let mut front = FrontRing::<Block, _>::new(page);
@@ -121,7 +121,7 @@ fn the_ends_understand_each_other_in_the_second_page_of_a_mapping() {
 }
 
 #[test]
-fn bytes_pass_around_the_end_of_their_ring() {
+fn bytes_wrap_around_the_end_of_their_ring() {
     let page = FakePage::new(1);
     let text: Vec<u8> = (0..3000u32).map(|i| (i % 251).to_le_bytes()[0]).collect();
     for start in [0, 2000, u32::MAX - 10] {

@@ -18,7 +18,7 @@ use std::os::unix::net::UnixDatagram;
 /// The template of a tap's name; the kernel replaces `%d` by the first free number.
 const TAP_NAME: &str = "noxs%d";
 
-/// `IFF_TAP | IFF_NO_PI`: a tap whose frames carry no packet information header. The flags are 16
+/// `IFF_TAP | IFF_NO_PI`: a tap whose frames have no packet information header. The flags are 16
 /// bits in the kernel's structure, but 32 bits in the libc crate's constants.
 const TAP_FLAGS: libc::c_short = 0x1002;
 const _: () = assert!(libc::IFF_TAP | libc::IFF_NO_PI == 0x1002);

@@ -79,7 +79,7 @@ pub struct CreateDomain17 {
 const _: () = assert!(size_of::<CreateDomain17>() == 68);
 
 impl From<CreateDomain17> for CreateDomain16 {
-    /// Leaves out `altp2m_opts`, the one field that interface version 0x17 added.
+    /// Drops `altp2m_opts`, the one field that interface version 0x17 added.
     fn from(later: CreateDomain17) -> Self {
         let CreateDomain17 {
             ssidref,

@@ -31,8 +31,8 @@ pub const EVTCHNSTAT_PIRQ: u32 = 3;
 pub const EVTCHNSTAT_VIRQ: u32 = 4;
 pub const EVTCHNSTAT_IPI: u32 = 5;
 
-/// `struct evtchn_status`, with the arm `u.interdomain`. `u.unbound.dom` is at the place of
-/// `u_dom`.
+/// `struct evtchn_status`, with the member `u.interdomain` of the union. `u.unbound.dom` has the
+/// offset of `u_dom`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct EvtchnStatus {

@@ -12,9 +12,9 @@ pub const ENTRIES_PER_FRAME: usize = PAGE_SIZE / GRANT_ENTRY_V1_SIZE;
 
 /// References below are reserved for the toolstack.
 pub const GNTTAB_NR_RESERVED_ENTRIES: u32 = 8;
-/// xenconsoled maps the console's ring by this one.
+/// The reference by which xenconsoled maps the console's ring.
 pub const GNTTAB_RESERVED_CONSOLE: u32 = 0;
-/// xenstored maps XenStore's ring by this one.
+/// The reference by which xenstored maps XenStore's ring.
 pub const GNTTAB_RESERVED_XENSTORE: u32 = 1;
 
 pub const GTF_PERMIT_ACCESS: u16 = 1;

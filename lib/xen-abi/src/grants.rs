@@ -1,12 +1,12 @@
 //! Who may use which grant references of a guest that the project's toolstack builds
 //! (`docs/noxs-abi.md`).
 //!
-//! Xen reserves those below [`FIRST_TOOLSTACK`]. The toolstack fills in the entries of the ring
-//! pages before the guest runs; all others belong to the guest.
+//! Xen reserves those below [`FIRST_TOOLSTACK`]. The toolstack uses those from there to
+//! [`FIRST_GUEST`] for the ring pages, before the guest runs; all others belong to the guest.
 
 use crate::grant_table::GNTTAB_NR_RESERVED_ENTRIES;
 
-/// First reference that the toolstack fills in: the first one that Xen does not reserve.
+/// First reference that the toolstack uses: the first that Xen does not reserve.
 pub const FIRST_TOOLSTACK: u32 = GNTTAB_NR_RESERVED_ENTRIES;
 
 /// First reference that the guest may use.

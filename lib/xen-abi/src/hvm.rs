@@ -37,7 +37,7 @@ pub const XEN_DMOP_SET_MEM_TYPE: u32 = 12;
 pub const HVMMEM_RAM_RW: u16 = 0;
 pub const HVMMEM_RAM_RO: u16 = 1;
 
-/// `struct xen_dm_op` with the arm `struct xen_dm_op_set_mem_type`.
+/// `struct xen_dm_op` with the member `struct xen_dm_op_set_mem_type` of its union.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, IntoBytes, Immutable)]
 pub struct DmOpSetMemType {
@@ -92,7 +92,7 @@ pub struct HwMtrr {
 }
 const _: () = assert!(size_of::<HwMtrr>() == 240);
 
-/// Size of `struct hvm_hw_cpu`, and the offsets in it of what a PVH guest's start needs.
+/// Size of `struct hvm_hw_cpu`, and the offsets of the fields that the start of a PVH guest needs.
 pub mod hw_cpu {
     pub const SIZE: usize = 1032;
     pub const RBX: usize = 520;

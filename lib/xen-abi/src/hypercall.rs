@@ -9,8 +9,8 @@ pub const HYPERVISOR_SYSCTL: u64 = 35;
 pub const HYPERVISOR_DOMCTL: u64 = 36;
 pub const HYPERVISOR_DM_OP: u64 = 41;
 
-/// Command of [`HYPERVISOR_XEN_VERSION`]: returns major and minor version in one word.
+/// Command of [`HYPERVISOR_XEN_VERSION`] that returns the major and minor version in one word.
 pub const XENVER_VERSION: u64 = 0;
 
-/// The virtual interrupt that tells the toolstack that a domain has shut down or is gone.
+/// The virtual interrupt that notifies the toolstack that a domain has shut down or was destroyed.
 pub const VIRQ_DOM_EXC: u32 = 3;

@@ -1,9 +1,9 @@
-//! Xen's raw ABI as Xen 4.17 to 4.20 have it on x86-64: numbers, structures and offsets.
+//! Xen's raw ABI on x86-64, Xen 4.17 to 4.20: numbers, structures and offsets.
 //!
 //! dom0 and the guests build this crate, so that the two ends of a page cannot disagree. Each module
-//! mirrors one C header and names it; `tests/headers.rs` compares all of it with the headers of a
-//! Xen version. Structures are plain data without hidden padding, which `zerocopy` checks. They have
-//! the names and fields of the headers, so that a reader can look them up.
+//! mirrors the C header that it names; `tests/headers` compares all of them with the headers of a Xen
+//! version. Structures are plain data without hidden padding, which `zerocopy` checks. Names and
+//! fields are those of the headers, so that a reader can look them up.
 //!
 //! * [`hypercall`], [`sched`], [`memory`], [`event_channel`], [`grant_table`] and [`hvm`] are for
 //!   every domain; [`domctl`] and [`sysctl`] are for dom0.
@@ -11,8 +11,8 @@
 //! * [`io`] holds the rings of devices and of XenStore.
 //! * [`grants`] is the project's own rule for grant references, not Xen's.
 //!
-//! There is no logic here but the readers of [`start_info`] and the geometry of a ring, because both
-//! ends need the same ones.
+//! The only logic here is what both ends need: the reader of [`start_info`] and the geometry of a
+//! ring.
 
 #![no_std]
 // The fields are those of the headers, which describe them.
@@ -41,7 +41,7 @@ pub const PAGE_SIZE: usize = 1 << PAGE_SHIFT;
 /// Binary logarithm of [`PAGE_SIZE`].
 pub const PAGE_SHIFT: u32 = 12;
 
-/// First domain number that Xen gives to no domain (`public/xen.h`).
+/// First domain number that no domain can have (`public/xen.h`).
 pub const DOMID_FIRST_RESERVED: u16 = 0x7ff0;
 
 /// The domain that makes the hypercall (`public/xen.h`).

@@ -52,7 +52,7 @@ pub struct ForeignMemoryMap {
 }
 const _: () = assert!(size_of::<ForeignMemoryMap>() == 24);
 
-/// An entry of the memory map, as the BIOS call INT 0x15, EAX 0xE820 gives it.
+/// An entry of the memory map, as BIOS call INT 0x15, EAX 0xE820 returns it.
 #[repr(C, packed)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct E820Entry {

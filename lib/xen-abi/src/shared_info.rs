@@ -3,13 +3,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// vCPUs that have their entry in the page itself.
+/// Number of vCPUs whose entry is in the page itself.
 pub const XEN_LEGACY_MAX_VCPUS: usize = 32;
 
 /// Event channel ports of the two-level ABI, one bit each.
 pub const EVTCHN_2L_NR_CHANNELS: u32 = 64 * 64;
 
-/// `struct vcpu_time_info`: how the time stamp counter becomes system time.
+/// `struct vcpu_time_info`: how to convert the time stamp counter to system time.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct VcpuTimeInfo {

@@ -1,9 +1,9 @@
 //! Memory that hypercalls may point to.
 //!
-//! Xen reads and writes the arguments of a hypercall by their virtual address. Ordinary memory can
-//! be moved by the kernel meanwhile, and the call then fails with EFAULT now and then; pages of
-//! `/dev/xen/hypercall` stay where they are. Mapping them costs more than most hypercalls, so one
-//! page is kept for as long as Xen is open, and one larger piece once it was needed.
+//! Xen accesses the arguments of a hypercall by their virtual address. The kernel may move ordinary
+//! memory during the call, which then fails with EFAULT now and then; pages of `/dev/xen/hypercall`
+//! are never moved. Mapping them costs more than most hypercalls, so one page stays mapped as long
+//! as Xen is open, and one larger piece from its first use on.
 
 use std::cell::{Ref, RefCell};
 use std::fs::File;
@@ -16,60 +16,68 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use crate::device;
 use crate::error::Error;
 use crate::mapping::SharedMapping;
+use crate::placement::Placement;
 use crate::units::PAGE_SIZE;
 
-/// Where the page's room for data begins. Before it is the call's own structure.
+/// Offset of the data in the page. The call's own structure comes before it.
 const DATA: usize = 256;
 const _: () = assert!(DOMCTL_SIZE <= DATA, "no structure is longer than a domctl");
 
-/// Hypercall memory. One hypercall at a time uses it: [`crate::Xen`] is not `Sync`.
+/// Hypercall memory. Only one hypercall at a time uses it, because [`crate::Xen`] is not `Sync`.
 #[derive(Debug)]
 pub(crate) struct Arena {
     device: File,
     page: SharedMapping,
     large: RefCell<Option<SharedMapping>>,
+    placement: Placement,
 }
 
 impl Arena {
-    pub(crate) fn open() -> Result<Self, Error> {
+    pub(crate) fn open(placement: Placement) -> Result<Self, Error> {
         let device = device::open("/dev/xen/hypercall", "xen-privcmd", 0)?;
-        let page = SharedMapping::new(&device, 1, 0, true).map_err(no_memory)?;
-        Ok(Self { device, page, large: RefCell::new(None) })
+        let page = SharedMapping::new(&device, 1, 0, true, &placement).map_err(no_memory)?;
+        Ok(Self { device, page, large: RefCell::new(None), placement })
     }
 
-    /// The place of the call's own structure.
+    /// Returns where this process's mappings of Xen's devices go.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    /// Returns the memory for the call's own structure.
     pub(crate) fn argument(&self) -> Data<'_> {
-        Data { place: Place::Page(&self.page), start: 0, len: DATA }
+        Data { memory: Memory::Page(&self.page), start: 0, len: DATA }
     }
 
-    /// A place for `len` bytes that the structure points to, with whatever is in it. There is one
-    /// such place: it is given up before the next is asked for.
+    /// Returns memory for `len` bytes that the structure points to; its contents are stale. There is
+    /// only one such piece: drop it before asking for the next.
     pub(crate) fn data(&self, len: usize) -> Result<Data<'_>, Error> {
         if len <= PAGE_SIZE - DATA {
-            return Ok(Data { place: Place::Page(&self.page), start: DATA, len });
+            return Ok(Data { memory: Memory::Page(&self.page), start: DATA, len });
         }
         if self.large.borrow().as_ref().is_none_or(|large| large.len() < len) {
-            let larger = SharedMapping::new(&self.device, len.div_ceil(PAGE_SIZE), 0, true);
+            let pages = len.div_ceil(PAGE_SIZE);
+            let larger = SharedMapping::new(&self.device, pages, 0, true, &self.placement);
             *self.large.borrow_mut() = Some(larger.map_err(no_memory)?);
         }
         match Ref::filter_map(self.large.borrow(), Option::as_ref) {
-            Ok(large) => Ok(Data { place: Place::Large(large), start: 0, len }),
+            Ok(large) => Ok(Data { memory: Memory::Large(large), start: 0, len }),
             Err(_) => Err(no_memory(Errno::ENOMEM)),
         }
     }
 }
 
 fn no_memory(errno: Errno) -> Error {
-    Error::System { doing: "get memory for hypercalls", errno }
+    Error::System { doing: "map memory for hypercalls", errno }
 }
 
 #[derive(Debug)]
-enum Place<'a> {
+enum Memory<'a> {
     Page(&'a SharedMapping),
     Large(Ref<'a, SharedMapping>),
 }
 
-impl Deref for Place<'_> {
+impl Deref for Memory<'_> {
     type Target = SharedMapping;
 
     fn deref(&self) -> &SharedMapping {
@@ -80,21 +88,21 @@ impl Deref for Place<'_> {
     }
 }
 
-/// A place in hypercall memory. Accesses outside of it panic.
+/// A piece of hypercall memory. Accesses outside of it panic.
 #[derive(Debug)]
 pub(crate) struct Data<'a> {
-    place: Place<'a>,
+    memory: Memory<'a>,
     start: usize,
     len: usize,
 }
 
 impl Data<'_> {
-    /// Its address, for Xen.
+    /// Returns its virtual address, for Xen.
     pub(crate) fn address(&self) -> u64 {
-        self.place.address().addr() as u64 + self.start as u64
+        self.memory.address().addr() as u64 + self.start as u64
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -102,7 +110,7 @@ impl Data<'_> {
     /// Writes a value.
     pub(crate) fn put<T: IntoBytes + Immutable + ?Sized>(&self, offset: usize, value: &T) {
         let bytes = value.as_bytes();
-        self.place.write(self.checked(offset, bytes.len()), bytes);
+        self.memory.write(self.checked(offset, bytes.len()), bytes);
     }
 
     /// Reads a value.
@@ -112,10 +120,10 @@ impl Data<'_> {
         value
     }
 
-    /// Reads a value into its place.
+    /// Reads a value into `value`.
     pub(crate) fn get_into<T: FromBytes + IntoBytes + ?Sized>(&self, offset: usize, value: &mut T) {
         let bytes = value.as_mut_bytes();
-        self.place.read(self.checked(offset, bytes.len()), bytes);
+        self.memory.read(self.checked(offset, bytes.len()), bytes);
     }
 
     fn checked(&self, offset: usize, count: usize) -> usize {

@@ -1,7 +1,7 @@
-//! Which structures may be handed to Xen, and what Xen does with the addresses in them.
+//! Which structures may be passed to Xen, and what Xen does with the addresses in them.
 //!
-//! `unsafe`: the two traits promise what the compiler cannot see, namely which memory of this
-//! process Xen touches on behalf of a structure.
+//! `unsafe`: the two traits state what the compiler cannot check, namely which memory of this
+//! process Xen accesses through a structure.
 #![allow(unsafe_code)]
 
 use xen_abi::{domctl, event_channel, hvm, memory, sysctl};
@@ -16,8 +16,8 @@ pub(crate) unsafe trait Flat: FromBytes + IntoBytes + Immutable {}
 /// A structure with one address.
 ///
 /// # Safety
-/// After `point_to(address, len)`, a hypercall that takes the structure touches no memory of this
-/// process but `len` bytes from `address` on, through any address in it.
+/// After `point_to(address, len)`, a hypercall that takes the structure accesses, through addresses
+/// in it, no memory of this process but the `len` bytes at `address`.
 pub(crate) unsafe trait Pointing: FromBytes + IntoBytes + Immutable {
     /// Sets the address, and the length in the structure's own units.
     fn point_to(&mut self, address: u64, len: usize);
@@ -26,8 +26,8 @@ pub(crate) unsafe trait Pointing: FromBytes + IntoBytes + Immutable {
 macro_rules! flat {
     ($($name:ty),* $(,)?) => {
         $(
-            // SAFETY: the structure's fields are numbers, none of them an address in the caller's
-            // memory (see the header that its definition names).
+            // SAFETY: no field of the structure is an address in the caller's memory, as the Xen
+            // header that its definition names shows; so no hypercall follows one.
             unsafe impl Flat for $name {}
         )*
     };
@@ -48,11 +48,12 @@ flat!(
 );
 
 fn count(len: usize, size: usize) -> u32 {
-    // Rounded down and cut off: Xen is never told of more than there is.
+    // Rounds down and saturates, so that Xen never accesses more than there is.
     u32::try_from(len / size).unwrap_or(u32::MAX)
 }
 
-// SAFETY: Xen reads or writes at most `size` bytes at `buffer`.
+// SAFETY: the only address is `buffer`, where Xen reads or writes at most `size` bytes; `size` is at
+// most `len`.
 unsafe impl Pointing for domctl::HvmContext {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
@@ -60,7 +61,8 @@ unsafe impl Pointing for domctl::HvmContext {
     }
 }
 
-// SAFETY: Xen writes at most `max_domains` structures at `buffer`.
+// SAFETY: the only address is `buffer`, where Xen writes at most `max_domains` structures, which fit
+// into `len` bytes.
 unsafe impl Pointing for sysctl::GetDomainInfoList {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
@@ -68,8 +70,9 @@ unsafe impl Pointing for sysctl::GetDomainInfoList {
     }
 }
 
-// SAFETY: Xen reads, and for `populate_physmap` of a caller with translated memory writes, at most
-// `nr_extents` frame numbers at `extent_start`.
+// SAFETY: the only address is `extent_start`, where Xen reads at most `nr_extents` frame numbers,
+// and also writes them if `populate_physmap` is called by a domain with translated memory; they fit
+// into `len` bytes.
 unsafe impl Pointing for memory::MemoryReservation {
     fn point_to(&mut self, address: u64, len: usize) {
         self.extent_start = address;
@@ -77,7 +80,8 @@ unsafe impl Pointing for memory::MemoryReservation {
     }
 }
 
-// SAFETY: Xen reads at most `nr_entries` entries of the map at `buffer`.
+// SAFETY: the only address is `buffer`, where Xen reads at most `nr_entries` entries, which fit into
+// `len` bytes.
 unsafe impl Pointing for memory::ForeignMemoryMap {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
@@ -85,7 +89,8 @@ unsafe impl Pointing for memory::ForeignMemoryMap {
     }
 }
 
-// SAFETY: Xen reads and writes at most `size` bytes at `h`.
+// SAFETY: the only address is `h`, where Xen reads and writes at most `size` bytes; `size` is at most
+// `len`.
 unsafe impl Pointing for hvm::DmOpBuf {
     fn point_to(&mut self, address: u64, len: usize) {
         self.h = address;

@@ -1,6 +1,6 @@
-//! Xen's devices in `/dev/xen`: opening them and making their ioctls.
+//! Opens the devices in `/dev/xen` and makes their ioctls.
 //!
-//! `unsafe`: an ioctl takes a pointer whose meaning only its number tells.
+//! `unsafe`: an ioctl takes a pointer whose type depends on the ioctl's number.
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -31,10 +31,12 @@ pub(crate) fn open(
 /// Makes an ioctl and returns its result, which is not negative.
 ///
 /// # Safety
-/// `argument` must be what the ioctl `number` of this device takes: valid for reads and writes of
-/// its structure, with pointers inside that are valid for what the kernel does with them.
+/// `argument` points to the structure that ioctl `number` of this device takes, or is ignored by it.
+/// It is valid for reads and writes, and so is all memory that the kernel reaches through addresses
+/// in the structure, until the call returns.
 pub(crate) unsafe fn ioctl<T>(file: &File, number: u64, argument: *mut T) -> Result<i32, Errno> {
-    // SAFETY: the file is open; the caller answers for number and argument.
+    // SAFETY: the descriptor is open, because `file` is borrowed. `argument` is valid for this ioctl by
+    // this function's own contract.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), number, argument) };
     Errno::result(result)
 }

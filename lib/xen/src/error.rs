@@ -1,4 +1,4 @@
-//! What goes wrong between dom0 and Xen.
+//! The errors of this crate, and why a device of Xen's cannot be opened.
 
 use std::path::Path;
 
@@ -7,11 +7,14 @@ use thiserror::Error;
 
 use crate::units::{DomId, Gfn, GrantRef, Port};
 
-/// What goes wrong between dom0 and Xen.
+/// Why an operation on Xen failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The machine runs without Xen.
-    #[error("this machine does not run Xen (there is no /sys/hypervisor/type that says xen)")]
+    /// The machine does not run Xen.
+    #[error(
+        "this machine does not run Xen (/sys/hypervisor/type is not xen); boot Xen with this system \
+         as dom0"
+    )]
     NoXen,
     /// The machine is a guest.
     #[error("this is a Xen guest, not dom0; run chaos in dom0")]
@@ -27,7 +30,7 @@ pub enum Error {
     NoModule {
         /// The device.
         path: &'static str,
-        /// The module that makes it.
+        /// The module that creates it.
         module: &'static str,
     },
     /// The device cannot be opened for another reason.
@@ -38,18 +41,19 @@ pub enum Error {
         /// The kernel's answer.
         errno: Errno,
     },
-    /// Xen's version has an interface that is not known.
-    #[error("Xen {major}.{minor} is not supported; supported are 4.17, 4.18, 4.19 and 4.20")]
+    /// Xen's version is not supported.
+    #[error("Xen {major}.{minor} is not supported: must be 4.17, 4.18, 4.19 or 4.20")]
     UnsupportedXen {
         /// Major version.
         major: u32,
         /// Minor version.
         minor: u32,
     },
-    /// Xen's version is known but it speaks another interface.
+    /// Xen's version is supported, but Xen has another interface version.
     #[error(
-        "Xen {major}.{minor} does not accept {interface} interface version {version:#x}, which \
-         this version should have; supported are domctl 0x15, 0x16 and 0x17, sysctl 0x15"
+        "Xen {major}.{minor} refuses {interface} interface version {version:#x}, which an \
+         unmodified Xen of this version has; supported are domctl 0x15, 0x16 and 0x17, and sysctl \
+         0x15"
     )]
     UnsupportedInterface {
         /// Major version.
@@ -71,18 +75,18 @@ pub enum Error {
         /// Xen's answer.
         errno: Errno,
     },
-    /// Xen had fewer pages than were asked for.
-    #[error("Xen gave domain {domid} only {done} of {wanted} pieces of memory")]
+    /// Xen changed the memory of a domain only in part.
+    #[error("Xen has done only {done} of {wanted} pieces of memory for domain {domid}")]
     ShortPopulate {
         /// The domain.
         domid: DomId,
-        /// Pieces it got.
+        /// Pieces that were added or removed.
         done: u64,
-        /// Pieces that were asked for.
+        /// Pieces that were requested.
         wanted: u64,
     },
     /// A page of a guest cannot be mapped.
-    #[error("frame {gfn} of domain {domid} cannot be mapped: {errno}")]
+    #[error("cannot map frame {gfn} of domain {domid}: {errno}")]
     ForeignMap {
         /// The domain.
         domid: DomId,
@@ -91,21 +95,21 @@ pub enum Error {
         /// The kernel's answer for this frame.
         errno: Errno,
     },
-    /// A grant cannot be made in a guest's name.
+    /// A grant cannot be created on behalf of a guest.
     #[error(
-        "grant {reference} of domain {domid} for frame {gfn} does not fit in the first frame of \
-         the grant table, which holds 512 grants of frames below 2^32"
+        "grant {reference} of domain {domid} for frame {gfn} does not fit into the first frame of \
+         its grant table, which holds 512 grants of frames below 2^32"
     )]
     GrantEntry {
         /// The domain.
         domid: DomId,
-        /// The grant's number.
+        /// The grant.
         reference: GrantRef,
-        /// The frame that was to be granted.
+        /// The granted frame.
         gfn: Gfn,
     },
     /// A granted page cannot be mapped.
-    #[error("grant {reference} of domain {domid} cannot be mapped: {errno}")]
+    #[error("cannot map grant {reference} of domain {domid}: {errno}")]
     GrantMap {
         /// The domain.
         domid: DomId,
@@ -134,7 +138,7 @@ pub enum Error {
         /// The kernel's answer.
         errno: Errno,
     },
-    /// The call would take down the host or another domain than the one meant.
+    /// The call would crash the host or affect another domain than intended.
     #[error("{operation} on domain {domid} is refused: {reason}")]
     Refused {
         /// The hypercall.
@@ -151,13 +155,13 @@ fn domain(relation: &str, domid: Option<DomId>) -> String {
 }
 
 impl Error {
-    /// Whether Xen has run out of memory.
+    /// Returns whether Xen has run out of memory.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Hypercall { errno: Errno::ENOMEM, .. } | Self::ShortPopulate { .. })
     }
 
-    /// Whether the machine or the user is not one that can make guests.
+    /// Returns whether guests cannot be created on this machine or by this user.
     #[must_use]
     pub fn is_no_dom0(&self) -> bool {
         matches!(
@@ -172,7 +176,7 @@ impl Error {
         )
     }
 
-    /// The errno of a failed call on the kernel or Xen, if there is one.
+    /// Returns the errno of the failed system call or hypercall, if there is one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         match self {
@@ -186,7 +190,7 @@ impl Error {
         }
     }
 
-    /// The same for a hypercall that is not about a domain yet.
+    /// Removes the domain from the error of a hypercall that creates one.
     pub(crate) fn without_domain(self) -> Self {
         match self {
             Self::Hypercall { operation, errno, .. } => {
@@ -196,10 +200,10 @@ impl Error {
         }
     }
 
-    /// Says why a device cannot be opened, in terms of what the user can do about it.
+    /// Returns the error for a device that cannot be opened, in terms of what the user can do.
     pub(crate) fn opening(path: &'static str, module: &'static str, errno: Errno) -> Self {
         let read = |path| std::fs::read_to_string(path).ok();
-        let facts = Facts {
+        let facts = HostFacts {
             hypervisor: read("/sys/hypervisor/type"),
             capabilities: read("/proc/xen/capabilities"),
             device_exists: Path::new(path).exists(),
@@ -208,9 +212,9 @@ impl Error {
     }
 }
 
-/// What the machine says of Xen.
+/// What the kernel reports about Xen on this machine.
 #[derive(Clone, Debug)]
-struct Facts {
+struct HostFacts {
     /// Contents of `/sys/hypervisor/type`: `xen` in every domain of Xen.
     hypervisor: Option<String>,
     /// Contents of `/proc/xen/capabilities`, if xenfs is mounted: `control_d` in dom0.
@@ -218,7 +222,7 @@ struct Facts {
     device_exists: bool,
 }
 
-impl Facts {
+impl HostFacts {
     fn explain(&self, path: &'static str, module: &'static str, errno: Errno) -> Error {
         let on_xen = self.hypervisor.as_ref().is_some_and(|kind| kind.trim() == "xen");
         let guest = self.capabilities.as_ref().is_some_and(|all| !all.contains("control_d"));
@@ -239,7 +243,7 @@ mod tests {
     use super::*;
 
     fn explain(hypervisor: Option<&str>, capabilities: Option<&str>, errno: Errno) -> String {
-        let facts = Facts {
+        let facts = HostFacts {
             hypervisor: hypervisor.map(str::to_owned),
             capabilities: capabilities.map(str::to_owned),
             device_exists: errno != Errno::ENOENT,
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn the_error_names_what_is_missing() {
         let xen = Some("xen\n");
         let text = explain(None, None, Errno::ENOENT);
         assert!(text.contains("does not run Xen"), "{text}");
@@ -262,13 +266,13 @@ mod tests {
         assert!(text.contains("run as root"), "{text}");
         let text = explain(xen, Some("control_d\n"), Errno::EMFILE);
         assert!(text.contains("/dev/xen/privcmd") && text.contains("EMFILE"), "{text}");
-        // Without sysfs, xenfs tells as well.
+        // Without sysfs, xenfs shows that this is Xen.
         let text = explain(None, Some("control_d\n"), Errno::EACCES);
         assert!(text.contains("run as root"), "{text}");
     }
 
     #[test]
-    fn all_of_these_mean_that_no_guest_can_be_made_here() {
+    fn errors_are_classified() {
         let path = "/dev/xen/privcmd";
         for error in [Error::NoXen, Error::NotDom0, Error::NotRoot { path }] {
             assert!(error.is_no_dom0());

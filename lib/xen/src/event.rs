@@ -1,4 +1,4 @@
-//! Event channels from the toolstack's side. dom0's own ends are the kernel's: see
+//! Event channels of guests, as the toolstack sets them up. For dom0's own ends see
 //! [`crate::evtchn`].
 
 use xen_abi::event_channel::{self, AllocUnbound, EvtchnStatus};
@@ -11,11 +11,11 @@ use crate::units::{DomId, Port};
 /// What a port is used for (`EVTCHNSTAT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortStatus {
-    /// Nothing.
+    /// It is not in use.
     Closed,
     /// The domain may bind to it.
     Unbound(DomId),
-    /// It is connected with the domain's port.
+    /// It is connected to the domain's port.
     Interdomain(DomId, Port),
     /// A physical interrupt.
     Pirq,
@@ -23,7 +23,7 @@ pub enum PortStatus {
     Virq,
     /// Events between vCPUs of the same domain.
     Ipi,
-    /// A use that is not known.
+    /// An unknown use.
     Other(u32),
 }
 
@@ -44,13 +44,13 @@ impl From<EvtchnStatus> for PortStatus {
 }
 
 impl Xen {
-    /// Makes a port in a guest that another domain may bind to.
+    /// Allocates a port in a guest that domain `remote` may bind to.
     ///
-    /// An event sent to a domain without vCPUs takes the host down (Xen 4.17 to 4.20). So there is
-    /// no port for anybody to bind to before [`Xen::max_vcpus`].
+    /// An event sent to a domain without vCPUs crashes the host (Xen 4.17 to 4.20). So this refuses
+    /// to allocate a port before [`Xen::max_vcpus`].
     ///
     /// # Errors
-    /// The domain has no vCPUs yet, it has no port left, or there is no such domain.
+    /// The domain has no vCPUs yet, has no port left, or does not exist.
     pub fn evtchn_alloc_unbound(&self, domid: DomId, remote: DomId) -> Result<Port, Error> {
         let operation = Operation {
             name: "event_channel_op alloc_unbound",
@@ -63,10 +63,10 @@ impl Xen {
         Ok(Port(port.port))
     }
 
-    /// What a domain's port is used for.
+    /// Returns what a domain's port is used for.
     ///
     /// # Errors
-    /// There is no such domain or port.
+    /// The domain or the port does not exist.
     pub fn evtchn_status(&self, domid: DomId, port: Port) -> Result<PortStatus, Error> {
         let operation = Operation {
             name: "event_channel_op status",
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_port_is_used_for_is_read_right() {
+    fn each_status_is_converted() {
         let raw = EvtchnStatus { u_dom: 7, u_port: 9, ..EvtchnStatus::default() };
         let with = |status| PortStatus::from(EvtchnStatus { status, ..raw });
         assert_eq!(with(event_channel::EVTCHNSTAT_CLOSED), PortStatus::Closed);

@@ -1,9 +1,9 @@
 //! dom0's ends of event channels, through `/dev/xen/evtchn`.
 //!
-//! An event is a hint to look, never a count: binding raises one at once, and several may arrive
-//! as one.
+//! An event is a hint to look for work, not a count: binding raises one at once, and several may
+//! arrive as one.
 //!
-//! `unsafe`: only to make ioctls on structures of this module.
+//! `unsafe`: ioctls on structures of this module.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -22,13 +22,12 @@ use crate::units::{DomId, Port};
 
 pub use xen_abi::hypercall::VIRQ_DOM_EXC;
 
-/// Most ports one [`EventChannels::pending`] returns.
+/// The most ports that one [`EventChannels::pending`] returns.
 const AT_ONCE: usize = 256;
 
-/// A set of event channels. Reading never blocks: wait until the file descriptor can be read.
+/// A set of event channels. Reading never blocks: wait until the file descriptor is readable.
 ///
-/// A port that was returned by [`EventChannels::pending`] raises no further event until it is
-/// given to [`EventChannels::unmask`].
+/// A port that [`EventChannels::pending`] returned stays masked until [`EventChannels::unmask`].
 #[derive(Debug)]
 pub struct EventChannels {
     device: File,
@@ -38,19 +37,19 @@ impl EventChannels {
     /// Opens a new, empty set.
     ///
     /// # Errors
-    /// There is no Xen, or the user may not.
+    /// The machine does not run Xen, or the user may not open the device.
     pub fn open() -> Result<Self, Error> {
         let device = device::open("/dev/xen/evtchn", "xen-evtchn", libc::O_NONBLOCK)?;
         Ok(Self { device })
     }
 
-    /// Binds to a port that another domain holds for us. Raises an event at once.
+    /// Binds to a port that another domain has allocated for this one. Raises an event at once.
     ///
     /// # Errors
-    /// The domain or the port does not exist, or somebody else is bound to it.
+    /// The domain or the port does not exist, or the port is bound already.
     pub fn bind_interdomain(&self, domid: DomId, remote: Port) -> Result<Port, Error> {
         let mut call = BindInterdomain { remote_domain: u32::from(domid.0), remote_port: remote.0 };
-        // SAFETY: the structure is this ioctl's and lives until it returns.
+        // SAFETY: this ioctl takes a `BindInterdomain`, which `call` is; it holds no address.
         unsafe { device::ioctl(&self.device, IOCTL_EVTCHN_BIND_INTERDOMAIN, &raw mut call) }
             .map(|port| Port(port.unsigned_abs()))
             .map_err(|errno| Error::EventChannel {
@@ -64,21 +63,21 @@ impl EventChannels {
     /// Binds a virtual interrupt of this domain, such as [`VIRQ_DOM_EXC`].
     ///
     /// # Errors
-    /// `EEXIST` if another process holds it: Xen has one binder for a global one.
+    /// `EEXIST` if another process holds it: Xen lets only one bind a global interrupt.
     pub fn bind_virq(&self, virq: u32) -> Result<Port, Error> {
         let mut call = BindVirq { virq };
-        // SAFETY: the structure is this ioctl's and lives until it returns.
+        // SAFETY: this ioctl takes a `BindVirq`, which `call` is; it holds no address.
         unsafe { device::ioctl(&self.device, IOCTL_EVTCHN_BIND_VIRQ, &raw mut call) }
             .map(|port| Port(port.unsigned_abs()))
             .map_err(|errno| Error::System { doing: "bind a virtual interrupt", errno })
     }
 
-    /// Lets go of a port.
+    /// Unbinds a port.
     ///
     /// # Errors
     /// The port is not in this set.
     pub fn unbind(&self, port: Port) -> Result<(), Error> {
-        self.on_port("let go of", IOCTL_EVTCHN_UNBIND, port)
+        self.on_port("unbind", IOCTL_EVTCHN_UNBIND, port)
     }
 
     /// Sends an event.
@@ -91,17 +90,19 @@ impl EventChannels {
 
     fn on_port(&self, doing: &'static str, number: u64, port: Port) -> Result<(), Error> {
         let mut call = LocalPort { port: port.0 };
-        // SAFETY: the structure is that of both ioctls this is called with.
+        // SAFETY: this is called with two ioctls, UNBIND and NOTIFY. Both take a `LocalPort`, which
+        // `call` is; it holds no address.
         unsafe { device::ioctl(&self.device, number, &raw mut call) }
             .map(drop)
             .map_err(|errno| Error::EventChannel { doing, domid: None, port, errno })
     }
 
-    /// Appends ports that have had events; none if there are no more. They stay masked.
+    /// Appends ports that have received events to `ports`, or nothing if there are none. They stay
+    /// masked.
     ///
     /// # Errors
-    /// The kernel's list of pending ports has overflowed and was emptied: events were lost, so look
-    /// at everything and unmask all ports. `EFBIG` is the errno then.
+    /// `EFBIG` if the kernel's list of pending ports has overflowed. It was emptied and events were
+    /// lost: look for work on all ports and unmask all of them.
     pub fn pending(&self, ports: &mut Vec<Port>) -> Result<(), Error> {
         let mut bytes = [0; AT_ONCE * 4];
         match (&self.device).read(&mut bytes) {
@@ -128,13 +129,13 @@ impl EventChannels {
     }
 
     fn reset(&self) -> Result<(), Error> {
-        // SAFETY: the ioctl takes no argument.
+        // SAFETY: this ioctl ignores its argument.
         unsafe { device::ioctl(&self.device, IOCTL_EVTCHN_RESET, std::ptr::null_mut::<u8>()) }
             .map(drop)
             .map_err(|errno| Error::System { doing: "reset event channels", errno })
     }
 
-    /// Lets ports raise events again.
+    /// Unmasks ports: they raise events again.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -152,7 +153,7 @@ impl EventChannels {
         Ok(())
     }
 
-    /// Takes note of all events so far and lets the ports raise new ones.
+    /// Takes the pending events and unmasks their ports.
     ///
     /// # Errors
     /// The kernel refuses.

@@ -1,4 +1,4 @@
-//! Mapping a guest's memory, and filling in its grant table, from the toolstack.
+//! Maps a guest's memory and fills in its grant table, for the toolstack.
 //!
 //! `unsafe`: the kernel follows pointers in the ioctls' structures.
 #![allow(unsafe_code)]
@@ -24,8 +24,8 @@ use crate::units::{DomId, Gfn, GrantRef, PAGE_SIZE, Pages};
 
 /// Pages of a guest in this process's address space; unmapped when dropped.
 ///
-/// The guest may write to them at any time. All access is by copy or by atomic word, and offsets
-/// outside of the mapping panic: they are mistakes of the caller.
+/// The guest may write to them at any time. All access is by copy or by atomic word. Offsets outside
+/// of the mapping panic: they are bugs of the caller.
 #[derive(Debug)]
 pub struct ForeignMapping {
     mapping: SharedMapping,
@@ -41,16 +41,16 @@ impl ForeignMapping {
         Self::map(xen, domid, &frames)
     }
 
-    /// Maps frames of a guest, one after the other.
+    /// Maps frames of a guest, next to each other.
     ///
     /// # Errors
     /// [`Error::ForeignMap`] with the first frame that cannot be mapped.
     pub fn map(xen: &Xen, domid: DomId, frames: &[Gfn]) -> Result<Self, Error> {
-        // dom0's own memory must not be reached in a second way: this process may be in it.
+        // A second mapping of dom0's memory could alias this process's own.
         guest_only("map memory", domid)?;
         let failed = |errno| Error::System { doing: "map a guest's memory", errno };
         let num = u32::try_from(frames.len()).map_err(|_| failed(Errno::E2BIG))?;
-        let mapping = SharedMapping::new(xen.privcmd(), frames.len(), 0, true).map_err(failed)?;
+        let mapping = xen.map_privcmd(frames.len()).map_err(failed)?;
         let mut errors = vec![0i32; frames.len()];
         let mut call = PrivcmdMmapbatchV2 {
             num,
@@ -60,13 +60,14 @@ impl ForeignMapping {
             arr: frames.as_ptr().cast(),
             err: errors.as_mut_ptr(),
         };
-        // SAFETY: the structure is this ioctl's. `arr` and `err` have `num` elements each, frames
-        // being plain 64-bit numbers (`repr(transparent)`), and live until it returns; `addr` is a mapping of exactly `num` pages of this device, which
-        // nobody has used yet.
+        // SAFETY: this ioctl takes a `PrivcmdMmapbatchV2`. `arr` and `err` have `num` elements each
+        // and live until it returns; `Gfn` is `repr(transparent)` over the 64-bit number that the
+        // kernel reads. `addr` is a mapping of exactly `num` pages of this device, which the kernel
+        // fills in and no code has accessed yet.
         let result =
             unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAPBATCH_V2, &raw mut call) };
-        // The call reports success although single frames failed, except for ENOENT; and touching
-        // a frame that failed raises SIGBUS. So each one is looked at.
+        // The call succeeds although single frames failed, except with ENOENT, and an access to a
+        // frame that failed raises SIGBUS. So check each one.
         let refused = frames.iter().zip(&errors).find(|(_, error)| **error != 0);
         match (result, refused) {
             (_, Some((frame, error))) => Err(Error::ForeignMap {
@@ -82,13 +83,13 @@ impl ForeignMapping {
         }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.mapping.len()
     }
 
-    /// Whether nothing is mapped, which never happens.
+    /// Returns whether nothing is mapped, which never happens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -102,8 +103,8 @@ impl ForeignMapping {
         self.mapping.write(offset, bytes);
     }
 
-    /// Fills the guest's memory from a file, without a copy in between. Gives how many bytes there
-    /// were: fewer than `count` only if the file ends.
+    /// Reads bytes of a file directly into the guest's memory. Returns how many: fewer than `count`
+    /// only if the file ends.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -136,41 +137,41 @@ impl ForeignMapping {
         self.mapping.fill_zero(offset, count);
     }
 
-    /// Reads a word; reads that follow are not done before.
+    /// Loads a word with acquire order: later reads and writes stay after it.
     ///
     /// # Panics
-    /// The offset is no multiple of four or outside the mapping.
+    /// The offset is not a multiple of four or is outside the mapping.
     #[must_use]
     pub fn read_u32(&self, offset: usize) -> u32 {
         self.mapping.load(offset)
     }
 
-    /// Writes a word; writes that precede are visible before it.
+    /// Stores a word with release order: earlier reads and writes stay before it.
     ///
     /// # Panics
-    /// The offset is no multiple of four or outside the mapping.
+    /// The offset is not a multiple of four or is outside the mapping.
     pub fn write_u32(&self, offset: usize, value: u32) {
         self.mapping.store(offset, value);
     }
 }
 
-/// A grant that the toolstack makes in a guest's name.
+/// A grant that the toolstack creates on behalf of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantEntry {
-    /// Where in the guest's grant table.
+    /// The index in the guest's grant table.
     pub reference: GrantRef,
-    /// To whom.
+    /// The domain that gets access.
     pub domid: DomId,
-    /// Which frame of the guest.
+    /// The guest's frame.
     pub gfn: Gfn,
-    /// Whether the other domain may only read.
+    /// Whether that domain may only read.
     pub read_only: bool,
 }
 
 /// The first frame of a guest's grant table (version 1); unmapped when dropped.
 ///
-/// A mapped frame keeps the domain in Xen as a zombie after its end. But unmapping costs as much as
-/// mapping, so whoever is in a hurry drops this later.
+/// While the frame is mapped, a domain that was destroyed stays in Xen as a zombie. Unmapping costs as
+/// much as mapping, so a caller may drop this after more urgent work.
 #[derive(Debug)]
 pub struct GrantTable {
     domid: DomId,
@@ -178,14 +179,14 @@ pub struct GrantTable {
 }
 
 impl GrantTable {
-    /// Maps the table. The guest is not to run yet: it owns the table from then on.
+    /// Maps the table. The guest must not have run yet: once it runs, it owns the table.
     ///
     /// # Errors
     /// Xen or the kernel refuses.
     pub fn map(xen: &Xen, domid: DomId) -> Result<Self, Error> {
         guest_only("map the grant table", domid)?;
         let failed = |errno| Error::System { doing: "map a guest's grant table", errno };
-        let frame = SharedMapping::new(xen.privcmd(), 1, 0, true).map_err(failed)?;
+        let frame = xen.map_privcmd(1).map_err(failed)?;
         let mut call = PrivcmdMmapResource {
             dom: domid.0,
             kind: XENMEM_RESOURCE_GRANT_TABLE,
@@ -195,8 +196,8 @@ impl GrantTable {
             addr: frame.address().addr() as u64,
             ..PrivcmdMmapResource::default()
         };
-        // SAFETY: the structure is this ioctl's; `addr` is a mapping of one page of this device,
-        // which nobody has used yet.
+        // SAFETY: this ioctl takes a `PrivcmdMmapResource`. `addr` is a mapping of `num`, that is one,
+        // page of this device, which the kernel fills in and no code has accessed yet.
         unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAP_RESOURCE, &raw mut call) }
             .map_err(failed)?;
         Ok(Self { domid, frame })
@@ -205,9 +206,9 @@ impl GrantTable {
     /// Fills in an entry.
     ///
     /// # Errors
-    /// The entry is not in the first frame, or names a page above 16 TiB.
+    /// The reference is not in the first frame, or the guest's frame is above 16 TiB.
     pub fn set(&self, entry: &GrantEntry) -> Result<(), Error> {
-        let (at, frame) = place(entry).ok_or(Error::GrantEntry {
+        let (at, frame) = locate(entry).ok_or(Error::GrantEntry {
             domid: self.domid,
             reference: entry.reference,
             gfn: entry.gfn,
@@ -215,15 +216,15 @@ impl GrantTable {
         let read_only = if entry.read_only { GTF_READONLY } else { 0 };
         let flags = u32::from(GTF_PERMIT_ACCESS | read_only);
         self.frame.store(at + GRANT_ENTRY_FRAME, frame);
-        // Flags and domid share a word. It is written last, and with release order: whoever sees
-        // the permission sees the frame it is for.
+        // Flags and domid share a word. It is stored last, with release order: Xen sees the
+        // permission only together with the frame.
         self.frame.store(at, flags | u32::from(entry.domid.0) << (8 * GRANT_ENTRY_DOMID));
         Ok(())
     }
 }
 
-/// Where an entry is in the first frame of the table, and the page's number in it.
-fn place(entry: &GrantEntry) -> Option<(usize, u32)> {
+/// Returns the entry's offset in the first frame of the table, and the 32-bit frame number to write.
+fn locate(entry: &GrantEntry) -> Option<(usize, u32)> {
     let at = usize::try_from(entry.reference.0).ok()?.checked_mul(GRANT_ENTRY_V1_SIZE)?;
     let frame = u32::try_from(entry.gfn.0).ok()?;
     (at < PAGE_SIZE).then_some((at, frame))
@@ -243,17 +244,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_entries_that_the_frame_holds_have_a_place() {
+    fn entries_outside_of_the_first_frame_are_refused() {
         let entry = |reference, gfn| GrantEntry {
             reference: GrantRef(reference),
             domid: DomId::DOM0,
             gfn: Gfn(gfn),
             read_only: false,
         };
-        assert_eq!(place(&entry(8, 0x1ff)), Some((64, 0x1ff)));
-        assert_eq!(place(&entry(511, 1)), Some((4088, 1)));
-        assert_eq!(place(&entry(512, 1)), None);
-        assert_eq!(place(&entry(u32::MAX, 1)), None);
-        assert_eq!(place(&entry(8, 1 << 32)), None);
+        assert_eq!(locate(&entry(8, 0x1ff)), Some((64, 0x1ff)));
+        assert_eq!(locate(&entry(511, 1)), Some((4088, 1)));
+        assert_eq!(locate(&entry(512, 1)), None);
+        assert_eq!(locate(&entry(u32::MAX, 1)), None);
+        assert_eq!(locate(&entry(8, 1 << 32)), None);
     }
 }

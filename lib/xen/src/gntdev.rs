@@ -1,4 +1,4 @@
-//! Pages that other domains have granted, through `/dev/xen/gntdev`.
+//! Pages that other domains have granted to this one, through `/dev/xen/gntdev`.
 //!
 //! `unsafe`: the kernel follows pointers in the ioctls' structures.
 #![allow(unsafe_code)]
@@ -20,15 +20,16 @@ use crate::linux::gntdev::{
     IOCTL_GNTDEV_UNMAP_GRANT_REF,
 };
 use crate::mapping::SharedMapping;
+use crate::placement::Placement;
 use crate::units::{DomId, GrantRef, PAGE_SIZE};
 
-/// Most pages one [`GrantDevice::map`] maps.
+/// The most pages that one [`GrantDevice::map`] can map.
 pub const MAX_MAP: usize = 16;
 
-/// Most copies in one system call. Further ones take another.
+/// The most copies in one system call; more copies take more calls.
 const COPIES_AT_ONCE: usize = 64;
 
-/// The device.
+/// The open grant device.
 #[derive(Clone, Debug)]
 pub struct GrantDevice {
     device: Rc<File>,
@@ -38,16 +39,17 @@ impl GrantDevice {
     /// Opens the device.
     ///
     /// # Errors
-    /// There is no Xen, or the user may not.
+    /// The machine does not run Xen, or the user may not open the device.
     pub fn open() -> Result<Self, Error> {
         let device = device::open("/dev/xen/gntdev", "xen-gntdev", 0)?;
         Ok(Self { device: Rc::new(device) })
     }
 
-    /// Maps pages that a domain has granted to this one, one after the other.
+    /// Maps pages that a domain has granted to this one, next to each other.
     ///
     /// # Errors
-    /// A grant does not exist or does not permit it, or there are more than [`MAX_MAP`].
+    /// A grant does not exist or does not permit the access, or there are none or more than
+    /// [`MAX_MAP`].
     pub fn map(
         &self,
         domid: DomId,
@@ -72,25 +74,31 @@ impl GrantDevice {
         for (slot, reference) in call.references.iter_mut().zip(references) {
             *slot = GntdevGrantRef { domid: u32::from(domid.0), reference: reference.0 };
         }
-        // SAFETY: the structure is this ioctl's: a header and, right behind it, as many references
-        // as the header says, since `count` is at most the array's length.
+        // SAFETY: this ioctl takes a header, followed by as many references as its `count` says. `call`
+        // is that structure, lives in this frame, and `count` is at most the array's length.
         unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_MAP_GRANT_REF, &raw mut call) }
             .map_err(failed)?;
         let reservation =
             Reservation { device: Rc::clone(&self.device), index: call.header.index, count };
-        let mapping =
-            SharedMapping::new(&self.device, references.len(), call.header.index, writable)
-                .map_err(failed)?;
+        let anywhere = Placement::anywhere();
+        let mapping = SharedMapping::new(
+            &self.device,
+            references.len(),
+            call.header.index,
+            writable,
+            &anywhere,
+        )
+        .map_err(failed)?;
         Ok(GrantMapping { mapping, _reservation: reservation })
     }
 
     /// Copies between buffers of this process and granted pages, many in one system call. Each
-    /// copy's result is in its [`CopyOp::failed`]: one that fails, or that would cross the end of
-    /// its page, does not keep the others from being done.
+    /// copy's result is in its [`CopyOp::failed`]; a copy that fails, or that would cross the end of
+    /// its page, does not affect the others.
     ///
     /// # Errors
-    /// The kernel refuses the call as a whole, which it does if the process's own memory gives out.
-    /// What was done of it is not known.
+    /// The kernel refuses the whole call, because the system is out of memory. How many copies were
+    /// made is unknown then.
     pub fn copy(&self, ops: &mut [CopyOp<'_>]) -> Result<(), Error> {
         for ops in ops.chunks_mut(COPIES_AT_ONCE) {
             let mut segments = [GntdevCopySegment::NOTHING; COPIES_AT_ONCE];
@@ -106,15 +114,15 @@ impl GrantDevice {
                 }
             }
             self.copy_segments(&mut segments, count)?;
-            let asked = ops.iter_mut().filter(|op| op.failed.is_none());
-            for (op, segment) in asked.zip(&segments) {
+            let attempted = ops.iter_mut().filter(|op| op.failed.is_none());
+            for (op, segment) in attempted.zip(&segments) {
                 op.failed = (segment.status != GNTST_OKAY).then_some(segment.status);
             }
         }
         Ok(())
     }
 
-    /// Makes the copies of the first `count` segments, which [`CopyOp::segment`] has made from
+    /// Makes the copies of the first `count` segments, which [`CopyOp::segment`] has built from
     /// operations that are still borrowed.
     fn copy_segments(
         &self,
@@ -126,17 +134,17 @@ impl GrantDevice {
             return Ok(());
         }
         let mut call = GntdevGrantCopy { count: u32::from(count), segments: segments.as_mut_ptr() };
-        // SAFETY: the structure is this ioctl's; it names `count` segments, which are no more than
-        // there are and live until it returns. Each one's local side is a buffer that its
-        // operation borrows, exclusively if it is written; `segment` has taken the length from the
-        // buffer itself.
+        // SAFETY: this ioctl takes a number of segments and the address of their array. `count` is at
+        // most the array's length, and the array lives until the call returns. The kernel accesses
+        // the local buffer of each segment: its operation borrows it, mutably if it is written, and
+        // `segment` took the length from the buffer itself.
         unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_GRANT_COPY, &raw mut call) }
             .map(drop)
             .map_err(|errno| Error::System { doing: "copy granted pages", errno })
     }
 }
 
-/// Tells the device to forget a mapping, after it has been unmapped.
+/// The device's bookkeeping of a mapping; dropped after the mapping itself.
 #[derive(Debug)]
 struct Reservation {
     device: Rc<File>,
@@ -147,55 +155,55 @@ struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut call = GntdevUnmap { index: self.index, count: self.count, pad: 0 };
-        // SAFETY: the structure is this ioctl's. It only fails if the numbers are not the
-        // device's own, which they are.
+        // SAFETY: this ioctl takes a `GntdevUnmap`, which `call` is; the kernel follows no address in
+        // it.
+        // An error would mean that the device did not assign these numbers, and it did.
         let _ = unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_UNMAP_GRANT_REF, &raw mut call) };
     }
 }
 
 /// Granted pages in this process's address space; unmapped when dropped.
 ///
-/// The other domain may write to them at any time. All access is by copy or by atomic word, and
-/// offsets outside of the mapping panic: they are mistakes of the caller, so check what comes
-/// from the other domain before using it as an offset.
+/// The other domain may write to them at any time. All access is by copy or by atomic word. Offsets
+/// outside of the mapping panic, so check a number from the other domain before using it as one.
 #[derive(Debug)]
 pub struct GrantMapping {
-    // Dropped in this order: the pages are unmapped before the device forgets them.
+    // Dropped in this order: the pages are unmapped before the device removes its bookkeeping.
     mapping: SharedMapping,
     _reservation: Reservation,
 }
 
 impl GrantMapping {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.mapping.len()
     }
 
-    /// Whether nothing is mapped, which never happens.
+    /// Returns whether nothing is mapped, which never happens.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads a word; reads and writes that follow are not done before.
+    /// Loads a word with acquire order: later reads and writes stay after it.
     ///
     /// # Panics
-    /// The offset is no multiple of four or outside the mapping.
+    /// The offset is not a multiple of four or is outside the mapping.
     #[must_use]
     pub fn read_u32(&self, offset: usize) -> u32 {
         self.mapping.load(offset)
     }
 
-    /// Writes a word; reads and writes that precede are done before it is visible.
+    /// Stores a word with release order: earlier reads and writes stay before it.
     ///
     /// # Panics
-    /// The offset is no multiple of four or outside the mapping.
+    /// The offset is not a multiple of four or is outside the mapping.
     pub fn write_u32(&self, offset: usize, value: u32) {
         self.mapping.store(offset, value);
     }
 
-    /// Copies bytes out. What the other domain writes meanwhile may be seen in part.
+    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new.
     ///
     /// # Panics
     /// They are not all inside the mapping.
@@ -244,11 +252,11 @@ pub enum CopyLocal<'a> {
 pub struct CopyOp<'a> {
     /// The buffer, at most one page.
     pub local: CopyLocal<'a>,
-    /// Whose page.
+    /// The domain that granted the page.
     pub domid: DomId,
-    /// Which page.
+    /// The grant.
     pub reference: GrantRef,
-    /// Where in the page.
+    /// The offset in the page, in bytes.
     pub offset: u16,
     /// Xen's status (`GNTST_*`, see [`xen_abi::grant_table`]) if the copy failed; set by
     /// [`GrantDevice::copy`].
@@ -256,19 +264,19 @@ pub struct CopyOp<'a> {
 }
 
 impl<'a> CopyOp<'a> {
-    /// A copy from a granted page.
+    /// Creates a copy from a granted page.
     #[must_use]
     pub fn from_grant(domid: DomId, reference: GrantRef, offset: u16, to: &'a mut [u8]) -> Self {
         Self { local: CopyLocal::To(to), domid, reference, offset, failed: None }
     }
 
-    /// A copy to a granted page.
+    /// Creates a copy to a granted page.
     #[must_use]
     pub fn to_grant(domid: DomId, reference: GrantRef, offset: u16, from: &'a [u8]) -> Self {
         Self { local: CopyLocal::From(from), domid, reference, offset, failed: None }
     }
 
-    /// `None` if the copy would cross the end of the granted page.
+    /// Returns the kernel's form of the copy; `None` if it would cross the end of the granted page.
     fn segment(&mut self) -> Option<GntdevCopySegment> {
         let grant = GntdevCopyPtr {
             foreign: GntdevForeign {
@@ -299,7 +307,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_stays_in_its_page() {
+    fn a_copy_that_would_leave_its_page_is_refused() {
         let mut buffer = [0; 100];
         let mut copy =
             |offset| CopyOp::from_grant(DomId(1), GrantRef(8), offset, &mut buffer).segment();

@@ -1,4 +1,4 @@
-//! Operations on HVM and PVH domains: kinds of pages and parameters.
+//! Operations on HVM and PVH domains: page types and parameters.
 
 use nix::errno::Errno;
 use xen_abi::hvm::{self, DmOpSetMemType, HvmParam};
@@ -13,26 +13,26 @@ use crate::units::{DomId, Gfn, Pages};
 pub enum MemType {
     /// As ordinary memory.
     RamReadWrite,
-    /// Its CPU's writes are discarded. No boundary against a guest that means it: see
-    /// `docs/noxs-abi.md`, "The seal".
+    /// Writes of the guest's CPU are discarded. Not a security boundary, because a guest can defeat
+    /// it: see `docs/noxs-abi.md`, "The seal".
     RamReadOnly,
 }
 
-/// Parameters of an HVM or PVH domain (`HVM_PARAM_*`). The guest itself may overwrite those marked
-/// so: what is read back is then the guest's word.
+/// Parameters of an HVM or PVH domain (`HVM_PARAM_*`). The guest may overwrite those marked so;
+/// treat their values as untrusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Param {
     /// How events reach the guest; the guest may overwrite it.
     CallbackIrq,
-    /// Frame of the XenStore ring.
+    /// The frame of the XenStore ring.
     StorePfn,
     /// The guest's port for XenStore; the guest may overwrite it.
     StoreEvtchn,
-    /// Frame of the console ring.
+    /// The frame of the console ring.
     ConsolePfn,
     /// The guest's port for the console; the guest may overwrite it.
     ConsoleEvtchn,
-    /// Shutdown reason that a triple fault stands for.
+    /// The shutdown reason that a triple fault causes.
     TripleFaultReason,
 }
 
@@ -96,7 +96,7 @@ impl Xen {
         self.operate(operation, domid, &mut argument).map(drop)
     }
 
-    /// A parameter of a domain.
+    /// Returns a parameter of a domain.
     ///
     /// # Errors
     /// Xen refuses.

@@ -1,11 +1,12 @@
-//! The state a PVH vCPU starts with, made by hand.
+//! The state that a PVH vCPU starts with.
 //!
-//! Source: Xen's `public/arch-x86/hvm/save.h` for the records and `tools/libs/guest/xg_dom_x86.c`
-//! for the values. Made by hand, the state is the same on each host, and no `gethvmcontext` is
-//! needed, which costs seven times as much as loading.
+//! The records follow Xen's `public/arch-x86/hvm/save.h`, the values
+//! `tools/libs/guest/xg_dom_x86.c`. The state is built here, instead of being read from Xen and
+//! changed, so that it is the same on each host, and because `gethvmcontext` costs seven times as
+//! much as loading the state.
 //!
-//! Header, MTRR and CPU go in one call: each call puts all vCPUs down, and only those with a CPU
-//! record in it come up.
+//! Header, MTRR and CPU records go in one call: each call stops all vCPUs and starts only those for
+//! which it has a CPU record.
 
 use xen_abi::hvm::{
     HVM_FILE_MAGIC, HVM_FILE_VERSION, HVM_SAVE_CODE_CPU, HVM_SAVE_CODE_END, HVM_SAVE_CODE_HEADER,
@@ -15,7 +16,7 @@ use zerocopy::IntoBytes;
 
 const DESCRIPTOR: usize = size_of::<SaveDescriptor>();
 
-/// Length of the state in bytes.
+/// The length of the state in bytes.
 pub const LENGTH: usize = DESCRIPTOR
     + size_of::<SaveHeader>()
     + DESCRIPTOR
@@ -24,7 +25,7 @@ pub const LENGTH: usize = DESCRIPTOR
     + hw_cpu::SIZE
     + DESCRIPTOR;
 
-/// Protected mode without paging; the second bit always reads as one on real CPUs.
+/// Protected mode without paging; bit 4 (ET) always reads as one on real CPUs.
 const CR0_PE_ET: u64 = 0x11;
 /// Flat 32-bit code, present, accessed.
 const CODE_SEGMENT: u32 = 0xc9b;
@@ -37,7 +38,7 @@ const FLAT_LIMIT: u32 = u32::MAX;
 const DR6_RESET: u64 = 0xffff_0ff0;
 const DR7_RESET: u64 = 0x400;
 
-/// The page attribute table after reset. All zero would make everything uncached.
+/// The page attribute table after reset. Zero would make all memory uncached.
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// Eight variable ranges, fixed ranges, write combining.
 const MTRR_CAPABILITIES: u64 = 0x508;
@@ -47,21 +48,21 @@ const MTRR_DEFAULT: u64 = 0x806;
 /// Where a PVH guest starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PvhVcpu {
-    /// Physical address of its first instruction.
+    /// The physical address of its first instruction.
     pub entry: u32,
-    /// Physical address of `hvm_start_info`, handed over in `ebx`.
+    /// The physical address of `hvm_start_info`, passed in `ebx`.
     pub start_info: u64,
 }
 
 impl PvhVcpu {
-    /// The state, for [`crate::Xen::set_hvm_context`].
+    /// Returns the state, for [`crate::Xen::set_hvm_context`].
     #[must_use]
     pub fn context(&self) -> [u8; LENGTH] {
         let mut stream = Stream { bytes: [0; LENGTH], used: 0 };
         let header = SaveHeader {
             magic: HVM_FILE_MAGIC,
             version: HVM_FILE_VERSION,
-            // Zero keeps the guest's clock rate as it is.
+            // Zero leaves the guest's TSC frequency unchanged.
             gtsc_khz: 0,
             ..SaveHeader::default()
         };
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_records_follow_each_other_to_the_end() {
+    fn the_records_fill_the_state_without_gaps() {
         let context = PvhVcpu { entry: 0x1_0000, start_info: 0x3f_8000 }.context();
         let mut at = 0;
         let mut codes = Vec::new();

@@ -1,8 +1,7 @@
-//! The handle through which hypercalls are made, and the forms that all of them have.
+//! The Xen handle, and the forms that hypercalls have.
 //!
-//! `unsafe`: a hypercall takes addresses. Which structures hold any, and what Xen does with them,
-//! is told by the traits of `argument`; the addresses themselves are those of the handle's own
-//! arena.
+//! `unsafe`: a hypercall takes addresses. The traits of `argument` say which structures hold any
+//! and what Xen does with them; all addresses passed to Xen point into the handle's arena.
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
@@ -24,41 +23,59 @@ use crate::argument::{Flat, Pointing};
 use crate::device;
 use crate::error::Error;
 use crate::linux::privcmd::{IOCTL_PRIVCMD_HYPERCALL, PrivcmdHypercall};
+use crate::mapping::SharedMapping;
+use crate::placement::Placement;
 use crate::units::DomId;
 
-/// dom0's handle on Xen.
+/// The Xen handle: an open connection from dom0 to the hypervisor.
 ///
-/// It keeps the memory that hypercalls point to, so it belongs to one thread at a time.
+/// It owns the memory that hypercalls point to, so only one thread at a time can use it.
 #[derive(Debug)]
 pub struct Xen {
     privcmd: File,
     arena: Arena,
     version: (u32, u32),
     domctl_version: u32,
-    /// A domain that is known to have vCPUs: the last one that was asked about.
+    /// The last domain that Xen reported to have vCPUs.
     with_vcpus: Cell<Option<DomId>>,
 }
 
 /// A hypercall of the form (command, structure).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation {
-    /// Its name, for errors.
+    /// The hypercall's name, for errors.
     pub(crate) name: &'static str,
-    /// Its number.
+    /// The hypercall's number.
     pub(crate) hypercall: u64,
-    /// Its command.
+    /// The command number.
     pub(crate) command: u64,
 }
 
 impl Xen {
-    /// Opens Xen's devices and finds out which Xen this is.
+    /// Opens Xen's devices and probes the interface version.
     ///
     /// # Errors
-    /// There is no Xen, this is not dom0, the user is not root, or this Xen has an interface that
-    /// is not known: it is refused by its number, with those that are supported.
+    /// The machine does not run Xen, this is not dom0, the user is not root, or this Xen's interface
+    /// is unsupported; the error names its version and the supported ones.
     pub fn open() -> Result<Self, Error> {
+        Self::open_with(Placement::anywhere())
+    }
+
+    /// Opens Xen like [`open`](Self::open), for a process that creates one guest and exits.
+    ///
+    /// The first mappings are placed near pages that each process has anyway, which saves dom0's
+    /// kernel the creation and destruction of page tables (see `placement`). A process that runs
+    /// longer gains nothing from it.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_for_one_guest() -> Result<Self, Error> {
+        Self::open_with(Placement::near_vdso())
+    }
+
+    fn open_with(placement: Placement) -> Result<Self, Error> {
         let privcmd = device::open("/dev/xen/privcmd", "xen-privcmd", 0)?;
-        let arena = Arena::open()?;
+        let arena = Arena::open(placement)?;
         let mut xen = Self {
             privcmd,
             arena,
@@ -72,13 +89,13 @@ impl Xen {
         Ok(xen)
     }
 
-    /// Xen's version, such as (4, 17).
+    /// Returns Xen's version, such as (4, 17).
     #[must_use]
     pub fn version(&self) -> (u32, u32) {
         self.version
     }
 
-    /// The interface version that domctls bear.
+    /// Returns the interface version that domctls carry.
     #[must_use]
     pub fn domctl_version(&self) -> u32 {
         self.domctl_version
@@ -88,13 +105,18 @@ impl Xen {
         &self.privcmd
     }
 
-    /// A place for data that a structure points to.
+    /// Maps pages of `/dev/xen/privcmd` that an ioctl then fills with a guest's.
+    pub(crate) fn map_privcmd(&self, pages: usize) -> Result<SharedMapping, Errno> {
+        SharedMapping::new(&self.privcmd, pages, 0, true, self.arena.placement())
+    }
+
+    /// Returns hypercall memory for `len` bytes of data that a structure points to.
     pub(crate) fn data(&self, len: usize) -> Result<Data<'_>, Error> {
         self.arena.data(len)
     }
 
     fn ask_version(&self) -> Result<(u32, u32), Error> {
-        // SAFETY: this command takes no structure.
+        // SAFETY: this command takes no structure, so Xen follows no address.
         let packed = unsafe { self.call(HYPERVISOR_XEN_VERSION, [XENVER_VERSION, 0, 0, 0, 0]) };
         let packed = packed.map_err(|errno| match errno {
             Errno::EPERM => Error::NotDom0,
@@ -103,11 +125,12 @@ impl Xen {
         Ok((packed >> 16, packed & 0xffff))
     }
 
-    /// Asks about dom0, which changes nothing: Xen checks the interface version before all else.
+    /// Checks the domctl interface version by reading dom0's information, which has no side effect:
+    /// Xen checks the version first.
     fn probe_domctl(&self) -> Result<(), Error> {
         let (major, minor) = self.version;
         let mut info = GetDomainInfo::default();
-        // SAFETY: `GetDomainInfo: Flat`.
+        // SAFETY: `GetDomainInfo` is `Flat`, so Xen follows no address in it.
         let probed = unsafe { self.domctl_raw(XEN_DOMCTL_GETDOMAININFO, DomId::DOM0, &mut info) };
         match probed {
             Ok(_) => Ok(()),
@@ -127,19 +150,20 @@ impl Xen {
     /// Makes a hypercall and returns its result.
     ///
     /// # Safety
-    /// The arguments are what the hypercall takes, and all memory that Xen reaches through them
-    /// may be read and written.
+    /// The arguments are those that hypercall `op` takes, and all memory that Xen reaches through
+    /// them is valid for reads and writes until the call returns.
     unsafe fn call(&self, op: u64, arg: [u64; 5]) -> Result<u32, Errno> {
         let mut call = PrivcmdHypercall { op, arg };
-        // SAFETY: the structure is the ioctl's and lives until it returns; the caller answers for
-        // the hypercall's own arguments.
+        // SAFETY: `ioctl` needs the structure of this number, valid until it returns: `call` is one
+        // and lives in this frame. What Xen reaches through the hypercall's arguments is valid by
+        // this function's own contract.
         let result =
             unsafe { device::ioctl(&self.privcmd, IOCTL_PRIVCMD_HYPERCALL, &raw mut call) }?;
         Ok(result.unsigned_abs())
     }
 
-    /// Makes a domctl. The payload becomes what Xen leaves in it; the result is the domain that
-    /// Xen leaves in the domctl.
+    /// Makes a domctl and updates the payload with Xen's output. Returns the domctl's domain, which
+    /// Xen sets when it creates one.
     pub(crate) fn domctl<T: Flat>(
         &self,
         operation: &'static str,
@@ -165,14 +189,16 @@ impl Xen {
         data: &Data<'_>,
     ) -> Result<(), Error> {
         payload.point_to(data.address(), data.len());
-        // SAFETY: `T: Pointing`, and its address was just set to data that is borrowed.
+        // SAFETY: `T` is `Pointing` and points to `data`, so Xen touches only those bytes; `data`
+        // is borrowed, so they stay mapped until the call returns.
         unsafe { self.domctl_raw(cmd, domid, payload) }
             .map(drop)
             .map_err(|errno| Error::Hypercall { operation, domid: Some(domid), errno })
     }
 
     /// # Safety
-    /// All memory that Xen reaches through addresses in the payload may be read and written.
+    /// All memory that Xen reaches through addresses in the payload is valid for reads and writes
+    /// until the call returns.
     unsafe fn domctl_raw<T: FromBytes + IntoBytes + Immutable>(
         &self,
         cmd: u32,
@@ -187,14 +213,15 @@ impl Xen {
         whole[DOMCTL_UNION..][..size_of::<T>()].copy_from_slice(payload.as_bytes());
         let argument = self.arena.argument();
         argument.put(0, &whole);
-        // SAFETY: the argument is as large as Xen takes it to be and lives in the arena; it bears
-        // the interface version that it is laid out for. The caller answers for the payload.
+        // SAFETY: a domctl takes the address of a `struct xen_domctl`. `argument` has its size, is
+        // laid out for the interface version it carries, and lies in the arena, which stays mapped
+        // while `self` lives. Addresses in the payload are valid by this function's own contract.
         unsafe { self.call(HYPERVISOR_DOMCTL, [argument.address(), 0, 0, 0, 0]) }?;
         argument.get_into(DOMCTL_UNION, payload);
         Ok(DomId(argument.get::<DomctlHeader>(0).domain))
     }
 
-    /// Makes a sysctl. The payload becomes what Xen leaves in it.
+    /// Makes a sysctl and updates the payload with Xen's output.
     pub(crate) fn sysctl<T: Flat>(
         &self,
         operation: &'static str,
@@ -214,12 +241,14 @@ impl Xen {
         data: &Data<'_>,
     ) -> Result<(), Error> {
         payload.point_to(data.address(), data.len());
-        // SAFETY: `T: Pointing`, and its address was just set to data that is borrowed.
+        // SAFETY: `T` is `Pointing` and points to `data`, so Xen touches only those bytes; `data`
+        // is borrowed, so they stay mapped until the call returns.
         unsafe { self.sysctl_raw(operation, cmd, payload) }
     }
 
     /// # Safety
-    /// All memory that Xen reaches through addresses in the payload may be read and written.
+    /// All memory that Xen reaches through addresses in the payload is valid for reads and writes
+    /// until the call returns.
     unsafe fn sysctl_raw<T: FromBytes + IntoBytes + Immutable>(
         &self,
         operation: &'static str,
@@ -235,8 +264,9 @@ impl Xen {
         let argument = self.arena.argument();
         argument.put(0, &whole);
         let (major, minor) = self.version;
-        // SAFETY: the argument is as large as Xen takes it to be and lives in the arena; it bears the
-        // interface version that it is laid out for. The caller answers for the payload.
+        // SAFETY: a sysctl takes the address of a `struct xen_sysctl`. `argument` has its size, is
+        // laid out for the interface version it carries, and lies in the arena, which stays mapped
+        // while `self` lives. Addresses in the payload are valid by this function's own contract.
         match unsafe { self.call(HYPERVISOR_SYSCTL, [argument.address(), 0, 0, 0, 0]) } {
             Ok(_) => argument.get_into(SYSCTL_UNION, payload),
             Err(Errno::EACCES) => {
@@ -252,15 +282,16 @@ impl Xen {
         Ok(())
     }
 
-    /// Makes a hypercall of the form (command, structure). The structure becomes what Xen leaves
-    /// in it.
+    /// Makes a hypercall of the form (command, structure) and updates the structure with Xen's
+    /// output.
     pub(crate) fn operate<T: Flat>(
         &self,
         operation: Operation,
         domid: DomId,
         value: &mut T,
     ) -> Result<u32, Error> {
-        // SAFETY: `T: Flat`, so Xen follows no address in it.
+        // SAFETY: `T` is the structure that the command takes, and is `Flat`, so Xen follows no
+        // address in it.
         unsafe { self.operate_raw(operation, domid, value) }
     }
 
@@ -273,13 +304,15 @@ impl Xen {
         data: &Data<'_>,
     ) -> Result<u32, Error> {
         value.point_to(data.address(), data.len());
-        // SAFETY: `T: Pointing`, and its address was just set to data that is borrowed.
+        // SAFETY: `T` is the structure that the command takes, and is `Pointing` and points to
+        // `data`, so Xen touches only those bytes; `data` is borrowed, so they stay mapped until
+        // the call returns.
         unsafe { self.operate_raw(operation, domid, value) }
     }
 
     /// # Safety
-    /// The value is the structure that the command takes, and all memory that Xen reaches through
-    /// addresses in it may be read and written.
+    /// `value` is the structure that the command takes, and all memory that Xen reaches through
+    /// addresses in it is valid for reads and writes until the call returns.
     unsafe fn operate_raw<T: FromBytes + IntoBytes + Immutable>(
         &self,
         Operation { name, hypercall, command }: Operation,
@@ -288,14 +321,16 @@ impl Xen {
     ) -> Result<u32, Error> {
         let argument = self.arena.argument();
         argument.put(0, value);
-        // SAFETY: the caller answers for the structure, which lives in the arena.
+        // SAFETY: the hypercall takes the address of the command's structure, which `value` is by
+        // this function's own contract; its copy lies in the arena, which stays mapped while `self`
+        // lives. Addresses in it are valid by the same contract.
         let result = unsafe { self.call(hypercall, [command, argument.address(), 0, 0, 0]) }
             .map_err(|errno| Error::Hypercall { operation: name, domid: Some(domid), errno })?;
         argument.get_into(0, value);
         Ok(result)
     }
 
-    /// Makes a device-model operation, whose structure is its one buffer.
+    /// Makes a device-model operation whose structure is its only buffer.
     pub(crate) fn dm_op<T: IntoBytes + Immutable>(
         &self,
         operation: &'static str,
@@ -309,14 +344,15 @@ impl Xen {
         let argument = self.arena.argument();
         argument.put(0, &buffer);
         let arguments = [u64::from(domid.0), 1, argument.address(), 0, 0];
-        // SAFETY: the array of one buffer and the buffer itself live in the arena. Device-model
-        // operations hold no addresses but those of their buffers.
+        // SAFETY: the hypercall takes a domain, a number of buffers and the address of their array.
+        // The array of one and the buffer lie in the arena, which stays mapped while `self` lives.
+        // A device-model operation holds no other addresses.
         unsafe { self.call(HYPERVISOR_DM_OP, arguments) }
             .map(drop)
             .map_err(|errno| Error::Hypercall { operation, domid: Some(domid), errno })
     }
 
-    /// Remembers whether a domain has vCPUs, as Xen has just said.
+    /// Remembers whether a domain has vCPUs, as Xen has just reported.
     pub(crate) fn note_vcpus(&self, domid: DomId, has_vcpus: bool) {
         if has_vcpus {
             self.with_vcpus.set(Some(domid));
@@ -325,7 +361,7 @@ impl Xen {
         }
     }
 
-    /// Refuses a domain without vCPUs. Asks Xen, unless the domain's vCPUs were made or seen last.
+    /// Refuses a domain without vCPUs. Asks Xen, unless the last domain seen with vCPUs is this one.
     pub(crate) fn vcpus_needed(&self, operation: &'static str, domid: DomId) -> Result<(), Error> {
         guest_only(operation, domid)?;
         if self.with_vcpus.get() == Some(domid) {
@@ -334,7 +370,7 @@ impl Xen {
         let gone = Error::Hypercall { operation, domid: Some(domid), errno: Errno::ESRCH };
         let info = self.domain_info(domid)?.ok_or(gone)?;
         if info.max_vcpu_id.is_none() {
-            let reason = "it has no vCPUs yet, and Xen would crash";
+            let reason = "it has no vCPUs yet, which would crash Xen; create them first";
             return Err(Error::Refused { operation, domid, reason });
         }
         self.note_vcpus(domid, true);
@@ -342,16 +378,15 @@ impl Xen {
     }
 }
 
-/// Refuses numbers that are no guest's: what is meant for a guest would take down the host, or
-/// would change dom0 itself.
+/// Refuses numbers that cannot be a guest's: the operation would crash the host or change dom0.
 pub(crate) fn guest_only(operation: &'static str, domid: DomId) -> Result<(), Error> {
     match domid.is_guest() {
         true => Ok(()),
-        false => Err(Error::Refused { operation, domid, reason: "it is no guest" }),
+        false => Err(Error::Refused { operation, domid, reason: "it is not a guest" }),
     }
 }
 
-/// The domctl interface version of a version of Xen.
+/// Returns the domctl interface version of a Xen version.
 fn domctl_version((major, minor): (u32, u32)) -> Result<u32, Error> {
     match (major, minor) {
         (4, 17) => Ok(0x15),
@@ -366,16 +401,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_versions_are_refused_by_number() {
+    fn an_unsupported_version_is_refused_by_its_number() {
         assert_eq!(domctl_version((4, 17)).unwrap(), 0x15);
         assert_eq!(domctl_version((4, 20)).unwrap(), 0x17);
         let error = domctl_version((4, 21)).unwrap_err();
         assert!(error.to_string().contains("4.21"), "{error}");
-        assert!(error.to_string().contains("4.17, 4.18, 4.19 and 4.20"), "{error}");
+        assert!(error.to_string().contains("4.17, 4.18, 4.19 or 4.20"), "{error}");
     }
 
     #[test]
-    fn dom0_and_reserved_numbers_are_no_guests() {
+    fn dom0_and_reserved_numbers_are_not_guests() {
         for domid in [DomId::DOM0, DomId::SELF, DomId(u16::MAX)] {
             assert!(matches!(guest_only("x", domid), Err(Error::Refused { .. })));
         }

@@ -1,150 +1,22 @@
-//! A piece of address space that is shared with another domain or with the hypervisor.
+//! Mapped pages that are shared with another domain or with the hypervisor.
 //!
-//! The other side may write to it at any time. So there is never a Rust reference to its bytes:
+//! The other side may write to them at any time. So no Rust reference to their bytes ever exists:
 //! they are copied in and out, each byte once, or read and written as atomic words.
 //!
-//! `unsafe`: it works on raw addresses. What makes that sound is in one place: the constructor's
-//! promise, and the bounds check of each access.
+//! `unsafe`: everything here works on raw addresses. It is sound because the constructor maps the
+//! range for as long as the value lives, and because each access checks its bounds.
 #![allow(unsafe_code)]
 
-use std::arch::asm;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
+use crate::copy;
+use crate::placement::Placement;
 use crate::units::PAGE_SIZE;
-
-/// Bytes that are moved without a jump in between, in four registers.
-const BLOCK: usize = 64;
-
-/// What a block must be aligned to.
-const ALIGNMENT: usize = 16;
-
-const WORD: usize = size_of::<u64>();
-
-/// Writes a block.
-///
-/// Creating a guest is little else than copying, so it is worth an assembler line: 0.19
-/// instructions a byte, where the C library's `rep movsb` counts as one a byte on the clock of
-/// `scripts/nested --icount`. Written like this, each byte also is written once, as with
-/// `volatile`.
-///
-/// # Safety
-/// The whole block at `to` lies in a mapping that is writable, and `to` is a multiple of
-/// [`ALIGNMENT`].
-unsafe fn write_block(to: *mut u8, bytes: &[u8; BLOCK]) {
-    // SAFETY: reads the whole array and nothing else. Writes the block, which the caller promised to
-    // be writable and aligned, as `movaps` demands. Registers and flags that it uses are declared.
-    unsafe {
-        asm!(
-            "movups {a}, [{from}]",
-            "movups {b}, [{from} + 16]",
-            "movups {c}, [{from} + 32]",
-            "movups {d}, [{from} + 48]",
-            "movaps [{to}], {a}",
-            "movaps [{to} + 16], {b}",
-            "movaps [{to} + 32], {c}",
-            "movaps [{to} + 48], {d}",
-            from = in(reg) bytes.as_ptr(),
-            to = in(reg) to,
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
-            options(nostack, preserves_flags),
-        );
-    }
-}
-
-/// Clears `count` blocks.
-///
-/// # Safety
-/// `count` blocks at `to` lie in a mapping that is writable, and `to` is a multiple of
-/// [`ALIGNMENT`].
-unsafe fn clear_blocks(to: *mut u8, count: usize) {
-    for index in 0..count {
-        // SAFETY: writes the block with this index, which the caller promised to be writable and
-        // aligned, as `movaps` demands: a block is a multiple of the alignment.
-        unsafe {
-            asm!(
-                "xorps {zero}, {zero}",
-                "movaps [{to}], {zero}",
-                "movaps [{to} + 16], {zero}",
-                "movaps [{to} + 32], {zero}",
-                "movaps [{to} + 48], {zero}",
-                to = in(reg) to.wrapping_add(index * BLOCK),
-                zero = out(xmm_reg) _,
-                options(nostack, preserves_flags),
-            );
-        }
-    }
-}
-
-/// Writes what is no block: words as far as there are any, then bytes.
-///
-/// # Safety
-/// All of the target lies in a mapping that is writable, and `to` is a multiple of [`WORD`] unless
-/// there is less than a word.
-unsafe fn write_rest(to: *mut u8, bytes: &[u8]) {
-    let (words, rest) = bytes.as_chunks::<WORD>();
-    // SAFETY: the caller promised that all of the target is writable, and that its words are aligned
-    // if there are any. Words and rest together are as long as the target.
-    unsafe {
-        for (index, word) in words.iter().enumerate() {
-            to.cast::<u64>().wrapping_add(index).write_volatile(u64::from_ne_bytes(*word));
-        }
-        write_bytes(to.wrapping_add(words.len() * WORD), rest);
-    }
-}
-
-/// Writes single bytes.
-///
-/// # Safety
-/// All of the target lies in a mapping that is writable.
-unsafe fn write_bytes(to: *mut u8, bytes: &[u8]) {
-    for (index, byte) in bytes.iter().enumerate() {
-        // SAFETY: the byte lies in the target, which the caller promised to be writable.
-        unsafe { to.wrapping_add(index).write_volatile(*byte) };
-    }
-}
-
-/// Reads single bytes.
-///
-/// # Safety
-/// All of the source lies in a mapping.
-unsafe fn read_bytes(from: *const u8, bytes: &mut [u8]) {
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        // SAFETY: the byte lies in the source, which the caller promised to be mapped.
-        *byte = unsafe { from.wrapping_add(index).read_volatile() };
-    }
-}
-
-/// How far from the kernel's own pages in each process mappings are asked for.
-const DISTANCE: u64 = 64 << 10;
-
-/// Where a mapping is best: close to the pages that the kernel maps into each process. Then both
-/// share page tables. To make new ones and to give them back takes several hypercalls in dom0,
-/// which count in a process that lives for some milliseconds.
-///
-/// `NEXT` is where the last one ended. It orders nothing: any value is only a hint. A process that
-/// makes many mappings leaves the choice to the kernel, which uses places again.
-fn near(kernels: u64) -> *mut libc::c_void {
-    let hint = match NEXT.load(Ordering::Relaxed) {
-        _ if kernels == 0 || MADE.fetch_add(1, Ordering::Relaxed) >= FEW => 0,
-        0 => usize::try_from(kernels.saturating_add(DISTANCE)).unwrap_or(0),
-        next => next,
-    };
-    std::ptr::without_provenance_mut(hint)
-}
-
-/// Mappings that a process makes for one guest, and some more.
-const FEW: usize = 8;
-
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Mapped pages; unmapped when dropped.
 #[derive(Debug)]
@@ -153,31 +25,32 @@ pub(crate) struct SharedMapping {
     length: usize,
 }
 
-// SAFETY: a mapping is a range of the process's addresses and belongs to no thread. It is not
-// `Sync`: nothing orders what two threads copy at the same time.
+// SAFETY: a value may be sent to another thread if nothing in it belongs to the first. A mapping is a
+// range of the process's addresses, which all threads share. It is not `Sync`, because copies by two
+// threads at the same time would race.
 unsafe impl Send for SharedMapping {}
 
 impl SharedMapping {
-    /// Maps `pages` pages of a device, shared, for reading and perhaps writing.
+    /// Maps `pages` pages of a device, shared, for reading and, if `writable`, for writing.
     ///
-    /// The pages of some devices only exist once an ioctl has filled them in; an access before
-    /// that ends the process, so callers give the mapping away only afterwards.
+    /// The pages of some devices exist only after an ioctl has filled them in, and an access before
+    /// that raises SIGBUS. So callers return the mapping only after the ioctl.
     pub(crate) fn new(
         file: &File,
         pages: usize,
         offset: u64,
         writable: bool,
+        placement: &Placement,
     ) -> Result<Self, Errno> {
         let length = pages.checked_mul(PAGE_SIZE).filter(|length| *length > 0);
         let length = length.ok_or(Errno::EINVAL)?;
         let offset = offset.try_into().map_err(|_| Errno::EINVAL)?;
         let write = if writable { libc::PROT_WRITE } else { 0 };
-        // SAFETY: a new mapping disturbs no other memory: the address is a hint, and where something
-        // is mapped already the kernel chooses another one. `getauxval` only reads what the kernel
-        // has told the process.
+        // SAFETY: `mmap` must not replace memory that is in use. Without MAP_FIXED the address is
+        // only a hint: where something is mapped already, the kernel chooses another one.
         let base = unsafe {
             libc::mmap(
-                near(libc::getauxval(libc::AT_SYSINFO_EHDR)),
+                placement.hint(),
                 length,
                 libc::PROT_READ | write,
                 libc::MAP_SHARED,
@@ -188,25 +61,26 @@ impl SharedMapping {
         if base == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        NEXT.store(base.addr().saturating_add(length), Ordering::Relaxed);
+        placement.mapped_until(base.addr().saturating_add(length));
         let base = NonNull::new(base.cast()).ok_or(Errno::EFAULT)?;
         Ok(Self { base, length })
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    /// The first byte's address, for handing to the kernel.
+    /// Returns the first byte's address, to pass to the kernel.
     pub(crate) fn address(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 
-    /// The address of `count` bytes at `offset`.
+    /// Returns the address of `count` bytes at `offset`.
     ///
     /// # Panics
-    /// They are not all inside the mapping: a mistake of the caller, never of the other domain.
+    /// They are not all inside the mapping. That is a bug of the caller: the other domain has no
+    /// influence on offsets.
     fn at(&self, offset: usize, count: usize) -> *mut u8 {
         let end = offset.checked_add(count);
         assert!(
@@ -220,27 +94,14 @@ impl SharedMapping {
     /// Copies bytes in.
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let to = self.at(offset, bytes.len());
-        let (head, aligned) = bytes.split_at(to.align_offset(ALIGNMENT).min(bytes.len()));
-        let (blocks, rest) = aligned.as_chunks::<BLOCK>();
-        let body = to.wrapping_add(head.len());
-        let tail = body.wrapping_add(blocks.len() * BLOCK);
-        // SAFETY: `at` has checked that the target lies in the mapping, which is writable if
-        // callers write. The head reaches up to a multiple of the alignment, unless nothing
-        // follows it; a block is a multiple of the alignment, so the rest begins at a word. No
-        // reference to the target exists. The other domain may read a part of what is written: it
-        // learns from an index, stored later, what is complete.
-        unsafe {
-            write_bytes(to, head);
-            for (index, block) in blocks.iter().enumerate() {
-                write_block(body.wrapping_add(index * BLOCK), block);
-            }
-            write_rest(tail, rest);
-        }
+        // SAFETY: `at` has checked that the bytes lie in the mapping, and callers only write to
+        // writable ones. No reference to them exists. The other domain may see a part of a write: it
+        // takes the bytes as complete only when it sees an index that is stored after them.
+        unsafe { copy::write(to, bytes) }
     }
 
-    /// Fills bytes from a file, without a copy in between.
-    ///
-    /// Gives how many there were: fewer than `count` only if the file ends.
+    /// Reads bytes of a file directly into the mapping. Returns how many: fewer than `count` only if
+    /// the file ends.
     pub(crate) fn write_from(
         &self,
         offset: usize,
@@ -252,9 +113,9 @@ impl SharedMapping {
         let mut left = count;
         let mut position = libc::off_t::try_from(position).map_err(|_| Errno::EOVERFLOW)?;
         while left > 0 {
-            // SAFETY: `at` has checked that `count` bytes at the beginning of `to` lie in the
-            // mapping; each round moves `to` by as much as `left` shrinks. The kernel writes to
-            // them as the other domain may: nobody has a reference to them.
+            // SAFETY: `pread` needs `left` writable bytes at `to`. `at` has checked that `count` bytes
+            // lie in the mapping, and each round moves `to` by as much as `left` shrinks. The kernel
+            // may write to them, because no reference to them exists.
             let got = unsafe { libc::pread(file.as_raw_fd(), to.cast(), left, position) };
             match usize::try_from(got) {
                 Ok(0) => break,
@@ -272,61 +133,39 @@ impl SharedMapping {
         Ok(count - left)
     }
 
-    /// Copies bytes out. What the other domain writes meanwhile may be seen in part. Each byte is
-    /// read once: what was copied and then checked is not looked up again.
+    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new. Each is read
+    /// once: check the copy, and do not read the bytes again for the same decision.
     pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
         let from = self.at(offset, bytes.len());
-        let (head, aligned) = bytes.split_at_mut(from.align_offset(WORD).min(bytes.len()));
-        let (words, rest) = aligned.as_chunks_mut::<WORD>();
-        let body = from.wrapping_add(head.len());
-        let tail = body.wrapping_add(words.len() * WORD);
-        // SAFETY: `at` has checked that the source lies in the mapping. The head reaches up to a
-        // multiple of a word, unless nothing follows it. The result is plain bytes, for which
-        // every value is valid.
-        unsafe {
-            read_bytes(from, head);
-            for (index, word) in words.iter_mut().enumerate() {
-                *word = body.cast::<u64>().wrapping_add(index).read_volatile().to_ne_bytes();
-            }
-            read_bytes(tail, rest);
-        }
+        // SAFETY: `at` has checked that the bytes lie in the mapping. No reference to them exists.
+        unsafe { copy::read(from, bytes) }
     }
 
     /// Clears bytes.
     pub(crate) fn fill_zero(&self, offset: usize, count: usize) {
-        const ZEROS: [u8; BLOCK] = [0; BLOCK];
         let to = self.at(offset, count);
-        let head = to.align_offset(ALIGNMENT).min(count);
-        let blocks = (count - head) / BLOCK;
-        let rest = count - head - blocks * BLOCK;
-        let body = to.wrapping_add(head);
-        // SAFETY: `at` has checked that the target lies in the mapping, which is writable if callers
-        // clear. Head and rest are each shorter than a block. The head reaches up to a multiple of
-        // the alignment, unless nothing follows it; so the blocks are aligned, and the rest begins at
-        // a word. No reference to the target exists.
-        unsafe {
-            write_bytes(to, &ZEROS[..head]);
-            clear_blocks(body, blocks);
-            write_rest(body.wrapping_add(blocks * BLOCK), &ZEROS[..rest]);
-        }
+        // SAFETY: `at` has checked that the bytes lie in the mapping, and callers only clear writable
+        // ones. No reference to them exists.
+        unsafe { copy::clear(to, count) }
     }
 
-    /// The word at `offset` as an atomic, which may race with the other domain.
+    /// Returns the word at `offset` as an atomic, which may race with the other domain.
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4), "word at {offset}");
         let word = self.at(offset, 4).cast::<u32>();
-        // SAFETY: `at` has checked that the word lies in the mapping, the mapping begins at a
-        // page and the offset is a multiple of four, so it is aligned; it lives as long as
-        // `self`; and no reference to plain memory there exists.
+        // SAFETY: `from_ptr` needs a word that is mapped and aligned while the result lives, and has
+        // no plain accesses that race. `at` has checked that the word lies in the mapping, which lives
+        // as long as `self`; the mapping begins at a page and the offset is a multiple of four; and no
+        // reference to plain memory there exists.
         unsafe { AtomicU32::from_ptr(word) }
     }
 
-    /// Reads a word; what follows is not done before.
+    /// Loads a word with acquire order.
     pub(crate) fn load(&self, offset: usize) -> u32 {
         self.word(offset).load(Ordering::Acquire)
     }
 
-    /// Writes a word; what precedes is visible before it is.
+    /// Stores a word with release order.
     pub(crate) fn store(&self, offset: usize, value: u32) {
         self.word(offset).store(value, Ordering::Release);
     }
@@ -334,8 +173,8 @@ impl SharedMapping {
 
 impl Drop for SharedMapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new` with this length and is not used any more: the
-        // borrows that `word` gives out end with `self`.
+        // SAFETY: `munmap` must not remove memory that is still in use. `new` created the mapping with
+        // this length, and all borrows that `word` returned have ended, because they borrow `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
     }
 }
@@ -347,11 +186,11 @@ mod tests {
     fn mapping(pages: usize) -> SharedMapping {
         let file = tempfile::tempfile().unwrap();
         file.set_len((pages * PAGE_SIZE) as u64).unwrap();
-        SharedMapping::new(&file, pages, 0, true).unwrap()
+        SharedMapping::new(&file, pages, 0, true, &Placement::anywhere()).unwrap()
     }
 
     #[test]
-    fn bytes_come_back_from_any_place_and_of_any_length() {
+    fn bytes_of_any_length_can_be_written_and_read_at_any_offset() {
         let mapping = mapping(2);
         let pattern: Vec<u8> = (0..=250).cycle().take(600).collect();
         for offset in (0..20).chain(PAGE_SIZE - 20..PAGE_SIZE + 20) {
@@ -370,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_for_is_cleared() {
+    fn only_the_given_range_is_cleared() {
         let mapping = mapping(3);
         mapping.write(0, &vec![0xaa; mapping.len()]);
         mapping.fill_zero(5, 2 * PAGE_SIZE);
@@ -381,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_files_bytes_arrive_as_far_as_there_are_any() {
+    fn a_file_is_read_up_to_its_end() {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, b"0123456789").unwrap();
         let mapping = mapping(1);
@@ -396,13 +235,13 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "of a mapping of 4096")]
-    fn a_file_is_not_read_past_the_end() {
+    fn a_file_is_not_read_past_the_end_of_the_mapping() {
         let file = tempfile::tempfile().unwrap();
         let _ = mapping(1).write_from(1, &file, 0, PAGE_SIZE);
     }
 
     #[test]
-    fn words_are_where_their_bytes_are() {
+    fn words_and_bytes_are_the_same_memory() {
         let mapping = mapping(1);
         mapping.store(8, 0x0403_0201);
         let mut bytes = [0; 4];
@@ -425,7 +264,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "word at 6")]
-    fn words_are_aligned() {
+    fn an_unaligned_word_is_refused() {
         mapping(1).store(6, 1);
     }
 }

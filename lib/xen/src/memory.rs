@@ -1,4 +1,4 @@
-//! Giving domains memory and taking it away.
+//! Adds memory to domains and removes it.
 
 use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;
 use xen_abi::memory::{
@@ -10,35 +10,35 @@ use crate::error::Error;
 use crate::hypercall::{Operation, Xen, guest_only};
 use crate::units::{Bytes, DomId, Gfn};
 
-/// Most pieces in one hypercall: what fits in the page that is always there.
+/// The most pieces in one hypercall: as many as fit into the hypercall page.
 const AT_ONCE: usize = 480;
 
 /// A range of a guest's memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryRange {
-    /// First address.
+    /// The first address.
     pub start: u64,
-    /// Length.
+    /// The length.
     pub size: Bytes,
-    /// What it is.
+    /// The kind of memory.
     pub kind: MemoryKind,
 }
 
-/// What a range of a guest's memory is.
+/// A kind of memory in a guest's memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryKind {
-    /// The guest's to use.
+    /// Memory that the guest may use.
     Ram,
-    /// Not the guest's to use.
+    /// Memory that the guest must not use.
     Reserved,
 }
 
 impl Xen {
-    /// Gives a domain `count` pieces of 2^`order` pages each, one after the other from a frame on.
+    /// Adds `count` pieces of 2^`order` pages each to a domain, at consecutive frames from `first` on.
     ///
     /// # Errors
-    /// [`Error::ShortPopulate`] with the number of pieces it got, if Xen has no more of this size,
-    /// the domain is at its limit, or its paging pool is empty: Xen does not say which.
+    /// [`Error::ShortPopulate`] with the number of pieces that were added, if Xen has no more of this
+    /// size, the domain is at its limit, or its paging pool is empty. Xen does not report which.
     pub fn populate_range(
         &self,
         domid: DomId,
@@ -50,18 +50,18 @@ impl Xen {
         self.reservation("populate_physmap", XENMEM_POPULATE_PHYSMAP, domid, count, order, frame)
     }
 
-    /// Gives a domain pieces of 2^`order` pages each, at the frames.
+    /// Adds pieces of 2^`order` pages each to a domain, at the given frames.
     ///
     /// # Errors
     /// As for [`Xen::populate_range`].
     pub fn populate_physmap(&self, domid: DomId, frames: &[Gfn], order: u32) -> Result<(), Error> {
-        // The closure is only asked for indices of the slice.
+        // `reservation` calls the closure only with indices of the slice.
         let frame = |index| usize::try_from(index).map_or(u64::MAX, |index| frames[index].0);
         let count = frames.len() as u64;
         self.reservation("populate_physmap", XENMEM_POPULATE_PHYSMAP, domid, count, order, frame)
     }
 
-    /// Takes single pages away from a domain and frees them.
+    /// Removes single pages from a domain and frees them.
     ///
     /// # Errors
     /// [`Error::ShortPopulate`] with the number of pages that were freed, if one of them does not
@@ -92,7 +92,7 @@ impl Xen {
             }
             let mut reservation =
                 MemoryReservation { extent_order, domid: domid.0, ..MemoryReservation::default() };
-            // The result is the number of pieces that were done; nothing else is ever reported.
+            // The result is the number of pieces that were done; Xen reports no error otherwise.
             let result = u64::from(self.operate_with(operation, domid, &mut reservation, &data)?);
             done += result.min(now as u64);
             if result < now as u64 {
@@ -102,8 +102,7 @@ impl Xen {
         Ok(())
     }
 
-    /// Sets the memory map that a guest gets when it asks Xen for one. Xen itself does not look at
-    /// it.
+    /// Sets the memory map that Xen returns to a guest on request. Xen itself does not use it.
     ///
     /// # Errors
     /// Xen refuses.

@@ -1,4 +1,4 @@
-//! What Xen tells of the machine and of itself.
+//! What Xen reports about the machine.
 
 use xen_abi::sysctl::{PhysInfo, XEN_SYSCTL_PHYSINFO};
 
@@ -9,22 +9,22 @@ use crate::units::Pages;
 /// The machine (`struct xen_sysctl_physinfo`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostInfo {
-    /// Physical CPUs.
+    /// Number of physical CPUs.
     pub cpus: u32,
     /// Clock rate of a CPU in kHz.
     pub cpu_khz: u32,
-    /// All memory.
+    /// All physical memory.
     pub total: Pages,
-    /// Memory that no domain has. Includes [`HostInfo::scrub`].
+    /// Memory that belongs to no domain, [`HostInfo::scrub`] included.
     pub free: Pages,
-    /// Free memory that must still be cleared before a domain gets it.
+    /// Free memory that Xen still has to clear before a domain can get it.
     pub scrub: Pages,
-    /// Free memory that is promised to domains already.
+    /// Free memory that is already claimed by domains.
     pub outstanding: Pages,
 }
 
 impl Xen {
-    /// Asks about the machine.
+    /// Returns the machine's CPUs and memory.
     ///
     /// # Errors
     /// Xen refuses.

@@ -1,4 +1,4 @@
-//! Types that keep apart what Xen numbers: domains, frames, ports, grants and sizes.
+//! Types that keep Xen's numbers apart: domains, frames, ports, grants and sizes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,14 +14,14 @@ impl DomId {
     /// The control domain.
     pub const DOM0: Self = Self(0);
 
-    /// First number that no domain has (`DOMID_FIRST_RESERVED` in Xen's `xen.h`). Asking for it,
-    /// or for any above, lets Xen choose.
+    /// The first number that no domain can have (`DOMID_FIRST_RESERVED` in Xen's `xen.h`). A create
+    /// that asks for it, or for a higher one, lets Xen choose the number.
     pub const FIRST_RESERVED: Self = Self(DOMID_FIRST_RESERVED);
 
-    /// Whoever makes the hypercall (`DOMID_SELF`).
+    /// The domain that makes the hypercall (`DOMID_SELF`).
     pub const SELF: Self = Self(DOMID_SELF);
 
-    /// Whether this can be the number of a guest.
+    /// Returns whether this can be the number of a guest.
     #[must_use]
     pub const fn is_guest(self) -> bool {
         self.0 > Self::DOM0.0 && self.0 < Self::FIRST_RESERVED.0
@@ -40,7 +40,7 @@ impl fmt::Display for DomId {
 pub struct Gfn(pub u64);
 
 impl Gfn {
-    /// The frame that lies `pages` further up; `None` if there is no such number.
+    /// Returns the frame that is `pages` higher; `None` if the number overflows.
     #[must_use]
     pub const fn checked_add(self, pages: Pages) -> Option<Self> {
         match self.0.checked_add(pages.0) {
@@ -49,13 +49,13 @@ impl Gfn {
         }
     }
 
-    /// Physical address of the frame's first byte; `None` if it does not fit in 64 bits.
+    /// Returns the physical address of the frame's first byte; `None` if it does not fit in 64 bits.
     #[must_use]
     pub const fn address(self) -> Option<u64> {
         self.0.checked_mul(PAGE_SIZE as u64)
     }
 
-    /// The frame that an address lies in.
+    /// Returns the frame that contains an address.
     #[must_use]
     pub const fn of_address(address: u64) -> Self {
         Self(address / PAGE_SIZE as u64)
@@ -78,7 +78,7 @@ impl fmt::Display for GrantRef {
     }
 }
 
-/// One end of an event channel. Xen never gives out 0.
+/// One end of an event channel. Xen never assigns 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port(pub u32);
 
@@ -93,7 +93,7 @@ impl fmt::Display for Port {
 pub struct Pages(pub u64);
 
 impl Pages {
-    /// The sum; `None` if it is no 64-bit number.
+    /// Returns the sum; `None` if it does not fit in 64 bits.
     #[must_use]
     pub const fn checked_add(self, other: Self) -> Option<Self> {
         match self.0.checked_add(other.0) {
@@ -102,7 +102,7 @@ impl Pages {
         }
     }
 
-    /// The difference; `None` if the other is larger.
+    /// Returns the difference; `None` if `other` is larger.
     #[must_use]
     pub const fn checked_sub(self, other: Self) -> Option<Self> {
         match self.0.checked_sub(other.0) {
@@ -111,13 +111,13 @@ impl Pages {
         }
     }
 
-    /// The same in KiB; saturates, which no real size does.
+    /// Converts to KiB; saturates, which no real size reaches.
     #[must_use]
     pub const fn to_kib(self) -> KiB {
         KiB(self.0.saturating_mul(4))
     }
 
-    /// The same in bytes; saturates, which no real size does.
+    /// Converts to bytes; saturates, which no real size reaches.
     #[must_use]
     pub const fn to_bytes(self) -> Bytes {
         Bytes(self.0.saturating_mul(PAGE_SIZE as u64))
@@ -135,13 +135,13 @@ impl fmt::Display for Pages {
 pub struct KiB(pub u64);
 
 impl KiB {
-    /// The same in bytes; saturates, which no real size does.
+    /// Converts to bytes; saturates, which no real size reaches.
     #[must_use]
     pub const fn to_bytes(self) -> Bytes {
         Bytes(self.0.saturating_mul(1024))
     }
 
-    /// The same in whole pages, or `None` if it is no multiple of a page.
+    /// Converts to pages; `None` if the size is not a multiple of a page.
     #[must_use]
     pub const fn to_pages(self) -> Option<Pages> {
         if self.0.is_multiple_of(4) { Some(Pages(self.0 / 4)) } else { None }
@@ -164,14 +164,15 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// The 16 bytes that Xen keeps for a domain and that mean nothing to it, shown as a UUID.
+/// The 16 bytes that Xen stores for a domain without interpreting them, shown as a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DomainHandle(pub [u8; 16]);
 
 impl fmt::Display for DomainHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        // Each create writes one: digit by digit through the formatter takes ten times as long.
+        // Each create writes one. Writing digit by digit through the formatter takes ten times as
+        // long.
         let mut text = [b'-'; 36];
         let mut at = 0;
         for (index, byte) in self.0.iter().enumerate() {
@@ -186,11 +187,9 @@ impl fmt::Display for DomainHandle {
     }
 }
 
-/// The text is no UUID.
+/// The text is not a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "not a UUID: 32 hexadecimal digits with dashes after the 8th, 12th, 16th and 20th are wanted"
-)]
+#[error("not a UUID: must be 32 hexadecimal digits with dashes after the 8th, 12th, 16th and 20th")]
 pub struct HandleError;
 
 impl FromStr for DomainHandle {
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn only_guests_are_guests() {
+    fn dom0_and_reserved_numbers_are_not_guests() {
         assert!(!DomId(0).is_guest());
         assert!(DomId(1).is_guest());
         assert!(!DomId(0x7ff0).is_guest());

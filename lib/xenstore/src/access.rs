@@ -1,4 +1,4 @@
-//! Who may do what with a node.
+//! The permissions of a node.
 
 use std::fmt;
 use std::str;
@@ -16,8 +16,8 @@ pub enum Access {
     Both,
 }
 
-/// A domain, and what it may do with a node: `n0`, `r3`, `w3` or `b3`. In a node's list, the first
-/// domain is the owner, and its access is that of all who are not listed.
+/// A domain, and what it may do with a node: `n0`, `r3`, `w3` or `b3`. In a node's list the first
+/// domain is the owner, and its access applies to all domains that are not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeAccess {
     /// The domain.
@@ -27,7 +27,7 @@ pub struct NodeAccess {
 }
 
 impl NodeAccess {
-    /// Reads one; `None` if the text is none.
+    /// Parses an entry of the list; `None` if the text is not one.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (letter, domid) = text.split_first()?;
@@ -54,7 +54,7 @@ impl fmt::Display for NodeAccess {
     }
 }
 
-/// Reads a decimal number without a sign; `None` if the text is none or the type cannot hold it.
+/// Parses a decimal number without a sign; `None` if the text is not one or does not fit the type.
 pub(crate) fn number<T: str::FromStr>(text: &[u8]) -> Option<T> {
     let digits = text.iter().all(u8::is_ascii_digit);
     digits.then_some(text).and_then(|text| str::from_utf8(text).ok()?.parse().ok())

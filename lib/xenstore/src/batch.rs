@@ -1,8 +1,8 @@
-//! The client's half: requests, written in one piece.
+//! The client's half: batches of requests.
 
 use crate::{Frame, Header, Kind, MAX_PAYLOAD};
 
-/// Who owns a new node, and who else may read it; the owner may do everything.
+/// The permissions of a new node; its owner may do everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Only the owner may use it.
@@ -11,7 +11,7 @@ pub enum Permission {
     ReadableBy(u16, u16),
 }
 
-/// Requests that are sent in one piece, and answered in their order.
+/// Requests that are sent together, and answered in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -29,7 +29,7 @@ impl Batch {
     /// Returns a batch inside of a transaction.
     #[must_use]
     pub fn inside(transaction: u32) -> Self {
-        // What a domain with one vif takes.
+        // The requests for a domain with one vif fit.
         Self { bytes: Vec::with_capacity(4096), kinds: Vec::with_capacity(64), transaction }
     }
 
@@ -64,12 +64,12 @@ impl Batch {
         self.add(Kind::Read, self.transaction, &[path.as_bytes(), b"\0"]);
     }
 
-    /// Writes a node; creates what is missing above it.
+    /// Writes a node, and creates missing parents.
     pub fn write(&mut self, path: &str, value: &str) {
         self.add(Kind::Write, self.transaction, &[path.as_bytes(), b"\0", value.as_bytes()]);
     }
 
-    /// Creates a node, and sets the permissions of it and of what is created below it later.
+    /// Creates a node and sets its permissions, which nodes created below it later inherit.
     pub fn make(&mut self, path: &str, permission: Permission) {
         let permissions = match permission {
             Permission::Owner(owner) => format!("n{}\0", owner),
@@ -92,13 +92,13 @@ impl Batch {
         self.add(Kind::Watch, 0, &parts);
     }
 
-    /// Returns the requests as they travel.
+    /// Returns the encoded requests.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Returns a request in words: what it is and what about.
+    /// Describes a request for an error's text: what it does, and to which node or domain.
     #[must_use]
     pub fn describe(&self, number: usize) -> String {
         let mut rest = &self.bytes[..];
@@ -113,7 +113,7 @@ impl Batch {
         format!("{} {}", kind.map_or("do", |kind| kind.verb()), String::from_utf8_lossy(path))
     }
 
-    /// Returns what the answers must be.
+    /// Returns the kinds that the replies must have.
     #[must_use]
     pub fn kinds(&self) -> &[Kind] {
         &self.kinds
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_as_the_protocol_has_them() {
+    fn requests_are_encoded_as_the_protocol_says() {
         let mut batch = Batch::inside(7);
         batch.write("/a", "b");
         assert_eq!(words(batch.bytes()), [11, 0, 7, 4]);

@@ -1,30 +1,32 @@
-//! The header of a message, and how bytes are cut into messages.
+//! The header of a message, and how a stream of bytes is split into messages.
 
-/// Longest payload of a message, in bytes (`XENSTORE_PAYLOAD_MAX`).
-pub const MAX_PAYLOAD: usize = 4096;
+use xen_abi::io::xs_wire::{SockMsg, XENSTORE_PAYLOAD_MAX};
 
-/// Bytes before the payload.
-pub const HEADER: usize = 16;
+/// The longest payload of a message, in bytes (`XENSTORE_PAYLOAD_MAX`).
+pub const MAX_PAYLOAD: usize = XENSTORE_PAYLOAD_MAX;
 
-/// A payload of more than [`MAX_PAYLOAD`] bytes. Its sender breaks the protocol: where the next
-/// message begins is unknown.
+/// The length of a header in bytes.
+pub const HEADER: usize = size_of::<SockMsg>();
+
+/// A payload of more than [`MAX_PAYLOAD`] bytes. If it was received, its sender violates the protocol,
+/// and where the next message begins is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a XenStore message has a payload of {length} bytes; at most {MAX_PAYLOAD} are allowed")]
+#[error("a XenStore message has a payload of {length} bytes: must be at most {MAX_PAYLOAD}")]
 pub struct TooLong {
-    /// What the header says, or what would have to be written.
+    /// The length in the header, or the length that would have to be written.
     pub length: usize,
 }
 
-/// What precedes each payload (`struct xsd_sockmsg`). Any 16 bytes are one.
+/// What precedes each payload (`struct xsd_sockmsg`). Any 16 bytes are a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the message is: see [`Kind::of`](crate::Kind::of).
+    /// The kind of the message: see [`Kind::of`](crate::Kind::of).
     pub kind: u32,
     /// The request's number, which its reply repeats.
     pub request: u32,
-    /// The transaction, 0 outside of any.
+    /// The transaction; 0 outside of transactions.
     pub transaction: u32,
-    /// Length of the payload in bytes, as the sender says.
+    /// The length of the payload in bytes, as the sender states it.
     pub length: u32,
 }
 
@@ -59,7 +61,7 @@ impl Header {
     }
 }
 
-/// A message as it arrives: the header, and the payload it speaks of.
+/// A received message: the header, and its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// The header.
@@ -69,11 +71,11 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Cuts the first message off a stream of bytes. Returns it and what follows, or `None` if some
-    /// of it has not arrived yet.
+    /// Splits the first message off a stream of bytes. Returns it and the rest, or `None` if it has
+    /// not arrived completely.
     ///
     /// # Errors
-    /// Its payload is too long to be one.
+    /// Its payload is too long.
     pub fn split(bytes: &'a [u8]) -> Result<Option<(Self, &'a [u8])>, TooLong> {
         let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return Ok(None) };
         let header = Header::from_bytes(*header);
@@ -90,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_cut_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn any_bytes_are_split_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             match Frame::split(&bytes) {
                 Ok(Some((frame, rest))) => {
                     prop_assert_eq!(HEADER + frame.payload.len() + rest.len(), bytes.len());
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_complete_with_its_last_byte_and_the_longest_is_one() {
+    fn a_message_is_complete_with_its_last_byte_and_the_longest_is_accepted() {
         let length = u32::try_from(MAX_PAYLOAD).unwrap();
         let mut bytes = Vec::new();
         Header { kind: 2, request: 1, transaction: 0, length }.write(&mut bytes);

@@ -1,63 +1,65 @@
-//! What messages are, and the names of errors.
+//! The kinds of messages, and the names of errors.
 
-/// What a message is (`enum xsd_sockmsg_type`).
+use xen_abi::io::xs_wire;
+
+/// The kind of a message (`enum xsd_sockmsg_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
-    /// Asks the store itself for something: for its administrator.
-    Control = 0,
+    /// Controls the store itself; for its administrator.
+    Control = xs_wire::XS_CONTROL,
     /// Lists a node's children.
-    Directory = 1,
+    Directory = xs_wire::XS_DIRECTORY,
     /// Returns a node's value.
-    Read = 2,
+    Read = xs_wire::XS_READ,
     /// Returns a node's permissions.
-    GetPerms = 3,
+    GetPerms = xs_wire::XS_GET_PERMS,
     /// Watches a node and all below it.
-    Watch = 4,
+    Watch = xs_wire::XS_WATCH,
     /// Ends a watch.
-    Unwatch = 5,
+    Unwatch = xs_wire::XS_UNWATCH,
     /// Starts a transaction.
-    TransactionStart = 6,
+    TransactionStart = xs_wire::XS_TRANSACTION_START,
     /// Commits or aborts a transaction.
-    TransactionEnd = 7,
-    /// Makes a domain known to the store.
-    Introduce = 8,
-    /// Makes the store forget a domain.
-    Release = 9,
+    TransactionEnd = xs_wire::XS_TRANSACTION_END,
+    /// Connects a domain to the store.
+    Introduce = xs_wire::XS_INTRODUCE,
+    /// Disconnects a domain from the store.
+    Release = xs_wire::XS_RELEASE,
     /// Returns the path of a domain's own nodes.
-    GetDomainPath = 10,
+    GetDomainPath = xs_wire::XS_GET_DOMAIN_PATH,
     /// Writes a node's value.
-    Write = 11,
+    Write = xs_wire::XS_WRITE,
     /// Creates a node.
-    Mkdir = 12,
+    Mkdir = xs_wire::XS_MKDIR,
     /// Removes a node and all below it.
-    Remove = 13,
+    Remove = xs_wire::XS_RM,
     /// Sets the permissions of a node.
-    SetPerms = 14,
-    /// Says that a watched node has changed.
-    WatchEvent = 15,
+    SetPerms = xs_wire::XS_SET_PERMS,
+    /// Reports that a watched node has changed.
+    WatchEvent = xs_wire::XS_WATCH_EVENT,
     /// The answer to a request that failed.
-    Error = 16,
-    /// Says whether a domain is known to the store.
-    IsDomainIntroduced = 17,
-    /// Says that a domain runs again after it was suspended.
-    Resume = 18,
+    Error = xs_wire::XS_ERROR,
+    /// Returns whether a domain is connected to the store.
+    IsDomainIntroduced = xs_wire::XS_IS_DOMAIN_INTRODUCED,
+    /// Reports that a domain runs again after it was suspended.
+    Resume = xs_wire::XS_RESUME,
     /// Lets a domain act for another one.
-    SetTarget = 19,
+    SetTarget = xs_wire::XS_SET_TARGET,
     /// Ends all watches and transactions of a connection.
-    ResetWatches = 21,
+    ResetWatches = xs_wire::XS_RESET_WATCHES,
     /// Lists a part of a node's children.
-    DirectoryPart = 22,
+    DirectoryPart = xs_wire::XS_DIRECTORY_PART,
 }
 
 impl Kind {
-    /// Returns the kind that a header's word stands for. `None` if the protocol has no such kind.
+    /// Returns the kind with this number; `None` if the protocol does not have it.
     #[must_use]
     pub fn of(word: u32) -> Option<Self> {
         ALL.iter().copied().find(|kind| *kind as u32 == word)
     }
 
-    /// Returns what a client wants that sends such a request, for an error's text.
+    /// Returns what such a request does, for an error's text.
     pub(crate) fn verb(self) -> &'static str {
         match self {
             Self::Control => "control",
@@ -109,18 +111,18 @@ const ALL: &[Kind] = &[
     Kind::DirectoryPart,
 ];
 
-/// Why a request failed, by the name that travels (`xsd_errors`).
+/// Why a request failed, by the name in the reply (`xsd_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorName {
     /// The request is malformed.
     Invalid,
-    /// The node may not be used so.
+    /// The node's permissions do not allow it.
     Access,
-    /// It is there already.
+    /// The node or the watch exists already.
     Exists,
     /// There is no such node, watch or transaction.
     NotFound,
-    /// The store has no memory.
+    /// The store is out of memory.
     NoMemory,
     /// A quota is exceeded.
     NoSpace,
@@ -128,19 +130,19 @@ pub enum ErrorName {
     Io,
     /// The node has children.
     NotEmpty,
-    /// The store knows no such request.
+    /// The store does not support the request.
     NotSupported,
-    /// Nothing may be changed.
+    /// The store is read-only.
     ReadOnly,
     /// Too much is in progress.
     Busy,
-    /// The transaction conflicts with another one; start it again.
+    /// The transaction conflicts with another one; retry it.
     Again,
     /// The domain is introduced already.
     Connected,
     /// The answer does not fit into a message.
     TooBig,
-    /// The domain may not ask for this.
+    /// The domain may not send this request.
     NotPermitted,
 }
 
@@ -173,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_found_by_its_number_and_no_other() {
+    fn each_kind_is_found_by_its_number_and_other_numbers_are_refused() {
         for kind in ALL {
             assert_eq!(Kind::of(*kind as u32), Some(*kind));
         }

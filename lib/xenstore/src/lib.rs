@@ -1,22 +1,22 @@
-//! XenStore's messages, both halves: `struct xsd_sockmsg` of Xen's `public/io/xs_wire.h`, and what
-//! follows it as `docs/misc/xenstore.txt` says.
+//! XenStore's messages, both halves: `struct xsd_sockmsg` of Xen's `public/io/xs_wire.h`, and the
+//! payloads of `docs/misc/xenstore.txt`. Numbers and limits are those of [`xen_abi::io::xs_wire`].
 //!
 //! ```text
-//! header   the 16 bytes before each payload, and how a stream of bytes is cut into messages
-//! kind     what a message is, and the errors' names
-//! access   who may do what with a node
-//! path     which texts are paths
+//! header   the 16 bytes before each payload, and how a stream of bytes is split into messages
+//! kind     the kinds of messages, and the names of errors
+//! access   the permissions of a node
+//! path     valid paths
 //! batch    the client's half: writes requests
 //! message  the client's half: reads replies and events
 //! request  the server's half: reads requests
 //! reply    the server's half: writes replies, errors and events
 //! ```
 //!
-//! There is no store here. What the server's half reads may be written by a guest: it is bounded,
-//! never panics and copies nothing but permissions.
+//! There is no store here. The server's half may read messages of a guest: its work is bounded, it
+//! never panics, and it copies only permissions.
 //!
-//! The crate `xenstore-rs`, which the toolstack also uses, keeps its messages to itself and has no
-//! transactions, no permissions and no watches.
+//! The crate `xenstore-rs`, which the toolstack also uses, does not export its messages and has no
+//! transactions, permissions or watches.
 
 mod access;
 mod batch;

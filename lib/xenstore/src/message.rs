@@ -1,4 +1,4 @@
-//! The client's half: replies and events, as they are read.
+//! The client's half: reads replies and events.
 
 use std::io::{self, Read};
 
@@ -29,13 +29,14 @@ impl Message {
         Ok(Self { kind: header.kind, payload })
     }
 
-    /// Whether the message is of this kind.
+    /// Returns whether the message is of this kind.
     #[must_use]
     pub fn is(&self, kind: Kind) -> bool {
         self.kind == kind as u32
     }
 
-    /// Returns the payload up to the first zero byte: a value, the name of an error, or the path of an event.
+    /// Returns the payload up to the first zero byte: a value, the name of an error, or the path of
+    /// an event.
     #[must_use]
     pub fn text(&self) -> &str {
         let text = self.payload.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_and_long_ones_refused() {
+    fn replies_are_read_and_long_ones_refused() {
         let mut bytes = Vec::new();
         for word in [16u32, 5, 0, 7] {
             bytes.extend(word.to_le_bytes());

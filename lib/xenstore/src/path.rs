@@ -1,16 +1,18 @@
-//! Which texts are paths.
+//! Valid paths.
 
 use std::fmt;
 
-/// Longest absolute path in bytes (`XENSTORE_ABS_PATH_MAX`).
-pub const MAX_ABSOLUTE: usize = 3072;
+use xen_abi::io::xs_wire::{XENSTORE_ABS_PATH_MAX, XENSTORE_REL_PATH_MAX};
 
-/// Longest path relative to a domain's own nodes, in bytes (`XENSTORE_REL_PATH_MAX`).
-pub const MAX_RELATIVE: usize = 2048;
+/// The longest absolute path in bytes (`XENSTORE_ABS_PATH_MAX`).
+pub const MAX_ABSOLUTE: usize = XENSTORE_ABS_PATH_MAX;
 
-/// A path that a client may name: absolute, relative to its domain's own nodes, or one of the events
-/// that begin with `@`. Its characters and its length are checked; whether there is such a node is
-/// the store's business.
+/// The longest path relative to a domain's own nodes, in bytes (`XENSTORE_REL_PATH_MAX`).
+pub const MAX_RELATIVE: usize = XENSTORE_REL_PATH_MAX;
+
+/// A path in a client's request: absolute, relative to its domain's own nodes, or one of the events
+/// that begin with `@`. Its characters and its length are valid; whether the node exists is for the
+/// store to check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path<'a>(&'a str);
 

@@ -1,22 +1,22 @@
-//! The server's half: replies, errors and events, as they are written.
+//! The server's half: writes replies, errors and events.
 
 use crate::{ErrorName, Header, Kind, MAX_PAYLOAD, NodeAccess, TooLong};
 
-/// What a server answers.
+/// A reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
-    /// It is done.
+    /// Success, without a value.
     Done,
     /// A node's value.
     Value(&'a [u8]),
     /// The names of a node's children.
     Names(&'a [&'a str]),
-    /// A part of the list that [`Names`](Self::Names) would be.
+    /// A part of the list of [`Names`](Self::Names).
     NamesPart {
         /// Changes whenever the list does.
         generation: u64,
-        /// The bytes of the list from the position that was asked for. The last part ends with an
-        /// empty name.
+        /// The bytes of the list from the requested position on. The last part ends with an empty
+        /// name.
         list: &'a [u8],
     },
     /// A node's permissions, the owner first.
@@ -25,17 +25,17 @@ pub enum Reply<'a> {
     Transaction(u32),
     /// A path.
     Path(&'a str),
-    /// Whether it is so.
+    /// Yes or no.
     Flag(bool),
-    /// It was not done.
+    /// The request failed.
     Error(ErrorName),
 }
 
 impl Reply<'_> {
-    /// Appends the reply to a request with this header.
+    /// Appends the reply to the request with header `to`.
     ///
     /// # Errors
-    /// It does not fit into a message; then nothing is appended. [`ErrorName::TooBig`] does fit.
+    /// It does not fit into a message, and nothing is appended. Reply with [`ErrorName::TooBig`] then.
     pub fn write(&self, to: Header, out: &mut Vec<u8>) -> Result<(), TooLong> {
         let kind = if matches!(self, Self::Error(_)) { Kind::Error as u32 } else { to.kind };
         write(Header { kind, ..to }, out, |out| match *self {
@@ -58,7 +58,7 @@ impl Reply<'_> {
 /// Appends the event of a watch: the node that has changed, and the watch's token.
 ///
 /// # Errors
-/// It does not fit into a message; then nothing is appended.
+/// It does not fit into a message, and nothing is appended.
 pub fn write_event(path: &str, token: &[u8], out: &mut Vec<u8>) -> Result<(), TooLong> {
     let kind = Kind::WatchEvent as u32;
     write(Header { kind, request: 0, transaction: 0, length: 0 }, out, |out| {
@@ -68,7 +68,7 @@ pub fn write_event(path: &str, token: &[u8], out: &mut Vec<u8>) -> Result<(), To
     })
 }
 
-/// Appends a message, and sets its length when the payload is there.
+/// Appends a message and then fills in the length of its payload.
 fn write(
     header: Header,
     out: &mut Vec<u8>,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_as_the_protocol_has_them() {
+    fn replies_are_encoded_as_the_protocol_says() {
         let list = [
             NodeAccess { domid: 0, access: Access::None },
             NodeAccess { domid: 3, access: Access::Both },
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_leaves_nothing_behind() {
+    fn a_reply_that_does_not_fit_appends_nothing() {
         let mut out = b"before".to_vec();
         let long = vec![0; MAX_PAYLOAD + 1];
         let refused = Reply::Value(&long).write(TO, &mut out);

@@ -1,9 +1,9 @@
-//! The server's half: requests, as they are read.
+//! The server's half: reads requests.
 
 use crate::access::number;
 use crate::{ErrorName, Frame, Kind, NodeAccess, Path};
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// List a node's children.
@@ -18,14 +18,14 @@ pub enum Request<'a> {
     Watch {
         /// The node.
         path: Path<'a>,
-        /// What the client knows the watch by.
+        /// The client's name for the watch.
         token: &'a [u8],
     },
     /// End a watch.
     Unwatch {
         /// The node.
         path: Path<'a>,
-        /// What the client knows the watch by.
+        /// The client's name for the watch.
         token: &'a [u8],
     },
     /// Start a transaction.
@@ -48,22 +48,22 @@ pub enum Request<'a> {
     Release(u16),
     /// Return the path of a domain's own nodes.
     GetDomainPath(u16),
-    /// Write a node's value, and create what is missing above it.
+    /// Write a node's value, and create missing parents.
     Write {
         /// The node.
         path: Path<'a>,
         /// Any bytes.
         value: &'a [u8],
     },
-    /// Create a node, if it is not there.
+    /// Create a node, unless it exists.
     Mkdir(Path<'a>),
     /// Remove a node and all below it.
     Remove(Path<'a>),
-    /// Set a node's permissions: the owner first, at least that.
+    /// Set a node's permissions.
     SetPerms {
         /// The node.
         path: Path<'a>,
-        /// Who may do what.
+        /// The permissions: at least the owner's, which comes first.
         access: Vec<NodeAccess>,
     },
     /// Say whether a domain is connected.
@@ -84,16 +84,16 @@ pub enum Request<'a> {
 /// Why a message is not a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The protocol has no such kind, or only servers send it, or only administrators do.
+    /// The protocol does not have this kind, or only servers or administrators send it.
     #[error("a XenStore message of kind {kind} is not a request")]
     Kind {
-        /// The header's word.
+        /// The number in the header.
         kind: u32,
     },
-    /// The payload is not that of such a request.
+    /// The payload does not fit the kind.
     #[error("a XenStore request to {} has a malformed payload", kind.verb())]
     Payload {
-        /// What the message is.
+        /// The kind of the request.
         kind: Kind,
     },
 }
@@ -110,7 +110,7 @@ impl Malformed {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a request. Which transaction it belongs to stands in the frame's header.
+    /// Reads a request. Its transaction is in the frame's header.
     ///
     /// # Errors
     /// The message is not a request; the answer is [`Malformed::name`].
@@ -179,13 +179,13 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Cuts the payload after its first zero byte.
+/// Splits the payload at its first zero byte.
 fn first_text(payload: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = payload.iter().position(|byte| *byte == 0)?;
     Some((&payload[..end], &payload[end + 1..]))
 }
 
-/// Reads a payload of exactly so many texts, each with a zero byte behind it.
+/// Reads a payload of exactly `COUNT` texts, each followed by a zero byte.
 fn texts<const COUNT: usize>(payload: &[u8]) -> Option<[&[u8]; COUNT]> {
     let mut texts = [&[][..]; COUNT];
     let mut rest = payload;

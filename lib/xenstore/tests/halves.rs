@@ -7,9 +7,9 @@ use xenstore::{
     Request, write_event,
 };
 
-/// A request as a client makes it.
+/// A request that a client sends.
 #[derive(Clone, Debug)]
-enum Asked {
+enum Sent {
     Start,
     End { commit: bool },
     Read(String),
@@ -23,31 +23,30 @@ fn path() -> impl Strategy<Value = String> {
     "(/[a-zA-Z0-9_@-]{1,8}){1,4}"
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn sent() -> impl Strategy<Value = Sent> {
     prop_oneof![
-        Just(Asked::Start),
-        any::<bool>().prop_map(|commit| Asked::End { commit }),
-        path().prop_map(Asked::Read),
-        (path(), "[^\0]{0,20}").prop_map(|(path, value)| Asked::Write(path, value)),
-        (path(), any::<u16>())
-            .prop_map(|(path, owner)| Asked::Make(path, Permission::Owner(owner))),
+        Just(Sent::Start),
+        any::<bool>().prop_map(|commit| Sent::End { commit }),
+        path().prop_map(Sent::Read),
+        (path(), "[^\0]{0,20}").prop_map(|(path, value)| Sent::Write(path, value)),
+        (path(), any::<u16>()).prop_map(|(path, owner)| Sent::Make(path, Permission::Owner(owner))),
         (path(), any::<u16>(), any::<u16>()).prop_map(|(path, owner, reader)| {
-            Asked::Make(path, Permission::ReadableBy(owner, reader))
+            Sent::Make(path, Permission::ReadableBy(owner, reader))
         }),
-        any::<(u16, u64, u32)>().prop_map(|(domid, gfn, port)| Asked::Introduce(domid, gfn, port)),
-        (path(), "[^\0]{0,20}").prop_map(|(path, token)| Asked::Watch(path, token)),
+        any::<(u16, u64, u32)>().prop_map(|(domid, gfn, port)| Sent::Introduce(domid, gfn, port)),
+        (path(), "[^\0]{0,20}").prop_map(|(path, token)| Sent::Watch(path, token)),
     ]
 }
 
 /// Adds a request to a batch, and returns what the server must read, with the transaction.
-fn ask<'a>(batch: &mut Batch, inside: u32, asked: &'a Asked) -> Vec<(u32, Request<'a>)> {
+fn add<'a>(batch: &mut Batch, inside: u32, sent: &'a Sent) -> Vec<(u32, Request<'a>)> {
     let path = |text: &'a str| Path::new(text.as_bytes()).unwrap();
-    match asked {
-        Asked::Start => {
+    match sent {
+        Sent::Start => {
             batch.start_transaction();
             vec![(0, Request::TransactionStart)]
         }
-        Asked::End { commit } => {
+        Sent::End { commit } => {
             if *commit {
                 batch.commit();
             } else {
@@ -55,16 +54,16 @@ fn ask<'a>(batch: &mut Batch, inside: u32, asked: &'a Asked) -> Vec<(u32, Reques
             }
             vec![(inside, Request::TransactionEnd { commit: *commit })]
         }
-        Asked::Read(text) => {
+        Sent::Read(text) => {
             batch.read(text);
             vec![(inside, Request::Read(path(text)))]
         }
-        Asked::Write(text, value) => {
+        Sent::Write(text, value) => {
             batch.write(text, value);
             let value = value.as_bytes();
             vec![(inside, Request::Write { path: path(text), value })]
         }
-        Asked::Make(text, permission) => {
+        Sent::Make(text, permission) => {
             batch.make(text, *permission);
             let entry = |domid, access| NodeAccess { domid, access };
             let access = match *permission {
@@ -76,11 +75,11 @@ fn ask<'a>(batch: &mut Batch, inside: u32, asked: &'a Asked) -> Vec<(u32, Reques
             let path = path(text);
             vec![(inside, Request::Mkdir(path)), (inside, Request::SetPerms { path, access })]
         }
-        Asked::Introduce(domid, gfn, port) => {
+        Sent::Introduce(domid, gfn, port) => {
             batch.introduce(*domid, *gfn, *port);
             vec![(0, Request::Introduce { domid: *domid, gfn: *gfn, port: *port })]
         }
-        Asked::Watch(text, token) => {
+        Sent::Watch(text, token) => {
             batch.watch(text, token);
             vec![(0, Request::Watch { path: path(text), token: token.as_bytes() })]
         }
@@ -91,10 +90,10 @@ proptest! {
     #[test]
     fn the_server_reads_what_the_client_writes(
         inside in any::<u32>(),
-        all in proptest::collection::vec(asked(), 0..10),
+        all in proptest::collection::vec(sent(), 0..10),
     ) {
         let mut batch = Batch::inside(inside);
-        let expected: Vec<_> = all.iter().flat_map(|one| ask(&mut batch, inside, one)).collect();
+        let expected: Vec<_> = all.iter().flat_map(|one| add(&mut batch, inside, one)).collect();
         let mut rest = batch.bytes();
         for (number, (transaction, request)) in (0..).zip(&expected) {
             let (frame, after) = Frame::split(rest).unwrap().unwrap();

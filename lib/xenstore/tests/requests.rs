@@ -40,7 +40,7 @@ fn each_kind_of_request_is_read() {
 }
 
 #[test]
-fn what_is_not_a_request_has_its_error() {
+fn a_message_that_is_not_a_request_has_its_error() {
     for kind in [0, 15, 16, 20, 99] {
         let error = parse(kind, b"/a\0").unwrap_err();
         assert_eq!(error.name(), ErrorName::NotSupported, "{kind}");
@@ -67,7 +67,7 @@ fn what_is_not_a_request_has_its_error() {
 
 proptest! {
     #[test]
-    fn no_payload_does_harm(
+    fn any_payload_is_parsed_without_a_panic(
         kind in 0u32..25,
         payload in proptest::collection::vec(
             prop_oneof![Just(0u8), Just(b'/'), Just(b'n'), Just(b'1'), any::<u8>()], 0..40),

@@ -1,4 +1,4 @@
-//! Why a guest that has ended is not dealt with.
+//! Why a guest that has ended cannot be restarted or removed.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,15 +7,15 @@ use chaos::guests::LifecycleError;
 use chaos::records::RecordError;
 use thiserror::Error;
 
-/// Why a guest that has ended is not restarted, or not removed.
+/// Why a guest that has ended cannot be restarted or removed.
 #[derive(Debug, Error)]
 pub enum RestartError {
-    /// The guest's kernel or ramdisk cannot be used. It is not removed before its files are seen.
+    /// The guest's kernel or ramdisk cannot be used. The guest is not removed then.
     #[error("cannot use {path}, which the guest boots from")]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -28,24 +28,24 @@ pub enum RestartError {
     /// The pending restart is another guest's.
     #[error("its pending restart is that of guest {found}; remove it with chaos destroy")]
     OtherName {
-        /// The guest in it.
+        /// The guest in the pending restart.
         found: String,
     },
 }
 
-/// What stands in the way of a restart.
+/// What prevents a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Xen has too little free memory. The same succeeds when another guest has freed some.
+    /// Xen has too little free memory. A retry succeeds when another guest has freed some.
     NoMemory,
-    /// The kernel or the ramdisk does not exist. The same fails until it is put back.
+    /// The kernel or the ramdisk does not exist. Retries fail until it is put back.
     MissingFile,
     /// Anything else.
     Other,
 }
 
 impl RestartError {
-    /// Returns what stands in the way.
+    /// Returns what prevents the restart.
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {
         match self {
@@ -60,7 +60,7 @@ impl RestartError {
 }
 
 impl Obstacle {
-    /// Returns what helps, for the log.
+    /// Returns the remedy, for the log.
     pub(super) fn remedy(self) -> &'static str {
         match self {
             Self::NoMemory => "chaosd retries when a domain has freed memory",
@@ -84,18 +84,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_memory_is_told_from_a_missing_file() {
+    fn too_little_memory_and_a_missing_file_are_different_obstacles() {
         let build = BuildError::NoMemory { wanted: KiB(4096), free: KiB(0) };
         let no_memory = RestartError::Guest(build.into());
         assert_eq!(no_memory.obstacle(), Obstacle::NoMemory);
 
         let path = PathBuf::from("/does/not/exist");
         let source = fs::metadata(&path).unwrap_err();
-        let gone = RestartError::File { path: path.clone(), source };
-        assert_eq!(gone.obstacle(), Obstacle::MissingFile);
+        let missing = RestartError::File { path: path.clone(), source };
+        assert_eq!(missing.obstacle(), Obstacle::MissingFile);
         let source = RamdiskFile::open(&path).unwrap_err();
-        let gone_later = RestartError::Guest(LifecycleError::Ramdisk { path, source });
-        assert_eq!(gone_later.obstacle(), Obstacle::MissingFile);
+        let missing_later = RestartError::Guest(LifecycleError::Ramdisk { path, source });
+        assert_eq!(missing_later.obstacle(), Obstacle::MissingFile);
 
         let source = RamdiskFile::open(Path::new("/tmp")).unwrap_err();
         let folder = LifecycleError::Ramdisk { path: "/tmp".into(), source };

@@ -1,12 +1,12 @@
-//! How often a guest is restarted.
+//! Limits how often a guest is restarted.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// Most restarts of a guest within [`WINDOW`]. One more exit and it is kept as it is.
+/// The most restarts of a guest within [`WINDOW`]. At its next exit the guest is kept.
 pub const MAX_RESTARTS: usize = 5;
 
-/// See [`MAX_RESTARTS`].
+/// The time in which restarts are counted.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// Restarts of each guest in the last [`WINDOW`], by name.
@@ -16,7 +16,7 @@ pub(super) struct RestartLimit(HashMap<String, VecDeque<Instant>>);
 impl RestartLimit {
     /// Returns whether the guest may be restarted now, and counts the restart if so.
     pub(super) fn allow(&mut self, name: &str, now: Instant) -> bool {
-        // Guests without a recent restart are forgotten.
+        // Forget guests without a recent restart.
         self.0.retain(|_, times| {
             times.retain(|time| now.duration_since(*time) < WINDOW);
             !times.is_empty()
@@ -42,8 +42,8 @@ mod tests {
             assert!(restarts.allow("a", start + Duration::from_secs(number as u64)));
         }
         assert!(!restarts.allow("a", start + Duration::from_secs(10)));
-        assert!(restarts.allow("b", start + Duration::from_secs(10)), "others may");
-        assert!(restarts.allow("a", start + WINDOW), "the first time is long ago");
+        assert!(restarts.allow("b", start + Duration::from_secs(10)), "guests are counted apart");
+        assert!(restarts.allow("a", start + WINDOW), "the first restart is not counted any more");
         assert!(!restarts.allow("a", start + WINDOW));
         restarts.allow("c", start + 3 * WINDOW);
         assert_eq!(restarts.0.len(), 1, "guests without a recent restart are forgotten");

@@ -1,72 +1,59 @@
 //! What happens when a guest exits: it is destroyed, restarted or kept, as its config says.
 //!
-//! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one; Xen's list shows that.
-//! Guests that ended while no `chaosd` ran, and guests that other processes created, are found the
-//! same way.
+//! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one, so the supervisor scans
+//! Xen's list of domains. The scan also finds guests that ended while no `chaosd` ran, and guests that
+//! other processes created.
 //!
-//! Before a guest that is to be restarted is removed, a pending restart is written
-//! ([`Records::promise_restart`]). So it also comes back if this process is killed meanwhile, or if
-//! there is no memory for it now. A restart that failed is tried again when something has changed: a
-//! domain has ended, or the configuration was read again. For what is not reported, such as a file
-//! that was missing, it is tried some more times after a while.
+//! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
+//! ([`Records::promise_restart`]). So the guest comes back even if this process is killed in between,
+//! or if there is not enough memory now. A restart that failed is retried when something has changed:
+//! a domain has ended, or the configuration was read again. It is also retried a few times by a timer,
+//! because some changes are not reported, such as a missing file that was put back.
 //!
 //! [`Records::promise_restart`]: chaos::records::Records::promise_restart
 
+mod attempts;
 mod error;
 mod limit;
+mod pending;
 mod watch;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chaos::config::{Action, DomainConfig};
-use chaos::guests::{self, Condition, EndedGuest, GuestState, Host, LifecycleError};
+use chaos::guests::{self, EndedGuest, GuestState, Host};
 use chaos::records::Record;
 use daemon::chain::chain;
 use xen::units::{DomId, DomainHandle};
 
-use crate::pace::Pace;
+use crate::pace::ScanPace;
+use attempts::Attempts;
 use limit::RestartLimit;
+use pending::Pending;
 
+pub use attempts::{MAX_RETRIES, RETRY};
 pub use error::{Obstacle, RestartError};
 pub use limit::{MAX_RESTARTS, WINDOW};
 pub use watch::RenewedWatch;
 
-/// When a pending restart is first tried again though nothing is known to have changed. Each
-/// further try comes after twice as long.
-pub const RETRY: Duration = Duration::from_secs(1);
-
-/// How often a pending restart is tried again though nothing is known to have changed.
-pub const MAX_RETRIES: u32 = 6;
-
 /// Creates a guest from its config and returns its domid.
 pub type CreateAgain<'a> = &'a mut dyn FnMut(&DomainConfig) -> Result<u16, RestartError>;
 
-/// Which guests have ended, and what was done about it.
+/// Guests that have ended, and pending restarts.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     restarts: RestartLimit,
-    /// Handles of guests that are kept as they are.
+    /// Handles of guests that have ended and are kept.
     kept: HashSet<[u8; 16]>,
-    /// Domains that have ended and have not been dealt with.
+    /// Domains whose end has not been handled yet.
     ended: VecDeque<(DomId, DomainHandle)>,
     /// Pending restarts, by the guest's name.
-    pending: BTreeMap<String, Tries>,
-    /// Those of them to try now.
+    pending: BTreeMap<String, Attempts>,
+    /// Pending restarts to try now.
     due: VecDeque<String>,
-    /// When to look which guests have ended.
-    pace: Pace,
-}
-
-/// The failed tries of a pending restart.
-#[derive(Debug, Default)]
-struct Tries {
-    count: u32,
-    /// When to try again though nothing has changed.
-    next: Option<Instant>,
-    /// Why the last one failed, as the log has it.
-    error: String,
+    /// When to scan the domains.
+    pace: ScanPace,
 }
 
 impl Supervisor {
@@ -74,7 +61,7 @@ impl Supervisor {
     pub fn take_over(&mut self, host: &Host) {
         match host.records.restarts() {
             Ok(names) => {
-                self.pending = names.into_iter().map(|name| (name, Tries::default())).collect();
+                self.pending = names.into_iter().map(|name| (name, Attempts::default())).collect();
             }
             Err(error) => {
                 tracing::error!("cannot read the pending restarts: {}", chain(&error));
@@ -82,16 +69,16 @@ impl Supervisor {
         }
     }
 
-    /// Notes that some guest may have ended. [`look_at_clock`](Self::look_at_clock) finds out which.
+    /// Notes that some guest may have ended. [`run_timers`](Self::run_timers) finds out which.
     pub fn note_end(&mut self) {
         self.pace.note_end();
     }
 
-    /// Looks which guests have ended, and makes all pending restarts due: they may succeed now.
-    pub fn look(&mut self, host: &Host) {
+    /// Scans for guests that have ended, and makes all pending restarts due: they may succeed now.
+    pub fn scan(&mut self, host: &Host) {
         let began = Instant::now();
         let ended = guests::ended(host);
-        self.pace.looked(began, Instant::now());
+        self.pace.scanned(began, Instant::now());
         let ended = match ended {
             Ok(ended) => ended,
             Err(error) => {
@@ -101,28 +88,27 @@ impl Supervisor {
                 );
             }
         };
-        // Kept guests that have been destroyed meanwhile are forgotten.
-        let there: HashSet<[u8; 16]> = ended.iter().map(|(_, handle)| handle.0).collect();
-        self.kept.retain(|handle| there.contains(handle));
+        // Forget kept guests that were destroyed in the meantime.
+        let existing: HashSet<[u8; 16]> = ended.iter().map(|(_, handle)| handle.0).collect();
+        self.kept.retain(|handle| existing.contains(handle));
         self.ended = ended.into_iter().filter(|(_, one)| !self.kept.contains(&one.0)).collect();
         self.due = self.pending.keys().cloned().collect();
     }
 
-    /// Returns when to call [`look_at_clock`](Self::look_at_clock).
+    /// Returns when to call [`run_timers`](Self::run_timers).
     #[must_use]
-    pub fn retry(&self, now: Instant) -> Option<Instant> {
-        let pending = self.pending.values().filter_map(|tries| tries.next);
+    pub fn next_timer(&self, now: Instant) -> Option<Instant> {
+        let pending = self.pending.values().filter_map(Attempts::next);
         pending.chain(self.pace.next(now)).min()
     }
 
-    /// Looks which guests have ended, and which pending restarts are due, if it is time.
-    pub fn look_at_clock(&mut self, host: &Host, now: Instant) {
+    /// Scans for guests that have ended, and makes pending restarts due, if it is time for that.
+    pub fn run_timers(&mut self, host: &Host, now: Instant) {
         if self.pace.is_due(now) {
-            self.look(host);
+            self.scan(host);
         }
-        for (name, tries) in &mut self.pending {
-            if tries.next.is_some_and(|next| next <= now) {
-                tries.next = None;
+        for (name, attempts) in &mut self.pending {
+            if attempts.take_due(now) {
                 self.due.push_back(name.clone());
             }
         }
@@ -134,30 +120,31 @@ impl Supervisor {
         !self.ended.is_empty() || !self.due.is_empty()
     }
 
-    /// Deals with one guest that has ended, or tries one pending restart.
+    /// Handles one guest that has ended, or tries one pending restart.
     pub fn turn(&mut self, host: &Host, create: CreateAgain<'_>) {
         let now = Instant::now();
         if let Some((domid, handle)) = self.ended.pop_front() {
             match guests::ended_guest(host, domid) {
                 Ok(Some(guest)) if guest.record.handle == handle => {
-                    if let Err(error) = self.deal_with(host, &guest, create, now) {
+                    if let Err(error) = self.handle_end(host, &guest, create, now) {
                         let name = guest.record.name();
                         tracing::error!("{name} is kept as it is: {}", chain(&error));
                         self.kept.insert(handle.0);
                     }
                 }
-                // It was removed meanwhile, or it is another toolstack's domain.
+                // It was removed in the meantime, or is another toolstack's domain.
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!("cannot tell how domain {domid} has ended: {}", chain(&error));
+                    tracing::error!("cannot read how domain {domid} ended: {}", chain(&error));
                 }
             }
         } else if let Some(name) = self.due.pop_front() {
-            self.try_again(host, &name, create, now);
+            self.retry(host, &name, create, now);
         }
     }
 
-    fn deal_with(
+    /// Does what the guest's config says about its end.
+    fn handle_end(
         &mut self,
         host: &Host,
         guest: &EndedGuest,
@@ -166,11 +153,11 @@ impl Supervisor {
     ) -> Result<(), RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
-        // A restart that was pending under this name is overtaken by this guest.
+        // This guest supersedes a restart that is pending under its name.
         if self.pending.remove(name).is_some() {
             host.records.drop_restart(name)?;
         }
-        let mut action = wanted(record, guest.state());
+        let mut action = action_for(record, guest.state());
         if matches!(action, Action::Restart | Action::RenameRestart)
             && !self.restarts.allow(name, now)
         {
@@ -190,15 +177,16 @@ impl Supervisor {
                 tracing::info!("{name} {how} and is destroyed");
             }
             Action::Restart => {
-                let config = write_pending(host, record)?;
-                guests::remove_ended(host, guest).inspect_err(|_| cancel(host, name))?;
+                let config = pending::write(host, record)?;
+                guests::remove_ended(host, guest).inspect_err(|_| pending::cancel(host, name))?;
                 if let Some(domid) = self.restart(host, &config, create, now) {
                     tracing::info!("{name} {how} and is domain {domid} now");
                 }
             }
             Action::RenameRestart => {
-                let config = write_pending(host, record)?;
-                let kept = guests::rename_ended(host, guest).inspect_err(|_| cancel(host, name))?;
+                let config = pending::write(host, record)?;
+                let kept = guests::rename_ended(host, guest)
+                    .inspect_err(|_| pending::cancel(host, name))?;
                 self.kept.insert(guest.handle().0);
                 if let Some(domid) = self.restart(host, &config, create, now) {
                     tracing::info!("{name} {how}, is kept as {kept}, and is domain {domid} now");
@@ -208,9 +196,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tries a restart that has been pending.
-    fn try_again(&mut self, host: &Host, name: &str, create: CreateAgain<'_>, now: Instant) {
-        match pending(host, name) {
+    /// Tries a restart that is pending.
+    fn retry(&mut self, host: &Host, name: &str, create: CreateAgain<'_>, now: Instant) {
+        match pending::read(host, name) {
             Ok(Pending::Config(config)) => {
                 if let Some(domid) = self.restart(host, &config, create, now) {
                     tracing::info!("{name}, which had ended, is domain {domid} now");
@@ -222,7 +210,7 @@ impl Supervisor {
             }
             Ok(Pending::NameTaken) => {
                 self.pending.remove(name);
-                cancel(host, name);
+                pending::cancel(host, name);
                 tracing::info!("{name} is not restarted: another guest has its name");
             }
             Err(error) => self.failed(name, &error, now),
@@ -255,86 +243,22 @@ impl Supervisor {
                 }
                 return None;
             }
-            // It is not restarted twice: another try finds that the name is taken.
+            // It cannot be restarted twice: another attempt finds that the name is taken.
             Err(error) => tracing::error!("{}", chain(&error)),
         }
         Some(domid)
     }
 
     fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
-        let tries = self.pending.entry(name.to_owned()).or_default();
-        let text = chain(error);
-        if tries.error != text {
-            tracing::error!(
-                "cannot restart {name}: {text}; {}, and up to {MAX_RETRIES} times on its own; \
-                 chaos destroy {name} cancels the restart",
-                error.obstacle().remedy()
-            );
-            tries.error = text;
-        }
-        tries.next = (tries.count < MAX_RETRIES).then(|| now + RETRY * (1 << tries.count));
-        tries.count += 1;
+        self.pending.entry(name.to_owned()).or_default().failed(name, error, now);
     }
 }
 
-/// What has become of a pending restart.
-enum Pending {
-    /// The guest can be created from this config.
-    Config(Box<DomainConfig>),
-    /// The guest was destroyed.
-    Cancelled,
-    /// Another guest has its name.
-    NameTaken,
-}
-
-fn pending(host: &Host, name: &str) -> Result<Pending, RestartError> {
-    match host.records.promised_restart(name)? {
-        None => Ok(Pending::Cancelled),
-        Some(record) if record.name() != name => {
-            Err(RestartError::OtherName { found: record.name().to_owned() })
-        }
-        Some(record) if name_is_taken(host, &record)? => Ok(Pending::NameTaken),
-        Some(record) => Ok(Pending::Config(Box::new(config(&record)?))),
-    }
-}
-
-/// Writes that a guest is to be restarted, and returns the config for that.
-fn write_pending(host: &Host, record: &Record) -> Result<DomainConfig, RestartError> {
-    let config = config(record)?;
-    host.records.promise_restart(record)?;
-    Ok(config)
-}
-
-fn cancel(host: &Host, name: &str) {
-    if let Err(error) = host.records.drop_restart(name) {
-        tracing::error!("{}", chain(&error));
-    }
-}
-
-/// Returns whether a guest has the name. It may be the one to restart itself, if its end has not been
-/// dealt with.
-fn name_is_taken(host: &Host, record: &Record) -> Result<bool, LifecycleError> {
-    match guests::resolve(host, record.name()) {
-        Ok(guest) => Ok(!matches!(guest.condition, Condition::Incomplete | Condition::Gone)),
-        Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn wanted(record: &Record, state: GuestState) -> Action {
+/// Returns what the config says to do with a guest that has ended in this state.
+fn action_for(record: &Record, state: GuestState) -> Action {
     match state {
         GuestState::PoweredOff => record.config.on_poweroff,
         GuestState::Rebooted => record.config.on_reboot,
         _ => record.config.on_crash,
     }
-}
-
-/// Returns the config that creates the guest again, if its files are still there: it is not removed
-/// before that is known.
-fn config(record: &Record) -> Result<DomainConfig, RestartError> {
-    let config = record.config.clone();
-    for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
-        fs::metadata(path).map_err(|source| RestartError::File { path: path.clone(), source })?;
-    }
-    Ok(config)
 }

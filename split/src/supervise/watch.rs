@@ -1,19 +1,19 @@
-//! The watch on the ends of guests.
+//! The watch for guests that end.
 
 use std::time::{Duration, Instant};
 
 use chaos::guests::{DomainWatch, Host};
 use daemon::chain::chain;
 
-/// How long to wait before a lost watch is started again.
+/// The delay before another attempt to start the watch.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A watch on the ends of domains that is renewed when it is lost.
+/// A watch for domains that end, which is started again when it is lost.
 #[derive(Debug, Default)]
 pub struct RenewedWatch {
     current: Option<DomainWatch>,
     retry: Option<Instant>,
-    /// Whether the log says that there is no watch.
+    /// Whether the missing watch was logged.
     reported: bool,
 }
 
@@ -30,8 +30,8 @@ impl RenewedWatch {
         self.current.as_ref()
     }
 
-    /// Starts a watch if there is none. Returns whether there is a new one: guests may have ended
-    /// before it.
+    /// Starts a watch if there is none. Returns whether it is new: then scan for guests that ended
+    /// before.
     pub fn renew(&mut self, host: &Host, now: Instant) -> bool {
         if self.current.is_some() {
             return false;
@@ -56,7 +56,7 @@ impl RenewedWatch {
         }
     }
 
-    /// Takes the events that have come. Returns whether some guest may have ended.
+    /// Takes the pending events. Returns whether some guest may have ended.
     pub fn take(&mut self, now: Instant) -> bool {
         match self.current.as_mut().map(DomainWatch::take) {
             Some(Ok(may_have_ended)) => may_have_ended,

@@ -13,9 +13,9 @@ pub const BLKIF_OP_INDIRECT: u8 = 6;
 /// Flag of [`RequestDiscard`]: what is discarded must not be readable afterwards.
 pub const BLKIF_DISCARD_SECURE: u8 = 1;
 
-/// Most segments that a request itself holds.
+/// The most segments that a request itself holds.
 pub const BLKIF_MAX_SEGMENTS_PER_REQUEST: usize = 11;
-/// Most pages of segments that an indirect request names.
+/// The most pages of segments that an indirect request names.
 pub const BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST: usize = 8;
 
 /// Status of a response.
@@ -23,7 +23,7 @@ pub const BLKIF_RSP_OKAY: i16 = 0;
 pub const BLKIF_RSP_ERROR: i16 = -1;
 pub const BLKIF_RSP_EOPNOTSUPP: i16 = -2;
 
-/// What a device is, in XenStore's node `info`.
+/// Flags of a device, in XenStore's node `info`.
 pub const VDISK_CDROM: u32 = 1;
 pub const VDISK_REMOVABLE: u32 = 2;
 pub const VDISK_READONLY: u32 = 4;

@@ -2,20 +2,20 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Flags of [`TxRequest`]: the checksum is missing.
+/// Flags of [`TxRequest`]: the checksum is not filled in.
 pub const NETTXF_CSUM_BLANK: u16 = 1;
 /// The checksums are known to be right.
 pub const NETTXF_DATA_VALIDATED: u16 = 2;
-/// The frame goes on in the next request.
+/// The frame continues in the next request.
 pub const NETTXF_MORE_DATA: u16 = 4;
 /// A descriptor of another kind follows.
 pub const NETTXF_EXTRA_INFO: u16 = 8;
 
 /// Flags of [`RxResponse`]: the checksums are known to be right.
 pub const NETRXF_DATA_VALIDATED: u16 = 1;
-/// The checksum is missing.
+/// The checksum is not filled in.
 pub const NETRXF_CSUM_BLANK: u16 = 2;
-/// The frame goes on in the next response.
+/// The frame continues in the next response.
 pub const NETRXF_MORE_DATA: u16 = 4;
 /// A descriptor of another kind follows.
 pub const NETRXF_EXTRA_INFO: u16 = 8;
@@ -30,15 +30,15 @@ pub const NETIF_RSP_NULL: i16 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct TxRequest {
-    /// Grant of the page that holds it.
+    /// Grant of the page that holds the data.
     pub gref: u32,
-    /// Where it begins in the page, in bytes.
+    /// Offset of the data in the page, in bytes.
     pub offset: u16,
     /// `NETTXF_*`.
     pub flags: u16,
-    /// Comes back in the response.
+    /// Returned in the response.
     pub id: u16,
-    /// Its bytes; in the first of several requests, those of the whole frame.
+    /// Length of the data in bytes; in the first of several requests, that of the whole frame.
     pub size: u16,
 }
 const _: () = assert!(size_of::<TxRequest>() == 12);
@@ -47,18 +47,18 @@ const _: () = assert!(size_of::<TxRequest>() == 12);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct TxResponse {
-    /// From the request.
+    /// As in the request.
     pub id: u16,
     /// `NETIF_RSP_*`.
     pub status: i16,
 }
 const _: () = assert!(size_of::<TxResponse>() == 4);
 
-/// `struct netif_rx_request`: a page into which the front end wants a frame.
+/// `struct netif_rx_request`: a page that the front end posts for a frame.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct RxRequest {
-    /// Comes back in the response.
+    /// Returned in the response.
     pub id: u16,
     pub pad: u16,
     /// Grant of the page.
@@ -70,13 +70,13 @@ const _: () = assert!(size_of::<RxRequest>() == 8);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct RxResponse {
-    /// From the request.
+    /// As in the request.
     pub id: u16,
-    /// Where the frame begins in the page, in bytes.
+    /// Offset of the frame in the page, in bytes.
     pub offset: u16,
     /// `NETRXF_*`.
     pub flags: u16,
-    /// Bytes of the frame, or `NETIF_RSP_*` below zero.
+    /// Length of the frame in bytes, or a negative `NETIF_RSP_*`.
     pub status: i16,
 }
 const _: () = assert!(size_of::<RxResponse>() == 8);

@@ -1,8 +1,8 @@
-//! Shared folders: `public/io/9pfs.h`, whose page of indices `DEFINE_XEN_FLEX_RING_AND_INTF` of
-//! `public/io/ring.h` makes.
+//! Shared folders: `public/io/9pfs.h`. The page of indices is defined by
+//! `DEFINE_XEN_FLEX_RING_AND_INTF` of `public/io/ring.h`.
 //!
-//! The page names 2^`ring_order` pages by their grants. Their first half is the ring of responses
-//! (`in`), their second half that of requests (`out`).
+//! The page lists the grants of 2^`ring_order` pages. Their first half is the ring of responses
+//! (`in`), their second half the ring of requests (`out`).
 
 use crate::{PAGE_SHIFT, PAGE_SIZE};
 
@@ -18,8 +18,8 @@ pub const REF: usize = 132;
 /// The largest order whose grant references the page can hold.
 pub const MAX_RING_ORDER: u32 = ((PAGE_SIZE - REF) / 4).ilog2();
 
-/// Returns the bytes of one of the two rings (`XEN_FLEX_RING_SIZE`). `order` is at
-/// most [`MAX_RING_ORDER`]: check what the other end wrote before.
+/// Returns the size of one of the two rings, in bytes (`XEN_FLEX_RING_SIZE`). `order` must be at most
+/// [`MAX_RING_ORDER`]: check the other end's value before.
 #[must_use]
 pub const fn ring_size(order: u32) -> usize {
     1 << (order + PAGE_SHIFT - 1)

@@ -1,17 +1,17 @@
 //! The page of a ring of requests and responses: `public/io/ring.h`.
 //!
-//! Indices count without end and wrap at 2^32; the slot of an index is its remainder by the number of
-//! slots. A response takes the slot of a request that has been consumed.
+//! Indices only grow, and wrap at 2^32; the slot of an index is its remainder by the number of slots.
+//! A response takes the slot of a request that was consumed.
 
 use crate::PAGE_SIZE;
 
 /// Offsets in `struct sring`: how many requests the front end has produced.
 pub const REQ_PROD: usize = 0;
-/// The back end wants an event when [`REQ_PROD`] passes this index.
+/// The back end requests an event when [`REQ_PROD`] passes this index.
 pub const REQ_EVENT: usize = 4;
 /// How many responses the back end has produced.
 pub const RSP_PROD: usize = 8;
-/// The front end wants an event when [`RSP_PROD`] passes this index.
+/// The front end requests an event when [`RSP_PROD`] passes this index.
 pub const RSP_EVENT: usize = 12;
 /// The first slot.
 pub const SLOTS: usize = 64;
@@ -26,8 +26,8 @@ pub const fn slots(slot_size: usize) -> u32 {
     1 << ((PAGE_SIZE - SLOTS) / slot_size).ilog2()
 }
 
-/// Returns whether moving an index from `old` to `new` passes `event`, so that the other end wants an
-/// event (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`). Whatever the other end wrote there is an answer.
+/// Returns whether moving an index from `old` to `new` passes `event`, so that the other end must be
+/// notified (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`). Any value of `event` is allowed.
 #[must_use]
 pub const fn wants_event(old: u32, new: u32, event: u32) -> bool {
     new.wrapping_sub(event) < new.wrapping_sub(old)

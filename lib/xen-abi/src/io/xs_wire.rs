@@ -26,7 +26,7 @@ pub const XS_SET_TARGET: u32 = 19;
 pub const XS_RESET_WATCHES: u32 = 21;
 pub const XS_DIRECTORY_PART: u32 = 22;
 
-/// `struct xsd_sockmsg`: what comes before each message's `len` bytes.
+/// `struct xsd_sockmsg`: the header of each message, followed by `len` bytes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 pub struct SockMsg {
@@ -38,9 +38,9 @@ pub struct SockMsg {
 }
 const _: () = assert!(size_of::<SockMsg>() == 16);
 
-/// Most bytes after a [`SockMsg`].
+/// The most bytes after a [`SockMsg`].
 pub const XENSTORE_PAYLOAD_MAX: usize = 4096;
-/// Most bytes of a path that begins with `/`, and of another one.
+/// The longest absolute path and the longest relative path, in bytes.
 pub const XENSTORE_ABS_PATH_MAX: usize = 3072;
 pub const XENSTORE_REL_PATH_MAX: usize = 2048;
 

@@ -1,4 +1,5 @@
-//! What a PVH guest is handed in `ebx`: `public/arch-x86/hvm/start_info.h`, version 1.
+//! The structure whose address a PVH guest finds in `ebx`: `public/arch-x86/hvm/start_info.h`,
+//! version 1.
 //!
 //! The toolstack writes these structures, a guest reads them through [`View`].
 
@@ -11,7 +12,7 @@ pub use view::{Physical, StartInfoError, View};
 /// First word of [`StartInfo`].
 pub const XEN_HVM_START_MAGIC_VALUE: u32 = 0x336e_c578;
 
-/// The version that has a memory map.
+/// The first version with a memory map.
 pub const VERSION: u32 = 1;
 
 /// Kinds of memory in [`MemmapEntry`].

@@ -1,4 +1,4 @@
-//! Reading what a toolstack left in a guest's memory, without trust in its addresses.
+//! Reads what a toolstack wrote into a guest's memory, without trusting its addresses.
 
 use core::ops::Range;
 
@@ -8,7 +8,7 @@ use super::{MemmapEntry, ModlistEntry, StartInfo, XEN_HVM_START_MAGIC_VALUE};
 
 /// Physical memory, from which structures are copied.
 pub trait Physical {
-    /// Copies memory at `address` to `to`; `None` if not all of it is there.
+    /// Copies memory at `address` to `to`; `None` if not all of it exists.
     fn read(&self, address: u64, to: &mut [u8]) -> Option<()>;
 }
 
@@ -24,17 +24,17 @@ impl Physical for [u8] {
 /// Why a `start_info` cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartInfoError {
-    /// It begins with another word.
+    /// It does not begin with the magic number, but with this.
     Magic(u32),
     /// It has no memory map: it is version 0, or the map is empty.
     NoMemoryMap,
-    /// Something it points to is not in memory.
+    /// It contains this address, which is not in memory.
     Address(u64),
 }
 
 /// A `start_info` in memory.
 ///
-/// Each access copies from the memory; a wrong address is an error and never a wild access.
+/// Each access copies from the memory; an invalid address is an error, never an invalid access.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a, M: ?Sized> {
     memory: &'a M,
@@ -71,8 +71,8 @@ impl<'a, M: Physical + ?Sized> View<'a, M> {
         self.entries(self.info.modlist_paddr, self.info.nr_modules.min(most))
     }
 
-    /// Returns where the text at `address` lies, without its final zero and at most `longest` bytes
-    /// of it. Address 0 stands for an empty text.
+    /// Returns the range of the text at `address`, without its final zero, at most `longest` bytes.
+    /// Address 0 is an empty text.
     ///
     /// # Errors
     /// It is not in memory.

@@ -1,12 +1,11 @@
-//! Compares values of ours with expressions in C: a program that prints the expressions is compiled
-//! and run.
+//! Compares our values with C expressions: compiles and runs a program that prints the expressions.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-/// What is compared: a C expression and our value for it.
+/// Pairs to compare: a C expression and our value for it.
 #[derive(Default)]
 pub(crate) struct Table(Vec<(String, i128)>);
 
@@ -52,8 +51,8 @@ pub(crate) fn evaluate<'a>(
     }
     text.push_str("  return 0;\n}\n");
     std::fs::write(&source, text).expect("the program can be written");
-    // Linux's headers name one of the kernel's own, which is not installed and of which the
-    // prologue gives the few types they need.
+    // Linux's headers include an internal one, which is not installed; the prologue defines the few
+    // types that they need from it.
     let interface = folder.path().join("xen/interface");
     std::fs::create_dir_all(&interface).expect("a folder can be made");
     std::fs::write(interface.join("xen.h"), "").expect("a header can be written");
@@ -74,7 +73,7 @@ pub(crate) fn evaluate<'a>(
     numbers.lines().map(|line| line.parse().expect("the program prints numbers")).collect()
 }
 
-/// Adds the size of a structure and the offsets of the fields that are named.
+/// Adds the size of a structure and the offsets of the named fields.
 macro_rules! structure {
     ($table:ident, $c:literal = $ours:ty { $($field:ident: $c_field:literal),* $(,)? }) => {{
         $table.size($c, ::std::mem::size_of::<$ours>());

@@ -1,4 +1,4 @@
-//! What a guest finds in its own memory: `shared_info` and `start_info`.
+//! The structures in a guest's own memory: `shared_info` and `start_info`.
 
 use std::mem::{offset_of, size_of};
 

@@ -1,4 +1,4 @@
-//! Hypercalls that are not dom0's alone, and the HVM state.
+//! Hypercalls that each domain may make, and the HVM state.
 
 use std::mem::{offset_of, size_of};
 

@@ -1,8 +1,8 @@
 //! Compares the raw ABI with the C headers of Xen (`libxen-dev`): sizes, offsets and constants.
 //!
-//! `XEN_HEADERS` names the folder that holds the `xen` folder of a version's headers; the default is
-//! the system's. Where Xen's versions differ, the header's own interface version decides which of
-//! our structures is compared.
+//! `XEN_HEADERS` names the folder with the `xen` folder of a version's headers; the default is the
+//! system's. Where Xen versions differ, the interface version in the header decides which of our
+//! structures is compared.
 
 mod c;
 mod devices;

@@ -1,4 +1,4 @@
-//! What only dom0 uses: `domctl.h` and `sysctl.h`.
+//! Hypercalls that only dom0 may make: `domctl.h` and `sysctl.h`.
 
 use std::mem::offset_of;
 

@@ -1,4 +1,4 @@
-//! What Xen reports of a domain.
+//! What Xen reports about a domain.
 
 use xen_abi::domctl::{self, GetDomainInfo};
 use xen_abi::sched;
@@ -10,17 +10,17 @@ use crate::units::{DomId, DomainHandle, Pages};
 pub enum ShutdownReason {
     /// It powered off.
     Poweroff,
-    /// It asked to be started again.
+    /// It asked to be restarted.
     Reboot,
     /// It suspended, to be saved or migrated.
     Suspend,
     /// It crashed.
     Crash,
-    /// Its watchdog bit.
+    /// Its watchdog expired.
     Watchdog,
     /// It asked to be reset without losing its memory.
     SoftReset,
-    /// A code that is not known.
+    /// An unknown code.
     Other(u8),
 }
 
@@ -42,19 +42,19 @@ impl ShutdownReason {
 /// What a domain is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DomainState {
-    /// Xen has taken it apart; something still holds its pages.
+    /// Xen has destroyed it, but some process or domain still holds pages of it.
     pub dying: bool,
     /// It has shut down.
     pub shutdown: Option<ShutdownReason>,
-    /// The toolstack has paused it.
+    /// The toolstack paused it.
     pub paused: bool,
-    /// All its vCPUs wait for something.
+    /// All its vCPUs wait for events.
     pub blocked: bool,
-    /// One of its vCPUs is on a CPU.
+    /// One of its vCPUs runs on a CPU.
     pub running: bool,
 }
 
-/// What Xen tells of a domain (`struct xen_domctl_getdomaininfo`).
+/// What Xen reports about a domain (`struct xen_domctl_getdomaininfo`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DomainInfo {
     /// Its number.
@@ -69,9 +69,9 @@ pub struct DomainInfo {
     pub max_pages: Pages,
     /// CPU time it has used, in nanoseconds.
     pub cpu_time_ns: u64,
-    /// vCPUs that are up.
+    /// Number of vCPUs that are up.
     pub online_vcpus: u32,
-    /// Highest number of a vCPU; `None` before there is one.
+    /// The highest vCPU number; `None` if there are no vCPUs yet.
     pub max_vcpu_id: Option<u32>,
 }
 
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_xen_tells_is_read_right() {
+    fn xens_structure_is_converted() {
         let raw = GetDomainInfo {
             domain: 7,
             flags: domctl::XEN_DOMINF_SHUTDOWN

@@ -1,4 +1,4 @@
-//! Domains: making, limiting, pausing, asking about and destroying them.
+//! Creates, limits, pauses, queries and destroys domains.
 
 mod info;
 
@@ -16,23 +16,23 @@ use crate::units::{Bytes, DomId, DomainHandle, KiB};
 
 pub use info::{DomainInfo, DomainState, ShutdownReason};
 
-/// What a domain is created with (`struct xen_domctl_createdomain`).
+/// The parameters of a new domain (`struct xen_domctl_createdomain`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreateDomain {
     /// Its handle.
     pub handle: DomainHandle,
-    /// How many vCPUs it can have, 1 to 128 for PVH.
+    /// The number of vCPUs it can have, 1 to 128 for PVH.
     pub max_vcpus: u32,
-    /// Highest event channel port it may use; 0 leaves it none.
+    /// The highest event channel port it may use; with 0 it has none.
     pub max_event_channels: u32,
-    /// Most grant table frames, at least 1; a negative number takes Xen's default.
+    /// The most grant table frames, at least 1; a negative number means Xen's default.
     pub max_grant_frames: i32,
-    /// Most frames for tracking the grants it maps; 0 if it maps none.
+    /// The most frames for tracking the grants that it maps; 0 if it maps none.
     pub max_maptrack_frames: i32,
 }
 
 impl CreateDomain {
-    /// A PVH domain with libxl's limits.
+    /// Returns the parameters of a PVH domain with libxl's limits.
     #[must_use]
     pub fn pvh(handle: DomainHandle, max_vcpus: u32) -> Self {
         Self {
@@ -44,9 +44,9 @@ impl CreateDomain {
         }
     }
 
-    /// Returns the domctl's structure in the latest of its forms.
+    /// Returns the domctl's structure in its latest form.
     fn payload(&self) -> CreateDomain17 {
-        // Xen takes grant table version 1; 0 is invalid.
+        // The highest grant table version that the guest may use; 0 is invalid.
         const GRANT_VERSION: u32 = 1;
         CreateDomain17 {
             handle: self.handle.0,
@@ -63,8 +63,7 @@ impl CreateDomain {
 }
 
 impl Xen {
-    /// Creates a PVH domain, paused, without vCPUs and memory, and gives its number, which Xen
-    /// chooses.
+    /// Creates a PVH domain, paused, without vCPUs and memory. Returns its number, which Xen chooses.
     ///
     /// # Errors
     /// Xen refuses; `ENOMEM` if it has too little memory.
@@ -73,20 +72,20 @@ impl Xen {
         let cmd = domctl::XEN_DOMCTL_CREATEDOMAIN;
         let any = DomId::FIRST_RESERVED;
         let mut payload = wanted.payload();
-        let made = if self.domctl_version() < 0x17 {
+        let created = if self.domctl_version() < 0x17 {
             self.domctl(name, cmd, any, &mut CreateDomain16::from(payload))
         } else {
             self.domctl(name, cmd, any, &mut payload)
         };
-        let domid = made.map_err(|error| error.without_domain())?;
+        let domid = created.map_err(|error| error.without_domain())?;
         self.note_vcpus(domid, false);
         Ok(domid)
     }
 
-    /// Creates the domain's vCPUs. The number must be the one it was created with.
+    /// Creates the domain's vCPUs. Their number must be the one that the domain was created with.
     ///
     /// # Errors
-    /// Xen refuses; the domain must then be destroyed, for it may have some of them.
+    /// Xen refuses; destroy the domain then, because it may have some of the vCPUs.
     pub fn max_vcpus(&self, domid: DomId, max: u32) -> Result<(), Error> {
         guest_only("domctl max_vcpus", domid)?;
         let mut payload = MaxVcpus { max };
@@ -100,16 +99,16 @@ impl Xen {
     /// # Errors
     /// Xen refuses.
     pub fn set_max_mem(&self, domid: DomId, memory: KiB) -> Result<(), Error> {
-        // On dom0 it would take effect too.
+        // Xen would accept this for dom0, too.
         guest_only("domctl max_mem", domid)?;
         let mut payload = MaxMem { max_memkb: memory.0 };
         self.domctl("domctl max_mem", domctl::XEN_DOMCTL_MAX_MEM, domid, &mut payload).map(drop)
     }
 
-    /// Sizes the pool from which Xen takes the domain's page tables, in whole pages.
+    /// Sets the size of the pool from which Xen allocates the domain's page tables, in whole pages.
     ///
     /// # Errors
-    /// Xen refuses; `ENOMEM` if it has too little memory, or if more of the pool is in use.
+    /// Xen refuses; `ENOMEM` if it has too little memory, or if more of the pool is in use already.
     pub fn set_paging_mempool(&self, domid: DomId, size: Bytes) -> Result<(), Error> {
         let name = "domctl set_paging_mempool_size";
         guest_only(name, domid)?;
@@ -117,7 +116,7 @@ impl Xen {
         self.domctl(name, cmd, domid, &mut PagingMempool { size: size.0 }).map(drop)
     }
 
-    /// Size of the pool from which Xen takes the domain's page tables.
+    /// Returns the size of the pool from which Xen allocates the domain's page tables.
     ///
     /// # Errors
     /// Xen refuses.
@@ -128,8 +127,8 @@ impl Xen {
         Ok(Bytes(payload.size))
     }
 
-    /// Loads HVM state into the domain (see [`crate::hvm_context`]). Only vCPUs with a CPU record
-    /// in it are up afterwards.
+    /// Loads HVM state into the domain (see [`crate::hvm_context`]). Afterwards, only the vCPUs for
+    /// which it has a CPU record are up.
     ///
     /// # Errors
     /// Xen refuses.
@@ -142,15 +141,16 @@ impl Xen {
         self.domctl_with(name, domctl::XEN_DOMCTL_SETHVMCONTEXT, domid, &mut payload, &data)
     }
 
-    /// All HVM state of the domain, as [`Xen::set_hvm_context`] takes it.
+    /// Returns all HVM state of the domain, as [`Xen::set_hvm_context`] takes it.
     ///
     /// # Errors
-    /// The domain has no vCPUs yet: Xen 4.17 to 4.20 would take the host down. Or Xen refuses.
+    /// The domain has no vCPUs yet, which would crash Xen 4.17 to 4.20; or Xen refuses.
     pub fn hvm_context(&self, domid: DomId) -> Result<Vec<u8>, Error> {
-        // One vCPU has about 9 KiB; 128 vCPUs, the most there can be, stay below the last.
+        // The state of one vCPU has about 9 KiB; that of 128, the maximum, fits into the last size.
         const SIZES: [usize; 3] = [32 << 10, 256 << 10, 2 << 20];
         let name = "domctl gethvmcontext";
-        // Asked anew: a mistake would be fatal, and this is on nobody's fast path.
+        // Ask Xen again instead of trusting the remembered answer: a mistake would be fatal, and
+        // this call is not on a fast path.
         self.note_vcpus(domid, false);
         self.vcpus_needed(name, domid)?;
         let mut result = Ok(Vec::new());
@@ -182,7 +182,7 @@ impl Xen {
         self.domctl(name, domctl::XEN_DOMCTL_PAUSEDOMAIN, domid, &mut [0u8; 0]).map(drop)
     }
 
-    /// Takes one pause back; the first time starts the domain.
+    /// Reverts one pause; the first call starts a new domain.
     ///
     /// # Errors
     /// Xen refuses; `EINVAL` if the domain is not paused.
@@ -192,8 +192,8 @@ impl Xen {
         self.domctl(name, domctl::XEN_DOMCTL_UNPAUSEDOMAIN, domid, &mut [0u8; 0]).map(drop)
     }
 
-    /// Destroys the domain. Blocks until Xen has taken its memory back. While somebody holds a
-    /// page of it, it stays as a zombie.
+    /// Destroys the domain. Blocks until Xen has reclaimed its memory. While a process or another
+    /// domain holds a page of it, it stays as a zombie.
     ///
     /// # Errors
     /// Xen refuses, or the domain is dom0.
@@ -204,7 +204,7 @@ impl Xen {
         self.domctl(name, domctl::XEN_DOMCTL_DESTROYDOMAIN, domid, &mut [0u8; 0]).map(drop)
     }
 
-    /// What Xen tells of a domain; `None` if there is none with this number.
+    /// Returns what Xen reports about a domain; `None` if it does not exist.
     ///
     /// # Errors
     /// Xen refuses.
@@ -212,20 +212,20 @@ impl Xen {
         let mut raw = GetDomainInfo::default();
         let cmd = domctl::XEN_DOMCTL_GETDOMAININFO;
         match self.domctl("domctl getdomaininfo", cmd, domid, &mut raw) {
-            // Xen 4.17 answers for the next higher domain if this one does not exist.
+            // Xen 4.17 reports the next higher domain if this one does not exist.
             Ok(_) => Ok((raw.domain == domid.0).then(|| raw.into())),
             Err(Error::Hypercall { errno: Errno::ESRCH, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// What Xen tells of all domains from a number on, in the order of their numbers.
+    /// Returns what Xen reports about all domains from `first` on, in the order of their numbers.
     ///
     /// # Errors
     /// Xen refuses.
     pub fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
         const SIZE: usize = size_of::<GetDomainInfo>();
-        // A page holds the domains of a small host; a larger piece is only mapped for more.
+        // The hypercall page holds the domains of a small host; more need a larger mapping.
         const FEW: usize = 32;
         const MANY: usize = 512;
         let (mut domains, mut next, mut at_once) = (Vec::new(), first.0, FEW);

@@ -36,7 +36,7 @@ pub struct GntdevGrantCopy {
     pub segments: *mut GntdevCopySegment,
 }
 
-/// One end of a copy: an address of this process, or a place in a granted page.
+/// One end of a copy: an address of this process, or an offset in a granted page.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub union GntdevCopyPtr {
@@ -44,7 +44,7 @@ pub union GntdevCopyPtr {
     pub foreign: GntdevForeign,
 }
 
-/// A place in a granted page.
+/// An offset in a granted page.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GntdevForeign {
@@ -66,14 +66,14 @@ pub struct GntdevCopySegment {
 const _: () = assert!(size_of::<GntdevCopySegment>() == 24);
 
 impl GntdevCopySegment {
-    /// A segment that names nothing.
+    /// An empty segment.
     pub const NOTHING: Self = {
         let nowhere = GntdevCopyPtr { virt: std::ptr::null_mut() };
         Self { source: nowhere, dest: nowhere, len: 0, flags: 0, status: 0 }
     };
 }
 
-/// The number counts one reference, whatever the call's `count` is.
+/// The ioctl number encodes the size with one reference, whatever the call's `count` is.
 pub const IOCTL_GNTDEV_MAP_GRANT_REF: u64 =
     ioc(b'G', 0, size_of::<GntdevMapHeader>() + size_of::<GntdevGrantRef>());
 pub const IOCTL_GNTDEV_UNMAP_GRANT_REF: u64 = ioc(b'G', 1, size_of::<GntdevUnmap>());

@@ -1,0 +1,207 @@
+//! The event loop: requests, signals, prepared shells and guests that have ended.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chaos::guests::LifecycleError;
+use daemon::chain::chain;
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+
+use crate::server::{FIRST_CLIENT, LISTENER, Server};
+use crate::service::Service;
+use crate::settings::{Settings, SettingsError};
+use crate::supervise::{RenewedWatch, Supervisor};
+
+/// Reports that the refill thread has prepared shells.
+pub(crate) const REFILL: Token = Token(1);
+const SIGNALS: Token = Token(2);
+const ENDS: Token = Token(3);
+
+/// The most turns that clients get before a guest that has ended.
+const MAX_PASSED_OVER: u32 = 16;
+
+/// Everything that the loop serves. `R` reads the configuration again.
+pub(crate) struct EventLoop<R> {
+    poll: Poll,
+    signals: SignalFd,
+    read_settings: R,
+    service: Service,
+    server: Server,
+    supervisor: Supervisor,
+    watch: RenewedWatch,
+    /// Turns of clients since the supervisor had one.
+    passed_over: u32,
+}
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Continue,
+    Exit,
+}
+
+/// Why the configuration is not replaced.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A flavour's kernel cannot be used.
+    #[error(transparent)]
+    Kernel(#[from] LifecycleError),
+}
+
+impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
+    /// Takes over the restarts that an earlier `chaosd` left pending, and looks for guests that have
+    /// ended.
+    ///
+    /// # Errors
+    /// The signals cannot be added to the poll.
+    pub(crate) fn new(
+        poll: Poll,
+        signals: SignalFd,
+        read_settings: R,
+        service: Service,
+        server: Server,
+    ) -> io::Result<Self> {
+        let fd = signals.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), SIGNALS, Interest::READABLE)?;
+        let mut supervisor = Supervisor::default();
+        supervisor.take_over(service.host());
+        supervisor.scan(service.host());
+        let watch = RenewedWatch::default();
+        Ok(Self {
+            poll,
+            signals,
+            read_settings,
+            service,
+            server,
+            supervisor,
+            watch,
+            passed_over: 0,
+        })
+    }
+
+    /// Serves until SIGTERM or SIGINT, then destroys the shells and removes the socket at `path`.
+    ///
+    /// # Errors
+    /// The kernel cannot wait for events.
+    pub(crate) fn run(mut self, path: &Path) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            self.renew_watch()?;
+            self.supervisor.run_timers(self.service.host(), Instant::now());
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            let mut next = Next::Continue;
+            for event in &events {
+                if self.dispatch(event) == Next::Exit {
+                    next = Next::Exit;
+                }
+            }
+            if next == Next::Exit {
+                self.service.shut_down();
+                // Before the listener closes: a client must not find a socket without one.
+                let _ = fs::remove_file(path);
+                return Ok(());
+            }
+            self.work();
+        }
+    }
+
+    /// Starts the watch for guests that end if there is none, at most once a second.
+    fn renew_watch(&mut self) -> io::Result<()> {
+        let is_due = self.watch.retry().is_none_or(|at| at <= Instant::now());
+        if self.watch.current().is_some() || !is_due {
+            return Ok(());
+        }
+        let is_new = self.watch.renew(self.service.host(), Instant::now());
+        if let Some(watch) = self.watch.current().filter(|_| is_new) {
+            let fd = watch.as_fd().as_raw_fd();
+            self.poll.registry().register(&mut SourceFd(&fd), ENDS, Interest::READABLE)?;
+            self.supervisor.scan(self.service.host());
+        }
+        Ok(())
+    }
+
+    /// Returns how long the poll may wait: not at all while there are turns, else until the next
+    /// timer, or without limit.
+    fn timeout(&self) -> Option<Duration> {
+        if self.server.has_turns() || self.supervisor.has_turns() {
+            return Some(Duration::ZERO);
+        }
+        let now = Instant::now();
+        let timers = [self.watch.retry(), self.supervisor.next_timer(now), self.service.tidy_at()];
+        timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
+    }
+
+    fn dispatch(&mut self, event: &Event) -> Next {
+        match event.token() {
+            LISTENER => self.server.accept(),
+            REFILL => self.service.collect(),
+            SIGNALS => {
+                let next = self.handle_signals();
+                self.supervisor.scan(self.service.host());
+                return next;
+            }
+            ENDS => {
+                if self.watch.take(Instant::now()) {
+                    self.supervisor.note_end();
+                }
+            }
+            token if token.0 >= FIRST_CLIENT => self.server.readable(token),
+            _ => {}
+        }
+        Next::Continue
+    }
+
+    /// Serves one request, and one guest that has ended if it is time for that.
+    ///
+    /// Requests come first, so that they wait for one guest at most. But after [`MAX_PASSED_OVER`]
+    /// turns a guest gets its turn, even if requests never cease.
+    fn work(&mut self) {
+        let had_turn = self.server.turn(&mut self.service);
+        if self.service.tidy_at().is_some_and(|at| at <= Instant::now()) {
+            self.service.tidy();
+        }
+        if (had_turn || self.server.has_turns()) && self.passed_over < MAX_PASSED_OVER {
+            self.passed_over += 1;
+        } else {
+            self.passed_over = 0;
+            if self.supervisor.has_turns() {
+                self.service.supervise(&mut self.supervisor);
+            }
+        }
+    }
+
+    /// Reads the configuration again on SIGHUP; other signals stop the loop.
+    fn handle_signals(&mut self) -> Next {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGHUP as u32 {
+                return Next::Exit;
+            }
+            match self.reload() {
+                Ok(()) => tracing::info!("the configuration was read again"),
+                Err(error) => {
+                    tracing::error!("the configuration is unchanged: {}", chain(&error));
+                }
+            }
+        }
+        Next::Continue
+    }
+
+    fn reload(&mut self) -> Result<(), ReloadError> {
+        let settings = (self.read_settings)()?;
+        Ok(self.service.configure(&settings)?)
+    }
+}

@@ -1,0 +1,76 @@
+//! The failed attempts of a pending restart, and the timer for the next one.
+
+use std::time::{Duration, Instant};
+
+use daemon::chain::chain;
+
+use super::error::RestartError;
+
+/// The delay until the first retry of a pending restart by timer; it doubles with each retry.
+pub const RETRY: Duration = Duration::from_secs(1);
+
+/// The number of retries of a pending restart by timer.
+pub const MAX_RETRIES: u32 = 6;
+
+/// The failed attempts of a pending restart.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    count: u32,
+    /// The timer for the next attempt.
+    next: Option<Instant>,
+    /// Why the last attempt failed, as logged.
+    error: String,
+}
+
+impl Attempts {
+    /// Returns when the timer for the next attempt expires, if it is set.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Returns whether the timer has expired, and clears it if so.
+    pub(super) fn take_due(&mut self, now: Instant) -> bool {
+        let is_due = self.next.is_some_and(|next| next <= now);
+        if is_due {
+            self.next = None;
+        }
+        is_due
+    }
+
+    /// Logs a failed attempt, unless the last one failed in the same way, and sets the timer for the
+    /// next one.
+    pub(super) fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
+        let text = chain(error);
+        if self.error != text {
+            tracing::error!(
+                "cannot restart {name}: {text}; {}, and up to {MAX_RETRIES} times on its own; \
+                 chaos destroy {name} cancels the restart",
+                error.obstacle().remedy()
+            );
+            self.error = text;
+        }
+        self.next = (self.count < MAX_RETRIES).then(|| now + RETRY * (1 << self.count));
+        self.count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_doubles_and_the_retries_are_limited() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let error = RestartError::OtherName { found: "b".to_owned() };
+        for number in 0..MAX_RETRIES {
+            attempts.failed("a", &error, now);
+            let next = now + RETRY * (1 << number);
+            assert_eq!(attempts.next(), Some(next));
+            assert!(!attempts.take_due(now));
+            assert!(attempts.take_due(next));
+            assert!(!attempts.take_due(next), "the timer is cleared");
+        }
+        attempts.failed("a", &error, now);
+        assert_eq!(attempts.next(), None);
+    }
+}

@@ -1,0 +1,73 @@
+//! Pending restarts among the records: written before a guest is removed, deleted when its successor
+//! runs.
+
+use std::fs;
+
+use chaos::config::DomainConfig;
+use chaos::guests::{self, Condition, Host, LifecycleError};
+use chaos::records::Record;
+use daemon::chain::chain;
+
+use super::error::RestartError;
+
+/// What to do about a pending restart.
+pub(super) enum Pending {
+    /// The guest can be created from this config.
+    Config(Box<DomainConfig>),
+    /// The guest was destroyed.
+    Cancelled,
+    /// Another guest has its name.
+    NameTaken,
+}
+
+/// Reads the pending restart of guest `name`.
+///
+/// # Errors
+/// It cannot be read, is another guest's, or the guest's files are missing.
+pub(super) fn read(host: &Host, name: &str) -> Result<Pending, RestartError> {
+    match host.records.promised_restart(name)? {
+        None => Ok(Pending::Cancelled),
+        Some(record) if record.name() != name => {
+            Err(RestartError::OtherName { found: record.name().to_owned() })
+        }
+        Some(record) if name_is_taken(host, &record)? => Ok(Pending::NameTaken),
+        Some(record) => Ok(Pending::Config(Box::new(config(&record)?))),
+    }
+}
+
+/// Writes a pending restart of a guest, and returns the config for it.
+///
+/// # Errors
+/// The guest's files are missing, or the pending restart cannot be written.
+pub(super) fn write(host: &Host, record: &Record) -> Result<DomainConfig, RestartError> {
+    let config = config(record)?;
+    host.records.promise_restart(record)?;
+    Ok(config)
+}
+
+/// Deletes the pending restart of guest `name`; logs an error if that fails.
+pub(super) fn cancel(host: &Host, name: &str) {
+    if let Err(error) = host.records.drop_restart(name) {
+        tracing::error!("{}", chain(&error));
+    }
+}
+
+/// Returns whether another guest has the name. That includes the guest to restart, as long as its end
+/// has not been handled.
+fn name_is_taken(host: &Host, record: &Record) -> Result<bool, LifecycleError> {
+    match guests::resolve(host, record.name()) {
+        Ok(guest) => Ok(!matches!(guest.condition, Condition::Incomplete | Condition::Gone)),
+        Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the config that creates the guest again. Checks that its files exist, so that a guest which
+/// cannot come back is not removed.
+fn config(record: &Record) -> Result<DomainConfig, RestartError> {
+    let config = record.config.clone();
+    for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
+        fs::metadata(path).map_err(|source| RestartError::File { path: path.clone(), source })?;
+    }
+    Ok(config)
+}
