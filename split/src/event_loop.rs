@@ -155,7 +155,8 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 return next;
             }
             ENDS => {
-                if self.watch.take(Instant::now()) {
+                let may_have_ended = self.watch.take(Instant::now());
+                if may_have_ended {
                     self.supervisor.note_end();
                 }
             }
