@@ -59,8 +59,8 @@ enum ReloadError {
 }
 
 impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
-    /// Takes over the restarts that an earlier `chaosd` left pending, and looks for guests that have
-    /// ended.
+    /// Takes over the restarts that an earlier `chaosd` left pending, and looks for guests that
+    /// have ended.
     ///
     /// # Errors
     /// The signals cannot be added to the poll.

@@ -9,8 +9,9 @@ use xen_ring::{NetTx, Protocol, RawPage, SharedPage};
 use crate::frames::Frame;
 use crate::raw;
 
-/// The offset of the frames in their page, and the distance between them. They lie in the upper half of
-/// the receive ring's page, which this guest does not use, but which is granted to the backend.
+/// The offset of the frames in their page, and the distance between them. They lie in the upper
+/// half of the receive ring's page, which this guest does not use, but which is granted to the
+/// backend.
 const FRAMES: usize = 2048;
 const FRAME_SPACE: usize = 64;
 
@@ -62,7 +63,8 @@ impl Transmit {
         self.port.notify();
     }
 
-    /// Sends requests and waits for the responses. Returns their statuses in the order of the requests.
+    /// Sends requests and waits for the responses. Returns their statuses in the order of the
+    /// requests.
     pub(crate) fn send(&mut self, requests: &[Request]) -> Vec<i16> {
         let first = self.produced;
         for (number, request) in (0..).zip(requests) {

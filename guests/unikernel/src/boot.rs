@@ -54,16 +54,16 @@ impl Physical for Mapped {
             return None;
         }
         let from = pointer(address).cast_const();
-        // SAFETY: the source must be readable and must not overlap `to`. It lies in memory that boot.s
-        // has mapped, and dom0, which wrote it, does not write it while the guest runs. `to` is the
-        // runtime's own memory, and what dom0 wrote lies outside of that. The copy is done in assembly
-        // (`memcpy` of memory.s), so the source need not be a Rust object.
+        // SAFETY: the source must be readable and must not overlap `to`. It lies in memory that
+        // boot.s has mapped, and dom0, which wrote it, does not write it while the guest runs. `to`
+        // is the runtime's own memory, and what dom0 wrote lies outside of that. The copy is done
+        // in assembly (`memcpy` of memory.s), so the source need not be a Rust object.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         Some(())
     }
 }
 
-/// The function that boot.s calls at its end.
+/// Starts the runtime: boot.s calls this at its end.
 extern "sysv64" fn start(start_info_address: u64) -> ! {
     exceptions::install();
     hypercall::initialise();
@@ -82,13 +82,14 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
         unsafe { heap::add(piece) };
     }
     let guest = connect(&info);
-    // SAFETY: the function must exist with this type. `guest!` defines it so, and a guest without it
-    // does not link.
+    // SAFETY: the function must exist with this type. `guest!` defines it so, and a guest without
+    // it does not link.
     unsafe { unikernel_main(guest) };
     hypercall::shutdown(SHUTDOWN_POWEROFF)
 }
 
-/// Finds the devices, and sets up those of the runtime: time and events, the console, power requests.
+/// Finds the devices, and sets up those of the runtime: time and events, the console, power
+/// requests.
 #[inline(never)]
 fn connect(info: &StartInfo) -> Guest {
     let address = info.device_page.unwrap_or_default();
@@ -113,9 +114,9 @@ fn connect(info: &StartInfo) -> Guest {
     let (start, end) = (info.command_line.start, info.command_line.end);
     let bytes = match end - start {
         0 => &[][..],
-        // SAFETY: the bytes must be mapped and not change. `start_info::parse` has read the range, so
-        // it is mapped, and has removed it from the heap's memory; dom0 does not write it while the
-        // guest runs.
+        // SAFETY: the bytes must be mapped and not change. `start_info::parse` has read the range,
+        // so it is mapped, and has removed it from the heap's memory; dom0 does not write it while
+        // the guest runs.
         length => unsafe { core::slice::from_raw_parts(pointer(start), to_usize(length)) },
     };
     Guest::new(page, address, overlay, core::str::from_utf8(bytes).unwrap_or_default())
@@ -145,8 +146,8 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     hypercall::shutdown(SHUTDOWN_CRASH)
 }
 
-// The precompiled core library refers to these for unwinding, which never happens: a panic shuts the
-// domain down.
+// The precompiled core library refers to these for unwinding, which never happens: a panic shuts
+// the domain down.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 

@@ -50,8 +50,8 @@ impl Instant {
         shared_info::wall_clock().at(self)
     }
 
-    /// Returns the moment that is `unix_time` after 1970-01-01 00:00 UTC, by dom0's current clock; the
-    /// start of system time if that is later.
+    /// Returns the moment that is `unix_time` after 1970-01-01 00:00 UTC, by dom0's current clock;
+    /// the start of system time if that is later.
     #[must_use]
     pub fn from_unix(unix_time: Duration) -> Self {
         let start = shared_info::wall_clock().at(Self { nanoseconds: 0 });

@@ -36,10 +36,10 @@ struct Ring {
 pub(crate) fn initialise(console: &Console) {
     let address = console.backend.rings[0].gfn.saturating_mul(PAGE_SIZE_U64);
     assert!(address != 0 && address < MAPPED, "the console's ring is at {address:#x}");
-    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references. The
-    // address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for good. It
-    // comes from dom0 or Xen, which put the ring outside of the memory that the map lists as usable,
-    // so no Rust object lies there.
+    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
+    // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
+    // good. It comes from dom0 or Xen, which put the ring outside of the memory that the map lists
+    // as usable, so no Rust object lies there.
     let page = unsafe { RawPage::new(pointer(address)) };
     let output = Producer::attach(&page, 0);
     let port = Port(console.backend.port);

@@ -1,4 +1,5 @@
-//! What follows from having one vCPU without interrupts, and the few instructions that need assembly.
+//! What follows from having one vCPU without interrupts, and the few instructions that need
+//! assembly.
 //!
 //! `unsafe`: [`Local`] implements [`Sync`], and the instructions.
 #![allow(unsafe_code)]
@@ -11,8 +12,8 @@ use core::cell::{RefCell, RefMut};
 pub(crate) struct Local<T>(RefCell<T>);
 
 // SAFETY: the value must not be used by two threads at the same time. A guest has one vCPU and runs
-// with interrupts off. The only code that interrupts other code is an exception handler: it does not
-// return there, and it uses `try_borrow`.
+// with interrupts off. The only code that interrupts other code is an exception handler: it does
+// not return there, and it uses `try_borrow`.
 unsafe impl<T> Sync for Local<T> {}
 
 impl<T> Local<T> {
@@ -45,12 +46,12 @@ pub(crate) fn time_stamp() -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
-/// Prints to Xen's console, which needs no device. Xen shows complete lines, and only if it was booted
-/// with `guest_loglvl=all`.
+/// Prints to Xen's console, which needs no device. Xen shows complete lines, and only if it was
+/// booted with `guest_loglvl=all`.
 pub(crate) fn xen_debug_print(text: &str) {
     for byte in text.bytes() {
-        // SAFETY: I/O port 0xe9 is Xen's debug console for HVM and PVH guests. A write to it accesses
-        // no memory of the guest and changes no register.
+        // SAFETY: I/O port 0xe9 is Xen's debug console for HVM and PVH guests. A write to it
+        // accesses no memory of the guest and changes no register.
         unsafe {
             asm!("out 0xe9, al", in("al") byte, options(nomem, nostack, preserves_flags));
         }

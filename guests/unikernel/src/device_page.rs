@@ -17,10 +17,10 @@ pub(crate) fn page_at(address: u64) -> RawPage {
         address != 0 && address.is_multiple_of(4096) && address < MAPPED,
         "dom0 shares a page at {address:#x}: must be a multiple of 4096 below 4 GiB, and not 0"
     );
-    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references. The
-    // address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for good. It
-    // comes from dom0, which is trusted with the guest's memory and puts such pages outside of the
-    // memory that the map lists as usable, so no Rust object lies there.
+    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
+    // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
+    // good. It comes from dom0, which is trusted with the guest's memory and puts such pages
+    // outside of the memory that the map lists as usable, so no Rust object lies there.
     unsafe { RawPage::new(pointer(address)) }
 }
 

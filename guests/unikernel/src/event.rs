@@ -8,8 +8,8 @@ use crate::{hypercall, power, shared_info};
 pub struct Port(pub(crate) u32);
 
 impl Port {
-    /// Returns the port with a number, which is in a device's [`Backend`](noxs::Backend). For drivers
-    /// outside of this crate.
+    /// Returns the port with a number, which is in a device's [`Backend`](noxs::Backend). For
+    /// drivers outside of this crate.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         Self(number)
@@ -21,8 +21,8 @@ impl Port {
         let _ = hypercall::send_event(self.0);
     }
 
-    /// Clears the pending event and returns whether there was one. Look for the work that it announces
-    /// after this call, never before.
+    /// Clears the pending event and returns whether there was one. Look for the work that it
+    /// announces after this call, never before.
     pub(crate) fn take(self) -> bool {
         shared_info::take_pending(self.0)
     }
@@ -39,12 +39,12 @@ const MAX_PORTS: usize = 4;
 /// The latest deadline that Xen accepts, in nanoseconds: 146 years of uptime.
 const LATEST: u64 = i64::MAX as u64 / 2;
 
-/// Sleeps until one of `ports` has an event, or until `deadline` if there is one. Other domains can use
-/// the CPU meanwhile. Serves dom0's power requests.
+/// Sleeps until one of `ports` has an event, or until `deadline` if there is one. Other domains can
+/// use the CPU meanwhile. Serves dom0's power requests.
 ///
-/// An event that arrived before the call ends the wait, so that none is missed between looking for work
-/// and sleeping. A return is a hint to look for work: there may be none, and the deadline may not have
-/// come.
+/// An event that arrived before the call ends the wait, so that none is missed between looking for
+/// work and sleeping. A return is a hint to look for work: there may be none, and the deadline may
+/// not have come.
 ///
 /// # Panics
 /// If there are more than three ports.

@@ -1,7 +1,7 @@
 //! CPU exceptions: each is a bug of the guest, is printed, and shuts the domain down.
 //!
-//! The handler has a stack of its own (IST), because the guest's stack may be the cause, and because
-//! compiled code keeps data below its stack pointer (red zone).
+//! The handler has a stack of its own (IST), because the guest's stack may be the cause, and
+//! because compiled code keeps data below its stack pointer (red zone).
 //!
 //! `unsafe`: it fills and loads tables that the CPU reads, and the CPU calls it.
 #![allow(unsafe_code)]
@@ -108,10 +108,10 @@ pub(crate) fn install() {
     let task_descriptor = 0x0000_8900_0000_0067
         | (task_address & 0x00ff_ffff) << 16
         | (task_address >> 24 & 0xff) << 56;
-    // SAFETY: the tables must be writable without references to them, and valid as long as the CPU uses
-    // them. They are statics of this module and of boot.s, with the declared sizes and without Rust
-    // references, and are never moved or freed. Bytes 36 to 43 of the task state are IST 1, and boot.s
-    // reserves descriptors 3 and 4 of the GDT for the task state.
+    // SAFETY: the tables must be writable without references to them, and valid as long as the CPU
+    // uses them. They are statics of this module and of boot.s, with the declared sizes and without
+    // Rust references, and are never moved or freed. Bytes 36 to 43 of the task state are IST 1,
+    // and boot.s reserves descriptors 3 and 4 of the GDT for the task state.
     unsafe {
         for vector in 0..VECTORS {
             table.add(vector).write(gate(stubs + (vector * STUB_SIZE) as u64));
@@ -128,8 +128,8 @@ pub(crate) fn install() {
 extern "sysv64" fn handler(frame: &Frame) -> ! {
     let mut address = 0u64;
     if frame.vector == PAGE_FAULT {
-        // SAFETY: reading CR2 needs the highest privilege level, in which a guest runs, and has no side
-        // effect.
+        // SAFETY: reading CR2 needs the highest privilege level, in which a guest runs, and has no
+        // side effect.
         unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };
     }
     panic!(

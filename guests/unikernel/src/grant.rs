@@ -35,8 +35,8 @@ pub(crate) enum GrantError {
     Xen(HypercallError),
 }
 
-/// The first frame of the table. Grants are never revoked: the network buffers stay granted as long as
-/// the guest runs, so that packets need no changes of the table.
+/// The first frame of the table. Grants are never revoked: the network buffers stay granted as long
+/// as the guest runs, so that packets need no changes of the table.
 #[derive(Debug)]
 pub(crate) struct GrantTable {
     entries: *mut u8,
@@ -47,8 +47,8 @@ impl GrantTable {
     /// Maps the table.
     pub(crate) fn map(guest: &mut Guest) -> Result<Self, GrantError> {
         let gfn = guest.take_overlay_frame().ok_or(GrantError::NoFrame)?;
-        // SAFETY: no part of this program may lie in the frame. It is an overlay frame, or was taken
-        // from the heap for good.
+        // SAFETY: no part of this program may lie in the frame. It is an overlay frame, or was
+        // taken from the heap for good.
         unsafe { add_to_physmap(MapSpace::GrantTable, gfn) }.map_err(GrantError::Xen)?;
         Ok(Self { entries: pointer(gfn * PAGE_SIZE_U64), next: FIRST_GUEST })
     }
@@ -72,9 +72,9 @@ impl GrantTable {
             Access::ReadWrite => GTF_PERMIT_ACCESS,
         };
         // SAFETY: the fields must be mapped, aligned, and written by this code only. `reference` is
-        // below `ENTRIES_PER_FRAME`, so its 8 bytes (flags u16, domid u16, frame u32) lie in the frame,
-        // which is mapped for good; entries are aligned to their size; and an unused entry has no
-        // other writer.
+        // below `ENTRIES_PER_FRAME`, so its 8 bytes (flags u16, domid u16, frame u32) lie in the
+        // frame, which is mapped for good; entries are aligned to their size; and an unused entry
+        // has no other writer.
         unsafe {
             let entry = self.entries.add(reference as usize * GRANT_ENTRY_V1_SIZE);
             entry.add(GRANT_ENTRY_FRAME).cast::<u32>().write_volatile(frame);

@@ -49,8 +49,8 @@ impl Guest {
         self.command_line
     }
 
-    /// Returns the guest-physical address of the device page, for a guest that reads it itself; 0 in
-    /// XenStore mode, which has no device page.
+    /// Returns the guest-physical address of the device page, for a guest that reads it itself; 0
+    /// in XenStore mode, which has no device page.
     #[must_use]
     pub fn device_page_address(&self) -> u64 {
         self.page_address
@@ -70,9 +70,9 @@ impl Guest {
         })
     }
 
-    /// Returns a number that is hard to guess from outside, computed from the time stamp counter and
-    /// the domain's handle. For hash tables and sequence numbers, not for secrets. Each call returns
-    /// the same number.
+    /// Returns a number that is hard to guess from outside, computed from the time stamp counter
+    /// and the domain's handle. For hash tables and sequence numbers, not for secrets. Each call
+    /// returns the same number.
     #[must_use]
     pub fn seed(&self) -> u64 {
         let handle = self.handle().iter().fold(0u64, |mixed, byte| {
@@ -83,7 +83,8 @@ impl Guest {
     }
 
     /// Returns roughly when the guest started: the time of the first call of this or of
-    /// [`seed`](Self::seed). Unlike [`Instant::now`], later calls do not read the time stamp counter.
+    /// [`seed`](Self::seed). Unlike [`Instant::now`], later calls do not read the time stamp
+    /// counter.
     #[must_use]
     pub fn started(&self) -> Instant {
         Instant::at(self.stamp())

@@ -36,9 +36,9 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: talc needs a pointer that it returned for this layout, and a new size that is valid
-        // for its alignment, which is this method's contract: all pointers of this allocator are
-        // talc's.
+        // SAFETY: talc needs a pointer that it returned for this layout, and a new size that is
+        // valid for its alignment, which is this method's contract: all pointers of this allocator
+        // are talc's.
         unsafe { self.0.realloc(pointer, layout, new_size) }
     }
 }
@@ -94,15 +94,15 @@ pub(crate) fn take(bytes: usize, align: usize) -> Option<&'static mut [u8]> {
     if pointer.is_null() {
         return None;
     }
-    // SAFETY: the slice must be valid, initialized, and have no other reference for its lifetime. It
-    // was just allocated with this length, and it is never freed. Its bytes came from outside of the
-    // program (Xen populated the memory, and `add` took it by address), so they have some value, and
-    // every value is a valid `u8`.
+    // SAFETY: the slice must be valid, initialized, and have no other reference for its lifetime.
+    // It was just allocated with this length, and it is never freed. Its bytes came from outside of
+    // the program (Xen populated the memory, and `add` took it by address), so they have some
+    // value, and every value is a valid `u8`.
     Some(unsafe { core::slice::from_raw_parts_mut(pointer, bytes) })
 }
 
-/// Allocates whole pages that are never freed, to share with another domain. Returns `None` if there
-/// are not enough.
+/// Allocates whole pages that are never freed, to share with another domain. Returns `None` if
+/// there are not enough.
 pub(crate) fn take_pages(count: usize) -> Option<*mut u8> {
     take(count * PAGE_SIZE, PAGE_SIZE).map(<[u8]>::as_mut_ptr)
 }

@@ -40,8 +40,9 @@ impl core::fmt::Display for HypercallError {
 }
 
 /// The register that takes the address of the page to fill. CPUID returns its number, too, but each
-/// CPUID instruction is an exit to Xen, which takes half as long as filling the page. Xen uses another
-/// number only if it emulates another hypervisor as well, which it never does for a PVH guest.
+/// CPUID instruction is an exit to Xen, which takes half as long as filling the page. Xen uses
+/// another number only if it emulates another hypervisor as well, which it never does for a PVH
+/// guest.
 #[cfg(not(test))]
 const HYPERCALL_MSR: u32 = 0x4000_0000;
 
@@ -68,16 +69,16 @@ unsafe fn hypercall2(_: u64, _: u64, _: u64) -> Result<i64, HypercallError> {
 }
 
 /// # Safety
-/// `number` is a hypercall of two arguments. Memory that Xen reads for it is readable until the call
-/// returns, and memory that Xen writes is the caller's.
+/// `number` is a hypercall of two arguments. Memory that Xen reads for it is readable until the
+/// call returns, and memory that Xen writes is the caller's.
 #[cfg(not(test))]
 unsafe fn hypercall2(number: u64, argument1: u64, argument2: u64) -> Result<i64, HypercallError> {
     let entry = (&raw const hypercall_page).cast::<u8>().wrapping_add(to_usize(number) * 32);
     let result: i64;
-    // SAFETY: the page holds code at this entry, because `initialise` runs before any hypercall. Xen
-    // takes the arguments in rdi and rsi, which its debug build clobbers, returns the result in rax,
-    // and preserves all other registers. Without `nostack`, the compiler keeps the red zone clear of
-    // the return address. The memory is valid by this function's contract.
+    // SAFETY: the page holds code at this entry, because `initialise` runs before any hypercall.
+    // Xen takes the arguments in rdi and rsi, which its debug build clobbers, returns the result in
+    // rax, and preserves all other registers. Without `nostack`, the compiler keeps the red zone
+    // clear of the return address. The memory is valid by this function's contract.
     unsafe {
         asm!("call {entry}", entry = in(reg) entry, out("rax") result,
             inout("rdi") argument1 => _, inout("rsi") argument2 => _);
@@ -88,16 +89,16 @@ unsafe fn hypercall2(number: u64, argument1: u64, argument2: u64) -> Result<i64,
 /// Raises an event on the other end of a port.
 pub(crate) fn send_event(port: u32) -> Result<(), HypercallError> {
     let argument = EvtchnSend { port };
-    // SAFETY: EVTCHNOP_SEND takes an `EvtchnSend` and only reads it; `argument` lives until the call
-    // returns.
+    // SAFETY: EVTCHNOP_SEND takes an `EvtchnSend` and only reads it; `argument` lives until the
+    // call returns.
     unsafe {
         hypercall2(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, (&raw const argument).addr() as u64)
     }
     .map(drop)
 }
 
-/// Sleeps until one of the ports is pending, or until Xen's system time is `timeout`, in nanoseconds;
-/// 0 means no time-out.
+/// Sleeps until one of the ports is pending, or until Xen's system time is `timeout`, in
+/// nanoseconds; 0 means no time-out.
 pub(crate) fn poll(ports: &[u32], timeout: u64) -> Result<(), HypercallError> {
     // Xen refuses more than 128 ports, and so the saturated number, too.
     let nr_ports = u32::try_from(ports.len()).unwrap_or(u32::MAX);
@@ -112,8 +113,8 @@ pub(crate) fn poll(ports: &[u32], timeout: u64) -> Result<(), HypercallError> {
 /// Shuts the domain down with a reason (`SHUTDOWN_*`).
 pub(crate) fn shutdown(reason: u32) -> ! {
     let argument = SchedShutdown { reason };
-    // SAFETY: SCHEDOP_SHUTDOWN takes a `SchedShutdown` and only reads it; `argument` lives until the
-    // call returns, if it does.
+    // SAFETY: SCHEDOP_SHUTDOWN takes a `SchedShutdown` and only reads it; `argument` lives until
+    // the call returns, if it does.
     let _ = unsafe {
         hypercall2(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, (&raw const argument).addr() as u64)
     };
@@ -148,9 +149,9 @@ pub(crate) enum MapSpace {
 pub(crate) unsafe fn add_to_physmap(space: MapSpace, gfn: u64) -> Result<(), HypercallError> {
     let argument =
         AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, idx: 0, gpfn: gfn };
-    // SAFETY: XENMEM_ADD_TO_PHYSMAP takes an `AddToPhysmap` and only reads it; `argument` lives until
-    // the call returns. The call replaces the memory at `gfn`, which this program does not use, by
-    // this function's contract.
+    // SAFETY: XENMEM_ADD_TO_PHYSMAP takes an `AddToPhysmap` and only reads it; `argument` lives
+    // until the call returns. The call replaces the memory at `gfn`, which this program does not
+    // use, by this function's contract.
     unsafe {
         hypercall2(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, (&raw const argument).addr() as u64)
     }

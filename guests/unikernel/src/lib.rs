@@ -1,12 +1,13 @@
 //! The runtime of chaos's own Xen guests.
 //!
-//! A guest is one program on one vCPU, without an operating system, interrupts or threads: it waits for
-//! an event, does the work, and waits again. This crate boots it from the first instruction to `main`
-//! and provides a heap, a console, a clock, TCP over IPv4, and a way to wait. The README has a complete
-//! guest.
+//! A guest is one program on one vCPU, without an operating system, interrupts or threads: it waits
+//! for an event, does the work, and waits again. This crate boots it from the first instruction to
+//! `main` and provides a heap, a console, a clock, TCP over IPv4, and a way to wait. The README has
+//! a complete guest.
 //!
-//! * [`guest!`] declares the guest's `main`, which takes a [`Guest`]. When `main` returns, the domain
-//!   powers off; when it panics, the message is printed and the domain shuts down as crashed.
+//! * [`guest!`] declares the guest's `main`, which takes a [`Guest`]. When `main` returns, the
+//!   domain powers off; when it panics, the message is printed and the domain shuts down as
+//!   crashed.
 //! * [`println!`] prints to the console.
 //! * [`Instant`] and [`unix_time`] return the time; [`wait`] and [`sleep_until`] sleep.
 //! * [`net`] serves TCP.

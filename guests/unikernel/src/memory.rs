@@ -40,8 +40,8 @@ mod tests {
                 let mut memory = pattern(bytes + 300);
                 let mut expected = memory.clone();
                 expected.copy_within(from..from + bytes, to);
-                // SAFETY: both ranges must be valid; they lie in `memory`, whose length is `bytes` +
-                // 300, because both offsets are below 300.
+                // SAFETY: both ranges must be valid; they lie in `memory`, whose length is `bytes`
+                // + 300, because both offsets are below 300.
                 let result = unsafe {
                     let start = memory.as_mut_ptr();
                     guest_memmove(start.add(to), start.add(from), bytes) == start.add(to)
@@ -56,8 +56,8 @@ mod tests {
         for bytes in (0..300).chain([1500, 4096, 4097]) {
             let from = pattern(bytes);
             let mut to = std::vec![0xee; bytes + 32];
-            // SAFETY: both ranges must be valid and not overlap; `from` has `bytes` bytes, and `to`, a
-            // vector of its own, has them from offset 16 on.
+            // SAFETY: both ranges must be valid and not overlap; `from` has `bytes` bytes, and
+            // `to`, a vector of its own, has them from offset 16 on.
             unsafe { guest_memcpy(to.as_mut_ptr().add(16), from.as_ptr(), bytes) };
             assert_eq!(to[16..16 + bytes], from[..]);
             assert!(to[..16].iter().chain(&to[16 + bytes..]).all(|byte| *byte == 0xee));

@@ -1,5 +1,5 @@
-//! The guest's page tables: memory is mapped one to one, no page is both writable and executable, and
-//! page 0 and the page below the stack are not mapped.
+//! The guest's page tables: memory is mapped one to one, no page is both writable and executable,
+//! and page 0 and the page below the stack are not mapped.
 //!
 //! `unsafe`: it writes page tables and loads them.
 #![allow(unsafe_code)]
@@ -38,15 +38,16 @@ unsafe extern "C" {
 unsafe fn map(pages: core::ops::Range<usize>, flags: u64) {
     let table = (&raw mut first_page_table).cast::<u64>();
     for page in pages.start..pages.end.min(ENTRIES) {
-        // SAFETY: the entry must be writable without references to it, and the mapping must permit all
-        // accesses. `page` is below `ENTRIES`, so the entry lies in the table, which is memory of
-        // boot.s without Rust references. The accesses are permitted by this function's contract.
+        // SAFETY: the entry must be writable without references to it, and the mapping must permit
+        // all accesses. `page` is below `ENTRIES`, so the entry lies in the table, which is memory
+        // of boot.s without Rust references. The accesses are permitted by this function's
+        // contract.
         unsafe { table.add(page).write((page as u64 * PAGE_SIZE_U64) | flags) };
     }
 }
 
-/// Replaces the tables of boot.s by the final ones, which map all memory below `memory_end` (at most
-/// 4 GiB).
+/// Replaces the tables of boot.s by the final ones, which map all memory below `memory_end` (at
+/// most 4 GiB).
 pub(crate) fn protect(memory_end: u64) {
     let page = |mark: *const u8| mark.addr() / PAGE_SIZE;
     let code = page(&raw const code_start);
@@ -57,12 +58,12 @@ pub(crate) fn protect(memory_end: u64) {
     let pointers = (&raw mut page_directory_pointers).cast::<u64>();
     let directory = (&raw mut page_directory).cast::<u64>();
     let table = (&raw const first_page_table).addr() as u64;
-    // SAFETY: the entries must be writable without references to them, and the tables must permit all
-    // later accesses when %cr3 is loaded. The tables have 512 entries each and are memory of boot.s
-    // without Rust references; all indices are below 512. boot.s has cleared the upper tables, and all
-    // entries of the first page table are written here before the directory refers to it. Each entry
-    // maps its own address: code stays executable; the stack and all data stay writable. No code uses
-    // page 0 or the guard page, or writes to code or constants.
+    // SAFETY: the entries must be writable without references to them, and the tables must permit
+    // all later accesses when %cr3 is loaded. The tables have 512 entries each and are memory of
+    // boot.s without Rust references; all indices are below 512. boot.s has cleared the upper
+    // tables, and all entries of the first page table are written here before the directory refers
+    // to it. Each entry maps its own address: code stays executable; the stack and all data stay
+    // writable. No code uses page 0 or the guard page, or writes to code or constants.
     unsafe {
         map(0..code, DATA);
         map(code..constants, PRESENT);

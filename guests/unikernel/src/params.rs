@@ -1,5 +1,6 @@
 //! The devices of a guest in XenStore mode (`docs/xenstore.md`). It has no device page; Xen's HVM
-//! parameters give the console's ring and port. The ring is the same, and its backend is xenconsoled.
+//! parameters give the console's ring and port. The ring is the same, and its backend is
+//! xenconsoled.
 
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, Ring};
 use xen_abi::grant_table::GNTTAB_RESERVED_CONSOLE;

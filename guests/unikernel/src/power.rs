@@ -1,4 +1,5 @@
-//! Power requests: dom0 asks the guest to power off or to reboot, in the device page's sysctl block.
+//! Power requests: dom0 asks the guest to power off or to reboot, in the device page's sysctl
+//! block.
 
 use noxs::shared::write_answer;
 use noxs::{AnswerStatus, DevicePage, Request, RequestId};

@@ -15,18 +15,19 @@ use crate::layout::{PAGE_SIZE_U64, pointer};
 /// The page; null until [`map`] has run.
 static PAGE: AtomicPtr<SharedInfo> = AtomicPtr::new(null_mut());
 
-/// Maps the page at the free frame `gfn` and masks the ports, because the guest takes no interrupts.
+/// Maps the page at the free frame `gfn` and masks the ports, because the guest takes no
+/// interrupts.
 pub(crate) fn map(gfn: u64) -> Result<(), HypercallError> {
-    // SAFETY: no part of this program may lie in the frame. `gfn` is an overlay frame, or a page that
-    // was taken from the heap for good.
+    // SAFETY: no part of this program may lie in the frame. `gfn` is an overlay frame, or a page
+    // that was taken from the heap for good.
     unsafe { add_to_physmap(MapSpace::SharedInfo, gfn)? };
     let page = pointer(gfn * PAGE_SIZE_U64).cast::<SharedInfo>();
     PAGE.store(page, Ordering::Relaxed);
     // SCHEDOP_poll wakes a vCPU for a port whether it is masked or not. The first word covers all
     // ports that a toolstack allocates.
     // SAFETY: the word must be mapped, aligned, and accessed only atomically. `add_to_physmap` has
-    // mapped the page for good, at a page boundary, so the array's first word is aligned; Xen and this
-    // program access it only atomically.
+    // mapped the page for good, at a page boundary, so the array's first word is aligned; Xen and
+    // this program access it only atomically.
     unsafe { AtomicU64::from_ptr((&raw mut (*page).evtchn_mask).cast()) }
         .store(u64::MAX, Ordering::Relaxed);
     Ok(())
@@ -42,9 +43,9 @@ fn page() -> *mut SharedInfo {
 /// If the page is not mapped, or for a port that cannot exist.
 fn pending_word(port: u32) -> (&'static AtomicU64, u64) {
     assert!(!page().is_null() && port < EVTCHN_2L_NR_CHANNELS, "port {port} of shared_info");
-    // SAFETY: the word must be mapped, aligned, and accessed only atomically. The page is mapped for
-    // good at a page boundary, so the array's words are aligned, and `port` was checked to lie in the
-    // array; Xen and this program access the words only atomically.
+    // SAFETY: the word must be mapped, aligned, and accessed only atomically. The page is mapped
+    // for good at a page boundary, so the array's words are aligned, and `port` was checked to lie
+    // in the array; Xen and this program access the words only atomically.
     let word = unsafe {
         let words = (&raw mut (*page()).evtchn_pending).cast::<u64>();
         AtomicU64::from_ptr(words.add((port / 64) as usize))
@@ -95,10 +96,12 @@ unsafe fn consistent<T>(version: *mut u32, copy: impl Fn() -> T) -> T {
 pub(crate) fn time_info() -> TimeInfo {
     let page = page();
     assert!(!page.is_null(), "time before shared_info");
-    // SAFETY: the page is mapped for good, so vCPU 0's entry lies in it; this takes only its address.
+    // SAFETY: the page is mapped for good, so vCPU 0's entry lies in it; this takes only its
+    // address.
     let time: *mut VcpuTimeInfo = unsafe { &raw mut (*page).vcpu_info[0].time };
-    // SAFETY: `version` is an aligned field of a page that is mapped for good, without references. The
-    // other fields are read by volatile accesses to their addresses; no references to them exist.
+    // SAFETY: `version` is an aligned field of a page that is mapped for good, without references.
+    // The other fields are read by volatile accesses to their addresses; no references to them
+    // exist.
     unsafe {
         consistent(&raw mut (*time).version, || TimeInfo {
             tsc_timestamp: (&raw const (*time).tsc_timestamp).read_volatile(),
@@ -116,8 +119,9 @@ pub(crate) fn time_info() -> TimeInfo {
 pub(crate) fn wall_clock() -> WallClock {
     let page = page();
     assert!(!page.is_null(), "time before shared_info");
-    // SAFETY: `wc_version` is an aligned field of a page that is mapped for good, without references.
-    // The other fields are read by volatile accesses to their addresses; no references to them exist.
+    // SAFETY: `wc_version` is an aligned field of a page that is mapped for good, without
+    // references. The other fields are read by volatile accesses to their addresses; no references
+    // to them exist.
     unsafe {
         consistent(&raw mut (*page).wc_version, || {
             let low = (&raw const (*page).wc_sec).read_volatile();

@@ -67,8 +67,8 @@ impl Regions {
     }
 }
 
-/// Reads start_info at `address`. dom0 is trusted with the guest's memory map, but a damaged one causes
-/// an error, never an invalid access.
+/// Reads start_info at `address`. dom0 is trusted with the guest's memory map, but a damaged one
+/// causes an error, never an invalid access.
 pub(crate) fn parse(
     memory: &(impl Physical + ?Sized),
     address: u64,

@@ -1,8 +1,8 @@
 //! Granted pages for frames on their way to and from the backend.
 //!
-//! All are granted once, at start. The backend can write the pages for received frames at any time, so
-//! frames are copied out before they are parsed. Pages for sent frames are granted read-only, so only
-//! this guest writes them.
+//! All are granted once, at start. The backend can write the pages for received frames at any time,
+//! so frames are copied out before they are parsed. Pages for sent frames are granted read-only, so
+//! only this guest writes them.
 //!
 //! `unsafe`: the backend accesses the pages at the same time as the guest.
 #![allow(unsafe_code)]
@@ -53,17 +53,17 @@ impl RxBuffers {
         self.0.grants.get(number).copied()
     }
 
-    /// Copies bytes out of a buffer. Returns `None` if the buffer does not exist or does not contain
-    /// all of them.
+    /// Copies bytes out of a buffer. Returns `None` if the buffer does not exist or does not
+    /// contain all of them.
     pub(crate) fn copy_out(&self, number: usize, offset: usize, to: &mut [u8]) -> Option<()> {
         if number >= self.count() || offset.checked_add(to.len())? > PAGE_SIZE {
             return None;
         }
         let from = self.0.start.wrapping_add(number * PAGE_SIZE + offset);
-        // SAFETY: the source must be readable and must not overlap `to`. The bytes were checked to lie
-        // in the pages that `new` allocated for good, and `to` is private memory. The backend may write
-        // the source at the same time; the copy is done in assembly (`memcpy` of memory.s), so it
-        // reads old or new bytes, and both are valid.
+        // SAFETY: the source must be readable and must not overlap `to`. The bytes were checked to
+        // lie in the pages that `new` allocated for good, and `to` is private memory. The backend
+        // may write the source at the same time; the copy is done in assembly (`memcpy` of
+        // memory.s), so it reads old or new bytes, and both are valid.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         Some(())
     }
@@ -108,10 +108,11 @@ impl TxBuffers {
     /// If the buffer does not exist.
     pub(crate) fn bytes(&mut self, number: usize) -> &mut [u8] {
         assert!(number < self.count(), "tx buffer {number}");
-        // SAFETY: the slice must be valid, initialized, and have no other reference for its lifetime.
-        // `number` was checked, so the bytes lie in the pages that `new` allocated for good, and they
-        // have some value (`heap::take`). They are reachable only through `self`, which is borrowed
-        // mutably, and the backend can only read them, because the grant is read-only.
+        // SAFETY: the slice must be valid, initialized, and have no other reference for its
+        // lifetime. `number` was checked, so the bytes lie in the pages that `new` allocated for
+        // good, and they have some value (`heap::take`). They are reachable only through `self`,
+        // which is borrowed mutably, and the backend can only read them, because the grant is
+        // read-only.
         unsafe { core::slice::from_raw_parts_mut(self.0.start.add(number * TX_FRAME), TX_FRAME) }
     }
 }

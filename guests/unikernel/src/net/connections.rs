@@ -1,4 +1,5 @@
-//! The table of connections: finds the connection of a segment, in memory that is allocated at start.
+//! The table of connections: finds the connection of a segment, in memory that is allocated at
+//! start.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -87,8 +88,8 @@ pub(crate) struct Connections<S> {
 }
 
 impl<S> Connections<S> {
-    /// Allocates the memory for connections; their number depends on the free memory. Returns `None`
-    /// if there is not enough.
+    /// Allocates the memory for connections; their number depends on the free memory. Returns
+    /// `None` if there is not enough.
     pub(crate) fn new() -> Option<Self> {
         let wanted = heap::usage().free / MEMORY_PART / (RX_BUFFER + TX_BUFFER);
         let count = wanted.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
@@ -110,8 +111,8 @@ impl<S> Connections<S> {
         self.slots.len() + self.storage.len()
     }
 
-    /// Returns the slot of a segment's connection, which may be new; `None` if the segment belongs to
-    /// no connection and must be refused.
+    /// Returns the slot of a segment's connection, which may be new; `None` if the segment belongs
+    /// to no connection and must be refused.
     pub(crate) fn slot_for(
         &mut self,
         segment: &Segment,
@@ -179,9 +180,9 @@ impl<S> Connections<S> {
         Some(slot)
     }
 
-    /// Frees the slot of a connection that the service does not handle: one that this side has closed
-    /// and that waits for the client, or one that a client has left half-open. Called only when all
-    /// slots are used.
+    /// Frees the slot of a connection that the service does not handle: one that this side has
+    /// closed and that waits for the client, or one that a client has left half-open. Called only
+    /// when all slots are used.
     fn evict(&mut self, now: Instant) -> Option<u16> {
         let slot = self.slots.iter_mut().position(|one| {
             let evictable = match one.socket().state() {

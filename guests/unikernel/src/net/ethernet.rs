@@ -1,9 +1,9 @@
 //! Ethernet and ARP.
 //!
-//! A guest only answers: its frames go back to the hardware address that the frames of the connection
-//! come from. So it has no table of neighbours and sends no ARP request before its first answer. A
-//! client that still has the guest's address from an earlier guest is answered as fast as any other.
-//! The guest answers ARP requests for its address.
+//! A guest only answers: its frames go back to the hardware address that the frames of the
+//! connection come from. So it has no table of neighbours and sends no ARP request before its first
+//! answer. A client that still has the guest's address from an earlier guest is answered as fast as
+//! any other. The guest answers ARP requests for its address.
 
 use core::net::Ipv4Addr;
 
@@ -107,14 +107,14 @@ impl Station {
         self.arp(asker.mac, REPLY, asker)
     }
 
-    /// Returns a gratuitous ARP: the switch learns where the station is, neighbours replace the entry
-    /// of an earlier owner of the address, and packets that wait for the address are sent.
+    /// Returns a gratuitous ARP: the switch learns where the station is, neighbours replace the
+    /// entry of an earlier owner of the address, and packets that wait for the address are sent.
     pub(crate) fn announcement(&self) -> [u8; ARP_FRAME] {
         self.arp(BROADCAST, REQUEST, Station { mac: UNKNOWN, ip: self.ip })
     }
 
-    /// Returns a request for a neighbour's hardware address. The neighbour learns the sender's address
-    /// from it, so it need not send a request before its first packet.
+    /// Returns a request for a neighbour's hardware address. The neighbour learns the sender's
+    /// address from it, so it need not send a request before its first packet.
     pub(crate) fn request(&self, ip: Ipv4Addr) -> [u8; ARP_FRAME] {
         self.arp(BROADCAST, REQUEST, Station { mac: UNKNOWN, ip })
     }

@@ -1,9 +1,9 @@
 //! The network: TCP over IPv4 on the guest's vif.
 //!
-//! [`Net::new`] sets up the interface as dom0 configured it. [`Net::serve`] then runs a [`Service`]: it
-//! receives frames, finds their connection in a hash table, and calls the service for each connection
-//! that changed. The work for a frame does not depend on the number of connections. smoltcp implements
-//! the protocols and sees one connection at a time.
+//! [`Net::new`] sets up the interface as dom0 configured it. [`Net::serve`] then runs a
+//! [`Service`]: it receives frames, finds their connection in a hash table, and calls the service
+//! for each connection that changed. The work for a frame does not depend on the number of connections.
+//! smoltcp implements the protocols and sees one connection at a time.
 //!
 //! All memory is allocated at start: frame buffers, which are granted to the backend once, and the
 //! socket buffers of all connections. So the network keeps working when the heap is exhausted.
@@ -126,8 +126,8 @@ impl Net {
         });
         let station = Station { mac: vif.mac, ip: ipv4.address };
         netif.tx.send_bytes(&station.announcement());
-        // Most clients come through the gateway. The request makes it learn this guest's address; its
-        // reply does not matter.
+        // Most clients come through the gateway. The request makes it learn this guest's address;
+        // its reply does not matter.
         if let Some(gateway) = ipv4.gateway {
             netif.tx.send_bytes(&station.request(gateway));
         }

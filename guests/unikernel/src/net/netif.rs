@@ -67,8 +67,8 @@ fn report(queue: &str, overrun: Overrun) {
 }
 
 impl Netif {
-    /// Sets up an interface with about `frames` buffers in each direction. Returns `None` if memory or
-    /// grant entries do not suffice.
+    /// Sets up an interface with about `frames` buffers in each direction. Returns `None` if memory
+    /// or grant entries do not suffice.
     pub(crate) fn new(vif: &Vif, frames: usize, table: &mut GrantTable) -> Option<Self> {
         let domid = vif.backend.domid;
         let (tx_ring, rx_ring) = rings(&vif.backend);
@@ -100,8 +100,8 @@ impl Netif {
         Some(netif)
     }
 
-    /// Publishes the first requests and notifies the backend unconditionally: it learns that the guest
-    /// runs.
+    /// Publishes the first requests and notifies the backend unconditionally: it learns that the
+    /// guest runs.
     pub(crate) fn start(&mut self) {
         let _ = (self.rx.ring.publish(), self.tx.ring.publish());
         self.port.notify();
@@ -116,8 +116,8 @@ impl Netif {
         }
     }
 
-    /// Requests an event for the next received frame and, with `for_room`, for room to send. Returns
-    /// whether there is a frame or room already.
+    /// Requests an event for the next received frame and, with `for_room`, for room to send.
+    /// Returns whether there is a frame or room already.
     pub(crate) fn prepare_to_wait(&mut self, for_room: bool) -> bool {
         let room = for_room && (self.tx.ask_for_room() || self.tx.has_room());
         (!self.rx.broken && self.rx.ring.ask_for_event(1)) || room
@@ -205,8 +205,8 @@ impl TxQueue {
         }
     }
 
-    /// Requests an event for when a quarter of the frames in flight are done. Returns whether so many
-    /// are done already.
+    /// Requests an event for when a quarter of the frames in flight are done. Returns whether so
+    /// many are done already.
     fn ask_for_room(&mut self) -> bool {
         !self.broken && self.ring.ask_for_event((self.ring.outstanding() / 4).max(1))
     }

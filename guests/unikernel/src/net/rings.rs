@@ -22,10 +22,10 @@ pub(crate) fn rings(backend: &Backend<2>) -> (TxRing, RxRing) {
     let [tx, rx] = backend.rings.map(|ring| {
         let address = ring.gfn.saturating_mul(PAGE_SIZE_U64);
         assert!(address != 0 && address < MAPPED, "a vif's ring is at {address:#x}");
-        // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
-        // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
-        // good. It comes from dom0, which put the ring outside of the memory that the map lists as
-        // usable, so no Rust object lies there.
+        // SAFETY: the page must be mapped while the value lives, aligned, and without Rust
+        // references. The address is a multiple of a page, not 0, and below `MAPPED`, all of which
+        // is mapped for good. It comes from dom0, which put the ring outside of the memory that the
+        // map lists as usable, so no Rust object lies there.
         unsafe { RawPage::new(pointer(address)) }
     });
     (FrontRing::new(tx), FrontRing::new(rx))

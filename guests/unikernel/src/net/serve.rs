@@ -31,8 +31,8 @@ const RETRY: core::time::Duration = core::time::Duration::from_millis(10);
 /// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Keep it: the service is called again when bytes were received, when there is room to send, and
-    /// when the client has finished.
+    /// Keep it: the service is called again when bytes were received, when there is room to send,
+    /// and when the client has finished.
     Continue,
     /// Close it when all sent bytes have arrived.
     Close,
@@ -176,8 +176,8 @@ impl<'a, S: Service> Server<'a, S> {
     }
 
     /// Queues the connections whose deadline has come. It scans all connections, but only when the
-    /// earliest deadline has come: at most a hundred times a second with the shortest deadlines, those
-    /// of delayed acknowledgements.
+    /// earliest deadline has come: at most a hundred times a second with the shortest deadlines,
+    /// those of delayed acknowledgements.
     fn queue_due(&mut self, now: Instant) {
         if self.next_deadline.is_none_or(|deadline| deadline > now) {
             return;
@@ -211,8 +211,8 @@ impl<'a, S: Service> Server<'a, S> {
         kept != 0
     }
 
-    /// Calls the service for a connection, and sends what there is to send. Returns whether there is
-    /// more to send than there is room for.
+    /// Calls the service for a connection, and sends what there is to send. Returns whether there
+    /// is more to send than there is room for.
     fn serve_connection(&mut self, slot: u16, now: Instant) -> bool {
         let connection = &mut self.connections.slots[usize::from(slot)];
         if !connection.used {

@@ -35,9 +35,9 @@ impl Stream<'_> {
         self.socket.recv_queue()
     }
 
-    /// Passes received bytes to `use_bytes`, which returns how many of them it takes. Repeats that as
-    /// long as it takes all of them and there are more. Bytes that are not taken keep the TCP window
-    /// small, which slows the client down.
+    /// Passes received bytes to `use_bytes`, which returns how many of them it takes. Repeats that
+    /// as long as it takes all of them and there are more. Bytes that are not taken keep the TCP
+    /// window small, which slows the client down.
     pub fn receive(&mut self, mut use_bytes: impl FnMut(&[u8]) -> usize) {
         while self.socket.can_recv() {
             let all = self.socket.recv(|bytes| {

@@ -1,5 +1,5 @@
-//! The network from end to end on the host: a client's TCP stack, a backend that serves the rings like
-//! noxsd, and a guest's service.
+//! The network from end to end on the host: a client's TCP stack, a backend that serves the rings
+//! like noxsd, and a guest's service.
 //!
 //! `unsafe`: the backend accesses ring pages and granted pages by their address.
 #![allow(unsafe_code)]
@@ -73,9 +73,9 @@ struct FakeBackend {
 
 impl FakeBackend {
     fn new(tx: *mut u8, rx: *mut u8, grants: *mut u8, upper: u64) -> Self {
-        // SAFETY: the pages must be mapped while the values live, aligned, and without references. Both
-        // are aligned pages of the test that are never freed, and both ends access them only by their
-        // address.
+        // SAFETY: the pages must be mapped while the values live, aligned, and without references.
+        // Both are aligned pages of the test that are never freed, and both ends access them only
+        // by their address.
         let [tx_page, rx_page] = [tx, rx].map(|page| unsafe { RawPage::new(page) });
         let (tx, rx) = (BackRing::attach(&tx_page, 0), BackRing::attach(&rx_page, 0));
         Self { tx, rx, tx_page, rx_page, grants, upper }
@@ -97,8 +97,8 @@ impl FakeBackend {
             self.tx.consume();
             let page = self.granted(request.gref, true);
             let (offset, size) = (usize::from(request.offset), usize::from(request.size));
-            // SAFETY: the bytes must be valid and not change while the slice lives. The guest's frame
-            // lies in one page, and the guest does not write it before the response.
+            // SAFETY: the bytes must be valid and not change while the slice lives. The guest's
+            // frame lies in one page, and the guest does not write it before the response.
             let bytes = unsafe { core::slice::from_raw_parts(page.add(offset), size) };
             frames.push_back(bytes.to_vec());
             self.tx.respond(&self.tx_page, &TxResponse { id: request.id, status: 0 });
@@ -115,8 +115,8 @@ impl FakeBackend {
         self.rx.consume();
         let page = self.granted(request.gref, false);
         // SAFETY: the target must be writable and must not overlap the frame. It is a page that the
-        // guest has posted, and reads only after the response; a frame is shorter than a page and lies
-        // in a vector of its own.
+        // guest has posted, and reads only after the response; a frame is shorter than a page and
+        // lies in a vector of its own.
         unsafe { core::ptr::copy_nonoverlapping(frame.as_ptr(), page, frame.len()) };
         let status = frame.len() as i16;
         self.rx.respond(&self.rx_page, &RxResponse { id: request.id, offset: 0, flags: 0, status });
@@ -195,8 +195,8 @@ impl World {
         let arena = std::vec![0xa5u8; memory].leak().as_mut_ptr_range();
         let (start, end) =
             (arena.start.expose_provenance() as u64, arena.end.expose_provenance() as u64);
-        // SAFETY: the heap needs memory that is mapped, writable, and used by nothing else. The arena
-        // was just leaked, and there is no other reference to it.
+        // SAFETY: the heap needs memory that is mapped, writable, and used by nothing else. The
+        // arena was just leaked, and there is no other reference to it.
         unsafe { heap::add(start..end) };
         let (tx, rx, grants) = (aligned(page()), aligned(page()), aligned(page()));
         let ring = |page: *mut u8| {
