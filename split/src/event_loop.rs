@@ -59,8 +59,8 @@ enum ReloadError {
 }
 
 impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
-    /// Takes over the restarts that an earlier `chaosd` left pending, and looks for guests that have
-    /// ended.
+    /// Takes over the restarts that an earlier `chaosd` left pending, and looks for guests that
+    /// have ended.
     ///
     /// # Errors
     /// The signals cannot be added to the poll.
@@ -155,7 +155,8 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 return next;
             }
             ENDS => {
-                if self.watch.take(Instant::now()) {
+                let may_have_ended = self.watch.take(Instant::now());
+                if may_have_ended {
                     self.supervisor.note_end();
                 }
             }

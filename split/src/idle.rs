@@ -11,8 +11,8 @@ use std::io;
 /// The kernel refuses.
 pub fn become_idle() -> io::Result<()> {
     let parameter = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call reads a `sched_param` through the pointer; `parameter` is one and lives until
-    // the call returns. Thread 0 is the calling one.
+    // SAFETY: the call reads a `sched_param` through the pointer; `parameter` is one and lives
+    // until the call returns. Thread 0 is the calling one.
     let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -2,8 +2,8 @@
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
 //! There are two threads. The main thread answers requests: it takes a shell that fits and executes
-//! the guest in it, or prepares a shell for the request. The refill thread runs when no other program
-//! wants the CPU; it prepares shells and does work that can wait, such as unmapping.
+//! the guest in it, or prepares a shell for the request. The refill thread runs when no other
+//! program wants the CPU; it prepares shells and does work that can wait, such as unmapping.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each

@@ -12,9 +12,9 @@ use daemon::chain::chain;
 /// Keep domain shells ready for chaos create, and restart guests as their configs say
 ///
 /// Runs in the foreground and logs to standard error. When it is ready, its socket exists; under
-/// systemd it also notifies the service manager (Type=notify). SIGHUP reads the configuration again.
-/// SIGTERM destroys the shells and exits; guests keep running. chaosd may be killed at any time: the
-/// next one removes the shells that are left.
+/// systemd it also notifies the service manager (Type=notify). SIGHUP reads the configuration
+/// again. SIGTERM destroys the shells and exits; guests keep running. chaosd may be killed at any
+/// time: the next one removes the shells that are left.
 #[derive(Debug, Parser)]
 #[command(
     version,

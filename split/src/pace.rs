@@ -1,10 +1,11 @@
 //! How often all domains are scanned.
 //!
 //! Xen reports that some domain has ended, not which one (`VIRQ_DOM_EXC`;
-//! `XEN_DOMCTL_get_domain_state`, which names it, is newer than Xen 4.20). So `chaosd` has to read the
-//! list of all domains, which takes longer the more there are. One scan for each end would take time
-//! that grows with the square of the number of guests. So scans may only take a small share of the
-//! time: the first end is handled at once, and one scan finds all ends that follow during the pause.
+//! `XEN_DOMCTL_get_domain_state`, which names it, is newer than Xen 4.20). So `chaosd` has to read
+//! the list of all domains, which takes longer the more there are. One scan for each end would take
+//! time that grows with the square of the number of guests. So scans may only take a small share of
+//! the time: the first end is handled at once, and one scan finds all ends that follow during the
+//! pause.
 
 use std::time::{Duration, Instant};
 

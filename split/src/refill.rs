@@ -1,6 +1,7 @@
 //! The refill thread: prepares shells, and does work that can wait.
 //!
-//! It has its own Xen handle and connection to `noxsd`, and runs when no other program wants the CPU.
+//! It has its own Xen handle and connection to `noxsd`, and runs when no other program wants the
+//! CPU.
 
 use std::io;
 use std::sync::Arc;

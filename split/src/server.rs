@@ -1,8 +1,8 @@
 //! The socket and its clients.
 //!
-//! No client can block another. A client that sends a malformed packet, one that is too long or one of
-//! another version, or that does not read its reply, is disconnected. When there are too many clients,
-//! the one that has been silent longest is disconnected.
+//! No client can block another. A client that sends a malformed packet, one that is too long or one
+//! of another version, or that does not read its reply, is disconnected. When there are too many
+//! clients, the one that has been silent longest is disconnected.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -87,8 +87,8 @@ impl Server {
         self.clients.turns() > 0
     }
 
-    /// Serves one request of the client whose turn it is. Returns `true` if a client had a turn: then
-    /// poll before other work, because more requests may have arrived.
+    /// Serves one request of the client whose turn it is. Returns `true` if a client had a turn:
+    /// then poll before other work, because more requests may have arrived.
     pub fn turn(&mut self, service: &mut impl Serve) -> bool {
         let Some(key) = self.clients.next_turn() else { return false };
         if self.serve(key, service).is_none() {

@@ -25,18 +25,18 @@ use crate::settings::Settings;
 use crate::stock::Stock;
 use crate::supervise::{RestartError, Supervisor};
 
-/// The time without requests before the pool is refilled. A client that has its reply needs the CPU to
-/// exit. On a host with one CPU, Linux may run the refill thread instead: `SCHED_IDLE` is a small share
-/// of the CPU, not strictly the lowest priority.
+/// The time without requests before the pool is refilled. A client that has its reply needs the CPU
+/// to exit. On a host with one CPU, Linux may run the refill thread instead: `SCHED_IDLE` is a
+/// small share of the CPU, not strictly the lowest priority.
 const QUIET: Duration = Duration::from_millis(5);
 
-/// The longest time to wait for [`QUIET`] when requests never cease, on a host with several CPUs. With
-/// one CPU there is no limit: under such a load, a refill would take the CPU time that it is meant to
-/// save.
+/// The longest time to wait for [`QUIET`] when requests never cease, on a host with several CPUs.
+/// With one CPU there is no limit: under such a load, a refill would take the CPU time that it is
+/// meant to save.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
-/// The most guests whose memory stays mapped until then. Memory of a guest that ends is not freed while
-/// it is mapped.
+/// The most guests whose memory stays mapped until then. Memory of a guest that ends is not freed
+/// while it is mapped.
 const MAX_MAPPED: usize = 64;
 
 /// The service: the host, the ready shells, and the work that can wait.

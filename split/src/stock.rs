@@ -24,8 +24,8 @@ pub(crate) struct Stock {
     /// Counts changes of the settings: a shell that was ordered before the last one is destroyed.
     generation: u64,
     refill: Refill,
-    /// Why the last shell could not be prepared, as logged. No more shells are ordered until something
-    /// has changed.
+    /// Why the last shell could not be prepared, as logged. No more shells are ordered until
+    /// something has changed.
     error: Option<String>,
 }
 

@@ -1,21 +1,21 @@
-//! Ethernet frames, true and false.
+//! Ethernet frames with true and false sender addresses.
 
 use core::net::Ipv4Addr;
 
 use noxs::{Ipv4Config, MacAddr};
 use unikernel::Guest;
 
-/// Who this guest claims to be: addresses that nobody has. The tests look for them.
+/// False sender addresses, which no host has. The tests look for them.
 const FALSE_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x77]);
 const FALSE_ARP_SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
 const FALSE_IPV4_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 78);
 
 const TO_ALL: MacAddr = MacAddr([0xff; 6]);
 
-/// Both kinds that are made here have 42 bytes, which fill 11 words.
+/// The length of all frames that are built here, in bytes.
 const LENGTH: usize = 42;
 
-/// A frame.
+/// A frame, padded to whole words.
 pub(crate) struct Frame([u8; LENGTH.next_multiple_of(4)]);
 
 impl Frame {
@@ -27,30 +27,30 @@ impl Frame {
             frame.0[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        assert_eq!(at, LENGTH, "hostile: a frame of another length");
+        assert_eq!(at, LENGTH, "hostile: wrong length of a frame");
         frame
     }
 
-    /// Bytes in it.
-    #[allow(clippy::unused_self, reason = "all have the same for now")]
+    /// Returns its length in bytes.
+    #[allow(clippy::unused_self, reason = "all frames have the same length for now")]
     pub(crate) fn len(&self) -> usize {
         LENGTH
     }
 
-    /// Its bytes as little-endian words; zeros follow the last byte.
+    /// Returns its bytes as little-endian words; zeros follow the last byte.
     pub(crate) fn words(&self) -> impl Iterator<Item = u32> + '_ {
         let (words, _) = self.0.as_chunks();
         words.iter().map(|word| u32::from_le_bytes(*word))
     }
 }
 
-/// Asks for the gateway's MAC address, honestly.
+/// Returns a request for the gateway's MAC address with the guest's own addresses.
 pub(crate) fn arp_request(guest: &Guest) -> Frame {
     let (mac, ipv4) = own(guest);
     arp(mac, mac, ipv4.address, gateway(ipv4))
 }
 
-/// Frames that this guest may not send.
+/// Returns frames with a false sender, which this guest may not send.
 pub(crate) fn spoofed(guest: &Guest) -> [Frame; 4] {
     let (mac, ipv4) = own(guest);
     let to = gateway(ipv4);
@@ -65,24 +65,25 @@ pub(crate) fn spoofed(guest: &Guest) -> [Frame; 4] {
 fn own(guest: &Guest) -> (MacAddr, Ipv4Config) {
     match guest.vif().map(|vif| (vif.mac, vif.ipv4)) {
         Some((mac, Some(ipv4))) => (mac, ipv4),
-        _ => panic!("hostile: this needs a vif with an IPv4 address"),
+        _ => panic!("hostile: no vif with an IPv4 address; add vif = ['ip=...'] to the config"),
     }
 }
 
 fn gateway(ipv4: Ipv4Config) -> Ipv4Addr {
     match ipv4.gateway {
         Some(gateway) => gateway,
-        None => panic!("hostile: this needs a gateway"),
+        None => panic!("hostile: no gateway; add it to the vif's ip= in the config"),
     }
 }
 
-/// RFC 826: from Ethernet address `source`, in which `mac` says that it has `sender`.
+/// Returns an ARP request (RFC 826) from Ethernet address `source`, which says that `mac` has the
+/// address `sender`.
 fn arp(source: MacAddr, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Frame {
     let fixed = [0, 1, 8, 0, 6, 4, 0, 1];
     Frame::new(source, 0x0806, &[&fixed, &mac.0, &sender.octets(), &[0; 6], &target.octets()])
 }
 
-/// RFC 792 in RFC 791, without data.
+/// Returns an ICMP echo request (RFC 792) in an IPv4 packet (RFC 791), without data.
 fn echo_request(source: MacAddr, from: Ipv4Addr, to: Ipv4Addr) -> Frame {
     let fixed = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1];
     let sum = checksum(&[&fixed, &from.octets(), &to.octets()]);
@@ -91,7 +92,7 @@ fn echo_request(source: MacAddr, from: Ipv4Addr, to: Ipv4Addr) -> Frame {
     Frame::new(source, 0x0800, &parts)
 }
 
-/// RFC 1071, over parts of even length.
+/// Returns the Internet checksum (RFC 1071) of parts of even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u32;
     for part in parts {

@@ -1,4 +1,4 @@
-//! A guest that misbehaves as its command line says, so that tests can see that nobody else pays.
+//! A guest that misbehaves as its command line says. Tests check that it harms no other guest.
 
 #![no_std]
 #![no_main]
@@ -28,25 +28,24 @@ fn main(guest: Guest) {
         "flood" => flood(),
         "spin" => spin(),
         "console-index" => console_index(&guest),
-        other => panic!("hostile: no misbehaviour is called {other:?}"),
+        other => panic!("hostile: cmdline {other:?} is not a known misbehaviour; see hostile.cfg"),
     }
     loop {
         wait(&[], None);
     }
 }
 
-/// Writes over each word of the device page, and over a page that may be written to show that the
-/// stores do happen.
+/// Writes to each word of the device page, and first to a writable page, to show that stores work.
 fn seal(guest: &Guest) {
     let ring = raw::vif(guest).receive_ring;
-    assert_ne!(changed_words(&ring, PAGE_SIZE - 8..PAGE_SIZE), 0, "hostile: stores do nothing");
+    assert_ne!(changed_words(&ring, PAGE_SIZE - 8..PAGE_SIZE), 0, "hostile: stores have no effect");
     match changed_words(&raw::device_page(guest), 0..PAGE_SIZE) {
         0 => println!("hostile: the page is unchanged"),
         changed => println!("hostile: the page has changed in {changed} words"),
     }
 }
 
-/// Stores into each word of a part of a page and counts those that then read differently.
+/// Stores to each word of a part of a page, and returns how many have changed.
 fn changed_words(page: &RawPage, bytes: core::ops::Range<usize>) -> usize {
     let change = |offset: &usize| {
         let before = page.load(*offset);
@@ -56,18 +55,18 @@ fn changed_words(page: &RawPage, bytes: core::ops::Range<usize>) -> usize {
     bytes.step_by(4).filter(change).count()
 }
 
-/// Claims more requests than the transmit ring has slots.
+/// Publishes more requests than the transmit ring has slots.
 fn ring_index(guest: &Guest) {
     println!("hostile: the transmit ring gets an impossible index");
     Transmit::new(guest).publish(0x4000_0000);
 }
 
-/// Claims more output than the console's ring holds.
+/// Publishes more output than the console's ring holds.
 fn console_index(guest: &Guest) {
     println!("hostile: the console gets an impossible index");
     let (ring, port) = raw::console(guest);
     let produced = ring.load(OUT_PROD);
-    // What was printed is to be seen: it is taken out, and the backend tells so, before.
+    // Wait until the backend has read the line above: it is lost otherwise.
     while ring.load(OUT_CONS) != produced {
         wait(&[port], None);
     }
@@ -75,15 +74,15 @@ fn console_index(guest: &Guest) {
     port.notify();
 }
 
-/// Prints for ever.
+/// Prints without end.
 fn flood() {
     println!("hostile: the flood begins");
     for line in 0u64.. {
-        println!("hostile: line {line} of a flood that does not end by itself");
+        println!("hostile: line {line} of a flood without an end");
     }
 }
 
-/// Keeps its vCPU busy for ever and never looks at an event.
+/// Keeps its vCPU busy and never handles an event.
 fn spin() {
     println!("hostile: spinning");
     loop {
@@ -91,8 +90,9 @@ fn spin() {
     }
 }
 
-/// Asks for frames that it has not granted, that do not lie in a page, or that need what the
-/// backend has not offered. All must be refused, and a good frame must pass afterwards.
+/// Sends requests for frames that it has not granted, that cross the end of a page, or that use
+/// features which the backend does not offer. All must be refused, and a valid one must succeed
+/// afterwards.
 fn bad_grants(guest: &Guest) {
     let mut transmit = Transmit::new(guest);
     let good = transmit.place(0, &frames::arp_request(guest));
@@ -102,19 +102,19 @@ fn bad_grants(guest: &Guest) {
         request
     };
     let bad = [
-        // Reserved, unused, beyond the part of the table that there is, beyond any table.
+        // Reserved, unused, beyond the end of this guest's table, beyond any table.
         with(|request| request.grant = 0),
         with(|request| request.grant = 500),
         with(|request| request.grant = 100_000),
         with(|request| request.grant = i32::MAX as u32),
         with(|request| request.grant = u32::MAX),
-        // Past the page's end, and past what 16 bits count.
+        // Past the end of the page, and past 16 bits.
         with(|request| request.offset = 4090),
         with(|request| request.offset = 4096),
         with(|request| request.offset = u16::MAX),
         with(|request| (request.offset, request.size) = (u16::MAX, u16::MAX)),
         with(|request| (request.offset, request.size) = (4095, 2)),
-        // No header, or longer than the MTU allows.
+        // Shorter than a header, or longer than the MTU allows.
         with(|request| request.size = 0),
         with(|request| request.size = 13),
         with(|request| (request.offset, request.size) = (0, 1515)),
@@ -131,7 +131,7 @@ fn bad_grants(guest: &Guest) {
     println!("hostile: the good request was answered with {status}");
 }
 
-/// Sends frames under other names, and then a frame under its own.
+/// Sends frames with false sender addresses, and then one with its own.
 fn spoof(guest: &Guest) {
     let mut transmit = Transmit::new(guest);
     let spoofed = frames::spoofed(guest);

@@ -1,4 +1,4 @@
-//! The transmit ring of `public/io/netif.h`, driven without a driver's care.
+//! The transmit ring of `public/io/netif.h`, without a driver's checks.
 
 use alloc::vec::Vec;
 
@@ -9,12 +9,13 @@ use xen_ring::{NetTx, Protocol, RawPage, SharedPage};
 use crate::frames::Frame;
 use crate::raw;
 
-/// Where frames lie in the page that holds them, and how far apart: in the upper half of the
-/// receive ring, which this guest never uses, but which is granted to the backend.
+/// The offset of the frames in their page, and the distance between them. They lie in the upper
+/// half of the receive ring's page, which this guest does not use, but which is granted to the
+/// backend.
 const FRAMES: usize = 2048;
 const FRAME_SPACE: usize = 64;
 
-/// `struct netif_tx_request`; the backend has not seen it yet, so anything goes.
+/// `struct netif_tx_request` without its ID; its values may be invalid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     pub(crate) grant: u32,
@@ -23,18 +24,18 @@ pub(crate) struct Request {
     pub(crate) size: u16,
 }
 
-/// The sending half of an interface.
+/// The transmit half of an interface.
 pub(crate) struct Transmit {
     ring: RawPage,
     frames: RawPage,
-    /// Under which the backend may read the page of the frames.
+    /// The grant by which the backend may read the page of the frames.
     grant: u32,
     port: Port,
     produced: u32,
 }
 
 impl Transmit {
-    /// Takes the first interface, on which nothing has been sent yet.
+    /// Takes the first interface, before anything was sent on it.
     pub(crate) fn new(guest: &Guest) -> Self {
         let vif = raw::vif(guest);
         Self {
@@ -46,7 +47,7 @@ impl Transmit {
         }
     }
 
-    /// Puts a frame where the backend may read it and gives the request that is right for it.
+    /// Writes a frame where the backend may read it, and returns a valid request for it.
     pub(crate) fn place(&mut self, number: usize, frame: &Frame) -> Request {
         let start = FRAMES + number * FRAME_SPACE;
         for (index, word) in frame.words().enumerate() {
@@ -55,14 +56,15 @@ impl Transmit {
         Request { grant: self.grant, offset: narrow(start), flags: 0, size: narrow(frame.len()) }
     }
 
-    /// Moves the producer index and tells the backend, whatever the ring holds.
+    /// Sets the producer index, whatever the ring holds, and notifies the backend.
     pub(crate) fn publish(&mut self, produced: u32) {
         self.produced = produced;
         self.ring.store(REQ_PROD, produced);
         self.port.notify();
     }
 
-    /// Sends requests and waits for the answers; gives their statuses in the requests' order.
+    /// Sends requests and waits for the responses. Returns their statuses in the order of the
+    /// requests.
     pub(crate) fn send(&mut self, requests: &[Request]) -> Vec<i16> {
         let first = self.produced;
         for (number, request) in (0..).zip(requests) {
@@ -73,7 +75,7 @@ impl Transmit {
             self.ring.store(slot + 8, pair(id, request.size));
         }
         let end = first + u32::from(narrow(requests.len()));
-        // Before the requests are seen: the backend reads it when the answers are there.
+        // Set this before the requests are published: the backend reads it when it responds.
         self.ring.store(RSP_EVENT, end);
         self.publish(end);
         while self.ring.load(RSP_PROD) != end {
@@ -97,7 +99,7 @@ fn halves(word: u32) -> [u16; 2] {
     [u16::from_le_bytes([bytes[0], bytes[1]]), u16::from_le_bytes([bytes[2], bytes[3]])]
 }
 
-/// Numbers of this guest's own making, all small.
+/// Converts one of this guest's own numbers, which are all small.
 fn narrow(number: usize) -> u16 {
     u16::try_from(number).unwrap_or_else(|_| panic!("hostile: {number} is too large"))
 }

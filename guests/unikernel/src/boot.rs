@@ -1,6 +1,6 @@
 //! From the PVH entry point to the guest's `main`.
 //!
-//! `unsafe`, because the entry is assembly and start_info is read by its address.
+//! `unsafe`: the entry is assembly, and start_info is read by its address.
 #![allow(unsafe_code)]
 
 use alloc::boxed::Box;
@@ -26,11 +26,11 @@ global_asm!(
     options(att_syntax),
 );
 
-/// The guest is printing its last words.
+/// Whether the guest is printing a panic's message.
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
-    // The linker script's marks.
+    // Symbols of the linker script.
     static image_start: u8;
     static image_end: u8;
 }
@@ -40,13 +40,13 @@ unsafe extern "Rust" {
     fn unikernel_main(guest: Guest);
 }
 
-/// The memory that boot.s has mapped.
+/// The memory that boot.s has mapped, from address 0 to `end`.
 struct Mapped {
     end: u64,
 }
 
 impl Physical for Mapped {
-    // Not inlined: the image would get a copy of it for each structure that is read.
+    // Not inlined: each caller's copy would make the image larger.
     #[inline(never)]
     fn read(&self, address: u64, to: &mut [u8]) -> Option<()> {
         let end = address.checked_add(to.len() as u64)?;
@@ -54,15 +54,16 @@ impl Physical for Mapped {
             return None;
         }
         let from = pointer(address).cast_const();
-        // SAFETY: the bytes lie in memory that boot.s has mapped; what dom0 left there is not a Rust
-        // object, and dom0 does not write it while the guest runs. `to` is the runtime's own memory,
-        // so the two do not overlap. The copy is made by assembly (`memcpy` is memory.s's).
+        // SAFETY: the source must be readable and must not overlap `to`. It lies in memory that
+        // boot.s has mapped, and dom0, which wrote it, does not write it while the guest runs. `to`
+        // is the runtime's own memory, and what dom0 wrote lies outside of that. The copy is done
+        // in assembly (`memcpy` of memory.s), so the source need not be a Rust object.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         Some(())
     }
 }
 
-/// Where boot.s ends.
+/// Starts the runtime: boot.s calls this at its end.
 extern "sysv64" fn start(start_info_address: u64) -> ! {
     exceptions::install();
     hypercall::initialise();
@@ -75,17 +76,20 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
     info.memory
         .remove((&raw const image_start).addr() as u64..(&raw const image_end).addr() as u64);
     for piece in info.memory.iter() {
-        // SAFETY: the piece is usable memory, mapped writable, without the image and without
-        // what start_info points to.
+        // SAFETY: the heap needs memory that is mapped, writable and otherwise unused. The piece is
+        // memory that the map lists as usable and `paging::protect` has mapped; the image, and what
+        // start_info points to, were removed from it.
         unsafe { heap::add(piece) };
     }
     let guest = connect(&info);
-    // SAFETY: `guest!` defines the function with this very type; a guest without it does not link.
+    // SAFETY: the function must exist with this type. `guest!` defines it so, and a guest without
+    // it does not link.
     unsafe { unikernel_main(guest) };
     hypercall::shutdown(SHUTDOWN_POWEROFF)
 }
 
-/// Finds the devices and takes the runtime's own: time and events, the console, the power switch.
+/// Finds the devices, and sets up those of the runtime: time and events, the console, power
+/// requests.
 #[inline(never)]
 fn connect(info: &StartInfo) -> Guest {
     let address = info.device_page.unwrap_or_default();
@@ -110,14 +114,15 @@ fn connect(info: &StartInfo) -> Guest {
     let (start, end) = (info.command_line.start, info.command_line.end);
     let bytes = match end - start {
         0 => &[][..],
-        // SAFETY: the range was read by `start_info::parse`, so it is mapped; it was taken out of
-        // the heap's memory, and dom0 does not write it while the guest runs.
+        // SAFETY: the bytes must be mapped and not change. `start_info::parse` has read the range,
+        // so it is mapped, and has removed it from the heap's memory; dom0 does not write it while
+        // the guest runs.
         length => unsafe { core::slice::from_raw_parts(pointer(start), to_usize(length)) },
     };
     Guest::new(page, address, overlay, core::str::from_utf8(bytes).unwrap_or_default())
 }
 
-/// Prints the message where it can be seen and ends the domain as crashed.
+/// Prints the message to Xen's console and the guest's, and shuts the domain down as crashed.
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     use core::fmt::Write;
@@ -131,18 +136,18 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         }
     }
 
-    // An error in what follows must not begin it all again.
+    // A panic in the code below must not start over.
     if PANICKING.swap(true, Ordering::Relaxed) {
         cpu::halt()
     }
-    // Xen's console first: it needs nothing.
+    // Xen's console first: it needs no device.
     let _ = writeln!(Xen, "{info}");
     console::print(format_args!("{info}\n"));
     hypercall::shutdown(SHUTDOWN_CRASH)
 }
 
-// The precompiled core library names these for unwinding, which never happens: a panic ends the
-// domain.
+// The precompiled core library refers to these for unwinding, which never happens: a panic shuts
+// the domain down.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 

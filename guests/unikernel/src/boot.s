@@ -1,6 +1,6 @@
-# PVH entry: 32-bit protected mode, paging off, flat segments, %ebx = address of start_info.
-# Leaves in 64-bit mode on the runtime's own stack and page tables, with all memory up to
-# start_info's mapped one to one; paging.rs makes the final map.
+# The PVH entry: 32-bit protected mode, paging off, flat segments, %ebx = address of start_info.
+# Switches to 64-bit mode with the runtime's stack and page tables, which map all memory up to
+# start_info one to one; paging.rs builds the final tables.
 
     .section .note.Xen, "a", @note
     .align 4
@@ -22,7 +22,7 @@ page_directory_pointers:
     .skip 4096
 page_directory:
     .skip 4096
-first_page_table:                       # all of it is written by paging.rs
+first_page_table:                       # paging.rs writes all of it
     .skip 4096
 
     .section .data.gdt, "aw", @progbits
@@ -44,12 +44,12 @@ pvh_entry:
     cld
     movl $stack_top, %esp
 
-    movl $page_map_level_4, %edi        # these three, whatever was in them
+    movl $page_map_level_4, %edi        # clear the three upper tables
     movl $3 * 1024, %ecx
     xorl %eax, %eax
     rep stosl
 
-    # Present, writable, accessed, dirty: no later walk has to set the last two.
+    # Present, writable, accessed, dirty: the CPU need not set the last two later.
     movl $page_directory_pointers + 0x23, page_map_level_4
     movl $page_directory + 0x23, page_directory_pointers
     movl %ebx, %ecx
@@ -57,7 +57,7 @@ pvh_entry:
     incl %ecx
     cmpl $512, %ecx
     jbe 1f
-    # dom0 puts start_info at the top of memory. Above 1 GiB it takes 1 GiB pages to reach it.
+    # dom0 puts start_info at the top of memory. If that is above 1 GiB, map it by 1 GiB pages.
     movl $0x400000e3, page_directory_pointers + 8
     movl $0x800000e3, page_directory_pointers + 16
     movl $0xc00000e3, page_directory_pointers + 24

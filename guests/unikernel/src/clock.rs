@@ -1,42 +1,42 @@
-//! What time it is, without asking Xen: the CPU's time stamp counter and the factors that Xen
-//! keeps in `shared_info` (pvclock).
+//! The time without hypercalls: the CPU's time stamp counter, and the factors that Xen writes to
+//! `shared_info` (pvclock).
 
 use core::ops::Add;
 use core::time::Duration;
 
 use crate::{cpu, shared_info};
 
-/// A moment of Xen's system time, which only goes forward.
+/// A moment of Xen's system time, which never goes backwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant {
     nanoseconds: u64,
 }
 
 impl Instant {
-    /// Now.
+    /// Returns the current time.
     #[must_use]
     pub fn now() -> Self {
         Self::at(cpu::time_stamp())
     }
 
-    /// When the time stamp counter showed `tsc`.
+    /// Returns the time at which the time stamp counter was `tsc`.
     pub(crate) fn at(tsc: u64) -> Self {
         Self { nanoseconds: shared_info::time_info().system_time_at(tsc) }
     }
 
-    /// A moment of the given system time.
+    /// Returns the moment of a system time.
     #[must_use]
     pub const fn from_nanos(nanoseconds: u64) -> Self {
         Self { nanoseconds }
     }
 
-    /// Nanoseconds of system time.
+    /// Returns the system time in nanoseconds.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.nanoseconds
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// Returns the time since `earlier`; zero if that is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.nanoseconds.saturating_sub(earlier.nanoseconds))
@@ -44,14 +44,14 @@ impl Instant {
 }
 
 impl Instant {
-    /// Time from 1970-01-01 00:00 UTC until then, as dom0's clock stands now.
+    /// Returns the time since 1970-01-01 00:00 UTC, by dom0's current clock.
     #[must_use]
     pub fn to_unix(self) -> Duration {
         shared_info::wall_clock().at(self)
     }
 
-    /// The moment that is `unix_time` after 1970-01-01 00:00 UTC, as dom0's clock stands now. What
-    /// lies before the start of system time becomes that start.
+    /// Returns the moment that is `unix_time` after 1970-01-01 00:00 UTC, by dom0's current clock;
+    /// the start of system time if that is later.
     #[must_use]
     pub fn from_unix(unix_time: Duration) -> Self {
         let start = shared_info::wall_clock().at(Self { nanoseconds: 0 });
@@ -62,14 +62,14 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    /// Stops at the end of time, which is 584 years of uptime away.
+    /// Saturates, which takes 584 years of uptime.
     fn add(self, duration: Duration) -> Self {
         let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self { nanoseconds: self.nanoseconds.saturating_add(nanoseconds) }
     }
 }
 
-/// Time from 1970-01-01 00:00 UTC until now.
+/// Returns the time since 1970-01-01 00:00 UTC.
 #[must_use]
 pub fn unix_time() -> Duration {
     Instant::now().to_unix()
@@ -85,9 +85,10 @@ pub(crate) struct TimeInfo {
 }
 
 impl TimeInfo {
-    /// System time in nanoseconds when the time stamp counter shows `tsc`.
+    /// Returns the system time in nanoseconds at which the time stamp counter is `tsc`.
     pub(crate) fn system_time_at(&self, tsc: u64) -> u64 {
-        // A counter that lags behind the stamp (another physical CPU's) counts as no time passed.
+        // The counter may lag behind the stamp, which another physical CPU took: then no time has
+        // passed.
         let ticks = tsc.saturating_sub(self.tsc_timestamp);
         let shift = u32::from(self.tsc_shift.unsigned_abs()).min(63);
         let ticks = if self.tsc_shift < 0 { ticks >> shift } else { ticks << shift };
@@ -97,7 +98,7 @@ impl TimeInfo {
     }
 }
 
-/// `wc_sec` and `wc_nsec` of `shared_info`: Unix time when system time was zero.
+/// `wc_sec` and `wc_nsec` of `shared_info`: the Unix time at which system time was zero.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WallClock {
     pub(crate) seconds: u64,
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_behind_the_stamp_does_not_jump() {
+    fn a_counter_behind_the_stamp_counts_as_no_time() {
         assert_eq!(info(1 << 31, 1).system_time_at(900), 5_000);
     }
 
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn wall_time_is_the_sum() {
+    fn the_time_of_day_is_the_sum() {
         let clock = WallClock { seconds: 1_700_000_000, nanoseconds: 900_000_000 };
         assert_eq!(
             clock.at(Instant::from_nanos(200_000_000)),

@@ -1,6 +1,6 @@
 //! The console: a ring of bytes to dom0 (`public/io/console.h`).
 //!
-//! `unsafe`, because it takes the ring's page by its address.
+//! `unsafe`: it takes the ring's page by its address.
 #![allow(unsafe_code)]
 
 use core::fmt::{self, Write};
@@ -15,8 +15,8 @@ use crate::event::Port;
 use crate::hypercall;
 use crate::layout::{MAPPED, PAGE_SIZE_U64, pointer};
 
-/// How long a print waits for room before the rest is dropped.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a print waits for room before it drops the rest.
+const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
 
 static CONSOLE: Local<Option<Ring>> = Local::new(None);
 
@@ -25,20 +25,21 @@ struct Ring {
     page: RawPage,
     output: Producer<ConsoleOutput>,
     port: Port,
-    /// The reader took nothing for [`PATIENCE`]: nobody waits for it until it moves again.
+    /// The reader took nothing for [`ROOM_TIMEOUT`]: do not wait for it until it reads again.
     stalled: bool,
 }
 
 /// Starts using the console.
 ///
 /// # Panics
-/// If the ring is not in the guest's memory: dom0's error.
+/// If the ring is not in the guest's memory, which is an error of dom0.
 pub(crate) fn initialise(console: &Console) {
     let address = console.backend.rings[0].gfn.saturating_mul(PAGE_SIZE_U64);
     assert!(address != 0 && address < MAPPED, "the console's ring is at {address:#x}");
-    // SAFETY: the address is that of a page, not 0 and below the end of what is mapped for good. It
-    // comes from dom0 or Xen, which made the page for this purpose, outside of what the memory map
-    // lists as usable, so no Rust object lies there.
+    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
+    // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
+    // good. It comes from dom0 or Xen, which put the ring outside of the memory that the map lists
+    // as usable, so no Rust object lies there.
     let page = unsafe { RawPage::new(pointer(address)) };
     let output = Producer::attach(&page, 0);
     let port = Port(console.backend.port);
@@ -46,28 +47,28 @@ pub(crate) fn initialise(console: &Console) {
 }
 
 impl Ring {
-    /// Puts as much as there is room for into the ring and returns how much.
+    /// Writes as many bytes as there is room for, and returns how many.
     fn put(&mut self, bytes: &[u8]) -> usize {
-        // A reader with an impossible index has made no room.
+        // An impossible index of the reader counts as no room.
         self.output.put(&self.page, bytes).unwrap_or(0)
     }
 
-    /// Waits until the reader has made room or [`PATIENCE`] is over; tells whether it has.
+    /// Waits until the reader has made room, for [`ROOM_TIMEOUT`] at most. Returns whether it has.
     ///
-    /// Only the console's port is waited for: a panic must not end up in a power request. Other
-    /// devices may have the same port, so an event that was taken here is given back.
+    /// This waits only for the console's port, because a panic must not serve power requests. Other
+    /// devices may share the port, so the event is set again afterwards.
     fn wait_for_room(&self) -> bool {
-        let made = self.wait_until_taken();
+        let has_room = self.wait_until_read();
         self.port.put_back();
-        made
+        has_room
     }
 
-    fn wait_until_taken(&self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
+    fn wait_until_read(&self) -> bool {
+        let deadline = Instant::now() + ROOM_TIMEOUT;
         self.port.notify();
         while self.is_full() {
             self.port.take();
-            // What came before the event was taken is seen here, what comes after it wakes `poll`.
+            // Room from before the event was taken is seen here; room from later wakes `poll`.
             if !self.is_full() {
                 break;
             }
@@ -80,9 +81,9 @@ impl Ring {
         true
     }
 
-    /// Returns whether nothing can be put into the ring now.
+    /// Returns whether the ring has no room.
     fn is_full(&self) -> bool {
-        // A reader with an impossible index has made no room.
+        // An impossible index of the reader counts as no room.
         self.output.room(&self.page).unwrap_or(0) == 0
     }
 }
@@ -106,12 +107,12 @@ impl Write for Ring {
 
 /// Prints to the console, if there is one. Use [`println!`](crate::println).
 pub fn print(arguments: fmt::Arguments<'_>) {
-    // A panic may interrupt a print; then its own text goes to Xen's console only.
+    // If a panic interrupts a print, its message goes to Xen's console only.
     let Some(mut slot) = CONSOLE.try_borrow() else { return };
     if let Some(ring) = slot.as_mut() {
-        // `write_str` does not fail; an error of a value's own formatting has no better place.
+        // `write_str` does not fail, and an error of a value's formatting cannot be reported.
         let _ = ring.write_fmt(arguments);
-        // The bytes and the index are there before the reader is woken.
+        // The bytes and the index are visible before the reader is notified.
         ring.page.fence();
         ring.port.notify();
     }

@@ -1,6 +1,6 @@
-//! The device page (`docs/noxs-abi.md`): what devices the guest has.
+//! The device page (`docs/noxs-abi.md`), which lists the guest's devices.
 //!
-//! `unsafe`, because dom0 may change the page while the guest reads it.
+//! `unsafe`: dom0 may change the page while the guest reads it.
 #![allow(unsafe_code)]
 
 use noxs::shared::{RawPage, snapshot};
@@ -8,22 +8,23 @@ use noxs::{DevicePage, PageError};
 
 use crate::layout::{MAPPED, pointer};
 
-/// A page that dom0 made and shares with this guest.
+/// Returns a page that dom0 created and shares with this guest.
 ///
 /// # Panics
-/// If the address is not one that the guest has mapped: dom0's error.
+/// If the guest does not map the address, which is an error of dom0.
 pub(crate) fn page_at(address: u64) -> RawPage {
     assert!(
         address != 0 && address.is_multiple_of(4096) && address < MAPPED,
-        "dom0 names a page at {address:#x}, which a guest cannot have"
+        "dom0 shares a page at {address:#x}: must be a multiple of 4096 below 4 GiB, and not 0"
     );
-    // SAFETY: the address is page-aligned and in the guest's map. It comes from dom0, which is
-    // trusted with the guest's memory and names pages that it made for this purpose, outside of
-    // what its memory map lists as usable: no Rust object lies there.
+    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
+    // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
+    // good. It comes from dom0, which is trusted with the guest's memory and puts such pages
+    // outside of the memory that the map lists as usable, so no Rust object lies there.
     unsafe { RawPage::new(pointer(address)) }
 }
 
-/// Copies the page and checks it. (Not inlined: the copies are gone from the stack afterwards.)
+/// Copies the page and checks the copy. Not inlined, so that the copies leave the stack on return.
 #[inline(never)]
 pub(crate) fn read(address: u64) -> Result<DevicePage, PageError> {
     DevicePage::decode(&snapshot(&page_at(address))?)

@@ -1,4 +1,4 @@
-//! Waiting for something to happen.
+//! Event channels, and waiting for them.
 
 use crate::clock::Instant;
 use crate::{hypercall, power, shared_info};
@@ -8,8 +8,8 @@ use crate::{hypercall, power, shared_info};
 pub struct Port(pub(crate) u32);
 
 impl Port {
-    /// The port of a device, by the number in its [`Backend`](noxs::Backend): for a driver of the
-    /// guest's own.
+    /// Returns the port with a number, which is in a device's [`Backend`](noxs::Backend). For
+    /// drivers outside of this crate.
     #[must_use]
     pub const fn new(number: u32) -> Self {
         Self(number)
@@ -17,34 +17,34 @@ impl Port {
 
     /// Raises an event on the other end.
     pub fn notify(self) {
-        // A port that dom0 has closed meanwhile has nobody behind it: nothing is lost.
+        // An error means that dom0 has closed the other end: no process waits for the event.
         let _ = hypercall::send_event(self.0);
     }
 
-    /// Forgets an event that has come, and tells whether one had. Look for what it announces
-    /// after this call, never before.
+    /// Clears the pending event and returns whether there was one. Look for the work that it
+    /// announces after this call, never before.
     pub(crate) fn take(self) -> bool {
         shared_info::take_pending(self.0)
     }
 
-    /// Makes it as if an event had come.
+    /// Sets the pending event, as if one had arrived.
     pub(crate) fn put_back(self) {
         shared_info::set_pending(self.0);
     }
 }
 
-/// Most ports that can be waited for at a time.
+/// The most ports to wait for, including the power requests'.
 const MAX_PORTS: usize = 4;
 
-/// The latest deadline that Xen understands, in nanoseconds: 146 years of uptime.
+/// The latest deadline that Xen accepts, in nanoseconds: 146 years of uptime.
 const LATEST: u64 = i64::MAX as u64 / 2;
 
-/// Sleeps until an event comes on one of `ports`, or until `deadline`, or for ever; the CPU is
-/// free for others meanwhile. dom0's power requests are served on the way.
+/// Sleeps until one of `ports` has an event, or until `deadline` if there is one. Other domains can
+/// use the CPU meanwhile. Serves dom0's power requests.
 ///
-/// An event that came since it was last taken counts, so that none is missed between looking for
-/// work and sleeping. Returning is a hint to look again, never a promise that there is work or
-/// that the deadline has come.
+/// An event that arrived before the call ends the wait, so that none is missed between looking for
+/// work and sleeping. A return is a hint to look for work: there may be none, and the deadline may
+/// not have come.
 ///
 /// # Panics
 /// If there are more than three ports.
@@ -55,18 +55,18 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
         numbers[count] = port;
         count += 1;
     }
-    // No short cut: the events of all ports are taken.
+    // Not `any`, which stops early: take the events of all ports.
     let take = || ports.iter().fold(false, |any, port| port.take() | any);
-    // 0 would mean "for ever", and Xen's time is signed. What time it is, Xen knows: reading the
-    // clock can be as expensive as a hypercall.
+    // For Xen, 0 means no time-out, and times are signed. Pass a deadline that is over to Xen, too:
+    // reading the clock can be as expensive as a hypercall.
     let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().clamp(1, LATEST));
     loop {
         serve_power();
         if take() {
             return;
         }
-        // Xen looks at the ports' pending bits after it has marked this vCPU as waiting, so that
-        // an event that comes before it sleeps wakes it at once.
+        // Xen checks the pending bits after it has marked this vCPU as waiting, so an event that
+        // arrives before it sleeps wakes it at once.
         if let Err(error) = hypercall::poll(&numbers[..count], timeout) {
             panic!("cannot wait for events: {error}");
         }
@@ -77,7 +77,7 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
     }
 }
 
-/// Serves a power request of dom0's, if one has come: for loops that may not get to [`wait`].
+/// Serves a power request of dom0, if there is one. For loops that may never call [`wait`].
 pub(crate) fn serve_power() {
     if power::port().is_some_and(shared_info::take_pending) {
         power::serve();

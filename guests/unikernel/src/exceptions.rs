@@ -1,29 +1,29 @@
-//! CPU exceptions: each is an error in the guest, is printed, and ends it.
+//! CPU exceptions: each is a bug of the guest, is printed, and shuts the domain down.
 //!
-//! They run on a stack of their own (IST), because the guest's may be what broke, and because
-//! compiled code keeps data below its stack pointer (red zone).
+//! The handler has a stack of its own (IST), because the guest's stack may be the cause, and
+//! because compiled code keeps data below its stack pointer (red zone).
 //!
-//! `unsafe`, because it makes and loads the tables the CPU reads, and is entered by the CPU.
+//! `unsafe`: it fills and loads tables that the CPU reads, and the CPU calls it.
 #![allow(unsafe_code)]
 
 use core::arch::{asm, global_asm};
 use core::mem::size_of;
 
-/// Exceptions of the x86 architecture.
+/// Number of exceptions of the x86 architecture.
 const VECTORS: usize = 32;
 
-/// Vector of a page fault, after which CR2 holds the address.
+/// The vector of a page fault, after which CR2 holds the address.
 const PAGE_FAULT: u64 = 14;
 
-/// Bytes of each entry stub in the assembly below.
+/// The size of each entry stub in the assembly below, in bytes.
 const STUB_SIZE: usize = 16;
 
-/// Offset of the last byte of the table of gates.
+/// The offset of the last byte of the table of gates.
 const TABLE_LIMIT: u16 = 16 * 32 - 1;
 
 const _: () = assert!(TABLE_LIMIT as usize == 16 * VECTORS - 1);
 
-/// Size of the exception stack in bytes: enough to format and print a line.
+/// The size of the exception stack in bytes: enough to format and print a line.
 const STACK_SIZE: usize = 8192;
 
 global_asm!(
@@ -45,7 +45,7 @@ global_asm!(
     "vector = 0",
     ".rept {vectors}",
     ".align {stub_size}",
-    // The vectors for which the CPU pushes an error code; for the others a zero stands in.
+    // For vectors without an error code, push a zero in its place.
     ".if (0x60227d00 >> vector) & 1 == 0",
     "pushq $0",
     ".endif",
@@ -71,7 +71,7 @@ unsafe extern "C" {
     static mut gdt: [u64; 5];
 }
 
-/// What the stubs and the CPU push.
+/// The values that the stubs and the CPU push.
 #[repr(C)]
 struct Frame {
     vector: u64,
@@ -82,14 +82,14 @@ struct Frame {
     stack: u64,
 }
 
-/// What `lidt` takes.
+/// The operand of `lidt`.
 #[repr(C, packed)]
 struct TablePointer {
     limit: u16,
     base: u64,
 }
 
-/// An interrupt gate of the 64-bit code segment, on stack 1 of the task state.
+/// Returns an interrupt gate of the 64-bit code segment, on stack 1 of the task state.
 const fn gate(address: u64) -> [u64; 2] {
     const SELECTOR: u64 = 0x08 << 16;
     const IST_AND_TYPE: u64 = 0x8e01 << 32;
@@ -108,9 +108,10 @@ pub(crate) fn install() {
     let task_descriptor = 0x0000_8900_0000_0067
         | (task_address & 0x00ff_ffff) << 16
         | (task_address >> 24 & 0xff) << 56;
-    // SAFETY: the tables are this module's own and boot.s's, of the sizes declared, and nothing
-    // else refers to them. Bytes 36 to 43 of the task state are IST 1. Descriptor 3 of the GDT is kept free for the
-    // task state. The loads take tables that stay where they are.
+    // SAFETY: the tables must be writable without references to them, and valid as long as the CPU
+    // uses them. They are statics of this module and of boot.s, with the declared sizes and without
+    // Rust references, and are never moved or freed. Bytes 36 to 43 of the task state are IST 1,
+    // and boot.s reserves descriptors 3 and 4 of the GDT for the task state.
     unsafe {
         for vector in 0..VECTORS {
             table.add(vector).write(gate(stubs + (vector * STUB_SIZE) as u64));
@@ -123,11 +124,12 @@ pub(crate) fn install() {
     }
 }
 
-/// Prints what happened and ends the domain.
+/// Prints the exception and shuts the domain down.
 extern "sysv64" fn handler(frame: &Frame) -> ! {
     let mut address = 0u64;
     if frame.vector == PAGE_FAULT {
-        // SAFETY: reading CR2 in a page fault's handler has no side effect.
+        // SAFETY: reading CR2 needs the highest privilege level, in which a guest runs, and has no
+        // side effect.
         unsafe { asm!("mov {}, cr2", out(reg) address, options(nomem, nostack)) };
     }
     panic!(

@@ -1,4 +1,4 @@
-//! What a guest's `main` is given.
+//! The argument of a guest's `main`.
 
 use alloc::boxed::Box;
 use core::cell::OnceCell;
@@ -8,16 +8,16 @@ use noxs::{Device, DevicePage, Vif};
 
 use crate::clock::Instant;
 
-/// The guest: its name to Xen, its command line and its devices.
+/// The guest: its domain, its command line and its devices.
 #[derive(Debug)]
 pub struct Guest {
     page: Box<DevicePage>,
-    /// Where dom0 keeps the page.
+    /// The address of the device page.
     page_address: u64,
-    /// Free frames for what Xen shares with the guest.
+    /// Free frames, at which pages of Xen's can be mapped.
     overlay: Range<u64>,
     command_line: &'static str,
-    /// The time stamp counter when it was first asked for. Reading it can be an exit to Xen.
+    /// The time stamp counter at its first use. Reading it can be an exit to Xen.
     stamp: OnceCell<u64>,
 }
 
@@ -31,37 +31,37 @@ impl Guest {
         Self { page, page_address, overlay, command_line, stamp: OnceCell::new() }
     }
 
-    /// Xen's number for this domain.
+    /// Returns the domain's number.
     #[must_use]
     pub fn domid(&self) -> u16 {
         self.page.domid
     }
 
-    /// The domain's handle (UUID).
+    /// Returns the domain's handle (UUID).
     #[must_use]
     pub fn handle(&self) -> [u8; 16] {
         self.page.handle
     }
 
-    /// What the configuration gave as `cmdline`; empty if it is not UTF-8.
+    /// Returns the value of `cmdline` in the config; empty if it is not UTF-8.
     #[must_use]
     pub fn command_line(&self) -> &'static str {
         self.command_line
     }
 
-    /// Guest-physical address of the device page, for a guest that looks at it with its own eyes;
-    /// 0 in XenStore mode, where there is none.
+    /// Returns the guest-physical address of the device page, for a guest that reads it itself; 0
+    /// in XenStore mode, which has no device page.
     #[must_use]
     pub fn device_page_address(&self) -> u64 {
         self.page_address
     }
 
-    /// The devices, in the order of the device page.
+    /// Returns the devices, in the order of the device page.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         self.page.devices()
     }
 
-    /// The first network interface.
+    /// Returns the first network interface.
     #[must_use]
     pub fn vif(&self) -> Option<&Vif> {
         self.devices().find_map(|device| match device {
@@ -70,8 +70,9 @@ impl Guest {
         })
     }
 
-    /// A number that is hard to guess from outside: the time to the CPU's cycle and the domain's
-    /// handle. For hash tables and sequence numbers, not for secrets. Always the same for one guest.
+    /// Returns a number that is hard to guess from outside, computed from the time stamp counter
+    /// and the domain's handle. For hash tables and sequence numbers, not for secrets. Each call
+    /// returns the same number.
     #[must_use]
     pub fn seed(&self) -> u64 {
         let handle = self.handle().iter().fold(0u64, |mixed, byte| {
@@ -81,8 +82,9 @@ impl Guest {
         (handle ^ self.stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
-    /// When the guest started, as nearly as matters: when it was first asked for. Costs nothing
-    /// after that, unlike [`Instant::now`], and nothing after [`seed`](Self::seed).
+    /// Returns roughly when the guest started: the time of the first call of this or of
+    /// [`seed`](Self::seed). Unlike [`Instant::now`], later calls do not read the time stamp
+    /// counter.
     #[must_use]
     pub fn started(&self) -> Instant {
         Instant::at(self.stamp())
@@ -92,7 +94,7 @@ impl Guest {
         *self.stamp.get_or_init(crate::cpu::time_stamp)
     }
 
-    /// A frame for the grant table: one dom0 left free, or one of the heap's.
+    /// Takes a frame to map a page of Xen's at: one that dom0 reserved, or else one of the heap.
     pub(crate) fn take_overlay_frame(&mut self) -> Option<u64> {
         self.overlay.next().or_else(crate::heap::take_frame)
     }

@@ -1,6 +1,6 @@
-//! Memory for the guest's data: the talc allocator over all memory that is free.
+//! The guest's heap: the talc allocator over all free memory.
 //!
-//! `unsafe`, because it is the global allocator and hands out raw memory.
+//! `unsafe`: it is the global allocator and returns raw memory.
 #![allow(unsafe_code)]
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -13,27 +13,32 @@ use crate::layout::{PAGE_SIZE, pointer, to_usize};
 
 struct Heap(TalcCell<Manual>);
 
-// SAFETY: a guest has one vCPU and runs with interrupts off, so no two uses overlap. An exception
-// handler does not return and does not allocate.
+// SAFETY: the value must not be used by two threads at the same time. A guest has one vCPU and runs
+// with interrupts off, so no two uses overlap; an exception handler does not return and does not
+// allocate. In tests, one test at a time uses the heap.
 unsafe impl Sync for Heap {}
 
 #[cfg_attr(not(test), global_allocator)]
 static HEAP: Heap = Heap(TalcCell::new(Manual));
 
-// SAFETY: all calls go to talc's own implementation, whose contract is the same.
+// SAFETY: an allocator must return valid memory for a layout and not unwind. All calls go to talc's
+// implementation of this trait, which does so.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is talc's condition.
+        // SAFETY: talc needs a layout of a size other than 0, which is this method's contract.
         unsafe { self.0.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is talc's condition.
+        // SAFETY: talc needs a pointer that it returned for this layout, which is this method's
+        // contract: all pointers of this allocator are talc's.
         unsafe { self.0.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the caller's promise is talc's condition.
+        // SAFETY: talc needs a pointer that it returned for this layout, and a new size that is
+        // valid for its alignment, which is this method's contract: all pointers of this allocator
+        // are talc's.
         unsafe { self.0.realloc(pointer, layout, new_size) }
     }
 }
@@ -43,11 +48,11 @@ unsafe impl GlobalAlloc for Heap {
 pub struct Usage {
     /// Bytes in use, the allocator's own overhead included.
     pub used: usize,
-    /// Bytes that can still be had, though perhaps not in one piece.
+    /// Bytes that are free, perhaps not in one piece.
     pub free: usize,
 }
 
-/// How much memory the heap has now. Takes a few instructions.
+/// Returns how much memory the heap has now. Takes a few instructions.
 #[must_use]
 pub fn usage() -> Usage {
     let counters = HEAP.0.counters();
@@ -55,50 +60,54 @@ pub fn usage() -> Usage {
     Usage { used: counters.claimed_bytes - free, free }
 }
 
-/// Whether one piece of `bytes` can be had now.
+/// Returns whether one piece of `bytes` bytes can be allocated now.
 #[must_use]
 pub fn can_allocate(bytes: usize) -> bool {
     let Ok(layout) = Layout::from_size_align(bytes.max(1), 16) else { return false };
-    // SAFETY: the layout's size is not zero.
+    // SAFETY: `alloc` needs a layout of a size other than 0; it is at least 1.
     let pointer = unsafe { HEAP.alloc(layout) };
     if !pointer.is_null() {
-        // SAFETY: just allocated with this layout, and given to nobody.
+        // SAFETY: `pointer` was just allocated with this layout, and there is no other copy of it.
         unsafe { HEAP.dealloc(pointer, layout) };
     }
     !pointer.is_null()
 }
 
-/// Gives a piece of memory to the heap.
+/// Adds memory to the heap.
 ///
 /// # Safety
 /// The memory is mapped and writable, and nothing else uses it, now or later.
 pub(crate) unsafe fn add(memory: Range<u64>) {
     let base = pointer(memory.start);
-    // SAFETY: the caller's promise is talc's condition. A piece too small for talc is left unused.
+    // SAFETY: talc needs memory that is readable, writable, and used by nothing else, which is this
+    // function's contract.
+    // An error means that the piece is too small for talc; then it stays unused.
     let _ = unsafe { HEAP.0.claim(base, to_usize(memory.end - memory.start)) };
 }
 
-/// Takes memory for good, with whatever bytes are in it: what a device or a socket overwrites need
-/// not be zeroed. `None` if there is not enough.
+/// Allocates memory that is never freed and not zeroed, for buffers that a device or a socket
+/// overwrites. Returns `None` if there is not enough.
 pub(crate) fn take(bytes: usize, align: usize) -> Option<&'static mut [u8]> {
     let layout = Layout::from_size_align(bytes.max(1), align).ok()?;
-    // SAFETY: the layout's size is not zero.
+    // SAFETY: `alloc` needs a layout of a size other than 0; it is at least 1.
     let pointer = unsafe { HEAP.0.alloc(layout) };
     if pointer.is_null() {
         return None;
     }
-    // SAFETY: the piece is `bytes` long, aligned, and this caller's alone, for good. Its bytes came
-    // from outside of the program (Xen gave the memory, `add` took it by address), so they have
-    // some value; every value is a `u8`.
+    // SAFETY: the slice must be valid, initialized, and have no other reference for its lifetime.
+    // It was just allocated with this length, and it is never freed. Its bytes came from outside of
+    // the program (Xen populated the memory, and `add` took it by address), so they have some
+    // value, and every value is a valid `u8`.
     Some(unsafe { core::slice::from_raw_parts_mut(pointer, bytes) })
 }
 
-/// Takes whole pages for good, for sharing with another domain. `None` if there are not enough.
+/// Allocates whole pages that are never freed, to share with another domain. Returns `None` if
+/// there are not enough.
 pub(crate) fn take_pages(count: usize) -> Option<*mut u8> {
     take(count * PAGE_SIZE, PAGE_SIZE).map(<[u8]>::as_mut_ptr)
 }
 
-/// Takes one whole page for good and gives its frame number: a place for a page of Xen's.
+/// Allocates a page that is never freed and returns its frame number, to map a page of Xen's there.
 pub(crate) fn take_frame() -> Option<u64> {
     take_pages(1).map(|page| (page.expose_provenance() / PAGE_SIZE) as u64)
 }

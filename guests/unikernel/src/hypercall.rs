@@ -1,6 +1,6 @@
-//! Hypercalls: how a guest asks Xen for something.
+//! Hypercalls.
 //!
-//! `unsafe`, because the calls are assembly and Xen reads and writes the guest's memory.
+//! `unsafe`: the calls are assembly, and Xen reads and writes the guest's memory.
 #![allow(unsafe_code)]
 
 #[cfg(not(test))]
@@ -22,11 +22,11 @@ use crate::layout::{PAGE_SIZE, to_usize};
 
 #[cfg(not(test))]
 unsafe extern "C" {
-    /// The page Xen fills with one entry of 32 bytes for each hypercall; see guest.ld.
+    /// The page that Xen fills with an entry of 32 bytes for each hypercall; see guest.ld.
     static hypercall_page: [u8; PAGE_SIZE];
 }
 
-/// What Xen refuses a hypercall with: an errno of `public/errno.h`.
+/// The error of a failed hypercall: an errno of `public/errno.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HypercallError {
     /// The positive error number.
@@ -39,28 +39,29 @@ impl core::fmt::Display for HypercallError {
     }
 }
 
-/// The register that takes the address of the page to fill. CPUID tells its number too, but Xen
-/// has another one only where it also plays another hypervisor, which it never does for a PVH
-/// guest; and each CPUID instruction is an exit to Xen, half of what filling the page takes.
+/// The register that takes the address of the page to fill. CPUID returns its number, too, but each
+/// CPUID instruction is an exit to Xen, which takes half as long as filling the page. Xen uses
+/// another number only if it emulates another hypervisor as well, which it never does for a PVH
+/// guest.
 #[cfg(not(test))]
 const HYPERCALL_MSR: u32 = 0x4000_0000;
 
-/// Asks Xen to fill the hypercall page. Doing so in 64-bit mode also tells Xen that `shared_info`
-/// has the 64-bit layout, and makes it tell the time of day there.
+/// Makes Xen fill the hypercall page. Because this happens in 64-bit mode, Xen also uses the 64-bit
+/// layout of `shared_info`, and starts to write the time of day there.
 ///
-/// On a machine without Xen this is a general protection fault.
+/// On a machine without Xen, this causes a general protection fault.
 #[cfg(not(test))]
 pub(crate) fn initialise() {
     let page = (&raw const hypercall_page).addr();
-    // SAFETY: Xen fills the page at the address given. The page is
-    // the linker script's own; nothing else lies in it, and no Rust code reads it.
+    // SAFETY: Xen overwrites the page at this address. The linker script reserves the page, nothing
+    // else lies in it, and no Rust code reads it.
     unsafe {
         asm!("wrmsr", in("ecx") HYPERCALL_MSR, in("eax") page & 0xffff_ffff, in("edx") page >> 32,
             options(nostack, preserves_flags));
     }
 }
 
-/// On the host there is no Xen: everything is refused.
+/// Fails: a test on the host runs without Xen.
 #[cfg(test)]
 unsafe fn hypercall2(_: u64, _: u64, _: u64) -> Result<i64, HypercallError> {
     const ENOSYS: i64 = 38;
@@ -68,16 +69,16 @@ unsafe fn hypercall2(_: u64, _: u64, _: u64) -> Result<i64, HypercallError> {
 }
 
 /// # Safety
-/// `number` must be a hypercall of two arguments that is sound to make with these: memory that it
-/// reads is readable, and memory that it writes is the caller's.
+/// `number` is a hypercall of two arguments. Memory that Xen reads for it is readable until the
+/// call returns, and memory that Xen writes is the caller's.
 #[cfg(not(test))]
 unsafe fn hypercall2(number: u64, argument1: u64, argument2: u64) -> Result<i64, HypercallError> {
     let entry = (&raw const hypercall_page).cast::<u8>().wrapping_add(to_usize(number) * 32);
     let result: i64;
-    // SAFETY: `initialise` ran before any other code of the runtime, so the page holds code at
-    // this entry. Xen's convention: arguments in rdi and rsi, which a debug build of Xen clobbers,
-    // the result in rax; all other registers survive. Without `nostack`, the return address
-    // cannot hit the red zone. The caller vouches for the memory.
+    // SAFETY: the page holds code at this entry, because `initialise` runs before any hypercall.
+    // Xen takes the arguments in rdi and rsi, which its debug build clobbers, returns the result in
+    // rax, and preserves all other registers. Without `nostack`, the compiler keeps the red zone
+    // clear of the return address. The memory is valid by this function's contract.
     unsafe {
         asm!("call {entry}", entry = in(reg) entry, out("rax") result,
             inout("rdi") argument1 => _, inout("rsi") argument2 => _);
@@ -88,47 +89,50 @@ unsafe fn hypercall2(number: u64, argument1: u64, argument2: u64) -> Result<i64,
 /// Raises an event on the other end of a port.
 pub(crate) fn send_event(port: u32) -> Result<(), HypercallError> {
     let argument = EvtchnSend { port };
-    // SAFETY: the operation reads `argument`, which lives until the call returns.
+    // SAFETY: EVTCHNOP_SEND takes an `EvtchnSend` and only reads it; `argument` lives until the
+    // call returns.
     unsafe {
         hypercall2(HYPERVISOR_EVENT_CHANNEL_OP, EVTCHNOP_SEND, (&raw const argument).addr() as u64)
     }
     .map(drop)
 }
 
-/// Sleeps until one of the ports is pending, or until Xen's system time `timeout`, in nanoseconds;
-/// 0 means for ever.
+/// Sleeps until one of the ports is pending, or until Xen's system time is `timeout`, in
+/// nanoseconds; 0 means no time-out.
 pub(crate) fn poll(ports: &[u32], timeout: u64) -> Result<(), HypercallError> {
-    // Xen refuses more than 128; this is more than that, should there ever be so many.
+    // Xen refuses more than 128 ports, and so the saturated number, too.
     let nr_ports = u32::try_from(ports.len()).unwrap_or(u32::MAX);
     let argument =
         SchedPoll { ports: ports.as_ptr().expose_provenance() as u64, nr_ports, pad: 0, timeout };
-    // SAFETY: the operation reads `argument` and the `nr_ports` ports it points to; both live
-    // until the call returns. Xen writes to neither.
+    // SAFETY: SCHEDOP_POLL takes a `SchedPoll`, and only reads it and the `nr_ports` ports that it
+    // points to; both live until the call returns.
     unsafe { hypercall2(HYPERVISOR_SCHED_OP, SCHEDOP_POLL, (&raw const argument).addr() as u64) }
         .map(drop)
 }
 
-/// Ends the domain for the reason given (`SHUTDOWN_*`).
+/// Shuts the domain down with a reason (`SHUTDOWN_*`).
 pub(crate) fn shutdown(reason: u32) -> ! {
     let argument = SchedShutdown { reason };
-    // SAFETY: the operation reads `argument`, which lives until the call returns, if it does.
+    // SAFETY: SCHEDOP_SHUTDOWN takes a `SchedShutdown` and only reads it; `argument` lives until
+    // the call returns, if it does.
     let _ = unsafe {
         hypercall2(HYPERVISOR_SCHED_OP, SCHEDOP_SHUTDOWN, (&raw const argument).addr() as u64)
     };
     crate::cpu::halt()
 }
 
-/// A parameter of this domain (`HVM_PARAM_*` of `public/hvm/params.h`).
+/// Returns a parameter of this domain (`HVM_PARAM_*` of `public/hvm/params.h`).
 pub(crate) fn hvm_param(index: u32) -> Result<u64, HypercallError> {
     let mut argument = HvmParam { domid: DOMID_SELF, pad: 0, index, value: 0 };
-    // SAFETY: the operation reads `argument` and writes its `value`; it lives until the call returns.
+    // SAFETY: HVMOP_GET_PARAM takes an `HvmParam`, reads it and writes its `value`; `argument` is
+    // this function's own and lives until the call returns.
     unsafe {
         hypercall2(HYPERVISOR_HVM_OP, HVMOP_GET_PARAM, (&raw mut argument).addr() as u64)?;
     }
     Ok(argument.value)
 }
 
-/// What Xen can put into a guest's address space.
+/// A page of Xen's that can be mapped into the guest's address space.
 #[derive(Clone, Copy, Debug)]
 #[repr(u32)]
 pub(crate) enum MapSpace {
@@ -138,15 +142,16 @@ pub(crate) enum MapSpace {
     GrantTable = XENMAPSPACE_GRANT_TABLE,
 }
 
-/// Puts a page of Xen's at frame `gfn` of this guest. What memory was there goes back to Xen.
+/// Maps a page of Xen's at frame `gfn` of this guest. Memory that was there is returned to Xen.
 ///
 /// # Safety
-/// Nothing of this program may lie in the frame.
+/// No part of this program lies in the frame, now or later.
 pub(crate) unsafe fn add_to_physmap(space: MapSpace, gfn: u64) -> Result<(), HypercallError> {
     let argument =
         AddToPhysmap { domid: DOMID_SELF, size: 0, space: space as u32, idx: 0, gpfn: gfn };
-    // SAFETY: the operation reads `argument`, which lives until the call returns. That the memory
-    // at `gfn` is replaced harms nobody, as the caller promises.
+    // SAFETY: XENMEM_ADD_TO_PHYSMAP takes an `AddToPhysmap` and only reads it; `argument` lives
+    // until the call returns. The call replaces the memory at `gfn`, which this program does not
+    // use, by this function's contract.
     unsafe {
         hypercall2(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, (&raw const argument).addr() as u64)
     }

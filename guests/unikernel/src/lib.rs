@@ -1,21 +1,22 @@
-//! Runtime of chaos's own Xen guests.
+//! The runtime of chaos's own Xen guests.
 //!
-//! A guest is one program on one vCPU, without an operating system, without interrupts and without
-//! threads: it waits for an event, does what there is to do, and waits again. This crate takes it
-//! from the first instruction to `main` and gives it a heap, a console, a clock, TCP over IPv4 and
-//! a way to wait. See the README for a whole guest.
+//! A guest is one program on one vCPU, without an operating system, interrupts or threads: it waits
+//! for an event, does the work, and waits again. This crate boots it from the first instruction to
+//! `main` and provides a heap, a console, a clock, TCP over IPv4, and a way to wait. The README has
+//! a complete guest.
 //!
-//! * [`guest!`] names the guest's `main`, which gets a [`Guest`]. When `main` returns, the domain
-//!   powers off; when it panics, the message is printed and the domain ends as crashed.
+//! * [`guest!`] declares the guest's `main`, which takes a [`Guest`]. When `main` returns, the
+//!   domain powers off; when it panics, the message is printed and the domain shuts down as
+//!   crashed.
 //! * [`println!`] prints to the console.
-//! * [`Instant`] and [`unix_time`] tell the time; [`wait`] and [`sleep_until`] sleep.
+//! * [`Instant`] and [`unix_time`] return the time; [`wait`] and [`sleep_until`] sleep.
 //! * [`net`] serves TCP.
-//! * [`heap`] tells how much memory is left; the heap itself is the global allocator.
+//! * [`heap`] reports how much memory is left; the heap itself is the global allocator.
 //!
-//! How it finds its devices is specified in `docs/noxs-abi.md`.
+//! `docs/noxs-abi.md` specifies how a guest finds its devices.
 
 #![cfg_attr(not(test), no_std)]
-// A host test has no entry point, so most of the runtime is not reached there.
+// A test on the host has no entry point, so most of the runtime is unused there.
 #![cfg_attr(test, allow(dead_code))]
 
 extern crate alloc;
@@ -51,7 +52,7 @@ pub use console::print;
 pub use event::{Port, sleep_until, wait};
 pub use guest::Guest;
 
-/// Makes a function of type `fn(Guest)` the guest's `main`.
+/// Declares a function of type `fn(Guest)` as the guest's `main`.
 ///
 /// ```ignore
 /// unikernel::guest!(main);
@@ -63,7 +64,8 @@ pub use guest::Guest;
 #[macro_export]
 macro_rules! guest {
     ($main:path) => {
-        // The runtime calls this name, and only this macro defines it, with the type it expects.
+        // `no_mangle` is unsafe because names may clash. The runtime calls this name, and only this
+        // macro defines it, with the type that the runtime expects.
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         fn unikernel_main(guest: $crate::Guest) {

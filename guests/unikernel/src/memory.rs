@@ -1,13 +1,13 @@
-//! `memcpy` and its kin, which compiled code calls and no C library is there to give.
+//! `memcpy` and related functions, which compiled code calls and a C library would provide.
 //!
-//! `unsafe`, because the functions are assembly (`memory.s`) and take raw pointers.
+//! `unsafe`: the functions are assembly (`memory.s`) and take raw pointers.
 #![allow(unsafe_code)]
 
 use core::arch::global_asm;
 
 global_asm!(include_str!("memory.s"), options(att_syntax));
 
-// On the host the C library has these names; there the tests call the functions by their own.
+// On the host the C library has these names, so the tests use the names of `memory.s`.
 #[cfg(not(test))]
 global_asm!(
     ".global memcpy, memmove, memset, memcmp, bcmp",
@@ -34,13 +34,14 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_moves_are_right_in_both_directions() {
+    fn overlapping_moves_work_in_both_directions() {
         for bytes in (0..200).chain([1500, 4096]) {
             for (from, to) in [(0, 0), (0, 1), (0, 33), (0, 64), (5, 0), (70, 3), (0, 250)] {
                 let mut memory = pattern(bytes + 300);
                 let mut expected = memory.clone();
                 expected.copy_within(from..from + bytes, to);
-                // SAFETY: both ranges lie inside `memory`, whose length is `bytes` + 300.
+                // SAFETY: both ranges must be valid; they lie in `memory`, whose length is `bytes`
+                // + 300, because both offsets are below 300.
                 let result = unsafe {
                     let start = memory.as_mut_ptr();
                     guest_memmove(start.add(to), start.add(from), bytes) == start.add(to)
@@ -51,15 +52,16 @@ mod tests {
     }
 
     #[test]
-    fn copies_and_fills_touch_what_they_should_and_no_more() {
+    fn copies_and_fills_write_their_range_and_nothing_else() {
         for bytes in (0..300).chain([1500, 4096, 4097]) {
             let from = pattern(bytes);
             let mut to = std::vec![0xee; bytes + 32];
-            // SAFETY: `from` has `bytes` bytes, `to` has 16 more on each side.
+            // SAFETY: both ranges must be valid and not overlap; `from` has `bytes` bytes, and
+            // `to`, a vector of its own, has them from offset 16 on.
             unsafe { guest_memcpy(to.as_mut_ptr().add(16), from.as_ptr(), bytes) };
             assert_eq!(to[16..16 + bytes], from[..]);
             assert!(to[..16].iter().chain(&to[16 + bytes..]).all(|byte| *byte == 0xee));
-            // SAFETY: `to` has `bytes` bytes and 16 more on each side.
+            // SAFETY: the range must be valid; `to` has `bytes` bytes from offset 16 on.
             unsafe { guest_memset(to.as_mut_ptr().add(16), 0x1a5, bytes) };
             assert!(to[16..16 + bytes].iter().all(|byte| *byte == 0xa5), "{bytes}");
             assert!(to[..16].iter().chain(&to[16 + bytes..]).all(|byte| *byte == 0xee));
@@ -73,11 +75,11 @@ mod tests {
             for at in 0..bytes {
                 let mut right = left.clone();
                 right[at] = left[at].wrapping_add(1);
-                // SAFETY: both have `bytes` bytes.
+                // SAFETY: both ranges must be valid; both vectors have `bytes` bytes.
                 let sign = unsafe { guest_memcmp(left.as_ptr(), right.as_ptr(), bytes) };
                 assert_eq!(sign.signum(), left.cmp(&right) as i32);
             }
-            // SAFETY: `left` has `bytes` bytes.
+            // SAFETY: both ranges must be valid; `left` has `bytes` bytes.
             assert_eq!(unsafe { guest_memcmp(left.as_ptr(), left.as_ptr(), bytes) }, 0);
         }
     }

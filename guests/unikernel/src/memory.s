@@ -1,5 +1,5 @@
-# The memory functions that compiled code calls. 64 bytes a round with SSE2 does best for what
-# guests move (frames, values, socket buffers), counted in instructions and in cycles alike.
+# The memory functions that compiled code calls. Each round copies 64 bytes with SSE2, which is best
+# for the sizes that guests copy (frames, values, socket buffers), in instructions and in cycles.
 
     .section .text.memory, "ax", @progbits
     .code64
@@ -12,7 +12,7 @@ guest_memmove:
     cmpq %rdx, %rcx
     jae guest_memcpy                    # from is not below to, or too far below to overlap
     cmpq $64, %rdx
-    jbe guest_memcpy                    # which loads all before it stores
+    jbe guest_memcpy                    # which loads everything before it stores
     movq %rdi, %rax
     leaq (%rsi,%rdx), %r9
     leaq (%rdi,%rdx), %r10
@@ -39,7 +39,7 @@ guest_memmove:
     movups %xmm7, 48(%rdi)
     ret
 
-# guest_memcpy(rdi = to, rsi = from, rdx = bytes) -> to; also right if to is below from
+# guest_memcpy(rdi = to, rsi = from, rdx = bytes) -> to; ranges may overlap if to is below from
 guest_memcpy:
     movq %rdi, %rax
     cmpq $16, %rdx
@@ -121,7 +121,7 @@ guest_memset:
     movq %rsi, %xmm0
     punpcklqdq %xmm0, %xmm0
     leaq (%rdi,%rdx), %r8
-    movups %xmm0, -16(%r8)              # the last 16 bytes, the rest from below
+    movups %xmm0, -16(%r8)              # the last 16 bytes first, then the others upwards
     subq $64, %r8
     cmpq $80, %rdx
     jb 6f

@@ -1,7 +1,7 @@
-//! The guest's page tables: one to one, nothing both writable and executable, page 0 and the page
-//! below the stack not mapped.
+//! The guest's page tables: memory is mapped one to one, no page is both writable and executable,
+//! and page 0 and the page below the stack are not mapped.
 //!
-//! `unsafe`, because it writes page tables and loads them.
+//! `unsafe`: it writes page tables and loads them.
 #![allow(unsafe_code)]
 
 use core::arch::asm;
@@ -20,7 +20,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 const DATA: u64 = PRESENT | WRITABLE | NO_EXECUTE;
 
 unsafe extern "C" {
-    // The linker script's marks and the tables of boot.s.
+    // Symbols of the linker script, and the tables of boot.s.
     static code_start: u8;
     static rodata_start: u8;
     static data_start: u8;
@@ -31,20 +31,23 @@ unsafe extern "C" {
     static mut first_page_table: [u64; ENTRIES];
 }
 
-/// Fills `pages` of the first page table.
+/// Fills entries of the first page table: maps `pages` one to one.
 ///
 /// # Safety
-/// Each page must be mapped so that what is there can still be used.
+/// `flags` permit all later accesses to these pages.
 unsafe fn map(pages: core::ops::Range<usize>, flags: u64) {
     let table = (&raw mut first_page_table).cast::<u64>();
     for page in pages.start..pages.end.min(ENTRIES) {
-        // SAFETY: the entry lies in the table, which is boot.s's own memory and nothing else in
-        // Rust refers to. The caller vouches for what it maps.
+        // SAFETY: the entry must be writable without references to it, and the mapping must permit
+        // all accesses. `page` is below `ENTRIES`, so the entry lies in the table, which is memory
+        // of boot.s without Rust references. The accesses are permitted by this function's
+        // contract.
         unsafe { table.add(page).write((page as u64 * PAGE_SIZE_U64) | flags) };
     }
 }
 
-/// Maps all memory below `memory_end` (at most 4 GiB) for good, in place of what boot.s made.
+/// Replaces the tables of boot.s by the final ones, which map all memory below `memory_end` (at
+/// most 4 GiB).
 pub(crate) fn protect(memory_end: u64) {
     let page = |mark: *const u8| mark.addr() / PAGE_SIZE;
     let code = page(&raw const code_start);
@@ -55,11 +58,12 @@ pub(crate) fn protect(memory_end: u64) {
     let pointers = (&raw mut page_directory_pointers).cast::<u64>();
     let directory = (&raw mut page_directory).cast::<u64>();
     let table = (&raw const first_page_table).addr() as u64;
-    // SAFETY: the tables are 512 entries each of boot.s's own memory, which nothing else in Rust
-    // refers to. The upper ones begin with zeros, of the first page table every entry is written
-    // here before the CPU is told of it. Each entry maps its own address: code stays executable, the
-    // stack and all data stay writable. Nothing uses page 0, the guard page, or writes to code or
-    // constants, so no access that was right becomes wrong when %cr3 is loaded again.
+    // SAFETY: the entries must be writable without references to them, and the tables must permit
+    // all later accesses when %cr3 is loaded. The tables have 512 entries each and are memory of
+    // boot.s without Rust references; all indices are below 512. boot.s has cleared the upper
+    // tables, and all entries of the first page table are written here before the directory refers
+    // to it. Each entry maps its own address: code stays executable; the stack and all data stay
+    // writable. No code uses page 0 or the guard page, or writes to code or constants.
     unsafe {
         map(0..code, DATA);
         map(code..constants, PRESENT);
@@ -79,7 +83,7 @@ pub(crate) fn protect(memory_end: u64) {
             pointers.add(number).write(entry);
         }
         directory.write(table | PRESENT | WRITABLE);
-        // The assembly may touch memory, so all entries are written before it.
+        // The assembly is not `nomem`, so the compiler writes all entries before it.
         asm!("mov {0}, cr3", "mov cr3, {0}", out(reg) _, options(nostack, preserves_flags));
     }
 }

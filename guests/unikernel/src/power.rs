@@ -1,4 +1,5 @@
-//! The sysctl block of the device page: dom0 asks the guest to power off or to reboot.
+//! Power requests: dom0 asks the guest to power off or to reboot, in the device page's sysctl
+//! block.
 
 use noxs::shared::write_answer;
 use noxs::{AnswerStatus, DevicePage, Request, RequestId};
@@ -9,42 +10,42 @@ use crate::device_page::{self, page_at};
 use crate::hypercall;
 use crate::layout::PAGE_SIZE_U64;
 
-/// What is needed to serve requests; set once, while booting.
+/// What serving requests needs; set once, at boot.
 static POWER: Local<Option<Power>> = Local::new(None);
 
 #[derive(Debug)]
 struct Power {
-    /// Where the device page is.
+    /// The address of the device page.
     page: u64,
-    /// The port dom0 rings.
+    /// The port that dom0 notifies.
     port: u32,
-    /// The request that was answered last.
+    /// The last request that was answered.
     answered: RequestId,
 }
 
-/// Starts serving requests, with one that came before the guest ran.
+/// Starts to serve requests, including one that was made before the guest ran.
 pub(crate) fn initialise(page_address: u64, page: &DevicePage) {
     if page.sysctl.port != 0 {
         let power =
             Power { page: page_address, port: page.sysctl.port, answered: RequestId::default() };
         *POWER.borrow() = Some(power);
-        // Most guests start before anything is asked of them.
+        // Usually there is no request yet, and this saves copying the page again.
         if page.sysctl.request_id != RequestId::default() {
             serve();
         }
     }
 }
 
-/// The port dom0 rings, if it can.
+/// Returns the port that dom0 notifies, if there is one.
 pub(crate) fn port() -> Option<u32> {
     POWER.borrow().as_ref().map(|power| power.port)
 }
 
-/// Looks for a new request in the device page and does what it asks.
+/// Carries out the request in the device page, if it is new.
 pub(crate) fn serve() {
     let mut slot = POWER.borrow();
     let Some(power) = slot.as_mut() else { return };
-    // A page that is being written is left alone: dom0 rings again when it has written it.
+    // If dom0 is writing the page, do nothing: dom0 notifies the port again afterwards.
     let Ok(page) = device_page::read(power.page) else { return };
     let sysctl = page.sysctl;
     if sysctl.request_id == power.answered || sysctl.request_id == RequestId::default() {
@@ -60,7 +61,7 @@ pub(crate) fn serve() {
     if sysctl.answer_gfn != 0 {
         let mut answer = page_at(sysctl.answer_gfn.wrapping_mul(PAGE_SIZE_U64));
         write_answer(&mut answer, sysctl.request_id, status);
-        // Whoever asked may have gone meanwhile: then there is nobody to tell.
+        // An error means that the requester is gone: then the answer does not matter.
         let _ = hypercall::send_event(power.port);
     }
     drop(slot);

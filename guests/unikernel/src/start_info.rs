@@ -1,5 +1,5 @@
-//! What Xen's PVH boot protocol hands over (`public/arch-x86/hvm/start_info.h`): the memory map,
-//! the command line and the boot modules, one of which is the device page.
+//! What the PVH boot protocol passes to the guest (`public/arch-x86/hvm/start_info.h`): the memory
+//! map, the command line and the boot modules, one of which is the device page.
 
 use core::ops::Range;
 
@@ -9,30 +9,30 @@ use xen_abi::start_info::{
 
 use crate::layout::{MAPPED, PAGE_SIZE_U64};
 
-/// Most pieces of usable memory that are kept; more are ignored.
+/// The most pieces of usable memory; more are ignored.
 pub(crate) const MAX_REGIONS: usize = 8;
 
-/// Most modules that are looked at.
+/// The most modules; more are ignored.
 const MAX_MODULES: u32 = 16;
 
-/// Longest command line that is looked at, in bytes.
+/// The longest command line, in bytes; the rest is ignored.
 const MAX_COMMAND_LINE: u64 = 1024;
 
-/// What start_info says.
+/// The contents of start_info.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StartInfo {
-    /// Memory that is free for the guest, page 0 and what start_info points to left out. Whole
-    /// pages. The image is still in it.
+    /// Usable memory in whole pages, without page 0 and without what start_info points to. It still
+    /// includes the image.
     pub(crate) memory: Regions,
-    /// End of the highest memory, usable or reserved.
+    /// The end of the highest memory, usable or reserved.
     pub(crate) memory_end: u64,
-    /// Address of the device page.
+    /// The address of the device page.
     pub(crate) device_page: Option<u64>,
-    /// Where the command line's bytes are, without the final zero.
+    /// The addresses of the command line, without the final zero.
     pub(crate) command_line: Range<u64>,
 }
 
-/// Pieces of memory in bytes, in whole pages.
+/// Ranges of addresses, in whole pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Regions {
     regions: [Range<u64>; MAX_REGIONS],
@@ -40,7 +40,7 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    /// Adds the whole pages of a piece, if there is a slot left.
+    /// Adds the whole pages of a piece, if a slot is free.
     fn add(&mut self, piece: Range<u64>) {
         let start = piece.start.next_multiple_of(PAGE_SIZE_U64);
         let end = piece.end & !(PAGE_SIZE_U64 - 1);
@@ -50,7 +50,7 @@ impl Regions {
         }
     }
 
-    /// Takes all pages away that `hole` touches.
+    /// Removes all pages that `hole` overlaps.
     pub(crate) fn remove(&mut self, hole: Range<u64>) {
         if hole.is_empty() {
             return;
@@ -67,8 +67,8 @@ impl Regions {
     }
 }
 
-/// Reads what dom0 left at `address`. dom0 is trusted with its guest's memory map, but a damaged
-/// one gives an error and no wild access.
+/// Reads start_info at `address`. dom0 is trusted with the guest's memory map, but a damaged one
+/// causes an error, never an invalid access.
 pub(crate) fn parse(
     memory: &(impl Physical + ?Sized),
     address: u64,
@@ -79,7 +79,7 @@ pub(crate) fn parse(
     for entry in view.memory_map() {
         let entry = entry?;
         let (start, end) = (entry.addr, entry.addr.saturating_add(entry.size));
-        // Above what the page tables can map, memory is of no use to this runtime.
+        // This runtime cannot use memory beyond its page tables.
         if start < MAPPED {
             info.memory_end = info.memory_end.max(end.min(MAPPED));
         }
@@ -118,7 +118,7 @@ mod tests {
         memory[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// 1 MiB whose last 16 pages are reserved and hold what dom0 makes.
+    /// Returns memory of 1 MiB whose last 16 pages are reserved and hold what dom0 creates.
     fn machine() -> Vec<u8> {
         let mut memory = std::vec![0; 1 << 20];
         let words: [u64; 7] = [
@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_a_device_page_is_no_error_here() {
+    fn a_missing_device_page_is_not_an_error_here() {
         let mut memory = machine();
         put(&mut memory, TOP + 0x210, b"noxz");
         assert_eq!(parse(&memory[..], TOP as u64).unwrap().device_page, None);
     }
 
     #[test]
-    fn damage_is_refused() {
+    fn a_damaged_start_info_is_refused() {
         let mut memory = machine();
         put(&mut memory, TOP + 48, &0u32.to_le_bytes());
         assert_eq!(parse(&memory[..], TOP as u64), Err(StartInfoError::NoMemoryMap));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_split_and_shorten_memory() {
+    fn holes_split_and_shorten_pieces() {
         let mut regions = Regions::default();
         regions.add(0x1800..0x9000);
         regions.remove(0x4001..0x4002);

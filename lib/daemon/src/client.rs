@@ -27,8 +27,8 @@ pub struct Daemon {
     pub access: &'static str,
     /// How long it may take to answer, in whole seconds.
     pub deadline: Duration,
-    /// Whether the deadline applies to sending, too: for a client that sends more requests before it
-    /// has read all replies.
+    /// Whether the deadline applies to sending, too: for a client that sends more requests before
+    /// it has read all replies.
     pub limits_sending: bool,
 }
 

@@ -1,8 +1,8 @@
 //! The clients of a daemon: accepting, eviction, turns.
 //!
 //! No client can block another: each turn serves one packet of one client, and when there are too
-//! many clients, the one that has been silent longest is disconnected. The daemon decides what to do
-//! with a packet, and what to store for each client: the parameter `T`.
+//! many clients, the one that has been silent longest is disconnected. The daemon decides what to
+//! do with a packet, and what to store for each client: the parameter `T`.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -79,8 +79,8 @@ impl<T> Clients<T> {
     /// Accepts one connection; as long as more wait, the poll reports the listener.
     ///
     /// If there are too many clients, the one that has been silent longest, of those that
-    /// `is_evictable`, is disconnected first. `greet` creates the new client's state, or refuses the
-    /// client with `None`.
+    /// `is_evictable`, is disconnected first. `greet` creates the new client's state, or refuses
+    /// the client with `None`.
     pub fn accept(
         &mut self,
         is_evictable: impl Fn(&T) -> bool,
@@ -115,8 +115,8 @@ impl<T> Clients<T> {
         entry.insert(Client { socket, state, token, awaited, queued: false, last_request });
     }
 
-    /// Reports the listener by level or, while no client can be accepted, by edge: by level the poll
-    /// would report the same waiting client without end.
+    /// Reports the listener by level or, while no client can be accepted, by edge: by level the
+    /// poll would report the same waiting client without end.
     fn listen(&mut self, by_level: bool) {
         if by_level == self.by_level {
             return;
@@ -170,8 +170,8 @@ impl<T> Clients<T> {
         self.turns.len()
     }
 
-    /// Takes the next turn from the queue and returns its client. `None` if the queue is empty, or if
-    /// the client has disconnected.
+    /// Takes the next turn from the queue and returns its client. `None` if the queue is empty, or
+    /// if the client has disconnected.
     pub fn next_turn(&mut self) -> Option<usize> {
         let key = self.turns.pop_front()?;
         self.clients.get_mut(key)?.queued = false;

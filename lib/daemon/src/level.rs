@@ -1,8 +1,8 @@
 //! Waits for descriptors by level: the poll reports a descriptor as long as it is ready.
 //!
-//! mio waits by edge: a reader has to read until nothing is left, so each event costs one more system
-//! call that only returns `EAGAIN`. By level, the next poll, which the loop makes anyway, gives that
-//! answer. mio has no option for it, but a source decides itself how it is registered.
+//! mio waits by edge: a reader has to read until nothing is left, so each event costs one more
+//! system call that only returns `EAGAIN`. By level, the next poll, which the loop makes anyway,
+//! gives that answer. mio has no option for it, but a source decides itself how it is registered.
 //!
 //! `unsafe`: the system call that registers it.
 #![allow(unsafe_code)]

@@ -26,8 +26,8 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
-/// Listens at `path`, on a non-blocking socket. Replaces a socket that an earlier daemon left there:
-/// the caller holds the [`Lock`](crate::lock::Lock). Root and the group may connect.
+/// Listens at `path`, on a non-blocking socket. Replaces a socket that an earlier daemon left
+/// there: the caller holds the [`Lock`](crate::lock::Lock). Root and the group may connect.
 ///
 /// # Errors
 /// The socket cannot be created.

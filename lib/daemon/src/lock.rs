@@ -65,9 +65,9 @@ pub struct Lock {
 impl Lock {
     /// Takes the lock, which is a file beside the socket; creates its folder if it is missing.
     ///
-    /// A daemon that was killed holds the lock until the kernel has torn down its mappings. So if the
-    /// holder does not answer, this waits up to [`DYING`] for its exit. `probe` is a request that
-    /// each running `daemon` answers.
+    /// A daemon that was killed holds the lock until the kernel has torn down its mappings. So if
+    /// the holder does not answer, this waits up to [`DYING`] for its exit. `probe` is a request
+    /// that each running `daemon` answers.
     ///
     /// # Errors
     /// Another daemon holds the lock, or the lock cannot be created.

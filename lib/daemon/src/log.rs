@@ -4,7 +4,8 @@ use std::io;
 
 use tracing::level_filters::LevelFilter;
 
-/// Starts to log messages of `level` and above to standard error. Call it once, before anything else.
+/// Starts to log messages of `level` and above to standard error. Call it once, before anything
+/// else.
 ///
 /// # Panics
 /// If it was called before.

@@ -30,8 +30,8 @@ pub struct Packet {
 /// brings more than `max_files` files is marked as [`cut`](Packet::cut).
 ///
 /// # Errors
-/// `EAGAIN` if there is no packet, `EINTR` if a signal came; after any other error the connection is
-/// unusable.
+/// `EAGAIN` if there is no packet, `EINTR` if a signal came; after any other error the connection
+/// is unusable.
 pub fn receive(
     socket: &impl AsFd,
     buffer: &mut [u8],

@@ -24,8 +24,8 @@ pub enum GroupError {
     },
 }
 
-/// Returns the number of the group that may connect: group `name`, which must exist, or without a name
-/// [`GROUP`], if it exists.
+/// Returns the number of the group that may connect: group `name`, which must exist, or without a
+/// name [`GROUP`], if it exists.
 ///
 /// # Errors
 /// Group `name` does not exist, or the groups cannot be read.
@@ -40,8 +40,8 @@ pub fn group(name: Option<&str>) -> Result<Option<u32>, GroupError> {
     }
 }
 
-/// Raises the limit of open files to `wanted`. Without `wanted`, or if the kernel refuses, raises it
-/// to the hard limit. Logs a warning if neither is possible.
+/// Raises the limit of open files to `wanted`. Without `wanted`, or if the kernel refuses, raises
+/// it to the hard limit. Logs a warning if neither is possible.
 pub fn raise_file_limit(wanted: Option<u64>) {
     if wanted.is_some_and(|wanted| setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted).is_ok()) {
         return;

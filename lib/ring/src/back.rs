@@ -49,8 +49,8 @@ impl<P: Protocol> BackRing<P> {
     ///
     /// `base` is the offset of the ring's page in the memory, in bytes.
     ///
-    /// The front end may have changed the response index. Then [`available`](Self::available) reports
-    /// it, or the ring continues at another slot, which harms only that front end.
+    /// The front end may have changed the response index. Then [`available`](Self::available)
+    /// reports it, or the ring continues at another slot, which harms only that front end.
     pub fn attach(memory: &impl SharedPage, base: usize) -> Self {
         let answered = memory.load(base + RSP_PROD);
         Self {
@@ -117,8 +117,8 @@ impl<P: Protocol> BackRing<P> {
         // Release: a front end that sees the index sees the responses.
         memory.store(self.base + RSP_PROD, new);
         self.rsp_pushed = new;
-        // Store the index, then load the event index. A front end that goes to sleep stores the event
-        // index, then loads this one: at least one of the two sees the other's store.
+        // Store the index, then load the event index. A front end that goes to sleep stores the
+        // event index, then loads this one: at least one of the two sees the other's store.
         memory.fence();
         wants_event(old, new, memory.load(self.base + RSP_EVENT))
     }
@@ -136,8 +136,8 @@ impl<P: Protocol> BackRing<P> {
         }
         memory.store(self.base + REQ_EVENT, self.req_cons.wrapping_add(1));
         // Store the event index, then load the request index again. The front end stores its index,
-        // then loads the event index: either it sees this store and sends an event, or its request is
-        // seen here.
+        // then loads the event index: either it sees this store and sends an event, or its request
+        // is seen here.
         memory.fence();
         self.available(memory)
     }

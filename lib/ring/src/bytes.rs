@@ -1,7 +1,7 @@
 //! Rings of bytes: the console's and XenStore's.
 //!
-//! Producer and consumer always send an event after they have moved their index, so these rings have
-//! no index that requests an event.
+//! Producer and consumer always send an event after they have moved their index, so these rings
+//! have no index that requests an event.
 
 use core::marker::PhantomData;
 
@@ -76,8 +76,8 @@ pub struct BrokenStream {
     pub distance: u32,
 }
 
-/// Returns the number of bytes between the two indices. `found` is the other end's index, `own` this
-/// end's, for the error.
+/// Returns the number of bytes between the two indices. `found` is the other end's index, `own`
+/// this end's, for the error.
 fn used<S: ByteStream>(
     producer: u32,
     consumer: u32,
@@ -90,8 +90,8 @@ fn used<S: ByteStream>(
     Ok(distance as usize)
 }
 
-/// Splits a run of bytes that begins at an index where the ring ends. Returns the offset of the first
-/// part and its length; the second part begins at [`ByteStream::DATA`].
+/// Splits a run of bytes that begins at an index where the ring ends. Returns the offset of the
+/// first part and its length; the second part begins at [`ByteStream::DATA`].
 fn split<S: ByteStream>(index: u32, length: usize) -> (usize, usize) {
     let start = index as usize & (S::SIZE - 1);
     (S::DATA + start, length.min(S::SIZE - start))
@@ -124,13 +124,14 @@ impl<S: ByteStream> Producer<S> {
     /// # Errors
     /// The other end's index is impossible.
     pub fn room(&self, memory: &impl SharedPage) -> Result<usize, BrokenStream> {
-        // Acquire: the other end has read the bytes before its index by the time they are overwritten.
+        // Acquire: the other end has read the bytes before its index by the time they are
+        // overwritten.
         let consumed = memory.load(self.base + S::CONS);
         used::<S>(self.prod, consumed, (consumed, self.prod)).map(|used| S::SIZE - used)
     }
 
-    /// Writes as many bytes as there is room for and publishes them. Returns how many; unless it is 0,
-    /// notify the other end.
+    /// Writes as many bytes as there is room for and publishes them. Returns how many; unless it is
+    /// 0, notify the other end.
     ///
     /// # Errors
     /// The other end's index is impossible; nothing is written.

@@ -61,8 +61,8 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
         self.req_prod = self.req_prod.wrapping_add(1);
     }
 
-    /// Publishes the requests written so far. Returns whether the back end requested an event for them
-    /// (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`).
+    /// Publishes the requests written so far. Returns whether the back end requested an event for
+    /// them (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`).
     #[must_use]
     pub fn publish(&mut self) -> bool {
         let old = self.req_published;
@@ -73,8 +73,8 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
         // Release: a back end that sees the index sees the requests.
         self.page.store(REQ_PROD, new);
         self.req_published = new;
-        // Store the index, then load the event index. A back end that goes to sleep stores the event
-        // index, then loads this one: at least one of the two sees the other's store.
+        // Store the index, then load the event index. A back end that goes to sleep stores the
+        // event index, then loads this one: at least one of the two sees the other's store.
         self.page.fence();
         wants_event(old, new, self.page.load(REQ_EVENT))
     }
@@ -102,8 +102,8 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
     }
 
     /// Requests an event for the `count`th response from now, then checks once more
-    /// (`RING_FINAL_CHECK_FOR_RESPONSES`). Returns whether so many are there already; then the event
-    /// may not come.
+    /// (`RING_FINAL_CHECK_FOR_RESPONSES`). Returns whether so many are there already; then the
+    /// event may not come.
     #[must_use]
     pub fn ask_for_event(&mut self, count: u32) -> bool {
         self.page.store(RSP_EVENT, self.rsp_cons.wrapping_add(count));

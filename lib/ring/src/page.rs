@@ -4,7 +4,8 @@ use core::sync::atomic::{Ordering, fence};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Memory that another domain may change at any time: one ring page, or several one after the other.
+/// Memory that another domain may change at any time: one ring page, or several one after the
+/// other.
 ///
 /// No implementation may return a reference to the memory. What was read is a copy: check it once,
 /// use it, and do not read it again for the same decision.
@@ -12,16 +13,16 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Offsets are in bytes; those of words are multiples of four. An access outside of the memory is a
 /// bug of the caller and panics.
 pub trait SharedPage {
-    /// Loads a little-endian word with acquire order: later reads see what the other end wrote before
-    /// it stored the word, and later writes stay after it.
+    /// Loads a little-endian word with acquire order: later reads see what the other end wrote
+    /// before it stored the word, and later writes stay after it.
     fn load(&self, offset: usize) -> u32;
 
-    /// Stores a little-endian word with release order: an end that loads it sees earlier writes, and
-    /// earlier reads are complete.
+    /// Stores a little-endian word with release order: an end that loads it sees earlier writes,
+    /// and earlier reads are complete.
     fn store(&self, offset: usize, value: u32);
 
-    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new, each on its
-    /// own.
+    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new, each on
+    /// its own.
     fn read(&self, offset: usize, bytes: &mut [u8]);
 
     /// Copies bytes in.

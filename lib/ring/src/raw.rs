@@ -31,10 +31,10 @@ impl RawPage {
         if !offset.is_multiple_of(4) || offset >= PAGE_SIZE {
             outside(offset, 4);
         }
-        // SAFETY: the word lies in the page, because `offset` is a multiple of four below the page's
-        // size. It is aligned, because the page's address is a multiple of four, too. By the contract
-        // of `new`, the page is mapped while `self` lives and no plain reference to it exists. An
-        // atomic access may race with the other domain.
+        // SAFETY: the word lies in the page, because `offset` is a multiple of four below the
+        // page's size. It is aligned, because the page's address is a multiple of four, too. By the
+        // contract of `new`, the page is mapped while `self` lives and no plain reference to it
+        // exists. An atomic access may race with the other domain.
         unsafe { AtomicU32::from_ptr(self.address.add(offset).cast()) }
     }
 
@@ -67,8 +67,9 @@ impl SharedPage for RawPage {
     fn read(&self, offset: usize, bytes: &mut [u8]) {
         let from = self.bytes(offset, bytes.len());
         for (index, byte) in bytes.iter_mut().enumerate() {
-            // SAFETY: `bytes` has checked that the byte lies in the page. By the contract of `new`, the
-            // page is mapped and no reference to it exists. A volatile read copies the byte once.
+            // SAFETY: `bytes` has checked that the byte lies in the page. By the contract of `new`,
+            // the page is mapped and no reference to it exists. A volatile read copies the byte
+            // once.
             *byte = unsafe { from.add(index).read_volatile() };
         }
     }
@@ -77,8 +78,8 @@ impl SharedPage for RawPage {
     fn write(&self, offset: usize, bytes: &[u8]) {
         let to = self.bytes(offset, bytes.len());
         for (index, byte) in bytes.iter().enumerate() {
-            // SAFETY: `bytes` has checked that the byte lies in the page. By the contract of `new`, the
-            // page is mapped for writing and no reference to it exists.
+            // SAFETY: `bytes` has checked that the byte lies in the page. By the contract of `new`,
+            // the page is mapped for writing and no reference to it exists.
             unsafe { to.add(index).write_volatile(*byte) };
         }
     }

@@ -15,8 +15,8 @@ const USED_SLOTS: usize = 4;
 
 /// A ring page that has only the words that the models use.
 ///
-/// Accesses to indices are ordered as [`SharedPage`] says. Accesses to slots are not ordered, so that
-/// only the indices can order them.
+/// Accesses to indices are ordered as [`SharedPage`] says. Accesses to slots are not ordered, so
+/// that only the indices can order them.
 struct Page {
     header: [AtomicU32; 4],
     slots: [AtomicU32; USED_SLOTS],
@@ -91,8 +91,8 @@ impl ByteStream for Bytes {
 /// Requests of a model.
 const REQUESTS: u32 = 2;
 
-/// A front end publishes requests one by one, while the back end takes them and goes to sleep when it
-/// finds no more. The first request that it has not seen by then must come with an event.
+/// A front end publishes requests one by one, while the back end takes them and goes to sleep when
+/// it finds no more. The first request that it has not seen by then must come with an event.
 fn no_request_is_missed(fences: bool) {
     loom::model(move || {
         let page = Shared(Arc::new(Page::new(fences)));
@@ -116,8 +116,9 @@ fn no_request_is_missed(fences: bool) {
     });
 }
 
-/// A back end answers requests one by one, while the front end takes the responses and goes to sleep
-/// when it finds no more. The first response that it has not seen by then must come with an event.
+/// A back end answers requests one by one, while the front end takes the responses and goes to
+/// sleep when it finds no more. The first response that it has not seen by then must come with an
+/// event.
 fn no_response_is_missed(fences: bool) {
     loom::model(move || {
         let page = Shared(Arc::new(Page::new(fences)));
@@ -128,8 +129,8 @@ fn no_response_is_missed(fences: bool) {
             back.consume();
         }
         let _ = front.publish();
-        // A new front end always requests an event for the first response, so the model begins after
-        // that one.
+        // A new front end always requests an event for the first response, so the model begins
+        // after that one.
         back.respond(&page, &20);
         assert!(back.push(&page));
         assert_eq!(front.take(), Ok(Some(20)));

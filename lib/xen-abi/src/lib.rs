@@ -1,9 +1,9 @@
 //! Xen's raw ABI on x86-64, Xen 4.17 to 4.20: numbers, structures and offsets.
 //!
-//! dom0 and the guests build this crate, so that the two ends of a page cannot disagree. Each module
-//! mirrors the C header that it names; `tests/headers` compares all of them with the headers of a Xen
-//! version. Structures are plain data without hidden padding, which `zerocopy` checks. Names and
-//! fields are those of the headers, so that a reader can look them up.
+//! dom0 and the guests build this crate, so that the two ends of a page cannot disagree. Each
+//! module mirrors the C header that it names; `tests/headers` compares all of them with the headers
+//! of a Xen version. Structures are plain data without hidden padding, which `zerocopy` checks.
+//! Names and fields are those of the headers, so that a reader can look them up.
 //!
 //! * [`hypercall`], [`sched`], [`memory`], [`event_channel`], [`grant_table`] and [`hvm`] are for
 //!   every domain; [`domctl`] and [`sysctl`] are for dom0.

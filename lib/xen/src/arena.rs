@@ -49,8 +49,8 @@ impl Arena {
         Data { memory: Memory::Page(&self.page), start: 0, len: DATA }
     }
 
-    /// Returns memory for `len` bytes that the structure points to; its contents are stale. There is
-    /// only one such piece: drop it before asking for the next.
+    /// Returns memory for `len` bytes that the structure points to; its contents are stale. There
+    /// is only one such piece: drop it before asking for the next.
     pub(crate) fn data(&self, len: usize) -> Result<Data<'_>, Error> {
         if len <= PAGE_SIZE - DATA {
             return Ok(Data { memory: Memory::Page(&self.page), start: DATA, len });

@@ -52,8 +52,8 @@ fn count(len: usize, size: usize) -> u32 {
     u32::try_from(len / size).unwrap_or(u32::MAX)
 }
 
-// SAFETY: the only address is `buffer`, where Xen reads or writes at most `size` bytes; `size` is at
-// most `len`.
+// SAFETY: the only address is `buffer`, where Xen reads or writes at most `size` bytes; `size` is
+// at most `len`.
 unsafe impl Pointing for domctl::HvmContext {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
@@ -61,8 +61,8 @@ unsafe impl Pointing for domctl::HvmContext {
     }
 }
 
-// SAFETY: the only address is `buffer`, where Xen writes at most `max_domains` structures, which fit
-// into `len` bytes.
+// SAFETY: the only address is `buffer`, where Xen writes at most `max_domains` structures, which
+// fit into `len` bytes.
 unsafe impl Pointing for sysctl::GetDomainInfoList {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
@@ -80,8 +80,8 @@ unsafe impl Pointing for memory::MemoryReservation {
     }
 }
 
-// SAFETY: the only address is `buffer`, where Xen reads at most `nr_entries` entries, which fit into
-// `len` bytes.
+// SAFETY: the only address is `buffer`, where Xen reads at most `nr_entries` entries, which fit
+// into `len` bytes.
 unsafe impl Pointing for memory::ForeignMemoryMap {
     fn point_to(&mut self, address: u64, len: usize) {
         self.buffer = address;
@@ -89,8 +89,8 @@ unsafe impl Pointing for memory::ForeignMemoryMap {
     }
 }
 
-// SAFETY: the only address is `h`, where Xen reads and writes at most `size` bytes; `size` is at most
-// `len`.
+// SAFETY: the only address is `h`, where Xen reads and writes at most `size` bytes; `size` is at
+// most `len`.
 unsafe impl Pointing for hvm::DmOpBuf {
     fn point_to(&mut self, address: u64, len: usize) {
         self.h = address;

@@ -45,9 +45,9 @@ pub(crate) unsafe fn read(from: *mut u8, bytes: &mut [u8]) {
     let (words, rest) = aligned.as_chunks_mut::<WORD>();
     let body = from.wrapping_add(head.len());
     let tail = body.wrapping_add(words.len() * WORD);
-    // SAFETY: head, words and rest together are `bytes`, so all sources are mapped by this function's
-    // contract. Unless nothing follows it, the head ends at a multiple of a word, so the words are
-    // aligned. Every bit pattern is a valid byte.
+    // SAFETY: head, words and rest together are `bytes`, so all sources are mapped by this
+    // function's contract. Unless nothing follows it, the head ends at a multiple of a word, so the
+    // words are aligned. Every bit pattern is a valid byte.
     unsafe {
         read_bytes(from, head);
         for (index, word) in words.iter_mut().enumerate() {
@@ -91,9 +91,9 @@ pub(crate) unsafe fn clear(to: *mut u8, count: usize) {
 /// # Safety
 /// The block at `to` is mapped and writable, and `to` is a multiple of [`ALIGNMENT`].
 unsafe fn write_block(to: *mut u8, bytes: &[u8; BLOCK]) {
-    // SAFETY: the loads read the array and nothing else. The stores write the block at `to`, which is
-    // writable, and aligned as `movaps` needs it, by this function's contract. The four registers
-    // that change are declared; the flags, and the stack, do not change.
+    // SAFETY: the loads read the array and nothing else. The stores write the block at `to`, which
+    // is writable, and aligned as `movaps` needs it, by this function's contract. The four
+    // registers that change are declared; the flags, and the stack, do not change.
     unsafe {
         asm!(
             "movups {a}, [{from}]",
@@ -122,8 +122,8 @@ unsafe fn write_block(to: *mut u8, bytes: &[u8; BLOCK]) {
 unsafe fn clear_blocks(to: *mut u8, count: usize) {
     for index in 0..count {
         // SAFETY: the stores write the block with this index, which is below `count`, so it is
-        // writable by this function's contract. It is aligned as `movaps` needs it, because `to` and
-        // the size of a block are multiples of `ALIGNMENT`. The one register that changes is
+        // writable by this function's contract. It is aligned as `movaps` needs it, because `to`
+        // and the size of a block are multiples of `ALIGNMENT`. The one register that changes is
         // declared; the flags, and the stack, do not change.
         unsafe {
             asm!(
@@ -163,8 +163,8 @@ unsafe fn write_rest(to: *mut u8, bytes: &[u8]) {
 /// `bytes.len()` bytes at `to` are mapped and writable.
 unsafe fn write_bytes(to: *mut u8, bytes: &[u8]) {
     for (index, byte) in bytes.iter().enumerate() {
-        // SAFETY: `index` is below `bytes.len()`, so the byte is writable by this function's contract;
-        // a byte is always aligned.
+        // SAFETY: `index` is below `bytes.len()`, so the byte is writable by this function's
+        // contract; a byte is always aligned.
         unsafe { to.wrapping_add(index).write_volatile(*byte) };
     }
 }
@@ -175,8 +175,8 @@ unsafe fn write_bytes(to: *mut u8, bytes: &[u8]) {
 /// `bytes.len()` bytes at `from` are mapped.
 unsafe fn read_bytes(from: *const u8, bytes: &mut [u8]) {
     for (index, byte) in bytes.iter_mut().enumerate() {
-        // SAFETY: `index` is below `bytes.len()`, so the byte is mapped by this function's contract; a
-        // byte is always aligned.
+        // SAFETY: `index` is below `bytes.len()`, so the byte is mapped by this function's
+        // contract; a byte is always aligned.
         *byte = unsafe { from.wrapping_add(index).read_volatile() };
     }
 }

@@ -31,12 +31,12 @@ pub(crate) fn open(
 /// Makes an ioctl and returns its result, which is not negative.
 ///
 /// # Safety
-/// `argument` points to the structure that ioctl `number` of this device takes, or is ignored by it.
-/// It is valid for reads and writes, and so is all memory that the kernel reaches through addresses
-/// in the structure, until the call returns.
+/// `argument` points to the structure that ioctl `number` of this device takes, or is ignored by
+/// it. It is valid for reads and writes, and so is all memory that the kernel reaches through
+/// addresses in the structure, until the call returns.
 pub(crate) unsafe fn ioctl<T>(file: &File, number: u64, argument: *mut T) -> Result<i32, Errno> {
-    // SAFETY: the descriptor is open, because `file` is borrowed. `argument` is valid for this ioctl by
-    // this function's own contract.
+    // SAFETY: the descriptor is open, because `file` is borrowed. `argument` is valid for this
+    // ioctl by this function's own contract.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), number, argument) };
     Errno::result(result)
 }

@@ -24,8 +24,8 @@ use crate::units::{DomId, Gfn, GrantRef, PAGE_SIZE, Pages};
 
 /// Pages of a guest in this process's address space; unmapped when dropped.
 ///
-/// The guest may write to them at any time. All access is by copy or by atomic word. Offsets outside
-/// of the mapping panic: they are bugs of the caller.
+/// The guest may write to them at any time. All access is by copy or by atomic word. Offsets
+/// outside of the mapping panic: they are bugs of the caller.
 #[derive(Debug)]
 pub struct ForeignMapping {
     mapping: SharedMapping,
@@ -170,8 +170,8 @@ pub struct GrantEntry {
 
 /// The first frame of a guest's grant table (version 1); unmapped when dropped.
 ///
-/// While the frame is mapped, a domain that was destroyed stays in Xen as a zombie. Unmapping costs as
-/// much as mapping, so a caller may drop this after more urgent work.
+/// While the frame is mapped, a domain that was destroyed stays in Xen as a zombie. Unmapping costs
+/// as much as mapping, so a caller may drop this after more urgent work.
 #[derive(Debug)]
 pub struct GrantTable {
     domid: DomId,
@@ -196,8 +196,8 @@ impl GrantTable {
             addr: frame.address().addr() as u64,
             ..PrivcmdMmapResource::default()
         };
-        // SAFETY: this ioctl takes a `PrivcmdMmapResource`. `addr` is a mapping of `num`, that is one,
-        // page of this device, which the kernel fills in and no code has accessed yet.
+        // SAFETY: this ioctl takes a `PrivcmdMmapResource`. `addr` is a mapping of `num`, that is
+        // one, page of this device, which the kernel fills in and no code has accessed yet.
         unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAP_RESOURCE, &raw mut call) }
             .map_err(failed)?;
         Ok(Self { domid, frame })
@@ -223,7 +223,8 @@ impl GrantTable {
     }
 }
 
-/// Returns the entry's offset in the first frame of the table, and the 32-bit frame number to write.
+/// Returns the entry's offset in the first frame of the table, and the 32-bit frame number to
+/// write.
 fn locate(entry: &GrantEntry) -> Option<(usize, u32)> {
     let at = usize::try_from(entry.reference.0).ok()?.checked_mul(GRANT_ENTRY_V1_SIZE)?;
     let frame = u32::try_from(entry.gfn.0).ok()?;

@@ -74,8 +74,8 @@ impl GrantDevice {
         for (slot, reference) in call.references.iter_mut().zip(references) {
             *slot = GntdevGrantRef { domid: u32::from(domid.0), reference: reference.0 };
         }
-        // SAFETY: this ioctl takes a header, followed by as many references as its `count` says. `call`
-        // is that structure, lives in this frame, and `count` is at most the array's length.
+        // SAFETY: this ioctl takes a header, followed by as many references as its `count` says.
+        // `call` is that structure, lives in this frame, and `count` is at most the array's length.
         unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_MAP_GRANT_REF, &raw mut call) }
             .map_err(failed)?;
         let reservation =
@@ -93,8 +93,8 @@ impl GrantDevice {
     }
 
     /// Copies between buffers of this process and granted pages, many in one system call. Each
-    /// copy's result is in its [`CopyOp::failed`]; a copy that fails, or that would cross the end of
-    /// its page, does not affect the others.
+    /// copy's result is in its [`CopyOp::failed`]; a copy that fails, or that would cross the end
+    /// of its page, does not affect the others.
     ///
     /// # Errors
     /// The kernel refuses the whole call, because the system is out of memory. How many copies were
@@ -134,10 +134,10 @@ impl GrantDevice {
             return Ok(());
         }
         let mut call = GntdevGrantCopy { count: u32::from(count), segments: segments.as_mut_ptr() };
-        // SAFETY: this ioctl takes a number of segments and the address of their array. `count` is at
-        // most the array's length, and the array lives until the call returns. The kernel accesses
-        // the local buffer of each segment: its operation borrows it, mutably if it is written, and
-        // `segment` took the length from the buffer itself.
+        // SAFETY: this ioctl takes a number of segments and the address of their array. `count` is
+        // at most the array's length, and the array lives until the call returns. The kernel
+        // accesses the local buffer of each segment: its operation borrows it, mutably if it is
+        // written, and `segment` took the length from the buffer itself.
         unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_GRANT_COPY, &raw mut call) }
             .map(drop)
             .map_err(|errno| Error::System { doing: "copy granted pages", errno })
@@ -155,9 +155,8 @@ struct Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut call = GntdevUnmap { index: self.index, count: self.count, pad: 0 };
-        // SAFETY: this ioctl takes a `GntdevUnmap`, which `call` is; the kernel follows no address in
-        // it.
-        // An error would mean that the device did not assign these numbers, and it did.
+        // SAFETY: this ioctl takes a `GntdevUnmap`, which `call` is; the kernel follows no address
+        // in it. An error would mean that the device did not assign these numbers, and it did.
         let _ = unsafe { device::ioctl(&self.device, IOCTL_GNTDEV_UNMAP_GRANT_REF, &raw mut call) };
     }
 }

@@ -55,8 +55,8 @@ impl Xen {
     /// Opens Xen's devices and probes the interface version.
     ///
     /// # Errors
-    /// The machine does not run Xen, this is not dom0, the user is not root, or this Xen's interface
-    /// is unsupported; the error names its version and the supported ones.
+    /// The machine does not run Xen, this is not dom0, the user is not root, or this Xen's
+    /// interface is unsupported; the error names its version and the supported ones.
     pub fn open() -> Result<Self, Error> {
         Self::open_with(Placement::anywhere())
     }
@@ -361,7 +361,8 @@ impl Xen {
         }
     }
 
-    /// Refuses a domain without vCPUs. Asks Xen, unless the last domain seen with vCPUs is this one.
+    /// Refuses a domain without vCPUs. Asks Xen, unless the last domain seen with vCPUs is this
+    /// one.
     pub(crate) fn vcpus_needed(&self, operation: &'static str, domid: DomId) -> Result<(), Error> {
         guest_only(operation, domid)?;
         if self.with_vcpus.get() == Some(domid) {

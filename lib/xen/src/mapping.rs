@@ -25,9 +25,9 @@ pub(crate) struct SharedMapping {
     length: usize,
 }
 
-// SAFETY: a value may be sent to another thread if nothing in it belongs to the first. A mapping is a
-// range of the process's addresses, which all threads share. It is not `Sync`, because copies by two
-// threads at the same time would race.
+// SAFETY: a value may be sent to another thread if nothing in it belongs to the first. A mapping is
+// a range of the process's addresses, which all threads share. It is not `Sync`, because copies by
+// two threads at the same time would race.
 unsafe impl Send for SharedMapping {}
 
 impl SharedMapping {
@@ -95,13 +95,13 @@ impl SharedMapping {
     pub(crate) fn write(&self, offset: usize, bytes: &[u8]) {
         let to = self.at(offset, bytes.len());
         // SAFETY: `at` has checked that the bytes lie in the mapping, and callers only write to
-        // writable ones. No reference to them exists. The other domain may see a part of a write: it
-        // takes the bytes as complete only when it sees an index that is stored after them.
+        // writable ones. No reference to them exists. The other domain may see a part of a write:
+        // it takes the bytes as complete only when it sees an index that is stored after them.
         unsafe { copy::write(to, bytes) }
     }
 
-    /// Reads bytes of a file directly into the mapping. Returns how many: fewer than `count` only if
-    /// the file ends.
+    /// Reads bytes of a file directly into the mapping. Returns how many: fewer than `count` only
+    /// if the file ends.
     pub(crate) fn write_from(
         &self,
         offset: usize,
@@ -113,9 +113,9 @@ impl SharedMapping {
         let mut left = count;
         let mut position = libc::off_t::try_from(position).map_err(|_| Errno::EOVERFLOW)?;
         while left > 0 {
-            // SAFETY: `pread` needs `left` writable bytes at `to`. `at` has checked that `count` bytes
-            // lie in the mapping, and each round moves `to` by as much as `left` shrinks. The kernel
-            // may write to them, because no reference to them exists.
+            // SAFETY: `pread` needs `left` writable bytes at `to`. `at` has checked that `count`
+            // bytes lie in the mapping, and each round moves `to` by as much as `left` shrinks. The
+            // kernel may write to them, because no reference to them exists.
             let got = unsafe { libc::pread(file.as_raw_fd(), to.cast(), left, position) };
             match usize::try_from(got) {
                 Ok(0) => break,
@@ -133,8 +133,8 @@ impl SharedMapping {
         Ok(count - left)
     }
 
-    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new. Each is read
-    /// once: check the copy, and do not read the bytes again for the same decision.
+    /// Copies bytes out. Bytes that the other domain changes meanwhile may be old or new. Each is
+    /// read once: check the copy, and do not read the bytes again for the same decision.
     pub(crate) fn read(&self, offset: usize, bytes: &mut [u8]) {
         let from = self.at(offset, bytes.len());
         // SAFETY: `at` has checked that the bytes lie in the mapping. No reference to them exists.
@@ -144,8 +144,8 @@ impl SharedMapping {
     /// Clears bytes.
     pub(crate) fn fill_zero(&self, offset: usize, count: usize) {
         let to = self.at(offset, count);
-        // SAFETY: `at` has checked that the bytes lie in the mapping, and callers only clear writable
-        // ones. No reference to them exists.
+        // SAFETY: `at` has checked that the bytes lie in the mapping, and callers only clear
+        // writable ones. No reference to them exists.
         unsafe { copy::clear(to, count) }
     }
 
@@ -153,10 +153,10 @@ impl SharedMapping {
     fn word(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4), "word at {offset}");
         let word = self.at(offset, 4).cast::<u32>();
-        // SAFETY: `from_ptr` needs a word that is mapped and aligned while the result lives, and has
-        // no plain accesses that race. `at` has checked that the word lies in the mapping, which lives
-        // as long as `self`; the mapping begins at a page and the offset is a multiple of four; and no
-        // reference to plain memory there exists.
+        // SAFETY: `from_ptr` needs a word that is mapped and aligned while the result lives, and
+        // has no plain accesses that race. `at` has checked that the word lies in the mapping,
+        // which lives as long as `self`; the mapping begins at a page and the offset is a multiple
+        // of four; and no reference to plain memory there exists.
         unsafe { AtomicU32::from_ptr(word) }
     }
 
@@ -173,8 +173,9 @@ impl SharedMapping {
 
 impl Drop for SharedMapping {
     fn drop(&mut self) {
-        // SAFETY: `munmap` must not remove memory that is still in use. `new` created the mapping with
-        // this length, and all borrows that `word` returned have ended, because they borrow `self`.
+        // SAFETY: `munmap` must not remove memory that is still in use. `new` created the mapping
+        // with this length, and all borrows that `word` returned have ended, because they borrow
+        // `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
     }
 }

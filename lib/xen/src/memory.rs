@@ -34,11 +34,13 @@ pub enum MemoryKind {
 }
 
 impl Xen {
-    /// Adds `count` pieces of 2^`order` pages each to a domain, at consecutive frames from `first` on.
+    /// Adds `count` pieces of 2^`order` pages each to a domain, at consecutive frames from `first`
+    /// on.
     ///
     /// # Errors
-    /// [`Error::ShortPopulate`] with the number of pieces that were added, if Xen has no more of this
-    /// size, the domain is at its limit, or its paging pool is empty. Xen does not report which.
+    /// [`Error::ShortPopulate`] with the number of pieces that were added, if Xen has no more of
+    /// this size, the domain is at its limit, or its paging pool is empty. Xen does not report
+    /// which.
     pub fn populate_range(
         &self,
         domid: DomId,

@@ -1,9 +1,9 @@
 //! Where mappings go in the address space of a process.
 //!
 //! A process that creates one guest and exits lives for a few milliseconds. Mappings close to the
-//! vDSO, which the kernel maps into each process, share its page tables. Elsewhere dom0's kernel has
-//! to create page tables and free them at exit, which takes several hypercalls in a PV dom0. The
-//! gain shows in the instructions of `chaos create` (`scripts/bench cost`).
+//! vDSO, which the kernel maps into each process, share its page tables. Elsewhere dom0's kernel
+//! has to create page tables and free them at exit, which takes several hypercalls in a PV dom0.
+//! The gain shows in the instructions of `chaos create` (`scripts/bench cost`).
 //!
 //! `unsafe`: reading the address of the vDSO is a call of the C library.
 #![allow(unsafe_code)]

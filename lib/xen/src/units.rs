@@ -49,7 +49,8 @@ impl Gfn {
         }
     }
 
-    /// Returns the physical address of the frame's first byte; `None` if it does not fit in 64 bits.
+    /// Returns the physical address of the frame's first byte; `None` if it does not fit in 64
+    /// bits.
     #[must_use]
     pub const fn address(self) -> Option<u64> {
         self.0.checked_mul(PAGE_SIZE as u64)

@@ -80,7 +80,8 @@ impl Batch {
         self.add(Kind::SetPerms, self.transaction, &parts);
     }
 
-    /// Introduces a domain to xenstored, by its ring page and the domain's end of the event channel.
+    /// Introduces a domain to xenstored, by its ring page and the domain's end of the event
+    /// channel.
     pub fn introduce(&mut self, domid: u16, gfn: u64, port: u32) {
         let payload = format!("{}\0{gfn}\0{port}\0", domid);
         self.add(Kind::Introduce, 0, &[payload.as_bytes()]);

@@ -8,8 +8,8 @@ pub const MAX_PAYLOAD: usize = XENSTORE_PAYLOAD_MAX;
 /// The length of a header in bytes.
 pub const HEADER: usize = size_of::<SockMsg>();
 
-/// A payload of more than [`MAX_PAYLOAD`] bytes. If it was received, its sender violates the protocol,
-/// and where the next message begins is unknown.
+/// A payload of more than [`MAX_PAYLOAD`] bytes. If it was received, its sender violates the
+/// protocol, and where the next message begins is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a XenStore message has a payload of {length} bytes: must be at most {MAX_PAYLOAD}")]
 pub struct TooLong {

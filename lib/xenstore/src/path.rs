@@ -37,7 +37,7 @@ impl<'a> Path<'a> {
         self.0
     }
 
-    /// Whether it is relative to the domain's own nodes.
+    /// Returns whether it is relative to the domain's own nodes.
     #[must_use]
     pub fn is_relative(self) -> bool {
         !self.0.starts_with(['/', '@'])

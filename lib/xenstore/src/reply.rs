@@ -35,7 +35,8 @@ impl Reply<'_> {
     /// Appends the reply to the request with header `to`.
     ///
     /// # Errors
-    /// It does not fit into a message, and nothing is appended. Reply with [`ErrorName::TooBig`] then.
+    /// It does not fit into a message, and nothing is appended. Reply with [`ErrorName::TooBig`]
+    /// then.
     pub fn write(&self, to: Header, out: &mut Vec<u8>) -> Result<(), TooLong> {
         let kind = if matches!(self, Self::Error(_)) { Kind::Error as u32 } else { to.kind };
         write(Header { kind, ..to }, out, |out| match *self {

@@ -37,8 +37,8 @@ impl Attempts {
         is_due
     }
 
-    /// Logs a failed attempt, unless the last one failed in the same way, and sets the timer for the
-    /// next one.
+    /// Logs a failed attempt, unless the last one failed in the same way, and sets the timer for
+    /// the next one.
     pub(super) fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
         let text = chain(error);
         if self.error != text {

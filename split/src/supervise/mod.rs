@@ -1,14 +1,15 @@
 //! What happens when a guest exits: it is destroyed, restarted or kept, as its config says.
 //!
-//! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one, so the supervisor scans
-//! Xen's list of domains. The scan also finds guests that ended while no `chaosd` ran, and guests that
-//! other processes created.
+//! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one, so the supervisor
+//! scans Xen's list of domains. The scan also finds guests that ended while no `chaosd` ran, and
+//! guests that other processes created.
 //!
 //! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
-//! ([`Records::promise_restart`]). So the guest comes back even if this process is killed in between,
-//! or if there is not enough memory now. A restart that failed is retried when something has changed:
-//! a domain has ended, or the configuration was read again. It is also retried a few times by a timer,
-//! because some changes are not reported, such as a missing file that was put back.
+//! ([`Records::promise_restart`]). So the guest comes back even if this process is killed in
+//! between, or if there is not enough memory now. A restart that failed is retried when something
+//! has changed: a domain has ended, or the configuration was read again. It is also retried a few
+//! times by a timer, because some changes are not reported, such as a missing file that was put
+//! back.
 //!
 //! [`Records::promise_restart`]: chaos::records::Records::promise_restart
 

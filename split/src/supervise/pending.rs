@@ -1,5 +1,5 @@
-//! Pending restarts among the records: written before a guest is removed, deleted when its successor
-//! runs.
+//! Pending restarts among the records: written before a guest is removed, deleted when its
+//! successor runs.
 
 use std::fs;
 
@@ -52,8 +52,8 @@ pub(super) fn cancel(host: &Host, name: &str) {
     }
 }
 
-/// Returns whether another guest has the name. That includes the guest to restart, as long as its end
-/// has not been handled.
+/// Returns whether another guest has the name. That includes the guest to restart, as long as its
+/// end has not been handled.
 fn name_is_taken(host: &Host, record: &Record) -> Result<bool, LifecycleError> {
     match guests::resolve(host, record.name()) {
         Ok(guest) => Ok(!matches!(guest.condition, Condition::Incomplete | Condition::Gone)),
@@ -62,8 +62,8 @@ fn name_is_taken(host: &Host, record: &Record) -> Result<bool, LifecycleError> {
     }
 }
 
-/// Returns the config that creates the guest again. Checks that its files exist, so that a guest which
-/// cannot come back is not removed.
+/// Returns the config that creates the guest again. Checks that its files exist, so that a guest
+/// which cannot come back is not removed.
 fn config(record: &Record) -> Result<DomainConfig, RestartError> {
     let config = record.config.clone();
     for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {

@@ -1,10 +1,10 @@
-//! Pages that frames lie in while they go to the backend and come from it.
+//! Granted pages for frames on their way to and from the backend.
 //!
-//! All are granted once, at start. Pages for received frames can be written by the backend at any
-//! time: frames are copied out before anything looks at them. Pages for sent frames are granted
-//! read-only, so that only this guest writes them.
+//! All are granted once, at start. The backend can write the pages for received frames at any time,
+//! so frames are copied out before they are parsed. Pages for sent frames are granted read-only, so
+//! only this guest writes them.
 //!
-//! `unsafe`, because the backend touches the pages while the guest does.
+//! `unsafe`: the backend accesses the pages at the same time as the guest.
 #![allow(unsafe_code)]
 
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::grant::{Access, GrantRef, GrantTable};
 use crate::heap;
 use crate::layout::PAGE_SIZE;
 
-/// Room for one sent frame; two share a page.
+/// The size of the buffer of a sent frame, in bytes; two share a page.
 pub(crate) const TX_FRAME: usize = PAGE_SIZE / 2;
 
 /// Granted pages, one after the other.
@@ -38,77 +38,81 @@ impl Pages {
 pub(crate) struct RxBuffers(Pages);
 
 impl RxBuffers {
-    /// Takes and grants `count` pages; `None` if there are not enough pages or grant entries.
+    /// Allocates and grants `count` pages. Returns `None` if pages or grant entries do not suffice.
     pub(crate) fn new(count: usize, domid: u16, table: &mut GrantTable) -> Option<Self> {
         Pages::new(count, Access::ReadWrite, domid, table).map(Self)
     }
 
-    /// How many frames there is room for.
+    /// Returns the number of buffers.
     pub(crate) fn count(&self) -> usize {
         self.0.grants.len()
     }
 
-    /// The grant of buffer `number`, if there is such a buffer.
+    /// Returns the grant of buffer `number`, if it exists.
     pub(crate) fn grant(&self, number: usize) -> Option<GrantRef> {
         self.0.grants.get(number).copied()
     }
 
-    /// Copies bytes out of a buffer. `None` if there is no such buffer or they do not lie in it.
+    /// Copies bytes out of a buffer. Returns `None` if the buffer does not exist or does not
+    /// contain all of them.
     pub(crate) fn copy_out(&self, number: usize, offset: usize, to: &mut [u8]) -> Option<()> {
         if number >= self.count() || offset.checked_add(to.len())? > PAGE_SIZE {
             return None;
         }
         let from = self.0.start.wrapping_add(number * PAGE_SIZE + offset);
-        // SAFETY: the bytes lie in the pages that `new` took, as was checked; `to` is private
-        // memory, so the two do not overlap. The backend may write meanwhile: the copy is made by
-        // assembly (`memcpy` is memory.s's), so that torn bytes are the worst that comes of it.
+        // SAFETY: the source must be readable and must not overlap `to`. The bytes were checked to
+        // lie in the pages that `new` allocated for good, and `to` is private memory. The backend
+        // may write the source at the same time; the copy is done in assembly (`memcpy` of
+        // memory.s), so it reads old or new bytes, and both are valid.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         Some(())
     }
 }
 
-/// Room for frames that the backend reads, two in a page.
+/// Buffers for frames that the backend reads, two in a page.
 #[derive(Debug)]
 pub(crate) struct TxBuffers(Pages);
 
-/// Where the backend finds a sent frame.
+/// The location of a sent frame, for the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TxPlace {
-    /// The granted page.
+pub(crate) struct TxLocation {
+    /// The grant of the page.
     pub(crate) grant: GrantRef,
-    /// Where the frame begins in it, in bytes.
+    /// The frame's offset in the page, in bytes.
     pub(crate) offset: usize,
 }
 
 impl TxBuffers {
-    /// Takes and grants `pages` pages; `None` if there are not enough pages or grant entries.
+    /// Allocates and grants `pages` pages. Returns `None` if pages or grant entries do not suffice.
     pub(crate) fn new(pages: usize, domid: u16, table: &mut GrantTable) -> Option<Self> {
         Pages::new(pages, Access::ReadOnly, domid, table).map(Self)
     }
 
-    /// How many frames there is room for.
+    /// Returns the number of buffers.
     pub(crate) fn count(&self) -> usize {
         self.0.grants.len() * (PAGE_SIZE / TX_FRAME)
     }
 
-    /// Where buffer `number` is.
+    /// Returns the location of buffer `number`.
     ///
     /// # Panics
-    /// If there is no such buffer.
-    pub(crate) fn place(&self, number: usize) -> TxPlace {
+    /// If the buffer does not exist.
+    pub(crate) fn location(&self, number: usize) -> TxLocation {
         let grant = self.0.grants[number * TX_FRAME / PAGE_SIZE];
-        TxPlace { grant, offset: number * TX_FRAME % PAGE_SIZE }
+        TxLocation { grant, offset: number * TX_FRAME % PAGE_SIZE }
     }
 
-    /// The bytes of buffer `number`, to be written.
+    /// Returns the bytes of buffer `number`, to write to.
     ///
     /// # Panics
-    /// If there is no such buffer.
+    /// If the buffer does not exist.
     pub(crate) fn bytes(&mut self, number: usize) -> &mut [u8] {
         assert!(number < self.count(), "tx buffer {number}");
-        // SAFETY: the bytes lie in the pages that `new` took for good, whose bytes have some value
-        // (`heap::take`). Nothing else in this program refers to them while `self` is borrowed,
-        // and the backend can only read them: the grant is read-only.
+        // SAFETY: the slice must be valid, initialized, and have no other reference for its
+        // lifetime. `number` was checked, so the bytes lie in the pages that `new` allocated for
+        // good, and they have some value (`heap::take`). They are reachable only through `self`,
+        // which is borrowed mutably, and the backend can only read them, because the grant is
+        // read-only.
         unsafe { core::slice::from_raw_parts_mut(self.0.start.add(number * TX_FRAME), TX_FRAME) }
     }
 }

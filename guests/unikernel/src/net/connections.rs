@@ -1,4 +1,5 @@
-//! The table of connections: which one a segment belongs to, and room for all from the start.
+//! The table of connections: finds the connection of a segment, in memory that is allocated at
+//! start.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -17,53 +18,54 @@ use super::segment::Segment;
 use crate::clock::Instant;
 use crate::heap;
 
-/// Bytes of a connection's receive buffer: four segments of an Ethernet frame each, and some more.
+/// The size of a connection's receive buffer in bytes: a little more than four full segments of
+/// Ethernet frames.
 const RX_BUFFER: usize = 6 * 1024;
 
-/// Bytes of a connection's send buffer.
+/// The size of a connection's send buffer in bytes.
 const TX_BUFFER: usize = 8 * 1024;
 
-/// Part of the free memory that connections may take.
+/// The divisor of the free memory that connections may take.
 const MEMORY_PART: usize = 4;
 
-/// Most connections a guest serves at a time.
+/// The most connections at the same time.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// Fewest, if memory for them can be had at all.
+/// The fewest connections, if there is memory for them.
 const MIN_CONNECTIONS: usize = 4;
 
 /// How long a client may take to open a connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// After this time a connection that is not open yet gives way to a new one, if all room is used:
-/// clients that are there answer sooner.
+/// The time after which a half-open connection may be evicted for a new one, if all slots are used.
+/// Real clients answer sooner.
 const HALF_OPEN: core::time::Duration = core::time::Duration::from_secs(2);
 
-/// All room is used by connections that a service has.
+/// All slots are used by connections that the service handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
 /// A client's address and port.
 pub(crate) type Remote = (Ipv4Address, u16);
 
-/// One connection, or room for one.
+/// A slot of the table: a connection, or room for one.
 pub(crate) struct Connection<S> {
-    /// The one socket, in a set of its own: smoltcp looks at no other.
+    /// The connection's socket, in a set of its own, so that smoltcp processes no other.
     pub(crate) sockets: SocketSet<'static>,
     pub(crate) handle: SocketHandle,
-    /// What the service keeps for it; none before it is established and after it is closed.
+    /// What the service stores for it; `None` before it is established and after it is closed.
     pub(crate) session: Option<S>,
-    /// Whose it is.
+    /// The client.
     pub(crate) remote: Remote,
-    /// How frames to it begin.
+    /// The Ethernet header of frames to the client.
     pub(crate) header: Header,
-    /// When its first segment came.
+    /// When its first segment was received.
     begun: Instant,
-    /// When smoltcp or nobody wants to look at it again.
+    /// When smoltcp must process it again, if at all.
     pub(crate) deadline: Option<Instant>,
-    /// It is in the queue of those to look at.
+    /// Whether it is in the queue of connections to serve.
     pub(crate) queued: bool,
-    /// It is in use.
+    /// Whether the slot is in use.
     pub(crate) used: bool,
 }
 
@@ -77,40 +79,40 @@ impl<S> Connection<S> {
 pub(crate) struct Connections<S> {
     /// At most [`MAX_CONNECTIONS`], so that 16 bits number them.
     pub(crate) slots: Vec<Connection<S>>,
-    /// Slots that were used and are not now.
+    /// Slots that were used before and are free now.
     free: Vec<u16>,
     by_remote: HashMap<Remote, u16>,
-    /// Memory of the slots that were not used yet.
+    /// Memory for slots that were never used.
     storage: IterMut<'static, MaybeUninit<SocketStorage<'static>>>,
     buffers: ChunksExactMut<'static, u8>,
 }
 
 impl<S> Connections<S> {
-    /// Takes the memory for as many connections as are sensible for this guest. `None` if there is
-    /// none.
+    /// Allocates the memory for connections; their number depends on the free memory. Returns
+    /// `None` if there is not enough.
     pub(crate) fn new() -> Option<Self> {
         let wanted = heap::usage().free / MEMORY_PART / (RX_BUFFER + TX_BUFFER);
         let count = wanted.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
         let buffers = heap::take(count * (RX_BUFFER + TX_BUFFER), 64)?;
-        // Nothing is written before it is used: most guests serve few connections.
+        // Initialized only on first use, because most guests serve few connections.
         let storage = Box::leak(Box::<[SocketStorage<'static>]>::new_uninit_slice(count));
         Some(Self {
             slots: Vec::with_capacity(count),
             free: Vec::with_capacity(count),
-            // Twice the room: the table then never has to grow, whatever was removed.
+            // Twice the capacity, so that the table never has to grow, whatever was removed.
             by_remote: HashMap::with_capacity(count * 2),
             storage: storage.iter_mut(),
             buffers: buffers.chunks_exact_mut(RX_BUFFER + TX_BUFFER),
         })
     }
 
-    /// How many connections there can be at a time.
+    /// Returns the most connections that there can be at the same time.
     pub(crate) fn capacity(&self) -> usize {
         self.slots.len() + self.storage.len()
     }
 
-    /// The connection a segment is for, which may be a new one; `None` for a segment that is for
-    /// none and has to be refused.
+    /// Returns the slot of a segment's connection, which may be new; `None` if the segment belongs
+    /// to no connection and must be refused.
     pub(crate) fn slot_for(
         &mut self,
         segment: &Segment,
@@ -122,7 +124,7 @@ impl<S> Connections<S> {
         }
         if let Some(slot) = self.by_remote.get(&segment.remote).copied() {
             let socket = self.slots[usize::from(slot)].socket();
-            // The client uses its port again, sooner than the last connection is forgotten here.
+            // The client reuses its port while the last connection is still in TIME-WAIT here.
             if segment.opens && socket.state() == State::TimeWait {
                 socket.abort();
                 listen(socket, port);
@@ -143,7 +145,7 @@ impl<S> Connections<S> {
         Ok(Some(slot))
     }
 
-    /// Forgets a connection, whose socket is closed.
+    /// Frees the slot of a connection whose socket is closed.
     pub(crate) fn close(&mut self, slot: u16) {
         let connection = &mut self.slots[usize::from(slot)];
         if core::mem::take(&mut connection.used) {
@@ -160,7 +162,7 @@ impl<S> Connections<S> {
         let (rx, tx) = self.buffers.next()?.split_at_mut(RX_BUFFER);
         let mut sockets = SocketSet::new(slice::from_mut(storage));
         let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
-        // A service sends whole answers: waiting for more to go with them only costs time.
+        // A service sends complete answers, so waiting for more data (Nagle) only adds latency.
         socket.set_nagle_enabled(false);
         let handle = sockets.add(socket);
         let remote = (Ipv4Address::UNSPECIFIED, 0);
@@ -178,18 +180,18 @@ impl<S> Connections<S> {
         Some(slot)
     }
 
-    /// Takes the room of a connection that no service has: one that this side has closed and that
-    /// waits for the client, or one that a client began to open some time ago and left. Only looked
-    /// for when all room is used.
+    /// Frees the slot of a connection that the service does not handle: one that this side has
+    /// closed and that waits for the client, or one that a client has left half-open. Called only
+    /// when all slots are used.
     fn evict(&mut self, now: Instant) -> Option<u16> {
         let slot = self.slots.iter_mut().position(|one| {
-            let left = match one.socket().state() {
-                // The service does not know of it yet, but is about to.
+            let evictable = match one.socket().state() {
+                // The service is about to be called for it.
                 State::Listen | State::Established | State::CloseWait => false,
                 State::SynReceived => now.since(one.begun) >= HALF_OPEN,
                 _ => true,
             };
-            one.used && one.session.is_none() && left
+            one.used && one.session.is_none() && evictable
         })?;
         let slot = u16::try_from(slot).ok()?;
         self.slots[usize::from(slot)].socket().abort();
@@ -198,10 +200,10 @@ impl<S> Connections<S> {
     }
 }
 
-/// Lets a closed socket take the connection that the next segment opens.
+/// Makes a closed socket accept the connection that the next segment opens.
 fn listen(socket: &mut tcp::Socket<'_>, port: u16) {
     socket.set_timeout(Some(OPEN_TIMEOUT));
     socket.set_keep_alive(None);
-    // Fails for an open socket and for port 0. Then the segment is refused, as its sender sees.
+    // Fails for an open socket and for port 0. Then the segment is refused with a reset.
     let _ = socket.listen(port);
 }

@@ -1,31 +1,31 @@
 //! Ethernet and ARP.
 //!
-//! A guest only answers. What it sends goes back to where the frames of that connection come from,
-//! so it keeps no table of neighbours and asks nobody before its first answer; a client that knows
-//! the guest's address from one that had it before is answered as fast as any other. ARP requests
-//! for the guest's address are answered.
+//! A guest only answers: its frames go back to the hardware address that the frames of the
+//! connection come from. So it has no table of neighbours and sends no ARP request before its first
+//! answer. A client that still has the guest's address from an earlier guest is answered as fast as
+//! any other. The guest answers ARP requests for its address.
 
 use core::net::Ipv4Addr;
 
 use noxs::MacAddr;
 
-/// Bytes of an Ethernet header.
+/// The length of an Ethernet header in bytes.
 pub(crate) const ETHERNET_HEADER: usize = 14;
 
-/// Bytes of an ARP packet for Ethernet and IPv4 (RFC 826).
+/// The length of an ARP packet for Ethernet and IPv4 in bytes (RFC 826).
 const ARP_PACKET: usize = 28;
 
-/// Bytes of a frame with an ARP packet.
+/// The length of a frame with an ARP packet in bytes.
 pub(crate) const ARP_FRAME: usize = ETHERNET_HEADER + ARP_PACKET;
 
-/// Ethernet, IPv4, and the lengths of their addresses: how an ARP packet begins.
+/// The start of an ARP packet: Ethernet, IPv4, and the lengths of their addresses.
 const ARP_KIND: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
 const REQUEST: [u8; 2] = [0, 1];
 const REPLY: [u8; 2] = [0, 2];
 
 const BROADCAST: MacAddr = MacAddr([0xff; 6]);
-const NOBODY: MacAddr = MacAddr([0; 6]);
+const UNKNOWN: MacAddr = MacAddr([0; 6]);
 
 /// The protocol that a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl EtherType {
     }
 }
 
-/// The start of a frame.
+/// An Ethernet header.
 pub(crate) type Header = [u8; ETHERNET_HEADER];
 
 fn header(to: MacAddr, from: MacAddr, ethertype: EtherType) -> Header {
@@ -54,29 +54,29 @@ fn header(to: MacAddr, from: MacAddr, ethertype: EtherType) -> Header {
     header
 }
 
-/// A hardware address and the IPv4 address that goes with it.
+/// A hardware address and its IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Station {
     pub(crate) mac: MacAddr,
     pub(crate) ip: Ipv4Addr,
 }
 
-/// What a frame is to the station that got it.
+/// A received frame that concerns the station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received<'a> {
-    /// An IPv4 packet; the answer to it starts with `answer`.
+    /// An IPv4 packet, and the header of frames that answer it.
     Ipv4 { packet: &'a [u8], answer: Header },
-    /// Somebody asks for the station's hardware address.
+    /// A request for the station's hardware address.
     ArpRequest(Station),
 }
 
 impl Station {
-    /// Looks into a frame; `None` if it is nothing to this station.
+    /// Parses a frame; `None` if it does not concern this station.
     pub(crate) fn receive<'a>(&self, frame: &'a [u8]) -> Option<Received<'a>> {
         let (header_bytes, payload) = frame.split_first_chunk::<ETHERNET_HEADER>()?;
         let to = mac(&header_bytes[..6])?;
         let from = mac(&header_bytes[6..12])?;
-        // No single station has such an address.
+        // A group address is not a valid source.
         if from.0[0] & 1 != 0 {
             return None;
         }
@@ -85,14 +85,14 @@ impl Station {
             let answer = header(from, self.mac, EtherType::Ipv4);
             Some(Received::Ipv4 { packet: payload, answer })
         } else if ethertype == EtherType::Arp.bytes() && (to == self.mac || to == BROADCAST) {
-            self.asked_by(payload).map(Received::ArpRequest)
+            self.requester(payload).map(Received::ArpRequest)
         } else {
             None
         }
     }
 
-    /// Who asks for this station in an ARP packet.
-    fn asked_by(&self, packet: &[u8]) -> Option<Station> {
+    /// Returns the sender of an ARP request for this station's address.
+    fn requester(&self, packet: &[u8]) -> Option<Station> {
         let packet = packet.first_chunk::<ARP_PACKET>()?;
         let asks = packet[..6] == ARP_KIND && packet[6..8] == REQUEST;
         if !asks || packet[24..] != self.ip.octets() {
@@ -102,21 +102,21 @@ impl Station {
         mac(&packet[8..14]).filter(|mac| mac.0[0] & 1 == 0).map(|mac| Station { mac, ip })
     }
 
-    /// The answer to an ARP request.
+    /// Returns the reply to an ARP request.
     pub(crate) fn reply(&self, asker: Station) -> [u8; ARP_FRAME] {
         self.arp(asker.mac, REPLY, asker)
     }
 
-    /// A gratuitous ARP: the switch learns where the station is, neighbours that knew an earlier
-    /// owner of the address forget it, and packets that wait for the address go out.
+    /// Returns a gratuitous ARP: the switch learns where the station is, neighbours replace the
+    /// entry of an earlier owner of the address, and packets that wait for the address are sent.
     pub(crate) fn announcement(&self) -> [u8; ARP_FRAME] {
-        self.arp(BROADCAST, REQUEST, Station { mac: NOBODY, ip: self.ip })
+        self.arp(BROADCAST, REQUEST, Station { mac: UNKNOWN, ip: self.ip })
     }
 
-    /// Asks for a neighbour's hardware address. Who is asked notes the asker's: it need not ask
-    /// before it sends its first packet.
+    /// Returns a request for a neighbour's hardware address. The neighbour learns the sender's
+    /// address from it, so it need not send a request before its first packet.
     pub(crate) fn request(&self, ip: Ipv4Addr) -> [u8; ARP_FRAME] {
-        self.arp(BROADCAST, REQUEST, Station { mac: NOBODY, ip })
+        self.arp(BROADCAST, REQUEST, Station { mac: UNKNOWN, ip })
     }
 
     fn arp(&self, to: MacAddr, operation: [u8; 2], target: Station) -> [u8; ARP_FRAME] {
@@ -156,7 +156,7 @@ mod tests {
     const CLIENT: Station =
         Station { mac: MacAddr([2, 0, 0, 0, 0, 1]), ip: Ipv4Addr::new(10, 0, 0, 1) };
 
-    /// What smoltcp reads in a frame with an ARP packet.
+    /// Parses a frame with an ARP packet by smoltcp.
     fn read(frame: &[u8]) -> (EthernetAddress, EthernetAddress, ArpRepr) {
         let frame = EthernetFrame::new_checked(frame).unwrap();
         assert_eq!(frame.ethertype(), EthernetProtocol::Arp);
@@ -175,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn arp_packets_say_what_they_should() {
+    fn arp_packets_are_as_smoltcp_reads_them() {
         let (own, all) = (EthernetAddress(GUEST.mac.0), EthernetAddress::BROADCAST);
-        let request = |ip| arp(ArpOperation::Request, Station { mac: NOBODY, ip });
+        let request = |ip| arp(ArpOperation::Request, Station { mac: UNKNOWN, ip });
         assert_eq!(read(&GUEST.announcement()), (all, own, request(GUEST.ip)));
         assert_eq!(read(&GUEST.request(CLIENT.ip)), (all, own, request(CLIENT.ip)));
         let reply = arp(ArpOperation::Reply, CLIENT);
@@ -185,26 +185,26 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_the_guest_is_answered() {
+    fn requests_for_the_guest_are_answered() {
         let request = CLIENT.request(GUEST.ip);
         assert_eq!(GUEST.receive(&request), Some(Received::ArpRequest(CLIENT)));
-        // Linux asks one station alone when it knows it already.
-        let mut known = request;
-        known[..6].copy_from_slice(&GUEST.mac.0);
-        assert_eq!(GUEST.receive(&known), Some(Received::ArpRequest(CLIENT)));
+        // Linux sends the request to one station when it refreshes an entry.
+        let mut unicast = request;
+        unicast[..6].copy_from_slice(&GUEST.mac.0);
+        assert_eq!(GUEST.receive(&unicast), Some(Received::ArpRequest(CLIENT)));
     }
 
     #[test]
-    fn what_is_not_for_the_guest_is_nothing() {
+    fn frames_that_do_not_concern_the_guest_are_ignored() {
         let request = CLIENT.request(GUEST.ip);
         for length in 0..request.len() {
             assert_eq!(GUEST.receive(&request[..length]), None, "{length} bytes");
         }
         assert_eq!(GUEST.receive(&CLIENT.request(Ipv4Addr::new(10, 0, 0, 3))), None);
         assert_eq!(GUEST.receive(&CLIENT.announcement()), None);
-        assert_eq!(GUEST.receive(&CLIENT.reply(GUEST)), None, "nobody asked");
-        // Each of these bytes makes it something else: another station's, another protocol's, from
-        // many stations at once.
+        assert_eq!(GUEST.receive(&CLIENT.reply(GUEST)), None, "the guest sent no request");
+        // Each of these bytes makes it another frame: for another station, of another protocol, or
+        // from a group address.
         for (at, byte) in [(0, 2), (6, 3), (12, 9), (15, 6), (17, 6), (18, 8), (21, 3), (22, 3)] {
             let mut frame = request;
             frame[at] = byte;

@@ -1,13 +1,12 @@
 //! The network: TCP over IPv4 on the guest's vif.
 //!
-//! [`Net::new`] takes the interface as dom0 configured it. [`Net::serve`] then runs a
-//! [`Service`] for ever: frames come in, are sorted to their connection by a hash table, and the
-//! service is asked what to do with each connection that something happened to. The work for a
-//! frame does not depend on how many connections there are. smoltcp speaks the protocols; it is
-//! shown one connection at a time.
+//! [`Net::new`] sets up the interface as dom0 configured it. [`Net::serve`] then runs a
+//! [`Service`]: it receives frames, finds their connection in a hash table, and calls the service
+//! for each connection that changed. The work for a frame does not depend on the number of connections.
+//! smoltcp implements the protocols and sees one connection at a time.
 //!
-//! Everything is in place at start: frame buffers (granted to the backend once) and the socket
-//! buffers of all connections. A guest that runs out of heap keeps its network.
+//! All memory is allocated at start: frame buffers, which are granted to the backend once, and the
+//! socket buffers of all connections. So the network keeps working when the heap is exhausted.
 
 mod buffers;
 mod connections;
@@ -36,13 +35,13 @@ use crate::guest::Guest;
 use crate::heap;
 use crate::layout::PAGE_SIZE;
 
-/// Fewest and most frames there is room for in each direction, and the part of memory that they
-/// may take in each.
+/// The fewest and the most frame buffers in each direction, and the divisor of the free memory that
+/// they may take.
 const MIN_FRAMES: usize = 16;
 const MAX_FRAMES: usize = 256;
 const FRAMES_PART: usize = 32;
 
-/// Why there is no network.
+/// Why the network cannot be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetError {
     /// The configuration has no `vif`.
@@ -92,10 +91,10 @@ fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
 }
 
 impl Net {
-    /// Starts the first network interface and tells the neighbours that it is there.
+    /// Starts the first network interface and announces it to the neighbours.
     ///
     /// # Errors
-    /// No interface, no address, or no room.
+    /// The guest has no interface, the interface has no address, or memory does not suffice.
     #[inline(never)]
     pub fn new(mut guest: Guest) -> Result<Self, NetError> {
         let vif = *guest.vif().ok_or(NetError::NoVif)?;
@@ -122,12 +121,13 @@ impl Net {
         let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
         interface.update_ip_addrs(|addresses| {
             let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
-            // The list is empty and has room for one.
+            // Adding cannot fail: the list is empty and has room for one.
             let _ = addresses.push(cidr);
         });
         let station = Station { mac: vif.mac, ip: ipv4.address };
         netif.tx.send_bytes(&station.announcement());
-        // It is the way of most clients. It answers, but all that matters is that it was asked.
+        // Most clients come through the gateway. The request makes it learn this guest's address;
+        // its reply does not matter.
         if let Some(gateway) = ipv4.gateway {
             netif.tx.send_bytes(&station.request(gateway));
         }
@@ -135,13 +135,13 @@ impl Net {
         Ok(Self { netif, interface, station })
     }
 
-    /// The interface's address.
+    /// Returns the interface's address.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.station.ip
     }
 
-    /// The interface's address with a port of it, for messages.
+    /// Returns the interface's address with a port, for messages.
     #[must_use]
     pub fn socket_address(&self, port: u16) -> SocketAddrV4 {
         SocketAddrV4::new(self.station.ip, port)

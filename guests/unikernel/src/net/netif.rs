@@ -1,4 +1,4 @@
-//! The two rings of a network interface (`public/io/netif.h`): one frame a slot, no extras.
+//! The two rings of a network interface (`public/io/netif.h`): one frame per slot, without extras.
 
 use alloc::vec::Vec;
 
@@ -16,26 +16,26 @@ use crate::grant::GrantTable;
 use crate::layout::PAGE_SIZE;
 use crate::println;
 
-/// Sent frames.
+/// The ring of sent frames, and their buffers.
 #[derive(Debug)]
 pub(crate) struct TxQueue {
     ring: TxRing,
     buffers: TxBuffers,
-    /// Buffers that hold no frame on its way.
+    /// Buffers without a frame in flight.
     free: Vec<u16>,
-    /// For each buffer, whether it does.
+    /// For each buffer, whether its frame is in flight.
     in_flight: Vec<bool>,
-    /// For a frame that finds no room.
+    /// The buffer of a frame for which there is no room.
     scratch: Vec<u8>,
     broken: bool,
 }
 
-/// Received frames.
+/// The ring of received frames, and their buffers.
 #[derive(Debug)]
 pub(crate) struct RxQueue {
     ring: RxRing,
     buffers: RxBuffers,
-    /// The frame that was received last, out of the backend's reach.
+    /// A private copy of the last frame that was received.
     frame: Vec<u8>,
     broken: bool,
 }
@@ -46,28 +46,29 @@ pub(crate) struct Netif {
     pub(crate) tx: TxQueue,
     pub(crate) rx: RxQueue,
     pub(crate) port: Port,
-    /// Largest IPv4 packet in bytes.
+    /// The largest IPv4 packet in bytes.
     pub(crate) mtu: usize,
 }
 
-/// A frame that came in.
+/// A received frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) bytes: &'a [u8],
-    /// The backend vouches for the checksums.
+    /// Whether the backend marked its checksums as valid.
     pub(crate) validated: bool,
 }
 
 fn report(queue: &str, overrun: Overrun) {
     println!(
-        "vif: {queue} ring claims response {}, at most {} are possible: not used any more",
+        "vif: the {queue} ring's response index {} is impossible: only {} requests were published; \
+         the ring is not used any more",
         overrun.claimed, overrun.possible
     );
 }
 
 impl Netif {
-    /// Makes an interface ready, with room for about `frames` frames in each direction. `None` if
-    /// memory or grant entries do not suffice.
+    /// Sets up an interface with about `frames` buffers in each direction. Returns `None` if memory
+    /// or grant entries do not suffice.
     pub(crate) fn new(vif: &Vif, frames: usize, table: &mut GrantTable) -> Option<Self> {
         let domid = vif.backend.domid;
         let (tx_ring, rx_ring) = rings(&vif.backend);
@@ -99,14 +100,14 @@ impl Netif {
         Some(netif)
     }
 
-    /// Tells the backend that the guest is there, whatever the rings say it waits for, with all
-    /// that is ready until then.
+    /// Publishes the first requests and notifies the backend unconditionally: it learns that the
+    /// guest runs.
     pub(crate) fn start(&mut self) {
         let _ = (self.rx.ring.publish(), self.tx.ring.publish());
         self.port.notify();
     }
 
-    /// Tells the backend what is new, if it waits for that.
+    /// Publishes new requests, and notifies the backend if it requested an event for them.
     pub(crate) fn flush(&mut self) {
         let rx = self.rx.ring.publish();
         let tx = self.tx.ring.publish();
@@ -115,34 +116,34 @@ impl Netif {
         }
     }
 
-    /// Makes ready for sleep: asks for an event when a frame has come, and, if `for_room`, when a
-    /// frame can be sent again. Tells whether that is so already.
+    /// Requests an event for the next received frame and, with `for_room`, for room to send.
+    /// Returns whether there is a frame or room already.
     pub(crate) fn prepare_to_wait(&mut self, for_room: bool) -> bool {
         let room = for_room && (self.tx.ask_for_room() || self.tx.has_room());
         (!self.rx.broken && self.rx.ring.ask_for_event(1)) || room
     }
 }
 
-/// What smoltcp has to know.
+/// Returns the properties of the interface for smoltcp.
 fn capabilities(mtu: usize) -> DeviceCapabilities {
     let mut capabilities = DeviceCapabilities::default();
     capabilities.medium = Medium::Ip;
     capabilities.max_transmission_unit = mtu;
-    // Both directions in software; `super::segment` has looked at received TCP already.
+    // smoltcp computes all checksums, except that `super::segment` verifies received TCP.
     capabilities.checksum = ChecksumCapabilities::default();
     capabilities.checksum.tcp = phy::Checksum::Tx;
     capabilities
 }
 
 impl RxQueue {
-    /// Gives buffer `number` to the backend.
+    /// Posts buffer `number` for the backend.
     fn post(&mut self, number: usize) {
         if let (Some(grant), Ok(id)) = (self.buffers.grant(number), u16::try_from(number)) {
             self.ring.put(&RxRequest { id, pad: 0, gref: grant.0 });
         }
     }
 
-    /// Takes the next frame. Its buffer goes back to the backend with the next flush.
+    /// Receives the next frame. Its buffer is posted again with the next flush.
     pub(crate) fn receive(&mut self) -> Option<Frame<'_>> {
         while !self.broken {
             let response = match self.ring.take() {
@@ -155,16 +156,16 @@ impl RxQueue {
                 }
             };
             let number = usize::from(response.id);
-            // A size below zero is an error of the backend's for this slot: no frame.
+            // A negative status is an error of the backend: the slot has no frame.
             let size = usize::try_from(response.status).unwrap_or(0).min(PAGE_SIZE);
             let copied = self.buffers.copy_out(
                 number,
                 usize::from(response.offset),
                 &mut self.frame[..size],
             );
-            // An id that is none costs the backend a buffer, not the guest its memory.
+            // With an invalid ID the backend loses a buffer; the guest's memory is safe.
             self.post(number);
-            // A frame that goes on in the next slot was not agreed on.
+            // The guest does not offer frames in several slots.
             let whole = response.flags & NETRXF_MORE_DATA == 0;
             if copied.is_some() && size >= ETHERNET_HEADER && whole {
                 let validated = response.flags & NETRXF_DATA_VALIDATED != 0;
@@ -176,7 +177,7 @@ impl RxQueue {
 }
 
 impl TxQueue {
-    /// Whether a frame can be sent now. Takes back what the backend is done with, if it must.
+    /// Returns whether a frame can be sent now. Reclaims finished buffers if there is no free one.
     pub(crate) fn has_room(&mut self) -> bool {
         if self.free.is_empty() {
             self.reclaim();
@@ -187,7 +188,7 @@ impl TxQueue {
     fn reclaim(&mut self) {
         while !self.broken {
             match self.ring.take() {
-                // An id that is none, or one that comes twice, frees nothing.
+                // An ID that is invalid or comes twice frees nothing.
                 Ok(Some(response)) => {
                     if let Some(in_flight) = self.in_flight.get_mut(usize::from(response.id))
                         && core::mem::take(in_flight)
@@ -204,19 +205,18 @@ impl TxQueue {
         }
     }
 
-    /// Asks for an event when a quarter of the frames on their way are done; tells whether there
-    /// is one done already.
+    /// Requests an event for when a quarter of the frames in flight are done. Returns whether so
+    /// many are done already.
     fn ask_for_room(&mut self) -> bool {
         !self.broken && self.ring.ask_for_event((self.ring.outstanding() / 4).max(1))
     }
 
-    /// Sends a frame that is ready, of at most [`TX_FRAME`] bytes.
+    /// Sends a complete frame of at most [`TX_FRAME`] bytes.
     pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         self.send(bytes.len(), |frame| frame.copy_from_slice(bytes));
     }
 
-    /// Puts a frame of `length` bytes, written by `fill`, on the ring. Without room it is lost, as
-    /// frames may be.
+    /// Sends a frame of `length` bytes, which `fill` writes. Without room the frame is lost.
     pub(crate) fn send<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         let number = if self.has_room() { self.free.pop() } else { None };
         let Some(id) = number else {
@@ -225,20 +225,20 @@ impl TxQueue {
         self.in_flight[usize::from(id)] = true;
         let buffer = self.buffers.bytes(usize::from(id));
         let result = fill(&mut buffer[..length]);
-        let place = self.buffers.place(usize::from(id));
-        // Both are at most half a page, so they fit.
-        if let (Ok(offset), Ok(size)) = (u16::try_from(place.offset), u16::try_from(length)) {
-            self.ring.put(&TxRequest { gref: place.grant.0, offset, flags: 0, id, size });
+        let location = self.buffers.location(usize::from(id));
+        // Both numbers are at most half a page, so they fit.
+        if let (Ok(offset), Ok(size)) = (u16::try_from(location.offset), u16::try_from(length)) {
+            self.ring.put(&TxRequest { gref: location.grant.0, offset, flags: 0, id, size });
         }
         result
     }
 }
 
-/// One received packet, or none, and the way out: what smoltcp sees as a device.
+/// The device that smoltcp sees: at most one received packet, and the queue of sent frames.
 #[derive(Debug)]
 pub(crate) struct Exchange<'a> {
     pub(crate) packet: Option<&'a [u8]>,
-    /// What comes before each sent packet.
+    /// The header of each sent frame.
     pub(crate) header: Header,
     pub(crate) tx: &'a mut TxQueue,
     pub(crate) mtu: usize,
@@ -248,7 +248,7 @@ pub(crate) struct Exchange<'a> {
 #[derive(Debug)]
 pub(crate) struct RxToken<'a>(&'a [u8]);
 
-/// Room for one packet to send.
+/// The right to send one packet.
 #[derive(Debug)]
 pub(crate) struct TxToken<'a> {
     header: Header,

@@ -1,6 +1,6 @@
 //! The rings of a network interface.
 //!
-//! `unsafe`, because it takes the ring pages by their address.
+//! `unsafe`: it takes the ring pages by their address.
 #![allow(unsafe_code)]
 
 use noxs::Backend;
@@ -14,17 +14,18 @@ pub(crate) type TxRing = FrontRing<NetTx, RawPage>;
 /// The ring of received frames.
 pub(crate) type RxRing = FrontRing<NetRx, RawPage>;
 
-/// Takes the rings of an interface: what it sends on and what it receives on.
+/// Takes the rings of an interface: the one for sending, and the one for receiving.
 ///
 /// # Panics
-/// The rings are not in the guest's memory: dom0's error.
+/// If the rings are not in the guest's memory, which is an error of dom0.
 pub(crate) fn rings(backend: &Backend<2>) -> (TxRing, RxRing) {
     let [tx, rx] = backend.rings.map(|ring| {
         let address = ring.gfn.saturating_mul(PAGE_SIZE_U64);
         assert!(address != 0 && address < MAPPED, "a vif's ring is at {address:#x}");
-        // SAFETY: the address is that of a page, not 0 and below the end of what is mapped for good.
-        // It comes from dom0, which made the page for this purpose, outside of what its memory map
-        // lists as usable, so no Rust object lies there.
+        // SAFETY: the page must be mapped while the value lives, aligned, and without Rust
+        // references. The address is a multiple of a page, not 0, and below `MAPPED`, all of which
+        // is mapped for good. It comes from dom0, which put the ring outside of the memory that the
+        // map lists as usable, so no Rust object lies there.
         unsafe { RawPage::new(pointer(address)) }
     });
     (FrontRing::new(tx), FrontRing::new(rx))

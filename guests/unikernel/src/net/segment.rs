@@ -1,40 +1,41 @@
-//! Whether a received TCP segment is what was sent.
+//! Finds and verifies TCP segments in received packets.
 //!
-//! smoltcp would compute the checksum of every segment. A segment from dom0 or from a neighbour
-//! guest never left this machine's memory, and the backend says so; only others are summed up.
+//! smoltcp would verify the checksum of every segment. A segment from dom0 or from another guest on
+//! this machine never left its memory, and the backend marks it as validated; only others are
+//! verified here.
 
 use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, TcpPacket};
 
-/// The segment a packet carries.
+/// The TCP segment in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// Address and port of the sender.
+    /// The sender's address and port.
     pub(crate) remote: (Ipv4Address, u16),
-    /// The port it is for.
+    /// The destination port.
     pub(crate) local_port: u16,
-    /// Whether it asks for a new connection: SYN without ACK or RST.
+    /// Whether it opens a connection: SYN without ACK or RST.
     pub(crate) opens: bool,
 }
 
-/// What is in a packet.
+/// The contents of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A TCP segment.
     Segment(Segment),
-    /// Something else, which smoltcp knows how to treat.
+    /// Something else, which smoltcp handles.
     Other,
     /// A TCP segment with a wrong checksum.
     Damaged,
 }
 
-/// Looks into a packet. `validated`: the checksum needs no look.
+/// Parses a packet. With `validated`, the checksum is not verified.
 pub(crate) fn inspect(packet: &[u8], validated: bool) -> Content {
     segment(packet, validated).unwrap_or(Content::Other)
 }
 
 fn segment(packet: &[u8], validated: bool) -> Option<Content> {
     let ip = Ipv4Packet::new_checked(packet).ok()?;
-    // A fragment is no segment; smoltcp is built without reassembly and drops it.
+    // A fragment is not a whole segment; smoltcp is built without reassembly and drops it.
     if ip.next_header() != IpProtocol::Tcp || ip.more_frags() || ip.frag_offset() != 0 {
         return None;
     }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_segment_is_noticed_unless_the_backend_vouches_for_it() {
+    fn a_damaged_segment_is_noticed_unless_it_is_marked_as_validated() {
         let mut bytes = packet(TcpControl::Psh, true);
         *bytes.last_mut().unwrap() ^= 1;
         assert_eq!(inspect(&bytes, false), Content::Damaged);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_packets_and_fragments_are_no_segments() {
+    fn truncated_packets_and_fragments_are_not_segments() {
         let whole = packet(TcpControl::Psh, true);
         for length in 0..whole.len() {
             assert_eq!(inspect(&whole[..length], false), Content::Other, "{length} bytes");

@@ -1,4 +1,4 @@
-//! Serving a TCP port: the loop that frames, connections and deadlines go through.
+//! Serves a TCP port: the loop over frames, connections and deadlines.
 
 use alloc::vec::Vec;
 
@@ -15,63 +15,63 @@ use super::{Net, NetError, smoltcp_time};
 use crate::clock::Instant;
 use crate::event;
 
-/// Most frames that are taken before the connections they are for are looked at: several requests
-/// of a client are then answered together, and no client waits for long.
+/// The most frames to receive before their connections are served. Several requests of a client are
+/// answered together, and no client waits for long.
 const BURST: usize = 64;
 
-/// After this time without a word a client is asked whether it is still there.
+/// The time without a segment after which a keep-alive is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// After this time without a word the connection is given up.
+/// The time without a segment after which the connection is closed.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How soon a connection is looked at again that smoltcp wants to send on but does not.
+/// The delay before a connection is served again if smoltcp has something to send but does not.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(10);
 
-/// What is to become of a connection.
+/// What to do with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It goes on: the service is asked again when bytes have come, when there is room to send
-    /// again, and when the client has finished.
+    /// Keep it: the service is called again when bytes were received, when there is room to send,
+    /// and when the client has finished.
     Continue,
-    /// It ends when all that was sent has arrived.
+    /// Close it when all sent bytes have arrived.
     Close,
 }
 
-/// What a guest does with its connections.
+/// A guest's service on its TCP port.
 pub trait Service {
-    /// What the service keeps for one connection. Dropped when the connection ends.
+    /// What the service stores for a connection. Dropped when the connection is closed.
     type Session;
 
-    /// A client has connected.
+    /// Handles a new connection.
     fn open(&mut self, stream: &mut Stream<'_>) -> Self::Session;
 
-    /// Something has happened to a connection (the first time: right after it was opened).
+    /// Handles a change of a connection. The first call follows [`open`](Self::open).
     fn ready(&mut self, session: &mut Self::Session, stream: &mut Stream<'_>) -> Next;
 
-    /// When [`expire`](Self::expire) is to be called; asked for after each round.
+    /// Returns when to call [`expire`](Self::expire). Called after each round.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// The deadline has come.
+    /// Handles the deadline.
     fn expire(&mut self, _now: Instant) {}
 }
 
-/// A service at work.
+/// A running service.
 pub(super) struct Server<'a, S: Service> {
     pub(super) net: &'a mut Net,
     pub(super) service: S,
     port: u16,
     pub(super) connections: Connections<S::Session>,
-    /// Connections to look at.
+    /// Connections to serve.
     queue: Vec<u16>,
-    /// No connection wants to be looked at before; the earliest of their deadlines or earlier.
+    /// The earliest deadline of the connections, or a time before it.
     next_deadline: Option<Instant>,
 }
 
 impl Net {
-    /// Serves a TCP port for ever. Returns only if it cannot begin, and tells why.
+    /// Serves a TCP port. Returns only if it cannot start, with the cause.
     #[inline(never)]
     pub fn serve<S: Service>(&mut self, port: u16, service: S) -> NetError {
         let interface_port = self.netif.port;
@@ -85,31 +85,30 @@ impl Net {
     }
 }
 
-/// Nothing is left to do before the interface's next event or this deadline.
+/// There is no work before the interface's next event or this deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) deadline: Option<Instant>,
 }
 
 impl<'a, S: Service> Server<'a, S> {
-    /// Takes the memory for connections; `None` if there is none.
+    /// Allocates the memory for connections. Returns `None` if there is not enough.
     pub(super) fn new(net: &'a mut Net, port: u16, service: S) -> Option<Self> {
         let connections = Connections::new()?;
         let queue = Vec::with_capacity(connections.capacity());
         Some(Self { net, service, port, connections, queue, next_deadline: None })
     }
 
-    /// Does all there is to do now. Then gives what there is to wait for, if anything; `None` to
-    /// go on at once.
+    /// Does the work that there is now. Returns what to wait for, or `None` if there is more work.
     pub(super) fn round(&mut self, now: Instant) -> Option<Wait> {
         let more = self.receive(now);
-        self.look_at_due(now);
-        let blocked = self.look_at_queued(now);
+        self.queue_due(now);
+        let blocked = self.serve_queued(now);
         self.net.netif.flush();
         if self.service.deadline().is_some_and(|deadline| deadline <= now) {
             self.service.expire(now);
         }
-        // Without room to send nothing is received either: an answer would be lost.
+        // Without room to send, nothing is received either, because the answer would be lost.
         let for_room = blocked || !self.net.netif.tx.has_room();
         if (more && !for_room) || self.net.netif.prepare_to_wait(for_room) {
             return None;
@@ -118,7 +117,7 @@ impl<'a, S: Service> Server<'a, S> {
         Some(Wait { deadline: deadlines.into_iter().flatten().min() })
     }
 
-    /// Takes a burst of frames; tells whether there may be more.
+    /// Receives a burst of frames. Returns whether there may be more.
     fn receive(&mut self, now: Instant) -> bool {
         for _ in 0..BURST {
             if !self.net.netif.tx.has_room() || !self.receive_one(now) {
@@ -128,7 +127,7 @@ impl<'a, S: Service> Server<'a, S> {
         true
     }
 
-    /// Takes one frame, if there is one.
+    /// Receives one frame. Returns whether there was one.
     fn receive_one(&mut self, now: Instant) -> bool {
         let netif = &mut self.net.netif;
         let Some(frame) = netif.rx.receive() else { return false };
@@ -146,7 +145,7 @@ impl<'a, S: Service> Server<'a, S> {
             Content::Segment(segment) => {
                 match self.connections.slot_for(&segment, self.port, now) {
                     Ok(slot) => slot,
-                    // All room is used by clients that are being served: this one tries again.
+                    // All slots are used by clients that are being served: this one will retry.
                     Err(Full) => return true,
                 }
             }
@@ -176,10 +175,10 @@ impl<'a, S: Service> Server<'a, S> {
         }
     }
 
-    /// Puts the connections whose deadline has come into the queue. Looks at all of them, but only
-    /// when the earliest deadline has come: with the shortest ones (delayed acknowledgements) that
-    /// is a hundred times a second at most.
-    fn look_at_due(&mut self, now: Instant) {
+    /// Queues the connections whose deadline has come. It scans all connections, but only when the
+    /// earliest deadline has come: at most a hundred times a second with the shortest deadlines,
+    /// those of delayed acknowledgements.
+    fn queue_due(&mut self, now: Instant) {
         if self.next_deadline.is_none_or(|deadline| deadline > now) {
             return;
         }
@@ -195,13 +194,13 @@ impl<'a, S: Service> Server<'a, S> {
         self.next_deadline = next;
     }
 
-    /// Looks at the queued connections. Those that cannot send for lack of room stay queued; tells
-    /// whether there are any.
-    fn look_at_queued(&mut self, now: Instant) -> bool {
+    /// Serves the queued connections. Those that have no room to send stay queued. Returns whether
+    /// there are any.
+    fn serve_queued(&mut self, now: Instant) -> bool {
         let mut kept = 0;
-        for place in 0..self.queue.len() {
-            let slot = self.queue[place];
-            if self.look_at(slot, now) {
+        for index in 0..self.queue.len() {
+            let slot = self.queue[index];
+            if self.serve_connection(slot, now) {
                 self.queue[kept] = slot;
                 kept += 1;
             } else {
@@ -212,15 +211,15 @@ impl<'a, S: Service> Server<'a, S> {
         kept != 0
     }
 
-    /// Asks the service what to do with a connection and sends what there is to send. Tells
-    /// whether there is more to send than there is room for.
-    fn look_at(&mut self, slot: u16, now: Instant) -> bool {
+    /// Calls the service for a connection, and sends what there is to send. Returns whether there
+    /// is more to send than there is room for.
+    fn serve_connection(&mut self, slot: u16, now: Instant) -> bool {
         let connection = &mut self.connections.slots[usize::from(slot)];
         if !connection.used {
             return false;
         }
         let socket = connection.sockets.get_mut::<Socket<'static>>(connection.handle);
-        // Still listening: the segment that should have opened the connection did not.
+        // Still listening: the segment did not open the connection.
         if socket.state() == State::Listen {
             socket.abort();
         }
@@ -263,7 +262,7 @@ impl<'a, S: Service> Server<'a, S> {
     }
 }
 
-/// The earlier of a deadline that may not be there and one that is.
+/// Returns the earlier of two deadlines, of which the first may be missing.
 fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
     Some(one.map_or(other, |one| one.min(other)))
 }

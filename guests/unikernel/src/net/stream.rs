@@ -1,4 +1,4 @@
-//! One TCP connection, as a service sees it.
+//! A TCP connection, as a service sees it.
 
 use core::net::SocketAddrV4;
 
@@ -15,13 +15,13 @@ pub struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// When the service was asked. Costs nothing, unlike [`Instant::now`].
+    /// Returns the time at which the service was called. Costs nothing, unlike [`Instant::now`].
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddrV4> {
         let endpoint = self.socket.remote_endpoint()?;
@@ -29,15 +29,15 @@ impl Stream<'_> {
         Some(SocketAddrV4::new(address, endpoint.port))
     }
 
-    /// Bytes that have come and are not taken yet.
+    /// Returns the number of received bytes that were not taken yet.
     #[must_use]
     pub fn received(&self) -> usize {
         self.socket.recv_queue()
     }
 
-    /// Shows received bytes to `use_bytes`, which tells how many of them it takes. Does so again
-    /// while it takes all that it is shown and there are more. What is not taken keeps the window
-    /// small: the client is slowed down.
+    /// Passes received bytes to `use_bytes`, which returns how many of them it takes. Repeats that
+    /// as long as it takes all of them and there are more. Bytes that are not taken keep the TCP
+    /// window small, which slows the client down.
     pub fn receive(&mut self, mut use_bytes: impl FnMut(&[u8]) -> usize) {
         while self.socket.can_recv() {
             let all = self.socket.recv(|bytes| {
@@ -50,7 +50,7 @@ impl Stream<'_> {
         }
     }
 
-    /// How many bytes can be sent now.
+    /// Returns how many bytes can be sent now.
     #[must_use]
     pub fn room(&self) -> usize {
         if self.socket.may_send() {
@@ -60,20 +60,20 @@ impl Stream<'_> {
         }
     }
 
-    /// Sends as many of the bytes as there is room for, and tells how many. The service is asked
+    /// Sends as many of the bytes as there is room for, and returns how many. The service is called
     /// again when there is more room.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
-        // An error means that the connection is over: nothing is sent.
+        // An error means that the connection is closed: nothing is sent.
         self.socket.send_slice(bytes).unwrap_or(0)
     }
 
-    /// Whether the client will send nothing more; what has come may still be taken.
+    /// Returns whether the client will send nothing more. Received bytes can still be taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         !self.socket.may_recv()
     }
 
-    /// Ends the connection at once, without sending what is left.
+    /// Closes the connection at once and discards unsent bytes.
     pub fn abort(&mut self) {
         self.socket.abort();
     }

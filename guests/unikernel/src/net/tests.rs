@@ -1,7 +1,7 @@
 //! The network from end to end on the host: a client's TCP stack, a backend that serves the rings
-//! as noxsd does, and a guest's service behind them.
+//! like noxsd, and a guest's service.
 //!
-//! `unsafe`, because the backend works on ring pages and granted pages by their address.
+//! `unsafe`: the backend accesses ring pages and granted pages by their address.
 #![allow(unsafe_code)]
 #![allow(clippy::cast_possible_truncation)] // bytes of patterns, fields of rings
 
@@ -27,10 +27,10 @@ const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PORT: u16 = 7;
 
-/// The heap is a guest's: one user at a time.
+/// The heap is not thread-safe: one test at a time uses it.
 static HEAP_USER: Mutex<()> = Mutex::new(());
 
-/// Answers with what it got, in the end with nothing more.
+/// Sends back what it receives, and closes when the client has finished.
 struct Echo {
     open: usize,
 }
@@ -60,42 +60,45 @@ impl Service for Echo {
     }
 }
 
-/// noxsd's end of the rings, without its checks of what is in the requests.
+/// The backend's end of the rings, without noxsd's checks of the requests.
 struct FakeBackend {
     tx: BackRing<NetTx>,
     rx: BackRing<NetRx>,
     tx_page: RawPage,
     rx_page: RawPage,
     grants: *mut u8,
-    /// What was taken from frame numbers to make them fit.
+    /// The upper part of the frame numbers, which does not fit into the grant table.
     upper: u64,
 }
 
 impl FakeBackend {
     fn new(tx: *mut u8, rx: *mut u8, grants: *mut u8, upper: u64) -> Self {
-        // SAFETY: both are pages of the test's own that are never freed; the guest's end and this one
-        // touch them only by their address.
+        // SAFETY: the pages must be mapped while the values live, aligned, and without references.
+        // Both are aligned pages of the test that are never freed, and both ends access them only
+        // by their address.
         let [tx_page, rx_page] = [tx, rx].map(|page| unsafe { RawPage::new(page) });
         let (tx, rx) = (BackRing::attach(&tx_page, 0), BackRing::attach(&rx_page, 0));
         Self { tx, rx, tx_page, rx_page, grants, upper }
     }
 
     fn granted(&self, reference: u32, read_only: bool) -> *mut u8 {
-        // SAFETY: the guest's grant table is a page of the test's.
+        // SAFETY: the entry must be readable and aligned. The grant table is an aligned page of the
+        // test, and references below 512, which is all that the guest uses, lie in it.
         let entry =
             unsafe { self.grants.add(reference as usize * 8).cast::<u64>().read_volatile() };
         assert_eq!(entry & 0xffff_ffff, if read_only { 5 } else { 1 }, "grant {reference}");
         pointer((entry >> 32 | self.upper) * PAGE_SIZE_U64)
     }
 
-    /// Takes the frames the guest has sent.
+    /// Takes the frames that the guest has sent.
     fn take(&mut self, frames: &mut VecDeque<Vec<u8>>) {
         while self.tx.available(&self.tx_page).expect("the guest is honest") > 0 {
             let request = self.tx.peek(&self.tx_page);
             self.tx.consume();
             let page = self.granted(request.gref, true);
             let (offset, size) = (usize::from(request.offset), usize::from(request.size));
-            // SAFETY: the frame lies in the guest's page, which it does not write before the answer.
+            // SAFETY: the bytes must be valid and not change while the slice lives. The guest's
+            // frame lies in one page, and the guest does not write it before the response.
             let bytes = unsafe { core::slice::from_raw_parts(page.add(offset), size) };
             frames.push_back(bytes.to_vec());
             self.tx.respond(&self.tx_page, &TxResponse { id: request.id, status: 0 });
@@ -103,15 +106,17 @@ impl FakeBackend {
         }
     }
 
-    /// Gives a frame to the guest if it has posted a buffer.
-    fn give(&mut self, frame: &[u8]) -> bool {
+    /// Delivers a frame to the guest. Returns `false` if the guest has not posted a buffer.
+    fn deliver(&mut self, frame: &[u8]) -> bool {
         if self.rx.available(&self.rx_page).expect("the guest is honest") == 0 {
             return false;
         }
         let request = self.rx.peek(&self.rx_page);
         self.rx.consume();
         let page = self.granted(request.gref, false);
-        // SAFETY: the page is the guest's, which reads it only after the answer; a frame fits in it.
+        // SAFETY: the target must be writable and must not overlap the frame. It is a page that the
+        // guest has posted, and reads only after the response; a frame is shorter than a page and
+        // lies in a vector of its own.
         unsafe { core::ptr::copy_nonoverlapping(frame.as_ptr(), page, frame.len()) };
         let status = frame.len() as i16;
         self.rx.respond(&self.rx_page, &RxResponse { id: request.id, offset: 0, flags: 0, status });
@@ -120,7 +125,7 @@ impl FakeBackend {
     }
 }
 
-/// The client's cable.
+/// The client's network device.
 #[derive(Default)]
 struct Cable {
     received: Option<Vec<u8>>,
@@ -176,7 +181,7 @@ struct World {
     sockets: SocketSet<'static>,
     to_client: VecDeque<Vec<u8>>,
     now: u64,
-    /// Every so many frames one is lost; 0 for none.
+    /// One of this many frames is lost; 0 for none.
     lose: usize,
     frames: usize,
     next_port: u16,
@@ -190,7 +195,8 @@ impl World {
         let arena = std::vec![0xa5u8; memory].leak().as_mut_ptr_range();
         let (start, end) =
             (arena.start.expose_provenance() as u64, arena.end.expose_provenance() as u64);
-        // SAFETY: the memory was just leaked and is nobody else's.
+        // SAFETY: the heap needs memory that is mapped, writable, and used by nothing else. The
+        // arena was just leaked, and there is no other reference to it.
         unsafe { heap::add(start..end) };
         let (tx, rx, grants) = (aligned(page()), aligned(page()), aligned(page()));
         let ring = |page: *mut u8| {
@@ -255,7 +261,8 @@ impl World {
         self.lose != 0 && self.frames.is_multiple_of(self.lose)
     }
 
-    /// Lets all go on until nothing is left to do, then the clock by `step` nanoseconds.
+    /// Runs client, backend and guest until no work is left, then advances the clock by `step`
+    /// nanoseconds.
     fn run(&mut self, step: u64) {
         loop {
             let before = self.frames;
@@ -270,7 +277,7 @@ impl World {
                 != smoltcp::iface::PollResult::None
             {}
             while let Some(frame) = self.cable.sent.pop_front() {
-                if !self.is_lost() && !self.backend.give(&frame) {
+                if !self.is_lost() && !self.backend.deliver(&frame) {
                     self.cable.sent.push_front(frame);
                     break;
                 }
@@ -287,7 +294,7 @@ impl World {
     }
 }
 
-/// Sends `bytes` and takes the echo; returns what came back.
+/// Sends `bytes` and returns what comes back.
 fn echo(world: &mut World, handle: SocketHandle, bytes: &[u8]) -> Vec<u8> {
     let (mut sent, mut echoed) = (0, Vec::new());
     for _ in 0..20_000 {
@@ -324,7 +331,7 @@ fn the_guest_announces_itself() {
     }
 }
 
-/// It knows the address from a guest that had it before, so this one never hears it ask.
+/// The client has the address from an earlier guest, so it sends no ARP request.
 #[test]
 fn a_client_that_knows_the_address_is_answered_at_once() {
     let mut world = World::new(1 << 20);
@@ -347,13 +354,13 @@ fn bytes_come_back_in_order() {
     for _ in 0..50 {
         world.run(10_000_000);
     }
-    // The server closes after the client: it is the client that waits for stray segments.
+    // The client closes first, so the client is the end that waits for stray segments.
     assert_eq!(world.socket(handle).state(), State::TimeWait);
     assert!(world.server.connections.slots.iter().all(|slot| !slot.used));
 }
 
 #[test]
-fn lost_frames_are_sent_again() {
+fn lost_frames_are_retransmitted() {
     let mut world = World::new(1 << 20);
     world.lose = 23;
     let handle = world.connect();
@@ -362,7 +369,7 @@ fn lost_frames_are_sent_again() {
 }
 
 #[test]
-fn many_clients_are_served_and_room_is_used_again() {
+fn many_clients_are_served_and_slots_are_reused() {
     let mut world = World::new(1 << 20);
     let capacity = world.server.connections.capacity();
     assert!(capacity >= 8, "{capacity} connections in 1 MiB");
@@ -411,7 +418,7 @@ fn streams_of_many_clients_do_not_mix() {
 }
 
 #[test]
-fn a_client_too_many_waits_until_there_is_room() {
+fn one_client_too_many_waits_for_a_free_slot() {
     let mut world = World::new(1 << 20);
     let capacity = world.server.connections.capacity();
     let handles: Vec<_> = (0..capacity).map(|_| world.connect()).collect();
@@ -427,19 +434,19 @@ fn a_client_too_many_waits_until_there_is_room() {
 }
 
 #[test]
-fn half_open_connections_make_room_for_a_real_one() {
+fn half_open_connections_are_evicted_for_a_real_client() {
     let mut world = World::new(1 << 20);
     let capacity = world.server.connections.capacity();
     let first = world.connect();
     assert_eq!(echo(&mut world, first, b"first"), b"first");
-    // Clients that open a connection and are never heard of again.
+    // Clients that send a SYN and nothing more.
     for _ in 1..capacity {
         let handle = world.connect();
         let time = Time::from_micros(i64::try_from(world.now / 1000).unwrap());
         world.client.poll_egress(time, &mut world.cable, &mut world.sockets);
         world.sockets.remove(handle);
         let frame = world.cable.sent.pop_front().expect("SYN");
-        assert!(world.backend.give(&frame));
+        assert!(world.backend.deliver(&frame));
         while world.server.round(Instant::from_nanos(world.now)).is_none() {}
         let mut answers = VecDeque::new();
         world.backend.take(&mut answers);
@@ -464,12 +471,12 @@ fn another_port_is_refused() {
 }
 
 #[test]
-fn an_idle_guest_has_nothing_to_wake_for_but_keep_alives() {
+fn an_idle_guest_wakes_only_for_keep_alives() {
     let mut world = World::new(1 << 20);
     assert_eq!(world.server.round(Instant::from_nanos(0)).map(|wait| wait.deadline), Some(None));
     let handle = world.connect();
     assert_eq!(echo(&mut world, handle, b"hello"), b"hello");
-    // Deadlines that have become void are forgotten when they come.
+    // Outdated deadlines are dropped when they come.
     for _ in 0..200 {
         world.run(10_000_000);
     }
@@ -479,7 +486,7 @@ fn an_idle_guest_has_nothing_to_wake_for_but_keep_alives() {
 }
 
 #[test]
-fn a_backend_that_lies_loses_its_device() {
+fn a_ring_with_an_impossible_index_is_not_used_any_more() {
     let mut world = World::new(1 << 20);
     world.backend.rx_page.store(RSP_PROD, 60_000);
     assert!(world.server.round(Instant::from_nanos(0)).is_some());

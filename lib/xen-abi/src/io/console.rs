@@ -1,5 +1,5 @@
-//! The console's page: `public/io/console.h`. It holds a ring of bytes to the guest, one from it, and
-//! their indices, which only grow and wrap at 2^32.
+//! The console's page: `public/io/console.h`. It holds a ring of bytes to the guest, one from it,
+//! and their indices, which only grow and wrap at 2^32.
 
 /// Bytes of the ring of input, from the backend to the guest.
 pub const IN_SIZE: usize = 1024;

@@ -18,8 +18,8 @@ pub const REF: usize = 132;
 /// The largest order whose grant references the page can hold.
 pub const MAX_RING_ORDER: u32 = ((PAGE_SIZE - REF) / 4).ilog2();
 
-/// Returns the size of one of the two rings, in bytes (`XEN_FLEX_RING_SIZE`). `order` must be at most
-/// [`MAX_RING_ORDER`]: check the other end's value before.
+/// Returns the size of one of the two rings, in bytes (`XEN_FLEX_RING_SIZE`). `order` must be at
+/// most [`MAX_RING_ORDER`]: check the other end's value before.
 #[must_use]
 pub const fn ring_size(order: u32) -> usize {
     1 << (order + PAGE_SHIFT - 1)

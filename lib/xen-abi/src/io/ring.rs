@@ -1,7 +1,7 @@
 //! The page of a ring of requests and responses: `public/io/ring.h`.
 //!
-//! Indices only grow, and wrap at 2^32; the slot of an index is its remainder by the number of slots.
-//! A response takes the slot of a request that was consumed.
+//! Indices only grow, and wrap at 2^32; the slot of an index is its remainder by the number of
+//! slots. A response takes the slot of a request that was consumed.
 
 use crate::PAGE_SIZE;
 
@@ -16,8 +16,8 @@ pub const RSP_EVENT: usize = 12;
 /// The first slot.
 pub const SLOTS: usize = 64;
 
-/// Returns how many slots of a size, in bytes, a ring of one page has: the largest power of two that
-/// fits (`__CONST_RING_SIZE`).
+/// Returns how many slots of a size, in bytes, a ring of one page has: the largest power of two
+/// that fits (`__CONST_RING_SIZE`).
 ///
 /// # Panics
 /// No slot of this size fits into a page.
@@ -26,8 +26,8 @@ pub const fn slots(slot_size: usize) -> u32 {
     1 << ((PAGE_SIZE - SLOTS) / slot_size).ilog2()
 }
 
-/// Returns whether moving an index from `old` to `new` passes `event`, so that the other end must be
-/// notified (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`). Any value of `event` is allowed.
+/// Returns whether moving an index from `old` to `new` passes `event`, so that the other end must
+/// be notified (`RING_PUSH_REQUESTS_AND_CHECK_NOTIFY`). Any value of `event` is allowed.
 #[must_use]
 pub const fn wants_event(old: u32, new: u32, event: u32) -> bool {
     new.wrapping_sub(event) < new.wrapping_sub(old)

@@ -43,7 +43,7 @@ pub(crate) fn evaluate<'a>(
     include: Option<&Path>,
     expressions: impl Iterator<Item = &'a str>,
 ) -> Vec<i128> {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
     let (source, program) = (folder.path().join("probe.c"), folder.path().join("probe"));
     let mut text = format!("{prologue}\nint main(void) {{\n");
     for c in expressions {
@@ -54,7 +54,7 @@ pub(crate) fn evaluate<'a>(
     // Linux's headers include an internal one, which is not installed; the prologue defines the few
     // types that they need from it.
     let interface = folder.path().join("xen/interface");
-    std::fs::create_dir_all(&interface).expect("a folder can be made");
+    std::fs::create_dir_all(&interface).expect("a folder can be created");
     std::fs::write(interface.join("xen.h"), "").expect("a header can be written");
     let mut cc = Command::new("cc");
     cc.arg("-idirafter").arg(folder.path());

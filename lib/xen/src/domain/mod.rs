@@ -63,7 +63,8 @@ impl CreateDomain {
 }
 
 impl Xen {
-    /// Creates a PVH domain, paused, without vCPUs and memory. Returns its number, which Xen chooses.
+    /// Creates a PVH domain, paused, without vCPUs and memory. Returns its number, which Xen
+    /// chooses.
     ///
     /// # Errors
     /// Xen refuses; `ENOMEM` if it has too little memory.
