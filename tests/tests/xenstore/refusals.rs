@@ -27,7 +27,8 @@ fn a_disk_that_cannot_be_used_is_named() {
         let disk = format!("disk=['{disk}']");
         chaos(&["create", "noop.cfg", "--store=xenstore", &disk])
     };
-    create("/nowhere/a.img,raw,xvda").refused(2, &["cannot open disk /nowhere/a.img", "No such file"]);
+    create("/nowhere/a.img,raw,xvda")
+        .refused(2, &["cannot open disk /nowhere/a.img", "No such file"]);
     bed.assert_nothing_left("after the refusal");
     create("/dev/null,raw,xvda").refused(2, &["/dev/null", "block device"]);
     bed.assert_nothing_left("after the refusal");
