@@ -15,7 +15,7 @@ use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
 use super::taps::{self, OpenTapError};
 use crate::control::records;
-use crate::domains::{Domains, GuestState};
+use crate::domains::{AttachedAs, Domains};
 use crate::host::dom0::XenHost;
 
 /// The kernel's default limit on the file descriptors of a process (`fs.nr_open`). Each console
@@ -123,7 +123,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     }
     for record in recorded {
         let domid = record.attach.id.domid;
-        match domains.attach(&record.attach, record.log, GuestState::Running, now, server) {
+        match domains.attach(&record.attach, record.log, AttachedAs::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
         }
