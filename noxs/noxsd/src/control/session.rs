@@ -75,11 +75,7 @@ impl Session<'_> {
                 Ok(()) => return Answer::Console(id),
                 Err(refusal) => Err(refusal),
             },
-            Request::Status(Some(id)) => match domains.status(id) {
-                Ok(status) => return Answer::Reply(Reply::Status(vec![status])),
-                Err(refusal) => Err(refusal),
-            },
-            Request::Status(None) => return Answer::Reply(Reply::Status(broken(domains))),
+            Request::Status => return Answer::Reply(Reply::Status(broken(domains))),
             Request::Dropped { from } => {
                 let (vifs, next) = domains.dropped(from);
                 return Answer::Reply(Reply::Dropped { vifs, next });

@@ -92,7 +92,9 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     privileges::require_root()?;
     let account = Account::find(&options.user)?;
     let group = system::group(options.group.as_deref())?;
-    let probe = noxs_control::encode(&Request::Status(None));
+    let Some(probe) = noxs_control::encode(&Request::Status) else {
+        unreachable!("a request without arguments fits in a packet")
+    };
     let _lock = Lock::take("noxsd", &options.socket, &probe)?;
     system::raise_file_limit(Some(MANY_FILES));
 

@@ -55,6 +55,10 @@ impl Server {
                 noxs_control::encode(&Reply::Done)
             }
         };
+        let Some(packet) = packet else {
+            tracing::warn!("a reply is longer than {MAX_PACKET} bytes; its client is disconnected");
+            return self.closing.push(key);
+        };
         client.state.set_reply(packet);
         if flush(client, registry).is_err() {
             self.closing.push(key);
