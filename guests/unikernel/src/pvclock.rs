@@ -1,5 +1,4 @@
-//! Arithmetic of Xen's time (pvclock): from the time stamp counter to system time, and from there to
-//! the time of day.
+//! Converts the time stamp counter to Xen's system time, and that to the time of day (pvclock).
 
 use core::time::Duration;
 
