@@ -4,7 +4,7 @@
 //! again; [`snapshot`] copies the page and reports [`PageError::Torn`] if the generation was odd
 //! or changed during the copy. This crate never creates a Rust reference to the shared bytes.
 //!
-//! This is the only module of the crate that uses `unsafe`: [`RawPage`] accesses a page by its
+//! This is the only module of the crate that uses `unsafe`: [`RawPageWords`] accesses a page by its
 //! address.
 #![allow(unsafe_code)]
 
@@ -14,9 +14,12 @@ use crate::layout::{PAGE_SIZE, answer, entry, header};
 use crate::page::{MAX_DEVICES, PageError};
 use crate::sysctl::{Answer, AnswerStatus, Request, RequestId};
 
-/// A page that two domains can access at the same time. Offsets must be multiples of four and less
-/// than [`PAGE_SIZE`].
-pub trait SharedPage {
+/// A page that two domains can access at the same time, word by word. Offsets must be multiples of
+/// four and less than [`PAGE_SIZE`].
+///
+/// The trait of `lib/ring` is another one: this crate depends on no other crate, and the device
+/// page has no rings, but whole words under a sequence lock.
+pub trait PageWords {
     /// Reads one little-endian word with acquire ordering: later reads see everything that the
     /// other side wrote before this word.
     fn read_u32(&self, offset: usize) -> u32;
@@ -31,7 +34,7 @@ pub trait SharedPage {
 /// # Errors
 /// [`PageError::Torn`] if dom0 was writing to the page. dom0 notifies the sysctl port after each
 /// change, so a guest that waits for that event and copies again gets a complete page.
-pub fn snapshot(page: &impl SharedPage) -> Result<[u8; PAGE_SIZE], PageError> {
+pub fn snapshot(page: &impl PageWords) -> Result<[u8; PAGE_SIZE], PageError> {
     let generation = page.read_u32(header::GENERATION);
     if generation & 1 != 0 {
         return Err(PageError::Torn { generation });
@@ -55,7 +58,7 @@ pub fn snapshot(page: &impl SharedPage) -> Result<[u8; PAGE_SIZE], PageError> {
 
 /// Replaces a device page that a running guest may be reading. `bytes` must come from
 /// [`DevicePage::encode`](crate::DevicePage::encode) and contain the new, even generation.
-pub fn publish(page: &mut impl SharedPage, bytes: &[u8; PAGE_SIZE]) {
+pub fn publish(page: &mut impl PageWords, bytes: &[u8; PAGE_SIZE]) {
     let word = |offset: usize| u32::from_le_bytes(crate::codec::bytes(bytes, offset));
     let generation = word(header::GENERATION);
     page.write_u32(header::GENERATION, generation | 1);
@@ -72,7 +75,7 @@ pub fn publish(page: &mut impl SharedPage, bytes: &[u8; PAGE_SIZE]) {
 /// port.
 ///
 /// The generation is twice the request's number, so dom0 needs to remember only that number.
-pub fn post_request(page: &mut impl SharedPage, id: RequestId, request: Request) {
+pub fn post_request(page: &mut impl PageWords, id: RequestId, request: Request) {
     let generation = id.0.wrapping_mul(2);
     page.write_u32(header::GENERATION, generation.wrapping_sub(1));
     // Make the odd generation visible before the first changed word; see `publish`.
@@ -83,7 +86,7 @@ pub fn post_request(page: &mut impl SharedPage, id: RequestId, request: Request)
 }
 
 /// Writes the guest's answer to a request.
-pub fn write_answer(page: &mut impl SharedPage, request_id: RequestId, status: AnswerStatus) {
+pub fn write_answer(page: &mut impl PageWords, request_id: RequestId, status: AnswerStatus) {
     page.write_u32(answer::STATUS, status as u32);
     // Write the number last, so that a reader that sees it also sees the status belonging to it.
     page.write_u32(answer::REQUEST_ID, request_id.0);
@@ -91,25 +94,25 @@ pub fn write_answer(page: &mut impl SharedPage, request_id: RequestId, status: A
 
 /// Reads the guest's answer. It is only a hint: the guest is not trusted.
 #[must_use]
-pub fn read_answer(page: &impl SharedPage) -> Answer {
+pub fn read_answer(page: &impl PageWords) -> Answer {
     let request_id = page.read_u32(answer::REQUEST_ID);
     Answer::from_raw(request_id, page.read_u32(answer::STATUS))
 }
 
 /// A shared page that is mapped into this address space.
 #[derive(Debug)]
-pub struct RawPage {
+pub struct RawPageWords {
     address: *mut u8,
 }
 
-impl RawPage {
+impl RawPageWords {
     /// Wraps the page at `address`.
     ///
     /// # Safety
     /// For the lifetime of the value:
     /// - `address` must be aligned to four bytes.
     /// - [`PAGE_SIZE`] bytes from `address` on must be mapped readable, and writable too if
-    ///   [`SharedPage::write_u32`] is called.
+    ///   [`PageWords::write_u32`] is called.
     /// - No Rust reference to any of these bytes may exist on this side.
     #[must_use]
     pub unsafe fn new(address: *mut u8) -> Self {
@@ -122,7 +125,7 @@ impl RawPage {
     }
 }
 
-impl SharedPage for RawPage {
+impl PageWords for RawPageWords {
     fn read_u32(&self, offset: usize) -> u32 {
         let word = self.word(offset);
         // SAFETY: the caller of `new` guarantees that the page is mapped, aligned, and has no
@@ -158,7 +161,7 @@ mod tests {
         generation: Cell<u32>,
     }
 
-    impl SharedPage for Disturbed {
+    impl PageWords for Disturbed {
         fn read_u32(&self, offset: usize) -> u32 {
             if self.reads.replace(self.reads.get() + 1) == self.disturb_at {
                 self.generation.set(self.generation.get() + 2);
@@ -193,7 +196,7 @@ mod tests {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
         // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
         // accessed only through it.
-        let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
+        let mut shared = unsafe { RawPageWords::new(memory.as_mut_ptr().cast()) };
         let mut page = DevicePage::new(7, [9; 16]);
         page.request(Request::Reboot);
         publish(&mut shared, &page.encode());
@@ -205,7 +208,7 @@ mod tests {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
         // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
         // accessed only through it.
-        let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
+        let mut shared = unsafe { RawPageWords::new(memory.as_mut_ptr().cast()) };
         let mut page = DevicePage::new(7, [9; 16]);
         publish(&mut shared, &page.encode());
         let id = page.request(Request::Poweroff);
@@ -218,7 +221,7 @@ mod tests {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
         // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
         // accessed only through it.
-        let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
+        let mut shared = unsafe { RawPageWords::new(memory.as_mut_ptr().cast()) };
         publish(&mut shared, &DevicePage::default().encode());
         shared.write_u32(header::GENERATION, 3);
         assert_eq!(snapshot(&shared), Err(PageError::Torn { generation: 3 }));
@@ -229,7 +232,7 @@ mod tests {
         let mut memory = Box::new([0u64; PAGE_SIZE / 8]);
         // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
         // accessed only through it.
-        let mut shared = unsafe { RawPage::new(memory.as_mut_ptr().cast()) };
+        let mut shared = unsafe { RawPageWords::new(memory.as_mut_ptr().cast()) };
         write_answer(&mut shared, RequestId(9), AnswerStatus::Accepted);
         let answer = read_answer(&shared);
         assert_eq!(answer.request_id, RequestId(9));

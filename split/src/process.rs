@@ -5,6 +5,7 @@ use std::path::Path;
 
 use chaos::clients::chaosd::protocol::{self, Request};
 use chaos::guests::{self, Cleared, Host, LifecycleError};
+use daemon::chain::chain;
 use daemon::listener::{self, ListenError};
 use daemon::lock::{Lock, LockError};
 use daemon::system::{self, GroupError};
@@ -55,13 +56,14 @@ pub fn run(
     read_settings: impl Fn() -> Result<Settings, SettingsError>,
 ) -> Result<(), Failure> {
     let settings = read_settings()?;
-    let group = system::group(group)?;
-    // Block the signals before other threads start: they inherit the mask.
-    let signals = block_signals().map_err(|errno| Failure::Loop(errno.into()))?;
+    let group = find_group(group)?;
     // Each shell has an open file.
     system::raise_file_limit(None);
     let probe = protocol::encode(&Request::Pool).unwrap_or_default();
     let _lock = Lock::take("chaosd", path, &probe)?;
+    // Block the signals before other threads start, which inherit the mask, but after the wait for
+    // the lock, so that a signal ends the wait.
+    let signals = block_signals().map_err(|errno| Failure::Loop(errno.into()))?;
     let host = Host::open_caching()?;
     match guests::clear(&host)? {
         Cleared { incomplete: 0, leftovers: 0 } => {}
@@ -85,6 +87,18 @@ pub fn run(
     EventLoop::new(poll, signals, read_settings, service, server)
         .and_then(|event_loop| event_loop.run(path))
         .map_err(Failure::Loop)
+}
+
+/// Returns the number of the group that may connect. Without a name, a failing look-up costs only
+/// the group's access to the socket.
+fn find_group(name: Option<&str>) -> Result<Option<u32>, GroupError> {
+    match system::group(name) {
+        Err(error @ GroupError::System { .. }) if name.is_none() => {
+            tracing::warn!("no group may use the socket; name one with --group: {}", chain(&error));
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 /// Blocks the signals that `chaosd` handles, and returns a descriptor to read them from.

@@ -167,7 +167,7 @@ impl Noxsd {
     /// # Errors
     /// `noxsd` refused, or did not return a valid reply in time.
     pub fn broken(&mut self) -> Result<Vec<DomainStatus>, BackendError> {
-        self.send(&Request::Status(None), &[])?;
+        self.send(&Request::Status, &[])?;
         match self.receive_into(&mut vec![0; MAX_PACKET])? {
             Reply::Status(status) => Ok(status),
             Reply::Refused(refusal) => Err(refusal.into()),
@@ -226,7 +226,9 @@ impl Noxsd {
             // one.
             self.receive()?;
         }
-        self.connection.send(&noxs_control::encode(request), files)?;
+        let packet = noxs_control::encode(request)
+            .ok_or(BackendError::TooLong { daemon: &NOXSD, limit: MAX_PACKET })?;
+        self.connection.send(&packet, files)?;
         self.pending = true;
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use noxs::shared::SharedPage;
+use noxs::shared::PageWords;
 use xen::Error;
 use xen::domain::DomainInfo;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Port};
@@ -26,7 +26,7 @@ pub trait Hypervisor: Debug + Sized {
     /// A domain that has everything but an image.
     type Shell: BuiltShell;
     /// A mapped page of a guest.
-    type Page: SharedPage;
+    type Page: PageWords;
     /// dom0's ends of event channels.
     type Events: EventPorts;
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use noxs::shared::SharedPage;
+use noxs::shared::PageWords;
 use xen::domain::DomainInfo;
 use xen::evtchn::EventChannels;
 use xen::foreign::ForeignMapping;
@@ -149,7 +149,7 @@ impl EventPorts for EventChannels {
 #[derive(Debug)]
 pub struct MappedPage(ForeignMapping);
 
-impl SharedPage for MappedPage {
+impl PageWords for MappedPage {
     fn read_u32(&self, offset: usize) -> u32 {
         u32::from_le(self.0.read_u32(offset))
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 use noxs_control::Attach;
-use noxs_control::record::DeviceRecord;
+use noxs_control::record::{DeviceRecord, MAX_RECORD};
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
@@ -58,19 +58,21 @@ impl Records {
     /// Writes what `noxsd` needs to attach the domain's devices again after a restart.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or would be longer than [`MAX_RECORD`].
     pub fn write_devices(&self, attach: &Attach) -> Result<(), RecordError> {
         let path = self.folder(DomId(attach.id.domid)).join(noxs_control::RECORD_FILE);
-        write_new(&path, &DeviceRecord::from(attach).encode())
+        let bytes = encode_devices(attach, || path.clone())?;
+        write_new(&path, &bytes)
     }
 
     /// Replaces what [`write_devices`](Self::write_devices) has written.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or would be longer than [`MAX_RECORD`].
     pub fn replace_devices(&self, attach: &Attach) -> Result<(), RecordError> {
         let folder = self.folder(DomId(attach.id.domid));
-        replace(&folder, noxs_control::RECORD_FILE, &DeviceRecord::from(attach).encode())
+        let bytes = encode_devices(attach, || folder.join(noxs_control::RECORD_FILE))?;
+        replace(&folder, noxs_control::RECORD_FILE, &bytes)
     }
 
     /// Removes the device file of a domain that keeps its record, so that a restarted `noxsd` does
@@ -165,6 +167,12 @@ pub(super) fn read(path: PathBuf) -> Result<Option<Record>, RecordError> {
         Err(error) => return Err(file_error("read", &path)(error)),
     };
     stored::decode(&bytes).map(Some).map_err(|source| RecordError::Damaged { path, source })
+}
+
+fn encode_devices(attach: &Attach, path: impl FnOnce() -> PathBuf) -> Result<Vec<u8>, RecordError> {
+    DeviceRecord::from(attach)
+        .encode()
+        .ok_or_else(|| RecordError::TooLong { path: path(), limit: MAX_RECORD })
 }
 
 /// Encodes a record that is to be written to `path`.

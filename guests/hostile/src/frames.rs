@@ -5,7 +5,7 @@ use core::net::Ipv4Addr;
 use noxs::{Ipv4Config, MacAddr};
 use unikernel::Guest;
 
-/// False sender addresses, which no host has. The tests look for them.
+/// False sender addresses. No host has them, and the tests look for frames that carry them.
 const FALSE_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x77]);
 const FALSE_ARP_SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
 const FALSE_IPV4_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 78);

@@ -12,9 +12,10 @@ mod transmit;
 use unikernel::{Guest, println, wait};
 use xen_abi::PAGE_SIZE;
 use xen_abi::io::console::{OUT_CONS, OUT_PROD};
+use xen_abi::io::netif::{NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TxRequest};
 use xen_ring::{RawPage, SharedPage};
 
-use crate::transmit::{Request, Transmit};
+use crate::transmit::Transmit;
 
 unikernel::guest!(main);
 
@@ -96,18 +97,18 @@ fn spin() {
 fn bad_grants(guest: &Guest) {
     let mut transmit = Transmit::new(guest);
     let good = transmit.place(0, &frames::arp_request(guest));
-    let with = |change: fn(&mut Request)| {
+    let with = |change: fn(&mut TxRequest)| {
         let mut request = good;
         change(&mut request);
         request
     };
     let bad = [
         // Reserved, unused, beyond the end of this guest's table, beyond any table.
-        with(|request| request.grant = 0),
-        with(|request| request.grant = 500),
-        with(|request| request.grant = 100_000),
-        with(|request| request.grant = i32::MAX as u32),
-        with(|request| request.grant = u32::MAX),
+        with(|request| request.gref = 0),
+        with(|request| request.gref = 500),
+        with(|request| request.gref = 100_000),
+        with(|request| request.gref = i32::MAX as u32),
+        with(|request| request.gref = u32::MAX),
         // Past the end of the page, and past 16 bits.
         with(|request| request.offset = 4090),
         with(|request| request.offset = 4096),
@@ -119,10 +120,9 @@ fn bad_grants(guest: &Guest) {
         with(|request| request.size = 13),
         with(|request| (request.offset, request.size) = (0, 1515)),
         with(|request| (request.offset, request.size) = (0, u16::MAX)),
-        // NETTXF_csum_blank, NETTXF_more_data, NETTXF_extra_info.
-        with(|request| request.flags = 1),
-        with(|request| request.flags = 4),
-        with(|request| request.flags = 8),
+        with(|request| request.flags = NETTXF_CSUM_BLANK),
+        with(|request| request.flags = NETTXF_MORE_DATA),
+        with(|request| request.flags = NETTXF_EXTRA_INFO),
         with(|request| request.flags = u16::MAX),
     ];
     let refused = transmit.send(&bad).iter().filter(|status| **status < 0).count();

@@ -3,8 +3,10 @@
 use alloc::vec::Vec;
 
 use unikernel::{Guest, Port, wait};
+use xen_abi::io::netif::{TxRequest, TxResponse};
 use xen_abi::io::ring::{REQ_PROD, RSP_EVENT, RSP_PROD};
 use xen_ring::{NetTx, Protocol, RawPage, SharedPage};
+use zerocopy::IntoBytes;
 
 use crate::frames::Frame;
 use crate::raw;
@@ -14,15 +16,6 @@ use crate::raw;
 /// backend.
 const FRAMES: usize = 2048;
 const FRAME_SPACE: usize = 64;
-
-/// `struct netif_tx_request` without its ID; its values may be invalid.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
-    pub(crate) grant: u32,
-    pub(crate) offset: u16,
-    pub(crate) flags: u16,
-    pub(crate) size: u16,
-}
 
 /// The transmit half of an interface.
 pub(crate) struct Transmit {
@@ -48,12 +41,13 @@ impl Transmit {
     }
 
     /// Writes a frame where the backend may read it, and returns a valid request for it.
-    pub(crate) fn place(&mut self, number: usize, frame: &Frame) -> Request {
+    pub(crate) fn place(&mut self, number: usize, frame: &Frame) -> TxRequest {
         let start = FRAMES + number * FRAME_SPACE;
         for (index, word) in frame.words().enumerate() {
             self.frames.store(start + index * 4, word);
         }
-        Request { grant: self.grant, offset: narrow(start), flags: 0, size: narrow(frame.len()) }
+        let (offset, size) = (narrow(start), narrow(frame.len()));
+        TxRequest { gref: self.grant, offset, flags: 0, id: 0, size }
     }
 
     /// Sets the producer index, whatever the ring holds, and notifies the backend.
@@ -63,16 +57,13 @@ impl Transmit {
         self.port.notify();
     }
 
-    /// Sends requests and waits for the responses. Returns their statuses in the order of the
-    /// requests.
-    pub(crate) fn send(&mut self, requests: &[Request]) -> Vec<i16> {
+    /// Sends requests, whose values may be invalid, with IDs of its own, and waits for the
+    /// responses. Returns their statuses in the order of the requests.
+    pub(crate) fn send(&mut self, requests: &[TxRequest]) -> Vec<i16> {
         let first = self.produced;
         for (number, request) in (0..).zip(requests) {
-            let slot = NetTx::slot(first + number);
-            let id = narrow(number as usize);
-            self.ring.store(slot, request.grant);
-            self.ring.store(slot + 4, pair(request.offset, request.flags));
-            self.ring.store(slot + 8, pair(id, request.size));
+            let request = TxRequest { id: narrow(number as usize), ..*request };
+            self.ring.write(NetTx::slot(first + number), request.as_bytes());
         }
         let end = first + u32::from(narrow(requests.len()));
         // Set this before the requests are published: the backend reads it when it responds.
@@ -83,20 +74,12 @@ impl Transmit {
         }
         let mut statuses = alloc::vec![i16::MIN; requests.len()];
         for index in first..end {
-            let [id, status] = halves(self.ring.load(NetTx::slot(index)));
-            statuses[usize::from(id)] = status.cast_signed();
+            let mut response = TxResponse::default();
+            self.ring.read(NetTx::slot(index), response.as_mut_bytes());
+            statuses[usize::from(response.id)] = response.status;
         }
         statuses
     }
-}
-
-fn pair(low: u16, high: u16) -> u32 {
-    u32::from(low) | u32::from(high) << 16
-}
-
-fn halves(word: u32) -> [u16; 2] {
-    let bytes = word.to_le_bytes();
-    [u16::from_le_bytes([bytes[0], bytes[1]]), u16::from_le_bytes([bytes[2], bytes[3]])]
 }
 
 /// Converts one of this guest's own numbers, which are all small.

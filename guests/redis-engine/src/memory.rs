@@ -21,8 +21,8 @@ pub trait Memory {
     fn can_allocate(&self, bytes: usize) -> bool;
 }
 
-/// The bytes that data keeps free for small allocations without a check: tree nodes, single values,
-/// the reply that memory is short.
+/// Bytes that commands which store data leave free. Small allocations use them without a check:
+/// tree nodes, single values, and the reply that memory is short.
 const RESERVE: usize = 96 * 1024;
 
 /// The part of the reserve that long requests and replies keep free. The rest of the reserve is

@@ -3,7 +3,7 @@
 //! `unsafe`: dom0 may change the page while the guest reads it.
 #![allow(unsafe_code)]
 
-use noxs::shared::{RawPage, snapshot};
+use noxs::shared::{RawPageWords, snapshot};
 use noxs::{DevicePage, PageError};
 
 use crate::layout::{MAPPED, pointer};
@@ -12,7 +12,7 @@ use crate::layout::{MAPPED, pointer};
 ///
 /// # Panics
 /// If the guest does not map the address, which is an error of dom0.
-pub(crate) fn page_at(address: u64) -> RawPage {
+pub(crate) fn page_at(address: u64) -> RawPageWords {
     assert!(
         address != 0 && address.is_multiple_of(4096) && address < MAPPED,
         "dom0 shares a page at {address:#x}: must be a multiple of 4096 below 4 GiB, and not 0"
@@ -21,7 +21,7 @@ pub(crate) fn page_at(address: u64) -> RawPage {
     // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
     // good. It comes from dom0, which is trusted with the guest's memory and puts such pages
     // outside of the memory that the map lists as usable, so no Rust object lies there.
-    unsafe { RawPage::new(pointer(address)) }
+    unsafe { RawPageWords::new(pointer(address)) }
 }
 
 /// Copies the page and checks the copy. Not inlined, so that the copies leave the stack on return.

@@ -17,7 +17,7 @@ impl Port {
 
     /// Raises an event on the other end.
     pub fn notify(self) {
-        // An error means that dom0 has closed the other end: no process waits for the event.
+        // This fails if dom0 has closed the other end; then no process waits for the event.
         let _ = hypercall::send_event(self.0);
     }
 

@@ -21,8 +21,8 @@ unsafe impl Sync for Heap {}
 #[cfg_attr(not(test), global_allocator)]
 static HEAP: Heap = Heap(TalcCell::new(Manual));
 
-// SAFETY: an allocator must return valid memory for a layout and not unwind. All calls go to talc's
-// implementation of this trait, which does so.
+// SAFETY: an allocator must return memory that fits the layout and is not in use, and must not
+// unwind. Each method calls the same method of talc, whose implementation of this trait ensures it.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: talc needs a layout of a size other than 0, which is this method's contract.
@@ -79,9 +79,9 @@ pub fn can_allocate(bytes: usize) -> bool {
 /// The memory is mapped and writable, and nothing else uses it, now or later.
 pub(crate) unsafe fn add(memory: Range<u64>) {
     let base = pointer(memory.start);
+    // This fails if the piece is too small for talc; then it stays unused.
     // SAFETY: talc needs memory that is readable, writable, and used by nothing else, which is this
     // function's contract.
-    // An error means that the piece is too small for talc; then it stays unused.
     let _ = unsafe { HEAP.0.claim(base, to_usize(memory.end - memory.start)) };
 }
 

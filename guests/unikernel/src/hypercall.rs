@@ -142,7 +142,7 @@ pub(crate) enum MapSpace {
     GrantTable = XENMAPSPACE_GRANT_TABLE,
 }
 
-/// Maps a page of Xen's at frame `gfn` of this guest. Memory that was there is returned to Xen.
+/// Maps one of Xen's pages at frame `gfn` of this guest. Xen takes back the memory that was there.
 ///
 /// # Safety
 /// No part of this program lies in the frame, now or later.

@@ -44,6 +44,7 @@ mod paging;
 #[cfg(not(test))]
 mod params;
 mod power;
+mod pvclock;
 mod shared_info;
 mod start_info;
 

@@ -1,4 +1,4 @@
-//! `memcpy` and related functions, which compiled code calls and a C library would provide.
+//! Provides `memcpy` and related functions. Compiled code calls them, and a guest has no C library.
 //!
 //! `unsafe`: the functions are assembly (`memory.s`) and take raw pointers.
 #![allow(unsafe_code)]

@@ -29,7 +29,7 @@ pub(crate) fn initialise(page_address: u64, page: &DevicePage) {
         let power =
             Power { page: page_address, port: page.sysctl.port, answered: RequestId::default() };
         *POWER.borrow() = Some(power);
-        // Usually there is no request yet, and this saves copying the page again.
+        // Usually there is no request yet. The check saves a second copy of the page.
         if page.sysctl.request_id != RequestId::default() {
             serve();
         }

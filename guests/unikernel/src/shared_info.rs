@@ -8,9 +8,9 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 use xen_abi::shared_info::{EVTCHN_2L_NR_CHANNELS, SharedInfo, VcpuTimeInfo};
 
-use crate::clock::{TimeInfo, WallClock};
 use crate::hypercall::{HypercallError, MapSpace, add_to_physmap};
 use crate::layout::{PAGE_SIZE_U64, pointer};
+use crate::pvclock::{TimeInfo, WallClock};
 
 /// The page; null until [`map`] has run.
 static PAGE: AtomicPtr<SharedInfo> = AtomicPtr::new(null_mut());

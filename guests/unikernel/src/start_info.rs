@@ -108,7 +108,10 @@ pub(crate) fn parse(
 mod tests {
     use std::vec::Vec;
 
-    use xen_abi::start_info::XEN_HVM_START_MAGIC_VALUE;
+    use xen_abi::start_info::{
+        MemmapEntry, ModlistEntry, VERSION, XEN_HVM_MEMMAP_TYPE_RESERVED, XEN_HVM_START_MAGIC_VALUE,
+    };
+    use zerocopy::IntoBytes;
 
     use super::*;
 
@@ -160,6 +163,50 @@ mod tests {
         assert_eq!(info.memory_end, 1 << 20);
         assert_eq!(info.device_page, Some(0xf_1000));
         assert_eq!(info.command_line, 0xf_0200..0xf_0205);
+    }
+
+    /// The structures are `xen_abi`'s, which the toolstack writes too.
+    #[test]
+    fn structures_of_the_toolstack_are_parsed() {
+        let at = |offset: usize| (TOP + offset) as u64;
+        let header = Header {
+            magic: XEN_HVM_START_MAGIC_VALUE,
+            version: VERSION,
+            nr_modules: 1,
+            modlist_paddr: at(56),
+            cmdline_paddr: at(0x200),
+            memmap_paddr: at(88),
+            memmap_entries: 2,
+            ..Header::default()
+        };
+        let module = ModlistEntry {
+            paddr: at(0x1000),
+            size: 0x1000,
+            cmdline_paddr: at(0x210),
+            ..ModlistEntry::default()
+        };
+        let ram = MemmapEntry {
+            size: TOP as u64,
+            kind: XEN_HVM_MEMMAP_TYPE_RAM,
+            ..MemmapEntry::default()
+        };
+        let reserved = MemmapEntry {
+            addr: TOP as u64,
+            size: 0x1_0000,
+            kind: XEN_HVM_MEMMAP_TYPE_RESERVED,
+            ..MemmapEntry::default()
+        };
+        let mut memory = std::vec![0; 1 << 20];
+        put(&mut memory, TOP, header.as_bytes());
+        put(&mut memory, TOP + 56, module.as_bytes());
+        put(&mut memory, TOP + 88, [ram, reserved].as_bytes());
+        put(&mut memory, TOP + 0x200, b"a=1 b\0");
+        put(&mut memory, TOP + 0x210, noxs::MODULE_NAME.as_bytes());
+        let info = parse(&memory[..], TOP as u64).unwrap();
+        assert_eq!(info.memory.iter().collect::<Vec<_>>(), [0x1000..TOP as u64]);
+        assert_eq!(info.memory_end, 1 << 20);
+        assert_eq!(info.device_page, Some(at(0x1000)));
+        assert_eq!(info.command_line, at(0x200)..at(0x205));
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub(crate) unsafe trait Flat: FromBytes + IntoBytes + Immutable {}
 /// A structure with one address.
 ///
 /// # Safety
-/// After `point_to(address, len)`, a hypercall that takes the structure accesses, through addresses
-/// in it, no memory of this process but the `len` bytes at `address`.
+/// After `point_to(address, len)`, `address` is the only address in the structure, and a hypercall
+/// that takes the structure accesses at most the `len` bytes there.
 pub(crate) unsafe trait Pointing: FromBytes + IntoBytes + Immutable {
     /// Sets the address, and the length in the structure's own units.
     fn point_to(&mut self, address: u64, len: usize);

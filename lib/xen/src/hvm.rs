@@ -22,8 +22,6 @@ pub enum MemType {
 /// treat their values as untrusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Param {
-    /// How events reach the guest; the guest may overwrite it.
-    CallbackIrq,
     /// The frame of the XenStore ring.
     StorePfn,
     /// The guest's port for XenStore; the guest may overwrite it.
@@ -32,19 +30,15 @@ pub enum Param {
     ConsolePfn,
     /// The guest's port for the console; the guest may overwrite it.
     ConsoleEvtchn,
-    /// The shutdown reason that a triple fault causes.
-    TripleFaultReason,
 }
 
 impl Param {
     fn index(self) -> u32 {
         match self {
-            Self::CallbackIrq => hvm::HVM_PARAM_CALLBACK_IRQ,
             Self::StorePfn => hvm::HVM_PARAM_STORE_PFN,
             Self::StoreEvtchn => hvm::HVM_PARAM_STORE_EVTCHN,
             Self::ConsolePfn => hvm::HVM_PARAM_CONSOLE_PFN,
             Self::ConsoleEvtchn => hvm::HVM_PARAM_CONSOLE_EVTCHN,
-            Self::TripleFaultReason => hvm::HVM_PARAM_TRIPLE_FAULT_REASON,
         }
     }
 }

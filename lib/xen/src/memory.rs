@@ -1,9 +1,9 @@
-//! Adds memory to domains and removes it.
+//! Adds memory to domains, and sets their memory maps.
 
 use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;
 use xen_abi::memory::{
     E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation,
-    XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
+    XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
 };
 
 use crate::error::Error;
@@ -48,52 +48,25 @@ impl Xen {
         count: u64,
         order: u32,
     ) -> Result<(), Error> {
-        let frame = |index: u64| first.0.wrapping_add(index.unbounded_shl(order));
-        self.reservation("populate_physmap", XENMEM_POPULATE_PHYSMAP, domid, count, order, frame)
-    }
-
-    /// Adds pieces of 2^`order` pages each to a domain, at the given frames.
-    ///
-    /// # Errors
-    /// As for [`Xen::populate_range`].
-    pub fn populate_physmap(&self, domid: DomId, frames: &[Gfn], order: u32) -> Result<(), Error> {
-        // `reservation` calls the closure only with indices of the slice.
-        let frame = |index| usize::try_from(index).map_or(u64::MAX, |index| frames[index].0);
-        let count = frames.len() as u64;
-        self.reservation("populate_physmap", XENMEM_POPULATE_PHYSMAP, domid, count, order, frame)
-    }
-
-    /// Removes single pages from a domain and frees them.
-    ///
-    /// # Errors
-    /// [`Error::ShortPopulate`] with the number of pages that were freed, if one of them does not
-    /// exist.
-    pub fn decrease_reservation(&self, domid: DomId, frames: &[Gfn]) -> Result<(), Error> {
-        let frame = |index| usize::try_from(index).map_or(u64::MAX, |index| frames[index].0);
-        let (name, command) = ("decrease_reservation", XENMEM_DECREASE_RESERVATION);
-        self.reservation(name, command, domid, frames.len() as u64, 0, frame)
-    }
-
-    fn reservation(
-        &self,
-        name: &'static str,
-        command: u64,
-        domid: DomId,
-        count: u64,
-        extent_order: u32,
-        frame: impl Fn(u64) -> u64,
-    ) -> Result<(), Error> {
-        guest_only(name, domid)?;
-        let operation = Operation { name, hypercall: HYPERVISOR_MEMORY_OP, command };
+        let operation = Operation {
+            name: "populate_physmap",
+            hypercall: HYPERVISOR_MEMORY_OP,
+            command: XENMEM_POPULATE_PHYSMAP,
+        };
+        guest_only(operation.name, domid)?;
         let mut done = 0;
         while done < count {
             let now = usize::try_from(count - done).map_or(AT_ONCE, |left| left.min(AT_ONCE));
             let data = self.data(now * size_of::<u64>())?;
             for (slot, index) in (done..).take(now).enumerate() {
-                data.put(slot * size_of::<u64>(), &frame(index));
+                let frame = first.0.wrapping_add(index.unbounded_shl(order));
+                data.put(slot * size_of::<u64>(), &frame);
             }
-            let mut reservation =
-                MemoryReservation { extent_order, domid: domid.0, ..MemoryReservation::default() };
+            let mut reservation = MemoryReservation {
+                extent_order: order,
+                domid: domid.0,
+                ..MemoryReservation::default()
+            };
             // The result is the number of pieces that were done; Xen reports no error otherwise.
             let result = u64::from(self.operate_with(operation, domid, &mut reservation, &data)?);
             done += result.min(now as u64);

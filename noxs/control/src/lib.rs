@@ -68,9 +68,8 @@ pub enum Request {
     /// Turns this connection into the domain's console: after [`Reply::Done`], packets from noxsd
     /// hold output and packets to noxsd hold input, without further framing.
     Console(DomainId),
-    /// Asks for the state of a domain's devices or, without a domain, for the states of all domains
-    /// that have lost a device, as many as fit in a packet.
-    Status(Option<DomainId>),
+    /// Asks for the states of the domains that have lost a device, as many as fit in a packet.
+    Status,
     /// Asks for the vifs that have dropped frames, in the order of their domids, as many as fit in
     /// a reply.
     Dropped {
@@ -269,12 +268,10 @@ pub struct VifStatus {
     pub dropped_frames: u64,
 }
 
-/// Encodes a message as a packet.
-///
-/// # Panics
-/// Never for the messages of this module, because encoding into memory does not fail.
-pub fn encode<T: Encode>(message: &T) -> Vec<u8> {
-    encoding::encode::<MAX_PACKET>(PROTOCOL, message).unwrap_or_default()
+/// Encodes a message as a packet. Returns `None` if it is longer than [`MAX_PACKET`].
+#[must_use]
+pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
+    encoding::encode::<MAX_PACKET>(PROTOCOL, message)
 }
 
 /// Decodes a packet as a message. The packet must contain nothing else.
@@ -324,13 +321,13 @@ mod tests {
             Request::Attach(prepared),
             Request::Configure { id: attach().id, vifs: vec![identity()] },
         ] {
-            assert_eq!(decode(&encode(&request)), Ok(request));
+            assert_eq!(decode(&encode(&request).unwrap()), Ok(request));
         }
     }
 
     #[test]
     fn other_versions_cut_and_longer_packets_are_refused() {
-        let mut packet = encode(&Request::Attach(attach()));
+        let mut packet = encode(&Request::Attach(attach())).unwrap();
         assert_eq!(decode::<Request>(&[]), Err(DecodeError::Malformed));
         assert_eq!(decode::<Request>(&packet[..packet.len() - 1]), Err(DecodeError::Malformed));
         packet.push(0);
@@ -343,11 +340,16 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_does_not_fit_in_a_packet_is_not_encoded() {
+        assert_eq!(encode(&Request::AddSwitch { bridge: "x".repeat(MAX_PACKET) }), None);
+    }
+
+    #[test]
     fn the_largest_list_of_drops_fits_in_a_packet() {
         let id = DomainId { domid: 0x7fef, handle: [0xff; 16] };
         let vifs = vec![VifDrops { id, index: u16::MAX, frames: u64::MAX }; MAX_DROPPED];
         let reply = Reply::Dropped { vifs, next: Some(u16::MAX) };
-        let packet = encode(&reply);
+        let packet = encode(&reply).unwrap();
         assert!(packet.len() <= MAX_PACKET, "{}", packet.len());
         assert_eq!(decode(&packet), Ok(reply));
     }

@@ -124,7 +124,7 @@ fn clients_wait_without_a_busy_loop_and_are_served_when_a_descriptor_is_free() {
     connect(clients[2].as_raw_fd(), &address).unwrap();
     bed.run();
     for client in &clients {
-        let request = noxs_control::encode(&Request::Status(None));
+        let request = noxs_control::encode(&Request::Status).unwrap();
         send(client.as_raw_fd(), &request, MsgFlags::empty()).unwrap();
         bed.run();
         let mut reply = [0; 64];

@@ -74,7 +74,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Detach(_) => ("detach", Reply::Done),
             Request::AddSwitch { .. } => ("add_switch", Reply::Done),
             Request::Console(_) => ("console", Reply::Done),
-            Request::Status(_) => ("status", Reply::Status(Vec::new())),
+            Request::Status => ("status", Reply::Status(Vec::new())),
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
             Request::Watch => ("watch", Reply::Done),
         };
@@ -86,7 +86,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
         if !matches!(kind, "status" | "dropped") {
             log.lock().unwrap().push(format!("noxsd: {kind}"));
         }
-        let reply = noxs_control::encode(&reply);
+        let reply = noxs_control::encode(&reply).unwrap();
         if send(client, &reply, MsgFlags::MSG_NOSIGNAL).is_err() {
             return;
         }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
-use noxs::shared::{self, SharedPage};
+use noxs::shared::{self, PageWords};
 use noxs::{AnswerStatus, RequestId};
 use xen::Error;
 use xen::domain::{DomainInfo, DomainState, ShutdownReason};

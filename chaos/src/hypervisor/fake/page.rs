@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 
-use noxs::shared::SharedPage;
+use noxs::shared::PageWords;
 use xen::Error;
 use xen::units::{DomId, Port};
 
@@ -23,7 +23,7 @@ impl Default for FakePage {
     }
 }
 
-impl SharedPage for FakePage {
+impl PageWords for FakePage {
     fn read_u32(&self, offset: usize) -> u32 {
         self.0.borrow()[offset / 4]
     }

@@ -62,8 +62,8 @@ impl RxBuffers {
         let from = self.0.start.wrapping_add(number * PAGE_SIZE + offset);
         // SAFETY: the source must be readable and must not overlap `to`. The bytes were checked to
         // lie in the pages that `new` allocated for good, and `to` is private memory. The backend
-        // may write the source at the same time; the copy is done in assembly (`memcpy` of
-        // memory.s), so it reads old or new bytes, and both are valid.
+        // may write the source at the same time. The copy is assembly (`memcpy` of memory.s), which
+        // reads each byte as it was before or after the write, and both are valid.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
         Some(())
     }

@@ -203,8 +203,8 @@ mod tests {
         assert_eq!(GUEST.receive(&CLIENT.request(Ipv4Addr::new(10, 0, 0, 3))), None);
         assert_eq!(GUEST.receive(&CLIENT.announcement()), None);
         assert_eq!(GUEST.receive(&CLIENT.reply(GUEST)), None, "the guest sent no request");
-        // Each of these bytes makes it another frame: for another station, of another protocol, or
-        // from a group address.
+        // The guest must ignore the frame after each of these changes: it is then for another
+        // station, of another protocol, or from a group address.
         for (at, byte) in [(0, 2), (6, 3), (12, 9), (15, 6), (17, 6), (18, 8), (21, 3), (22, 3)] {
             let mut frame = request;
             frame[at] = byte;

@@ -66,13 +66,11 @@ pub enum RecordError {
 }
 
 impl DeviceRecord<'_> {
-    /// Returns the record's bytes, in version [`RECORD_VERSION`].
-    ///
-    /// A record longer than [`MAX_RECORD`] would be empty, which cannot be decoded; no guest has so
-    /// many devices.
+    /// Returns the record's bytes, in version [`RECORD_VERSION`]; `None` if they are more than
+    /// [`MAX_RECORD`].
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v3::Writer(self)).unwrap_or_default()
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v3::Writer(self))
     }
 }
 
@@ -119,7 +117,7 @@ mod tests {
         let id = DomainId { domid: 3, handle: [7; 16] };
         let console = Some(ConsoleDevice { port: 1, ring: 8 });
         let record = DeviceRecord { id, console, vifs: Cow::Borrowed(&[]) };
-        let mut bytes = record.encode();
+        let mut bytes = record.encode().unwrap();
         assert_eq!(DeviceRecord::decode(&bytes), Ok(record));
         for length in 0..bytes.len() {
             let cut = DeviceRecord::decode(&bytes[..length]);

@@ -10,7 +10,6 @@ use mio::{Interest, Registry};
 use nix::errno::Errno;
 use noxs_control::DomainId;
 
-use super::server::INPUT_PACKET;
 use crate::domains::Domains;
 use crate::host::Host;
 
@@ -19,6 +18,9 @@ const OUTPUT_WAITING: usize = 64 * 1024;
 
 /// Most bytes of a console's output in one packet.
 const OUTPUT_PACKET: usize = 4096;
+
+/// Most bytes of input in one packet of a console's client.
+pub(super) const INPUT_PACKET: usize = 4096;
 
 /// What a connection is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -131,7 +131,8 @@ mod tests {
             let console = Some(ConsoleDevice { port: 1, ring: 8 });
             let id = DomainId { domid, handle: [1; 16] };
             let attach = Attach { id, console, vifs: Vec::new() };
-            fs::write(folder.join(RECORD_FILE), DeviceRecord::from(&attach).encode()).unwrap();
+            fs::write(folder.join(RECORD_FILE), DeviceRecord::from(&attach).encode().unwrap())
+                .unwrap();
             fs::write(folder.join(CONSOLE_LOG), "").unwrap();
             folder
         }

@@ -30,9 +30,6 @@ pub const MAX_CLIENTS: usize = 256;
 /// Token of the first client. All tokens that are not clients' are below.
 pub const FIRST_TOKEN: usize = 1 << 32;
 
-/// Most bytes of input in one packet of a console's client.
-pub const INPUT_PACKET: usize = 4096;
-
 /// All clients.
 #[derive(Debug)]
 pub struct Server {

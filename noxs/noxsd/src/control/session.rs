@@ -10,7 +10,7 @@ use mio::{Interest, Registry, Token};
 use noxs_control::{Attach, DomainStatus, Refusal, Reply, Request};
 
 use crate::console::{ClientId, Clients, ConsoleLog};
-use crate::domains::{Domains, GuestState};
+use crate::domains::{AttachedAs, Domains};
 use crate::host::{Host, LocalPort};
 use crate::net::tap;
 
@@ -75,11 +75,7 @@ impl Session<'_> {
                 Ok(()) => return Answer::Console(id),
                 Err(refusal) => Err(refusal),
             },
-            Request::Status(Some(id)) => match domains.status(id) {
-                Ok(status) => return Answer::Reply(Reply::Status(vec![status])),
-                Err(refusal) => Err(refusal),
-            },
-            Request::Status(None) => return Answer::Reply(Reply::Status(broken(domains))),
+            Request::Status => return Answer::Reply(Reply::Status(broken(domains))),
             Request::Dropped { from } => {
                 let (vifs, next) = domains.dropped(from);
                 return Answer::Reply(Reply::Dropped { vifs, next });
@@ -107,8 +103,7 @@ impl Session<'_> {
             let what = what.to_owned();
             move |error: io::Error| Refusal::System { what, errno: error.to_string() }
         };
-        let name = tap::check(file.as_fd())
-            .map_err(|error| Refusal::Invalid(format!("the file is not a tap: {error}")))?;
+        let name = tap::check(file.as_fd()).map_err(|error| Refusal::Invalid(error.to_string()))?;
         let fd = file.as_raw_fd();
         let bridge_id = domains.add_switch(bridge, File::from(file), now)?;
         // If this fails, the switch stays without frames from its tap, which is harmless.
@@ -142,7 +137,7 @@ fn attach<H: Host>(
         .map(ConsoleLog::new)
         .transpose()
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
-    domains.attach(request, log, GuestState::New, now, clients)
+    domains.attach(request, log, AttachedAs::New, now, clients)
 }
 
 /// Returns the states of the domains that have lost a device, as many as fit in a reply.

@@ -91,7 +91,7 @@ impl Bed {
     }
 
     fn ask(&mut self, client: &OwnedFd, request: &Request, files: &[RawFd]) -> Option<Reply> {
-        self.send(client, &noxs_control::encode(request), files)
+        self.send(client, &noxs_control::encode(request).unwrap(), files)
     }
 
     /// Sends a packet and returns the reply; `None` if the client was disconnected.

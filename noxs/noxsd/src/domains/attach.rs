@@ -24,7 +24,7 @@ const _: () = assert!(MAX_VIFS < noxs::layout::MAX_ENTRIES, "and a console");
 
 /// Whether a guest may be running already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuestState {
+pub enum AttachedAs {
     /// The guest was never started.
     New,
     /// An earlier noxsd served the guest, which may be running.
@@ -43,7 +43,7 @@ impl<H: Host> Domains<H> {
         &mut self,
         attach: &Attach,
         log: Option<ConsoleLog>,
-        guest: GuestState,
+        guest: AttachedAs,
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
@@ -87,7 +87,7 @@ impl<H: Host> Domains<H> {
         let memory = Rc::new(memory);
         self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest }));
         self.by_domid.insert(domid.0.into(), index);
-        if guest == GuestState::Running {
+        if guest == AttachedAs::Running {
             for device in self.device_ids(index) {
                 self.resume(device);
             }

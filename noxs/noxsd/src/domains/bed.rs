@@ -14,7 +14,7 @@ use noxs_control::{
 use xen_ring::SharedPage;
 
 use super::device::Device;
-use super::{Domains, GuestState};
+use super::{AttachedAs, Domains};
 use crate::console::{ClientId, Clients, ConsoleLog};
 use crate::host::LocalPort;
 pub(crate) use crate::host::fake::{
@@ -73,10 +73,10 @@ impl Bed {
     }
 
     pub(super) fn attach(&mut self, attach: &Attach) -> Result<(), Refusal> {
-        self.attach_as(attach, GuestState::New)
+        self.attach_as(attach, AttachedAs::New)
     }
 
-    pub(super) fn attach_as(&mut self, attach: &Attach, guest: GuestState) -> Result<(), Refusal> {
+    pub(super) fn attach_as(&mut self, attach: &Attach, guest: AttachedAs) -> Result<(), Refusal> {
         let log = attach.console.map(|_| log());
         self.domains.attach(attach, log, guest, self.now, &mut self.clients)
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use noxs_control::{DomainId, Refusal, VifIdentity};
 
-use super::{DomainIndex, Domains, GuestState, Task};
+use super::{AttachedAs, DomainIndex, Domains, Task};
 use crate::console::Clients;
 use crate::host::{DomId, Host};
 use crate::net::port::Receiver;
@@ -67,7 +67,7 @@ impl<H: Host> Domains<H> {
             let guest = domain.guest;
             match vif.start(identity, receiver, &mut self.net, now) {
                 Err(fault) => self.break_device(id, fault.into(), now, clients),
-                Ok(_) if guest == GuestState::Running => self.resume(id),
+                Ok(_) if guest == AttachedAs::Running => self.resume(id),
                 Ok(0) => {}
                 Ok(_) => self.turns.queue(turn),
             }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use noxs_control::{DomainId, Refusal};
 use slab::Slab;
 
-pub use self::attach::GuestState;
+pub use self::attach::AttachedAs;
 use self::device::{Device, Fault};
 use crate::console::Clients;
 use crate::host::{DomId, Host, LocalPort};
@@ -50,7 +50,7 @@ struct Domain<M> {
     /// Its ring pages, in the order of its devices.
     memory: Rc<M>,
     devices: Vec<Device>,
-    guest: GuestState,
+    guest: AttachedAs,
 }
 
 /// Index of a domain in [`Domains::slots`].

@@ -65,11 +65,11 @@ impl<H: Host> Domains<H> {
     /// Serves devices and taps that are ready, each once.
     pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
         self.turns.expire(now);
-        for _ in 0..self.turns.ready().min(TURN) {
-            match self.turns.take_next() {
-                Some((turn, Task::Device(id))) => self.serve(turn, id, now, clients),
-                Some((turn, Task::Tap(id))) => self.serve_tap(turn, id, now, clients),
-                None => break,
+        let mut left = self.turns.ready().min(TURN);
+        while let Some((turn, task)) = self.turns.take_next(&mut left) {
+            match task {
+                Task::Device(id) => self.serve(turn, id, now, clients),
+                Task::Tap(id) => self.serve_tap(turn, id, now, clients),
             }
         }
         if !self.unmask.is_empty() {

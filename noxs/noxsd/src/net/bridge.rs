@@ -67,6 +67,9 @@ impl<M> Bridge<M> {
     }
 
     /// Adds a port, whose guest has these addresses. No other port may have the MAC address.
+    ///
+    /// # Panics
+    /// If the bridge has 2^32 ports, which Xen's 2^15 domids do not allow.
     pub(super) fn add_port(
         &mut self,
         port: BridgePort<M>,
@@ -74,7 +77,9 @@ impl<M> Bridge<M> {
         ipv4: Option<Ipv4Addr>,
     ) -> BridgePortId {
         let number = self.ports.insert(port);
-        let id = BridgePortId(u32::try_from(number).unwrap_or(u32::MAX));
+        // Two ports must not share an ID.
+        let Ok(number) = u32::try_from(number) else { panic!("port {number} of a bridge") };
+        let id = BridgePortId(number);
         let added = self.switch.add(id, mac, ipv4);
         debug_assert_eq!(added, Ok(()), "the MAC address was checked");
         id
@@ -145,7 +150,8 @@ impl<M: SharedPage> Bridge<M> {
             {
                 continue;
             }
-            let length = u16::try_from(length).unwrap_or(u16::MAX);
+            // Always fits, because a buffer is one page.
+            let Ok(length) = u16::try_from(length) else { continue };
             address(&self.switch, route, End::Tap, buffer, length, deliveries);
         }
         self.deliver(host, transfer);

@@ -15,7 +15,6 @@ use xen_ring::{BackRing, NetRx, SharedPage};
 use super::NetFault;
 use super::switch::BridgePortId;
 use super::transfer::{BATCH, Transfer};
-use crate::host::PAGE_SIZE;
 use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef, Host, LocalPort};
 use crate::turns::TurnId;
@@ -180,9 +179,9 @@ impl<M: SharedPage> BridgePort<M> {
             let Some(frame) = self.waiting.pop_front() else { break };
             *waiting_bytes -= frame.len();
             // No frame is longer than a page, because it was copied from a buffer of one page.
-            let length = frame.len().min(PAGE_SIZE);
-            buffers.get_mut(buffer)[..length].copy_from_slice(&frame[..length]);
-            copies.push(self.copy(posted, buffer, u16::try_from(length).unwrap_or(0)));
+            let Ok(length) = u16::try_from(frame.len()) else { panic!("frame longer than a page") };
+            buffers.get_mut(buffer)[..frame.len()].copy_from_slice(&frame);
+            copies.push(self.copy(posted, buffer, length));
             answers.push((own, posted.id));
         }
         if copies.is_empty() {

@@ -19,7 +19,7 @@ const UNWANTED: libc::c_int = libc::IFF_TUN | libc::IFF_VNET_HDR;
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// The file is not a tap, or a tap without an interface.
-    #[error("it has no network interface: {0}")]
+    #[error("the file is not a tap with a network interface: {0}")]
     NoInterface(io::Error),
     /// The tap's frames are not plain Ethernet frames.
     #[error(
@@ -32,7 +32,7 @@ pub enum TapError {
         flags: libc::c_int,
     },
     /// The file cannot be set to non-blocking mode.
-    #[error("cannot set it to non-blocking mode: {0}")]
+    #[error("cannot set the tap to non-blocking mode: {0}")]
     Blocking(nix::errno::Errno),
 }
 

@@ -15,7 +15,7 @@ use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
 use super::taps::{self, OpenTapError};
 use crate::control::records;
-use crate::domains::{Domains, GuestState};
+use crate::domains::{AttachedAs, Domains};
 use crate::host::dom0::XenHost;
 
 /// The kernel's default limit on the file descriptors of a process (`fs.nr_open`). Each console
@@ -92,7 +92,9 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     privileges::require_root()?;
     let account = Account::find(&options.user)?;
     let group = system::group(options.group.as_deref())?;
-    let probe = noxs_control::encode(&Request::Status(None));
+    let Some(probe) = noxs_control::encode(&Request::Status) else {
+        unreachable!("a request without arguments fits in a packet")
+    };
     let _lock = Lock::take("noxsd", &options.socket, &probe)?;
     system::raise_file_limit(Some(MANY_FILES));
 
@@ -123,7 +125,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     }
     for record in recorded {
         let domid = record.attach.id.domid;
-        match domains.attach(&record.attach, record.log, GuestState::Running, now, server) {
+        match domains.attach(&record.attach, record.log, AttachedAs::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
         }

@@ -108,9 +108,13 @@ impl<T: Copy> Turns<T> {
         }
     }
 
-    /// Takes the next owner out of the ready queue, and cancels its timer.
-    pub fn take_next(&mut self) -> Option<(TurnId, T)> {
-        while let Some(id) = self.ready.pop_front() {
+    /// Takes the next owner out of the ready queue, and cancels its timer. Skips removed owners and
+    /// takes each of them off `left`, the number of entries that may still be taken in this turn,
+    /// so that an owner that is queued again meanwhile waits for the next turn.
+    pub fn take_next(&mut self, left: &mut usize) -> Option<(TurnId, T)> {
+        while *left > 0 {
+            let id = self.ready.pop_front()?;
+            *left -= 1;
             let Some(entry) = self.entries.get_mut(id.0) else { continue };
             entry.queued = false;
             match entry.owner {
@@ -126,7 +130,8 @@ impl<T: Copy> Turns<T> {
         None
     }
 
-    /// Returns how many owners are queued.
+    /// Returns how many entries are queued, including owners that were removed while they were
+    /// queued.
     #[must_use]
     pub fn ready(&self) -> usize {
         self.ready.len()
@@ -184,7 +189,8 @@ mod tests {
     use super::*;
 
     fn drain(turns: &mut Turns<char>) -> String {
-        std::iter::from_fn(|| turns.take_next()).map(|(_, owner)| owner).collect()
+        let mut left = turns.ready();
+        std::iter::from_fn(|| turns.take_next(&mut left)).map(|(_, owner)| owner).collect()
     }
 
     #[test]
@@ -196,7 +202,23 @@ mod tests {
         }
         assert_eq!(turns.ready(), 2);
         assert_eq!(drain(&mut turns), "ba");
-        assert_eq!(turns.take_next(), None);
+        assert_eq!(turns.ready(), 0);
+    }
+
+    #[test]
+    fn an_owner_that_is_queued_again_waits_for_the_next_turn_even_if_others_were_removed() {
+        let mut turns = Turns::default();
+        let [a, b, c] = ['a', 'b', 'c'].map(|owner| turns.add(owner));
+        for id in [a, b, c] {
+            turns.queue(id);
+        }
+        turns.remove(b);
+        turns.remove(c);
+        let mut left = turns.ready();
+        assert_eq!(turns.take_next(&mut left), Some((a, 'a')));
+        turns.queue(a);
+        assert_eq!(turns.take_next(&mut left), None);
+        assert_eq!(drain(&mut turns), "a");
     }
 
     #[test]
@@ -212,7 +234,7 @@ mod tests {
         assert_eq!(drain(&mut turns), "b");
         assert_eq!(turns.waiting(), 1, "the turn has cancelled b's timer");
         turns.expire(now);
-        assert_eq!(turns.take_next(), None);
+        assert_eq!(drain(&mut turns), "");
         assert_eq!(turns.deadline(), Some(later));
         turns.expire(later);
         turns.event(a);
@@ -230,7 +252,7 @@ mod tests {
         assert_eq!((turns.owner(a), turns.waiting()), (None, 0));
         let b = turns.add('b');
         assert_ne!(a, b, "the number is still queued");
-        assert_eq!(turns.take_next(), None);
+        assert_eq!(drain(&mut turns), "");
         assert_eq!(turns.add('c'), a, "the number is free again");
         turns.queue(b);
         assert_eq!(drain(&mut turns), "b");

@@ -6,9 +6,9 @@ use daemon::encoding::DecodeError;
 use daemon::packet::Packet;
 use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request};
 
-use super::{INPUT_PACKET, Server};
+use super::Server;
 use crate::console::ClientId;
-use crate::control::client::{Mode, flush};
+use crate::control::client::{INPUT_PACKET, Mode, flush};
 use crate::control::session::{self, Answer, Session};
 use crate::domains::Domains;
 use crate::host::Host;
@@ -54,6 +54,10 @@ impl Server {
                 self.watchers += 1;
                 noxs_control::encode(&Reply::Done)
             }
+        };
+        let Some(packet) = packet else {
+            tracing::warn!("a reply is longer than {MAX_PACKET} bytes; its client is disconnected");
+            return self.closing.push(key);
         };
         client.state.set_reply(packet);
         if flush(client, registry).is_err() {

@@ -54,7 +54,7 @@ fn a_refused_attach_leaves_nothing() {
         assert!(matches!(refused(&mut bed, &good), Refusal::System { .. }));
     }
     bed.domains.host.fail_bind = None;
-    let no_log = bed.domains.attach(&good, None, GuestState::New, bed.now, &mut bed.clients);
+    let no_log = bed.domains.attach(&good, None, AttachedAs::New, bed.now, &mut bed.clients);
     assert!(matches!(no_log, Err(Refusal::Invalid(_))));
     bed.attach(&good).unwrap();
 }

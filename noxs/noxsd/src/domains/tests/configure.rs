@@ -144,7 +144,7 @@ fn a_restarted_noxsd_configures_a_guest_that_was_configured_before() {
     // The earlier noxsd had configured the vif, but the record has no identity.
     frontend::send(&bed.page(1, TX_REF), 9999, 0, 0, 7, 60);
     let one = prepared(1);
-    bed.attach_as(&one, GuestState::Running).unwrap();
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
     bed.settle();
     assert!(bed.sent(1).is_empty());
     bed.configure(one.id, &[identity(1)]).unwrap();

@@ -18,7 +18,7 @@ fn a_restarted_noxsd_continues_where_the_rings_stand() {
     bed.domains.host.pages = pages;
     bed.send(1, 1, &frame_to(99, 1));
     console_frontend::print(&bed.page(1, CONSOLE_REF), b"after");
-    bed.attach_as(&one, GuestState::Running).unwrap();
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
     let (console, vif) = bed.ports(1);
     assert_eq!(bed.domains.host.notified, [console, vif]);
     bed.domains.open_console(one.id, ClientId(1)).unwrap();
@@ -36,7 +36,7 @@ fn a_guest_that_broke_its_rings_before_a_restart_loses_only_those() {
     bed.guest(1);
     frontend::set_producer(&bed.page(1, TX_REF), 1 << 20);
     let one = attach(1);
-    bed.attach_as(&one, GuestState::Running).unwrap();
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
     bed.settle();
     let broken = bed.broken(&one);
     assert!(broken[0].is_none() && broken[1].is_some(), "{broken:?}");
