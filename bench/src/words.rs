@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use daemon::wait;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// How long to wait. An emulated Linux takes several seconds to boot.
@@ -55,11 +55,9 @@ pub fn wait_for_log(log: &Path, word: &str) -> Result<()> {
 /// Waits until something can be read. Returns false if nothing can be read by the deadline.
 ///
 /// # Errors
-/// `poll` fails.
+/// The kernel refuses to wait.
 pub fn readable(from: &impl AsFd, deadline: Instant) -> Result<bool> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-    Ok(poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], timeout)? > 0)
+    Ok(wait::readable(from.as_fd(), deadline)?)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -52,8 +52,8 @@ pub struct Service {
     cpus: usize,
 }
 
-/// A guest that was created.
-struct CreatedGuest {
+/// A guest that this service has created.
+struct ServedGuest {
     domid: DomId,
     /// The domain's handle, as a UUID.
     handle: String,
@@ -155,7 +155,7 @@ impl Service {
             .map_err(|error| refusal(&error))?;
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
-        let CreatedGuest { domid, handle, origin } = created;
+        let ServedGuest { domid, handle, origin } = created;
         Ok(Reply::Created(Created { domid: domid.0, handle, shell: origin, stages }))
     }
 
@@ -167,7 +167,7 @@ impl Service {
         ramdisk: Option<&RamdiskFile>,
         paused: bool,
         timings: &mut Timings,
-    ) -> Result<CreatedGuest, LifecycleError> {
+    ) -> Result<ServedGuest, LifecycleError> {
         let (shell, origin) = self.stock.take(config, image);
         let options = CreateOptions { paused, console: false };
         let request = GuestRequest { config, image, ramdisk, options };
@@ -181,7 +181,7 @@ impl Service {
         self.still_mapped.push_back(created.mapped);
         tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
         let handle = created.record.handle.to_string();
-        Ok(CreatedGuest { domid: created.domid, handle, origin })
+        Ok(ServedGuest { domid: created.domid, handle, origin })
     }
 
     /// Creates the successor of a guest that has ended.

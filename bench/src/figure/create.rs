@@ -5,8 +5,7 @@
 //! Each way of creating has its own series and starts on a host without guests.
 
 use anyhow::{Context, Result};
-use chaos::config::DomainConfig;
-use chaos::config::Store;
+use chaos::config::{Backends, Discovery, DomainConfig, Store};
 use chaos::guests::Host;
 use chaos::timings::Stage;
 use chaos_bench::chaosd::Daemon;
@@ -84,7 +83,7 @@ fn in_process(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) ->
     // The first create of a process also pays for one-time set-up.
     guest::create(host, &(mode.config)(0)?)?;
     destroy(host, 1)?;
-    let has_xenstored = mode.store == Store::XenStore;
+    let has_xenstored = mode.store.discovery() == Discovery::XenStore;
     let xenstored = has_xenstored.then(|| Service::find("xenstored")).transpose()?;
     let busy = || xenstored.as_ref().map(Service::cpu_ns).transpose();
     let series = format!("chaos [{}]", mode.name);
@@ -121,7 +120,9 @@ fn in_chaosd(host: &Host, mode: &Mode, guests: usize, samples: &mut Samples) -> 
         let_xen_scrub();
         let created = from_pool(host, &mut daemon, &noxsd, &config)?;
         samples.time(&series, number + 1, all_ns(&created))?;
-        if mode.store == Store::Noxs && (ASKED.contains(&(number + 1)) || number + 1 == guests) {
+        if mode.store.backends() == Backends::Noxsd
+            && (ASKED.contains(&(number + 1)) || number + 1 == guests)
+        {
             // Not counted: it may include dom0's ARP request for the address.
             ask_first()?;
             for _ in 0..QUESTIONS {

@@ -1,8 +1,8 @@
-//! What is announced of a guest.
+//! The properties of a guest that are announced to it and to its backends.
 
 use noxs_control::VifIdentity;
 
-/// What is announced of a guest in addition to its shell.
+/// The properties of a guest that are announced in addition to those of its shell.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestNodes<'a> {
     /// Its name.

@@ -102,7 +102,7 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
             text,
             "{:<width$}  {:>5}  {:>9}  {:>5}  {:<15}  {:>9}  {:>7}",
             name(guest),
-            guest.domid,
+            guest.domid.map_or_else(|| NONE.to_owned(), |domid| domid.to_string()),
             guest.memory_kib,
             guest.vcpus,
             guest.state.name(),

@@ -21,7 +21,7 @@ pub enum NumberedError {
     /// The network has too few addresses.
     #[error(
         "ip = {address}/{prefix}: the network has only {room} addresses for guests from {address} \
-         on; use a shorter prefix"
+         upwards; use a shorter prefix"
     )]
     Network {
         /// The first guest's address.

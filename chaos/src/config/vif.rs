@@ -14,8 +14,9 @@ pub const DEFAULT_BRIDGE: &str = "xenbr0";
 /// MTU of a vif without `mtu=`, in bytes.
 pub const DEFAULT_MTU: u16 = 1500;
 
-/// Valid values of `mtu=`, in bytes: from what each IPv4 interface must carry (RFC 791) to what the
-/// switch carries.
+/// Valid values of `mtu=`, in bytes: from what each IPv4 interface must carry (RFC 791) to the MTU
+/// of taps. noxsd's own limit is higher, what fits into a page, because it serves other toolstacks
+/// too.
 pub const MTU: RangeInclusive<u16> = 68..=DEFAULT_MTU;
 
 /// Longest name of a network interface in Linux, in bytes (`IFNAMSIZ` without the zero byte).

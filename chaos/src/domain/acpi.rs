@@ -57,7 +57,7 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
     // Without devices.
     page.header(DSDT, HEADER, *b"DSDT", 2);
 
-    // A table above 4 GiB has its address only in the 64-bit field.
+    // A table above 4 GiB has its address only in the 64-bit field, and 0 in this one.
     page.u32(FADT + 40, u32::try_from(at(DSDT)).unwrap_or(0));
     page.put(FADT + 109, &BOOT_FLAGS.to_le_bytes());
     page.u32(FADT + 112, HARDWARE_REDUCED);

@@ -1,13 +1,15 @@
 //! Computes the layout of a guest's memory from its flavour.
 
+use noxs::MAX_DEVICES;
 use xen::units::Gfn;
 
 use super::discovery::{GuestSide, SpecialPages};
 use super::flavour::Flavour;
 use super::layout::{HOLE_START, Layout, OVERLAY_FRAMES};
 
-/// Limit of the frames of the specials: enough for a console and 64 vifs.
-const MOST_SPECIALS: u64 = 3 + 1 + 2 * 64 + OVERLAY_FRAMES as u64;
+/// Limit of the frames of the specials: enough for the rings of as many devices as a device page
+/// holds. `chaos` itself allows fewer vifs ([`crate::config::MAX_VIFS`]).
+const MOST_SPECIALS: u64 = 3 + 2 * MAX_DEVICES as u64 + OVERLAY_FRAMES as u64;
 
 impl Layout {
     /// Returns the layout for a flavour.
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn memory_beyond_the_hole_goes_above_4_gib() {
-        let layout = layout(5 << 20, true, 64);
+        let layout = layout(5 << 20, true, u16::try_from(MAX_DEVICES).unwrap() - 1);
         assert!(layout.specials_end() <= HOLE_START.0 << 12);
         let [(_, low), (high_start, high)] = layout.memory_runs();
         assert_eq!((high_start, low.0 + high.0), (HOLE_END, 5 << 18));

@@ -9,6 +9,7 @@ use xen::units::{DomId, Gfn, Pages};
 
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
+use crate::convert::u64_to_usize;
 use crate::image::{Content, Image, ImageError, RamdiskFile};
 
 /// Segments with at most this many pages between them are mapped together: mapping some unused
@@ -105,7 +106,7 @@ impl Window {
     /// The bytes are not mapped.
     pub(super) fn fill_zero(&self, address: u64, count: u64) {
         let at = self.offset(address, count);
-        self.mapping.fill_zero(at, usize::try_from(count).unwrap_or(usize::MAX));
+        self.mapping.fill_zero(at, u64_to_usize(count));
     }
 
     /// Writes the content of a segment of an image.
@@ -141,7 +142,7 @@ impl Window {
         address: u64,
         ramdisk: &RamdiskFile,
     ) -> Result<(), ImageError> {
-        let count = usize::try_from(ramdisk.size()).unwrap_or(usize::MAX);
+        let count = u64_to_usize(ramdisk.size());
         self.write_file(address, ramdisk.file(), 0, count)?;
         ramdisk.check_unchanged()
     }

@@ -21,8 +21,8 @@ use crate::records::Record;
 /// A guest that was destroyed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Destroyed {
-    /// Its number.
-    pub domid: u16,
+    /// Its number; `None` for a pending restart whose record could not be read.
+    pub domid: Option<u16>,
     /// Its name, if it had one.
     pub name: Option<String>,
     /// Whether its domain was gone already and only its record was removed.
@@ -61,7 +61,8 @@ fn drop_restart<H: Hypervisor>(
         return Err(LifecycleError::NoSuchGuest { target });
     }
     // A pending restart that cannot be read is removed all the same.
-    let domid = host.records.promised_restart(&target).ok().flatten().map_or(0, |one| one.domid.0);
+    let restart = host.records.pending_restart(&target).ok().flatten();
+    let domid = restart.map(|record| record.domid.0);
     if !host.records.drop_restart(&target)? {
         return Err(LifecycleError::NoSuchGuest { target });
     }
@@ -181,5 +182,6 @@ pub(super) fn remove<H: Hypervisor>(
             host.records.remove(guest.domid, None)?;
         }
     }
-    Ok(Destroyed { domid: guest.domid.0, name, was_gone: guest.info.is_none(), warning })
+    let was_gone = guest.info.is_none();
+    Ok(Destroyed { domid: Some(guest.domid.0), name, was_gone, warning })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use daemon::chain::chain;
 use noxs_control::DomainId;
@@ -24,8 +23,8 @@ use crate::records::Record;
 pub struct ListedGuest {
     /// Its name; `None` for a domain whose record is missing.
     pub name: Option<String>,
-    /// Its number.
-    pub domid: u16,
+    /// Its number; `None` for a pending restart whose record cannot be read.
+    pub domid: Option<u16>,
     /// Its handle, as a UUID.
     pub handle: Option<String>,
     /// Its memory in KiB.
@@ -89,8 +88,8 @@ pub struct BrokenDevice {
     pub reason: String,
 }
 
-/// Returns the guests in the order of their domids. With `all`, also the shells of chaosd, the
-/// domains of other toolstacks, and dom0.
+/// Returns the guests in the order of their domids, those without one first. With `all`, also the
+/// shells of chaosd, the domains of other toolstacks, and dom0.
 ///
 /// # Errors
 /// Xen refuses, or the folder of records cannot be read.
@@ -111,7 +110,7 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
         let Some(info) = guest.info else { continue };
         let mut listed = ListedGuest {
             name: None,
-            domid: domid.0,
+            domid: Some(domid.0),
             handle: Some(handle.to_string()),
             memory_kib: info.tot_pages.to_kib().0,
             vcpus: info.max_vcpu_id.map_or(0, |last| last + 1),
@@ -124,7 +123,7 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
         };
         match guest.condition {
             Condition::Guest(record) => {
-                listed.age_ms = Some(now_ms().saturating_sub(record.created_ms));
+                listed.age_ms = Some(record.age_ms());
                 listed.name = Some(record.config.name);
                 listed.vifs = (0..)
                     .zip(record.config.vifs)
@@ -163,16 +162,16 @@ fn gone<H: Hypervisor>(host: &Host<H>, domid: DomId) -> Result<ListedGuest, Life
         Some(record) => Some(record.name().to_owned()),
         None => host.records.names_of(domid)?.into_iter().next(),
     };
-    Ok(without_domain(name, domid.0, GuestState::Gone, record.as_ref()))
+    Ok(without_domain(name, Some(domid.0), GuestState::Gone, record.as_ref()))
 }
 
 /// Returns the entry of a guest whose restart is pending.
 fn pending_restart<H: Hypervisor>(host: &Host<H>, name: String) -> ListedGuest {
-    let (record, fault) = match host.records.promised_restart(&name) {
+    let (record, fault) = match host.records.pending_restart(&name) {
         Ok(record) => (record, None),
         Err(error) => (None, Some(chain(&error))),
     };
-    let domid = record.as_ref().map_or(0, |record| record.domid.0);
+    let domid = record.as_ref().map(|record| record.domid.0);
     let listed = without_domain(Some(name), domid, GuestState::PendingRestart, record.as_ref());
     ListedGuest { fault, ..listed }
 }
@@ -180,7 +179,7 @@ fn pending_restart<H: Hypervisor>(host: &Host<H>, name: String) -> ListedGuest {
 /// Returns an entry for which Xen knows no domain.
 fn without_domain(
     name: Option<String>,
-    domid: u16,
+    domid: Option<u16>,
     state: GuestState,
     record: Option<&Record>,
 ) -> ListedGuest {
@@ -192,7 +191,7 @@ fn without_domain(
         vcpus: 0,
         state,
         cpu_time_ns: 0,
-        age_ms: record.map(|record| now_ms().saturating_sub(record.created_ms)),
+        age_ms: record.map(Record::age_ms),
         vifs: Vec::new(),
         broken_devices: Vec::new(),
         fault: None,
@@ -225,9 +224,4 @@ fn dropped_frames<H: Hypervisor>(host: &Host<H>) -> Option<Dropped> {
     let drops = host.noxsd.call(Noxsd::dropped).ok()?;
     let key = |id: DomainId, index| (id.domid, id.handle, index);
     Some(drops.into_iter().map(|vif| (key(vif.id, vif.index), vif.frames)).collect())
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

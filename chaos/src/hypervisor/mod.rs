@@ -1,7 +1,7 @@
 //! What the life cycle of a guest asks of Xen, as a trait.
 //!
-//! [`xen::Xen`] is the one that programs use; all of it is static dispatch, so a create costs what it cost
-//! without the trait. Unit tests have another one, in which each call can fail.
+//! Programs use [`xen::Xen`]; all of it is static dispatch, so the trait adds no cost to a create.
+//! Unit tests have another one, in which each call can fail.
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -88,13 +88,13 @@ pub trait Hypervisor: Debug + Sized {
     fn unpark(self: &Rc<Self>, parked: ParkedOf<Self>) -> Self::Shell;
 }
 
-/// What is left of a shell that is sent to another thread.
+/// The form in which a shell of this hypervisor is sent to another thread.
 pub type ParkedOf<H> = <<H as Hypervisor>::Shell as BuiltShell>::Parked;
 
-/// A domain that has everything and does not run yet.
+/// A complete domain of this hypervisor that does not run yet.
 pub type ReadyOf<H> = <<H as Hypervisor>::Shell as BuiltShell>::Ready;
 
-/// What is still mapped of a guest.
+/// The memory of a guest of this hypervisor that is still mapped.
 pub type MappedOf<H> = <ReadyOf<H> as ReadyDomain>::Mapped;
 
 /// A domain that has everything but an image. Dropping it destroys the domain.
@@ -157,8 +157,8 @@ pub trait ReadyDomain {
     fn keep_paused(self) -> Self::Mapped;
 }
 
-/// dom0's ends of event channels ([`xen::evtchn::EventChannels`]). The descriptor can be read when an event is
-/// pending.
+/// dom0's ends of event channels ([`xen::evtchn::EventChannels`]). The descriptor can be read when
+/// an event is pending.
 pub trait EventPorts: AsFd + Debug {
     /// Binds to a port that another domain holds for dom0.
     ///

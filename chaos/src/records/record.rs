@@ -42,15 +42,7 @@ impl Record {
     /// Returns the record of a domain that is created now, unpaused and without a device page.
     #[must_use]
     pub fn new(domid: DomId, handle: DomainHandle, config: DomainConfig) -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            domid,
-            handle,
-            config,
-            created_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-            device_page: None,
-            paused: false,
-        }
+        Self { domid, handle, config, created_ms: now_ms(), device_page: None, paused: false }
     }
 
     /// Returns the domain's name.
@@ -58,4 +50,17 @@ impl Record {
     pub fn name(&self) -> &str {
         &self.config.name
     }
+
+    /// Returns the time since the domain was created, in milliseconds. If the clock was set back
+    /// meanwhile, it is 0.
+    #[must_use]
+    pub fn age_ms(&self) -> u64 {
+        now_ms().saturating_sub(self.created_ms)
+    }
+}
+
+/// Returns the time in milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,7 @@ impl Records {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn promise_restart(&self, record: &Record) -> Result<(), RecordError> {
+    pub fn record_restart(&self, record: &Record) -> Result<(), RecordError> {
         let folder = self.restarts_folder();
         let bytes = encode(record, || folder.join(record.name()))?;
         // The name of a guest never begins with a dot, so this file is not taken for a record.
@@ -31,7 +31,7 @@ impl Records {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn promised_restart(&self, name: &str) -> Result<Option<Record>, RecordError> {
+    pub fn pending_restart(&self, name: &str) -> Result<Option<Record>, RecordError> {
         read(self.restarts_folder().join(name))
     }
 
@@ -77,14 +77,14 @@ mod tests {
         let config = "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4";
         let config = crate::config::parse_str("test", config, &[], true).unwrap().config;
         let mut record = Record::new(DomId(3), DomainHandle([1; 16]), config);
-        records.promise_restart(&record).unwrap();
+        records.record_restart(&record).unwrap();
         record.domid = DomId(4);
-        records.promise_restart(&record).unwrap();
+        records.record_restart(&record).unwrap();
         assert_eq!(records.restarts().unwrap(), ["a"]);
-        assert_eq!(records.promised_restart("a").unwrap(), Some(record));
+        assert_eq!(records.pending_restart("a").unwrap(), Some(record));
         assert!(records.drop_restart("a").unwrap());
         assert!(!records.drop_restart("a").unwrap());
-        assert_eq!(records.promised_restart("a").unwrap(), None);
+        assert_eq!(records.pending_restart("a").unwrap(), None);
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
         // The process was killed while it wrote this one.
         fs::write(restarts.join(".new"), "{").unwrap();
         assert_eq!(records.restarts().unwrap(), ["a", "b"]);
-        let fault = |name| match records.promised_restart(name) {
+        let fault = |name| match records.pending_restart(name) {
             Err(RecordError::Damaged { source, .. }) => source,
             other => panic!("{other:?}"),
         };

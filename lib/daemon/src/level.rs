@@ -44,7 +44,8 @@ impl Level {
         if let Some((token, interest)) = wait {
             event.events = flag(interest.is_readable(), libc::EPOLLIN)
                 | flag(interest.is_writable(), libc::EPOLLOUT);
-            // mio reads an event's token from here.
+            // mio reads an event's token from here, which it does not promise: the test below fails
+            // if a version of mio changes that.
             event.u64 = token.0 as u64;
         }
         // SAFETY: the call needs a pointer to an `epoll_event` that is valid until it returns, and

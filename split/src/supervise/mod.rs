@@ -5,13 +5,13 @@
 //! guests that other processes created.
 //!
 //! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
-//! ([`Records::promise_restart`]). So the guest comes back even if this process is killed in
+//! ([`Records::record_restart`]). So the guest comes back even if this process is killed in
 //! between, or if there is not enough memory now. A restart that failed is retried when something
 //! has changed: a domain has ended, or the configuration was read again. It is also retried a few
 //! times by a timer, because some changes are not reported, such as a missing file that was put
 //! back.
 //!
-//! [`Records::promise_restart`]: chaos::records::Records::promise_restart
+//! [`Records::record_restart`]: chaos::records::Records::record_restart
 
 mod attempts;
 mod error;

@@ -25,7 +25,7 @@ pub(super) enum Pending {
 /// # Errors
 /// It cannot be read, is another guest's, or the guest's files are missing.
 pub(super) fn read(host: &Host, name: &str) -> Result<Pending, RestartError> {
-    match host.records.promised_restart(name)? {
+    match host.records.pending_restart(name)? {
         None => Ok(Pending::Cancelled),
         Some(record) if record.name() != name => {
             Err(RestartError::OtherName { found: record.name().to_owned() })
@@ -41,7 +41,7 @@ pub(super) fn read(host: &Host, name: &str) -> Result<Pending, RestartError> {
 /// The guest's files are missing, or the pending restart cannot be written.
 pub(super) fn write(host: &Host, record: &Record) -> Result<DomainConfig, RestartError> {
     let config = config(record)?;
-    host.records.promise_restart(record)?;
+    host.records.record_restart(record)?;
     Ok(config)
 }
 

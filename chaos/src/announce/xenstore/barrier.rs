@@ -25,8 +25,9 @@ const NODE: &str = "domid";
 pub(crate) enum Until {
     /// The drivers have probed or removed the devices that were committed before.
     Probed,
-    /// They have also handled the first event of each watch that they set in doing so. blkback
-    /// opens its block device on such an event, which may arrive after that of the first barrier.
+    /// The drivers have also handled the first event of each watch that they set while they probed.
+    /// blkback opens its block device on such an event, which may arrive after that of the first
+    /// barrier.
     Ready,
 }
 

@@ -84,7 +84,7 @@ fn message(interface: &str, master: u32, mtu: u16) -> Vec<u8> {
     attribute(&mut bytes, IFLA_IFNAME, &[interface.as_bytes(), b"\0"].concat());
     attribute(&mut bytes, IFLA_MTU, &u32::from(mtu).to_ne_bytes());
     attribute(&mut bytes, IFLA_MASTER, &master.to_ne_bytes());
-    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    let length = u32::try_from(bytes.len()).expect("names of interfaces are short");
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
     bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
@@ -93,7 +93,7 @@ fn message(interface: &str, master: u32, mtu: u16) -> Vec<u8> {
 
 /// Appends an attribute: length, kind, value, and padding to a multiple of four bytes.
 fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    let length = u16::try_from(4 + value.len()).expect("names of interfaces are short");
     bytes.extend(length.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(value);

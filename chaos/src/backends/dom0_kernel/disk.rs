@@ -124,7 +124,7 @@ impl Disk {
 fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
     let mut config = [0; CONFIG_SIZE];
-    let fd = u32::try_from(file.as_raw_fd()).unwrap_or(u32::MAX);
+    let fd = file.as_raw_fd().cast_unsigned();
     config[CONFIG_FD..CONFIG_FD + 4].copy_from_slice(&fd.to_ne_bytes());
     let flags = LO_FLAGS_AUTOCLEAR | if read_only { LO_FLAGS_READ_ONLY } else { 0 };
     config[CONFIG_FLAGS..CONFIG_FLAGS + 4].copy_from_slice(&flags.to_ne_bytes());

@@ -15,7 +15,7 @@ fn devices_are_detached_before_the_domain_is_destroyed() {
     bed.create(&config("a")).unwrap();
     bed.done();
     let destroyed = destroy(&bed.host, "a").unwrap();
-    assert_eq!((destroyed.domid, destroyed.name.as_deref()), (1, Some("a")));
+    assert_eq!((destroyed.domid, destroyed.name.as_deref()), (Some(1), Some("a")));
     assert_eq!((destroyed.was_gone, destroyed.warning), (false, None));
     assert_eq!(bed.done(), ["noxsd: detach", "xen: destroy 1"]);
     bed.assert_empty("after destroy");
@@ -106,11 +106,16 @@ fn what_is_not_a_guest_is_not_destroyed() {
 fn destroy_drops_a_pending_restart_with_and_without_its_guest() {
     let bed = Bed::new();
     let record = bed.create(&config_without_devices("a")).unwrap().record;
-    bed.host.records.promise_restart(&record).unwrap();
+    bed.host.records.record_restart(&record).unwrap();
     assert!(!destroy(&bed.host, "a").unwrap().was_gone);
     assert_eq!(bed.host.records.restarts().unwrap(), Vec::<String>::new());
-    bed.host.records.promise_restart(&record).unwrap();
-    assert!(destroy(&bed.host, "a").unwrap().was_gone);
+    bed.host.records.record_restart(&record).unwrap();
+    let done = destroy(&bed.host, "a").unwrap();
+    assert_eq!((done.was_gone, done.domid), (true, Some(record.domid.0)));
+    bed.host.records.record_restart(&record).unwrap();
+    std::fs::write(bed.folder.path().join("records/restarts/a"), "damaged").unwrap();
+    let done = destroy(&bed.host, "a").unwrap();
+    assert_eq!((done.was_gone, done.domid), (true, None));
     bed.assert_empty("after destroy");
 }
 

@@ -10,7 +10,7 @@ fn listed(bed: &Bed, all: bool) -> Vec<ListedGuest> {
     list(&bed.host, all).unwrap()
 }
 
-fn states(guests: &[ListedGuest]) -> Vec<(u16, Option<&str>, GuestState)> {
+fn states(guests: &[ListedGuest]) -> Vec<(Option<u16>, Option<&str>, GuestState)> {
     guests.iter().map(|guest| (guest.domid, guest.name.as_deref(), guest.state)).collect()
 }
 
@@ -25,16 +25,16 @@ fn each_condition_has_its_state() {
     bed.xen().add(DomId(5), DomainHandle([7; 16]));
     let mut pending = gone.record;
     (pending.domid, pending.config.name) = (DomId(6), "pending".to_owned());
-    bed.host.records.promise_restart(&pending).unwrap();
+    bed.host.records.record_restart(&pending).unwrap();
     let guests = listed(&bed, false);
     assert_eq!(
         states(&guests),
         [
-            (1, Some("runs"), GuestState::Runnable),
-            (2, Some("gone"), GuestState::Gone),
-            (3, Some("incomplete"), GuestState::Incomplete),
-            (4, Some("creating"), GuestState::Creating),
-            (6, Some("pending"), GuestState::PendingRestart),
+            (Some(1), Some("runs"), GuestState::Runnable),
+            (Some(2), Some("gone"), GuestState::Gone),
+            (Some(3), Some("incomplete"), GuestState::Incomplete),
+            (Some(4), Some("creating"), GuestState::Creating),
+            (Some(6), Some("pending"), GuestState::PendingRestart),
         ]
     );
     assert_eq!(listed(&bed, true).len(), guests.len() + 1, "also the domain of another toolstack");
@@ -46,7 +46,7 @@ fn a_guest_with_a_damaged_record_is_listed_with_its_fault() {
     let domid = bed.create(&config_without_devices("a")).unwrap().domid;
     std::fs::write(bed.host.records.folder(domid).join("record"), [99, 1, 2]).unwrap();
     let guests = listed(&bed, false);
-    assert_eq!(states(&guests), [(1, Some("a"), GuestState::Runnable)]);
+    assert_eq!(states(&guests), [(Some(1), Some("a"), GuestState::Runnable)]);
     assert!(guests[0].fault.as_ref().unwrap().contains("version 99"), "{:?}", guests[0].fault);
 }
 
@@ -54,13 +54,13 @@ fn a_guest_with_a_damaged_record_is_listed_with_its_fault() {
 fn a_damaged_pending_restart_is_listed_with_its_fault() {
     let bed = Bed::new();
     let record = bed.create(&config_without_devices("a")).unwrap().record;
-    bed.host.records.promise_restart(&record).unwrap();
+    bed.host.records.record_restart(&record).unwrap();
     std::fs::write(bed.folder.path().join("records/restarts/b"), "damaged").unwrap();
     let guests = listed(&bed, false);
     // Guest a exists, so its pending restart is not listed.
     assert_eq!(
         states(&guests),
-        [(0, Some("b"), GuestState::PendingRestart), (1, Some("a"), GuestState::Runnable)]
+        [(None, Some("b"), GuestState::PendingRestart), (Some(1), Some("a"), GuestState::Runnable)]
     );
     assert!(guests[0].fault.is_some());
 }

@@ -19,7 +19,7 @@ pub enum StoredError {
     /// The bytes are not a record.
     #[error(transparent)]
     Bytes(DecodeError),
-    /// It describes a guest that is not allowed.
+    /// The config in it is outside of the limits of this chaos.
     #[error(transparent)]
     Config(EncodedError),
 }
