@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Links the program `bare` without the C library's start-up files.
 
 fn main() {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Makes the linker place the code of the program `chaos` in the order in which a create runs it
 //! (`link/README.md`).
 //!

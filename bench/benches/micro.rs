@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Benchmarks single operations of this project's code that a create or a packet needs. They run on
 //! the host with criterion and use the wall clock.
 #![allow(missing_docs, reason = "criterion's macros generate public functions")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Waits until a guest announces its address. Each guest with an address sends a gratuitous ARP
 //! packet when its network is up.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Starts `chaosd` for a measurement, and creates guests through it.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Runs a program and times it from its `execve`: until it prints something, or until it exits.
 //!
 //! The creation of the process does not count. So the child itself takes the time right before its

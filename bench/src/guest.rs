@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates a guest in this process, times each stage, and reads the CPU time of daemons.
 
 use std::fs;

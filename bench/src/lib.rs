@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Shared code of the programs that measure in dom0: creates guests in several ways and times them.
 
 pub mod announcement;

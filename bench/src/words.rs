@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Waits until a word appears in a process's output, a console or a log.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Configs of guests that xl creates.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Conversions of numbers that cannot fail on the machines that Xen runs on.
 
 /// Returns the same number as an index or a size in memory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Classes of failures: one per exit code. `chaosd` sends them with its refusals.
 
 use bincode::{Decode, Encode};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Domain handles that name the process that created the domain.
 //!
 //! Xen stores a handle of 16 bytes for each domain and does not interpret it. A handle of chaos

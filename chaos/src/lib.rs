@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaos`: a Xen toolstack for many small, short-lived guests.
 //!
 //! A guest is created in two halves (`docs/architecture.md`): [`domain::prepare`] does what does

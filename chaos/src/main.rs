@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaos`, the command on dom0.
 //!
 //! The command is started for each guest, so its start must be fast. Before `main`, Rust's runtime

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The entry of the program: `main`, as the C library calls it.
 //!
 //! `unsafe` is needed to export the symbol `main`, to ignore a signal, and to borrow descriptors.

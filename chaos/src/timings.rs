@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures the stages of an operation.
 
 use std::time::{Duration, Instant};

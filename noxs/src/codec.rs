@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Little-endian fields in a page that has already been copied out of shared memory.
 
 use crate::layout::PAGE_SIZE;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Every offset and constant of the page. Offsets and sizes are in bytes; numbers in the page are
 //! little-endian. `docs/noxs-abi.md` is the same table with explanations.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The noxs device page: how a Xen guest finds its devices without XenStore.
 //!
 //! dom0 writes one 4 KiB page into the guest's memory before the guest runs. The page lists every

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device page as a whole: its header and its list of devices.
 
 use crate::codec::{self, PageBytes};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads and writes pages in memory that the other side may be accessing at the same time.
 //!
 //! The generation is a sequence lock: [`publish`] makes it odd, writes the rest, and makes it even

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The sysctl block, the paper's power device: dom0 requests a power change, the guest answers.
 
 /// What dom0 asks of the guest. The discriminants are the values in the page.

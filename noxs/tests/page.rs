@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests the writer against the reader, and the reader against arbitrary bytes.
 
 use std::net::Ipv4Addr;

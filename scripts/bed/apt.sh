@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 # Fetches Debian packages of any release from the host's mirror, without installing them. For that it has a private
 # apt with its own lists and cache, and with an empty dpkg status.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 # The hypervisor, dom0's kernel with the modules that dom0 needs, and a ramdisk for Linux guests.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 # shellcheck disable=SC2034 # the other parts use the variables
 # Messages, builds for dom0, and the cache with its locks, for all parts of the test bed.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 # shellcheck disable=SC2153 # WITH is set in options.sh
 # dom0's initramfs: the cached layers, and on top the files that change from run to run.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 # Installs the few packages that the host itself needs, and chooses how Xen runs there.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # shellcheck shell=bash
 # One run: starts QEMU, passes the command's output through, and cleans up.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The event loop: requests, signals, prepared shells and guests that have ended.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Threads that run when no other thread wants the CPU.
 //!
 //! `unsafe`: no crate offers the system call.

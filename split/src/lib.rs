@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The program `chaosd`: see the library's documentation and `chaosd --help`.
 
 use std::io;

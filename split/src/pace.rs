@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! How often all domains are scanned.
 //!
 //! Xen reports that some domain has ended, not which one (`VIRQ_DOM_EXC`;

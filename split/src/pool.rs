@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Which shells are ready, and how many more to prepare.
 //!
 //! This module does not depend on Xen: a shell is any type `S`.

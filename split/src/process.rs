@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The process: lock, cleanup of what an earlier `chaosd` left, socket, signals, and the loop.
 
 use std::io;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The refill thread: prepares shells, and does work that can wait.
 //!
 //! It has its own Xen handle and connection to `noxsd`, and runs when no other program wants the

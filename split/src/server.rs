@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The socket and its clients.
 //!
 //! No client can block another. A client that sends a malformed packet, one that is too long or one

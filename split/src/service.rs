@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Answers requests, and does the work that they leave.
 
 use std::collections::VecDeque;

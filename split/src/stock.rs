@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The ready shells: the pool, and the thread that refills it.
 
 use std::sync::Arc;

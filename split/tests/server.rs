@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The server over real sockets, without Xen: a client that misbehaves harms only itself.
 #![allow(clippy::unwrap_used)] // A test ends with a panic.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Starts `chaosd` for a test, and stops or kills it.
 
 use std::fs::{self, File, OpenOptions};

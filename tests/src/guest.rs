@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A guest that a test creates and uses.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Kills a process at an exact point: at the entry to or the exit from a given system call.
 
 use std::os::unix::process::CommandExt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A small framework with which a whole-system test takes about ten lines.
 //!
 //! The tests run one after the other in dom0 of a real Xen, where `scripts/test` puts them. They

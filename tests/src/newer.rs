@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Programs that stand for a newer release: the same code with a newer version of the protocols.
 
 use std::env;

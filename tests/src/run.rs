@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Runs commands and checks their results.
 
 use std::process::{Command, Stdio};

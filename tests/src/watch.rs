@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Waits until a file has the expected content.
 
 use std::fs;

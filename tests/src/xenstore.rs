@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The machine on which a test in XenStore mode runs. It is checked before and after each test.
 
 use std::collections::BTreeSet;

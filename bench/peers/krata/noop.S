@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The smallest guest that krata boots. It waits forever. It is a PV kernel, because krata builds PV
  * guests on x86, with the notes that krata's loader requires (public/elfnote.h). */
 

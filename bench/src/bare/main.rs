@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `bare`: a process that exits with its first instructions, without starting the C library. Its
 //! time is what Linux itself needs for a process.
 //!

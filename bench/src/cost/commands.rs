@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times whole commands, from `execve` to exit.
 
 use anyhow::{Result, ensure};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures how the time of a create, and of each of its stages, grows with the number of guests.
 
 use anyhow::Result;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times creates in this process, by stage.
 
 use std::collections::BTreeMap;

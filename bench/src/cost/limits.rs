@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The limits of docs/performance.md: the largest median that a row may have. The unit is ms unless
 //! stated otherwise.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `cost`: measures in dom0 what one guest costs, and checks the limits of docs/performance.md.
 //! `scripts/bench cost` runs it there.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times many creates through `chaosd`: whether the last one takes longer than the first, and how
 //! much the refill of the pool delays creates that arrive meanwhile.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures how much memory of Xen and dom0 a guest takes beside its own.
 
 use anyhow::{Context, Result};

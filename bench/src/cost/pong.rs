@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times `chaos create` from its `execve` until a waiting client has received its first PONG.
 //!
 //! A client that connects before the guest runs waits for TCP's retries, which takes a second or

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times creates through `chaosd` from shells of a full pool.
 
 use std::fs;

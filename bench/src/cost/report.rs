@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The results, as a table and as JSON.
 
 use std::fmt::Write;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `exits [WORD]`: a C program that only exits, after printing WORD if there is one. Its time is
 //! the least that any program with a C library takes.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line: which figure is measured, and with how many guests.
 
 use clap::{Parser, ValueEnum};

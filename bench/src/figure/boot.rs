@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates one guest at a time and boots it until its first output (figures 4 and 11 of the paper).
 //! Times processes, containers, xl and krata for comparison.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times what a host without Xen would use instead: a process, and containers that run the same
 //! program.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates one daytime guest after another with one vif each, until there are many (figure 9 of
 //! the paper), and destroys them. In between it asks the first guest for the time, to see whether a
 //! packet takes longer when there are more guests.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates many guests of 1 MiB (figures 10 and 14 of the paper). Measures how long each create
 //! takes, how much memory of Xen, dom0 and the daemons each guest costs, and how long each guest
 //! takes to power off. All guests answer the request to power off, so all of them were alive.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times a guest until its first words: until its console shows a given word.
 
 use std::fs::{self, File};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures the CPU time that idle guests and their backends use in a minute (figure 15 of the
 //! paper).
 

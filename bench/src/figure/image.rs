@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures boot time against the size of what is loaded (figure 2 of the paper): the noop guest's
 //! kernel with ramdisks of several sizes.
 

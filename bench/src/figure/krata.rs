@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Times krata's client library (`bench/peers/krata`), and chaos in XenStore mode, because krata
 //! always uses XenStore.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Boots a guest with Debian's kernel, created by chaos in XenStore mode and by xl.
 
 use std::fs;

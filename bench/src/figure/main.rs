@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `figure`: measures one figure in dom0, where `scripts/bench` runs it.
 //!
 //! It writes each sample to stdout as soon as it is taken, as a line `series,x,y`. Lines that begin

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures where the time of a create goes (figure 5 of the paper): for chaos from the stages that
 //! it reports, for xl from a trace of which process has the CPU when.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Writes the stream of samples that `report` reads.
 
 use std::io::{Stdout, Write};

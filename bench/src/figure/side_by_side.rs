@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates, checks and destroys guests that run side by side. They are numbered from 0.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Sends requests to the redis guest through noxsd's switch, to Debian's redis-server in a Linux
 //! guest created by xl through the kernel's netback, and to the same program over dom0's loopback.
 //! Client, backend and server share one CPU.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures how much CPU time guests, dom0 and noxsd have used.
 
 use std::time::Instant;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks that the patterns of a linker script still match the program's code.
 //!
 //! When a function is renamed or inlined, its pattern matches nothing. The function's code then

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `order`: finds the code that a command runs, so that a linker script can lay it out in that order
 //! (`chaos/link/order.ld`), and checks that such a script still fits the program. `scripts/order`
 //! runs `steps` and `sections`, `scripts/test` runs `check`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses the map that LLVM's linker writes, and derives patterns for the linker's input sections.
 
 use std::collections::HashSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Runs a program one instruction at a time.
 
 use std::collections::HashSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Describes a figure: its panels and its goals.
 
 use crate::goal::Goal;

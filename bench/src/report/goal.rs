@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Goals of a figure.
 
 use serde::Serialize;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `report`: reads a figure's samples from stdin as they arrive, and writes its files:
 //! `samples.csv`, `summary.json`, `plot.svg`, `plot.png` and `table.txt`. `scripts/bench` runs it
 //! on the host. With `--again` it reads samples and facts from the first two of these files

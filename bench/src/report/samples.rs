@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Samples, grouped by series.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads the stream of samples that `figure` writes, and shows the progress.
 
 use std::io::BufRead;

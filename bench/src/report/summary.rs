@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Summarizes the samples, as JSON and as a table.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Discovery through the device page, which is in the guest's memory. dom0 announces nothing
 //! elsewhere.
 

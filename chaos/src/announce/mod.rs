@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! dom0's side of discovery: what dom0 writes outside of the guest so that the guest finds its
 //! devices. What it writes into the guest's memory is in [`crate::domain`].
 //!

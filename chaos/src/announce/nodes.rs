@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The properties of a guest that are announced to it and to its backends.
 
 use noxs_control::VifIdentity;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What every way of discovery does in dom0.
 
 use super::nodes::GuestNodes;

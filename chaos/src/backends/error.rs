@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Why no backend serves a device of a guest.
 
 use std::io;

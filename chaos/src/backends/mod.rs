@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The backends that serve a guest's devices: noxsd, or dom0's kernel.
 //!
 //! Each is a module of its own. A third is another module and a branch in each `match` of this

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What every kind of backends does for the devices of a shell.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The commands and their arguments. Doc comments of fields are help texts.
 
 use std::path::PathBuf;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Connects the terminal to a guest's console.
 
 use std::io::{self, IsTerminal};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaos create`: through `chaosd` if it is running, in this process otherwise.
 
 use std::borrow::Cow;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Exit codes, and the messages that come with them.
 
 use chaos::failure::FailureClass;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses command lines with `clap`.
 
 use std::ffi::OsString;

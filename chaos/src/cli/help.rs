@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What `--help` prints below the arguments: examples and exit codes.
 
 /// Appends the exit codes, which all commands share.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The command line. [`plain`] and [`grammar`] parse the arguments into a [`Command`], the library
 //! carries it out, and [`output`], the only module that prints, prints the result.
 

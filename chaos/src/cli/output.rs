@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Prints results to stdout, warnings and errors to stderr.
 
 use std::fmt::Display;

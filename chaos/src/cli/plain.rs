@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses the usual command lines of `chaos create` without `clap`, which would take a tenth of the
 //! command's time to describe the arguments.
 //!

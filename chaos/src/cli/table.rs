@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The tables that people read and the JSON of `create`.
 
 use std::fmt::Write;

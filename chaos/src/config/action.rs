@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The actions of `on_poweroff=`, `on_reboot=` and `on_crash=`.
 
 use std::str::FromStr;

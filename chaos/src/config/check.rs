@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks configs that do not come from a config file, but from a socket or a record.
 
 use std::ops::RangeInclusive;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The lists of devices: `vif=` and `disk=`.
 
 use super::disk::{DiskConfig, MAX_DISKS, parse_disk};

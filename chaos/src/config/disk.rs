@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The strings of `disk=` (xl-disk-configuration(5)).
 
 use std::path::PathBuf;

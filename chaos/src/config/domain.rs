@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Builds a [`DomainConfig`] from the settings of a config.
 
 use std::ops::RangeInclusive;

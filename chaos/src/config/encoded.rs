@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The form of a guest's config in messages to chaosd. A received config is checked
 //! ([`DomainConfig::checked`]).
 

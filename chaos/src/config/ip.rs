@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses the IPv4 address of a vif.
 
 use std::net::Ipv4Addr;

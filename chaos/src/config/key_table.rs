@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The table of all keys: those of `xl_parse.c` and of the manual page xl.cfg(5) in Xen 4.21, and
 //! those of chaos.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Splits a config into tokens.
 
 use super::error::Fault;

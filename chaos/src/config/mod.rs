@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Configs of guests, in the syntax of xl.cfg(5).
 //!
 //! A config that works with `xl create` works with chaos, or chaos refuses it and names the line,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses numbers as C writes them.
 
 /// Why a text is not a number.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Derives the configs of many guests from one config.
 
 use std::net::Ipv4Addr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses the syntax of a config into settings. What the keys mean is not known here.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What can be wrong in a config.
 
 use thiserror::Error;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses numbers within a range.
 
 use std::ops::RangeInclusive;

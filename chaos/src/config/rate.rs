@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses the rate limit of a vif, in xl's notation (`libxlu_vif.c`).
 
 use noxs_control::Rate;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Looks up settings by their keys.
 
 use std::ops::RangeInclusive;

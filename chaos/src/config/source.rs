@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Positions in the texts that are parsed.
 
 use std::fmt;

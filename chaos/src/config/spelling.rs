@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Suggestions for misspelt names.
 
 /// Returns the candidate with the smallest edit distance, if that is 1 or at most a third of its

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The key `store`: how a guest discovers its devices, and what serves them.
 //!
 //! These are two choices, each with a folder of its own:

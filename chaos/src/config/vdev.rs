@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Names of disks and their numbers.
 
 /// Returns the number of a disk in XenStore from its name, as Xen's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A network interface of a guest.
 
 use std::ops::RangeInclusive;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The strings of `vif=` (xl-network-configuration(5)).
 
 use noxs::MacAddr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What is most likely a mistake in a config.
 
 use thiserror::Error;

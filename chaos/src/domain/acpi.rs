@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The ACPI tables of a guest in XenStore mode.
 //!
 //! Linux finds its CPUs in the table MADT, and starts no timer without it. The other tables are

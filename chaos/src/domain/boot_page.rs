@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The boot page, whose address a PVH guest finds in `ebx`.
 //!
 //! The guests of this project read it through [`xen_abi::start_info::View`].

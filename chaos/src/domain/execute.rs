@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The second half of a create: everything that depends on the request.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What a shell is prepared for.
 
 use xen::units::{KiB, Pages};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The grants of the rings of a guest with a device page.
 
 use xen::units::GrantRef;

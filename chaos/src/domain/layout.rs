@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The layout of a guest's memory.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Allocates the memory of a domain, in as few and as large extents as possible.
 
 use xen::units::{DomId, Gfn, KiB, Pages};

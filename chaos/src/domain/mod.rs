@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Builds PVH domains (`docs/architecture.md`).
 //!
 //! [`prepare()`] returns a [`Shell`]: a domain with memory, rings, grants and event channels, but

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Fills a page of a guest's memory. Numbers are little-endian.
 
 /// The used bytes at the start of a page. Bytes that are not written are zero.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The size of a domain's paging pool.
 
 use xen::units::Pages;

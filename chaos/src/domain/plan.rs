@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Computes the layout of a guest's memory from its flavour.
 
 use noxs::MAX_DEVICES;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The first half of a create: everything that does not depend on the request.
 
 use std::rc::Rc;

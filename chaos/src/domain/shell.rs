@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A domain that has everything but an image.
 
 use std::rc::Rc;

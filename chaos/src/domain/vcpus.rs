@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Ensures that a domain has its vCPUs before its ports.
 
 use xen::hvm_context::PvhVcpu;

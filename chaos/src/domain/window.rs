@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The part of a domain's memory that dom0 maps while it builds the domain.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Decides what a domain is to chaos, and so which domains are listed as guests, cleaned up or
 //! destroyed.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates guests.
 
 use std::os::fd::OwnedFd;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Destroys guests, and cleans up after killed processes.
 
 use std::collections::HashSet;

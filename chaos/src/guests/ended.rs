@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests that have exited, for the supervisor.
 
 use xen::units::{DomId, DomainHandle};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The host, as all operations on guests use it.
 
 use std::cell::RefCell;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Lists guests.
 
 use std::collections::{HashMap, HashSet};

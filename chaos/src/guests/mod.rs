@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The life cycle of guests (`docs/lifecycle.md`).
 //!
 //! Each module below uses only those above it:

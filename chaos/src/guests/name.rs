@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reserves the name of a guest that is being created.
 
 use xen::units::DomId;

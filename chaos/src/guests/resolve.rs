@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Finds a guest by its name or domid, and collects what is known of it.
 
 use daemon::chain::chain;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Shells with their devices attached.
 
 use std::fs::File;

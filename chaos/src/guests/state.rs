@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The states that `chaos list` shows. Their names are API: they stand in its JSON.
 
 use serde::Serialize;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Waits for domains that exit, through the event that Xen raises then.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What the life cycle of a guest asks of Xen, as a trait.
 //!
 //! Programs use [`xen::Xen`]; all of it is static dispatch, so the trait adds no cost to a create.

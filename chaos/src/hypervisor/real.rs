@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The hypervisor of programs: Xen itself.
 
 use std::rc::Rc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads the setup header of a Linux bzImage (Documentation/arch/x86/boot.rst in Linux).
 
 use super::error::{BzImageProblem, ImageError};

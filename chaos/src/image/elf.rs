@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads ELF files: what to load where, and where to enter it.
 
 use object::LittleEndian;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Why a kernel cannot be loaded.
 
 use std::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Opens and reads files of kernels and ramdisks.
 
 use std::fs::{File, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A kernel that boots as a PVH guest.
 
 use std::fs::File;

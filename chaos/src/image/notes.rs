@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Finds the PVH note of an ELF file.
 
 use std::ops::Range;

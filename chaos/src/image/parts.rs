@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parts of an ELF file, checked to lie in it.
 
 use std::ops::Range;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads parts of a file, each with one system call.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A ramdisk: a file that is copied into the guest unchanged.
 
 use std::fs::File;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! ELF files that can be loaded, and those that cannot.
 
 mod files;

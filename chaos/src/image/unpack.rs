@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Unpacks kernels: gzip'ed ELF files, and Linux bzImages.
 
 use std::io::{self, Read};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The files in a domain's folder.
 
 use std::fs::{self, File, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! File operations after which a reader sees a whole file or none.
 
 use std::fs::{self, File, OpenOptions};

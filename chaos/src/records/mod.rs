@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What dom0 remembers of domains.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The part of a record that is prepared with the shell, before a guest is asked for.
 
 use std::fs::{File, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The record of one domain.
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Pending restarts: records of guests that have exited and that chaosd has yet to create again.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Derives the configs of the guests to create from one config.
 
 use std::path::Path;

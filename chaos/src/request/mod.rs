@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates guests through `chaosd` if it is running, and in this process otherwise.
 //!
 //! For the command, the benchmarks and all other programs that create guests. It prints nothing. A

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests about the pool of shells, which only `chaosd` has.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests to a fake `chaosd` with a fixed reply.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Converts Unix time to a calendar date.
 
 use core::fmt;

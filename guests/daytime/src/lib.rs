@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parts of the daytime guest that do not need the runtime, so that they can be tested on any
 //! machine.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest that sends the time of day to each client that connects to TCP port 13 (RFC 867).
 
 #![no_std]

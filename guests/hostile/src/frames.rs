@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ethernet frames with true and false sender addresses.
 
 use core::net::Ipv4Addr;

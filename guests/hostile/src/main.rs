@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest that misbehaves as its command line says. Tests check that it harms no other guest.
 
 #![no_std]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pages of devices, without a driver's checks: any word can be read and written.
 //!
 //! `unsafe`: it takes the pages by their address.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The transmit ring of `public/io/netif.h`, without a driver's checks.
 
 use alloc::vec::Vec;

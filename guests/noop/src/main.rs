@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest that reports that it is ready and then blocks. It shows what a guest costs as such.
 
 #![no_std]

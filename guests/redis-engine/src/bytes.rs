@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Byte strings in the store. Short ones are stored inline, without an allocation.
 
 use alloc::boxed::Box;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A connection, as commands see it.
 
 use alloc::rc::Rc;

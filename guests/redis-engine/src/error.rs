@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Why a command is refused. The texts are exactly those of Redis, because clients check them.
 
 use alloc::borrow::Cow;

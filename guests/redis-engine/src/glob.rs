@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Matches Redis's glob patterns: `*`, `?`, `[a-z]`, `[^x]`, and `\` to escape any of them.
 
 /// Returns whether the text matches the pattern. Takes at most as many steps as the product of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A hash table whose entries also have positions.
 //!
 //! The entries are stored in chunks, so that they are not copied when the table grows: memory can

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Redis commands on data in memory: the wire protocol (RESP2 and RESP3), the commands and the
 //! data. The engine has no I/O and no clock, and needs no operating system: the program that embeds
 //! it provides bytes, time and memory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the engine checks and allocates memory.
 //!
 //! Allocations whose size a peer can choose (values, tables, replies) are checked in advance and may

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Parses and prints numbers as Redis does.
 
 use alloc::string::String;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Encodes replies for the wire.
 
 use alloc::vec::Vec;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Parses requests from the wire, in whatever pieces they arrive. Each byte is parsed only once.
 
 use alloc::vec::Vec;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Random numbers for commands such as SPOP and RANDOMKEY. They are not fit for secrets.
 
 /// `xorshift64*` (Vigna, "An experimental exploration of Marsaglia's xorshift generators").

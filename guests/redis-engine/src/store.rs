@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The data: keys, values, and when they expire.
 
 use alloc::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The types of values, and their names.
 
 use alloc::boxed::Box;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sorted sets, whose members are found by name and are ordered by score and name.
 
 use alloc::collections::BTreeSet;

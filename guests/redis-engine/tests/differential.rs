@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Sends the same commands to the engine and to Redis itself, and compares the replies byte by
 //! byte.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Feeds the wire protocol in pieces: the replies must not depend on how the bytes are split, and
 //! no bytes may cause a panic.
 

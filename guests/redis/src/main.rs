@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest that serves Redis commands on TCP port 6379.
 //!
 //! The crate `redis-engine` implements the commands and stores the data; this program connects it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! From the PVH entry point to the guest's `main`.
 //!
 //! `unsafe`: the entry is assembly, and start_info is read by its address.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # The PVH entry: 32-bit protected mode, paging off, flat segments, %ebx = address of start_info.
 # Switches to 64-bit mode with the runtime's stack and page tables, which map all memory up to
 # start_info one to one; paging.rs builds the final tables.

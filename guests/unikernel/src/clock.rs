@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The time without hypercalls: the CPU's time stamp counter, and the factors that Xen writes to
 //! `shared_info` (pvclock).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: a ring of bytes to dom0 (`public/io/console.h`).
 //!
 //! `unsafe`: it takes the ring's page by its address.

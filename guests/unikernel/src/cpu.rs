@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What follows from having one vCPU without interrupts, and the few instructions that need
 //! assembly.
 //!

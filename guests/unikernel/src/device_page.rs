@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The device page (`docs/noxs-abi.md`), which lists the guest's devices.
 //!
 //! `unsafe`: dom0 may change the page while the guest reads it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Event channels, and waiting for them.
 
 use crate::clock::Instant;

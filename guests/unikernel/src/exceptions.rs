@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPU exceptions: each is a bug of the guest, is printed, and shuts the domain down.
 //!
 //! The handler has a stack of its own (IST), because the guest's stack may be the cause, and

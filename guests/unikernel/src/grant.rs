@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The grant table: which pages of this guest other domains may access (`public/grant_table.h`).
 //!
 //! `unsafe`: Xen reads and writes the table at the same time as the guest.

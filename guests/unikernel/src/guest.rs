@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The argument of a guest's `main`.
 
 use alloc::boxed::Box;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's heap: the talc allocator over all free memory.
 //!
 //! `unsafe`: it is the global allocator and returns raw memory.

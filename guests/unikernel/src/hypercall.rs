@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hypercalls.
 //!
 //! `unsafe`: the calls are assembly, and Xen reads and writes the guest's memory.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Addresses and sizes. All are guest-physical; memory is mapped one to one.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The runtime of chaos's own Xen guests.
 //!
 //! A guest is one program on one vCPU, without an operating system, interrupts or threads: it waits

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Provides `memcpy` and related functions. Compiled code calls them, and a guest has no C library.
 //!
 //! `unsafe`: the functions are assembly (`memory.s`) and take raw pointers.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # The memory functions that compiled code calls. Each round copies 64 bytes with SSE2, which is best
 # for the sizes that guests copy (frames, values, socket buffers), in instructions and in cycles.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's page tables: memory is mapped one to one, no page is both writable and executable,
 //! and page 0 and the page below the stack are not mapped.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The devices of a guest in XenStore mode (`docs/xenstore.md`). It has no device page; Xen's HVM
 //! parameters give the console's ring and port. The ring is the same, and its backend is
 //! xenconsoled.

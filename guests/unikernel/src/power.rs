@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Power requests: dom0 asks the guest to power off or to reboot, in the device page's sysctl
 //! block.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Converts the time stamp counter to Xen's system time, and that to the time of day (pvclock).
 
 use core::time::Duration;

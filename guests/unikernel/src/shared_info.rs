@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The page that Xen shares with the guest: pending event channels, and the time.
 //!
 //! `unsafe`: Xen writes the page while the guest reads it.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the PVH boot protocol passes to the guest (`public/arch-x86/hvm/start_info.h`): the memory
 //! map, the command line and the boot modules, one of which is the device page.
 

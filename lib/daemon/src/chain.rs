@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! An error and its causes in one line.
 
 use std::error::Error;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A client's end: connects to a daemon and exchanges packets with it.
 
 use std::error::Error;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The clients of a daemon: accepting, eviction, turns.
 //!
 //! No client can block another: each turn serves one packet of one client, and when there are too

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! How messages and files are encoded: one byte for the version, then bincode.
 //!
 //! Messages and files have separate versions. A message is read in one version, because both ends

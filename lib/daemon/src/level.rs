@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waits for descriptors by level: the poll reports a descriptor as long as it is ready.
 //!
 //! mio waits by edge: a reader has to read until nothing is left, so each event costs one more

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the project's daemons and their clients share.
 //!
 //! A daemon listens on a `SOCK_SEQPACKET` Unix socket: one message a packet, files beside it, one

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The socket that a daemon's clients connect to.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The lock beside a daemon's socket: one daemon at a time.
 
 use std::fs::{self, File, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Packets over a `SOCK_SEQPACKET` socket, with any number of files beside them.
 //!
 //! `unsafe`: a file arrives as the number of a descriptor that the kernel has just opened in this

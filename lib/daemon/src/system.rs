@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a daemon needs from the system at start: groups and the limit of open files.
 
 use nix::errno::Errno;

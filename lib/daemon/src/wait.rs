@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Waits for descriptors until a deadline.
 
 use std::os::fd::BorrowedFd;

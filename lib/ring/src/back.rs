@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The back end of a ring: requests come in, responses go out.
 
 use core::marker::PhantomData;

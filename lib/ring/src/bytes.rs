@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Rings of bytes: the console's and XenStore's.
 //!
 //! Producer and consumer always send an event after they have moved their index, so these rings

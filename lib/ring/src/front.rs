@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The front end of a ring: requests go out, responses come back.
 
 use core::marker::PhantomData;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Both ends of Xen's rings, over memory that another domain writes at any time.
 //!
 //! * [`SharedPage`] is that memory. [`RawPage`] is a page by its address, for guests; dom0's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory that another domain writes, and how slots are copied out of it and into it.
 
 use core::sync::atomic::{Ordering, fence};

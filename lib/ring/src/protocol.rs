@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the slots of a ring hold.
 
 use xen_abi::io::{blkif, netif, ring};

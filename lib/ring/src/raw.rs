@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A shared page by its address.
 //!
 //! `unsafe`, because the other domain reads and writes the page while this one does.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! For tests: pages in ordinary memory, and a front end that checks nothing.
 
 use std::cell::RefCell;

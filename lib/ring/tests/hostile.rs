@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Whatever the other end writes, and whenever, an end never takes more than a ring holds, never
 //! panics, and never touches another page.
 #![cfg(not(loom))]

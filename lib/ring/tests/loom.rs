@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Both ends of a ring, with few requests, on every interleaving that Rust's memory model permits.
 //! The tests take seconds; building the model checker takes longer.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two ends of a ring when both follow the rules.
 
 use xen_abi::io::blkif;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opens the tap through which a noxs switch reaches a Linux bridge.
 //!
 //! Opening needs root. `noxsd` does it at start, before it drops its privileges; for a bridge that

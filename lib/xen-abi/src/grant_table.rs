@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `public/grant_table.h`.
 
 use crate::PAGE_SIZE;

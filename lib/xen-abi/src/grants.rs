@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who may use which grant references of a guest that the project's toolstack builds
 //! (`docs/noxs-abi.md`).
 //!

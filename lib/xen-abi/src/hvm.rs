@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `public/hvm/hvm_op.h`, `public/hvm/params.h`, `public/hvm/dm_op.h` and
 //! `public/arch-x86/hvm/save.h`.
 

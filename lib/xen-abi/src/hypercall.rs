@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Numbers of hypercalls and virtual interrupts: `public/xen.h` and `public/version.h`.
 
 pub const HYPERVISOR_MEMORY_OP: u64 = 12;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Xen's raw ABI on x86-64, Xen 4.17 to 4.20: numbers, structures and offsets.
 //!
 //! dom0 and the guests build this crate, so that the two ends of a page cannot disagree. Each

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `public/memory.h`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};

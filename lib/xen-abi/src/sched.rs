@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `public/sched.h`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};

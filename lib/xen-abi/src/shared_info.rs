@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The page that Xen shares with a domain: `struct shared_info` of `public/xen.h` and what
 //! `public/arch-x86/xen.h` and `public/arch-x86/xen-x86_64.h` add to it.
 

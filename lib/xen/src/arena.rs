@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory that hypercalls may point to.
 //!
 //! Xen accesses the arguments of a hypercall by their virtual address. The kernel may move ordinary

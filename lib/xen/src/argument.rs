@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which structures may be passed to Xen, and what Xen does with the addresses in them.
 //!
 //! `unsafe`: the two traits state what the compiler cannot check, namely which memory of this

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Copies to and from memory that another domain may access, each byte exactly once.
 //!
 //! `unsafe`: everything here works on raw addresses; `mapping` has checked their bounds.

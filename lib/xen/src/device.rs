@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opens the devices in `/dev/xen` and makes their ioctls.
 //!
 //! `unsafe`: an ioctl takes a pointer whose type depends on the ioctl's number.

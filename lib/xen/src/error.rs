@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The errors of this crate, and why a device of Xen's cannot be opened.
 
 use std::path::Path;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Event channels of guests, as the toolstack sets them up. For dom0's own ends see
 //! [`crate::evtchn`].
 

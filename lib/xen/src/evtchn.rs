@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! dom0's ends of event channels, through `/dev/xen/evtchn`.
 //!
 //! An event is a hint to look for work, not a count: binding raises one at once, and several may

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Maps a guest's memory and fills in its grant table, for the toolstack.
 //!
 //! `unsafe`: the kernel follows pointers in the ioctls' structures.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages that other domains have granted to this one, through `/dev/xen/gntdev`.
 //!
 //! `unsafe`: the kernel follows pointers in the ioctls' structures.

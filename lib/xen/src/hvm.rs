@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Operations on HVM and PVH domains: page types and parameters.
 
 use nix::errno::Errno;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The state that a PVH vCPU starts with.
 //!
 //! The records follow Xen's `public/arch-x86/hvm/save.h`, the values

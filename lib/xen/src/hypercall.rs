@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The Xen handle, and the forms that hypercalls have.
 //!
 //! `unsafe`: a hypercall takes addresses. The traits of `argument` say which structures hold any

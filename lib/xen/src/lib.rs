@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! dom0's side of Xen, without libxc: hypercalls through `/dev/xen/privcmd`, mappings of guests'
 //! memory, event channels and grants.
 //!

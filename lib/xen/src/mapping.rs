@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Mapped pages that are shared with another domain or with the hypervisor.
 //!
 //! The other side may write to them at any time. So no Rust reference to their bytes ever exists:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Adds memory to domains, and sets their memory maps.
 
 use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where mappings go in the address space of a process.
 //!
 //! A process that creates one guest and exits lives for a few milliseconds. Mappings close to the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What Xen reports about the machine.
 
 use xen_abi::sysctl::{PhysInfo, XEN_SYSCTL_PHYSINFO};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Types that keep Xen's numbers apart: domains, frames, ports, grants and sizes.
 
 use std::fmt;

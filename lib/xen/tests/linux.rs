@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compares the kernel's interface (`xen::linux`) with Linux's C headers (`linux-libc-dev`): sizes,
 //! offsets and constants.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The client's half: batches of requests.
 
 use crate::{Frame, Header, Kind, MAX_PAYLOAD};

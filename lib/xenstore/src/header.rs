@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header of a message, and how a stream of bytes is split into messages.
 
 use xen_abi::io::xs_wire::{SockMsg, XENSTORE_PAYLOAD_MAX};

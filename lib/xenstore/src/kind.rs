@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The kinds of messages, and the names of errors.
 
 use xen_abi::io::xs_wire;

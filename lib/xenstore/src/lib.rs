@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! XenStore's messages, both halves: `struct xsd_sockmsg` of Xen's `public/io/xs_wire.h`, and the
 //! payloads of `docs/misc/xenstore.txt`. Numbers and limits are those of [`xen_abi::io::xs_wire`].
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The client's half: reads replies and events.
 
 use std::io::{self, Read};

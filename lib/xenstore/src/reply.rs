@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server's half: writes replies, errors and events.
 
 use crate::{ErrorName, Header, Kind, MAX_PAYLOAD, NodeAccess, TooLong};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The server's half: reads requests.
 
 use crate::access::number;

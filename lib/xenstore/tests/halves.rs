@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two halves against each other: what one writes, the other reads.
 #![allow(clippy::unwrap_used)] // A test ends with a panic.
 

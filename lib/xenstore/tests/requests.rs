@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests as a server reads them, byte by byte.
 #![allow(clippy::unwrap_used)] // A test ends with a panic.
 

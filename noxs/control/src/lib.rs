@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The messages between a toolstack and noxsd, and the device records that outlive both.
 //!
 //! Messages travel over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message per packet. The

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Device records, byte by byte: records that an earlier `chaos` has written stay readable.
 //!
 //! Each file in `tests/golden/` holds one record in hexadecimal; `#` begins a comment.

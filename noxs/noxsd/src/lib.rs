@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The parts of noxsd: back ends of the consoles and network interfaces of noxs guests, and the
 //! switch between them, in one unprivileged process.
 //!

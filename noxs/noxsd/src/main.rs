@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The program noxsd: see the library's documentation, and `noxsd --help`.
 
 use std::process::ExitCode;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A noxsd that has no file descriptor left for a client. This is a test program of its own,
 //! because the limit applies to the whole process.
 

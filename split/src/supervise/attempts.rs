@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The failed attempts of a pending restart, and the timer for the next one.
 
 use std::time::{Duration, Instant};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Why a guest that has ended cannot be restarted or removed.
 
 use std::io;

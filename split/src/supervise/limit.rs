@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Limits how often a guest is restarted.
 
 use std::collections::{HashMap, VecDeque};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What happens when a guest exits: it is destroyed, restarted or kept, as its config says.
 //!
 //! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one, so the supervisor

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Pending restarts among the records: written before a guest is removed, deleted when its
 //! successor runs.
 

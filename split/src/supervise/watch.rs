@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The watch for guests that end.
 
 use std::time::{Duration, Instant};

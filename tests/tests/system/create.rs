@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates, lists and destroys guests.
 
 use system_tests::{Bed, Guest, chaos};

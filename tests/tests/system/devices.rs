@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests that misuse the device page and the rings. Only the guest itself must suffer.
 
 use std::fs;

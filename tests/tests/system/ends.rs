@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests that power off or reboot.
 
 use system_tests::{Bed, Guest, chaos};

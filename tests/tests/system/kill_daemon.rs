@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Kills `chaosd` at every stage of its work, under load. The next `chaosd` must find a consistent
 //! system.
 //!

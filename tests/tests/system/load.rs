@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Loads one guest with requests while others are created and destroyed. On several processors the
 //! work of `noxsd`, `chaosd`, creates and guests interleaves.
 

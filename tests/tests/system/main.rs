@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Whole-system tests, which `scripts/test` runs in dom0 of a real Xen.
 //!
 //! They share one machine, so they run one after the other, with `--test-threads=1`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaosd`'s pool and its clients, also when daemons are killed.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests the calls of crate `xen` against a real Xen: applies each one to an empty PVH domain, and
 //! reads back its effect.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Bad input: one clear error, its exit code, and nothing left behind.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The services of the shipped guests, as their users see them.
 
 use std::io::{Read, Write};

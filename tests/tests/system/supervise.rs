@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaosd` carries out `on_poweroff`, `on_reboot` and `on_crash`.
 
 use serde_json::Value;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Replaces both daemons by builds that speak a newer version of their protocols, as an upgrade
 //! does.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests in XenStore mode, with the kernel's backends.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Kills `chaos` during a create or a destroy. What it leaves behind must be listed, and the next
 //! command must be able to remove it.
 

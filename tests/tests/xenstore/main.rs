@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of XenStore mode, which `scripts/test` runs in dom0 of a real Xen with xenstored and
 //! xenconsoled.
 //!

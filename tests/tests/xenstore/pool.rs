@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Shells in XenStore mode.
 
 use std::net::TcpStream;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests that XenStore mode refuses: one clear error, and nothing left behind.
 
 use system_tests::{Guest, XenStoreBed, chaos, run};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
 //! `krata-boot ROUNDS [BRIDGE]`: creates and destroys a guest with krata's client library, ROUNDS
 //! times. The guest has 8 MiB, the least that krata accepts, a console, and a vif if a bridge is
 //! named. Prints one line per create: the nanoseconds from the request until the guest may run.

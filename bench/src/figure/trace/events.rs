@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses the `trace` file of Linux's tracing, which has one event per line (Linux,
 //! `Documentation/trace/ftrace.rst`, "Output format").
 

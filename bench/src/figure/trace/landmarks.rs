@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Landmarks: functions of xl's libraries whose begin or end shows what xl is doing. Linux reports
 //! when xl reaches one (Linux, `Documentation/trace/uprobetracer.rst`).
 

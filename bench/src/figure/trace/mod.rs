@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Uses Linux's tracing to record which task has the CPU when, and what xl is doing (Linux,
 //! `Documentation/trace/ftrace.rst` and `events.rst`).
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Attributes each moment of xl's create to a stage. On one CPU each moment belongs to exactly one
 //! task.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `boot`: figures 4 and 11 of the paper.
 
 use crate::figure::{Figure, Panel, Scale};

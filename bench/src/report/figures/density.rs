@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `density`: figures 10 and 14 of the paper.
 
 use crate::figure::{Figure, Panel, Scale};

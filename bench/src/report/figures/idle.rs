@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `idle`: figure 15 of the paper.
 
 use crate::figure::{Figure, Kind, Panel};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `image`: figure 2 of the paper.
 
 use crate::figure::{Figure, Panel};

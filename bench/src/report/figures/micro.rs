@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `micro`: single operations of this project's code.
 
 use crate::figure::{Figure, Panel, Scale};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `parts`: figure 5 of the paper.
 
 use crate::figure::{Figure, Panel};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! `traffic`: requests through noxsd's switch, and through netback.
 
 use crate::figure::{Figure, Panel};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Maps values to pixels, and chooses the ticks of an axis.
 
 use super::number::{exponent, plain};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Draws each series as a bar, with names to the left and values to the right.
 
 use anyhow::Result;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Draws the parts of a plot: texts, lines and areas. The fonts are compiled in, so none need to be
 //! installed.
 

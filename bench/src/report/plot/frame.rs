@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The area of a plot in which the values are drawn.
 
 use plotters::style::RGBColor;

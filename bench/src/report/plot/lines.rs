@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Draws each series as a line over x, with the names beside the plot.
 
 use anyhow::Result;

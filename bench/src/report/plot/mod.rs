@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Draws a figure's plots as SVG, and converts that to PNG.
 
 mod axis;

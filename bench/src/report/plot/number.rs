@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Formats numbers for a plot.
 
 /// Returns the exponent of the largest power of ten that is not above a positive value.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The styles by which series are told apart.
 
 use plotters::style::RGBColor;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Waits until dom0's kernel has processed what was written for it in XenStore.
 //!
 //! The kernel's drivers learn of their devices from watches. One thread handles all their events in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads and watches XenStore while a guest runs: for its console, for requests to shut down, and
 //! for domains that exit.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Discovery through XenStore: nodes in the tree of the host's xenstored, for hosts and guests that
 //! need them (`docs/xenstore.md`).
 //!

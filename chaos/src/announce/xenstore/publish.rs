@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Writes and removes a domain's nodes.
 
 use std::io;

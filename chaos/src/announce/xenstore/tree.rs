@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The nodes of a domain in XenStore (Xen's `docs/misc/xenstore-paths.pandoc`).
 //!
 //! Only those are written that dom0's kernel, xenconsoled, the guests' drivers and xl read: half as

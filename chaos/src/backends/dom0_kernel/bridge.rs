@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Adds a guest's interface to its bridge, through rtnetlink(7).
 //!
 //! One message replaces Xen's script `vif-bridge`: it sets the interface's MTU and bridge and

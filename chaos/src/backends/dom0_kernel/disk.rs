@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Opens disks for dom0's blkback, which takes only block devices. A file gets a loop device.
 //!
 //! `unsafe` is needed for the ioctls of the loop devices.

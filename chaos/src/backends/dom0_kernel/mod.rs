@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Devices that dom0's kernel serves: vifs through netback, disks through blkback. xenconsoled
 //! serves the console.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The messages of `chaosd`, which keeps shells ready, and their client.
 //!
 //! They are sent over a `SOCK_SEQPACKET` Unix socket at [`SOCKET`], one message in each packet.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The messages and their encoding: the byte [`PROTOCOL`], then bincode.
 
 use bincode::{Decode, Encode};

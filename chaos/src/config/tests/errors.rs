@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Keys and values that are refused, and the messages.
 
 use super::*;

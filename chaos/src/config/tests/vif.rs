@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The strings of `vif=`.
 
 use noxs::{Ipv4Config, MacAddr};

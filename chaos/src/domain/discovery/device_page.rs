@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Discovery through the device page: dom0 describes the devices in the guest's memory, and grants
 //! their rings and allocates their port before the guest runs.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The guest's side of discovery: what its memory, its grant table and its ports must contain so
 //! that it finds its devices. dom0's side is [`crate::announce`].
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What every way of discovery decides about a guest.
 
 use noxs::{Ipv4Config, MacAddr};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Discovery through XenStore: dom0 provides the rings of XenStore and of the console. The guest
 //! creates the rings of its other devices itself, anywhere in its memory.
 //!

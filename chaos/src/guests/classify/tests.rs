@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 use xen::domain::{DomainState, ShutdownReason};
 use xen::units::{DomId, DomainHandle, Pages};
 

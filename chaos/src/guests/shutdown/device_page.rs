@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests in the sysctl block of the device page, and answers in the guest's answer page.
 
 use std::os::fd::AsFd;

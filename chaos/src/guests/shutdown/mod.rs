@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Asks a guest to shut down. Each way of discovery has a channel of its own for the request; a
 //! third way is a file beside the two and a branch in [`shutdown`].
 

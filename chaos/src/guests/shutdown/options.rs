@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! How a guest is to be shut down.
 
 use std::time::Duration;

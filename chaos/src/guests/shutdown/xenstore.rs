@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests in the guest's `control` folder in XenStore.
 
 use std::os::fd::AsFd;

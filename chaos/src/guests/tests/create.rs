@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 use nix::errno::Errno;
 use noxs_control::Refusal;
 use xen::units::DomId;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of the life cycle with a fake hypervisor and a fake noxsd: what is left when a step fails.
 
 mod create;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A noxsd for unit tests. It answers over a real socket and logs the requests.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

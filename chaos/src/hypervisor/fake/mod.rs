@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A hypervisor for unit tests: domains are entries of a table, and each call can be made to fail.
 
 mod page;

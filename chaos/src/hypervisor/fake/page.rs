@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Pages and event channels of the fake hypervisor.
 
 use std::cell::RefCell;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Shells of the fake hypervisor: entries of its table that go away when they are dropped.
 
 use std::rc::Rc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Properties of all kernels, well-formed and damaged.
 
 use std::os::unix::fs::FileExt;

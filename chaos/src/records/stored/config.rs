@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A guest's config in versions 3 and 4 of the record.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What is wrong with the bytes of a record.
 
 use daemon::encoding::DecodeError;

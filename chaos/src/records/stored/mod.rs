@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The bytes of a record's file: one byte for the version, then the record in the format of that
 //! version.
 //!

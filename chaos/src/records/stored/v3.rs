@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Version 3 of the record, which chaos reads and no longer writes.
 
 use bincode::Decode;

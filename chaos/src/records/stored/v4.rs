@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Version 4 of the record, which chaos writes. The device page is one optional value.
 
 use bincode::{Decode, Encode};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands about the connection itself.
 
 use alloc::vec::Vec;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The description of a command, and the context in which it runs.
 
 use alloc::string::String;

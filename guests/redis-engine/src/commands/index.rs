@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Indices that may count from the end.
 
 use crate::number::saturating_i64;

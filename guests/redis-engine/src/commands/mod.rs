@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Executes commands. They are in one table, from which `COMMAND` is answered, too.
 
 mod connection;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands that use cursors: `SCAN`, `SSCAN`, `HSCAN` and `ZSCAN`.
 //!
 //! A cursor is the number of positions that are left, and a scan goes from the last position to the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The commands on sets.
 
 use super::context::{Context, Outcome};

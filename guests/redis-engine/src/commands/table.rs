@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table of commands.
 
 use super::context::{Command, Context, Outcome};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests with almost full memory: allocations without a check must fit into the reserve, and
 //! nothing may use up the reserve.
 

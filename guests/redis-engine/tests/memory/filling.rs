@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests that fill memory with one kind of command.
 
 use redis_engine::{Output, Session};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! An engine with limited memory: allocations beyond the limit fail.
 
 #![allow(unsafe_code)] // a global allocator, which counts what the engine takes

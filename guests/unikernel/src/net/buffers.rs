@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Granted pages for frames on their way to and from the backend.
 //!
 //! All are granted once, at start. The backend can write the pages for received frames at any time,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The table of connections: finds the connection of a segment, in memory that is allocated at
 //! start.
 

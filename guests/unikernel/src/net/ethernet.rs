@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ethernet and ARP.
 //!
 //! A guest only answers: its frames go back to the hardware address that the frames of the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The network: TCP over IPv4 on the guest's vif.
 //!
 //! [`Net::new`] sets up the interface as dom0 configured it. [`Net::serve`] then runs a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two rings of a network interface (`public/io/netif.h`): one frame per slot, without extras.
 
 use alloc::vec::Vec;

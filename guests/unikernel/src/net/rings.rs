@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rings of a network interface.
 //!
 //! `unsafe`: it takes the ring pages by their address.

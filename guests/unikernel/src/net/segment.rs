@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finds and verifies TCP segments in received packets.
 //!
 //! smoltcp would verify the checksum of every segment. A segment from dom0 or from another guest on

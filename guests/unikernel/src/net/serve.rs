@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Serves a TCP port: the loop over frames, connections and deadlines.
 
 use alloc::vec::Vec;

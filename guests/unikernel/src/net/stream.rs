@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! A TCP connection, as a service sees it.
 
 use core::net::SocketAddrV4;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The network from end to end on the host: a client's TCP stack, a backend that serves the rings
 //! like noxsd, and a guest's service.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Block devices: `public/io/blkif.h`. A sector of the protocol has 512 bytes.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console's page: `public/io/console.h`. It holds a ring of bytes to the guest, one from it,
 //! and their indices, which only grow and wrap at 2^32.
 

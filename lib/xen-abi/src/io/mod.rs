@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Rings between the two ends of a device: `public/io/*.h`.
 
 pub mod blkif;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Network interfaces: `public/io/netif.h`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Shared folders: `public/io/9pfs.h`. The page of indices is defined by
 //! `DEFINE_XEN_FLEX_RING_AND_INTF` of `public/io/ring.h`.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The page of a ring of requests and responses: `public/io/ring.h`.
 //!
 //! Indices only grow, and wrap at 2^32; the slot of an index is its remainder by the number of

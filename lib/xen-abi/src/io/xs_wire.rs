@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! XenStore's messages and its page: `public/io/xs_wire.h`.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The structure whose address a PVH guest finds in `ebx`: `public/arch-x86/hvm/start_info.h`,
 //! version 1.
 //!

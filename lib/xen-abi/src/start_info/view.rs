@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads what a toolstack wrote into a guest's memory, without trusting its addresses.
 
 use core::ops::Range;

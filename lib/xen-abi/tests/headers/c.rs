@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compares our values with C expressions: compiles and runs a program that prints the expressions.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rings of devices and of XenStore.
 
 use std::mem::size_of;

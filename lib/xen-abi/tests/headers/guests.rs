@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The structures in a guest's own memory: `shared_info` and `start_info`.
 
 use std::mem::{offset_of, size_of};

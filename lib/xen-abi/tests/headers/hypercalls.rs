@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hypercalls that each domain may make, and the HVM state.
 
 use std::mem::{offset_of, size_of};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Compares the raw ABI with the C headers of Xen (`libxen-dev`): sizes, offsets and constants.
 //!
 //! `XEN_HEADERS` names the folder with the `xen` folder of a version's headers; the default is the

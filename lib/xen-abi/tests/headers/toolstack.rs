@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hypercalls that only dom0 may make: `domctl.h` and `sysctl.h`.
 
 use std::mem::offset_of;

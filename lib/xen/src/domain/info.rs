@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! What Xen reports about a domain.
 
 use xen_abi::domctl::{self, GetDomainInfo};

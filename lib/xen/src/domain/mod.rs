@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Creates, limits, pauses, queries and destroys domains.
 
 mod info;

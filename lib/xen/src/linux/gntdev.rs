@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! `xen/gntdev.h` of Linux.
 
 use super::ioc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Linux's interface to Xen: the ioctls of the devices in `/dev/xen`.
 //!
 //! Each file mirrors the C header that it names; `tests/linux.rs` compares the two. The fields are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! The record of a domain's devices: the file [`RECORD_FILE`](crate::RECORD_FILE), from which a
 //! restarted noxsd learns which rings exist.
 //!

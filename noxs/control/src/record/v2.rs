@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Version 2, which is only read: the message `Attach` of that time.
 
 use std::borrow::Cow;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Version 3: the domain, then a list of its devices, each with its kind.
 //!
 //! A later version that only adds kinds can decode these bytes with its own types: the variants

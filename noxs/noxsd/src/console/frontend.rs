@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A guest's end of its console, for tests. It keeps no state of its own.
 
 use xen_ring::testing::FakePage;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The file that keeps a console's newest output, and is bounded.
 
 use std::fs::File;

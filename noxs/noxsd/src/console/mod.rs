@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A console: its ring, its log, and the client that is connected to it.
 //!
 //! [`ring`] takes output out of the guest's page and puts input into it, [`log`] is the bounded

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! noxsd's ends of a console's two rings, and their limits.
 //!
 //! Output is taken out no faster than [`OUTPUT_RATE`]: a guest that prints more waits for its own

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A console's rings, with these tests as the guest. What holds for any ring of bytes is tested in
 //! `xen_ring`.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! One client's connection: what it is used for, and the output that waits for room in its socket.
 
 use std::collections::VecDeque;

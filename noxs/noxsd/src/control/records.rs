@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads the domains that an earlier noxsd served from the records that toolstacks write.
 
 use std::fs::{self, File, OpenOptions};

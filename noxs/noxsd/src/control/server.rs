@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The clients: their requests, and the consoles and watches that some connections turn into.
 //!
 //! No client can delay another: nothing is read from a client that has not taken its last reply, a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of clients of all kinds, over real sockets; one file for each subject.
 
 mod consoles;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Connects a domain's devices, and releases them.
 
 use std::io;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A test bed: domains on a fake Xen, with the tests as guests.
 
 use std::fs::{File, OpenOptions};

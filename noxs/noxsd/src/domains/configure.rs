@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Puts vifs on their bridges, once their identities are known.
 
 use std::rc::Rc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Connects clients to consoles, and passes their input on.
 
 use noxs_control::{DomainId, Refusal};

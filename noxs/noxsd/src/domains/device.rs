@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The kinds of devices: the only place that lists them.
 //!
 //! A kind is a folder beside `console` and `net`, with its ring, its limits, what it does in a

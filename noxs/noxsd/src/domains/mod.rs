@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The attached domains, their devices and their event channels.
 //!
 //! [`Domains`] owns all devices. `attach` connects a domain's devices, `configure` puts its vifs on

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reports the states of devices to toolstacks.
 
 use noxs_control::{DomainId, DomainStatus, MAX_DROPPED, Refusal, VifDrops};

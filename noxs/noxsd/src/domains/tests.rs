@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of attached domains on a fake Xen, with the tests as guests; one file for each subject.
 
 mod attach;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Turns: each device that is ready is served one batch.
 //!
 //! All devices of a domain may share one event channel, so an event is a hint to look at each of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Private pages that granted pages are copied to and from.
 
 use super::{DomId, GrantRef, PAGE_SIZE};

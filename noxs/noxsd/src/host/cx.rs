@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What a device is served with in one turn.
 
 use std::time::Instant;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! [`Host`] on a real dom0: the kernel's grant and event channel devices.
 
 use std::io;

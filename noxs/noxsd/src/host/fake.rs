@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Xen in ordinary memory, for tests that act as the guests.
 
 use std::collections::{BTreeSet, HashMap};

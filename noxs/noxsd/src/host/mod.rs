@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! What devices need from Xen and the kernel, as a trait, so that tests can run all the rest.
 //!
 //! [`buffers`] are private pages that granted pages are copied to and from, [`cx`] is what a device

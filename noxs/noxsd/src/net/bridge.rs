@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A bridge: its switch, the ports of its guests, and its tap to dom0.
 
 use std::fs::File;

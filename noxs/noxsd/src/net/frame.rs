@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads the headers of an Ethernet frame, and checks which guest may send which frame.
 
 use std::net::Ipv4Addr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A guest's end of the rings of a vif, for tests. It does not check anything and keeps no state.
 
 use xen_abi::io::netif::{RxRequest, RxResponse, TxRequest, TxResponse};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Network interfaces, and the bridges that they are on.
 //!
 //! A [`vif::Vif`] is a guest's interface: its [`sender`] takes frames out of the guest's ring and

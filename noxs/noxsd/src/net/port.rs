@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The receiving half of a vif: a port of a bridge, which puts frames into the guest's pages.
 //!
 //! Frames for a guest that has posted no page wait for one: a burst is often longer than the number

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks of what a toolstack asks for a vif: its bridge, addresses, MTU and rate.
 
 use std::ops::RangeInclusive;

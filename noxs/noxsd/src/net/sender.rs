@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The sending half of a vif: takes frames out of the guest's ring, within the guest's limits.
 //!
 //! Each frame is one request: it lies within one page and has no offloads; any other request is

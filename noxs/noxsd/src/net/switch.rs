@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Decides which ports of a bridge a frame goes to.
 //!
 //! The addresses of guests are known before they run, so the switch does not learn them: a frame

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks that a file is a tap that a bridge can use.
 //!
 //! `unsafe`, because the ioctl that asks the kernel fills a C structure with a union.

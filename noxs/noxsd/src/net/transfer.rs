@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The frames of one turn, and memory that every turn reuses.
 
 use std::collections::VecDeque;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A guest's network interface: attached first, and served once its identity is known.
 
 use std::time::Instant;

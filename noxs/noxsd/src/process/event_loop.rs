@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The event loop: waits for event channels, clients, taps and timers, and serves them in turns.
 
 use std::convert::Infallible;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! The process: its start as root, how it gives up root, and its loop.
 //!
 //! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Allows the system calls that the event loop needs. Any other kills the process.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Starts noxsd: opens everything that needs root, gives up root, and serves.
 
 use std::convert::Infallible;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Opens the taps of the bridges that are known when noxsd starts, which needs root.
 
 use std::io;

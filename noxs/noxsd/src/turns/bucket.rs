@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A limit on a rate: a token bucket.
 
 use std::time::{Duration, Instant};

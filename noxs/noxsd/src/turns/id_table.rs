@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! A table indexed by numbers that Xen assigns in ascending order: domids and event channel ports.
 
 /// A table indexed by small numbers.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Turns: who is served next, when, and at which rate. Independent of device kinds.
 //!
 //! Events and timers report work, and turns do it: each owner with work gets one batch at a time,

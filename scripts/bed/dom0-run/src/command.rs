@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs the command, and passes its output and exit status on to the host.
 
 use std::ffi::OsStr;

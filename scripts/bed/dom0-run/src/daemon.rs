@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Starts a daemon and waits until it reports that it is ready, as systemd does.
 
 use std::ffi::{OsStr, OsString};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Helps busybox in the test bed's dom0: runs a command and reports its output and status to the
 //! host, starts a daemon and waits until it is ready, and times a command.
 

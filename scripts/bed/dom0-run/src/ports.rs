@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Opens the virtio ports that lead to the host.
 
 use std::fs::{self, File};

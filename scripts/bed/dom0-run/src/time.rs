@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! Times a command.
 
 use std::ffi::{OsStr, OsString};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests with small traces. Times are in microseconds.
 
 use super::{Stage, stages};

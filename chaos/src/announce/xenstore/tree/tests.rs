@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 use noxs::MacAddr;
 use noxs_control::{Rate, VifIdentity};
 use xen::units::{Gfn, Port};

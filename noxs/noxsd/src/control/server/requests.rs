@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Handles the packets of clients.
 
 use std::time::Instant;

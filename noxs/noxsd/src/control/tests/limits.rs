@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of clients that break the rules, and of others that must not be affected.
 
 use super::*;

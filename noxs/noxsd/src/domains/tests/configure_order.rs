@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of vifs that are configured while their guests send frames and events.
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of domains whose devices share one event channel.
 
 use super::*;

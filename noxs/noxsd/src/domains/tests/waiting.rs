@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of frames that wait for pages of their receiver, or because of the rate of their sender.
 
 use super::*;
