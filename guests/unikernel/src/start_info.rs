@@ -204,7 +204,7 @@ mod tests {
         put(&mut memory, TOP + 0x200, b"a=1 b\0");
         put(&mut memory, TOP + 0x210, noxs::MODULE_NAME.as_bytes());
         let info = parse(&memory[..], TOP as u64).unwrap();
-        assert_eq!(info.memory.iter().collect::<Vec<_>>(), [0x1000..TOP as u64]);
+        assert!(info.memory.iter().eq(std::iter::once(0x1000..TOP as u64)));
         assert_eq!(info.memory_end, 1 << 20);
         assert_eq!(info.device_page, Some(at(0x1000)));
         assert_eq!(info.command_line, at(0x200)..at(0x205));
