@@ -2,7 +2,7 @@
 //! Decides what a domain is to chaos, and so which domains are listed as guests, cleaned up or
 //! destroyed.
 //!
-//! [`classify`] is pure; [`resolve`](super::resolve) collects its arguments.
+//! [`classify`] is pure; [`resolve`](super::resolve()) collects its arguments.
 
 use xen::domain::DomainInfo;
 

@@ -95,7 +95,7 @@ impl Executor {
         Ok(Self::ThisProcess(host))
     }
 
-    /// Creates a guest. Paths in its config must be absolute, as [`expand`](super::expand)
+    /// Creates a guest. Paths in its config must be absolute, as [`expand`](super::expand())
     /// returns them.
     ///
     /// Adds the stages of this process to `timings`: only `request` if `chaosd` creates the guest.
