@@ -2,6 +2,9 @@
 //! Tests the calls of crate `xen` against a real Xen: applies each one to an empty PVH domain, and
 //! reads back its effect.
 
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, poll};
 use system_tests::Bed;
 use xen::domain::CreateDomain;
 use xen::event::PortStatus;
@@ -24,6 +27,8 @@ const PAGE: usize = 4096;
 /// How many pages may still be missing when a domain is destroyed: Xen frees its own pages for it a
 /// little later.
 const LATE_PAGES: u64 = 64;
+/// How long an event may take to arrive, in milliseconds.
+const EVENT_TIMEOUT_MS: u16 = 10_000;
 
 /// A domain that is destroyed at the end of its test.
 struct Domain {
@@ -143,9 +148,12 @@ fn a_port_of_the_guest_is_bound_and_raised() {
     let channels = EventChannels::open().expect("event channels");
     let local = channels.bind_interdomain(*domid, port).expect("a binding");
     assert_eq!(status(), PortStatus::Interdomain(DomId::DOM0, local));
+    // The event may reach another processor of dom0, and this set only a little later.
+    let mut fds = [PollFd::new(channels.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut fds, EVENT_TIMEOUT_MS), Ok(1), "binding raises an event");
     let mut pending = Vec::new();
     channels.pending(&mut pending).expect("what is pending");
-    assert_eq!(pending, [local], "binding raises an event");
+    assert_eq!(pending, [local]);
     channels.unmask(&pending).expect("unmasked");
     channels.notify(local).expect("notified");
     channels.unbind(local).expect("unbound");
