@@ -59,24 +59,9 @@ pub enum LifecycleError {
         #[source]
         source: Box<LifecycleError>,
     },
-    /// A vif names a bridge that does not exist.
-    #[error(
-        "bridge {bridge} of the guest's vif does not exist; create it (ip link add {bridge} type \
-         bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
-    )]
-    NoBridge {
-        /// The bridge.
-        bridge: String,
-    },
-    /// The tap on a bridge cannot be created.
-    #[error("cannot connect bridge {bridge} to noxsd")]
-    Tap {
-        /// The bridge.
-        bridge: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    /// A vif's bridge cannot be used.
+    #[error(transparent)]
+    Bridge(DevicesError),
     /// XenStore, or a backend that is announced in it, does not serve the devices.
     #[error("cannot announce the devices in XenStore")]
     Store(#[from] StoreError),
@@ -198,7 +183,7 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
-            | Self::NoBridge { .. }
+            | Self::Bridge(DevicesError::NoBridge { .. })
             | Self::Disk(_)
             | Self::Store(StoreError::NoBridge { .. })
             | Self::NoLog { .. }
@@ -256,8 +241,9 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Store(source) => Self::Store(source),
             DevicesError::Disk(source) => Self::Disk(source),
             DevicesError::Record(source) => Self::Record(source),
-            DevicesError::NoBridge { bridge } => Self::NoBridge { bridge },
-            DevicesError::Tap { bridge, source } => Self::Tap { bridge, source },
+            bridge @ (DevicesError::NoBridge { .. } | DevicesError::Tap { .. }) => {
+                Self::Bridge(bridge)
+            }
         }
     }
 }
