@@ -40,6 +40,12 @@ install_missing() {
     } >&2 || die 2 "apt-get could not install: $*"
 }
 
+# counts_instructions: returns whether this host's QEMU can run Xen on a clock that counts instructions (-icount). With
+# QEMU 10 (Debian 13) that ends when Xen sets up its timer: "Bad icount read".
+counts_instructions() {
+    [[ $(qemu-system-x86_64 --version) =~ version\ [0-9]\. ]]
+}
+
 # kvm_nests: returns whether this machine's KVM claims to run a hypervisor in a guest.
 kvm_nests() {
     local parameter
