@@ -28,7 +28,8 @@ pub struct ListenError {
 }
 
 /// Listens at `path`, on a non-blocking socket. Replaces a socket that an earlier daemon left
-/// there: the caller holds the [`Lock`](crate::lock::Lock). Root and the group may connect.
+/// there: the caller holds the [`Lock`](crate::lock::Lock). Root may connect, and the group's members
+/// if there is a group.
 ///
 /// # Errors
 /// The socket cannot be created.
@@ -48,8 +49,9 @@ fn create(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let bound = bind(socket.as_raw_fd(), &UnixAddr::new(path)?);
     umask(mask);
     bound?;
+    let mode = if group.is_some() { 0o660 } else { 0o600 };
     chown(path, None, group)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     start_listening(&socket, Backlog::new(BACKLOG)?)?;
     Ok(UnixListener::from(socket))
 }
@@ -62,9 +64,12 @@ mod tests {
     fn a_leftover_socket_is_replaced_and_other_users_may_not_connect() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        drop(listen(&path, None).unwrap());
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        let own_group = Some(nix::unistd::getegid().as_raw());
+        drop(listen(&path, own_group).unwrap());
+        assert_eq!(mode(), 0o660);
         let _listener = listen(&path, None).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        assert_eq!(mode(), 0o600);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use daemon::listener::{self, ListenError};
 use daemon::lock::{Lock, LockError};
-use daemon::system::{self, GroupError};
+use daemon::system;
 use noxs_control::{Refusal, Request};
 
 use super::event_loop::EventLoop;
@@ -41,10 +41,6 @@ pub struct Options {
     /// Run as this user once the devices are open. "root" stays root, but without capabilities.
     #[arg(long, value_name = "NAME", default_value = "noxsd")]
     user: String,
-
-    /// Let this group connect, beside root [default: group chaos, if it exists].
-    #[arg(long, value_name = "NAME")]
-    group: Option<String>,
 }
 
 /// Why noxsd cannot start or continue.
@@ -56,9 +52,6 @@ pub enum StartError {
     /// The socket cannot be created.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The group does not exist.
-    #[error(transparent)]
-    Group(#[from] GroupError),
     /// Root cannot be given up.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
@@ -92,7 +85,6 @@ pub enum StartError {
 pub fn run(options: &Options) -> Result<Infallible, StartError> {
     privileges::require_root()?;
     let account = Account::find(&options.user)?;
-    let group = system::group(options.group.as_deref())?;
     let Some(probe) = noxs_control::encode(&Request::Status) else {
         unreachable!("a request without arguments fits in a packet")
     };
@@ -101,9 +93,12 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
 
     // Everything that needs root.
     let host = XenHost::open()?;
+    // Listen before the records are read: a toolstack that removes a domain meanwhile waits for its
+    // answer, and does not learn that no noxsd serves the domain. Only root has a use for the socket: a
+    // client can have any granted page mapped.
+    let listener = listener::listen(&options.socket, None)?;
     let recorded = records::read(&options.records);
     let taps = taps::open(&options.bridges, &recorded)?;
-    let listener = listener::listen(&options.socket, group)?;
     let now = Instant::now();
     let mut event_loop =
         EventLoop::new(Domains::new(host, now), listener).map_err(StartError::Loop)?;
