@@ -24,7 +24,7 @@ pub struct Client<T> {
     /// What the daemon stores.
     pub state: T,
     token: Token,
-    /// What the poll waits for, if anything.
+    /// What the poll waits for beside the end of the connection.
     awaited: Option<Interest>,
     /// Whether it is in the queue.
     queued: bool,
@@ -212,7 +212,8 @@ impl<T> Clients<T> {
 }
 
 impl<T> Client<T> {
-    /// Makes the poll wait for packets, for room, for both or for nothing.
+    /// Makes the poll wait for packets, for room, for both or only for the end of the connection,
+    /// which it always reports.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -221,10 +222,9 @@ impl<T> Client<T> {
             return Ok(());
         }
         let mut source = Level(self.socket.as_raw_fd());
-        match (self.awaited, wanted) {
-            (None, Some(interest)) => registry.register(&mut source, self.token, interest)?,
-            (Some(_), Some(interest)) => registry.reregister(&mut source, self.token, interest)?,
-            (_, None) => registry.deregister(&mut source)?,
+        match wanted {
+            Some(interest) => registry.reregister(&mut source, self.token, interest)?,
+            None => source.only_end(registry, self.token)?,
         }
         self.awaited = wanted;
         Ok(())
@@ -340,5 +340,16 @@ mod tests {
         drop(bed.clients.remove(0));
         assert_eq!(bed.events(), []);
         assert!(!is_connected(&client));
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_reported_though_nothing_is_awaited() {
+        let mut bed = Bed::new();
+        let client = bed.client(true);
+        packet::send(&client, b"x", &[]).unwrap();
+        let (state, registry) = bed.clients.get_with_registry(0).unwrap();
+        state.wait_for(None, registry).unwrap();
+        drop(client);
+        assert_eq!(bed.events(), [Token(LIMITS.first)]);
     }
 }

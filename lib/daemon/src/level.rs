@@ -21,11 +21,11 @@ pub struct Level(pub RawFd);
 
 impl Source for Level {
     fn register(&mut self, poll: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.control(poll, libc::EPOLL_CTL_ADD, Some((token, interest)))
+        self.control(poll, libc::EPOLL_CTL_ADD, Some((token, Some(interest))))
     }
 
     fn reregister(&mut self, poll: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.control(poll, libc::EPOLL_CTL_MOD, Some((token, interest)))
+        self.control(poll, libc::EPOLL_CTL_MOD, Some((token, Some(interest))))
     }
 
     fn deregister(&mut self, poll: &Registry) -> io::Result<()> {
@@ -34,17 +34,27 @@ impl Source for Level {
 }
 
 impl Level {
+    /// Makes the poll report only that the other end has closed the connection, or that it failed;
+    /// the kernel always reports these. The descriptor is registered.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn only_end(&self, poll: &Registry, token: Token) -> io::Result<()> {
+        self.control(poll, libc::EPOLL_CTL_MOD, Some((token, None)))
+    }
+
     fn control(
         &self,
         poll: &Registry,
         operation: libc::c_int,
-        wait: Option<(Token, Interest)>,
+        wait: Option<(Token, Option<Interest>)>,
     ) -> io::Result<()> {
         let flag = |wanted: bool, flag: libc::c_int| if wanted { flag.cast_unsigned() } else { 0 };
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         if let Some((token, interest)) = wait {
-            event.events = flag(interest.is_readable(), libc::EPOLLIN)
-                | flag(interest.is_writable(), libc::EPOLLOUT);
+            let wants = |what: fn(Interest) -> bool| interest.is_some_and(what);
+            event.events = flag(wants(Interest::is_readable), libc::EPOLLIN)
+                | flag(wants(Interest::is_writable), libc::EPOLLOUT);
             // mio reads an event's token from here, which it does not promise: the test below fails
             // if a version of mio changes that.
             event.u64 = token.0 as u64;

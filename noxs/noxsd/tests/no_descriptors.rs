@@ -85,7 +85,7 @@ impl Bed {
             for event in &events {
                 match event.token() {
                     LISTENER => self.server.accept(),
-                    client => self.server.client_event(client, event.is_readable()),
+                    client => self.server.client_event(client, event.is_readable(), false),
                 }
             }
             let mut session = Session { registry: self.poll.registry(), domain_exception: None };

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) mode: Mode,
     /// The poll has reported a packet.
     pub(super) readable: bool,
+    /// The client has closed its end.
+    pub(super) closed: bool,
     /// The server would take a packet now.
     pub(super) accepts_packets: bool,
     /// A reply for which the socket had no room.
@@ -53,6 +55,7 @@ impl State {
         Self {
             mode: Mode::Requests,
             readable: false,
+            closed: false,
             accepts_packets: true,
             reply: None,
             output: VecDeque::new(),

@@ -68,11 +68,12 @@ impl Server {
         );
     }
 
-    /// Queues a client that the poll has reported.
-    pub fn client_event(&mut self, token: Token, readable: bool) {
+    /// Queues a client that the poll has reported: with a packet, or because it has closed its end.
+    pub fn client_event(&mut self, token: Token, readable: bool, closed: bool) {
         let Some(key) = self.clients.key(token) else { return };
         if let Some(client) = self.clients.get_mut(key) {
-            client.state.readable |= readable;
+            client.state.readable |= readable || closed;
+            client.state.closed |= closed;
             self.clients.queue(key);
         }
     }
@@ -117,7 +118,13 @@ impl Server {
         if flush(client, registry).is_err() {
             return self.drop_client(key, domains);
         }
-        if mem::take(&mut client.state.readable) && client.state.may_read(domains) {
+        let may_read = client.state.may_read(domains);
+        if client.state.closed && !may_read {
+            // What it has sent cannot be taken, perhaps never: a guest may read no input. Don't
+            // keep the console busy until then.
+            return self.drop_client(key, domains);
+        }
+        if mem::take(&mut client.state.readable) && may_read {
             match packet::receive(&client.socket, &mut self.buffer, MAX_FILES) {
                 Ok(Some(packet)) => {
                     self.clients.heard(key);

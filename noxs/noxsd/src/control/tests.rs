@@ -74,7 +74,10 @@ impl Bed {
             for event in &events {
                 match event.token() {
                     LISTENER => self.server.accept(),
-                    client => self.server.client_event(client, event.is_readable()),
+                    client => {
+                        let closed = event.is_read_closed();
+                        self.server.client_event(client, event.is_readable(), closed);
+                    }
                 }
             }
             self.server.turn(&mut self.domains, &mut session, now);

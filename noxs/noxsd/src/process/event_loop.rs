@@ -96,7 +96,7 @@ impl EventLoop {
                     }
                     client => {
                         let closed = event.is_read_closed() || event.is_error();
-                        server.client_event(client, event.is_readable() || closed);
+                        server.client_event(client, event.is_readable(), closed);
                     }
                 }
             }

@@ -69,3 +69,18 @@ fn input_that_the_guest_does_not_take_waits_in_the_socket() {
     }
     assert_eq!(arrived, sent);
 }
+
+#[test]
+fn a_client_that_leaves_frees_the_console_though_the_guest_takes_no_input() {
+    let mut bed = Bed::new();
+    let (client, _) = bed.console();
+    for _ in 0..12 {
+        let _ = send(client.as_raw_fd(), &[b'x'; 1000], MsgFlags::empty());
+        bed.run();
+    }
+    drop(client);
+    bed.run();
+    let next = bed.client();
+    let request = Request::Console(attach(1).id);
+    assert_eq!(bed.ask(&next, &request, &[]), Some(Reply::Done));
+}
