@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The file that keeps a console's newest output, and is bounded.
+//! The file that keeps a console's newest output. Each file is bounded, and so are all together.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -12,8 +14,34 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 /// end of a line if there is one.
 pub const LIMIT: u64 = 128 * 1024;
 
-/// Bytes that a cut keeps.
-const KEPT: u64 = LIMIT / 2;
+/// The space of all logs together, in bytes. They are in `/run`, which is memory. Once they fill
+/// this, a log that grows is bounded by its share, so that all logs together stay below twice this.
+pub const SPACE: u64 = 32 << 20;
+
+/// The smallest share, in bytes: a guest's last words.
+const SMALLEST_SHARE: u64 = 4 * 1024;
+
+/// The space that all logs together take.
+#[derive(Debug, Default)]
+pub struct LogSpace {
+    logs: Cell<u64>,
+    /// The sizes of all logs, in bytes.
+    used: Cell<u64>,
+}
+
+impl LogSpace {
+    /// Returns the size limit of a log that grows.
+    fn limit(&self) -> u64 {
+        if self.used.get() < SPACE {
+            return LIMIT;
+        }
+        (SPACE / self.logs.get().max(1)).clamp(SMALLEST_SHARE, LIMIT)
+    }
+
+    fn resized(&self, from: u64, to: u64) {
+        self.used.set((self.used.get() + to).saturating_sub(from));
+    }
+}
 
 /// Why a file cannot be a console's log.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +63,14 @@ pub enum LogError {
 pub struct ConsoleLog {
     file: File,
     size: u64,
+    space: Rc<LogSpace>,
+}
+
+impl Drop for ConsoleLog {
+    fn drop(&mut self) {
+        self.space.resized(self.size, 0);
+        self.space.logs.set(self.space.logs.get().saturating_sub(1));
+    }
 }
 
 impl ConsoleLog {
@@ -55,34 +91,73 @@ impl ConsoleLog {
         if flags & OFlag::O_ACCMODE != OFlag::O_RDWR || !flags.contains(OFlag::O_APPEND) {
             return Err(LogError::Mode);
         }
-        Ok(Self { file, size })
+        let space = Rc::default();
+        let mut log = Self { file, size, space };
+        log.count_in(&Rc::default());
+        Ok(log)
     }
 
-    /// Appends output of at most [`LIMIT`]` / 2` bytes.
+    /// Makes this log a part of a space, instead of the one that it was a part of before.
+    pub fn count_in(&mut self, space: &Rc<LogSpace>) {
+        self.space.resized(self.size, 0);
+        self.space.logs.set(self.space.logs.get().saturating_sub(1));
+        self.space = Rc::clone(space);
+        self.space.resized(0, self.size);
+        self.space.logs.set(self.space.logs.get() + 1);
+    }
+
+    /// Appends output of at most 2 KiB. If the log would grow past its limit, the older half is cut
+    /// off first.
     ///
     /// # Errors
     /// The file cannot be written. It may lack some of the output.
     pub fn append(&mut self, output: &[u8]) -> io::Result<()> {
-        if self.size + output.len() as u64 > LIMIT {
-            self.cut()?;
+        let limit = self.space.limit();
+        if self.size + output.len() as u64 > limit {
+            self.cut(limit / 2)?;
         }
-        self.file.write_all(output)?;
-        self.size += output.len() as u64;
-        Ok(())
+        self.write(output)
     }
 
-    /// Cuts off the older half. This copies half a log for each half that was written.
-    fn cut(&mut self) -> io::Result<()> {
-        let start = self.size.saturating_sub(KEPT);
+    fn write(&mut self, output: &[u8]) -> io::Result<()> {
+        let (written, result) = write_all(&mut self.file, output);
+        self.resize(self.size + written);
+        result
+    }
+
+    fn resize(&mut self, size: u64) {
+        self.space.resized(self.size, size);
+        self.size = size;
+    }
+
+    /// Cuts off all but the newest `keep` bytes. This copies as much as was written since the last
+    /// cut.
+    fn cut(&mut self, keep: u64) -> io::Result<()> {
+        let start = self.size.saturating_sub(keep);
         let mut kept = vec![0; usize::try_from(self.size - start).unwrap_or(0)];
         self.file.read_exact_at(&mut kept, start)?;
         let line = kept.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         self.file.set_len(0)?;
-        self.size = 0;
-        self.file.write_all(&kept[line..])?;
-        self.size = (kept.len() - line) as u64;
-        Ok(())
+        self.resize(0);
+        self.write(&kept[line..])
     }
+}
+
+/// Writes all bytes. Returns how many are in the file, also if not all could be written.
+fn write_all(file: &mut impl Write, bytes: &[u8]) -> (u64, io::Result<()>) {
+    let mut written = 0;
+    let result = loop {
+        if written == bytes.len() {
+            break Ok(());
+        }
+        match file.write(&bytes[written..]) {
+            Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+            Ok(more) => written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    (written as u64, result)
 }
 
 #[cfg(test)]
@@ -91,6 +166,8 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+
+    const KEPT: u64 = LIMIT / 2;
 
     /// A path whose file is removed when the test ends.
     struct Temporary(PathBuf);
@@ -130,6 +207,46 @@ mod tests {
         let numbers: Vec<u32> = text.lines().map(|line| line[5..].parse().unwrap()).collect();
         assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "no gap");
         assert_eq!(numbers.last(), Some(&19_999));
+    }
+
+    #[test]
+    fn all_logs_together_are_bounded() {
+        let space = Rc::<LogSpace>::default();
+        // Others have filled the space.
+        space.resized(0, SPACE);
+        space.logs.set(1023);
+        let file = Temporary::new("share");
+        let mut log = ConsoleLog::new(file.open()).unwrap();
+        log.count_in(&space);
+        for _ in 0..1000 {
+            log.append(&[b'x'; 200]).unwrap();
+            assert!(log.size <= SPACE / 1024);
+        }
+        assert_eq!(space.used.get(), SPACE + log.size);
+        assert_eq!(fs::metadata(&file.0).unwrap().len(), log.size);
+        drop(log);
+        assert_eq!((space.used.get(), space.logs.get()), (SPACE, 1023));
+    }
+
+    #[test]
+    fn a_write_that_fails_half_way_is_counted() {
+        /// A file system with room for three more bytes.
+        struct Full(usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let written = bytes.len().min(self.0);
+                self.0 -= written;
+                if written == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(written) }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (written, result) = write_all(&mut Full(3), b"hello");
+        assert_eq!(written, 3);
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(write_all(&mut Full(9), b"hello").0, 5);
     }
 
     #[test]

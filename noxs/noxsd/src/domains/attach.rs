@@ -73,7 +73,8 @@ impl<H: Host> Domains<H> {
 
         // From here on nothing fails.
         let index = DomainIndex(self.slots.vacant_key());
-        let mut resources = Resources { log, bridges: bridges.into_iter() };
+        let mut resources =
+            Resources { log, log_space: Rc::clone(&self.log_space), bridges: bridges.into_iter() };
         let mut devices = Vec::with_capacity(ports.len());
         let mut base = 0;
         for (device, port) in requested(attach).zip(ports) {

@@ -13,11 +13,13 @@
 //! [`Domains`](super::Domains) beside `net`. What comes with a request, such as a console's log, is
 //! in [`Resources`].
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VifDevice};
 use xen_ring::SharedPage;
 
+use crate::console::log::LogSpace;
 use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
 use crate::host::cx::Cx;
 use crate::host::{GrantRef, Host, LocalPort, RemotePort};
@@ -146,6 +148,8 @@ pub(super) enum Requested<'a> {
 pub(super) struct Resources {
     /// The console's log.
     pub(super) log: Option<ConsoleLog>,
+    /// The space of all logs.
+    pub(super) log_space: Rc<LogSpace>,
     /// The vifs' bridges, in their order.
     pub(super) bridges: std::vec::IntoIter<BridgeId>,
 }
@@ -184,7 +188,8 @@ impl Requested<'_> {
     ) -> Option<Kind> {
         let (kind, size) = match self {
             Self::Console(_) => {
-                let log = resources.log.take()?;
+                let mut log = resources.log.take()?;
+                log.count_in(&resources.log_space);
                 (Kind::Console(Console::attach(memory, *base, log, now)), Console::RING_SIZE)
             }
             Self::Vif(device) => {

@@ -28,6 +28,7 @@ use slab::Slab;
 pub use self::attach::AttachedAs;
 use self::device::{Device, Fault};
 use crate::console::Clients;
+use crate::console::log::LogSpace;
 use crate::host::{DomId, Host, LocalPort};
 use crate::net::{BridgeId, Net};
 use crate::turns::Turns;
@@ -89,6 +90,8 @@ pub struct Domains<H: Host> {
     turns: Turns<Task>,
     /// Ports to unmask at the end of this turn.
     unmask: Vec<LocalPort>,
+    /// The space that all consoles' logs share.
+    log_space: Rc<LogSpace>,
     /// Domains that have lost a device.
     broken: BTreeSet<DomainIndex>,
     warnings: Bucket,
@@ -105,6 +108,7 @@ impl<H: Host> Domains<H> {
             net: Net::default(),
             turns: Turns::default(),
             unmask: Vec::new(),
+            log_space: Rc::default(),
             broken: BTreeSet::new(),
             warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
         }

@@ -80,6 +80,9 @@ impl EventLoop {
                         ports.clear();
                         if domains.host.pending(&mut ports) == dom0::Events::Lost {
                             domains.events_lost();
+                            if let Some(port) = session.domain_exception {
+                                domains.unmask(port);
+                            }
                             server.notify_watchers();
                         }
                         for port in ports.iter().map(|port| LocalPort(port.0)) {

@@ -2,7 +2,11 @@
 //! Gives up root.
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
+
+use crate::console::log::LIMIT;
 
 /// Why root cannot be given up.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,23 @@ impl Account {
 /// The user is not root.
 pub fn require_root() -> Result<(), PrivilegeError> {
     if Uid::effective().is_root() { Ok(()) } else { Err(PrivilegeError::NotRoot) }
+}
+
+/// Limits the size of files to twice that of a console's log, for this process: it has a descriptor
+/// of each log, and could fill `/run` through them. Without effect if standard error is a file,
+/// which may grow larger.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn limit_file_size() -> Result<(), PrivilegeError> {
+    let system = |doing| move |errno| PrivilegeError::System { doing, errno };
+    let stderr = fstat(std::io::stderr()).map_err(system("inspect standard error"))?;
+    let kind = SFlag::from_bits_truncate(stderr.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFREG {
+        return Ok(());
+    }
+    let most = 2 * LIMIT;
+    setrlimit(Resource::RLIMIT_FSIZE, most, most).map_err(system("limit the size of files"))
 }
 
 /// Switches to the account permanently: no other groups, no capabilities, and no program that this

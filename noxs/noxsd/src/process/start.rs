@@ -109,6 +109,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("cannot notify the service manager that noxsd is ready: {error}");
     }
+    privileges::limit_file_size()?;
     privileges::give_up(account)?;
     seccomp::install(&filter)?;
 
