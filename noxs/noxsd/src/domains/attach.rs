@@ -110,6 +110,9 @@ impl<H: Host> Domains<H> {
     /// # Errors
     /// There is no such domain.
     pub fn detach(&mut self, id: DomainId, clients: &mut impl Clients) -> Result<(), Refusal> {
+        if self.forget_left_out(id) {
+            return Ok(());
+        }
         let domain = self.find(id)?;
         for device in self.device_ids(domain) {
             self.release(device, clients);

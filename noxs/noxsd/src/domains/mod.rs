@@ -12,6 +12,7 @@ pub(crate) mod bed;
 mod configure;
 mod consoles;
 mod device;
+mod left_out;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use std::fs::File;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use noxs_control::{DomainId, Refusal};
+use noxs_control::{DomainId, DomainStatus, Refusal};
 use slab::Slab;
 
 pub use self::attach::AttachedAs;
@@ -94,6 +95,8 @@ pub struct Domains<H: Host> {
     log_space: Rc<LogSpace>,
     /// Domains that have lost a device.
     broken: BTreeSet<DomainIndex>,
+    /// Domains that are not served, and why.
+    left_out: Vec<DomainStatus>,
     warnings: Bucket,
 }
 
@@ -110,6 +113,7 @@ impl<H: Host> Domains<H> {
             unmask: Vec::new(),
             log_space: Rc::default(),
             broken: BTreeSet::new(),
+            left_out: Vec::new(),
             warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
         }
     }

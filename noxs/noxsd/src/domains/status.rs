@@ -16,9 +16,11 @@ impl<H: Host> Domains<H> {
         Ok(self.domain_status(self.find(id)?))
     }
 
-    /// Returns the states of the domains that have lost a device.
+    /// Returns the states of the domains that have lost a device, or that are
+    /// not served.
     pub fn broken(&self) -> impl Iterator<Item = DomainStatus> {
-        self.broken.iter().map(|index| self.domain_status(*index))
+        let broken = self.broken.iter().map(|index| self.domain_status(*index));
+        self.left_out.iter().cloned().chain(broken)
     }
 
     /// Returns the vifs that have dropped frames, of the domains from this domid on, and the domid

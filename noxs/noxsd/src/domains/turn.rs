@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::{DeviceId, Domain, Domains, Task};
 use crate::console::Clients;
 use crate::host::cx::Cx;
-use crate::host::{DomId, Host, LocalPort};
+use crate::host::{DomId, Host, LocalPort, serving};
 use crate::net::BridgeId;
 use crate::turns::{After, TurnId, Wake};
 
@@ -73,6 +73,7 @@ impl<H: Host> Domains<H> {
                 Task::Tap(id) => self.serve_tap(turn, id, now, clients),
             }
         }
+        serving::end();
         if !self.unmask.is_empty() {
             self.host.unmask(&self.unmask);
             self.unmask.clear();
@@ -83,6 +84,7 @@ impl<H: Host> Domains<H> {
         let Domain { id: domain, memory, devices, .. } = &mut *self.slots[id.domain.0];
         let device = &mut devices[id.device.0];
         let Some(port) = device.port else { return };
+        serving::begin(domain.handle);
         let domid = DomId(domain.domid);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };
         let after = device.kind.serve(&mut cx, &mut self.net, clients);
@@ -108,6 +110,7 @@ impl<H: Host> Domains<H> {
     }
 
     fn serve_tap(&mut self, turn: TurnId, id: BridgeId, now: Instant, clients: &mut impl Clients) {
+        serving::end();
         match self.net.serve_tap(id, &mut self.host, now) {
             Ok(After::Turn) => self.turns.queue(turn),
             Ok(_) => {}

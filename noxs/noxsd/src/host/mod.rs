@@ -2,7 +2,8 @@
 //! What devices need from Xen and the kernel, as a trait, so that tests can run all the rest.
 //!
 //! [`buffers`] are private pages that granted pages are copied to and from, [`cx`] is what a device
-//! is served with in one turn, [`dom0`] is the real host. Memory that a guest may change at any
+//! is served with in one turn, [`dom0`] is the real host, [`serving`] says for
+//! whom noxsd works. Memory that a guest may change at any
 //! time is a [`SharedPage`]; the back ends of the rings in it are in the crate `xen_ring`, too.
 
 pub mod buffers;
@@ -10,6 +11,7 @@ pub mod cx;
 pub mod dom0;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod serving;
 
 use std::fmt;
 use std::io;

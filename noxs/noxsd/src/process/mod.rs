@@ -2,8 +2,10 @@
 //! The process: its start as root, how it gives up root, and its loop.
 //!
 //! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,
+//! [`crashes`] remembers which domain crashed noxsd,
 //! [`privileges`] and [`seccomp`] give up what is not needed afterwards, and [`event_loop`] serves.
 
+pub mod crashes;
 pub mod event_loop;
 pub mod privileges;
 pub mod seccomp;

@@ -11,6 +11,7 @@ use daemon::lock::{Lock, LockError};
 use daemon::system;
 use noxs_control::{Refusal, Request};
 
+use super::crashes::{self, CrashFileError, Crashes};
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
@@ -18,6 +19,7 @@ use super::taps::{self, OpenTapError};
 use crate::control::records;
 use crate::domains::{AttachedAs, Domains};
 use crate::host::dom0::XenHost;
+use crate::host::serving;
 
 /// The kernel's default limit on the file descriptors of a process (`fs.nr_open`). Each console
 /// needs one.
@@ -70,6 +72,9 @@ pub enum StartError {
         #[source]
         refusal: Refusal,
     },
+    /// It cannot be remembered which domain crashed noxsd.
+    #[error(transparent)]
+    Crashes(#[from] CrashFileError),
     /// The poll failed.
     #[error("cannot wait for events")]
     Loop(#[source] io::Error),
@@ -98,6 +103,12 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     // client can have any granted page mapped.
     let listener = listener::listen(&options.socket, None)?;
     let recorded = records::read(&options.records);
+    let handles: Vec<_> = recorded.iter().map(|record| record.attach.id.handle).collect();
+    crashes::forget_others(&options.socket, &handles)?;
+    let crashes = Crashes::open(&options.socket)?;
+    let (left_out, recorded): (Vec<_>, Vec<_>) =
+        recorded.into_iter().partition(|record| crashes.leave_out(record.attach.id.handle));
+    crashes.record_panics();
     let taps = taps::open(&options.bridges, &recorded)?;
     let now = Instant::now();
     let mut event_loop =
@@ -120,13 +131,20 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
             .add_switch(&bridge, tap, domains, now)
             .map_err(|refusal| StartError::Switch { bridge: bridge.clone(), refusal })?;
     }
+    for record in left_out {
+        let domid = record.attach.id.domid;
+        tracing::warn!("domain {domid} is not served: noxsd crashed twice while it served it");
+        domains.leave_out(&record.attach);
+    }
     for record in recorded {
         let domid = record.attach.id.domid;
+        serving::begin(record.attach.id.handle);
         match domains.attach(&record.attach, record.log, AttachedAs::Running, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
         }
     }
+    serving::end();
     tracing::info!("ready on {}", options.socket.display());
     event_loop.run().map_err(StartError::Loop)
 }

@@ -42,3 +42,17 @@ fn a_guest_that_broke_its_rings_before_a_restart_loses_only_those() {
     let broken = bed.broken(&one);
     assert!(broken[0].is_none() && broken[1].is_some(), "{broken:?}");
 }
+
+#[test]
+fn a_domain_that_is_left_out_is_listed_until_it_is_detached() {
+    let mut bed = Bed::new();
+    let one = attach(1);
+    bed.domains.leave_out(&one);
+    let listed: Vec<_> = bed.domains.broken().collect();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].id, one.id);
+    assert!(listed[0].devices.iter().all(|device| device.broken.is_some()), "{listed:?}");
+    assert!(bed.domains.host.bound.is_empty());
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    assert_eq!(bed.domains.broken().count(), 0);
+}
