@@ -28,6 +28,14 @@ const _: () = assert!(libc::IFF_TAP | libc::IFF_NO_PI == 0x1002);
 const UP: libc::c_short = 1;
 const _: () = assert!(libc::IFF_UP == 1);
 
+/// `IFF_NOARP`: Linux resolves no addresses on the interface.
+const NOARP: libc::c_short = 0x80;
+const _: () = assert!(libc::IFF_NOARP == 0x80);
+
+/// `IFF_MULTICAST`: Linux sends multicasts of its own on the interface.
+const MULTICAST: libc::c_short = 0x1000;
+const _: () = assert!(libc::IFF_MULTICAST == 0x1000);
+
 /// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
@@ -67,7 +75,9 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     ioctl(&socket, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: SIOCGIFFLAGS has just filled this member of the union.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
-    request.ifr_ifru.ifru_flags = flags | UP;
+    // dom0 has its addresses on the bridge. On the tap it must say nothing of its own, such as
+    // router solicitations, which would reach all guests.
+    request.ifr_ifru.ifru_flags = flags & !MULTICAST | UP | NOARP;
     ioctl(&socket, libc::SIOCSIFFLAGS, &mut request)?;
     Ok(tap.into())
 }

@@ -28,6 +28,10 @@ use crate::host::Host;
 /// Most clients that are connected at a time.
 pub const MAX_CLIENTS: usize = 256;
 
+/// Most clients that are consoles or watches, which are never disconnected for a new client. So
+/// some are left for requests.
+pub(super) const MAX_PINNED: usize = MAX_CLIENTS - 32;
+
 /// Token of the first client. All tokens that are not clients' are below.
 pub const FIRST_TOKEN: usize = 1 << 32;
 
@@ -149,6 +153,12 @@ impl Server {
             // If the socket is full, the watcher has notifications to read anyway.
             let _ = packet::send(&client.socket, &[0], &[]);
         }
+    }
+
+    /// Returns whether no more consoles and watches can be connected.
+    pub(super) fn is_full_of_pinned(&self) -> bool {
+        let pinned = self.clients.iter().filter(|client| client.state.mode != Mode::Requests);
+        pinned.count() >= MAX_PINNED
     }
 
     fn drop_client<H: Host>(&mut self, key: usize, domains: &mut Domains<H>) {

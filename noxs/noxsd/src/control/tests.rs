@@ -21,7 +21,7 @@ use nix::sys::socket::{
 };
 use noxs_control::{Refusal, Reply, Request};
 
-use super::server::{MAX_CLIENTS, Server};
+use super::server::{MAX_CLIENTS, MAX_PINNED, Server};
 use super::session::{self, Answer, Session};
 use crate::console::{ClientId, frontend};
 use crate::domains::Domains;

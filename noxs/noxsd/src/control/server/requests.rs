@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use daemon::encoding::DecodeError;
 use daemon::packet::Packet;
-use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Reply, Request};
+use noxs_control::{MAX_FILES, MAX_PACKET, PROTOCOL, Refusal, Reply, Request};
 
-use super::Server;
+use super::{MAX_PINNED, Server};
 use crate::console::ClientId;
 use crate::control::client::{INPUT_PACKET, Mode, flush};
 use crate::control::session::{self, Answer, Session};
@@ -28,7 +28,16 @@ impl Server {
             Mode::Requests => {
                 let request = decode(&packet, &self.buffer)?;
                 let from = session::From { client: ClientId(key), files: packet.files };
-                let answer = session.answer(request, from, domains, self, now);
+                let pins = matches!(request, Request::Console(_) | Request::Watch);
+                let answer = if pins && self.is_full_of_pinned() {
+                    let text = format!(
+                        "{MAX_PINNED} consoles and watches are connected, the most that noxsd \
+                         serves: close one"
+                    );
+                    Answer::Reply(Reply::Refused(Refusal::Invalid(text)))
+                } else {
+                    session.answer(request, from, domains, self, now)
+                };
                 self.reply(key, &answer);
                 Some(())
             }

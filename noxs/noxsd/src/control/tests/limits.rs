@@ -57,3 +57,19 @@ fn a_client_that_takes_no_replies_is_not_read_from() {
         bed.run();
     }
 }
+
+#[test]
+fn watches_and_consoles_leave_room_for_requests() {
+    let mut bed = Bed::new();
+    let mut watches = Vec::new();
+    for number in 0..=MAX_PINNED {
+        let watch = bed.client();
+        let reply = bed.ask(&watch, &Request::Watch, &[]);
+        let refused = matches!(reply, Some(Reply::Refused(Refusal::Invalid(_))));
+        assert_eq!(refused, number == MAX_PINNED, "watch {number}: {reply:?}");
+        watches.push(watch);
+    }
+    let others: Vec<OwnedFd> = (0..MAX_CLIENTS).map(|_| bed.client()).collect();
+    assert!(bed.ask(others.last().unwrap(), &Request::Status, &[]).is_some());
+    assert!(watches[..MAX_PINNED].iter().all(|watch| !is_closed(watch)));
+}
