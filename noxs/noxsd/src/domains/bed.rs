@@ -10,7 +10,8 @@ use std::time::Instant;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::MacAddr;
 use noxs_control::{
-    Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal, VifDevice, VifIdentity, VifStatus,
+    AddressInUse, AddressOwner, Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal,
+    VifAddress, VifDevice, VifIdentity, VifStatus,
 };
 use xen_ring::SharedPage;
 
@@ -210,6 +211,16 @@ pub(crate) fn attach(domid: u16) -> Attach {
 
 pub(super) fn identity(domid: u16) -> VifIdentity {
     VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
+}
+
+/// Returns the refusal of a MAC address that is in use.
+pub(super) fn mac_in_use(mac: MacAddr, owner: AddressOwner) -> Refusal {
+    Refusal::AddressInUse(AddressInUse { address: VifAddress::Mac(mac), owner })
+}
+
+/// Returns the refusal of an IPv4 address that is in use.
+pub(super) fn ipv4_in_use(ipv4: Ipv4Addr, owner: AddressOwner) -> Refusal {
+    Refusal::AddressInUse(AddressInUse { address: VifAddress::Ipv4(ipv4), owner })
 }
 
 /// Returns the identity of the first vif.

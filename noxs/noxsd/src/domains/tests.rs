@@ -16,8 +16,8 @@ use std::time::Duration;
 use crate::net::frontend;
 use noxs::MacAddr;
 use noxs_control::{
-    Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate, Refusal, VifDevice,
-    VifIdentity,
+    AddressInUse, AddressOwner, Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate,
+    Refusal, VifAddress, VifDevice, VifIdentity,
 };
 use xen_ring::{NetTx, Protocol};
 

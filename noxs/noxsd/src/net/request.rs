@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use noxs_control::{Refusal, VifDevice, VifIdentity};
+use noxs_control::{AddressInUse, AddressOwner, Refusal, VifAddress, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
 use super::{BridgeId, Net};
@@ -54,7 +54,8 @@ impl<M> Net<M> {
     /// Checks the identities of vifs, which are given by their numbers and bridges.
     ///
     /// # Errors
-    /// A MAC address is invalid or in use on the bridge, or an MTU or a rate is out of range.
+    /// A MAC address is invalid, an address is in use on the bridge, or an MTU or a rate is out of
+    /// range.
     pub fn check_identities(
         &self,
         vifs: impl Iterator<Item = (u16, BridgeId)> + Clone,
@@ -78,12 +79,40 @@ impl<M> Net<M> {
                     "vif {index} has a rate of 0 bytes or an interval of 0 µs: both must be positive"
                 ));
             }
-            let earlier = |((_, other), identity): ((u16, BridgeId), &VifIdentity)| {
-                other == bridge && identity.mac == mac
-            };
-            let switch = &self.bridges[bridge.0].switch;
-            if switch.has(mac) || vifs.clone().take(number).any(earlier) {
-                return Err(Refusal::MacInUse(mac));
+            let earlier = vifs.clone().take(number).filter(|((_, other), _)| *other == bridge);
+            self.check_addresses(bridge, identity, earlier.map(|(_, identity)| identity))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the addresses of a vif are free on its bridge, and not those of vifs that the
+    /// same request has put there.
+    fn check_addresses<'a>(
+        &self,
+        bridge: BridgeId,
+        identity: &VifIdentity,
+        mut earlier: impl Iterator<Item = &'a VifIdentity>,
+    ) -> Result<(), Refusal> {
+        let bridge = &self.bridges[bridge.0];
+        let in_use = |address, owner| Err(Refusal::AddressInUse(AddressInUse { address, owner }));
+        let domain = |port| bridge.port(port).map(|port| AddressOwner::Domain(port.domid().0));
+        let VifIdentity { mac, ipv4, .. } = *identity;
+        if let Some(owner) = bridge.switch.owner_of_mac(mac).and_then(domain) {
+            return in_use(VifAddress::Mac(mac), owner);
+        }
+        if let Some(ipv4) = ipv4
+            && let Some(owner) = bridge.switch.owner_of_ipv4(ipv4).and_then(domain)
+        {
+            return in_use(VifAddress::Ipv4(ipv4), owner);
+        }
+        for other in &mut earlier {
+            if other.mac == mac {
+                return in_use(VifAddress::Mac(mac), AddressOwner::SameRequest);
+            }
+            if let Some(ipv4) = ipv4
+                && other.ipv4 == Some(ipv4)
+            {
+                return in_use(VifAddress::Ipv4(ipv4), AddressOwner::SameRequest);
             }
         }
         Ok(())

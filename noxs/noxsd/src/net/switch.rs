@@ -125,10 +125,16 @@ impl Switch {
         Ok(())
     }
 
-    /// Returns whether a port has the address.
+    /// Returns the port that has a MAC address.
     #[must_use]
-    pub fn has(&self, mac: MacAddr) -> bool {
-        self.by_mac.contains_key(&mac)
+    pub fn owner_of_mac(&self, mac: MacAddr) -> Option<BridgePortId> {
+        self.by_mac.get(&mac).copied()
+    }
+
+    /// Returns the port that has an IPv4 address.
+    #[must_use]
+    pub fn owner_of_ipv4(&self, ipv4: Ipv4Addr) -> Option<BridgePortId> {
+        self.by_ipv4.get(&ipv4).copied()
     }
 
     /// Removes a port. The addresses must be those that the port was added with.
