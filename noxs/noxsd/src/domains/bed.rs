@@ -23,6 +23,7 @@ pub(crate) use crate::host::fake::{
     CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakePage, RX_REF, TX_REF,
 };
 use crate::net::BridgeId;
+use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
 
@@ -211,6 +212,17 @@ pub(crate) fn attach(domid: u16) -> Attach {
 
 pub(super) fn identity(domid: u16) -> VifIdentity {
     VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
+}
+
+/// Returns an IPv6 frame to all nodes, with a message of ICMPv6 from the link-local address of a
+/// MAC address.
+pub(super) fn icmpv6(from: MacAddr, message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+    let all_nodes = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let source = eui64::link_local(from).octets();
+    let packet =
+        [&[0x60, 0, 0, 0, length[0], length[1], 58, 255], &source[..], &all_nodes, message];
+    build::ethernet(MacAddr([0x33, 0x33, 0, 0, 0, 1]), from, 0x86dd, &packet.concat())
 }
 
 /// Returns the refusal of a MAC address that is in use.

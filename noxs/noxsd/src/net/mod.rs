@@ -5,16 +5,20 @@
 //! checks them, its [`port::BridgePort`] puts frames into the guest's pages. The port belongs to
 //! the [`bridge::Bridge`], as do the [`switch`], which decides where a frame goes, and the tap to
 //! dom0. So a vif reaches all receivers of its frames through its bridge. [`transfer`] holds the
-//! frames of one turn, [`frame`] reads the headers of a frame.
+//! frames of one turn, [`frame`] reads the headers of a frame, and [`rules`] decide which frames may
+//! pass. [`dom0`] and [`eui64`] are the addresses that the rules need beside those of requests.
 //!
 //! A restarted noxsd continues where the rings' indices stand; see [`vif::Vif::start`].
 
 pub mod bridge;
+pub mod dom0;
+pub mod eui64;
 pub mod frame;
 #[cfg(test)]
 pub(crate) mod frontend;
 pub mod port;
 mod request;
+pub mod rules;
 pub mod sender;
 pub mod switch;
 pub mod tap;
