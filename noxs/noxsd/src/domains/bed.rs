@@ -23,6 +23,7 @@ pub(crate) use crate::host::fake::{
     CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakePage, RX_REF, TX_REF,
 };
 use crate::net::BridgeId;
+use crate::net::dom0::netlink::{InterfaceIndex, Message};
 use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
@@ -65,6 +66,18 @@ impl Bed {
         let mut domains = Domains::new(FakeHost::default(), now);
         domains.add_switch("xenbr0", File::from(tap), now).unwrap();
         Self { domains, clients: FakeClients::default(), bridge: File::from(bridge), now }
+    }
+
+    /// Adds an IPv4 address of dom0 on the bridge, or removes it.
+    pub(super) fn dom0_address(&mut self, address: Ipv4Addr, exists: bool) {
+        let index = InterfaceIndex(5);
+        let mac = Some(mac(254));
+        let bridge = Message::Interface { index, name: "xenbr0".to_owned(), mac };
+        let address = match exists {
+            true => Message::Address(index, address.into()),
+            false => Message::AddressRemoved(index, address.into()),
+        };
+        self.domains.update_interfaces([bridge, address].into_iter());
     }
 
     pub(super) fn guest(&mut self, domid: u16) {

@@ -65,6 +65,11 @@ impl<M> Bridge<M> {
         }
     }
 
+    /// Returns the name of the Linux bridge.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the owner of the tap's turns.
     pub(super) fn turn(&self) -> TurnId {
         self.turn

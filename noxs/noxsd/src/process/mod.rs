@@ -3,7 +3,9 @@
 //!
 //! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,
 //! [`privileges`] and [`seccomp`] give up what is not needed afterwards, and [`event_loop`] serves.
+//! `address_watch` learns dom0's own addresses.
 
+mod address_watch;
 pub mod event_loop;
 pub mod privileges;
 pub mod seccomp;

@@ -11,6 +11,7 @@ use daemon::lock::{Lock, LockError};
 use daemon::system::{self, GroupError};
 use noxs_control::{Refusal, Request};
 
+use super::address_watch::AddressWatch;
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
@@ -77,6 +78,9 @@ pub enum StartError {
         #[source]
         refusal: Refusal,
     },
+    /// The kernel does not report dom0's addresses.
+    #[error("cannot learn dom0's addresses from the kernel (rtnetlink)")]
+    Addresses(#[source] io::Error),
     /// The poll failed.
     #[error("cannot wait for events")]
     Loop(#[source] io::Error),
@@ -105,8 +109,10 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     let taps = taps::open(&options.bridges, &recorded)?;
     let listener = listener::listen(&options.socket, group)?;
     let now = Instant::now();
-    let mut event_loop =
-        EventLoop::new(Domains::new(host, now), listener).map_err(StartError::Loop)?;
+    let mut domains = Domains::new(host, now);
+    let mut addresses = AddressWatch::open().map_err(StartError::Addresses)?;
+    addresses.refresh(&mut domains).map_err(StartError::Addresses)?;
+    let mut event_loop = EventLoop::new(domains, listener, addresses).map_err(StartError::Loop)?;
     let filter = seccomp::filter()?;
 
     // Clients can connect now and are served once the loop runs. Notify the service manager before

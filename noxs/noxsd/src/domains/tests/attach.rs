@@ -30,10 +30,10 @@ fn a_refused_attach_leaves_nothing() {
         second.index = 1;
         a.vifs.push(second);
     });
-    assert_eq!(refused(&mut bed, &twice), mac_in_use(mac(2), AddressOwner::SameRequest));
-    let mut same_ipv4 = twice.clone();
-    same_ipv4.vifs[1].identity.as_mut().unwrap().mac = mac(3);
-    assert_eq!(refused(&mut bed, &same_ipv4), ipv4_in_use(ip(2), AddressOwner::SameRequest));
+    assert_eq!(refused(&mut bed, &twice), ipv4_in_use(ip(2), AddressOwner::SameRequest));
+    let mut same_mac = twice.clone();
+    same_mac.vifs[1].identity.as_mut().unwrap().ipv4 = Some(ip(3));
+    assert_eq!(refused(&mut bed, &same_mac), mac_in_use(mac(2), AddressOwner::SameRequest));
     let nowhere = changed(|a| a.vifs[0].bridge = "br9".into());
     assert_eq!(refused(&mut bed, &nowhere), Refusal::NoSwitch("br9".into()));
     let no_grant = changed(|a| a.vifs[0].rx_ring = 9999);

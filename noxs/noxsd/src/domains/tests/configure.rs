@@ -136,7 +136,7 @@ fn detaching_frees_addresses_and_leaves_nothing_of_a_prepared_domain() {
     let one = bed.prepared(1);
     bed.configure(one.id, &[identity(1)]).unwrap();
     let two = bed.prepared(2);
-    let refusal = mac_in_use(mac(1), AddressOwner::Domain(1));
+    let refusal = ipv4_in_use(ip(1), AddressOwner::Domain(1));
     assert_eq!(bed.configure(two.id, &[identity(1)]), Err(refusal));
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
     bed.configure(two.id, &[identity(1)]).unwrap();

@@ -2,6 +2,7 @@
 //! Tests that guests cannot use others' addresses or act as routers, through the whole switch.
 
 use super::*;
+use crate::net::dom0::netlink::{InterfaceIndex, Message};
 use crate::net::eui64;
 
 /// Returns a neighbour advertisement for the link-local address of `target`.
@@ -89,4 +90,64 @@ fn hosts_outside_use_no_address_of_a_guest() {
     assert!(bed.received(2).is_empty());
     bed.frame_in(&frame_to(2, 9));
     assert_eq!(bed.received(2), [60]);
+}
+
+#[test]
+fn no_guest_gets_an_address_of_dom0() {
+    let mut bed = Bed::new();
+    let one = free(&mut bed, 1);
+    bed.running(2);
+    bed.post(2, 8);
+    bed.send(1, 0, &build::ipv4(mac(2), mac(1), ip(77)));
+    bed.run(1);
+    assert_eq!(bed.received(2), [60]);
+
+    bed.dom0_address(ip(77), true);
+    bed.send(1, 1, &build::ipv4(mac(2), mac(1), ip(77)));
+    bed.send(1, 2, &build::arp(mac(1), 2, ip(77), ip(2)));
+    bed.run(1);
+    assert_eq!(bed.received(2), [60]);
+    assert_eq!(bed.frame_out(), None);
+    assert_eq!(bed.traffic(&one).dropped_frames, 2);
+
+    // Neither by attach nor by configure.
+    bed.guest(3);
+    let mut three = attach(3);
+    first(&mut three).ipv4 = Some(ip(77));
+    let refusal = ipv4_in_use(ip(77), AddressOwner::Dom0);
+    assert_eq!(bed.attach(&three), Err(refusal.clone()));
+    let identity = three.vifs[0].identity.take().unwrap();
+    bed.attach(&three).unwrap();
+    assert_eq!(bed.configure(three.id, &[identity]), Err(refusal));
+    let same_mac = VifIdentity { mac: mac(254), ipv4: None, ..identity };
+    let refusal = mac_in_use(mac(254), AddressOwner::Dom0);
+    assert_eq!(bed.configure(three.id, &[same_mac]), Err(refusal));
+    bed.dom0_address(ip(77), false);
+    bed.configure(three.id, &[identity]).unwrap();
+}
+
+#[test]
+fn a_restarted_noxsd_serves_a_guest_whose_address_dom0_has_got_meanwhile() {
+    let mut bed = Bed::new();
+    bed.dom0_address(ip(1), true);
+    bed.guest(1);
+    bed.attach_as(&attach(1), AttachedAs::Running).unwrap();
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.run(1);
+    assert_eq!(bed.frame_out(), Some(frame_to(99, 1)));
+}
+
+#[test]
+fn a_bridge_that_is_added_later_has_the_addresses_of_dom0() {
+    let mut bed = Bed::new();
+    let index = InterfaceIndex(6);
+    let bridge = Message::Interface { index, name: "br1".to_owned(), mac: None };
+    bed.domains.update_interfaces([bridge, Message::Address(index, ip(1).into())].into_iter());
+    bed.domains.add_switch("br1", File::open("/dev/null").unwrap(), bed.now).unwrap();
+    bed.guest(1);
+    let mut one = attach(1);
+    one.vifs[0].bridge = "br1".into();
+    assert_eq!(bed.attach(&one), Err(ipv4_in_use(ip(1), AddressOwner::Dom0)));
+    one.vifs[0].bridge = "xenbr0".into();
+    bed.attach(&one).unwrap();
 }

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The addresses that dom0 itself has on a bridge.
+//!
+//! They come from the kernel: [`netlink`] reads its messages, [`interfaces`] keeps what they say.
+
+pub mod interfaces;
+pub mod netlink;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
