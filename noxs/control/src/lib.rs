@@ -9,6 +9,7 @@
 //! A restarted noxsd learns the devices of running guests from the domains' [records](record),
 //! which have a version of their own: a new [`PROTOCOL`] does not change them.
 
+mod address;
 pub mod record;
 
 use std::net::Ipv4Addr;
@@ -17,9 +18,11 @@ use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
 use noxs::MacAddr;
 
+pub use self::address::{AddressInUse, AddressOwner, VifAddress};
+
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 3 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 4 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -198,9 +201,9 @@ pub enum Refusal {
     /// Another client is connected to the console.
     #[error("the console is in use by another client")]
     ConsoleBusy,
-    /// Another vif on this switch has the MAC address.
-    #[error("MAC address {0} is in use on this switch")]
-    MacInUse(MacAddr),
+    /// Another vif on this switch, or dom0, has an address of a vif.
+    #[error("{0}")]
+    AddressInUse(AddressInUse),
     /// A system call or hypercall failed.
     #[error("noxsd cannot {what}: {errno}")]
     System {

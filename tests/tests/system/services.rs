@@ -119,6 +119,24 @@ fn guests_reach_each_other_through_the_switch_only_with_their_own_addresses() {
 }
 
 #[test]
+fn addresses_of_dom0_and_of_other_guests_are_refused() {
+    let _bed = Bed::new();
+    let _redis = Guest::create("redis.cfg", &[]);
+    let create = |ip: &str| {
+        chaos(&["create", "daytime.cfg", "name='thief'", &format!("vif=['ip={ip}/24']")])
+    };
+    let domid = chaos(&["list", "--json"]).json()[0]["domid"].to_string();
+    create("10.0.0.2").refused(1, &["10.0.0.2", &format!("domain {domid}")]);
+    create("10.0.0.1").refused(1, &["10.0.0.1", "dom0 itself"]);
+    // noxsd learns of addresses that dom0 gets while it runs.
+    run("ip", &["addr", "add", "10.0.0.77/24", "dev", "xenbr0"]).ok();
+    create("10.0.0.77").refused(1, &["10.0.0.77", "dom0 itself"]);
+    run("ip", &["addr", "del", "10.0.0.77/24", "dev", "xenbr0"]).ok();
+    create("10.0.0.77").ok();
+    chaos(&["destroy", "thief"]).ok();
+}
+
+#[test]
 fn guests_do_not_notice_that_noxsd_was_killed() {
     let _bed = Bed::new();
     let redis = Guest::create("redis.cfg", &[]);

@@ -62,6 +62,12 @@ impl<H: Host> Domains<H> {
         if let Some(identities) = &identities {
             let indices = attach.vifs.iter().map(|vif| vif.index);
             self.net.check_identities(indices.zip(bridges.iter().copied()), identities)?;
+            let result = self.net.check_dom0(bridges.iter().copied(), identities);
+            match (result, guest) {
+                // The guest had the address first and keeps its network.
+                (Err(refusal), AttachedAs::Running) => tracing::warn!("domain {domid}: {refusal}"),
+                (result, _) => result?,
+            }
         }
 
         let mut pages: Vec<GrantRef> = Vec::with_capacity(MAX_MAP);

@@ -10,7 +10,8 @@ use std::time::Instant;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::MacAddr;
 use noxs_control::{
-    Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal, VifDevice, VifIdentity, VifStatus,
+    AddressInUse, AddressOwner, Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal,
+    VifAddress, VifDevice, VifIdentity, VifStatus,
 };
 use xen_ring::SharedPage;
 
@@ -22,6 +23,8 @@ pub(crate) use crate::host::fake::{
     CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakePage, RX_REF, TX_REF,
 };
 use crate::net::BridgeId;
+use crate::net::dom0::netlink::{InterfaceIndex, Message};
+use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
 
@@ -63,6 +66,18 @@ impl Bed {
         let mut domains = Domains::new(FakeHost::default(), now);
         domains.add_switch("xenbr0", File::from(tap), now).unwrap();
         Self { domains, clients: FakeClients::default(), bridge: File::from(bridge), now }
+    }
+
+    /// Adds an IPv4 address of dom0 on the bridge, or removes it.
+    pub(super) fn dom0_address(&mut self, address: Ipv4Addr, exists: bool) {
+        let index = InterfaceIndex(5);
+        let mac = Some(mac(254));
+        let bridge = Message::Interface { index, name: "xenbr0".to_owned(), mac };
+        let address = match exists {
+            true => Message::Address(index, address.into()),
+            false => Message::AddressRemoved(index, address.into()),
+        };
+        self.domains.update_interfaces([bridge, address].into_iter());
     }
 
     pub(super) fn guest(&mut self, domid: u16) {
@@ -210,6 +225,27 @@ pub(crate) fn attach(domid: u16) -> Attach {
 
 pub(super) fn identity(domid: u16) -> VifIdentity {
     VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
+}
+
+/// Returns an IPv6 frame to all nodes, with a message of ICMPv6 from the link-local address of a
+/// MAC address.
+pub(super) fn icmpv6(from: MacAddr, message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+    let all_nodes = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    let source = eui64::link_local(from).octets();
+    let packet =
+        [&[0x60, 0, 0, 0, length[0], length[1], 58, 255], &source[..], &all_nodes, message];
+    build::ethernet(MacAddr([0x33, 0x33, 0, 0, 0, 1]), from, 0x86dd, &packet.concat())
+}
+
+/// Returns the refusal of a MAC address that is in use.
+pub(super) fn mac_in_use(mac: MacAddr, owner: AddressOwner) -> Refusal {
+    Refusal::AddressInUse(AddressInUse { address: VifAddress::Mac(mac), owner })
+}
+
+/// Returns the refusal of an IPv4 address that is in use.
+pub(super) fn ipv4_in_use(ipv4: Ipv4Addr, owner: AddressOwner) -> Refusal {
+    Refusal::AddressInUse(AddressInUse { address: VifAddress::Ipv4(ipv4), owner })
 }
 
 /// Returns the identity of the first vif.

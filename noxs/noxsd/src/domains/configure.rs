@@ -41,7 +41,8 @@ impl<H: Host> Domains<H> {
             )));
         }
         let unconfigured = waiting.map(|vif| (vif.index(), vif.bridge()));
-        self.net.check_identities(unconfigured, identities)?;
+        self.net.check_identities(unconfigured.clone(), identities)?;
+        self.net.check_dom0(unconfigured.map(|(_, bridge)| bridge), identities)?;
         self.start_vifs(index, identities, now, clients);
         tracing::debug!("domain {domid} configured: {count} vif");
         Ok(())

@@ -31,6 +31,8 @@ use self::device::{Device, Fault};
 use crate::console::Clients;
 use crate::console::log::LogSpace;
 use crate::host::{DomId, Host, LocalPort};
+use crate::net::dom0::interfaces::Interfaces;
+use crate::net::dom0::netlink::Message;
 use crate::net::{BridgeId, Net};
 use crate::turns::Turns;
 use crate::turns::bucket::Bucket;
@@ -124,6 +126,16 @@ impl<H: Host> Domains<H> {
     /// The bridge has a switch already.
     pub fn add_switch(&mut self, name: &str, tap: File, now: Instant) -> Result<BridgeId, Refusal> {
         self.net.add_bridge(name, tap, now, |id| self.turns.add(Task::Tap(id)))
+    }
+
+    /// Replaces what is known of dom0's network interfaces.
+    pub fn set_interfaces(&mut self, interfaces: Interfaces) {
+        self.net.set_interfaces(interfaces);
+    }
+
+    /// Records what the kernel has reported of dom0's network interfaces.
+    pub fn update_interfaces(&mut self, messages: impl Iterator<Item = Message>) {
+        self.net.update_interfaces(messages);
     }
 
     /// Returns the devices of a domain.

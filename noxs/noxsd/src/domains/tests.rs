@@ -8,6 +8,7 @@ mod console;
 mod faults;
 mod frames;
 mod restart;
+mod rules;
 mod shared_port;
 mod waiting;
 
@@ -16,8 +17,8 @@ use std::time::Duration;
 use crate::net::frontend;
 use noxs::MacAddr;
 use noxs_control::{
-    Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate, Refusal, VifDevice,
-    VifIdentity,
+    AddressOwner, Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate, Refusal,
+    VifDevice, VifIdentity,
 };
 use xen_ring::{NetTx, Protocol};
 

@@ -13,6 +13,7 @@ use xen_ring::SharedPage;
 
 use super::frame::FrameFacts;
 use super::port::BridgePort;
+use super::rules::TapRules;
 use super::switch::{BridgePortId, End, Switch};
 use super::transfer::{BATCH, Delivery, Transfer, address};
 use crate::host::Host;
@@ -46,6 +47,7 @@ pub struct Bridge<M> {
     ports: Slab<BridgePort<M>>,
     tap: File,
     turn: TurnId,
+    rules: TapRules,
     flood: Bucket,
 }
 
@@ -58,8 +60,14 @@ impl<M> Bridge<M> {
             ports: Slab::with_capacity(CAPACITY),
             tap,
             turn,
+            rules: TapRules::default(),
             flood: Bucket::new(TAP_FLOOD_FRAMES, TAP_FLOOD_INTERVAL, 1, now),
         }
+    }
+
+    /// Returns the name of the Linux bridge.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the owner of the tap's turns.
@@ -143,7 +151,11 @@ impl<M: SharedPage> Bridge<M> {
                     break;
                 }
             };
-            let Some(facts) = FrameFacts::of(&buffers.get(buffer)[..length]) else { continue };
+            let frame = &buffers.get(buffer)[..length];
+            let Some(facts) = FrameFacts::of(frame) else { continue };
+            if !self.rules.may_enter(&facts, frame, &self.switch) {
+                continue;
+            }
             let route = self.switch.route(&facts, End::Tap);
             if route.floods()
                 && !self.switch.targets(route).is_empty()

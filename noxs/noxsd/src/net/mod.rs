@@ -5,16 +5,20 @@
 //! checks them, its [`port::BridgePort`] puts frames into the guest's pages. The port belongs to
 //! the [`bridge::Bridge`], as do the [`switch`], which decides where a frame goes, and the tap to
 //! dom0. So a vif reaches all receivers of its frames through its bridge. [`transfer`] holds the
-//! frames of one turn, [`frame`] reads the headers of a frame.
+//! frames of one turn, [`frame`] reads the headers of a frame, and [`rules`] decide which frames may
+//! pass. [`dom0`] and [`eui64`] are the addresses that the rules need beside those of requests.
 //!
 //! A restarted noxsd continues where the rings' indices stand; see [`vif::Vif::start`].
 
 pub mod bridge;
+pub mod dom0;
+pub mod eui64;
 pub mod frame;
 #[cfg(test)]
 pub(crate) mod frontend;
 pub mod port;
 mod request;
+pub mod rules;
 pub mod sender;
 pub mod switch;
 pub mod tap;
@@ -29,6 +33,8 @@ use noxs_control::Refusal;
 use xen_ring::{BrokenRing, SharedPage};
 
 use self::bridge::{Bridge, TapFault};
+use self::dom0::interfaces::Interfaces;
+use self::dom0::netlink::Message;
 pub use self::request::identities;
 use self::transfer::Transfer;
 use crate::host::Host;
@@ -55,12 +61,18 @@ pub enum NetFault {
 pub struct Net<M> {
     bridges: Vec<Bridge<M>>,
     by_name: HashMap<String, BridgeId>,
+    interfaces: Interfaces,
     transfer: Transfer,
 }
 
 impl<M> Default for Net<M> {
     fn default() -> Self {
-        Self { bridges: Vec::new(), by_name: HashMap::new(), transfer: Transfer::default() }
+        Self {
+            bridges: Vec::new(),
+            by_name: HashMap::new(),
+            interfaces: Interfaces::default(),
+            transfer: Transfer::default(),
+        }
     }
 }
 
@@ -81,8 +93,36 @@ impl<M> Net<M> {
         }
         let id = BridgeId(self.bridges.len());
         self.by_name.insert(name.to_owned(), id);
-        self.bridges.push(Bridge::new(name, tap, turn(id), now));
+        let mut bridge = Bridge::new(name, tap, turn(id), now);
+        bridge.switch.set_dom0(self.interfaces.addresses(name));
+        self.bridges.push(bridge);
         Ok(id)
+    }
+
+    /// Replaces what is known of dom0's interfaces, and so of dom0's addresses on the bridges.
+    pub fn set_interfaces(&mut self, interfaces: Interfaces) {
+        self.interfaces = interfaces;
+        self.assign_dom0();
+    }
+
+    /// Records what the kernel has reported of dom0's interfaces.
+    pub fn update_interfaces(&mut self, messages: impl Iterator<Item = Message>) {
+        let mut changed = false;
+        for message in messages {
+            changed |= self.interfaces.update(message);
+        }
+        if changed {
+            self.assign_dom0();
+        }
+    }
+
+    fn assign_dom0(&mut self) {
+        for bridge in &mut self.bridges {
+            let addresses = self.interfaces.addresses(bridge.name());
+            if *bridge.switch.dom0() != addresses {
+                bridge.switch.set_dom0(addresses);
+            }
+        }
     }
 
     fn bridge(&self, name: &str) -> Option<BridgeId> {

@@ -219,6 +219,11 @@ impl<M> BridgePort<M> {
         self.receiver.turn
     }
 
+    /// Returns the guest.
+    pub(super) fn domid(&self) -> DomId {
+        self.receiver.domid
+    }
+
     /// Returns how much has passed to the guest.
     pub(super) fn traffic(&self) -> VifStatus {
         self.traffic

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use noxs_control::{Refusal, VifDevice, VifIdentity};
+use noxs_control::{AddressInUse, AddressOwner, Refusal, VifAddress, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
 use super::{BridgeId, Net};
@@ -51,10 +51,12 @@ impl<M> Net<M> {
         Ok(bridges)
     }
 
-    /// Checks the identities of vifs, which are given by their numbers and bridges.
+    /// Checks the identities of vifs, which are given by their numbers and bridges, except for
+    /// addresses of dom0.
     ///
     /// # Errors
-    /// A MAC address is invalid or in use on the bridge, or an MTU or a rate is out of range.
+    /// A MAC address is invalid, an address is in use on the bridge, or an MTU or a rate is out of
+    /// range.
     pub fn check_identities(
         &self,
         vifs: impl Iterator<Item = (u16, BridgeId)> + Clone,
@@ -78,12 +80,63 @@ impl<M> Net<M> {
                     "vif {index} has a rate of 0 bytes or an interval of 0 µs: both must be positive"
                 ));
             }
-            let earlier = |((_, other), identity): ((u16, BridgeId), &VifIdentity)| {
-                other == bridge && identity.mac == mac
+            let earlier = vifs.clone().take(number).filter(|((_, other), _)| *other == bridge);
+            self.check_addresses(bridge, identity, earlier.map(|(_, identity)| identity))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that no vif, given by its bridge, gets an address of dom0.
+    ///
+    /// # Errors
+    /// dom0 has an address on the bridge that a vif is to get.
+    pub fn check_dom0(
+        &self,
+        bridges: impl Iterator<Item = BridgeId>,
+        identities: &[VifIdentity],
+    ) -> Result<(), Refusal> {
+        for (bridge, VifIdentity { mac, ipv4, .. }) in bridges.zip(identities) {
+            let dom0 = self.bridges[bridge.0].switch.dom0();
+            let address = match *ipv4 {
+                Some(ipv4) if dom0.has_ipv4(ipv4) => VifAddress::Ipv4(ipv4),
+                _ if dom0.has_mac(*mac) => VifAddress::Mac(*mac),
+                _ => continue,
             };
-            let switch = &self.bridges[bridge.0].switch;
-            if switch.has(mac) || vifs.clone().take(number).any(earlier) {
-                return Err(Refusal::MacInUse(mac));
+            let owner = AddressOwner::Dom0;
+            return Err(Refusal::AddressInUse(AddressInUse { address, owner }));
+        }
+        Ok(())
+    }
+
+    /// Checks that the addresses of a vif are free on its bridge, and not those of vifs that the
+    /// same request has put there.
+    fn check_addresses<'a>(
+        &self,
+        bridge: BridgeId,
+        identity: &VifIdentity,
+        mut earlier: impl Iterator<Item = &'a VifIdentity>,
+    ) -> Result<(), Refusal> {
+        let bridge = &self.bridges[bridge.0];
+        let in_use = |address, owner| Err(Refusal::AddressInUse(AddressInUse { address, owner }));
+        let domain = |port| bridge.port(port).map(|port| AddressOwner::Domain(port.domid().0));
+        let VifIdentity { mac, ipv4, .. } = *identity;
+        // First the address that a user has written: a MAC address may be derived from it.
+        if let Some(ipv4) = ipv4
+            && let Some(owner) = bridge.switch.owner_of_ipv4(ipv4).and_then(domain)
+        {
+            return in_use(VifAddress::Ipv4(ipv4), owner);
+        }
+        if let Some(owner) = bridge.switch.owner_of_mac(mac).and_then(domain) {
+            return in_use(VifAddress::Mac(mac), owner);
+        }
+        for other in &mut earlier {
+            if let Some(ipv4) = ipv4
+                && other.ipv4 == Some(ipv4)
+            {
+                return in_use(VifAddress::Ipv4(ipv4), AddressOwner::SameRequest);
+            }
+            if other.mac == mac {
+                return in_use(VifAddress::Mac(mac), AddressOwner::SameRequest);
             }
         }
         Ok(())

@@ -6,10 +6,8 @@
 //! requests of a guest over its rate stay in the ring until it may send again, so that no frame is
 //! lost and only that guest waits.
 
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use noxs::MacAddr;
 use noxs_control::{VifIdentity, VifStatus};
 use xen_abi::io::netif::{
     NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA,
@@ -19,6 +17,8 @@ use xen_ring::{BackRing, NetTx, SharedPage};
 
 use super::NetFault;
 use super::frame::{self, FrameFacts};
+use super::rules::GuestRules;
+use super::switch::{BridgePortId, Switch};
 use super::transfer::{BATCH, Transfer};
 use crate::host::PAGE_SIZE;
 use crate::host::buffers::{BufferIndex, GrantCopy};
@@ -39,10 +39,8 @@ const REFUSED_FLAGS: u16 = NETTXF_CSUM_BLANK | NETTXF_MORE_DATA | NETTXF_EXTRA_I
 /// The sending half of a vif.
 #[derive(Debug)]
 pub struct Sender {
-    /// The only source MAC address of its frames.
-    pub(super) mac: MacAddr,
-    /// The only source IPv4 address of its frames; `None` if any is allowed.
-    pub(super) ipv4: Option<Ipv4Addr>,
+    /// Which frames it may send.
+    pub(super) rules: GuestRules,
     /// How much has passed from the guest, and to it through a port that was removed.
     pub(super) traffic: VifStatus,
     tx: BackRing<NetTx>,
@@ -66,8 +64,7 @@ impl Sender {
             Bucket::new(rate.bytes, interval, u64::from(max_frame), now)
         });
         Self {
-            mac: identity.mac,
-            ipv4: identity.ipv4,
+            rules: GuestRules::new(identity.mac, identity.ipv4),
             traffic: VifStatus::default(),
             tx: BackRing::attach(memory, base),
             max_frame,
@@ -128,18 +125,22 @@ impl Sender {
             && end <= PAGE_SIZE
     }
 
-    /// Answers a request and returns the facts of its frame if the guest may send it. `frame` is
-    /// `None` if the copy failed.
+    /// Answers a request and returns the facts of its frame if the guest, which is at the port
+    /// `own` of the switch, may send it. `frame` is `None` if the copy failed.
     pub(super) fn answer(
         &mut self,
         memory: &impl SharedPage,
         request: &TxRequest,
         frame: Option<&[u8]>,
+        own: BridgePortId,
+        switch: &Switch,
     ) -> Option<FrameFacts> {
         let status = if frame.is_some() { NETIF_RSP_OKAY } else { NETIF_RSP_ERROR };
         self.tx.respond(memory, &TxResponse { id: request.id, status });
-        let facts = frame.and_then(FrameFacts::of);
-        let facts = facts.filter(|facts| facts.may_be_sent_by(self.mac, self.ipv4));
+        let facts = frame.and_then(|frame| {
+            let facts = FrameFacts::of(frame)?;
+            self.rules.may_send(&facts, frame, own, switch).then_some(facts)
+        });
         match facts {
             Some(_) => {
                 self.traffic.from_guest_frames += 1;

@@ -13,10 +13,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use noxs::MacAddr;
 
+use super::dom0::Dom0Addresses;
+use super::eui64;
 use super::frame::{Arp, FrameFacts, Payload};
 use crate::turns::id_table::IdTable;
 
@@ -71,6 +73,8 @@ pub struct Switch {
     ports: PortList,
     unaddressed: PortList,
     ipv6: PortList,
+    dom0: Dom0Addresses,
+    changes: u64,
 }
 
 /// Another port of the switch has the MAC address.
@@ -87,6 +91,8 @@ impl Default for Switch {
             ports: PortList::default(),
             unaddressed: PortList::default(),
             ipv6: PortList::default(),
+            dom0: Dom0Addresses::default(),
+            changes: 0,
         }
     }
 }
@@ -114,6 +120,7 @@ impl Switch {
         if self.by_mac.contains_key(&mac) {
             return Err(MacInUse(mac));
         }
+        self.changes += 1;
         self.by_mac.insert(mac, port);
         self.ports.add(port);
         match ipv4 {
@@ -125,14 +132,59 @@ impl Switch {
         Ok(())
     }
 
-    /// Returns whether a port has the address.
+    /// Returns the port that has a MAC address.
     #[must_use]
-    pub fn has(&self, mac: MacAddr) -> bool {
-        self.by_mac.contains_key(&mac)
+    pub fn owner_of_mac(&self, mac: MacAddr) -> Option<BridgePortId> {
+        self.by_mac.get(&mac).copied()
+    }
+
+    /// Returns the port that has an IPv4 address.
+    #[must_use]
+    pub fn owner_of_ipv4(&self, ipv4: Ipv4Addr) -> Option<BridgePortId> {
+        self.by_ipv4.get(&ipv4).copied()
+    }
+
+    /// Returns the port that has an IPv6 address: the address is derived from the port's MAC
+    /// address. The switch knows no other IPv6 addresses of guests.
+    #[must_use]
+    pub fn owner_of_ipv6(&self, address: Ipv6Addr) -> Option<BridgePortId> {
+        eui64::mac(address).and_then(|mac| self.owner_of_mac(mac))
+    }
+
+    /// Returns dom0's own addresses on the bridge.
+    #[must_use]
+    pub fn dom0(&self) -> &Dom0Addresses {
+        &self.dom0
+    }
+
+    /// Replaces dom0's own addresses on the bridge.
+    pub fn set_dom0(&mut self, addresses: Dom0Addresses) {
+        self.changes += 1;
+        self.dom0 = addresses;
+    }
+
+    /// Returns whether an IPv4 address is known to belong to another port than `own`, or to dom0.
+    #[must_use]
+    pub fn is_anothers_ipv4(&self, address: Ipv4Addr, own: BridgePortId) -> bool {
+        self.owner_of_ipv4(address).is_some_and(|port| port != own) || self.dom0.has_ipv4(address)
+    }
+
+    /// Returns whether an IPv6 address is known to belong to another port than `own`, or to dom0.
+    #[must_use]
+    pub fn is_anothers_ipv6(&self, address: Ipv6Addr, own: BridgePortId) -> bool {
+        self.owner_of_ipv6(address).is_some_and(|port| port != own) || self.dom0.has_ipv6(address)
+    }
+
+    /// Returns how often the known addresses have changed, so that what was derived from them can
+    /// be kept.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Removes a port. The addresses must be those that the port was added with.
     pub fn remove(&mut self, port: BridgePortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
+        self.changes += 1;
         if self.by_mac.get(&mac) == Some(&port) {
             self.by_mac.remove(&mac);
         }

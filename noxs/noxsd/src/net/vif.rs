@@ -113,7 +113,8 @@ impl Vif {
         let from = End::Port(own);
         for (request, copy) in requests.iter().zip(copies.iter()) {
             let frame = &buffers.get(copy.buffer)[..usize::from(copy.length)];
-            let Some(facts) = sender.answer(cx.memory, request, copy.done.then_some(frame)) else {
+            let copied = copy.done.then_some(frame);
+            let Some(facts) = sender.answer(cx.memory, request, copied, own, &bridge.switch) else {
                 continue;
             };
             bridge.switch.note(own, &facts);
@@ -156,7 +157,7 @@ impl Vif {
         let Some(port) = port.take() else { return };
         let bridge = &mut net.bridges[self.bridge.0];
         let waiting_bytes = &mut net.transfer.waiting_bytes;
-        let received = bridge.remove_port(port, sender.mac, sender.ipv4, waiting_bytes);
+        let received = bridge.remove_port(port, sender.rules.mac, sender.rules.ipv4, waiting_bytes);
         sender.traffic = sum(sender.traffic, received);
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use daemon::level::Level;
 use mio::{Events, Interest, Poll, Token};
 
+use super::address_watch::AddressWatch;
 use crate::control::server::{self, Server};
 use crate::control::session::{FIRST_TAP, Session};
 use crate::domains::Domains;
@@ -18,6 +19,7 @@ use crate::net::BridgeId;
 
 const LISTENER: Token = Token(0);
 const EVENT_CHANNELS: Token = Token(1);
+const ADDRESSES: Token = Token(2);
 
 /// Most events that one call of poll returns.
 const EVENTS: usize = 256;
@@ -29,20 +31,26 @@ pub struct EventLoop {
     registry: mio::Registry,
     domains: Domains<XenHost>,
     server: Server,
+    addresses: AddressWatch,
 }
 
 impl EventLoop {
     /// Creates a loop for these domains and for the clients of a listening, non-blocking socket.
     ///
     /// # Errors
-    /// The kernel cannot poll the event channels or the socket.
-    pub fn new(domains: Domains<XenHost>, listener: UnixListener) -> io::Result<Self> {
+    /// The kernel cannot poll the event channels or the sockets.
+    pub(super) fn new(
+        domains: Domains<XenHost>,
+        listener: UnixListener,
+        addresses: AddressWatch,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let events = domains.host.events_fd();
         registry.register(&mut Level(events), EVENT_CHANNELS, Interest::READABLE)?;
+        registry.register(&mut Level(addresses.fd()), ADDRESSES, Interest::READABLE)?;
         let server = Server::new(listener, poll.registry().try_clone()?, LISTENER)?;
-        Ok(Self { poll, registry, domains, server })
+        Ok(Self { poll, registry, domains, server, addresses })
     }
 
     /// Returns the domains, the server and a session, for what is done before the loop runs.
@@ -56,7 +64,7 @@ impl EventLoop {
     /// # Errors
     /// The poll fails.
     pub fn run(&mut self) -> io::Result<Infallible> {
-        let Self { poll, registry, domains, server } = self;
+        let Self { poll, registry, domains, server, addresses } = self;
         let mut session = Session { registry, domain_exception: None };
         let mut events = Events::with_capacity(EVENTS);
         let mut ports = Vec::new();
@@ -92,6 +100,11 @@ impl EventLoop {
                             } else {
                                 domains.event(port);
                             }
+                        }
+                    }
+                    ADDRESSES => {
+                        if let Err(error) = addresses.serve(domains) {
+                            tracing::warn!("cannot learn changes of dom0's addresses: {error}");
                         }
                     }
                     Token(tap) if tap < server::FIRST_TOKEN => {

@@ -4,7 +4,9 @@
 //! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,
 //! [`crashes`] remembers which domain crashed noxsd,
 //! [`privileges`] and [`seccomp`] give up what is not needed afterwards, and [`event_loop`] serves.
+//! `address_watch` learns dom0's own addresses.
 
+mod address_watch;
 pub mod crashes;
 pub mod event_loop;
 pub mod privileges;

@@ -11,6 +11,7 @@ use daemon::lock::{Lock, LockError};
 use daemon::system;
 use noxs_control::{Refusal, Request};
 
+use super::address_watch::AddressWatch;
 use super::crashes::{self, CrashFileError, Crashes};
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
@@ -75,6 +76,9 @@ pub enum StartError {
     /// It cannot be remembered which domain crashed noxsd.
     #[error(transparent)]
     Crashes(#[from] CrashFileError),
+    /// The kernel does not report dom0's addresses.
+    #[error("cannot learn dom0's addresses from the kernel (rtnetlink)")]
+    Addresses(#[source] io::Error),
     /// The poll failed.
     #[error("cannot wait for events")]
     Loop(#[source] io::Error),
@@ -111,8 +115,10 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     crashes.record_panics();
     let taps = taps::open(&options.bridges, &recorded)?;
     let now = Instant::now();
-    let mut event_loop =
-        EventLoop::new(Domains::new(host, now), listener).map_err(StartError::Loop)?;
+    let mut domains = Domains::new(host, now);
+    let mut addresses = AddressWatch::open().map_err(StartError::Addresses)?;
+    addresses.refresh(&mut domains).map_err(StartError::Addresses)?;
+    let mut event_loop = EventLoop::new(domains, listener, addresses).map_err(StartError::Loop)?;
     let filter = seccomp::filter()?;
 
     // Clients can connect now and are served once the loop runs. Notify the service manager before

@@ -22,13 +22,18 @@ fn a_refused_attach_leaves_nothing() {
         attach
     };
     let clash = changed(|a| first(a).mac = mac(1));
-    assert_eq!(refused(&mut bed, &clash), Refusal::MacInUse(mac(1)));
+    assert_eq!(refused(&mut bed, &clash), mac_in_use(mac(1), AddressOwner::Domain(1)));
+    let clash = changed(|a| first(a).ipv4 = Some(ip(1)));
+    assert_eq!(refused(&mut bed, &clash), ipv4_in_use(ip(1), AddressOwner::Domain(1)));
     let twice = changed(|a| {
         let mut second = a.vifs[0].clone();
         second.index = 1;
         a.vifs.push(second);
     });
-    assert_eq!(refused(&mut bed, &twice), Refusal::MacInUse(mac(2)));
+    assert_eq!(refused(&mut bed, &twice), ipv4_in_use(ip(2), AddressOwner::SameRequest));
+    let mut same_mac = twice.clone();
+    same_mac.vifs[1].identity.as_mut().unwrap().ipv4 = Some(ip(3));
+    assert_eq!(refused(&mut bed, &same_mac), mac_in_use(mac(2), AddressOwner::SameRequest));
     let nowhere = changed(|a| a.vifs[0].bridge = "br9".into());
     assert_eq!(refused(&mut bed, &nowhere), Refusal::NoSwitch("br9".into()));
     let no_grant = changed(|a| a.vifs[0].rx_ring = 9999);

@@ -85,10 +85,13 @@ fn invalid_identities_are_refused_and_change_nothing() {
 
     let other = DomainId { handle: [8; 16], ..two.id };
     assert_eq!(bed.configure(other, &good), Err(Refusal::NoDevice));
-    for taken in [1, 2] {
+    for (taken, owner) in [(1, AddressOwner::SameRequest), (2, AddressOwner::Domain(2))] {
         let mut identities = good;
         identities[1].mac = mac(taken);
-        assert_eq!(bed.configure(two.id, &identities), Err(Refusal::MacInUse(mac(taken))));
+        assert_eq!(bed.configure(two.id, &identities), Err(mac_in_use(mac(taken), owner)));
+        let mut identities = good;
+        identities[1].ipv4 = Some(ip(taken));
+        assert_eq!(bed.configure(two.id, &identities), Err(ipv4_in_use(ip(taken), owner)));
     }
     for wrong in [
         vec![identity(1)],
@@ -133,7 +136,8 @@ fn detaching_frees_addresses_and_leaves_nothing_of_a_prepared_domain() {
     let one = bed.prepared(1);
     bed.configure(one.id, &[identity(1)]).unwrap();
     let two = bed.prepared(2);
-    assert_eq!(bed.configure(two.id, &[identity(1)]), Err(Refusal::MacInUse(mac(1))));
+    let refusal = ipv4_in_use(ip(1), AddressOwner::Domain(1));
+    assert_eq!(bed.configure(two.id, &[identity(1)]), Err(refusal));
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
     bed.configure(two.id, &[identity(1)]).unwrap();
 }

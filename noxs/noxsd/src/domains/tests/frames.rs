@@ -128,6 +128,7 @@ fn drops_are_listed_by_domid_in_several_replies() {
         attach.id.domid = domid;
         let [high, low] = domid.to_be_bytes();
         first(&mut attach).mac = MacAddr([0, 0x16, 0x3e, 1, high, low]);
+        first(&mut attach).ipv4 = Some([10, 1, high, low].into());
         bed.attach(&attach).unwrap();
     }
     assert_eq!(bed.domains.dropped(0), (vec![], None));

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Checks which frames a guest may send, and which frames may come in through a tap.
+//!
+//! The switch knows addresses of guests, from requests, and of dom0, from the kernel. It learns
+//! none from frames. [`GuestRules`] let a guest use its own addresses and none that the switch
+//! knows to be another's; [`TapRules`] keep those on the other side of a tap from using guests'
+//! addresses. Both read headers to a bounded depth, and drop what they cannot read.
+
+mod ipv4;
+mod ipv6;
+#[cfg(test)]
+mod tests;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use noxs::MacAddr;
+
+use self::ipv6::{Content, Neighbour};
+use super::eui64;
+use super::frame::{Arp, FrameFacts, HEADER, Payload};
+use super::switch::{BridgePortId, Switch};
+
+/// What one guest may send.
+#[derive(Debug)]
+pub struct GuestRules {
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its IPv4 address, if it has a fixed one.
+    pub ipv4: Option<Ipv4Addr>,
+    link_local: Ipv6Addr,
+    /// The last IPv4 address that the guest was found to be allowed to use, and the state of the
+    /// switch then: most frames of a guest have the same source.
+    allowed: Option<(u64, Ipv4Addr)>,
+}
+
+impl GuestRules {
+    /// Creates the rules for a guest with these addresses.
+    #[must_use]
+    pub fn new(mac: MacAddr, ipv4: Option<Ipv4Addr>) -> Self {
+        Self { mac, ipv4, link_local: eui64::link_local(mac), allowed: None }
+    }
+
+    /// Returns whether the guest, which is at the port `own` of the switch, may send a frame.
+    ///
+    /// - The source MAC address must be the guest's, in the Ethernet header, in ARP, and in
+    ///   neighbour discovery.
+    /// - Frames to the addresses of bridge protocols (IEEE 802.1D, 01:80:c2:00:00:0x), frames with
+    ///   a VLAN tag, and packets that are malformed are never allowed. Neither are messages that
+    ///   only routers and DHCP servers send: UDP from port 67 (IPv4) and 547 (IPv6), router
+    ///   advertisements and redirects.
+    /// - A guest with a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an
+    ///   ARP probe comes from 0.0.0.0 and is about this address), and in IPv6 the link-local
+    ///   address that is derived from its MAC address. It may send nothing else, because a tag
+    ///   around a packet would hide its source.
+    /// - A guest without one may use each address that the switch does not know to be another's.
+    #[inline]
+    pub fn may_send(
+        &mut self,
+        facts: &FrameFacts,
+        frame: &[u8],
+        own: BridgePortId,
+        switch: &Switch,
+    ) -> bool {
+        if facts.source != self.mac || is_for_bridges(facts.destination) {
+            return false;
+        }
+        match facts.payload {
+            // Most frames end here: TCP from the same source as before.
+            Payload::Ipv4 { source, protocol }
+                if protocol != ipv4::UDP && self.allowed == Some((switch.changes(), source)) =>
+            {
+                true
+            }
+            payload => self.may_send_packet(payload, &frame[HEADER..], own, switch),
+        }
+    }
+
+    fn may_send_packet(
+        &mut self,
+        payload: Payload,
+        packet: &[u8],
+        own: BridgePortId,
+        switch: &Switch,
+    ) -> bool {
+        match payload {
+            Payload::Ipv4 { source, protocol } => {
+                self.may_use_ipv4(source, own, switch)
+                    && (protocol != ipv4::UDP || ipv4::may_be_from_guest(packet))
+            }
+            Payload::Arp(arp) => arp.sender_mac == self.mac && self.may_claim(&arp, own, switch),
+            Payload::Ipv6 => self.may_send_ipv6(packet, own, switch),
+            Payload::Other => self.ipv4.is_none(),
+            Payload::Malformed | Payload::Tagged => false,
+        }
+    }
+
+    fn may_use_ipv4(&mut self, address: Ipv4Addr, own: BridgePortId, switch: &Switch) -> bool {
+        let question = Some((switch.changes(), address));
+        if self.allowed == question {
+            return true;
+        }
+        let may = match self.ipv4 {
+            Some(fixed) => address == fixed,
+            None => !switch.is_anothers_ipv4(address, own),
+        };
+        if may {
+            self.allowed = question;
+        }
+        may
+    }
+
+    /// Returns whether an ARP packet claims only addresses of the guest.
+    fn may_claim(&mut self, arp: &Arp, own: BridgePortId, switch: &Switch) -> bool {
+        if arp.sender.is_unspecified() {
+            // A probe: it stops another host from using the address (RFC 5227).
+            return arp.request && self.may_use_ipv4(arp.target, own, switch);
+        }
+        self.may_use_ipv4(arp.sender, own, switch)
+    }
+
+    fn may_send_ipv6(&self, packet: &[u8], own: BridgePortId, switch: &Switch) -> bool {
+        let Some(packet) = ipv6::read(packet) else { return false };
+        let may_use = |address| self.may_use_ipv6(address, own, switch);
+        let is_unspecified = packet.source.is_unspecified();
+        match packet.content {
+            Content::RouterMessage | Content::DhcpServer | Content::LaterFragment => false,
+            Content::Neighbour(Neighbour { advertised, solicited, link_layer }) => {
+                // Without a source, a solicitation is about an address that the sender is about to
+                // use (RFC 4862), or it asks for routers.
+                let claimed = if is_unspecified { solicited } else { Some(packet.source) };
+                let has_source = !is_unspecified || advertised.is_none();
+                has_source
+                    && link_layer.is_none_or(|mac| mac == self.mac)
+                    && claimed.is_none_or(may_use)
+                    && advertised.is_none_or(may_use)
+            }
+            // A host reports groups before it has an address (RFC 3590).
+            Content::GroupReport => is_unspecified || may_use(packet.source),
+            Content::Other => may_use(packet.source),
+        }
+    }
+
+    fn may_use_ipv6(&self, address: Ipv6Addr, own: BridgePortId, switch: &Switch) -> bool {
+        if self.ipv4.is_some() {
+            return address == self.link_local;
+        }
+        ipv6::is_usable(address) && !switch.is_anothers_ipv6(address, own)
+    }
+}
+
+/// Returns whether frames to the address are for bridges and go no further (IEEE 802.1D).
+fn is_for_bridges(destination: MacAddr) -> bool {
+    matches!(destination.0, [0x01, 0x80, 0xc2, 0, 0, ..0x10])
+}
+
+/// Which frames may come in through a tap.
+#[derive(Debug, Default)]
+pub struct TapRules {
+    /// The last source that was found not to be a guest's, and the state of the switch then.
+    outside: Option<(u64, MacAddr)>,
+}
+
+impl TapRules {
+    /// Returns whether a frame may come in. It may not come from a guest's MAC address, nor claim
+    /// an address of a guest in ARP or in neighbour discovery: guests are on this side of the tap.
+    pub fn may_enter(&mut self, facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
+        let source = Some((switch.changes(), facts.source));
+        if self.outside != source {
+            if switch.owner_of_mac(facts.source).is_some() {
+                return false;
+            }
+            self.outside = source;
+        }
+        match facts.payload {
+            Payload::Arp(arp) => {
+                switch.owner_of_mac(arp.sender_mac).is_none()
+                    && switch.owner_of_ipv4(arp.sender).is_none()
+            }
+            Payload::Ipv6 => may_enter_ipv6(&frame[HEADER..], switch),
+            _ => true,
+        }
+    }
+}
+
+fn may_enter_ipv6(packet: &[u8], switch: &Switch) -> bool {
+    let Some(packet) = ipv6::read(packet) else { return false };
+    let Content::Neighbour(neighbour) = packet.content else { return true };
+    let is_guests = |address| switch.owner_of_ipv6(address).is_some();
+    !is_guests(packet.source)
+        && !neighbour.advertised.is_some_and(is_guests)
+        && neighbour.link_layer.is_none_or(|mac| switch.owner_of_mac(mac).is_none())
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Learns dom0's own addresses from the kernel, so that no guest gets them.
+//!
+//! The socket is opened before the system call filter forbids that. It then only reads and writes,
+//! which the filter allows. The kernel delivers messages of other processes to it only if they
+//! may configure the network, so their sender need not be checked.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket,
+};
+
+use crate::domains::Domains;
+use crate::host::Host;
+use crate::net::dom0::interfaces::Interfaces;
+use crate::net::dom0::netlink::{self, List, Message};
+
+/// Messages that the kernel sends when something changes.
+const GROUPS: i32 = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
+
+/// Bytes for one datagram. The kernel fills at most 32 KiB, whatever the receiver has room for
+/// (Linux `net/netlink/af_netlink.c`, `netlink_recvmsg`).
+const DATAGRAM: usize = 64 * 1024;
+
+/// Most datagrams that are read in one turn of the event loop.
+const BATCH: usize = 16;
+
+/// How often a list is asked for if it changes meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// A socket on which the kernel reports addresses.
+#[derive(Debug)]
+pub(super) struct AddressWatch {
+    socket: File,
+    buffer: Box<[u8]>,
+}
+
+impl AddressWatch {
+    /// Opens the socket. Changes are reported from now on.
+    ///
+    /// # Errors
+    /// The kernel has no rtnetlink, or a limit on sockets is reached.
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            SockProtocol::NetlinkRoute,
+        )?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS.cast_unsigned()))?;
+        Ok(Self { socket: File::from(socket), buffer: vec![0; DATAGRAM].into_boxed_slice() })
+    }
+
+    /// Returns the file descriptor that is readable while the kernel reports something.
+    pub(super) fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Asks the kernel for all addresses. Never waits: the kernel writes an answer while it is
+    /// read.
+    ///
+    /// # Errors
+    /// The lists change faster than they can be read, or the kernel refuses. What was known before
+    /// is kept.
+    pub(super) fn refresh<H: Host>(&mut self, domains: &mut Domains<H>) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            if let Some(interfaces) = self.list_all()? {
+                domains.set_interfaces(interfaces);
+                return Ok(());
+            }
+        }
+        Err(io::Error::other(format!("dom0's interfaces changed during {ATTEMPTS} attempts")))
+    }
+
+    /// Reads what the kernel has reported since the last call, within a limit.
+    ///
+    /// # Errors
+    /// The kernel refuses; what was known before is kept.
+    pub(super) fn serve<H: Host>(&mut self, domains: &mut Domains<H>) -> io::Result<()> {
+        for _ in 0..BATCH {
+            match self.socket.read(&mut self.buffer) {
+                Ok(length) => {
+                    domains.update_interfaces(netlink::messages(&self.buffer[..length]));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Messages were lost.
+                Err(error) if is_overflow(&error) => return self.refresh(domains),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads all interfaces and addresses. Returns `None` if they changed meanwhile.
+    fn list_all(&mut self) -> io::Result<Option<Interfaces>> {
+        let mut interfaces = Interfaces::default();
+        let mut is_complete = true;
+        for list in [List::Interfaces, List::Addresses] {
+            self.socket.write_all(&netlink::request(list))?;
+            let mut is_done = false;
+            while !is_done {
+                let length = match self.socket.read(&mut self.buffer) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    // The kernel accepts no other request before the list has been read.
+                    Err(error) if is_overflow(&error) => {
+                        is_complete = false;
+                        continue;
+                    }
+                    result => result?,
+                };
+                for message in netlink::messages(&self.buffer[..length]) {
+                    match message {
+                        Message::Done => is_done = true,
+                        Message::Interrupted => is_complete = false,
+                        Message::Refused(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                        message => {
+                            interfaces.update(message);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(is_complete.then_some(interfaces))
+    }
+}
+
+fn is_overflow(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_own_messages_are_read() {
+        let mut watch = AddressWatch::open().unwrap();
+        let interfaces = (0..ATTEMPTS).find_map(|_| watch.list_all().unwrap()).unwrap();
+        let loopback = interfaces.addresses("lo");
+        assert!(loopback.has_ipv4([127, 0, 0, 1].into()), "{interfaces:?}");
+        let error = watch.socket.read(&mut watch.buffer).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+}
