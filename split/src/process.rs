@@ -66,6 +66,7 @@ pub fn run(
     // the lock, so that a signal ends the wait.
     let signals = block_signals().map_err(|errno| Failure::Loop(errno.into()))?;
     let host = Host::open_caching()?;
+    host.records.make_private().map_err(LifecycleError::from)?;
     match guests::clear(&host)? {
         Cleared { incomplete: 0, leftovers: 0 } => {}
         Cleared { incomplete, leftovers } => tracing::info!(

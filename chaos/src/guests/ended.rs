@@ -86,13 +86,14 @@ pub fn remove_ended<H: Hypervisor>(
 /// devices, so that its successor can have its name and its addresses. Returns the new name.
 ///
 /// # Errors
-/// The record cannot be changed, or `noxsd` does not answer.
+/// The record cannot be changed, another process is changing it, or `noxsd` does not answer.
 pub fn rename_ended<H: Hypervisor>(
     host: &Host<H>,
     ended: &EndedGuest,
 ) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
+    let _lock = host.records.try_lock(domid)?;
     // Free the addresses before the name: the successor is created as soon as the name is free. If
     // this process is killed halfway, the next one repeats all steps.
     host.records.forget_devices(domid)?;
@@ -118,7 +119,6 @@ pub fn rename_ended<H: Hypervisor>(
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);
-    let _lock = host.records.lock(domid)?;
     host.records.replace(&record)?;
     host.records.remove_name(&old)?;
     Ok(record.config.name)

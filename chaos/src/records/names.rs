@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
-use super::fs::{file_names, ignore_missing};
+use super::fs::{create_below, file_names, ignore_missing};
 use super::paths::{Records, name_target};
 use super::prepared::PreparedRecord;
 
@@ -48,8 +48,7 @@ impl Records {
         // link a file that it holds open: link(2) then fails with ENOENT, too. A new link serves in
         // both cases.
         if linked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            let names = self.names_folder();
-            fs::create_dir_all(&names).map_err(file_error("create the folder", &names))?;
+            create_below(self.root(), &self.names_folder())?;
             linked = symlink(name_target(domid), &link);
         }
         linked.map_err(|error| match (error.kind(), self.holder(name)) {

@@ -46,6 +46,17 @@ pub enum Obstacle {
 }
 
 impl RestartError {
+    /// Returns whether a command is changing the guest's record, so that the next attempt is likely
+    /// to succeed.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            Self::Guest(LifecycleError::Record(RecordError::Locked { .. }))
+                | Self::Record(RecordError::Locked { .. })
+        )
+    }
+
     /// Returns what prevents the restart.
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {

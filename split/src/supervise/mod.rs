@@ -56,6 +56,8 @@ pub struct Supervisor {
     due: VecDeque<String>,
     /// When to scan the domains.
     pace: ScanPace,
+    /// When to handle a guest again whose record was locked by a command.
+    locked: Option<Instant>,
 }
 
 impl Supervisor {
@@ -101,11 +103,15 @@ impl Supervisor {
     #[must_use]
     pub fn next_timer(&self, now: Instant) -> Option<Instant> {
         let pending = self.pending.values().filter_map(Attempts::next);
-        pending.chain(self.pace.next(now)).min()
+        pending.chain(self.pace.next(now)).chain(self.locked).min()
     }
 
     /// Scans for guests that have ended, and makes pending restarts due, if it is time for that.
     pub fn run_timers(&mut self, host: &Host, now: Instant) {
+        if self.locked.is_some_and(|at| at <= now) {
+            self.locked = None;
+            self.pace.note_end();
+        }
         if self.pace.is_due(now) {
             self.scan(host);
         }
@@ -128,10 +134,17 @@ impl Supervisor {
         if let Some((domid, handle)) = self.ended.pop_front() {
             match guests::ended_guest(host, domid) {
                 Ok(Some(guest)) if guest.record.handle == handle => {
-                    if let Err(error) = self.handle_end(host, &guest, create, now) {
-                        let name = guest.record.name();
-                        tracing::error!("{name} is kept as it is: {}", chain(&error));
-                        self.kept.insert(handle.0);
+                    match self.handle_end(host, &guest, create, now) {
+                        Ok(()) => {}
+                        Err(error) if error.is_locked() => {
+                            tracing::info!("{}; chaosd tries again", chain(&error));
+                            self.locked = Some(now + RETRY);
+                        }
+                        Err(error) => {
+                            let name = guest.record.name();
+                            tracing::error!("{name} is kept as it is: {}", chain(&error));
+                            self.kept.insert(handle.0);
+                        }
                     }
                 }
                 // It was removed in the meantime, or is another toolstack's domain.
@@ -160,6 +173,10 @@ impl Supervisor {
             host.records.drop_restart(name)?;
         }
         let mut action = action_for(record, guest.state());
+        if action == Action::RenameRestart {
+            // Before the restart is counted: a command that changes the record delays it only.
+            drop(host.records.try_lock(record.domid)?);
+        }
         if matches!(action, Action::Restart | Action::RenameRestart)
             && !self.restarts.allow(name, now)
         {
