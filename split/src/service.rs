@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::fs::{self, File};
 use std::num::NonZero;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,20 @@ use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::domain::Mapped;
 use chaos::failure::FailureClass;
 use chaos::guests::{self, CreateOptions, GuestRequest, Host, LifecycleError};
-use chaos::image::{Image, RamdiskFile};
+use chaos::image::{self, Image, ImageError, RamdiskFile};
+use chaos::records::{Record, RequestId};
 use chaos::timings::Timings;
 use daemon::chain::chain;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use crate::files::{CreateFiles, FilesError};
+use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
-use crate::server::{Peer, Serve};
-use crate::settings::Settings;
+use crate::server::{Files, Peer, Serve};
+use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
-use crate::supervise::{RestartError, Supervisor};
+use crate::supervise::{RestartError, Successors, Supervisor};
 
 /// The time without requests before the pool is refilled. A client that has its reply needs the CPU
 /// to exit. On a host with one CPU, Linux may run the refill thread instead: `SCHED_IDLE` is a
@@ -51,13 +53,15 @@ pub struct Service {
     recent_requests: Option<(Instant, Instant)>,
     /// Number of CPUs that this process may use.
     cpus: usize,
+    /// The guests of users other than root.
+    members: Members,
+    limits: MemberLimits,
 }
 
 /// A guest that this service has created.
 struct ServedGuest {
     domid: DomId,
-    /// The domain's handle, as a UUID.
-    handle: String,
+    handle: DomainHandle,
     origin: Origin,
 }
 
@@ -71,7 +75,23 @@ impl Service {
             still_mapped: VecDeque::new(),
             recent_requests: None,
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
+            members: Members::default(),
+            limits: MemberLimits::default(),
         }
+    }
+
+    /// Learns which guests of users other than root an earlier `chaosd` has created. A record that
+    /// cannot be read is left out: the guest is not restarted then either.
+    ///
+    /// # Errors
+    /// The folder of records cannot be read.
+    pub fn take_over(&mut self) -> Result<(), LifecycleError> {
+        for domid in self.host.records.domids()? {
+            if let Ok(Some(record)) = self.host.records.read(domid) {
+                self.members.found(&record);
+            }
+        }
+        Ok(())
     }
 
     /// Returns the host.
@@ -85,7 +105,9 @@ impl Service {
     /// # Errors
     /// A flavour's kernel cannot be used; nothing has changed then.
     pub fn configure(&mut self, settings: &Settings) -> Result<(), LifecycleError> {
-        self.stock.configure(&self.host, settings)
+        self.stock.configure(&self.host, settings)?;
+        self.limits = settings.members.clone();
+        Ok(())
     }
 
     /// Returns when to call [`tidy`](Self::tidy).
@@ -118,7 +140,10 @@ impl Service {
     /// Handles one guest that has ended.
     pub fn supervise(&mut self, supervisor: &mut Supervisor) {
         let host = self.host.clone();
-        supervisor.turn(&host, &mut |config| self.restart(config));
+        supervisor.turn(&host, self);
+        if !self.members.is_empty() {
+            self.forget_ended_members();
+        }
         // The guest's memory may be free now.
         self.stock.clear_error();
         self.after();
@@ -131,46 +156,111 @@ impl Service {
 
     fn answer_create(
         &mut self,
-        config: EncodedConfig,
-        paused: bool,
-        files: Vec<OwnedFd>,
+        peer: Peer,
+        create: CreateRequest,
+        files: Files,
         mut timings: Timings,
     ) -> Result<Reply, Refusal> {
+        let CreateRequest { config, paused, request } = create;
         let config =
             DomainConfig::try_from(config).map_err(|error| wrong_input(error.to_string()))?;
-        let CreateFiles { kernel, ramdisk } = CreateFiles::take(files, config.ramdisk.is_some())
-            .map_err(|error: FilesError| wrong_input(error.to_string()))?;
-        let image = self.host.image_in(&kernel).map_err(|source| {
-            refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
-        })?;
-        let ramdisk = match (ramdisk, &config.ramdisk) {
-            (Some(file), Some(path)) => Some(RamdiskFile::new(file).map_err(|source| {
-                refusal(&LifecycleError::Ramdisk { path: path.clone(), source })
-            })?),
-            _ => None,
+        let kernel_error =
+            |source| refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source });
+        let has_ramdisk = config.ramdisk.is_some();
+        let mut member_files = None;
+        let (image, ramdisk) = match files {
+            Files::Passed(files) => {
+                let CreateFiles { kernel, ramdisk } =
+                    CreateFiles::take(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
+                (self.host.image_in(&kernel).map_err(kernel_error)?, ramdisk)
+            }
+            Files::Uploaded(files) => {
+                self.check_member(peer.uid, &config)?;
+                let CreateFiles { kernel, ramdisk } =
+                    CreateFiles::sort(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
+                let files = MemberFiles { kernel, ramdisk };
+                let opened = self.open_member_files(&files).map_err(kernel_error)?;
+                member_files = Some(files);
+                opened
+            }
         };
+        let ramdisk = open_ramdisk(ramdisk, &config).map_err(|error| refusal(&error))?;
         timings.stage("files");
 
-        let created = self
-            .create(&config, &image, ramdisk.as_ref(), paused, &mut timings)
-            .map_err(|error| refusal(&error))?;
+        let options =
+            CreateOptions { paused, console: false, owner: peer.uid, request: Some(request) };
+        let files = (&image, ramdisk.as_ref());
+        let created = match self.create(&config, files, options, &mut timings) {
+            Err(error) if error.is_name_in_use() => {
+                return self.repeated(&config.name, request, &error);
+            }
+            result => result.map_err(|error| refusal(&error))?,
+        };
+        let ServedGuest { domid, handle, origin } = created;
+        self.members.created(peer.uid, handle.0, &config, member_files);
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
-        let ServedGuest { domid, handle, origin } = created;
+        let handle = handle.to_string();
         Ok(Reply::Created(Created { domid: domid.0, handle, shell: origin, stages }))
+    }
+
+    /// Answers a create whose name is in use: with the guest that an earlier attempt of the same
+    /// request has created, if that is why.
+    fn repeated(
+        &self,
+        name: &str,
+        request: RequestId,
+        error: &LifecycleError,
+    ) -> Result<Reply, Refusal> {
+        match guests::of_request(&self.host, name, request) {
+            Ok(Some(record)) => Ok(Reply::Created(record.into())),
+            _ => Err(refusal(error)),
+        }
+    }
+
+    /// Checks whether a user other than root may have a guest.
+    fn check_member(&mut self, uid: u32, config: &DomainConfig) -> Result<(), Refusal> {
+        self.forget_ended_members();
+        let name = &config.name;
+        match self.host.records.pending_restart(name) {
+            Ok(None) => {}
+            Ok(Some(record)) if record.owner == uid => {}
+            _ => return Err(wrong_input(MemberRefusal::NamePending { name: name.clone() })),
+        }
+        self.members.check(uid, config, &self.limits, None).map_err(wrong_input)
+    }
+
+    /// Forgets guests of members that neither exist nor are to be restarted. If Xen refuses to list
+    /// them, all stay, and count.
+    fn forget_ended_members(&mut self) {
+        let Ok(mut existing) = guests::handles(&self.host) else { return };
+        let Ok(pending) = self.host.records.restarts() else { return };
+        for name in pending {
+            if let Ok(Some(record)) = self.host.records.pending_restart(&name) {
+                existing.insert(record.handle.0);
+            }
+        }
+        self.members.retain(|handle| existing.contains(handle));
+    }
+
+    fn open_member_files(
+        &self,
+        files: &MemberFiles,
+    ) -> Result<(Arc<Image>, Option<File>), ImageError> {
+        let image = self.host.image_in(files.kernel.file())?;
+        let ramdisk = files.ramdisk.as_ref().map(|file| file.file().try_clone());
+        Ok((image, ramdisk.transpose().map_err(ImageError::Read)?))
     }
 
     /// Creates a guest, from the pool if a shell fits.
     fn create(
         &mut self,
         config: &DomainConfig,
-        image: &Arc<Image>,
-        ramdisk: Option<&RamdiskFile>,
-        paused: bool,
+        (image, ramdisk): (&Arc<Image>, Option<&RamdiskFile>),
+        options: CreateOptions,
         timings: &mut Timings,
     ) -> Result<ServedGuest, LifecycleError> {
         let (shell, origin) = self.stock.take(config, image);
-        let options = CreateOptions { paused, console: false };
         let request = GuestRequest { config, image, ramdisk, options };
         let created = match shell {
             Some(shell) => {
@@ -181,25 +271,7 @@ impl Service {
         }?;
         self.still_mapped.push_back(created.mapped);
         tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
-        let handle = created.record.handle.to_string();
-        Ok(ServedGuest { domid: created.domid, handle, origin })
-    }
-
-    /// Creates the successor of a guest that has ended.
-    fn restart(&mut self, config: &DomainConfig) -> Result<u16, RestartError> {
-        let mut timings = Timings::start();
-        let image = self
-            .host
-            .image(&config.kernel)
-            .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
-        let ramdisk = config.ramdisk.as_deref().map(|path| {
-            RamdiskFile::open(path)
-                .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
-        });
-        let ramdisk = ramdisk.transpose()?;
-        timings.stage("files");
-        let created = self.create(config, &image, ramdisk.as_ref(), false, &mut timings)?;
-        Ok(created.domid.0)
+        Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
     }
 
     fn resize(&mut self, flavour: &str, marks: PoolMarks) -> Result<Reply, Refusal> {
@@ -214,29 +286,76 @@ impl Service {
     }
 }
 
+impl Successors for Service {
+    fn check(&self, record: &Record) -> Result<(), RestartError> {
+        if record.owner != ROOT {
+            return match self.members.files(&record.handle.0) {
+                Some(_) => Ok(()),
+                None => Err(RestartError::NoFiles { owner: record.owner }),
+            };
+        }
+        let config = &record.config;
+        for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
+            fs::metadata(path)
+                .map_err(|source| RestartError::File { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
+        let mut timings = Timings::start();
+        let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
+        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let mut member_files = None;
+        let (image, ramdisk) = if owner == ROOT {
+            let image = self.host.image(&config.kernel).map_err(kernel_error)?;
+            let ramdisk = config.ramdisk.as_deref().map(|path| {
+                image::open(path)
+                    .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
+            });
+            (image, ramdisk.transpose()?)
+        } else {
+            // Never from the paths in the config: this process could read what the owner cannot.
+            let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
+            self.members
+                .check(owner, config, &self.limits, Some(old))
+                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            let opened = self.open_member_files(&files).map_err(kernel_error)?;
+            member_files = Some(files);
+            opened
+        };
+        let ramdisk = open_ramdisk(ramdisk, config)?;
+        timings.stage("files");
+        let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
+        let files = (&image, ramdisk.as_ref());
+        let created = Self::create(self, config, files, options, &mut timings)?;
+        self.members.created(owner, created.handle.0, config, member_files);
+        Ok(created.domid.0)
+    }
+}
+
 impl Serve for Service {
-    fn serve(
-        &mut self,
-        peer: Peer,
-        request: Request,
-        files: Vec<OwnedFd>,
-        timings: Timings,
-    ) -> Reply {
+    fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Reply {
         // Preparing a shell may succeed now.
         self.stock.clear_error();
         let (pid, uid) = (peer.pid, peer.uid);
         let (what, result) = match request {
-            Request::Create { config, paused } => {
-                ("create", self.answer_create(config, paused, files, timings))
+            Request::Create { config, paused, request } => {
+                let create = CreateRequest { config, paused, request };
+                ("create", self.answer_create(peer, create, files, timings))
             }
-            Request::Pool => ("pool", Ok(Reply::Pool(self.stock.status()))),
+            Request::Pool { from } => ("pool", Ok(self.stock.status_from(from))),
+            Request::Resize { .. } if uid != ROOT => ("resize", Err(only_root("resize"))),
             Request::Resize { flavour, low, high } => {
                 ("resize", self.resize(&flavour, PoolMarks { low, high }))
             }
+            Request::Drain if uid != ROOT => ("drain", Err(only_root("drain"))),
             Request::Drain => {
                 self.stock.drain();
                 ("drain", Ok(Reply::Done))
             }
+            // The server carries it out.
+            Request::Upload { .. } => ("upload", Ok(Reply::Done)),
         };
         match result {
             Ok(reply) => {
@@ -262,8 +381,32 @@ impl Serve for Service {
     }
 }
 
-fn wrong_input(message: String) -> Refusal {
-    Refusal { class: FailureClass::WrongInput, message }
+/// A request to create a guest.
+struct CreateRequest {
+    config: EncodedConfig,
+    paused: bool,
+    request: RequestId,
+}
+
+fn open_ramdisk(
+    file: Option<File>,
+    config: &DomainConfig,
+) -> Result<Option<RamdiskFile>, LifecycleError> {
+    let (Some(file), Some(path)) = (file, &config.ramdisk) else { return Ok(None) };
+    let opened = RamdiskFile::new(file);
+    opened.map(Some).map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
+}
+
+fn wrong_input(error: impl ToString) -> Refusal {
+    Refusal { class: FailureClass::WrongInput, message: error.to_string() }
+}
+
+fn wrong_files(error: &FilesError) -> Refusal {
+    wrong_input(error)
+}
+
+fn only_root(what: &'static str) -> Refusal {
+    wrong_input(MemberRefusal::Pool { what })
 }
 
 fn refusal(error: &LifecycleError) -> Refusal {
@@ -275,7 +418,7 @@ fn create_line(name: &str, domid: DomId, origin: Origin, timings: &Timings) -> S
     let from = match origin {
         Origin::Warm => "from a warm shell",
         Origin::Pool => "from a shell",
-        Origin::Cold => "prepared for this request",
+        Origin::Cold | Origin::Unknown => "prepared for this request",
     };
     let mut text =
         format!("{name} is domain {}, {from}, in {} us:", domid.0, timings.total_ns() / 1000);

@@ -55,7 +55,8 @@ fn create_all(
     } else {
         Executor::choose(usage, &mut timings)?
     };
-    let options = CreateOptions { paused: args.paused, console: args.console };
+    let options =
+        CreateOptions { paused: args.paused, console: args.console, ..CreateOptions::default() };
     for config in configs {
         let created = executor.create(config, options, &mut timings)?;
         let CreatedGuest { name, domid, handle, origin, daemon_stages, console, mapped } = created;

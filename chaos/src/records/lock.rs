@@ -2,7 +2,7 @@
 //! The lock of a domain's record.
 //!
 //! It is a file in the domain's folder that only root may open: flock(2) needs no more than a
-//! descriptor for reading, so a lock on a folder or file that others may open is anybody's.
+//! descriptor for reading, so each user could lock a folder or file that others may open.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;

@@ -83,6 +83,23 @@ impl Records {
         Ok(names)
     }
 
+    /// Returns the domains whose names are `NAME-NUMBER`, which a guest called `NAME` may have had
+    /// before it was renamed. Reads only the links of these names.
+    ///
+    /// # Errors
+    /// As [`names`](Self::names).
+    pub fn copies(&self, name: &str) -> Result<Vec<DomId>, RecordError> {
+        let is_copy = |other: &str| {
+            let number = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let mut domids = Vec::new();
+        for other in file_names(&self.names_folder())?.into_iter().filter(|name| is_copy(name)) {
+            domids.extend(self.holder(&other)?);
+        }
+        Ok(domids)
+    }
+
     /// Returns the names that link to a domain. Reads every link, as [`names`](Self::names) does.
     ///
     /// # Errors

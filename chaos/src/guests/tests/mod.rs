@@ -3,6 +3,7 @@
 
 mod create;
 mod destroy;
+mod ended;
 mod list;
 mod noxsd;
 mod shutdown;
