@@ -74,7 +74,8 @@ fn switch(c: &mut Criterion) {
 fn request(c: &mut Criterion) {
     let config =
         parse_str("redis.cfg", CONFIG, &[], true).expect("the shipped config is valid").config;
-    let request = Request::Create { config: EncodedConfig::from(&config), paused: false };
+    let (config, request) = (EncodedConfig::from(&config), [7; 16]);
+    let request = Request::Create { config, paused: false, request };
     let packet = encode(&request).expect("the request fits in a packet");
     c.bench_function("request encode", |b| b.iter(|| encode(black_box(&request))));
     c.bench_function("request decode", |b| {

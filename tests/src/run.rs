@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Runs commands and checks their results.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -54,6 +55,16 @@ pub(crate) fn run_command(command: &mut Command) -> Ran {
 #[must_use]
 pub fn chaos(args: &[&str]) -> Ran {
     run("chaos", args)
+}
+
+/// Runs `chaos` as another user, who may use `chaosd`'s socket: on the test's machine it belongs to
+/// group 0.
+///
+/// # Panics
+/// It cannot be started.
+#[must_use]
+pub fn chaos_as(uid: u32, args: &[&str]) -> Ran {
+    run_command(Command::new("chaos").uid(uid).gid(0).current_dir("/").args(args))
 }
 
 impl Ran {
