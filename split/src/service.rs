@@ -140,7 +140,7 @@ impl Service {
             DomainConfig::try_from(config).map_err(|error| wrong_input(error.to_string()))?;
         let CreateFiles { kernel, ramdisk } = CreateFiles::take(files, config.ramdisk.is_some())
             .map_err(|error: FilesError| wrong_input(error.to_string()))?;
-        let image = self.host.image_in(&kernel).map_err(|source| {
+        let image = self.host.image_in(&kernel, config.memory).map_err(|source| {
             refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
         })?;
         let ramdisk = match (ramdisk, &config.ramdisk) {
@@ -190,7 +190,7 @@ impl Service {
         let mut timings = Timings::start();
         let image = self
             .host
-            .image(&config.kernel)
+            .image(&config.kernel, config.memory)
             .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
         let ramdisk = config.ramdisk.as_deref().map(|path| {
             RamdiskFile::open(path)
