@@ -13,10 +13,22 @@ const WRONG_INPUT: u8 = 2;
 const NO_SUCH_GUEST: u8 = 3;
 const NO_DOM0: u8 = 4;
 const TIMED_OUT: u8 = 5;
+const NOT_PRINTED: u8 = 6;
 
 /// Prints a failure with its causes and returns the exit code.
 pub(crate) fn report(failure: &Failure) -> u8 {
-    output::error(&chain(failure));
+    match failure {
+        Failure::Config(errors) => {
+            errors.iter().for_each(|error| output::error_with_lines(&chain(error)));
+            if errors.are_more() {
+                output::error("there are more errors in the config; correct these first");
+            }
+        }
+        _ => output::error(&chain(failure)),
+    }
+    if matches!(failure, Failure::Output(_)) {
+        return NOT_PRINTED;
+    }
     match failure.class() {
         FailureClass::Failed => FAILED,
         FailureClass::WrongInput => WRONG_INPUT,
