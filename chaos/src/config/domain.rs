@@ -201,8 +201,22 @@ fn name(reader: &mut Reader<'_>) -> String {
     name.to_owned()
 }
 
-/// Returns the command line as xl forms it: `cmdline=`, or else `root=` and `extra=`.
+/// Returns the command line, if it is not too long.
 fn cmdline(reader: &mut Reader<'_>) -> String {
+    let cmdline = joined(reader);
+    if cmdline.len() > MAX_COMMAND_LINE {
+        let keys = ["cmdline", "extra", "root"];
+        if let Some((key, setting)) = keys.iter().find_map(|key| Some((*key, reader.find(key)?))) {
+            let (length, most) = (cmdline.len(), MAX_COMMAND_LINE);
+            let problem = ConfigProblem::CommandLine { key, length, most };
+            reader.refuse(key, setting.value.span, problem);
+        }
+    }
+    cmdline
+}
+
+/// Returns the command line as xl forms it: `cmdline=`, or else `root=` and `extra=`.
+fn joined(reader: &mut Reader<'_>) -> String {
     let cmdline = reader.text("cmdline");
     let root = reader.text("root");
     let extra = reader.text("extra");

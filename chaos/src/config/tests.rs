@@ -196,6 +196,12 @@ fn the_command_line_is_formed_as_in_xl() {
     ] {
         assert_eq!(guest(text).cmdline, cmdline, "{text}");
     }
+    let long = |length: usize| "x".repeat(length);
+    assert_eq!(guest(&format!("cmdline='{}'", long(MAX_COMMAND_LINE))).cmdline.len(), 3890);
+    let (position, refused) = problem(&format!("root='r'\nextra='{}'", long(3890 - 6)));
+    assert_eq!((position.line, position.column), (5, 7));
+    let (key, length, most) = ("extra", 3891, MAX_COMMAND_LINE);
+    assert_eq!(refused, ConfigProblem::CommandLine { key, length, most });
     let parsed = parse(&format!("{BASE}extra='e'\nroot='r'\ncmdline='c'")).unwrap();
     assert_eq!(parsed.config.cmdline, "c");
     let kinds: Vec<_> = parsed.warnings.iter().map(|warning| warning.kind.clone()).collect();

@@ -16,26 +16,29 @@ use super::error::{ImageError, MAX_SIZE};
 /// starting a watchdog that resets the host, or rewinding a tape.
 ///
 /// # Errors
-/// It cannot be opened, or is not a regular file.
+/// It cannot be opened, is not a regular file, or is larger than [`MAX_SIZE`].
 pub fn open(path: &Path) -> Result<File, ImageError> {
+    open_with_key(path).map(|(file, _)| file)
+}
+
+/// Opens a regular file for reading, and returns its key from before that.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_with_key(path: &Path) -> Result<(File, ImageKey), ImageError> {
     let failed = |errno: rustix::io::Errno| ImageError::Open(errno.into());
     // This only finds the file.
     let found = open_flags(path, OFlags::PATH).map_err(failed)?;
-    if !is_regular(&fstat(&found).map_err(failed)?) {
-        return Err(ImageError::NotRegular);
-    }
+    let key = ImageKey::of_stat(&fstat(&found).map_err(failed)?)?;
     // This path leads to the file that was found, even if the other one leads elsewhere now.
     let path = format!("/proc/self/fd/{}", found.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    open_flags(path.as_ref(), flags).map(File::from).map_err(failed)
+    let file = open_flags(path.as_ref(), flags).map_err(failed)?;
+    Ok((file.into(), key))
 }
 
 fn open_flags(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
-}
-
-fn is_regular(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 /// Appends `count` bytes of a file, from `position` on.
@@ -89,7 +92,7 @@ impl ImageKey {
     }
 
     pub(super) fn of_stat(stat: &Stat) -> Result<Self, ImageError> {
-        if !is_regular(stat) {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ImageError::NotRegular);
         }
         let size = u64::try_from(stat.st_size).ok().filter(|size| *size <= MAX_SIZE);

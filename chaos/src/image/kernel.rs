@@ -8,7 +8,7 @@ use std::path::Path;
 use object::read::ReadCache;
 
 use super::error::ImageError;
-use super::file::{ImageKey, append, open};
+use super::file::{ImageKey, append, open_with_key};
 use super::limit::SizeLimit;
 use super::positioned::Positioned;
 use super::segment::{Content, Segment};
@@ -37,8 +37,8 @@ impl Image {
     /// The file cannot be read, is not a regular file, is not a kernel that boots as PVH, or needs
     /// more memory than the limit.
     pub fn open(path: &Path, limit: SizeLimit) -> Result<Self, ImageError> {
-        let file = open(path)?;
-        Self::read(&file, ImageKey::of(&file)?, limit)
+        let (file, key) = open_with_key(path)?;
+        Self::read(&file, key, limit)
     }
 
     /// Reads and checks a kernel from the beginning of an open file whose key the caller knows.
@@ -95,8 +95,7 @@ impl Image {
     /// # Errors
     /// As [`Image::open`].
     pub fn open_unread(path: &Path, limit: SizeLimit) -> Result<Self, ImageError> {
-        let file = open(path)?;
-        let key = ImageKey::of(&file)?;
+        let (file, key) = open_with_key(path)?;
         let cache = ReadCache::new(Positioned::new(&file, key.size));
         match elf::parse(&cache) {
             Ok(elf::Contents { segments, entry }) => {
