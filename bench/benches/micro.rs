@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use chaos::clients::chaosd::protocol::{Request, decode, encode};
 use chaos::config::EncodedConfig;
 use chaos::config::parse_str;
-use chaos::image::Image;
+use chaos::image::{Image, SizeLimit};
 use criterion::{Criterion, criterion_group, criterion_main};
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
 use noxsd::net::frame::{FrameFacts, Payload};
@@ -35,7 +35,7 @@ fn image(c: &mut Criterion) {
     c.bench_function("image parse (redis)", |b| {
         b.iter_batched(
             || bytes.clone(),
-            |bytes| Image::parse(bytes).expect("the guest's image is valid"),
+            |bytes| Image::parse(bytes, SizeLimit::MOST).expect("the guest's image is valid"),
             criterion::BatchSize::SmallInput,
         );
     });

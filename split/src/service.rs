@@ -17,7 +17,7 @@ use chaos::image::{self, Image, ImageError, RamdiskFile};
 use chaos::records::{Record, RequestId};
 use chaos::timings::Timings;
 use daemon::chain::chain;
-use xen::units::{DomId, DomainHandle};
+use xen::units::{DomId, DomainHandle, KiB};
 
 use crate::files::{CreateFiles, FilesError};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
@@ -172,14 +172,14 @@ impl Service {
             Files::Passed(files) => {
                 let CreateFiles { kernel, ramdisk } =
                     CreateFiles::take(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
-                (self.host.image_in(&kernel).map_err(kernel_error)?, ramdisk)
+                (self.host.image_in(&kernel, config.memory).map_err(kernel_error)?, ramdisk)
             }
             Files::Uploaded(files) => {
                 self.check_member(peer.uid, &config)?;
                 let CreateFiles { kernel, ramdisk } =
                     CreateFiles::sort(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
                 let files = MemberFiles { kernel, ramdisk };
-                let opened = self.open_member_files(&files).map_err(kernel_error)?;
+                let opened = self.open_member_files(&files, config.memory).map_err(kernel_error)?;
                 member_files = Some(files);
                 opened
             }
@@ -246,8 +246,9 @@ impl Service {
     fn open_member_files(
         &self,
         files: &MemberFiles,
+        memory: KiB,
     ) -> Result<(Arc<Image>, Option<File>), ImageError> {
-        let image = self.host.image_in(files.kernel.file())?;
+        let image = self.host.image_in(files.kernel.file(), memory)?;
         let ramdisk = files.ramdisk.as_ref().map(|file| file.file().try_clone());
         Ok((image, ramdisk.transpose().map_err(ImageError::Read)?))
     }
@@ -308,7 +309,7 @@ impl Successors for Service {
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let mut member_files = None;
         let (image, ramdisk) = if owner == ROOT {
-            let image = self.host.image(&config.kernel).map_err(kernel_error)?;
+            let image = self.host.image(&config.kernel, config.memory).map_err(kernel_error)?;
             let ramdisk = config.ramdisk.as_deref().map(|path| {
                 image::open(path)
                     .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
@@ -320,7 +321,7 @@ impl Successors for Service {
             self.members
                 .check(owner, config, &self.limits, Some(old))
                 .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
-            let opened = self.open_member_files(&files).map_err(kernel_error)?;
+            let opened = self.open_member_files(&files, config.memory).map_err(kernel_error)?;
             member_files = Some(files);
             opened
         };

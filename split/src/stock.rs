@@ -54,7 +54,7 @@ impl Stock {
         for flavour in &settings.flavours {
             let image = match &flavour.kernel {
                 Some(path) => Some(
-                    host.image(path)
+                    host.image(path, flavour.memory)
                         .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?,
                 ),
                 None => None,

@@ -61,7 +61,7 @@ pub fn create<H: Hypervisor>(
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
     let image = host
-        .image(&config.kernel)
+        .image(&config.kernel, config.memory)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     timings.stage("files");

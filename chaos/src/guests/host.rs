@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use xen::Xen;
+use xen::units::KiB;
 
 use super::error::LifecycleError;
 use crate::backends::Links;
 use crate::clients::noxsd::Link;
 use crate::clients::xenstored;
-use crate::image::{Image, ImageCache, ImageError};
+use crate::image::{Image, ImageCache, ImageError, ImageKey, SizeLimit};
 use crate::records::Records;
 
 /// The host: Xen, the records, and the connections to the daemons.
@@ -79,25 +80,27 @@ impl<H> Host<H> {
         Links { noxsd: &self.noxsd, xenstored: &self.xenstored, records: &self.records }
     }
 
-    /// Opens a kernel.
+    /// Opens a kernel for a guest with this memory.
     ///
     /// # Errors
     /// As [`Image::open`].
-    pub fn image(&self, path: &Path) -> Result<Arc<Image>, ImageError> {
+    pub fn image(&self, path: &Path, memory: KiB) -> Result<Arc<Image>, ImageError> {
+        let limit = SizeLimit::of_guest(memory);
         match &self.images {
-            Some(images) => images.borrow_mut().open(path),
-            None => Image::open_unread(path).map(Arc::new),
+            Some(images) => images.borrow_mut().open(path, limit),
+            None => Image::open_unread(path, limit).map(Arc::new),
         }
     }
 
-    /// Reads a kernel from an open file.
+    /// Reads a kernel for a guest with this memory from an open file.
     ///
     /// # Errors
-    /// As [`Image::from_file`].
-    pub fn image_in(&self, file: &File) -> Result<Arc<Image>, ImageError> {
+    /// As [`Image::read`].
+    pub fn image_in(&self, file: &File, memory: KiB) -> Result<Arc<Image>, ImageError> {
+        let limit = SizeLimit::of_guest(memory);
         match &self.images {
-            Some(images) => images.borrow_mut().from_file(file),
-            None => Image::from_file(file).map(Arc::new),
+            Some(images) => images.borrow_mut().from_file(file, limit),
+            None => Image::read(file, ImageKey::of(file)?, limit).map(Arc::new),
         }
     }
 }

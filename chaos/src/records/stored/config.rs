@@ -181,7 +181,7 @@ impl TryFrom<StoredConfig> for DomainConfig {
             on_reboot: stored.on_reboot.into(),
             on_crash: stored.on_crash.into(),
         }
-        .checked()
+        .checked_stored()
     }
 }
 

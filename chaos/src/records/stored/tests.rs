@@ -91,6 +91,15 @@ fn a_record_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_guest_whose_name_is_refused_now_stays_readable() {
+    for name in ["+5", "a  b", "Domain-0"] {
+        let mut record = with_noxs();
+        record.config.name = name.to_owned();
+        assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
+    }
+}
+
+#[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
     for golden in [V4_NOXS, V5_NOXS] {
         let bytes = bytes(golden);
