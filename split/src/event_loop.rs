@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
 use crate::removal::Removals;
-use crate::server::{FIRST_CLIENT, LISTENER, Server};
+use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
 use crate::service::Service;
 use crate::settings::{Settings, SettingsError};
 use crate::supervise::{RenewedWatch, Supervisor};
@@ -135,14 +135,20 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     fn finish_requests(&mut self, events: &mut Events) -> io::Result<()> {
         let deadline = Instant::now() + FINISH;
         while Instant::now() < deadline {
-            match self.poll.poll(events, Some(Duration::ZERO)) {
+            let is_loading = self.service.is_loading();
+            let timeout = match is_loading && !self.server.has_turns() {
+                true => deadline.saturating_duration_since(Instant::now()),
+                false => Duration::ZERO,
+            };
+            match self.poll.poll(events, Some(timeout)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            let mut has_more = self.server.has_turns();
+            let mut has_more = is_loading || self.server.has_turns();
             for token in events.iter().map(Event::token) {
                 match token {
                     LISTENER => self.server.accept(),
+                    WORKERS => self.answer_loaded(),
                     token if token.0 >= FIRST_CLIENT => self.server.readable(token),
                     _ => continue,
                 }
@@ -188,6 +194,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             WORKERS => {
                 self.service.collect();
                 self.supervisor.collect();
+                self.answer_loaded();
             }
             SIGNALS => {
                 let next = self.handle_signals();
@@ -204,6 +211,14 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             _ => {}
         }
         Next::Continue
+    }
+
+    /// Carries out the creates whose kernels were read meanwhile.
+    fn answer_loaded(&mut self) {
+        while let Some((number, reply)) = self.service.loaded() {
+            self.server.answer(number, &reply);
+            self.service.after();
+        }
     }
 
     /// Serves one request, and one guest that has ended if it is time for that.

@@ -2,15 +2,17 @@
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are three threads. The main thread answers requests: it takes a shell that fits and executes
+//! There are five threads. The main thread answers requests: it takes a shell that fits and executes
 //! the guest in it, or prepares a shell for the request. The refill thread runs when no other
 //! program wants the CPU; it prepares shells and does work that can wait, such as unmapping. The
-//! removal thread destroys guests with much memory, which takes Xen seconds.
+//! removal thread destroys guests with much memory, and the loader threads read kernels: both can
+//! take seconds.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
 //! pool       which shells are ready, and how many more to prepare
 //! refill     the refill thread
+//! loader     the threads that read kernels
 //! stock      the pool and the refill thread together
 //! files      the files that come with a create
 //! uploads    the files that users other than root have uploaded
@@ -27,6 +29,7 @@
 mod event_loop;
 mod files;
 pub mod idle;
+pub mod loader;
 mod members;
 mod pace;
 pub mod pool;

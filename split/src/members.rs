@@ -3,6 +3,8 @@
 //! their guests are restarted.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::rc::Rc;
 
 use chaos::config::{Action, DomainConfig};
@@ -23,6 +25,17 @@ pub(crate) struct MemberFiles {
     pub(crate) kernel: Rc<UploadedFile>,
     /// The ramdisk, if the config has one.
     pub(crate) ramdisk: Option<Rc<UploadedFile>>,
+}
+
+impl MemberFiles {
+    /// Returns the files of the kernel and the ramdisk, to be read.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub(crate) fn open(&self) -> io::Result<(File, Option<File>)> {
+        let ramdisk = self.ramdisk.as_ref().map(|file| file.file().try_clone()).transpose()?;
+        Ok((self.kernel.file().try_clone()?, ramdisk))
+    }
 }
 
 /// A member's guest.

@@ -19,6 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::event_loop::{EventLoop, WORKERS};
+use crate::loader::Loader;
 use crate::refill::{Refill, RefillError};
 use crate::removal::Removals;
 use crate::server::Server;
@@ -81,7 +82,8 @@ pub fn run(
     let poll = Poll::new().map_err(Failure::Loop)?;
     let waker = Arc::new(Waker::new(poll.registry(), WORKERS).map_err(Failure::Loop)?);
     let removals = Removals::start(Arc::clone(&waker)).map_err(Failure::Loop)?;
-    let mut service = Service::new(host, Refill::start(waker)?);
+    let loader = Loader::start(&waker).map_err(Failure::Loop)?;
+    let mut service = Service::new(host, Refill::start(waker)?, loader);
     service.take_over()?;
     service.configure(&settings)?;
     let listener = listen(path, group)?;

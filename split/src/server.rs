@@ -7,6 +7,7 @@
 //! reply. Users other than root have a share of the places, and pass no descriptors: they upload
 //! the bytes of their files.
 
+use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -20,7 +21,7 @@ use daemon::chain::chain;
 use daemon::clients::{Clients, Limits};
 use daemon::encoding::DecodeError;
 use daemon::packet::{self, MAX_FILES, Packet};
-use mio::{Registry, Token};
+use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, getsockopt, recv, recvmsg, sockopt::PeerCredentials};
 
@@ -58,10 +59,19 @@ pub enum Files {
     Uploaded(Vec<Rc<UploadedFile>>),
 }
 
+/// The answer to a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is carried out or refused.
+    Now(Reply),
+    /// It is being carried out; the service will have a reply with this number.
+    Later(u64),
+}
+
 /// A service that answers requests.
 pub trait Serve {
     /// Answers a request. `timings` started when the request was readable.
-    fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Reply;
+    fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Answer;
 
     /// Does work that can wait until the reply is sent.
     fn after(&mut self) {}
@@ -77,6 +87,8 @@ struct ClientState {
     upload: Option<Rc<UploadedFile>>,
     /// The files that it has sent.
     uploaded: Vec<Rc<UploadedFile>>,
+    /// Whether it waits for a reply that the service gives later.
+    waits: bool,
 }
 
 /// The listener and all clients.
@@ -86,6 +98,8 @@ pub struct Server {
     buffer: Vec<u8>,
     uploads: Uploads,
     limits: MemberLimits,
+    /// The clients that wait, by the number of the reply.
+    waiting: HashMap<u64, usize>,
 }
 
 impl Server {
@@ -100,7 +114,8 @@ impl Server {
     ) -> io::Result<Self> {
         let places = Limits { listener: LISTENER, first: FIRST_CLIENT, clients: MAX_CLIENTS };
         let clients = Clients::new(listener, registry, places)?;
-        Ok(Self { clients, buffer: vec![0; MAX_PACKET], uploads: Uploads::default(), limits })
+        let (buffer, uploads) = (vec![0; MAX_PACKET], Uploads::default());
+        Ok(Self { clients, buffer, uploads, limits, waiting: HashMap::new() })
     }
 
     /// Replaces the limits of users other than root.
@@ -124,7 +139,7 @@ impl Server {
                 }
             }
             let socket = socket.as_raw_fd();
-            Some(ClientState { peer, socket, upload: None, uploaded: Vec::new() })
+            Some(ClientState { peer, socket, upload: None, uploaded: Vec::new(), waits: false })
         });
     }
 
@@ -154,6 +169,9 @@ impl Server {
     /// Serves one request, if there is one. Returns `None` if the client must be disconnected.
     fn serve(&mut self, key: usize, service: &mut impl Serve) -> Option<()> {
         let client = self.clients.get_mut(key)?;
+        if client.state.waits {
+            return Some(());
+        }
         let peer = client.state.peer;
         let Peer { pid, uid } = peer;
         let mut timings = Timings::start();
@@ -198,18 +216,55 @@ impl Server {
                             &mut self.clients.get_mut(key)?.state.uploaded,
                         )),
                     };
-                    Some(service.serve(peer, request, files, timings))
+                    match service.serve(peer, request, files, timings) {
+                        Answer::Now(reply) => Some(reply),
+                        Answer::Later(number) => {
+                            self.wait(key, number)?;
+                            None
+                        }
+                    }
                 }
             }
         };
         let Some(reply) = reply else { return Some(()) };
-        let sent = protocol::encode(&reply).or_else(|| {
+        let sent = self.send(key, &reply);
+        service.after();
+        sent
+    }
+
+    /// Keeps a client whose reply comes later: it is neither read from nor evicted until then.
+    fn wait(&mut self, key: usize, number: u64) -> Option<()> {
+        let (client, registry) = self.clients.get_with_registry(key)?;
+        client.wait_for(None, registry).ok()?;
+        client.state.waits = true;
+        self.waiting.insert(number, key);
+        Some(())
+    }
+
+    /// Sends a reply that was promised with [`Answer::Later`].
+    pub fn answer(&mut self, number: u64, reply: &Reply) {
+        let Some(key) = self.waiting.remove(&number) else { return };
+        if self.answer_client(key, reply).is_none() {
+            self.clients.remove(key);
+        }
+    }
+
+    fn answer_client(&mut self, key: usize, reply: &Reply) -> Option<()> {
+        let (client, registry) = self.clients.get_with_registry(key)?;
+        client.state.waits = false;
+        client.wait_for(Some(Interest::READABLE), registry).ok()?;
+        self.send(key, reply)
+    }
+
+    /// Sends a reply. Returns `None` if the client must be disconnected.
+    fn send(&mut self, key: usize, reply: &Reply) -> Option<()> {
+        let sent = protocol::encode(reply).or_else(|| {
             let message = format!("the reply is too long: must be at most {MAX_PACKET} bytes");
             protocol::encode(&Reply::Refused(Refusal { class: FailureClass::Failed, message }))
         });
-        let socket = &self.clients.get_mut(key)?.socket;
-        let sent = sent.map(|packet| packet::send(socket, &packet, &[]));
-        service.after();
+        let client = self.clients.get_mut(key)?;
+        let Peer { pid, uid } = client.state.peer;
+        let sent = sent.map(|packet| packet::send(&client.socket, &packet, &[]));
         let Some(Ok(())) = sent else {
             tracing::warn!("disconnected process {pid} (user {uid}): it does not read its reply");
             return None;
@@ -281,6 +336,9 @@ fn receive_bytes(socket: &UnixStream, buffer: &mut [u8]) -> Result<Option<Packet
 /// Returns whether a client has sent nothing that is not answered yet, so that it may be
 /// disconnected in favour of another one.
 fn is_idle(client: &ClientState) -> bool {
+    if client.waits {
+        return false;
+    }
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     matches!(recv(client.socket, &mut [0], flags), Ok(0) | Err(Errno::EAGAIN))
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Answers requests, and does the work that they leave.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::num::NonZero;
@@ -12,18 +12,19 @@ use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply, Request}
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::domain::Mapped;
 use chaos::failure::FailureClass;
-use chaos::guests::{self, CreateOptions, GuestRequest, Host, LifecycleError};
+use chaos::guests::{self, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError};
 use chaos::image::{self, Image, ImageError, RamdiskFile};
 use chaos::records::{Record, RequestId};
 use chaos::timings::Timings;
 use daemon::chain::chain;
-use xen::units::{DomId, DomainHandle, KiB};
+use xen::units::{DomId, DomainHandle};
 
 use crate::files::{CreateFiles, FilesError};
+use crate::loader::{Loaded, Loader};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
-use crate::server::{Files, Peer, Serve};
+use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
 use crate::supervise::{RestartError, Successors, Supervisor};
@@ -56,6 +57,22 @@ pub struct Service {
     /// The guests of users other than root.
     members: Members,
     limits: MemberLimits,
+    loader: Loader,
+    /// Creates whose kernel is being read, by the loader's ticket.
+    loading: HashMap<u64, PendingCreate>,
+}
+
+/// A create that was checked, and whose kernel is known or being read.
+#[derive(Debug)]
+struct PendingCreate {
+    peer: Peer,
+    config: DomainConfig,
+    paused: bool,
+    request: RequestId,
+    ramdisk: Option<File>,
+    /// The files, if a user other than root has uploaded them.
+    uploaded: Option<MemberFiles>,
+    timings: Timings,
 }
 
 /// A guest that this service has created.
@@ -68,7 +85,7 @@ struct ServedGuest {
 impl Service {
     /// Returns a service with an empty pool.
     #[must_use]
-    pub fn new(host: Host, refill: Refill) -> Self {
+    pub fn new(host: Host, refill: Refill, loader: Loader) -> Self {
         Self {
             host,
             stock: Stock::new(refill),
@@ -77,6 +94,8 @@ impl Service {
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
             members: Members::default(),
             limits: MemberLimits::default(),
+            loader,
+            loading: HashMap::new(),
         }
     }
 
@@ -159,31 +178,71 @@ impl Service {
         peer: Peer,
         create: CreateRequest,
         files: Files,
-        mut timings: Timings,
-    ) -> Result<Reply, Refusal> {
+        timings: Timings,
+    ) -> Result<Answer, Refusal> {
         let CreateRequest { config, paused, request } = create;
         let config =
             DomainConfig::try_from(config).map_err(|error| wrong_input(error.to_string()))?;
-        let kernel_error =
-            |source| refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source });
         let has_ramdisk = config.ramdisk.is_some();
-        let mut member_files = None;
-        let (image, ramdisk) = match files {
+        let (kernel, ramdisk, uploaded) = match files {
             Files::Passed(files) => {
                 let CreateFiles { kernel, ramdisk } =
                     CreateFiles::take(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
-                (self.host.image_in(&kernel, config.memory).map_err(kernel_error)?, ramdisk)
+                (kernel, ramdisk, None)
             }
             Files::Uploaded(files) => {
                 self.check_member(peer.uid, &config)?;
                 let CreateFiles { kernel, ramdisk } =
                     CreateFiles::sort(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
                 let files = MemberFiles { kernel, ramdisk };
-                let opened = self.open_member_files(&files, config.memory).map_err(kernel_error)?;
-                member_files = Some(files);
-                opened
+                let (kernel, ramdisk) = files.open().map_err(|error| {
+                    let source = ImageError::Read(error);
+                    refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
+                })?;
+                (kernel, ramdisk, Some(files))
             }
         };
+        let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
+        match self.host.known_image(&kernel, pending.config.memory) {
+            Ok(KnownImage::Read(image)) => self.finish_create(pending, Ok(image)).map(Answer::Now),
+            Ok(KnownImage::Unread { key, limit }) => {
+                let ticket =
+                    self.loader.order(peer.uid, kernel, key, limit).map_err(wrong_input)?;
+                self.loading.insert(ticket, pending);
+                Ok(Answer::Later(ticket))
+            }
+            Err(error) => self.finish_create(pending, Err(error)).map(Answer::Now),
+        }
+    }
+
+    /// Returns the number and the reply of a create whose kernel was read, if there is one.
+    pub fn loaded(&mut self) -> Option<(u64, Reply)> {
+        let Loaded { ticket, key, limit, result } = self.loader.take()?;
+        let image = self.host.keep_image(key, limit, result);
+        let pending = self.loading.remove(&ticket)?;
+        let (peer, uploads) = (pending.peer, pending.uploaded.is_some());
+        // The user may have got other guests meanwhile.
+        let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };
+        let result = checked.and_then(|()| self.finish_create(pending, image));
+        Some((ticket, reply("create", peer, result)))
+    }
+
+    /// Returns whether a create waits for its kernel.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.loader.is_loading()
+    }
+
+    fn finish_create(
+        &mut self,
+        pending: PendingCreate,
+        image: Result<Arc<Image>, ImageError>,
+    ) -> Result<Reply, Refusal> {
+        let PendingCreate { peer, config, paused, request, ramdisk, uploaded, mut timings } =
+            pending;
+        let image = image.map_err(|source| {
+            refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
+        })?;
         let ramdisk = open_ramdisk(ramdisk, &config).map_err(|error| refusal(&error))?;
         timings.stage("files");
 
@@ -197,7 +256,7 @@ impl Service {
             result => result.map_err(|error| refusal(&error))?,
         };
         let ServedGuest { domid, handle, origin } = created;
-        self.members.created(peer.uid, handle.0, &config, member_files);
+        self.members.created(peer.uid, handle.0, &config, uploaded);
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
         let handle = handle.to_string();
@@ -241,16 +300,6 @@ impl Service {
             }
         }
         self.members.retain(|handle| existing.contains(handle));
-    }
-
-    fn open_member_files(
-        &self,
-        files: &MemberFiles,
-        memory: KiB,
-    ) -> Result<(Arc<Image>, Option<File>), ImageError> {
-        let image = self.host.image_in(files.kernel.file(), memory)?;
-        let ramdisk = files.ramdisk.as_ref().map(|file| file.file().try_clone());
-        Ok((image, ramdisk.transpose().map_err(ImageError::Read)?))
     }
 
     /// Creates a guest, from the pool if a shell fits.
@@ -321,9 +370,11 @@ impl Successors for Service {
             self.members
                 .check(owner, config, &self.limits, Some(old))
                 .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
-            let opened = self.open_member_files(&files, config.memory).map_err(kernel_error)?;
+            let (kernel, ramdisk) =
+                files.open().map_err(|error| kernel_error(ImageError::Read(error)))?;
+            let image = self.host.image_in(&kernel, config.memory).map_err(kernel_error)?;
             member_files = Some(files);
-            opened
+            (image, ramdisk)
         };
         let ramdisk = open_ramdisk(ramdisk, config)?;
         timings.stage("files");
@@ -336,14 +387,18 @@ impl Successors for Service {
 }
 
 impl Serve for Service {
-    fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Reply {
+    fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Answer {
         // Preparing a shell may succeed now.
         self.stock.clear_error();
-        let (pid, uid) = (peer.pid, peer.uid);
+        let uid = peer.uid;
         let (what, result) = match request {
             Request::Create { config, paused, request } => {
                 let create = CreateRequest { config, paused, request };
-                ("create", self.answer_create(peer, create, files, timings))
+                match self.answer_create(peer, create, files, timings) {
+                    Ok(Answer::Later(ticket)) => return Answer::Later(ticket),
+                    Ok(Answer::Now(reply)) => ("create", Ok(reply)),
+                    Err(refusal) => ("create", Err(refusal)),
+                }
             }
             Request::Pool { from } => ("pool", Ok(self.stock.status_from(from))),
             Request::Resize { .. } if uid != ROOT => ("resize", Err(only_root("resize"))),
@@ -358,16 +413,7 @@ impl Serve for Service {
             // The server carries it out.
             Request::Upload { .. } => ("upload", Ok(Reply::Done)),
         };
-        match result {
-            Ok(reply) => {
-                tracing::debug!("{what} of process {pid} (user {uid})");
-                reply
-            }
-            Err(refusal) => {
-                tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
-                Reply::Refused(refusal)
-            }
-        }
+        Answer::Now(reply(what, peer, result))
     }
 
     fn after(&mut self) {
@@ -378,6 +424,20 @@ impl Serve for Service {
             && let Some(oldest) = self.still_mapped.pop_front()
         {
             self.stock.order(RefillOrder::Unmap(oldest));
+        }
+    }
+}
+
+/// Logs a result and returns it as a reply.
+fn reply(what: &str, Peer { pid, uid }: Peer, result: Result<Reply, Refusal>) -> Reply {
+    match result {
+        Ok(reply) => {
+            tracing::debug!("{what} of process {pid} (user {uid})");
+            reply
+        }
+        Err(refusal) => {
+            tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
+            Reply::Refused(refusal)
         }
     }
 }

@@ -32,6 +32,20 @@ pub struct Host<H = Xen> {
     pub images: Option<Rc<RefCell<ImageCache>>>,
 }
 
+/// Whether a kernel must be read.
+#[derive(Debug)]
+pub enum KnownImage {
+    /// It was read before.
+    Read(Arc<Image>),
+    /// It must be read, with [`Image::read`].
+    Unread {
+        /// The file.
+        key: ImageKey,
+        /// The most bytes that it may take.
+        limit: SizeLimit,
+    },
+}
+
 /// Limit of the kept kernels in bytes: enough for a few unpacked Linux kernels.
 const IMAGE_CACHE_BYTES: usize = 256 << 20;
 
@@ -89,6 +103,36 @@ impl<H> Host<H> {
         match &self.images {
             Some(images) => images.borrow_mut().open(path, limit),
             None => Image::open_unread(path, limit).map(Arc::new),
+        }
+    }
+
+    /// Returns a kernel for a guest with this memory, if it was read before. Reading takes long if
+    /// the kernel is packed, so a process that serves others does it in another thread, and then
+    /// calls [`keep_image`](Self::keep_image).
+    ///
+    /// # Errors
+    /// It was refused before, or its metadata cannot be read.
+    pub fn known_image(&self, file: &File, memory: KiB) -> Result<KnownImage, ImageError> {
+        let (key, limit) = (ImageKey::of(file)?, SizeLimit::of_guest(memory));
+        match self.images.as_ref().and_then(|images| images.borrow_mut().find(key, limit)) {
+            Some(known) => known.map(KnownImage::Read),
+            None => Ok(KnownImage::Unread { key, limit }),
+        }
+    }
+
+    /// Keeps what [`Image::read`] has returned.
+    ///
+    /// # Errors
+    /// The error of `read`.
+    pub fn keep_image(
+        &self,
+        key: ImageKey,
+        limit: SizeLimit,
+        read: Result<Image, ImageError>,
+    ) -> Result<Arc<Image>, ImageError> {
+        match &self.images {
+            Some(images) => images.borrow_mut().keep(key, limit, read),
+            None => read.map(Arc::new),
         }
     }
 

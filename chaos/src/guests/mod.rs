@@ -45,7 +45,7 @@ pub use ended::{
     EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,
 };
 pub use error::{LifecycleError, WatchError};
-pub use host::Host;
+pub use host::{Host, KnownImage};
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
 pub use requested::of_request;

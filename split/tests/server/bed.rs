@@ -19,7 +19,7 @@ use chaos::clients::chaosd::client::Chaosd;
 use chaos::clients::chaosd::protocol::{Refusal, Reply, Request};
 use chaos::failure::FailureClass;
 use chaos::timings::Timings;
-use chaosd::server::{FIRST_CLIENT, Files, LISTENER, Peer, Serve, Server};
+use chaosd::server::{Answer, FIRST_CLIENT, Files, LISTENER, Peer, Serve, Server};
 use chaosd::settings::MemberLimits;
 use daemon::listener;
 use mio::{Events, Poll, Token, Waker};
@@ -38,13 +38,34 @@ const STOP: Token = Token(1);
 struct Counting {
     served: Arc<AtomicUsize>,
     gate: Receiver<()>,
+    /// Whether a request for [`LATER`] waits for its reply.
+    later: Later,
 }
 
+/// What has become of a request for [`LATER`].
+#[derive(PartialEq)]
+enum Later {
+    None,
+    Waits,
+    IsReady,
+}
+
+/// A flavour whose `Resize` is answered after the next `Pool` of another client.
+pub(crate) const LATER: &str = "later";
+
+/// The number of the reply to it.
+const NUMBER: u64 = 7;
+
 impl Serve for Counting {
-    fn serve(&mut self, peer: Peer, request: Request, files: Files, _: Timings) -> Reply {
+    fn serve(&mut self, peer: Peer, request: Request, files: Files, _: Timings) -> Answer {
         self.served.fetch_add(1, Ordering::Relaxed);
-        match request {
-            Request::Pool { .. } => pool_reply(),
+        Answer::Now(match request {
+            Request::Pool { .. } => {
+                if self.later == Later::Waits {
+                    self.later = Later::IsReady;
+                }
+                pool_reply()
+            }
             Request::Drain => {
                 let message = match files {
                     Files::Passed(files) => {
@@ -58,13 +79,17 @@ impl Serve for Counting {
                 };
                 Reply::Refused(Refusal { class: FailureClass::Failed, message })
             }
+            Request::Resize { flavour, .. } if flavour == LATER => {
+                self.later = Later::Waits;
+                return Answer::Later(NUMBER);
+            }
             Request::Resize { .. } => {
                 self.gate.recv().unwrap();
                 self.gate.recv().unwrap();
                 Reply::Done
             }
             _ => Reply::Done,
-        }
+        })
     }
 }
 
@@ -99,7 +124,7 @@ impl Bed {
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), STOP).unwrap();
         let (gate, waiting) = sync_channel(0);
-        let service = Counting { served: Arc::clone(&served), gate: waiting };
+        let service = Counting { served: Arc::clone(&served), gate: waiting, later: Later::None };
         let thread = Some(thread::spawn(move || serve(poll, listener, service, limits)));
         Self { path, gate, served, waker, thread, _folder: folder }
     }
@@ -159,6 +184,10 @@ fn serve(mut poll: Poll, listener: UnixListener, mut service: Counting, limits: 
             }
         }
         server.turn(&mut service);
+        if service.later == Later::IsReady {
+            service.later = Later::None;
+            server.answer(NUMBER, &Reply::Done);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use bed::{Bed, POOL, assert_closed, pool_reply, put};
+use bed::{Bed, LATER, POOL, assert_closed, pool_reply, put};
 use chaos::clients::chaosd::client::{Chaosd, DaemonError};
 use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Reply, Request};
 use chaosd::server::MAX_CLIENTS;
@@ -157,6 +157,30 @@ fn a_client_that_waits_for_its_reply_is_not_evicted_by_new_connections() {
     assert_eq!(reply(&others[0]), Reply::Done);
     assert_eq!(reply(&waiting), pool_reply());
     assert_closed(&others[1]);
+}
+
+#[test]
+fn a_client_whose_reply_comes_later_delays_no_other_and_is_not_evicted() {
+    let bed = Bed::new();
+    let ask = |client: &OwnedFd, request| put(client, &protocol::encode(request).unwrap()).unwrap();
+    let waiting = bed.raw();
+    let later = Request::Resize { flavour: LATER.into(), low: 1, high: 2 };
+    ask(&waiting, &later);
+    // Its next request waits for the first reply.
+    ask(&waiting, &POOL);
+    let others: Vec<_> = (0..MAX_CLIENTS + 5).map(|_| bed.raw()).collect();
+    let last = others.last().unwrap();
+    ask(last, &POOL);
+    assert_eq!(reply(last), pool_reply());
+    assert_eq!(reply(&waiting), Reply::Done);
+    assert_eq!(reply(&waiting), pool_reply());
+    assert_closed(&others[0]);
+    // One that disconnects while it waits.
+    let gone = bed.raw();
+    ask(&gone, &later);
+    drop(gone);
+    bed.assert_serves();
+    bed.assert_serves();
 }
 
 #[track_caller]
