@@ -73,6 +73,10 @@ pub trait Serve {
     /// Answers a request. `timings` started when the request was readable.
     fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Answer;
 
+    /// Drops the uploaded files that it no longer needs, because a user is about to upload another
+    /// one.
+    fn drop_uploads(&mut self) {}
+
     /// Does work that can wait until the reply is sent.
     fn after(&mut self) {}
 }
@@ -208,7 +212,10 @@ impl Server {
             self.clients.heard(key);
             timings.stage("receive");
             match request {
-                Request::Upload { length } => Some(self.begin_upload(key, length)?),
+                Request::Upload { length } => {
+                    service.drop_uploads();
+                    Some(self.begin_upload(key, length)?)
+                }
                 request => {
                     let files = match uid {
                         ROOT => Files::Passed(packet.files),
@@ -275,6 +282,10 @@ impl Server {
     /// Begins an upload, and returns the reply.
     fn begin_upload(&mut self, key: usize, length: u64) -> Option<Reply> {
         let state = &mut self.clients.get_mut(key)?.state;
+        if state.peer.uid == ROOT {
+            let message = "root passes the files of a create as descriptors".to_owned();
+            return Some(refused(FailureClass::WrongInput, message));
+        }
         if state.uploaded.len() >= MAX_UPLOADED {
             state.uploaded.clear();
         }

@@ -367,8 +367,10 @@ impl Successors for Service {
         } else {
             // Never from the paths in the config: this process could read what the owner cannot.
             let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
+            // After a rename the guest still exists, and counts.
+            let exists = guests::handles(&self.host)?.contains(old);
             self.members
-                .check(owner, config, &self.limits, Some(old))
+                .check(owner, config, &self.limits, (!exists).then_some(old))
                 .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
             let (kernel, ramdisk) =
                 files.open().map_err(|error| kernel_error(ImageError::Read(error)))?;
@@ -414,6 +416,10 @@ impl Serve for Service {
             Request::Upload { .. } => ("upload", Ok(Reply::Done)),
         };
         Answer::Now(reply(what, peer, result))
+    }
+
+    fn drop_uploads(&mut self) {
+        self.forget_ended_members();
     }
 
     fn after(&mut self) {

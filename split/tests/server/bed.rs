@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +22,7 @@ use chaos::failure::FailureClass;
 use chaos::timings::Timings;
 use chaosd::server::{Answer, FIRST_CLIENT, Files, LISTENER, Peer, Serve, Server};
 use chaosd::settings::MemberLimits;
+use chaosd::uploads::UploadedFile;
 use daemon::listener;
 use mio::{Events, Poll, Token, Waker};
 use nix::errno::Errno;
@@ -40,6 +42,8 @@ struct Counting {
     gate: Receiver<()>,
     /// Whether a request for [`LATER`] waits for its reply.
     later: Later,
+    /// The files of the last `Drain`, until the next upload.
+    uploaded: Vec<Rc<UploadedFile>>,
 }
 
 /// What has become of a request for [`LATER`].
@@ -74,7 +78,9 @@ impl Serve for Counting {
                     Files::Uploaded(files) => {
                         let lengths =
                             files.iter().map(|file| file.file().metadata().unwrap().len());
-                        format!("user {} uploaded {:?}", peer.uid, lengths.collect::<Vec<_>>())
+                        let lengths: Vec<_> = lengths.collect();
+                        self.uploaded = files;
+                        format!("user {} uploaded {lengths:?}", peer.uid)
                     }
                 };
                 Reply::Refused(Refusal { class: FailureClass::Failed, message })
@@ -90,6 +96,10 @@ impl Serve for Counting {
             }
             _ => Reply::Done,
         })
+    }
+
+    fn drop_uploads(&mut self) {
+        self.uploaded.clear();
     }
 }
 
@@ -124,8 +134,12 @@ impl Bed {
         let poll = Poll::new().unwrap();
         let waker = Waker::new(poll.registry(), STOP).unwrap();
         let (gate, waiting) = sync_channel(0);
-        let service = Counting { served: Arc::clone(&served), gate: waiting, later: Later::None };
-        let thread = Some(thread::spawn(move || serve(poll, listener, service, limits)));
+        let counter = Arc::clone(&served);
+        let thread = Some(thread::spawn(move || {
+            let uploaded = Vec::new();
+            let service = Counting { served: counter, gate: waiting, later: Later::None, uploaded };
+            serve(poll, listener, service, limits);
+        }));
         Self { path, gate, served, waker, thread, _folder: folder }
     }
 

@@ -80,6 +80,20 @@ fn what_a_member_uploads_is_limited_and_freed_with_the_connection() {
 }
 
 #[test]
+fn what_the_service_no_longer_needs_is_freed_before_the_next_upload() {
+    let bed = Bed::with(MemberLimits { files: KiB(64), ..MemberLimits::default() });
+    let Some(client) = as_member(MEMBER, || Chaosd::connect(&bed.path).unwrap()) else { return };
+    for _ in 0..3 {
+        client.upload(&file(&[1; 60_000]), 60_000).unwrap();
+        let message = refusal(client.ask(&Request::Drain, &[]));
+        assert_eq!(message, format!("user {MEMBER} uploaded [60000]"));
+    }
+    let root = Chaosd::connect(&bed.path).unwrap();
+    let message = refusal(root.ask(&Request::Upload { length: 4 }, &[]));
+    assert_eq!(message, "root passes the files of a create as descriptors");
+}
+
+#[test]
 fn a_member_that_stops_in_an_upload_or_sends_too_much_harms_only_itself() {
     let bed = Bed::new();
     let Some(clients) = as_member(MEMBER, || [bed.raw(), bed.raw(), bed.raw()]) else { return };
