@@ -12,7 +12,7 @@ use daemon::client::{ClientError, Connection, Daemon};
 use daemon::wait;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::protocol::{self, Refusal, Reply, Request};
 use crate::failure::FailureClass;
@@ -103,7 +103,9 @@ impl Chaosd {
         let Some(connection) = self.connection.take() else { return Ok(()) };
         let socket = connection.into_socket();
         let peer = getsockopt(&socket, PeerCredentials).map_err(system("identify"))?;
-        let Some(pid) = Pid::from_raw(peer.pid()) else { return Ok(()) };
+        let pid = Pid::from_raw(peer.pid());
+        // A process that waited for its own exit would wait in vain.
+        let Some(pid) = pid.filter(|pid| *pid != getpid()) else { return Ok(()) };
         match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) => {
                 wait::readable(process.as_fd(), Instant::now() + RETURNS)
