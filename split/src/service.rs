@@ -12,9 +12,11 @@ use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply, Request}
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::domain::Mapped;
 use chaos::failure::FailureClass;
-use chaos::guests::{self, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError};
+use chaos::guests::{
+    self, Condition, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError,
+};
 use chaos::image::{self, Image, ImageError, RamdiskFile};
-use chaos::records::{Record, RequestId};
+use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
 use daemon::chain::chain;
 use xen::units::{DomId, DomainHandle};
@@ -192,6 +194,10 @@ impl Service {
             }
             Files::Uploaded(files) => {
                 self.check_member(peer.uid, &config)?;
+                // Otherwise the whole guest would be prepared and destroyed again for each attempt.
+                if let Some(error) = self.name_in_use(&config.name) {
+                    return self.repeated(&config.name, request, &error).map(Answer::Now);
+                }
                 let CreateFiles { kernel, ramdisk } =
                     CreateFiles::sort(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
                 let files = MemberFiles { kernel, ramdisk };
@@ -261,6 +267,14 @@ impl Service {
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
         let handle = handle.to_string();
         Ok(Reply::Created(Created { domid: domid.0, handle, shell: origin, stages }))
+    }
+
+    /// Returns the error of a create with this name, if a guest has it.
+    fn name_in_use(&self, name: &str) -> Option<LifecycleError> {
+        let guest = guests::resolve(&self.host, name).ok()?;
+        let Condition::Guest(record) = &guest.condition else { return None };
+        let in_use = RecordError::NameInUse { name: name.to_owned(), domid: guest.domid };
+        (record.name() == name).then(|| in_use.into())
     }
 
     /// Answers a create whose name is in use: with the guest that an earlier attempt of the same

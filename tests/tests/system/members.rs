@@ -96,6 +96,8 @@ fn a_member_of_the_group_of_chaosd_has_limits() {
     chaos_as(MEMBER, &["pool"]).ok();
     chaos_as(MEMBER, &["pool", "drain"]).refused(2, &["only root"]);
     assert_ne!(chaos_as(MEMBER, &["destroy", "member"]).code, Some(0));
+    let other = chaos_as(MEMBER + 1, &["create", &files.config]);
+    other.refused(1, &["the name member is in use"]);
     answers();
     chaos(&["destroy", "member"]).ok();
     files.create(&[]).ok();
