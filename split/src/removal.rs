@@ -53,7 +53,7 @@ impl Removals {
         })
     }
 
-    fn start_with<F: FnMut(&Removal)>(
+    pub(crate) fn start_with<F: FnMut(&Removal)>(
         waker: Arc<Waker>,
         open: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {

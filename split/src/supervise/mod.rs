@@ -96,7 +96,11 @@ impl Supervisor {
 
     /// Makes the restarts due whose guests the removal thread has removed.
     pub fn collect(&mut self) {
-        self.due.extend(self.removals.done().filter_map(|removal| removal.successor));
+        for name in self.removals.done().filter_map(|removal| removal.successor) {
+            // The next scan makes all pending restarts due, and no others.
+            self.pending.entry(name.clone()).or_default();
+            self.due.push_back(name);
+        }
     }
 
     /// Takes over the restarts that an earlier `chaosd` left pending.
@@ -375,5 +379,36 @@ fn action_for(record: &Record, state: GuestState) -> Action {
         GuestState::PoweredOff => record.config.on_poweroff,
         GuestState::Rebooted => record.config.on_reboot,
         _ => record.config.on_crash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token, Waker};
+    use xen::units::{DomId, DomainHandle};
+
+    use super::*;
+
+    #[test]
+    fn a_restart_is_pending_when_the_large_guest_is_removed() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        let removals = Removals::start_with(waker, || |_: &Removal| {}).unwrap();
+        let mut supervisor = Supervisor::new(removals);
+        for (domid, successor) in [(3, None), (4, Some("web".to_owned()))] {
+            let handle = DomainHandle([1; 16]);
+            supervisor.removals.order(Removal { domid: DomId(domid), handle, successor });
+        }
+        let mut events = Events::with_capacity(1);
+        while !supervisor.has_turns() {
+            poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+            assert!(!events.is_empty(), "the thread has stopped");
+            supervisor.collect();
+        }
+        assert_eq!(supervisor.due, ["web"]);
+        assert!(supervisor.pending.contains_key("web"), "a scan does not forget it");
     }
 }
