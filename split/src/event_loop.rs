@@ -17,7 +17,7 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::removal::Removals;
 use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
-use crate::service::Service;
+use crate::service::{AfterLoad, Service};
 use crate::settings::{Settings, SettingsError};
 use crate::supervise::{RenewedWatch, Supervisor};
 
@@ -213,10 +213,15 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         Next::Continue
     }
 
-    /// Carries out the creates whose kernels were read meanwhile.
+    /// Carries out the creates and restarts whose kernels were read meanwhile.
     fn answer_loaded(&mut self) {
-        while let Some((number, reply)) = self.service.loaded() {
-            self.server.answer(number, &reply);
+        while let Some(loaded) = self.service.loaded() {
+            match loaded {
+                AfterLoad::Created(number, reply) => self.server.answer(number, &reply),
+                AfterLoad::Restart(name) => {
+                    self.service.restart_loaded(&mut self.supervisor, &name);
+                }
+            }
             self.service.after();
         }
     }

@@ -99,6 +99,18 @@ impl Loader {
         if uid != ROOT && own >= LOADS_PER_USER {
             return Err(LoadRefusal::Quota { uid });
         }
+        self.order_restart(uid, file, key, limit)
+    }
+
+    /// Orders a kernel as [`order`](Self::order) does, for a guest that is restarted: how often that
+    /// happens is limited elsewhere.
+    pub(crate) fn order_restart(
+        &mut self,
+        uid: u32,
+        file: File,
+        key: ImageKey,
+        limit: SizeLimit,
+    ) -> Result<u64, LoadRefusal> {
         let ticket = self.next_ticket;
         let thread = if uid == ROOT { &self.root } else { &self.members };
         thread.send(Load { ticket, file, key, limit }).map_err(|_| LoadRefusal::Thread)?;

@@ -15,7 +15,7 @@ use chaos::failure::FailureClass;
 use chaos::guests::{
     self, Condition, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError,
 };
-use chaos::image::{self, Image, ImageError, RamdiskFile};
+use chaos::image::{self, Image, ImageError, ImageKey, RamdiskFile};
 use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
 use daemon::chain::chain;
@@ -62,6 +62,19 @@ pub struct Service {
     loader: Loader,
     /// Creates whose kernel is being read, by the loader's ticket.
     loading: HashMap<u64, PendingCreate>,
+    /// Guests to restart whose kernel is being read, by the loader's ticket.
+    restarting: HashMap<u64, String>,
+    /// The kernel that was read for the restart that is tried now.
+    read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
+}
+
+/// What waited for a kernel that was read.
+#[derive(Debug)]
+pub(crate) enum AfterLoad {
+    /// A create, with its number and its reply.
+    Created(u64, Reply),
+    /// The restart of the guest with this name.
+    Restart(String),
 }
 
 /// A create that was checked, and whose kernel is known or being read.
@@ -98,6 +111,8 @@ impl Service {
             limits: MemberLimits::default(),
             loader,
             loading: HashMap::new(),
+            restarting: HashMap::new(),
+            read_for_restart: None,
         }
     }
 
@@ -221,16 +236,53 @@ impl Service {
         }
     }
 
-    /// Returns the number and the reply of a create whose kernel was read, if there is one.
-    pub fn loaded(&mut self) -> Option<(u64, Reply)> {
+    /// Returns what has waited for a kernel that was read, if there is anything. A create is carried
+    /// out; call [`restart_loaded`](Self::restart_loaded) for a restart.
+    pub(crate) fn loaded(&mut self) -> Option<AfterLoad> {
         let Loaded { ticket, key, limit, result } = self.loader.take()?;
         let image = self.host.keep_image(key, limit, result);
+        if let Some(name) = self.restarting.remove(&ticket) {
+            self.read_for_restart = Some((key, image));
+            return Some(AfterLoad::Restart(name));
+        }
         let pending = self.loading.remove(&ticket)?;
         let (peer, uploads) = (pending.peer, pending.uploaded.is_some());
         // The user may have got other guests meanwhile.
         let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };
         let result = checked.and_then(|()| self.finish_create(pending, image));
-        Some((ticket, reply("create", peer, result)))
+        Some(AfterLoad::Created(ticket, reply("create", peer, result)))
+    }
+
+    /// Tries a restart whose kernel was read.
+    pub(crate) fn restart_loaded(&mut self, supervisor: &mut Supervisor, name: &str) {
+        let host = self.host.clone();
+        supervisor.retry_now(&host, name, self);
+        self.read_for_restart = None;
+    }
+
+    /// Returns the kernel of a guest that is restarted.
+    ///
+    /// # Errors
+    /// [`RestartError::Reading`] if it must be read first, or it cannot be used.
+    fn restart_image(&mut self, kernel: File, record: &Record) -> Result<Arc<Image>, RestartError> {
+        let config = &record.config;
+        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let known = self.host.known_image(&kernel, config.memory).map_err(kernel_error)?;
+        let (key, limit) = match known {
+            KnownImage::Read(image) => return Ok(image),
+            KnownImage::Unread { key, limit } => (key, limit),
+        };
+        if let Some((_, read)) = self.read_for_restart.take_if(|(other, _)| *other == key) {
+            return Ok(read.map_err(kernel_error)?);
+        }
+        if !self.restarting.values().any(|name| name == record.name()) {
+            let ticket = self
+                .loader
+                .order_restart(record.owner, kernel, key, limit)
+                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            self.restarting.insert(ticket, record.name().to_owned());
+        }
+        Err(RestartError::Reading)
     }
 
     /// Returns whether a create waits for its kernel.
@@ -372,7 +424,8 @@ impl Successors for Service {
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let mut member_files = None;
         let (image, ramdisk) = if owner == ROOT {
-            let image = self.host.image(&config.kernel, config.memory).map_err(kernel_error)?;
+            let kernel = image::open(&config.kernel).map_err(kernel_error)?;
+            let image = self.restart_image(kernel, record)?;
             let ramdisk = config.ramdisk.as_deref().map(|path| {
                 image::open(path)
                     .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
@@ -388,7 +441,7 @@ impl Successors for Service {
                 .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
             let (kernel, ramdisk) =
                 files.open().map_err(|error| kernel_error(ImageError::Read(error)))?;
-            let image = self.host.image_in(&kernel, config.memory).map_err(kernel_error)?;
+            let image = self.restart_image(kernel, record)?;
             member_files = Some(files);
             (image, ramdisk)
         };

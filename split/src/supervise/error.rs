@@ -21,6 +21,9 @@ pub enum RestartError {
         #[source]
         source: io::Error,
     },
+    /// The guest's kernel is being read. The restart is tried again when it was.
+    #[error("its kernel is being read")]
+    Reading,
     /// The files that a user uploaded are gone.
     #[error(
         "the kernel that user {owner} uploaded is gone, because chaosd was restarted since; the \

@@ -211,6 +211,11 @@ impl Supervisor {
         }
     }
 
+    /// Tries a pending restart whose kernel was read meanwhile.
+    pub fn retry_now(&mut self, host: &Host, name: &str, successors: &mut impl Successors) {
+        self.retry(host, name, successors, Instant::now());
+    }
+
     /// Does what the guest's config says about its end.
     fn handle_end(
         &mut self,
@@ -342,6 +347,10 @@ impl Supervisor {
         let created = successors.check(record).and_then(|()| successors.create(record));
         let domid = match created {
             Ok(domid) => domid,
+            Err(RestartError::Reading) => {
+                self.pending.entry(name.to_owned()).or_default();
+                return None;
+            }
             Err(error) => {
                 self.failed(name, &error, now);
                 return None;
