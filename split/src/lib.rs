@@ -17,6 +17,7 @@
 //! files      the files that come with a create
 //! uploads    the files that users other than root have uploaded
 //! members    what users other than root may do
+//! answers    what the service answers and logs
 //! service    answers requests
 //! server     the socket and its clients
 //! removal    the thread that destroys large guests
@@ -26,6 +27,7 @@
 //! process    start
 //! ```
 
+mod answers;
 mod event_loop;
 mod files;
 pub mod idle;

@@ -2,7 +2,6 @@
 //! Answers requests, and does the work that they leave.
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt::Write;
 use std::fs::{self, File};
 use std::num::NonZero;
 use std::sync::Arc;
@@ -11,17 +10,18 @@ use std::time::{Duration, Instant};
 use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply, Request};
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::domain::Mapped;
-use chaos::failure::FailureClass;
 use chaos::guests::{
     self, Condition, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError,
 };
 use chaos::image::{self, Image, ImageError, ImageKey, RamdiskFile};
 use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
-use daemon::chain::chain;
 use xen::units::{DomId, DomainHandle};
 
-use crate::files::{CreateFiles, FilesError};
+use crate::answers::{
+    create_line, only_root, open_ramdisk, refusal, reply, wrong_files, wrong_input,
+};
+use crate::files::CreateFiles;
 use crate::loader::{Loaded, Loader};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
@@ -75,6 +75,13 @@ pub(crate) enum AfterLoad {
     Created(u64, Reply),
     /// The restart of the guest with this name.
     Restart(String),
+}
+
+/// A request to create a guest.
+struct CreateRequest {
+    config: EncodedConfig,
+    paused: bool,
+    request: RequestId,
 }
 
 /// A create that was checked, and whose kernel is known or being read.
@@ -499,66 +506,4 @@ impl Serve for Service {
             self.stock.order(RefillOrder::Unmap(oldest));
         }
     }
-}
-
-/// Logs a result and returns it as a reply.
-fn reply(what: &str, Peer { pid, uid }: Peer, result: Result<Reply, Refusal>) -> Reply {
-    match result {
-        Ok(reply) => {
-            tracing::debug!("{what} of process {pid} (user {uid})");
-            reply
-        }
-        Err(refusal) => {
-            tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
-            Reply::Refused(refusal)
-        }
-    }
-}
-
-/// A request to create a guest.
-struct CreateRequest {
-    config: EncodedConfig,
-    paused: bool,
-    request: RequestId,
-}
-
-fn open_ramdisk(
-    file: Option<File>,
-    config: &DomainConfig,
-) -> Result<Option<RamdiskFile>, LifecycleError> {
-    let (Some(file), Some(path)) = (file, &config.ramdisk) else { return Ok(None) };
-    let opened = RamdiskFile::new(file);
-    opened.map(Some).map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
-}
-
-fn wrong_input(error: impl ToString) -> Refusal {
-    Refusal { class: FailureClass::WrongInput, message: error.to_string() }
-}
-
-fn wrong_files(error: &FilesError) -> Refusal {
-    wrong_input(error)
-}
-
-fn only_root(what: &'static str) -> Refusal {
-    wrong_input(MemberRefusal::Pool { what })
-}
-
-fn refusal(error: &LifecycleError) -> Refusal {
-    Refusal { class: error.class(), message: chain(error) }
-}
-
-/// Returns the line that a create writes to the log.
-fn create_line(name: &str, domid: DomId, origin: Origin, timings: &Timings) -> String {
-    let from = match origin {
-        Origin::Warm => "from a warm shell",
-        Origin::Pool => "from a shell",
-        Origin::Cold | Origin::Unknown => "prepared for this request",
-    };
-    let mut text =
-        format!("{name} is domain {}, {from}, in {} us:", domid.0, timings.total_ns() / 1000);
-    for stage in timings.stages() {
-        // Writing to a string does not fail.
-        let _ = write!(text, " {} {}", stage.name, stage.ns / 1000);
-    }
-    text
 }

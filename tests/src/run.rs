@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Runs commands and checks their results.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -57,14 +59,14 @@ pub fn chaos(args: &[&str]) -> Ran {
     run("chaos", args)
 }
 
-/// Runs `chaos` as another user, who may use `chaosd`'s socket: on the test's machine it belongs to
-/// group 0.
+/// Runs `chaos` as another user, in the group that may use `chaosd`'s socket.
 ///
 /// # Panics
-/// It cannot be started.
+/// `chaosd` does not run, or the command cannot be started.
 #[must_use]
 pub fn chaos_as(uid: u32, args: &[&str]) -> Ran {
-    run_command(Command::new("chaos").uid(uid).gid(0).current_dir("/").args(args))
+    let socket = fs::metadata("/run/chaos/chaosd.sock").expect("chaosd runs");
+    run_command(Command::new("chaos").uid(uid).gid(socket.gid()).current_dir("/").args(args))
 }
 
 impl Ran {
