@@ -103,6 +103,8 @@ pub struct Server {
     buffer: Vec<u8>,
     uploads: Uploads,
     limits: MemberLimits,
+    /// The user that this process runs as.
+    own: u32,
     /// The clients that wait, by the number of the reply.
     waiting: HashMap<u64, usize>,
 }
@@ -120,7 +122,8 @@ impl Server {
         let places = Limits { listener: LISTENER, first: FIRST_CLIENT, clients: MAX_CLIENTS };
         let clients = Clients::new(listener, registry, places)?;
         let (buffer, uploads) = (vec![0; MAX_PACKET], Uploads::default());
-        Ok(Self { clients, buffer, uploads, limits, waiting: HashMap::new() })
+        let own = geteuid().as_raw();
+        Ok(Self { clients, buffer, uploads, limits, own, waiting: HashMap::new() })
     }
 
     /// Replaces the limits of users other than root.
@@ -133,9 +136,9 @@ impl Server {
     pub fn accept(&mut self) {
         let members = self.clients.iter().map(|client| client.state.peer.uid);
         let members: Vec<u32> = members.filter(|uid| *uid != ROOT).collect();
-        let share = self.limits.connections as usize;
+        let (share, own) = (self.limits.connections as usize, self.own);
         self.clients.accept(is_idle, |socket| {
-            let peer = peer(socket)?;
+            let peer = peer(socket, own)?;
             if peer.uid != ROOT {
                 let used = members.iter().filter(|uid| **uid == peer.uid).count();
                 if used >= share || members.len() >= MEMBER_CLIENTS {
@@ -378,11 +381,12 @@ fn refused(class: FailureClass, message: String) -> Reply {
     Reply::Refused(Refusal { class, message })
 }
 
-fn peer(socket: &UnixStream) -> Option<Peer> {
+/// Returns who has connected, to a process of user `own`.
+fn peer(socket: &UnixStream, own: u32) -> Option<Peer> {
     let credentials = getsockopt(socket, PeerCredentials).ok()?;
     let (pid, uid) = (credentials.pid(), credentials.uid());
     // chaosd runs as root. Only tests run as another user, whose clients are as trusted.
-    Some(Peer { pid, uid: if uid == geteuid().as_raw() { ROOT } else { uid } })
+    Some(Peer { pid, uid: if uid == own { ROOT } else { uid } })
 }
 
 fn log_refusal(Peer { pid, uid }: Peer, error: DecodeError) {
