@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use chaos::clients::chaosd::protocol::{Request, decode, encode};
 use chaos::config::EncodedConfig;
 use chaos::config::parse_str;
-use chaos::image::Image;
+use chaos::image::{Image, SizeLimit};
 use criterion::{Criterion, criterion_group, criterion_main};
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
 use noxsd::net::frame::{FrameFacts, Payload};
@@ -36,7 +36,7 @@ fn image(c: &mut Criterion) {
     c.bench_function("image parse (redis)", |b| {
         b.iter_batched(
             || bytes.clone(),
-            |bytes| Image::parse(bytes).expect("the guest's image is valid"),
+            |bytes| Image::parse(bytes, SizeLimit::MOST).expect("the guest's image is valid"),
             criterion::BatchSize::SmallInput,
         );
     });
@@ -88,7 +88,8 @@ fn switch(c: &mut Criterion) {
 fn request(c: &mut Criterion) {
     let config =
         parse_str("redis.cfg", CONFIG, &[], true).expect("the shipped config is valid").config;
-    let request = Request::Create { config: EncodedConfig::from(&config), paused: false };
+    let (config, request) = (EncodedConfig::from(&config), [7; 16]);
+    let request = Request::Create { config, paused: false, request };
     let packet = encode(&request).expect("the request fits in a packet");
     c.bench_function("request encode", |b| b.iter(|| encode(black_box(&request))));
     c.bench_function("request decode", |b| {

@@ -109,14 +109,18 @@ fn now() -> io::Result<u32> {
     Ok(low_bits(ticks.cast_unsigned()))
 }
 
-/// Returns when a process started, in clock ticks after boot, low 32 bits: field 22 of
-/// `/proc/PID/stat` (proc_pid_stat(5)). Field 2 may contain spaces and parentheses; it ends at the
+/// Returns when a process that has not exited started, in clock ticks after boot, low 32 bits: field
+/// 22 of `/proc/PID/stat` (proc_pid_stat(5)). Field 2 may contain spaces and parentheses; it ends at the
 /// last closing parenthesis.
 fn started(pid: u32) -> io::Result<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let started = stat
-        .rsplit_once(')')
-        .and_then(|(_, fields)| fields.split_ascii_whitespace().nth(19))
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).trim_start();
+    if fields.starts_with(['Z', 'X']) {
+        return Err(io::Error::other("it has exited, and its parent has yet to learn of that"));
+    }
+    let started = fields
+        .split_ascii_whitespace()
+        .nth(19)
         .and_then(|ticks| ticks.parse::<u64>().ok())
         .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: field 22 must be a number")))?;
     Ok(low_bits(started))
@@ -146,6 +150,20 @@ mod tests {
         assert!(!Creator { created: before, ..me }.is_alive());
         assert!(!Creator { pid: (1 << 24) - 1, ..me }.is_alive());
         assert!(!Creator { pid: 1, ..me }.is_this_process());
+    }
+
+    #[test]
+    fn a_process_that_has_exited_is_not_alive_until_its_parent_learns_of_it() {
+        let mut child = process::Command::new("true").spawn().unwrap();
+        let id = rustix::process::Pid::from_child(&child);
+        let flags = rustix::process::PidfdFlags::empty();
+        let exited = rustix::process::pidfd_open(id, flags).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let readable = daemon::wait::readable(std::os::fd::AsFd::as_fd(&exited), deadline);
+        assert_eq!(readable, Ok(true));
+        assert!(std::path::Path::new(&format!("/proc/{}", child.id())).exists());
+        assert!(!Creator { pid: child.id(), created: now().unwrap() }.is_alive());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod config;
 mod convert;
 pub mod domain;
+pub mod escape;
 pub mod failure;
 pub mod guests;
 pub mod handle;

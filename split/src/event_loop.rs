@@ -15,18 +15,22 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::server::{FIRST_CLIENT, LISTENER, Server};
-use crate::service::Service;
+use crate::removal::Removals;
+use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
+use crate::service::{AfterLoad, Service};
 use crate::settings::{Settings, SettingsError};
 use crate::supervise::{RenewedWatch, Supervisor};
 
-/// Reports that the refill thread has prepared shells.
-pub(crate) const REFILL: Token = Token(1);
+/// Reports that the refill thread has prepared shells, or the removal thread removed guests.
+pub(crate) const WORKERS: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const ENDS: Token = Token(3);
 
 /// The most turns that clients get before a guest that has ended.
 const MAX_PASSED_OVER: u32 = 16;
+
+/// How long requests that were sent before SIGTERM are answered.
+const FINISH: Duration = Duration::from_secs(5);
 
 /// Everything that the loop serves. `R` reads the configuration again.
 pub(crate) struct EventLoop<R> {
@@ -71,10 +75,11 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         read_settings: R,
         service: Service,
         server: Server,
+        removals: Removals,
     ) -> io::Result<Self> {
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), SIGNALS, Interest::READABLE)?;
-        let mut supervisor = Supervisor::default();
+        let mut supervisor = Supervisor::new(removals);
         supervisor.take_over(service.host());
         supervisor.scan(service.host());
         let watch = RenewedWatch::default();
@@ -90,7 +95,8 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         })
     }
 
-    /// Serves until SIGTERM or SIGINT, then destroys the shells and removes the socket at `path`.
+    /// Serves until SIGTERM or SIGINT, then removes the socket at `path`, answers the requests that
+    /// were sent before, and destroys the shells.
     ///
     /// # Errors
     /// The kernel cannot wait for events.
@@ -111,13 +117,49 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 }
             }
             if next == Next::Exit {
-                self.service.shut_down();
                 // Before the listener closes: a client must not find a socket without one.
                 let _ = fs::remove_file(path);
+                self.finish_requests(&mut events)?;
+                // Clients do not wait for the shells: they learn at once that they must turn
+                // elsewhere.
+                drop(self.server);
+                self.service.shut_down();
                 return Ok(());
             }
             self.work();
         }
+    }
+
+    /// Answers the requests that clients have sent already, for a few seconds at most: a client that
+    /// never ceases to send does not keep the process from its exit.
+    fn finish_requests(&mut self, events: &mut Events) -> io::Result<()> {
+        let deadline = Instant::now() + FINISH;
+        while Instant::now() < deadline {
+            let is_loading = self.service.is_loading();
+            let timeout = match is_loading && !self.server.has_turns() {
+                true => deadline.saturating_duration_since(Instant::now()),
+                false => Duration::ZERO,
+            };
+            match self.poll.poll(events, Some(timeout)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            let mut has_more = is_loading || self.server.has_turns();
+            for token in events.iter().map(Event::token) {
+                match token {
+                    LISTENER => self.server.accept(),
+                    WORKERS => self.answer_loaded(),
+                    token if token.0 >= FIRST_CLIENT => self.server.readable(token),
+                    _ => continue,
+                }
+                has_more = true;
+            }
+            if !has_more {
+                break;
+            }
+            self.server.turn(&mut self.service);
+        }
+        Ok(())
     }
 
     /// Starts the watch for guests that end if there is none, at most once a second.
@@ -149,7 +191,11 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     fn dispatch(&mut self, event: &Event) -> Next {
         match event.token() {
             LISTENER => self.server.accept(),
-            REFILL => self.service.collect(),
+            WORKERS => {
+                self.service.collect();
+                self.supervisor.collect();
+                self.answer_loaded();
+            }
             SIGNALS => {
                 let next = self.handle_signals();
                 self.supervisor.scan(self.service.host());
@@ -165,6 +211,19 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             _ => {}
         }
         Next::Continue
+    }
+
+    /// Carries out the creates and restarts whose kernels were read meanwhile.
+    fn answer_loaded(&mut self) {
+        while let Some(loaded) = self.service.loaded() {
+            match loaded {
+                AfterLoad::Created(number, reply) => self.server.answer(number, &reply),
+                AfterLoad::Restart(name) => {
+                    self.service.restart_loaded(&mut self.supervisor, &name);
+                }
+            }
+            self.service.after();
+        }
     }
 
     /// Serves one request, and one guest that has ended if it is time for that.
@@ -204,6 +263,8 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
 
     fn reload(&mut self) -> Result<(), ReloadError> {
         let settings = (self.read_settings)()?;
-        Ok(self.service.configure(&settings)?)
+        self.service.configure(&settings)?;
+        self.server.limit(settings.members);
+        Ok(())
     }
 }

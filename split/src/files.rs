@@ -7,13 +7,13 @@ use std::os::fd::OwnedFd;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use thiserror::Error;
 
-/// The files of a create.
+/// The files of a create, `F` each.
 #[derive(Debug)]
-pub(crate) struct CreateFiles {
+pub(crate) struct CreateFiles<F = File> {
     /// The kernel.
-    pub(crate) kernel: File,
+    pub(crate) kernel: F,
     /// The ramdisk, if the config has one.
-    pub(crate) ramdisk: Option<File>,
+    pub(crate) ramdisk: Option<F>,
 }
 
 /// Why the files cannot be used.
@@ -35,18 +35,28 @@ pub(crate) enum FilesError {
     NotReadable(&'static str),
 }
 
+impl<F> CreateFiles<F> {
+    /// Sorts the files of a request: the kernel, then the ramdisk if the config has one.
+    ///
+    /// # Errors
+    /// There are too few or too many.
+    pub(crate) fn sort(files: Vec<F>, has_ramdisk: bool) -> Result<Self, FilesError> {
+        let (found, wanted) = (files.len(), 1 + usize::from(has_ramdisk));
+        let mut files = files.into_iter();
+        match (files.next(), files.next()) {
+            (Some(kernel), ramdisk) if found == wanted => Ok(Self { kernel, ramdisk }),
+            _ => Err(FilesError::Count { found, wanted }),
+        }
+    }
+}
+
 impl CreateFiles {
-    /// Takes the files of a request: the kernel, then the ramdisk if the config has one.
+    /// Takes the files of a request, as [`sort`](Self::sort) does.
     ///
     /// # Errors
     /// There are too few or too many, or one was not opened for reading.
     pub(crate) fn take(files: Vec<OwnedFd>, has_ramdisk: bool) -> Result<Self, FilesError> {
-        let (found, wanted) = (files.len(), 1 + usize::from(has_ramdisk));
-        let mut files = files.into_iter();
-        let (kernel, ramdisk) = match (files.next(), files.next()) {
-            (Some(kernel), ramdisk) if found == wanted => (kernel, ramdisk),
-            _ => return Err(FilesError::Count { found, wanted }),
-        };
+        let CreateFiles { kernel, ramdisk } = CreateFiles::sort(files, has_ramdisk)?;
         let kernel = readable(kernel).ok_or(FilesError::NotReadable("kernel"))?;
         let ramdisk = ramdisk
             .map(|file| readable(file).ok_or(FilesError::NotReadable("ramdisk")))

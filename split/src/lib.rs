@@ -2,33 +2,45 @@
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are two threads. The main thread answers requests: it takes a shell that fits and executes
+//! There are five threads. The main thread answers requests: it takes a shell that fits and executes
 //! the guest in it, or prepares a shell for the request. The refill thread runs when no other
-//! program wants the CPU; it prepares shells and does work that can wait, such as unmapping.
+//! program wants the CPU; it prepares shells and does work that can wait, such as unmapping. The
+//! removal thread destroys guests with much memory, and the loader threads read kernels: both can
+//! take seconds.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
 //! pool       which shells are ready, and how many more to prepare
 //! refill     the refill thread
+//! loader     the threads that read kernels
 //! stock      the pool and the refill thread together
 //! files      the files that come with a create
+//! uploads    the files that users other than root have uploaded
+//! members    what users other than root may do
+//! answers    what the service answers and logs
 //! service    answers requests
 //! server     the socket and its clients
+//! removal    the thread that destroys large guests
 //! supervise  what happens when a guest ends
 //! pace       how often all domains are scanned for guests that have ended
 //! event_loop requests, signals, prepared shells and guests that have ended
 //! process    start
 //! ```
 
+mod answers;
 mod event_loop;
 mod files;
 pub mod idle;
+pub mod loader;
+mod members;
 mod pace;
 pub mod pool;
 pub mod process;
 pub mod refill;
+pub mod removal;
 pub mod server;
 pub mod service;
 pub mod settings;
 mod stock;
 pub mod supervise;
+pub mod uploads;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The process: lock, cleanup of what an earlier `chaosd` left, socket, signals, and the loop.
 
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chaos::clients::chaosd::protocol::{self, Request};
 use chaos::guests::{self, Cleared, Host, LifecycleError};
@@ -15,8 +18,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::event_loop::{EventLoop, REFILL};
+use crate::event_loop::{EventLoop, WORKERS};
+use crate::loader::Loader;
 use crate::refill::{Refill, RefillError};
+use crate::removal::Removals;
 use crate::server::Server;
 use crate::service::Service;
 use crate::settings::{Settings, SettingsError};
@@ -60,12 +65,13 @@ pub fn run(
     let group = find_group(group)?;
     // Each shell has an open file.
     system::raise_file_limit(None);
-    let probe = protocol::encode(&Request::Pool).unwrap_or_default();
+    let probe = protocol::encode(&Request::Pool { from: 0 }).unwrap_or_default();
     let _lock = Lock::take("chaosd", path, &probe)?;
     // Block the signals before other threads start, which inherit the mask, but after the wait for
     // the lock, so that a signal ends the wait.
     let signals = block_signals().map_err(|errno| Failure::Loop(errno.into()))?;
     let host = Host::open_caching()?;
+    host.records.make_private().map_err(LifecycleError::from)?;
     match guests::clear(&host)? {
         Cleared { incomplete: 0, leftovers: 0 } => {}
         Cleared { incomplete, leftovers } => tracing::info!(
@@ -74,20 +80,34 @@ pub fn run(
         ),
     }
     let poll = Poll::new().map_err(Failure::Loop)?;
-    let waker = Waker::new(poll.registry(), REFILL).map_err(Failure::Loop)?;
-    let mut service = Service::new(host, Refill::start(waker)?);
+    let waker = Arc::new(Waker::new(poll.registry(), WORKERS).map_err(Failure::Loop)?);
+    let removals = Removals::start(Arc::clone(&waker)).map_err(Failure::Loop)?;
+    let loader = Loader::start(&waker).map_err(Failure::Loop)?;
+    let mut service = Service::new(host, Refill::start(waker)?, loader);
+    service.take_over()?;
     service.configure(&settings)?;
-    let listener = listener::listen(path, group)?;
+    let listener = listen(path, group)?;
     let registry = poll.registry().try_clone().map_err(Failure::Loop)?;
-    let server = Server::new(listener, registry).map_err(Failure::Loop)?;
+    let server = Server::new(listener, registry, settings.members).map_err(Failure::Loop)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("cannot notify the service manager that chaosd is ready: {error}");
     }
     tracing::info!("ready on {}", path.display());
 
-    EventLoop::new(poll, signals, read_settings, service, server)
+    EventLoop::new(poll, signals, read_settings, service, server, removals)
         .and_then(|event_loop| event_loop.run(path))
         .map_err(Failure::Loop)
+}
+
+/// Listens at `path`, where the socket appears in one step: clients that wait for it can connect at
+/// once.
+fn listen(path: &Path, group: Option<u32>) -> Result<UnixListener, ListenError> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let listener = listener::listen(&new, group)?;
+    fs::rename(&new, path).map_err(|source| ListenError { path: path.to_owned(), source })?;
+    Ok(listener)
 }
 
 /// Returns the number of the group that may connect. Without a name, a failing look-up costs only

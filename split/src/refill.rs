@@ -58,7 +58,7 @@ impl Refill {
     ///
     /// # Errors
     /// The thread cannot be started, or cannot use Xen.
-    pub fn start(waker: Waker) -> Result<Self, RefillError> {
+    pub fn start(waker: Arc<Waker>) -> Result<Self, RefillError> {
         let (orders, todo) = channel();
         let (done, outcomes) = channel();
         let (opened, ready) = channel();

@@ -1,30 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Answers requests, and does the work that they leave.
 
-use std::collections::VecDeque;
-use std::fmt::Write;
+use std::collections::{HashMap, VecDeque};
+use std::fs::{self, File};
 use std::num::NonZero;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply, Request};
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::domain::Mapped;
-use chaos::failure::FailureClass;
-use chaos::guests::{self, CreateOptions, GuestRequest, Host, LifecycleError};
-use chaos::image::{Image, RamdiskFile};
+use chaos::guests::{
+    self, Condition, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError,
+};
+use chaos::image::{self, Image, ImageError, ImageKey, RamdiskFile};
+use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
-use daemon::chain::chain;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
-use crate::files::{CreateFiles, FilesError};
+use crate::answers::{
+    create_line, only_root, open_ramdisk, refusal, reply, wrong_files, wrong_input,
+};
+use crate::files::CreateFiles;
+use crate::loader::{Loaded, Loader};
+use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
-use crate::server::{Peer, Serve};
-use crate::settings::Settings;
+use crate::server::{Answer, Files, Peer, Serve};
+use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
-use crate::supervise::{RestartError, Supervisor};
+use crate::supervise::{RestartError, Successors, Supervisor};
 
 /// The time without requests before the pool is refilled. A client that has its reply needs the CPU
 /// to exit. On a host with one CPU, Linux may run the refill thread instead: `SCHED_IDLE` is a
@@ -51,27 +56,85 @@ pub struct Service {
     recent_requests: Option<(Instant, Instant)>,
     /// Number of CPUs that this process may use.
     cpus: usize,
+    /// The guests of users other than root.
+    members: Members,
+    limits: MemberLimits,
+    loader: Loader,
+    /// Creates whose kernel is being read, by the loader's ticket.
+    loading: HashMap<u64, PendingCreate>,
+    /// Guests to restart whose kernel is being read, by the loader's ticket.
+    restarting: HashMap<u64, String>,
+    /// The kernel that was read for the restart that is tried now.
+    read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
+}
+
+/// What waited for a kernel that was read.
+#[derive(Debug)]
+pub(crate) enum AfterLoad {
+    /// A create, with its number and its reply.
+    Created(u64, Reply),
+    /// The restart of the guest with this name.
+    Restart(String),
+}
+
+/// A request to create a guest.
+struct CreateRequest {
+    config: EncodedConfig,
+    paused: bool,
+    request: RequestId,
+}
+
+/// A create that was checked, and whose kernel is known or being read.
+#[derive(Debug)]
+struct PendingCreate {
+    peer: Peer,
+    config: DomainConfig,
+    paused: bool,
+    request: RequestId,
+    ramdisk: Option<File>,
+    /// The files, if a user other than root has uploaded them.
+    uploaded: Option<MemberFiles>,
+    timings: Timings,
 }
 
 /// A guest that this service has created.
 struct ServedGuest {
     domid: DomId,
-    /// The domain's handle, as a UUID.
-    handle: String,
+    handle: DomainHandle,
     origin: Origin,
 }
 
 impl Service {
     /// Returns a service with an empty pool.
     #[must_use]
-    pub fn new(host: Host, refill: Refill) -> Self {
+    pub fn new(host: Host, refill: Refill, loader: Loader) -> Self {
         Self {
             host,
             stock: Stock::new(refill),
             still_mapped: VecDeque::new(),
             recent_requests: None,
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
+            members: Members::default(),
+            limits: MemberLimits::default(),
+            loader,
+            loading: HashMap::new(),
+            restarting: HashMap::new(),
+            read_for_restart: None,
         }
+    }
+
+    /// Learns which guests of users other than root an earlier `chaosd` has created. A record that
+    /// cannot be read is left out: the guest is not restarted then either.
+    ///
+    /// # Errors
+    /// The folder of records cannot be read.
+    pub fn take_over(&mut self) -> Result<(), LifecycleError> {
+        for domid in self.host.records.domids()? {
+            if let Ok(Some(record)) = self.host.records.read(domid) {
+                self.members.found(&record);
+            }
+        }
+        Ok(())
     }
 
     /// Returns the host.
@@ -85,7 +148,9 @@ impl Service {
     /// # Errors
     /// A flavour's kernel cannot be used; nothing has changed then.
     pub fn configure(&mut self, settings: &Settings) -> Result<(), LifecycleError> {
-        self.stock.configure(&self.host, settings)
+        self.stock.configure(&self.host, settings)?;
+        self.limits = settings.members.clone();
+        Ok(())
     }
 
     /// Returns when to call [`tidy`](Self::tidy).
@@ -118,7 +183,10 @@ impl Service {
     /// Handles one guest that has ended.
     pub fn supervise(&mut self, supervisor: &mut Supervisor) {
         let host = self.host.clone();
-        supervisor.turn(&host, &mut |config| self.restart(config));
+        supervisor.turn(&host, self);
+        if !self.members.is_empty() {
+            self.forget_ended_members();
+        }
         // The guest's memory may be free now.
         self.stock.clear_error();
         self.after();
@@ -131,46 +199,191 @@ impl Service {
 
     fn answer_create(
         &mut self,
-        config: EncodedConfig,
-        paused: bool,
-        files: Vec<OwnedFd>,
-        mut timings: Timings,
-    ) -> Result<Reply, Refusal> {
+        peer: Peer,
+        create: CreateRequest,
+        files: Files,
+        timings: Timings,
+    ) -> Result<Answer, Refusal> {
+        let CreateRequest { config, paused, request } = create;
         let config =
             DomainConfig::try_from(config).map_err(|error| wrong_input(error.to_string()))?;
-        let CreateFiles { kernel, ramdisk } = CreateFiles::take(files, config.ramdisk.is_some())
-            .map_err(|error: FilesError| wrong_input(error.to_string()))?;
-        let image = self.host.image_in(&kernel).map_err(|source| {
+        let has_ramdisk = config.ramdisk.is_some();
+        let (kernel, ramdisk, uploaded) = match files {
+            Files::Passed(files) => {
+                let CreateFiles { kernel, ramdisk } =
+                    CreateFiles::take(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
+                (kernel, ramdisk, None)
+            }
+            Files::Uploaded(files) => {
+                self.check_member(peer.uid, &config)?;
+                // Otherwise the whole guest would be prepared and destroyed again for each attempt.
+                if let Some(error) = self.name_in_use(&config.name) {
+                    return self.repeated(&config.name, request, &error).map(Answer::Now);
+                }
+                let CreateFiles { kernel, ramdisk } =
+                    CreateFiles::sort(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
+                let files = MemberFiles { kernel, ramdisk };
+                let (kernel, ramdisk) = files.open().map_err(|error| {
+                    let source = ImageError::Read(error);
+                    refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
+                })?;
+                (kernel, ramdisk, Some(files))
+            }
+        };
+        let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
+        match self.host.known_image(&kernel, pending.config.memory) {
+            Ok(KnownImage::Read(image)) => self.finish_create(pending, Ok(image)).map(Answer::Now),
+            Ok(KnownImage::Unread { key, limit }) => {
+                let ticket =
+                    self.loader.order(peer.uid, kernel, key, limit).map_err(wrong_input)?;
+                self.loading.insert(ticket, pending);
+                Ok(Answer::Later(ticket))
+            }
+            Err(error) => self.finish_create(pending, Err(error)).map(Answer::Now),
+        }
+    }
+
+    /// Returns what has waited for a kernel that was read, if there is anything. A create is carried
+    /// out; call [`restart_loaded`](Self::restart_loaded) for a restart.
+    pub(crate) fn loaded(&mut self) -> Option<AfterLoad> {
+        let Loaded { ticket, key, limit, result } = self.loader.take()?;
+        let image = self.host.keep_image(key, limit, result);
+        if let Some(name) = self.restarting.remove(&ticket) {
+            self.read_for_restart = Some((key, image));
+            return Some(AfterLoad::Restart(name));
+        }
+        let pending = self.loading.remove(&ticket)?;
+        let (peer, uploads) = (pending.peer, pending.uploaded.is_some());
+        // The user may have got other guests meanwhile.
+        let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };
+        let result = checked.and_then(|()| self.finish_create(pending, image));
+        Some(AfterLoad::Created(ticket, reply("create", peer, result)))
+    }
+
+    /// Tries a restart whose kernel was read.
+    pub(crate) fn restart_loaded(&mut self, supervisor: &mut Supervisor, name: &str) {
+        let host = self.host.clone();
+        supervisor.retry_now(&host, name, self);
+        self.read_for_restart = None;
+    }
+
+    /// Returns the kernel of a guest that is restarted.
+    ///
+    /// # Errors
+    /// [`RestartError::Reading`] if it must be read first, or it cannot be used.
+    fn restart_image(&mut self, kernel: File, record: &Record) -> Result<Arc<Image>, RestartError> {
+        let config = &record.config;
+        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let known = self.host.known_image(&kernel, config.memory).map_err(kernel_error)?;
+        let (key, limit) = match known {
+            KnownImage::Read(image) => return Ok(image),
+            KnownImage::Unread { key, limit } => (key, limit),
+        };
+        if let Some((_, read)) = self.read_for_restart.take_if(|(other, _)| *other == key) {
+            return Ok(read.map_err(kernel_error)?);
+        }
+        if !self.restarting.values().any(|name| name == record.name()) {
+            let ticket = self
+                .loader
+                .order_restart(record.owner, kernel, key, limit)
+                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            self.restarting.insert(ticket, record.name().to_owned());
+        }
+        Err(RestartError::Reading)
+    }
+
+    /// Returns whether a create waits for its kernel.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.loader.is_loading()
+    }
+
+    fn finish_create(
+        &mut self,
+        pending: PendingCreate,
+        image: Result<Arc<Image>, ImageError>,
+    ) -> Result<Reply, Refusal> {
+        let PendingCreate { peer, config, paused, request, ramdisk, uploaded, mut timings } =
+            pending;
+        let image = image.map_err(|source| {
             refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
         })?;
-        let ramdisk = match (ramdisk, &config.ramdisk) {
-            (Some(file), Some(path)) => Some(RamdiskFile::new(file).map_err(|source| {
-                refusal(&LifecycleError::Ramdisk { path: path.clone(), source })
-            })?),
-            _ => None,
-        };
+        let ramdisk = open_ramdisk(ramdisk, &config).map_err(|error| refusal(&error))?;
         timings.stage("files");
 
-        let created = self
-            .create(&config, &image, ramdisk.as_ref(), paused, &mut timings)
-            .map_err(|error| refusal(&error))?;
+        let options =
+            CreateOptions { paused, console: false, owner: peer.uid, request: Some(request) };
+        let files = (&image, ramdisk.as_ref());
+        let created = match self.create(&config, files, options, &mut timings) {
+            Err(error) if error.is_name_in_use() => {
+                return self.repeated(&config.name, request, &error);
+            }
+            result => result.map_err(|error| refusal(&error))?,
+        };
+        let ServedGuest { domid, handle, origin } = created;
+        self.members.created(peer.uid, handle.0, &config, uploaded);
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
-        let ServedGuest { domid, handle, origin } = created;
+        let handle = handle.to_string();
         Ok(Reply::Created(Created { domid: domid.0, handle, shell: origin, stages }))
+    }
+
+    /// Returns the error of a create with this name, if a guest has it.
+    fn name_in_use(&self, name: &str) -> Option<LifecycleError> {
+        let guest = guests::resolve(&self.host, name).ok()?;
+        let Condition::Guest(record) = &guest.condition else { return None };
+        let in_use = RecordError::NameInUse { name: name.to_owned(), domid: guest.domid };
+        (record.name() == name).then(|| in_use.into())
+    }
+
+    /// Answers a create whose name is in use: with the guest that an earlier attempt of the same
+    /// request has created, if that is why.
+    fn repeated(
+        &self,
+        name: &str,
+        request: RequestId,
+        error: &LifecycleError,
+    ) -> Result<Reply, Refusal> {
+        match guests::of_request(&self.host, name, request) {
+            Ok(Some(record)) => Ok(Reply::Created(record.into())),
+            _ => Err(refusal(error)),
+        }
+    }
+
+    /// Checks whether a user other than root may have a guest.
+    fn check_member(&mut self, uid: u32, config: &DomainConfig) -> Result<(), Refusal> {
+        self.forget_ended_members();
+        let name = &config.name;
+        match self.host.records.pending_restart(name) {
+            Ok(None) => {}
+            Ok(Some(record)) if record.owner == uid => {}
+            _ => return Err(wrong_input(MemberRefusal::NamePending { name: name.clone() })),
+        }
+        self.members.check(uid, config, &self.limits, None).map_err(wrong_input)
+    }
+
+    /// Forgets guests of members that neither exist nor are to be restarted. If Xen refuses to list
+    /// them, all stay, and count.
+    fn forget_ended_members(&mut self) {
+        let Ok(mut existing) = guests::handles(&self.host) else { return };
+        let Ok(pending) = self.host.records.restarts() else { return };
+        for name in pending {
+            if let Ok(Some(record)) = self.host.records.pending_restart(&name) {
+                existing.insert(record.handle.0);
+            }
+        }
+        self.members.retain(|handle| existing.contains(handle));
     }
 
     /// Creates a guest, from the pool if a shell fits.
     fn create(
         &mut self,
         config: &DomainConfig,
-        image: &Arc<Image>,
-        ramdisk: Option<&RamdiskFile>,
-        paused: bool,
+        (image, ramdisk): (&Arc<Image>, Option<&RamdiskFile>),
+        options: CreateOptions,
         timings: &mut Timings,
     ) -> Result<ServedGuest, LifecycleError> {
         let (shell, origin) = self.stock.take(config, image);
-        let options = CreateOptions { paused, console: false };
         let request = GuestRequest { config, image, ramdisk, options };
         let created = match shell {
             Some(shell) => {
@@ -181,25 +394,7 @@ impl Service {
         }?;
         self.still_mapped.push_back(created.mapped);
         tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
-        let handle = created.record.handle.to_string();
-        Ok(ServedGuest { domid: created.domid, handle, origin })
-    }
-
-    /// Creates the successor of a guest that has ended.
-    fn restart(&mut self, config: &DomainConfig) -> Result<u16, RestartError> {
-        let mut timings = Timings::start();
-        let image = self
-            .host
-            .image(&config.kernel)
-            .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
-        let ramdisk = config.ramdisk.as_deref().map(|path| {
-            RamdiskFile::open(path)
-                .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
-        });
-        let ramdisk = ramdisk.transpose()?;
-        timings.stage("files");
-        let created = self.create(config, &image, ramdisk.as_ref(), false, &mut timings)?;
-        Ok(created.domid.0)
+        Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
     }
 
     fn resize(&mut self, flavour: &str, marks: PoolMarks) -> Result<Reply, Refusal> {
@@ -214,40 +409,91 @@ impl Service {
     }
 }
 
+impl Successors for Service {
+    fn check(&self, record: &Record) -> Result<(), RestartError> {
+        if record.owner != ROOT {
+            return match self.members.files(&record.handle.0) {
+                Some(_) => Ok(()),
+                None => Err(RestartError::NoFiles { owner: record.owner }),
+            };
+        }
+        let config = &record.config;
+        for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
+            fs::metadata(path)
+                .map_err(|source| RestartError::File { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
+        let mut timings = Timings::start();
+        let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
+        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let mut member_files = None;
+        let (image, ramdisk) = if owner == ROOT {
+            let kernel = image::open(&config.kernel).map_err(kernel_error)?;
+            let image = self.restart_image(kernel, record)?;
+            let ramdisk = config.ramdisk.as_deref().map(|path| {
+                image::open(path)
+                    .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
+            });
+            (image, ramdisk.transpose()?)
+        } else {
+            // Never from the paths in the config: this process could read what the owner cannot.
+            let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
+            // After a rename the guest still exists, and counts.
+            let exists = guests::handles(&self.host)?.contains(old);
+            self.members
+                .check(owner, config, &self.limits, (!exists).then_some(old))
+                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            let (kernel, ramdisk) =
+                files.open().map_err(|error| kernel_error(ImageError::Read(error)))?;
+            let image = self.restart_image(kernel, record)?;
+            member_files = Some(files);
+            (image, ramdisk)
+        };
+        let ramdisk = open_ramdisk(ramdisk, config)?;
+        timings.stage("files");
+        let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
+        let files = (&image, ramdisk.as_ref());
+        let created = Self::create(self, config, files, options, &mut timings)?;
+        self.members.created(owner, created.handle.0, config, member_files);
+        Ok(created.domid.0)
+    }
+}
+
 impl Serve for Service {
-    fn serve(
-        &mut self,
-        peer: Peer,
-        request: Request,
-        files: Vec<OwnedFd>,
-        timings: Timings,
-    ) -> Reply {
+    fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Answer {
         // Preparing a shell may succeed now.
         self.stock.clear_error();
-        let (pid, uid) = (peer.pid, peer.uid);
+        let uid = peer.uid;
         let (what, result) = match request {
-            Request::Create { config, paused } => {
-                ("create", self.answer_create(config, paused, files, timings))
+            Request::Create { config, paused, request } => {
+                let create = CreateRequest { config, paused, request };
+                match self.answer_create(peer, create, files, timings) {
+                    Ok(Answer::Later(ticket)) => return Answer::Later(ticket),
+                    Ok(Answer::Now(reply)) => ("create", Ok(reply)),
+                    Err(refusal) => ("create", Err(refusal)),
+                }
             }
-            Request::Pool => ("pool", Ok(Reply::Pool(self.stock.status()))),
+            Request::Pool { from } => ("pool", Ok(self.stock.status_from(from))),
+            Request::Resize { .. } if uid != ROOT => ("resize", Err(only_root("resize"))),
             Request::Resize { flavour, low, high } => {
                 ("resize", self.resize(&flavour, PoolMarks { low, high }))
             }
+            Request::Drain if uid != ROOT => ("drain", Err(only_root("drain"))),
             Request::Drain => {
                 self.stock.drain();
                 ("drain", Ok(Reply::Done))
             }
+            // The server carries it out.
+            Request::Upload { .. } => ("upload", Ok(Reply::Done)),
         };
-        match result {
-            Ok(reply) => {
-                tracing::debug!("{what} of process {pid} (user {uid})");
-                reply
-            }
-            Err(refusal) => {
-                tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
-                Reply::Refused(refusal)
-            }
-        }
+        Answer::Now(reply(what, peer, result))
+    }
+
+    fn drop_uploads(&mut self) {
+        self.forget_ended_members();
     }
 
     fn after(&mut self) {
@@ -260,28 +506,4 @@ impl Serve for Service {
             self.stock.order(RefillOrder::Unmap(oldest));
         }
     }
-}
-
-fn wrong_input(message: String) -> Refusal {
-    Refusal { class: FailureClass::WrongInput, message }
-}
-
-fn refusal(error: &LifecycleError) -> Refusal {
-    Refusal { class: error.class(), message: chain(error) }
-}
-
-/// Returns the line that a create writes to the log.
-fn create_line(name: &str, domid: DomId, origin: Origin, timings: &Timings) -> String {
-    let from = match origin {
-        Origin::Warm => "from a warm shell",
-        Origin::Pool => "from a shell",
-        Origin::Cold => "prepared for this request",
-    };
-    let mut text =
-        format!("{name} is domain {}, {from}, in {} us:", domid.0, timings.total_ns() / 1000);
-    for stage in timings.stages() {
-        // Writing to a string does not fail.
-        let _ = write!(text, " {} {}", stage.name, stage.ns / 1000);
-    }
-    text
 }

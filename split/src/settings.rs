@@ -14,6 +14,13 @@
 //! kernel = "/srv/redis"      # shells hold this kernel already; default: none
 //! low = 4                    # refill when there are fewer
 //! high = 16                  # up to this many
+//!
+//! [members]                  # limits of each user who is not root; all optional
+//! guests = 16                # guests at the same time
+//! memory = "1G"              # of all their guests together
+//! files = "256M"             # kernels and ramdisks that chaosd holds for them
+//! connections = 8            # to chaosd at the same time, each with one request in progress
+//! bridges = ["xenbr0"]       # that their guests may use; default: all
 //! ```
 
 use std::fs;
@@ -38,6 +45,30 @@ pub struct Settings {
     pub memory: KiB,
     /// The flavours; no two have the same name.
     pub flavours: Vec<FlavourSettings>,
+    /// The limits of each user who is not root.
+    pub members: MemberLimits,
+}
+
+/// The limits of each user who is not root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberLimits {
+    /// The most guests at the same time.
+    pub guests: u32,
+    /// The most memory of all guests together.
+    pub memory: KiB,
+    /// The most memory that `chaosd` holds for kernels and ramdisks.
+    pub files: KiB,
+    /// The most connections. Each has at most one request in progress.
+    pub connections: u32,
+    /// The bridges that the guests may use; `None` for all.
+    pub bridges: Option<Vec<String>>,
+}
+
+impl Default for MemberLimits {
+    fn default() -> Self {
+        let (memory, files) = (KiB(1 << 20), KiB(256 << 10));
+        Self { guests: 16, memory, files, connections: 8, bridges: None }
+    }
 }
 
 /// One flavour.
@@ -138,6 +169,18 @@ struct SettingsFile {
     memory: String,
     #[serde(default)]
     flavour: Vec<FlavourTable>,
+    #[serde(default)]
+    members: MembersTable,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MembersTable {
+    guests: Option<u32>,
+    memory: Option<String>,
+    files: Option<String>,
+    connections: Option<u32>,
+    bridges: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -188,7 +231,7 @@ impl Settings {
     /// Returns settings without flavours.
     #[must_use]
     pub fn none() -> Self {
-        Self { memory: KiB(0), flavours: Vec::new() }
+        Self { memory: KiB(0), flavours: Vec::new(), members: MemberLimits::default() }
     }
 
     /// Reads the file.
@@ -217,12 +260,24 @@ impl Settings {
             }
             flavours.push(check(flavour).map_err(|problem| wrong(Some(name), problem))?);
         }
-        Ok(Self { memory, flavours })
+        let members = limits(file.members).map_err(|problem| wrong(None, problem))?;
+        Ok(Self { memory, flavours, members })
     }
 }
 
 fn memory(text: String) -> Result<KiB, ValueProblem> {
     parse_memory(&text).map_err(|source| ValueProblem::Memory { text, source })
+}
+
+fn limits(table: MembersTable) -> Result<MemberLimits, ValueProblem> {
+    let default = MemberLimits::default();
+    Ok(MemberLimits {
+        guests: table.guests.unwrap_or(default.guests),
+        memory: table.memory.map_or(Ok(default.memory), memory)?,
+        files: table.files.map_or(Ok(default.files), memory)?,
+        connections: table.connections.unwrap_or(default.connections),
+        bridges: table.bridges,
+    })
 }
 
 fn check(flavour: FlavourTable) -> Result<FlavourSettings, ValueProblem> {
@@ -274,6 +329,22 @@ mod tests {
         assert_eq!(a, expected);
         assert_eq!((b.memory, b.vcpus, b.console), (KiB(1536), 1, true));
         assert_eq!((b.bridges.len(), b.kernel, b.store), (0, None, Store::Noxs));
+    }
+
+    #[test]
+    fn members_have_limits_also_if_the_file_does_not_say() {
+        let members = |more: &str| parse(&format!("memory='64M'\n{more}")).unwrap().members;
+        assert_eq!(members(""), MemberLimits::default());
+        let text = "[members]\nguests=0\nmemory='8M'\nfiles='4M'\nconnections=1\nbridges=['b']";
+        let expected = MemberLimits {
+            guests: 0,
+            memory: KiB(8192),
+            files: KiB(4096),
+            connections: 1,
+            bridges: Some(vec!["b".into()]),
+        };
+        assert_eq!(members(text), expected);
+        assert!(parse("memory='64M'\n[members]\nguest=1").is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chaos::clients::chaosd::protocol::{FlavourStatus, Origin};
+use chaos::clients::chaosd::protocol::{self, FlavourStatus, Origin, Reply};
 use chaos::config::DomainConfig;
 use chaos::guests::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
 use chaos::image::Image;
@@ -54,7 +54,7 @@ impl Stock {
         for flavour in &settings.flavours {
             let image = match &flavour.kernel {
                 Some(path) => Some(
-                    host.image(path)
+                    host.image(path, flavour.memory)
                         .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?,
                 ),
                 None => None,
@@ -157,9 +157,18 @@ impl Stock {
         (None, Origin::Cold)
     }
 
-    /// Returns what the pool holds, one entry per flavour.
+    /// Returns the reply that says what the pool holds, one entry per flavour, without the first
+    /// `from`.
     #[must_use]
-    pub(crate) fn status(&self) -> Vec<FlavourStatus> {
+    pub(crate) fn status_from(&self, from: u32) -> Reply {
+        fitting(
+            self.status()
+                .split_off(usize::try_from(from).unwrap_or(usize::MAX).min(self.kinds.len())),
+        )
+    }
+
+    /// Returns what the pool holds, one entry per flavour.
+    fn status(&self) -> Vec<FlavourStatus> {
         let shelves = self.pool.shelves().iter().zip(&self.kernels);
         shelves
             .map(|(shelf, kernel)| FlavourStatus {
@@ -213,5 +222,65 @@ impl Stock {
         if self.refill.order(order).is_err() {
             tracing::error!("the thread that refills the pool has panicked; restart chaosd");
         }
+    }
+}
+
+/// Returns a reply with as many of these flavours as fit in a packet.
+fn fitting(mut flavours: Vec<FlavourStatus>) -> Reply {
+    let mut more = false;
+    loop {
+        let reply = Reply::Pool { flavours, more };
+        if protocol::encode(&reply).is_some() {
+            return reply;
+        }
+        let Reply::Pool { flavours: all, .. } = reply else { return reply };
+        flavours = all;
+        // One that does not fit alone is sent all the same: the server then refuses the request.
+        if flavours.len() <= 1 {
+            return Reply::Pool { flavours, more };
+        }
+        flavours.truncate(flavours.len() / 2);
+        more = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(number: usize) -> FlavourStatus {
+        FlavourStatus {
+            name: format!("flavour-{number}"),
+            memory_kib: 8192,
+            vcpus: 1,
+            console: true,
+            bridges: vec!["xenbr0".into()],
+            kernel: Some(format!("/srv/{}", "k".repeat(200))),
+            low: 1,
+            high: 2,
+            ready: 2,
+            creating: 0,
+            hits: 0,
+            misses: 0,
+            refill_ns: 1_000_000,
+        }
+    }
+
+    #[test]
+    fn many_flavours_are_reported_in_several_packets() {
+        let all: Vec<_> = (0..300).map(status).collect();
+        let mut reported = Vec::new();
+        loop {
+            let reply = fitting(all[reported.len()..].to_vec());
+            assert!(protocol::encode(&reply).is_some(), "it fits in a packet");
+            let Reply::Pool { flavours, more } = reply else { panic!("{reply:?}") };
+            assert!(!flavours.is_empty());
+            reported.extend(flavours);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(reported, all);
+        assert_eq!(fitting(Vec::new()), Reply::Pool { flavours: Vec::new(), more: false });
     }
 }

@@ -99,6 +99,17 @@ impl Chaosd {
         self.wait_for_log("ready on");
     }
 
+    /// Terminates it with SIGTERM, restarts it, and returns when it accepts requests.
+    ///
+    /// # Panics
+    /// It fails, or cannot be restarted.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        assert!(self.terminate(), "chaosd has failed");
+        self.child = spawn(&self.program, &self.folder, &self.settings);
+        self.wait_for_log("ready on");
+    }
+
     /// Kills it with SIGKILL.
     ///
     /// # Panics

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Runs commands and checks their results.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -54,6 +57,16 @@ pub(crate) fn run_command(command: &mut Command) -> Ran {
 #[must_use]
 pub fn chaos(args: &[&str]) -> Ran {
     run("chaos", args)
+}
+
+/// Runs `chaos` as another user, in the group that may use `chaosd`'s socket.
+///
+/// # Panics
+/// `chaosd` does not run, or the command cannot be started.
+#[must_use]
+pub fn chaos_as(uid: u32, args: &[&str]) -> Ran {
+    let socket = fs::metadata("/run/chaos/chaosd.sock").expect("chaosd runs");
+    run_command(Command::new("chaos").uid(uid).gid(socket.gid()).current_dir("/").args(args))
 }
 
 impl Ran {

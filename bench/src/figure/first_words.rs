@@ -39,7 +39,7 @@ pub(crate) struct Times {
 pub(crate) fn first_words(host: &Host, config: &DomainConfig, word: &str) -> Result<Times> {
     let started = Instant::now();
     let mut timings = Timings::start();
-    let options = CreateOptions { paused: true, console: true };
+    let options = CreateOptions { paused: true, console: true, ..CreateOptions::default() };
     let mut created = guests::create(host, config, options, &mut timings)?;
     let create_ns = nanoseconds(started)?;
     let mut console = File::from(created.console.take().context("the guest has a console")?);

@@ -20,7 +20,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
-    /// Config file, in the syntax of xl.cfg(5)
+    /// Config file, in the syntax of xl.cfg(5); - for standard input
     pub(crate) config: PathBuf,
     /// Lines to add to the config, such as 'memory=16'
     #[arg(value_name = "KEY=VALUE")]
@@ -47,7 +47,7 @@ pub(crate) struct CreateArgs {
     /// Print the duration of each stage
     #[arg(long)]
     pub(crate) timings: bool,
-    /// Print JSON, with the duration of each stage
+    /// Print JSON, with the duration of each stage; if the config is wrong, what and where
     #[arg(long)]
     pub(crate) json: bool,
     /// Print only warnings and errors

@@ -70,7 +70,7 @@ fn print(mut bytes: &[u8]) -> Result<(), Failure> {
         match write(io::stdout().as_fd(), bytes) {
             Ok(written) => bytes = &bytes[written..],
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Failure::Output(errno.into())),
+            Err(errno) => return Err(Failure::Console(errno)),
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! `chaos create`: through `chaosd` if it is running, in this process otherwise.
 
 use std::borrow::Cow;
-use std::mem;
+use std::{io, mem};
 
 use chaos::config::{self, DomainConfig};
 use chaos::guests::CreateOptions;
@@ -13,7 +13,10 @@ use super::args::CreateArgs;
 use super::console;
 use super::failure::Failure;
 use super::output::Output;
-use super::table::{CreatedRow, StageRow};
+use super::table::{ConfigErrorRows, CreatedRow, StageRow};
+
+/// Name of standard input in messages.
+const STDIN: &str = "<standard input>";
 
 pub(super) fn run(
     args: &CreateArgs,
@@ -24,7 +27,15 @@ pub(super) fn run(
     if let Some(store) = &args.store {
         overrides.to_mut().push(format!("store='{store}'"));
     }
-    let parsed = config::parse_file(&args.config, &overrides, args.strict)?;
+    let parsed = match args.config.as_os_str() == "-" {
+        true => config::parse_input(STDIN.as_ref(), io::stdin(), &overrides, args.strict),
+        false => config::parse_file(&args.config, &overrides, args.strict),
+    };
+    let parsed = parsed.inspect_err(|errors| {
+        if args.json {
+            output.json(&ConfigErrorRows::new(errors));
+        }
+    })?;
     for warning in &parsed.warnings {
         output.warning(warning);
     }
@@ -55,7 +66,8 @@ fn create_all(
     } else {
         Executor::choose(usage, &mut timings)?
     };
-    let options = CreateOptions { paused: args.paused, console: args.console };
+    let options =
+        CreateOptions { paused: args.paused, console: args.console, ..CreateOptions::default() };
     for config in configs {
         let created = executor.create(config, options, &mut timings)?;
         let CreatedGuest { name, domid, handle, origin, daemon_stages, console, mapped } = created;

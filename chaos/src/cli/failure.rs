@@ -4,7 +4,7 @@
 use std::io;
 
 use chaos::clients::chaosd::client::DaemonError;
-use chaos::config::ConfigError;
+use chaos::config::ConfigErrors;
 use chaos::failure::FailureClass;
 use chaos::guests::LifecycleError;
 use chaos::request::RequestError;
@@ -14,10 +14,10 @@ use nix::errno::Errno;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] ConfigErrors),
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("cannot print the result")]
+    #[error("the command was carried out, but its result cannot be printed to standard output")]
     Output(#[source] io::Error),
     #[error("cannot use the console")]
     Console(#[source] Errno),

@@ -13,7 +13,8 @@ Exit codes:
   2  the arguments, the config, the kernel or the ramdisk are wrong; nothing was changed
   3  the guest does not exist
   4  the host is not ready: not root, not dom0, no Xen, noxsd or chaosd not running
-  5  the guest did not respond in time"
+  5  the guest did not respond in time
+  6  the command was carried out, but standard output takes no more: `chaos list` shows what is"
         )
     };
 }
@@ -35,7 +36,8 @@ Examples:
   chaos create redis.cfg               create a guest
   chaos create redis.cfg 'memory=16'   create it with another value
   chaos create -c daytime.cfg          create it and attach to its console
-  chaos create -n 50 daytime.cfg       create daytime-1 to daytime-50"
+  chaos create -n 50 daytime.cfg       create daytime-1 to daytime-50
+  generate | chaos create -            read the config from standard input"
 );
 
 pub(super) const LIST: &str = with_exit_codes!(
@@ -96,7 +98,8 @@ Examples:
 
 pub(super) const LOG: &str = with_exit_codes!(
     "\
-Only the end of the output is kept.
+Only the end of the output is kept. On a terminal, control characters are shown as escapes such as
+\\x1b; `chaos log redis | cat` prints them as they are.
 
 Examples:
   chaos log redis   print what a guest has written to its console"

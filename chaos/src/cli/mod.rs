@@ -98,6 +98,9 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
+/// The longest that a command waits. The sum of any point in time and this is a point in time.
+const MAX_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 fn pool(args: &PoolArgs, output: &mut Output) -> Result<(), Failure> {
     let pool = PoolControl::connect()?;
     match &args.action {
@@ -152,7 +155,7 @@ fn shutdown(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let host = Host::open()?;
-    let timeout = Duration::from_secs(args.timeout);
+    let timeout = Duration::from_secs(args.timeout).min(MAX_TIMEOUT);
     let options = ShutdownOptions { request, wait: args.wait, timeout };
     let outcome = guests::shutdown(&host, &args.guest, options)?;
     if args.json {
@@ -164,6 +167,6 @@ fn shutdown(
 fn log(args: &GuestArgs, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
     let log = guests::read_log(&host, &args.guest)?;
-    output.bytes(&log);
+    output.of_guest(&log);
     Ok(())
 }

@@ -2,8 +2,9 @@
 //! Prints results to stdout, warnings and errors to stderr.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use chaos::escape;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -22,23 +23,29 @@ impl Output {
 
     /// Prints a value as JSON to stdout.
     pub(crate) fn json(&mut self, value: &impl Serialize) {
-        match serde_json::to_vec_pretty(value) {
-            Ok(mut bytes) => {
-                bytes.push(b'\n');
-                self.bytes(&bytes);
-            }
+        match serde_json::to_string_pretty(value) {
+            Ok(text) => self.text(&(escape::json(&text).into_owned() + "\n")),
             Err(error) => self.keep(Err(error.into())),
         }
     }
 
-    /// Prints bytes to stdout as they are.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    /// Prints the output of a guest to stdout: as it is to a file or a pipe, but without commands
+    /// for the terminal to a terminal.
+    pub(crate) fn of_guest(&mut self, bytes: &[u8]) {
+        if io::stdout().is_terminal() {
+            self.text(&escape::output(bytes));
+        } else {
+            self.bytes(bytes);
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
         self.keep(io::stdout().lock().write_all(bytes));
     }
 
-    /// Prints a warning to stderr.
+    /// Prints a warning to stderr, as one line.
     pub(crate) fn warning(&mut self, warning: &impl Display) {
-        to_stderr(&format!("chaos: warning: {warning}\n"));
+        to_stderr(&format!("chaos: warning: {}\n", escape::line(&warning.to_string())));
     }
 
     /// Flushes stdout.
@@ -65,9 +72,14 @@ impl Output {
     }
 }
 
-/// Prints an error to stderr.
+/// Prints an error to stderr, as one line. Parts of it may come from a daemon or a guest.
 pub(crate) fn error(text: &str) {
-    to_stderr(&format!("chaos: {text}\n"));
+    to_stderr(&format!("chaos: {}\n", escape::line(text)));
+}
+
+/// Prints an error to stderr, with the lines that show where in a config it is.
+pub(crate) fn error_with_lines(text: &str) {
+    to_stderr(&format!("chaos: {}\n", escape::lines(text)));
 }
 
 fn to_stderr(text: &str) {

@@ -3,8 +3,11 @@
 
 use std::fmt::Write;
 
+use chaos::config::{ConfigError, ConfigErrors};
+use chaos::escape;
 use chaos::guests::ListedGuest;
 use chaos::request::FlavourStatus;
+use daemon::chain::chain;
 use serde::Serialize;
 
 /// A guest that was created, as `create --json` prints it.
@@ -17,6 +20,42 @@ pub(crate) struct CreatedRow {
     pub(crate) shell: &'static str,
     pub(crate) total_ns: u64,
     pub(crate) stages: Vec<StageRow>,
+}
+
+/// What is wrong with a config, as `create --json` prints it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConfigErrorRows<'a> {
+    errors: Vec<ConfigErrorRow<'a>>,
+    /// Whether there are more.
+    more: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ConfigErrorRow<'a> {
+    file: Option<&'a str>,
+    line: Option<usize>,
+    column: Option<usize>,
+    message: String,
+}
+
+impl<'a> ConfigErrorRows<'a> {
+    pub(crate) fn new(errors: &'a ConfigErrors) -> Self {
+        let errors_of = errors.iter().map(|error| match error {
+            ConfigError::Wrong { position, problem } => ConfigErrorRow {
+                file: Some(&position.file),
+                line: Some(position.line),
+                column: Some(position.column),
+                message: problem.to_string(),
+            },
+            error => ConfigErrorRow {
+                file: error.file(),
+                line: None,
+                column: None,
+                message: chain(error),
+            },
+        });
+        Self { errors: errors_of.collect(), more: errors.are_more() }
+    }
 }
 
 /// One stage of a create.
@@ -78,7 +117,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
             flavour.misses,
             milliseconds(flavour.refill_ns),
             held,
-            devices.join(", ")
+            escape::line(&devices.join(", "))
         );
     }
     text
@@ -92,7 +131,12 @@ fn milliseconds(ns: u64) -> String {
 /// is wrong with its record.
 pub(crate) fn guests(guests: &[ListedGuest]) -> String {
     const NONE: &str = "-";
-    let name = |guest: &ListedGuest| guest.name.clone().unwrap_or_else(|| NONE.to_owned());
+    let name = |guest: &ListedGuest| {
+        guest
+            .name
+            .as_deref()
+            .map_or_else(|| NONE.to_owned(), |name| escape::line(name).into_owned())
+    };
     let width = guests.iter().map(|guest| name(guest).chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!(
         "{:<width$}  {:>5}  {:>9}  {:>5}  {:<15}  {:>9}  {:>7}\n",
@@ -111,10 +155,11 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
             guest.age_ms.map_or_else(|| NONE.to_owned(), age),
         );
         for device in &guest.broken_devices {
-            let _ = writeln!(text, "  {} is broken: {}", device.device, device.reason);
+            let _ =
+                writeln!(text, "  {} is broken: {}", device.device, escape::line(&device.reason));
         }
         if let Some(fault) = &guest.fault {
-            let _ = writeln!(text, "  {fault}");
+            let _ = writeln!(text, "  {}", escape::line(fault));
         }
     }
     text

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use noxs::MacAddr;
 use thiserror::Error;
 
+use super::name::check_stored_name;
 use super::{
     DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_DISKS, MAX_VCPUS, MAX_VIFS, MTU, MemoryError,
     NameError, VifConfig, check_mac, check_memory, check_name, is_bridge_name, vdev_number,
@@ -65,7 +66,22 @@ impl DomainConfig {
     ///
     /// # Errors
     /// A field has a value that no config file can set.
-    pub fn checked(mut self) -> Result<Self, EncodedError> {
+    pub fn checked(self) -> Result<Self, EncodedError> {
+        self.checked_with(check_name)
+    }
+
+    /// Returns a config from a record if it is valid. Accepts the names of older versions.
+    ///
+    /// # Errors
+    /// A field has a value that no config file could ever set.
+    pub(crate) fn checked_stored(self) -> Result<Self, EncodedError> {
+        self.checked_with(check_stored_name)
+    }
+
+    fn checked_with(
+        mut self,
+        check_name: fn(&str) -> Result<(), NameError>,
+    ) -> Result<Self, EncodedError> {
         check_name(&self.name)
             .map_err(|error| EncodedError::Name { name: self.name.clone(), error })?;
         self.memory = check_memory(self.memory).map_err(EncodedError::Memory)?;

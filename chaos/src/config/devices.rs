@@ -2,7 +2,7 @@
 //! The lists of devices: `vif=` and `disk=`.
 
 use super::disk::{DiskConfig, MAX_DISKS, parse_disk};
-use super::error::ConfigError;
+use super::parser::Setting;
 use super::problem::ConfigProblem;
 use super::reader::Reader;
 use super::store::Store;
@@ -11,62 +11,63 @@ use super::vif::{MAX_VIFS, VifConfig};
 use super::vif_fields::parse_vif;
 use super::vif_problem::VifProblem;
 
-/// Returns the vifs, and adds warnings about fields without effect.
-pub(super) fn vifs(reader: &mut Reader<'_>) -> Result<Vec<VifConfig>, ConfigError> {
-    let Some(setting) = reader.find("vif") else { return Ok(Vec::new()) };
-    let Kind::List(values) = &setting.value.kind else {
-        let wanted = "a list of strings, such as ['bridge=xenbr0']";
-        let found = setting.value.kind_name();
-        let problem = ConfigProblem::Type { key: "vif", wanted, found };
-        return Err(reader.error(setting.value.span, problem));
-    };
+/// Returns the vifs. Adds warnings about fields without effect, and what is wrong.
+pub(super) fn vifs(reader: &mut Reader<'_>, store: Store) -> Vec<VifConfig> {
+    let wanted = "a list of strings, such as ['bridge=xenbr0']";
+    let Some((_, values)) = list(reader, "vif", wanted) else { return Vec::new() };
     if let Some(value) = values.get(MAX_VIFS) {
-        return Err(reader.error(value.span, VifProblem::TooMany { most: MAX_VIFS }.into()));
+        reader.refuse("vif", value.span, VifProblem::TooMany { most: MAX_VIFS }.into());
     }
-    let sources = reader.sources;
-    values
-        .iter()
-        .map(|value| parse_vif(value, sources, &mut reader.warnings))
-        .collect::<Result<_, _>>()
-        .map_err(|fault| fault.into_error(sources))
+    values.iter().map(|value| parse_vif(reader, value, store.backends())).collect()
 }
 
-/// Returns the disks, each with a number of its own.
-pub(super) fn disks(reader: &Reader<'_>, store: Store) -> Result<Vec<DiskConfig>, ConfigError> {
-    let Some(setting) = reader.find("disk") else { return Ok(Vec::new()) };
-    let Kind::List(values) = &setting.value.kind else {
-        let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
-        let found = setting.value.kind_name();
-        let problem = ConfigProblem::Type { key: "disk", wanted, found };
-        return Err(reader.error(setting.value.span, problem));
-    };
-    if !store.backends().serve_disks() && !values.is_empty() {
-        return Err(reader.error(setting.key_span, ConfigProblem::XenStoreOnly { key: "disk" }));
+/// Returns the disks, each with a number of its own. Adds what is wrong.
+pub(super) fn disks(reader: &mut Reader<'_>, store: Store) -> Vec<DiskConfig> {
+    let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
+    let Some((setting, values)) = list(reader, "disk", wanted) else { return Vec::new() };
+    if !store.backends().serve_disks() && !values.is_empty() && !reader.faults.is_unknown("store") {
+        reader.refuse("disk", setting.key_span, ConfigProblem::XenStoreOnly { key: "disk" });
     }
     if let Some(value) = values.get(MAX_DISKS) {
-        return Err(reader.error(value.span, ConfigProblem::TooManyDisks { most: MAX_DISKS }));
+        reader.refuse("disk", value.span, ConfigProblem::TooManyDisks { most: MAX_DISKS });
     }
     let mut disks: Vec<DiskConfig> = Vec::new();
-    for value in values {
-        let disk = disk(reader, value)?;
-        if disks.iter().any(|other| other.id == disk.id) {
-            return Err(reader.error(value.span, ConfigProblem::DiskTwice { vdev: disk.vdev }));
-        }
-        disks.push(disk);
+    for value in values.iter().take(MAX_DISKS) {
+        let parsed = disk(value, wanted).and_then(|disk| {
+            match disks.iter().any(|other| other.id == disk.id) {
+                true => Err(ConfigProblem::DiskTwice { vdev: disk.vdev }),
+                false => Ok(disk),
+            }
+        });
+        disks.extend(reader.value("disk", value, parsed));
     }
-    Ok(disks)
+    disks
 }
 
-fn disk(reader: &Reader<'_>, value: &Value) -> Result<DiskConfig, ConfigError> {
-    let problem = match &value.kind {
-        Kind::Atom(Atom { text, .. }) => match parse_disk(text) {
-            Ok(disk) => return Ok(disk),
-            Err(problem) => ConfigProblem::Disk { text: text.clone(), problem },
-        },
-        Kind::List(_) => {
-            let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
-            ConfigProblem::Type { key: "disk", wanted, found: "a list in a list" }
+/// Returns a setting whose value is a list, and its members.
+fn list<'a>(
+    reader: &mut Reader<'a>,
+    key: &'static str,
+    wanted: &'static str,
+) -> Option<(&'a Setting, &'a [Value])> {
+    let setting = reader.find(key)?;
+    match &setting.value.kind {
+        Kind::List(values) => Some((setting, values)),
+        Kind::Atom(_) => {
+            let found = setting.value.kind_name();
+            reader.refuse(key, setting.value.span, ConfigProblem::Type { key, wanted, found });
+            None
         }
-    };
-    Err(reader.error(value.span, problem))
+    }
+}
+
+fn disk(value: &Value, wanted: &'static str) -> Result<DiskConfig, ConfigProblem> {
+    match &value.kind {
+        Kind::Atom(Atom { text, .. }) => {
+            parse_disk(text).map_err(|problem| ConfigProblem::Disk { text: text.clone(), problem })
+        }
+        Kind::List(_) => {
+            Err(ConfigProblem::Type { key: "disk", wanted, found: "a list in a list" })
+        }
+    }
 }

@@ -26,7 +26,7 @@ pub struct DiskConfig {
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("backend", "only dom0 serves disks"),
-    ("cdrom", "a PVH guest has no emulated CD drive"),
+    CDROM,
     ("no-discard", "dom0's kernel decides whether the guest can discard blocks"),
     ("script", "chaos runs no scripts"),
     ("untrusted", "blkback is always trusted"),
@@ -36,7 +36,30 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
 const NO_EFFECT: &[&str] = &["direct-io-safe", "discard", "trusted", "backend=0"];
 
 /// Old prefixes of a target. They have no effect: the target itself shows what it is.
-const PREFIXES: &[&str] = &["phy:", "file:", "raw:"];
+const PREFIXES: &[&str] = &["phy:", "file:", "raw:", "aio:"];
+
+/// Old prefixes of a target that are not supported, and why.
+const PREFIXES_NOT_SUPPORTED: &[(&str, &str)] = &[
+    ("iscsi:", SCRIPT),
+    ("nbd:", SCRIPT),
+    ("enbd:", SCRIPT),
+    ("drbd:", SCRIPT),
+    ("tap:", BLKTAP),
+    ("tap2:", BLKTAP),
+    ("tapdisk:", BLKTAP),
+    ("ioemu:", "a PVH guest has no emulated disks; remove the prefix"),
+];
+
+const SCRIPT: &str =
+    "it needs a script, and chaos runs none; connect the device in dom0, and name its node in /dev";
+const BLKTAP: &str =
+    "chaos does not use blktap; name a raw file or a block device without the prefix";
+
+/// Old prefixes of a target that are formats.
+const FORMAT_PREFIXES: &[&str] = &["qcow:", "qcow2:", "vhd:"];
+
+/// Why there are no CD drives.
+const CDROM: (&str, &str) = ("cdrom", "a PVH guest has no emulated CD drive");
 
 /// Fields that may be written without a key, in this order.
 const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
@@ -54,8 +77,16 @@ pub enum DiskProblem {
     #[error("vdev = {0}: must be the name of a disk, such as xvda")]
     Vdev(String),
     /// The format is not supported.
-    #[error("format = {0}: must be raw")]
+    #[error("format = {0}: must be raw{hint}", hint = conversion(.0))]
     Format(String),
+    /// The target has an old prefix that is not supported.
+    #[error("prefix {prefix} of the target is not supported: {why}")]
+    Prefix {
+        /// The prefix.
+        prefix: &'static str,
+        /// Why.
+        why: &'static str,
+    },
     /// The access is neither read-only nor read-write.
     #[error("access = {0}: must be r, ro, w or rw")]
     Access(String),
@@ -80,12 +111,33 @@ pub enum DiskProblem {
     },
 }
 
+fn conversion(format: &str) -> &'static str {
+    match format {
+        "qcow" | "qcow2" | "qed" | "vhd" => {
+            "; convert the file: qemu-img convert -O raw OLD NEW, and name the new one"
+        }
+        _ => "",
+    }
+}
+
+/// Refuses old prefixes and suffixes of xl that are not supported.
+fn check_old_forms(text: &str) -> Result<(), DiskProblem> {
+    if let Some((prefix, why)) = PREFIXES_NOT_SUPPORTED.iter().find(|(p, _)| text.starts_with(p)) {
+        return Err(DiskProblem::Prefix { prefix, why });
+    }
+    if let Some(prefix) = FORMAT_PREFIXES.iter().find(|prefix| text.starts_with(**prefix)) {
+        return Err(DiskProblem::Format(prefix.trim_end_matches(':').to_owned()));
+    }
+    Ok(())
+}
+
 /// Parses one string of `disk=`.
 ///
 /// # Errors
 /// A field is missing, or not supported.
 pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
+    check_old_forms(text)?;
     let mut rest = text;
     if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
         // Without a format: the next field after the target is the name.
@@ -108,6 +160,11 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
         {
             return Err(DiskProblem::FieldNotSupported { field: name, why });
         }
+        // The old form of a name and a type.
+        if field.ends_with(":cdrom") || field == "devtype=cdrom" {
+            let (field, why) = CDROM;
+            return Err(DiskProblem::FieldNotSupported { field, why });
+        }
         match field.split_once('=') {
             _ if NO_EFFECT.contains(&field) => {}
             Some(("format" | "vdev" | "access", value)) => {
@@ -126,7 +183,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
                 // Skip the format if a prefix has set it.
                 at += usize::from(at == 1 && fields[1].is_some());
                 let slot = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
-                *slot = Some(field);
+                *slot = Some(if at == 2 { field.trim_end_matches(":disk") } else { field });
                 at += 1;
             }
         }
@@ -169,6 +226,7 @@ mod tests {
             "/a.img,raw,xvda,rw",
             "/a.img,,xvda",
             "file:/a.img,xvda,w",
+            "aio:/a.img,xvda:disk,w",
             "format=raw, vdev=xvda, access=rw, target=/a.img",
             "/a.img,raw,xvda,w,backendtype=phy,direct-io-safe,discard",
         ] {
@@ -188,6 +246,24 @@ mod tests {
             ("/a.img,raw,xvda,x", "access"),
             ("/a.img,raw,nvme0n1", "nvme0n1"),
             ("/a.iso,,hdc,cdrom", "cdrom"),
+            (",,hdc:cdrom,r", "cdrom is not supported: a PVH guest has no emulated CD drive"),
+            (",hdc:cdrom,r", "cdrom is not supported"),
+            ("phy:/dev/cdrom,hdc:cdrom,r", "cdrom is not supported"),
+            ("/a.iso,raw,hdc,r,devtype=cdrom", "cdrom is not supported"),
+            ("iscsi:iqn=iqn.x:y,portal=z,xvda,w", "prefix iscsi: of the target is not supported"),
+            (
+                "nbd:10.0.0.1:1,xvda,w",
+                "prefix nbd: of the target is not supported: it needs a script",
+            ),
+            ("drbd:r0,xvda,w", "prefix drbd:"),
+            (
+                "tap:aio:/a.img,xvda,w",
+                "prefix tap: of the target is not supported: chaos does not use",
+            ),
+            (
+                "qcow2:/a.img,xvda,w",
+                "format = qcow2: must be raw; convert the file: qemu-img convert",
+            ),
             ("/a.img,raw,xvda,rw,script=block-iscsi", "script"),
             ("/a.img,raw,xvda,rw,backendtype=qdisk", "qdisk"),
             ("/a.img,raw,xvda,rw,more", "four fields"),

@@ -9,18 +9,17 @@ use xen::units::KiB;
 use super::action::Action;
 use super::devices;
 use super::disk::DiskConfig;
-use super::error::ConfigError;
+use super::error::Fault;
 use super::key_table;
 use super::keys::{ConfigKey, KeySupport, WhyNot};
 use super::name::check_name;
-use super::parser::Setting;
 use super::problem::ConfigProblem;
 use super::reader::Reader;
-use super::source::{Source, SourceSpan};
+use super::source::SourceSpan;
 use super::store::Store;
 use super::value::{Kind, Value};
 use super::vif::VifConfig;
-use super::warning::{ConfigWarning, WarningKind};
+use super::warning::WarningKind;
 
 /// Largest number of vCPUs of a guest: Xen's limit for PVH guests (`HVM_MAX_VCPUS`).
 pub const MAX_VCPUS: u32 = *VCPUS.end() as u32;
@@ -66,21 +65,38 @@ pub struct DomainConfig {
     pub on_crash: Action,
 }
 
-/// Returns the guest that the settings describe, and the warnings about them.
-pub(super) fn build(
-    file: &str,
-    sources: &[Source<'_>],
-    settings: &[Setting],
-    strict: bool,
-) -> Result<(DomainConfig, Vec<ConfigWarning>), ConfigError> {
-    let mut reader = Reader { file, sources, settings, warnings: Vec::new() };
-    check_keys(&mut reader, strict)?;
-    let config = domain(&mut reader)?;
-    Ok((config, reader.warnings))
+/// Returns the guest that the settings describe. What is wrong with them is added to the reader's
+/// faults, and replaced by the default.
+pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
+    check_keys(reader, strict);
+    check_type(reader);
+    let store = store(reader);
+    let memory = memory(reader);
+    let vcpus = vcpus(reader);
+    let name = name(reader);
+    let kernel = reader.path("kernel").unwrap_or_default();
+    if reader.find("kernel").is_none() {
+        reader.faults.add_missing("kernel", "/boot/vmlinuz");
+    }
+    DomainConfig {
+        name,
+        kernel,
+        ramdisk: reader.path("ramdisk"),
+        memory,
+        vcpus: vcpus.into(),
+        cmdline: cmdline(reader),
+        console: reader.number("console", 0..=1).is_none_or(|(console, _)| console == 1),
+        vifs: devices::vifs(reader, store),
+        disks: devices::disks(reader, store),
+        store,
+        on_poweroff: reader.action("on_poweroff", Action::Destroy),
+        on_reboot: reader.action("on_reboot", Action::Restart),
+        on_crash: reader.action("on_crash", Action::Destroy),
+    }
 }
 
 /// Refuses keys that are not supported, and warns about unknown ones.
-fn check_keys(reader: &mut Reader<'_>, strict: bool) -> Result<(), ConfigError> {
+fn check_keys(reader: &mut Reader<'_>, strict: bool) {
     for setting in reader.settings {
         let problem = match key_table::find(&setting.key) {
             Some(ConfigKey { support: KeySupport::Supported | KeySupport::Own, .. }) => {
@@ -105,116 +121,119 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) -> Result<(), ConfigError> 
                 ConfigProblem::UnknownKey { key, nearest }
             }
         };
-        return Err(reader.error(setting.key_span, problem));
+        reader.faults.add(Fault { span: setting.key_span, problem });
     }
-    Ok(())
 }
 
-fn domain(reader: &mut Reader<'_>) -> Result<DomainConfig, ConfigError> {
-    check_type(reader)?;
-    let store = store(reader)?;
-    let memory = reader.memory("memory")?.map_or(DEFAULT_MEMORY, |(memory, _)| memory);
-    if let Some((maxmem, span)) = reader.memory("maxmem")?
+/// Returns `memory=`, which `maxmem=` must equal.
+fn memory(reader: &mut Reader<'_>) -> KiB {
+    let memory = reader.memory("memory").map_or(DEFAULT_MEMORY, |(memory, _)| memory);
+    if let Some((maxmem, span)) = reader.memory("maxmem")
         && maxmem != memory
+        && !reader.faults.is_unknown("memory")
     {
-        return Err(reader.error(span, ConfigProblem::Differs { key: "maxmem", of: "memory" }));
+        reader.refuse("maxmem", span, ConfigProblem::Differs { key: "maxmem", of: "memory" });
     }
-    let vcpus = reader.number("vcpus", VCPUS)?.map_or(1, |(vcpus, _)| vcpus);
-    if let Some((maxvcpus, span)) = reader.number("maxvcpus", VCPUS)?
+    memory
+}
+
+/// Returns `vcpus=`, which `maxvcpus=` must equal.
+fn vcpus(reader: &mut Reader<'_>) -> u16 {
+    let vcpus = reader.number("vcpus", VCPUS).map_or(1, |(vcpus, _)| vcpus);
+    if let Some((maxvcpus, span)) = reader.number("maxvcpus", VCPUS)
         && maxvcpus != vcpus
+        && !reader.faults.is_unknown("vcpus")
     {
-        return Err(reader.error(span, ConfigProblem::Differs { key: "maxvcpus", of: "vcpus" }));
+        reader.refuse("maxvcpus", span, ConfigProblem::Differs { key: "maxvcpus", of: "vcpus" });
     }
-    Ok(DomainConfig {
-        name: name(reader)?,
-        kernel: reader.path("kernel")?.ok_or_else(|| reader.missing("kernel", "/boot/vmlinuz"))?,
-        ramdisk: reader.path("ramdisk")?,
-        memory,
-        vcpus: vcpus.into(),
-        cmdline: cmdline(reader)?,
-        console: reader.number("console", 0..=1)?.is_none_or(|(console, _)| console == 1),
-        vifs: devices::vifs(reader)?,
-        disks: devices::disks(reader, store)?,
-        store,
-        on_poweroff: reader.action("on_poweroff", Action::Destroy)?,
-        on_reboot: reader.action("on_reboot", Action::Restart)?,
-        on_crash: reader.action("on_crash", Action::Destroy)?,
-    })
+    vcpus
 }
 
 /// Checks `type=`, and `builder=`, its name before Xen 4.10.
-fn check_type(reader: &mut Reader<'_>) -> Result<(), ConfigError> {
-    let builder = reader.text("builder")?;
-    let Some((text, value)) = reader.text("type")? else {
-        match builder {
-            Some(("generic" | "linux", _)) | None => {
-                let beginning = SourceSpan { source: 0, start: 0, end: 0 };
-                let span = builder.map_or(beginning, |(_, value)| value.span);
-                reader.warn(span, WarningKind::NoType);
-                return Ok(());
-            }
-            Some((text, value)) => return Err(guest_type(reader, "builder", text, value)),
-        }
-    };
-    if text != "pvh" {
-        return Err(guest_type(reader, "type", text, value));
-    }
+fn check_type(reader: &mut Reader<'_>) {
+    let builder = reader.text("builder");
+    let kind = reader.text("type");
     match builder {
-        None => {}
-        Some(("generic" | "linux", value)) => reader.warn(value.span, WarningKind::Builder),
-        Some((text, value)) => return Err(guest_type(reader, "builder", text, value)),
+        Some(("generic" | "linux", value)) if kind.is_some() => {
+            reader.warn(value.span, WarningKind::Builder);
+        }
+        Some(("generic" | "linux", _)) | None => {}
+        Some((text, value)) => {
+            reader.refuse("builder", value.span, guest_type("builder", text));
+        }
     }
-    Ok(())
+    match kind {
+        Some(("pvh", _)) => {}
+        Some((text, value)) => reader.refuse("type", value.span, guest_type("type", text)),
+        None if reader.faults.is_unknown("type") || reader.faults.is_unknown("builder") => {}
+        None => {
+            let beginning = SourceSpan { source: 0, start: 0, end: 0 };
+            let span = builder.map_or(beginning, |(_, value)| value.span);
+            reader.warn(span, WarningKind::NoType);
+        }
+    }
 }
 
-fn guest_type(reader: &Reader<'_>, key: &'static str, text: &str, value: &Value) -> ConfigError {
+fn guest_type(key: &'static str, text: &str) -> ConfigProblem {
+    let value = text.to_owned();
     let why = match text {
         "pv" => "chaos creates PVH guests; a kernel with a PVH entry boots with type = \"pvh\"",
         "hvm" => "it needs a device model; a kernel with a PVH entry boots with type = \"pvh\"",
-        _ => {
-            let text = text.to_owned();
-            return reader.error(value.span, ConfigProblem::GuestType { key, text });
+        _ => return ConfigProblem::GuestType { key, text: value },
+    };
+    ConfigProblem::ValueNotSupported { key, value, why }
+}
+
+fn store(reader: &mut Reader<'_>) -> Store {
+    let Some((text, value)) = reader.text("store") else { return Store::default() };
+    let store = text.parse().map_err(|()| ConfigProblem::Store { text: text.to_owned() });
+    reader.value("store", value, store).unwrap_or_default()
+}
+
+fn name(reader: &mut Reader<'_>) -> String {
+    let Some((name, value)) = reader.text("name") else {
+        reader.faults.add_missing("name", "web");
+        return String::new();
+    };
+    let checked =
+        check_name(name).map_err(|error| ConfigProblem::Name { name: name.to_owned(), error });
+    reader.value("name", value, checked);
+    name.to_owned()
+}
+
+/// Returns the command line, if it is not too long.
+fn cmdline(reader: &mut Reader<'_>) -> String {
+    let cmdline = joined(reader);
+    if cmdline.len() > MAX_COMMAND_LINE {
+        let keys = ["cmdline", "extra", "root"];
+        if let Some((key, setting)) = keys.iter().find_map(|key| Some((*key, reader.find(key)?))) {
+            let (length, most) = (cmdline.len(), MAX_COMMAND_LINE);
+            let problem = ConfigProblem::CommandLine { key, length, most };
+            reader.refuse(key, setting.value.span, problem);
         }
-    };
-    let value_text = text.to_owned();
-    reader.error(value.span, ConfigProblem::ValueNotSupported { key, value: value_text, why })
-}
-
-fn store(reader: &Reader<'_>) -> Result<Store, ConfigError> {
-    let Some((text, value)) = reader.text("store")? else { return Ok(Store::default()) };
-    text.parse()
-        .map_err(|()| reader.error(value.span, ConfigProblem::Store { text: text.to_owned() }))
-}
-
-fn name(reader: &Reader<'_>) -> Result<String, ConfigError> {
-    let Some((name, value)) = reader.text("name")? else {
-        return Err(reader.missing("name", "web"));
-    };
-    check_name(name).map_err(|error| {
-        reader.error(value.span, ConfigProblem::Name { name: name.to_owned(), error })
-    })?;
-    Ok(name.to_owned())
+    }
+    cmdline
 }
 
 /// Returns the command line as xl forms it: `cmdline=`, or else `root=` and `extra=`.
-fn cmdline(reader: &mut Reader<'_>) -> Result<String, ConfigError> {
-    let cmdline = reader.text("cmdline")?;
-    let root = reader.text("root")?;
-    let extra = reader.text("extra")?;
+fn joined(reader: &mut Reader<'_>) -> String {
+    let cmdline = reader.text("cmdline");
+    let root = reader.text("root");
+    let extra = reader.text("extra");
     if let Some((cmdline, _)) = cmdline {
         for (key, value) in [("root", root), ("extra", extra)] {
             if let Some((_, value)) = value {
                 reader.warn(value.span, WarningKind::Overridden { key });
             }
         }
-        return Ok(cmdline.to_owned());
+        return cmdline.to_owned();
     }
-    Ok(match (root, extra) {
+    match (root, extra) {
         (Some((root, _)), Some((extra, _))) => format!("root={root} {extra}"),
         (Some((root, _)), None) => format!("root={root}"),
         (None, Some((extra, _))) => extra.to_owned(),
         (None, None) => String::new(),
-    })
+    }
 }
 
 fn is_empty(value: &Value) -> bool {

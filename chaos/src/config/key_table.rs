@@ -3,7 +3,7 @@
 //! those of chaos.
 
 use super::keys::KeySupport::{DeviceList, NotSupported, Own, Supported};
-use super::keys::WhyNot::{Arm, DeviceModel, NotYet, Pv, XenStore};
+use super::keys::WhyNot::{Arm, Bootloader, DeviceModel, NotYet, Pv, XenStore};
 use super::keys::{ConfigKey, KeySupport};
 use super::spelling::nearest;
 
@@ -26,10 +26,10 @@ pub const KEYS: &[ConfigKey] = &[
     key("bios", NotSupported(DeviceModel)),
     key("bios_path_override", NotSupported(DeviceModel)),
     key("boot", NotSupported(DeviceModel)),
-    key("bootloader", NotSupported(Pv)),
-    key("bootloader_args", NotSupported(Pv)),
-    key("bootloader_restrict", NotSupported(Pv)),
-    key("bootloader_user", NotSupported(Pv)),
+    key("bootloader", NotSupported(Bootloader)),
+    key("bootloader_args", NotSupported(Bootloader)),
+    key("bootloader_restrict", NotSupported(Bootloader)),
+    key("bootloader_user", NotSupported(Bootloader)),
     key("builder", Supported),
     key("cap", NotSupported(NotYet)),
     key("channel", DeviceList),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use WhyNot::{Arm, DeviceModel, NotYet, Pv, XenStore};
+use WhyNot::{Arm, Bootloader, DeviceModel, NotYet, Pv, XenStore};
 
 /// A known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum WhyNot {
     NotYet,
     /// It configures hardware that a device model emulates for HVM guests.
     DeviceModel,
+    /// It starts a program in dom0 that finds the kernel on the guest's disk.
+    Bootloader,
     /// It applies to PV guests only.
     Pv,
     /// It applies to Arm machines only.
@@ -47,6 +49,10 @@ impl fmt::Display for WhyNot {
         f.write_str(match self {
             NotYet => "chaos does not implement this key of xl yet",
             DeviceModel => "it configures emulated hardware, which a PVH guest does not have",
+            Bootloader => {
+                "chaos does not look for a kernel on the guest's disk; name one with kernel=, such as \
+                 GRUB's PVH image, which does (grub-i386-xen_pvh.bin of Debian's grub-xen-bin)"
+            }
             Pv => "it applies to PV guests, and chaos creates PVH guests",
             Arm => "it applies to Arm, and chaos creates x86 guests",
             XenStore => "chaos does not set quotas or features of XenStore",

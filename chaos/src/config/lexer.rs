@@ -94,6 +94,19 @@ impl<'a> Lexer<'a> {
         Ok((token, self.span_from(start)))
     }
 
+    /// Goes to the next line that begins like an assignment, which the lines of a list do not, or
+    /// to the end of the text. That may be the line of the fault at `at` if the faulty assignment
+    /// began before it, at `began`.
+    pub(super) fn skip_to_assignment(&mut self, began: usize, at: usize) {
+        let line = self.text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n');
+        let line = line.map_or(0, |newline| newline + 1);
+        let mut start = if line > began { line } else { next_line(self.text, at) };
+        while start < self.text.len() && !is_assignment(&self.text[start..]) {
+            start = next_line(self.text, start);
+        }
+        self.at = start;
+    }
+
     /// Skips blanks, comments, and a carriage return at the end of the text.
     fn skip_blanks(&mut self) {
         let bytes = self.text.as_bytes();
@@ -203,4 +216,19 @@ impl<'a> Lexer<'a> {
             None => Err(Fault { span: self.span_from(start), problem: ConfigProblem::Escape }),
         }
     }
+}
+
+/// Returns the offset of the line after the one at `at`, or of the end.
+fn next_line(text: &str, at: usize) -> usize {
+    let newline = text.as_bytes()[at..].iter().position(|byte| *byte == b'\n');
+    newline.map_or(text.len(), |newline| at + newline + 1)
+}
+
+/// Returns whether a text begins with a key and `=` or `+=`. The key may be misspelt.
+fn is_assignment(text: &str) -> bool {
+    let text = text.trim_start_matches([' ', '\t']);
+    let ends_key = |c: char| c.is_whitespace() || "=+'\"[],;#".contains(c);
+    let key = text.split(ends_key).next().unwrap_or_default();
+    let rest = text[key.len()..].trim_start_matches([' ', '\t']);
+    !key.is_empty() && (rest.starts_with('=') || rest.starts_with("+="))
 }

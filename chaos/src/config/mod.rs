@@ -43,7 +43,7 @@ pub use check::EncodedError;
 pub use disk::{DiskConfig, DiskProblem, MAX_DISKS};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS};
 pub use encoded::EncodedConfig;
-pub use error::{ConfigError, MAX_SIZE};
+pub use error::{ConfigError, ConfigErrors, MAX_SIZE};
 pub use ip::{DEFAULT_PREFIX, IpError};
 pub use key_table::KEYS;
 pub use keys::{ConfigKey, KeySupport, WhyNot};
@@ -59,6 +59,8 @@ pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, 
 pub use vif_problem::VifProblem;
 pub use warning::{ConfigWarning, WarningKind};
 
+use error::Faults;
+use reader::Reader;
 use source::Source;
 
 /// Configs are usually shorter than this, so that one system call reads all of a config.
@@ -85,20 +87,42 @@ pub fn parse_file(
     path: &Path,
     overrides: &[String],
     strict: bool,
-) -> Result<ParsedConfig, ConfigError> {
-    let read_error = |source| ConfigError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(read_error)?;
-    let mut bytes = Vec::with_capacity(USUAL_SIZE);
-    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(read_error)?;
-    if bytes.len() as u64 > MAX_SIZE {
-        return Err(ConfigError::TooLarge { path: path.to_owned() });
+) -> Result<ParsedConfig, ConfigErrors> {
+    match File::open(path) {
+        Ok(file) => parse_input(path, file, overrides, strict),
+        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }.into()),
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
+}
+
+/// Parses a config from an open file or a pipe, as [`parse_file`] does. `name` is its name in
+/// messages.
+///
+/// # Errors
+/// As [`parse_file`].
+pub fn parse_input(
+    name: &Path,
+    input: impl Read,
+    overrides: &[String],
+    strict: bool,
+) -> Result<ParsedConfig, ConfigErrors> {
+    let text = read(name, input)?;
+    parse_str(&name.display().to_string(), &text, overrides, strict)
+}
+
+fn read(name: &Path, input: impl Read) -> Result<String, ConfigError> {
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
+    input
+        .take(MAX_SIZE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| ConfigError::Read { path: name.to_owned(), source })?;
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(ConfigError::TooLarge { path: name.to_owned() });
+    }
+    String::from_utf8(bytes).map_err(|error| {
         let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = text.iter().filter(|byte| **byte == b'\n').count() + 1;
-        ConfigError::NotText { path: path.to_owned(), line }
-    })?;
-    parse_str(&path.display().to_string(), &text, overrides, strict)
+        ConfigError::NotText { path: name.to_owned(), line }
+    })
 }
 
 /// Parses a config from a string, as [`parse_file`] does. `name` is its name in messages.
@@ -110,12 +134,16 @@ pub fn parse_str(
     text: &str,
     overrides: &[String],
     strict: bool,
-) -> Result<ParsedConfig, ConfigError> {
+) -> Result<ParsedConfig, ConfigErrors> {
     let mut sources = vec![Source { name, text }];
     sources.extend(overrides.iter().map(|text| Source { name: OVERRIDES, text }));
-    let settings = parser::parse(&sources).map_err(|fault| fault.into_error(&sources))?;
-    let (config, warnings) = domain::build(name, &sources, &settings, strict)?;
-    Ok(ParsedConfig { config, warnings })
+    let mut faults = Faults::default();
+    let settings = parser::parse(&sources, &mut faults);
+    let mut reader =
+        Reader { sources: &sources, settings: &settings, warnings: Vec::new(), faults };
+    let config = domain::build(&mut reader, strict);
+    reader.faults.check(name.as_ref(), &sources)?;
+    Ok(ParsedConfig { config, warnings: reader.warnings })
 }
 
 #[cfg(test)]

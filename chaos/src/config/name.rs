@@ -3,6 +3,8 @@
 
 use thiserror::Error;
 
+use crate::escape::is_invisible;
+
 /// Longest name in bytes. Names become file names, and renaming a guest to keep it appends some
 /// bytes.
 pub const MAX_NAME: usize = 200;
@@ -19,16 +21,26 @@ pub enum NameError {
         /// Its length in bytes.
         length: usize,
     },
-    /// It contains a slash or a control character.
+    /// It begins with a character that has another meaning: `-` begins an option, `.` a hidden file, and
+    /// `+5` is a number.
+    #[error("must begin with a letter or a digit, not with {0:?}")]
+    Begin(char),
+    /// It contains a slash, or a character that is not seen or looks like a blank.
     #[error("must not contain {0:?}")]
     Character(char),
-    /// It would be a hidden file.
-    #[error("must not begin with '.'")]
-    Dot,
+    /// It contains two blanks in a row, or a blank at its end.
+    #[error("must have single blanks only, and none at its end")]
+    Blanks,
     /// It would be read as a domid.
     #[error("must not be a number, because commands read a number as a domid")]
     Number,
+    /// It is the name of dom0.
+    #[error("must not be {DOM0:?}, which is dom0's name")]
+    Dom0,
 }
+
+/// The name of dom0 in xl.
+const DOM0: &str = "Domain-0";
 
 /// Checks the name of a guest.
 ///
@@ -38,13 +50,31 @@ pub enum NameError {
 /// # Errors
 /// The text cannot be a name.
 pub fn check_name(name: &str) -> Result<(), NameError> {
-    let bad = |c: char| c == '/' || c.is_control();
+    check_stored_name(name)?;
+    // A single blank is the only white space.
+    let bad = |c: &char| is_invisible(*c) || (c.is_whitespace() && *c != ' ');
+    match name.chars().next() {
+        _ if name == DOM0 => Err(NameError::Dom0),
+        Some(first) if !first.is_alphanumeric() => Err(NameError::Begin(first)),
+        _ if name.parse::<u64>().is_ok() => Err(NameError::Number),
+        _ if name.ends_with(' ') || name.contains("  ") => Err(NameError::Blanks),
+        _ => name.chars().find(bad).map_or(Ok(()), |c| Err(NameError::Character(c))),
+    }
+}
+
+/// Checks a name in a record. Guests that an older version has created may have names that
+/// [`check_name`] refuses, and must stay manageable.
+///
+/// # Errors
+/// The text cannot be a file name, or would be read as a domid.
+pub(super) fn check_stored_name(name: &str) -> Result<(), NameError> {
+    let bad = |c: &char| *c == '/' || c.is_control();
     match name.chars().next() {
         None => Err(NameError::Empty),
         _ if name.len() > MAX_NAME => Err(NameError::TooLong { length: name.len() }),
-        Some('.') => Err(NameError::Dot),
+        Some('.') => Err(NameError::Begin('.')),
         _ if name.bytes().all(|byte| byte.is_ascii_digit()) => Err(NameError::Number),
-        _ => name.chars().find(|c| bad(*c)).map_or(Ok(()), |c| Err(NameError::Character(c))),
+        _ => name.chars().find(bad).map_or(Ok(()), |c| Err(NameError::Character(c))),
     }
 }
 
@@ -54,20 +84,50 @@ mod tests {
 
     #[test]
     fn names_are_safe_as_file_names_and_arguments() {
-        for good in ["redis", "redis-1", "1a", "a.b", "Guest of Ä", "-"] {
+        for good in ["redis", "redis-1", "1a", "a.b", "Guest of Ä", "0x10", "a-", "domain-0"] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
         assert_eq!(check_name(&"a".repeat(200)), Ok(()));
         for (bad, why) in [
             ("", NameError::Empty),
-            (".a", NameError::Dot),
-            ("..", NameError::Dot),
+            (".a", NameError::Begin('.')),
+            ("..", NameError::Begin('.')),
             ("a/b", NameError::Character('/')),
             ("a\nb", NameError::Character('\n')),
             ("12", NameError::Number),
+            ("99999999999999999999", NameError::Number),
+            ("+5", NameError::Begin('+')),
+            ("-5", NameError::Begin('-')),
+            ("--help", NameError::Begin('-')),
+            (" a", NameError::Begin(' ')),
+            ("a ", NameError::Blanks),
+            ("a  5  8192  1  running", NameError::Blanks),
+            ("a\u{a0}b", NameError::Character('\u{a0}')),
+            ("a\u{3000}b", NameError::Character('\u{3000}')),
+            ("a\u{202e}b", NameError::Character('\u{202e}')),
+            ("a\u{200b}", NameError::Character('\u{200b}')),
+            ("\u{3164}", NameError::Character('\u{3164}')),
+            ("a\u{9b}b", NameError::Character('\u{9b}')),
+            ("Domain-0", NameError::Dom0),
             (&"a".repeat(201), NameError::TooLong { length: 201 }),
         ] {
             assert_eq!(check_name(bad), Err(why), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_message_shows_what_cannot_be_seen() {
+        let message = |name| check_name(name).unwrap_err().to_string();
+        assert_eq!(message("a\u{202e}b"), "must not contain '\\u{202e}'");
+        assert_eq!(message("-h"), "must begin with a letter or a digit, not with '-'");
+    }
+
+    #[test]
+    fn names_of_older_versions_can_still_be_read() {
+        for old in ["+5", "-h", "a  b", "a\u{202e}b", "Domain-0"] {
+            assert_eq!(check_stored_name(old), Ok(()), "{old}");
+        }
+        assert_eq!(check_stored_name("a/b"), Err(NameError::Character('/')));
+        assert_eq!(check_stored_name("7"), Err(NameError::Number));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Fault;
+use super::error::{Fault, Faults};
 use super::lexer::{Lexer, Token};
 use super::problem::ConfigProblem;
 use super::source::{Source, SourceSpan};
@@ -23,16 +23,39 @@ pub(super) struct Setting {
 
 /// Parses all sources one after the other, as if they were one text with newlines between them.
 ///
-/// In the result each key occurs once, with its last value, in the order of first occurrence.
-pub(super) fn parse(sources: &[Source<'_>]) -> Result<Vec<Setting>, Fault> {
+/// In the result each key occurs once, with its last value, in the order of first occurrence. After
+/// a fault, goes on at the next line that looks like an assignment.
+pub(super) fn parse(sources: &[Source<'_>], faults: &mut Faults) -> Vec<Setting> {
     let mut settings = Settings::default();
     for (number, source) in sources.iter().enumerate() {
-        let mut parser = Parser { lexer: Lexer::new(source.text, number), peeked: None };
-        while let Some((setting, add)) = parser.statement()? {
-            settings.store(setting, add)?;
+        let lexer = Lexer::new(source.text, number);
+        let mut parser = Parser { lexer, peeked: None, key: None };
+        while !faults.are_enough() {
+            match parser.statement() {
+                Ok(Some((setting, add))) => {
+                    if let Err((key, fault)) = settings.store(setting, add) {
+                        faults.add_for(&key, fault);
+                    }
+                }
+                Ok(None) => break,
+                Err(fault) => {
+                    let at = fault.span.start;
+                    parser.peeked = None;
+                    match parser.key.take() {
+                        Some((key, span)) => {
+                            parser.lexer.skip_to_assignment(span.start, at);
+                            faults.add_for(&key, fault);
+                        }
+                        None => {
+                            parser.lexer.skip_to_assignment(at, at);
+                            faults.add(fault);
+                        }
+                    }
+                }
+            }
         }
     }
-    Ok(settings.list)
+    settings.list
 }
 
 /// The settings so far.
@@ -45,7 +68,10 @@ struct Settings {
 
 impl Settings {
     /// Assigns a value to a key, or adds it to the value that is there.
-    fn store(&mut self, new: Setting, add: bool) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// The key, and why the value cannot be added.
+    fn store(&mut self, new: Setting, add: bool) -> Result<(), (String, Fault)> {
         let old = match self.indices.get(&new.key) {
             Some(index) => &mut self.list[*index],
             None => {
@@ -55,7 +81,7 @@ impl Settings {
             }
         };
         if add {
-            old.value.add(new.value)?;
+            old.value.add(new.value).map_err(|fault| (new.key, fault))?;
         } else {
             old.value = new.value;
         }
@@ -85,6 +111,8 @@ impl Value {
 struct Parser<'a> {
     lexer: Lexer<'a>,
     peeked: Option<(Token, SourceSpan)>,
+    /// The key of the assignment that is being parsed.
+    key: Option<(String, SourceSpan)>,
 }
 
 impl Parser<'_> {
@@ -106,6 +134,7 @@ impl Parser<'_> {
                 (found, span) => return Err(unexpected(&found, span, "a key")),
             }
         };
+        self.key = Some((key, key_span));
         let add = match self.next()? {
             (Token::Assign, _) => false,
             (Token::Add, _) => true,
@@ -118,7 +147,7 @@ impl Parser<'_> {
                 return Err(unexpected(&found, span, "a new line or ';' after the value"));
             }
         }
-        Ok(Some((Setting { key, key_span, value }, add)))
+        Ok(self.key.take().map(|(key, key_span)| (Setting { key, key_span, value }, add)))
     }
 
     fn value(&mut self, depth: usize, expected: &'static str) -> Result<Value, Fault> {

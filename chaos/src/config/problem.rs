@@ -134,6 +134,16 @@ pub enum ConfigProblem {
         /// What is wrong with it.
         error: NameError,
     },
+    /// The command line is too long.
+    #[error("{key}: the command line has {length} bytes: must be at most {most}; shorten it")]
+    CommandLine {
+        /// The key with its last part.
+        key: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The longest.
+        most: usize,
+    },
     /// `memory=` or `maxmem=` is invalid.
     #[error("{key} = {text:?}: {error}")]
     Memory {

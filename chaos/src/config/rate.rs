@@ -28,6 +28,12 @@ pub enum RateError {
     #[error("each number must be at most {MOST}, and the interval at most {} s",
         MOST / 1_000_000)]
     TooLarge,
+    /// The product of both numbers is too large.
+    #[error(
+        "the bytes per second times the microseconds of the interval must be below 2^64; shorten \
+         the interval or lower the rate"
+    )]
+    Product,
 }
 
 /// Parses a vif's `rate=`.
@@ -37,11 +43,11 @@ pub(super) fn parse_rate(text: &str) -> Result<Rate, RateError> {
         None => (text, DEFAULT_INTERVAL_US),
     };
     let per_second = parse_bytes_per_second(rate)?;
-    let bytes = u128::from(per_second) * u128::from(interval) / 1_000_000;
-    match u64::try_from(bytes) {
-        Ok(0) => Err(RateError::Zero),
-        Ok(bytes) => Ok(Rate { bytes, interval_us: interval }),
-        Err(_) => Err(RateError::TooLarge),
+    // xl, too, refuses a product that does not fit, even if the quotient does.
+    match per_second.checked_mul(interval).map(|product| product / 1_000_000) {
+        None => Err(RateError::Product),
+        Some(0) => Err(RateError::Zero),
+        Some(bytes) => Ok(Rate { bytes, interval_us: interval }),
     }
 }
 
@@ -120,11 +126,14 @@ mod tests {
         for text in ["0Mb/s", "1B/s", "1MB/s@0ms", "1b/s@1s"] {
             assert_eq!(parse_rate(text), Err(RateError::Zero), "{text}");
         }
-        for text in
-            ["4294967296B/s", "99999999999999999999B/s", "1MB/s@4295s", "4294967295GB/s@4294s"]
-        {
+        for text in ["4294967296B/s", "99999999999999999999B/s", "1MB/s@4295s"] {
             assert_eq!(parse_rate(text), Err(RateError::TooLarge), "{text}");
         }
+        for text in ["4294967295GB/s@4294s", "4294967295GB/s@5us", "4296MB/s@4294s"] {
+            assert_eq!(parse_rate(text), Err(RateError::Product), "{text}");
+        }
+        let most = Rate { bytes: 17_179_869_180_000, interval_us: 4 };
+        assert_eq!(parse_rate("4294967295GB/s@4us"), Ok(most));
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use xen::units::KiB;
 
 use super::action::Action;
-use super::error::{ConfigError, Fault};
+use super::error::{Fault, Faults};
 use super::memory::parse_memory;
 use super::parser::Setting;
 use super::problem::ConfigProblem;
@@ -16,71 +16,79 @@ use super::source::{Source, SourcePosition, SourceSpan};
 use super::value::{Atom, Kind, Value};
 use super::warning::{ConfigWarning, WarningKind};
 
-/// The settings of a config, and the warnings so far.
+/// The settings of a config, and what was noticed about them so far.
 pub(super) struct Reader<'a> {
-    /// Name of the config file.
-    pub(super) file: &'a str,
     pub(super) sources: &'a [Source<'a>],
     pub(super) settings: &'a [Setting],
     pub(super) warnings: Vec<ConfigWarning>,
+    pub(super) faults: Faults,
 }
 
+/// What reads a value returns `None` if the key is not set, and also if its value is wrong, which
+/// is added to the faults.
 impl<'a> Reader<'a> {
     pub(super) fn find(&self, key: &str) -> Option<&'a Setting> {
         self.settings.iter().find(|setting| setting.key == key)
     }
 
     /// Returns the text of a key whose value is a number or a string, and the value.
-    pub(super) fn text(
-        &self,
-        key: &'static str,
-    ) -> Result<Option<(&'a str, &'a Value)>, ConfigError> {
-        let Some(Setting { value, .. }) = self.find(key) else { return Ok(None) };
+    pub(super) fn text(&mut self, key: &'static str) -> Option<(&'a str, &'a Value)> {
+        let Setting { value, .. } = self.find(key)?;
         match &value.kind {
-            Kind::Atom(Atom { text, .. }) => Ok(Some((text, value))),
+            Kind::Atom(Atom { text, .. }) => Some((text, value)),
             Kind::List(_) => {
                 let wanted = "a number or a string";
                 let problem = ConfigProblem::Type { key, wanted, found: value.kind_name() };
-                Err(self.error(value.span, problem))
+                self.refuse(key, value.span, problem);
+                None
             }
         }
     }
 
-    pub(super) fn path(&self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         match self.text(key)? {
-            Some(("", value)) => Err(self.error(value.span, ConfigProblem::Empty { key })),
-            text => Ok(text.map(|(text, _)| PathBuf::from(text))),
+            ("", value) => {
+                self.refuse(key, value.span, ConfigProblem::Empty { key });
+                None
+            }
+            (text, _) => Some(PathBuf::from(text)),
         }
     }
 
     pub(super) fn number(
-        &self,
+        &mut self,
         key: &'static str,
         range: RangeInclusive<u16>,
-    ) -> Result<Option<(u16, SourceSpan)>, ConfigError> {
-        let Some((text, value)) = self.text(key)? else { return Ok(None) };
-        parse_range(key, text, range)
-            .map(|number| Some((number, value.span)))
-            .map_err(|problem| self.error(value.span, problem))
+    ) -> Option<(u16, SourceSpan)> {
+        let (text, value) = self.text(key)?;
+        let number = parse_range(key, text, range);
+        Some((self.value(key, value, number)?, value.span))
     }
 
-    pub(super) fn memory(
-        &self,
+    pub(super) fn memory(&mut self, key: &'static str) -> Option<(KiB, SourceSpan)> {
+        let (text, value) = self.text(key)?;
+        let memory = parse_memory(text).map_err(|error| ConfigProblem::Memory {
+            key,
+            text: text.to_owned(),
+            error,
+        });
+        Some((self.value(key, value, memory)?, value.span))
+    }
+
+    pub(super) fn action(&mut self, key: &'static str, default: Action) -> Action {
+        let Some((text, value)) = self.text(key) else { return default };
+        let action = text.parse().map_err(|error| ConfigProblem::Action { key, error });
+        self.value(key, value, action).unwrap_or(default)
+    }
+
+    /// Returns the parsed value of a key, or adds what is wrong with it to the faults.
+    pub(super) fn value<T>(
+        &mut self,
         key: &'static str,
-    ) -> Result<Option<(KiB, SourceSpan)>, ConfigError> {
-        let Some((text, value)) = self.text(key)? else { return Ok(None) };
-        match parse_memory(text) {
-            Ok(memory) => Ok(Some((memory, value.span))),
-            Err(error) => {
-                let text = text.to_owned();
-                Err(self.error(value.span, ConfigProblem::Memory { key, text, error }))
-            }
-        }
-    }
-
-    pub(super) fn action(&self, key: &'static str, default: Action) -> Result<Action, ConfigError> {
-        let Some((text, value)) = self.text(key)? else { return Ok(default) };
-        text.parse().map_err(|error| self.error(value.span, ConfigProblem::Action { key, error }))
+        value: &Value,
+        parsed: Result<T, ConfigProblem>,
+    ) -> Option<T> {
+        parsed.map_err(|problem| self.refuse(key, value.span, problem)).ok()
     }
 
     pub(super) fn warn(&mut self, span: SourceSpan, kind: WarningKind) {
@@ -88,11 +96,8 @@ impl<'a> Reader<'a> {
             .push(ConfigWarning { position: SourcePosition::new(self.sources, span), kind });
     }
 
-    pub(super) fn error(&self, span: SourceSpan, problem: ConfigProblem) -> ConfigError {
-        Fault { span, problem }.into_error(self.sources)
-    }
-
-    pub(super) fn missing(&self, key: &'static str, example: &'static str) -> ConfigError {
-        ConfigError::Missing { file: self.file.to_owned(), key, example }
+    /// Adds a fault because of which the value of a key is not known.
+    pub(super) fn refuse(&mut self, key: &'static str, span: SourceSpan, problem: ConfigProblem) {
+        self.faults.add_for(key, Fault { span, problem });
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::escape::is_invisible;
+
 /// A text to parse, with its name in messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source<'a> {
@@ -87,13 +89,13 @@ impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let SourcePosition { line, column, text, width, .. } = self.0;
         let skip = if column - 1 > SHOWN - BEFORE { column - 1 - BEFORE } else { 0 };
-        // Control characters become blanks, so that the mark stays below its character, and the
-        // file cannot send commands to the terminal.
+        // Control and format characters become blanks, so that the mark stays below its character,
+        // and the file cannot send commands to the terminal.
         let shown: String = text
             .chars()
             .skip(skip)
             .take(SHOWN)
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_invisible(c) { ' ' } else { c })
             .collect();
         let number = line.to_string();
         let mark = "^".repeat((*width).min(SHOWN));

@@ -12,7 +12,7 @@ use super::*;
 /// The keys that every config needs.
 const BASE: &str = "name=\"a\"\ntype=\"pvh\"\nkernel=\"k\"\n";
 
-fn parse(text: &str) -> Result<ParsedConfig, ConfigError> {
+fn parse(text: &str) -> Result<ParsedConfig, ConfigErrors> {
     parse_str("x.cfg", text, &[], false)
 }
 
@@ -28,11 +28,28 @@ fn problem(more: &str) -> (SourcePosition, ConfigProblem) {
     wrong(parse(&format!("{BASE}{more}")), more)
 }
 
-fn wrong(result: Result<ParsedConfig, ConfigError>, text: &str) -> (SourcePosition, ConfigProblem) {
-    match result {
-        Err(ConfigError::Wrong { position, problem }) => (*position, *problem),
-        result => panic!("{text}: {result:?}"),
+/// Returns the only error.
+fn wrong(
+    result: Result<ParsedConfig, ConfigErrors>,
+    text: &str,
+) -> (SourcePosition, ConfigProblem) {
+    let errors = result.unwrap_err();
+    match errors.iter().collect::<Vec<_>>()[..] {
+        [ConfigError::Wrong { position, problem }] => ((**position).clone(), (**problem).clone()),
+        _ => panic!("{text}: {errors:?}"),
     }
+}
+
+/// Returns the only error of a config that is not at a position.
+fn only(result: Result<ParsedConfig, ConfigErrors>) -> ConfigError {
+    result.unwrap_err().into_first()
+}
+
+/// Returns the first lines of all errors of some lines after [`BASE`].
+fn all(more: &str) -> Vec<String> {
+    let errors = parse(&format!("{BASE}{more}")).unwrap_err();
+    let first_line = |error: &ConfigError| error.to_string().lines().next().unwrap().to_owned();
+    errors.iter().map(first_line).collect()
 }
 
 #[test]
@@ -157,9 +174,14 @@ fn disks_are_accepted_in_xenstore_mode_only() {
     assert_eq!(refused, ConfigProblem::XenStoreOnly { key: "disk" });
     let (_, refused) = problem(&with("'/a.img,raw,xvda','/b.img,raw,xvda'"));
     assert_eq!(refused, ConfigProblem::DiskTwice { vdev: "xvda".to_owned() });
+    // Both at once, so that nobody adds store= only to learn that the disk must be converted.
+    let errors = all("disk=['/a.img,qcow2,xvda']");
+    assert!(errors[0].starts_with("x.cfg:4:1: disk needs store"), "{errors:?}");
+    assert!(errors[1].contains("format = qcow2: must be raw; convert the file"), "{errors:?}");
     let (_, refused) = problem(&with("'/a.img,qcow2,xvda'"));
     assert!(matches!(refused, ConfigProblem::Disk { .. }), "{refused:?}");
-    let (_, refused) = problem(&with(&"'/a.img,raw,xvda',".repeat(17)));
+    let many: String = (b'a'..=b'q').map(|c| format!("'/a,raw,xvd{}',", char::from(c))).collect();
+    let (_, refused) = problem(&with(&many));
     assert_eq!(refused, ConfigProblem::TooManyDisks { most: MAX_DISKS });
 }
 
@@ -174,6 +196,12 @@ fn the_command_line_is_formed_as_in_xl() {
     ] {
         assert_eq!(guest(text).cmdline, cmdline, "{text}");
     }
+    let long = |length: usize| "x".repeat(length);
+    assert_eq!(guest(&format!("cmdline='{}'", long(MAX_COMMAND_LINE))).cmdline.len(), 3890);
+    let (position, refused) = problem(&format!("root='r'\nextra='{}'", long(3890 - 6)));
+    assert_eq!((position.line, position.column), (5, 7));
+    let (key, length, most) = ("extra", 3891, MAX_COMMAND_LINE);
+    assert_eq!(refused, ConfigProblem::CommandLine { key, length, most });
     let parsed = parse(&format!("{BASE}extra='e'\nroot='r'\ncmdline='c'")).unwrap();
     assert_eq!(parsed.config.cmdline, "c");
     let kinds: Vec<_> = parsed.warnings.iter().map(|warning| warning.kind.clone()).collect();
@@ -185,14 +213,14 @@ fn the_command_line_is_formed_as_in_xl() {
 fn a_file_must_be_readable_text_of_limited_size() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.cfg");
-    assert!(matches!(parse_file(&path, &[], false), Err(ConfigError::Read { .. })));
+    assert!(matches!(only(parse_file(&path, &[], false)), ConfigError::Read { .. }));
     std::fs::write(&path, BASE).unwrap();
     assert_eq!(parse_file(&path, &[], true).unwrap().config, guest(""));
     std::fs::write(&path, b"name='a'\xff").unwrap();
-    let error = parse_file(&path, &[], false).unwrap_err();
+    let error = only(parse_file(&path, &[], false));
     assert!(matches!(error, ConfigError::NotText { line: 1, .. }), "{error:?}");
     std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
-    let error = parse_file(&path, &[], false).unwrap_err();
+    let error = only(parse_file(&path, &[], false));
     assert!(matches!(error, ConfigError::TooLarge { .. }), "{error:?}");
 }
 

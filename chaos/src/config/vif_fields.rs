@@ -8,12 +8,14 @@ use super::ip::parse_ip;
 use super::problem::ConfigProblem;
 use super::range::parse_range;
 use super::rate::parse_rate;
-use super::source::{Source, SourcePosition, SourceSpan};
+use super::reader::Reader;
+use super::source::SourceSpan;
 use super::spelling::nearest;
+use super::store::Backends;
 use super::value::{Atom, Kind, Value};
 use super::vif::{MTU, VifConfig, check_mac, is_bridge_name};
 use super::vif_problem::VifProblem;
-use super::warning::{ConfigWarning, WarningKind};
+use super::warning::WarningKind;
 
 /// Fields that are supported.
 const SUPPORTED: &[&str] =
@@ -21,30 +23,32 @@ const SUPPORTED: &[&str] =
 
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
-    ("backend", "noxsd serves vifs in dom0 only"),
+    ("backend", "vifs are served in dom0 only"),
     ("forwarddev", "chaos has no COLO replication"),
     ("gatewaydev", "chaos connects vifs to bridges only"),
     ("model", "a PVH guest has no emulated network card"),
     ("netdev", "chaos connects vifs to bridges only"),
-    ("vifname", "a vif is a port of noxsd's switch, not an interface of dom0"),
+    ("vifname", VIFNAME),
     ("vlan", "chaos has no VLANs yet"),
 ];
+
+const VIFNAME: &str = "a vif is a port of noxsd's switch, not an interface of dom0";
+
+/// Why it is not supported where dom0's kernel serves the vif.
+const VIFNAME_OF_KERNEL: &str = "dom0's kernel names the interface vifDOMID.0; rename that one (ip link set vifDOMID.0 name NAME)";
 
 /// Prefix of 43 more fields of xl.
 const COLO: &str = "colo_";
 
-/// Parses one string of `vif=`.
-pub(super) fn parse_vif(
-    value: &Value,
-    sources: &[Source<'_>],
-    warnings: &mut Vec<ConfigWarning>,
-) -> Result<VifConfig, Fault> {
+/// Parses one string of `vif=`. What is wrong with a field is added to the reader's faults.
+pub(super) fn parse_vif(reader: &mut Reader<'_>, value: &Value, backends: Backends) -> VifConfig {
+    let mut vif = VifConfig::default();
     let Kind::Atom(Atom { text, .. }) = &value.kind else {
         let wanted = "a list of strings, such as ['bridge=xenbr0']";
         let problem = ConfigProblem::Type { key: "vif", wanted, found: "a list in a list" };
-        return Err(Fault { span: value.span, problem });
+        reader.refuse("vif", value.span, problem);
+        return vif;
     };
-    let mut vif = VifConfig::default();
     let mut start = 0;
     for field in text.split(',') {
         let first = start + field.len() - field.trim_start_matches(' ').len();
@@ -54,15 +58,18 @@ pub(super) fn parse_vif(
             span: value.part(first, first + trimmed.len()),
             whole: value,
             start: first,
+            backends,
         };
-        if let Some(no_effect) = field.apply(&mut vif)? {
-            let position = SourcePosition::new(sources, field.span);
-            let kind = WarningKind::VifNoEffect { field: no_effect };
-            warnings.push(ConfigWarning { position, kind });
+        match field.apply(&mut vif) {
+            Ok(None) => {}
+            Ok(Some(no_effect)) => {
+                reader.warn(field.span, WarningKind::VifNoEffect { field: no_effect });
+            }
+            Err(Fault { span, problem }) => reader.refuse("vif", span, problem),
         }
         start += text[start..].find(',').map_or(0, |comma| comma + 1);
     }
-    Ok(vif)
+    vif
 }
 
 /// One field of a vif.
@@ -72,6 +79,8 @@ struct Field<'a> {
     whole: &'a Value,
     /// Its offset in the whole string, in bytes.
     start: usize,
+    /// What will serve the vif.
+    backends: Backends,
 }
 
 impl Field<'_> {
@@ -118,7 +127,15 @@ impl Field<'_> {
             },
             "script" => {
                 if !matches!(value, "" | "vif-bridge") {
-                    let why = "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does";
+                    let why = match self.backends {
+                        Backends::Noxsd => {
+                            "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does"
+                        }
+                        Backends::Dom0Kernel => {
+                            "chaos runs no scripts; it does what \"vif-bridge\" does: it adds the \
+                             interface to the bridge"
+                        }
+                    };
                     return Err(fault(not_supported("script", value, why)));
                 }
             }
@@ -133,10 +150,10 @@ impl Field<'_> {
     fn flag(&self) -> Result<(), Fault> {
         match self.text {
             "trusted" => Ok(()),
-            "untrusted" => {
-                Err(self
-                    .not_supported("untrusted", "a device page cannot mark a backend as untrusted"))
-            }
+            "untrusted" => Err(self.not_supported(
+                "untrusted",
+                "chaos does not tell the guest that a backend is untrusted",
+            )),
             field => Err(Fault {
                 span: self.span,
                 problem: VifProblem::NoValue { field: field.to_owned() }.into(),
@@ -145,6 +162,9 @@ impl Field<'_> {
     }
 
     fn unknown(&self, name: &str) -> Fault {
+        if name == "vifname" && self.backends == Backends::Dom0Kernel {
+            return self.not_supported("vifname", VIFNAME_OF_KERNEL);
+        }
         if let Some((field, why)) = NOT_SUPPORTED.iter().find(|(field, _)| *field == name) {
             return self.not_supported(field, why);
         }

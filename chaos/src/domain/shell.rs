@@ -12,7 +12,7 @@ use super::error::BuildError;
 use super::flavour::Flavour;
 use super::grants::noxs_grant;
 use super::layout::Layout;
-use super::window::Window;
+use super::window::{Window, run_around};
 use crate::image::Image;
 
 /// The guest's ends of its event channels.
@@ -88,16 +88,17 @@ impl Shell {
     /// dropped.
     pub fn load(&mut self, image: &Arc<Image>) -> Result<(), BuildError> {
         image.check_fits(self.layout.usable_end())?;
+        let mut extra: Option<Window> = None;
         for segment in image.segments() {
-            let extra;
-            let window = if self.window.has(segment.paddr, segment.mem_size) {
-                &self.window
-            } else {
-                let start = segment.paddr >> 12;
-                let count = Pages(segment.end().div_ceil(4096) - start);
-                let Unfinished { xen, domid, .. } = &self.domain;
-                extra = Window::of_memory(xen, *domid, Gfn(start), count)?;
-                &extra
+            let has = |window: &&Window| window.has(segment.paddr, segment.mem_size);
+            let window = match Some(&self.window).filter(has).or(extra.as_ref().filter(has)) {
+                Some(window) => window,
+                None => {
+                    let run = run_around(image, segment);
+                    let count = Pages(run.end - run.start);
+                    let Unfinished { xen, domid, .. } = &self.domain;
+                    extra.insert(Window::of_memory(xen, *domid, Gfn(run.start), count)?)
+                }
             };
             let filled = segment.file_size();
             window.write_content(segment.paddr, image.content(segment))?;

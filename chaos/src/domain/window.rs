@@ -11,7 +11,7 @@ use xen::units::{DomId, Gfn, Pages};
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use crate::convert::u64_to_usize;
-use crate::image::{Content, Image, ImageError, RamdiskFile};
+use crate::image::{Content, Image, ImageError, RamdiskFile, Segment};
 
 /// Segments with at most this many pages between them are mapped together: mapping some unused
 /// pages is cheaper than another mapping.
@@ -24,13 +24,24 @@ pub(super) type Runs = Vec<Range<u64>>;
 pub(super) fn runs_of(image: &Image) -> Runs {
     let mut runs: Runs = Vec::new();
     for segment in image.segments() {
-        let (start, end) = (segment.paddr >> 12, segment.end().div_ceil(4096));
+        let (start, end) = frames_of(segment);
         match runs.last_mut() {
             Some(run) if start <= run.end.saturating_add(MAP_GAP) => run.end = run.end.max(end),
             _ => runs.push(start..end),
         }
     }
     runs
+}
+
+/// Returns the run of frames that contains a segment of an image: near segments are mapped at once.
+pub(super) fn run_around(image: &Image, segment: &Segment) -> Range<u64> {
+    let (start, end) = frames_of(segment);
+    let around = |run: &Range<u64>| run.start <= start && end <= run.end;
+    runs_of(image).into_iter().find(around).unwrap_or(start..end)
+}
+
+fn frames_of(segment: &Segment) -> (u64, u64) {
+    (segment.paddr >> 12, segment.end().div_ceil(4096))
 }
 
 /// Mapped pages of a domain: its special pages, followed by runs of its memory.
@@ -161,5 +172,21 @@ impl Window {
             Ok(_) => Err(ImageError::Changed),
             Err(error) => Err(ImageError::Read(error)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::kernel_with;
+
+    #[test]
+    fn many_small_segments_are_few_runs() {
+        let mut loads: Vec<(u64, u64)> = (0..100).map(|n| (0x20_0000 + n * 0x2000, 0x10)).collect();
+        loads.push((0x4000_0000, 0x1001));
+        let image = kernel_with(&loads);
+        assert_eq!(runs_of(&image), [0x100..0x102, 0x200..0x2c7, 0x4_0000..0x4_0002]);
+        let run = |index: usize| run_around(&image, &image.segments()[index]);
+        assert_eq!([run(0), run(1), run(100)], [0x100..0x102, 0x200..0x2c7, 0x200..0x2c7]);
     }
 }

@@ -20,7 +20,7 @@ use crate::domain::{DevicePageVif, Flavour, Payload};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::{BuiltShell, Hypervisor, MappedOf, ReadyDomain};
 use crate::image::{Image, RamdiskFile};
-use crate::records::{DevicePageRecord, Record};
+use crate::records::{DevicePageRecord, Record, RequestId};
 use crate::timings::Timings;
 
 /// Options of a create.
@@ -30,6 +30,10 @@ pub struct CreateOptions {
     pub paused: bool,
     /// Connect to its console before it runs.
     pub console: bool,
+    /// The user who asked for it; 0 is root.
+    pub owner: u32,
+    /// The number of the request, if it has one.
+    pub request: Option<RequestId>,
 }
 
 /// A guest that was created.
@@ -57,7 +61,7 @@ pub fn create<H: Hypervisor>(
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
     let image = host
-        .image(&config.kernel)
+        .image(&config.kernel, config.memory)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     timings.stage("files");
@@ -195,6 +199,7 @@ fn finish<H: Hypervisor>(
         requests: 0,
     });
     record.paused = options.paused;
+    (record.owner, record.request) = (options.owner, options.request);
     host.records.write(&record, attachments.prepared.as_ref())?;
     timings.stage("record");
     let console = match options.console {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests that have exited, for the supervisor.
 
+use std::collections::HashSet;
+
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
@@ -39,15 +41,62 @@ impl EndedGuest {
     }
 }
 
+/// A domain that has shut down, perhaps of another toolstack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedDomain {
+    /// Its number.
+    pub domid: DomId,
+    /// Its handle.
+    pub handle: DomainHandle,
+    /// How it has shut down. A suspended domain may be resumed.
+    pub state: GuestState,
+}
+
 /// Returns the domains that have shut down and still exist, also those of other toolstacks. Costs
 /// one hypercall and reads no record.
 ///
 /// # Errors
 /// Xen refuses.
-pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<(DomId, DomainHandle)>, LifecycleError> {
+pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<EndedDomain>, LifecycleError> {
+    let all = host.xen.domain_list(DomId::DOM0)?.into_iter().filter(|info| !info.state.dying);
+    let ended = all.filter_map(|info| {
+        let state = GuestState::of_end(&info)?;
+        Some(EndedDomain { domid: info.domid, handle: info.handle, state })
+    });
+    Ok(ended.collect())
+}
+
+/// Returns the guests that [`rename_ended`] has kept of guests called `name`, without the `keep`
+/// that were created last.
+///
+/// # Errors
+/// A name cannot be read, or Xen refuses.
+pub fn old_copies<H: Hypervisor>(
+    host: &Host<H>,
+    name: &str,
+    keep: usize,
+) -> Result<Vec<EndedDomain>, LifecycleError> {
+    let mut copies = Vec::new();
+    for domid in host.records.copies(name)? {
+        let guest = examine(host, domid)?;
+        if let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info)
+            && record.renamed_from.as_deref() == Some(name)
+            && let Some(state) = GuestState::of_end(info)
+        {
+            copies.push((record.created_ms, EndedDomain { domid, handle: info.handle, state }));
+        }
+    }
+    copies.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
+    Ok(copies.into_iter().skip(keep).map(|(_, copy)| copy).collect())
+}
+
+/// Returns the handles of all domains. Costs one hypercall.
+///
+/// # Errors
+/// Xen refuses.
+pub fn handles<H: Hypervisor>(host: &Host<H>) -> Result<HashSet<[u8; 16]>, LifecycleError> {
     let all = host.xen.domain_list(DomId::DOM0)?.into_iter();
-    let ended = all.filter(|info| info.state.shutdown.is_some() && !info.state.dying);
-    Ok(ended.map(|info| (info.domid, info.handle)).collect())
+    Ok(all.map(|info| info.handle.0).collect())
 }
 
 /// Returns the guest with this number, if chaos created it and it has powered off, asked for a
@@ -86,13 +135,14 @@ pub fn remove_ended<H: Hypervisor>(
 /// devices, so that its successor can have its name and its addresses. Returns the new name.
 ///
 /// # Errors
-/// The record cannot be changed, or `noxsd` does not answer.
+/// The record cannot be changed, another process is changing it, or `noxsd` does not answer.
 pub fn rename_ended<H: Hypervisor>(
     host: &Host<H>,
     ended: &EndedGuest,
 ) -> Result<String, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
+    let _lock = host.records.try_lock(domid)?;
     // Free the addresses before the name: the successor is created as soon as the name is free. If
     // this process is killed halfway, the next one repeats all steps.
     host.records.forget_devices(domid)?;
@@ -113,12 +163,12 @@ pub fn rename_ended<H: Hypervisor>(
             Some(_) => {}
         }
     };
+    record.renamed_from = Some(old.clone());
     discovery.rename(id, record.name())?;
     // The successor carries out the actions of the config, not this guest.
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);
-    let _lock = host.records.lock(domid)?;
     host.records.replace(&record)?;
     host.records.remove_name(&old)?;
     Ok(record.config.name)

@@ -213,6 +213,16 @@ impl LifecycleError {
         }
     }
 
+    /// Returns whether a create failed because a guest has the name.
+    #[must_use]
+    pub fn is_name_in_use(&self) -> bool {
+        match self {
+            Self::Guest { source, .. } => source.is_name_in_use(),
+            Self::Record(error) => matches!(error, RecordError::NameInUse { .. }),
+            _ => false,
+        }
+    }
+
     /// Returns the kernel or ramdisk that does not exist: a retry fails until the file exists.
     #[must_use]
     pub fn missing_file(&self) -> Option<&Path> {

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use xen::Xen;
+use xen::units::KiB;
 
 use super::error::LifecycleError;
 use crate::backends::Links;
 use crate::clients::noxsd::Link;
 use crate::clients::xenstored;
-use crate::image::{Image, ImageCache, ImageError};
+use crate::image::{Image, ImageCache, ImageError, ImageKey, SizeLimit};
 use crate::records::Records;
 
 /// The host: Xen, the records, and the connections to the daemons.
@@ -29,6 +30,20 @@ pub struct Host<H = Xen> {
     pub xenstored: Rc<xenstored::Link>,
     /// The kernels that were read, if this process keeps them.
     pub images: Option<Rc<RefCell<ImageCache>>>,
+}
+
+/// Whether a kernel must be read.
+#[derive(Debug)]
+pub enum KnownImage {
+    /// It was read before.
+    Read(Arc<Image>),
+    /// It must be read, with [`Image::read`].
+    Unread {
+        /// The file.
+        key: ImageKey,
+        /// The most bytes that it may take.
+        limit: SizeLimit,
+    },
 }
 
 /// Limit of the kept kernels in bytes: enough for a few unpacked Linux kernels.
@@ -79,25 +94,57 @@ impl<H> Host<H> {
         Links { noxsd: &self.noxsd, xenstored: &self.xenstored, records: &self.records }
     }
 
-    /// Opens a kernel.
+    /// Opens a kernel for a guest with this memory.
     ///
     /// # Errors
     /// As [`Image::open`].
-    pub fn image(&self, path: &Path) -> Result<Arc<Image>, ImageError> {
+    pub fn image(&self, path: &Path, memory: KiB) -> Result<Arc<Image>, ImageError> {
+        let limit = SizeLimit::of_guest(memory);
         match &self.images {
-            Some(images) => images.borrow_mut().open(path),
-            None => Image::open_unread(path).map(Arc::new),
+            Some(images) => images.borrow_mut().open(path, limit),
+            None => Image::open_unread(path, limit).map(Arc::new),
         }
     }
 
-    /// Reads a kernel from an open file.
+    /// Returns a kernel for a guest with this memory, if it was read before. Reading takes long if
+    /// the kernel is packed, so a process that serves others does it in another thread, and then
+    /// calls [`keep_image`](Self::keep_image).
     ///
     /// # Errors
-    /// As [`Image::from_file`].
-    pub fn image_in(&self, file: &File) -> Result<Arc<Image>, ImageError> {
+    /// It was refused before, or its metadata cannot be read.
+    pub fn known_image(&self, file: &File, memory: KiB) -> Result<KnownImage, ImageError> {
+        let (key, limit) = (ImageKey::of(file)?, SizeLimit::of_guest(memory));
+        match self.images.as_ref().and_then(|images| images.borrow_mut().find(key, limit)) {
+            Some(known) => known.map(KnownImage::Read),
+            None => Ok(KnownImage::Unread { key, limit }),
+        }
+    }
+
+    /// Keeps what [`Image::read`] has returned.
+    ///
+    /// # Errors
+    /// The error of `read`.
+    pub fn keep_image(
+        &self,
+        key: ImageKey,
+        limit: SizeLimit,
+        read: Result<Image, ImageError>,
+    ) -> Result<Arc<Image>, ImageError> {
         match &self.images {
-            Some(images) => images.borrow_mut().from_file(file),
-            None => Image::from_file(file).map(Arc::new),
+            Some(images) => images.borrow_mut().keep(key, limit, read),
+            None => read.map(Arc::new),
+        }
+    }
+
+    /// Reads a kernel for a guest with this memory from an open file.
+    ///
+    /// # Errors
+    /// As [`Image::read`].
+    pub fn image_in(&self, file: &File, memory: KiB) -> Result<Arc<Image>, ImageError> {
+        let limit = SizeLimit::of_guest(memory);
+        match &self.images {
+            Some(images) => images.borrow_mut().from_file(file, limit),
+            None => Image::read(file, ImageKey::of(file)?, limit).map(Arc::new),
         }
     }
 }

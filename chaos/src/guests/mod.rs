@@ -14,7 +14,7 @@
 //! shell      a shell with its devices attached
 //! destroy    removes a guest with everything it has outside of Xen
 //! name       reserves the name of a guest that is being created
-//! create, ended, list, console, pause, shutdown
+//! create, requested, ended, list, console, pause, shutdown
 //! ```
 
 mod classify;
@@ -27,6 +27,7 @@ mod host;
 mod list;
 mod name;
 mod pause;
+mod requested;
 mod resolve;
 mod shell;
 mod shutdown;
@@ -40,11 +41,14 @@ pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
 pub use destroy::{Cleared, Destroyed, clear, destroy};
-pub use ended::{EndedGuest, ended, ended_guest, remove_ended, rename_ended};
+pub use ended::{
+    EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,
+};
 pub use error::{LifecycleError, WatchError};
-pub use host::Host;
+pub use host::{Host, KnownImage};
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
+pub use requested::of_request;
 pub use resolve::{Guest, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};

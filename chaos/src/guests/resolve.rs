@@ -106,7 +106,10 @@ pub fn resolve<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<Guest, Lif
         return Err(no_such_guest());
     }
     let by_name = host.records.holder(target)?;
-    let Some(domid) = by_name.or_else(|| target.parse().ok().map(DomId)) else {
+    // Digits only: `parse` takes "+5", too, which may be the name of a guest that has just ended.
+    let digits = target.bytes().all(|byte| byte.is_ascii_digit());
+    let number = || target.parse().ok().filter(|_| digits).map(DomId);
+    let Some(domid) = by_name.or_else(number) else {
         return Err(no_such_guest());
     };
     if !domid.is_guest() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A cache of kernels.
+//! A cache of kernels, and of the reasons why others are refused.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,12 +11,22 @@ use rustix::fs::stat;
 use super::error::ImageError;
 use super::file::{ImageKey, open};
 use super::kernel::Image;
+use super::limit::SizeLimit;
+
+/// Most refused kernels that are remembered, each with a reason of some hundred bytes.
+const MAX_REFUSED: usize = 256;
 
 /// A cache of kernels, bounded in bytes. When it is full, the least recently used kernel is
-/// dropped.
+/// dropped. Kernels that are refused are remembered, too, so that asking for one again does not
+/// unpack it again.
+///
+/// [`ImageCache::open`] and [`ImageCache::from_file`] read a kernel in the caller's thread. A
+/// caller that reads in another thread calls [`ImageCache::find`], [`Image::read`] there, and
+/// [`ImageCache::keep`].
 #[derive(Debug)]
 pub struct ImageCache {
     images: HashMap<ImageKey, Entry>,
+    refused: HashMap<ImageKey, Refused>,
     max_bytes: usize,
     held_bytes: usize,
     /// Counts accesses.
@@ -30,46 +40,98 @@ struct Entry {
     used: u64,
 }
 
+#[derive(Debug)]
+struct Refused {
+    reason: Arc<ImageError>,
+    limit: SizeLimit,
+    /// The clock at the last access.
+    used: u64,
+}
+
+impl Refused {
+    /// Returns whether the kernel would be refused with this limit, too.
+    fn applies_to(&self, limit: SizeLimit) -> bool {
+        let only_too_large = matches!(*self.reason, ImageError::TooLargeForGuest { .. });
+        !only_too_large || limit <= self.limit
+    }
+}
+
 impl ImageCache {
     /// Returns an empty cache that holds at most `max_bytes` of kernels.
     #[must_use]
     pub fn new(max_bytes: usize) -> Self {
-        Self { images: HashMap::new(), max_bytes, held_bytes: 0, clock: 0 }
+        let (images, refused) = (HashMap::new(), HashMap::new());
+        Self { images, refused, max_bytes, held_bytes: 0, clock: 0 }
     }
 
     /// Returns the kernel at a path, and reads it only if it is not cached or has changed.
     ///
     /// # Errors
-    /// As [`Image::open`]. Failures are not cached.
-    pub fn open(&mut self, path: &Path) -> Result<Arc<Image>, ImageError> {
+    /// As [`Image::open`].
+    pub fn open(&mut self, path: &Path, limit: SizeLimit) -> Result<Arc<Image>, ImageError> {
         // A cached kernel does not have to be opened.
-        if let Some(image) =
-            stat(path).ok().and_then(|stat| self.cached(ImageKey::of_stat(&stat).ok()?))
-        {
-            return Ok(image);
+        let key = stat(path).ok().and_then(|stat| ImageKey::of_stat(&stat).ok());
+        if let Some(found) = key.and_then(|key| self.find(key, limit)) {
+            return found;
         }
-        self.from_file(&open(path)?)
-    }
-
-    fn cached(&mut self, key: ImageKey) -> Option<Arc<Image>> {
-        self.clock += 1;
-        let entry = self.images.get_mut(&key)?;
-        entry.used = self.clock;
-        Some(Arc::clone(&entry.image))
+        self.from_file(&open(path)?, limit)
     }
 
     /// Returns the kernel in an open file, and reads it only if it is not cached or has changed.
     ///
     /// # Errors
     /// As [`Image::open`].
-    pub fn from_file(&mut self, file: &File) -> Result<Arc<Image>, ImageError> {
+    pub fn from_file(&mut self, file: &File, limit: SizeLimit) -> Result<Arc<Image>, ImageError> {
         let key = ImageKey::of(file)?;
-        if let Some(image) = self.cached(key) {
-            return Ok(image);
+        if let Some(found) = self.find(key, limit) {
+            return found;
         }
-        let image = Arc::new(Image::from_file(file)?);
-        self.keep(key, &image);
-        Ok(image)
+        self.keep(key, limit, Image::read(file, key, limit))
+    }
+
+    /// Returns the kernel with this key, or why it is refused. `None` if it must be read.
+    pub fn find(
+        &mut self,
+        key: ImageKey,
+        limit: SizeLimit,
+    ) -> Option<Result<Arc<Image>, ImageError>> {
+        self.clock += 1;
+        if let Some(entry) = self.images.get_mut(&key) {
+            entry.used = self.clock;
+            return Some(Ok(Arc::clone(&entry.image)));
+        }
+        let refused = self.refused.get_mut(&key).filter(|refused| refused.applies_to(limit))?;
+        refused.used = self.clock;
+        Some(Err(ImageError::Remembered(Arc::clone(&refused.reason))))
+    }
+
+    /// Keeps what [`Image::read`] has returned for a key and a limit, and returns it.
+    ///
+    /// # Errors
+    /// The error of `read`.
+    pub fn keep(
+        &mut self,
+        key: ImageKey,
+        limit: SizeLimit,
+        read: Result<Image, ImageError>,
+    ) -> Result<Arc<Image>, ImageError> {
+        match read {
+            Ok(image) => {
+                // After a change of the metadata alone the kernel stays the same value: shells that
+                // hold it stay usable.
+                let mut former = self.images.iter().filter(|(other, _)| is_same_file(other, &key));
+                let same = former.find(|(_, entry)| entry.image.is_equal(&image));
+                let image = same.map_or_else(|| Arc::new(image), |(_, old)| Arc::clone(&old.image));
+                self.keep_image(key, &image);
+                Ok(image)
+            }
+            Err(error) if error.is_of_content() => {
+                let reason = Arc::new(error);
+                self.keep_refused(key, limit, &reason);
+                Err(ImageError::Remembered(reason))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns how many bytes of kernels the cache holds.
@@ -78,13 +140,26 @@ impl ImageCache {
         self.held_bytes
     }
 
-    fn keep(&mut self, key: ImageKey, image: &Arc<Image>) {
+    fn keep_refused(&mut self, key: ImageKey, limit: SizeLimit, reason: &Arc<ImageError>) {
+        self.refused.retain(|other, _| !is_same_file(other, &key));
+        while self.refused.len() >= MAX_REFUSED {
+            let oldest = self.refused.iter().min_by_key(|(_, refused)| refused.used);
+            let Some((oldest, _)) = oldest else { break };
+            let oldest = *oldest;
+            self.refused.remove(&oldest);
+        }
+        let reason = Arc::clone(reason);
+        self.refused.insert(key, Refused { reason, limit, used: self.clock });
+    }
+
+    fn keep_image(&mut self, key: ImageKey, image: &Arc<Image>) {
         let size = image.held_bytes();
+        self.refused.remove(&key);
+        // The former content of the same file is no longer needed.
+        self.remove(|other| is_same_file(other, &key));
         if size > self.max_bytes {
             return;
         }
-        // The former content of the same file is no longer needed.
-        self.remove(|other| (other.dev, other.ino) == (key.dev, key.ino));
         while self.held_bytes > self.max_bytes - size {
             let oldest = self.images.iter().min_by_key(|(_, entry)| entry.used);
             let Some((oldest, _)) = oldest else { break };
@@ -105,4 +180,8 @@ impl ImageCache {
             !remove
         });
     }
+}
+
+fn is_same_file(a: &ImageKey, b: &ImageKey) -> bool {
+    (a.dev, a.ino) == (b.dev, b.ino)
 }

@@ -5,7 +5,7 @@ use object::LittleEndian;
 use object::ReadRef;
 use object::elf::{
     DataEncoding, ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_386, EM_X86_64, FileClass,
-    FileHeader32, FileHeader64, Ident, Machine, PT_LOAD,
+    FileHeader32, FileHeader64, Ident, PN_XNUM, PT_LOAD,
 };
 use object::read::elf::{FileHeader, ProgramHeader};
 
@@ -16,6 +16,10 @@ use super::{notes, unpack};
 
 /// Size of the part of the header that is the same in all ELF files.
 const IDENT: u64 = size_of::<Ident>() as u64;
+
+/// Most segments to load. Linux has 4 or 5. Without a limit, a small packed file could have
+/// millions, each of which takes a hypercall.
+pub(super) const MAX_LOADS: usize = 128;
 
 /// What an ELF file contains.
 #[derive(Debug)]
@@ -38,15 +42,15 @@ pub(super) fn parse<'data, R: ReadRef<'data>>(data: R) -> Result<Contents, Image
         return Err(ImageError::WrongMachine { found: "it is big-endian".to_owned() });
     }
     match FileClass(*class) {
-        ELFCLASS32 => parse_class::<FileHeader32<LittleEndian>, R>(data, EM_386),
-        ELFCLASS64 => parse_class::<FileHeader64<LittleEndian>, R>(data, EM_X86_64),
+        ELFCLASS32 => parse_class::<FileHeader32<LittleEndian>, R>(data),
+        ELFCLASS64 => parse_class::<FileHeader64<LittleEndian>, R>(data),
         FileClass(class) => {
             Err(ImageError::WrongMachine { found: format!("its class is {class}") })
         }
     }
 }
 
-fn parse_class<'data, Elf, R>(data: R, machine: Machine) -> Result<Contents, ImageError>
+fn parse_class<'data, Elf, R>(data: R) -> Result<Contents, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
     R: ReadRef<'data>,
@@ -54,7 +58,9 @@ where
     let header: &Elf =
         data.read_at(0).map_err(|()| truncated(data, Part::Header, size_of::<Elf>() as u64))?;
     let found = header.e_machine(LittleEndian);
-    if found != machine {
+    // Either in either class: the entry is in 32-bit mode, and a kernel that goes on in 64-bit mode
+    // may still be linked as a 32-bit file.
+    if !matches!(found, EM_386 | EM_X86_64) {
         let bits = if header.is_type_64() { 64 } else { 32 };
         let found = format!("it is {bits}-bit for machine {} (e_machine)", found.0);
         return Err(ImageError::WrongMachine { found });
@@ -79,13 +85,18 @@ where
     Elf: FileHeader<Endian = LittleEndian>,
     R: ReadRef<'data>,
 {
+    let count = header.e_phnum(LittleEndian);
+    if count == PN_XNUM {
+        // The count is elsewhere, and larger than this.
+        return Err(ImageError::TooManySegments { found: count.into() });
+    }
     header.program_headers(LittleEndian, data).map_err(|_| {
         let entry = u64::from(header.e_phentsize(LittleEndian));
         if entry != size_of::<Elf::ProgramHeader>() as u64 {
             return ImageError::Malformed("the program headers have an unknown size");
         }
         let offset: u64 = header.e_phoff(LittleEndian).into();
-        let size = entry * u64::from(header.e_phnum(LittleEndian));
+        let size = entry * u64::from(count);
         truncated(data, Part::ProgramHeaders, offset.saturating_add(size))
     })
 }
@@ -114,6 +125,10 @@ where
             return Err(ImageError::SegmentOverflow { index, paddr, mem_size });
         }
         let file = file_range(data, Part::Segment(index), offset, file_size)?;
+        if segments.len() == MAX_LOADS {
+            let loads = programs.iter().filter(|one| one.p_type(LittleEndian) == PT_LOAD);
+            return Err(ImageError::TooManySegments { found: loads.count() as u64 });
+        }
         segments.push(Segment { paddr, mem_size, index, file });
     }
     segments.sort_unstable_by_key(|segment| segment.paddr);

@@ -3,8 +3,12 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use thiserror::Error;
+
+use super::elf::MAX_LOADS;
+use super::limit::SizeLimit;
 
 /// Largest kernel or ramdisk in bytes, as a file and unpacked.
 pub const MAX_SIZE: u64 = 1 << 30;
@@ -29,6 +33,17 @@ pub enum ImageError {
     TooLarge {
         /// What is too large.
         what: &'static str,
+    },
+    /// It is larger than a guest of this memory can use, in the file or unpacked.
+    #[error(
+        "{what} must be at most {} MiB for a guest of this memory: raise memory=, or strip the kernel",
+        limit.bytes() >> 20
+    )]
+    TooLargeForGuest {
+        /// What is too large.
+        what: &'static str,
+        /// The limit.
+        limit: SizeLimit,
     },
     /// The file changed while it was read.
     #[error("the file changed while it was read; try again when it is complete")]
@@ -60,6 +75,12 @@ pub enum ImageError {
     /// The header contradicts itself.
     #[error("malformed ELF file: {0}")]
     Malformed(&'static str),
+    /// There are more segments to load than any kernel has.
+    #[error("the ELF file has {found} segments to load: must be at most {MAX_LOADS}")]
+    TooManySegments {
+        /// How many it has.
+        found: u64,
+    },
     /// There is nothing to load.
     #[error("the ELF file has no segment to load")]
     NoSegments,
@@ -146,6 +167,12 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// This process cannot get the memory for the kernel.
+    #[error("cannot allocate {size} bytes for the kernel; free some memory of this host")]
+    NoMemory {
+        /// How many bytes.
+        size: u64,
+    },
     /// The kernel unpacks to another size than its header says.
     #[error("the {method} data unpacks to {found} bytes: must be {expected}")]
     UnpackedSize {
@@ -156,9 +183,36 @@ pub enum ImageError {
         /// The size in the header, in bytes.
         expected: usize,
     },
+    /// The kernel unpacks to more bytes than its header says.
+    #[error("the {method} data unpacks to more than {expected} bytes, the size in its header")]
+    UnpackedMore {
+        /// The format in which it is packed.
+        method: &'static str,
+        /// The size in the header, in bytes.
+        expected: usize,
+    },
+    /// The same file was refused before, and has not changed.
+    #[error(transparent)]
+    Remembered(Arc<Self>),
     /// The payload of a bzImage cannot be found or unpacked.
     #[error("cannot unpack this Linux bzImage: {0}")]
     BzImage(BzImageProblem),
+}
+
+impl ImageError {
+    /// Returns whether the same file would be refused again for the same reason. Failures to open
+    /// or to read it may pass.
+    pub(super) fn is_of_content(&self) -> bool {
+        !matches!(
+            self,
+            Self::Open(_)
+                | Self::Read(_)
+                | Self::NotRegular
+                | Self::Changed
+                | Self::NoMemory { .. }
+                | Self::Remembered(_)
+        )
+    }
 }
 
 /// What is wrong with a bzImage.

@@ -1,42 +1,67 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Opens and reads files of kernels and ramdisks.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Stat, fstat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat};
 
 use super::error::{ImageError, MAX_SIZE};
 
-/// Opens a file for reading. Does not block if it is a pipe without a writer.
+/// Opens a regular file for reading.
+///
+/// Nothing else is opened, not even for a moment: opening a device can have an effect, such as
+/// starting a watchdog that resets the host, or rewinding a tape.
 ///
 /// # Errors
-/// It cannot be opened.
+/// It cannot be opened, is not a regular file, or is larger than [`MAX_SIZE`].
 pub fn open(path: &Path) -> Result<File, ImageError> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(ImageError::Open)
+    open_with_key(path).map(|(file, _)| file)
 }
 
-/// Reads up to `size + 1` bytes from the beginning of a file, so that the caller notices that it
-/// has grown.
+/// Opens a regular file for reading, and returns its key from before that.
 ///
 /// # Errors
-/// It cannot be read.
-pub(super) fn read(mut file: &File, size: u64) -> Result<Vec<u8>, ImageError> {
-    let capacity = usize::try_from(size).map_err(|_| ImageError::TooLarge { what: "the file" })?;
-    let mut bytes = Vec::with_capacity(capacity.saturating_add(1));
-    file.rewind().map_err(ImageError::Read)?;
-    file.take(size.saturating_add(1)).read_to_end(&mut bytes).map_err(ImageError::Read)?;
-    Ok(bytes)
+/// As [`open`].
+pub(super) fn open_with_key(path: &Path) -> Result<(File, ImageKey), ImageError> {
+    let failed = |errno: rustix::io::Errno| ImageError::Open(errno.into());
+    // This only finds the file.
+    let found = open_flags(path, OFlags::PATH).map_err(failed)?;
+    let key = ImageKey::of_stat(&fstat(&found).map_err(failed)?)?;
+    // This path leads to the file that was found, even if the other one leads elsewhere now.
+    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = open_flags(path.as_ref(), flags).map_err(failed)?;
+    Ok((file.into(), key))
 }
 
-/// Identifies the content of a file by its metadata. A change that keeps size and time goes
-/// unnoticed.
+fn open_flags(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Appends `count` bytes of a file, from `position` on.
+///
+/// # Errors
+/// The file cannot be read, ends before them, or there is no memory for them.
+pub(super) fn append(
+    bytes: &mut Vec<u8>,
+    file: &File,
+    position: u64,
+    count: usize,
+) -> Result<(), ImageError> {
+    let start = bytes.len();
+    bytes.try_reserve_exact(count).map_err(|_| ImageError::NoMemory { size: count as u64 })?;
+    bytes.resize(start + count, 0);
+    file.read_exact_at(&mut bytes[start..], position).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => ImageError::Changed,
+        _ => ImageError::Read(error),
+    })
+}
+
+/// Identifies the content of a file by its metadata. A change within the same tick of the kernel's
+/// clock (at most 10 ms) as the change before it goes unnoticed if it keeps the size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ImageKey {
     /// Device number of the file system.
@@ -45,8 +70,13 @@ pub struct ImageKey {
     pub ino: u64,
     /// Size in bytes.
     pub size: u64,
-    /// Time of the last change of its content, in nanoseconds since 1970.
+    /// Time of the last change of its content, in nanoseconds since 1970. Its owner can set it to
+    /// any value, as reproducible builds do.
     pub mtime_ns: i128,
+    /// Time of the last change of its content or its metadata, likewise. Only the kernel sets it,
+    /// so it differs even if another file with the same inode number, size and `mtime_ns` has taken
+    /// the place of the former one.
+    pub ctime_ns: i128,
 }
 
 impl ImageKey {
@@ -55,7 +85,9 @@ impl ImageKey {
     /// # Errors
     /// Its metadata cannot be read, it is not a regular file, or it is larger than [`MAX_SIZE`].
     pub fn of(file: &File) -> Result<Self, ImageError> {
-        // fstat takes Linux a quarter of the time of statx, which the standard library uses.
+        // fstat takes Linux less time than statx, which the standard library uses. What statx adds
+        // (the time of birth, the mount) cannot change without the ctime on a file system that is
+        // written to.
         Self::of_stat(&fstat(file).map_err(|errno| ImageError::Read(errno.into()))?)
     }
 
@@ -65,11 +97,13 @@ impl ImageKey {
         }
         let size = u64::try_from(stat.st_size).ok().filter(|size| *size <= MAX_SIZE);
         let size = size.ok_or(ImageError::TooLarge { what: "the file" })?;
+        let time = |seconds: i64, ns| i128::from(seconds) * 1_000_000_000 + i128::from(ns);
         Ok(Self {
             dev: stat.st_dev,
             ino: stat.st_ino,
             size,
-            mtime_ns: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+            mtime_ns: time(stat.st_mtime, stat.st_mtime_nsec),
+            ctime_ns: time(stat.st_ctime, stat.st_ctime_nsec),
         })
     }
 }

@@ -8,7 +8,8 @@ use std::path::Path;
 use object::read::ReadCache;
 
 use super::error::ImageError;
-use super::file::{ImageKey, open, read};
+use super::file::{ImageKey, append, open_with_key};
+use super::limit::SizeLimit;
 use super::positioned::Positioned;
 use super::segment::{Content, Segment};
 use super::{elf, unpack};
@@ -33,25 +34,58 @@ impl Image {
     /// Reads and checks a kernel.
     ///
     /// # Errors
-    /// The file cannot be read, is not a regular file, or is not a kernel that boots as PVH.
-    pub fn open(path: &Path) -> Result<Self, ImageError> {
-        Self::from_file(&open(path)?)
+    /// The file cannot be read, is not a regular file, is not a kernel that boots as PVH, or needs
+    /// more memory than the limit.
+    pub fn open(path: &Path, limit: SizeLimit) -> Result<Self, ImageError> {
+        let (file, key) = open_with_key(path)?;
+        Self::read(&file, key, limit)
     }
 
-    /// Reads and checks a kernel from the beginning of an open file.
+    /// Reads and checks a kernel from the beginning of an open file whose key the caller knows.
+    /// Needs nothing of a host, so that any thread can do it.
     ///
-    /// Reads the whole file instead of mapping it: access to a mapped file that is truncated later
-    /// would kill the process.
+    /// Reads the file instead of mapping it: access to a mapped file that is truncated later would
+    /// kill the process. Of a file that is not packed, only the headers and the segments are read.
     ///
     /// # Errors
-    /// As [`Image::open`].
-    pub fn from_file(file: &File) -> Result<Self, ImageError> {
-        let key = ImageKey::of(file)?;
-        let bytes = read(file, key.size)?;
-        if ImageKey::of(file)? != key || bytes.len() as u64 != key.size {
-            return Err(ImageError::Changed);
+    /// As [`Image::open`]; [`ImageError::Changed`] if the file has another key now.
+    pub fn read(file: &File, key: ImageKey, limit: SizeLimit) -> Result<Self, ImageError> {
+        let image = Self::read_unchecked(file, key, limit);
+        // Also if the kernel is refused: the reason may be that the file is being replaced.
+        if ImageKey::of(file)? == key { image } else { Err(ImageError::Changed) }
+    }
+
+    fn read_unchecked(file: &File, key: ImageKey, limit: SizeLimit) -> Result<Self, ImageError> {
+        let headers = ReadCache::new(Positioned::new(file, key.size));
+        match elf::parse(&headers) {
+            Ok(contents) => Self::read_segments(file, contents, limit),
+            // It may be packed.
+            Err(ImageError::NotElf { .. }) => {
+                let size = limit.check("the kernel's file", key.size)?;
+                let mut bytes = Vec::new();
+                append(&mut bytes, file, 0, u64_to_usize(size))?;
+                Self::parse(bytes, limit)
+            }
+            Err(error) => Err(error),
         }
-        Self::parse(bytes)
+    }
+
+    fn read_segments(
+        file: &File,
+        elf::Contents { mut segments, entry }: elf::Contents,
+        limit: SizeLimit,
+    ) -> Result<Self, ImageError> {
+        // Does not overflow: in the guest, segments do not overlap, and they are larger there.
+        let size = segments.iter().map(Segment::file_size).sum();
+        let mut bytes = Vec::new();
+        let size = limit.check("what the kernel loads", size)?;
+        bytes.try_reserve_exact(u64_to_usize(size)).map_err(|_| ImageError::NoMemory { size })?;
+        for segment in &mut segments {
+            let (start, count) = (bytes.len() as u64, segment.file_size());
+            append(&mut bytes, file, segment.file.start, u64_to_usize(count))?;
+            segment.file = start..start + count;
+        }
+        Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry })
     }
 
     /// Checks a kernel and leaves its segments in the file if it is not packed: only the headers
@@ -60,16 +94,15 @@ impl Image {
     ///
     /// # Errors
     /// As [`Image::open`].
-    pub fn open_unread(path: &Path) -> Result<Self, ImageError> {
-        let file = open(path)?;
-        let key = ImageKey::of(&file)?;
+    pub fn open_unread(path: &Path, limit: SizeLimit) -> Result<Self, ImageError> {
+        let (file, key) = open_with_key(path)?;
         let cache = ReadCache::new(Positioned::new(&file, key.size));
         match elf::parse(&cache) {
             Ok(elf::Contents { segments, entry }) => {
                 Ok(Self { bytes: ImageBytes::File { file, key }, segments, entry })
             }
             // It may be packed.
-            Err(ImageError::NotElf { .. }) => Self::from_file(&file),
+            Err(ImageError::NotElf { .. }) => Self::read(&file, key, limit),
             Err(error) => Err(error),
         }
     }
@@ -77,9 +110,9 @@ impl Image {
     /// Checks a kernel that is in memory.
     ///
     /// # Errors
-    /// The bytes are not a kernel that boots as PVH.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self, ImageError> {
-        let bytes = unpack::unpack(bytes)?;
+    /// The bytes are not a kernel that boots as PVH, or unpack to more than the limit.
+    pub fn parse(bytes: Vec<u8>, limit: SizeLimit) -> Result<Self, ImageError> {
+        let bytes = unpack::unpack(bytes, limit)?;
         let elf::Contents { segments, entry } = elf::parse(bytes.as_slice())?;
         Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry })
     }
@@ -133,6 +166,16 @@ impl Image {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.segments.last().map_or(0, Segment::end)
+    }
+
+    /// Returns whether both images are in memory and load the same bytes to the same places.
+    pub(super) fn is_equal(&self, other: &Self) -> bool {
+        match (&self.bytes, &other.bytes) {
+            (ImageBytes::Memory(bytes), ImageBytes::Memory(others)) => {
+                self.entry == other.entry && self.segments == other.segments && bytes == others
+            }
+            _ => false,
+        }
     }
 
     /// Returns how many bytes of memory the image takes in this process.

@@ -13,6 +13,7 @@ mod elf;
 mod error;
 mod file;
 mod kernel;
+mod limit;
 mod notes;
 mod parts;
 mod positioned;
@@ -24,6 +25,7 @@ pub use cache::ImageCache;
 pub use error::{BzImageProblem, ImageError, MAX_SIZE, Part};
 pub use file::{ImageKey, open};
 pub use kernel::Image;
+pub use limit::SizeLimit;
 pub use ramdisk::RamdiskFile;
 pub use segment::{Content, Segment};
 

@@ -14,6 +14,12 @@ use super::parts::{bytes, file_range, size, truncated};
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: where a PVH domain is entered.
 const PVH_NOTE: NoteType = NoteType(18);
 
+/// Most bytes of notes that are read. Linux has less than 1 KiB.
+const MAX_NOTES: u64 = 1 << 20;
+
+/// Most parts of a file that contain notes. Each is read on its own.
+const MAX_PARTS: usize = 128;
+
 /// Returns the entry from the PVH note in the note segments, where Xen looks first.
 pub(super) fn in_segments<'data, Elf, R>(
     programs: &[Elf::ProgramHeader],
@@ -23,7 +29,7 @@ where
     Elf: FileHeader<Endian = LittleEndian>,
     R: ReadRef<'data>,
 {
-    let mut budget = NoteBudget(size(data));
+    let mut budget = NoteBudget::new(data);
     for (index, program) in programs.iter().enumerate() {
         if program.p_type(LittleEndian) == PT_NOTE {
             let (offset, size) = program.file_range(LittleEndian);
@@ -45,6 +51,10 @@ where
     Elf: FileHeader<Endian = LittleEndian>,
     R: ReadRef<'data>,
 {
+    if header.e_shnum(LittleEndian) == 0 && header.e_shoff(LittleEndian).into() != 0 {
+        // The count is elsewhere, and may be any number.
+        return Err(ImageError::Malformed("it has more than 65279 sections"));
+    }
     let sections = header.section_headers(LittleEndian, data).map_err(|_| {
         let entry = u64::from(header.e_shentsize(LittleEndian));
         if entry != size_of::<Elf::SectionHeader>() as u64 {
@@ -54,7 +64,7 @@ where
         let size = entry * u64::from(header.e_shnum(LittleEndian)).max(1);
         truncated(data, Part::SectionHeaders, offset.saturating_add(size))
     })?;
-    let mut budget = NoteBudget(size(data));
+    let mut budget = NoteBudget::new(data);
     for (index, section) in sections.iter().enumerate() {
         if section.sh_type(LittleEndian) == SHT_NOTE {
             let offset: u64 = section.sh_offset(LittleEndian).into();
@@ -70,15 +80,28 @@ where
     Ok(None)
 }
 
-/// How many bytes of notes may still be read: in total, as many as the file has. Without a limit,
-/// thousands of headers that all name the same large part of a file would keep a daemon busy for
-/// hours.
-struct NoteBudget(u64);
+/// How many bytes of notes may still be read, and in how many parts. In total, they are as many as
+/// the file has. Without a limit, thousands of headers that all name the same large part of a file
+/// would keep a daemon busy for hours.
+struct NoteBudget {
+    bytes_in_file: u64,
+    bytes: u64,
+    parts: usize,
+}
 
 impl NoteBudget {
+    fn new<'data>(data: impl ReadRef<'data>) -> Self {
+        Self { bytes_in_file: size(data), bytes: MAX_NOTES, parts: MAX_PARTS }
+    }
+
     fn spend(&mut self, notes: &Range<u64>) -> Result<(), ImageError> {
-        let left = self.0.checked_sub(notes.end - notes.start);
-        self.0 = left.ok_or(ImageError::Malformed("its notes overlap each other"))?;
+        let count = notes.end - notes.start;
+        let left =
+            |from: u64, problem| from.checked_sub(count).ok_or(ImageError::Malformed(problem));
+        self.bytes_in_file = left(self.bytes_in_file, "its notes overlap each other")?;
+        self.bytes = left(self.bytes, "it has more than 1 MiB of notes")?;
+        let parts = self.parts.checked_sub(1);
+        self.parts = parts.ok_or(ImageError::Malformed("it has notes in more than 128 parts"))?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::error::ImageError;
-use super::file::{ImageKey, open};
+use super::file::{ImageKey, open_with_key};
 
 /// An open ramdisk. It is read later, straight into the guest.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ impl RamdiskFile {
     /// # Errors
     /// The file cannot be opened, is not a regular file, empty, or larger than [`super::MAX_SIZE`].
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        Self::new(open(path)?)
+        let (file, key) = open_with_key(path)?;
+        Self::with_key(file, key)
     }
 
     /// Takes an open file.
@@ -29,6 +30,10 @@ impl RamdiskFile {
     /// As [`RamdiskFile::open`].
     pub fn new(file: File) -> Result<Self, ImageError> {
         let key = ImageKey::of(&file)?;
+        Self::with_key(file, key)
+    }
+
+    fn with_key(file: File, key: ImageKey) -> Result<Self, ImageError> {
         if key.size == 0 { Err(ImageError::Empty) } else { Ok(Self { file, key }) }
     }
 

@@ -16,19 +16,30 @@ pub(crate) fn kernel() -> Vec<u8> {
     KernelFile::new().build()
 }
 
+/// Returns a small kernel with some more segments, each with its address and its size, for the tests
+/// of other modules.
+pub(crate) fn kernel_with(loads: &[(u64, u64)]) -> Image {
+    let load = |file: KernelFile, (paddr, size): &(u64, u64)| file.load(*paddr, *size, 1);
+    parse(loads.iter().fold(KernelFile::new(), load).build()).unwrap()
+}
+
 /// Returns why a kernel is refused. Checks that it is refused for the same reason when only its
 /// headers are read.
 fn refusal(bytes: Vec<u8>) -> String {
     let unread = open_unread(&bytes).unwrap_err().to_string();
-    let refusal = Image::parse(bytes).unwrap_err().to_string();
+    let refusal = parse(bytes).unwrap_err().to_string();
     assert_eq!(unread, refusal);
     refusal
+}
+
+fn parse(bytes: Vec<u8>) -> Result<Image, ImageError> {
+    Image::parse(bytes, SizeLimit::MOST)
 }
 
 fn open_unread(bytes: &[u8]) -> Result<Image, ImageError> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(bytes).unwrap();
-    Image::open_unread(file.path())
+    Image::open_unread(file.path(), SizeLimit::MOST)
 }
 
 fn bytes<'a>(image: &'a Image, segment: &Segment) -> &'a [u8] {
@@ -42,7 +53,7 @@ fn bytes<'a>(image: &'a Image, segment: &Segment) -> &'a [u8] {
 fn both_classes_are_read_with_notes_in_segments_or_sections() {
     for file in [KernelFile::new(), KernelFile::new().i386()] {
         for place in [NotesIn::Segment, NotesIn::Section] {
-            let image = Image::parse(file.clone().notes_in(place).build()).unwrap();
+            let image = parse(file.clone().notes_in(place).build()).unwrap();
             assert_eq!(image.entry(), 0x10_0000);
             assert_eq!(image.end(), 0x10_2000);
             let [segment] = image.segments() else { panic!("{:?}", image.segments()) };
@@ -56,7 +67,7 @@ fn both_classes_are_read_with_notes_in_segments_or_sections() {
 fn segments_are_sorted_and_empty_ones_left_out() {
     let file =
         KernelFile::new().load(0x30_0000, 0x1000, 0).load(0, 0x1000, 16).load(0x20_0000, 0, 0);
-    let image = Image::parse(file.build()).unwrap();
+    let image = parse(file.build()).unwrap();
     let order: Vec<_> = image.segments().iter().map(|s| (s.index, s.paddr)).collect();
     assert_eq!(order, [(2, 0), (0, 0x10_0000), (1, 0x30_0000)]);
     assert_eq!(bytes(&image, &image.segments()[2]), b"");
@@ -69,7 +80,7 @@ fn the_pvh_note_is_found_among_others_and_in_each_size() {
         notes.extend(note(b"Xen\0", 5, b"guest\0"));
         notes.extend(note(b"Xen\0", 18, &desc));
         let file = KernelFile::new().load(0x80, 0x10, 0x10).notes(notes);
-        assert_eq!(Image::parse(file.build()).unwrap().entry(), 0x80);
+        assert_eq!(parse(file.build()).unwrap().entry(), 0x80);
     }
     for desc in [&[][..], &[0; 3], &[0; 5], &[0; 16]] {
         let refused = refusal(KernelFile::new().entry(desc).build());
@@ -95,13 +106,22 @@ fn a_file_that_is_not_elf_is_described() {
 }
 
 #[test]
+fn both_machines_are_read_in_both_classes() {
+    // The hvm64 tests of Xen's test framework are 32-bit files for x86-64.
+    for (file, machine) in [(KernelFile::new().i386(), 62), (KernelFile::new(), 3)] {
+        let image = parse(KernelFile { machine, ..file }.build()).unwrap();
+        assert_eq!(image.entry(), 0x10_0000);
+    }
+}
+
+#[test]
 fn other_machines_are_refused() {
     let mut file = KernelFile::new();
     file.machine = 183;
     assert!(refusal(file.build()).contains("64-bit for machine 183"));
     let mut file = KernelFile::new().i386();
-    file.machine = 62;
-    assert!(refusal(file.build()).contains("32-bit for machine 62"));
+    file.machine = 40;
+    assert!(refusal(file.build()).contains("32-bit for machine 40"));
     let mut big_endian = KernelFile::new().build();
     big_endian[5] = 2;
     assert!(refusal(big_endian).contains("it is big-endian"));
@@ -135,7 +155,7 @@ fn no_prefix_of_a_kernel_is_a_kernel() {
     for file in [KernelFile::new(), KernelFile::new().i386().notes_in(NotesIn::Section)] {
         let whole = file.build();
         for length in 0..whole.len() {
-            assert!(Image::parse(whole[..length].to_vec()).is_err(), "{length}");
+            assert!(parse(whole[..length].to_vec()).is_err(), "{length}");
         }
     }
 }
@@ -188,8 +208,32 @@ fn notes_that_share_their_bytes_are_refused() {
 }
 
 #[test]
+fn the_number_of_segments_is_limited() {
+    let with = |count: u64| {
+        (1..count).fold(KernelFile::new(), |file, n| file.load(0x20_0000 + n * 16, 1, 1)).build()
+    };
+    assert_eq!(parse(with(128)).unwrap().segments().len(), 128);
+    let refused = refusal(with(129));
+    assert_eq!(refused, "the ELF file has 129 segments to load: must be at most 128");
+    // PN_XNUM: the number is in the first section header.
+    let mut file = KernelFile::new().notes_in(NotesIn::Section).build();
+    file[56..58].copy_from_slice(&[0xff, 0xff]);
+    assert!(refusal(file).contains("has 65535 segments to load"));
+}
+
+#[test]
+fn the_notes_and_sections_that_are_read_are_limited() {
+    let refused = refusal(KernelFile::new().notes(vec![0; (1 << 20) + 1]).build());
+    assert_eq!(refused, "malformed ELF file: it has more than 1 MiB of notes");
+    let mut file = KernelFile::new().notes_in(NotesIn::Section).build();
+    // No number of sections, which then is in the first section header.
+    file[60..62].copy_from_slice(&[0, 0]);
+    assert_eq!(refusal(file), "malformed ELF file: it has more than 65279 sections");
+}
+
+#[test]
 fn the_error_of_a_kernel_that_does_not_fit_says_how_much_is_missing() {
-    let image = Image::parse(KernelFile::new().load(0x20_0000, 0x1801, 0).build()).unwrap();
+    let image = parse(KernelFile::new().load(0x20_0000, 0x1801, 0).build()).unwrap();
     image.check_fits(0x20_1801).unwrap();
     let refused = image.check_fits(0x20_0000).unwrap_err().to_string();
     assert!(refused.contains("segment 1 ends at 0x201801"), "{refused}");

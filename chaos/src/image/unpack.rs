@@ -9,7 +9,9 @@ use lzma_rust2::{LzmaReader, XzReader};
 use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 
 use super::bzimage::{BzImage, SIZE_BYTES};
-use super::error::{BzImageProblem, ImageError, MAX_SIZE};
+use super::error::{BzImageProblem, ImageError};
+use super::limit::SizeLimit;
+use crate::convert::u64_to_usize;
 
 /// Most memory that xz and lzma may use, in KiB. Their largest preset uses 65 MiB.
 const LZMA_MEMORY_KIB: u32 = 256 << 10;
@@ -19,15 +21,28 @@ const LZMA_MEMORY_KIB: u32 = 256 << 10;
 const USUAL_RATIO: usize = 16;
 
 /// Returns `bytes` unpacked if they are packed, and unchanged otherwise.
-pub(super) fn unpack(bytes: Vec<u8>) -> Result<Vec<u8>, ImageError> {
+pub(super) fn unpack(bytes: Vec<u8>, limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
     if bytes.starts_with(GZIP) {
-        return read_limited(Method::Gzip, &bytes, 0);
+        return unpack_gzip(&bytes, limit);
     }
     match BzImage::find(&bytes)? {
-        Some(image) => unpack_bzimage(&image),
+        Some(image) => unpack_bzimage(&image, limit),
         None => Ok(bytes),
     }
 }
+
+fn unpack_gzip(packed: &[u8], limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
+    // gzip ends with the unpacked size. It is not more than a hint: other data may follow.
+    let hint = packed.last_chunk().map_or(0, |size| u32::from_le_bytes(*size));
+    let hint = u64::from(hint).min(limit.bytes());
+    // One byte more shows that there are too many.
+    let unpacked = read_most(Method::Gzip, packed, hint, limit.bytes() + 1)?;
+    limit.check(UNPACKED, unpacked.len() as u64)?;
+    Ok(unpacked)
+}
+
+/// The name of the unpacked kernel in messages.
+const UNPACKED: &str = "the unpacked kernel";
 
 /// Describes how a file begins, as a verb phrase for a message.
 pub(super) fn describe(bytes: &[u8]) -> String {
@@ -99,7 +114,7 @@ impl Method {
 }
 
 /// Returns the kernel that is packed in a bzImage.
-fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
+fn unpack_bzimage(image: &BzImage<'_>, limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
     let payload = image.payload();
     let method = Method::of(payload)?;
     // Linux's build appends the unpacked size to all formats but gzip, whose own last field it is.
@@ -107,26 +122,25 @@ fn unpack_bzimage(image: &BzImage<'_>) -> Result<Vec<u8>, ImageError> {
         Method::Gzip => payload,
         _ => &payload[..payload.len().saturating_sub(SIZE_BYTES)],
     };
-    let size = image.unpacked_size();
-    let unpacked = read_limited(method, packed, size)?;
-    if unpacked.len() != size {
-        return Err(ImageError::UnpackedSize {
-            method: method.name(),
-            found: unpacked.len(),
-            expected: size,
-        });
+    let size = limit.check(UNPACKED, image.unpacked_size() as u64)?;
+    let unpacked = read_most(method, packed, size, size + 1)?;
+    let (method, found, expected) = (method.name(), unpacked.len(), image.unpacked_size());
+    match found {
+        found if found < expected => Err(ImageError::UnpackedSize { method, found, expected }),
+        found if found > expected => Err(ImageError::UnpackedMore { method, expected }),
+        _ => Ok(unpacked),
     }
-    Ok(unpacked)
 }
 
-/// Unpacks `packed`, up to [`MAX_SIZE`]. `size` is the expected number of bytes, or 0 if unknown.
-fn read_limited(method: Method, packed: &[u8], size: usize) -> Result<Vec<u8>, ImageError> {
-    let mut unpacked = Vec::with_capacity(size.min(packed.len().saturating_mul(USUAL_RATIO)));
+/// Unpacks `packed` up to `most` bytes. `size` is the expected number of bytes.
+fn read_most(method: Method, packed: &[u8], size: u64, most: u64) -> Result<Vec<u8>, ImageError> {
+    let size = u64_to_usize(size).min(packed.len().saturating_mul(USUAL_RATIO));
+    let mut unpacked = Vec::new();
+    // Room for all of it at once, and for the byte that must not follow: a buffer that grows is
+    // twice as large while it is copied.
+    unpacked.try_reserve_exact(size + 1).map_err(|_| ImageError::NoMemory { size: size as u64 })?;
     method
-        .read(packed, MAX_SIZE + 1, &mut unpacked)
+        .read(packed, most, &mut unpacked)
         .map_err(|source| ImageError::Unpack { method: method.name(), source })?;
-    if unpacked.len() as u64 > MAX_SIZE {
-        return Err(ImageError::TooLarge { what: "the unpacked kernel" });
-    }
     Ok(unpacked)
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 use xen::units::DomId;
@@ -41,6 +42,19 @@ pub enum RecordError {
         path: PathBuf,
         /// The longest record in bytes.
         limit: usize,
+    },
+    /// Another process is changing the record.
+    #[error(
+        "domain {domid} is being changed by another process, which has held {path} for more than \
+         {} s; wait for that command or end it", after.as_secs()
+    )]
+    Locked {
+        /// The domain.
+        domid: DomId,
+        /// The lock.
+        path: PathBuf,
+        /// How long this process has waited.
+        after: Duration,
     },
     /// The name is in use.
     #[error("the name {name} is in use by domain {domid}; see chaos list")]

@@ -6,13 +6,12 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use nix::fcntl::{Flock, FlockArg};
 use noxs_control::Attach;
 use noxs_control::record::{DeviceRecord, MAX_RECORD};
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
-use super::fs::{file_names, ignore_missing, replace, write_new};
+use super::fs::{create_below, create_private, file_names, ignore_missing, replace, write_new};
 use super::paths::{RECORD, Records};
 use super::prepared::{MAX_UNWRITTEN, PreparedRecord};
 use super::record::Record;
@@ -26,15 +25,16 @@ impl Records {
     /// The folder cannot be created.
     pub fn make_folder(&self, domid: DomId) -> Result<(), RecordError> {
         let folder = self.folder(domid);
-        match fs::create_dir(&folder) {
+        match create_private(&folder) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&folder).map_err(file_error("create the folder", &folder))?;
+                create_below(self.root(), &self.domains())?;
+                create_private(&folder).map_err(file_error("create the folder", &folder))?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_dir_all(&folder)
                     .map_err(file_error("remove the stale folder", &folder))?;
-                fs::create_dir(&folder).map_err(file_error("create the folder", &folder))?;
+                create_private(&folder).map_err(file_error("create the folder", &folder))?;
             }
             Err(error) => return Err(file_error("create the folder", &folder)(error)),
         }
@@ -121,17 +121,6 @@ impl Records {
     /// The record is damaged, of another version or cannot be read.
     pub fn read(&self, domid: DomId) -> Result<Option<Record>, RecordError> {
         read(self.folder(domid).join(RECORD))
-    }
-
-    /// Keeps other processes from changing a domain's record until the lock is dropped.
-    ///
-    /// # Errors
-    /// The folder does not exist or cannot be locked.
-    pub fn lock(&self, domid: DomId) -> Result<Flock<File>, RecordError> {
-        let folder = self.folder(domid);
-        let file = File::open(&folder).map_err(file_error("open", &folder))?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| file_error("lock", &folder)(errno.into()))
     }
 
     /// Removes a domain's folder, and its name if the name still belongs to it.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! File operations after which a reader sees a whole file or none.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::{RecordError, file_error};
@@ -17,6 +17,37 @@ pub(super) fn file_names(folder: &Path) -> Result<Vec<String>, RecordError> {
         Err(error) => return Err(file_error("read", folder)(error)),
     };
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
+}
+
+/// Mode of each folder of records. A local user who could open one could keep it locked, and read
+/// the configs of guests.
+const PRIVATE: u32 = 0o700;
+
+/// Creates a folder that only its owner may open, whatever the umask is.
+pub(super) fn create_private(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(PRIVATE).create(folder)
+}
+
+/// Creates a folder that only its owner may open, below a root that each user may pass through:
+/// the daemons' sockets are there, too. Folders that exist already stay as they are.
+pub(super) fn create_below(root: &Path, folder: &Path) -> Result<(), RecordError> {
+    if !root.exists() {
+        fs::create_dir_all(root)
+            .and_then(|()| fs::set_permissions(root, Permissions::from_mode(0o755)))
+            .map_err(file_error("create the folder", root))?;
+    }
+    match create_private(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(file_error("create the folder", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the rights of all users but the owner from a folder, if it exists.
+pub(super) fn make_private(folder: &Path) -> Result<(), RecordError> {
+    ignore_missing(fs::set_permissions(folder, Permissions::from_mode(PRIVATE)))
+        .map_err(file_error("change the mode of", folder))
 }
 
 /// Turns the error that a file does not exist into success.

@@ -10,10 +10,13 @@
 //!     record                     the encoded Record; written in one piece, replaced by rename
 //!     devices                    what noxsd needs to attach the devices again (noxs_control)
 //!     console.log                the output of the console, written by noxsd
+//!     lock                       locked by a process that changes the record
 //! /run/chaos/restarts/NAME       record of a guest that has exited and whose restart is pending. It
 //!                                is written before the guest is removed, and dropped after its
 //!                                successor is created
 //! ```
+//!
+//! Only root may open the folders: a user who could open one could lock it, and read configs.
 //!
 //! State, memory and CPU time are always asked of Xen and never kept here. A record contains the
 //! domain's handle, so that a reused domid is never mistaken for its predecessor.
@@ -32,12 +35,14 @@
 //! prepared   the record file and name link of a shell
 //! names      reserves and frees names
 //! files      the files in a domain's folder
+//! lock       keeps other processes from changing a record
 //! restarts   pending restarts
 //! ```
 
 mod error;
 mod files;
 mod fs;
+mod lock;
 mod names;
 mod paths;
 mod prepared;
@@ -46,7 +51,8 @@ mod restarts;
 mod stored;
 
 pub use error::RecordError;
+pub use lock::RecordLock;
 pub use paths::{ROOT, Records};
 pub use prepared::PreparedRecord;
-pub use record::{DevicePageRecord, Record};
+pub use record::{DevicePageRecord, Record, RequestId};
 pub use stored::StoredError;

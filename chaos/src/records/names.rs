@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
-use super::fs::{file_names, ignore_missing};
+use super::fs::{create_below, file_names, ignore_missing};
 use super::paths::{Records, name_target};
 use super::prepared::PreparedRecord;
 
@@ -48,8 +48,7 @@ impl Records {
         // link a file that it holds open: link(2) then fails with ENOENT, too. A new link serves in
         // both cases.
         if linked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            let names = self.names_folder();
-            fs::create_dir_all(&names).map_err(file_error("create the folder", &names))?;
+            create_below(self.root(), &self.names_folder())?;
             linked = symlink(name_target(domid), &link);
         }
         linked.map_err(|error| match (error.kind(), self.holder(name)) {
@@ -82,6 +81,23 @@ impl Records {
             }
         }
         Ok(names)
+    }
+
+    /// Returns the domains whose names are `NAME-NUMBER`, which a guest called `NAME` may have had
+    /// before it was renamed. Reads only the links of these names.
+    ///
+    /// # Errors
+    /// As [`names`](Self::names).
+    pub fn copies(&self, name: &str) -> Result<Vec<DomId>, RecordError> {
+        let is_copy = |other: &str| {
+            let number = other.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let mut domids = Vec::new();
+        for other in file_names(&self.names_folder())?.into_iter().filter(|name| is_copy(name)) {
+            domids.extend(self.holder(&other)?);
+        }
+        Ok(domids)
     }
 
     /// Returns the names that link to a domain. Reads every link, as [`names`](Self::names) does.

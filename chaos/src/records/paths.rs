@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where the records are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use xen::units::DomId;
+
+use super::error::RecordError;
+use super::fs::make_private;
 
 /// The folder of all records.
 pub const ROOT: &str = "/run/chaos";
@@ -28,6 +31,22 @@ impl Records {
     #[must_use]
     pub fn at(root: PathBuf) -> Self {
         Self { root }
+    }
+
+    /// Takes the rights of all users but root from the folders that an earlier chaos has created,
+    /// whatever the umask was then. For a daemon's start.
+    ///
+    /// # Errors
+    /// The mode of a folder cannot be changed.
+    pub fn make_private(&self) -> Result<(), RecordError> {
+        [self.domains(), self.names_folder(), self.restarts_folder()]
+            .iter()
+            .try_for_each(|folder| make_private(folder))
+    }
+
+    /// Returns the folder of all records.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Returns the folder that contains the domains' folders.

@@ -24,7 +24,19 @@ pub struct Record {
     /// Whether the user asked for it to be paused. A paused guest that has never run and does not
     /// have this mark is incomplete once its creator is gone.
     pub paused: bool,
+    /// The user who asked for it: 0 for root, another number for a member of chaosd's group. A
+    /// guest of a member is restarted only from the files that came with the request, never from
+    /// the paths in its config.
+    pub owner: u32,
+    /// The request that created it, if it came to chaosd with a number. A client whose connection
+    /// is lost recognizes its guest by it.
+    pub request: Option<RequestId>,
+    /// The name it had, if it has ended and was renamed so that its successor could have the name.
+    pub renamed_from: Option<String>,
 }
+
+/// Identifies a request to create a guest. The client chooses it at random.
+pub type RequestId = [u8; 16];
 
 /// What dom0 remembers of a guest's device page: where it writes requests to shut down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +52,21 @@ pub struct DevicePageRecord {
 }
 
 impl Record {
-    /// Returns the record of a domain that is created now, unpaused and without a device page.
+    /// Returns the record of a domain of root that is created now, unpaused and without a device
+    /// page.
     #[must_use]
     pub fn new(domid: DomId, handle: DomainHandle, config: DomainConfig) -> Self {
-        Self { domid, handle, config, created_ms: now_ms(), device_page: None, paused: false }
+        Self {
+            domid,
+            handle,
+            config,
+            created_ms: now_ms(),
+            device_page: None,
+            paused: false,
+            owner: 0,
+            request: None,
+            renamed_from: None,
+        }
     }
 
     /// Returns the domain's name.

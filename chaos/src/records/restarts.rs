@@ -6,7 +6,7 @@ use std::io;
 
 use super::error::{RecordError, file_error};
 use super::files::{encode, read};
-use super::fs::{file_names, ignore_missing, write_new};
+use super::fs::{create_below, file_names, ignore_missing, write_new};
 use super::paths::Records;
 use super::record::Record;
 
@@ -22,7 +22,7 @@ impl Records {
         // The name of a guest never begins with a dot, so this file is not taken for a record.
         let new = folder.join(".new");
         let path = folder.join(record.name());
-        fs::create_dir_all(&folder).map_err(file_error("create the folder", &folder))?;
+        create_below(self.root(), &folder)?;
         ignore_missing(fs::remove_file(&new)).map_err(file_error("remove the stale file", &new))?;
         write_new(&new, &bytes)?;
         fs::rename(&new, &path).map_err(file_error("write", &path))

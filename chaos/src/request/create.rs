@@ -2,19 +2,19 @@
 //! Creates guests.
 
 use std::mem;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use xen::units::DomId;
 
 use super::error::RequestError;
+use super::in_daemon;
 use crate::clients::chaosd;
-use crate::clients::chaosd::client::{CHAOSD, Chaosd, DaemonError};
-use crate::clients::chaosd::protocol::{Origin, Reply, Request};
-use crate::config::{DomainConfig, EncodedConfig};
+use crate::clients::chaosd::client::{Chaosd, DaemonError};
+use crate::clients::chaosd::protocol::Origin;
+use crate::config::DomainConfig;
 use crate::domain::Mapped;
-use crate::guests::{self, CreateOptions, Host, LifecycleError};
-use crate::image;
+use crate::guests::{self, CreateOptions, Host};
 use crate::timings::Timings;
 
 /// What creates guests: `chaosd` or this process.
@@ -100,9 +100,12 @@ impl Executor {
     ///
     /// Adds the stages of this process to `timings`: only `request` if `chaosd` creates the guest.
     ///
+    /// If `chaosd` is stopped meanwhile, its successor is asked, or this process creates the guest
+    /// if there is none.
+    ///
     /// # Errors
     /// The guest cannot be created, or `chaosd` refuses the request. Nothing of the guest is left
-    /// behind. [`RequestError::ConsoleInDaemon`] if the options ask `chaosd` for a console.
+    /// behind, except with [`RequestError::Lost`]. [`RequestError::ConsoleInDaemon`] if the options ask `chaosd` for a console.
     pub fn create(
         &self,
         config: &DomainConfig,
@@ -110,7 +113,7 @@ impl Executor {
         timings: &mut Timings,
     ) -> Result<CreatedGuest, RequestError> {
         match self {
-            Self::Chaosd(daemon) => create_in_chaosd(daemon, config, options, timings),
+            Self::Chaosd(daemon) => in_daemon::create(daemon, config, options, timings),
             Self::ThisProcess(host) => create_in_this_process(host, config, options, timings),
         }
     }
@@ -125,39 +128,7 @@ impl Executor {
     }
 }
 
-fn create_in_chaosd(
-    daemon: &Chaosd,
-    config: &DomainConfig,
-    options: CreateOptions,
-    timings: &mut Timings,
-) -> Result<CreatedGuest, RequestError> {
-    if options.console {
-        return Err(RequestError::ConsoleInDaemon { name: config.name.clone() });
-    }
-    let kernel = image::open(&config.kernel)
-        .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
-    let ramdisk = config.ramdisk.as_ref().map(|path| {
-        image::open(path).map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
-    });
-    let ramdisk = ramdisk.transpose()?;
-    let files: Vec<_> = std::iter::once(&kernel).chain(&ramdisk).map(AsFd::as_fd).collect();
-    let request = Request::Create { config: EncodedConfig::from(config), paused: options.paused };
-    let Reply::Created(created) = daemon.ask(&request, &files)? else {
-        return Err(DaemonError::Unexpected(&CHAOSD).into());
-    };
-    timings.stage("request");
-    Ok(CreatedGuest {
-        name: config.name.clone(),
-        domid: DomId(created.domid),
-        handle: created.handle,
-        origin: created.shell,
-        daemon_stages: created.stages,
-        console: None,
-        mapped: None,
-    })
-}
-
-fn create_in_this_process(
+pub(super) fn create_in_this_process(
     host: &Host,
     config: &DomainConfig,
     options: CreateOptions,

@@ -17,6 +17,17 @@ pub enum RequestError {
     /// `chaosd` refused it or cannot be reached.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
+    /// `chaosd` was stopped before it answered, and does not answer any more.
+    #[error(
+        "chaosd was stopped while it created guest {name}, which may exist: see chaos list as root"
+    )]
+    Lost {
+        /// The guest.
+        name: String,
+        /// Why its successor was not asked.
+        #[source]
+        source: DaemonError,
+    },
     /// The config cannot be used for this number of guests.
     #[error("cannot create {count} guests from one config")]
     Count {
@@ -43,7 +54,7 @@ impl RequestError {
     pub fn class(&self) -> FailureClass {
         match self {
             Self::Guest(error) => error.class(),
-            Self::Daemon(error) => client::class(error),
+            Self::Daemon(error) | Self::Lost { source: error, .. } => client::class(error),
             Self::Count { .. } | Self::ConsoleInDaemon { .. } => FailureClass::WrongInput,
         }
     }

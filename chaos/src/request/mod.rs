@@ -30,19 +30,18 @@
 //! * An [`Executor`] belongs to one thread: a [`Host`](crate::guests::Host) counts its references
 //!   with `Rc` and is not `Send`. A program with several threads opens the executor in the thread
 //!   that creates guests, and sends requests to that thread.
-//! * [`Executor::choose`] chooses once. If `chaosd` is restarted, the next request fails with
-//!   [`DaemonError::Closed`], and the caller opens another executor. An executor without `chaosd`
-//!   does not notice that `chaosd` was started.
-//! * [`Executor::create`] blocks until the guest is created: at most 30 s if `chaosd` creates it,
-//!   without a limit in this process.
+//! * [`Executor::choose`] chooses once. If `chaosd` is restarted, the next request goes to its
+//!   successor; if it is stopped, this process creates the guest. An executor without `chaosd` does
+//!   not notice that `chaosd` was started.
+//! * [`Executor::create`] blocks until the guest is created: at most 30 s for each of three
+//!   attempts if `chaosd` creates it, without a limit in this process.
 //! * [`CreatedGuest::mapped`] keeps the guest's memory mapped in this process until it is dropped.
 //! * [`Usage::ManyGuests`] keeps the kernels that were read, up to 256 MiB.
-//!
-//! [`DaemonError::Closed`]: crate::clients::chaosd::client::DaemonError::Closed
 
 mod create;
 mod error;
 mod expand;
+mod in_daemon;
 mod pool;
 
 pub use create::{CreatedGuest, Executor, Usage};

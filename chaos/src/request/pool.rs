@@ -35,9 +35,19 @@ impl PoolControl {
     /// # Errors
     /// `chaosd` does not answer or refuses the request.
     pub fn status(&self) -> Result<Vec<FlavourStatus>, DaemonError> {
-        match self.daemon.ask(&Request::Pool, &[])? {
-            Reply::Pool(flavours) => Ok(flavours),
-            _ => Err(DaemonError::Unexpected(&CHAOSD)),
+        let mut all = Vec::new();
+        loop {
+            let from = u32::try_from(all.len()).unwrap_or(u32::MAX);
+            match self.daemon.ask(&Request::Pool { from }, &[])? {
+                // A reply without flavours that promises more would be asked for without end.
+                Reply::Pool { flavours, more } if !more || !flavours.is_empty() => {
+                    all.extend(flavours);
+                    if !more {
+                        return Ok(all);
+                    }
+                }
+                _ => return Err(DaemonError::Unexpected(&CHAOSD)),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Why a guest that has ended cannot be restarted or removed.
 
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -20,6 +21,21 @@ pub enum RestartError {
         #[source]
         source: io::Error,
     },
+    /// The guest's kernel is being read. The restart is tried again when it was.
+    #[error("its kernel is being read")]
+    Reading,
+    /// The files that a user uploaded are gone.
+    #[error(
+        "the kernel that user {owner} uploaded is gone, because chaosd was restarted since; the \
+         user must create the guest again"
+    )]
+    NoFiles {
+        /// The user.
+        owner: u32,
+    },
+    /// The guest's owner may not have it.
+    #[error(transparent)]
+    NotAllowed(Box<dyn Error + Send + Sync>),
     /// The guest cannot be created or removed.
     #[error(transparent)]
     Guest(#[from] LifecycleError),
@@ -46,6 +62,17 @@ pub enum Obstacle {
 }
 
 impl RestartError {
+    /// Returns whether a command is changing the guest's record, so that the next attempt is likely
+    /// to succeed.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            Self::Guest(LifecycleError::Record(RecordError::Locked { .. }))
+                | Self::Record(RecordError::Locked { .. })
+        )
+    }
+
     /// Returns what prevents the restart.
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {

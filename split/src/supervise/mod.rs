@@ -20,16 +20,16 @@ mod limit;
 mod pending;
 mod watch;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
-use chaos::config::{Action, DomainConfig};
-use chaos::guests::{self, EndedGuest, GuestState, Host};
+use chaos::config::Action;
+use chaos::guests::{self, EndedDomain, EndedGuest, GuestState, Host};
 use chaos::records::Record;
 use daemon::chain::chain;
-use xen::units::{DomId, DomainHandle};
 
 use crate::pace::ScanPace;
+use crate::removal::{LARGE, Removal, Removals};
 use attempts::Attempts;
 use limit::RestartLimit;
 use pending::Pending;
@@ -39,26 +39,70 @@ pub use error::{Obstacle, RestartError};
 pub use limit::{MAX_RESTARTS, WINDOW};
 pub use watch::RenewedWatch;
 
-/// Creates a guest from its config and returns its domid.
-pub type CreateAgain<'a> = &'a mut dyn FnMut(&DomainConfig) -> Result<u16, RestartError>;
+/// The most guests of a name that `rename-restart` keeps.
+pub const MAX_COPIES: usize = 2;
+
+/// Creates the successors of guests that have ended.
+pub trait Successors {
+    /// Checks that the files exist from which a guest is created again, so that a guest which cannot
+    /// come back is not removed.
+    ///
+    /// # Errors
+    /// A file is missing.
+    fn check(&self, record: &Record) -> Result<(), RestartError>;
+
+    /// Creates the successor of the guest with this record, and returns its domid.
+    ///
+    /// # Errors
+    /// It cannot be created, or its owner may not have it.
+    fn create(&mut self, record: &Record) -> Result<u16, RestartError>;
+}
 
 /// Guests that have ended, and pending restarts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Supervisor {
     restarts: RestartLimit,
-    /// Handles of guests that have ended and are kept.
-    kept: HashSet<[u8; 16]>,
+    /// Domains that have ended and need nothing more, by handle, and how they have ended.
+    kept: HashMap<[u8; 16], GuestState>,
     /// Domains whose end has not been handled yet.
-    ended: VecDeque<(DomId, DomainHandle)>,
+    ended: VecDeque<EndedDomain>,
+    /// The thread that removes large guests.
+    removals: Removals,
     /// Pending restarts, by the guest's name.
     pending: BTreeMap<String, Attempts>,
     /// Pending restarts to try now.
     due: VecDeque<String>,
     /// When to scan the domains.
     pace: ScanPace,
+    /// When to handle a guest again whose record was locked by a command.
+    locked: Option<Instant>,
 }
 
 impl Supervisor {
+    /// Returns a supervisor that has not looked at any guest yet.
+    #[must_use]
+    pub fn new(removals: Removals) -> Self {
+        Self {
+            restarts: RestartLimit::default(),
+            kept: HashMap::new(),
+            ended: VecDeque::new(),
+            removals,
+            pending: BTreeMap::new(),
+            due: VecDeque::new(),
+            pace: ScanPace::default(),
+            locked: None,
+        }
+    }
+
+    /// Makes the restarts due whose guests the removal thread has removed.
+    pub fn collect(&mut self) {
+        for name in self.removals.done().filter_map(|removal| removal.successor) {
+            // The next scan makes all pending restarts due, and no others.
+            self.pending.entry(name.clone()).or_default();
+            self.due.push_back(name);
+        }
+    }
+
     /// Takes over the restarts that an earlier `chaosd` left pending.
     pub fn take_over(&mut self, host: &Host) {
         match host.records.restarts() {
@@ -90,10 +134,11 @@ impl Supervisor {
                 );
             }
         };
-        // Forget kept guests that were destroyed in the meantime.
-        let existing: HashSet<[u8; 16]> = ended.iter().map(|(_, handle)| handle.0).collect();
-        self.kept.retain(|handle| existing.contains(handle));
-        self.ended = ended.into_iter().filter(|(_, one)| !self.kept.contains(&one.0)).collect();
+        let is_kept = |one: &EndedDomain| self.kept.get(&one.handle.0) == Some(&one.state);
+        let (kept, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_kept);
+        // Forget those that were destroyed in the meantime.
+        self.kept = kept.iter().map(|one| (one.handle.0, one.state)).collect();
+        self.ended = ended.into();
         self.due = self.pending.keys().cloned().collect();
     }
 
@@ -101,11 +146,15 @@ impl Supervisor {
     #[must_use]
     pub fn next_timer(&self, now: Instant) -> Option<Instant> {
         let pending = self.pending.values().filter_map(Attempts::next);
-        pending.chain(self.pace.next(now)).min()
+        pending.chain(self.pace.next(now)).chain(self.locked).min()
     }
 
     /// Scans for guests that have ended, and makes pending restarts due, if it is time for that.
     pub fn run_timers(&mut self, host: &Host, now: Instant) {
+        if self.locked.is_some_and(|at| at <= now) {
+            self.locked = None;
+            self.pace.note_end();
+        }
         if self.pace.is_due(now) {
             self.scan(host);
         }
@@ -123,26 +172,48 @@ impl Supervisor {
     }
 
     /// Handles one guest that has ended, or tries one pending restart.
-    pub fn turn(&mut self, host: &Host, create: CreateAgain<'_>) {
+    pub fn turn(&mut self, host: &Host, successors: &mut impl Successors) {
         let now = Instant::now();
-        if let Some((domid, handle)) = self.ended.pop_front() {
-            match guests::ended_guest(host, domid) {
-                Ok(Some(guest)) if guest.record.handle == handle => {
-                    if let Err(error) = self.handle_end(host, &guest, create, now) {
-                        let name = guest.record.name();
-                        tracing::error!("{name} is kept as it is: {}", chain(&error));
-                        self.kept.insert(handle.0);
+        if let Some(one) = self.ended.pop_front() {
+            match guests::ended_guest(host, one.domid) {
+                Ok(Some(guest)) if guest.record.handle == one.handle => {
+                    match self.handle_end(host, &guest, successors, now) {
+                        Ok(()) => {}
+                        Err(error) if error.is_locked() => {
+                            tracing::info!("{}; chaosd tries again", chain(&error));
+                            self.locked = Some(now + RETRY);
+                        }
+                        Err(error) => {
+                            let name = guest.record.name();
+                            tracing::error!("{name} is kept as it is: {}", chain(&error));
+                            self.keep(&guest);
+                        }
                     }
                 }
-                // It was removed in the meantime, or is another toolstack's domain.
-                Ok(_) => {}
+                // It was removed in the meantime, is another toolstack's, or is suspended: the toolstack
+                // that suspends a guest resumes or destroys it.
+                Ok(_) => {
+                    if one.state == GuestState::Suspended {
+                        tracing::info!("domain {} is suspended and is kept", one.domid);
+                    }
+                    self.kept.insert(one.handle.0, one.state);
+                }
                 Err(error) => {
-                    tracing::error!("cannot read how domain {domid} ended: {}", chain(&error));
+                    tracing::error!(
+                        "cannot read how domain {} ended: {}",
+                        one.domid,
+                        chain(&error)
+                    );
                 }
             }
         } else if let Some(name) = self.due.pop_front() {
-            self.retry(host, &name, create, now);
+            self.retry(host, &name, successors, now);
         }
+    }
+
+    /// Tries a pending restart whose kernel was read meanwhile.
+    pub fn retry_now(&mut self, host: &Host, name: &str, successors: &mut impl Successors) {
+        self.retry(host, name, successors, Instant::now());
     }
 
     /// Does what the guest's config says about its end.
@@ -150,7 +221,7 @@ impl Supervisor {
         &mut self,
         host: &Host,
         guest: &EndedGuest,
-        create: CreateAgain<'_>,
+        successors: &mut impl Successors,
         now: Instant,
     ) -> Result<(), RestartError> {
         let record = &guest.record;
@@ -160,6 +231,10 @@ impl Supervisor {
             host.records.drop_restart(name)?;
         }
         let mut action = action_for(record, guest.state());
+        if action == Action::RenameRestart {
+            // Before the restart is counted: a command that changes the record delays it only.
+            drop(host.records.try_lock(record.domid)?);
+        }
         if matches!(action, Action::Restart | Action::RenameRestart)
             && !self.restarts.allow(name, now)
         {
@@ -172,25 +247,35 @@ impl Supervisor {
         match action {
             Action::Preserve => {
                 tracing::info!("{name} {how} and is kept");
-                self.kept.insert(guest.handle().0);
+                self.keep(guest);
+            }
+            Action::Destroy if is_large(record) => {
+                self.remove_in_thread(guest, None);
+                tracing::info!("{name} {how} and is being destroyed");
             }
             Action::Destroy => {
                 guests::remove_ended(host, guest)?;
                 tracing::info!("{name} {how} and is destroyed");
             }
             Action::Restart => {
-                let config = pending::write(host, record)?;
+                pending::write(host, record, successors)?;
+                if is_large(record) {
+                    self.remove_in_thread(guest, Some(name.to_owned()));
+                    tracing::info!("{name} {how} and is restarted when its memory is free");
+                    return Ok(());
+                }
                 guests::remove_ended(host, guest).inspect_err(|_| pending::cancel(host, name))?;
-                if let Some(domid) = self.restart(host, &config, create, now) {
+                if let Some(domid) = self.restart(host, record, successors, now) {
                     tracing::info!("{name} {how} and is domain {domid} now");
                 }
             }
             Action::RenameRestart => {
-                let config = pending::write(host, record)?;
+                pending::write(host, record, successors)?;
                 let kept = guests::rename_ended(host, guest)
                     .inspect_err(|_| pending::cancel(host, name))?;
-                self.kept.insert(guest.handle().0);
-                if let Some(domid) = self.restart(host, &config, create, now) {
+                self.keep(guest);
+                self.remove_old_copies(host, name);
+                if let Some(domid) = self.restart(host, record, successors, now) {
                     tracing::info!("{name} {how}, is kept as {kept}, and is domain {domid} now");
                 }
             }
@@ -198,11 +283,42 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Notes that a guest that has ended needs nothing more.
+    fn keep(&mut self, guest: &EndedGuest) {
+        self.kept.insert(guest.handle().0, guest.state());
+    }
+
+    /// Orders the removal of a guest, and then the restart that is pending under a name.
+    fn remove_in_thread(&mut self, guest: &EndedGuest, successor: Option<String>) {
+        // Until it is removed, scans find it.
+        self.keep(guest);
+        let (domid, handle) = (guest.record.domid, guest.handle());
+        self.removals.order(Removal { domid, handle, successor });
+    }
+
+    /// Removes all but the newest of the guests that were renamed so that a successor could have
+    /// this name: each keeps its memory.
+    fn remove_old_copies(&mut self, host: &Host, name: &str) {
+        match guests::old_copies(host, name, MAX_COPIES) {
+            Ok(copies) => {
+                for EndedDomain { domid, handle, .. } in copies {
+                    tracing::info!(
+                        "domain {domid}, which was {name}, is destroyed: {MAX_COPIES} newer ones are kept"
+                    );
+                    self.removals.order(Removal { domid, handle, successor: None });
+                }
+            }
+            Err(error) => {
+                tracing::error!("cannot look for older guests that were {name}: {}", chain(&error))
+            }
+        }
+    }
+
     /// Tries a restart that is pending.
-    fn retry(&mut self, host: &Host, name: &str, create: CreateAgain<'_>, now: Instant) {
+    fn retry(&mut self, host: &Host, name: &str, successors: &mut impl Successors, now: Instant) {
         match pending::read(host, name) {
-            Ok(Pending::Config(config)) => {
-                if let Some(domid) = self.restart(host, &config, create, now) {
+            Ok(Pending::Guest(record)) => {
+                if let Some(domid) = self.restart(host, &record, successors, now) {
                     tracing::info!("{name}, which had ended, is domain {domid} now");
                 }
             }
@@ -223,13 +339,18 @@ impl Supervisor {
     fn restart(
         &mut self,
         host: &Host,
-        config: &DomainConfig,
-        create: CreateAgain<'_>,
+        record: &Record,
+        successors: &mut impl Successors,
         now: Instant,
     ) -> Option<u16> {
-        let name = &config.name;
-        let domid = match create(config) {
+        let name = record.name();
+        let created = successors.check(record).and_then(|()| successors.create(record));
+        let domid = match created {
             Ok(domid) => domid,
+            Err(RestartError::Reading) => {
+                self.pending.entry(name.to_owned()).or_default();
+                return None;
+            }
             Err(error) => {
                 self.failed(name, &error, now);
                 return None;
@@ -256,11 +377,47 @@ impl Supervisor {
     }
 }
 
+/// Returns whether Xen takes long to destroy the guest.
+fn is_large(record: &Record) -> bool {
+    record.config.memory >= LARGE
+}
+
 /// Returns what the config says to do with a guest that has ended in this state.
 fn action_for(record: &Record, state: GuestState) -> Action {
     match state {
         GuestState::PoweredOff => record.config.on_poweroff,
         GuestState::Rebooted => record.config.on_reboot,
         _ => record.config.on_crash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token, Waker};
+    use xen::units::{DomId, DomainHandle};
+
+    use super::*;
+
+    #[test]
+    fn a_restart_is_pending_when_the_large_guest_is_removed() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        let removals = Removals::start_with(waker, || |_: &Removal| {}).unwrap();
+        let mut supervisor = Supervisor::new(removals);
+        for (domid, successor) in [(3, None), (4, Some("web".to_owned()))] {
+            let handle = DomainHandle([1; 16]);
+            supervisor.removals.order(Removal { domid: DomId(domid), handle, successor });
+        }
+        let mut events = Events::with_capacity(1);
+        while !supervisor.has_turns() {
+            poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+            assert!(!events.is_empty(), "the thread has stopped");
+            supervisor.collect();
+        }
+        assert_eq!(supervisor.due, ["web"]);
+        assert!(supervisor.pending.contains_key("web"), "a scan does not forget it");
     }
 }

@@ -2,19 +2,17 @@
 //! Pending restarts among the records: written before a guest is removed, deleted when its
 //! successor runs.
 
-use std::fs;
-
-use chaos::config::DomainConfig;
 use chaos::guests::{self, Condition, Host, LifecycleError};
 use chaos::records::Record;
 use daemon::chain::chain;
 
+use super::Successors;
 use super::error::RestartError;
 
 /// What to do about a pending restart.
 pub(super) enum Pending {
-    /// The guest can be created from this config.
-    Config(Box<DomainConfig>),
+    /// The guest with this record is to be created again.
+    Guest(Box<Record>),
     /// The guest was destroyed.
     Cancelled,
     /// Another guest has its name.
@@ -24,7 +22,7 @@ pub(super) enum Pending {
 /// Reads the pending restart of guest `name`.
 ///
 /// # Errors
-/// It cannot be read, is another guest's, or the guest's files are missing.
+/// It cannot be read, or is another guest's.
 pub(super) fn read(host: &Host, name: &str) -> Result<Pending, RestartError> {
     match host.records.pending_restart(name)? {
         None => Ok(Pending::Cancelled),
@@ -32,18 +30,21 @@ pub(super) fn read(host: &Host, name: &str) -> Result<Pending, RestartError> {
             Err(RestartError::OtherName { found: record.name().to_owned() })
         }
         Some(record) if name_is_taken(host, &record)? => Ok(Pending::NameTaken),
-        Some(record) => Ok(Pending::Config(Box::new(config(&record)?))),
+        Some(record) => Ok(Pending::Guest(Box::new(record))),
     }
 }
 
-/// Writes a pending restart of a guest, and returns the config for it.
+/// Writes a pending restart of a guest that can be created again.
 ///
 /// # Errors
 /// The guest's files are missing, or the pending restart cannot be written.
-pub(super) fn write(host: &Host, record: &Record) -> Result<DomainConfig, RestartError> {
-    let config = config(record)?;
-    host.records.record_restart(record)?;
-    Ok(config)
+pub(super) fn write(
+    host: &Host,
+    record: &Record,
+    successors: &impl Successors,
+) -> Result<(), RestartError> {
+    successors.check(record)?;
+    Ok(host.records.record_restart(record)?)
 }
 
 /// Deletes the pending restart of guest `name`; logs an error if that fails.
@@ -61,14 +62,4 @@ fn name_is_taken(host: &Host, record: &Record) -> Result<bool, LifecycleError> {
         Err(LifecycleError::NoSuchGuest { .. }) => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-/// Returns the config that creates the guest again. Checks that its files exist, so that a guest
-/// which cannot come back is not removed.
-fn config(record: &Record) -> Result<DomainConfig, RestartError> {
-    let config = record.config.clone();
-    for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
-        fs::metadata(path).map_err(|source| RestartError::File { path: path.clone(), source })?;
-    }
-    Ok(config)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates, lists and destroys guests.
 
-use system_tests::{Bed, Guest, chaos};
+use system_tests::{Bed, Guest, chaos, run};
 
 #[test]
 fn a_guest_without_devices_comes_and_goes() {
@@ -37,6 +37,16 @@ fn guests_start_from_1_mib_and_have_kib_precision() {
         guest.destroy();
     }
     drop(bed);
+}
+
+#[test]
+fn a_guest_exists_if_its_config_was_piped_and_its_result_could_not_be_printed() {
+    let bed = Bed::new();
+    let config = bed.bare_config("full");
+    let ran = run("sh", &["-c", &format!("cat {config} | chaos create - > /dev/full")]);
+    ran.refused(6, &["the command was carried out", "No space left"]);
+    assert!(chaos(&["list"]).ok().contains("full"));
+    chaos(&["destroy", "full"]).ok();
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod ends;
 mod kill;
 mod kill_daemon;
 mod load;
+mod members;
 mod pool;
 mod probe;
 mod refusals;

@@ -2,6 +2,7 @@
 //! `chaosd`'s pool and its clients, also when daemons are killed.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread::{self, ScopedJoinHandle};
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, socket,
@@ -183,4 +184,34 @@ fn an_invalid_request_costs_only_its_sender_the_connection() {
     answers(3);
     drop((guest, silent));
     assert!(chaosd.stop());
+}
+
+#[test]
+fn creates_in_flight_survive_restarts_of_chaosd() {
+    const GUESTS: u8 = 12;
+    let bed = Bed::new();
+    let mut chaosd = Chaosd::start(SETTINGS);
+    let create = |number: u8| {
+        let name = format!("name='g{number}'");
+        let vif = format!("vif=['bridge=xenbr0,ip=10.0.0.{}/24']", 10 + number);
+        chaos(&["create", "daytime.cfg", &name, &vif]).ok();
+    };
+    thread::scope(|scope| {
+        let halves = [0..GUESTS / 2, GUESTS / 2..GUESTS];
+        let creates = halves.map(|numbers| scope.spawn(move || numbers.for_each(create)));
+        let mut restarts = 0;
+        while !creates.iter().all(ScopedJoinHandle::is_finished) {
+            restarts += 1;
+            if restarts % 2 == 0 { chaosd.restart() } else { chaosd.kill_and_restart() }
+        }
+        println!("{restarts} restarts");
+    });
+    let listed = chaos(&["list", "--json"]).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(usize::from(GUESTS)), "{listed}");
+    for number in 0..GUESTS {
+        answers(10 + number);
+        chaos(&["destroy", &format!("g{number}")]).ok();
+    }
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
 }

@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The client of `chaosd`.
 
-use std::os::fd::BorrowedFd;
-use std::path::Path;
-use std::time::Duration;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use daemon::client::{ClientError, Connection, Daemon};
+use daemon::wait;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::protocol::{self, Refusal, Reply, Request};
 use crate::failure::FailureClass;
@@ -17,14 +24,29 @@ pub static CHAOSD: Daemon = Daemon {
     start: "chaosd",
     access: "join group chaos, or run as root",
     deadline: Duration::from_secs(30),
-    limits_sending: false,
+    limits_sending: true,
 };
 
-/// Longest reply in bytes. The buffer is on the stack.
-const REPLY: usize = 4096;
+/// How long a client waits for a `chaosd` that is restarted. A new one waits as long for its
+/// predecessor.
+const RETURNS: Duration = Duration::from_secs(10);
 
 /// Why `chaosd` did not carry out a request.
 pub type DaemonError = ClientError<Refusal>;
+
+/// Bytes of a file in one packet.
+const CHUNK: usize = protocol::MAX_PACKET;
+
+/// Why a file was not uploaded.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// `chaosd` did not take it.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Read(io::Error),
+}
 
 /// Returns the class of a failure.
 #[must_use]
@@ -40,7 +62,9 @@ pub fn class(error: &DaemonError) -> FailureClass {
 /// A connection to `chaosd`.
 #[derive(Debug)]
 pub struct Chaosd {
-    connection: Connection,
+    path: PathBuf,
+    /// `None` after it was lost.
+    connection: RefCell<Option<Connection>>,
 }
 
 impl Chaosd {
@@ -50,7 +74,71 @@ impl Chaosd {
     /// [`DaemonError::NotRunning`] if no process listens; [`DaemonError::Permission`] if this user
     /// may not connect.
     pub fn connect(path: &Path) -> Result<Self, DaemonError> {
-        Ok(Self { connection: Connection::connect(&CHAOSD, path)? })
+        let connection = RefCell::new(Some(Connection::connect(&CHAOSD, path)?));
+        Ok(Self { path: path.to_owned(), connection })
+    }
+
+    /// Returns a client that has lost its connection.
+    #[cfg(test)]
+    pub(crate) fn connect_later(path: &Path) -> Self {
+        Self { path: path.to_owned(), connection: RefCell::new(None) }
+    }
+
+    /// Connects again, after [`DaemonError::Closed`].
+    ///
+    /// # Errors
+    /// As [`Chaosd::connect`].
+    pub fn reconnect(&self) -> Result<(), DaemonError> {
+        *self.connection.borrow_mut() = Some(Connection::connect(&CHAOSD, &self.path)?);
+        Ok(())
+    }
+
+    /// Waits up to 10 s until the `chaosd` of a lost connection has exited: until then, a domain
+    /// that it was creating looks as if it still were.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn wait_for_exit(&self) -> Result<(), DaemonError> {
+        let system = |doing| move |errno| DaemonError::System { daemon: &CHAOSD, doing, errno };
+        let Some(connection) = self.connection.take() else { return Ok(()) };
+        let socket = connection.into_socket();
+        let peer = getsockopt(&socket, PeerCredentials).map_err(system("identify"))?;
+        let pid = Pid::from_raw(peer.pid());
+        // A process that waited for its own exit would wait in vain.
+        let Some(pid) = pid.filter(|pid| *pid != getpid()) else { return Ok(()) };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => {
+                wait::readable(process.as_fd(), Instant::now() + RETURNS)
+                    .map_err(system("wait for the exit of"))?;
+                Ok(())
+            }
+            // It is gone.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits up to 10 s for a `chaosd` that is being restarted, and connects to it.
+    ///
+    /// # Errors
+    /// [`DaemonError::NotRunning`] if none listens in time; or as [`Chaosd::connect`].
+    pub fn reconnect_when_it_returns(&self) -> Result<(), DaemonError> {
+        let deadline = Instant::now() + RETURNS;
+        let system = |errno| DaemonError::System { daemon: &CHAOSD, doing: "wait for", errno };
+        let events =
+            Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(system)?;
+        let folder = self.path.parent().unwrap_or(Path::new("/"));
+        // chaosd renames its socket into place when it listens.
+        events.add_watch(folder, AddWatchFlags::IN_MOVED_TO).map_err(system)?;
+        loop {
+            match self.reconnect() {
+                Err(DaemonError::NotRunning { .. })
+                    if wait::readable(events.as_fd(), deadline).map_err(system)? =>
+                {
+                    events.read_events().map_err(system)?;
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Sends a request with its files, and waits for the reply.
@@ -60,9 +148,63 @@ impl Chaosd {
     pub fn ask(&self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<Reply, DaemonError> {
         let packet = protocol::encode(request)
             .ok_or(DaemonError::TooLong { daemon: &CHAOSD, limit: protocol::MAX_PACKET })?;
-        self.connection.send(&packet, files)?;
-        let mut packet = [0; REPLY];
-        let length = self.connection.receive(&mut packet)?;
+        match self.with(|connection| connection.send(&packet, files)) {
+            // It may say why it has closed the connection.
+            Err(closed @ DaemonError::Closed(_)) => match self.reply() {
+                Err(refused @ DaemonError::Refused(_)) => Err(refused),
+                _ => Err(closed),
+            },
+            result => result.and_then(|()| self.reply()),
+        }
+    }
+
+    /// Uploads a file for the next create. Bytes that the file gets meanwhile are left out.
+    ///
+    /// # Errors
+    /// `chaosd` refused it or did not answer in time; the file cannot be read, or has shrunk.
+    pub fn upload(&self, file: &File, length: u64) -> Result<(), UploadError> {
+        self.expect_done(&Request::Upload { length })?;
+        let mut left = length;
+        let mut chunk = [0; CHUNK];
+        let mut file = file.take(length);
+        while left > 0 {
+            let count = match file.read(&mut chunk) {
+                Ok(0) => return Err(UploadError::Read(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(UploadError::Read(error)),
+            };
+            self.with(|connection| connection.send(&chunk[..count], &[]))?;
+            left -= count as u64;
+        }
+        match self.reply()? {
+            Reply::Done => Ok(()),
+            _ => Err(DaemonError::Unexpected(&CHAOSD).into()),
+        }
+    }
+
+    fn expect_done(&self, request: &Request) -> Result<(), DaemonError> {
+        match self.ask(request, &[])? {
+            Reply::Done => Ok(()),
+            _ => Err(DaemonError::Unexpected(&CHAOSD)),
+        }
+    }
+
+    fn with<T>(
+        &self,
+        action: impl FnOnce(&Connection) -> Result<T, DaemonError>,
+    ) -> Result<T, DaemonError> {
+        self.connection.borrow().as_ref().map_or(Err(DaemonError::Closed(&CHAOSD)), action)
+    }
+
+    fn reply(&self) -> Result<Reply, DaemonError> {
+        let mut packet = vec![0; protocol::MAX_PACKET];
+        let received = match self.with(|connection| connection.receive(&mut packet)) {
+            // The kernel reports that a request was dropped before it delivers a last reply.
+            Err(DaemonError::Closed(_)) => self.with(|connection| connection.receive(&mut packet)),
+            result => result,
+        };
+        let length = received?;
         match protocol::decode(&packet[..length]) {
             Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             Ok(reply) => Ok(reply),

@@ -8,9 +8,10 @@ use thiserror::Error;
 
 use crate::config::EncodedConfig;
 use crate::failure::FailureClass;
+use crate::records::{Record, RequestId};
 
 /// First byte of each packet. It changes when the messages change.
-pub const PROTOCOL: u8 = 2 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 3 + cfg!(feature = "newer-protocol") as u8;
 
 /// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;
@@ -18,16 +19,29 @@ pub const MAX_PACKET: usize = 16 * 1024;
 /// A request to `chaosd`.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
-    /// Create a guest. The packet carries the kernel as a file descriptor that is open for reading,
-    /// followed by the ramdisk if the config has one.
+    /// Create a guest. From root, the packet carries the kernel as a file descriptor that is open
+    /// for reading, followed by the ramdisk if the config has one. From other users, who could pass
+    /// a descriptor that blocks its reader, the bytes of both were uploaded before.
     Create {
         /// The guest.
         config: EncodedConfig,
         /// Leave it paused.
         paused: bool,
+        /// Identifies the request: a client whose connection was lost sends it again with the same
+        /// number, and learns of the guest if the first one was carried out.
+        request: RequestId,
+    },
+    /// Upload a file for the next create: the packets that follow are its bytes. It is answered
+    /// twice, before and after the bytes.
+    Upload {
+        /// The length of the file in bytes.
+        length: u64,
     },
     /// Report the state of the pool.
-    Pool,
+    Pool {
+        /// The number of flavours to leave out: those that earlier replies have described.
+        from: u32,
+    },
     /// Change how many shells of a flavour are kept ready.
     Resize {
         /// The name of the flavour.
@@ -46,8 +60,13 @@ pub enum Request {
 pub enum Reply {
     /// The guest is created.
     Created(Created),
-    /// The state of the pool.
-    Pool(Vec<FlavourStatus>),
+    /// The state of some flavours of the pool, in order.
+    Pool {
+        /// As many as fit in a packet.
+        flavours: Vec<FlavourStatus>,
+        /// Whether there are more.
+        more: bool,
+    },
     /// The request is carried out.
     Done,
     /// The request was not carried out, and has left nothing behind.
@@ -67,6 +86,18 @@ pub struct Created {
     pub stages: Vec<(String, u64)>,
 }
 
+impl From<Record> for Created {
+    /// Returns the answer for a guest that an earlier attempt of the request has created.
+    fn from(record: Record) -> Self {
+        Self {
+            domid: record.domid.0,
+            handle: record.handle.to_string(),
+            shell: Origin::Unknown,
+            stages: Vec::new(),
+        }
+    }
+}
+
 /// The origin of a guest's shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Origin {
@@ -76,6 +107,8 @@ pub enum Origin {
     Pool,
     /// It was prepared for this request.
     Cold,
+    /// An earlier `chaosd` created the guest, and was stopped before it could report that.
+    Unknown,
 }
 
 impl Origin {
@@ -86,6 +119,7 @@ impl Origin {
             Self::Warm => "warm",
             Self::Pool => "pool",
             Self::Cold => "cold",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -161,8 +195,13 @@ mod tests {
         .unwrap()
         .config;
         vec![
-            Request::Create { config: EncodedConfig::from(&config), paused: true },
-            Request::Pool,
+            Request::Create {
+                config: EncodedConfig::from(&config),
+                paused: true,
+                request: [9; 16],
+            },
+            Request::Upload { length: 1 << 20 },
+            Request::Pool { from: 3 },
             Request::Resize { flavour: "small".into(), low: 3, high: 9 },
             Request::Drain,
         ]

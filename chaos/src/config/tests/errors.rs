@@ -7,9 +7,9 @@ use super::*;
 fn a_missing_key_is_named() {
     for (text, missing) in [("type='pvh'\nkernel='k'", "name"), ("type='pvh'\nname='a'", "kernel")]
     {
-        match parse(text) {
-            Err(ConfigError::Missing { key, .. }) => assert_eq!(key, missing),
-            result => panic!("{result:?}"),
+        match only(parse(text)) {
+            ConfigError::Missing { key, .. } => assert_eq!(key, missing),
+            error => panic!("{error:?}"),
         }
     }
 }
@@ -26,11 +26,14 @@ fn an_unknown_key_is_a_warning_or_strictly_an_error() {
             "x.cfg:5:1: unknown key 'max_clones' is ignored",
         ]
     );
-    let (position, problem) = wrong(parse_str("x.cfg", &text, &[], true), &text);
-    assert_eq!(position.to_string(), "x.cfg:4:1");
+    let errors = parse_str("x.cfg", &text, &[], true).unwrap_err().to_string();
+    let first_lines: Vec<&str> = errors.lines().step_by(3).collect();
     assert_eq!(
-        problem,
-        ConfigProblem::UnknownKey { key: "memroy".to_owned(), nearest: Some("memory") }
+        first_lines,
+        [
+            "x.cfg:4:1: unknown key 'memroy'; did you mean 'memory'?",
+            "x.cfg:5:1: unknown key 'max_clones'",
+        ]
     );
 }
 
@@ -40,16 +43,19 @@ fn each_known_key_is_supported_or_refused_by_name() {
         let text = format!("{}=['x']", key.name);
         match (key.support, parse(&format!("{BASE}{text}"))) {
             (KeySupport::Supported | KeySupport::Own, result) => {
-                let (_, problem) = wrong(result, &text);
-                let of_value = matches!(
-                    problem,
-                    ConfigProblem::Type { key: name, .. } if name == key.name
-                ) || matches!(
-                    problem,
-                    ConfigProblem::Vif(VifProblem::NoValue { .. })
-                        | ConfigProblem::XenStoreOnly { .. }
-                );
-                assert!(of_value, "{text}: {problem:?}");
+                for error in result.unwrap_err().iter() {
+                    let ConfigError::Wrong { problem, .. } = error else { panic!("{error:?}") };
+                    let of_value = matches!(
+                        **problem,
+                        ConfigProblem::Type { key: name, .. } if name == key.name
+                    ) || matches!(
+                        **problem,
+                        ConfigProblem::Vif(VifProblem::NoValue { .. })
+                            | ConfigProblem::XenStoreOnly { .. }
+                            | ConfigProblem::Disk { .. }
+                    );
+                    assert!(of_value, "{text}: {problem:?}");
+                }
             }
             (KeySupport::DeviceList | KeySupport::NotSupported(_), result) => {
                 let (position, problem) = wrong(result, &text);
@@ -117,6 +123,11 @@ fn an_invalid_value_is_refused_at_its_position() {
                 found: "a list in a list",
             },
         ),
+        (
+            "name='+5'",
+            6,
+            ConfigProblem::Name { name: "+5".to_owned(), error: NameError::Begin('+') },
+        ),
         ("vif=['', '']", 10, VifProblem::TooMany { most: 1 }.into()),
         (
             "on_crash='coredump-destroy'",
@@ -175,8 +186,67 @@ fn a_message_has_the_value_the_limit_and_the_remedy() {
         let (_, problem) = problem(text);
         assert!(problem.to_string().starts_with(message), "{text}: {problem}");
     }
+    let (_, bootloader) = problem("bootloader='/usr/bin/pygrub'");
+    let message = bootloader.to_string();
+    assert!(message.contains("name one with kernel=, such as GRUB's PVH image"), "{message}");
     let missing = parse("type='pvh'\nkernel='k'").unwrap_err().to_string();
     assert_eq!(missing, "x.cfg: name is missing; add a line such as name = \"web\"");
+}
+
+#[test]
+fn all_errors_are_reported_at_once_in_the_order_of_the_text() {
+    let text = "name = 'Domain-0'
+memory = 4X
+vcpus = 0
+maxvcpus = 4
+maxmem = 64
+vif = ['mtu=1,mac=x,vlan=3',
+  'a'
+on_crash = 'x'; on_reboot = 'y'
+Key = 1
+pci = ['0:1']
+console = 2
+cmdline = 'a
+type = hvm
+disk = ['/a,qcow2,xvda'] ]
+extra = ['b']
+";
+    let errors = parse(text).unwrap_err();
+    assert!(!errors.are_more());
+    let shown: Vec<String> =
+        errors.iter().map(|error| error.to_string().lines().next().unwrap().to_owned()).collect();
+    let begin = [
+        "x.cfg:1:8: name = \"Domain-0\": must not be \"Domain-0\"",
+        "x.cfg:2:11: unexpected 'X'",
+        "x.cfg:3:9: vcpus = 0: must be 1 to 128",
+        "x.cfg:8:1: unexpected 'on_crash'",
+        "x.cfg:8:12: on_crash = \"x\": must be",
+        "x.cfg:8:29: on_reboot = \"y\": must be",
+        "x.cfg:9:1: unexpected 'K'; expected a key",
+        "x.cfg:10:1: pci is not supported",
+        "x.cfg:11:11: console = 2: must be 0 to 1",
+        "x.cfg:12:11: unterminated string",
+        "x.cfg:13:8: unexpected 'hvm'",
+        "x.cfg:14:26: unexpected ']'",
+        "x.cfg:15:9: extra: must be a number or a string, not a list",
+        "x.cfg: kernel is missing",
+    ];
+    assert_eq!(shown.len(), begin.len(), "{shown:#?}");
+    for (shown, begin) in shown.iter().zip(begin) {
+        assert!(shown.starts_with(begin), "{shown}, not {begin}");
+    }
+    // What is wrong in one vif.
+    let shown = all("vif = ['mtu=1,mac=x,vlan=3']\nmemory=4;maxmem=8\nvcpus=2;maxvcpus=1");
+    assert_eq!(shown.len(), 5, "{shown:#?}");
+}
+
+#[test]
+fn no_more_errors_are_reported_than_anybody_reads() {
+    let errors = parse(&"A = 1\n".repeat(10_000)).unwrap_err();
+    assert_eq!((errors.iter().count(), errors.are_more()), (100 + 2, true));
+    let unknown: String = (0..1000).map(|n| format!("a{n}=1\n")).collect();
+    let errors = parse_str("x", &unknown, &[], true).unwrap_err();
+    assert_eq!((errors.iter().count(), errors.are_more()), (100 + 2, true));
 }
 
 #[test]

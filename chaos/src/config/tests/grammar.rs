@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::error::Faults;
 use crate::config::source::{Source, SourceSpan};
 use crate::config::value::{Atom, Kind, Value};
 
@@ -102,7 +103,7 @@ fn lists_nest_up_to_a_limit() {
 
 #[test]
 fn an_error_shows_its_line_with_a_mark() {
-    let error = parse("name = 'a'\n  memory = 4X # all\n").unwrap_err();
+    let error = parse("name = 'a'; kernel = 'k'\n  memory = 4X # all\n").unwrap_err();
     assert_eq!(
         error.to_string(),
         "x.cfg:2:13: unexpected 'X'; expected a key, a number, a string or a list; keys are lower \
@@ -112,12 +113,11 @@ fn an_error_shows_its_line_with_a_mark() {
 
 fn value(text: &str) -> Result<Value, String> {
     let text = format!("key={text}");
-    match parser::parse(&[Source { name: "x", text: &text }]) {
-        Ok(settings) => match <[_; 1]>::try_from(settings) {
-            Ok([setting]) => Ok(setting.value),
-            Err(settings) => Err(format!("{settings:?}")),
-        },
-        Err(fault) => Err(format!("{fault:?}")),
+    let mut faults = Faults::default();
+    let settings = parser::parse(&[Source { name: "x", text: &text }], &mut faults);
+    match <[_; 1]>::try_from(settings) {
+        Ok([setting]) if !faults.are_some() => Ok(setting.value),
+        settings => Err(format!("{settings:?} {faults:?}")),
     }
 }
 
@@ -193,15 +193,19 @@ proptest! {
     ) {
         match parse_str("x", &text, std::slice::from_ref(&more), false) {
             Ok(parsed) => prop_assert!(parsed.config.memory.to_pages().is_some()),
-            Err(ConfigError::Wrong { position, problem }) => {
-                let source = if position.file == "x" { &text } else { &more };
-                prop_assert!(position.line <= source.matches('\n').count() + 1);
-                prop_assert!(position.line >= 1 && position.column >= 1);
-                let error = ConfigError::Wrong { position, problem }.to_string();
-                prop_assert_eq!(error.lines().count(), 3, "{}", error);
+            Err(errors) => for error in errors.iter() {
+                match error {
+                    ConfigError::Wrong { position, .. } => {
+                        let source = if position.file == "x" { &text } else { &more };
+                        prop_assert!(position.line <= source.matches('\n').count() + 1);
+                        prop_assert!(position.line >= 1 && position.column >= 1);
+                        let error = error.to_string();
+                        prop_assert_eq!(error.lines().count(), 3, "{}", error);
+                    }
+                    ConfigError::Missing { .. } => {}
+                    error => prop_assert!(false, "{error:?}"),
+                }
             }
-            Err(ConfigError::Missing { .. }) => {}
-            Err(error) => prop_assert!(false, "{error:?}"),
         }
     }
 }

@@ -89,6 +89,14 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         assert_eq!((position.line, position.column), (4, column), "{text}");
         assert!(problem.to_string().contains(words), "{text}: {problem}");
     }
+    // In XenStore mode there is no switch.
+    for (text, words) in [
+        ("vifname=eth", "rename that one (ip link set vifDOMID.0"),
+        ("script=vif-route", "it adds the interface to the bridge"),
+    ] {
+        let (_, problem) = problem(&format!("store='xenstore'\nvif=['{text}']"));
+        assert!(problem.to_string().contains(words), "{text}: {problem}");
+    }
     // With escapes, the position is that of the whole string.
     let (position, _) = problem(r"vif=['bridge=\x61,vlan=1']");
     assert_eq!(position.column, 6);

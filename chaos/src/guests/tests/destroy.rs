@@ -96,7 +96,7 @@ fn what_is_not_a_guest_is_not_destroyed() {
     bed.xen().add(DomId(2), handle::new_handle().unwrap());
     let creating = destroy(&bed.host, "2");
     assert!(matches!(creating, Err(LifecycleError::BeingCreated { .. })), "{creating:?}");
-    for nothing in ["3", "x", "", "../x"] {
+    for nothing in ["3", "x", "", "../x", "+1", "1 ", "-1"] {
         let missing = destroy(&bed.host, nothing);
         assert!(matches!(missing, Err(LifecycleError::NoSuchGuest { .. })), "{missing:?}");
     }

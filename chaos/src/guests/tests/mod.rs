@@ -3,6 +3,7 @@
 
 mod create;
 mod destroy;
+mod ended;
 mod list;
 mod noxsd;
 mod shutdown;
@@ -18,7 +19,7 @@ use super::{CreateOptions, Created, GuestRequest, Host, LifecycleError, create_f
 use crate::clients::noxsd::Link;
 use crate::config::DomainConfig;
 use crate::hypervisor::fake::{FakeXen, Log};
-use crate::image::Image;
+use crate::image::{Image, SizeLimit};
 use crate::records::Records;
 use crate::timings::Timings;
 
@@ -42,7 +43,7 @@ impl Bed {
             xenstored: Rc::default(),
             images: None,
         };
-        let image = Arc::new(Image::parse(crate::image::tests::kernel()).unwrap());
+        let image = Arc::new(Image::parse(crate::image::tests::kernel(), SizeLimit::MOST).unwrap());
         Self { folder, log, host, image }
     }
 

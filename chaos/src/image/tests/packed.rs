@@ -8,6 +8,8 @@ use lzma_rust2::{CheckType, FilterType, LzmaOptions, LzmaWriter, XzOptions, XzWr
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::kernel_file::{KernelFile, bzimage, gzip};
+use xen::units::KiB;
+
 use super::*;
 use crate::image::kernel::ImageBytes;
 
@@ -54,12 +56,31 @@ pub(super) static PACKED: LazyLock<[(&str, Vec<u8>); 5]> = LazyLock::new(|| {
 #[test]
 fn packed_kernels_are_unpacked() {
     let kernel = KernelFile::new().build();
-    assert_eq!(held(Image::parse(gzip(&kernel)).unwrap()), kernel);
+    assert_eq!(held(parse(gzip(&kernel)).unwrap()), kernel);
     for (method, packed) in PACKED.iter() {
         for gap in [0, 700] {
-            let image = Image::parse(bzimage(packed, gap));
+            let image = parse(bzimage(packed, gap));
             assert_eq!(held(image.unwrap_or_else(|e| panic!("{method}: {e}"))), kernel);
         }
+    }
+}
+
+#[test]
+fn no_more_is_unpacked_than_the_guest_can_use() {
+    let limit = SizeLimit::of_guest(KiB(1024));
+    let zeroes = vec![0; usize::try_from(limit.bytes()).unwrap() + 1];
+    for file in [gzip(&zeroes), bzimage(&gzip(&zeroes), 0)] {
+        let refused = Image::parse(file, limit).unwrap_err().to_string();
+        assert!(refused.starts_with("the unpacked kernel must be at most 65 MiB for"), "{refused}");
+    }
+    // A bzImage that claims less than it has.
+    for (method, packed) in PACKED.iter() {
+        let mut packed = packed.clone();
+        let end = packed.len() - 4;
+        packed[end..].copy_from_slice(&100u32.to_le_bytes());
+        let refused = refusal(bzimage(&packed, 0));
+        assert!(refused.contains(method), "{refused}");
+        assert!(refused.contains("more than 100 bytes, the size in its header"), "{refused}");
     }
 }
 

@@ -45,7 +45,7 @@ proptest! {
         elf.extend(&bytes);
         let stored = gzip_stored(&bytes);
         for file in [bytes.clone(), elf, stored, bzimage(&bytes, 0)] {
-            if let Ok(image) = Image::parse(file) {
+            if let Ok(image) = parse(file) {
                 check_invariants(&image);
             }
         }
@@ -70,7 +70,7 @@ proptest! {
         let at = file.len() - 1 - tail;
         file[at] = tail_byte;
         file.truncate(length);
-        if let Ok(image) = Image::parse(file) {
+        if let Ok(image) = parse(file) {
             check_invariants(&image);
         }
     }
@@ -85,7 +85,7 @@ proptest! {
         let mut file = bzimage(packed, 0);
         let at = 1024 + at % packed.len();
         file[at] = byte;
-        if let Ok(image) = Image::parse(file) {
+        if let Ok(image) = parse(file) {
             check_invariants(&image);
         }
     }
@@ -108,7 +108,7 @@ proptest! {
         let entry = u32::try_from(sorted[0].paddr).unwrap();
         kernel.loads.rotate_left(rotation % sorted.len());
         let built = kernel.entry(&entry.to_le_bytes()).build();
-        let image = Image::parse(built.clone()).unwrap();
+        let image = parse(built.clone()).unwrap();
         check_invariants(&image);
         prop_assert_eq!(image.entry(), entry);
         prop_assert_eq!(image.segments().len(), sorted.len());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 3 and 4 of the record.
+//! A guest's config in versions 4 and 5 of the record.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running
 //! guests unreadable. A new version of the record gets types of its own.
@@ -28,7 +28,6 @@ pub(super) struct StoredConfig {
     console: bool,
     vifs: Vec<StoredVif>,
     disks: Vec<StoredDisk>,
-    /// A `bool` in version 3, which has the same bytes.
     store: StoredStore,
     on_poweroff: StoredAction,
     on_reboot: StoredAction,
@@ -182,7 +181,7 @@ impl TryFrom<StoredConfig> for DomainConfig {
             on_reboot: stored.on_reboot.into(),
             on_crash: stored.on_crash.into(),
         }
-        .checked()
+        .checked_stored()
     }
 }
 

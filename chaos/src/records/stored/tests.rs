@@ -10,10 +10,10 @@ const ADVICE: &str = "the bytes of a guest's record have changed, so records of 
      give the new format a version and a module of its own in chaos/src/records/stored, keep the \
      module of the old version as a decoder, and add golden files for the new one";
 
-const V3_NOXS: &str = include_str!("golden/v3-noxs.hex");
-const V3_XENSTORE: &str = include_str!("golden/v3-xenstore.hex");
 const V4_NOXS: &str = include_str!("golden/v4-noxs.hex");
 const V4_XENSTORE: &str = include_str!("golden/v4-xenstore.hex");
+const V5_NOXS: &str = include_str!("golden/v5-noxs.hex");
+const V5_XENSTORE: &str = include_str!("golden/v5-xenstore.hex");
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
@@ -46,6 +46,9 @@ fn with_noxs() -> Record {
             requests: 7,
         }),
         paused: true,
+        owner: 1000,
+        request: Some([7; 16]),
+        renamed_from: Some("web".into()),
         ..Record::new(DomId(3), DomainHandle([1; 16]), config("on_poweroff='rename-restart'"))
     }
 }
@@ -55,9 +58,14 @@ fn with_xenstore() -> Record {
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
 }
 
+/// Returns a record as version 4 has it.
+fn in_v4(record: Record) -> Record {
+    Record { owner: 0, request: None, renamed_from: None, ..record }
+}
+
 #[test]
 fn the_bytes_of_a_record_stay_as_they_are() {
-    for (record, golden) in [(with_noxs(), V4_NOXS), (with_xenstore(), V4_XENSTORE)] {
+    for (record, golden) in [(with_noxs(), V5_NOXS), (with_xenstore(), V5_XENSTORE)] {
         let now = hex(&encode(&record).unwrap());
         assert_eq!(now, golden, "{ADVICE}");
     }
@@ -66,10 +74,10 @@ fn the_bytes_of_a_record_stay_as_they_are() {
 #[test]
 fn records_of_this_version_and_the_one_before_are_read() {
     for (golden, record) in [
-        (V4_NOXS, with_noxs()),
-        (V4_XENSTORE, with_xenstore()),
-        (V3_NOXS, with_noxs()),
-        (V3_XENSTORE, with_xenstore()),
+        (V5_NOXS, with_noxs()),
+        (V5_XENSTORE, with_xenstore()),
+        (V4_NOXS, in_v4(with_noxs())),
+        (V4_XENSTORE, in_v4(with_xenstore())),
     ] {
         assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
     }
@@ -83,8 +91,17 @@ fn a_record_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_guest_whose_name_is_refused_now_stays_readable() {
+    for name in ["+5", "a  b", "Domain-0"] {
+        let mut record = with_noxs();
+        record.config.name = name.to_owned();
+        assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
+    }
+}
+
+#[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
-    for golden in [V3_NOXS, V4_NOXS] {
+    for golden in [V4_NOXS, V5_NOXS] {
         let bytes = bytes(golden);
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
@@ -92,7 +109,7 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         }
         let longer = decode(&[&bytes[..], &[0]].concat());
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
-        for found in [v3::VERSION - 1, VERSION + 1] {
+        for found in [v4::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
             assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Version 4 of the record, which chaos writes. The device page is one optional value.
+//! Version 4 of the record, which chaos reads and no longer writes.
 
-use bincode::{Decode, Encode};
+use bincode::Decode;
 use daemon::encoding;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
@@ -12,7 +12,7 @@ use crate::records::record::{DevicePageRecord, Record};
 /// First byte of a record of this version.
 pub(super) const VERSION: u8 = 4;
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct Stored {
     domid: u16,
     handle: [u8; 16],
@@ -22,30 +22,12 @@ struct Stored {
     paused: bool,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct StoredDevicePage {
     gfn: u64,
     answer_gfn: u64,
     sysctl_port: u32,
     requests: u32,
-}
-
-/// Encodes a record. Returns `None` if it is longer than [`LIMIT`].
-pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
-    let stored = Stored {
-        domid: record.domid.0,
-        handle: record.handle.0,
-        config: StoredConfig::from(&record.config),
-        created_ms: record.created_ms,
-        device_page: record.device_page.map(|page| StoredDevicePage {
-            gfn: page.gfn.0,
-            answer_gfn: page.answer_gfn.0,
-            sysctl_port: page.sysctl_port.0,
-            requests: page.requests,
-        }),
-        paused: record.paused,
-    };
-    encoding::encode::<LIMIT>(VERSION, &stored)
 }
 
 /// Decodes a record of this version.
@@ -64,5 +46,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
             requests: page.requests,
         }),
         paused: stored.paused,
+        // This version does not say who asked for the guest.
+        owner: 0,
+        request: None,
+        renamed_from: None,
     })
 }

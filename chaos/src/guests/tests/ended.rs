@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use xen::domain::ShutdownReason;
+use xen::units::DomId;
+
+use super::{Bed, config_without_devices};
+use crate::guests::{
+    CreateOptions, EndedDomain, GuestState, ended, ended_guest, of_request, old_copies,
+    rename_ended,
+};
+use crate::records::RecordError;
+
+fn end(bed: &Bed, domid: DomId, reason: ShutdownReason) {
+    bed.xen().change(domid, |info| info.state.shutdown = Some(reason));
+}
+
+#[test]
+fn a_guest_that_is_renamed_remembers_its_name_and_the_newest_copies_are_kept() {
+    let bed = Bed::new();
+    // Another guest has the name that a copy would have, and is never taken for one.
+    let other = bed.create(&config_without_devices("web-2")).unwrap();
+    end(&bed, other.domid, ShutdownReason::Poweroff);
+    let mut copies = Vec::new();
+    for number in 0..4 {
+        let created = bed.create(&config_without_devices("web")).unwrap();
+        let mut record = created.record;
+        record.created_ms = 1000 + number;
+        bed.host.records.replace(&record).unwrap();
+        end(&bed, created.domid, ShutdownReason::Crash);
+        let guest = ended_guest(&bed.host, created.domid).unwrap().unwrap();
+        rename_ended(&bed.host, &guest).unwrap();
+        copies.push(created.domid);
+    }
+    let surplus = old_copies(&bed.host, "web", 2).unwrap();
+    let surplus: Vec<_> = surplus.iter().map(|copy| copy.domid).collect();
+    assert_eq!(surplus, [copies[1], copies[0]]);
+    assert_eq!(old_copies(&bed.host, "we", 0).unwrap(), []);
+}
+
+#[test]
+fn a_guest_whose_record_is_locked_is_not_renamed_halfway() {
+    let bed = Bed::new();
+    let created = bed.create(&config_without_devices("web")).unwrap();
+    end(&bed, created.domid, ShutdownReason::Crash);
+    let guest = ended_guest(&bed.host, created.domid).unwrap().unwrap();
+    let lock = bed.host.records.try_lock(created.domid).unwrap();
+    let locked = rename_ended(&bed.host, &guest).unwrap_err();
+    let expected = crate::guests::LifecycleError::Record(RecordError::Locked {
+        domid: created.domid,
+        path: bed.host.records.folder(created.domid).join("lock"),
+        after: std::time::Duration::ZERO,
+    });
+    assert_eq!(locked.to_string(), expected.to_string());
+    assert_eq!(bed.host.records.names().unwrap(), [("web".to_owned(), created.domid)]);
+    drop(lock);
+    assert_eq!(rename_ended(&bed.host, &guest).unwrap(), "web-1");
+}
+
+#[test]
+fn a_suspended_guest_is_listed_as_ended_and_is_not_the_supervisors() {
+    let bed = Bed::new();
+    let created = bed.create(&config_without_devices("web")).unwrap();
+    end(&bed, created.domid, ShutdownReason::Suspend);
+    let handle = created.record.handle;
+    let expected = EndedDomain { domid: created.domid, handle, state: GuestState::Suspended };
+    assert_eq!(ended(&bed.host).unwrap(), [expected]);
+    assert!(ended_guest(&bed.host, created.domid).unwrap().is_none());
+}
+
+#[test]
+fn the_guest_of_a_request_is_found_by_its_number() {
+    let bed = Bed::new();
+    let options = CreateOptions { owner: 7, request: Some([1; 16]), ..CreateOptions::default() };
+    let created = bed.create_with(&config_without_devices("web"), options).unwrap();
+    assert_eq!((created.record.owner, created.record.request), (7, Some([1; 16])));
+    assert_eq!(of_request(&bed.host, "web", [1; 16]).unwrap(), Some(created.record));
+    assert_eq!(of_request(&bed.host, "web", [2; 16]).unwrap(), None, "another request's");
+    assert_eq!(of_request(&bed.host, "none", [1; 16]).unwrap(), None);
+    let error = bed.create_with(&config_without_devices("web"), options).unwrap_err();
+    assert!(error.is_name_in_use(), "{error:?}");
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Creates guests in `chaosd`, also if it is stopped or restarted meanwhile.
+//!
+//! A connection that is lost leaves open whether the guest was created. So each request has a
+//! number, which the guest's record contains: `chaosd` answers a repeated request with the guest
+//! that the first one has created. Where no `chaosd` runs any more, this process looks for that
+//! guest, and creates it if there is none.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nix::unistd::geteuid;
+use xen::units::DomId;
+
+use super::create::{CreatedGuest, create_in_this_process};
+use super::error::RequestError;
+use crate::clients::chaosd::client::{CHAOSD, Chaosd, DaemonError, UploadError};
+use crate::clients::chaosd::protocol::{Created, Reply, Request};
+use crate::config::{DomainConfig, EncodedConfig};
+use crate::guests::{self, CreateOptions, Host, LifecycleError};
+use crate::image::{self, ImageError, ImageKey};
+use crate::random;
+use crate::records::RequestId;
+use crate::timings::Timings;
+
+/// How often a request is sent to a `chaosd` that closes the connection.
+const ATTEMPTS: u32 = 3;
+
+/// The open files of a guest.
+struct GuestFiles<'a> {
+    config: &'a DomainConfig,
+    kernel: File,
+    ramdisk: Option<File>,
+}
+
+/// Creates a guest in `chaosd`.
+pub(super) fn create(
+    daemon: &Chaosd,
+    config: &DomainConfig,
+    options: CreateOptions,
+    timings: &mut Timings,
+) -> Result<CreatedGuest, RequestError> {
+    if options.console {
+        return Err(RequestError::ConsoleInDaemon { name: config.name.clone() });
+    }
+    let files = GuestFiles::open(config)?;
+    let mut request = RequestId::default();
+    random::fill(&mut request).map_err(LifecycleError::Process)?;
+    let message =
+        Request::Create { config: EncodedConfig::from(config), paused: options.paused, request };
+    let is_root = geteuid().is_root();
+    let send =
+        || if is_root { files.pass(daemon, &message) } else { files.upload(daemon, &message) };
+    for attempt in 1.. {
+        match send() {
+            Ok(created) => {
+                timings.stage("request");
+                return Ok(of_daemon(config, created));
+            }
+            Err(RequestError::Daemon(DaemonError::Closed(_))) if attempt < ATTEMPTS => {}
+            Err(error) => return Err(error),
+        }
+        let connected =
+            if is_root { daemon.reconnect() } else { daemon.reconnect_when_it_returns() };
+        match connected {
+            Ok(()) => {}
+            Err(DaemonError::NotRunning { .. }) if is_root => {
+                daemon.wait_for_exit()?;
+                return without_daemon(config, options, request, timings);
+            }
+            Err(error) => {
+                return Err(RequestError::Lost { name: config.name.clone(), source: error });
+            }
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+impl<'a> GuestFiles<'a> {
+    fn open(config: &'a DomainConfig) -> Result<Self, LifecycleError> {
+        let kernel = image::open(&config.kernel).map_err(|source| kernel_error(config, source))?;
+        let ramdisk = config.ramdisk.as_deref();
+        let ramdisk = ramdisk.map(|path| image::open(path).map_err(|e| ramdisk_error(path, e)));
+        Ok(Self { config, kernel, ramdisk: ramdisk.transpose()? })
+    }
+
+    /// Sends a create with the files' descriptors.
+    fn pass(&self, daemon: &Chaosd, message: &Request) -> Result<Created, RequestError> {
+        match &self.ramdisk {
+            None => ask(daemon, message, &[self.kernel.as_fd()]),
+            Some(ramdisk) => ask(daemon, message, &[self.kernel.as_fd(), ramdisk.as_fd()]),
+        }
+    }
+
+    /// Sends the files' bytes, then a create. The files are read with the rights of this user.
+    fn upload(&self, daemon: &Chaosd, message: &Request) -> Result<Created, RequestError> {
+        upload(daemon, &self.kernel, |source| kernel_error(self.config, source))?;
+        if let (Some(file), Some(path)) = (&self.ramdisk, &self.config.ramdisk) {
+            upload(daemon, file, |source| ramdisk_error(path, source))?;
+        }
+        ask(daemon, message, &[])
+    }
+}
+
+fn kernel_error(config: &DomainConfig, source: ImageError) -> LifecycleError {
+    LifecycleError::Kernel { path: config.kernel.clone(), source }
+}
+
+fn ramdisk_error(path: &Path, source: ImageError) -> LifecycleError {
+    LifecycleError::Ramdisk { path: path.to_owned(), source }
+}
+
+fn upload(
+    daemon: &Chaosd,
+    file: &File,
+    about: impl Fn(ImageError) -> LifecycleError,
+) -> Result<(), RequestError> {
+    let size = ImageKey::of(file).map_err(&about)?.size;
+    // An earlier attempt has read the file.
+    let file = file.try_clone().and_then(|mut file| {
+        std::io::Seek::rewind(&mut file)?;
+        Ok(file)
+    });
+    let file = file.map_err(|error| about(ImageError::Read(error)))?;
+    daemon.upload(&file, size).map_err(|error| match error {
+        UploadError::Daemon(error) => error.into(),
+        UploadError::Read(error) => about(ImageError::Read(error)).into(),
+    })
+}
+
+fn ask(
+    daemon: &Chaosd,
+    message: &Request,
+    files: &[BorrowedFd<'_>],
+) -> Result<Created, RequestError> {
+    match daemon.ask(message, files)? {
+        Reply::Created(created) => Ok(created),
+        _ => Err(DaemonError::Unexpected(&CHAOSD).into()),
+    }
+}
+
+fn of_daemon(config: &DomainConfig, created: Created) -> CreatedGuest {
+    CreatedGuest {
+        name: config.name.clone(),
+        domid: DomId(created.domid),
+        handle: created.handle,
+        origin: created.shell,
+        daemon_stages: created.stages,
+        console: None,
+        mapped: None,
+    }
+}
+
+/// Returns the guest of a request whose `chaosd` is gone, and creates it if it does not exist.
+fn without_daemon(
+    config: &DomainConfig,
+    options: CreateOptions,
+    request: RequestId,
+    timings: &mut Timings,
+) -> Result<CreatedGuest, RequestError> {
+    let host = Host::open()?;
+    if let Some(found) = guests::of_request(&host, &config.name, request)? {
+        return Ok(of_daemon(config, found.into()));
+    }
+    create_in_this_process(&host, config, options, timings)
+}

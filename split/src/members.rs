@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What users other than root may do: the guests they have, their limits, and the files from which
+//! their guests are restarted.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::rc::Rc;
+
+use chaos::config::{Action, DomainConfig};
+use chaos::records::Record;
+use thiserror::Error;
+use xen::units::KiB;
+
+use crate::settings::MemberLimits;
+use crate::uploads::UploadedFile;
+
+/// Root's number.
+pub(crate) const ROOT: u32 = 0;
+
+/// The files of a member's guest.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberFiles {
+    /// The kernel.
+    pub(crate) kernel: Rc<UploadedFile>,
+    /// The ramdisk, if the config has one.
+    pub(crate) ramdisk: Option<Rc<UploadedFile>>,
+}
+
+impl MemberFiles {
+    /// Returns the files of the kernel and the ramdisk, to be read.
+    ///
+    /// # Errors
+    /// There are too many open files.
+    pub(crate) fn open(&self) -> io::Result<(File, Option<File>)> {
+        let ramdisk = self.ramdisk.as_ref().map(|file| file.file().try_clone()).transpose()?;
+        Ok((self.kernel.file().try_clone()?, ramdisk))
+    }
+}
+
+/// A member's guest.
+#[derive(Debug)]
+struct MemberGuest {
+    uid: u32,
+    memory: KiB,
+    /// The files for a restart. `None` if it is never restarted, or if an earlier `chaosd` had them.
+    files: Option<MemberFiles>,
+}
+
+/// The guests of members, by handle.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    guests: HashMap<[u8; 16], MemberGuest>,
+}
+
+/// Why a member's request is refused.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum MemberRefusal {
+    /// The guest has a disk.
+    #[error(
+        "disk: a guest of user {0} must have none, because chaosd would open it as root; ask root \
+         to create the guest"
+    )]
+    Disk(u32),
+    /// The bridge is not allowed.
+    #[error(
+        "bridge={bridge}: must be one of {} (bridges= in [members] of chaosd.toml)",
+        allowed.join(", ")
+    )]
+    Bridge {
+        /// The bridge.
+        bridge: String,
+        /// Those that members may use.
+        allowed: Vec<String>,
+    },
+    /// There are too many guests.
+    #[error(
+        "user {uid} has {used} guests, and may have {limit} (guests= in [members] of chaosd.toml); \
+         destroy one, or ask root for more"
+    )]
+    Guests {
+        /// The user.
+        uid: u32,
+        /// The number of guests.
+        used: usize,
+        /// The most guests.
+        limit: u32,
+    },
+    /// The guests have too much memory.
+    #[error(
+        "memory: user {uid} asks for {wanted}, has guests with {used}, and may have {limit} in all \
+         (memory= in [members] of chaosd.toml); destroy one, or ask root for more"
+    )]
+    Memory {
+        /// The user.
+        uid: u32,
+        /// The memory of the guest.
+        wanted: KiB,
+        /// The memory of the user's guests.
+        used: KiB,
+        /// The most memory.
+        limit: KiB,
+    },
+    /// Another user's guest is about to be restarted under the name.
+    #[error(
+        "the name {name} is that of a guest which is to be restarted; choose another one, or ask \
+         root to cancel the restart: chaos destroy {name}"
+    )]
+    NamePending {
+        /// The name.
+        name: String,
+    },
+    /// Only root may do this.
+    #[error("chaos pool {what}: only root may change the pool, which all users share")]
+    Pool {
+        /// The subcommand.
+        what: &'static str,
+    },
+}
+
+impl Members {
+    /// Notes a guest that an earlier `chaosd` has created.
+    pub(crate) fn found(&mut self, record: &Record) {
+        self.created(record.owner, record.handle.0, &record.config, None);
+    }
+
+    /// Notes a guest that was created, with its files. Keeps the files only if the guest may be
+    /// restarted.
+    pub(crate) fn created(
+        &mut self,
+        uid: u32,
+        handle: [u8; 16],
+        config: &DomainConfig,
+        files: Option<MemberFiles>,
+    ) {
+        if uid != ROOT {
+            let files = files.filter(|_| may_restart(config));
+            self.guests.insert(handle, MemberGuest { uid, memory: config.memory, files });
+        }
+    }
+
+    /// Returns whether there are any guests of members.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.guests.is_empty()
+    }
+
+    /// Forgets the guests that no longer exist.
+    pub(crate) fn retain(&mut self, exists: impl Fn(&[u8; 16]) -> bool) {
+        self.guests.retain(|handle, _| exists(handle));
+    }
+
+    /// Returns the files of a guest, if they are still there.
+    pub(crate) fn files(&self, handle: &[u8; 16]) -> Option<MemberFiles> {
+        self.guests.get(handle)?.files.clone()
+    }
+
+    /// Checks whether a member may have another guest of this config, `successor_of` a guest that
+    /// is not counted.
+    ///
+    /// # Errors
+    /// The guest is not allowed for members, or would exceed a limit.
+    pub(crate) fn check(
+        &self,
+        uid: u32,
+        config: &DomainConfig,
+        limits: &MemberLimits,
+        successor_of: Option<&[u8; 16]>,
+    ) -> Result<(), MemberRefusal> {
+        if !config.disks.is_empty() {
+            return Err(MemberRefusal::Disk(uid));
+        }
+        if let Some(allowed) = &limits.bridges
+            && let Some(vif) = config.vifs.iter().find(|vif| !allowed.contains(&vif.bridge))
+        {
+            let (bridge, allowed) = (vif.bridge.clone(), allowed.clone());
+            return Err(MemberRefusal::Bridge { bridge, allowed });
+        }
+        let own = || {
+            let others = self.guests.iter().filter(|(handle, _)| Some(*handle) != successor_of);
+            others.map(|(_, guest)| guest).filter(|guest| guest.uid == uid)
+        };
+        let used = own().count();
+        if used >= limits.guests as usize {
+            return Err(MemberRefusal::Guests { uid, used, limit: limits.guests });
+        }
+        let used = KiB(own().map(|guest| guest.memory.0).sum());
+        if used.0.saturating_add(config.memory.0) > limits.memory.0 {
+            let (wanted, limit) = (config.memory, limits.memory);
+            return Err(MemberRefusal::Memory { uid, wanted, used, limit });
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a guest of this config may be restarted.
+fn may_restart(config: &DomainConfig) -> bool {
+    [config.on_poweroff, config.on_reboot, config.on_crash]
+        .iter()
+        .any(|action| matches!(action, Action::Restart | Action::RenameRestart))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uploads::Uploads;
+
+    fn config(more: &str) -> DomainConfig {
+        let text = format!("name='a'\ntype='pvh'\nkernel='/k'\nmemory=4\n{more}");
+        chaos::config::parse_str("test", &text, &[], true).unwrap().config
+    }
+
+    fn limits() -> MemberLimits {
+        MemberLimits { guests: 2, memory: KiB(10 << 10), ..MemberLimits::default() }
+    }
+
+    #[test]
+    fn guests_and_memory_of_each_user_are_limited() {
+        let (mut members, limits, small) = (Members::default(), limits(), config(""));
+        members.created(7, [1; 16], &small, None);
+        let large = config("memory=7");
+        let memory = members.check(7, &large, &limits, None).unwrap_err();
+        let text = memory.to_string();
+        assert!(text.contains("asks for 7168 KiB, has guests with 4096 KiB"), "{text}");
+        assert_eq!(members.check(8, &large, &limits, None), Ok(()), "users are counted apart");
+        members.created(7, [2; 16], &small, None);
+        let refused = members.check(7, &small, &limits, None);
+        assert_eq!(refused, Err(MemberRefusal::Guests { uid: 7, used: 2, limit: 2 }));
+        assert_eq!(members.check(7, &small, &limits, Some(&[1; 16])), Ok(()), "its successor");
+        members.retain(|handle| *handle == [1; 16]);
+        assert_eq!(members.check(7, &small, &limits, None), Ok(()));
+        members.created(ROOT, [3; 16], &small, None);
+        assert_eq!(members.guests.len(), 1, "root has no limits");
+    }
+
+    #[test]
+    fn a_member_has_no_disk_and_only_the_bridges_that_are_allowed() {
+        let members = Members::default();
+        let disk = config("store='xenstore'\ndisk=['/dev/sda,raw,xvda,rw']");
+        assert_eq!(members.check(7, &disk, &limits(), None), Err(MemberRefusal::Disk(7)));
+        let vif = config("vif=['bridge=inner']");
+        assert_eq!(members.check(7, &vif, &limits(), None), Ok(()));
+        let limits = MemberLimits { bridges: Some(vec!["outer".into()]), ..limits() };
+        let refused = members.check(7, &vif, &limits, None).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "bridge=inner: must be one of outer (bridges= in [members] of chaosd.toml)"
+        );
+    }
+
+    #[test]
+    fn files_are_kept_only_for_a_guest_that_may_be_restarted() {
+        let (mut members, mut uploads) = (Members::default(), Uploads::default());
+        let kernel = uploads.begin(7, 4, 100).unwrap();
+        let files = MemberFiles { kernel, ramdisk: None };
+        let once = config("on_reboot='destroy'\non_crash='preserve'");
+        members.created(7, [1; 16], &once, Some(files.clone()));
+        members.created(7, [2; 16], &config("on_crash='restart'"), Some(files));
+        assert!(members.files(&[1; 16]).is_none() && members.files(&[2; 16]).is_some());
+        assert!(uploads.begin(7, 97, 100).is_err(), "the kernel is still held");
+        members.retain(|_| false);
+        assert!(uploads.begin(7, 97, 100).is_ok());
+    }
+}

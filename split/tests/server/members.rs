@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Users other than root, who may be hostile.
+
+use std::io::{IoSlice, Read, Seek, Write, pipe};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use chaos::clients::chaosd::client::{Chaosd, DaemonError, UploadError};
+use chaos::clients::chaosd::protocol::{self, Reply, Request};
+use chaosd::server::MEMBER_CLIENTS;
+use chaosd::settings::MemberLimits;
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use xen::units::KiB;
+
+use super::bed::{Bed, MEMBER, POOL, as_member, assert_closed, put};
+
+/// Returns the message of a refusal.
+#[track_caller]
+fn refusal<T: std::fmt::Debug>(result: Result<T, DaemonError>) -> String {
+    match result {
+        Err(DaemonError::Refused(refusal)) => refusal.message,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn file(bytes: &[u8]) -> std::fs::File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+#[test]
+fn a_members_descriptors_are_never_opened() {
+    let bed = Bed::new();
+    let (mut reader, writer) = pipe().unwrap();
+    let Some(client) = as_member(MEMBER, || bed.raw()) else { return };
+    let packet = protocol::encode(&Request::Drain).unwrap();
+    let fds = [writer.as_raw_fd()];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let parts = [IoSlice::new(&packet)];
+    sendmsg::<()>(client.as_raw_fd(), &parts, &rights, MsgFlags::empty(), None).unwrap();
+    drop(writer);
+    assert_closed(&client);
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0, "no process has the pipe open");
+    assert_eq!(bed.served(), 0);
+    bed.assert_serves();
+}
+
+#[test]
+fn a_member_uploads_the_files_of_a_create_and_each_request_takes_its_own() {
+    let bed = Bed::new();
+    let (kernel, ramdisk) = (vec![1; 100_000], vec![2; 5]);
+    let Some(client) = as_member(MEMBER, || Chaosd::connect(&bed.path).unwrap()) else { return };
+    for _ in 0..3 {
+        client.upload(&file(&kernel), 100_000).unwrap();
+        client.upload(&file(&ramdisk), 5).unwrap();
+        let message = refusal(client.ask(&Request::Drain, &[]));
+        assert_eq!(message, format!("user {MEMBER} uploaded [100000, 5]"));
+    }
+    let message = refusal(client.ask(&Request::Drain, &[]));
+    assert_eq!(message, format!("user {MEMBER} uploaded []"));
+    let shorter = client.upload(&file(b"four"), 5);
+    assert!(matches!(shorter, Err(UploadError::Read(_))), "{shorter:?}");
+    bed.assert_serves();
+}
+
+#[test]
+fn what_a_member_uploads_is_limited_and_freed_with_the_connection() {
+    let bed = Bed::with(MemberLimits { files: KiB(64), ..MemberLimits::default() });
+    let Some(first) = as_member(MEMBER, || Chaosd::connect(&bed.path).unwrap()) else { return };
+    first.upload(&file(&[1; 60_000]), 60_000).unwrap();
+    let second = as_member(MEMBER, || Chaosd::connect(&bed.path).unwrap()).unwrap();
+    let message = refusal(second.ask(&Request::Upload { length: 6000 }, &[]));
+    assert!(message.contains("chaosd holds 59 KiB of files for user 61234, and at most 64 KiB"));
+    let other = as_member(MEMBER + 1, || Chaosd::connect(&bed.path).unwrap()).unwrap();
+    other.upload(&file(&[1; 60_000]), 60_000).unwrap();
+    drop(first);
+    bed.assert_serves();
+    second.upload(&file(&[1; 60_000]), 60_000).unwrap();
+}
+
+#[test]
+fn what_the_service_no_longer_needs_is_freed_before_the_next_upload() {
+    let bed = Bed::with(MemberLimits { files: KiB(64), ..MemberLimits::default() });
+    let Some(client) = as_member(MEMBER, || Chaosd::connect(&bed.path).unwrap()) else { return };
+    for _ in 0..3 {
+        client.upload(&file(&[1; 60_000]), 60_000).unwrap();
+        let message = refusal(client.ask(&Request::Drain, &[]));
+        assert_eq!(message, format!("user {MEMBER} uploaded [60000]"));
+    }
+    let root = Chaosd::connect(&bed.path).unwrap();
+    let message = refusal(root.ask(&Request::Upload { length: 4 }, &[]));
+    assert_eq!(message, "root passes the files of a create as descriptors");
+}
+
+#[test]
+fn a_member_that_stops_in_an_upload_or_sends_too_much_harms_only_itself() {
+    let bed = Bed::new();
+    let Some(clients) = as_member(MEMBER, || [bed.raw(), bed.raw(), bed.raw()]) else { return };
+    let upload = protocol::encode(&Request::Upload { length: 100 }).unwrap();
+    for client in &clients {
+        put(client, &upload).unwrap();
+        assert_eq!(decode(client), Reply::Done);
+        put(client, &[1; 60]).unwrap();
+    }
+    let [silent, ends, sends_more] = clients;
+    drop(ends);
+    put(&sends_more, &[1; 60]).unwrap();
+    assert_closed(&sends_more);
+    bed.assert_serves();
+    put(&silent, &[1; 40]).unwrap();
+    assert_eq!(decode(&silent), Reply::Done, "it may be slow");
+}
+
+fn decode(client: &OwnedFd) -> Reply {
+    let mut buffer = [0; 256];
+    let length = recv(client.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
+    protocol::decode(&buffer[..length]).unwrap()
+}
+
+#[test]
+fn a_member_has_a_share_of_the_connections_and_is_told_so() {
+    let bed = Bed::with(MemberLimits { connections: 2, ..MemberLimits::default() });
+    let root = bed.raw();
+    let connect = || Chaosd::connect(&bed.path).unwrap();
+    let Some([one, two]) = as_member(MEMBER, || [connect(), connect()]) else { return };
+    assert!(one.ask(&POOL, &[]).is_ok() && two.ask(&POOL, &[]).is_ok());
+    let third = as_member(MEMBER, connect).unwrap();
+    let message = refusal(third.ask(&POOL, &[]));
+    assert!(message.starts_with("user 61234 has 2 connections to chaosd, and may have 2"));
+    assert!(as_member(MEMBER + 1, connect).unwrap().ask(&POOL, &[]).is_ok());
+    drop(one);
+    assert!(two.ask(&POOL, &[]).is_ok());
+    assert!(as_member(MEMBER, connect).unwrap().ask(&POOL, &[]).is_ok());
+    put(&root, &protocol::encode(&POOL).unwrap()).unwrap();
+    assert!(matches!(decode(&root), Reply::Pool { .. }));
+}
+
+#[test]
+fn members_together_leave_places_for_root() {
+    let bed = Bed::new();
+    let root = bed.raw();
+    let connect = |number: usize| {
+        let uid = MEMBER + u32::try_from(number / 8).unwrap();
+        as_member(uid, || bed.raw())
+    };
+    let Some(_first) = connect(0) else { return };
+    let _members: Vec<_> = (1..MEMBER_CLIENTS).map(connect).collect();
+    bed.assert_serves();
+    let last = as_member(1, || Chaosd::connect(&bed.path).unwrap()).unwrap();
+    let message = refusal(last.ask(&POOL, &[]));
+    assert!(message.starts_with("users other than root have 48 connections"), "{message}");
+    put(&root, &protocol::encode(&POOL).unwrap()).unwrap();
+    assert!(matches!(decode(&root), Reply::Pool { .. }), "it is still connected");
+}

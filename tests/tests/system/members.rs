@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Users other than root, as members of the group that may use `chaosd`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use system_tests::{Bed, Chaosd, Guest, chaos, chaos_as};
+
+const SETTINGS: &str = "memory = '16M'
+[[flavour]]
+name = 'daytime'
+memory = '4M'
+bridges = ['xenbr0']
+low = 1
+high = 1
+[members]
+guests = 1
+memory = '6M'
+";
+
+/// Number of a user that is not root.
+const MEMBER: u32 = 1234;
+
+/// A kernel and a config of the member's, and a file that only root may read.
+struct Files {
+    kernel: String,
+    config: String,
+    secret: String,
+}
+
+impl Files {
+    fn new(bed: &Bed) -> Self {
+        let kernel = bed.file("kernel", fs::read("daytime").expect("the guest is there"));
+        let secret = bed.file("secret", "root:secret");
+        fs::set_permissions(&secret, Permissions::from_mode(0o600))
+            .expect("the mode can be changed");
+        let folder = Path::new(&kernel).parent().expect("it is in a folder");
+        fs::set_permissions(folder, Permissions::from_mode(0o755))
+            .expect("the mode can be changed");
+        let config = bed.file(
+            "member.cfg",
+            format!(
+                "name='member'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\n\
+                 vif=['bridge=xenbr0,ip=10.0.0.3/24 10.0.0.1']\n"
+            ),
+        );
+        Self { kernel, config, secret }
+    }
+
+    /// Runs `chaos create` as the member, with more settings.
+    fn create(&self, more: &[&str]) -> system_tests::Ran {
+        chaos_as(MEMBER, &[&["create", &self.config][..], more].concat())
+    }
+}
+
+#[track_caller]
+fn answers() {
+    let answer = Guest::ask("10.0.0.3:13", b"", b"\n");
+    assert!(answer.ends_with(b"\n"), "{answer:?}");
+}
+
+#[test]
+fn a_members_guest_is_restarted_by_chaosd_from_what_the_member_has_uploaded() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let mut chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    files.create(&[]).ok();
+    answers();
+    // What is at the path now is root's.
+    fs::remove_file(&files.kernel).unwrap();
+    fs::rename(&files.secret, &files.kernel).unwrap();
+    chaos(&["reboot", "member"]).ok();
+    chaosd.wait_for_log("member rebooted and is domain");
+    answers();
+    chaosd.restart();
+    chaos(&["reboot", "member"]).ok();
+    chaosd.wait_for_log("the kernel that user 1234 uploaded is gone");
+    chaos(&["destroy", "member"]).ok();
+    assert!(chaosd.stop());
+}
+
+#[test]
+fn a_member_of_the_group_of_chaosd_has_limits() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let chaosd = Chaosd::start(SETTINGS);
+    let disk = format!("disk=['{},raw,xvda,r']", files.secret);
+    files.create(&["store='xenstore'", &disk]).refused(2, &["disk", "user 1234", "as root"]);
+    let ramdisk = format!("ramdisk='{}'", files.secret);
+    files.create(&[&ramdisk]).refused(2, &["ermission denied"]);
+    files.create(&["memory=8"]).refused(2, &["asks for 8192 KiB", "may have 6144 KiB"]);
+    files.create(&[]).ok();
+    files.create(&["name='second'"]).refused(2, &["user 1234 has 1 guests, and may have 1"]);
+    chaos_as(MEMBER, &["pool"]).ok();
+    chaos_as(MEMBER, &["pool", "drain"]).refused(2, &["only root"]);
+    assert_ne!(chaos_as(MEMBER, &["destroy", "member"]).code, Some(0));
+    let other = chaos_as(MEMBER + 1, &["create", &files.config]);
+    other.refused(1, &["the name member is in use"]);
+    answers();
+    chaos(&["destroy", "member"]).ok();
+    files.create(&[]).ok();
+    chaos(&["destroy", "member"]).ok();
+    assert!(chaosd.stop());
+}
