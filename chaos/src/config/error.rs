@@ -74,7 +74,7 @@ impl ConfigError {
     }
 }
 
-/// Most errors of a config that are reported. Whoever gets more has passed something else.
+/// Most errors of a config that are reported. A file with more is something else.
 const MAX_ERRORS: usize = 100;
 
 /// Everything that is wrong with a config, in the order of its text: at least one error. What is
