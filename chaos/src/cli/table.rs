@@ -47,14 +47,25 @@ impl<'a> ConfigErrorRows<'a> {
                 column: Some(position.column),
                 message: problem.to_string(),
             },
-            error => ConfigErrorRow {
-                file: error.file(),
-                line: None,
-                column: None,
-                message: chain(error),
-            },
+            error => {
+                let line = match error {
+                    ConfigError::NotText { line, .. } => Some(*line),
+                    _ => None,
+                };
+                ConfigErrorRow { file: error.file(), line, column: None, message: message(error) }
+            }
         });
         Self { errors: errors_of.collect(), more: errors.are_more() }
+    }
+}
+
+/// Returns the message of an error without the file at its beginning.
+fn message(error: &ConfigError) -> String {
+    let text = chain(error);
+    let file = error.file().unwrap_or_default();
+    match text.strip_prefix(file).and_then(|rest| rest.split_once(": ")) {
+        Some((_, message)) => message.to_owned(),
+        None => text,
     }
 }
 
