@@ -26,6 +26,12 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// It is a device, which is not opened.
+    #[error("{} is a device: a config must be a file or a pipe; - reads standard input", path.display())]
+    Device {
+        /// The device.
+        path: PathBuf,
+    },
     /// The file is larger than [`MAX_SIZE`].
     #[error("{}: a config must be at most {} KiB", path.display(), MAX_SIZE >> 10)]
     TooLarge {
@@ -65,9 +71,10 @@ impl ConfigError {
     #[must_use]
     pub fn file(&self) -> Option<&str> {
         match self {
-            Self::Read { path, .. } | Self::TooLarge { path } | Self::NotText { path, .. } => {
-                path.to_str()
-            }
+            Self::Read { path, .. }
+            | Self::Device { path }
+            | Self::TooLarge { path }
+            | Self::NotText { path, .. } => path.to_str(),
             Self::Missing { file, .. } => Some(file),
             Self::Wrong { position, .. } => Some(&position.file),
         }

@@ -214,6 +214,10 @@ fn a_file_must_be_readable_text_of_limited_size() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.cfg");
     assert!(matches!(only(parse_file(&path, &[], false)), ConfigError::Read { .. }));
+    let tty = only(parse_file("/dev/tty".as_ref(), &[], false));
+    assert!(matches!(tty, ConfigError::Device { .. }), "{tty:?}");
+    let overrides = BASE.lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(parse_file("/dev/null".as_ref(), &overrides, true).unwrap().config, guest(""));
     std::fs::write(&path, BASE).unwrap();
     assert_eq!(parse_file(&path, &[], true).unwrap().config, guest(""));
     std::fs::write(&path, b"name='a'\xff").unwrap();
