@@ -14,6 +14,7 @@ mod convert;
 pub mod domain;
 pub mod escape;
 pub mod failure;
+mod found;
 pub mod guests;
 pub mod handle;
 pub mod hypervisor;

@@ -57,12 +57,32 @@ fn the_errors_of_a_config_are_printed_as_json() {
             "file": file, "line": 3, "column": 10, "message": "memory = \"0\": must be at least 1 MiB",
         })
     );
-    assert_eq!(printed["errors"][2]["line"], Value::Null);
+    assert_eq!(
+        printed["errors"][2],
+        json!({
+            "file": file, "line": null, "column": null,
+            "message": "kernel is missing; add a line such as kernel = \"/boot/vmlinuz\"",
+        })
+    );
     assert_eq!(printed["errors"].as_array().unwrap().len(), 3);
     assert_eq!(printed["more"], false);
     let missing = chaos(&["create", "--json", "/no/such/file"], b"");
     let printed: Value = serde_json::from_slice(&missing.stdout).unwrap();
-    assert_eq!(printed["errors"][0]["file"], "/no/such/file");
+    let message = "cannot read the config /no/such/file: No such file or directory (os error 2)";
+    assert_eq!(
+        printed["errors"][0],
+        json!({
+            "file": "/no/such/file", "line": null, "column": null, "message": message,
+        })
+    );
+    let not_text = chaos(&["create", "--json", "-"], b"name = 'a'\n\xff");
+    let printed: Value = serde_json::from_slice(&not_text.stdout).unwrap();
+    assert_eq!(
+        printed["errors"][0],
+        json!({
+            "file": file, "line": 2, "column": null, "message": "a config must be UTF-8 text",
+        })
+    );
 }
 
 #[test]

@@ -47,14 +47,25 @@ impl<'a> ConfigErrorRows<'a> {
                 column: Some(position.column),
                 message: problem.to_string(),
             },
-            error => ConfigErrorRow {
-                file: error.file(),
-                line: None,
-                column: None,
-                message: chain(error),
-            },
+            error => {
+                let line = match error {
+                    ConfigError::NotText { line, .. } => Some(*line),
+                    _ => None,
+                };
+                ConfigErrorRow { file: error.file(), line, column: None, message: message(error) }
+            }
         });
         Self { errors: errors_of.collect(), more: errors.are_more() }
+    }
+}
+
+/// Returns the message of an error without the file at its beginning.
+fn message(error: &ConfigError) -> String {
+    let text = chain(error);
+    let file = error.file().unwrap_or_default();
+    match text.strip_prefix(file).and_then(|rest| rest.split_once(": ")) {
+        Some((_, message)) => message.to_owned(),
+        None => text,
     }
 }
 
@@ -102,7 +113,8 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
         let vifs = flavour.bridges.iter().map(|bridge| format!("vif on {bridge}"));
         let devices: Vec<String> =
             console.into_iter().chain(vifs).chain(flavour.kernel.clone()).collect();
-        let held = flavour.memory_kib * u64::from(flavour.ready + flavour.creating);
+        let shells = u64::from(flavour.ready) + u64::from(flavour.creating);
+        let held = flavour.memory_kib.saturating_mul(shells);
         let _ = writeln!(
             text,
             "{:<width$}  {:>9}  {:>5}  {:>5}  {:>8}  {:>4}  {:>4}  {:>8}  {:>8}  {:>10}  {:>9}  {}",
@@ -155,8 +167,11 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
             guest.age_ms.map_or_else(|| NONE.to_owned(), age),
         );
         for device in &guest.broken_devices {
-            let _ =
-                writeln!(text, "  {} is broken: {}", device.device, escape::line(&device.reason));
+            let _ = writeln!(
+                text,
+                "  {}",
+                escape::line(&format!("{} is broken: {}", device.device, device.reason))
+            );
         }
         if let Some(fault) = &guest.fault {
             let _ = writeln!(text, "  {}", escape::line(fault));
@@ -178,7 +193,35 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chaos::guests::{BrokenDevice, GuestState};
+
     use super::*;
+
+    #[test]
+    fn text_from_elsewhere_adds_no_row_and_sends_nothing_to_the_terminal() {
+        let guest = ListedGuest {
+            name: Some("a\nb\u{202e}".to_owned()),
+            domid: Some(7),
+            handle: None,
+            memory_kib: 4096,
+            vcpus: 1,
+            state: GuestState::Running,
+            cpu_time_ns: 0,
+            age_ms: None,
+            vifs: Vec::new(),
+            broken_devices: vec![BrokenDevice {
+                device: "vif0".to_owned(),
+                reason: "\x1b[2J\nfake  5".to_owned(),
+            }],
+            fault: Some("\x07\r".to_owned()),
+        };
+        let text = guests(&[guest]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text:?}");
+        assert!(lines[1].starts_with("a\\nb\\u{202e}      7  "), "{text:?}");
+        assert_eq!(lines[2], "  vif0 is broken: \\x1b[2J\\nfake  5");
+        assert_eq!(lines[3], "  \\x07\\r");
+    }
 
     #[test]
     fn ages_and_times_have_fitting_units() {

@@ -211,9 +211,12 @@ mod tests {
     #[test]
     fn values_that_no_config_file_can_set_are_refused() {
         type Change = fn(&mut EncodedConfig);
-        let changes: [Change; 20] = [
+        let changes: [Change; 23] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
+            |c| c.name = "+7".into(),
+            |c| c.name = "a\u{202e}".into(),
+            |c| c.name = "Domain-0".into(),
             |c| c.memory_kib = 1023,
             |c| c.memory_kib = 1026,
             |c| c.memory_kib = u64::MAX,

@@ -26,6 +26,12 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// It is a device, which is not opened.
+    #[error("{} is a device: a config must be a file or a pipe; - reads standard input", path.display())]
+    Device {
+        /// The device.
+        path: PathBuf,
+    },
     /// The file is larger than [`MAX_SIZE`].
     #[error("{}: a config must be at most {} KiB", path.display(), MAX_SIZE >> 10)]
     TooLarge {
@@ -65,16 +71,17 @@ impl ConfigError {
     #[must_use]
     pub fn file(&self) -> Option<&str> {
         match self {
-            Self::Read { path, .. } | Self::TooLarge { path } | Self::NotText { path, .. } => {
-                path.to_str()
-            }
+            Self::Read { path, .. }
+            | Self::Device { path }
+            | Self::TooLarge { path }
+            | Self::NotText { path, .. } => path.to_str(),
             Self::Missing { file, .. } => Some(file),
             Self::Wrong { position, .. } => Some(&position.file),
         }
     }
 }
 
-/// Most errors of a config that are reported. Whoever gets more has passed something else.
+/// Most errors of a config that are reported. A file with more is something else.
 const MAX_ERRORS: usize = 100;
 
 /// Everything that is wrong with a config, in the order of its text: at least one error. What is

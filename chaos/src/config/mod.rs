@@ -38,6 +38,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use rustix::fs::{FileType, OFlags, makedev};
+
+use crate::found::FoundFile;
+
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
 pub use disk::{DiskConfig, DiskProblem, MAX_DISKS};
@@ -88,11 +92,25 @@ pub fn parse_file(
     overrides: &[String],
     strict: bool,
 ) -> Result<ParsedConfig, ConfigErrors> {
-    match File::open(path) {
-        Ok(file) => parse_input(path, file, overrides, strict),
-        Err(source) => Err(ConfigError::Read { path: path.to_owned(), source }.into()),
-    }
+    parse_input(path, open(path)?, overrides, strict)
 }
+
+/// Opens a config: a file, a pipe, or `/dev/null` if all keys are in the overrides.
+fn open(path: &Path) -> Result<File, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let found = FoundFile::at(path).map_err(failed)?;
+    match found.kind() {
+        FileType::CharacterDevice if found.stat.st_rdev == makedev(DEV_NULL.0, DEV_NULL.1) => {}
+        FileType::CharacterDevice | FileType::BlockDevice => {
+            return Err(ConfigError::Device { path: path.to_owned() });
+        }
+        _ => {}
+    }
+    found.open(OFlags::empty()).map_err(failed)
+}
+
+/// The major and minor number of `/dev/null`.
+const DEV_NULL: (u32, u32) = (1, 3);
 
 /// Parses a config from an open file or a pipe, as [`parse_file`] does. `name` is its name in
 /// messages.

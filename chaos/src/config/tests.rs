@@ -174,7 +174,7 @@ fn disks_are_accepted_in_xenstore_mode_only() {
     assert_eq!(refused, ConfigProblem::XenStoreOnly { key: "disk" });
     let (_, refused) = problem(&with("'/a.img,raw,xvda','/b.img,raw,xvda'"));
     assert_eq!(refused, ConfigProblem::DiskTwice { vdev: "xvda".to_owned() });
-    // Both at once, so that nobody adds store= only to learn that the disk must be converted.
+    // Both at once: it is of no use to add store= if the disk must be converted, too.
     let errors = all("disk=['/a.img,qcow2,xvda']");
     assert!(errors[0].starts_with("x.cfg:4:1: disk needs store"), "{errors:?}");
     assert!(errors[1].contains("format = qcow2: must be raw; convert the file"), "{errors:?}");
@@ -214,6 +214,10 @@ fn a_file_must_be_readable_text_of_limited_size() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.cfg");
     assert!(matches!(only(parse_file(&path, &[], false)), ConfigError::Read { .. }));
+    let tty = only(parse_file("/dev/tty".as_ref(), &[], false));
+    assert!(matches!(tty, ConfigError::Device { .. }), "{tty:?}");
+    let overrides = BASE.lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(parse_file("/dev/null".as_ref(), &overrides, true).unwrap().config, guest(""));
     std::fs::write(&path, BASE).unwrap();
     assert_eq!(parse_file(&path, &[], true).unwrap().config, guest(""));
     std::fs::write(&path, b"name='a'\xff").unwrap();

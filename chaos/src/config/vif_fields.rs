@@ -150,10 +150,10 @@ impl Field<'_> {
     fn flag(&self) -> Result<(), Fault> {
         match self.text {
             "trusted" => Ok(()),
-            "untrusted" => Err(self.not_supported(
-                "untrusted",
-                "chaos does not tell the guest that a backend is untrusted",
-            )),
+            "untrusted" => {
+                Err(self
+                    .not_supported("untrusted", "chaos does not announce backends as untrusted"))
+            }
             field => Err(Fault {
                 span: self.span,
                 problem: VifProblem::NoValue { field: field.to_owned() }.into(),

@@ -2,18 +2,15 @@
 //! Opens and reads files of kernels and ramdisks.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat};
+use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use super::error::{ImageError, MAX_SIZE};
+use crate::found::FoundFile;
 
-/// Opens a regular file for reading.
-///
-/// Nothing else is opened, not even for a moment: opening a device can have an effect, such as
-/// starting a watchdog that resets the host, or rewinding a tape.
+/// Opens a regular file for reading. Nothing else is opened, not even for a moment.
 ///
 /// # Errors
 /// It cannot be opened, is not a regular file, or is larger than [`MAX_SIZE`].
@@ -26,19 +23,9 @@ pub fn open(path: &Path) -> Result<File, ImageError> {
 /// # Errors
 /// As [`open`].
 pub(super) fn open_with_key(path: &Path) -> Result<(File, ImageKey), ImageError> {
-    let failed = |errno: rustix::io::Errno| ImageError::Open(errno.into());
-    // This only finds the file.
-    let found = open_flags(path, OFlags::PATH).map_err(failed)?;
-    let key = ImageKey::of_stat(&fstat(&found).map_err(failed)?)?;
-    // This path leads to the file that was found, even if the other one leads elsewhere now.
-    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = open_flags(path.as_ref(), flags).map_err(failed)?;
-    Ok((file.into(), key))
-}
-
-fn open_flags(path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+    let found = FoundFile::at(path).map_err(ImageError::Open)?;
+    let key = ImageKey::of_stat(&found.stat)?;
+    Ok((found.open(OFlags::NONBLOCK).map_err(ImageError::Open)?, key))
 }
 
 /// Appends `count` bytes of a file, from `position` on.

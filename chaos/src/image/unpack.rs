@@ -16,10 +16,6 @@ use crate::convert::u64_to_usize;
 /// Most memory that xz and lzma may use, in KiB. Their largest preset uses 65 MiB.
 const LZMA_MEMORY_KIB: u32 = 256 << 10;
 
-/// Upper bound of the ratio between the size of a real kernel and that of its payload. If the
-/// header claims more, memory is allocated as the output grows, so that a false size costs nothing.
-const USUAL_RATIO: usize = 16;
-
 /// Returns `bytes` unpacked if they are packed, and unchanged otherwise.
 pub(super) fn unpack(bytes: Vec<u8>, limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
     if bytes.starts_with(GZIP) {
@@ -134,13 +130,16 @@ fn unpack_bzimage(image: &BzImage<'_>, limit: SizeLimit) -> Result<Vec<u8>, Imag
 
 /// Unpacks `packed` up to `most` bytes. `size` is the expected number of bytes.
 fn read_most(method: Method, packed: &[u8], size: u64, most: u64) -> Result<Vec<u8>, ImageError> {
-    let size = u64_to_usize(size).min(packed.len().saturating_mul(USUAL_RATIO));
     let mut unpacked = Vec::new();
     // Room for all of it at once, and for the byte that must not follow: a buffer that grows is
-    // twice as large while it is copied.
-    unpacked.try_reserve_exact(size + 1).map_err(|_| ImageError::NoMemory { size: size as u64 })?;
+    // twice as large while it is copied. A size that is not true costs nothing, because the kernel
+    // of dom0 provides the memory when it is written to.
+    unpacked
+        .try_reserve_exact(u64_to_usize(size) + 1)
+        .map_err(|_| ImageError::NoMemory { size })?;
     method
         .read(packed, most, &mut unpacked)
         .map_err(|source| ImageError::Unpack { method: method.name(), source })?;
+    unpacked.shrink_to_fit();
     Ok(unpacked)
 }

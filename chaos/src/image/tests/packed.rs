@@ -73,6 +73,16 @@ fn no_more_is_unpacked_than_the_guest_can_use() {
         let refused = Image::parse(file, limit).unwrap_err().to_string();
         assert!(refused.starts_with("the unpacked kernel must be at most 65 MiB for"), "{refused}");
     }
+    // The whole buffer is allocated at once, and none of it is kept in vain.
+    let kernel = KernelFile::new().build();
+    let mut lying = gzip(&kernel);
+    let end = lying.len() - 4;
+    lying[end..].copy_from_slice(&u32::MAX.to_le_bytes());
+    for file in [gzip(&kernel), [gzip(&kernel), vec![0xff; 4]].concat()] {
+        let unpacked = held(Image::parse(file, limit).unwrap());
+        assert_eq!(unpacked.capacity(), kernel.len());
+    }
+    assert!(Image::parse(lying, limit).is_err());
     // A bzImage that claims less than it has.
     for (method, packed) in PACKED.iter() {
         let mut packed = packed.clone();
