@@ -12,6 +12,8 @@ pub(crate) struct Client {
     pub(crate) info: Rc<RefCell<ClientInfo>>,
     /// Whether to close the connection when the output has been sent.
     pub(crate) close: bool,
+    /// Whether the peer sends HTTP requests.
+    pub(crate) http: bool,
 }
 
 /// The facts about a connection that `CLIENT LIST` reports.

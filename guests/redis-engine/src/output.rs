@@ -126,10 +126,20 @@ impl Output {
     }
 
     pub(crate) fn error(&mut self, text: &str) {
+        self.error_of([text.as_bytes()]);
+    }
+
+    /// Writes an error whose text is in several parts. Line breaks in it become spaces, because they
+    /// would end the error early.
+    pub(crate) fn error_of<const N: usize>(&mut self, text: [&[u8]; N]) {
         self.put(b"-");
-        // Leave out line breaks, which would end the error early.
-        for part in text.split(['\r', '\n']) {
-            self.put(part.as_bytes());
+        for part in text {
+            let mut lines = part.split(|byte| matches!(byte, b'\r' | b'\n'));
+            self.put(lines.next().unwrap_or_default());
+            for line in lines {
+                self.put(b" ");
+                self.put(line);
+            }
         }
         self.put(b"\r\n");
     }

@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use crate::args::Args;
 use crate::memory::{Memory, fits_in_transit, room};
 
-/// The longest line in bytes: a length, or a whole inline command (`PROTO_INLINE_MAX_SIZE`).
+/// The longest line in bytes, its end included: a length, or a whole inline command
+/// (`PROTO_INLINE_MAX_SIZE`).
 const MAX_LINE: usize = 64 * 1024;
 
 /// The most arguments of a command, its name included (as in Redis: 1024 * 1024).
@@ -16,13 +17,16 @@ const MAX_ARGUMENTS: i64 = 1024 * 1024;
 const MAX_ARGUMENT: i64 = 512 * 1024 * 1024;
 
 /// What the parser waits for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum State {
     /// The first byte of a command.
     #[default]
     Start,
     /// The rest of a line, either an inline command or a line of a multi-bulk command.
     Line { inline: bool },
+    /// The rest of a line that contains a NUL, of which `length` bytes have arrived. Redis finds no
+    /// line end behind a NUL, so such a line only becomes too long.
+    Endless { inline: bool, length: usize },
     /// `left` more bytes of an argument, then its line end.
     Argument { left: usize },
     /// `left` more bytes of an argument's line end.
@@ -66,6 +70,7 @@ impl Parser {
             let (step, found) = match self.state {
                 State::Start => self.start(rest[0]),
                 State::Line { inline } => self.line(memory, rest, inline),
+                State::Endless { inline, length } => self.endless(rest, inline, length),
                 State::Argument { left } => self.argument(rest, left),
                 State::ArgumentEnd { left } => self.argument_end(rest, left),
             };
@@ -81,22 +86,34 @@ impl Parser {
         self.args.clear();
         self.line.clear();
         self.skipping = false;
-        let inline = first != b'*';
-        self.state = State::Line { inline };
-        (usize::from(!inline), Found::Nothing)
+        self.state = State::Line { inline: first != b'*' };
+        (0, Found::Nothing)
+    }
+
+    /// Returns whether nothing of a command has arrived that is not complete.
+    pub(crate) fn is_between_commands(&self) -> bool {
+        self.state == State::Start
+    }
+
+    /// Returns the length of the part of `rest` that completes the line, if it is there. An inline
+    /// command ends with a line feed, other lines with a carriage return and any byte.
+    fn line_end(&self, rest: &[u8], inline: bool) -> Option<usize> {
+        if inline {
+            return rest.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        }
+        if self.line.last() == Some(&b'\r') {
+            return Some(1);
+        }
+        let end = rest.iter().position(|byte| *byte == b'\r')? + 2;
+        (end <= rest.len()).then_some(end)
     }
 
     /// Collects a line, and parses it when it is complete.
     fn line(&mut self, memory: &dyn Memory, rest: &[u8], inline: bool) -> (usize, Found) {
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let taken = end.map_or(rest.len(), |end| end + 1);
+        let end = self.line_end(rest, inline);
+        let taken = end.unwrap_or(rest.len());
         if self.line.len() + taken > MAX_LINE {
-            let message = match (inline, self.arguments_left) {
-                (true, _) => "ERR Protocol error: too big inline request",
-                (false, 0) => "ERR Protocol error: too big mbulk count string",
-                (false, _) => "ERR Protocol error: too big bulk count string",
-            };
-            return (taken, Found::Error(message));
+            return (taken, self.too_long(inline));
         }
         if self.line.is_empty() && end.is_some() {
             // The line is complete in this input, so there is no need to collect it.
@@ -117,13 +134,46 @@ impl Parser {
         (taken, found)
     }
 
+    /// Takes more bytes of a line that has no end.
+    fn endless(&mut self, rest: &[u8], inline: bool, length: usize) -> (usize, Found) {
+        let length = length.saturating_add(rest.len());
+        self.state = State::Endless { inline, length };
+        let found = if length > MAX_LINE { self.too_long(inline) } else { Found::Nothing };
+        (rest.len(), found)
+    }
+
+    fn too_long(&self, inline: bool) -> Found {
+        Found::Error(match (inline, self.arguments_left) {
+            (true, _) => "ERR Protocol error: too big inline request",
+            (false, 0) => "ERR Protocol error: too big mbulk count string",
+            (false, _) => "ERR Protocol error: too big bulk count string",
+        })
+    }
+
     fn whole_line(&mut self, memory: &dyn Memory, line: &[u8], inline: bool) -> Found {
-        let text = line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(line);
-        match (inline, self.arguments_left) {
-            (true, _) => self.inline(memory, text),
-            (false, 0) => self.argument_count(text),
-            (false, _) => self.argument_length(memory, text),
+        // A carriage return is optional in an inline command.
+        let end = if inline && !line.ends_with(b"\r\n") { 1 } else { 2 };
+        let text = &line[..line.len() - end];
+        // No number contains a NUL, so in other lines it is looked for only if they are wrong.
+        if inline && text.contains(&0) {
+            return self.line_without_end(line, inline);
         }
+        let found = match (inline, self.arguments_left) {
+            (true, _) => self.inline(memory, text),
+            (false, 0) => self.argument_count(&text[1..]),
+            (false, _) => self.argument_length(memory, text),
+        };
+        match found {
+            Found::Error(_) | Found::NoArgument(_) if !inline && text.contains(&0) => {
+                self.line_without_end(line, inline)
+            }
+            found => found,
+        }
+    }
+
+    fn line_without_end(&mut self, line: &[u8], inline: bool) -> Found {
+        self.state = State::Endless { inline, length: line.len() };
+        Found::Nothing
     }
 
     /// Parses `*N`, which starts a command of N arguments.
@@ -141,7 +191,7 @@ impl Parser {
     /// Parses `$N`, which starts an argument of N bytes.
     fn argument_length(&mut self, memory: &dyn Memory, text: &[u8]) -> Found {
         let Some(text) = text.strip_prefix(b"$") else {
-            return Found::NoArgument(text.first().copied().unwrap_or(b'\r'));
+            return Found::NoArgument(text.first().copied().unwrap_or(b' '));
         };
         let left = match length(text) {
             Some(left) if (0..=MAX_ARGUMENT).contains(&left) => usize::try_from(left).unwrap_or(0),
@@ -215,11 +265,21 @@ enum Split {
     Unbalanced,
 }
 
+/// Returns whether C's `isspace` accepts a byte.
+fn is_space(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || *byte == 0x0b
+}
+
+/// Returns whether a byte ends an argument without quotes. Other white space does not.
+fn ends_argument(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
 /// Splits a line as Redis's `sdssplitargs` does.
 fn split(memory: &dyn Memory, text: &[u8], args: &mut Args) -> Split {
     let mut at = 0;
     loop {
-        while text.get(at).is_some_and(u8::is_ascii_whitespace) {
+        while text.get(at).is_some_and(is_space) {
             at += 1;
         }
         if at == text.len() {
@@ -228,10 +288,13 @@ fn split(memory: &dyn Memory, text: &[u8], args: &mut Args) -> Split {
         if !args.reserve(memory, text.len() - at) {
             return Split::TooLarge;
         }
-        while let Some(byte) = text.get(at).filter(|byte| !byte.is_ascii_whitespace()) {
+        while let Some(byte) = text.get(at).filter(|byte| !ends_argument(**byte)) {
             match byte {
                 quote @ (b'"' | b'\'') => match quoted(text, at + 1, *quote, args) {
-                    Some(next) => at = next,
+                    Some(next) => {
+                        at = next;
+                        break;
+                    }
                     None => return Split::Unbalanced,
                 },
                 byte => {
@@ -274,7 +337,7 @@ fn quoted(text: &[u8], mut at: usize, quote: u8, args: &mut Args) -> Option<usiz
                 at += 1;
             }
             byte if byte == quote => {
-                let closed = text.get(at).is_none_or(u8::is_ascii_whitespace);
+                let closed = text.get(at).is_none_or(is_space);
                 return closed.then_some(at);
             }
             byte => args.extend(&[byte]),

@@ -30,8 +30,13 @@ pub struct Session {
 pub struct Progress {
     /// The number of bytes that were used. Feed the rest again once some output has been sent.
     pub consumed: usize,
+    /// Whether at least one command was completed, be it with an error.
+    pub completed: bool,
     /// Whether to close the connection when the output has been sent.
     pub close: bool,
+    /// Whether to close it at once and discard the output: the peer sends HTTP requests, so it may
+    /// be a browser that another party's web page abuses (cross-protocol scripting).
+    pub http: bool,
 }
 
 impl Session {
@@ -44,9 +49,15 @@ impl Session {
         let client = fits_in_transit(store.memory(), NEW_CONNECTION).then(|| {
             let info = Rc::new(RefCell::new(ClientInfo { id, ..ClientInfo::default() }));
             store.clients.add(id, &info);
-            Client { info, close: false }
+            Client { info, close: false, http: false }
         });
         Self { parser: Parser::default(), client }
+    }
+
+    /// Returns whether the last input ended between two commands, and not inside one.
+    #[must_use]
+    pub fn is_between_commands(&self) -> bool {
+        self.parser.is_between_commands()
     }
 
     /// Takes bytes as they arrive and executes every complete command in them, in order. `now_ms`
@@ -60,9 +71,10 @@ impl Session {
         output: &mut Output,
     ) -> Progress {
         let Some(client) = &mut self.client else {
-            return Progress { consumed: input.len(), close: true };
+            let consumed = input.len();
+            return Progress { consumed, completed: false, close: true, http: false };
         };
-        let mut consumed = 0;
+        let (mut consumed, mut completed) = (0, false);
         while consumed < input.len() && output.len() < ENOUGH_OUTPUT && !client.close {
             if !output.room_for_short(store.memory()) {
                 // Unsent replies free their memory when they are sent, so wait for that. If there
@@ -73,6 +85,7 @@ impl Session {
             }
             let (used, found) = self.parser.read(store.memory(), &input[consumed..]);
             consumed += used;
+            completed |= !matches!(found, Found::Nothing);
             match found {
                 Found::Nothing => {}
                 Found::Command => {
@@ -86,9 +99,7 @@ impl Session {
                     client.close = true;
                 }
                 Found::NoArgument(byte) => {
-                    let found = char::from(byte);
-                    output
-                        .error(&alloc::format!("ERR Protocol error: expected '$', got '{found}'"));
+                    output.error_of([b"ERR Protocol error: expected '$', got '", &[byte], b"'"]);
                     client.close = true;
                 }
             }
@@ -96,6 +107,6 @@ impl Session {
         if client.close {
             consumed = input.len();
         }
-        Progress { consumed, close: client.close }
+        Progress { consumed, completed, close: client.close, http: client.http }
     }
 }

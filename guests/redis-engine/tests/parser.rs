@@ -144,7 +144,7 @@ proptest! {
     fn arbitrary_bytes_never_panic_and_protocol_errors_are_reported(
         bytes in prop_oneof![
             vec(any::<u8>(), 0..300),
-            vec(prop::sample::select(b"*$123-0ab\r\n\"'\\ ".to_vec()), 0..300),
+            vec(prop::sample::select(b"*$123-0ab\r\n\"'\\ \0".to_vec()), 0..300),
         ],
         lengths in vec(1..40usize, 1..10),
     ) {
@@ -230,5 +230,41 @@ fn incomplete_commands_have_no_reply() {
         [&b"*2\r\n$3\r\nget\r\n$1000\r\nabc"[..], b"*", b"*1\r\n$", b"get a", b"*1\r\n$4\r\nping\r"]
     {
         assert_eq!(run([bytes], usize::MAX), (Vec::new(), false));
+    }
+}
+
+/// A browser must not be able to run commands here by a request that a web page makes it send.
+#[test]
+fn http_is_not_answered_and_nothing_behind_it_is_executed() {
+    for head in ["POST / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: x\r\n", "*1\r\n$5\r\nhost:\r\n"] {
+        let mut store = store();
+        let mut session = Session::new(1, &mut store);
+        let mut output = Output::default();
+        let request = format!("{head}\r\nset a b\r\n");
+        let progress = session.feed(&mut store, NOW, request.as_bytes(), &mut output);
+        assert!(progress.http && progress.close, "{head:?}");
+        assert_eq!(progress.consumed, request.len());
+        let mut other = Session::new(2, &mut store);
+        let mut reply = Output::default();
+        other.feed(&mut store, NOW, b"exists a\r\n", &mut reply);
+        assert_eq!(reply.bytes(), b":0\r\n");
+    }
+}
+
+#[test]
+fn a_session_knows_whether_a_command_is_incomplete() {
+    let mut store = store();
+    let mut session = Session::new(1, &mut store);
+    let mut output = Output::default();
+    for (bytes, completed, between) in [
+        (&b"*1\r\n$4\r\nping\r\n"[..], true, true),
+        (b"*1\r\n$4\r\npi", false, false),
+        (b"ng\r\nget a", true, false),
+        (b"\r\n", true, true),
+        (b"\r\n*0\r\n", false, true),
+        (b"get \0\r\n", false, false),
+    ] {
+        let progress = session.feed(&mut store, NOW, bytes, &mut output);
+        assert_eq!((progress.completed, session.is_between_commands()), (completed, between));
     }
 }

@@ -28,7 +28,7 @@ fn main(guest: Guest) {
         Err(error) => panic!("redis: {error}"),
     };
     println!("redis: ready on {}", net.socket_address(PORT));
-    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0 }));
+    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0, warned: None }));
 }
 
 /// Returns the milliseconds since the Unix epoch.
@@ -54,11 +54,30 @@ impl Memory for Heap {
     }
 }
 
+/// How often to print that peers send HTTP, at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
 /// The server.
 struct Redis {
     store: Store,
     /// The number of connections so far.
     connections: u64,
+    /// When it was printed that a peer sends HTTP.
+    warned: Option<Instant>,
+}
+
+impl Redis {
+    /// Prints that a connection is closed because its peer sends HTTP requests.
+    fn warn_of_http(&mut self, stream: &Stream<'_>) {
+        let now = stream.now();
+        if self.warned.is_some_and(|last| now.since(last) < WARN_EVERY) {
+            return;
+        }
+        self.warned = Some(now);
+        if let Some(peer) = stream.peer() {
+            println!("redis: closed {peer}: it sent HTTP, perhaps from a hostile web page");
+        }
+    }
 }
 
 /// One client.
@@ -110,11 +129,17 @@ impl Service for Redis {
                 return if stream.is_finished() { Next::Close } else { Next::Continue };
             }
             let Client { session, output, closing, .. } = &mut *client;
+            let mut http = false;
             stream.receive(|input| {
                 let progress = session.feed(&mut self.store, now, input, output);
                 *closing |= progress.close;
+                http |= progress.http;
                 progress.consumed
             });
+            if http {
+                self.warn_of_http(stream);
+                return Next::Close;
+            }
         }
         Next::Continue
     }

@@ -17,12 +17,13 @@ impl Instant {
     /// Returns the current time.
     #[must_use]
     pub fn now() -> Self {
-        Self::at(cpu::time_stamp())
+        Self::now_with_stamp().0
     }
 
-    /// Returns the time at which the time stamp counter was `tsc`.
-    pub(crate) fn at(tsc: u64) -> Self {
-        Self { nanoseconds: shared_info::time_info().system_time_at(tsc) }
+    /// Returns the current time, and the time stamp counter at this time.
+    pub(crate) fn now_with_stamp() -> (Self, u64) {
+        let (stamp, nanoseconds) = shared_info::system_time(cpu::time_stamp);
+        (Self { nanoseconds }, stamp)
     }
 
     /// Returns the moment of a system time.

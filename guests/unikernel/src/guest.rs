@@ -18,8 +18,9 @@ pub struct Guest {
     /// Free frames, at which pages of Xen's can be mapped.
     overlay: Range<u64>,
     command_line: &'static str,
-    /// The time stamp counter at its first use. Reading it can be an exit to Xen.
-    stamp: OnceCell<u64>,
+    /// The time and the time stamp counter at their first use. Reading the counter can be an exit to
+    /// Xen.
+    started: OnceCell<(Instant, u64)>,
 }
 
 impl Guest {
@@ -29,7 +30,7 @@ impl Guest {
         overlay: Range<u64>,
         command_line: &'static str,
     ) -> Self {
-        Self { page, page_address, overlay, command_line, stamp: OnceCell::new() }
+        Self { page, page_address, overlay, command_line, started: OnceCell::new() }
     }
 
     /// Returns the domain's number.
@@ -80,7 +81,7 @@ impl Guest {
             // FNV-1a.
             (mixed ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        (handle ^ self.stamp()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        (handle ^ self.first_reading().1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
     /// Returns roughly when the guest started: the time of the first call of this or of
@@ -88,11 +89,11 @@ impl Guest {
     /// counter.
     #[must_use]
     pub fn started(&self) -> Instant {
-        Instant::at(self.stamp())
+        self.first_reading().0
     }
 
-    fn stamp(&self) -> u64 {
-        *self.stamp.get_or_init(crate::cpu::time_stamp)
+    fn first_reading(&self) -> (Instant, u64) {
+        *self.started.get_or_init(Instant::now_with_stamp)
     }
 
     /// Takes a frame to map a page of Xen's at: one that dom0 reserved, or else one of the heap.

@@ -15,9 +15,12 @@ pub(crate) struct TimeInfo {
 impl TimeInfo {
     /// Returns the system time in nanoseconds at which the time stamp counter is `tsc`.
     pub(crate) fn system_time_at(&self, tsc: u64) -> u64 {
+        // The difference wraps: Xen may have taken the stamp before this guest's counter was 0, and
+        // writes a negative number then.
+        let ticks = tsc.wrapping_sub(self.tsc_timestamp);
         // The counter may lag behind the stamp, which another physical CPU took: then no time has
         // passed.
-        let ticks = tsc.saturating_sub(self.tsc_timestamp);
+        let ticks = if ticks > u64::MAX / 2 { 0 } else { ticks };
         let shift = u32::from(self.tsc_shift.unsigned_abs()).min(63);
         let ticks = if self.tsc_shift < 0 { ticks >> shift } else { ticks << shift };
         let nanoseconds = (u128::from(ticks) * u128::from(self.tsc_to_system_mul)) >> 32;
@@ -61,12 +64,25 @@ mod tests {
     #[test]
     fn a_counter_behind_the_stamp_counts_as_no_time() {
         assert_eq!(info(1 << 31, 1).system_time_at(900), 5_000);
+        assert_eq!(info(1 << 31, 1).system_time_at(0), 5_000);
+    }
+
+    /// The counter of a new guest begins at 0, and its first stamp is that of the physical CPU's
+    /// last calibration, up to a second earlier.
+    #[test]
+    fn time_passes_from_a_stamp_that_is_older_than_the_counter() {
+        let stamp = 900_000_000;
+        let info = TimeInfo { tsc_timestamp: 0u64.wrapping_sub(stamp), ..info(1 << 31, 1) };
+        for tsc in [0, 40, 1000, 40_000_000, 2_000_000_000] {
+            assert_eq!(info.system_time_at(tsc), 5_000 + stamp + tsc, "{tsc}");
+        }
     }
 
     #[test]
     fn long_uptimes_do_not_overflow() {
         let year = 365 * 86_400 * 1_000_000_000u64;
         assert_eq!(info(1 << 31, 0).system_time_at(1000 + 2 * year), 5_000 + year);
+        let _ = info(u32::MAX, 127).system_time_at(u64::MAX / 2);
         let _ = info(u32::MAX, 127).system_time_at(u64::MAX);
     }
 

@@ -90,25 +90,42 @@ unsafe fn consistent<T>(version: *mut u32, copy: impl Fn() -> T) -> T {
     }
 }
 
-/// Returns how to convert the time stamp counter to Xen's system time.
+/// Returns the value of the time stamp counter, which `counter` reads, and Xen's system time in
+/// nanoseconds at that moment.
 ///
 /// # Panics
 /// If the page is not mapped.
-pub(crate) fn time_info() -> TimeInfo {
+pub(crate) fn system_time(counter: impl Fn() -> u64) -> (u64, u64) {
     let page = page();
     assert!(!page.is_null(), "time before shared_info");
     // SAFETY: the page is mapped for good, so vCPU 0's entry lies in it; this takes only its
     // address.
     let time: *mut VcpuTimeInfo = unsafe { &raw mut (*page).vcpu_info[0].time };
-    // SAFETY: `version` is an aligned field of a page that is mapped for good, without references.
-    // The other fields are read by volatile accesses to their addresses; no references to them
-    // exist.
+    // SAFETY: the entry must be mapped and aligned, without references. It lies in a page that is
+    // mapped for good, at the ABI's offset; only this module has its address, and Xen.
+    let (info, tsc) = unsafe { read_time(time, counter) };
+    (tsc, info.system_time_at(tsc))
+}
+
+/// Reads how to convert the time stamp counter to Xen's system time, and the counter. The counter
+/// is read together with the factors, because they belong to other values of it after Xen has
+/// written them: when the guest was stopped in between, it may run on another CPU.
+///
+/// # Safety
+/// `time` is aligned and in a page that is mapped for good, and no Rust reference to it exists.
+unsafe fn read_time(time: *mut VcpuTimeInfo, counter: impl Fn() -> u64) -> (TimeInfo, u64) {
+    // SAFETY: `consistent` needs `version` to be aligned, mapped for good, and without references,
+    // and the volatile accesses need the same of the other fields. All are fields of `time`, for
+    // which it is this function's contract.
     unsafe {
-        consistent(&raw mut (*time).version, || TimeInfo {
-            tsc_timestamp: (&raw const (*time).tsc_timestamp).read_volatile(),
-            system_time: (&raw const (*time).system_time).read_volatile(),
-            tsc_to_system_mul: (&raw const (*time).tsc_to_system_mul).read_volatile(),
-            tsc_shift: (&raw const (*time).tsc_shift).read_volatile(),
+        consistent(&raw mut (*time).version, || {
+            let info = TimeInfo {
+                tsc_timestamp: (&raw const (*time).tsc_timestamp).read_volatile(),
+                system_time: (&raw const (*time).system_time).read_volatile(),
+                tsc_to_system_mul: (&raw const (*time).tsc_to_system_mul).read_volatile(),
+                tsc_shift: (&raw const (*time).tsc_shift).read_volatile(),
+            };
+            (info, counter())
         })
     }
 }
@@ -130,5 +147,50 @@ pub(crate) fn wall_clock() -> WallClock {
             let nanoseconds = (&raw const (*page).wc_nsec).read_volatile();
             WallClock { seconds: u64::from(high) << 32 | u64::from(low), nanoseconds }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::cell::{Cell, UnsafeCell};
+
+    use super::*;
+
+    /// Xen writes new factors after the guest has read the old ones and before it reads its
+    /// counter, which then counts from another number.
+    #[test]
+    fn the_counter_is_read_with_the_factors_that_belong_to_it() {
+        let nanoseconds = VcpuTimeInfo {
+            version: 2,
+            tsc_timestamp: 5_000_000,
+            system_time: 70,
+            tsc_to_system_mul: 1 << 31,
+            tsc_shift: 1,
+            ..VcpuTimeInfo::default()
+        };
+        let shared = UnsafeCell::new(nanoseconds);
+        let reads = Cell::new(0);
+        let counter = || {
+            reads.set(reads.get() + 1);
+            if reads.get() == 1 {
+                // SAFETY: a write needs a valid target without references. `shared` lives, and the
+                // code under test holds only its address; there is one thread.
+                unsafe {
+                    *shared.get() = VcpuTimeInfo {
+                        version: 4,
+                        tsc_timestamp: 1_000,
+                        system_time: 90,
+                        ..nanoseconds
+                    };
+                }
+            }
+            1_500
+        };
+        // SAFETY: the entry must be aligned, mapped and without references. It is a value of this
+        // function, which outlives the call, and no reference to it exists.
+        let (info, tsc) = unsafe { read_time(shared.get(), counter) };
+        assert_eq!((info.tsc_timestamp, info.system_time, tsc), (1_000, 90, 1_500));
+        assert_eq!(info.system_time_at(tsc), 590);
+        assert_eq!(reads.get(), 2);
     }
 }

@@ -36,6 +36,11 @@ pub(crate) fn execute(
     store.stats.commands += 1;
     let before = out.len();
     let outcome = match find(&TABLE, args.get(0)) {
+        None if is_http(args) => {
+            client.http = true;
+            client.close = true;
+            return;
+        }
         None => Err(unknown(args)),
         Some(command) if !command.takes(args.len()) => {
             Err(Refused::Arity(String::from(command.name)))
@@ -64,18 +69,35 @@ pub(crate) fn refuse_for_memory(out: &mut Output) {
     out.error(&Refused::OutOfMemory.text());
 }
 
+/// The most bytes of a command's name that an error repeats, and of all its arguments together.
+const SHOWN: usize = 128;
+
 /// Returns Redis's error for an unknown command, which shows the first arguments, shortened.
 fn unknown(args: &Args) -> Refused {
-    let show = |argument: &[u8]| {
-        String::from_utf8_lossy(&argument[..argument.len().min(128)]).into_owned()
+    let show = |argument: &[u8], most: usize| {
+        let argument = until_nul(argument);
+        String::from_utf8_lossy(&argument[..argument.len().min(most)]).into_owned()
     };
-    let mut text =
-        alloc::format!("ERR unknown command '{}', with args beginning with: ", show(args.get(0)));
+    let mut shown = String::new();
     for argument in args.from(1) {
-        if text.len() >= 128 {
+        if shown.len() >= SHOWN {
             break;
         }
-        text.push_str(&alloc::format!("'{}' ", show(argument)));
+        shown.push_str(&alloc::format!("'{}' ", show(argument, SHOWN - shown.len())));
     }
+    let name = show(args.get(0), SHOWN);
+    let text = alloc::format!("ERR unknown command '{name}', with args beginning with: {shown}");
     Refused::Other(text.into())
+}
+
+/// Returns the bytes before the first NUL: what C sees of a string.
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// Returns whether the command is the first line of an HTTP request with a body, or the header that
+/// follows any other first line. A browser that a web page has sent here sends them.
+fn is_http(args: &Args) -> bool {
+    let name = until_nul(args.get(0));
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }

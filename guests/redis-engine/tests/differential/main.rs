@@ -7,13 +7,14 @@
 
 #![allow(clippy::unwrap_used)] // in the tests' helpers too
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+mod abuse;
+mod peer;
 
-use redis_engine::{Memory, Output, Session, Store};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redis_engine::{Output, Session, Store};
+
+use crate::peer::{Plenty, Redis, encode, reply_end};
 
 /// Commands in which letters stand for random arguments: `K` a key, `M` a member, field or value,
 /// `I` an integer, `F` a floating-point number, `E` one that can be added exactly, `R` a bound of a
@@ -143,26 +144,6 @@ impl Random {
     }
 }
 
-/// Returns the end of the reply that begins at `at`; `None` if it is incomplete.
-fn reply_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let line = bytes[at..].windows(2).position(|pair| pair == b"\r\n")? + at;
-    let number = || std::str::from_utf8(&bytes[at + 1..line]).unwrap().parse::<i64>().unwrap();
-    let mut end = line + 2;
-    match bytes[at] {
-        b'+' | b'-' | b':' | b'_' | b',' => {}
-        b'$' | b'=' => {
-            end += usize::try_from(number()).map_or(0, |length| length + 2);
-        }
-        kind @ (b'*' | b'~' | b'%') => {
-            for _ in 0..number() * if kind == b'%' { 2 } else { 1 } {
-                end = reply_end(bytes, end)?;
-            }
-        }
-        kind => panic!("unknown kind of reply {:?}", char::from(kind)),
-    }
-    (end <= bytes.len()).then_some(end)
-}
-
 /// Returns the first line of an aggregate reply, and the replies in it.
 fn items(reply: &[u8]) -> (&[u8], Vec<&[u8]>) {
     let mut at = reply.iter().position(|byte| *byte == b'\n').unwrap() + 1;
@@ -224,93 +205,6 @@ fn nearly_the_same_time(command: &[String], ours: &[u8], theirs: &[u8]) -> bool 
     number(ours)
         .zip(number(theirs))
         .is_some_and(|(ours, theirs)| ours > 0 && theirs > 0 && ours.abs_diff(theirs) <= slack)
-}
-
-fn encode(command: &[String]) -> Vec<u8> {
-    let words = command.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
-    format!("*{}\r\n{}", command.len(), words.collect::<String>()).into_bytes()
-}
-
-/// A `redis-server` in a folder of its own.
-struct Redis {
-    child: Child,
-    folder: PathBuf,
-    socket: UnixStream,
-}
-
-impl Redis {
-    /// Starts it. Returns `None` if it is not installed and not required.
-    fn start(name: &str) -> Option<Self> {
-        let folder =
-            std::env::temp_dir().join(format!("differential-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let started = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--appendonly", "no", "--databases", "1"])
-            .args(["--unixsocket", "socket"])
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = match started {
-            Ok(child) => child,
-            Err(error) => {
-                std::fs::remove_dir_all(&folder).unwrap();
-                let required = std::env::var("CHAOS_REQUIRE_REDIS").is_ok_and(|value| value == "1");
-                assert!(error.kind() == ErrorKind::NotFound && !required, "redis-server: {error}");
-                // Write to stderr directly, because the test harness captures `println`.
-                std::io::stderr().write_all(b"skipped: redis-server is not installed\n").unwrap();
-                return None;
-            }
-        };
-        let log = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready =
-            log.map_while(Result::ok).any(|line| line.contains("eady to accept connections"));
-        assert!(ready, "redis-server ended before it was ready");
-        let socket = UnixStream::connect(folder.join("socket")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        Some(Self { child, folder, socket })
-    }
-
-    /// Sends a command and returns its reply.
-    fn ask(&mut self, command: &[String]) -> Vec<u8> {
-        self.socket.write_all(&encode(command)).unwrap();
-        let mut reply = Vec::new();
-        let mut piece = [0; 16 * 1024];
-        loop {
-            let count = self.socket.read(&mut piece).unwrap();
-            assert!(count > 0, "redis-server closed the connection after {command:?}");
-            reply.extend_from_slice(&piece[..count]);
-            if reply_end(&reply, 0) == Some(reply.len()) {
-                return reply;
-            }
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // Kill it: it has no data to lose. Ignore errors, which cannot be returned from here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Memory that is never full.
-struct Plenty;
-
-impl Memory for Plenty {
-    fn used(&self) -> usize {
-        0
-    }
-
-    fn total(&self) -> usize {
-        1 << 40
-    }
-
-    fn can_allocate(&self, bytes: usize) -> bool {
-        bytes < 1 << 32
-    }
 }
 
 struct Engine {
