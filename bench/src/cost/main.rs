@@ -6,6 +6,7 @@
 //! nanosecond is one executed instruction, so figures are counts of instructions, not times of
 //! any hardware.
 
+mod attacks;
 mod commands;
 mod growth;
 mod in_process;
@@ -59,6 +60,7 @@ enum Part {
     PoolGrowth,
     Bursts,
     Memory,
+    Attacks,
     Xl,
 }
 
@@ -73,6 +75,7 @@ impl Part {
             Self::PoolGrowth => many::growth(host, args.guests.saturating_mul(2), report),
             Self::Bursts => many::bursts(host, report),
             Self::Memory => memory::measure(host, args.guests.min(200), report),
+            Self::Attacks => attacks::measure(args.rounds.saturating_mul(10), report),
             Self::Xl if args.xl_rounds == 0 => Ok(()),
             Self::Xl => commands::measure_xl(args.xl_rounds, report),
         }

@@ -11,6 +11,9 @@ const FALSE_MAC: MacAddr = MacAddr([0x02, 0, 0, 0, 0, 0x77]);
 const FALSE_ARP_SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 77);
 const FALSE_IPV4_SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 78);
 
+/// The MAC address of the guest that is attacked.
+pub(crate) const NEIGHBOUR: MacAddr = MacAddr([0x00, 0x16, 0x3e, 0, 0, 2]);
+
 const TO_ALL: MacAddr = MacAddr([0xff; 6]);
 
 /// The length of all frames that are built here, in bytes.
@@ -20,10 +23,10 @@ const LENGTH: usize = 42;
 pub(crate) struct Frame([u8; LENGTH.next_multiple_of(4)]);
 
 impl Frame {
-    fn new(source: MacAddr, ethertype: u16, body: &[&[u8]]) -> Self {
+    fn new(to: MacAddr, source: MacAddr, ethertype: u16, body: &[&[u8]]) -> Self {
         let mut frame = Self([0; _]);
         let mut at = 0;
-        let header: [&[u8]; 3] = [&TO_ALL.0, &source.0, &ethertype.to_be_bytes()];
+        let header: [&[u8]; 3] = [&to.0, &source.0, &ethertype.to_be_bytes()];
         for part in header.iter().chain(body) {
             frame.0[at..at + part.len()].copy_from_slice(part);
             at += part.len();
@@ -59,8 +62,15 @@ pub(crate) fn spoofed(guest: &Guest) -> [Frame; 4] {
         arp(FALSE_MAC, mac, ipv4.address, to),
         arp(mac, FALSE_MAC, ipv4.address, to),
         arp(mac, mac, FALSE_ARP_SENDER, to),
-        echo_request(mac, FALSE_IPV4_SOURCE, to),
+        echo_request(TO_ALL, mac, FALSE_IPV4_SOURCE, to),
     ]
+}
+
+/// Returns an echo request to [`NEIGHBOUR`], at an IPv4 address that is not the neighbour's: only
+/// the switch deals with it, and the neighbour drops it.
+pub(crate) fn to_neighbour(guest: &Guest) -> Frame {
+    let (mac, ipv4) = own(guest);
+    echo_request(NEIGHBOUR, mac, ipv4.address, gateway(ipv4))
 }
 
 fn own(guest: &Guest) -> (MacAddr, Ipv4Config) {
@@ -81,16 +91,16 @@ fn gateway(ipv4: Ipv4Config) -> Ipv4Addr {
 /// address `sender`.
 fn arp(source: MacAddr, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Frame {
     let fixed = [0, 1, 8, 0, 6, 4, 0, 1];
-    Frame::new(source, 0x0806, &[&fixed, &mac.0, &sender.octets(), &[0; 6], &target.octets()])
+    Frame::new(TO_ALL, source, 0x0806, &[&fixed, &mac.0, &sender.octets(), &[0; 6], &target.octets()])
 }
 
 /// Returns an ICMP echo request (RFC 792) in an IPv4 packet (RFC 791), without data.
-fn echo_request(source: MacAddr, from: Ipv4Addr, to: Ipv4Addr) -> Frame {
+fn echo_request(station: MacAddr, source: MacAddr, from: Ipv4Addr, to: Ipv4Addr) -> Frame {
     let fixed = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1];
     let sum = checksum(&[&fixed, &from.octets(), &to.octets()]);
     let message = [8, 0, 0xf7, 0xff, 0, 0, 0, 0];
     let parts: [&[u8]; 5] = [&fixed, &sum.to_be_bytes(), &from.octets(), &to.octets(), &message];
-    Frame::new(source, 0x0800, &parts)
+    Frame::new(station, source, 0x0800, &parts)
 }
 
 /// Returns the Internet checksum (RFC 1071) of parts of even length.

@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod floods;
 mod frames;
 mod raw;
 mod transmit;
@@ -29,6 +30,11 @@ fn main(guest: Guest) {
         "spoof" => spoof(&guest),
         "flood" => flood(),
         "spin" => spin(),
+        "broadcast-flood" => floods::broadcast(&guest),
+        "unicast-flood" => floods::unicast(&guest),
+        "refused-flood" => floods::refused(&guest),
+        "spoof-flood" => floods::spoofed(&guest),
+        "event-storm" => floods::storm(&guest),
         "console-index" => console_index(&guest),
         other => panic!("hostile: cmdline {other:?} is not a known misbehaviour; see hostile.cfg"),
     }

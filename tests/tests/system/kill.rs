@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Kills `chaos` at every system call of a create. What it leaves behind must be listed, and the
-//! next command must be able to remove it.
+//! next command must be able to remove it. What it has created completely must go on when `noxsd` is
+//! restarted.
 
-use system_tests::{Bed, Ended, Guest, chaos, run_to_syscall};
+use serde_json::Value;
+use system_tests::{Bed, Ended, Guest, chaos, restart_noxsd, run_to_syscall};
 
 #[test]
 fn what_a_killed_create_leaves_is_listed_and_can_be_removed() {
     let bed = Bed::new();
     let before = bed.free_pages();
     let mut stop = 0;
-    let mut incomplete = 0;
+    let (mut incomplete, mut complete) = (0, 0);
     loop {
         let ended = run_to_syscall("/usr/local/bin/chaos", &["create", "redis.cfg"], stop);
         let listed = chaos(&["list", "--json"]).json();
@@ -18,6 +20,12 @@ fn what_a_killed_create_leaves_is_listed_and_can_be_removed() {
             let guest = listed.iter().find(|guest| guest["domid"] == domid.0);
             let guest = guest.unwrap_or_else(|| panic!("stop {stop}: {domid} is not listed"));
             incomplete += usize::from(guest["state"] == "incomplete");
+        }
+        if listed.iter().any(is_running) {
+            complete += 1;
+            restart_noxsd();
+            let answer = Guest::ask("10.0.0.2:6379", b"PING\r\n", b"\r\n");
+            assert_eq!(answer, b"+PONG\r\n", "stop {stop}, after a restart of noxsd");
         }
         if let Ended::Exited(code) = ended {
             assert_eq!(code, 0, "the create that is not killed succeeds");
@@ -43,5 +51,10 @@ fn what_a_killed_create_leaves_is_listed_and_can_be_removed() {
     }
     chaos(&["destroy", "redis"]).ok();
     assert!(incomplete > 10, "only {incomplete} of {stop} kills left an incomplete guest");
+    assert!(complete > 3, "only {complete} of {stop} kills left a complete guest");
     assert_eq!(bed.free_pages(), before, "memory is lost");
+}
+
+fn is_running(guest: &Value) -> bool {
+    ["running", "runnable", "blocked"].iter().any(|state| guest["state"] == *state)
 }

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::Instant;
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Death, DoomedChaosd, Guest, Ran, chaos};
+use system_tests::{Bed, Chaosd, Death, DoomedChaosd, Guest, Ran, chaos, restart_noxsd};
 
 /// The stops from one kill to the next. With this number the test takes about a minute on an
 /// emulated machine.
@@ -136,6 +136,8 @@ fn chaosd_was_dead(ran: &Ran) -> bool {
 /// Checks the shells and all guests, and destroys the guests of this round. Those that
 /// `created` names must exist.
 fn check(bed: &Bed, chaosd: &Chaosd, created: &[u8], witness: &mut Witness, when: &str) {
+    // A new noxsd knows of each guest only what its records say.
+    restart_noxsd();
     witness.answers();
     let all = chaos(&["list", "--all", "--json"]).json();
     let all: Vec<&Value> = all.as_array().expect("an array").iter().collect();

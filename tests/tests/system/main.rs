@@ -8,6 +8,7 @@ mod devices;
 mod ends;
 mod kill;
 mod kill_daemon;
+mod kill_load;
 mod load;
 mod members;
 mod pool;

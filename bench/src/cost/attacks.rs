@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Measures how much a hostile guest delays another one: the round trip of a request to a redis
+//! guest, first alone, then next to one hostile guest for each attack.
+//!
+//! Hostile guest, neighbour, `noxsd` and client share one CPU, so this is the worst case.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use chaos_bench::exec::run;
+use chaos_bench::guest::nanoseconds;
+
+use crate::limits;
+use crate::report::Report;
+
+/// The command lines of the hostile guest that attack others' time, and what they do.
+const ATTACKS: [(&str, &str); 7] = [
+    ("broadcast-flood", "broadcasts"),
+    ("unicast-flood", "sends frames to the other"),
+    ("refused-flood", "sends invalid requests"),
+    ("spoof-flood", "sends false addresses"),
+    ("event-storm", "raises events"),
+    ("flood", "prints"),
+    ("spin", "spins"),
+];
+
+/// Round trips before the first one that counts: the attack has begun, and connections are known.
+const WARM_UP: usize = 20;
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) fn measure(rounds: usize, report: &mut Report) -> Result<()> {
+    let vif = "vif=['bridge=xenbr0,mac=00:16:3e:00:00:02,ip=10.0.0.2/24 10.0.0.1']";
+    run("chaos", &["create", "--quiet", "redis.cfg", vif])?;
+    let mut client = connect()?;
+    let quiet = round_trips(&mut client, rounds)?;
+    report.times("round trip to a redis guest", None, &quiet);
+    let quiet = median(&quiet);
+    for (attack, what) in ATTACKS {
+        let command_line = format!("cmdline='{attack}'");
+        run("chaos", &["create", "--quiet", "hostile.cfg", &command_line])?;
+        let samples = round_trips(&mut client, rounds)?;
+        run("chaos", &["destroy", "hostile"])?;
+        report.times(format!("  while a hostile guest {what}"), None, &samples);
+        #[allow(clippy::cast_precision_loss)]
+        let times = median(&samples) as f64 / quiet as f64;
+        let row = "    against the quiet one".to_owned();
+        report.add(row, "times", Some(limits::ATTACKED), vec![times]);
+    }
+    run("chaos", &["destroy", "redis"]).map(drop)
+}
+
+fn connect() -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&([10, 0, 0, 2], 6379).into(), PATIENCE)
+        .context("the redis guest does not answer")?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Returns the nanoseconds of each round trip.
+fn round_trips(client: &mut TcpStream, rounds: usize) -> Result<Vec<u64>> {
+    let mut samples = Vec::with_capacity(rounds);
+    for round in 0..WARM_UP + rounds {
+        let started = Instant::now();
+        client.write_all(b"PING\r\n")?;
+        let mut answer = [0; 7];
+        client.read_exact(&mut answer).context("the redis guest does not answer any more")?;
+        ensure!(&answer == b"+PONG\r\n", "the redis guest answered {answer:?}");
+        if round >= WARM_UP {
+            samples.push(nanoseconds(started)?);
+        }
+    }
+    Ok(samples)
+}
+
+fn median(samples: &[u64]) -> u64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
