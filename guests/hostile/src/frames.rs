@@ -91,7 +91,12 @@ fn gateway(ipv4: Ipv4Config) -> Ipv4Addr {
 /// address `sender`.
 fn arp(source: MacAddr, mac: MacAddr, sender: Ipv4Addr, target: Ipv4Addr) -> Frame {
     let fixed = [0, 1, 8, 0, 6, 4, 0, 1];
-    Frame::new(TO_ALL, source, 0x0806, &[&fixed, &mac.0, &sender.octets(), &[0; 6], &target.octets()])
+    Frame::new(
+        TO_ALL,
+        source,
+        0x0806,
+        &[&fixed, &mac.0, &sender.octets(), &[0; 6], &target.octets()],
+    )
 }
 
 /// Returns an ICMP echo request (RFC 792) in an IPv4 packet (RFC 791), without data.
