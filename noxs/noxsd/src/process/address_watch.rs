@@ -61,19 +61,28 @@ impl AddressWatch {
     }
 
     /// Asks the kernel for all addresses. Never waits: the kernel writes an answer while it is
-    /// read.
+    /// read. If the lists change during each attempt, some addresses may be missing until they
+    /// change again, with a warning.
     ///
     /// # Errors
-    /// The lists change faster than they can be read, or the kernel refuses. What was known before
-    /// is kept.
+    /// The kernel refuses; what was known before is kept.
     pub(super) fn refresh<H: Host>(&mut self, domains: &mut Domains<H>) -> io::Result<()> {
-        for _ in 0..ATTEMPTS {
-            if let Some(interfaces) = self.list_all()? {
-                domains.set_interfaces(interfaces);
-                return Ok(());
+        let mut attempts = 0;
+        let (interfaces, is_complete) = loop {
+            attempts += 1;
+            let (interfaces, is_complete) = self.list_all()?;
+            if is_complete || attempts == ATTEMPTS {
+                break (interfaces, is_complete);
             }
+        };
+        if !is_complete {
+            tracing::warn!(
+                "dom0's interfaces changed while noxsd read them, {ATTEMPTS} times: guests may be \
+                 given an address of dom0 that is missing; restart noxsd to read them again"
+            );
         }
-        Err(io::Error::other(format!("dom0's interfaces changed during {ATTEMPTS} attempts")))
+        domains.set_interfaces(interfaces);
+        Ok(())
     }
 
     /// Reads what the kernel has reported since the last call, within a limit.
@@ -96,8 +105,9 @@ impl AddressWatch {
         Ok(())
     }
 
-    /// Reads all interfaces and addresses. Returns `None` if they changed meanwhile.
-    fn list_all(&mut self) -> io::Result<Option<Interfaces>> {
+    /// Reads all interfaces and addresses. Returns `false` beside them if something may be missing,
+    /// because they changed meanwhile.
+    fn list_all(&mut self) -> io::Result<(Interfaces, bool)> {
         let mut interfaces = Interfaces::default();
         let mut is_complete = true;
         for list in [List::Interfaces, List::Addresses] {
@@ -125,7 +135,7 @@ impl AddressWatch {
                 }
             }
         }
-        Ok(is_complete.then_some(interfaces))
+        Ok((interfaces, is_complete))
     }
 }
 
@@ -140,9 +150,12 @@ mod tests {
     #[test]
     fn the_kernels_own_messages_are_read() {
         let mut watch = AddressWatch::open().unwrap();
-        let interfaces = (0..ATTEMPTS).find_map(|_| watch.list_all().unwrap()).unwrap();
-        let loopback = interfaces.addresses("lo");
-        assert!(loopback.has_ipv4([127, 0, 0, 1].into()), "{interfaces:?}");
+        // A second list, too: the first was read to its end.
+        for _ in 0..2 {
+            let (interfaces, _) = watch.list_all().unwrap();
+            let loopback = interfaces.addresses("lo");
+            assert!(loopback.has_ipv4([127, 0, 0, 1].into()), "{interfaces:?}");
+        }
         let error = watch.socket.read(&mut watch.buffer).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }

@@ -163,22 +163,37 @@ pub struct TapRules {
 impl TapRules {
     /// Returns whether a frame may come in. It may not come from a guest's MAC address, nor claim
     /// an address of a guest in ARP or in neighbour discovery: guests are on this side of the tap.
+    #[inline]
     pub fn may_enter(&mut self, facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
-        let source = Some((switch.changes(), facts.source));
-        if self.outside != source {
-            if switch.owner_of_mac(facts.source).is_some() {
-                return false;
-            }
-            self.outside = source;
+        if self.outside != Some((switch.changes(), facts.source)) && !self.is_outside(facts, switch)
+        {
+            return false;
         }
         match facts.payload {
-            Payload::Arp(arp) => {
-                switch.owner_of_mac(arp.sender_mac).is_none()
-                    && switch.owner_of_ipv4(arp.sender).is_none()
-            }
-            Payload::Ipv6 => may_enter_ipv6(&frame[HEADER..], switch),
+            Payload::Arp(_) | Payload::Ipv6 => claims_no_guest(facts, frame, switch),
             _ => true,
         }
+    }
+
+    #[inline(never)]
+    fn is_outside(&mut self, facts: &FrameFacts, switch: &Switch) -> bool {
+        let is_outside = switch.owner_of_mac(facts.source).is_none();
+        if is_outside {
+            self.outside = Some((switch.changes(), facts.source));
+        }
+        is_outside
+    }
+}
+
+/// Returns whether a frame from outside claims no address of a guest.
+fn claims_no_guest(facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
+    match facts.payload {
+        Payload::Arp(arp) => {
+            switch.owner_of_mac(arp.sender_mac).is_none()
+                && switch.owner_of_ipv4(arp.sender).is_none()
+        }
+        Payload::Ipv6 => may_enter_ipv6(&frame[HEADER..], switch),
+        _ => true,
     }
 }
 
