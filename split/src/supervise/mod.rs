@@ -303,7 +303,8 @@ impl Supervisor {
             Ok(copies) => {
                 for EndedDomain { domid, handle, .. } in copies {
                     tracing::info!(
-                        "domain {domid}, which was {name}, is being destroyed: {MAX_COPIES} newer ones are kept"
+                        "domain {domid}, which was {name}, is being destroyed: {MAX_COPIES} newer \
+                         ones are kept"
                     );
                     self.removals.order(Removal { domid, handle, successor: None });
                 }
