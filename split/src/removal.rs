@@ -96,8 +96,11 @@ fn remove(host: &Host, removal: &Removal) {
             _ => Ok(()),
         }
     };
-    if let Err(error) = removed() {
-        tracing::error!("domain {} is kept as it is: {}", removal.domid, chain(&error));
+    match removed() {
+        Ok(()) => tracing::info!("domain {} is destroyed", removal.domid),
+        Err(error) => {
+            tracing::error!("domain {} is kept as it is: {}", removal.domid, chain(&error));
+        }
     }
 }
 

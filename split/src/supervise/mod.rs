@@ -70,6 +70,8 @@ pub struct Supervisor {
     removals: Removals,
     /// Pending restarts, by the guest's name.
     pending: BTreeMap<String, Attempts>,
+    /// The lines for the log of restarts that wait for a thread, without their ends.
+    waiting: BTreeMap<String, String>,
     /// Pending restarts to try now.
     due: VecDeque<String>,
     /// When to scan the domains.
@@ -88,6 +90,7 @@ impl Supervisor {
             ended: VecDeque::new(),
             removals,
             pending: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             due: VecDeque::new(),
             pace: ScanPace::default(),
             locked: None,
@@ -260,14 +263,13 @@ impl Supervisor {
             Action::Restart => {
                 pending::write(host, record, successors)?;
                 if is_large(record) {
+                    self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
                     self.remove_in_thread(guest, Some(name.to_owned()));
                     tracing::info!("{name} {how} and is restarted when its memory is free");
                     return Ok(());
                 }
                 guests::remove_ended(host, guest).inspect_err(|_| pending::cancel(host, name))?;
-                if let Some(domid) = self.restart(host, record, successors, now) {
-                    tracing::info!("{name} {how} and is domain {domid} now");
-                }
+                self.restart(host, record, successors, format!("{name} {how} and"));
             }
             Action::RenameRestart => {
                 pending::write(host, record, successors)?;
@@ -275,9 +277,8 @@ impl Supervisor {
                     .inspect_err(|_| pending::cancel(host, name))?;
                 self.keep(guest);
                 self.remove_old_copies(host, name);
-                if let Some(domid) = self.restart(host, record, successors, now) {
-                    tracing::info!("{name} {how}, is kept as {kept}, and is domain {domid} now");
-                }
+                let what = format!("{name} {how}, is kept as {kept}, and");
+                self.restart(host, record, successors, what);
             }
         }
         Ok(())
@@ -303,7 +304,8 @@ impl Supervisor {
             Ok(copies) => {
                 for EndedDomain { domid, handle, .. } in copies {
                     tracing::info!(
-                        "domain {domid}, which was {name}, is destroyed: {MAX_COPIES} newer ones are kept"
+                        "domain {domid}, which was {name}, is being destroyed: {MAX_COPIES} newer \
+                         ones are kept"
                     );
                     self.removals.order(Removal { domid, handle, successor: None });
                 }
@@ -318,16 +320,18 @@ impl Supervisor {
     fn retry(&mut self, host: &Host, name: &str, successors: &mut impl Successors, now: Instant) {
         match pending::read(host, name) {
             Ok(Pending::Guest(record)) => {
-                if let Some(domid) = self.restart(host, &record, successors, now) {
-                    tracing::info!("{name}, which had ended, is domain {domid} now");
-                }
+                let what = self.waiting.remove(name);
+                let what = what.unwrap_or_else(|| format!("{name}, which had ended,"));
+                self.restart(host, &record, successors, what);
             }
             Ok(Pending::Cancelled) => {
                 self.pending.remove(name);
+                self.waiting.remove(name);
                 tracing::info!("{name} is not restarted: it was destroyed");
             }
             Ok(Pending::NameTaken) => {
                 self.pending.remove(name);
+                self.waiting.remove(name);
                 pending::cancel(host, name);
                 tracing::info!("{name} is not restarted: another guest has its name");
             }
@@ -335,41 +339,37 @@ impl Supervisor {
         }
     }
 
-    /// Creates a guest whose restart is pending, and returns its domid if that worked.
+    /// Creates a guest whose restart is pending. `what` is the log line without its end.
     fn restart(
         &mut self,
         host: &Host,
         record: &Record,
         successors: &mut impl Successors,
-        now: Instant,
-    ) -> Option<u16> {
+        what: String,
+    ) {
         let name = record.name();
         let created = successors.check(record).and_then(|()| successors.create(record));
         let domid = match created {
             Ok(domid) => domid,
             Err(RestartError::Reading) => {
                 self.pending.entry(name.to_owned()).or_default();
-                return None;
+                self.waiting.insert(name.to_owned(), what);
+                return;
             }
-            Err(error) => {
-                self.failed(name, &error, now);
-                return None;
-            }
+            Err(error) => return self.failed(name, &error, Instant::now()),
         };
         self.pending.remove(name);
         match host.records.drop_restart(name) {
-            Ok(true) => {}
+            Ok(true) => tracing::info!("{what} is domain {domid} now"),
             Ok(false) => {
                 tracing::info!("{name} was destroyed while it was restarted");
                 if let Err(error) = guests::destroy(host, name) {
                     tracing::error!("cannot destroy {name}: {}", chain(&error));
                 }
-                return None;
             }
             // It cannot be restarted twice: another attempt finds that the name is taken.
             Err(error) => tracing::error!("{}", chain(&error)),
         }
-        Some(domid)
     }
 
     fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {

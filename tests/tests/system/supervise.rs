@@ -115,6 +115,26 @@ fn a_guest_that_always_crashes_is_not_restarted_for_ever() {
     drop(chaosd);
 }
 
+#[test]
+fn a_guest_that_always_crashes_is_kept_twice_under_other_names() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory = '8M'");
+    let guest = Guest::create("hostile.cfg", &["cmdline='panic'", "on_crash='rename-restart'"]);
+    chaosd.wait_for_log("it was restarted 5 times in 60 s and is kept now");
+    // Five were renamed, and the three oldest of them destroyed.
+    for domid in guest.domid..guest.domid + 3 {
+        chaosd.wait_for_log(&format!("domain {domid} is destroyed"));
+    }
+    let listed = chaos(&["list", "--json"]).json();
+    let names = listed.as_array().expect("an array").iter();
+    let mut names: Vec<_> = names.filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!((names.len(), bed.domains().len()), (3, 3), "{listed}");
+    names.insert(0, "destroy");
+    chaos(&names).ok();
+    guest.forget();
+    drop(chaosd);
+}
+
 /// Creates two guests that leave less free memory than a guest needs. The first takes almost all
 /// of it. The second takes the rest, and is so small that Xen's own memory for it hardly matters.
 fn hogs(bed: &Bed) -> [Guest; 2] {
