@@ -135,6 +135,7 @@ impl Parser {
     }
 
     /// Takes more bytes of a line that has no end.
+    #[cold]
     fn endless(&mut self, rest: &[u8], inline: bool, length: usize) -> (usize, Found) {
         let length = length.saturating_add(rest.len());
         self.state = State::Endless { inline, length };
@@ -142,6 +143,7 @@ impl Parser {
         (rest.len(), found)
     }
 
+    #[cold]
     fn too_long(&self, inline: bool) -> Found {
         Found::Error(match (inline, self.arguments_left) {
             (true, _) => "ERR Protocol error: too big inline request",
@@ -171,6 +173,7 @@ impl Parser {
         }
     }
 
+    #[cold]
     fn line_without_end(&mut self, line: &[u8], inline: bool) -> Found {
         self.state = State::Endless { inline, length: line.len() };
         Found::Nothing

@@ -68,6 +68,7 @@ struct Redis {
 
 impl Redis {
     /// Prints that a connection is closed because its peer sends HTTP requests.
+    #[cold]
     fn warn_of_http(&mut self, stream: &Stream<'_>) {
         let now = stream.now();
         if self.warned.is_some_and(|last| now.since(last) < WARN_EVERY) {
@@ -88,6 +89,9 @@ struct Client {
     /// How many bytes of `output` are sent. They are removed only when all are sent: removing the
     /// beginning of a long reply each time would copy the rest each time.
     sent: usize,
+    /// When a command was last completed or a part of a reply taken; or, if that is later, when the
+    /// command that is incomplete began.
+    progress: Instant,
     /// Whether to close the connection when all output is sent.
     closing: bool,
 }
@@ -95,7 +99,11 @@ struct Client {
 impl Client {
     /// Sends as much as there is room for, and returns whether that was everything.
     fn send(&mut self, stream: &mut Stream<'_>) -> bool {
-        self.sent += stream.send(&self.output.bytes()[self.sent..]);
+        let count = stream.send(&self.output.bytes()[self.sent..]);
+        if count > 0 {
+            self.sent += count;
+            self.progress = stream.now();
+        }
         let all = self.sent == self.output.len();
         if all {
             self.output.sent(self.sent);
@@ -103,17 +111,27 @@ impl Client {
         }
         all
     }
+
+    /// Keeps the connection.
+    fn keep(&self) -> Next {
+        if self.output.is_empty() && self.session.is_between_commands() {
+            Next::Continue
+        } else {
+            Next::Unfinished { since: self.progress }
+        }
+    }
 }
 
 impl Service for Redis {
     type Session = Client;
 
-    fn open(&mut self, _: &mut Stream<'_>) -> Client {
+    fn open(&mut self, stream: &mut Stream<'_>) -> Client {
         self.connections += 1;
         Client {
             session: Session::new(self.connections, &mut self.store),
             output: Output::default(),
             sent: 0,
+            progress: stream.now(),
             closing: false,
         }
     }
@@ -126,22 +144,30 @@ impl Service for Redis {
                 return Next::Close;
             }
             if stream.received() == 0 {
-                return if stream.is_finished() { Next::Close } else { Next::Continue };
+                return if stream.is_finished() { Next::Close } else { client.keep() };
             }
             let Client { session, output, closing, .. } = &mut *client;
-            let mut http = false;
+            let (mut progress, mut http) = (session.is_between_commands(), false);
             stream.receive(|input| {
-                let progress = session.feed(&mut self.store, now, input, output);
-                *closing |= progress.close;
-                http |= progress.http;
-                progress.consumed
+                let fed = session.feed(&mut self.store, now, input, output);
+                *closing |= fed.close;
+                progress |= fed.completed;
+                http |= fed.http;
+                fed.consumed
             });
+            if progress {
+                client.progress = stream.now();
+            }
             if http {
                 self.warn_of_http(stream);
                 return Next::Close;
             }
         }
-        Next::Continue
+        client.keep()
+    }
+
+    fn refusal(&self) -> &'static [u8] {
+        b"-ERR max number of clients reached\r\n"
     }
 
     fn deadline(&self) -> Option<Instant> {

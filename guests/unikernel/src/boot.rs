@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use noxs::Device;
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
-use xen_abi::start_info::Physical;
+use xen_abi::start_info::{Physical, StartInfoError};
 
 use crate::guest::Guest;
 use crate::layout::{LARGE_PAGE, STACK_SIZE, pointer, to_usize};
@@ -64,6 +64,18 @@ impl Physical for Mapped {
     }
 }
 
+/// Panics with the reason why `start_info` cannot be used. Not by its `Debug`, whose code would be in
+/// each image.
+#[cold]
+fn refuse(at: u64, error: StartInfoError) -> ! {
+    let (what, value) = match error {
+        StartInfoError::Magic(found) => ("wrong magic number", u64::from(found)),
+        StartInfoError::NoMemoryMap => ("empty memory map", 0),
+        StartInfoError::Address(address) => ("address outside of memory", address),
+    };
+    panic!("start_info at {at:#x}: {what}: {value:#x}");
+}
+
 /// Starts the runtime: boot.s calls this at its end.
 extern "sysv64" fn start(start_info_address: u64) -> ! {
     exceptions::install();
@@ -71,7 +83,7 @@ extern "sysv64" fn start(start_info_address: u64) -> ! {
     let mapped = Mapped { end: (start_info_address / LARGE_PAGE + 1) * LARGE_PAGE };
     let mut info = match start_info::parse(&mapped, start_info_address) {
         Ok(info) => info,
-        Err(error) => panic!("start_info at {start_info_address:#x}: {error:?}"),
+        Err(error) => refuse(start_info_address, error),
     };
     paging::protect(info.memory_end);
     info.memory

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The services of the shipped guests, as their users see them.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::{Duration, Instant};
 
 use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
 
@@ -91,6 +92,61 @@ fn a_full_redis_refuses_writes_and_goes_on() {
         b"+OK\r\n"
     );
     assert!(redis.listed().is_some());
+}
+
+/// Clients that send half a command must not keep others out, and get Redis's answer when they all
+/// are served.
+#[test]
+fn redis_admits_new_clients_while_others_send_half_a_command() {
+    let _bed = Bed::new();
+    let _redis = Guest::create("redis.cfg", &[]);
+    // More clients than the guest has places for, within the 5 s for which they can keep them.
+    let mut crowd: Vec<_> = (0..160).map(|_| Guest::connect(REDIS)).collect();
+    for stream in &mut crowd {
+        // The guest may have closed the connection already.
+        let _ = stream.write_all(b"*2\r\n$3\r\nGET\r\n");
+    }
+    // The last one came when all places were taken.
+    let mut refused = Vec::new();
+    let _ = crowd[159].read_to_end(&mut refused);
+    assert_eq!(refused, b"-ERR max number of clients reached\r\n");
+    // This one gets the place of a client that has sent half a command for 5 s.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Guest::ask(REDIS, b"PING\r\n", b"\r\n") != b"+PONG\r\n" {
+        assert!(Instant::now() < deadline, "half commands keep new clients out");
+    }
+}
+
+/// A guest's clock must agree with dom0's from the start: a new guest's first stamps are from
+/// before its counter began.
+#[test]
+fn the_clock_of_a_guest_runs_in_its_first_second() {
+    let _bed = Bed::new();
+    let _redis = Guest::create("redis.cfg", &[]);
+    let mut stream = BufReader::new(Guest::connect(REDIS));
+    let mut pttl = |request: &str| {
+        stream.get_mut().write_all(request.as_bytes()).expect("the guest takes the request");
+        let mut line = String::new();
+        stream.read_line(&mut line).expect("the guest answers");
+        line
+    };
+    assert_eq!(pttl("SET key value PX 100000\r\n"), "+OK\r\n");
+    let started = Instant::now();
+    let mut least = 100_000;
+    while started.elapsed() < Duration::from_secs(3) {
+        let before = started.elapsed();
+        let left = pttl("PTTL key\r\n");
+        let left: u128 = left.trim().trim_start_matches(':').parse().expect("milliseconds");
+        let passed = 100_000 - left;
+        // The key was set a little before `started`.
+        let (least_ms, most_ms) = (before.as_millis(), started.elapsed().as_millis() + 100);
+        assert!(
+            passed + 2 >= least_ms && passed <= most_ms,
+            "{passed} ms have passed in the guest, and {least_ms} to {most_ms} ms in dom0"
+        );
+        assert!(left <= least, "the clock went backwards");
+        least = left;
+    }
 }
 
 #[test]

@@ -73,6 +73,7 @@ pub(crate) fn refuse_for_memory(out: &mut Output) {
 const SHOWN: usize = 128;
 
 /// Returns Redis's error for an unknown command, which shows the first arguments, shortened.
+#[cold]
 fn unknown(args: &Args) -> Refused {
     let show = |argument: &[u8], most: usize| {
         let argument = until_nul(argument);
@@ -97,6 +98,7 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 
 /// Returns whether the command is the first line of an HTTP request with a body, or the header that
 /// follows any other first line. A browser that a web page has sent here sends them.
+#[cold]
 fn is_http(args: &Args) -> bool {
     let name = until_nul(args.get(0));
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")

@@ -19,7 +19,7 @@ pub(crate) fn unknown_subcommand(c: &Context<'_>, command: &str, known: &[&str])
 }
 
 /// The settings that `CONFIG GET` returns. None of them can be changed.
-const SETTINGS: [(&str, &str); 8] = [
+static SETTINGS: [(&str, &str); 8] = [
     ("appendonly", "no"),
     ("databases", "1"),
     ("maxmemory-policy", "noeviction"),
@@ -34,7 +34,7 @@ pub(crate) fn config(c: &mut Context<'_>) -> Outcome {
     match () {
         () if c.args.is(1, "get") && c.args.len() > 2 => {
             let memory = alloc::format!("{}", c.store.memory().total());
-            let settings = SETTINGS.into_iter().chain([("maxmemory", memory.as_str())]);
+            let settings = SETTINGS.iter().copied().chain([("maxmemory", memory.as_str())]);
             let wanted = |name: &str| {
                 let name = name.as_bytes();
                 c.args.from(2).any(|argument| glob::matches_in_any_case(argument, name))

@@ -35,6 +35,17 @@ const MAX_CONNECTIONS: usize = 1024;
 /// The fewest connections, if there is memory for them.
 const MIN_CONNECTIONS: usize = 4;
 
+/// The part of the slots, at least one, that the service gets no connection in: they take clients
+/// that open a connection or are refused when the service has all that it can get.
+const SPARE_PART: usize = 16;
+
+/// How long a client has for its first request, and for completing each one, if another client
+/// needs the place. Real ones take milliseconds.
+const PATIENCE: core::time::Duration = core::time::Duration::from_secs(5);
+
+/// How long a client may send no request, if another one needs the place.
+const IDLE_PATIENCE: core::time::Duration = core::time::Duration::from_secs(60);
+
 /// How long a client may take to open a connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -42,9 +53,20 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Real clients answer sooner.
 const HALF_OPEN: core::time::Duration = core::time::Duration::from_secs(2);
 
-/// All slots are used by connections that the service handles.
+/// All slots are used by connections that the service handles or is about to handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
+
+/// Whether there is a place for one more connection of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// There is.
+    Free,
+    /// The one of this slot, whose connection is being closed.
+    Of(u16),
+    /// There is none.
+    None,
+}
 
 /// A client's address and port.
 pub(crate) type Remote = (Ipv4Address, u16);
@@ -62,6 +84,10 @@ pub(crate) struct Connection<S> {
     pub(crate) header: Header,
     /// When its first segment was received.
     begun: Instant,
+    /// When the service last took bytes of the client, if it ever did.
+    pub(crate) heard: Option<Instant>,
+    /// Since when a request or an answer of the client is incomplete, if one is.
+    pub(crate) unfinished: Option<Instant>,
     /// When smoltcp must process it again, if at all.
     pub(crate) deadline: Option<Instant>,
     /// Whether it is in the queue of connections to serve.
@@ -74,6 +100,18 @@ impl<S> Connection<S> {
     pub(crate) fn socket(&mut self) -> &mut tcp::Socket<'static> {
         self.sockets.get_mut(self.handle)
     }
+
+    /// Returns how soon the connection must leave its place to another client, if it must at `now`:
+    /// those with an incomplete request or without any come first, then those that have been idle
+    /// for the longest time.
+    fn turn_to_leave(&self, now: Instant) -> Option<(bool, Instant)> {
+        self.session.as_ref()?;
+        let (idle, since, patience) = match (self.unfinished, self.heard) {
+            (None, Some(heard)) => (true, heard, IDLE_PATIENCE),
+            (unfinished, _) => (false, unfinished.unwrap_or(self.begun), PATIENCE),
+        };
+        (now.since(since) >= patience).then_some((idle, since))
+    }
 }
 
 /// All connections.
@@ -82,6 +120,9 @@ pub(crate) struct Connections<S> {
     pub(crate) slots: Vec<Connection<S>>,
     /// Slots that were used before and are free now.
     free: Vec<u16>,
+    /// How many connections the service has, and the most that it can get.
+    sessions: usize,
+    most_sessions: usize,
     by_remote: HashMap<Remote, u16>,
     /// Memory for slots that were never used.
     storage: IterMut<'static, MaybeUninit<SocketStorage<'static>>>,
@@ -100,6 +141,8 @@ impl<S> Connections<S> {
         Some(Self {
             slots: Vec::with_capacity(count),
             free: Vec::with_capacity(count),
+            sessions: 0,
+            most_sessions: count - (count / SPARE_PART).max(1),
             // Twice the capacity, so that the table never has to grow, whatever was removed.
             by_remote: HashMap::with_capacity(count * 2),
             storage: storage.iter_mut(),
@@ -110,6 +153,12 @@ impl<S> Connections<S> {
     /// Returns the most connections that there can be at the same time.
     pub(crate) fn capacity(&self) -> usize {
         self.slots.len() + self.storage.len()
+    }
+
+    /// Returns the most connections that the service can have at the same time.
+    #[cfg(test)]
+    pub(crate) fn most_sessions(&self) -> usize {
+        self.most_sessions
     }
 
     /// Returns the slot of a segment's connection, which may be new; `None` if the segment belongs
@@ -148,13 +197,47 @@ impl<S> Connections<S> {
 
     /// Frees the slot of a connection whose socket is closed.
     pub(crate) fn close(&mut self, slot: u16) {
+        self.end_session(slot);
         let connection = &mut self.slots[usize::from(slot)];
         if core::mem::take(&mut connection.used) {
-            connection.session = None;
             connection.deadline = None;
             self.by_remote.remove(&connection.remote);
             self.free.push(slot);
         }
+    }
+
+    /// Hands a connection that was just established over to the service.
+    pub(crate) fn begin_session(&mut self, slot: u16, session: S) {
+        let connection = &mut self.slots[usize::from(slot)];
+        connection.session = Some(session);
+        connection.heard = None;
+        connection.unfinished = None;
+        self.sessions += 1;
+    }
+
+    /// Takes a connection from the service, if it has it, and closes it when all sent bytes have
+    /// arrived.
+    pub(crate) fn end_session(&mut self, slot: u16) {
+        let connection = &mut self.slots[usize::from(slot)];
+        if connection.session.take().is_some() {
+            connection.unfinished = None;
+            connection.socket().close();
+            self.sessions -= 1;
+        }
+    }
+
+    /// Returns whether the service can have one more connection. If it has all that it can get,
+    /// closes one whose client has not used it for long; the caller must then process the slot,
+    /// which is returned.
+    pub(crate) fn make_place(&mut self, now: Instant) -> Place {
+        if self.sessions < self.most_sessions {
+            return Place::Free;
+        }
+        let turns = self.slots.iter().zip(0u16..);
+        let next = turns.filter_map(|(one, slot)| Some((one.turn_to_leave(now)?, slot))).min();
+        let Some((_, slot)) = next else { return Place::None };
+        self.end_session(slot);
+        Place::Of(slot)
     }
 
     fn add_slot(&mut self) -> Option<u16> {
@@ -174,6 +257,8 @@ impl<S> Connections<S> {
             remote,
             header: [0; ETHERNET_HEADER],
             begun: Instant::from_nanos(0),
+            heard: None,
+            unfinished: None,
             deadline: None,
             queued: false,
             used: false,

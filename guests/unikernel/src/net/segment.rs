@@ -27,6 +27,11 @@ pub(crate) enum Content {
     Other,
     /// A TCP segment with a wrong checksum.
     Damaged,
+    /// A part of a packet, which nothing here puts together.
+    Fragment {
+        /// The sender's address.
+        from: Ipv4Address,
+    },
 }
 
 /// Parses a packet. With `validated`, the checksum is not verified.
@@ -36,11 +41,13 @@ pub(crate) fn inspect(packet: &[u8], validated: bool) -> Content {
 
 fn segment(packet: &[u8], validated: bool) -> Option<Content> {
     let ip = Ipv4Packet::new_checked(packet).ok()?;
-    // A fragment is not a whole segment; smoltcp is built without reassembly and drops it.
-    if ip.next_header() != IpProtocol::Tcp || ip.more_frags() || ip.frag_offset() != 0 {
+    let (from, to) = (ip.src_addr(), ip.dst_addr());
+    if ip.more_frags() || ip.frag_offset() != 0 {
+        return Some(Content::Fragment { from });
+    }
+    if ip.next_header() != IpProtocol::Tcp {
         return None;
     }
-    let (from, to) = (ip.src_addr(), ip.dst_addr());
     let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
     if !validated && !tcp.verify_checksum(&IpAddress::Ipv4(from), &IpAddress::Ipv4(to)) {
         return Some(Content::Damaged);
@@ -117,13 +124,25 @@ mod tests {
     }
 
     #[test]
-    fn truncated_packets_and_fragments_are_not_segments() {
+    fn truncated_packets_are_not_segments() {
         let whole = packet(TcpControl::Psh, true);
         for length in 0..whole.len() {
             assert_eq!(inspect(&whole[..length], false), Content::Other, "{length} bytes");
         }
-        let mut fragment = whole;
-        fragment[6] |= 0x20;
-        assert_eq!(inspect(&fragment, true), Content::Other);
+    }
+
+    /// The first fragment, one in the middle and the last one, of any protocol.
+    #[test]
+    fn fragments_are_told_from_other_packets() {
+        for (flags, offset) in [(0x20, 0), (0x20, 185), (0, 185)] {
+            for protocol in [1, 6, 17] {
+                let mut fragment = packet(TcpControl::Psh, true);
+                (fragment[6], fragment[7], fragment[9]) = (flags, offset, protocol);
+                assert_eq!(inspect(&fragment, true), Content::Fragment { from: THERE });
+            }
+        }
+        let mut whole = packet(TcpControl::Psh, true);
+        whole[6] = 0x40; // "don't fragment"
+        assert!(matches!(inspect(&whole, true), Content::Segment(_)));
     }
 }

@@ -2,19 +2,20 @@
 //! Serves a TCP port: the loop over frames, connections and deadlines.
 
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 
 use smoltcp::iface::{PollResult, SocketSet};
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 
-use super::connections::{Connections, Full};
+use super::connections::{Connections, Full, Place};
 use super::ethernet::Received;
 use super::netif::Exchange;
 use super::segment::{Content, inspect};
 use super::stream::Stream;
 use super::{Net, NetError, smoltcp_time};
 use crate::clock::Instant;
-use crate::event;
+use crate::{event, println};
 
 /// The most frames to receive before their connections are served. Several requests of a client are
 /// answered together, and no client waits for long.
@@ -26,6 +27,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// The time without a segment after which the connection is closed.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// How long a client may take for one request, and for taking more of an answer.
+const REQUEST_TIMEOUT: core::time::Duration = core::time::Duration::from_secs(60);
+
 /// The delay before a connection is served again if smoltcp has something to send but does not.
 const RETRY: core::time::Duration = core::time::Duration::from_millis(10);
 
@@ -33,8 +37,16 @@ const RETRY: core::time::Duration = core::time::Duration::from_millis(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Keep it: the service is called again when bytes were received, when there is room to send,
-    /// and when the client has finished.
+    /// and when the client has finished. If another client needs the place, it is closed when its
+    /// client has sent nothing for a minute, or nothing at all for 5 s.
     Continue,
+    /// Keep it as well. A request or an answer is incomplete, and there has been no progress since
+    /// this time: no request was completed and nothing of the answer was taken. Closed if that
+    /// lasts for a minute, or after 5 s if another client needs the place.
+    Unfinished {
+        /// The time of the last progress, or when the request began.
+        since: Instant,
+    },
     /// Close it when all sent bytes have arrived.
     Close,
 }
@@ -49,6 +61,12 @@ pub trait Service {
 
     /// Handles a change of a connection. The first call follows [`open`](Self::open).
     fn ready(&mut self, session: &mut Self::Session, stream: &mut Stream<'_>) -> Next;
+
+    /// Returns what to send to a client for which there is no place: the service has all the
+    /// connections that it can get, and their clients use them.
+    fn refusal(&self) -> &'static [u8] {
+        b""
+    }
 
     /// Returns when to call [`expire`](Self::expire). Called after each round.
     fn deadline(&self) -> Option<Instant> {
@@ -69,6 +87,8 @@ pub(super) struct Server<'a, S: Service> {
     queue: Vec<u16>,
     /// The earliest deadline of the connections, or a time before it.
     next_deadline: Option<Instant>,
+    /// Whether it was printed that a fragment was dropped.
+    pub(super) fragments_reported: bool,
 }
 
 impl Net {
@@ -97,7 +117,15 @@ impl<'a, S: Service> Server<'a, S> {
     pub(super) fn new(net: &'a mut Net, port: u16, service: S) -> Option<Self> {
         let connections = Connections::new()?;
         let queue = Vec::with_capacity(connections.capacity());
-        Some(Self { net, service, port, connections, queue, next_deadline: None })
+        Some(Self {
+            net,
+            service,
+            port,
+            connections,
+            queue,
+            next_deadline: None,
+            fragments_reported: false,
+        })
     }
 
     /// Does the work that there is now. Returns what to wait for, or `None` if there is more work.
@@ -142,6 +170,10 @@ impl<'a, S: Service> Server<'a, S> {
         };
         let slot = match inspect(packet, frame.validated) {
             Content::Damaged => return true,
+            Content::Fragment { from } => {
+                self.report_fragment(from);
+                return true;
+            }
             Content::Other => None,
             Content::Segment(segment) => {
                 match self.connections.slot_for(&segment, self.port, now) {
@@ -167,6 +199,14 @@ impl<'a, S: Service> Server<'a, S> {
             self.enqueue(slot);
         }
         true
+    }
+
+    /// Prints that a fragment was dropped, once: the sender sees only that nothing is answered.
+    #[cold]
+    fn report_fragment(&mut self, from: Ipv4Addr) {
+        if !core::mem::replace(&mut self.fragments_reported, true) {
+            println!("vif: dropped a fragment of {from}'s: packets are not reassembled");
+        }
     }
 
     fn enqueue(&mut self, slot: u16) {
@@ -219,23 +259,17 @@ impl<'a, S: Service> Server<'a, S> {
         if !connection.used {
             return false;
         }
-        let socket = connection.sockets.get_mut::<Socket<'static>>(connection.handle);
+        let has_session = connection.session.is_some();
+        let socket = connection.socket();
         // Still listening: the segment did not open the connection.
         if socket.state() == State::Listen {
             socket.abort();
         }
-        let mut stream = Stream { socket, now };
-        if connection.session.is_none() && stream.socket.may_send() {
-            stream.socket.set_keep_alive(Some(KEEP_ALIVE));
-            stream.socket.set_timeout(Some(SILENCE_TIMEOUT));
-            connection.session = Some(self.service.open(&mut stream));
+        if !has_session && socket.may_send() {
+            self.admit(slot, now);
         }
-        if let Some(session) = &mut connection.session
-            && self.service.ready(session, &mut stream) == Next::Close
-        {
-            stream.socket.close();
-            connection.session = None;
-        }
+        self.call_service(slot, now);
+        let connection = &mut self.connections.slots[usize::from(slot)];
         let netif = &mut self.net.netif;
         let header = connection.header;
         let mut exchange = Exchange { packet: None, header, tx: &mut netif.tx, mtu: netif.mtu };
@@ -255,11 +289,55 @@ impl<'a, S: Service> Server<'a, S> {
             connection.deadline = None;
             return true;
         }
-        connection.deadline = if due_now { Some(now + RETRY) } else { deadline };
+        let deadline = if due_now { Some(now + RETRY) } else { deadline };
+        let timeout = connection.unfinished.map(|since| since + REQUEST_TIMEOUT);
+        connection.deadline = timeout.map_or(deadline, |timeout| earlier(deadline, timeout));
         if let Some(deadline) = connection.deadline {
             self.next_deadline = earlier(self.next_deadline, deadline);
         }
         false
+    }
+
+    /// Hands an established connection over to the service, or refuses it.
+    #[cold]
+    #[inline(never)]
+    fn admit(&mut self, slot: u16, now: Instant) {
+        let place = self.connections.make_place(now);
+        if let Place::Of(other) = place {
+            // Have it sent that the connection is closed.
+            self.connections.slots[usize::from(other)].deadline = Some(now);
+            self.next_deadline = earlier(self.next_deadline, now);
+        }
+        let socket = self.connections.slots[usize::from(slot)].socket();
+        let mut stream = Stream { socket, now };
+        if place == Place::None {
+            // Nothing was sent before, so there is room for a line.
+            stream.send(self.service.refusal());
+            stream.socket.close();
+            return;
+        }
+        stream.socket.set_keep_alive(Some(KEEP_ALIVE));
+        stream.socket.set_timeout(Some(SILENCE_TIMEOUT));
+        let session = self.service.open(&mut stream);
+        self.connections.begin_session(slot, session);
+    }
+
+    /// Calls the service for a connection that it has, and closes the connection if it must be.
+    fn call_service(&mut self, slot: u16, now: Instant) {
+        let connection = &mut self.connections.slots[usize::from(slot)];
+        let Some(session) = &mut connection.session else { return };
+        let socket = connection.sockets.get_mut::<Socket<'static>>(connection.handle);
+        let mut stream = Stream { socket, now };
+        let received = stream.received();
+        let next = self.service.ready(session, &mut stream);
+        if stream.received() < received {
+            connection.heard = Some(now);
+        }
+        connection.unfinished = match next {
+            Next::Continue => None,
+            Next::Unfinished { since } if now.since(since) < REQUEST_TIMEOUT => Some(since),
+            Next::Unfinished { .. } | Next::Close => return self.connections.end_session(slot),
+        };
     }
 }
 
