@@ -147,7 +147,8 @@ impl<H: Host> Domains<H> {
         self.broken.insert(id.domain);
     }
 
-    /// Removes a device from all tables, and unbinds its port if no other device uses it.
+    /// Removes a device from all tables, and unbinds its port if no other device uses it. Leaves a
+    /// port bound that belongs to another domain: the next binder may get a released number.
     fn release(&mut self, id: DeviceId, clients: &mut impl Clients) {
         let domain = &mut *self.slots[id.domain.0];
         let device = &mut domain.devices[id.device.0];
@@ -156,9 +157,15 @@ impl<H: Host> Domains<H> {
         }
         let Some(port) = device.port.take() else { return };
         device.kind.release(&mut self.net, clients);
-        if !domain.devices.iter().any(|other| other.port == Some(port)) {
-            self.by_port.remove(port.0);
-            self.host.unbind(port);
+        if domain.devices.iter().any(|other| other.port == Some(port)) {
+            return;
         }
+        if self.by_port.get(port.0) != Some(id.domain) {
+            let domid = domain.id.domid;
+            tracing::warn!("port {port} does not belong to domain {domid}: it stays bound");
+            return;
+        }
+        self.by_port.remove(port.0);
+        self.host.unbind(port);
     }
 }

@@ -8,6 +8,7 @@ mod console;
 mod faults;
 mod frames;
 mod restart;
+mod several_vifs;
 mod shared_port;
 mod waiting;
 

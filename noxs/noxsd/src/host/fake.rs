@@ -23,7 +23,6 @@ pub(crate) struct FakeHost {
     /// The granted pages, by domid and grant reference.
     pub(crate) pages: HashMap<(u16, u32), FakePage>,
     pub(crate) bound: BTreeSet<LocalPort>,
-    last_port: u32,
     /// How many calls of `bind` succeed before one fails.
     pub(crate) fail_bind: Option<u32>,
     pub(crate) notified: Vec<LocalPort>,
@@ -48,9 +47,11 @@ impl Host for FakeHost {
             }
             *left -= 1;
         }
-        self.last_port += 1;
-        self.bound.insert(LocalPort(self.last_port));
-        Ok(LocalPort(self.last_port))
+        // Xen assigns the lowest free port, so a released one goes to the next binder.
+        let below = (1..).zip(&self.bound).take_while(|(number, port)| port.0 == *number);
+        let port = LocalPort(below.map(|(number, _)| number).last().unwrap_or(0) + 1);
+        self.bound.insert(port);
+        Ok(port)
     }
 
     fn bind_domain_exception(&mut self) -> io::Result<LocalPort> {
