@@ -21,6 +21,7 @@ use xen_ring::SharedPage;
 use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
 use crate::host::cx::Cx;
 use crate::host::{GrantRef, Host, LocalPort, RemotePort};
+use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, Net, NetFault};
 use crate::turns::{After, TurnId};
@@ -73,11 +74,12 @@ impl Kind {
         &mut self,
         cx: &mut Cx<'_, H>,
         net: &mut Net<H::Memory>,
+        allowance: &mut Allowance,
         clients: &mut impl Clients,
     ) -> Result<After, Fault> {
         Ok(match self {
             Self::Console(console) => console.serve(cx, clients)?,
-            Self::Vif(vif) => vif.serve(cx, net)?,
+            Self::Vif(vif) => vif.serve(cx, net, allowance)?,
         })
     }
 

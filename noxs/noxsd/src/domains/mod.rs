@@ -29,7 +29,8 @@ pub use self::attach::AttachedAs;
 use self::device::{Device, Fault};
 use crate::console::Clients;
 use crate::host::{DomId, Host, LocalPort};
-use crate::net::{BridgeId, Net};
+use crate::net::flood::Allowance;
+use crate::net::{BridgeId, BridgeTurns, Net};
 use crate::turns::Turns;
 use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
@@ -52,6 +53,8 @@ struct Domain<M> {
     memory: Rc<M>,
     devices: Vec<Device>,
     guest: AttachedAs,
+    /// What its vifs together may flood.
+    allowance: Allowance,
 }
 
 /// Index of a domain in [`Domains::slots`].
@@ -75,6 +78,8 @@ enum Task {
     Device(DeviceId),
     /// A bridge's tap.
     Tap(BridgeId),
+    /// The floods of a bridge that continue.
+    Floods(BridgeId),
 }
 
 /// All attached domains, and the bridges that connect them.
@@ -115,7 +120,11 @@ impl<H: Host> Domains<H> {
     /// # Errors
     /// The bridge has a switch already.
     pub fn add_switch(&mut self, name: &str, tap: File, now: Instant) -> Result<BridgeId, Refusal> {
-        self.net.add_bridge(name, tap, now, |id| self.turns.add(Task::Tap(id)))
+        let turns = &mut self.turns;
+        self.net.add_bridge(name, tap, now, |id| BridgeTurns {
+            tap: turns.add(Task::Tap(id)),
+            floods: turns.add(Task::Floods(id)),
+        })
     }
 
     /// Returns the devices of a domain.

@@ -6,6 +6,7 @@ mod configure;
 mod configure_order;
 mod console;
 mod faults;
+mod floods;
 mod frames;
 mod restart;
 mod several_vifs;

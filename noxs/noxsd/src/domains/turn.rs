@@ -17,6 +17,12 @@ use crate::turns::{After, TurnId, Wake};
 /// Most devices and taps that are served before clients get their turns.
 const TURN: usize = 64;
 
+/// Frames that are copied, and read from and written to taps, before clients get their turns: the
+/// device that exceeds this number is the last one of its turn. One device copies at most
+/// 4 [batches](crate::net::transfer::BATCH) in its turn, of 64 frames each: waiting frames, frames
+/// from the guest, and frames to one receiver or to a few.
+const WORK: usize = 256;
+
 impl<H: Host> Domains<H> {
     /// Queues the devices of a local port that has had an event.
     pub fn event(&mut self, port: LocalPort) {
@@ -60,17 +66,24 @@ impl<H: Host> Domains<H> {
 
     /// Returns when a device becomes ready even if no event comes.
     pub fn deadline(&self) -> Option<Instant> {
-        self.turns.deadline()
+        [self.turns.deadline(), self.net.deadline()].into_iter().flatten().min()
     }
 
     /// Serves devices and taps that are ready, each once.
     pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
         self.turns.expire(now);
+        if self.net.deadline().is_some_and(|deadline| deadline <= now) {
+            self.net.check_waiting(now);
+        }
+        self.net.begin_turn();
         let mut left = self.turns.ready().min(TURN);
-        while let Some((turn, task)) = self.turns.take_next(&mut left) {
+        while self.net.work() < WORK
+            && let Some((turn, task)) = self.turns.take_next(&mut left)
+        {
             match task {
                 Task::Device(id) => self.serve(turn, id, now, clients),
                 Task::Tap(id) => self.serve_tap(turn, id, now, clients),
+                Task::Floods(id) => self.serve_floods(turn, id, now, clients),
             }
         }
         if !self.unmask.is_empty() {
@@ -80,12 +93,12 @@ impl<H: Host> Domains<H> {
     }
 
     fn serve(&mut self, turn: TurnId, id: DeviceId, now: Instant, clients: &mut impl Clients) {
-        let Domain { id: domain, memory, devices, .. } = &mut *self.slots[id.domain.0];
+        let Domain { id: domain, memory, devices, allowance, .. } = &mut *self.slots[id.domain.0];
         let device = &mut devices[id.device.0];
         let Some(port) = device.port else { return };
         let domid = DomId(domain.domid);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };
-        let after = device.kind.serve(&mut cx, &mut self.net, clients);
+        let after = device.kind.serve(&mut cx, &mut self.net, allowance, clients);
         self.serve_receivers(now, clients);
         match after {
             // The ring was still empty after asking for an event. An event that has come since then
@@ -120,7 +133,21 @@ impl<H: Host> Domains<H> {
         self.serve_receivers(now, clients);
     }
 
-    /// Queues the vifs for which frames have begun to wait, and breaks those whose ring turned out
+    fn serve_floods(
+        &mut self,
+        turn: TurnId,
+        id: BridgeId,
+        now: Instant,
+        clients: &mut impl Clients,
+    ) {
+        if self.net.serve_floods(id, &mut self.host, now) == After::Turn {
+            self.turns.queue(turn);
+        }
+        self.serve_receivers(now, clients);
+    }
+
+    /// Queues the vifs for which frames have begun to wait, and the bridges whose floods continue;
+    /// breaks those whose ring turned out
     /// to be broken when a frame came.
     fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
         for turn in self.net.take_woken() {

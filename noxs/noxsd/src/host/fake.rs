@@ -29,6 +29,8 @@ pub(crate) struct FakeHost {
     pub(crate) unmasked: Vec<LocalPort>,
     /// Number of calls of `fetch` and `deliver`.
     pub(crate) copies: usize,
+    /// Number of frames that these calls have copied.
+    pub(crate) copied: usize,
 }
 
 impl Host for FakeHost {
@@ -73,6 +75,7 @@ impl Host for FakeHost {
 
     fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]) {
         self.copies += 1;
+        self.copied += copies.len();
         for (buffer, copy) in buffers.iter_mut().zip(copies) {
             let page = self.pages.get(&(copy.domid.0, copy.gref.0));
             copy.done = page.is_some();
@@ -84,6 +87,7 @@ impl Host for FakeHost {
 
     fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]) {
         self.copies += 1;
+        self.copied += copies.len();
         for copy in copies {
             let page = self.pages.get(&(copy.domid.0, copy.gref.0));
             copy.done = page.is_some();
