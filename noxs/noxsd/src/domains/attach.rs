@@ -14,6 +14,7 @@ use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
 use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, identities};
+use crate::turns::backoff::Backoff;
 
 /// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
 ///
@@ -88,7 +89,9 @@ impl<H: Host> Domains<H> {
         }
         let memory = Rc::new(memory);
         let allowance = Allowance::new(now);
-        self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest, allowance }));
+        let backoff = Backoff::default();
+        let domain = Domain { id: attach.id, memory, devices, guest, allowance, backoff };
+        self.slots.insert(Box::new(domain));
         self.by_domid.insert(domid.0.into(), index);
         if guest == AttachedAs::Running {
             for device in self.device_ids(index) {

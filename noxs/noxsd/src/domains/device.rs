@@ -24,7 +24,7 @@ use crate::host::{GrantRef, Host, LocalPort, RemotePort};
 use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, Net, NetFault};
-use crate::turns::{After, TurnId};
+use crate::turns::{Served, TurnId};
 
 /// A device of a domain.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Kind {
         net: &mut Net<H::Memory>,
         allowance: &mut Allowance,
         clients: &mut impl Clients,
-    ) -> Result<After, Fault> {
+    ) -> Result<Served, Fault> {
         Ok(match self {
             Self::Console(console) => console.serve(cx, clients)?,
             Self::Vif(vif) => vif.serve(cx, net, allowance)?,

@@ -32,6 +32,7 @@ use crate::host::{DomId, Host, LocalPort};
 use crate::net::flood::Allowance;
 use crate::net::{BridgeId, BridgeTurns, Net};
 use crate::turns::Turns;
+use crate::turns::backoff::Backoff;
 use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
 
@@ -55,6 +56,8 @@ struct Domain<M> {
     guest: AttachedAs,
     /// What its vifs together may flood.
     allowance: Allowance,
+    /// Its events and turns without progress.
+    backoff: Backoff,
 }
 
 /// Index of a domain in [`Domains::slots`].
@@ -92,6 +95,8 @@ pub struct Domains<H: Host> {
     by_port: IdTable<DomainIndex>,
     net: Net<H::Memory>,
     turns: Turns<Task>,
+    /// When the last turn began.
+    last_turn: Instant,
     /// Ports to unmask at the end of this turn.
     unmask: Vec<LocalPort>,
     /// Domains that have lost a device.
@@ -109,6 +114,7 @@ impl<H: Host> Domains<H> {
             by_port: IdTable::new(MAX_PORTS),
             net: Net::default(),
             turns: Turns::default(),
+            last_turn: now,
             unmask: Vec::new(),
             broken: BTreeSet::new(),
             warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),

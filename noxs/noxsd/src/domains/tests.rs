@@ -11,6 +11,7 @@ mod frames;
 mod restart;
 mod several_vifs;
 mod shared_port;
+mod storms;
 mod waiting;
 
 use std::time::Duration;

@@ -170,6 +170,7 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Moves at most a batch of waiting frames into the pages that the guest has posted meanwhile.
+    /// Returns how many.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -179,9 +180,9 @@ impl<M: SharedPage> BridgePort<M> {
         transfer: &mut Transfer,
         own: BridgePortId,
         now: Instant,
-    ) -> Result<(), NetFault> {
+    ) -> Result<usize, NetFault> {
         if self.waiting.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let Transfer { buffers, copies, answers, store, work, .. } = transfer;
         copies.clear();
@@ -197,7 +198,7 @@ impl<M: SharedPage> BridgePort<M> {
             answers.push((own, posted.id));
         }
         if copies.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         self.waiting.taken(now);
         *work += copies.len();
@@ -206,7 +207,7 @@ impl<M: SharedPage> BridgePort<M> {
             self.answer(*id, copy);
         }
         self.push(host);
-        Ok(())
+        Ok(copies.len())
     }
 
     /// If frames wait, asks for an event with the next posted page and returns how many pages are

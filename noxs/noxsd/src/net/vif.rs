@@ -15,7 +15,7 @@ use super::{BridgeId, Net, NetFault};
 use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
 use crate::host::{GrantRef, Host, RemotePort};
-use crate::turns::After;
+use crate::turns::{After, Served};
 
 /// A network interface, whose rings are mapped and whose port is bound. [`start`](Self::start)
 /// puts it on its bridge.
@@ -97,15 +97,16 @@ impl Vif {
         cx: &mut Cx<'_, H>,
         net: &mut Net<H::Memory>,
         allowance: &mut Allowance,
-    ) -> Result<After, NetFault> {
+    ) -> Result<Served, NetFault> {
         let Some(Started { sender, port: Some(own) }) = &mut self.started else {
-            return Ok(After::Event);
+            return Ok(Served { after: After::Event, progress: false });
         };
         let own = *own;
         let bridge = &mut net.bridges[self.bridge.0];
         let transfer = &mut net.transfer;
+        let mut progress = false;
         if let Some(port) = bridge.port_mut(own) {
-            port.deliver_waiting(cx.host, transfer, own, cx.now)?;
+            progress = port.deliver_waiting(cx.host, transfer, own, cx.now)? > 0;
         }
         let not_before = sender.take(cx.memory, cx.domid, cx.now, transfer)?;
         let Transfer { buffers, copies, work, .. } = &mut *transfer;
@@ -116,6 +117,7 @@ impl Vif {
         let from = End::Port(own);
         for index in 0..transfer.copies.len() {
             let (request, copy) = (transfer.requests[index], transfer.copies[index]);
+            progress |= copy.done;
             let frame = &transfer.buffers.get(copy.buffer)[..usize::from(copy.length)];
             let Some(facts) = sender.answer(cx.memory, &request, copy.done.then_some(frame)) else {
                 continue;
@@ -153,14 +155,16 @@ impl Vif {
         }
         if let Some(time) = not_before {
             // The limit on sending must not delay frames for the guest.
-            return Ok(match (posted, has_waiting) {
+            let after = match (posted, has_waiting) {
                 (0, false) => After::Time(time),
                 (0, true) => After::TimeOrEvent(time),
                 _ => After::Turn,
-            });
+            };
+            return Ok(Served { after, progress });
         }
         let requests = sender.arm(cx.memory)?;
-        Ok(if requests + posted == 0 { After::Event } else { After::Turn })
+        let after = if requests + posted == 0 { After::Event } else { After::Turn };
+        Ok(Served { after, progress })
     }
 
     /// Removes the vif from its bridge, and the frames that wait for it. Keeps its counters.
