@@ -22,7 +22,7 @@ use self::ring::{ConsoleRing, OUTPUT_SIZE, Output};
 use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
 use crate::host::{DomId, GrantRef, Host, RemotePort};
-use crate::turns::After;
+use crate::turns::{After, Served};
 
 /// How many times a console takes out the contents of the output ring in one turn.
 const OUTPUTS: usize = 8;
@@ -94,7 +94,7 @@ impl Console {
         &mut self,
         cx: &mut Cx<'_, H>,
         clients: &mut impl Clients,
-    ) -> Result<After, ConsoleFault> {
+    ) -> Result<Served, ConsoleFault> {
         let mut after = After::Turn;
         let mut moved = false;
         let mut buffer = [0; OUTPUT_SIZE];
@@ -130,7 +130,7 @@ impl Console {
         if moved {
             cx.notify();
         }
-        Ok(after)
+        Ok(Served { after, progress: moved })
     }
 
     /// Logs that the console's log cannot be written, once until it can be written again.

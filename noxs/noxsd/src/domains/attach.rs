@@ -11,8 +11,10 @@ use super::device::{Device, Resources, requested};
 use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
 use crate::console::{Clients, Console, ConsoleLog};
 use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
+use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, identities};
+use crate::turns::backoff::Backoff;
 
 /// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
 ///
@@ -93,7 +95,10 @@ impl<H: Host> Domains<H> {
             devices.push(Device { port: Some(port), turn, fault: None, kind });
         }
         let memory = Rc::new(memory);
-        self.slots.insert(Box::new(Domain { id: attach.id, memory, devices, guest }));
+        let allowance = Allowance::new(now);
+        let backoff = Backoff::default();
+        let domain = Domain { id: attach.id, memory, devices, guest, allowance, backoff };
+        self.slots.insert(Box::new(domain));
         self.by_domid.insert(domid.0.into(), index);
         if guest == AttachedAs::Running {
             for device in self.device_ids(index) {

@@ -67,6 +67,10 @@ impl<H: Host> Domains<H> {
             let (memory, domid) = (Rc::clone(&domain.memory), DomId(domain.id.domid));
             let receiver = Receiver { memory, domid, port, turn };
             let guest = domain.guest;
+            if domain.backoff.delay().is_some() {
+                // The port may be masked since an event that no device was there for.
+                self.unmask.push(port);
+            }
             match vif.start(identity, receiver, &mut self.net, now) {
                 Err(fault) => self.break_device(id, fault.into(), now, clients),
                 Ok(_) if guest == AttachedAs::Running => self.resume(id),

@@ -23,9 +23,10 @@ use crate::console::log::LogSpace;
 use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
 use crate::host::cx::Cx;
 use crate::host::{GrantRef, Host, LocalPort, RemotePort};
+use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, Net, NetFault};
-use crate::turns::{After, TurnId};
+use crate::turns::{Served, TurnId};
 
 /// A device of a domain.
 #[derive(Debug)]
@@ -75,11 +76,12 @@ impl Kind {
         &mut self,
         cx: &mut Cx<'_, H>,
         net: &mut Net<H::Memory>,
+        allowance: &mut Allowance,
         clients: &mut impl Clients,
-    ) -> Result<After, Fault> {
+    ) -> Result<Served, Fault> {
         Ok(match self {
             Self::Console(console) => console.serve(cx, clients)?,
-            Self::Vif(vif) => vif.serve(cx, net)?,
+            Self::Vif(vif) => vif.serve(cx, net, allowance)?,
         })
     }
 

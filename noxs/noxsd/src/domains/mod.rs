@@ -33,8 +33,10 @@ use crate::console::log::LogSpace;
 use crate::host::{DomId, Host, LocalPort};
 use crate::net::dom0::interfaces::Interfaces;
 use crate::net::dom0::netlink::Message;
-use crate::net::{BridgeId, Net};
+use crate::net::flood::Allowance;
+use crate::net::{BridgeId, BridgeTurns, Net};
 use crate::turns::Turns;
+use crate::turns::backoff::Backoff;
 use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
 
@@ -56,6 +58,10 @@ struct Domain<M> {
     memory: Rc<M>,
     devices: Vec<Device>,
     guest: AttachedAs,
+    /// What its vifs together may flood.
+    allowance: Allowance,
+    /// Its events and turns without progress.
+    backoff: Backoff,
 }
 
 /// Index of a domain in [`Domains::slots`].
@@ -79,6 +85,8 @@ enum Task {
     Device(DeviceId),
     /// A bridge's tap.
     Tap(BridgeId),
+    /// The floods of a bridge that continue.
+    Floods(BridgeId),
 }
 
 /// All attached domains, and the bridges that connect them.
@@ -91,6 +99,8 @@ pub struct Domains<H: Host> {
     by_port: IdTable<DomainIndex>,
     net: Net<H::Memory>,
     turns: Turns<Task>,
+    /// When the last turn began.
+    last_turn: Instant,
     /// Ports to unmask at the end of this turn.
     unmask: Vec<LocalPort>,
     /// The space that all consoles' logs share.
@@ -112,6 +122,7 @@ impl<H: Host> Domains<H> {
             by_port: IdTable::new(MAX_PORTS),
             net: Net::default(),
             turns: Turns::default(),
+            last_turn: now,
             unmask: Vec::new(),
             log_space: Rc::default(),
             broken: BTreeSet::new(),
@@ -125,7 +136,11 @@ impl<H: Host> Domains<H> {
     /// # Errors
     /// The bridge has a switch already.
     pub fn add_switch(&mut self, name: &str, tap: File, now: Instant) -> Result<BridgeId, Refusal> {
-        self.net.add_bridge(name, tap, now, |id| self.turns.add(Task::Tap(id)))
+        let turns = &mut self.turns;
+        self.net.add_bridge(name, tap, now, |id| BridgeTurns {
+            tap: turns.add(Task::Tap(id)),
+            floods: turns.add(Task::Floods(id)),
+        })
     }
 
     /// Replaces what is known of dom0's network interfaces.
@@ -167,7 +182,8 @@ impl<H: Host> Domains<H> {
         self.broken.insert(id.domain);
     }
 
-    /// Removes a device from all tables, and unbinds its port if no other device uses it.
+    /// Removes a device from all tables, and unbinds its port if no other device uses it. Leaves a
+    /// port bound that belongs to another domain: the next binder may get a released number.
     fn release(&mut self, id: DeviceId, clients: &mut impl Clients) {
         let domain = &mut *self.slots[id.domain.0];
         let device = &mut domain.devices[id.device.0];
@@ -176,9 +192,15 @@ impl<H: Host> Domains<H> {
         }
         let Some(port) = device.port.take() else { return };
         device.kind.release(&mut self.net, clients);
-        if !domain.devices.iter().any(|other| other.port == Some(port)) {
-            self.by_port.remove(port.0);
-            self.host.unbind(port);
+        if domain.devices.iter().any(|other| other.port == Some(port)) {
+            return;
         }
+        if self.by_port.get(port.0) != Some(id.domain) {
+            let domid = domain.id.domid;
+            tracing::warn!("port {port} does not belong to domain {domid}: it stays bound");
+            return;
+        }
+        self.by_port.remove(port.0);
+        self.host.unbind(port);
     }
 }

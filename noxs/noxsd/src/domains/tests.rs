@@ -6,10 +6,13 @@ mod configure;
 mod configure_order;
 mod console;
 mod faults;
+mod floods;
 mod frames;
 mod restart;
 mod rules;
+mod several_vifs;
 mod shared_port;
+mod storms;
 mod waiting;
 
 use std::time::Duration;

@@ -3,32 +3,48 @@
 //!
 //! All devices of a domain may share one event channel, so an event is a hint to look at each of
 //! them. The channel is unmasked as soon as one of its devices waits for events. A device that
-//! waits for a time alone is not woken by the events of the others.
+//! waits for a time alone is not woken by the events of the others. Of a guest that sends many
+//! events for nothing, each further one is served later: the channel stays masked until then.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{DeviceId, Domain, Domains, Task};
+use super::{DeviceId, Domain, DomainIndex, Domains, Task};
 use crate::console::Clients;
 use crate::host::cx::Cx;
 use crate::host::{DomId, Host, LocalPort, serving};
 use crate::net::BridgeId;
-use crate::turns::{After, TurnId, Wake};
+use crate::turns::{After, Served, TurnId, Wake};
 
 /// Most devices and taps that are served before clients get their turns.
 const TURN: usize = 64;
 
+/// Frames that are copied, and read from and written to taps, before clients get their turns: the
+/// device that exceeds this number is the last one of its turn. One device copies at most
+/// 4 [batches](crate::net::transfer::BATCH) in its turn, of 64 frames each: waiting frames, frames
+/// from the guest, and frames to one receiver or to a few.
+const WORK: usize = 256;
+
 impl<H: Host> Domains<H> {
-    /// Queues the devices of a local port that has had an event.
+    /// Queues the devices of a local port that has had an event: at once, or later if the guest has
+    /// sent many events for nothing.
     pub fn event(&mut self, port: LocalPort) {
         let Some(index) = self.by_port.get(port.0) else { return };
-        for device in &self.slots[index.0].devices {
+        let delay = self.slots[index.0].backoff.count();
+        self.queue_devices(index, port, delay);
+    }
+
+    fn queue_devices(&mut self, domain: DomainIndex, port: LocalPort, delay: Option<Duration>) {
+        for device in &self.slots[domain.0].devices {
             if device.port != Some(port) {
                 continue;
             }
-            match device.turn {
-                Some(turn) => self.turns.event(turn),
+            match (device.turn, delay) {
+                (Some(turn), None) => self.turns.event(turn),
+                (Some(turn), Some(delay)) => self.turns.event_at(turn, self.last_turn + delay),
                 // `configure` looks at its rings, and later events must come in.
-                None => self.unmask.push(port),
+                (None, None) => self.unmask.push(port),
+                // `configure` or another device of the port unmasks it.
+                (None, Some(_)) => {}
             }
         }
     }
@@ -37,7 +53,9 @@ impl<H: Host> Domains<H> {
     pub fn events_lost(&mut self) {
         let ports: Vec<u32> = self.by_port.numbers().collect();
         for port in ports {
-            self.event(LocalPort(port));
+            if let Some(index) = self.by_port.get(port) {
+                self.queue_devices(index, LocalPort(port), None);
+            }
         }
     }
 
@@ -60,17 +78,25 @@ impl<H: Host> Domains<H> {
 
     /// Returns when a device becomes ready even if no event comes.
     pub fn deadline(&self) -> Option<Instant> {
-        self.turns.deadline()
+        [self.turns.deadline(), self.net.deadline()].into_iter().flatten().min()
     }
 
     /// Serves devices and taps that are ready, each once.
     pub fn turn(&mut self, now: Instant, clients: &mut impl Clients) {
+        self.last_turn = now;
         self.turns.expire(now);
+        if self.net.deadline().is_some_and(|deadline| deadline <= now) {
+            self.net.check_waiting(now);
+        }
+        self.net.begin_turn();
         let mut left = self.turns.ready().min(TURN);
-        while let Some((turn, task)) = self.turns.take_next(&mut left) {
+        while self.net.work() < WORK
+            && let Some((turn, task)) = self.turns.take_next(&mut left)
+        {
             match task {
                 Task::Device(id) => self.serve(turn, id, now, clients),
                 Task::Tap(id) => self.serve_tap(turn, id, now, clients),
+                Task::Floods(id) => self.serve_floods(turn, id, now, clients),
             }
         }
         serving::end();
@@ -81,13 +107,25 @@ impl<H: Host> Domains<H> {
     }
 
     fn serve(&mut self, turn: TurnId, id: DeviceId, now: Instant, clients: &mut impl Clients) {
-        let Domain { id: domain, memory, devices, .. } = &mut *self.slots[id.domain.0];
+        let Domain { id: domain, memory, devices, allowance, backoff, .. } =
+            &mut *self.slots[id.domain.0];
         let device = &mut devices[id.device.0];
         let Some(port) = device.port else { return };
         serving::begin(domain.handle);
         let domid = DomId(domain.domid);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };
-        let after = device.kind.serve(&mut cx, &mut self.net, clients);
+        let served = device.kind.serve(&mut cx, &mut self.net, allowance, clients);
+        let after = served.map(|Served { after, progress }| {
+            if progress {
+                backoff.progress();
+                return after;
+            }
+            // The next turn would refuse requests as this one did.
+            match after {
+                After::Turn => backoff.count().map_or(after, |delay| After::Time(now + delay)),
+                _ => after,
+            }
+        });
         self.serve_receivers(now, clients);
         match after {
             // The ring was still empty after asking for an event. An event that has come since then
@@ -123,7 +161,21 @@ impl<H: Host> Domains<H> {
         self.serve_receivers(now, clients);
     }
 
-    /// Queues the vifs for which frames have begun to wait, and breaks those whose ring turned out
+    fn serve_floods(
+        &mut self,
+        turn: TurnId,
+        id: BridgeId,
+        now: Instant,
+        clients: &mut impl Clients,
+    ) {
+        if self.net.serve_floods(id, &mut self.host, now) == After::Turn {
+            self.turns.queue(turn);
+        }
+        self.serve_receivers(now, clients);
+    }
+
+    /// Queues the vifs for which frames have begun to wait, and the bridges whose floods continue;
+    /// breaks those whose ring turned out
     /// to be broken when a frame came.
     fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
         for turn in self.net.take_woken() {

@@ -23,13 +23,14 @@ pub(crate) struct FakeHost {
     /// The granted pages, by domid and grant reference.
     pub(crate) pages: HashMap<(u16, u32), FakePage>,
     pub(crate) bound: BTreeSet<LocalPort>,
-    last_port: u32,
     /// How many calls of `bind` succeed before one fails.
     pub(crate) fail_bind: Option<u32>,
     pub(crate) notified: Vec<LocalPort>,
     pub(crate) unmasked: Vec<LocalPort>,
     /// Number of calls of `fetch` and `deliver`.
     pub(crate) copies: usize,
+    /// Number of frames that these calls have copied.
+    pub(crate) copied: usize,
 }
 
 impl Host for FakeHost {
@@ -48,9 +49,11 @@ impl Host for FakeHost {
             }
             *left -= 1;
         }
-        self.last_port += 1;
-        self.bound.insert(LocalPort(self.last_port));
-        Ok(LocalPort(self.last_port))
+        // Xen assigns the lowest free port, so a released one goes to the next binder.
+        let below = (1..).zip(&self.bound).take_while(|(number, port)| port.0 == *number);
+        let port = LocalPort(below.map(|(number, _)| number).last().unwrap_or(0) + 1);
+        self.bound.insert(port);
+        Ok(port)
     }
 
     fn bind_domain_exception(&mut self) -> io::Result<LocalPort> {
@@ -72,6 +75,7 @@ impl Host for FakeHost {
 
     fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]) {
         self.copies += 1;
+        self.copied += copies.len();
         for (buffer, copy) in buffers.iter_mut().zip(copies) {
             let page = self.pages.get(&(copy.domid.0, copy.gref.0));
             copy.done = page.is_some();
@@ -83,6 +87,7 @@ impl Host for FakeHost {
 
     fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]) {
         self.copies += 1;
+        self.copied += copies.len();
         for copy in copies {
             let page = self.pages.get(&(copy.domid.0, copy.gref.0));
             copy.done = page.is_some();

@@ -4,29 +4,24 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use noxs::MacAddr;
 use noxs_control::VifStatus;
 use slab::Slab;
 use xen_ring::SharedPage;
 
+use super::BridgeId;
+use super::flood::{Floods, SLICE};
 use super::frame::FrameFacts;
 use super::port::BridgePort;
 use super::rules::TapRules;
-use super::switch::{BridgePortId, End, Switch};
+use super::switch::{BridgePortId, End, Route, Switch};
 use super::transfer::{BATCH, Delivery, Transfer, address};
+use super::waiting::{Check, Store};
 use crate::host::Host;
 use crate::host::buffers::BufferIndex;
-use crate::turns::bucket::Bucket;
 use crate::turns::{After, TurnId};
-
-/// Frames from a tap that may be flooded in each [`TAP_FLOOD_INTERVAL`].
-const TAP_FLOOD_FRAMES: u64 = 1000;
-const TAP_FLOOD_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Most copies in one request to the kernel. A frame for more guests takes several requests.
-const COPIES: usize = 256;
 
 /// Ports that the table has room for without being moved.
 const CAPACITY: usize = 16 * 1024;
@@ -39,29 +34,46 @@ pub struct TapFault {
     error: io::Error,
 }
 
+/// The owners of a bridge's turns.
+#[derive(Clone, Copy, Debug)]
+pub struct BridgeTurns {
+    /// Serves the tap.
+    pub tap: TurnId,
+    /// Continues floods.
+    pub floods: TurnId,
+}
+
 /// A bridge and its ports.
 #[derive(Debug)]
 pub struct Bridge<M> {
+    id: BridgeId,
     name: String,
     pub(super) switch: Switch,
     ports: Slab<BridgePort<M>>,
     tap: File,
-    turn: TurnId,
+    turns: BridgeTurns,
     rules: TapRules,
-    flood: Bucket,
+    floods: Floods,
 }
 
 impl<M> Bridge<M> {
-    /// Creates a bridge without ports. `turn` is the owner of the tap's turns.
-    pub(super) fn new(name: &str, tap: File, turn: TurnId, now: Instant) -> Self {
+    /// Creates a bridge without ports.
+    pub(super) fn new(
+        id: BridgeId,
+        name: &str,
+        tap: File,
+        turns: BridgeTurns,
+        now: Instant,
+    ) -> Self {
         Self {
+            id,
             name: name.to_owned(),
             switch: Switch::default(),
             ports: Slab::with_capacity(CAPACITY),
             tap,
-            turn,
+            turns,
             rules: TapRules::default(),
-            flood: Bucket::new(TAP_FLOOD_FRAMES, TAP_FLOOD_INTERVAL, 1, now),
+            floods: Floods::new(now),
         }
     }
 
@@ -72,7 +84,7 @@ impl<M> Bridge<M> {
 
     /// Returns the owner of the tap's turns.
     pub(super) fn turn(&self) -> TurnId {
-        self.turn
+        self.turns.tap
     }
 
     /// Adds a port, whose guest has these addresses. No other port may have the MAC address.
@@ -94,18 +106,21 @@ impl<M> Bridge<M> {
         id
     }
 
-    /// Removes a port and the frames that wait for it. Returns how much has passed through it. The
+    /// Removes a port, the frames that wait for it and those that it floods. Returns how much has passed through it. The
     /// addresses must be those that the port was added with.
     pub(super) fn remove_port(
         &mut self,
         id: BridgePortId,
         mac: MacAddr,
         ipv4: Option<Ipv4Addr>,
-        waiting_bytes: &mut usize,
+        store: &mut Store,
     ) -> VifStatus {
         self.switch.remove(id, mac, ipv4);
-        let Some(port) = self.ports.try_remove(id.0 as usize) else { return VifStatus::default() };
-        *waiting_bytes -= port.waiting_bytes();
+        self.floods.forget(id);
+        let Some(mut port) = self.ports.try_remove(id.0 as usize) else {
+            return VifStatus::default();
+        };
+        port.release(store, (self.id, id));
         port.traffic()
     }
 
@@ -124,6 +139,41 @@ impl<M> Bridge<M> {
     pub(super) fn send_to_tap(&mut self, frame: &[u8]) -> io::Result<()> {
         self.tap.write(frame).map(drop)
     }
+
+    /// Sends a frame to the ports of a route that [floods](Route::floods): in this turn if there
+    /// are few, otherwise in later ones. Returns `false` if the frame is dropped, because its
+    /// source floods too much.
+    pub(super) fn flood(
+        &mut self,
+        route: Route,
+        from: End,
+        (buffer, length): (BufferIndex, u16),
+        now: Instant,
+        transfer: &mut Transfer,
+    ) -> bool {
+        let ports = self.switch.targets(route).len();
+        if ports == 0 {
+            return true;
+        }
+        if !self.floods.take(from, ports, now) {
+            return false;
+        }
+        let Transfer { buffers, deliveries, woken, .. } = transfer;
+        if deliveries.len() + ports <= BATCH && !self.floods.has_queued(from) {
+            address(&self.switch, route, from, buffer, length, deliveries);
+            return true;
+        }
+        let frame = &buffers.get(buffer)[..usize::from(length)];
+        woken.push(self.turns.floods);
+        self.floods.queue(frame, route, from, ports)
+    }
+
+    /// Drops the frames that wait for a port, if they are too old.
+    pub(super) fn check_waiting(&mut self, check: Check, store: &mut Store, now: Instant) {
+        if let Some(port) = self.ports.get_mut(check.port.0 as usize) {
+            port.check_waiting(check, store, now);
+        }
+    }
 }
 
 impl<M: SharedPage> Bridge<M> {
@@ -137,10 +187,9 @@ impl<M: SharedPage> Bridge<M> {
         transfer: &mut Transfer,
         now: Instant,
     ) -> Result<After, TapFault> {
-        let Transfer { buffers, deliveries, .. } = &mut *transfer;
         let mut result = Ok(After::Turn);
         for buffer in (0..BATCH).map(BufferIndex) {
-            let length = match self.tap.read(buffers.get_mut(buffer)) {
+            let length = match self.tap.read(transfer.buffers.get_mut(buffer)) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -151,54 +200,73 @@ impl<M: SharedPage> Bridge<M> {
                     break;
                 }
             };
-            let frame = &buffers.get(buffer)[..length];
+            transfer.work += 1;
+            let frame = &transfer.buffers.get(buffer)[..length];
             let Some(facts) = FrameFacts::of(frame) else { continue };
             if !self.rules.may_enter(&facts, frame, &self.switch) {
                 continue;
             }
             let route = self.switch.route(&facts, End::Tap);
-            if route.floods()
-                && !self.switch.targets(route).is_empty()
-                && self.flood.take(1, now).is_err()
-            {
-                continue;
-            }
             // Always fits, because a buffer is one page.
             let Ok(length) = u16::try_from(length) else { continue };
-            address(&self.switch, route, End::Tap, buffer, length, deliveries);
+            if route.floods() {
+                self.flood(route, End::Tap, (buffer, length), now, transfer);
+            } else {
+                address(&self.switch, route, End::Tap, buffer, length, &mut transfer.deliveries);
+            }
         }
-        self.deliver(host, transfer);
+        self.deliver(host, transfer, now);
         result
     }
 
-    /// Copies frames into the pages that their receivers have posted, and notifies the receivers.
-    pub(super) fn deliver<H: Host<Memory = M>>(&mut self, host: &mut H, transfer: &mut Transfer) {
-        let mut from = 0;
-        while from < transfer.deliveries.len() {
-            let to = transfer.deliveries.len().min(from + COPIES);
-            self.deliver_part(from..to, host, transfer);
-            from = to;
-        }
-        transfer.deliveries.clear();
-    }
-
-    fn deliver_part<H: Host<Memory = M>>(
+    /// Continues floods with a constant number of copies.
+    pub(super) fn serve_floods<H: Host<Memory = M>>(
         &mut self,
-        part: std::ops::Range<usize>,
         host: &mut H,
         transfer: &mut Transfer,
+        now: Instant,
+    ) -> After {
+        let Transfer { buffers, deliveries, .. } = &mut *transfer;
+        for buffer in (0..SLICE).map(BufferIndex) {
+            let most = SLICE - deliveries.len();
+            if most == 0 {
+                break;
+            }
+            let Some(mut flood) = self.floods.pop() else { break };
+            let frame = &flood.frame;
+            buffers.get_mut(buffer)[..frame.len()].copy_from_slice(frame);
+            // Always fits, because the frame was in a buffer of one page.
+            let Ok(length) = u16::try_from(frame.len()) else { continue };
+            let ports = flood.next(&self.switch, most);
+            deliveries.extend(ports.map(|to| Delivery { to, buffer, length, may_wait: false }));
+            if !flood.is_done() {
+                self.floods.put_back(flood);
+            }
+        }
+        self.deliver(host, transfer, now);
+        if self.floods.is_empty() { After::Event } else { After::Turn }
+    }
+
+    /// Copies frames into the pages that their receivers have posted, and notifies the receivers.
+    /// There are fewer than twice [`BATCH`] copies: one for each frame, or at most [`BATCH`] in
+    /// all for the frames that are flooded in this turn.
+    pub(super) fn deliver<H: Host<Memory = M>>(
+        &mut self,
+        host: &mut H,
+        transfer: &mut Transfer,
+        now: Instant,
     ) {
         let Transfer { buffers, copies, deliveries, answers, touched, late, .. } = transfer;
         copies.clear();
         answers.clear();
         touched.clear();
-        for delivery in &deliveries[part] {
+        for delivery in deliveries.iter() {
             let Delivery { to, buffer, length, may_wait } = *delivery;
             let Some(port) = self.ports.get_mut(to.0 as usize) else { continue };
             if !port.accepts(length) {
                 continue;
             }
-            match port.page_for_new() {
+            match port.page_for_new(may_wait) {
                 Ok(Some(posted)) => {
                     copies.push(port.copy(posted, buffer, length));
                     answers.push((to, posted.id));
@@ -212,7 +280,9 @@ impl<M: SharedPage> Bridge<M> {
                 Err(fault) => transfer.faults.push_back((port.turn(), fault)),
             }
         }
+        deliveries.clear();
         if !copies.is_empty() {
+            transfer.work += copies.len();
             host.deliver(buffers, copies);
         }
         for ((to, id), copy) in answers.iter().zip(copies.iter()) {
@@ -229,7 +299,7 @@ impl<M: SharedPage> Bridge<M> {
         for Delivery { to, buffer, length, .. } in late.drain(..) {
             let Some(port) = self.ports.get_mut(to.0 as usize) else { continue };
             let frame = &buffers.get(buffer)[..usize::from(length)];
-            if port.keep(frame, &mut transfer.waiting_bytes) {
+            if port.keep(frame, &mut transfer.store, (self.id, to), now) {
                 // The vif's turn asks the guest for an event when it posts pages.
                 transfer.woken.push(port.turn());
             }

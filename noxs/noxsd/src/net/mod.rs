@@ -6,13 +6,15 @@
 //! the [`bridge::Bridge`], as do the [`switch`], which decides where a frame goes, and the tap to
 //! dom0. So a vif reaches all receivers of its frames through its bridge. [`transfer`] holds the
 //! frames of one turn, [`frame`] reads the headers of a frame, and [`rules`] decide which frames may
-//! pass. [`dom0`] and [`eui64`] are the addresses that the rules need beside those of requests.
+//! pass. [`flood`] limits frames for many ports, [`waiting`] those that wait for a guest. [`dom0`]
+//! and [`eui64`] are the addresses that the rules need beside those of requests.
 //!
 //! A restarted noxsd continues where the rings' indices stand; see [`vif::Vif::start`].
 
 pub mod bridge;
 pub mod dom0;
 pub mod eui64;
+pub mod flood;
 pub mod frame;
 #[cfg(test)]
 pub(crate) mod frontend;
@@ -24,6 +26,7 @@ pub mod switch;
 pub mod tap;
 pub mod transfer;
 pub mod vif;
+pub mod waiting;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,6 +35,7 @@ use std::time::Instant;
 use noxs_control::Refusal;
 use xen_ring::{BrokenRing, SharedPage};
 
+pub use self::bridge::BridgeTurns;
 use self::bridge::{Bridge, TapFault};
 use self::dom0::interfaces::Interfaces;
 use self::dom0::netlink::Message;
@@ -77,7 +81,7 @@ impl<M> Default for Net<M> {
 }
 
 impl<M> Net<M> {
-    /// Adds a bridge. `turn` adds an owner of turns, in which the bridge's tap is served.
+    /// Adds a bridge. `turns` adds the owners of its turns.
     ///
     /// # Errors
     /// There is a bridge of that name already.
@@ -86,14 +90,14 @@ impl<M> Net<M> {
         name: &str,
         tap: File,
         now: Instant,
-        turn: impl FnOnce(BridgeId) -> TurnId,
+        turns: impl FnOnce(BridgeId) -> BridgeTurns,
     ) -> Result<BridgeId, Refusal> {
         if self.by_name.contains_key(name) {
             return Err(Refusal::Invalid(format!("bridge {name} has a switch already")));
         }
         let id = BridgeId(self.bridges.len());
         self.by_name.insert(name.to_owned(), id);
-        let mut bridge = Bridge::new(name, tap, turn(id), now);
+        let mut bridge = Bridge::new(id, name, tap, turns(id), now);
         bridge.switch.set_dom0(self.interfaces.addresses(name));
         self.bridges.push(bridge);
         Ok(id)
@@ -151,7 +155,47 @@ impl<M> Net<M> {
         self.bridges[id.0].serve_tap(host, &mut self.transfer, now)
     }
 
-    /// Removes and returns the vifs for which frames have begun to wait since the last call.
+    /// Continues the floods of a bridge.
+    pub fn serve_floods<H: Host<Memory = M>>(
+        &mut self,
+        id: BridgeId,
+        host: &mut H,
+        now: Instant,
+    ) -> After
+    where
+        M: SharedPage,
+    {
+        self.bridges[id.0].serve_floods(host, &mut self.transfer, now)
+    }
+
+    /// Begins to count the work of a turn.
+    pub fn begin_turn(&mut self) {
+        self.transfer.work = 0;
+    }
+
+    /// Returns how many frames were copied from and to guests, and read from and written to taps,
+    /// since the beginning of the turn.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.transfer.work
+    }
+
+    /// Returns when [`check_waiting`](Self::check_waiting) is due; `None` if no frame waits.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.transfer.store.deadline()
+    }
+
+    /// Drops frames that have waited for too long.
+    pub fn check_waiting(&mut self, now: Instant) {
+        let store = &mut self.transfer.store;
+        for check in store.due(now) {
+            self.bridges[check.bridge.0].check_waiting(check, store, now);
+        }
+    }
+
+    /// Removes and returns the vifs for which frames have begun to wait, and the bridges whose
+    /// floods continue, since the last call.
     pub fn take_woken(&mut self) -> impl Iterator<Item = TurnId> {
         self.transfer.woken.drain(..)
     }
@@ -162,9 +206,9 @@ impl<M> Net<M> {
         self.transfer.faults.pop_front()
     }
 
-    /// Returns how many bytes of frames wait until their receivers post pages.
+    /// Returns how many bytes the frames take that wait until their receivers post pages.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.transfer.waiting_bytes
+        self.transfer.store.bytes()
     }
 }

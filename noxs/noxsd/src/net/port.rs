@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The receiving half of a vif: a port of a bridge, which puts frames into the guest's pages.
 //!
-//! Frames for a guest that has posted no page wait for one: a burst is often longer than the number
-//! of posted pages, and dropping its end would make TCP wait for a timeout. At most `FRAMES` wait
-//! for one guest and at most `ALL_BYTES` for all guests together; the newest are dropped beyond
-//! that.
+//! Frames for a guest that has posted no page wait for one, within the limits of
+//! [`waiting`](super::waiting).
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Instant;
 
 use noxs_control::VifStatus;
 use xen_abi::io::netif::{NETIF_RSP_ERROR, RxRequest, RxResponse};
 use xen_ring::{BackRing, NetRx, SharedPage};
 
-use super::NetFault;
 use super::switch::BridgePortId;
 use super::transfer::{BATCH, Transfer};
+use super::waiting::{Check, Queue, Store};
+use super::{BridgeId, NetFault};
 use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef, Host, LocalPort};
 use crate::turns::TurnId;
-
-/// Frames that may wait for one guest.
-const FRAMES: usize = 512;
-
-/// Bytes that may wait for all guests together.
-const ALL_BYTES: usize = 32 * 1024 * 1024;
 
 /// The guest that receives a port's frames.
 #[derive(Debug)]
@@ -47,7 +40,9 @@ pub struct BridgePort<M> {
     /// Size of the longest frame for the guest, in bytes.
     max_frame: u16,
     /// Frames that wait until the guest posts a page.
-    waiting: VecDeque<Box<[u8]>>,
+    waiting: Queue,
+    /// A frame of this batch found no page. Later ones must not overtake it.
+    late: bool,
     traffic: VifStatus,
     /// The guest broke its ring, so that no more frames can be delivered.
     faulty: bool,
@@ -69,7 +64,8 @@ impl<M: SharedPage> BridgePort<M> {
             rx: BackRing::attach(&*receiver.memory, base),
             receiver,
             max_frame,
-            waiting: VecDeque::new(),
+            waiting: Queue::default(),
+            late: false,
             traffic: VifStatus::default(),
             faulty: false,
         }
@@ -88,16 +84,21 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Takes a posted page for a new frame. Returns `None` if no page is posted, or if earlier
-    /// frames still wait for pages.
+    /// frames still wait for pages. If the frame may wait (`may_wait`), the caller then
+    /// [keeps](Self::keep) it at the end of the batch; until then no other frame gets a page.
     ///
     /// # Errors
     /// The guest wrote an impossible index. The port accepts no frame from then on.
-    pub(super) fn page_for_new(&mut self) -> Result<Option<Posted>, NetFault> {
-        if !self.waiting.is_empty() {
+    pub(super) fn page_for_new(&mut self, may_wait: bool) -> Result<Option<Posted>, NetFault> {
+        if self.late || !self.waiting.is_empty() {
             return Ok(None);
         }
         let posted = self.posted();
-        self.faulty = posted.is_err();
+        match posted {
+            Ok(Some(_)) => self.waiting.progress(),
+            Ok(None) => self.late = may_wait,
+            Err(_) => self.faulty = true,
+        }
         posted
     }
 
@@ -145,15 +146,22 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Keeps a frame until the guest posts a page. Drops it and returns `false` if too many frames
-    /// wait. `waiting_bytes` counts the waiting bytes of all ports.
-    pub(super) fn keep(&mut self, frame: &[u8], waiting_bytes: &mut usize) -> bool {
-        if self.waiting.len() >= FRAMES || *waiting_bytes + frame.len() > ALL_BYTES {
-            self.drop_frame();
-            return false;
+    /// wait, or if the guest has posted no page for too long. `own` is this port's place.
+    pub(super) fn keep(
+        &mut self,
+        frame: &[u8],
+        store: &mut Store,
+        own: (BridgeId, BridgePortId),
+        now: Instant,
+    ) -> bool {
+        self.late = false;
+        match self.waiting.keep(frame, store, own, now) {
+            Ok(()) => true,
+            Err(dropped) => {
+                self.traffic.dropped_frames += dropped as u64;
+                false
+            }
         }
-        *waiting_bytes += frame.len();
-        self.waiting.push_back(frame.into());
-        true
     }
 
     /// Returns whether frames wait for pages.
@@ -162,6 +170,7 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Moves at most a batch of waiting frames into the pages that the guest has posted meanwhile.
+    /// Returns how many.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -170,15 +179,18 @@ impl<M: SharedPage> BridgePort<M> {
         host: &mut H,
         transfer: &mut Transfer,
         own: BridgePortId,
-    ) -> Result<(), NetFault> {
-        let Transfer { buffers, copies, answers, waiting_bytes, .. } = transfer;
+        now: Instant,
+    ) -> Result<usize, NetFault> {
+        if self.waiting.is_empty() {
+            return Ok(0);
+        }
+        let Transfer { buffers, copies, answers, store, work, .. } = transfer;
         copies.clear();
         answers.clear();
         while copies.len() < BATCH && !self.waiting.is_empty() {
             let buffer = BufferIndex(copies.len());
             let Some(posted) = self.posted()? else { break };
-            let Some(frame) = self.waiting.pop_front() else { break };
-            *waiting_bytes -= frame.len();
+            let Some(frame) = self.waiting.pop(store) else { break };
             // No frame is longer than a page, because it was copied from a buffer of one page.
             let Ok(length) = u16::try_from(frame.len()) else { panic!("frame longer than a page") };
             buffers.get_mut(buffer)[..frame.len()].copy_from_slice(&frame);
@@ -186,18 +198,16 @@ impl<M: SharedPage> BridgePort<M> {
             answers.push((own, posted.id));
         }
         if copies.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
-        if self.waiting.is_empty() {
-            // Free the memory: most guests have such a burst rarely.
-            self.waiting = VecDeque::new();
-        }
+        self.waiting.taken(now);
+        *work += copies.len();
         host.deliver(buffers, copies);
         for ((_, id), copy) in answers.iter().zip(copies.iter()) {
             self.answer(*id, copy);
         }
         self.push(host);
-        Ok(())
+        Ok(copies.len())
     }
 
     /// If frames wait, asks for an event with the next posted page and returns how many pages are
@@ -229,8 +239,54 @@ impl<M> BridgePort<M> {
         self.traffic
     }
 
-    /// Returns the total size of the waiting frames, in bytes.
-    pub(super) fn waiting_bytes(&self) -> usize {
-        self.waiting.iter().map(|frame| frame.len()).sum()
+    /// Drops the waiting frames if the guest has posted no page for too long.
+    pub(super) fn check_waiting(&mut self, check: Check, store: &mut Store, now: Instant) {
+        self.traffic.dropped_frames += self.waiting.check(check, store, now) as u64;
+    }
+
+    /// Drops the waiting frames, because the port is being removed.
+    pub(super) fn release(&mut self, store: &mut Store, own: (BridgeId, BridgePortId)) {
+        self.waiting.release(store, own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::{FakeHost, FakePage};
+    use crate::net::frontend;
+    use crate::turns::Turns;
+
+    #[test]
+    fn a_frame_does_not_overtake_one_that_found_no_page_in_the_same_batch() {
+        let memory = Rc::new(FakePage::new(1));
+        let turn = Turns::default().add(());
+        let receiver =
+            Receiver { memory: Rc::clone(&memory), domid: DomId(1), port: LocalPort(1), turn };
+        let mut port = BridgePort::attach(receiver, 0, 1514);
+        let mut transfer = Transfer::default();
+        let own = (BridgeId(0), BridgePortId(0));
+        let now = Instant::now();
+
+        assert!(port.page_for_new(true).unwrap().is_none());
+        frontend::post(&memory, 0, 7);
+        assert!(port.page_for_new(true).unwrap().is_none(), "the first frame is still to be kept");
+        for frame in [[1; 60], [2; 60]] {
+            assert!(port.keep(&frame, &mut transfer.store, own, now));
+        }
+        let mut host = FakeHost::default();
+        host.pages.insert((1, 7), FakePage::new(1));
+        host.bound.insert(LocalPort(1));
+        port.deliver_waiting(&mut host, &mut transfer, own.1, now).unwrap();
+        let mut arrived = [0; 60];
+        host.pages[&(1, 7)].read(0, &mut arrived);
+        assert_eq!(arrived, [1; 60]);
+        port.release(&mut transfer.store, own);
+        assert_eq!(transfer.store.bytes(), 0);
+
+        // A flooded frame that finds no page is dropped, so nothing waits for it.
+        assert!(port.page_for_new(false).unwrap().is_none());
+        frontend::post(&memory, 1, 7);
+        assert!(port.page_for_new(true).unwrap().is_some());
     }
 }

@@ -25,13 +25,6 @@ use crate::host::buffers::{BufferIndex, GrantCopy};
 use crate::host::{DomId, GrantRef};
 use crate::turns::bucket::Bucket;
 
-/// Frames that one guest may flood in each [`FLOOD_INTERVAL`]. Each is copied to every port, so
-/// their number must be limited rather than their size.
-pub const FLOOD_FRAMES: u64 = 64;
-
-/// See [`FLOOD_FRAMES`].
-pub const FLOOD_INTERVAL: Duration = Duration::from_secs(1);
-
 /// Flags of requests that are answered with an error: noxsd offers no checksum offload, no frame in
 /// several requests and no extra descriptors.
 const REFUSED_FLAGS: u16 = NETTXF_CSUM_BLANK | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
@@ -46,7 +39,6 @@ pub struct Sender {
     tx: BackRing<NetTx>,
     max_frame: u16,
     rate: Option<Bucket>,
-    flood: Bucket,
 }
 
 impl Sender {
@@ -69,7 +61,6 @@ impl Sender {
             tx: BackRing::attach(memory, base),
             max_frame,
             rate,
-            flood: Bucket::new(FLOOD_FRAMES, FLOOD_INTERVAL, 1, now),
         }
     }
 
@@ -151,13 +142,9 @@ impl Sender {
         facts
     }
 
-    /// Returns whether the guest may flood another frame. If not, counts it as dropped.
-    pub(super) fn may_flood(&mut self, now: Instant) -> bool {
-        let may = self.flood.take(1, now).is_ok();
-        if !may {
-            self.traffic.dropped_frames += 1;
-        }
-        may
+    /// Counts a frame that is dropped on its way from the guest.
+    pub(super) fn drop_frame(&mut self) {
+        self.traffic.dropped_frames += 1;
     }
 
     /// Publishes the responses, and returns whether the guest wants an event.

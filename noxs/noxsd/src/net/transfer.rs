@@ -7,6 +7,7 @@ use xen_abi::io::netif::TxRequest;
 
 use super::NetFault;
 use super::switch::{BridgePortId, End, Route, Switch};
+use super::waiting::Store;
 use crate::host::buffers::{BufferIndex, GrantCopy, PageBuffers};
 use crate::turns::TurnId;
 
@@ -39,9 +40,12 @@ pub struct Transfer {
     pub(super) touched: Vec<BridgePortId>,
     /// Frames whose receivers have posted no page.
     pub(super) late: Vec<Delivery>,
-    /// Bytes of frames that wait for pages, on all bridges.
-    pub(super) waiting_bytes: usize,
-    /// Receivers for which frames have begun to wait.
+    /// What the waiting frames of all bridges share.
+    pub(super) store: Store,
+    /// Frames that were copied from and to guests, and read from and written to taps, since the
+    /// beginning of a turn.
+    pub(super) work: usize,
+    /// Receivers for which frames have begun to wait, and bridges whose floods continue.
     pub(super) woken: Vec<TurnId>,
     /// Receivers that broke their rings.
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
@@ -57,7 +61,8 @@ impl Default for Transfer {
             answers: Vec::new(),
             touched: Vec::new(),
             late: Vec::new(),
-            waiting_bytes: 0,
+            store: Store::default(),
+            work: 0,
             woken: Vec::new(),
             faults: VecDeque::new(),
         }

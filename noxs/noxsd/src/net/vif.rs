@@ -6,6 +6,7 @@ use std::time::Instant;
 use noxs_control::{VifDevice, VifIdentity, VifStatus};
 use xen_ring::SharedPage;
 
+use super::flood::Allowance;
 use super::port::{BridgePort, Receiver};
 use super::sender::{Sender, max_frame};
 use super::switch::{BridgePortId, End, Route};
@@ -14,7 +15,7 @@ use super::{BridgeId, Net, NetFault};
 use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
 use crate::host::{GrantRef, Host, RemotePort};
-use crate::turns::After;
+use crate::turns::{After, Served};
 
 /// A network interface, whose rings are mapped and whose port is bound. [`start`](Self::start)
 /// puts it on its bridge.
@@ -87,7 +88,7 @@ impl Vif {
     }
 
     /// Delivers frames that wait for the guest's pages, then takes a batch of frames from the guest
-    /// and forwards them.
+    /// and forwards them. `allowance` is what the guest's vifs together may flood.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -95,44 +96,59 @@ impl Vif {
         &mut self,
         cx: &mut Cx<'_, H>,
         net: &mut Net<H::Memory>,
-    ) -> Result<After, NetFault> {
+        allowance: &mut Allowance,
+    ) -> Result<Served, NetFault> {
         let Some(Started { sender, port: Some(own) }) = &mut self.started else {
-            return Ok(After::Event);
+            return Ok(Served { after: After::Event, progress: false });
         };
         let own = *own;
         let bridge = &mut net.bridges[self.bridge.0];
         let transfer = &mut net.transfer;
+        let mut progress = false;
         if let Some(port) = bridge.port_mut(own) {
-            port.deliver_waiting(cx.host, transfer, own)?;
+            progress = port.deliver_waiting(cx.host, transfer, own, cx.now)? > 0;
         }
         let not_before = sender.take(cx.memory, cx.domid, cx.now, transfer)?;
-        let Transfer { buffers, requests, copies, deliveries, .. } = &mut *transfer;
+        let Transfer { buffers, copies, work, .. } = &mut *transfer;
         if !copies.is_empty() {
+            *work += copies.len();
             cx.host.fetch(buffers, copies);
         }
         let from = End::Port(own);
-        for (request, copy) in requests.iter().zip(copies.iter()) {
-            let frame = &buffers.get(copy.buffer)[..usize::from(copy.length)];
+        for index in 0..transfer.copies.len() {
+            let (request, copy) = (transfer.requests[index], transfer.copies[index]);
+            progress |= copy.done;
+            let frame = &transfer.buffers.get(copy.buffer)[..usize::from(copy.length)];
             let copied = copy.done.then_some(frame);
-            let Some(facts) = sender.answer(cx.memory, request, copied, own, &bridge.switch) else {
+            let Some(facts) = sender.answer(cx.memory, &request, copied, own, &bridge.switch)
+            else {
                 continue;
             };
             bridge.switch.note(own, &facts);
             let route = bridge.switch.route(&facts, from);
-            // A flooded frame is copied for each receiver, so each guest has a limit.
-            if route.floods() && !sender.may_flood(cx.now) {
+            let floods = route.floods();
+            // A flooded frame is copied for each receiver, so each domain has a limit.
+            if floods && !allowance.take(bridge.switch.targets(route).len(), cx.now) {
+                sender.drop_frame();
                 continue;
             }
-            let to_tap = route.floods() || route == Route::One(End::Tap);
-            if to_tap && bridge.send_to_tap(frame).is_err() {
-                sender.traffic.dropped_frames += 1;
+            if floods || route == Route::One(End::Tap) {
+                transfer.work += 1;
+                if bridge.send_to_tap(frame).is_err() {
+                    sender.drop_frame();
+                }
             }
-            address(&bridge.switch, route, from, copy.buffer, copy.length, deliveries);
+            if !floods {
+                let Transfer { deliveries, .. } = &mut *transfer;
+                address(&bridge.switch, route, from, copy.buffer, copy.length, deliveries);
+            } else if !bridge.flood(route, from, (copy.buffer, copy.length), cx.now, transfer) {
+                sender.drop_frame();
+            }
         }
         if sender.push(cx.memory) {
             cx.notify();
         }
-        bridge.deliver(cx.host, transfer);
+        bridge.deliver(cx.host, transfer, cx.now);
 
         let (mut posted, mut has_waiting) = (0, false);
         if let Some(port) = bridge.port_mut(own) {
@@ -141,14 +157,16 @@ impl Vif {
         }
         if let Some(time) = not_before {
             // The limit on sending must not delay frames for the guest.
-            return Ok(match (posted, has_waiting) {
+            let after = match (posted, has_waiting) {
                 (0, false) => After::Time(time),
                 (0, true) => After::TimeOrEvent(time),
                 _ => After::Turn,
-            });
+            };
+            return Ok(Served { after, progress });
         }
         let requests = sender.arm(cx.memory)?;
-        Ok(if requests + posted == 0 { After::Event } else { After::Turn })
+        let after = if requests + posted == 0 { After::Event } else { After::Turn };
+        Ok(Served { after, progress })
     }
 
     /// Removes the vif from its bridge, and the frames that wait for it. Keeps its counters.
@@ -156,8 +174,8 @@ impl Vif {
         let Some(Started { sender, port }) = &mut self.started else { return };
         let Some(port) = port.take() else { return };
         let bridge = &mut net.bridges[self.bridge.0];
-        let waiting_bytes = &mut net.transfer.waiting_bytes;
-        let received = bridge.remove_port(port, sender.rules.mac, sender.rules.ipv4, waiting_bytes);
+        let store = &mut net.transfer.store;
+        let received = bridge.remove_port(port, sender.rules.mac, sender.rules.ipv4, store);
         sender.traffic = sum(sender.traffic, received);
     }
 

@@ -2,9 +2,10 @@
 //! Turns: who is served next, when, and at which rate. Independent of device kinds.
 //!
 //! Events and timers report work, and turns do it: each owner with work gets one batch at a time,
-//! so that a guest that floods delays only itself. [`bucket`] limits rates, [`id_table`] maps
-//! domids and ports.
+//! so that a guest that floods delays only itself. [`bucket`] limits rates, [`backoff`] delays
+//! guests that cause turns for nothing, [`id_table`] maps domids and ports.
 
+pub mod backoff;
 pub mod bucket;
 pub mod id_table;
 
@@ -31,6 +32,15 @@ pub enum After {
     Time(Instant),
     /// A turn at that time or at its next event, whichever comes first.
     TimeOrEvent(Instant),
+}
+
+/// What an owner did in its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// What it waits for.
+    pub after: After,
+    /// Whether there was something to do: data has passed, other than refused requests.
+    pub progress: bool,
 }
 
 /// Whether events wake an owner that waits for a time.
@@ -106,6 +116,16 @@ impl<T: Copy> Turns<T> {
     pub fn event(&mut self, id: TurnId) {
         if self.entries.get(id.0).is_some_and(|entry| entry.wake == Wake::AtEvents) {
             self.queue(id);
+        }
+    }
+
+    /// Queues an owner because of an event, but not before `time`. Does nothing if it is queued
+    /// already, or if only a time wakes it.
+    pub fn event_at(&mut self, id: TurnId, time: Instant) {
+        let Some(entry) = self.entries.get(id.0) else { return };
+        if !entry.queued && entry.wake == Wake::AtEvents {
+            let time = entry.timer.map_or(time, |timer| timer.min(time));
+            self.wait_until(id, time, Wake::AtTime);
         }
     }
 

@@ -129,5 +129,5 @@ fn the_other_device_keeps_working_when_one_is_lost() {
     }
     assert!(bed.domains.host.bound.is_empty());
     assert!(bed.domains.slots.is_empty());
-    assert_eq!(bed.domains.turns.owners(), 1, "only the tap is left");
+    assert_eq!(bed.domains.turns.owners(), 2, "only the bridge is left");
 }

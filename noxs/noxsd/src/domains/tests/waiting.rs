@@ -2,6 +2,7 @@
 //! Tests of frames that wait for pages of their receiver, or because of the rate of their sender.
 
 use super::*;
+use crate::net::waiting::{AGE, ALL_BYTES, CROWDED_AGE, OVERHEAD};
 
 #[test]
 fn a_burst_waits_for_pages_in_order() {
@@ -12,7 +13,10 @@ fn a_burst_waits_for_pages_in_order() {
         bed.frame_in(&[&frame_to(1, 99)[..], &vec![0; length]].concat());
     }
     assert_eq!(bed.received(1).len(), 30);
-    assert_eq!(bed.domains.net.waiting_bytes(), (30..100).map(|length| 60 + length).sum::<usize>());
+    assert_eq!(
+        bed.domains.net.waiting_bytes(),
+        (30..100).map(|length| 60 + length + OVERHEAD).sum::<usize>()
+    );
     bed.post(1, 50);
     bed.run(1);
     bed.post(1, 50);
@@ -34,7 +38,7 @@ fn waiting_frames_are_bounded_and_dropped_with_the_guest() {
         bed.frame_in(&frame_to(1, 99));
     }
     bed.frame_in(&build::ipv4(MacAddr([0xff; 6]), mac(99), ip(99)));
-    assert_eq!(bed.domains.net.waiting_bytes(), 512 * 60);
+    assert_eq!(bed.domains.net.waiting_bytes(), 512 * (60 + OVERHEAD));
     assert_eq!(bed.traffic(&one).dropped_frames, 89);
     assert_eq!(bed.traffic(&two).dropped_frames, 1, "a flooded frame does not wait");
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
@@ -91,4 +95,87 @@ fn a_guest_over_its_rate_waits_and_loses_no_frame() {
     let took = bed.now - start;
     assert!(took >= Duration::from_millis(50) && took < Duration::from_millis(52), "{took:?}");
     assert!(bed.domains.host.unmasked.contains(&port));
+}
+
+#[test]
+fn frames_for_guests_that_take_none_make_room_for_others() {
+    const SILENT: u16 = 57;
+    let mut bed = Bed::new();
+    let good = bed.running(200);
+    for domid in 1..=SILENT {
+        bed.running(domid);
+        for _ in 0..512 {
+            bed.frame_in(&[&frame_to(domid, 99)[..], &[0; 1400]].concat());
+        }
+    }
+    let held = bed.domains.net.waiting_bytes();
+    assert!(held > ALL_BYTES / 2 && held < ALL_BYTES, "{held}");
+    // A live guest has its share even so.
+    let burst = |bed: &mut Bed| {
+        for _ in 0..100 {
+            bed.frame_in(&[&frame_to(200, 99)[..], &[0; 1400]].concat());
+        }
+        bed.post(200, 100);
+        bed.run(200);
+    };
+    burst(&mut bed);
+    assert!(bed.received(200).len() > 50);
+
+    // After a second the guests that take nothing lose what is held, until the store is half empty.
+    let later = bed.domains.deadline().unwrap();
+    assert!(later <= bed.now + CROWDED_AGE);
+    bed.now += CROWDED_AGE;
+    while bed.domains.deadline().is_some_and(|deadline| deadline <= bed.now) {
+        bed.domains.turn(bed.now, &mut bed.clients);
+    }
+    assert!(bed.domains.net.waiting_bytes() <= ALL_BYTES / 2);
+    let lost = bed.traffic(&good).dropped_frames;
+    burst(&mut bed);
+    assert_eq!(bed.traffic(&good).dropped_frames, lost);
+}
+
+#[test]
+fn nothing_is_kept_for_a_guest_that_has_posted_no_page_for_long() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    let start = bed.now;
+    bed.frame_in(&frame_to(1, 99));
+    bed.now = start + AGE - CROWDED_AGE / 2;
+    bed.frame_in(&frame_to(1, 99));
+    assert_eq!(bed.domains.net.waiting_bytes(), 2 * (60 + OVERHEAD));
+    // No further frame and no event comes: the timer alone frees the memory.
+    while let Some(deadline) = bed.domains.deadline() {
+        bed.now = deadline.max(bed.now);
+        bed.domains.turn(bed.now, &mut bed.clients);
+    }
+    assert!(bed.now <= start + AGE + 2 * CROWDED_AGE);
+    assert_eq!((bed.domains.net.waiting_bytes(), bed.traffic(&one).dropped_frames), (0, 2));
+    bed.frame_in(&frame_to(1, 99));
+    assert_eq!(bed.domains.net.waiting_bytes(), 0, "the guest still takes nothing");
+
+    // As soon as it posts a page it receives again, and frames wait for it as before.
+    bed.post(1, 1);
+    bed.frame_in(&frame_to(1, 99));
+    bed.frame_in(&frame_to(1, 99));
+    assert_eq!(bed.received(1), [60]);
+    assert_eq!(bed.domains.net.waiting_bytes(), 60 + OVERHEAD);
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    assert_eq!((bed.domains.net.waiting_bytes(), bed.domains.deadline()), (0, None));
+}
+
+#[test]
+fn a_guest_that_takes_frames_slowly_loses_none() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    for _ in 0..20 {
+        bed.frame_in(&frame_to(1, 99));
+    }
+    for _ in 0..20 {
+        bed.now += AGE * 9 / 10;
+        bed.domains.turn(bed.now, &mut bed.clients);
+        bed.post(1, 1);
+        bed.run(1);
+    }
+    assert_eq!(bed.received(1).len(), 20);
+    assert_eq!(bed.traffic(&one).dropped_frames, 0);
 }
