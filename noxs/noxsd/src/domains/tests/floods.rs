@@ -193,3 +193,37 @@ fn floods_of_all_guests_together_are_limited_and_still_reach_the_tap() {
     bed.settle();
     assert_eq!(bed.received_by_many(PORTS) as u64, with_tap + u64::from(PORTS) - 1);
 }
+
+/// The turns that `scripts/longest-turn` counts the instructions of: a guest among 4000 always has
+/// a full ring of long frames, some to all others and some to one, and the tap floods, too.
+#[test]
+fn turns_of_a_flood_to_4000_ports() {
+    const PORTS: u16 = 4000;
+    let mut bed = Bed::many(PORTS, 255);
+    bed.domains.host.pages.insert((1, DATA_REF + 1), FakePage::new(1));
+    for (gref, to) in [(DATA_REF, MacAddr([0xff; 6])), (DATA_REF + 1, many_mac(2))] {
+        let mut frame = build::ipv4(to, many_mac(1), many_ip(1));
+        frame.resize(1514, 0);
+        bed.page(1, gref).write(0, &frame);
+    }
+    let ring = bed.page(1, TX_REF);
+    let port = bed.devices(1)[0].port.unwrap();
+    let announcement = build::arp(mac(99), 1, ip(99), ip(99));
+    let mut sent = 0;
+    for _ in 0..40 {
+        while sent < frontend::responses(&ring) + NetTx::SLOTS {
+            let gref = if sent % 16 == 0 { DATA_REF } else { DATA_REF + 1 };
+            frontend::send(&ring, gref, 0, 0, 0, 1514);
+            sent += 1;
+        }
+        bed.bridge.write_all(&announcement).unwrap();
+        bed.domains.tap_ready(BridgeId(0));
+        bed.domains.event(port);
+        let before = bed.domains.host.copied;
+        bed.domains.turn(bed.now, &mut bed.clients);
+        // A batch is fetched and delivered, and a slice of the floods.
+        let copied = bed.domains.host.copied - before;
+        assert!(copied <= 3 * BATCH, "{copied} frames in one turn");
+        while bed.frame_out().is_some() {}
+    }
+}
