@@ -13,7 +13,7 @@
 //!   guests' floods go to the tap alone, so that no guest keeps another from ARP or DHCP servers
 //!   behind the tap.
 //! - Each turn: [`SLICE`] copies.
-//! - Frames that continue in later turns: [`QUEUE`] for each source, at most [`PORT_QUEUE`] of one
+//! - Frames that continue in later turns: `QUEUE` for each source, at most `PORT_QUEUE` of one
 //!   port. Their memory is freed when the last one is done.
 
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@
 //! A burst is often longer than the number of posted pages, and dropping its end would make TCP
 //! wait for a timeout. But a guest that posts no pages must not take the room of those that do:
 //!
-//! - One queue holds [`FRAMES`] at most, and never more than a sixteenth of what is free, so that
+//! - One queue holds `FRAMES` at most, and never more than a sixteenth of what is free, so that
 //!   room is left however many guests post nothing.
 //! - All queues together hold [`ALL_BYTES`] at most, each frame with its [`OVERHEAD`].
 //! - While the queues are more than half full, a queue whose guest has taken nothing for
@@ -103,7 +103,10 @@ impl Queue {
         self.since = None;
     }
 
-    /// Appends a frame. Returns how many frames were dropped: this one, or also the earlier ones.
+    /// Appends a frame.
+    ///
+    /// # Errors
+    /// The frame is dropped, and all that wait if they are too old: returns how many were dropped.
     pub(super) fn keep(
         &mut self,
         frame: &[u8],
