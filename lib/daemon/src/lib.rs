@@ -12,6 +12,7 @@
 //! packet     sends and receives packets with files
 //! client     connects to a daemon and exchanges packets with it; the error that says what failed
 //!
+//! folder     folders with exact modes
 //! lock       one daemon per socket; waits for a predecessor that is exiting
 //! listener   the socket, with its group and mode
 //! level      waits for descriptors by level
@@ -31,6 +32,8 @@ pub mod wait;
 
 #[cfg(feature = "server")]
 pub mod clients;
+#[cfg(feature = "server")]
+pub mod folder;
 #[cfg(feature = "server")]
 pub mod level;
 #[cfg(feature = "server")]

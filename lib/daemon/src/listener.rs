@@ -28,8 +28,8 @@ pub struct ListenError {
 }
 
 /// Listens at `path`, on a non-blocking socket. Replaces a socket that an earlier daemon left
-/// there: the caller holds the [`Lock`](crate::lock::Lock). Root may connect, and the group's members
-/// if there is a group.
+/// there: the caller holds the [`Lock`](crate::lock::Lock). Root may connect, and the group if one
+/// is named: the socket's mode is 0660 then, and 0600 otherwise.
 ///
 /// # Errors
 /// The socket cannot be created.
@@ -44,32 +44,35 @@ fn create(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     }
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    // Only root may connect before the group and the mode are set.
+    // The socket's mode is 0600 from the start: nobody else may connect before its group is set.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = bind(socket.as_raw_fd(), &UnixAddr::new(path)?);
     umask(mask);
     bound?;
-    let mode = if group.is_some() { 0o660 } else { 0o600 };
-    chown(path, None, group)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    if group.is_some() {
+        chown(path, None, group)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    }
     start_listening(&socket, Backlog::new(BACKLOG)?)?;
     Ok(UnixListener::from(socket))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
-    fn a_leftover_socket_is_replaced_and_other_users_may_not_connect() {
+    fn a_leftover_socket_is_replaced_and_only_the_named_group_may_connect() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let own_group = Some(nix::unistd::getegid().as_raw());
-        drop(listen(&path, own_group).unwrap());
-        assert_eq!(mode(), 0o660);
-        let _listener = listen(&path, None).unwrap();
-        assert_eq!(mode(), 0o600);
+        let own_group = nix::unistd::getegid().as_raw();
+        for (group, mode) in [(Some(own_group), 0o660), (None, 0o600)] {
+            let _listener = listen(&path, group).unwrap();
+            let metadata = fs::metadata(&path).unwrap();
+            assert_eq!((metadata.mode() & 0o777, metadata.gid()), (mode, own_group));
+        }
     }
 
     #[test]

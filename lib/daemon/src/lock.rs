@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The lock beside a daemon's socket: one daemon at a time.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,6 +17,11 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::folder;
+
+/// The mode of a socket's folder: clients that are not root pass through it.
+const SOCKET_FOLDER: u32 = 0o755;
 
 /// How long a daemon that was killed may take to exit.
 pub const DYING: Duration = Duration::from_secs(10);
@@ -74,7 +79,7 @@ impl Lock {
     /// Another daemon holds the lock, or the lock cannot be created.
     pub fn take(daemon: &'static str, socket: &Path, probe: &[u8]) -> Result<Self, LockError> {
         if let Some(folder) = socket.parent() {
-            fs::create_dir_all(folder)
+            folder::create(folder, SOCKET_FOLDER)
                 .map_err(|source| LockError::Create { path: folder.to_owned(), source })?;
         }
         let mut path = socket.as_os_str().to_owned();
@@ -113,6 +118,8 @@ fn answers(path: &Path, probe: &[u8]) -> bool {
     let ask = || -> Result<usize, Errno> {
         let socket =
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+        // Connecting waits as long as sending: a daemon that is stopped accepts nothing.
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))?;
         connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
         send(socket.as_raw_fd(), probe, MsgFlags::MSG_NOSIGNAL)?;
