@@ -44,7 +44,7 @@ fn create(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     }
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    // The socket's mode is 0600 from the start: nobody else may connect before its group is set.
+    // The socket's mode is 0600 from the start: only root may connect before its group is set.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = bind(socket.as_raw_fd(), &UnixAddr::new(path)?);
     umask(mask);
