@@ -134,8 +134,13 @@ pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
     let folders = host.records.domids()?;
     let mut existing = HashSet::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
-        existing.insert(info.domid);
-        let guest = examine_known(host, info.domid, Some(info))?;
+        let domid = info.domid;
+        let guest = examine_known(host, domid, Some(info))?;
+        // A folder of another toolstack's domain belongs to a guest that had the number before. A
+        // restarted noxsd would map pages of the new domain by it.
+        if !matches!(guest.condition, Condition::Foreign) {
+            existing.insert(domid);
+        }
         if matches!(guest.condition, Condition::Incomplete) {
             remove(host, &guest)?;
             cleared.incomplete += 1;

@@ -169,3 +169,15 @@ fn a_guest_that_has_exited_is_renamed_and_loses_its_devices() {
     assert_eq!(bed.host.records.holder("a").unwrap(), None);
     assert_eq!(bed.host.records.read(domid).unwrap().unwrap().name(), "a-1");
 }
+
+#[test]
+fn what_is_left_of_a_guest_whose_number_another_toolstack_uses_is_cleared() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let domid = bed.create(&config("a")).unwrap().domid;
+    bed.xen().remove(domid);
+    bed.xen().add(domid, DomainHandle([9; 16]));
+    assert_eq!(clear(&bed.host).unwrap(), Cleared { incomplete: 0, leftovers: 2 });
+    assert_eq!(bed.host.records.domids().unwrap(), []);
+    assert_eq!(bed.host.records.names().unwrap(), []);
+    assert_eq!(bed.xen().domids(), [domid.0], "the domain itself is not touched");
+}

@@ -52,11 +52,14 @@ impl<H: Host> Domains<H> {
     ) -> Result<(), Refusal> {
         let domid = DomId(attach.id.domid);
         if let Some(index) = self.by_domid.get(domid.0.into()) {
-            let old = self.slots[index.0].id;
-            if old == attach.id {
+            let old = &self.slots[index.0];
+            // A toolstack writes the record before it sends this request. If noxsd started in
+            // between, it has attached the domain from the record, and the request replaces that.
+            if old.id == attach.id && old.guest == AttachedAs::New {
                 return Err(Refusal::Invalid(format!("domain {domid} is attached already")));
             }
-            // Xen has reused the domid, so the old domain no longer exists.
+            // Otherwise Xen has reused the domid, so the old domain no longer exists.
+            let old = old.id;
             self.detach(old, clients)?;
         }
         let bridges = self.check(attach, log.is_some())?;

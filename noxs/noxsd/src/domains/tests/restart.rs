@@ -56,3 +56,14 @@ fn a_domain_that_is_left_out_is_listed_until_it_is_detached() {
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
     assert_eq!(bed.domains.broken().count(), 0);
 }
+
+#[test]
+fn a_create_whose_record_noxsd_has_read_at_its_start_attaches_once() {
+    let mut bed = Bed::new();
+    bed.domains.host.guest(1);
+    let one = attach(1);
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
+    bed.attach_as(&one, AttachedAs::New).unwrap();
+    assert_eq!(bed.domains.host.bound.len(), 2, "the ports of the first attach are unbound");
+    assert!(bed.attach_as(&one, AttachedAs::New).is_err());
+}
