@@ -76,7 +76,7 @@ pub(crate) enum MemberRefusal {
     /// There are too many guests.
     #[error(
         "user {uid} has {used} guests, and may have {limit} (guests= in [members] of chaosd.toml); \
-         destroy one, or ask root for more"
+         wait until one has ended, or ask root"
     )]
     Guests {
         /// The user.
@@ -89,7 +89,7 @@ pub(crate) enum MemberRefusal {
     /// The guests have too much memory.
     #[error(
         "memory: user {uid} asks for {wanted}, has guests with {used}, and may have {limit} in all \
-         (memory= in [members] of chaosd.toml); destroy one, or ask root for more"
+         (memory= in [members] of chaosd.toml); wait until one has ended, or ask root"
     )]
     Memory {
         /// The user.

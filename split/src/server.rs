@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 
@@ -23,6 +23,7 @@ use daemon::encoding::DecodeError;
 use daemon::packet::{self, MAX_FILES, Packet};
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, getsockopt, recv, recvmsg, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
@@ -178,6 +179,11 @@ impl Server {
     fn serve(&mut self, key: usize, service: &mut impl Serve) -> Option<()> {
         let client = self.clients.get_mut(key)?;
         if client.state.waits {
+            // The poll reports only its end now. It reports that without pause, so remove it.
+            if has_ended(&client.socket) {
+                self.waiting.retain(|_, waiting| *waiting != key);
+                return None;
+            }
             return Some(());
         }
         let peer = client.state.peer;
@@ -346,6 +352,14 @@ fn receive_bytes(socket: &UnixStream, buffer: &mut [u8]) -> Result<Option<Packet
         return Ok(None);
     }
     Ok(Some(Packet { length: message.bytes, files: Vec::new(), cut }))
+}
+
+/// Returns whether the other end of a connection was closed.
+fn has_ended(socket: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::empty())];
+    let ended = PollFlags::POLLHUP | PollFlags::POLLERR;
+    poll(&mut fds, PollTimeout::ZERO).is_ok()
+        && fds[0].revents().is_some_and(|events| events.intersects(ended))
 }
 
 /// Returns whether a client has sent nothing that is not answered yet, so that it may be

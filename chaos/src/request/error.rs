@@ -17,9 +17,10 @@ pub enum RequestError {
     /// `chaosd` refused it or cannot be reached.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
-    /// `chaosd` was stopped before it answered, and does not answer any more.
+    /// `chaosd` was stopped before it answered, or does not answer.
     #[error(
-        "chaosd was stopped while it created guest {name}, which may exist: see chaos list as root"
+        "chaosd gave no answer for guest {name}, which may exist or come to exist: see chaos list \
+         as root"
     )]
     Lost {
         /// The guest.

@@ -59,6 +59,9 @@ pub(super) fn create(
                 return Ok(of_daemon(config, created));
             }
             Err(RequestError::Daemon(DaemonError::Closed(_))) if attempt < ATTEMPTS => {}
+            Err(RequestError::Daemon(source @ DaemonError::Silent(_))) => {
+                return Err(RequestError::Lost { name: config.name.clone(), source });
+            }
             Err(error) => return Err(error),
         }
         let connected =

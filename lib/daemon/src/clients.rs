@@ -96,6 +96,8 @@ impl<T> Clients<T> {
             }
         };
         self.listen(true);
+        // First: a client that is refused must not cost another one its connection.
+        let Some(state) = greet(&socket) else { return };
         if self.clients.len() >= self.limits.clients && !self.evict(is_evictable) {
             tracing::warn!(
                 "refused a client: {} are connected, the maximum, and all are in use",
@@ -103,7 +105,6 @@ impl<T> Clients<T> {
             );
             return;
         }
-        let Some(state) = greet(&socket) else { return };
         let entry = self.clients.vacant_entry();
         let token = Token(self.limits.first + entry.key());
         let mut source = Level(socket.as_raw_fd());

@@ -26,8 +26,8 @@ pub enum RestartError {
     Reading,
     /// The files that a user uploaded are gone.
     #[error(
-        "the kernel that user {owner} uploaded is gone, because chaosd was restarted since; the \
-         user must create the guest again"
+        "the kernel that user {owner} uploaded is gone, because chaosd was restarted since; user \
+         {owner} can create the guest again"
     )]
     NoFiles {
         /// The user.

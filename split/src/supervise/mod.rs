@@ -186,11 +186,7 @@ impl Supervisor {
                             tracing::info!("{}; chaosd tries again", chain(&error));
                             self.locked = Some(now + RETRY);
                         }
-                        Err(error) => {
-                            let name = guest.record.name();
-                            tracing::error!("{name} is kept as it is: {}", chain(&error));
-                            self.keep(&guest);
-                        }
+                        Err(error) => self.give_up(host, &guest, &error),
                     }
                 }
                 // It was removed in the meantime, is another toolstack's, or is suspended: the toolstack
@@ -282,6 +278,19 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a guest that cannot be dealt with as it is. Destroys it if its owner's files are gone:
+    /// the owner could neither remove it nor create another one.
+    fn give_up(&mut self, host: &Host, guest: &EndedGuest, error: &RestartError) {
+        let name = guest.record.name();
+        if matches!(error, RestartError::NoFiles { .. })
+            && let Ok(_) = guests::remove_ended(host, guest)
+        {
+            return tracing::error!("{name} is destroyed: {}", chain(error));
+        }
+        tracing::error!("{name} is kept as it is: {}", chain(error));
+        self.keep(guest);
     }
 
     /// Notes that a guest that has ended needs nothing more.

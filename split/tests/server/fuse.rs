@@ -107,11 +107,14 @@ fn entry() -> Vec<u8> {
 #[test]
 fn a_descriptor_that_never_answers_does_not_stop_the_server() {
     let bed = Bed::new();
+    // Declared first, so that it is closed last, also if this test fails: the close waits for the
+    // server below.
+    let file;
     let Some(stalling) = Stalling::mount() else {
         return eprintln!("not tested: FUSE cannot be used here");
     };
     let Some(client) = as_member(MEMBER, || bed.raw()) else { return };
-    let file = File::open(stalling.path().join("file")).unwrap();
+    file = File::open(stalling.path().join("file")).unwrap();
     let packet = protocol::encode(&Request::Drain).unwrap();
     let fds = [file.as_raw_fd()];
     let rights = [ControlMessage::ScmRights(&fds)];

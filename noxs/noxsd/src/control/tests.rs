@@ -45,6 +45,8 @@ impl Bed {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // Several tests, with hundreds of clients each, run in one process.
+        daemon::system::raise_file_limit(None);
         let folder = format!("noxsd-server-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(folder);
         let path = folder.join("noxsd.sock");

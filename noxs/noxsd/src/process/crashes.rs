@@ -74,8 +74,9 @@ impl Crashes {
     pub fn record_panics(self) {
         let report = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            report(info);
+            // Before the report, which may make a system call that the filter does not allow.
             self.append(serving::handle());
+            report(info);
         }));
     }
 
