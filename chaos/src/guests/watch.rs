@@ -15,6 +15,10 @@ use crate::announce::xenstore::EndWatch;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::hypervisor::{EventPorts, Hypervisor};
 
+/// Limit of the events that are taken at once, so that events that never cease do not hold the
+/// caller.
+const AT_ONCE: usize = 1024;
+
 /// A watch for domains that exit. It reports that some domain may have exited, not which.
 #[derive(Debug)]
 pub enum DomainWatch<H: Hypervisor = Xen> {
@@ -60,28 +64,29 @@ impl<H: Hypervisor> DomainWatch<H> {
         Ok(Self::Noxsd(watch))
     }
 
-    /// Waits until some domain may have exited. Returns `false` if the deadline came first.
+    /// Waits until some domain may have exited. Returns `false` if the deadline came first, or has
+    /// passed, even if events never cease.
     ///
     /// # Errors
     /// The watch is lost.
     pub fn wait(&mut self, deadline: Instant) -> Result<bool, LifecycleError> {
-        if !self.has_event(deadline)? {
-            return Ok(false);
+        let has_event = Instant::now() < deadline && self.has_event(deadline)?;
+        if has_event {
+            self.take_one()?;
         }
+        Ok(has_event)
+    }
+
+    /// Takes an event that is there.
+    fn take_one(&mut self) -> Result<(), LifecycleError> {
         match self {
             Self::Noxsd(socket) => match recv(socket.as_raw_fd(), &mut [0; 1], MsgFlags::empty()) {
                 Ok(0) => Err(WatchError::Closed.into()),
-                Ok(_) => Ok(true),
+                Ok(_) => Ok(()),
                 Err(errno) => Err(WatchError::Lost(errno).into()),
             },
-            Self::XenStore(watch) => {
-                watch.take()?;
-                Ok(true)
-            }
-            Self::Virq(channels) => {
-                channels.acknowledge_pending()?;
-                Ok(true)
-            }
+            Self::XenStore(watch) => Ok(watch.take()?),
+            Self::Virq(channels) => Ok(channels.acknowledge_pending()?),
         }
     }
 
@@ -92,16 +97,20 @@ impl<H: Hypervisor> DomainWatch<H> {
         Ok(is_buffered || wait::readable(self.as_fd(), deadline).map_err(WatchError::Wait)?)
     }
 
-    /// Takes all events so far, without waiting. Returns whether some domain may have exited.
+    /// Takes the events so far, at most [`AT_ONCE`], without waiting. Returns whether some domain
+    /// may have exited. Events that are left belong to exits before this call, so the caller that
+    /// looks at the domains now misses none.
     ///
     /// # Errors
     /// The watch is lost.
     pub fn take(&mut self) -> Result<bool, LifecycleError> {
-        let mut has_events = false;
-        while self.has_event(Instant::now())? {
-            has_events |= self.wait(Instant::now())?;
+        for taken in 0..AT_ONCE {
+            if !self.has_event(Instant::now())? {
+                return Ok(taken > 0);
+            }
+            self.take_one()?;
         }
-        Ok(has_events)
+        Ok(true)
     }
 }
 

@@ -70,6 +70,11 @@ impl Batch {
         self.add(Kind::Write, self.transaction, &[path.as_bytes(), b"\0", value.as_bytes()]);
     }
 
+    /// Removes a node and all below it.
+    pub fn remove(&mut self, path: &str) {
+        self.add(Kind::Remove, self.transaction, &[path.as_bytes(), b"\0"]);
+    }
+
     /// Creates a node and sets its permissions, which nodes created below it later inherit.
     pub fn make(&mut self, path: &str, permission: Permission) {
         let permissions = match permission {

@@ -15,9 +15,6 @@
 //!
 //! There is no store here. The server's half may read messages of a guest: its work is bounded, it
 //! never panics, and it copies only permissions.
-//!
-//! The crate `xenstore-rs`, which the toolstack also uses, does not export its messages and has no
-//! transactions, permissions or watches.
 
 mod access;
 mod batch;

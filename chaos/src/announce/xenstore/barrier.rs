@@ -49,7 +49,8 @@ pub(crate) fn wait(until: Until) -> Result<(), StoreError> {
         watch.watch(NODE, token);
         device.write_all(watch.bytes()).map_err(failed)?;
         loop {
-            if !wait_readable(device.as_fd(), deadline)? {
+            // Messages that never cease do not move the deadline.
+            if Instant::now() >= deadline || !wait_readable(device.as_fd(), deadline)? {
                 return Err(StoreError::Silent { program: "dom0's kernel", after: DEADLINE });
             }
             // Does not block after the poll: the kernel delivers whole messages.

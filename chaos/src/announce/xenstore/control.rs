@@ -2,17 +2,14 @@
 //! Reads and watches XenStore while a guest runs: for its console, for requests to shut down, and
 //! for domains that exit.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use xen::units::DomId;
 use xenstore::Batch;
-use xenstore_rs::Xs;
 
-use super::publish::read;
 use super::tree::XenStorePaths;
-use crate::clients::xenstored::{Connection, DEADLINE, StoreError, plain};
+use crate::clients::xenstored::{Connection, DEADLINE, StoreError};
 
 /// Waits until xenconsoled provides a terminal for a domain's console, and returns its path.
 ///
@@ -28,7 +25,7 @@ pub fn terminal(domid: DomId) -> Result<String, StoreError> {
     connection.demand(&batch)?;
     let deadline = Instant::now() + DEADLINE;
     loop {
-        if let Some(path) = read(&mut connection, &node)?.filter(|path| !path.is_empty()) {
+        if let Some(path) = connection.read(&node)?.filter(|path| !path.is_empty()) {
             return Ok(path);
         }
         if !connection.wait_for_event(deadline)? {
@@ -50,11 +47,8 @@ impl Control {
     /// # Errors
     /// xenstored does not answer.
     pub fn has_feature(paths: XenStorePaths, request: &str) -> Result<bool, StoreError> {
-        match plain()?.read(&format!("{}/control/feature-{request}", paths.home())) {
-            Ok(value) => Ok(*value == *"1"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::Lost(error)),
-        }
+        let node = format!("{}/control/feature-{request}", paths.home());
+        Ok(Connection::open()?.read(&node)?.is_some_and(|value| value == "1"))
     }
 
     /// Writes the request, and starts to watch for the guest's acknowledgement.
@@ -76,29 +70,18 @@ impl Control {
     /// # Errors
     /// xenstored does not answer.
     pub fn is_acknowledged(&mut self) -> Result<bool, StoreError> {
-        while self.connection.take_event().is_some() {}
-        let value = read(&mut self.connection, &self.node)?;
+        self.connection.forget_events();
+        let value = self.connection.read(&self.node)?;
         Ok(value.is_none_or(|value| value.is_empty()))
     }
 
-    /// Returns whether an event was read ahead, which no longer makes the descriptor readable.
-    #[must_use]
-    pub fn has_buffered(&self) -> bool {
-        self.connection.has_buffered()
-    }
-
-    /// Takes an event, and waits if there is none.
+    /// Waits until the node may have changed. Returns `false` if the deadline came first, or has
+    /// passed, even if the guest changes the node in a loop.
     ///
     /// # Errors
     /// The connection is lost.
-    pub fn take(&mut self) -> Result<(), StoreError> {
-        self.connection.event().map(drop)
-    }
-}
-
-impl AsFd for Control {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.connection.as_fd()
+    pub fn wait(&mut self, deadline: Instant) -> Result<bool, StoreError> {
+        self.connection.wait_for_event(deadline)
     }
 }
 
@@ -131,7 +114,7 @@ impl EndWatch {
     /// # Errors
     /// The connection is lost.
     pub fn take(&mut self) -> Result<(), StoreError> {
-        self.0.event().map(drop)
+        self.0.take_event()
     }
 }
 

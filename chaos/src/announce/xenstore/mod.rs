@@ -11,18 +11,13 @@ mod control;
 mod publish;
 mod tree;
 
-use std::io;
-
-use xenstore_rs::Xs;
-
 use super::nodes::GuestNodes;
 use super::way::Announce;
-use crate::clients::xenstored::{Link, StoreError, plain};
+use crate::clients::xenstored::{Connection, Link, StoreError};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
 pub use control::{Control, EndWatch, terminal};
-pub(crate) use publish::read as read_node;
 pub use tree::{ShellNodes, XenStorePaths};
 
 /// XenStore, as a way of discovery.
@@ -81,10 +76,7 @@ impl Announce for XenStore {
 impl XenStorePaths {
     /// Returns whether the domain that is announced under this number is this one.
     fn is_announced(self) -> Result<bool, StoreError> {
-        match plain()?.read(&format!("{}/vm", self.home())) {
-            Ok(vm) => Ok(*vm == *self.vm()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::Lost(error)),
-        }
+        let vm = Connection::open()?.read(&format!("{}/vm", self.home()))?;
+        Ok(vm.is_some_and(|vm| vm == self.vm()))
     }
 }

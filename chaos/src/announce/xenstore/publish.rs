@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Writes and removes a domain's nodes.
 
-use std::io;
 use std::time::Instant;
 
 use xenstore::{Batch, Message};
-use xenstore_rs::Xs;
 
 use super::barrier::{self, Until};
 use super::tree::{ShellNodes, XenStorePaths, write_guest, write_shell};
 use crate::announce::nodes::GuestNodes;
-use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError, plain};
+use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError};
 
 impl XenStorePaths {
     /// Writes a domain's nodes in one transaction, and introduces it to xenstored. The nodes of a
@@ -91,11 +89,11 @@ impl XenStorePaths {
     /// # Errors
     /// xenstored does not answer.
     pub(super) fn rename(self, name: &str) -> Result<(), StoreError> {
-        let store = plain()?;
+        let mut batch = Batch::new();
         for node in [self.home(), self.vm()] {
-            store.write(&format!("{node}/name"), name).map_err(StoreError::Lost)?;
+            batch.write(&format!("{node}/name"), name);
         }
-        Ok(())
+        Connection::open()?.demand(&batch).map(drop)
     }
 }
 
@@ -103,22 +101,8 @@ impl XenStorePaths {
 fn remove(nodes: &[String]) -> Result<(), StoreError> {
     // A driver that is still probing a device writes to its nodes, and would create them again.
     barrier::wait(Until::Ready)?;
-    let store = plain()?;
-    for node in nodes {
-        match store.rm(node) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            result => result.map_err(StoreError::Lost)?,
-        }
-    }
+    Connection::open()?.remove(nodes)?;
     barrier::wait(Until::Probed)
-}
-
-/// Returns the value of a node, if it exists.
-pub(crate) fn read(connection: &mut Connection, path: &str) -> Result<Option<String>, StoreError> {
-    let mut batch = Batch::new();
-    batch.read(path);
-    let answer = connection.ask(&batch)?.pop();
-    Ok(answer.and_then(Result::ok).map(|message| message.text().to_owned()))
 }
 
 /// Carries out a transaction, and repeats it until no other client has changed the same nodes

@@ -21,7 +21,7 @@ use super::error::DevicesError;
 use super::serve::{GuestIdentity, Links, Serve};
 use crate::announce::DiskNodes;
 use crate::announce::xenstore::barrier::{self, Until};
-use crate::announce::xenstore::{self, XenStorePaths, read_node};
+use crate::announce::xenstore::{self, XenStorePaths};
 use crate::clients::xenstored::{Connection, StoreError};
 use crate::config::DEFAULT_MTU;
 use crate::hypervisor::BuiltShell;
@@ -79,7 +79,7 @@ impl KernelDevices {
         }
         for disk in &self.disks {
             let node = format!("{}/state", self.paths.backend("vbd", disk.id));
-            if read_node(connection, &node)?.as_deref() != Some(INIT_WAIT) {
+            if connection.read(&node)?.as_deref() != Some(INIT_WAIT) {
                 return Err(self.no_device(connection, "vbd", disk.id)?);
             }
         }
@@ -96,7 +96,7 @@ impl KernelDevices {
     ) -> Result<StoreError, StoreError> {
         let device = format!("{kind}/{}/{id}", self.paths.domid.0);
         let node = format!("/local/domain/0/error/backend/{device}/error");
-        let reason = read_node(connection, &node)?.unwrap_or_else(|| {
+        let reason = connection.read(&node)?.unwrap_or_else(|| {
             let module = if kind == "vif" { "xen-netback" } else { "xen-blkback" };
             format!("it has no driver for it; load the module: modprobe {module}")
         });

@@ -2,21 +2,18 @@
 //! The client of xenstored.
 
 mod error;
+mod stream;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::env;
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use daemon::wait;
-use xenstore_rs::unix::XsUnix;
+use xenstore::{Batch, Kind, Message};
 
 pub use error::StoreError;
-use xenstore::{Batch, Kind, Message};
+use stream::Stream;
 
 /// Deadline of an answer. No request makes xenstored wait, so the deadline passes only if it is
 /// stopped or broken.
@@ -29,55 +26,37 @@ const XENSTORED: &str = "xenstored";
 /// answers.
 #[derive(Debug)]
 pub struct Connection {
-    socket: BufReader<UnixStream>,
-    events: VecDeque<Message>,
+    stream: BufReader<Stream>,
+    /// Whether an event was read while an answer was expected. Only one is remembered, whatever
+    /// their number: a guest that writes to a watched node in a loop causes any number of them.
+    has_event: bool,
 }
 
 /// The answer to one request: a message, or the name of an error.
 pub(crate) type Answer = Result<Message, String>;
 
-/// Returns the socket of xenstored, found in the same way as by the crate `xenstore-rs` and Xen's
-/// library.
-fn socket_path() -> PathBuf {
-    env::var_os("XENSTORED_PATH").map_or_else(|| "/run/xenstored/socket".into(), PathBuf::from)
-}
-
-fn connect() -> Result<UnixStream, StoreError> {
-    let path = socket_path();
-    UnixStream::connect(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            StoreError::NotRunning { path }
-        }
-        _ => StoreError::Lost(error),
-    })
-}
-
-/// Opens a connection for requests without transactions, permissions and watches.
-///
-/// # Errors
-/// xenstored does not run.
-pub(crate) fn plain() -> Result<XsUnix, StoreError> {
-    // Fail here if xenstored does not run: the crate would then use the kernel's device, which
-    // waits for xenstored without a limit.
-    drop(connect()?);
-    XsUnix::new().map_err(StoreError::Lost)
-}
-
 impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// xenstored does not run.
+    /// xenstored does not run, or does not answer.
     pub fn open() -> Result<Self, StoreError> {
-        let socket = connect()?;
-        socket.set_read_timeout(Some(DEADLINE)).map_err(StoreError::Lost)?;
-        socket.set_write_timeout(Some(DEADLINE)).map_err(StoreError::Lost)?;
-        Ok(Self { socket: BufReader::new(socket), events: VecDeque::new() })
+        let (stream, is_device) = Stream::open()?;
+        let mut connection = Self { stream: BufReader::new(stream), has_event: false };
+        if is_device {
+            // The kernel sets a watch before it returns from write(2), without a limit. So ask
+            // first whether xenstored answers at all.
+            let mut batch = Batch::new();
+            batch.read("domid");
+            connection.ask(&batch)?;
+        }
+        Ok(connection)
     }
 
-    /// Sends requests and waits for their answers.
+    /// Sends requests and waits for their answers, at most for [`DEADLINE`].
     pub(crate) fn ask(&mut self, batch: &Batch) -> Result<Vec<Answer>, StoreError> {
-        self.socket.get_mut().write_all(batch.bytes()).map_err(lost)?;
+        self.stream.get_mut().restart_deadline();
+        self.stream.get_mut().send(batch.bytes()).map_err(lost)?;
         batch.kinds().iter().map(|kind| self.answer(*kind)).collect()
     }
 
@@ -92,9 +71,9 @@ impl Connection {
 
     fn answer(&mut self, kind: Kind) -> Result<Answer, StoreError> {
         loop {
-            let message = Message::read_from(&mut self.socket).map_err(lost)?;
+            let message = Message::read_from(&mut self.stream).map_err(lost)?;
             if message.is(Kind::WatchEvent) {
-                self.events.push_back(message);
+                self.has_event = true;
             } else if message.is(Kind::Error) {
                 return Ok(Err(message.text().to_owned()));
             } else if message.is(kind) {
@@ -105,42 +84,68 @@ impl Connection {
         }
     }
 
-    /// Takes an event of a watch that was read already, if there is one.
-    pub(crate) fn take_event(&mut self) -> Option<Message> {
-        self.events.pop_front()
+    /// Returns the value of a node, if it exists.
+    pub(crate) fn read(&mut self, path: &str) -> Result<Option<String>, StoreError> {
+        let mut batch = Batch::new();
+        batch.read(path);
+        let answer = self.ask(&batch)?.pop();
+        Ok(answer.and_then(Result::ok).map(|message| message.text().to_owned()))
+    }
+
+    /// Removes nodes, those that exist.
+    pub(crate) fn remove(&mut self, nodes: &[String]) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        nodes.iter().for_each(|node| batch.remove(node));
+        for (number, answer) in (0..).zip(self.ask(&batch)?) {
+            match answer {
+                Err(reason) if reason != "ENOENT" => {
+                    return Err(StoreError::Refused { doing: batch.describe(number), reason });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the events that were read ahead.
+    pub(crate) fn forget_events(&mut self) {
+        self.has_event = false;
     }
 
     /// Takes an event of a watch, and waits if there is none. To avoid the wait, poll the
     /// descriptor first.
-    pub(crate) fn event(&mut self) -> Result<Message, StoreError> {
-        if let Some(event) = self.take_event() {
-            return Ok(event);
+    pub(crate) fn take_event(&mut self) -> Result<(), StoreError> {
+        if std::mem::take(&mut self.has_event) {
+            return Ok(());
         }
-        let message = Message::read_from(&mut self.socket).map_err(lost)?;
+        self.stream.get_mut().restart_deadline();
+        let message = Message::read_from(&mut self.stream).map_err(lost)?;
         match message.is(Kind::WatchEvent) {
-            true => Ok(message),
+            true => Ok(()),
             false => Err(StoreError::Unexpected),
         }
     }
 
-    /// Waits for an event of a watch and takes it. Returns `false` if the deadline came first.
+    /// Waits for an event of a watch and takes it. Returns `false` if the deadline came first, or
+    /// has passed, whether there are events or not.
     pub(crate) fn wait_for_event(&mut self, deadline: Instant) -> Result<bool, StoreError> {
-        if !self.has_buffered() && !wait_readable(self.as_fd(), deadline)? {
+        let is_late = Instant::now() >= deadline;
+        if is_late || !self.has_buffered() && !wait_readable(self.as_fd(), deadline)? {
             return Ok(false);
         }
-        self.event()?;
+        self.take_event()?;
         Ok(true)
     }
 
     /// Returns whether an event was read ahead, which no longer makes the descriptor readable.
     pub(crate) fn has_buffered(&self) -> bool {
-        !self.events.is_empty() || !self.socket.buffer().is_empty()
+        self.has_event || !self.stream.buffer().is_empty()
     }
 }
 
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.get_ref().as_fd()
+        self.stream.get_ref().as_fd()
     }
 }
 
@@ -177,5 +182,58 @@ impl Link {
         let result = action(&mut connection)?;
         *self.0.borrow_mut() = Some(connection);
         Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Returns a connection to a xenstored that has sent these messages already.
+    fn connection(messages: &[(Kind, &[u8])]) -> (Connection, UnixStream) {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        for (kind, payload) in messages {
+            for word in [*kind as u32, 0, 0, u32::try_from(payload.len()).unwrap()] {
+                there.write_all(&word.to_le_bytes()).unwrap();
+            }
+            there.write_all(payload).unwrap();
+        }
+        let stream = BufReader::new(Stream::to_socket(here).unwrap());
+        (Connection { stream, has_event: false }, there)
+    }
+
+    const EVENT: (Kind, &[u8]) = (Kind::WatchEvent, b"/a\0token\0");
+
+    #[test]
+    fn events_that_never_cease_do_not_move_a_deadline() {
+        let (mut connection, _xenstored) = connection(&[EVENT; 40]);
+        let soon = Instant::now() + DEADLINE;
+        assert!(connection.wait_for_event(soon).unwrap());
+        assert!(connection.has_buffered());
+        assert!(!connection.wait_for_event(Instant::now()).unwrap());
+    }
+
+    #[test]
+    fn events_before_an_answer_are_remembered_as_one() {
+        let (mut connection, _xenstored) =
+            connection(&[EVENT, EVENT, EVENT, (Kind::Read, b"value")]);
+        assert_eq!(connection.read("/a").unwrap().as_deref(), Some("value"));
+        assert!(connection.wait_for_event(Instant::now() + DEADLINE).unwrap());
+        assert!(!connection.has_buffered());
+    }
+
+    #[test]
+    fn a_node_that_does_not_exist_is_removed_and_another_refusal_is_reported() {
+        let nodes = ["/a".to_owned(), "/b".to_owned()];
+        let (mut missing, _xenstored) =
+            connection(&[(Kind::Error, b"ENOENT\0"), (Kind::Remove, b"OK\0")]);
+        missing.remove(&nodes).unwrap();
+        let (mut refused, _xenstored) =
+            connection(&[(Kind::Remove, b"OK\0"), (Kind::Error, b"EACCES\0")]);
+        let error = refused.remove(&nodes).unwrap_err();
+        assert!(error.to_string().contains("remove /b: EACCES"), "{error}");
     }
 }

@@ -6,8 +6,6 @@ mod device_page;
 mod options;
 mod xenstore;
 
-use std::time::Instant;
-
 use serde::Serialize;
 use xen::units::Gfn;
 
@@ -55,7 +53,7 @@ pub fn shutdown<H: Hypervisor>(
             _ => LifecycleError::NoRecord { target: target.to_owned() },
         });
     };
-    let deadline = Instant::now() + options.timeout;
+    let deadline = options.deadline();
     // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only
     // serves to notice that the guest exits instead of answering.
     let mut watch = match DomainWatch::start(host) {

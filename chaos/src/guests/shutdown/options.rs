@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How a guest is to be shut down.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use noxs::Request;
 
@@ -17,6 +17,17 @@ pub struct ShutdownOptions {
     pub wait: bool,
     /// How long it may take to answer and, with `wait`, to exit.
     pub timeout: Duration,
+}
+
+/// What a longer time-out means: 136 years, as good as none.
+const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+
+impl ShutdownOptions {
+    /// Returns when the time-out that begins now is over. A time-out of any size is possible.
+    pub(super) fn deadline(self) -> Instant {
+        let now = Instant::now();
+        now + self.timeout.min(LONGEST)
+    }
 }
 
 /// Returns the error that a guest has not done `what` in time.
@@ -37,5 +48,19 @@ pub(super) fn unsupported(record: &Record, options: ShutdownOptions) -> Lifecycl
             Request::Reboot => "reboot",
             Request::Suspend => "suspend",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_of_any_size_is_a_deadline() {
+        let options = |timeout| ShutdownOptions { request: Request::Poweroff, wait: true, timeout };
+        for timeout in [Duration::ZERO, Duration::from_secs(u64::MAX), Duration::MAX] {
+            assert!(options(timeout).deadline() >= Instant::now() - Duration::from_secs(1));
+        }
+        assert!(options(Duration::MAX).deadline() > Instant::now() + LONGEST / 2);
     }
 }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests in the guest's `control` folder in XenStore.
 
-use std::os::fd::AsFd;
 use std::time::Instant;
 
-use daemon::wait;
 use noxs::Request;
 
 use super::options::{ShutdownOptions, timed_out, unsupported};
 use crate::announce::xenstore::{Control, XenStorePaths};
-use crate::guests::error::{LifecycleError, WatchError};
+use crate::guests::error::LifecycleError;
 use crate::guests::host::Host;
 use crate::guests::resolve::{Guest, examine};
 use crate::hypervisor::Hypervisor;
@@ -37,12 +35,9 @@ pub(super) fn ask<H: Hypervisor>(
         if examine(host, guest.domid)?.state().has_ended() {
             return Ok(());
         }
-        let has_event = control.has_buffered()
-            || wait::readable(control.as_fd(), deadline).map_err(WatchError::Wait)?;
-        if !has_event {
+        if !control.wait(deadline)? {
             return Err(timed_out(record, "answered", options));
         }
-        control.take()?;
     }
     Ok(())
 }

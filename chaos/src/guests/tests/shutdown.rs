@@ -71,6 +71,28 @@ fn a_guest_that_does_not_answer_times_out() {
 }
 
 #[test]
+fn a_guest_that_rings_in_a_loop_does_not_move_the_deadline() {
+    for wait in [false, true] {
+        let bed = Bed::new();
+        bed.create(&config_without_devices("a")).unwrap();
+        bed.xen().react(Reaction::Rings);
+        let timeout = Duration::from_millis(20);
+        let late = shutdown(&bed.host, "a", ShutdownOptions { timeout, ..options(wait) });
+        assert!(matches!(late, Err(LifecycleError::TimedOut { what: "answered", .. })), "{late:?}");
+    }
+}
+
+#[test]
+fn a_timeout_of_any_size_is_possible() {
+    for timeout in [Duration::from_secs(u64::MAX), Duration::MAX] {
+        let bed = Bed::new();
+        bed.create(&config_without_devices("a")).unwrap();
+        bed.xen().react(Reaction::PowersOff);
+        shutdown(&bed.host, "a", ShutdownOptions { timeout, ..options(true) }).unwrap();
+    }
+}
+
+#[test]
 fn a_guest_that_exits_before_it_answers_is_reported_as_exited() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();

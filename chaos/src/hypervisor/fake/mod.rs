@@ -42,6 +42,8 @@ pub(crate) enum Reaction {
     Refuses,
     /// It powers off without an answer.
     EndsFirst,
+    /// It never answers, and rings its port again each time.
+    Rings,
 }
 
 #[derive(Debug)]
@@ -158,7 +160,7 @@ impl FakeXen {
         let status = match reaction {
             Reaction::Accepts | Reaction::PowersOff => Some(AnswerStatus::Accepted),
             Reaction::Refuses => Some(AnswerStatus::Unsupported),
-            Reaction::Silent | Reaction::EndsFirst => None,
+            Reaction::Silent | Reaction::EndsFirst | Reaction::Rings => None,
         };
         if let Some(status) = status {
             let pages = state.pages.range((domid.0, 0)..=(domid.0, u64::MAX));
@@ -173,7 +175,22 @@ impl FakeXen {
             let info = state.domains.get_mut(&domid.0).unwrap();
             info.state.shutdown = Some(ShutdownReason::Poweroff);
         }
-        for mut watcher in &state.watchers {
+        state.ring();
+    }
+
+    /// dom0 has acknowledged the events so far.
+    fn acknowledged(&self) {
+        let state = self.0.borrow();
+        if state.reaction == Reaction::Rings {
+            state.ring();
+        }
+    }
+}
+
+impl State {
+    /// Sends an event to dom0.
+    fn ring(&self) {
+        for mut watcher in &self.watchers {
             // A set of event channels that is closed misses it.
             let _ = watcher.write_all(b"!");
         }
@@ -232,6 +249,8 @@ impl Hypervisor for FakeXen {
         self.call("open_events", None)?;
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
+        // An event that does not fit is one among many that are pending.
+        theirs.set_nonblocking(true).unwrap();
         self.0.borrow_mut().watchers.push(theirs);
         Ok(FakeEvents::new(self, ours))
     }

@@ -69,6 +69,7 @@ impl EventPorts for FakeEvents {
 
     fn acknowledge_pending(&self) -> Result<(), Error> {
         let _ = (&self.pending).read(&mut [0; 64]);
+        self.xen.acknowledged();
         Ok(())
     }
 }
