@@ -62,7 +62,7 @@ pub fn new_handle() -> io::Result<DomainHandle> {
     bytes[6] = 0x80 | bytes[6] & 0x0f;
     bytes[8] = 0x80 | bytes[8] & 0x3f;
     bytes[9..12].copy_from_slice(&process::id().to_be_bytes()[1..]);
-    bytes[12..].copy_from_slice(&now()?.to_be_bytes());
+    bytes[12..].copy_from_slice(&low_bits(now()?).to_be_bytes());
     Ok(DomainHandle(bytes))
 }
 
@@ -88,9 +88,18 @@ impl Creator {
     /// the handle was created is another one.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        // The times wrap. Their difference is right if they are less than half of the range apart:
-        // 248 days.
-        started(self.pid).is_ok_and(|started| self.created.wrapping_sub(started) < 1 << 31)
+        match (now(), started(self.pid)) {
+            (Ok(now), Ok(started)) => self.is_younger_than(started, now),
+            _ => false,
+        }
+    }
+
+    /// Returns whether the handle was created after the process with its number `started`.
+    ///
+    /// The times wrap after 497 days, so ages are compared: the process has its whole age, and the
+    /// handle is taken to be less than 497 days old.
+    fn is_younger_than(self, started: u64, now: u64) -> bool {
+        u64::from(low_bits(now).wrapping_sub(self.created)) <= now.saturating_sub(started)
     }
 
     /// Returns whether the process is a `chaosd`. Then a domain without a record is a shell of its
@@ -102,28 +111,27 @@ impl Creator {
     }
 }
 
-/// Returns the time in clock ticks after boot, low 32 bits.
-fn now() -> io::Result<u32> {
+/// Returns the time in clock ticks after boot.
+fn now() -> io::Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
     let ticks = now.tv_sec() * TICKS_PER_SECOND + now.tv_nsec() * TICKS_PER_SECOND / 1_000_000_000;
-    Ok(low_bits(ticks.cast_unsigned()))
+    Ok(ticks.cast_unsigned())
 }
 
-/// Returns when a process that has not exited started, in clock ticks after boot, low 32 bits: field
-/// 22 of `/proc/PID/stat` (proc_pid_stat(5)). Field 2 may contain spaces and parentheses; it ends at the
+/// Returns when a process that has not exited started, in clock ticks after boot: field 22 of
+/// `/proc/PID/stat` (proc_pid_stat(5)). Field 2 may contain spaces and parentheses; it ends at the
 /// last closing parenthesis.
-fn started(pid: u32) -> io::Result<u32> {
+fn started(pid: u32) -> io::Result<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).trim_start();
     if fields.starts_with(['Z', 'X']) {
         return Err(io::Error::other("it has exited, and its parent has yet to learn of that"));
     }
-    let started = fields
+    fields
         .split_ascii_whitespace()
         .nth(19)
         .and_then(|ticks| ticks.parse::<u64>().ok())
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: field 22 must be a number")))?;
-    Ok(low_bits(started))
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat: field 22 must be a number")))
 }
 
 fn low_bits(ticks: u64) -> u32 {
@@ -146,7 +154,7 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_or_whose_number_was_reused_is_not_alive() {
         let me = Creator::of(new_handle().unwrap()).unwrap();
-        let before = started(me.pid).unwrap().wrapping_sub(1);
+        let before = low_bits(started(me.pid).unwrap()).wrapping_sub(1);
         assert!(!Creator { created: before, ..me }.is_alive());
         assert!(!Creator { pid: (1 << 24) - 1, ..me }.is_alive());
         assert!(!Creator { pid: 1, ..me }.is_this_process());
@@ -162,16 +170,22 @@ mod tests {
         let readable = daemon::wait::readable(std::os::fd::AsFd::as_fd(&exited), deadline);
         assert_eq!(readable, Ok(true));
         assert!(std::path::Path::new(&format!("/proc/{}", child.id())).exists());
-        assert!(!Creator { pid: child.id(), created: now().unwrap() }.is_alive());
+        assert!(!Creator { pid: child.id(), created: low_bits(now().unwrap()) }.is_alive());
         child.wait().unwrap();
     }
 
     #[test]
-    fn wrapped_times_are_compared_correctly() {
-        let me = Creator::of(new_handle().unwrap()).unwrap();
-        let started = started(me.pid).unwrap();
-        assert!(Creator { created: started.wrapping_add((1 << 31) - 1), ..me }.is_alive());
-        assert!(!Creator { created: started.wrapping_add(1 << 31), ..me }.is_alive());
+    fn a_process_may_run_for_years_before_it_creates_a_handle() {
+        const DAY: u64 = 24 * 60 * 60 * 100;
+        let started = 5 * DAY;
+        for days in [1, 200, 249, 400, 496, 498, 745, 1500] {
+            let created = started + days * DAY;
+            let creator = Creator { pid: 7, created: low_bits(created) };
+            for now in [created, created + 1, created + 30 * DAY] {
+                assert!(creator.is_younger_than(started, now), "after {days} days");
+                assert!(!creator.is_younger_than(created + 1, now + 1), "its number was reused");
+            }
+        }
     }
 
     #[test]

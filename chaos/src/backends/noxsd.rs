@@ -10,7 +10,7 @@ use xen::units::{DomId, GrantRef, Port};
 
 use super::error::DevicesError;
 use super::serve::{GuestIdentity, Links, Serve};
-use crate::clients::noxsd::{BackendError, Noxsd};
+use crate::clients::noxsd::{BackendError, NOXSD, Noxsd};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 use crate::timings::Timings;
@@ -89,6 +89,11 @@ impl Serve for NoxsdDevices {
         }
         match links.noxsd.call(Noxsd::finish) {
             Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
+                // The name comes from noxsd, which has no rights: it must not choose on which
+                // bridge of dom0 this process, as root, opens a tap.
+                if !self.attach.vifs.iter().any(|vif| vif.bridge == bridge) {
+                    return Err(BackendError::Unexpected(&NOXSD).into());
+                }
                 connect_bridge(links, bridge)?;
                 self.request(links, log)?;
                 Ok(links.noxsd.call(Noxsd::finish)?)

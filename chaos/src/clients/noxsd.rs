@@ -4,13 +4,14 @@
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daemon::client::{ClientError, Connection, Daemon};
 use noxs_control::{
     self, Attach, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request, VifDrops,
     VifIdentity,
 };
+use xen::units::DomId;
 
 /// What a client must know of `noxsd`. No request makes it wait, so the deadline passes only if it
 /// is stopped or broken.
@@ -24,6 +25,9 @@ pub static NOXSD: Daemon = Daemon {
 
 /// Longest reply in bytes other than a list: a refusal with its reason.
 const SHORT_REPLY: usize = 1024;
+
+/// Limit of the vifs that can have dropped frames: each domain has as many as a device page holds.
+const MAX_DROPS: usize = DomId::FIRST_RESERVED.0 as usize * noxs::MAX_DEVICES;
 
 /// Why `noxsd` did not carry out a request.
 pub type BackendError = ClientError<Refusal>;
@@ -179,17 +183,25 @@ impl Noxsd {
     /// Returns the vifs that have dropped frames, with one request for each thousand guests.
     ///
     /// # Errors
-    /// As [`broken`](Self::broken).
+    /// As [`broken`](Self::broken). All replies together have one deadline, and more vifs than
+    /// there can be are not accepted.
     pub fn dropped(&mut self) -> Result<Vec<VifDrops>, BackendError> {
         let mut all = Vec::new();
         let mut from = 0;
+        let deadline = Instant::now() + NOXSD.deadline;
         loop {
             self.send(&Request::Dropped { from }, &[])?;
             match self.receive_into(&mut vec![0; MAX_PACKET])? {
                 Reply::Dropped { vifs, next } => {
+                    if all.len() + vifs.len() > MAX_DROPS {
+                        return Err(BackendError::Unexpected(&NOXSD));
+                    }
                     all.extend(vifs);
                     match next {
-                        Some(next) if next > from => from = next,
+                        Some(_) if Instant::now() >= deadline => {
+                            return Err(BackendError::Silent(&NOXSD));
+                        }
+                        Some(next) if next > from && !all.is_empty() => from = next,
                         Some(_) => return Err(BackendError::Unexpected(&NOXSD)),
                         None => return Ok(all),
                     }

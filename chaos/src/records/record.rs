@@ -3,6 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
 use crate::config::DomainConfig;
@@ -17,7 +18,9 @@ pub struct Record {
     /// The config it was created from, completed with the values that the config left open: a
     /// restart creates the same guest, with the same addresses.
     pub config: DomainConfig,
-    /// When it was created, in milliseconds since the Unix epoch.
+    /// When it was created, in milliseconds since dom0 has booted: records do not outlive that, and
+    /// dom0's clock may be set. From [`FIRST_EPOCH`] on it is milliseconds since the Unix epoch, as
+    /// former versions of chaos wrote it.
     pub created_ms: u64,
     /// Its device page, if it has one.
     pub device_page: Option<DevicePageRecord>,
@@ -60,7 +63,7 @@ impl Record {
             domid,
             handle,
             config,
-            created_ms: now_ms(),
+            created_ms: since_boot_ms(),
             device_page: None,
             paused: false,
             owner: 0,
@@ -75,16 +78,42 @@ impl Record {
         &self.config.name
     }
 
-    /// Returns the time since the domain was created, in milliseconds. If the clock was set back
-    /// meanwhile, it is 0.
+    /// Returns the time since the domain was created, in milliseconds. It includes the time that
+    /// dom0 was asleep.
     #[must_use]
     pub fn age_ms(&self) -> u64 {
-        now_ms().saturating_sub(self.created_ms)
+        let now = if self.created_ms < FIRST_EPOCH { since_boot_ms() } else { since_epoch_ms() };
+        now.saturating_sub(self.created_ms)
     }
 }
 
-/// Returns the time in milliseconds since the Unix epoch.
-fn now_ms() -> u64 {
+/// The first time that is taken for one since the Unix epoch: the year 2004, or 34 years after boot.
+const FIRST_EPOCH: u64 = 1 << 40;
+
+/// Returns the time since boot in milliseconds; 0 if the kernel has no such clock.
+fn since_boot_ms() -> u64 {
+    let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
+    u64::try_from(now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000).unwrap_or_default()
+}
+
+fn since_epoch_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_does_not_depend_on_the_clock_being_set() {
+        let config = "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4";
+        let config = crate::config::parse_str("test", config, &[], true).unwrap().config;
+        let mut record = Record::new(DomId(3), DomainHandle([1; 16]), config);
+        assert!(record.created_ms < FIRST_EPOCH, "{}", record.created_ms);
+        assert!(record.age_ms() < 60_000, "{}", record.age_ms());
+        // As former versions wrote it.
+        record.created_ms = since_epoch_ms() - 90_000;
+        assert!((90_000..150_000).contains(&record.age_ms()), "{}", record.age_ms());
+    }
 }

@@ -5,6 +5,7 @@ use xen::units::DomId;
 
 use super::noxsd::Behaviour;
 use super::{Bed, cause, config, config_without_devices};
+use crate::clients::noxsd::BackendError;
 use crate::guests::{
     Condition, CreateOptions, LifecycleError, ShellKind, execute_shell, prepare_shell, resolve,
     shell_kind,
@@ -66,6 +67,17 @@ fn devices_that_are_refused_leave_nothing() {
         bed.create(&config("a")).unwrap_err();
         bed.assert_empty(&format!("after {behaviour:?}"));
     }
+}
+
+#[test]
+fn noxsd_does_not_choose_the_bridge_of_a_tap() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    noxsd.behave(Behaviour::Refuses("attach", Refusal::NoSwitch("management0".into())));
+    let error = cause(bed.create(&config("a")).unwrap_err());
+    assert!(
+        matches!(error, LifecycleError::Backend(BackendError::Unexpected(_))),
+        "no bridge is looked for: {error:?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,9 @@
 use nix::errno::Errno;
 use xen::units::{DomId, DomainHandle};
 
+use super::noxsd::Behaviour;
 use super::{Bed, config, config_without_devices};
+use crate::clients::noxsd::BackendError;
 use crate::guests::{GuestState, ListedGuest, list, pause, unpause};
 use crate::handle;
 use crate::hypervisor::fake::abandoned_handle;
@@ -73,6 +75,19 @@ fn guests_are_listed_even_if_noxsd_does_not_answer() {
     assert_eq!(listed(&bed, false).len(), 1);
     bed.xen().fail("domain_list", Errno::EPERM);
     list(&bed.host, false).unwrap_err();
+}
+
+#[test]
+fn a_noxsd_with_more_drops_than_there_can_be_is_not_believed() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    noxsd.behave(Behaviour::DropsForEver);
+    let dropped = bed.host.noxsd.call(crate::clients::noxsd::Noxsd::dropped);
+    assert!(
+        matches!(dropped, Err(BackendError::Unexpected(_) | BackendError::Silent(_))),
+        "{} vifs",
+        dropped.map_or(0, |all| all.len())
+    );
+    assert_eq!(listed(&bed, false).len(), 0);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     recv, send, shutdown, socket,
 };
 use nix::unistd::close;
-use noxs_control::{MAX_PACKET, Refusal, Reply, Request};
+use noxs_control::{DomainId, MAX_DROPPED, MAX_PACKET, Refusal, Reply, Request, VifDrops};
 
 use crate::hypervisor::fake::Log;
 
@@ -22,6 +22,8 @@ pub(super) enum Behaviour {
     Obedient,
     /// It refuses requests of one kind.
     Refuses(&'static str, Refusal),
+    /// It always has more vifs that have dropped frames.
+    DropsForEver,
     /// It closes the connection on requests of one kind, as if it were killed.
     Dies(&'static str),
 }
@@ -81,6 +83,11 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
         };
         let reply = match behaviour.lock().unwrap().clone() {
             Behaviour::Refuses(refused, refusal) if refused == kind => Reply::Refused(refusal),
+            Behaviour::DropsForEver if let Request::Dropped { from } = request => {
+                let drops =
+                    VifDrops { id: DomainId { domid: 1, handle: [0; 16] }, index: 0, frames: 1 };
+                Reply::Dropped { vifs: vec![drops; MAX_DROPPED], next: from.checked_add(1) }
+            }
             Behaviour::Dies(last) if last == kind => return,
             _ => reply,
         };
