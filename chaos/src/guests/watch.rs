@@ -97,7 +97,7 @@ impl<H: Hypervisor> DomainWatch<H> {
         Ok(is_buffered || wait::readable(self.as_fd(), deadline).map_err(WatchError::Wait)?)
     }
 
-    /// Takes the events so far, at most [`AT_ONCE`], without waiting. Returns whether some domain
+    /// Takes the events so far, at most as many as fit, without waiting. Returns whether some domain
     /// may have exited. Events that are left belong to exits before this call, so the caller that
     /// looks at the domains now misses none.
     ///

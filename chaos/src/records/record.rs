@@ -19,7 +19,7 @@ pub struct Record {
     /// restart creates the same guest, with the same addresses.
     pub config: DomainConfig,
     /// When it was created, in milliseconds since dom0 has booted: records do not outlive that, and
-    /// dom0's clock may be set. From [`FIRST_EPOCH`] on it is milliseconds since the Unix epoch, as
+    /// dom0's clock may be set. From 2^40 on it is milliseconds since the Unix epoch, as
     /// former versions of chaos wrote it.
     pub created_ms: u64,
     /// Its device page, if it has one.
