@@ -4,6 +4,7 @@
 //! The guests of this project read it through [`xen_abi::start_info::View`].
 
 use noxs::PAGE_SIZE;
+use xen::memory::MemoryKind;
 use xen_abi::start_info::{
     MemmapEntry, ModlistEntry, StartInfo, VERSION, XEN_HVM_MEMMAP_TYPE_RAM,
     XEN_HVM_MEMMAP_TYPE_RESERVED, XEN_HVM_START_MAGIC_VALUE,
@@ -11,7 +12,7 @@ use xen_abi::start_info::{
 use zerocopy::IntoBytes;
 
 use super::error::BuildError;
-use super::layout::{HOLE_END, Layout};
+use super::layout::Layout;
 use super::page::Page;
 use crate::config::MAX_COMMAND_LINE;
 
@@ -83,15 +84,14 @@ pub(super) fn boot_page(
         nr_modules += 1;
     }
 
-    let usable = layout.usable_end();
-    let low_end = layout.low_end.0 << 12;
-    let low = (0, usable, XEN_HVM_MEMMAP_TYPE_RAM);
-    let specials = (low_end, layout.specials_end() - low_end, XEN_HVM_MEMMAP_TYPE_RESERVED);
-    let high = (HOLE_END.0 << 12, (layout.memory.0 << 12) - low_end, XEN_HVM_MEMMAP_TYPE_RAM);
     let mut memmap_entries = 0;
     let offsets = (MEMMAP..).step_by(size_of::<MemmapEntry>());
-    let regions = [low, specials, high].into_iter().filter(|(_, size, _)| *size > 0);
-    for (at, (addr, size, kind)) in offsets.zip(regions) {
+    for (at, range) in offsets.zip(layout.memory_map()) {
+        let kind = match range.kind {
+            MemoryKind::Ram => XEN_HVM_MEMMAP_TYPE_RAM,
+            MemoryKind::Reserved => XEN_HVM_MEMMAP_TYPE_RESERVED,
+        };
+        let (addr, size) = (range.start, range.size.0);
         page.put(at, MemmapEntry { addr, size, kind, reserved: 0 }.as_bytes());
         memmap_entries += 1;
     }

@@ -22,7 +22,8 @@
 //! memory, sealing the device page would split up a mapping of 2 MiB, which costs six times as much
 //! as all other specials together. The guest's memory map marks them as reserved.
 
-use xen::units::{Gfn, Pages};
+use xen::memory::{MemoryKind, MemoryRange};
+use xen::units::{Bytes, Gfn, Pages};
 
 /// First frame of the hole below 4 GiB (`libxl_x86.c`: the lowest special address of a PVH guest).
 pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
@@ -90,6 +91,18 @@ impl Layout {
     #[must_use]
     pub fn specials_end(&self) -> u64 {
         (self.overlay.0 + u64::from(OVERLAY_FRAMES)) << 12
+    }
+
+    /// Returns the memory map for the guest: the memory that it may use, and the specials, which it
+    /// must leave alone.
+    pub(super) fn memory_map(&self) -> impl Iterator<Item = MemoryRange> {
+        let low_end = self.low_end.0 << 12;
+        let range = |start, size, kind| MemoryRange { start, size: Bytes(size), kind };
+        let low = range(0, self.usable_end(), MemoryKind::Ram);
+        let specials = range(low_end, self.specials_end() - low_end, MemoryKind::Reserved);
+        let high = (self.memory.0 << 12) - low_end;
+        let high = range(HOLE_END.0 << 12, high, MemoryKind::Ram);
+        [low, specials, high].into_iter().filter(|range| range.size.0 > 0)
     }
 
     /// Returns the memory below and above the hole, as first frame and number of pages.

@@ -83,6 +83,9 @@ pub fn prepare(
         populate(xen, domid, first, count, flavour.memory)?;
     }
     populate(xen, domid, layout.boot_page, layout.specials(), flavour.memory)?;
+    // The boot page has the map, too, but some kernels, such as GRUB, ask Xen for it.
+    let map: Vec<_> = layout.memory_map().collect();
+    xen.set_memory_map(domid, &map).doing("set the memory map")?;
     timings.stage("populate");
 
     let window = Window::map(xen, domid, &layout, runs)?;
