@@ -9,6 +9,7 @@ use serde::Serialize;
 use xen::units::DomId;
 
 use super::classify::Condition;
+use super::configure_again::configure_again;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::{Guest, examine_known, resolve};
@@ -141,9 +142,15 @@ pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
         if !matches!(guest.condition, Condition::Foreign) {
             existing.insert(domid);
         }
-        if matches!(guest.condition, Condition::Incomplete) {
-            remove(host, &guest)?;
-            cleared.incomplete += 1;
+        match &guest.condition {
+            Condition::Incomplete => {
+                remove(host, &guest)?;
+                cleared.incomplete += 1;
+            }
+            Condition::Guest(record) => {
+                configure_again(host, record)?;
+            }
+            _ => {}
         }
     }
     for (name, domid) in names {

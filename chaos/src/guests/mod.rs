@@ -11,6 +11,7 @@
 //! resolve    finds a guest by name or domid and reads what is known of it
 //! watch      waits for domains that exit
 //! vif_plan   a vif with its MAC address decided
+//! configure_again  completes what a killed create has begun
 //! shell      a shell with its devices attached
 //! destroy    removes a guest with everything it has outside of Xen
 //! name       reserves the name of a guest that is being created
@@ -18,6 +19,7 @@
 //! ```
 
 mod classify;
+mod configure_again;
 mod console;
 mod create;
 mod destroy;

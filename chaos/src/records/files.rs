@@ -76,6 +76,20 @@ impl Records {
         replace(&folder, noxs_control::RECORD_FILE, &bytes)
     }
 
+    /// Reads what [`write_devices`](Self::write_devices) has written. Returns `None` if the domain
+    /// has no device file, or one that cannot be used, which `noxsd` reports.
+    ///
+    /// # Errors
+    /// The file exists and cannot be read.
+    pub fn devices(&self, domid: DomId) -> Result<Option<Attach>, RecordError> {
+        let path = self.folder(domid).join(noxs_control::RECORD_FILE);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(DeviceRecord::decode(&bytes).ok().map(Attach::from)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(file_error("read", &path)(error)),
+        }
+    }
+
     /// Removes the device file of a domain that keeps its record, so that a restarted `noxsd` does
     /// not attach the devices again.
     ///

@@ -181,3 +181,21 @@ fn what_is_left_of_a_guest_whose_number_another_toolstack_uses_is_cleared() {
     assert_eq!(bed.host.records.names().unwrap(), []);
     assert_eq!(bed.xen().domids(), [domid.0], "the domain itself is not touched");
 }
+
+#[test]
+fn clearing_completes_the_device_file_of_a_guest_whose_creator_was_killed() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let created = bed.create(&config("a")).unwrap();
+    let complete = bed.host.records.devices(created.domid).unwrap().unwrap();
+    assert!(complete.vifs[0].identity.is_some());
+    let mut incomplete = complete.clone();
+    incomplete.vifs[0].identity = None;
+    bed.host.records.replace_devices(&incomplete).unwrap();
+    bed.done();
+
+    clear(&bed.host).unwrap();
+    assert_eq!(bed.host.records.devices(created.domid).unwrap(), Some(complete));
+    assert!(bed.done().iter().any(|done| done.contains("configure")), "noxsd gets them, too");
+    clear(&bed.host).unwrap();
+    assert!(!bed.done().iter().any(|done| done.contains("configure")), "once");
+}

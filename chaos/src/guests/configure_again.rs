@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Completes the device file of a guest whose creator was killed right after the guest's start.
+//!
+//! `chaosd` sends `noxsd` the identities of a guest's vifs as the guest starts, and adds them to the
+//! device file only afterwards. A restarted `noxsd` serves vifs without identities to no guest.
+
+use noxs_control::VifIdentity;
+
+use super::error::LifecycleError;
+use super::host::Host;
+use super::vif_plan::VifPlan;
+use crate::clients::noxsd::{BackendError, Link};
+use crate::hypervisor::Hypervisor;
+use crate::records::Record;
+
+/// Adds missing identities of vifs to a guest's device file, and sends them to `noxsd`. Does nothing
+/// for a guest whose file is complete, or that has none. Returns whether something was missing.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub(super) fn configure_again<H: Hypervisor>(
+    host: &Host<H>,
+    record: &Record,
+) -> Result<bool, LifecycleError> {
+    let Some(mut attach) = host.records.devices(record.domid)? else { return Ok(false) };
+    let is_complete = attach.vifs.iter().all(|vif| vif.identity.is_some());
+    if is_complete || attach.vifs.len() != record.config.vifs.len() {
+        return Ok(false);
+    }
+    let mut vifs = Vec::with_capacity(attach.vifs.len());
+    for (vif, config) in attach.vifs.iter_mut().zip(&record.config.vifs) {
+        // The record has the MAC address, also if the user's config left it open.
+        let identity = VifPlan::new(config)?.identity();
+        vif.identity = Some(identity);
+        vifs.push(identity);
+    }
+    host.records.replace_devices(&attach)?;
+    // If noxsd does not run, the next one reads the file. If it refuses, it has the identities.
+    let _ = send(&host.noxsd, attach.id, &vifs);
+    Ok(true)
+}
+
+fn send(
+    noxsd: &Link,
+    id: noxs_control::DomainId,
+    vifs: &[VifIdentity],
+) -> Result<(), BackendError> {
+    noxsd.call(|noxsd| {
+        noxsd.begin_configure(id, vifs)?;
+        noxsd.finish_configure(id, vifs)
+    })
+}
