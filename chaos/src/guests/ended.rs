@@ -90,12 +90,13 @@ pub fn old_copies<H: Hypervisor>(
     Ok(copies.into_iter().skip(keep).map(|(_, copy)| copy).collect())
 }
 
-/// Returns the handles of all domains. Costs one hypercall.
+/// Returns the handles of all domains, except for those that are being destroyed. Costs one
+/// hypercall.
 ///
 /// # Errors
 /// Xen refuses.
 pub fn handles<H: Hypervisor>(host: &Host<H>) -> Result<HashSet<[u8; 16]>, LifecycleError> {
-    let all = host.xen.domain_list(DomId::DOM0)?.into_iter();
+    let all = host.xen.domain_list(DomId::DOM0)?.into_iter().filter(|info| !info.state.dying);
     Ok(all.map(|info| info.handle.0).collect())
 }
 

@@ -4,7 +4,7 @@ use xen::units::DomId;
 
 use super::{Bed, config_without_devices};
 use crate::guests::{
-    CreateOptions, EndedDomain, GuestState, ended, ended_guest, of_request, old_copies,
+    CreateOptions, EndedDomain, GuestState, ended, ended_guest, handles, of_request, old_copies,
     rename_ended,
 };
 use crate::records::RecordError;
@@ -77,4 +77,14 @@ fn the_guest_of_a_request_is_found_by_its_number() {
     assert_eq!(of_request(&bed.host, "none", [1; 16]).unwrap(), None);
     let error = bed.create_with(&config_without_devices("web"), options).unwrap_err();
     assert!(error.is_name_in_use(), "{error:?}");
+}
+
+#[test]
+fn a_guest_that_is_being_destroyed_does_not_count() {
+    let bed = Bed::new();
+    let created = bed.create(&config_without_devices("a")).unwrap();
+    assert_eq!(handles(&bed.host).unwrap().len(), 1);
+    // Xen frees the last pages of a destroyed domain a little later.
+    bed.xen().change(created.domid, |info| info.state.dying = true);
+    assert!(handles(&bed.host).unwrap().is_empty());
 }
