@@ -39,18 +39,9 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// xenstored does not run, or does not answer.
+    /// xenstored does not run.
     pub fn open() -> Result<Self, StoreError> {
-        let (stream, is_device) = Stream::open()?;
-        let mut connection = Self { stream: BufReader::new(stream), has_event: false };
-        if is_device {
-            // The kernel sets a watch before it returns from write(2), without a limit. So ask
-            // first whether xenstored answers at all.
-            let mut batch = Batch::new();
-            batch.read("domid");
-            connection.ask(&batch)?;
-        }
-        Ok(connection)
+        Ok(Self { stream: BufReader::new(Stream::open()?), has_event: false })
     }
 
     /// Sends requests and waits for their answers, at most for [`DEADLINE`].
