@@ -38,8 +38,20 @@ impl LogSpace {
         (SPACE / self.logs.get().max(1)).clamp(SMALLEST_SHARE, LIMIT)
     }
 
+    /// Counts a log of this size.
+    fn enter(&self, size: u64) {
+        self.logs.set(self.logs.get() + 1);
+        self.resized(0, size);
+    }
+
+    /// Counts a log of this size no longer.
+    fn leave(&self, size: u64) {
+        self.logs.set(self.logs.get() - 1);
+        self.resized(size, 0);
+    }
+
     fn resized(&self, from: u64, to: u64) {
-        self.used.set((self.used.get() + to).saturating_sub(from));
+        self.used.set(self.used.get() + to - from);
     }
 }
 
@@ -68,8 +80,7 @@ pub struct ConsoleLog {
 
 impl Drop for ConsoleLog {
     fn drop(&mut self) {
-        self.space.resized(self.size, 0);
-        self.space.logs.set(self.space.logs.get().saturating_sub(1));
+        self.space.leave(self.size);
     }
 }
 
@@ -91,19 +102,16 @@ impl ConsoleLog {
         if flags & OFlag::O_ACCMODE != OFlag::O_RDWR || !flags.contains(OFlag::O_APPEND) {
             return Err(LogError::Mode);
         }
-        let space = Rc::default();
-        let mut log = Self { file, size, space };
-        log.count_in(&Rc::default());
-        Ok(log)
+        let space = Rc::<LogSpace>::default();
+        space.enter(size);
+        Ok(Self { file, size, space })
     }
 
     /// Makes this log a part of a space, instead of the one that it was a part of before.
     pub fn count_in(&mut self, space: &Rc<LogSpace>) {
-        self.space.resized(self.size, 0);
-        self.space.logs.set(self.space.logs.get().saturating_sub(1));
+        self.space.leave(self.size);
         self.space = Rc::clone(space);
-        self.space.resized(0, self.size);
-        self.space.logs.set(self.space.logs.get() + 1);
+        self.space.enter(self.size);
     }
 
     /// Appends output of at most 2 KiB. If the log would grow past its limit, the older half is cut
