@@ -6,7 +6,7 @@
 //! domain that was being served to a file, and a domain that stands there twice is left out.
 //! A kill is not a panic, and counts for no domain.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic;
@@ -42,16 +42,17 @@ pub struct Crashes {
 }
 
 impl Crashes {
-    /// Reads the file, and creates it if necessary. It is beside the socket.
+    /// Reads the file, which is beside the socket, and creates it if necessary. Removes from it the
+    /// domains that are not `recorded` any more.
     ///
     /// # Errors
-    /// The file cannot be opened or read.
-    pub fn open(socket: &Path) -> Result<Self, CrashFileError> {
+    /// The file cannot be opened, read or written.
+    pub fn open(socket: &Path, recorded: &[[u8; HANDLE]]) -> Result<Self, CrashFileError> {
         let path = socket.with_extension("crashes");
-        Self::at(&path).map_err(|source| CrashFileError { path, source })
+        Self::at(&path, recorded).map_err(|source| CrashFileError { path, source })
     }
 
-    fn at(path: &Path) -> io::Result<Self> {
+    fn at(path: &Path, recorded: &[[u8; HANDLE]]) -> io::Result<Self> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -61,7 +62,13 @@ impl Crashes {
             .open(path)?;
         let mut bytes = Vec::new();
         (&file).take(MOST_READ).read_to_end(&mut bytes)?;
-        Ok(Self { file, handles: bytes.as_chunks().0.to_vec() })
+        let mut handles: Vec<[u8; HANDLE]> = bytes.as_chunks().0.to_vec();
+        handles.retain(|handle| recorded.contains(handle));
+        if handles.len() * HANDLE != bytes.len() {
+            file.set_len(0)?;
+            (&file).write_all(handles.as_flattened())?;
+        }
+        Ok(Self { file, handles })
     }
 
     /// Returns whether the domain with this handle must be left out.
@@ -89,28 +96,6 @@ impl Crashes {
     }
 }
 
-/// Removes the file's contents if they are of another boot of the machine or of no use any more:
-/// none of the domains is recorded.
-///
-/// # Errors
-/// The file cannot be changed.
-pub fn forget_others(socket: &Path, recorded: &[[u8; HANDLE]]) -> Result<(), CrashFileError> {
-    let path = socket.with_extension("crashes");
-    let system = |source| CrashFileError { path: path.clone(), source };
-    let crashes = Crashes::at(&path).map_err(system)?;
-    let kept: Vec<_> = crashes
-        .handles
-        .iter()
-        .filter(|handle| recorded.contains(handle))
-        .flatten()
-        .copied()
-        .collect();
-    if kept.len() != crashes.handles.len() * HANDLE {
-        fs::write(&path, kept).map_err(system)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("noxsd.sock");
         for crash in 0..3 {
-            let crashes = Crashes::open(&socket).unwrap();
+            let crashes = Crashes::open(&socket, &[[7; HANDLE], [8; HANDLE]]).unwrap();
             assert_eq!(crashes.leave_out([7; HANDLE]), crash >= MOST);
             assert!(!crashes.leave_out([8; HANDLE]));
             crashes.append(Some([7; HANDLE]));
@@ -132,12 +117,13 @@ mod tests {
     fn crashes_of_domains_that_are_gone_are_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("noxsd.sock");
-        let crashes = Crashes::open(&socket).unwrap();
+        let both = [[7; HANDLE], [8; HANDLE]];
+        let crashes = Crashes::open(&socket, &both).unwrap();
         for handle in [7, 8, 7, 8] {
             crashes.append(Some([handle; HANDLE]));
         }
-        forget_others(&socket, &[[8; HANDLE]]).unwrap();
-        let crashes = Crashes::open(&socket).unwrap();
+        Crashes::open(&socket, &[[8; HANDLE]]).unwrap();
+        let crashes = Crashes::open(&socket, &both).unwrap();
         assert_eq!(crashes.handles, [[8; HANDLE]; 2]);
     }
 
@@ -145,7 +131,7 @@ mod tests {
     fn a_file_that_was_cut_is_read_as_far_as_it_goes() {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("noxsd.sock");
-        fs::write(folder.path().join("noxsd.crashes"), [7; 2 * HANDLE - 1]).unwrap();
-        assert!(!Crashes::open(&socket).unwrap().leave_out([7; HANDLE]));
+        std::fs::write(folder.path().join("noxsd.crashes"), [7; 2 * HANDLE - 1]).unwrap();
+        assert!(!Crashes::open(&socket, &[[7; HANDLE]]).unwrap().leave_out([7; HANDLE]));
     }
 }

@@ -12,7 +12,7 @@ use daemon::system;
 use noxs_control::{Refusal, Request};
 
 use super::address_watch::AddressWatch;
-use super::crashes::{self, CrashFileError, Crashes};
+use super::crashes::{CrashFileError, Crashes};
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
@@ -108,8 +108,7 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     let listener = listener::listen(&options.socket, None)?;
     let recorded = records::read(&options.records);
     let handles: Vec<_> = recorded.iter().map(|record| record.attach.id.handle).collect();
-    crashes::forget_others(&options.socket, &handles)?;
-    let crashes = Crashes::open(&options.socket)?;
+    let crashes = Crashes::open(&options.socket, &handles)?;
     let (left_out, recorded): (Vec<_>, Vec<_>) =
         recorded.into_iter().partition(|record| crashes.leave_out(record.attach.id.handle));
     crashes.record_panics();
