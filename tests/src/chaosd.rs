@@ -14,6 +14,17 @@ use crate::kill::{Death, Doomed};
 use crate::run::chaos;
 use crate::watch::wait_for_file;
 
+/// The settings of a pool with one or two shells for daytime guests, for tests in which creates of
+/// several kinds overlap.
+pub const SMALL_POOL: &str = "memory = '32M'
+[[flavour]]
+name = 'daytime'
+memory = '4M'
+bridges = ['xenbr0']
+low = 1
+high = 2
+";
+
 /// The last line in the log of a [`DoomedChaosd`] that has exited or been killed.
 const DEAD: &str = "chaosd is dead\n";
 

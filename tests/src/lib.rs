@@ -16,7 +16,7 @@ mod watch;
 mod xenstore;
 
 pub use bed::Bed;
-pub use chaosd::{Chaosd, DoomedChaosd};
+pub use chaosd::{Chaosd, DoomedChaosd, SMALL_POOL};
 pub use guest::Guest;
 pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use newer::{NewerNoxsd, newer, newer_chaos};

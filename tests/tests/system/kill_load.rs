@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd};
+use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos, restart_noxsd};
 
 const KILLS: u32 = 1_000;
 
@@ -26,20 +26,11 @@ const LONGEST: Duration = Duration::from_millis(40);
 /// The seed of the random times. It is fixed, so that two runs differ by the machine alone.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-const SETTINGS: &str = "memory = '32M'
-[[flavour]]
-name = 'daytime'
-memory = '4M'
-bridges = ['xenbr0']
-low = 1
-high = 2
-";
-
 #[test]
 #[ignore = "takes many minutes; scripts/test --long runs it"]
 fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     let bed = Bed::new();
-    let mut chaosd = Chaosd::start(SETTINGS);
+    let mut chaosd = Chaosd::start(SMALL_POOL);
     let mut witness = Witness::new();
     let mut random = Random(SEED);
     let mut before = None;

@@ -6,16 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
-use system_tests::{Bed, Chaosd, Guest, noxsd_pid};
-
-const SETTINGS: &str = "memory = '32M'
-[[flavour]]
-name = 'daytime'
-memory = '4M'
-bridges = ['xenbr0']
-low = 1
-high = 2
-";
+use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, noxsd_pid};
 
 #[test]
 fn redis_answers_each_request_while_guests_come_and_go() {
@@ -33,7 +24,7 @@ fn load(requests: u32) {
     let bed = Bed::new();
     let before = bed.free_pages();
     let noxsd = noxsd_pid();
-    let chaosd = Chaosd::start(SETTINGS);
+    let chaosd = Chaosd::start(SMALL_POOL);
     let redis = Guest::create("redis.cfg", &["--no-daemon"]);
     redis.wait_for_log("ready");
     let done = AtomicBool::new(false);
