@@ -256,7 +256,7 @@ fn where_chaosd_is_gone_root_creates_the_guest_itself() {
         return eprintln!("not tested: other users cannot create guests themselves");
     }
     let chaosd = KilledDaemon::with(1, None);
-    // There is no Xen here, or else the kernel is refused.
+    // Fails: this machine may not run Xen, and if it does, the kernel is refused.
     let error = chaosd.create().unwrap_err();
     assert!(matches!(error, RequestError::Guest(_)), "{error:?}");
 }

@@ -16,8 +16,7 @@ impl<H: Host> Domains<H> {
         Ok(self.domain_status(self.find(id)?))
     }
 
-    /// Returns the states of the domains that have lost a device, or that are
-    /// not served.
+    /// Returns the states of the domains that have lost a device, or that are not served.
     pub fn broken(&self) -> impl Iterator<Item = DomainStatus> {
         let broken = self.broken.iter().map(|index| self.domain_status(*index));
         self.left_out.iter().cloned().chain(broken)

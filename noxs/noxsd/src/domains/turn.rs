@@ -174,9 +174,8 @@ impl<H: Host> Domains<H> {
         self.serve_receivers(now, clients);
     }
 
-    /// Queues the vifs for which frames have begun to wait, and the bridges whose floods continue;
-    /// breaks those whose ring turned out
-    /// to be broken when a frame came.
+    /// Queues the vifs for which frames have begun to wait, and the bridges whose floods continue.
+    /// Breaks the vifs whose ring turned out to be broken when a frame came.
     fn serve_receivers(&mut self, now: Instant, clients: &mut impl Clients) {
         for turn in self.net.take_woken() {
             self.turns.queue(turn);

@@ -2,9 +2,9 @@
 //! What devices need from Xen and the kernel, as a trait, so that tests can run all the rest.
 //!
 //! [`buffers`] are private pages that granted pages are copied to and from, [`cx`] is what a device
-//! is served with in one turn, [`dom0`] is the real host, [`serving`] says for
-//! whom noxsd works. Memory that a guest may change at any
-//! time is a [`SharedPage`]; the back ends of the rings in it are in the crate `xen_ring`, too.
+//! is served with in one turn, [`dom0`] is the real host, [`serving`] is the domain that is being
+//! served. Memory that a guest may change at any time is a [`SharedPage`]; the back ends of the
+//! rings in it are in the crate `xen_ring`, too.
 
 pub mod buffers;
 pub mod cx;
