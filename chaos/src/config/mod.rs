@@ -38,9 +38,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use rustix::fs::{FileType, OFlags, makedev};
+use rustix::fs::{FileType, OFlags, Stat, makedev};
 
-use crate::found::FoundFile;
+use crate::found::open_checked;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
@@ -98,15 +98,14 @@ pub fn parse_file(
 /// Opens a config: a file, a pipe, or `/dev/null` if all keys are in the overrides.
 fn open(path: &Path) -> Result<File, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let found = FoundFile::at(path).map_err(failed)?;
-    match found.kind() {
-        FileType::CharacterDevice if found.stat.st_rdev == makedev(DEV_NULL.0, DEV_NULL.1) => {}
+    let check = |stat: &Stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice if stat.st_rdev == makedev(DEV_NULL.0, DEV_NULL.1) => Ok(()),
         FileType::CharacterDevice | FileType::BlockDevice => {
-            return Err(ConfigError::Device { path: path.to_owned() });
+            Err(ConfigError::Device { path: path.to_owned() })
         }
-        _ => {}
-    }
-    found.open(OFlags::empty()).map_err(failed)
+        _ => Ok(()),
+    };
+    Ok(open_checked(path, OFlags::empty(), check, failed)?.0)
 }
 
 /// The major and minor number of `/dev/null`.

@@ -8,9 +8,9 @@ use std::path::Path;
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use super::error::{ImageError, MAX_SIZE};
-use crate::found::FoundFile;
+use crate::found::open_checked;
 
-/// Opens a regular file for reading. Nothing else is opened, not even for a moment.
+/// Opens a regular file for reading. No device is opened, not even for a moment.
 ///
 /// # Errors
 /// It cannot be opened, is not a regular file, or is larger than [`MAX_SIZE`].
@@ -23,9 +23,7 @@ pub fn open(path: &Path) -> Result<File, ImageError> {
 /// # Errors
 /// As [`open`].
 pub(super) fn open_with_key(path: &Path) -> Result<(File, ImageKey), ImageError> {
-    let found = FoundFile::at(path).map_err(ImageError::Open)?;
-    let key = ImageKey::of_stat(&found.stat)?;
-    Ok((found.open(OFlags::NONBLOCK).map_err(ImageError::Open)?, key))
+    open_checked(path, OFlags::NONBLOCK, ImageKey::of_stat, ImageError::Open)
 }
 
 /// Appends `count` bytes of a file, from `position` on.
