@@ -156,6 +156,11 @@ fn of_daemon(config: &DomainConfig, created: Created) -> CreatedGuest {
 }
 
 /// Returns the guest of a request whose `chaosd` is gone, and creates it if it does not exist.
+///
+/// It is not inlined: its stack frame is large, and each new page of the stack costs the caller
+/// time.
+#[cold]
+#[inline(never)]
 fn without_daemon(
     config: &DomainConfig,
     options: CreateOptions,

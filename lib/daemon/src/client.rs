@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, recvmsg, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -164,10 +164,35 @@ impl Connection {
                 Err(ClientError::Unexpected(daemon))
             }
             Ok(message) => Ok(message.bytes),
-            Err(Errno::EAGAIN) => Err(ClientError::Silent(daemon)),
-            Err(Errno::ECONNRESET) => Err(ClientError::Closed(daemon)),
-            Err(errno) => Err(ClientError::System { daemon, doing: "receive from", errno }),
+            Err(errno) => Err(self.receive_error(errno)),
         }
+    }
+
+    fn receive_error<R: Error>(&self, errno: Errno) -> ClientError<R> {
+        match errno {
+            Errno::EAGAIN => ClientError::Silent(self.daemon),
+            Errno::ECONNRESET => ClientError::Closed(self.daemon),
+            errno => ClientError::System { daemon: self.daemon, doing: "receive from", errno },
+        }
+    }
+
+    /// Waits for a packet of at most `limit` bytes and returns it, in as much memory as it needs: in
+    /// a process that has just started, each new page costs more than the system call that this
+    /// takes more than [`Connection::receive`].
+    ///
+    /// # Errors
+    /// As [`Connection::receive`].
+    pub fn receive_up_to<R: Error>(&self, limit: usize) -> Result<Vec<u8>, ClientError<R>> {
+        // With `MSG_TRUNC` the kernel returns the packet's length.
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+        let length = match recv(self.socket.as_raw_fd(), &mut [], flags) {
+            Ok(0) => return Err(ClientError::Closed(self.daemon)),
+            Ok(length) if length > limit => return Err(ClientError::Unexpected(self.daemon)),
+            result => result.map_err(|errno| self.receive_error(errno))?,
+        };
+        let mut packet = vec![0; length];
+        self.receive(&mut packet)?;
+        Ok(packet)
     }
 
     /// Returns the socket, for data that follows the last reply.
@@ -226,7 +251,17 @@ mod tests {
         packet::send(&there, b"fives", &[]).unwrap();
         let long = here.receive::<No>(&mut buffer);
         assert!(matches!(long, Err(ClientError::Unexpected(_))), "{long:?}");
+        packet::send(&there, b"four", &[]).unwrap();
+        assert_eq!(here.receive_up_to::<No>(4).unwrap(), b"four");
+        let silent = here.receive_up_to::<No>(4);
+        assert!(matches!(silent, Err(ClientError::Silent(_))), "{silent:?}");
+        packet::send(&there, b"fives", &[]).unwrap();
+        let long = here.receive_up_to::<No>(4);
+        assert!(matches!(long, Err(ClientError::Unexpected(_))), "{long:?}");
         drop(there);
+        assert_eq!(here.receive::<No>(&mut [0; 5]).unwrap(), 5);
+        let closed = here.receive_up_to::<No>(4);
+        assert!(matches!(closed, Err(ClientError::Closed(_))), "{closed:?}");
         let closed = here.receive::<No>(&mut buffer);
         assert!(matches!(closed, Err(ClientError::Closed(_))), "{closed:?}");
         let closed = here.send::<No>(b"x", &[]);

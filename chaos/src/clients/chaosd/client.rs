@@ -165,7 +165,7 @@ impl Chaosd {
     pub fn upload(&self, file: &File, length: u64) -> Result<(), UploadError> {
         self.expect_done(&Request::Upload { length })?;
         let mut left = length;
-        let mut chunk = [0; CHUNK];
+        let mut chunk = vec![0; CHUNK];
         let mut file = file.take(length);
         while left > 0 {
             let count = match file.read(&mut chunk) {
@@ -198,14 +198,13 @@ impl Chaosd {
     }
 
     fn reply(&self) -> Result<Reply, DaemonError> {
-        let mut packet = vec![0; protocol::MAX_PACKET];
-        let received = match self.with(|connection| connection.receive(&mut packet)) {
+        let receive = || self.with(|connection| connection.receive_up_to(protocol::MAX_PACKET));
+        let packet = match receive() {
             // The kernel reports that a request was dropped before it delivers a last reply.
-            Err(DaemonError::Closed(_)) => self.with(|connection| connection.receive(&mut packet)),
+            Err(DaemonError::Closed(_)) => receive(),
             result => result,
-        };
-        let length = received?;
-        match protocol::decode(&packet[..length]) {
+        }?;
+        match protocol::decode(&packet) {
             Ok(Reply::Refused(refusal)) => Err(refusal.into()),
             Ok(reply) => Ok(reply),
             Err(source) => Err(DaemonError::Answer { daemon: &CHAOSD, source }),
