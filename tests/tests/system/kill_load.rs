@@ -5,7 +5,7 @@
 //! three, in turn, while creates and destroys of several guests overlap.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -22,6 +22,14 @@ const ROUND: u32 = 20;
 /// The longest time from the start of a command, or from a restart of a daemon, to its kill: a
 /// create takes less.
 const LONGEST: Duration = Duration::from_millis(40);
+
+/// How long a guest may take to answer, and how often it is asked.
+const ANSWER: Duration = Duration::from_secs(10);
+const ATTEMPTS: u32 = 6;
+
+/// By how many pages Xen's free memory may differ between two rounds. If kills lost memory, it would
+/// be more in each round: a domain has a thousand pages.
+const NOISE: u64 = 16;
 
 /// The seed of the random times. It is fixed, so that two runs differ by the machine alone.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -56,10 +64,12 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
             }
             done.store(true, Ordering::Relaxed);
         });
+        eprintln!("{} kills of each, {} visits", round * ROUND, visits.load(Ordering::Relaxed));
         check(&bed, &mut witness, &format!("after {} kills of each", round * ROUND));
         // In its first round Xen allocates memory for dom0's ports and grants, which it keeps.
         let free = bed.free_pages();
-        assert_eq!(free, *before.get_or_insert(free), "memory is lost, round {round}");
+        let before = *before.get_or_insert(free);
+        assert!(free + NOISE >= before, "{} pages are lost, round {round}", before - free);
     }
     let visits = visits.into_inner();
     assert!(visits > KILLS / 10, "only {visits} guests came and went between the kills");
@@ -81,12 +91,27 @@ fn visit(address: u8, options: &[&str]) -> bool {
     args.extend(options);
     let created = chaos(&args).code == Some(0);
     if created {
-        let answer = Guest::ask(&format!("10.0.0.{address}:13"), b"", b"\n");
-        assert!(answer.ends_with(b"\n"), "{name} answered {answer:?}");
+        let attempts = (1..=ATTEMPTS).find(|_| answers(address));
+        let Some(attempts) = attempts else {
+            panic!("{name} does not answer: {}", chaos(&["list", "--all"]).stdout);
+        };
+        if attempts > 1 {
+            eprintln!("{name} answered at attempt {attempts}");
+        }
     }
     // If the create failed, there may be nothing to destroy.
     let _ = chaos(&["destroy", &name]);
     created
+}
+
+/// Asks a daytime guest once, and returns whether it answers in time. Without `noxsd` frames are
+/// lost, and TCP doubles the time to the next attempt each time, so a client asks again.
+fn answers(address: u8) -> bool {
+    let address = SocketAddr::from(([10, 0, 0, address], 13));
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, ANSWER) else { return false };
+    stream.set_read_timeout(Some(ANSWER)).expect("the socket takes a timeout");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).is_ok() && answer.ends_with('\n')
 }
 
 /// Starts to create a guest, and kills the command.
