@@ -38,13 +38,13 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 #[ignore = "takes many minutes; scripts/test --long runs it"]
 fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     let bed = Bed::new();
-    let mut chaosd = Chaosd::start(SMALL_POOL);
     let mut witness = Witness::new();
     let mut random = Random(SEED);
     let mut before = None;
     let visits = AtomicU32::new(0);
     for round in 1..=KILLS / ROUND {
         let done = AtomicBool::new(false);
+        let mut chaosd = Chaosd::start(SMALL_POOL);
         thread::scope(|scope| {
             for (address, options) in [(10, &[][..]), (11, &["--no-daemon"])] {
                 let (done, visits) = (&done, &visits);
@@ -64,6 +64,8 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
             }
             done.store(true, Ordering::Relaxed);
         });
+        // Its shells are memory, too.
+        assert!(chaosd.stop(), "chaosd failed");
         eprintln!("{} kills of each, {} visits", round * ROUND, visits.load(Ordering::Relaxed));
         check(&bed, &mut witness, &format!("after {} kills of each", round * ROUND));
         // In its first round Xen allocates memory for dom0's ports and grants, which it keeps.
@@ -74,7 +76,6 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     let visits = visits.into_inner();
     assert!(visits > KILLS / 10, "only {visits} guests came and went between the kills");
     witness.guest.destroy();
-    assert!(chaosd.stop(), "chaosd failed");
 }
 
 /// Creates a guest at `10.0.0.ADDRESS`, asks it, and destroys it. Returns whether the create
