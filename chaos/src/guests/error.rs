@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use noxs_control::{AddressInUse, Refusal};
 use thiserror::Error;
 use xen::units::DomId;
 
+use super::conflict::AddressConflict;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
@@ -68,6 +70,9 @@ pub enum LifecycleError {
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// An address of a vif is in use.
+    #[error(transparent)]
+    AddressInUse(Box<AddressConflict>),
     /// A record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -220,6 +225,14 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.is_name_in_use(),
             Self::Record(error) => matches!(error, RecordError::NameInUse { .. }),
             _ => false,
+        }
+    }
+
+    /// Returns the address that noxsd refused because it is in use.
+    pub(super) fn address_in_use(&self) -> Option<AddressInUse> {
+        match self {
+            Self::Backend(BackendError::Refused(Refusal::AddressInUse(in_use))) => Some(*in_use),
+            _ => None,
         }
     }
 

@@ -10,16 +10,18 @@
 //! host       Host: Xen, the records and the connections to the daemons
 //! resolve    finds a guest by name or domid and reads what is known of it
 //! watch      waits for domains that exit
-//! vif_plan   a vif with its MAC address decided
+//! vif_plan   the vifs of a guest, with their MAC addresses decided
 //! configure_again  completes what a killed create has begun
 //! shell      a shell with its devices attached
 //! destroy    removes a guest with everything it has outside of Xen
+//! conflict   addresses that are in use, and who has them
 //! name       reserves the name of a guest that is being created
 //! create, requested, ended, list, console, pause, shutdown
 //! ```
 
 mod classify;
 mod configure_again;
+mod conflict;
 mod console;
 mod create;
 mod destroy;
@@ -38,6 +40,7 @@ mod vif_plan;
 mod watch;
 
 pub use classify::{Condition, CreatorFacts, FoundRecord, classify};
+pub use conflict::AddressConflict;
 pub use console::{console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,

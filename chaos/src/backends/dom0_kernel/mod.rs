@@ -126,6 +126,16 @@ impl Serve for KernelDevices {
         Ok(links.xenstored.call(|connection| self.settle(connection))?)
     }
 
+    /// Does nothing, because the kernel refuses no address.
+    fn attach_again(
+        &mut self,
+        _: Links<'_>,
+        _: &[VifIdentity],
+        _: Option<&File>,
+    ) -> Result<(), DevicesError> {
+        Ok(())
+    }
+
     /// Waits again if the guest has disks, which its shell did not have, or another MTU.
     fn begin_configure(&self, links: Links<'_>, _: &[VifIdentity]) -> Result<bool, DevicesError> {
         if !self.disks.is_empty() || self.ports.iter().any(|port| port.mtu != DEFAULT_MTU) {

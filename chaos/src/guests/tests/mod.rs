@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of the life cycle with a fake hypervisor and a fake noxsd: what is left when a step fails.
 
+mod addresses;
 mod create;
 mod destroy;
 mod ended;
