@@ -143,6 +143,10 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
             },
         }
     }
+    // Where chaosd does not run, no other process removes what killed creates have left.
+    if let Err(error) = guests::reap(&host) {
+        output.warning(&format!("cannot remove incomplete domains: {}", chain(&error)));
+    }
     if json {
         output.json(&destroyed);
     }

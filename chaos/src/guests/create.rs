@@ -12,6 +12,7 @@ use xen::units::DomId;
 use super::conflict;
 use super::error::LifecycleError;
 use super::host::Host;
+use super::leftovers;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlans;
@@ -50,7 +51,7 @@ pub struct Created<H: Hypervisor = Xen> {
     pub mapped: MappedOf<H>,
 }
 
-/// Creates a guest from its config.
+/// Creates a guest from its config, and removes incomplete domains that it meets.
 ///
 /// # Errors
 /// A file of the guest cannot be used, its memory or its devices do not fit, its name is in use, or
@@ -67,7 +68,17 @@ pub fn create<H: Hypervisor>(
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     timings.stage("files");
     let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_ref(), options };
-    create_from(host, &request, timings)
+    let created = match create_from(host, &request, timings) {
+        Err(error)
+            if error.is_out_of_memory() && leftovers::reap(host).is_ok_and(|count| count > 0) =>
+        {
+            create_from(host, &request, timings)?
+        }
+        result => result?,
+    };
+    // The error is not reported, because the guest is created. `chaos list` tries again.
+    let _ = leftovers::reap_before(host, created.domid);
+    Ok(created)
 }
 
 /// Creates a guest from its config and its open files.

@@ -14,6 +14,7 @@
 //! configure_again  completes what a killed create has begun
 //! shell      a shell with its devices attached
 //! destroy    removes a guest with everything it has outside of Xen
+//! leftovers  removes what killed processes have left
 //! conflict   addresses that are in use, and who has them
 //! name       reserves the name of a guest that is being created
 //! create, requested, ended, list, console, pause, shutdown
@@ -28,6 +29,7 @@ mod destroy;
 mod ended;
 mod error;
 mod host;
+mod leftovers;
 mod list;
 mod name;
 mod pause;
@@ -45,12 +47,13 @@ pub use console::{console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
-pub use destroy::{Cleared, Destroyed, clear, destroy};
+pub use destroy::{Destroyed, destroy};
 pub use ended::{
     EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,
 };
 pub use error::{LifecycleError, WatchError};
 pub use host::{Host, KnownImage};
+pub use leftovers::{Cleared, clear, reap};
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
 pub use requested::of_request;

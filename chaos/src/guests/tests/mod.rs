@@ -5,6 +5,7 @@ mod addresses;
 mod create;
 mod destroy;
 mod ended;
+mod leftovers;
 mod list;
 mod noxsd;
 mod shutdown;
