@@ -11,6 +11,7 @@ use thiserror::Error;
 use xen::units::DomId;
 
 use super::conflict::AddressConflict;
+use super::state::GuestState;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
@@ -118,6 +119,17 @@ pub enum LifecycleError {
     NoRecord {
         /// The name or domid that was asked for.
         target: String,
+    },
+    /// The guest has ended, so its console prints nothing more.
+    #[error(
+        "guest {name} {}, so its console is closed; see chaos log {name}, or remove it with chaos \
+         destroy {name}", ended(*.state)
+    )]
+    Ended {
+        /// The guest.
+        name: String,
+        /// How it has ended.
+        state: GuestState,
     },
     /// The guest has no console.
     #[error("guest {name} has no console; set console=1 in its config and create it again")]
@@ -254,6 +266,13 @@ impl LifecycleError {
     /// Adds the operation and the guest.
     pub(super) fn about(self, doing: &'static str, name: &str) -> Self {
         Self::Guest { doing, name: name.to_owned(), source: Box::new(self) }
+    }
+}
+
+fn ended(state: GuestState) -> String {
+    match state {
+        GuestState::Gone | GuestState::Dying => format!("is {}", state.as_str()),
+        state => format!("has {}", state.as_str()),
     }
 }
 

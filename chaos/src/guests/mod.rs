@@ -43,7 +43,7 @@ mod watch;
 
 pub use classify::{Condition, CreatorFacts, FoundRecord, classify};
 pub use conflict::AddressConflict;
-pub use console::{console, read_log};
+pub use console::{GuestConsole, console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };

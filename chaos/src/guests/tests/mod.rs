@@ -2,6 +2,7 @@
 //! Tests of the life cycle with a fake hypervisor and a fake noxsd: what is left when a step fails.
 
 mod addresses;
+mod console;
 mod create;
 mod destroy;
 mod ended;
