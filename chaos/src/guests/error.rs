@@ -62,10 +62,10 @@ pub enum LifecycleError {
         #[source]
         source: Box<LifecycleError>,
     },
-    /// A vif's bridge cannot be used.
+    /// A vif's bridge cannot be used, or dom0's kernel does not serve a device.
     #[error(transparent)]
-    Bridge(DevicesError),
-    /// XenStore, or a backend that is announced in it, does not serve the devices.
+    Devices(DevicesError),
+    /// XenStore cannot be used.
     #[error("cannot announce the devices in XenStore")]
     Store(#[from] StoreError),
     /// A disk cannot be used.
@@ -200,9 +200,8 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
-            | Self::Bridge(DevicesError::NoBridge { .. })
+            | Self::Devices(DevicesError::NoBridge { .. })
             | Self::Disk(_)
-            | Self::Store(StoreError::NoBridge { .. })
             | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
@@ -283,9 +282,9 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Store(source) => Self::Store(source),
             DevicesError::Disk(source) => Self::Disk(source),
             DevicesError::Record(source) => Self::Record(source),
-            bridge @ (DevicesError::NoBridge { .. } | DevicesError::Tap { .. }) => {
-                Self::Bridge(bridge)
-            }
+            other @ (DevicesError::NoBridge { .. }
+            | DevicesError::Tap { .. }
+            | DevicesError::Dom0Kernel(_)) => Self::Devices(other),
         }
     }
 }
