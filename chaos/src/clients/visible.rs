@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Text of daemons, made visible where it is decoded: whoever prints or logs it later need not know
-//! where it came from. A daemon that was taken over cannot send commands to a terminal.
+//! Text of daemons, made visible where it is decoded, so that code that prints or logs it later need
+//! not know its origin. A daemon that was taken over cannot send commands to a terminal.
 
 use std::borrow::Cow;
 
