@@ -190,6 +190,16 @@ impl<S> Pool<S> {
         Some(shelf.ready.drain(..surplus as usize).collect())
     }
 
+    /// Removes and returns all shells. The marks stay, so the pool is refilled.
+    pub fn take_all(&mut self) -> Vec<S> {
+        let mut all = Vec::new();
+        for shelf in &mut self.shelves {
+            all.extend(shelf.ready.drain(..));
+            shelf.compare_with_marks();
+        }
+        all
+    }
+
     /// Removes and returns all shells, and sets all marks to 0.
     pub fn drain(&mut self) -> Vec<S> {
         let mut all = Vec::new();
@@ -264,6 +274,14 @@ mod tests {
         assert_eq!(pool.order(), None);
         pool.failed(0);
         assert_eq!(pool.order(), Some(0));
+    }
+
+    #[test]
+    fn a_pool_whose_shells_were_given_up_is_refilled() {
+        let mut pool = pool(1 << 20, &[(8192, 1, 2), (4096, 0, 1)]);
+        assert_eq!(fill(&mut pool), 2);
+        assert_eq!(pool.take_all(), [0, 1]);
+        assert_eq!((pool.held(), fill(&mut pool)), (KiB(0), 2));
     }
 
     #[test]

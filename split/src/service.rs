@@ -391,10 +391,28 @@ impl Service {
                 guests::execute_shell(&self.host, shell, &request, timings)
             }
             None => guests::create_from(&self.host, &request, timings),
-        }?;
+        };
+        let created = match created {
+            Err(error) if error.is_out_of_memory() && self.free_memory() => {
+                guests::create_from(&self.host, &request, timings)?
+            }
+            result => result?,
+        };
         self.still_mapped.push_back(created.mapped);
         tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
         Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
+    }
+
+    /// Frees the memory of ready shells and of incomplete domains. Returns whether there were any.
+    fn free_memory(&mut self) -> bool {
+        let given_up = self.stock.give_up(&self.host);
+        if given_up > 0 {
+            tracing::info!(
+                "Xen has too little memory: {given_up} shells of the pool are destroyed"
+            );
+        }
+        let reaped = guests::reap(&self.host).unwrap_or_default();
+        given_up + reaped > 0
     }
 
     fn resize(&mut self, flavour: &str, marks: PoolMarks) -> Result<Reply, Refusal> {

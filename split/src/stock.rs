@@ -200,6 +200,17 @@ impl Stock {
         true
     }
 
+    /// Destroys all ready shells at once, because a guest needs their memory. Returns how many there
+    /// were. The pool is refilled later.
+    pub(crate) fn give_up(&mut self, host: &Host) -> usize {
+        let shells = self.pool.take_all();
+        let count = shells.len();
+        for shell in shells {
+            drop(shell.unpark(host));
+        }
+        count
+    }
+
     /// Destroys all shells, and orders no new ones until the next resize.
     pub(crate) fn drain(&mut self) {
         for shell in self.pool.drain() {

@@ -13,6 +13,7 @@ mod newer;
 mod noxsd;
 mod run;
 mod watch;
+mod witness;
 mod xenstore;
 
 pub use bed::Bed;
@@ -23,4 +24,5 @@ pub use newer::{NewerNoxsd, newer, newer_chaos};
 pub use noxsd::{noxsd_pid, restart_noxsd};
 pub use run::{Ran, chaos, chaos_as, run};
 pub use watch::wait_for_file;
+pub use witness::Witness;
 pub use xenstore::{ConsoleLog, XenStoreBed};

@@ -5,7 +5,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::dom0_kernel::disk::DiskError;
+use super::dom0_kernel::{DiskError, KernelError};
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::records::RecordError;
@@ -16,9 +16,12 @@ pub enum DevicesError {
     /// noxsd did not carry out a request.
     #[error(transparent)]
     Noxsd(#[from] BackendError),
-    /// XenStore, or a backend that is announced in it, cannot be used.
+    /// XenStore cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// dom0's kernel does not serve a device.
+    #[error(transparent)]
+    Dom0Kernel(#[from] KernelError),
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -88,6 +88,18 @@ impl Serve for Devices {
         }
     }
 
+    fn attach_again(
+        &mut self,
+        links: Links<'_>,
+        vifs: &[VifIdentity],
+        log: Option<&File>,
+    ) -> Result<(), DevicesError> {
+        match self {
+            Self::Noxsd(devices) => devices.attach_again(links, vifs, log),
+            Self::Dom0Kernel(devices) => devices.attach_again(links, vifs, log),
+        }
+    }
+
     fn begin_configure(
         &self,
         links: Links<'_>,

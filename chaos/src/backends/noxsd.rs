@@ -82,24 +82,39 @@ impl Serve for NoxsdDevices {
     }
 
     /// Waits for the reply. If noxsd does not serve a bridge yet, passes it the bridge's tap and
-    /// asks again.
+    /// asks again, at most once for each vif.
     fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError> {
         if !self.has_devices() {
             return Ok(());
         }
-        match links.noxsd.call(Noxsd::finish) {
-            Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
-                // The name comes from noxsd, which has no rights: it must not choose on which
-                // bridge of dom0 this process, as root, opens a tap.
-                if !self.attach.vifs.iter().any(|vif| vif.bridge == bridge) {
-                    return Err(BackendError::Unexpected(&NOXSD).into());
+        for _ in &self.attach.vifs {
+            match links.noxsd.call(Noxsd::finish) {
+                Err(BackendError::Refused(Refusal::NoSwitch(bridge))) => {
+                    // The name comes from noxsd, which has no rights: it must not choose on which
+                    // bridge of dom0 this process, as root, opens a tap.
+                    if !self.attach.vifs.iter().any(|vif| vif.bridge == bridge) {
+                        return Err(BackendError::Unexpected(&NOXSD).into());
+                    }
+                    connect_bridge(links, bridge)?;
+                    self.request(links, log)?;
                 }
-                connect_bridge(links, bridge)?;
-                self.request(links, log)?;
-                Ok(links.noxsd.call(Noxsd::finish)?)
+                result => return Ok(result?),
             }
-            result => Ok(result?),
         }
+        Ok(links.noxsd.call(Noxsd::finish)?)
+    }
+
+    fn attach_again(
+        &mut self,
+        links: Links<'_>,
+        vifs: &[VifIdentity],
+        log: Option<&File>,
+    ) -> Result<(), DevicesError> {
+        for (vif, identity) in self.attach.vifs.iter_mut().zip(vifs) {
+            vif.identity = Some(*identity);
+        }
+        links.records.replace_devices(&self.attach)?;
+        self.request(links, log)
     }
 
     /// Sends the identities of the vifs. The guest may run before the reply arrives: its frames

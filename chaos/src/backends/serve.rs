@@ -57,6 +57,18 @@ pub trait Serve {
     /// A device is refused, or its bridge cannot be connected.
     fn finish_attach(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError>;
 
+    /// Asks the backend again to attach the devices, after it has refused an address, with other
+    /// identities of the vifs. [`finish_attach`](Self::finish_attach) must follow.
+    ///
+    /// # Errors
+    /// As [`begin_attach`](Self::begin_attach).
+    fn attach_again(
+        &mut self,
+        links: Links<'_>,
+        vifs: &[VifIdentity],
+        log: Option<&File>,
+    ) -> Result<(), DevicesError>;
+
     /// Begins to configure devices that were attached before their guest was known. Returns whether
     /// [`finish_configure`](Self::finish_configure) must follow.
     ///

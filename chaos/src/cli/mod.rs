@@ -16,7 +16,7 @@ mod table;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use chaos::guests::{self, Host, ShutdownOptions};
+use chaos::guests::{self, GuestState, Host, ShutdownOptions};
 use chaos::request::PoolControl;
 use chaos::timings::Timings;
 use daemon::chain::chain;
@@ -91,8 +91,19 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         }
         Command::Console(GuestArgs { guest }) => {
             let host = Host::open()?;
-            let connection = guests::console(&host, &guest)?;
-            console::run(&connection)
+            let console = guests::console(&host, &guest)?;
+            if let Some(state) = console.idle {
+                let name = &console.name;
+                output.note(&format!(
+                    "guest {name} is {}: its console prints nothing until it runs again{}",
+                    state.as_str(),
+                    match state {
+                        GuestState::Paused => format!("; let it run with chaos unpause {name}"),
+                        _ => String::new(),
+                    }
+                ));
+            }
+            console::run(&console.connection)
         }
         Command::Log(args) => log(&args, output),
     }
@@ -142,6 +153,10 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
                 Some(_) => output.warning(&chain(&error)),
             },
         }
+    }
+    // Where chaosd does not run, no other process removes what killed creates have left.
+    if let Err(error) = guests::reap(&host) {
+        output.warning(&format!("cannot remove incomplete domains: {}", chain(&error)));
     }
     if json {
         output.json(&destroyed);

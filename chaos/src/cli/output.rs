@@ -48,6 +48,11 @@ impl Output {
         to_stderr(&format!("chaos: warning: {}\n", escape::line(&warning.to_string())));
     }
 
+    /// Prints to stderr, as one line, what is not a failure.
+    pub(crate) fn note(&mut self, text: &str) {
+        to_stderr(&format!("chaos: {}\n", escape::line(text)));
+    }
+
     /// Flushes stdout.
     pub(crate) fn flush(&mut self) {
         self.keep(io::stdout().lock().flush());

@@ -3,4 +3,5 @@
 
 pub mod chaosd;
 pub mod noxsd;
+mod visible;
 pub mod xenstored;

@@ -13,6 +13,8 @@ use noxs_control::{
 };
 use xen::units::DomId;
 
+use super::visible::Visible;
+
 /// What a client must know of `noxsd`. No request makes it wait, so the deadline passes only if it
 /// is stopped or broken.
 pub static NOXSD: Daemon = Daemon {
@@ -255,8 +257,14 @@ impl Noxsd {
     fn receive_into(&mut self, packet: &mut [u8]) -> Result<Reply, BackendError> {
         let length = self.connection.receive(packet)?;
         self.pending = false;
-        noxs_control::decode(&packet[..length])
-            .map_err(|source| BackendError::Answer { daemon: &NOXSD, source })
+        let mut reply = noxs_control::decode(&packet[..length])
+            .map_err(|source| BackendError::Answer { daemon: &NOXSD, source })?;
+        match &mut reply {
+            Reply::Refused(refusal) => refusal.make_visible(),
+            Reply::Status(domains) => domains.iter_mut().for_each(Visible::make_visible),
+            Reply::Done | Reply::Dropped { .. } => {}
+        }
+        Ok(reply)
     }
 
     /// Receives a reply that carries nothing.

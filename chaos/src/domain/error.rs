@@ -12,14 +12,14 @@ use crate::image::ImageError;
 pub enum BuildError {
     /// Xen has too little free memory for the domain.
     #[error(
-        "not enough free memory: the guest needs {wanted} KiB, Xen has {free} KiB free; destroy \
+        "not enough free memory: the guest needs {wanted} KiB, Xen had {free} KiB free; destroy \
          guests, or give dom0 less (dom0_mem= on Xen's command line)",
         wanted = wanted.0, free = free.0
     )]
     NoMemory {
-        /// The memory of the guest.
+        /// The memory that the guest takes, with its special pages and page tables.
         wanted: KiB,
-        /// The free memory of Xen.
+        /// The memory that was free and not claimed before the guest got any.
         free: KiB,
     },
     /// The guest has too little memory.

@@ -3,10 +3,10 @@
 
 use std::rc::Rc;
 
+use xen::Xen;
 use xen::domain::CreateDomain;
 use xen::foreign::{GrantEntry, GrantTable};
 use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
-use xen::{Error, Xen};
 
 use super::acpi;
 use super::boot_page::TRAMPOLINE;
@@ -14,7 +14,7 @@ use super::discovery::GuestSide;
 use super::error::{BuildError, Doing};
 use super::flavour::Flavour;
 use super::layout::Layout;
-use super::memory::populate;
+use super::memory::{Allocation, Needs};
 use super::shell::{Ports, Shell, Unfinished};
 use super::vcpus::WithVcpus;
 use super::window::{Runs, Window, runs_of};
@@ -56,6 +56,10 @@ pub fn prepare(
         }
         None => usual_runs(&layout),
     };
+    let needs = Needs {
+        pages: Pages(layout.memory.0 + layout.specials().0),
+        paging: flavour.paging_pages(),
+    };
     let discovery = flavour.store.discovery();
     let domid = xen
         .create_domain(&CreateDomain {
@@ -65,24 +69,26 @@ pub fn prepare(
             max_maptrack_frames: 0,
             ..CreateDomain::pvh(handle, flavour.vcpus)
         })
-        .or_else(|error| out_of_memory(xen, &flavour, error, "create the domain"))?;
+        .map_err(|error| needs.explain(&**xen, None, Pages(0), error, "create the domain"))?;
     let domain = Unfinished::new(xen, domid, handle);
+    let out_of_memory = |error, doing| needs.explain(&**xen, Some(domid), Pages(0), error, doing);
     timings.stage("createdomain");
 
     let vcpus = WithVcpus::create(xen, domid, flavour.vcpus)
-        .or_else(|error| out_of_memory(xen, &flavour, error, "create the vCPUs"))?;
+        .map_err(|error| out_of_memory(error, "create the vCPUs"))?;
     timings.stage("max_vcpus");
 
-    let all = Pages(layout.memory.0 + layout.specials().0).to_kib();
-    xen.set_max_mem(domid, all).doing("set the memory limit")?;
-    xen.set_paging_mempool(domid, flavour.paging_pages().to_bytes())
-        .or_else(|error| out_of_memory(xen, &flavour, error, "size the paging pool"))?;
+    xen.set_max_mem(domid, needs.pages.to_kib()).doing("set the memory limit")?;
+    // Before the pool, which Xen then takes from what is not claimed.
+    let mut memory = Allocation::begin(&**xen, domid, needs)?;
+    xen.set_paging_mempool(domid, needs.paging.to_bytes())
+        .map_err(|error| out_of_memory(error, "size the paging pool"))?;
     timings.stage("paging pool");
 
     for (first, count) in layout.memory_runs() {
-        populate(xen, domid, first, count, flavour.memory)?;
+        memory.populate(first, count)?;
     }
-    populate(xen, domid, layout.boot_page, layout.specials(), flavour.memory)?;
+    memory.populate(layout.boot_page, layout.specials())?;
     // The boot page has the map, too, but some kernels, such as GRUB, ask Xen for it.
     let map: Vec<_> = layout.memory_map().collect();
     xen.set_memory_map(domid, &map).doing("set the memory map")?;
@@ -126,21 +132,6 @@ fn checked_layout(flavour: &Flavour) -> Result<Layout, BuildError> {
         }
         _ => Ok(Layout::new(flavour)),
     }
-}
-
-/// Turns an error into [`BuildError::NoMemory`], with the amount of free memory, if Xen ran out of
-/// memory.
-fn out_of_memory<T>(
-    xen: &Xen,
-    flavour: &Flavour,
-    error: Error,
-    doing: &'static str,
-) -> Result<T, BuildError> {
-    if error.is_out_of_memory() {
-        let free = xen.physinfo().doing("ask how much memory is free")?.free;
-        return Err(BuildError::NoMemory { wanted: flavour.memory, free: free.to_kib() });
-    }
-    Err(error).doing(doing)
 }
 
 /// Grants the ring pages to the backend's domain, in the order of the layout. Returns the mapped

@@ -8,7 +8,7 @@ use noxs_control::VifIdentity;
 
 use super::error::LifecycleError;
 use super::host::Host;
-use super::vif_plan::VifPlan;
+use super::vif_plan;
 use crate::clients::noxsd::{BackendError, Link};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
@@ -30,7 +30,8 @@ pub(super) fn configure_again<H: Hypervisor>(
     let mut vifs = Vec::with_capacity(attach.vifs.len());
     for (vif, config) in attach.vifs.iter_mut().zip(&record.config.vifs) {
         // The record has the MAC address, also if the user's config left it open.
-        let identity = VifPlan::new(config)?.identity();
+        let Some(mac) = config.mac else { return Ok(false) };
+        let identity = vif_plan::identity(config, mac);
         vif.identity = Some(identity);
         vifs.push(identity);
     }

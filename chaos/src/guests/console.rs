@@ -9,28 +9,53 @@ use super::classify::Condition;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::resolve;
+use super::state::GuestState;
 use crate::backends;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::RecordError;
 
+/// A connection to a guest's console.
+#[derive(Debug)]
+pub struct GuestConsole {
+    /// The connection.
+    pub connection: OwnedFd,
+    /// The guest's name.
+    pub name: String,
+    /// Why the guest prints nothing for now, if it is paused or suspended.
+    pub idle: Option<GuestState>,
+}
+
 /// Connects to a guest's console.
 ///
 /// # Errors
-/// There is no such guest, it has no console, or another client uses it.
-pub fn console<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<OwnedFd, LifecycleError> {
+/// There is no such guest, it has ended, it has no console, or another client uses it.
+pub fn console<H: Hypervisor>(
+    host: &Host<H>,
+    target: &str,
+) -> Result<GuestConsole, LifecycleError> {
     let guest = resolve(host, target)?;
-    let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
-        return Err(LifecycleError::NoSuchGuest { target: target.to_owned() });
+    let state = guest.state();
+    let record = match &guest.condition {
+        Condition::Guest(record) => record,
+        Condition::Creating => return Err(LifecycleError::BeingCreated { domid: guest.domid }),
+        Condition::Shell => return Err(LifecycleError::Shell { domid: guest.domid }),
+        Condition::Gone => return Err(LifecycleError::Ended { name: target.to_owned(), state }),
+        _ => return Err(LifecycleError::NoRecord { target: target.to_owned() }),
+    };
+    let Some(info) = guest.info.as_ref().filter(|_| !state.has_ended()) else {
+        return Err(LifecycleError::Ended { name: record.name().to_owned(), state });
     };
     if !record.config.console {
         return Err(LifecycleError::NoConsole { name: record.name().to_owned() });
     }
     let id = DomainIdentity { domid: guest.domid, handle: info.handle };
     let console = backends::console(record.config.store.backends(), host.links(), id);
-    console.map_err(|error| {
+    let connection = console.map_err(|error| {
         LifecycleError::from(error).about("connect to the console of", record.name())
-    })
+    })?;
+    let idle = matches!(state, GuestState::Paused | GuestState::Suspended).then_some(state);
+    Ok(GuestConsole { connection, name: record.name().to_owned(), idle })
 }
 
 /// Returns the log of a guest's console.

@@ -9,14 +9,16 @@ use noxs_control::VifIdentity;
 use xen::Xen;
 use xen::units::DomId;
 
+use super::conflict;
 use super::error::LifecycleError;
 use super::host::Host;
+use super::leftovers;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
-use super::vif_plan::VifPlan;
+use super::vif_plan::VifPlans;
 use crate::backends::{self, GuestIdentity};
 use crate::config::DomainConfig;
-use crate::domain::{DevicePageVif, Flavour, Payload};
+use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::{BuiltShell, Hypervisor, MappedOf, ReadyDomain};
 use crate::image::{Image, RamdiskFile};
@@ -49,7 +51,7 @@ pub struct Created<H: Hypervisor = Xen> {
     pub mapped: MappedOf<H>,
 }
 
-/// Creates a guest from its config.
+/// Creates a guest from its config, and removes incomplete domains that it meets.
 ///
 /// # Errors
 /// A file of the guest cannot be used, its memory or its devices do not fit, its name is in use, or
@@ -66,7 +68,17 @@ pub fn create<H: Hypervisor>(
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     timings.stage("files");
     let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_ref(), options };
-    create_from(host, &request, timings)
+    let created = match create_from(host, &request, timings) {
+        Err(error)
+            if error.is_out_of_memory() && leftovers::reap(host).is_ok_and(|count| count > 0) =>
+        {
+            create_from(host, &request, timings)?
+        }
+        result => result?,
+    };
+    // The error is not reported, because the guest is created. `chaos list` tries again.
+    let _ = leftovers::reap_before(host, created.domid);
+    Ok(created)
 }
 
 /// Creates a guest from its config and its open files.
@@ -78,8 +90,9 @@ pub fn create_from<H: Hypervisor>(
     request: &GuestRequest<'_>,
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
-    let plans = request.check()?;
-    prepare_and_finish(host, request, &plans, timings)
+    let mut plans = request.check()?;
+    prepare_and_finish(host, request, &mut plans, timings)
+        .map_err(|error| conflict::explain(host, &plans, error))
         .map_err(|error| error.about("create", &request.config.name))
 }
 
@@ -96,11 +109,21 @@ pub fn execute_shell<H: Hypervisor>(
     request: &GuestRequest<'_>,
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
-    let plans = request.check()?;
-    let vifs: Vec<VifIdentity> = plans.iter().map(VifPlan::identity).collect();
+    let mut plans = request.check()?;
+    let vifs = plans.identities();
     let name = Name::reserve(host, &request.config.name, shell.domid(), shell.prepared())?;
     timings.stage("name");
     finish(host, shell.take(), name, request, &plans, &vifs, timings)
+        .or_else(|error| {
+            // The guest may have started with an address that is in use. It is destroyed by now,
+            // and no frame of it was forwarded.
+            let Some(in_use) = error.address_in_use() else { return Err(error) };
+            match conflict::settle(host, &mut plans, in_use)? {
+                true => prepare_and_finish(host, request, &mut plans, timings),
+                false => Err(error),
+            }
+        })
+        .map_err(|error| conflict::explain(host, &plans, error))
         .map_err(|error| error.about("create", &request.config.name))
 }
 
@@ -126,11 +149,11 @@ pub struct GuestRequest<'a> {
 
 impl<'a> GuestRequest<'a> {
     /// Returns the plan of each vif, if the request does not contradict itself.
-    fn check(&self) -> Result<Vec<VifPlan<'a>>, LifecycleError> {
+    fn check(&self) -> Result<VifPlans<'a>, LifecycleError> {
         if self.options.console && !self.config.console {
             return Err(LifecycleError::NoConsole { name: self.config.name.clone() });
         }
-        self.config.vifs.iter().map(VifPlan::new).collect()
+        VifPlans::new(&self.config.vifs)
     }
 }
 
@@ -148,12 +171,12 @@ fn flavour(config: &DomainConfig) -> Flavour {
 fn prepare_and_finish<H: Hypervisor>(
     host: &Host<H>,
     request: &GuestRequest<'_>,
-    plans: &[VifPlan<'_>],
+    plans: &mut VifPlans<'_>,
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
     let GuestRequest { config, image, .. } = *request;
-    let vifs: Vec<VifIdentity> = plans.iter().map(VifPlan::identity).collect();
-    let bridges = plans.iter().map(|plan| plan.config.bridge.as_str());
+    let mut vifs = plans.identities();
+    let bridges = plans.bridges();
     let mut shell = shell::prepare(host, flavour(config), bridges, &vifs, Some(image), timings)?;
     // The name is reserved before the devices are attached: if this process is killed, the next
     // create of the same name finds the domain through it, and destroys it. That frees the guest's
@@ -164,7 +187,14 @@ fn prepare_and_finish<H: Hypervisor>(
     // Copy the image while the backends attach.
     shell.load(image)?;
     timings.stage("image");
-    shell.finish_attach(log.as_ref())?;
+    while let Err(error) = shell.finish_attach(log.as_ref()) {
+        let Some(in_use) = error.address_in_use() else { return Err(error) };
+        if !conflict::settle(host, plans, in_use)? {
+            return Err(error);
+        }
+        vifs = plans.identities();
+        shell.attach_again(&vifs, log.as_ref())?;
+    }
     timings.stage("attached");
     finish(host, shell.take(), name, request, plans, &vifs, timings)
 }
@@ -175,22 +205,20 @@ fn finish<H: Hypervisor>(
     (shell, mut attachments): (H::Shell, Attachments<H>),
     name: Name<'_>,
     request: &GuestRequest<'_>,
-    plans: &[VifPlan<'_>],
+    plans: &VifPlans<'_>,
     vifs: &[VifIdentity],
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
     let GuestRequest { config, image, ramdisk, options } = *request;
     let id = DomainIdentity { domid: shell.domid(), handle: shell.handle() };
-    let entries: Vec<DevicePageVif> = plans.iter().map(VifPlan::device_page_entry).collect();
+    let entries = plans.device_page_entries();
     let payload = Payload { image, command_line: &config.cmdline, ramdisk, vifs: &entries };
     let sysctl_port = shell.ports().store;
     let ready = shell.execute(&payload, timings)?;
     let pending = attachments.begin_identify(GuestIdentity { config, vifs }, timings)?;
 
     let mut completed = config.clone();
-    for (vif, plan) in completed.vifs.iter_mut().zip(plans) {
-        vif.mac = Some(plan.mac);
-    }
+    plans.complete(&mut completed);
     let mut record = Record::new(id.domid, id.handle, completed);
     record.device_page = ready.noxs_pages().map(|pages| DevicePageRecord {
         gfn: pages.device_page,

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Destroys guests, and cleans up after killed processes.
-
-use std::collections::HashSet;
+//! Destroys guests.
 
 use daemon::chain::chain;
 use nix::errno::Errno;
 use serde::Serialize;
-use xen::units::DomId;
 
 use super::classify::Condition;
-use super::configure_again::configure_again;
 use super::error::LifecycleError;
 use super::host::Host;
-use super::resolve::{Guest, examine_known, resolve};
+use super::resolve::{Guest, resolve};
 use crate::announce::Announce;
 use crate::backends;
 use crate::config::{Backends, Discovery, check_name};
@@ -111,61 +107,6 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
         }
     }
     None
-}
-
-/// What [`clear`] has removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cleared {
-    /// Number of incomplete domains.
-    pub incomplete: usize,
-    /// Number of folders and names of domains that are gone.
-    pub leftovers: usize,
-}
-
-/// Removes what killed processes have left: incomplete domains, and folders and names of domains
-/// that are gone. Guests are not touched.
-///
-/// # Errors
-/// Xen refuses, or a file cannot be removed. What is left is removed by the next call.
-pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
-    let mut cleared = Cleared::default();
-    // List names and folders before domains, so that a create in progress is not mistaken for a
-    // leftover: a domain exists before its name and its folder do.
-    let names = host.records.names()?;
-    let folders = host.records.domids()?;
-    let mut existing = HashSet::new();
-    for info in host.xen.domain_list(DomId::DOM0)? {
-        let domid = info.domid;
-        let guest = examine_known(host, domid, Some(info))?;
-        // A folder of another toolstack's domain belongs to a guest that had the number before. A
-        // restarted noxsd would map pages of the new domain by it.
-        if !matches!(guest.condition, Condition::Foreign) {
-            existing.insert(domid);
-        }
-        match &guest.condition {
-            Condition::Incomplete => {
-                remove(host, &guest)?;
-                cleared.incomplete += 1;
-            }
-            Condition::Guest(record) => {
-                configure_again(host, record)?;
-            }
-            _ => {}
-        }
-    }
-    for (name, domid) in names {
-        if !existing.contains(&domid) && host.records.holder(&name)? == Some(domid) {
-            host.records.remove_name(&name)?;
-            cleared.leftovers += 1;
-        }
-    }
-    for domid in folders {
-        if !existing.contains(&domid) {
-            host.records.remove(domid, None)?;
-            cleared.leftovers += 1;
-        }
-    }
-    Ok(cleared)
 }
 
 /// Removes a guest, its domain and its records.

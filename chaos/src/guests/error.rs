@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use noxs_control::{AddressInUse, Refusal};
 use thiserror::Error;
 use xen::units::DomId;
 
+use super::conflict::AddressConflict;
+use super::state::GuestState;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
@@ -59,15 +62,18 @@ pub enum LifecycleError {
         #[source]
         source: Box<LifecycleError>,
     },
-    /// A vif's bridge cannot be used.
+    /// A vif's bridge cannot be used, or dom0's kernel does not serve a device.
     #[error(transparent)]
-    Bridge(DevicesError),
-    /// XenStore, or a backend that is announced in it, does not serve the devices.
+    Devices(DevicesError),
+    /// XenStore cannot be used.
     #[error("cannot announce the devices in XenStore")]
     Store(#[from] StoreError),
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// An address of a vif is in use.
+    #[error(transparent)]
+    AddressInUse(Box<AddressConflict>),
     /// A record cannot be read or written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -113,6 +119,17 @@ pub enum LifecycleError {
     NoRecord {
         /// The name or domid that was asked for.
         target: String,
+    },
+    /// The guest has ended, so its console prints nothing more.
+    #[error(
+        "guest {name} {}, so its console is closed; see chaos log {name}, or remove it with chaos \
+         destroy {name}", ended(*.state)
+    )]
+    Ended {
+        /// The guest.
+        name: String,
+        /// How it has ended.
+        state: GuestState,
     },
     /// The guest has no console.
     #[error("guest {name} has no console; set console=1 in its config and create it again")]
@@ -183,9 +200,8 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
-            | Self::Bridge(DevicesError::NoBridge { .. })
+            | Self::Devices(DevicesError::NoBridge { .. })
             | Self::Disk(_)
-            | Self::Store(StoreError::NoBridge { .. })
             | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
@@ -223,6 +239,14 @@ impl LifecycleError {
         }
     }
 
+    /// Returns the address that noxsd refused because it is in use.
+    pub(super) fn address_in_use(&self) -> Option<AddressInUse> {
+        match self {
+            Self::Backend(BackendError::Refused(Refusal::AddressInUse(in_use))) => Some(*in_use),
+            _ => None,
+        }
+    }
+
     /// Returns the kernel or ramdisk that does not exist: a retry fails until the file exists.
     #[must_use]
     pub fn missing_file(&self) -> Option<&Path> {
@@ -244,6 +268,13 @@ impl LifecycleError {
     }
 }
 
+fn ended(state: GuestState) -> String {
+    match state {
+        GuestState::Gone | GuestState::Dying => format!("is {}", state.as_str()),
+        state => format!("has {}", state.as_str()),
+    }
+}
+
 impl From<DevicesError> for LifecycleError {
     fn from(error: DevicesError) -> Self {
         match error {
@@ -251,9 +282,9 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Store(source) => Self::Store(source),
             DevicesError::Disk(source) => Self::Disk(source),
             DevicesError::Record(source) => Self::Record(source),
-            bridge @ (DevicesError::NoBridge { .. } | DevicesError::Tap { .. }) => {
-                Self::Bridge(bridge)
-            }
+            other @ (DevicesError::NoBridge { .. }
+            | DevicesError::Tap { .. }
+            | DevicesError::Dom0Kernel(_)) => Self::Devices(other),
         }
     }
 }

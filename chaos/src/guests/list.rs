@@ -10,6 +10,7 @@ use serde::Serialize;
 use xen::units::DomId;
 
 use super::classify::Condition;
+use super::destroy::remove;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::examine_known;
@@ -90,19 +91,28 @@ pub struct BrokenDevice {
 }
 
 /// Returns the guests in the order of their domids, those without one first. With `all`, also the
-/// shells of chaosd, the domains of other toolstacks, and dom0.
+/// shells of chaosd, the domains of other toolstacks, and dom0. Removes incomplete domains, and lists
+/// one only if that fails.
 ///
 /// # Errors
 /// Xen refuses, or the folder of records cannot be read.
 pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
     let mut broken = broken_devices(host);
     let dropped = dropped_frames(host);
+    // List folders before domains: a domain exists before its folder does, so that a create in
+    // progress is not taken for a guest that is gone.
     let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
     let mut guests = Vec::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
         folders.remove(&info.domid);
         let (domid, handle) = (info.domid, info.handle);
-        let guest = examine_known(host, domid, Some(info))?;
+        let mut guest = examine_known(host, domid, Some(info))?;
+        if matches!(guest.condition, Condition::Incomplete) {
+            match remove(host, &guest) {
+                Ok(_) => continue,
+                Err(error) => guest.fault = Some(chain(&error)),
+            }
+        }
         let foreign = matches!(guest.condition, Condition::Foreign) || !domid.is_guest();
         if (foreign || matches!(guest.condition, Condition::Shell)) && !all {
             continue;
@@ -144,7 +154,10 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
         guests.push(listed);
     }
     for domid in folders {
-        guests.push(gone(host, domid)?);
+        // Another process may have removed the guest since the folders were listed.
+        if host.records.folder(domid).exists() {
+            guests.push(gone(host, domid)?);
+        }
     }
     for name in host.records.restarts()? {
         if !guests.iter().any(|guest| guest.name.as_ref() == Some(&name)) {

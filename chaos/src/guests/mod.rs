@@ -10,22 +10,26 @@
 //! host       Host: Xen, the records and the connections to the daemons
 //! resolve    finds a guest by name or domid and reads what is known of it
 //! watch      waits for domains that exit
-//! vif_plan   a vif with its MAC address decided
+//! vif_plan   the vifs of a guest, with their MAC addresses decided
 //! configure_again  completes what a killed create has begun
 //! shell      a shell with its devices attached
 //! destroy    removes a guest with everything it has outside of Xen
+//! leftovers  removes what killed processes have left
+//! conflict   addresses that are in use, and who has them
 //! name       reserves the name of a guest that is being created
 //! create, requested, ended, list, console, pause, shutdown
 //! ```
 
 mod classify;
 mod configure_again;
+mod conflict;
 mod console;
 mod create;
 mod destroy;
 mod ended;
 mod error;
 mod host;
+mod leftovers;
 mod list;
 mod name;
 mod pause;
@@ -38,16 +42,18 @@ mod vif_plan;
 mod watch;
 
 pub use classify::{Condition, CreatorFacts, FoundRecord, classify};
-pub use console::{console, read_log};
+pub use conflict::AddressConflict;
+pub use console::{GuestConsole, console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
-pub use destroy::{Cleared, Destroyed, clear, destroy};
+pub use destroy::{Destroyed, destroy};
 pub use ended::{
     EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,
 };
 pub use error::{LifecycleError, WatchError};
 pub use host::{Host, KnownImage};
+pub use leftovers::{Cleared, clear, reap};
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
 pub use requested::of_request;

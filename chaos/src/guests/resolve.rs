@@ -79,8 +79,11 @@ pub(super) fn examine_known<H: Hypervisor>(
     let guest = examine_once(host, domid, info);
     match guest.condition {
         // The creator may have finished the domain and exited between the checks of the record and
-        // of the creator. Now that it is gone, a second look is final.
-        Condition::Incomplete => Ok(examine_once(host, domid, host.xen.domain_info(domid)?)),
+        // of the creator, or another process may have destroyed the domain since `info` was
+        // reported, and removed its record. The second look is final.
+        Condition::Incomplete | Condition::Unrecorded => {
+            Ok(examine_once(host, domid, host.xen.domain_info(domid)?))
+        }
         _ => Ok(guest),
     }
 }

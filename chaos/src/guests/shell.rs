@@ -180,6 +180,17 @@ impl<H: Hypervisor> AttachedShell<H> {
         Ok(devices.begin_attach(host.links(), timings)?)
     }
 
+    /// Asks the backends again to attach, after they have refused an address, with these identities
+    /// of the vifs.
+    pub(super) fn attach_again(
+        &mut self,
+        vifs: &[VifIdentity],
+        log: Option<&File>,
+    ) -> Result<(), LifecycleError> {
+        let Attachments { host, devices, .. } = &mut self.attachments;
+        Ok(devices.attach_again(host.links(), vifs, log)?)
+    }
+
     /// Waits until the devices are attached.
     pub(super) fn finish_attach(&self, log: Option<&File>) -> Result<(), LifecycleError> {
         let Attachments { host, devices, .. } = &self.attachments;

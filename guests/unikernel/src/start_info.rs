@@ -16,8 +16,12 @@ pub(crate) const MAX_REGIONS: usize = 8;
 /// The most modules; more are ignored.
 const MAX_MODULES: u32 = 16;
 
-/// The longest command line, in bytes; the rest is ignored.
-const MAX_COMMAND_LINE: u64 = 1024;
+/// The longest command line, in bytes; the rest is ignored. `chaos` keeps the command line within
+/// one page.
+const MAX_COMMAND_LINE: u64 = PAGE_SIZE_U64;
+
+/// The longest name of a module, in bytes.
+const MAX_MODULE_NAME: u64 = noxs::MODULE_NAME.len() as u64 + 1;
 
 /// The contents of start_info.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +96,7 @@ pub(crate) fn parse(
     info.memory.remove(info.command_line.clone());
     for module in view.modules(MAX_MODULES) {
         let module = module?;
-        let name = view.text(module.cmdline_paddr, MAX_COMMAND_LINE)?;
+        let name = view.text(module.cmdline_paddr, MAX_MODULE_NAME)?;
         info.memory.remove(module.paddr..module.paddr.saturating_add(module.size));
         let mut text = [0; noxs::MODULE_NAME.len()];
         if name.end - name.start == text.len() as u64 {
@@ -208,6 +212,16 @@ mod tests {
         assert_eq!(info.memory_end, 1 << 20);
         assert_eq!(info.device_page, Some(at(0x1000)));
         assert_eq!(info.command_line, at(0x200)..at(0x205));
+    }
+
+    #[test]
+    fn the_longest_command_line_of_chaos_is_read_to_its_end() {
+        let mut memory = machine();
+        let start = 0xe_0000;
+        put(&mut memory, TOP + 24, &(start as u64).to_le_bytes());
+        memory[start..start + 3890].fill(b'x');
+        let info = parse(&memory[..], TOP as u64).unwrap();
+        assert_eq!(info.command_line, start as u64..start as u64 + 3890);
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub const XENMEM_DECREASE_RESERVATION: u64 = 1;
 pub const XENMEM_POPULATE_PHYSMAP: u64 = 6;
 pub const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
 pub const XENMEM_SET_MEMORY_MAP: u64 = 13;
+pub const XENMEM_CLAIM_PAGES: u64 = 24;
 
 /// What [`XENMEM_ADD_TO_PHYSMAP`] maps.
 pub const XENMAPSPACE_SHARED_INFO: u32 = 0;
@@ -28,6 +29,20 @@ pub struct MemoryReservation {
     pub pad: [u16; 3],
 }
 const _: () = assert!(size_of::<MemoryReservation>() == 32);
+
+/// `struct xen_memory_reservation` of [`XENMEM_CLAIM_PAGES`], which refuses an address in it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct PageClaim {
+    /// Always 0.
+    pub extent_start: u64,
+    pub nr_extents: u64,
+    pub extent_order: u32,
+    pub mem_flags: u32,
+    pub domid: u16,
+    pub pad: [u16; 3],
+}
+const _: () = assert!(size_of::<PageClaim>() == size_of::<MemoryReservation>());
 
 /// `struct xen_add_to_physmap`.
 #[repr(C)]

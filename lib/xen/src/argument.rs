@@ -28,7 +28,8 @@ macro_rules! flat {
     ($($name:ty),* $(,)?) => {
         $(
             // SAFETY: no field of the structure is an address in the caller's memory, as the Xen
-            // header that its definition names shows; so no hypercall follows one.
+            // header that its definition names shows, or the hypercall refuses one other than 0; so no
+            // hypercall follows one.
             unsafe impl Flat for $name {}
         )*
     };
@@ -42,6 +43,7 @@ flat!(
     domctl::MaxMem,
     domctl::MaxVcpus,
     domctl::PagingMempool,
+    memory::PageClaim,
     sysctl::PhysInfo,
     event_channel::AllocUnbound,
     event_channel::EvtchnStatus,

@@ -3,13 +3,13 @@
 
 use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;
 use xen_abi::memory::{
-    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation,
-    XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
+    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation, PageClaim,
+    XENMEM_CLAIM_PAGES, XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
 };
 
 use crate::error::Error;
 use crate::hypercall::{Operation, Xen, guest_only};
-use crate::units::{Bytes, DomId, Gfn};
+use crate::units::{Bytes, DomId, Gfn, Pages};
 
 /// The most pieces in one hypercall: as many as fit into the hypercall page.
 const AT_ONCE: usize = 480;
@@ -76,6 +76,24 @@ impl Xen {
             }
         }
         Ok(())
+    }
+
+    /// Claims memory for a domain until it has `pages` pages in all, so that no other domain gets
+    /// it. The claim shrinks as the domain gets memory, and ends when it is destroyed. A claim of 0
+    /// pages removes the one that there is.
+    ///
+    /// # Errors
+    /// `ENOMEM` if too little memory is free and not claimed; `EINVAL` if the domain has a claim
+    /// already, has so many pages already, or may not have so many.
+    pub fn claim_pages(&self, domid: DomId, pages: Pages) -> Result<(), Error> {
+        let operation = Operation {
+            name: "memory_op claim_pages",
+            hypercall: HYPERVISOR_MEMORY_OP,
+            command: XENMEM_CLAIM_PAGES,
+        };
+        guest_only(operation.name, domid)?;
+        let mut claim = PageClaim { nr_extents: pages.0, domid: domid.0, ..PageClaim::default() };
+        self.operate(operation, domid, &mut claim).map(drop)
     }
 
     /// Sets the memory map that Xen returns to a guest on request. Xen itself does not use it.

@@ -112,6 +112,24 @@ const ALL: &[Kind] = &[
     Kind::DirectoryPart,
 ];
 
+const ERRORS: &[ErrorName] = &[
+    ErrorName::Invalid,
+    ErrorName::Access,
+    ErrorName::Exists,
+    ErrorName::NotFound,
+    ErrorName::NoMemory,
+    ErrorName::NoSpace,
+    ErrorName::Io,
+    ErrorName::NotEmpty,
+    ErrorName::NotSupported,
+    ErrorName::ReadOnly,
+    ErrorName::Busy,
+    ErrorName::Again,
+    ErrorName::Connected,
+    ErrorName::TooBig,
+    ErrorName::NotPermitted,
+];
+
 /// Why a request failed, by the name in the reply (`xsd_errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorName {
@@ -148,6 +166,12 @@ pub enum ErrorName {
 }
 
 impl ErrorName {
+    /// Returns the error with a name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        ERRORS.iter().copied().find(|error| error.as_str() == name)
+    }
+
     /// Returns the name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -174,6 +198,14 @@ impl ErrorName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_error_is_found_by_its_name_and_other_names_are_refused() {
+        for error in ERRORS {
+            assert_eq!(ErrorName::of(error.as_str()), Some(*error));
+        }
+        assert_eq!(ErrorName::of("ESRCH"), None);
+    }
 
     #[test]
     fn each_kind_is_found_by_its_number_and_other_numbers_are_refused() {

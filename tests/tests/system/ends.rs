@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests that power off or reboot.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use system_tests::{Bed, Guest, chaos};
 
 #[test]
@@ -15,6 +18,31 @@ fn a_guest_that_powers_off_stays_listed_until_it_is_destroyed() {
     assert_eq!(outcome["destroyed"], true);
     assert!(guest.listed().is_none());
     guest.forget();
+}
+
+#[test]
+fn the_console_of_a_guest_that_has_ended_or_is_paused_says_so() {
+    let _bed = Bed::new();
+    let guest = Guest::create("noop.cfg", &["--paused"]);
+    let mut console = Command::new("chaos")
+        .args(["console", "noop"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("chaos can be started");
+    let mut note = String::new();
+    let stderr = console.stderr.take().expect("stderr is a pipe");
+    BufReader::new(stderr).read_line(&mut note).expect("it prints a line");
+    assert!(note.contains("guest noop is paused") && note.contains("chaos unpause noop"), "{note}");
+    console.kill().expect("it waits for output");
+    console.wait().expect("it was killed");
+
+    chaos(&["unpause", "noop"]).ok();
+    guest.wait_for_log("noop: ready");
+    chaos(&["shutdown", "noop"]).ok();
+    let has_ended = (0..1000).any(|_| guest.state() == "powered-off");
+    assert!(has_ended, "the guest powers off after it has agreed to");
+    chaos(&["console", "noop"]).refused(1, &["guest noop has powered off", "chaos log noop"]);
 }
 
 #[test]

@@ -11,14 +11,11 @@
 //! test hits other points.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::thread;
 use std::time::Instant;
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Death, DoomedChaosd, Guest, Ran, chaos, restart_noxsd};
+use system_tests::{Bed, Chaosd, Death, DoomedChaosd, Guest, Ran, Witness, chaos, restart_noxsd};
 
 /// The stops from one kill to the next. With this number the test takes about a minute on an
 /// emulated machine.
@@ -51,7 +48,7 @@ fn a_killed_chaosd_leaves_guests_and_shells_and_nothing_incomplete() {
     assert!(chaosd.stop());
     let before = bed.free_pages();
 
-    let mut witness = Witness::new();
+    let mut witness = Witness::new(&[]);
     // How many kills hit each part of the work.
     let mut kills: BTreeMap<&str, u32> = BTreeMap::new();
     for round in 0.. {
@@ -82,7 +79,7 @@ fn a_killed_chaosd_leaves_guests_and_shells_and_nothing_incomplete() {
     for part in ["start", "refill", "service"] {
         assert!(kills.get(part).is_some_and(|count| *count >= 3), "kills in {part}: {kills:?}");
     }
-    witness.guest.destroy();
+    witness.destroy();
     bed.assert_empty("after the last chaosd has exited");
     assert_eq!(bed.free_pages(), before, "memory is lost");
 }
@@ -98,6 +95,7 @@ fn load(doomed: &DoomedChaosd, witness: &mut Witness) -> Vec<u8> {
         let two = |first| move || [first, first + 1].into_iter().for_each(create);
         let threads = [scope.spawn(two(2)), scope.spawn(two(4))];
         witness.answers();
+        witness.is_recorded();
         for thread in threads {
             thread.join().expect("creates return");
         }
@@ -109,6 +107,7 @@ fn load(doomed: &DoomedChaosd, witness: &mut Witness) -> Vec<u8> {
         chaosd_was_dead(&chaos(&["pool", "resize", "daytime", "1", "1"]));
     }
     witness.answers();
+    witness.is_recorded();
     doomed.terminate();
     vec![1, 3, 4, 5]
 }
@@ -139,6 +138,7 @@ fn check(bed: &Bed, chaosd: &Chaosd, created: &[u8], witness: &mut Witness, when
     // A new noxsd knows of each guest only what its records say.
     restart_noxsd();
     witness.answers();
+    witness.is_recorded();
     let all = chaos(&["list", "--all", "--json"]).json();
     let all: Vec<&Value> = all.as_array().expect("an array").iter().collect();
     let (shells, others): (Vec<&Value>, Vec<&Value>) =
@@ -163,41 +163,8 @@ fn check(bed: &Bed, chaosd: &Chaosd, created: &[u8], witness: &mut Witness, when
     }
     let names = others.iter().filter_map(|guest| guest["name"].as_str());
     let mut destroy = vec!["destroy"];
-    destroy.extend(names.filter(|name| *name != witness.guest.name));
+    destroy.extend(names.filter(|name| *name != witness.guest().name));
     if destroy.len() > 1 {
         chaos(&destroy).ok();
     }
-}
-
-/// A guest that runs through all rounds, with a connection that stays open.
-struct Witness {
-    guest: Guest,
-    stream: TcpStream,
-    record: Vec<u8>,
-}
-
-impl Witness {
-    fn new() -> Self {
-        let guest = Guest::create("redis.cfg", &[]);
-        let stream = Guest::connect("10.0.0.2:6379");
-        let record = record(&guest);
-        Self { guest, stream, record }
-    }
-
-    /// Checks that the guest answers over the same connection, and that its record is unchanged:
-    /// domid, handle and time of creation among other things.
-    #[track_caller]
-    fn answers(&mut self) {
-        let mut answer = [0; 7];
-        self.stream.write_all(b"PING\r\n").expect("the guest takes the request");
-        self.stream.read_exact(&mut answer).expect("the guest answers");
-        assert_eq!(&answer, b"+PONG\r\n");
-        assert_eq!(record(&self.guest), self.record);
-        let listed = self.guest.listed().expect("it is listed");
-        assert_eq!(listed["handle"], self.guest.created["handle"]);
-    }
-}
-
-fn record(guest: &Guest) -> Vec<u8> {
-    fs::read(format!("/run/chaos/domains/{}/record", guest.domid)).expect("it is there")
 }

@@ -4,7 +4,7 @@
 //! The tests in `kill` and `kill_daemon` kill one process at each system call. This one kills all
 //! three, in turn, while creates and destroys of several guests overlap.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos, restart_noxsd};
+use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, Witness, chaos, restart_noxsd};
 
 const KILLS: u32 = 1_000;
 
@@ -38,7 +38,7 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 #[ignore = "takes many minutes; scripts/test --long runs it"]
 fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     let bed = Bed::new();
-    let mut witness = Witness::new();
+    let mut witness = Witness::new(&["--no-daemon"]);
     let mut random = Random(SEED);
     let mut before = None;
     let visits = AtomicU32::new(0);
@@ -75,7 +75,7 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     }
     let visits = visits.into_inner();
     assert!(visits > KILLS / 10, "only {visits} guests came and went between the kills");
-    witness.guest.destroy();
+    witness.destroy();
 }
 
 /// Creates a guest at `10.0.0.ADDRESS`, asks it, and destroys it. Returns whether the create
@@ -155,27 +155,6 @@ fn check(bed: &Bed, witness: &mut Witness, when: &str) {
     assert_eq!(faults, Some(0), "{guests:?} {when}");
     let known = left.iter().filter(|one| one["domid"] != 0).count();
     assert_eq!(bed.domains().len(), known, "{left:?} {when}");
-}
-
-/// A guest that runs through all rounds, with a connection that stays open.
-struct Witness {
-    guest: Guest,
-    stream: TcpStream,
-}
-
-impl Witness {
-    fn new() -> Self {
-        let guest = Guest::create("redis.cfg", &["--no-daemon"]);
-        Self { guest, stream: Guest::connect("10.0.0.2:6379") }
-    }
-
-    #[track_caller]
-    fn answers(&mut self) {
-        let mut answer = [0; 7];
-        self.stream.write_all(b"PING\r\n").expect("the guest takes the request");
-        self.stream.read_exact(&mut answer).expect("the guest answers");
-        assert_eq!(&answer, b"+PONG\r\n");
-    }
 }
 
 /// Pseudo-random numbers (Marsaglia's xorshift64).

@@ -83,8 +83,40 @@ fn a_ramdisk_that_cannot_be_used_is_refused_with_and_without_a_pool() {
 fn too_little_memory_is_refused_with_what_is_free() {
     let bed = Bed::new();
     let before = bed.free_pages();
-    chaos(&["create", "noop.cfg", "memory=900000"]).refused(1, &["921600000 KiB", "free"]);
+    let other = bed.bare_config("other");
+    let creates = std::thread::spawn(move || {
+        for _ in 0..20 {
+            Guest::create(&other, &[]).destroy();
+        }
+    });
+    // One that does not fit by far, and one that almost fits.
+    for memory in [900_000, before / 256 + 8] {
+        for _ in 0..5 {
+            let ran = chaos(&["create", "noop.cfg", &format!("memory={memory}")]);
+            let free = ran.stderr.split("Xen had ").nth(1).and_then(|rest| rest.split(' ').next());
+            let free: u64 = free.and_then(|free| free.parse().ok()).expect("the figure");
+            ran.refused(1, &["not enough free memory", "KiB free"]);
+            // The guests of the other thread take some.
+            assert!(free <= before * 4 && free > before * 4 - 64 * 1024, "{free} KiB");
+        }
+    }
+    creates.join().expect("other guests are created meanwhile");
     assert_eq!(bed.free_pages(), before, "memory is lost");
+}
+
+#[test]
+fn the_pool_gives_up_its_shells_for_a_guest_that_needs_their_memory() {
+    let bed = Bed::new();
+    let free = bed.free_pages() / 256;
+    let shell = free / 3;
+    let chaosd = Chaosd::start(&format!(
+        "memory='{free}M'\n[[flavour]]\nname='f'\nmemory='{shell}M'\nbridges=[]\nlow=2\nhigh=2\n"
+    ));
+    chaosd.wait_until_full("f");
+    let guest = Guest::create("noop.cfg", &[&format!("memory={}", free / 2)]);
+    guest.destroy();
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
 }
 
 #[test]

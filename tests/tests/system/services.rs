@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::time::{Duration, Instant};
 
-use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
+use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd, run};
 
 const REDIS: &str = "10.0.0.2:6379";
 const DAYTIME: &str = "10.0.0.3:13";
@@ -182,14 +182,46 @@ fn addresses_of_dom0_and_of_other_guests_are_refused() {
         chaos(&["create", "daytime.cfg", "name='thief'", &format!("vif=['ip={ip}/24']")])
     };
     let domid = chaos(&["list", "--json"]).json()[0]["domid"].to_string();
-    create("10.0.0.2").refused(1, &["10.0.0.2", &format!("domain {domid}")]);
-    create("10.0.0.1").refused(1, &["10.0.0.1", "dom0 itself"]);
+    let owner = format!("guest redis (domain {domid})");
+    create("10.0.0.2").refused(1, &["10.0.0.2 of vif0", "bridge xenbr0", &owner]);
+    create("10.0.0.1").refused(1, &["10.0.0.1 of vif0", "dom0's interface xenbr0"]);
     // noxsd learns of addresses that dom0 gets while it runs.
     run("ip", &["addr", "add", "10.0.0.77/24", "dev", "xenbr0"]).ok();
-    create("10.0.0.77").refused(1, &["10.0.0.77", "dom0 itself"]);
+    create("10.0.0.77").refused(1, &["10.0.0.77", "dom0's interface xenbr0"]);
     run("ip", &["addr", "del", "10.0.0.77/24", "dev", "xenbr0"]).ok();
     create("10.0.0.77").ok();
     chaos(&["destroy", "thief"]).ok();
+}
+
+#[test]
+fn addresses_from_which_the_same_mac_address_is_derived_get_different_ones() {
+    let bed = Bed::new();
+    let create = |name: &str, ip: &str, options: &[&str]| {
+        let (name, vif) = (format!("name='{name}'"), format!("vif=['ip={ip}/24']"));
+        Guest::create("daytime.cfg", &[options, &[&name, &vif]].concat())
+    };
+    let mac = |guest: &Guest| {
+        let listed = guest.listed().expect("the guest is listed");
+        listed["vifs"][0]["mac"].as_str().expect("a vif has a MAC address").to_owned()
+    };
+    let settings = "memory='16M'\n[[flavour]]\nname='f'\nmemory='4M'\nbridges=['xenbr0']\n\
+                    low=1\nhigh=1\n";
+    run("ip", &["addr", "add", "12.0.0.1/24", "dev", "xenbr0"]).ok();
+    {
+        let first = create("first", "10.0.0.9", &[]);
+        let second = create("second", "11.0.0.9", &[]);
+        let chaosd = Chaosd::start(settings);
+        chaosd.wait_until_full("f");
+        // The guest of a shell runs before noxsd knows its address.
+        let third = create("third", "12.0.0.9", &[]);
+        assert_eq!(mac(&first), "00:16:3e:00:00:09");
+        assert!(mac(&first) != mac(&second) && mac(&second) != mac(&third));
+        assert!(!Guest::ask("12.0.0.9:13", b"", b"").is_empty(), "the guest uses its address");
+        third.destroy();
+        assert!(chaosd.stop());
+    }
+    run("ip", &["addr", "del", "12.0.0.1/24", "dev", "xenbr0"]).ok();
+    bed.assert_empty("after the guests");
 }
 
 #[test]

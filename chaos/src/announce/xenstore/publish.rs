@@ -3,12 +3,12 @@
 
 use std::time::Instant;
 
-use xenstore::{Batch, Message};
+use xenstore::{Batch, ErrorName, Message};
 
 use super::barrier::{self, Until};
 use super::tree::{ShellNodes, XenStorePaths, write_guest, write_shell};
 use crate::announce::nodes::GuestNodes;
-use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError};
+use crate::clients::xenstored::{Answer, Connection, DEADLINE, StoreError, StoreRefusal};
 
 impl XenStorePaths {
     /// Writes a domain's nodes in one transaction, and introduces it to xenstored. The nodes of a
@@ -129,7 +129,7 @@ fn commit(
         let failed = (0..).zip(answers).find_map(|(at, answer)| Some((at, answer.err()?)));
         match failed {
             None => return Ok(()),
-            Some((_, reason)) if reason == "EAGAIN" && Instant::now() < deadline => {}
+            Some((_, StoreRefusal::Known(ErrorName::Again))) if Instant::now() < deadline => {}
             Some((at, reason)) => {
                 return Err(StoreError::Refused { doing: batch.describe(at), reason });
             }

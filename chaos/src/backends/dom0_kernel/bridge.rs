@@ -13,7 +13,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 
-use crate::clients::xenstored::StoreError;
+use super::error::KernelError;
+use crate::backends::DevicesError;
 
 /// `linux/rtnetlink.h`, `linux/netlink.h` and `linux/if_link.h`.
 const RTM_NEWLINK: u16 = 16;
@@ -33,14 +34,14 @@ const IFF_MULTICAST: u32 = 0x1000;
 const HEADER: usize = 16;
 
 /// Adds an interface to a bridge and brings it up. Returns `false` if the interface does not exist.
-pub(super) fn attach(interface: &str, bridge: &str, mtu: u16) -> Result<bool, StoreError> {
-    let failed = |errno| StoreError::Bridge {
+pub(super) fn attach(interface: &str, bridge: &str, mtu: u16) -> Result<bool, DevicesError> {
+    let failed = |errno| KernelError::Interface {
         interface: interface.to_owned(),
         bridge: bridge.to_owned(),
         errno,
     };
     let master =
-        if_nametoindex(bridge).map_err(|_| StoreError::NoBridge { bridge: bridge.to_owned() })?;
+        if_nametoindex(bridge).map_err(|_| DevicesError::NoBridge { bridge: bridge.to_owned() })?;
     let socket = socket(
         AddressFamily::Netlink,
         SockType::Raw,
@@ -51,7 +52,7 @@ pub(super) fn attach(interface: &str, bridge: &str, mtu: u16) -> Result<bool, St
     match ask(&socket, &message(interface, master, mtu)) {
         Ok(()) => Ok(true),
         Err(Errno::ENODEV) => Ok(false),
-        Err(errno) => Err(failed(errno)),
+        Err(errno) => Err(failed(errno).into()),
     }
 }
 

@@ -6,7 +6,8 @@
 //! its ends of them, and then adds the interfaces to their bridges. No script is run.
 
 mod bridge;
-pub(super) mod disk;
+mod disk;
+mod error;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -29,6 +30,7 @@ use crate::records::RecordError;
 use crate::timings::Timings;
 
 pub use disk::{Disk, DiskError};
+pub use error::KernelError;
 
 /// `XenbusStateInitWait` (Xen's `public/io/xenbus.h`): the backend waits for its frontend.
 const INIT_WAIT: &str = "2";
@@ -66,7 +68,7 @@ impl KernelDevices {
 
     /// Waits until the kernel has created its ends of the devices, and adds the vifs to their
     /// bridges.
-    fn settle(&self, connection: &mut Connection) -> Result<(), StoreError> {
+    fn settle(&self, connection: &mut Connection) -> Result<(), DevicesError> {
         if self.ports.is_empty() && self.disks.is_empty() {
             return Ok(());
         }
@@ -74,13 +76,13 @@ impl KernelDevices {
         for (id, port) in (0..).zip(&self.ports) {
             let interface = format!("vif{}.{id}", self.paths.domid.0);
             if !bridge::attach(&interface, &port.bridge, port.mtu)? {
-                return Err(self.no_device(connection, "vif", id)?);
+                return Err(self.no_device(connection, "vif", id)?.into());
             }
         }
         for disk in &self.disks {
             let node = format!("{}/state", self.paths.backend("vbd", disk.id));
             if connection.read(&node)?.as_deref() != Some(INIT_WAIT) {
-                return Err(self.no_device(connection, "vbd", disk.id)?);
+                return Err(self.no_device(connection, "vbd", disk.id)?.into());
             }
         }
         Ok(())
@@ -93,14 +95,16 @@ impl KernelDevices {
         connection: &mut Connection,
         kind: &str,
         id: u32,
-    ) -> Result<StoreError, StoreError> {
+    ) -> Result<KernelError, StoreError> {
         let device = format!("{kind}/{}/{id}", self.paths.domid.0);
         let node = format!("/local/domain/0/error/backend/{device}/error");
-        let reason = connection.read(&node)?.unwrap_or_else(|| {
-            let module = if kind == "vif" { "xen-netback" } else { "xen-blkback" };
-            format!("it has no driver for it; load the module: modprobe {module}")
-        });
-        Ok(StoreError::NoDevice { device, reason })
+        Ok(match connection.read(&node)? {
+            Some(reason) => KernelError::NoDevice { device, reason },
+            None => {
+                let module = if kind == "vif" { "xen-netback" } else { "xen-blkback" };
+                KernelError::NoDriver { device, module }
+            }
+        })
     }
 }
 
@@ -123,7 +127,17 @@ impl Serve for KernelDevices {
     }
 
     fn finish_attach(&self, links: Links<'_>, _: Option<&File>) -> Result<(), DevicesError> {
-        Ok(links.xenstored.call(|connection| self.settle(connection))?)
+        links.xenstored.call(|connection| self.settle(connection))
+    }
+
+    /// Does nothing, because the kernel refuses no address.
+    fn attach_again(
+        &mut self,
+        _: Links<'_>,
+        _: &[VifIdentity],
+        _: Option<&File>,
+    ) -> Result<(), DevicesError> {
+        Ok(())
     }
 
     /// Waits again if the guest has disks, which its shell did not have, or another MTU.

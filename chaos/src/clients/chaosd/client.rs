@@ -15,6 +15,7 @@ use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
 use super::protocol::{self, Refusal, Reply, Request};
+use crate::clients::visible::Visible;
 use crate::failure::FailureClass;
 
 /// What a client must know of `chaosd`. The deadline allows for requests that came earlier, each of
@@ -204,10 +205,12 @@ impl Chaosd {
             Err(DaemonError::Closed(_)) => receive(),
             result => result,
         }?;
-        match protocol::decode(&packet) {
-            Ok(Reply::Refused(refusal)) => Err(refusal.into()),
-            Ok(reply) => Ok(reply),
-            Err(source) => Err(DaemonError::Answer { daemon: &CHAOSD, source }),
+        let mut reply = protocol::decode(&packet)
+            .map_err(|source| DaemonError::Answer { daemon: &CHAOSD, source })?;
+        Reply::make_visible(&mut reply);
+        match reply {
+            Reply::Refused(refusal) => Err(refusal.into()),
+            reply => Ok(reply),
         }
     }
 }

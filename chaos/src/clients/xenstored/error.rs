@@ -5,10 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use thiserror::Error;
+use xenstore::ErrorName;
 
-/// Why XenStore, or a device that is announced in it, cannot be used.
+use crate::escape;
+
+/// Why XenStore cannot be used.
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// xenstored does not run.
@@ -44,39 +46,30 @@ pub enum StoreError {
     #[error("xenstored's answer does not match the request")]
     Unexpected,
     /// A request was refused.
-    #[error("xenstored refuses to {doing}: {reason}")]
+    #[error("xenstored refuses to {doing}")]
     Refused {
         /// The request.
         doing: String,
-        /// The name of the error that it returned.
-        reason: String,
-    },
-    /// dom0's kernel did not create an announced device.
-    #[error("dom0's kernel has not created {device}: {reason}")]
-    NoDevice {
-        /// The device, as its node below `backend`.
-        device: String,
-        /// Why, and the remedy.
-        reason: String,
-    },
-    /// The guest's interface cannot be added to its bridge.
-    #[error("cannot add {interface} to bridge {bridge}")]
-    Bridge {
-        /// The interface in dom0.
-        interface: String,
-        /// The bridge.
-        bridge: String,
-        /// The kernel's error.
+        /// The error that it returned.
         #[source]
-        errno: Errno,
+        reason: StoreRefusal,
     },
-    /// There is no such bridge.
-    #[error(
-        "bridge {bridge} of the guest's vif does not exist; create it (ip link add {bridge} type \
-         bridge; ip link set {bridge} up) or name another one with bridge= in the vif"
-    )]
-    NoBridge {
-        /// The bridge.
-        bridge: String,
-    },
+}
+
+/// The error with which xenstored refuses a request.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StoreRefusal {
+    /// One of its protocol.
+    #[error("{}", .0.as_str())]
+    Known(ErrorName),
+    /// Another one.
+    #[error("{}", escape::line(.0))]
+    Other(String),
+}
+
+impl StoreRefusal {
+    /// Returns the error with this name.
+    pub(super) fn named(name: &str) -> Self {
+        ErrorName::of(name).map_or_else(|| Self::Other(name.to_owned()), Self::Known)
+    }
 }

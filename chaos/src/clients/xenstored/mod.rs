@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use daemon::wait;
-use xenstore::{Batch, Kind, Message};
+use xenstore::{Batch, ErrorName, Kind, Message};
 
-pub use error::StoreError;
+pub use error::{StoreError, StoreRefusal};
 use stream::Stream;
 
 /// Deadline of an answer. No request makes xenstored wait, so the deadline passes only if it is
@@ -32,8 +32,8 @@ pub struct Connection {
     has_event: bool,
 }
 
-/// The answer to one request: a message, or the name of an error.
-pub(crate) type Answer = Result<Message, String>;
+/// The answer to one request.
+pub(crate) type Answer = Result<Message, StoreRefusal>;
 
 impl Connection {
     /// Connects.
@@ -66,7 +66,7 @@ impl Connection {
             if message.is(Kind::WatchEvent) {
                 self.has_event = true;
             } else if message.is(Kind::Error) {
-                return Ok(Err(message.text().to_owned()));
+                return Ok(Err(StoreRefusal::named(message.text())));
             } else if message.is(kind) {
                 return Ok(Ok(message));
             } else {
@@ -89,7 +89,7 @@ impl Connection {
         nodes.iter().for_each(|node| batch.remove(node));
         for (number, answer) in (0..).zip(self.ask(&batch)?) {
             match answer {
-                Err(reason) if reason != "ENOENT" => {
+                Err(reason) if reason != StoreRefusal::Known(ErrorName::NotFound) => {
                     return Err(StoreError::Refused { doing: batch.describe(number), reason });
                 }
                 _ => {}
@@ -164,10 +164,10 @@ impl Link {
     ///
     /// # Errors
     /// xenstored does not run, or `action` fails.
-    pub fn call<T>(
+    pub fn call<T, E: From<StoreError>>(
         &self,
-        action: impl FnOnce(&mut Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        action: impl FnOnce(&mut Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
         let kept = self.0.borrow_mut().take();
         let mut connection = kept.map_or_else(Connection::open, Ok)?;
         let result = action(&mut connection)?;
@@ -225,6 +225,7 @@ mod tests {
         let (mut refused, _xenstored) =
             connection(&[(Kind::Remove, b"OK\0"), (Kind::Error, b"EACCES\0")]);
         let error = refused.remove(&nodes).unwrap_err();
-        assert!(error.to_string().contains("remove /b: EACCES"), "{error}");
+        let text = daemon::chain::chain(&error);
+        assert!(text.contains("remove /b: EACCES"), "{text}");
     }
 }

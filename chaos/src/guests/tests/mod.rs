@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of the life cycle with a fake hypervisor and a fake noxsd: what is left when a step fails.
 
+mod addresses;
+mod console;
 mod create;
 mod destroy;
 mod ended;
+mod leftovers;
 mod list;
 mod noxsd;
 mod shutdown;

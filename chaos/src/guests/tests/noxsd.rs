@@ -11,7 +11,10 @@ use nix::sys::socket::{
     recv, send, shutdown, socket,
 };
 use nix::unistd::close;
-use noxs_control::{DomainId, MAX_DROPPED, MAX_PACKET, Refusal, Reply, Request, VifDrops};
+use noxs_control::{
+    AddressInUse, AddressOwner, DomainId, MAX_DROPPED, MAX_PACKET, Refusal, Reply, Request,
+    VifAddress, VifDrops, VifIdentity,
+};
 
 use crate::hypervisor::fake::Log;
 
@@ -22,6 +25,12 @@ pub(super) enum Behaviour {
     Obedient,
     /// It refuses requests of one kind.
     Refuses(&'static str, Refusal),
+    /// It refuses vifs with one of these addresses.
+    InUse(Vec<AddressInUse>),
+    /// It refuses vifs with this address, until a domain is detached.
+    InUseUntilDetached(AddressInUse),
+    /// It refuses the first MAC address of each request.
+    RefusesEachMac,
     /// It always has more vifs that have dropped frames.
     DropsForEver,
     /// It closes the connection on requests of one kind, as if it were killed.
@@ -71,6 +80,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
     let mut packet = vec![0; MAX_PACKET];
     while let Ok(length @ 1..) = recv(client, &mut packet, MsgFlags::empty()) {
         let request: Request = noxs_control::decode(&packet[..length]).unwrap();
+        let identities = identities_in(&request);
         let (kind, reply) = match request {
             Request::Attach(_) => ("attach", Reply::Done),
             Request::Configure { .. } => ("configure", Reply::Done),
@@ -81,8 +91,28 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
             Request::Watch => ("watch", Reply::Done),
         };
-        let reply = match behaviour.lock().unwrap().clone() {
+        let current = behaviour.lock().unwrap().clone();
+        let reply = match current {
             Behaviour::Refuses(refused, refusal) if refused == kind => Reply::Refused(refusal),
+            Behaviour::InUse(addresses) => match addresses.into_iter().find(|in_use| {
+                identities.iter().any(|identity| has_address(identity, in_use.address))
+            }) {
+                Some(in_use) => Reply::Refused(Refusal::AddressInUse(in_use)),
+                None => reply,
+            },
+            Behaviour::InUseUntilDetached(_) if kind == "detach" => {
+                *behaviour.lock().unwrap() = Behaviour::Obedient;
+                reply
+            }
+            Behaviour::InUseUntilDetached(in_use)
+                if identities.iter().any(|identity| has_address(identity, in_use.address)) =>
+            {
+                Reply::Refused(Refusal::AddressInUse(in_use))
+            }
+            Behaviour::RefusesEachMac if let Some(identity) = identities.first() => {
+                let (address, owner) = (VifAddress::Mac(identity.mac), AddressOwner::Domain(900));
+                Reply::Refused(Refusal::AddressInUse(AddressInUse { address, owner }))
+            }
             Behaviour::DropsForEver if let Request::Dropped { from } = request => {
                 let drops =
                     VifDrops { id: DomainId { domid: 1, handle: [0; 16] }, index: 0, frames: 1 };
@@ -98,5 +128,20 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
         if send(client, &reply, MsgFlags::MSG_NOSIGNAL).is_err() {
             return;
         }
+    }
+}
+
+fn identities_in(request: &Request) -> Vec<VifIdentity> {
+    match request {
+        Request::Attach(attach) => attach.vifs.iter().filter_map(|vif| vif.identity).collect(),
+        Request::Configure { vifs, .. } => vifs.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn has_address(identity: &VifIdentity, address: VifAddress) -> bool {
+    match address {
+        VifAddress::Mac(mac) => identity.mac == mac,
+        VifAddress::Ipv4(ipv4) => identity.ipv4 == Some(ipv4),
     }
 }

@@ -22,7 +22,7 @@ use self::page::{FakeEvents, FakePage};
 use self::shell::{FakeDomain, FakeShell};
 use super::{Hypervisor, ParkedOf};
 use crate::domain::{BuildError, Flavour};
-use crate::handle;
+use crate::handle::{self, Creator};
 use crate::image::Image;
 use crate::timings::Timings;
 
@@ -53,6 +53,10 @@ struct State {
     watchers: Vec<UnixStream>,
     reaction: Reaction,
     failing: Option<(&'static str, Errno)>,
+    /// Whether calls fail only as long as there is a domain of a creator that is gone.
+    only_while_incomplete: bool,
+    /// A domain that is removed after the next call of this name.
+    removed_after: Option<(&'static str, DomId)>,
     log: Log,
 }
 
@@ -76,13 +80,28 @@ impl FakeXen {
             watchers: Vec::new(),
             reaction: Reaction::Silent,
             failing: None,
+            only_while_incomplete: false,
+            removed_after: None,
             log: Arc::clone(log),
         })))
     }
 
     /// Lets all calls of this name fail from now on.
     pub(crate) fn fail(&self, call: &'static str, errno: Errno) {
-        self.0.borrow_mut().failing = Some((call, errno));
+        let mut state = self.0.borrow_mut();
+        state.failing = Some((call, errno));
+        state.only_while_incomplete = false;
+    }
+
+    /// Lets all calls of this name fail as long as there is a domain whose creator is gone.
+    pub(crate) fn fail_while_incomplete(&self, call: &'static str, errno: Errno) {
+        self.fail(call, errno);
+        self.0.borrow_mut().only_while_incomplete = true;
+    }
+
+    /// Removes a domain after the next call of this name, as another process would.
+    pub(crate) fn remove_after(&self, call: &'static str, domid: DomId) {
+        self.0.borrow_mut().removed_after = Some((call, domid));
     }
 
     /// Lets all calls succeed again.
@@ -134,12 +153,14 @@ impl FakeXen {
         let state = self.0.borrow();
         if let Some((failing, errno)) = state.failing
             && failing == name
+            && (!state.only_while_incomplete || state.has_incomplete())
         {
-            return Err(Error::System { doing: name, errno });
+            return Err(Error::Hypercall { operation: name, domid, errno });
         }
         if let Some(domid) = domid {
             if !state.domains.contains_key(&domid.0) {
-                return Err(Error::System { doing: name, errno: Errno::ESRCH });
+                let errno = Errno::ESRCH;
+                return Err(Error::Hypercall { operation: name, domid: Some(domid), errno });
             }
             state.log.lock().unwrap().push(format!("xen: {name} {}", domid.0));
         }
@@ -188,6 +209,11 @@ impl FakeXen {
 }
 
 impl State {
+    fn has_incomplete(&self) -> bool {
+        let creators = self.domains.values().filter_map(|info| Creator::of(info.handle));
+        creators.into_iter().any(|creator| !creator.is_alive())
+    }
+
     /// Sends an event to dom0.
     fn ring(&self) {
         for mut watcher in &self.watchers {
@@ -216,7 +242,12 @@ impl Hypervisor for FakeXen {
 
     fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
         self.call("domain_list", None)?;
-        Ok(self.0.borrow().domains.range(first.0..).map(|(_, info)| *info).collect())
+        let mut state = self.0.borrow_mut();
+        let listed = state.domains.range(first.0..).map(|(_, info)| *info).collect();
+        if let Some((_, domid)) = state.removed_after.take_if(|(call, _)| *call == "domain_list") {
+            state.domains.remove(&domid.0);
+        }
+        Ok(listed)
     }
 
     fn pause(&self, domid: DomId) -> Result<(), Error> {

@@ -23,6 +23,16 @@ fn memory_events_grants_and_hvm() {
     );
     structure!(
         t,
+        "struct xen_memory_reservation" = memory::PageClaim {
+            extent_start: "extent_start",
+            nr_extents: "nr_extents",
+            extent_order: "extent_order",
+            mem_flags: "mem_flags",
+            domid: "domid",
+        }
+    );
+    structure!(
+        t,
         "struct xen_add_to_physmap" = memory::AddToPhysmap {
             domid: "domid",
             size: "size",
@@ -144,6 +154,7 @@ fn memory_events_grants_and_hvm() {
         ("EVTCHNOP_send", event_channel::EVTCHNOP_SEND),
         ("XENMEM_decrease_reservation", memory::XENMEM_DECREASE_RESERVATION),
         ("XENMEM_set_memory_map", memory::XENMEM_SET_MEMORY_MAP),
+        ("XENMEM_claim_pages", memory::XENMEM_CLAIM_PAGES),
         ("EVTCHNOP_status", event_channel::EVTCHNOP_STATUS),
         ("HVMOP_set_param", hvm::HVMOP_SET_PARAM),
         ("HVMOP_get_param", hvm::HVMOP_GET_PARAM),

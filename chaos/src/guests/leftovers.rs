@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Cleans up after killed processes.
+//!
+//! `chaosd` calls [`clear`] when it starts. Where it does not run, the commands remove incomplete
+//! domains: `list` and `destroy` all of them, `create` those of the numbers just before its own,
+//! and all of them if Xen has too little memory.
+
+use std::collections::HashSet;
+
+use xen::domain::DomainInfo;
+use xen::units::DomId;
+
+use super::classify::Condition;
+use super::configure_again::configure_again;
+use super::destroy::remove;
+use super::error::LifecycleError;
+use super::host::Host;
+use super::resolve::examine_known;
+use crate::handle::Creator;
+use crate::hypervisor::Hypervisor;
+
+/// What [`clear`] has removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// Number of incomplete domains.
+    pub incomplete: usize,
+    /// Number of folders and names of domains that are gone.
+    pub leftovers: usize,
+}
+
+/// Removes what killed processes have left: incomplete domains, and folders and names of domains
+/// that are gone. Guests are not touched.
+///
+/// # Errors
+/// Xen refuses, or a file cannot be removed. What is left is removed by the next call.
+pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
+    let mut cleared = Cleared::default();
+    // List names and folders before domains, so that a create in progress is not mistaken for a
+    // leftover: a domain exists before its name and its folder do.
+    let names = host.records.names()?;
+    let folders = host.records.domids()?;
+    let mut existing = HashSet::new();
+    for info in host.xen.domain_list(DomId::DOM0)? {
+        let domid = info.domid;
+        let guest = examine_known(host, domid, Some(info))?;
+        // A folder of another toolstack's domain belongs to a guest that had the number before. A
+        // restarted noxsd would map pages of the new domain by it.
+        if !matches!(guest.condition, Condition::Foreign) {
+            existing.insert(domid);
+        }
+        match &guest.condition {
+            Condition::Incomplete => {
+                remove(host, &guest)?;
+                cleared.incomplete += 1;
+            }
+            Condition::Guest(record) => {
+                configure_again(host, record)?;
+            }
+            _ => {}
+        }
+    }
+    for (name, domid) in names {
+        if !existing.contains(&domid) && host.records.holder(&name)? == Some(domid) {
+            host.records.remove_name(&name)?;
+            cleared.leftovers += 1;
+        }
+    }
+    for domid in folders {
+        if !existing.contains(&domid) {
+            host.records.remove(domid, None)?;
+            cleared.leftovers += 1;
+        }
+    }
+    Ok(cleared)
+}
+
+/// Removes incomplete domains. Costs one hypercall if there are none.
+///
+/// # Errors
+/// Xen refuses, or a file cannot be removed.
+pub fn reap<H: Hypervisor>(host: &Host<H>) -> Result<usize, LifecycleError> {
+    let mut reaped = 0;
+    for info in host.xen.domain_list(DomId::DOM0)? {
+        reaped += usize::from(reap_one(host, info)?);
+    }
+    Ok(reaped)
+}
+
+/// Removes the incomplete domains whose numbers precede that of a guest that was just created. Xen
+/// counts domains up, so each successful create finds the killed ones before it, for the cost of
+/// one hypercall.
+///
+/// # Errors
+/// As [`reap`].
+pub(super) fn reap_before<H: Hypervisor>(
+    host: &Host<H>,
+    created: DomId,
+) -> Result<(), LifecycleError> {
+    for domid in (1..created.0).rev().map(DomId) {
+        let Some(info) = host.xen.domain_info(domid)? else { break };
+        if !reap_one(host, info)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a domain if it is incomplete. Returns whether it was.
+fn reap_one<H: Hypervisor>(host: &Host<H>, info: DomainInfo) -> Result<bool, LifecycleError> {
+    // Decide by what Xen reports if that is possible: the rest costs reading files.
+    let may_be_incomplete = info.state.paused && info.cpu_time_ns == 0;
+    let creator = Creator::of(info.handle).filter(|_| may_be_incomplete);
+    if creator.is_none_or(Creator::is_alive) {
+        return Ok(false);
+    }
+    let guest = examine_known(host, info.domid, Some(info))?;
+    let incomplete = matches!(guest.condition, Condition::Incomplete);
+    if incomplete {
+        remove(host, &guest)?;
+    }
+    Ok(incomplete)
+}
