@@ -9,6 +9,7 @@ use noxs_control::VifIdentity;
 use xen::Xen;
 use xen::units::DomId;
 
+use super::decide::decide;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::name::Name;
@@ -64,12 +65,15 @@ pub fn create<H: Hypervisor>(
         .image(&config.kernel, config.memory)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
+    let config = decide(host, config, &image, options.console)?;
     timings.stage("files");
-    let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_ref(), options };
+    let request =
+        GuestRequest { config: &config, image: &image, ramdisk: ramdisk.as_ref(), options };
     create_from(host, &request, timings)
 }
 
-/// Creates a guest from its config and its open files.
+/// Creates a guest from its config and its open files. The config leaves nothing open, as [`decide`]
+/// returns it.
 ///
 /// # Errors
 /// As [`create`].

@@ -14,6 +14,7 @@
 //! configure_again  completes what a killed create has begun
 //! shell      a shell with its devices attached
 //! destroy    removes a guest with everything it has outside of Xen
+//! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! create, requested, ended, list, console, pause, shutdown
 //! ```
@@ -22,6 +23,7 @@ mod classify;
 mod configure_again;
 mod console;
 mod create;
+mod decide;
 mod destroy;
 mod ended;
 mod error;
@@ -42,6 +44,7 @@ pub use console::{console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
+pub use decide::{check_flavour, decide};
 pub use destroy::{Cleared, Destroyed, clear, destroy};
 pub use ended::{
     EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,

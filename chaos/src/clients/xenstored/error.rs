@@ -13,8 +13,7 @@ use thiserror::Error;
 pub enum StoreError {
     /// xenstored does not run.
     #[error(
-        "xenstored is not running (no process listens on {path}); start xenstored and xenconsoled, \
-         or create the guest with store=\"noxs\""
+        "xenstored is not running (no process listens on {path}); start xenstored and xenconsoled"
     )]
     NotRunning {
         /// The socket.
