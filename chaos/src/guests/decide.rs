@@ -149,7 +149,7 @@ mod tests {
                 assert_eq!(outcome(more, LINUX, xenstored).unwrap(), (Store::Noxs, false));
             }
         }
-        // Nobody has asked for the console.
+        // The config does not ask for the console.
         for more in ["", "store='noxs'"] {
             assert_eq!(outcome(more, BARE, false).unwrap(), (Store::Noxs, false));
         }

@@ -5,6 +5,8 @@ use std::fs;
 
 use system_tests::{Chaosd, ConsoleLog, Guest, XenStoreBed, chaos, run};
 
+use xen::hvm::Param;
+
 use crate::{DEVICES, LINUX};
 
 /// A disk of 1 MiB that begins with a line of text.
@@ -87,6 +89,22 @@ fn grub_reaches_its_prompt() {
     // GRUB ends at once if Xen has no memory map for it.
     console.wait_for("grub>");
     guest.destroy();
+}
+
+#[test]
+fn emulated_timers_work_as_under_xl() {
+    let bed = XenStoreBed::new();
+    let text = "name='by-xl'\ntype='pvh'\nkernel='/root/noop'\nmemory=64\n";
+    let config = bed.bed.file("by-xl.cfg", text);
+    run("xl", &["create", "-p", &config]).ok();
+    let by_xl = run("xl", &["domid", "by-xl"]).ok().trim().parse().expect("xl prints a domid");
+    let expected = bed.bed.param(by_xl, Param::TimerMode);
+    run("xl", &["destroy", "by-xl"]).ok();
+    for store in ["--store=noxs", "--store=xenstore"] {
+        let guest = Guest::create("noop.cfg", &[store, "--paused"]);
+        assert_eq!(bed.bed.param(guest.domid, Param::TimerMode), expected, "{store}");
+        guest.destroy();
+    }
 }
 
 #[test]
