@@ -17,6 +17,20 @@ pub const VERSION_MAJOR: u16 = 1;
 /// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
 pub const VERSION_MINOR: u16 = 0;
 
+/// The ELF note by which a kernel says that it reads the device page. Its owner is [`OWNER`](note::OWNER)
+/// and its type [`VERSION`](note::VERSION).
+pub mod note {
+    /// The note's owner, without the terminating zero.
+    pub const OWNER: &str = "chaos";
+
+    /// The note's type. Its descriptor is two u16, [`VERSION_MAJOR`](super::VERSION_MAJOR) and
+    /// [`VERSION_MINOR`](super::VERSION_MINOR) of the page that the kernel was built for.
+    pub const VERSION: u32 = 1;
+
+    /// Size of the descriptor in bytes.
+    pub const SIZE: usize = 4;
+}
+
 /// Offsets inside the page's header.
 pub mod header {
     /// u32: [`MAGIC`](super::MAGIC).

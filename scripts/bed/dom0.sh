@@ -21,6 +21,7 @@ initramfs() {
     stage_programs "$top"
     stage_guests "$top/root"
     ((!LINUX)) || stage_linux "$top/root"
+    ((!GRUB)) || install -m 644 "$GRUB_IMAGE" "$top/root/grub.bin"
     stage_with "$top"
     printf '%s\0' dom0-session "${COMMAND[@]}" >"$top/etc/bed/command"
     ((!XENSTORE)) || : >"$top/etc/bed/xenstore"

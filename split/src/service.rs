@@ -309,6 +309,8 @@ impl Service {
             refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
         })?;
         let ramdisk = open_ramdisk(ramdisk, &config).map_err(|error| refusal(&error))?;
+        let config =
+            guests::decide(&self.host, &config, &image, false).map_err(|error| refusal(&error))?;
         timings.stage("files");
 
         let options =

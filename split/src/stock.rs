@@ -52,14 +52,14 @@ impl Stock {
         let mut kernels = Vec::new();
         let mut shelves = Vec::new();
         for flavour in &settings.flavours {
-            let image = match &flavour.kernel {
-                Some(path) => Some(
-                    host.image(path, flavour.memory)
-                        .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?,
-                ),
-                None => None,
-            };
-            let kind = ShellKind { image, ..flavour.shell() };
+            let mut kind = flavour.shell();
+            if let Some(path) = &flavour.kernel {
+                let image = host
+                    .image(path, flavour.memory)
+                    .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?;
+                guests::check_flavour(&kind.flavour, path, &image)?;
+                kind.image = Some(image);
+            }
             let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges.clone() };
             let marks = PoolMarks { low: flavour.low, high: flavour.high };
             kinds.push(Arc::new(kind));

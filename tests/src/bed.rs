@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempDir};
 use xen::Xen;
+use xen::hvm::Param;
 use xen::units::DomId;
 
 use crate::run::chaos;
@@ -60,6 +61,16 @@ impl Bed {
     pub fn domains(&self) -> Vec<DomId> {
         let all = self.xen.domain_list(DomId::DOM0).expect("Xen lists its domains");
         all.into_iter().map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
+    }
+
+    /// Returns a parameter of a domain.
+    ///
+    /// # Panics
+    /// Xen does not report it.
+    #[must_use]
+    pub fn param(&self, domid: u64, param: Param) -> u64 {
+        let domid = DomId(u16::try_from(domid).expect("a domid has 16 bits"));
+        self.xen.hvm_param(domid, param).expect("Xen reports its parameters")
     }
 
     /// Returns Xen's free memory in pages, including that of all destroyed domains.

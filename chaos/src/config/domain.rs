@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use bincode::{Decode, Encode};
 use xen::units::KiB;
 
 use super::action::Action;
@@ -57,12 +58,24 @@ pub struct DomainConfig {
     pub disks: Vec<DiskConfig>,
     /// How it discovers its devices, and what serves them.
     pub store: Store,
+    /// Which of these the config leaves open.
+    pub undecided: Undecided,
     /// What happens when it powers off.
     pub on_poweroff: Action,
     /// What happens when it reboots.
     pub on_reboot: Action,
     /// What happens when it crashes.
     pub on_crash: Action,
+}
+
+/// What a config leaves open, so that the kernel decides it ([`crate::guests::decide`]). A record
+/// leaves nothing open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Undecided {
+    /// `store=` is missing; [`DomainConfig::store`] is the default.
+    pub store: bool,
+    /// `console=` is missing; [`DomainConfig::console`] is the default.
+    pub console: bool,
 }
 
 /// Returns the guest that the settings describe. What is wrong with them is added to the reader's
@@ -89,6 +102,10 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
         vifs: devices::vifs(reader, store),
         disks: devices::disks(reader, store),
         store,
+        undecided: Undecided {
+            store: reader.find("store").is_none(),
+            console: reader.find("console").is_none(),
+        },
         on_poweroff: reader.action("on_poweroff", Action::Destroy),
         on_reboot: reader.action("on_reboot", Action::Restart),
         on_crash: reader.action("on_crash", Action::Destroy),

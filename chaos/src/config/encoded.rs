@@ -10,7 +10,7 @@ use noxs::{Ipv4Config, MacAddr};
 use noxs_control::Rate;
 use xen::units::KiB;
 
-use super::{Action, DiskConfig, DomainConfig, EncodedError, Store, VifConfig};
+use super::{Action, DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
 
 /// A [`DomainConfig`] in the form of a message. Changing a field changes the protocol of chaosd.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -25,6 +25,7 @@ pub struct EncodedConfig {
     vifs: Vec<EncodedVif>,
     disks: Vec<EncodedDisk>,
     store: EncodedStore,
+    undecided: Undecided,
     on_poweroff: EncodedAction,
     on_reboot: EncodedAction,
     on_crash: EncodedAction,
@@ -81,6 +82,7 @@ impl From<&DomainConfig> for EncodedConfig {
             vifs: config.vifs.iter().map(EncodedVif::from).collect(),
             disks: config.disks.iter().map(EncodedDisk::from).collect(),
             store: config.store.into(),
+            undecided: config.undecided,
             on_poweroff: config.on_poweroff.into(),
             on_reboot: config.on_reboot.into(),
             on_crash: config.on_crash.into(),
@@ -164,6 +166,7 @@ impl TryFrom<EncodedConfig> for DomainConfig {
                 .map(|disk| DiskConfig::named(disk.target.into(), disk.vdev, disk.read_only))
                 .collect::<Result<_, _>>()?,
             store: encoded.store.into(),
+            undecided: encoded.undecided,
             on_poweroff: encoded.on_poweroff.into(),
             on_reboot: encoded.on_reboot.into(),
             on_crash: encoded.on_crash.into(),

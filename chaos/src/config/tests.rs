@@ -69,6 +69,7 @@ fn a_config_has_the_defaults_of_xl() {
             vifs: Vec::new(),
             disks: Vec::new(),
             store: Store::Noxs,
+            undecided: Undecided { store: true, console: true },
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
@@ -96,6 +97,7 @@ fn every_supported_key_has_its_effect() {
             vifs: vec![VifConfig::default()],
             disks: Vec::new(),
             store: Store::Noxs,
+            undecided: Undecided { store: true, console: false },
             on_poweroff: Action::Preserve,
             on_reboot: Action::Destroy,
             on_crash: Action::RenameRestart,
@@ -148,7 +150,10 @@ fn only_pvh_guests_are_accepted() {
 
 #[test]
 fn there_are_two_stores() {
-    assert_eq!(guest("store='noxs'"), guest(""));
+    let left_open = guest("");
+    assert_eq!((left_open.store, left_open.undecided.store), (Store::Noxs, true));
+    let decided = guest("store='noxs'");
+    assert_eq!((decided.store, decided.undecided.store), (Store::Noxs, false));
     assert_eq!(guest("store='xenstore'").store, Store::XenStore);
     let (position, refused) = problem("store='x'");
     assert_eq!((position.line, position.column), (4, 7));

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use xen::Xen;
 use xen::domain::CreateDomain;
 use xen::foreign::{GrantEntry, GrantTable};
+use xen::hvm::Param;
 use xen::units::{DomId, DomainHandle, Gfn, KiB, Pages};
+use xen_abi::hvm::HVMPTM_NO_DELAY_FOR_MISSED_TICKS;
 
 use super::acpi;
 use super::boot_page::TRAMPOLINE;
@@ -92,6 +94,10 @@ pub fn prepare(
     // The boot page has the map, too, but some kernels, such as GRUB, ask Xen for it.
     let map: Vec<_> = layout.memory_map().collect();
     xen.set_memory_map(domid, &map).doing("set the memory map")?;
+    // As libxl does. By default, Xen would let the time of emulated timers fall behind while the vCPU is
+    // not running.
+    let timer_mode = u64::from(HVMPTM_NO_DELAY_FOR_MISSED_TICKS);
+    xen.set_hvm_param(domid, Param::TimerMode, timer_mode).doing("set the timer mode")?;
     timings.stage("populate");
 
     let window = Window::map(xen, domid, &layout, runs)?;

@@ -10,6 +10,7 @@ use xen::Xen;
 use xen::units::DomId;
 
 use super::conflict;
+use super::decide::decide;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::leftovers;
@@ -66,8 +67,10 @@ pub fn create<H: Hypervisor>(
         .image(&config.kernel, config.memory)
         .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
+    let config = decide(host, config, &image, options.console)?;
     timings.stage("files");
-    let request = GuestRequest { config, image: &image, ramdisk: ramdisk.as_ref(), options };
+    let request =
+        GuestRequest { config: &config, image: &image, ramdisk: ramdisk.as_ref(), options };
     let created = match create_from(host, &request, timings) {
         Err(error)
             if error.is_out_of_memory() && leftovers::reap(host).is_ok_and(|count| count > 0) =>
@@ -81,7 +84,8 @@ pub fn create<H: Hypervisor>(
     Ok(created)
 }
 
-/// Creates a guest from its config and its open files.
+/// Creates a guest from its config and its open files. The config leaves nothing open, as [`decide`]
+/// returns it.
 ///
 /// # Errors
 /// As [`create`].

@@ -36,6 +36,39 @@ pub enum LifecycleError {
         #[source]
         source: ImageError,
     },
+    /// The config demands the device page, which the kernel does not read.
+    #[error(
+        "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), so the guest \
+         would have no console and no network; set store = \"xenstore\""
+    )]
+    NoDevicePage {
+        /// The kernel.
+        kernel: PathBuf,
+    },
+    /// The kernel does not read the device page, and the guest cannot be announced in XenStore.
+    #[error(
+        "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), and its devices \
+         cannot be announced in XenStore"
+    )]
+    NeedsXenStore {
+        /// The kernel.
+        kernel: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The kernel reads another version of the device page.
+    #[error(
+        "kernel {kernel} reads version {found} of the device page: must be {}; build it with the \
+         runtime of this chaos",
+        noxs::layout::VERSION_MAJOR
+    )]
+    DevicePageVersion {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The major version.
+        found: u16,
+    },
     /// The ramdisk cannot be used.
     #[error("cannot use ramdisk {path}")]
     Ramdisk {
@@ -201,6 +234,8 @@ impl LifecycleError {
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
             | Self::Devices(DevicesError::NoBridge { .. })
+            | Self::NoDevicePage { .. }
+            | Self::DevicePageVersion { .. }
             | Self::Disk(_)
             | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
@@ -208,9 +243,11 @@ impl LifecycleError {
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
             Self::TimedOut { .. } => FailureClass::TimedOut,
             Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. })
-            | Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. }) => {
-                FailureClass::NoDom0
-            }
+            | Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. })
+            | Self::NeedsXenStore {
+                source: StoreError::NotRunning { .. } | StoreError::Xenbus { .. },
+                ..
+            } => FailureClass::NoDom0,
             Self::Xen(error) if error.is_no_dom0() => FailureClass::NoDom0,
             _ => FailureClass::Failed,
         }

@@ -16,6 +16,7 @@
 //! destroy    removes a guest with everything it has outside of Xen
 //! leftovers  removes what killed processes have left
 //! conflict   addresses that are in use, and who has them
+//! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! create, requested, ended, list, console, pause, shutdown
 //! ```
@@ -25,6 +26,7 @@ mod configure_again;
 mod conflict;
 mod console;
 mod create;
+mod decide;
 mod destroy;
 mod ended;
 mod error;
@@ -47,6 +49,7 @@ pub use console::{GuestConsole, console, read_log};
 pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
 };
+pub use decide::{check_flavour, decide};
 pub use destroy::{Destroyed, destroy};
 pub use ended::{
     EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,

@@ -10,6 +10,7 @@ use object::elf::{
 use object::read::elf::{FileHeader, ProgramHeader};
 
 use super::error::{ImageError, Part};
+use super::notes::Expectations;
 use super::parts::{file_range, size, truncated};
 use super::segment::Segment;
 use super::{notes, unpack};
@@ -27,6 +28,7 @@ pub(super) struct Contents {
     pub(super) segments: Vec<Segment>,
     /// Guest-physical address from the PVH note.
     pub(super) entry: u32,
+    pub(super) expects: Expectations,
 }
 
 /// Reads an ELF file for i386 or x86-64.
@@ -67,14 +69,14 @@ where
     }
     let programs = program_headers(header, data)?;
     let segments = segments::<Elf, R>(programs, data)?;
-    let entry = match notes::in_segments::<Elf, R>(programs, data)? {
-        Some(entry) => Some(entry),
-        None => notes::in_sections(header, data)?,
+    let notes = match notes::in_segments::<Elf, R>(programs, data)? {
+        notes if notes.entry.is_some() => notes,
+        _ => notes::in_sections(header, data)?,
     };
-    let entry = entry.ok_or(ImageError::NoPvhNote)?;
+    let entry = notes.entry.ok_or(ImageError::NoPvhNote)?;
     check_entry(entry, &segments)?;
     let entry = u32::try_from(entry).map_err(|_| ImageError::EntryTooHigh { entry })?;
-    Ok(Contents { segments, entry })
+    Ok(Contents { segments, entry, expects: notes.expects })
 }
 
 fn program_headers<'data, Elf, R>(

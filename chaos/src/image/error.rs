@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use noxs::layout::note::SIZE as DEVICE_PAGE_NOTE;
 use thiserror::Error;
 
 use super::elf::MAX_LOADS;
@@ -128,6 +129,15 @@ pub enum ImageError {
     /// The PVH note is not an address.
     #[error("the PVH note holds {size} bytes: must be 1, 2, 4 or 8")]
     BadPvhNote {
+        /// How many bytes it has.
+        size: usize,
+    },
+    /// The note about the device page is not a version.
+    #[error(
+        "the ELF note \"chaos\" of type 1 holds {size} bytes: must be {DEVICE_PAGE_NOTE}, the version \
+         of the device page; build the kernel with the runtime of this chaos"
+    )]
+    BadDevicePageNote {
         /// How many bytes it has.
         size: usize,
     },

@@ -10,6 +10,7 @@ use object::read::ReadCache;
 use super::error::ImageError;
 use super::file::{ImageKey, append, open_with_key};
 use super::limit::SizeLimit;
+use super::notes::Expectations;
 use super::positioned::Positioned;
 use super::segment::{Content, Segment};
 use super::{elf, unpack};
@@ -21,6 +22,7 @@ pub struct Image {
     pub(super) bytes: ImageBytes,
     segments: Vec<Segment>,
     entry: u32,
+    expects: Expectations,
 }
 
 /// Where the bytes of an image are.
@@ -72,7 +74,7 @@ impl Image {
 
     fn read_segments(
         file: &File,
-        elf::Contents { mut segments, entry }: elf::Contents,
+        elf::Contents { mut segments, entry, expects }: elf::Contents,
         limit: SizeLimit,
     ) -> Result<Self, ImageError> {
         // Does not overflow: in the guest, segments do not overlap, and they are larger there.
@@ -85,7 +87,7 @@ impl Image {
             append(&mut bytes, file, segment.file.start, u64_to_usize(count))?;
             segment.file = start..start + count;
         }
-        Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry })
+        Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry, expects })
     }
 
     /// Checks a kernel and leaves its segments in the file if it is not packed: only the headers
@@ -98,8 +100,8 @@ impl Image {
         let (file, key) = open_with_key(path)?;
         let cache = ReadCache::new(Positioned::new(&file, key.size));
         match elf::parse(&cache) {
-            Ok(elf::Contents { segments, entry }) => {
-                Ok(Self { bytes: ImageBytes::File { file, key }, segments, entry })
+            Ok(elf::Contents { segments, entry, expects }) => {
+                Ok(Self { bytes: ImageBytes::File { file, key }, segments, entry, expects })
             }
             // It may be packed.
             Err(ImageError::NotElf { .. }) => Self::read(&file, key, limit),
@@ -113,14 +115,20 @@ impl Image {
     /// The bytes are not a kernel that boots as PVH, or unpack to more than the limit.
     pub fn parse(bytes: Vec<u8>, limit: SizeLimit) -> Result<Self, ImageError> {
         let bytes = unpack::unpack(bytes, limit)?;
-        let elf::Contents { segments, entry } = elf::parse(bytes.as_slice())?;
-        Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry })
+        let elf::Contents { segments, entry, expects } = elf::parse(bytes.as_slice())?;
+        Ok(Self { bytes: ImageBytes::Memory(bytes), segments, entry, expects })
     }
 
     /// Returns the guest-physical address where the first vCPU starts.
     #[must_use]
     pub fn entry(&self) -> u32 {
         self.entry
+    }
+
+    /// Returns what the kernel expects of its toolstack.
+    #[must_use]
+    pub fn expects(&self) -> Expectations {
+        self.expects
     }
 
     /// Returns the segments to copy into the guest: at least one, sorted by address, without
@@ -172,7 +180,10 @@ impl Image {
     pub(super) fn is_equal(&self, other: &Self) -> bool {
         match (&self.bytes, &other.bytes) {
             (ImageBytes::Memory(bytes), ImageBytes::Memory(others)) => {
-                self.entry == other.entry && self.segments == other.segments && bytes == others
+                self.entry == other.entry
+                    && self.expects == other.expects
+                    && self.segments == other.segments
+                    && bytes == others
             }
             _ => false,
         }

@@ -26,6 +26,7 @@ pub use error::{BzImageProblem, ImageError, MAX_SIZE, Part};
 pub use file::{ImageKey, open};
 pub use kernel::Image;
 pub use limit::SizeLimit;
+pub use notes::Expectations;
 pub use ramdisk::RamdiskFile;
 pub use segment::{Content, Segment};
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Finds the PVH note of an ELF file.
+//! Reads the ELF notes that matter: where a kernel is entered, and how it finds its devices.
 
 use std::ops::Range;
 
+use noxs::layout::note;
 use object::LittleEndian;
 use object::ReadRef;
 use object::elf::{NoteType, PT_NOTE, SHT_NOTE};
@@ -14,39 +15,62 @@ use super::parts::{bytes, file_range, size, truncated};
 /// `XEN_ELFNOTE_PHYS32_ENTRY`: where a PVH domain is entered.
 const PVH_NOTE: NoteType = NoteType(18);
 
+/// `XEN_ELFNOTE_GUEST_OS`: the name of the operating system.
+const OS_NOTE: NoteType = NoteType(6);
+
+/// The version of the device page that the kernel reads.
+const PAGE_NOTE: NoteType = NoteType(note::VERSION);
+
 /// Most bytes of notes that are read. Linux has less than 1 KiB.
 const MAX_NOTES: u64 = 1 << 20;
 
 /// Most parts of a file that contain notes. Each is read on its own.
 const MAX_PARTS: usize = 128;
 
-/// Returns the entry from the PVH note in the note segments, where Xen looks first.
+/// What the notes of a kernel say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Notes {
+    /// Where a PVH domain is entered.
+    pub(super) entry: Option<u64>,
+    /// What the kernel expects of its toolstack.
+    pub(super) expects: Expectations,
+}
+
+/// What a kernel expects of its toolstack, as its notes say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// The major version of the device page that it reads, if it reads one.
+    pub device_page: Option<u16>,
+    /// Whether it names an operating system, or is Linux. Other kernels, such as the tests of Xen's
+    /// test framework, may need no device at all.
+    pub is_operating_system: bool,
+}
+
+/// Reads the note segments, where Xen looks first.
 pub(super) fn in_segments<'data, Elf, R>(
     programs: &[Elf::ProgramHeader],
     data: R,
-) -> Result<Option<u64>, ImageError>
+) -> Result<Notes, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
     R: ReadRef<'data>,
 {
     let mut budget = NoteBudget::new(data);
+    let mut notes = Notes::default();
     for (index, program) in programs.iter().enumerate() {
         if program.p_type(LittleEndian) == PT_NOTE {
             let (offset, size) = program.file_range(LittleEndian);
             let part = Part::Segment(index);
             let range = file_range(data, part, offset, size)?;
             budget.spend(&range)?;
-            if let Some(entry) = pvh_note::<Elf>(bytes(data, part, &range)?)? {
-                return Ok(Some(entry));
-            }
+            notes.add::<Elf>(bytes(data, part, &range)?)?;
         }
     }
-    Ok(None)
+    Ok(notes)
 }
 
-/// Returns the entry from the PVH note in the note sections, where Xen looks if there is none in a
-/// segment.
-pub(super) fn in_sections<'data, Elf, R>(header: &Elf, data: R) -> Result<Option<u64>, ImageError>
+/// Reads the note sections, where Xen looks if no segment has a PVH note.
+pub(super) fn in_sections<'data, Elf, R>(header: &Elf, data: R) -> Result<Notes, ImageError>
 where
     Elf: FileHeader<Endian = LittleEndian>,
     R: ReadRef<'data>,
@@ -65,6 +89,7 @@ where
         truncated(data, Part::SectionHeaders, offset.saturating_add(size))
     })?;
     let mut budget = NoteBudget::new(data);
+    let mut notes = Notes::default();
     for (index, section) in sections.iter().enumerate() {
         if section.sh_type(LittleEndian) == SHT_NOTE {
             let offset: u64 = section.sh_offset(LittleEndian).into();
@@ -72,12 +97,10 @@ where
             let part = Part::Section(index);
             let range = file_range(data, part, offset, size)?;
             budget.spend(&range)?;
-            if let Some(entry) = pvh_note::<Elf>(bytes(data, part, &range)?)? {
-                return Ok(Some(entry));
-            }
+            notes.add::<Elf>(bytes(data, part, &range)?)?;
         }
     }
-    Ok(None)
+    Ok(notes)
 }
 
 /// How many bytes of notes may still be read, and in how many parts. In total, they are as many as
@@ -106,22 +129,38 @@ impl NoteBudget {
     }
 }
 
-/// Returns the number in the PVH note, if it is among these notes. Notes after a malformed one are
-/// ignored, because it is unknown where they begin.
-fn pvh_note<Elf>(notes: &[u8]) -> Result<Option<u64>, ImageError>
-where
-    Elf: FileHeader<Endian = LittleEndian>,
-{
-    // Xen's libelf aligns the parts of a note to 4 bytes in every file.
-    let Ok(mut notes) = NoteIterator::<Elf>::new(LittleEndian, Elf::Word::default(), notes) else {
-        return Ok(None);
-    };
-    while let Ok(Some(note)) = notes.next() {
-        if note.name() == b"Xen" && note.n_type(LittleEndian) == PVH_NOTE {
-            return number(note.desc()).map(Some);
+impl Notes {
+    /// Adds what these notes say. The first PVH note counts. Notes after a malformed one are
+    /// ignored, because it is unknown where they begin.
+    fn add<Elf>(&mut self, notes: &[u8]) -> Result<(), ImageError>
+    where
+        Elf: FileHeader<Endian = LittleEndian>,
+    {
+        // Xen's libelf aligns the parts of a note to 4 bytes in every file.
+        let notes = NoteIterator::<Elf>::new(LittleEndian, Elf::Word::default(), notes);
+        let Ok(mut notes) = notes else { return Ok(()) };
+        while let Ok(Some(found)) = notes.next() {
+            match (found.name(), found.n_type(LittleEndian)) {
+                (b"Xen", PVH_NOTE) if self.entry.is_none() => {
+                    self.entry = Some(number(found.desc())?);
+                }
+                (b"Xen", OS_NOTE) | (b"Linux", _) => self.expects.is_operating_system = true,
+                (owner, PAGE_NOTE) if owner == note::OWNER.as_bytes() => {
+                    self.expects.device_page = Some(page_version(found.desc())?);
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
-    Ok(None)
+}
+
+/// Returns the major version of the device page from the descriptor of its note.
+fn page_version(desc: &[u8]) -> Result<u16, ImageError> {
+    match desc {
+        [low, high, _, _] => Ok(u16::from_le_bytes([*low, *high])),
+        _ => Err(ImageError::BadDevicePageNote { size: desc.len() }),
+    }
 }
 
 /// Reads a little-endian number of one of the sizes that Xen accepts.

@@ -93,6 +93,35 @@ fn the_pvh_note_is_found_among_others_and_in_each_size() {
 }
 
 #[test]
+fn the_notes_say_what_a_kernel_expects() {
+    let pvh = note(b"Xen\0", 18, &0x10_0000u32.to_le_bytes());
+    let page = note(b"chaos\0", 1, &[1, 0, 7, 0]);
+    let expects = |notes: &[&[u8]], place| {
+        let file = KernelFile::new().notes(notes.concat()).notes_in(place).build();
+        let unread = open_unread(&file).unwrap().expects();
+        let image = parse(file).unwrap();
+        assert_eq!(unread, image.expects());
+        let expects = image.expects();
+        (expects.device_page, expects.is_operating_system)
+    };
+    for place in [NotesIn::Segment, NotesIn::Section] {
+        let os = note(b"Xen\0", 6, b"linux\0");
+        let linux = note(b"Linux\0", 0x101, &[0; 4]);
+        assert_eq!(expects(&[&pvh], place), (None, false));
+        assert_eq!(expects(&[&pvh, &page], place), (Some(1), false));
+        assert_eq!(expects(&[&page, &pvh], place), (Some(1), false));
+        assert_eq!(expects(&[&pvh, &os], place), (None, true));
+        assert_eq!(expects(&[&linux, &pvh], place), (None, true));
+        for other in [note(b"chaos\0", 2, &[1, 0, 0, 0]), note(b"chaotic\0", 1, &[1, 0, 0, 0])] {
+            assert_eq!(expects(&[&pvh, &other], place), (None, false));
+        }
+    }
+    let short = [pvh, note(b"chaos\0", 1, &[1, 0])].concat();
+    let refused = refusal(KernelFile::new().notes(short).build());
+    assert!(refused.contains("\"chaos\" of type 1 holds 2 bytes: must be 4"), "{refused}");
+}
+
+#[test]
 fn a_file_that_is_not_elf_is_described() {
     for (bytes, begins) in [
         (&b""[..], "the file is empty"),

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::time::{ClockId, clock_gettime};
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
-use crate::config::DomainConfig;
+use crate::config::{DomainConfig, Undecided};
 
 /// What dom0 remembers of a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,7 @@ impl Record {
     /// page.
     #[must_use]
     pub fn new(domid: DomId, handle: DomainHandle, config: DomainConfig) -> Self {
+        let config = DomainConfig { undecided: Undecided::default(), ..config };
         Self {
             domid,
             handle,

@@ -10,6 +10,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use noxs::Device;
+use noxs::layout::{VERSION_MAJOR, VERSION_MINOR, note};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
 use xen_abi::start_info::{Physical, StartInfoError};
 
@@ -24,8 +25,14 @@ global_asm!(
     include_str!("boot.s"),
     stack_size = const STACK_SIZE,
     start = sym start,
+    note_version = const note::VERSION,
+    page_major = const VERSION_MAJOR,
+    page_minor = const VERSION_MINOR,
     options(att_syntax),
 );
+
+// The owner of the note in boot.s.
+const _: () = assert!(matches!(note::OWNER.as_bytes(), b"chaos"));
 
 /// Whether the guest is printing a panic's message.
 static PANICKING: AtomicBool = AtomicBool::new(false);

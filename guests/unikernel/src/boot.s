@@ -9,6 +9,13 @@
     .asciz "Xen"
     .long pvh_entry
 
+    .section .note.chaos, "a", @note    # says that the guest reads the device page
+    .align 4
+    .long 2f - 1f, 4, {note_version}    # name size, description size, type
+1:  .asciz "chaos"                      # boot.rs checks the name
+2:  .align 4
+    .word {page_major}, {page_minor}
+
     .section .uncleared.stack, "aw", @nobits
     .align 4096
     .skip {stack_size}

@@ -21,9 +21,12 @@ const _: () = assert!(size_of::<HvmParam>() == 16);
 pub const HVM_PARAM_CALLBACK_IRQ: u32 = 0;
 pub const HVM_PARAM_STORE_PFN: u32 = 1;
 pub const HVM_PARAM_STORE_EVTCHN: u32 = 2;
+pub const HVM_PARAM_TIMER_MODE: u32 = 10;
 pub const HVM_PARAM_CONSOLE_PFN: u32 = 17;
 pub const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
 pub const HVM_PARAM_TRIPLE_FAULT_REASON: u32 = 31;
+
+pub const HVMPTM_NO_DELAY_FOR_MISSED_TICKS: u32 = 1;
 
 /// `struct xen_dm_op_buf`.
 #[repr(C)]

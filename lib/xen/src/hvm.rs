@@ -27,6 +27,8 @@ pub enum Param {
     StorePfn,
     /// The guest's port for XenStore; the guest may overwrite it.
     StoreEvtchn,
+    /// The time of emulated timers while the vCPU is not running (`HVMPTM_*`).
+    TimerMode,
     /// The frame of the console ring.
     ConsolePfn,
     /// The guest's port for the console; the guest may overwrite it.
@@ -38,6 +40,7 @@ impl Param {
         match self {
             Self::StorePfn => hvm::HVM_PARAM_STORE_PFN,
             Self::StoreEvtchn => hvm::HVM_PARAM_STORE_EVTCHN,
+            Self::TimerMode => hvm::HVM_PARAM_TIMER_MODE,
             Self::ConsolePfn => hvm::HVM_PARAM_CONSOLE_PFN,
             Self::ConsoleEvtchn => hvm::HVM_PARAM_CONSOLE_EVTCHN,
         }

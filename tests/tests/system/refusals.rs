@@ -46,6 +46,45 @@ fn a_kernel_that_cannot_be_used_is_refused_with_the_reason() {
     bed.assert_empty("after the refusals");
 }
 
+/// Writes a kernel that does not say that it reads the device page, and returns its path.
+fn without_note(bed: &Bed) -> String {
+    let mut kernel = fs::read("noop").expect("the image is there");
+    let owner = kernel.windows(6).position(|bytes| bytes == b"chaos\0").expect("it has the note");
+    kernel[owner] = b'C';
+    bed.file("foreign", kernel)
+}
+
+#[test]
+fn a_kernel_that_would_start_without_its_devices_is_refused() {
+    let bed = Bed::new();
+    let config = with_kernel(&bed, &without_note(&bed));
+    let needs_xenstore = ["ELF note \"chaos\"", "xenstored is not running", "start xenstored"];
+    let vif = "vif=['bridge=xenbr0']";
+    let refusals = |options: &[&str]| {
+        let create = |more: &[&str]| chaos(&[&["create", &config], options, more].concat());
+        create(&[vif]).refused(4, &needs_xenstore);
+        create(&["console=1"]).refused(4, &needs_xenstore);
+        create(&[vif, "store='noxs'"]).refused(2, &["ELF note \"chaos\"", "store = \"xenstore\""]);
+        bed.assert_empty("after the refusals");
+        // Without devices it runs.
+        for more in [&[][..], &["console=0"]] {
+            let ran = create(more);
+            ran.ok();
+            chaos(&["log", "bad"]).refused(2, &["bad has no console"]);
+            chaos(&["destroy", "bad"]).ok();
+        }
+    };
+    refusals(&[]);
+    chaos(&["create", "-c", &config]).refused(4, &needs_xenstore);
+    let settings = "memory='64M'\n[[flavour]]\nname='f'\nmemory='4M'\nbridges=[]\nlow=1\nhigh=1\n";
+    let chaosd = Chaosd::start(settings);
+    chaosd.wait_until_full("f");
+    refusals(&[]);
+    refusals(&["--no-daemon"]);
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
+}
+
 #[test]
 fn a_ramdisk_that_cannot_be_used_is_refused_with_and_without_a_pool() {
     let bed = Bed::new();

@@ -3,7 +3,9 @@
 
 use std::fs;
 
-use system_tests::{ConsoleLog, Guest, XenStoreBed, chaos, run};
+use system_tests::{Chaosd, ConsoleLog, Guest, XenStoreBed, chaos, run};
+
+use xen::hvm::Param;
 
 use crate::{DEVICES, LINUX};
 
@@ -37,6 +39,72 @@ fn an_unmodified_linux_has_its_network_its_disks_and_its_console() {
     bed.assert_nothing_left("after it has powered off");
     assert!(fs::read(&writable).expect("it is there").starts_with(b"written by the guest\n"));
     assert!(fs::read(&read_only).expect("it is there").starts_with(b"written by dom0\n"));
+}
+
+/// The config of a Linux guest that does not say how it finds its devices.
+fn linux_without_store(bed: &XenStoreBed) -> String {
+    bed.bed.file("linux.cfg", LINUX.replace("store='xenstore'\n", ""))
+}
+
+#[test]
+fn a_linux_without_store_finds_its_devices_in_xenstore() {
+    let bed = XenStoreBed::new();
+    let config = linux_without_store(&bed);
+    let console = ConsoleLog::of("linux");
+    let guest = Guest::create(&config, &[]);
+    console.wait_for("linux: ready");
+    guest.destroy();
+    bed.assert_nothing_left("after destroy");
+    // The same through chaosd.
+    let chaosd = Chaosd::start("memory='16M'\n");
+    let guest = Guest::create(&config, &["--paused"]);
+    assert!(run("xl", &["list"]).ok().contains("linux "), "xl shows its name");
+    guest.destroy();
+    let own = Guest::create("noop.cfg", &["--paused"]);
+    assert!(!run("xl", &["list"]).ok().contains("noop "), "it has a device page");
+    own.destroy();
+    assert!(chaosd.stop());
+}
+
+#[test]
+fn a_linux_is_refused_where_xenstore_cannot_be_used() {
+    let bed = XenStoreBed::new();
+    let config = linux_without_store(&bed);
+    let expected = ["linux", "ELF note \"chaos\"", "/nowhere", "start xenstored"];
+    for more in [&[][..], &["vif=[]"]] {
+        let args = [&["XENSTORED_PATH=/nowhere", "chaos", "create", &config], more].concat();
+        run("env", &args).refused(4, &expected);
+    }
+    chaos(&["create", &config, "--store=noxs"]).refused(2, &["store = \"xenstore\""]);
+    bed.assert_nothing_left("after the refusals");
+}
+
+#[test]
+fn grub_reaches_its_prompt() {
+    let bed = XenStoreBed::new();
+    let text = "name='grub'\ntype='pvh'\nkernel='grub.bin'\nmemory=64\non_poweroff='preserve'\n";
+    let config = bed.bed.file("grub.cfg", text);
+    let console = ConsoleLog::of("grub");
+    let guest = Guest::create(&config, &[]);
+    // GRUB ends at once if Xen has no memory map for it.
+    console.wait_for("grub>");
+    guest.destroy();
+}
+
+#[test]
+fn emulated_timers_work_as_under_xl() {
+    let bed = XenStoreBed::new();
+    let text = "name='by-xl'\ntype='pvh'\nkernel='/root/noop'\nmemory=64\n";
+    let config = bed.bed.file("by-xl.cfg", text);
+    run("xl", &["create", "-p", &config]).ok();
+    let by_xl = run("xl", &["domid", "by-xl"]).ok().trim().parse().expect("xl prints a domid");
+    let expected = bed.bed.param(by_xl, Param::TimerMode);
+    run("xl", &["destroy", "by-xl"]).ok();
+    for store in ["--store=noxs", "--store=xenstore"] {
+        let guest = Guest::create("noop.cfg", &[store, "--paused"]);
+        assert_eq!(bed.bed.param(guest.domid, Param::TimerMode), expected, "{store}");
+        guest.destroy();
+    }
 }
 
 #[test]

@@ -15,8 +15,7 @@ use crate::escape;
 pub enum StoreError {
     /// xenstored does not run.
     #[error(
-        "xenstored is not running (no process listens on {path}); start xenstored and xenconsoled, \
-         or create the guest with store=\"noxs\""
+        "xenstored is not running (no process listens on {path}); start xenstored and xenconsoled"
     )]
     NotRunning {
         /// The socket.

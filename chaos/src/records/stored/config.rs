@@ -12,7 +12,7 @@ use noxs_control::Rate;
 use xen::units::KiB;
 
 use super::error::StoredError;
-use crate::config::{Action, DiskConfig, DomainConfig, EncodedError, Store, VifConfig};
+use crate::config::{Action, DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
 
 /// Longest record in bytes: more than the longest config takes.
 pub(in crate::records) const LIMIT: usize = 32 * 1024;
@@ -177,6 +177,7 @@ impl TryFrom<StoredConfig> for DomainConfig {
                 StoredStore::Noxs => Store::Noxs,
                 StoredStore::XenStore => Store::XenStore,
             },
+            undecided: Undecided::default(),
             on_poweroff: stored.on_poweroff.into(),
             on_reboot: stored.on_reboot.into(),
             on_crash: stored.on_crash.into(),

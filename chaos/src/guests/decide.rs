@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Decides how a guest discovers its devices, if its config leaves that open: the kernel's ELF notes
+//! say what it can do.
+//!
+//! A kernel that reads the device page gets it. Another one that started with the device page would
+//! run without a console or a network, and say nothing. So it is announced in XenStore, or refused.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use noxs::layout::VERSION_MAJOR;
+
+use super::error::LifecycleError;
+use super::host::Host;
+use crate::clients::xenstored::StoreError;
+use crate::config::{Discovery, DomainConfig, Store, Undecided};
+use crate::domain::Flavour;
+use crate::image::{Expectations, Image};
+
+/// Returns the config of a guest with nothing left open. `with_console` says whether the caller
+/// connects to its console.
+///
+/// # Errors
+/// The kernel reads no device page, or one of another version, and the config demands the device
+/// page or XenStore cannot be used.
+#[inline]
+pub fn decide<'a, H>(
+    host: &Host<H>,
+    config: &'a DomainConfig,
+    image: &Image,
+    with_console: bool,
+) -> Result<Cow<'a, DomainConfig>, LifecycleError> {
+    let expects = image.expects();
+    if expects.device_page == Some(VERSION_MAJOR)
+        || config.store.discovery() != Discovery::DevicePage
+    {
+        return Ok(Cow::Borrowed(config));
+    }
+    without_device_page(config, expects, with_console, || host.xenstored.call(|_| Ok(())))
+}
+
+/// Checks that a kernel can use the devices of shells of a flavour. Otherwise no guest would ever take
+/// such a shell.
+///
+/// # Errors
+/// The devices are in the device page, and the kernel reads none, or one of another version.
+pub fn check_flavour(
+    flavour: &Flavour,
+    kernel: &Path,
+    image: &Image,
+) -> Result<(), LifecycleError> {
+    let has_devices = flavour.console || flavour.vifs > 0;
+    if flavour.store.discovery() != Discovery::DevicePage || !has_devices {
+        return Ok(());
+    }
+    let kernel = kernel.to_owned();
+    match image.expects().device_page {
+        Some(VERSION_MAJOR) => Ok(()),
+        Some(found) => Err(LifecycleError::DevicePageVersion { kernel, found }),
+        None => Err(LifecycleError::NoDevicePage { kernel }),
+    }
+}
+
+/// Decides for a kernel that reads no device page of this version. `reach` connects to xenstored.
+#[cold]
+fn without_device_page<'a>(
+    config: &'a DomainConfig,
+    expects: Expectations,
+    with_console: bool,
+    reach: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<Cow<'a, DomainConfig>, LifecycleError> {
+    let kernel = || config.kernel.clone();
+    if let Some(found) = expects.device_page {
+        return Err(LifecycleError::DevicePageVersion { kernel: kernel(), found });
+    }
+    if config.vifs.is_empty() && !config.console {
+        return Ok(Cow::Borrowed(config));
+    }
+    let decided = |change: fn(&mut DomainConfig)| {
+        let mut decided = DomainConfig { undecided: Undecided::default(), ..config.clone() };
+        change(&mut decided);
+        Ok(Cow::Owned(decided))
+    };
+    let unreached = match config.undecided.store.then(reach) {
+        Some(Ok(())) => return decided(|config| config.store = Store::XenStore),
+        Some(Err(source)) => Some(source),
+        None => None,
+    };
+    let wants_console = with_console || !config.undecided.console || expects.is_operating_system;
+    if config.vifs.is_empty() && !wants_console {
+        return decided(|config| config.console = false);
+    }
+    Err(match unreached {
+        Some(source) => LifecycleError::NeedsXenStore { kernel: kernel(), source },
+        None => LifecycleError::NoDevicePage { kernel: kernel() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use xen::units::KiB;
+
+    use super::*;
+    use crate::failure::FailureClass;
+    use crate::image::SizeLimit;
+    use daemon::chain::chain;
+
+    const LINUX: Expectations = Expectations { device_page: None, is_operating_system: true };
+    const BARE: Expectations = Expectations { device_page: None, is_operating_system: false };
+    const VIF: &str = "vif=['bridge=b']\n";
+
+    fn config(more: &str) -> DomainConfig {
+        let text = format!("name='web'\ntype='pvh'\nkernel='/boot/k'\n{more}");
+        crate::config::parse_str("test", &text, &[], true).unwrap().config
+    }
+
+    /// Returns the store and the console that are decided, where xenstored runs or not.
+    fn outcome(
+        more: &str,
+        expects: Expectations,
+        xenstored: bool,
+    ) -> Result<(Store, bool), LifecycleError> {
+        let reach = || match xenstored {
+            true => Ok(()),
+            false => Err(StoreError::NotRunning { path: "/run/x".into() }),
+        };
+        let config = config(more);
+        let decided = without_device_page(&config, expects, false, reach)?;
+        assert!(matches!(decided, Cow::Borrowed(_)) || decided.undecided == Undecided::default());
+        Ok((decided.store, decided.console))
+    }
+
+    #[test]
+    fn another_kernel_is_announced_in_xenstore() {
+        for expects in [LINUX, BARE] {
+            for more in ["", "console=1", VIF, &format!("{VIF}console=0")] {
+                let console = !more.contains("console=0");
+                assert_eq!(outcome(more, expects, true).unwrap(), (Store::XenStore, console));
+            }
+        }
+    }
+
+    #[test]
+    fn a_guest_without_devices_needs_neither() {
+        for xenstored in [true, false] {
+            for more in ["console=0", "console=0\nstore='noxs'"] {
+                assert_eq!(outcome(more, LINUX, xenstored).unwrap(), (Store::Noxs, false));
+            }
+        }
+        // The config does not ask for the console.
+        for more in ["", "store='noxs'"] {
+            assert_eq!(outcome(more, BARE, false).unwrap(), (Store::Noxs, false));
+        }
+        let config = config("");
+        let refused =
+            without_device_page(&config, BARE, true, || Err(StoreError::Unexpected)).unwrap_err();
+        assert!(matches!(refused, LifecycleError::NeedsXenStore { .. }), "{refused:?}");
+    }
+
+    #[test]
+    fn it_is_refused_if_it_would_start_without_its_devices() {
+        for (more, expects) in [("", LINUX), (VIF, BARE), ("console=1", BARE)] {
+            let refused = outcome(more, expects, false).unwrap_err();
+            assert_eq!(refused.class(), FailureClass::NoDom0);
+            let text = chain(&refused);
+            for part in ["/boot/k", "ELF note \"chaos\"", "start xenstored and xenconsoled"] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+        let more = format!("{VIF}store='noxs'");
+        let refused = outcome(&more, LINUX, true).unwrap_err();
+        assert_eq!(refused.class(), FailureClass::WrongInput);
+        assert!(refused.to_string().contains("store = \"xenstore\""), "{refused}");
+        let config = config("");
+        let lost = || Err(StoreError::Lost(io::ErrorKind::BrokenPipe.into()));
+        let refused = without_device_page(&config, LINUX, false, lost).unwrap_err();
+        assert!(chain(&refused).contains("connection to xenstored is lost"));
+    }
+
+    #[test]
+    fn a_flavour_needs_a_kernel_that_reads_its_devices() {
+        let image = Image::parse(crate::image::tests::kernel(), SizeLimit::MOST).unwrap();
+        let check = |store, console, vifs| {
+            let flavour = Flavour { memory: KiB(8192), vcpus: 1, console, vifs, store };
+            check_flavour(&flavour, Path::new("/boot/k"), &image)
+        };
+        assert!(check(Store::XenStore, true, 1).is_ok());
+        assert!(check(Store::Noxs, false, 0).is_ok());
+        for (console, vifs) in [(true, 0), (false, 1)] {
+            let refused = check(Store::Noxs, console, vifs).unwrap_err();
+            assert!(matches!(refused, LifecycleError::NoDevicePage { .. }), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn another_version_of_the_page_is_refused() {
+        let expects = Expectations { device_page: Some(VERSION_MAJOR + 1), ..BARE };
+        let refused = outcome("console=0", expects, true).unwrap_err();
+        assert_eq!(refused.class(), FailureClass::WrongInput);
+        assert!(refused.to_string().contains("version 2 of the device page: must be 1"));
+    }
+}
