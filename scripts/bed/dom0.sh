@@ -5,6 +5,10 @@
 
 BINARIES=(chaos noxsd chaosd)
 
+MIB=$((1 << 20))
+# The MiB of dom0's memory that its kernel takes.
+DOM0_SYSTEM=64
+
 # make_runner FILE: builds dom0-run.
 make_runner() {
     local target=$1.target
@@ -27,6 +31,19 @@ initramfs() {
     ((!XENSTORE)) || : >"$top/etc/bed/xenstore"
     cat "${LAYERS[@]}"
     pack "$top"
+}
+
+# check_size ARCHIVE: exits with 2 unless dom0's memory holds the initramfs.
+check_size() {
+    local files needed more=''
+    files=$((($(stat -c %s "$1") + MIB - 1) / MIB))
+    # While Linux unpacks the archive, files may take half of the memory that neither the archive nor Linux itself
+    # takes. For each page, Linux takes 64 bytes.
+    needed=$(((3 * files + DOM0_SYSTEM) * 64 / 63 + 1))
+    ((DOM0_MEMORY < needed)) || return 0
+    ((MEMORY >= needed + 256)) || more=" --memory $((needed + 256))"
+    die 2 "the files of dom0 take $files MiB, so it needs $needed MiB of memory, not $DOM0_MEMORY: give" \
+        "--dom0-memory $needed$more, or fewer files and packages"
 }
 
 # stage_programs TOP: adds init, the test bed's own programs, and the project's.

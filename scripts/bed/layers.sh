@@ -22,11 +22,15 @@ trim() {
         "$1"/usr/include "$1"/var/cache
 }
 
-# skeleton FOLDER: creates Debian's merged /usr, so that packages unpack into the right places.
+# skeleton FOLDER: creates Debian's merged /usr and /run, so that packages unpack into the right places. Otherwise a
+# package that has a folder /var/run would replace dom0's link by it, and programs would look for sockets there.
 skeleton() {
     local name
-    mkdir -p "$1"/usr/{bin,sbin,lib,lib64}
+    mkdir -p "$1"/usr/{bin,sbin,lib,lib64} "$1"/run/lock "$1/var"
     for name in bin sbin lib lib64; do ln -s "usr/$name" "$1/$name"; done
+    # Relative, because a path below the links is also used on the host.
+    ln -s ../run "$1/var/run"
+    ln -s ../run/lock "$1/var/lock"
 }
 
 # link_applets FOLDER: links each of busybox's programs under its name, unless another program has the name. Links
@@ -96,9 +100,7 @@ make_base() {
     cp -a "$kernel/root/lib/." "$folder/usr/lib/"
     cp -a "$kernel/root/etc/." "$folder/etc/"
     link_applets "$folder"
-    mkdir -p "$folder"/{dev,proc,sys,run,tmp,root,etc,var/log,usr/local/bin}
-    ln -s /run "$folder/var/run"
-    ln -s /run/lock "$folder/var/lock"
+    mkdir -p "$folder"/{dev,proc,sys,tmp,root,etc,var/log,usr/local/bin}
     pack "$folder" >"$layer"
     rm -rf "$folder"
 }

@@ -104,6 +104,8 @@ check_options() {
     for with in "${WITH[@]}"; do
         [[ $with == *:/* ]] || die 2 "--with $with: must be HOSTPATH:DOM0PATH; DOM0PATH begins with /"
         [[ -e ${with%:/*} ]] || die 2 "--with $with: ${with%:/*} does not exist"
+        [[ ! /${with##*:/} =~ ^/+(var/+)?(dev|lock|proc|run|sys)(/|$) ]] ||
+            die 2 "--with $with: dom0 mounts ${BASH_REMATCH[0]%/} when it boots, which would hide the file"
     done
     for with in "${PACKAGES[@]}"; do
         [[ $with =~ ^[a-z0-9][a-z0-9+.-]+$ ]] || die 2 "--package $with: not a valid package name"

@@ -3,7 +3,15 @@
 
 use alloc::vec::Vec;
 
-use crate::memory::{Memory, fits_in_transit, room};
+use crate::memory::{Memory, fits_in_transit, free, room};
+
+/// Returns whether a table of `old` bytes can be replaced by one of `new` bytes, and whether the
+/// request then holds at most half of what is free without it. Its other tables hold `others`
+/// bytes.
+fn fits_in_share(memory: &dyn Memory, others: usize, old: usize, new: usize) -> bool {
+    let without = free(memory).saturating_add(others).saturating_add(old);
+    fits_in_transit(memory, new) && others.saturating_add(new) <= without / 2
+}
 
 /// The arguments of one command, its name included, one after the other in one buffer.
 #[derive(Debug, Default)]
@@ -48,10 +56,20 @@ impl Args {
         self.ends.shrink_to(512);
     }
 
-    /// Makes room for an argument; returns false if there is no memory.
+    /// Makes room for an argument. Returns false if there is no memory, or if the arguments would
+    /// take more than half of what is free without them.
     pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) -> bool {
-        let fits = |bytes| fits_in_transit(memory, bytes);
-        room(&mut self.bytes, bytes, fits) && room(&mut self.ends, 1, fits)
+        let (held, table) = (self.held(), self.bytes.capacity());
+        if !room(&mut self.bytes, bytes, |new| fits_in_share(memory, held - table, table, new)) {
+            return false;
+        }
+        let (held, table) = (self.held(), self.ends.capacity() * size_of::<usize>());
+        room(&mut self.ends, 1, |new| fits_in_share(memory, held - table, table, new))
+    }
+
+    /// Returns the bytes of memory that the arguments take.
+    pub(crate) fn held(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 
     /// Adds bytes to the argument that is being read. `reserve` must have made room.

@@ -8,7 +8,8 @@
 //!   complete command in them and appends the replies to an [`Output`].
 //! * [`Memory`] reports how much memory is left. If a command could need more than that, the engine
 //!   replies with Redis's `OOM` error before the command changes anything. So the guest never fails
-//!   because it runs out of memory.
+//!   because it runs out of memory. What incomplete requests hold is limited, too:
+//!   [`Store::requests_exceed_their_share`] says when the program must close a connection.
 //!
 //! # Differences from Redis
 //!
@@ -19,7 +20,8 @@
 //!   `SCAN` a different meaning.
 //! * `INCRBYFLOAT` calculates with 64 bits where Redis has 80: 0.1 + 0.2 has a last digit that
 //!   Redis rounds away. Hexadecimal floating-point numbers are not accepted.
-//! * Commands that only read are also refused with `OOM` when there is no memory for the reply.
+//! * Commands that only read are also refused with `OOM` when there is no memory for the reply, and
+//!   every command whose arguments take more than half of the free memory.
 //! * A command has at most 1,048,576 arguments, its name included, and a line of a request at most
 //!   65,536 bytes.
 //! * In errors that repeat arguments of the command, these are cut off after 128 bytes, and bytes
@@ -44,6 +46,7 @@ mod number;
 mod output;
 mod parser;
 mod random;
+mod requests;
 mod session;
 mod store;
 mod value;

@@ -49,10 +49,14 @@ const FEW_PLACES: usize = 64;
 /// The smallest number of places by which a table grows.
 const SMALLEST_GROWTH: usize = 4;
 
+/// Returns the bytes that are free.
+pub(crate) fn free(memory: &dyn Memory) -> usize {
+    memory.total().saturating_sub(memory.used())
+}
+
 fn leaves(memory: &dyn Memory, bytes: usize, reserve: usize) -> bool {
-    let left = memory.total().saturating_sub(memory.used());
     // The free memory may be fragmented into pieces that are too small for any allocation.
-    left >= bytes.saturating_add(reserve) && memory.can_allocate(bytes.max(SMALLEST_PIECE))
+    free(memory) >= bytes.saturating_add(reserve) && memory.can_allocate(bytes.max(SMALLEST_PIECE))
 }
 
 /// Returns whether `bytes` can be allocated for data without touching the reserve.

@@ -90,6 +90,11 @@ impl Parser {
         (0, Found::Nothing)
     }
 
+    /// Returns the bytes of memory that an incomplete command holds.
+    pub(crate) fn held(&self) -> usize {
+        if self.is_between_commands() { 0 } else { self.line.capacity() + self.args.held() }
+    }
+
     /// Returns whether nothing of a command has arrived that is not complete.
     pub(crate) fn is_between_commands(&self) -> bool {
         self.state == State::Start

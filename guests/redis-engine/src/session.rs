@@ -9,6 +9,7 @@ use crate::commands;
 use crate::memory::fits_in_transit;
 use crate::output::Output;
 use crate::parser::{Found, Parser};
+use crate::requests::Share;
 use crate::store::Store;
 
 /// The size of unsent replies, in bytes, from which on no further command is executed.
@@ -23,6 +24,8 @@ pub struct Session {
     parser: Parser,
     /// `None` if there was no memory for it.
     client: Option<Client>,
+    /// What the request holds that is incomplete.
+    share: Share,
 }
 
 /// How much of the input was used, and whether the connection ends.
@@ -51,13 +54,19 @@ impl Session {
             store.clients.add(id, &info);
             Client { info, close: false, http: false }
         });
-        Self { parser: Parser::default(), client }
+        Self { parser: Parser::default(), client, share: store.requests.share() }
     }
 
     /// Returns whether the last input ended between two commands, and not inside one.
     #[must_use]
     pub fn is_between_commands(&self) -> bool {
         self.parser.is_between_commands()
+    }
+
+    /// Returns the bytes of memory that the last request holds while it is incomplete; otherwise 0.
+    #[must_use]
+    pub fn held_by_request(&self) -> usize {
+        self.share.bytes()
     }
 
     /// Takes bytes as they arrive and executes every complete command in them, in order. `now_ms`
@@ -92,6 +101,8 @@ impl Session {
                     let args = core::mem::take(&mut self.parser.args);
                     commands::execute(store, client, now_ms, &args, output);
                     self.parser.args = args;
+                    // The next command may come much later.
+                    self.parser.args.clear();
                 }
                 Found::TooLarge => commands::refuse_for_memory(output),
                 Found::Error(message) => {
@@ -107,6 +118,7 @@ impl Session {
         if client.close {
             consumed = input.len();
         }
+        self.share.set(self.parser.held());
         Progress { consumed, completed, close: client.close, http: client.http }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Refused;
 use crate::keyed::Keyed;
 use crate::memory::{Memory, fits};
 use crate::random::Random;
+use crate::requests::Requests;
 use crate::value::{Hash, List, Set, Value};
 use crate::zset::SortedSet;
 
@@ -39,6 +40,7 @@ pub struct Store {
     pub(crate) random: Random,
     pub(crate) stats: Stats,
     pub(crate) clients: Clients,
+    pub(crate) requests: Requests,
 }
 
 /// What `INFO` counts.
@@ -72,6 +74,7 @@ impl Store {
             random: Random::new(seed.rotate_left(32)),
             stats: Stats { started_ms: now_ms, ..Stats::default() },
             clients: Clients::default(),
+            requests: Requests::default(),
         }
     }
 
@@ -93,6 +96,14 @@ impl Store {
                 self.entries.trim(self.memory);
             }
         }
+    }
+
+    /// Returns whether the incomplete requests of all connections hold more memory than is free
+    /// beside them. The caller must then close the connection whose request holds the most
+    /// ([`Session::held_by_request`](crate::Session::held_by_request)), until it is no longer so.
+    #[must_use]
+    pub fn requests_exceed_their_share(&self) -> bool {
+        self.requests.exceed(self.memory)
     }
 
     pub(crate) fn memory(&self) -> &'static dyn Memory {

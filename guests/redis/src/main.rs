@@ -28,7 +28,7 @@ fn main(guest: Guest) {
         Err(error) => panic!("redis: {error}"),
     };
     println!("redis: ready on {}", net.socket_address(PORT));
-    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0, warned: None }));
+    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0, warned: [None; 2] }));
 }
 
 /// Returns the milliseconds since the Unix epoch.
@@ -54,29 +54,46 @@ impl Memory for Heap {
     }
 }
 
-/// How often to print that peers send HTTP, at most.
+/// How often to print that connections are closed, at most, for each reason.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a connection is closed.
+#[derive(Clone, Copy)]
+enum Why {
+    /// Its peer sends HTTP requests.
+    Http,
+    /// Incomplete requests hold too much memory.
+    Memory,
+}
 
 /// The server.
 struct Redis {
     store: Store,
     /// The number of connections so far.
     connections: u64,
-    /// When it was printed that a peer sends HTTP.
-    warned: Option<Instant>,
+    /// When it was printed why a connection was closed, for each reason in [`Why`].
+    warned: [Option<Instant>; 2],
 }
 
 impl Redis {
-    /// Prints that a connection is closed because its peer sends HTTP requests.
+    /// Prints why a connection is closed, but not for each of many.
     #[cold]
-    fn warn_of_http(&mut self, stream: &Stream<'_>) {
+    fn warn(&mut self, why: Why, stream: &Stream<'_>) {
         let now = stream.now();
-        if self.warned.is_some_and(|last| now.since(last) < WARN_EVERY) {
+        let warned = &mut self.warned[why as usize];
+        if warned.is_some_and(|last| now.since(last) < WARN_EVERY) {
             return;
         }
-        self.warned = Some(now);
-        if let Some(peer) = stream.peer() {
-            println!("redis: closed {peer}: it sent HTTP, perhaps from a hostile web page");
+        *warned = Some(now);
+        let Some(peer) = stream.peer() else { return };
+        match why {
+            Why::Http => {
+                println!("redis: closed {peer}: it sent HTTP, perhaps from a hostile web page");
+            }
+            Why::Memory => println!(
+                "redis: closed {peer}: incomplete requests took over half of the free memory, and \
+                 its the most; give the guest more memory"
+            ),
         }
     }
 }
@@ -159,7 +176,7 @@ impl Service for Redis {
                 client.progress = stream.now();
             }
             if http {
-                self.warn_of_http(stream);
+                self.warn(Why::Http, stream);
                 return Next::Close;
             }
         }
@@ -168,6 +185,18 @@ impl Service for Redis {
 
     fn refusal(&self) -> &'static [u8] {
         b"-ERR max number of clients reached\r\n"
+    }
+
+    fn holds_too_much(&self) -> bool {
+        self.store.requests_exceed_their_share()
+    }
+
+    fn held(&self, client: &Client) -> usize {
+        client.session.held_by_request()
+    }
+
+    fn closing(&mut self, _client: &Client, stream: &Stream<'_>) {
+        self.warn(Why::Memory, stream);
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The services of the shipped guests, as their users see them.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd, run};
@@ -115,6 +115,30 @@ fn redis_admits_new_clients_while_others_send_half_a_command() {
     while Guest::ask(REDIS, b"PING\r\n", b"\r\n") != b"+PONG\r\n" {
         assert!(Instant::now() < deadline, "half commands keep new clients out");
     }
+}
+
+/// Clients that announce large commands and send nothing of them must not fill the guest's memory.
+#[test]
+fn redis_serves_large_commands_while_others_announce_some() {
+    let _bed = Bed::new();
+    let redis = Guest::create("redis.cfg", &[]);
+    let mut crowd: Vec<_> = (0..20).map(|_| Guest::connect(REDIS)).collect();
+    for stream in &mut crowd {
+        // The guest closes those with the largest commands.
+        let _ = stream.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$700000\r\n");
+    }
+    let value = "v".repeat(400_000);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$400000\r\n{value}\r\n");
+    assert_eq!(Guest::ask(REDIS, set.as_bytes(), b"\r\n"), b"+OK\r\n");
+    // The clients that were closed were reset, or their connections ended.
+    let closed = crowd.iter_mut().filter(|stream| {
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
+        !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    });
+    assert!(closed.count() >= 10);
+    let log = chaos(&["log", "redis"]).ok();
+    assert!(log.contains("incomplete requests"), "{log}");
+    assert!(redis.listed().is_some());
 }
 
 /// A guest's clock must agree with dom0's from the start: a new guest's first stamps are from

@@ -13,6 +13,28 @@ fn without_xenstored_there_is_one_clear_error() {
     bed.assert_nothing_left("after the refusal");
 }
 
+/// As with xl, the kernel's device is used where no socket is found, in whole transactions.
+#[test]
+fn without_the_socket_the_kernels_device_is_used() {
+    let bed = XenStoreBed::new();
+    let create = [&["chaos", "create", "noop.cfg"], DEVICES.as_slice()].concat();
+    let through = [&["XENSTORED_PATH=/dev/xen/xenbus"], create.as_slice()].concat();
+    for _ in 0..2 {
+        run("env", &through).ok();
+        run("env", &["XENSTORED_PATH=/dev/xen/xenbus", "chaos", "destroy", "noop"]).ok();
+        bed.assert_nothing_left("after a create through the device");
+    }
+    // The socket of a running xenstored is moved away. Its pid file says that it runs.
+    let (socket, moved) = ("/run/xenstored/socket", "/run/xenstored/moved");
+    std::fs::rename(socket, moved).expect("the socket can be moved");
+    let created = chaos(&create[1..]);
+    let destroyed = chaos(&["destroy", "noop"]);
+    std::fs::rename(moved, socket).expect("the socket can be moved back");
+    created.ok();
+    destroyed.ok();
+    bed.assert_nothing_left("after a create without the socket");
+}
+
 #[test]
 fn a_bridge_that_is_missing_is_named() {
     let bed = XenStoreBed::new();

@@ -12,11 +12,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use crate::clients::xenstored::{DEADLINE, StoreError, wait_readable};
+use crate::clients::xenstored::{DEADLINE, StoreError, XENBUS, wait_readable};
 use xenstore::{Batch, Kind, Message};
-
-/// The kernel's device for XenStore (`xenbus_dev_frontend.c`).
-const XENBUS: &str = "/dev/xen/xenbus";
 
 /// The node that is watched. Any node does, because only the first event of the watch matters.
 const NODE: &str = "domid";
@@ -37,7 +34,7 @@ pub(crate) enum Until {
 /// # Errors
 /// The device cannot be used, or the kernel does not answer in time.
 pub(crate) fn wait(until: Until) -> Result<(), StoreError> {
-    let failed = |source| StoreError::Xenbus { path: XENBUS, source };
+    let failed = |source| StoreError::Xenbus { path: XENBUS.into(), source };
     let mut device = OpenOptions::new().read(true).write(true).open(XENBUS).map_err(failed)?;
     let tokens: &[&str] = match until {
         Until::Probed => &["1"],

@@ -25,7 +25,7 @@ pub enum StoreError {
     #[error("cannot open {path}; mount devtmpfs, and start xenstored before the guest is created")]
     Xenbus {
         /// The device.
-        path: &'static str,
+        path: PathBuf,
         /// The kernel's error.
         #[source]
         source: io::Error,

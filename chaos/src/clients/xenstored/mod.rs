@@ -14,6 +14,7 @@ use xenstore::{Batch, ErrorName, Kind, Message};
 
 pub use error::{StoreError, StoreRefusal};
 use stream::Stream;
+pub(crate) use stream::XENBUS;
 
 /// Deadline of an answer. No request makes xenstored wait, so the deadline passes only if it is
 /// stopped or broken.

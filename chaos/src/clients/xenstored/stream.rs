@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The stream of bytes to and from xenstored's socket.
+//! The stream of bytes to and from xenstored: its socket, or the kernel's device.
 
 use std::env;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use daemon::wait;
+use xenstore::Frame;
 
 use super::DEADLINE;
 use super::error::StoreError;
@@ -16,40 +19,82 @@ use super::error::StoreError;
 /// The sockets of xenstored. The second one differs where `/var/run` is a folder of its own.
 const SOCKETS: [&str; 2] = ["/run/xenstored/socket", "/var/run/xenstored/socket"];
 
+/// The kernel's device for XenStore (Linux's drivers/xen/xenbus/xenbus_dev_frontend.c).
+pub(crate) const XENBUS: &str = "/dev/xen/xenbus";
+
+/// The files in which a running XenStore leaves its process, or `domid:` and its domain
+/// (`XENSTORE_PID_FILE` of Xen's tools, and the path of older ones).
+const PID_FILES: [&str; 4] = [
+    "/run/xen/xenstored.pid",
+    "/var/run/xen/xenstored.pid",
+    "/run/xenstored.pid",
+    "/var/run/xenstored.pid",
+];
+
 /// A connection whose reads end at a deadline.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: UnixStream,
+    channel: Channel,
     deadline: Instant,
 }
 
+/// What the bytes go through.
+#[derive(Debug)]
+enum Channel {
+    /// xenstored's socket.
+    Socket(UnixStream),
+    /// The kernel's device. It takes one message a write, and drops what follows the message.
+    Device(File),
+}
+
+/// Where XenStore may be found.
+#[derive(Debug)]
+struct Places {
+    /// Sockets, or other names of the device. The first one on which a process listens is used.
+    paths: Vec<PathBuf>,
+    /// The device if none of them can be used, and the pid files that say whether it can be.
+    device: Option<(PathBuf, Vec<PathBuf>)>,
+}
+
 impl Stream {
-    /// Connects to the socket that `XENSTORED_PATH` names, otherwise to the first one on which
-    /// xenstored listens.
+    /// Connects to the socket or the device that `XENSTORED_PATH` names. If it is not set, connects
+    /// to the first socket on which xenstored listens, otherwise to the kernel's device.
     ///
     /// # Errors
-    /// xenstored listens on none of them.
+    /// xenstored listens on none of the sockets, and no pid file says that it runs elsewhere.
     pub(super) fn open() -> Result<Self, StoreError> {
-        let sockets = match env::var_os("XENSTORED_PATH") {
-            Some(path) => vec![PathBuf::from(path)],
-            None => SOCKETS.map(PathBuf::from).to_vec(),
-        };
-        Self::open_at(&sockets)
+        Self::open_at(&match env::var_os("XENSTORED_PATH") {
+            Some(path) => Places { paths: vec![PathBuf::from(path)], device: None },
+            None => Places {
+                paths: SOCKETS.map(PathBuf::from).to_vec(),
+                device: Some((PathBuf::from(XENBUS), PID_FILES.map(PathBuf::from).to_vec())),
+            },
+        })
     }
 
-    fn open_at(sockets: &[PathBuf]) -> Result<Self, StoreError> {
-        for path in sockets {
+    fn open_at(places: &Places) -> Result<Self, StoreError> {
+        for path in &places.paths {
             match UnixStream::connect(path) {
                 Ok(socket) => return Self::to_socket(socket),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-                    ) => {}
-                Err(error) => return Err(StoreError::Lost(error)),
+                Err(error) => match error.kind() {
+                    // connect(2) also refuses what is not a socket.
+                    io::ErrorKind::ConnectionRefused if is_device(path) => {
+                        return Self::to_device(path);
+                    }
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {}
+                    _ => return Err(StoreError::Lost(error)),
+                },
             }
         }
-        Err(StoreError::NotRunning { path: sockets.first().cloned().unwrap_or_default() })
+        match &places.device {
+            // Without a XenStore the kernel would queue requests without a limit.
+            Some((device, pid_files)) if pid_files.iter().any(|file| names_a_store(file)) => {
+                Self::to_device(device)
+            }
+            _ => Err(StoreError::NotRunning {
+                path: places.paths.first().cloned().unwrap_or_default(),
+            }),
+        }
     }
 
     /// Returns the stream over a socket that is connected.
@@ -58,7 +103,21 @@ impl Stream {
     /// The kernel sets no deadline for writing.
     pub(super) fn to_socket(socket: UnixStream) -> Result<Self, StoreError> {
         socket.set_write_timeout(Some(DEADLINE)).map_err(StoreError::Lost)?;
-        Ok(Self { socket, deadline: Instant::now() + DEADLINE })
+        Ok(Self::over(Channel::Socket(socket)))
+    }
+
+    /// Returns the stream over the kernel's device.
+    ///
+    /// # Errors
+    /// The device cannot be opened.
+    fn to_device(path: &Path) -> Result<Self, StoreError> {
+        let device = OpenOptions::new().read(true).write(true).open(path);
+        let failed = |source| StoreError::Xenbus { path: path.to_owned(), source };
+        Ok(Self::over(Channel::Device(device.map_err(failed)?)))
+    }
+
+    fn over(channel: Channel) -> Self {
+        Self { channel, deadline: Instant::now() + DEADLINE }
     }
 
     /// Sets the deadline of all reads until the next call to [`DEADLINE`] from now on.
@@ -71,7 +130,41 @@ impl Stream {
     /// # Errors
     /// As write(2); the peer does not take them in time.
     pub(super) fn send(&mut self, messages: &[u8]) -> io::Result<()> {
-        self.socket.write_all(messages)
+        match &mut self.channel {
+            Channel::Socket(socket) => socket.write_all(messages),
+            Channel::Device(device) => each_message(messages, |message| device.write_all(message)),
+        }
+    }
+}
+
+/// Passes messages to `send`, one after the other.
+fn each_message(
+    mut messages: &[u8],
+    mut send: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    loop {
+        match Frame::split(messages) {
+            Ok(Some((_, rest))) => {
+                let (message, after) = messages.split_at(messages.len() - rest.len());
+                send(message)?;
+                messages = after;
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
+        }
+    }
+}
+
+fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_char_device())
+}
+
+/// Returns whether a pid file names a process that exists, or a domain.
+fn names_a_store(pid_file: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(pid_file) else { return false };
+    match text.trim().parse::<u32>() {
+        Ok(process) => Path::new("/proc").join(process.to_string()).exists(),
+        Err(_) => text.starts_with("domid:"),
     }
 }
 
@@ -82,13 +175,20 @@ impl Read for Stream {
         if too_late || !wait::readable(self.as_fd(), self.deadline).map_err(io::Error::from)? {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.socket.read(buffer)
+        match &mut self.channel {
+            Channel::Socket(socket) => socket.read(buffer),
+            // Does not block after the poll: the kernel returns what there is.
+            Channel::Device(device) => device.read(buffer),
+        }
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        match &self.channel {
+            Channel::Socket(socket) => socket.as_fd(),
+            Channel::Device(device) => device.as_fd(),
+        }
     }
 }
 
@@ -97,19 +197,72 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
 
+    use xenstore::Batch;
+
     use super::*;
 
     #[test]
     fn the_sockets_are_tried_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        let sockets = ["first", "second"].map(|name| folder.path().join(name));
-        let missing = Stream::open_at(&sockets);
+        let paths: Vec<_> = ["first", "second"].map(|name| folder.path().join(name)).into();
+        let places = Places { paths: paths.clone(), device: None };
+        let missing = Stream::open_at(&places);
         assert!(
-            matches!(&missing, Err(StoreError::NotRunning { path }) if *path == sockets[0]),
+            matches!(&missing, Err(StoreError::NotRunning { path }) if *path == paths[0]),
             "{missing:?}"
         );
-        let _listener = UnixListener::bind(&sockets[1]).unwrap();
-        Stream::open_at(&sockets).unwrap();
+        let _listener = UnixListener::bind(&paths[1]).unwrap();
+        assert!(matches!(Stream::open_at(&places).unwrap().channel, Channel::Socket(_)));
+    }
+
+    /// `/dev/null` stands for the kernel's device.
+    #[test]
+    fn the_device_is_used_only_if_a_xenstore_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("xenstored.pid");
+        let places = Places {
+            paths: vec![folder.path().join("socket")],
+            device: Some(("/dev/null".into(), vec![folder.path().join("old"), pid_file.clone()])),
+        };
+        let is_open = || match Stream::open_at(&places) {
+            Ok(stream) => matches!(stream.channel, Channel::Device(_)),
+            Err(error) => !matches!(error, StoreError::NotRunning { .. }),
+        };
+        assert!(!is_open(), "no pid file");
+        for (text, open) in [
+            (format!("{}\n", std::process::id()), true),
+            // Above the largest process ID of Linux.
+            ("4194305\n".into(), false),
+            ("domid:7\n".into(), true),
+            (String::new(), false),
+        ] {
+            fs::write(&pid_file, &text).unwrap();
+            assert_eq!(is_open(), open, "{text:?}");
+        }
+        // As in libxenstore, XENSTORED_PATH may name the device.
+        let named = Places { paths: vec!["/dev/null".into()], device: None };
+        assert!(matches!(Stream::open_at(&named).unwrap().channel, Channel::Device(_)));
+    }
+
+    /// The device drops what follows a message in one write.
+    #[test]
+    fn each_message_is_written_alone() {
+        let mut batch = Batch::inside(7);
+        batch.write("/a", "value");
+        batch.remove("/b");
+        batch.commit();
+        let mut messages = Vec::new();
+        each_message(batch.bytes(), |message| {
+            messages.push(message.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(messages.len(), 3);
+        assert_eq!(messages.concat(), batch.bytes());
+        for message in &messages {
+            let (_, rest) = Frame::split(message).unwrap().unwrap();
+            assert_eq!(rest, b"");
+        }
     }
 
     #[test]

@@ -9,3 +9,4 @@
 mod edges;
 mod filling;
 mod limited;
+mod requests;

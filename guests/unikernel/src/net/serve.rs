@@ -2,6 +2,7 @@
 //! Serves a TCP port: the loop over frames, connections and deadlines.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::net::Ipv4Addr;
 
 use smoltcp::iface::{PollResult, SocketSet};
@@ -67,6 +68,21 @@ pub trait Service {
     fn refusal(&self) -> &'static [u8] {
         b""
     }
+
+    /// Returns whether the sessions hold too much memory: some of them must be closed. Called after
+    /// each [`ready`](Self::ready), so it must be fast.
+    fn holds_too_much(&self) -> bool {
+        false
+    }
+
+    /// Returns how much of that memory a session holds, in bytes. The session that holds the most
+    /// is closed first; those that hold nothing are not closed.
+    fn held(&self, _session: &Self::Session) -> usize {
+        0
+    }
+
+    /// Handles that a session is about to be closed because it [holds too much](Self::held).
+    fn closing(&mut self, _session: &Self::Session, _stream: &Stream<'_>) {}
 
     /// Returns when to call [`expire`](Self::expire). Called after each round.
     fn deadline(&self) -> Option<Instant> {
@@ -269,6 +285,7 @@ impl<'a, S: Service> Server<'a, S> {
             self.admit(slot, now);
         }
         self.call_service(slot, now);
+        while self.service.holds_too_much() && self.close_largest(now) {}
         let connection = &mut self.connections.slots[usize::from(slot)];
         let netif = &mut self.net.netif;
         let header = connection.header;
@@ -320,6 +337,35 @@ impl<'a, S: Service> Server<'a, S> {
         stream.socket.set_timeout(Some(SILENCE_TIMEOUT));
         let session = self.service.open(&mut stream);
         self.connections.begin_session(slot, session);
+    }
+
+    /// Closes the connection whose session holds the most memory; of several, the one that has made
+    /// no progress for the longest time. Returns whether there was one.
+    #[cold]
+    #[inline(never)]
+    fn close_largest(&mut self, now: Instant) -> bool {
+        let mut largest = None;
+        for (connection, slot) in self.connections.slots.iter().zip(0u16..) {
+            let Some(session) = &connection.session else { continue };
+            let rank = (self.service.held(session), connection.unfinished.map(Reverse));
+            if rank.0 > 0 && largest.is_none_or(|(most, _)| rank > most) {
+                largest = Some((rank, slot));
+            }
+        }
+        let Some((_, slot)) = largest else { return false };
+        let connection = &mut self.connections.slots[usize::from(slot)];
+        let socket = connection.sockets.get_mut::<Socket<'static>>(connection.handle);
+        let mut stream = Stream { socket, now };
+        if let Some(session) = &connection.session {
+            self.service.closing(session, &stream);
+        }
+        // The client may be sending. A reset is the only answer that stops it.
+        stream.abort();
+        // Have the reset sent.
+        connection.deadline = Some(now);
+        self.next_deadline = earlier(self.next_deadline, now);
+        self.connections.end_session(slot);
+        true
     }
 
     /// Calls the service for a connection that it has, and closes the connection if it must be.

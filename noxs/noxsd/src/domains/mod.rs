@@ -28,6 +28,7 @@ use slab::Slab;
 
 pub use self::attach::AttachedAs;
 use self::device::{Device, Fault};
+pub use self::left_out::CRASHED;
 use crate::console::Clients;
 use crate::console::log::LogSpace;
 use crate::host::{DomId, Host, LocalPort};

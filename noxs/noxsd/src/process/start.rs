@@ -18,7 +18,7 @@ use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
 use super::taps::{self, OpenTapError};
 use crate::control::records;
-use crate::domains::{AttachedAs, Domains};
+use crate::domains::{CRASHED, Domains};
 use crate::host::dom0::XenHost;
 use crate::host::serving;
 
@@ -139,12 +139,12 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     for record in left_out {
         let domid = record.attach.id.domid;
         tracing::warn!("domain {domid} is not served: noxsd crashed twice while it served it");
-        domains.leave_out(&record.attach);
+        domains.leave_out(&record.attach, CRASHED);
     }
     for record in recorded {
         let domid = record.attach.id.domid;
         serving::begin(record.attach.id.handle);
-        match domains.attach(&record.attach, record.log, AttachedAs::Running, now, server) {
+        match domains.attach_recorded(&record.attach, record.log, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
         }

@@ -6,7 +6,9 @@
 #![allow(unsafe_code)]
 #![allow(clippy::cast_possible_truncation)] // bytes of patterns, fields of rings
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
@@ -37,12 +39,17 @@ static HEAP_USER: Mutex<()> = Mutex::new(());
 /// until its last byte, a `.`, if one of its bytes is a `(`.
 struct Echo {
     open: usize,
+    /// How many bytes incomplete requests may have in all, and have. Those are the bytes that were
+    /// received since the `(`.
+    most: usize,
+    held: Rc<Cell<usize>>,
 }
 
 /// What the service stores for a connection.
-#[derive(Default)]
 struct Echoed {
     pending: Vec<u8>,
+    held: usize,
+    all: Rc<Cell<usize>>,
     /// When the request began that is incomplete.
     since: Option<Instant>,
 }
@@ -55,11 +62,11 @@ impl Service for Echo {
     fn open(&mut self, stream: &mut Stream<'_>) -> Echoed {
         assert_eq!(stream.peer().map(|peer| *peer.ip()), Some(CLIENT));
         self.open += 1;
-        Echoed::default()
+        Echoed { pending: Vec::new(), held: 0, all: Rc::clone(&self.held), since: None }
     }
 
     fn ready(&mut self, session: &mut Echoed, stream: &mut Stream<'_>) -> Next {
-        let Echoed { pending, since } = session;
+        let Echoed { pending, since, held, all } = session;
         let now = stream.now();
         loop {
             let sent = stream.send(pending);
@@ -75,6 +82,9 @@ impl Service for Echo {
                         b'.' => *since = None,
                         _ => {}
                     }
+                    all.set(all.get() - *held);
+                    *held = if since.is_some() { *held + 1 } else { 0 };
+                    all.set(all.get() + *held);
                 }
                 bytes.len()
             });
@@ -88,6 +98,20 @@ impl Service for Echo {
 
     fn refusal(&self) -> &'static [u8] {
         REFUSAL
+    }
+
+    fn holds_too_much(&self) -> bool {
+        self.held.get() > self.most
+    }
+
+    fn held(&self, session: &Echoed) -> usize {
+        session.held
+    }
+}
+
+impl Drop for Echoed {
+    fn drop(&mut self) {
+        self.all.set(self.all.get() - self.held);
     }
 }
 
@@ -251,7 +275,8 @@ impl World {
         let mut table = GrantTable::over(grants);
         let net = Net::connect(&vif, ipv4, &mut table, 5, Instant::from_nanos(0)).unwrap();
         let net = std::boxed::Box::leak(std::boxed::Box::new(net));
-        let server = Server::new(net, PORT, Echo { open: 0 }).unwrap();
+        let server =
+            Server::new(net, PORT, Echo { open: 0, most: 10_000, held: Rc::default() }).unwrap();
         let mut cable = Cable::default();
         let config = Config::new(HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 1])));
         let mut client = Interface::new(config, &mut cable, Time::ZERO);

@@ -154,3 +154,44 @@ fn half_open_connections_are_evicted_for_a_real_client() {
     let handle = world.connect();
     assert_eq!(echo(&mut world, handle, b"real"), b"real");
 }
+
+/// Together, incomplete requests may have 10,000 bytes.
+#[test]
+fn the_largest_incomplete_requests_are_closed_when_they_hold_too_much() {
+    let mut world = World::new(1 << 20);
+    let handles: Vec<_> = (0..4).map(|_| world.connect()).collect();
+    world.run(SECOND / 100);
+    for (handle, length) in handles.iter().zip([3000, 4000, 2900, 50]) {
+        let bytes = [b"(".as_slice(), &pattern_of_letters(length)].concat();
+        assert_eq!(echo(&mut world, *handle, &bytes), bytes);
+    }
+    assert_eq!(open(&mut world, &handles), handles);
+    // These bytes exceed the limit. The largest request is another client's.
+    assert_eq!(echo(&mut world, handles[3], &pattern_of_letters(200)), pattern_of_letters(200));
+    world.run(SECOND / 100);
+    assert_eq!(open(&mut world, &handles), [handles[0], handles[2], handles[3]]);
+    // The client learns it by a reset: it may be sending.
+    assert_eq!(world.socket(handles[1]).state(), State::Closed);
+    assert!(world.server.service.held.get() < 10_000);
+    // Now the one whose bytes exceed the limit has the largest request itself.
+    let bytes = pattern_of_letters(6000);
+    let mut sent = 0;
+    for _ in 0..20 {
+        let socket = world.socket(handles[3]);
+        if socket.can_send() {
+            sent += socket.send_slice(&bytes[sent..]).unwrap();
+        }
+        world.run(SECOND / 100);
+    }
+    assert_eq!(open(&mut world, &handles), [handles[0], handles[2]]);
+    // A request that is completed holds nothing.
+    assert_eq!(echo(&mut world, handles[0], b"."), b".");
+    assert_eq!(world.server.service.held.get(), 2901);
+    // Their slots are free again.
+    assert_eq!(world.server.connections.slots.iter().filter(|slot| slot.used).count(), 2);
+}
+
+/// Returns bytes that neither begin nor end a request.
+fn pattern_of_letters(length: usize) -> Vec<u8> {
+    (0..length).map(|index| b'a' + (index % 26) as u8).collect()
+}

@@ -47,7 +47,7 @@ fn a_guest_that_broke_its_rings_before_a_restart_loses_only_those() {
 fn a_domain_that_is_left_out_is_listed_until_it_is_detached() {
     let mut bed = Bed::new();
     let one = attach(1);
-    bed.domains.leave_out(&one);
+    bed.domains.leave_out(&one, CRASHED);
     let listed: Vec<_> = bed.domains.broken().collect();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].id, one.id);
@@ -55,6 +55,57 @@ fn a_domain_that_is_left_out_is_listed_until_it_is_detached() {
     assert!(bed.domains.host.bound.is_empty());
     bed.domains.detach(one.id, &mut bed.clients).unwrap();
     assert_eq!(bed.domains.broken().count(), 0);
+}
+
+/// A noxsd that starts alone, such as after a crash of chaosd, too, also reads records of domains
+/// that no longer exist, or whose numbers now belong to domains of another toolstack.
+#[test]
+fn a_record_of_a_domain_that_is_gone_maps_and_binds_nothing() {
+    let mut bed = Bed::new();
+    assert!(matches!(bed.attach_as(&attach(1), AttachedAs::Running), Err(Refusal::System { .. })));
+    // The new domain has granted pages under the same numbers, but its ports belong to others.
+    bed.guest(2);
+    let memory = bed.page(2, TX_REF);
+    let mapped = memory.holders();
+    bed.domains.host.fail_bind = Some(0);
+    assert!(matches!(bed.attach_as(&attach(2), AttachedAs::Running), Err(Refusal::System { .. })));
+    bed.domains.host.fail_bind = None;
+    assert!(bed.domains.host.bound.is_empty());
+    assert!(bed.domains.host.notified.is_empty());
+    assert_eq!(bed.domains.slots.len(), 0);
+    assert_eq!(memory.holders(), mapped, "a page of another toolstack's domain stays mapped");
+    // The records of domains that exist are served.
+    bed.guest(3);
+    bed.attach_as(&attach(3), AttachedAs::Running).unwrap();
+}
+
+/// Earlier versions let two guests have one address, and records can be changed by hand.
+#[test]
+fn of_two_running_guests_with_one_address_the_second_is_told_of_the_first() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    bed.guest(2);
+    bed.attach_as(&attach(1), AttachedAs::Running).unwrap();
+    let mut two = attach(2);
+    first(&mut two).ipv4 = Some(ip(1));
+    let refusal =
+        bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients).unwrap_err();
+    assert_eq!(refusal, ipv4_in_use(ip(1), AddressOwner::Domain(1)));
+    // noxsd's log has this message behind the second one's number, and `chaos list` behind its name,
+    // until it is destroyed.
+    let listed: Vec<_> = bed.domains.broken().collect();
+    assert_eq!((listed.len(), listed[0].id, listed[0].devices.len()), (1, two.id, 2));
+    for device in &listed[0].devices {
+        let reason = device.broken.as_deref().unwrap();
+        for part in ["10.0.0.1", "domain 1", "ip=", "destroy"] {
+            assert!(reason.contains(part), "{reason}");
+        }
+    }
+    bed.domains.detach(two.id, &mut bed.clients).unwrap();
+    // The first one has its network.
+    bed.send(1, 0, &frame_to(99, 1));
+    bed.run(1);
+    assert_eq!(bed.frame_out(), Some(frame_to(99, 1)));
 }
 
 #[test]
