@@ -17,6 +17,8 @@ pub(crate) const CREATE_FROM_SHELL: f64 = 1.5;
 pub(crate) const EMPTIED_POOL: f64 = 1.11;
 /// How many times as long the last guest takes as the first.
 pub(crate) const POOL_GROWTH: f64 = 1.05;
+/// How many times as long a round trip to a guest takes while another one attacks.
+pub(crate) const ATTACK: f64 = 2.0;
 
 #[cfg(test)]
 mod tests {

@@ -39,6 +39,7 @@ use crate::turns::Turns;
 use crate::turns::backoff::Backoff;
 use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
+use crate::turns::recent::Recent;
 
 /// Warnings about faults of guests that are logged in each [`WARNING_INTERVAL`].
 const WARNINGS: u64 = 20;
@@ -101,6 +102,8 @@ pub struct Domains<H: Host> {
     turns: Turns<Task>,
     /// When the last turn began.
     last_turn: Instant,
+    /// The domains that were served last.
+    recent: Recent<DomainIndex>,
     /// Ports to unmask at the end of this turn.
     unmask: Vec<LocalPort>,
     /// The space that all consoles' logs share.
@@ -123,6 +126,7 @@ impl<H: Host> Domains<H> {
             net: Net::default(),
             turns: Turns::default(),
             last_turn: now,
+            recent: Recent::default(),
             unmask: Vec::new(),
             log_space: Rc::default(),
             broken: BTreeSet::new(),
