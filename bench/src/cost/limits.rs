@@ -27,7 +27,7 @@ mod tests {
     const DOC: &str = include_str!("../../../docs/performance.md");
 
     /// The first cell of each row that has a limit, in the document's order, and the limit.
-    const ALL: [(&str, f64); 10] = [
+    const ALL: [(&str, f64); 11] = [
         ("noop, 4 MiB, no device, prepare + execute", NOOP),
         ("redis, 8 MiB, console and vif, everything until it runs", REDIS),
         ("`chaos create redis.cfg`, `execve` to exit", CREATE),
@@ -41,6 +41,7 @@ mod tests {
             EMPTIED_POOL,
         ),
         ("the 1000th guest from a shell against the first", POOL_GROWTH),
+        ("a round trip while another guest attacks, against a quiet one", ATTACK),
     ];
 
     /// Returns the first cell and the limit of each row that has a limit, from all tables with a
