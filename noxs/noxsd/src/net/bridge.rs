@@ -116,8 +116,8 @@ impl<M> Bridge<M> {
         id
     }
 
-    /// Removes a port, the frames that wait for it and those that it floods. Returns how much has passed through it. The
-    /// addresses must be those that the port was added with.
+    /// Removes a port, the frames that wait for it and those that it floods. Returns how much has
+    /// passed through it. The addresses must be those that the port was added with.
     pub(super) fn remove_port(
         &mut self,
         id: BridgePortId,

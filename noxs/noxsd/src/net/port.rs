@@ -148,7 +148,8 @@ impl<M: SharedPage> BridgePort<M> {
     }
 
     /// Keeps a frame until the guest posts a page. It is dropped if the guest has posted no page
-    /// for too long, or if no more may wait and its origin has the most. `own` is this port's place.
+    /// for too long, or if no more may wait and its origin has the most. `own` is the place of this
+    /// port.
     pub(super) fn keep(
         &mut self,
         frame: &[u8],

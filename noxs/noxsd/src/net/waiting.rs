@@ -8,7 +8,7 @@
 //!   room is left however many guests post nothing.
 //! - The origins of a queue's frames, which are guests or the tap, take turns. A full queue drops
 //!   the newest frame of the origin that has the most, so that no origin takes another's room.
-//! - A guest that has [`MOST_OF_ONE`] frames in a queue while the receiver has frames of others, too,
+//! - A guest that has [`MOST_OF_ONE`] frames in a queue while others send to the receiver as well
 //!   may send again after [`HOLD`] only: otherwise it would keep dom0 and the receiver busy with
 //!   frames that are dropped in the end. Its frames meanwhile stay in its own ring.
 //! - All queues together hold [`ALL_BYTES`] at most, each frame with its [`OVERHEAD`].

@@ -67,8 +67,8 @@ fn a_storm_before_configure_masks_the_port_until_then() {
     assert_eq!(bed.sent(1), [(0, 0)]);
 }
 
-/// A fifth of a second of a guest whose ring is always full of requests for the page [`DATA_REF`]. Returns how
-/// many were answered.
+/// A fifth of a second of a guest whose ring is always full of requests for the page [`DATA_REF`].
+/// Returns how many were answered.
 fn flood(bed: &mut Bed, domid: u16, length: u16) -> u32 {
     let ring = bed.page(domid, TX_REF);
     let before = frontend::responses(&ring);
