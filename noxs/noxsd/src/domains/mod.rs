@@ -157,6 +157,12 @@ impl<H: Host> Domains<H> {
         self.net.update_interfaces(messages);
     }
 
+    /// Returns whether dom0 has an IPv4 address on a bridge.
+    #[cfg(test)]
+    pub(crate) fn dom0_has(&self, bridge: &str, address: std::net::Ipv4Addr) -> bool {
+        self.net.dom0_has(bridge, address)
+    }
+
     /// Returns the devices of a domain.
     fn device_ids(&self, domain: DomainIndex) -> impl Iterator<Item = DeviceId> + use<H> {
         let devices = 0..self.slots[domain.0].devices.len();
