@@ -17,6 +17,8 @@ pub(crate) const CREATE_FROM_SHELL: f64 = 1.5;
 pub(crate) const EMPTIED_POOL: f64 = 1.11;
 /// How many times as long the last guest takes as the first.
 pub(crate) const POOL_GROWTH: f64 = 1.05;
+/// How many times as long a round trip to a guest takes while another one attacks.
+pub(crate) const ATTACK: f64 = 2.0;
 
 #[cfg(test)]
 mod tests {
@@ -25,7 +27,7 @@ mod tests {
     const DOC: &str = include_str!("../../../docs/performance.md");
 
     /// The first cell of each row that has a limit, in the document's order, and the limit.
-    const ALL: [(&str, f64); 10] = [
+    const ALL: [(&str, f64); 11] = [
         ("noop, 4 MiB, no device, prepare + execute", NOOP),
         ("redis, 8 MiB, console and vif, everything until it runs", REDIS),
         ("`chaos create redis.cfg`, `execve` to exit", CREATE),
@@ -39,6 +41,7 @@ mod tests {
             EMPTIED_POOL,
         ),
         ("the 1000th guest from a shell against the first", POOL_GROWTH),
+        ("a round trip while another guest attacks, against a quiet one", ATTACK),
     ];
 
     /// Returns the first cell and the limit of each row that has a limit, from all tables with a

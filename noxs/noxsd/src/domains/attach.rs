@@ -99,7 +99,7 @@ impl<H: Host> Domains<H> {
         }
         let memory = Rc::new(memory);
         let allowance = Allowance::new(now);
-        let backoff = Backoff::default();
+        let backoff = Backoff::new(now);
         let domain = Domain { id: attach.id, memory, devices, guest, allowance, backoff };
         self.slots.insert(Box::new(domain));
         self.by_domid.insert(domid.0.into(), index);

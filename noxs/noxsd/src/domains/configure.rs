@@ -65,7 +65,8 @@ impl<H: Host> Domains<H> {
             let turn = self.turns.add(Task::Device(id));
             device.turn = Some(turn);
             let (memory, domid) = (Rc::clone(&domain.memory), DomId(domain.id.domid));
-            let receiver = Receiver { memory, domid, port, turn };
+            let handle = domain.id.handle;
+            let receiver = Receiver { memory, domid, port, turn, handle };
             let guest = domain.guest;
             if domain.backoff.delay().is_some() {
                 // The port may be masked since an event that no device was there for.

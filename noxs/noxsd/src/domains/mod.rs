@@ -40,6 +40,7 @@ use crate::turns::Turns;
 use crate::turns::backoff::Backoff;
 use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
+use crate::turns::recent::Recent;
 
 /// Warnings about faults of guests that are logged in each [`WARNING_INTERVAL`].
 const WARNINGS: u64 = 20;
@@ -102,6 +103,8 @@ pub struct Domains<H: Host> {
     turns: Turns<Task>,
     /// When the last turn began.
     last_turn: Instant,
+    /// The domains that were served last.
+    recent: Recent<DomainIndex>,
     /// Ports to unmask at the end of this turn.
     unmask: Vec<LocalPort>,
     /// The space that all consoles' logs share.
@@ -124,6 +127,7 @@ impl<H: Host> Domains<H> {
             net: Net::default(),
             turns: Turns::default(),
             last_turn: now,
+            recent: Recent::default(),
             unmask: Vec::new(),
             log_space: Rc::default(),
             broken: BTreeSet::new(),
@@ -152,6 +156,12 @@ impl<H: Host> Domains<H> {
     /// Records what the kernel has reported of dom0's network interfaces.
     pub fn update_interfaces(&mut self, messages: impl Iterator<Item = Message>) {
         self.net.update_interfaces(messages);
+    }
+
+    /// Returns whether dom0 has an IPv4 address on a bridge.
+    #[cfg(test)]
+    pub(crate) fn dom0_has(&self, bridge: &str, address: std::net::Ipv4Addr) -> bool {
+        self.net.dom0_has(bridge, address)
     }
 
     /// Returns the devices of a domain.

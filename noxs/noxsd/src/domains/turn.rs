@@ -29,7 +29,7 @@ impl<H: Host> Domains<H> {
     /// sent many events for nothing.
     pub fn event(&mut self, port: LocalPort) {
         let Some(index) = self.by_port.get(port.0) else { return };
-        let delay = self.slots[index.0].backoff.count();
+        let delay = self.slots[index.0].backoff.count(self.last_turn);
         self.queue_devices(index, port, delay);
     }
 
@@ -113,16 +113,17 @@ impl<H: Host> Domains<H> {
         let Some(port) = device.port else { return };
         serving::begin(domain.handle);
         let domid = DomId(domain.domid);
-        let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now };
+        let shared = self.recent.serve(id.domain, now);
+        let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now, shared };
         let served = device.kind.serve(&mut cx, &mut self.net, allowance, clients);
         let after = served.map(|Served { after, progress }| {
             if progress {
                 backoff.progress();
                 return after;
             }
-            // The next turn would refuse requests as this one did.
+            // The next turn would refuse or drop frames as this one did.
             match after {
-                After::Turn => backoff.count().map_or(after, |delay| After::Time(now + delay)),
+                After::Turn => backoff.count(now).map_or(after, |delay| After::Time(now + delay)),
                 _ => after,
             }
         });
@@ -168,6 +169,7 @@ impl<H: Host> Domains<H> {
         now: Instant,
         clients: &mut impl Clients,
     ) {
+        serving::end();
         if self.net.serve_floods(id, &mut self.host, now) == After::Turn {
             self.turns.queue(turn);
         }

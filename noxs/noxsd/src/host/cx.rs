@@ -18,6 +18,8 @@ pub struct Cx<'a, H: Host> {
     pub port: LocalPort,
     /// When the turn began.
     pub now: Instant,
+    /// Whether other domains were served lately, so that this one gets a small batch.
+    pub shared: bool,
 }
 
 impl<H: Host> Cx<'_, H> {

@@ -8,7 +8,7 @@ use xen_ring::SharedPage;
 pub(crate) use xen_ring::testing::FakePage;
 
 use super::buffers::{GrantCopy, PageBuffers};
-use super::{DomId, GrantRef, Host, LocalPort, RemotePort};
+use super::{DomId, GrantRef, Host, LocalPort, RemotePort, serving};
 
 pub(crate) const CONSOLE_REF: u32 = 1;
 pub(crate) const TX_REF: u32 = 8;
@@ -26,6 +26,8 @@ pub(crate) struct FakeHost {
     /// How many calls of `bind` succeed before one fails.
     pub(crate) fail_bind: Option<u32>,
     pub(crate) notified: Vec<LocalPort>,
+    /// The domain that was being served at each notification.
+    pub(crate) served: Vec<Option<[u8; 16]>>,
     pub(crate) unmasked: Vec<LocalPort>,
     /// Number of calls of `fetch` and `deliver`.
     pub(crate) copies: usize,
@@ -67,6 +69,7 @@ impl Host for FakeHost {
     fn notify(&mut self, port: LocalPort) {
         assert!(self.bound.contains(&port), "port {port} is not bound");
         self.notified.push(port);
+        self.served.push(serving::handle());
     }
 
     fn unmask(&mut self, ports: &[LocalPort]) {

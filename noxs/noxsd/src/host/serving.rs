@@ -1,22 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which domain is being served, so that a panic can be attributed to it.
+//! Which domain is being served, so that a panic can be attributed to it: the guest that sends, or
+//! the one that receives while its ring is used.
 //!
-//! The panic hook runs wherever the panic happened, so this is a global value.
+//! The panic hook runs on the thread of the panic, which is the one that serves.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::Cell;
 
-/// The two halves of the domain's handle; both are 0 while no domain is served. noxsd has one
-/// thread, which also runs the hook, so the halves are always of one handle.
-static HANDLE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+thread_local! {
+    /// The domain's handle; zeros while no domain is served.
+    static HANDLE: Cell<[u8; 16]> = const { Cell::new([0; 16]) };
+}
 
 /// Notes that the domain with this handle is served from now on.
 pub fn begin(handle: [u8; 16]) {
-    let handle = u128::from_ne_bytes(handle);
-    // Truncation takes the lower half.
-    #[allow(clippy::cast_possible_truncation)]
-    HANDLE[0].store(handle as u64, Relaxed);
-    #[allow(clippy::cast_possible_truncation)]
-    HANDLE[1].store((handle >> 64) as u64, Relaxed);
+    HANDLE.set(handle);
 }
 
 /// Notes that no domain is served.
@@ -24,10 +21,14 @@ pub fn end() {
     begin([0; 16]);
 }
 
+/// Notes that the domain is served again that [`handle`] has returned before.
+pub fn resume(handle: Option<[u8; 16]>) {
+    begin(handle.unwrap_or_default());
+}
+
 /// Returns the handle of the domain that is being served.
 #[must_use]
 pub fn handle() -> Option<[u8; 16]> {
-    let [low, high] = [HANDLE[0].load(Relaxed), HANDLE[1].load(Relaxed)];
-    let handle = u128::from(low) | u128::from(high) << 64;
-    (handle != 0).then(|| handle.to_ne_bytes())
+    let handle = HANDLE.get();
+    (handle != [0; 16]).then_some(handle)
 }

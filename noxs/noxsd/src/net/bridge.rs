@@ -18,9 +18,9 @@ use super::port::BridgePort;
 use super::rules::TapRules;
 use super::switch::{BridgePortId, End, Route, Switch};
 use super::transfer::{BATCH, Delivery, Transfer, address};
-use super::waiting::{Check, Store};
-use crate::host::Host;
+use super::waiting::{Check, Origin, Store};
 use crate::host::buffers::BufferIndex;
+use crate::host::{Host, serving};
 use crate::turns::{After, TurnId};
 
 /// Ports that the table has room for without being moved.
@@ -32,6 +32,16 @@ const CAPACITY: usize = 16 * 1024;
 pub struct TapFault {
     bridge: String,
     error: io::Error,
+}
+
+/// What has become of the frames of one batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delivered {
+    /// Frames with one receiver that were dropped.
+    pub(super) dropped: usize,
+    /// Whether so many frames of the sender wait for their receivers that it must not send more
+    /// for a while.
+    pub(super) hold: bool,
 }
 
 /// The owners of a bridge's turns.
@@ -106,8 +116,8 @@ impl<M> Bridge<M> {
         id
     }
 
-    /// Removes a port, the frames that wait for it and those that it floods. Returns how much has passed through it. The
-    /// addresses must be those that the port was added with.
+    /// Removes a port, the frames that wait for it and those that it floods. Returns how much has
+    /// passed through it. The addresses must be those that the port was added with.
     pub(super) fn remove_port(
         &mut self,
         id: BridgePortId,
@@ -215,7 +225,7 @@ impl<M: SharedPage> Bridge<M> {
                 address(&self.switch, route, End::Tap, buffer, length, &mut transfer.deliveries);
             }
         }
-        self.deliver(host, transfer, now);
+        self.deliver(host, transfer, Origin::Tap, now);
         result
     }
 
@@ -243,34 +253,50 @@ impl<M: SharedPage> Bridge<M> {
                 self.floods.put_back(flood);
             }
         }
-        self.deliver(host, transfer, now);
+        // Flooded frames do not wait, so their origins do not matter.
+        self.deliver(host, transfer, Origin::Tap, now);
         if self.floods.is_empty() { After::Event } else { After::Turn }
     }
 
-    /// Copies frames into the pages that their receivers have posted, and notifies the receivers.
-    /// There are fewer than twice [`BATCH`] copies: one for each frame, or at most [`BATCH`] in
-    /// all for the frames that are flooded in this turn.
+    /// Copies frames, which come from `from`, into the pages that their receivers have posted, and
+    /// notifies the receivers. There are fewer than twice [`BATCH`] copies: one for each frame, or
+    /// at most [`BATCH`] in all for the frames that are flooded in this turn.
     pub(super) fn deliver<H: Host<Memory = M>>(
         &mut self,
         host: &mut H,
         transfer: &mut Transfer,
+        from: Origin,
         now: Instant,
-    ) {
+    ) -> Delivered {
         let Transfer { buffers, copies, deliveries, answers, touched, late, .. } = transfer;
+        if deliveries.is_empty() {
+            return Delivered::default();
+        }
+        let sender = serving::handle();
+        let mut delivered = Delivered::default();
         copies.clear();
         answers.clear();
         touched.clear();
+        // Consecutive frames are mostly for the same guest.
+        let mut last = None;
         for delivery in deliveries.iter() {
             let Delivery { to, buffer, length, may_wait } = *delivery;
             let Some(port) = self.ports.get_mut(to.0 as usize) else { continue };
+            if last != Some(to) {
+                last = Some(to);
+                port.begin_serving();
+                if may_wait {
+                    port.note(from, now);
+                }
+            }
             if !port.accepts(length) {
+                delivered.dropped += usize::from(may_wait);
                 continue;
             }
             match port.page_for_new(may_wait) {
                 Ok(Some(posted)) => {
                     copies.push(port.copy(posted, buffer, length));
                     answers.push((to, posted.id));
-                    // Consecutive frames are mostly for the same guest.
                     if touched.last() != Some(&to) {
                         touched.push(to);
                     }
@@ -287,22 +313,33 @@ impl<M: SharedPage> Bridge<M> {
         }
         for ((to, id), copy) in answers.iter().zip(copies.iter()) {
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
+                if last != Some(*to) {
+                    last = Some(*to);
+                    port.begin_serving();
+                }
                 port.answer(*id, copy);
             }
         }
         for to in touched.iter() {
             // A port may be in the list twice; a push without new responses does nothing.
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
+                port.begin_serving();
                 port.push(host);
             }
         }
+        serving::resume(sender);
         for Delivery { to, buffer, length, .. } in late.drain(..) {
             let Some(port) = self.ports.get_mut(to.0 as usize) else { continue };
             let frame = &buffers.get(buffer)[..usize::from(length)];
-            if port.keep(frame, &mut transfer.store, (self.id, to), now) {
+            let kept = port.keep(frame, from, &mut transfer.store, (self.id, to), now);
+            delivered.hold |= kept.hold;
+            if kept.waits {
                 // The vif's turn asks the guest for an event when it posts pages.
                 transfer.woken.push(port.turn());
+            } else {
+                delivered.dropped += 1;
             }
         }
+        delivered
     }
 }

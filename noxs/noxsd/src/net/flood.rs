@@ -49,20 +49,35 @@ const QUEUE: usize = 3 * PORT_QUEUE;
 /// Floods of one port that may continue in later turns, so that others have room beside it.
 const PORT_QUEUE: usize = 64;
 
-/// What one domain may flood, with all its vifs together.
+/// What one domain may send, with all its vifs together.
 #[derive(Debug)]
-pub struct Allowance(Bucket);
+pub struct Allowance {
+    floods: Bucket,
+    /// Until when it must not send, because many of its frames wait for a receiver.
+    held_until: Option<Instant>,
+}
 
 impl Allowance {
     /// Creates a full allowance.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self(Bucket::new(DOMAIN_COPIES, INTERVAL, 1, now))
+        Self { floods: Bucket::new(DOMAIN_COPIES, INTERVAL, 1, now), held_until: None }
     }
 
     /// Returns whether the domain may flood a frame to that many ports, and charges it if so.
     pub(super) fn take(&mut self, ports: usize, now: Instant) -> bool {
-        self.0.take(FRAME_COST.max(ports as u64), now).is_ok()
+        self.floods.take(FRAME_COST.max(ports as u64), now).is_ok()
+    }
+
+    /// Forbids sending until that time.
+    pub(super) fn hold(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
+    /// Returns until when the domain must not send, if it must not now.
+    pub(super) fn held(&mut self, now: Instant) -> Option<Instant> {
+        self.held_until = self.held_until.filter(|until| *until > now);
+        self.held_until
     }
 }
 

@@ -129,6 +129,12 @@ impl<M> Net<M> {
         }
     }
 
+    /// Returns whether dom0 has an IPv4 address on a bridge.
+    #[cfg(test)]
+    pub(crate) fn dom0_has(&self, bridge: &str, address: std::net::Ipv4Addr) -> bool {
+        self.bridge(bridge).is_some_and(|id| self.bridges[id.0].switch.dom0().has_ipv4(address))
+    }
+
     fn bridge(&self, name: &str) -> Option<BridgeId> {
         self.by_name.get(name).copied()
     }

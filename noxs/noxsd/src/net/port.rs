@@ -13,10 +13,10 @@ use xen_ring::{BackRing, NetRx, SharedPage};
 
 use super::switch::BridgePortId;
 use super::transfer::{BATCH, Transfer};
-use super::waiting::{Check, Queue, Store};
+use super::waiting::{Check, Kept, Origin, Queue, Store};
 use super::{BridgeId, NetFault};
 use crate::host::buffers::{BufferIndex, GrantCopy};
-use crate::host::{DomId, GrantRef, Host, LocalPort};
+use crate::host::{DomId, GrantRef, Host, LocalPort, serving};
 use crate::turns::TurnId;
 
 /// The guest that receives a port's frames.
@@ -30,6 +30,8 @@ pub struct Receiver<M> {
     pub port: LocalPort,
     /// The owner of the vif's turns.
     pub turn: TurnId,
+    /// The domain's handle.
+    pub handle: [u8; 16],
 }
 
 /// A port of a bridge.
@@ -145,23 +147,21 @@ impl<M: SharedPage> BridgePort<M> {
         self.traffic.dropped_frames += 1;
     }
 
-    /// Keeps a frame until the guest posts a page. Drops it and returns `false` if too many frames
-    /// wait, or if the guest has posted no page for too long. `own` is this port's place.
+    /// Keeps a frame until the guest posts a page. It is dropped if the guest has posted no page
+    /// for too long, or if no more may wait and its origin has the most. `own` is the place of this
+    /// port.
     pub(super) fn keep(
         &mut self,
         frame: &[u8],
+        from: Origin,
         store: &mut Store,
         own: (BridgeId, BridgePortId),
         now: Instant,
-    ) -> bool {
+    ) -> Kept {
         self.late = false;
-        match self.waiting.keep(frame, store, own, now) {
-            Ok(()) => true,
-            Err(dropped) => {
-                self.traffic.dropped_frames += dropped as u64;
-                false
-            }
-        }
+        let kept = self.waiting.keep(frame, from, store, own, now);
+        self.traffic.dropped_frames += kept.dropped as u64;
+        kept
     }
 
     /// Returns whether frames wait for pages.
@@ -229,6 +229,16 @@ impl<M> BridgePort<M> {
         self.receiver.turn
     }
 
+    /// Notes that the guest is being served, so that a panic is attributed to it.
+    pub(super) fn begin_serving(&self) {
+        serving::begin(self.receiver.handle);
+    }
+
+    /// Records that frames of this origin are for the guest.
+    pub(super) fn note(&mut self, from: Origin, now: Instant) {
+        self.waiting.note(from, now);
+    }
+
     /// Returns the guest.
     pub(super) fn domid(&self) -> DomId {
         self.receiver.domid
@@ -261,8 +271,14 @@ mod tests {
     fn a_frame_does_not_overtake_one_that_found_no_page_in_the_same_batch() {
         let memory = Rc::new(FakePage::new(1));
         let turn = Turns::default().add(());
-        let receiver =
-            Receiver { memory: Rc::clone(&memory), domid: DomId(1), port: LocalPort(1), turn };
+        let handle = [1; 16];
+        let receiver = Receiver {
+            memory: Rc::clone(&memory),
+            domid: DomId(1),
+            port: LocalPort(1),
+            turn,
+            handle,
+        };
         let mut port = BridgePort::attach(receiver, 0, 1514);
         let mut transfer = Transfer::default();
         let own = (BridgeId(0), BridgePortId(0));
@@ -272,7 +288,7 @@ mod tests {
         frontend::post(&memory, 0, 7);
         assert!(port.page_for_new(true).unwrap().is_none(), "the first frame is still to be kept");
         for frame in [[1; 60], [2; 60]] {
-            assert!(port.keep(&frame, &mut transfer.store, own, now));
+            assert!(port.keep(&frame, Origin::Tap, &mut transfer.store, own, now).waits);
         }
         let mut host = FakeHost::default();
         host.pages.insert((1, 7), FakePage::new(1));

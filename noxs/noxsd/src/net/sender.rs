@@ -41,6 +41,15 @@ pub struct Sender {
     rate: Option<Bucket>,
 }
 
+/// The requests that were taken out of the ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// How many, with those that were refused.
+    pub(super) requests: usize,
+    /// When the guest may send again, if it is over its rate.
+    pub(super) not_before: Option<Instant>,
+}
+
 impl Sender {
     /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
     /// indices stand.
@@ -65,8 +74,8 @@ impl Sender {
     }
 
     /// Takes a batch of requests out of the ring, lists the copies that fetch their frames into
-    /// buffers from 0 on, and answers invalid requests with an error. If the guest is over its
-    /// rate, returns the time at which it may send again.
+    /// buffers from 0 on, and answers invalid requests with an error. `most` is the size of the
+    /// batch.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -75,20 +84,24 @@ impl Sender {
         memory: &impl SharedPage,
         domid: DomId,
         now: Instant,
+        most: usize,
         transfer: &mut Transfer,
-    ) -> Result<Option<Instant>, NetFault> {
+    ) -> Result<Taken, NetFault> {
+        let mut taken = Taken { requests: 0, not_before: None };
         let Transfer { requests, copies, .. } = transfer;
         copies.clear();
         requests.clear();
         let waiting = self.tx.available(memory)?;
-        for _ in 0..BATCH.min(waiting as usize) {
+        for _ in 0..most.min(BATCH).min(waiting as usize) {
             // Check and use this copy: the guest may change the slot at any time.
             let request = self.tx.peek(memory);
             if let Some(rate) = &mut self.rate
                 && let Err(later) = rate.take(u64::from(request.size), now)
             {
-                return Ok(Some(later));
+                taken.not_before = Some(later);
+                break;
             }
+            taken.requests += 1;
             self.tx.consume();
             if !self.is_valid(&request) {
                 self.traffic.dropped_frames += 1;
@@ -105,7 +118,7 @@ impl Sender {
             });
             requests.push(request);
         }
-        Ok(None)
+        Ok(taken)
     }
 
     fn is_valid(&self, request: &TxRequest) -> bool {

@@ -11,6 +11,7 @@
 //! router solicitation from dom0. Only other broadcasts and multicasts are copied to all guests,
 //! and each sender may cause a limited number of them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -75,6 +76,9 @@ pub struct Switch {
     ipv6: PortList,
     dom0: Dom0Addresses,
     changes: u64,
+    /// The last destination of a frame from a guest, and of one from the tap, with the end that has
+    /// it: most frames of one direction have the same.
+    last: [Cell<Option<(MacAddr, End)>>; 2],
 }
 
 /// Another port of the switch has the MAC address.
@@ -93,6 +97,7 @@ impl Default for Switch {
             ipv6: PortList::default(),
             dom0: Dom0Addresses::default(),
             changes: 0,
+            last: [const { Cell::new(None) }; 2],
         }
     }
 }
@@ -120,7 +125,7 @@ impl Switch {
         if self.by_mac.contains_key(&mac) {
             return Err(MacInUse(mac));
         }
-        self.changes += 1;
+        self.change();
         self.by_mac.insert(mac, port);
         self.ports.add(port);
         match ipv4 {
@@ -159,7 +164,7 @@ impl Switch {
 
     /// Replaces dom0's own addresses on the bridge.
     pub fn set_dom0(&mut self, addresses: Dom0Addresses) {
-        self.changes += 1;
+        self.change();
         self.dom0 = addresses;
     }
 
@@ -182,9 +187,17 @@ impl Switch {
         self.changes
     }
 
+    /// Records that addresses change, so that nothing is used that was derived from them.
+    fn change(&mut self) {
+        self.changes += 1;
+        for last in &self.last {
+            last.set(None);
+        }
+    }
+
     /// Removes a port. The addresses must be those that the port was added with.
     pub fn remove(&mut self, port: BridgePortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
-        self.changes += 1;
+        self.change();
         if self.by_mac.get(&mac) == Some(&port) {
             self.by_mac.remove(&mac);
         }
@@ -215,12 +228,22 @@ impl Switch {
                 _ => Route::All,
             }
         } else {
-            match self.by_mac.get(&facts.destination) {
-                Some(port) => Route::One(End::Port(*port)),
-                None => Route::One(End::Tap),
-            }
+            Route::One(self.end(facts.destination, from))
         };
         if to == Route::One(from) { Route::Nowhere } else { to }
+    }
+
+    /// Returns the end that has an address, for a frame from `from`.
+    fn end(&self, mac: MacAddr, from: End) -> End {
+        let last = &self.last[usize::from(from == End::Tap)];
+        match last.get() {
+            Some((known, end)) if known == mac => end,
+            _ => {
+                let end = self.owner_of_mac(mac).map_or(End::Tap, End::Port);
+                last.set(Some((mac, end)));
+                end
+            }
+        }
     }
 
     /// Returns where an ARP request goes: to the owner of the address alone. Announcements have no

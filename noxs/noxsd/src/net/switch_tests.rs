@@ -41,6 +41,22 @@ fn a_frame_for_a_guests_address_goes_to_the_guest_and_any_other_to_the_tap() {
 }
 
 #[test]
+fn a_remembered_destination_follows_the_ports() {
+    let mut switch = switch();
+    let to = |switch: &Switch, from| route(switch, &build::ipv4(mac(9), mac(7), ip(7)), from);
+    for from in [port(1), End::Tap] {
+        assert_eq!(to(&switch, port(1)), Route::One(End::Tap));
+        assert_eq!(to(&switch, End::Tap), Route::Nowhere);
+        switch.add(BridgePortId(9), mac(9), None).unwrap();
+        assert_eq!(to(&switch, from), Route::One(port(9)));
+        switch.remove(BridgePortId(9), mac(9), None);
+    }
+    // The two directions do not remember for each other.
+    assert_eq!(to(&switch, port(1)), Route::One(End::Tap));
+    assert_eq!(to(&switch, End::Tap), Route::Nowhere);
+}
+
+#[test]
 fn an_arp_request_goes_to_the_owner_of_the_address() {
     let switch = switch();
     let ask = |from, sender, target, end| {

@@ -14,6 +14,10 @@ use crate::turns::TurnId;
 /// Most frames of one turn, each in a buffer of its own.
 pub const BATCH: usize = 64;
 
+/// Most frames that a guest sends in one turn while others are served, too: their frames wait for
+/// so many at most.
+pub const SHARED_BATCH: usize = 8;
+
 /// A frame on its way to a guest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Delivery {

@@ -10,7 +10,8 @@ use super::flood::Allowance;
 use super::port::{BridgePort, Receiver};
 use super::sender::{Sender, max_frame};
 use super::switch::{BridgePortId, End, Route};
-use super::transfer::{Transfer, address};
+use super::transfer::{BATCH, SHARED_BATCH, Transfer, address};
+use super::waiting::{HOLD, Origin};
 use super::{BridgeId, Net, NetFault};
 use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
@@ -108,16 +109,21 @@ impl Vif {
         if let Some(port) = bridge.port_mut(own) {
             progress = port.deliver_waiting(cx.host, transfer, own, cx.now)? > 0;
         }
-        let not_before = sender.take(cx.memory, cx.domid, cx.now, transfer)?;
+        let most = match (allowance.held(cx.now), cx.shared) {
+            (Some(_), _) => 0,
+            (None, true) => SHARED_BATCH,
+            (None, false) => BATCH,
+        };
+        let taken = sender.take(cx.memory, cx.domid, cx.now, most, transfer)?;
         let Transfer { buffers, copies, work, .. } = &mut *transfer;
         if !copies.is_empty() {
             *work += copies.len();
             cx.host.fetch(buffers, copies);
         }
         let from = End::Port(own);
+        let mut passed = 0;
         for index in 0..transfer.copies.len() {
             let (request, copy) = (transfer.requests[index], transfer.copies[index]);
-            progress |= copy.done;
             let frame = &transfer.buffers.get(copy.buffer)[..usize::from(copy.length)];
             let copied = copy.done.then_some(frame);
             let Some(facts) = sender.answer(cx.memory, &request, copied, own, &bridge.switch)
@@ -136,6 +142,9 @@ impl Vif {
                 transfer.work += 1;
                 if bridge.send_to_tap(frame).is_err() {
                     sender.drop_frame();
+                    if !floods {
+                        continue;
+                    }
                 }
             }
             if !floods {
@@ -144,18 +153,25 @@ impl Vif {
             } else if !bridge.flood(route, from, (copy.buffer, copy.length), cx.now, transfer) {
                 sender.drop_frame();
             }
+            passed += usize::from(route != Route::Nowhere);
         }
         if sender.push(cx.memory) {
             cx.notify();
         }
-        bridge.deliver(cx.host, transfer, cx.now);
+        let delivered = bridge.deliver(cx.host, transfer, Origin::Domain(cx.domid), cx.now);
+        if delivered.hold {
+            allowance.hold(cx.now + HOLD);
+        }
+        passed -= delivered.dropped;
+        // Frames that are dropped cost as much as others, so most must reach a receiver.
+        progress |= passed > 0 && passed * 2 >= taken.requests;
 
         let (mut posted, mut has_waiting) = (0, false);
         if let Some(port) = bridge.port_mut(own) {
             posted = port.arm()?;
             has_waiting = port.has_waiting();
         }
-        if let Some(time) = not_before {
+        if let Some(time) = allowance.held(cx.now).or(taken.not_before) {
             // The limit on sending must not delay frames for the guest.
             let after = match (posted, has_waiting) {
                 (0, false) => After::Time(time),

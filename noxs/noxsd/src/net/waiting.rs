@@ -6,6 +6,11 @@
 //!
 //! - One queue holds `FRAMES` at most, and never more than a sixteenth of what is free, so that
 //!   room is left however many guests post nothing.
+//! - The origins of a queue's frames, which are guests or the tap, take turns. A full queue drops
+//!   the newest frame of the origin that has the most, so that no origin takes another's room.
+//! - A guest that has [`MOST_OF_ONE`] frames in a queue while others send to the receiver as well
+//!   may send again after [`HOLD`] only: otherwise it would keep dom0 and the receiver busy with
+//!   frames that are dropped in the end. Its frames meanwhile stay in its own ring.
 //! - All queues together hold [`ALL_BYTES`] at most, each frame with its [`OVERHEAD`].
 //! - While the queues are more than half full, a queue whose guest has taken nothing for
 //!   [`CROWDED_AGE`] is dropped, and nothing is kept for it.
@@ -16,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use super::BridgeId;
 use super::switch::BridgePortId;
+use crate::host::DomId;
+use crate::turns::recent::Recent;
 
 /// Frames that may wait for one guest.
 const FRAMES: usize = 512;
@@ -36,18 +43,56 @@ pub const CROWDED_AGE: Duration = Duration::from_secs(1);
 /// Time without a posted page after which nothing is kept for a guest.
 pub const AGE: Duration = Duration::from_secs(10);
 
+/// Waiting frames of one guest from which on it must not send more for a while, if its receiver has
+/// frames of others, too.
+pub const MOST_OF_ONE: usize = 32;
+
+/// How long it then must not send.
+pub const HOLD: Duration = Duration::from_millis(1);
+
 /// Queues that are checked in one turn.
 const CHECKS: usize = 64;
 
 /// The frames that wait for one guest.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    frames: VecDeque<Box<[u8]>>,
+    /// In the order of their turns. None is empty.
+    parts: VecDeque<Part>,
+    frames: usize,
     bytes: usize,
+    /// Where the last frames came from, also those that did not have to wait.
+    recent: Recent<Origin>,
     /// Since when the guest has had no page for a frame: the time of the first such frame.
     since: Option<Instant>,
     /// Whether the queue is among those to check.
     listed: bool,
+}
+
+/// Where a frame comes from, for the limits on what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A guest, with all its vifs together.
+    Domain(DomId),
+    /// The tap.
+    Tap,
+}
+
+/// The waiting frames of one origin.
+#[derive(Debug)]
+struct Part {
+    from: Origin,
+    frames: VecDeque<Box<[u8]>>,
+}
+
+/// What has become of a frame that was to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Whether it waits.
+    pub(super) waits: bool,
+    /// Whether its sender must not send for a while.
+    pub(super) hold: bool,
+    /// Frames that were dropped: this one, or others.
+    pub(super) dropped: usize,
 }
 
 /// A queue to check for its age.
@@ -70,6 +115,11 @@ impl Store {
     /// Returns the bytes that all queues hold.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Returns the bytes that one queue may hold now.
+    fn share(&self) -> usize {
+        ALL_BYTES.saturating_sub(self.bytes) / SHARE
     }
 
     fn is_crowded(&self) -> bool {
@@ -95,7 +145,7 @@ impl Store {
 
 impl Queue {
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.frames == 0
     }
 
     /// Records that the guest has posted a page.
@@ -103,53 +153,98 @@ impl Queue {
         self.since = None;
     }
 
-    /// Appends a frame.
-    ///
-    /// # Errors
-    /// The frame is dropped, and all that wait if they are too old: returns how many were dropped.
+    /// Records that a frame from `from` is for the guest.
+    pub(super) fn note(&mut self, from: Origin, now: Instant) {
+        self.recent.serve(from, now);
+    }
+
+    /// Appends a frame that comes from `from`, or drops frames: all that wait if they are too old,
+    /// and otherwise those of the origin that has the most.
     pub(super) fn keep(
         &mut self,
         frame: &[u8],
+        from: Origin,
         store: &mut Store,
         (bridge, port): (BridgeId, BridgePortId),
         now: Instant,
-    ) -> Result<(), usize> {
+    ) -> Kept {
         let since = *self.since.get_or_insert(now);
         let age = now.saturating_duration_since(since);
         if age >= AGE || (age >= CROWDED_AGE && store.is_crowded()) {
-            return Err(1 + self.clear(store));
+            let dropped = 1 + self.clear(store);
+            return Kept { waits: false, hold: false, dropped };
         }
+        let shared = self.recent.is_shared(now);
         let size = frame.len() + OVERHEAD;
-        let free = ALL_BYTES.saturating_sub(store.bytes);
-        if self.frames.len() >= FRAMES || self.bytes + size > free / SHARE {
-            return Err(1);
+        let mut dropped = 0;
+        while self.frames >= FRAMES || self.bytes + size > store.share() {
+            dropped += 1;
+            if !self.drop_newest_of_most(from, store) {
+                return Kept { waits: false, hold: shared, dropped };
+            }
         }
-        self.frames.push_back(frame.into());
+        let count = match self.parts.iter_mut().find(|part| part.from == from) {
+            Some(part) => {
+                part.frames.push_back(frame.into());
+                part.frames.len()
+            }
+            None => {
+                self.parts.push_back(Part { from, frames: [frame.into()].into() });
+                1
+            }
+        };
+        self.frames += 1;
         self.bytes += size;
         store.bytes += size;
         if !self.listed {
             self.listed = true;
             store.checks.push_back(Check { at: now + CROWDED_AGE, bridge, port });
         }
-        Ok(())
+        Kept { waits: true, hold: shared && count >= MOST_OF_ONE, dropped }
     }
 
-    /// Removes and returns the oldest frame, for which the guest has posted a page.
+    /// Drops the newest frame of the origin that has the most frames. Returns `false` if that is
+    /// `from`, whose new frame is to be dropped instead.
+    fn drop_newest_of_most(&mut self, from: Origin, store: &mut Store) -> bool {
+        let own = self.parts.iter().find(|part| part.from == from);
+        let own = own.map_or(0, |part| part.frames.len());
+        // One frame of each origin stays, so that no part is left empty.
+        let more = self.parts.iter_mut().filter(|one| one.frames.len() > own.max(1));
+        let most = more.max_by_key(|one| one.frames.len());
+        let Some(frame) = most.and_then(|most| most.frames.pop_back()) else { return false };
+        self.forget(&frame, store);
+        true
+    }
+
+    /// Removes and returns the next frame, for which the guest has posted a page: the oldest one of
+    /// the origin whose turn it is.
     pub(super) fn pop(&mut self, store: &mut Store) -> Option<Box<[u8]>> {
-        let frame = self.frames.pop_front()?;
-        let size = frame.len() + OVERHEAD;
-        self.bytes -= size;
-        store.bytes -= size;
-        if self.frames.is_empty() {
+        let part = self.parts.front_mut()?;
+        let frame = part.frames.pop_front()?;
+        if part.frames.is_empty() {
+            self.parts.pop_front();
+        } else if self.parts.len() > 1 {
+            self.parts.rotate_left(1);
+        }
+        self.forget(&frame, store);
+        if self.frames == 0 {
             // Free the memory: most guests have such a burst rarely.
-            self.frames = VecDeque::new();
+            self.parts = VecDeque::new();
         }
         Some(frame)
     }
 
+    /// Takes a removed frame off the counts.
+    fn forget(&mut self, frame: &[u8], store: &mut Store) {
+        let size = frame.len() + OVERHEAD;
+        self.frames -= 1;
+        self.bytes -= size;
+        store.bytes -= size;
+    }
+
     /// Starts the age of what still waits anew, because the guest has taken frames.
     pub(super) fn taken(&mut self, now: Instant) {
-        self.since = (!self.frames.is_empty()).then_some(now);
+        self.since = (self.frames > 0).then_some(now);
     }
 
     /// Drops all frames if they are too old. Returns how many were dropped.
@@ -157,7 +252,7 @@ impl Queue {
         let age = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let crowded = age >= CROWDED_AGE && store.is_crowded();
         let dropped = if age >= AGE || crowded { self.clear(store) } else { 0 };
-        self.listed = !self.frames.is_empty();
+        self.listed = self.frames > 0;
         if self.listed {
             store.checks.push_back(Check { at: now + CROWDED_AGE, ..check });
         }
@@ -176,6 +271,7 @@ impl Queue {
     fn clear(&mut self, store: &mut Store) -> usize {
         store.bytes -= self.bytes;
         self.bytes = 0;
-        std::mem::take(&mut self.frames).len()
+        self.parts = VecDeque::new();
+        std::mem::take(&mut self.frames)
     }
 }

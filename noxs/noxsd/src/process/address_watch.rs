@@ -34,8 +34,8 @@ const ATTEMPTS: usize = 4;
 
 /// A socket on which the kernel reports addresses.
 #[derive(Debug)]
-pub(super) struct AddressWatch {
-    socket: File,
+pub(super) struct AddressWatch<S = File> {
+    socket: S,
     buffer: Box<[u8]>,
 }
 
@@ -59,7 +59,9 @@ impl AddressWatch {
     pub(super) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
 
+impl<S: Read + Write> AddressWatch<S> {
     /// Asks the kernel for all addresses. Never waits: the kernel writes an answer while it is
     /// read. If the lists change during each attempt, some addresses may be missing until they
     /// change again, with a warning.
@@ -145,7 +147,95 @@ fn is_overflow(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
     use super::*;
+    use crate::host::fake::FakeHost;
+    use crate::net::dom0::netlink::build;
+
+    /// A socket on which the kernel says what the test has prepared, and nothing after it.
+    #[derive(Default)]
+    struct Kernel {
+        datagrams: VecDeque<io::Result<Vec<u8>>>,
+        requests: usize,
+    }
+
+    impl Read for Kernel {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let nothing = || Err(ErrorKind::WouldBlock.into());
+            self.datagrams.pop_front().unwrap_or_else(nothing)?.as_slice().read(buffer)
+        }
+    }
+
+    impl Write for Kernel {
+        fn write(&mut self, request: &[u8]) -> io::Result<usize> {
+            self.requests += 1;
+            Ok(request.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Returns the error after the kernel has dropped messages.
+    fn overflow() -> io::Result<Vec<u8>> {
+        Err(Errno::ENOBUFS.into())
+    }
+
+    fn done() -> Vec<u8> {
+        build::message(u16::try_from(libc::NLMSG_DONE).unwrap(), 0, &[0; 4])
+    }
+
+    /// Returns the two lists that the kernel sends on request: bridge xenbr0 has this address.
+    fn lists(address: [u8; 4]) -> [io::Result<Vec<u8>>; 2] {
+        let interface = build::interface(libc::RTM_NEWLINK, 0, 7, "xenbr0");
+        let address = build::address(libc::RTM_NEWADDR, 7, &[(2, &address)]);
+        [interface, address].map(|list| Ok([list, done()].concat()))
+    }
+
+    #[test]
+    fn all_is_read_again_after_messages_were_lost() {
+        let (old, new): ([u8; 4], [u8; 4]) = ([10, 0, 0, 1], [10, 0, 0, 254]);
+        let buffer = vec![0; DATAGRAM].into_boxed_slice();
+        let mut watch = AddressWatch { socket: Kernel::default(), buffer };
+        let mut domains = Domains::new(FakeHost::default(), Instant::now());
+        let (tap, _) = nix::unistd::pipe().unwrap();
+        domains.add_switch("xenbr0", File::from(tap), Instant::now()).unwrap();
+        watch.socket.datagrams.extend(lists(old));
+        watch.refresh(&mut domains).unwrap();
+        let has = |domains: &Domains<FakeHost>, address| {
+            domains.dom0_has("xenbr0", Ipv4Addr::from(address))
+        };
+        assert!(has(&domains, old) && !has(&domains, new));
+
+        // The message about the change was lost, and so is one while the list is read.
+        watch.socket.datagrams.push_back(overflow());
+        watch.socket.datagrams.extend(lists(old));
+        watch.socket.datagrams.insert(2, overflow());
+        watch.socket.datagrams.extend(lists(new));
+        watch.serve(&mut domains).unwrap();
+        assert!(has(&domains, new) && !has(&domains, old));
+        assert_eq!(watch.socket.requests, 6, "three times, interfaces and addresses");
+        assert!(watch.socket.datagrams.is_empty());
+
+        // A list that changes at each attempt is used in the end, and the loop goes on.
+        watch.socket.datagrams.push_back(overflow());
+        for _ in 0..ATTEMPTS {
+            watch.socket.datagrams.push_back(overflow());
+            watch.socket.datagrams.extend(lists(old));
+        }
+        watch.serve(&mut domains).unwrap();
+        assert!(has(&domains, old));
+        assert!(watch.socket.datagrams.is_empty());
+
+        // A kernel that does not answer costs nothing that was known.
+        watch.socket.datagrams.push_back(overflow());
+        assert_eq!(watch.serve(&mut domains).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(has(&domains, old));
+    }
 
     #[test]
     fn the_kernels_own_messages_are_read() {

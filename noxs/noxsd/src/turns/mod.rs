@@ -3,11 +3,13 @@
 //!
 //! Events and timers report work, and turns do it: each owner with work gets one batch at a time,
 //! so that a guest that floods delays only itself. [`bucket`] limits rates, [`backoff`] delays
-//! guests that cause turns for nothing, [`id_table`] maps domids and ports.
+//! guests that cause turns for nothing, [`recent`] notices whether a guest is alone, [`id_table`]
+//! maps domids and ports.
 
 pub mod backoff;
 pub mod bucket;
 pub mod id_table;
+pub mod recent;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of guests that break their rings.
 
+use xen_abi::io::ring::RSP_EVENT;
+
 use super::*;
+use crate::host::serving;
 
 #[test]
 fn an_impossible_index_costs_one_guest_its_device() {
@@ -102,4 +105,34 @@ fn a_lost_vif_keeps_its_counters() {
     bed.frame_in(&frame_to(1, 99));
     assert!(bed.broken(&one)[1].is_some());
     assert_eq!(bed.traffic(&one), before);
+}
+
+#[test]
+fn a_panic_would_be_attributed_to_the_guest_whose_ring_is_used() {
+    let mut bed = Bed::new();
+    let handles = [1, 2].map(|domid| {
+        bed.guest(domid);
+        let mut attach = Attach { console: None, ..attach(domid) };
+        attach.id.handle = [domid.to_le_bytes()[0]; 16];
+        bed.attach(&attach).unwrap();
+        bed.post(domid, 8);
+        attach.id.handle
+    });
+    let ports = [1, 2].map(|domid| bed.devices(domid)[0].port.unwrap());
+    let notified_as = |bed: &mut Bed| {
+        let host = &mut bed.domains.host;
+        host.notified.drain(..).zip(host.served.drain(..)).collect::<Vec<_>>()
+    };
+    notified_as(&mut bed);
+    for (domid, ring, responses) in [(1, TX_REF, 1), (2, RX_REF, 1)] {
+        bed.page(domid, ring).store(RSP_EVENT, responses);
+    }
+    bed.send(1, 0, &frame_to(2, 1));
+    bed.domains.event(ports[0]);
+    bed.settle();
+    assert_eq!(notified_as(&mut bed), [(ports[0], Some(handles[0])), (ports[1], Some(handles[1]))]);
+    bed.page(2, RX_REF).store(RSP_EVENT, 2);
+    bed.frame_in(&frame_to(2, 99));
+    assert_eq!(notified_as(&mut bed), [(ports[1], Some(handles[1]))]);
+    assert_eq!(serving::handle(), None, "between turns no guest is served");
 }

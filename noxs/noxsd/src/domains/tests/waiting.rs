@@ -2,7 +2,7 @@
 //! Tests of frames that wait for pages of their receiver, or because of the rate of their sender.
 
 use super::*;
-use crate::net::waiting::{AGE, ALL_BYTES, CROWDED_AGE, OVERHEAD};
+use crate::net::waiting::{AGE, ALL_BYTES, CROWDED_AGE, HOLD, MOST_OF_ONE, OVERHEAD};
 
 #[test]
 fn a_burst_waits_for_pages_in_order() {
@@ -178,4 +178,69 @@ fn a_guest_that_takes_frames_slowly_loses_none() {
     }
     assert_eq!(bed.received(1).len(), 20);
     assert_eq!(bed.traffic(&one).dropped_frames, 0);
+}
+
+#[test]
+fn the_origins_of_waiting_frames_take_turns_and_share_the_room() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    bed.running(2);
+    for count in [200, 200, 140] {
+        for slot in 0..count {
+            bed.send(2, slot, &frame_to(1, 2));
+        }
+        bed.run(2);
+    }
+    let lost = bed.traffic(&one).dropped_frames;
+    assert_eq!(lost, 540 - 512, "the queue is full");
+    // A flood of one guest takes no other's place, and no other's turn.
+    for _ in 0..3 {
+        bed.frame_in(&[&frame_to(1, 99)[..], &[0; 40]].concat());
+    }
+    assert_eq!(bed.domains.net.waiting_bytes(), 512 * (60 + OVERHEAD) + 3 * 40);
+    assert_eq!(bed.traffic(&one).dropped_frames, lost + 3, "of the flood");
+    bed.post(1, 8);
+    bed.run(1);
+    assert_eq!(bed.received(1), [60, 100, 60, 100, 60, 100, 60, 60]);
+    // An origin that has no fewer frames than the others loses its own.
+    for _ in 0..600 {
+        bed.frame_in(&[&frame_to(1, 99)[..], &[0; 40]].concat());
+    }
+    let waiting = 256 * (60 + OVERHEAD) + 256 * (100 + OVERHEAD);
+    assert_eq!(bed.domains.net.waiting_bytes(), waiting);
+}
+
+#[test]
+fn a_guest_whose_frames_wait_for_a_receiver_of_others_is_held() {
+    let mut bed = Bed::new();
+    let one = bed.running(1);
+    bed.running(2);
+    bed.post(1, 10);
+    bed.frame_in(&frame_to(1, 99));
+    let port = bed.vif_port(2);
+    for slot in 0..200 {
+        bed.send(2, slot, &frame_to(1, 2));
+    }
+    bed.domains.event(port);
+    bed.settle();
+    let taken = bed.sent(2).len();
+    assert!((9 + MOST_OF_ONE..9 + MOST_OF_ONE + 64).contains(&taken), "{taken}");
+    // Neither events nor turns make it send before its time, and it loses nothing.
+    for _ in 0..10 {
+        bed.run(2);
+    }
+    assert_eq!(bed.sent(2).len(), taken);
+    assert_eq!(bed.domains.deadline(), Some(bed.now + HOLD));
+    assert_eq!(bed.traffic(&one).dropped_frames, 0);
+    bed.frame_in(&frame_to(1, 99));
+    bed.now += HOLD;
+    bed.domains.turn(bed.now, &mut bed.clients);
+    bed.settle();
+    assert!(bed.sent(2).len() > taken);
+
+    // Nothing holds it while it is the only one that sends to the receiver.
+    bed.now += Duration::from_millis(20);
+    bed.domains.turn(bed.now, &mut bed.clients);
+    bed.settle();
+    assert_eq!(bed.sent(2).len(), 200);
 }

@@ -6,7 +6,6 @@ mod ipv6;
 mod tap;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::LazyLock;
 
 use noxs::MacAddr;
 use proptest::prelude::*;
@@ -50,15 +49,17 @@ fn switch() -> Switch {
     switch
 }
 
-/// The switch of all other tests: creating one takes long.
-static SWITCH: LazyLock<Switch> = LazyLock::new(switch);
+thread_local! {
+    /// The switch of all other tests: creating one takes long.
+    static SWITCH: Switch = switch();
+}
 
 /// Returns whether a guest may send a frame.
 fn may(guest: (u8, BridgePortId), frame: &[u8]) -> bool {
     let (last, port) = guest;
     let ipv4 = (guest == FIXED).then(|| ip(last));
     let facts = FrameFacts::of(frame).unwrap();
-    GuestRules::new(mac(last), ipv4).may_send(&facts, frame, port, &SWITCH)
+    SWITCH.with(|switch| GuestRules::new(mac(last), ipv4).may_send(&facts, frame, port, switch))
 }
 
 /// What a frame is, whether the guest with a fixed address may send it, whether the one without
@@ -114,10 +115,10 @@ proptest! {
         frame[6..12].copy_from_slice(&mac(VICTIM).0);
         prop_assert!(!may(FIXED, &frame) && !may(FREE, &frame));
         let facts = FrameFacts::of(&frame).unwrap();
-        prop_assert!(!TapRules::default().may_enter(&facts, &frame, &SWITCH));
+        prop_assert!(!SWITCH.with(|switch| TapRules::default().may_enter(&facts, &frame, switch)));
         frame[6..12].copy_from_slice(&mac(OUTSIDE).0);
         let facts = FrameFacts::of(&frame).unwrap();
-        TapRules::default().may_enter(&facts, &frame, &SWITCH);
+        SWITCH.with(|switch| TapRules::default().may_enter(&facts, &frame, switch));
     }
 
     /// A router advertisement does not pass behind any chain of extension headers.

@@ -4,7 +4,8 @@
 use super::*;
 
 fn may_enter(frame: &[u8]) -> bool {
-    TapRules::default().may_enter(&FrameFacts::of(frame).unwrap(), frame, &SWITCH)
+    let facts = FrameFacts::of(frame).unwrap();
+    SWITCH.with(|switch| TapRules::default().may_enter(&facts, frame, switch))
 }
 
 #[test]
