@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `order`: finds the code that a command runs, so that a linker script can lay it out in that order
 //! (`chaos/link/order.ld`), and checks that such a script still fits the program. `scripts/order`
-//! runs `steps` and `sections`, `scripts/test` runs `check`.
+//! runs `entries` and `sections`, `scripts/test` runs `check`.
 
 mod check;
+mod entries;
 mod map;
-mod steps;
 
 use std::ffi::OsString;
 use std::fs;
@@ -18,9 +18,12 @@ use clap::Parser;
 /// Finds the code that a command runs, and checks the linker script that lays it out.
 #[derive(Debug, Parser)]
 enum Args {
-    /// Runs a command one instruction at a time. Prints the address of each 16 bytes of code that
+    /// Runs a command with a breakpoint at each function. Prints the addresses of the functions that
     /// it runs, in hexadecimal, in the order in which it first runs them.
-    Steps {
+    Entries {
+        /// The map that LLVM's linker has written with `-Map` when it linked the program, at fixed
+        /// addresses.
+        map: PathBuf,
         /// The program, with its path.
         program: PathBuf,
         /// Its arguments.
@@ -45,20 +48,18 @@ enum Args {
 fn main() -> Result<()> {
     let mut output = BufWriter::new(io::stdout().lock());
     match Args::parse() {
-        Args::Steps { program, args } => {
-            for address in steps::addresses(&program, &args)? {
+        Args::Entries { map, program, args } => {
+            let functions = map::functions(&read(&map)?);
+            for address in entries::reached(&functions, &program, &args)? {
                 writeln!(output, "{address:x}")?;
             }
         }
         Args::Sections { map } => {
-            for pattern in map::patterns(&fs::read_to_string(map)?, io::stdin().lock())? {
+            for pattern in map::patterns(&read(&map)?, io::stdin().lock())? {
                 writeln!(output, "    {pattern}")?;
             }
         }
         Args::Check { map, script } => {
-            let read = |path: &Path| {
-                fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-            };
             let fit = check::fit(&read(&map)?, &read(&script)?)?;
             for pattern in &fit.misses {
                 writeln!(output, "matches no code: {pattern}")?;
@@ -74,4 +75,8 @@ fn main() -> Result<()> {
         }
     }
     Ok(output.flush()?)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }

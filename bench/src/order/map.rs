@@ -42,6 +42,33 @@ pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>
     Ok(patterns)
 }
 
+/// Returns the addresses of the functions that the map lists: where each input section of code begins,
+/// and each symbol in one.
+pub(crate) fn functions(map: &str) -> Vec<u64> {
+    let mut functions = Vec::new();
+    let mut is_code = false;
+    for line in map.lines() {
+        let mut words = line.split_whitespace();
+        let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+        let (Some(start), Some(_), Some(size), Some(_)) = (number(), number(), number(), number())
+        else {
+            continue;
+        };
+        if let Some((_, section)) = line.rsplit_once(":(") {
+            is_code = section.starts_with(".text");
+        } else if output_section(line).is_some() {
+            is_code = false;
+        }
+        // What has no size is a label, which may be behind the last instruction.
+        if is_code && size > 0 {
+            functions.push(start);
+        }
+    }
+    functions.sort_unstable();
+    functions.dedup();
+    functions
+}
+
 /// Returns the input sections of code that the map lists, by address, address in the file, size
 /// and alignment, each below its output section:
 ///
@@ -152,6 +179,16 @@ mod tests {
     2000     2000       20     1         /t/c.o:(.rodata)
     3000     3000        0     1         /t/c.o:(.text.empty)
 ";
+
+    #[test]
+    fn functions_are_sections_of_code_and_the_symbols_in_them() {
+        let more = "    1010     1010        8     1                 exit_inside
+    1018     1018        0     1                 label
+";
+        let at = MAP.find("    1020").unwrap();
+        let map = format!("{}{more}{}", &MAP[..at], &MAP[at..]);
+        assert_eq!(functions(&map), [0x1000, 0x1010, 0x1020, 0x1060, 0x1080]);
+    }
 
     #[test]
     fn patterns_have_no_hashes() {
