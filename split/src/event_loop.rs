@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
 use crate::member_server::MemberServer;
-use crate::removal::Removals;
+use crate::removal::{self, Removals};
 use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
 use crate::service::{AfterLoad, Service};
 use crate::settings::{Settings, SettingsError};
@@ -215,7 +215,8 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             LISTENER => self.server.accept(),
             WORKERS => {
                 self.service.collect();
-                self.supervisor.collect();
+                let host = self.service.host();
+                self.supervisor.collect(|removal| removal::remove(host, removal));
                 self.members.collect();
                 self.answer_loaded();
             }
