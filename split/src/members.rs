@@ -118,6 +118,13 @@ pub(crate) enum MemberRefusal {
     },
 }
 
+impl MemberRefusal {
+    /// Returns whether the guests that the user has are the reason.
+    pub(crate) fn is_of_number(&self) -> bool {
+        matches!(self, Self::Guests { .. } | Self::Memory { .. })
+    }
+}
+
 impl Members {
     /// Notes a guest that an earlier `chaosd` has created.
     pub(crate) fn found(&mut self, record: &Record) {
@@ -219,6 +226,7 @@ mod tests {
         members.created(7, [1; 16], &small, None);
         let large = config("memory=7");
         let memory = members.check(7, &large, &limits, None).unwrap_err();
+        assert!(memory.is_of_number() && !MemberRefusal::Disk(7).is_of_number());
         let text = memory.to_string();
         assert!(text.contains("asks for 7168 KiB, has guests with 4096 KiB"), "{text}");
         assert_eq!(members.check(8, &large, &limits, None), Ok(()), "users are counted apart");
