@@ -15,13 +15,15 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use crate::removal::Removals;
+use crate::member_server::MemberServer;
+use crate::removal::{self, Removals};
 use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
 use crate::service::{AfterLoad, Service};
 use crate::settings::{Settings, SettingsError};
 use crate::supervise::{RenewedWatch, Supervisor};
 
-/// Reports that the refill thread has prepared shells, or the removal thread removed guests.
+/// Reports that another thread has something for the main thread: prepared shells, removed guests,
+/// kernels, requests of members.
 pub(crate) const WORKERS: Token = Token(1);
 const SIGNALS: Token = Token(2);
 const ENDS: Token = Token(3);
@@ -39,6 +41,7 @@ pub(crate) struct EventLoop<R> {
     read_settings: R,
     service: Service,
     server: Server,
+    members: MemberServer,
     supervisor: Supervisor,
     watch: RenewedWatch,
     /// Turns of clients since the supervisor had one.
@@ -74,7 +77,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         signals: SignalFd,
         read_settings: R,
         service: Service,
-        server: Server,
+        (server, members): (Server, MemberServer),
         removals: Removals,
     ) -> io::Result<Self> {
         let fd = signals.as_raw_fd();
@@ -89,18 +92,19 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             read_settings,
             service,
             server,
+            members,
             supervisor,
             watch,
             passed_over: 0,
         })
     }
 
-    /// Serves until SIGTERM or SIGINT, then removes the socket at `path`, answers the requests that
+    /// Serves until SIGTERM or SIGINT, then removes the sockets at `paths`, answers the requests that
     /// were sent before, and destroys the shells.
     ///
     /// # Errors
     /// The kernel cannot wait for events.
-    pub(crate) fn run(mut self, path: &Path) -> io::Result<()> {
+    pub(crate) fn run(mut self, paths: [&Path; 2]) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
         loop {
             self.renew_watch()?;
@@ -118,11 +122,13 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             }
             if next == Next::Exit {
                 // Before the listener closes: a client must not find a socket without one.
-                let _ = fs::remove_file(path);
+                for path in paths {
+                    let _ = fs::remove_file(path);
+                }
                 self.finish_requests(&mut events)?;
                 // Clients do not wait for the shells: they learn at once that they must turn
                 // elsewhere.
-                drop(self.server);
+                drop((self.server, self.members));
                 self.service.shut_down();
                 return Ok(());
             }
@@ -134,9 +140,10 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     /// never ceases to send does not keep the process from its exit.
     fn finish_requests(&mut self, events: &mut Events) -> io::Result<()> {
         let deadline = Instant::now() + FINISH;
+        self.members.stop();
         while Instant::now() < deadline {
-            let is_loading = self.service.is_loading();
-            let timeout = match is_loading && !self.server.has_turns() {
+            let expects_more = self.service.is_loading() || !self.members.is_done();
+            let timeout = match expects_more && !self.has_requests() {
                 true => deadline.saturating_duration_since(Instant::now()),
                 false => Duration::ZERO,
             };
@@ -144,11 +151,14 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            let mut has_more = is_loading || self.server.has_turns();
+            let mut has_more = expects_more || self.has_requests();
             for token in events.iter().map(Event::token) {
                 match token {
                     LISTENER => self.server.accept(),
-                    WORKERS => self.answer_loaded(),
+                    WORKERS => {
+                        self.members.collect();
+                        self.answer_loaded();
+                    }
                     token if token.0 >= FIRST_CLIENT => self.server.readable(token),
                     _ => continue,
                 }
@@ -157,9 +167,21 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             if !has_more {
                 break;
             }
-            self.server.turn(&mut self.service);
+            self.serve_requests();
         }
         Ok(())
+    }
+
+    /// Returns whether a request waits for its turn.
+    fn has_requests(&self) -> bool {
+        self.server.has_turns() || self.members.has_turns()
+    }
+
+    /// Serves one request of root and one of another user, if there are any: neither waits for more
+    /// than one of the other. Returns `true` if there was one.
+    fn serve_requests(&mut self) -> bool {
+        let of_root = self.server.turn(&mut self.service);
+        self.members.turn(&mut self.service) || of_root
     }
 
     /// Starts the watch for guests that end if there is none, at most once a second.
@@ -180,7 +202,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     /// Returns how long the poll may wait: not at all while there are turns, else until the next
     /// timer, or without limit.
     fn timeout(&self) -> Option<Duration> {
-        if self.server.has_turns() || self.supervisor.has_turns() {
+        if self.has_requests() || self.supervisor.has_turns() {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
@@ -193,7 +215,9 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             LISTENER => self.server.accept(),
             WORKERS => {
                 self.service.collect();
-                self.supervisor.collect();
+                let host = self.service.host();
+                self.supervisor.collect(|removal| removal::remove(host, removal));
+                self.members.collect();
                 self.answer_loaded();
             }
             SIGNALS => {
@@ -217,7 +241,11 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     fn answer_loaded(&mut self) {
         while let Some(loaded) = self.service.loaded() {
             match loaded {
-                AfterLoad::Created(number, reply) => self.server.answer(number, &reply),
+                AfterLoad::Created(number, reply) => {
+                    if let Some(reply) = self.members.answer(number, reply) {
+                        self.server.answer(number, &reply);
+                    }
+                }
                 AfterLoad::Restart(name) => {
                     self.service.restart_loaded(&mut self.supervisor, &name);
                 }
@@ -226,16 +254,16 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         }
     }
 
-    /// Serves one request, and one guest that has ended if it is time for that.
+    /// Serves requests, and one guest that has ended if it is time for that.
     ///
     /// Requests come first, so that they wait for one guest at most. But after [`MAX_PASSED_OVER`]
     /// turns a guest gets its turn, even if requests never cease.
     fn work(&mut self) {
-        let had_turn = self.server.turn(&mut self.service);
+        let had_turn = self.serve_requests();
         if self.service.tidy_at().is_some_and(|at| at <= Instant::now()) {
             self.service.tidy();
         }
-        if (had_turn || self.server.has_turns()) && self.passed_over < MAX_PASSED_OVER {
+        if (had_turn || self.has_requests()) && self.passed_over < MAX_PASSED_OVER {
             self.passed_over += 1;
         } else {
             self.passed_over = 0;
@@ -264,7 +292,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     fn reload(&mut self) -> Result<(), ReloadError> {
         let settings = (self.read_settings)()?;
         self.service.configure(&settings)?;
-        self.server.limit(settings.members);
+        self.members.limit(settings.members);
         Ok(())
     }
 }

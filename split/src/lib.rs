@@ -2,11 +2,12 @@
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are five threads. The main thread answers requests: it takes a shell that fits and executes
+//! There are five threads, and some for users other than root. The main thread answers requests: it takes a shell that fits and executes
 //! the guest in it, or prepares a shell for the request. The refill thread runs when no other
 //! program wants the CPU; it prepares shells and does work that can wait, such as unmapping. The
 //! removal thread destroys guests with much memory, and the loader threads read kernels: both can
-//! take seconds.
+//! take seconds. Each connection of a user other than root has a thread, because the main thread
+//! must wait for none of them.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
@@ -19,7 +20,8 @@
 //! members    what users other than root may do
 //! answers    what the service answers and logs
 //! service    answers requests
-//! server     the socket and its clients
+//! server     root's socket and its clients
+//! member_server  the socket of other users, and its clients
 //! removal    the thread that destroys large guests
 //! supervise  what happens when a guest ends
 //! pace       how often all domains are scanned for guests that have ended
@@ -32,6 +34,7 @@ mod event_loop;
 mod files;
 pub mod idle;
 pub mod loader;
+pub mod member_server;
 mod members;
 mod pace;
 pub mod pool;

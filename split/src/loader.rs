@@ -22,6 +22,7 @@ pub const LOADS_PER_USER: usize = 2;
 /// A kernel to be read.
 struct Load {
     ticket: u64,
+    uid: u32,
     file: File,
     key: ImageKey,
     limit: SizeLimit,
@@ -32,6 +33,8 @@ struct Load {
 pub(crate) struct Loaded {
     /// The number that [`Loader::order`] returned.
     pub(crate) ticket: u64,
+    /// The user whose guest it is for.
+    pub(crate) uid: u32,
     /// The file.
     pub(crate) key: ImageKey,
     /// The most bytes that it might take.
@@ -113,7 +116,7 @@ impl Loader {
     ) -> Result<u64, LoadRefusal> {
         let ticket = self.next_ticket;
         let thread = if uid == ROOT { &self.root } else { &self.members };
-        thread.send(Load { ticket, file, key, limit }).map_err(|_| LoadRefusal::Thread)?;
+        thread.send(Load { ticket, uid, file, key, limit }).map_err(|_| LoadRefusal::Thread)?;
         self.next_ticket += 1;
         self.loading.insert(ticket, uid);
         Ok(ticket)
@@ -134,10 +137,12 @@ impl Loader {
 }
 
 fn work(todo: &Receiver<Load>, finished: &Sender<Loaded>, waker: &Waker) {
-    for Load { ticket, file, key, limit } in todo {
+    for Load { ticket, uid, file, key, limit } in todo {
         let result = Image::read(&file, key, limit);
         // If sending fails, the main thread is exiting.
-        if finished.send(Loaded { ticket, key, limit, result }).is_err() || waker.wake().is_err() {
+        if finished.send(Loaded { ticket, uid, key, limit, result }).is_err()
+            || waker.wake().is_err()
+        {
             return;
         }
     }
@@ -175,11 +180,12 @@ mod tests {
             assert!(!events.is_empty(), "a thread has stopped");
             while let Some(loaded) = loader.take() {
                 assert!(matches!(loaded.result, Err(ImageError::NotElf { .. })));
-                reported.push(loaded.ticket);
+                reported.push((loaded.ticket, loaded.uid));
             }
         }
         reported.sort_unstable();
-        assert_eq!(reported, tickets);
+        let uids = [7, 7, 8, ROOT, ROOT, ROOT];
+        assert_eq!(reported, tickets.into_iter().zip(uids).collect::<Vec<_>>());
         assert!(order(&mut loader, 7).is_ok());
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use chaos::config::{Action, DomainConfig};
 use chaos::records::Record;
@@ -22,9 +22,9 @@ pub(crate) const ROOT: u32 = 0;
 #[derive(Clone, Debug)]
 pub(crate) struct MemberFiles {
     /// The kernel.
-    pub(crate) kernel: Rc<UploadedFile>,
+    pub(crate) kernel: Arc<UploadedFile>,
     /// The ramdisk, if the config has one.
-    pub(crate) ramdisk: Option<Rc<UploadedFile>>,
+    pub(crate) ramdisk: Option<Arc<UploadedFile>>,
 }
 
 impl MemberFiles {
@@ -116,6 +116,13 @@ pub(crate) enum MemberRefusal {
         /// The subcommand.
         what: &'static str,
     },
+}
+
+impl MemberRefusal {
+    /// Returns whether the guests that the user has are the reason.
+    pub(crate) fn is_of_number(&self) -> bool {
+        matches!(self, Self::Guests { .. } | Self::Memory { .. })
+    }
 }
 
 impl Members {
@@ -219,6 +226,7 @@ mod tests {
         members.created(7, [1; 16], &small, None);
         let large = config("memory=7");
         let memory = members.check(7, &large, &limits, None).unwrap_err();
+        assert!(memory.is_of_number() && !MemberRefusal::Disk(7).is_of_number());
         let text = memory.to_string();
         assert!(text.contains("asks for 7168 KiB, has guests with 4096 KiB"), "{text}");
         assert_eq!(members.check(8, &large, &limits, None), Ok(()), "users are counted apart");
@@ -249,15 +257,18 @@ mod tests {
 
     #[test]
     fn files_are_kept_only_for_a_guest_that_may_be_restarted() {
-        let (mut members, mut uploads) = (Members::default(), Uploads::default());
-        let kernel = uploads.begin(7, 4, 100).unwrap();
+        let (mut members, uploads) = (Members::default(), Uploads::default());
+        let limits = MemberLimits { files: KiB(100), ..MemberLimits::default() };
+        let mut kernel = uploads.begin(7, 4 << 10, &limits).unwrap();
+        assert!(kernel.append(&[1; 4 << 10]).unwrap());
+        let kernel = uploads.complete(kernel).unwrap();
         let files = MemberFiles { kernel, ramdisk: None };
         let once = config("on_reboot='destroy'\non_crash='preserve'");
         members.created(7, [1; 16], &once, Some(files.clone()));
         members.created(7, [2; 16], &config("on_crash='restart'"), Some(files));
         assert!(members.files(&[1; 16]).is_none() && members.files(&[2; 16]).is_some());
-        assert!(uploads.begin(7, 97, 100).is_err(), "the kernel is still held");
+        assert!(uploads.begin(7, 97 << 10, &limits).is_err(), "the kernel is still held");
         members.retain(|_| false);
-        assert!(uploads.begin(7, 97, 100).is_ok());
+        assert!(uploads.begin(7, 97 << 10, &limits).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chaos::clients::chaosd;
 use chaos::clients::chaosd::protocol::{self, Request};
 use chaos::guests::{self, Cleared, Host, LifecycleError};
 use daemon::chain::chain;
@@ -20,6 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::event_loop::{EventLoop, WORKERS};
 use crate::loader::Loader;
+use crate::member_server::MemberServer;
 use crate::refill::{Refill, RefillError};
 use crate::removal::Removals;
 use crate::server::Server;
@@ -83,19 +85,23 @@ pub fn run(
     let waker = Arc::new(Waker::new(poll.registry(), WORKERS).map_err(Failure::Loop)?);
     let removals = Removals::start(Arc::clone(&waker)).map_err(Failure::Loop)?;
     let loader = Loader::start(&waker).map_err(Failure::Loop)?;
-    let mut service = Service::new(host, Refill::start(waker)?, loader);
+    let mut service = Service::new(host, Refill::start(Arc::clone(&waker))?, loader);
     service.take_over()?;
     service.configure(&settings)?;
-    let listener = listen(path, group)?;
+    let members_path = chaosd::members_socket(path);
+    let of_members = listen(&members_path, group)?;
+    let of_root = listen(path, None)?;
     let registry = poll.registry().try_clone().map_err(Failure::Loop)?;
-    let server = Server::new(listener, registry, settings.members).map_err(Failure::Loop)?;
+    let server = Server::new(of_root, registry).map_err(Failure::Loop)?;
+    let members =
+        MemberServer::start(of_members, waker, settings.members).map_err(Failure::Loop)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("cannot notify the service manager that chaosd is ready: {error}");
     }
     tracing::info!("ready on {}", path.display());
 
-    EventLoop::new(poll, signals, read_settings, service, server, removals)
-        .and_then(|event_loop| event_loop.run(path))
+    EventLoop::new(poll, signals, read_settings, service, (server, members), removals)
+        .and_then(|event_loop| event_loop.run([path, &members_path]))
         .map_err(Failure::Loop)
 }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread;
 
 use chaos::guests::{self, Host, LifecycleError};
@@ -29,11 +29,19 @@ pub struct Removal {
     pub successor: Option<String>,
 }
 
+/// What has become of a removal.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) removal: Removal,
+    /// Whether it is left to the main thread, because the thread cannot use Xen.
+    pub(crate) is_left: bool,
+}
+
 /// A handle of the thread.
 #[derive(Debug)]
 pub struct Removals {
     orders: Sender<Removal>,
-    done: Receiver<Removal>,
+    done: Receiver<Done>,
 }
 
 impl Removals {
@@ -44,16 +52,24 @@ impl Removals {
     pub fn start(waker: Arc<Waker>) -> io::Result<Self> {
         Self::start_with(waker, || {
             let host = Host::open();
-            move |removal: &Removal| match &host {
-                Ok(host) => remove(host, removal),
-                Err(error) => {
-                    tracing::error!("domain {} is kept as it is: {}", removal.domid, chain(error))
-                }
+            if let Err(error) = &host {
+                tracing::warn!(
+                    "large guests are removed in the main thread, which delays requests, until \
+                     chaosd is restarted: {}",
+                    chain(error)
+                );
+            }
+            move |removal: &Removal| {
+                let Ok(host) = &host else { return false };
+                remove(host, removal);
+                true
             }
         })
     }
 
-    pub(crate) fn start_with<F: FnMut(&Removal)>(
+    /// Starts the thread with what it does for each removal, which returns `false` to leave it to
+    /// the main thread.
+    pub(crate) fn start_with<F: FnMut(&Removal) -> bool>(
         waker: Arc<Waker>,
         open: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
@@ -63,9 +79,9 @@ impl Removals {
         thread::Builder::new().name("removal".into()).spawn(move || {
             let mut remove = open();
             for removal in todo {
-                remove(&removal);
+                let is_left = !remove(&removal);
                 // If sending fails, the main thread is exiting.
-                if finished.send(removal).is_err() || waker.wake().is_err() {
+                if finished.send(Done { removal, is_left }).is_err() || waker.wake().is_err() {
                     return;
                 }
             }
@@ -73,21 +89,21 @@ impl Removals {
         Ok(Self { orders, done })
     }
 
-    /// Orders a removal.
-    pub(crate) fn order(&self, removal: Removal) {
-        if self.orders.send(removal).is_err() {
-            tracing::error!("the thread that removes guests has panicked; restart chaosd");
-        }
+    /// Orders a removal. Returns it if the thread is gone.
+    pub(crate) fn order(&self, removal: Removal) -> Option<Removal> {
+        let SendError(removal) = self.orders.send(removal).err()?;
+        tracing::error!("the thread that removes guests has panicked; restart chaosd");
+        Some(removal)
     }
 
-    /// Returns the removals that are done, whether they succeeded or not.
-    pub(crate) fn done(&self) -> impl Iterator<Item = Removal> {
+    /// Returns the removals that are done, whether they succeeded or not, or left.
+    pub(crate) fn done(&self) -> impl Iterator<Item = Done> {
         self.done.try_iter()
     }
 }
 
 /// Removes the guest, if it still exists.
-fn remove(host: &Host, removal: &Removal) {
+pub(crate) fn remove(host: &Host, removal: &Removal) {
     let removed = || -> Result<(), LifecycleError> {
         match guests::ended_guest(host, removal.domid)? {
             Some(guest) if guest.handle() == removal.handle => {
@@ -118,16 +134,41 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
         let (go_on, wait) = sync_channel::<()>(0);
-        let removals = Removals::start_with(waker, || move |_: &Removal| wait.recv().unwrap());
+        let removals = Removals::start_with(waker, || {
+            move |_: &Removal| {
+                wait.recv().unwrap();
+                true
+            }
+        });
         let removals = removals.unwrap();
         let handle = DomainHandle([1; 16]);
-        removals.order(Removal { domid: DomId(7), handle, successor: Some("a".into()) });
+        let removal = Removal { domid: DomId(7), handle, successor: Some("a".into()) };
+        assert!(removals.order(removal).is_none());
         assert_eq!(removals.done().count(), 0, "Xen is still busy");
         go_on.send(()).unwrap();
         let mut events = Events::with_capacity(1);
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
         let done: Vec<_> = removals.done().collect();
         assert_eq!(done.len(), 1);
-        assert_eq!((done[0].domid, done[0].successor.as_deref()), (DomId(7), Some("a")));
+        let Done { removal, is_left } = &done[0];
+        assert_eq!((removal.domid, removal.successor.as_deref()), (DomId(7), Some("a")));
+        assert!(!is_left);
+    }
+
+    #[test]
+    fn a_removal_that_the_thread_cannot_carry_out_comes_back() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        let removal =
+            || Removal { domid: DomId(7), handle: DomainHandle([1; 16]), successor: None };
+        let removals = Removals::start_with(Arc::clone(&waker), || |_: &Removal| false).unwrap();
+        assert!(removals.order(removal()).is_none());
+        poll.poll(&mut Events::with_capacity(1), Some(Duration::from_secs(10))).unwrap();
+        assert!(removals.done().next().unwrap().is_left);
+
+        let panics = |_: &Removal| -> bool { panic!("as a defect would") };
+        let removals = Removals::start_with(waker, move || panics).unwrap();
+        let came_back = std::iter::repeat_with(|| removals.order(removal())).flatten().next();
+        assert_eq!(came_back.unwrap().domid, DomId(7));
     }
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Answers requests, and does the work that they leave.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::num::NonZero;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use chaos::domain::Mapped;
 use chaos::guests::{
     self, Condition, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError,
 };
-use chaos::image::{self, Image, ImageError, ImageKey, RamdiskFile};
+use chaos::image::{self, Image, ImageCache, ImageError, ImageKey, RamdiskFile};
 use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
 use xen::units::{DomId, DomainHandle};
@@ -45,10 +47,15 @@ const MAX_WAIT: Duration = Duration::from_millis(50);
 /// while it is mapped.
 const MAX_MAPPED: usize = 64;
 
+/// Limit of the kept kernels of users other than root, in bytes.
+const MEMBER_CACHE_BYTES: usize = 64 << 20;
+
 /// The service: the host, the ready shells, and the work that can wait.
 #[derive(Debug)]
 pub struct Service {
     host: Host,
+    /// The host with the kernels of users other than root: theirs do not displace root's.
+    members_host: Host,
     stock: Stock,
     /// Guests' memory that is still mapped, the oldest first.
     still_mapped: VecDeque<Mapped>,
@@ -108,7 +115,9 @@ impl Service {
     /// Returns a service with an empty pool.
     #[must_use]
     pub fn new(host: Host, refill: Refill, loader: Loader) -> Self {
+        let images = Rc::new(RefCell::new(ImageCache::new(MEMBER_CACHE_BYTES)));
         Self {
+            members_host: Host { images: Some(images), ..host.clone() },
             host,
             stock: Stock::new(refill),
             still_mapped: VecDeque::new(),
@@ -231,7 +240,7 @@ impl Service {
             }
         };
         let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
-        match self.host.known_image(&kernel, pending.config.memory) {
+        match self.host_of(peer.uid).known_image(&kernel, pending.config.memory) {
             Ok(KnownImage::Read(image)) => self.finish_create(pending, Ok(image)).map(Answer::Now),
             Ok(KnownImage::Unread { key, limit }) => {
                 let ticket =
@@ -246,8 +255,8 @@ impl Service {
     /// Returns what has waited for a kernel that was read, if there is anything. A create is carried
     /// out; call [`restart_loaded`](Self::restart_loaded) for a restart.
     pub(crate) fn loaded(&mut self) -> Option<AfterLoad> {
-        let Loaded { ticket, key, limit, result } = self.loader.take()?;
-        let image = self.host.keep_image(key, limit, result);
+        let Loaded { ticket, uid, key, limit, result } = self.loader.take()?;
+        let image = self.host_of(uid).keep_image(key, limit, result);
         if let Some(name) = self.restarting.remove(&ticket) {
             self.read_for_restart = Some((key, image));
             return Some(AfterLoad::Restart(name));
@@ -274,7 +283,8 @@ impl Service {
     fn restart_image(&mut self, kernel: File, record: &Record) -> Result<Arc<Image>, RestartError> {
         let config = &record.config;
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
-        let known = self.host.known_image(&kernel, config.memory).map_err(kernel_error)?;
+        let host = self.host_of(record.owner);
+        let known = host.known_image(&kernel, config.memory).map_err(kernel_error)?;
         let (key, limit) = match known {
             KnownImage::Read(image) => return Ok(image),
             KnownImage::Unread { key, limit } => (key, limit),
@@ -290,6 +300,11 @@ impl Service {
             self.restarting.insert(ticket, record.name().to_owned());
         }
         Err(RestartError::Reading)
+    }
+
+    /// Returns the host with the kernels of a user.
+    fn host_of(&self, uid: u32) -> &Host {
+        if uid == ROOT { &self.host } else { &self.members_host }
     }
 
     /// Returns whether a create waits for its kernel.
@@ -354,14 +369,20 @@ impl Service {
 
     /// Checks whether a user other than root may have a guest.
     fn check_member(&mut self, uid: u32, config: &DomainConfig) -> Result<(), Refusal> {
-        self.forget_ended_members();
         let name = &config.name;
         match self.host.records.pending_restart(name) {
             Ok(None) => {}
             Ok(Some(record)) if record.owner == uid => {}
             _ => return Err(wrong_input(MemberRefusal::NamePending { name: name.clone() })),
         }
-        self.members.check(uid, config, &self.limits, None).map_err(wrong_input)
+        let mut checked = self.members.check(uid, config, &self.limits, None);
+        // Guests that have ended count until they are forgotten. To list all domains takes long, so
+        // it is done only if the member would be refused.
+        if checked.as_ref().is_err_and(MemberRefusal::is_of_number) {
+            self.forget_ended_members();
+            checked = self.members.check(uid, config, &self.limits, None);
+        }
+        checked.map_err(wrong_input)
     }
 
     /// Forgets guests of members that neither exist nor are to be restarted. If Xen refuses to list

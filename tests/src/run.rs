@@ -65,7 +65,7 @@ pub fn chaos(args: &[&str]) -> Ran {
 /// `chaosd` does not run, or the command cannot be started.
 #[must_use]
 pub fn chaos_as(uid: u32, args: &[&str]) -> Ran {
-    let socket = fs::metadata("/run/chaos/chaosd.sock").expect("chaosd runs");
+    let socket = fs::metadata("/run/chaos/chaosd-members.sock").expect("chaosd runs");
     run_command(Command::new("chaos").uid(uid).gid(socket.gid()).current_dir("/").args(args))
 }
 

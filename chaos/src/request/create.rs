@@ -63,10 +63,10 @@ impl Executor {
     /// # Errors
     /// `chaosd` is running, but the user may not use its socket; or as [`Executor::this_process`].
     pub fn choose(usage: Usage, timings: &mut Timings) -> Result<Self, RequestError> {
-        let socket = Path::new(chaosd::SOCKET);
+        let socket = chaosd::socket();
         // This costs less than a failed connection.
         if socket.exists() {
-            match Self::daemon(socket) {
+            match Self::daemon(&socket) {
                 Err(RequestError::Daemon(DaemonError::NotRunning { .. })) => {}
                 result => return result,
             }

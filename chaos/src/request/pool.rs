@@ -19,7 +19,7 @@ impl PoolControl {
     /// # Errors
     /// `chaosd` is not running, or the user may not use its socket.
     pub fn connect() -> Result<Self, DaemonError> {
-        Self::connect_to(Path::new(chaosd::SOCKET))
+        Self::connect_to(&chaosd::socket())
     }
 
     /// Connects to the `chaosd` that listens at `socket`.

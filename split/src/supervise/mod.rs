@@ -29,7 +29,7 @@ use chaos::records::Record;
 use daemon::chain::chain;
 
 use crate::pace::ScanPace;
-use crate::removal::{LARGE, Removal, Removals};
+use crate::removal::{self, Done, LARGE, Removal, Removals};
 use attempts::Attempts;
 use limit::RestartLimit;
 use pending::Pending;
@@ -97,9 +97,29 @@ impl Supervisor {
         }
     }
 
-    /// Makes the restarts due whose guests the removal thread has removed.
-    pub fn collect(&mut self) {
-        for name in self.removals.done().filter_map(|removal| removal.successor) {
+    /// Makes the restarts due whose guests the removal thread has removed. Calls `remove` for guests
+    /// that the thread cannot remove.
+    pub fn collect(&mut self, remove: impl Fn(&Removal)) {
+        let done: Vec<_> = self.removals.done().collect();
+        for Done { removal, is_left } in done {
+            if is_left {
+                remove(&removal);
+            }
+            self.removed(removal);
+        }
+    }
+
+    /// Has the removal thread remove a guest, or removes it here if the thread is gone.
+    fn order_removal(&mut self, host: &Host, removal: Removal) {
+        if let Some(removal) = self.removals.order(removal) {
+            removal::remove(host, &removal);
+            self.removed(removal);
+        }
+    }
+
+    /// Makes the restart due for which a guest was removed.
+    fn removed(&mut self, removal: Removal) {
+        if let Some(name) = removal.successor {
             // The next scan makes all pending restarts due, and no others.
             self.pending.entry(name.clone()).or_default();
             self.due.push_back(name);
@@ -249,7 +269,7 @@ impl Supervisor {
                 self.keep(guest);
             }
             Action::Destroy if is_large(record) => {
-                self.remove_in_thread(guest, None);
+                self.remove_in_thread(host, guest, None);
                 tracing::info!("{name} {how} and is being destroyed");
             }
             Action::Destroy => {
@@ -260,7 +280,7 @@ impl Supervisor {
                 pending::write(host, record, successors)?;
                 if is_large(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
-                    self.remove_in_thread(guest, Some(name.to_owned()));
+                    self.remove_in_thread(host, guest, Some(name.to_owned()));
                     tracing::info!("{name} {how} and is restarted when its memory is free");
                     return Ok(());
                 }
@@ -299,11 +319,11 @@ impl Supervisor {
     }
 
     /// Orders the removal of a guest, and then the restart that is pending under a name.
-    fn remove_in_thread(&mut self, guest: &EndedGuest, successor: Option<String>) {
+    fn remove_in_thread(&mut self, host: &Host, guest: &EndedGuest, successor: Option<String>) {
         // Until it is removed, scans find it.
         self.keep(guest);
         let (domid, handle) = (guest.record.domid, guest.handle());
-        self.removals.order(Removal { domid, handle, successor });
+        self.order_removal(host, Removal { domid, handle, successor });
     }
 
     /// Removes all but the newest of the guests that were renamed so that a successor could have
@@ -316,7 +336,7 @@ impl Supervisor {
                         "domain {domid}, which was {name}, is being destroyed: {MAX_COPIES} newer \
                          ones are kept"
                     );
-                    self.removals.order(Removal { domid, handle, successor: None });
+                    self.order_removal(host, Removal { domid, handle, successor: None });
                 }
             }
             Err(error) => {
@@ -402,6 +422,7 @@ fn action_for(record: &Record, state: GuestState) -> Action {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -414,18 +435,23 @@ mod tests {
     fn a_restart_is_pending_when_the_large_guest_is_removed() {
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
-        let removals = Removals::start_with(waker, || |_: &Removal| {}).unwrap();
+        let removals =
+            Removals::start_with(waker, || |removal: &Removal| removal.domid.0 == 3).unwrap();
         let mut supervisor = Supervisor::new(removals);
+        // The thread cannot remove the second one.
         for (domid, successor) in [(3, None), (4, Some("web".to_owned()))] {
             let handle = DomainHandle([1; 16]);
-            supervisor.removals.order(Removal { domid: DomId(domid), handle, successor });
+            let removal = Removal { domid: DomId(domid), handle, successor };
+            assert!(supervisor.removals.order(removal).is_none());
         }
         let mut events = Events::with_capacity(1);
+        let removed = RefCell::new(Vec::new());
         while !supervisor.has_turns() {
             poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
             assert!(!events.is_empty(), "the thread has stopped");
-            supervisor.collect();
+            supervisor.collect(|removal| removed.borrow_mut().push(removal.domid));
         }
+        assert_eq!(removed.into_inner(), [DomId(4)]);
         assert_eq!(supervisor.due, ["web"]);
         assert!(supervisor.pending.contains_key("web"), "a scan does not forget it");
     }

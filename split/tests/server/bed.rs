@@ -9,17 +9,18 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chaos::clients::chaosd::client::Chaosd;
+use chaos::clients::chaosd::members_socket;
 use chaos::clients::chaosd::protocol::{Refusal, Reply, Request};
 use chaos::failure::FailureClass;
 use chaos::timings::Timings;
+use chaosd::member_server::MemberServer;
 use chaosd::server::{Answer, FIRST_CLIENT, Files, LISTENER, Peer, Serve, Server};
 use chaosd::settings::MemberLimits;
 use chaosd::uploads::UploadedFile;
@@ -33,7 +34,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use tempfile::TempDir;
 
-const STOP: Token = Token(1);
+const WORKERS: Token = Token(1);
 
 /// Counts requests, and replies to `Drain` with the number of files and the sender's process ID, or
 /// with what was uploaded. A `Resize` waits at two gates.
@@ -43,7 +44,7 @@ struct Counting {
     /// Whether a request for [`LATER`] waits for its reply.
     later: Later,
     /// The files of the last `Drain`, until the next upload.
-    uploaded: Vec<Rc<UploadedFile>>,
+    uploaded: Vec<Arc<UploadedFile>>,
 }
 
 /// What has become of a request for [`LATER`].
@@ -114,7 +115,8 @@ pub(crate) struct Bed {
     pub(crate) path: PathBuf,
     gate: SyncSender<()>,
     served: Arc<AtomicUsize>,
-    waker: Waker,
+    waker: Arc<Waker>,
+    stops: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
     _folder: TempDir,
 }
@@ -129,18 +131,23 @@ impl Bed {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         let path = folder.path().join("socket");
         let listener = listener::listen(&path, None).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let of_members = members_socket(&path);
+        let members = listener::listen(&of_members, None).unwrap();
+        fs::set_permissions(&of_members, Permissions::from_mode(0o666)).unwrap();
         let served = Arc::new(AtomicUsize::new(0));
         let poll = Poll::new().unwrap();
-        let waker = Waker::new(poll.registry(), STOP).unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), WORKERS).unwrap());
+        let members = MemberServer::start(members, Arc::clone(&waker), limits).unwrap();
+        let stops = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stops);
         let (gate, waiting) = sync_channel(0);
         let counter = Arc::clone(&served);
         let thread = Some(thread::spawn(move || {
             let uploaded = Vec::new();
             let service = Counting { served: counter, gate: waiting, later: Later::None, uploaded };
-            serve(poll, listener, service, limits);
+            serve(poll, listener, members, service, &stopped);
         }));
-        Self { path, gate, served, waker, thread, _folder: folder }
+        Self { path, gate, served, waker, stops, thread, _folder: folder }
     }
 
     /// Lets the server pass a gate in a `Resize`, and returns when it has done so.
@@ -148,15 +155,31 @@ impl Bed {
         self.gate.send(()).unwrap();
     }
 
+    /// Makes the server exit as soon as it is no longer busy.
+    pub(crate) fn stop(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+        self.waker.wake().unwrap();
+    }
+
     pub(crate) fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
     }
 
+    /// Connects as the user of this thread.
+    pub(crate) fn connect(&self) -> Chaosd {
+        Chaosd::connect(&self.socket()).unwrap()
+    }
+
+    fn socket(&self) -> PathBuf {
+        if is_member() { members_socket(&self.path) } else { self.path.clone() }
+    }
+
+    /// Connects as the user of this thread.
     pub(crate) fn raw(&self) -> OwnedFd {
         let client =
             socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         setsockopt(&client, ReceiveTimeout, &TimeVal::seconds(10)).unwrap();
-        connect(client.as_raw_fd(), &UnixAddr::new(&self.path).unwrap()).unwrap();
+        connect(client.as_raw_fd(), &UnixAddr::new(&self.socket()).unwrap()).unwrap();
         client
     }
 
@@ -170,26 +193,37 @@ impl Bed {
 
 impl Drop for Bed {
     fn drop(&mut self) {
-        self.waker.wake().unwrap();
+        self.stop();
         let joined = self.thread.take().unwrap().join();
         assert!(joined.is_ok() || thread::panicking(), "the server has panicked");
     }
 }
 
 /// The loop of `chaosd`, without the parts that need Xen.
-fn serve(mut poll: Poll, listener: UnixListener, mut service: Counting, limits: MemberLimits) {
+fn serve(
+    mut poll: Poll,
+    listener: UnixListener,
+    mut members: MemberServer,
+    mut service: Counting,
+    stops: &AtomicBool,
+) {
     let registry = poll.registry().try_clone().unwrap();
-    let mut server = Server::new(listener, registry, limits).unwrap();
+    let mut server = Server::new(listener, registry).unwrap();
     let mut events = Events::with_capacity(8);
     loop {
-        let timeout = server.has_turns().then_some(Duration::ZERO);
+        let timeout = (server.has_turns() || members.has_turns()).then_some(Duration::ZERO);
         match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             result => result.unwrap(),
         }
         for event in &events {
             match event.token() {
-                STOP => return,
+                WORKERS => {
+                    if stops.load(Ordering::Relaxed) {
+                        return finish(&mut poll, &mut members, &mut service);
+                    }
+                    members.collect();
+                }
                 LISTENER => server.accept(),
                 token => {
                     assert!(token.0 >= FIRST_CLIENT);
@@ -198,11 +232,33 @@ fn serve(mut poll: Poll, listener: UnixListener, mut service: Counting, limits: 
             }
         }
         server.turn(&mut service);
+        members.turn(&mut service);
         if service.later == Later::IsReady {
             service.later = Later::None;
-            server.answer(NUMBER, &Reply::Done);
+            if let Some(reply) = members.answer(NUMBER, Reply::Done) {
+                server.answer(NUMBER, &reply);
+            }
         }
     }
+}
+
+/// Answers what members have sent, for two seconds at most.
+fn finish(poll: &mut Poll, members: &mut MemberServer, service: &mut Counting) {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut events = Events::with_capacity(8);
+    members.stop();
+    while !members.is_done() && Instant::now() < deadline {
+        members.collect();
+        if !members.turn(service) && !members.is_done() {
+            poll.poll(&mut events, Some(deadline.saturating_duration_since(Instant::now())))
+                .unwrap();
+        }
+    }
+}
+
+/// Returns whether this thread's user is not the one of the server.
+fn is_member() -> bool {
+    nix::unistd::geteuid().as_raw() >= MEMBER
 }
 
 pub(crate) fn put(client: &OwnedFd, packet: &[u8]) -> Result<usize, Errno> {

@@ -5,6 +5,7 @@
 
 mod bed;
 mod fuse;
+mod lingering;
 mod members;
 
 use std::fs::File;

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The thread that accepts the connections of members, and refuses those that have no place.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+
+use chaos::clients::chaosd::protocol;
+use chaos::failure::FailureClass;
+use daemon::packet;
+
+use super::connection::Connection;
+use super::places::Held;
+use super::{Order, Shared};
+use crate::members::ROOT;
+use crate::server::{Peer, peer, refused};
+
+/// Stack of a connection's thread in bytes: it decodes one request of at most a packet.
+const STACK: usize = 256 << 10;
+
+/// Starts the thread, which ends after [`Places::stop`](super::places::Places::stop).
+///
+/// # Errors
+/// It cannot be started.
+pub(super) fn start(
+    listener: UnixListener,
+    shared: Arc<Shared>,
+    orders: Sender<Order>,
+) -> io::Result<()> {
+    shared.places.listens(&listener);
+    thread::Builder::new().name("members".into()).spawn(move || {
+        while let Some(socket) = next(&listener, &shared) {
+            admit(socket, &shared, &orders);
+        }
+        shared.places.closes();
+    })?;
+    Ok(())
+}
+
+/// Waits for a connection. `None` if no more are accepted.
+fn next(listener: &UnixListener, shared: &Shared) -> Option<UnixStream> {
+    loop {
+        match listener.accept() {
+            Ok((socket, _)) => return Some(socket),
+            // The socket was shut down.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => return None,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+                ) => {}
+            Err(error) => {
+                tracing::warn!("cannot accept a connection of a user other than root: {error}");
+                // Too many open files, or no memory, of which a connection that ends frees some.
+                shared.places.wait_for_end();
+            }
+        }
+    }
+}
+
+/// Starts the thread of a connection, or one that says why it is refused and closes it.
+fn admit(mut socket: UnixStream, shared: &Arc<Shared>, orders: &Sender<Order>) {
+    let found = peer(&socket);
+    let uid = found.map_or(ROOT, |peer| peer.uid);
+    let message = match found {
+        None => "the kernel does not say who has connected".to_owned(),
+        Some(Peer { uid: ROOT, .. }) => format!(
+            "root connects to {}; this socket is for other users",
+            chaos::clients::chaosd::SOCKET
+        ),
+        Some(peer) => match shared.places.admit(peer.uid, socket) {
+            Ok(held) => {
+                let (shared, orders) = (Arc::clone(shared), orders.clone());
+                spawn(held, move |held| Connection::new(held, peer, shared, orders).run());
+                return;
+            }
+            Err((refused, refusal)) => {
+                socket = refused;
+                refusal.to_string()
+            }
+        },
+    };
+    tracing::info!("refused a connection: {message}");
+    let held = shared.places.refuse(uid, socket, |largest| {
+        tracing::warn!(
+            "no user other than root can connect to chaosd until one of their connections is \
+             closed, and user {largest}, who has most, does not let them close; remove the user from \
+             the group, and end the user's processes: pkill -KILL -U {largest}"
+        );
+    });
+    spawn(held, move |held| {
+        if let Some(packet) = protocol::encode(&refused(FailureClass::Failed, message)) {
+            // A client that cannot take it only sees the end.
+            let _ = packet::send(&held.socket, &packet, &[]);
+        }
+    });
+}
+
+/// Runs `action` in a thread of its own, in which the connection is closed.
+fn spawn(held: Held, action: impl FnOnce(Held) + Send + 'static) {
+    let thread = thread::Builder::new().name("member".into()).stack_size(STACK);
+    if let Err(error) = thread.spawn(move || action(held)) {
+        tracing::warn!("disconnected a user other than root: cannot start a thread: {error}");
+    }
+}

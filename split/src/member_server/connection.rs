@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The thread of a member's connection: receives and closes, uploads files, and waits for replies.
+
+use std::io::IoSliceMut;
+use std::mem;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+
+use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Reply, Request};
+use chaos::failure::FailureClass;
+use chaos::timings::Timings;
+use daemon::chain::chain;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recvmsg};
+
+use super::places::Held;
+use super::{MemberRequest, Order, Shared};
+use crate::server::{Peer, log_refusal, refused, send};
+use crate::uploads::{Upload, UploadProblem, UploadedFile};
+
+/// The most files that a client may upload for one create.
+const MAX_UPLOADED: usize = 2;
+
+/// A connection, in its thread.
+pub(super) struct Connection {
+    held: Held,
+    peer: Peer,
+    shared: Arc<Shared>,
+    orders: Sender<Order>,
+    buffer: Vec<u8>,
+    /// The file whose bytes the client is sending.
+    upload: Option<Upload>,
+    /// The files that it has sent.
+    uploaded: Vec<Arc<UploadedFile>>,
+}
+
+impl Connection {
+    pub(super) fn new(held: Held, peer: Peer, shared: Arc<Shared>, orders: Sender<Order>) -> Self {
+        let buffer = vec![0; MAX_PACKET];
+        Self { held, peer, shared, orders, buffer, upload: None, uploaded: Vec::new() }
+    }
+
+    /// Serves the connection until its end.
+    pub(super) fn run(mut self) {
+        while self.turn().is_some() {
+            self.held.place.waits();
+        }
+    }
+
+    /// Waits for a packet and answers it. Returns `None` if the client must be disconnected.
+    fn turn(&mut self) -> Option<()> {
+        let Peer { pid, uid } = self.peer;
+        let Received { length, cut } = receive(&self.held.socket, &mut self.buffer)?;
+        self.held.place.heard();
+        let mut timings = Timings::start();
+        if cut {
+            tracing::warn!(
+                "disconnected process {pid} (user {uid}): it sent a packet of more than \
+                 {MAX_PACKET} bytes, or with files"
+            );
+            return None;
+        }
+        let reply = if let Some(upload) = self.upload.take() {
+            match self.continue_upload(upload, length)? {
+                Some(reply) => reply,
+                None => return Some(()),
+            }
+        } else {
+            let request = match protocol::decode(&self.buffer[..length]) {
+                Ok(request) => request,
+                Err(error) => {
+                    log_refusal(self.peer, error);
+                    return None;
+                }
+            };
+            timings.stage("receive");
+            match request {
+                Request::Upload { length } => self.begin_upload(length)?,
+                request => self.ask(request, timings)?,
+            }
+        };
+        send(&self.held.socket, self.peer, &reply)
+    }
+
+    /// Has the main thread carry out a request. Returns `None` if it is exiting.
+    fn ask(&mut self, request: Request, timings: Timings) -> Option<Reply> {
+        let (reply, answer) = channel();
+        let (peer, files) = (self.peer, mem::take(&mut self.uploaded));
+        let request = MemberRequest { peer, request, files, timings, reply };
+        self.order(Order::Serve(Box::new(request)))?;
+        answer.recv().ok()
+    }
+
+    fn order(&self, order: Order) -> Option<()> {
+        self.orders.send(order).ok()?;
+        self.shared.waker.wake().ok()
+    }
+
+    /// Begins an upload, and returns the reply.
+    fn begin_upload(&mut self, length: u64) -> Option<Reply> {
+        if self.uploaded.len() >= MAX_UPLOADED {
+            self.uploaded.clear();
+        }
+        let begin =
+            || self.shared.uploads.begin(self.peer.uid, length, &self.shared.places.limits());
+        let mut begun = begin();
+        // The main thread looks which guests have ended only if the file would be refused.
+        if begun.as_ref().is_err_and(UploadProblem::is_of_quota) {
+            let (done, dropped) = channel();
+            self.order(Order::DropUploads(done))?;
+            dropped.recv().ok()?;
+            begun = begin();
+        }
+        Some(match begun {
+            Ok(upload) => {
+                self.upload = Some(upload);
+                Reply::Done
+            }
+            Err(problem) => refused(FailureClass::WrongInput, chain(&problem)),
+        })
+    }
+
+    /// Appends a packet to an upload. Returns the reply if the file is complete, and `None` outside
+    /// if the client must be disconnected.
+    #[expect(clippy::option_option, reason = "the outer one ends the connection, as in `turn`")]
+    fn continue_upload(&mut self, mut upload: Upload, length: usize) -> Option<Option<Reply>> {
+        let Peer { pid, uid } = self.peer;
+        match upload.append(&self.buffer[..length]) {
+            Ok(true) if !upload.is_complete() => {
+                self.upload = Some(upload);
+                Some(None)
+            }
+            Ok(true) => {
+                let file = self.shared.uploads.complete(upload).ok()?;
+                self.uploaded.push(file);
+                Some(Some(Reply::Done))
+            }
+            Ok(false) => {
+                tracing::warn!(
+                    "disconnected process {pid} (user {uid}): it sent more bytes than it announced"
+                );
+                None
+            }
+            Err(error) => {
+                tracing::warn!("cannot keep a file of process {pid} (user {uid}): {error}");
+                None
+            }
+        }
+    }
+}
+
+/// A packet that was received into a buffer.
+struct Received {
+    length: usize,
+    /// Whether it was longer than the buffer, or had files.
+    cut: bool,
+}
+
+/// Waits for a packet. `None` at the end of the connection. No descriptor is ever opened here: with
+/// a packet that has some, the kernel drops them, and the packet is marked as cut.
+fn receive(socket: &UnixStream, buffer: &mut [u8]) -> Option<Received> {
+    let fd = socket.as_raw_fd();
+    loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        match recvmsg::<()>(fd, &mut parts, None, MsgFlags::empty()) {
+            Ok(message) => {
+                let cut = message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+                let length = message.bytes;
+                return (length > 0 || cut).then_some(Received { length, cut });
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
