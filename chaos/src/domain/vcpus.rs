@@ -14,6 +14,7 @@ use xen::{Error, Xen};
 pub(super) struct WithVcpus<'a> {
     xen: &'a Xen,
     domid: DomId,
+    count: u16,
 }
 
 impl<'a> WithVcpus<'a> {
@@ -23,7 +24,9 @@ impl<'a> WithVcpus<'a> {
     /// Xen refuses; `ENOMEM` if it has too little memory.
     pub(super) fn create(xen: &'a Xen, domid: DomId, count: u32) -> Result<Self, Error> {
         xen.max_vcpus(domid, count)?;
-        Ok(Self { xen, domid })
+        // Xen creates at most 128.
+        let count = u16::try_from(count).unwrap_or(u16::MAX);
+        Ok(Self { xen, domid, count })
     }
 
     /// Allocates a port of the domain that dom0 may bind to.
@@ -40,6 +43,7 @@ impl<'a> WithVcpus<'a> {
     /// # Errors
     /// Xen refuses.
     pub(super) fn set_context(self, entry: u32, start_info: u64) -> Result<(), Error> {
-        self.xen.set_hvm_context(self.domid, &PvhVcpu { entry, start_info }.context())
+        let context = PvhVcpu { entry, start_info }.context(self.count);
+        self.xen.set_hvm_context(self.domid, &context)
     }
 }

@@ -17,14 +17,17 @@ use zerocopy::IntoBytes;
 
 const DESCRIPTOR: usize = size_of::<SaveDescriptor>();
 
-/// The length of the state in bytes.
-pub const LENGTH: usize = DESCRIPTOR
+/// The length in bytes of the state of a domain with one vCPU.
+const LENGTH: usize = DESCRIPTOR
     + size_of::<SaveHeader>()
     + DESCRIPTOR
     + size_of::<HwMtrr>()
     + DESCRIPTOR
     + hw_cpu::SIZE
     + DESCRIPTOR;
+
+/// The length in bytes that each further vCPU adds.
+const LENGTH_OF_VCPU: usize = DESCRIPTOR + size_of::<HwMtrr>();
 
 /// Protected mode without paging; bit 4 (ET) always reads as one on real CPUs.
 const CR0_PE_ET: u64 = 0x11;
@@ -56,10 +59,13 @@ pub struct PvhVcpu {
 }
 
 impl PvhVcpu {
-    /// Returns the state, for [`crate::Xen::set_hvm_context`].
+    /// Returns the state of a domain with this number of vCPUs, for [`crate::Xen::set_hvm_context`].
+    /// This is the first vCPU. The memory types (MTRR) are the same for all vCPUs: kernels warn if
+    /// those differ.
     #[must_use]
-    pub fn context(&self) -> [u8; LENGTH] {
-        let mut stream = Stream { bytes: [0; LENGTH], used: 0 };
+    pub fn context(&self, vcpus: u16) -> Vec<u8> {
+        let more = usize::from(vcpus.saturating_sub(1));
+        let mut stream = Stream { bytes: Vec::with_capacity(LENGTH + more * LENGTH_OF_VCPU) };
         let header = SaveHeader {
             magic: HVM_FILE_MAGIC,
             version: HVM_FILE_VERSION,
@@ -67,16 +73,18 @@ impl PvhVcpu {
             gtsc_khz: 0,
             ..SaveHeader::default()
         };
-        stream.record(HVM_SAVE_CODE_HEADER, header.as_bytes());
+        stream.record(HVM_SAVE_CODE_HEADER, 0, header.as_bytes());
         let mtrr = HwMtrr {
             msr_pat_cr: PAT_RESET,
             msr_mtrr_cap: MTRR_CAPABILITIES,
             msr_mtrr_def_type: MTRR_DEFAULT,
             ..HwMtrr::default()
         };
-        stream.record(HVM_SAVE_CODE_MTRR, mtrr.as_bytes());
-        stream.record(HVM_SAVE_CODE_CPU, &self.cpu());
-        stream.record(HVM_SAVE_CODE_END, &[]);
+        for vcpu in 0..vcpus {
+            stream.record(HVM_SAVE_CODE_MTRR, vcpu, mtrr.as_bytes());
+        }
+        stream.record(HVM_SAVE_CODE_CPU, 0, &self.cpu());
+        stream.record(HVM_SAVE_CODE_END, 0, &[]);
         stream.bytes
     }
 
@@ -112,22 +120,19 @@ impl PvhVcpu {
 }
 
 struct Stream {
-    bytes: [u8; LENGTH],
-    used: usize,
+    bytes: Vec<u8>,
 }
 
 impl Stream {
-    fn record(&mut self, typecode: u16, body: &[u8]) {
-        #[expect(clippy::cast_possible_truncation, reason = "all records fit in the stream")]
+    fn record(&mut self, typecode: u16, instance: u16, body: &[u8]) {
+        #[expect(clippy::cast_possible_truncation, reason = "no record is longer than LENGTH")]
         let length = {
             const { assert!(LENGTH <= u32::MAX as usize) };
             body.len() as u32
         };
-        let descriptor = SaveDescriptor { typecode, instance: 0, length };
-        for part in [descriptor.as_bytes(), body] {
-            self.bytes[self.used..self.used + part.len()].copy_from_slice(part);
-            self.used += part.len();
-        }
+        let descriptor = SaveDescriptor { typecode, instance, length };
+        self.bytes.extend_from_slice(descriptor.as_bytes());
+        self.bytes.extend_from_slice(body);
     }
 }
 
@@ -135,19 +140,27 @@ impl Stream {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_records_fill_the_state_without_gaps() {
-        let context = PvhVcpu { entry: 0x1_0000, start_info: 0x3f_8000 }.context();
+    /// Returns the type and the vCPU of each record.
+    fn records(vcpus: u16) -> Vec<(u16, u16)> {
+        let context = PvhVcpu { entry: 0x1_0000, start_info: 0x3f_8000 }.context(vcpus);
         let mut at = 0;
-        let mut codes = Vec::new();
+        let mut records = Vec::new();
         while at < context.len() {
             let word = |at: usize| u16::from_le_bytes([context[at], context[at + 1]]);
-            codes.push(word(at));
+            records.push((word(at), word(at + 2)));
             let length = u32::from_le_bytes(context[at + 4..at + 8].try_into().unwrap());
             at += DESCRIPTOR + usize::try_from(length).unwrap();
         }
-        assert_eq!(at, context.len());
-        assert_eq!(codes, [HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_MTRR, HVM_SAVE_CODE_CPU, 0]);
+        assert_eq!((at, context.capacity()), (context.len(), context.len()));
+        records
+    }
+
+    #[test]
+    fn the_records_fill_the_state_without_gaps() {
+        let [header, cpu, end] = [HVM_SAVE_CODE_HEADER, HVM_SAVE_CODE_CPU, 0].map(|code| (code, 0));
+        let mtrr = |vcpu| (HVM_SAVE_CODE_MTRR, vcpu);
+        assert_eq!(records(1), [header, mtrr(0), cpu, end]);
+        assert_eq!(records(3), [header, mtrr(0), mtrr(1), mtrr(2), cpu, end]);
     }
 
     #[test]
