@@ -7,7 +7,7 @@ BINARIES=(chaos noxsd chaosd)
 
 MIB=$((1 << 20))
 # The MiB of dom0's memory that its kernel takes.
-DOM0_SYSTEM=64
+DOM0_SYSTEM=60
 
 # make_runner FILE: builds dom0-run.
 make_runner() {

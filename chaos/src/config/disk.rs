@@ -212,6 +212,8 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn disk(text: &str) -> (String, u32, bool) {
@@ -270,6 +272,52 @@ mod tests {
         ] {
             let problem = parse_disk(text).unwrap_err().to_string();
             assert!(problem.contains(why), "{text}: {problem}");
+        }
+    }
+
+    /// Returns fields that are likely to be right, and any others.
+    fn field() -> impl Strategy<Value = String> {
+        let usual: &'static [&'static str] = &[
+            "",
+            "/a",
+            "b/c",
+            "raw",
+            "qcow2",
+            "xvda",
+            "xvdzz255",
+            "xvda256",
+            "sdq",
+            "hdc:cdrom",
+            "r",
+            "w",
+            "hda:disk",
+            "format=raw",
+            "vdev=xvdb",
+            "vdev=",
+            "access=r",
+            "access=x",
+            "target=/a",
+            " xvda ",
+        ];
+        prop_oneof![prop::sample::select(usual).prop_map(str::to_owned), "[ -~]{0,6}"]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_disk_or_an_error(
+            prefix in prop::sample::select(&["", "", "phy:", "file:", "iscsi:", "qcow2:"][..]),
+            fields in prop::collection::vec(field(), 0..6),
+        ) {
+            let text = format!("{prefix}{}", fields.join(","));
+            if let Ok(disk) = parse_disk(&text) {
+                prop_assert!(disk.target.is_absolute());
+                prop_assert_eq!(vdev_number(&disk.vdev), Some(disk.id));
+                // What is parsed means the same if it is written out in full.
+                let access = if disk.read_only { "r" } else { "w" };
+                let target = disk.target.display();
+                let full = format!("vdev={},access={access},target={target}", disk.vdev);
+                prop_assert_eq!(parse_disk(&full), Ok(disk));
+            }
         }
     }
 }

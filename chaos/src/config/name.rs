@@ -80,6 +80,10 @@ pub(super) fn check_stored_name(name: &str) -> Result<(), NameError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -129,5 +133,24 @@ mod tests {
         }
         assert_eq!(check_stored_name("a/b"), Err(NameError::Character('/')));
         assert_eq!(check_stored_name("7"), Err(NameError::Number));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// Each name means only itself: as an argument, as a file and in a row of `chaos list`.
+        #[test]
+        fn any_text_is_an_unambiguous_name_or_an_error(
+            text in prop_oneof!["[-+.0-9a-z /_]{0,8}", "[0-9]{1,20}", "[a-z0-9 .\u{7f}-\u{a0}\u{2000}-\u{206f}]{0,6}"],
+        ) {
+            if check_name(&text).is_ok() {
+                prop_assert!(text.parse::<i128>().is_err() && text.parse::<u64>().is_err());
+                prop_assert!(text.starts_with(char::is_alphanumeric));
+                prop_assert_eq!(Path::new(&text).file_name().and_then(|name| name.to_str()), Some(&*text));
+                prop_assert!(text.split(' ').all(|word| !word.is_empty()));
+                prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)));
+                prop_assert_eq!(check_stored_name(&text), Ok(()));
+            }
+        }
     }
 }

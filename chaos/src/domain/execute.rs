@@ -135,3 +135,57 @@ fn place_ramdisk(layout: &Layout, payload: &Payload<'_>) -> Result<Option<Ramdis
     let address = layout.usable_end() - size.next_multiple_of(4096);
     Ok(Some(Ramdisk { address, size }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use xen::units::KiB;
+
+    use super::*;
+    use crate::config::Store;
+    use crate::domain::Flavour;
+    use crate::image::tests::kernel_with;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Returns where a guest of 8 MiB, whose kernel ends at `end`, has a ramdisk of `size` bytes.
+    fn place(end: u64, size: u64) -> Result<Option<Ramdisk>, BuildError> {
+        let flavour =
+            Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store: Store::Noxs };
+        let image = Arc::new(kernel_with(&[(end - 1, 1)]));
+        let ramdisk = (size > 0).then(|| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&vec![7; usize::try_from(size).unwrap()]).unwrap();
+            RamdiskFile::new(file).unwrap()
+        });
+        let payload =
+            Payload { image: &image, command_line: "", ramdisk: ramdisk.as_ref(), vifs: &[] };
+        place_ramdisk(&Layout::new(&flavour), &payload)
+    }
+
+    #[test]
+    fn a_ramdisk_has_the_highest_free_pages() {
+        assert_eq!(place(4 * MIB, 0).unwrap(), None);
+        for size in [1, 4096, 4097, 4 * MIB - 4096, 4 * MIB] {
+            let Some(place) = place(4 * MIB, size).unwrap() else { panic!("{size}: no place") };
+            assert_eq!(place.size, size);
+            assert_eq!(place.address, (8 * MIB - size) & !4095, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_ramdisk_shares_no_page_with_the_kernel() {
+        for (end, size, room) in
+            [(4 * MIB, 4 * MIB + 1, 4 * MIB), (4 * MIB + 1, 4 * MIB, 4 * MIB - 4096)]
+        {
+            let refused = place(end, size).unwrap_err();
+            assert!(
+                matches!(refused, BuildError::Ramdisk { size: s, room: r } if (s, r) == (size, room)),
+                "{refused}"
+            );
+        }
+        // The kernel itself does not fit.
+        assert!(place(8 * MIB + 1, 1).is_err());
+    }
+}

@@ -163,3 +163,37 @@ fn grant_rings(
     }
     Ok(Some(table))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Store;
+
+    fn flavour(memory: KiB) -> Flavour {
+        Flavour { memory, vcpus: 1, console: true, vifs: 1, store: Store::Noxs }
+    }
+
+    #[test]
+    fn a_guest_with_too_little_memory_is_refused_before_xen_is_called() {
+        let refused = checked_layout(&flavour(KiB(1020))).unwrap_err();
+        assert!(
+            matches!(refused, BuildError::TooSmall { memory: KiB(1020), least: KiB(1024) }),
+            "{refused}"
+        );
+        assert_eq!(checked_layout(&flavour(LEAST_MEMORY)).unwrap().memory, Pages(256));
+    }
+
+    /// A shell of the pool does not know its image yet. What is mapped must be memory of the guest.
+    #[test]
+    fn the_usual_pages_are_within_the_memory() {
+        for (pages, runs) in [
+            (256, vec![USUAL_START..USUAL_START + USUAL_PAGES]),
+            (USUAL_START + 1, vec![USUAL_START..USUAL_START + 1]),
+            (USUAL_START, vec![]),
+            (1, vec![]),
+        ] {
+            let layout = Layout::new(&flavour(Pages(pages).to_kib()));
+            assert_eq!(usual_runs(&layout), runs, "{pages} pages");
+        }
+    }
+}
