@@ -36,7 +36,6 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[test]
 #[ignore = "takes many minutes; scripts/test --long runs it"]
-#[expect(clippy::print_stderr, reason = "shows, with --nocapture, how far it is")]
 fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     let bed = Bed::new();
     let mut witness = Witness::new(&["--no-daemon"]);

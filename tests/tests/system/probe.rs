@@ -203,7 +203,7 @@ fn settings_for_a_guests_boot_are_stored() {
     assert_eq!(xen.hvm_param(*domid, Param::ConsolePfn).expect("the same"), LAST_PAGE.0);
 
     let vcpu = PvhVcpu { entry: 0x10_0000, start_info: 0x1000 };
-    xen.set_hvm_context(*domid, &vcpu.context()).expect("CPU state");
+    xen.set_hvm_context(*domid, &vcpu.context(1)).expect("CPU state");
     let state = xen.hvm_context(*domid).expect("the same");
     let entry = u64::from(vcpu.entry).to_le_bytes();
     assert!(state.windows(8).any(|word| word == entry), "the entry is in the state");
