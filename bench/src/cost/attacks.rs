@@ -48,7 +48,8 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> Result<()> {
         let samples = match samples {
             Ok(samples) => samples,
             Err(error) => {
-                eprintln!("cost: while a hostile guest {what}: {error:#}");
+                let text = format!("cost: while a hostile guest {what}: {error:#}");
+                let _ = writeln!(std::io::stderr(), "{text}");
                 client = connect()?;
                 Vec::new()
             }
