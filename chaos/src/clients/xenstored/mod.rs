@@ -48,8 +48,15 @@ impl Connection {
     /// Sends requests and waits for their answers, at most for [`DEADLINE`].
     pub(crate) fn ask(&mut self, batch: &Batch) -> Result<Vec<Answer>, StoreError> {
         self.stream.get_mut().restart_deadline();
-        self.stream.get_mut().send(batch.bytes()).map_err(lost)?;
-        batch.kinds().iter().map(|kind| self.answer(*kind)).collect()
+        let mut unsent = batch.bytes();
+        let mut answers = Vec::with_capacity(batch.kinds().len());
+        for kind in batch.kinds() {
+            if !unsent.is_empty() {
+                unsent = self.stream.get_mut().send(unsent).map_err(lost)?;
+            }
+            answers.push(self.answer(*kind)?);
+        }
+        Ok(answers)
     }
 
     /// Sends requests and waits for their answers. A refused request is an error.

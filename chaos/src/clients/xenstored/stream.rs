@@ -43,7 +43,8 @@ pub(super) struct Stream {
 enum Channel {
     /// xenstored's socket.
     Socket(UnixStream),
-    /// The kernel's device. It takes one message a write, and drops what follows the message.
+    /// The kernel's device. It takes one message at a time: it drops what follows the message in a
+    /// write, and keeps the message in one buffer until XenStore answers.
     Device(File),
 }
 
@@ -125,33 +126,28 @@ impl Stream {
         self.deadline = Instant::now() + DEADLINE;
     }
 
-    /// Sends whole messages.
+    /// Sends the first of some whole messages, and others if the channel takes several before an
+    /// answer. Returns those that are to be sent after the answer.
     ///
     /// # Errors
     /// As write(2); the peer does not take them in time.
-    pub(super) fn send(&mut self, messages: &[u8]) -> io::Result<()> {
+    pub(super) fn send<'a>(&mut self, messages: &'a [u8]) -> io::Result<&'a [u8]> {
         match &mut self.channel {
-            Channel::Socket(socket) => socket.write_all(messages),
-            Channel::Device(device) => each_message(messages, |message| device.write_all(message)),
+            Channel::Socket(socket) => socket.write_all(messages).map(|()| &[][..]),
+            Channel::Device(device) => {
+                let (message, rest) = split_first(messages)?;
+                device.write_all(message).map(|()| rest)
+            }
         }
     }
 }
 
-/// Passes messages to `send`, one after the other.
-fn each_message(
-    mut messages: &[u8],
-    mut send: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    loop {
-        match Frame::split(messages) {
-            Ok(Some((_, rest))) => {
-                let (message, after) = messages.split_at(messages.len() - rest.len());
-                send(message)?;
-                messages = after;
-            }
-            Ok(None) => return Ok(()),
-            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
-        }
+/// Splits the first message off others.
+fn split_first(messages: &[u8]) -> io::Result<(&[u8], &[u8])> {
+    match Frame::split(messages) {
+        Ok(Some((_, rest))) => Ok(messages.split_at(messages.len() - rest.len())),
+        Ok(None) => Ok((messages, &[])),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
     }
 }
 
@@ -244,25 +240,27 @@ mod tests {
         assert!(matches!(Stream::open_at(&named).unwrap().channel, Channel::Device(_)));
     }
 
-    /// The device drops what follows a message in one write.
     #[test]
-    fn each_message_is_written_alone() {
+    fn the_device_gets_one_message_at_a_time_and_a_socket_all() {
         let mut batch = Batch::inside(7);
         batch.write("/a", "value");
         batch.remove("/b");
         batch.commit();
-        let mut messages = Vec::new();
-        each_message(batch.bytes(), |message| {
-            messages.push(message.to_vec());
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(messages.len(), 3);
-        assert_eq!(messages.concat(), batch.bytes());
-        for message in &messages {
-            let (_, rest) = Frame::split(message).unwrap().unwrap();
-            assert_eq!(rest, b"");
+        let folder = tempfile::tempdir().unwrap();
+        // Stands for the kernel's device.
+        let path = folder.path().join("device");
+        fs::write(&path, "").unwrap();
+        let mut device = Stream::to_device(&path).unwrap();
+        let (mut unsent, mut messages) = (batch.bytes(), 0);
+        while !unsent.is_empty() {
+            let rest = device.send(unsent).unwrap();
+            let sent = fs::read(&path).unwrap();
+            assert_eq!(sent, batch.bytes()[..batch.bytes().len() - rest.len()]);
+            (unsent, messages) = (rest, messages + 1);
         }
+        assert_eq!(messages, 3);
+        let (here, _there) = UnixStream::pair().unwrap();
+        assert_eq!(Stream::to_socket(here).unwrap().send(batch.bytes()).unwrap(), b"");
     }
 
     #[test]
