@@ -46,7 +46,8 @@ pub(crate) fn patterns(map: &str, addresses: impl BufRead) -> Result<Vec<String>
 /// and each symbol in one.
 pub(crate) fn functions(map: &str) -> Vec<u64> {
     let mut functions = Vec::new();
-    let mut is_code = false;
+    // The end of the current input section of code, or 0.
+    let mut end = 0;
     for line in map.lines() {
         let mut words = line.split_whitespace();
         let mut number = || u64::from_str_radix(words.next()?, 16).ok();
@@ -55,12 +56,12 @@ pub(crate) fn functions(map: &str) -> Vec<u64> {
             continue;
         };
         if let Some((_, section)) = line.rsplit_once(":(") {
-            is_code = section.starts_with(".text");
+            end = if section.starts_with(".text") { start + size } else { 0 };
         } else if output_section(line).is_some() {
-            is_code = false;
+            end = 0;
         }
-        // What has no size is a label, which may be behind the last instruction.
-        if is_code && size > 0 {
+        // A symbol without a size may be behind the last instruction.
+        if start < end {
             functions.push(start);
         }
     }
@@ -183,11 +184,12 @@ mod tests {
     #[test]
     fn functions_are_sections_of_code_and_the_symbols_in_them() {
         let more = "    1010     1010        8     1                 exit_inside
-    1018     1018        0     1                 label
+    1018     1018        0     1                 start_of_program
+    1020     1020        0     1                 label
 ";
         let at = MAP.find("    1020").unwrap();
         let map = format!("{}{more}{}", &MAP[..at], &MAP[at..]);
-        assert_eq!(functions(&map), [0x1000, 0x1010, 0x1020, 0x1060, 0x1080]);
+        assert_eq!(functions(&map), [0x1000, 0x1010, 0x1018, 0x1020, 0x1060, 0x1080]);
     }
 
     #[test]
