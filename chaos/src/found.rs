@@ -42,7 +42,7 @@ pub(crate) fn open_checked<T, E>(
 
 /// Opens a regular file that was seen at a path, if no link leads to it.
 ///
-/// Without a link, nobody but root can lead the path to a device meanwhile: others cannot make one,
+/// Without a link, only root can lead the path to a device meanwhile: other users cannot make one,
 /// and what they mount has none. Opening anything else has no effect, and does not wait.
 fn open_regular(path: &Path, flags: OFlags, seen: &Stat) -> Option<File> {
     if FileType::from_raw_mode(seen.st_mode) != FileType::RegularFile {
