@@ -63,6 +63,18 @@ impl Bed {
         all.into_iter().map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
     }
 
+    /// As [`Bed::domains`], without those that were destroyed and whose memory a backend of the kernel
+    /// still maps: Xen lists them until it lets go.
+    ///
+    /// # Panics
+    /// Xen does not list its domains.
+    #[must_use]
+    pub fn living_domains(&self) -> Vec<DomId> {
+        let all = self.xen.domain_list(DomId::DOM0).expect("Xen lists its domains");
+        let alive = all.into_iter().filter(|info| !info.state.dying);
+        alive.map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
+    }
+
     /// Returns a parameter of a domain.
     ///
     /// # Panics

@@ -18,10 +18,10 @@ fn what_a_killed_create_leaves_is_removed_or_listed() {
     let mut incomplete = 0;
     for stop in (0..).step_by(STRIDE) {
         let ended = run_to_syscall("/usr/local/bin/chaos", &create, stop);
-        let left = bed.bed.domains().len();
+        let left = bed.bed.living_domains().len();
         let listed = chaos(&["list", "--json"]).json();
         let listed = listed.as_array().expect("list prints an array");
-        let domains = bed.bed.domains();
+        let domains = bed.bed.living_domains();
         incomplete += left - domains.len();
         for domid in domains {
             let guest = listed.iter().find(|guest| guest["domid"] == domid.0);
