@@ -292,7 +292,7 @@ impl Supervisor {
                 let kept = guests::rename_ended(host, guest)
                     .inspect_err(|_| pending::cancel(host, name))?;
                 self.keep(guest);
-                self.remove_old_copies(host, name);
+                self.remove_old_copies(host, name, record.owner);
                 let what = format!("{name} {how}, is kept as {kept}, and");
                 self.restart(host, record, successors, what);
             }
@@ -326,10 +326,10 @@ impl Supervisor {
         self.order_removal(host, Removal { domid, handle, successor });
     }
 
-    /// Removes all but the newest of the guests that were renamed so that a successor could have
+    /// Removes all but the newest of the owner's guests that were renamed so that a successor could have
     /// this name: each keeps its memory.
-    fn remove_old_copies(&mut self, host: &Host, name: &str) {
-        match guests::old_copies(host, name, MAX_COPIES) {
+    fn remove_old_copies(&mut self, host: &Host, name: &str, owner: u32) {
+        match guests::old_copies(host, name, owner, MAX_COPIES) {
             Ok(copies) => {
                 for EndedDomain { domid, handle, .. } in copies {
                     tracing::info!(
