@@ -8,8 +8,8 @@
 //! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
 //! ([`Records::record_restart`]). So the guest comes back even if this process is killed in
 //! between, or if there is not enough memory now. A restart that failed is retried when something
-//! has changed: a domain has ended, or the configuration was read again. It is also retried a few
-//! times by a timer, because some changes are not reported, such as a missing file that was put
+//! has changed: a domain has ended (but only so often, because a failed restart may end one, too),
+//! or the configuration was read again. It is also retried a few times by a timer, because some changes are not reported, such as a missing file that was put
 //! back.
 //!
 //! [`Records::record_restart`]: chaos::records::Records::record_restart
@@ -120,7 +120,7 @@ impl Supervisor {
     /// Makes the restart due for which a guest was removed.
     fn removed(&mut self, removal: Removal) {
         if let Some(name) = removal.successor {
-            // The next scan makes all pending restarts due, and no others.
+            // A scan makes all pending restarts due, and no others.
             self.pending.entry(name.clone()).or_default();
             self.due.push_back(name);
         }
@@ -145,6 +145,12 @@ impl Supervisor {
 
     /// Scans for guests that have ended, and makes all pending restarts due: they may succeed now.
     pub fn scan(&mut self, host: &Host) {
+        self.scan_ended(host);
+        self.due = self.pending.keys().cloned().collect();
+    }
+
+    /// Scans for guests that have ended.
+    fn scan_ended(&mut self, host: &Host) {
         let began = Instant::now();
         let ended = guests::ended(host);
         self.pace.scanned(began, Instant::now());
@@ -162,7 +168,6 @@ impl Supervisor {
         // Forget those that were destroyed in the meantime.
         self.kept = kept.iter().map(|one| (one.handle.0, one.state)).collect();
         self.ended = ended.into();
-        self.due = self.pending.keys().cloned().collect();
     }
 
     /// Returns when to call [`run_timers`](Self::run_timers).
@@ -179,10 +184,21 @@ impl Supervisor {
             self.pace.note_end();
         }
         if self.pace.is_due(now) {
-            self.scan(host);
+            self.scan_ended(host);
+            self.bring_forward(now);
         }
+        self.take_due(now);
+    }
+
+    /// Brings pending restarts forward, because a domain has ended.
+    fn bring_forward(&mut self, now: Instant) {
+        self.pending.values_mut().for_each(|attempts| attempts.bring_forward(now));
+    }
+
+    /// Makes the pending restarts due whose timers have expired.
+    fn take_due(&mut self, now: Instant) {
         for (name, attempts) in &mut self.pending {
-            if attempts.take_due(now) {
+            if attempts.take_due(now) && !self.due.contains(name) {
                 self.due.push_back(name.clone());
             }
         }
@@ -430,6 +446,57 @@ mod tests {
     use xen::units::{DomId, DomainHandle};
 
     use super::*;
+
+    fn supervisor() -> Supervisor {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        Supervisor::new(Removals::start_with(waker, || |_: &Removal| true).unwrap())
+    }
+
+    #[test]
+    fn a_restart_whose_failure_ends_a_domain_is_retried_ever_less_often() {
+        let (mut supervisor, start) = (supervisor(), Instant::now());
+        let error = RestartError::OtherName { found: "b".to_owned() };
+        supervisor.pending.insert("web".to_owned(), Attempts::default());
+        let mut attempts = Vec::new();
+        for ms in (0..600_000).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            if ms == 0 {
+                supervisor.bring_forward(now);
+            }
+            supervisor.take_due(now);
+            if let Some(name) = supervisor.due.pop_front() {
+                attempts.push(ms);
+                supervisor.failed(&name, &error, now);
+                // The domain that the attempt had prepared is destroyed.
+                supervisor.bring_forward(now);
+            }
+            assert!(supervisor.due.is_empty());
+        }
+        assert_eq!(attempts[0], 0, "the first attempt is made at once");
+        let pauses: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.iter().all(|pause| *pause >= 1000), "{pauses:?}");
+        assert!(attempts.len() <= 30, "{attempts:?}");
+    }
+
+    #[test]
+    fn a_restart_without_retries_left_is_tried_when_a_domain_ends() {
+        let (mut supervisor, start) = (supervisor(), Instant::now());
+        let error = RestartError::OtherName { found: "b".to_owned() };
+        for _ in 0..=MAX_RETRIES {
+            supervisor.failed("web", &error, start);
+        }
+        assert_eq!(supervisor.next_timer(start), None);
+        let later = start + Duration::from_secs(100);
+        supervisor.bring_forward(later);
+        supervisor.take_due(later);
+        assert_eq!(supervisor.due, ["web"]);
+        // What ends while it is due or has just failed is not forgotten.
+        supervisor.due.clear();
+        supervisor.failed("web", &error, later);
+        supervisor.bring_forward(later + Duration::from_millis(1));
+        assert_eq!(supervisor.next_timer(later), Some(later + Duration::from_secs(32)));
+    }
 
     #[test]
     fn a_restart_is_pending_when_the_large_guest_is_removed() {
