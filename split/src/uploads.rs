@@ -32,6 +32,9 @@ pub struct UploadedFile {
     digest: OnceLock<u64>,
 }
 
+/// Identifies the content of an uploaded file: its length and its keyed hash.
+pub(crate) type Content = (u64, u64);
+
 /// A file that is being uploaded.
 #[derive(Debug)]
 pub struct Upload {
@@ -225,6 +228,16 @@ impl UploadedFile {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Returns the user.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Returns what identifies its content. `None` if it is incomplete.
+    pub(crate) fn content(&self) -> Option<Content> {
+        Some((self.length, *self.digest.get()?))
     }
 
     /// Frees the memory, also if a thread is writing to the file: it cannot grow any more.
