@@ -66,6 +66,8 @@ pub struct Supervisor {
     kept: HashMap<[u8; 16], GuestState>,
     /// Domains whose end has not been handled yet.
     ended: VecDeque<EndedDomain>,
+    /// Domains whose end could not be handled, by handle, and the failed attempts.
+    postponed: HashMap<[u8; 16], (EndedDomain, Attempts)>,
     /// The thread that removes large guests.
     removals: Removals,
     /// Pending restarts, by the guest's name.
@@ -88,6 +90,7 @@ impl Supervisor {
             restarts: RestartLimit::default(),
             kept: HashMap::new(),
             ended: VecDeque::new(),
+            postponed: HashMap::new(),
             removals,
             pending: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -146,6 +149,7 @@ impl Supervisor {
     /// Scans for guests that have ended, and makes all pending restarts due: they may succeed now.
     pub fn scan(&mut self, host: &Host) {
         self.scan_ended(host);
+        self.ended.extend(self.postponed.values().map(|(one, _)| *one));
         self.due = self.pending.keys().cloned().collect();
     }
 
@@ -167,13 +171,17 @@ impl Supervisor {
         let (kept, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_kept);
         // Forget those that were destroyed in the meantime.
         self.kept = kept.iter().map(|one| (one.handle.0, one.state)).collect();
-        self.ended = ended.into();
+        self.postponed.retain(|handle, _| ended.iter().any(|one| one.handle.0 == *handle));
+        // The others are tried again when it is their time.
+        let is_new = |one: &EndedDomain| !self.postponed.contains_key(&one.handle.0);
+        self.ended = ended.into_iter().filter(is_new).collect();
     }
 
     /// Returns when to call [`run_timers`](Self::run_timers).
     #[must_use]
     pub fn next_timer(&self, now: Instant) -> Option<Instant> {
-        let pending = self.pending.values().filter_map(Attempts::next);
+        let postponed = self.postponed.values().map(|(_, attempts)| attempts);
+        let pending = self.pending.values().chain(postponed).filter_map(Attempts::next);
         pending.chain(self.pace.next(now)).chain(self.locked).min()
     }
 
@@ -190,13 +198,21 @@ impl Supervisor {
         self.take_due(now);
     }
 
-    /// Brings pending restarts forward, because a domain has ended.
+    /// Brings pending restarts and postponed ends forward, because a domain has ended.
     fn bring_forward(&mut self, now: Instant) {
-        self.pending.values_mut().for_each(|attempts| attempts.bring_forward(now));
+        let postponed = self.postponed.values_mut().map(|(_, attempts)| attempts);
+        for attempts in self.pending.values_mut().chain(postponed) {
+            attempts.bring_forward(now);
+        }
     }
 
-    /// Makes the pending restarts due whose timers have expired.
+    /// Makes the pending restarts and postponed ends due whose timers have expired.
     fn take_due(&mut self, now: Instant) {
+        for (one, attempts) in self.postponed.values_mut() {
+            if attempts.take_due(now) && !self.ended.contains(one) {
+                self.ended.push_back(*one);
+            }
+        }
         for (name, attempts) in &mut self.pending {
             if attempts.take_due(now) && !self.due.contains(name) {
                 self.due.push_back(name.clone());
@@ -214,13 +230,19 @@ impl Supervisor {
     pub fn turn(&mut self, host: &Host, successors: &mut impl Successors) {
         let now = Instant::now();
         if let Some(one) = self.ended.pop_front() {
+            let postponed = self.postponed.remove(&one.handle.0).map(|(_, attempts)| attempts);
+            let is_counted = postponed.is_some();
             match guests::ended_guest(host, one.domid) {
                 Ok(Some(guest)) if guest.record.handle == one.handle => {
-                    match self.handle_end(host, &guest, successors, now) {
+                    match self.handle_end(host, &guest, successors, now, is_counted) {
                         Ok(()) => {}
                         Err(error) if error.is_locked() => {
                             tracing::info!("{}; chaosd tries again", chain(&error));
                             self.locked = Some(now + RETRY);
+                        }
+                        Err(error) if error.is_of_records() => {
+                            let name = guest.record.name();
+                            self.postpone(one, postponed, name, &error, now);
                         }
                         Err(error) => self.give_up(host, &guest, &error),
                     }
@@ -251,13 +273,29 @@ impl Supervisor {
         self.retry(host, name, successors, Instant::now());
     }
 
-    /// Does what the guest's config says about its end.
+    /// Has the end of a guest handled again as a pending restart is tried again.
+    fn postpone(
+        &mut self,
+        one: EndedDomain,
+        attempts: Option<Attempts>,
+        name: &str,
+        error: &RestartError,
+        now: Instant,
+    ) {
+        let mut attempts = attempts.unwrap_or_default();
+        attempts.failed(name, error, now);
+        self.postponed.insert(one.handle.0, (one, attempts));
+    }
+
+    /// Does what the guest's config says about its end. `is_counted` says whether an earlier attempt
+    /// has counted the restart.
     fn handle_end(
         &mut self,
         host: &Host,
         guest: &EndedGuest,
         successors: &mut impl Successors,
         now: Instant,
+        is_counted: bool,
     ) -> Result<(), RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
@@ -271,6 +309,7 @@ impl Supervisor {
             drop(host.records.try_lock(record.domid)?);
         }
         if matches!(action, Action::Restart | Action::RenameRestart)
+            && !is_counted
             && !self.restarts.allow(name, now)
         {
             let seconds = WINDOW.as_secs();
@@ -439,9 +478,11 @@ fn action_for(record: &Record, state: GuestState) -> Action {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::io;
     use std::sync::Arc;
     use std::time::Duration;
 
+    use chaos::records::RecordError;
     use mio::{Events, Poll, Token, Waker};
     use xen::units::{DomId, DomainHandle};
 
@@ -477,6 +518,27 @@ mod tests {
         let pauses: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(pauses.iter().all(|pause| *pause >= 1000), "{pauses:?}");
         assert!(attempts.len() <= 30, "{attempts:?}");
+    }
+
+    #[test]
+    fn the_end_of_a_guest_is_handled_again_when_its_restart_could_not_be_written() {
+        let (mut supervisor, start) = (supervisor(), Instant::now());
+        let handle = DomainHandle([1; 16]);
+        let one = EndedDomain { domid: DomId(3), handle, state: GuestState::Crashed };
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        let full = RecordError::File { doing: "write", path: "/run/chaos".into(), source };
+        let error = RestartError::from(full);
+        assert!(error.is_of_records());
+        supervisor.postpone(one, None, "web", &error, start);
+        assert!(supervisor.kept.is_empty() && !supervisor.has_turns());
+        assert_eq!(supervisor.next_timer(start), Some(start + RETRY));
+        supervisor.take_due(start + RETRY);
+        supervisor.take_due(start + RETRY);
+        assert_eq!(supervisor.ended, [one]);
+        supervisor.ended.clear();
+        let attempts = supervisor.postponed.remove(&handle.0).map(|(_, attempts)| attempts);
+        supervisor.postpone(one, attempts, "web", &error, start + RETRY);
+        assert_eq!(supervisor.next_timer(start), Some(start + 3 * RETRY), "the delay doubles");
     }
 
     #[test]
