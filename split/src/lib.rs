@@ -17,6 +17,7 @@
 //! stock      the pool and the refill thread together
 //! files      the files that come with a create
 //! uploads    the files that users other than root have uploaded
+//! refused_kernels  their kernels that were refused
 //! members    what users other than root may do
 //! answers    what the service answers and logs
 //! service    answers requests
@@ -40,6 +41,7 @@ mod pace;
 pub mod pool;
 pub mod process;
 pub mod refill;
+mod refused_kernels;
 pub mod removal;
 pub mod server;
 pub mod service;

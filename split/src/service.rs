@@ -15,7 +15,7 @@ use chaos::domain::Mapped;
 use chaos::guests::{
     self, Condition, CreateOptions, GuestRequest, Host, KnownImage, LifecycleError,
 };
-use chaos::image::{self, Image, ImageCache, ImageError, ImageKey, RamdiskFile};
+use chaos::image::{self, Image, ImageCache, ImageError, ImageKey, RamdiskFile, SizeLimit};
 use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
 use xen::units::{DomId, DomainHandle};
@@ -28,6 +28,7 @@ use crate::loader::{Loaded, Loader};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
+use crate::refused_kernels::RefusedKernels;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -66,6 +67,8 @@ pub struct Service {
     /// The guests of users other than root.
     members: Members,
     limits: MemberLimits,
+    /// The members' kernels that were refused.
+    refused_kernels: RefusedKernels,
     loader: Loader,
     /// Creates whose kernel is being read, by the loader's ticket.
     loading: HashMap<u64, PendingCreate>,
@@ -125,6 +128,7 @@ impl Service {
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
             members: Members::default(),
             limits: MemberLimits::default(),
+            refused_kernels: RefusedKernels::default(),
             loader,
             loading: HashMap::new(),
             restarting: HashMap::new(),
@@ -240,7 +244,14 @@ impl Service {
             }
         };
         let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
-        match self.host_of(peer.uid).known_image(&kernel, pending.config.memory) {
+        let memory = pending.config.memory;
+        let refused = pending.uploaded.as_ref().and_then(|files| {
+            self.refused_kernels.find(&files.kernel, SizeLimit::of_guest(memory))
+        });
+        if let Some(error) = refused {
+            return self.finish_create(pending, Err(error)).map(Answer::Now);
+        }
+        match self.host_of(peer.uid).known_image(&kernel, memory) {
             Ok(KnownImage::Read(image)) => self.finish_create(pending, Ok(image)).map(Answer::Now),
             Ok(KnownImage::Unread { key, limit }) => {
                 let ticket =
@@ -262,6 +273,9 @@ impl Service {
             return Some(AfterLoad::Restart(name));
         }
         let pending = self.loading.remove(&ticket)?;
+        if let (Some(files), Err(error)) = (&pending.uploaded, &image) {
+            self.refused_kernels.note(&files.kernel, limit, error);
+        }
         let (peer, uploads) = (pending.peer, pending.uploaded.is_some());
         // The user may have got other guests meanwhile.
         let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };

@@ -6,13 +6,18 @@
 //! cannot be killed. So `chaosd` takes bytes, and keeps them in memory of its own.
 //!
 //! The thread of the user's connection writes and compares the files; only [`Uploads`] is shared.
+//!
+//! A file that no create has taken yet keeps no other user out: when the files of all users would
+//! take too much memory, a user's first file displaces those of the user who has most.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::settings::MemberLimits;
@@ -27,6 +32,9 @@ pub struct UploadedFile {
     digest: OnceLock<u64>,
 }
 
+/// Identifies the content of an uploaded file: its length and its keyed hash.
+pub(crate) type Content = (u64, u64);
+
 /// A file that is being uploaded.
 #[derive(Debug)]
 pub struct Upload {
@@ -39,9 +47,17 @@ pub struct Upload {
 /// All uploaded files that are still in use.
 #[derive(Debug, Default)]
 pub struct Uploads {
-    files: Mutex<Vec<Weak<UploadedFile>>>,
+    files: Mutex<Vec<Entry>>,
     /// The key of the hashes. No user knows it, so none can make files that are compared in vain.
     key: RandomState,
+}
+
+/// A file that is counted.
+#[derive(Debug)]
+struct Entry {
+    file: Weak<UploadedFile>,
+    /// Whether a create has taken it.
+    is_taken: bool,
 }
 
 /// Why a file cannot be uploaded.
@@ -81,6 +97,15 @@ pub enum UploadProblem {
         /// The most bytes.
         limit: u64,
     },
+    /// The file has made room for another user's.
+    #[error(
+        "chaosd has dropped the uploaded file, because another user needed the memory and user \
+         {uid} had most files without a guest; try again"
+    )]
+    Displaced {
+        /// The user.
+        uid: u32,
+    },
     /// The kernel has no memory.
     #[error("cannot keep the file in memory")]
     Memory(#[source] io::Error),
@@ -95,7 +120,9 @@ impl UploadProblem {
 }
 
 impl Uploads {
-    /// Begins an upload of `length` bytes by a user.
+    /// Begins an upload of `length` bytes by a user. If the limit of all users would be exceeded
+    /// and the user has no other file without a guest, drops such files of users who have as much
+    /// or more.
     ///
     /// # Errors
     /// The file is empty, the user or all users together have too many, or there is no memory.
@@ -109,9 +136,9 @@ impl Uploads {
             return Err(UploadProblem::Empty);
         }
         let mut files = self.lock();
-        files.retain(|file| file.strong_count() > 0);
+        files.retain(|entry| entry.file.strong_count() > 0);
         let (mut held, mut of_all) = (0, 0);
-        for file in files.iter().filter_map(Weak::upgrade) {
+        for file in files.iter().filter_map(|entry| entry.file.upgrade()) {
             of_all += file.length;
             held += if file.uid == uid { file.length } else { 0 };
         }
@@ -120,14 +147,27 @@ impl Uploads {
             return Err(UploadProblem::Quota { uid, length, held, limit });
         }
         let limit = limits.all_files.to_bytes().0;
-        if u64::saturating_add(of_all, length) > limit {
-            return Err(UploadProblem::Total { length, held: of_all, limit });
+        let excess = u64::saturating_add(of_all, length).saturating_sub(limit);
+        if excess > 0 {
+            let displaced = displaced_by(&files, uid, length, excess);
+            let displaced =
+                displaced.ok_or(UploadProblem::Total { length, held: of_all, limit })?;
+            for file in displaced {
+                file.free().map_err(UploadProblem::Memory)?;
+                files.retain(|entry| entry.file.as_ptr() != Arc::as_ptr(&file));
+                tracing::warn!(
+                    "dropped a file of {} KiB that user {} had uploaded: user {uid} needs the memory",
+                    file.length.div_ceil(1024),
+                    file.uid
+                );
+            }
         }
-        let file = memfd_create(c"chaosd-upload", MFdFlags::MFD_CLOEXEC)
-            .map_err(|errno| UploadProblem::Memory(errno.into()))?;
+        let file =
+            memfd_create(c"chaosd-upload", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+                .map_err(|errno| UploadProblem::Memory(errno.into()))?;
         let digest = OnceLock::new();
         let file = Arc::new(UploadedFile { file: file.into(), uid, length, digest });
-        files.push(Arc::downgrade(&file));
+        files.push(Entry { file: Arc::downgrade(&file), is_taken: false });
         Ok(Upload { file, arrived: 0, hasher: self.key.build_hasher() })
     }
 
@@ -148,11 +188,25 @@ impl Uploads {
         }
     }
 
+    /// Notes that a create takes files: they are in use until they are dropped.
+    ///
+    /// # Errors
+    /// One has made room for another user's.
+    pub fn take(&self, taken: &[Arc<UploadedFile>]) -> Result<(), UploadProblem> {
+        let mut files = self.lock();
+        for file in taken {
+            let mut entries = files.iter_mut();
+            let entry = entries.find(|entry| entry.file.as_ptr() == Arc::as_ptr(file));
+            entry.ok_or(UploadProblem::Displaced { uid: file.uid })?.is_taken = true;
+        }
+        Ok(())
+    }
+
     /// Returns another file of the user with the same length and hash; without one, enters the
     /// file's hash.
     fn find_or_enter(&self, file: &Arc<UploadedFile>, digest: u64) -> Option<Arc<UploadedFile>> {
         let files = self.lock();
-        let former = files.iter().filter_map(Weak::upgrade).find(|other| {
+        let former = files.iter().filter_map(|entry| entry.file.upgrade()).find(|other| {
             (other.uid, other.length) == (file.uid, file.length)
                 && other.digest.get() == Some(&digest)
         });
@@ -164,7 +218,7 @@ impl Uploads {
 
     /// Returns the files. The list is whole also if a thread has panicked, because each change of
     /// it is one call.
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<UploadedFile>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,6 +229,53 @@ impl UploadedFile {
     pub fn file(&self) -> &File {
         &self.file
     }
+
+    /// Returns the user.
+    pub(crate) fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// Returns what identifies its content. `None` if it is incomplete.
+    pub(crate) fn content(&self) -> Option<Content> {
+        Some((self.length, *self.digest.get()?))
+    }
+
+    /// Frees the memory, also if a thread is writing to the file: it cannot grow any more.
+    fn free(&self) -> io::Result<()> {
+        fcntl(&self.file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
+        self.file.set_len(0)
+    }
+}
+
+/// Returns the files that are dropped so that a user can begin to upload `length` bytes, `excess`
+/// of them too many. `None` if the user must wait.
+fn displaced_by(
+    files: &[Entry],
+    uid: u32,
+    length: u64,
+    excess: u64,
+) -> Option<Vec<Arc<UploadedFile>>> {
+    let idle = files.iter().filter(|entry| !entry.is_taken);
+    let mut idle: Vec<_> = idle.filter_map(|entry| entry.file.upgrade()).collect();
+    if idle.iter().any(|file| file.uid == uid) {
+        return None;
+    }
+    let (mut displaced, mut freed) = (Vec::new(), 0);
+    while freed < excess {
+        let mut of_user: BTreeMap<u32, u64> = BTreeMap::new();
+        for file in &idle {
+            *of_user.entry(file.uid).or_default() += file.length;
+        }
+        let (most, _) = of_user
+            .into_iter()
+            .filter(|(_, of_user)| *of_user >= length)
+            .max_by_key(|one| one.1)?;
+        let position = idle.iter().position(|file| file.uid == most)?;
+        let file = idle.remove(position);
+        freed += file.length;
+        displaced.push(file);
+    }
+    Some(displaced)
 }
 
 impl Upload {
@@ -259,12 +360,52 @@ mod tests {
     fn the_bytes_of_all_users_together_are_limited() {
         let (uploads, limits) = (Uploads::default(), limits(100, 150));
         let first = uploads.begin(7, 100 << 10, &limits).unwrap();
+        uploads.take(&[Arc::clone(&first.file)]).unwrap();
         let over = uploads.begin(8, 51 << 10, &limits).unwrap_err();
         let text = over.to_string();
         assert!(text.contains("holds 100 KiB of files for all users, and at most 150"), "{text}");
         assert!(over.is_of_quota());
         assert!(uploads.begin(8, 50 << 10, &limits).is_ok());
         drop(first);
+        assert!(uploads.begin(8, 51 << 10, &limits).is_ok());
+    }
+
+    #[test]
+    fn files_without_a_guest_do_not_keep_the_first_file_of_another_user_out() {
+        let (uploads, limits) = (Uploads::default(), limits(100, 200));
+        let begin = |uid, kib: u64| uploads.begin(uid, kib << 10, &limits);
+        let mut incomplete = begin(7, 100).unwrap();
+        assert!(incomplete.append(&[1; 50 << 10]).unwrap());
+        let complete = upload(&uploads, 8, &[1; 60 << 10]);
+        let mut first = begin(9, 60).unwrap();
+        let length = |file: &UploadedFile| file.file.metadata().unwrap().len();
+        assert_eq!(length(&incomplete.file), 0, "it is freed at once");
+        assert!(incomplete.append(&[1; 50 << 10]).is_err(), "it cannot grow again");
+        assert_eq!(length(&incomplete.file), 0);
+        assert_eq!(length(&complete), 60 << 10, "user 8 had less than user 7");
+        let displaced = uploads.take(&[Arc::clone(&incomplete.file)]).unwrap_err();
+        assert!(displaced.to_string().contains("user 7 had most files"), "{displaced}");
+        // A second file displaces none, nor does one that is larger than what its owner has.
+        let _second = begin(9, 40).unwrap();
+        let _of_8 = begin(8, 40).unwrap();
+        assert!(matches!(begin(8, 1), Err(UploadProblem::Quota { .. })));
+        drop(incomplete);
+        let larger = uploads
+            .begin(7, 101 << 10, &MemberLimits { files: KiB(101), ..limits.clone() })
+            .unwrap_err();
+        assert!(matches!(larger, UploadProblem::Total { .. }), "{larger}");
+        assert!(first.append(&[1; 60 << 10]).unwrap(), "it was not displaced");
+    }
+
+    #[test]
+    fn files_that_guests_use_are_not_displaced() {
+        let (uploads, limits) = (Uploads::default(), limits(100, 150));
+        let in_use = upload(&uploads, 7, &[1; 100 << 10]);
+        uploads.take(&[Arc::clone(&in_use)]).unwrap();
+        let refused = uploads.begin(8, 51 << 10, &limits).unwrap_err();
+        assert!(matches!(refused, UploadProblem::Total { held: 102_400, .. }), "{refused}");
+        assert_eq!(in_use.file.metadata().unwrap().len(), 100 << 10);
+        drop(in_use);
         assert!(uploads.begin(8, 51 << 10, &limits).is_ok());
     }
 

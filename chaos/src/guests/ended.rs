@@ -66,14 +66,15 @@ pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<EndedDomain>, Lifecycl
     Ok(ended.collect())
 }
 
-/// Returns the guests that [`rename_ended`] has kept of guests called `name`, without the `keep`
-/// that were created last.
+/// Returns the guests of `owner` that [`rename_ended`] has kept of guests called `name`, without the
+/// `keep` that were created last. Another user may have had the name before.
 ///
 /// # Errors
 /// A name cannot be read, or Xen refuses.
 pub fn old_copies<H: Hypervisor>(
     host: &Host<H>,
     name: &str,
+    owner: u32,
     keep: usize,
 ) -> Result<Vec<EndedDomain>, LifecycleError> {
     let mut copies = Vec::new();
@@ -81,6 +82,7 @@ pub fn old_copies<H: Hypervisor>(
         let guest = examine(host, domid)?;
         if let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info)
             && record.renamed_from.as_deref() == Some(name)
+            && record.owner == owner
             && let Some(state) = GuestState::of_end(info)
         {
             copies.push((record.created_ms, EndedDomain { domid, handle: info.handle, state }));

@@ -3,16 +3,18 @@
 
 use std::io::IoSliceMut;
 use std::mem;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Reply, Request};
 use chaos::failure::FailureClass;
 use chaos::timings::Timings;
 use daemon::chain::chain;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recvmsg};
 
 use super::places::Held;
@@ -22,6 +24,13 @@ use crate::uploads::{Upload, UploadProblem, UploadedFile};
 
 /// The most files that a client may upload for one create.
 const MAX_UPLOADED: usize = 2;
+
+/// The time that each upload has, and the time from its end to the next packet. Otherwise a client
+/// could hold memory forever that no guest uses.
+const UPLOAD_TIME: Duration = Duration::from_secs(30);
+
+/// An upload has a second more for each of these many bytes.
+const BYTES_PER_SECOND: u64 = 4 << 20;
 
 /// A connection, in its thread.
 pub(super) struct Connection {
@@ -34,12 +43,15 @@ pub(super) struct Connection {
     upload: Option<Upload>,
     /// The files that it has sent.
     uploaded: Vec<Arc<UploadedFile>>,
+    /// When the upload must be complete, or the next request must come for which files were sent.
+    deadline: Option<Instant>,
 }
 
 impl Connection {
     pub(super) fn new(held: Held, peer: Peer, shared: Arc<Shared>, orders: Sender<Order>) -> Self {
         let buffer = vec![0; MAX_PACKET];
-        Self { held, peer, shared, orders, buffer, upload: None, uploaded: Vec::new() }
+        let (upload, uploaded, deadline) = (None, Vec::new(), None);
+        Self { held, peer, shared, orders, buffer, upload, uploaded, deadline }
     }
 
     /// Serves the connection until its end.
@@ -52,6 +64,16 @@ impl Connection {
     /// Waits for a packet and answers it. Returns `None` if the client must be disconnected.
     fn turn(&mut self) -> Option<()> {
         let Peer { pid, uid } = self.peer;
+        if self.deadline.is_some_and(|deadline| !has_packet_until(&self.held.socket, deadline)) {
+            tracing::warn!(
+                "disconnected process {pid} (user {uid}): {}",
+                match &self.upload {
+                    Some(_) => "its upload has taken too long",
+                    None => "it has uploaded a file and asked for no guest with it in time",
+                }
+            );
+            return None;
+        }
         let Received { length, cut } = receive(&self.held.socket, &mut self.buffer)?;
         self.held.place.heard();
         let mut timings = Timings::start();
@@ -88,6 +110,10 @@ impl Connection {
     fn ask(&mut self, request: Request, timings: Timings) -> Option<Reply> {
         let (reply, answer) = channel();
         let (peer, files) = (self.peer, mem::take(&mut self.uploaded));
+        self.deadline = None;
+        if let Err(problem) = self.shared.uploads.take(&files) {
+            return Some(refused(FailureClass::Failed, chain(&problem)));
+        }
         let request = MemberRequest { peer, request, files, timings, reply };
         self.order(Order::Serve(Box::new(request)))?;
         answer.recv().ok()
@@ -116,6 +142,8 @@ impl Connection {
         Some(match begun {
             Ok(upload) => {
                 self.upload = Some(upload);
+                let transfer = Duration::from_secs(length / BYTES_PER_SECOND);
+                self.deadline = Some(Instant::now() + UPLOAD_TIME + transfer);
                 Reply::Done
             }
             Err(problem) => refused(FailureClass::WrongInput, chain(&problem)),
@@ -135,6 +163,7 @@ impl Connection {
             Ok(true) => {
                 let file = self.shared.uploads.complete(upload).ok()?;
                 self.uploaded.push(file);
+                self.deadline = Some(Instant::now() + UPLOAD_TIME);
                 Some(Some(Reply::Done))
             }
             Ok(false) => {
@@ -158,6 +187,24 @@ struct Received {
     cut: bool,
 }
 
+/// Waits for a packet or the end of the connection. Returns `false` if neither comes in time.
+fn has_packet_until(socket: &UnixStream, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        // A millisecond more: the time-out is rounded down.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
+        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
+            Ok(0) | Err(Errno::EINTR) => {}
+            // An error is reported by the call that receives.
+            Ok(_) | Err(_) => return true,
+        }
+    }
+}
+
 /// Waits for a packet. `None` at the end of the connection. No descriptor is ever opened here: with
 /// a packet that has some, the kernel drops them, and the packet is marked as cut.
 fn receive(socket: &UnixStream, buffer: &mut [u8]) -> Option<Received> {
@@ -173,5 +220,58 @@ fn receive(socket: &UnixStream, buffer: &mut [u8]) -> Option<Received> {
             Err(Errno::EINTR) => {}
             Err(_) => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use mio::{Poll, Token, Waker};
+
+    use super::super::places::Places;
+    use super::*;
+    use crate::settings::MemberLimits;
+    use crate::uploads::Uploads;
+
+    /// Returns a connection whose client is about to upload ten bytes, and the client.
+    fn uploading() -> (Connection, UnixStream) {
+        let waker = Waker::new(Poll::new().unwrap().registry(), Token(1)).map(Arc::new).unwrap();
+        let places = Arc::new(Places::new(MemberLimits::default(), Arc::clone(&waker)));
+        let (client, socket) = UnixStream::pair().unwrap();
+        let held = places.admit(7, socket).unwrap();
+        let shared = Arc::new(Shared { places, uploads: Uploads::default(), waker });
+        let peer = Peer { pid: 1, uid: 7 };
+        let mut connection = Connection::new(held, peer, shared, channel().0);
+        let reply = connection.begin_upload(10);
+        assert_eq!(reply, Some(Reply::Done));
+        (connection, client)
+    }
+
+    #[test]
+    fn an_upload_and_the_request_after_it_have_a_deadline() {
+        let begun = Instant::now();
+        let (mut connection, client) = uploading();
+        let deadline = connection.deadline.unwrap();
+        assert!(deadline >= begun + UPLOAD_TIME && deadline <= Instant::now() + UPLOAD_TIME);
+        send_bytes(&client, &[1; 6]);
+        assert!(connection.turn().is_some());
+        assert_eq!(connection.deadline, Some(deadline), "a packet does not postpone it");
+        send_bytes(&client, &[1; 4]);
+        assert!(connection.turn().is_some());
+        assert!(connection.upload.is_none() && connection.deadline.unwrap() > deadline);
+        connection.deadline = Some(Instant::now() + Duration::from_millis(20));
+        assert!(connection.turn().is_none(), "no request came");
+    }
+
+    #[test]
+    fn an_upload_that_takes_too_long_ends() {
+        let (mut connection, _client) = uploading();
+        connection.deadline = Some(Instant::now() + Duration::from_millis(20));
+        assert!(connection.turn().is_none());
+    }
+
+    fn send_bytes(mut client: &UnixStream, bytes: &[u8]) {
+        client.write_all(bytes).unwrap();
     }
 }

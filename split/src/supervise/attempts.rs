@@ -19,6 +19,10 @@ pub(super) struct Attempts {
     count: u32,
     /// The timer for the next attempt.
     next: Option<Instant>,
+    /// The time of the last failed attempt.
+    failed: Option<Instant>,
+    /// When the end of a domain has brought an attempt forward.
+    forwarded: Option<Instant>,
     /// Why the last attempt failed, as logged.
     error: String,
 }
@@ -38,6 +42,23 @@ impl Attempts {
         is_due
     }
 
+    /// Sets the timer to an earlier time because a domain has ended: to now, but at most once in
+    /// the delay that follows the last failed attempt, and not within [`RETRY`] of that attempt.
+    /// Otherwise attempts would never cease that fail so late that a domain is destroyed, because
+    /// the end of that domain is reported, too.
+    pub(super) fn bring_forward(&mut self, now: Instant) {
+        let Some(failed) = self.failed else {
+            self.next = Some(now);
+            return;
+        };
+        let delay = RETRY * (1 << self.count.saturating_sub(1).min(MAX_RETRIES - 1));
+        let earliest = self.forwarded.map_or(failed, |at| at + delay).max(failed + RETRY).max(now);
+        if self.next.is_none_or(|next| earliest < next) {
+            self.next = Some(earliest);
+            self.forwarded = Some(earliest);
+        }
+    }
+
     /// Logs a failed attempt, unless the last one failed in the same way, and sets the timer for
     /// the next one.
     pub(super) fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
@@ -51,6 +72,7 @@ impl Attempts {
             self.error = text;
         }
         self.next = (self.count < MAX_RETRIES).then(|| now + RETRY * (1 << self.count));
+        self.failed = Some(now);
         self.count += 1;
     }
 }

@@ -73,6 +73,17 @@ impl RestartError {
         )
     }
 
+    /// Returns whether a record cannot be written now, for example because `/run` is full: then the
+    /// end of a guest is handled later.
+    #[must_use]
+    pub(super) fn is_of_records(&self) -> bool {
+        matches!(
+            self,
+            Self::Guest(LifecycleError::Record(RecordError::File { .. }))
+                | Self::Record(RecordError::File { .. })
+        )
+    }
+
     /// Returns what prevents the restart.
     #[must_use]
     pub fn obstacle(&self) -> Obstacle {

@@ -8,8 +8,8 @@
 //! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
 //! ([`Records::record_restart`]). So the guest comes back even if this process is killed in
 //! between, or if there is not enough memory now. A restart that failed is retried when something
-//! has changed: a domain has ended, or the configuration was read again. It is also retried a few
-//! times by a timer, because some changes are not reported, such as a missing file that was put
+//! has changed: a domain has ended (but only so often, because a failed restart may end one, too),
+//! or the configuration was read again. It is also retried a few times by a timer, because some changes are not reported, such as a missing file that was put
 //! back.
 //!
 //! [`Records::record_restart`]: chaos::records::Records::record_restart
@@ -66,6 +66,8 @@ pub struct Supervisor {
     kept: HashMap<[u8; 16], GuestState>,
     /// Domains whose end has not been handled yet.
     ended: VecDeque<EndedDomain>,
+    /// Domains whose end could not be handled, by handle, and the failed attempts.
+    postponed: HashMap<[u8; 16], (EndedDomain, Attempts)>,
     /// The thread that removes large guests.
     removals: Removals,
     /// Pending restarts, by the guest's name.
@@ -88,6 +90,7 @@ impl Supervisor {
             restarts: RestartLimit::default(),
             kept: HashMap::new(),
             ended: VecDeque::new(),
+            postponed: HashMap::new(),
             removals,
             pending: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -120,7 +123,7 @@ impl Supervisor {
     /// Makes the restart due for which a guest was removed.
     fn removed(&mut self, removal: Removal) {
         if let Some(name) = removal.successor {
-            // The next scan makes all pending restarts due, and no others.
+            // A scan makes all pending restarts due, and no others.
             self.pending.entry(name.clone()).or_default();
             self.due.push_back(name);
         }
@@ -145,6 +148,13 @@ impl Supervisor {
 
     /// Scans for guests that have ended, and makes all pending restarts due: they may succeed now.
     pub fn scan(&mut self, host: &Host) {
+        self.scan_ended(host);
+        self.ended.extend(self.postponed.values().map(|(one, _)| *one));
+        self.due = self.pending.keys().cloned().collect();
+    }
+
+    /// Scans for guests that have ended.
+    fn scan_ended(&mut self, host: &Host) {
         let began = Instant::now();
         let ended = guests::ended(host);
         self.pace.scanned(began, Instant::now());
@@ -161,14 +171,17 @@ impl Supervisor {
         let (kept, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_kept);
         // Forget those that were destroyed in the meantime.
         self.kept = kept.iter().map(|one| (one.handle.0, one.state)).collect();
-        self.ended = ended.into();
-        self.due = self.pending.keys().cloned().collect();
+        self.postponed.retain(|handle, _| ended.iter().any(|one| one.handle.0 == *handle));
+        // The others are tried again when it is their time.
+        let is_new = |one: &EndedDomain| !self.postponed.contains_key(&one.handle.0);
+        self.ended = ended.into_iter().filter(is_new).collect();
     }
 
     /// Returns when to call [`run_timers`](Self::run_timers).
     #[must_use]
     pub fn next_timer(&self, now: Instant) -> Option<Instant> {
-        let pending = self.pending.values().filter_map(Attempts::next);
+        let postponed = self.postponed.values().map(|(_, attempts)| attempts);
+        let pending = self.pending.values().chain(postponed).filter_map(Attempts::next);
         pending.chain(self.pace.next(now)).chain(self.locked).min()
     }
 
@@ -179,10 +192,29 @@ impl Supervisor {
             self.pace.note_end();
         }
         if self.pace.is_due(now) {
-            self.scan(host);
+            self.scan_ended(host);
+            self.bring_forward(now);
+        }
+        self.take_due(now);
+    }
+
+    /// Brings pending restarts and postponed ends forward, because a domain has ended.
+    fn bring_forward(&mut self, now: Instant) {
+        let postponed = self.postponed.values_mut().map(|(_, attempts)| attempts);
+        for attempts in self.pending.values_mut().chain(postponed) {
+            attempts.bring_forward(now);
+        }
+    }
+
+    /// Makes the pending restarts and postponed ends due whose timers have expired.
+    fn take_due(&mut self, now: Instant) {
+        for (one, attempts) in self.postponed.values_mut() {
+            if attempts.take_due(now) && !self.ended.contains(one) {
+                self.ended.push_back(*one);
+            }
         }
         for (name, attempts) in &mut self.pending {
-            if attempts.take_due(now) {
+            if attempts.take_due(now) && !self.due.contains(name) {
                 self.due.push_back(name.clone());
             }
         }
@@ -198,13 +230,19 @@ impl Supervisor {
     pub fn turn(&mut self, host: &Host, successors: &mut impl Successors) {
         let now = Instant::now();
         if let Some(one) = self.ended.pop_front() {
+            let postponed = self.postponed.remove(&one.handle.0).map(|(_, attempts)| attempts);
+            let is_counted = postponed.is_some();
             match guests::ended_guest(host, one.domid) {
                 Ok(Some(guest)) if guest.record.handle == one.handle => {
-                    match self.handle_end(host, &guest, successors, now) {
+                    match self.handle_end(host, &guest, successors, now, is_counted) {
                         Ok(()) => {}
                         Err(error) if error.is_locked() => {
                             tracing::info!("{}; chaosd tries again", chain(&error));
                             self.locked = Some(now + RETRY);
+                        }
+                        Err(error) if error.is_of_records() => {
+                            let name = guest.record.name();
+                            self.postpone(one, postponed, name, &error, now);
                         }
                         Err(error) => self.give_up(host, &guest, &error),
                     }
@@ -235,13 +273,29 @@ impl Supervisor {
         self.retry(host, name, successors, Instant::now());
     }
 
-    /// Does what the guest's config says about its end.
+    /// Has the end of a guest handled again as a pending restart is tried again.
+    fn postpone(
+        &mut self,
+        one: EndedDomain,
+        attempts: Option<Attempts>,
+        name: &str,
+        error: &RestartError,
+        now: Instant,
+    ) {
+        let mut attempts = attempts.unwrap_or_default();
+        attempts.failed(name, error, now);
+        self.postponed.insert(one.handle.0, (one, attempts));
+    }
+
+    /// Does what the guest's config says about its end. `is_counted` says whether an earlier attempt
+    /// has counted the restart.
     fn handle_end(
         &mut self,
         host: &Host,
         guest: &EndedGuest,
         successors: &mut impl Successors,
         now: Instant,
+        is_counted: bool,
     ) -> Result<(), RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
@@ -255,6 +309,7 @@ impl Supervisor {
             drop(host.records.try_lock(record.domid)?);
         }
         if matches!(action, Action::Restart | Action::RenameRestart)
+            && !is_counted
             && !self.restarts.allow(name, now)
         {
             let seconds = WINDOW.as_secs();
@@ -292,7 +347,7 @@ impl Supervisor {
                 let kept = guests::rename_ended(host, guest)
                     .inspect_err(|_| pending::cancel(host, name))?;
                 self.keep(guest);
-                self.remove_old_copies(host, name);
+                self.remove_old_copies(host, name, record.owner);
                 let what = format!("{name} {how}, is kept as {kept}, and");
                 self.restart(host, record, successors, what);
             }
@@ -326,10 +381,10 @@ impl Supervisor {
         self.order_removal(host, Removal { domid, handle, successor });
     }
 
-    /// Removes all but the newest of the guests that were renamed so that a successor could have
+    /// Removes all but the newest of the owner's guests that were renamed so that a successor could have
     /// this name: each keeps its memory.
-    fn remove_old_copies(&mut self, host: &Host, name: &str) {
-        match guests::old_copies(host, name, MAX_COPIES) {
+    fn remove_old_copies(&mut self, host: &Host, name: &str, owner: u32) {
+        match guests::old_copies(host, name, owner, MAX_COPIES) {
             Ok(copies) => {
                 for EndedDomain { domid, handle, .. } in copies {
                     tracing::info!(
@@ -423,13 +478,87 @@ fn action_for(record: &Record, state: GuestState) -> Action {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::io;
     use std::sync::Arc;
     use std::time::Duration;
 
+    use chaos::records::RecordError;
     use mio::{Events, Poll, Token, Waker};
     use xen::units::{DomId, DomainHandle};
 
     use super::*;
+
+    fn supervisor() -> Supervisor {
+        let poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        Supervisor::new(Removals::start_with(waker, || |_: &Removal| true).unwrap())
+    }
+
+    #[test]
+    fn a_restart_whose_failure_ends_a_domain_is_retried_ever_less_often() {
+        let (mut supervisor, start) = (supervisor(), Instant::now());
+        let error = RestartError::OtherName { found: "b".to_owned() };
+        supervisor.pending.insert("web".to_owned(), Attempts::default());
+        let mut attempts = Vec::new();
+        for ms in (0..600_000).step_by(10) {
+            let now = start + Duration::from_millis(ms);
+            if ms == 0 {
+                supervisor.bring_forward(now);
+            }
+            supervisor.take_due(now);
+            if let Some(name) = supervisor.due.pop_front() {
+                attempts.push(ms);
+                supervisor.failed(&name, &error, now);
+                // The domain that the attempt had prepared is destroyed.
+                supervisor.bring_forward(now);
+            }
+            assert!(supervisor.due.is_empty());
+        }
+        assert_eq!(attempts[0], 0, "the first attempt is made at once");
+        let pauses: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.iter().all(|pause| *pause >= 1000), "{pauses:?}");
+        assert!(attempts.len() <= 30, "{attempts:?}");
+    }
+
+    #[test]
+    fn the_end_of_a_guest_is_handled_again_when_its_restart_could_not_be_written() {
+        let (mut supervisor, start) = (supervisor(), Instant::now());
+        let handle = DomainHandle([1; 16]);
+        let one = EndedDomain { domid: DomId(3), handle, state: GuestState::Crashed };
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        let full = RecordError::File { doing: "write", path: "/run/chaos".into(), source };
+        let error = RestartError::from(full);
+        assert!(error.is_of_records());
+        supervisor.postpone(one, None, "web", &error, start);
+        assert!(supervisor.kept.is_empty() && !supervisor.has_turns());
+        assert_eq!(supervisor.next_timer(start), Some(start + RETRY));
+        supervisor.take_due(start + RETRY);
+        supervisor.take_due(start + RETRY);
+        assert_eq!(supervisor.ended, [one]);
+        supervisor.ended.clear();
+        let attempts = supervisor.postponed.remove(&handle.0).map(|(_, attempts)| attempts);
+        supervisor.postpone(one, attempts, "web", &error, start + RETRY);
+        assert_eq!(supervisor.next_timer(start), Some(start + 3 * RETRY), "the delay doubles");
+    }
+
+    #[test]
+    fn a_restart_without_retries_left_is_tried_when_a_domain_ends() {
+        let (mut supervisor, start) = (supervisor(), Instant::now());
+        let error = RestartError::OtherName { found: "b".to_owned() };
+        for _ in 0..=MAX_RETRIES {
+            supervisor.failed("web", &error, start);
+        }
+        assert_eq!(supervisor.next_timer(start), None);
+        let later = start + Duration::from_secs(100);
+        supervisor.bring_forward(later);
+        supervisor.take_due(later);
+        assert_eq!(supervisor.due, ["web"]);
+        // What ends while it is due or has just failed is not forgotten.
+        supervisor.due.clear();
+        supervisor.failed("web", &error, later);
+        supervisor.bring_forward(later + Duration::from_millis(1));
+        assert_eq!(supervisor.next_timer(later), Some(later + Duration::from_secs(32)));
+    }
 
     #[test]
     fn a_restart_is_pending_when_the_large_guest_is_removed() {

@@ -30,10 +30,28 @@ fn a_guest_that_is_renamed_remembers_its_name_and_the_newest_copies_are_kept() {
         rename_ended(&bed.host, &guest).unwrap();
         copies.push(created.domid);
     }
-    let surplus = old_copies(&bed.host, "web", 2).unwrap();
+    let surplus = old_copies(&bed.host, "web", 0, 2).unwrap();
     let surplus: Vec<_> = surplus.iter().map(|copy| copy.domid).collect();
     assert_eq!(surplus, [copies[1], copies[0]]);
-    assert_eq!(old_copies(&bed.host, "we", 0).unwrap(), []);
+    assert_eq!(old_copies(&bed.host, "we", 0, 0).unwrap(), []);
+}
+
+#[test]
+fn the_copies_of_another_user_who_had_the_name_before_are_not_surplus() {
+    let bed = Bed::new();
+    let mut copies = Vec::new();
+    for owner in [0, 7] {
+        let options = CreateOptions { owner, ..CreateOptions::default() };
+        let created = bed.create_with(&config_without_devices("web"), options).unwrap();
+        end(&bed, created.domid, ShutdownReason::Crash);
+        let guest = ended_guest(&bed.host, created.domid).unwrap().unwrap();
+        rename_ended(&bed.host, &guest).unwrap();
+        copies.push(created.domid);
+    }
+    for (owner, copy) in [0, 7].into_iter().zip(copies) {
+        let surplus = old_copies(&bed.host, "web", owner, 0).unwrap();
+        assert_eq!(surplus.iter().map(|copy| copy.domid).collect::<Vec<_>>(), [copy]);
+    }
 }
 
 #[test]
