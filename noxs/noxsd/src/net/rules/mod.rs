@@ -46,12 +46,12 @@ impl GuestRules {
     ///   neighbour discovery.
     /// - Frames to the addresses of bridge protocols (IEEE 802.1D, 01:80:c2:00:00:0x), frames with
     ///   a VLAN tag, and packets that are malformed are never allowed. Neither are messages that
-    ///   only routers and DHCP servers send: UDP from port 67 (IPv4) and 547 (IPv6), router
-    ///   advertisements and redirects.
+    ///   only routers and DHCP servers send: UDP from port 67 (IPv4) and 547 (IPv6), and router
+    ///   advertisements and redirects of ICMP and ICMPv6.
     /// - A guest with a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an
     ///   ARP probe comes from 0.0.0.0 and is about this address), and in IPv6 the link-local
     ///   address that is derived from its MAC address. It may send nothing else, because a tag
-    ///   around a packet would hide its source.
+    ///   around a packet would hide its source, and no IPv6 inside IPv4, which would hide it, too.
     /// - A guest without one may use each address that the switch does not know to be another's.
     #[inline]
     pub fn may_send(
@@ -67,7 +67,8 @@ impl GuestRules {
         match facts.payload {
             // Most frames end here: TCP from the same source as before.
             Payload::Ipv4 { source, protocol }
-                if protocol != ipv4::UDP && self.allowed == Some((switch.changes(), source)) =>
+                if ipv4::is_harmless(protocol)
+                    && self.allowed == Some((switch.changes(), source)) =>
             {
                 true
             }
@@ -85,7 +86,7 @@ impl GuestRules {
         match payload {
             Payload::Ipv4 { source, protocol } => {
                 self.may_use_ipv4(source, own, switch)
-                    && (protocol != ipv4::UDP || ipv4::may_be_from_guest(packet))
+                    && ipv4::may_be_from_guest(protocol, packet, self.ipv4.is_some())
             }
             Payload::Arp(arp) => arp.sender_mac == self.mac && self.may_claim(&arp, own, switch),
             Payload::Ipv6 => self.may_send_ipv6(packet, own, switch),
