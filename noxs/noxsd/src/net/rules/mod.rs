@@ -3,7 +3,7 @@
 //!
 //! The switch knows addresses of guests, from requests, and of dom0, from the kernel. It learns
 //! none from frames. [`GuestRules`] let a guest use its own addresses and none that the switch
-//! knows to be another's; [`TapRules`] keep those on the other side of a tap from using guests'
+//! knows to be another's; [`TapRules`] keep those on the other side of a tap from taking guests'
 //! addresses. Both read headers to a bounded depth, and drop what they cannot read.
 
 mod ipv4;
@@ -164,6 +164,10 @@ pub struct TapRules {
 impl TapRules {
     /// Returns whether a frame may come in. It may not come from a guest's MAC address, nor claim
     /// an address of a guest in ARP or in neighbour discovery: guests are on this side of the tap.
+    ///
+    /// An IP packet from a guest's address may come in, because a router, dom0 or another, sends
+    /// what one guest sends to another back to the bridge, from its own MAC address. Routers do not
+    /// forward packets from link-local addresses, so that none of a guest's comes in.
     #[inline]
     pub fn may_enter(&mut self, facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
         if self.outside != Some((switch.changes(), facts.source)) && !self.is_outside(facts, switch)
@@ -172,6 +176,9 @@ impl TapRules {
         }
         match facts.payload {
             Payload::Arp(_) | Payload::Ipv6 => claims_no_guest(facts, frame, switch),
+            Payload::Ipv4 { source, .. } if source.is_link_local() => {
+                switch.owner_of_ipv4(source).is_none()
+            }
             _ => true,
         }
     }
@@ -200,8 +207,10 @@ fn claims_no_guest(facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
 
 fn may_enter_ipv6(packet: &[u8], switch: &Switch) -> bool {
     let Some(packet) = ipv6::read(packet) else { return false };
-    let Content::Neighbour(neighbour) = packet.content else { return true };
     let is_guests = |address| switch.owner_of_ipv6(address).is_some();
+    let Content::Neighbour(neighbour) = packet.content else {
+        return !(packet.source.is_unicast_link_local() && is_guests(packet.source));
+    };
     !is_guests(packet.source)
         && !neighbour.advertised.is_some_and(is_guests)
         && neighbour.link_layer.is_none_or(|mac| switch.owner_of_mac(mac).is_none())
