@@ -52,6 +52,7 @@ pub use ip::{DEFAULT_PREFIX, IpError};
 pub use key_table::KEYS;
 pub use keys::{ConfigKey, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
+pub(crate) use name::check_stored_name;
 pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
 pub use problem::ConfigProblem;

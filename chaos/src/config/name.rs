@@ -26,7 +26,7 @@ pub enum NameError {
     #[error("must begin with a letter or a digit, not with {0:?}")]
     Begin(char),
     /// It contains a slash, or a character that is not seen or looks like a blank.
-    #[error("must not contain {0:?}")]
+    #[error("must not contain {}", shown(*.0))]
     Character(char),
     /// It contains two blanks in a row, or a blank at its end.
     #[error("must have single blanks only, and none at its end")]
@@ -34,10 +34,25 @@ pub enum NameError {
     /// It would be read as a domid.
     #[error("must not be a number, because commands read a number as a domid")]
     Number,
+    /// It would be taken for a domid, by people: it is a number with digits of other scripts.
+    #[error("must not be a number with other digits than 0 to 9, because it looks like a domid")]
+    LooksLikeNumber,
     /// It is the name of dom0.
     #[error("must not be {DOM0:?}, which is dom0's name")]
     Dom0,
 }
+
+/// The characters that look like a blank or like nothing, but are neither white space nor
+/// [invisible](is_invisible): other texts need them. Variation selectors, the blanks of Braille, of
+/// musical notes and of Egyptian hieroglyphs, the filler of Khitan, and the place of an object.
+const BLANK: &[(char, char)] = &[
+    ('\u{2800}', '\u{2800}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{fffc}', '\u{fffc}'),
+    ('\u{13441}', '\u{13442}'),
+    ('\u{16fe4}', '\u{16fe4}'),
+    ('\u{1d159}', '\u{1d159}'),
+];
 
 /// The name of dom0 in xl.
 const DOM0: &str = "Domain-0";
@@ -52,14 +67,24 @@ const DOM0: &str = "Domain-0";
 pub fn check_name(name: &str) -> Result<(), NameError> {
     check_stored_name(name)?;
     // A single blank is the only white space.
-    let bad = |c: &char| is_invisible(*c) || (c.is_whitespace() && *c != ' ');
+    let bad = |c: &char| is_invisible(*c) || looks_blank(*c) || (c.is_whitespace() && *c != ' ');
     match name.chars().next() {
         _ if name == DOM0 => Err(NameError::Dom0),
         Some(first) if !first.is_alphanumeric() => Err(NameError::Begin(first)),
         _ if name.parse::<u64>().is_ok() => Err(NameError::Number),
+        _ if name.chars().all(char::is_numeric) => Err(NameError::LooksLikeNumber),
         _ if name.ends_with(' ') || name.contains("  ") => Err(NameError::Blanks),
         _ => name.chars().find(bad).map_or(Ok(()), |c| Err(NameError::Character(c))),
     }
+}
+
+fn looks_blank(c: char) -> bool {
+    BLANK.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// Returns the character for a message, in which it must be seen.
+fn shown(c: char) -> String {
+    if c.is_ascii() { format!("{c:?}") } else { format!("'{}'", c.escape_unicode()) }
 }
 
 /// Checks a name in a record. Guests that an older version has created may have names that
@@ -67,7 +92,7 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
 ///
 /// # Errors
 /// The text cannot be a file name, or would be read as a domid.
-pub(super) fn check_stored_name(name: &str) -> Result<(), NameError> {
+pub(crate) fn check_stored_name(name: &str) -> Result<(), NameError> {
     let bad = |c: &char| *c == '/' || c.is_control();
     match name.chars().next() {
         None => Err(NameError::Empty),
@@ -88,7 +113,19 @@ mod tests {
 
     #[test]
     fn names_are_safe_as_file_names_and_arguments() {
-        for good in ["redis", "redis-1", "1a", "a.b", "Guest of Ä", "0x10", "a-", "domain-0"] {
+        for good in [
+            "redis",
+            "redis-1",
+            "1a",
+            "a.b",
+            "Guest of Ä",
+            "0x10",
+            "a-",
+            "domain-0",
+            "a\u{ff15}",
+            "m\u{b2}",
+            "\u{e9}te\u{301}",
+        ] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
         assert_eq!(check_name(&"a".repeat(200)), Ok(()));
@@ -111,6 +148,20 @@ mod tests {
             ("a\u{202e}b", NameError::Character('\u{202e}')),
             ("a\u{200b}", NameError::Character('\u{200b}')),
             ("\u{3164}", NameError::Character('\u{3164}')),
+            ("a\u{fe0f}", NameError::Character('\u{fe0f}')),
+            ("a\u{fe00}b", NameError::Character('\u{fe00}')),
+            ("a\u{e0100}b", NameError::Character('\u{e0100}')),
+            ("a\u{2800}b", NameError::Character('\u{2800}')),
+            ("a\u{fffc}", NameError::Character('\u{fffc}')),
+            ("a\u{16fe4}", NameError::Character('\u{16fe4}')),
+            ("a\u{13441}", NameError::Character('\u{13441}')),
+            ("a\u{1d159}", NameError::Character('\u{1d159}')),
+            ("\u{ff15}", NameError::LooksLikeNumber),
+            ("\u{665}", NameError::LooksLikeNumber),
+            ("1\u{ff15}", NameError::LooksLikeNumber),
+            ("\u{b2}", NameError::LooksLikeNumber),
+            ("\u{1d7d3}", NameError::LooksLikeNumber),
+            ("\u{ff15}\u{fe0f}", NameError::Character('\u{fe0f}')),
             ("a\u{9b}b", NameError::Character('\u{9b}')),
             ("Domain-0", NameError::Dom0),
             (&"a".repeat(201), NameError::TooLong { length: 201 }),
@@ -123,12 +174,14 @@ mod tests {
     fn the_message_shows_what_cannot_be_seen() {
         let message = |name| check_name(name).unwrap_err().to_string();
         assert_eq!(message("a\u{202e}b"), "must not contain '\\u{202e}'");
+        assert_eq!(message("a\u{2800}b"), "must not contain '\\u{2800}'");
+        assert_eq!(message("a/b"), "must not contain '/'");
         assert_eq!(message("-h"), "must begin with a letter or a digit, not with '-'");
     }
 
     #[test]
     fn names_of_older_versions_can_still_be_read() {
-        for old in ["+5", "-h", "a  b", "a\u{202e}b", "Domain-0"] {
+        for old in ["+5", "-h", "a  b", "a\u{202e}b", "a\u{2800}", "\u{ff15}", "Domain-0"] {
             assert_eq!(check_stored_name(old), Ok(()), "{old}");
         }
         assert_eq!(check_stored_name("a/b"), Err(NameError::Character('/')));
@@ -141,11 +194,13 @@ mod tests {
         /// Each name means only itself: as an argument, as a file and in a row of `chaos list`.
         #[test]
         fn any_text_is_an_unambiguous_name_or_an_error(
-            text in prop_oneof!["[-+.0-9a-z /_]{0,8}", "[0-9]{1,20}", "[a-z0-9 .\u{7f}-\u{a0}\u{2000}-\u{206f}]{0,6}"],
+            text in prop_oneof!["[-+.0-9a-z /_]{0,8}", "[0-9]{1,20}", "[a-z0-9 .\u{7f}-\u{a0}\u{2000}-\u{206f}]{0,6}", "[0-9\u{660}-\u{669}\u{ff10}-\u{ff19}\u{fe00}-\u{fe0f}\u{2800}]{0,4}"],
         ) {
             if check_name(&text).is_ok() {
                 prop_assert!(text.parse::<i128>().is_err() && text.parse::<u64>().is_err());
                 prop_assert!(text.starts_with(char::is_alphanumeric));
+                prop_assert!(!text.chars().all(char::is_numeric));
+                prop_assert!(!text.chars().any(looks_blank));
                 prop_assert_eq!(Path::new(&text).file_name().and_then(|name| name.to_str()), Some(&*text));
                 prop_assert!(text.split(' ').all(|word| !word.is_empty()));
                 prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)));

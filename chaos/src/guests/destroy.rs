@@ -11,7 +11,7 @@ use super::host::Host;
 use super::resolve::{Guest, resolve};
 use crate::announce::Announce;
 use crate::backends;
-use crate::config::{Backends, Discovery, check_name};
+use crate::config::{Backends, Discovery, check_stored_name};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
@@ -55,7 +55,7 @@ fn drop_restart<H: Hypervisor>(
     host: &Host<H>,
     target: String,
 ) -> Result<Destroyed, LifecycleError> {
-    if check_name(&target).is_err() {
+    if check_stored_name(&target).is_err() {
         return Err(LifecycleError::NoSuchGuest { target });
     }
     // A pending restart that cannot be read is removed all the same.

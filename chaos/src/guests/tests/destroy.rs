@@ -9,6 +9,7 @@ use super::{Bed, config, config_without_devices};
 use crate::guests::{Cleared, LifecycleError, clear, destroy, ended_guest, rename_ended};
 use crate::handle;
 use crate::hypervisor::fake::abandoned_handle;
+use crate::records::Record;
 
 #[test]
 fn devices_are_detached_before_the_domain_is_destroyed() {
@@ -101,6 +102,18 @@ fn what_is_not_a_guest_is_not_destroyed() {
         assert!(matches!(missing, Err(LifecycleError::NoSuchGuest { .. })), "{missing:?}");
     }
     assert_eq!(bed.xen().domids(), [1, 2]);
+}
+
+#[test]
+fn destroy_drops_a_pending_restart_with_a_name_of_an_older_version() {
+    let bed = Bed::new();
+    let mut record = Record::new(DomId(3), DomainHandle([1; 16]), config_without_devices("a"));
+    for name in ["a\u{fe0f}", "\u{ff15}", "+5"] {
+        record.config.name = name.to_owned();
+        bed.host.records.record_restart(&record).unwrap();
+        assert!(destroy(&bed.host, name).unwrap().was_gone, "{name}");
+    }
+    assert_eq!(bed.host.records.restarts().unwrap(), Vec::<String>::new());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use slab::Slab;
 use xen_ring::SharedPage;
 
 use super::BridgeId;
-use super::flood::{Floods, SLICE};
+use super::flood::{Floods, Rate, SLICE};
 use super::frame::FrameFacts;
 use super::port::BridgePort;
 use super::rules::TapRules;
@@ -156,7 +156,7 @@ impl<M> Bridge<M> {
     pub(super) fn flood(
         &mut self,
         route: Route,
-        from: End,
+        (from, rate): (End, Rate),
         (buffer, length): (BufferIndex, u16),
         now: Instant,
         transfer: &mut Transfer,
@@ -165,7 +165,7 @@ impl<M> Bridge<M> {
         if ports == 0 {
             return true;
         }
-        if !self.floods.take(from, ports, now) {
+        if !self.floods.take(from, rate, ports, now) {
             return false;
         }
         let Transfer { buffers, deliveries, woken, .. } = transfer;
@@ -175,7 +175,7 @@ impl<M> Bridge<M> {
         }
         let frame = &buffers.get(buffer)[..usize::from(length)];
         woken.push(self.turns.floods);
-        self.floods.queue(frame, route, from, ports)
+        self.floods.queue(frame, route, (from, rate), ports)
     }
 
     /// Drops the frames that wait for a port, if they are too old.
@@ -220,7 +220,7 @@ impl<M: SharedPage> Bridge<M> {
             // Always fits, because a buffer is one page.
             let Ok(length) = u16::try_from(length) else { continue };
             if route.floods() {
-                self.flood(route, End::Tap, (buffer, length), now, transfer);
+                self.flood(route, (End::Tap, Rate::Often), (buffer, length), now, transfer);
             } else {
                 address(&self.switch, route, End::Tap, buffer, length, &mut transfer.deliveries);
             }

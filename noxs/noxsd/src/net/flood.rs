@@ -11,10 +11,12 @@
 //!   copy takes dom0 about 2 us (pinning a page, a grant copy, an event), so that all floods of a
 //!   switch together take up to a tenth of one of dom0's CPUs for each source. Beyond the limit,
 //!   guests' floods go to the tap alone, so that no guest keeps another from ARP or DHCP servers
-//!   behind the tap.
+//!   behind the tap. Of the guests' copies, [`RESERVE_COPIES`] are for domains that flood rarely, so
+//!   that two or three domains do not use up what others need for ARP and neighbour discovery.
 //! - Each turn: [`SLICE`] copies.
 //! - Frames that continue in later turns: `QUEUE` for each source, at most `PORT_QUEUE` of one
-//!   port. Their memory is freed when the last one is done.
+//!   port, and `RESERVE_QUEUE` more from domains that flood rarely. Their memory is freed when the
+//!   last one is done.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,6 +35,16 @@ pub const FRAME_COST: u64 = 256;
 /// those of three domains, so that one domain alone does not use them up.
 pub const SWITCH_COPIES: u64 = 3 * DOMAIN_COPIES;
 
+/// Those of [`SWITCH_COPIES`] that only domains that flood rarely may use.
+pub const RESERVE_COPIES: u64 = DOMAIN_COPIES;
+
+/// Copies in each [`INTERVAL`] up to which a domain floods rarely: 4 frames to 256 ports. The
+/// reserve is enough for 16 domains.
+const RARE_COPIES: u32 = 1024;
+
+/// Longest time for which a domain that has flooded often does not count as one that floods rarely.
+const MEMORY: Duration = Duration::from_secs(10);
+
 /// Least cost of a frame that the tap floods: 1000 frames a second however few ports there are.
 const TAP_FRAME_COST: u64 = SWITCH_COPIES / 1000;
 
@@ -46,13 +58,27 @@ pub const SLICE: usize = 32;
 /// Floods of all guests of a switch, or of its tap, that may continue in later turns.
 const QUEUE: usize = 3 * PORT_QUEUE;
 
+/// Floods of domains that flood rarely that may continue in later turns beside [`QUEUE`] others.
+const RESERVE_QUEUE: usize = PORT_QUEUE;
+
 /// Floods of one port that may continue in later turns, so that others have room beside it.
 const PORT_QUEUE: usize = 64;
+
+/// How often the source of a frame floods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rate {
+    /// So rarely that it may use the reserve.
+    Rare,
+    /// More often, or it is the tap.
+    Often,
+}
 
 /// What one domain may send, with all its vifs together.
 #[derive(Debug)]
 pub struct Allowance {
     floods: Bucket,
+    /// When the copies that it has caused would be over, at [`RARE_COPIES`] in each [`INTERVAL`].
+    busy_until: Instant,
     /// Until when it must not send, because many of its frames wait for a receiver.
     held_until: Option<Instant>,
 }
@@ -61,12 +87,20 @@ impl Allowance {
     /// Creates a full allowance.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { floods: Bucket::new(DOMAIN_COPIES, INTERVAL, 1, now), held_until: None }
+        let floods = Bucket::new(DOMAIN_COPIES, INTERVAL, 1, now);
+        Self { floods, busy_until: now, held_until: None }
     }
 
-    /// Returns whether the domain may flood a frame to that many ports, and charges it if so.
-    pub(super) fn take(&mut self, ports: usize, now: Instant) -> bool {
-        self.floods.take(FRAME_COST.max(ports as u64), now).is_ok()
+    /// Returns how often the domain floods if it may flood a frame to that many ports, and charges
+    /// it.
+    pub(super) fn take(&mut self, ports: usize, now: Instant) -> Option<Rate> {
+        let cost = FRAME_COST.max(ports as u64);
+        let rate = if self.busy_until < now + INTERVAL { Rate::Rare } else { Rate::Often };
+        // Frames that are refused count, too: their domain floods often.
+        let factor = u32::try_from(cost).unwrap_or(u32::MAX);
+        let busy_until = self.busy_until.max(now) + INTERVAL * factor / RARE_COPIES;
+        self.busy_until = busy_until.min(now + MEMORY);
+        self.floods.take(cost, now).is_ok().then_some(rate)
     }
 
     /// Forbids sending until that time.
@@ -127,6 +161,8 @@ struct Source {
 pub(super) struct Floods {
     guests: Source,
     tap: Source,
+    /// The copies that are left for domains that flood rarely.
+    reserve: Bucket,
     /// Whether the tap's turn is next.
     tap_next: bool,
 }
@@ -134,11 +170,14 @@ pub(super) struct Floods {
 impl Floods {
     /// Creates the limits of a switch, with full buckets.
     pub(super) fn new(now: Instant) -> Self {
-        let source = || Source {
-            copies: Bucket::new(SWITCH_COPIES, INTERVAL, 1, now),
-            queue: VecDeque::new(),
-        };
-        Self { guests: source(), tap: source(), tap_next: false }
+        let bucket = |copies| Bucket::new(copies, INTERVAL, 1, now);
+        let source = |copies| Source { copies: bucket(copies), queue: VecDeque::new() };
+        Self {
+            guests: source(SWITCH_COPIES - RESERVE_COPIES),
+            tap: source(SWITCH_COPIES),
+            reserve: bucket(RESERVE_COPIES),
+            tap_next: false,
+        }
     }
 
     fn source(&mut self, from: End) -> (&mut Source, u64) {
@@ -149,16 +188,25 @@ impl Floods {
     }
 
     /// Returns whether a frame may be flooded to that many ports, and charges its source if so.
-    pub(super) fn take(&mut self, from: End, ports: usize, now: Instant) -> bool {
+    pub(super) fn take(&mut self, from: End, rate: Rate, ports: usize, now: Instant) -> bool {
         let (source, least) = self.source(from);
-        source.copies.take(least.max(ports as u64), now).is_ok()
+        let cost = least.max(ports as u64);
+        source.copies.take(cost, now).is_ok()
+            || (rate == Rate::Rare && self.reserve.take(cost, now).is_ok())
     }
 
     /// Queues a frame for later turns. Returns `false` if too many of its source are queued.
-    pub(super) fn queue(&mut self, frame: &[u8], route: Route, from: End, ports: usize) -> bool {
+    pub(super) fn queue(
+        &mut self,
+        frame: &[u8],
+        route: Route,
+        (from, rate): (End, Rate),
+        ports: usize,
+    ) -> bool {
         let (source, _) = self.source(from);
+        let room = if rate == Rate::Rare { QUEUE + RESERVE_QUEUE } else { QUEUE };
         let own = source.queue.iter().filter(|flood| flood.from == from).count();
-        if source.queue.len() >= QUEUE || (from != End::Tap && own >= PORT_QUEUE) {
+        if source.queue.len() >= room || (from != End::Tap && own >= PORT_QUEUE) {
             return false;
         }
         source.queue.push_back(Flood { frame: frame.into(), route, from, left: ports });
@@ -202,5 +250,63 @@ impl Floods {
     /// Drops what a removed port has queued. Another port may get its number.
     pub(super) fn forget(&mut self, port: BridgePortId) {
         self.guests.queue.retain(|flood| flood.from != End::Port(port));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PORTS: usize = 4000;
+
+    #[test]
+    fn a_domain_that_always_floods_never_floods_rarely() {
+        let start = Instant::now();
+        for ports in [1, 256, PORTS] {
+            let mut allowance = Allowance::new(start);
+            let mut now = start;
+            for number in 0..1000 {
+                let rare = allowance.take(ports, now) == Some(Rate::Rare);
+                assert!(!rare || number < 8, "frame {number} to {ports} ports");
+                now += INTERVAL / 8;
+            }
+            assert_eq!(allowance.take(ports, now + MEMORY), Some(Rate::Rare), "later");
+        }
+    }
+
+    #[test]
+    fn a_domain_that_floods_rarely_gets_through_next_to_those_that_always_flood() {
+        let mut now = Instant::now();
+        let mut floods = Floods::new(now);
+        let mut often: Vec<_> = (0..8).map(|_| Allowance::new(now)).collect();
+        let mut rarely = Allowance::new(now);
+        for turn in 0..1000 {
+            for (number, allowance) in (0..).zip(&mut often) {
+                let from = End::Port(BridgePortId(number));
+                if let Some(rate) = allowance.take(PORTS, now) {
+                    floods.take(from, rate, PORTS, now);
+                }
+            }
+            // Every five seconds.
+            if turn % 50 == 49 {
+                assert_eq!(rarely.take(PORTS, now), Some(Rate::Rare));
+                assert!(floods.take(End::Port(BridgePortId(9)), Rate::Rare, PORTS, now));
+            }
+            now += INTERVAL / 10;
+        }
+    }
+
+    #[test]
+    fn a_full_queue_has_room_for_a_domain_that_floods_rarely() {
+        let mut floods = Floods::new(Instant::now());
+        let mut queue = |number, rate| {
+            floods.queue(&[0; 60], Route::All, (End::Port(BridgePortId(number)), rate), PORTS)
+        };
+        for number in 0..3 {
+            assert!((0..PORT_QUEUE).all(|_| queue(number, Rate::Often)));
+        }
+        assert!(!queue(3, Rate::Often));
+        assert!((0..RESERVE_QUEUE).all(|_| queue(3, Rate::Rare)));
+        assert!(!queue(4, Rate::Rare), "the queue is bounded");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use noxs_control::{VifDevice, VifIdentity, VifStatus};
 use xen_ring::SharedPage;
 
-use super::flood::Allowance;
+use super::flood::{Allowance, Rate};
 use super::port::{BridgePort, Receiver};
 use super::sender::{Sender, max_frame};
 use super::switch::{BridgePortId, End, Route};
@@ -133,10 +133,15 @@ impl Vif {
             bridge.switch.note(own, &facts);
             let route = bridge.switch.route(&facts, from);
             let floods = route.floods();
-            // A flooded frame is copied for each receiver, so each domain has a limit.
-            if floods && !allowance.take(bridge.switch.targets(route).len(), cx.now) {
-                sender.drop_frame();
-                continue;
+            let mut rate = Rate::Often;
+            if floods {
+                // A flooded frame is copied for each receiver, so each domain has a limit.
+                let ports = bridge.switch.targets(route).len();
+                let Some(allowed) = allowance.take(ports, cx.now) else {
+                    sender.drop_frame();
+                    continue;
+                };
+                rate = allowed;
             }
             if floods || route == Route::One(End::Tap) {
                 transfer.work += 1;
@@ -150,7 +155,13 @@ impl Vif {
             if !floods {
                 let Transfer { deliveries, .. } = &mut *transfer;
                 address(&bridge.switch, route, from, copy.buffer, copy.length, deliveries);
-            } else if !bridge.flood(route, from, (copy.buffer, copy.length), cx.now, transfer) {
+            } else if !bridge.flood(
+                route,
+                (from, rate),
+                (copy.buffer, copy.length),
+                cx.now,
+                transfer,
+            ) {
                 sender.drop_frame();
             }
             passed += usize::from(route != Route::Nowhere);

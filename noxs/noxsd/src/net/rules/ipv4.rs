@@ -3,21 +3,50 @@
 
 use super::super::frame::array;
 
-/// The number of UDP.
-pub(super) const UDP: u8 = 17;
+// Numbers of protocols (IANA "Protocol Numbers").
+const ICMP: u8 = 1;
+const UDP: u8 = 17;
+/// IPv6 in IPv4 (RFC 4213).
+const IPV6: u8 = 41;
 
 /// The UDP port that DHCP servers send from (RFC 2131).
 const DHCP_SERVER: u16 = 67;
 
-/// Returns whether a packet with [`UDP`] may come from a guest: a DHCP server did not send it, and
-/// it is not malformed. A fragment that does not begin with the UDP header may pass, because it
-/// has no effect without the one that does.
-pub(super) fn may_be_from_guest(packet: &[u8]) -> bool {
+/// The type of a redirect (RFC 792).
+const REDIRECT: u8 = 5;
+/// The type of a router advertisement (RFC 1256).
+const ROUTER_ADVERTISEMENT: u8 = 9;
+
+/// Returns whether all packets with this protocol may come from each guest, so that
+/// [`may_be_from_guest`] need not look at them.
+pub(super) fn is_harmless(protocol: u8) -> bool {
+    !matches!(protocol, ICMP | UDP | IPV6)
+}
+
+/// Returns whether a packet with this protocol may come from a guest: neither a DHCP server nor a
+/// router sent it, and it is not malformed. `has_fixed` says that the guest has a fixed address; an
+/// IPv6 packet inside would have another source.
+///
+/// A fragment that does not begin with the header of ICMP or UDP may pass, because it has no effect
+/// without the one that does.
+pub(super) fn may_be_from_guest(protocol: u8, packet: &[u8], has_fixed: bool) -> bool {
+    match protocol {
+        IPV6 => return !has_fixed,
+        protocol if is_harmless(protocol) => return true,
+        _ => {}
+    }
     let Some(fragment) = array(packet, 6).map(u16::from_be_bytes) else { return false };
     if fragment & 0x1fff != 0 {
         return true;
     }
     let header = packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+    if header < 20 {
+        return false;
+    }
+    if protocol == ICMP {
+        let kind = packet.get(header);
+        return kind.is_some_and(|kind| !matches!(*kind, REDIRECT | ROUTER_ADVERTISEMENT));
+    }
     let source_port = array(packet, header).map(u16::from_be_bytes);
-    header >= 20 && source_port.is_some_and(|port| port != DHCP_SERVER)
+    source_port.is_some_and(|port| port != DHCP_SERVER)
 }

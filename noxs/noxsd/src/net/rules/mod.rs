@@ -3,7 +3,7 @@
 //!
 //! The switch knows addresses of guests, from requests, and of dom0, from the kernel. It learns
 //! none from frames. [`GuestRules`] let a guest use its own addresses and none that the switch
-//! knows to be another's; [`TapRules`] keep those on the other side of a tap from using guests'
+//! knows to be another's; [`TapRules`] keep those on the other side of a tap from taking guests'
 //! addresses. Both read headers to a bounded depth, and drop what they cannot read.
 
 mod ipv4;
@@ -46,12 +46,12 @@ impl GuestRules {
     ///   neighbour discovery.
     /// - Frames to the addresses of bridge protocols (IEEE 802.1D, 01:80:c2:00:00:0x), frames with
     ///   a VLAN tag, and packets that are malformed are never allowed. Neither are messages that
-    ///   only routers and DHCP servers send: UDP from port 67 (IPv4) and 547 (IPv6), router
-    ///   advertisements and redirects.
+    ///   only routers and DHCP servers send: UDP from port 67 (IPv4) and 547 (IPv6), and router
+    ///   advertisements and redirects of ICMP and ICMPv6.
     /// - A guest with a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an
     ///   ARP probe comes from 0.0.0.0 and is about this address), and in IPv6 the link-local
     ///   address that is derived from its MAC address. It may send nothing else, because a tag
-    ///   around a packet would hide its source.
+    ///   around a packet would hide its source, and no IPv6 inside IPv4, which would hide it, too.
     /// - A guest without one may use each address that the switch does not know to be another's.
     #[inline]
     pub fn may_send(
@@ -67,7 +67,8 @@ impl GuestRules {
         match facts.payload {
             // Most frames end here: TCP from the same source as before.
             Payload::Ipv4 { source, protocol }
-                if protocol != ipv4::UDP && self.allowed == Some((switch.changes(), source)) =>
+                if ipv4::is_harmless(protocol)
+                    && self.allowed == Some((switch.changes(), source)) =>
             {
                 true
             }
@@ -85,7 +86,7 @@ impl GuestRules {
         match payload {
             Payload::Ipv4 { source, protocol } => {
                 self.may_use_ipv4(source, own, switch)
-                    && (protocol != ipv4::UDP || ipv4::may_be_from_guest(packet))
+                    && ipv4::may_be_from_guest(protocol, packet, self.ipv4.is_some())
             }
             Payload::Arp(arp) => arp.sender_mac == self.mac && self.may_claim(&arp, own, switch),
             Payload::Ipv6 => self.may_send_ipv6(packet, own, switch),
@@ -163,6 +164,10 @@ pub struct TapRules {
 impl TapRules {
     /// Returns whether a frame may come in. It may not come from a guest's MAC address, nor claim
     /// an address of a guest in ARP or in neighbour discovery: guests are on this side of the tap.
+    ///
+    /// An IP packet from a guest's address may come in, because a router, dom0 or another, sends
+    /// what one guest sends to another back to the bridge, from its own MAC address. Routers do not
+    /// forward packets from link-local addresses, so that none of a guest's comes in.
     #[inline]
     pub fn may_enter(&mut self, facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
         if self.outside != Some((switch.changes(), facts.source)) && !self.is_outside(facts, switch)
@@ -171,6 +176,9 @@ impl TapRules {
         }
         match facts.payload {
             Payload::Arp(_) | Payload::Ipv6 => claims_no_guest(facts, frame, switch),
+            Payload::Ipv4 { source, .. } if source.is_link_local() => {
+                switch.owner_of_ipv4(source).is_none()
+            }
             _ => true,
         }
     }
@@ -199,8 +207,10 @@ fn claims_no_guest(facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
 
 fn may_enter_ipv6(packet: &[u8], switch: &Switch) -> bool {
     let Some(packet) = ipv6::read(packet) else { return false };
-    let Content::Neighbour(neighbour) = packet.content else { return true };
     let is_guests = |address| switch.owner_of_ipv6(address).is_some();
+    let Content::Neighbour(neighbour) = packet.content else {
+        return !(packet.source.is_unicast_link_local() && is_guests(packet.source));
+    };
     !is_guests(packet.source)
         && !neighbour.advertised.is_some_and(is_guests)
         && neighbour.link_layer.is_none_or(|mac| switch.owner_of_mac(mac).is_none())

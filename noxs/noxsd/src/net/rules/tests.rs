@@ -99,7 +99,7 @@ proptest! {
     #[test]
     fn no_bytes_cause_a_panic(
         ethertype in prop::sample::select(vec![0x800_u16, 0x806, 0x86dd, 0x8100, 0x1234]),
-        protocol in prop::sample::select(vec![0_u8, 6, 17, 43, 44, 51, 58, 60, 135]),
+        protocol in prop::sample::select(vec![0_u8, 1, 6, 17, 41, 43, 44, 51, 58, 60, 135]),
         body in prop::collection::vec(any::<u8>(), 0..120),
     ) {
         let mut frame = build::ethernet(mac(VICTIM), mac(FREE.0), ethertype, &body);

@@ -115,6 +115,64 @@ fn no_guest_is_a_dhcp_server() {
 }
 
 #[test]
+fn no_guest_is_a_router_in_ipv4() {
+    const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
+    const FIRST_FRAGMENT: [u8; 2] = [0x20, 0];
+    const LATER_FRAGMENT: [u8; 2] = [0x20, 1];
+    fn icmp(me: u8, kind: u8, fragment: [u8; 2]) -> Vec<u8> {
+        let mut frame = build::ipv4(mac(OUTSIDE), mac(me), ip(me));
+        frame[HEADER + 6..HEADER + 8].copy_from_slice(&fragment);
+        (frame[HEADER + 9], frame[HEADER + 20]) = (1, kind);
+        frame
+    }
+    check(&[
+        ("echo request", true, true, |me| icmp(me, 8, DONT_FRAGMENT)),
+        ("router solicitation", true, true, |me| icmp(me, 10, DONT_FRAGMENT)),
+        ("redirect", false, false, |me| icmp(me, 5, DONT_FRAGMENT)),
+        ("router advertisement", false, false, |me| icmp(me, 9, DONT_FRAGMENT)),
+        ("first fragment of a redirect", false, false, |me| icmp(me, 5, FIRST_FRAGMENT)),
+        ("first fragment of an advertisement", false, false, |me| icmp(me, 9, FIRST_FRAGMENT)),
+        ("later fragment", true, true, |me| icmp(me, 5, LATER_FRAGMENT)),
+        ("redirect, behind options", false, false, |me| {
+            let mut frame = icmp(me, 8, DONT_FRAGMENT);
+            (frame[HEADER], frame[HEADER + 24]) = (0x46, 5);
+            frame
+        }),
+        ("a header of 16 bytes", false, false, |me| {
+            let mut frame = icmp(me, 8, DONT_FRAGMENT);
+            frame[HEADER] = 0x44;
+            frame
+        }),
+        ("a type cut off", false, false, |me| icmp(me, 8, DONT_FRAGMENT)[..HEADER + 20].to_vec()),
+    ]);
+}
+
+#[test]
+fn redirects_are_dropped_also_after_frames_from_the_same_source() {
+    let mut rules = GuestRules::new(mac(FIXED.0), Some(ip(FIXED.0)));
+    let mut may = |protocol, kind| {
+        let mut frame = build::ipv4(mac(OUTSIDE), mac(FIXED.0), ip(FIXED.0));
+        (frame[HEADER + 9], frame[HEADER + 20]) = (protocol, kind);
+        let facts = FrameFacts::of(&frame).unwrap();
+        SWITCH.with(|switch| rules.may_send(&facts, &frame, FIXED.1, switch))
+    };
+    assert!(may(6, 5) && may(6, 5));
+    assert!(!may(1, 5) && !may(1, 9) && may(1, 8));
+    assert!(!may(41, 0x60), "IPv6 in IPv4");
+}
+
+#[test]
+fn ipv4_does_not_hide_an_ipv6_source() {
+    let frame = |me: u8, fragment: u8| {
+        let mut frame = build::ipv4(mac(OUTSIDE), mac(me), ip(me));
+        (frame[HEADER + 7], frame[HEADER + 9]) = (fragment, 41);
+        frame
+    };
+    assert!(!may(FIXED, &frame(FIXED.0, 0)) && !may(FIXED, &frame(FIXED.0, 1)));
+    assert!(may(FREE, &frame(FREE.0, 0)), "it may also send other protocols than IP");
+}
+
+#[test]
 fn an_address_is_free_until_another_gets_it() {
     let mut switch = switch();
     let mut rules = GuestRules::new(mac(FREE.0), None);

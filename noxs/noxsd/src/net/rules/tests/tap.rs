@@ -54,6 +54,35 @@ fn neighbour_discovery_does_not_claim_guests_addresses() {
 }
 
 #[test]
+fn routers_forward_packets_of_guests_but_none_from_link_local_addresses() {
+    const TCP: u8 = 6;
+    let global = |last| {
+        let mut address = ip6(last).octets();
+        address[..8].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0]);
+        Ipv6Addr::from(address)
+    };
+    for router in [DOM0, OUTSIDE] {
+        assert!(may_enter(&build::ipv4(mac(FREE.0), mac(router), ip(VICTIM))));
+        assert!(may_enter(&ipv6(router, global(VICTIM), TCP, &[0; 20])));
+        assert!(may_enter(&ipv6(router, ip6(OUTSIDE), TCP, &[0; 20])));
+        for guest in [FIXED.0, VICTIM, FREE.0] {
+            assert!(!may_enter(&ipv6(router, ip6(guest), TCP, &[0; 20])));
+            let fragment = [&[TCP, 0, 0, 8, 0, 0, 0, 1][..], &[0; 32]].concat();
+            assert!(!may_enter(&ipv6(router, ip6(guest), 44, &fragment)));
+            assert!(!may_enter(&ipv6(router, ip6(guest), 58, &[134; 16])), "advertises a router");
+        }
+    }
+
+    let mut switch = switch();
+    let local = Ipv4Addr::new(169, 254, 0, 7);
+    let frame = build::ipv4(mac(FREE.0), mac(OUTSIDE), local);
+    let facts = FrameFacts::of(&frame).unwrap();
+    assert!(TapRules::default().may_enter(&facts, &frame, &switch), "another host's");
+    switch.add(BridgePortId(7), mac(77), Some(local)).unwrap();
+    assert!(!TapRules::default().may_enter(&facts, &frame, &switch));
+}
+
+#[test]
 fn a_mac_address_is_outside_until_a_guest_gets_it() {
     let mut switch = switch();
     let mut rules = TapRules::default();
