@@ -167,10 +167,19 @@ fn members_together_leave_places_for_root() {
         put(member, &protocol::encode(&POOL).unwrap()).unwrap();
     }
     // A thread that is about to note its request may still lose its place, but not its request.
-    let refused = (100..200).find_map(|number| {
-        let last = as_member(MEMBER + number, || bed.raw()).unwrap();
+    // Who gets the place keeps it, so that the user's next connection is refused.
+    let mut admitted = Vec::new();
+    let refused = (0..7).find_map(|_| {
+        let last = as_member(MEMBER + 100, || bed.raw()).unwrap();
         let mut fds = [PollFd::new(last.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, 500u16).is_ok_and(|ready| ready > 0).then_some(last)
+        let is_refused = poll(&mut fds, 500u16).is_ok_and(|ready| ready > 0);
+        match is_refused {
+            true => Some(last),
+            false => {
+                admitted.push(last);
+                None
+            }
+        }
     });
     bed.open_gate();
     let Reply::Refused(refusal) = decode(&refused.unwrap()) else { panic!("not refused") };
