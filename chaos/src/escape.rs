@@ -45,7 +45,12 @@ pub fn is_invisible(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
     }
-    c.is_control() || INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
+    c.is_control() || is_in(INVISIBLE, c)
+}
+
+/// Returns whether a character is in one of the ranges, each with its first and last character.
+pub(crate) fn is_in(ranges: &[(char, char)], c: char) -> bool {
+    ranges.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
 /// Returns the text as one line: all invisible characters are replaced, also ends of lines.

@@ -17,8 +17,8 @@ use rustix::io::Errno;
 /// device that `check` refuses is never opened, whatever other users do to the path.
 ///
 /// # Errors
-/// An error of `check`; or `failed` of the kernel's error if there is no such file, it may not be
-/// read, or is reached through a link while /proc is not mounted.
+/// An error of `check`. Or `failed` of the kernel's error: the file is missing, this user must not
+/// read it, or a link leads to it and /proc is not mounted.
 pub(crate) fn open_checked<T, E>(
     path: &Path,
     flags: OFlags,

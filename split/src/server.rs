@@ -68,7 +68,7 @@ pub trait Serve {
     /// Answers a request. `timings` started when the request was readable.
     fn serve(&mut self, peer: Peer, request: Request, files: Files, timings: Timings) -> Answer;
 
-    /// Drops the uploaded files that it no longer needs, because there is no room for another one.
+    /// Drops the uploaded files that are out of use, to make room for another one.
     fn drop_uploads(&mut self) {}
 
     /// Does work that can wait until the reply is sent.

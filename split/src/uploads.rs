@@ -125,7 +125,7 @@ impl Uploads {
     /// or more.
     ///
     /// # Errors
-    /// The file is empty, the user or all users together have too many, or there is no memory.
+    /// The file is empty, the user or all users together have too many, or memory runs out.
     pub fn begin(
         &self,
         uid: u32,

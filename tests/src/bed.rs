@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempDir};
 use xen::Xen;
+use xen::domain::DomainInfo;
 use xen::hvm::Param;
 use xen::units::DomId;
 
@@ -59,8 +60,7 @@ impl Bed {
     /// Xen does not list its domains.
     #[must_use]
     pub fn domains(&self) -> Vec<DomId> {
-        let all = self.xen.domain_list(DomId::DOM0).expect("Xen lists its domains");
-        all.into_iter().map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
+        self.domains_where(|_| true)
     }
 
     /// As [`Bed::domains`], without those that were destroyed and whose memory a backend of the kernel
@@ -70,9 +70,13 @@ impl Bed {
     /// Xen does not list its domains.
     #[must_use]
     pub fn living_domains(&self) -> Vec<DomId> {
+        self.domains_where(|info| !info.state.dying)
+    }
+
+    fn domains_where(&self, condition: impl Fn(&DomainInfo) -> bool) -> Vec<DomId> {
         let all = self.xen.domain_list(DomId::DOM0).expect("Xen lists its domains");
-        let alive = all.into_iter().filter(|info| !info.state.dying);
-        alive.map(|info| info.domid).filter(|domid| *domid != DomId::DOM0).collect()
+        let found = all.into_iter().filter(|info| info.domid != DomId::DOM0 && condition(info));
+        found.map(|info| info.domid).collect()
     }
 
     /// Returns a parameter of a domain.

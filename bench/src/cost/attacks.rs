@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use chaos_bench::exec::run;
 use chaos_bench::guest::nanoseconds;
 
+use crate::growth::median;
 use crate::limits;
 use crate::report::Report;
 
@@ -39,7 +40,7 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> Result<()> {
     let mut client = connect()?;
     let quiet = round_trips(&mut client, rounds)?;
     report.times("round trip to a redis guest", None, &quiet);
-    let quiet = median(&quiet).context("no round trip was measured")?;
+    let quiet = median(&quiet);
     for (attack, what) in ATTACKS {
         let command_line = format!("cmdline='{attack}'");
         run("chaos", &["create", "--quiet", "hostile.cfg", &command_line])?;
@@ -47,11 +48,8 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> Result<()> {
         run("chaos", &["destroy", "hostile"])?;
         let samples = samples.with_context(|| format!("while a hostile guest {what}"))?;
         report.times(format!("  while a hostile guest {what}"), None, &samples);
-        let median = median(&samples).context("no round trip was measured")?;
-        #[allow(clippy::cast_precision_loss)]
-        let times = median as f64 / quiet as f64;
         let row = "    against the quiet one".to_owned();
-        report.add(row, "times", Some(limits::ATTACK), vec![times]);
+        report.add(row, "times", Some(limits::ATTACK), vec![median(&samples) / quiet]);
     }
     run("chaos", &["destroy", "redis"]).map(drop)
 }
@@ -77,11 +75,6 @@ fn round_trips(client: &mut TcpStream, rounds: usize) -> Result<Vec<u64>> {
             samples.push(nanoseconds(started)?);
         }
     }
+    ensure!(!samples.is_empty(), "no round trip was measured");
     Ok(samples)
-}
-
-fn median(samples: &[u64]) -> Option<u64> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len() / 2).copied()
 }

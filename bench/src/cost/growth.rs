@@ -60,8 +60,9 @@ pub(crate) fn more(ns: &[u64]) -> f64 {
     (median(&ns[ns.len() - SPAN..]) - median(&ns[..SPAN])) / 1e6
 }
 
+/// Returns the median of at least one sample.
 #[allow(clippy::cast_precision_loss)]
-fn median(ns: &[u64]) -> f64 {
+pub(crate) fn median(ns: &[u64]) -> f64 {
     let mut sorted = ns.to_vec();
     sorted.sort_unstable();
     sorted[sorted.len() / 2] as f64

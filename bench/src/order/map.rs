@@ -49,12 +49,7 @@ pub(crate) fn functions(map: &str) -> Vec<u64> {
     // The end of the current input section of code, or 0.
     let mut end = 0;
     for line in map.lines() {
-        let mut words = line.split_whitespace();
-        let mut number = || u64::from_str_radix(words.next()?, 16).ok();
-        let (Some(start), Some(_), Some(size), Some(_)) = (number(), number(), number(), number())
-        else {
-            continue;
-        };
+        let Some((start, size)) = place(&mut line.split_whitespace()) else { continue };
         if let Some((_, section)) = line.rsplit_once(":(") {
             end = if section.starts_with(".text") { start + size } else { 0 };
         } else if output_section(line).is_some() {
@@ -84,14 +79,20 @@ pub(crate) fn sections(map: &str) -> Vec<Section<'_>> {
         if let Some(name) = output_section(line) {
             output = name;
         }
-        let (place, section) = line.rsplit_once(":(")?;
+        let (before, section) = line.rsplit_once(":(")?;
         let name = section.strip_suffix(')').filter(|name| name.starts_with(".text"))?;
-        let mut words = place.split_whitespace();
-        let mut number = || u64::from_str_radix(words.next()?, 16).ok();
-        let (start, _, size, _) = (number()?, number()?, number()?, number()?);
+        let mut words = before.split_whitespace();
+        let (start, size) = place(&mut words)?;
         Some(Section { start, size, name, file: words.last()?, output })
     };
     map.lines().filter_map(section).filter(|section| section.size > 0).collect()
+}
+
+/// Takes the four numbers at the beginning of a line, and returns the address and the size.
+fn place<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<(u64, u64)> {
+    let mut number = || u64::from_str_radix(words.next()?, 16).ok();
+    let (start, _, size, _) = (number()?, number()?, number()?, number()?);
+    Some((start, size))
 }
 
 /// Returns the name of the output section, if the line is one of an output section: its name is one

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::escape::is_invisible;
+use crate::escape::{is_in, is_invisible};
 
 /// Longest name in bytes. Names become file names, and renaming a guest to keep it appends some
 /// bytes.
@@ -67,7 +67,7 @@ const DOM0: &str = "Domain-0";
 pub fn check_name(name: &str) -> Result<(), NameError> {
     check_stored_name(name)?;
     // A single blank is the only white space.
-    let bad = |c: &char| is_invisible(*c) || looks_blank(*c) || (c.is_whitespace() && *c != ' ');
+    let bad = |c: &char| is_invisible(*c) || is_in(BLANK, *c) || (c.is_whitespace() && *c != ' ');
     match name.chars().next() {
         _ if name == DOM0 => Err(NameError::Dom0),
         Some(first) if !first.is_alphanumeric() => Err(NameError::Begin(first)),
@@ -76,10 +76,6 @@ pub fn check_name(name: &str) -> Result<(), NameError> {
         _ if name.ends_with(' ') || name.contains("  ") => Err(NameError::Blanks),
         _ => name.chars().find(bad).map_or(Ok(()), |c| Err(NameError::Character(c))),
     }
-}
-
-fn looks_blank(c: char) -> bool {
-    BLANK.iter().any(|(first, last)| (*first..=*last).contains(&c))
 }
 
 /// Returns the character for a message, in which it must be seen.
@@ -200,7 +196,7 @@ mod tests {
                 prop_assert!(text.parse::<i128>().is_err() && text.parse::<u64>().is_err());
                 prop_assert!(text.starts_with(char::is_alphanumeric));
                 prop_assert!(!text.chars().all(char::is_numeric));
-                prop_assert!(!text.chars().any(looks_blank));
+                prop_assert!(!text.chars().any(|c| is_in(BLANK, c)));
                 prop_assert_eq!(Path::new(&text).file_name().and_then(|name| name.to_str()), Some(&*text));
                 prop_assert!(text.split(' ').all(|word| !word.is_empty()));
                 prop_assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)));

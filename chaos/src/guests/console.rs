@@ -29,7 +29,7 @@ pub struct GuestConsole {
 /// Connects to a guest's console.
 ///
 /// # Errors
-/// There is no such guest, it has ended, it has no console, or another client uses it.
+/// The guest does not exist, has ended, or has no console; or another client uses the console.
 pub fn console<H: Hypervisor>(
     host: &Host<H>,
     target: &str,

@@ -56,8 +56,8 @@ impl Args {
         self.ends.shrink_to(512);
     }
 
-    /// Makes room for an argument. Returns false if there is no memory, or if the arguments would
-    /// take more than half of what is free without them.
+    /// Makes room for an argument. Returns false if memory runs out, or if the arguments would take
+    /// more than half of what is free without them.
     pub(crate) fn reserve(&mut self, memory: &dyn Memory, bytes: usize) -> bool {
         let (held, table) = (self.held(), self.bytes.capacity());
         if !room(&mut self.bytes, bytes, |new| fits_in_share(memory, held - table, table, new)) {

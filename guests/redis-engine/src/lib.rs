@@ -20,7 +20,7 @@
 //!   `SCAN` a different meaning.
 //! * `INCRBYFLOAT` calculates with 64 bits where Redis has 80: 0.1 + 0.2 has a last digit that
 //!   Redis rounds away. Hexadecimal floating-point numbers are not accepted.
-//! * Commands that only read are also refused with `OOM` when there is no memory for the reply, and
+//! * Commands that only read are also refused with `OOM` when memory runs out for the reply, and
 //!   every command whose arguments take more than half of the free memory.
 //! * A command has at most 1,048,576 arguments, its name included, and a line of a request at most
 //!   65,536 bytes.

@@ -99,8 +99,8 @@ impl Store {
     }
 
     /// Returns whether the incomplete requests of all connections hold more memory than is free
-    /// beside them. The caller must then close the connection whose request holds the most
-    /// ([`Session::held_by_request`](crate::Session::held_by_request)), until it is no longer so.
+    /// beside them. As long as this is true, the caller must close the connection whose request holds
+    /// the most ([`Session::held_by_request`](crate::Session::held_by_request)).
     #[must_use]
     pub fn requests_exceed_their_share(&self) -> bool {
         self.requests.exceed(self.memory)

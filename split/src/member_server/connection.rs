@@ -13,8 +13,8 @@ use chaos::clients::chaosd::protocol::{self, MAX_PACKET, Reply, Request};
 use chaos::failure::FailureClass;
 use chaos::timings::Timings;
 use daemon::chain::chain;
+use daemon::wait;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recvmsg};
 
 use super::places::Held;
@@ -187,22 +187,11 @@ struct Received {
     cut: bool,
 }
 
-/// Waits for a packet or the end of the connection. Returns `false` if neither comes in time.
+/// Waits for a packet or the end of the connection. Returns `false` if neither comes in time, or if
+/// the deadline has passed, whether there are packets or not.
 fn has_packet_until(socket: &UnixStream, deadline: Instant) -> bool {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        // A millisecond more: the time-out is rounded down.
-        let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
-        let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
-            Ok(0) | Err(Errno::EINTR) => {}
-            // An error is reported by the call that receives.
-            Ok(_) | Err(_) => return true,
-        }
-    }
+    // An error is reported by the call that receives.
+    Instant::now() < deadline && wait::readable(socket.as_fd(), deadline).unwrap_or(true)
 }
 
 /// Waits for a packet. `None` at the end of the connection. No descriptor is ever opened here: with

@@ -48,7 +48,7 @@ struct Shared {
 enum Order {
     /// Carry out a request.
     Serve(Box<MemberRequest>),
-    /// Drop the uploaded files that are no longer needed, because there is no room for another one.
+    /// Drop the uploaded files that are out of use, to make room for another one.
     DropUploads(Sender<()>),
 }
 

@@ -155,7 +155,7 @@ impl Bed {
         self.gate.send(()).unwrap();
     }
 
-    /// Makes the server exit as soon as it is no longer busy.
+    /// Makes the server exit as soon as it has answered the current request.
     pub(crate) fn stop(&self) {
         self.stops.store(true, Ordering::Relaxed);
         self.waker.wake().unwrap();

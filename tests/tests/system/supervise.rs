@@ -2,16 +2,7 @@
 //! `chaosd` carries out `on_poweroff`, `on_reboot` and `on_crash`.
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Guest, chaos};
-
-const SETTINGS: &str = "memory = '32M'
-[[flavour]]
-name = 'daytime'
-memory = '4M'
-bridges = ['xenbr0']
-low = 1
-high = 2
-";
+use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos};
 
 /// Checks that the daytime guest answers.
 #[track_caller]
@@ -50,7 +41,7 @@ fn a_guest_that_powers_off_is_destroyed() {
 #[test]
 fn a_guest_that_reboots_is_restarted_with_its_name_and_its_addresses() {
     let _bed = Bed::new();
-    let chaosd = Chaosd::start(SETTINGS);
+    let chaosd = Chaosd::start(SMALL_POOL);
     chaosd.wait_until_full("daytime");
     let guest = Guest::create("daytime.cfg", &[]);
     answers();
@@ -84,7 +75,7 @@ fn a_guest_that_powered_off_while_no_chaosd_ran_is_restarted() {
 #[test]
 fn a_guest_can_be_kept_under_another_name_or_as_it_is() {
     let _bed = Bed::new();
-    let chaosd = Chaosd::start(SETTINGS);
+    let chaosd = Chaosd::start(SMALL_POOL);
     let guest = Guest::create("daytime.cfg", &["on_reboot='rename-restart'"]);
     answers();
     chaos(&["reboot", "daytime"]).ok();
