@@ -11,6 +11,8 @@ const IPV6: u8 = 41;
 
 /// The UDP port that DHCP servers send from (RFC 2131).
 const DHCP_SERVER: u16 = 67;
+/// The UDP port that DHCP servers send to. Many clients do not check which port a reply is from.
+const DHCP_CLIENT: u16 = 68;
 
 /// The type of a redirect (RFC 792).
 const REDIRECT: u8 = 5;
@@ -47,6 +49,7 @@ pub(super) fn may_be_from_guest(protocol: u8, packet: &[u8], has_fixed: bool) ->
         let kind = packet.get(header);
         return kind.is_some_and(|kind| !matches!(*kind, REDIRECT | ROUTER_ADVERTISEMENT));
     }
-    let source_port = array(packet, header).map(u16::from_be_bytes);
-    source_port.is_some_and(|port| port != DHCP_SERVER)
+    let Some([a, b, c, d]) = array(packet, header) else { return false };
+    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    source != DHCP_SERVER && destination != DHCP_CLIENT
 }

@@ -34,6 +34,8 @@ const SHIM6: u8 = 140;
 
 /// The UDP port that DHCPv6 servers send from (RFC 8415).
 const DHCP_SERVER: u16 = 547;
+/// The UDP port that DHCPv6 servers send to. Many clients do not check which port a reply is from.
+const DHCP_CLIENT: u16 = 546;
 
 /// What the rules need of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +104,10 @@ fn content(packet: &[u8], first: u8) -> Option<Content> {
             }
             ICMPV6 => return icmp(packet.get(at..)?, is_fragment),
             UDP => {
-                let source_port = u16::from_be_bytes(array(packet, at)?);
-                let is_server = source_port == DHCP_SERVER;
+                let [a, b, c, d] = array(packet, at)?;
+                let (source, destination) =
+                    (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                let is_server = source == DHCP_SERVER || destination == DHCP_CLIENT;
                 return Some(if is_server { Content::DhcpServer } else { Content::Other });
             }
             _ => return (at <= packet.len()).then_some(Content::Other),

@@ -88,8 +88,13 @@ fn neighbour(kind: u8, target: Ipv6Addr, option: Option<u8>) -> Vec<u8> {
     [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &target.octets(), &option].concat()
 }
 
+/// Returns a UDP datagram to the port of DHCPv6 servers.
 fn udp6(source_port: u16) -> Vec<u8> {
-    [&source_port.to_be_bytes()[..], &[2, 34, 0, 8, 0, 0]].concat()
+    udp_between(source_port, 547)
+}
+
+fn udp_between(source_port: u16, port: u16) -> Vec<u8> {
+    [source_port, port, 8, 0].map(u16::to_be_bytes).concat()
 }
 
 proptest! {

@@ -84,6 +84,11 @@ fn no_guest_is_a_dhcp_server() {
     check(&[
         ("client", true, true, |me| udp(me, ip(me), 68)),
         ("server", false, false, |me| udp(me, ip(me), 67)),
+        ("server with another port", false, false, |me| {
+            let mut frame = udp(me, ip(me), 1067);
+            frame[HEADER + 22..HEADER + 24].copy_from_slice(&68_u16.to_be_bytes());
+            frame
+        }),
         ("server, behind options", false, false, |me| {
             let mut frame = udp(me, ip(me), 68);
             frame[HEADER] = 0x46;
@@ -105,7 +110,7 @@ fn no_guest_is_a_dhcp_server() {
             frame[HEADER] = 0x44;
             frame
         }),
-        ("a port cut off", false, false, |me| udp(me, ip(me), 68)[..HEADER + 21].to_vec()),
+        ("a port cut off", false, false, |me| udp(me, ip(me), 68)[..HEADER + 23].to_vec()),
         ("port 67 of TCP", true, true, |me| {
             let mut frame = udp(me, ip(me), 67);
             frame[HEADER + 9] = 6;

@@ -52,6 +52,9 @@ fn no_guest_is_a_router_or_a_dhcp_server() {
         ("renumbering", false, false, |me| ipv6(me, ip6(me), ICMP, &[138; 40])),
         ("DHCPv6 client", true, true, |me| ipv6(me, ip6(me), UDP, &udp6(546))),
         ("DHCPv6 server", false, false, |me| ipv6(me, ip6(me), UDP, &udp6(547))),
+        ("DHCPv6 server with another port", false, false, |me| {
+            ipv6(me, ip6(me), UDP, &udp_between(1547, 546))
+        }),
         ("a port cut off", false, false, |me| ipv6(me, ip6(me), UDP, &[2])),
         ("echo request", true, true, |me| ipv6(me, ip6(me), ICMP, &[128, 0, 0, 0, 0, 0, 0, 0])),
     ]);
