@@ -24,6 +24,17 @@ fn main() {
     // create (docs/performance.md). The command runs for milliseconds and serves no requests. The
     // daemons have full RELRO.
     println!("cargo::rustc-link-arg-bin=chaos=-Wl,-z,norelro");
+    // Functions of the C library's start that src/start/replaced.rs replaces.
+    for function in [
+        "_dl_debug_initialize",
+        "_dl_get_origin",
+        "_dl_init_paths",
+        "_dl_new_object",
+        "__register_frame_info",
+        "__deregister_frame_info",
+    ] {
+        println!("cargo::rustc-link-arg-bin=chaos=-Wl,--wrap={function}");
+    }
     // OUT_DIR is TARGET/release/build/chaos-HASH/out.
     if let Some(programs) = PathBuf::from(variable("OUT_DIR")).ancestors().nth(3) {
         let map = programs.join("chaos.map");

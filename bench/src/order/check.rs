@@ -62,6 +62,26 @@ pub(crate) fn fit(map: &str, script: &str) -> Result<Fit> {
     Ok(Fit { patterns: patterns.len(), misses })
 }
 
+/// Object files of the C library that load shared libraries: name services. (`dlopen` itself is in
+/// each static program, because the C library converts character sets with it, on request.)
+const LOADERS: &[&str] = &["getaddrinfo.o", "getpwnam*.o", "getgrnam*.o", "nss_*.o"];
+
+/// Returns the object files in the program that would load shared libraries. The program replaces
+/// the part of the C library's start that this needs (`chaos/src/start/replaced.rs`).
+pub(crate) fn loaders(map: &str) -> Vec<&str> {
+    let object = |file: &str| {
+        let (_, name) = file.strip_suffix(')')?.split_once("libc.a(")?;
+        LOADERS.iter().any(|pattern| glob(pattern, name)).then_some(())
+    };
+    let mut files: Vec<_> = map::sections(map)
+        .into_iter()
+        .map(|section| section.file)
+        .filter(|file| object(file).is_some())
+        .collect();
+    files.dedup();
+    files
+}
+
 /// A line such as `*libc.a:exit.o(.text .text.*)`.
 struct Pattern<'a> {
     text: &'a str,
@@ -158,6 +178,13 @@ mod tests {
         let map = MAP.replace(".text.create", ".text");
         let error = fit(&map, &script("    *(.text.main)\n")).unwrap_err();
         assert!(error.to_string().contains("was not laid out"), "{error}");
+    }
+
+    #[test]
+    fn name_services_load_libraries() {
+        assert!(loaders(MAP).is_empty());
+        let map = MAP.replace("exit.o", "getaddrinfo.o").replace("/t/c.o", "/x/libc.a(nss_db.o)");
+        assert_eq!(loaders(&map), ["/lib/x/libc.a(getaddrinfo.o)", "/x/libc.a(nss_db.o)"]);
     }
 
     #[test]

@@ -36,7 +36,8 @@ enum Args {
         /// The map that LLVM's linker has written with `-Map`.
         map: PathBuf,
     },
-    /// Fails if more than 5 % of a linker script's patterns match no code in the program.
+    /// Fails if more than 5 % of a linker script's patterns match no code in the program, or if the
+    /// program would load shared libraries.
     Check {
         /// The map that LLVM's linker has written with `-Map` when it used the script.
         map: PathBuf,
@@ -60,7 +61,15 @@ fn main() -> Result<()> {
             }
         }
         Args::Check { map, script } => {
-            let fit = check::fit(&read(&map)?, &read(&script)?)?;
+            let map = read(&map)?;
+            let loaders = check::loaders(&map);
+            ensure!(
+                loaders.is_empty(),
+                "the program would load shared libraries, for which chaos/src/start/replaced.rs \
+                 leaves it unprepared: it contains {}",
+                loaders.join(", ")
+            );
+            let fit = check::fit(&map, &read(&script)?)?;
             for pattern in &fit.misses {
                 writeln!(output, "matches no code: {pattern}")?;
             }
