@@ -4,7 +4,7 @@
 //! `chaosd` sends `noxsd` the identities of a guest's vifs as the guest starts, and adds them to the
 //! device file only afterwards. A restarted `noxsd` serves vifs without identities to no guest.
 
-use noxs_control::VifIdentity;
+use noxs_control::{Refusal, VifIdentity};
 
 use super::error::LifecycleError;
 use super::host::Host;
@@ -13,8 +13,10 @@ use crate::clients::noxsd::{BackendError, Link};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// Adds missing identities of vifs to a guest's device file, and sends them to `noxsd`. Does nothing
-/// for a guest whose file is complete, or that has none. Returns whether something was missing.
+/// Sends `noxsd` the identities of vifs that are missing in a guest's device file, and adds them to
+/// the file. Does nothing for a guest whose file is complete, or that has none. Returns `false` if
+/// `noxsd` refuses an identity because another guest has it: then the create had failed when its
+/// process was killed.
 ///
 /// # Errors
 /// The file cannot be read or written.
@@ -22,22 +24,28 @@ pub(super) fn configure_again<H: Hypervisor>(
     host: &Host<H>,
     record: &Record,
 ) -> Result<bool, LifecycleError> {
-    let Some(mut attach) = host.records.devices(record.domid)? else { return Ok(false) };
+    let Some(mut attach) = host.records.devices(record.domid)? else { return Ok(true) };
     let is_complete = attach.vifs.iter().all(|vif| vif.identity.is_some());
     if is_complete || attach.vifs.len() != record.config.vifs.len() {
-        return Ok(false);
+        return Ok(true);
     }
     let mut vifs = Vec::with_capacity(attach.vifs.len());
     for (vif, config) in attach.vifs.iter_mut().zip(&record.config.vifs) {
         // The record has the MAC address, also if the user's config left it open.
-        let Some(mac) = config.mac else { return Ok(false) };
+        let Some(mac) = config.mac else { return Ok(true) };
         let identity = vif_plan::identity(config, mac);
         vif.identity = Some(identity);
         vifs.push(identity);
     }
+    // First: a noxsd that starts later takes what the file says for an identity that was accepted.
+    if let Err(BackendError::Refused(Refusal::AddressInUse(_))) =
+        send(&host.noxsd, attach.id, &vifs)
+    {
+        return Ok(false);
+    }
+    // It has the identities already, or does not run. If the next one finds that an older guest has
+    // them, it serves that one.
     host.records.replace_devices(&attach)?;
-    // If noxsd does not run, the next one reads the file. If it refuses, it has the identities.
-    let _ = send(&host.noxsd, attach.id, &vifs);
     Ok(true)
 }
 

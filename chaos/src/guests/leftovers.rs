@@ -53,8 +53,9 @@ pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
                 remove(host, &guest)?;
                 cleared.incomplete += 1;
             }
-            Condition::Guest(record) => {
-                configure_again(host, record)?;
+            Condition::Guest(record) if !configure_again(host, record)? => {
+                remove(host, &guest)?;
+                cleared.incomplete += 1;
             }
             _ => {}
         }

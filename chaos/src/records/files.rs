@@ -6,14 +6,14 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use noxs_control::Attach;
 use noxs_control::record::{DeviceRecord, MAX_RECORD};
+use noxs_control::{Attach, MAX_UNWRITTEN};
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
 use super::fs::{create_below, create_private, file_names, ignore_missing, replace, write_new};
 use super::paths::{RECORD, Records};
-use super::prepared::{MAX_UNWRITTEN, PreparedRecord};
+use super::prepared::PreparedRecord;
 use super::record::Record;
 use super::stored;
 

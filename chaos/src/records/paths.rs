@@ -12,7 +12,7 @@ use super::fs::make_private;
 pub const ROOT: &str = "/run/chaos";
 
 /// Name of the file in a domain's folder that holds its [`Record`](super::Record).
-pub(super) const RECORD: &str = "record";
+pub(super) use noxs_control::GUEST_RECORD_FILE as RECORD;
 
 /// The records of this host.
 #[derive(Clone, Debug)]

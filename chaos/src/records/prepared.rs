@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::linkat;
+use noxs_control::MAX_UNWRITTEN;
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
@@ -16,11 +17,6 @@ use super::paths::{RECORD, Records, name_target};
 
 /// Name of the link in a domain's folder that becomes its name.
 const LINK: &str = "name";
-
-/// A file of at most this many bytes does not contain a record yet. The kernel extends a file only
-/// after it has copied the bytes, so this holds even while a record is written over the
-/// placeholder.
-pub(super) const MAX_UNWRITTEN: usize = 1;
 
 /// Content of a prepared record file.
 const PLACEHOLDER: [u8; MAX_UNWRITTEN] = [0];

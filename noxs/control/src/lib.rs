@@ -40,6 +40,15 @@ pub const RECORDS: &str = "/run/chaos/domains";
 /// Name of the file in a domain's folder that holds its [`record`].
 pub const RECORD_FILE: &str = "devices";
 
+/// Name of the file in a domain's folder that holds the toolstack's own record of the guest. A
+/// toolstack that sends identities with [`Request::Attach`] writes it once noxsd has accepted them.
+pub const GUEST_RECORD_FILE: &str = "record";
+
+/// A [`GUEST_RECORD_FILE`] of at most this many bytes does not contain a record yet. The kernel
+/// extends a file only after it has copied the bytes, so this holds even while a record is written
+/// over the placeholder.
+pub const MAX_UNWRITTEN: usize = 1;
+
 /// Name of the file in a domain's folder that holds its console's output.
 pub const CONSOLE_LOG: &str = "console.log";
 

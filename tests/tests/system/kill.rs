@@ -3,8 +3,11 @@
 //! whichever command that is, and list the rest. What it has created completely must go on when
 //! `noxsd` is restarted.
 
+use std::fs;
+
 use serde_json::Value;
 use system_tests::{Bed, Ended, Guest, chaos, restart_noxsd, run_to_syscall};
+use xen::units::DomId;
 
 #[test]
 fn what_a_killed_create_leaves_is_removed_or_listed() {
@@ -55,6 +58,41 @@ fn what_a_killed_create_leaves_is_removed_or_listed() {
     assert!(incomplete > 10, "only {incomplete} of {stop} kills left an incomplete guest");
     assert!(complete > 3, "only {complete} of {stop} kills left a complete guest");
     assert_eq!(bed.free_pages(), before, "memory is lost");
+}
+
+/// A create writes the addresses of its guest to the device file before `noxsd` has accepted them.
+#[test]
+fn a_killed_create_takes_no_address_of_a_guest_when_noxsd_restarts() {
+    let bed = Bed::new();
+    let owner = Guest::create("redis.cfg", &[]);
+    let (mut stop, mut with_file) = (0, 0);
+    loop {
+        let ended =
+            run_to_syscall("/usr/local/bin/chaos", &["create", "redis.cfg", "name='b'"], stop);
+        let mut domains = bed.domains();
+        domains.retain(|domid| u64::from(domid.0) != owner.domid);
+        let device_file = |domid: &DomId| format!("/run/chaos/domains/{domid}/devices");
+        if domains
+            .iter()
+            .any(|domid| fs::exists(device_file(domid)).expect("the folder is readable"))
+        {
+            with_file += 1;
+            restart_noxsd();
+            let answer = Guest::ask("10.0.0.2:6379", b"PING\r\n", b"\r\n");
+            assert_eq!(answer, b"+PONG\r\n", "stop {stop}, after a restart of noxsd");
+        }
+        for domid in domains {
+            chaos(&["destroy", &domid.0.to_string()]).ok();
+        }
+        if let Ended::Exited(code) = ended {
+            assert_eq!(code, 1, "the address is in use");
+            break;
+        }
+        stop += 1;
+    }
+    assert!(with_file > 3, "only {with_file} of {stop} kills left a device file");
+    owner.destroy();
+    bed.assert_empty("after the kills");
 }
 
 fn is_running(guest: &Value) -> bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use nix::errno::Errno;
-use noxs_control::Refusal;
+use noxs_control::{AddressInUse, AddressOwner, Refusal, VifAddress};
 use xen::domain::ShutdownReason;
 use xen::units::{DomId, DomainHandle};
 
@@ -211,4 +211,18 @@ fn clearing_completes_the_device_file_of_a_guest_whose_creator_was_killed() {
     assert!(bed.done().iter().any(|done| done.contains("configure")), "noxsd gets them, too");
     clear(&bed.host).unwrap();
     assert!(!bed.done().iter().any(|done| done.contains("configure")), "once");
+}
+
+#[test]
+fn clearing_removes_a_guest_whose_create_was_killed_after_its_address_was_refused() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    let created = bed.create(&config("a")).unwrap();
+    let mut incomplete = bed.host.records.devices(created.domid).unwrap().unwrap();
+    let mac = incomplete.vifs[0].identity.take().unwrap().mac;
+    bed.host.records.replace_devices(&incomplete).unwrap();
+    let (address, owner) = (VifAddress::Mac(mac), AddressOwner::Domain(77));
+    noxsd.behave(Behaviour::InUse(vec![AddressInUse { address, owner }]));
+
+    assert_eq!(clear(&bed.host).unwrap(), Cleared { incomplete: 1, leftovers: 0 });
+    bed.assert_empty("after the refusal");
 }

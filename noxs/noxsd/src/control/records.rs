@@ -6,11 +6,12 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use daemon::chain::chain;
 use nix::fcntl::OFlag;
 use noxs_control::record::{self, DeviceRecord, MAX_RECORD};
-use noxs_control::{Attach, CONSOLE_LOG, RECORD_FILE};
+use noxs_control::{Attach, CONSOLE_LOG, GUEST_RECORD_FILE, MAX_UNWRITTEN, RECORD_FILE};
 
 use crate::console::ConsoleLog;
 
@@ -21,6 +22,18 @@ pub struct Recorded {
     pub attach: Attach,
     /// The console's log, if the domain has a console.
     pub log: Option<ConsoleLog>,
+    claim: Claim,
+}
+
+/// Which of two domains with the same address was the first that an earlier noxsd accepted: the
+/// smaller one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    /// Whether the toolstack has not written its record of the guest yet. The guest has never run
+    /// then, and the earlier noxsd may have refused its addresses.
+    is_unconfirmed: bool,
+    /// When the device record was written.
+    since: SystemTime,
 }
 
 /// Why a record cannot be used.
@@ -41,7 +54,8 @@ enum RecordError {
 }
 
 /// Reads all records, including those of the previous version. Leaves out a record that cannot be
-/// used, with a warning.
+/// used, with a warning. The records are in the order in which the domains got their addresses, so
+/// that no domain gets an address that a guest before it has.
 pub fn read(folder: &Path) -> Vec<Recorded> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -68,20 +82,22 @@ pub fn read(folder: &Path) -> Vec<Recorded> {
             }
         }
     }
+    records.sort_by_key(|recorded: &Recorded| recorded.claim);
     records
 }
 
 /// Reads one record. Returns `None` if the domain has no devices.
 fn read_one(folder: &Path, domid: u16) -> Result<Option<Recorded>, RecordError> {
     let mut bytes = Vec::new();
-    match open(&folder.join(RECORD_FILE), OpenOptions::new().read(true)) {
+    let since = match open(&folder.join(RECORD_FILE), OpenOptions::new().read(true)) {
         Ok(file) => {
+            let since = file.metadata().and_then(|file| file.modified());
             let limit = MAX_RECORD as u64 + 1;
-            file.take(limit).read_to_end(&mut bytes).map_err(RecordError::Read)?;
+            file.take(limit).read_to_end(&mut bytes).and(since).map_err(RecordError::Read)?
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(RecordError::Read(error)),
-    }
+    };
     if bytes.len() > MAX_RECORD {
         return Err(RecordError::TooLong);
     }
@@ -97,7 +113,10 @@ fn read_one(folder: &Path, domid: u16) -> Result<Option<Recorded>, RecordError> 
         }
         None => None,
     };
-    Ok(Some(Recorded { attach, log }))
+    let is_confirmed = fs::symlink_metadata(folder.join(GUEST_RECORD_FILE))
+        .is_ok_and(|file| file.len() > MAX_UNWRITTEN as u64);
+    let claim = Claim { is_unconfirmed: !is_confirmed, since };
+    Ok(Some(Recorded { attach, log, claim }))
 }
 
 /// Opens an existing file, without following a symbolic link or waiting for the other end of a
@@ -110,6 +129,7 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use noxs_control::{ConsoleDevice, DomainId};
 
@@ -163,6 +183,27 @@ mod tests {
         let records = read(&folder.0);
         assert_eq!(records.iter().map(|r| r.attach.id.domid).collect::<Vec<_>>(), [3]);
         assert!(records[0].log.is_some());
+    }
+
+    #[test]
+    fn domains_are_in_the_order_in_which_they_got_their_addresses() {
+        let folder = Temporary::new("order");
+        let write = |domid: u16, written: u64, record: Option<&[u8]>| {
+            let folder = folder.record(&domid.to_string(), domid);
+            let file = File::options().write(true).open(folder.join(RECORD_FILE)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(written)).unwrap();
+            if let Some(record) = record {
+                fs::write(folder.join(GUEST_RECORD_FILE), record).unwrap();
+            }
+        };
+        // Being created, or never completed.
+        write(3, 1, None);
+        write(4, 2, Some(&[0; MAX_UNWRITTEN]));
+        // Guests.
+        write(5, 4, Some(b"record"));
+        write(6, 3, Some(b"record"));
+        let domids: Vec<_> = read(&folder.0).iter().map(|r| r.attach.id.domid).collect();
+        assert_eq!(domids, [6, 5, 3, 4]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
-use noxs_control::{Attach, DomainId, Refusal};
+use noxs_control::{Attach, DomainId, Refusal, VifIdentity};
 
 use super::device::{Device, Resources, requested};
 use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
@@ -51,6 +51,7 @@ impl<H: Host> Domains<H> {
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
         let domid = DomId(attach.id.domid);
+        let mut replaces = false;
         if let Some(index) = self.by_domid.get(domid.0.into()) {
             let old = &self.slots[index.0];
             // A toolstack writes the record before it sends this request. If noxsd started in
@@ -59,14 +60,11 @@ impl<H: Host> Domains<H> {
                 return Err(Refusal::Invalid(format!("domain {domid} is attached already")));
             }
             // Otherwise Xen has reused the domid, so the old domain no longer exists.
-            let old = old.id;
-            self.detach(old, clients)?;
+            self.remove(index, clients);
+            replaces = true;
         }
-        let bridges = self.check(attach, log.is_some())?;
-        let identities = identities(&attach.vifs)?;
+        let (bridges, identities) = self.check(attach, log.is_some())?;
         if let Some(identities) = &identities {
-            let indices = attach.vifs.iter().map(|vif| vif.index);
-            self.net.check_identities(indices.zip(bridges.iter().copied()), identities)?;
             let result = self.net.check_dom0(bridges.iter().copied(), identities);
             match (result, guest) {
                 // The guest had the address first and keeps its network.
@@ -102,6 +100,7 @@ impl<H: Host> Domains<H> {
         let backoff = Backoff::new(now);
         let domain = Domain { id: attach.id, memory, devices, guest, allowance, backoff };
         self.slots.insert(Box::new(domain));
+        self.forget_left_out(|id| id.domid == attach.id.domid);
         self.by_domid.insert(domid.0.into(), index);
         if guest == AttachedAs::Running {
             for device in self.device_ids(index) {
@@ -111,6 +110,9 @@ impl<H: Host> Domains<H> {
         if let Some(identities) = identities {
             self.start_vifs(index, &identities, now, clients);
         }
+        if replaces {
+            self.attach_left_out(clients);
+        }
         tracing::debug!(
             "domain {domid} attached: {} console, {} vif",
             usize::from(attach.console.is_some()),
@@ -119,23 +121,28 @@ impl<H: Host> Domains<H> {
         Ok(())
     }
 
-    /// Releases everything of a domain.
+    /// Releases everything of a domain, and serves those that were left out because it had their
+    /// addresses.
     ///
     /// # Errors
     /// There is no such domain.
     pub fn detach(&mut self, id: DomainId, clients: &mut impl Clients) -> Result<(), Refusal> {
-        if self.forget_left_out(id) {
+        if self.forget_left_out(|other| other == id) {
             return Ok(());
         }
-        let domain = self.find(id)?;
+        self.remove(self.find(id)?, clients);
+        tracing::debug!("domain {} detached", id.domid);
+        self.attach_left_out(clients);
+        Ok(())
+    }
+
+    fn remove(&mut self, domain: DomainIndex, clients: &mut impl Clients) {
         for device in self.device_ids(domain) {
             self.release(device, clients);
         }
-        self.by_domid.remove(id.domid.into());
+        let removed = self.slots.remove(domain.0);
+        self.by_domid.remove(removed.id.domid.into());
         self.broken.remove(&domain);
-        self.slots.remove(domain.0);
-        tracing::debug!("domain {} detached", id.domid);
-        Ok(())
     }
 
     /// Queues a device of a guest that an earlier noxsd served, and sends the guest an event: the
@@ -149,8 +156,24 @@ impl<H: Host> Domains<H> {
         }
     }
 
+    /// Checks a request, except that dom0 may have an address of it. Returns the vifs' bridges and
+    /// identities.
+    pub(super) fn check(
+        &self,
+        attach: &Attach,
+        has_log: bool,
+    ) -> Result<(Vec<BridgeId>, Option<Vec<VifIdentity>>), Refusal> {
+        let bridges = self.check_devices(attach, has_log)?;
+        let identities = identities(&attach.vifs)?;
+        if let Some(identities) = &identities {
+            let indices = attach.vifs.iter().map(|vif| vif.index);
+            self.net.check_identities(indices.zip(bridges.iter().copied()), identities)?;
+        }
+        Ok((bridges, identities))
+    }
+
     /// Checks a request, except for the identities of its vifs. Returns the vifs' bridges.
-    fn check(&self, attach: &Attach, has_log: bool) -> Result<Vec<BridgeId>, Refusal> {
+    fn check_devices(&self, attach: &Attach, has_log: bool) -> Result<Vec<BridgeId>, Refusal> {
         let invalid = |text: String| Err(Refusal::Invalid(text));
         match (attach.console, has_log) {
             (Some(_), false) => {

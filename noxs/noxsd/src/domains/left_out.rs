@@ -15,9 +15,19 @@ use crate::host::Host;
 /// Why a domain is left out that has crashed noxsd.
 pub const CRASHED: &str = "noxsd crashed twice while it served this guest; destroy the guest";
 
+/// A domain that is not served.
+#[derive(Debug)]
+pub(super) struct LeftOut {
+    /// Lists all of its devices as broken.
+    pub(super) status: DomainStatus,
+    /// What it is served from once its addresses are free; `None` if it never is.
+    waiting: Option<(Attach, Option<ConsoleLog>)>,
+}
+
 impl<H: Host> Domains<H> {
-    /// Attaches a domain that an earlier noxsd served. A guest whose address another one has is
-    /// [left out](Self::leave_out). Domains that no longer exist are not listed.
+    /// Attaches a domain that an earlier noxsd served. A guest whose address another one has is not
+    /// served until that one is detached, and is listed meanwhile. Domains that no longer exist are
+    /// not listed.
     ///
     /// # Errors
     /// As [`attach`](Self::attach).
@@ -28,35 +38,57 @@ impl<H: Host> Domains<H> {
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
-        let result = self.attach(attach, log, AttachedAs::Running, now, clients);
-        if let Err(refusal @ Refusal::AddressInUse(_)) = &result {
-            self.leave_out(attach, &refusal.to_string());
+        match self.check(attach, log.is_some()) {
+            Err(refusal @ Refusal::AddressInUse(_)) => {
+                let status = status(attach, &refusal.to_string());
+                self.left_out.push(LeftOut { status, waiting: Some((attach.clone(), log)) });
+                Err(refusal)
+            }
+            _ => self.attach(attach, log, AttachedAs::Running, now, clients),
         }
-        result
     }
 
     /// Notes that a domain is not served, and why. Nothing of it is mapped or bound; its status
     /// lists all of its devices as broken.
     pub fn leave_out(&mut self, attach: &Attach, reason: &str) {
-        let device = |name: String, counters| DeviceStatus {
-            name,
-            broken: Some(reason.to_owned()),
-            counters,
-        };
-        let console = attach.console.iter().map(|_| {
-            device("console".to_owned(), DeviceCounters::Console(ConsoleStatus::default()))
-        });
-        let vifs = attach.vifs.iter().map(|vif| {
-            device(format!("vif{}", vif.index), DeviceCounters::Vif(VifStatus::default()))
-        });
-        let devices = console.chain(vifs).collect();
-        self.left_out.push(DomainStatus { id: attach.id, devices });
+        self.left_out.push(LeftOut { status: status(attach, reason), waiting: None });
     }
 
-    /// Forgets a domain that is not served. Returns whether there was one.
-    pub(super) fn forget_left_out(&mut self, id: DomainId) -> bool {
+    /// Forgets domains that are not served. Returns whether there was one.
+    pub(super) fn forget_left_out(&mut self, forget: impl Fn(DomainId) -> bool) -> bool {
         let before = self.left_out.len();
-        self.left_out.retain(|status| status.id != id);
+        self.left_out.retain(|domain| !forget(domain.status.id));
         self.left_out.len() < before
     }
+
+    /// Serves the domains whose addresses are free now, in the order in which they were left out.
+    pub(super) fn attach_left_out(&mut self, clients: &mut impl Clients) {
+        for mut domain in std::mem::take(&mut self.left_out) {
+            let Some((attach, log)) = domain.waiting.take() else {
+                self.left_out.push(domain);
+                continue;
+            };
+            let domid = attach.id.domid;
+            match self.attach_recorded(&attach, log, self.last_turn, clients) {
+                Ok(()) => tracing::info!("serving domain {domid} again: its address is free"),
+                Err(Refusal::AddressInUse(_)) => {}
+                Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
+            }
+        }
+    }
+}
+
+/// Returns the status of a domain that is not served.
+fn status(attach: &Attach, reason: &str) -> DomainStatus {
+    let device =
+        |name: String, counters| DeviceStatus { name, broken: Some(reason.to_owned()), counters };
+    let console = attach
+        .console
+        .iter()
+        .map(|_| device("console".to_owned(), DeviceCounters::Console(ConsoleStatus::default())));
+    let vifs = attach
+        .vifs
+        .iter()
+        .map(|vif| device(format!("vif{}", vif.index), DeviceCounters::Vif(VifStatus::default())));
+    DomainStatus { id: attach.id, devices: console.chain(vifs).collect() }
 }

@@ -23,12 +23,13 @@ use std::fs::File;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use noxs_control::{DomainId, DomainStatus, Refusal};
+use noxs_control::{DomainId, Refusal};
 use slab::Slab;
 
 pub use self::attach::AttachedAs;
 use self::device::{Device, Fault};
 pub use self::left_out::CRASHED;
+use self::left_out::LeftOut;
 use crate::console::Clients;
 use crate::console::log::LogSpace;
 use crate::host::{DomId, Host, LocalPort};
@@ -112,7 +113,7 @@ pub struct Domains<H: Host> {
     /// Domains that have lost a device.
     broken: BTreeSet<DomainIndex>,
     /// Domains that are not served, and why.
-    left_out: Vec<DomainStatus>,
+    left_out: Vec<LeftOut>,
     warnings: Bucket,
 }
 

@@ -2,6 +2,7 @@
 //! Tests of guests that an earlier noxsd served.
 
 use super::*;
+use crate::net::frame::HEADER;
 
 #[test]
 fn a_restarted_noxsd_continues_where_the_rings_stand() {
@@ -101,11 +102,52 @@ fn of_two_running_guests_with_one_address_the_second_is_told_of_the_first() {
             assert!(reason.contains(part), "{reason}");
         }
     }
-    bed.domains.detach(two.id, &mut bed.clients).unwrap();
     // The first one has its network.
     bed.send(1, 0, &frame_to(99, 1));
     bed.run(1);
     assert_eq!(bed.frame_out(), Some(frame_to(99, 1)));
+    bed.domains.detach(two.id, &mut bed.clients).unwrap();
+    assert_eq!(bed.domains.broken().count(), 0);
+}
+
+#[test]
+fn a_guest_whose_address_is_in_use_is_served_as_soon_as_it_is_free() {
+    let mut bed = Bed::new();
+    let [one, mut two] = [1, 2].map(attach);
+    bed.guest(1);
+    bed.guest(2);
+    first(&mut two).ipv4 = Some(ip(1));
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
+    let refused = bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients);
+    assert!(matches!(refused, Err(Refusal::AddressInUse(_))), "{refused:?}");
+    // The request for the first one comes again: it keeps its address.
+    bed.attach_as(&one, AttachedAs::New).unwrap();
+    assert_eq!(bed.domains.broken().count(), 1);
+
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    assert_eq!(bed.domains.broken().count(), 0);
+    let mut frame = frame_to(99, 2);
+    frame[HEADER + 12..HEADER + 16].copy_from_slice(&ip(1).octets());
+    bed.send(2, 0, &frame);
+    bed.run(2);
+    assert_eq!(bed.frame_out(), Some(frame));
+}
+
+#[test]
+fn a_guest_that_is_left_out_does_not_replace_a_new_one_with_its_number() {
+    let mut bed = Bed::new();
+    let [one, mut two] = [1, 2].map(attach);
+    bed.guest(1);
+    bed.guest(2);
+    first(&mut two).ipv4 = Some(ip(1));
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
+    bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients).unwrap_err();
+    let mut new = attach(2);
+    new.id.handle = [9; 16];
+    bed.attach_as(&new, AttachedAs::New).unwrap();
+    assert_eq!(bed.domains.broken().count(), 0);
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    bed.domains.status(new.id).unwrap();
 }
 
 #[test]

@@ -164,6 +164,9 @@ pub struct TapRules {
 impl TapRules {
     /// Returns whether a frame may come in. It may not come from a guest's MAC address, nor claim
     /// an address of a guest in ARP or in neighbour discovery: guests are on this side of the tap.
+    /// What could hide such a claim does not come in either: ARP that is malformed or for another
+    /// kind of hardware, which Linux takes on Ethernet, too, and frames with a VLAN tag, which Linux
+    /// removes if its number is 0.
     ///
     /// An IP packet from a guest's address may come in, because a router, dom0 or another, sends
     /// what one guest sends to another back to the bridge, from its own MAC address. Routers do not
@@ -179,6 +182,7 @@ impl TapRules {
             Payload::Ipv4 { source, .. } if source.is_link_local() => {
                 switch.owner_of_ipv4(source).is_none()
             }
+            Payload::Malformed | Payload::Tagged => false,
             _ => true,
         }
     }

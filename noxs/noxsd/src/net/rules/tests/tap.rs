@@ -31,6 +31,16 @@ fn arp_does_not_claim_guests_addresses() {
     let mut forged = arp(2, ip(OUTSIDE), ip(FREE.0));
     forged[HEADER + 8..HEADER + 14].copy_from_slice(&mac(VICTIM).0);
     assert!(!may_enter(&forged), "an address is said to be at a guest's MAC address");
+
+    let claim = arp(2, ip(VICTIM), ip(FREE.0));
+    let mut other_hardware = claim.clone();
+    other_hardware[HEADER + 1] = 6;
+    assert!(!may_enter(&other_hardware), "Linux takes ARP for IEEE 802, too");
+    for tag in [0x8100, 0x88a8] {
+        let tagged = [&[0, 0], &claim[12..]].concat();
+        let tagged = build::ethernet(MacAddr([0xff; 6]), mac(OUTSIDE), tag, &tagged);
+        assert!(!may_enter(&tagged), "Linux removes a tag without a VLAN");
+    }
 }
 
 #[test]
