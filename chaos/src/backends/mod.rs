@@ -12,7 +12,7 @@ mod serve;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use noxs_control::VifIdentity;
+use noxs_control::{ConsoleRole, ConsoleUse, VifIdentity};
 
 use self::dom0_kernel::{KernelDevices, terminal};
 use self::noxsd::NoxsdDevices;
@@ -126,18 +126,20 @@ impl Serve for Devices {
     }
 }
 
-/// Connects to the console of a guest.
+/// Connects to the console of a guest. Returns whether the connection's input goes to the guest.
 ///
 /// # Errors
-/// The guest has no console, or another client uses it.
+/// The guest has no console, or too many clients use it.
 pub fn console(
     backends: Backends,
     links: Links<'_>,
     id: DomainIdentity,
-) -> Result<OwnedFd, DevicesError> {
+    usage: ConsoleUse,
+) -> Result<(OwnedFd, ConsoleRole), DevicesError> {
     match backends {
-        Backends::Noxsd => Ok(links.noxsd.connect()?.console(id.into())?),
-        Backends::Dom0Kernel => terminal(id.domid),
+        Backends::Noxsd => Ok(links.noxsd.connect()?.console(id.into(), usage)?),
+        // xenconsoled's terminal passes on what all of its clients type.
+        Backends::Dom0Kernel => Ok((terminal(id.domid)?, ConsoleRole::Writer)),
     }
 }
 

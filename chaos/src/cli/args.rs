@@ -14,7 +14,7 @@ pub(crate) enum Command {
     Pause(GuestArgs),
     Unpause(GuestArgs),
     Console(GuestArgs),
-    Log(GuestArgs),
+    Log(LogArgs),
     Pool(PoolArgs),
 }
 
@@ -112,6 +112,15 @@ pub(crate) enum PoolAction {
     },
     /// Destroy all shells and prepare none until a resize or until chaosd rereads its configuration
     Drain,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Continue with what the guest prints, until it is destroyed
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, clap::Args)]

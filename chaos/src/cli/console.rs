@@ -10,6 +10,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 
 use super::failure::Failure;
+use super::output::Output;
 
 /// Ctrl-], which detaches, as in `xl console` and telnet.
 const DETACH: u8 = 0x1d;
@@ -63,6 +64,26 @@ pub(crate) fn run(connection: &OwnedFd) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Prints a console's output until the guest is destroyed, or standard output is closed.
+///
+/// # Errors
+/// The console cannot be read, or standard output cannot be written.
+pub(crate) fn follow(connection: &OwnedFd, output: &mut Output) -> Result<(), Failure> {
+    let mut buffer = [0; 4096];
+    while !output.has_failed() {
+        match read(connection, &mut buffer) {
+            Ok(0) | Err(Errno::ECONNRESET) => break,
+            Ok(length) => {
+                output.of_guest(&buffer[..length]);
+                output.flush();
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Failure::Console(errno)),
+        }
+    }
+    Ok(())
 }
 
 fn print(mut bytes: &[u8]) -> Result<(), Failure> {

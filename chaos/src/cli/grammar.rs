@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
-use super::args::{Command, CreateArgs, DestroyArgs, GuestArgs, ListArgs, PoolArgs, ShutdownArgs};
+use super::args::{
+    Command, CreateArgs, DestroyArgs, GuestArgs, ListArgs, LogArgs, PoolArgs, ShutdownArgs,
+};
 use super::help;
 
 /// Parses a command line, whose first argument is the program's name.
@@ -121,7 +123,7 @@ const COMMANDS: &[CommandRow] = &[
         alias: None,
         about: "Print the console output of a guest",
         after_help: help::LOG,
-        arguments: GuestArgs::augment_args,
+        arguments: LogArgs::augment_args,
     },
     CommandRow {
         name: "pool",

@@ -90,7 +90,8 @@ Examples:
 
 pub(super) const CONSOLE: &str = with_exit_codes!(
     "\
-Ctrl-] detaches; the guest runs on.
+Begins with what was printed while nobody was attached. Ctrl-] detaches; the guest runs on. Of
+several clients the first one types, and the others see the output.
 
 Examples:
   chaos console redis   attach to a guest's console"
@@ -102,7 +103,8 @@ Only the end of the output is kept. On a terminal, control characters are shown 
 \\x1b; `chaos log redis | cat` prints them as they are.
 
 Examples:
-  chaos log redis   print what a guest has written to its console"
+  chaos log redis      print what a guest has written to its console
+  chaos log -f redis   continue with what it writes"
 );
 
 pub(super) const POOL: &str = with_exit_codes!(

@@ -20,8 +20,9 @@ use chaos::guests::{self, GuestState, Host, ShutdownOptions};
 use chaos::request::PoolControl;
 use chaos::timings::Timings;
 use daemon::chain::chain;
+use noxs_control::{ConsoleRole, ConsoleUse};
 
-use args::{Command, GuestArgs, ListArgs, PoolAction, PoolArgs, ShutdownArgs};
+use args::{Command, GuestArgs, ListArgs, LogArgs, PoolAction, PoolArgs, ShutdownArgs};
 use failure::Failure;
 use output::Output;
 
@@ -91,9 +92,15 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         }
         Command::Console(GuestArgs { guest }) => {
             let host = Host::open()?;
-            let console = guests::console(&host, &guest)?;
+            let console = guests::console(&host, &guest, ConsoleUse::Terminal)?;
+            let name = &console.name;
+            if console.role == ConsoleRole::Reader {
+                output.note(&format!(
+                    "another client types at the console of guest {name}: you see its output, and \
+                     can type when that client has left (Ctrl-] detaches)"
+                ));
+            }
             if let Some(state) = console.idle {
-                let name = &console.name;
                 output.note(&format!(
                     "guest {name} is {}: its console prints nothing until it runs again{}",
                     state.as_str(),
@@ -179,8 +186,16 @@ fn shutdown(
     Ok(())
 }
 
-fn log(args: &GuestArgs, output: &mut Output) -> Result<(), Failure> {
+fn log(args: &LogArgs, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
+    if args.follow {
+        match guests::console(&host, &args.guest, ConsoleUse::Log) {
+            Ok(console) => return console::follow(&console.connection, output),
+            // It prints nothing more.
+            Err(error) if error.has_ended() => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let log = guests::read_log(&host, &args.guest)?;
     output.of_guest(&log);
     Ok(())

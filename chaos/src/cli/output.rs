@@ -58,6 +58,11 @@ impl Output {
         self.keep(io::stdout().lock().flush());
     }
 
+    /// Returns whether something could not be printed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// Flushes stdout.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use daemon::client::{ClientError, Connection, Daemon};
 use noxs_control::{
-    self, Attach, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply, Request, VifDrops,
-    VifIdentity,
+    self, Attach, ConsoleRole, ConsoleUse, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply,
+    Request, VifDrops, VifIdentity,
 };
 use xen::units::DomId;
 
@@ -214,14 +214,22 @@ impl Noxsd {
         }
     }
 
-    /// Turns the connection into the domain's console.
+    /// Turns the connection into one to the domain's console. Returns whether its input goes to the
+    /// guest.
     ///
     /// # Errors
-    /// The domain has no console, or another client uses it.
-    pub fn console(mut self, id: DomainId) -> Result<OwnedFd, BackendError> {
-        self.send(&Request::Console(id), &[])?;
-        self.done()?;
-        Ok(self.connection.into_socket())
+    /// The domain has no console, or too many clients use it.
+    pub fn console(
+        mut self,
+        id: DomainId,
+        usage: ConsoleUse,
+    ) -> Result<(OwnedFd, ConsoleRole), BackendError> {
+        self.send(&Request::Console { id, usage }, &[])?;
+        match self.receive()? {
+            Reply::Console(role) => Ok((self.connection.into_socket(), role)),
+            Reply::Refused(refusal) => Err(refusal.into()),
+            _ => Err(BackendError::Unexpected(&NOXSD)),
+        }
     }
 
     /// Turns the connection into a watch: `noxsd` sends a packet of one byte whenever some domain
@@ -262,7 +270,7 @@ impl Noxsd {
         match &mut reply {
             Reply::Refused(refusal) => refusal.make_visible(),
             Reply::Status(domains) => domains.iter_mut().for_each(Visible::make_visible),
-            Reply::Done | Reply::Dropped { .. } => {}
+            Reply::Done | Reply::Console(_) | Reply::Dropped { .. } => {}
         }
         Ok(reply)
     }

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use noxs_control::{ConsoleRole, ConsoleUse};
+
 use super::classify::Condition;
 use super::error::LifecycleError;
 use super::host::Host;
@@ -20,19 +22,23 @@ use crate::records::RecordError;
 pub struct GuestConsole {
     /// The connection.
     pub connection: OwnedFd,
+    /// Whether what is typed goes to the guest, or another client types.
+    pub role: ConsoleRole,
     /// The guest's name.
     pub name: String,
     /// Why the guest prints nothing for now, if it is paused or suspended.
     pub idle: Option<GuestState>,
 }
 
-/// Connects to a guest's console.
+/// Connects to a guest's console, for a terminal or only for its output.
 ///
 /// # Errors
-/// The guest does not exist, has ended, or has no console; or another client uses the console.
+/// The guest does not exist, has ended, or has no console; or too many clients use the console; or
+/// its output is to be followed, and no log of it is kept.
 pub fn console<H: Hypervisor>(
     host: &Host<H>,
     target: &str,
+    usage: ConsoleUse,
 ) -> Result<GuestConsole, LifecycleError> {
     let guest = resolve(host, target)?;
     let state = guest.state();
@@ -49,13 +55,17 @@ pub fn console<H: Hypervisor>(
     if !record.config.console {
         return Err(LifecycleError::NoConsole { name: record.name().to_owned() });
     }
+    let backends = record.config.store.backends();
+    if usage == ConsoleUse::Log && !backends::keep_console_log(backends) {
+        return Err(LifecycleError::NoLog { name: record.name().to_owned() });
+    }
     let id = DomainIdentity { domid: guest.domid, handle: info.handle };
-    let console = backends::console(record.config.store.backends(), host.links(), id);
-    let connection = console.map_err(|error| {
+    let console = backends::console(backends, host.links(), id, usage);
+    let (connection, role) = console.map_err(|error| {
         LifecycleError::from(error).about("connect to the console of", record.name())
     })?;
     let idle = matches!(state, GuestState::Paused | GuestState::Suspended).then_some(state);
-    Ok(GuestConsole { connection, name: record.name().to_owned(), idle })
+    Ok(GuestConsole { connection, role, name: record.name().to_owned(), idle })
 }
 
 /// Returns the log of a guest's console.

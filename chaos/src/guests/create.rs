@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use noxs_control::VifIdentity;
+use noxs_control::{ConsoleUse, VifIdentity};
 use xen::Xen;
 use xen::units::DomId;
 
@@ -235,7 +235,10 @@ fn finish<H: Hypervisor>(
     host.records.write(&record, attachments.prepared.as_ref())?;
     timings.stage("record");
     let console = match options.console {
-        true => Some(backends::console(config.store.backends(), host.links(), id)?),
+        true => {
+            let usage = ConsoleUse::Terminal;
+            Some(backends::console(config.store.backends(), host.links(), id, usage)?.0)
+        }
         false => None,
     };
 

@@ -266,6 +266,12 @@ impl LifecycleError {
         }
     }
 
+    /// Returns whether the guest has ended, so that its console is closed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended { .. })
+    }
+
     /// Returns whether a create failed because a guest has the name.
     #[must_use]
     pub fn is_name_in_use(&self) -> bool {

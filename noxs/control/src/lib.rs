@@ -22,7 +22,7 @@ pub use self::address::{AddressInUse, AddressOwner, VifAddress};
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 4 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 5 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -78,9 +78,14 @@ pub enum Request {
         /// Name of the bridge, as in a vif's `bridge=`.
         bridge: String,
     },
-    /// Turns this connection into the domain's console: after [`Reply::Done`], packets from noxsd
-    /// hold output and packets to noxsd hold input, without further framing.
-    Console(DomainId),
+    /// Turns this connection into one to the domain's console: after [`Reply::Console`], packets
+    /// from noxsd hold output and packets to noxsd hold input, without further framing.
+    Console {
+        /// The domain.
+        id: DomainId,
+        /// What the connection is used for.
+        usage: ConsoleUse,
+    },
     /// Asks for the states of the domains that have lost a device, as many as fit in a packet.
     Status,
     /// Asks for the vifs that have dropped frames, in the order of their domids, as many as fit in
@@ -93,6 +98,25 @@ pub enum Request {
     /// sends a packet of one byte for each `VIRQ_DOM_EXC`. Only one process can bind that
     /// interrupt, and Xen does not report which domain raised it.
     Watch,
+}
+
+/// What a connection to a console is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ConsoleUse {
+    /// A terminal: the client types if it is the first one, or once those before it have left.
+    /// First it gets what was printed since the last terminal has left, as far as the log has it.
+    Terminal,
+    /// Only output, and first all of the log.
+    Log,
+}
+
+/// Whether a client of a console types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum ConsoleRole {
+    /// Its input goes to the guest.
+    Writer,
+    /// Its input is dropped. If it becomes the writer later, noxsd says so in its output.
+    Reader,
 }
 
 /// Identifies a domain even if Xen reuses its domid.
@@ -172,6 +196,8 @@ pub enum Reply {
     Done,
     /// The request was refused and has changed nothing.
     Refused(Refusal),
+    /// The answer to [`Request::Console`].
+    Console(ConsoleRole),
     /// The answer to [`Request::Status`].
     Status(Vec<DomainStatus>),
     /// The answer to [`Request::Dropped`].
@@ -207,8 +233,8 @@ pub enum Refusal {
     /// The domain is not attached, or it does not have such a device.
     #[error("noxsd does not serve this domain, or the domain has no such device")]
     NoDevice,
-    /// Another client is connected to the console.
-    #[error("the console is in use by another client")]
+    /// The console has as many clients as it may have.
+    #[error("too many clients are connected to the console; close one")]
     ConsoleBusy,
     /// Another vif on this switch, or dom0, has an address of a vif.
     #[error("{0}")]

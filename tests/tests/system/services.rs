@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd, run};
@@ -267,6 +268,46 @@ fn guests_do_not_notice_that_noxsd_was_killed() {
     ping(&mut stream);
     assert!(redis.listed().is_some());
     assert!(chaos(&["log", "redis"]).ok().contains("redis: ready"));
+}
+
+#[test]
+fn a_console_has_several_viewers_and_begins_with_what_none_of_them_has_seen() {
+    let _bed = Bed::new();
+    let guest = Guest::create("noop.cfg", &[]);
+    guest.wait_for_log("noop: ready");
+    let view = |args: &[&str]| {
+        let mut command = Command::new("chaos");
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("chaos can be started")
+    };
+    let until = |output: &mut dyn Read, text: &str| {
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            let mut byte = [0];
+            assert_eq!(output.read(&mut byte).expect("it can be read"), 1, "no {text:?}");
+            seen.extend(byte);
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    };
+    let mut writer = view(&["console", "noop"]);
+    let mut output = writer.stdout.take().expect("a pipe");
+    until(&mut output, "noop: ready");
+    let mut reader = view(&["console", "noop"]);
+    let mut note = reader.stderr.take().expect("a pipe");
+    until(&mut note, "another client types at the console of guest noop");
+    let mut log = view(&["log", "--follow", "noop"]);
+    let mut logged = log.stdout.take().expect("a pipe");
+    until(&mut logged, "noop: ready");
+
+    // Ctrl-] detaches.
+    writer.stdin.take().expect("a pipe").write_all(b"\x1d").expect("it reads");
+    assert!(writer.wait().expect("it ends").success());
+    let mut output = reader.stdout.take().expect("a pipe");
+    until(&mut output, "your input goes to the guest now");
+    guest.destroy();
+    for mut viewer in [reader, log] {
+        assert!(viewer.wait().expect("it ends").success(), "as the guest is destroyed");
+    }
 }
 
 #[test]

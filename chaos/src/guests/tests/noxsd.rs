@@ -12,8 +12,8 @@ use nix::sys::socket::{
 };
 use nix::unistd::close;
 use noxs_control::{
-    AddressInUse, AddressOwner, DomainId, MAX_DROPPED, MAX_PACKET, Refusal, Reply, Request,
-    VifAddress, VifDrops, VifIdentity,
+    AddressInUse, AddressOwner, ConsoleRole, DomainId, MAX_DROPPED, MAX_PACKET, Refusal, Reply,
+    Request, VifAddress, VifDrops, VifIdentity,
 };
 
 use crate::hypervisor::fake::Log;
@@ -86,7 +86,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Configure { .. } => ("configure", Reply::Done),
             Request::Detach(_) => ("detach", Reply::Done),
             Request::AddSwitch { .. } => ("add_switch", Reply::Done),
-            Request::Console(_) => ("console", Reply::Done),
+            Request::Console { .. } => ("console", Reply::Console(ConsoleRole::Writer)),
             Request::Status => ("status", Reply::Status(Vec::new())),
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
             Request::Watch => ("watch", Reply::Done),

@@ -127,6 +127,17 @@ impl ConsoleLog {
         self.write(output)
     }
 
+    /// Returns the newest `length` bytes, or all if there are fewer.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn newest(&self, length: u64) -> io::Result<Vec<u8>> {
+        let start = self.size.saturating_sub(length);
+        let mut output = vec![0; usize::try_from(self.size - start).unwrap_or(0)];
+        self.file.read_exact_at(&mut output, start)?;
+        Ok(output)
+    }
+
     fn write(&mut self, output: &[u8]) -> io::Result<()> {
         let (written, result) = write_all(&mut self.file, output);
         self.resize(self.size + written);
@@ -141,9 +152,7 @@ impl ConsoleLog {
     /// Cuts off all but the newest `keep` bytes. This copies as much as was written since the last
     /// cut.
     fn cut(&mut self, keep: u64) -> io::Result<()> {
-        let start = self.size.saturating_sub(keep);
-        let mut kept = vec![0; usize::try_from(self.size - start).unwrap_or(0)];
-        self.file.read_exact_at(&mut kept, start)?;
+        let kept = self.newest(keep)?;
         let line = kept.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         self.file.set_len(0)?;
         self.resize(0);

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A console: its ring, its log, and the client that is connected to it.
+//! A console: its ring, its log, and the clients that are connected to it.
 //!
 //! [`ring`] takes output out of the guest's page and puts input into it, [`log`] is the bounded
-//! file that keeps output. Output also goes to the client. A restarted noxsd continues where the
-//! rings' indices stand and appends to the log; see [`Console::attach`].
+//! file that keeps output, [`viewers`] are the clients. A restarted noxsd continues where the rings'
+//! indices stand and appends to the log; see [`Console::attach`].
 
 #[cfg(test)]
 pub(crate) mod frontend;
 pub mod log;
 pub mod ring;
+pub mod viewers;
 
 use std::io;
 use std::time::Instant;
 
-use noxs_control::{ConsoleDevice, ConsoleStatus, Refusal};
+use noxs_control::{ConsoleDevice, ConsoleRole, ConsoleStatus, ConsoleUse, Refusal};
 use xen_ring::SharedPage;
 
 pub use self::log::ConsoleLog;
 pub use self::ring::ConsoleFault;
 use self::ring::{ConsoleRing, OUTPUT_SIZE, Output};
+use self::viewers::Viewers;
 use crate::host::PAGE_SIZE;
 use crate::host::cx::Cx;
 use crate::host::{DomId, GrantRef, Host, RemotePort};
@@ -48,7 +50,7 @@ pub trait Clients {
 pub struct Console {
     ring: ConsoleRing,
     log: ConsoleLog,
-    client: Option<ClientId>,
+    viewers: Viewers,
     status: ConsoleStatus,
     /// The log could not be written, which noxsd has already logged.
     log_failed: bool,
@@ -80,13 +82,13 @@ impl Console {
         Self {
             ring: ConsoleRing::attach(memory, base, now),
             log,
-            client: None,
+            viewers: Viewers::default(),
             status: ConsoleStatus::default(),
             log_failed: false,
         }
     }
 
-    /// Moves a batch of output to the log and the client, and input to the guest.
+    /// Moves a batch of output to the log and the clients, and input to the guest.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
@@ -111,9 +113,7 @@ impl Console {
                 Output::Bytes(length) => {
                     moved = true;
                     self.status.from_guest_bytes += length as u64;
-                    if let Some(client) = self.client {
-                        clients.output(client, &buffer[..length]);
-                    }
+                    self.viewers.output(&buffer[..length], clients);
                     let written = self.log.append(&buffer[..length]);
                     self.report(cx.domid, written);
                 }
@@ -123,7 +123,7 @@ impl Console {
         if typed > 0 {
             self.status.to_guest_bytes += typed as u64;
             moved = true;
-            if let Some(client) = self.client {
+            if let Some(client) = self.viewers.writer() {
                 clients.input_wanted(client);
             }
         }
@@ -145,30 +145,40 @@ impl Console {
         }
     }
 
-    /// Connects a client.
+    /// Connects a client. Returns whether it types, and what it gets that was printed before: after
+    /// it comes what is printed from now on.
     ///
     /// # Errors
-    /// Another client is connected.
-    pub fn open(&mut self, client: ClientId) -> Result<(), Refusal> {
-        if self.client.is_some() {
-            return Err(Refusal::ConsoleBusy);
-        }
-        self.client = Some(client);
-        Ok(())
+    /// The console has as many clients as it may have.
+    pub fn open(
+        &mut self,
+        domid: DomId,
+        client: ClientId,
+        usage: ConsoleUse,
+    ) -> Result<(ConsoleRole, Vec<u8>), Refusal> {
+        let connected = self.viewers.open(client, usage)?;
+        let history = self.log.newest(connected.history).unwrap_or_else(|error| {
+            tracing::warn!("cannot read the console log of domain {domid}: {error}");
+            Vec::new()
+        });
+        Ok((connected.role, history))
     }
 
-    /// Disconnects this client, if it is connected.
-    pub fn close(&mut self, client: ClientId) {
-        if self.client == Some(client) {
-            self.client = None;
-        }
+    /// Disconnects this client, if it is connected. Returns the client that types instead of it, if
+    /// there is one.
+    pub fn close(&mut self, client: ClientId) -> Option<ClientId> {
+        self.viewers.close(client)
     }
 
-    /// Closes the client's connection, because the console is being released.
+    /// Closes the clients' connections, because the console is being released.
     pub fn release(&mut self, clients: &mut impl Clients) {
-        if let Some(client) = self.client.take() {
-            clients.close(client);
-        }
+        self.viewers.release(clients);
+    }
+
+    /// Returns whether this client types.
+    #[must_use]
+    pub fn is_writer(&self, client: ClientId) -> bool {
+        self.viewers.writer() == Some(client)
     }
 
     /// Returns how many bytes of input the console can queue now.

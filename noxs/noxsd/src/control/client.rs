@@ -11,11 +11,12 @@ use mio::{Interest, Registry};
 use nix::errno::Errno;
 use noxs_control::DomainId;
 
+use crate::console::log::LIMIT;
 use crate::domains::Domains;
 use crate::host::Host;
 
-/// Most bytes of output that wait for a console's client.
-const OUTPUT_WAITING: usize = 64 * 1024;
+/// Most bytes of output that wait for a console's client: a whole log.
+const OUTPUT_WAITING: usize = LIMIT as usize;
 
 /// Most bytes of a console's output in one packet.
 const OUTPUT_PACKET: usize = 4096;

@@ -35,6 +35,10 @@ pub(super) const MAX_PINNED: usize = MAX_CLIENTS - 32;
 /// Token of the first client. All tokens that are not clients' are below.
 pub const FIRST_TOKEN: usize = 1 << 32;
 
+/// What a client of a console gets when it becomes the one that types.
+pub(super) const NOW_TYPES: &[u8] =
+    b"\r\n[noxsd: the other client has left: your input goes to the guest now]\r\n";
+
 /// All clients.
 #[derive(Debug)]
 pub struct Server {
@@ -164,7 +168,11 @@ impl Server {
     fn drop_client<H: Host>(&mut self, key: usize, domains: &mut Domains<H>) {
         let Some(client) = self.clients.remove(key) else { return };
         match client.state.mode {
-            Mode::Console(id) => domains.close_console(id, ClientId(key)),
+            Mode::Console(id) => {
+                if let Some(next) = domains.close_console(id, ClientId(key)) {
+                    self.output(next, NOW_TYPES);
+                }
+            }
             Mode::Watch => self.watchers -= 1,
             Mode::Requests => {}
         }

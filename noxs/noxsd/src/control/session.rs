@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use noxs_control::{Attach, DomainStatus, Refusal, Reply, Request};
+use noxs_control::{Attach, ConsoleRole, DomainId, DomainStatus, Refusal, Reply, Request};
 
 use crate::console::{ClientId, Clients, ConsoleLog};
 use crate::domains::{AttachedAs, Domains};
@@ -27,8 +27,15 @@ const STATUS_SIZE: usize = 32 * 1024;
 pub enum Answer {
     /// A reply. The connection is used for further requests.
     Reply(Reply),
-    /// The connection becomes the domain's console.
-    Console(noxs_control::DomainId),
+    /// The connection becomes one to the domain's console.
+    Console {
+        /// The domain.
+        id: DomainId,
+        /// Whether the client types.
+        role: ConsoleRole,
+        /// What it gets that was printed before.
+        history: Vec<u8>,
+    },
     /// The connection becomes a watch for domains that shut down.
     Watch,
 }
@@ -72,8 +79,8 @@ impl Session<'_> {
                     "a switch needs a tap: no file came with the request".into(),
                 )),
             },
-            Request::Console(id) => match domains.open_console(id, from.client) {
-                Ok(()) => return Answer::Console(id),
+            Request::Console { id, usage } => match domains.open_console(id, from.client, usage) {
+                Ok((role, history)) => return Answer::Console { id, role, history },
                 Err(refusal) => Err(refusal),
             },
             Request::Status => return Answer::Reply(Reply::Status(broken(domains))),

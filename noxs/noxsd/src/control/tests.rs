@@ -19,9 +19,9 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send,
     sendmsg, socket,
 };
-use noxs_control::{Refusal, Reply, Request};
+use noxs_control::{ConsoleRole, ConsoleUse, Refusal, Reply, Request};
 
-use super::server::{MAX_CLIENTS, MAX_PINNED, Server};
+use super::server::{MAX_CLIENTS, MAX_PINNED, NOW_TYPES, Server};
 use super::session::{self, Answer, Session};
 use crate::console::{ClientId, frontend};
 use crate::domains::Domains;
@@ -124,8 +124,8 @@ impl Bed {
         assert_eq!(self.ask(&toolstack, &request, &[log.as_raw_fd()]), Some(Reply::Done));
         let port = *self.domains.host.bound.first().unwrap();
         let client = self.client();
-        let console = Request::Console(attach(1).id);
-        assert_eq!(self.ask(&client, &console, &[]), Some(Reply::Done));
+        let reply = self.ask(&client, &console(ConsoleUse::Terminal), &[]);
+        assert_eq!(reply, Some(Reply::Console(ConsoleRole::Writer)));
         (client, port)
     }
 
@@ -141,6 +141,11 @@ impl Drop for Bed {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Returns the request for guest 1's console.
+fn console(usage: ConsoleUse) -> Request {
+    Request::Console { id: attach(1).id, usage }
 }
 
 /// Receives a packet; `None` if there is none or the connection is closed.

@@ -1,28 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Connects clients to consoles, and passes their input on.
 
-use noxs_control::{DomainId, Refusal};
+use noxs_control::{ConsoleRole, ConsoleUse, DomainId, Refusal};
 
 use super::Domains;
 use crate::console::{ClientId, Console};
-use crate::host::Host;
+use crate::host::{DomId, Host};
 use crate::turns::TurnId;
 
 impl<H: Host> Domains<H> {
-    /// Connects a client to a domain's console.
+    /// Connects a client to a domain's console. Returns whether it types, and what it gets that was
+    /// printed before.
     ///
     /// # Errors
-    /// There is no such console, or another client is connected to it.
-    pub fn open_console(&mut self, id: DomainId, client: ClientId) -> Result<(), Refusal> {
+    /// There is no such console, or too many clients are connected to it.
+    pub fn open_console(
+        &mut self,
+        id: DomainId,
+        client: ClientId,
+        usage: ConsoleUse,
+    ) -> Result<(ConsoleRole, Vec<u8>), Refusal> {
         let (console, _) = self.served_console(id)?;
-        console.open(client)
+        console.open(DomId(id.domid), client, usage)
     }
 
-    /// Disconnects a client from a domain's console.
-    pub fn close_console(&mut self, id: DomainId, client: ClientId) {
-        if let Ok((console, _)) = self.served_console(id) {
-            console.close(client);
-        }
+    /// Disconnects a client from a domain's console. Returns the client that types instead of it,
+    /// if there is one.
+    pub fn close_console(&mut self, id: DomainId, client: ClientId) -> Option<ClientId> {
+        let (console, _) = self.served_console(id).ok()?;
+        console.close(client)
     }
 
     /// Returns how many bytes of input a console can queue now.
@@ -32,14 +38,17 @@ impl<H: Host> Domains<H> {
         devices.find_map(|device| device.kind.console()).map_or(0, Console::input_room)
     }
 
-    /// Sends input to a console. What exceeds [`input_room`](Self::input_room) is lost.
+    /// Sends input to a console, if the client types. What exceeds
+    /// [`input_room`](Self::input_room) is lost.
     ///
     /// # Errors
     /// There is no such console.
-    pub fn input(&mut self, id: DomainId, input: &[u8]) -> Result<(), Refusal> {
+    pub fn input(&mut self, id: DomainId, client: ClientId, input: &[u8]) -> Result<(), Refusal> {
         let (console, turn) = self.served_console(id)?;
-        console.queue_input(input);
-        self.turns.queue(turn);
+        if console.is_writer(client) {
+            console.queue_input(input);
+            self.turns.queue(turn);
+        }
         Ok(())
     }
 

@@ -20,8 +20,8 @@ use std::time::Duration;
 use crate::net::frontend;
 use noxs::MacAddr;
 use noxs_control::{
-    AddressOwner, Attach, ConsoleStatus, DeviceCounters, DomainId, MAX_DROPPED, Rate, Refusal,
-    VifDevice, VifIdentity,
+    AddressOwner, Attach, ConsoleRole, ConsoleStatus, ConsoleUse, DeviceCounters, DomainId,
+    MAX_DROPPED, Rate, Refusal, VifDevice, VifIdentity,
 };
 use xen_ring::{NetTx, Protocol};
 

@@ -28,7 +28,7 @@ impl Server {
             Mode::Requests => {
                 let request = decode(&packet, &self.buffer)?;
                 let from = session::From { client: ClientId(key), files: packet.files };
-                let pins = matches!(request, Request::Console(_) | Request::Watch);
+                let pins = matches!(request, Request::Console { .. } | Request::Watch);
                 let answer = if pins && self.is_full_of_pinned() {
                     let text = format!(
                         "{MAX_PINNED} consoles and watches are connected, the most that noxsd \
@@ -38,26 +38,27 @@ impl Server {
                 } else {
                     session.answer(request, from, domains, self, now)
                 };
-                self.reply(key, &answer);
+                self.reply(key, answer);
                 Some(())
             }
             Mode::Console(id) => {
                 let input = &self.buffer[..packet.length];
                 let fits = !packet.cut && input.len() <= INPUT_PACKET;
-                (fits && domains.input(id, input).is_ok()).then_some(())
+                (fits && domains.input(id, ClientId(key), input).is_ok()).then_some(())
             }
             // A watch sends nothing.
             Mode::Watch => None,
         }
     }
 
-    fn reply(&mut self, key: usize, answer: &Answer) {
+    fn reply(&mut self, key: usize, answer: Answer) {
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
         let packet = match answer {
-            Answer::Reply(reply) => noxs_control::encode(reply),
-            Answer::Console(id) => {
-                client.state.mode = Mode::Console(*id);
-                noxs_control::encode(&Reply::Done)
+            Answer::Reply(reply) => noxs_control::encode(&reply),
+            Answer::Console { id, role, history } => {
+                client.state.mode = Mode::Console(id);
+                client.state.add_output(&history);
+                noxs_control::encode(&Reply::Console(role))
             }
             Answer::Watch => {
                 client.state.mode = Mode::Watch;

@@ -4,24 +4,72 @@
 use super::*;
 
 #[test]
-fn a_console_carries_bytes_both_ways_to_one_client() {
+fn a_console_carries_bytes_both_ways() {
     let mut bed = Bed::new();
     let (client, port) = bed.console();
-    let late = bed.client();
-    let request = Request::Console(attach(1).id);
-    assert_eq!(bed.ask(&late, &request, &[]), Some(Reply::Refused(Refusal::ConsoleBusy)));
     bed.print(port, b"login: ");
     assert_eq!(receive(&client).as_deref(), Some(&b"login: "[..]));
     send(client.as_raw_fd(), b"root\r", MsgFlags::empty()).unwrap();
     bed.run();
     let page = bed.domains.host.pages[&(1, 1)].clone();
     assert_eq!(frontend::input(&page), b"root\r");
-    drop(client);
-    bed.run();
-    assert_eq!(bed.ask(&late, &request, &[]), Some(Reply::Done));
     bed.domains.detach(attach(1).id, &mut bed.server).unwrap();
     bed.run();
-    assert!(is_closed(&late));
+    assert!(is_closed(&client));
+}
+
+#[test]
+fn the_second_terminal_reads_until_the_first_has_left() {
+    let mut bed = Bed::new();
+    let (first, port) = bed.console();
+    let second = bed.client();
+    let reply = bed.ask(&second, &console(ConsoleUse::Terminal), &[]);
+    assert_eq!(reply, Some(Reply::Console(ConsoleRole::Reader)));
+    bed.print(port, b"login: ");
+    for client in [&first, &second] {
+        assert_eq!(receive(client).as_deref(), Some(&b"login: "[..]));
+    }
+    let page = bed.domains.host.pages[&(1, 1)].clone();
+    send(second.as_raw_fd(), b"dropped\r", MsgFlags::empty()).unwrap();
+    bed.run();
+    assert_eq!(frontend::input(&page), b"");
+    drop(first);
+    bed.run();
+    assert_eq!(receive(&second).as_deref(), Some(NOW_TYPES));
+    send(second.as_raw_fd(), b"root\r", MsgFlags::empty()).unwrap();
+    bed.run();
+    assert_eq!(frontend::input(&page), b"root\r");
+}
+
+#[test]
+fn no_line_is_lost_between_two_terminals() {
+    let mut bed = Bed::new();
+    let (first, port) = bed.console();
+    bed.print(port, b"one\n");
+    assert_eq!(receive(&first).as_deref(), Some(&b"one\n"[..]));
+    drop(first);
+    bed.run();
+    let lines: Vec<String> = (0..2000).map(|number| format!("line {number:05}\n")).collect();
+    for line in &lines {
+        bed.print(port, line.as_bytes());
+    }
+    let all = |bed: &mut Bed, client: &OwnedFd| {
+        let mut text = Vec::new();
+        while let Some(packet) = receive(client) {
+            text.extend(packet);
+            bed.run();
+        }
+        String::from_utf8(text).unwrap()
+    };
+    let second = bed.client();
+    assert!(bed.ask(&second, &console(ConsoleUse::Terminal), &[]).is_some());
+    bed.print(port, b"live\n");
+    assert_eq!(all(&mut bed, &second), lines.concat() + "live\n");
+
+    let log = bed.client();
+    let reply = bed.ask(&log, &console(ConsoleUse::Log), &[]);
+    assert_eq!(reply, Some(Reply::Console(ConsoleRole::Reader)));
+    assert_eq!(all(&mut bed, &log), format!("one\n{}live\n", lines.concat()));
 }
 
 #[test]
@@ -81,6 +129,6 @@ fn a_client_that_leaves_frees_the_console_though_the_guest_takes_no_input() {
     drop(client);
     bed.run();
     let next = bed.client();
-    let request = Request::Console(attach(1).id);
-    assert_eq!(bed.ask(&next, &request, &[]), Some(Reply::Done));
+    let reply = bed.ask(&next, &console(ConsoleUse::Terminal), &[]);
+    assert_eq!(reply, Some(Reply::Console(ConsoleRole::Writer)));
 }

@@ -82,7 +82,7 @@ fn no_page_of_a_detached_domain_stays_mapped() {
 fn a_reused_domid_detaches_the_old_domain() {
     let mut bed = Bed::new();
     let old = bed.running(1);
-    bed.domains.open_console(old.id, ClientId(3)).unwrap();
+    bed.domains.open_console(old.id, ClientId(3), ConsoleUse::Terminal).unwrap();
     bed.guest(1);
     let mut new = attach(1);
     new.id.handle = [8; 16];

@@ -49,8 +49,8 @@ fn a_prepared_vif_is_on_no_switch_until_it_is_configured() {
 fn the_console_of_a_prepared_domain_works() {
     let mut bed = Bed::new();
     let one = bed.prepared(1);
-    bed.domains.open_console(one.id, ClientId(0)).unwrap();
-    bed.domains.input(one.id, b"typed").unwrap();
+    bed.domains.open_console(one.id, ClientId(0), ConsoleUse::Terminal).unwrap();
+    bed.domains.input(one.id, ClientId(0), b"typed").unwrap();
     bed.settle();
     let counters = bed.domains.status(one.id).unwrap().devices[0].counters;
     let typed = ConsoleStatus { from_guest_bytes: 0, to_guest_bytes: 5 };

@@ -23,7 +23,7 @@ fn a_restarted_noxsd_continues_where_the_rings_stand() {
     bed.attach_as(&one, AttachedAs::Running).unwrap();
     let (console, vif) = bed.ports(1);
     assert_eq!(bed.domains.host.notified, [console, vif]);
-    bed.domains.open_console(one.id, ClientId(1)).unwrap();
+    bed.domains.open_console(one.id, ClientId(1), ConsoleUse::Terminal).unwrap();
     bed.settle();
     assert_eq!(bed.sent(1), [(0, 0), (1, 0)]);
     assert_eq!(bed.frame_out(), Some(frame_to(99, 1)));

@@ -33,7 +33,7 @@ fn one_event_serves_both_devices() {
     let one = shared(1);
     let port = bed.running_shared(&one);
     assert_eq!(bed.domains.host.bound.len(), 1);
-    bed.domains.open_console(one.id, ClientId(1)).unwrap();
+    bed.domains.open_console(one.id, ClientId(1), ConsoleUse::Terminal).unwrap();
     console_frontend::print(&bed.page(1, CONSOLE_REF), b"hello");
     bed.send(1, 0, &frame_to(99, 1));
     bed.event(port);
@@ -53,7 +53,7 @@ fn a_prepared_vif_does_not_mask_the_events_of_the_console() {
     bed.guest(1);
     bed.attach(&one).unwrap();
     let port = bed.vif_port(1);
-    bed.domains.open_console(one.id, ClientId(1)).unwrap();
+    bed.domains.open_console(one.id, ClientId(1), ConsoleUse::Terminal).unwrap();
     console_frontend::print(&bed.page(1, CONSOLE_REF), b"early");
     bed.send(1, 0, &frame_to(99, 1));
     bed.event(port);
@@ -72,7 +72,7 @@ fn a_vif_over_its_rate_keeps_waiting_while_the_console_prints() {
     let mut one = shared(1);
     first(&mut one).rate = Some(Rate { bytes: 60, interval_us: 1_000_000 });
     let port = bed.running_shared(&one);
-    bed.domains.open_console(one.id, ClientId(1)).unwrap();
+    bed.domains.open_console(one.id, ClientId(1), ConsoleUse::Terminal).unwrap();
     for slot in 0..200 {
         bed.send(1, slot, &frame_to(99, 1));
     }
@@ -112,7 +112,7 @@ fn the_other_device_keeps_working_when_one_is_lost() {
     assert!(bed.broken(&two)[0].is_some() && bed.broken(&two)[1].is_none());
     assert!(ports.iter().all(|port| bed.domains.host.unmasked.contains(port)));
 
-    bed.domains.open_console(one.id, ClientId(1)).unwrap();
+    bed.domains.open_console(one.id, ClientId(1), ConsoleUse::Terminal).unwrap();
     console_frontend::print(&bed.page(1, CONSOLE_REF), b"still here");
     bed.event(ports[0]);
     assert_eq!(bed.clients.output, b"still here");
