@@ -122,6 +122,26 @@ fn slow_kernels_of_a_member_delay_no_other_user() {
 }
 
 #[test]
+fn a_subordinate_user_of_a_member_is_refused() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let chaosd = Chaosd::start(SETTINGS);
+    let former = fs::read("/etc/subuid").ok();
+    fs::write("/etc/subuid", format!("{MEMBER}:700000:65536\n")).unwrap();
+    let refused = chaos_as(700_001, &["create", &files.config]);
+    let created = files.create(&[]);
+    match former {
+        Some(text) => fs::write("/etc/subuid", text).unwrap(),
+        None => fs::remove_file("/etc/subuid").unwrap(),
+    }
+    refused.refused(1, &["user 700001 is a subordinate user of 1234 (/etc/subuid)"]);
+    created.ok();
+    answers();
+    chaos(&["destroy", "member"]).ok();
+    assert!(chaosd.stop());
+}
+
+#[test]
 fn a_member_of_the_group_of_chaosd_has_limits() {
     let bed = Bed::new();
     let files = Files::new(&bed);
