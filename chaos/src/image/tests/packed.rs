@@ -125,7 +125,7 @@ fn slow_gzip(count: usize) -> Vec<u8> {
     // which "many zeroes" and 1 have one bit; 256 zeroes and two symbols of one bit; the end.
     let mut bits: Vec<u8> = Vec::new();
     let mut put = |value: u32, width: u32| {
-        bits.extend((0..width).map(|bit| u8::try_from(value >> bit & 1).unwrap()));
+        bits.extend((0..width).map(|bit| u8::try_from((value >> bit) & 1).unwrap()));
     };
     for _ in 0..8 {
         put(0, 1);
@@ -143,7 +143,7 @@ fn slow_gzip(count: usize) -> Vec<u8> {
         put(0, 3);
     }
     let bytes = bits.chunks(8);
-    let bytes = bytes.map(|byte| byte.iter().rev().fold(0, |byte, bit| byte << 1 | bit));
+    let bytes = bytes.map(|byte| byte.iter().rev().fold(0, |byte, bit| (byte << 1) | bit));
     let blocks: Vec<u8> = bytes.collect();
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
     file.extend(blocks.iter().cycle().take(count * blocks.len() / 8));
