@@ -18,7 +18,7 @@ use chaos::guests::{
 use chaos::image::{self, Image, ImageCache, ImageError, ImageKey, RamdiskFile, SizeLimit};
 use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
-use xen::units::{DomId, DomainHandle};
+use xen::units::{DomId, DomainHandle, KiB};
 
 use crate::answers::{
     create_line, only_root, open_ramdisk, refusal, reply, wrong_files, wrong_input,
@@ -244,7 +244,7 @@ impl Service {
             }
         };
         let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
-        let memory = pending.config.memory;
+        let memory = self.memory_for_kernel(peer.uid, &pending.config);
         let refused = pending.uploaded.as_ref().and_then(|files| {
             self.refused_kernels.find(&files.kernel, SizeLimit::of_guest(memory))
         });
@@ -298,7 +298,8 @@ impl Service {
         let config = &record.config;
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let host = self.host_of(record.owner);
-        let known = host.known_image(&kernel, config.memory).map_err(kernel_error)?;
+        let memory = self.memory_for_kernel(record.owner, config);
+        let known = host.known_image(&kernel, memory).map_err(kernel_error)?;
         let (key, limit) = match known {
             KnownImage::Read(image) => return Ok(image),
             KnownImage::Unread { key, limit } => (key, limit),
@@ -307,13 +308,16 @@ impl Service {
             return Ok(read.map_err(kernel_error)?);
         }
         if !self.restarting.values().any(|name| name == record.name()) {
-            let ticket = self
-                .loader
-                .order_restart(record.owner, kernel, key, limit)
-                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            let ticket = self.loader.order_restart(record.owner, kernel, key, limit);
             self.restarting.insert(ticket, record.name().to_owned());
         }
         Err(RestartError::Reading)
+    }
+
+    /// Returns the memory on which the size of a guest's kernel depends. That of a member is kept
+    /// while it is unpacked, like the files.
+    fn memory_for_kernel(&self, uid: u32, config: &DomainConfig) -> KiB {
+        if uid == ROOT { config.memory } else { config.memory.min(self.limits.files) }
     }
 
     /// Returns the host with the kernels of a user.

@@ -19,7 +19,9 @@
 //! guests = 16                # guests at the same time
 //! memory = "1G"              # of all their guests together
 //! files = "256M"             # kernels and ramdisks that chaosd holds for them
-//! all_files = "512M"         # the same of all users together
+//! all_guests = 64            # the same three of all these users together
+//! all_memory = "4G"
+//! all_files = "512M"
 //! connections = 8            # to chaosd at the same time, each with one request in progress
 //! bridges = ["xenbr0"]       # that their guests may use; default: all
 //! ```
@@ -59,6 +61,10 @@ pub struct MemberLimits {
     pub memory: KiB,
     /// The most memory that `chaosd` holds for kernels and ramdisks.
     pub files: KiB,
+    /// The most guests of all of them together.
+    pub all_guests: u32,
+    /// The most memory of the guests of all of them together.
+    pub all_memory: KiB,
     /// The most memory that `chaosd` holds for kernels and ramdisks of all of them together.
     pub all_files: KiB,
     /// The most connections. Each has at most one request in progress.
@@ -70,8 +76,10 @@ pub struct MemberLimits {
 impl Default for MemberLimits {
     fn default() -> Self {
         let (memory, files) = (KiB(1 << 20), KiB(256 << 10));
-        let all_files = KiB(512 << 10);
-        Self { guests: 16, memory, files, all_files, connections: 8, bridges: None }
+        let (all_memory, all_files) = (KiB(4 << 20), KiB(512 << 10));
+        let (guests, all_guests) = (16, 64);
+        let (connections, bridges) = (8, None);
+        Self { guests, memory, files, all_guests, all_memory, all_files, connections, bridges }
     }
 }
 
@@ -183,6 +191,8 @@ struct MembersTable {
     guests: Option<u32>,
     memory: Option<String>,
     files: Option<String>,
+    all_guests: Option<u32>,
+    all_memory: Option<String>,
     all_files: Option<String>,
     connections: Option<u32>,
     bridges: Option<Vec<String>>,
@@ -280,6 +290,8 @@ fn limits(table: MembersTable) -> Result<MemberLimits, ValueProblem> {
         guests: table.guests.unwrap_or(default.guests),
         memory: table.memory.map_or(Ok(default.memory), memory)?,
         files: table.files.map_or(Ok(default.files), memory)?,
+        all_guests: table.all_guests.unwrap_or(default.all_guests),
+        all_memory: table.all_memory.map_or(Ok(default.all_memory), memory)?,
         all_files: table.all_files.map_or(Ok(default.all_files), memory)?,
         connections: table.connections.unwrap_or(default.connections),
         bridges: table.bridges,
@@ -341,11 +353,14 @@ mod tests {
     fn members_have_limits_also_if_the_file_does_not_say() {
         let members = |more: &str| parse(&format!("memory='64M'\n{more}")).unwrap().members;
         assert_eq!(members(""), MemberLimits::default());
-        let text = "[members]\nguests=0\nmemory='8M'\nfiles='4M'\nall_files='7M'\nconnections=1\nbridges=['b']";
+        let text = "[members]\nguests=0\nmemory='8M'\nfiles='4M'\nall_guests=3\nall_memory='9M'\n\
+                    all_files='7M'\nconnections=1\nbridges=['b']";
         let expected = MemberLimits {
             guests: 0,
             memory: KiB(8192),
             files: KiB(4096),
+            all_guests: 3,
+            all_memory: KiB(9216),
             all_files: KiB(7168),
             connections: 1,
             bridges: Some(vec!["b".into()]),

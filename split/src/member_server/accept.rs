@@ -13,7 +13,7 @@ use daemon::packet;
 
 use super::connection::Connection;
 use super::places::Held;
-use super::{Order, Shared};
+use super::{Order, Shared, subordinate};
 use crate::members::ROOT;
 use crate::server::{Peer, peer, refused};
 
@@ -70,16 +70,19 @@ fn admit(mut socket: UnixStream, shared: &Arc<Shared>, orders: &Sender<Order>) {
             "root connects to {}; this socket is for other users",
             chaos::clients::chaosd::SOCKET
         ),
-        Some(peer) => match shared.places.admit(peer.uid, socket) {
-            Ok(held) => {
-                let (shared, orders) = (Arc::clone(shared), orders.clone());
-                spawn(held, move |held| Connection::new(held, peer, shared, orders).run());
-                return;
-            }
-            Err((refused, refusal)) => {
-                socket = refused;
-                refusal.to_string()
-            }
+        Some(peer) => match subordinate::check(&shared.subordinate_users, peer.uid) {
+            Err(refusal) => refusal.to_string(),
+            Ok(()) => match shared.places.admit(peer.uid, socket) {
+                Ok(held) => {
+                    let (shared, orders) = (Arc::clone(shared), orders.clone());
+                    spawn(held, move |held| Connection::new(held, peer, shared, orders).run());
+                    return;
+                }
+                Err((refused, refusal)) => {
+                    socket = refused;
+                    refusal.to_string()
+                }
+            },
         },
     };
     tracing::info!("refused a connection: {message}");

@@ -80,6 +80,67 @@ fn a_members_guest_is_restarted_by_chaosd_from_what_the_member_has_uploaded() {
     assert!(chaosd.stop());
 }
 
+/// Returns a gzip file that takes minutes to unpack, to nothing: blocks that define a code and
+/// contain no data. Eight of them are 90 bytes.
+fn slow_kernel() -> Vec<u8> {
+    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    #[rustfmt::skip]
+    const BLOCKS: [u8; 90] = [
+        0x04, 0xc0, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x90, 0xff, 0x6b, 0x10, 0x00, 0x07, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x40, 0xfe, 0xaf, 0x41, 0x00, 0x1c, 0x08, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0xf9, 0xbf, 0x06, 0x01, 0x70, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0xe4, 0xff, 0x1a,
+        0x04, 0xc0, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x90, 0xff, 0x6b, 0x10, 0x00, 0x07, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x40, 0xfe, 0xaf, 0x41, 0x00, 0x1c, 0x08, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0xf9, 0xbf, 0x06, 0x01, 0x70, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0xe4, 0xff, 0x1a,
+    ];
+    [&HEADER[..], &BLOCKS.repeat(40_000)].concat()
+}
+
+#[test]
+fn slow_kernels_of_a_member_delay_no_other_user() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let mut chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    let slow = bed.file("slow", slow_kernel());
+    let slow =
+        bed.file("slow.cfg", format!("name='slow'\ntype='pvh'\nkernel='{slow}'\nmemory=4\n"));
+    std::thread::scope(|scope| {
+        let create = scope.spawn(|| chaos_as(MEMBER + 1, &["create", &slow]));
+        // Neither kernel was read before: the one is uploaded, and the other is root's.
+        files.create(&[]).ok();
+        answers();
+        chaos(&["destroy", "member"]).ok();
+        chaos(&["create", &files.config]).ok();
+        answers();
+        chaos(&["destroy", "member"]).ok();
+        assert!(!create.is_finished(), "the kernel was not slow");
+        // chaosd answers for 30 s and then still reads; it exits nevertheless.
+        create.join().unwrap().refused(1, &["chaosd"]);
+    });
+    assert!(chaosd.stop());
+}
+
+#[test]
+fn a_subordinate_user_of_a_member_is_refused() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let chaosd = Chaosd::start(SETTINGS);
+    let former = fs::read("/etc/subuid").ok();
+    fs::write("/etc/subuid", format!("{MEMBER}:700000:65536\n")).unwrap();
+    let refused = chaos_as(700_001, &["create", &files.config]);
+    let created = files.create(&[]);
+    match former {
+        Some(text) => fs::write("/etc/subuid", text).unwrap(),
+        None => fs::remove_file("/etc/subuid").unwrap(),
+    }
+    refused.refused(1, &["user 700001 is a subordinate user of 1234 (/etc/subuid)"]);
+    created.ok();
+    answers();
+    chaos(&["destroy", "member"]).ok();
+    assert!(chaosd.stop());
+}
+
 #[test]
 fn a_member_of_the_group_of_chaosd_has_limits() {
     let bed = Bed::new();
