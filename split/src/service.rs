@@ -48,8 +48,8 @@ const MAX_WAIT: Duration = Duration::from_millis(50);
 /// while it is mapped.
 const MAX_MAPPED: usize = 64;
 
-/// Limit of the kept kernels of users other than root, in bytes.
-const MEMBER_CACHE_BYTES: usize = 64 << 20;
+/// Limit of the kept kernels of users other than root, in bytes; less in a small dom0.
+const MEMBER_CACHE_BYTES: u64 = 64 << 20;
 
 /// The service: the host, the ready shells, and the work that can wait.
 #[derive(Debug)]
@@ -118,7 +118,10 @@ impl Service {
     /// Returns a service with an empty pool.
     #[must_use]
     pub fn new(host: Host, refill: Refill, loader: Loader) -> Self {
-        let images = Rc::new(RefCell::new(ImageCache::new(MEMBER_CACHE_BYTES)));
+        let limits = MemberLimits::default();
+        let cache = MEMBER_CACHE_BYTES.min(limits.files.to_bytes().0);
+        let cache = ImageCache::new(usize::try_from(cache).unwrap_or(usize::MAX));
+        let images = Rc::new(RefCell::new(cache));
         Self {
             members_host: Host { images: Some(images), ..host.clone() },
             host,
@@ -127,7 +130,7 @@ impl Service {
             recent_requests: None,
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
             members: Members::default(),
-            limits: MemberLimits::default(),
+            limits,
             refused_kernels: RefusedKernels::default(),
             loader,
             loading: HashMap::new(),

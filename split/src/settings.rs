@@ -18,7 +18,7 @@
 //! [members]                  # limits of each user who is not root; all optional
 //! guests = 16                # guests at the same time
 //! memory = "1G"              # of all their guests together
-//! files = "256M"             # kernels and ramdisks that chaosd holds for them
+//! files = "256M"             # kernels and ramdisks that chaosd holds for them; less in a small dom0
 //! all_guests = 64            # the same three of all these users together
 //! all_memory = "4G"
 //! all_files = "512M"
@@ -34,6 +34,7 @@ use chaos::config::Store;
 use chaos::config::{MAX_VCPUS, MAX_VIFS, MemoryError, parse_memory};
 use chaos::domain::Flavour;
 use chaos::guests::ShellKind;
+use nix::sys::sysinfo::sysinfo;
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
@@ -74,9 +75,19 @@ pub struct MemberLimits {
 }
 
 impl Default for MemberLimits {
+    /// Returns the limits of this machine, if its file does not say other ones.
     fn default() -> Self {
-        let (memory, files) = (KiB(1 << 20), KiB(256 << 10));
-        let (all_memory, all_files) = (KiB(4 << 20), KiB(512 << 10));
+        Self::of_dom0(sysinfo().map_or(KiB(0), |system| KiB(system.ram_total() >> 10)))
+    }
+}
+
+impl MemberLimits {
+    /// Returns the limits if dom0 has this much memory: files of members take an eighth of it at
+    /// most.
+    fn of_dom0(total: KiB) -> Self {
+        let part = |most: KiB, divisor| most.min(KiB(total.0 / divisor));
+        let (memory, files) = (KiB(1 << 20), part(KiB(256 << 10), 16));
+        let (all_memory, all_files) = (KiB(4 << 20), part(KiB(512 << 10), 8));
         let (guests, all_guests) = (16, 64);
         let (connections, bridges) = (8, None);
         Self { guests, memory, files, all_guests, all_memory, all_files, connections, bridges }
@@ -347,6 +358,17 @@ mod tests {
         assert_eq!(a, expected);
         assert_eq!((b.memory, b.vcpus, b.console), (KiB(1536), 1, true));
         assert_eq!((b.bridges.len(), b.kernel, b.store), (0, None, Store::Noxs));
+    }
+
+    #[test]
+    fn a_small_dom0_holds_fewer_files_of_members() {
+        let files = |mib: u64| {
+            let limits = MemberLimits::of_dom0(KiB(mib << 10));
+            (limits.files.0 >> 10, limits.all_files.0 >> 10)
+        };
+        assert_eq!(files(512), (32, 64));
+        assert_eq!(files(4096), (256, 512));
+        assert_eq!(files(65536), (256, 512));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::effort::MAX_CPU_TIME;
 use super::elf::MAX_LOADS;
 use super::limit::SizeLimit;
+use super::room::RESERVE;
 
 /// Largest kernel or ramdisk in bytes, as a file and unpacked.
 pub const MAX_SIZE: u64 = 1 << 30;
@@ -201,6 +202,16 @@ pub enum ImageError {
         /// How many bytes.
         size: u64,
     },
+    /// Too little of dom0's memory would be left if more of the kernel were unpacked.
+    #[error(
+        "dom0 has too little memory to unpack the kernel: {} MiB are free, and {} MiB must stay free; \
+         stop something in dom0, give it more memory (dom0_mem=), or unpack the kernel first",
+        available >> 20, RESERVE >> 20
+    )]
+    NoRoom {
+        /// How many bytes of memory were left.
+        available: u64,
+    },
     /// The kernel unpacks to another size than its header says.
     #[error("the {method} data unpacks to {found} bytes: must be {expected}")]
     UnpackedSize {
@@ -238,6 +249,7 @@ impl ImageError {
                 | Self::NotRegular
                 | Self::Changed
                 | Self::NoMemory { .. }
+                | Self::NoRoom { .. }
                 | Self::Remembered(_)
         )
     }

@@ -20,6 +20,7 @@ mod parts;
 mod positioned;
 mod ramdisk;
 mod refused;
+mod room;
 mod segment;
 mod unpack;
 

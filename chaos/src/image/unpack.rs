@@ -12,6 +12,7 @@ use super::bzimage::{BzImage, SIZE_BYTES};
 use super::effort::{Effort, MAX_CPU_TIME, Packed, Unpacked};
 use super::error::{BzImageProblem, ImageError};
 use super::limit::SizeLimit;
+use super::room::Room;
 use crate::convert::u64_to_usize;
 
 /// Most memory that xz and lzma may use, in KiB. Their largest preset uses 65 MiB.
@@ -117,9 +118,19 @@ impl Method {
         packed: &[u8],
         limit: u64,
         unpacked: &mut Vec<u8>,
-    ) -> io::Result<usize> {
-        let decoder = self.decoder(Packed::new(packed, effort))?;
-        Unpacked::new(decoder, effort).take(limit).read_to_end(unpacked)
+    ) -> Result<(), ImageError> {
+        let method = self.name();
+        let failed = |source| match effort.is_exceeded() {
+            true => ImageError::TooSlow { method },
+            false => ImageError::Unpack { method, source },
+        };
+        let decoder = self.decoder(Packed::new(packed, effort)).map_err(failed)?;
+        let mut room = Room::new(Unpacked::new(decoder, effort));
+        let result = room.by_ref().take(limit).read_to_end(unpacked);
+        match room.lacking() {
+            Some(available) => Err(ImageError::NoRoom { available }),
+            None => result.map(drop).map_err(failed),
+        }
     }
 }
 
@@ -161,13 +172,7 @@ fn read_most(
     unpacked
         .try_reserve_exact(u64_to_usize(size) + 1)
         .map_err(|_| ImageError::NoMemory { size })?;
-    let name = method.name();
-    method.read(effort, packed, most, &mut unpacked).map_err(|source| {
-        match effort.is_exceeded() {
-            true => ImageError::TooSlow { method: name },
-            false => ImageError::Unpack { method: name, source },
-        }
-    })?;
+    method.read(effort, packed, most, &mut unpacked)?;
     unpacked.shrink_to_fit();
     Ok(unpacked)
 }
