@@ -437,7 +437,7 @@ impl Service {
             None => guests::create_from(&self.host, &request, timings),
         };
         let created = match created {
-            Err(error) if error.is_out_of_memory() && self.free_memory() => {
+            Err(error) if error.is_out_of_memory() && self.free_memory(options.owner) => {
                 guests::create_from(&self.host, &request, timings)?
             }
             result => result?,
@@ -447,9 +447,10 @@ impl Service {
         Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
     }
 
-    /// Frees the memory of ready shells and of incomplete domains. Returns whether there were any.
-    fn free_memory(&mut self) -> bool {
-        let given_up = self.stock.give_up(&self.host);
+    /// Frees the memory of incomplete domains and, for a guest of root's, of ready shells. Returns
+    /// whether there were any. A member could empty the pool again and again otherwise.
+    fn free_memory(&mut self, owner: u32) -> bool {
+        let given_up = if owner == ROOT { self.stock.give_up(&self.host) } else { 0 };
         if given_up > 0 {
             tracing::info!(
                 "Xen has too little memory: {given_up} shells of the pool are destroyed"
