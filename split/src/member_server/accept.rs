@@ -116,7 +116,7 @@ fn admit(
     });
 }
 
-/// The least time between two lines about refused connections: whoever connects in a loop would fill
+/// The least time between two lines about refused connections: a client that connects in a loop would fill
 /// the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
