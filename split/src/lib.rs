@@ -2,18 +2,19 @@
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are five threads, and some for users other than root. The main thread answers requests: it takes a shell that fits and executes
-//! the guest in it, or prepares a shell for the request. The refill thread runs when no other
+//! There are four threads, and some for users other than root. The main thread answers requests: it
+//! takes a shell that fits and executes the guest in it, or prepares a shell for the request. The refill thread runs when no other
 //! program wants the CPU; it prepares shells and does work that can wait, such as unmapping. The
-//! removal thread destroys guests with much memory, and the loader threads read kernels: both can
-//! take seconds. Each connection of a user other than root has a thread, because the main thread
-//! must wait for none of them.
+//! removal thread destroys guests with much memory, and the loader thread reads kernels: both can
+//! take seconds. Two more loader threads read those of users other than root, and each connection of
+//! such a user has a thread, because the main thread must wait for none of them.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
 //! pool       which shells are ready, and how many more to prepare
 //! refill     the refill thread
 //! loader     the threads that read kernels
+//! loads      the kernels that wait for them
 //! stock      the pool and the refill thread together
 //! files      the files that come with a create
 //! uploads    the files that users other than root have uploaded
@@ -35,6 +36,7 @@ mod event_loop;
 mod files;
 pub mod idle;
 pub mod loader;
+mod loads;
 pub mod member_server;
 mod members;
 mod pace;

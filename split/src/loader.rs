@@ -1,28 +1,42 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The loader threads: read and unpack kernels.
 //!
-//! To unpack a kernel takes seconds if it is large, in which the main thread serves others. Root's
-//! kernels have a thread of their own, so that they do not wait for those of other users.
+//! To unpack a kernel takes seconds if it is large, and up to [`image`](chaos::image)'s limit of CPU
+//! time if its author wants that. Meanwhile the main thread serves others. Root's kernels have a
+//! thread of their own. Those of other users have two, of which a user takes one at most.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use chaos::image::{Image, ImageError, ImageKey, SizeLimit};
 use mio::Waker;
+use rustix::process::setpriority_process;
 
+use crate::loads::Loads;
 use crate::members::ROOT;
 
-/// The most kernels of a user other than root that are being read.
+/// The most kernels of a user other than root that are being read or wait for that.
 pub const LOADS_PER_USER: usize = 2;
 
+/// The threads for users other than root. Each may take as much memory as a kernel of a member may
+/// have (docs/chaosd.md adds it up).
+const MEMBER_THREADS: usize = 2;
+
+/// The nice value of these threads: on a host with few CPUs, their kernels take little time from the
+/// main thread and root's kernels.
+const MEMBER_NICE: i32 = 10;
+
+/// Reads a kernel, as [`Image::read`].
+type Read = dyn Fn(&File, ImageKey, SizeLimit) -> Result<Image, ImageError> + Send + Sync;
+
 /// A kernel to be read.
+#[derive(Debug)]
 struct Load {
     ticket: u64,
-    uid: u32,
     file: File,
     key: ImageKey,
     limit: SizeLimit,
@@ -43,15 +57,33 @@ pub(crate) struct Loaded {
     pub(crate) result: Result<Image, ImageError>,
 }
 
-/// A handle of the threads.
+/// A handle of the threads. When it is dropped, they end after the kernels that they are reading.
 #[derive(Debug)]
 pub struct Loader {
-    root: Sender<Load>,
-    members: Sender<Load>,
+    root: Arc<Queue>,
+    members: Arc<Queue>,
     done: Receiver<Loaded>,
     next_ticket: u64,
-    /// The user of each kernel that is being read, by ticket.
+    /// The user of each kernel that is being read or waits, by ticket.
     loading: HashMap<u64, u32>,
+}
+
+/// The kernels that wait for the same threads.
+#[derive(Debug)]
+struct Queue {
+    /// The kernels; `None` when the threads are to end.
+    loads: Mutex<Option<Loads<Load>>>,
+    /// Signals that there may be a kernel to read.
+    changed: Condvar,
+}
+
+/// What each thread has.
+#[derive(Clone)]
+struct Worker {
+    queue: Arc<Queue>,
+    finished: Sender<Loaded>,
+    waker: Arc<Waker>,
+    read: Arc<Read>,
 }
 
 /// Why a kernel is not read.
@@ -66,9 +98,6 @@ pub(crate) enum LoadRefusal {
         /// The user.
         uid: u32,
     },
-    /// The thread is gone.
-    #[error("the thread that reads kernels has panicked; restart chaosd")]
-    Thread,
 }
 
 impl Loader {
@@ -77,16 +106,24 @@ impl Loader {
     /// # Errors
     /// A thread cannot be started.
     pub fn start(waker: &Arc<Waker>) -> io::Result<Self> {
+        Self::start_with(waker, Arc::new(Image::read))
+    }
+
+    fn start_with(waker: &Arc<Waker>, read: Arc<Read>) -> io::Result<Self> {
         let (finished, done) = channel();
-        let start = |name: &str| -> io::Result<Sender<Load>> {
-            let (orders, todo) = channel();
+        let start = |name: &str, threads, nice| -> io::Result<Arc<Queue>> {
+            let queue = Arc::new(Queue::new());
             let (finished, waker) = (finished.clone(), Arc::clone(waker));
-            thread::Builder::new()
-                .name(name.into())
-                .spawn(move || work(&todo, &finished, &waker))?;
-            Ok(orders)
+            let worker =
+                Worker { queue: Arc::clone(&queue), finished, waker, read: Arc::clone(&read) };
+            for _ in 0..threads {
+                let worker = worker.clone();
+                thread::Builder::new().name(name.into()).spawn(move || worker.run(nice))?;
+            }
+            Ok(queue)
         };
-        let (root, members) = (start("load root")?, start("load members")?);
+        let root = start("load root", 1, 0)?;
+        let members = start("load members", MEMBER_THREADS, MEMBER_NICE)?;
         Ok(Self { root, members, done, next_ticket: 0, loading: HashMap::new() })
     }
 
@@ -102,7 +139,7 @@ impl Loader {
         if uid != ROOT && own >= LOADS_PER_USER {
             return Err(LoadRefusal::Quota { uid });
         }
-        self.order_restart(uid, file, key, limit)
+        Ok(self.order_restart(uid, file, key, limit))
     }
 
     /// Orders a kernel as [`order`](Self::order) does, for a guest that is restarted: how often that
@@ -113,13 +150,13 @@ impl Loader {
         file: File,
         key: ImageKey,
         limit: SizeLimit,
-    ) -> Result<u64, LoadRefusal> {
+    ) -> u64 {
         let ticket = self.next_ticket;
-        let thread = if uid == ROOT { &self.root } else { &self.members };
-        thread.send(Load { ticket, uid, file, key, limit }).map_err(|_| LoadRefusal::Thread)?;
+        let queue = if uid == ROOT { &self.root } else { &self.members };
+        queue.add(uid, Load { ticket, file, key, limit });
         self.next_ticket += 1;
         self.loading.insert(ticket, uid);
-        Ok(ticket)
+        ticket
     }
 
     /// Returns a kernel that was read since the last call.
@@ -136,14 +173,76 @@ impl Loader {
     }
 }
 
-fn work(todo: &Receiver<Load>, finished: &Sender<Loaded>, waker: &Waker) {
-    for Load { ticket, uid, file, key, limit } in todo {
-        let result = Image::read(&file, key, limit);
-        // If sending fails, the main thread is exiting.
-        if finished.send(Loaded { ticket, uid, key, limit, result }).is_err()
-            || waker.wake().is_err()
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.root.stop();
+        self.members.stop();
+    }
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self { loads: Mutex::new(Some(Loads::default())), changed: Condvar::new() }
+    }
+
+    fn add(&self, uid: u32, load: Load) {
+        if let Some(loads) = &mut *self.lock() {
+            loads.add(uid, load);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Waits for a kernel to read, and returns it with its user. `None` if the thread is to end.
+    fn next(&self) -> Option<(u32, Load)> {
+        let mut loads = self.lock();
+        loop {
+            if let Some(next) = loads.as_mut()?.next() {
+                return Some(next);
+            }
+            loads = self.changed.wait(loads).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Notes that the kernel of a user was read.
+    fn end(&self, uid: u32) {
+        if let Some(loads) = &mut *self.lock() {
+            loads.end(uid);
+        }
+        // The user's next kernel may be read now, by any thread.
+        self.changed.notify_all();
+    }
+
+    fn stop(&self) {
+        *self.lock() = None;
+        self.changed.notify_all();
+    }
+
+    /// Returns the kernels. They are consistent also if a thread has panicked: no thread does so
+    /// while it has them.
+    fn lock(&self) -> MutexGuard<'_, Option<Loads<Load>>> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    /// Reads kernels until the thread is to end. `nice` is its nice value.
+    fn run(&self, nice: i32) {
+        if nice > 0
+            && let Err(error) = setpriority_process(None, nice)
         {
-            return;
+            tracing::warn!("cannot lower the priority of a thread that reads kernels: {error}");
+        }
+        while let Some((uid, Load { ticket, file, key, limit })) = self.queue.next() {
+            let result = (self.read)(&file, key, limit);
+            // Closed before the user's next kernel is read: it may be the last reference to a file.
+            drop(file);
+            self.queue.end(uid);
+            // If sending fails, the main thread is exiting.
+            if self.finished.send(Loaded { ticket, uid, key, limit, result }).is_err()
+                || self.waker.wake().is_err()
+            {
+                return;
+            }
         }
     }
 }
@@ -187,5 +286,44 @@ mod tests {
         let uids = [7, 7, 8, ROOT, ROOT, ROOT];
         assert_eq!(reported, tickets.into_iter().zip(uids).collect::<Vec<_>>());
         assert!(order(&mut loader, 7).is_ok());
+    }
+
+    #[test]
+    fn slow_kernels_of_a_user_keep_no_other_user_waiting() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
+        let (gate, closed) = channel::<()>();
+        let closed = Mutex::new(closed);
+        // A kernel of four bytes takes until the gate opens.
+        let read = move |_: &File, key: ImageKey, _: SizeLimit| {
+            if key.size == 4 {
+                assert!(closed.lock().unwrap().recv().is_ok());
+            }
+            Err(ImageError::Empty)
+        };
+        let mut loader = Loader::start_with(&waker, Arc::new(read)).unwrap();
+        let order = |loader: &mut Loader, uid, bytes: &[u8]| {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(bytes).unwrap();
+            let key = ImageKey::of(&file).unwrap();
+            loader.order(uid, file, key, SizeLimit::MOST).unwrap()
+        };
+        let mut events = Events::with_capacity(1);
+        let mut take = |loader: &mut Loader| loop {
+            if let Some(loaded) = loader.take() {
+                return loaded.ticket;
+            }
+            poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+            assert!(!events.is_empty(), "it waits for the slow kernels");
+        };
+        let slow = [order(&mut loader, 7, b"slow"), order(&mut loader, 7, b"slow")];
+        for uid in [8, ROOT, 9, 8, 8] {
+            let ticket = order(&mut loader, uid, b"fast one");
+            assert_eq!(take(&mut loader), ticket);
+        }
+        for ticket in slow {
+            gate.send(()).unwrap();
+            assert_eq!(take(&mut loader), ticket);
+        }
     }
 }

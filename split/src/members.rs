@@ -101,6 +101,33 @@ pub(crate) enum MemberRefusal {
         /// The most memory.
         limit: KiB,
     },
+    /// There are too many guests of all users.
+    #[error(
+        "users other than root have {used} guests, and may have {limit} together (all_guests= in \
+         [members] of chaosd.toml); wait until one has ended, or ask root"
+    )]
+    AllGuests {
+        /// The number of guests.
+        used: usize,
+        /// The most guests.
+        limit: u32,
+    },
+    /// The guests of all users have too much memory.
+    #[error(
+        "memory: user {uid} asks for {wanted}, users other than root have guests with {used}, and \
+         may have {limit} together (all_memory= in [members] of chaosd.toml); wait until one has \
+         ended, or ask root"
+    )]
+    AllMemory {
+        /// The user.
+        uid: u32,
+        /// The memory of the guest.
+        wanted: KiB,
+        /// The memory of the guests of all users other than root.
+        used: KiB,
+        /// The most memory.
+        limit: KiB,
+    },
     /// Another user's guest is about to be restarted under the name.
     #[error(
         "the name {name} is that of a guest which is to be restarted; choose another one, or ask \
@@ -119,9 +146,15 @@ pub(crate) enum MemberRefusal {
 }
 
 impl MemberRefusal {
-    /// Returns whether the guests that the user has are the reason.
+    /// Returns whether the guests that users have are the reason.
     pub(crate) fn is_of_number(&self) -> bool {
-        matches!(self, Self::Guests { .. } | Self::Memory { .. })
+        matches!(
+            self,
+            Self::Guests { .. }
+                | Self::Memory { .. }
+                | Self::AllGuests { .. }
+                | Self::AllMemory { .. }
+        )
     }
 }
 
@@ -182,20 +215,49 @@ impl Members {
             let (bridge, allowed) = (vif.bridge.clone(), allowed.clone());
             return Err(MemberRefusal::Bridge { bridge, allowed });
         }
-        let own = || {
-            let others = self.guests.iter().filter(|(handle, _)| Some(*handle) != successor_of);
-            others.map(|(_, guest)| guest).filter(|guest| guest.uid == uid)
-        };
-        let used = own().count();
-        if used >= limits.guests as usize {
-            return Err(MemberRefusal::Guests { uid, used, limit: limits.guests });
+        let others = self.guests.iter().filter(|(handle, _)| Some(*handle) != successor_of);
+        let (mut own, mut all) = (Usage::default(), Usage::default());
+        for (_, guest) in others {
+            all.add(guest);
+            if guest.uid == uid {
+                own.add(guest);
+            }
         }
-        let used = KiB(own().map(|guest| guest.memory.0).sum());
-        if used.0.saturating_add(config.memory.0) > limits.memory.0 {
-            let (wanted, limit) = (config.memory, limits.memory);
+        let wanted = config.memory;
+        if own.guests >= limits.guests as usize {
+            return Err(MemberRefusal::Guests { uid, used: own.guests, limit: limits.guests });
+        }
+        if own.exceeds(wanted, limits.memory) {
+            let (used, limit) = (own.memory, limits.memory);
             return Err(MemberRefusal::Memory { uid, wanted, used, limit });
         }
+        if all.guests >= limits.all_guests as usize {
+            return Err(MemberRefusal::AllGuests { used: all.guests, limit: limits.all_guests });
+        }
+        if all.exceeds(wanted, limits.all_memory) {
+            let (used, limit) = (all.memory, limits.all_memory);
+            return Err(MemberRefusal::AllMemory { uid, wanted, used, limit });
+        }
         Ok(())
+    }
+}
+
+/// What some guests take together.
+#[derive(Debug, Default)]
+struct Usage {
+    guests: usize,
+    memory: KiB,
+}
+
+impl Usage {
+    fn add(&mut self, guest: &MemberGuest) {
+        self.guests += 1;
+        self.memory = KiB(self.memory.0.saturating_add(guest.memory.0));
+    }
+
+    /// Returns whether a guest with the memory `wanted` more would be too many.
+    fn exceeds(&self, wanted: KiB, limit: KiB) -> bool {
+        self.memory.0.saturating_add(wanted.0) > limit.0
     }
 }
 
@@ -238,6 +300,25 @@ mod tests {
         assert_eq!(members.check(7, &small, &limits, None), Ok(()));
         members.created(ROOT, [3; 16], &small, None);
         assert_eq!(members.guests.len(), 1, "root has no limits");
+    }
+
+    #[test]
+    fn all_users_together_leave_guests_and_memory_for_root() {
+        let (mut members, small) = (Members::default(), config(""));
+        let limits = MemberLimits { all_guests: 3, all_memory: KiB(14 << 10), ..limits() };
+        for (handle, uid) in [(1, 7), (2, 8)] {
+            members.created(uid, [handle; 16], &small, None);
+        }
+        let memory = members.check(9, &config("memory=7"), &limits, None).unwrap_err();
+        assert!(memory.is_of_number());
+        let text = memory.to_string();
+        assert!(text.contains("have guests with 8192 KiB, and may have 14336 KiB"), "{text}");
+        assert_eq!(members.check(9, &small, &limits, None), Ok(()));
+        members.created(9, [3; 16], &small, None);
+        let refused = members.check(10, &small, &limits, None).unwrap_err();
+        assert_eq!(refused, MemberRefusal::AllGuests { used: 3, limit: 3 });
+        assert!(refused.is_of_number());
+        assert_eq!(members.check(9, &small, &limits, Some(&[3; 16])), Ok(()), "its successor");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::event_loop::{EventLoop, WORKERS};
 use crate::loader::Loader;
-use crate::member_server::MemberServer;
+use crate::member_server::{MemberServer, SUBORDINATE_USERS};
 use crate::refill::{Refill, RefillError};
 use crate::removal::Removals;
 use crate::server::Server;
@@ -93,8 +93,9 @@ pub fn run(
     let of_root = listen(path, None)?;
     let registry = poll.registry().try_clone().map_err(Failure::Loop)?;
     let server = Server::new(of_root, registry).map_err(Failure::Loop)?;
-    let members =
-        MemberServer::start(of_members, waker, settings.members).map_err(Failure::Loop)?;
+    let subordinate_users = Path::new(SUBORDINATE_USERS);
+    let members = MemberServer::start(of_members, waker, settings.members, subordinate_users)
+        .map_err(Failure::Loop)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("cannot notify the service manager that chaosd is ready: {error}");
     }

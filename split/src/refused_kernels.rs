@@ -6,8 +6,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
-use chaos::image::{ImageError, SizeLimit};
+use chaos::image::{ImageError, RefusedKernel, SizeLimit};
 
 use crate::uploads::{Content, UploadedFile};
 
@@ -21,8 +22,7 @@ pub(crate) struct RefusedKernels(HashMap<u32, VecDeque<Refused>>);
 #[derive(Debug)]
 struct Refused {
     content: Content,
-    limit: SizeLimit,
-    reason: Arc<ImageError>,
+    kernel: RefusedKernel,
 }
 
 impl RefusedKernels {
@@ -34,17 +34,16 @@ impl RefusedKernels {
         let of_user = self.0.entry(file.uid()).or_default();
         of_user.retain(|refused| refused.content != content);
         of_user.truncate(MAX_REFUSED - 1);
-        of_user.push_front(Refused { content, limit, reason: Arc::clone(reason) });
+        let kernel = RefusedKernel::new(Arc::clone(reason), limit, Instant::now());
+        of_user.push_front(Refused { content, kernel });
     }
 
-    /// Returns why a kernel was refused before and would be with this limit, too.
+    /// Returns why a kernel was refused before and would be with this limit now, too.
     pub(crate) fn find(&self, file: &UploadedFile, limit: SizeLimit) -> Option<ImageError> {
         let content = file.content()?;
         let mut of_user = self.0.get(&file.uid())?.iter();
         let refused = of_user.find(|refused| refused.content == content)?;
-        let only_too_large = matches!(*refused.reason, ImageError::TooLargeForGuest { .. });
-        let is_refused = !only_too_large || limit <= refused.limit;
-        is_refused.then(|| ImageError::Remembered(Arc::clone(&refused.reason)))
+        refused.kernel.error(limit, Instant::now())
     }
 }
 

@@ -18,7 +18,7 @@ use chaos::guests::{
 use chaos::image::{self, Image, ImageCache, ImageError, ImageKey, RamdiskFile, SizeLimit};
 use chaos::records::{Record, RecordError, RequestId};
 use chaos::timings::Timings;
-use xen::units::{DomId, DomainHandle};
+use xen::units::{DomId, DomainHandle, KiB};
 
 use crate::answers::{
     create_line, only_root, open_ramdisk, refusal, reply, wrong_files, wrong_input,
@@ -48,8 +48,8 @@ const MAX_WAIT: Duration = Duration::from_millis(50);
 /// while it is mapped.
 const MAX_MAPPED: usize = 64;
 
-/// Limit of the kept kernels of users other than root, in bytes.
-const MEMBER_CACHE_BYTES: usize = 64 << 20;
+/// Limit of the kept kernels of users other than root, in bytes; less in a small dom0.
+const MEMBER_CACHE_BYTES: u64 = 64 << 20;
 
 /// The service: the host, the ready shells, and the work that can wait.
 #[derive(Debug)]
@@ -118,7 +118,10 @@ impl Service {
     /// Returns a service with an empty pool.
     #[must_use]
     pub fn new(host: Host, refill: Refill, loader: Loader) -> Self {
-        let images = Rc::new(RefCell::new(ImageCache::new(MEMBER_CACHE_BYTES)));
+        let limits = MemberLimits::default();
+        let cache = MEMBER_CACHE_BYTES.min(limits.files.to_bytes().0);
+        let cache = ImageCache::new(usize::try_from(cache).unwrap_or(usize::MAX));
+        let images = Rc::new(RefCell::new(cache));
         Self {
             members_host: Host { images: Some(images), ..host.clone() },
             host,
@@ -127,7 +130,7 @@ impl Service {
             recent_requests: None,
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
             members: Members::default(),
-            limits: MemberLimits::default(),
+            limits,
             refused_kernels: RefusedKernels::default(),
             loader,
             loading: HashMap::new(),
@@ -244,7 +247,7 @@ impl Service {
             }
         };
         let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
-        let memory = pending.config.memory;
+        let memory = self.memory_for_kernel(peer.uid, &pending.config);
         let refused = pending.uploaded.as_ref().and_then(|files| {
             self.refused_kernels.find(&files.kernel, SizeLimit::of_guest(memory))
         });
@@ -298,7 +301,8 @@ impl Service {
         let config = &record.config;
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let host = self.host_of(record.owner);
-        let known = host.known_image(&kernel, config.memory).map_err(kernel_error)?;
+        let memory = self.memory_for_kernel(record.owner, config);
+        let known = host.known_image(&kernel, memory).map_err(kernel_error)?;
         let (key, limit) = match known {
             KnownImage::Read(image) => return Ok(image),
             KnownImage::Unread { key, limit } => (key, limit),
@@ -307,13 +311,16 @@ impl Service {
             return Ok(read.map_err(kernel_error)?);
         }
         if !self.restarting.values().any(|name| name == record.name()) {
-            let ticket = self
-                .loader
-                .order_restart(record.owner, kernel, key, limit)
-                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            let ticket = self.loader.order_restart(record.owner, kernel, key, limit);
             self.restarting.insert(ticket, record.name().to_owned());
         }
         Err(RestartError::Reading)
+    }
+
+    /// Returns the memory on which the size of a guest's kernel depends. That of a member is kept
+    /// while it is unpacked, like the files.
+    fn memory_for_kernel(&self, uid: u32, config: &DomainConfig) -> KiB {
+        if uid == ROOT { config.memory } else { config.memory.min(self.limits.files) }
     }
 
     /// Returns the host with the kernels of a user.
@@ -430,7 +437,7 @@ impl Service {
             None => guests::create_from(&self.host, &request, timings),
         };
         let created = match created {
-            Err(error) if error.is_out_of_memory() && self.free_memory() => {
+            Err(error) if error.is_out_of_memory() && self.free_memory(options.owner) => {
                 guests::create_from(&self.host, &request, timings)?
             }
             result => result?,
@@ -440,9 +447,10 @@ impl Service {
         Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
     }
 
-    /// Frees the memory of ready shells and of incomplete domains. Returns whether there were any.
-    fn free_memory(&mut self) -> bool {
-        let given_up = self.stock.give_up(&self.host);
+    /// Frees the memory of incomplete domains and, for a guest of root's, of ready shells. Returns
+    /// whether there were any. A member could empty the pool again and again otherwise.
+    fn free_memory(&mut self, owner: u32) -> bool {
+        let given_up = if owner == ROOT { self.stock.give_up(&self.host) } else { 0 };
         if given_up > 0 {
             tracing::info!(
                 "Xen has too little memory: {given_up} shells of the pool are destroyed"

@@ -18,8 +18,10 @@
 //! [members]                  # limits of each user who is not root; all optional
 //! guests = 16                # guests at the same time
 //! memory = "1G"              # of all their guests together
-//! files = "256M"             # kernels and ramdisks that chaosd holds for them
-//! all_files = "512M"         # the same of all users together
+//! files = "256M"             # kernels and ramdisks that chaosd holds for them; less in a small dom0
+//! all_guests = 64            # the same three of all these users together
+//! all_memory = "4G"
+//! all_files = "512M"
 //! connections = 8            # to chaosd at the same time, each with one request in progress
 //! bridges = ["xenbr0"]       # that their guests may use; default: all
 //! ```
@@ -32,6 +34,7 @@ use chaos::config::Store;
 use chaos::config::{MAX_VCPUS, MAX_VIFS, MemoryError, parse_memory};
 use chaos::domain::Flavour;
 use chaos::guests::ShellKind;
+use nix::sys::sysinfo::sysinfo;
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
@@ -59,6 +62,10 @@ pub struct MemberLimits {
     pub memory: KiB,
     /// The most memory that `chaosd` holds for kernels and ramdisks.
     pub files: KiB,
+    /// The most guests of all of them together.
+    pub all_guests: u32,
+    /// The most memory of the guests of all of them together.
+    pub all_memory: KiB,
     /// The most memory that `chaosd` holds for kernels and ramdisks of all of them together.
     pub all_files: KiB,
     /// The most connections. Each has at most one request in progress.
@@ -68,10 +75,22 @@ pub struct MemberLimits {
 }
 
 impl Default for MemberLimits {
+    /// Returns the limits of this machine, if its file does not say other ones.
     fn default() -> Self {
-        let (memory, files) = (KiB(1 << 20), KiB(256 << 10));
-        let all_files = KiB(512 << 10);
-        Self { guests: 16, memory, files, all_files, connections: 8, bridges: None }
+        Self::of_dom0(sysinfo().map_or(KiB(0), |system| KiB(system.ram_total() >> 10)))
+    }
+}
+
+impl MemberLimits {
+    /// Returns the limits if dom0 has this much memory: files of members take an eighth of it at
+    /// most.
+    fn of_dom0(total: KiB) -> Self {
+        let part = |most: KiB, divisor| most.min(KiB(total.0 / divisor));
+        let (memory, files) = (KiB(1 << 20), part(KiB(256 << 10), 16));
+        let (all_memory, all_files) = (KiB(4 << 20), part(KiB(512 << 10), 8));
+        let (guests, all_guests) = (16, 64);
+        let (connections, bridges) = (8, None);
+        Self { guests, memory, files, all_guests, all_memory, all_files, connections, bridges }
     }
 }
 
@@ -183,6 +202,8 @@ struct MembersTable {
     guests: Option<u32>,
     memory: Option<String>,
     files: Option<String>,
+    all_guests: Option<u32>,
+    all_memory: Option<String>,
     all_files: Option<String>,
     connections: Option<u32>,
     bridges: Option<Vec<String>>,
@@ -280,6 +301,8 @@ fn limits(table: MembersTable) -> Result<MemberLimits, ValueProblem> {
         guests: table.guests.unwrap_or(default.guests),
         memory: table.memory.map_or(Ok(default.memory), memory)?,
         files: table.files.map_or(Ok(default.files), memory)?,
+        all_guests: table.all_guests.unwrap_or(default.all_guests),
+        all_memory: table.all_memory.map_or(Ok(default.all_memory), memory)?,
         all_files: table.all_files.map_or(Ok(default.all_files), memory)?,
         connections: table.connections.unwrap_or(default.connections),
         bridges: table.bridges,
@@ -338,14 +361,28 @@ mod tests {
     }
 
     #[test]
+    fn a_small_dom0_holds_fewer_files_of_members() {
+        let files = |mib: u64| {
+            let limits = MemberLimits::of_dom0(KiB(mib << 10));
+            (limits.files.0 >> 10, limits.all_files.0 >> 10)
+        };
+        assert_eq!(files(512), (32, 64));
+        assert_eq!(files(4096), (256, 512));
+        assert_eq!(files(65536), (256, 512));
+    }
+
+    #[test]
     fn members_have_limits_also_if_the_file_does_not_say() {
         let members = |more: &str| parse(&format!("memory='64M'\n{more}")).unwrap().members;
         assert_eq!(members(""), MemberLimits::default());
-        let text = "[members]\nguests=0\nmemory='8M'\nfiles='4M'\nall_files='7M'\nconnections=1\nbridges=['b']";
+        let text = "[members]\nguests=0\nmemory='8M'\nfiles='4M'\nall_guests=3\nall_memory='9M'\n\
+                    all_files='7M'\nconnections=1\nbridges=['b']";
         let expected = MemberLimits {
             guests: 0,
             memory: KiB(8192),
             files: KiB(4096),
+            all_guests: 3,
+            all_memory: KiB(9216),
             all_files: KiB(7168),
             connections: 1,
             bridges: Some(vec!["b".into()]),

@@ -22,7 +22,7 @@ pub use guest::Guest;
 pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use newer::{NewerNoxsd, newer, newer_chaos};
 pub use noxsd::{noxsd_pid, restart_noxsd};
-pub use run::{Ran, chaos, chaos_as, run};
+pub use run::{Ran, chaos, chaos_as, command_as, run};
 pub use watch::wait_for_file;
 pub use witness::Witness;
 pub use xenstore::{ConsoleLog, XenStoreBed};

@@ -65,8 +65,19 @@ pub fn chaos(args: &[&str]) -> Ran {
 /// `chaosd` does not run, or the command cannot be started.
 #[must_use]
 pub fn chaos_as(uid: u32, args: &[&str]) -> Ran {
+    run_command(&mut command_as(uid, args))
+}
+
+/// Returns the command that [`chaos_as`] runs.
+///
+/// # Panics
+/// `chaosd` does not run.
+#[must_use]
+pub fn command_as(uid: u32, args: &[&str]) -> Command {
     let socket = fs::metadata("/run/chaos/chaosd-members.sock").expect("chaosd runs");
-    run_command(Command::new("chaos").uid(uid).gid(socket.gid()).current_dir("/").args(args))
+    let mut command = Command::new("chaos");
+    command.uid(uid).gid(socket.gid()).current_dir("/").args(args);
+    command
 }
 
 impl Ran {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::stat;
 
@@ -12,6 +13,7 @@ use super::error::ImageError;
 use super::file::{ImageKey, open};
 use super::kernel::Image;
 use super::limit::SizeLimit;
+use super::refused::RefusedKernel;
 
 /// Most refused kernels that are remembered, each with a reason of some hundred bytes.
 const MAX_REFUSED: usize = 256;
@@ -42,18 +44,9 @@ struct Entry {
 
 #[derive(Debug)]
 struct Refused {
-    reason: Arc<ImageError>,
-    limit: SizeLimit,
+    kernel: RefusedKernel,
     /// The clock at the last access.
     used: u64,
-}
-
-impl Refused {
-    /// Returns whether the kernel would be refused with this limit, too.
-    fn applies_to(&self, limit: SizeLimit) -> bool {
-        let only_too_large = matches!(*self.reason, ImageError::TooLargeForGuest { .. });
-        !only_too_large || limit <= self.limit
-    }
 }
 
 impl ImageCache {
@@ -100,9 +93,10 @@ impl ImageCache {
             entry.used = self.clock;
             return Some(Ok(Arc::clone(&entry.image)));
         }
-        let refused = self.refused.get_mut(&key).filter(|refused| refused.applies_to(limit))?;
+        let refused = self.refused.get_mut(&key)?;
+        let error = refused.kernel.error(limit, Instant::now())?;
         refused.used = self.clock;
-        Some(Err(ImageError::Remembered(Arc::clone(&refused.reason))))
+        Some(Err(error))
     }
 
     /// Keeps what [`Image::read`] has returned for a key and a limit, and returns it.
@@ -148,8 +142,8 @@ impl ImageCache {
             let oldest = *oldest;
             self.refused.remove(&oldest);
         }
-        let reason = Arc::clone(reason);
-        self.refused.insert(key, Refused { reason, limit, used: self.clock });
+        let kernel = RefusedKernel::new(Arc::clone(reason), limit, Instant::now());
+        self.refused.insert(key, Refused { kernel, used: self.clock });
     }
 
     fn keep_image(&mut self, key: ImageKey, image: &Arc<Image>) {

@@ -4,15 +4,22 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use noxs::layout::note::SIZE as DEVICE_PAGE_NOTE;
 use thiserror::Error;
 
+use super::effort::MAX_CPU_TIME;
 use super::elf::MAX_LOADS;
 use super::limit::SizeLimit;
+use super::room::RESERVE;
 
 /// Largest kernel or ramdisk in bytes, as a file and unpacked.
 pub const MAX_SIZE: u64 = 1 << 30;
+
+/// How long a kernel that took too long to unpack is refused without another attempt. CPU time also
+/// passes while a hypervisor lets others run, so the next attempt may succeed.
+pub(super) const RETRY_SLOW: Duration = Duration::from_secs(600);
 
 /// Why a kernel or a ramdisk cannot be loaded. The caller adds the path.
 #[derive(Debug, Error)]
@@ -37,7 +44,8 @@ pub enum ImageError {
     },
     /// It is larger than a guest of this memory can use, in the file or unpacked.
     #[error(
-        "{what} must be at most {} MiB for a guest of this memory: raise memory=, or strip the kernel",
+        "{what} must be at most {} MiB for a guest of this memory: raise memory= (for members of \
+         group chaos, also files= in chaosd.toml), or strip the kernel",
         limit.bytes() >> 20
     )]
     TooLargeForGuest {
@@ -177,11 +185,32 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// The kernel takes too long to unpack.
+    #[error(
+        "the {method} data take more than {} s of CPU time to unpack, the maximum; unpack the kernel \
+         first (for Linux: scripts/extract-vmlinux in its sources), or, if this host was overloaded, \
+         try again in {} min",
+        MAX_CPU_TIME.as_secs(), RETRY_SLOW.as_secs() / 60
+    )]
+    TooSlow {
+        /// The format in which it is packed.
+        method: &'static str,
+    },
     /// This process cannot get the memory for the kernel.
     #[error("cannot allocate {size} bytes for the kernel; free some memory of this host")]
     NoMemory {
         /// How many bytes.
         size: u64,
+    },
+    /// Too little of dom0's memory would be left if more of the kernel were unpacked.
+    #[error(
+        "dom0 has too little memory to unpack the kernel: {} MiB are free, and {} MiB must stay free; \
+         stop something in dom0, give it more memory (dom0_mem=), or unpack the kernel first",
+        available >> 20, RESERVE >> 20
+    )]
+    NoRoom {
+        /// How many bytes of memory were left.
+        available: u64,
     },
     /// The kernel unpacks to another size than its header says.
     #[error("the {method} data unpacks to {found} bytes: must be {expected}")]
@@ -210,8 +239,8 @@ pub enum ImageError {
 }
 
 impl ImageError {
-    /// Returns whether the same file would be refused again for the same reason. Failures to open
-    /// or to read it may pass.
+    /// Returns whether the same file would be refused again for the same reason, for a while at
+    /// least. Failures to open or to read it may pass.
     pub(super) fn is_of_content(&self) -> bool {
         !matches!(
             self,
@@ -220,6 +249,7 @@ impl ImageError {
                 | Self::NotRegular
                 | Self::Changed
                 | Self::NoMemory { .. }
+                | Self::NoRoom { .. }
                 | Self::Remembered(_)
         )
     }

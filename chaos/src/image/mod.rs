@@ -9,6 +9,7 @@
 
 mod bzimage;
 mod cache;
+mod effort;
 mod elf;
 mod error;
 mod file;
@@ -18,6 +19,8 @@ mod notes;
 mod parts;
 mod positioned;
 mod ramdisk;
+mod refused;
+mod room;
 mod segment;
 mod unpack;
 
@@ -28,6 +31,7 @@ pub use kernel::Image;
 pub use limit::SizeLimit;
 pub use notes::Expectations;
 pub use ramdisk::RamdiskFile;
+pub use refused::RefusedKernel;
 pub use segment::{Content, Segment};
 
 #[cfg(test)]

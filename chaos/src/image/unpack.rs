@@ -9,8 +9,10 @@ use lzma_rust2::{LzmaReader, XzReader};
 use ruzstd::decoding::StreamingDecoder as ZstdDecoder;
 
 use super::bzimage::{BzImage, SIZE_BYTES};
+use super::effort::{Effort, MAX_CPU_TIME, Packed, Unpacked};
 use super::error::{BzImageProblem, ImageError};
 use super::limit::SizeLimit;
+use super::room::Room;
 use crate::convert::u64_to_usize;
 
 /// Most memory that xz and lzma may use, in KiB. Their largest preset uses 65 MiB.
@@ -18,21 +20,29 @@ const LZMA_MEMORY_KIB: u32 = 256 << 10;
 
 /// Returns `bytes` unpacked if they are packed, and unchanged otherwise.
 pub(super) fn unpack(bytes: Vec<u8>, limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
+    unpack_within(&Effort::new(MAX_CPU_TIME), bytes, limit)
+}
+
+pub(super) fn unpack_within(
+    effort: &Effort,
+    bytes: Vec<u8>,
+    limit: SizeLimit,
+) -> Result<Vec<u8>, ImageError> {
     if bytes.starts_with(GZIP) {
-        return unpack_gzip(&bytes, limit);
+        return unpack_gzip(effort, &bytes, limit);
     }
     match BzImage::find(&bytes)? {
-        Some(image) => unpack_bzimage(&image, limit),
+        Some(image) => unpack_bzimage(effort, &image, limit),
         None => Ok(bytes),
     }
 }
 
-fn unpack_gzip(packed: &[u8], limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
+fn unpack_gzip(effort: &Effort, packed: &[u8], limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
     // gzip ends with the unpacked size. It is not more than a hint: other data may follow.
     let hint = packed.last_chunk().map_or(0, |size| u32::from_le_bytes(*size));
     let hint = u64::from(hint).min(limit.bytes());
     // One byte more shows that there are too many.
-    let unpacked = read_most(Method::Gzip, packed, hint, limit.bytes() + 1)?;
+    let unpacked = read_most(effort, Method::Gzip, packed, hint, limit.bytes() + 1)?;
     limit.check(UNPACKED, unpacked.len() as u64)?;
     Ok(unpacked)
 }
@@ -90,27 +100,46 @@ impl Method {
         }
     }
 
+    /// Returns a decoder of the data.
+    fn decoder<'a>(self, packed: Packed<'a>) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::Gzip => Box::new(GzDecoder::new(packed)),
+            Self::Xz => Box::new(XzReader::new_mem_limit(packed, false, LZMA_MEMORY_KIB)),
+            Self::Zstd => Box::new(ZstdDecoder::new(packed).map_err(io::Error::other)?),
+            Self::Lz4 => Box::new(Lz4Decoder::new(packed)),
+            Self::Lzma => Box::new(LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None)?),
+        })
+    }
+
     /// Appends the unpacked data to `unpacked`, at most `limit` bytes.
-    fn read(self, packed: &[u8], limit: u64, unpacked: &mut Vec<u8>) -> io::Result<usize> {
-        match self {
-            Self::Gzip => GzDecoder::new(packed).take(limit).read_to_end(unpacked),
-            Self::Xz => XzReader::new_mem_limit(packed, false, LZMA_MEMORY_KIB)
-                .take(limit)
-                .read_to_end(unpacked),
-            Self::Zstd => ZstdDecoder::new(packed)
-                .map_err(io::Error::other)?
-                .take(limit)
-                .read_to_end(unpacked),
-            Self::Lz4 => Lz4Decoder::new(packed).take(limit).read_to_end(unpacked),
-            Self::Lzma => LzmaReader::new_mem_limit(packed, LZMA_MEMORY_KIB, None)?
-                .take(limit)
-                .read_to_end(unpacked),
+    fn read(
+        self,
+        effort: &Effort,
+        packed: &[u8],
+        limit: u64,
+        unpacked: &mut Vec<u8>,
+    ) -> Result<(), ImageError> {
+        let method = self.name();
+        let failed = |source| match effort.is_exceeded() {
+            true => ImageError::TooSlow { method },
+            false => ImageError::Unpack { method, source },
+        };
+        let decoder = self.decoder(Packed::new(packed, effort)).map_err(failed)?;
+        let mut room = Room::new(Unpacked::new(decoder, effort));
+        let result = room.by_ref().take(limit).read_to_end(unpacked);
+        match room.lacking() {
+            Some(available) => Err(ImageError::NoRoom { available }),
+            None => result.map(drop).map_err(failed),
         }
     }
 }
 
 /// Returns the kernel that is packed in a bzImage.
-fn unpack_bzimage(image: &BzImage<'_>, limit: SizeLimit) -> Result<Vec<u8>, ImageError> {
+fn unpack_bzimage(
+    effort: &Effort,
+    image: &BzImage<'_>,
+    limit: SizeLimit,
+) -> Result<Vec<u8>, ImageError> {
     let payload = image.payload();
     let method = Method::of(payload)?;
     // Linux's build appends the unpacked size to all formats but gzip, whose own last field it is.
@@ -119,7 +148,7 @@ fn unpack_bzimage(image: &BzImage<'_>, limit: SizeLimit) -> Result<Vec<u8>, Imag
         _ => &payload[..payload.len().saturating_sub(SIZE_BYTES)],
     };
     let size = limit.check(UNPACKED, image.unpacked_size() as u64)?;
-    let unpacked = read_most(method, packed, size, size + 1)?;
+    let unpacked = read_most(effort, method, packed, size, size + 1)?;
     let (method, found, expected) = (method.name(), unpacked.len(), image.unpacked_size());
     match found {
         found if found < expected => Err(ImageError::UnpackedSize { method, found, expected }),
@@ -129,7 +158,13 @@ fn unpack_bzimage(image: &BzImage<'_>, limit: SizeLimit) -> Result<Vec<u8>, Imag
 }
 
 /// Unpacks `packed` up to `most` bytes. `size` is the expected number of bytes.
-fn read_most(method: Method, packed: &[u8], size: u64, most: u64) -> Result<Vec<u8>, ImageError> {
+fn read_most(
+    effort: &Effort,
+    method: Method,
+    packed: &[u8],
+    size: u64,
+    most: u64,
+) -> Result<Vec<u8>, ImageError> {
     let mut unpacked = Vec::new();
     // Room for all of it at once, and for the byte that must not follow: a buffer that grows is
     // twice as large while it is copied. A size that is not true costs nothing, because the kernel
@@ -137,9 +172,7 @@ fn read_most(method: Method, packed: &[u8], size: u64, most: u64) -> Result<Vec<
     unpacked
         .try_reserve_exact(u64_to_usize(size) + 1)
         .map_err(|_| ImageError::NoMemory { size })?;
-    method
-        .read(packed, most, &mut unpacked)
-        .map_err(|source| ImageError::Unpack { method: method.name(), source })?;
+    method.read(effort, packed, most, &mut unpacked)?;
     unpacked.shrink_to_fit();
     Ok(unpacked)
 }

@@ -23,6 +23,16 @@ pub(crate) fn unicast(guest: &Guest) -> ! {
     send_for_ever(guest, &frames::to_neighbour(guest), |request| request)
 }
 
+/// Sends frames to [`frames::NEIGHBOUR`] and never waits: neither for responses nor for events.
+pub(crate) fn restless(guest: &Guest) -> ! {
+    println!("hostile: sending to {} without a pause", frames::NEIGHBOUR);
+    let mut transmit = Transmit::new(guest);
+    let request = transmit.place(0, &frames::to_neighbour(guest));
+    loop {
+        transmit.fill(request);
+    }
+}
+
 /// Sends requests that the backend must refuse, as fast as it does so.
 pub(crate) fn refused(guest: &Guest) -> ! {
     println!("hostile: sending requests that are refused");

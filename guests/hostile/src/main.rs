@@ -32,6 +32,7 @@ fn main(guest: Guest) {
         "spin" => spin(),
         "broadcast-flood" => floods::broadcast(&guest),
         "unicast-flood" => floods::unicast(&guest),
+        "restless-flood" => floods::restless(&guest),
         "refused-flood" => floods::refused(&guest),
         "spoof-flood" => floods::spoofed(&guest),
         "event-storm" => floods::storm(&guest),

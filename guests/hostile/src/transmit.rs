@@ -18,6 +18,9 @@ use crate::raw;
 const FRAMES: usize = 2048;
 const FRAME_SPACE: usize = 64;
 
+/// How many requests [`Transmit::fill`] publishes at least.
+const FILL: u32 = 32;
+
 /// The transmit half of an interface.
 pub(crate) struct Transmit {
     ring: RawPage,
@@ -56,6 +59,20 @@ impl Transmit {
         self.produced = produced;
         self.ring.store(REQ_PROD, produced);
         self.port.notify();
+    }
+
+    /// Puts a request into each free slot, and publishes them if there are at least
+    /// [`FILL`]. Does not wait.
+    pub(crate) fn fill(&mut self, request: TxRequest) {
+        let outstanding = self.produced.wrapping_sub(self.ring.load(RSP_PROD));
+        let end = self.produced.wrapping_add(NetTx::SLOTS.saturating_sub(outstanding));
+        if end.wrapping_sub(self.produced) < FILL {
+            return;
+        }
+        for index in self.produced..end {
+            self.ring.write(NetTx::slot(index), request.as_bytes());
+        }
+        self.publish(end);
     }
 
     /// Sends requests, whose values may be invalid, with IDs of its own, and waits for the

@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use chaos::clients::chaosd::protocol;
 use chaos::failure::FailureClass;
@@ -13,7 +14,7 @@ use daemon::packet;
 
 use super::connection::Connection;
 use super::places::Held;
-use super::{Order, Shared};
+use super::{Order, Shared, subordinate};
 use crate::members::ROOT;
 use crate::server::{Peer, peer, refused};
 
@@ -31,8 +32,9 @@ pub(super) fn start(
 ) -> io::Result<()> {
     shared.places.listens(&listener);
     thread::Builder::new().name("members".into()).spawn(move || {
+        let mut log = RefusalLog::default();
         while let Some(socket) = next(&listener, &shared) {
-            admit(socket, &shared, &orders);
+            admit(socket, &shared, &orders, &mut log);
         }
         shared.places.closes();
     })?;
@@ -61,7 +63,12 @@ fn next(listener: &UnixListener, shared: &Shared) -> Option<UnixStream> {
 }
 
 /// Starts the thread of a connection, or one that says why it is refused and closes it.
-fn admit(mut socket: UnixStream, shared: &Arc<Shared>, orders: &Sender<Order>) {
+fn admit(
+    mut socket: UnixStream,
+    shared: &Arc<Shared>,
+    orders: &Sender<Order>,
+    log: &mut RefusalLog,
+) {
     let found = peer(&socket);
     let uid = found.map_or(ROOT, |peer| peer.uid);
     let message = match found {
@@ -70,19 +77,30 @@ fn admit(mut socket: UnixStream, shared: &Arc<Shared>, orders: &Sender<Order>) {
             "root connects to {}; this socket is for other users",
             chaos::clients::chaosd::SOCKET
         ),
-        Some(peer) => match shared.places.admit(peer.uid, socket) {
-            Ok(held) => {
-                let (shared, orders) = (Arc::clone(shared), orders.clone());
-                spawn(held, move |held| Connection::new(held, peer, shared, orders).run());
-                return;
-            }
-            Err((refused, refusal)) => {
-                socket = refused;
-                refusal.to_string()
-            }
+        Some(peer) => match subordinate::check(&shared.subordinate_users, peer.uid) {
+            Err(refusal) => refusal.to_string(),
+            Ok(()) => match shared.places.admit(peer.uid, socket) {
+                Ok(held) => {
+                    let (shared, orders) = (Arc::clone(shared), orders.clone());
+                    spawn(held, move |held| Connection::new(held, peer, shared, orders).run());
+                    return;
+                }
+                Err((refused, refusal)) => {
+                    socket = refused;
+                    refusal.to_string()
+                }
+            },
         },
     };
-    tracing::info!("refused a connection: {message}");
+    match log.refused(Instant::now()) {
+        None => {}
+        Some(0) => tracing::info!("refused a connection: {message}"),
+        Some(more) => {
+            tracing::info!(
+                "refused a connection, and {more} others since the last line: {message}"
+            );
+        }
+    }
     let held = shared.places.refuse(uid, socket, |largest| {
         tracing::warn!(
             "no user other than root can connect to chaosd until one of their connections is \
@@ -98,10 +116,50 @@ fn admit(mut socket: UnixStream, shared: &Arc<Shared>, orders: &Sender<Order>) {
     });
 }
 
+/// The least time between two lines about refused connections: a client that connects in a loop would fill
+/// the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Counts refused connections that the log does not mention.
+#[derive(Debug, Default)]
+struct RefusalLog {
+    last: Option<Instant>,
+    unmentioned: u64,
+}
+
+impl RefusalLog {
+    /// Counts a connection. Returns how many others were not mentioned before, if it is time for a
+    /// line.
+    fn refused(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_INTERVAL) {
+            self.unmentioned += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unmentioned))
+    }
+}
+
 /// Runs `action` in a thread of its own, in which the connection is closed.
 fn spawn(held: Held, action: impl FnOnce(Held) + Send + 'static) {
     let thread = thread::Builder::new().name("member".into()).stack_size(STACK);
     if let Err(error) = thread.spawn(move || action(held)) {
         tracing::warn!("disconnected a user other than root: cannot start a thread: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_connections_take_one_line_a_second() {
+        let (mut log, now) = (RefusalLog::default(), Instant::now());
+        assert_eq!(log.refused(now), Some(0));
+        for _ in 0..100 {
+            assert_eq!(log.refused(now + LOG_INTERVAL / 2), None);
+        }
+        assert_eq!(log.refused(now + LOG_INTERVAL), Some(100));
+        assert_eq!(log.refused(now + 2 * LOG_INTERVAL), Some(0));
     }
 }

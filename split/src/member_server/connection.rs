@@ -229,7 +229,8 @@ mod tests {
         let places = Arc::new(Places::new(MemberLimits::default(), Arc::clone(&waker)));
         let (client, socket) = UnixStream::pair().unwrap();
         let held = places.admit(7, socket).unwrap();
-        let shared = Arc::new(Shared { places, uploads: Uploads::default(), waker });
+        let (uploads, subordinate_users) = (Uploads::default(), "/nonexistent".into());
+        let shared = Arc::new(Shared { places, uploads, waker, subordinate_users });
         let peer = Peer { pid: 1, uid: 7 };
         let mut connection = Connection::new(held, peer, shared, channel().0);
         let reply = connection.begin_upload(10);

@@ -12,15 +12,18 @@
 //! accept      the thread that accepts connections, and refuses those that have no place
 //! connection  the thread of a connection
 //! places      how many connections there are, and of whom
+//! subordinate which user IDs are those of another user's containers
 //! ```
 
 mod accept;
 mod connection;
 mod places;
+mod subordinate;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -34,6 +37,7 @@ use crate::uploads::{UploadedFile, Uploads};
 
 use places::Places;
 pub use places::{MAX_THREADS, MEMBER_CLIENTS};
+pub use subordinate::SUBORDINATE_USERS;
 
 /// What the threads share.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ struct Shared {
     places: Arc<Places>,
     uploads: Uploads,
     waker: Arc<Waker>,
+    /// The file with the subordinate users.
+    subordinate_users: PathBuf,
 }
 
 /// What a connection's thread asks of the main thread.
@@ -75,7 +81,8 @@ pub struct MemberServer {
 
 impl MemberServer {
     /// Starts to accept the clients of a listening socket. `waker` wakes the main thread, which
-    /// then calls [`collect`](Self::collect).
+    /// then calls [`collect`](Self::collect). `subordinate_users` is a file in the format of
+    /// [`SUBORDINATE_USERS`], which is read at each connection.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -83,10 +90,12 @@ impl MemberServer {
         listener: UnixListener,
         waker: Arc<Waker>,
         limits: MemberLimits,
+        subordinate_users: &Path,
     ) -> io::Result<Self> {
         listener.set_nonblocking(false)?;
         let places = Arc::new(Places::new(limits, Arc::clone(&waker)));
-        let shared = Arc::new(Shared { places, uploads: Uploads::default(), waker });
+        let (uploads, subordinate_users) = (Uploads::default(), subordinate_users.to_owned());
+        let shared = Arc::new(Shared { places, uploads, waker, subordinate_users });
         let (sender, orders) = channel();
         accept::start(listener, Arc::clone(&shared), sender)?;
         Ok(Self { shared, orders, queued: VecDeque::new(), waiting: HashMap::new() })

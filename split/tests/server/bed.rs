@@ -113,6 +113,8 @@ pub(crate) fn pool_reply() -> Reply {
 /// A server in a thread of its own.
 pub(crate) struct Bed {
     pub(crate) path: PathBuf,
+    /// The file with the subordinate users, which does not exist at first.
+    pub(crate) subordinate_users: PathBuf,
     gate: SyncSender<()>,
     served: Arc<AtomicUsize>,
     waker: Arc<Waker>,
@@ -137,7 +139,9 @@ impl Bed {
         let served = Arc::new(AtomicUsize::new(0));
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), WORKERS).unwrap());
-        let members = MemberServer::start(members, Arc::clone(&waker), limits).unwrap();
+        let subordinate_users = folder.path().join("subuid");
+        let members =
+            MemberServer::start(members, Arc::clone(&waker), limits, &subordinate_users).unwrap();
         let stops = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stops);
         let (gate, waiting) = sync_channel(0);
@@ -147,7 +151,7 @@ impl Bed {
             let service = Counting { served: counter, gate: waiting, later: Later::None, uploaded };
             serve(poll, listener, members, service, &stopped);
         }));
-        Self { path, gate, served, waker, stops, thread, _folder: folder }
+        Self { path, subordinate_users, gate, served, waker, stops, thread, _folder: folder }
     }
 
     /// Lets the server pass a gate in a `Resize`, and returns when it has done so.

@@ -141,6 +141,28 @@ fn a_member_has_a_share_of_the_connections_and_is_told_so() {
     assert!(matches!(decode(&root), Reply::Pool { .. }));
 }
 
+#[test]
+fn a_subordinate_user_is_refused_and_root_does_not_need_the_file() {
+    let bed = Bed::new();
+    let connect = || bed.connect();
+    // As useradd allots them: in a user namespace, user 61234 can be each of these.
+    std::fs::write(&bed.subordinate_users, format!("{MEMBER}:700000:65536\n")).unwrap();
+    for uid in [700_000, 765_535] {
+        let Some(client) = as_member(uid, connect) else { return };
+        let message = refusal(client.ask(&POOL, &[]));
+        let expected = format!("user {uid} is a subordinate user of {MEMBER} (");
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    for uid in [MEMBER, 699_999, 765_536] {
+        assert!(as_member(uid, connect).unwrap().ask(&POOL, &[]).is_ok(), "{uid}");
+    }
+    std::fs::remove_file(&bed.subordinate_users).unwrap();
+    std::fs::create_dir(&bed.subordinate_users).unwrap();
+    let message = refusal(as_member(MEMBER, connect).unwrap().ask(&POOL, &[]));
+    assert!(message.contains("subuid: not a regular file; ask root"), "{message}");
+    bed.assert_serves();
+}
+
 /// Takes all places of members: eight each of six users.
 pub(crate) fn take_all_places(bed: &Bed) -> Option<Vec<OwnedFd>> {
     take_places(bed, MEMBER_CLIENTS)

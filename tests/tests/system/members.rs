@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use system_tests::{Bed, Chaosd, Guest, chaos, chaos_as};
+use system_tests::{Bed, Chaosd, Guest, chaos, chaos_as, command_as};
 
 const SETTINGS: &str = "memory = '16M'
 [[flavour]]
@@ -77,6 +77,66 @@ fn a_members_guest_is_restarted_by_chaosd_from_what_the_member_has_uploaded() {
     chaosd.restart();
     chaos(&["reboot", "member"]).ok();
     chaosd.wait_for_log("member is destroyed: the kernel that user 1234 uploaded is gone");
+    assert!(chaosd.stop());
+}
+
+/// Returns a gzip file that takes much longer to unpack than a create takes, to nothing: blocks that define a code and
+/// contain no data. Eight of them are 90 bytes.
+fn slow_kernel() -> Vec<u8> {
+    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    #[rustfmt::skip]
+    const BLOCKS: [u8; 90] = [
+        0x04, 0xc0, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x90, 0xff, 0x6b, 0x10, 0x00, 0x07, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x40, 0xfe, 0xaf, 0x41, 0x00, 0x1c, 0x08, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0xf9, 0xbf, 0x06, 0x01, 0x70, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0xe4, 0xff, 0x1a,
+        0x04, 0xc0, 0x81, 0x00, 0x00, 0x00, 0x00, 0x00, 0x90, 0xff, 0x6b, 0x10, 0x00, 0x07, 0x02,
+        0x00, 0x00, 0x00, 0x00, 0x40, 0xfe, 0xaf, 0x41, 0x00, 0x1c, 0x08, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0xf9, 0xbf, 0x06, 0x01, 0x70, 0x20, 0x00, 0x00, 0x00, 0x00, 0x00, 0xe4, 0xff, 0x1a,
+    ];
+    [&HEADER[..], &BLOCKS.repeat(100_000)].concat()
+}
+
+#[test]
+fn slow_kernels_of_a_member_delay_no_other_user() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let chaosd = Chaosd::start(SETTINGS);
+    chaosd.wait_until_full("daytime");
+    let slow = bed.file("slow", slow_kernel());
+    let slow =
+        bed.file("slow.cfg", format!("name='slow'\ntype='pvh'\nkernel='{slow}'\nmemory=4\n"));
+    let mut create = command_as(MEMBER + 1, &["create", &slow]).spawn().unwrap();
+    // Neither kernel was read before: the one is uploaded, and the other is root's.
+    files.create(&[]).ok();
+    answers();
+    chaos(&["destroy", "member"]).ok();
+    chaos(&["create", &files.config]).ok();
+    answers();
+    chaos(&["destroy", "member"]).ok();
+    assert!(create.try_wait().unwrap().is_none(), "the kernel was not slow");
+    create.kill().unwrap();
+    create.wait().unwrap();
+    // It exits although it still reads the kernel.
+    assert!(chaosd.stop());
+}
+
+#[test]
+fn a_subordinate_user_of_a_member_is_refused() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let chaosd = Chaosd::start(SETTINGS);
+    let former = fs::read("/etc/subuid").ok();
+    fs::write("/etc/subuid", format!("{MEMBER}:700000:65536\n")).unwrap();
+    let refused = chaos_as(700_001, &["create", &files.config]);
+    let created = files.create(&[]);
+    match former {
+        Some(text) => fs::write("/etc/subuid", text).unwrap(),
+        None => fs::remove_file("/etc/subuid").unwrap(),
+    }
+    refused.refused(1, &["user 700001 is a subordinate user of 1234 (/etc/subuid)"]);
+    created.ok();
+    answers();
+    chaos(&["destroy", "member"]).ok();
     assert!(chaosd.stop());
 }
 

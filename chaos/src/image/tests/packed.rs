@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use lzma_rust2::{CheckType, FilterType, LzmaOptions, LzmaWriter, XzOptions, XzWriter};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
@@ -115,4 +116,57 @@ fn damaged_packed_kernels_are_refused() {
     // Lz4 has no end mark: only the size shows that data are missing.
     let lz4 = bzimage(&sized(vec![0x02, 0x21, 0x4c, 0x18], 9), 0);
     assert!(refusal(lz4).contains("the lz4 data unpacks to 0 bytes: must be 9"));
+}
+
+/// Returns `count` gzip blocks, of which each defines a code and contains no data. A block of 90 bits
+/// takes as long as thousands of bytes of a real kernel.
+fn slow_gzip(count: usize) -> Vec<u8> {
+    // Eight blocks are whole bytes. In each: 257 and 1 symbols, the lengths of 18 code lengths, of
+    // which "many zeroes" and 1 have one bit; 256 zeroes and two symbols of one bit; the end.
+    let mut bits: Vec<u8> = Vec::new();
+    let mut put = |value: u32, width: u32| {
+        bits.extend((0..width).map(|bit| u8::try_from((value >> bit) & 1).unwrap()));
+    };
+    for _ in 0..8 {
+        put(0, 1);
+        put(2, 2);
+        put(0, 5);
+        put(0, 5);
+        put(14, 4);
+        for length in 0..18 {
+            put(u32::from(matches!(length, 2 | 17)), 3);
+        }
+        put(1, 1);
+        put(138 - 11, 7);
+        put(1, 1);
+        put(118 - 11, 7);
+        put(0, 3);
+    }
+    let bytes = bits.chunks(8);
+    let bytes = bytes.map(|byte| byte.iter().rev().fold(0, |byte, bit| (byte << 1) | bit));
+    let blocks: Vec<u8> = bytes.collect();
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    file.extend(blocks.iter().cycle().take(count * blocks.len() / 8));
+    file
+}
+
+#[test]
+fn a_kernel_that_takes_too_long_to_unpack_is_refused() {
+    use crate::image::effort::Effort;
+    use crate::image::unpack::unpack_within;
+
+    let slow = slow_gzip(1 << 20);
+    for file in [slow.clone(), bzimage(&slow, 0)] {
+        let begun = Instant::now();
+        let effort = Effort::new(Duration::from_millis(50));
+        let refused = unpack_within(&effort, file, SizeLimit::MOST).unwrap_err();
+        assert!(matches!(refused, ImageError::TooSlow { method: "gzip" }), "{refused:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+    // What is unpacked counts, too.
+    for (method, packed) in PACKED.iter() {
+        let effort = Effort::new(Duration::ZERO);
+        let refused = unpack_within(&effort, bzimage(packed, 0), SizeLimit::MOST).unwrap_err();
+        assert!(matches!(&refused, ImageError::TooSlow { method: it } if it == method));
+    }
 }

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! How much of dom0's memory unpacking leaves free.
+//!
+//! Linux hands out more memory than there is, and ends processes when it runs out. So a kernel that
+//! is small in the file and large unpacked is refused before that happens.
+
+use std::fs;
+use std::io::{self, Read};
+
+/// Bytes of memory that must be free for others while a kernel is unpacked.
+pub(super) const RESERVE: u64 = 64 << 20;
+
+/// Unpacked bytes between two looks at the free memory. Decoders may take as much again for their
+/// tables. Most kernels are smaller, and none is looked up for them.
+const STEP: usize = 8 << 20;
+
+/// Unpacked data, which end with an error when too little memory is left.
+#[derive(Debug)]
+pub(super) struct Room<R> {
+    decoder: R,
+    /// Bytes until the next look.
+    unchecked: usize,
+    available: fn() -> Option<u64>,
+    lacking: Option<u64>,
+}
+
+impl<R> Room<R> {
+    pub(super) fn new(decoder: R) -> Self {
+        Self::with(decoder, available)
+    }
+
+    fn with(decoder: R, available: fn() -> Option<u64>) -> Self {
+        Self { decoder, unchecked: STEP, available, lacking: None }
+    }
+
+    /// Returns how many bytes were free when too few were. The error itself does not say so.
+    pub(super) fn lacking(&self) -> Option<u64> {
+        self.lacking
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        let needed = RESERVE + 2 * STEP as u64;
+        if let Some(available) = (self.available)().filter(|available| *available < needed) {
+            self.lacking = Some(available);
+            return Err(io::Error::other("dom0 has too little memory left"));
+        }
+        self.unchecked = STEP;
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Room<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if self.unchecked == 0 {
+            self.check()?;
+        }
+        let most = bytes.len().min(self.unchecked);
+        let count = self.decoder.read(&mut bytes[..most])?;
+        self.unchecked -= count;
+        Ok(count)
+    }
+}
+
+/// Returns how many bytes of memory are free, or can be without swapping (`MemAvailable` of
+/// `/proc/meminfo`). `None` if that is not known.
+fn available() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(most: u64, available: fn() -> Option<u64>) -> (usize, Option<u64>) {
+        let mut room = Room::with(io::repeat(1).take(most), available);
+        let mut bytes = Vec::new();
+        let result = room.read_to_end(&mut bytes);
+        assert_eq!(result.is_err(), room.lacking().is_some());
+        (bytes.len(), room.lacking())
+    }
+
+    #[test]
+    fn unpacking_ends_when_too_little_memory_is_left() {
+        let most = 3 * STEP as u64;
+        assert_eq!(read(most, || Some(RESERVE)), (STEP, Some(RESERVE)));
+        assert_eq!(read(most, || None), (3 * STEP, None));
+        assert_eq!(read(most, || Some(1 << 40)), (3 * STEP, None));
+        assert_eq!(read(1 << 20, || Some(0)), (1 << 20, None), "a small one needs no look");
+    }
+
+    #[test]
+    fn the_free_memory_of_this_machine_is_known() {
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
