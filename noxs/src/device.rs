@@ -180,8 +180,8 @@ pub struct Geometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "bincode", derive(bincode::Encode, bincode::Decode))]
 pub struct Discard {
-    /// Size in bytes of a unit that can be discarded; a multiple of the logical sector size. Parts of
-    /// units in a request are kept.
+    /// Size in bytes of a unit that the storage can give up; a multiple of the logical sector size.
+    /// What is read afterwards from any part of a request is not defined.
     pub granularity: u32,
     /// Offset in bytes of the first unit; less than the granularity.
     pub alignment: u32,

@@ -19,7 +19,7 @@ impl<H: Host> Domains<H> {
     /// Returns the states of the domains that have lost a device, or that are not served.
     pub fn broken(&self) -> impl Iterator<Item = DomainStatus> {
         let broken = self.broken.iter().map(|index| self.domain_status(*index));
-        self.left_out.iter().cloned().chain(broken)
+        self.left_out.iter().map(|left_out| left_out.status.clone()).chain(broken)
     }
 
     /// Returns the vifs that have dropped frames, of the domains from this domid on, and the domid

@@ -47,7 +47,7 @@ fn a_guest_that_broke_its_rings_before_a_restart_loses_only_those() {
 fn a_domain_that_is_left_out_is_listed_until_it_is_detached() {
     let mut bed = Bed::new();
     let one = attach(1);
-    bed.domains.leave_out(&one, CRASHED);
+    bed.domains.leave_out(&one, CRASHED, Vec::new());
     let listed: Vec<_> = bed.domains.broken().collect();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].id, one.id);
@@ -88,8 +88,10 @@ fn of_two_running_guests_with_one_address_the_second_is_told_of_the_first() {
     bed.attach_as(&attach(1), AttachedAs::Running).unwrap();
     let mut two = attach(2);
     first(&mut two).ipv4 = Some(ip(1));
-    let refusal =
-        bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients).unwrap_err();
+    let refusal = bed
+        .domains
+        .attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients)
+        .unwrap_err();
     assert_eq!(refusal, ipv4_in_use(ip(1), AddressOwner::Domain(1)));
     // noxsd's log has this message behind the second one's number, and `chaos list` behind its name,
     // until it is destroyed.
