@@ -34,6 +34,7 @@ mod event;
 #[cfg(not(test))]
 mod exceptions;
 mod grant;
+mod granted;
 mod guest;
 pub mod heap;
 mod hypercall;
