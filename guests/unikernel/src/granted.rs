@@ -35,6 +35,15 @@ impl GrantedPages {
         Some(Self { start, count, first })
     }
 
+    /// Splits the pages into parts of `pages` pages, which must not be 0. Drops the rest.
+    pub(crate) fn split(self, pages: usize) -> impl Iterator<Item = Self> {
+        (0..self.count / pages).filter_map(move |part| {
+            let first = self.grant(part * pages)?;
+            let start = self.start.wrapping_add(part * pages * PAGE_SIZE);
+            Some(Self { start, count: pages, first })
+        })
+    }
+
     /// Returns the number of pages.
     pub(crate) fn count(&self) -> usize {
         self.count

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::vec::Vec;
 
 use noxs::{Backend, DeviceState, MacAddr, Ring};
@@ -26,14 +26,12 @@ mod places;
 
 use super::serve::Server;
 use super::*;
+use crate::heap::testing::{Arena, test_page};
 use crate::layout::{PAGE_SIZE_U64, pointer};
 
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PORT: u16 = 7;
-
-/// The heap is not thread-safe: one test at a time uses it.
-static HEAP_USER: Mutex<()> = Mutex::new(());
 
 /// Sends back what it receives, and closes when the client has finished. A request is incomplete
 /// until its last byte, a `.`, if one of its bytes is a `(`.
@@ -244,16 +242,8 @@ struct World {
 
 impl World {
     fn new(memory: usize) -> Self {
-        let heap = HEAP_USER.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = || std::vec![0u64; 1024].leak().as_mut_ptr().cast::<u8>();
-        let aligned = |start: *mut u8| start.wrapping_add(start.align_offset(PAGE_SIZE));
-        let arena = std::vec![0xa5u8; memory].leak().as_mut_ptr_range();
-        let (start, end) =
-            (arena.start.expose_provenance() as u64, arena.end.expose_provenance() as u64);
-        // SAFETY: the heap needs memory that is mapped, writable, and used by nothing else. The
-        // arena was just leaked, and there is no other reference to it.
-        unsafe { heap::add(start..end) };
-        let (tx, rx, grants) = (aligned(page()), aligned(page()), aligned(page()));
+        let Arena { user, upper } = Arena::new(memory);
+        let (tx, rx, grants) = (test_page(), test_page(), test_page());
         let ring = |page: *mut u8| {
             let gfn = (page.expose_provenance() / PAGE_SIZE) as u64;
             Ring { grant: 8, gfn }
@@ -283,10 +273,8 @@ impl World {
         client.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(CLIENT, 24))).unwrap();
         });
-        let upper = (start / PAGE_SIZE_U64) & !u64::from(u32::MAX);
-        assert_eq!(upper, (end / PAGE_SIZE_U64) & !u64::from(u32::MAX));
         Self {
-            _heap: heap,
+            _heap: user,
             server,
             backend: FakeBackend::new(tx, rx, grants, upper),
             client,
