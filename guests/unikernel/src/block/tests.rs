@@ -442,7 +442,7 @@ fn buffers_have_limits() {
     let buffers = several(2, 200).unwrap();
     assert_eq!((buffers.len(), buffers[1].size()), (2, 200 * PAGE_SIZE));
     assert!(several(47, 1).is_none(), "448 grants are the guest's, two of them list segments");
-    let mut all: Vec<_> = buffers.into_iter().map(|it| it.data.split(1)).flatten().collect();
+    let mut all: Vec<_> = buffers.into_iter().flat_map(|it| it.data.split(1)).collect();
     all.sort_by_key(|page| page.start());
     all.dedup_by_key(|page| (page.start(), page.grant(0)));
     assert_eq!(all.len(), 400, "no two buffers share a page");

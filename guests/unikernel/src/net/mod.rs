@@ -28,7 +28,7 @@ use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
 use self::ethernet::{ETHERNET_HEADER, Station};
 use self::netif::{Exchange, Netif};
-pub use self::serve::{Next, Service};
+pub use self::serve::{Next, Pending, Service};
 pub use self::stream::Stream;
 use crate::clock::Instant;
 use crate::grant::{GrantError, GrantTable};

@@ -26,6 +26,7 @@ mod places;
 
 use super::serve::Server;
 use super::*;
+use crate::event::Port;
 use crate::heap::testing::{Arena, test_page};
 use crate::layout::{PAGE_SIZE_U64, pointer};
 
@@ -41,6 +42,15 @@ struct Echo {
     /// received since the `(`.
     most: usize,
     held: Rc<Cell<usize>>,
+    job: Job,
+}
+
+/// What the service does beside its connections.
+#[derive(Default)]
+struct Job {
+    /// How many calls do a part of it, and then how many wait for an event.
+    parts: usize,
+    waits: usize,
 }
 
 /// What the service stores for a connection.
@@ -104,6 +114,18 @@ impl Service for Echo {
 
     fn held(&self, session: &Echoed) -> usize {
         session.held
+    }
+
+    fn work(&mut self, _now: Instant) -> Pending {
+        if self.job.parts > 0 {
+            self.job.parts -= 1;
+            return Pending::More;
+        }
+        if self.job.waits == 0 {
+            return Pending::Nothing;
+        }
+        self.job.waits -= 1;
+        Pending::Event(Port(9))
     }
 }
 
@@ -265,8 +287,12 @@ impl World {
         let mut table = GrantTable::over(grants);
         let net = Net::connect(&vif, ipv4, &mut table, 5, Instant::from_nanos(0)).unwrap();
         let net = std::boxed::Box::leak(std::boxed::Box::new(net));
-        let server =
-            Server::new(net, PORT, Echo { open: 0, most: 10_000, held: Rc::default() }).unwrap();
+        let server = Server::new(
+            net,
+            PORT,
+            Echo { open: 0, most: 10_000, held: Rc::default(), job: Job::default() },
+        )
+        .unwrap();
         let mut cable = Cable::default();
         let config = Config::new(HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 1])));
         let mut client = Interface::new(config, &mut cable, Time::ZERO);
@@ -516,4 +542,17 @@ fn fragments_are_dropped_and_reported() {
     }
     assert!(world.server.fragments_reported);
     assert_eq!(echo(&mut world, handle, b"goes on"), b"goes on");
+}
+
+#[test]
+fn work_beside_the_connections_goes_on_until_it_waits_for_its_port() {
+    let mut world = World::new(1 << 20);
+    world.run(1000);
+    world.server.service.job = Job { parts: 3, waits: 1 };
+    let now = Instant::from_nanos(world.now);
+    for part in 0..3 {
+        assert_eq!(world.server.round(now), None, "part {part}");
+    }
+    let ports: Vec<_> = (0..2).map(|_| world.server.round(now).unwrap().port).collect();
+    assert_eq!(ports, [Some(Port(9)), None]);
 }
