@@ -9,7 +9,7 @@ use crate::Run;
 
 /// Runs the requests and prints one line.
 pub(crate) fn run(run: &mut Run, kind: Kind, random: bool) {
-    let (options, length) = (run.options, run.length);
+    let options = run.options;
     for buffer in &mut run.buffers {
         let size = buffer.size();
         for offset in (0..size).step_by(512) {
@@ -17,20 +17,16 @@ pub(crate) fn run(run: &mut Run, kind: Kind, random: bool) {
         }
     }
     let mut places = Places { next: 0, count: run.places, random, state: options.seed | 1 };
+    let most = options.depth * run.parts;
     let (mut started, mut done, mut errors) = (0, 0, 0u64);
     let start = Instant::now();
-    while done < options.count {
+    let parts = run.parts as u64;
+    while done < options.count * parts {
         // A flush covers only writes that are done, so let those in flight finish before it.
-        let stop = next_flush(done, options.flush).min(options.count);
-        while started < stop && run.disk.in_flight() < options.depth {
-            let at = places.next() * options.block_size;
-            let request = match kind {
-                Kind::Discard => Request::Discard { at, length: options.block_size },
-                _ => of_data(kind, at, length, run.buffers.pop()),
-            };
-            if let Err(rejected) = run.disk.submit(request) {
-                panic!("blkbench: {}: {}", options.name, rejected.error);
-            }
+        let stop = next_flush(done / parts, options.flush).min(options.count);
+        // The requests of an operation are started together.
+        while started < stop && run.disk.in_flight() + run.parts <= most {
+            submit(run, kind, places.next() * options.block_size);
             started += 1;
         }
         run.disk.wait();
@@ -39,19 +35,34 @@ pub(crate) fn run(run: &mut Run, kind: Kind, random: bool) {
             errors += u64::from(finished.result.is_err());
             run.buffers.extend(finished.buffer);
         }
-        if options.flush > 0 && done == stop {
+        if options.flush > 0 && done == stop * parts {
             run.flush();
         }
     }
     let nanoseconds = Instant::now().since(start).as_nanos();
     println!(
-        "blkbench: {} bs={} qd={}: operations={done} bytes={} errors={errors} \
+        "blkbench: {} bs={} qd={}: operations={} bytes={} errors={errors} \
          nanoseconds={nanoseconds}",
         options.name,
         options.block_size,
         options.depth,
-        (done - errors) * options.block_size
+        options.count,
+        options.count * options.block_size
     );
+}
+
+/// Submits the requests of one operation.
+fn submit(run: &mut Run, kind: Kind, at: u64) {
+    for offset in (0..run.length).step_by(run.part) {
+        let (at, length) = (at + offset as u64, run.part.min(run.length - offset));
+        let request = match kind {
+            Kind::Discard => Request::Discard { at, length: length as u64 },
+            _ => of_data(kind, at, length, run.buffers.pop()),
+        };
+        if let Err(rejected) = run.disk.submit(request) {
+            panic!("blkbench: {}: {}", run.options.name, rejected.error);
+        }
+    }
 }
 
 /// Returns a request that reads or writes. There is a buffer for each request in flight.

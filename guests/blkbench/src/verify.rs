@@ -12,7 +12,8 @@ use crate::Run;
 /// Returns the number of places: a power of two.
 fn places(run: &Run) -> u64 {
     let places = 1 << run.places.ilog2();
-    let Run { options, .. } = run;
+    let Run { options, length, parts, part, .. } = run;
+    assert!(*parts == 1, "blkbench: bs={length}: must be at most {part}, one request");
     // Two writes to one place must not be in flight together, and a place must not be written again
     // before it is flushed.
     let least = options.flush.max(options.depth as u64) * 2;

@@ -86,6 +86,8 @@ pub struct Store {
     pub(crate) saves: SaveStats,
     /// The mark of keys that a snapshot has written, and of new keys.
     epoch: bool,
+    /// Whether a snapshot is being saved that has not written all keys yet.
+    is_saving_keys: bool,
     /// Whether the current command has changed data.
     pub(crate) touched: bool,
     /// The commands that have changed data since the last snapshot.
@@ -134,6 +136,7 @@ impl Store {
                 expired: 0,
             },
             epoch: false,
+            is_saving_keys: false,
             touched: false,
             changes: 0,
         }

@@ -78,8 +78,8 @@ impl GrantedPages {
         let to = self.start.wrapping_add(offset);
         // SAFETY: the target must be writable and must not overlap `from`. The bytes were checked to
         // lie in the pages that `new` allocated for good and to which no reference exists, and
-        // `from` is private memory. The backend may access the target at the same time; the copy is
-        // assembly (`memcpy` of memory.s), for which that is no error.
+        // `from` is private memory. The backend may access the target at the same time. The copy is
+        // assembly (`memcpy` of memory.s), so a concurrent access only decides which bytes each sees.
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
         Some(())
     }

@@ -142,11 +142,13 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline(never)]
     fn element(&mut self) -> Result<Bytes, Wrong> {
         self.string().map(|bytes| Bytes::from(&bytes[..]))
     }
 
     /// Reads a string of any length.
+    #[inline(never)]
     fn string(&mut self) -> Result<Vec<u8>, Wrong> {
         let length = self.length()?;
         if length > self.left {
@@ -165,6 +167,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    #[inline(never)]
     fn length(&mut self) -> Result<u64, Wrong> {
         let first = self.byte()?;
         match first {
@@ -186,6 +189,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads exactly this many bytes.
+    #[inline(never)]
     fn read(&mut self, mut to: &mut [u8]) -> Result<(), Wrong> {
         while !to.is_empty() {
             if self.used == self.piece.len() {

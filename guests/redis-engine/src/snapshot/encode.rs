@@ -73,6 +73,7 @@ pub(crate) fn entry(
 }
 
 /// Writes a length: in 6 bits, in 14, or in 64.
+#[inline(never)]
 fn length(out: &mut Stream, to: &mut To<'_>, length: usize) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ 0..0x40), _) => out.put(to, &[short]),
@@ -84,6 +85,7 @@ fn length(out: &mut Stream, to: &mut To<'_>, length: usize) {
     }
 }
 
+#[inline(never)]
 fn string(out: &mut Stream, to: &mut To<'_>, bytes: &[u8]) {
     length(out, to, bytes.len());
     out.put(to, bytes);

@@ -34,6 +34,7 @@ impl Stream {
     }
 
     /// Appends bytes. Waits for the disk if it has no room.
+    #[inline(never)]
     pub(crate) fn put(&mut self, to: &mut To<'_>, mut bytes: &[u8]) {
         self.length += bytes.len() as u64;
         self.crc = to.crc.update(self.crc, bytes);

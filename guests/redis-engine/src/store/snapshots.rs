@@ -30,12 +30,8 @@ impl Snapshots {
         (&mut self.stream, To { disk: &mut *self.disk, crc: &self.crc })
     }
 
-    /// Returns the position from which on keys are not written yet, while keys are being written.
-    pub(super) fn cursor(&self) -> Option<usize> {
-        self.running.filter(|running| running.phase == Phase::Keys).map(|running| running.cursor)
-    }
-
     /// Writes a key, unless it is written already.
+    #[inline(never)]
     fn write(&mut self, entries: &mut Keyed<Rc<[u8]>, Entry>, epoch: bool, position: usize) {
         if let Some((key, found)) = entries.at_mut(position)
             && found.expires.mark() != epoch
@@ -173,10 +169,16 @@ impl Store {
     /// and has not come to it yet.
     pub(super) fn preserve(&mut self, position: usize) {
         self.touched = true;
-        if let Some(snapshots) = &mut self.snapshots
-            && snapshots.running.is_some()
-            && snapshots.cursor().is_some()
-        {
+        if self.is_saving_keys {
+            self.write_early(position);
+        }
+    }
+
+    // Apart from its many callers, because it is seldom needed and would make each larger.
+    #[cold]
+    #[inline(never)]
+    fn write_early(&mut self, position: usize) {
+        if let Some(snapshots) = &mut self.snapshots {
             snapshots.write(&mut self.entries, self.epoch, position);
         }
     }
@@ -184,24 +186,23 @@ impl Store {
     /// Must be called before the last entry moves to a position: writes it, if a snapshot that is
     /// being saved would not come to it any more.
     pub(super) fn preserve_last(&mut self, position: usize) {
-        if let Some(snapshots) = &mut self.snapshots
-            && snapshots.cursor().is_some_and(|cursor| position < cursor)
-        {
-            let last = self.entries.len() - 1;
-            snapshots.write(&mut self.entries, self.epoch, last);
+        let cursor = || self.snapshots.as_ref()?.running.map(|running| running.cursor);
+        if self.is_saving_keys && cursor().is_some_and(|cursor| position < cursor) {
+            self.write_early(self.entries.len() - 1);
         }
     }
 
     /// Ends a snapshot of which keys are still to be written, without a result, before all keys are
     /// removed. Redis does the same.
     pub(super) fn abandon_snapshot(&mut self) {
-        if self.snapshots.as_ref().is_some_and(|snapshots| snapshots.cursor().is_some()) {
+        if self.is_saving_keys {
             self.end_snapshot();
         }
     }
 
     /// Ends a snapshot, complete or not.
     fn end_snapshot(&mut self) {
+        self.is_saving_keys = false;
         let Some(snapshots) = &mut self.snapshots else { return };
         if snapshots.running.take().is_some() {
             for position in 0..self.entries.len() {
@@ -233,6 +234,7 @@ impl Store {
         start(stream, &mut to);
         let changes = self.changes;
         let phase = Phase::Keys;
+        self.is_saving_keys = true;
         snapshots.running = Some(Running { phase, cursor: 0, started_ms: now_ms, changes });
         Ok(())
     }
@@ -317,6 +319,7 @@ impl Store {
                     return Work::Over(Err(SaveError::TooLarge { slot: snapshots.layout.slot }));
                 }
                 running.phase = Phase::Data;
+                self.is_saving_keys = false;
                 snapshots.running = Some(running);
                 return Work::More;
             }

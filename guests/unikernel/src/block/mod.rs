@@ -249,7 +249,7 @@ impl Disk {
         length: usize,
         durable: bool,
     ) -> Result<(), DiskError> {
-        if durable && !self.vbd().barrier {
+        if durable && !request::can_be_durable(self.vbd(), length) {
             self.execute(Operation::Write, at, length as u64, Some(buffer))?;
             return self.flush();
         }

@@ -47,7 +47,7 @@ pub enum Request {
         /// Where from.
         buffer: Buffer,
         /// Whether the write and all before it survive a crash of the host when it is done (a
-        /// barrier). Needs [`Vbd::barrier`].
+        /// barrier). Needs [`Vbd::barrier`], and at most 11 pages: blkif has no indirect barriers.
         durable: bool,
     },
     /// Makes all writes that are done survive a crash of the host. Needs [`Vbd::flush`].
@@ -103,6 +103,11 @@ pub(super) fn longest(vbd: &Vbd) -> usize {
     usize::from(vbd.indirect_segments).clamp(DIRECT_PAGES, INDIRECT_PAGES) * PAGE_SIZE
 }
 
+/// Returns whether a write of this length in bytes can be a barrier. Indirect requests cannot.
+pub(super) fn can_be_durable(vbd: &Vbd, length: usize) -> bool {
+    vbd.barrier && length <= DIRECT_PAGES * PAGE_SIZE
+}
+
 /// Checks a request with a buffer of `room` bytes, if it has one.
 pub(super) fn check(
     vbd: &Vbd,
@@ -132,10 +137,12 @@ pub(super) fn check(
     if at.checked_add(length).is_none_or(|end| end > size(vbd)) {
         return Err(DiskError::OutOfRange);
     }
-    if operation != Operation::Discard && length > room.min(longest(vbd)) as u64 {
-        return Err(DiskError::TooLong);
-    }
-    Ok(())
+    let most = match operation {
+        Operation::Discard => return Ok(()),
+        Operation::DurableWrite => DIRECT_PAGES * PAGE_SIZE,
+        _ => longest(vbd),
+    };
+    if length > room.min(most) as u64 { Err(DiskError::TooLong) } else { Ok(()) }
 }
 
 /// Returns the slot of a request that [`check`] has accepted.

@@ -346,6 +346,23 @@ fn requests_that_the_disk_cannot_carry_out_are_rejected_with_their_buffer() {
     assert_eq!(world.error(Request::Discard { at: 0, length: 512 }), DiskError::ReadOnly);
 }
 
+/// blkif has no indirect barriers.
+#[test]
+fn a_durable_write_has_at_most_eleven_pages() {
+    let mut world = World::new(vbd(512), 13);
+    let buffer = world.buffer(12);
+    let durable = |length, buffer| Request::Write { at: 0, length, buffer, durable: true };
+    let rejected = world.queue.submit(durable(12 * 4096, buffer)).unwrap_err();
+    assert_eq!(rejected.error, DiskError::TooLong);
+    let Request::Write { buffer, .. } = rejected.request else { panic!("changed") };
+    world.submit(durable(11 * 4096, buffer));
+    assert_eq!(world.run()[0].result, Ok(()));
+    assert_eq!(world.log, [BLKIF_OP_WRITE_BARRIER]);
+    for (length, expected) in [(512, true), (11 * 4096, true), (11 * 4096 + 512, false)] {
+        assert_eq!(request::can_be_durable(world.queue.vbd(), length), expected);
+    }
+}
+
 #[test]
 fn errors_of_the_backend_fail_one_request() {
     let mut world = World::reading();
