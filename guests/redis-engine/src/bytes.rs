@@ -92,6 +92,14 @@ impl Text {
         Ok(Self::Long(copy))
     }
 
+    /// Takes the bytes.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        match Self::copy(bytes.get(..bytes.len().min(SHORT_TEXT + 1)).unwrap_or_default()) {
+            Ok(short @ Self::Short { .. }) => short,
+            _ => Self::Long(bytes),
+        }
+    }
+
     /// Converts a number to text. May allocate a few bytes without checking memory.
     pub(crate) fn integer(number: i64) -> Self {
         let mut digits = [0; 20];

@@ -2,16 +2,23 @@
 //! A guest that serves Redis commands on TCP port 6379.
 //!
 //! The crate `redis-engine` implements the commands and stores the data; this program connects it
-//! to the runtime.
+//! to the runtime. README.md says how the data is saved.
 
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+mod disk;
+
+use alloc::boxed::Box;
 use core::time::Duration;
 
-use redis_engine::{Memory, Output, Session, Store};
-use unikernel::net::{Net, Next, Service, Stream};
-use unikernel::{Guest, Instant, heap, println};
+use redis_engine::{Memory, Output, Session, Store, Work};
+use unikernel::net::{Net, Next, Pending, Service, Stream};
+use unikernel::{Guest, Instant, Port, heap, println};
+
+use crate::disk::SnapshotDisk;
 
 /// The port that Redis clients expect.
 const PORT: u16 = 6379;
@@ -21,14 +28,35 @@ const EXPIRE_AT_ONCE: usize = 1000;
 
 unikernel::guest!(main);
 
-fn main(guest: Guest) {
-    let store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
+fn main(mut guest: Guest) {
+    let mut store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
+    let disk = load(&mut guest, &mut store);
     let mut net = match Net::new(guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),
     };
     println!("redis: ready on {}", net.socket_address(PORT));
-    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0, warned: [None; 2] }));
+    panic!("redis: {}", net.serve(PORT, Redis { store, disk, connections: 0, warned: [None; 2] }));
+}
+
+/// Loads the data from the first disk, if there is one. Returns the port of its events.
+fn load(guest: &mut Guest, store: &mut Store) -> Option<Port> {
+    guest.disks().next()?;
+    let disk = SnapshotDisk::open(guest).unwrap_or_else(|error| panic!("redis: {error}"));
+    let port = disk.port();
+    match store.load(Box::new(disk), unix_ms(guest.started())) {
+        Ok(loaded) => {
+            println!("redis: {} keys loaded", loaded.keys);
+            if loaded.other_is_damaged {
+                println!(
+                    "redis: the other snapshot on the disk is damaged; it may have been newer"
+                );
+            }
+        }
+        // With an empty store the next snapshot would replace the data.
+        Err(error) => panic!("redis: {error}"),
+    }
+    Some(port)
 }
 
 /// Returns the milliseconds since the Unix epoch.
@@ -69,6 +97,8 @@ enum Why {
 /// The server.
 struct Redis {
     store: Store,
+    /// The port of the disk's events, if there is a disk.
+    disk: Option<Port>,
     /// The number of connections so far.
     connections: u64,
     /// When it was printed why a connection was closed, for each reason in [`Why`].
@@ -197,6 +227,23 @@ impl Service for Redis {
 
     fn closing(&mut self, _client: &Client, stream: &Stream<'_>) {
         self.warn(Why::Memory, stream);
+    }
+
+    fn work(&mut self, now: Instant) -> Pending {
+        let Some(port) = self.disk else { return Pending::Nothing };
+        match self.store.work(unix_ms(now)) {
+            Work::Nothing => Pending::Nothing,
+            Work::More => Pending::More,
+            Work::Over(Ok(())) => {
+                println!("redis: saved in the background");
+                Pending::Nothing
+            }
+            Work::Wait => Pending::Event(port),
+            Work::Over(Err(error)) => {
+                println!("redis: not saved: {error}");
+                Pending::Nothing
+            }
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -6,6 +6,7 @@
 mod create;
 mod devices;
 mod ends;
+mod guest_disks;
 mod kill;
 mod kill_daemon;
 mod kill_load;
