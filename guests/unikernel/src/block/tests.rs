@@ -349,7 +349,7 @@ fn requests_that_the_disk_cannot_carry_out_are_rejected_with_their_buffer() {
 /// blkif has no indirect barriers.
 #[test]
 fn a_durable_write_has_at_most_eleven_pages() {
-    let mut world = World::new(vbd(512), 13);
+    let mut world = World::new(vbd(512), 14);
     let buffer = world.buffer(12);
     let durable = |length, buffer| Request::Write { at: 0, length, buffer, durable: true };
     let rejected = world.queue.submit(durable(12 * 4096, buffer)).unwrap_err();
@@ -479,4 +479,76 @@ fn a_ring_that_was_used_is_noticed() {
     assert!(!queue::was_used(&world.page));
     world.read_in_flight();
     assert!(queue::was_used(&world.page));
+}
+
+/// Responses with random fields, some of them right: each request is done once, and no response can
+/// make the guest wait for nothing or take a buffer twice.
+#[test]
+fn random_responses_complete_each_request_at_most_once() {
+    let mut state = 1_u64;
+    let mut random = |end: usize| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        usize::try_from(state >> 40).unwrap() % end
+    };
+    let (mut broken, mut completed) = (0, 0);
+    let mut world = World::reading();
+    for _ in 0..300 {
+        world.queue = {
+            // A new disk on a cleared ring, with the same buffers.
+            let page = test_page();
+            // SAFETY: the page must be mapped while the values live, aligned, and without
+            // references. It is an aligned page of the test that is never freed, and both ends
+            // access it only by its address.
+            let [front, back] = [(), ()].map(|()| unsafe { RawPage::new(page) });
+            world.page = back;
+            world.back = BackRing::attach(&world.page, 0);
+            Queue::new(vbd(512), FrontRing::new(front))
+        };
+        let mut in_flight = Vec::new();
+        for _ in 0..20 {
+            if random(2) == 0
+                && let Some(buffer) = world.spare.pop()
+            {
+                let read = Request::Read { at: 512 * random(100) as u64, length: 512, buffer };
+                match world.queue.submit(read) {
+                    Ok(ticket) => in_flight.push(ticket),
+                    Err(rejected) => {
+                        let Request::Read { buffer, .. } = rejected.request else { panic!() };
+                        world.spare.push(buffer);
+                    }
+                }
+                let _ = world.queue.publish();
+            }
+            world.take();
+            if !world.taken.is_empty() && random(3) == 0 {
+                let request = world.taken.remove(random(world.taken.len()));
+                let id = match random(30) {
+                    0 => request.id ^ 1 << random(64),
+                    _ => request.id,
+                };
+                let operation = if random(40) == 0 { random(256) as u8 } else { BLKIF_OP_READ };
+                world.respond(id, operation, random(4) as i16 - 2);
+            }
+            if random(200) == 0 {
+                world.page.store(RSP_PROD, random(1 << 24) as u32);
+            }
+            broken += usize::from(world.queue.take_responses().is_err());
+            while let Some(done) = world.queue.complete() {
+                let place = in_flight.iter().position(|ticket| *ticket == done.ticket);
+                in_flight.remove(place.expect("a request that is in flight, once"));
+                world.spare.push(done.buffer.unwrap());
+                completed += 1;
+            }
+            assert_eq!(world.queue.in_flight(), in_flight.len());
+        }
+        // Break the disk, if it is not broken yet, so that all buffers come back.
+        world.taken.clear();
+        if world.queue.in_flight() > 0 {
+            world.page.store(RSP_PROD, u32::MAX / 2);
+            broken += usize::from(world.queue.take_responses().is_err());
+        }
+        world.spare.extend(core::iter::from_fn(|| world.queue.complete()?.buffer));
+        assert_eq!(world.spare.len(), 5);
+    }
+    assert!(broken > 20 && completed > 500, "{broken} broken, {completed} completed");
 }

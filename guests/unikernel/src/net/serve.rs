@@ -69,6 +69,10 @@ pub trait Service {
     /// What the service stores for a connection. Dropped when the connection is closed.
     type Session;
 
+    /// Called once, when the network has allocated its memory and before it serves clients. So what is
+    /// allocated here leaves as many connections as usual.
+    fn start(&mut self) {}
+
     /// Handles a new connection.
     fn open(&mut self, stream: &mut Stream<'_>) -> Self::Session;
 
@@ -131,6 +135,7 @@ impl Net {
     pub fn serve<S: Service>(&mut self, port: u16, service: S) -> NetError {
         let interface_port = self.netif.port;
         let Some(mut server) = Server::new(self, port, service) else { return NetError::Memory };
+        server.service.start();
         loop {
             event::serve_power();
             if let Some(wait) = server.round(Instant::now()) {
