@@ -69,7 +69,7 @@ pub fn write(label: Label, block: &mut [u8]) {
 /// Reads a block.
 ///
 /// # Errors
-/// The block is not as [`write`] writes it.
+/// The block is not as [`write()`] writes it.
 pub fn read(block: &[u8]) -> Result<Label, Damage> {
     if block.iter().all(|byte| *byte == 0) {
         return Err(Damage::Empty);
