@@ -12,6 +12,7 @@ extern crate alloc;
 mod disk;
 
 use alloc::boxed::Box;
+use core::net::SocketAddrV4;
 use core::time::Duration;
 
 use redis_engine::{Memory, Output, Session, Store, Work};
@@ -29,34 +30,21 @@ const EXPIRE_AT_ONCE: usize = 1000;
 unikernel::guest!(main);
 
 fn main(mut guest: Guest) {
-    let mut store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
-    let disk = load(&mut guest, &mut store);
+    let store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
+    let started = guest.started();
+    // Before the network, which takes many of the grants.
+    let has_disk = guest.disks().next().is_some();
+    let disk = has_disk
+        .then(|| SnapshotDisk::open(&mut guest).unwrap_or_else(|error| panic!("redis: {error}")));
+    let port = disk.as_ref().map(SnapshotDisk::port);
     let mut net = match Net::new(guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),
     };
-    println!("redis: ready on {}", net.socket_address(PORT));
-    panic!("redis: {}", net.serve(PORT, Redis { store, disk, connections: 0, warned: [None; 2] }));
-}
-
-/// Loads the data from the first disk, if there is one. Returns the port of its events.
-fn load(guest: &mut Guest, store: &mut Store) -> Option<Port> {
-    guest.disks().next()?;
-    let disk = SnapshotDisk::open(guest).unwrap_or_else(|error| panic!("redis: {error}"));
-    let port = disk.port();
-    match store.load(Box::new(disk), unix_ms(guest.started())) {
-        Ok(loaded) => {
-            println!("redis: {} keys loaded", loaded.keys);
-            if loaded.other_is_damaged {
-                println!(
-                    "redis: the other snapshot on the disk is damaged; it may have been newer"
-                );
-            }
-        }
-        // With an empty store the next snapshot would replace the data.
-        Err(error) => panic!("redis: {error}"),
-    }
-    Some(port)
+    let ready = net.socket_address(PORT);
+    let warned = [None; 2];
+    let redis = Redis { store, started, ready, disk, port, connections: 0, warned };
+    panic!("redis: {}", net.serve(PORT, redis));
 }
 
 /// Returns the milliseconds since the Unix epoch.
@@ -97,8 +85,12 @@ enum Why {
 /// The server.
 struct Redis {
     store: Store,
-    /// The port of the disk's events, if there is a disk.
-    disk: Option<Port>,
+    started: Instant,
+    /// Where clients connect.
+    ready: SocketAddrV4,
+    /// The disk until the data is loaded from it, if there is one, and the port of its events.
+    disk: Option<SnapshotDisk>,
+    port: Option<Port>,
     /// The number of connections so far.
     connections: u64,
     /// When it was printed why a connection was closed, for each reason in [`Why`].
@@ -172,6 +164,22 @@ impl Client {
 impl Service for Redis {
     type Session = Client;
 
+    fn start(&mut self) {
+        if let Some(disk) = self.disk.take() {
+            match self.store.load(Box::new(disk), unix_ms(self.started)) {
+                Ok(loaded) => {
+                    println!("redis: {} keys loaded", loaded.keys);
+                    if loaded.other_is_damaged {
+                        println!("redis: the disk's other snapshot is damaged; it may be newer");
+                    }
+                }
+                // With an empty store the next snapshot would replace the data.
+                Err(error) => panic!("redis: {error}"),
+            }
+        }
+        println!("redis: ready on {}", self.ready);
+    }
+
     fn open(&mut self, stream: &mut Stream<'_>) -> Client {
         self.connections += 1;
         Client {
@@ -230,7 +238,7 @@ impl Service for Redis {
     }
 
     fn work(&mut self, now: Instant) -> Pending {
-        let Some(port) = self.disk else { return Pending::Nothing };
+        let Some(port) = self.port else { return Pending::Nothing };
         match self.store.work(unix_ms(now)) {
             Work::Nothing => Pending::Nothing,
             Work::More => Pending::More,

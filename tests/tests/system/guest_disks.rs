@@ -145,7 +145,7 @@ fn redis_saves_to_its_disk_and_loads_from_it() {
     file.read_exact_at(&mut byte, 8192 + half + 13).expect("the image can be read");
     file.write_all_at(&[byte[0] ^ 1], 8192 + half + 13).expect("the image can be written");
     let guest = create();
-    guest.wait_for_log("redis: the other snapshot on the disk is damaged");
+    guest.wait_for_log("redis: the disk's other snapshot is damaged");
     drop(Guest::connect("10.0.0.2:6379"));
     assert_eq!(redis(&["get", "key"]), "first\n");
     guest.destroy();

@@ -83,14 +83,14 @@ impl<'a> Reader<'a> {
             let is_right = u64::from_le_bytes(self.bytes()?) == sum && self.left == 0;
             return if is_right { Ok(None) } else { Err(Wrong::Damaged) };
         }
-        let key = self.string()?;
+        let key = self.string(2)?;
         let value = self.value(kind)?;
         Ok(Some(Item { key, value, expires }))
     }
 
     fn value(&mut self, kind: u8) -> Result<Value, Wrong> {
         if kind == STRING {
-            return Ok(Value::String(Text::of(self.string()?)));
+            return Ok(Value::String(Text::of(self.string(1)?)));
         }
         let count = self.length()?;
         // No collection is empty.
@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
                 let mut set = SortedSet::new(self.hasher.clone());
                 for _ in 0..count {
                     set.room(memory, 1).map_err(|_| Wrong::Memory)?;
-                    let member = self.string()?;
+                    let member = self.string(2)?;
                     let score = f64::from_le_bytes(self.bytes()?);
                     new(!score.is_nan() && set.score(&member).is_none())?;
                     set.insert(&member, score);
@@ -144,20 +144,19 @@ impl<'a> Reader<'a> {
 
     #[inline(never)]
     fn element(&mut self) -> Result<Bytes, Wrong> {
-        self.string().map(|bytes| Bytes::from(&bytes[..]))
+        self.string(1).map(Bytes::of)
     }
 
-    /// Reads a string of any length.
+    /// Reads a string of any length, of which there will be this many copies at the same time.
     #[inline(never)]
-    fn string(&mut self) -> Result<Vec<u8>, Wrong> {
+    fn string(&mut self, copies: usize) -> Result<Vec<u8>, Wrong> {
         let length = self.length()?;
         if length > self.left {
             return Err(Wrong::Damaged);
         }
         let length = usize::try_from(length).map_err(|_| Wrong::Damaged)?;
         let mut bytes = Vec::new();
-        // Twice, because a part of the values is copied.
-        if !fits(self.memory, length.saturating_mul(2).saturating_add(OVERHEAD))
+        if !fits(self.memory, length.saturating_mul(copies).saturating_add(OVERHEAD))
             || bytes.try_reserve_exact(length).is_err()
         {
             return Err(Wrong::Memory);
