@@ -31,8 +31,8 @@ pub const MAX_PACKET: usize = 64 * 1024;
 /// console's log or the file behind a disk.
 pub const MAX_FILES: usize = noxs::MAX_DEVICES;
 
-/// Most segments of an indirect request to a disk that noxsd serves, which the device page tells the
-/// guest.
+/// Most segments of an indirect request to a disk that noxsd serves. The device page has the number
+/// for the guest.
 pub const INDIRECT_SEGMENTS: u16 = 64;
 
 /// Path of noxsd's socket.
@@ -189,9 +189,9 @@ pub struct DiskImage {
     pub path: String,
     /// What it is: a restarted noxsd refuses another file at the path.
     pub identity: DiskIdentity,
-    /// What the device page tells the guest of its size.
+    /// Its size, as in the device page.
     pub geometry: Geometry,
-    /// What the device page tells the guest that it may discard.
+    /// What the guest may discard, as in the device page.
     pub discard: Option<Discard>,
 }
 

@@ -5,6 +5,7 @@
 
 mod create;
 mod devices;
+mod disks;
 mod ends;
 mod guest_disks;
 mod kill;

@@ -184,7 +184,8 @@ impl Disks {
         waits: &mut bool,
     ) -> Option<Vec<IoPart>> {
         let is_first = self.waiting.front().is_none_or(|first| *first == turn);
-        let fits = self.used + lengths.len() <= MAX_PAGES && self.requests.len() < MAX_OPERATIONS;
+        let fits =
+            self.used + lengths.len() <= MAX_PAGES && self.requests.len() < MAX_OPERATIONS as usize;
         if !is_first || !fits {
             if !std::mem::replace(waits, true) {
                 self.waiting.push_back(turn);

@@ -18,8 +18,12 @@ use crate::host::GrantRef;
 /// quarter of what its domain may have.
 pub const MAX_INDIRECT_SEGMENTS: u16 = noxs_control::INDIRECT_SEGMENTS;
 
-/// Sectors in a page, of 512 bytes as in each request.
-const PAGE_SECTORS: u8 = (PAGE_SIZE / Geometry::SECTOR as usize) as u8;
+/// Bytes of a sector, and sectors of a page, in each request.
+const SECTOR: u16 = 512;
+const PAGE_SECTORS: u8 = 8;
+
+const _: () = assert!(SECTOR as u32 == Geometry::SECTOR);
+const _: () = assert!(PAGE_SECTORS as usize * SECTOR as usize == PAGE_SIZE);
 
 const _: () = assert!(MAX_INDIRECT_SEGMENTS as usize * size_of::<Segment>() <= PAGE_SIZE);
 
@@ -188,7 +192,7 @@ pub fn check_segments(
         if !u32::from(first_sect).is_multiple_of(unit) || !u32::from(count).is_multiple_of(unit) {
             return Err(ERROR);
         }
-        let bytes = |sectors: u8| u16::from(sectors) * Geometry::SECTOR as u16;
+        let bytes = |sectors: u8| u16::from(sectors) * SECTOR;
         let (offset, length) = (bytes(first_sect), bytes(count));
         targets.push(Target { gref: GrantRef(gref), offset, length });
         sectors += u64::from(count);

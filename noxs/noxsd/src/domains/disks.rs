@@ -77,11 +77,11 @@ impl<H: Host> Domains<H> {
 
     /// Returns a domain that has this file behind a disk. Looks at each domain.
     fn user_of(&self, identity: DiskIdentity) -> Option<u16> {
-        let has_it = |(_, domain): &(usize, &Box<super::Domain<H::Memory>>)| {
+        self.slots.iter().find_map(|(_, domain)| {
             let vbds = domain.devices.iter().filter_map(|device| device.kind.vbd());
-            vbds.filter_map(|vbd| vbd.image()).any(|image| image.identity == identity)
-        };
-        self.slots.iter().find(has_it).map(|(_, domain)| domain.id.domid)
+            let mut images = vbds.filter_map(|vbd| vbd.image());
+            images.any(|image| image.identity == identity).then_some(domain.id.domid)
+        })
     }
 
     /// Puts files behind all disks of a domain.

@@ -21,7 +21,7 @@ use self::threads::Threads;
 use super::PAGE_SIZE;
 
 /// Most operations that are begun and not finished.
-pub const MAX_OPERATIONS: usize = 1024;
+pub const MAX_OPERATIONS: u32 = 1024;
 
 /// A private page.
 #[derive(Clone)]

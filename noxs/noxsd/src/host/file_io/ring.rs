@@ -24,7 +24,7 @@ use super::{FileIo, FinishedIo, IoKind, MAX_OPERATIONS};
 const ENTRIES: u32 = 256;
 
 /// Entries of the completion queue: it never overflows.
-const COMPLETIONS: u32 = MAX_OPERATIONS as u32;
+const COMPLETIONS: u32 = MAX_OPERATIONS;
 
 /// What the ring may do.
 const OPERATIONS: [u8; 4] =

@@ -137,7 +137,7 @@ fn more_operations_than_the_queue_has_entries_are_taken() {
             offset: 0,
             parts: parts(&[], &[512]),
         };
-        let done = run(&mut engine, (0..MAX_OPERATIONS).map(io).collect());
+        let done = run(&mut engine, (0..MAX_OPERATIONS as usize).map(io).collect());
         assert!(done.iter().all(|done| done.result.is_ok()));
     }
 }
