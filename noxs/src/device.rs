@@ -138,17 +138,85 @@ pub struct Vif {
     pub features: u32,
 }
 
-/// A disk.
+/// A disk. Its frontend would negotiate the same with a backend in XenStore, under the names that
+/// `io/blkif.h` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vbd {
     /// Ring 0 is the disk's.
     pub backend: Backend<1>,
-    /// Size in sectors.
+    /// Size of the disk and what may be done with it.
+    pub geometry: Geometry,
+    /// Whether the backend commits what was written to stable storage on `BLKIF_OP_FLUSH_DISKCACHE`.
+    pub flush: bool,
+    /// Whether the backend accepts `BLKIF_OP_WRITE_BARRIER`: it is on stable storage, as are all
+    /// writes before it, when it is answered.
+    pub barrier: bool,
+    /// What may be discarded, if the backend accepts `BLKIF_OP_DISCARD`.
+    pub discard: Option<Discard>,
+    /// Most segments of a request with `BLKIF_OP_INDIRECT`; 0 if the backend accepts none.
+    pub indirect_segments: u16,
+}
+
+/// The size of a disk and of its sectors.
+///
+/// All sector numbers of `blkif` count units of [`SECTOR`](Self::SECTOR) bytes, whatever the size of
+/// the disk's own sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "bincode", derive(bincode::Encode, bincode::Decode))]
+pub struct Geometry {
+    /// Size of the disk in units of 512 bytes; a multiple of the logical sector size.
     pub sectors: u64,
-    /// Size of a sector in bytes.
+    /// Logical sector size in bytes: the first sector and the length of each segment of a request
+    /// are multiples of it. A power of two from 512 to 4096.
     pub sector_size: u32,
+    /// Physical sector size in bytes: smaller writes may be slow. A power of two, at least the
+    /// logical size.
+    pub physical_sector_size: u32,
     /// Whether the disk is read-only.
     pub read_only: bool,
+}
+
+/// What may be discarded of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "bincode", derive(bincode::Encode, bincode::Decode))]
+pub struct Discard {
+    /// Size in bytes of a unit that the storage can give up; a multiple of the logical sector size.
+    /// What is read afterwards from any part of a request is not defined.
+    pub granularity: u32,
+    /// Offset in bytes of the first unit; less than the granularity.
+    pub alignment: u32,
+    /// Whether a request with `BLKIF_DISCARD_SECURE` is carried out.
+    pub secure: bool,
+}
+
+impl Geometry {
+    /// Bytes of a sector in requests of `blkif` and in [`sectors`](Self::sectors).
+    pub const SECTOR: u32 = 512;
+
+    /// Largest logical sector size: segments of requests lie in one page.
+    pub const MAX_SECTOR_SIZE: u32 = 4096;
+
+    /// Returns whether the sizes are powers of two in their ranges and the disk has whole sectors.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        let Self { sectors, sector_size, physical_sector_size, read_only: _ } = *self;
+        sector_size.is_power_of_two()
+            && (Self::SECTOR..=Self::MAX_SECTOR_SIZE).contains(&sector_size)
+            && physical_sector_size.is_power_of_two()
+            && physical_sector_size >= sector_size
+            && sectors.is_multiple_of(u64::from(sector_size / Self::SECTOR))
+    }
+}
+
+impl Discard {
+    /// Returns whether the values are in their ranges on a disk with this logical sector size.
+    #[must_use]
+    pub fn is_valid(&self, sector_size: u32) -> bool {
+        self.granularity != 0
+            && self.granularity.is_multiple_of(sector_size)
+            && self.alignment.is_multiple_of(Geometry::SECTOR)
+            && self.alignment < self.granularity
+    }
 }
 
 /// An IPv4 address, its network and the gateway to other networks.
@@ -205,9 +273,23 @@ impl Vbd {
     pub(crate) fn encode(&self, page: &mut PageBytes, at: usize) {
         self.backend.encode(DeviceKind::Vbd, page, at);
         let at = at + entry::SPECIFIC;
-        codec::put_u64(page, at + entry::vbd::SECTORS, self.sectors);
-        codec::put_u32(page, at + entry::vbd::SECTOR_SIZE, self.sector_size);
-        let flags = if self.read_only { entry::vbd::FLAG_READ_ONLY } else { 0 };
+        let Geometry { sectors, sector_size, physical_sector_size, read_only } = self.geometry;
+        codec::put_u64(page, at + entry::vbd::SECTORS, sectors);
+        codec::put_u32(page, at + entry::vbd::SECTOR_SIZE, sector_size);
+        codec::put_u32(page, at + entry::vbd::PHYSICAL_SECTOR_SIZE, physical_sector_size);
+        codec::put_u16(page, at + entry::vbd::INDIRECT_SEGMENTS, self.indirect_segments);
+        if let Some(discard) = self.discard {
+            codec::put_u32(page, at + entry::vbd::DISCARD_GRANULARITY, discard.granularity);
+            codec::put_u32(page, at + entry::vbd::DISCARD_ALIGNMENT, discard.alignment);
+        }
+        let flags = [
+            (read_only, entry::vbd::FLAG_READ_ONLY),
+            (self.flush, entry::vbd::FLAG_FLUSH),
+            (self.barrier, entry::vbd::FLAG_BARRIER),
+            (self.discard.is_some(), entry::vbd::FLAG_DISCARD),
+            (self.discard.is_some_and(|discard| discard.secure), entry::vbd::FLAG_DISCARD_SECURE),
+        ];
+        let flags = flags.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, flag)| all | flag);
         codec::put_u32(page, at + entry::vbd::FLAGS, flags);
     }
 
@@ -215,11 +297,30 @@ impl Vbd {
         let backend = Backend::decode(page, at)?;
         let at = at + entry::SPECIFIC;
         let flags = codec::get_u32(page, at + entry::vbd::FLAGS);
+        let has = |flag| flags & flag != 0;
+        let sector_size = codec::get_u32(page, at + entry::vbd::SECTOR_SIZE);
+        let physical = codec::get_u32(page, at + entry::vbd::PHYSICAL_SECTOR_SIZE);
+        let geometry = Geometry {
+            sectors: codec::get_u64(page, at + entry::vbd::SECTORS),
+            sector_size,
+            physical_sector_size: if physical == 0 { sector_size } else { physical },
+            read_only: has(entry::vbd::FLAG_READ_ONLY),
+        };
+        let discard = has(entry::vbd::FLAG_DISCARD).then(|| Discard {
+            granularity: codec::get_u32(page, at + entry::vbd::DISCARD_GRANULARITY),
+            alignment: codec::get_u32(page, at + entry::vbd::DISCARD_ALIGNMENT),
+            secure: has(entry::vbd::FLAG_DISCARD_SECURE),
+        });
+        if !geometry.is_valid() || discard.is_some_and(|discard| !discard.is_valid(sector_size)) {
+            return None;
+        }
         Some(Self {
             backend,
-            sectors: codec::get_u64(page, at + entry::vbd::SECTORS),
-            sector_size: codec::get_u32(page, at + entry::vbd::SECTOR_SIZE),
-            read_only: flags & entry::vbd::FLAG_READ_ONLY != 0,
+            geometry,
+            flush: has(entry::vbd::FLAG_FLUSH),
+            barrier: has(entry::vbd::FLAG_BARRIER),
+            discard,
+            indirect_segments: codec::get_u16(page, at + entry::vbd::INDIRECT_SEGMENTS),
         })
     }
 }

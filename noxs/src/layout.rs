@@ -15,7 +15,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"noxs");
 pub const VERSION_MAJOR: u16 = 1;
 
 /// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
-pub const VERSION_MINOR: u16 = 0;
+pub const VERSION_MINOR: u16 = 1;
 
 /// The ELF note by which a kernel says that it reads the device page. Its owner is [`OWNER`](note::OWNER)
 /// and its type [`VERSION`](note::VERSION).
@@ -106,16 +106,36 @@ pub mod entry {
         pub const FEATURES: usize = 20;
     }
 
-    /// Offsets in the specific part of a vbd, relative to [`SPECIFIC`].
+    /// Offsets in the specific part of a vbd, relative to [`SPECIFIC`]. The names in quotes are those
+    /// of Xen's `io/blkif.h`, which defines what the values mean.
     pub mod vbd {
-        /// u64: size of the disk in sectors.
+        /// u64: size of the disk in units of 512 bytes ("sectors").
         pub const SECTORS: usize = 0;
-        /// u32: size of a sector in bytes.
+        /// u32: logical block size in bytes ("sector-size"), to which requests are aligned.
         pub const SECTOR_SIZE: usize = 8;
-        /// u32: flags; the only one is [`FLAG_READ_ONLY`].
+        /// u32: flags.
         pub const FLAGS: usize = 12;
+        /// u32: physical block size in bytes ("physical-sector-size"); 0 if it is the logical one.
+        pub const PHYSICAL_SECTOR_SIZE: usize = 16;
+        /// u32: size in bytes of what can be discarded ("discard-granularity"); 0 without discard.
+        pub const DISCARD_GRANULARITY: usize = 20;
+        /// u32: offset in bytes of the first unit that can be discarded ("discard-alignment").
+        pub const DISCARD_ALIGNMENT: usize = 24;
+        /// u16: most segments of an indirect request ("feature-max-indirect-segments"); 0 if the
+        /// backend accepts no indirect requests.
+        pub const INDIRECT_SEGMENTS: usize = 28;
+
         /// Flag: the disk is read-only.
         pub const FLAG_READ_ONLY: u32 = 1;
+        /// Flag: the backend flushes on request ("feature-flush-cache").
+        pub const FLAG_FLUSH: u32 = 1 << 1;
+        /// Flag: the backend accepts barrier requests ("feature-barrier").
+        pub const FLAG_BARRIER: u32 = 1 << 2;
+        /// Flag: the backend discards on request ("feature-discard").
+        pub const FLAG_DISCARD: u32 = 1 << 3;
+        /// Flag: what is discarded with `BLKIF_DISCARD_SECURE` cannot be recovered
+        /// ("discard-secure").
+        pub const FLAG_DISCARD_SECURE: u32 = 1 << 4;
     }
 }
 
@@ -134,4 +154,4 @@ const _: () = assert!(MAX_ENTRIES == 31);
 const _: () = assert!(header::SIZE + MAX_ENTRIES * entry::SIZE <= PAGE_SIZE);
 const _: () = assert!(entry::RINGS + entry::MAX_RINGS * entry::RING_SIZE == entry::SPECIFIC);
 const _: () = assert!(entry::SPECIFIC + entry::vif::FEATURES + 4 <= entry::SIZE);
-const _: () = assert!(entry::SPECIFIC + entry::vbd::FLAGS + 4 <= entry::SIZE);
+const _: () = assert!(entry::SPECIFIC + entry::vbd::INDIRECT_SEGMENTS + 2 <= entry::SIZE);

@@ -30,7 +30,8 @@ pub mod shared;
 mod sysctl;
 
 pub use device::{
-    Backend, Console, DeviceKind, DeviceState, Ipv4Config, MacAddr, MacAddrError, Ring, Vbd, Vif,
+    Backend, Console, DeviceKind, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
+    MacAddrError, Ring, Vbd, Vif,
 };
 pub use layout::{MODULE_NAME, PAGE_SIZE};
 pub use page::{Device, DevicePage, MAX_DEVICES, Overlay, PageError};

@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 
 use noxs::{
-    Backend, Console, Device, DevicePage, DeviceState, Ipv4Config, MacAddr, Overlay, PAGE_SIZE,
-    PageError, Request, Ring, Vbd, Vif, layout,
+    Backend, Console, Device, DevicePage, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
+    Overlay, PAGE_SIZE, PageError, Request, Ring, Vbd, Vif, layout,
 };
 use proptest::prelude::*;
 
@@ -25,16 +25,36 @@ fn ipv4() -> impl Strategy<Value = Ipv4Config> {
     })
 }
 
+fn geometry() -> impl Strategy<Value = Geometry> {
+    (0..=u64::MAX / 8, 9..=12u32, 0..=8u32, any::<bool>()).prop_map(
+        |(sectors, log, physical, read_only)| Geometry {
+            sectors: sectors << (log - 9),
+            sector_size: 1 << log,
+            physical_sector_size: 1 << (log + physical),
+            read_only,
+        },
+    )
+}
+
+/// Returns what may be discarded of a disk with sectors of any size.
+fn discard() -> impl Strategy<Value = Discard> {
+    (1..=u32::MAX / 4096, any::<u32>(), any::<bool>()).prop_map(|(units, alignment, secure)| {
+        let granularity = units * 4096;
+        Discard { granularity, alignment: alignment % granularity / 512 * 512, secure }
+    })
+}
+
 fn device() -> impl Strategy<Value = Device> {
     let vif = (backend(), any::<[u8; 6]>(), any::<u16>(), prop::option::of(ipv4()), any::<u32>());
-    let vbd = (backend(), any::<u64>(), any::<u32>(), any::<bool>());
+    let discard = prop::option::of(discard());
+    let vbd = (backend(), geometry(), any::<bool>(), any::<bool>(), discard, any::<u16>());
     prop_oneof![
         backend().prop_map(|backend| Device::Console(Console { backend })),
         vif.prop_map(|(backend, mac, mtu, ipv4, features)| {
             Device::Vif(Vif { backend, mac: MacAddr(mac), mtu, ipv4, features })
         }),
-        vbd.prop_map(|(backend, sectors, sector_size, read_only)| {
-            Device::Vbd(Vbd { backend, sectors, sector_size, read_only })
+        vbd.prop_map(|(backend, geometry, flush, barrier, discard, indirect_segments)| {
+            Device::Vbd(Vbd { backend, geometry, flush, barrier, discard, indirect_segments })
         }),
     ]
 }
@@ -127,6 +147,59 @@ fn each_invalid_value_has_its_own_error() {
         bytes[at] = value;
         assert_eq!(DevicePage::decode(&bytes), Err(error), "byte {at} = {value}");
     }
+}
+
+/// Returns a page with a disk of 8 MiB that can do everything.
+fn vbd_page() -> [u8; PAGE_SIZE] {
+    let ring = Ring { grant: 8, gfn: 0x3fc };
+    let backend =
+        Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 3, rings: [ring] };
+    let geometry = Geometry {
+        sectors: 16384,
+        sector_size: 4096,
+        physical_sector_size: 4096,
+        read_only: false,
+    };
+    let discard = Some(Discard { granularity: 4096, alignment: 512, secure: true });
+    let vbd = Vbd { backend, geometry, flush: true, barrier: true, discard, indirect_segments: 64 };
+    let mut page = DevicePage::default();
+    page.add(Device::Vbd(vbd)).expect("an empty page has room");
+    page.encode()
+}
+
+#[test]
+fn each_impossible_disk_is_refused() {
+    use layout::entry::vbd;
+    let at = layout::header::SIZE + layout::entry::SPECIFIC;
+    let decode_with = |offset: usize, value: u32| {
+        let mut bytes = vbd_page();
+        bytes[at + offset..at + offset + 4].copy_from_slice(&value.to_le_bytes());
+        DevicePage::decode(&bytes)
+    };
+    for (offset, value) in [
+        (vbd::SECTORS, 16383),
+        (vbd::SECTOR_SIZE, 0),
+        (vbd::SECTOR_SIZE, 256),
+        (vbd::SECTOR_SIZE, 8192),
+        (vbd::SECTOR_SIZE, 4095),
+        (vbd::PHYSICAL_SECTOR_SIZE, 512),
+        (vbd::PHYSICAL_SECTOR_SIZE, 12288),
+        (vbd::DISCARD_GRANULARITY, 0),
+        (vbd::DISCARD_GRANULARITY, 512),
+        (vbd::DISCARD_ALIGNMENT, 4096),
+        (vbd::DISCARD_ALIGNMENT, 100),
+    ] {
+        let error = Err(PageError::Entry { slot: 0 });
+        assert_eq!(decode_with(offset, value), error, "at {offset}: {value}");
+    }
+    let page = decode_with(vbd::FLAGS, 0).unwrap();
+    let Some(Device::Vbd(plain)) = page.devices().next().copied() else {
+        panic!("not a disk: {page:?}")
+    };
+    assert_eq!((plain.flush, plain.barrier, plain.discard), (false, false, None));
+    // What a writer of version 1.0 leaves out.
+    let page = decode_with(vbd::PHYSICAL_SECTOR_SIZE, 0).unwrap();
+    assert_eq!(page, DevicePage::decode(&vbd_page()).unwrap());
 }
 
 #[test]

@@ -221,7 +221,8 @@ mod tests {
 
     fn fit(memory: u64) -> ShellFit {
         let store = Store::Noxs;
-        let flavour = Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1, store };
+        let flavour =
+            Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1, disks: 0, store };
         ShellFit { flavour, bridges: vec!["xenbr0".into()] }
     }
 

@@ -11,6 +11,7 @@
 //! console = true             # default: true
 //! bridges = ["xenbr0"]       # one vif on each; default: none
 //! store = "noxs"             # or "xenstore"; default: "noxs"
+//! disks = 1                  # their files come with the guest; default: 0
 //! kernel = "/srv/redis"      # shells hold this kernel already; default: none
 //! low = 4                    # refill when there are fewer
 //! high = 16                  # up to this many
@@ -30,11 +31,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chaos::config::Store;
-use chaos::config::{MAX_VCPUS, MAX_VIFS, MemoryError, parse_memory};
+use chaos::config::{Discovery, MAX_VCPUS, MAX_VIFS, MemoryError, Store, parse_memory};
 use chaos::domain::Flavour;
 use chaos::guests::ShellKind;
 use nix::sys::sysinfo::sysinfo;
+use noxs::MAX_DEVICES;
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
@@ -109,6 +110,8 @@ pub struct FlavourSettings {
     pub bridges: Vec<String>,
     /// What announces the devices.
     pub store: Store,
+    /// Number of disks of each shell; 0 in XenStore mode, where it has no part in a shell.
+    pub disks: u16,
     /// The kernel that the shells hold already.
     pub kernel: Option<PathBuf>,
     /// The pool is refilled when there are fewer shells.
@@ -173,6 +176,15 @@ pub enum ValueProblem {
     /// Too many vifs.
     #[error("bridges: {0} vifs; must be at most {MAX_VIFS}")]
     Vifs(usize),
+    /// Too many devices.
+    #[error("disks: the shells have {0} devices; must be at most {MAX_DEVICES}")]
+    Devices(usize),
+    /// Disks that shells cannot be prepared for.
+    #[error(
+        "disks = {0}: must be 0 with store = \"xenstore\", where the guest creates the rings of its \
+         disks; its shells are for guests with any disks"
+    )]
+    Disks(u16),
     /// The marks.
     #[error("low = {low}: must be at most high, which is {high}")]
     Marks {
@@ -222,6 +234,8 @@ struct FlavourTable {
     bridges: Vec<String>,
     #[serde(default)]
     store: Store,
+    #[serde(default)]
+    disks: u16,
     kernel: Option<PathBuf>,
     low: u32,
     high: u32,
@@ -247,6 +261,7 @@ impl FlavourSettings {
             vcpus: self.vcpus,
             console: self.console,
             vifs: u16::try_from(self.bridges.len()).expect("at most MAX_VIFS, which was checked"),
+            disks: self.disks,
             store: self.store,
         };
         ShellKind { flavour, bridges: self.bridges.clone(), image: None }
@@ -310,7 +325,8 @@ fn limits(table: MembersTable) -> Result<MemberLimits, ValueProblem> {
 }
 
 fn check(flavour: FlavourTable) -> Result<FlavourSettings, ValueProblem> {
-    let FlavourTable { name, memory, vcpus, console, bridges, store, kernel, low, high } = flavour;
+    let FlavourTable { name, memory, vcpus, console, bridges, store, disks, kernel, low, high } =
+        flavour;
     let memory = self::memory(memory)?;
     if !(1..=MAX_VCPUS).contains(&vcpus) {
         return Err(ValueProblem::Vcpus(vcpus));
@@ -318,10 +334,17 @@ fn check(flavour: FlavourTable) -> Result<FlavourSettings, ValueProblem> {
     if bridges.len() > MAX_VIFS {
         return Err(ValueProblem::Vifs(bridges.len()));
     }
+    let devices = usize::from(console) + bridges.len() + usize::from(disks);
+    if devices > MAX_DEVICES {
+        return Err(ValueProblem::Devices(devices));
+    }
+    if disks > 0 && store.discovery() != Discovery::DevicePage {
+        return Err(ValueProblem::Disks(disks));
+    }
     if low > high {
         return Err(ValueProblem::Marks { low, high });
     }
-    Ok(FlavourSettings { name, memory, vcpus, console, bridges, store, kernel, low, high })
+    Ok(FlavourSettings { name, memory, vcpus, console, bridges, store, disks, kernel, low, high })
 }
 
 #[cfg(test)]
@@ -339,7 +362,7 @@ mod tests {
         let settings = parse(
             "memory = '64M'\n[[flavour]]\nname = 'a'\nmemory = '8M'\nvcpus = 2\nconsole = false\n\
              bridges = ['br1']\nstore = 'xenstore'\nkernel = '/k'\nlow = 2\nhigh = 4\n\
-             [[flavour]]\nname = 'b'\nmemory = '1536K'\nlow = 0\nhigh = 0\n",
+             [[flavour]]\nname = 'b'\nmemory = '1536K'\ndisks = 2\nlow = 0\nhigh = 0\n",
         )
         .unwrap();
         assert_eq!(settings.memory, KiB(64 << 10));
@@ -351,6 +374,7 @@ mod tests {
             console: false,
             bridges: vec!["br1".into()],
             store: Store::XenStore,
+            disks: 0,
             kernel: Some("/k".into()),
             low: 2,
             high: 4,
@@ -358,6 +382,7 @@ mod tests {
         assert_eq!(a, expected);
         assert_eq!((b.memory, b.vcpus, b.console), (KiB(1536), 1, true));
         assert_eq!((b.bridges.len(), b.kernel, b.store), (0, None, Store::Noxs));
+        assert_eq!((a.disks, b.disks), (0, 2));
     }
 
     #[test]
@@ -408,6 +433,8 @@ mod tests {
             (flavour("").replace("low=1", "low=3"), "low = 3: must be at most high, which is 2"),
             (flavour("").replace("high=2\n", ""), "missing field `high`"),
             (flavour("bridges=['a','b']"), "bridges: 2 vifs; must be at most 1"),
+            (flavour("disks=31"), "disks: the shells have 32 devices; must be at most 31"),
+            (flavour("store='xenstore'\ndisks=1"), "disks = 1: must be 0 with store"),
             (flavour(&flavour("")[13..]), "flavour a: name: another flavour has the same"),
             ("memory = ".to_owned(), "line 1"),
         ] {

@@ -25,6 +25,9 @@ pub enum DevicesError {
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What is behind a disk cannot be used.
+    #[error(transparent)]
+    Image(#[from] disk::DiskError),
     /// A file of the records cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),

@@ -4,6 +4,7 @@
 //! Each is a module of its own. A third is another module and a branch in each `match` of this
 //! file. How the guest finds its devices is decided apart from that, in [`crate::announce`].
 
+pub(crate) mod disks;
 pub mod dom0_kernel;
 mod error;
 pub mod noxsd;
@@ -18,6 +19,7 @@ use self::dom0_kernel::{KernelDevices, terminal};
 use self::noxsd::NoxsdDevices;
 use crate::announce::DiskNodes;
 use crate::config::Backends;
+use crate::domain::DevicePageDisk;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 use crate::timings::Timings;
@@ -51,6 +53,14 @@ impl Devices {
     /// Returns an empty set of devices, which replaces one that is moved elsewhere.
     pub fn none(id: DomainIdentity) -> Self {
         Self::Noxsd(NoxsdDevices::none(id))
+    }
+
+    /// Returns the disks to announce in the device page.
+    pub fn page_disks(&self) -> Vec<DevicePageDisk> {
+        match self {
+            Self::Noxsd(devices) => devices.page_disks(),
+            Self::Dom0Kernel(_) => Vec::new(),
+        }
     }
 
     /// Returns the disks to announce in XenStore.

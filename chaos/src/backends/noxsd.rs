@@ -2,15 +2,17 @@
 //! Devices that noxsd serves.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use noxs_control::{Attach, ConsoleDevice, Refusal, VifDevice, VifIdentity};
+use noxs_control::{Attach, ConsoleDevice, Refusal, VbdDevice, VifDevice, VifIdentity};
 use xen::units::{DomId, GrantRef, Port};
 
+use super::disks::OpenDisks;
 use super::error::DevicesError;
 use super::serve::{GuestIdentity, Links, Serve};
-use crate::clients::noxsd::{BackendError, NOXSD, Noxsd};
+use crate::clients::noxsd::{BackendError, Configure, NOXSD, Noxsd};
+use crate::domain::DevicePageDisk;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 use crate::timings::Timings;
@@ -19,14 +21,16 @@ use crate::timings::Timings;
 #[derive(Debug)]
 pub struct NoxsdDevices {
     attach: Attach,
+    /// What is behind the disks, once the guest is known.
+    disks: OpenDisks,
     /// Whether noxsd was asked to attach them.
     asked: bool,
 }
 
 impl NoxsdDevices {
     pub(super) fn none(id: DomainIdentity) -> Self {
-        let attach = Attach { id: id.into(), console: None, vifs: Vec::new() };
-        Self { attach, asked: false }
+        let attach = Attach { id: id.into(), console: None, vifs: Vec::new(), vbds: Vec::new() };
+        Self { attach, disks: OpenDisks::default(), asked: false }
     }
 
     pub(super) fn of<'a>(
@@ -45,21 +49,41 @@ impl NoxsdDevices {
                 VifDevice { index, port, tx_ring, rx_ring, bridge, identity }
             })
             .collect();
-        Self { attach: Attach { id: id.into(), console, vifs }, asked: false }
+        let vbd = |index| {
+            let GrantRef(ring) = shell.disk_grant(index);
+            VbdDevice { index, port, ring, image: None }
+        };
+        let vbds = (0..shell.flavour().disks).map(vbd).collect();
+        let attach = Attach { id: id.into(), console, vifs, vbds };
+        Self { attach, disks: OpenDisks::default(), asked: false }
+    }
+
+    /// Returns the disks, as the device page describes them.
+    pub(super) fn page_disks(&self) -> Vec<DevicePageDisk> {
+        self.disks.page_entries()
     }
 
     fn has_devices(&self) -> bool {
-        self.attach.console.is_some() || !self.attach.vifs.is_empty()
+        let Attach { console, vifs, vbds, .. } = &self.attach;
+        console.is_some() || !vifs.is_empty() || !vbds.is_empty()
     }
 
     fn request(&self, links: Links<'_>, log: Option<&File>) -> Result<(), DevicesError> {
         let log = log.map(AsFd::as_fd);
-        Ok(links.noxsd.call(|noxsd| noxsd.begin_attach(self.attach.clone(), log))?)
+        let files: Vec<BorrowedFd<'_>> = log.into_iter().chain(self.disks.files()).collect();
+        Ok(links.noxsd.call(|noxsd| {
+            self.disks.lift_file_limit(noxsd)?;
+            noxsd.begin_attach(self.attach.clone(), &files)
+        })?)
     }
 }
 
 impl Serve for NoxsdDevices {
-    fn learn(&mut self, _: GuestIdentity<'_>) -> Result<(), DevicesError> {
+    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
+        self.disks = OpenDisks::open(&guest.config.disks)?;
+        if !self.asked {
+            self.attach.set_images(self.disks.images());
+        }
         Ok(())
     }
 
@@ -117,27 +141,39 @@ impl Serve for NoxsdDevices {
         self.request(links, log)
     }
 
-    /// Sends the identities of the vifs. The guest may run before the reply arrives: its frames
-    /// stay in its rings until noxsd has configured it.
+    /// Sends the identities of the vifs and the files behind the disks. The guest may run before the
+    /// reply arrives: its frames and requests stay in its rings until noxsd has configured it.
     fn begin_configure(
         &self,
         links: Links<'_>,
         vifs: &[VifIdentity],
     ) -> Result<bool, DevicesError> {
-        let needs_identities = self.attach.vifs.iter().any(|vif| vif.identity.is_none());
-        if needs_identities {
-            links.noxsd.call(|noxsd| noxsd.begin_configure(self.attach.id, vifs))?;
+        let needs_guest = self.attach.vifs.iter().any(|vif| vif.identity.is_none())
+            || self.attach.vbds.iter().any(|vbd| vbd.image.is_none());
+        if needs_guest {
+            let (id, disks) = (self.attach.id, self.disks.images());
+            let files: Vec<BorrowedFd<'_>> = self.disks.files().collect();
+            links.noxsd.call(|noxsd| {
+                self.disks.lift_file_limit(noxsd)?;
+                noxsd.begin_configure(Configure { id, vifs, disks, files: &files })
+            })?;
         }
-        Ok(needs_identities)
+        Ok(needs_guest)
     }
 
-    /// Waits for the reply, and writes the identities to the device file, for a restarted noxsd.
+    /// Waits for the reply, and writes the identities and the images of disks to the device file, for
+    /// a restarted noxsd.
     fn finish_configure(&self, links: Links<'_>, vifs: &[VifIdentity]) -> Result<(), DevicesError> {
         let mut attach = self.attach.clone();
-        links.noxsd.call(|noxsd| noxsd.finish_configure(attach.id, vifs))?;
+        let (id, disks) = (attach.id, self.disks.images());
+        let files: Vec<BorrowedFd<'_>> = self.disks.files().collect();
+        links
+            .noxsd
+            .call(|noxsd| noxsd.finish_configure(Configure { id, vifs, disks, files: &files }))?;
         for (vif, identity) in attach.vifs.iter_mut().zip(vifs) {
             vif.identity = Some(*identity);
         }
+        attach.set_images(disks);
         Ok(links.records.replace_devices(&attach)?)
     }
 

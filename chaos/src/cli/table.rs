@@ -111,8 +111,13 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
     for flavour in flavours {
         let console = flavour.console.then(|| "console".to_owned());
         let vifs = flavour.bridges.iter().map(|bridge| format!("vif on {bridge}"));
+        let disks = match flavour.disks {
+            0 => None,
+            1 => Some("1 disk".to_owned()),
+            disks => Some(format!("{disks} disks")),
+        };
         let devices: Vec<String> =
-            console.into_iter().chain(vifs).chain(flavour.kernel.clone()).collect();
+            console.into_iter().chain(vifs).chain(disks).chain(flavour.kernel.clone()).collect();
         let shells = u64::from(flavour.ready) + u64::from(flavour.creating);
         let held = flavour.memory_kib.saturating_mul(shells);
         let _ = writeln!(

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use daemon::client::{ClientError, Connection, Daemon};
+use nix::errno::Errno;
 use noxs_control::{
-    self, Attach, ConsoleRole, ConsoleUse, DomainId, DomainStatus, MAX_PACKET, Refusal, Reply,
-    Request, VifDrops, VifIdentity,
+    self, Attach, ConsoleRole, ConsoleUse, DiskImage, DomainId, DomainStatus, MAX_PACKET, Refusal,
+    Reply, Request, VifDrops, VifIdentity,
 };
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use xen::units::DomId;
 
 use super::visible::Visible;
@@ -80,6 +82,19 @@ impl Link {
     }
 }
 
+/// What `noxsd` must know of a guest whose domain it has attached before.
+#[derive(Clone, Copy, Debug)]
+pub struct Configure<'a> {
+    /// The domain.
+    pub id: DomainId,
+    /// The identities of its vifs.
+    pub vifs: &'a [VifIdentity],
+    /// What is behind its disks.
+    pub disks: &'a [DiskImage],
+    /// The files behind them.
+    pub files: &'a [BorrowedFd<'a>],
+}
+
 /// A connection to `noxsd`.
 #[derive(Debug)]
 pub struct Noxsd {
@@ -97,29 +112,47 @@ impl Noxsd {
         Ok(Self { connection: Connection::connect(&NOXSD, path)?, pending: false })
     }
 
-    /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. Console output is
-    /// written to `console_log`.
+    /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. The files are that of
+    /// the console's log, if there is a console, and those behind the disks.
     ///
     /// # Errors
     /// The request cannot be sent.
     pub fn begin_attach(
         &mut self,
         attach: Attach,
-        console_log: Option<BorrowedFd<'_>>,
+        files: &[BorrowedFd<'_>],
     ) -> Result<(), BackendError> {
-        self.send(&Request::Attach(attach), console_log.as_slice())
+        self.send(&Request::Attach(attach), files)
     }
 
-    /// Sends the identities of the vifs of an attached domain, without waiting for the reply.
+    /// Sends the identities of the vifs of an attached domain, and the files behind its disks,
+    /// without waiting for the reply.
     ///
     /// # Errors
     /// The request cannot be sent.
-    pub fn begin_configure(
-        &mut self,
-        id: DomainId,
-        vifs: &[VifIdentity],
-    ) -> Result<(), BackendError> {
-        self.send(&Request::Configure { id, vifs: vifs.to_vec() }, &[])
+    pub fn begin_configure(&mut self, guest: Configure<'_>) -> Result<(), BackendError> {
+        let Configure { id, vifs, disks, files } = guest;
+        let request = Request::Configure { id, vifs: vifs.to_vec(), disks: disks.to_vec() };
+        self.send(&request, files)
+    }
+
+    /// Lets `noxsd` write files of any size, which it does not need for consoles' logs and cannot do
+    /// by itself: a guest has a file behind a disk that it may write.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn lift_file_limit(&mut self) -> Result<(), BackendError> {
+        let pid = self.connection.process::<Refusal>()?;
+        let Some(pid) = Pid::from_raw(pid) else {
+            return Err(BackendError::Unexpected(&NOXSD));
+        };
+        let none = Rlimit { current: None, maximum: None };
+        let lifted = prlimit(Some(pid), Resource::Fsize, none);
+        lifted.map(drop).map_err(|errno| BackendError::System {
+            daemon: &NOXSD,
+            doing: "lift the limit on the size of files (prlimit) of",
+            errno: Errno::from_raw(errno.raw_os_error()),
+        })
     }
 
     /// Waits for the reply to [`begin_configure`](Self::begin_configure). If no reply is pending on
@@ -127,14 +160,10 @@ impl Noxsd {
     /// newer.
     ///
     /// # Errors
-    /// `noxsd` refused, and none of the vifs is configured.
-    pub fn finish_configure(
-        &mut self,
-        id: DomainId,
-        vifs: &[VifIdentity],
-    ) -> Result<(), BackendError> {
+    /// `noxsd` refused, and none of the devices is configured.
+    pub fn finish_configure(&mut self, guest: Configure<'_>) -> Result<(), BackendError> {
         if !self.pending {
-            self.begin_configure(id, vifs)?;
+            self.begin_configure(guest)?;
         }
         self.done()
     }

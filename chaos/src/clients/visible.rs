@@ -31,6 +31,7 @@ impl Visible for Refusal {
                 what.make_visible();
                 errno.make_visible();
             }
+            Self::DiskInUse(in_use) => in_use.path.make_visible(),
             Self::NoDevice | Self::ConsoleBusy | Self::AddressInUse(_) => {}
         }
     }
@@ -71,7 +72,7 @@ impl Visible for protocol::Reply {
 
 #[cfg(test)]
 mod tests {
-    use noxs_control::{DeviceCounters, DeviceStatus, DomainId, VifStatus};
+    use noxs_control::{DeviceCounters, DeviceStatus, DiskInUse, DomainId, VifStatus};
 
     use super::*;
     use crate::clients::chaosd::protocol::{Created, Origin};
@@ -86,6 +87,7 @@ mod tests {
             Refusal::NoSwitch(HOSTILE.into()),
             Refusal::Invalid(HOSTILE.into()),
             Refusal::System { what: HOSTILE.into(), errno: HOSTILE.into() },
+            Refusal::DiskInUse(DiskInUse { path: HOSTILE.into(), domid: None }),
         ];
         for mut refusal in refusals {
             refusal.make_visible();

@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use super::name::check_stored_name;
 use super::{
-    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_DISKS, MAX_VCPUS, MAX_VIFS, MTU, MemoryError,
-    NameError, VifConfig, check_mac, check_memory, check_name, is_bridge_name, vdev_number,
+    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MAX_VIFS, MTU, MemoryError, NameError,
+    VifConfig, check_mac, check_memory, check_name, is_bridge_name, vdev_number,
 };
 
 /// Why a config from a socket or a record is invalid. chaos itself never sends or stores such a
@@ -90,8 +90,8 @@ impl DomainConfig {
             return Err(EncodedError::CommandLine(self.cmdline.len()));
         }
         check_range("number of vifs", self.vifs.len() as u64, 0..=MAX_VIFS as u64)?;
-        let most_disks = if self.store.backends().serve_disks() { MAX_DISKS } else { 0 };
-        check_range("number of disks", self.disks.len() as u64, 0..=most_disks as u64)?;
+        let devices = usize::from(self.console) + self.vifs.len() + self.disks.len();
+        check_range("number of devices", devices as u64, 0..=noxs::MAX_DEVICES as u64)?;
         self.vifs.iter().try_for_each(check_vif)?;
         Ok(self)
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The lists of devices: `vif=` and `disk=`.
 
-use super::disk::{DiskConfig, MAX_DISKS, parse_disk};
-use super::parser::Setting;
+use noxs::MAX_DEVICES;
+
+use super::disk::{DiskConfig, parse_disk};
 use super::problem::ConfigProblem;
 use super::reader::Reader;
 use super::store::Store;
@@ -14,25 +15,25 @@ use super::vif_problem::VifProblem;
 /// Returns the vifs. Adds warnings about fields without effect, and what is wrong.
 pub(super) fn vifs(reader: &mut Reader<'_>, store: Store) -> Vec<VifConfig> {
     let wanted = "a list of strings, such as ['bridge=xenbr0']";
-    let Some((_, values)) = list(reader, "vif", wanted) else { return Vec::new() };
+    let Some(values) = list(reader, "vif", wanted) else { return Vec::new() };
     if let Some(value) = values.get(MAX_VIFS) {
         reader.refuse("vif", value.span, VifProblem::TooMany { most: MAX_VIFS }.into());
     }
     values.iter().map(|value| parse_vif(reader, value, store.backends())).collect()
 }
 
-/// Returns the disks, each with a number of its own. Adds what is wrong.
-pub(super) fn disks(reader: &mut Reader<'_>, store: Store) -> Vec<DiskConfig> {
+/// Returns the disks, each with a number of its own. `others` is the number of other devices. Adds what
+/// is wrong.
+pub(super) fn disks(reader: &mut Reader<'_>, others: usize) -> Vec<DiskConfig> {
     let wanted = "a list of strings, such as ['/srv/a.img,raw,xvda,rw']";
-    let Some((setting, values)) = list(reader, "disk", wanted) else { return Vec::new() };
-    if !store.backends().serve_disks() && !values.is_empty() && !reader.faults.is_unknown("store") {
-        reader.refuse("disk", setting.key_span, ConfigProblem::XenStoreOnly { key: "disk" });
-    }
-    if let Some(value) = values.get(MAX_DISKS) {
-        reader.refuse("disk", value.span, ConfigProblem::TooManyDisks { most: MAX_DISKS });
+    let Some(values) = list(reader, "disk", wanted) else { return Vec::new() };
+    let room = MAX_DEVICES.saturating_sub(others);
+    if let Some(value) = values.get(room) {
+        let problem = ConfigProblem::TooManyDisks { room, others, most: MAX_DEVICES };
+        reader.refuse("disk", value.span, problem);
     }
     let mut disks: Vec<DiskConfig> = Vec::new();
-    for value in values.iter().take(MAX_DISKS) {
+    for value in values.iter().take(room) {
         let parsed = disk(value, wanted).and_then(|disk| {
             match disks.iter().any(|other| other.id == disk.id) {
                 true => Err(ConfigProblem::DiskTwice { vdev: disk.vdev }),
@@ -44,15 +45,15 @@ pub(super) fn disks(reader: &mut Reader<'_>, store: Store) -> Vec<DiskConfig> {
     disks
 }
 
-/// Returns a setting whose value is a list, and its members.
+/// Returns the members of a setting whose value is a list.
 fn list<'a>(
     reader: &mut Reader<'a>,
     key: &'static str,
     wanted: &'static str,
-) -> Option<(&'a Setting, &'a [Value])> {
+) -> Option<&'a [Value]> {
     let setting = reader.find(key)?;
     match &setting.value.kind {
-        Kind::List(values) => Some((setting, values)),
+        Kind::List(values) => Some(values),
         Kind::Atom(_) => {
             let found = setting.value.kind_name();
             reader.refuse(key, setting.value.span, ConfigProblem::Type { key, wanted, found });

@@ -7,9 +7,6 @@ use thiserror::Error;
 
 use super::vdev::vdev_number;
 
-/// Largest number of disks of a guest.
-pub const MAX_DISKS: usize = 16;
-
 /// A disk of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskConfig {
@@ -27,7 +24,7 @@ pub struct DiskConfig {
 const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("backend", "only dom0 serves disks"),
     CDROM,
-    ("no-discard", "dom0's kernel decides whether the guest can discard blocks"),
+    ("no-discard", "whether the guest can discard blocks depends on the file or the block device"),
     ("script", "chaos runs no scripts"),
     ("untrusted", "blkback is always trusted"),
 ];
@@ -113,7 +110,7 @@ pub enum DiskProblem {
 
 fn conversion(format: &str) -> &'static str {
     match format {
-        "qcow" | "qcow2" | "qed" | "vhd" => {
+        "qcow" | "qcow2" | "qed" | "vhd" | "vmdk" => {
             "; convert the file: qemu-img convert -O raw OLD NEW, and name the new one"
         }
         _ => "",

@@ -54,7 +54,7 @@ pub struct DomainConfig {
     pub console: bool,
     /// Its network interfaces, at most [`super::MAX_VIFS`].
     pub vifs: Vec<VifConfig>,
-    /// Its disks, at most [`super::MAX_DISKS`]; in XenStore mode only.
+    /// Its disks. With the console and the vifs at most [`noxs::MAX_DEVICES`].
     pub disks: Vec<DiskConfig>,
     /// How it discovers its devices, and what serves them.
     pub store: Store,
@@ -91,6 +91,9 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
     if reader.find("kernel").is_none() {
         reader.faults.add_missing("kernel", "/boot/vmlinuz");
     }
+    let console = reader.number("console", 0..=1).is_none_or(|(console, _)| console == 1);
+    let vifs = devices::vifs(reader, store);
+    let disks = devices::disks(reader, usize::from(console) + vifs.len());
     DomainConfig {
         name,
         kernel,
@@ -98,9 +101,9 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
         memory,
         vcpus: vcpus.into(),
         cmdline: cmdline(reader),
-        console: reader.number("console", 0..=1).is_none_or(|(console, _)| console == 1),
-        vifs: devices::vifs(reader, store),
-        disks: devices::disks(reader, store),
+        console,
+        vifs,
+        disks,
         store,
         undecided: Undecided {
             store: reader.find("store").is_none(),

@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn values_that_no_config_file_can_set_are_refused() {
         type Change = fn(&mut EncodedConfig);
-        let changes: [Change; 23] = [
+        let changes: [Change; 22] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
             |c| c.name = "+7".into(),
@@ -227,9 +227,8 @@ mod tests {
             |c| c.vcpus = 129,
             |c| c.cmdline = "x".repeat(5000),
             |c| c.vifs = vec![c.vifs[0].clone(); 65],
-            |c| c.disks = vec![c.disks[0].clone(); 17],
+            |c| c.disks = vec![c.disks[0].clone(); noxs::MAX_DEVICES],
             |c| c.disks[0].vdev = "nvme0".into(),
-            |c| c.store = EncodedStore::Noxs,
             |c| c.vifs[0].bridge = "a/b".into(),
             |c| c.vifs[0].bridge = "..".into(),
             |c| c.vifs[0].bridge = "a:b".into(),

@@ -44,7 +44,7 @@ use crate::found::open_checked;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
-pub use disk::{DiskConfig, DiskProblem, MAX_DISKS};
+pub use disk::{DiskConfig, DiskProblem};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, Undecided};
 pub use encoded::EncodedConfig;
 pub use error::{ConfigError, ConfigErrors, MAX_SIZE};

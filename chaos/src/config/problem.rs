@@ -176,12 +176,6 @@ pub enum ConfigProblem {
         /// The value.
         text: String,
     },
-    /// A key is supported in XenStore mode only.
-    #[error("{key} needs store = \"xenstore\"; add that line, or remove {key}")]
-    XenStoreOnly {
-        /// The key.
-        key: &'static str,
-    },
     /// A string of `disk=` is invalid.
     #[error("disk {text:?}: {problem}")]
     Disk {
@@ -191,9 +185,16 @@ pub enum ConfigProblem {
         problem: DiskProblem,
     },
     /// There are too many disks.
-    #[error("disk: a guest can have at most {most} disks")]
+    #[error(
+        "disk: a guest can have at most {most} devices, so {room} disks beside its {others} other \
+         devices; remove some"
+    )]
     TooManyDisks {
-        /// How many are supported.
+        /// How many there can be.
+        room: usize,
+        /// How many other devices there are: the console and the vifs.
+        others: usize,
+        /// How many devices there can be in all.
         most: usize,
     },
     /// Two disks have the same name, or names with the same number.

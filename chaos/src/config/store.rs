@@ -80,12 +80,6 @@ impl Discovery {
 impl Backends {
     /// All variants, for domains of which it is not known which one they use.
     pub const ALL: [Self; 2] = [Self::Noxsd, Self::Dom0Kernel];
-
-    /// Returns whether these backends serve disks.
-    #[must_use]
-    pub const fn serve_disks(self) -> bool {
-        matches!(self, Self::Dom0Kernel)
-    }
 }
 
 impl FromStr for Store {

@@ -161,8 +161,8 @@ fn there_are_two_stores() {
 }
 
 #[test]
-fn disks_are_accepted_in_xenstore_mode_only() {
-    let with = |disks: &str| format!("store='xenstore'\ndisk=[{disks}]");
+fn disks_have_names_of_their_own_and_room_beside_the_other_devices() {
+    let with = |disks: &str| format!("disk=[{disks}]");
     let config = guest(&with("'/a.img,raw,xvda,r', 'phy:/dev/vg/b,xvdb,w'"));
     let expected = |target: &str, vdev: &str, id, read_only| DiskConfig {
         target: target.into(),
@@ -174,20 +174,22 @@ fn disks_are_accepted_in_xenstore_mode_only() {
         config.disks,
         [expected("/a.img", "xvda", 51712, true), expected("/dev/vg/b", "xvdb", 51728, false)]
     );
-    let (position, refused) = problem("disk=['/a.img,raw,xvda']");
-    assert_eq!((position.line, position.column), (4, 1));
-    assert_eq!(refused, ConfigProblem::XenStoreOnly { key: "disk" });
+    let in_xenstore = format!("store='xenstore'\n{}", with("'/a.img,raw,xvda,r'"));
+    assert_eq!(guest(&in_xenstore).disks, [expected("/a.img", "xvda", 51712, true)]);
     let (_, refused) = problem(&with("'/a.img,raw,xvda','/b.img,raw,xvda'"));
     assert_eq!(refused, ConfigProblem::DiskTwice { vdev: "xvda".to_owned() });
-    // Both at once: it is of no use to add store= if the disk must be converted, too.
     let errors = all("disk=['/a.img,qcow2,xvda']");
-    assert!(errors[0].starts_with("x.cfg:4:1: disk needs store"), "{errors:?}");
-    assert!(errors[1].contains("format = qcow2: must be raw; convert the file"), "{errors:?}");
+    assert!(errors[0].contains("format = qcow2: must be raw; convert the file"), "{errors:?}");
     let (_, refused) = problem(&with("'/a.img,qcow2,xvda'"));
     assert!(matches!(refused, ConfigProblem::Disk { .. }), "{refused:?}");
-    let many: String = (b'a'..=b'q').map(|c| format!("'/a,raw,xvd{}',", char::from(c))).collect();
-    let (_, refused) = problem(&with(&many));
-    assert_eq!(refused, ConfigProblem::TooManyDisks { most: MAX_DISKS });
+    let many = |count: usize| -> String {
+        (0..count).map(|part| format!("'/a,raw,xvda{part}',").replace("xvda0", "xvdb")).collect()
+    };
+    let vif = "vif=['bridge=br1']\n";
+    assert_eq!(guest(&format!("{vif}{}", with(&many(29)))).disks.len(), 29);
+    let (_, refused) = problem(&format!("{vif}{}", with(&many(30))));
+    assert_eq!(refused, ConfigProblem::TooManyDisks { room: 29, others: 2, most: 31 });
+    assert_eq!(guest(&format!("console=0\n{}", with(&many(31)))).disks.len(), 31);
 }
 
 #[test]

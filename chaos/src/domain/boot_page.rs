@@ -129,7 +129,14 @@ mod tests {
     }
 
     fn layout_of(store: Store) -> Layout {
-        Layout::new(&Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store })
+        Layout::new(&Flavour {
+            memory: KiB(8192),
+            vcpus: 1,
+            console: true,
+            vifs: 1,
+            disks: 0,
+            store,
+        })
     }
 
     /// A guest's memory that consists of the boot page only.
@@ -186,7 +193,8 @@ mod tests {
     #[test]
     fn memory_above_the_hole_is_listed_too() {
         let memory = KiB(5 << 20);
-        let flavour = Flavour { memory, vcpus: 1, console: true, vifs: 1, store: Store::Noxs };
+        let flavour =
+            Flavour { memory, vcpus: 1, console: true, vifs: 1, disks: 0, store: Store::Noxs };
         let layout = Layout::new(&flavour);
         let memory = Memory::new(&layout, boot_page(&layout, 0, "", None).unwrap());
         let view = memory.view();

@@ -7,7 +7,7 @@ use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, Pages};
 
 use super::boot_page::{Ramdisk, boot_page};
-use super::discovery::{DevicePageVif, GuestSide};
+use super::discovery::{DevicePageDisk, DevicePageVif, GuestSide};
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use super::shell::{Shell, Unfinished};
@@ -26,6 +26,8 @@ pub struct Payload<'a> {
     pub ramdisk: Option<&'a RamdiskFile>,
     /// The vifs, as the device page describes them.
     pub vifs: &'a [DevicePageVif],
+    /// The disks, likewise.
+    pub disks: &'a [DevicePageDisk],
 }
 
 /// A complete domain that waits for [`Ready::unpause`].
@@ -85,7 +87,7 @@ impl Shell {
         let entry = payload.image.entry();
         let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
         self.window.write(self.layout.boot_page.0 << 12, &boot);
-        self.flavour.store.discovery().describe(&self, payload.vifs)?;
+        self.flavour.store.discovery().describe(&self, payload.vifs, payload.disks)?;
         timings.stage("boot and device page");
         let Self { domain, layout, window, grants, .. } = self;
         Ok(Ready { mapped: Mapped(window, grants), domain, layout })
@@ -151,16 +153,27 @@ mod tests {
 
     /// Returns where a guest of 8 MiB, whose kernel ends at `end`, has a ramdisk of `size` bytes.
     fn place(end: u64, size: u64) -> Result<Option<Ramdisk>, BuildError> {
-        let flavour =
-            Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store: Store::Noxs };
+        let flavour = Flavour {
+            memory: KiB(8192),
+            vcpus: 1,
+            console: true,
+            vifs: 1,
+            disks: 0,
+            store: Store::Noxs,
+        };
         let image = Arc::new(kernel_with(&[(end - 1, 1)]));
         let ramdisk = (size > 0).then(|| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&vec![7; usize::try_from(size).unwrap()]).unwrap();
             RamdiskFile::new(file).unwrap()
         });
-        let payload =
-            Payload { image: &image, command_line: "", ramdisk: ramdisk.as_ref(), vifs: &[] };
+        let payload = Payload {
+            image: &image,
+            command_line: "",
+            ramdisk: ramdisk.as_ref(),
+            vifs: &[],
+            disks: &[],
+        };
         place_ramdisk(&Layout::new(&flavour), &payload)
     }
 

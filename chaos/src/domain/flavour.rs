@@ -16,6 +16,8 @@ pub struct Flavour {
     pub console: bool,
     /// Number of network interfaces.
     pub vifs: u16,
+    /// Number of disks that dom0 provides rings for; 0 if the guest creates their rings itself.
+    pub disks: u16,
     /// How the guest finds its devices, and which backends serve them.
     pub store: Store,
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The grants of the rings of a guest with a device page.
 
+use noxs::MAX_DEVICES;
 use xen::units::GrantRef;
 use xen_abi::grants::{FIRST_GUEST, FIRST_TOOLSTACK};
 
 use crate::config::MAX_VIFS;
 
-// A console has one ring, a vif has two.
-const _: () = assert!(FIRST_TOOLSTACK as usize + 1 + 2 * MAX_VIFS <= FIRST_GUEST as usize);
+// A vif has two rings, each other device has one.
+const _: () = assert!(FIRST_TOOLSTACK as usize + MAX_DEVICES + MAX_VIFS <= FIRST_GUEST as usize);
 
 /// Returns the grant reference of a ring page, given its number in the layout.
 ///
@@ -16,5 +17,5 @@ const _: () = assert!(FIRST_TOOLSTACK as usize + 1 + 2 * MAX_VIFS <= FIRST_GUEST
 pub(super) fn noxs_grant(ring: u64) -> GrantRef {
     let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
     let reference = reference.filter(|reference| *reference < FIRST_GUEST);
-    GrantRef(reference.expect("a guest has at most a console and MAX_VIFS vifs"))
+    GrantRef(reference.expect("a guest has at most MAX_DEVICES devices and MAX_VIFS vifs"))
 }

@@ -8,7 +8,7 @@
 //! specials    boot page      start_info, module list, memory map, command line
 //!             device page    noxs, sealed read-only
 //!             answer page    the guest's answers to sysctl requests
-//!             rings          console (1), then transmit and receive of each vif (2)
+//!             rings          console (1), then transmit and receive of each vif (2), then disks (1)
 //!             overlay (2)    without memory: the guest maps shared_info and its grant table here
 //! 0xfc000000  hole up to 4 GiB (local APIC at 0xfee00000)
 //! 4 GiB       the rest of the memory

@@ -44,7 +44,7 @@ mod shell;
 mod vcpus;
 mod window;
 
-pub use discovery::{DevicePageVif, RingPage, XenStoreRings};
+pub use discovery::{DevicePageDisk, DevicePageVif, RingPage, XenStoreRings};
 pub use error::BuildError;
 pub use execute::{Mapped, Payload, Ready};
 pub use flavour::Flavour;

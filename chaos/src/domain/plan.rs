@@ -9,7 +9,7 @@ use super::flavour::Flavour;
 use super::layout::{HOLE_START, Layout, OVERLAY_FRAMES};
 
 /// Limit of the frames of the specials: enough for the rings of as many devices as a device page
-/// holds. `chaos` itself allows fewer vifs ([`crate::config::MAX_VIFS`]).
+/// holds, if all are vifs.
 const MOST_SPECIALS: u64 = 3 + 2 * MAX_DEVICES as u64 + OVERLAY_FRAMES as u64;
 
 impl Layout {
@@ -43,7 +43,7 @@ mod tests {
 
     fn layout(kib: u64, console: bool, vifs: u16) -> Layout {
         let store = Store::Noxs;
-        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs, store })
+        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs, disks: 0, store })
     }
 
     #[test]
@@ -62,7 +62,8 @@ mod tests {
     #[test]
     fn in_xenstore_mode_the_rings_are_those_of_xenstore_and_the_console() {
         let store = Store::XenStore;
-        let flavour = Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, store };
+        let flavour =
+            Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, disks: 0, store };
         let layout = Layout::new(&flavour);
         assert_eq!(layout.noxs, None);
         assert_eq!((layout.rings, layout.ring_count), (Gfn(2050), 2));

@@ -170,7 +170,7 @@ mod tests {
     use crate::config::Store;
 
     fn flavour(memory: KiB) -> Flavour {
-        Flavour { memory, vcpus: 1, console: true, vifs: 1, store: Store::Noxs }
+        Flavour { memory, vcpus: 1, console: true, vifs: 1, disks: 0, store: Store::Noxs }
     }
 
     #[test]

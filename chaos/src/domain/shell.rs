@@ -148,6 +148,17 @@ impl Shell {
         [noxs_grant(first), noxs_grant(first + 1)]
     }
 
+    /// Returns the grant reference of a disk's ring.
+    #[must_use]
+    pub fn disk_grant(&self, index: u16) -> GrantRef {
+        noxs_grant(self.disk_ring(index))
+    }
+
+    /// Returns the number of a disk's ring among the domain's ring pages.
+    pub(super) fn disk_ring(&self, disk: u16) -> u64 {
+        self.first_ring(self.flavour.vifs) + u64::from(disk)
+    }
+
     /// Returns the number of a vif's transmit ring among the domain's ring pages.
     pub(super) fn first_ring(&self, vif: u16) -> u64 {
         u64::from(self.flavour.console) + 2 * u64::from(vif)

@@ -1,32 +1,40 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Completes the device file of a guest whose creator was killed right after the guest's start.
 //!
-//! `chaosd` sends `noxsd` the identities of a guest's vifs as the guest starts, and adds them to the
-//! device file only afterwards. A restarted `noxsd` serves vifs without identities to no guest.
+//! `chaosd` sends `noxsd` the identities of a guest's vifs and the files behind its disks as the guest
+//! starts, and adds them to the device file only afterwards. A restarted `noxsd` serves vifs without
+//! identities and disks without files to no guest.
 
-use noxs_control::{Refusal, VifIdentity};
+use std::os::fd::BorrowedFd;
+
+use noxs_control::Refusal;
 
 use super::error::LifecycleError;
 use super::host::Host;
 use super::vif_plan;
-use crate::clients::noxsd::{BackendError, Link};
+use crate::backends::disks::OpenDisks;
+use crate::clients::noxsd::{BackendError, Configure, Link};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
-/// Sends `noxsd` the identities of vifs that are missing in a guest's device file, and adds them to
-/// the file. Does nothing for a guest whose file is complete, or that has none. Returns `false` if
-/// `noxsd` refuses an identity because another guest has it: then the create had failed when its
-/// process was killed.
+/// Sends `noxsd` the identities of vifs and the images of disks that are missing in a guest's device
+/// file, and adds them to the file. Does nothing for a guest whose file is complete, or that has
+/// none. Returns `false` if `noxsd` refuses an identity because another guest has it: then the create
+/// had failed when its process was killed.
 ///
 /// # Errors
-/// The file cannot be read or written.
+/// The file cannot be read or written, or a disk cannot be opened any more.
 pub(super) fn configure_again<H: Hypervisor>(
     host: &Host<H>,
     record: &Record,
 ) -> Result<bool, LifecycleError> {
     let Some(mut attach) = host.records.devices(record.domid)? else { return Ok(true) };
-    let is_complete = attach.vifs.iter().all(|vif| vif.identity.is_some());
-    if is_complete || attach.vifs.len() != record.config.vifs.len() {
+    let is_complete = attach.vifs.iter().all(|vif| vif.identity.is_some())
+        && attach.vbds.iter().all(|vbd| vbd.image.is_some());
+    if is_complete
+        || attach.vifs.len() != record.config.vifs.len()
+        || attach.vbds.len() != record.config.disks.len()
+    {
         return Ok(true);
     }
     let mut vifs = Vec::with_capacity(attach.vifs.len());
@@ -37,10 +45,13 @@ pub(super) fn configure_again<H: Hypervisor>(
         vif.identity = Some(identity);
         vifs.push(identity);
     }
+    let disks = OpenDisks::open(&record.config.disks)?;
+    attach.set_images(disks.images());
+    let files: Vec<BorrowedFd<'_>> = disks.files().collect();
+    let guest = Configure { id: attach.id, vifs: &vifs, disks: disks.images(), files: &files };
     // First: a noxsd that starts later takes what the file says for an identity that was accepted.
-    if let Err(BackendError::Refused(Refusal::AddressInUse(_))) =
-        send(&host.noxsd, attach.id, &vifs)
-    {
+    let sent = send(&host.noxsd, &disks, guest);
+    if let Err(BackendError::Refused(Refusal::AddressInUse(_))) = sent {
         return Ok(false);
     }
     // It has the identities already, or does not run. If the next one finds that an older guest has
@@ -49,13 +60,10 @@ pub(super) fn configure_again<H: Hypervisor>(
     Ok(true)
 }
 
-fn send(
-    noxsd: &Link,
-    id: noxs_control::DomainId,
-    vifs: &[VifIdentity],
-) -> Result<(), BackendError> {
+fn send(noxsd: &Link, disks: &OpenDisks, guest: Configure<'_>) -> Result<(), BackendError> {
     noxsd.call(|noxsd| {
-        noxsd.begin_configure(id, vifs)?;
-        noxsd.finish_configure(id, vifs)
+        disks.lift_file_limit(noxsd)?;
+        noxsd.begin_configure(guest)?;
+        noxsd.finish_configure(guest)
     })
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Addresses of a guest's vifs that are in use: who has them, and what can be done about it.
+//! Addresses of a guest's vifs and files behind its disks that are in use: who has them, and what can
+//! be done about it.
 
 use std::fmt;
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use noxs_control::{AddressInUse, AddressOwner, VifAddress};
+use noxs_control::{AddressInUse, AddressOwner, DiskInUse, VifAddress};
 use thiserror::Error;
 use xen::units::DomId;
 
@@ -15,6 +16,42 @@ use super::host::Host;
 use super::resolve::examine;
 use super::vif_plan::VifPlans;
 use crate::hypervisor::Hypervisor;
+
+/// What noxsd has refused because it is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Conflict {
+    /// An address.
+    Address(AddressInUse),
+    /// What is behind a disk.
+    Disk(DiskInUse),
+}
+
+/// What is behind a disk is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("disk {path} is in use by {}; {}", user(*.domid, .name.as_deref()), remedy(*.domid))]
+pub struct DiskConflict {
+    /// The path.
+    path: String,
+    /// The domain that has it, if it is one of chaos.
+    domid: Option<u16>,
+    /// The domain's name.
+    name: Option<String>,
+}
+
+fn user(domid: Option<u16>, name: Option<&str>) -> String {
+    match (domid, name) {
+        (Some(domid), Some(name)) => format!("guest {name} (domain {domid})"),
+        (Some(domid), None) => format!("domain {domid}"),
+        (None, _) => "another program in dom0".to_owned(),
+    }
+}
+
+fn remedy(domid: Option<u16>) -> &'static str {
+    match domid {
+        Some(_) => "destroy that guest, or let both only read the disk (access=r)",
+        None => "stop it, or name another file",
+    }
+}
 
 /// An address of a guest's vif is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -83,29 +120,43 @@ impl fmt::Display for ConflictOwner {
 pub(super) fn settle<H: Hypervisor>(
     host: &Host<H>,
     plans: &mut VifPlans<'_>,
-    conflict: AddressInUse,
+    conflict: &Conflict,
 ) -> Result<bool, LifecycleError> {
-    if let AddressOwner::Domain(domid) = conflict.owner {
+    let owner = match conflict {
+        Conflict::Address(AddressInUse { owner: AddressOwner::Domain(domid), .. }) => Some(*domid),
+        Conflict::Address(_) => None,
+        Conflict::Disk(in_use) => in_use.domid,
+    };
+    if let Some(domid) = owner {
         let guest = examine(host, DomId(domid))?;
         if matches!(guest.condition, Condition::Incomplete) {
             destroy::remove(host, &guest)?;
             return Ok(true);
         }
     }
-    match conflict.address {
-        VifAddress::Mac(mac) => plans.replace(mac),
-        VifAddress::Ipv4(_) => Ok(false),
+    match conflict {
+        Conflict::Address(AddressInUse { address: VifAddress::Mac(mac), .. }) => {
+            plans.replace(*mac)
+        }
+        Conflict::Address(_) | Conflict::Disk(_) => Ok(false),
     }
 }
 
-/// Replaces noxsd's refusal of an address, which contains only a number, by an error that names the
-/// owner. Returns other errors as they are.
+/// Replaces noxsd's refusal of an address or a disk, which contains only a number, by an error that
+/// names the owner. Returns other errors as they are.
 pub(super) fn explain<H: Hypervisor>(
     host: &Host<H>,
     plans: &VifPlans<'_>,
     error: LifecycleError,
 ) -> LifecycleError {
-    let Some(AddressInUse { address, owner }) = error.address_in_use() else { return error };
+    let AddressInUse { address, owner } = match error.conflict() {
+        Some(Conflict::Address(in_use)) => in_use,
+        Some(Conflict::Disk(DiskInUse { path, domid })) => {
+            let name = domid.and_then(|domid| name_of(host, DomId(domid)));
+            return LifecycleError::DiskInUse(Box::new(DiskConflict { path, domid, name }));
+        }
+        None => return error,
+    };
     let found = plans.with_address(address);
     let bridge = found.map(|(_, bridge)| bridge);
     let key = match address {
@@ -175,6 +226,20 @@ mod tests {
                 .ends_with("by dom0's interface eth0; choose another with mac=")
         );
         assert!(text(OwnerKind::SameGuest, "mac").contains("another vif of the same guest"));
+    }
+
+    #[test]
+    fn the_message_names_the_disk_its_user_and_the_remedy() {
+        let text = |domid, name: Option<&str>| {
+            DiskConflict { path: "/a.img".into(), domid, name: name.map(str::to_owned) }.to_string()
+        };
+        assert_eq!(
+            text(Some(5), Some("web")),
+            "disk /a.img is in use by guest web (domain 5); destroy that guest, or let both only \
+             read the disk (access=r)"
+        );
+        assert!(text(Some(5), None).contains("in use by domain 5; destroy"));
+        assert!(text(None, None).contains("by another program in dom0; stop it"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlans;
 use crate::backends::{self, GuestIdentity};
-use crate::config::DomainConfig;
+use crate::config::{Discovery, DomainConfig};
 use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::{BuiltShell, Hypervisor, MappedOf, ReadyDomain};
@@ -119,10 +119,10 @@ pub fn execute_shell<H: Hypervisor>(
     timings.stage("name");
     finish(host, shell.take(), name, request, &plans, &vifs, timings)
         .or_else(|error| {
-            // The guest may have started with an address that is in use. It is destroyed by now,
-            // and no frame of it was forwarded.
-            let Some(in_use) = error.address_in_use() else { return Err(error) };
-            match conflict::settle(host, &mut plans, in_use)? {
+            // The guest may have started with an address or a disk that is in use. It is destroyed by
+            // now; no frame of it was forwarded, and no request to the disk was taken.
+            let Some(in_use) = error.conflict() else { return Err(error) };
+            match conflict::settle(host, &mut plans, &in_use)? {
                 true => prepare_and_finish(host, request, &mut plans, timings),
                 false => Err(error),
             }
@@ -167,6 +167,10 @@ fn flavour(config: &DomainConfig) -> Flavour {
         vcpus: config.vcpus,
         console: config.console,
         vifs: u16::try_from(config.vifs.len()).unwrap_or(u16::MAX),
+        disks: match config.store.discovery() {
+            Discovery::DevicePage => u16::try_from(config.disks.len()).unwrap_or(u16::MAX),
+            Discovery::XenStore => 0,
+        },
         store: config.store,
     }
 }
@@ -192,8 +196,8 @@ fn prepare_and_finish<H: Hypervisor>(
     shell.load(image)?;
     timings.stage("image");
     while let Err(error) = shell.finish_attach(log.as_ref()) {
-        let Some(in_use) = error.address_in_use() else { return Err(error) };
-        if !conflict::settle(host, plans, in_use)? {
+        let Some(in_use) = error.conflict() else { return Err(error) };
+        if !conflict::settle(host, plans, &in_use)? {
             return Err(error);
         }
         vifs = plans.identities();
@@ -215,11 +219,14 @@ fn finish<H: Hypervisor>(
 ) -> Result<Created<H>, LifecycleError> {
     let GuestRequest { config, image, ramdisk, options } = *request;
     let id = DomainIdentity { domid: shell.domid(), handle: shell.handle() };
-    let entries = plans.device_page_entries();
-    let payload = Payload { image, command_line: &config.cmdline, ramdisk, vifs: &entries };
+    let guest = GuestIdentity { config, vifs };
+    attachments.learn(guest)?;
+    let (entries, disks) = (plans.device_page_entries(), attachments.devices.page_disks());
+    let payload =
+        Payload { image, command_line: &config.cmdline, ramdisk, vifs: &entries, disks: &disks };
     let sysctl_port = shell.ports().store;
     let ready = shell.execute(&payload, timings)?;
-    let pending = attachments.begin_identify(GuestIdentity { config, vifs }, timings)?;
+    let pending = attachments.begin_identify(guest, timings)?;
 
     let mut completed = config.clone();
     plans.complete(&mut completed);

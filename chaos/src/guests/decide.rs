@@ -49,7 +49,7 @@ pub fn check_flavour(
     kernel: &Path,
     image: &Image,
 ) -> Result<(), LifecycleError> {
-    let has_devices = flavour.console || flavour.vifs > 0;
+    let has_devices = flavour.console || flavour.vifs > 0 || flavour.disks > 0;
     if flavour.store.discovery() != Discovery::DevicePage || !has_devices {
         return Ok(());
     }
@@ -73,7 +73,8 @@ fn without_device_page<'a>(
     if let Some(found) = expects.device_page {
         return Err(LifecycleError::DevicePageVersion { kernel: kernel(), found });
     }
-    if config.vifs.is_empty() && !config.console {
+    let needs_backends = !config.vifs.is_empty() || !config.disks.is_empty();
+    if !needs_backends && !config.console {
         return Ok(Cow::Borrowed(config));
     }
     let decided = |change: fn(&mut DomainConfig)| {
@@ -87,7 +88,7 @@ fn without_device_page<'a>(
         None => None,
     };
     let wants_console = with_console || !config.undecided.console || expects.is_operating_system;
-    if config.vifs.is_empty() && !wants_console {
+    if !needs_backends && !wants_console {
         return decided(|config| config.console = false);
     }
     Err(match unreached {
@@ -183,7 +184,7 @@ mod tests {
     fn a_flavour_needs_a_kernel_that_reads_its_devices() {
         let image = Image::parse(crate::image::tests::kernel(), SizeLimit::MOST).unwrap();
         let check = |store, console, vifs| {
-            let flavour = Flavour { memory: KiB(8192), vcpus: 1, console, vifs, store };
+            let flavour = Flavour { memory: KiB(8192), vcpus: 1, console, vifs, disks: 0, store };
             check_flavour(&flavour, Path::new("/boot/k"), &image)
         };
         assert!(check(Store::XenStore, true, 1).is_ok());

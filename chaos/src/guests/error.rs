@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use noxs_control::{AddressInUse, Refusal};
+use noxs_control::Refusal;
 use thiserror::Error;
 use xen::units::DomId;
 
-use super::conflict::AddressConflict;
+use super::conflict::{AddressConflict, Conflict, DiskConflict};
 use super::state::GuestState;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
@@ -104,6 +104,12 @@ pub enum LifecycleError {
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What is behind a disk cannot be used.
+    #[error(transparent)]
+    DiskImage(#[from] disk::DiskError),
+    /// The file behind a disk is in use.
+    #[error(transparent)]
+    DiskInUse(Box<DiskConflict>),
     /// An address of a vif is in use.
     #[error(transparent)]
     AddressInUse(Box<AddressConflict>),
@@ -237,6 +243,7 @@ impl LifecycleError {
             | Self::NoDevicePage { .. }
             | Self::DevicePageVersion { .. }
             | Self::Disk(_)
+            | Self::DiskImage(_)
             | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
@@ -282,10 +289,15 @@ impl LifecycleError {
         }
     }
 
-    /// Returns the address that noxsd refused because it is in use.
-    pub(super) fn address_in_use(&self) -> Option<AddressInUse> {
+    /// Returns what noxsd refused because it is in use.
+    pub(super) fn conflict(&self) -> Option<Conflict> {
         match self {
-            Self::Backend(BackendError::Refused(Refusal::AddressInUse(in_use))) => Some(*in_use),
+            Self::Backend(BackendError::Refused(Refusal::AddressInUse(in_use))) => {
+                Some(Conflict::Address(*in_use))
+            }
+            Self::Backend(BackendError::Refused(Refusal::DiskInUse(in_use))) => {
+                Some(Conflict::Disk(in_use.clone()))
+            }
             _ => None,
         }
     }
@@ -324,6 +336,7 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Noxsd(source) => Self::Backend(source),
             DevicesError::Store(source) => Self::Store(source),
             DevicesError::Disk(source) => Self::Disk(source),
+            DevicesError::Image(source) => Self::DiskImage(source),
             DevicesError::Record(source) => Self::Record(source),
             other @ (DevicesError::NoBridge { .. }
             | DevicesError::Tap { .. }

@@ -218,8 +218,16 @@ impl<H: Hypervisor> ParkedAttachedShell<H> {
 }
 
 impl<H: Hypervisor> Attachments<H> {
+    /// Opens the guest's disks, unless that was done when the backends attached.
+    pub(super) fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), LifecycleError> {
+        match self.identified {
+            true => Ok(()),
+            false => Ok(self.devices.learn(guest)?),
+        }
+    }
+
     /// Announces the guest and makes it known to the backends, unless that was done when they
-    /// attached. Returns whether [`finish_identify`](Self::finish_identify) must follow.
+    /// attached. [`learn`](Self::learn) must precede. Returns whether [`finish_identify`](Self::finish_identify) must follow.
     pub(super) fn begin_identify(
         &mut self,
         guest: GuestIdentity<'_>,
@@ -228,7 +236,6 @@ impl<H: Hypervisor> Attachments<H> {
         if self.identified {
             return Ok(false);
         }
-        self.devices.learn(guest)?;
         let disks = self.devices.disk_nodes();
         let nodes = GuestNodes { name: &guest.config.name, vifs: guest.vifs, disks: &disks };
         self.discovery.identify(&self.host.xenstored, self.id, &nodes)?;

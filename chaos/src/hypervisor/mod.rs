@@ -117,6 +117,8 @@ pub trait BuiltShell: Debug + Sized {
     fn console_grant(&self) -> Option<GrantRef>;
     /// Returns the grant references of a vif's transmit and receive ring.
     fn vif_grants(&self, index: u16) -> [GrantRef; 2];
+    /// Returns the grant reference of a disk's ring.
+    fn disk_grant(&self, index: u16) -> GrantRef;
     /// Returns its rings of XenStore and the console, if its guest finds its devices in XenStore.
     fn xenstore_rings(&self) -> Option<XenStoreRings>;
 

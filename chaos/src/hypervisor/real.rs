@@ -95,6 +95,10 @@ impl BuiltShell for Shell {
         Self::vif_grants(self, index)
     }
 
+    fn disk_grant(&self, index: u16) -> GrantRef {
+        Self::disk_grant(self, index)
+    }
+
     fn xenstore_rings(&self) -> Option<XenStoreRings> {
         Self::xenstore_rings(self)
     }

@@ -292,6 +292,7 @@ fn all_flavours_are_read_also_if_they_take_several_replies() {
         vcpus: 1,
         console: true,
         bridges: Vec::new(),
+        disks: 0,
         kernel: None,
         low: 1,
         high: 2,

@@ -34,6 +34,17 @@ impl From<&[u8]> for Bytes {
     }
 }
 
+impl Bytes {
+    /// Takes the bytes, which are copied only if they are few or the vector has spare capacity.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        if bytes.len() > SHORT {
+            Self::Long(bytes.into_boxed_slice())
+        } else {
+            Self::from(&bytes[..])
+        }
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
 
@@ -92,6 +103,14 @@ impl Text {
         Ok(Self::Long(copy))
     }
 
+    /// Takes the bytes.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        match Self::copy(bytes.get(..bytes.len().min(SHORT_TEXT + 1)).unwrap_or_default()) {
+            Ok(short @ Self::Short { .. }) => short,
+            _ => Self::Long(bytes),
+        }
+    }
+
     /// Converts a number to text. May allocate a few bytes without checking memory.
     pub(crate) fn integer(number: i64) -> Self {
         let mut digits = [0; 20];
@@ -132,6 +151,10 @@ mod tests {
         let all: Vec<u8> = (0..40).collect();
         for length in 0..=all.len() {
             assert_eq!(Bytes::from(&all[..length])[..], all[..length]);
+            assert_eq!(Bytes::of(all[..length].to_vec())[..], all[..length]);
+            let text = Text::of(all[..length].to_vec());
+            assert_eq!(text[..], all[..length]);
+            assert_eq!(matches!(text, Text::Short { .. }), length <= SHORT_TEXT);
             let mut text = Text::copy(&all[..length]).unwrap();
             assert_eq!(text[..], all[..length]);
             assert_eq!(matches!(text, Text::Short { .. }), length <= SHORT_TEXT);

@@ -11,6 +11,9 @@
 //!   because it runs out of memory. What incomplete requests hold is limited, too:
 //!   [`Store::requests_exceed_their_share`] says when the program must close a connection.
 //!
+//! * [`Store::load`] loads the data from a [`Disk`], on which `SAVE` and `BGSAVE` then save it.
+//!   [`Store::work`] continues a snapshot in the background.
+//!
 //! # Differences from Redis
 //!
 //! Replies are byte for byte those of Redis, in RESP2 and RESP3, except for these:
@@ -26,6 +29,9 @@
 //!   65,536 bytes.
 //! * In errors that repeat arguments of the command, these are cut off after 128 bytes, and bytes
 //!   that are not UTF-8 are replaced.
+//! * Snapshots are saved when a client asks for it, never on a schedule. `BGSAVE` is no other process:
+//!   a client waits while a value is written that is larger than what the disk takes at once.
+//!   `INFO`'s `rdb_changes_since_last_save` counts commands, not the elements that they changed.
 
 #![no_std]
 
@@ -48,6 +54,7 @@ mod parser;
 mod random;
 mod requests;
 mod session;
+mod snapshot;
 mod store;
 mod value;
 mod version;
@@ -56,5 +63,6 @@ mod zset;
 pub use memory::Memory;
 pub use output::Output;
 pub use session::{Progress, Session};
+pub use snapshot::{Disk, DiskFailed, LoadError, Loaded, SaveError, Work};
 pub use store::Store;
 pub use version::REDIS_VERSION;

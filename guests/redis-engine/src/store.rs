@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The data: keys, values, and when they expire.
 
+mod snapshots;
+
+pub(crate) use self::snapshots::NotStarted;
+
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
-use core::num::NonZeroU64;
 
 use foldhash::fast::FixedState;
 
@@ -14,14 +18,50 @@ use crate::keyed::Keyed;
 use crate::memory::{Memory, fits};
 use crate::random::Random;
 use crate::requests::Requests;
+use crate::snapshot::{SaveStats, Snapshots};
 use crate::value::{Hash, List, Set, Value};
 use crate::zset::SortedSet;
 
-/// A value and when it expires, in milliseconds since the Unix epoch.
+/// A value and when it expires.
 #[derive(Debug)]
 struct Entry {
     value: Value,
-    expires: Option<NonZeroU64>,
+    expires: Expires,
+}
+
+/// When a value expires, in milliseconds since the Unix epoch, and a mark for snapshots in the bit
+/// that times do not use, because they are signed.
+#[derive(Clone, Copy, Debug)]
+struct Expires(u64);
+
+/// The bit of the mark.
+const MARK: u64 = 1 << 63;
+
+impl Expires {
+    fn never(mark: bool) -> Self {
+        Self(if mark { MARK } else { 0 })
+    }
+
+    fn at(self) -> Option<u64> {
+        Some(self.0 & !MARK).filter(|at| *at != 0)
+    }
+
+    fn has_passed(self, now: u64) -> bool {
+        self.at().is_some_and(|at| at <= now)
+    }
+
+    /// Sets the time. 0, which would mean never, becomes 1.
+    fn set(&mut self, at: Option<u64>) {
+        self.0 = self.0 & MARK | at.map_or(0, |at| at.clamp(1, !MARK));
+    }
+
+    fn mark(self) -> bool {
+        self.0 & MARK != 0
+    }
+
+    fn set_mark(&mut self, mark: bool) {
+        self.0 = self.0 & !MARK | Self::never(mark).0;
+    }
 }
 
 /// The bytes that a small value takes in addition to its own: boxes, tree nodes, map entries.
@@ -41,6 +81,17 @@ pub struct Store {
     pub(crate) stats: Stats,
     pub(crate) clients: Clients,
     pub(crate) requests: Requests,
+    /// The disk, if there is one.
+    snapshots: Option<Box<Snapshots>>,
+    pub(crate) saves: SaveStats,
+    /// The mark of keys that a snapshot has written, and of new keys.
+    epoch: bool,
+    /// Whether a snapshot is being saved that has not written all keys yet.
+    is_saving_keys: bool,
+    /// Whether the current command has changed data.
+    pub(crate) touched: bool,
+    /// The commands that have changed data since the last snapshot.
+    pub(crate) changes: u64,
 }
 
 /// What `INFO` counts.
@@ -75,6 +126,19 @@ impl Store {
             stats: Stats { started_ms: now_ms, ..Stats::default() },
             clients: Clients::default(),
             requests: Requests::default(),
+            snapshots: None,
+            saves: SaveStats {
+                last_ms: now_ms,
+                saves: 0,
+                background_ok: true,
+                background_seconds: None,
+                loaded: 0,
+                expired: 0,
+            },
+            epoch: false,
+            is_saving_keys: false,
+            touched: false,
+            changes: 0,
         }
     }
 
@@ -90,10 +154,14 @@ impl Store {
             if self.next_expiry().is_none_or(|deadline| deadline > now_ms) {
                 return;
             }
-            if let Some((_, key)) = self.deadlines.pop_first() {
-                self.entries.remove(&key);
-                self.stats.expired += 1;
-                self.entries.trim(self.memory);
+            let position = self.deadlines.first().and_then(|(_, key)| self.entries.position(key));
+            match position {
+                Some(position) => {
+                    self.remove_at(position);
+                    self.stats.expired += 1;
+                }
+                // Not reached: each deadline has its key.
+                None => drop(self.deadlines.pop_first()),
             }
         }
     }
@@ -125,6 +193,8 @@ impl Store {
     }
 
     pub(crate) fn clear(&mut self) {
+        self.abandon_snapshot();
+        self.touched |= !self.entries.is_empty();
         self.entries = Keyed::new(self.hasher.clone());
         self.deadlines.clear();
     }
@@ -133,7 +203,7 @@ impl Store {
     fn find(&mut self, key: &[u8], now: u64) -> Option<usize> {
         let index = self.entries.position(key)?;
         let (_, entry) = self.entries.at(index)?;
-        if entry.expires.is_some_and(|expires| expires.get() <= now) {
+        if entry.expires.has_passed(now) {
             self.remove_at(index);
             self.stats.expired += 1;
             return None;
@@ -143,9 +213,11 @@ impl Store {
 
     /// Removes the entry at a position.
     fn remove_at(&mut self, index: usize) -> Option<Value> {
+        self.preserve(index);
+        self.preserve_last(index);
         let (key, entry) = self.entries.remove_at(index)?;
-        if let Some(at) = entry.expires {
-            self.deadlines.remove(&(at.get(), key));
+        if let Some(at) = entry.expires.at() {
+            self.deadlines.remove(&(at, key));
         }
         self.entries.trim(self.memory);
         Some(entry.value)
@@ -160,13 +232,15 @@ impl Store {
 
     pub(crate) fn get_mut(&mut self, key: &[u8], now: u64) -> Option<&mut Value> {
         let index = self.find(key, now)?;
+        self.preserve(index);
         self.entries.at_mut(index).map(|(_, entry)| &mut entry.value)
     }
 
     /// Adds a key that does not exist. The caller must have checked memory for the key itself.
     fn insert(&mut self, key: &[u8], value: Value) -> Result<usize, Refused> {
         self.entries.room(self.memory, 1)?;
-        Ok(self.entries.add(Rc::from(key), Entry { value, expires: None }))
+        self.touched = true;
+        Ok(self.entries.add(Rc::from(key), Entry { value, expires: Expires::never(self.epoch) }))
     }
 
     /// Returns the key's value, and creates it if it does not exist.
@@ -177,7 +251,10 @@ impl Store {
         make: impl FnOnce(FixedState) -> Value,
     ) -> Result<&mut Value, Refused> {
         let index = match self.find(key, now) {
-            Some(index) => index,
+            Some(index) => {
+                self.preserve(index);
+                index
+            }
             None => {
                 let value = make(self.hasher.clone());
                 self.insert(key, value)?
@@ -196,6 +273,7 @@ impl Store {
         now: u64,
     ) -> Result<(), Refused> {
         let Some(index) = self.find(key, now) else { return self.insert(key, value).map(|_| ()) };
+        self.preserve(index);
         if !keep_expiry {
             self.persist_at(index);
         }
@@ -217,7 +295,7 @@ impl Store {
     /// Removes a key, and returns its value and when it expires.
     pub(crate) fn take(&mut self, key: &[u8]) -> Option<(Value, Option<u64>)> {
         let index = self.entries.position(key)?;
-        let expires = self.entries.at(index)?.1.expires.map(NonZeroU64::get);
+        let expires = self.entries.at(index)?.1.expires.at();
         self.remove_at(index).map(|value| (value, expires))
     }
 
@@ -235,18 +313,25 @@ impl Store {
 
     /// Returns when a key expires.
     pub(crate) fn expiry(&self, key: &[u8]) -> Option<u64> {
-        self.entries.get(key)?.expires.map(NonZeroU64::get)
+        self.entries.get(key)?.expires.at()
     }
 
     /// Sets when a key expires; does nothing if the key does not exist. Allocates a tree node
     /// without checking memory.
     pub(crate) fn expire_at(&mut self, key: &[u8], at_ms: u64) {
-        let Some(index) = self.entries.position(key) else { return };
+        if let Some(index) = self.entries.position(key) {
+            self.expire_at_position(index, at_ms);
+        }
+    }
+
+    fn expire_at_position(&mut self, index: usize, at_ms: u64) {
         self.persist_at(index);
-        let at = NonZeroU64::new(at_ms).unwrap_or(NonZeroU64::MIN);
+        self.preserve(index);
         if let Some((key, entry)) = self.entries.at_mut(index) {
-            entry.expires = Some(at);
-            self.deadlines.insert((at.get(), Rc::clone(key)));
+            entry.expires.set(Some(at_ms));
+            if let Some(at) = entry.expires.at() {
+                self.deadlines.insert((at, Rc::clone(key)));
+            }
         }
     }
 
@@ -256,9 +341,13 @@ impl Store {
     }
 
     fn persist_at(&mut self, index: usize) -> bool {
+        let Some(at) = self.entries.at(index).and_then(|(_, entry)| entry.expires.at()) else {
+            return false;
+        };
+        self.preserve(index);
         let Some((key, entry)) = self.entries.at_mut(index) else { return false };
-        let Some(at) = entry.expires.take() else { return false };
-        self.deadlines.remove(&(at.get(), Rc::clone(key)))
+        entry.expires.set(None);
+        self.deadlines.remove(&(at, Rc::clone(key)))
     }
 
     /// Returns a random key that has not expired.
@@ -274,7 +363,7 @@ impl Store {
     /// Returns the key at a position, its type, and whether it has expired.
     pub(crate) fn key_at(&self, index: usize, now: u64) -> Option<(&[u8], &'static str, bool)> {
         let (key, entry) = self.entries.at(index)?;
-        let expired = entry.expires.is_some_and(|expires| expires.get() <= now);
+        let expired = entry.expires.has_passed(now);
         Some((key, entry.value.type_name(), expired))
     }
 }

@@ -2,16 +2,24 @@
 //! A guest that serves Redis commands on TCP port 6379.
 //!
 //! The crate `redis-engine` implements the commands and stores the data; this program connects it
-//! to the runtime.
+//! to the runtime. README.md says how the data is saved.
 
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+mod disk;
+
+use alloc::boxed::Box;
+use core::net::SocketAddrV4;
 use core::time::Duration;
 
-use redis_engine::{Memory, Output, Session, Store};
-use unikernel::net::{Net, Next, Service, Stream};
-use unikernel::{Guest, Instant, heap, println};
+use redis_engine::{Memory, Output, Session, Store, Work};
+use unikernel::net::{Net, Next, Pending, Service, Stream};
+use unikernel::{Guest, Instant, Port, heap, println};
+
+use crate::disk::SnapshotDisk;
 
 /// The port that Redis clients expect.
 const PORT: u16 = 6379;
@@ -21,14 +29,22 @@ const EXPIRE_AT_ONCE: usize = 1000;
 
 unikernel::guest!(main);
 
-fn main(guest: Guest) {
+fn main(mut guest: Guest) {
     let store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
+    let started = guest.started();
+    // Before the network, which takes many of the grants.
+    let has_disk = guest.disks().next().is_some();
+    let disk = has_disk
+        .then(|| SnapshotDisk::open(&mut guest).unwrap_or_else(|error| panic!("redis: {error}")));
+    let port = disk.as_ref().map(SnapshotDisk::port);
     let mut net = match Net::new(guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),
     };
-    println!("redis: ready on {}", net.socket_address(PORT));
-    panic!("redis: {}", net.serve(PORT, Redis { store, connections: 0, warned: [None; 2] }));
+    let ready = net.socket_address(PORT);
+    let warned = [None; 2];
+    let redis = Redis { store, started, ready, disk, port, connections: 0, warned };
+    panic!("redis: {}", net.serve(PORT, redis));
 }
 
 /// Returns the milliseconds since the Unix epoch.
@@ -69,6 +85,12 @@ enum Why {
 /// The server.
 struct Redis {
     store: Store,
+    started: Instant,
+    /// Where clients connect.
+    ready: SocketAddrV4,
+    /// The disk until the data is loaded from it, if there is one, and the port of its events.
+    disk: Option<SnapshotDisk>,
+    port: Option<Port>,
     /// The number of connections so far.
     connections: u64,
     /// When it was printed why a connection was closed, for each reason in [`Why`].
@@ -142,6 +164,22 @@ impl Client {
 impl Service for Redis {
     type Session = Client;
 
+    fn start(&mut self) {
+        if let Some(disk) = self.disk.take() {
+            match self.store.load(Box::new(disk), unix_ms(self.started)) {
+                Ok(loaded) => {
+                    println!("redis: {} keys loaded", loaded.keys);
+                    if loaded.other_is_damaged {
+                        println!("redis: the disk's other snapshot is damaged; it may be newer");
+                    }
+                }
+                // With an empty store the next snapshot would replace the data.
+                Err(error) => panic!("redis: {error}"),
+            }
+        }
+        println!("redis: ready on {}", self.ready);
+    }
+
     fn open(&mut self, stream: &mut Stream<'_>) -> Client {
         self.connections += 1;
         Client {
@@ -197,6 +235,23 @@ impl Service for Redis {
 
     fn closing(&mut self, _client: &Client, stream: &Stream<'_>) {
         self.warn(Why::Memory, stream);
+    }
+
+    fn work(&mut self, now: Instant) -> Pending {
+        let Some(port) = self.port else { return Pending::Nothing };
+        match self.store.work(unix_ms(now)) {
+            Work::Nothing => Pending::Nothing,
+            Work::More => Pending::More,
+            Work::Over(Ok(())) => {
+                println!("redis: saved in the background");
+                Pending::Nothing
+            }
+            Work::Wait => Pending::Event(port),
+            Work::Over(Err(error)) => {
+                println!("redis: not saved: {error}");
+                Pending::Nothing
+            }
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The console: a ring of bytes to dom0 (`public/io/console.h`).
-//!
-//! `unsafe`: it takes the ring's page by its address.
-#![allow(unsafe_code)]
 
 use core::fmt::{self, Write};
 use core::time::Duration;
@@ -12,9 +9,9 @@ use xen_ring::{ConsoleOutput, Producer, RawPage, SharedPage};
 
 use crate::clock::Instant;
 use crate::cpu::Local;
+use crate::device_page::ring_page;
 use crate::event::Port;
 use crate::hypercall;
-use crate::layout::{MAPPED, PAGE_SIZE_U64, pointer};
 
 /// How long a print waits for room before it drops the rest.
 const ROOM_TIMEOUT: Duration = Duration::from_millis(100);
@@ -35,13 +32,7 @@ struct Ring {
 /// # Panics
 /// If the ring is not in the guest's memory, which is an error of dom0.
 pub(crate) fn initialise(console: &Console) {
-    let address = console.backend.rings[0].gfn.saturating_mul(PAGE_SIZE_U64);
-    assert!(address != 0 && address < MAPPED, "the console's ring is at {address:#x}");
-    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
-    // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
-    // good. It comes from dom0 or Xen, which put the ring outside of the memory that the map lists
-    // as usable, so no Rust object lies there.
-    let page = unsafe { RawPage::new(pointer(address)) };
+    let page = ring_page(&console.backend.rings[0]);
     let output = Producer::attach(&page, 0);
     let port = Port(console.backend.port);
     *CONSOLE.borrow() = Some(Ring { page, output, port, stalled: false });

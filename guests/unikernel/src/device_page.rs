@@ -5,9 +5,10 @@
 #![allow(unsafe_code)]
 
 use noxs::shared::{RawPageWords, snapshot};
-use noxs::{DevicePage, PageError};
+use noxs::{DevicePage, PageError, Ring};
+use xen_ring::RawPage;
 
-use crate::layout::{MAPPED, pointer};
+use crate::layout::{MAPPED, PAGE_SIZE_U64, pointer};
 
 /// Returns a page that dom0 created and shares with this guest.
 ///
@@ -29,4 +30,18 @@ pub(crate) fn page_at(address: u64) -> RawPageWords {
 #[inline(never)]
 pub(crate) fn read(address: u64) -> Result<DevicePage, PageError> {
     DevicePage::decode(&snapshot(&page_at(address))?)
+}
+
+/// Takes the page of a device's ring.
+///
+/// # Panics
+/// If the page is not in the guest's memory, which is an error of dom0.
+pub(crate) fn ring_page(ring: &Ring) -> RawPage {
+    let address = ring.gfn.saturating_mul(PAGE_SIZE_U64);
+    assert!(address != 0 && address < MAPPED, "dom0 puts a ring at {address:#x}");
+    // SAFETY: the page must be mapped while the value lives, aligned, and without Rust references.
+    // The address is a multiple of a page, not 0, and below `MAPPED`, all of which is mapped for
+    // good. It comes from dom0 or Xen, which put the ring outside of the memory that the map lists
+    // as usable, so no Rust object lies there.
+    unsafe { RawPage::new(pointer(address)) }
 }

@@ -36,8 +36,8 @@ pub(crate) enum GrantError {
     Xen(HypercallError),
 }
 
-/// The first frame of the table. Grants are never revoked: the network buffers stay granted as long
-/// as the guest runs, so that packets need no changes of the table.
+/// The first frame of the table. Grants are never revoked: the buffers of devices stay granted as
+/// long as the guest runs, so that requests need no changes of the table.
 #[derive(Debug)]
 pub(crate) struct GrantTable {
     entries: *mut u8,
@@ -60,29 +60,49 @@ impl GrantTable {
         Self { entries, next: FIRST_GUEST }
     }
 
-    /// Grants `domid` access to the page at frame `gfn`. Returns `None` if the table is full, or if
-    /// the frame number does not fit into an entry.
-    pub(crate) fn grant(&mut self, domid: u16, gfn: u64, access: Access) -> Option<GrantRef> {
+    /// Reserves `count` references, one after the other, and returns the first. Returns `None` if the
+    /// table has fewer left.
+    pub(crate) fn reserve(&mut self, count: usize) -> Option<GrantRef> {
+        let first = self.next;
+        let next = first.checked_add(u32::try_from(count).ok()?)?;
+        if next as usize > ENTRIES_PER_FRAME {
+            return None;
+        }
+        self.next = next;
+        Some(GrantRef(first))
+    }
+
+    /// Grants `domid` access to the page at frame `gfn` by a reference that was reserved. Returns
+    /// `None` if the frame number does not fit into an entry.
+    ///
+    /// # Panics
+    /// If the reference is not reserved.
+    pub(crate) fn grant(
+        &mut self,
+        reference: GrantRef,
+        domid: u16,
+        gfn: u64,
+        access: Access,
+    ) -> Option<()> {
         // Addresses of a host program are larger than a guest's. Tests restore the upper part.
         let gfn = if cfg!(test) { gfn & u64::from(u32::MAX) } else { gfn };
-        let frame = u32::try_from(gfn).ok().filter(|_| (self.next as usize) < ENTRIES_PER_FRAME)?;
-        let reference = self.next;
-        self.next += 1;
+        let frame = u32::try_from(gfn).ok()?;
+        assert!((FIRST_GUEST..self.next).contains(&reference.0), "grant {} is free", reference.0);
         let flags = match access {
             Access::ReadOnly => GTF_PERMIT_ACCESS | GTF_READONLY,
             Access::ReadWrite => GTF_PERMIT_ACCESS,
         };
-        // SAFETY: the fields must be mapped, aligned, and written by this code only. `reference` is
-        // below `ENTRIES_PER_FRAME`, so its 8 bytes (flags u16, domid u16, frame u32) lie in the
-        // frame, which is mapped for good; entries are aligned to their size; and an unused entry
-        // has no other writer.
+        // SAFETY: the fields must be mapped, aligned, and written by this code only. The reference
+        // is below `next`, which `reserve` keeps within `ENTRIES_PER_FRAME`, so its 8 bytes (flags
+        // u16, domid u16, frame u32) lie in the frame, which is mapped for good; entries are
+        // aligned to their size; and only this code writes entries from `FIRST_GUEST` on.
         unsafe {
-            let entry = self.entries.add(reference as usize * GRANT_ENTRY_V1_SIZE);
+            let entry = self.entries.add(reference.0 as usize * GRANT_ENTRY_V1_SIZE);
             entry.add(GRANT_ENTRY_FRAME).cast::<u32>().write_volatile(frame);
             entry.add(GRANT_ENTRY_DOMID).cast::<u16>().write_volatile(domid);
             // The flags make the entry valid, so they are written last.
             AtomicU16::from_ptr(entry.cast()).store(flags, Ordering::Release);
         }
-        Some(GrantRef(reference))
+        Some(())
     }
 }

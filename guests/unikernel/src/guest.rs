@@ -5,9 +5,10 @@ use alloc::boxed::Box;
 use core::cell::OnceCell;
 use core::ops::Range;
 
-use noxs::{Device, DevicePage, Vif};
+use noxs::{Device, DevicePage, Vbd, Vif};
 
 use crate::clock::Instant;
+use crate::grant::{GrantError, GrantTable};
 
 /// The guest: its domain, its command line and its devices.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Guest {
     /// The time and the time stamp counter at their first use. Reading the counter can be an exit to
     /// Xen.
     started: OnceCell<(Instant, u64)>,
+    /// The grant table, once a device has needed it.
+    grants: Option<GrantTable>,
 }
 
 impl Guest {
@@ -30,7 +33,7 @@ impl Guest {
         overlay: Range<u64>,
         command_line: &'static str,
     ) -> Self {
-        Self { page, page_address, overlay, command_line, started: OnceCell::new() }
+        Self { page, page_address, overlay, command_line, started: OnceCell::new(), grants: None }
     }
 
     /// Returns the domain's number.
@@ -72,6 +75,14 @@ impl Guest {
         })
     }
 
+    /// Returns the disks, in the order of the device page.
+    pub fn disks(&self) -> impl Iterator<Item = &Vbd> {
+        self.devices().filter_map(|device| match device {
+            Device::Vbd(vbd) => Some(vbd),
+            _ => None,
+        })
+    }
+
     /// Returns a number that is hard to guess from outside, computed from the time stamp counter
     /// and the domain's handle. For hash tables and sequence numbers, not for secrets. Each call
     /// returns the same number.
@@ -94,6 +105,14 @@ impl Guest {
 
     fn first_reading(&self) -> (Instant, u64) {
         *self.started.get_or_init(Instant::now_with_stamp)
+    }
+
+    /// Returns the grant table, which all devices share. Maps it at the first call.
+    pub(crate) fn grants(&mut self) -> Result<&mut GrantTable, GrantError> {
+        if self.grants.is_none() {
+            self.grants = Some(GrantTable::map(self)?);
+        }
+        self.grants.as_mut().ok_or(GrantError::NoFrame)
     }
 
     /// Takes a frame to map a page of Xen's at: one that dom0 reserved, or else one of the heap.

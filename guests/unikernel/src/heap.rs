@@ -112,3 +112,43 @@ pub(crate) fn take_pages(count: usize) -> Option<*mut u8> {
 pub(crate) fn take_frame() -> Option<u64> {
     take_pages(1).map(|page| (page.expose_provenance() / PAGE_SIZE) as u64)
 }
+
+/// What tests of devices share: the heap has memory of the host's, and one test at a time uses it.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    use super::add;
+    use crate::layout::{PAGE_SIZE, PAGE_SIZE_U64};
+
+    static USER: Mutex<()> = Mutex::new(());
+
+    /// The right to use the heap.
+    pub(crate) struct Arena {
+        pub(crate) user: MutexGuard<'static, ()>,
+        /// The upper part of the frame numbers of the heap, which does not fit into the grant table.
+        pub(crate) upper: u64,
+    }
+
+    impl Arena {
+        /// Adds memory to the heap, in bytes.
+        pub(crate) fn new(memory: usize) -> Self {
+            let user = USER.lock().unwrap_or_else(PoisonError::into_inner);
+            let arena = std::vec![0xa5u8; memory].leak().as_mut_ptr_range();
+            let (start, end) =
+                (arena.start.expose_provenance() as u64, arena.end.expose_provenance() as u64);
+            // SAFETY: the heap needs memory that is mapped, writable, and used by nothing else. The
+            // arena was just leaked, and there is no other reference to it.
+            unsafe { add(start..end) };
+            let upper = (start / PAGE_SIZE_U64) & !u64::from(u32::MAX);
+            assert_eq!(upper, (end / PAGE_SIZE_U64) & !u64::from(u32::MAX));
+            Self { user, upper }
+        }
+    }
+
+    /// Returns a page of zeros that is never freed.
+    pub(crate) fn test_page() -> *mut u8 {
+        let start = std::vec![0u64; PAGE_SIZE / 4].leak().as_mut_ptr().cast::<u8>();
+        start.wrapping_add(start.align_offset(PAGE_SIZE))
+    }
+}

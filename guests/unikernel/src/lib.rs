@@ -3,8 +3,8 @@
 //!
 //! A guest is one program on one vCPU, without an operating system, interrupts or threads: it waits
 //! for an event, does the work, and waits again. This crate boots it from the first instruction to
-//! `main` and provides a heap, a console, a clock, TCP over IPv4, and a way to wait. The README has
-//! a complete guest.
+//! `main` and provides a heap, a console, a clock, TCP over IPv4, disks, and a way to wait. The README
+//! has a complete guest.
 //!
 //! * [`guest!`] declares the guest's `main`, which takes a [`Guest`]. When `main` returns, the
 //!   domain powers off; when it panics, the message is printed and the domain shuts down as
@@ -12,6 +12,7 @@
 //! * [`println!`] prints to the console.
 //! * [`Instant`] and [`unix_time`] return the time; [`wait`] and [`sleep_until`] sleep.
 //! * [`net`] serves TCP.
+//! * [`block`] reads and writes disks.
 //! * [`heap`] reports how much memory is left; the heap itself is the global allocator.
 //!
 //! `docs/noxs-abi.md` specifies how a guest finds its devices.
@@ -24,6 +25,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod block;
 #[cfg(not(test))]
 mod boot;
 mod clock;
@@ -34,6 +36,7 @@ mod event;
 #[cfg(not(test))]
 mod exceptions;
 mod grant;
+mod granted;
 mod guest;
 pub mod heap;
 mod hypercall;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg, setsockopt, socket,
-    sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recvmsg,
+    setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::buffer::spare_capacity;
@@ -192,6 +192,18 @@ impl Connection {
             Ok(_) => Ok(packet),
             Err(errno) => Err(self.receive_error(Errno::from_raw(errno.raw_os_error()))),
         }
+    }
+
+    /// Returns the number of the daemon's process: the one that began to listen on the socket.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn process<R: Error>(&self) -> Result<i32, ClientError<R>> {
+        let daemon = self.daemon;
+        let peer = getsockopt(&self.socket, sockopt::PeerCredentials);
+        let peer =
+            peer.map_err(|errno| ClientError::System { daemon, doing: "identify", errno })?;
+        Ok(peer.pid())
     }
 
     /// Returns the socket, for data that follows the last reply.

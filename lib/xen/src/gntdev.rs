@@ -25,7 +25,7 @@ use crate::placement::Placement;
 use crate::units::{DomId, GrantRef, PAGE_SIZE};
 
 /// The most pages that one [`GrantDevice::map`] can map.
-pub const MAX_MAP: usize = 16;
+pub const MAX_MAP: usize = 56;
 
 /// The most copies in one system call; more copies take more calls.
 const COPIES_AT_ONCE: usize = 64;

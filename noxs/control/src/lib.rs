@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
-use noxs::MacAddr;
+use noxs::{Discard, Geometry, MacAddr};
 
 pub use self::address::{AddressInUse, AddressOwner, VifAddress};
 
@@ -27,9 +27,13 @@ pub const PROTOCOL: u8 = 5 + cfg!(feature = "newer-protocol") as u8;
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
 
-/// Most files that come with one request: the console's log, or a bridge's tap. A device kind that
-/// needs more files raises this limit.
-pub const MAX_FILES: usize = 1;
+/// Most files that come with one request: a bridge's tap, or one for each device, which is a
+/// console's log or the file behind a disk.
+pub const MAX_FILES: usize = noxs::MAX_DEVICES;
+
+/// Most segments of an indirect request to a disk that noxsd serves. The device page has the number
+/// for the guest.
+pub const INDIRECT_SEGMENTS: u16 = 64;
 
 /// Path of noxsd's socket.
 pub const SOCKET: &str = "/run/chaos/noxsd.sock";
@@ -57,18 +61,22 @@ pub const CONSOLE_LOG: &str = "console.log";
 pub enum Request {
     /// Maps the rings and binds the ports of a domain that does not run yet. If the domain has a
     /// console, its log comes with the message as a file descriptor, open for reading and
-    /// appending. A domain that is attached under the same domid with another handle is detached
+    /// appending. The files behind its disks follow, in their order, if the request says what they
+    /// are ([`VbdDevice::image`]). A domain that is attached under the same domid with another handle is detached
     /// first, because Xen has reused the domid.
     Attach(Attach),
-    /// Sets the identities of an attached domain's vifs, once, and starts to serve them. A
-    /// toolstack that knows the identities when it attaches the domain sets them in
-    /// [`VifDevice::identity`] instead; this request is for domains that were prepared. The guest
-    /// may run already: noxsd then serves what the guest has put into its rings so far.
+    /// Sets the identities of an attached domain's vifs and what is behind its disks, once, and
+    /// starts to serve them. A toolstack that knows both when it attaches the domain sets them in
+    /// [`VifDevice::identity`] and [`VbdDevice::image`] instead; this request is for domains that
+    /// were prepared. The guest may run already: noxsd then serves what the guest has put into its
+    /// rings so far.
     Configure {
         /// The domain.
         id: DomainId,
         /// One for each vif of the domain, in the order of [`Attach::vifs`].
         vifs: Vec<VifIdentity>,
+        /// One for each disk, in the order of [`Attach::vbds`]. Their files come with the message.
+        disks: Vec<DiskImage>,
     },
     /// Unmaps the rings and releases the ports of a domain. The reply comes when that is done.
     Detach(DomainId),
@@ -137,6 +145,17 @@ pub struct Attach {
     pub console: Option<ConsoleDevice>,
     /// The network interfaces.
     pub vifs: Vec<VifDevice>,
+    /// The disks.
+    pub vbds: Vec<VbdDevice>,
+}
+
+impl Attach {
+    /// Sets what is behind the disks, in their order.
+    pub fn set_images(&mut self, images: &[DiskImage]) {
+        for (vbd, image) in self.vbds.iter_mut().zip(images) {
+            vbd.image = Some(image.clone());
+        }
+    }
 }
 
 /// A console to attach.
@@ -178,6 +197,61 @@ pub struct VifIdentity {
     pub mtu: u16,
     /// How much the guest may send; `None` if that is not limited.
     pub rate: Option<Rate>,
+}
+
+/// A disk to attach.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct VbdDevice {
+    /// Number of the disk in its domain.
+    pub index: u16,
+    /// The guest's end of the event channel.
+    pub port: u32,
+    /// Grant reference of the ring page.
+    pub ring: u32,
+    /// What is behind the disk, if it is known: set for all disks of a domain or for none. Without it
+    /// the ring is mapped and the port is bound, but no request is taken until
+    /// [`Request::Configure`] sets it.
+    pub image: Option<DiskImage>,
+}
+
+/// The file or block device behind a disk. It comes as a file descriptor, open for reading, and for
+/// writing unless the disk is read-only. noxsd locks it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DiskImage {
+    /// Its path, by which a restarted noxsd opens it again, and which messages name.
+    pub path: String,
+    /// What it is: a restarted noxsd refuses another file at the path.
+    pub identity: DiskIdentity,
+    /// Its size, as in the device page.
+    pub geometry: Geometry,
+    /// What the guest may discard, as in the device page.
+    pub discard: Option<Discard>,
+}
+
+/// Recognizes a file or block device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum DiskIdentity {
+    /// A regular file.
+    File {
+        /// Number of its file system (`st_dev`).
+        device: u64,
+        /// Its number there (`st_ino`).
+        inode: u64,
+    },
+    /// A block device.
+    BlockDevice {
+        /// Its number (`st_rdev`).
+        number: u64,
+    },
+}
+
+impl From<disk::Identity> for DiskIdentity {
+    fn from(identity: disk::Identity) -> Self {
+        match identity {
+            disk::Identity::File { device, inode } => Self::File { device, inode },
+            disk::Identity::BlockDevice { number } => Self::BlockDevice { number },
+        }
+    }
 }
 
 /// A limit on what a guest sends.
@@ -239,6 +313,9 @@ pub enum Refusal {
     /// Another vif on this switch, or dom0, has an address of a vif.
     #[error("{0}")]
     AddressInUse(AddressInUse),
+    /// The file behind a disk is locked: another guest or program uses it.
+    #[error("{0}")]
+    DiskInUse(DiskInUse),
     /// A system call or hypercall failed.
     #[error("noxsd cannot {what}: {errno}")]
     System {
@@ -253,6 +330,20 @@ pub enum Refusal {
     Invalid(String),
 }
 
+/// The file behind a disk is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, thiserror::Error)]
+#[error("disk {path} is in use by {}", user(*.domid))]
+pub struct DiskInUse {
+    /// Its path, as in the request.
+    pub path: String,
+    /// The domain that has it; `None` if it is not a domain that noxsd serves.
+    pub domid: Option<u16>,
+}
+
+fn user(domid: Option<u16>) -> String {
+    domid.map_or_else(|| "another program".to_owned(), |domid| format!("domain {domid}"))
+}
+
 /// The state of a domain's devices.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DomainStatus {
@@ -265,9 +356,9 @@ pub struct DomainStatus {
 /// The state of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DeviceStatus {
-    /// `console`, `vif0`, ...
+    /// `console`, `vif0`, `vbd0`, ...
     pub name: String,
-    /// What the guest did that cost it the device; `None` if the device works.
+    /// What cost the guest the device; `None` if the device works.
     pub broken: Option<String>,
     /// How much has passed the device.
     pub counters: DeviceCounters,
@@ -280,6 +371,8 @@ pub enum DeviceCounters {
     Console(ConsoleStatus),
     /// A network interface.
     Vif(VifStatus),
+    /// A disk.
+    Vbd(VbdStatus),
 }
 
 /// How much has passed a console.
@@ -305,6 +398,26 @@ pub struct VifStatus {
     /// Frames that were dropped: malformed, from a wrong source, over a limit on broadcasts, or for
     /// a guest that had posted no page for them.
     pub dropped_frames: u64,
+}
+
+/// How much has passed a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct VbdStatus {
+    /// Bytes that the guest has read.
+    pub read_bytes: u64,
+    /// Requests that have read.
+    pub read_requests: u64,
+    /// Bytes that the guest has written.
+    pub written_bytes: u64,
+    /// Requests that have written, with barriers.
+    pub write_requests: u64,
+    /// Flushes.
+    pub flush_requests: u64,
+    /// Discards.
+    pub discard_requests: u64,
+    /// Requests that failed: malformed, outside of the disk, not supported, or with an error of the
+    /// storage.
+    pub failed_requests: u64,
 }
 
 /// Encodes a message as a packet. Returns `None` if it is longer than [`MAX_PACKET`].
@@ -339,6 +452,21 @@ mod tests {
                 bridge: "xenbr0".into(),
                 identity: Some(identity()),
             }],
+            vbds: vec![VbdDevice { index: 0, port: 2, ring: 11, image: Some(image()) }],
+        }
+    }
+
+    fn image() -> DiskImage {
+        DiskImage {
+            path: "/srv/a.img".into(),
+            identity: DiskIdentity::File { device: 2049, inode: 17 },
+            geometry: Geometry {
+                sectors: 2048,
+                sector_size: 512,
+                physical_sector_size: 4096,
+                read_only: false,
+            },
+            discard: Some(Discard { granularity: 4096, alignment: 0, secure: false }),
         }
     }
 
@@ -355,10 +483,11 @@ mod tests {
     fn an_encoded_message_is_decoded_as_it_was() {
         let mut prepared = attach();
         prepared.vifs[0].identity = None;
+        prepared.vbds[0].image = None;
         for request in [
             Request::Attach(attach()),
             Request::Attach(prepared),
-            Request::Configure { id: attach().id, vifs: vec![identity()] },
+            Request::Configure { id: attach().id, vifs: vec![identity()], disks: vec![image()] },
         ] {
             assert_eq!(decode(&encode(&request).unwrap()), Ok(request));
         }

@@ -11,14 +11,17 @@
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use noxs::MacAddr;
+use noxs::{Discard, Geometry, MacAddr};
 use noxs_control::record::{DeviceRecord, RECORD_VERSION};
-use noxs_control::{Attach, ConsoleDevice, DomainId, Rate, VifDevice, VifIdentity};
+use noxs_control::{
+    Attach, ConsoleDevice, DiskIdentity, DiskImage, DomainId, Rate, VbdDevice, VifDevice,
+    VifIdentity,
+};
 
-const V2_FULL: &str = include_str!("golden/v2-full.hex");
-const V2_PREPARED: &str = include_str!("golden/v2-prepared.hex");
 const V3_FULL: &str = include_str!("golden/v3-full.hex");
 const V3_PREPARED: &str = include_str!("golden/v3-prepared.hex");
+const V4_FULL: &str = include_str!("golden/v4-full.hex");
+const V4_PREPARED: &str = include_str!("golden/v4-prepared.hex");
 
 const HINT: &str = "the format has changed: raise RECORD_VERSION, keep the old decoder, and add a \
                     golden file (see src/record/mod.rs)";
@@ -55,36 +58,80 @@ fn full() -> DeviceRecord<'static> {
         id: DomainId { domid: 3, handle: *b"0123456789abcdef" },
         console: Some(ConsoleDevice { port: 300, ring: 8 }),
         vifs: Cow::Owned(vec![vif(0, "xenbr0", first), vif(1, "br1", second)]),
+        vbds: Cow::Owned(disks()),
     }
 }
 
-/// Returns the record of a shell: without a console, and with a vif that has no identity yet.
+fn disks() -> Vec<VbdDevice> {
+    let file = DiskImage {
+        path: "/a.img".into(),
+        identity: DiskIdentity::File { device: 2049, inode: 17 },
+        geometry: Geometry {
+            sectors: 16384,
+            sector_size: 512,
+            physical_sector_size: 4096,
+            read_only: false,
+        },
+        discard: Some(Discard { granularity: 4096, alignment: 512, secure: false }),
+    };
+    let device = DiskImage {
+        path: "/dev/b".into(),
+        identity: DiskIdentity::BlockDevice { number: 0x700 },
+        geometry: Geometry {
+            sectors: 8,
+            sector_size: 4096,
+            physical_sector_size: 4096,
+            read_only: true,
+        },
+        discard: None,
+    };
+    let images = (0u16..).zip([file, device]);
+    let vbd = |(index, image)| VbdDevice {
+        index,
+        port: 300,
+        ring: 13 + u32::from(index),
+        image: Some(image),
+    };
+    images.map(vbd).collect()
+}
+
+/// Returns a record as version 3 had it.
+fn without_disks(mut record: DeviceRecord<'static>) -> DeviceRecord<'static> {
+    record.vbds = Cow::default();
+    record
+}
+
+/// Returns the record of a shell: without a console, and with a vif that has no identity and a disk
+/// that has no image yet.
 fn prepared() -> DeviceRecord<'static> {
     let mut record = full();
     record.console = None;
     let vifs = record.vifs.to_mut();
     vifs.truncate(1);
     vifs[0].identity = None;
+    let vbds = record.vbds.to_mut();
+    vbds.truncate(1);
+    vbds[0].image = None;
     record
 }
 
 #[test]
 fn the_current_version_is_written_as_its_golden_files() {
-    assert_eq!(RECORD_VERSION, 3, "add golden files of the new version, and compare them here");
-    assert_eq!(full().encode().unwrap(), bytes(V3_FULL), "{HINT}");
-    assert_eq!(prepared().encode().unwrap(), bytes(V3_PREPARED), "{HINT}");
+    assert_eq!(RECORD_VERSION, 4, "add golden files of the new version, and compare them here");
+    assert_eq!(full().encode().unwrap(), bytes(V4_FULL), "{HINT}");
+    assert_eq!(prepared().encode().unwrap(), bytes(V4_PREPARED), "{HINT}");
 }
 
 #[test]
 fn the_current_version_is_read() {
-    assert_eq!(DeviceRecord::decode(&bytes(V3_FULL)), Ok(full()), "{HINT}");
-    assert_eq!(DeviceRecord::decode(&bytes(V3_PREPARED)), Ok(prepared()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V4_FULL)), Ok(full()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V4_PREPARED)), Ok(prepared()), "{HINT}");
 }
 
 #[test]
 fn the_previous_version_is_read() {
-    assert_eq!(DeviceRecord::decode(&bytes(V2_FULL)), Ok(full()), "{HINT}");
-    assert_eq!(DeviceRecord::decode(&bytes(V2_PREPARED)), Ok(prepared()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V3_FULL)), Ok(without_disks(full())), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V3_PREPARED)), Ok(without_disks(prepared())), "{HINT}");
 }
 
 #[test]

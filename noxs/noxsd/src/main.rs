@@ -7,7 +7,7 @@ use clap::Parser;
 use daemon::chain::chain;
 use noxsd::process::start::{self, Options};
 
-/// Serves the consoles and network interfaces of noxs guests, and the switch between them.
+/// Serves the consoles, network interfaces and disks of noxs guests, and the switch between them.
 ///
 /// Runs in the foreground, logs to standard error, and gives up root once its devices are open.
 /// Its socket exists as soon as it is ready; under systemd it also sends a notification

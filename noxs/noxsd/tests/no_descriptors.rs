@@ -18,7 +18,8 @@ use noxsd::control::server::Server;
 use noxsd::control::session::Session;
 use noxsd::domains::Domains;
 use noxsd::host::buffers::{GrantCopy, PageBuffers};
-use noxsd::host::{DomId, GrantRef, Host, LocalPort, RemotePort};
+use noxsd::host::file_io::{FileIo, FinishedIo};
+use noxsd::host::{CopyOp, DomId, GrantRef, Host, LocalPort, RemotePort};
 use xen_ring::SharedPage;
 
 const LISTENER: Token = Token(0);
@@ -64,6 +65,18 @@ impl Host for NoXen {
     fn fetch(&mut self, _: &mut PageBuffers, _: &mut [GrantCopy]) {}
 
     fn deliver(&mut self, _: &PageBuffers, _: &mut [GrantCopy]) {}
+
+    fn copy(&mut self, _: &mut [CopyOp<'_>]) {}
+
+    fn begin_io(&mut self, _: FileIo) {}
+
+    fn submit_io(&mut self) -> bool {
+        true
+    }
+
+    fn finished_io(&mut self, _: &mut Vec<FinishedIo>) {}
+
+    fn wait_io(&mut self, _: Duration) {}
 }
 
 struct Bed {

@@ -5,7 +5,9 @@
 
 mod create;
 mod devices;
+mod disks;
 mod ends;
+mod guest_disks;
 mod kill;
 mod kill_daemon;
 mod kill_load;

@@ -8,9 +8,10 @@ use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use disk::{Identity, OpenDisk};
 use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
 use thiserror::Error;
@@ -38,19 +39,13 @@ nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, [u8; CONFIG_SIZE]);
 /// Why a disk cannot be used.
 #[derive(Debug, Error)]
 pub enum DiskError {
-    /// It cannot be opened.
-    #[error("cannot open disk {path}")]
-    Open {
-        /// The file or device.
-        path: PathBuf,
-        /// The kernel's error.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not a disk.
-    #[error("disk {path}: must be a file or a block device")]
-    Kind {
-        /// The path.
+    /// It cannot be opened, or cannot be a disk.
+    #[error(transparent)]
+    Open(#[from] disk::DiskError),
+    /// It is locked otherwise.
+    #[error("disk {path} is in use by another guest or program; destroy or stop that one first")]
+    InUse {
+        /// The file.
         path: PathBuf,
     },
     /// There is no loop device for it.
@@ -88,15 +83,15 @@ impl Disk {
     /// The path cannot be opened, is not a disk, or there is no loop device for it.
     pub fn open(config: &DiskConfig) -> Result<Self, DiskError> {
         let path = &config.target;
-        let failed = |source| DiskError::Open { path: path.clone(), source };
-        let file =
-            OpenOptions::new().read(true).write(!config.read_only).open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let (path, open) = match metadata.file_type() {
-            kind if kind.is_block_device() => (path.clone(), file),
-            kind if kind.is_file() => attach(&file, path, config.read_only)
-                .map_err(|source| DiskError::Loop { path: path.clone(), source })?,
-            _ => return Err(DiskError::Kind { path: path.clone() }),
+        let OpenDisk { file, identity, .. } = OpenDisk::open(path, config.read_only)?;
+        let failed = |source| DiskError::Loop { path: path.clone(), source };
+        // A loop device keeps what the descriptor refers to, and with it the lock.
+        if !disk::lock(&file, config.read_only).map_err(failed)? {
+            return Err(DiskError::InUse { path: path.clone() });
+        }
+        let (path, open) = match identity {
+            Identity::BlockDevice { .. } => (path.clone(), file),
+            Identity::File { .. } => attach(&file, path, config.read_only).map_err(failed)?,
         };
         let rdev = open.metadata().map_err(failed)?.rdev();
         Ok(Self {

@@ -11,7 +11,7 @@ use crate::failure::FailureClass;
 use crate::records::{Record, RequestId};
 
 /// First byte of each packet. It changes when the messages change.
-pub const PROTOCOL: u8 = 4 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 5 + cfg!(feature = "newer-protocol") as u8;
 
 /// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;
@@ -147,6 +147,8 @@ pub struct FlavourStatus {
     pub console: bool,
     /// The bridge of each vif of a shell.
     pub bridges: Vec<String>,
+    /// Number of disks of a shell.
+    pub disks: u16,
     /// The kernel that is loaded into a shell.
     pub kernel: Option<String>,
     /// With fewer ready shells than this, the pool is refilled.

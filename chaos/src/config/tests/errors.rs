@@ -50,9 +50,7 @@ fn each_known_key_is_supported_or_refused_by_name() {
                         ConfigProblem::Type { key: name, .. } if name == key.name
                     ) || matches!(
                         **problem,
-                        ConfigProblem::Vif(VifProblem::NoValue { .. })
-                            | ConfigProblem::XenStoreOnly { .. }
-                            | ConfigProblem::Disk { .. }
+                        ConfigProblem::Vif(VifProblem::NoValue { .. }) | ConfigProblem::Disk { .. }
                     );
                     assert!(of_value, "{text}: {problem:?}");
                 }
@@ -176,7 +174,6 @@ fn a_message_has_the_value_the_limit_and_the_remedy() {
         ),
         ("vif='x'", "vif: must be a list of strings, such as ['bridge=xenbr0'], not a string"),
         ("store='x'", "store = \"x\": must be \"noxs\" or \"xenstore\""),
-        ("disk=['/a,raw,xvda']", "disk needs store = \"xenstore\"; add that line, or remove disk"),
         ("type='hvm'", "type = \"hvm\" is not supported: it needs a device model;"),
         (
             "pci=['x']",

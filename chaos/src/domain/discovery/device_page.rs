@@ -2,12 +2,15 @@
 //! Discovery through the device page: dom0 describes the devices in the guest's memory, and grants
 //! their rings and allocates their port before the guest runs.
 
-use noxs::{Backend, Console, Device, DevicePage as Page, DeviceState, Overlay, Ring, Sysctl, Vif};
+use noxs::{
+    Backend, Console, Device, DevicePage as Page, DeviceState, Overlay, Ring, Sysctl, Vbd, Vif,
+};
+use noxs_control::INDIRECT_SEGMENTS;
 use xen::Xen;
 use xen::hvm::MemType;
 use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
-use super::side::{DevicePageVif, GuestSide, SpecialPages};
+use super::side::{DevicePageDisk, DevicePageVif, GuestSide, SpecialPages};
 use crate::domain::error::{BuildError, Doing};
 use crate::domain::flavour::Flavour;
 use crate::domain::grants::noxs_grant;
@@ -35,12 +38,14 @@ impl GuestSide for DevicePage {
             noxs: Some(NoxsPages { device_page: Gfn(next), answer_page: Gfn(next + 1) }),
             acpi: None,
             rings: Gfn(next + 2),
-            ring_count: u64::from(flavour.console) + 2 * u64::from(flavour.vifs),
+            ring_count: u64::from(flavour.console)
+                + 2 * u64::from(flavour.vifs)
+                + u64::from(flavour.disks),
         }
     }
 
     fn has_device_port(self, flavour: &Flavour) -> bool {
-        flavour.console || flavour.vifs > 0
+        flavour.console || flavour.vifs > 0 || flavour.disks > 0
     }
 
     fn ring_grant(self, ring: u64) -> GrantRef {
@@ -62,9 +67,14 @@ impl GuestSide for DevicePage {
         Ok("seal")
     }
 
-    fn describe(self, shell: &Shell, vifs: &[DevicePageVif]) -> Result<(), BuildError> {
+    fn describe(
+        self,
+        shell: &Shell,
+        vifs: &[DevicePageVif],
+        disks: &[DevicePageDisk],
+    ) -> Result<(), BuildError> {
         let Some(noxs) = shell.layout.noxs else { return Ok(()) };
-        let page = page(shell, noxs, vifs)?;
+        let page = page(shell, noxs, vifs, disks)?;
         let bytes = &page.encode()[..page.encoded_len()];
         shell.window.write(noxs.device_page.0 << 12, bytes);
         Ok(())
@@ -72,7 +82,12 @@ impl GuestSide for DevicePage {
 }
 
 /// Returns the device page of the guest that a shell becomes.
-fn page(shell: &Shell, noxs: NoxsPages, vifs: &[DevicePageVif]) -> Result<Page, BuildError> {
+fn page(
+    shell: &Shell,
+    noxs: NoxsPages,
+    vifs: &[DevicePageVif],
+    disks: &[DevicePageDisk],
+) -> Result<Page, BuildError> {
     let mut page = Page::new(shell.domain.domid.0, shell.domain.handle.0);
     page.sysctl =
         Sysctl { port: shell.ports.store.0, answer_gfn: noxs.answer_page.0, ..Sysctl::default() };
@@ -86,6 +101,14 @@ fn page(shell: &Shell, noxs: NoxsPages, vifs: &[DevicePageVif]) -> Result<Page, 
         let backend = backend(&shell.layout, index, port, shell.first_ring(index));
         let DevicePageVif { mac, mtu, ipv4 } = *vif;
         page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features: 0 }))?;
+    }
+    for (index, disk) in (0u16..).zip(disks) {
+        let backend = backend(&shell.layout, index, port, shell.disk_ring(index));
+        let DevicePageDisk { geometry, discard } = *disk;
+        // What each noxsd that accepts this chaos' messages does.
+        let indirect_segments = INDIRECT_SEGMENTS;
+        let vbd = Vbd { backend, geometry, flush: true, barrier: true, discard, indirect_segments };
+        page.add(Device::Vbd(vbd))?;
     }
     Ok(page)
 }

@@ -19,7 +19,7 @@ use super::layout::Layout;
 use super::shell::{Ports, Shell};
 use crate::config::Discovery;
 
-pub use side::DevicePageVif;
+pub use side::{DevicePageDisk, DevicePageVif};
 pub(super) use side::{GuestSide, SpecialPages};
 pub use xenstore::{RingPage, XenStoreRings};
 
@@ -73,10 +73,15 @@ impl GuestSide for Discovery {
         }
     }
 
-    fn describe(self, shell: &Shell, vifs: &[DevicePageVif]) -> Result<(), BuildError> {
+    fn describe(
+        self,
+        shell: &Shell,
+        vifs: &[DevicePageVif],
+        disks: &[DevicePageDisk],
+    ) -> Result<(), BuildError> {
         match self {
-            Self::DevicePage => device_page::DevicePage.describe(shell, vifs),
-            Self::XenStore => xenstore::XenStore.describe(shell, vifs),
+            Self::DevicePage => device_page::DevicePage.describe(shell, vifs, disks),
+            Self::XenStore => xenstore::XenStore.describe(shell, vifs, disks),
         }
     }
 }

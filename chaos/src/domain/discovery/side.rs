@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What every way of discovery decides about a guest.
 
-use noxs::{Ipv4Config, MacAddr};
+use noxs::{Discard, Geometry, Ipv4Config, MacAddr};
 use xen::Xen;
 use xen::units::{DomId, Gfn, GrantRef};
 
@@ -19,6 +19,15 @@ pub struct DevicePageVif {
     pub mtu: u16,
     /// Its address, if the config has one.
     pub ipv4: Option<Ipv4Config>,
+}
+
+/// A disk, as the device page describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePageDisk {
+    /// Its size and that of its sectors.
+    pub geometry: Geometry,
+    /// What the guest may discard.
+    pub discard: Option<Discard>,
 }
 
 /// The places of a domain's special pages behind the boot page.
@@ -68,5 +77,10 @@ pub(in crate::domain) trait GuestSide: Copy {
     ///
     /// # Errors
     /// The guest has more devices than fit into the device page.
-    fn describe(self, shell: &Shell, vifs: &[DevicePageVif]) -> Result<(), BuildError>;
+    fn describe(
+        self,
+        shell: &Shell,
+        vifs: &[DevicePageVif],
+        disks: &[DevicePageDisk],
+    ) -> Result<(), BuildError>;
 }

@@ -10,7 +10,7 @@ use xen::hvm::Param;
 use xen::units::{DomId, Gfn, GrantRef, Port};
 use xen_abi::grant_table::{GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE};
 
-use super::side::{DevicePageVif, GuestSide, SpecialPages};
+use super::side::{DevicePageDisk, DevicePageVif, GuestSide, SpecialPages};
 use crate::config::Discovery;
 use crate::domain::error::{BuildError, Doing};
 use crate::domain::flavour::Flavour;
@@ -109,7 +109,12 @@ impl GuestSide for XenStore {
         Ok("parameters")
     }
 
-    fn describe(self, _shell: &Shell, _vifs: &[DevicePageVif]) -> Result<(), BuildError> {
+    fn describe(
+        self,
+        _: &Shell,
+        _: &[DevicePageVif],
+        _: &[DevicePageDisk],
+    ) -> Result<(), BuildError> {
         // The nodes in XenStore describe the devices.
         Ok(())
     }

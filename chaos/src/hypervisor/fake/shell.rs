@@ -73,6 +73,10 @@ impl BuiltShell for FakeShell {
         [GrantRef(9), GrantRef(10)]
     }
 
+    fn disk_grant(&self, index: u16) -> GrantRef {
+        GrantRef(11 + u32::from(index))
+    }
+
     fn xenstore_rings(&self) -> Option<XenStoreRings> {
         let page = |gfn| RingPage { gfn: Gfn(gfn), port: Port(1) };
         let has_them = self.flavour.store.discovery() == Discovery::XenStore;

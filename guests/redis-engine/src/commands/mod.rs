@@ -8,6 +8,7 @@ mod hashes;
 mod index;
 mod keys;
 mod lists;
+mod persistence;
 mod scan;
 mod server;
 mod sets;
@@ -34,6 +35,7 @@ pub(crate) fn execute(
     out: &mut Output,
 ) {
     store.stats.commands += 1;
+    store.touched = false;
     let before = out.len();
     let outcome = match find(&TABLE, args.get(0)) {
         None if is_http(args) => {
@@ -50,9 +52,12 @@ pub(crate) fn execute(
             let room = if command.grows { store.need(args.total(), args.len()) } else { Ok(()) };
             let out = &mut *out;
             let commands = &TABLE;
-            room.and_then(|()| {
+            let outcome = room.and_then(|()| {
+                let store = &mut *store;
                 (command.run)(&mut Context { store, client, now, args, out, commands })
-            })
+            });
+            store.changes += u64::from(outcome.is_ok() && !command.reads && store.touched);
+            outcome
         }
     };
     if let Err(refused) = outcome {

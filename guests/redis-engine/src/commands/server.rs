@@ -5,6 +5,7 @@ use alloc::string::String;
 use core::fmt::Write;
 
 use super::context::{Command, Context, Outcome, find};
+use super::persistence;
 use crate::error::{Refused, other};
 use crate::glob;
 use crate::version::REDIS_VERSION;
@@ -124,6 +125,9 @@ pub(crate) fn info(c: &mut Context<'_>) -> Outcome {
             memory.used(),
             memory.total()
         );
+    }
+    if wanted("persistence") {
+        persistence::info(c, &mut text);
     }
     if wanted("stats") {
         let _ = write!(

@@ -2,7 +2,9 @@
 //! The table of commands.
 
 use super::context::{Command, Context, Outcome};
-use super::{connection, expiry, hashes, keys, lists, scan, server, sets, strings, zsets};
+use super::{
+    connection, expiry, hashes, keys, lists, persistence, scan, server, sets, strings, zsets,
+};
 
 const NONE: (i32, i32, i32) = (0, 0, 0);
 const ONE: (i32, i32, i32) = (1, 1, 1);
@@ -41,9 +43,10 @@ const fn grow(
 }
 
 /// All commands, sorted by name.
-pub(crate) static TABLE: [Command; 100] = [
+pub(crate) static TABLE: [Command; 103] = [
     grow("append", 3, ONE, strings::append),
     read("auth", -2, NONE, connection::auth),
+    read("bgsave", -1, NONE, persistence::bgsave),
     read("client", -2, NONE, connection::client),
     read("command", -1, NONE, server::command),
     read("config", -2, NONE, server::config),
@@ -83,6 +86,7 @@ pub(crate) static TABLE: [Command; 100] = [
     grow("incrbyfloat", 3, ONE, strings::incrbyfloat),
     read("info", -1, NONE, server::info),
     read("keys", 2, NONE, keys::keys),
+    read("lastsave", 1, NONE, persistence::lastsave),
     read("lindex", 3, ONE, lists::lindex),
     read("llen", 2, ONE, lists::llen),
     change("lpop", -2, ONE, lists::lpop),
@@ -111,6 +115,7 @@ pub(crate) static TABLE: [Command; 100] = [
     grow("rpush", -3, ONE, lists::rpush),
     grow("rpushx", -3, ONE, lists::rpushx),
     grow("sadd", -3, ONE, sets::sadd),
+    read("save", 1, NONE, persistence::save),
     read("scan", -2, NONE, scan::scan),
     read("scard", 2, ONE, sets::scard),
     read("select", 2, NONE, connection::select),

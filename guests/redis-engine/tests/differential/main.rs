@@ -9,6 +9,9 @@
 
 mod abuse;
 mod peer;
+#[path = "../ram/mod.rs"]
+mod ram;
+mod snapshots;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -45,11 +48,12 @@ ping|ping M|echo M|select 0|select 1|select x|auth M|client setname M|client get
 config no|config get appendonly|command no|reset|flushall|flushdb async|nonsense K M|hello 4
 hello 2 nonsense|debug sleep|auth M M|hello 2 setname named|client getname|hello 2 setname other no
 hello 2 setname M|hello 2 auth default x|hello 2 auth M x|hello 2 auth default x setname third
-hello 2 setname fourth auth no x|client no-evict on|client no-evict x|client setname named|auth default M
+hello 2 setname fourth auth no x|save|save x|bgsave M M|client no-evict on|client no-evict x|client setname named|auth default M
 ";
 
 /// Commands that are not compared, because their replies are random or describe the server itself.
-const NOT_COMPARED: &[&str] = &["info", "quit", "randomkey", "spop", "srandmember", "time"];
+const NOT_COMPARED: &[&str] =
+    &["info", "lastsave", "quit", "randomkey", "spop", "srandmember", "time"];
 /// The number of commands in one run.
 const LENGTH: usize = 600;
 struct Random(u64);
@@ -219,6 +223,7 @@ fn now() -> u64 {
 impl Engine {
     fn new() -> Self {
         let mut store = Store::new(1, now(), &Plenty);
+        store.load(Box::new(ram::Ram::new(1 << 20)), now()).unwrap();
         let session = Session::new(1, &mut store);
         Self { store, session }
     }

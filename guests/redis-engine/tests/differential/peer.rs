@@ -45,9 +45,17 @@ pub(crate) struct Redis {
 impl Redis {
     /// Starts it. Returns `None` if it is not installed and not required.
     pub(crate) fn start(name: &str) -> Option<Self> {
+        Self::start_with(name, None)
+    }
+
+    /// Starts it with the data of an RDB file.
+    pub(crate) fn start_with(name: &str, rdb: Option<&[u8]>) -> Option<Self> {
         let folder =
             std::env::temp_dir().join(format!("differential-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
+        if let Some(rdb) = rdb {
+            std::fs::write(folder.join("dump.rdb"), rdb).unwrap();
+        }
         let started = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--databases", "1"])
             .args(["--unixsocket", "socket"])

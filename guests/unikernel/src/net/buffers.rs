@@ -8,50 +8,31 @@
 //! `unsafe`: the backend accesses the pages at the same time as the guest.
 #![allow(unsafe_code)]
 
-use alloc::vec::Vec;
-
 use crate::grant::{Access, GrantRef, GrantTable};
-use crate::heap;
+use crate::granted::GrantedPages;
 use crate::layout::PAGE_SIZE;
 
 /// The size of the buffer of a sent frame, in bytes; two share a page.
 pub(crate) const TX_FRAME: usize = PAGE_SIZE / 2;
 
-/// Granted pages, one after the other.
-#[derive(Debug)]
-struct Pages {
-    start: *mut u8,
-    grants: Vec<GrantRef>,
-}
-
-impl Pages {
-    fn new(count: usize, access: Access, domid: u16, table: &mut GrantTable) -> Option<Self> {
-        let start = heap::take_pages(count)?;
-        let first = (start.expose_provenance() / PAGE_SIZE) as u64;
-        let grants: Option<Vec<_>> =
-            (0..count as u64).map(|page| table.grant(domid, first + page, access)).collect();
-        Some(Self { start, grants: grants? })
-    }
-}
-
 /// Pages for frames that the backend writes, one frame each.
 #[derive(Debug)]
-pub(crate) struct RxBuffers(Pages);
+pub(crate) struct RxBuffers(GrantedPages);
 
 impl RxBuffers {
     /// Allocates and grants `count` pages. Returns `None` if pages or grant entries do not suffice.
     pub(crate) fn new(count: usize, domid: u16, table: &mut GrantTable) -> Option<Self> {
-        Pages::new(count, Access::ReadWrite, domid, table).map(Self)
+        GrantedPages::new(count, Access::ReadWrite, domid, table).map(Self)
     }
 
     /// Returns the number of buffers.
     pub(crate) fn count(&self) -> usize {
-        self.0.grants.len()
+        self.0.count()
     }
 
     /// Returns the grant of buffer `number`, if it exists.
     pub(crate) fn grant(&self, number: usize) -> Option<GrantRef> {
-        self.0.grants.get(number).copied()
+        self.0.grant(number)
     }
 
     /// Copies bytes out of a buffer. Returns `None` if the buffer does not exist or does not
@@ -60,19 +41,13 @@ impl RxBuffers {
         if number >= self.count() || offset.checked_add(to.len())? > PAGE_SIZE {
             return None;
         }
-        let from = self.0.start.wrapping_add(number * PAGE_SIZE + offset);
-        // SAFETY: the source must be readable and must not overlap `to`. The bytes were checked to
-        // lie in the pages that `new` allocated for good, and `to` is private memory. The backend
-        // may write the source at the same time. The copy is assembly (`memcpy` of memory.s), which
-        // reads each byte as it was before or after the write, and both are valid.
-        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
-        Some(())
+        self.0.copy_out(number * PAGE_SIZE + offset, to)
     }
 }
 
 /// Buffers for frames that the backend reads, two in a page.
 #[derive(Debug)]
-pub(crate) struct TxBuffers(Pages);
+pub(crate) struct TxBuffers(GrantedPages);
 
 /// The location of a sent frame, for the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +61,12 @@ pub(crate) struct TxLocation {
 impl TxBuffers {
     /// Allocates and grants `pages` pages. Returns `None` if pages or grant entries do not suffice.
     pub(crate) fn new(pages: usize, domid: u16, table: &mut GrantTable) -> Option<Self> {
-        Pages::new(pages, Access::ReadOnly, domid, table).map(Self)
+        GrantedPages::new(pages, Access::ReadOnly, domid, table).map(Self)
     }
 
     /// Returns the number of buffers.
     pub(crate) fn count(&self) -> usize {
-        self.0.grants.len() * (PAGE_SIZE / TX_FRAME)
+        self.0.count() * (PAGE_SIZE / TX_FRAME)
     }
 
     /// Returns the location of buffer `number`.
@@ -99,7 +74,9 @@ impl TxBuffers {
     /// # Panics
     /// If the buffer does not exist.
     pub(crate) fn location(&self, number: usize) -> TxLocation {
-        let grant = self.0.grants[number * TX_FRAME / PAGE_SIZE];
+        let Some(grant) = self.0.grant(number * TX_FRAME / PAGE_SIZE) else {
+            panic!("tx buffer {number}")
+        };
         TxLocation { grant, offset: number * TX_FRAME % PAGE_SIZE }
     }
 
@@ -114,6 +91,6 @@ impl TxBuffers {
         // good, and they have some value (`heap::take`). They are reachable only through `self`,
         // which is borrowed mutably, and the backend can only read them, because the grant is
         // read-only.
-        unsafe { core::slice::from_raw_parts_mut(self.0.start.add(number * TX_FRAME), TX_FRAME) }
+        unsafe { core::slice::from_raw_parts_mut(self.0.start().add(number * TX_FRAME), TX_FRAME) }
     }
 }

@@ -28,7 +28,7 @@ use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
 use self::ethernet::{ETHERNET_HEADER, Station};
 use self::netif::{Exchange, Netif};
-pub use self::serve::{Next, Service};
+pub use self::serve::{Next, Pending, Service};
 pub use self::stream::Stream;
 use crate::clock::Instant;
 use crate::grant::{GrantError, GrantTable};
@@ -100,8 +100,8 @@ impl Net {
     pub fn new(mut guest: Guest) -> Result<Self, NetError> {
         let vif = *guest.vif().ok_or(NetError::NoVif)?;
         let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;
-        let mut table = GrantTable::map(&mut guest)?;
-        Self::connect(&vif, ipv4, &mut table, guest.seed().swap_bytes(), guest.started())
+        let (seed, started) = (guest.seed().swap_bytes(), guest.started());
+        Self::connect(&vif, ipv4, guest.grants()?, seed, started)
     }
 
     /// Starts an interface that has an address.

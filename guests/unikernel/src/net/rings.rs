@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The rings of a network interface.
-//!
-//! `unsafe`: it takes the ring pages by their address.
-#![allow(unsafe_code)]
 
 use noxs::Backend;
 use xen_ring::{FrontRing, NetRx, NetTx, RawPage};
 
-use crate::layout::{MAPPED, PAGE_SIZE_U64, pointer};
+use crate::device_page::ring_page;
 
 /// The ring of sent frames.
 pub(crate) type TxRing = FrontRing<NetTx, RawPage>;
@@ -20,14 +17,6 @@ pub(crate) type RxRing = FrontRing<NetRx, RawPage>;
 /// # Panics
 /// If the rings are not in the guest's memory, which is an error of dom0.
 pub(crate) fn rings(backend: &Backend<2>) -> (TxRing, RxRing) {
-    let [tx, rx] = backend.rings.map(|ring| {
-        let address = ring.gfn.saturating_mul(PAGE_SIZE_U64);
-        assert!(address != 0 && address < MAPPED, "a vif's ring is at {address:#x}");
-        // SAFETY: the page must be mapped while the value lives, aligned, and without Rust
-        // references. The address is a multiple of a page, not 0, and below `MAPPED`, all of which
-        // is mapped for good. It comes from dom0, which put the ring outside of the memory that the
-        // map lists as usable, so no Rust object lies there.
-        unsafe { RawPage::new(pointer(address)) }
-    });
-    (FrontRing::new(tx), FrontRing::new(rx))
+    let [tx, rx] = &backend.rings;
+    (FrontRing::new(ring_page(tx)), FrontRing::new(ring_page(rx)))
 }

@@ -16,7 +16,8 @@ use super::segment::{Content, inspect};
 use super::stream::Stream;
 use super::{Net, NetError, smoltcp_time};
 use crate::clock::Instant;
-use crate::{event, println};
+use crate::event::{self, Port};
+use crate::println;
 
 /// The most frames to receive before their connections are served. Several requests of a client are
 /// answered together, and no client waits for long.
@@ -52,10 +53,25 @@ pub enum Next {
     Close,
 }
 
+/// What a service does beside its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing.
+    Nothing,
+    /// There is more to do at once.
+    More,
+    /// It waits for an event of this port, which it has requested.
+    Event(Port),
+}
+
 /// A guest's service on its TCP port.
 pub trait Service {
     /// What the service stores for a connection. Dropped when the connection is closed.
     type Session;
+
+    /// Called once, when the network has allocated its memory and before it serves clients. So what is
+    /// allocated here leaves as many connections as usual.
+    fn start(&mut self) {}
 
     /// Handles a new connection.
     fn open(&mut self, stream: &mut Stream<'_>) -> Self::Session;
@@ -83,6 +99,12 @@ pub trait Service {
 
     /// Handles that a session is about to be closed because it [holds too much](Self::held).
     fn closing(&mut self, _session: &Self::Session, _stream: &Stream<'_>) {}
+
+    /// Continues what the service does beside its connections, such as saving data. Called in each
+    /// round, so it must not take long.
+    fn work(&mut self, _now: Instant) -> Pending {
+        Pending::Nothing
+    }
 
     /// Returns when to call [`expire`](Self::expire). Called after each round.
     fn deadline(&self) -> Option<Instant> {
@@ -113,19 +135,27 @@ impl Net {
     pub fn serve<S: Service>(&mut self, port: u16, service: S) -> NetError {
         let interface_port = self.netif.port;
         let Some(mut server) = Server::new(self, port, service) else { return NetError::Memory };
+        server.service.start();
         loop {
             event::serve_power();
             if let Some(wait) = server.round(Instant::now()) {
-                event::wait(&[interface_port], wait.deadline);
+                match wait.port {
+                    // Devices often share a port.
+                    Some(port) if port != interface_port => {
+                        event::wait(&[interface_port, port], wait.deadline);
+                    }
+                    _ => event::wait(&[interface_port], wait.deadline),
+                }
             }
         }
     }
 }
 
-/// There is no work before the interface's next event or this deadline.
+/// There is no work before the interface's next event, this deadline, or an event of this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) deadline: Option<Instant>,
+    pub(super) port: Option<Port>,
 }
 
 impl<'a, S: Service> Server<'a, S> {
@@ -153,13 +183,19 @@ impl<'a, S: Service> Server<'a, S> {
         if self.service.deadline().is_some_and(|deadline| deadline <= now) {
             self.service.expire(now);
         }
+        let pending = self.service.work(now);
         // Without room to send, nothing is received either, because the answer would be lost.
         let for_room = blocked || !self.net.netif.tx.has_room();
         if (more && !for_room) || self.net.netif.prepare_to_wait(for_room) {
             return None;
         }
+        let port = match pending {
+            Pending::Nothing => None,
+            Pending::More => return None,
+            Pending::Event(port) => Some(port),
+        };
         let deadlines = [self.next_deadline, self.service.deadline()];
-        Some(Wait { deadline: deadlines.into_iter().flatten().min() })
+        Some(Wait { deadline: deadlines.into_iter().flatten().min(), port })
     }
 
     /// Receives a burst of frames. Returns whether there may be more.

@@ -8,32 +8,31 @@
 //! version can always be read.
 //!
 //! ```text
-//! 2  v2.rs  read     the message `Attach`, from when records had no version of their own
-//! 3  v3.rs  written  a list of devices, each with its kind
+//! 3  v4.rs  read     a list of devices, each with its kind
+//! 4  v4.rs  written  the same, with one more kind: disks
 //! ```
 //!
 //! # Adding a device kind, or changing one
-//! 1. Copy `v3.rs` to `v4.rs`, and add the variant or the field there. Do not change what `v3.rs`
+//! 1. Copy `v4.rs` to `v5.rs`, and add the variant or the field there. Do not change what `v4.rs`
 //!    reads.
-//! 2. Raise [`RECORD_VERSION`], encode with `v4`, decode both, and remove the decoder of the
-//!    version before `v3`.
+//! 2. Raise [`RECORD_VERSION`], encode with `v5`, decode both, and remove the decoder of the
+//!    version before `v4`.
 //! 3. Add a file to `tests/golden/`, and the line that reads it to `tests/golden.rs`. Do not change
 //!    the files that exist.
 
-mod v2;
-mod v3;
+mod v4;
 
 use std::borrow::Cow;
 
 use daemon::encoding::{self, DecodeError};
 
-use crate::{Attach, ConsoleDevice, DomainId, VifDevice};
+use crate::{Attach, ConsoleDevice, DomainId, VbdDevice, VifDevice};
 
 /// Version of the records that this program writes.
-pub const RECORD_VERSION: u8 = 3;
+pub const RECORD_VERSION: u8 = 4;
 
 /// Oldest version that this program reads.
-pub const OLDEST_VERSION: u8 = 2;
+pub const OLDEST_VERSION: u8 = 3;
 
 /// Size of the longest record, in bytes.
 pub const MAX_RECORD: usize = 64 * 1024;
@@ -47,6 +46,8 @@ pub struct DeviceRecord<'a> {
     pub console: Option<ConsoleDevice>,
     /// The network interfaces.
     pub vifs: Cow<'a, [VifDevice]>,
+    /// The disks.
+    pub vbds: Cow<'a, [VbdDevice]>,
 }
 
 /// Why bytes are not a record.
@@ -71,7 +72,7 @@ impl DeviceRecord<'_> {
     /// [`MAX_RECORD`].
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
-        encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v3::Writer(self))
+        encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v4::Writer(self))
     }
 }
 
@@ -83,8 +84,8 @@ impl DeviceRecord<'static> {
     /// The version is another one, or the bytes are not a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let record = match encoding::version(bytes) {
-            Some(2) => encoding::decode::<v2::Record, MAX_RECORD>(2, bytes).map(Self::from),
-            Some(3) => encoding::decode::<v3::Record, MAX_RECORD>(3, bytes)
+            // Version 4 only adds a kind, which no record of version 3 contains.
+            Some(version @ 3..=4) => encoding::decode::<v4::Record, MAX_RECORD>(version, bytes)
                 .and_then(|record| Self::try_from(record).map_err(|_| DecodeError::Malformed)),
             Some(found) => return Err(RecordError::Version { found }),
             None => return Err(RecordError::Malformed),
@@ -95,15 +96,16 @@ impl DeviceRecord<'static> {
 
 impl<'a> From<&'a Attach> for DeviceRecord<'a> {
     fn from(attach: &'a Attach) -> Self {
-        let Attach { id, console, vifs } = attach;
-        Self { id: *id, console: *console, vifs: Cow::Borrowed(vifs) }
+        let Attach { id, console, vifs, vbds } = attach;
+        let (vifs, vbds) = (Cow::Borrowed(&vifs[..]), Cow::Borrowed(&vbds[..]));
+        Self { id: *id, console: *console, vifs, vbds }
     }
 }
 
 impl From<DeviceRecord<'_>> for Attach {
     fn from(record: DeviceRecord<'_>) -> Self {
-        let DeviceRecord { id, console, vifs } = record;
-        Self { id, console, vifs: vifs.into_owned() }
+        let DeviceRecord { id, console, vifs, vbds } = record;
+        Self { id, console, vifs: vifs.into_owned(), vbds: vbds.into_owned() }
     }
 }
 
@@ -117,7 +119,8 @@ mod tests {
     fn bytes_that_are_not_a_record_are_refused_with_the_reason() {
         let id = DomainId { domid: 3, handle: [7; 16] };
         let console = Some(ConsoleDevice { port: 1, ring: 8 });
-        let record = DeviceRecord { id, console, vifs: Cow::Borrowed(&[]) };
+        let record =
+            DeviceRecord { id, console, vifs: Cow::Borrowed(&[]), vbds: Cow::Borrowed(&[]) };
         let mut bytes = record.encode().unwrap();
         assert_eq!(DeviceRecord::decode(&bytes), Ok(record));
         for length in 0..bytes.len() {

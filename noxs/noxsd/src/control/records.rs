@@ -25,6 +25,15 @@ pub struct Recorded {
     claim: Claim,
 }
 
+#[cfg(test)]
+impl Recorded {
+    /// Returns what a record without a console says.
+    pub(crate) fn of(attach: Attach) -> Self {
+        let claim = Claim { is_unconfirmed: false, since: SystemTime::UNIX_EPOCH };
+        Self { attach, log: None, claim }
+    }
+}
+
 /// Which of two domains with the same address was the first that an earlier noxsd accepted: the
 /// smaller one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,7 +160,7 @@ mod tests {
             fs::create_dir_all(&folder).unwrap();
             let console = Some(ConsoleDevice { port: 1, ring: 8 });
             let id = DomainId { domid, handle: [1; 16] };
-            let attach = Attach { id, console, vifs: Vec::new() };
+            let attach = Attach { id, console, vifs: Vec::new(), vbds: Vec::new() };
             fs::write(folder.join(RECORD_FILE), DeviceRecord::from(&attach).encode().unwrap())
                 .unwrap();
             fs::write(folder.join(CONSOLE_LOG), "").unwrap();
@@ -210,8 +219,8 @@ mod tests {
     fn a_record_of_the_previous_version_is_read() {
         let folder = Temporary::new("previous");
         let bare = folder.record("3", 3);
-        // Version, domid, handle, no console, no vifs.
-        let previous = [&[2, 3][..], &[1; 16], &[0, 0]].concat();
+        // Version, domid, handle, no devices.
+        let previous = [&[3, 3][..], &[1; 16], &[0]].concat();
         fs::write(bare.join(RECORD_FILE), previous).unwrap();
         let records = read(&folder.0);
         assert_eq!(records.len(), 1);

@@ -11,7 +11,7 @@ use mio::{Interest, Registry, Token};
 use noxs_control::{Attach, ConsoleRole, DomainId, DomainStatus, Refusal, Reply, Request};
 
 use crate::console::{ClientId, Clients, ConsoleLog};
-use crate::domains::{AttachedAs, Domains};
+use crate::domains::{AttachFiles, AttachedAs, DiskFile, Domains};
 use crate::host::{Host, LocalPort};
 use crate::net::tap;
 
@@ -59,7 +59,7 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Executes a request, which has at most one file ([`MAX_FILES`](noxs_control::MAX_FILES)).
+    /// Executes a request, which has at most [`MAX_FILES`](noxs_control::MAX_FILES) files.
     pub fn answer<H: Host>(
         &mut self,
         request: Request,
@@ -68,12 +68,14 @@ impl Session<'_> {
         clients: &mut impl Clients,
         now: Instant,
     ) -> Answer {
-        let file = from.files.into_iter().next();
+        let mut files = from.files.into_iter();
         let result = match request {
-            Request::Attach(request) => attach(&request, file, domains, clients, now),
-            Request::Configure { id, vifs } => domains.configure(id, &vifs, now, clients),
+            Request::Attach(request) => attach(&request, files, domains, clients, now),
+            Request::Configure { id, vifs, disks } => {
+                domains.configure(id, &vifs, (&disks, disk_files(files)), now, clients)
+            }
             Request::Detach(id) => domains.detach(id, clients),
-            Request::AddSwitch { bridge } => match file {
+            Request::AddSwitch { bridge } => match files.next() {
                 Some(file) => self.add_switch(&bridge, file, domains, now),
                 None => Err(Refusal::Invalid(
                     "a switch needs a tap: no file came with the request".into(),
@@ -136,16 +138,24 @@ impl Session<'_> {
 
 fn attach<H: Host>(
     request: &Attach,
-    file: Option<OwnedFd>,
+    mut files: std::vec::IntoIter<OwnedFd>,
     domains: &mut Domains<H>,
     clients: &mut impl Clients,
     now: Instant,
 ) -> Result<(), Refusal> {
-    let log = file
+    let has_disks = request.vbds.iter().any(|vbd| vbd.image.is_some());
+    // A file that is not expected is refused as a log.
+    let log = if request.console.is_some() || !has_disks { files.next() } else { None };
+    let log = log
         .map(ConsoleLog::new)
         .transpose()
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
-    domains.attach(request, log, AttachedAs::New, now, clients)
+    let files = AttachFiles { log, disks: disk_files(files) };
+    domains.attach(request, files, AttachedAs::New, now, clients)
+}
+
+fn disk_files(files: impl Iterator<Item = OwnedFd>) -> Vec<DiskFile> {
+    files.map(|file| DiskFile::Open(File::from(file))).collect()
 }
 
 /// Returns the states of the domains that have lost a device, as many as fit in a reply.

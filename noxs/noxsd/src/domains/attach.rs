@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Connects a domain's devices, and releases them.
 
+use std::fs::File;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
@@ -19,11 +20,35 @@ use crate::turns::backoff::Backoff;
 /// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
 ///
 /// Three limits apply, the lowest first: a config of `chaos` has one vif (`MAX_VIFS` in its
-/// `config::vif`), noxsd serves this many, and a device page has room for
-/// [`noxs::layout::MAX_ENTRIES`] devices.
+/// `config::vif`), noxsd serves this many, and a device page has room for [`noxs::MAX_DEVICES`]
+/// devices of any kind.
 pub(super) const MAX_VIFS: usize = (MAX_MAP - Console::PAGES) / Vif::PAGES;
 
-const _: () = assert!(MAX_VIFS < noxs::layout::MAX_ENTRIES, "and a console");
+const _: () = assert!(MAX_VIFS < noxs::MAX_DEVICES, "and a console");
+
+/// The files that come with a domain.
+#[derive(Debug, Default)]
+pub struct AttachFiles {
+    /// The console's log.
+    pub log: Option<ConsoleLog>,
+    /// What is behind the disks, in their order, if the request says what they are.
+    pub disks: Vec<DiskFile>,
+}
+
+/// What is behind a disk.
+#[derive(Debug)]
+pub enum DiskFile {
+    /// An open file.
+    Open(File),
+    /// A file that an earlier noxsd had and this one does not, and why.
+    Lost(String),
+}
+
+impl From<Option<ConsoleLog>> for AttachFiles {
+    fn from(log: Option<ConsoleLog>) -> Self {
+        Self { log, disks: Vec::new() }
+    }
+}
 
 /// Whether a guest may be running already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +60,8 @@ pub enum AttachedAs {
 }
 
 impl<H: Host> Domains<H> {
-    /// Maps the rings of a domain and binds its ports. `log` is the console's log. Starts to serve
-    /// the console, and the vifs if the request has their identities; otherwise
+    /// Maps the rings of a domain and binds its ports. Starts to serve the console, and the vifs and
+    /// disks if the request has their identities and files; otherwise
     /// [`configure`](Self::configure) starts them.
     ///
     /// # Errors
@@ -45,11 +70,12 @@ impl<H: Host> Domains<H> {
     pub fn attach(
         &mut self,
         attach: &Attach,
-        log: Option<ConsoleLog>,
+        files: impl Into<AttachFiles>,
         guest: AttachedAs,
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
+        let AttachFiles { log, disks } = files.into();
         let domid = DomId(attach.id.domid);
         let mut replaces = false;
         if let Some(index) = self.by_domid.get(domid.0.into()) {
@@ -73,9 +99,16 @@ impl<H: Host> Domains<H> {
             }
         }
 
+        let images = self.images(&attach.vbds, disks)?;
+
         let mut pages: Vec<GrantRef> = Vec::with_capacity(MAX_MAP);
         for device in requested(attach) {
             device.add_pages(&mut pages);
+        }
+        if pages.len() > MAX_MAP {
+            let count = pages.len();
+            let text = format!("the domain has {count} ring pages: must be at most {MAX_MAP}");
+            return Err(Refusal::Invalid(text));
         }
         let memory = self.host.map(domid, &pages).map_err(refusal("map the domain's rings"))?;
         let ports = self.bind(domid, requested(attach).map(|device| device.port()))?;
@@ -110,13 +143,17 @@ impl<H: Host> Domains<H> {
         if let Some(identities) = identities {
             self.start_vifs(index, &identities, now, clients);
         }
+        if let Some(images) = images {
+            self.start_disks(index, images, now, clients);
+        }
         if replaces {
             self.attach_left_out(clients);
         }
         tracing::debug!(
-            "domain {domid} attached: {} console, {} vif",
+            "domain {domid} attached: {} console, {} vif, {} disk",
             usize::from(attach.console.is_some()),
-            attach.vifs.len()
+            attach.vifs.len(),
+            attach.vbds.len()
         );
         Ok(())
     }
@@ -194,6 +231,10 @@ impl<H: Host> Domains<H> {
         if attach.vifs.len() > MAX_VIFS {
             let count = attach.vifs.len();
             return invalid(format!("the domain has {count} vifs: must be at most {MAX_VIFS}"));
+        }
+        let (count, most) = (requested(attach).count(), noxs::MAX_DEVICES);
+        if count > most {
+            return invalid(format!("the domain has {count} devices: must be at most {most}"));
         }
         self.net.bridges(&attach.vifs)
     }

@@ -186,7 +186,7 @@ impl Bed {
     pub(super) fn traffic(&self, attach: &Attach) -> VifStatus {
         match self.domains.status(attach.id).unwrap().devices.pop().unwrap().counters {
             DeviceCounters::Vif(status) => status,
-            DeviceCounters::Console(_) => panic!("the last device is not a vif"),
+            other => panic!("the last device is not a vif: {other:?}"),
         }
     }
 
@@ -220,6 +220,7 @@ pub(crate) fn attach(domid: u16) -> Attach {
             bridge: "xenbr0".into(),
             identity: Some(identity(domid)),
         }],
+        vbds: Vec::new(),
     }
 }
 

@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Puts vifs on their bridges, once their identities are known.
+//! Puts vifs on their bridges and files behind disks, once the guest is known.
 
 use std::rc::Rc;
 use std::time::Instant;
 
-use noxs_control::{DomainId, Refusal, VifIdentity};
+use noxs_control::{DiskImage, DomainId, Refusal, VifIdentity};
 
-use super::{AttachedAs, DomainIndex, Domains, Task};
+use super::{AttachedAs, DiskFile, DomainIndex, Domains, Task};
 use crate::console::Clients;
 use crate::host::{DomId, Host};
 use crate::net::port::Receiver;
 
 impl<H: Host> Domains<H> {
-    /// Sets the identities of a domain's vifs and starts to serve them, beginning with the requests
-    /// that the guest has already put into their rings.
+    /// Sets the identities of a domain's vifs and the files behind its disks, and starts to serve
+    /// them, beginning with the requests that the guest has already put into their rings.
     ///
     /// # Errors
-    /// The vifs are configured already, or an identity is invalid. No vif is changed.
+    /// The devices are configured already, or an identity or a file is invalid. No device is changed.
     pub fn configure(
         &mut self,
         id: DomainId,
         identities: &[VifIdentity],
+        disks: (&[DiskImage], Vec<DiskFile>),
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
@@ -28,11 +29,20 @@ impl<H: Host> Domains<H> {
         let vifs = self.slots[index.0].devices.iter().filter_map(|device| device.kind.vif());
         let waiting = vifs.clone().filter(|vif| !vif.is_started());
         let (domid, count) = (id.domid, waiting.clone().count());
-        if count == 0 {
-            return Err(Refusal::Invalid(match vifs.count() {
-                0 => format!("domain {domid} has no vif to configure"),
-                _ => format!("the vifs of domain {domid} are configured already"),
+        let vbds = self.slots[index.0].devices.iter().filter_map(|device| device.kind.vbd());
+        let vbd_count = vbds.clone().filter(|vbd| !vbd.is_started()).count();
+        if count + vbd_count == 0 {
+            return Err(Refusal::Invalid(match vifs.count() + vbds.count() {
+                0 => format!("domain {domid} has no vif and no disk to configure"),
+                _ => format!("the devices of domain {domid} are configured already"),
             }));
+        }
+        let (images, files) = disks;
+        if vbd_count != images.len() {
+            let named = images.len();
+            return Err(Refusal::Invalid(format!(
+                "{named} disks to configure: must be {vbd_count}, the disks of domain {domid}"
+            )));
         }
         if count != identities.len() {
             let named = identities.len();
@@ -43,8 +53,10 @@ impl<H: Host> Domains<H> {
         let unconfigured = waiting.map(|vif| (vif.index(), vif.bridge()));
         self.net.check_identities(unconfigured.clone(), identities)?;
         self.net.check_dom0(unconfigured.map(|(_, bridge)| bridge), identities)?;
+        let images = self.open_images(images.iter(), files)?;
         self.start_vifs(index, identities, now, clients);
-        tracing::debug!("domain {domid} configured: {count} vif");
+        self.start_disks(index, images, now, clients);
+        tracing::debug!("domain {domid} configured: {count} vif, {vbd_count} disk");
         Ok(())
     }
 

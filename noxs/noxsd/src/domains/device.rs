@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The kinds of devices: the only place that lists them.
 //!
-//! A kind is a folder beside `console` and `net`, with its ring, its limits, what it does in a
+//! A kind is a folder beside `console`, `net` and `block`, with its ring, its limits, what it does in a
 //! turn, what it counts, and how it continues with a ring that an earlier noxsd served. To add a
 //! kind, write its folder and register it:
 //! - in `noxs_control`, its device in `Attach` and its counters in `DeviceCounters`;
 //! - here, a variant of [`Kind`], [`Fault`] and [`Requested`], an arm in each `match` on them (the
 //!   compiler lists them), and its devices in [`requested`];
-//! - in `attach.rs`, room for its pages beside those that `MAX_VIFS` counts.
 //!
 //! What the devices of a kind share, such as the bridges of vifs, is a field of
 //! [`Domains`](super::Domains) beside `net`. What comes with a request, such as a console's log, is
@@ -16,9 +15,10 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VifDevice};
+use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VbdDevice, VifDevice};
 use xen_ring::SharedPage;
 
+use crate::block::{Disks, Vbd, VbdFault};
 use crate::console::log::LogSpace;
 use crate::console::{Clients, Console, ConsoleFault, ConsoleLog};
 use crate::host::cx::Cx;
@@ -45,15 +45,18 @@ pub(super) struct Device {
 pub(super) enum Kind {
     Console(Console),
     Vif(Vif),
+    Vbd(Vbd),
 }
 
-/// What a guest did that costs it a device.
+/// What costs a guest a device.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error(transparent)]
     Console(#[from] ConsoleFault),
     #[error(transparent)]
     Net(#[from] NetFault),
+    #[error(transparent)]
+    Block(#[from] VbdFault),
 }
 
 impl Device {
@@ -76,20 +79,28 @@ impl Kind {
         &mut self,
         cx: &mut Cx<'_, H>,
         net: &mut Net<H::Memory>,
+        disks: &mut Disks,
         allowance: &mut Allowance,
         clients: &mut impl Clients,
     ) -> Result<Served, Fault> {
         Ok(match self {
             Self::Console(console) => console.serve(cx, clients)?,
             Self::Vif(vif) => vif.serve(cx, net, allowance)?,
+            Self::Vbd(vbd) => vbd.serve(cx, disks)?,
         })
     }
 
     /// Removes the device from what it shares with others.
-    pub(super) fn release<M>(&mut self, net: &mut Net<M>, clients: &mut impl Clients) {
+    pub(super) fn release<M>(
+        &mut self,
+        net: &mut Net<M>,
+        disks: &mut Disks,
+        clients: &mut impl Clients,
+    ) {
         match self {
             Self::Console(console) => console.release(clients),
             Self::Vif(vif) => vif.release(net),
+            Self::Vbd(vbd) => vbd.release(disks),
         }
     }
 
@@ -98,6 +109,7 @@ impl Kind {
         match self {
             Self::Console(_) => "console".to_owned(),
             Self::Vif(vif) => format!("vif{}", vif.index()),
+            Self::Vbd(vbd) => format!("vbd{}", vbd.index()),
         }
     }
 
@@ -105,6 +117,7 @@ impl Kind {
         match self {
             Self::Console(console) => DeviceCounters::Console(console.status()),
             Self::Vif(vif) => DeviceCounters::Vif(vif.status(net)),
+            Self::Vbd(vbd) => DeviceCounters::Vbd(vbd.status()),
         }
     }
 
@@ -128,12 +141,22 @@ impl Kind {
         if let Self::Vif(vif) = self { Some(vif) } else { None }
     }
 
+    /// Returns the disk, if it is one.
+    pub(super) fn vbd(&self) -> Option<&Vbd> {
+        if let Self::Vbd(vbd) = self { Some(vbd) } else { None }
+    }
+
+    /// Returns the disk, if it is one.
+    pub(super) fn vbd_mut(&mut self) -> Option<&mut Vbd> {
+        if let Self::Vbd(vbd) = self { Some(vbd) } else { None }
+    }
+
     /// Returns whether the device is served as soon as it is attached. A vif is served once its
-    /// identity is known.
+    /// identity is known, a disk once the file behind it is.
     pub(super) fn is_served_at_once(&self) -> bool {
         match self {
             Self::Console(_) => true,
-            Self::Vif(_) => false,
+            Self::Vif(_) | Self::Vbd(_) => false,
         }
     }
 }
@@ -143,6 +166,7 @@ impl Kind {
 pub(super) enum Requested<'a> {
     Console(&'a ConsoleDevice),
     Vif(&'a VifDevice),
+    Vbd(&'a VbdDevice),
 }
 
 /// What the devices of one request need beside their pages and ports.
@@ -159,7 +183,8 @@ pub(super) struct Resources {
 /// Returns the devices of a request, in the order of their pages and ports.
 pub(super) fn requested(attach: &Attach) -> impl Iterator<Item = Requested<'_>> {
     let consoles = attach.console.iter().map(Requested::Console);
-    consoles.chain(attach.vifs.iter().map(Requested::Vif))
+    let vifs = attach.vifs.iter().map(Requested::Vif);
+    consoles.chain(vifs).chain(attach.vbds.iter().map(Requested::Vbd))
 }
 
 impl Requested<'_> {
@@ -168,6 +193,7 @@ impl Requested<'_> {
         match self {
             Self::Console(device) => pages.extend(Console::pages(device)),
             Self::Vif(device) => pages.extend(Vif::pages(device)),
+            Self::Vbd(device) => pages.extend(Vbd::pages(device)),
         }
     }
 
@@ -176,6 +202,7 @@ impl Requested<'_> {
         match self {
             Self::Console(device) => Console::port(device),
             Self::Vif(device) => Vif::port(device),
+            Self::Vbd(device) => Vbd::port(device),
         }
     }
 
@@ -198,6 +225,7 @@ impl Requested<'_> {
                 let bridge = resources.bridges.next()?;
                 (Kind::Vif(Vif::attach(device, bridge, *base)), Vif::RING_SIZE)
             }
+            Self::Vbd(device) => (Kind::Vbd(Vbd::attach(device, *base)), Vbd::RING_SIZE),
         };
         *base += size;
         Some(kind)

@@ -5,11 +5,12 @@
 use std::time::Instant;
 
 use noxs_control::{
-    Attach, ConsoleStatus, DeviceCounters, DeviceStatus, DomainId, DomainStatus, Refusal, VifStatus,
+    Attach, ConsoleStatus, DeviceCounters, DeviceStatus, DomainId, DomainStatus, Refusal,
+    VbdStatus, VifStatus,
 };
 
-use super::{AttachedAs, Domains};
-use crate::console::{Clients, ConsoleLog};
+use super::{AttachFiles, AttachedAs, DiskFile, Domains};
+use crate::console::Clients;
 use crate::host::Host;
 
 /// Why a domain is left out that has crashed noxsd.
@@ -20,8 +21,10 @@ pub const CRASHED: &str = "noxsd crashed twice while it served this guest; destr
 pub(super) struct LeftOut {
     /// Lists all of its devices as broken.
     pub(super) status: DomainStatus,
-    /// What it is served from once its addresses are free; `None` if it never is.
-    waiting: Option<(Attach, Option<ConsoleLog>)>,
+    /// The files behind its disks stay locked: the guest has not finished with them.
+    files: AttachFiles,
+    /// Its request, if it is served as soon as its addresses are free.
+    waiting: Option<Attach>,
 }
 
 impl<H: Host> Domains<H> {
@@ -34,24 +37,25 @@ impl<H: Host> Domains<H> {
     pub fn attach_recorded(
         &mut self,
         attach: &Attach,
-        log: Option<ConsoleLog>,
+        files: AttachFiles,
         now: Instant,
         clients: &mut impl Clients,
     ) -> Result<(), Refusal> {
-        match self.check(attach, log.is_some()) {
+        match self.check(attach, files.log.is_some()) {
             Err(refusal @ Refusal::AddressInUse(_)) => {
                 let status = status(attach, &refusal.to_string());
-                self.left_out.push(LeftOut { status, waiting: Some((attach.clone(), log)) });
+                self.left_out.push(LeftOut { status, files, waiting: Some(attach.clone()) });
                 Err(refusal)
             }
-            _ => self.attach(attach, log, AttachedAs::Running, now, clients),
+            _ => self.attach(attach, files, AttachedAs::Running, now, clients),
         }
     }
 
     /// Notes that a domain is not served, and why. Nothing of it is mapped or bound; its status
-    /// lists all of its devices as broken.
-    pub fn leave_out(&mut self, attach: &Attach, reason: &str) {
-        self.left_out.push(LeftOut { status: status(attach, reason), waiting: None });
+    /// lists all of its devices as broken. Its `disks` stay open and locked.
+    pub fn leave_out(&mut self, attach: &Attach, reason: &str, disks: Vec<DiskFile>) {
+        let (status, files) = (status(attach, reason), AttachFiles { log: None, disks });
+        self.left_out.push(LeftOut { status, files, waiting: None });
     }
 
     /// Forgets domains that are not served. Returns whether there was one.
@@ -63,13 +67,13 @@ impl<H: Host> Domains<H> {
 
     /// Serves the domains whose addresses are free now, in the order in which they were left out.
     pub(super) fn attach_left_out(&mut self, clients: &mut impl Clients) {
-        for mut domain in std::mem::take(&mut self.left_out) {
-            let Some((attach, log)) = domain.waiting.take() else {
+        for domain in std::mem::take(&mut self.left_out) {
+            let Some(attach) = domain.waiting else {
                 self.left_out.push(domain);
                 continue;
             };
             let domid = attach.id.domid;
-            match self.attach_recorded(&attach, log, self.last_turn, clients) {
+            match self.attach_recorded(&attach, domain.files, self.last_turn, clients) {
                 Ok(()) => tracing::info!("serving domain {domid} again: its address is free"),
                 Err(Refusal::AddressInUse(_)) => {}
                 Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
@@ -90,5 +94,9 @@ fn status(attach: &Attach, reason: &str) -> DomainStatus {
         .vifs
         .iter()
         .map(|vif| device(format!("vif{}", vif.index), DeviceCounters::Vif(VifStatus::default())));
-    DomainStatus { id: attach.id, devices: console.chain(vifs).collect() }
+    let vbds = attach
+        .vbds
+        .iter()
+        .map(|vbd| device(format!("vbd{}", vbd.index), DeviceCounters::Vbd(VbdStatus::default())));
+    DomainStatus { id: attach.id, devices: console.chain(vifs).chain(vbds).collect() }
 }

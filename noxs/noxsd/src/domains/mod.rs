@@ -2,7 +2,7 @@
 //! The attached domains, their devices and their event channels.
 //!
 //! [`Domains`] owns all devices. `attach` connects a domain's devices, `configure` puts its vifs on
-//! their bridges, `turn` serves devices that are ready, `consoles` connects clients, `status`
+//! their bridges, `disks` puts files behind its disks, `turn` serves devices that are ready, `consoles` connects clients, `status`
 //! reports states. `device` lists the kinds of devices. Only requests that concern all guests walk
 //! over all guests.
 
@@ -12,6 +12,7 @@ pub(crate) mod bed;
 mod configure;
 mod consoles;
 mod device;
+mod disks;
 mod left_out;
 mod status;
 #[cfg(test)]
@@ -26,10 +27,11 @@ use std::time::{Duration, Instant};
 use noxs_control::{DomainId, Refusal};
 use slab::Slab;
 
-pub use self::attach::AttachedAs;
+pub use self::attach::{AttachFiles, AttachedAs, DiskFile};
 use self::device::{Device, Fault};
 pub use self::left_out::CRASHED;
 use self::left_out::LeftOut;
+use crate::block::Disks;
 use crate::console::Clients;
 use crate::console::log::LogSpace;
 use crate::host::{DomId, Host, LocalPort};
@@ -101,6 +103,7 @@ pub struct Domains<H: Host> {
     by_domid: IdTable<DomainIndex>,
     by_port: IdTable<DomainIndex>,
     net: Net<H::Memory>,
+    disks: Disks,
     turns: Turns<Task>,
     /// When the last turn began.
     last_turn: Instant,
@@ -126,6 +129,7 @@ impl<H: Host> Domains<H> {
             by_domid: IdTable::new(MAX_DOMAINS),
             by_port: IdTable::new(MAX_PORTS),
             net: Net::default(),
+            disks: Disks::new(now),
             turns: Turns::default(),
             last_turn: now,
             recent: Recent::default(),
@@ -203,7 +207,7 @@ impl<H: Host> Domains<H> {
             self.turns.remove(turn);
         }
         let Some(port) = device.port.take() else { return };
-        device.kind.release(&mut self.net, clients);
+        device.kind.release(&mut self.net, &mut self.disks, clients);
         if domain.devices.iter().any(|other| other.port == Some(port)) {
             return;
         }

@@ -5,6 +5,7 @@ mod attach;
 mod configure;
 mod configure_order;
 mod console;
+mod disks;
 mod faults;
 mod floods;
 mod frames;

@@ -18,10 +18,15 @@ use crate::turns::{After, Served, TurnId, Wake};
 /// Most devices and taps that are served before clients get their turns.
 const TURN: usize = 64;
 
-/// Frames that are copied, and read from and written to taps, before clients get their turns: the
-/// device that exceeds this number is the last one of its turn. One device copies at most
-/// 4 [batches](crate::net::transfer::BATCH) in its turn, of 64 frames each: waiting frames, frames
-/// from the guest, and frames to one receiver or to a few.
+/// How often in one turn the queue of devices is served: what the kernel reads and writes at once is
+/// answered in the same turn.
+const PASSES: usize = 2;
+
+/// Frames and pages that are copied, and frames that are read from and written to taps, before
+/// clients get their turns: the device that exceeds this number is the last one of its turn. One vif copies at
+/// most 4 [batches](crate::net::transfer::BATCH) in its turn, of 64 frames each: waiting frames,
+/// frames from the guest, and frames to one receiver or to a few. A disk copies at most what its
+/// requests may take ([`DOMAIN_PAGES`](crate::block::DOMAIN_PAGES)), and a batch.
 const WORK: usize = 256;
 
 impl<H: Host> Domains<H> {
@@ -71,9 +76,9 @@ impl<H: Host> Domains<H> {
         }
     }
 
-    /// Returns whether devices or taps are ready now.
+    /// Returns whether devices or taps are ready now, or operations on files must be started again.
     pub fn has_work(&self) -> bool {
-        self.turns.ready() > 0
+        self.turns.ready() > 0 || self.disks.has_unsubmitted()
     }
 
     /// Returns when a device becomes ready even if no event comes.
@@ -89,14 +94,21 @@ impl<H: Host> Domains<H> {
             self.net.check_waiting(now);
         }
         self.net.begin_turn();
-        let mut left = self.turns.ready().min(TURN);
-        while self.net.work() < WORK
-            && let Some((turn, task)) = self.turns.take_next(&mut left)
-        {
-            match task {
-                Task::Device(id) => self.serve(turn, id, now, clients),
-                Task::Tap(id) => self.serve_tap(turn, id, now, clients),
-                Task::Floods(id) => self.serve_floods(turn, id, now, clients),
+        self.disks.begin_turn();
+        self.finish_io();
+        for _ in 0..PASSES {
+            let mut left = self.turns.ready().min(TURN);
+            while self.net.work() + self.disks.work() < WORK
+                && let Some((turn, task)) = self.turns.take_next(&mut left)
+            {
+                match task {
+                    Task::Device(id) => self.serve(turn, id, now, clients),
+                    Task::Tap(id) => self.serve_tap(turn, id, now, clients),
+                    Task::Floods(id) => self.serve_floods(turn, id, now, clients),
+                }
+            }
+            if !self.finish_io() {
+                break;
             }
         }
         serving::end();
@@ -115,7 +127,7 @@ impl<H: Host> Domains<H> {
         let domid = DomId(domain.domid);
         let shared = self.recent.serve(id.domain, now);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now, shared };
-        let served = device.kind.serve(&mut cx, &mut self.net, allowance, clients);
+        let served = device.kind.serve(&mut cx, &mut self.net, &mut self.disks, allowance, clients);
         let after = served.map(|Served { after, progress }| {
             if progress {
                 backoff.progress();
@@ -146,6 +158,16 @@ impl<H: Host> Domains<H> {
                 }
             }
         }
+    }
+
+    /// Starts operations on files, and queues the disks for which some are finished. Returns whether
+    /// there are any.
+    fn finish_io(&mut self) -> bool {
+        let ready = self.turns.ready();
+        for turn in self.disks.finish(&mut self.host) {
+            self.turns.queue(turn);
+        }
+        self.turns.ready() > ready
     }
 
     fn serve_tap(&mut self, turn: TurnId, id: BridgeId, now: Instant, clients: &mut impl Clients) {

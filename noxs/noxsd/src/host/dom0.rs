@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use xen::Error;
 use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
@@ -10,17 +11,33 @@ use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
 use xen::units::{DomId, GrantRef, Port};
 
 use super::buffers::{GrantCopy, PageBuffers};
+use super::file_io::{FileEngine, FileIo, FinishedIo};
 use super::{Host, LocalPort, RemotePort};
 
 /// Number of open grant devices. To add a mapping, the kernel walks over all mappings of the open
 /// device (Linux `drivers/xen/gntdev.c`, `gntdev_add_map`), so noxsd spreads them over many.
 const GRANT_DEVICES: usize = 256;
 
-/// dom0's event channel device and grant devices.
+/// The result of copies if the kernel has refused all of them (`GNTST_general_error`).
+const GENERAL_ERROR: i16 = -1;
+
+/// dom0's event channel device and grant devices, and what reads and writes files.
 #[derive(Debug)]
 pub struct XenHost {
     events: EventChannels,
     grants: Vec<GrantDevice>,
+    files: FileEngine,
+}
+
+/// Why [`XenHost`] cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenHostError {
+    /// Xen's devices cannot be opened.
+    #[error(transparent)]
+    Xen(#[from] Error),
+    /// The threads for disks cannot be started.
+    #[error("cannot start threads for disks")]
+    Threads(#[from] io::Error),
 }
 
 /// Whether [`XenHost::pending`] has returned all events.
@@ -37,11 +54,11 @@ impl XenHost {
     ///
     /// # Errors
     /// A device cannot be opened: this is not a dom0, or the user is not permitted to.
-    pub fn open() -> Result<Self, Error> {
+    pub fn open() -> Result<Self, OpenHostError> {
         let events = EventChannels::open()?;
         let grants =
             (0..GRANT_DEVICES).map(|_| GrantDevice::open()).collect::<Result<Vec<_>, _>>()?;
-        let host = Self { events, grants };
+        let host = Self { events, grants, files: FileEngine::start()? };
         host.warm();
         Ok(host)
     }
@@ -58,6 +75,12 @@ impl XenHost {
     #[must_use]
     pub fn events_fd(&self) -> RawFd {
         self.events.as_raw_fd()
+    }
+
+    /// Returns the file descriptor that is readable while operations on files are finished.
+    #[must_use]
+    pub fn files_fd(&self) -> RawFd {
+        self.files.fd()
     }
 
     /// Appends ports with events to the list. More may be pending.
@@ -134,6 +157,31 @@ impl Host for XenHost {
             .collect();
         let result = self.grants[0].copy(&mut ops);
         finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+    }
+
+    fn copy(&mut self, copies: &mut [CopyOp<'_>]) {
+        if let Err(error) = self.grants[0].copy(copies) {
+            tracing::warn!("{error}");
+            for copy in copies {
+                copy.failed = Some(GENERAL_ERROR);
+            }
+        }
+    }
+
+    fn begin_io(&mut self, io: FileIo) {
+        self.files.begin(io);
+    }
+
+    fn submit_io(&mut self) -> bool {
+        self.files.submit()
+    }
+
+    fn finished_io(&mut self, finished: &mut Vec<FinishedIo>) {
+        self.files.finished(finished);
+    }
+
+    fn wait_io(&mut self, timeout: Duration) {
+        self.files.wait(timeout);
     }
 }
 

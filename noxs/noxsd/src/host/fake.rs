@@ -2,17 +2,25 @@
 //! Xen in ordinary memory, for tests that act as the guests.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use xen::gntdev::CopyLocal;
 use xen_ring::SharedPage;
 pub(crate) use xen_ring::testing::FakePage;
 
 use super::buffers::{GrantCopy, PageBuffers};
-use super::{DomId, GrantRef, Host, LocalPort, RemotePort, serving};
+use super::file_io::{FileIo, FinishedIo, IoKind, IoPart};
+use super::{CopyOp, DomId, GrantRef, Host, LocalPort, RemotePort, serving};
 
 pub(crate) const CONSOLE_REF: u32 = 1;
 pub(crate) const TX_REF: u32 = 8;
 pub(crate) const RX_REF: u32 = 9;
+/// Grant reference of the ring of the first disk. Those of others follow.
+pub(crate) const DISK_REF: u32 = 10;
 /// Grant reference of the first page that a guest grants for frames.
 pub(crate) const DATA_REF: u32 = 100;
 pub(crate) const DATA_REFS: u32 = 300;
@@ -33,6 +41,16 @@ pub(crate) struct FakeHost {
     pub(crate) copies: usize,
     /// Number of frames that these calls have copied.
     pub(crate) copied: usize,
+    /// Operations on files that are not carried out yet, in their order.
+    pub(crate) begun: Vec<FileIo>,
+    /// Whether operations stay in `begun` until a test finishes them.
+    pub(crate) holds_io: bool,
+    /// Results that were not taken yet.
+    pub(crate) finished: Vec<FinishedIo>,
+    /// What reads and writes fail with, instead of being carried out.
+    pub(crate) fail_io: Option<i32>,
+    /// The kinds of all operations that were begun.
+    pub(crate) kinds: Vec<IoKind>,
 }
 
 impl Host for FakeHost {
@@ -99,6 +117,40 @@ impl Host for FakeHost {
             }
         }
     }
+
+    fn copy(&mut self, copies: &mut [CopyOp<'_>]) {
+        for copy in copies {
+            let page = self.pages.get(&(copy.domid.0, copy.reference.0));
+            copy.failed = if page.is_some() { None } else { Some(-3) };
+            let (Some(page), offset) = (page, usize::from(copy.offset)) else { continue };
+            match &mut copy.local {
+                CopyLocal::From(from) => page.write(offset, from),
+                CopyLocal::To(to) => page.read(offset, to),
+            }
+        }
+    }
+
+    fn begin_io(&mut self, io: FileIo) {
+        self.kinds.push(io.kind);
+        self.begun.push(io);
+    }
+
+    fn submit_io(&mut self) -> bool {
+        while !self.holds_io && !self.begun.is_empty() {
+            self.finish_io(0);
+        }
+        true
+    }
+
+    fn finished_io(&mut self, finished: &mut Vec<FinishedIo>) {
+        finished.append(&mut self.finished);
+    }
+
+    fn wait_io(&mut self, _: Duration) {
+        if self.finished.is_empty() && !self.begun.is_empty() {
+            self.finish_io(0);
+        }
+    }
 }
 
 impl FakeHost {
@@ -110,10 +162,40 @@ impl FakeHost {
         }
     }
 
+    /// Carries out an operation that was begun.
+    pub(crate) fn finish_io(&mut self, index: usize) {
+        let FileIo { key, file, kind, offset, mut parts } = self.begun.remove(index);
+        let result = match self.fail_io {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None => carry_out(&file, kind, offset, &mut parts),
+        };
+        self.finished.push(FinishedIo { key, result, parts });
+    }
+
     /// Adds the rings of a guest.
     pub(crate) fn guest_rings(&mut self, domid: u16) {
-        for gref in [CONSOLE_REF, TX_REF, RX_REF] {
+        for gref in [CONSOLE_REF, TX_REF, RX_REF, DISK_REF, DISK_REF + 1] {
             self.pages.insert((domid, gref), FakePage::new(1));
         }
     }
+}
+
+fn carry_out(
+    file: &Arc<File>,
+    kind: IoKind,
+    mut offset: u64,
+    parts: &mut [IoPart],
+) -> io::Result<()> {
+    for part in parts {
+        match kind {
+            IoKind::Read => file.read_exact_at(part.data_mut(), offset)?,
+            IoKind::Write => file.write_all_at(part.data(), offset)?,
+            IoKind::Sync | IoKind::Discard { .. } => {}
+        }
+        offset += u64::from(part.length);
+    }
+    if let IoKind::Discard { length } = kind {
+        file.write_all_at(&vec![0; usize::try_from(length).unwrap()], offset)?;
+    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 //! What devices need from Xen and the kernel, as a trait, so that tests can run all the rest.
 //!
 //! [`buffers`] are private pages that granted pages are copied to and from, [`cx`] is what a device
-//! is served with in one turn, [`dom0`] is the real host, [`serving`] is the domain that is being
-//! served. Memory that a guest may change at any time is a [`SharedPage`]; the back ends of the
+//! is served with in one turn, [`dom0`] is the real host, [`file_io`] reads and writes files for it,
+//! [`serving`] is the domain that is being served. Memory that a guest may change at any time is a [`SharedPage`]; the back ends of the
 //! rings in it are in the crate `xen_ring`, too.
 
 pub mod buffers;
@@ -11,15 +11,19 @@ pub mod cx;
 pub mod dom0;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod file_io;
 pub mod serving;
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
+pub use xen::gntdev::CopyOp;
 pub use xen::units::{DomId, GrantRef, PAGE_SIZE};
 use xen_ring::SharedPage;
 
 use self::buffers::{GrantCopy, PageBuffers};
+use self::file_io::{FileIo, FinishedIo};
 
 /// Most ring pages that one call of [`Host::map`] can map.
 pub const MAX_MAP: usize = xen::gntdev::MAX_MAP;
@@ -77,4 +81,21 @@ pub trait Host {
 
     /// Copies from buffers into guests' pages. Sets [`GrantCopy::done`] in each copy.
     fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]);
+
+    /// Copies between guests' pages and any buffers, in either direction. Sets
+    /// [`CopyOp::failed`] in each copy.
+    fn copy(&mut self, copies: &mut [CopyOp<'_>]);
+
+    /// Takes an operation on a file. [`submit_io`](Self::submit_io) starts it at the latest.
+    fn begin_io(&mut self, io: FileIo);
+
+    /// Starts the operations that were begun. Returns whether all are started; otherwise the caller
+    /// tries again.
+    fn submit_io(&mut self) -> bool;
+
+    /// Appends the results of finished operations.
+    fn finished_io(&mut self, finished: &mut Vec<FinishedIo>);
+
+    /// Waits until an operation is finished, for `timeout` at most.
+    fn wait_io(&mut self, timeout: Duration);
 }

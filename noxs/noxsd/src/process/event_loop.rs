@@ -20,6 +20,7 @@ use crate::net::BridgeId;
 const LISTENER: Token = Token(0);
 const EVENT_CHANNELS: Token = Token(1);
 const ADDRESSES: Token = Token(2);
+const FILES: Token = Token(3);
 
 /// Most events that one call of poll returns.
 const EVENTS: usize = 256;
@@ -49,6 +50,7 @@ impl EventLoop {
         let events = domains.host.events_fd();
         registry.register(&mut Level(events), EVENT_CHANNELS, Interest::READABLE)?;
         registry.register(&mut Level(addresses.fd()), ADDRESSES, Interest::READABLE)?;
+        registry.register(&mut Level(domains.host.files_fd()), FILES, Interest::READABLE)?;
         let server = Server::new(listener, poll.registry().try_clone()?, LISTENER)?;
         Ok(Self { poll, registry, domains, server, addresses })
     }
@@ -102,6 +104,8 @@ impl EventLoop {
                             }
                         }
                     }
+                    // The turn below looks at what is finished.
+                    FILES => {}
                     ADDRESSES => {
                         if let Err(error) = addresses.serve(domains) {
                             tracing::warn!("cannot learn changes of dom0's addresses: {error}");

@@ -2,12 +2,13 @@
 //! The process: its start as root, how it gives up root, and its loop.
 //!
 //! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,
-//! [`crashes`] remembers which domain crashed noxsd,
+//! `disks` the files behind the disks of running guests, [`crashes`] remembers which domain crashed noxsd,
 //! [`privileges`] and [`seccomp`] give up what is not needed afterwards, and [`event_loop`] serves.
 //! `address_watch` learns dom0's own addresses.
 
 mod address_watch;
 pub mod crashes;
+mod disks;
 pub mod event_loop;
 pub mod privileges;
 pub mod seccomp;

@@ -64,8 +64,9 @@ pub fn require_root() -> Result<(), PrivilegeError> {
 }
 
 /// Limits the size of files to twice that of a console's log, for this process: it has a descriptor
-/// of each log, and could fill `/run` through them. Without effect if standard error is a file,
-/// which may grow larger.
+/// of each log, and could fill `/run` through them. A toolstack, which is root, lifts the limit for
+/// the first guest that has a file behind a disk. Without effect if standard error is a file, which
+/// may grow larger.
 ///
 /// # Errors
 /// The kernel refuses.

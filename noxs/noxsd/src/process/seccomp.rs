@@ -36,6 +36,12 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_pread64,
     libc::SYS_ftruncate,
     libc::SYS_fcntl,
+    // Disks: through a ring whose operations are limited (`host::file_io::ring`), or in threads.
+    // Discards are in `filter`.
+    libc::SYS_io_uring_enter,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_fdatasync,
     // Memory; for mappings see `filter`.
     libc::SYS_brk,
     libc::SYS_munmap,
@@ -43,6 +49,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_madvise,
     libc::SYS_getrandom,
     libc::SYS_futex,
+    libc::SYS_sched_yield,
     // Exiting with a message.
     libc::SYS_exit,
     libc::SYS_exit_group,
@@ -100,6 +107,14 @@ pub fn filter() -> Result<BpfProgram, SeccompError> {
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![SeccompRule::new(vec![not_executable.clone()])?]);
     }
+    // Discards in files, which does not change their size.
+    let punch_hole =
+        u64::from((libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE).unsigned_abs());
+    let punches = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, punch_hole)?;
+    rules.insert(libc::SYS_fallocate, vec![SeccompRule::new(vec![punches])?]);
+    // Reads a limit: there is no new one.
+    let reads = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    rules.insert(libc::SYS_prlimit64, vec![SeccompRule::new(vec![reads])?]);
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::KillProcess,
@@ -109,12 +124,12 @@ pub fn filter() -> Result<BpfProgram, SeccompError> {
     Ok(filter.try_into()?)
 }
 
-/// Installs the filter permanently.
+/// Installs the filter permanently, for all threads.
 ///
 /// # Errors
 /// The kernel refuses it.
 pub fn install(filter: &BpfProgram) -> Result<(), SeccompError> {
-    Ok(seccompiler::apply_filter(filter)?)
+    Ok(seccompiler::apply_filter_all_threads(filter)?)
 }
 
 #[cfg(test)]
@@ -162,6 +177,9 @@ mod tests {
             [libc::SYS_read, -1, 0, 0],
             [libc::SYS_mmap, 0, 4096, map.into()],
             [libc::SYS_ioctl, -1, IOCTL_GNTDEV_GRANT_COPY.cast_signed(), 0],
+            [libc::SYS_io_uring_enter, -1, 0, 0],
+            [libc::SYS_fallocate, -1, 3, 0],
+            [libc::SYS_prlimit64, 0, libc::RLIMIT_FSIZE.into(), 0],
         ] {
             assert_eq!(under_filter(call), None, "{call:?}");
         }
@@ -187,6 +205,10 @@ mod tests {
             // IOCTL_PRIVCMD_HYPERCALL, on any file.
             [libc::SYS_ioctl, -1, 0x30_5000, 0],
             [libc::SYS_ioctl, -1, libc::TUNSETIFF.cast_signed(), 0],
+            [libc::SYS_io_uring_setup, 1, 0, 0],
+            [libc::SYS_io_uring_register, -1, 0, 0],
+            [libc::SYS_fallocate, -1, 0, 0],
+            [libc::SYS_prlimit64, 0, libc::RLIMIT_FSIZE.into(), 4096],
         ] {
             assert_eq!(under_filter(call), Some(Signal::SIGSYS), "{call:?}");
         }

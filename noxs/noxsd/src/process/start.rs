@@ -13,13 +13,14 @@ use noxs_control::{Refusal, Request};
 
 use super::address_watch::AddressWatch;
 use super::crashes::{CrashFileError, Crashes};
+use super::disks;
 use super::event_loop::EventLoop;
 use super::privileges::{self, Account, PrivilegeError};
 use super::seccomp::{self, SeccompError};
 use super::taps::{self, OpenTapError};
 use crate::control::records;
-use crate::domains::{CRASHED, Domains};
-use crate::host::dom0::XenHost;
+use crate::domains::{AttachFiles, CRASHED, Domains};
+use crate::host::dom0::{OpenHostError, XenHost};
 use crate::host::serving;
 
 /// The kernel's default limit on the file descriptors of a process (`fs.nr_open`). Each console
@@ -58,9 +59,9 @@ pub enum StartError {
     /// Root cannot be given up.
     #[error(transparent)]
     Privileges(#[from] PrivilegeError),
-    /// Xen's devices cannot be opened.
+    /// Xen's devices cannot be opened, or no thread can be started.
     #[error(transparent)]
-    Xen(#[from] xen::Error),
+    Host(#[from] OpenHostError),
     /// A bridge cannot be reached.
     #[error(transparent)]
     Tap(#[from] OpenTapError),
@@ -109,10 +110,14 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     let recorded = records::read(&options.records);
     let handles: Vec<_> = recorded.iter().map(|record| record.attach.id.handle).collect();
     let crashes = Crashes::open(&options.socket, &handles)?;
-    let (left_out, recorded): (Vec<_>, Vec<_>) =
-        recorded.into_iter().partition(|record| crashes.leave_out(record.attach.id.handle));
+    let writes_files = disks::writes_files(&recorded);
+    let files = disks::open(&recorded);
+    let (left_out, recorded): (Vec<_>, Vec<_>) = recorded
+        .into_iter()
+        .zip(files)
+        .partition(|(record, _)| crashes.leave_out(record.attach.id.handle));
     crashes.record_panics();
-    let taps = taps::open(&options.bridges, &recorded)?;
+    let taps = taps::open(&options.bridges, recorded.iter().map(|(record, _)| record))?;
     let now = Instant::now();
     let mut domains = Domains::new(host, now);
     let mut addresses = AddressWatch::open().map_err(StartError::Addresses)?;
@@ -125,7 +130,9 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!("cannot notify the service manager that noxsd is ready: {error}");
     }
-    privileges::limit_file_size()?;
+    if !writes_files {
+        privileges::limit_file_size()?;
+    }
     privileges::give_up(account)?;
     seccomp::install(&filter)?;
 
@@ -136,15 +143,16 @@ pub fn run(options: &Options) -> Result<Infallible, StartError> {
             .add_switch(&bridge, tap, domains, now)
             .map_err(|refusal| StartError::Switch { bridge: bridge.clone(), refusal })?;
     }
-    for record in left_out {
+    for (record, disks) in left_out {
         let domid = record.attach.id.domid;
         tracing::warn!("domain {domid} is not served: noxsd crashed twice while it served it");
-        domains.leave_out(&record.attach, CRASHED);
+        domains.leave_out(&record.attach, CRASHED, disks);
     }
-    for record in recorded {
+    for (record, disks) in recorded {
         let domid = record.attach.id.domid;
         serving::begin(record.attach.id.handle);
-        match domains.attach_recorded(&record.attach, record.log, now, server) {
+        let files = AttachFiles { log: record.log, disks };
+        match domains.attach_recorded(&record.attach, files, now, server) {
             Ok(()) => tracing::info!("serving domain {domid} again"),
             Err(refusal) => tracing::warn!("domain {domid} is not served: {refusal}"),
         }

@@ -66,11 +66,11 @@ impl OpenTapError {
 ///
 /// # Errors
 /// A wanted bridge cannot be reached. For one of the others a warning is logged.
-pub(super) fn open(
-    wanted: &[String],
-    recorded: &[Recorded],
+pub(super) fn open<'a>(
+    wanted: &'a [String],
+    recorded: impl Iterator<Item = &'a Recorded>,
 ) -> Result<Vec<(String, OwnedFd)>, OpenTapError> {
-    let used = recorded.iter().flat_map(|record| record.attach.vifs.iter().map(|vif| &vif.bridge));
+    let used = recorded.flat_map(|record| record.attach.vifs.iter().map(|vif| &vif.bridge));
     let bridges: Vec<&String> = wanted.iter().chain(used).collect();
     let mut taps = Vec::new();
     for (number, bridge) in bridges.iter().enumerate() {

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::vec::Vec;
 
 use noxs::{Backend, DeviceState, MacAddr, Ring};
@@ -26,14 +26,13 @@ mod places;
 
 use super::serve::Server;
 use super::*;
+use crate::event::Port;
+use crate::heap::testing::{Arena, test_page};
 use crate::layout::{PAGE_SIZE_U64, pointer};
 
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PORT: u16 = 7;
-
-/// The heap is not thread-safe: one test at a time uses it.
-static HEAP_USER: Mutex<()> = Mutex::new(());
 
 /// Sends back what it receives, and closes when the client has finished. A request is incomplete
 /// until its last byte, a `.`, if one of its bytes is a `(`.
@@ -43,6 +42,15 @@ struct Echo {
     /// received since the `(`.
     most: usize,
     held: Rc<Cell<usize>>,
+    job: Job,
+}
+
+/// What the service does beside its connections.
+#[derive(Default)]
+struct Job {
+    /// How many calls do a part of it, and then how many wait for an event.
+    parts: usize,
+    waits: usize,
 }
 
 /// What the service stores for a connection.
@@ -106,6 +114,18 @@ impl Service for Echo {
 
     fn held(&self, session: &Echoed) -> usize {
         session.held
+    }
+
+    fn work(&mut self, _now: Instant) -> Pending {
+        if self.job.parts > 0 {
+            self.job.parts -= 1;
+            return Pending::More;
+        }
+        if self.job.waits == 0 {
+            return Pending::Nothing;
+        }
+        self.job.waits -= 1;
+        Pending::Event(Port(9))
     }
 }
 
@@ -244,16 +264,8 @@ struct World {
 
 impl World {
     fn new(memory: usize) -> Self {
-        let heap = HEAP_USER.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = || std::vec![0u64; 1024].leak().as_mut_ptr().cast::<u8>();
-        let aligned = |start: *mut u8| start.wrapping_add(start.align_offset(PAGE_SIZE));
-        let arena = std::vec![0xa5u8; memory].leak().as_mut_ptr_range();
-        let (start, end) =
-            (arena.start.expose_provenance() as u64, arena.end.expose_provenance() as u64);
-        // SAFETY: the heap needs memory that is mapped, writable, and used by nothing else. The
-        // arena was just leaked, and there is no other reference to it.
-        unsafe { heap::add(start..end) };
-        let (tx, rx, grants) = (aligned(page()), aligned(page()), aligned(page()));
+        let Arena { user, upper } = Arena::new(memory);
+        let (tx, rx, grants) = (test_page(), test_page(), test_page());
         let ring = |page: *mut u8| {
             let gfn = (page.expose_provenance() / PAGE_SIZE) as u64;
             Ring { grant: 8, gfn }
@@ -275,18 +287,20 @@ impl World {
         let mut table = GrantTable::over(grants);
         let net = Net::connect(&vif, ipv4, &mut table, 5, Instant::from_nanos(0)).unwrap();
         let net = std::boxed::Box::leak(std::boxed::Box::new(net));
-        let server =
-            Server::new(net, PORT, Echo { open: 0, most: 10_000, held: Rc::default() }).unwrap();
+        let server = Server::new(
+            net,
+            PORT,
+            Echo { open: 0, most: 10_000, held: Rc::default(), job: Job::default() },
+        )
+        .unwrap();
         let mut cable = Cable::default();
         let config = Config::new(HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 1])));
         let mut client = Interface::new(config, &mut cable, Time::ZERO);
         client.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(CLIENT, 24))).unwrap();
         });
-        let upper = (start / PAGE_SIZE_U64) & !u64::from(u32::MAX);
-        assert_eq!(upper, (end / PAGE_SIZE_U64) & !u64::from(u32::MAX));
         Self {
-            _heap: heap,
+            _heap: user,
             server,
             backend: FakeBackend::new(tx, rx, grants, upper),
             client,
@@ -528,4 +542,17 @@ fn fragments_are_dropped_and_reported() {
     }
     assert!(world.server.fragments_reported);
     assert_eq!(echo(&mut world, handle, b"goes on"), b"goes on");
+}
+
+#[test]
+fn work_beside_the_connections_goes_on_until_it_waits_for_its_port() {
+    let mut world = World::new(1 << 20);
+    world.run(1000);
+    world.server.service.job = Job { parts: 3, waits: 1 };
+    let now = Instant::from_nanos(world.now);
+    for part in 0..3 {
+        assert_eq!(world.server.round(now), None, "part {part}");
+    }
+    let ports: Vec<_> = (0..2).map(|_| world.server.round(now).unwrap().port).collect();
+    assert_eq!(ports, [Some(Port(9)), None]);
 }

@@ -81,7 +81,7 @@ impl Server {
 fn decode(packet: &Packet, buffer: &[u8]) -> Option<Request> {
     if packet.cut || packet.length > MAX_PACKET {
         tracing::warn!(
-            "a client sent a packet of more than {MAX_PACKET} bytes or {MAX_FILES} file; it is \
+            "a client sent a packet of more than {MAX_PACKET} bytes or {MAX_FILES} files; it is \
              disconnected"
         );
         return None;

@@ -17,7 +17,8 @@ fn a_malformed_packet_disconnects_its_sender_only() {
         assert!(is_closed(&client));
     }
     let client = bed.client();
-    assert_eq!(bed.send(&client, &good, &[null.as_raw_fd(); 2]), None);
+    let files = [null.as_raw_fd(); noxs_control::MAX_FILES + 1];
+    assert_eq!(bed.send(&client, &good, &files), None);
     assert!(is_closed(&client));
     assert_eq!(bed.send(&other, &good, &[]), Some(Reply::Status(Vec::new())));
 }

@@ -19,7 +19,7 @@ impl Bed {
     }
 
     pub(super) fn configure(&mut self, id: DomainId, vifs: &[VifIdentity]) -> Result<(), Refusal> {
-        self.domains.configure(id, vifs, self.now, &mut self.clients)
+        self.domains.configure(id, vifs, (&[], Vec::new()), self.now, &mut self.clients)
     }
 }
 

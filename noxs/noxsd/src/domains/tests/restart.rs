@@ -48,7 +48,7 @@ fn a_guest_that_broke_its_rings_before_a_restart_loses_only_those() {
 fn a_domain_that_is_left_out_is_listed_until_it_is_detached() {
     let mut bed = Bed::new();
     let one = attach(1);
-    bed.domains.leave_out(&one, CRASHED);
+    bed.domains.leave_out(&one, CRASHED, Vec::new());
     let listed: Vec<_> = bed.domains.broken().collect();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].id, one.id);
@@ -89,8 +89,10 @@ fn of_two_running_guests_with_one_address_the_second_is_told_of_the_first() {
     bed.attach_as(&attach(1), AttachedAs::Running).unwrap();
     let mut two = attach(2);
     first(&mut two).ipv4 = Some(ip(1));
-    let refusal =
-        bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients).unwrap_err();
+    let refusal = bed
+        .domains
+        .attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients)
+        .unwrap_err();
     assert_eq!(refusal, ipv4_in_use(ip(1), AddressOwner::Domain(1)));
     // noxsd's log has this message behind the second one's number, and `chaos list` behind its name,
     // until it is destroyed.
@@ -118,7 +120,7 @@ fn a_guest_whose_address_is_in_use_is_served_as_soon_as_it_is_free() {
     bed.guest(2);
     first(&mut two).ipv4 = Some(ip(1));
     bed.attach_as(&one, AttachedAs::Running).unwrap();
-    let refused = bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients);
+    let refused = bed.domains.attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients);
     assert!(matches!(refused, Err(Refusal::AddressInUse(_))), "{refused:?}");
     // The request for the first one comes again: it keeps its address.
     bed.attach_as(&one, AttachedAs::New).unwrap();
@@ -141,7 +143,7 @@ fn a_guest_that_is_left_out_does_not_replace_a_new_one_with_its_number() {
     bed.guest(2);
     first(&mut two).ipv4 = Some(ip(1));
     bed.attach_as(&one, AttachedAs::Running).unwrap();
-    bed.domains.attach_recorded(&two, Some(log()), bed.now, &mut bed.clients).unwrap_err();
+    bed.domains.attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients).unwrap_err();
     let mut new = attach(2);
     new.id.handle = [9; 16];
     bed.attach_as(&new, AttachedAs::New).unwrap();

@@ -59,7 +59,7 @@ fn a_prepared_vif_does_not_mask_the_events_of_the_console() {
     bed.event(port);
     assert_eq!(bed.clients.output, b"early");
     assert!(bed.domains.host.unmasked.contains(&port) && bed.sent(1).is_empty());
-    bed.domains.configure(one.id, &[identity], bed.now, &mut bed.clients).unwrap();
+    bed.configure(one.id, &[identity]).unwrap();
     bed.settle();
     assert_eq!(bed.sent(1), [(0, 0)]);
     bed.domains.detach(one.id, &mut bed.clients).unwrap();

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest that measures its disk, or verifies that it keeps what was written: see README.md.
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod bench;
+mod verify;
+
+use alloc::vec::Vec;
+
+use blkbench::options::{self, Mode, Options};
+use unikernel::block::{Buffer, DEPTH, Disk};
+use unikernel::{Guest, wait};
+
+/// Bytes of a page, which buffers consist of.
+const PAGE_SIZE: usize = 4096;
+
+unikernel::guest!(main);
+
+fn main(guest: Guest) {
+    let options = match options::parse(guest.command_line()) {
+        Ok(options) => options,
+        Err(error) => panic!("blkbench: {error}"),
+    };
+    let mut run = Run::new(guest, options);
+    match options.mode {
+        Mode::Bench { kind, random } => bench::run(&mut run, kind, random),
+        Mode::Verify => verify::write(&mut run),
+        Mode::Check => verify::check(&mut run),
+    }
+    loop {
+        wait(&[], None);
+    }
+}
+
+/// The disk and the arguments.
+pub(crate) struct Run {
+    pub(crate) disk: Disk,
+    pub(crate) options: Options<'static>,
+    pub(crate) buffers: Vec<Buffer>,
+    /// The blocks of the disk that are used.
+    pub(crate) places: u64,
+    /// Bytes of a block.
+    pub(crate) length: usize,
+    /// How many requests a block takes, and how many bytes all but the last one have.
+    pub(crate) parts: usize,
+    pub(crate) part: usize,
+}
+
+impl Run {
+    fn new(mut guest: Guest, options: Options<'static>) -> Self {
+        let disk = Disk::open(&guest, 0).unwrap_or_else(|error| panic!("blkbench: {error}"));
+        let Options { block_size, depth, .. } = options;
+        let sector = disk.sector_size();
+        let length = usize::try_from(block_size).unwrap_or(usize::MAX);
+        assert!(
+            length.is_multiple_of(sector),
+            "blkbench: bs={block_size}: must be a multiple of {sector}"
+        );
+        let part = length.min(disk.longest());
+        let parts = length.div_ceil(part);
+        let requests = depth.saturating_mul(parts);
+        assert!(
+            requests <= DEPTH,
+            "blkbench: qd={depth} bs={block_size}: {requests} requests: must be at most {DEPTH}"
+        );
+        let span = options.span.unwrap_or(u64::MAX).min(disk.size());
+        let places = span / block_size;
+        assert!(places > 0, "blkbench: the disk has {span} bytes: must be at least {block_size}");
+        let pages = part.div_ceil(PAGE_SIZE);
+        let buffers = disk.buffers(&mut guest, requests, pages).unwrap_or_else(|error| {
+            panic!("blkbench: {error}: qd={depth} times bs={block_size}; use smaller ones")
+        });
+        Self { disk, options, buffers, places, length, parts, part }
+    }
+
+    /// Flushes the disk.
+    pub(crate) fn flush(&mut self) {
+        self.disk.flush().unwrap_or_else(|error| panic!("blkbench: flush: {error}"));
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest's disk, as the engine uses it for snapshots.
+
+use alloc::vec::Vec;
+
+use redis_engine::{Disk, DiskFailed};
+use unikernel::block::{self, Buffer, DiskError, Request};
+use unikernel::{Guest, Port, println};
+
+/// The buffers, and the pages of each. A page has 4 KiB; the engine writes at most four at once.
+const BUFFERS: usize = 4;
+const PAGES: usize = 4;
+
+/// The first disk.
+pub(crate) struct SnapshotDisk {
+    disk: block::Disk,
+    /// Those that no request uses.
+    buffers: Vec<Buffer>,
+    /// Whether a request has failed since the engine has asked.
+    failed: bool,
+}
+
+impl SnapshotDisk {
+    /// Opens the disk.
+    pub(crate) fn open(guest: &mut Guest) -> Result<Self, DiskError> {
+        let disk = block::Disk::open(guest, 0)?;
+        let buffers = disk.buffers(guest, BUFFERS, PAGES)?;
+        Ok(Self { disk, buffers, failed: false })
+    }
+
+    /// Returns the port of the disk's events.
+    pub(crate) fn port(&self) -> Port {
+        self.disk.port()
+    }
+
+    #[cold]
+    fn fail(&mut self, error: DiskError) {
+        println!("redis: the disk failed: {error}");
+        self.failed = true;
+    }
+
+    /// Takes what is done.
+    fn collect(&mut self) {
+        while let Some(done) = self.disk.complete() {
+            self.buffers.extend(done.buffer);
+            if let Err(error) = done.result {
+                self.fail(error);
+            }
+        }
+    }
+
+    fn submit(&mut self, request: Request) {
+        if let Err(rejected) = self.disk.submit(request) {
+            if let Request::Write { buffer, .. } = rejected.request {
+                self.buffers.push(buffer);
+            }
+            self.fail(rejected.error);
+        }
+        self.disk.start();
+    }
+}
+
+impl Disk for SnapshotDisk {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    fn is_writable(&self) -> bool {
+        !self.disk.vbd().geometry.read_only
+    }
+
+    fn read(&mut self, mut at: u64, to: &mut [u8]) -> Result<(), DiskFailed> {
+        let Some(mut buffer) = self.buffers.pop() else { return Err(DiskFailed) };
+        let mut result = Ok(());
+        for piece in to.chunks_mut(buffer.size()) {
+            result = result.and_then(|()| self.disk.read(at, &mut buffer, piece.len()));
+            buffer.get(0, piece);
+            at += piece.len() as u64;
+        }
+        self.buffers.push(buffer);
+        result.map_err(|error| println!("redis: the disk failed: {error}")).or(Err(DiskFailed))
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) {
+        let mut buffer = loop {
+            match self.buffers.pop() {
+                Some(buffer) => break buffer,
+                None => self.wait(),
+            }
+        };
+        buffer.put(0, bytes);
+        self.submit(Request::Write { at, length: bytes.len(), buffer, durable: false });
+    }
+
+    fn flush(&mut self) {
+        self.submit(Request::Flush);
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.collect();
+        !self.buffers.is_empty()
+    }
+
+    fn is_idle(&mut self) -> Result<bool, DiskFailed> {
+        self.collect();
+        if core::mem::take(&mut self.failed) {
+            Err(DiskFailed)
+        } else {
+            Ok(self.disk.in_flight() == 0)
+        }
+    }
+
+    fn is_waiting(&mut self) -> bool {
+        self.disk.is_waiting()
+    }
+
+    fn wait(&mut self) {
+        self.disk.wait();
+        self.collect();
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Locks that keep a second writer away.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+/// Locks a disk: for writing, or for reading if the guest may only read it. Returns `false` if it is
+/// locked otherwise. A lock for reading does not exclude others for reading.
+///
+/// # Errors
+/// The kernel refuses: it is out of memory, or the file system has no locks.
+pub fn lock(disk: &impl AsFd, read_only: bool) -> io::Result<bool> {
+    match fcntl(disk.as_fd(), FcntlArg::F_OFD_SETLK(&whole_file(read_only))) {
+        Ok(_) => Ok(true),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Locks disks as [`lock`] does, and waits for the locks of others until `deadline`. Returns, for
+/// each disk, whether it is locked. The flag beside a disk says whether it is read-only.
+///
+/// A process that was killed holds its locks until the kernel has closed its descriptors and has
+/// ended what it was doing with them.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result<Vec<bool>> {
+    let mut locked = Vec::with_capacity(disks.len());
+    let mut waiting = Vec::new();
+    for (number, (disk, read_only)) in disks.iter().enumerate() {
+        locked.push(lock(disk, *read_only)?);
+        if !locked[number] {
+            waiting.push((number, disk.try_clone()?, *read_only));
+        }
+    }
+    if waiting.is_empty() {
+        return Ok(locked);
+    }
+    let (report, reports) = mpsc::channel();
+    // A thread, because waiting for a lock has no time limit. It ends with its last wait at the
+    // latest. What it locks too late is unlocked when the caller has closed the disk.
+    thread::Builder::new().name("disk locks".into()).spawn(move || {
+        for (number, disk, read_only) in waiting {
+            let result = loop {
+                match fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(read_only))) {
+                    Err(Errno::EINTR) => {}
+                    result => break result,
+                }
+            };
+            if report.send((number, result.is_ok())).is_err() {
+                return;
+            }
+        }
+    })?;
+    while let Ok((number, is_locked)) =
+        reports.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    {
+        locked[number] = is_locked;
+    }
+    // The thread may have waited for the first of them alone.
+    for ((disk, read_only), is_locked) in disks.iter().zip(&mut locked) {
+        if !*is_locked {
+            *is_locked = lock(disk, *read_only)?;
+        }
+    }
+    Ok(locked)
+}
+
+/// Returns the description of a lock of a whole file.
+fn whole_file(read_only: bool) -> libc::flock {
+    let kind = if read_only { libc::F_RDLCK } else { libc::F_WRLCK };
+    // The constants of <fcntl.h> are small numbers of type int.
+    let (Ok(l_type), Ok(l_whence)) = (i16::try_from(kind), i16::try_from(libc::SEEK_SET)) else {
+        unreachable!("the constants of <fcntl.h> fit in 16 bits")
+    };
+    libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn opened(path: &std::path::Path) -> File {
+        File::options().read(true).write(true).open(path).unwrap()
+    }
+
+    #[test]
+    fn a_writer_excludes_all_others_and_readers_exclude_writers() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [one, two, three] = [0; 3].map(|_| opened(file.path()));
+        assert!(lock(&one, false).unwrap());
+        assert!(!lock(&two, false).unwrap() && !lock(&two, true).unwrap());
+        // The lock belongs to what the descriptor refers to.
+        let copy = one.try_clone().unwrap();
+        drop(one);
+        assert!(!lock(&two, true).unwrap());
+        drop(copy);
+        assert!(lock(&two, true).unwrap() && lock(&three, true).unwrap());
+        assert!(!lock(&three, false).unwrap());
+        drop(two);
+        assert!(lock(&three, false).unwrap());
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_until_the_deadline() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [holder, waiting] = [0; 2].map(|_| opened(file.path()));
+        assert!(lock(&holder, false).unwrap());
+        // The second one is free, and not kept from its lock by the wait for the first one.
+        let free = tempfile::NamedTempFile::new().unwrap();
+        let free = opened(free.path());
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let late = lock_all_before(&[(&waiting, false), (&free, false)], deadline).unwrap();
+        assert_eq!(late, [false, true]);
+        drop(waiting);
+
+        let [waiting, other] = [0; 2].map(|_| opened(file.path()));
+        let disk = waiting.try_clone().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let locker = thread::spawn(move || lock_all_before(&[(&disk, false)], deadline).unwrap());
+        drop(holder);
+        assert_eq!(locker.join().unwrap(), [true]);
+        assert!(!lock(&other, false).unwrap(), "the lock outlives the thread");
+        drop(waiting);
+    }
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Opens disks.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+
+use crate::error::DiskError;
+use crate::identity::Identity;
+use crate::queue::Queue;
+
+/// Bytes of the unit in which the size of a disk is counted.
+pub const SECTOR: u32 = 512;
+
+/// Largest logical sector size, in bytes: a page.
+const MAX_SECTOR_SIZE: u32 = 4096;
+
+/// What can be discarded of a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discard {
+    /// Size of a unit.
+    pub granularity: u32,
+    /// Offset of the first unit.
+    pub alignment: u32,
+}
+
+/// An open file or block device that can be a guest's disk.
+#[derive(Debug)]
+pub struct OpenDisk {
+    /// The descriptor, open for reading, and for writing unless the disk is read-only.
+    pub file: File,
+    /// What was opened.
+    pub identity: Identity,
+    /// Size in units of [`SECTOR`] bytes; not 0, and a multiple of the logical sector size.
+    pub sectors: u64,
+    /// Logical sector size in bytes: a power of two from 512 to 4096.
+    pub sector_size: u32,
+    /// Physical sector size in bytes: a power of two, at least the logical one.
+    pub physical_sector_size: u32,
+    /// What can be discarded, if anything.
+    pub discard: Option<Discard>,
+}
+
+impl OpenDisk {
+    /// Opens a path. Follows symbolic links, as those of LVM. Waits for nothing: a pipe or a terminal is
+    /// refused.
+    ///
+    /// # Errors
+    /// The path cannot be opened, another user in dom0 has claimed the block device, or it cannot
+    /// be a disk.
+    pub fn open(path: &Path, read_only: bool) -> Result<Self, DiskError> {
+        let open_failed = |source| DiskError::of_open(path, read_only, source);
+        // `O_EXCL` without `O_CREAT` claims a block device for this description alone. So that
+        // other kinds of files are not opened with it, the path is examined first; if it changes
+        // in between, the flag has no effect on a file.
+        let kind = std::fs::metadata(path).map_err(open_failed)?.file_type();
+        let found = match kind {
+            kind if kind.is_file() || kind.is_block_device() => None,
+            kind if kind.is_dir() => Some("a folder"),
+            kind if kind.is_char_device() => Some("a character device"),
+            kind if kind.is_fifo() => Some("a pipe"),
+            _ => Some("a socket"),
+        };
+        if let Some(found) = found {
+            return Err(DiskError::Kind { path: path.to_owned(), found });
+        }
+        let claim =
+            if kind.is_block_device() && !read_only { OFlag::O_EXCL } else { OFlag::empty() };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(!read_only)
+            .custom_flags((claim | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+            .open(path)
+            .map_err(open_failed)?;
+        Self::inspect(file, path, read_only)
+    }
+
+    /// Reads the properties of an open disk.
+    fn inspect(mut file: File, path: &Path, read_only: bool) -> Result<Self, DiskError> {
+        let failed = |source| DiskError::Open { path: path.to_owned(), source };
+        let metadata = file.metadata().map_err(failed)?;
+        let identity = Identity::of(&metadata)
+            .ok_or_else(|| DiskError::Kind { path: path.to_owned(), found: "of another kind" })?;
+        let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let (logical, physical, discard) = match identity {
+            Identity::File { .. } => {
+                let block = u32::try_from(metadata.blksize()).unwrap_or(SECTOR);
+                let discard = if read_only { None } else { file_discard(&file, size, block) };
+                (SECTOR, Some(block.clamp(SECTOR, MAX_SECTOR_SIZE)), discard)
+            }
+            Identity::BlockDevice { number } => {
+                let queue = Queue::of(number);
+                let logical = queue.logical();
+                let discard = if read_only { None } else { queue.discard(logical) };
+                (logical, queue.physical(), discard)
+            }
+        };
+        let path = || path.to_owned();
+        if !logical.is_power_of_two() || !(SECTOR..=MAX_SECTOR_SIZE).contains(&logical) {
+            return Err(DiskError::SectorSize {
+                path: path(),
+                sector: logical,
+                most: MAX_SECTOR_SIZE,
+            });
+        }
+        if size < u64::from(logical) {
+            return Err(DiskError::TooSmall { path: path(), size, sector: logical });
+        }
+        if !size.is_multiple_of(u64::from(logical)) {
+            return Err(DiskError::Ragged { path: path(), size, sector: logical });
+        }
+        // A disk must have whole physical sectors, too.
+        let fits = |physical: &u32| {
+            physical.is_power_of_two()
+                && *physical >= logical
+                && size.is_multiple_of(u64::from(*physical))
+        };
+        let physical_sector_size = physical.filter(fits).unwrap_or(logical);
+        let discard = discard.filter(|discard| {
+            discard.granularity.is_multiple_of(logical)
+                && discard.alignment.is_multiple_of(SECTOR)
+                && discard.alignment < discard.granularity
+        });
+        let sectors = size / u64::from(SECTOR);
+        Ok(Self { file, identity, sectors, sector_size: logical, physical_sector_size, discard })
+    }
+}
+
+/// Returns what can be discarded of a file. Not all file systems can punch a hole, and only an
+/// attempt shows it: behind the end of the file, where it has no effect.
+fn file_discard(file: &File, size: u64, block: u32) -> Option<Discard> {
+    let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    let end = i64::try_from(size).ok()?;
+    fallocate(file, mode, end, i64::from(SECTOR)).ok()?;
+    let granularity = if block.is_power_of_two() { block.max(SECTOR) } else { SECTOR };
+    Some(Discard { granularity, alignment: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    fn file(size: u64) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(size).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_file_is_a_disk_of_512_byte_sectors() {
+        let image = file(8192);
+        let disk = OpenDisk::open(image.path(), false).unwrap();
+        assert_eq!((disk.sectors, disk.sector_size), (16, 512));
+        assert!(disk.physical_sector_size >= 512 && 8192 % disk.physical_sector_size == 0);
+        assert_eq!(Some(disk.identity), Identity::of(&image.as_file().metadata().unwrap()));
+        assert_eq!(OpenDisk::open(image.path(), true).unwrap().discard, None);
+        // A disk with a part of a physical sector at its end has smaller ones.
+        assert_eq!(OpenDisk::open(file(512).path(), false).unwrap().physical_sector_size, 512);
+    }
+
+    #[test]
+    fn what_cannot_be_a_disk_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let [empty, short, ragged] = [0, 511, 1000].map(file);
+        for (path, part) in [
+            (&folder.path().join("none"), "cannot open disk"),
+            (&folder.path().to_owned(), "is a folder: must be a file or a block device"),
+            (&pipe, "is a pipe"),
+            (&"/dev/null".into(), "is a character device"),
+            (&empty.path().to_owned(), "has 0 bytes: must be at least one sector of 512"),
+            (&short.path().to_owned(), "has 511 bytes"),
+            (&ragged.path().to_owned(), "has 1000 bytes: must be a multiple"),
+        ] {
+            for read_only in [true, false] {
+                let error = OpenDisk::open(path, read_only).unwrap_err().to_string();
+                assert!(error.contains(part), "{error}");
+                assert!(error.contains(&path.display().to_string()), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_executed_is_not_a_writable_disk() {
+        // The kernel refuses to open a running program for writing.
+        let myself = std::env::current_exe().unwrap();
+        let error = OpenDisk::open(&myself, false).unwrap_err();
+        assert!(matches!(error, DiskError::ReadOnly { .. }), "{error}");
+        assert!(error.to_string().contains("access=r"), "{error}");
+    }
+
+    #[test]
+    fn the_descriptor_is_not_passed_to_programs() {
+        let disk = OpenDisk::open(file(512).path(), false).unwrap();
+        let flags = nix::fcntl::fcntl(&disk.file, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_ne!(flags & libc::FD_CLOEXEC, 0, "descriptor {}", disk.file.as_raw_fd());
+    }
+}

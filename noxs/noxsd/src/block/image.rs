@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The file or block device behind a disk.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::sync::Arc;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
+use noxs::{Discard, Geometry};
+use noxs_control::{DiskIdentity, DiskImage, Refusal};
+
+/// An open, locked file or block device.
+#[derive(Debug)]
+pub struct Image {
+    pub(super) file: Arc<File>,
+    /// Its path, for messages.
+    pub(super) path: Box<str>,
+    /// What it is.
+    pub identity: DiskIdentity,
+    pub(super) geometry: Geometry,
+    pub(super) discard: Option<Discard>,
+}
+
+/// Why a file cannot be a disk.
+#[derive(Debug)]
+pub enum ImageError {
+    /// The file, which is returned, is locked otherwise.
+    Locked(File),
+    /// It cannot be used.
+    Refused(Refusal),
+}
+
+impl Image {
+    /// Checks that the file is as large and open as the request says, and locks it. What it is, only
+    /// root can have said: the system call filter permits no call that asks the kernel.
+    ///
+    /// # Errors
+    /// It is not open as the disk needs it, is too small, or is locked.
+    pub fn new(request: &DiskImage, mut file: File) -> Result<Self, ImageError> {
+        let DiskImage { path, identity, geometry, discard } = request;
+        let invalid =
+            |what: &str| ImageError::Refused(Refusal::Invalid(format!("disk {path} {what}")));
+        let system = |what: &str| {
+            let what = format!("{what} disk {path}");
+            move |error: io::Error| {
+                ImageError::Refused(Refusal::System { what, errno: error.to_string() })
+            }
+        };
+        let sectors_are_valid = geometry.is_valid()
+            && geometry.sectors > 0
+            && i64::try_from(geometry.sectors.saturating_mul(Geometry::SECTOR.into())).is_ok();
+        if !sectors_are_valid || discard.is_some_and(|d| !d.is_valid(geometry.sector_size)) {
+            return Err(invalid("has an impossible size, sector size or unit of discards"));
+        }
+        let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|e| system("inspect")(e.into()))?;
+        let flags = OFlag::from_bits_retain(flags);
+        let access = flags & OFlag::O_ACCMODE;
+        let is_open = match geometry.read_only {
+            true => access != OFlag::O_WRONLY,
+            false => access == OFlag::O_RDWR,
+        };
+        if !is_open || flags.contains(OFlag::O_APPEND) {
+            return Err(invalid("is not open as the guest may use it"));
+        }
+        let size = geometry.sectors * u64::from(Geometry::SECTOR);
+        if file.seek(SeekFrom::End(0)).map_err(system("inspect"))? < size {
+            return Err(invalid("has become smaller"));
+        }
+        if !geometry.read_only && matches!(identity, DiskIdentity::File { .. }) {
+            // The kernel would kill noxsd for a write beyond the limit.
+            let (most, _) = getrlimit(Resource::RLIMIT_FSIZE)
+                .map_err(|errno| system("learn the largest file of noxsd for")(errno.into()))?;
+            if size > most {
+                return Err(invalid(&format!(
+                    "has {size} bytes, and noxsd may write files of {most} at most: its limit \
+                     (RLIMIT_FSIZE) was not lifted"
+                )));
+            }
+        }
+        match disk::lock(&file, geometry.read_only) {
+            Ok(true) => {}
+            Ok(false) => return Err(ImageError::Locked(file)),
+            Err(error) => return Err(system("lock")(error)),
+        }
+        let (geometry, discard, identity) = (*geometry, *discard, *identity);
+        Ok(Self { file: Arc::new(file), path: path.as_str().into(), identity, geometry, discard })
+    }
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Disks: rings of requests, and the files behind them.
+//!
+//! [`vbd`] takes requests out of a guest's ring and answers them, [`request`] checks each once,
+//! [`image`] is the file behind a disk. [`Disks`] is what the disks of all guests share: the
+//! requests whose files are being read or written, and the private pages that their data is in.
+//!
+//! # The order of answers
+//! `blkif` permits answers in any order. noxsd answers in the order of the requests, so that a
+//! restarted noxsd finds each unanswered request where the guest has put it: an answer takes the
+//! place of the request with the same number, and that request is answered then. Nothing else of a
+//! request outlives noxsd. An unanswered request is carried out again: a read or a discard does no
+//! harm, and a write puts the same data in the same place, because a guest leaves the pages of a
+//! request alone until it is answered.
+//!
+//! An earlier noxsd cannot write after that. The kernel keeps its lock of the file until the last of
+//! its operations has ended, and this noxsd touches the file only once it has the lock.
+//!
+//! # What is on stable storage
+//! A write that was answered is in the kernel's page cache, where it survives the end of noxsd and of
+//! the guest. A flush puts there what is on stable storage (`fdatasync`), whichever noxsd has
+//! written it.
+
+#[cfg(test)]
+pub(crate) mod frontend;
+pub mod image;
+pub mod request;
+pub mod vbd;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use noxs_control::DiskIdentity;
+use slab::Slab;
+
+use self::image::Image;
+use self::request::Target;
+use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart, MAX_OPERATIONS};
+use crate::host::{Host, PAGE_SIZE};
+use crate::turns::TurnId;
+use crate::turns::bucket::Bucket;
+
+pub use self::vbd::{Vbd, VbdFault};
+
+/// Most pages for the data of all requests: 16 MiB. A request for which none are left stays in its
+/// ring until others are finished.
+pub const MAX_PAGES: usize = 4096;
+
+/// Most of these pages that the disks of one domain share; each may have enough for one request.
+/// Storage that does not answer takes so many for each domain that uses it.
+pub const DOMAIN_PAGES: usize = 256;
+
+/// Pages that are kept for the next requests, so that a few busy disks allocate none.
+const KEPT_PAGES: usize = 512;
+
+/// Errors of storage that are logged in each [`WARNING_INTERVAL`].
+const WARNINGS: u64 = 20;
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the end of a domain may delay its successor on the same disk.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the disks of all guests share.
+#[derive(Debug)]
+pub struct Disks {
+    /// Requests that were taken and not answered.
+    requests: Slab<Pending>,
+    /// Free pages. They hold data of any guest, so a page is delivered only after all of the data
+    /// in it was read anew.
+    free: Vec<Box<IoPage>>,
+    /// Pages that requests have.
+    used: usize,
+    /// Disks that wait for pages, in the order in which they get them.
+    waiting: VecDeque<TurnId>,
+    /// Disks that may continue.
+    woken: Vec<TurnId>,
+    /// Reused by each call of `finish`.
+    finished: Vec<FinishedIo>,
+    /// Whether the kernel has not taken all operations.
+    unsubmitted: bool,
+    /// Pages that were copied from and to guests since the beginning of a turn.
+    work: usize,
+    warnings: Bucket,
+}
+
+/// A request that was taken.
+#[derive(Debug)]
+struct Pending {
+    /// The owner of the disk's turns; `None` if the disk was released.
+    turn: Option<TurnId>,
+    image: Arc<Image>,
+    /// Whether a sync must follow: it is a barrier that has been written.
+    syncs: bool,
+    /// The result, once it is there.
+    result: Option<io::Result<()>>,
+    /// Where in the guest the data goes; empty unless it reads.
+    targets: Vec<Target>,
+    /// The data, while no operation has it.
+    parts: Vec<IoPart>,
+}
+
+impl Disks {
+    /// Creates what disks share, before there is one.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            requests: Slab::new(),
+            free: Vec::new(),
+            used: 0,
+            waiting: VecDeque::new(),
+            woken: Vec::new(),
+            finished: Vec::new(),
+            unsubmitted: false,
+            work: 0,
+            warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
+        }
+    }
+
+    /// Begins to count what a turn copies.
+    pub fn begin_turn(&mut self) {
+        self.work = 0;
+    }
+
+    /// Returns how many pages were copied in this turn.
+    #[must_use]
+    pub fn work(&self) -> usize {
+        self.work
+    }
+
+    /// Returns whether the kernel has not taken all operations, so that [`finish`](Self::finish) must
+    /// be called again.
+    #[must_use]
+    pub fn has_unsubmitted(&self) -> bool {
+        self.unsubmitted
+    }
+
+    /// Starts what was begun, and notes what is finished. Returns the disks that have something to
+    /// do now, perhaps some of them twice.
+    pub fn finish<H: Host>(&mut self, host: &mut H) -> std::vec::Drain<'_, TurnId> {
+        if !self.requests.is_empty() {
+            self.unsubmitted = !host.submit_io();
+            let mut finished = std::mem::take(&mut self.finished);
+            host.finished_io(&mut finished);
+            let mut begun = false;
+            for done in finished.drain(..) {
+                begun |= self.note(done, host);
+            }
+            self.finished = finished;
+            if begun {
+                self.unsubmitted = !host.submit_io();
+            }
+        }
+        self.woken.drain(..)
+    }
+
+    /// Notes the result of an operation. Returns whether another one was begun.
+    fn note<H: Host>(&mut self, done: FinishedIo, host: &mut H) -> bool {
+        let FinishedIo { key, result, parts } = done;
+        let Some(pending) = self.requests.get_mut(key) else { return false };
+        let Some(turn) = pending.turn else {
+            self.requests.remove(key);
+            self.free(parts);
+            return false;
+        };
+        if result.is_ok() && std::mem::take(&mut pending.syncs) {
+            let file = Arc::clone(&pending.image.file);
+            host.begin_io(FileIo { key, file, kind: IoKind::Sync, offset: 0, parts });
+            return true;
+        }
+        pending.parts = parts;
+        pending.result = Some(result);
+        self.woken.push(turn);
+        false
+    }
+
+    /// Takes pages for a request, if it is the turn's turn to get some. `waits` says whether the disk
+    /// is in the queue for pages, and is updated.
+    fn take_pages(
+        &mut self,
+        turn: TurnId,
+        lengths: &[u16],
+        waits: &mut bool,
+    ) -> Option<Vec<IoPart>> {
+        let is_first = self.waiting.front().is_none_or(|first| *first == turn);
+        let fits =
+            self.used + lengths.len() <= MAX_PAGES && self.requests.len() < MAX_OPERATIONS as usize;
+        if !is_first || !fits {
+            if !std::mem::replace(waits, true) {
+                self.waiting.push_back(turn);
+            }
+            return None;
+        }
+        if std::mem::take(waits) {
+            self.waiting.pop_front();
+            self.woken.extend(self.waiting.front());
+        }
+        self.used += lengths.len();
+        let page = || Box::new(IoPage([0; PAGE_SIZE]));
+        let part =
+            |length: &u16| IoPart { page: self.free.pop().unwrap_or_else(page), length: *length };
+        Some(lengths.iter().map(part).collect())
+    }
+
+    /// Frees the pages of a request, which the first in the queue may need.
+    fn free(&mut self, parts: Vec<IoPart>) {
+        self.used -= parts.len();
+        let room = KEPT_PAGES.saturating_sub(self.free.len());
+        self.free.extend(parts.into_iter().take(room).map(|part| part.page));
+        self.woken.extend(self.waiting.front());
+    }
+
+    /// Removes a disk from the queue for pages.
+    fn leave_queue(&mut self, turn: TurnId) {
+        self.waiting.retain(|other| *other != turn);
+        self.woken.extend(self.waiting.front());
+    }
+
+    /// Gives up a request of a disk that is released. Its file stays open and locked until its
+    /// operation is finished.
+    fn abandon(&mut self, key: usize) {
+        let Some(pending) = self.requests.get_mut(key) else { return };
+        if pending.result.is_some() {
+            let pending = self.requests.remove(key);
+            self.free(pending.parts);
+        } else {
+            pending.turn = None;
+        }
+    }
+
+    /// Waits until released disks have no operation on a file any more, if there is one. Their
+    /// guests are gone, so this takes as long as the storage does for a few requests.
+    pub fn drain<H: Host>(&mut self, identity: DiskIdentity, host: &mut H) {
+        let end = Instant::now() + DRAIN;
+        let drains = |disks: &Self| {
+            disks
+                .requests
+                .iter()
+                .any(|(_, pending)| pending.turn.is_none() && pending.image.identity == identity)
+        };
+        while drains(self) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            host.wait_io(left);
+            let woken: Vec<TurnId> = self.finish(host).collect();
+            self.woken = woken;
+        }
+    }
+}
