@@ -75,6 +75,8 @@ struct Started {
     waits: bool,
     /// Whether requests stay in the ring until others are finished.
     blocked: bool,
+    /// Whether the guest wants an event for answers that are published.
+    notify: bool,
     /// Whether the storage failed last, which noxsd has logged.
     failing: bool,
     status: VbdStatus,
@@ -159,6 +161,7 @@ impl Vbd {
             most_pages: (DOMAIN_PAGES / disks.max(1)).max(MAX_INDIRECT_SEGMENTS.into()),
             waits: false,
             blocked: false,
+            notify: false,
             failing: false,
             status: VbdStatus::default(),
         }));
@@ -181,7 +184,7 @@ impl Vbd {
         progress |= disk.take(cx, disks)?;
         // Those that were refused, if nothing is before them.
         progress |= disk.answer(cx, disks);
-        if disk.ring.push(cx.memory) {
+        if std::mem::take(&mut disk.notify) {
             cx.notify();
         }
         let is_pending = |taken: &Taken| matches!(taken.state, State::Pending(_));
@@ -467,7 +470,10 @@ impl Started {
                 status,
                 ..Response::default()
             };
+            // An answer takes the place of a request, which the next noxsd would carry out if this
+            // one were killed. So each answer is published at once, and not all at the end.
             self.ring.respond(cx.memory, &response);
+            self.notify |= self.ring.push(cx.memory);
         }
         progress
     }
