@@ -16,13 +16,13 @@ use std::net::Ipv4Addr;
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
-use noxs::MacAddr;
+use noxs::{MacAddr, VifFeatures};
 
 pub use self::address::{AddressInUse, AddressOwner, VifAddress};
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 4 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 5 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -30,6 +30,10 @@ pub const MAX_PACKET: usize = 64 * 1024;
 /// Most files that come with one request: the console's log, or a bridge's tap. A device kind that
 /// needs more files raises this limit.
 pub const MAX_FILES: usize = 1;
+
+/// What a guest may send to a noxsd that knows this [`PROTOCOL`]: the features of its vifs in the
+/// device page.
+pub const VIF_FEATURES: VifFeatures = VifFeatures::ALL;
 
 /// Path of noxsd's socket.
 pub const SOCKET: &str = "/run/chaos/noxsd.sock";

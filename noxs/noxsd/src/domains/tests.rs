@@ -8,6 +8,7 @@ mod console;
 mod faults;
 mod floods;
 mod frames;
+mod long_frames;
 mod restart;
 mod rules;
 mod several_vifs;

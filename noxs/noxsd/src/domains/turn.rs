@@ -18,10 +18,11 @@ use crate::turns::{After, Served, TurnId, Wake};
 /// Most devices and taps that are served before clients get their turns.
 const TURN: usize = 64;
 
-/// Frames that are copied, and read from and written to taps, before clients get their turns: the
-/// device that exceeds this number is the last one of its turn. One device copies at most
-/// 4 [batches](crate::net::transfer::BATCH) in its turn, of 64 frames each: waiting frames, frames
-/// from the guest, and frames to one receiver or to a few.
+/// Pages of frames that are copied, and read from and written to taps, before clients get their
+/// turns: the device that exceeds this number is the last one of its turn. One device copies at most
+/// 4 times the [pages](crate::net::transfer::PAGES) of a turn: those of waiting frames, of frames
+/// from the guest, and of frames to one receiver or to a few. Long packets that are segmented for
+/// their receiver take a page for each segment.
 const WORK: usize = 256;
 
 impl<H: Host> Domains<H> {

@@ -19,7 +19,7 @@ use std::io;
 pub use xen::units::{DomId, GrantRef, PAGE_SIZE};
 use xen_ring::SharedPage;
 
-use self::buffers::{GrantCopy, PageBuffers};
+use self::buffers::{Buffers, GrantCopy};
 
 /// Most ring pages that one call of [`Host::map`] can map.
 pub const MAX_MAP: usize = xen::gntdev::MAX_MAP;
@@ -71,10 +71,10 @@ pub trait Host {
     /// Unmasks local ports. The kernel masks a port when its event is read.
     fn unmask(&mut self, ports: &[LocalPort]);
 
-    /// Copies from guests' pages into buffers: the first copy into the first buffer, and so on.
-    /// Sets [`GrantCopy::done`] in each copy.
-    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]);
+    /// Copies from guests' pages into the buffers. The private ends of the copies follow one another
+    /// in the buffers and do not overlap. Sets [`GrantCopy::done`] in each copy.
+    fn fetch(&mut self, buffers: &mut Buffers, copies: &mut [GrantCopy]);
 
-    /// Copies from buffers into guests' pages. Sets [`GrantCopy::done`] in each copy.
-    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]);
+    /// Copies from the buffers into guests' pages. Sets [`GrantCopy::done`] in each copy.
+    fn deliver(&mut self, buffers: &Buffers, copies: &mut [GrantCopy]);
 }
