@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_client_says_how_long_its_segments_may_be() {
-        let found = |at, size| Some(Mss { size, at: 40 + at });
+        let found = |at: usize, size| Some(Mss { size, at: 40 + at });
         for (options, expected) in [
             (&[2, 4, 5, 0xb4][..], found(2, 1460)),
             (&[1, 1, 4, 2, 2, 4, 2, 0], found(6, 512)),

@@ -376,6 +376,8 @@ fn a_frame_that_cannot_be_sent_is_answered_with_an_error_in_each_slot() {
     let sizes = [4096, usize::from(rest)];
     bed.send_parts(1, 50, &tcp, &sizes, (blank, Some(gso(1460))));
     bed.run(1);
+    bed.now += Duration::from_millis(20);
+    bed.domains.turn(bed.now, &mut bed.clients);
     assert!(bed.frame_out_with_header() == Some((header(1460), tcp)));
 }
 
