@@ -12,9 +12,12 @@ use xen_abi::io::netif::{
 use crate::frames;
 use crate::transmit::Transmit;
 
+/// Returns the slots of a case, made of a good request.
+type Slots = fn(TxRequest) -> Vec<TxRequest>;
+
 /// Slots that cannot be taken apart into frames, by the command line's name of the case. Each costs
 /// the guest its vif.
-const FATAL: [(&str, fn(TxRequest) -> Vec<TxRequest>); 6] = [
+const FATAL: [(&str, Slots); 6] = [
     ("chain-unfinished", |good| part(good, NETTXF_MORE_DATA, 1)),
     ("chain-endless", |good| part(good, NETTXF_MORE_DATA, 200)),
     ("chain-extra-missing", |good| part(good, NETTXF_EXTRA_INFO, 1)),

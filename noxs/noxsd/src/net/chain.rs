@@ -4,7 +4,7 @@
 //! The first request has the length of the whole frame. With `NETTXF_extra_info`, extra infos take
 //! the next slots. With `NETTXF_more_data`, the frame continues in the slots after these. A front
 //! end publishes all slots of a frame at once. One that does not, or whose slots cannot be told
-//! apart, loses its device: nobody could say where its next frame begins. A frame that is wrong in
+//! apart, loses its device: it is unknown where its next frame begins. A frame that is wrong in
 //! another way is answered with an error.
 
 use std::ops::Range;
