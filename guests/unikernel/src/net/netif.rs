@@ -2,8 +2,8 @@
 //! The two rings of a network interface (`public/io/netif.h`).
 //!
 //! If the backend offers it, frames have no checksum of TCP, and may be packets of TCP of up to 64
-//! KiB in several slots, which are segmented only where they leave the machine. Bulk transfers then take a fiftieth of the
-//! frames.
+//! KiB in several slots, which are segmented only where they leave the machine. Bulk transfers then
+//! take a fiftieth of the frames.
 
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
