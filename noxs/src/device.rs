@@ -6,6 +6,7 @@ use core::net::Ipv4Addr;
 use core::str::FromStr;
 
 use crate::codec::{self, PageBytes};
+use crate::features::VifFeatures;
 use crate::layout::entry;
 
 /// What an entry describes. The discriminants are the values in the page.
@@ -134,8 +135,8 @@ pub struct Vif {
     pub mtu: u16,
     /// The address that dom0 assigns to the guest, if any.
     pub ipv4: Option<Ipv4Config>,
-    /// What the backend supports beyond plain frames of at most one page; no bit is defined yet.
-    pub features: u32,
+    /// What the guest may send beyond plain frames of at most one page.
+    pub features: VifFeatures,
 }
 
 /// A disk. Its frontend would negotiate the same with a backend in XenStore, under the names that
@@ -236,7 +237,7 @@ impl Vif {
         let at = at + entry::SPECIFIC;
         codec::put(page, at + entry::vif::MAC, &self.mac.0);
         codec::put_u16(page, at + entry::vif::MTU, self.mtu);
-        codec::put_u32(page, at + entry::vif::FEATURES, self.features);
+        codec::put_u32(page, at + entry::vif::FEATURES, self.features.0);
         if let Some(ipv4) = self.ipv4 {
             let gateway = ipv4.gateway.unwrap_or(Ipv4Addr::UNSPECIFIED);
             codec::put(page, at + entry::vif::IPV4, &ipv4.address.octets());
@@ -264,7 +265,7 @@ impl Vif {
             mac: MacAddr(codec::bytes(page, at + entry::vif::MAC)),
             mtu: codec::get_u16(page, at + entry::vif::MTU),
             ipv4,
-            features: codec::get_u32(page, at + entry::vif::FEATURES),
+            features: VifFeatures(codec::get_u32(page, at + entry::vif::FEATURES)),
         })
     }
 }

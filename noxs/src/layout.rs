@@ -139,6 +139,14 @@ pub mod entry {
     }
 }
 
+/// Offsets in the pages of a vif's rings, in bytes that Xen's rings leave unused.
+pub mod vif_ring {
+    /// u32, in the receive ring: the features of the guest, see
+    /// [`VifFeatures`](crate::VifFeatures). The guest writes it before it publishes its first
+    /// request.
+    pub const ACCEPTED: usize = 20;
+}
+
 /// Offsets inside the answer page, which the guest writes.
 pub mod answer {
     /// u32: number of the answered request. Written last.

@@ -24,6 +24,7 @@ extern crate std;
 
 mod codec;
 mod device;
+mod features;
 pub mod layout;
 mod page;
 pub mod shared;
@@ -33,6 +34,7 @@ pub use device::{
     Backend, Console, DeviceKind, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
     MacAddrError, Ring, Vbd, Vif,
 };
+pub use features::VifFeatures;
 pub use layout::{MODULE_NAME, PAGE_SIZE};
 pub use page::{Device, DevicePage, MAX_DEVICES, Overlay, PageError};
 pub use sysctl::{Answer, AnswerStatus, Request, RequestId, Sysctl};

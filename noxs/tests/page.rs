@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use noxs::{
     Backend, Console, Device, DevicePage, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
-    Overlay, PAGE_SIZE, PageError, Request, Ring, Vbd, Vif, layout,
+    Overlay, PAGE_SIZE, PageError, Request, Ring, Vbd, Vif, VifFeatures, layout,
 };
 use proptest::prelude::*;
 
@@ -51,6 +51,7 @@ fn device() -> impl Strategy<Value = Device> {
     prop_oneof![
         backend().prop_map(|backend| Device::Console(Console { backend })),
         vif.prop_map(|(backend, mac, mtu, ipv4, features)| {
+            let features = VifFeatures(features);
             Device::Vif(Vif { backend, mac: MacAddr(mac), mtu, ipv4, features })
         }),
         vbd.prop_map(|(backend, geometry, flush, barrier, discard, indirect_segments)| {
@@ -120,7 +121,13 @@ fn vif_page() -> [u8; PAGE_SIZE] {
     let backend =
         Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 3, rings: [ring; 2] };
     let ipv4 = Ipv4Config { address: Ipv4Addr::new(10, 0, 0, 2), prefix: 24, gateway: None };
-    let vif = Vif { backend, mac: MacAddr([0; 6]), mtu: 1500, ipv4: Some(ipv4), features: 0 };
+    let vif = Vif {
+        backend,
+        mac: MacAddr([0; 6]),
+        mtu: 1500,
+        ipv4: Some(ipv4),
+        features: VifFeatures::NONE,
+    };
     let mut page = DevicePage::default();
     page.add(Device::Vif(vif)).expect("an empty page has room");
     page.encode()

@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod chains;
 mod floods;
 mod frames;
 mod raw;
@@ -37,6 +38,8 @@ fn main(guest: Guest) {
         "spoof-flood" => floods::spoofed(&guest),
         "event-storm" => floods::storm(&guest),
         "console-index" => console_index(&guest),
+        "bad-chains" => chains::refused(&guest),
+        other if chains::fatal(&guest, other) => {}
         other => panic!("hostile: cmdline {other:?} is not a known misbehaviour; see hostile.cfg"),
     }
     loop {
@@ -99,9 +102,8 @@ fn spin() {
     }
 }
 
-/// Sends requests for frames that it has not granted, that cross the end of a page, or that use
-/// features which the backend does not offer. All must be refused, and a valid one must succeed
-/// afterwards.
+/// Sends requests for frames that it has not granted, that cross the end of a page, or that have no
+/// checksum to compute. All must be refused, and a valid one must succeed afterwards.
 fn bad_grants(guest: &Guest) {
     let mut transmit = Transmit::new(guest);
     let good = transmit.place(0, &frames::arp_request(guest));
@@ -128,10 +130,9 @@ fn bad_grants(guest: &Guest) {
         with(|request| request.size = 13),
         with(|request| (request.offset, request.size) = (0, 1515)),
         with(|request| (request.offset, request.size) = (0, u16::MAX)),
+        // ARP has no checksum that could be blank.
         with(|request| request.flags = NETTXF_CSUM_BLANK),
-        with(|request| request.flags = NETTXF_MORE_DATA),
-        with(|request| request.flags = NETTXF_EXTRA_INFO),
-        with(|request| request.flags = u16::MAX),
+        with(|request| request.flags = !(NETTXF_MORE_DATA | NETTXF_EXTRA_INFO)),
     ];
     let refused = transmit.send(&bad).iter().filter(|status| **status < 0).count();
     println!("hostile: {refused} of {} bad requests were refused", bad.len());

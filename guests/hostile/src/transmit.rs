@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use unikernel::{Guest, Port, wait};
-use xen_abi::io::netif::{TxRequest, TxResponse};
+use xen_abi::io::netif::{NETIF_RSP_NULL, TxRequest, TxResponse};
 use xen_abi::io::ring::{REQ_PROD, RSP_EVENT, RSP_PROD};
 use xen_ring::{NetTx, Protocol, RawPage, SharedPage};
 use zerocopy::IntoBytes;
@@ -75,15 +75,29 @@ impl Transmit {
         self.publish(end);
     }
 
+    /// Publishes slots, whose values may be invalid, and does not wait for responses.
+    pub(crate) fn put(&mut self, slots: &[TxRequest]) {
+        let end = self.write(slots);
+        self.publish(end);
+    }
+
+    /// Writes slots, with IDs of its own. Returns the index of the end.
+    fn write(&mut self, slots: &[TxRequest]) -> u32 {
+        let first = self.produced;
+        for (number, slot) in (0..).zip(slots) {
+            // In an extra info there is no ID, and what is there does not matter.
+            let slot = TxRequest { id: narrow(number as usize), ..*slot };
+            self.ring.write(NetTx::slot(first + number), slot.as_bytes());
+        }
+        first + u32::from(narrow(slots.len()))
+    }
+
     /// Sends requests, whose values may be invalid, with IDs of its own, and waits for the
-    /// responses. Returns their statuses in the order of the requests.
+    /// responses. Returns their statuses in the order of the requests; that of an extra info, which
+    /// has no status, is `i16::MIN`.
     pub(crate) fn send(&mut self, requests: &[TxRequest]) -> Vec<i16> {
         let first = self.produced;
-        for (number, request) in (0..).zip(requests) {
-            let request = TxRequest { id: narrow(number as usize), ..*request };
-            self.ring.write(NetTx::slot(first + number), request.as_bytes());
-        }
-        let end = first + u32::from(narrow(requests.len()));
+        let end = self.write(requests);
         // Set this before the requests are published: the backend reads it when it responds.
         self.ring.store(RSP_EVENT, end);
         self.publish(end);
@@ -94,7 +108,9 @@ impl Transmit {
         for index in first..end {
             let mut response = TxResponse::default();
             self.ring.read(NetTx::slot(index), response.as_mut_bytes());
-            statuses[usize::from(response.id)] = response.status;
+            if response.status != NETIF_RSP_NULL {
+                statuses[usize::from(response.id)] = response.status;
+            }
         }
         statuses
     }

@@ -131,11 +131,21 @@ impl<P: Protocol> BackRing<P> {
     /// # Errors
     /// The front end's index is impossible.
     pub fn arm(&mut self, memory: &impl SharedPage) -> Result<u32, BrokenRing> {
+        self.arm_for(1, memory)
+    }
+
+    /// Requests an event for when `count` requests wait, if they do not now, then checks once more.
+    /// Returns how many requests there are; if fewer than `count`, the `count`th comes with an
+    /// event.
+    ///
+    /// # Errors
+    /// The front end's index is impossible.
+    pub fn arm_for(&mut self, count: u32, memory: &impl SharedPage) -> Result<u32, BrokenRing> {
         let waiting = self.available(memory)?;
-        if waiting > 0 {
+        if waiting >= count {
             return Ok(waiting);
         }
-        memory.store(self.base + REQ_EVENT, self.req_cons.wrapping_add(1));
+        memory.store(self.base + REQ_EVENT, self.req_cons.wrapping_add(count));
         // Store the event index, then load the request index again. The front end stores its index,
         // then loads the event index: either it sees this store and sends an event, or its request
         // is seen here.

@@ -80,6 +80,17 @@ impl<P: Protocol, M: SharedPage> FrontRing<P, M> {
         wants_event(old, new, self.page.load(REQ_EVENT))
     }
 
+    /// Returns the number of the slot, from 0, into which [`put`](Self::put) writes next.
+    pub fn request_slot(&self) -> usize {
+        (self.req_prod & (P::SLOTS - 1)) as usize
+    }
+
+    /// Returns the number of the slot, from 0, whose response [`take`](Self::take) returns next. A
+    /// back end that answers in order writes a response into the slot of its request.
+    pub fn response_slot(&self) -> usize {
+        (self.rsp_cons & (P::SLOTS - 1)) as usize
+    }
+
     /// Takes the next response, if there is one. Its fields are unchecked.
     ///
     /// # Errors

@@ -33,6 +33,19 @@ fn requests_are_taken_in_order_and_answered() {
 }
 
 #[test]
+fn an_event_can_be_requested_for_several_requests() {
+    let page = FakePage::new(1);
+    let mut ring = BackRing::<NetRx>::attach(&page, 0);
+    for posted in 0..3 {
+        assert_eq!(ring.arm_for(3, &page), Ok(posted));
+        let before = frontend::producer(&page);
+        frontend::submit::<NetRx>(&page, &RxRequest { id: 0, pad: 0, gref: 9 });
+        assert_eq!(frontend::asked_for_event(&page, before), posted == 2);
+    }
+    assert_eq!(ring.arm_for(3, &page), Ok(3));
+}
+
+#[test]
 fn an_event_is_due_only_if_the_front_end_requested_one() {
     let page = FakePage::new(1);
     let mut ring = BackRing::<NetRx>::attach(&page, 0);

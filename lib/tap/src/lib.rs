@@ -19,10 +19,25 @@ use std::os::unix::net::UnixDatagram;
 /// The template of a tap's name; the kernel replaces `%d` by the first free number.
 const TAP_NAME: &str = "noxs%d";
 
-/// `IFF_TAP | IFF_NO_PI`: a tap whose frames have no packet information header. The flags are 16
-/// bits in the kernel's structure, but 32 bits in the libc crate's constants.
-const TAP_FLAGS: libc::c_short = 0x1002;
-const _: () = assert!(libc::IFF_TAP | libc::IFF_NO_PI == 0x1002);
+/// `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR`: a tap whose frames have a [header](VNET_HEADER) with
+/// their offloads, and no packet information. The flags are 16 bits in the kernel's structure, but
+/// 32 bits in the libc crate's constants.
+const TAP_FLAGS: libc::c_short = 0x5002;
+const _: () = assert!(libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR == 0x5002);
+
+/// Size of the header before each frame, in bytes: `struct virtio_net_hdr` (`linux/virtio_net.h`),
+/// which the kernel uses unless it is asked for another one.
+pub const VNET_HEADER: usize = 10;
+
+/// `TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6` (`linux/if_tun.h`; missing in the libc crate): frames from
+/// the kernel may lack the checksum of TCP or UDP, and packets of TCP may be up to 64 KiB long.
+const OFFLOADS: libc::c_ulong = 1 | 2 | 4;
+
+/// The request that sets [`OFFLOADS`]: `_IOW('T', 208, unsigned int)`.
+const TUNSETOFFLOAD: libc::Ioctl = 0x4004_54d0;
+
+/// The request that returns the size of the header before each frame: `_IOR('T', 215, int)`.
+pub const TUNGETVNETHDRSZ: libc::Ioctl = 0x8004_54d7;
 
 /// `IFF_UP`: the interface is up.
 const UP: libc::c_short = 1;
@@ -42,7 +57,7 @@ const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 /// Creates a tap, adds it to the bridge and brings it up. The kernel removes the tap when the last
 /// copy of the file descriptor is closed.
 ///
-/// Each read or write transfers one whole frame, without a header, and never blocks.
+/// Each read or write transfers one whole frame after a [header](VNET_HEADER), and never blocks.
 ///
 /// # Errors
 /// The caller is not root, the `tun` module is missing, the bridge does not exist, or its name is
@@ -57,6 +72,7 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     request.ifr_ifru.ifru_flags = TAP_FLAGS;
     ioctl(&tap, libc::TUNSETIFF, &mut request)?;
     let tap_name = request.ifr_name;
+    set_offloads(&tap)?;
 
     // Interface requests work on any socket.
     let socket = File::from(OwnedFd::from(UnixDatagram::unbound()?));
@@ -97,6 +113,15 @@ fn interface(name: &str) -> io::Result<libc::ifreq> {
         *slot = byte.cast_signed();
     }
     Ok(request)
+}
+
+/// Lets the kernel pass on frames whose checksums and segmentation are left to do.
+fn set_offloads(tap: &File) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes flags instead of a pointer.
+    match unsafe { libc::ioctl(tap.as_raw_fd(), TUNSETOFFLOAD, OFFLOADS) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 fn ioctl(file: &File, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {

@@ -16,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
-use noxs::{Discard, Geometry, MacAddr};
+use noxs::{Discard, Geometry, MacAddr, VifFeatures};
 
 pub use self::address::{AddressInUse, AddressOwner, VifAddress};
 
@@ -34,6 +34,10 @@ pub const MAX_FILES: usize = noxs::MAX_DEVICES;
 /// Most segments of an indirect request to a disk that noxsd serves. The device page has the number
 /// for the guest.
 pub const INDIRECT_SEGMENTS: u16 = 64;
+
+/// What a guest may send to a noxsd that knows this [`PROTOCOL`]: the features of its vifs in the
+/// device page.
+pub const VIF_FEATURES: VifFeatures = VifFeatures::ALL;
 
 /// Path of noxsd's socket.
 pub const SOCKET: &str = "/run/chaos/noxsd.sock";

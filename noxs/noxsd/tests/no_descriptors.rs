@@ -17,7 +17,7 @@ use noxs_control::{Reply, Request};
 use noxsd::control::server::Server;
 use noxsd::control::session::Session;
 use noxsd::domains::Domains;
-use noxsd::host::buffers::{GrantCopy, PageBuffers};
+use noxsd::host::buffers::{Buffers, GrantCopy};
 use noxsd::host::file_io::{FileIo, FinishedIo};
 use noxsd::host::{CopyOp, DomId, GrantRef, Host, LocalPort, RemotePort};
 use xen_ring::SharedPage;
@@ -62,9 +62,9 @@ impl Host for NoXen {
 
     fn unmask(&mut self, _: &[LocalPort]) {}
 
-    fn fetch(&mut self, _: &mut PageBuffers, _: &mut [GrantCopy]) {}
+    fn fetch(&mut self, _: &mut Buffers, _: &mut [GrantCopy]) {}
 
-    fn deliver(&mut self, _: &PageBuffers, _: &mut [GrantCopy]) {}
+    fn deliver(&mut self, _: &Buffers, _: &mut [GrantCopy]) {}
 
     fn copy(&mut self, _: &mut [CopyOp<'_>]) {}
 

@@ -120,9 +120,44 @@ fn requests_for_what_is_not_granted_are_refused() {
     let neighbour = Neighbour::new();
     let guest = hostile("bad-grants");
     let log = guest.wait_for_log("hostile: the good request was answered with 0");
-    assert!(log.contains("hostile: 18 of 18 bad requests were refused"), "{log}");
+    assert!(log.contains("hostile: 16 of 16 bad requests were refused"), "{log}");
     assert_eq!(broken(&guest), []);
     neighbour.assert_unharmed();
+}
+
+#[test]
+fn frames_in_several_slots_that_are_wrong_are_refused() {
+    let _bed = Bed::new();
+    let neighbour = Neighbour::new();
+    let guest = hostile("bad-chains");
+    let log = guest.wait_for_log("hostile: the good frame was answered with [0, 0, 0]");
+    assert!(log.contains("hostile: 13 of 13 bad frames were refused"), "{log}");
+    assert_eq!(broken(&guest), []);
+    neighbour.assert_unharmed();
+}
+
+#[test]
+fn slots_that_are_not_those_of_frames_cost_the_guest_its_vif() {
+    let bed = Bed::new();
+    let neighbour = Neighbour::new();
+    for (attack, expected) in [
+        ("chain-unfinished", "did not publish"),
+        ("chain-endless", "more than 18 slots"),
+        ("chain-extra-missing", "did not publish"),
+        ("chain-extra-unknown", "extra info of type 77"),
+        ("chain-extra-none", "extra info of type 0"),
+        ("chain-extra-endless", "extra info of type 4"),
+    ] {
+        let guest = hostile(attack);
+        wait_until_lost(&guest, "vif0");
+        let lost = broken(&guest);
+        let [(device, reason)] = &lost[..] else { panic!("{attack}: {lost:?}") };
+        assert!(device == "vif0" && reason.contains(expected), "{attack}: {reason}");
+        neighbour.assert_unharmed();
+        guest.destroy();
+    }
+    drop(neighbour);
+    bed.assert_empty("after all are destroyed");
 }
 
 #[test]

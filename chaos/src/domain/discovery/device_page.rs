@@ -100,7 +100,8 @@ fn page(
     for (index, vif) in (0u16..).zip(vifs) {
         let backend = backend(&shell.layout, index, port, shell.first_ring(index));
         let DevicePageVif { mac, mtu, ipv4 } = *vif;
-        page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features: 0 }))?;
+        let features = noxs_control::VIF_FEATURES;
+        page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features }))?;
     }
     for (index, disk) in (0u16..).zip(disks) {
         let backend = backend(&shell.layout, index, port, shell.disk_ring(index));

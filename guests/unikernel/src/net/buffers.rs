@@ -45,6 +45,45 @@ impl RxBuffers {
     }
 }
 
+/// The pages of the buffer of a long frame: nearly 64 KiB.
+pub(crate) const LONG_PAGES: usize = 16;
+
+/// The size of the longest frame in bytes.
+pub(crate) const LONG_FRAME: usize = LONG_PAGES * PAGE_SIZE - 1;
+
+/// Buffers for long frames that the backend reads, each of [`LONG_PAGES`] pages.
+#[derive(Debug)]
+pub(crate) struct LongBuffers(GrantedPages);
+
+impl LongBuffers {
+    /// Allocates and grants the pages of `count` buffers. Returns `None` if pages or grant entries
+    /// do not suffice.
+    pub(crate) fn new(count: usize, domid: u16, table: &mut GrantTable) -> Option<Self> {
+        GrantedPages::new(count * LONG_PAGES, Access::ReadOnly, domid, table).map(Self)
+    }
+
+    /// Returns the grants of the pages of buffer `number`; none if it does not exist.
+    pub(crate) fn grants(&self, number: usize) -> impl Iterator<Item = GrantRef> {
+        let first = number * LONG_PAGES;
+        (first..first + LONG_PAGES).filter_map(|page| self.0.grant(page))
+    }
+
+    /// Returns the bytes of buffer `number`, to write to.
+    ///
+    /// # Panics
+    /// If the buffer does not exist.
+    pub(crate) fn bytes(&mut self, number: usize) -> &mut [u8] {
+        const SIZE: usize = LONG_PAGES * PAGE_SIZE;
+        assert!(number < self.0.count() / LONG_PAGES, "long tx buffer {number}");
+        // SAFETY: the slice must be valid, initialized, and have no other reference for its
+        // lifetime. `number` was checked, so the bytes lie in the pages that `new` allocated for
+        // good, and they have some value (`heap::take`). They are reachable only through `self`,
+        // which is borrowed mutably, and the backend can only read them, because the grants are
+        // read-only.
+        unsafe { core::slice::from_raw_parts_mut(self.0.start().add(number * SIZE), SIZE) }
+    }
+}
+
 /// Buffers for frames that the backend reads, two in a page.
 #[derive(Debug)]
 pub(crate) struct TxBuffers(GrantedPages);

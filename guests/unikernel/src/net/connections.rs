@@ -26,6 +26,15 @@ const RX_BUFFER: usize = 6 * 1024;
 /// The size of a connection's send buffer in bytes.
 const TX_BUFFER: usize = 8 * 1024;
 
+/// The size of the receive buffer and of the send buffer of a large connection, in bytes: a packet of
+/// 64 KiB and some more.
+const LARGE_BUFFER: usize = 72 * 1024;
+
+/// The most large connections, and the divisor of the connections' memory that they may take. A new
+/// client gets a large one if one is free.
+const MAX_LARGE: usize = 8;
+const LARGE_PART: usize = 3;
+
 /// The divisor of the free memory that connections may take.
 const MEMORY_PART: usize = 4;
 
@@ -94,6 +103,9 @@ pub(crate) struct Connection<S> {
     pub(crate) queued: bool,
     /// Whether the slot is in use.
     pub(crate) used: bool,
+    /// Whether the client takes segments as long as the interface's MTU allows, so that it is sent
+    /// long packets.
+    pub(crate) takes_long: bool,
 }
 
 impl<S> Connection<S> {
@@ -118,7 +130,8 @@ impl<S> Connection<S> {
 pub(crate) struct Connections<S> {
     /// At most [`MAX_CONNECTIONS`], so that 16 bits number them.
     pub(crate) slots: Vec<Connection<S>>,
-    /// Slots that were used before and are free now.
+    /// Slots that were used before and are free now: the large ones, and the others.
+    free_large: Vec<u16>,
     free: Vec<u16>,
     /// How many connections the service has, and the most that it can get.
     sessions: usize,
@@ -126,27 +139,39 @@ pub(crate) struct Connections<S> {
     by_remote: HashMap<Remote, u16>,
     /// Memory for slots that were never used.
     storage: IterMut<'static, MaybeUninit<SocketStorage<'static>>>,
+    large_buffers: ChunksExactMut<'static, u8>,
     buffers: ChunksExactMut<'static, u8>,
+    /// How many slots, the first ones, are large.
+    large: usize,
 }
 
 impl<S> Connections<S> {
     /// Allocates the memory for connections; their number depends on the free memory. Returns
     /// `None` if there is not enough.
     pub(crate) fn new() -> Option<Self> {
-        let wanted = heap::usage().free / MEMORY_PART / (RX_BUFFER + TX_BUFFER);
-        let count = wanted.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS);
-        let buffers = heap::take(count * (RX_BUFFER + TX_BUFFER), 64)?;
+        const SMALL: usize = RX_BUFFER + TX_BUFFER;
+        const LARGE: usize = 2 * LARGE_BUFFER;
+        let memory = heap::usage().free / MEMORY_PART;
+        let large = (memory / LARGE_PART / LARGE).min(MAX_LARGE);
+        let small =
+            ((memory - large * LARGE) / SMALL).clamp(MIN_CONNECTIONS, MAX_CONNECTIONS - large);
+        let buffers = heap::take(large * LARGE + small * SMALL, 64)?;
+        let (large_buffers, buffers) = buffers.split_at_mut(large * LARGE);
+        let count = large + small;
         // Initialized only on first use, because most guests serve few connections.
         let storage = Box::leak(Box::<[SocketStorage<'static>]>::new_uninit_slice(count));
         Some(Self {
             slots: Vec::with_capacity(count),
+            free_large: Vec::with_capacity(large),
             free: Vec::with_capacity(count),
             sessions: 0,
             most_sessions: count - (count / SPARE_PART).max(1),
             // Twice the capacity, so that the table never has to grow, whatever was removed.
             by_remote: HashMap::with_capacity(count * 2),
             storage: storage.iter_mut(),
-            buffers: buffers.chunks_exact_mut(RX_BUFFER + TX_BUFFER),
+            large_buffers: large_buffers.chunks_exact_mut(LARGE),
+            buffers: buffers.chunks_exact_mut(SMALL),
+            large,
         })
     }
 
@@ -184,12 +209,18 @@ impl<S> Connections<S> {
         if !segment.opens {
             return Ok(None);
         }
-        let slot =
-            self.free.pop().or_else(|| self.add_slot()).or_else(|| self.evict(now)).ok_or(Full)?;
+        let slot = match self.free_large.pop().or_else(|| self.add_large()) {
+            Some(slot) => slot,
+            None => {
+                let free = self.free.pop().or_else(|| self.add_slot());
+                free.or_else(|| self.evict(now)).ok_or(Full)?
+            }
+        };
         let connection = &mut self.slots[usize::from(slot)];
         connection.remote = segment.remote;
         connection.begun = now;
         connection.used = true;
+        connection.takes_long = false;
         listen(connection.socket(), port);
         self.by_remote.insert(segment.remote, slot);
         Ok(Some(slot))
@@ -202,7 +233,8 @@ impl<S> Connections<S> {
         if core::mem::take(&mut connection.used) {
             connection.deadline = None;
             self.by_remote.remove(&connection.remote);
-            self.free.push(slot);
+            let is_large = usize::from(slot) < self.large;
+            if is_large { &mut self.free_large } else { &mut self.free }.push(slot);
         }
     }
 
@@ -240,14 +272,27 @@ impl<S> Connections<S> {
         Place::Of(slot)
     }
 
+    fn add_large(&mut self) -> Option<u16> {
+        let buffers = self.large_buffers.next()?.split_at_mut(LARGE_BUFFER);
+        self.add(buffers)
+    }
+
     fn add_slot(&mut self) -> Option<u16> {
+        let buffers = self.buffers.next()?.split_at_mut(RX_BUFFER);
+        self.add(buffers)
+    }
+
+    /// Adds a slot with a receive and a send buffer.
+    fn add(&mut self, (rx, tx): (&'static mut [u8], &'static mut [u8])) -> Option<u16> {
         let slot = u16::try_from(self.slots.len()).ok()?;
         let storage = self.storage.next()?.write(SocketStorage::EMPTY);
-        let (rx, tx) = self.buffers.next()?.split_at_mut(RX_BUFFER);
         let mut sockets = SocketSet::new(slice::from_mut(storage));
         let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
         // A service sends complete answers, so waiting for more data (Nagle) only adds latency.
         socket.set_nagle_enabled(false);
+        // An acknowledgement goes with the answer, if there is one, because connections are served
+        // before anything is sent. So one that is sent alone has nothing to wait for.
+        socket.set_ack_delay(None);
         let handle = sockets.add(socket);
         let remote = (Ipv4Address::UNSPECIFIED, 0);
         self.slots.push(Connection {
@@ -262,6 +307,7 @@ impl<S> Connections<S> {
             deadline: None,
             queued: false,
             used: false,
+            takes_long: false,
         });
         Some(slot)
     }
@@ -282,7 +328,7 @@ impl<S> Connections<S> {
         let slot = u16::try_from(slot).ok()?;
         self.slots[usize::from(slot)].socket().abort();
         self.close(slot);
-        self.free.pop()
+        self.free_large.pop().or_else(|| self.free.pop())
     }
 }
 

@@ -21,11 +21,13 @@ mod stream;
 mod tests;
 
 use core::net::{Ipv4Addr, SocketAddrV4};
+use core::num::NonZeroU16;
 
 use noxs::{Ipv4Config, Vif};
 use smoltcp::iface::{Config, Interface};
 use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
 
+use self::buffers::LONG_PAGES;
 use self::ethernet::{ETHERNET_HEADER, Station};
 use self::netif::{Exchange, Netif};
 pub use self::serve::{Next, Pending, Service};
@@ -41,6 +43,11 @@ use crate::layout::PAGE_SIZE;
 const MIN_FRAMES: usize = 16;
 const MAX_FRAMES: usize = 256;
 const FRAMES_PART: usize = 32;
+
+/// The most buffers for long frames that are sent, and the divisor of the free memory that they may
+/// take.
+const MAX_LONG_FRAMES: usize = 2;
+const LONG_FRAMES_PART: usize = 64;
 
 /// Why the network cannot be set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +91,8 @@ impl From<GrantError> for NetError {
 pub struct Net {
     netif: Netif,
     interface: Interface,
+    /// The same interface, for packets that the backend segments.
+    long_interface: Interface,
     station: Station,
 }
 
@@ -112,19 +121,27 @@ impl Net {
         seed: u64,
         now: Instant,
     ) -> Result<Self, NetError> {
-        let frames = heap::usage().free / FRAMES_PART / PAGE_SIZE;
-        let frames = frames.clamp(MIN_FRAMES, MAX_FRAMES);
-        let mut netif = Netif::new(vif, frames, table).ok_or(NetError::Memory)?;
-        let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = seed;
-        let header = [0; ETHERNET_HEADER];
-        let mut device = Exchange { packet: None, header, tx: &mut netif.tx, mtu: netif.mtu };
-        let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
-        interface.update_ip_addrs(|addresses| {
-            let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
-            // Adding cannot fail: the list is empty and has room for one.
-            let _ = addresses.push(cidr);
-        });
+        let free = heap::usage().free;
+        let frames = (free / FRAMES_PART / PAGE_SIZE).clamp(MIN_FRAMES, MAX_FRAMES);
+        let long = (free / LONG_FRAMES_PART / (LONG_PAGES * PAGE_SIZE)).min(MAX_LONG_FRAMES);
+        let mut netif = Netif::new(vif, frames, long, table).ok_or(NetError::Memory)?;
+        let interface = |netif: &mut Netif, segments| {
+            let mut config = Config::new(HardwareAddress::Ip);
+            config.random_seed = seed;
+            let header = [0; ETHERNET_HEADER];
+            let (tx, mtu) = (&mut netif.tx, netif.mtu);
+            let mut device = Exchange { packet: None, header, tx, mtu, segments };
+            let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
+            interface.update_ip_addrs(|addresses| {
+                let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
+                // Adding cannot fail: the list is empty and has room for one.
+                let _ = addresses.push(cidr);
+            });
+            interface
+        };
+        // Only the first one accepts connections, so their sequence numbers differ.
+        let plain = interface(&mut netif, None);
+        let long_interface = interface(&mut netif, Some(NonZeroU16::MAX));
         let station = Station { mac: vif.mac, ip: ipv4.address };
         netif.tx.send_bytes(&station.announcement());
         // Most clients come through the gateway. The request makes it learn this guest's address;
@@ -133,7 +150,7 @@ impl Net {
             netif.tx.send_bytes(&station.request(gateway));
         }
         netif.start();
-        Ok(Self { netif, interface, station })
+        Ok(Self { netif, interface: plain, long_interface, station })
     }
 
     /// Returns the interface's address.

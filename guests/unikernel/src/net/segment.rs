@@ -5,7 +5,7 @@
 //! this machine never left its memory, and the backend marks it as validated; only others are
 //! verified here.
 
-use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, TcpPacket};
+use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, TCP_HEADER_LEN, TcpPacket};
 
 /// The TCP segment in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,27 @@ pub(crate) struct Segment {
     pub(crate) local_port: u16,
     /// Whether it opens a connection: SYN without ACK or RST.
     pub(crate) opens: bool,
+    /// The maximum segment size of a client that opens a connection, if it says one.
+    pub(crate) mss: Option<Mss>,
+}
+
+/// A client's maximum segment size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mss {
+    /// Bytes of data in a segment.
+    pub(crate) size: u16,
+    /// Where it is in the packet.
+    at: usize,
+}
+
+impl Mss {
+    /// Replaces the size in the packet, so that smoltcp sends longer segments. The checksum is not
+    /// updated: nothing verifies it any more.
+    pub(crate) fn replace(self, packet: &mut [u8], size: u16) {
+        if let Some(to) = packet.get_mut(self.at..self.at + 2) {
+            to.copy_from_slice(&size.to_be_bytes());
+        }
+    }
 }
 
 /// The contents of a packet.
@@ -52,11 +73,39 @@ fn segment(packet: &[u8], validated: bool) -> Option<Content> {
     if !validated && !tcp.verify_checksum(&IpAddress::Ipv4(from), &IpAddress::Ipv4(to)) {
         return Some(Content::Damaged);
     }
+    let opens = tcp.syn() && !tcp.ack() && !tcp.rst();
     Some(Content::Segment(Segment {
         remote: (from, tcp.src_port()),
         local_port: tcp.dst_port(),
-        opens: tcp.syn() && !tcp.ack() && !tcp.rst(),
+        opens,
+        mss: if opens {
+            mss(tcp.options(), usize::from(ip.header_len()) + TCP_HEADER_LEN)
+        } else {
+            None
+        },
     }))
+}
+
+/// Returns the maximum segment size in the options of a SYN, which begin at `begin` in the packet.
+fn mss(options: &[u8], begin: usize) -> Option<Mss> {
+    const END: u8 = 0;
+    const NOTHING: u8 = 1;
+    const MAXIMUM_SEGMENT_SIZE: [u8; 2] = [2, 4];
+
+    let mut at = 0;
+    loop {
+        let option = options.get(at..)?;
+        match *option {
+            [END, ..] | [] => return None,
+            [NOTHING, ..] => at += 1,
+            [kind, length, high, low, ..] if [kind, length] == MAXIMUM_SEGMENT_SIZE => {
+                let size = u16::from_be_bytes([high, low]);
+                return Some(Mss { size, at: begin + at + 2 });
+            }
+            [_, length, ..] if length >= 2 => at += usize::from(length),
+            _ => return None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -107,12 +156,31 @@ mod tests {
 
     #[test]
     fn a_segment_is_found() {
-        let expected =
-            |opens| Content::Segment(Segment { remote: (THERE, 5555), local_port: 80, opens });
+        let expected = |opens| {
+            let remote = (THERE, 5555);
+            Content::Segment(Segment { remote, local_port: 80, opens, mss: None })
+        };
         assert_eq!(inspect(&packet(TcpControl::Syn, false), false), expected(true));
         assert_eq!(inspect(&packet(TcpControl::Syn, true), false), expected(false));
         assert_eq!(inspect(&packet(TcpControl::Psh, true), false), expected(false));
         assert_eq!(inspect(&packet(TcpControl::Rst, false), false), expected(false));
+    }
+
+    #[test]
+    fn a_client_says_how_long_its_segments_may_be() {
+        let found = |at: usize, size| Some(Mss { size, at: 40 + at });
+        for (options, expected) in [
+            (&[2, 4, 5, 0xb4][..], found(2, 1460)),
+            (&[1, 1, 4, 2, 2, 4, 2, 0], found(6, 512)),
+            (&[4, 2], None),
+            (&[0, 2, 4, 5, 0xb4], None),
+            (&[2, 4, 5], None),
+            (&[8, 0], None),
+            (&[8], None),
+            (&[], None),
+        ] {
+            assert_eq!(mss(options, 40), expected, "{options:?}");
+        }
     }
 
     #[test]

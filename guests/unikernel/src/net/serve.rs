@@ -9,8 +9,8 @@ use smoltcp::iface::{PollResult, SocketSet};
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 
-use super::connections::{Connections, Full, Place};
-use super::ethernet::Received;
+use super::connections::{Connection, Connections, Place};
+use super::ethernet::{ETHERNET_HEADER, Received};
 use super::netif::Exchange;
 use super::segment::{Content, inspect};
 use super::stream::Stream;
@@ -151,6 +151,23 @@ impl Net {
     }
 }
 
+impl Net {
+    /// Sends what a connection has to send, as far as there is room: in long packets if it is much.
+    fn send<S>(&mut self, connection: &mut Connection<S>, time: smoltcp::time::Instant) {
+        let Self { netif, interface, long_interface, .. } = self;
+        let segments = netif.segments().filter(|_| connection.takes_long);
+        let is_much = connection.socket().send_queue() > netif.mtu;
+        let (header, sockets) = (connection.header, &mut connection.sockets);
+        let (tx, mtu) = (&mut netif.tx, netif.mtu);
+        if segments.is_some() && is_much {
+            let mut exchange = Exchange { packet: None, header, tx, mtu, segments };
+            while long_interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
+        }
+        let mut exchange = Exchange { packet: None, header, tx, mtu, segments: None };
+        while interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
+    }
+}
+
 /// There is no work before the interface's next event, this deadline, or an event of this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
@@ -211,15 +228,17 @@ impl<'a, S: Service> Server<'a, S> {
     /// Receives one frame. Returns whether there was one.
     fn receive_one(&mut self, now: Instant) -> bool {
         let netif = &mut self.net.netif;
+        let segments = netif.segments();
         let Some(frame) = netif.rx.receive() else { return false };
-        let (packet, header) = match self.net.station.receive(frame.bytes) {
-            Some(Received::Ipv4 { packet, answer }) => (packet, answer),
+        let header = match self.net.station.receive(frame.bytes) {
+            Some(Received::Ipv4 { answer, .. }) => answer,
             Some(Received::ArpRequest(asker)) => {
                 netif.tx.send_bytes(&self.net.station.reply(asker));
                 return true;
             }
             None => return true,
         };
+        let packet = &mut frame.bytes[ETHERNET_HEADER..];
         let slot = match inspect(packet, frame.validated) {
             Content::Damaged => return true,
             Content::Fragment { from } => {
@@ -228,11 +247,19 @@ impl<'a, S: Service> Server<'a, S> {
             }
             Content::Other => None,
             Content::Segment(segment) => {
-                match self.connections.slot_for(&segment, self.port, now) {
-                    Ok(slot) => slot,
+                let Ok(slot) = self.connections.slot_for(&segment, self.port, now) else {
                     // All slots are used by clients that are being served: this one will retry.
-                    Err(Full) => return true,
+                    return true;
+                };
+                if let (Some(slot), Some(mss)) = (slot, segment.mss) {
+                    // Shorter segments than those of the interface's MTU are left to smoltcp.
+                    let takes_long = segments.is_some_and(|size| mss.size >= size.get());
+                    self.connections.slots[usize::from(slot)].takes_long = takes_long;
+                    if takes_long {
+                        mss.replace(packet, u16::MAX);
+                    }
                 }
+                slot
             }
         };
         let mut none = SocketSet::new(&mut [][..]);
@@ -244,8 +271,13 @@ impl<'a, S: Service> Server<'a, S> {
             }
             None => &mut none,
         };
-        let mut exchange =
-            Exchange { packet: Some(packet), header, tx: &mut netif.tx, mtu: netif.mtu };
+        let mut exchange = Exchange {
+            packet: Some(packet),
+            header,
+            tx: &mut netif.tx,
+            mtu: netif.mtu,
+            segments: None,
+        };
         self.net.interface.poll_ingress_single(smoltcp_time(now), &mut exchange, sockets);
         if let Some(slot) = slot {
             self.enqueue(slot);
@@ -323,11 +355,8 @@ impl<'a, S: Service> Server<'a, S> {
         self.call_service(slot, now);
         while self.service.holds_too_much() && self.close_largest(now) {}
         let connection = &mut self.connections.slots[usize::from(slot)];
-        let netif = &mut self.net.netif;
-        let header = connection.header;
-        let mut exchange = Exchange { packet: None, header, tx: &mut netif.tx, mtu: netif.mtu };
-        let (time, sockets) = (smoltcp_time(now), &mut connection.sockets);
-        while self.net.interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
+        let time = smoltcp_time(now);
+        self.net.send(connection, time);
         if connection.socket().state() == State::Closed {
             self.connections.close(slot);
             return false;

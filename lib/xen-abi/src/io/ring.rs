@@ -14,6 +14,8 @@ pub const REQ_EVENT: usize = 4;
 pub const RSP_PROD: usize = 8;
 /// The front end requests an event when [`RSP_PROD`] passes this index.
 pub const RSP_EVENT: usize = 12;
+/// Bytes up to the first slot that no end of Xen's rings uses: zeros.
+pub const PADDING: usize = 20;
 /// The first slot.
 pub const SLOTS: usize = 64;
 

@@ -28,6 +28,7 @@ fn rings_of_slots() {
         t.offset(&sring, "req_event", ring::REQ_EVENT);
         t.offset(&sring, "rsp_prod", ring::RSP_PROD);
         t.offset(&sring, "rsp_event", ring::RSP_EVENT);
+        t.offset(&sring, "__pad", ring::PADDING);
         t.offset(&sring, "ring", ring::SLOTS);
         t.value(&format!("__CONST_RING_SIZE({c}, {PAGE_SIZE})"), slots);
     }
@@ -58,6 +59,28 @@ fn network_interfaces() {
         "struct netif_rx_response" =
             netif::RxResponse { id: "id", offset: "offset", flags: "flags", status: "status" }
     );
+    structure!(
+        t,
+        "struct netif_extra_info" = netif::ExtraInfo {
+            kind: "type",
+            flags: "flags",
+            size: "u.gso.size",
+            gso_type: "u.gso.type",
+            pad: "u.gso.pad",
+            features: "u.gso.features",
+        }
+    );
+    for (c, ours) in [
+        ("XEN_NETIF_EXTRA_TYPE_NONE", netif::XEN_NETIF_EXTRA_TYPE_NONE),
+        ("XEN_NETIF_EXTRA_TYPE_GSO", netif::XEN_NETIF_EXTRA_TYPE_GSO),
+        ("XEN_NETIF_EXTRA_TYPE_MAX", netif::XEN_NETIF_EXTRA_TYPE_MAX),
+        ("XEN_NETIF_EXTRA_FLAG_MORE", netif::XEN_NETIF_EXTRA_FLAG_MORE),
+        ("XEN_NETIF_GSO_TYPE_TCPV4", netif::XEN_NETIF_GSO_TYPE_TCPV4),
+        ("XEN_NETIF_GSO_TYPE_TCPV6", netif::XEN_NETIF_GSO_TYPE_TCPV6),
+    ] {
+        t.value(c, ours);
+    }
+    t.value("XEN_NETIF_NR_SLOTS_MIN", netif::SLOTS_OF_FRAME);
     for (c, ours) in [
         ("NETTXF_csum_blank", netif::NETTXF_CSUM_BLANK),
         ("NETTXF_data_validated", netif::NETTXF_DATA_VALIDATED),

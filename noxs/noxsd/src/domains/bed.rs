@@ -8,11 +8,14 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use noxs::MacAddr;
+use noxs::layout::vif_ring;
+use noxs::{MacAddr, VifFeatures};
 use noxs_control::{
     AddressInUse, AddressOwner, Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal,
     VifAddress, VifDevice, VifIdentity, VifStatus,
 };
+use tap::VNET_HEADER;
+use xen_abi::io::netif::{ExtraInfo, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxResponse};
 use xen_ring::SharedPage;
 
 use super::device::Device;
@@ -27,6 +30,7 @@ use crate::net::dom0::netlink::{InterfaceIndex, Message};
 use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
+use crate::net::transfer::LONGEST;
 
 #[derive(Default)]
 pub(super) struct FakeClients {
@@ -130,6 +134,59 @@ impl Bed {
         frontend::send(&self.page(domid, TX_REF), gref, 0, 0, slot, length);
     }
 
+    /// Writes what a guest accepts into its receive ring's page.
+    pub(super) fn accept(&mut self, domid: u16, features: VifFeatures) {
+        self.page(domid, RX_REF).store(vif_ring::ACCEPTED, features.0);
+    }
+
+    /// Puts a frame into data pages of the guest from `first` on, and sends it in parts of these
+    /// sizes. `flags` and `extra` are those of the first request. Returns the number of slots.
+    pub(super) fn send_parts(
+        &mut self,
+        domid: u16,
+        first: u16,
+        frame: &[u8],
+        parts: &[usize],
+        (flags, extra): (u16, Option<ExtraInfo>),
+    ) -> u16 {
+        let ring = self.page(domid, TX_REF);
+        let mut at = 0;
+        for (id, size) in (first..).zip(parts) {
+            let gref = DATA_REF + u32::from(id) % DATA_REFS;
+            // Each part somewhere else in its page.
+            let offset = (usize::from(id) * 8).min(4096 - size);
+            self.page(domid, gref).write(offset, &frame[at..at + size]);
+            let is_first = at == 0;
+            let length = if is_first { frame.len() } else { *size };
+            at += size;
+            let more = if at < frame.len() { NETTXF_MORE_DATA } else { 0 };
+            let [offset, length] = [offset, length].map(|number| u16::try_from(number).unwrap());
+            let has_extra = if extra.is_some() { NETTXF_EXTRA_INFO } else { 0 };
+            let flags = if is_first { flags | has_extra | more } else { more };
+            frontend::send(&ring, gref, offset, flags, id, length);
+            if is_first && let Some(extra) = extra {
+                frontend::send_extra(&ring, extra);
+            }
+        }
+        assert_eq!(at, frame.len());
+        u16::try_from(parts.len()).unwrap() + u16::from(extra.is_some())
+    }
+
+    /// Returns the responses with which a guest has received frames, from number `from` on: flags,
+    /// and bytes of the data pages that were posted under their identifiers.
+    pub(super) fn received_parts(&self, domid: u16, from: u32) -> Vec<(u16, Vec<u8>)> {
+        let ring = self.page(domid, RX_REF);
+        let parts = (from..frontend::responses(&ring)).map(|index| {
+            let RxResponse { id, offset, flags, status } = frontend::rx_slot(&ring, index);
+            let mut bytes = vec![0; usize::try_from(status).unwrap_or(0).min(4096)];
+            if usize::from(offset) + bytes.len() <= 4096 && u32::from(id) < DATA_REFS {
+                self.page(domid, DATA_REF + u32::from(id)).read(offset.into(), &mut bytes);
+            }
+            (flags, bytes)
+        });
+        parts.collect()
+    }
+
     /// Raises the vif's event and serves until no device is ready.
     pub(super) fn run(&mut self, domid: u16) {
         let port = self.vif_port(domid);
@@ -163,15 +220,37 @@ impl Bed {
         (0..frontend::responses(&ring)).map(|i| frontend::tx_response(&ring, i)).collect()
     }
 
-    /// Takes a frame that noxsd has sent to the tap.
+    /// Takes a frame that noxsd has sent to the tap, without its header.
     pub(super) fn frame_out(&mut self) -> Option<Vec<u8>> {
-        let mut frame = [0; 4096];
-        self.bridge.read(&mut frame).ok().map(|length| frame[..length].to_vec())
+        self.frame_out_with_header().map(|(_, frame)| frame)
+    }
+
+    /// Takes a frame that noxsd has sent to the tap, and its header.
+    pub(super) fn frame_out_with_header(&mut self) -> Option<([u8; VNET_HEADER], Vec<u8>)> {
+        let mut frame = vec![0; VNET_HEADER + LONGEST];
+        let length = self.bridge.read(&mut frame).ok()?;
+        let (header, frame) = frame[..length].split_first_chunk().unwrap();
+        Some((*header, frame.to_vec()))
+    }
+
+    /// Puts a frame into the tap, for which nothing is left to do.
+    pub(super) fn write_to_tap(&mut self, frame: &[u8]) {
+        self.write_to_tap_with([0; VNET_HEADER], frame);
+    }
+
+    /// Puts a frame with a header into the tap.
+    pub(super) fn write_to_tap_with(&mut self, header: [u8; VNET_HEADER], frame: &[u8]) {
+        self.bridge.write_all(&[&header[..], frame].concat()).unwrap();
     }
 
     /// Sends a frame through the tap and serves until no device is ready.
     pub(super) fn frame_in(&mut self, frame: &[u8]) {
-        self.bridge.write_all(frame).unwrap();
+        self.frame_in_with([0; VNET_HEADER], frame);
+    }
+
+    /// Sends a frame with a header through the tap and serves until no device is ready.
+    pub(super) fn frame_in_with(&mut self, header: [u8; VNET_HEADER], frame: &[u8]) {
+        self.write_to_tap_with(header, frame);
         self.domains.tap_ready(BridgeId(0));
         self.settle();
     }
@@ -192,7 +271,7 @@ impl Bed {
 
     /// Sends a frame through the tap and serves a few turns: hostile guests may always be ready.
     pub(super) fn frame_in_once(&mut self, frame: &[u8]) {
-        self.bridge.write_all(frame).unwrap();
+        self.write_to_tap(frame);
         self.domains.tap_ready(BridgeId(0));
         for _ in 0..20 {
             self.domains.turn(self.now, &mut self.clients);

@@ -9,6 +9,7 @@ mod disks;
 mod faults;
 mod floods;
 mod frames;
+mod long_frames;
 mod restart;
 mod rules;
 mod several_vifs;

@@ -22,11 +22,12 @@ const TURN: usize = 64;
 /// answered in the same turn.
 const PASSES: usize = 2;
 
-/// Frames and pages that are copied, and frames that are read from and written to taps, before
-/// clients get their turns: the device that exceeds this number is the last one of its turn. One vif copies at
-/// most 4 [batches](crate::net::transfer::BATCH) in its turn, of 64 frames each: waiting frames,
-/// frames from the guest, and frames to one receiver or to a few. A disk copies at most what its
-/// requests may take ([`DOMAIN_PAGES`](crate::block::DOMAIN_PAGES)), and a batch.
+/// Pages that are copied, and frames that are read from and written to taps, before clients get their
+/// turns: the device that exceeds this number is the last one of its turn. One vif copies at most 4
+/// times the [pages](crate::net::transfer::PAGES) of a turn: those of waiting frames, of frames from
+/// the guest, and of frames to one receiver or to a few. Long packets that are segmented for their
+/// receiver take a page for each segment. A disk copies at most what its requests may take
+/// ([`DOMAIN_PAGES`](crate::block::DOMAIN_PAGES)), and a batch.
 const WORK: usize = 256;
 
 impl<H: Host> Domains<H> {

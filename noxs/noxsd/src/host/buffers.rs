@@ -1,51 +1,61 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Private pages that granted pages are copied to and from.
+//! Private memory that granted pages are copied to and from.
+
+use std::ops::Range;
 
 use super::{DomId, GrantRef, PAGE_SIZE};
 
-/// Number of a buffer in [`PageBuffers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BufferIndex(pub usize);
-
-/// Private buffers of one page each, so that no copy crosses a page.
+/// Private pages, one after the other.
 #[derive(Debug)]
-pub struct PageBuffers(Box<[Page]>);
+pub struct Buffers {
+    memory: Box<[u8]>,
+    /// Where the first page begins.
+    start: usize,
+    size: usize,
+}
 
-#[derive(Clone, Debug)]
-#[repr(C, align(4096))]
-struct Page([u8; PAGE_SIZE]);
-
-impl PageBuffers {
-    /// Creates `count` buffers.
+impl Buffers {
+    /// Creates pages of zeros.
     #[must_use]
-    pub fn new(count: usize) -> Self {
-        Self(vec![Page([0; PAGE_SIZE]); count].into_boxed_slice())
+    pub fn new(pages: usize) -> Self {
+        let size = pages * PAGE_SIZE;
+        let memory = vec![0; size + PAGE_SIZE].into_boxed_slice();
+        // A page begins within the first one. If the address were unknown, copies would only be
+        // slower.
+        let start = memory.as_ptr().align_offset(PAGE_SIZE).min(PAGE_SIZE);
+        Self { memory, start, size }
     }
 
-    /// Returns a buffer.
+    /// Returns all bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..][..self.size]
+    }
+
+    /// Returns all bytes.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..][..self.size]
+    }
+
+    /// Returns the bytes of a range.
     ///
     /// # Panics
-    /// There is no such buffer.
+    /// It is not within the buffers.
     #[must_use]
-    pub fn get(&self, index: BufferIndex) -> &[u8; PAGE_SIZE] {
-        &self.0[index.0].0
+    pub fn get(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes()[range]
     }
 
-    /// Returns a buffer.
+    /// Returns the bytes of a range.
     ///
     /// # Panics
-    /// There is no such buffer.
-    pub fn get_mut(&mut self, index: BufferIndex) -> &mut [u8; PAGE_SIZE] {
-        &mut self.0[index.0].0
-    }
-
-    /// Returns all buffers.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8; PAGE_SIZE]> {
-        self.0.iter_mut().map(|page| &mut page.0)
+    /// It is not within the buffers.
+    pub fn get_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.bytes_mut()[range]
     }
 }
 
-/// A copy between a guest's page and the beginning of a buffer.
+/// A copy between a guest's page and the buffers.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantCopy {
     /// The domain that granted the page.
@@ -56,9 +66,17 @@ pub struct GrantCopy {
     pub offset: u16,
     /// Bytes to copy.
     pub length: u16,
-    /// The private end of the copy.
-    pub buffer: BufferIndex,
+    /// Offset of the private end in the buffers, in bytes.
+    pub at: usize,
     /// Whether the copy succeeded; set by [`Host::fetch`](super::Host::fetch) and
     /// [`Host::deliver`](super::Host::deliver).
     pub done: bool,
+}
+
+impl GrantCopy {
+    /// Returns where the private end lies in the buffers.
+    #[must_use]
+    pub fn local(&self) -> Range<usize> {
+        self.at..self.at + usize::from(self.length)
+    }
 }

@@ -10,7 +10,7 @@ use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
 use xen::gntdev::{CopyOp, GrantDevice, GrantMapping};
 use xen::units::{DomId, GrantRef, Port};
 
-use super::buffers::{GrantCopy, PageBuffers};
+use super::buffers::{Buffers, GrantCopy};
 use super::file_io::{FileEngine, FileIo, FinishedIo};
 use super::{Host, LocalPort, RemotePort};
 
@@ -135,28 +135,29 @@ impl Host for XenHost {
         }
     }
 
-    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]) {
-        let pairs = buffers.iter_mut().zip(copies.iter());
-        let mut ops: Vec<CopyOp<'_>> = pairs
-            .map(|(buffer, copy)| {
-                let local = &mut buffer[..usize::from(copy.length)];
-                CopyOp::from_grant(copy.domid, copy.gref, copy.offset, local)
-            })
-            .collect();
+    fn fetch(&mut self, buffers: &mut Buffers, copies: &mut [GrantCopy]) {
+        let (mut rest, mut begin) = (buffers.bytes_mut(), 0);
+        let mut ops = Vec::with_capacity(copies.len());
+        for copy in copies.iter() {
+            let (_, behind) = rest.split_at_mut(copy.at - begin);
+            let (local, behind) = behind.split_at_mut(usize::from(copy.length));
+            (rest, begin) = (behind, copy.local().end);
+            ops.push(CopyOp::from_grant(copy.domid, copy.gref, copy.offset, local));
+        }
         let result = self.grants[0].copy(&mut ops);
-        finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+        finish(&result, &ops.iter().map(|op| op.failed.is_none()).collect::<Vec<_>>(), copies);
     }
 
-    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]) {
+    fn deliver(&mut self, buffers: &Buffers, copies: &mut [GrantCopy]) {
         let mut ops: Vec<CopyOp<'_>> = copies
             .iter()
             .map(|copy| {
-                let local = &buffers.get(copy.buffer)[..usize::from(copy.length)];
+                let local = buffers.get(copy.local());
                 CopyOp::to_grant(copy.domid, copy.gref, copy.offset, local)
             })
             .collect();
         let result = self.grants[0].copy(&mut ops);
-        finish(&result, ops.iter().map(|op| op.failed.is_none()).collect(), copies);
+        finish(&result, &ops.iter().map(|op| op.failed.is_none()).collect::<Vec<_>>(), copies);
     }
 
     fn copy(&mut self, copies: &mut [CopyOp<'_>]) {
@@ -186,12 +187,12 @@ impl Host for XenHost {
 }
 
 /// Records which copies succeeded: none if the whole call failed.
-fn finish(result: &Result<(), Error>, done: Vec<bool>, copies: &mut [GrantCopy]) {
+fn finish(result: &Result<(), Error>, done: &[bool], copies: &mut [GrantCopy]) {
     if let Err(error) = result {
         tracing::warn!("{error}");
     }
     for (copy, done) in copies.iter_mut().zip(done) {
-        copy.done = done && result.is_ok();
+        copy.done = *done && result.is_ok();
     }
 }
 

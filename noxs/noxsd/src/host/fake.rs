@@ -12,7 +12,7 @@ use xen::gntdev::CopyLocal;
 use xen_ring::SharedPage;
 pub(crate) use xen_ring::testing::FakePage;
 
-use super::buffers::{GrantCopy, PageBuffers};
+use super::buffers::{Buffers, GrantCopy};
 use super::file_io::{FileIo, FinishedIo, IoKind, IoPart};
 use super::{CopyOp, DomId, GrantRef, Host, LocalPort, RemotePort, serving};
 
@@ -94,26 +94,29 @@ impl Host for FakeHost {
         self.unmasked.extend(ports);
     }
 
-    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]) {
+    fn fetch(&mut self, buffers: &mut Buffers, copies: &mut [GrantCopy]) {
         self.copies += 1;
         self.copied += copies.len();
-        for (buffer, copy) in buffers.iter_mut().zip(copies) {
+        let mut end = 0;
+        for copy in copies {
+            assert!(copy.at >= end, "the copies are not in order");
+            end = copy.local().end;
             let page = self.pages.get(&(copy.domid.0, copy.gref.0));
             copy.done = page.is_some();
             if let Some(page) = page {
-                page.read(usize::from(copy.offset), &mut buffer[..usize::from(copy.length)]);
+                page.read(usize::from(copy.offset), buffers.get_mut(copy.local()));
             }
         }
     }
 
-    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]) {
+    fn deliver(&mut self, buffers: &Buffers, copies: &mut [GrantCopy]) {
         self.copies += 1;
         self.copied += copies.len();
         for copy in copies {
             let page = self.pages.get(&(copy.domid.0, copy.gref.0));
             copy.done = page.is_some();
             if let Some(page) = page {
-                page.write(0, &buffers.get(copy.buffer)[..usize::from(copy.length)]);
+                page.write(usize::from(copy.offset), buffers.get(copy.local()));
             }
         }
     }

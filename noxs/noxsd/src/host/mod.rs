@@ -22,7 +22,7 @@ pub use xen::gntdev::CopyOp;
 pub use xen::units::{DomId, GrantRef, PAGE_SIZE};
 use xen_ring::SharedPage;
 
-use self::buffers::{GrantCopy, PageBuffers};
+use self::buffers::{Buffers, GrantCopy};
 use self::file_io::{FileIo, FinishedIo};
 
 /// Most ring pages that one call of [`Host::map`] can map.
@@ -75,12 +75,12 @@ pub trait Host {
     /// Unmasks local ports. The kernel masks a port when its event is read.
     fn unmask(&mut self, ports: &[LocalPort]);
 
-    /// Copies from guests' pages into buffers: the first copy into the first buffer, and so on.
-    /// Sets [`GrantCopy::done`] in each copy.
-    fn fetch(&mut self, buffers: &mut PageBuffers, copies: &mut [GrantCopy]);
+    /// Copies from guests' pages into the buffers. The private ends of the copies follow one another
+    /// in the buffers and do not overlap. Sets [`GrantCopy::done`] in each copy.
+    fn fetch(&mut self, buffers: &mut Buffers, copies: &mut [GrantCopy]);
 
-    /// Copies from buffers into guests' pages. Sets [`GrantCopy::done`] in each copy.
-    fn deliver(&mut self, buffers: &PageBuffers, copies: &mut [GrantCopy]);
+    /// Copies from the buffers into guests' pages. Sets [`GrantCopy::done`] in each copy.
+    fn deliver(&mut self, buffers: &Buffers, copies: &mut [GrantCopy]);
 
     /// Copies between guests' pages and any buffers, in either direction. Sets
     /// [`CopyOp::failed`] in each copy.

@@ -14,12 +14,15 @@ use xen_ring::SharedPage;
 use super::BridgeId;
 use super::flood::{Floods, Rate, SLICE};
 use super::frame::FrameFacts;
-use super::port::BridgePort;
+use super::offload::Offload;
+use super::port::{BridgePort, Fit};
 use super::rules::TapRules;
+use super::segments;
 use super::switch::{BridgePortId, End, Route, Switch};
-use super::transfer::{BATCH, Delivery, Transfer, address};
-use super::waiting::{Check, Origin, Store};
-use crate::host::buffers::BufferIndex;
+use super::transfer::{
+    Answer, BATCH, BufferedFrame, Delivery, FrameBuffers, Transfer, address, pages,
+};
+use super::waiting::{Check, Origin, Store, WaitingFrame};
 use crate::host::{Host, serving};
 use crate::turns::{After, TurnId};
 
@@ -51,6 +54,20 @@ pub struct BridgeTurns {
     pub tap: TurnId,
     /// Continues floods.
     pub floods: TurnId,
+}
+
+/// What is to be delivered next.
+#[derive(Clone, Copy, Debug, Default)]
+struct Next {
+    delivery: usize,
+    /// The segment of its frame, if it is delivered in segments.
+    segment: usize,
+}
+
+impl Next {
+    fn skip(&mut self) {
+        *self = Self { delivery: self.delivery + 1, segment: 0 };
+    }
 }
 
 /// A bridge and its ports.
@@ -146,18 +163,23 @@ impl<M> Bridge<M> {
     ///
     /// # Errors
     /// The tap's queue is full, or its interface is down.
-    pub(super) fn send_to_tap(&mut self, frame: &[u8]) -> io::Result<()> {
+    pub(super) fn send_to_tap(
+        &mut self,
+        frame: &BufferedFrame,
+        buffers: &mut FrameBuffers,
+    ) -> io::Result<()> {
+        let frame = buffers.with_header(frame).ok_or(ErrorKind::InvalidData)?;
         self.tap.write(frame).map(drop)
     }
 
     /// Sends a frame to the ports of a route that [floods](Route::floods): in this turn if there
-    /// are few, otherwise in later ones. Returns `false` if the frame is dropped, because its
-    /// source floods too much.
+    /// are few, otherwise in later ones. The frame is not to be segmented and has its checksum.
+    /// Returns `false` if the frame is dropped, because its source floods too much.
     pub(super) fn flood(
         &mut self,
         route: Route,
         (from, rate): (End, Rate),
-        (buffer, length): (BufferIndex, u16),
+        frame: BufferedFrame,
         now: Instant,
         transfer: &mut Transfer,
     ) -> bool {
@@ -170,12 +192,11 @@ impl<M> Bridge<M> {
         }
         let Transfer { buffers, deliveries, woken, .. } = transfer;
         if deliveries.len() + ports <= BATCH && !self.floods.has_queued(from) {
-            address(&self.switch, route, from, buffer, length, deliveries);
+            address(&self.switch, route, from, frame, deliveries);
             return true;
         }
-        let frame = &buffers.get(buffer)[..usize::from(length)];
         woken.push(self.turns.floods);
-        self.floods.queue(frame, route, (from, rate), ports)
+        self.floods.queue(buffers.bytes(&frame), route, (from, rate), ports)
     }
 
     /// Drops the frames that wait for a port, if they are too old.
@@ -198,8 +219,10 @@ impl<M: SharedPage> Bridge<M> {
         now: Instant,
     ) -> Result<After, TapFault> {
         let mut result = Ok(After::Turn);
-        for buffer in (0..BATCH).map(BufferIndex) {
-            let length = match self.tap.read(transfer.buffers.get_mut(buffer)) {
+        transfer.buffers.clear();
+        for _ in 0..BATCH {
+            let Some(room) = transfer.buffers.room_to_read() else { break };
+            let length = match self.tap.read(room) {
                 Ok(length) => length,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -210,19 +233,20 @@ impl<M: SharedPage> Bridge<M> {
                     break;
                 }
             };
-            transfer.work += 1;
-            let frame = &transfer.buffers.get(buffer)[..length];
+            transfer.work += pages(length).max(1);
+            let Some((frame, offload)) = transfer.buffers.was_read(length) else { continue };
             let Some(facts) = FrameFacts::of(frame) else { continue };
             if !self.rules.may_enter(&facts, frame, &self.switch) {
                 continue;
             }
             let route = self.switch.route(&facts, End::Tap);
-            // Always fits, because a buffer is one page.
-            let Ok(length) = u16::try_from(length) else { continue };
-            if route.floods() {
-                self.flood(route, (End::Tap, Rate::Often), (buffer, length), now, transfer);
-            } else {
-                address(&self.switch, route, End::Tap, buffer, length, &mut transfer.deliveries);
+            // `was_read` has checked the length.
+            let Ok(length) = u16::try_from(frame.len()) else { continue };
+            let mut frame = transfer.buffers.take(length, offload);
+            if !route.floods() {
+                address(&self.switch, route, End::Tap, frame, &mut transfer.deliveries);
+            } else if transfer.buffers.complete_to_flood(&mut frame) {
+                self.flood(route, (End::Tap, Rate::Often), frame, now, transfer);
             }
         }
         self.deliver(host, transfer, Origin::Tap, now);
@@ -237,18 +261,19 @@ impl<M: SharedPage> Bridge<M> {
         now: Instant,
     ) -> After {
         let Transfer { buffers, deliveries, .. } = &mut *transfer;
-        for buffer in (0..SLICE).map(BufferIndex) {
+        buffers.clear();
+        for _ in 0..SLICE {
             let most = SLICE - deliveries.len();
             if most == 0 {
                 break;
             }
             let Some(mut flood) = self.floods.pop() else { break };
-            let frame = &flood.frame;
-            buffers.get_mut(buffer)[..frame.len()].copy_from_slice(frame);
-            // Always fits, because the frame was in a buffer of one page.
-            let Ok(length) = u16::try_from(frame.len()) else { continue };
+            let Some(frame) = buffers.put(&flood.frame, Offload::default()) else {
+                self.floods.put_back(flood);
+                break;
+            };
             let ports = flood.next(&self.switch, most);
-            deliveries.extend(ports.map(|to| Delivery { to, buffer, length, may_wait: false }));
+            deliveries.extend(ports.map(|to| Delivery { to, frame, may_wait: false }));
             if !flood.is_done() {
                 self.floods.put_back(flood);
             }
@@ -259,8 +284,9 @@ impl<M: SharedPage> Bridge<M> {
     }
 
     /// Copies frames, which come from `from`, into the pages that their receivers have posted, and
-    /// notifies the receivers. There are fewer than twice [`BATCH`] copies: one for each frame, or
-    /// at most [`BATCH`] in all for the frames that are flooded in this turn.
+    /// notifies the receivers. There are fewer than twice [`BATCH`] deliveries: one for each frame,
+    /// or at most [`BATCH`] in all for the frames that are flooded in this turn. A long packet may
+    /// be delivered in segments.
     pub(super) fn deliver<H: Host<Memory = M>>(
         &mut self,
         host: &mut H,
@@ -268,20 +294,46 @@ impl<M: SharedPage> Bridge<M> {
         from: Origin,
         now: Instant,
     ) -> Delivered {
-        let Transfer { buffers, copies, deliveries, answers, touched, late, .. } = transfer;
-        if deliveries.is_empty() {
-            return Delivered::default();
+        let mut delivered = Delivered::default();
+        if transfer.deliveries.is_empty() {
+            return delivered;
         }
         let sender = serving::handle();
-        let mut delivered = Delivered::default();
-        copies.clear();
-        answers.clear();
-        touched.clear();
+        let deliveries = std::mem::take(&mut transfer.deliveries);
+        let mut next = Next::default();
+        while next.delivery < deliveries.len() {
+            self.place(&deliveries, &mut next, transfer, &mut delivered, (from, now));
+            self.copy(host, transfer);
+            serving::resume(sender);
+            self.keep_late(transfer, &mut delivered, (from, now));
+        }
+        transfer.deliveries = deliveries;
+        transfer.deliveries.clear();
+        delivered
+    }
+
+    /// Lists the copies and responses of deliveries, from `next` on, until all are listed or the
+    /// segments of long packets take all the room for them.
+    fn place(
+        &mut self,
+        deliveries: &[Delivery],
+        next: &mut Next,
+        transfer: &mut Transfer,
+        delivered: &mut Delivered,
+        (from, now): (Origin, Instant),
+    ) {
+        transfer.copies.clear();
+        transfer.answers.clear();
+        transfer.touched.clear();
+        transfer.buffers.clear_segments();
         // Consecutive frames are mostly for the same guest.
         let mut last = None;
-        for delivery in deliveries.iter() {
-            let Delivery { to, buffer, length, may_wait } = *delivery;
-            let Some(port) = self.ports.get_mut(to.0 as usize) else { continue };
+        for delivery in &deliveries[next.delivery..] {
+            let Delivery { to, frame, may_wait } = *delivery;
+            let Some(port) = self.ports.get_mut(to.0 as usize) else {
+                next.skip();
+                continue;
+            };
             if last != Some(to) {
                 last = Some(to);
                 port.begin_serving();
@@ -289,35 +341,46 @@ impl<M: SharedPage> Bridge<M> {
                     port.note(from, now);
                 }
             }
-            if !port.accepts(length) {
-                delivered.dropped += usize::from(may_wait);
-                continue;
-            }
-            match port.page_for_new(may_wait) {
-                Ok(Some(posted)) => {
-                    copies.push(port.copy(posted, buffer, length));
-                    answers.push((to, posted.id));
-                    if touched.last() != Some(&to) {
-                        touched.push(to);
+            match port.fit(&frame) {
+                Some(Fit::Whole) => place_one(port, delivery, transfer),
+                Some(Fit::Segmented(segmentation)) => {
+                    while next.segment < segments::count(segmentation, frame.length()) {
+                        let Some(segment) =
+                            transfer.buffers.segment(&frame, segmentation, next.segment)
+                        else {
+                            return;
+                        };
+                        next.segment += 1;
+                        match segment {
+                            Some(frame) => {
+                                place_one(port, &Delivery { frame, ..*delivery }, transfer)
+                            }
+                            None => port.drop_frame(),
+                        }
                     }
                 }
-                Ok(None) if may_wait => late.push(*delivery),
-                Ok(None) => port.drop_frame(),
-                Err(fault) => transfer.faults.push_back((port.turn(), fault)),
+                None => delivered.dropped += usize::from(may_wait),
             }
+            next.skip();
         }
-        deliveries.clear();
+    }
+
+    /// Makes the copies, writes the responses and notifies the receivers.
+    fn copy<H: Host<Memory = M>>(&mut self, host: &mut H, transfer: &mut Transfer) {
+        let Transfer { buffers, copies, answers, touched, work, .. } = transfer;
         if !copies.is_empty() {
-            transfer.work += copies.len();
-            host.deliver(buffers, copies);
+            *work += copies.len();
+            host.deliver(&buffers.memory, copies);
         }
-        for ((to, id), copy) in answers.iter().zip(copies.iter()) {
+        let mut copies = copies.iter();
+        let mut last = None;
+        for Answer { to, part } in answers.iter() {
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
                 if last != Some(*to) {
                     last = Some(*to);
                     port.begin_serving();
                 }
-                port.answer(*id, copy);
+                port.answer(*part, &mut copies);
             }
         }
         for to in touched.iter() {
@@ -327,19 +390,50 @@ impl<M: SharedPage> Bridge<M> {
                 port.push(host);
             }
         }
-        serving::resume(sender);
-        for Delivery { to, buffer, length, .. } in late.drain(..) {
+    }
+
+    /// Keeps the frames whose receivers have posted too few pages.
+    fn keep_late(
+        &mut self,
+        transfer: &mut Transfer,
+        delivered: &mut Delivered,
+        (from, now): (Origin, Instant),
+    ) {
+        let Transfer { buffers, late, store, woken, .. } = transfer;
+        for Delivery { to, frame, .. } in late.drain(..) {
             let Some(port) = self.ports.get_mut(to.0 as usize) else { continue };
-            let frame = &buffers.get(buffer)[..usize::from(length)];
-            let kept = port.keep(frame, from, &mut transfer.store, (self.id, to), now);
+            let frame =
+                WaitingFrame { bytes: buffers.bytes(&frame).into(), offload: frame.offload };
+            let kept = port.keep(frame, from, store, (self.id, to), now);
             delivered.hold |= kept.hold;
             if kept.waits {
                 // The vif's turn asks the guest for an event when it posts pages.
-                transfer.woken.push(port.turn());
+                woken.push(port.turn());
             } else {
                 delivered.dropped += 1;
             }
         }
-        delivered
+    }
+}
+
+/// Lists the copies and responses of one frame, or the frame among those that have to wait.
+fn place_one<M: SharedPage>(
+    port: &mut BridgePort<M>,
+    delivery: &Delivery,
+    transfer: &mut Transfer,
+) {
+    let Transfer { buffers, copies, answers, touched, late, faults, .. } = transfer;
+    let Delivery { to, mut frame, may_wait } = *delivery;
+    port.complete(&mut frame, buffers);
+    match port.has_pages_for_new(&frame, may_wait) {
+        Ok(true) => {
+            port.place(to, &frame, copies, answers);
+            if touched.last() != Some(&to) {
+                touched.push(to);
+            }
+        }
+        Ok(false) if may_wait => late.push(Delivery { frame, ..*delivery }),
+        Ok(false) => port.drop_frame(),
+        Err(fault) => faults.push_back((port.turn(), fault)),
     }
 }

@@ -136,6 +136,37 @@ pub(crate) mod build {
         ethernet(to, from, TYPE_IPV4, &body)
     }
 
+    /// Returns a packet of TCP over IPv4 with a blank checksum, all flags but RST, and data that
+    /// count from 0 on.
+    pub(crate) fn tcp(to: MacAddr, from: MacAddr, source: Ipv4Addr, length: usize) -> Vec<u8> {
+        let mut packet = vec![0; 40];
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&u16::try_from(40 + length).unwrap().to_be_bytes());
+        (packet[8], packet[9]) = (64, 6);
+        packet[12..16].copy_from_slice(&source.octets());
+        packet[16..20].copy_from_slice(&[10, 0, 0, to.0[5]]);
+        packet[20..24].copy_from_slice(&[1, 2, 3, 4]);
+        packet[24..28].copy_from_slice(&(u32::MAX - 1000).to_be_bytes());
+        (packet[32], packet[33]) = (0x50, 0xfb);
+        packet.extend((0..length).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]));
+        ethernet(to, from, TYPE_IPV4, &packet)
+    }
+
+    /// Returns a packet of UDP over IPv6 with a blank checksum.
+    pub(crate) fn udp6(to: MacAddr, from: MacAddr, source: [u8; 16], length: usize) -> Vec<u8> {
+        let mut packet = vec![0; 48];
+        packet[0] = 0x60;
+        let size = u16::try_from(8 + length).unwrap().to_be_bytes();
+        packet[4..6].copy_from_slice(&size);
+        (packet[6], packet[7]) = (17, 64);
+        packet[8..24].copy_from_slice(&source);
+        packet[24..40].copy_from_slice(&[0xfe; 16]);
+        packet[40..44].copy_from_slice(&[1, 2, 3, 4]);
+        packet[44..46].copy_from_slice(&size);
+        packet.extend((0..length).map(|at| at.to_le_bytes()[0]));
+        ethernet(to, from, TYPE_IPV6, &packet)
+    }
+
     pub(crate) fn arp(
         from: MacAddr,
         operation: u16,

@@ -12,15 +12,21 @@
 //! A restarted noxsd continues where the rings' indices stand; see [`vif::Vif::start`].
 
 pub mod bridge;
+mod chain;
+pub mod checksum;
 pub mod dom0;
 pub mod eui64;
 pub mod flood;
 pub mod frame;
 #[cfg(test)]
 pub(crate) mod frontend;
+pub mod offload;
+#[cfg(test)]
+pub(crate) mod offload_tests;
 pub mod port;
 mod request;
 pub mod rules;
+pub mod segments;
 pub mod sender;
 pub mod switch;
 pub mod tap;
@@ -33,6 +39,7 @@ use std::fs::File;
 use std::time::Instant;
 
 use noxs_control::Refusal;
+use xen_abi::io::netif::{SLOTS_OF_FRAME, XEN_NETIF_EXTRA_TYPE_MAX};
 use xen_ring::{BrokenRing, SharedPage};
 
 pub use self::bridge::BridgeTurns;
@@ -58,6 +65,21 @@ pub enum NetFault {
         .0.ring, .0.found, .0.consumed, .0.answered, .0.slots
     )]
     RequestIndex(#[from] BrokenRing),
+    /// It published some slots of a frame without the others.
+    #[error("the guest sent a frame whose last slots it did not publish")]
+    UnfinishedFrame,
+    /// It sent a frame in more slots than a frame may have.
+    #[error("the guest sent a frame in more than {SLOTS_OF_FRAME} slots")]
+    TooManySlots,
+    /// It sent an extra info that is not one.
+    #[error(
+        "the guest sent an extra info of type {kind}: must be 1 to {}, each at most once",
+        XEN_NETIF_EXTRA_TYPE_MAX - 1
+    )]
+    ExtraInfo {
+        /// `XEN_NETIF_EXTRA_TYPE_*`.
+        kind: u8,
+    },
 }
 
 /// All bridges, and the frames of the turn that is being served.

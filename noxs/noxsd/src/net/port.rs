@@ -1,21 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The receiving half of a vif: a port of a bridge, which puts frames into the guest's pages.
 //!
+//! A guest says in its ring's page what it accepts: blank checksums, frames in several pages, and
+//! long packets of TCP. For one that does not, noxsd computes checksums and segments packets.
+//!
 //! Frames for a guest that has posted no page wait for one, within the limits of
 //! [`waiting`](super::waiting).
 
 use std::rc::Rc;
 use std::time::Instant;
 
+use noxs::VifFeatures;
+use noxs::layout::vif_ring;
 use noxs_control::VifStatus;
-use xen_abi::io::netif::{NETIF_RSP_ERROR, RxRequest, RxResponse};
+use xen_abi::io::netif::{
+    NETIF_RSP_ERROR, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, RxRequest, RxResponse,
+};
 use xen_ring::{BackRing, NetRx, SharedPage};
 
+use super::offload::{Checksum, Offload, Segmentation};
 use super::switch::BridgePortId;
-use super::transfer::{BATCH, Transfer};
-use super::waiting::{Check, Kept, Origin, Queue, Store};
+use super::transfer::{Answer, AnswerPart, BATCH, BufferedFrame, FrameBuffers, Transfer, pages};
+use super::waiting::{Check, Kept, Origin, Queue, Store, WaitingFrame};
 use super::{BridgeId, NetFault};
-use crate::host::buffers::{BufferIndex, GrantCopy};
+use crate::host::buffers::GrantCopy;
 use crate::host::{DomId, GrantRef, Host, LocalPort, serving};
 use crate::turns::TurnId;
 
@@ -39,7 +47,9 @@ pub struct Receiver<M> {
 pub struct BridgePort<M> {
     receiver: Receiver<M>,
     rx: BackRing<NetRx>,
-    /// Size of the longest frame for the guest, in bytes.
+    /// Offset in the domain's memory of what the guest accepts.
+    accepted: usize,
+    /// Size of the longest frame for the guest that is not to be segmented, in bytes.
     max_frame: u16,
     /// Frames that wait until the guest posts a page.
     waiting: Queue,
@@ -50,12 +60,13 @@ pub struct BridgePort<M> {
     faulty: bool,
 }
 
-/// A page that the guest has posted for a frame.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Posted {
-    /// Comes back in the response.
-    pub(super) id: u16,
-    gref: GrantRef,
+/// How a frame goes to a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// As it is.
+    Whole,
+    /// In segments, because the guest takes no long packets.
+    Segmented(Segmentation),
 }
 
 impl<M: SharedPage> BridgePort<M> {
@@ -64,6 +75,7 @@ impl<M: SharedPage> BridgePort<M> {
     pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16) -> Self {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
+            accepted: base + vif_ring::ACCEPTED,
             receiver,
             max_frame,
             waiting: Queue::default(),
@@ -73,65 +85,121 @@ impl<M: SharedPage> BridgePort<M> {
         }
     }
 
-    /// Returns whether a frame of this length may go to the guest. Counts a longer one as dropped.
-    pub(super) fn accepts(&mut self, length: u16) -> bool {
-        if self.faulty {
-            return false;
-        }
-        let accepts = length <= self.max_frame;
-        if !accepts {
-            self.drop_frame();
-        }
-        accepts
+    /// Returns whether the guest accepts frames with these features. It may change its mind at any
+    /// time, which harms only itself.
+    pub(super) fn accepts(&self, features: VifFeatures) -> bool {
+        VifFeatures(self.receiver.memory.load(self.accepted)).contains(features)
     }
 
-    /// Takes a posted page for a new frame. Returns `None` if no page is posted, or if earlier
+    /// Returns how a frame goes to the guest. Counts it as dropped if it is too long.
+    pub(super) fn fit(&mut self, frame: &BufferedFrame) -> Option<Fit> {
+        if self.faulty {
+            return None;
+        }
+        let fit = match frame.offload.segmentation {
+            None if frame.length() > self.max_frame.into() => None,
+            None if pages(frame.length()) > 1 && !self.accepts(VifFeatures::SCATTER) => None,
+            None => Some(Fit::Whole),
+            Some(segmentation) if segmentation.longest() > self.max_frame.into() => None,
+            Some(segmentation) if self.accepts(segmentation.needs()) => Some(Fit::Whole),
+            Some(segmentation) => Some(Fit::Segmented(segmentation)),
+        };
+        if fit.is_none() {
+            self.drop_frame();
+        }
+        fit
+    }
+
+    /// Returns whether the guest has posted the pages that a new frame needs. It has not if earlier
     /// frames still wait for pages. If the frame may wait (`may_wait`), the caller then
     /// [keeps](Self::keep) it at the end of the batch; until then no other frame gets a page.
     ///
     /// # Errors
     /// The guest wrote an impossible index. The port accepts no frame from then on.
-    pub(super) fn page_for_new(&mut self, may_wait: bool) -> Result<Option<Posted>, NetFault> {
+    pub(super) fn has_pages_for_new(
+        &mut self,
+        frame: &BufferedFrame,
+        may_wait: bool,
+    ) -> Result<bool, NetFault> {
         if self.late || !self.waiting.is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
-        let posted = self.posted();
-        match posted {
-            Ok(Some(_)) => self.waiting.progress(),
-            Ok(None) => self.late = may_wait,
+        let has_pages = self.has_pages(frame.length(), frame.offload);
+        match has_pages {
+            Ok(true) => self.waiting.progress(),
+            Ok(false) => self.late = may_wait,
             Err(_) => self.faulty = true,
         }
-        posted
+        has_pages
     }
 
-    fn posted(&mut self) -> Result<Option<Posted>, NetFault> {
-        let memory = &*self.receiver.memory;
-        if self.rx.available(memory)? == 0 {
-            return Ok(None);
-        }
-        let RxRequest { id, gref, .. } = self.rx.peek(memory);
+    fn has_pages(&self, length: usize, offload: Offload) -> Result<bool, NetFault> {
+        Ok(self.rx.available(&*self.receiver.memory)? >= slots(length, offload))
+    }
+
+    /// Takes the next posted page.
+    fn posted(&mut self) -> RxRequest {
+        let request = self.rx.peek(&*self.receiver.memory);
         self.rx.consume();
-        Ok(Some(Posted { id, gref: GrantRef(gref) }))
+        request
     }
 
-    /// Returns the copy that puts a frame into a posted page.
-    pub(super) fn copy(&self, posted: Posted, buffer: BufferIndex, length: u16) -> GrantCopy {
+    /// Appends the copies that put a frame into the posted pages, and the responses. `to` is the
+    /// number of this port.
+    pub(super) fn place(
+        &mut self,
+        to: BridgePortId,
+        frame: &BufferedFrame,
+        copies: &mut Vec<GrantCopy>,
+        answers: &mut Vec<Answer>,
+    ) {
         let domid = self.receiver.domid;
-        GrantCopy { domid, gref: posted.gref, offset: 0, length, buffer, done: false }
+        let mut left = pages(frame.length());
+        let mut extra = frame.offload.segmentation.map(Segmentation::extra_info);
+        let mut flags = frame.offload.flags();
+        if extra.is_some() {
+            flags |= NETRXF_EXTRA_INFO;
+        }
+        let mut whole = Some(frame.length());
+        for (at, length) in frame.parts() {
+            let RxRequest { id, gref, .. } = self.posted();
+            left -= 1;
+            if left > 0 {
+                flags |= NETRXF_MORE_DATA;
+            }
+            let gref = GrantRef(gref);
+            copies.push(GrantCopy { domid, gref, offset: 0, length, at, done: false });
+            // The part is at the beginning of its page.
+            let response = RxResponse { id, offset: 0, flags, status: length.cast_signed() };
+            answers.push(Answer { to, part: AnswerPart::Data { response, frame: whole.take() } });
+            if let Some(extra) = extra.take() {
+                // Its page stays unused.
+                let _ = self.posted();
+                answers.push(Answer { to, part: AnswerPart::Extra(extra) });
+            }
+            flags = 0;
+        }
     }
 
-    /// Answers the request of a posted page, after the copy into the page has succeeded or failed.
-    pub(super) fn answer(&mut self, id: u16, copy: &GrantCopy) {
-        let status = if copy.done {
-            self.traffic.to_guest_frames += 1;
-            self.traffic.to_guest_bytes += u64::from(copy.length);
-            copy.length.cast_signed()
-        } else {
-            self.traffic.dropped_frames += 1;
-            NETIF_RSP_ERROR
+    /// Writes a response. `copies` are those that were made for the next responses.
+    pub(super) fn answer<'a>(
+        &mut self,
+        part: AnswerPart,
+        copies: &mut impl Iterator<Item = &'a GrantCopy>,
+    ) {
+        let response = match part {
+            AnswerPart::Extra(extra) => extra.into(),
+            AnswerPart::Data { mut response, frame } => {
+                if copies.next().is_some_and(|copy| copy.done) {
+                    self.traffic.to_guest_frames += u64::from(frame.is_some());
+                    self.traffic.to_guest_bytes += frame.unwrap_or_default() as u64;
+                } else {
+                    self.traffic.dropped_frames += 1;
+                    response.status = NETIF_RSP_ERROR;
+                }
+                response
+            }
         };
-        // The frame is at the beginning of the page and has no flags.
-        let response = RxResponse { id, offset: 0, flags: 0, status };
         self.rx.respond(&*self.receiver.memory, &response);
     }
 
@@ -147,12 +215,12 @@ impl<M: SharedPage> BridgePort<M> {
         self.traffic.dropped_frames += 1;
     }
 
-    /// Keeps a frame until the guest posts a page. It is dropped if the guest has posted no page
-    /// for too long, or if no more may wait and its origin has the most. `own` is the place of this
-    /// port.
+    /// Keeps a frame until the guest posts pages for it. It is dropped if the guest has posted too
+    /// few for too long, or if no more may wait and its origin has the most. `own` is the place of
+    /// this port.
     pub(super) fn keep(
         &mut self,
-        frame: &[u8],
+        frame: WaitingFrame,
         from: Origin,
         store: &mut Store,
         own: (BridgeId, BridgePortId),
@@ -185,42 +253,67 @@ impl<M: SharedPage> BridgePort<M> {
             return Ok(0);
         }
         let Transfer { buffers, copies, answers, store, work, .. } = transfer;
+        buffers.clear();
         copies.clear();
         answers.clear();
-        while copies.len() < BATCH && !self.waiting.is_empty() {
-            let buffer = BufferIndex(copies.len());
-            let Some(posted) = self.posted()? else { break };
-            let Some(frame) = self.waiting.pop(store) else { break };
-            // No frame is longer than a page, because it was copied from a buffer of one page.
-            let Ok(length) = u16::try_from(frame.len()) else { panic!("frame longer than a page") };
-            buffers.get_mut(buffer)[..frame.len()].copy_from_slice(&frame);
-            copies.push(self.copy(posted, buffer, length));
-            answers.push((own, posted.id));
+        let mut moved = 0;
+        while moved < BATCH
+            && let Some(next) = self.waiting.front()
+            && self.has_pages(next.bytes.len(), next.offload)?
+            && buffers.room(next.bytes.len()).is_some()
+            && let Some(WaitingFrame { bytes, offload }) = self.waiting.pop(store)
+            && let Some(mut frame) = buffers.put(&bytes, offload)
+        {
+            moved += 1;
+            match self.fit(&frame) {
+                Some(Fit::Whole) => {}
+                // The guest took long packets when it came.
+                Some(Fit::Segmented(_)) => {
+                    self.drop_frame();
+                    continue;
+                }
+                None => continue,
+            }
+            self.complete(&mut frame, buffers);
+            self.place(own, &frame, copies, answers);
         }
-        if copies.is_empty() {
+        if moved == 0 {
             return Ok(0);
         }
         self.waiting.taken(now);
         *work += copies.len();
-        host.deliver(buffers, copies);
-        for ((_, id), copy) in answers.iter().zip(copies.iter()) {
-            self.answer(*id, copy);
+        host.deliver(&buffers.memory, copies);
+        let mut copies = copies.iter();
+        for Answer { part, .. } in answers.iter() {
+            self.answer(*part, &mut copies);
         }
         self.push(host);
-        Ok(copies.len())
+        Ok(moved)
     }
 
-    /// If frames wait, asks for an event with the next posted page and returns how many pages are
-    /// posted already.
+    /// Computes the checksum of a frame if it is blank and the guest wants none that are.
+    pub(super) fn complete(&self, frame: &mut BufferedFrame, buffers: &mut FrameBuffers) {
+        if frame.offload.checksum == Checksum::Blank && !self.accepts(VifFeatures::BLANK_CHECKSUM) {
+            frame.offload.complete(buffers.bytes_mut(frame));
+        }
+    }
+
+    /// If frames wait, asks for an event when the pages for the next one are posted, and returns
+    /// whether they are already.
     ///
     /// # Errors
     /// The guest wrote an impossible index.
-    pub(super) fn arm(&mut self) -> Result<u32, NetFault> {
-        if self.waiting.is_empty() {
-            return Ok(0);
-        }
-        Ok(self.rx.arm(&*self.receiver.memory)?)
+    pub(super) fn arm(&mut self) -> Result<bool, NetFault> {
+        let Some(next) = self.waiting.front() else { return Ok(false) };
+        let slots = slots(next.bytes.len(), next.offload);
+        Ok(self.rx.arm_for(slots, &*self.receiver.memory)? >= slots)
     }
+}
+
+/// Returns how many slots a frame takes: one for each page, and one for the extra info.
+fn slots(length: usize, offload: Offload) -> u32 {
+    let slots = pages(length) + usize::from(offload.segmentation.is_some());
+    u32::try_from(slots).unwrap_or(u32::MAX)
 }
 
 impl<M> BridgePort<M> {
@@ -284,11 +377,17 @@ mod tests {
         let own = (BridgeId(0), BridgePortId(0));
         let now = Instant::now();
 
-        assert!(port.page_for_new(true).unwrap().is_none());
+        let frame = |transfer: &mut Transfer, byte| {
+            transfer.buffers.put(&[byte; 60], Offload::default()).unwrap()
+        };
+        let first = frame(&mut transfer, 1);
+        assert!(!port.has_pages_for_new(&first, true).unwrap());
         frontend::post(&memory, 0, 7);
-        assert!(port.page_for_new(true).unwrap().is_none(), "the first frame is still to be kept");
-        for frame in [[1; 60], [2; 60]] {
-            assert!(port.keep(&frame, Origin::Tap, &mut transfer.store, own, now).waits);
+        let is_early = port.has_pages_for_new(&first, true).unwrap();
+        assert!(!is_early, "the first frame is still to be kept");
+        for byte in [1, 2] {
+            let frame = WaitingFrame { bytes: [byte; 60].into(), offload: Offload::default() };
+            assert!(port.keep(frame, Origin::Tap, &mut transfer.store, own, now).waits);
         }
         let mut host = FakeHost::default();
         host.pages.insert((1, 7), FakePage::new(1));
@@ -301,8 +400,9 @@ mod tests {
         assert_eq!(transfer.store.bytes(), 0);
 
         // A flooded frame that finds no page is dropped, so nothing waits for it.
-        assert!(port.page_for_new(false).unwrap().is_none());
+        let last = frame(&mut transfer, 3);
+        assert!(!port.has_pages_for_new(&last, false).unwrap());
         frontend::post(&memory, 1, 7);
-        assert!(port.page_for_new(true).unwrap().is_some());
+        assert!(port.has_pages_for_new(&last, true).unwrap());
     }
 }

@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The sending half of a vif: takes frames out of the guest's ring, within the guest's limits.
 //!
-//! Each frame is one request: it lies within one page and has no offloads; any other request is
-//! answered with an error. noxsd copies a frame out of the guest before it looks at it. The
+//! A frame may lie in several requests ([`chain`]), lack its checksum, and be a packet of TCP that
+//! is still to be segmented. noxsd copies a frame out of the guest before it looks at it. The
 //! requests of a guest over its rate stay in the ring until it may send again, so that no frame is
 //! lost and only that guest waits.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use noxs_control::{VifIdentity, VifStatus};
 use xen_abi::io::netif::{
-    NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA,
+    NETIF_RSP_ERROR, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED,
     TxRequest, TxResponse,
 };
 use xen_ring::{BackRing, NetTx, SharedPage};
 
 use super::NetFault;
+use super::chain::{self, Chain};
 use super::frame::{self, FrameFacts};
+use super::offload::{Checksum, Offload, Segmentation};
 use super::rules::GuestRules;
 use super::switch::{BridgePortId, Switch};
-use super::transfer::{BATCH, Transfer};
-use crate::host::PAGE_SIZE;
-use crate::host::buffers::{BufferIndex, GrantCopy};
+use super::transfer::{BufferedFrame, Transfer};
+use crate::host::buffers::GrantCopy;
 use crate::host::{DomId, GrantRef};
 use crate::turns::bucket::Bucket;
-
-/// Flags of requests that are answered with an error: noxsd offers no checksum offload, no frame in
-/// several requests and no extra descriptors.
-const REFUSED_FLAGS: u16 = NETTXF_CSUM_BLANK | NETTXF_MORE_DATA | NETTXF_EXTRA_INFO;
 
 /// The sending half of a vif.
 #[derive(Debug)]
@@ -41,11 +39,28 @@ pub struct Sender {
     rate: Option<Bucket>,
 }
 
+/// A frame that is being fetched.
+#[derive(Clone, Debug)]
+pub(super) struct SentFrame {
+    chain: Chain,
+    /// Its copies in the list of the turn's copies.
+    copies: Range<usize>,
+    pub(super) frame: BufferedFrame,
+}
+
+/// How much a guest may send in one turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    pub(super) frames: usize,
+    /// Pages of all frames together. The first frame may have more.
+    pub(super) pages: usize,
+}
+
 /// The requests that were taken out of the ring.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Taken {
-    /// How many, with those that were refused.
-    pub(super) requests: usize,
+    /// How many frames, with those that were refused.
+    pub(super) frames: usize,
     /// When the guest may send again, if it is over its rate.
     pub(super) not_before: Option<Instant>,
 }
@@ -73,86 +88,127 @@ impl Sender {
         }
     }
 
-    /// Takes a batch of requests out of the ring, lists the copies that fetch their frames into
-    /// buffers from 0 on, and answers invalid requests with an error. `most` is the size of the
-    /// batch.
+    /// Takes a batch of frames out of the ring, lists the copies that fetch them into the buffers,
+    /// and answers invalid ones with an error.
     ///
     /// # Errors
-    /// The guest wrote an impossible index.
+    /// The guest wrote an impossible index, or requests that are not those of frames.
     pub(super) fn take(
         &mut self,
         memory: &impl SharedPage,
         domid: DomId,
         now: Instant,
-        most: usize,
+        most: Most,
         transfer: &mut Transfer,
     ) -> Result<Taken, NetFault> {
-        let mut taken = Taken { requests: 0, not_before: None };
-        let Transfer { requests, copies, .. } = transfer;
+        let mut taken = Taken { frames: 0, not_before: None };
+        let Transfer { requests, sent, copies, buffers, .. } = transfer;
+        buffers.clear();
         copies.clear();
         requests.clear();
-        let waiting = self.tx.available(memory)?;
-        for _ in 0..most.min(BATCH).min(waiting as usize) {
+        sent.clear();
+        let mut waiting = self.tx.available(memory)?;
+        while waiting > 0 && taken.frames < most.frames && buffers.used() < most.pages {
             // Check and use this copy: the guest may change the slot at any time.
-            let request = self.tx.peek(memory);
+            let first = self.tx.peek(memory);
+            let Some(mut at) = buffers.room(first.size.into()) else { break };
             if let Some(rate) = &mut self.rate
-                && let Err(later) = rate.take(u64::from(request.size), now)
+                && let Err(later) = rate.take_in_advance(u64::from(first.size), now)
             {
                 taken.not_before = Some(later);
                 break;
             }
-            taken.requests += 1;
-            self.tx.consume();
-            if !self.is_valid(&request) {
+            taken.frames += 1;
+            let chain = chain::take(&mut self.tx, memory, first, waiting, requests)?;
+            waiting -= chain.slots();
+            let parts = &requests[chain.requests.clone()];
+            let Some(length) = self.valid_length(&chain) else {
                 self.traffic.dropped_frames += 1;
-                self.tx.respond(memory, &TxResponse { id: request.id, status: NETIF_RSP_ERROR });
+                self.respond(memory, &chain, parts, NETIF_RSP_ERROR);
                 continue;
+            };
+            let begin = copies.len();
+            for part in parts {
+                let (gref, length) = (GrantRef(part.gref), part.size);
+                let done = false;
+                copies.push(GrantCopy { domid, gref, offset: part.offset, length, at, done });
+                at += usize::from(length);
             }
-            copies.push(GrantCopy {
-                domid,
-                gref: GrantRef(request.gref),
-                offset: request.offset,
-                length: request.size,
-                buffer: BufferIndex(requests.len()),
-                done: false,
-            });
-            requests.push(request);
+            let frame = buffers.take(length, Offload::default());
+            sent.push(SentFrame { chain, copies: begin..copies.len(), frame });
         }
         Ok(taken)
     }
 
-    fn is_valid(&self, request: &TxRequest) -> bool {
-        let end = usize::from(request.offset) + usize::from(request.size);
-        request.flags & REFUSED_FLAGS == 0
-            && usize::from(request.size) >= frame::HEADER
-            && request.size <= self.max_frame
-            && end <= PAGE_SIZE
+    /// Returns the length of a frame that the guest may send, as far as its requests show.
+    fn valid_length(&self, chain: &Chain) -> Option<u16> {
+        chain.length.filter(|length| chain.segmentation.is_some() || *length <= self.max_frame)
     }
 
-    /// Answers a request and returns the facts of its frame if the guest, which is at the port
-    /// `own` of the switch, may send it. `frame` is `None` if the copy failed.
+    /// Answers the requests of a frame, which are `parts`, and its extra infos.
+    fn respond(
+        &mut self,
+        memory: &impl SharedPage,
+        chain: &Chain,
+        parts: &[TxRequest],
+        status: i16,
+    ) {
+        for part in parts {
+            self.tx.respond(memory, &TxResponse { id: part.id, status });
+        }
+        for _ in 0..chain.extras {
+            self.tx.respond(memory, &TxResponse { id: 0, status: NETIF_RSP_NULL });
+        }
+    }
+
+    /// Answers the requests of a frame that was fetched. Returns the frame and its facts if the
+    /// guest, which is at the port `own` of the switch, may send it.
     pub(super) fn answer(
         &mut self,
         memory: &impl SharedPage,
-        request: &TxRequest,
-        frame: Option<&[u8]>,
+        number: usize,
+        transfer: &mut Transfer,
         own: BridgePortId,
         switch: &Switch,
-    ) -> Option<FrameFacts> {
-        let status = if frame.is_some() { NETIF_RSP_OKAY } else { NETIF_RSP_ERROR };
-        self.tx.respond(memory, &TxResponse { id: request.id, status });
-        let facts = frame.and_then(|frame| {
-            let facts = FrameFacts::of(frame)?;
-            self.rules.may_send(&facts, frame, own, switch).then_some(facts)
+    ) -> Option<(BufferedFrame, FrameFacts)> {
+        let Transfer { requests, sent, copies, buffers, .. } = transfer;
+        let SentFrame { chain, copies: own_copies, mut frame } = sent[number].clone();
+        let parts = &requests[chain.requests.clone()];
+        let is_fetched = copies[own_copies].iter().all(|copy| copy.done);
+        let offload = if is_fetched {
+            self.offload(buffers.bytes_mut(&frame), parts[0].flags, &chain)
+        } else {
+            None
+        };
+        let status = if offload.is_some() { NETIF_RSP_OKAY } else { NETIF_RSP_ERROR };
+        self.respond(memory, &chain, parts, status);
+        let facts = offload.and_then(|offload| {
+            frame.offload = offload;
+            let bytes = buffers.bytes(&frame);
+            let facts = FrameFacts::of(bytes)?;
+            self.rules.may_send(&facts, bytes, own, switch).then_some(facts)
         });
         match facts {
             Some(_) => {
                 self.traffic.from_guest_frames += 1;
-                self.traffic.from_guest_bytes += u64::from(request.size);
+                self.traffic.from_guest_bytes += frame.length() as u64;
             }
             None => self.traffic.dropped_frames += 1,
         }
-        facts
+        facts.map(|facts| (frame, facts))
+    }
+
+    /// Returns what is left to do to a frame whose first request has these flags; `None` if it
+    /// cannot be done.
+    fn offload(&self, frame: &mut [u8], flags: u16, chain: &Chain) -> Option<Offload> {
+        if flags & NETTXF_CSUM_BLANK != 0 {
+            let offload = Offload::of_guest(frame, chain.segmentation)?;
+            let longest = offload.segmentation.map_or(0, Segmentation::longest);
+            return (longest <= self.max_frame.into()).then_some(offload);
+        }
+        let is_valid = flags & NETTXF_DATA_VALIDATED != 0;
+        let checksum = if is_valid { Checksum::Valid } else { Checksum::Unknown };
+        chain.segmentation.is_none().then_some(Offload { checksum, segmentation: None })
     }
 
     /// Counts a frame that is dropped on its way from the guest.
@@ -174,7 +230,8 @@ impl Sender {
     }
 }
 
-/// Returns the size of a vif's longest frame, in bytes: its MTU and an Ethernet header.
+/// Returns the size of a vif's longest frame that is not to be segmented, in bytes: its MTU and an
+/// Ethernet header.
 pub(super) fn max_frame(identity: &VifIdentity) -> u16 {
     identity.mtu + frame::HEADER_LENGTH
 }

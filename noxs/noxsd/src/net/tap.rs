@@ -10,11 +10,13 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tap::{TUNGETVNETHDRSZ, VNET_HEADER};
 
-/// Flags that must be set: those of a tap whose frames have no packet information header.
-const WANTED: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI;
+/// Flags that must be set: those of a tap whose frames have a header with their offloads, and no
+/// packet information.
+const WANTED: libc::c_int = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 /// Flags that must not be set.
-const UNWANTED: libc::c_int = libc::IFF_TUN | libc::IFF_VNET_HDR;
+const UNWANTED: libc::c_int = libc::IFF_TUN;
 
 /// Why a file cannot be a bridge's tap.
 #[derive(Debug, thiserror::Error)]
@@ -22,15 +24,24 @@ pub enum TapError {
     /// The file is not a tap, or a tap without an interface.
     #[error("the file is not a tap with a network interface: {0}")]
     NoInterface(io::Error),
-    /// The tap's frames are not plain Ethernet frames.
+    /// The tap's frames do not have the header that noxsd reads.
     #[error(
-        "interface {name} has flags {flags:#x}: must be a tap without headers (IFF_TAP | IFF_NO_PI)"
+        "interface {name} has flags {flags:#x}: must be a tap with offloads (IFF_TAP | IFF_NO_PI | \
+         IFF_VNET_HDR)"
     )]
     Flags {
         /// Name of the interface.
         name: String,
         /// Flags of the interface.
         flags: libc::c_int,
+    },
+    /// The header before each frame has another size.
+    #[error("interface {name} has headers of {size} bytes: must be {VNET_HEADER}")]
+    HeaderSize {
+        /// Name of the interface.
+        name: String,
+        /// Size of its headers in bytes.
+        size: libc::c_int,
     },
     /// The file cannot be set to non-blocking mode.
     #[error("cannot set the tap to non-blocking mode: {0}")]
@@ -40,7 +51,7 @@ pub enum TapError {
 /// Checks a file, sets it to non-blocking mode and returns the name of its interface.
 ///
 /// # Errors
-/// The file is not a tap, or a tap with a header before each frame.
+/// The file is not a tap, or a tap without the header before each frame.
 pub fn check(file: BorrowedFd<'_>) -> Result<String, TapError> {
     // SAFETY: `ifreq` consists of integers, arrays and a union of these and pointers, for all of
     // which zero is a valid value.
@@ -59,6 +70,15 @@ pub fn check(file: BorrowedFd<'_>) -> Result<String, TapError> {
     let name = name.to_string_lossy().into_owned();
     if flags & WANTED != WANTED || flags & UNWANTED != 0 {
         return Err(TapError::Flags { name, flags });
+    }
+    let mut size = 0;
+    // SAFETY: the descriptor is open while it is borrowed. TUNGETVNETHDRSZ writes one `int` through
+    // the pointer, which is valid and not aliased.
+    if unsafe { libc::ioctl(file.as_raw_fd(), TUNGETVNETHDRSZ, &raw mut size) } == -1 {
+        return Err(TapError::NoInterface(io::Error::last_os_error()));
+    }
+    if usize::try_from(size) != Ok(VNET_HEADER) {
+        return Err(TapError::HeaderSize { name, size });
     }
     let status = fcntl(file, FcntlArg::F_GETFL).map_err(TapError::Blocking)?;
     let status = OFlag::from_bits_retain(status);

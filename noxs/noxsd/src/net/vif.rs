@@ -8,9 +8,9 @@ use xen_ring::SharedPage;
 
 use super::flood::{Allowance, Rate};
 use super::port::{BridgePort, Receiver};
-use super::sender::{Sender, max_frame};
+use super::sender::{Most, Sender, max_frame};
 use super::switch::{BridgePortId, End, Route};
-use super::transfer::{BATCH, SHARED_BATCH, Transfer, address};
+use super::transfer::{BATCH, PAGES, SHARED_BATCH, SHARED_PAGES, Transfer, address, pages};
 use super::waiting::{HOLD, Origin};
 use super::{BridgeId, Net, NetFault};
 use crate::host::PAGE_SIZE;
@@ -110,23 +110,21 @@ impl Vif {
             progress = port.deliver_waiting(cx.host, transfer, own, cx.now)? > 0;
         }
         let most = match (allowance.held(cx.now), cx.shared) {
-            (Some(_), _) => 0,
-            (None, true) => SHARED_BATCH,
-            (None, false) => BATCH,
+            (Some(_), _) => Most { frames: 0, pages: 0 },
+            (None, true) => Most { frames: SHARED_BATCH, pages: SHARED_PAGES },
+            (None, false) => Most { frames: BATCH, pages: PAGES },
         };
         let taken = sender.take(cx.memory, cx.domid, cx.now, most, transfer)?;
         let Transfer { buffers, copies, work, .. } = &mut *transfer;
         if !copies.is_empty() {
             *work += copies.len();
-            cx.host.fetch(buffers, copies);
+            cx.host.fetch(&mut buffers.memory, copies);
         }
         let from = End::Port(own);
         let mut passed = 0;
-        for index in 0..transfer.copies.len() {
-            let (request, copy) = (transfer.requests[index], transfer.copies[index]);
-            let frame = &transfer.buffers.get(copy.buffer)[..usize::from(copy.length)];
-            let copied = copy.done.then_some(frame);
-            let Some(facts) = sender.answer(cx.memory, &request, copied, own, &bridge.switch)
+        for number in 0..transfer.sent.len() {
+            let Some((mut frame, facts)) =
+                sender.answer(cx.memory, number, transfer, own, &bridge.switch)
             else {
                 continue;
             };
@@ -137,15 +135,17 @@ impl Vif {
             if floods {
                 // A flooded frame is copied for each receiver, so each domain has a limit.
                 let ports = bridge.switch.targets(route).len();
-                let Some(allowed) = allowance.take(ports, cx.now) else {
+                let allowed = allowance.take(ports, cx.now);
+                let can_flood = transfer.buffers.complete_to_flood(&mut frame);
+                let Some(allowed) = allowed.filter(|_| can_flood) else {
                     sender.drop_frame();
                     continue;
                 };
                 rate = allowed;
             }
             if floods || route == Route::One(End::Tap) {
-                transfer.work += 1;
-                if bridge.send_to_tap(frame).is_err() {
+                transfer.work += pages(frame.length());
+                if bridge.send_to_tap(&frame, &mut transfer.buffers).is_err() {
                     sender.drop_frame();
                     if !floods {
                         continue;
@@ -153,15 +153,8 @@ impl Vif {
                 }
             }
             if !floods {
-                let Transfer { deliveries, .. } = &mut *transfer;
-                address(&bridge.switch, route, from, copy.buffer, copy.length, deliveries);
-            } else if !bridge.flood(
-                route,
-                (from, rate),
-                (copy.buffer, copy.length),
-                cx.now,
-                transfer,
-            ) {
+                address(&bridge.switch, route, from, frame, &mut transfer.deliveries);
+            } else if !bridge.flood(route, (from, rate), frame, cx.now, transfer) {
                 sender.drop_frame();
             }
             passed += usize::from(route != Route::Nowhere);
@@ -173,26 +166,27 @@ impl Vif {
         if delivered.hold {
             allowance.hold(cx.now + HOLD);
         }
-        passed -= delivered.dropped;
+        // Several segments of a frame may have been dropped.
+        passed = passed.saturating_sub(delivered.dropped);
         // Frames that are dropped cost as much as others, so most must reach a receiver.
-        progress |= passed > 0 && passed * 2 >= taken.requests;
+        progress |= passed > 0 && passed * 2 >= taken.frames;
 
-        let (mut posted, mut has_waiting) = (0, false);
+        let (mut has_pages, mut has_waiting) = (false, false);
         if let Some(port) = bridge.port_mut(own) {
-            posted = port.arm()?;
+            has_pages = port.arm()?;
             has_waiting = port.has_waiting();
         }
         if let Some(time) = allowance.held(cx.now).or(taken.not_before) {
             // The limit on sending must not delay frames for the guest.
-            let after = match (posted, has_waiting) {
-                (0, false) => After::Time(time),
-                (0, true) => After::TimeOrEvent(time),
+            let after = match (has_pages, has_waiting) {
+                (false, false) => After::Time(time),
+                (false, true) => After::TimeOrEvent(time),
                 _ => After::Turn,
             };
             return Ok(Served { after, progress });
         }
         let requests = sender.arm(cx.memory)?;
-        let after = if requests + posted == 0 { After::Event } else { After::Turn };
+        let after = if requests == 0 && !has_pages { After::Event } else { After::Turn };
         Ok(Served { after, progress })
     }
 

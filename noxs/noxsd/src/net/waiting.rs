@@ -8,7 +8,7 @@
 //!   room is left however many guests post nothing.
 //! - The origins of a queue's frames, which are guests or the tap, take turns. A full queue drops
 //!   the newest frame of the origin that has the most, so that no origin takes another's room.
-//! - A guest that has [`MOST_OF_ONE`] frames in a queue while others send to the receiver as well
+//! - A guest that has [`MOST_OF_ONE`] frames or [`MOST_BYTES_OF_ONE`] in a queue while others send to the receiver as well
 //!   may send again after [`HOLD`] only: otherwise it would keep dom0 and the receiver busy with
 //!   frames that are dropped in the end. Its frames meanwhile stay in its own ring.
 //! - All queues together hold [`ALL_BYTES`] at most, each frame with its [`OVERHEAD`].
@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::BridgeId;
+use super::offload::Offload;
 use super::switch::BridgePortId;
 use crate::host::DomId;
 use crate::turns::recent::Recent;
@@ -32,7 +33,7 @@ pub const ALL_BYTES: usize = 32 * 1024 * 1024;
 
 /// Bytes that a waiting frame takes beside its contents: its place in the queue, which may have
 /// twice the places that it uses, and what the allocator adds.
-pub const OVERHEAD: usize = 64;
+pub const OVERHEAD: usize = 96;
 
 /// Part of the free bytes that one queue may take.
 const SHARE: usize = 16;
@@ -46,6 +47,9 @@ pub const AGE: Duration = Duration::from_secs(10);
 /// Waiting frames of one guest from which on it must not send more for a while, if its receiver has
 /// frames of others, too.
 pub const MOST_OF_ONE: usize = 32;
+
+/// The same in bytes, with the overhead of each frame: for frames of many pages.
+pub const MOST_BYTES_OF_ONE: usize = 128 * 1024;
 
 /// How long it then must not send.
 pub const HOLD: Duration = Duration::from_millis(1);
@@ -81,7 +85,32 @@ pub(super) enum Origin {
 #[derive(Debug)]
 struct Part {
     from: Origin,
-    frames: VecDeque<Box<[u8]>>,
+    frames: VecDeque<WaitingFrame>,
+    /// Bytes of the frames, with their overhead.
+    bytes: usize,
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+pub(super) struct WaitingFrame {
+    pub(super) bytes: Box<[u8]>,
+    /// What is left to do to it.
+    pub(super) offload: Offload,
+}
+
+impl WaitingFrame {
+    fn size(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
+/// Why a queue takes no other frame.
+#[derive(Clone, Copy, Debug)]
+enum Full {
+    /// It has as many frames as it may have.
+    Frames,
+    /// It takes as much memory as it may take.
+    Bytes,
 }
 
 /// What has become of a frame that was to wait.
@@ -162,7 +191,7 @@ impl Queue {
     /// and otherwise those of the origin that has the most.
     pub(super) fn keep(
         &mut self,
-        frame: &[u8],
+        frame: WaitingFrame,
         from: Origin,
         store: &mut Store,
         (bridge, port): (BridgeId, BridgePortId),
@@ -175,24 +204,26 @@ impl Queue {
             return Kept { waits: false, hold: false, dropped };
         }
         let shared = self.recent.is_shared(now);
-        let size = frame.len() + OVERHEAD;
+        let size = frame.size();
         let mut dropped = 0;
-        while self.frames >= FRAMES || self.bytes + size > store.share() {
+        while let Some(full) = self.full(size, store) {
             dropped += 1;
-            if !self.drop_newest_of_most(from, store) {
+            if !self.drop_newest_of_most(from, full, store) {
                 return Kept { waits: false, hold: shared, dropped };
             }
         }
-        let count = match self.parts.iter_mut().find(|part| part.from == from) {
+        let (count, bytes) = match self.parts.iter_mut().find(|part| part.from == from) {
             Some(part) => {
-                part.frames.push_back(frame.into());
-                part.frames.len()
+                part.frames.push_back(frame);
+                part.bytes += size;
+                (part.frames.len(), part.bytes)
             }
             None => {
-                self.parts.push_back(Part { from, frames: [frame.into()].into() });
-                1
+                self.parts.push_back(Part { from, frames: [frame].into(), bytes: size });
+                (1, size)
             }
         };
+        let has_many = count >= MOST_OF_ONE || bytes >= MOST_BYTES_OF_ONE;
         self.frames += 1;
         self.bytes += size;
         store.bytes += size;
@@ -200,27 +231,45 @@ impl Queue {
             self.listed = true;
             store.checks.push_back(Check { at: now + CROWDED_AGE, bridge, port });
         }
-        Kept { waits: true, hold: shared && count >= MOST_OF_ONE, dropped }
+        Kept { waits: true, hold: shared && has_many, dropped }
     }
 
-    /// Drops the newest frame of the origin that has the most frames. Returns `false` if that is
-    /// `from`, whose new frame is to be dropped instead.
-    fn drop_newest_of_most(&mut self, from: Origin, store: &mut Store) -> bool {
-        let own = self.parts.iter().find(|part| part.from == from);
-        let own = own.map_or(0, |part| part.frames.len());
+    /// Returns why there is no room for a frame of that size.
+    fn full(&self, size: usize, store: &Store) -> Option<Full> {
+        if self.frames >= FRAMES {
+            return Some(Full::Frames);
+        }
+        (self.bytes + size > store.share()).then_some(Full::Bytes)
+    }
+
+    /// Drops the newest frame of the origin that has the most of what the queue is full of. Returns
+    /// `false` if that is `from`, whose new frame is to be dropped instead.
+    fn drop_newest_of_most(&mut self, from: Origin, full: Full, store: &mut Store) -> bool {
+        let amount = |part: &Part| match full {
+            Full::Frames => part.frames.len(),
+            Full::Bytes => part.bytes,
+        };
+        let own = self.parts.iter().find(|part| part.from == from).map_or(0, amount);
         // One frame of each origin stays, so that no part is left empty.
-        let more = self.parts.iter_mut().filter(|one| one.frames.len() > own.max(1));
-        let most = more.max_by_key(|one| one.frames.len());
-        let Some(frame) = most.and_then(|most| most.frames.pop_back()) else { return false };
+        let parts = self.parts.iter_mut().filter(|one| one.frames.len() > 1 && amount(one) > own);
+        let Some(most) = parts.max_by_key(|one| amount(one)) else { return false };
+        let Some(frame) = most.frames.pop_back() else { return false };
+        most.bytes -= frame.size();
         self.forget(&frame, store);
         true
     }
 
-    /// Removes and returns the next frame, for which the guest has posted a page: the oldest one of
+    /// Returns the frame that [`pop`](Self::pop) removes next.
+    pub(super) fn front(&self) -> Option<&WaitingFrame> {
+        self.parts.front()?.frames.front()
+    }
+
+    /// Removes and returns the next frame, for which the guest has posted pages: the oldest one of
     /// the origin whose turn it is.
-    pub(super) fn pop(&mut self, store: &mut Store) -> Option<Box<[u8]>> {
+    pub(super) fn pop(&mut self, store: &mut Store) -> Option<WaitingFrame> {
         let part = self.parts.front_mut()?;
         let frame = part.frames.pop_front()?;
+        part.bytes -= frame.size();
         if part.frames.is_empty() {
             self.parts.pop_front();
         } else if self.parts.len() > 1 {
@@ -235,11 +284,10 @@ impl Queue {
     }
 
     /// Takes a removed frame off the counts.
-    fn forget(&mut self, frame: &[u8], store: &mut Store) {
-        let size = frame.len() + OVERHEAD;
+    fn forget(&mut self, frame: &WaitingFrame, store: &mut Store) {
         self.frames -= 1;
-        self.bytes -= size;
-        store.bytes -= size;
+        self.bytes -= frame.size();
+        store.bytes -= frame.size();
     }
 
     /// Starts the age of what still waits anew, because the guest has taken frames.

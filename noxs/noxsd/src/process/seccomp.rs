@@ -74,6 +74,7 @@ const IOCTLS: &[u64] = &[
     IOCTL_GNTDEV_UNMAP_GRANT_REF,
     IOCTL_GNTDEV_GRANT_COPY,
     libc::TUNGETIFF,
+    tap::TUNGETVNETHDRSZ,
 ];
 
 /// Why the filter of system calls cannot be used.

@@ -44,6 +44,20 @@ impl Bucket {
         Err(self.filled + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2)))
     }
 
+    /// Takes `count` tokens, or none if there are fewer. If `count` is more than the bucket can
+    /// hold, takes a whole bucket, and the rest of what flows in next.
+    ///
+    /// # Errors
+    /// There are too few tokens: returns the time at which there will be enough.
+    pub fn take_in_advance(&mut self, count: u64, now: Instant) -> Result<(), Instant> {
+        self.take(count, now)?;
+        let rest = u128::from(count.saturating_sub(self.amount));
+        let nanos = (rest * self.interval.as_nanos()).div_ceil(u128::from(self.amount));
+        // Nothing flows in before that time.
+        self.filled += Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 2));
+        Ok(())
+    }
+
     /// Returns how many tokens could be taken now.
     pub fn level(&mut self, now: Instant) -> u64 {
         self.fill(now);
@@ -71,6 +85,19 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_is_taken_in_advance_does_not_raise_the_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1000, 10 * MS, 1, start);
+        bucket.take_in_advance(5000, start).unwrap();
+        // 4000 more flow in during 40 ms, and then what is asked for.
+        assert_eq!(bucket.take_in_advance(100, start + 30 * MS), Err(start + 41 * MS));
+        assert_eq!(bucket.level(start + 40 * MS), 0);
+        assert_eq!(bucket.take_in_advance(5000, start + 40 * MS), Err(start + 50 * MS));
+        bucket.take_in_advance(5000, start + 50 * MS).unwrap();
+        bucket.take_in_advance(1000, start + 100 * MS).unwrap();
+    }
 
     #[test]
     fn over_a_long_time_the_rate_is_exact() {

@@ -12,13 +12,17 @@ use std::rc::Rc;
 use std::sync::MutexGuard;
 use std::vec::Vec;
 
-use noxs::{Backend, DeviceState, MacAddr, Ring};
+use noxs::layout::vif_ring;
+use noxs::{Backend, DeviceState, MacAddr, Ring, VifFeatures};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant as Time;
 use smoltcp::wire::EthernetAddress;
-use xen_abi::io::netif::{RxResponse, TxResponse};
+use xen_abi::io::netif::{
+    ExtraInfo, NETIF_RSP_NULL, NETRXF_CSUM_BLANK, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA,
+    NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxResponse, TxResponse,
+};
 use xen_abi::io::ring::RSP_PROD;
 use xen_ring::{BackRing, NetRx, NetTx, RawPage, SharedPage};
 
@@ -144,16 +148,20 @@ struct FakeBackend {
     grants: *mut u8,
     /// The upper part of the frame numbers, which does not fit into the grant table.
     upper: u64,
+    /// Whether it offers all features.
+    long: bool,
+    /// The longest frame that the guest has sent.
+    longest: usize,
 }
 
 impl FakeBackend {
-    fn new(tx: *mut u8, rx: *mut u8, grants: *mut u8, upper: u64) -> Self {
+    fn new(tx: *mut u8, rx: *mut u8, grants: *mut u8, upper: u64, long: bool) -> Self {
         // SAFETY: the pages must be mapped while the values live, aligned, and without references.
         // Both are aligned pages of the test that are never freed, and both ends access them only
         // by their address.
         let [tx_page, rx_page] = [tx, rx].map(|page| unsafe { RawPage::new(page) });
         let (tx, rx) = (BackRing::attach(&tx_page, 0), BackRing::attach(&rx_page, 0));
-        Self { tx, rx, tx_page, rx_page, grants, upper }
+        Self { tx, rx, tx_page, rx_page, grants, upper, long, longest: 0 }
     }
 
     fn granted(&self, reference: u32, read_only: bool) -> *mut u8 {
@@ -165,36 +173,92 @@ impl FakeBackend {
         pointer((entry >> 32 | self.upper) * PAGE_SIZE_U64)
     }
 
-    /// Takes the frames that the guest has sent.
+    /// Takes the frames that the guest has sent. A client that takes long packets gets them whole.
     fn take(&mut self, frames: &mut VecDeque<Vec<u8>>) {
         while self.tx.available(&self.tx_page).expect("the guest is honest") > 0 {
-            let request = self.tx.peek(&self.tx_page);
-            self.tx.consume();
-            let page = self.granted(request.gref, true);
-            let (offset, size) = (usize::from(request.offset), usize::from(request.size));
-            // SAFETY: the bytes must be valid and not change while the slice lives. The guest's
-            // frame lies in one page, and the guest does not write it before the response.
-            let bytes = unsafe { core::slice::from_raw_parts(page.add(offset), size) };
-            frames.push_back(bytes.to_vec());
-            self.tx.respond(&self.tx_page, &TxResponse { id: request.id, status: 0 });
+            let first = self.tx.peek(&self.tx_page);
+            let (mut frame, mut parts, mut extras) = (Vec::new(), std::vec![], 0);
+            let mut request = first;
+            loop {
+                self.tx.consume();
+                let (offset, mut size) = (usize::from(request.offset), usize::from(request.size));
+                if parts.is_empty() && first.flags & NETTXF_MORE_DATA != 0 {
+                    // The first slot has the length of the frame, and the guest fills its pages.
+                    size = PAGE_SIZE - offset;
+                }
+                let page = self.granted(request.gref, true);
+                // SAFETY: the bytes must be valid and not change while the slice lives. The
+                // guest's data lie in one page, and it does not write it before the response.
+                frame.extend(unsafe { core::slice::from_raw_parts(page.add(offset), size) });
+                parts.push(request.id);
+                if parts.len() == 1 && first.flags & NETTXF_EXTRA_INFO != 0 {
+                    let extra = ExtraInfo::from(self.tx.peek(&self.tx_page));
+                    assert_eq!((extra.kind, extra.flags, extra.gso_type), (1, 0, 1));
+                    assert_eq!(usize::from(extra.size), 1460);
+                    self.tx.consume();
+                    extras += 1;
+                }
+                if request.flags & NETTXF_MORE_DATA == 0 {
+                    break;
+                }
+                request = self.tx.peek(&self.tx_page);
+            }
+            assert_eq!(frame.len(), usize::from(first.size));
+            assert_eq!(extras == 1, frame.len() > 1514, "{} bytes", frame.len());
+            let is_tcp = frame[12..14] == [8, 0] && frame[23] == 6;
+            assert_eq!(first.flags & NETTXF_CSUM_BLANK != 0, self.long && is_tcp);
+            self.longest = self.longest.max(frame.len());
+            // The client's stack is to send long packets, too.
+            if self.long && is_tcp && frame[47] == 0x12 {
+                assert_eq!(frame[54..58], [2, 4, 5, 0xb4], "the maximum segment size");
+                frame[56..58].copy_from_slice(&60_000u16.to_be_bytes());
+            }
+            frames.push_back(frame);
+            for id in parts {
+                self.tx.respond(&self.tx_page, &TxResponse { id, status: 0 });
+            }
+            for _ in 0..extras {
+                self.tx.respond(&self.tx_page, &TxResponse { id: 0, status: NETIF_RSP_NULL });
+            }
             let _ = self.tx.push(&self.tx_page);
         }
     }
 
-    /// Delivers a frame to the guest. Returns `false` if the guest has not posted a buffer.
+    /// Delivers a frame to the guest. Returns `false` if the guest has not posted the buffers.
     fn deliver(&mut self, frame: &[u8]) -> bool {
-        if self.rx.available(&self.rx_page).expect("the guest is honest") == 0 {
+        let is_long = frame.len() > 1514;
+        let slots = frame.len().div_ceil(PAGE_SIZE) + usize::from(is_long);
+        if (self.rx.available(&self.rx_page).expect("the guest is honest") as usize) < slots {
             return false;
         }
-        let request = self.rx.peek(&self.rx_page);
-        self.rx.consume();
-        let page = self.granted(request.gref, false);
-        // SAFETY: the target must be writable and must not overlap the frame. It is a page that the
-        // guest has posted, and reads only after the response; a frame is shorter than a page and
-        // lies in a vector of its own.
-        unsafe { core::ptr::copy_nonoverlapping(frame.as_ptr(), page, frame.len()) };
-        let status = frame.len() as i16;
-        self.rx.respond(&self.rx_page, &RxResponse { id: request.id, offset: 0, flags: 0, status });
+        let mut flags = if self.long { NETRXF_CSUM_BLANK } else { 0 };
+        let mut parts = frame.chunks(PAGE_SIZE).peekable();
+        let mut is_first = true;
+        while let Some(part) = parts.next() {
+            let request = self.rx.peek(&self.rx_page);
+            self.rx.consume();
+            let page = self.granted(request.gref, false);
+            // SAFETY: the target must be writable and must not overlap the part. It is a page that
+            // the guest has posted, and reads only after the response; a part is not longer than a
+            // page and lies in a vector of its own.
+            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), page, part.len()) };
+            if parts.peek().is_some() {
+                flags |= NETRXF_MORE_DATA;
+            }
+            let extra = is_long && core::mem::take(&mut is_first);
+            if extra {
+                flags |= NETRXF_EXTRA_INFO;
+            }
+            let status = part.len() as i16;
+            let response = RxResponse { id: request.id, offset: 0, flags, status };
+            self.rx.respond(&self.rx_page, &response);
+            if extra {
+                self.rx.consume();
+                let extra = ExtraInfo { kind: 1, size: 1460, gso_type: 1, ..ExtraInfo::default() };
+                self.rx.respond(&self.rx_page, &extra.into());
+            }
+            flags = 0;
+        }
         let _ = self.rx.push(&self.rx_page);
         true
     }
@@ -205,6 +269,8 @@ impl FakeBackend {
 struct Cable {
     received: Option<Vec<u8>>,
     sent: VecDeque<Vec<u8>>,
+    /// Whether the client sends and takes long packets without checksums.
+    long: bool,
 }
 
 struct Received(Vec<u8>);
@@ -241,7 +307,10 @@ impl Device for Cable {
     fn capabilities(&self) -> DeviceCapabilities {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
+        capabilities.max_transmission_unit = if self.long { 60_014 } else { 1514 };
+        if self.long {
+            capabilities.checksum.tcp = phy::Checksum::None;
+        }
         capabilities
     }
 }
@@ -264,6 +333,11 @@ struct World {
 
 impl World {
     fn new(memory: usize) -> Self {
+        Self::with(memory, false)
+    }
+
+    /// Creates a world; with `long`, the backend offers all features.
+    fn with(memory: usize, long: bool) -> Self {
         let Arena { user, upper } = Arena::new(memory);
         let (tx, rx, grants) = (test_page(), test_page(), test_page());
         let ring = |page: *mut u8| {
@@ -281,7 +355,7 @@ impl World {
             mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
             mtu: 1500,
             ipv4: None,
-            features: 0,
+            features: if long { VifFeatures::ALL } else { VifFeatures::NONE },
         };
         let ipv4 = Ipv4Config { address: GUEST, prefix: 24, gateway: Some(CLIENT) };
         let mut table = GrantTable::over(grants);
@@ -293,7 +367,7 @@ impl World {
             Echo { open: 0, most: 10_000, held: Rc::default(), job: Job::default() },
         )
         .unwrap();
-        let mut cable = Cable::default();
+        let mut cable = Cable { long, ..Cable::default() };
         let config = Config::new(HardwareAddress::Ethernet(EthernetAddress([2, 0, 0, 0, 0, 1])));
         let mut client = Interface::new(config, &mut cable, Time::ZERO);
         client.update_ip_addrs(|addresses| {
@@ -302,7 +376,7 @@ impl World {
         Self {
             _heap: user,
             server,
-            backend: FakeBackend::new(tx, rx, grants, upper),
+            backend: FakeBackend::new(tx, rx, grants, upper, long),
             client,
             cable,
             sockets: SocketSet::new(Vec::new()),
@@ -361,6 +435,15 @@ impl World {
             }
         }
         self.now += step;
+    }
+}
+
+impl Drop for World {
+    /// Uses up what is left of its memory: the next world's buffers depend on what is free.
+    fn drop(&mut self) {
+        for size in [64 * 1024, 4096, 64] {
+            while heap::take(size, 64).is_some() {}
+        }
     }
 }
 
@@ -436,6 +519,68 @@ fn lost_frames_are_retransmitted() {
     let handle = world.connect();
     let bytes = pattern(100_000);
     assert!(echo(&mut world, handle, &bytes) == bytes);
+}
+
+/// The client's packets fill many buffers, and the guest's answers are long packets.
+#[test]
+fn long_packets_are_received_and_sent() {
+    for lose in [0, 17] {
+        let mut world = World::with(8 << 20, true);
+        world.lose = lose;
+        let accepted = VifFeatures(world.backend.rx_page.load(vif_ring::ACCEPTED));
+        assert!(accepted.contains(VifFeatures::SEGMENT_TCPV4 | VifFeatures::SCATTER));
+        let handle = world.connect();
+        let bytes = pattern(1_000_000);
+        assert!(echo(&mut world, handle, &bytes) == bytes);
+        assert!(world.backend.longest > 60_000, "at most {} bytes", world.backend.longest);
+        // Small ones are as before.
+        assert_eq!(echo(&mut world, handle, b"small"), b"small");
+    }
+}
+
+#[test]
+fn a_small_guest_accepts_no_long_packets() {
+    let mut world = World::with(1 << 20, true);
+    let accepted = VifFeatures(world.backend.rx_page.load(vif_ring::ACCEPTED));
+    assert_eq!(accepted, VifFeatures::BLANK_CHECKSUM);
+    assert_eq!(world.server.net.netif.segments(), None);
+    world.cable.long = false;
+    let handle = world.connect();
+    world.run(0);
+    let bytes = pattern(100);
+    assert!(echo(&mut world, handle, &bytes) == bytes);
+}
+
+/// A frame with a part that the backend could not copy is dropped, and so is one that does not fit.
+/// The guest goes on with the next one.
+#[test]
+fn incomplete_frames_are_dropped() {
+    let mut world = World::with(8 << 20, true);
+    let handle = world.connect();
+    assert_eq!(echo(&mut world, handle, b"hello"), b"hello");
+    let parts = |world: &mut World, statuses: &[i16], flags: u16| {
+        let backend = &mut world.backend;
+        for (number, status) in statuses.iter().enumerate() {
+            let request = backend.rx.peek(&backend.rx_page);
+            backend.rx.consume();
+            let more = if number + 1 < statuses.len() { NETRXF_MORE_DATA } else { 0 };
+            let flags = flags | more;
+            let response = RxResponse { id: request.id, offset: 0, flags, status: *status };
+            backend.rx.respond(&backend.rx_page, &response);
+        }
+        let _ = backend.rx.push(&backend.rx_page);
+        while world.server.round(Instant::from_nanos(world.now)).is_none() {}
+    };
+    parts(&mut world, &[4096, -1, 100], 0);
+    parts(&mut world, &[-1, 4096], 0);
+    parts(&mut world, &[4096; 17], 0);
+    parts(&mut world, &[i16::MAX], 0);
+    // The rest is missing.
+    parts(&mut world, &[100], NETRXF_MORE_DATA);
+    assert_eq!(echo(&mut world, handle, b"goes on"), b"goes on");
+    for _ in 0..100 {
+        assert_eq!(echo(&mut world, handle, &pattern(5000)), pattern(5000));
+    }
 }
 
 #[test]

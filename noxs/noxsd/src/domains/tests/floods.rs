@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of frames for many ports: what they cost in all, and in one turn.
 
-use std::io::Write;
-
 use super::*;
 use crate::net::flood::{FRAME_COST, INTERVAL, RESERVE_COPIES, SWITCH_COPIES};
 use crate::net::transfer::BATCH;
@@ -79,7 +77,7 @@ fn the_longest_turn_does_not_grow_with_the_number_of_ports() {
         bed.broadcast(2, 64);
         let announcement = build::arp(mac(99), 1, ip(99), ip(99));
         for _ in 0..20 {
-            bed.bridge.write_all(&announcement).unwrap();
+            bed.write_to_tap(&announcement);
         }
         bed.domains.tap_ready(BridgeId(0));
         let (copied, calls) = bed.longest_turn();
@@ -249,7 +247,7 @@ fn turns_of_a_flood_to_4000_ports() {
             frontend::send(&ring, gref, 0, 0, 0, 1514);
             sent += 1;
         }
-        bed.bridge.write_all(&announcement).unwrap();
+        bed.write_to_tap(&announcement);
         bed.domains.tap_ready(BridgeId(0));
         bed.domains.event(port);
         let before = bed.domains.host.copied;
