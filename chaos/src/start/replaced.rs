@@ -14,15 +14,20 @@
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::atomic::AtomicUsize;
 
 // SAFETY of all `no_mangle`: the symbol must be unique in the program, and its type must be what
 // its callers expect. No other code defines a symbol `__wrap_*`. The functions ignore their
 // arguments, which the calling convention allows, and return a value of the original's type.
 
-/// Replaces the list of loaded libraries for debuggers. The start ignores the result.
+/// A `struct r_debug` of `link.h`, which is smaller, that no debugger finds.
+static NO_DEBUGGER: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
+
+/// Replaces the list of loaded libraries for debuggers. The start of a position-independent program
+/// writes to the result; that of others ignores it.
 #[unsafe(no_mangle)]
 extern "C" fn __wrap__dl_debug_initialize() -> *mut c_void {
-    ptr::null_mut()
+    NO_DEBUGGER.as_ptr().cast_mut().cast()
 }
 
 /// Replaces the search for the folder of the program, which only `$ORIGIN` in paths of libraries
