@@ -90,7 +90,7 @@ Examples:
 
 pub(super) const CONSOLE: &str = with_exit_codes!(
     "\
-Begins with what was printed while nobody was attached. Ctrl-] detaches; the guest runs on. Of
+Begins with what was printed while no client was attached. Ctrl-] detaches; the guest runs on. Of
 several clients the first one types, and the others see the output.
 
 Examples:

@@ -34,8 +34,8 @@ fn blkbench(image: &str, cmdline: &str) -> String {
 
 /// Returns the number of the last block that blkbench has flushed.
 fn flushed(log: &str) -> Option<u64> {
-    let lines = log.lines().filter_map(|line| line.strip_prefix("blkbench: flushed "));
-    lines.last()?.trim().parse().ok()
+    let mut lines = log.lines().filter_map(|line| line.strip_prefix("blkbench: flushed "));
+    lines.next_back()?.trim().parse().ok()
 }
 
 #[test]

@@ -16,7 +16,9 @@ use crate::domains::Domains;
 use crate::host::Host;
 
 /// Most bytes of output that wait for a console's client: a whole log.
-const OUTPUT_WAITING: usize = LIMIT as usize;
+const OUTPUT_WAITING: usize = 128 * 1024;
+
+const _: () = assert!(OUTPUT_WAITING as u64 == LIMIT);
 
 /// Most bytes of a console's output in one packet.
 const OUTPUT_PACKET: usize = 4096;
