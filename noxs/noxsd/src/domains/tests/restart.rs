@@ -80,15 +80,21 @@ fn a_record_of_a_domain_that_is_gone_maps_and_binds_nothing() {
     bed.attach_as(&attach(3), AttachedAs::Running).unwrap();
 }
 
+/// Returns two guests with one address that an earlier noxsd served. The first is attached.
+fn two_with_one_address() -> (Bed, Attach, Attach) {
+    let mut bed = Bed::new();
+    let [one, mut two] = [1, 2].map(attach);
+    bed.guest(1);
+    bed.guest(2);
+    first(&mut two).ipv4 = Some(ip(1));
+    bed.attach_as(&one, AttachedAs::Running).unwrap();
+    (bed, one, two)
+}
+
 /// Earlier versions let two guests have one address, and records can be changed by hand.
 #[test]
 fn of_two_running_guests_with_one_address_the_second_is_told_of_the_first() {
-    let mut bed = Bed::new();
-    bed.guest(1);
-    bed.guest(2);
-    bed.attach_as(&attach(1), AttachedAs::Running).unwrap();
-    let mut two = attach(2);
-    first(&mut two).ipv4 = Some(ip(1));
+    let (mut bed, _, two) = two_with_one_address();
     let refusal = bed
         .domains
         .attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients)
@@ -114,12 +120,7 @@ fn of_two_running_guests_with_one_address_the_second_is_told_of_the_first() {
 
 #[test]
 fn a_guest_whose_address_is_in_use_is_served_as_soon_as_it_is_free() {
-    let mut bed = Bed::new();
-    let [one, mut two] = [1, 2].map(attach);
-    bed.guest(1);
-    bed.guest(2);
-    first(&mut two).ipv4 = Some(ip(1));
-    bed.attach_as(&one, AttachedAs::Running).unwrap();
+    let (mut bed, one, two) = two_with_one_address();
     let refused = bed.domains.attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients);
     assert!(matches!(refused, Err(Refusal::AddressInUse(_))), "{refused:?}");
     // The request for the first one comes again: it keeps its address.
@@ -137,12 +138,7 @@ fn a_guest_whose_address_is_in_use_is_served_as_soon_as_it_is_free() {
 
 #[test]
 fn a_guest_that_is_left_out_does_not_replace_a_new_one_with_its_number() {
-    let mut bed = Bed::new();
-    let [one, mut two] = [1, 2].map(attach);
-    bed.guest(1);
-    bed.guest(2);
-    first(&mut two).ipv4 = Some(ip(1));
-    bed.attach_as(&one, AttachedAs::Running).unwrap();
+    let (mut bed, one, two) = two_with_one_address();
     bed.domains.attach_recorded(&two, Some(log()).into(), bed.now, &mut bed.clients).unwrap_err();
     let mut new = attach(2);
     new.id.handle = [9; 16];
