@@ -4,7 +4,7 @@
 //!
 //! * [`OpenDisk::open`] opens a path and reads the size of the disk and of its sectors.
 //! * [`Identity`] recognizes a disk again: a path may name another file later.
-//! * [`lock`] keeps a second writer away.
+//! * [`lock()`] keeps a second writer away.
 //!
 //! # Who locks
 //! The lock is an *open file description lock* (`F_OFD_SETLK`, fcntl(2)) on the whole file: a write

@@ -3,7 +3,7 @@
 //!
 //! dom0's kernel and guests say it in different ways. [`VnetHeader`] is the kernel's, before each
 //! frame of a tap; a guest's are flags of requests and responses, and an extra info.
-//! [`checksum`](super::checksum) and [`segments`](super::segments) do it for receivers that do not.
+//! [`checksum`] and [`segments`] do it for receivers that do not.
 
 use noxs::VifFeatures;
 use tap::VNET_HEADER;

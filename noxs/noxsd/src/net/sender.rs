@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The sending half of a vif: takes frames out of the guest's ring, within the guest's limits.
 //!
-//! A frame may lie in several requests ([`chain`]), lack its checksum, and be a packet of TCP that
+//! A frame may lie in several requests (the module `chain`), lack its checksum, and be a packet of TCP that
 //! is still to be segmented. noxsd copies a frame out of the guest before it looks at it. The
 //! requests of a guest over its rate stay in the ring until it may send again, so that no frame is
 //! lost and only that guest waits.
