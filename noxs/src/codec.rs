@@ -28,19 +28,21 @@ pub(crate) fn get_u64(page: &PageBytes, offset: usize) -> u64 {
     u64::from_le_bytes(bytes(page, offset))
 }
 
-/// Writes `value` at `offset`.
-pub(crate) fn put(page: &mut PageBytes, offset: usize, value: &[u8]) {
+/// Writes `value` at `offset` of a page, or of its used part.
+///
+/// Panics if it does not lie there.
+pub(crate) fn put(page: &mut [u8], offset: usize, value: &[u8]) {
     page[offset..offset + value.len()].copy_from_slice(value);
 }
 
-pub(crate) fn put_u16(page: &mut PageBytes, offset: usize, value: u16) {
+pub(crate) fn put_u16(page: &mut [u8], offset: usize, value: u16) {
     put(page, offset, &value.to_le_bytes());
 }
 
-pub(crate) fn put_u32(page: &mut PageBytes, offset: usize, value: u32) {
+pub(crate) fn put_u32(page: &mut [u8], offset: usize, value: u32) {
     put(page, offset, &value.to_le_bytes());
 }
 
-pub(crate) fn put_u64(page: &mut PageBytes, offset: usize, value: u64) {
+pub(crate) fn put_u64(page: &mut [u8], offset: usize, value: u64) {
     put(page, offset, &value.to_le_bytes());
 }

@@ -77,7 +77,7 @@ pub struct Backend<const RINGS: usize> {
 }
 
 impl<const RINGS: usize> Backend<RINGS> {
-    pub(crate) fn encode(&self, kind: DeviceKind, page: &mut PageBytes, at: usize) {
+    pub(crate) fn encode(&self, kind: DeviceKind, page: &mut [u8], at: usize) {
         codec::put_u16(page, at + entry::KIND, kind as u16);
         codec::put_u16(page, at + entry::INDEX, self.index);
         codec::put_u16(page, at + entry::BACKEND_DOMID, self.domid);
@@ -232,7 +232,7 @@ pub struct Ipv4Config {
 }
 
 impl Vif {
-    pub(crate) fn encode(&self, page: &mut PageBytes, at: usize) {
+    pub(crate) fn encode(&self, page: &mut [u8], at: usize) {
         self.backend.encode(DeviceKind::Vif, page, at);
         let at = at + entry::SPECIFIC;
         codec::put(page, at + entry::vif::MAC, &self.mac.0);
@@ -271,7 +271,7 @@ impl Vif {
 }
 
 impl Vbd {
-    pub(crate) fn encode(&self, page: &mut PageBytes, at: usize) {
+    pub(crate) fn encode(&self, page: &mut [u8], at: usize) {
         self.backend.encode(DeviceKind::Vbd, page, at);
         let at = at + entry::SPECIFIC;
         let Geometry { sectors, sector_size, physical_sector_size, read_only } = self.geometry;

@@ -139,33 +139,42 @@ impl DevicePage {
     #[must_use]
     pub fn encode(&self) -> [u8; PAGE_SIZE] {
         let mut page = [0; PAGE_SIZE];
+        self.encode_into(&mut page);
+        page
+    }
+
+    /// Writes the page's bytes into a buffer of zeros, which needs to have only
+    /// [`Self::encoded_len`] bytes.
+    ///
+    /// # Panics
+    /// The buffer is shorter.
+    pub fn encode_into(&self, page: &mut [u8]) {
         let used = u16::try_from(self.used()).unwrap_or(u16::MAX);
-        codec::put_u32(&mut page, header::MAGIC, layout::MAGIC);
-        codec::put_u16(&mut page, header::VERSION_MAJOR, layout::VERSION_MAJOR);
-        codec::put_u16(&mut page, header::VERSION_MINOR, layout::VERSION_MINOR);
-        codec::put_u32(&mut page, header::GENERATION, self.generation & !1);
-        codec::put_u16(&mut page, header::ENTRY_COUNT, used);
-        codec::put_u16(&mut page, header::DOMID, self.domid);
-        codec::put_u32(&mut page, header::SYSCTL_PORT, self.sysctl.port);
+        codec::put_u32(page, header::MAGIC, layout::MAGIC);
+        codec::put_u16(page, header::VERSION_MAJOR, layout::VERSION_MAJOR);
+        codec::put_u16(page, header::VERSION_MINOR, layout::VERSION_MINOR);
+        codec::put_u32(page, header::GENERATION, self.generation & !1);
+        codec::put_u16(page, header::ENTRY_COUNT, used);
+        codec::put_u16(page, header::DOMID, self.domid);
+        codec::put_u32(page, header::SYSCTL_PORT, self.sysctl.port);
         let request = self.sysctl.request.map_or(0, |request| request as u32);
-        codec::put_u32(&mut page, header::SYSCTL_REQUEST, request);
-        codec::put_u32(&mut page, header::SYSCTL_REQUEST_ID, self.sysctl.request_id.0);
-        codec::put_u64(&mut page, header::SYSCTL_ANSWER_GFN, self.sysctl.answer_gfn);
-        codec::put_u64(&mut page, header::OVERLAY_GFN, self.overlay.gfn);
-        codec::put_u32(&mut page, header::OVERLAY_FRAMES, self.overlay.frames);
-        codec::put(&mut page, header::HANDLE, &self.handle);
+        codec::put_u32(page, header::SYSCTL_REQUEST, request);
+        codec::put_u32(page, header::SYSCTL_REQUEST_ID, self.sysctl.request_id.0);
+        codec::put_u64(page, header::SYSCTL_ANSWER_GFN, self.sysctl.answer_gfn);
+        codec::put_u64(page, header::OVERLAY_GFN, self.overlay.gfn);
+        codec::put_u32(page, header::OVERLAY_FRAMES, self.overlay.frames);
+        codec::put(page, header::HANDLE, &self.handle);
         for (slot, device) in self.devices.iter().enumerate() {
             let at = header::SIZE + slot * entry::SIZE;
             match device {
                 Some(Device::Console(console)) => {
-                    console.backend.encode(DeviceKind::Console, &mut page, at);
+                    console.backend.encode(DeviceKind::Console, page, at);
                 }
-                Some(Device::Vif(vif)) => vif.encode(&mut page, at),
-                Some(Device::Vbd(vbd)) => vbd.encode(&mut page, at),
+                Some(Device::Vif(vif)) => vif.encode(page, at),
+                Some(Device::Vbd(vbd)) => vbd.encode(page, at),
                 None => {}
             }
         }
-        page
     }
 
     /// Returns the number of slots up to and including the last device.

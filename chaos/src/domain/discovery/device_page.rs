@@ -75,8 +75,10 @@ impl GuestSide for DevicePage {
     ) -> Result<(), BuildError> {
         let Some(noxs) = shell.layout.noxs else { return Ok(()) };
         let page = page(shell, noxs, vifs, disks)?;
-        let bytes = &page.encode()[..page.encoded_len()];
-        shell.window.write(noxs.device_page.0 << 12, bytes);
+        // Not a whole page: the kernel would have to add two pages to the stack.
+        let mut bytes = vec![0; page.encoded_len()];
+        page.encode_into(&mut bytes);
+        shell.window.write(noxs.device_page.0 << 12, &bytes);
         Ok(())
     }
 }
