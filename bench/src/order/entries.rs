@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace;
@@ -29,7 +29,8 @@ const BREAKPOINT: u8 = 0xcc;
 #[allow(unsafe_code)]
 pub(crate) fn reached(addresses: &[u64], program: &Path, args: &[OsString]) -> Result<Vec<u64>> {
     let mut command = Command::new(program);
-    command.args(args);
+    // What it prints must not mix with what the caller prints.
+    command.args(args).stdout(Stdio::null());
     // SAFETY: between fork and exec only async-signal-safe operations are allowed. The closure
     // makes one system call, ptrace, and converts its error; it neither allocates nor takes a lock.
     unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
