@@ -3,10 +3,15 @@
 
 use core::marker::PhantomData;
 
-use xen_abi::io::ring::{REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, wants_event};
+use xen_abi::io::ring::{PADDING, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, SLOTS, wants_event};
 
 use crate::page::{SharedPage, read_slot, write_slot};
 use crate::protocol::Protocol;
+
+/// Where [`BackRing::answer`] notes the index that it is about to publish, in bytes of the page.
+const NOTED_INDEX: usize = PADDING;
+/// Where it keeps the request's bytes that the response replaces.
+const KEPT_BYTES: usize = PADDING + 4;
 
 /// The front end wrote a request index that no correct one can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +66,21 @@ impl<P: Protocol> BackRing<P> {
             rsp_pushed: answered,
             protocol: PhantomData,
         }
+    }
+
+    /// Continues as [`attach`](Self::attach) does a ring whose requests an earlier back end has
+    /// answered with [`answer`](Self::answer). If that one ended while it replaced a request by a
+    /// response, this puts the request back, which is then taken again.
+    ///
+    /// The front end may have changed what is put back. It is a request like any other of that
+    /// front end, whose fields are unchecked.
+    pub fn resume(memory: &impl SharedPage, base: usize) -> Self {
+        let ring = Self::attach(memory, base);
+        if memory.load(base + NOTED_INDEX) == ring.rsp_prod.wrapping_add(1) {
+            let kept: P::Response = read_slot(memory, base + KEPT_BYTES);
+            write_slot(memory, base + P::slot(ring.rsp_prod), &kept);
+        }
+        ring
     }
 
     /// Returns how many requests can be taken, at most [`Protocol::SLOTS`].
@@ -122,6 +142,27 @@ impl<P: Protocol> BackRing<P> {
         // event index, then loads this one: at least one of the two sees the other's store.
         memory.fence();
         wants_event(old, new, memory.load(self.base + RSP_EVENT))
+    }
+
+    /// Writes a response and publishes it, such that a back end that ends in between loses nothing:
+    /// [`resume`](Self::resume) finds either the request or the response. Returns whether the front
+    /// end requested an event for it.
+    ///
+    /// The bytes that the response replaces are kept in the page's padding, which the other end
+    /// does not use. A response written by [`respond`](Self::respond) must have been published.
+    ///
+    /// # Panics
+    /// All requests that were taken are answered already: a bug of the back end.
+    #[must_use]
+    pub fn answer(&mut self, memory: &impl SharedPage, response: &P::Response) -> bool {
+        const { assert!(KEPT_BYTES + size_of::<P::Response>() <= SLOTS) };
+        let slot = self.base + P::slot(self.rsp_prod);
+        let replaced: P::Response = read_slot(memory, slot);
+        write_slot(memory, self.base + KEPT_BYTES, &replaced);
+        // Release: a successor that sees the index sees the bytes that were kept.
+        memory.store(self.base + NOTED_INDEX, self.rsp_prod.wrapping_add(1));
+        self.respond(memory, response);
+        self.push(memory)
     }
 
     /// Requests an event for the next request if there is none now, then checks once more

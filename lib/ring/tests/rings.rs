@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The two ends of a ring when both follow the rules.
 
+use std::cell::Cell;
+
 use xen_abi::io::blkif;
 use xen_abi::io::netif::{RxRequest, RxResponse, TxRequest, TxResponse};
 use xen_abi::io::ring::{REQ_EVENT, RSP_EVENT, RSP_PROD};
@@ -184,4 +186,75 @@ fn no_more_bytes_are_taken_than_were_counted() {
     let mut consumer = Consumer::<ConsoleOutput>::attach(&page, 0);
     let _ = consumer.available(&page);
     consumer.take(&page, &mut [0; 3]);
+}
+
+/// A page whose owner is killed before one of its stores: that one and later ones do not happen.
+struct Killed {
+    page: FakePage,
+    stores_left: Cell<u32>,
+}
+
+impl SharedPage for Killed {
+    fn load(&self, offset: usize) -> u32 {
+        self.page.load(offset)
+    }
+
+    fn store(&self, offset: usize, value: u32) {
+        if let Some(left) = self.stores_left.get().checked_sub(1) {
+            self.stores_left.set(left);
+            self.page.store(offset, value);
+        }
+    }
+
+    fn read(&self, offset: usize, bytes: &mut [u8]) {
+        self.page.read(offset, bytes);
+    }
+
+    fn write(&self, _: usize, _: &[u8]) {
+        unimplemented!("a ring stores words");
+    }
+}
+
+/// Answers the second of three requests, in a back end that is killed before its store number
+/// `stores`. Returns whether its successor finds the answer, and not the request.
+fn answered_before_the_kill(first: u32, stores: u32) -> bool {
+    let request = |id: u64| blkif::Request { operation: 1, id, ..blkif::Request::default() };
+    let answer = |id: u64| blkif::Response { id, operation: 1, ..blkif::Response::default() };
+    let page = FakePage::new(1);
+    frontend::set_producer(&page, first);
+    page.store(RSP_PROD, first);
+    for id in [7, 8, 9] {
+        frontend::submit::<Block>(&page, &request(id));
+    }
+    let mut ring = BackRing::<Block>::resume(&page, 0);
+    ring.consume();
+    let _ = ring.answer(&page, &answer(7));
+    ring.consume();
+    let killed = Killed { page: page.clone(), stores_left: Cell::new(stores) };
+    let _ = ring.answer(&killed, &answer(8));
+
+    let mut successor = BackRing::<Block>::resume(&page, 0);
+    assert_eq!(frontend::response::<Block>(&page, first), answer(7));
+    let answered = frontend::responses(&page) == first.wrapping_add(2);
+    if answered {
+        assert_eq!(frontend::response::<Block>(&page, first.wrapping_add(1)), answer(8));
+    } else {
+        assert_eq!(successor.available(&page), Ok(2));
+        assert_eq!(successor.peek(&page), request(8), "killed before store {stores}");
+        successor.consume();
+        let _ = successor.answer(&page, &answer(8));
+    }
+    assert_eq!(successor.available(&page), Ok(1));
+    assert_eq!(successor.peek(&page), request(9));
+    answered
+}
+
+#[test]
+fn a_kill_between_any_two_stores_loses_neither_request_nor_answer() {
+    for first in [0, 31, u32::MAX - 1, u32::MAX] {
+        let outcomes: Vec<bool> = (0..20).map(|at| answered_before_the_kill(first, at)).collect();
+        // Four words are kept, one is noted, four are replaced, and the last store publishes.
+        let expected: Vec<bool> = (0..20).map(|stores| stores >= 10).collect();
+        assert_eq!(outcomes, expected, "at index {first}");
+    }
 }

@@ -149,7 +149,7 @@ impl Vbd {
         turn: TurnId,
         disks: usize,
     ) -> Result<u32, VbdFault> {
-        let mut ring = BackRing::attach(memory, self.base);
+        let mut ring = BackRing::resume(memory, self.base);
         // A zeroed ring page does not ask for events, so the guest would not send one.
         let waiting = ring.arm(memory);
         self.started = Some(Box::new(Started {
@@ -470,10 +470,9 @@ impl Started {
                 status,
                 ..Response::default()
             };
-            // An answer takes the place of a request, which the next noxsd would carry out if this
-            // one were killed. So each answer is published at once, and not all at the end.
-            self.ring.respond(cx.memory, &response);
-            self.notify |= self.ring.push(cx.memory);
+            // An answer takes the place of a request, which the next noxsd carries out if this one
+            // is killed. So each answer is published at once, and not all at the end.
+            self.notify |= self.ring.answer(cx.memory, &response);
         }
         progress
     }
