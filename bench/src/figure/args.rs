@@ -27,6 +27,7 @@ pub(crate) enum Figure {
     Idle,
     Image,
     Parts,
+    Restart,
     Traffic,
 }
 

@@ -18,6 +18,7 @@ mod image;
 mod krata;
 mod linux;
 mod parts;
+mod restart;
 mod samples;
 mod side_by_side;
 mod trace;
@@ -42,6 +43,7 @@ fn main() -> Result<()> {
         Figure::Idle => idle::measure(&host, &args, &mut samples),
         Figure::Image => image::measure(&host, &args, &mut samples),
         Figure::Parts => parts::measure(&host, &args, &mut samples),
+        Figure::Restart => restart::measure(&host, &args, &mut samples),
         Figure::Traffic => traffic::measure(&host, &args, &mut samples),
     }
 }

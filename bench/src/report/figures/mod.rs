@@ -8,11 +8,12 @@ mod idle;
 mod image;
 mod micro;
 mod parts;
+mod restart;
 mod traffic;
 
 use crate::figure::Figure;
 
-const FIGURES: [&Figure; 8] = [
+const FIGURES: [&Figure; 9] = [
     &boot::FIGURE,
     &create::FIGURE,
     &density::FIGURE,
@@ -20,6 +21,7 @@ const FIGURES: [&Figure; 8] = [
     &image::FIGURE,
     &micro::FIGURE,
     &parts::FIGURE,
+    &restart::FIGURE,
     &traffic::FIGURE,
 ];
 

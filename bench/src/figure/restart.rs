@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Kills `noxsd` while guests run, and measures how long they are without their backend.
+//!
+//! The clock starts before the `SIGKILL`. `noxsd` is started again at once, with the same arguments;
+//! a service manager takes time of its own.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use chaos::clients::noxsd::Noxsd;
+use chaos::guests::Host;
+use chaos_bench::chaosd::Daemon;
+use chaos_bench::exec::run;
+use chaos_bench::guest::{Service, nanoseconds};
+use chaos_bench::words::PATIENCE;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::args::Args;
+use crate::samples::Samples;
+use crate::side_by_side::{SHELLS, alive, daytime, destroy, from_pool};
+
+const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
+
+/// Where `noxsd` listens by default.
+const SOCKET: &str = "/run/chaos/noxsd.sock";
+const LOG: &str = "/tmp/noxsd-restarted.log";
+
+/// The redis guest's address from redis.cfg.
+const REDIS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 6379);
+
+/// Kills for each number of guests.
+const ROUNDS: usize = 10;
+
+const GONE: &str = "until the old noxsd is gone";
+const STARTED: &str = "until the new one has opened what needs root";
+const SERVED: &str = "until it serves all guests";
+const ANSWERED: &str = "until a PING sent at the kill is answered";
+
+pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
+    let numbers: &[usize] = if args.quick { &[1, 10] } else { &[1, 100, 1000] };
+    let rounds = if args.quick { 3 } else { ROUNDS };
+    samples.total(numbers.len() * rounds * 4)?;
+    let noxsd = Service::find("noxsd")?;
+    let arguments = arguments(&noxsd)?;
+    let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
+    // Redis is one of the guests.
+    run("chaos", &["create", "--quiet", "redis.cfg"])?;
+    let mut connection = TcpStream::connect_timeout(&REDIS.into(), PATIENCE)?;
+    connection.set_nodelay(true)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    ping(&mut connection)?;
+    let mut others = 0;
+    let mut own = None;
+    for guests in numbers {
+        for number in others..guests - 1 {
+            let noxsd = Service::find("noxsd")?;
+            from_pool(host, &mut daemon, &noxsd, &daytime(number)?)?;
+        }
+        others = guests - 1;
+        for _ in 0..rounds {
+            own = Some(round(&arguments, own, &mut connection, *guests, samples)?);
+        }
+    }
+    alive(host, others)?;
+    destroy(host, others)?;
+    run("chaos", &["destroy", "redis"])?;
+    daemon.stop()
+}
+
+/// Kills and restarts `noxsd`, which is the child `own` if this process has started it. Returns the
+/// new one.
+fn round(
+    arguments: &[String],
+    own: Option<Child>,
+    connection: &mut TcpStream,
+    guests: usize,
+    samples: &mut Samples,
+) -> Result<Child> {
+    let folder = tempfile::tempdir()?;
+    let ready_path = folder.path().join("ready");
+    let ready = UnixDatagram::bind(&ready_path)?;
+    ready.set_read_timeout(Some(PATIENCE))?;
+    let log = fs::OpenOptions::new().create(true).append(true).open(LOG)?;
+    let pid = pid(&Service::find("noxsd")?)?;
+    let exit = pidfd_open(pid, PidfdFlags::empty())?;
+    let (program, arguments) = arguments.split_first().context("noxsd has no name")?;
+    let mut command = Command::new(program);
+    command.args(arguments).env("NOTIFY_SOCKET", &ready_path).stdin(Stdio::null()).stderr(log);
+
+    let started = Instant::now();
+    pidfd_send_signal(&exit, Signal::KILL)?;
+    connection.write_all(b"PING\r\n")?;
+    // Then the lock of its socket is free.
+    let timeout = Timespec::try_from(PATIENCE)?;
+    let ended = poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&timeout))?;
+    ensure!(ended == 1, "noxsd does not end after a SIGKILL");
+    let gone = nanoseconds(started)?;
+    let child = command.spawn().context("cannot run noxsd")?;
+    let mut state = [0; 64];
+    let length = ready.recv(&mut state).context("noxsd does not report that it is ready")?;
+    ensure!(state[..length].starts_with(b"READY=1"), "noxsd reports {:?}", &state[..length]);
+    let ready = nanoseconds(started)?;
+    // It answers after it has attached all guests.
+    let broken = Noxsd::connect(Path::new(SOCKET))?.broken()?;
+    let served = nanoseconds(started)?;
+    ensure!(broken.is_empty(), "after the restart devices are broken: {broken:?}");
+    pong(connection)?;
+    let answered = nanoseconds(started)?;
+    samples.time(GONE, guests, gone)?;
+    samples.time(STARTED, guests, ready)?;
+    samples.time(SERVED, guests, served)?;
+    samples.time(ANSWERED, guests, answered)?;
+    ping(connection)?;
+    if let Some(mut child) = own {
+        child.wait()?;
+    }
+    Ok(child)
+}
+
+/// Returns the arguments of a running daemon, its name first.
+fn arguments(service: &Service) -> Result<Vec<String>> {
+    let line = fs::read_to_string(service.folder().join("cmdline"))?;
+    Ok(line.split_terminator('\0').map(ToOwned::to_owned).collect())
+}
+
+fn pid(service: &Service) -> Result<Pid> {
+    let name = service.folder().file_name().and_then(|name| name.to_str());
+    let pid = name.context("a folder of /proc has no name")?.parse()?;
+    Pid::from_raw(pid).context("a process has no number")
+}
+
+/// Sends a PING over an open connection and waits for the PONG.
+fn ping(connection: &mut TcpStream) -> Result<()> {
+    connection.write_all(b"PING\r\n")?;
+    pong(connection)
+}
+
+fn pong(connection: &mut TcpStream) -> Result<()> {
+    let mut answer = [0; 7];
+    connection.read_exact(&mut answer)?;
+    if &answer != b"+PONG\r\n" {
+        bail!("redis answered {answer:?}");
+    }
+    Ok(())
+}
