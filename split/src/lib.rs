@@ -45,6 +45,7 @@ pub mod process;
 pub mod refill;
 mod refused_kernels;
 pub mod removal;
+mod reserved;
 pub mod server;
 pub mod service;
 pub mod settings;

@@ -29,6 +29,7 @@ use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
+use crate::reserved;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -396,6 +397,10 @@ impl Service {
             Ok(Some(record)) if record.owner == uid => {}
             _ => return Err(wrong_input(MemberRefusal::NamePending { name: name.clone() })),
         }
+        let reserved = reserved::refusal(&self.host.records, config, |owner| owner != uid);
+        if let Some(refused) = reserved.map_err(|error| refusal(&error.into()))? {
+            return Err(wrong_input(refused));
+        }
         let mut checked = self.members.check(uid, config, &self.limits, None);
         // Guests that have ended count until they are forgotten. To list all domains takes long, so
         // it is done only if the member would be refused.
@@ -504,6 +509,11 @@ impl Successors for Service {
         } else {
             // Never from the paths in the config: this process could read what the owner cannot.
             let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
+            // Two members' guests do not wait for each other: the first one gets the address.
+            if let Some(refused) = reserved::refusal(&self.host.records, config, |one| one == ROOT)?
+            {
+                return Err(RestartError::NotAllowed(Box::new(refused)));
+            }
             // After a rename the guest still exists, and counts.
             let exists = guests::handles(&self.host)?.contains(old);
             self.members
