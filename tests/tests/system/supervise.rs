@@ -184,7 +184,7 @@ fn a_member_gets_no_address_of_a_guest_that_is_restarted() {
     chaos(&["reboot", "daytime"]).ok();
     chaosd.wait_for_log("cannot restart daytime");
     let reserved = "IPv4 address 10.0.0.3 is that of guest daytime, which is to be restarted";
-    chaos_as(1234, &["create", &config]).refused(1, &[reserved]);
+    chaos_as(1234, &["create", &config]).refused(2, &[reserved]);
     piglet.destroy();
     chaosd.wait_for_log("daytime, which had ended, is domain");
     answers();
