@@ -35,6 +35,7 @@ mod answers;
 mod event_loop;
 mod files;
 pub mod idle;
+mod line_limit;
 pub mod loader;
 mod loads;
 pub mod member_server;

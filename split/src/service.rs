@@ -24,6 +24,7 @@ use crate::answers::{
     create_line, only_root, open_ramdisk, refusal, reply, wrong_files, wrong_input,
 };
 use crate::files::CreateFiles;
+use crate::line_limit::LineLimit;
 use crate::loader::{Loaded, Loader};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
@@ -70,6 +71,8 @@ pub struct Service {
     limits: MemberLimits,
     /// The members' kernels that were refused.
     refused_kernels: RefusedKernels,
+    /// Limits the lines about refused requests of members.
+    lines: LineLimit,
     loader: Loader,
     /// Creates whose kernel is being read, by the loader's ticket.
     loading: HashMap<u64, PendingCreate>,
@@ -133,6 +136,7 @@ impl Service {
             members: Members::default(),
             limits,
             refused_kernels: RefusedKernels::default(),
+            lines: LineLimit::default(),
             loader,
             loading: HashMap::new(),
             restarting: HashMap::new(),
@@ -284,7 +288,7 @@ impl Service {
         // The user may have got other guests meanwhile.
         let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };
         let result = checked.and_then(|()| self.finish_create(pending, image));
-        Some(AfterLoad::Created(ticket, reply("create", peer, result)))
+        Some(AfterLoad::Created(ticket, reply("create", peer, result, &self.lines)))
     }
 
     /// Tries a restart whose kernel was read.
@@ -562,7 +566,7 @@ impl Serve for Service {
             // The server carries it out.
             Request::Upload { .. } => ("upload", Ok(Reply::Done)),
         };
-        Answer::Now(reply(what, peer, result))
+        Answer::Now(reply(what, peer, result, &self.lines))
     }
 
     fn drop_uploads(&mut self) {
