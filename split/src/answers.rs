@@ -14,18 +14,26 @@ use daemon::chain::chain;
 use xen::units::DomId;
 
 use crate::files::FilesError;
+use crate::line_limit::LineLimit;
 use crate::members::MemberRefusal;
 use crate::server::Peer;
 
-/// Logs a result and returns it as a reply.
-pub(crate) fn reply(what: &str, Peer { pid, uid }: Peer, result: Result<Reply, Refusal>) -> Reply {
+/// Logs a result, as `lines` allows, and returns it as a reply.
+pub(crate) fn reply(
+    what: &str,
+    Peer { pid, uid }: Peer,
+    result: Result<Reply, Refusal>,
+    lines: &LineLimit,
+) -> Reply {
     match result {
         Ok(reply) => {
             tracing::debug!("{what} of process {pid} (user {uid})");
             reply
         }
         Err(refusal) => {
-            tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
+            if lines.allows(uid) {
+                tracing::info!("{what} of process {pid} (user {uid}) refused: {refusal}");
+            }
             Reply::Refused(refusal)
         }
     }

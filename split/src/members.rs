@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use chaos::config::{Action, DomainConfig};
 use chaos::records::Record;
+use noxs_control::VifAddress;
 use thiserror::Error;
 use xen::units::KiB;
 
@@ -135,6 +136,17 @@ pub(crate) enum MemberRefusal {
     )]
     NamePending {
         /// The name.
+        name: String,
+    },
+    /// Another user's guest is about to be restarted with the address.
+    #[error(
+        "{address} is that of guest {name}, which is to be restarted; choose another one, or ask root \
+         to cancel the restart: chaos destroy {name}"
+    )]
+    AddressPending {
+        /// The address.
+        address: VifAddress,
+        /// The guest's name.
         name: String,
     },
     /// Only root may do this.

@@ -216,22 +216,25 @@ impl Server {
     /// Sends a reply. Returns `None` if the client must be disconnected.
     fn send(&mut self, key: usize, reply: &Reply) -> Option<()> {
         let client = self.clients.get_mut(key)?;
-        send(&client.socket, client.state.peer, reply)
+        let sent = send(&client.socket, reply);
+        if sent.is_none() {
+            let Peer { pid, uid } = client.state.peer;
+            tracing::warn!("disconnected process {pid} (user {uid}): {UNREAD}");
+        }
+        sent
     }
 }
 
+/// Why a client is disconnected whose reply cannot be sent.
+pub(crate) const UNREAD: &str = "it does not read its reply";
+
 /// Sends a reply without waiting. Returns `None` if the client must be disconnected.
-pub(crate) fn send(socket: &UnixStream, Peer { pid, uid }: Peer, reply: &Reply) -> Option<()> {
+pub(crate) fn send(socket: &UnixStream, reply: &Reply) -> Option<()> {
     let packet = protocol::encode(reply).or_else(|| {
         let message = format!("the reply is too long: must be at most {MAX_PACKET} bytes");
         protocol::encode(&refused(FailureClass::Failed, message))
     });
-    let sent = packet.map(|packet| packet::send(socket, &packet, &[]));
-    let Some(Ok(())) = sent else {
-        tracing::warn!("disconnected process {pid} (user {uid}): it does not read its reply");
-        return None;
-    };
-    Some(())
+    packet::send(socket, &packet?, &[]).ok()
 }
 
 /// Returns whether the other end of a connection was closed.

@@ -24,11 +24,13 @@ use crate::answers::{
     create_line, only_root, open_ramdisk, refusal, reply, wrong_files, wrong_input,
 };
 use crate::files::CreateFiles;
+use crate::line_limit::LineLimit;
 use crate::loader::{Loaded, Loader};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
+use crate::reserved;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -69,6 +71,8 @@ pub struct Service {
     limits: MemberLimits,
     /// The members' kernels that were refused.
     refused_kernels: RefusedKernels,
+    /// Limits the lines about refused requests of members.
+    lines: LineLimit,
     loader: Loader,
     /// Creates whose kernel is being read, by the loader's ticket.
     loading: HashMap<u64, PendingCreate>,
@@ -132,6 +136,7 @@ impl Service {
             members: Members::default(),
             limits,
             refused_kernels: RefusedKernels::default(),
+            lines: LineLimit::default(),
             loader,
             loading: HashMap::new(),
             restarting: HashMap::new(),
@@ -283,7 +288,7 @@ impl Service {
         // The user may have got other guests meanwhile.
         let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };
         let result = checked.and_then(|()| self.finish_create(pending, image));
-        Some(AfterLoad::Created(ticket, reply("create", peer, result)))
+        Some(AfterLoad::Created(ticket, reply("create", peer, result, &self.lines)))
     }
 
     /// Tries a restart whose kernel was read.
@@ -396,6 +401,10 @@ impl Service {
             Ok(Some(record)) if record.owner == uid => {}
             _ => return Err(wrong_input(MemberRefusal::NamePending { name: name.clone() })),
         }
+        let reserved = reserved::refusal(&self.host.records, config, |owner| owner != uid);
+        if let Some(refused) = reserved.map_err(|error| refusal(&error.into()))? {
+            return Err(wrong_input(refused));
+        }
         let mut checked = self.members.check(uid, config, &self.limits, None);
         // Guests that have ended count until they are forgotten. To list all domains takes long, so
         // it is done only if the member would be refused.
@@ -504,6 +513,11 @@ impl Successors for Service {
         } else {
             // Never from the paths in the config: this process could read what the owner cannot.
             let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
+            // Two members' guests do not wait for each other: the first one gets the address.
+            if let Some(refused) = reserved::refusal(&self.host.records, config, |one| one == ROOT)?
+            {
+                return Err(RestartError::NotAllowed(Box::new(refused)));
+            }
             // After a rename the guest still exists, and counts.
             let exists = guests::handles(&self.host)?.contains(old);
             self.members
@@ -552,7 +566,7 @@ impl Serve for Service {
             // The server carries it out.
             Request::Upload { .. } => ("upload", Ok(Reply::Done)),
         };
-        Answer::Now(reply(what, peer, result))
+        Answer::Now(reply(what, peer, result, &self.lines))
     }
 
     fn drop_uploads(&mut self) {

@@ -11,7 +11,7 @@ use xen::units::{DomId, GrantRef, Port};
 use super::disks::OpenDisks;
 use super::error::DevicesError;
 use super::serve::{GuestIdentity, Links, Serve};
-use crate::clients::noxsd::{BackendError, Configure, NOXSD, Noxsd};
+use crate::clients::noxsd::{BackendError, Configure, Link, NOXSD, Noxsd};
 use crate::domain::DevicePageDisk;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
@@ -167,14 +167,14 @@ impl Serve for NoxsdDevices {
         let mut attach = self.attach.clone();
         let (id, disks) = (attach.id, self.disks.images());
         let files: Vec<BorrowedFd<'_>> = self.disks.files().collect();
-        links
-            .noxsd
-            .call(|noxsd| noxsd.finish_configure(Configure { id, vifs, disks, files: &files }))?;
+        let guest = Configure { id, vifs, disks, files: &files };
+        links.noxsd.call(|noxsd| noxsd.finish_configure(guest))?;
         for (vif, identity) in attach.vifs.iter_mut().zip(vifs) {
             vif.identity = Some(*identity);
         }
         attach.set_images(disks);
-        Ok(links.records.replace_devices(&attach)?)
+        links.records.replace_devices(&attach)?;
+        Ok(configure_restarted(links.noxsd, &self.disks, guest)?)
     }
 
     fn abandon(&self, links: Links<'_>) {
@@ -183,6 +183,35 @@ impl Serve for NoxsdDevices {
             // list` shows what is left, and `chaos destroy` removes it.
             let _ = links.noxsd.call(|noxsd| noxsd.detach(self.attach.id));
         }
+    }
+}
+
+/// Configures a domain whose device file was completed after `noxsd` had accepted the same. If `noxsd`
+/// was restarted in between, the new one has read the file without it, and could give the guest's
+/// addresses to another guest.
+///
+/// # Errors
+/// The new `noxsd` has given an address or a disk to another guest already, or does not answer.
+pub(crate) fn configure_restarted(
+    noxsd: &Link,
+    disks: &OpenDisks,
+    guest: Configure<'_>,
+) -> Result<(), BackendError> {
+    if noxsd.is_same() {
+        return Ok(());
+    }
+    let configured = noxsd.call(|noxsd| {
+        disks.lift_file_limit(noxsd)?;
+        noxsd.finish_configure(guest)
+    });
+    match configured {
+        // It has read the complete file, or the next one will.
+        Err(
+            BackendError::Refused(Refusal::Invalid(_))
+            | BackendError::NotRunning { .. }
+            | BackendError::Closed(_),
+        ) => Ok(()),
+        configured => configured,
     }
 }
 

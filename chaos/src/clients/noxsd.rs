@@ -80,6 +80,12 @@ impl Link {
         }
         result
     }
+
+    /// Returns whether the `noxsd` that has answered last still runs.
+    #[must_use]
+    pub fn is_same(&self) -> bool {
+        self.kept.borrow().as_ref().is_some_and(|noxsd| noxsd.connection.is_open())
+    }
 }
 
 /// What `noxsd` must know of a guest whose domain it has attached before.

@@ -13,6 +13,7 @@ use super::error::LifecycleError;
 use super::host::Host;
 use super::vif_plan;
 use crate::backends::disks::OpenDisks;
+use crate::backends::noxsd::configure_restarted;
 use crate::clients::noxsd::{BackendError, Configure, Link};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
@@ -57,7 +58,8 @@ pub(super) fn configure_again<H: Hypervisor>(
     // It has the identities already, or does not run. If the next one finds that an older guest has
     // them, it serves that one.
     host.records.replace_devices(&attach)?;
-    Ok(true)
+    let sent = configure_restarted(&host.noxsd, &disks, guest);
+    Ok(!matches!(sent, Err(BackendError::Refused(Refusal::AddressInUse(_)))))
 }
 
 fn send(noxsd: &Link, disks: &OpenDisks, guest: Configure<'_>) -> Result<(), BackendError> {

@@ -202,10 +202,10 @@ pub enum ImageError {
         /// How many bytes.
         size: u64,
     },
-    /// Too little of dom0's memory would be left if more of the kernel were unpacked.
+    /// Too little of dom0's memory would be left if more of the kernel were read or unpacked.
     #[error(
-        "dom0 has too little memory to unpack the kernel: {} MiB are free, and {} MiB must stay free; \
-         stop something in dom0, give it more memory (dom0_mem=), or unpack the kernel first",
+        "dom0 has too little memory for the kernel: {} MiB are free, and {} MiB must stay free; stop \
+         something in dom0, or give it more memory (dom0_mem=)",
         available >> 20, RESERVE >> 20
     )]
     NoRoom {

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 
 use super::error::{ImageError, MAX_SIZE};
+use super::room::{self, STEP};
 use crate::found::open_checked;
 
 /// Opens a regular file for reading. No device is opened, not even for a moment.
@@ -29,20 +30,40 @@ pub(super) fn open_with_key(path: &Path) -> Result<(File, ImageKey), ImageError>
 /// Appends `count` bytes of a file, from `position` on.
 ///
 /// # Errors
-/// The file cannot be read, ends before them, or there is no memory for them.
+/// The file cannot be read, ends before them, or there is no memory for them, or too little of
+/// dom0's would be left for others.
 pub(super) fn append(
     bytes: &mut Vec<u8>,
     file: &File,
     position: u64,
     count: usize,
 ) -> Result<(), ImageError> {
-    let start = bytes.len();
+    append_with(room::check, bytes, file, position, count)
+}
+
+fn append_with(
+    check_room: fn() -> Result<(), u64>,
+    bytes: &mut Vec<u8>,
+    file: &File,
+    mut position: u64,
+    count: usize,
+) -> Result<(), ImageError> {
     bytes.try_reserve_exact(count).map_err(|_| ImageError::NoMemory { size: count as u64 })?;
-    bytes.resize(start + count, 0);
-    file.read_exact_at(&mut bytes[start..], position).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => ImageError::Changed,
-        _ => ImageError::Read(error),
-    })
+    let end = bytes.len() + count;
+    while bytes.len() < end {
+        let start = bytes.len();
+        if start >= STEP {
+            check_room().map_err(|available| ImageError::NoRoom { available })?;
+        }
+        let step = (end - start).min(STEP);
+        bytes.resize(start + step, 0);
+        file.read_exact_at(&mut bytes[start..], position).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => ImageError::Changed,
+            _ => ImageError::Read(error),
+        })?;
+        position += step as u64;
+    }
+    Ok(())
 }
 
 /// Identifies the content of a file by its metadata. A change within the same tick of the kernel's
@@ -90,5 +111,30 @@ impl ImageKey {
             mtime_ns: time(stat.st_mtime, stat.st_mtime_nsec),
             ctime_ns: time(stat.st_ctime, stat.st_ctime_nsec),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_holes_takes_no_memory_that_others_need() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 * STEP as u64).unwrap();
+        file.write_all_at(b"end", 3 * STEP as u64).unwrap();
+        let read = |check: fn() -> Result<(), u64>, position: usize, count: usize| {
+            let mut bytes = vec![1];
+            let result = append_with(check, &mut bytes, &file, position as u64, count);
+            (result, bytes)
+        };
+        let (result, bytes) = read(|| Ok(()), 1, 3 * STEP + 2);
+        assert!(result.is_ok() && bytes.len() == 3 * STEP + 3 && bytes.ends_with(b"end"));
+        let (result, bytes) = read(|| Err(5), 0, 3 * STEP);
+        assert!(matches!(result, Err(ImageError::NoRoom { available: 5 })), "{result:?}");
+        assert_eq!(bytes.len(), 1 + STEP);
+        assert!(read(|| Err(5), 0, STEP).0.is_ok(), "a small one needs no look");
+        let (result, _) = read(|| Ok(()), 3 * STEP, STEP + 1);
+        assert!(matches!(result, Err(ImageError::Changed)), "{result:?}");
     }
 }

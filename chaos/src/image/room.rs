@@ -1,18 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How much of dom0's memory unpacking leaves free.
+//! How much of dom0's memory kernels leave free.
 //!
 //! Linux hands out more memory than there is, and ends processes when it runs out. So a kernel that
-//! is small in the file and large unpacked is refused before that happens.
+//! is small on the disk and large in memory, because it is packed or its file has holes, is refused
+//! before that happens.
 
 use std::fs;
 use std::io::{self, Read};
 
-/// Bytes of memory that must be free for others while a kernel is unpacked.
+/// Bytes of memory that must be free for others while a kernel is read or unpacked.
 pub(super) const RESERVE: u64 = 64 << 20;
 
-/// Unpacked bytes between two looks at the free memory. Decoders may take as much again for their
-/// tables. Most kernels are smaller, and none is looked up for them.
-const STEP: usize = 8 << 20;
+/// Bytes of a kernel between two looks at the free memory. Kernels of this size or less cost no look.
+pub(super) const STEP: usize = 2 << 20;
+
+/// Kernels that may be read and unpacked at the same time: those that look before others have taken
+/// what they see. Decoders may take as much as they unpack, for their tables.
+const AT_ONCE: u64 = 4;
+
+/// Bytes of memory that must be free to continue.
+const NEEDED: u64 = RESERVE + AT_ONCE * 2 * STEP as u64;
+
+/// Returns an error, with the number of free bytes, if too few are free to read or unpack [`STEP`]
+/// more.
+pub(super) fn check() -> Result<(), u64> {
+    check_with(available)
+}
+
+fn check_with(available: fn() -> Option<u64>) -> Result<(), u64> {
+    available().filter(|available| *available < NEEDED).map_or(Ok(()), Err)
+}
 
 /// Unpacked data, which end with an error when too little memory is left.
 #[derive(Debug)]
@@ -39,8 +56,7 @@ impl<R> Room<R> {
     }
 
     fn check(&mut self) -> io::Result<()> {
-        let needed = RESERVE + 2 * STEP as u64;
-        if let Some(available) = (self.available)().filter(|available| *available < needed) {
+        if let Err(available) = check_with(self.available) {
             self.lacking = Some(available);
             return Err(io::Error::other("dom0 has too little memory left"));
         }
@@ -85,7 +101,8 @@ mod tests {
     #[test]
     fn unpacking_ends_when_too_little_memory_is_left() {
         let most = 3 * STEP as u64;
-        assert_eq!(read(most, || Some(RESERVE)), (STEP, Some(RESERVE)));
+        assert_eq!(read(most, || Some(NEEDED - 1)), (STEP, Some(NEEDED - 1)));
+        assert_eq!(read(most, || Some(NEEDED)), (3 * STEP, None));
         assert_eq!(read(most, || None), (3 * STEP, None));
         assert_eq!(read(most, || Some(1 << 40)), (3 * STEP, None));
         assert_eq!(read(1 << 20, || Some(0)), (1 << 20, None), "a small one needs no look");

@@ -194,6 +194,17 @@ impl Connection {
         }
     }
 
+    /// Returns whether the daemon has not closed the connection, as it does when it ends. Does not
+    /// wait.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match recv(&self.socket, &mut [0; 1], flags) {
+            Ok((_, length)) => length > 0,
+            Err(errno) => errno == rustix::io::Errno::AGAIN,
+        }
+    }
+
     /// Returns the number of the daemon's process: the one that began to listen on the socket.
     ///
     /// # Errors
@@ -258,7 +269,9 @@ mod tests {
         let silent = here.receive::<No>(&mut buffer);
         assert!(matches!(silent, Err(ClientError::Silent(_))), "{silent:?}");
         packet::send(&there, b"four", &[]).unwrap();
+        assert!(here.is_open());
         assert_eq!(here.receive::<No>(&mut buffer).unwrap(), 4);
+        assert!(here.is_open());
         packet::send(&there, b"fives", &[]).unwrap();
         let long = here.receive::<No>(&mut buffer);
         assert!(matches!(long, Err(ClientError::Unexpected(_))), "{long:?}");
@@ -270,6 +283,7 @@ mod tests {
         let long = here.receive_up_to::<No>(4);
         assert!(matches!(long, Err(ClientError::Unexpected(_))), "{long:?}");
         drop(there);
+        assert!(!here.is_open());
         let closed = here.receive_up_to::<No>(4);
         assert!(matches!(closed, Err(ClientError::Closed(_))), "{closed:?}");
         let closed = here.receive::<No>(&mut buffer);

@@ -37,22 +37,37 @@ impl Write for OneLine {
     }
 }
 
-/// Returns a message, whose last byte ends the line, without other ends of lines.
+/// Returns a message, whose last byte ends the line, without other ends of lines, and without what a
+/// terminal obeys or shows in another order. The formatter replaces most of that, but not all.
 fn one_line(message: &[u8]) -> Cow<'_, [u8]> {
     let (text, end) = message.split_at(message.len().saturating_sub(1));
-    if !text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+    let text = String::from_utf8_lossy(text);
+    if !text.contains(is_replaced) {
         return message.into();
     }
-    let mut line = Vec::with_capacity(message.len() + 2);
-    for byte in text {
-        match byte {
-            b'\n' => line.extend(b"\\n"),
-            b'\r' => line.extend(b"\\r"),
-            other => line.push(*other),
+    let mut line = String::with_capacity(message.len() + 16);
+    for c in text.chars() {
+        if is_replaced(c) {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
         }
     }
+    let mut line = line.into_bytes();
     line.extend(end);
     line.into()
+}
+
+/// Returns whether a character is replaced: a control character, or one of Unicode's that end lines,
+/// are not seen, or change the order of text.
+fn is_replaced(c: char) -> bool {
+    let is_format = matches!(
+        c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    );
+    is_format || (c.is_control() && c != '\t')
 }
 
 #[cfg(test)]
@@ -64,5 +79,9 @@ mod tests {
         assert_eq!(&*one_line(b"INFO a guest\n"), b"INFO a guest\n");
         assert_eq!(&*one_line(b"INFO /k\nERROR forged\r\n"), b"INFO /k\\nERROR forged\\r\n");
         assert_eq!(&*one_line(b""), b"");
+        let forged = "INFO a\u{b}b\u{c}c\u{2028}d\u{202e}e\u{200b}f\u{9b}g\n".as_bytes();
+        let line = br"INFO a\u{b}b\u{c}c\u{2028}d\u{202e}e\u{200b}f\u{9b}g";
+        assert_eq!(&*one_line(forged), [&line[..], b"\n"].concat());
+        assert_eq!(&*one_line("INFO grün\t☃\n".as_bytes()), "INFO grün\t☃\n".as_bytes());
     }
 }

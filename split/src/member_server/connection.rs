@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The thread of a member's connection: receives and closes, uploads files, and waits for replies.
 
+use std::fmt::Display;
 use std::io::IoSliceMut;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,7 +20,7 @@ use nix::sys::socket::{MsgFlags, recvmsg};
 
 use super::places::Held;
 use super::{MemberRequest, Order, Shared};
-use crate::server::{Peer, log_refusal, refused, send};
+use crate::server::{Peer, UNREAD, log_refusal, refused, send};
 use crate::uploads::{Upload, UploadProblem, UploadedFile};
 
 /// The most files that a client may upload for one create.
@@ -63,25 +64,20 @@ impl Connection {
 
     /// Waits for a packet and answers it. Returns `None` if the client must be disconnected.
     fn turn(&mut self) -> Option<()> {
-        let Peer { pid, uid } = self.peer;
         if self.deadline.is_some_and(|deadline| !has_packet_until(&self.held.socket, deadline)) {
-            tracing::warn!(
-                "disconnected process {pid} (user {uid}): {}",
-                match &self.upload {
-                    Some(_) => "its upload has taken too long",
-                    None => "it has uploaded a file and asked for no guest with it in time",
-                }
-            );
+            self.log_end(match &self.upload {
+                Some(_) => "its upload has taken too long",
+                None => "it has uploaded a file and asked for no guest with it in time",
+            });
             return None;
         }
         let Received { length, cut } = receive(&self.held.socket, &mut self.buffer)?;
         self.held.place.heard();
         let mut timings = Timings::start();
         if cut {
-            tracing::warn!(
-                "disconnected process {pid} (user {uid}): it sent a packet of more than \
-                 {MAX_PACKET} bytes, or with files"
-            );
+            self.log_end(format_args!(
+                "it sent a packet of more than {MAX_PACKET} bytes, or with files"
+            ));
             return None;
         }
         let reply = if let Some(upload) = self.upload.take() {
@@ -93,7 +89,9 @@ impl Connection {
             let request = match protocol::decode(&self.buffer[..length]) {
                 Ok(request) => request,
                 Err(error) => {
-                    log_refusal(self.peer, error);
+                    if self.shared.lines.allows(self.peer.uid) {
+                        log_refusal(self.peer, error);
+                    }
                     return None;
                 }
             };
@@ -103,7 +101,19 @@ impl Connection {
                 request => self.ask(request, timings)?,
             }
         };
-        send(&self.held.socket, self.peer, &reply)
+        let sent = send(&self.held.socket, &reply);
+        if sent.is_none() {
+            self.log_end(UNREAD);
+        }
+        sent
+    }
+
+    /// Logs why the client is disconnected.
+    fn log_end(&self, why: impl Display) {
+        let Peer { pid, uid } = self.peer;
+        if self.shared.lines.allows(uid) {
+            tracing::warn!("disconnected process {pid} (user {uid}): {why}");
+        }
     }
 
     /// Has the main thread carry out a request. Returns `None` if it is exiting.
@@ -154,7 +164,6 @@ impl Connection {
     /// if the client must be disconnected.
     #[expect(clippy::option_option, reason = "the outer one ends the connection, as in `turn`")]
     fn continue_upload(&mut self, mut upload: Upload, length: usize) -> Option<Option<Reply>> {
-        let Peer { pid, uid } = self.peer;
         match upload.append(&self.buffer[..length]) {
             Ok(true) if !upload.is_complete() => {
                 self.upload = Some(upload);
@@ -167,13 +176,11 @@ impl Connection {
                 Some(Some(Reply::Done))
             }
             Ok(false) => {
-                tracing::warn!(
-                    "disconnected process {pid} (user {uid}): it sent more bytes than it announced"
-                );
+                self.log_end("it sent more bytes than it announced");
                 None
             }
             Err(error) => {
-                tracing::warn!("cannot keep a file of process {pid} (user {uid}): {error}");
+                self.log_end(format_args!("cannot keep its file: {error}"));
                 None
             }
         }
@@ -220,6 +227,7 @@ mod tests {
 
     use super::super::places::Places;
     use super::*;
+    use crate::line_limit::LineLimit;
     use crate::settings::MemberLimits;
     use crate::uploads::Uploads;
 
@@ -230,7 +238,8 @@ mod tests {
         let (client, socket) = UnixStream::pair().unwrap();
         let held = places.admit(7, socket).unwrap();
         let (uploads, subordinate_users) = (Uploads::default(), "/nonexistent".into());
-        let shared = Arc::new(Shared { places, uploads, waker, subordinate_users });
+        let lines = LineLimit::default();
+        let shared = Arc::new(Shared { places, uploads, waker, subordinate_users, lines });
         let peer = Peer { pid: 1, uid: 7 };
         let mut connection = Connection::new(held, peer, shared, channel().0);
         let reply = connection.begin_upload(10);

@@ -31,6 +31,7 @@ use chaos::clients::chaosd::protocol::{Reply, Request};
 use chaos::timings::Timings;
 use mio::Waker;
 
+use crate::line_limit::LineLimit;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::MemberLimits;
 use crate::uploads::{UploadedFile, Uploads};
@@ -47,6 +48,8 @@ struct Shared {
     waker: Arc<Waker>,
     /// The file with the subordinate users.
     subordinate_users: PathBuf,
+    /// Limits the lines about connections.
+    lines: LineLimit,
 }
 
 /// What a connection's thread asks of the main thread.
@@ -95,7 +98,8 @@ impl MemberServer {
         listener.set_nonblocking(false)?;
         let places = Arc::new(Places::new(limits, Arc::clone(&waker)));
         let (uploads, subordinate_users) = (Uploads::default(), subordinate_users.to_owned());
-        let shared = Arc::new(Shared { places, uploads, waker, subordinate_users });
+        let lines = LineLimit::default();
+        let shared = Arc::new(Shared { places, uploads, waker, subordinate_users, lines });
         let (sender, orders) = channel();
         accept::start(listener, Arc::clone(&shared), sender)?;
         Ok(Self { shared, orders, queued: VecDeque::new(), waiting: HashMap::new() })

@@ -94,8 +94,8 @@ fn owner(text: &[u8], uid: u32) -> Option<&[u8]> {
         let mut fields = line.split(|byte| *byte == b':');
         let owner = fields.next()?;
         let [start, count] = [number(fields.next()?)?, number(fields.next()?)?];
-        let is_allotted = fields.next().is_none()
-            && u64::from(uid).checked_sub(start).is_some_and(|offset| offset < count);
+        // More fields may follow.
+        let is_allotted = u64::from(uid).checked_sub(start).is_some_and(|offset| offset < count);
         let is_left_out = owner == b"root"
             || owner.starts_with(b"#")
             || number(owner).is_some_and(|own| own == 0 || own == uid.into());
@@ -106,6 +106,7 @@ fn owner(text: &[u8], uid: u32) -> Option<&[u8]> {
 /// Returns a number as strtoul(3) reads it: decimal, 0x and hexadecimal, or 0 and octal.
 fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok()?.trim();
+    let text = text.strip_prefix('+').unwrap_or(text);
     if !text.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn an_id_in_a_range_of_another_user_is_found() {
         let text = b"alice:100000:65536\nbob:165536:65536\nroot:1000:1\n0:1001:1\n1002:1002:1\n\
-                     # carol:1:10\ncarol:1\ncarol:x:5\ncarol:5:5:5\ncarol:-1:5\n:7:1\n\
+                     # carol:1:10\ncarol:1\ncarol:x:5\ncarol:20:5:5\ncarol:+30:+5\ncarol:-1:5\n:7:1\n\
                      dave:0x30000000:0200000\neve:4294967295:18446744073709551615";
         let found = |uid| owner(text, uid).map(|owner| String::from_utf8_lossy(owner).into_owned());
         for (uid, expected) in [
@@ -140,6 +141,9 @@ mod tests {
             (1001, None),
             (1002, None),
             (5, None),
+            (20, Some("carol")),
+            (34, Some("carol")),
+            (35, None),
             (7, Some("")),
             (0x3000_0000, Some("dave")),
             (0x3000_ffff, Some("dave")),

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaosd` carries out `on_poweroff`, `on_reboot` and `on_crash`.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos};
+use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos, chaos_as};
 
 /// Checks that the daytime guest answers.
 #[track_caller]
@@ -151,6 +155,36 @@ fn a_pending_restart_happens_when_memory_is_free_again() {
     chaosd.wait_for_log("cannot restart daytime");
     assert_eq!(state_of("daytime").as_deref(), Some("pending-restart"));
     assert_eq!(state_of("daytime-1").as_deref(), Some("rebooted"));
+    piglet.destroy();
+    chaosd.wait_for_log("daytime, which had ended, is domain");
+    answers();
+    hog.destroy();
+    chaos(&["destroy", "daytime", "daytime-1"]).ok();
+    guest.forget();
+    assert!(chaosd.stop());
+}
+
+#[test]
+fn a_member_gets_no_address_of_a_guest_that_is_restarted() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory = '8M'");
+    let guest = Guest::create("daytime.cfg", &["on_reboot='rename-restart'"]);
+    answers();
+    let kernel = bed.file("kernel", fs::read("daytime").expect("the guest is there"));
+    let folder = Path::new(&kernel).parent().expect("it is in a folder");
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("the mode can be changed");
+    let config = bed.file(
+        "member.cfg",
+        format!(
+            "name='member'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\n\
+             vif=['bridge=xenbr0,ip=10.0.0.3/24 10.0.0.1']\n"
+        ),
+    );
+    let [hog, piglet] = hogs(&bed);
+    chaos(&["reboot", "daytime"]).ok();
+    chaosd.wait_for_log("cannot restart daytime");
+    let reserved = "IPv4 address 10.0.0.3 is that of guest daytime, which is to be restarted";
+    chaos_as(1234, &["create", &config]).refused(2, &[reserved]);
     piglet.destroy();
     chaosd.wait_for_log("daytime, which had ended, is domain");
     answers();

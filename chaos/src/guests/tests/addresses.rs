@@ -5,11 +5,14 @@ use std::net::Ipv4Addr;
 
 use daemon::chain::chain;
 use noxs::MacAddr;
-use noxs_control::{AddressInUse, AddressOwner, VifAddress};
+use noxs_control::{AddressInUse, AddressOwner, DomainId, Refusal, VifAddress, VifIdentity};
 use xen::units::DomId;
 
 use super::noxsd::Behaviour;
 use super::{Bed, config_without_devices, parse};
+use crate::backends::disks::OpenDisks;
+use crate::backends::noxsd::configure_restarted;
+use crate::clients::noxsd::{BackendError, Configure};
 use crate::config::DomainConfig;
 use crate::guests::{
     CreateOptions, GuestRequest, LifecycleError, execute_shell, prepare_shell, shell_kind,
@@ -114,4 +117,33 @@ fn a_noxsd_that_refuses_each_address_is_not_asked_without_end() {
     noxsd.behave(Behaviour::RefusesEachMac);
     bed.create(&with_vif("a", "ip=10.9.9.5")).unwrap_err();
     bed.assert_empty("after each address was refused");
+}
+
+#[test]
+fn a_noxsd_that_was_restarted_after_its_answer_learns_the_addresses() {
+    let (bed, noxsd) = Bed::with_noxsd();
+    let (link, disks) = (&bed.host.noxsd, OpenDisks::default());
+    let vif = VifIdentity { mac: DERIVED, ipv4: None, mtu: 1500, rate: None };
+    let id = DomainId { domid: 1, handle: [1; 16] };
+    let guest = Configure { id, vifs: &[vif], disks: &[], files: &[] };
+    let restart = || {
+        noxsd.behave(Behaviour::Dies("detach"));
+        link.call(|noxsd| noxsd.detach(id)).unwrap_err();
+        bed.done();
+    };
+    link.call(|noxsd| noxsd.finish_configure(guest)).unwrap();
+    bed.done();
+    configure_restarted(link, &disks, guest).unwrap();
+    assert_eq!(bed.done(), Vec::<String>::new(), "it is the same noxsd");
+    restart();
+    noxsd.behave(Behaviour::Obedient);
+    configure_restarted(link, &disks, guest).unwrap();
+    assert_eq!(bed.done(), ["noxsd: configure"]);
+    restart();
+    noxsd.behave(Behaviour::Refuses("configure", Refusal::Invalid("configured already".into())));
+    configure_restarted(link, &disks, guest).unwrap();
+    restart();
+    noxsd.behave(in_use(VifAddress::Mac(DERIVED), AddressOwner::Domain(77)));
+    let refused = configure_restarted(link, &disks, guest).unwrap_err();
+    assert!(matches!(refused, BackendError::Refused(Refusal::AddressInUse(_))), "{refused}");
 }

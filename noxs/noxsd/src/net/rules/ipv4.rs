@@ -30,7 +30,9 @@ pub(super) fn is_harmless(protocol: u8) -> bool {
 /// IPv6 packet inside would have another source.
 ///
 /// A fragment that does not begin with the header of ICMP or UDP may pass, because it has no effect
-/// without the one that does.
+/// without the one that does. But some DHCP clients read packets below IP and do not look whether
+/// they are fragments (`udhcpc` of busybox): a fragment that looks like a whole datagram to one does not
+/// pass. Other data look like that once in 2^32 times.
 pub(super) fn may_be_from_guest(protocol: u8, packet: &[u8], has_fixed: bool) -> bool {
     match protocol {
         IPV6 => return !has_fixed,
@@ -38,18 +40,31 @@ pub(super) fn may_be_from_guest(protocol: u8, packet: &[u8], has_fixed: bool) ->
         _ => {}
     }
     let Some(fragment) = array(packet, 6).map(u16::from_be_bytes) else { return false };
-    if fragment & 0x1fff != 0 {
-        return true;
-    }
     let header = packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
     if header < 20 {
         return false;
+    }
+    if fragment & 0x1fff != 0 {
+        return protocol != UDP || !is_whole_dhcp(packet, header);
     }
     if protocol == ICMP {
         let kind = packet.get(header);
         return kind.is_some_and(|kind| !matches!(*kind, REDIRECT | ROUTER_ADVERTISEMENT));
     }
     let Some([a, b, c, d]) = array(packet, header) else { return false };
-    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    source != DHCP_SERVER && destination != DHCP_CLIENT
+    !is_dhcp(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
+
+/// Returns whether a datagram between these ports is one of a DHCP server.
+fn is_dhcp(source: u16, destination: u16) -> bool {
+    source == DHCP_SERVER || destination == DHCP_CLIENT
+}
+
+/// Returns whether the data of a packet, behind a header of `header` bytes, are a whole datagram of UDP
+/// of a DHCP server: their length is the one in the header of UDP.
+fn is_whole_dhcp(packet: &[u8], header: usize) -> bool {
+    let Some([a, b, c, d, length @ ..]) = array::<6>(packet, header) else { return false };
+    let of_packet = array(packet, 2).map_or(0, |total| usize::from(u16::from_be_bytes(total)));
+    is_dhcp(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+        && of_packet.checked_sub(header) == Some(u16::from_be_bytes(length).into())
 }

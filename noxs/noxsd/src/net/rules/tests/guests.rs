@@ -11,6 +11,16 @@ fn udp(from: u8, source: Ipv4Addr, source_port: u16) -> Vec<u8> {
     frame
 }
 
+/// Returns a fragment, which is not the first, of 26 bytes whose data look like a datagram of UDP.
+fn fragment(from: u8, source_port: u16, port: u16, length: u16) -> Vec<u8> {
+    let mut frame = udp(from, ip(from), source_port);
+    frame[HEADER + 2..HEADER + 4].copy_from_slice(&46_u16.to_be_bytes());
+    frame[HEADER + 7] = 1;
+    frame[HEADER + 22..HEADER + 24].copy_from_slice(&port.to_be_bytes());
+    frame[HEADER + 24..HEADER + 26].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
 #[test]
 fn a_guest_sends_only_from_its_own_mac_address() {
     check(&[
@@ -103,6 +113,21 @@ fn no_guest_is_a_dhcp_server() {
         ("later fragment", true, true, |me| {
             let mut frame = udp(me, ip(me), 67);
             frame[HEADER + 7] = 1;
+            frame
+        }),
+        ("later fragment that is a whole datagram", false, false, |me| fragment(me, 1067, 68, 26)),
+        ("the same behind options", false, false, |me| {
+            let mut frame = fragment(me, 1067, 68, 22);
+            frame[HEADER] = 0x46;
+            frame.copy_within(HEADER + 20..HEADER + 26, HEADER + 24);
+            frame
+        }),
+        ("the same from a server", false, false, |me| fragment(me, 67, 1068, 26)),
+        ("later fragment with other data", true, true, |me| fragment(me, 1067, 68, 27)),
+        ("later fragment with other ports", true, true, |me| fragment(me, 1067, 1068, 26)),
+        ("later fragment of TCP", true, true, |me| {
+            let mut frame = fragment(me, 1067, 68, 26);
+            frame[HEADER + 9] = 6;
             frame
         }),
         ("a header of 16 bytes", false, false, |me| {
