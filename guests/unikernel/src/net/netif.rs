@@ -186,11 +186,13 @@ impl Netif {
         }
     }
 
-    /// Requests an event for the next received frame and, with `for_room`, for room to send.
-    /// Returns whether there is a frame or room already.
+    /// Requests an event for the next received frame or, with `for_room`, for room to send. Returns
+    /// whether there is a frame or room already. Frames that came in wait for the room, too.
     pub(crate) fn prepare_to_wait(&mut self, for_room: bool) -> bool {
-        let room = for_room && (self.tx.ask_for_room() || self.tx.has_room());
-        (!self.rx.broken && self.rx.ring.ask_for_event(1)) || room
+        if for_room {
+            return self.tx.ask_for_room() || self.tx.has_room();
+        }
+        !self.rx.broken && self.rx.ring.ask_for_event(1)
     }
 }
 
