@@ -31,7 +31,8 @@ pub(crate) struct Link {
 impl Link {
     /// Starts an interface and announces it to the neighbours. `buffers` are the numbers of frame
     /// buffers and of buffers for long frames. Returns `None` if memory or grant entries do not
-    /// suffice.
+    /// suffice. Not inlined, because an image is copied for each guest.
+    #[inline(never)]
     pub(crate) fn new(
         vif: &Vif,
         ipv4: Ipv4Config,
@@ -41,23 +42,10 @@ impl Link {
         now: Instant,
     ) -> Option<Self> {
         let mut netif = Netif::new(vif, buffers.0, buffers.1, table)?;
-        let interface = |netif: &mut Netif, segments| {
-            let mut config = Config::new(HardwareAddress::Ip);
-            config.random_seed = seed;
-            let header = [0; ETHERNET_HEADER];
-            let (tx, mtu) = (&mut netif.tx, netif.mtu);
-            let mut device = Exchange { packet: None, header, tx, mtu, segments };
-            let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
-            interface.update_ip_addrs(|addresses| {
-                let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
-                // Adding cannot fail: the list is empty and has room for one.
-                let _ = addresses.push(cidr);
-            });
-            interface
-        };
+        let cidr = Ipv4Cidr::new(ipv4.address, ipv4.prefix);
         // Only the first one accepts connections, so their sequence numbers differ.
-        let plain = interface(&mut netif, None);
-        let long_interface = interface(&mut netif, Some(NonZeroU16::MAX));
+        let plain = interface(&mut netif, cidr, None, seed, now);
+        let long_interface = interface(&mut netif, cidr, Some(NonZeroU16::MAX), seed, now);
         let station = Station { mac: vif.mac, ip: ipv4.address };
         netif.tx.send_bytes(&station.announcement());
         // Most clients come through the gateway. The request makes it learn this guest's address;
@@ -85,11 +73,34 @@ impl Link {
         while interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
     }
 
-    /// Requests an event for the next frame, and for room to send if a connection waits for it.
+    /// Requests an event for the next frame, or for room to send if a connection waits for it.
     /// Returns whether there is work already.
+    #[inline(never)]
     pub(crate) fn prepare_to_wait(&mut self) -> bool {
         // Without room to send, nothing is received either, because the answer would be lost.
         let for_room = self.blocked || !self.netif.tx.has_room();
         (self.more && !for_room) || self.netif.prepare_to_wait(for_room)
     }
+}
+
+/// Returns smoltcp's side of an interface. Not inlined, because an image is copied for each guest.
+#[inline(never)]
+fn interface(
+    netif: &mut Netif,
+    address: Ipv4Cidr,
+    segments: Option<NonZeroU16>,
+    seed: u64,
+    now: Instant,
+) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ip);
+    config.random_seed = seed;
+    let header = [0; ETHERNET_HEADER];
+    let (tx, mtu) = (&mut netif.tx, netif.mtu);
+    let mut device = Exchange { packet: None, header, tx, mtu, segments };
+    let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
+    interface.update_ip_addrs(|addresses| {
+        // Adding cannot fail: the list is empty and has room for one.
+        let _ = addresses.push(IpCidr::Ipv4(address));
+    });
+    interface
 }

@@ -113,6 +113,7 @@ fn report(queue: &str, overrun: Overrun) {
 impl Netif {
     /// Sets up an interface with about `frames` buffers in each direction, and `long` buffers for
     /// long frames that are sent. Returns `None` if memory or grant entries do not suffice.
+    #[inline(never)]
     pub(crate) fn new(
         vif: &Vif,
         frames: usize,
@@ -178,6 +179,7 @@ impl Netif {
     }
 
     /// Publishes new requests, and notifies the backend if it requested an event for them.
+    #[inline(never)]
     pub(crate) fn flush(&mut self) {
         let rx = self.rx.ring.publish();
         let tx = self.tx.ring.publish();
