@@ -155,6 +155,13 @@ pub mod answer {
     pub const STATUS: usize = 4;
 }
 
+/// Largest number of vifs of a guest.
+///
+/// This is the limit of configs, of `noxsd`, and of the guests' runtime. It leaves most of the entry
+/// slots to disks. A vif has two ring pages and another device one, and this limit lets those of all
+/// devices fit into one call of dom0 and into the toolstack's grants.
+pub const MAX_VIFS: usize = 8;
+
 /// Number of entry slots that fit in the page.
 pub const MAX_ENTRIES: usize = (PAGE_SIZE - header::SIZE) / entry::SIZE;
 

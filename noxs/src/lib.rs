@@ -35,6 +35,6 @@ pub use device::{
     MacAddrError, Ring, Vbd, Vif,
 };
 pub use features::VifFeatures;
-pub use layout::{MODULE_NAME, PAGE_SIZE};
-pub use page::{Device, DevicePage, MAX_DEVICES, Overlay, PageError};
+pub use layout::{MAX_VIFS, MODULE_NAME, PAGE_SIZE};
+pub use page::{Device, DevicePage, MAX_DEVICES, MAX_RING_PAGES, Overlay, PageError};
 pub use sysctl::{Answer, AnswerStatus, Request, RequestId, Sysctl};

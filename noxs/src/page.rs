@@ -3,11 +3,14 @@
 
 use crate::codec::{self, PageBytes};
 use crate::device::{Backend, Console, DeviceKind, Vbd, Vif};
-use crate::layout::{self, PAGE_SIZE, entry, header};
+use crate::layout::{self, MAX_VIFS, PAGE_SIZE, entry, header};
 use crate::sysctl::{Request, RequestId, Sysctl};
 
 /// The largest number of devices that one page can list.
 pub const MAX_DEVICES: usize = layout::MAX_ENTRIES;
+
+/// Largest number of ring pages of a guest: one for each device, and one more for each vif.
+pub const MAX_RING_PAGES: usize = MAX_DEVICES + MAX_VIFS;
 
 /// One device of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,9 @@ pub enum PageError {
     /// All entry slots are in use.
     #[error("device page is full: it holds at most {MAX_DEVICES} devices")]
     Full,
+    /// There are as many network interfaces as a guest can have.
+    #[error("device page has {MAX_VIFS} vifs, and a guest has at most so many")]
+    Vifs,
 }
 
 impl DevicePage {
@@ -97,8 +103,12 @@ impl DevicePage {
     /// Adds a device in the first free slot.
     ///
     /// # Errors
-    /// [`PageError::Full`] if no slot is free.
+    /// [`PageError::Full`] if no slot is free, [`PageError::Vifs`] if it is a vif and there are
+    /// [`MAX_VIFS`] already.
     pub fn add(&mut self, device: Device) -> Result<(), PageError> {
+        if matches!(device, Device::Vif(_)) && self.vifs().count() == MAX_VIFS {
+            return Err(PageError::Vifs);
+        }
         let slot = self.devices.iter_mut().find(|slot| slot.is_none()).ok_or(PageError::Full)?;
         *slot = Some(device);
         Ok(())

@@ -70,7 +70,12 @@ fn page() -> impl Strategy<Value = DevicePage> {
             page.sysctl.answer_gfn = answer_gfn;
             page.overlay = Overlay { gfn: answer_gfn ^ 1, frames: port };
             for device in devices {
-                page.add(device).expect("no more devices than fit");
+                // Some of the lists have more vifs than a guest can have.
+                let vifs = page.vifs().count();
+                match page.add(device) {
+                    Err(PageError::Vifs) => assert_eq!(vifs, noxs::MAX_VIFS),
+                    added => added.expect("no more devices than fit"),
+                }
             }
             page
         },
@@ -228,4 +233,23 @@ fn a_full_page_refuses_another_device() {
         page.add(Device::Console(Console { backend })).unwrap();
     }
     assert_eq!(page.add(Device::Console(Console { backend })), Err(PageError::Full));
+}
+
+#[test]
+fn a_page_takes_as_many_vifs_as_a_guest_can_have() {
+    let backend = Backend {
+        index: 0,
+        domid: 0,
+        state: DeviceState::Connected,
+        port: 1,
+        rings: [Ring::default(); 2],
+    };
+    let (mac, features) = (MacAddr([0, 0x16, 0x3e, 0, 0, 1]), VifFeatures::NONE);
+    let vif = Device::Vif(Vif { backend, mac, mtu: 1500, ipv4: None, features });
+    let mut page = DevicePage::new(1, [0; 16]);
+    for _ in 0..noxs::MAX_VIFS {
+        page.add(vif).unwrap();
+    }
+    assert_eq!(page.add(vif), Err(PageError::Vifs));
+    assert_eq!(DevicePage::decode(&page.encode()).unwrap().vifs().count(), noxs::MAX_VIFS);
 }

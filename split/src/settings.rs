@@ -9,7 +9,7 @@
 //! memory = "8M"              # of each shell, as in a guest's config
 //! vcpus = 1                  # default: 1
 //! console = true             # default: true
-//! bridges = ["xenbr0"]       # one vif on each; default: none
+//! bridges = ["xenbr0"]       # one vif on each, at most 8; default: none
 //! store = "noxs"             # or "xenstore"; default: "noxs"
 //! disks = 1                  # their files come with the guest; default: 0
 //! kernel = "/srv/redis"      # shells hold this kernel already; default: none
@@ -31,11 +31,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chaos::config::{Discovery, MAX_VCPUS, MAX_VIFS, MemoryError, Store, parse_memory};
+use chaos::config::{Discovery, MAX_VCPUS, MemoryError, Store, parse_memory};
 use chaos::domain::Flavour;
 use chaos::guests::ShellKind;
 use nix::sys::sysinfo::sysinfo;
-use noxs::MAX_DEVICES;
+use noxs::{MAX_DEVICES, MAX_VIFS};
 use serde::Deserialize;
 use thiserror::Error;
 use xen::units::KiB;
@@ -361,7 +361,7 @@ mod tests {
     fn each_key_is_read() {
         let settings = parse(
             "memory = '64M'\n[[flavour]]\nname = 'a'\nmemory = '8M'\nvcpus = 2\nconsole = false\n\
-             bridges = ['br1']\nstore = 'xenstore'\nkernel = '/k'\nlow = 2\nhigh = 4\n\
+             bridges = ['br1', 'br0', 'br1']\nstore = 'xenstore'\nkernel = '/k'\nlow = 2\nhigh = 4\n\
              [[flavour]]\nname = 'b'\nmemory = '1536K'\ndisks = 2\nlow = 0\nhigh = 0\n",
         )
         .unwrap();
@@ -372,7 +372,7 @@ mod tests {
             memory: KiB(8192),
             vcpus: 2,
             console: false,
-            bridges: vec!["br1".into()],
+            bridges: vec!["br1".into(), "br0".into(), "br1".into()],
             store: Store::XenStore,
             disks: 0,
             kernel: Some("/k".into()),
@@ -432,7 +432,10 @@ mod tests {
             (flavour("").replace("64M", "1K"), "chaosd.toml: memory = \"1K\": must be at least"),
             (flavour("").replace("low=1", "low=3"), "low = 3: must be at most high, which is 2"),
             (flavour("").replace("high=2\n", ""), "missing field `high`"),
-            (flavour("bridges=['a','b']"), "bridges: 2 vifs; must be at most 1"),
+            (
+                flavour("bridges=['a','b','a','b','a','b','a','b','a']"),
+                "bridges: 9 vifs; must be at most 8",
+            ),
             (flavour("disks=31"), "disks: the shells have 32 devices; must be at most 31"),
             (flavour("store='xenstore'\ndisks=1"), "disks = 1: must be 0 with store"),
             (flavour(&flavour("")[13..]), "flavour a: name: another flavour has the same"),

@@ -40,6 +40,16 @@ pub enum DevicesError {
         /// The bridge.
         bridge: String,
     },
+    /// A vif names an interface that is not a bridge, such as one of a VLAN.
+    #[error(
+        "{interface}, which the guest's vif names, is not a bridge; add it to one (ip link add NAME \
+         type bridge; ip link set NAME up; ip link set {interface} master NAME) and name that one \
+         with bridge= in the vif"
+    )]
+    NotABridge {
+        /// The interface.
+        interface: String,
+    },
     /// The tap on a bridge cannot be opened.
     #[error("cannot connect bridge {bridge} to noxsd")]
     Tap {

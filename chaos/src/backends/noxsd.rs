@@ -225,8 +225,12 @@ pub(super) fn detach(links: Links<'_>, id: DomainIdentity) -> Result<(), Devices
 
 /// Opens a tap on a bridge, which noxsd may not do without root, and passes it to noxsd.
 fn connect_bridge(links: Links<'_>, bridge: String) -> Result<(), DevicesError> {
-    if !Path::new("/sys/class/net").join(&bridge).join("bridge").exists() {
+    let interface = Path::new("/sys/class/net").join(&bridge);
+    if !interface.exists() {
         return Err(DevicesError::NoBridge { bridge });
+    }
+    if !interface.join("bridge").exists() {
+        return Err(DevicesError::NotABridge { interface: bridge });
     }
     let tap = tap::open_on_bridge(&bridge)
         .map_err(|source| DevicesError::Tap { bridge: bridge.clone(), source })?;

@@ -30,8 +30,8 @@ pub static NOXSD: Daemon = Daemon {
 /// Longest reply in bytes other than a list: a refusal with its reason.
 const SHORT_REPLY: usize = 1024;
 
-/// Limit of the vifs that can have dropped frames: each domain has as many as a device page holds.
-const MAX_DROPS: usize = DomId::FIRST_RESERVED.0 as usize * noxs::MAX_DEVICES;
+/// Limit of the vifs that can have dropped frames: each domain has all that it can have.
+const MAX_DROPS: usize = DomId::FIRST_RESERVED.0 as usize * noxs::MAX_VIFS;
 
 /// Why `noxsd` did not carry out a request.
 pub type BackendError = ClientError<Refusal>;

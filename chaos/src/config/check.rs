@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use super::name::check_stored_name;
 use super::{
-    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MAX_VIFS, MTU, MemoryError, NameError,
-    VifConfig, check_mac, check_memory, check_name, is_bridge_name, vdev_number,
+    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MTU, MemoryError, NameError, VifConfig,
+    check_mac, check_memory, check_name, is_bridge_name, vdev_number,
 };
 
 /// Why a config from a socket or a record is invalid. chaos itself never sends or stores such a
@@ -89,7 +89,7 @@ impl DomainConfig {
         if self.cmdline.len() > MAX_COMMAND_LINE {
             return Err(EncodedError::CommandLine(self.cmdline.len()));
         }
-        check_range("number of vifs", self.vifs.len() as u64, 0..=MAX_VIFS as u64)?;
+        check_range("number of vifs", self.vifs.len() as u64, 0..=noxs::MAX_VIFS as u64)?;
         let devices = usize::from(self.console) + self.vifs.len() + self.disks.len();
         check_range("number of devices", devices as u64, 0..=noxs::MAX_DEVICES as u64)?;
         self.vifs.iter().try_for_each(check_vif)?;

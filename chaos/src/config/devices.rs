@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The lists of devices: `vif=` and `disk=`.
 
-use noxs::MAX_DEVICES;
+use noxs::{MAX_DEVICES, MAX_VIFS};
 
 use super::disk::{DiskConfig, parse_disk};
 use super::problem::ConfigProblem;
 use super::reader::Reader;
 use super::store::Store;
 use super::value::{Atom, Kind, Value};
-use super::vif::{MAX_VIFS, VifConfig};
+use super::vif::VifConfig;
 use super::vif_fields::parse_vif;
 use super::vif_problem::VifProblem;
 
@@ -19,7 +19,9 @@ pub(super) fn vifs(reader: &mut Reader<'_>, store: Store) -> Vec<VifConfig> {
     if let Some(value) = values.get(MAX_VIFS) {
         reader.refuse("vif", value.span, VifProblem::TooMany { most: MAX_VIFS }.into());
     }
-    values.iter().map(|value| parse_vif(reader, value, store.backends())).collect()
+    let values = values.iter().take(MAX_VIFS);
+    let parse = |(number, value)| parse_vif(reader, value, number, store.backends());
+    (0..).zip(values).map(parse).collect()
 }
 
 /// Returns the disks, each with a number of its own. `others` is the number of other devices. Adds what

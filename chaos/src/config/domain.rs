@@ -52,7 +52,7 @@ pub struct DomainConfig {
     pub cmdline: String,
     /// Whether it has a console.
     pub console: bool,
-    /// Its network interfaces, at most [`super::MAX_VIFS`].
+    /// Its network interfaces, at most [`noxs::MAX_VIFS`].
     pub vifs: Vec<VifConfig>,
     /// Its disks. With the console and the vifs at most [`noxs::MAX_DEVICES`].
     pub disks: Vec<DiskConfig>,

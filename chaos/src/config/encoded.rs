@@ -197,7 +197,8 @@ mod tests {
             "name='web'\ntype='pvh'\nkernel='boot/k'\nramdisk='r'\nmemory='1536K'\nvcpus=2\n\
              cmdline='a b'\non_crash='preserve'\non_reboot='rename-restart'\nconsole=0\n\
              store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n\
-             vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1,mtu=1400,rate=1MB/s']",
+             vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1,mtu=1400,rate=1MB/s',\
+             'bridge=br2']",
             &[],
             true,
         )
@@ -226,7 +227,7 @@ mod tests {
             |c| c.vcpus = 0,
             |c| c.vcpus = 129,
             |c| c.cmdline = "x".repeat(5000),
-            |c| c.vifs = vec![c.vifs[0].clone(); 65],
+            |c| c.vifs = vec![c.vifs[0].clone(); noxs::MAX_VIFS + 1],
             |c| c.disks = vec![c.disks[0].clone(); noxs::MAX_DEVICES],
             |c| c.disks[0].vdev = "nvme0".into(),
             |c| c.vifs[0].bridge = "a/b".into(),

@@ -60,7 +60,7 @@ pub use rate::RateError;
 pub use source::SourcePosition;
 pub use store::{Backends, Discovery, Store};
 pub use vdev::vdev_number;
-pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MAX_VIFS, MTU, VifConfig, check_mac, is_bridge_name};
+pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MTU, VifConfig, check_mac, is_bridge_name};
 pub use vif_problem::VifProblem;
 pub use warning::{ConfigWarning, WarningKind};
 

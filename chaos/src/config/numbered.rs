@@ -86,6 +86,7 @@ fn addresses(ip: Ipv4Config) -> impl Iterator<Item = Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::VifConfig;
 
     fn config(vif: &str) -> DomainConfig {
         let text = format!("name='web'\ntype='pvh'\nkernel='k'\nvif=['{vif}']");
@@ -104,6 +105,14 @@ mod tests {
         assert_eq!(names, ["web-1", "web-2", "web-3"]);
         let addresses = addresses_of("ip=10.0.0.254/16 10.0.0.1", 3).unwrap();
         assert_eq!(addresses, ["10.0.0.254", "10.0.0.255", "10.0.1.0"]);
+    }
+
+    #[test]
+    fn the_addresses_of_each_vif_count_up() {
+        let guests = numbered(&config("ip=10.0.0.2', '', 'ip=10.1.0.9"), 3).unwrap();
+        let ip = |vif: &VifConfig| vif.ip.map(|ip| ip.address.to_string());
+        let last: Vec<_> = guests[2].vifs.iter().map(ip).collect();
+        assert_eq!(last, [Some("10.0.0.4".to_owned()), None, Some("10.1.0.11".to_owned())]);
     }
 
     #[test]

@@ -6,9 +6,6 @@ use std::ops::RangeInclusive;
 use noxs::{Ipv4Config, MacAddr};
 use noxs_control::Rate;
 
-/// Largest number of vifs of a guest.
-pub const MAX_VIFS: usize = 1;
-
 /// Bridge of a vif without `bridge=`.
 pub const DEFAULT_BRIDGE: &str = "xenbr0";
 

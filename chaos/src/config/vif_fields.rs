@@ -29,19 +29,27 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("model", "a PVH guest has no emulated network card"),
     ("netdev", "chaos connects vifs to bridges only"),
     ("vifname", VIFNAME),
-    ("vlan", "chaos has no VLANs yet"),
+    ("vlan", VLAN),
 ];
+
+const VLAN: &str = "chaos has no VLANs; create a bridge, add an interface of the VLAN to it, and name the bridge with bridge=";
 
 const VIFNAME: &str = "a vif is a port of noxsd's switch, not an interface of dom0";
 
 /// Why it is not supported where dom0's kernel serves the vif.
-const VIFNAME_OF_KERNEL: &str = "dom0's kernel names the interface vifDOMID.0; rename that one (ip link set vifDOMID.0 name NAME)";
+const VIFNAME_OF_KERNEL: &str = "dom0's kernel names the interface vifDOMID.NUMBER; rename that one (ip link set vifDOMID.0 name NAME)";
 
 /// Prefix of 43 more fields of xl.
 const COLO: &str = "colo_";
 
-/// Parses one string of `vif=`. What is wrong with a field is added to the reader's faults.
-pub(super) fn parse_vif(reader: &mut Reader<'_>, value: &Value, backends: Backends) -> VifConfig {
+/// Parses the string of `vif=` with this number. What is wrong with a field is added to the
+/// reader's faults.
+pub(super) fn parse_vif(
+    reader: &mut Reader<'_>,
+    value: &Value,
+    number: u16,
+    backends: Backends,
+) -> VifConfig {
     let mut vif = VifConfig::default();
     let Kind::Atom(Atom { text, .. }) = &value.kind else {
         let wanted = "a list of strings, such as ['bridge=xenbr0']";
@@ -58,6 +66,7 @@ pub(super) fn parse_vif(reader: &mut Reader<'_>, value: &Value, backends: Backen
             span: value.part(first, first + trimmed.len()),
             whole: value,
             start: first,
+            number,
             backends,
         };
         match field.apply(&mut vif) {
@@ -79,6 +88,8 @@ struct Field<'a> {
     whole: &'a Value,
     /// Its offset in the whole string, in bytes.
     start: usize,
+    /// The vif's number.
+    number: u16,
     /// What will serve the vif.
     backends: Backends,
 }
@@ -115,7 +126,8 @@ impl Field<'_> {
                 vif.mtu = parse_range("mtu", value, MTU).map_err(fault)?;
             }
             "devid" => {
-                parse_range("devid", value, 0..=0).map_err(fault)?;
+                // xl's number of the device. Here it is the place in the list.
+                parse_range("devid", value, self.number..=self.number).map_err(fault)?;
             }
             "type" => match value {
                 "vif" => {}

@@ -11,7 +11,7 @@ use super::spelling::did_you_mean;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum VifProblem {
     /// There are too many vifs.
-    #[error("vif: a guest can have at most {most} vif")]
+    #[error("vif: a guest can have at most {most} vifs; remove this one and those after it")]
     TooMany {
         /// How many are supported.
         most: usize,

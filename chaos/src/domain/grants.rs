@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The grants of the rings of a guest with a device page.
 
-use noxs::MAX_DEVICES;
+use noxs::MAX_RING_PAGES;
 use xen::units::GrantRef;
 use xen_abi::grants::{FIRST_GUEST, FIRST_TOOLSTACK};
 
-use crate::config::MAX_VIFS;
-
-// A vif has two rings, each other device has one.
-const _: () = assert!(FIRST_TOOLSTACK as usize + MAX_DEVICES + MAX_VIFS <= FIRST_GUEST as usize);
+const _: () = assert!(FIRST_TOOLSTACK as usize + MAX_RING_PAGES <= FIRST_GUEST as usize);
 
 /// Returns the grant reference of a ring page, given its number in the layout.
 ///
@@ -17,5 +14,5 @@ const _: () = assert!(FIRST_TOOLSTACK as usize + MAX_DEVICES + MAX_VIFS <= FIRST
 pub(super) fn noxs_grant(ring: u64) -> GrantRef {
     let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
     let reference = reference.filter(|reference| *reference < FIRST_GUEST);
-    GrantRef(reference.expect("a guest has at most MAX_DEVICES devices and MAX_VIFS vifs"))
+    GrantRef(reference.expect("a guest has at most MAX_RING_PAGES rings"))
 }

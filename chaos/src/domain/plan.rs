@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Computes the layout of a guest's memory from its flavour.
 
-use noxs::MAX_DEVICES;
+use noxs::MAX_RING_PAGES;
 use xen::units::Gfn;
 
 use super::discovery::{GuestSide, SpecialPages};
 use super::flavour::Flavour;
 use super::layout::{HOLE_START, Layout, OVERLAY_FRAMES};
 
-/// Limit of the frames of the specials: enough for the rings of as many devices as a device page
-/// holds, if all are vifs.
-const MOST_SPECIALS: u64 = 3 + 2 * MAX_DEVICES as u64 + OVERLAY_FRAMES as u64;
+/// Limit of the frames of the specials: enough for the rings of all devices that a guest can have.
+const MOST_SPECIALS: u64 = 3 + MAX_RING_PAGES as u64 + OVERLAY_FRAMES as u64;
 
 impl Layout {
     /// Returns the layout for a flavour.
@@ -72,7 +71,11 @@ mod tests {
 
     #[test]
     fn memory_beyond_the_hole_goes_above_4_gib() {
-        let layout = layout(5 << 20, true, u16::try_from(MAX_DEVICES).unwrap() - 1);
+        let vifs = u16::try_from(noxs::MAX_VIFS).unwrap();
+        let disks = u16::try_from(noxs::MAX_DEVICES).unwrap() - vifs - 1;
+        let (memory, console, store) = (KiB(5 << 20), true, Store::Noxs);
+        let layout = Layout::new(&Flavour { memory, vcpus: 1, console, vifs, disks, store });
+        assert_eq!(layout.ring_count, MAX_RING_PAGES as u64);
         assert!(layout.specials_end() <= HOLE_START.0 << 12);
         let [(_, low), (high_start, high)] = layout.memory_runs();
         assert_eq!((high_start, low.0 + high.0), (HOLE_END, 5 << 18));

@@ -239,7 +239,7 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
-            | Self::Devices(DevicesError::NoBridge { .. })
+            | Self::Devices(DevicesError::NoBridge { .. } | DevicesError::NotABridge { .. })
             | Self::NoDevicePage { .. }
             | Self::DevicePageVersion { .. }
             | Self::Disk(_)
@@ -339,6 +339,7 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Image(source) => Self::DiskImage(source),
             DevicesError::Record(source) => Self::Record(source),
             other @ (DevicesError::NoBridge { .. }
+            | DevicesError::NotABridge { .. }
             | DevicesError::Tap { .. }
             | DevicesError::Dom0Kernel(_)) => Self::Devices(other),
         }

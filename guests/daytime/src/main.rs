@@ -20,7 +20,7 @@ fn main(guest: Guest) {
         Ok(net) => net,
         Err(error) => panic!("daytime: {error}"),
     };
-    println!("daytime: ready on {}", net.socket_address(PORT));
+    println!("daytime: ready on {}", net.socket_addresses(PORT));
     panic!("daytime: {}", net.serve(PORT, Daytime));
 }
 

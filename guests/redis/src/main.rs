@@ -12,11 +12,10 @@ extern crate alloc;
 mod disk;
 
 use alloc::boxed::Box;
-use core::net::SocketAddrV4;
 use core::time::Duration;
 
 use redis_engine::{Memory, Output, Session, Store, Work};
-use unikernel::net::{Net, Next, Pending, Service, Stream};
+use unikernel::net::{Addresses, Net, Next, Pending, Service, Stream};
 use unikernel::{Guest, Instant, Port, heap, println};
 
 use crate::disk::SnapshotDisk;
@@ -41,7 +40,7 @@ fn main(mut guest: Guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),
     };
-    let ready = net.socket_address(PORT);
+    let ready = net.socket_addresses(PORT);
     let warned = [None; 2];
     let redis = Redis { store, started, ready, disk, port, connections: 0, warned };
     panic!("redis: {}", net.serve(PORT, redis));
@@ -87,7 +86,7 @@ struct Redis {
     store: Store,
     started: Instant,
     /// Where clients connect.
-    ready: SocketAddrV4,
+    ready: Addresses,
     /// The disk until the data is loaded from it, if there is one, and the port of its events.
     disk: Option<SnapshotDisk>,
     port: Option<Port>,

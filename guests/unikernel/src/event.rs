@@ -34,8 +34,8 @@ impl Port {
     }
 }
 
-/// The most ports to wait for, including the power requests'.
-const MAX_PORTS: usize = 4;
+/// The most ports to wait for, beside the power requests'.
+const MAX_PORTS: usize = noxs::MAX_VIFS + 2;
 
 /// The latest deadline that Xen accepts, in nanoseconds: 146 years of uptime.
 const LATEST: u64 = i64::MAX as u64 / 2;
@@ -48,9 +48,9 @@ const LATEST: u64 = i64::MAX as u64 / 2;
 /// not have come.
 ///
 /// # Panics
-/// If there are more than three ports.
+/// If there are more than ten ports: as many as a guest can have vifs, and two more.
 pub fn wait(ports: &[Port], deadline: Option<Instant>) {
-    let mut numbers = [0; MAX_PORTS];
+    let mut numbers = [0; MAX_PORTS + 1];
     let mut count = 0;
     for port in ports.iter().map(|port| port.0).chain(power::port()) {
         numbers[count] = port;

@@ -69,10 +69,12 @@ impl Guest {
     /// Returns the first network interface.
     #[must_use]
     pub fn vif(&self) -> Option<&Vif> {
-        self.devices().find_map(|device| match device {
-            Device::Vif(vif) => Some(vif),
-            _ => None,
-        })
+        self.vifs().next()
+    }
+
+    /// Returns the network interfaces, in the order of the device page.
+    pub fn vifs(&self) -> impl Iterator<Item = &Vif> {
+        self.page.vifs()
     }
 
     /// Returns the disks, in the order of the device page.

@@ -13,6 +13,7 @@ mod kill_daemon;
 mod kill_load;
 mod load;
 mod members;
+mod networks;
 mod pool;
 mod probe;
 mod refusals;

@@ -2,6 +2,7 @@
 //! Guests in XenStore mode, with the kernel's backends.
 
 use std::fs;
+use std::path::Path;
 
 use system_tests::{Chaosd, ConsoleLog, Guest, XenStoreBed, chaos, run};
 
@@ -39,6 +40,22 @@ fn an_unmodified_linux_has_its_network_its_disks_and_its_console() {
     bed.assert_nothing_left("after it has powered off");
     assert!(fs::read(&writable).expect("it is there").starts_with(b"written by the guest\n"));
     assert!(fs::read(&read_only).expect("it is there").starts_with(b"written by dom0\n"));
+}
+
+#[test]
+fn each_vif_is_added_to_its_bridge() {
+    let bed = XenStoreBed::new();
+    run("ip", &["link", "add", "second0", "type", "bridge"]).ok();
+    let config = bed.bed.file("linux.cfg", LINUX);
+    let vifs = "vif=['bridge=second0', '', 'bridge=second0,devid=2']";
+    let guest = Guest::create(&config, &["--paused", vifs]);
+    for (number, bridge) in ["second0", "xenbr0", "second0"].iter().enumerate() {
+        let port = format!("/sys/class/net/{bridge}/brif/vif{}.{number}", guest.domid);
+        assert!(Path::new(&port).exists(), "{port}");
+    }
+    guest.destroy();
+    run("ip", &["link", "del", "second0"]).ok();
+    bed.assert_nothing_left("after destroy");
 }
 
 /// The config of a Linux guest that does not say how it finds its devices.

@@ -126,7 +126,7 @@ fn an_invalid_value_is_refused_at_its_position() {
             6,
             ConfigProblem::Name { name: "+5".to_owned(), error: NameError::Begin('+') },
         ),
-        ("vif=['', '']", 10, VifProblem::TooMany { most: 1 }.into()),
+        ("vif=['','','','','','','','','']", 30, VifProblem::TooMany { most: 8 }.into()),
         (
             "on_crash='coredump-destroy'",
             10,

@@ -102,6 +102,37 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
     assert_eq!(position.column, 6);
 }
 
+#[test]
+fn each_string_is_a_vif_of_its_own() {
+    let config = guest(
+        "vif=['ip=10.0.0.4,bridge=xenbr0', 'mac=00:16:3e:00:00:01,bridge=xenbr1,devid=1', '']",
+    );
+    let default = VifConfig::default();
+    assert_eq!(config.vifs[0].ip.map(|ip| ip.address), Some([10, 0, 0, 4].into()));
+    assert_eq!(config.vifs[0].bridge, "xenbr0");
+    let second = VifConfig {
+        mac: Some(MacAddr([0, 0x16, 0x3e, 0, 0, 1])),
+        bridge: "xenbr1".to_owned(),
+        ..default.clone()
+    };
+    // An empty string is a vif with the defaults, as in xl.
+    assert_eq!(config.vifs[1..], [second, default]);
+    let (position, problem) = problem("vif=['', 'devid=0']");
+    assert_eq!((position.column, problem.to_string().as_str()), (17, "devid = 0: must be 1"));
+}
+
+#[test]
+fn one_vif_too_many_is_refused_with_one_message() {
+    let vifs = |count: usize| format!("vif=[{}]", "'', ".repeat(count));
+    assert_eq!(guest(&vifs(noxs::MAX_VIFS)).vifs.len(), noxs::MAX_VIFS);
+    for count in [noxs::MAX_VIFS + 1, noxs::MAX_VIFS + 3] {
+        let (position, problem) = problem(&vifs(count));
+        assert_eq!(position.column, 6 + 4 * noxs::MAX_VIFS);
+        let expected = "vif: a guest can have at most 8 vifs; remove this one and those after it";
+        assert_eq!(problem.to_string(), expected);
+    }
+}
+
 proptest! {
     #[test]
     fn any_string_for_a_vif_is_accepted_or_refused(text in "[a-z0-9=,.:/ @KMb_-]{0,60}") {

@@ -77,8 +77,16 @@ pub(crate) enum Place {
     None,
 }
 
-/// A client's address and port.
-pub(crate) type Remote = (Ipv4Address, u16);
+/// A client: the interface that it is reached by, because networks on different bridges may have
+/// the same addresses, its address and its port. One number, which is hashed faster than three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Remote(u64);
+
+impl Remote {
+    fn new(link: usize, (address, port): (Ipv4Address, u16)) -> Self {
+        Self((link as u64) << 48 | u64::from(address.to_bits()) << 16 | u64::from(port))
+    }
+}
 
 /// A slot of the table: a connection, or room for one.
 pub(crate) struct Connection<S> {
@@ -88,7 +96,9 @@ pub(crate) struct Connection<S> {
     /// What the service stores for it; `None` before it is established and after it is closed.
     pub(crate) session: Option<S>,
     /// The client.
-    pub(crate) remote: Remote,
+    remote: Remote,
+    /// The number of the interface by which it is reached.
+    pub(crate) link: usize,
     /// The Ethernet header of frames to the client.
     pub(crate) header: Header,
     /// When its first segment was received.
@@ -186,10 +196,11 @@ impl<S> Connections<S> {
         self.most_sessions
     }
 
-    /// Returns the slot of a segment's connection, which may be new; `None` if the segment belongs
-    /// to no connection and must be refused.
+    /// Returns the slot of a segment's connection on an interface, which may be new; `None` if the
+    /// segment belongs to no connection and must be refused.
     pub(crate) fn slot_for(
         &mut self,
+        link: usize,
         segment: &Segment,
         port: u16,
         now: Instant,
@@ -197,7 +208,8 @@ impl<S> Connections<S> {
         if segment.local_port != port {
             return Ok(None);
         }
-        if let Some(slot) = self.by_remote.get(&segment.remote).copied() {
+        let remote = Remote::new(link, segment.remote);
+        if let Some(slot) = self.by_remote.get(&remote).copied() {
             let socket = self.slots[usize::from(slot)].socket();
             // The client reuses its port while the last connection is still in TIME-WAIT here.
             if segment.opens && socket.state() == State::TimeWait {
@@ -217,12 +229,13 @@ impl<S> Connections<S> {
             }
         };
         let connection = &mut self.slots[usize::from(slot)];
-        connection.remote = segment.remote;
+        connection.remote = remote;
+        connection.link = link;
         connection.begun = now;
         connection.used = true;
         connection.takes_long = false;
         listen(connection.socket(), port);
-        self.by_remote.insert(segment.remote, slot);
+        self.by_remote.insert(remote, slot);
         Ok(Some(slot))
     }
 
@@ -294,12 +307,13 @@ impl<S> Connections<S> {
         // before anything is sent. So one that is sent alone has nothing to wait for.
         socket.set_ack_delay(None);
         let handle = sockets.add(socket);
-        let remote = (Ipv4Address::UNSPECIFIED, 0);
+        let remote = Remote(0);
         self.slots.push(Connection {
             sockets,
             handle,
             session: None,
             remote,
+            link: 0,
             header: [0; ETHERNET_HEADER],
             begun: Instant::from_nanos(0),
             heard: None,

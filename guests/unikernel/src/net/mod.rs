@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The network: TCP over IPv4 on the guest's vif.
+//! The network: TCP over IPv4 on the guest's vifs.
 //!
-//! [`Net::new`] sets up the interface as dom0 configured it. [`Net::serve`] then runs a
+//! [`Net::new`] sets up the interfaces as dom0 configured them. [`Net::serve`] then runs a
 //! [`Service`]: it receives frames, finds their connection in a hash table, and calls the service
 //! for each connection that changed. The work for a frame does not depend on the number of connections.
 //! smoltcp implements the protocols and sees one connection at a time.
+//!
+//! A guest with several vifs serves its port on each vif that has an address. An answer leaves by
+//! the interface that the packet came in by, so there are no routes. An interface answers for its
+//! own address only.
 //!
 //! All memory is allocated at start: frame buffers, which are granted to the backend once, and the
 //! socket buffers of all connections. So the network keeps working when the heap is exhausted.
@@ -12,6 +16,7 @@
 mod buffers;
 mod connections;
 mod ethernet;
+mod link;
 mod netif;
 mod rings;
 mod segment;
@@ -20,32 +25,36 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem::ManuallyDrop;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use core::num::NonZeroU16;
 
-use noxs::{Ipv4Config, Vif};
-use smoltcp::iface::{Config, Interface};
-use smoltcp::wire::{HardwareAddress, IpCidr, Ipv4Cidr};
+use noxs::{Ipv4Config, MAX_VIFS, Vif};
 
 use self::buffers::LONG_PAGES;
-use self::ethernet::{ETHERNET_HEADER, Station};
-use self::netif::{Exchange, Netif};
+use self::link::Link;
 pub use self::serve::{Next, Pending, Service};
 pub use self::stream::Stream;
 use crate::clock::Instant;
+use crate::event::Port;
 use crate::grant::{GrantError, GrantTable};
 use crate::guest::Guest;
 use crate::heap;
 use crate::layout::PAGE_SIZE;
 
-/// The fewest and the most frame buffers in each direction, and the divisor of the free memory that
-/// they may take.
+/// The fewest and the most frame buffers of an interface in each direction, the most of several
+/// interfaces together, and the divisor of the free memory that those of all may take. The buffers
+/// of several interfaces take as many grants as those of one.
 const MIN_FRAMES: usize = 16;
 const MAX_FRAMES: usize = 256;
+const MAX_FRAMES_TOGETHER: usize = 240;
 const FRAMES_PART: usize = 32;
 
-/// The most buffers for long frames that are sent, and the divisor of the free memory that they may
-/// take.
+const _: () = assert!(MAX_FRAMES_TOGETHER / MAX_VIFS >= MIN_FRAMES);
+
+/// The most buffers of all interfaces for long frames that are sent, and the divisor of the free
+/// memory that they may take.
 const MAX_LONG_FRAMES: usize = 2;
 const LONG_FRAMES_PART: usize = 64;
 
@@ -54,7 +63,7 @@ const LONG_FRAMES_PART: usize = 64;
 pub enum NetError {
     /// The configuration has no `vif`.
     NoVif,
-    /// The `vif` has no `ip=`.
+    /// No `vif` has an `ip=`.
     NoAddress,
     /// Memory or grant entries do not suffice for the buffers.
     Memory,
@@ -87,13 +96,28 @@ impl From<GrantError> for NetError {
     }
 }
 
-/// The guest's network interface.
+/// The guest's network interfaces.
 pub struct Net {
-    netif: Netif,
-    interface: Interface,
-    /// The same interface, for packets that the backend segments.
-    long_interface: Interface,
-    station: Station,
+    /// At least one and at most [`MAX_VIFS`], each with an address.
+    links: &'static mut [Link],
+}
+
+/// The addresses of a port on all interfaces, for messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    addresses: [Ipv4Addr; MAX_VIFS],
+    count: usize,
+    port: u16,
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, address) in self.addresses[..self.count].iter().enumerate() {
+            let separator = if number == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", SocketAddrV4::new(*address, self.port))?;
+        }
+        Ok(())
+    }
 }
 
 fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
@@ -101,67 +125,66 @@ fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
 }
 
 impl Net {
-    /// Starts the first network interface and announces it to the neighbours.
+    /// Starts each network interface that has an address, and announces it to the neighbours.
     ///
     /// # Errors
-    /// The guest has no interface, the interface has no address, or memory does not suffice.
+    /// The guest has no interface, no interface has an address, or memory does not suffice.
     #[inline(never)]
     pub fn new(mut guest: Guest) -> Result<Self, NetError> {
-        let vif = *guest.vif().ok_or(NetError::NoVif)?;
-        let ipv4 = vif.ipv4.ok_or(NetError::NoAddress)?;
+        let vifs = guest.vifs().take(MAX_VIFS);
+        let vifs: Vec<(Vif, Ipv4Config)> = vifs.filter_map(|vif| Some((*vif, vif.ipv4?))).collect();
+        if vifs.is_empty() {
+            let has_vif = guest.vifs().next().is_some();
+            return Err(if has_vif { NetError::NoAddress } else { NetError::NoVif });
+        }
         let (seed, started) = (guest.seed().swap_bytes(), guest.started());
-        Self::connect(&vif, ipv4, guest.grants()?, seed, started)
+        Self::connect(&vifs, guest.grants()?, seed, started)
     }
 
-    /// Starts an interface that has an address.
+    /// Starts interfaces that have addresses: at least one and at most [`MAX_VIFS`].
     fn connect(
-        vif: &Vif,
-        ipv4: Ipv4Config,
+        vifs: &[(Vif, Ipv4Config)],
         table: &mut GrantTable,
         seed: u64,
         now: Instant,
     ) -> Result<Self, NetError> {
-        let free = heap::usage().free;
-        let frames = (free / FRAMES_PART / PAGE_SIZE).clamp(MIN_FRAMES, MAX_FRAMES);
-        let long = (free / LONG_FRAMES_PART / (LONG_PAGES * PAGE_SIZE)).min(MAX_LONG_FRAMES);
-        let mut netif = Netif::new(vif, frames, long, table).ok_or(NetError::Memory)?;
-        let interface = |netif: &mut Netif, segments| {
-            let mut config = Config::new(HardwareAddress::Ip);
-            config.random_seed = seed;
-            let header = [0; ETHERNET_HEADER];
-            let (tx, mtu) = (&mut netif.tx, netif.mtu);
-            let mut device = Exchange { packet: None, header, tx, mtu, segments };
-            let mut interface = Interface::new(config, &mut device, smoltcp_time(now));
-            interface.update_ip_addrs(|addresses| {
-                let cidr = IpCidr::Ipv4(Ipv4Cidr::new(ipv4.address, ipv4.prefix));
-                // Adding cannot fail: the list is empty and has room for one.
-                let _ = addresses.push(cidr);
-            });
-            interface
-        };
-        // Only the first one accepts connections, so their sequence numbers differ.
-        let plain = interface(&mut netif, None);
-        let long_interface = interface(&mut netif, Some(NonZeroU16::MAX));
-        let station = Station { mac: vif.mac, ip: ipv4.address };
-        netif.tx.send_bytes(&station.announcement());
-        // Most clients come through the gateway. The request makes it learn this guest's address;
-        // its reply does not matter.
-        if let Some(gateway) = ipv4.gateway {
-            netif.tx.send_bytes(&station.request(gateway));
+        let (free, count) = (heap::usage().free, vifs.len());
+        let most = if count == 1 { MAX_FRAMES } else { MAX_FRAMES_TOGETHER / count };
+        let frames = (free / FRAMES_PART / PAGE_SIZE / count).clamp(MIN_FRAMES, most);
+        let all_long = (free / LONG_FRAMES_PART / (LONG_PAGES * PAGE_SIZE)).min(MAX_LONG_FRAMES);
+        // Interfaces are never removed, and the guest contains no code for it.
+        let mut links = ManuallyDrop::new(Vec::with_capacity(count));
+        for (number, (vif, ipv4)) in vifs.iter().enumerate() {
+            // If there are too few for all, the first ones get them.
+            let long = (all_long + count - 1 - number) / count;
+            // Sequence numbers on different interfaces differ.
+            let seed = seed.wrapping_add(number as u64);
+            let link = Link::new(vif, *ipv4, (frames, long), table, seed, now);
+            links.push(link.ok_or(NetError::Memory)?);
         }
-        netif.start();
-        Ok(Self { netif, interface: plain, long_interface, station })
+        Ok(Self { links: ManuallyDrop::into_inner(links).leak() })
     }
 
-    /// Returns the interface's address.
+    /// Returns the addresses of all interfaces with a port, for messages. The first is that of the
+    /// first vif that has one.
     #[must_use]
-    pub fn address(&self) -> Ipv4Addr {
-        self.station.ip
+    pub fn socket_addresses(&self, port: u16) -> Addresses {
+        let mut addresses = [Ipv4Addr::UNSPECIFIED; MAX_VIFS];
+        for (address, link) in addresses.iter_mut().zip(&*self.links) {
+            *address = link.station.ip;
+        }
+        Addresses { addresses, count: self.links.len(), port }
     }
 
-    /// Returns the interface's address with a port, for messages.
-    #[must_use]
-    pub fn socket_address(&self, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(self.station.ip, port)
+    /// Returns the ports of the interfaces' events, each once: devices often share a port.
+    fn ports(&self) -> Vec<Port> {
+        // With room for the port of another device.
+        let mut ports = Vec::with_capacity(self.links.len() + 1);
+        for link in &*self.links {
+            if !ports.contains(&link.netif.port) {
+                ports.push(link.netif.port);
+            }
+        }
+        ports
     }
 }

@@ -113,6 +113,7 @@ fn report(queue: &str, overrun: Overrun) {
 impl Netif {
     /// Sets up an interface with about `frames` buffers in each direction, and `long` buffers for
     /// long frames that are sent. Returns `None` if memory or grant entries do not suffice.
+    #[inline(never)]
     pub(crate) fn new(
         vif: &Vif,
         frames: usize,
@@ -178,6 +179,7 @@ impl Netif {
     }
 
     /// Publishes new requests, and notifies the backend if it requested an event for them.
+    #[inline(never)]
     pub(crate) fn flush(&mut self) {
         let rx = self.rx.ring.publish();
         let tx = self.tx.ring.publish();
@@ -186,11 +188,13 @@ impl Netif {
         }
     }
 
-    /// Requests an event for the next received frame and, with `for_room`, for room to send.
-    /// Returns whether there is a frame or room already.
+    /// Requests an event for the next received frame or, with `for_room`, for room to send. Returns
+    /// whether there is a frame or room already. Frames that came in wait for the room, too.
     pub(crate) fn prepare_to_wait(&mut self, for_room: bool) -> bool {
-        let room = for_room && (self.tx.ask_for_room() || self.tx.has_room());
-        (!self.rx.broken && self.rx.ring.ask_for_event(1)) || room
+        if for_room {
+            return self.tx.ask_for_room() || self.tx.has_room();
+        }
+        !self.rx.broken && self.rx.ring.ask_for_event(1)
     }
 }
 

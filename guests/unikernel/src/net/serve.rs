@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::net::Ipv4Addr;
 
-use smoltcp::iface::{PollResult, SocketSet};
+use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
 
-use super::connections::{Connection, Connections, Place};
+use super::connections::{Connections, Place};
 use super::ethernet::{ETHERNET_HEADER, Received};
+use super::link::Link;
 use super::netif::Exchange;
 use super::segment::{Content, inspect};
 use super::stream::Stream;
@@ -133,7 +134,7 @@ impl Net {
     /// Serves a TCP port. Returns only if it cannot start, with the cause.
     #[inline(never)]
     pub fn serve<S: Service>(&mut self, port: u16, service: S) -> NetError {
-        let interface_port = self.netif.port;
+        let mut ports = self.ports();
         let Some(mut server) = Server::new(self, port, service) else { return NetError::Memory };
         server.service.start();
         loop {
@@ -141,34 +142,19 @@ impl Net {
             if let Some(wait) = server.round(Instant::now()) {
                 match wait.port {
                     // Devices often share a port.
-                    Some(port) if port != interface_port => {
-                        event::wait(&[interface_port, port], wait.deadline);
+                    Some(port) if !ports.contains(&port) => {
+                        ports.push(port);
+                        event::wait(&ports, wait.deadline);
+                        ports.pop();
                     }
-                    _ => event::wait(&[interface_port], wait.deadline),
+                    _ => event::wait(&ports, wait.deadline),
                 }
             }
         }
     }
 }
 
-impl Net {
-    /// Sends what a connection has to send, as far as there is room: in long packets if it is much.
-    fn send<S>(&mut self, connection: &mut Connection<S>, time: smoltcp::time::Instant) {
-        let Self { netif, interface, long_interface, .. } = self;
-        let segments = netif.segments().filter(|_| connection.takes_long);
-        let is_much = connection.socket().send_queue() > netif.mtu;
-        let (header, sockets) = (connection.header, &mut connection.sockets);
-        let (tx, mtu) = (&mut netif.tx, netif.mtu);
-        if segments.is_some() && is_much {
-            let mut exchange = Exchange { packet: None, header, tx, mtu, segments };
-            while long_interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
-        }
-        let mut exchange = Exchange { packet: None, header, tx, mtu, segments: None };
-        while interface.poll_egress(time, &mut exchange, sockets) != PollResult::None {}
-    }
-}
-
-/// There is no work before the interface's next event, this deadline, or an event of this port.
+/// There is no work before the interfaces' next event, this deadline, or an event of this port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wait {
     pub(super) deadline: Option<Instant>,
@@ -193,17 +179,21 @@ impl<'a, S: Service> Server<'a, S> {
 
     /// Does the work that there is now. Returns what to wait for, or `None` if there is more work.
     pub(super) fn round(&mut self, now: Instant) -> Option<Wait> {
-        let more = self.receive(now);
+        for number in 0..self.net.links.len() {
+            let more = self.receive(number, now);
+            let link = &mut self.net.links[number];
+            (link.more, link.blocked) = (more, false);
+        }
         self.queue_due(now);
-        let blocked = self.serve_queued(now);
-        self.net.netif.flush();
+        self.serve_queued(now);
+        for link in &mut *self.net.links {
+            link.netif.flush();
+        }
         if self.service.deadline().is_some_and(|deadline| deadline <= now) {
             self.service.expire(now);
         }
         let pending = self.service.work(now);
-        // Without room to send, nothing is received either, because the answer would be lost.
-        let for_room = blocked || !self.net.netif.tx.has_room();
-        if (more && !for_room) || self.net.netif.prepare_to_wait(for_room) {
+        if self.net.links.iter_mut().any(Link::prepare_to_wait) {
             return None;
         }
         let port = match pending {
@@ -215,10 +205,10 @@ impl<'a, S: Service> Server<'a, S> {
         Some(Wait { deadline: deadlines.into_iter().flatten().min(), port })
     }
 
-    /// Receives a burst of frames. Returns whether there may be more.
-    fn receive(&mut self, now: Instant) -> bool {
+    /// Receives a burst of frames of one interface. Returns whether there may be more.
+    fn receive(&mut self, number: usize, now: Instant) -> bool {
         for _ in 0..BURST {
-            if !self.net.netif.tx.has_room() || !self.receive_one(now) {
+            if !self.net.links[number].netif.tx.has_room() || !self.receive_one(number, now) {
                 return false;
             }
         }
@@ -226,14 +216,14 @@ impl<'a, S: Service> Server<'a, S> {
     }
 
     /// Receives one frame. Returns whether there was one.
-    fn receive_one(&mut self, now: Instant) -> bool {
-        let netif = &mut self.net.netif;
+    fn receive_one(&mut self, number: usize, now: Instant) -> bool {
+        let Link { netif, interface, station, .. } = &mut self.net.links[number];
         let segments = netif.segments();
         let Some(frame) = netif.rx.receive() else { return false };
-        let header = match self.net.station.receive(frame.bytes) {
+        let header = match station.receive(frame.bytes) {
             Some(Received::Ipv4 { answer, .. }) => answer,
             Some(Received::ArpRequest(asker)) => {
-                netif.tx.send_bytes(&self.net.station.reply(asker));
+                netif.tx.send_bytes(&station.reply(asker));
                 return true;
             }
             None => return true,
@@ -247,7 +237,7 @@ impl<'a, S: Service> Server<'a, S> {
             }
             Content::Other => None,
             Content::Segment(segment) => {
-                let Ok(slot) = self.connections.slot_for(&segment, self.port, now) else {
+                let Ok(slot) = self.connections.slot_for(number, &segment, self.port, now) else {
                     // All slots are used by clients that are being served: this one will retry.
                     return true;
                 };
@@ -278,7 +268,7 @@ impl<'a, S: Service> Server<'a, S> {
             mtu: netif.mtu,
             segments: None,
         };
-        self.net.interface.poll_ingress_single(smoltcp_time(now), &mut exchange, sockets);
+        interface.poll_ingress_single(smoltcp_time(now), &mut exchange, sockets);
         if let Some(slot) = slot {
             self.enqueue(slot);
         }
@@ -319,9 +309,8 @@ impl<'a, S: Service> Server<'a, S> {
         self.next_deadline = next;
     }
 
-    /// Serves the queued connections. Those that have no room to send stay queued. Returns whether
-    /// there are any.
-    fn serve_queued(&mut self, now: Instant) -> bool {
+    /// Serves the queued connections. Those that have no room to send stay queued.
+    fn serve_queued(&mut self, now: Instant) {
         let mut kept = 0;
         for index in 0..self.queue.len() {
             let slot = self.queue[index];
@@ -333,11 +322,10 @@ impl<'a, S: Service> Server<'a, S> {
             }
         }
         self.queue.truncate(kept);
-        kept != 0
     }
 
     /// Calls the service for a connection, and sends what there is to send. Returns whether there
-    /// is more to send than there is room for.
+    /// is more to send than there is room for, which blocks its interface.
     fn serve_connection(&mut self, slot: u16, now: Instant) -> bool {
         let connection = &mut self.connections.slots[usize::from(slot)];
         if !connection.used {
@@ -356,19 +344,21 @@ impl<'a, S: Service> Server<'a, S> {
         while self.service.holds_too_much() && self.close_largest(now) {}
         let connection = &mut self.connections.slots[usize::from(slot)];
         let time = smoltcp_time(now);
-        self.net.send(connection, time);
+        let link = &mut self.net.links[connection.link];
+        link.send(connection, time);
         if connection.socket().state() == State::Closed {
             self.connections.close(slot);
             return false;
         }
-        let due = self.net.interface.poll_at(time, &connection.sockets);
+        let due = link.interface.poll_at(time, &connection.sockets);
         let deadline = due.map(|due| {
             let micros = u64::try_from(due.total_micros()).unwrap_or(0);
             Instant::from_nanos(micros.saturating_mul(1000))
         });
         let due_now = deadline.is_some_and(|deadline| deadline <= now);
-        if due_now && !self.net.netif.tx.has_room() {
+        if due_now && !link.netif.tx.has_room() {
             connection.deadline = None;
+            link.blocked = true;
             return true;
         }
         let deadline = if due_now { Some(now + RETRY) } else { deadline };

@@ -6,10 +6,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
+use noxs::{MAX_DEVICES, MAX_RING_PAGES, MAX_VIFS};
 use noxs_control::{Attach, DomainId, Refusal, VifIdentity};
 
 use super::device::{Device, Resources, requested};
 use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
+use crate::block::Vbd;
 use crate::console::{Clients, Console, ConsoleLog};
 use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
 use crate::net::flood::Allowance;
@@ -17,14 +19,12 @@ use crate::net::vif::Vif;
 use crate::net::{BridgeId, identities};
 use crate::turns::backoff::Backoff;
 
-/// Most vifs of one domain: the ring pages of all its devices are mapped in one call.
-///
-/// Three limits apply, the lowest first: a config of `chaos` has one vif (`MAX_VIFS` in its
-/// `config::vif`), noxsd serves this many, and a device page has room for [`noxs::MAX_DEVICES`]
-/// devices of any kind.
-pub(super) const MAX_VIFS: usize = (MAX_MAP - Console::PAGES) / Vif::PAGES;
-
-const _: () = assert!(MAX_VIFS < noxs::MAX_DEVICES, "and a console");
+const _: () =
+    assert!(MAX_RING_PAGES <= MAX_MAP, "the ring pages of a domain are mapped in one call");
+const _: () = assert!(
+    Vif::PAGES == 2 && Console::PAGES == 1 && Vbd::PAGES == 1,
+    "as MAX_RING_PAGES counts them"
+);
 
 /// The files that come with a domain.
 #[derive(Debug, Default)]
@@ -101,14 +101,9 @@ impl<H: Host> Domains<H> {
 
         let images = self.images(&attach.vbds, disks)?;
 
-        let mut pages: Vec<GrantRef> = Vec::with_capacity(MAX_MAP);
+        let mut pages: Vec<GrantRef> = Vec::with_capacity(MAX_RING_PAGES);
         for device in requested(attach) {
             device.add_pages(&mut pages);
-        }
-        if pages.len() > MAX_MAP {
-            let count = pages.len();
-            let text = format!("the domain has {count} ring pages: must be at most {MAX_MAP}");
-            return Err(Refusal::Invalid(text));
         }
         let memory = self.host.map(domid, &pages).map_err(refusal("map the domain's rings"))?;
         let ports = self.bind(domid, requested(attach).map(|device| device.port()))?;
@@ -232,9 +227,11 @@ impl<H: Host> Domains<H> {
             let count = attach.vifs.len();
             return invalid(format!("the domain has {count} vifs: must be at most {MAX_VIFS}"));
         }
-        let (count, most) = (requested(attach).count(), noxs::MAX_DEVICES);
-        if count > most {
-            return invalid(format!("the domain has {count} devices: must be at most {most}"));
+        let count = requested(attach).count();
+        if count > MAX_DEVICES {
+            return invalid(format!(
+                "the domain has {count} devices: must be at most {MAX_DEVICES}"
+            ));
         }
         self.net.bridges(&attach.vifs)
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Reports the states of devices to toolstacks.
 
+use noxs::MAX_VIFS;
 use noxs_control::{DomainId, DomainStatus, MAX_DROPPED, Refusal, VifDrops};
 
-use super::attach::MAX_VIFS;
 use super::{DomainIndex, Domains};
 use crate::host::Host;
 

@@ -14,11 +14,11 @@ use std::vec::Vec;
 
 use noxs::layout::vif_ring;
 use noxs::{Backend, DeviceState, MacAddr, Ring, VifFeatures};
-use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant as Time;
-use smoltcp::wire::EthernetAddress;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 use xen_abi::io::netif::{
     ExtraInfo, NETIF_RSP_NULL, NETRXF_CSUM_BLANK, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA,
     NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxResponse, TxResponse,
@@ -27,7 +27,9 @@ use xen_abi::io::ring::RSP_PROD;
 use xen_ring::{BackRing, NetRx, NetTx, RawPage, SharedPage};
 
 mod places;
+mod several;
 
+use super::ethernet::{ETHERNET_HEADER, Station};
 use super::serve::Server;
 use super::*;
 use crate::event::Port;
@@ -37,6 +39,9 @@ use crate::layout::{PAGE_SIZE_U64, pointer};
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const PORT: u16 = 7;
+
+/// Grants that the network leaves to other devices.
+const SPARE_GRANTS: usize = 51;
 
 /// Sends back what it receives, and closes when the client has finished. A request is incomplete
 /// until its last byte, a `.`, if one of its bytes is a `(`.
@@ -319,7 +324,10 @@ impl Device for Cable {
 struct World {
     _heap: MutexGuard<'static, ()>,
     server: Server<'static, Echo>,
+    /// The backend of the last vif, on whose network the client is.
     backend: FakeBackend,
+    /// The backends of the vifs before it.
+    others: Vec<FakeBackend>,
     client: Interface,
     cable: Cable,
     sockets: SocketSet<'static>,
@@ -338,28 +346,36 @@ impl World {
 
     /// Creates a world; with `long`, the backend offers all features.
     fn with(memory: usize, long: bool) -> Self {
+        Self::with_vifs(memory, long, 1)
+    }
+
+    /// Creates a world whose guest has `count` vifs, each with the same addresses on a network of
+    /// its own.
+    fn with_vifs(memory: usize, long: bool, count: u16) -> Self {
         let Arena { user, upper } = Arena::new(memory);
-        let (tx, rx, grants) = (test_page(), test_page(), test_page());
+        let grants = test_page();
         let ring = |page: *mut u8| {
             let gfn = (page.expose_provenance() / PAGE_SIZE) as u64;
             Ring { grant: 8, gfn }
         };
-        let vif = Vif {
-            backend: Backend {
-                index: 0,
-                domid: 0,
-                state: DeviceState::Connected,
-                port: 3,
-                rings: [ring(tx), ring(rx)],
-            },
-            mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
-            mtu: 1500,
-            ipv4: None,
-            features: if long { VifFeatures::ALL } else { VifFeatures::NONE },
-        };
-        let ipv4 = Ipv4Config { address: GUEST, prefix: 24, gateway: Some(CLIENT) };
+        let (mut vifs, mut backends) = (Vec::new(), Vec::new());
+        for index in 0..count {
+            let (tx, rx) = (test_page(), test_page());
+            let rings = [ring(tx), ring(rx)];
+            let state = DeviceState::Connected;
+            let vif = Vif {
+                backend: Backend { index, domid: 0, state, port: 3, rings },
+                mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
+                mtu: 1500,
+                ipv4: None,
+                features: if long { VifFeatures::ALL } else { VifFeatures::NONE },
+            };
+            vifs.push((vif, Ipv4Config { address: GUEST, prefix: 24, gateway: Some(CLIENT) }));
+            backends.push(FakeBackend::new(tx, rx, grants, upper, long));
+        }
         let mut table = GrantTable::over(grants);
-        let net = Net::connect(&vif, ipv4, &mut table, 5, Instant::from_nanos(0)).unwrap();
+        let net = Net::connect(&vifs, &mut table, 5, Instant::from_nanos(0)).unwrap();
+        assert!(table.reserve(SPARE_GRANTS).is_some(), "the buffers leave grants for disks");
         let net = std::boxed::Box::leak(std::boxed::Box::new(net));
         let server = Server::new(
             net,
@@ -376,7 +392,8 @@ impl World {
         Self {
             _heap: user,
             server,
-            backend: FakeBackend::new(tx, rx, grants, upper, long),
+            backend: backends.pop().unwrap(),
+            others: backends,
             client,
             cable,
             sockets: SocketSet::new(Vec::new()),
@@ -543,7 +560,7 @@ fn a_small_guest_accepts_no_long_packets() {
     let mut world = World::with(1 << 20, true);
     let accepted = VifFeatures(world.backend.rx_page.load(vif_ring::ACCEPTED));
     assert_eq!(accepted, VifFeatures::BLANK_CHECKSUM);
-    assert_eq!(world.server.net.netif.segments(), None);
+    assert_eq!(world.server.net.links[0].netif.segments(), None);
     world.cable.long = false;
     let handle = world.connect();
     world.run(0);
@@ -665,7 +682,7 @@ fn a_ring_with_an_impossible_index_is_not_used_any_more() {
     let mut world = World::new(1 << 20);
     world.backend.rx_page.store(RSP_PROD, 60_000);
     assert!(world.server.round(Instant::from_nanos(0)).is_some());
-    assert!(world.server.net.netif.rx.receive().is_none());
+    assert!(world.server.net.links[0].netif.rx.receive().is_none());
 }
 
 #[test]

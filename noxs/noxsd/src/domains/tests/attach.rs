@@ -44,7 +44,7 @@ fn a_refused_attach_leaves_nothing() {
         changed(|a| first(a).mtu = 0),
         changed(|a| first(a).mtu = u16::MAX),
         changed(|a| first(a).rate = Some(Rate { bytes: 0, interval_us: 1 })),
-        changed(|a| a.vifs = vec![a.vifs[0].clone(); 8]),
+        changed(|a| a.vifs = vec![a.vifs[0].clone(); noxs::MAX_VIFS + 1]),
         changed(|a| a.id.domid = 0),
         changed(|a| a.id.domid = 0x7ff0),
         changed(|a| {
