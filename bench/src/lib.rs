@@ -5,6 +5,7 @@ pub mod announcement;
 pub mod chaosd;
 pub mod exec;
 pub mod guest;
+pub mod redis;
 pub mod words;
 pub mod xl;
 

@@ -4,13 +4,13 @@
 //!
 //! Hostile guest, neighbour, `noxsd` and client share one CPU, so this is the worst case.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use chaos_bench::exec::run;
 use chaos_bench::guest::nanoseconds;
+use chaos_bench::redis;
 
 use crate::growth::median;
 use crate::limits;
@@ -69,10 +69,7 @@ fn round_trips(client: &mut TcpStream, rounds: usize) -> Result<Vec<u64>> {
     let mut samples = Vec::with_capacity(rounds);
     for round in 0..WARM_UP + rounds {
         let started = Instant::now();
-        client.write_all(b"PING\r\n")?;
-        let mut answer = [0; 7];
-        client.read_exact(&mut answer).context("the redis guest does not answer any more")?;
-        ensure!(&answer == b"+PONG\r\n", "the redis guest answered {answer:?}");
+        redis::ping(client).context("the redis guest does not answer any more")?;
         if round >= WARM_UP {
             samples.push(nanoseconds(started)?);
         }

@@ -4,7 +4,6 @@
 //! A client that connects before the guest runs waits for TCP's retries, which takes a second or
 //! more. This client waits until the guest announces its address, and connects then.
 
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -13,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use chaos::guests::{self, Host};
 use chaos_bench::announcement::Announcements;
 use chaos_bench::guest::nanoseconds;
-use chaos_bench::let_xen_scrub;
+use chaos_bench::{let_xen_scrub, redis};
 
 use crate::report::Report;
 
@@ -34,11 +33,8 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
         announcements.wait_for(ADDRESS)?;
         to_announcement.push(nanoseconds(started)?);
         let mut stream = TcpStream::connect((ADDRESS, 6379))?;
-        stream.write_all(b"PING\r\n")?;
-        let mut answer = [0; 7];
-        stream.read_exact(&mut answer)?;
+        redis::ping(&mut stream)?;
         to_pong.push(nanoseconds(started)?);
-        ensure!(&answer == b"+PONG\r\n", "the guest answered {answer:?}");
         ensure!(create.wait()?.success(), "chaos create failed");
         drop(stream);
         guests::destroy(host, "redis")?;

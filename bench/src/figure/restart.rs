@@ -5,19 +5,17 @@
 //! a service manager takes time of its own.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use chaos::clients::noxsd::Noxsd;
+use anyhow::{Context, Result, ensure};
 use chaos::guests::Host;
 use chaos_bench::chaosd::Daemon;
 use chaos_bench::exec::run;
 use chaos_bench::guest::{Service, nanoseconds};
+use chaos_bench::redis;
 use chaos_bench::words::PATIENCE;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -28,8 +26,6 @@ use crate::side_by_side::{SHELLS, alive, daytime, destroy, from_pool};
 
 const FLAVOUR: &str = "memory='4M'\nbridges=['xenbr0']";
 
-/// Where `noxsd` listens by default.
-const SOCKET: &str = "/run/chaos/noxsd.sock";
 const LOG: &str = "/tmp/noxsd-restarted.log";
 
 /// The redis guest's address from redis.cfg.
@@ -47,25 +43,24 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     let numbers: &[usize] = if args.quick { &[1, 10] } else { &[1, 100, 1000] };
     let rounds = if args.quick { 3 } else { ROUNDS };
     samples.total(numbers.len() * rounds * 4)?;
-    let noxsd = Service::find("noxsd")?;
-    let arguments = arguments(&noxsd)?;
+    let arguments = arguments(&Service::find("noxsd")?)?;
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
     // Redis is one of the guests.
     run("chaos", &["create", "--quiet", "redis.cfg"])?;
     let mut connection = TcpStream::connect_timeout(&REDIS.into(), PATIENCE)?;
     connection.set_nodelay(true)?;
     connection.set_read_timeout(Some(PATIENCE))?;
-    ping(&mut connection)?;
+    redis::ping(&mut connection)?;
     let mut others = 0;
     let mut own = None;
     for guests in numbers {
+        let noxsd = Service::find("noxsd")?;
         for number in others..guests - 1 {
-            let noxsd = Service::find("noxsd")?;
             from_pool(host, &mut daemon, &noxsd, &daytime(number)?)?;
         }
         others = guests - 1;
         for _ in 0..rounds {
-            own = Some(round(&arguments, own, &mut connection, *guests, samples)?);
+            own = Some(round(host, &arguments, own, &mut connection, *guests, samples)?);
         }
     }
     alive(host, others)?;
@@ -77,6 +72,7 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
 /// Kills and restarts `noxsd`, which is the child `own` if this process has started it. Returns the
 /// new one.
 fn round(
+    host: &Host,
     arguments: &[String],
     own: Option<Child>,
     connection: &mut TcpStream,
@@ -96,7 +92,7 @@ fn round(
 
     let started = Instant::now();
     pidfd_send_signal(&exit, Signal::KILL)?;
-    connection.write_all(b"PING\r\n")?;
+    redis::send_ping(connection)?;
     // Then the lock of its socket is free.
     let timeout = Timespec::try_from(PATIENCE)?;
     let ended = poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&timeout))?;
@@ -108,16 +104,16 @@ fn round(
     ensure!(state[..length].starts_with(b"READY=1"), "noxsd reports {:?}", &state[..length]);
     let ready = nanoseconds(started)?;
     // It answers after it has attached all guests.
-    let broken = Noxsd::connect(Path::new(SOCKET))?.broken()?;
+    let broken = host.noxsd.connect()?.broken()?;
     let served = nanoseconds(started)?;
     ensure!(broken.is_empty(), "after the restart devices are broken: {broken:?}");
-    pong(connection)?;
+    redis::receive_pong(connection)?;
     let answered = nanoseconds(started)?;
     samples.time(GONE, guests, gone)?;
     samples.time(STARTED, guests, ready)?;
     samples.time(SERVED, guests, served)?;
     samples.time(ANSWERED, guests, answered)?;
-    ping(connection)?;
+    redis::ping(connection)?;
     if let Some(mut child) = own {
         child.wait()?;
     }
@@ -134,19 +130,4 @@ fn pid(service: &Service) -> Result<Pid> {
     let name = service.folder().file_name().and_then(|name| name.to_str());
     let pid = name.context("a folder of /proc has no name")?.parse()?;
     Pid::from_raw(pid).context("a process has no number")
-}
-
-/// Sends a PING over an open connection and waits for the PONG.
-fn ping(connection: &mut TcpStream) -> Result<()> {
-    connection.write_all(b"PING\r\n")?;
-    pong(connection)
-}
-
-fn pong(connection: &mut TcpStream) -> Result<()> {
-    let mut answer = [0; 7];
-    connection.read_exact(&mut answer)?;
-    if &answer != b"+PONG\r\n" {
-        bail!("redis answered {answer:?}");
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 //! Client, backend and server share one CPU.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, absolute};
@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use chaos::guests::Host;
 use chaos_bench::exec::{LOADER, libraries, run};
 use chaos_bench::guest::{Service, nanoseconds};
+use chaos_bench::redis;
 
 use crate::args::Args;
 use crate::samples::Samples;
@@ -111,11 +112,8 @@ fn all(
     stream.set_nodelay(true)?;
     for number in 1..=pings {
         let started = Instant::now();
-        stream.write_all(b"PING\r\n")?;
-        let mut answer = [0; 7];
-        stream.read_exact(&mut answer)?;
+        redis::ping(&mut stream).with_context(|| what.to_owned())?;
         samples.time(&format!("{what}: PING to PONG"), number, nanoseconds(started)?)?;
-        ensure!(&answer == b"+PONG\r\n", "{what} answered {answer:?}");
     }
     drop(stream);
     for (test, clients) in TESTS.into_iter().flat_map(|test| CLIENTS.map(|clients| (test, clients)))
