@@ -10,9 +10,10 @@
 //! restarted noxsd finds each unanswered request where the guest has put it: an answer takes the
 //! place of the request with the same number, and that request is answered then. A noxsd that is
 //! killed while it replaces the one by the other has kept the request's bytes in the ring page
-//! ([`BackRing::answer`](xen_ring::BackRing::answer)). Nothing else of a request outlives noxsd. An unanswered request is carried out again: a read or a discard does no
-//! harm, and a write puts the same data in the same place, because a guest leaves the pages of a
-//! request alone until it is answered.
+//! ([`BackRing::answer`](xen_ring::BackRing::answer)). Nothing else of a request outlives noxsd. An
+//! unanswered request is carried out again: a read or a discard does no harm, and a write puts the
+//! same data in the same place, because a guest leaves the pages of a request alone until it is
+//! answered.
 //!
 //! An earlier noxsd cannot write after that. The kernel keeps its lock of the file until the last of
 //! its operations has ended, and this noxsd touches the file only once it has the lock.
