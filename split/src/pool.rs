@@ -26,6 +26,16 @@ pub struct PoolMarks {
     pub high: u32,
 }
 
+/// For whom a shell is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taker {
+    /// Root: gets any shell.
+    Root,
+    /// Another user: gets none of the last [`PoolMarks::low`] shells. Otherwise a user whose guests
+    /// end at once, or whose creates are refused at their end, would keep the pool empty.
+    Member,
+}
+
 /// A flavour's part of the pool.
 #[derive(Debug)]
 pub struct Shelf<S> {
@@ -119,13 +129,21 @@ impl<S> Pool<S> {
         KiB(self.shelves.iter().map(Shelf::held).sum())
     }
 
-    /// Takes the oldest shell of the first shelf that fits and for whose number `suits` returns
-    /// `true`.
-    pub fn take(&mut self, fit: &ShellFit, suits: impl Fn(usize) -> bool) -> Option<S> {
+    /// Takes the oldest shell of the first shelf that fits, for whose number `suits` returns `true`,
+    /// and which has shells for `taker`. A shelf that has none for a member is refilled.
+    pub fn take(
+        &mut self,
+        fit: &ShellFit,
+        taker: Taker,
+        suits: impl Fn(usize) -> bool,
+    ) -> Option<S> {
         let fitting = self.shelves.iter_mut().enumerate();
         let fitting = fitting.filter(|(index, shelf)| shelf.fit == *fit && suits(*index));
         for (_, shelf) in fitting {
-            if let Some(shell) = shelf.ready.pop_front() {
+            if taker == Taker::Member && shelf.ready() <= shelf.marks.low {
+                shelf.filling = shelf.marks.low > 0;
+                shelf.compare_with_marks();
+            } else if let Some(shell) = shelf.ready.pop_front() {
                 shelf.hits += 1;
                 shelf.compare_with_marks();
                 return Some(shell);
@@ -247,10 +265,10 @@ mod tests {
         let mut pool = pool(1 << 20, &[(8192, 2, 4)]);
         assert_eq!(fill(&mut pool), 4);
         for expected in [0, 1] {
-            assert_eq!(pool.take(&fit(8192), |_| true), Some(expected));
+            assert_eq!(pool.take(&fit(8192), Taker::Root, |_| true), Some(expected));
             assert_eq!(pool.order(), None, "there are enough");
         }
-        assert_eq!(pool.take(&fit(8192), |_| true), Some(2));
+        assert_eq!(pool.take(&fit(8192), Taker::Root, |_| true), Some(2));
         assert_eq!(fill(&mut pool), 3);
         assert_eq!(pool.shelves()[0].hits, 3);
     }
@@ -259,13 +277,33 @@ mod tests {
     fn a_request_gets_a_shell_that_fits_and_suits_or_none() {
         let mut pool = pool(1 << 20, &[(8192, 1, 1), (8192, 1, 1)]);
         fill(&mut pool);
-        assert_eq!(pool.take(&fit(4096), |_| true), None);
-        assert_eq!(pool.take(&fit(8192), |_| false), None);
-        assert!(pool.take(&fit(8192), |index| index == 1).is_some());
-        assert_eq!(pool.take(&fit(8192), |index| index == 1), None);
+        assert_eq!(pool.take(&fit(4096), Taker::Root, |_| true), None);
+        assert_eq!(pool.take(&fit(8192), Taker::Root, |_| false), None);
+        assert!(pool.take(&fit(8192), Taker::Root, |index| index == 1).is_some());
+        assert_eq!(pool.take(&fit(8192), Taker::Root, |index| index == 1), None);
         pool.miss(&fit(8192), |index| index == 1);
         pool.miss(&fit(4096), |_| true);
         assert_eq!((pool.shelves()[0].misses, pool.shelves()[1].misses), (0, 1));
+    }
+
+    #[test]
+    fn members_leave_the_last_shells_to_root_and_cause_a_refill() {
+        let mut pool = pool(1 << 20, &[(8192, 2, 3)]);
+        fill(&mut pool);
+        assert!(pool.take(&fit(8192), Taker::Member, |_| true).is_some());
+        assert_eq!(pool.order(), None, "there are enough");
+        assert_eq!(pool.take(&fit(8192), Taker::Member, |_| true), None);
+        assert_eq!(fill(&mut pool), 1);
+        assert!(pool.take(&fit(8192), Taker::Member, |_| true).is_some());
+        for _ in 0..2 {
+            assert!(pool.take(&fit(8192), Taker::Root, |_| true).is_some());
+        }
+        // A flavour that keeps no shells is not filled because a member asks.
+        pool.resize("0", PoolMarks { low: 0, high: 3 });
+        fill(&mut pool);
+        while pool.take(&fit(8192), Taker::Root, |_| true).is_some() {}
+        assert_eq!(pool.take(&fit(8192), Taker::Member, |_| true), None);
+        assert_eq!(pool.order(), None);
     }
 
     #[test]
@@ -289,7 +327,7 @@ mod tests {
     fn a_drained_pool_stays_empty_until_it_is_resized() {
         let mut pool = pool(1 << 20, &[(8192, 1, 2), (4096, 1, 1)]);
         assert_eq!(fill(&mut pool), 3);
-        pool.take(&fit(4096), |_| true);
+        pool.take(&fit(4096), Taker::Root, |_| true);
         let late = pool.order().unwrap();
         assert_eq!(pool.drain().len(), 2);
         assert_eq!(pool.put(late, 9, 1), Some(9), "the shelf is full");
@@ -322,7 +360,16 @@ mod tests {
                     3 => if let Some(index) = ordered.pop() {
                         pool.failed(index);
                     },
-                    4 => { pool.take(&fit(marks[which].0), |index| index == which); }
+                    4 => {
+                        let taker = if number % 2 == 0 { Taker::Root } else { Taker::Member };
+                        let before = pool.shelves()[which].ready();
+                        let taken = pool.take(&fit(marks[which].0), taker, |index| index == which);
+                        let low = pool.shelves()[which].marks.low;
+                        prop_assert_eq!(
+                            taken.is_some(),
+                            before > if taker == Taker::Root { 0 } else { low }
+                        );
+                    }
                     _ => {
                         let marks = PoolMarks { low: number / 2, high: number };
                         pool.resize(&which.to_string(), marks);

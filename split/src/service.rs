@@ -27,7 +27,7 @@ use crate::files::CreateFiles;
 use crate::line_limit::LineLimit;
 use crate::loader::{Loaded, Loader};
 use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
-use crate::pool::PoolMarks;
+use crate::pool::{PoolMarks, Taker};
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
 use crate::reserved;
@@ -436,7 +436,8 @@ impl Service {
         options: CreateOptions,
         timings: &mut Timings,
     ) -> Result<ServedGuest, LifecycleError> {
-        let (shell, origin) = self.stock.take(config, image);
+        let taker = if options.owner == ROOT { Taker::Root } else { Taker::Member };
+        let (shell, origin) = self.stock.take(config, image, taker);
         let request = GuestRequest { config, image, ramdisk, options };
         let created = match shell {
             Some(shell) => {

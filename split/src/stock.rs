@@ -10,7 +10,7 @@ use chaos::image::Image;
 use daemon::chain::chain;
 use xen::units::KiB;
 
-use crate::pool::{Pool, PoolMarks, Shelf, ShellFit};
+use crate::pool::{Pool, PoolMarks, Shelf, ShellFit, Taker};
 use crate::refill::{Refill, RefillOrder, RefillOutcome};
 use crate::settings::Settings;
 
@@ -140,6 +140,7 @@ impl Stock {
         &mut self,
         config: &DomainConfig,
         image: &Arc<Image>,
+        taker: Taker,
     ) -> (Option<Box<ParkedAttachedShell>>, Origin) {
         let kind = guests::shell_kind(config);
         let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges };
@@ -147,10 +148,10 @@ impl Stock {
         let warm =
             |shelf: usize| kinds[shelf].image.as_ref().is_some_and(|held| Arc::ptr_eq(held, image));
         let plain = |shelf: usize| kinds[shelf].image.is_none();
-        if let Some(shell) = self.pool.take(&fit, warm) {
+        if let Some(shell) = self.pool.take(&fit, taker, warm) {
             return (Some(shell), Origin::Warm);
         }
-        if let Some(shell) = self.pool.take(&fit, plain) {
+        if let Some(shell) = self.pool.take(&fit, taker, plain) {
             return (Some(shell), Origin::Pool);
         }
         self.pool.miss(&fit, |shelf| warm(shelf) || plain(shelf));

@@ -141,6 +141,24 @@ fn a_subordinate_user_of_a_member_is_refused() {
 }
 
 #[test]
+fn a_member_does_not_empty_the_pool() {
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let chaosd = Chaosd::start(&SETTINGS.replace("high = 1", "high = 2"));
+    chaosd.wait_until_full("daytime");
+    chaos(&["create", &files.config, "name='first'"]).ok();
+    for _ in 0..8 {
+        // At the end of the create, when the shell is used up.
+        files.create(&[]).refused(1, &["10.0.0.3", "in use"]);
+    }
+    let vif = "vif=['bridge=xenbr0,ip=10.0.0.4/24 10.0.0.1']";
+    let second = chaos(&["create", "--json", &files.config, "name='second'", vif]).json();
+    assert_eq!(second["shell"], "pool");
+    chaos(&["destroy", "first", "second"]).ok();
+    assert!(chaosd.stop());
+}
+
+#[test]
 fn a_member_of_the_group_of_chaosd_has_limits() {
     let bed = Bed::new();
     let files = Files::new(&bed);
