@@ -112,7 +112,7 @@ impl Process {
     pub fn wait_for_output(&mut self, word: &str) -> Result<u64> {
         let output = self.output.as_mut().context("the process was started without listening")?;
         match words::wait_for(output, word).with_context(|| self.line.clone()) {
-            Ok(()) => nanoseconds(self.started),
+            Ok(_) => nanoseconds(self.started),
             Err(error) => {
                 // Fails if the process has exited already.
                 let _ = kill(self.pid, Signal::SIGKILL);

@@ -115,6 +115,12 @@ pub fn nanoseconds(started: Instant) -> Result<u64> {
 pub struct Service(PathBuf);
 
 impl Service {
+    /// Returns the process with this ID.
+    #[must_use]
+    pub fn with_id(id: u32) -> Self {
+        Self(Path::new("/proc").join(id.to_string()))
+    }
+
     /// Finds the process whose `comm` is `name` (at most 15 bytes).
     ///
     /// # Errors
@@ -145,4 +151,25 @@ impl Service {
         let first = text.split_whitespace().next().context("schedstat is empty")?;
         Ok(first.parse()?)
     }
+
+    /// Returns its private memory in KiB (`Private_Clean` and `Private_Dirty` in Linux's
+    /// `Documentation/filesystems/proc.rst`).
+    ///
+    /// # Errors
+    /// It has exited.
+    pub fn private_kib(&self) -> Result<u64> {
+        let file = self.0.join("smaps_rollup");
+        Ok(number_in(&file, "Private_Clean:")? + number_in(&file, "Private_Dirty:")?)
+    }
+}
+
+/// Returns the number that follows a word at the beginning of a line, in a file of `/proc`.
+///
+/// # Errors
+/// The file has no such line.
+pub fn number_in(file: &Path, word: &str) -> Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(word));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.with_context(|| format!("{} has no {word}", file.display()))?.parse()?)
 }

@@ -14,21 +14,24 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 /// How long to wait. An emulated Linux takes several seconds to boot.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Reads from a stream until its output contains the word.
+/// Reads from a stream until its output contains the word, and returns the output.
 ///
 /// # Errors
 /// The stream ends first, or the word does not appear within [`PATIENCE`].
-pub fn wait_for(from: &mut (impl Read + AsFd), word: &str) -> Result<()> {
+pub fn wait_for(from: &mut (impl Read + AsFd), word: &str) -> Result<String> {
     let deadline = Instant::now() + PATIENCE;
     let mut output = Vec::new();
     let mut piece = [0; 512];
-    while !String::from_utf8_lossy(&output).contains(word) {
+    loop {
+        let text_so_far = String::from_utf8_lossy(&output);
+        if text_so_far.contains(word) {
+            return Ok(text_so_far.into_owned());
+        }
         ensure!(readable(from, deadline)?, "no {word:?} in time; the output is {}", text(&output));
         let length = from.read(&mut piece)?;
         ensure!(length > 0, "the output ended without {word:?}; it is {}", text(&output));
         output.extend_from_slice(&piece[..length]);
     }
-    Ok(())
 }
 
 /// Waits until an existing log file contains the word.

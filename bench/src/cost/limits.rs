@@ -9,8 +9,12 @@ pub(crate) const CREATE: f64 = 4.0;
 pub(crate) const GROWTH: f64 = 1.05;
 /// The memory of Xen and dom0 beside the guest's own, in MiB.
 pub(crate) const MEMORY: f64 = 0.35;
+/// The memory of noxsd for an idle guest, in KiB.
+pub(crate) const NOXSD_MEMORY: f64 = 12.0;
 pub(crate) const SHELL: f64 = 0.15;
 pub(crate) const WARM_SHELL: f64 = 0.06;
+/// With a console, two vifs and a disk, from a shell that holds the image.
+pub(crate) const DEVICES: f64 = 0.09;
 /// What the command may take beyond `exits`, measured in the same run.
 pub(crate) const CREATE_FROM_SHELL: f64 = 1.5;
 /// How many times as long all creates take as they do without chaosd.
@@ -27,14 +31,16 @@ mod tests {
     const DOC: &str = include_str!("../../../docs/performance.md");
 
     /// The first cell of each row that has a limit, in the document's order, and the limit.
-    const ALL: [(&str, f64); 11] = [
+    const ALL: [(&str, f64); 13] = [
         ("noop, 4 MiB, no device, prepare + execute", NOOP),
         ("redis, 8 MiB, console and vif, everything until it runs", REDIS),
         ("`chaos create redis.cfg`, `execve` to exit", CREATE),
         ("the 500th guest with a console against the first", GROWTH),
         ("memory of Xen and dom0 beside a 2 MiB noop's own", MEMORY),
+        ("memory of noxsd for an idle guest with console, vif and disk", NOXSD_MEMORY),
         ("in chaosd, from a shell", SHELL),
         ("in chaosd, from a shell that holds the image", WARM_SHELL),
+        ("the same for a redis guest with two vifs and a disk", DEVICES),
         ("`chaos create` through chaosd, `execve` to exit, above `exits`", CREATE_FROM_SHELL),
         (
             "100 creates back to back on an emptied pool, against the same without chaosd",

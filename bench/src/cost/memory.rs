@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Measures how much memory of Xen and dom0 a guest takes beside its own.
 
-use anyhow::{Context, Result};
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::Result;
 use chaos::guests::{self, Host};
-use chaos_bench::guest::{config, create};
+use chaos_bench::guest::{Service, config, create, number_in};
 
 use crate::limits;
 use crate::report::Report;
@@ -39,12 +42,38 @@ pub(crate) fn measure(host: &Host, guests: usize, report: &mut Report) -> Result
     );
     report.add("  of Xen".into(), "MiB", None, vec![xen]);
     report.add("  of dom0 (MemAvailable)".into(), "MiB", None, vec![dom0]);
-    Ok(())
+    of_noxsd(host, guests, report)
 }
 
 fn dom0_available_kib() -> Result<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
-    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1)).context("no MemAvailable")?;
-    Ok(number.parse()?)
+    number_in(Path::new("/proc/meminfo"), "MemAvailable:")
+}
+
+/// Measures the memory that `noxsd` uses for an idle guest with a console, a vif and a disk.
+fn of_noxsd(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
+    let noxsd = Service::find("noxsd")?;
+    let folder = tempfile::tempdir()?;
+    let mut names = Vec::new();
+    let mut before = 0;
+    for number in 0..=guests {
+        // The first guest also pays for what all share.
+        if number == 1 {
+            before = noxsd.private_kib()?;
+        }
+        let disk = folder.path().join(number.to_string());
+        File::create(&disk)?.set_len(1 << 20)?;
+        let disk = format!("disk=['{},raw,xvda,w']", disk.display());
+        let mut config = config("noop.cfg", &["memory=2", "vif=['bridge=xenbr0']", &disk])?;
+        config.name = format!("noop-{number}");
+        create(host, &config)?;
+        names.push(config.name);
+    }
+    #[allow(clippy::cast_precision_loss)]
+    let each = noxsd.private_kib()?.saturating_sub(before) as f64 / guests as f64;
+    for name in &names {
+        guests::destroy(host, name)?;
+    }
+    let what = "noxsd's memory for an idle guest with console, vif and disk".into();
+    report.add(what, "KiB", Some(limits::NOXSD_MEMORY), vec![each]);
+    Ok(())
 }

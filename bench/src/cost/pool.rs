@@ -17,51 +17,82 @@ use crate::report::Report;
 /// The number of shells in the pool.
 const SHELLS: usize = 4;
 
-pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
-    let redis = config("redis.cfg", &["memory=8"])?;
-    let exits = exec::run("exits", &[])?;
-    #[allow(clippy::cast_precision_loss)]
-    let whole = exits as f64 / 1e6 + limits::CREATE_FROM_SHELL;
-    one(host, "redis from a shell", &redis, Origin::Pool, limits::SHELL, whole, rounds, report)?;
-    one(
-        host,
-        "redis from a warm shell",
-        &redis,
-        Origin::Warm,
-        limits::WARM_SHELL,
-        whole,
-        rounds,
-        report,
-    )
+/// The disk of a guest.
+const DISK: &str = "/tmp/cost-disk.img";
+
+/// A kind of guest, created from shells of one flavour.
+struct Case<'a> {
+    what: &'static str,
+    config: &'a DomainConfig,
+    /// The flavour's lines in the configuration.
+    flavour: String,
+    origin: Origin,
+    /// Limit of the time in chaosd.
+    limit_ms: f64,
 }
 
-#[allow(clippy::too_many_arguments)]
-fn one(
+pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result<()> {
+    let redis = config("redis.cfg", &["memory=8"])?;
+    let flavour = "memory='8M'\nbridges=['xenbr0']\n";
+    let kernel = format!("kernel='{}'\n", fs::canonicalize(&redis.kernel)?.display());
+    let from_shell = Case {
+        what: "redis from a shell",
+        config: &redis,
+        flavour: flavour.into(),
+        origin: Origin::Pool,
+        limit_ms: limits::SHELL,
+    };
+    let warm = Case {
+        what: "redis from a warm shell",
+        flavour: format!("{flavour}{kernel}"),
+        origin: Origin::Warm,
+        limit_ms: limits::WARM_SHELL,
+        ..from_shell
+    };
+    for case in [from_shell, warm] {
+        let mut daemon = Daemon::start(&case.flavour, SHELLS)?;
+        in_daemon(host, &case, &mut daemon, rounds, report)?;
+        whole(host, &case, &mut daemon, rounds, report)?;
+        daemon.stop()?;
+    }
+
+    fs::write(DISK, vec![0; 1 << 20])?;
+    let vifs = "vif=['bridge=xenbr0,ip=10.0.0.2/24','bridge=xenbr0']";
+    let disk = format!("disk=['{DISK},raw,xvda,w']");
+    let devices = config("redis.cfg", &["memory=8", vifs, &disk])?;
+    let case = Case {
+        what: "redis with two vifs and a disk, from a warm shell",
+        config: &devices,
+        flavour: format!("memory='8M'\nbridges=['xenbr0','xenbr0']\ndisks=1\n{kernel}"),
+        origin: Origin::Warm,
+        limit_ms: limits::DEVICES,
+    };
+    let mut daemon = Daemon::start(&case.flavour, SHELLS)?;
+    in_daemon(host, &case, &mut daemon, rounds, report)?;
+    daemon.stop()?;
+    Ok(fs::remove_file(DISK)?)
+}
+
+/// Times creates in chaosd, by stage.
+fn in_daemon(
     host: &Host,
-    what: &str,
-    config: &DomainConfig,
-    origin: Origin,
-    limit_ms: f64,
-    whole_ms: f64,
+    case: &Case<'_>,
+    daemon: &mut Daemon,
     rounds: usize,
     report: &mut Report,
 ) -> Result<()> {
-    let kernel = fs::canonicalize(&config.kernel)?;
-    let warm = match origin {
-        Origin::Warm => format!("kernel='{}'", kernel.display()),
-        _ => String::new(),
-    };
-    let mut daemon = Daemon::start(&format!("memory='8M'\nbridges=['xenbr0']\n{warm}"), SHELLS)?;
+    let what = case.what;
     let noxsd = Service::find("noxsd")?;
-    let (mut totals, mut stages) = (Vec::new(), Vec::<(String, Vec<u64>)>::new());
-    let (mut unpauses, mut wholes) = (Vec::new(), Vec::new());
+    let (mut totals, mut unpauses) = (Vec::new(), Vec::new());
+    let mut stages = Vec::<(String, Vec<u64>)>::new();
     // The first create of a process also pays for one-time set-up.
     for round in 0..=rounds {
         let_xen_scrub();
-        let created = create_paused(config)?;
-        ensure!(created.origin == origin, "{what}: the shell was {}", created.origin.as_str());
+        let created = create_paused(case.config)?;
+        let origin = created.origin;
+        ensure!(origin == case.origin, "{what}: the shell was {}", origin.as_str());
         let unpause_ns = unpause(host, &noxsd, created.domid)?;
-        guests::destroy(host, &config.name)?;
+        guests::destroy(host, &case.config.name)?;
         daemon.wait_until_full()?;
         if round == 0 {
             continue;
@@ -75,18 +106,31 @@ fn one(
             stages[number].1.push(ns);
         }
     }
-    for _ in 0..rounds {
-        let_xen_scrub();
-        wholes.push(exec::run("chaos", &["create", "--quiet", "redis.cfg"])?);
-        guests::destroy(host, &config.name)?;
-        daemon.wait_until_full()?;
-    }
-    daemon.stop()?;
-    report.times(format!("{what}: in chaosd, until it runs"), Some(limit_ms), &totals);
+    report.times(format!("{what}: in chaosd, until it runs"), Some(case.limit_ms), &totals);
     for (name, samples) in stages {
         report.times(format!("  {name}"), None, &samples);
     }
     report.times("  unpause", None, &unpauses);
-    report.times(format!("{what}: chaos create, exec to exit"), Some(whole_ms), &wholes);
+    Ok(())
+}
+
+/// Times the whole command.
+fn whole(
+    host: &Host,
+    case: &Case<'_>,
+    daemon: &mut Daemon,
+    rounds: usize,
+    report: &mut Report,
+) -> Result<()> {
+    #[allow(clippy::cast_precision_loss)]
+    let limit = exec::run("exits", &[])? as f64 / 1e6 + limits::CREATE_FROM_SHELL;
+    let mut wholes = Vec::new();
+    for _ in 0..rounds {
+        let_xen_scrub();
+        wholes.push(exec::run("chaos", &["create", "--quiet", "redis.cfg"])?);
+        guests::destroy(host, &case.config.name)?;
+        daemon.wait_until_full()?;
+    }
+    report.times(format!("{}: chaos create, exec to exit", case.what), Some(limit), &wholes);
     Ok(())
 }

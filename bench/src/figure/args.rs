@@ -21,6 +21,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Figure {
+    Block,
     Boot,
     Create,
     Density,

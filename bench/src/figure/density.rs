@@ -3,14 +3,13 @@
 //! takes, how much memory of Xen, dom0 and the daemons each guest costs, and how long each guest
 //! takes to power off. All guests answer the request to power off, so all of them were alive.
 
-use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use chaos::guests::{self, GuestState, Host, ShutdownOptions};
 use chaos_bench::chaosd::Daemon;
-use chaos_bench::guest::{Service, config, nanoseconds};
+use chaos_bench::guest::{Service, config, nanoseconds, number_in};
 use chaos_bench::words::PATIENCE;
 use nix::sys::statvfs::statvfs;
 use noxs::Request;
@@ -80,9 +79,9 @@ impl Memory {
         let used = (records.blocks() - records.blocks_free()) * records.fragment_size();
         Ok(Self {
             xen: -i64::try_from(host.xen.physinfo()?.free.to_kib().0)?,
-            dom0: -number(Path::new("/proc/meminfo"), "MemAvailable:")?,
-            noxsd: of_process(noxsd.folder())?,
-            chaosd: of_process(&Path::new("/proc").join(daemon.pid().to_string()))?,
+            dom0: -i64::try_from(number_in(Path::new("/proc/meminfo"), "MemAvailable:")?)?,
+            noxsd: i64::try_from(noxsd.private_kib()?)?,
+            chaosd: i64::try_from(Service::with_id(daemon.pid()).private_kib()?)?,
             records: i64::try_from(used)? / 1024,
         })
     }
@@ -103,19 +102,4 @@ impl Memory {
         }
         samples.add("KiB: ours", guests, ours.iter().map(|(_, kib)| kib).sum())
     }
-}
-
-/// Returns the private memory of the process with this folder in `/proc`, in KiB (`Private_Clean`
-/// and `Private_Dirty` in Linux's `Documentation/filesystems/proc.rst`).
-fn of_process(folder: &Path) -> Result<i64> {
-    let file = folder.join("smaps_rollup");
-    Ok(number(&file, "Private_Clean:")? + number(&file, "Private_Dirty:")?)
-}
-
-/// Returns the number that follows a word in a file of `/proc`.
-fn number(file: &Path, word: &str) -> Result<i64> {
-    let text = fs::read_to_string(file)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(word));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.with_context(|| format!("{} has no {word}", file.display()))?.parse()?)
 }

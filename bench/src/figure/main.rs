@@ -8,6 +8,7 @@
 //! Each figure has a module here, which measures it, and one in `report`, which describes its plot.
 
 mod args;
+mod block;
 mod boot;
 mod containers;
 mod create;
@@ -17,6 +18,7 @@ mod idle;
 mod image;
 mod krata;
 mod linux;
+mod linux_guest;
 mod parts;
 mod restart;
 mod samples;
@@ -37,6 +39,7 @@ fn main() -> Result<()> {
     let host = Host::open_caching()?;
     let mut samples = Samples::new(&host)?;
     match args.figure {
+        Figure::Block => block::measure(&host, &args, &mut samples),
         Figure::Boot => boot::measure(&host, &args, &mut samples),
         Figure::Create => create::measure(&host, &args, &mut samples),
         Figure::Density => density::measure(&host, &args, &mut samples),

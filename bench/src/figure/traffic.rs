@@ -6,7 +6,6 @@
 use std::fs;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, absolute};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,13 +17,12 @@ use chaos_bench::guest::{Service, nanoseconds};
 use chaos_bench::redis;
 
 use crate::args::Args;
+use crate::linux_guest;
 use crate::samples::Samples;
 use crate::used::Used;
 
 const PORT: u16 = 6379;
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the Linux guest may take to boot.
-const BOOT: Duration = Duration::from_secs(120);
 
 /// The tests that `redis-benchmark` runs, and the numbers of parallel clients.
 const TESTS: [&str; 2] = ["SET", "GET"];
@@ -53,29 +51,10 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
 
 /// Creates, with xl, a Linux guest that runs Debian's redis-server, and waits until it answers.
 fn linux() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let top = folder.path();
-    for file in with_libraries()? {
-        let to = top.join(file.trim_start_matches('/'));
-        fs::create_dir_all(to.parent().context("a library's path has no folder")?)?;
-        fs::copy(&file, to)?;
-    }
-    let start = top.join("start");
-    fs::write(
-        &start,
-        format!("#!/bin/busybox sh\nexec {REDIS_SERVER} --save '' --protected-mode no\n"),
-    )?;
-    fs::set_permissions(&start, fs::Permissions::from_mode(0o755))?;
-    // Linux unpacks concatenated archives one after the other (initramfs-buffer-format.rst).
-    let archive = Command::new("sh")
-        .args(["-c", "find . | cpio -o -H newc"])
-        .current_dir(top)
-        .stderr(Stdio::null())
-        .output()?;
-    ensure!(archive.status.success(), "cannot build the Linux guest's ramdisk with cpio");
-    let mut ramdisk = fs::read("linux.cpio").context("cannot read the Linux guest's ramdisk")?;
-    ramdisk.extend(archive.stdout);
-    fs::write("/tmp/linux-redis.cpio", ramdisk)?;
+    let files = with_libraries()?;
+    let files: Vec<_> = files.iter().map(|file| (Path::new(file), Path::new(file))).collect();
+    let start = format!("exec {REDIS_SERVER} --save '' --protected-mode no");
+    linux_guest::ramdisk(&files, &start, Path::new("/tmp/linux-redis.cpio"))?;
     let text = format!(
         "name='linux'\ntype='pvh'\nkernel='{}'\nramdisk='/tmp/linux-redis.cpio'\nmemory=256\n\
          vcpus=1\ncmdline='console=hvc0 quiet ip={LINUX}/24'\nvif=['bridge=xenbr0']\n",
@@ -83,13 +62,7 @@ fn linux() -> Result<()> {
     );
     fs::write("/tmp/linux-redis.cfg", text)?;
     run("xl", &["create", "-q", "/tmp/linux-redis.cfg"])?;
-    let address = SocketAddr::new(LINUX.parse()?, PORT);
-    let deadline = Instant::now() + BOOT;
-    // Until the guest has an address, the attempt waits; until redis-server listens, it is refused.
-    while let Err(error) = TcpStream::connect_timeout(&address, PATIENCE) {
-        ensure!(Instant::now() < deadline, "the Linux guest does not answer: {error}");
-    }
-    Ok(())
+    linux_guest::connect(SocketAddr::new(LINUX.parse()?, PORT)).map(drop)
 }
 
 /// Returns the paths of redis-server, its libraries and the dynamic linker.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! All figures.
 
+mod block;
 mod boot;
 mod create;
 mod density;
@@ -13,7 +14,8 @@ mod traffic;
 
 use crate::figure::Figure;
 
-const FIGURES: [&Figure; 9] = [
+const FIGURES: [&Figure; 10] = [
+    &block::FIGURE,
     &boot::FIGURE,
     &create::FIGURE,
     &density::FIGURE,
