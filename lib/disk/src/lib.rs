@@ -16,6 +16,7 @@
 //! mounts, LVM and loop devices away.
 
 mod error;
+mod holders;
 mod identity;
 mod lock;
 mod open;

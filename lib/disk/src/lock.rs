@@ -11,6 +11,8 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use crate::holders;
+
 /// Locks a disk: for writing, or for reading if the guest may only read it. Returns `false` if it is
 /// locked otherwise. A lock for reading does not exclude others for reading.
 ///
@@ -24,11 +26,16 @@ pub fn lock(disk: &impl AsFd, read_only: bool) -> io::Result<bool> {
     }
 }
 
-/// Locks disks as [`lock`] does, and waits for the locks of others until `deadline`. Returns, for
-/// each disk, whether it is locked. The flag beside a disk says whether it is read-only.
+/// Locks disks again that an earlier process had locked, and waits until `deadline` for the locks of
+/// that process and of other writers. Returns, for each disk, whether it is locked. The flag beside
+/// a disk says whether it is read-only.
 ///
 /// A process that was killed holds its locks until the kernel has closed its descriptors and has
 /// ended what it was doing with them.
+///
+/// Whoever may read a file can lock it for reading, and wait for this until the earlier process ends.
+/// So a disk that is not read-only is locked for reading if others have done that, and cannot write:
+/// this excludes all other writers as well, for as long as it is held. Only those others may read.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -36,7 +43,7 @@ pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result
     let mut locked = Vec::with_capacity(disks.len());
     let mut waiting = Vec::new();
     for (number, (disk, read_only)) in disks.iter().enumerate() {
-        locked.push(lock(disk, *read_only)?);
+        locked.push(lock_again(disk, *read_only)?);
         if !locked[number] {
             waiting.push((number, disk.try_clone()?, *read_only));
         }
@@ -49,13 +56,15 @@ pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result
     // latest. What it locks too late is unlocked when the caller has closed the disk.
     thread::Builder::new().name("disk locks".into()).spawn(move || {
         for (number, disk, read_only) in waiting {
+            // For reading: only other writers are waited for.
             let result = loop {
-                match fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(read_only))) {
+                match fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(true))) {
                     Err(Errno::EINTR) => {}
                     result => break result,
                 }
             };
-            if report.send((number, result.is_ok())).is_err() {
+            let is_locked = result.is_ok() && lock_again(&disk, read_only).unwrap_or(false);
+            if report.send((number, is_locked)).is_err() {
                 return;
             }
         }
@@ -68,20 +77,42 @@ pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result
     // The thread may have waited for the first of them alone.
     for ((disk, read_only), is_locked) in disks.iter().zip(&mut locked) {
         if !*is_locked {
-            *is_locked = lock(disk, *read_only)?;
+            *is_locked = lock_again(disk, *read_only)?;
         }
     }
     Ok(locked)
 }
 
+/// Locks a disk as [`lock`] does, or for reading if others have done that.
+fn lock_again(disk: &File, read_only: bool) -> io::Result<bool> {
+    if lock(disk, read_only)? {
+        return Ok(true);
+    }
+    // QEMU locks for reading what it writes.
+    let is_locked = !read_only && lock(disk, true)? && !holders::write(disk)?;
+    if !is_locked && !read_only {
+        unlock(disk)?;
+    }
+    Ok(is_locked)
+}
+
+fn unlock(disk: &File) -> io::Result<()> {
+    let lock = libc::flock { l_type: kind(libc::F_UNLCK), ..whole_file(true) };
+    Ok(fcntl(disk, FcntlArg::F_OFD_SETLK(&lock)).map(drop)?)
+}
+
 /// Returns the description of a lock of a whole file.
 fn whole_file(read_only: bool) -> libc::flock {
-    let kind = if read_only { libc::F_RDLCK } else { libc::F_WRLCK };
-    // The constants of <fcntl.h> are small numbers of type int.
-    let (Ok(l_type), Ok(l_whence)) = (i16::try_from(kind), i16::try_from(libc::SEEK_SET)) else {
-        unreachable!("the constants of <fcntl.h> fit in 16 bits")
-    };
-    libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 }
+    let l_type = kind(if read_only { libc::F_RDLCK } else { libc::F_WRLCK });
+    libc::flock { l_type, l_whence: kind(libc::SEEK_SET), l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+/// Returns a constant of `<fcntl.h>` in the type of the fields of `struct flock`.
+fn kind(constant: i32) -> i16 {
+    match i16::try_from(constant) {
+        Ok(kind) => kind,
+        Err(_) => unreachable!("the constants of <fcntl.h> fit in 16 bits"),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +140,28 @@ mod tests {
         assert!(!lock(&three, false).unwrap());
         drop(two);
         assert!(lock(&three, false).unwrap());
+    }
+
+    #[test]
+    fn a_reader_neither_delays_nor_prevents_the_lock_of_a_restarted_writer() {
+        if !holders::tests::sees_all_processes() {
+            return;
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [earlier, writer, other] = [0; 3].map(|_| opened(file.path()));
+        assert!(lock(&earlier, false).unwrap());
+        // A user who may only read the file waits for its lock.
+        let reader = File::open(file.path()).unwrap();
+        let disk = reader.try_clone().unwrap();
+        let waits = thread::spawn(move || fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(true))));
+        drop(earlier);
+        waits.join().unwrap().unwrap();
+        // The deadline has passed: nothing may be waited for.
+        assert_eq!(lock_all_before(&[(&writer, false)], Instant::now()).unwrap(), [true]);
+        assert!(!lock(&other, false).unwrap());
+        drop(reader);
+        assert!(!lock(&other, false).unwrap(), "there is no other writer afterwards either");
+        assert!(lock(&writer, false).unwrap(), "but the writer may have all of it");
     }
 
     #[test]
