@@ -16,7 +16,6 @@
 //! mounts, LVM and loop devices away.
 
 mod error;
-mod holders;
 mod identity;
 mod lock;
 mod open;
