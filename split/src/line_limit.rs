@@ -5,7 +5,7 @@
 //! many, also those about others, and a file would fill the disk.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::members::ROOT;
@@ -16,9 +16,9 @@ const LINES: u32 = 20;
 /// The time for which lines are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The lines of each user.
-#[derive(Debug, Default)]
-pub(crate) struct LineLimit(Mutex<BTreeMap<u32, Counted>>);
+/// The lines of each user. A clone counts the same lines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LineLimit(Arc<Mutex<BTreeMap<u32, Counted>>>);
 
 /// The lines of a user since some time.
 #[derive(Clone, Copy, Debug)]

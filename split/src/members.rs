@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use chaos::config::{Action, DomainConfig};
+use chaos::config::{Action, Backends, DomainConfig};
 use chaos::records::Record;
 use noxs_control::VifAddress;
 use thiserror::Error;
@@ -63,6 +63,13 @@ pub(crate) enum MemberRefusal {
          to create the guest"
     )]
     Disk(u32),
+    /// The guest has a vif that dom0's kernel would serve.
+    #[error(
+        "vif: a guest of user {0} in XenStore mode must have none, because dom0's kernel lets it use \
+         any address, also that of another guest; ask root to create the guest, or use a kernel that \
+         reads the device page"
+    )]
+    Unchecked(u32),
     /// The bridge is not allowed.
     #[error(
         "bridge={bridge}: must be one of {} (bridges= in [members] of chaosd.toml)",
@@ -221,6 +228,7 @@ impl Members {
         if !config.disks.is_empty() {
             return Err(MemberRefusal::Disk(uid));
         }
+        check_backends(uid, config)?;
         if let Some(allowed) = &limits.bridges
             && let Some(vif) = config.vifs.iter().find(|vif| !allowed.contains(&vif.bridge))
         {
@@ -252,6 +260,16 @@ impl Members {
         }
         Ok(())
     }
+}
+
+/// Checks that the vifs of a member's guest are served by `noxsd`, which checks addresses. Check this
+/// again when the kernel has decided how the guest finds its devices.
+///
+/// # Errors
+/// dom0's kernel would serve them.
+pub(crate) fn check_backends(uid: u32, config: &DomainConfig) -> Result<(), MemberRefusal> {
+    let is_unchecked = config.store.backends() != Backends::Noxsd && !config.vifs.is_empty();
+    if uid != ROOT && is_unchecked { Err(MemberRefusal::Unchecked(uid)) } else { Ok(()) }
 }
 
 /// What some guests take together.
@@ -331,6 +349,19 @@ mod tests {
         assert_eq!(refused, MemberRefusal::AllGuests { used: 3, limit: 3 });
         assert!(refused.is_of_number());
         assert_eq!(members.check(9, &small, &limits, Some(&[3; 16])), Ok(()), "its successor");
+    }
+
+    #[test]
+    fn the_vifs_of_a_member_are_served_by_noxsd() {
+        let members = Members::default();
+        let vif = config("store='xenstore'\nvif=['']");
+        let refused = Err(MemberRefusal::Unchecked(7));
+        assert_eq!(members.check(7, &vif, &limits(), None), refused);
+        assert_eq!(check_backends(7, &vif), refused);
+        assert_eq!(check_backends(ROOT, &vif), Ok(()));
+        for allowed in ["store='xenstore'", "store='noxs'\nvif=['']"] {
+            assert_eq!(members.check(7, &config(allowed), &limits(), None), Ok(()), "{allowed}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! of another user ends.
 
 use chaos::config::{DomainConfig, VifConfig};
+use chaos::guests;
 use chaos::records::{Record, RecordError, Records};
 use noxs_control::VifAddress;
 
@@ -42,10 +43,12 @@ fn shared(config: &DomainConfig, record: &Record) -> Option<VifAddress> {
         if vif.bridge != other.bridge {
             return None;
         }
-        let mac = vif.mac.filter(|mac| other.mac == Some(*mac)).map(VifAddress::Mac);
+        // Also one that the config does not name: it is derived from the IPv4 address, of which it
+        // has a part only, so that guests of different networks may have the same.
+        let mac = guests::fixed_mac(vif).filter(|mac| guests::fixed_mac(other) == Some(*mac));
         let address = |vif: &VifConfig| vif.ip.as_ref().map(|ip| ip.address);
         let ipv4 = address(vif).filter(|ipv4| address(other) == Some(*ipv4));
-        mac.or(ipv4.map(VifAddress::Ipv4))
+        ipv4.map(VifAddress::Ipv4).or(mac.map(VifAddress::Mac))
     };
     let others = &record.config.vifs;
     config.vifs.iter().flat_map(|vif| others.iter().map(move |other| (vif, other))).find_map(of_vif)
@@ -86,6 +89,13 @@ mod tests {
         assert_eq!(found(ip, |owner| owner != ROOT), None, "it is its owner's");
         let mac = found("'bridge=b,ip=10.0.0.6/24,mac=00:16:3e:00:00:05'", |_| true);
         assert!(matches!(mac, Some(VifAddress::Mac(_))), "{mac:?}");
+        // Its MAC address would be derived from the IPv4 address, and be the same.
+        for other in ["11.0.0.5", "10.128.0.5"] {
+            let derived = found(&format!("'bridge=b,ip={other}/24'"), |_| true);
+            assert_eq!(derived, mac, "{other}");
+        }
+        let own = found("'bridge=b,ip=11.0.0.5/24,mac=00:16:3e:00:00:06'", |_| true);
+        assert_eq!(own, None, "no address is derived");
         assert_eq!(found("'bridge=c,ip=10.0.0.5/24'", |_| true), None, "another bridge");
         assert_eq!(found("'bridge=b'", |_| true), None);
         assert_eq!(found("", |_| true), None);

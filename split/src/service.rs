@@ -26,7 +26,7 @@ use crate::answers::{
 use crate::files::CreateFiles;
 use crate::line_limit::LineLimit;
 use crate::loader::{Loaded, Loader};
-use crate::members::{MemberFiles, MemberRefusal, Members, ROOT};
+use crate::members::{MemberFiles, MemberRefusal, Members, ROOT, check_backends};
 use crate::pool::{PoolMarks, Taker};
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
@@ -352,6 +352,7 @@ impl Service {
         let ramdisk = open_ramdisk(ramdisk, &config).map_err(|error| refusal(&error))?;
         let config =
             guests::decide(&self.host, &config, &image, false).map_err(|error| refusal(&error))?;
+        check_backends(peer.uid, &config).map_err(wrong_input)?;
         timings.stage("files");
 
         let options =

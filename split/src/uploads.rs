@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use crate::line_limit::LineLimit;
 use crate::settings::MemberLimits;
 
 /// A file of a user, in memory. Dropping the last reference frees it.
@@ -47,6 +48,8 @@ pub struct Upload {
 /// All uploaded files that are still in use.
 #[derive(Debug, Default)]
 pub struct Uploads {
+    /// Limits the lines about files that are displaced.
+    lines: LineLimit,
     files: Mutex<Vec<Entry>>,
     /// The key of the hashes. No user knows it, so none can make files that are compared in vain.
     key: RandomState,
@@ -120,6 +123,11 @@ impl UploadProblem {
 }
 
 impl Uploads {
+    /// Returns a list without files. `lines` limits the lines of the log about them.
+    pub(crate) fn new(lines: LineLimit) -> Self {
+        Self { lines, ..Self::default() }
+    }
+
     /// Begins an upload of `length` bytes by a user. If the limit of all users would be exceeded
     /// and the user has no other file without a guest, drops such files of users who have as much
     /// or more.
@@ -155,11 +163,14 @@ impl Uploads {
             for file in displaced {
                 file.free().map_err(UploadProblem::Memory)?;
                 files.retain(|entry| entry.file.as_ptr() != Arc::as_ptr(&file));
-                tracing::warn!(
-                    "dropped a file of {} KiB that user {} had uploaded: user {uid} needs the memory",
-                    file.length.div_ceil(1024),
-                    file.uid
-                );
+                if self.lines.allows(uid) {
+                    tracing::warn!(
+                        "dropped a file of {} KiB that user {} had uploaded: user {uid} needs the \
+                         memory",
+                        file.length.div_ceil(1024),
+                        file.uid
+                    );
+                }
             }
         }
         let file =
@@ -395,6 +406,21 @@ mod tests {
             .unwrap_err();
         assert!(matches!(larger, UploadProblem::Total { .. }), "{larger}");
         assert!(first.append(&[1; 60 << 10]).unwrap(), "it was not displaced");
+    }
+
+    #[test]
+    fn users_who_displace_each_others_files_fill_no_log() {
+        let lines = LineLimit::default();
+        let (uploads, limits) = (Uploads::new(lines.clone()), limits(100, 150));
+        let mut held = [None, None];
+        for turn in 0..100 {
+            let own = turn % 2;
+            // The other one displaced it.
+            held[own] = None;
+            held[own] = Some(uploads.begin(7 + u32::from(own == 1), 100 << 10, &limits).unwrap());
+        }
+        assert!(!lines.allows(7) && !lines.allows(8), "these lines are counted");
+        assert!(lines.allows(9));
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub use resolve::{Guest, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
 pub use state::GuestState;
+pub use vif_plan::fixed_mac;
 pub use watch::DomainWatch;
 
 #[cfg(test)]

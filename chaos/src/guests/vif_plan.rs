@@ -34,9 +34,9 @@ impl<'a> VifPlans<'a> {
     pub(super) fn new(configs: &'a [VifConfig]) -> Result<Self, LifecycleError> {
         let mut vifs = Vec::<VifPlan<'_>>::with_capacity(configs.len());
         for config in configs {
-            let mut mac = match config.mac {
+            let mut mac = match fixed_mac(config) {
                 Some(mac) => mac,
-                None => automatic_mac(config)?,
+                None => random_mac()?,
             };
             let is_taken = |mac| {
                 configs.iter().any(|other| other.mac == Some(mac))
@@ -113,19 +113,17 @@ pub(super) fn identity(config: &VifConfig, mac: MacAddr) -> VifIdentity {
     VifIdentity { mac, ipv4: config.ip.map(|ip| ip.address), mtu: config.mtu, rate: config.rate }
 }
 
-/// Returns a MAC address with Xen's prefix, as xl does.
-///
-/// It is derived from the guest's IPv4 address, if there is one: then the guests of a network
-/// differ, and a successor with the same IPv4 address is reached by neighbours that still have its
-/// predecessor in their ARP cache. Otherwise it is random.
-fn automatic_mac(config: &VifConfig) -> Result<MacAddr, LifecycleError> {
-    match config.ip {
-        Some(ip) => {
-            let [_, a, b, c] = ip.address.octets();
-            Ok(with_prefix([a, b, c]))
-        }
-        None => random_mac(),
-    }
+/// Returns the MAC address that a vif gets unless another vif has it: the one in its config, or else
+/// one with Xen's prefix that is derived from its IPv4 address. Then the guests of a network differ,
+/// and a successor with the same IPv4 address is reached by neighbours that still have its
+/// predecessor in their ARP cache. `None` if the address is random, as xl's are.
+#[must_use]
+pub fn fixed_mac(config: &VifConfig) -> Option<MacAddr> {
+    let derived = || {
+        let [_, a, b, c] = config.ip?.address.octets();
+        Some(with_prefix([a, b, c]))
+    };
+    config.mac.or_else(derived)
 }
 
 fn random_mac() -> Result<MacAddr, LifecycleError> {

@@ -24,11 +24,17 @@ pub fn lock(disk: &impl AsFd, read_only: bool) -> io::Result<bool> {
     }
 }
 
-/// Locks disks as [`lock`] does, and waits for the locks of others until `deadline`. Returns, for
-/// each disk, whether it is locked. The flag beside a disk says whether it is read-only.
+/// Locks disks again that an earlier process had locked, and waits until `deadline` for the locks of
+/// that process and of other writers. Returns, for each disk, whether it is locked. The flag beside
+/// a disk says whether it is read-only.
 ///
 /// A process that was killed holds its locks until the kernel has closed its descriptors and has
 /// ended what it was doing with them.
+///
+/// Who may read a file can lock it for reading, and wait for this until the earlier process ends.
+/// So a disk that is not read-only is locked for reading if others have done that: this excludes all
+/// writers that lock as well. QEMU locks single bytes for reading of what it writes, and such a disk
+/// is not locked.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -36,7 +42,7 @@ pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result
     let mut locked = Vec::with_capacity(disks.len());
     let mut waiting = Vec::new();
     for (number, (disk, read_only)) in disks.iter().enumerate() {
-        locked.push(lock(disk, *read_only)?);
+        locked.push(lock_again(disk, *read_only)?);
         if !locked[number] {
             waiting.push((number, disk.try_clone()?, *read_only));
         }
@@ -49,13 +55,15 @@ pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result
     // latest. What it locks too late is unlocked when the caller has closed the disk.
     thread::Builder::new().name("disk locks".into()).spawn(move || {
         for (number, disk, read_only) in waiting {
+            // For reading: only other writers are waited for.
             let result = loop {
-                match fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(read_only))) {
+                match fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(true))) {
                     Err(Errno::EINTR) => {}
                     result => break result,
                 }
             };
-            if report.send((number, result.is_ok())).is_err() {
+            let is_locked = result.is_ok() && lock_again(&disk, read_only).unwrap_or(false);
+            if report.send((number, is_locked)).is_err() {
                 return;
             }
         }
@@ -68,20 +76,40 @@ pub fn lock_all_before(disks: &[(&File, bool)], deadline: Instant) -> io::Result
     // The thread may have waited for the first of them alone.
     for ((disk, read_only), is_locked) in disks.iter().zip(&mut locked) {
         if !*is_locked {
-            *is_locked = lock(disk, *read_only)?;
+            *is_locked = lock_again(disk, *read_only)?;
         }
     }
     Ok(locked)
 }
 
+/// Locks a disk as [`lock`] does, or for reading if others have done that.
+fn lock_again(disk: &File, read_only: bool) -> io::Result<bool> {
+    if lock(disk, read_only)? {
+        return Ok(true);
+    }
+    Ok(!read_only && !qemu_writes(disk)? && lock(disk, true)?)
+}
+
+/// Returns whether a QEMU has a file as a disk that it writes: it locks the byte 101 for reading then
+/// (`RAW_LOCK_PERM_BASE` and `BLK_PERM_WRITE` in QEMU's block/file-posix.c).
+fn qemu_writes(disk: &File) -> io::Result<bool> {
+    let mut found = libc::flock { l_start: 101, l_len: 1, ..whole_file(false) };
+    fcntl(disk, FcntlArg::F_OFD_GETLK(&mut found))?;
+    Ok(found.l_type != kind(libc::F_UNLCK) && found.l_len == 1)
+}
+
 /// Returns the description of a lock of a whole file.
 fn whole_file(read_only: bool) -> libc::flock {
-    let kind = if read_only { libc::F_RDLCK } else { libc::F_WRLCK };
-    // The constants of <fcntl.h> are small numbers of type int.
-    let (Ok(l_type), Ok(l_whence)) = (i16::try_from(kind), i16::try_from(libc::SEEK_SET)) else {
-        unreachable!("the constants of <fcntl.h> fit in 16 bits")
-    };
-    libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 }
+    let l_type = kind(if read_only { libc::F_RDLCK } else { libc::F_WRLCK });
+    libc::flock { l_type, l_whence: kind(libc::SEEK_SET), l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+/// Returns a constant of `<fcntl.h>` in the type of the fields of `struct flock`.
+fn kind(constant: i32) -> i16 {
+    match i16::try_from(constant) {
+        Ok(kind) => kind,
+        Err(_) => unreachable!("the constants of <fcntl.h> fit in 16 bits"),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +137,35 @@ mod tests {
         assert!(!lock(&three, false).unwrap());
         drop(two);
         assert!(lock(&three, false).unwrap());
+    }
+
+    #[test]
+    fn a_reader_neither_delays_nor_prevents_the_lock_of_a_restarted_writer() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [earlier, writer, other] = [0; 3].map(|_| opened(file.path()));
+        assert!(lock(&earlier, false).unwrap());
+        // A user who may only read the file waits for its lock.
+        let reader = File::open(file.path()).unwrap();
+        let disk = reader.try_clone().unwrap();
+        let waits = thread::spawn(move || fcntl(&disk, FcntlArg::F_OFD_SETLKW(&whole_file(true))));
+        drop(earlier);
+        waits.join().unwrap().unwrap();
+        // The deadline has passed: nothing may be waited for.
+        assert_eq!(lock_all_before(&[(&writer, false)], Instant::now()).unwrap(), [true]);
+        assert!(!lock(&other, false).unwrap());
+        drop(reader);
+        assert!(!lock(&other, false).unwrap(), "there is no other writer afterwards either");
+        assert!(lock(&writer, false).unwrap(), "but the writer may have all of it");
+    }
+
+    #[test]
+    fn what_qemu_writes_is_not_taken_from_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [qemu, writer] = [0; 2].map(|_| opened(file.path()));
+        let byte = libc::flock { l_start: 101, l_len: 1, ..whole_file(true) };
+        fcntl(&qemu, FcntlArg::F_OFD_SETLK(&byte)).unwrap();
+        assert_eq!(lock_all_before(&[(&writer, false)], Instant::now()).unwrap(), [false]);
+        assert!(lock(&opened(file.path()), true).unwrap(), "it is not locked for writing either");
     }
 
     #[test]

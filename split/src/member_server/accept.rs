@@ -102,11 +102,14 @@ fn admit(
         }
     }
     let held = shared.places.refuse(uid, socket, |largest| {
-        tracing::warn!(
-            "no user other than root can connect to chaosd until one of their connections is \
-             closed, and user {largest}, who has most, does not let them close; remove the user from \
-             the group, and end the user's processes: pkill -KILL -U {largest}"
-        );
+        // The user decides how often that happens.
+        if shared.lines.allows(largest) {
+            tracing::warn!(
+                "no user other than root can connect to chaosd until one of their connections is \
+                 closed, and user {largest}, who has most, does not let them close; remove the user \
+                 from the group, and end the user's processes: pkill -KILL -U {largest}"
+            );
+        }
     });
     spawn(held, move |held| {
         if let Some(packet) = protocol::encode(&refused(FailureClass::Failed, message)) {

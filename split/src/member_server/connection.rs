@@ -234,11 +234,12 @@ mod tests {
     /// Returns a connection whose client is about to upload ten bytes, and the client.
     fn uploading() -> (Connection, UnixStream) {
         let waker = Waker::new(Poll::new().unwrap().registry(), Token(1)).map(Arc::new).unwrap();
-        let places = Arc::new(Places::new(MemberLimits::default(), Arc::clone(&waker)));
+        let lines = LineLimit::default();
+        let places = Places::new(MemberLimits::default(), Arc::clone(&waker), lines.clone());
+        let places = Arc::new(places);
         let (client, socket) = UnixStream::pair().unwrap();
         let held = places.admit(7, socket).unwrap();
         let (uploads, subordinate_users) = (Uploads::default(), "/nonexistent".into());
-        let lines = LineLimit::default();
         let shared = Arc::new(Shared { places, uploads, waker, subordinate_users, lines });
         let peer = Peer { pid: 1, uid: 7 };
         let mut connection = Connection::new(held, peer, shared, channel().0);

@@ -48,7 +48,7 @@ struct Shared {
     waker: Arc<Waker>,
     /// The file with the subordinate users.
     subordinate_users: PathBuf,
-    /// Limits the lines about connections.
+    /// Limits the lines about connections and uploads.
     lines: LineLimit,
 }
 
@@ -96,9 +96,10 @@ impl MemberServer {
         subordinate_users: &Path,
     ) -> io::Result<Self> {
         listener.set_nonblocking(false)?;
-        let places = Arc::new(Places::new(limits, Arc::clone(&waker)));
-        let (uploads, subordinate_users) = (Uploads::default(), subordinate_users.to_owned());
         let lines = LineLimit::default();
+        let places = Arc::new(Places::new(limits, Arc::clone(&waker), lines.clone()));
+        let uploads = Uploads::new(lines.clone());
+        let subordinate_users = subordinate_users.to_owned();
         let shared = Arc::new(Shared { places, uploads, waker, subordinate_users, lines });
         let (sender, orders) = channel();
         accept::start(listener, Arc::clone(&shared), sender)?;

@@ -15,6 +15,7 @@ use mio::Waker;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 
+use crate::line_limit::LineLimit;
 use crate::settings::MemberLimits;
 
 /// The most connections of users other than root that are served at the same time.
@@ -33,6 +34,7 @@ pub(super) struct Places {
     changed: Condvar,
     /// Wakes the main thread, which waits for the last connection after [`Places::stop`].
     waker: Arc<Waker>,
+    lines: LineLimit,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,8 @@ pub(super) struct Place {
 }
 
 impl Places {
-    pub(super) fn new(limits: MemberLimits, waker: Arc<Waker>) -> Self {
+    /// Returns places of which none is taken. `lines` limits the lines of the log about them.
+    pub(super) fn new(limits: MemberLimits, waker: Arc<Waker>, lines: LineLimit) -> Self {
         let state = State {
             connections: HashMap::new(),
             limits,
@@ -137,7 +140,7 @@ impl Places {
             listener: None,
             stops: false,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new(), waker }
+        Self { state: Mutex::new(state), changed: Condvar::new(), waker, lines }
     }
 
     /// Notes the listening socket. The caller calls [`closes`](Self::closes) before it closes it.
@@ -172,7 +175,7 @@ impl Places {
         }
         let has_thread = state.connections.len() < MAX_THREADS;
         let has_place = has_thread && state.served().count() < MEMBER_CLIENTS;
-        let is_admitted = has_place || (has_thread && state.evict(uid));
+        let is_admitted = has_place || (has_thread && state.evict(uid, &self.lines));
         if !is_admitted {
             return Err((socket, PlaceRefusal::Full));
         }
@@ -287,7 +290,7 @@ impl State {
     }
 
     /// Ends an idle connection of a user who has more than `uid`. Returns `false` if there is none.
-    fn evict(&mut self, uid: u32) -> bool {
+    fn evict(&mut self, uid: u32, lines: &LineLimit) -> bool {
         let mut counts: HashMap<u32, usize> = HashMap::new();
         for connection in self.served() {
             *counts.entry(connection.uid).or_default() += 1;
@@ -302,11 +305,14 @@ impl State {
         let chosen =
             idle.max_by_key(|(connection, _)| (count(connection), u64::MAX - connection.heard));
         let Some((connection, socket)) = chosen else { return false };
-        tracing::info!(
-            "ended a connection of user {}, the one that was silent longest: users other than root \
-             have {MEMBER_CLIENTS}, the maximum, and user {uid} has fewer",
-            connection.uid
-        );
+        // Each of two users could end the other's again and again.
+        if lines.allows(uid) {
+            tracing::info!(
+                "ended a connection of user {}, the one that was silent longest: users other than \
+                 root have {MEMBER_CLIENTS}, the maximum, and user {uid} has fewer",
+                connection.uid
+            );
+        }
         end(socket);
         connection.stage = Stage::Ends(socket);
         true

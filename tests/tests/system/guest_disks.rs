@@ -4,8 +4,10 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::thread;
 
-use system_tests::{Bed, Guest, restart_noxsd, run};
+use nix::fcntl::{FcntlArg, fcntl};
+use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
 
 /// Creates an empty image and returns its path.
 fn image(bed: &Bed, name: &str, size: u64) -> String {
@@ -83,6 +85,40 @@ fn no_acknowledged_block_is_lost_while_noxsd_is_killed() {
     }
     let log = guest.wait_for_log("blkbench: check:");
     assert!(log.contains("blkbench: check: blocks=1024 lost=0 torn=0 newest=20000"), "{log}");
+    guest.destroy();
+}
+
+/// A process that may read a file can lock it for reading, as soon as `noxsd` is killed.
+#[test]
+fn who_may_read_the_file_of_a_disk_delays_no_restart_and_takes_no_disk() {
+    let bed = Bed::new();
+    let path = image(&bed, "disk", 4 << 20);
+    let guest = with_disk("blkbench.cfg", &path, "w", "verify qd=16 count=4000 flush=128 run=3");
+    guest.wait_for_log("blkbench: flushed 640\n");
+    let reader = File::open(&path).expect("the image exists");
+    let disk = reader.try_clone().expect("there are descriptors left");
+    let waits = thread::spawn(move || {
+        let lock = nix::libc::flock {
+            l_type: i16::try_from(nix::libc::F_RDLCK).expect("it is a small number"),
+            l_whence: 0,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        fcntl(&disk, FcntlArg::F_OFD_SETLKW(&lock)).expect("the image can be locked");
+    });
+    restart_noxsd();
+    waits.join().expect("it was locked when noxsd was killed");
+    let listed = guest.listed().expect("it is listed");
+    assert_eq!(listed["broken_devices"], serde_json::json!([]));
+    // No other guest gets the disk, with that lock and without it.
+    for reader in [Some(reader), None] {
+        let disk = format!("disk=['{path},raw,xvda,w']");
+        chaos(&["create", "blkbench.cfg", "name='other'", &disk]).refused(1, &["is in use by"]);
+        drop(reader);
+    }
+    let log = guest.wait_for_log("blkbench: check:");
+    assert!(log.contains(" lost=0 torn=0 newest=4000"), "{log}");
     guest.destroy();
 }
 

@@ -181,16 +181,20 @@ fn a_member_gets_no_address_of_a_guest_that_is_restarted() {
     let kernel = bed.file("kernel", fs::read("daytime").expect("the guest is there"));
     let folder = Path::new(&kernel).parent().expect("it is in a folder");
     fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("the mode can be changed");
-    let config = bed.file(
-        "member.cfg",
-        format!(
-            "name='member'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\n\
-             vif=['bridge=xenbr0,ip=10.0.0.3/24 10.0.0.1']\n"
-        ),
-    );
+    let config = |ip: &str| {
+        let text =
+            format!("name='member'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\nvif=['ip={ip}']\n");
+        bed.file("member.cfg", text)
+    };
     restarted_late(&bed, chaosd, guest, || {
-        let reserved = "IPv4 address 10.0.0.3 is that of guest daytime, which is to be restarted";
-        chaos_as(1234, &["create", &config]).refused(2, &[reserved]);
+        // The second one would be given the MAC address that is derived from the guest's.
+        for (ip, address) in [
+            ("10.0.0.3/24", "IPv4 address 10.0.0.3"),
+            ("11.0.0.3/24", "MAC address 00:16:3e:00:00:03"),
+        ] {
+            let reserved = format!("{address} is that of guest daytime, which is to be restarted");
+            chaos_as(1234, &["create", &config(ip)]).refused(2, &[&reserved]);
+        }
     });
 }
 

@@ -1,9 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests that XenStore mode refuses: one clear error, and nothing left behind.
 
-use system_tests::{Guest, XenStoreBed, chaos, run};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use system_tests::{Chaosd, Guest, XenStoreBed, chaos, chaos_as, run};
 
 use crate::DEVICES;
+
+/// Their vifs would be served by the kernel of dom0, which checks no address.
+#[test]
+fn a_member_has_no_vif_in_xenstore_mode() {
+    let bed = XenStoreBed::new();
+    let chaosd = Chaosd::start("memory = '8M'\n");
+    let kernel = bed.bed.file("kernel", fs::read("noop").expect("the guest is there"));
+    let folder = Path::new(&kernel).parent().expect("it is in a folder");
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("the mode can be changed");
+    let config = bed.bed.file(
+        "member.cfg",
+        format!("name='member'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\nstore='xenstore'\n"),
+    );
+    chaos_as(1234, &["create", &config, "vif=['']"])
+        .refused(2, &["user 1234 in XenStore mode must have none"]);
+    chaos_as(1234, &["create", &config]).ok();
+    chaos(&["destroy", "member"]).ok();
+    assert!(chaosd.stop());
+}
 
 #[test]
 fn without_xenstored_there_is_one_clear_error() {

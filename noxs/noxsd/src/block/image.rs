@@ -37,15 +37,31 @@ impl Image {
     ///
     /// # Errors
     /// It is not open as the disk needs it, is too small, or is locked.
-    pub fn new(request: &DiskImage, mut file: File) -> Result<Self, ImageError> {
+    pub fn new(request: &DiskImage, file: File) -> Result<Self, ImageError> {
+        let image = Self::locked(request, file).map_err(ImageError::Refused)?;
+        match disk::lock(&image.file, image.geometry.read_only) {
+            Ok(true) => Ok(image),
+            Ok(false) => match Arc::try_unwrap(image.file) {
+                Ok(file) => Err(ImageError::Locked(file)),
+                Err(_) => unreachable!("no operation has the file yet"),
+            },
+            Err(error) => Err(ImageError::Refused(Refusal::System {
+                what: format!("lock disk {}", image.path),
+                errno: error.to_string(),
+            })),
+        }
+    }
+
+    /// As [`new`](Self::new), for a file that is locked already.
+    ///
+    /// # Errors
+    /// It is not open as the disk needs it, or is too small.
+    pub fn locked(request: &DiskImage, mut file: File) -> Result<Self, Refusal> {
         let DiskImage { path, identity, geometry, discard } = request;
-        let invalid =
-            |what: &str| ImageError::Refused(Refusal::Invalid(format!("disk {path} {what}")));
+        let invalid = |what: &str| Refusal::Invalid(format!("disk {path} {what}"));
         let system = |what: &str| {
             let what = format!("{what} disk {path}");
-            move |error: io::Error| {
-                ImageError::Refused(Refusal::System { what, errno: error.to_string() })
-            }
+            move |error: io::Error| Refusal::System { what, errno: error.to_string() }
         };
         let sectors_are_valid = geometry.is_valid()
             && geometry.sectors > 0
@@ -77,11 +93,6 @@ impl Image {
                      (RLIMIT_FSIZE) was not lifted"
                 )));
             }
-        }
-        match disk::lock(&file, geometry.read_only) {
-            Ok(true) => {}
-            Ok(false) => return Err(ImageError::Locked(file)),
-            Err(error) => return Err(system("lock")(error)),
         }
         let (geometry, discard, identity) = (*geometry, *discard, *identity);
         Ok(Self { file: Arc::new(file), path: path.as_str().into(), identity, geometry, discard })

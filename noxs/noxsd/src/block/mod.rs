@@ -25,6 +25,7 @@
 
 #[cfg(test)]
 pub(crate) mod frontend;
+mod health;
 pub mod image;
 pub mod request;
 pub mod vbd;

@@ -13,6 +13,7 @@ use xen_abi::io::blkif::{
 use xen_ring::{BackRing, Block, BrokenRing, Protocol, SharedPage};
 use zerocopy::IntoBytes;
 
+use super::health::Health;
 use super::image::Image;
 use super::request::{
     Checked, MAX_INDIRECT_SEGMENTS, Refused, Segments, Target, TransferKind, answered_operation,
@@ -77,8 +78,7 @@ struct Started {
     blocked: bool,
     /// Whether the guest wants an event for answers that are published.
     notify: bool,
-    /// Whether the storage failed last, which noxsd has logged.
-    failing: bool,
+    health: Health,
     status: VbdStatus,
 }
 
@@ -162,7 +162,7 @@ impl Vbd {
             waits: false,
             blocked: false,
             notify: false,
-            failing: false,
+            health: Health::default(),
             status: VbdStatus::default(),
         }));
         Ok(waiting?)
@@ -492,8 +492,7 @@ impl Started {
             if error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none() {
                 return BLKIF_RSP_ERROR;
             }
-            let is_new = !std::mem::replace(&mut self.failing, true);
-            if is_new && disks.warnings.take(1, cx.now).is_ok() {
+            if self.health.fails(&mut disks.warnings, cx.now) {
                 let (path, domid) = (&self.image.path, cx.domid);
                 tracing::warn!("disk {path} of domain {domid} fails: {error}");
             }
@@ -506,7 +505,7 @@ impl Started {
             self.status.failed_requests += 1;
             return BLKIF_RSP_ERROR;
         }
-        if std::mem::take(&mut self.failing) {
+        if self.health.works() {
             tracing::info!("disk {} of domain {} works again", self.image.path, cx.domid);
         }
         let bytes = u64::from(taken.bytes);

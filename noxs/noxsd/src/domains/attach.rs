@@ -40,6 +40,8 @@ pub struct AttachFiles {
 pub enum DiskFile {
     /// An open file.
     Open(File),
+    /// An open file that is locked already: an earlier noxsd had it.
+    Locked(File),
     /// A file that an earlier noxsd had and this one does not, and why.
     Lost(String),
 }

@@ -68,6 +68,7 @@ impl<H: Host> Domains<H> {
         now: Instant,
         clients: &mut impl Clients,
     ) {
+        let vifs = identities.len();
         let mut identities = identities.iter();
         for id in self.device_ids(index) {
             let domain = &mut *self.slots[index.0];
@@ -78,7 +79,7 @@ impl<H: Host> Domains<H> {
             device.turn = Some(turn);
             let (memory, domid) = (Rc::clone(&domain.memory), DomId(domain.id.domid));
             let handle = domain.id.handle;
-            let receiver = Receiver { memory, domid, port, turn, handle };
+            let receiver = Receiver { memory, domid, port, turn, handle, vifs };
             let guest = domain.guest;
             if domain.backoff.delay().is_some() {
                 // The port may be masked since an event that no device was there for.

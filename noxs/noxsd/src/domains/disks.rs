@@ -54,6 +54,7 @@ impl<H: Host> Domains<H> {
         }
         let open = |(image, file): (&DiskImage, DiskFile)| match file {
             DiskFile::Lost(why) => Ok(Err(why)),
+            DiskFile::Locked(file) => Image::locked(image, file).map(Ok),
             DiskFile::Open(file) => match Image::new(image, file) {
                 Ok(image) => Ok(Ok(image)),
                 Err(ImageError::Refused(refusal)) => Err(refusal),

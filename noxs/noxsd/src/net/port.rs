@@ -40,6 +40,8 @@ pub struct Receiver<M> {
     pub turn: TurnId,
     /// The domain's handle.
     pub handle: [u8; 16],
+    /// Number of the domain's vifs.
+    pub vifs: usize,
 }
 
 /// A port of a bridge.
@@ -76,9 +78,9 @@ impl<M: SharedPage> BridgePort<M> {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
             accepted: base + vif_ring::ACCEPTED,
+            waiting: Queue::new(receiver.vifs),
             receiver,
             max_frame,
-            waiting: Queue::default(),
             late: false,
             traffic: VifStatus::default(),
             faulty: false,
@@ -371,6 +373,7 @@ mod tests {
             port: LocalPort(1),
             turn,
             handle,
+            vifs: 1,
         };
         let mut port = BridgePort::attach(receiver, 0, 1514);
         let mut transfer = Transfer::default();

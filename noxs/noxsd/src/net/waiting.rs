@@ -4,8 +4,9 @@
 //! A burst is often longer than the number of posted pages, and dropping its end would make TCP
 //! wait for a timeout. But a guest that posts no pages must not take the room of those that do:
 //!
-//! - One queue holds `FRAMES` at most, and never more than a sixteenth of what is free, so that
-//!   room is left however many guests post nothing.
+//! - One queue holds `FRAMES` at most, and those of a guest together never more than a sixteenth of
+//!   what is free, so that room is left however many guests post nothing. Each of a guest's vifs has
+//!   the same part of that, so that none takes another's room.
 //! - The origins of a queue's frames, which are guests or the tap, take turns. A full queue drops
 //!   the newest frame of the origin that has the most, so that no origin takes another's room.
 //! - A guest that has [`MOST_OF_ONE`] frames or [`MOST_BYTES_OF_ONE`] in a queue while others send to the receiver as well
@@ -35,7 +36,7 @@ pub const ALL_BYTES: usize = 32 * 1024 * 1024;
 /// twice the places that it uses, and what the allocator adds.
 pub const OVERHEAD: usize = 96;
 
-/// Part of the free bytes that one queue may take.
+/// Part of the free bytes that the queues of one guest may take.
 const SHARE: usize = 16;
 
 /// Time without a posted page after which frames are dropped if the queues are over half full.
@@ -57,9 +58,11 @@ pub const HOLD: Duration = Duration::from_millis(1);
 /// Queues that are checked in one turn.
 const CHECKS: usize = 64;
 
-/// The frames that wait for one guest.
+/// The frames that wait for a vif of a guest.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
+    /// Number of the guest's other vifs.
+    others: usize,
     /// In the order of their turns. None is empty.
     parts: VecDeque<Part>,
     frames: usize,
@@ -146,9 +149,9 @@ impl Store {
         self.bytes
     }
 
-    /// Returns the bytes that one queue may hold now.
-    fn share(&self) -> usize {
-        ALL_BYTES.saturating_sub(self.bytes) / SHARE
+    /// Returns the bytes that one queue of a guest with so many vifs may hold now.
+    fn share(&self, vifs: usize) -> usize {
+        ALL_BYTES.saturating_sub(self.bytes) / (SHARE * vifs)
     }
 
     fn is_crowded(&self) -> bool {
@@ -173,6 +176,11 @@ impl Store {
 }
 
 impl Queue {
+    /// Returns an empty queue for one of the `vifs` vifs of a guest.
+    pub(super) fn new(vifs: usize) -> Self {
+        Self { others: vifs.saturating_sub(1), ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.frames == 0
     }
@@ -239,7 +247,7 @@ impl Queue {
         if self.frames >= FRAMES {
             return Some(Full::Frames);
         }
-        (self.bytes + size > store.share()).then_some(Full::Bytes)
+        (self.bytes + size > store.share(self.others + 1)).then_some(Full::Bytes)
     }
 
     /// Drops the newest frame of the origin that has the most of what the queue is full of. Returns

@@ -30,7 +30,7 @@ pub(super) fn open(recorded: &[Recorded]) -> Vec<Vec<DiskFile>> {
     let mut opened: Vec<Result<File, String>> = images.iter().flatten().map(open).collect();
     lock(&images, &mut opened, deadline);
     let mut opened = opened.into_iter().map(|file| match file {
-        Ok(file) => DiskFile::Open(file),
+        Ok(file) => DiskFile::Locked(file),
         Err(why) => DiskFile::Lost(why),
     });
     images.iter().map(|images| opened.by_ref().take(images.len()).collect()).collect()
@@ -136,7 +136,7 @@ mod tests {
 
     fn lost(files: &[DiskFile]) -> Vec<Option<&str>> {
         let why = |file: &DiskFile| match file {
-            DiskFile::Open(_) => None,
+            DiskFile::Open(_) | DiskFile::Locked(_) => None,
             DiskFile::Lost(why) => Some(why.clone()),
         };
         files.iter().map(why).map(|why| why.map(|why| &*why.leak())).collect()

@@ -135,6 +135,28 @@ fn frames_for_guests_that_take_none_make_room_for_others() {
 }
 
 #[test]
+fn the_vifs_of_a_guest_share_what_may_wait_for_it() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    let mut attach = Attach { console: None, ..attach(1) };
+    for index in 1..8 {
+        let ring = DATA_REF + 2 * u32::from(index);
+        let identity = Some(VifIdentity { mac: mac(10 + index), ipv4: None, ..identity(1) });
+        let (tx_ring, rx_ring) = (ring, ring + 1);
+        let first = attach.vifs[0].clone();
+        attach.vifs.push(VifDevice { index, tx_ring, rx_ring, identity, ..first });
+    }
+    bed.attach(&attach).unwrap();
+    for to in [1, 11, 12, 13, 14, 15, 16, 17] {
+        for _ in 0..512 {
+            bed.frame_in(&[&frame_to(to, 99)[..], &[0; 1400]].concat());
+        }
+    }
+    let held = bed.domains.net.waiting_bytes();
+    assert!(held > ALL_BYTES / 32 && held <= ALL_BYTES / 16, "{held}");
+}
+
+#[test]
 fn nothing_is_kept_for_a_guest_that_has_posted_no_page_for_long() {
     let mut bed = Bed::new();
     let one = bed.running(1);

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Whether the storage behind a disk works, and which changes of that are logged.
+
+use std::time::Instant;
+
+use crate::turns::bucket::Bucket;
+
+/// Whether the storage behind a disk works. A guest decides when that changes: on a full file system
+/// its writes fail, and its reads do not.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    fails: bool,
+    /// Whether the log says that it fails.
+    reported: bool,
+}
+
+impl Health {
+    /// Notes that an operation has failed. Returns whether to log it, which `warnings` limits.
+    pub(super) fn fails(&mut self, warnings: &mut Bucket, now: Instant) -> bool {
+        let is_new = !std::mem::replace(&mut self.fails, true);
+        let reports = is_new && warnings.take(1, now).is_ok();
+        self.reported |= reports;
+        reports
+    }
+
+    /// Notes that an operation has succeeded. Returns whether to log it: only after a failure that
+    /// was logged, so that the limit of those holds for both.
+    pub(super) fn works(&mut self) -> bool {
+        self.fails = false;
+        std::mem::take(&mut self.reported)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_guest_whose_requests_fail_and_succeed_in_turn_adds_few_lines_to_the_log() {
+        let now = Instant::now();
+        let mut warnings = Bucket::new(20, Duration::from_secs(10), 1, now);
+        let mut health = Health::default();
+        assert!(!health.works(), "it never failed");
+        let mut lines = (0, 0);
+        for _ in 0..10_000 {
+            lines.0 += u32::from(health.fails(&mut warnings, now));
+            assert!(!health.fails(&mut warnings, now), "it failed already");
+            lines.1 += u32::from(health.works());
+            assert!(!health.works(), "it worked already");
+        }
+        assert_eq!(lines, (20, 20));
+        let later = now + Duration::from_secs(1);
+        assert!(health.fails(&mut warnings, later) && health.works());
+    }
+}
