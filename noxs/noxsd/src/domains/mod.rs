@@ -7,12 +7,15 @@
 //! over all guests.
 
 mod attach;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) mod bed;
 mod configure;
 mod consoles;
 mod device;
 mod disks;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod left_out;
 mod status;
 #[cfg(test)]
