@@ -9,6 +9,7 @@
 mod attach;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod bed;
 mod configure;
 mod consoles;

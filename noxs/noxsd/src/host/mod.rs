@@ -11,6 +11,7 @@ pub mod cx;
 pub mod dom0;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod fake;
 pub mod file_io;
 pub mod serving;

@@ -20,6 +20,7 @@ pub mod flood;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 #[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod frontend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
