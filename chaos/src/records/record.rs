@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::time::{ClockId, clock_gettime};
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
+use super::stored::{self, StoredError};
 use crate::config::{DomainConfig, Undecided};
 
 /// What dom0 remembers of a domain.
@@ -55,6 +56,14 @@ pub struct DevicePageRecord {
 }
 
 impl Record {
+    /// Decodes the bytes of a record's file, of this version or the previous one.
+    ///
+    /// # Errors
+    /// The bytes have another version, are incomplete, or describe a guest that is not allowed.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StoredError> {
+        stored::decode(bytes)
+    }
+
     /// Returns the record of a domain of root that is created now, unpaused and without a device
     /// page.
     #[must_use]

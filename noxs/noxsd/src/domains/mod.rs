@@ -7,12 +7,16 @@
 //! over all guests.
 
 mod attach;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod bed;
 mod configure;
 mod consoles;
 mod device;
 mod disks;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod left_out;
 mod status;
 #[cfg(test)]

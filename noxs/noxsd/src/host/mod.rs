@@ -9,7 +9,9 @@
 pub mod buffers;
 pub mod cx;
 pub mod dom0;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod fake;
 pub mod file_io;
 pub mod serving;

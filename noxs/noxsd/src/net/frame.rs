@@ -119,7 +119,9 @@ pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> 
     bytes.get(at..at + N)?.try_into().ok()
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod build {
     //! Frames for tests.
 

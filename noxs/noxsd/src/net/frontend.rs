@@ -5,7 +5,9 @@ use xen_abi::io::netif::{ExtraInfo, RxRequest, RxResponse, TxRequest, TxResponse
 use xen_ring::testing::{FakePage, frontend};
 use xen_ring::{NetRx, NetTx};
 
-pub(crate) use xen_ring::testing::frontend::{asked_for_event, producer, responses, set_producer};
+pub(crate) use xen_ring::testing::frontend::responses;
+#[cfg(test)]
+pub(crate) use xen_ring::testing::frontend::{asked_for_event, producer, set_producer};
 
 /// Writes a transmit request into the next slot and moves the index.
 pub(crate) fn send(page: &FakePage, gref: u32, offset: u16, flags: u16, id: u16, size: u16) {

@@ -18,8 +18,12 @@ pub mod dom0;
 pub mod eui64;
 pub mod flood;
 pub mod frame;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code))]
+#[allow(clippy::unwrap_used)]
 pub(crate) mod frontend;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod offload;
 #[cfg(test)]
 pub(crate) mod offload_tests;

@@ -61,7 +61,11 @@ impl Route {
 }
 
 /// Ports that the tables have room for without being moved.
+#[cfg(not(feature = "fuzzing"))]
 const CAPACITY: u32 = 16 * 1024;
+/// A fuzz target creates a switch for each input.
+#[cfg(feature = "fuzzing")]
+const CAPACITY: u32 = 16;
 
 /// Port numbers are below; see [`BridgePortId`].
 const MAX_PORTS: usize = 1 << 17;
