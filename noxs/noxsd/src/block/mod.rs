@@ -42,7 +42,7 @@ use self::request::Target;
 use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart, MAX_OPERATIONS};
 use crate::host::{Host, PAGE_SIZE};
 use crate::turns::TurnId;
-use crate::turns::bucket::Bucket;
+use crate::turns::log_limit::LogLimit;
 
 pub use self::vbd::{Vbd, VbdFault};
 
@@ -56,10 +56,6 @@ pub const DOMAIN_PAGES: usize = 256;
 
 /// Pages that are kept for the next requests, so that a few busy disks allocate none.
 const KEPT_PAGES: usize = 512;
-
-/// Errors of storage that are logged in each [`WARNING_INTERVAL`].
-const WARNINGS: u64 = 20;
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the end of a domain may delay its successor on the same disk.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -84,7 +80,7 @@ pub struct Disks {
     unsubmitted: bool,
     /// Pages that were copied from and to guests since the beginning of a turn.
     work: usize,
-    warnings: Bucket,
+    warnings: LogLimit,
 }
 
 /// A request that was taken.
@@ -116,7 +112,7 @@ impl Disks {
             finished: Vec::new(),
             unsubmitted: false,
             work: 0,
-            warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
+            warnings: LogLimit::new(now),
         }
     }
 

@@ -493,7 +493,7 @@ impl Started {
                 return BLKIF_RSP_ERROR;
             }
             let is_new = !std::mem::replace(&mut self.failing, true);
-            if is_new && disks.warnings.take(1, cx.now).is_ok() {
+            if is_new && disks.warnings.allows(cx.now) {
                 let (path, domid) = (&self.image.path, cx.domid);
                 tracing::warn!("disk {path} of domain {domid} fails: {error}");
             }
