@@ -6,7 +6,7 @@ use crate::Attack::{Balloon, Close, Cover, Revoke, Storm};
 use crate::Outcome::{Ends, Works};
 use crate::{Case, Channel, Page, case};
 
-/// What a guest does whose console no longer works, if everything else does.
+/// What a guest does whose console or whose events no longer work, if everything else does.
 const POWERS_OFF: crate::Outcome = Ends("powered-off");
 
 const STORM: u32 = 5000;
@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     case("revoke-disk", Revoke(Page::Disk), Works),
     // All devices share one event channel.
     case("close-devices", Close(Channel::Devices), POWERS_OFF),
-    case("close-power", Close(Channel::Power), Works),
+    case("close-power", Close(Channel::Power), POWERS_OFF),
     case("storm-devices", Storm(Channel::Devices, STORM), Works),
     case("storm-power", Storm(Channel::Power, STORM), Works),
 ];
