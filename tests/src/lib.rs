@@ -23,6 +23,6 @@ pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use newer::{NewerNoxsd, newer, newer_chaos};
 pub use noxsd::{noxsd_pid, restart_noxsd};
 pub use run::{Ran, chaos, chaos_as, command_as, run};
-pub use watch::wait_for_file;
+pub use watch::{wait_for_change, wait_for_file};
 pub use witness::Witness;
 pub use xenstore::{ConsoleLog, XenStoreBed};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Waits until a file has the expected content.
+//! Waits until a file has the expected content, or a condition is true.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -34,6 +34,31 @@ pub fn wait_for_file(path: &str, what: &str, mut wanted: impl FnMut(&str) -> boo
         let fd = PollFd::new(inotify.as_fd(), PollFlags::POLLIN);
         poll(&mut [fd], timeout).expect("inotify can be polled");
         // The events themselves do not matter, because the whole file is read again.
+        let _ = inotify.read_events();
+    }
+}
+
+/// How often a condition is checked that no file shows.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Waits until a condition is true, which is checked whenever one of the files changes, and from
+/// time to time. `what` says in the panic's message what is wanted.
+///
+/// # Panics
+/// It does not become true in time, or a file does not exist.
+#[track_caller]
+pub fn wait_for_change(paths: &[&str], what: &str, mut condition: impl FnMut() -> bool) {
+    let inotify =
+        Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("inotify can be used");
+    for path in paths {
+        inotify.add_watch(*path, AddWatchFlags::IN_MODIFY).expect("the file exists");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not in time");
+        let fd = PollFd::new(inotify.as_fd(), PollFlags::POLLIN);
+        let interval = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
+        poll(&mut [fd], interval).expect("inotify can be polled");
         let _ = inotify.read_events();
     }
 }

@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+mod attack;
 mod chains;
 mod floods;
 mod frames;
@@ -23,6 +24,9 @@ use crate::transmit::Transmit;
 unikernel::guest!(main);
 
 fn main(guest: Guest) {
+    if let Some(name) = guest.command_line().strip_prefix("attack ") {
+        attack::carry_out(&guest, name);
+    }
     match guest.command_line() {
         "seal" => seal(&guest),
         "panic" => panic!("hostile: this guest panics on purpose"),

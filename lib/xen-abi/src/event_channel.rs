@@ -3,9 +3,18 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub const EVTCHNOP_CLOSE: u64 = 3;
 pub const EVTCHNOP_SEND: u64 = 4;
 pub const EVTCHNOP_STATUS: u64 = 5;
 pub const EVTCHNOP_ALLOC_UNBOUND: u64 = 6;
+
+/// `struct evtchn_close`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct EvtchnClose {
+    pub port: u32,
+}
+const _: () = assert!(size_of::<EvtchnClose>() == 4);
 
 /// `struct evtchn_send`.
 #[repr(C)]

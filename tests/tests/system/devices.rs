@@ -41,7 +41,7 @@ fn hostile(misbehaviour: &str) -> Guest {
 }
 
 /// Returns the devices that a guest has lost, with the reasons.
-fn broken(guest: &Guest) -> Vec<(String, String)> {
+pub(super) fn broken(guest: &Guest) -> Vec<(String, String)> {
     let listed = guest.listed().expect("the guest is listed");
     let text = |value: &Value| value.as_str().expect("devices and reasons are text").to_owned();
     let devices = listed["broken_devices"].as_array().expect("there is a list of broken devices");
@@ -184,7 +184,7 @@ fn frames_with_spoofed_addresses_are_dropped() {
 
 /// Returns whether the bridge has seen a frame from this address. The file has an entry of 16 bytes
 /// for each address, which begins with the address (`struct __fdb_entry` of Linux).
-fn bridge_knows(mac: &str) -> bool {
+pub(super) fn bridge_knows(mac: &str) -> bool {
     let mac: Vec<u8> = mac
         .split(':')
         .map(|byte| u8::from_str_radix(byte, 16).expect("MAC addresses are hexadecimal"))

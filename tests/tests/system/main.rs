@@ -3,6 +3,7 @@
 //!
 //! They share one machine, so they run one after the other, with `--test-threads=1`.
 
+mod attacks;
 mod create;
 mod devices;
 mod disks;

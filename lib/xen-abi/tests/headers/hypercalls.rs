@@ -41,6 +41,7 @@ fn memory_events_grants_and_hvm() {
             gpfn: "gpfn",
         }
     );
+    structure!(t, "struct evtchn_close" = event_channel::EvtchnClose { port: "port" });
     structure!(t, "struct evtchn_send" = event_channel::EvtchnSend { port: "port" });
     structure!(t, "struct sched_shutdown" = sched::SchedShutdown { reason: "reason" });
     structure!(
@@ -151,6 +152,7 @@ fn memory_events_grants_and_hvm() {
         ("XENMEM_add_to_physmap", memory::XENMEM_ADD_TO_PHYSMAP),
         ("SCHEDOP_shutdown", sched::SCHEDOP_SHUTDOWN),
         ("SCHEDOP_poll", sched::SCHEDOP_POLL),
+        ("EVTCHNOP_close", event_channel::EVTCHNOP_CLOSE),
         ("EVTCHNOP_send", event_channel::EVTCHNOP_SEND),
         ("XENMEM_decrease_reservation", memory::XENMEM_DECREASE_RESERVATION),
         ("XENMEM_set_memory_map", memory::XENMEM_SET_MEMORY_MAP),

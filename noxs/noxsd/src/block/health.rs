@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use crate::turns::bucket::Bucket;
+use crate::turns::log_limit::LogLimit;
 
 /// Whether the storage behind a disk works. A guest decides when that changes: on a full file system
 /// its writes fail, and its reads do not.
@@ -16,9 +16,9 @@ pub(super) struct Health {
 
 impl Health {
     /// Notes that an operation has failed. Returns whether to log it, which `warnings` limits.
-    pub(super) fn fails(&mut self, warnings: &mut Bucket, now: Instant) -> bool {
+    pub(super) fn fails(&mut self, warnings: &mut LogLimit, now: Instant) -> bool {
         let is_new = !std::mem::replace(&mut self.fails, true);
-        let reports = is_new && warnings.take(1, now).is_ok();
+        let reports = is_new && warnings.allows(now);
         self.reported |= reports;
         reports
     }
@@ -33,25 +33,24 @@ impl Health {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::turns::log_limit::{INTERVAL, LINES};
 
     #[test]
     fn a_guest_whose_requests_fail_and_succeed_in_turn_adds_few_lines_to_the_log() {
         let now = Instant::now();
-        let mut warnings = Bucket::new(20, Duration::from_secs(10), 1, now);
+        let mut warnings = LogLimit::new(now);
         let mut health = Health::default();
         assert!(!health.works(), "it never failed");
         let mut lines = (0, 0);
         for _ in 0..10_000 {
-            lines.0 += u32::from(health.fails(&mut warnings, now));
+            lines.0 += u64::from(health.fails(&mut warnings, now));
             assert!(!health.fails(&mut warnings, now), "it failed already");
-            lines.1 += u32::from(health.works());
+            lines.1 += u64::from(health.works());
             assert!(!health.works(), "it worked already");
         }
-        assert_eq!(lines, (20, 20));
-        let later = now + Duration::from_secs(1);
+        assert_eq!(lines, (LINES, LINES));
+        let later = now + INTERVAL;
         assert!(health.fails(&mut warnings, later) && health.works());
     }
 }

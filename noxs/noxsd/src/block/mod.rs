@@ -43,7 +43,7 @@ use self::request::Target;
 use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart, MAX_OPERATIONS};
 use crate::host::{Host, PAGE_SIZE};
 use crate::turns::TurnId;
-use crate::turns::bucket::Bucket;
+use crate::turns::log_limit::LogLimit;
 
 pub use self::vbd::{Vbd, VbdFault};
 
@@ -57,10 +57,6 @@ pub const DOMAIN_PAGES: usize = 256;
 
 /// Pages that are kept for the next requests, so that a few busy disks allocate none.
 const KEPT_PAGES: usize = 512;
-
-/// Errors of storage that are logged in each [`WARNING_INTERVAL`].
-const WARNINGS: u64 = 20;
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the end of a domain may delay its successor on the same disk.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -85,7 +81,7 @@ pub struct Disks {
     unsubmitted: bool,
     /// Pages that were copied from and to guests since the beginning of a turn.
     work: usize,
-    warnings: Bucket,
+    warnings: LogLimit,
 }
 
 /// A request that was taken.
@@ -117,7 +113,7 @@ impl Disks {
             finished: Vec::new(),
             unsubmitted: false,
             work: 0,
-            warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
+            warnings: LogLimit::new(now),
         }
     }
 
@@ -143,39 +139,36 @@ impl Disks {
     /// do now, perhaps some of them twice.
     pub fn finish<H: Host>(&mut self, host: &mut H) -> std::vec::Drain<'_, TurnId> {
         if !self.requests.is_empty() {
-            self.unsubmitted = !host.submit_io();
+            host.submit_io();
             let mut finished = std::mem::take(&mut self.finished);
             host.finished_io(&mut finished);
-            let mut begun = false;
             for done in finished.drain(..) {
-                begun |= self.note(done, host);
+                self.note(done, host);
             }
             self.finished = finished;
-            if begun {
-                self.unsubmitted = !host.submit_io();
-            }
+            // A sync follows a barrier, and what was done in part continues.
+            self.unsubmitted = !host.submit_io();
         }
         self.woken.drain(..)
     }
 
-    /// Notes the result of an operation. Returns whether another one was begun.
-    fn note<H: Host>(&mut self, done: FinishedIo, host: &mut H) -> bool {
+    /// Notes the result of an operation. Begins the sync after a barrier.
+    fn note<H: Host>(&mut self, done: FinishedIo, host: &mut H) {
         let FinishedIo { key, result, parts } = done;
-        let Some(pending) = self.requests.get_mut(key) else { return false };
+        let Some(pending) = self.requests.get_mut(key) else { return };
         let Some(turn) = pending.turn else {
             self.requests.remove(key);
             self.free(parts);
-            return false;
+            return;
         };
         if result.is_ok() && std::mem::take(&mut pending.syncs) {
             let file = Arc::clone(&pending.image.file);
             host.begin_io(FileIo { key, file, kind: IoKind::Sync, offset: 0, parts });
-            return true;
+            return;
         }
         pending.parts = parts;
         pending.result = Some(result);
         self.woken.push(turn);
-        false
     }
 
     /// Takes pages for a request, if it is the turn's turn to get some. `waits` says whether the disk

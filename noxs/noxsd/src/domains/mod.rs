@@ -26,7 +26,7 @@ mod turn;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use noxs_control::{DomainId, Refusal};
 use slab::Slab;
@@ -45,13 +45,9 @@ use crate::net::flood::Allowance;
 use crate::net::{BridgeId, BridgeTurns, Net};
 use crate::turns::Turns;
 use crate::turns::backoff::Backoff;
-use crate::turns::bucket::Bucket;
 use crate::turns::id_table::IdTable;
+use crate::turns::log_limit::LogLimit;
 use crate::turns::recent::Recent;
-
-/// Warnings about faults of guests that are logged in each [`WARNING_INTERVAL`].
-const WARNINGS: u64 = 20;
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Domids of guests are below.
 const MAX_DOMAINS: usize = DomId::FIRST_RESERVED.0 as usize;
@@ -121,7 +117,7 @@ pub struct Domains<H: Host> {
     broken: BTreeSet<DomainIndex>,
     /// Domains that are not served, and why.
     left_out: Vec<LeftOut>,
-    warnings: Bucket,
+    warnings: LogLimit,
 }
 
 impl<H: Host> Domains<H> {
@@ -141,7 +137,7 @@ impl<H: Host> Domains<H> {
             log_space: Rc::default(),
             broken: BTreeSet::new(),
             left_out: Vec::new(),
-            warnings: Bucket::new(WARNINGS, WARNING_INTERVAL, 1, now),
+            warnings: LogLimit::new(now),
         }
     }
 
@@ -194,7 +190,7 @@ impl<H: Host> Domains<H> {
     ) {
         let domain = &mut *self.slots[id.domain.0];
         let device = &mut domain.devices[id.device.0];
-        if self.warnings.take(1, now).is_ok() {
+        if self.warnings.allows(now) {
             tracing::warn!("domain {} loses its {}: {fault}", domain.id.domid, device.kind.name());
         }
         device.fault = Some(Box::new(fault));

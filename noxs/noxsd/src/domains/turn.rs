@@ -177,7 +177,7 @@ impl<H: Host> Domains<H> {
             Ok(After::Turn) => self.turns.queue(turn),
             Ok(_) => {}
             Err(fault) => {
-                if self.warnings.take(1, now).is_ok() {
+                if self.warnings.allows(now) {
                     tracing::warn!("{fault}");
                 }
             }

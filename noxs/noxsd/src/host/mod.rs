@@ -95,7 +95,8 @@ pub trait Host {
     /// tries again.
     fn submit_io(&mut self) -> bool;
 
-    /// Appends the results of finished operations.
+    /// Appends the results of finished operations. What was done in part continues, once
+    /// [`submit_io`](Self::submit_io) starts it.
     fn finished_io(&mut self, finished: &mut Vec<FinishedIo>);
 
     /// Waits until an operation is finished, for `timeout` at most.

@@ -4,11 +4,12 @@
 //! Events and timers report work, and turns do it: each owner with work gets one batch at a time,
 //! so that a guest that floods delays only itself. [`bucket`] limits rates, [`backoff`] delays
 //! guests that cause turns for nothing, [`recent`] notices whether a guest is alone, [`id_table`]
-//! maps domids and ports.
+//! maps domids and ports, [`log_limit`] limits lines of the log.
 
 pub mod backoff;
 pub mod bucket;
 pub mod id_table;
+pub mod log_limit;
 pub mod recent;
 
 use std::collections::{BTreeSet, VecDeque};

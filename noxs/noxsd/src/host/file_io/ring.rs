@@ -42,8 +42,49 @@ pub struct Ring {
 /// An operation that the kernel has. Its buffers are on the heap and do not move.
 struct Flying {
     io: FileIo,
-    /// The addresses of its parts, which the kernel reads when the operation is submitted.
+    /// The addresses of what is left of its parts, which the kernel reads when the operation is
+    /// submitted.
     vectors: Vec<libc::iovec>,
+    /// How many bytes were transferred.
+    done: usize,
+}
+
+impl Flying {
+    /// Returns the operation on what is left.
+    fn entry(&self) -> squeue::Entry {
+        let Self { io, vectors, done } = self;
+        let fd = Fd(io.file.as_raw_fd());
+        let count = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
+        let offset = io.offset + *done as u64;
+        match io.kind {
+            IoKind::Read => opcode::Readv::new(fd, vectors.as_ptr(), count).offset(offset).build(),
+            IoKind::Write => {
+                opcode::Writev::new(fd, vectors.as_ptr(), count).offset(offset).build()
+            }
+            IoKind::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
+            IoKind::Discard { length } => {
+                opcode::Fallocate::new(fd, length).offset(offset).mode(PUNCH_HOLE).build()
+            }
+        }
+    }
+
+    /// Counts bytes that were transferred. The kernel must have finished the operation.
+    fn advance(&mut self, mut bytes: usize) {
+        self.done += bytes;
+        let whole = self.vectors.iter().take_while(|vector| {
+            let is_whole = vector.iov_len <= bytes;
+            if is_whole {
+                bytes -= vector.iov_len;
+            }
+            is_whole
+        });
+        let whole = whole.count();
+        self.vectors.drain(..whole);
+        if let Some(vector) = self.vectors.first_mut() {
+            vector.iov_base = vector.iov_base.cast::<u8>().wrapping_add(bytes).cast();
+            vector.iov_len -= bytes;
+        }
+    }
 }
 
 impl std::fmt::Debug for Ring {
@@ -86,30 +127,16 @@ impl Ring {
                 libc::iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() }
             })
             .collect();
-        let number = self.flying.insert(Flying { io, vectors });
-        let Flying { io, vectors } = &self.flying[number];
-        let fd = Fd(io.file.as_raw_fd());
-        let count = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
-        let entry = match io.kind {
-            IoKind::Read => {
-                opcode::Readv::new(fd, vectors.as_ptr(), count).offset(io.offset).build()
-            }
-            IoKind::Write => {
-                opcode::Writev::new(fd, vectors.as_ptr(), count).offset(io.offset).build()
-            }
-            IoKind::Sync => opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(),
-            IoKind::Discard { length } => {
-                opcode::Fallocate::new(fd, length).offset(io.offset).mode(PUNCH_HOLE).build()
-            }
-        };
+        let number = self.flying.insert(Flying { io, vectors, done: 0 });
+        let entry = self.flying[number].entry();
         self.push(&entry.user_data(number as u64));
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: an entry's file, vectors and buffers must stay valid until the operation is
-            // finished. `flying` owns all of them, on the heap, until `finished` has taken the
-            // completion with the entry's number; `drop` leaks what is unfinished.
+            // finished. `flying` owns all of them, on the heap, and changes none until `finished` has
+            // taken the completion with the entry's number; `drop` leaks what is unfinished.
             match unsafe { self.ring.submission().push(entry) } {
                 Ok(()) => return,
                 // The queue is full. The kernel refuses only for lack of memory, or of room for
@@ -138,22 +165,36 @@ impl Ring {
         }
     }
 
-    /// Appends the results of finished operations.
+    /// Appends the results of finished operations. What was transferred in part continues, and
+    /// [`submit`](Self::submit) starts it.
     pub fn finished(&mut self, finished: &mut Vec<FinishedIo>) {
         if self.flying.is_empty() {
             return;
         }
+        let mut again = Vec::new();
         for completion in self.ring.completion() {
             let number = usize::try_from(completion.user_data()).unwrap_or(usize::MAX);
-            let Some(Flying { io, .. }) = self.flying.try_remove(number) else { continue };
-            let result = match completion.result() {
-                error @ ..0 => Err(io::Error::from_raw_os_error(-error)),
-                // The kernel transfers less only at the end of a file that was cut meanwhile, or
-                // before an error.
-                done if usize::try_from(done) == Ok(io.length()) => Ok(()),
-                _ => Err(io::ErrorKind::UnexpectedEof.into()),
+            let Some(flying) = self.flying.get_mut(number) else { continue };
+            let left = flying.io.length() - flying.done;
+            let result = match usize::try_from(completion.result()) {
+                Err(_) => Err(io::Error::from_raw_os_error(-completion.result())),
+                Ok(done) if done == left => Ok(()),
+                // The kernel transfers less before an error, such as of a file system that is full,
+                // and nothing only at the end of a file that was cut meanwhile. The rest has the
+                // error.
+                Ok(done) if (1..left).contains(&done) => {
+                    flying.advance(done);
+                    again.push(number);
+                    continue;
+                }
+                Ok(_) => Err(io::ErrorKind::UnexpectedEof.into()),
             };
+            let io = self.flying.remove(number).io;
             finished.push(FinishedIo { key: io.key, result, parts: io.parts });
+        }
+        for number in again {
+            let entry = self.flying[number].entry();
+            self.push(&entry.user_data(number as u64));
         }
     }
 
@@ -179,7 +220,14 @@ impl Drop for Ring {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+
+    use super::super::{IoPage, IoPart};
     use super::*;
+    use crate::host::PAGE_SIZE;
 
     /// Carries out an operation that stays valid meanwhile, and returns its result.
     fn run(ring: &mut IoUring, entry: &squeue::Entry) -> i32 {
@@ -187,6 +235,54 @@ mod tests {
         unsafe { ring.submission().push(entry) }.unwrap();
         ring.submit_and_wait(1).unwrap();
         ring.completion().next().unwrap().result()
+    }
+
+    /// The kernel transfers less than all of it from a pipe, in which there is not more.
+    #[test]
+    fn a_transfer_of_which_the_kernel_does_a_part_continues() {
+        // Some machines have no io_uring, and threads repeat a transfer until all of it is done.
+        let Ok(mut own) = Ring::new() else { return };
+        let (reader, writer) = io::pipe().unwrap();
+        let bytes: Vec<u8> = (0..=250).cycle().take(10_000).collect();
+        let lengths = [4096, 512, 4096, 1296];
+        let part = |length| IoPart { page: Box::new(IoPage([0; PAGE_SIZE])), length };
+        let file = Arc::new(File::from(OwnedFd::from(reader)));
+        let parts = lengths.map(part).into();
+        own.begin(FileIo { key: 7, file, kind: IoKind::Read, offset: 0, parts });
+        let mut finished = Vec::new();
+        // Within a part, at the end of one, and in the next but one.
+        for piece in [&bytes[..100], &bytes[100..4608], &bytes[4608..9000], &bytes[9000..]] {
+            assert!(finished.is_empty());
+            (&writer).write_all(piece).unwrap();
+            assert!(own.submit());
+            own.wait(Duration::from_secs(30));
+            own.finished(&mut finished);
+        }
+        let [FinishedIo { key: 7, result: Ok(()), parts }] = &finished[..] else {
+            panic!("{finished:?}")
+        };
+        let read: Vec<u8> = parts.iter().flat_map(|part| part.data().to_vec()).collect();
+        assert_eq!(read, bytes);
+    }
+
+    #[test]
+    fn a_transfer_that_ends_early_is_an_error() {
+        let Ok(mut own) = Ring::new() else { return };
+        let (reader, writer) = io::pipe().unwrap();
+        (&writer).write_all(&[1; 100]).unwrap();
+        drop(writer);
+        let parts = vec![IoPart { page: Box::new(IoPage([0; PAGE_SIZE])), length: 512 }];
+        let file = Arc::new(File::from(OwnedFd::from(reader)));
+        own.begin(FileIo { key: 0, file, kind: IoKind::Read, offset: 0, parts });
+        let mut finished = Vec::new();
+        for _ in 0..2 {
+            assert!(finished.is_empty());
+            assert!(own.submit());
+            own.wait(Duration::from_secs(30));
+            own.finished(&mut finished);
+        }
+        let error = finished[0].result.as_ref().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     /// What a noxsd that was taken over could do with its ring: the filter of system calls does not
