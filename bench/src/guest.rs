@@ -161,6 +161,29 @@ impl Service {
         let file = self.0.join("smaps_rollup");
         Ok(number_in(&file, "Private_Clean:")? + number_in(&file, "Private_Dirty:")?)
     }
+
+    /// Returns its private memory in KiB without the pages of guests that it has mapped, which are
+    /// the guests' memory.
+    ///
+    /// # Errors
+    /// It has exited.
+    pub fn own_kib(&self) -> Result<u64> {
+        let text = fs::read_to_string(self.0.join("smaps"))?;
+        let (mut of_guests, mut sum) = (false, 0);
+        for line in text.lines() {
+            // Each mapping begins with its addresses and ends its line with a path, if it has one.
+            let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match first {
+                "Private_Clean:" | "Private_Dirty:" if !of_guests => {
+                    let number = rest.split_whitespace().next().context("smaps has no number")?;
+                    sum += number.parse::<u64>()?;
+                }
+                first if first.contains('-') => of_guests = line.ends_with("/dev/xen/gntdev"),
+                _ => {}
+            }
+        }
+        Ok(sum)
+    }
 }
 
 /// Returns the number that follows a word at the beginning of a line, in a file of `/proc`.

@@ -49,7 +49,8 @@ fn dom0_available_kib() -> Result<u64> {
     number_in(Path::new("/proc/meminfo"), "MemAvailable:")
 }
 
-/// Measures the memory that `noxsd` uses for an idle guest with a console, a vif and a disk.
+/// Measures the memory that `noxsd` uses for an idle guest with a console, a vif and a disk, beside
+/// the guest's own ring pages, which it maps.
 fn of_noxsd(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
     let noxsd = Service::find("noxsd")?;
     let folder = tempfile::tempdir()?;
@@ -58,7 +59,7 @@ fn of_noxsd(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
     for number in 0..=guests {
         // The first guest also pays for what all share.
         if number == 1 {
-            before = noxsd.private_kib()?;
+            before = noxsd.own_kib()?;
         }
         let disk = folder.path().join(number.to_string());
         File::create(&disk)?.set_len(1 << 20)?;
@@ -69,7 +70,7 @@ fn of_noxsd(host: &Host, guests: usize, report: &mut Report) -> Result<()> {
         names.push(config.name);
     }
     #[allow(clippy::cast_precision_loss)]
-    let each = noxsd.private_kib()?.saturating_sub(before) as f64 / guests as f64;
+    let each = noxsd.own_kib()?.saturating_sub(before) as f64 / guests as f64;
     for name in &names {
         guests::destroy(host, name)?;
     }

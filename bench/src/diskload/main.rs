@@ -3,7 +3,8 @@
 //!
 //! It reads and writes a block device past the page cache (`O_DIRECT`), through io_uring. A client
 //! on TCP port 9 sends a line such as `randread bs=4096 qd=32 count=1000`, and receives one with the
-//! time from the first request to the last response: `nanoseconds=52000000`, or `error: ...`.
+//! time from the first request to the last response: `nanoseconds=52000000`, or `error: ...`. It
+//! prints a line when it listens.
 
 mod job;
 mod queue;
@@ -19,6 +20,7 @@ use job::Job;
 fn main() -> Result<()> {
     let disk = std::env::args_os().nth(1).context("usage: diskload DISK")?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 9))?;
+    writeln!(std::io::stdout(), "diskload: ready")?;
     for client in listener.incoming() {
         // What fails is the connection: the client sees it, too.
         let _ = serve(client?, Path::new(&disk));

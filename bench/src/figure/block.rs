@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, absolute};
 
 use anyhow::{Context, Result, ensure};
@@ -137,8 +137,11 @@ fn linux(host: &Host, args: &Args, rounds: usize, samples: &mut Samples) -> Resu
         ramdisk.display()
     );
     fs::write("/tmp/linux-disk.cfg", text)?;
-    run("chaos", &["create", "--quiet", "/tmp/linux-disk.cfg"])?;
-    let mut stream = linux_guest::connect(SocketAddr::new(LINUX.parse()?, PORT))?;
+    linux_guest::boot("linux", "diskload: ready", || {
+        run("chaos", &["create", "--quiet", "/tmp/linux-disk.cfg"]).map(drop)
+    })?;
+    let address = SocketAddr::new(LINUX.parse()?, PORT);
+    let mut stream = TcpStream::connect_timeout(&address, words::PATIENCE)?;
     let mut answers = BufReader::new(stream.try_clone()?);
     let noxsd = Service::find("noxsd")?;
     for case in &CASES {

@@ -2,19 +2,12 @@
 //! A Linux guest that runs a program.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-
-/// How long it may take to boot.
-const BOOT: Duration = Duration::from_secs(120);
-
-/// How long an attempt to connect may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+use chaos_bench::words;
 
 /// Writes a ramdisk with more files (their paths in dom0, and in the guest) and a line of shell that
 /// the guest's init runs in the background.
@@ -41,16 +34,10 @@ pub(crate) fn ramdisk(files: &[(&Path, &Path)], start: &str, to: &Path) -> Resul
     fs::write(to, ramdisk).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// Connects to the program as soon as the guest has booted and the program listens.
-pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
-    let deadline = Instant::now() + BOOT;
-    // Until the guest has an address, the attempt waits; until the program listens, it is refused.
-    loop {
-        match TcpStream::connect_timeout(&address, PATIENCE) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
-                ensure!(Instant::now() < deadline, "the Linux guest does not answer: {error}");
-            }
-        }
-    }
+/// Creates the guest with a command, and waits until its console shows a word.
+pub(crate) fn boot(name: &str, word: &str, create: impl FnOnce() -> Result<()>) -> Result<()> {
+    let log = format!("/var/log/xen/console/guest-{name}.log");
+    fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
+    create()?;
+    words::wait_for_log(Path::new(&log), word).with_context(|| format!("{name} does not boot"))
 }

@@ -61,8 +61,9 @@ fn linux() -> Result<()> {
         absolute("linux")?.display()
     );
     fs::write("/tmp/linux-redis.cfg", text)?;
-    run("xl", &["create", "-q", "/tmp/linux-redis.cfg"])?;
-    linux_guest::connect(SocketAddr::new(LINUX.parse()?, PORT)).map(drop)
+    linux_guest::boot("linux", "Ready to accept connections", || {
+        run("xl", &["create", "-q", "/tmp/linux-redis.cfg"]).map(drop)
+    })
 }
 
 /// Returns the paths of redis-server, its libraries and the dynamic linker.

@@ -107,6 +107,8 @@ pub struct Noxsd {
     connection: Connection,
     /// Whether a request was sent whose reply has not been read.
     pending: bool,
+    /// Whether this process has lifted its limit on the size of files. It is never lowered again.
+    limit_is_lifted: bool,
 }
 
 impl Noxsd {
@@ -115,7 +117,8 @@ impl Noxsd {
     /// # Errors
     /// `noxsd` does not run, or this user may not connect.
     pub fn connect(path: &Path) -> Result<Self, BackendError> {
-        Ok(Self { connection: Connection::connect(&NOXSD, path)?, pending: false })
+        let connection = Connection::connect(&NOXSD, path)?;
+        Ok(Self { connection, pending: false, limit_is_lifted: false })
     }
 
     /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. The files are that of
@@ -148,17 +151,22 @@ impl Noxsd {
     /// # Errors
     /// The kernel refuses.
     pub fn lift_file_limit(&mut self) -> Result<(), BackendError> {
+        if self.limit_is_lifted {
+            return Ok(());
+        }
         let pid = self.connection.process::<Refusal>()?;
         let Some(pid) = Pid::from_raw(pid) else {
             return Err(BackendError::Unexpected(&NOXSD));
         };
         let none = Rlimit { current: None, maximum: None };
         let lifted = prlimit(Some(pid), Resource::Fsize, none);
-        lifted.map(drop).map_err(|errno| BackendError::System {
+        lifted.map_err(|errno| BackendError::System {
             daemon: &NOXSD,
             doing: "lift the limit on the size of files (prlimit) of",
             errno: Errno::from_raw(errno.raw_os_error()),
-        })
+        })?;
+        self.limit_is_lifted = true;
+        Ok(())
     }
 
     /// Waits for the reply to [`begin_configure`](Self::begin_configure). If no reply is pending on

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Recognizes a disk.
 
-use std::fs::Metadata;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use nix::sys::stat::{FileStat, SFlag};
 
 /// What a disk is, whatever path leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,14 +23,16 @@ pub enum Identity {
 impl Identity {
     /// Returns the identity of a file. `None` if it is neither a regular file nor a block device.
     #[must_use]
-    pub fn of(metadata: &Metadata) -> Option<Self> {
-        let kind = metadata.file_type();
-        if kind.is_file() {
-            Some(Self::File { device: metadata.dev(), inode: metadata.ino() })
-        } else if kind.is_block_device() {
-            Some(Self::BlockDevice { number: metadata.rdev() })
-        } else {
-            None
+    pub fn of(status: &FileStat) -> Option<Self> {
+        match kind(status) {
+            SFlag::S_IFREG => Some(Self::File { device: status.st_dev, inode: status.st_ino }),
+            SFlag::S_IFBLK => Some(Self::BlockDevice { number: status.st_rdev }),
+            _ => None,
         }
     }
+}
+
+/// Returns the kind of a file: one of the constants `S_IF*`.
+pub(crate) fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
 }
