@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Recognizes a disk.
 
-use nix::sys::stat::{FileStat, SFlag};
+use rustix::fs::{FileType, Stat};
 
 /// What a disk is, whatever path leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,16 +23,18 @@ pub enum Identity {
 impl Identity {
     /// Returns the identity of a file. `None` if it is neither a regular file nor a block device.
     #[must_use]
-    pub fn of(status: &FileStat) -> Option<Self> {
+    pub fn of(status: &Stat) -> Option<Self> {
         match kind(status) {
-            SFlag::S_IFREG => Some(Self::File { device: status.st_dev, inode: status.st_ino }),
-            SFlag::S_IFBLK => Some(Self::BlockDevice { number: status.st_rdev }),
+            FileType::RegularFile => {
+                Some(Self::File { device: status.st_dev, inode: status.st_ino })
+            }
+            FileType::BlockDevice => Some(Self::BlockDevice { number: status.st_rdev }),
             _ => None,
         }
     }
 }
 
-/// Returns the kind of a file: one of the constants `S_IF*`.
-pub(crate) fn kind(status: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits())
+/// Returns the kind of a file.
+pub(crate) fn kind(status: &Stat) -> FileType {
+    FileType::from_raw_mode(status.st_mode)
 }
