@@ -15,7 +15,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"noxs");
 pub const VERSION_MAJOR: u16 = 1;
 
 /// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
-pub const VERSION_MINOR: u16 = 1;
+pub const VERSION_MINOR: u16 = 2;
 
 /// The ELF note by which a kernel says that it reads the device page. Its owner is [`OWNER`](note::OWNER)
 /// and its type [`VERSION`](note::VERSION).

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's disk, as the engine uses it for snapshots.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use redis_engine::{Disk, DiskFailed};
 use unikernel::block::{self, Buffer, DiskError, Request};
@@ -18,14 +20,27 @@ pub(crate) struct SnapshotDisk {
     buffers: Vec<Buffer>,
     /// Whether a request has failed since the engine has asked.
     failed: bool,
+    /// Where the buffers go when the disk is removed. They are granted for good.
+    spare: Spare,
 }
+
+/// The buffers of a disk that was removed, for the next one.
+pub(crate) type Spare = Rc<RefCell<Vec<Buffer>>>;
 
 impl SnapshotDisk {
     /// Opens the disk.
-    pub(crate) fn open(guest: &mut Guest) -> Result<Self, DiskError> {
+    pub(crate) fn open(guest: &mut Guest, spare: &Spare) -> Result<Self, DiskError> {
         let disk = block::Disk::open(guest, 0)?;
-        let buffers = disk.buffers(guest, BUFFERS, PAGES)?;
-        Ok(Self { disk, buffers, failed: false })
+        let mut buffers = core::mem::take(&mut *spare.borrow_mut());
+        if buffers.is_empty() {
+            buffers = disk.buffers(guest, BUFFERS, PAGES)?;
+        }
+        Ok(Self { disk, buffers, failed: false, spare: Rc::clone(spare) })
+    }
+
+    /// Returns the disk's number.
+    pub(crate) fn number(&self) -> u16 {
+        self.disk.vbd().backend.index
     }
 
     /// Returns the port of the disk's events.
@@ -57,6 +72,12 @@ impl SnapshotDisk {
             self.fail(rejected.error);
         }
         self.disk.start();
+    }
+}
+
+impl Drop for SnapshotDisk {
+    fn drop(&mut self) {
+        self.spare.borrow_mut().append(&mut self.buffers);
     }
 }
 

@@ -50,6 +50,15 @@ const LATEST: u64 = i64::MAX as u64 / 2;
 /// # Panics
 /// If there are more than ten ports: as many as a guest can have vifs, and two more.
 pub fn wait(ports: &[Port], deadline: Option<Instant>) {
+    wait_until(ports, deadline, has_change);
+}
+
+/// Sleeps as [`wait`] does, for a caller that does not look at changes of the list of devices.
+pub(crate) fn wait_for_ports(ports: &[Port], deadline: Option<Instant>) {
+    wait_until(ports, deadline, || false);
+}
+
+fn wait_until(ports: &[Port], deadline: Option<Instant>, is_over: fn() -> bool) {
     let mut numbers = [0; MAX_PORTS + 1];
     let mut count = 0;
     for port in ports.iter().map(|port| port.0).chain(power::port()) {
@@ -63,7 +72,7 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
     let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().clamp(1, LATEST));
     loop {
         serve_power();
-        if take() {
+        if take() || is_over() {
             return;
         }
         // Xen checks the pending bits after it has marked this vCPU as waiting, so an event that
@@ -72,10 +81,19 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
             panic!("cannot wait for events: {error}");
         }
         serve_power();
-        if take() || deadline.is_some() {
+        if take() || deadline.is_some() || is_over() {
             return;
         }
     }
+}
+
+/// Returns whether dom0 has changed the list of devices.
+fn has_change() -> bool {
+    #[cfg(feature = "hot-plug")]
+    let has_change = crate::hot_plug::is_pending();
+    #[cfg(not(feature = "hot-plug"))]
+    let has_change = false;
+    has_change
 }
 
 /// Serves a power request of dom0, if there is one. For loops that may never call [`wait`].
@@ -88,6 +106,6 @@ pub(crate) fn serve_power() {
 /// Sleeps until `deadline`.
 pub fn sleep_until(deadline: Instant) {
     while Instant::now() < deadline {
-        wait(&[], Some(deadline));
+        wait_for_ports(&[], Some(deadline));
     }
 }

@@ -225,7 +225,7 @@ impl Disk {
     /// Sleeps until a request is done, or returns at once if none is in flight.
     pub fn wait(&mut self) {
         while self.is_waiting() {
-            event::wait(&[self.port], None);
+            event::wait_for_ports(&[self.port], None);
         }
     }
 
@@ -302,7 +302,7 @@ impl Disk {
     fn wait_for_response(&mut self) {
         self.start();
         while !self.take_responses() && self.queue.needs_event() {
-            event::wait(&[self.port], None);
+            event::wait_for_ports(&[self.port], None);
         }
     }
 
