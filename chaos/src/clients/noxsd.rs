@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use daemon::client::{ClientError, Connection, Daemon};
 use nix::errno::Errno;
 use noxs_control::{
-    self, Attach, ConsoleRole, ConsoleUse, DeviceNumber, DiskImage, DomainId, DomainStatus, MAX_PACKET, Refusal,
-    Reply, Request, VifDrops, VifIdentity,
+    self, Attach, ConsoleRole, ConsoleUse, DeviceNumber, DiskImage, DomainId, DomainStatus,
+    MAX_PACKET, Refusal, Reply, Request, VifDrops, VifIdentity,
 };
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use xen::units::DomId;

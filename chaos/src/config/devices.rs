@@ -88,11 +88,13 @@ fn parse_arguments<T>(
     let parsed = parse(&mut reader, &value);
     reader.faults.check(OVERRIDES.as_ref(), &sources)?;
     // What is not parsed has a fault.
-    parsed.ok_or_else(|| ConfigErrors::from(ConfigError::Missing {
-        file: OVERRIDES.to_owned(),
-        key: "disk",
-        example: "/srv/a.img,raw,xvda,rw",
-    }))
+    parsed.ok_or_else(|| {
+        ConfigErrors::from(ConfigError::Missing {
+            file: OVERRIDES.to_owned(),
+            key: "disk",
+            example: "/srv/a.img,raw,xvda,rw",
+        })
+    })
 }
 
 /// Returns the members of a setting whose value is a list.

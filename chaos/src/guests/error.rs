@@ -295,7 +295,10 @@ pub enum LifecycleError {
         after: Duration,
     },
     /// The guest has as many vifs as it can have.
-    #[error("guest {name} has {} vifs, and a guest can have no more; detach one first", noxs::MAX_VIFS)]
+    #[error(
+        "guest {name} has {} vifs, and a guest can have no more; detach one first",
+        noxs::MAX_VIFS
+    )]
     TooManyVifs {
         /// The guest.
         name: String,

@@ -176,9 +176,9 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
 /// Returns the numbers of the vifs of a guest, in the order of its config.
 fn numbers(record: &Record) -> impl Iterator<Item = u16> + use<> {
     let page = record.device_page.as_ref();
-    let listed = page.and_then(|page| page.devices.as_ref()).map(|devices| {
-        devices.vifs.iter().map(|vif| vif.number).collect::<Vec<_>>()
-    });
+    let listed = page
+        .and_then(|page| page.devices.as_ref())
+        .map(|devices| devices.vifs.iter().map(|vif| vif.number).collect::<Vec<_>>());
     let positions = 0..u16::try_from(record.config.vifs.len()).unwrap_or(u16::MAX);
     listed.unwrap_or_else(|| positions.collect()).into_iter()
 }

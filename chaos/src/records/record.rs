@@ -3,8 +3,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use noxs_control::DeviceNumber;
 use nix::time::{ClockId, clock_gettime};
+use noxs_control::DeviceNumber;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
 use crate::config::{DomainConfig, Undecided};

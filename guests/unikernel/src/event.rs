@@ -45,7 +45,8 @@ const LATEST: u64 = i64::MAX as u64 / 2;
 ///
 /// An event that arrived before the call ends the wait, so that none is missed between looking for
 /// work and sleeping. A return is a hint to look for work: there may be none, and the deadline may
-/// not have come.
+/// not have come. With the feature `hot-plug` it does not sleep while there is a change of the list of
+/// devices that was not taken (`hot_plug::take`).
 ///
 /// # Panics
 /// If there are more than ten ports: as many as a guest can have vifs, and two more.
@@ -87,13 +88,13 @@ fn wait_until(ports: &[Port], deadline: Option<Instant>, is_over: fn() -> bool) 
     }
 }
 
+#[cfg(feature = "hot-plug")]
+use crate::hot_plug::is_pending as has_change;
+
 /// Returns whether dom0 has changed the list of devices.
+#[cfg(not(feature = "hot-plug"))]
 fn has_change() -> bool {
-    #[cfg(feature = "hot-plug")]
-    let has_change = crate::hot_plug::is_pending();
-    #[cfg(not(feature = "hot-plug"))]
-    let has_change = false;
-    has_change
+    false
 }
 
 /// Serves a power request of dom0, if there is one. For loops that may never call [`wait`].

@@ -130,12 +130,7 @@ impl<H: Hypervisor> Session<'_, H> {
         asked
     }
 
-    fn no_device(
-        &self,
-        kind: &'static str,
-        device: &str,
-        command: &'static str,
-    ) -> LifecycleError {
+    fn no_device(&self, kind: &'static str, device: &str, command: &'static str) -> LifecycleError {
         let (name, device) = (self.name().to_owned(), device.to_owned());
         LifecycleError::NoSuchDevice { name, kind, device, command }
     }

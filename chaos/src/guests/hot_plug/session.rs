@@ -13,9 +13,7 @@ use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
 use crate::clients::noxsd::BackendError;
 use crate::config::Discovery;
-use crate::domain::{
-    DevicePageDisk, OVERLAY_FRAMES, PageEntries, noxs_grant, noxs_overlay,
-};
+use crate::domain::{DevicePageDisk, OVERLAY_FRAMES, PageEntries, noxs_grant, noxs_overlay};
 use crate::guests::classify::Condition;
 use crate::guests::error::LifecycleError;
 use crate::guests::host::Host;
@@ -167,8 +165,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
 
     /// Writes the record.
     pub(super) fn save(&self) -> Result<(), LifecycleError> {
-        let page =
-            DevicePageRecord { devices: Some(self.devices.clone()), ..self.page.clone() };
+        let page = DevicePageRecord { devices: Some(self.devices.clone()), ..self.page.clone() };
         let record = Record { device_page: Some(page), ..self.record.clone() };
         Ok(self.host.records.replace(&record)?)
     }
@@ -310,11 +307,9 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             Reaction::Answered(Some(AnswerStatus::NoRoom)) => {
                 Err(LifecycleError::NoRoomInGuest { name: name(), device })
             }
-            Reaction::Answered(_) => Err(LifecycleError::HotPlugUnsupported {
-                name: name(),
-                device,
-                can_force: !adds,
-            }),
+            Reaction::Answered(_) => {
+                Err(LifecycleError::HotPlugUnsupported { name: name(), device, can_force: !adds })
+            }
             Reaction::Ended => {
                 let state = examine(self.host, self.id.domid)?.state();
                 Err(LifecycleError::NotRunning { name: name(), state })

@@ -137,7 +137,10 @@ fn nothing_is_left_of_a_device_that_the_guest_does_not_take() {
         let refused = attach(&bed).unwrap_err();
         assert_eq!(refused.class(), class);
         let text = chain(&refused);
-        assert!(text.starts_with("cannot attach a vif to guest a: guest a ") && text.contains(word), "{text}");
+        assert!(
+            text.starts_with("cannot attach a vif to guest a: guest a ") && text.contains(word),
+            "{text}"
+        );
         assert!(bed.done().contains(&"noxsd: detach_device".to_owned()), "{text}");
         assert_eq!(record(&bed, domid), before, "{text}");
         assert_eq!(in_file(&bed, domid), (vec![0], vec![]), "{text}");
@@ -169,7 +172,10 @@ fn an_address_in_use_names_the_vif_and_its_owner() {
     let owner = AddressOwner::Domain(domid.0);
     noxsd.behave(Behaviour::InUse(vec![AddressInUse { address, owner }]));
     let text = chain(&attach(&bed).unwrap_err());
-    assert!(text.contains("IPv4 address 10.0.0.9 of vif1 is in use on bridge b by guest a"), "{text}");
+    assert!(
+        text.contains("IPv4 address 10.0.0.9 of vif1 is in use on bridge b by guest a"),
+        "{text}"
+    );
     assert_eq!(in_file(&bed, domid), (vec![0], vec![]));
     noxsd.behave(Behaviour::Dies("attach_devices"));
     attach(&bed).unwrap_err();
@@ -211,7 +217,14 @@ fn what_a_killed_command_has_left_is_withdrawn_by_the_next() {
     let next: [fn(&Bed); 3] = [
         |bed| drop(list(&bed.host, false).unwrap()),
         |bed| drop(list_disks(&bed.host, "a").unwrap()),
-        |bed| detach_vif(&bed.host, "a", "7", ASK).unwrap_err().class().eq(&FailureClass::WrongInput).then_some(()).unwrap(),
+        |bed| {
+            detach_vif(&bed.host, "a", "7", ASK)
+                .unwrap_err()
+                .class()
+                .eq(&FailureClass::WrongInput)
+                .then_some(())
+                .unwrap()
+        },
     ];
     for command in next {
         let (bed, _noxsd, domid) = bed();
@@ -296,7 +309,8 @@ fn a_guest_without_devices_gets_its_first() {
 #[test]
 fn arguments_are_those_of_a_config() {
     let fields = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
-    let written = "name='a'\ntype='pvh'\nkernel='/k'\nvif=['bridge=b,mac=00:16:3e:00:00:01,rate=1MB/s']";
+    let written =
+        "name='a'\ntype='pvh'\nkernel='/k'\nvif=['bridge=b,mac=00:16:3e:00:00:01,rate=1MB/s']";
     let given = parse_vif_arguments(&fields("bridge=b mac=00:16:3e:00:00:01,rate=1MB/s")).unwrap();
     assert_eq!(given, parse(written).vifs[0]);
     assert_eq!(parse_vif_arguments(&[]).unwrap(), VifConfig::default());

@@ -135,7 +135,9 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
 
 fn identities_in(request: &Request) -> Vec<VifIdentity> {
     match request {
-        Request::Attach(attach) | Request::AttachDevices(attach) => attach.vifs.iter().filter_map(|vif| vif.identity).collect(),
+        Request::Attach(attach) | Request::AttachDevices(attach) => {
+            attach.vifs.iter().filter_map(|vif| vif.identity).collect()
+        }
         Request::Configure { vifs, .. } => vifs.clone(),
         _ => Vec::new(),
     }

@@ -10,7 +10,7 @@ use noxs::{Ipv4Config, MAX_VIFS, Vif};
 
 use super::link::Link;
 use super::serve::{Server, Service};
-use super::{MAX_FRAMES_TOGETHER, MIN_FRAMES, FRAMES_PART, smoltcp_time};
+use super::{FRAMES_PART, MAX_FRAMES_TOGETHER, MIN_FRAMES, smoltcp_time};
 use crate::clock::Instant;
 use crate::guest::Guest;
 use crate::heap;
@@ -33,8 +33,7 @@ impl<S: Service> Server<'_, S> {
         let vifs = guest.vifs().take(MAX_VIFS);
         let vifs: Vec<(Vif, Ipv4Config)> = vifs.filter_map(|vif| Some((*vif, vif.ipv4?))).collect();
         for number in 0..self.net.links.len() {
-            let is_listed =
-                |index| vifs.iter().any(|(vif, _)| vif.backend.index == index);
+            let is_listed = |index| vifs.iter().any(|(vif, _)| vif.backend.index == index);
             if self.net.links[number].vif.is_some_and(|index| !is_listed(index)) {
                 self.close_link(number, now);
             }

@@ -83,12 +83,15 @@ impl Link {
     }
 
     /// Returns whether dom0 has not removed its vif.
+    #[cfg(feature = "hot-plug")]
     pub(crate) fn is_open(&self) -> bool {
-        #[cfg(feature = "hot-plug")]
-        let is_open = self.vif.is_some();
-        #[cfg(not(feature = "hot-plug"))]
-        let is_open = true;
-        is_open
+        self.vif.is_some()
+    }
+
+    /// Returns whether dom0 has not removed its vif.
+    #[cfg(not(feature = "hot-plug"))]
+    pub(crate) fn is_open(&self) -> bool {
+        true
     }
 
     /// Sends what a connection has to send, as far as there is room: in long packets if it is much.

@@ -115,6 +115,18 @@ type Links = &'static mut [Link];
 #[cfg(feature = "hot-plug")]
 type Links = Vec<Link>;
 
+#[cfg(not(feature = "hot-plug"))]
+fn keep(links: Vec<Link>) -> Links {
+    links.leak()
+}
+
+#[cfg(feature = "hot-plug")]
+fn keep(mut links: Vec<Link>) -> Links {
+    // No more memory is needed when one is added.
+    links.reserve_exact(MAX_VIFS - links.len());
+    links
+}
+
 /// The addresses of a port on all interfaces, for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
@@ -181,11 +193,11 @@ impl Net {
             let link = Link::new(vif, *ipv4, (frames, long), table, seed, now);
             links.push(link.ok_or(NetError::Memory)?);
         }
-        let links = ManuallyDrop::into_inner(links);
-        #[cfg(not(feature = "hot-plug"))]
-        return Ok(Self { links: links.leak() });
-        #[cfg(feature = "hot-plug")]
-        Ok(Self { links, guest: None })
+        Ok(Self {
+            links: keep(ManuallyDrop::into_inner(links)),
+            #[cfg(feature = "hot-plug")]
+            guest: None,
+        })
     }
 
     /// Returns the addresses of all interfaces with a port, for messages. The first is that of the

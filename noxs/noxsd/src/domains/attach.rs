@@ -122,7 +122,14 @@ impl<H: Host> Domains<H> {
             let turn = kind.is_served_at_once().then(|| self.turns.add(Task::Device(id)));
             self.by_port.insert(port.0, index);
             let remote = device.port();
-            devices.push(Device { port: Some(port), remote, memory: None, turn, fault: None, kind });
+            devices.push(Device {
+                port: Some(port),
+                remote,
+                memory: None,
+                turn,
+                fault: None,
+                kind,
+            });
         }
         let memory = Rc::new(memory);
         let allowance = Allowance::new(now);

@@ -89,7 +89,10 @@ impl<H: Host> Domains<H> {
     pub(super) fn share_pages(&mut self, index: DomainIndex) -> usize {
         let devices = &mut self.slots[index.0].devices;
         let count = devices.iter().filter(|device| device.kind.vbd().is_some()).count();
-        devices.iter_mut().filter_map(|device| device.kind.vbd_mut()).for_each(|vbd| vbd.share(count));
+        devices
+            .iter_mut()
+            .filter_map(|device| device.kind.vbd_mut())
+            .for_each(|vbd| vbd.share(count));
         count
     }
 

@@ -5,8 +5,8 @@
 use std::time::Instant;
 
 use noxs_control::{
-    Attach, ConsoleStatus, DeviceCounters, DeviceNumber, DeviceStatus, DomainId, DomainStatus, Refusal,
-    VbdStatus, VifStatus,
+    Attach, ConsoleStatus, DeviceCounters, DeviceNumber, DeviceStatus, DomainId, DomainStatus,
+    Refusal, VbdStatus, VifStatus,
 };
 
 use super::{AttachFiles, AttachedAs, DiskFile, Domains};

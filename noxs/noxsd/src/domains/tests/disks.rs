@@ -148,9 +148,7 @@ fn a_disk_that_is_added_is_served_and_its_file_is_free_when_it_is_detached() {
     let mut request = with_disks(1, &[image.image()]);
     request.console = None;
     let now = bed.now;
-    bed.domains
-        .attach_devices(&request, vec![image.open()], now, &mut bed.clients)
-        .unwrap();
+    bed.domains.attach_devices(&request, vec![image.open()], now, &mut bed.clients).unwrap();
     let ring = bed.page(1, DISK_REF);
     let page = bed.fill(1, 0, 0x5a);
     submit(&ring, &frontend::request(BLKIF_OP_WRITE, 1, 0, &[segment(page, 0, 0)]));
