@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Runs on a disk that is added while the guest runs, and lets go of it when it is removed.
+//! Runs on a disk that is added while the guest runs, and releases it when it is removed.
 
 use alloc::vec::Vec;
 

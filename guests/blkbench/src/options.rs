@@ -54,7 +54,7 @@ pub struct Options<'a> {
     pub from: u64,
     /// Identifies a run in its blocks.
     pub run: u64,
-    /// Whether to wait for a disk that is added while the guest runs, and let go of it when it is
+    /// Whether to wait for a disk that is added while the guest runs, and release it when it is
     /// removed, again and again.
     pub hot: bool,
 }

@@ -42,17 +42,17 @@ pub(crate) fn put(page: DevicePage) {
 }
 
 impl Change {
-    /// Tells dom0 that the guest uses the devices as they are listed now.
+    /// Reports to dom0 that the guest uses the devices as they are listed now.
     pub fn accept(self) {
         power::answer(&self.page.sysctl, AnswerStatus::Accepted);
     }
 
-    /// Tells dom0 that memory or grants do not suffice for a new device.
+    /// Reports to dom0 that memory or grants do not suffice for a new device.
     pub fn refuse(self) {
         power::answer(&self.page.sysctl, AnswerStatus::NoRoom);
     }
 
-    /// Tells dom0 that the guest cannot use a new device at all.
+    /// Reports to dom0 that the guest cannot use a new device at all.
     pub fn reject(self) {
         power::answer(&self.page.sysctl, AnswerStatus::Unsupported);
     }

@@ -114,7 +114,7 @@ fn a_device_that_cannot_be_had_is_refused_and_nothing_is_left() {
     chaos(&["network-attach", "redis", "ip=10.0.0.3"])
         .refused(1, &["10.0.0.3 of vif1 is in use", "guest daytime"]);
     chaos(&["network-attach", "redis", "bridge=nowhere"]).refused(2, &["nowhere"]);
-    chaos(&["network-attach", "nobody"]).refused(3, &["there is no guest nobody"]);
+    chaos(&["network-attach", "missing"]).refused(3, &["there is no guest missing"]);
     chaos(&["network-detach", "redis", "1"]).refused(2, &["has no vif 1", "network-list"]);
     chaos(&["block-detach", "redis", "xvda"]).refused(2, &["has no disk xvda", "block-list"]);
     chaos(&["block-attach", "redis", "/nowhere,raw,xvda,w"]).refused(2, &["/nowhere"]);
@@ -254,7 +254,7 @@ fn a_killed_command_leaves_the_device_complete_or_gone() {
             }
             let mut listed = vifs("redis");
             if listed.get(1).is_some_and(|vif| vif["state"] == "closing") {
-                // The guest may have let go of it.
+                // The guest may have released it.
                 chaos(&detach).ok();
                 listed = vifs("redis");
             }

@@ -77,7 +77,7 @@ fn a_vif_that_the_guest_takes_is_recorded_everywhere_and_can_be_removed() {
         detach_vif(&bed.host, "a", which, ASK).unwrap();
         assert!(bed.done().contains(&"noxsd: detach_device".to_owned()));
         assert_eq!(in_file(&bed, domid), (vec![0], vec![]));
-        assert_eq!(bed.xen().granted(domid), []);
+        assert_eq!(bed.xen().granted(domid), [0u32; 0]);
         let again = cause(detach_vif(&bed.host, "a", which, ASK).unwrap_err());
         assert!(matches!(again, LifecycleError::NoSuchDevice { .. }), "{again:?}");
         assert_eq!(record(&bed, domid), before);
@@ -120,7 +120,7 @@ fn a_disk_is_added_and_removed_by_its_name() {
         assert_eq!(removed.is_ok(), left == 0, "{name}");
         assert_eq!(list_disks(&bed.host, "a").unwrap().len(), left);
     }
-    assert_eq!(bed.xen().granted(domid), []);
+    assert_eq!(bed.xen().granted(domid), [0u32; 0]);
     assert_eq!(in_file(&bed, domid), (vec![0], vec![]));
 }
 
@@ -144,7 +144,7 @@ fn nothing_is_left_of_a_device_that_the_guest_does_not_take() {
         assert!(bed.done().contains(&"noxsd: detach_device".to_owned()), "{text}");
         assert_eq!(record(&bed, domid), before, "{text}");
         assert_eq!(in_file(&bed, domid), (vec![0], vec![]), "{text}");
-        assert_eq!(bed.xen().granted(domid), [], "{text}");
+        assert_eq!(bed.xen().granted(domid), [0u32; 0], "{text}");
     }
 }
 
@@ -160,7 +160,7 @@ fn nothing_is_left_when_a_step_fails() {
         list_vifs(&bed.host, "a").unwrap();
         assert_eq!(record(&bed, domid), before, "{call}");
         assert_eq!(in_file(&bed, domid), (vec![0], vec![]), "{call}");
-        assert_eq!(bed.xen().granted(domid), [], "{call}");
+        assert_eq!(bed.xen().granted(domid), [0u32; 0], "{call}");
         attach(&bed).unwrap();
     }
 }
@@ -238,7 +238,7 @@ fn what_a_killed_command_has_left_is_withdrawn_by_the_next() {
         assert!(bed.done().contains(&"noxsd: detach_device".to_owned()));
         assert_eq!(record(&bed, domid), before);
         assert_eq!(in_file(&bed, domid), (vec![0], vec![]));
-        assert_eq!(bed.xen().granted(domid), []);
+        assert_eq!(bed.xen().granted(domid), [0u32; 0]);
     }
 }
 
