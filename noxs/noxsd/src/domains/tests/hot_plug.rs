@@ -63,7 +63,7 @@ fn a_vif_that_is_added_works_beside_the_others_until_it_is_detached() {
         *first(&mut rival) = second_vif(1).vifs[0].identity.unwrap();
         bed.guest(3);
         let refused = bed.attach(&rival).unwrap_err();
-        assert_eq!(refused, mac_in_use(mac(101), AddressOwner::Domain(1)));
+        assert_eq!(refused, ipv4_in_use(ip(101), AddressOwner::Domain(1)));
         bed.detach_device(guest.id, DeviceNumber::Vif(1)).unwrap();
         assert_eq!(bed.names(&guest), ["console", "vif0"]);
         bed.attach(&rival).unwrap();
