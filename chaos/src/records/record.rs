@@ -78,6 +78,8 @@ pub struct PageDevices {
 pub struct PageDevice {
     /// Its number among those of its kind.
     pub number: u16,
+    /// Tells it from an earlier one of the same number ([`noxs::Backend::instance`]).
+    pub instance: u32,
     /// The numbers of its rings: those of a vif for sending and for receiving, or twice the one of a
     /// disk.
     pub rings: [u16; 2],
@@ -103,7 +105,7 @@ impl PageDevices {
             let mut one = |number| {
                 let first = next;
                 next += pages;
-                PageDevice { number, rings: [first, next - 1], is_closing: false }
+                PageDevice { number, instance: 0, rings: [first, next - 1], is_closing: false }
             };
             (0..).take(count).map(&mut one).collect()
         };

@@ -31,12 +31,12 @@ pub(crate) fn run(mut guest: Guest, options: Options<'static>) -> ! {
             continue;
         }
         let mut run = Run::new(&mut guest, options, core::mem::take(&mut buffers));
-        let number = run.disk.vbd().backend.index;
+        let own = run.disk.vbd().backend;
         crate::run(&mut run);
         loop {
             let change = next_change();
             guest.update(&change);
-            let is_there = guest.disks().any(|disk| disk.backend.index == number);
+            let is_there = guest.disks().any(|disk| disk.backend == own);
             if !is_there {
                 // All requests are answered, and no other is made.
                 buffers = run.buffers;

@@ -3,11 +3,11 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 use redis_engine::{Disk, DiskFailed};
-use unikernel::block::{self, Buffer, DiskError, Request};
-use unikernel::{Guest, Port, println};
+use unikernel::block::{self, Buffer, DiskError, Request, Vbd};
+use unikernel::{Guest, println};
 
 /// The buffers, and the pages of each. A page has 4 KiB; the engine writes at most four at once.
 const BUFFERS: usize = 4;
@@ -22,6 +22,8 @@ pub(crate) struct SnapshotDisk {
     failed: bool,
     /// Where the buffers go when the disk is removed. They are granted for good.
     spare: Spare,
+    /// Whether the disk's backend is gone.
+    gone: Rc<Cell<bool>>,
 }
 
 /// The buffers of a disk that was removed, for the next one.
@@ -35,17 +37,17 @@ impl SnapshotDisk {
         if buffers.is_empty() {
             buffers = disk.buffers(guest, BUFFERS, PAGES)?;
         }
-        Ok(Self { disk, buffers, failed: false, spare: Rc::clone(spare) })
+        Ok(Self { disk, buffers, failed: false, spare: Rc::clone(spare), gone: Rc::default() })
     }
 
-    /// Returns the disk's number.
-    pub(crate) fn number(&self) -> u16 {
-        self.disk.vbd().backend.index
+    /// Returns what the device page says about the disk.
+    pub(crate) fn vbd(&self) -> Vbd {
+        *self.disk.vbd()
     }
 
-    /// Returns the port of the disk's events.
-    pub(crate) fn port(&self) -> Port {
-        self.disk.port()
+    /// Returns what says that the disk's backend is gone.
+    pub(crate) fn gone(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.gone)
     }
 
     #[cold]
@@ -56,6 +58,9 @@ impl SnapshotDisk {
 
     /// Takes what is done.
     fn collect(&mut self) {
+        if self.gone.get() {
+            self.disk.lose();
+        }
         while let Some(done) = self.disk.complete() {
             self.buffers.extend(done.buffer);
             if let Err(error) = done.result {

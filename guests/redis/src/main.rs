@@ -12,9 +12,13 @@ extern crate alloc;
 mod disk;
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::Cell;
 use core::time::Duration;
 
 use redis_engine::{Memory, Output, Session, Store, Work};
+use unikernel::block::Vbd;
+use unikernel::hot_plug::Change;
 use unikernel::net::{Addresses, Net, Next, Pending, Service, Stream};
 use unikernel::{Guest, Instant, Port, heap, println};
 
@@ -38,7 +42,7 @@ fn main(mut guest: Guest) {
         .then(|| SnapshotDisk::open(&mut guest, &spare))
         .transpose()
         .unwrap_or_else(|error| panic!("redis: {error}"));
-    let used = disk.as_ref().map(|disk| (disk.number(), disk.port()));
+    let used = disk.as_ref().map(Used::of);
     let mut net = match Net::new(guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),
@@ -84,6 +88,19 @@ enum Why {
     Memory,
 }
 
+/// The disk that the server saves to. The store has the disk itself.
+struct Used {
+    vbd: Vbd,
+    /// What is set if its backend is gone.
+    gone: Rc<Cell<bool>>,
+}
+
+impl Used {
+    fn of(disk: &SnapshotDisk) -> Self {
+        Self { vbd: disk.vbd(), gone: disk.gone() }
+    }
+}
+
 /// The server.
 struct Redis {
     store: Store,
@@ -92,8 +109,8 @@ struct Redis {
     ready: Addresses,
     /// The disk until the data is loaded from it, if there is one.
     disk: Option<SnapshotDisk>,
-    /// The number of the disk and the port of its events.
-    used: Option<(u16, Port)>,
+    /// The disk that it saves to.
+    used: Option<Used>,
     /// The buffers of a disk that was removed.
     spare: Spare,
     /// The number of connections so far.
@@ -113,7 +130,7 @@ impl Redis {
                 return false;
             }
         };
-        let used = Some((disk.number(), disk.port()));
+        let used = Some(Used::of(&disk));
         match self.store.add_disk(Box::new(disk), unix_ms(Instant::now())) {
             Ok(loaded) => {
                 println!("redis: {} keys loaded from the new disk", loaded.keys);
@@ -267,7 +284,8 @@ impl Service for Redis {
     }
 
     fn work(&mut self, now: Instant) -> Pending {
-        let Some((_, port)) = self.used else { return Pending::Nothing };
+        let Some(used) = &self.used else { return Pending::Nothing };
+        let port = Port::new(used.vbd.backend.port);
         match self.store.work(unix_ms(now)) {
             Work::Nothing => Pending::Nothing,
             Work::More => Pending::More,
@@ -283,14 +301,16 @@ impl Service for Redis {
         }
     }
 
-    fn change_disks(&mut self, guest: &mut Guest) -> bool {
-        let is_there = |number| guest.disks().any(|disk| disk.backend.index == number);
-        if self.used.is_some_and(|(number, _)| !is_there(number)) {
+    fn change_disks(&mut self, guest: &mut Guest, change: &Change) -> bool {
+        if let Some(Used { vbd, gone }) = &self.used
+            && !guest.disks().any(|disk| disk.backend == vbd.backend)
+        {
+            gone.set(!change.has_backend(vbd));
             self.store.remove_disk();
             self.used = None;
             println!("redis: the disk is gone");
         }
-        match (guest.disks().count(), self.used) {
+        match (guest.disks().count(), &self.used) {
             (0, _) | (1, Some(_)) => true,
             (1, None) => self.add_disk(guest),
             // It saves to one disk.

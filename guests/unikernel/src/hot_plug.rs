@@ -10,7 +10,7 @@
 
 use alloc::boxed::Box;
 
-use noxs::{AnswerStatus, DevicePage};
+use noxs::{AnswerStatus, DevicePage, Vbd};
 
 use crate::cpu::Local;
 use crate::power;
@@ -42,6 +42,14 @@ pub(crate) fn put(page: DevicePage) {
 }
 
 impl Change {
+    /// Returns whether a disk has a backend: if not, requests in flight are never answered, and the
+    /// guest must call [`Disk::lose`](crate::block::Disk::lose).
+    #[must_use]
+    pub fn has_backend(&self, disk: &Vbd) -> bool {
+        let id = |disk: &Vbd| (disk.backend.index, disk.backend.instance);
+        self.page.disks().any(|listed| id(listed) == id(disk))
+    }
+
     /// Reports to dom0 that the guest uses the devices as they are listed now.
     pub fn accept(self) {
         power::answer(&self.page.sysctl, AnswerStatus::Accepted);

@@ -100,11 +100,11 @@ fn page(
     }
     for (index, vif) in (0u16..).zip(vifs) {
         let first = shell.first_ring(index);
-        page.add(entries.vif(index, [first, first + 1], DeviceState::Connected, vif))?;
+        page.add(entries.vif((index, 0), [first, first + 1], DeviceState::Connected, vif))?;
     }
     for (index, disk) in (0u16..).zip(disks) {
         let ring = shell.disk_ring(index);
-        page.add(entries.disk(index, ring, DeviceState::Connected, disk))?;
+        page.add(entries.disk((index, 0), ring, DeviceState::Connected, disk))?;
     }
     Ok(page)
 }

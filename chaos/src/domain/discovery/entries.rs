@@ -9,7 +9,8 @@ use xen::units::{DomId, Gfn, GrantRef, Port};
 use super::side::{DevicePageDisk, DevicePageVif};
 use crate::domain::grants::noxs_grant;
 
-/// What the entries of a guest have in common. Rings are given by their numbers: the number decides
+/// What the entries of a guest have in common. Devices are given by their numbers and
+/// [instances](Backend::instance). Rings are given by their numbers: the number decides
 /// the frame and the grant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PageEntries {
@@ -22,19 +23,19 @@ pub(crate) struct PageEntries {
 impl PageEntries {
     /// Returns the entry of the console, which always has the first ring.
     pub(crate) fn console(&self) -> Device {
-        let backend = self.backend(0, DeviceState::Connected, [0]);
+        let backend = self.backend((0, 0), DeviceState::Connected, [0]);
         Device::Console(Console { backend })
     }
 
     /// Returns the entry of a vif.
     pub(crate) fn vif(
         &self,
-        index: u16,
+        (index, instance): (u16, u32),
         rings: [u64; 2],
         state: DeviceState,
         vif: &DevicePageVif,
     ) -> Device {
-        let backend = self.backend(index, state, rings);
+        let backend = self.backend((index, instance), state, rings);
         let DevicePageVif { mac, mtu, ipv4 } = *vif;
         let features = noxs_control::VIF_FEATURES;
         Device::Vif(Vif { backend, mac, mtu, ipv4, features })
@@ -43,12 +44,12 @@ impl PageEntries {
     /// Returns the entry of a disk.
     pub(crate) fn disk(
         &self,
-        index: u16,
+        (index, instance): (u16, u32),
         ring: u64,
         state: DeviceState,
         disk: &DevicePageDisk,
     ) -> Device {
-        let backend = self.backend(index, state, [ring]);
+        let backend = self.backend((index, instance), state, [ring]);
         let DevicePageDisk { geometry, discard } = *disk;
         // What each noxsd that accepts this chaos' messages does.
         let indirect_segments = INDIRECT_SEGMENTS;
@@ -58,7 +59,7 @@ impl PageEntries {
 
     fn backend<const RINGS: usize>(
         &self,
-        index: u16,
+        (index, instance): (u16, u32),
         state: DeviceState,
         numbers: [u64; RINGS],
     ) -> Backend<RINGS> {
@@ -66,6 +67,6 @@ impl PageEntries {
             let GrantRef(grant) = noxs_grant(number);
             Ring { grant, gfn: self.rings.0 + number }
         });
-        Backend { index, domid: DomId::DOM0.0, state, port: self.port.0, rings }
+        Backend { index, instance, domid: DomId::DOM0.0, state, port: self.port.0, rings }
     }
 }

@@ -115,7 +115,12 @@ impl<H: Hypervisor> Session<'_, H> {
             vif.mac = mac.or(vif.mac);
             let entry = self.entries().zip(vif.mac).map(|(entries, mac)| {
                 let page_vif = page_vif(&vif, mac);
-                entries.vif(number, rings.map(u64::from), DeviceState::Connected, &page_vif)
+                entries.vif(
+                    (number, self.instance()),
+                    rings.map(u64::from),
+                    DeviceState::Connected,
+                    &page_vif,
+                )
             });
             self.ask_for(pending, entry, patience)
         });
@@ -128,7 +133,8 @@ impl<H: Hypervisor> Session<'_, H> {
             bridge: vif.bridge.clone(),
         };
         self.record.config.vifs.push(vif);
-        self.devices.vifs.push(PageDevice { number, rings, is_closing: false });
+        let instance = self.instance();
+        self.devices.vifs.push(PageDevice { number, instance, rings, is_closing: false });
         self.devices.pending = None;
         self.save()?;
         Ok(attached)
@@ -165,14 +171,20 @@ impl<H: Hypervisor> Session<'_, H> {
             }
             let page_disk = open.page_entries().into_iter().next();
             let entry = self.entries().zip(page_disk).map(|(entries, page_disk)| {
-                entries.disk(number, ring.into(), DeviceState::Connected, &page_disk)
+                entries.disk(
+                    (number, self.instance()),
+                    ring.into(),
+                    DeviceState::Connected,
+                    &page_disk,
+                )
             });
             self.ask_for(pending, entry, patience)
         });
         self.check_added(pending, added)?;
         let (name, vdev) = (self.name().to_owned(), disk.vdev.clone());
         self.record.config.disks.push(disk);
-        self.devices.disks.push(PageDevice { number, rings, is_closing: false });
+        let instance = self.instance();
+        self.devices.disks.push(PageDevice { number, instance, rings, is_closing: false });
         self.devices.pending = None;
         self.save()?;
         Ok(AttachedDisk { name, domid: self.id.domid.0, number, vdev })

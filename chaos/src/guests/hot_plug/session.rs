@@ -175,6 +175,12 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         self.page.requests = RequestId(self.page.requests).next().0;
     }
 
+    /// Returns the number of the last request, by which a device that is being added differs from all
+    /// before it.
+    pub(super) fn instance(&self) -> u32 {
+        self.page.requests
+    }
+
     /// Writes the device file.
     pub(super) fn save_devices(&self) -> Result<(), LifecycleError> {
         match self.attach.is_empty() {
@@ -271,14 +277,24 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         for (vif, listed) in config.vifs.iter().zip(&self.devices.vifs) {
             let Some(mac) = vif.mac else { continue };
             let rings = listed.rings.map(u64::from);
-            let entry = entries.vif(listed.number, rings, state(listed), &page_vif(vif, mac));
+            let entry = entries.vif(
+                (listed.number, listed.instance),
+                rings,
+                state(listed),
+                &page_vif(vif, mac),
+            );
             page.add(entry).map_err(full)?;
         }
         for listed in &self.devices.disks {
             let recorded = self.attach.vbds.iter().find(|vbd| vbd.index == listed.number);
             let Some(image) = recorded.and_then(|vbd| vbd.image.as_ref()) else { continue };
             let disk = DevicePageDisk { geometry: image.geometry, discard: image.discard };
-            let entry = entries.disk(listed.number, listed.rings[0].into(), state(listed), &disk);
+            let entry = entries.disk(
+                (listed.number, listed.instance),
+                listed.rings[0].into(),
+                state(listed),
+                &disk,
+            );
             page.add(entry).map_err(full)?;
         }
         if let Some(device) = more {

@@ -47,7 +47,7 @@ fn with_noxs() -> Record {
             requests: 7,
             devices: Some(PageDevices {
                 port: Some(Port(2)),
-                vifs: vec![PageDevice { number: 3, rings: [4, 9], is_closing: true }],
+                vifs: vec![PageDevice { number: 3, instance: 6, rings: [4, 9], is_closing: true }],
                 disks: Vec::new(),
                 pending: Some(PendingDevice { device: DeviceNumber::Vbd(1), rings: [5, 5] }),
             }),

@@ -50,6 +50,7 @@ struct StoredDevices {
 #[derive(Encode, Decode)]
 struct StoredDevice {
     number: u16,
+    instance: u32,
     rings: [u16; 2],
     is_closing: bool,
 }
@@ -156,14 +157,14 @@ impl From<StoredDevices> for PageDevices {
 
 impl From<&PageDevice> for StoredDevice {
     fn from(device: &PageDevice) -> Self {
-        let PageDevice { number, rings, is_closing } = *device;
-        Self { number, rings, is_closing }
+        let PageDevice { number, instance, rings, is_closing } = *device;
+        Self { number, instance, rings, is_closing }
     }
 }
 
 impl From<StoredDevice> for PageDevice {
     fn from(stored: StoredDevice) -> Self {
-        let StoredDevice { number, rings, is_closing } = stored;
-        Self { number, rings, is_closing }
+        let StoredDevice { number, instance, rings, is_closing } = stored;
+        Self { number, instance, rings, is_closing }
     }
 }

@@ -26,7 +26,7 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use noxs::Vbd;
+pub use noxs::Vbd;
 use xen_ring::{FrontRing, RawPage};
 
 pub use self::buffer::Buffer;
@@ -171,6 +171,12 @@ impl Disk {
     #[must_use]
     pub fn port(&self) -> Port {
         self.port
+    }
+
+    /// Stops using the disk, whose backend is gone. All requests in flight fail.
+    #[cfg(feature = "hot-plug")]
+    pub fn lose(&mut self) {
+        self.queue.fail_all();
     }
 
     /// Returns how many requests are in flight.

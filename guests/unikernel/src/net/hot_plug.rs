@@ -32,21 +32,23 @@ impl<S: Service> Server<'_, S> {
         guest.update(&change);
         let vifs = guest.vifs().take(MAX_VIFS);
         let vifs: Vec<(Vif, Ipv4Config)> = vifs.filter_map(|vif| Some((*vif, vif.ipv4?))).collect();
+        let id = |vif: &Vif| (vif.backend.index, vif.backend.instance);
         for number in 0..self.net.links.len() {
-            let is_listed = |index| vifs.iter().any(|(vif, _)| vif.backend.index == index);
-            if self.net.links[number].vif.is_some_and(|index| !is_listed(index)) {
-                self.close_link(number, now);
+            let Some(own) = self.net.links[number].vif else { continue };
+            if vifs.iter().all(|(vif, _)| id(vif) != own) {
+                // One that is not listed any more has no backend, and its rings may be another's.
+                let has_backend = change.page.vifs().any(|vif| id(vif) == own);
+                self.close_link(number, has_backend, now);
             }
         }
         let mut added = Ok(());
         for (vif, ipv4) in &vifs {
-            let index = vif.backend.index;
-            if added.is_ok() && self.net.links.iter().all(|link| link.vif != Some(index)) {
+            if added.is_ok() && self.net.links.iter().all(|link| link.vif != Some(id(vif))) {
                 added = self.open_link(&mut guest, vif, *ipv4, now);
             }
         }
         let are_other = !guest.disks().eq(&disks);
-        let can_use = !are_other || self.service.change_disks(&mut guest);
+        let can_use = !are_other || self.service.change_disks(&mut guest, &change);
         self.net.guest = Some(guest);
         match (added, can_use) {
             (Err(NoRoom), _) => change.refuse(),
@@ -55,20 +57,25 @@ impl<S: Service> Server<'_, S> {
         }
     }
 
-    /// Resets the connections of an interface and stops using it.
-    fn close_link(&mut self, number: usize, now: Instant) {
+    /// Closes the connections of an interface and stops using it. Their clients get a reset if it
+    /// still has a backend.
+    fn close_link(&mut self, number: usize, has_backend: bool, now: Instant) {
         for slot in (0u16..).take(self.connections.slots.len()) {
             let connection = &mut self.connections.slots[usize::from(slot)];
             if !connection.used || connection.link != number {
                 continue;
             }
             connection.socket().abort();
-            // The reset is lost if there is no room for it.
-            self.net.links[number].send(connection, smoltcp_time(now));
+            if has_backend {
+                // It is lost if there is no room for it.
+                self.net.links[number].send(connection, smoltcp_time(now));
+            }
             self.connections.close(slot);
         }
         let link = &mut self.net.links[number];
-        link.netif.flush();
+        if has_backend {
+            link.netif.flush();
+        }
         link.vif = None;
         println!("vif: {} is not served any more", link.station.ip);
     }

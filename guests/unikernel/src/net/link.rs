@@ -26,9 +26,9 @@ pub(crate) struct Link {
     pub(crate) more: bool,
     /// Whether a connection has more to send than there is room for.
     pub(crate) blocked: bool,
-    /// The number of its vif; `None` if dom0 has removed the vif.
+    /// The number of its vif and its instance; `None` if dom0 has removed the vif.
     #[cfg(feature = "hot-plug")]
-    pub(crate) vif: Option<u16>,
+    pub(crate) vif: Option<(u16, u32)>,
 }
 
 impl Link {
@@ -78,7 +78,7 @@ impl Link {
             more,
             blocked,
             #[cfg(feature = "hot-plug")]
-            vif: Some(vif.backend.index),
+            vif: Some((vif.backend.index, vif.backend.instance)),
         }
     }
 

@@ -110,7 +110,11 @@ pub trait Service {
     /// Handles that dom0 has added disks or removed some: [`Guest::disks`](crate::Guest::disks) returns
     /// those that there are now. Returns `false` if the service cannot use a new one.
     #[cfg(feature = "hot-plug")]
-    fn change_disks(&mut self, _guest: &mut crate::Guest) -> bool {
+    fn change_disks(
+        &mut self,
+        _guest: &mut crate::Guest,
+        _change: &crate::hot_plug::Change,
+    ) -> bool {
         false
     }
 
