@@ -66,7 +66,7 @@ pub struct Ring {
 pub struct Backend<const RINGS: usize> {
     /// The device's number among those of its kind.
     pub index: u16,
-    /// Tells the device from an earlier one of the same kind and number: 0 for one that was there when
+    /// Distinguishes the device from an earlier one of the same kind and number: 0 for one that was there when
     /// the guest started, or the number of the request with which it was added.
     pub instance: u32,
     /// The domain in which the backend runs.

@@ -78,7 +78,7 @@ pub struct PageDevices {
 pub struct PageDevice {
     /// Its number among those of its kind.
     pub number: u16,
-    /// Tells it from an earlier one of the same number ([`noxs::Backend::instance`]).
+    /// Distinguishes it from an earlier one of the same number ([`noxs::Backend::instance`]).
     pub instance: u32,
     /// The numbers of its rings: those of a vif for sending and for receiving, or twice the one of a
     /// disk.
