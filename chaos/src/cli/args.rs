@@ -50,7 +50,7 @@ pub(crate) struct NetworkDetachArgs {
     #[arg(value_name = "DEVID|MAC")]
     pub(crate) device: String,
     /// Do not ask the guest, which may still use the vif
-    #[arg(long)]
+    #[arg(short, long)]
     pub(crate) force: bool,
     /// Seconds to wait for the guest's answer
     #[arg(long, value_name = "SECONDS", default_value_t = DEVICE_TIMEOUT)]
@@ -65,7 +65,7 @@ pub(crate) struct BlockDetachArgs {
     #[arg(value_name = "VDEV")]
     pub(crate) device: String,
     /// Do not ask the guest, which may still use the disk
-    #[arg(long)]
+    #[arg(short, long)]
     pub(crate) force: bool,
     /// Seconds to wait for the guest's answer
     #[arg(long, value_name = "SECONDS", default_value_t = DEVICE_TIMEOUT)]

@@ -68,7 +68,12 @@ pub fn parse_vif_arguments(fields: &[String]) -> Result<VifConfig, ConfigErrors>
 /// # Errors
 /// Something in them is wrong.
 pub fn parse_disk_arguments(fields: &[String]) -> Result<DiskConfig, ConfigErrors> {
-    parse_arguments(fields, |reader, value| {
+    // The target is the rest of its string, and of no other.
+    let mut fields = fields.to_vec();
+    fields.sort_by_key(|field| {
+        field.trim_start().starts_with("target=") || field.contains(",target=")
+    });
+    parse_arguments(&fields, |reader, value| {
         let parsed = disk(value, "a disk, such as /srv/a.img,raw,xvda,rw");
         reader.value("disk", value, parsed)
     })

@@ -316,6 +316,8 @@ fn arguments_are_those_of_a_config() {
     assert_eq!(parse_vif_arguments(&[]).unwrap(), VifConfig::default());
     let disk = parse_disk_arguments(&fields("/a.img raw xvdb r")).unwrap();
     assert_eq!((disk.vdev.as_str(), disk.read_only), ("xvdb", true));
+    let disk = parse_disk_arguments(&fields("target=/a,b.img vdev=xvdb access=r")).unwrap();
+    assert_eq!((disk.target.to_str().unwrap(), disk.read_only), ("/a,b.img", true));
     let wrong = parse_vif_arguments(&fields("bridge=b macc=1")).unwrap_err();
     assert!(wrong.iter().next().unwrap().to_string().contains("macc"));
     assert!(parse_disk_arguments(&[]).is_err());
