@@ -46,7 +46,7 @@ fn page(c: &mut Criterion) {
     let mut page = DevicePage::new(7, [1; 16]);
     let rings = [Ring { grant: 8, gfn: 100 }];
     let state = DeviceState::Connected;
-    let backend = Backend { index: 0, domid: 0, state, port: 3, rings };
+    let backend = Backend { index: 0, instance: 0, domid: 0, state, port: 3, rings };
     page.add(Device::Console(Console { backend })).expect("the page is empty");
     let bytes = page.encode();
     c.bench_function("device page write", |b| b.iter(|| black_box(&page).encode()));

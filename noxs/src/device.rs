@@ -66,6 +66,9 @@ pub struct Ring {
 pub struct Backend<const RINGS: usize> {
     /// The device's number among those of its kind.
     pub index: u16,
+    /// Distinguishes the device from an earlier one of the same kind and number: 0 for one that was there when
+    /// the guest started, or the number of the request with which it was added.
+    pub instance: u32,
     /// The domain in which the backend runs.
     pub domid: u16,
     /// Whether the backend serves the device.
@@ -83,6 +86,7 @@ impl<const RINGS: usize> Backend<RINGS> {
         codec::put_u16(page, at + entry::BACKEND_DOMID, self.domid);
         codec::put_u16(page, at + entry::STATE, self.state as u16);
         codec::put_u32(page, at + entry::PORT, self.port);
+        codec::put_u32(page, at + entry::INSTANCE, self.instance);
         let mut count = 0;
         for (ring, slot) in self.rings.iter().zip(0..entry::MAX_RINGS) {
             let slot = at + entry::RINGS + slot * entry::RING_SIZE;
@@ -109,6 +113,7 @@ impl<const RINGS: usize> Backend<RINGS> {
         }
         Some(Self {
             index: codec::get_u16(page, at + entry::INDEX),
+            instance: codec::get_u32(page, at + entry::INSTANCE),
             domid: codec::get_u16(page, at + entry::BACKEND_DOMID),
             state: DeviceState::from_raw(codec::get_u16(page, at + entry::STATE))?,
             port,

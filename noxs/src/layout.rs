@@ -15,7 +15,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"noxs");
 pub const VERSION_MAJOR: u16 = 1;
 
 /// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
-pub const VERSION_MINOR: u16 = 1;
+pub const VERSION_MINOR: u16 = 2;
 
 /// The ELF note by which a kernel says that it reads the device page. Its owner is [`OWNER`](note::OWNER)
 /// and its type [`VERSION`](note::VERSION).
@@ -83,6 +83,9 @@ pub mod entry {
     pub const MAX_RINGS: usize = 4;
     /// Size of a ring slot: u32 grant reference, u32 reserved, u64 guest frame number.
     pub const RING_SIZE: usize = 16;
+    /// u32, in the reserved bytes of the first ring slot: the
+    /// [instance](crate::Backend::instance) of the device.
+    pub const INSTANCE: usize = RINGS + 4;
     /// Offset of the frame number inside a ring slot.
     pub const RING_GFN: usize = 8;
     /// The kind-specific part.

@@ -136,6 +136,14 @@ impl DevicePage {
         })
     }
 
+    /// Returns the disks in slot order.
+    pub fn disks(&self) -> impl Iterator<Item = &Vbd> {
+        self.devices().filter_map(|device| match device {
+            Device::Vbd(vbd) => Some(vbd),
+            _ => None,
+        })
+    }
+
     /// Puts a new request into the page, advances the generation, and returns the request's number.
     pub fn request(&mut self, request: Request) -> RequestId {
         self.sysctl.request = Some(request);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The sysctl block, the paper's power device: dom0 requests a power change, the guest answers.
+//! The sysctl block, the paper's power device: dom0 requests a power change or has changed the list
+//! of devices, the guest answers.
 
 /// What dom0 asks of the guest. The discriminants are the values in the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +12,14 @@ pub enum Request {
     Reboot = 2,
     /// Suspend, so that the guest's state can be saved.
     Suspend = 3,
+    /// Compare the list of devices with the one that was read before: start the devices that are
+    /// new, and stop using those that are closing or gone.
+    Devices = 4,
 }
 
 impl Request {
     pub(crate) fn from_raw(raw: u32) -> Option<Self> {
-        [Self::Poweroff, Self::Reboot, Self::Suspend]
+        [Self::Poweroff, Self::Reboot, Self::Suspend, Self::Devices]
             .into_iter()
             .find(|request| *request as u32 == raw)
     }
@@ -54,10 +58,12 @@ pub struct Sysctl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum AnswerStatus {
-    /// The guest is carrying out the request.
+    /// The guest is carrying out the request. For [`Request::Devices`]: it has carried it out.
     Accepted = 1,
     /// The guest does not support the request.
     Unsupported = 2,
+    /// The guest has not enough memory or grants for a new device.
+    NoRoom = 3,
 }
 
 /// The guest's answer as dom0 reads it from the answer page. It is only a hint: the guest is not
@@ -74,7 +80,7 @@ impl Answer {
     /// Creates an answer from the two words of the answer page.
     #[must_use]
     pub fn from_raw(request_id: u32, status: u32) -> Self {
-        let status = [AnswerStatus::Accepted, AnswerStatus::Unsupported]
+        let status = [AnswerStatus::Accepted, AnswerStatus::Unsupported, AnswerStatus::NoRoom]
             .into_iter()
             .find(|known| *known as u32 == status);
         Self { request_id: RequestId(request_id), status }
@@ -94,6 +100,6 @@ mod tests {
     #[test]
     fn an_unknown_answer_status_is_none() {
         assert_eq!(Answer::from_raw(1, 2).status, Some(AnswerStatus::Unsupported));
-        assert_eq!(Answer::from_raw(1, 3).status, None);
+        assert_eq!(Answer::from_raw(1, 4).status, None);
     }
 }

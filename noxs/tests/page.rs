@@ -12,8 +12,17 @@ use proptest::prelude::*;
 fn backend<const N: usize>() -> impl Strategy<Value = Backend<N>> {
     let ring = (any::<u32>(), any::<u64>()).prop_map(|(grant, gfn)| Ring { grant, gfn });
     let state = prop_oneof![Just(DeviceState::Connected), Just(DeviceState::Closing)];
-    (any::<u16>(), any::<u16>(), state, 1u32.., prop::array::uniform::<_, N>(ring))
-        .prop_map(|(index, domid, state, port, rings)| Backend { index, domid, state, port, rings })
+    let numbers = (any::<u16>(), any::<u32>(), any::<u16>());
+    (numbers, state, 1u32.., prop::array::uniform::<_, N>(ring)).prop_map(
+        |((index, instance, domid), state, port, rings)| Backend {
+            index,
+            instance,
+            domid,
+            state,
+            port,
+            rings,
+        },
+    )
 }
 
 fn ipv4() -> impl Strategy<Value = Ipv4Config> {
@@ -123,8 +132,14 @@ proptest! {
 
 fn vif_page() -> [u8; PAGE_SIZE] {
     let ring = Ring { grant: 8, gfn: 0x3fc };
-    let backend =
-        Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 3, rings: [ring; 2] };
+    let backend = Backend {
+        index: 0,
+        instance: 0,
+        domid: 0,
+        state: DeviceState::Connected,
+        port: 3,
+        rings: [ring; 2],
+    };
     let ipv4 = Ipv4Config { address: Ipv4Addr::new(10, 0, 0, 2), prefix: 24, gateway: None };
     let vif = Vif {
         backend,
@@ -164,8 +179,14 @@ fn each_invalid_value_has_its_own_error() {
 /// Returns a page with a disk of 8 MiB that can do everything.
 fn vbd_page() -> [u8; PAGE_SIZE] {
     let ring = Ring { grant: 8, gfn: 0x3fc };
-    let backend =
-        Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 3, rings: [ring] };
+    let backend = Backend {
+        index: 0,
+        instance: 0,
+        domid: 0,
+        state: DeviceState::Connected,
+        port: 3,
+        rings: [ring],
+    };
     let geometry = Geometry {
         sectors: 16384,
         sector_size: 4096,
@@ -226,8 +247,14 @@ fn an_unknown_kind_and_a_newer_minor_version_are_tolerated() {
 #[test]
 fn a_full_page_refuses_another_device() {
     let ring = Ring::default();
-    let backend =
-        Backend { index: 0, domid: 0, state: DeviceState::Connected, port: 1, rings: [ring] };
+    let backend = Backend {
+        index: 0,
+        instance: 0,
+        domid: 0,
+        state: DeviceState::Connected,
+        port: 1,
+        rings: [ring],
+    };
     let mut page = DevicePage::default();
     for _ in 0..noxs::MAX_DEVICES {
         page.add(Device::Console(Console { backend })).unwrap();
@@ -239,6 +266,7 @@ fn a_full_page_refuses_another_device() {
 fn a_page_takes_as_many_vifs_as_a_guest_can_have() {
     let backend = Backend {
         index: 0,
+        instance: 0,
         domid: 0,
         state: DeviceState::Connected,
         port: 1,

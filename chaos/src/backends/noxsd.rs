@@ -224,7 +224,7 @@ pub(super) fn detach(links: Links<'_>, id: DomainIdentity) -> Result<(), Devices
 }
 
 /// Opens a tap on a bridge, which noxsd may not do without root, and passes it to noxsd.
-fn connect_bridge(links: Links<'_>, bridge: String) -> Result<(), DevicesError> {
+pub(crate) fn connect_bridge(links: Links<'_>, bridge: String) -> Result<(), DevicesError> {
     let interface = Path::new("/sys/class/net").join(&bridge);
     if !interface.exists() {
         return Err(DevicesError::NoBridge { bridge });

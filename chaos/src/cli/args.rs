@@ -16,6 +16,70 @@ pub(crate) enum Command {
     Console(GuestArgs),
     Log(LogArgs),
     Pool(PoolArgs),
+    NetworkAttach(DeviceAttachArgs),
+    NetworkDetach(NetworkDetachArgs),
+    NetworkList(DeviceListArgs),
+    BlockAttach(DeviceAttachArgs),
+    BlockDetach(BlockDetachArgs),
+    BlockList(DeviceListArgs),
+}
+
+/// Seconds that a guest may take for a change of its devices, as in xl.
+const DEVICE_TIMEOUT: u64 = 10;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeviceAttachArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Fields of the device, as in vif= or disk= of a config
+    #[arg(value_name = "FIELD")]
+    pub(crate) fields: Vec<String>,
+    /// Seconds to wait for the guest's answer
+    #[arg(long, value_name = "SECONDS", default_value_t = DEVICE_TIMEOUT)]
+    pub(crate) timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NetworkDetachArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Number or MAC address of the vif
+    #[arg(value_name = "DEVID|MAC")]
+    pub(crate) device: String,
+    /// Do not ask the guest, which may still use the vif
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Seconds to wait for the guest's answer
+    #[arg(long, value_name = "SECONDS", default_value_t = DEVICE_TIMEOUT)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BlockDetachArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Name of the disk in the guest, such as xvda, or its number
+    #[arg(value_name = "VDEV")]
+    pub(crate) device: String,
+    /// Do not ask the guest, which may still use the disk
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Seconds to wait for the guest's answer
+    #[arg(long, value_name = "SECONDS", default_value_t = DEVICE_TIMEOUT)]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeviceListArgs {
+    /// Names or domids of the guests
+    #[arg(required = true, value_name = "GUEST")]
+    pub(crate) guests: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,8 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::args::{
-    Command, CreateArgs, DestroyArgs, GuestArgs, ListArgs, LogArgs, PoolArgs, ShutdownArgs,
+    BlockDetachArgs, Command, CreateArgs, DestroyArgs, DeviceAttachArgs, DeviceListArgs, GuestArgs,
+    ListArgs, LogArgs, NetworkDetachArgs, PoolArgs, ShutdownArgs,
 };
 use super::help;
 
@@ -41,6 +42,12 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "console" => Command::Console(args(matches)?),
         "log" => Command::Log(args(matches)?),
         "pool" => Command::Pool(args(matches)?),
+        "network-attach" => Command::NetworkAttach(args(matches)?),
+        "network-detach" => Command::NetworkDetach(args(matches)?),
+        "network-list" => Command::NetworkList(args(matches)?),
+        "block-attach" => Command::BlockAttach(args(matches)?),
+        "block-detach" => Command::BlockDetach(args(matches)?),
+        "block-list" => Command::BlockList(args(matches)?),
         _ => {
             return Err(chaos(COMMANDS).error(ErrorKind::MissingSubcommand, "a command is missing"));
         }
@@ -132,6 +139,48 @@ const COMMANDS: &[CommandRow] = &[
         after_help: help::POOL,
         arguments: PoolArgs::augment_args,
     },
+    CommandRow {
+        name: "network-attach",
+        alias: None,
+        about: "Add a network interface to a running guest",
+        after_help: help::NETWORK_ATTACH,
+        arguments: DeviceAttachArgs::augment_args,
+    },
+    CommandRow {
+        name: "network-detach",
+        alias: None,
+        about: "Remove a network interface from a running guest",
+        after_help: help::NETWORK_DETACH,
+        arguments: NetworkDetachArgs::augment_args,
+    },
+    CommandRow {
+        name: "network-list",
+        alias: None,
+        about: "List the network interfaces of guests",
+        after_help: help::NETWORK_LIST,
+        arguments: DeviceListArgs::augment_args,
+    },
+    CommandRow {
+        name: "block-attach",
+        alias: None,
+        about: "Add a disk to a running guest",
+        after_help: help::BLOCK_ATTACH,
+        arguments: DeviceAttachArgs::augment_args,
+    },
+    CommandRow {
+        name: "block-detach",
+        alias: None,
+        about: "Remove a disk from a running guest",
+        after_help: help::BLOCK_DETACH,
+        arguments: BlockDetachArgs::augment_args,
+    },
+    CommandRow {
+        name: "block-list",
+        alias: None,
+        about: "List the disks of guests",
+        after_help: help::BLOCK_LIST,
+        arguments: DeviceListArgs::augment_args,
+    },
 ];
 
 /// Describes the command line with some of the commands. The arguments of a command are described
@@ -171,11 +220,12 @@ mod tests {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
             let operand = (!["list", "pool"].contains(&name)).then_some("guest");
-            let arguments = ["chaos", name].into_iter().chain(operand);
+            let device = name.ends_with("-detach").then_some("xvda");
+            let arguments = ["chaos", name].into_iter().chain(operand).chain(device);
             let matches = chaos(COMMANDS).try_get_matches_from(arguments).unwrap();
             let command = command(matches).unwrap();
             let variant = format!("{command:?}").to_lowercase();
-            assert!(variant.starts_with(name), "{name} was parsed as {variant}");
+            assert!(variant.starts_with(&name.replace('-', "")), "{name} was parsed as {variant}");
         }
     }
 

@@ -116,3 +116,61 @@ Examples:
   chaos pool resize small 8 32   refill `small` to 32 shells when fewer than 8 are ready
   chaos pool drain               destroy all shells"
 );
+
+pub(super) const NETWORK_ATTACH: &str = with_exit_codes!(
+    "\
+The fields are those of a string of vif= in a config. The guest must take the interface in time, or it
+is withdrawn. It stays when the guest reboots.
+
+Examples:
+  chaos network-attach redis bridge=xenbr1 ip=10.0.1.5/24   add an interface with an address
+  chaos network-attach redis                                add one on xenbr0"
+);
+
+pub(super) const NETWORK_DETACH: &str = with_exit_codes!(
+    "\
+The guest stops using the interface first. If it does not answer, the interface stays, and --force
+removes it all the same.
+
+Examples:
+  chaos network-detach redis 1                   remove an interface by its number
+  chaos network-detach redis 00:16:3e:00:00:01   remove one by its MAC address"
+);
+
+pub(super) const NETWORK_LIST: &str = with_exit_codes!(
+    "\
+States: 4 connected, 5 closing (the guest was asked to stop using it), 6 broken.
+
+Examples:
+  chaos network-list redis          list the interfaces of a guest
+  chaos network-list --json redis   list them for a program"
+);
+
+pub(super) const BLOCK_ATTACH: &str = with_exit_codes!(
+    "\
+The fields are those of a string of disk= in a config. The guest must take the disk in time, or it is
+withdrawn. It stays when the guest reboots.
+
+Examples:
+  chaos block-attach redis /srv/data.img,raw,xvdb,rw                     add a disk
+  chaos block-attach redis vdev=xvdb access=r target=/dev/vg/templates   add a read-only one"
+);
+
+pub(super) const BLOCK_DETACH: &str = with_exit_codes!(
+    "\
+The guest stops using the disk first. If it does not answer, the disk stays; --force removes it all
+the same, and the guest may lose what it has not written.
+
+Examples:
+  chaos block-detach redis xvdb           remove a disk by its name
+  chaos block-detach --force redis xvdb   remove it without asking the guest"
+);
+
+pub(super) const BLOCK_LIST: &str = with_exit_codes!(
+    "\
+States: 4 connected, 5 closing (the guest was asked to stop using it), 6 broken.
+
+Examples:
+  chaos block-list redis          list the disks of a guest
+  chaos block-list --json redis   list them for a program"
+);

@@ -5,6 +5,7 @@
 mod args;
 mod console;
 mod create;
+mod devices;
 mod exit;
 mod failure;
 mod grammar;
@@ -113,6 +114,12 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
             console::run(&console.connection)
         }
         Command::Log(args) => log(&args, output),
+        Command::NetworkAttach(args) => devices::attach_vif(&args, output),
+        Command::NetworkDetach(args) => devices::detach_vif(&args),
+        Command::NetworkList(args) => devices::list_vifs(&args, output),
+        Command::BlockAttach(args) => devices::attach_disk(&args, output),
+        Command::BlockDetach(args) => devices::detach_disk(&args),
+        Command::BlockList(args) => devices::list_disks(&args, output),
     }
 }
 

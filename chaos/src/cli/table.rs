@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use chaos::config::{ConfigError, ConfigErrors};
 use chaos::escape;
-use chaos::guests::ListedGuest;
+use chaos::guests::{ListedDisk, ListedGuest, ListedGuestVif};
 use chaos::request::FlavourStatus;
 use daemon::chain::chain;
 use serde::Serialize;
@@ -181,6 +181,53 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
         if let Some(fault) = &guest.fault {
             let _ = writeln!(text, "  {}", escape::line(fault));
         }
+    }
+    text
+}
+
+/// Returns the table of the vifs of guests, with the columns of xl.
+pub(crate) fn vifs(vifs: &[ListedGuestVif]) -> String {
+    let mut text = format!(
+        "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {}\n",
+        "Idx", "BE", "MAC", "handle", "state", "evt-ch", "tx-", "rx-ring-ref", "bridge"
+    );
+    for vif in vifs {
+        let _ = writeln!(
+            text,
+            "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {}",
+            vif.devid,
+            vif.backend_domid,
+            vif.mac.as_deref().unwrap_or("-"),
+            vif.devid,
+            vif.state.number(),
+            vif.event_channel.map_or_else(|| "-".to_owned(), |port| port.to_string()),
+            vif.tx_ring,
+            vif.rx_ring,
+            escape::line(&vif.bridge)
+        );
+    }
+    text
+}
+
+/// Returns the table of the disks of guests, with the columns of xl and the name.
+pub(crate) fn disks(disks: &[ListedDisk]) -> String {
+    let mut text = format!(
+        "{:<9} {:<8} {:<3} {:<6} {:<5} {:<6} {:<8} {}\n",
+        "Vdev", "name", "BE", "handle", "state", "evt-ch", "ring-ref", "target"
+    );
+    for disk in disks {
+        let _ = writeln!(
+            text,
+            "{:<9} {:<8} {:<3} {:<6} {:<5} {:<6} {:<8} {}",
+            disk.vdev_number,
+            disk.vdev,
+            disk.backend_domid,
+            disk.number,
+            disk.state.number(),
+            disk.event_channel.map_or_else(|| "-".to_owned(), |port| port.to_string()),
+            disk.ring,
+            escape::line(&disk.target)
+        );
     }
     text
 }

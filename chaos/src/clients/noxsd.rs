@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use daemon::client::{ClientError, Connection, Daemon};
 use nix::errno::Errno;
 use noxs_control::{
-    self, Attach, ConsoleRole, ConsoleUse, DiskImage, DomainId, DomainStatus, MAX_PACKET, Refusal,
-    Reply, Request, VifDrops, VifIdentity,
+    self, Attach, ConsoleRole, ConsoleUse, DeviceNumber, DiskImage, DomainId, DomainStatus,
+    MAX_PACKET, Refusal, Reply, Request, VifDrops, VifIdentity,
 };
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use xen::units::DomId;
@@ -197,6 +197,35 @@ impl Noxsd {
     /// `noxsd` refused, or does not answer. It is not an error if it does not know the domain.
     pub fn detach(&mut self, id: DomainId) -> Result<(), BackendError> {
         self.send(&Request::Detach(id), &[])?;
+        match self.done() {
+            Err(BackendError::Refused(Refusal::NoDevice)) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Adds vifs and disks to a domain, whose files come in the order of the disks.
+    ///
+    /// # Errors
+    /// `noxsd` refused, and the domain has none of the devices.
+    pub fn attach_devices(
+        &mut self,
+        devices: Attach,
+        files: &[BorrowedFd<'_>],
+    ) -> Result<(), BackendError> {
+        self.send(&Request::AttachDevices(devices), files)?;
+        self.done()
+    }
+
+    /// Detaches one device of a domain.
+    ///
+    /// # Errors
+    /// `noxsd` refused, or does not answer. It is not an error if it does not know the device.
+    pub fn detach_device(
+        &mut self,
+        id: DomainId,
+        device: DeviceNumber,
+    ) -> Result<(), BackendError> {
+        self.send(&Request::DetachDevice { id, device }, &[])?;
         match self.done() {
             Err(BackendError::Refused(Refusal::NoDevice)) => Ok(()),
             result => result,

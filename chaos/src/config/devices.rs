@@ -3,10 +3,13 @@
 
 use noxs::{MAX_DEVICES, MAX_VIFS};
 
+use super::OVERRIDES;
 use super::disk::{DiskConfig, parse_disk};
+use super::error::{ConfigError, ConfigErrors, Faults};
 use super::problem::ConfigProblem;
 use super::reader::Reader;
-use super::store::Store;
+use super::source::{Source, SourceSpan};
+use super::store::{Backends, Store};
 use super::value::{Atom, Kind, Value};
 use super::vif::VifConfig;
 use super::vif_fields::parse_vif;
@@ -45,6 +48,58 @@ pub(super) fn disks(reader: &mut Reader<'_>, others: usize) -> Vec<DiskConfig> {
         disks.extend(reader.value("disk", value, parsed));
     }
     disks
+}
+
+/// Parses a vif from arguments of a command, each with one field or several: what a string of `vif=`
+/// contains. Fields without effect are ignored.
+///
+/// # Errors
+/// Something in them is wrong.
+pub fn parse_vif_arguments(fields: &[String]) -> Result<VifConfig, ConfigErrors> {
+    parse_arguments(fields, |reader, value| {
+        // The number is not known yet; `devid=` must not be given.
+        Some(parse_vif(reader, value, 0, Backends::Noxsd))
+    })
+}
+
+/// Parses a disk from arguments of a command, each with one field or several: what a string of `disk=`
+/// contains.
+///
+/// # Errors
+/// Something in them is wrong.
+pub fn parse_disk_arguments(fields: &[String]) -> Result<DiskConfig, ConfigErrors> {
+    // The target is the rest of its string, and of no other.
+    let mut fields = fields.to_vec();
+    fields.sort_by_key(|field| {
+        field.trim_start().starts_with("target=") || field.contains(",target=")
+    });
+    parse_arguments(&fields, |reader, value| {
+        let parsed = disk(value, "a disk, such as /srv/a.img,raw,xvda,rw");
+        reader.value("disk", value, parsed)
+    })
+}
+
+fn parse_arguments<T>(
+    fields: &[String],
+    parse: impl FnOnce(&mut Reader<'_>, &Value) -> Option<T>,
+) -> Result<T, ConfigErrors> {
+    let text = fields.join(",");
+    let sources = [Source { name: OVERRIDES, text: &text }];
+    let span = SourceSpan { source: 0, start: 0, end: text.len() };
+    let atom = Atom { text: text.clone(), bare: true, verbatim: true };
+    let value = Value { kind: Kind::Atom(atom), span };
+    let (warnings, faults) = (Vec::new(), Faults::default());
+    let mut reader = Reader { sources: &sources, settings: &[], warnings, faults };
+    let parsed = parse(&mut reader, &value);
+    reader.faults.check(OVERRIDES.as_ref(), &sources)?;
+    // What is not parsed has a fault.
+    parsed.ok_or_else(|| {
+        ConfigErrors::from(ConfigError::Missing {
+            file: OVERRIDES.to_owned(),
+            key: "disk",
+            example: "/srv/a.img,raw,xvda,rw",
+        })
+    })
 }
 
 /// Returns the members of a setting whose value is a list.

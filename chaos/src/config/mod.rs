@@ -44,6 +44,7 @@ use crate::found::open_checked;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
+pub use devices::{parse_disk_arguments, parse_vif_arguments};
 pub use disk::{DiskConfig, DiskProblem};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, Undecided};
 pub use encoded::EncodedConfig;

@@ -11,7 +11,7 @@ const _: () = assert!(FIRST_TOOLSTACK as usize + MAX_RING_PAGES <= FIRST_GUEST a
 ///
 /// # Panics
 /// The guest has more rings than the toolstack has grants, which is a bug in the layout.
-pub(super) fn noxs_grant(ring: u64) -> GrantRef {
+pub(crate) fn noxs_grant(ring: u64) -> GrantRef {
     let reference = u32::try_from(u64::from(FIRST_TOOLSTACK).saturating_add(ring)).ok();
     let reference = reference.filter(|reference| *reference < FIRST_GUEST);
     GrantRef(reference.expect("a guest has at most MAX_RING_PAGES rings"))

@@ -9,6 +9,7 @@
 //!             device page    noxs, sealed read-only
 //!             answer page    the guest's answers to sysctl requests
 //!             rings          console (1), then transmit and receive of each vif (2), then disks (1)
+//!             spare          without memory: the rings of devices that are added later
 //!             overlay (2)    without memory: the guest maps shared_info and its grant table here
 //! 0xfc000000  hole up to 4 GiB (local APIC at 0xfee00000)
 //! 4 GiB       the rest of the memory
@@ -22,6 +23,7 @@
 //! memory, sealing the device page would split up a mapping of 2 MiB, which costs six times as much
 //! as all other specials together. The guest's memory map marks them as reserved.
 
+use noxs::MAX_RING_PAGES;
 use xen::memory::{MemoryKind, MemoryRange};
 use xen::units::{Bytes, Gfn, Pages};
 
@@ -32,7 +34,14 @@ pub(super) const HOLE_START: Gfn = Gfn(0xfc000);
 pub(super) const HOLE_END: Gfn = Gfn(0x100000);
 
 /// Frames where the guest maps pages of Xen: `shared_info` and one frame of its grant table.
-pub(super) const OVERLAY_FRAMES: u32 = 2;
+pub(crate) const OVERLAY_FRAMES: u32 = 2;
+
+/// Returns the first overlay frame of a guest with a device page, given its first ring page. Its place
+/// does not depend on the guest's devices, so the frames of all rings that the guest may ever have
+/// follow from the first.
+pub(crate) fn noxs_overlay(rings: Gfn) -> Gfn {
+    Gfn(rings.0 + MAX_RING_PAGES as u64)
+}
 
 /// The layout of one guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +78,7 @@ impl Layout {
     /// ring.
     #[must_use]
     pub fn specials(&self) -> Pages {
-        Pages(self.overlay.0 - self.boot_page.0)
+        Pages(self.rings.0 + self.ring_count - self.boot_page.0)
     }
 
     /// Returns the physical address of a byte of the boot page.

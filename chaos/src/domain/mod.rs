@@ -44,10 +44,13 @@ mod shell;
 mod vcpus;
 mod window;
 
+pub(crate) use discovery::PageEntries;
 pub use discovery::{DevicePageDisk, DevicePageVif, RingPage, XenStoreRings};
 pub use error::BuildError;
 pub use execute::{Mapped, Payload, Ready};
 pub use flavour::Flavour;
+pub(crate) use grants::noxs_grant;
 pub use layout::{Layout, NoxsPages};
+pub(crate) use layout::{OVERLAY_FRAMES, noxs_overlay};
 pub use prepare::prepare;
 pub use shell::{ParkedShell, Ports, Shell};

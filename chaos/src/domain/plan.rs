@@ -17,7 +17,7 @@ impl Layout {
     pub fn new(flavour: &Flavour) -> Self {
         let memory = flavour.memory_pages();
         let low_end = memory.0.min(HOLE_START.0 - MOST_SPECIALS);
-        let SpecialPages { noxs, acpi, rings, ring_count } =
+        let SpecialPages { noxs, acpi, rings, ring_count, overlay } =
             flavour.store.discovery().special_pages(flavour, low_end + 1);
         Self {
             memory,
@@ -26,7 +26,7 @@ impl Layout {
             acpi,
             rings,
             ring_count,
-            overlay: Gfn(rings.0 + ring_count),
+            overlay,
             low_end: Gfn(low_end),
         }
     }
@@ -51,9 +51,10 @@ mod tests {
         assert_eq!(layout.low_end, Gfn(2048));
         assert_eq!(layout.boot_page, Gfn(2048));
         assert_eq!(layout.rings, Gfn(2051));
-        assert_eq!(layout.overlay, Gfn(2054));
+        // Behind the places of all rings that a guest may have.
+        assert_eq!(layout.overlay, Gfn(2090));
         assert_eq!(layout.specials(), Pages(6));
-        assert_eq!(layout.specials_end(), 2056 << 12);
+        assert_eq!(layout.specials_end(), 2092 << 12);
         assert_eq!(layout.in_boot_page(56), 0x80_0038);
         assert_eq!(layout.memory_runs(), [(Gfn(0), Pages(2048)), (HOLE_END, Pages(0))]);
     }

@@ -60,7 +60,7 @@ impl Window {
         layout: &Layout,
         runs: Runs,
     ) -> Result<Self, BuildError> {
-        let specials = layout.boot_page.0..layout.overlay.0;
+        let specials = layout.boot_page.0..layout.boot_page.0 + layout.specials().0;
         let frames: Vec<Gfn> =
             std::iter::once(&specials).chain(&runs).cloned().flatten().map(Gfn).collect();
         let mapping = ForeignMapping::map(xen, domid, &frames).doing("map the guest's memory")?;

@@ -23,7 +23,7 @@ use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::{BuiltShell, Hypervisor, MappedOf, ReadyDomain};
 use crate::image::{Image, RamdiskFile};
-use crate::records::{DevicePageRecord, Record, RequestId};
+use crate::records::{DevicePageRecord, PageDevices, Record, RequestId};
 use crate::timings::Timings;
 
 /// Options of a create.
@@ -224,7 +224,7 @@ fn finish<H: Hypervisor>(
     let (entries, disks) = (plans.device_page_entries(), attachments.devices.page_disks());
     let payload =
         Payload { image, command_line: &config.cmdline, ramdisk, vifs: &entries, disks: &disks };
-    let sysctl_port = shell.ports().store;
+    let ports = shell.ports();
     let ready = shell.execute(&payload, timings)?;
     let pending = attachments.begin_identify(guest, timings)?;
 
@@ -234,8 +234,9 @@ fn finish<H: Hypervisor>(
     record.device_page = ready.noxs_pages().map(|pages| DevicePageRecord {
         gfn: pages.device_page,
         answer_gfn: pages.answer_page,
-        sysctl_port,
+        sysctl_port: ports.store,
         requests: 0,
+        devices: Some(PageDevices::of(config, ports.devices)),
     });
     record.paused = options.paused;
     (record.owner, record.request) = (options.owner, options.request);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use noxs_control::Refusal;
+use noxs_control::{DeviceNumber, Refusal};
 use thiserror::Error;
 use xen::units::DomId;
 
@@ -206,6 +206,133 @@ pub enum LifecycleError {
         /// How long chaos waited.
         after: Duration,
     },
+    /// The guest finds its devices in XenStore.
+    #[error(
+        "guest {name} finds its devices in XenStore, where xl can change them: use xl {command} {domid}",
+        domid = domid.0
+    )]
+    HotPlugByXl {
+        /// The guest.
+        name: String,
+        /// Its number.
+        domid: DomId,
+        /// The command of xl.
+        command: &'static str,
+    },
+    /// The guest is a member's.
+    #[error(
+        "guest {name} is user {owner}'s, for whom chaosd restarts it with the devices that the user          may have; have the user create it again with other devices"
+    )]
+    HotPlugOfMember {
+        /// The guest.
+        name: String,
+        /// The user.
+        owner: u32,
+    },
+    /// An older chaos created the guest.
+    #[error(
+        "guest {name} was created by an older chaos, so its devices cannot be changed; destroy it          and create it again"
+    )]
+    HotPlugOfOldGuest {
+        /// The guest.
+        name: String,
+    },
+    /// The guest is paused, so it cannot answer.
+    #[error("guest {name} is paused, so it cannot answer; let it run with chaos unpause {name}")]
+    HotPlugOfPaused {
+        /// The guest.
+        name: String,
+    },
+    /// The guest has ended.
+    #[error("guest {name} {}, so its devices cannot be changed", ended(*.state))]
+    NotRunning {
+        /// The guest.
+        name: String,
+        /// How it has ended.
+        state: GuestState,
+    },
+    /// The guest does not support changes of its devices.
+    #[error(
+        "guest {name} does not support that its {device} {}: it was built for a device page older          than {}.{}, or without the feature hot-plug; {}",
+        if *.can_force { "is removed while it runs" } else { "is added while it runs" },
+        noxs::layout::VERSION_MAJOR,
+        noxs::layout::VERSION_MINOR,
+        if *.can_force { "use --force, or destroy the guest" } else { "create it again with the device" }
+    )]
+    HotPlugUnsupported {
+        /// The guest.
+        name: String,
+        /// The device.
+        device: DeviceNumber,
+        /// Whether the device can be removed without the guest.
+        can_force: bool,
+    },
+    /// The guest has too little memory for the device.
+    #[error(
+        "guest {name} has not enough memory or grants for {device}; give it more memory and create          it again"
+    )]
+    NoRoomInGuest {
+        /// The guest.
+        name: String,
+        /// The device.
+        device: DeviceNumber,
+    },
+    /// The guest has not done what its device page says.
+    #[error(
+        "guest {name} has not {} within {} s; {}",
+        taken(*.device, *.adds),
+        after.as_secs_f32(),
+        if *.adds { "see chaos log, or try a longer --timeout" } else { "try again, or use --force" }
+    )]
+    HotPlugTimedOut {
+        /// The guest.
+        name: String,
+        /// The device.
+        device: DeviceNumber,
+        /// Whether the device was to be added.
+        adds: bool,
+        /// How long chaos waited.
+        after: Duration,
+    },
+    /// The guest has as many vifs as it can have.
+    #[error(
+        "guest {name} has {} vifs, and a guest can have no more; detach one first",
+        noxs::MAX_VIFS
+    )]
+    TooManyVifs {
+        /// The guest.
+        name: String,
+    },
+    /// The guest has as many devices as it can have.
+    #[error(
+        "guest {name} has no room for another device: a guest can have {} in all, with its console; \
+         detach one first",
+        noxs::MAX_DEVICES
+    )]
+    NoRoomForDevice {
+        /// The guest.
+        name: String,
+    },
+    /// The guest has a disk of the same name.
+    #[error("guest {name} has a disk {vdev} already; choose another name, or detach that one")]
+    DiskTwice {
+        /// The guest.
+        name: String,
+        /// The name.
+        vdev: String,
+    },
+    /// The guest has no such device.
+    #[error("guest {name} has no {kind} {device}; see chaos {command} {name}")]
+    NoSuchDevice {
+        /// The guest.
+        name: String,
+        /// The kind of device.
+        kind: &'static str,
+        /// What was asked for.
+        device: String,
+        /// The command that lists the devices.
+        command: &'static str,
+    },
     /// The exits of domains cannot be watched.
     #[error("cannot wait for the guest to exit")]
     Watch(#[from] WatchError),
@@ -245,10 +372,15 @@ impl LifecycleError {
             | Self::Disk(_)
             | Self::DiskImage(_)
             | Self::NoLog { .. }
-            | Self::NoConsole { .. } => FailureClass::WrongInput,
+            | Self::NoConsole { .. }
+            | Self::HotPlugByXl { .. }
+            | Self::TooManyVifs { .. }
+            | Self::NoRoomForDevice { .. }
+            | Self::DiskTwice { .. }
+            | Self::NoSuchDevice { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
-            Self::TimedOut { .. } => FailureClass::TimedOut,
+            Self::TimedOut { .. } | Self::HotPlugTimedOut { .. } => FailureClass::TimedOut,
             Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. })
             | Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. })
             | Self::NeedsXenStore {
@@ -320,6 +452,13 @@ impl LifecycleError {
     /// Adds the operation and the guest.
     pub(super) fn about(self, doing: &'static str, name: &str) -> Self {
         Self::Guest { doing, name: name.to_owned(), source: Box::new(self) }
+    }
+}
+
+fn taken(device: DeviceNumber, adds: bool) -> String {
+    match adds {
+        true => format!("taken {device}"),
+        false => format!("stopped using {device}"),
     }
 }
 

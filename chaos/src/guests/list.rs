@@ -13,6 +13,7 @@ use super::classify::Condition;
 use super::destroy::remove;
 use super::error::LifecycleError;
 use super::host::Host;
+use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
 use crate::clients::noxsd::Noxsd;
@@ -134,9 +135,13 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
         };
         match guest.condition {
             Condition::Guest(record) => {
+                if let Err(error) = withdraw_leftover(host, &record) {
+                    listed.fault = listed.fault.or_else(|| Some(chain(&error)));
+                }
+                let numbers = numbers(&record);
                 listed.age_ms = Some(record.age_ms());
                 listed.name = Some(record.config.name);
-                listed.vifs = (0..)
+                listed.vifs = numbers
                     .zip(record.config.vifs)
                     .map(|(index, vif)| {
                         let key = (domid.0, handle.0, index);
@@ -166,6 +171,16 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
     }
     guests.sort_by_key(|guest| guest.domid);
     Ok(guests)
+}
+
+/// Returns the numbers of the vifs of a guest, in the order of its config.
+fn numbers(record: &Record) -> impl Iterator<Item = u16> + use<> {
+    let page = record.device_page.as_ref();
+    let listed = page
+        .and_then(|page| page.devices.as_ref())
+        .map(|devices| devices.vifs.iter().map(|vif| vif.number).collect::<Vec<_>>());
+    let positions = 0..u16::try_from(record.config.vifs.len()).unwrap_or(u16::MAX);
+    listed.unwrap_or_else(|| positions.collect()).into_iter()
 }
 
 /// Returns the entry of a folder without a domain: another toolstack has destroyed the guest, or

@@ -10,6 +10,7 @@
 //! host       Host: Xen, the records and the connections to the daemons
 //! resolve    finds a guest by name or domid and reads what is known of it
 //! watch      waits for domains that exit
+//! sysctl     requests to a guest through its device page, and its answers
 //! vif_plan   the vifs of a guest, with their MAC addresses decided
 //! configure_again  completes what a killed create has begun
 //! shell      a shell with its devices attached
@@ -18,6 +19,7 @@
 //! conflict   addresses that are in use, and who has them
 //! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
+//! hot_plug   adds and removes devices of a running guest
 //! create, requested, ended, list, console, pause, shutdown
 //! ```
 
@@ -31,6 +33,7 @@ mod destroy;
 mod ended;
 mod error;
 mod host;
+mod hot_plug;
 mod leftovers;
 mod list;
 mod name;
@@ -40,6 +43,7 @@ mod resolve;
 mod shell;
 mod shutdown;
 mod state;
+mod sysctl;
 mod vif_plan;
 mod watch;
 
@@ -56,6 +60,10 @@ pub use ended::{
 };
 pub use error::{LifecycleError, WatchError};
 pub use host::{Host, KnownImage};
+pub use hot_plug::{
+    AttachedDisk, AttachedVif, DetachOptions, DeviceStatus, ListedDisk, ListedGuestVif,
+    attach_disk, attach_vif, detach_disk, detach_vif, list_disks, list_vifs,
+};
 pub use leftovers::{Cleared, clear, reap};
 pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};

@@ -18,6 +18,8 @@ pub(super) struct VifPlans<'a> {
     vifs: Vec<VifPlan<'a>>,
     /// Number of addresses that were replaced.
     replaced: u32,
+    /// The number of the first one.
+    first: usize,
 }
 
 /// A vif whose MAC address is decided, also if its config leaves it open.
@@ -47,7 +49,12 @@ impl<'a> VifPlans<'a> {
             }
             vifs.push(VifPlan { config, mac });
         }
-        Ok(Self { vifs, replaced: 0 })
+        Ok(Self { vifs, replaced: 0, first: 0 })
+    }
+
+    /// Sets the number of the first vif, for one that is added to a guest with others.
+    pub(super) fn from(self, first: usize) -> Self {
+        Self { first, ..self }
     }
 
     /// Returns the identities for the backend.
@@ -57,12 +64,7 @@ impl<'a> VifPlans<'a> {
 
     /// Returns the entries of the device page.
     pub(super) fn device_page_entries(&self) -> Vec<DevicePageVif> {
-        let entry = |VifPlan { config, mac }: &VifPlan<'_>| DevicePageVif {
-            mac: *mac,
-            mtu: config.mtu,
-            ipv4: config.ip,
-        };
-        self.vifs.iter().map(entry).collect()
+        self.vifs.iter().map(|vif| page_vif(vif.config, vif.mac)).collect()
     }
 
     /// Returns the vifs' bridges.
@@ -84,7 +86,7 @@ impl<'a> VifPlans<'a> {
             VifAddress::Ipv4(ipv4) => vif.config.ip.is_some_and(|ip| ip.address == ipv4),
         };
         let number = self.vifs.iter().position(has_it)?;
-        Some((number, &self.vifs[number].config.bridge))
+        Some((self.first + number, &self.vifs[number].config.bridge))
     }
 
     /// Replaces a MAC address that is in use by a random one, if it was generated. Returns `false`
@@ -106,6 +108,11 @@ impl<'a> VifPlans<'a> {
         self.vifs[number].mac = other;
         Ok(true)
     }
+}
+
+/// Returns a vif as the device page describes it.
+pub(super) fn page_vif(config: &VifConfig, mac: MacAddr) -> DevicePageVif {
+    DevicePageVif { mac, mtu: config.mtu, ipv4: config.ip }
 }
 
 /// Returns the identity of a vif.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use noxs::shared::PageWords;
 use xen::Error;
 use xen::domain::DomainInfo;
-use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Port};
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
 use crate::domain::{BuildError, Flavour, NoxsPages, Payload, Ports, XenStoreRings};
 use crate::image::Image;
@@ -66,6 +66,31 @@ pub trait Hypervisor: Debug + Sized {
     /// # Errors
     /// There is no such page.
     fn map_page(&self, domid: DomId, gfn: Gfn) -> Result<Self::Page, Error>;
+
+    /// Ensures that a domain has memory at a frame, and clears it. `most` is the limit of the domain's
+    /// memory.
+    ///
+    /// # Errors
+    /// There is no memory, or the domain is at its limit.
+    fn provide_page(&self, domid: DomId, gfn: Gfn, most: Pages) -> Result<(), Error>;
+
+    /// Grants pages of a domain to dom0.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn grant_pages(&self, domid: DomId, pages: &[(GrantRef, Gfn)]) -> Result<(), Error>;
+
+    /// Revokes grants of a domain. What is mapped stays mapped.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn revoke_grants(&self, domid: DomId, references: &[GrantRef]) -> Result<(), Error>;
+
+    /// Allocates a port of a domain, to which dom0 may bind.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn alloc_port(&self, domid: DomId) -> Result<Port, Error>;
 
     /// Opens an empty set of event channels.
     ///

@@ -4,11 +4,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use noxs::shared::PageWords;
 use xen::domain::DomainInfo;
 use xen::evtchn::EventChannels;
-use xen::foreign::ForeignMapping;
-use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
+use xen::foreign::{ForeignMapping, GrantEntry, clear_grants, seed_grants};
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, PAGE_SIZE, Pages, Port};
 use xen::{Error, Xen};
 
 use super::{BuiltShell, EventPorts, Hypervisor, ReadyDomain};
@@ -46,6 +47,48 @@ impl Hypervisor for Xen {
 
     fn map_page(&self, domid: DomId, gfn: Gfn) -> Result<MappedPage, Error> {
         ForeignMapping::map_range(self, domid, gfn, Pages(1)).map(MappedPage)
+    }
+
+    fn provide_page(&self, domid: DomId, gfn: Gfn, most: Pages) -> Result<(), Error> {
+        let map = || ForeignMapping::map_range(self, domid, gfn, Pages(1));
+        let page = match map() {
+            // A device that was detached has left it.
+            Ok(page) => page,
+            Err(_) => {
+                let operation = "domain_info";
+                let gone = Error::Hypercall { operation, domid: Some(domid), errno: Errno::ESRCH };
+                let info = Self::domain_info(self, domid)?.ok_or(gone)?;
+                let needed = Pages(info.tot_pages.0 + 1);
+                if needed > most {
+                    return Err(Error::ShortPopulate { domid, done: 0, wanted: 1 });
+                }
+                if needed > info.max_pages {
+                    self.set_max_mem(domid, needed.to_kib())?;
+                }
+                self.populate_range(domid, gfn, 1, 0)?;
+                map()?
+            }
+        };
+        page.fill_zero(0, PAGE_SIZE);
+        Ok(())
+    }
+
+    fn grant_pages(&self, domid: DomId, pages: &[(GrantRef, Gfn)]) -> Result<(), Error> {
+        let entry = |(reference, gfn): &(GrantRef, Gfn)| GrantEntry {
+            reference: *reference,
+            domid: DomId::DOM0,
+            gfn: *gfn,
+            read_only: false,
+        };
+        seed_grants(self, domid, &pages.iter().map(entry).collect::<Vec<_>>())
+    }
+
+    fn revoke_grants(&self, domid: DomId, references: &[GrantRef]) -> Result<(), Error> {
+        clear_grants(self, domid, references)
+    }
+
+    fn alloc_port(&self, domid: DomId) -> Result<Port, Error> {
+        self.evtchn_alloc_unbound(domid, DomId::DOM0)
     }
 
     fn open_events(&self) -> Result<EventChannels, Error> {

@@ -54,5 +54,5 @@ pub use error::RecordError;
 pub use lock::RecordLock;
 pub use paths::{ROOT, Records};
 pub use prepared::PreparedRecord;
-pub use record::{DevicePageRecord, Record, RequestId};
+pub use record::{DevicePageRecord, PageDevice, PageDevices, PendingDevice, Record, RequestId};
 pub use stored::StoredError;

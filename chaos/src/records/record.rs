@@ -4,6 +4,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
+use noxs_control::DeviceNumber;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
 use super::stored::{self, StoredError};
@@ -42,8 +43,9 @@ pub struct Record {
 /// Identifies a request to create a guest. The client chooses it at random.
 pub type RequestId = [u8; 16];
 
-/// What dom0 remembers of a guest's device page: where it writes requests to shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What dom0 remembers of a guest's device page: where it writes requests to shut down, and which
+/// devices the page lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevicePageRecord {
     /// Frame of the device page.
     pub gfn: Gfn,
@@ -53,6 +55,65 @@ pub struct DevicePageRecord {
     pub sysctl_port: Port,
     /// Number of the newest sysctl request; 0 before the first one, as in the page itself.
     pub requests: u32,
+    /// The devices; `None` for a guest of an older chaos, whose devices cannot be changed while it
+    /// runs.
+    pub devices: Option<PageDevices>,
+}
+
+/// The devices that a device page lists beside the console, which has ring 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageDevices {
+    /// The guest's end of the event channel that they share, if there ever was one.
+    pub port: Option<Port>,
+    /// The vifs, in the order of those of the config.
+    pub vifs: Vec<PageDevice>,
+    /// The disks, in the order of those of the config.
+    pub disks: Vec<PageDevice>,
+    /// A device that is being added or removed: it is in neither of the lists. If the process that
+    /// does it is gone, the device must be withdrawn.
+    pub pending: Option<PendingDevice>,
+}
+
+/// A device in the device page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageDevice {
+    /// Its number among those of its kind.
+    pub number: u16,
+    /// Distinguishes it from an earlier one of the same number ([`noxs::Backend::instance`]).
+    pub instance: u32,
+    /// The numbers of its rings: those of a vif for sending and for receiving, or twice the one of a
+    /// disk.
+    pub rings: [u16; 2],
+    /// Whether the guest was asked to stop using it.
+    pub is_closing: bool,
+}
+
+/// A device that is being added or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingDevice {
+    /// The device.
+    pub device: DeviceNumber,
+    /// The numbers of its rings, as in [`PageDevice::rings`].
+    pub rings: [u16; 2],
+}
+
+impl PageDevices {
+    /// Returns the devices of a guest that is created with a config.
+    #[must_use]
+    pub fn of(config: &DomainConfig, port: Option<Port>) -> Self {
+        let mut next = u16::from(config.console);
+        let mut list = |count: usize, pages: u16| {
+            let mut one = |number| {
+                let first = next;
+                next += pages;
+                PageDevice { number, instance: 0, rings: [first, next - 1], is_closing: false }
+            };
+            (0..).take(count).map(&mut one).collect()
+        };
+        let vifs = list(config.vifs.len(), 2);
+        let disks = list(config.disks.len(), 1);
+        Self { port, vifs, disks, pending: None }
+    }
 }
 
 impl Record {

@@ -7,13 +7,14 @@
 extern crate alloc;
 
 mod bench;
+mod hot;
 mod verify;
 
 use alloc::vec::Vec;
 
 use blkbench::options::{self, Mode, Options};
 use unikernel::block::{Buffer, DEPTH, Disk};
-use unikernel::{Guest, wait};
+use unikernel::{Guest, hot_plug, wait};
 
 /// Bytes of a page, which buffers consist of.
 const PAGE_SIZE: usize = 4096;
@@ -25,14 +26,25 @@ fn main(guest: Guest) {
         Ok(options) => options,
         Err(error) => panic!("blkbench: {error}"),
     };
-    let mut run = Run::new(guest, options);
-    match options.mode {
-        Mode::Bench { kind, random } => bench::run(&mut run, kind, random),
-        Mode::Verify => verify::write(&mut run),
-        Mode::Check => verify::check(&mut run),
+    if options.hot {
+        hot::run(guest, options);
     }
+    let mut guest = guest;
+    run(&mut Run::new(&mut guest, options, Vec::new()));
     loop {
         wait(&[], None);
+        // The disk stays in use.
+        if let Some(change) = hot_plug::take() {
+            change.reject();
+        }
+    }
+}
+
+fn run(run: &mut Run) {
+    match run.options.mode {
+        Mode::Bench { kind, random } => bench::run(run, kind, random),
+        Mode::Verify => verify::write(run),
+        Mode::Check => verify::check(run),
     }
 }
 
@@ -51,8 +63,10 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn new(mut guest: Guest, options: Options<'static>) -> Self {
-        let disk = Disk::open(&guest, 0).unwrap_or_else(|error| panic!("blkbench: {error}"));
+    /// Opens the first disk. `buffers` are those of an earlier run with the same options, if there was
+    /// one.
+    fn new(guest: &mut Guest, options: Options<'static>, mut buffers: Vec<Buffer>) -> Self {
+        let disk = Disk::open(guest, 0).unwrap_or_else(|error| panic!("blkbench: {error}"));
         let Options { block_size, depth, .. } = options;
         let sector = disk.sector_size();
         let length = usize::try_from(block_size).unwrap_or(usize::MAX);
@@ -71,9 +85,11 @@ impl Run {
         let places = span / block_size;
         assert!(places > 0, "blkbench: the disk has {span} bytes: must be at least {block_size}");
         let pages = part.div_ceil(PAGE_SIZE);
-        let buffers = disk.buffers(&mut guest, requests, pages).unwrap_or_else(|error| {
-            panic!("blkbench: {error}: qd={depth} times bs={block_size}; use smaller ones")
-        });
+        if buffers.is_empty() {
+            buffers = disk.buffers(guest, requests, pages).unwrap_or_else(|error| {
+                panic!("blkbench: {error}: qd={depth} times bs={block_size}; use smaller ones")
+            });
+        }
         Self { disk, options, buffers, places, length, parts, part }
     }
 

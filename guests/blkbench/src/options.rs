@@ -54,6 +54,9 @@ pub struct Options<'a> {
     pub from: u64,
     /// Identifies a run in its blocks.
     pub run: u64,
+    /// Whether to wait for a disk that is added while the guest runs, and release it when it is
+    /// removed, again and again.
+    pub hot: bool,
 }
 
 /// The most requests in flight: as many as a ring has slots.
@@ -93,6 +96,7 @@ pub fn parse(line: &str) -> Result<Options<'_>, String> {
         seed: 1,
         from: 1,
         run: 0,
+        hot: false,
     };
     for argument in arguments {
         let (key, text) = argument.split_once('=').unwrap_or((argument, ""));
@@ -117,10 +121,11 @@ pub fn parse(line: &str) -> Result<Options<'_>, String> {
             "seed" => options.seed = value,
             "from" => options.from = value,
             "run" => options.run = value,
+            "hot" => options.hot = value != 0,
             _ => {
                 return Err(format!(
                     "cmdline: {key:?} is not an argument; must be bs, qd, count, span, flush, \
-                     seed, from or run"
+                     seed, from, run or hot"
                 ));
             }
         }
@@ -142,6 +147,7 @@ mod tests {
         assert_eq!((options.depth, options.block_size, options.span), (32, 512, Some(1 << 20)));
         assert_eq!((options.count, options.flush), (1000, 0));
         assert_eq!(parse("verify run=7").unwrap().flush, 64);
+        assert!(parse("verify hot=1").unwrap().hot && !parse("verify").unwrap().hot);
     }
 
     #[test]

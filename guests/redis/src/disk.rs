@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's disk, as the engine uses it for snapshots.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
 
 use redis_engine::{Disk, DiskFailed};
-use unikernel::block::{self, Buffer, DiskError, Request};
-use unikernel::{Guest, Port, println};
+use unikernel::block::{self, Buffer, DiskError, Request, Vbd};
+use unikernel::{Guest, println};
 
 /// The buffers, and the pages of each. A page has 4 KiB; the engine writes at most four at once.
 const BUFFERS: usize = 4;
@@ -18,19 +20,34 @@ pub(crate) struct SnapshotDisk {
     buffers: Vec<Buffer>,
     /// Whether a request has failed since the engine has asked.
     failed: bool,
+    /// Where the buffers go when the disk is removed. They are granted for good.
+    spare: Spare,
+    /// Whether the disk's backend is gone.
+    gone: Rc<Cell<bool>>,
 }
+
+/// The buffers of a disk that was removed, for the next one.
+pub(crate) type Spare = Rc<RefCell<Vec<Buffer>>>;
 
 impl SnapshotDisk {
     /// Opens the disk.
-    pub(crate) fn open(guest: &mut Guest) -> Result<Self, DiskError> {
+    pub(crate) fn open(guest: &mut Guest, spare: &Spare) -> Result<Self, DiskError> {
         let disk = block::Disk::open(guest, 0)?;
-        let buffers = disk.buffers(guest, BUFFERS, PAGES)?;
-        Ok(Self { disk, buffers, failed: false })
+        let mut buffers = core::mem::take(&mut *spare.borrow_mut());
+        if buffers.is_empty() {
+            buffers = disk.buffers(guest, BUFFERS, PAGES)?;
+        }
+        Ok(Self { disk, buffers, failed: false, spare: Rc::clone(spare), gone: Rc::default() })
     }
 
-    /// Returns the port of the disk's events.
-    pub(crate) fn port(&self) -> Port {
-        self.disk.port()
+    /// Returns what the device page says about the disk.
+    pub(crate) fn vbd(&self) -> Vbd {
+        *self.disk.vbd()
+    }
+
+    /// Returns what says that the disk's backend is gone.
+    pub(crate) fn gone(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.gone)
     }
 
     #[cold]
@@ -41,6 +58,9 @@ impl SnapshotDisk {
 
     /// Takes what is done.
     fn collect(&mut self) {
+        if self.gone.get() {
+            self.disk.lose();
+        }
         while let Some(done) = self.disk.complete() {
             self.buffers.extend(done.buffer);
             if let Err(error) = done.result {
@@ -57,6 +77,12 @@ impl SnapshotDisk {
             self.fail(rejected.error);
         }
         self.disk.start();
+    }
+}
+
+impl Drop for SnapshotDisk {
+    fn drop(&mut self) {
+        self.spare.borrow_mut().append(&mut self.buffers);
     }
 }
 

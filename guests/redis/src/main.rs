@@ -12,13 +12,17 @@ extern crate alloc;
 mod disk;
 
 use alloc::boxed::Box;
+use alloc::rc::Rc;
+use core::cell::Cell;
 use core::time::Duration;
 
 use redis_engine::{Memory, Output, Session, Store, Work};
+use unikernel::block::Vbd;
+use unikernel::hot_plug::Change;
 use unikernel::net::{Addresses, Net, Next, Pending, Service, Stream};
 use unikernel::{Guest, Instant, Port, heap, println};
 
-use crate::disk::SnapshotDisk;
+use crate::disk::{SnapshotDisk, Spare};
 
 /// The port that Redis clients expect.
 const PORT: u16 = 6379;
@@ -32,17 +36,20 @@ fn main(mut guest: Guest) {
     let store = Store::new(guest.seed(), unix_ms(guest.started()), &Heap);
     let started = guest.started();
     // Before the network, which takes many of the grants.
+    let spare = Spare::default();
     let has_disk = guest.disks().next().is_some();
     let disk = has_disk
-        .then(|| SnapshotDisk::open(&mut guest).unwrap_or_else(|error| panic!("redis: {error}")));
-    let port = disk.as_ref().map(SnapshotDisk::port);
+        .then(|| SnapshotDisk::open(&mut guest, &spare))
+        .transpose()
+        .unwrap_or_else(|error| panic!("redis: {error}"));
+    let used = disk.as_ref().map(Used::of);
     let mut net = match Net::new(guest) {
         Ok(net) => net,
         Err(error) => panic!("redis: {error}"),
     };
     let ready = net.socket_addresses(PORT);
     let warned = [None; 2];
-    let redis = Redis { store, started, ready, disk, port, connections: 0, warned };
+    let redis = Redis { store, started, ready, disk, used, spare, connections: 0, warned };
     panic!("redis: {}", net.serve(PORT, redis));
 }
 
@@ -81,15 +88,31 @@ enum Why {
     Memory,
 }
 
+/// The disk that the server saves to. The store has the disk itself.
+struct Used {
+    vbd: Vbd,
+    /// What is set if its backend is gone.
+    gone: Rc<Cell<bool>>,
+}
+
+impl Used {
+    fn of(disk: &SnapshotDisk) -> Self {
+        Self { vbd: disk.vbd(), gone: disk.gone() }
+    }
+}
+
 /// The server.
 struct Redis {
     store: Store,
     started: Instant,
     /// Where clients connect.
     ready: Addresses,
-    /// The disk until the data is loaded from it, if there is one, and the port of its events.
+    /// The disk until the data is loaded from it, if there is one.
     disk: Option<SnapshotDisk>,
-    port: Option<Port>,
+    /// The disk that it saves to.
+    used: Option<Used>,
+    /// The buffers of a disk that was removed.
+    spare: Spare,
     /// The number of connections so far.
     connections: u64,
     /// When it was printed why a connection was closed, for each reason in [`Why`].
@@ -97,6 +120,30 @@ struct Redis {
 }
 
 impl Redis {
+    /// Uses the disk that was added. Returns whether that is possible.
+    #[cold]
+    fn add_disk(&mut self, guest: &mut Guest) -> bool {
+        let disk = match SnapshotDisk::open(guest, &self.spare) {
+            Ok(disk) => disk,
+            Err(error) => {
+                println!("redis: {error}");
+                return false;
+            }
+        };
+        let used = Some(Used::of(&disk));
+        match self.store.add_disk(Box::new(disk), unix_ms(Instant::now())) {
+            Ok(loaded) => {
+                println!("redis: {} keys loaded from the new disk", loaded.keys);
+                self.used = used;
+                true
+            }
+            Err(error) => {
+                println!("redis: {error}");
+                false
+            }
+        }
+    }
+
     /// Prints why a connection is closed, but not for each of many.
     #[cold]
     fn warn(&mut self, why: Why, stream: &Stream<'_>) {
@@ -237,7 +284,8 @@ impl Service for Redis {
     }
 
     fn work(&mut self, now: Instant) -> Pending {
-        let Some(port) = self.port else { return Pending::Nothing };
+        let Some(used) = &self.used else { return Pending::Nothing };
+        let port = Port::new(used.vbd.backend.port);
         match self.store.work(unix_ms(now)) {
             Work::Nothing => Pending::Nothing,
             Work::More => Pending::More,
@@ -250,6 +298,23 @@ impl Service for Redis {
                 println!("redis: not saved: {error}");
                 Pending::Nothing
             }
+        }
+    }
+
+    fn change_disks(&mut self, guest: &mut Guest, change: &Change) -> bool {
+        if let Some(Used { vbd, gone }) = &self.used
+            && !guest.disks().any(|disk| disk.backend == vbd.backend)
+        {
+            gone.set(!change.has_backend(vbd));
+            self.store.remove_disk();
+            self.used = None;
+            println!("redis: the disk is gone");
+        }
+        match (guest.disks().count(), &self.used) {
+            (0, _) | (1, Some(_)) => true,
+            (1, None) => self.add_disk(guest),
+            // It saves to one disk.
+            _ => false,
         }
     }
 

@@ -45,11 +45,21 @@ const LATEST: u64 = i64::MAX as u64 / 2;
 ///
 /// An event that arrived before the call ends the wait, so that none is missed between looking for
 /// work and sleeping. A return is a hint to look for work: there may be none, and the deadline may
-/// not have come.
+/// not have come. With the feature `hot-plug` it does not sleep while there is a change of the list of
+/// devices that was not taken (`hot_plug::take`).
 ///
 /// # Panics
 /// If there are more than ten ports: as many as a guest can have vifs, and two more.
 pub fn wait(ports: &[Port], deadline: Option<Instant>) {
+    wait_until(ports, deadline, has_change);
+}
+
+/// Sleeps as [`wait`] does, for a caller that does not look at changes of the list of devices.
+pub(crate) fn wait_for_ports(ports: &[Port], deadline: Option<Instant>) {
+    wait_until(ports, deadline, || false);
+}
+
+fn wait_until(ports: &[Port], deadline: Option<Instant>, is_over: fn() -> bool) {
     let mut numbers = [0; MAX_PORTS + 1];
     let mut count = 0;
     for port in ports.iter().map(|port| port.0).chain(power::port()) {
@@ -63,7 +73,7 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
     let timeout = deadline.map_or(0, |deadline| deadline.as_nanos().clamp(1, LATEST));
     loop {
         serve_power();
-        if take() {
+        if take() || is_over() {
             return;
         }
         // Xen checks the pending bits after it has marked this vCPU as waiting, so an event that
@@ -72,10 +82,19 @@ pub fn wait(ports: &[Port], deadline: Option<Instant>) {
             panic!("cannot wait for events: {error}");
         }
         serve_power();
-        if take() || deadline.is_some() {
+        if take() || deadline.is_some() || is_over() {
             return;
         }
     }
+}
+
+#[cfg(feature = "hot-plug")]
+use crate::hot_plug::is_pending as has_change;
+
+/// Returns whether dom0 has changed the list of devices.
+#[cfg(not(feature = "hot-plug"))]
+fn has_change() -> bool {
+    false
 }
 
 /// Serves a power request of dom0, if there is one. For loops that may never call [`wait`].
@@ -88,6 +107,6 @@ pub(crate) fn serve_power() {
 /// Sleeps until `deadline`.
 pub fn sleep_until(deadline: Instant) {
     while Instant::now() < deadline {
-        wait(&[], Some(deadline));
+        wait_for_ports(&[], Some(deadline));
     }
 }

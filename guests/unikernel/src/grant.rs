@@ -72,6 +72,12 @@ impl GrantTable {
         Some(GrantRef(first))
     }
 
+    /// Returns how many references are left.
+    #[cfg(feature = "hot-plug")]
+    pub(crate) fn left(&self) -> usize {
+        ENTRIES_PER_FRAME.saturating_sub(self.next as usize)
+    }
+
     /// Grants `domid` access to the page at frame `gfn` by a reference that was reserved. Returns
     /// `None` if the frame number does not fit into an entry.
     ///

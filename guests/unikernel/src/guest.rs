@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use core::cell::OnceCell;
 use core::ops::Range;
 
-use noxs::{Device, DevicePage, Vbd, Vif};
+use noxs::{Device, DevicePage, DeviceState, Vbd, Vif};
 
 use crate::clock::Instant;
 use crate::grant::{GrantError, GrantTable};
@@ -74,13 +74,13 @@ impl Guest {
 
     /// Returns the network interfaces, in the order of the device page.
     pub fn vifs(&self) -> impl Iterator<Item = &Vif> {
-        self.page.vifs()
+        self.page.vifs().filter(|vif| vif.backend.state == DeviceState::Connected)
     }
 
     /// Returns the disks, in the order of the device page.
     pub fn disks(&self) -> impl Iterator<Item = &Vbd> {
         self.devices().filter_map(|device| match device {
-            Device::Vbd(vbd) => Some(vbd),
+            Device::Vbd(vbd) if vbd.backend.state == DeviceState::Connected => Some(vbd),
             _ => None,
         })
     }
@@ -103,6 +103,12 @@ impl Guest {
     #[must_use]
     pub fn started(&self) -> Instant {
         self.first_reading().0
+    }
+
+    /// Replaces the list of devices, after dom0 has changed it.
+    #[cfg(feature = "hot-plug")]
+    pub fn update(&mut self, change: &crate::hot_plug::Change) {
+        self.page = change.page.clone();
     }
 
     fn first_reading(&self) -> (Instant, u64) {

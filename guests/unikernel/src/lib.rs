@@ -13,6 +13,7 @@
 //! * [`Instant`] and [`unix_time`] return the time; [`wait`] and [`sleep_until`] sleep.
 //! * [`net`] serves TCP.
 //! * [`block`] reads and writes disks.
+//! * `hot_plug`, with the feature of this name, takes devices that dom0 adds while the guest runs.
 //! * [`heap`] reports how much memory is left; the heap itself is the global allocator.
 //!
 //! `docs/noxs-abi.md` specifies how a guest finds its devices.
@@ -39,6 +40,8 @@ mod grant;
 mod granted;
 mod guest;
 pub mod heap;
+#[cfg(feature = "hot-plug")]
+pub mod hot_plug;
 mod hypercall;
 mod layout;
 mod memory;

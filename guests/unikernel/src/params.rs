@@ -21,7 +21,7 @@ pub(crate) fn device_page() -> DevicePage {
         // xenconsoled maps the page by this grant.
         let rings = [Ring { grant: GNTTAB_RESERVED_CONSOLE, gfn }];
         let state = DeviceState::Connected;
-        let backend = Backend { index: 0, domid: 0, state, port, rings };
+        let backend = Backend { index: 0, instance: 0, domid: 0, state, port, rings };
         // A new page has room for one device.
         let _ = page.add(Device::Console(Console { backend }));
     }

@@ -3,7 +3,7 @@
 //! block.
 
 use noxs::shared::write_answer;
-use noxs::{AnswerStatus, DevicePage, Request, RequestId};
+use noxs::{AnswerStatus, DevicePage, Request, RequestId, Sysctl};
 use xen_abi::sched::{SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT};
 
 use crate::cpu::Local;
@@ -42,6 +42,16 @@ pub(crate) fn port() -> Option<u32> {
     POWER.borrow().as_ref().map(|power| power.port)
 }
 
+/// Answers a request.
+pub(crate) fn answer(sysctl: &Sysctl, status: AnswerStatus) {
+    if sysctl.answer_gfn != 0 {
+        let mut answer = page_at(sysctl.answer_gfn.wrapping_mul(PAGE_SIZE_U64));
+        write_answer(&mut answer, sysctl.request_id, status);
+        // An error means that the requester is gone: then the answer does not matter.
+        let _ = hypercall::send_event(sysctl.port);
+    }
+}
+
 /// Carries out the request in the device page, if it is new.
 pub(crate) fn serve() {
     let mut slot = POWER.borrow();
@@ -53,18 +63,17 @@ pub(crate) fn serve() {
         return;
     }
     power.answered = sysctl.request_id;
+    #[cfg(feature = "hot-plug")]
+    if sysctl.request == Some(Request::Devices) {
+        return crate::hot_plug::put(page);
+    }
     let reason = match sysctl.request {
         Some(Request::Poweroff) => Some(SHUTDOWN_POWEROFF),
         Some(Request::Reboot) => Some(SHUTDOWN_REBOOT),
-        Some(Request::Suspend) | None => None,
+        Some(Request::Suspend | Request::Devices) | None => None,
     };
     let status = reason.map_or(AnswerStatus::Unsupported, |_| AnswerStatus::Accepted);
-    if sysctl.answer_gfn != 0 {
-        let mut answer = page_at(sysctl.answer_gfn.wrapping_mul(PAGE_SIZE_U64));
-        write_answer(&mut answer, sysctl.request_id, status);
-        // An error means that the requester is gone: then the answer does not matter.
-        let _ = hypercall::send_event(power.port);
-    }
+    answer(&sysctl, status);
     drop(slot);
     if let Some(reason) = reason {
         hypercall::shutdown(reason);

@@ -3,7 +3,7 @@
 //! (`docs/noxs-abi.md`).
 //!
 //! Xen reserves those below [`FIRST_TOOLSTACK`]. The toolstack uses those from there to
-//! [`FIRST_GUEST`] for the ring pages, before the guest runs; all others belong to the guest.
+//! [`FIRST_GUEST`] for the ring pages, also while the guest runs; all others belong to the guest.
 
 use crate::grant_table::GNTTAB_NR_RESERVED_ENTRIES;
 

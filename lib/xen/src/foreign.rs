@@ -180,7 +180,9 @@ pub struct GrantTable {
 }
 
 impl GrantTable {
-    /// Maps the table. The guest must not have run yet: once it runs, it owns the table.
+    /// Maps the table. Once the guest runs, only the entries from
+    /// [`FIRST_TOOLSTACK`](xen_abi::grants::FIRST_TOOLSTACK) to
+    /// [`FIRST_GUEST`](xen_abi::grants::FIRST_GUEST) are the caller's.
     ///
     /// # Errors
     /// Xen or the kernel refuses.
@@ -224,6 +226,25 @@ impl GrantTable {
     }
 }
 
+impl GrantTable {
+    /// Clears an entry. A page that the other domain has mapped stays mapped.
+    ///
+    /// # Errors
+    /// The reference is not in the first frame.
+    pub fn clear(&self, reference: GrantRef) -> Result<(), Error> {
+        let entry = GrantEntry { reference, domid: DomId(0), gfn: Gfn(0), read_only: false };
+        let (at, _) = locate(&entry).ok_or(Error::GrantEntry {
+            domid: self.domid,
+            reference,
+            gfn: entry.gfn,
+        })?;
+        // The flags first: without them, Xen ignores the frame.
+        self.frame.store(at, 0);
+        self.frame.store(at + GRANT_ENTRY_FRAME, 0);
+        Ok(())
+    }
+}
+
 /// Returns the entry's offset in the first frame of the table, and the 32-bit frame number to
 /// write.
 fn locate(entry: &GrantEntry) -> Option<(usize, u32)> {
@@ -232,13 +253,22 @@ fn locate(entry: &GrantEntry) -> Option<(usize, u32)> {
     (at < PAGE_SIZE).then_some((at, frame))
 }
 
-/// Fills in entries of a new guest's grant table (version 1, first frame).
+/// Fills in entries of a guest's grant table (version 1, first frame).
 ///
 /// # Errors
 /// As for [`GrantTable::map`] and [`GrantTable::set`].
 pub fn seed_grants(xen: &Xen, domid: DomId, entries: &[GrantEntry]) -> Result<(), Error> {
     let table = GrantTable::map(xen, domid)?;
     entries.iter().try_for_each(|entry| table.set(entry))
+}
+
+/// Clears entries of a guest's grant table.
+///
+/// # Errors
+/// As for [`GrantTable::map`] and [`GrantTable::clear`].
+pub fn clear_grants(xen: &Xen, domid: DomId, references: &[GrantRef]) -> Result<(), Error> {
+    let table = GrantTable::map(xen, domid)?;
+    references.iter().try_for_each(|reference| table.clear(*reference))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod address;
 pub mod record;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use bincode::{Decode, Encode};
@@ -22,7 +23,7 @@ pub use self::address::{AddressInUse, AddressOwner, VifAddress};
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 5 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 6 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -110,6 +111,28 @@ pub enum Request {
     /// sends a packet of one byte for each `VIRQ_DOM_EXC`. Only one process can bind that
     /// interrupt, and Xen does not report which domain raised it.
     Watch,
+    /// Adds vifs and disks to a domain that may be running, with their identities and images, and
+    /// serves them at once. The files behind the disks come with the message. A device of the same
+    /// kind and number that the domain has already is detached first: the toolstack was killed while
+    /// it added that one. A domain that is not attached is attached with these devices alone.
+    AttachDevices(Attach),
+    /// Unmaps the rings of a device of a domain and forgets the device. Its port is released if no
+    /// other device uses it.
+    DetachDevice {
+        /// The domain.
+        id: DomainId,
+        /// The device.
+        device: DeviceNumber,
+    },
+}
+
+/// A device that can be added to a running domain, and its number among those of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum DeviceNumber {
+    /// A network interface.
+    Vif(u16),
+    /// A disk.
+    Vbd(u16),
 }
 
 /// What a connection to a console is used for.
@@ -154,6 +177,28 @@ pub struct Attach {
 }
 
 impl Attach {
+    /// Removes a device. Returns its place among those of its kind, if it was there.
+    pub fn remove(&mut self, device: DeviceNumber) -> Option<usize> {
+        match device {
+            DeviceNumber::Vif(number) => {
+                let place = self.vifs.iter().position(|vif| vif.index == number)?;
+                self.vifs.remove(place);
+                Some(place)
+            }
+            DeviceNumber::Vbd(number) => {
+                let place = self.vbds.iter().position(|vbd| vbd.index == number)?;
+                self.vbds.remove(place);
+                Some(place)
+            }
+        }
+    }
+
+    /// Returns whether no device is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.console.is_none() && self.vifs.is_empty() && self.vbds.is_empty()
+    }
+
     /// Sets what is behind the disks, in their order.
     pub fn set_images(&mut self, images: &[DiskImage]) {
         for (vbd, image) in self.vbds.iter_mut().zip(images) {
@@ -247,6 +292,15 @@ pub enum DiskIdentity {
         /// Its number (`st_rdev`).
         number: u64,
     },
+}
+
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vif(number) => write!(f, "vif{number}"),
+            Self::Vbd(number) => write!(f, "vbd{number}"),
+        }
+    }
 }
 
 impl From<disk::Identity> for DiskIdentity {
@@ -492,6 +546,8 @@ mod tests {
             Request::Attach(attach()),
             Request::Attach(prepared),
             Request::Configure { id: attach().id, vifs: vec![identity()], disks: vec![image()] },
+            Request::AttachDevices(Attach { console: None, ..attach() }),
+            Request::DetachDevice { id: attach().id, device: DeviceNumber::Vbd(3) },
         ] {
             assert_eq!(decode(&encode(&request).unwrap()), Ok(request));
         }

@@ -9,6 +9,7 @@ mod devices;
 mod disks;
 mod ends;
 mod guest_disks;
+mod hot_plug;
 mod kill;
 mod kill_daemon;
 mod kill_load;

@@ -2,19 +2,17 @@
 //! Discovery through the device page: dom0 describes the devices in the guest's memory, and grants
 //! their rings and allocates their port before the guest runs.
 
-use noxs::{
-    Backend, Console, Device, DevicePage as Page, DeviceState, Overlay, Ring, Sysctl, Vbd, Vif,
-};
-use noxs_control::INDIRECT_SEGMENTS;
+use noxs::{DevicePage as Page, DeviceState, Overlay, Sysctl};
 use xen::Xen;
 use xen::hvm::MemType;
-use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
+use xen::units::{DomId, Gfn, GrantRef, Pages};
 
+use super::entries::PageEntries;
 use super::side::{DevicePageDisk, DevicePageVif, GuestSide, SpecialPages};
 use crate::domain::error::{BuildError, Doing};
 use crate::domain::flavour::Flavour;
 use crate::domain::grants::noxs_grant;
-use crate::domain::layout::{Layout, NoxsPages, OVERLAY_FRAMES};
+use crate::domain::layout::{Layout, NoxsPages, OVERLAY_FRAMES, noxs_overlay};
 use crate::domain::shell::{Ports, Shell};
 
 /// Limit of grant table frames, of 512 entries each. Xen allocates them when they are used.
@@ -38,6 +36,7 @@ impl GuestSide for DevicePage {
             noxs: Some(NoxsPages { device_page: Gfn(next), answer_page: Gfn(next + 1) }),
             acpi: None,
             rings: Gfn(next + 2),
+            overlay: noxs_overlay(Gfn(next + 2)),
             ring_count: u64::from(flavour.console)
                 + 2 * u64::from(flavour.vifs)
                 + u64::from(flavour.disks),
@@ -95,39 +94,17 @@ fn page(
         Sysctl { port: shell.ports.store.0, answer_gfn: noxs.answer_page.0, ..Sysctl::default() };
     page.overlay = Overlay { gfn: shell.layout.overlay.0, frames: OVERLAY_FRAMES };
     let Some(port) = shell.ports.devices else { return Ok(page) };
+    let entries = PageEntries { rings: shell.layout.rings, port };
     if shell.flavour.console {
-        let backend = backend(&shell.layout, 0, port, 0);
-        page.add(Device::Console(Console { backend }))?;
+        page.add(entries.console())?;
     }
     for (index, vif) in (0u16..).zip(vifs) {
-        let backend = backend(&shell.layout, index, port, shell.first_ring(index));
-        let DevicePageVif { mac, mtu, ipv4 } = *vif;
-        let features = noxs_control::VIF_FEATURES;
-        page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features }))?;
+        let first = shell.first_ring(index);
+        page.add(entries.vif((index, 0), [first, first + 1], DeviceState::Connected, vif))?;
     }
     for (index, disk) in (0u16..).zip(disks) {
-        let backend = backend(&shell.layout, index, port, shell.disk_ring(index));
-        let DevicePageDisk { geometry, discard } = *disk;
-        // What each noxsd that accepts this chaos' messages does.
-        let indirect_segments = INDIRECT_SEGMENTS;
-        let vbd = Vbd { backend, geometry, flush: true, barrier: true, discard, indirect_segments };
-        page.add(Device::Vbd(vbd))?;
+        let ring = shell.disk_ring(index);
+        page.add(entries.disk((index, 0), ring, DeviceState::Connected, disk))?;
     }
     Ok(page)
-}
-
-/// Returns what the page says of one device's backend, with rings from number `first` on.
-fn backend<const RINGS: usize>(
-    layout: &Layout,
-    index: u16,
-    port: Port,
-    first: u64,
-) -> Backend<RINGS> {
-    let mut rings = [Ring::default(); RINGS];
-    for (number, ring) in (first..).zip(&mut rings) {
-        let GrantRef(grant) = noxs_grant(number);
-        *ring = Ring { grant, gfn: layout.rings.0 + number };
-    }
-    let state = DeviceState::Connected;
-    Backend { index, domid: DomId::DOM0.0, state, port: port.0, rings }
 }

@@ -7,6 +7,7 @@
 //! does not depend on the way.
 
 mod device_page;
+mod entries;
 mod side;
 mod xenstore;
 
@@ -19,6 +20,7 @@ use super::layout::Layout;
 use super::shell::{Ports, Shell};
 use crate::config::Discovery;
 
+pub(crate) use entries::PageEntries;
 pub use side::{DevicePageDisk, DevicePageVif};
 pub(super) use side::{GuestSide, SpecialPages};
 pub use xenstore::{RingPage, XenStoreRings};

@@ -39,6 +39,8 @@ pub(in crate::domain) struct SpecialPages {
     /// The first ring page and the number of ring pages.
     pub(in crate::domain) rings: Gfn,
     pub(in crate::domain) ring_count: u64,
+    /// The first overlay frame.
+    pub(in crate::domain) overlay: Gfn,
 }
 
 /// What a way of discovery decides while a domain is prepared and executed.

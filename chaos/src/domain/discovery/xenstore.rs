@@ -75,6 +75,7 @@ impl GuestSide for XenStore {
             acpi: Some(Gfn(next)),
             rings: Gfn(next + 1),
             ring_count: 1 + u64::from(flavour.console),
+            overlay: Gfn(next + 2 + u64::from(flavour.console)),
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) fn ask<H: Hypervisor>(
         Request::Poweroff => "poweroff",
         Request::Reboot => "reboot",
         Request::Suspend => "suspend",
+        // Not a request to shut down.
+        Request::Devices => "devices",
     };
     let paths = XenStorePaths { domid: record.domid, handle: record.handle };
     if !Control::has_feature(paths, request)? {

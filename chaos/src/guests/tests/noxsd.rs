@@ -90,6 +90,8 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Status => ("status", Reply::Status(Vec::new())),
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
             Request::Watch => ("watch", Reply::Done),
+            Request::AttachDevices(_) => ("attach_devices", Reply::Done),
+            Request::DetachDevice { .. } => ("detach_device", Reply::Done),
         };
         let current = behaviour.lock().unwrap().clone();
         let reply = match current {
@@ -133,7 +135,9 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
 
 fn identities_in(request: &Request) -> Vec<VifIdentity> {
     match request {
-        Request::Attach(attach) => attach.vifs.iter().filter_map(|vif| vif.identity).collect(),
+        Request::Attach(attach) | Request::AttachDevices(attach) => {
+            attach.vifs.iter().filter_map(|vif| vif.identity).collect()
+        }
         Request::Configure { vifs, .. } => vifs.clone(),
         _ => Vec::new(),
     }

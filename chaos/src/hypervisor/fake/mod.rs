@@ -5,7 +5,7 @@ mod page;
 mod shell;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use noxs::shared::{self, PageWords};
 use noxs::{AnswerStatus, RequestId};
 use xen::Error;
 use xen::domain::{DomainInfo, DomainState, ShutdownReason};
-use xen::units::{DomId, DomainHandle, Gfn, Pages};
+use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
 use self::page::{FakeEvents, FakePage};
 use self::shell::{FakeDomain, FakeShell};
@@ -51,6 +51,8 @@ struct State {
     domains: BTreeMap<u16, DomainInfo>,
     pages: BTreeMap<(u16, u64), FakePage>,
     watchers: Vec<UnixStream>,
+    /// The grants that were added to running domains: domid and reference.
+    granted: BTreeSet<(u16, u32)>,
     reaction: Reaction,
     failing: Option<(&'static str, Errno)>,
     /// Whether calls fail only as long as there is a domain of a creator that is gone.
@@ -78,6 +80,7 @@ impl FakeXen {
             domains: BTreeMap::new(),
             pages: BTreeMap::new(),
             watchers: Vec::new(),
+            granted: BTreeSet::new(),
             reaction: Reaction::Silent,
             failing: None,
             only_while_incomplete: false,
@@ -143,6 +146,12 @@ impl FakeXen {
     /// Removes a domain, as another toolstack would.
     pub(crate) fn remove(&self, domid: DomId) {
         self.0.borrow_mut().domains.remove(&domid.0);
+    }
+
+    /// Returns the references of the grants that were added to a running domain.
+    pub(crate) fn granted(&self, domid: DomId) -> Vec<u32> {
+        let state = self.0.borrow();
+        state.granted.iter().filter(|(owner, _)| *owner == domid.0).map(|(_, at)| *at).collect()
     }
 
     pub(crate) fn domids(&self) -> Vec<u16> {
@@ -274,6 +283,35 @@ impl Hypervisor for FakeXen {
     fn map_page(&self, domid: DomId, gfn: Gfn) -> Result<FakePage, Error> {
         self.call("map_page", Some(domid))?;
         Ok(self.0.borrow_mut().pages.entry((domid.0, gfn.0)).or_default().clone())
+    }
+
+    fn provide_page(&self, domid: DomId, gfn: Gfn, most: Pages) -> Result<(), Error> {
+        self.call("provide_page", Some(domid))?;
+        let has = self.0.borrow().domains[&domid.0].tot_pages;
+        assert!(has < most, "frame {} is beyond the limit of {} pages", gfn.0, most.0);
+        Ok(())
+    }
+
+    fn grant_pages(&self, domid: DomId, pages: &[(GrantRef, Gfn)]) -> Result<(), Error> {
+        self.call("grant", Some(domid))?;
+        let mut state = self.0.borrow_mut();
+        let granted = pages.iter().map(|(reference, _)| (domid.0, reference.0));
+        state.granted.extend(granted);
+        Ok(())
+    }
+
+    fn revoke_grants(&self, domid: DomId, references: &[GrantRef]) -> Result<(), Error> {
+        self.call("revoke", Some(domid))?;
+        let mut state = self.0.borrow_mut();
+        for reference in references {
+            state.granted.remove(&(domid.0, reference.0));
+        }
+        Ok(())
+    }
+
+    fn alloc_port(&self, domid: DomId) -> Result<Port, Error> {
+        self.call("alloc_port", Some(domid))?;
+        Ok(Port(5))
     }
 
     fn open_events(&self) -> Result<FakeEvents, Error> {

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+use noxs_control::DeviceNumber;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
 use super::*;
 use crate::config::DomainConfig;
-use crate::records::DevicePageRecord;
+use crate::records::{DevicePageRecord, PageDevice, PageDevices, PendingDevice};
 
 /// What to do when a golden test fails.
 const ADVICE: &str = "the bytes of a guest's record have changed, so records of running guests can no longer be read: \
      give the new format a version and a module of its own in chaos/src/records/stored, keep the \
      module of the old version as a decoder, and add golden files for the new one";
 
-const V4_NOXS: &str = include_str!("golden/v4-noxs.hex");
-const V4_XENSTORE: &str = include_str!("golden/v4-xenstore.hex");
 const V5_NOXS: &str = include_str!("golden/v5-noxs.hex");
 const V5_XENSTORE: &str = include_str!("golden/v5-xenstore.hex");
+const V6_NOXS: &str = include_str!("golden/v6-noxs.hex");
+const V6_XENSTORE: &str = include_str!("golden/v6-xenstore.hex");
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
@@ -44,6 +45,12 @@ fn with_noxs() -> Record {
             answer_gfn: Gfn(1026),
             sysctl_port: Port(1),
             requests: 7,
+            devices: Some(PageDevices {
+                port: Some(Port(2)),
+                vifs: vec![PageDevice { number: 3, instance: 6, rings: [4, 9], is_closing: true }],
+                disks: Vec::new(),
+                pending: Some(PendingDevice { device: DeviceNumber::Vbd(1), rings: [5, 5] }),
+            }),
         }),
         paused: true,
         owner: 1000,
@@ -58,14 +65,17 @@ fn with_xenstore() -> Record {
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
 }
 
-/// Returns a record as version 4 has it.
-fn in_v4(record: Record) -> Record {
-    Record { owner: 0, request: None, renamed_from: None, ..record }
+/// Returns a record as version 5 has it.
+fn in_v5(mut record: Record) -> Record {
+    if let Some(page) = &mut record.device_page {
+        page.devices = None;
+    }
+    record
 }
 
 #[test]
 fn the_bytes_of_a_record_stay_as_they_are() {
-    for (record, golden) in [(with_noxs(), V5_NOXS), (with_xenstore(), V5_XENSTORE)] {
+    for (record, golden) in [(with_noxs(), V6_NOXS), (with_xenstore(), V6_XENSTORE)] {
         let now = hex(&encode(&record).unwrap());
         assert_eq!(now, golden, "{ADVICE}");
     }
@@ -74,10 +84,10 @@ fn the_bytes_of_a_record_stay_as_they_are() {
 #[test]
 fn records_of_this_version_and_the_one_before_are_read() {
     for (golden, record) in [
-        (V5_NOXS, with_noxs()),
-        (V5_XENSTORE, with_xenstore()),
-        (V4_NOXS, in_v4(with_noxs())),
-        (V4_XENSTORE, in_v4(with_xenstore())),
+        (V6_NOXS, with_noxs()),
+        (V6_XENSTORE, with_xenstore()),
+        (V5_NOXS, in_v5(with_noxs())),
+        (V5_XENSTORE, in_v5(with_xenstore())),
     ] {
         assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
     }
@@ -101,7 +111,7 @@ fn a_guest_whose_name_is_refused_now_stays_readable() {
 
 #[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
-    for golden in [V4_NOXS, V5_NOXS] {
+    for golden in [V5_NOXS, V6_NOXS] {
         let bytes = bytes(golden);
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
@@ -109,7 +119,7 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         }
         let longer = decode(&[&bytes[..], &[0]].concat());
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
-        for found in [v4::VERSION - 1, VERSION + 1] {
+        for found in [v5::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
             assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Version 5 of the record, which chaos writes. It also says who asked for the guest, with which
+//! Version 5 of the record, which chaos reads and no longer writes. It says who asked for the guest, with which
 //! request, and the name that a guest had before it was renamed.
 
-use bincode::{Decode, Encode};
+use bincode::Decode;
 use daemon::encoding;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
@@ -13,7 +13,7 @@ use crate::records::record::{DevicePageRecord, Record, RequestId};
 /// First byte of a record of this version.
 pub(super) const VERSION: u8 = 5;
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct Stored {
     domid: u16,
     handle: [u8; 16],
@@ -26,33 +26,12 @@ struct Stored {
     renamed_from: Option<String>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct StoredDevicePage {
     gfn: u64,
     answer_gfn: u64,
     sysctl_port: u32,
     requests: u32,
-}
-
-/// Encodes a record. Returns `None` if it is longer than [`LIMIT`].
-pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
-    let stored = Stored {
-        domid: record.domid.0,
-        handle: record.handle.0,
-        config: StoredConfig::from(&record.config),
-        created_ms: record.created_ms,
-        device_page: record.device_page.map(|page| StoredDevicePage {
-            gfn: page.gfn.0,
-            answer_gfn: page.answer_gfn.0,
-            sysctl_port: page.sysctl_port.0,
-            requests: page.requests,
-        }),
-        paused: record.paused,
-        owner: record.owner,
-        request: record.request,
-        renamed_from: record.renamed_from.clone(),
-    };
-    encoding::encode::<LIMIT>(VERSION, &stored)
 }
 
 /// Decodes a record of this version.
@@ -69,6 +48,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
             answer_gfn: Gfn(page.answer_gfn),
             sysctl_port: Port(page.sysctl_port),
             requests: page.requests,
+            devices: None,
         }),
         paused: stored.paused,
         owner: stored.owner,

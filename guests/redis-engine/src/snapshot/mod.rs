@@ -105,6 +105,8 @@ pub enum LoadError {
     TooSmall,
     /// The disk is neither empty nor was it written by this engine.
     NotOurs,
+    /// There are snapshots, and the store has keys already.
+    HasKeys,
     /// There are snapshots, and none is undamaged.
     Damaged,
     /// The data does not fit into the memory.
@@ -119,6 +121,10 @@ impl fmt::Display for LoadError {
             Self::TooSmall => "the disk is smaller than 16 KiB",
             Self::NotOurs => {
                 "the disk holds something else; use another one, or fill it with zeroes"
+            }
+            Self::HasKeys => {
+                "the disk has a snapshot, and there are keys already; remove them, or fill the disk \
+                 with zeroes"
             }
             Self::Damaged => {
                 "no snapshot on the disk is undamaged; restore it, or fill it with zeroes"

@@ -75,8 +75,8 @@ impl Snapshots {
 }
 
 impl Store {
-    /// Loads the newest snapshot that is undamaged, and keeps the disk for further ones. The store
-    /// must be empty. Keys that have expired are left out.
+    /// Loads the newest snapshot that is undamaged, and keeps the disk for further ones. If there is a
+    /// snapshot, the store must be empty. Keys that have expired are left out.
     ///
     /// # Errors
     /// The data cannot be loaded. The store must not be used then: its next snapshot would replace
@@ -98,6 +98,9 @@ impl Store {
         match contents {
             Contents::Other => return Err(LoadError::NotOurs),
             Contents::Slots(slots) if slots.iter().any(|slot| slot.header().is_some()) => {
+                if self.len() > 0 {
+                    return Err(LoadError::HasKeys);
+                }
                 loaded = self.load_newest(&mut snapshots, slots, now_ms)?;
                 self.saves.last_ms = loaded.saved_ms;
             }
@@ -107,6 +110,31 @@ impl Store {
         self.saves.loaded = loaded.keys;
         self.snapshots = Some(Box::new(snapshots));
         Ok(loaded)
+    }
+
+    /// Loads a disk as [`load`](Self::load) does, for a store that is in use and stays so if that
+    /// fails.
+    ///
+    /// # Errors
+    /// The data cannot be loaded. The store is as it was before, without the disk.
+    pub fn add_disk(&mut self, disk: Box<dyn Disk>, now_ms: u64) -> Result<Loaded, LoadError> {
+        let was_empty = self.len() == 0;
+        let loaded = self.load(disk, now_ms);
+        if loaded.is_err() && was_empty {
+            self.clear();
+        }
+        loaded
+    }
+
+    /// Gives up the disk. A snapshot that is being saved in the background is abandoned. Returns when
+    /// the disk has answered all requests.
+    pub fn remove_disk(&mut self) {
+        self.end_snapshot();
+        let Some(snapshots) = &mut self.snapshots else { return };
+        while !snapshots.disk.is_idle().unwrap_or(false) {
+            snapshots.disk.wait();
+        }
+        self.snapshots = None;
     }
 
     fn load_newest(

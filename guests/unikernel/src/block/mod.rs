@@ -26,7 +26,7 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use noxs::Vbd;
+pub use noxs::Vbd;
 use xen_ring::{FrontRing, RawPage};
 
 pub use self::buffer::Buffer;
@@ -173,6 +173,12 @@ impl Disk {
         self.port
     }
 
+    /// Stops using the disk, whose backend is gone. All requests in flight fail.
+    #[cfg(feature = "hot-plug")]
+    pub fn lose(&mut self) {
+        self.queue.fail_all();
+    }
+
     /// Returns how many requests are in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -225,7 +231,7 @@ impl Disk {
     /// Sleeps until a request is done, or returns at once if none is in flight.
     pub fn wait(&mut self) {
         while self.is_waiting() {
-            event::wait(&[self.port], None);
+            event::wait_for_ports(&[self.port], None);
         }
     }
 
@@ -302,7 +308,7 @@ impl Disk {
     fn wait_for_response(&mut self) {
         self.start();
         while !self.take_responses() && self.queue.needs_event() {
-            event::wait(&[self.port], None);
+            event::wait_for_ports(&[self.port], None);
         }
     }
 

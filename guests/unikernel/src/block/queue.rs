@@ -220,7 +220,7 @@ impl<M: SharedPage> Queue<M> {
     }
 
     /// Ends the use of the ring.
-    fn fail_all(&mut self) {
+    pub(super) fn fail_all(&mut self) {
         self.broken = true;
         let flying = self.flying();
         for (number, slot) in self.slots.iter_mut().enumerate() {

@@ -48,6 +48,7 @@ const SIZE: usize = 4 << 20;
 fn vbd(sector_size: u32) -> Vbd {
     let backend = Backend {
         index: 0,
+        instance: 0,
         domid: 0,
         state: DeviceState::Connected,
         port: 3,

@@ -26,6 +26,9 @@ pub(crate) struct Link {
     pub(crate) more: bool,
     /// Whether a connection has more to send than there is room for.
     pub(crate) blocked: bool,
+    /// The number of its vif and its instance; `None` if dom0 has removed the vif.
+    #[cfg(feature = "hot-plug")]
+    pub(crate) vif: Option<(u16, u32)>,
 }
 
 impl Link {
@@ -41,7 +44,19 @@ impl Link {
         seed: u64,
         now: Instant,
     ) -> Option<Self> {
-        let mut netif = Netif::new(vif, buffers.0, buffers.1, table)?;
+        Netif::new(vif, buffers.0, buffers.1, table)
+            .map(|netif| Self::start(netif, vif, ipv4, seed, now))
+    }
+
+    /// Starts an interface whose rings and buffers exist.
+    #[inline(never)]
+    pub(crate) fn start(
+        mut netif: Netif,
+        vif: &Vif,
+        ipv4: Ipv4Config,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let cidr = Ipv4Cidr::new(ipv4.address, ipv4.prefix);
         // Only the first one accepts connections, so their sequence numbers differ.
         let plain = interface(&mut netif, cidr, None, seed, now);
@@ -55,7 +70,28 @@ impl Link {
         }
         netif.start();
         let (more, blocked) = (false, false);
-        Some(Self { netif, interface: plain, long_interface, station, more, blocked })
+        Self {
+            netif,
+            interface: plain,
+            long_interface,
+            station,
+            more,
+            blocked,
+            #[cfg(feature = "hot-plug")]
+            vif: Some((vif.backend.index, vif.backend.instance)),
+        }
+    }
+
+    /// Returns whether dom0 has not removed its vif.
+    #[cfg(feature = "hot-plug")]
+    pub(crate) fn is_open(&self) -> bool {
+        self.vif.is_some()
+    }
+
+    /// Returns whether dom0 has not removed its vif.
+    #[cfg(not(feature = "hot-plug"))]
+    pub(crate) fn is_open(&self) -> bool {
+        true
     }
 
     /// Sends what a connection has to send, as far as there is room: in long packets if it is much.
@@ -77,6 +113,9 @@ impl Link {
     /// Returns whether there is work already.
     #[inline(never)]
     pub(crate) fn prepare_to_wait(&mut self) -> bool {
+        if !self.is_open() {
+            return false;
+        }
         // Without room to send, nothing is received either, because the answer would be lost.
         let for_room = self.blocked || !self.netif.tx.has_room();
         (self.more && !for_room) || self.netif.prepare_to_wait(for_room)

@@ -16,6 +16,8 @@
 mod buffers;
 mod connections;
 mod ethernet;
+#[cfg(feature = "hot-plug")]
+mod hot_plug;
 mod link;
 mod netif;
 mod rings;
@@ -99,7 +101,30 @@ impl From<GrantError> for NetError {
 /// The guest's network interfaces.
 pub struct Net {
     /// At least one and at most [`MAX_VIFS`], each with an address.
-    links: &'static mut [Link],
+    links: Links,
+    /// The guest, which knows its devices and has the grant table.
+    #[cfg(feature = "hot-plug")]
+    guest: Option<Guest>,
+}
+
+/// Interfaces that are never removed: the guest contains no code for it.
+#[cfg(not(feature = "hot-plug"))]
+type Links = &'static mut [Link];
+
+/// Interfaces, some of which may be closed.
+#[cfg(feature = "hot-plug")]
+type Links = Vec<Link>;
+
+#[cfg(not(feature = "hot-plug"))]
+fn keep(links: Vec<Link>) -> Links {
+    links.leak()
+}
+
+#[cfg(feature = "hot-plug")]
+fn keep(mut links: Vec<Link>) -> Links {
+    // No more memory is needed when one is added.
+    links.reserve_exact(MAX_VIFS - links.len());
+    links
 }
 
 /// The addresses of a port on all interfaces, for messages.
@@ -138,7 +163,13 @@ impl Net {
             return Err(if has_vif { NetError::NoAddress } else { NetError::NoVif });
         }
         let (seed, started) = (guest.seed().swap_bytes(), guest.started());
-        Self::connect(&vifs, guest.grants()?, seed, started)
+        #[cfg_attr(not(feature = "hot-plug"), expect(unused_mut, reason = "it has no guest"))]
+        let mut net = Self::connect(&vifs, guest.grants()?, seed, started)?;
+        #[cfg(feature = "hot-plug")]
+        {
+            net.guest = Some(guest);
+        }
+        Ok(net)
     }
 
     /// Starts interfaces that have addresses: at least one and at most [`MAX_VIFS`].
@@ -152,7 +183,7 @@ impl Net {
         let most = if count == 1 { MAX_FRAMES } else { MAX_FRAMES_TOGETHER / count };
         let frames = (free / FRAMES_PART / PAGE_SIZE / count).clamp(MIN_FRAMES, most);
         let all_long = (free / LONG_FRAMES_PART / (LONG_PAGES * PAGE_SIZE)).min(MAX_LONG_FRAMES);
-        // Interfaces are never removed, and the guest contains no code for it.
+        // An error ends the guest, which contains no code to remove interfaces.
         let mut links = ManuallyDrop::new(Vec::with_capacity(count));
         for (number, (vif, ipv4)) in vifs.iter().enumerate() {
             // If there are too few for all, the first ones get them.
@@ -162,7 +193,11 @@ impl Net {
             let link = Link::new(vif, *ipv4, (frames, long), table, seed, now);
             links.push(link.ok_or(NetError::Memory)?);
         }
-        Ok(Self { links: ManuallyDrop::into_inner(links).leak() })
+        Ok(Self {
+            links: keep(ManuallyDrop::into_inner(links)),
+            #[cfg(feature = "hot-plug")]
+            guest: None,
+        })
     }
 
     /// Returns the addresses of all interfaces with a port, for messages. The first is that of the
@@ -181,7 +216,7 @@ impl Net {
         // With room for the port of another device.
         let mut ports = Vec::with_capacity(self.links.len() + 1);
         for link in &*self.links {
-            if !ports.contains(&link.netif.port) {
+            if link.is_open() && !ports.contains(&link.netif.port) {
                 ports.push(link.netif.port);
             }
         }

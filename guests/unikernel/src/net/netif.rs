@@ -163,11 +163,36 @@ impl Netif {
         Some(netif)
     }
 
+    /// Continues with the rings of another vif, after dom0 has removed the one before. Its buffers are
+    /// all free.
+    #[cfg(feature = "hot-plug")]
+    #[inline(never)]
+    pub(crate) fn reopen(&mut self, vif: &Vif) {
+        let accepted =
+            if self.rx.frame.len() == LONG_FRAME { OFFLOADS } else { VifFeatures::BLANK_CHECKSUM };
+        let (tx_ring, rx_ring) = rings(&vif.backend, accepted);
+        let Self { tx, rx, .. } = self;
+        (tx.ring, tx.broken) = (tx_ring, false);
+        (rx.ring, rx.broken) = (rx_ring, false);
+        // Without the feature, the buffers for long frames stay unused.
+        tx.offloads = vif.features.contains(OFFLOADS);
+        tx.in_flight.fill(false);
+        tx.long_in_flight.fill(0);
+        tx.free.clear();
+        tx.free.extend((0u16..).take(tx.in_flight.len()));
+        for number in (0u16..).take(rx.buffers.count()) {
+            rx.post(number);
+        }
+        self.port = Port(vif.backend.port);
+        self.mtu = usize::from(vif.mtu).min(TX_FRAME - ETHERNET_HEADER);
+    }
+
     /// Returns the size of the segments of long packets, without headers, if the backend segments
     /// such packets and there are buffers for them.
     pub(crate) fn segments(&self) -> Option<NonZeroU16> {
         let size = u16::try_from(self.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN).ok()?;
-        let sends_long = !self.tx.long_in_flight.is_empty() && size >= LONG_SEGMENT;
+        let sends_long =
+            self.tx.offloads && !self.tx.long_in_flight.is_empty() && size >= LONG_SEGMENT;
         NonZeroU16::new(size).filter(|_| sends_long)
     }
 

@@ -107,6 +107,17 @@ pub trait Service {
         Pending::Nothing
     }
 
+    /// Handles that dom0 has added disks or removed some: [`Guest::disks`](crate::Guest::disks) returns
+    /// those that there are now. Returns `false` if the service cannot use a new one.
+    #[cfg(feature = "hot-plug")]
+    fn change_disks(
+        &mut self,
+        _guest: &mut crate::Guest,
+        _change: &crate::hot_plug::Change,
+    ) -> bool {
+        false
+    }
+
     /// Returns when to call [`expire`](Self::expire). Called after each round.
     fn deadline(&self) -> Option<Instant> {
         None
@@ -139,6 +150,11 @@ impl Net {
         server.service.start();
         loop {
             event::serve_power();
+            #[cfg(feature = "hot-plug")]
+            if let Some(change) = crate::hot_plug::take() {
+                server.change_devices(change, Instant::now());
+                ports = server.net.ports();
+            }
             if let Some(wait) = server.round(Instant::now()) {
                 match wait.port {
                     // Devices often share a port.
@@ -180,13 +196,16 @@ impl<'a, S: Service> Server<'a, S> {
     /// Does the work that there is now. Returns what to wait for, or `None` if there is more work.
     pub(super) fn round(&mut self, now: Instant) -> Option<Wait> {
         for number in 0..self.net.links.len() {
+            if !self.net.links[number].is_open() {
+                continue;
+            }
             let more = self.receive(number, now);
             let link = &mut self.net.links[number];
             (link.more, link.blocked) = (more, false);
         }
         self.queue_due(now);
         self.serve_queued(now);
-        for link in &mut *self.net.links {
+        for link in self.net.links.iter_mut().filter(|link| link.is_open()) {
             link.netif.flush();
         }
         if self.service.deadline().is_some_and(|deadline| deadline <= now) {

@@ -158,7 +158,7 @@ impl Vbd {
             turn,
             queue: VecDeque::new(),
             pages: 0,
-            most_pages: (DOMAIN_PAGES / disks.max(1)).max(MAX_INDIRECT_SEGMENTS.into()),
+            most_pages: most_pages(disks),
             waits: false,
             blocked: false,
             notify: false,
@@ -166,6 +166,14 @@ impl Vbd {
             status: VbdStatus::default(),
         }));
         Ok(waiting?)
+    }
+
+    /// Sets the number of disks that share the pages of their domain. Requests that have more keep
+    /// them until they are answered.
+    pub fn share(&mut self, disks: usize) {
+        if let Some(disk) = &mut self.started {
+            disk.most_pages = most_pages(disks);
+        }
     }
 
     /// Answers requests that are finished, and takes a batch of new ones.
@@ -240,6 +248,11 @@ impl Vbd {
     pub fn status(&self) -> VbdStatus {
         self.started.as_ref().map_or(self.status, |disk| disk.status)
     }
+}
+
+/// Returns how many pages the requests of one of several disks of a domain may have.
+fn most_pages(disks: usize) -> usize {
+    (DOMAIN_PAGES / disks.max(1)).max(MAX_INDIRECT_SEGMENTS.into())
 }
 
 impl Started {

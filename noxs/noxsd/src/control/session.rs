@@ -75,6 +75,10 @@ impl Session<'_> {
                 domains.configure(id, &vifs, (&disks, disk_files(files)), now, clients)
             }
             Request::Detach(id) => domains.detach(id, clients),
+            Request::AttachDevices(request) => {
+                domains.attach_devices(&request, disk_files(files), now, clients)
+            }
+            Request::DetachDevice { id, device } => domains.detach_device(id, device, clients),
             Request::AddSwitch { bridge } => match files.next() {
                 Some(file) => self.add_switch(&bridge, file, domains, now),
                 None => Err(Refusal::Invalid(

@@ -9,7 +9,7 @@ use std::time::Instant;
 use noxs::{MAX_DEVICES, MAX_RING_PAGES, MAX_VIFS};
 use noxs_control::{Attach, DomainId, Refusal, VifIdentity};
 
-use super::device::{Device, Resources, requested};
+use super::device::{Device, Requested, Resources, requested};
 use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
 use crate::block::Vbd;
 use crate::console::{Clients, Console, ConsoleLog};
@@ -108,7 +108,7 @@ impl<H: Host> Domains<H> {
             device.add_pages(&mut pages);
         }
         let memory = self.host.map(domid, &pages).map_err(refusal("map the domain's rings"))?;
-        let ports = self.bind(domid, requested(attach).map(|device| device.port()))?;
+        let ports = self.bind(domid, Vec::with_capacity(1), requested(attach))?;
 
         // From here on nothing fails.
         let index = DomainIndex(self.slots.vacant_key());
@@ -123,7 +123,15 @@ impl<H: Host> Domains<H> {
             let id = DeviceId { domain: index, device: DeviceIndex(devices.len()) };
             let turn = kind.is_served_at_once().then(|| self.turns.add(Task::Device(id)));
             self.by_port.insert(port.0, index);
-            devices.push(Device { port: Some(port), turn, fault: None, kind });
+            let remote = device.port();
+            devices.push(Device {
+                port: Some(port),
+                remote,
+                memory: None,
+                turn,
+                fault: None,
+                kind,
+            });
         }
         let memory = Rc::new(memory);
         let allowance = Allowance::new(now);
@@ -170,7 +178,7 @@ impl<H: Host> Domains<H> {
         Ok(())
     }
 
-    fn remove(&mut self, domain: DomainIndex, clients: &mut impl Clients) {
+    pub(super) fn remove(&mut self, domain: DomainIndex, clients: &mut impl Clients) {
         for device in self.device_ids(domain) {
             self.release(device, clients);
         }
@@ -238,16 +246,17 @@ impl<H: Host> Domains<H> {
         self.net.bridges(&attach.vifs)
     }
 
-    /// Binds all ports or none, and binds a port that several devices share only once. Returns
-    /// dom0's end of each.
-    fn bind(
+    /// Binds all ports or none, and binds a port that several devices share only once. `bound` are
+    /// the ports that are bound already. Returns dom0's end of each device's port.
+    pub(super) fn bind<'a>(
         &mut self,
         domid: DomId,
-        ports: impl Iterator<Item = RemotePort>,
+        mut bound: Vec<(RemotePort, LocalPort)>,
+        devices: impl Iterator<Item = Requested<'a>>,
     ) -> Result<Vec<LocalPort>, Refusal> {
-        let mut bound: Vec<(RemotePort, LocalPort)> = Vec::with_capacity(1);
+        let before = bound.len();
         let mut local = Vec::with_capacity(MAX_VIFS + 1);
-        for port in ports {
+        for port in devices.map(Requested::port) {
             if let Some((_, own)) = bound.iter().find(|(remote, _)| *remote == port) {
                 local.push(*own);
                 continue;
@@ -258,7 +267,7 @@ impl<H: Host> Domains<H> {
                     local.push(own);
                 }
                 Err(error) => {
-                    for (_, own) in bound {
+                    for (_, own) in bound.drain(before..) {
                         self.host.unbind(own);
                     }
                     return Err(refusal("bind the domain's event channel")(error));
@@ -269,6 +278,6 @@ impl<H: Host> Domains<H> {
     }
 }
 
-fn refusal(what: &'static str) -> impl Fn(io::Error) -> Refusal {
+pub(super) fn refusal(what: &'static str) -> impl Fn(io::Error) -> Refusal {
     move |error| Refusal::System { what: what.to_owned(), errno: error.to_string() }
 }

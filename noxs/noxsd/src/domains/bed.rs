@@ -21,10 +21,10 @@ use xen_ring::SharedPage;
 use super::device::Device;
 use super::{AttachedAs, Domains};
 use crate::console::{ClientId, Clients, ConsoleLog};
-use crate::host::LocalPort;
 pub(crate) use crate::host::fake::{
     CONSOLE_REF, DATA_REF, DATA_REFS, FakeHost, FakePage, RX_REF, TX_REF,
 };
+use crate::host::{Host, LocalPort};
 use crate::net::BridgeId;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
 use crate::net::eui64;
@@ -110,7 +110,7 @@ impl Bed {
     }
 
     /// Returns the devices of a guest: console, vif.
-    pub(super) fn devices(&self, domid: u16) -> &[Device] {
+    pub(super) fn devices(&self, domid: u16) -> &[Device<<FakeHost as Host>::Memory>] {
         &self.domains.slots[self.domains.by_domid.get(domid.into()).unwrap().0].devices
     }
 

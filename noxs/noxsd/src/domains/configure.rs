@@ -60,7 +60,7 @@ impl<H: Host> Domains<H> {
         Ok(())
     }
 
-    /// Puts all vifs of a domain on their bridges. The caller has checked the identities.
+    /// Puts the vifs of a domain that have no identity yet on their bridges. The caller has checked the identities.
     pub(super) fn start_vifs(
         &mut self,
         index: DomainIndex,
@@ -74,10 +74,14 @@ impl<H: Host> Domains<H> {
             let domain = &mut *self.slots[index.0];
             let device = &mut domain.devices[id.device.0];
             let (Some(vif), Some(port)) = (device.kind.vif_mut(), device.port) else { continue };
+            if vif.is_started() {
+                continue;
+            }
             let Some(identity) = identities.next() else { break };
             let turn = self.turns.add(Task::Device(id));
             device.turn = Some(turn);
-            let (memory, domid) = (Rc::clone(&domain.memory), DomId(domain.id.domid));
+            let memory = Rc::clone(device.memory.as_ref().unwrap_or(&domain.memory));
+            let domid = DomId(domain.id.domid);
             let handle = domain.id.handle;
             let receiver = Receiver { memory, domid, port, turn, handle, vifs };
             let guest = domain.guest;

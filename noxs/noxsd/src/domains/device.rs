@@ -15,7 +15,9 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use noxs_control::{Attach, ConsoleDevice, DeviceCounters, DeviceStatus, VbdDevice, VifDevice};
+use noxs_control::{
+    Attach, ConsoleDevice, DeviceCounters, DeviceNumber, DeviceStatus, VbdDevice, VifDevice,
+};
 use xen_ring::SharedPage;
 
 use crate::block::{Disks, Vbd, VbdFault};
@@ -26,13 +28,17 @@ use crate::host::{GrantRef, Host, LocalPort, RemotePort};
 use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
 use crate::net::{BridgeId, Net, NetFault};
-use crate::turns::{Served, TurnId};
+use crate::turns::{After, Served, TurnId};
 
 /// A device of a domain.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct Device<M> {
     /// dom0's end of its event channel; `None` once the device was released.
     pub(super) port: Option<LocalPort>,
+    /// The guest's end.
+    pub(super) remote: RemotePort,
+    /// Its ring pages, if they are not among those of its domain, because it was added later.
+    pub(super) memory: Option<Rc<M>>,
     /// The owner of its turns, while the device is served.
     pub(super) turn: Option<TurnId>,
     /// Why the guest has lost the device. Boxed, because it is rare and would enlarge all devices.
@@ -46,6 +52,8 @@ pub(super) enum Kind {
     Console(Console),
     Vif(Vif),
     Vbd(Vbd),
+    /// A device that was detached; its place is free.
+    Detached,
 }
 
 /// What costs a guest a device.
@@ -59,14 +67,14 @@ pub(super) enum Fault {
     Block(#[from] VbdFault),
 }
 
-impl Device {
-    /// Returns the device's state.
-    pub(super) fn status<M>(&self, net: &Net<M>) -> DeviceStatus {
-        DeviceStatus {
+impl<M> Device<M> {
+    /// Returns the device's state, unless it was detached.
+    pub(super) fn status(&self, net: &Net<M>) -> Option<DeviceStatus> {
+        Some(DeviceStatus {
             name: self.kind.name(),
             broken: self.fault.as_ref().map(ToString::to_string),
-            counters: self.kind.counters(net),
-        }
+            counters: self.kind.counters(net)?,
+        })
     }
 }
 
@@ -87,6 +95,7 @@ impl Kind {
             Self::Console(console) => console.serve(cx, clients)?,
             Self::Vif(vif) => vif.serve(cx, net, allowance)?,
             Self::Vbd(vbd) => vbd.serve(cx, disks)?,
+            Self::Detached => Served { after: After::Event, progress: false },
         })
     }
 
@@ -101,6 +110,7 @@ impl Kind {
             Self::Console(console) => console.release(clients),
             Self::Vif(vif) => vif.release(net),
             Self::Vbd(vbd) => vbd.release(disks),
+            Self::Detached => {}
         }
     }
 
@@ -110,14 +120,34 @@ impl Kind {
             Self::Console(_) => "console".to_owned(),
             Self::Vif(vif) => format!("vif{}", vif.index()),
             Self::Vbd(vbd) => format!("vbd{}", vbd.index()),
+            Self::Detached => "detached".to_owned(),
         }
     }
 
-    fn counters<M>(&self, net: &Net<M>) -> DeviceCounters {
+    fn counters<M>(&self, net: &Net<M>) -> Option<DeviceCounters> {
         match self {
-            Self::Console(console) => DeviceCounters::Console(console.status()),
-            Self::Vif(vif) => DeviceCounters::Vif(vif.status(net)),
-            Self::Vbd(vbd) => DeviceCounters::Vbd(vbd.status()),
+            Self::Console(console) => Some(DeviceCounters::Console(console.status())),
+            Self::Vif(vif) => Some(DeviceCounters::Vif(vif.status(net))),
+            Self::Vbd(vbd) => Some(DeviceCounters::Vbd(vbd.status())),
+            Self::Detached => None,
+        }
+    }
+
+    /// Returns the device's kind and number, if it can be added and detached by itself.
+    pub(super) fn number(&self) -> Option<DeviceNumber> {
+        match self {
+            Self::Vif(vif) => Some(DeviceNumber::Vif(vif.index())),
+            Self::Vbd(vbd) => Some(DeviceNumber::Vbd(vbd.index())),
+            Self::Console(_) | Self::Detached => None,
+        }
+    }
+
+    /// Returns whether the device waits for its identity or for the file behind it.
+    pub(super) fn is_unconfigured(&self) -> bool {
+        match self {
+            Self::Vif(vif) => !vif.is_started(),
+            Self::Vbd(vbd) => !vbd.is_started(),
+            Self::Console(_) | Self::Detached => false,
         }
     }
 
@@ -156,7 +186,7 @@ impl Kind {
     pub(super) fn is_served_at_once(&self) -> bool {
         match self {
             Self::Console(_) => true,
-            Self::Vif(_) | Self::Vbd(_) => false,
+            Self::Vif(_) | Self::Vbd(_) | Self::Detached => false,
         }
     }
 }

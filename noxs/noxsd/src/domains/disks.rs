@@ -85,7 +85,19 @@ impl<H: Host> Domains<H> {
         })
     }
 
-    /// Puts files behind all disks of a domain.
+    /// Divides the pages that the requests of a domain may take among its disks. Returns how many
+    /// disks it has.
+    pub(super) fn share_pages(&mut self, index: DomainIndex) -> usize {
+        let devices = &mut self.slots[index.0].devices;
+        let count = devices.iter().filter(|device| device.kind.vbd().is_some()).count();
+        devices
+            .iter_mut()
+            .filter_map(|device| device.kind.vbd_mut())
+            .for_each(|vbd| vbd.share(count));
+        count
+    }
+
+    /// Puts files behind the disks of a domain that have none yet.
     pub(super) fn start_disks(
         &mut self,
         index: DomainIndex,
@@ -93,16 +105,19 @@ impl<H: Host> Domains<H> {
         now: Instant,
         clients: &mut impl Clients,
     ) {
-        let count = images.len();
+        let count = self.share_pages(index);
         let mut images = images.into_iter();
         for id in self.device_ids(index) {
             let domain = &mut *self.slots[index.0];
             let device = &mut domain.devices[id.device.0];
             let (Some(vbd), Some(port)) = (device.kind.vbd_mut(), device.port) else { continue };
+            if vbd.is_started() {
+                continue;
+            }
             let Some(image) = images.next() else { break };
             let turn = self.turns.add(Task::Device(id));
             device.turn = Some(turn);
-            let memory = Rc::clone(&domain.memory);
+            let memory = Rc::clone(device.memory.as_ref().unwrap_or(&domain.memory));
             let guest = domain.guest;
             if domain.backoff.delay().is_some() {
                 // The port may be masked since an event that no device was there for.

@@ -5,8 +5,8 @@
 use std::time::Instant;
 
 use noxs_control::{
-    Attach, ConsoleStatus, DeviceCounters, DeviceStatus, DomainId, DomainStatus, Refusal,
-    VbdStatus, VifStatus,
+    Attach, ConsoleStatus, DeviceCounters, DeviceNumber, DeviceStatus, DomainId, DomainStatus,
+    Refusal, VbdStatus, VifStatus,
 };
 
 use super::{AttachFiles, AttachedAs, DiskFile, Domains};
@@ -63,6 +63,23 @@ impl<H: Host> Domains<H> {
         let before = self.left_out.len();
         self.left_out.retain(|domain| !forget(domain.status.id));
         self.left_out.len() < before
+    }
+
+    /// Removes a device of a domain that is not served: it will be served without. Returns whether
+    /// there is such a domain.
+    pub(super) fn leave_out_without(&mut self, id: DomainId, device: DeviceNumber) -> bool {
+        let Some(domain) = self.left_out.iter_mut().find(|domain| domain.status.id == id) else {
+            return false;
+        };
+        let name = device.to_string();
+        domain.status.devices.retain(|status| status.name != name);
+        let place = domain.waiting.as_mut().and_then(|attach| attach.remove(device));
+        if let (Some(place), DeviceNumber::Vbd(_)) = (place, device)
+            && place < domain.files.disks.len()
+        {
+            domain.files.disks.remove(place);
+        }
+        true
     }
 
     /// Serves the domains whose addresses are free now, in the order in which they were left out.

@@ -2,7 +2,8 @@
 //! The attached domains, their devices and their event channels.
 //!
 //! [`Domains`] owns all devices. `attach` connects a domain's devices, `configure` puts its vifs on
-//! their bridges, `disks` puts files behind its disks, `turn` serves devices that are ready, `consoles` connects clients, `status`
+//! their bridges, `disks` puts files behind its disks, `hot_plug` adds and removes devices of a
+//! running domain, `turn` serves devices that are ready, `consoles` connects clients, `status`
 //! reports states. `device` lists the kinds of devices. Only requests that concern all guests walk
 //! over all guests.
 
@@ -17,6 +18,7 @@ mod device;
 mod disks;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod hot_plug;
 mod left_out;
 mod status;
 #[cfg(test)]
@@ -61,7 +63,7 @@ struct Domain<M> {
     id: DomainId,
     /// Its ring pages, in the order of its devices.
     memory: Rc<M>,
-    devices: Vec<Device>,
+    devices: Vec<Device<M>>,
     guest: AttachedAs,
     /// What its vifs together may flood.
     allowance: Allowance,

@@ -42,7 +42,7 @@ impl<H: Host> Domains<H> {
 
     fn domain_status(&self, index: DomainIndex) -> DomainStatus {
         let domain = &*self.slots[index.0];
-        let devices = domain.devices.iter().map(|device| device.status(&self.net)).collect();
+        let devices = domain.devices.iter().filter_map(|device| device.status(&self.net)).collect();
         DomainStatus { id: domain.id, devices }
     }
 }

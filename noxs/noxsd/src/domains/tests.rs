@@ -9,6 +9,7 @@ mod disks;
 mod faults;
 mod floods;
 mod frames;
+mod hot_plug;
 mod long_frames;
 mod restart;
 mod rules;

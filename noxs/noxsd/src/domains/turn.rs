@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{DeviceId, Domain, DomainIndex, Domains, Task};
+use super::{Device, DeviceId, Domain, DomainIndex, Domains, Task};
 use crate::console::Clients;
 use crate::host::cx::Cx;
 use crate::host::{DomId, Host, LocalPort, serving};
@@ -122,13 +122,14 @@ impl<H: Host> Domains<H> {
     fn serve(&mut self, turn: TurnId, id: DeviceId, now: Instant, clients: &mut impl Clients) {
         let Domain { id: domain, memory, devices, allowance, backoff, .. } =
             &mut *self.slots[id.domain.0];
-        let device = &mut devices[id.device.0];
-        let Some(port) = device.port else { return };
+        let Device { kind, port, memory: own, .. } = &mut devices[id.device.0];
+        let Some(port) = *port else { return };
+        let memory = own.as_ref().unwrap_or(memory);
         serving::begin(domain.handle);
         let domid = DomId(domain.domid);
         let shared = self.recent.serve(id.domain, now);
         let mut cx = Cx { host: &mut self.host, memory: &**memory, domid, port, now, shared };
-        let served = device.kind.serve(&mut cx, &mut self.net, &mut self.disks, allowance, clients);
+        let served = kind.serve(&mut cx, &mut self.net, &mut self.disks, allowance, clients);
         let after = served.map(|Served { after, progress }| {
             if progress {
                 backoff.progress();

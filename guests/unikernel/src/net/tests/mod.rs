@@ -364,7 +364,7 @@ impl World {
             let rings = [ring(tx), ring(rx)];
             let state = DeviceState::Connected;
             let vif = Vif {
-                backend: Backend { index, domid: 0, state, port: 3, rings },
+                backend: Backend { index, instance: 0, domid: 0, state, port: 3, rings },
                 mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
                 mtu: 1500,
                 ipv4: None,

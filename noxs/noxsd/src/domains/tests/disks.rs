@@ -141,6 +141,29 @@ impl Bed {
 }
 
 #[test]
+fn a_disk_that_is_added_is_served_and_its_file_is_free_when_it_is_detached() {
+    let mut bed = Bed::new();
+    let image = TestImage::new();
+    let guest = bed.running(1);
+    let mut request = with_disks(1, &[image.image()]);
+    request.console = None;
+    let now = bed.now;
+    bed.domains.attach_devices(&request, vec![image.open()], now, &mut bed.clients).unwrap();
+    let ring = bed.page(1, DISK_REF);
+    let page = bed.fill(1, 0, 0x5a);
+    submit(&ring, &frontend::request(BLKIF_OP_WRITE, 1, 0, &[segment(page, 0, 0)]));
+    bed.run_disk(1);
+    assert_eq!(image.read(0, 512), [0x5a; 512]);
+    bed.guest(2);
+    let rival = with_disks(2, &[image.image()]);
+    let refused = bed.attach_disks(&rival, vec![image.open()], AttachedAs::New);
+    assert!(matches!(refused, Err(Refusal::DiskInUse(_))), "{refused:?}");
+    let disk = noxs_control::DeviceNumber::Vbd(0);
+    bed.domains.detach_device(guest.id, disk, &mut bed.clients).unwrap();
+    bed.attach_disks(&rival, vec![image.open()], AttachedAs::New).unwrap();
+}
+
+#[test]
 fn data_is_written_and_read_sector_by_sector() {
     let image = TestImage::new();
     let mut bed = Bed::new();
