@@ -32,7 +32,7 @@ const LEAST_MEMORY: KiB = KiB(1024);
 
 /// First page of most images, and number of pages of small ones.
 const USUAL_START: u64 = 0x28;
-const USUAL_PAGES: u64 = 72;
+const USUAL_PAGES: u64 = 96;
 
 /// Prepares a shell.
 ///
