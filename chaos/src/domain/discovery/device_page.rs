@@ -101,9 +101,9 @@ fn page(
     }
     for (index, vif) in (0u16..).zip(vifs) {
         let backend = backend(&shell.layout, index, port, shell.first_ring(index));
-        let DevicePageVif { mac, mtu, ipv4 } = *vif;
+        let DevicePageVif { mac, mtu, ipv4, ipv6 } = *vif;
         let features = noxs_control::VIF_FEATURES;
-        page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, features }))?;
+        page.add(Device::Vif(Vif { backend, mac, mtu, ipv4, ipv6, features }))?;
     }
     for (index, disk) in (0u16..).zip(disks) {
         let backend = backend(&shell.layout, index, port, shell.disk_ring(index));

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Version 5 of the record, which chaos writes. It also says who asked for the guest, with which
-//! request, and the name that a guest had before it was renamed.
+//! Version 5 of the record, which chaos reads and no longer writes.
 
-use bincode::{Decode, Encode};
+use bincode::Decode;
 use daemon::encoding;
 use xen::units::{DomId, DomainHandle, Gfn, Port};
 
-use super::config::{LIMIT, StoredConfig};
+use super::config::{LIMIT, StoredConfig, StoredVifV5};
 use super::error::StoredError;
 use crate::records::record::{DevicePageRecord, Record, RequestId};
 
 /// First byte of a record of this version.
 pub(super) const VERSION: u8 = 5;
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct Stored {
     domid: u16,
     handle: [u8; 16],
-    config: StoredConfig,
+    config: StoredConfig<StoredVifV5>,
     created_ms: u64,
     device_page: Option<StoredDevicePage>,
     paused: bool,
@@ -26,33 +25,12 @@ struct Stored {
     renamed_from: Option<String>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct StoredDevicePage {
     gfn: u64,
     answer_gfn: u64,
     sysctl_port: u32,
     requests: u32,
-}
-
-/// Encodes a record. Returns `None` if it is longer than [`LIMIT`].
-pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
-    let stored = Stored {
-        domid: record.domid.0,
-        handle: record.handle.0,
-        config: StoredConfig::from(&record.config),
-        created_ms: record.created_ms,
-        device_page: record.device_page.map(|page| StoredDevicePage {
-            gfn: page.gfn.0,
-            answer_gfn: page.answer_gfn.0,
-            sysctl_port: page.sysctl_port.0,
-            requests: page.requests,
-        }),
-        paused: record.paused,
-        owner: record.owner,
-        request: record.request,
-        renamed_from: record.renamed_from.clone(),
-    };
-    encoding::encode::<LIMIT>(VERSION, &stored)
 }
 
 /// Decodes a record of this version.

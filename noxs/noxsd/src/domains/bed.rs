@@ -27,7 +27,6 @@ pub(crate) use crate::host::fake::{
 };
 use crate::net::BridgeId;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
-use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
 use crate::net::transfer::LONGEST;
