@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::layout::vif_ring;
-use noxs::{MacAddr, VifFeatures};
+use noxs::{MacAddr, VifFeatures, eui64};
 use noxs_control::{
     AddressInUse, AddressOwner, Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal,
     VifAddress, VifDevice, VifIdentity, VifStatus,
