@@ -118,6 +118,67 @@ fn two_vifs_of_a_guest_with_one_address_are_refused() {
     bed.assert_empty("after the refusals");
 }
 
+/// Gives dom0 an IPv6 address on `xenbr0`, or takes it away.
+fn dom0_has(address: &str, exists: bool) {
+    let action = if exists { "replace" } else { "del" };
+    // Without duplicate address detection, which would take a second.
+    run("ip", &["-6", "addr", action, &format!("{address}/64"), "dev", "xenbr0", "nodad"]).ok();
+}
+
+#[test]
+fn a_guest_answers_on_its_ipv6_address_also_after_a_restart_of_noxsd() {
+    let bed = Bed::new();
+    dom0_has("2001:db8::1", true);
+    for (ip, ipv4) in [("", None), ("10.0.0.2/24 10.0.0.1 ", Some("10.0.0.2/24"))] {
+        let vif = format!("vif=['vifname=lan,ip={ip}2001:db8::2/64 2001:db8::1']");
+        let guest = Guest::create("redis.cfg", &[&vif]);
+        let mut stream = Guest::connect("[2001:db8::2]:6379");
+        ping(&mut stream);
+        run("ping", &["-6", "-c", "1", "-W", "60", "2001:db8::2"]).ok();
+        if ipv4.is_some() {
+            ping(&mut Guest::connect("10.0.0.2:6379"));
+        }
+        let listed = guest.listed().expect("the guest is listed");
+        let shown = &listed["vifs"][0];
+        assert_eq!(shown["name"], "lan");
+        assert_eq!(shown["ipv4"].as_str(), ipv4);
+        assert_eq!(shown["ipv6"], "2001:db8::2/64");
+        assert_eq!(shown["ipv6_gateway"], "2001:db8::1");
+        assert_eq!(shown["dropped"], 0, "{listed}");
+        // Another guest does not get the address, nor does one get dom0's.
+        let taken = "vif=['ip=2001:db8::2/64,mac=00:16:3e:77:00:02']";
+        let refused = ["IPv6 address 2001:db8::2", &format!("guest {}", guest.name)];
+        chaos(&["create", "redis.cfg", "name='other'", taken]).refused(1, &refused);
+        chaos(&["create", "redis.cfg", "name='other'", "vif=['ip=2001:db8::1/64']"])
+            .refused(1, &["IPv6 address 2001:db8::1", "dom0's interface xenbr0"]);
+        restart_noxsd();
+        ping(&mut stream);
+        ping(&mut Guest::connect("[2001:db8::2]:6379"));
+        let listed = guest.listed().expect("the guest is listed");
+        assert_eq!(listed["vifs"][0]["ipv6"], "2001:db8::2/64");
+        guest.destroy();
+        bed.assert_empty("after the guest");
+    }
+    dom0_has("2001:db8::1", false);
+}
+
+#[test]
+fn addresses_and_names_that_no_vif_can_have_are_refused() {
+    let bed = Bed::new();
+    for (vif, words) in [
+        ("ip=fe80::5/64", "must not be link-local"),
+        ("ip=ff02::1", "must be a unicast address"),
+        ("ip=2001:db8::5/129", "must be 1 to 128"),
+        ("ip=2001:db8::5/64 2001:db8:1::1", "must be in the network"),
+        ("vifname=a/b", "must be a name for an interface"),
+    ] {
+        chaos(&["create", "redis.cfg", &format!("vif=['{vif}']")]).refused_config(&[words]);
+    }
+    chaos(&["create", "redis.cfg", "vif=['vifname=lan','vifname=lan']"])
+        .refused_config(&["vif0 has this name already"]);
+    bed.assert_empty("after the refusals");
+}
+
 #[test]
 fn vlans_are_refused_with_the_remedy() {
     let bed = Bed::new();
