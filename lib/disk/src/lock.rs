@@ -87,15 +87,23 @@ fn lock_again(disk: &File, read_only: bool) -> io::Result<bool> {
     if lock(disk, read_only)? {
         return Ok(true);
     }
-    Ok(!read_only && !qemu_writes(disk)? && lock(disk, true)?)
+    let is_locked = !read_only && lock(disk, true)?;
+    // Looked for when it is locked: QEMU does not begin then.
+    if is_locked && qemu_writes(disk)? {
+        let unlock = libc::flock { l_type: kind(libc::F_UNLCK), ..whole_file(true) };
+        fcntl(disk, FcntlArg::F_OFD_SETLK(&unlock))?;
+        return Ok(false);
+    }
+    Ok(is_locked)
 }
 
 /// Returns whether a QEMU has a file as a disk that it writes: it locks the byte 101 for reading then
-/// (`RAW_LOCK_PERM_BASE` and `BLK_PERM_WRITE` in QEMU's block/file-posix.c).
+/// (`RAW_LOCK_PERM_BASE` and `BLK_PERM_WRITE` in QEMU's block/file-posix.c), and some bytes next to it.
+/// The kernel joins locks that touch. The lock of a whole file is another program's.
 fn qemu_writes(disk: &File) -> io::Result<bool> {
     let mut found = libc::flock { l_start: 101, l_len: 1, ..whole_file(false) };
     fcntl(disk, FcntlArg::F_OFD_GETLK(&mut found))?;
-    Ok(found.l_type != kind(libc::F_UNLCK) && found.l_len == 1)
+    Ok(found.l_type != kind(libc::F_UNLCK) && found.l_len != 0)
 }
 
 /// Returns the description of a lock of a whole file.
@@ -162,10 +170,13 @@ mod tests {
     fn what_qemu_writes_is_not_taken_from_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [qemu, writer] = [0; 2].map(|_| opened(file.path()));
-        let byte = libc::flock { l_start: 101, l_len: 1, ..whole_file(true) };
-        fcntl(&qemu, FcntlArg::F_OFD_SETLK(&byte)).unwrap();
+        for byte in [100, 101, 103, 201, 203] {
+            let byte = libc::flock { l_start: byte, l_len: 1, ..whole_file(true) };
+            fcntl(&qemu, FcntlArg::F_OFD_SETLK(&byte)).unwrap();
+        }
         assert_eq!(lock_all_before(&[(&writer, false)], Instant::now()).unwrap(), [false]);
-        assert!(lock(&opened(file.path()), true).unwrap(), "it is not locked for writing either");
+        drop(qemu);
+        assert!(lock(&opened(file.path()), false).unwrap(), "nothing is locked");
     }
 
     #[test]

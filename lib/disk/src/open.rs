@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use rustix::fs::{FileType, fstat, stat};
 
@@ -152,9 +153,12 @@ fn file_discard(file: &File, device: u64, size: u64, block: u32) -> Option<Disca
         _ => {
             let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
             let end = i64::try_from(size).ok()?;
-            let punches = fallocate(file, mode, end, i64::from(SECTOR)).is_ok();
-            *tried = Some((device, punches));
-            punches
+            let attempt = fallocate(file, mode, end, i64::from(SECTOR));
+            // Another error says nothing of the file system.
+            if matches!(attempt, Ok(()) | Err(Errno::EOPNOTSUPP)) {
+                *tried = Some((device, attempt.is_ok()));
+            }
+            attempt.is_ok()
         }
     };
     punches.then_some(())?;

@@ -59,8 +59,8 @@ pub fn attach_vif<H: Hypervisor>(
     vif: VifConfig,
     timeout: Duration,
 ) -> Result<AttachedVif, LifecycleError> {
-    let patience = Patience::new(timeout);
     let mut session = Session::open(host, target, "network-attach")?;
+    let patience = Patience::new(timeout);
     let name = session.name().to_owned();
     session.add_vif(vif, patience).map_err(|error| error.about("attach a vif to", &name))
 }
@@ -76,8 +76,8 @@ pub fn attach_disk<H: Hypervisor>(
     disk: DiskConfig,
     timeout: Duration,
 ) -> Result<AttachedDisk, LifecycleError> {
-    let patience = Patience::new(timeout);
     let mut session = Session::open(host, target, "block-attach")?;
+    let patience = Patience::new(timeout);
     let name = session.name().to_owned();
     session.add_disk(disk, patience).map_err(|error| error.about("attach a disk to", &name))
 }

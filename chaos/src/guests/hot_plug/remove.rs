@@ -32,8 +32,8 @@ pub fn detach_vif<H: Hypervisor>(
     vif: &str,
     options: DetachOptions,
 ) -> Result<(), LifecycleError> {
-    let patience = Patience::new(options.timeout);
     let mut session = Session::open(host, target, "network-detach")?;
+    let patience = Patience::new(options.timeout);
     let name = session.name().to_owned();
     session
         .remove_vif(vif, options.force, patience)
@@ -51,8 +51,8 @@ pub fn detach_disk<H: Hypervisor>(
     disk: &str,
     options: DetachOptions,
 ) -> Result<(), LifecycleError> {
-    let patience = Patience::new(options.timeout);
     let mut session = Session::open(host, target, "block-detach")?;
+    let patience = Patience::new(options.timeout);
     let name = session.name().to_owned();
     session
         .remove_disk(disk, options.force, patience)

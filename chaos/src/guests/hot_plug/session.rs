@@ -345,28 +345,42 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     /// Removes a pending device from the device page, from noxsd and from the device file, and revokes
     /// its grants. The guest may not know it any more, or not yet.
     ///
+    /// Whatever fails, the rest is done. Otherwise a guest could keep the device: it can close the port
+    /// by which it is told, and give back the pages.
+    ///
     /// # Errors
-    /// noxsd does not answer, or a file cannot be written. The device stays pending.
+    /// noxsd does not answer, or a file cannot be written: the device stays pending. Or the guest cannot
+    /// be told: the device is gone.
     pub(super) fn withdraw(&mut self, pending: PendingDevice) -> Result<(), LifecycleError> {
         self.count_request();
         self.devices.pending = Some(pending);
-        self.save()?;
-        if !examine(self.host, self.id.domid)?.state().has_ended() {
-            self.announce()?;
-        }
+        let saved = self.save();
+        let told = self.tell();
         let device = pending.device;
+        // The file first: a noxsd that is restarted after it has answered does not serve the device.
+        let filed = match self.attach.remove(device) {
+            Some(_) => self.save_devices(),
+            None => Ok(()),
+        };
         match self.host.noxsd.call(|noxsd| noxsd.detach_device(self.attach.id, device)) {
             // A noxsd that does not run has mapped nothing.
             Ok(()) | Err(BackendError::NotRunning { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if self.attach.remove(device).is_some() {
-            self.save_devices()?;
-        }
         let grants = pending.rings.map(Self::grant);
         self.host.xen.revoke_grants(self.id.domid, &grants)?;
+        saved.and(filed)?;
         self.devices.pending = None;
-        self.save()
+        self.save()?;
+        told
+    }
+
+    /// Writes the device page, if the guest has not ended.
+    fn tell(&mut self) -> Result<(), LifecycleError> {
+        match examine(self.host, self.id.domid)?.state().has_ended() {
+            true => Ok(()),
+            false => self.announce(),
+        }
     }
 }
 

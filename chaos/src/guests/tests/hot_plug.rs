@@ -165,6 +165,30 @@ fn nothing_is_left_when_a_step_fails() {
     }
 }
 
+/// A guest closes the port by which it is told of its devices, or gives back the pages.
+#[test]
+fn a_guest_that_cannot_be_told_does_not_keep_a_device() {
+    for call in ["map_page", "open_events", "bind", "notify"] {
+        for attached in [false, true] {
+            let (bed, _noxsd, domid) = bed();
+            let before = record(&bed, domid);
+            if attached {
+                attach(&bed).unwrap();
+                bed.xen().fail(call, Errno::EPERM);
+                let force = DetachOptions { force: true, ..ASK };
+                detach_vif(&bed.host, "a", "1", force).unwrap_err();
+            } else {
+                bed.xen().fail(call, Errno::EPERM);
+                attach(&bed).unwrap_err();
+            }
+            assert!(bed.done().contains(&"noxsd: detach_device".to_owned()), "{call}");
+            assert_eq!(record(&bed, domid), before, "{call}");
+            assert_eq!(in_file(&bed, domid), (vec![0], vec![]), "{call}");
+            assert_eq!(bed.xen().granted(domid), [0u32; 0], "{call}");
+        }
+    }
+}
+
 #[test]
 fn an_address_in_use_names_the_vif_and_its_owner() {
     let (bed, noxsd, domid) = bed();

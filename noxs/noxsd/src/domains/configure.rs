@@ -68,7 +68,6 @@ impl<H: Host> Domains<H> {
         now: Instant,
         clients: &mut impl Clients,
     ) {
-        let vifs = identities.len();
         let mut identities = identities.iter();
         for id in self.device_ids(index) {
             let domain = &mut *self.slots[index.0];
@@ -83,7 +82,7 @@ impl<H: Host> Domains<H> {
             let memory = Rc::clone(device.memory.as_ref().unwrap_or(&domain.memory));
             let domid = DomId(domain.id.domid);
             let handle = domain.id.handle;
-            let receiver = Receiver { memory, domid, port, turn, handle, vifs };
+            let receiver = Receiver { memory, domid, port, turn, handle };
             let guest = domain.guest;
             if domain.backoff.delay().is_some() {
                 // The port may be masked since an event that no device was there for.
@@ -96,5 +95,14 @@ impl<H: Host> Domains<H> {
                 Ok(_) => self.turns.queue(turn),
             }
         }
+        self.share_waiting(index);
+    }
+
+    /// Shares what may wait for a domain among its vifs.
+    pub(super) fn share_waiting(&mut self, index: DomainIndex) {
+        let devices = &self.slots[index.0].devices;
+        let vifs = devices.iter().filter_map(|device| device.kind.vif());
+        let count = vifs.clone().count();
+        vifs.for_each(|vif| vif.share(&mut self.net, count));
     }
 }

@@ -47,7 +47,10 @@ impl<H: Host> Domains<H> {
             let files = AttachFiles { log: None, disks };
             return self.attach(attach, files, AttachedAs::New, now, clients);
         };
-        if self.slots[index.0].devices.iter().any(|device| device.kind.is_unconfigured()) {
+        // A broken one is not configured any more.
+        let waits =
+            |device: &Device<H::Memory>| device.fault.is_none() && device.kind.is_unconfigured();
+        if self.slots[index.0].devices.iter().any(waits) {
             return invalid(format!("the devices of domain {domid} are not configured yet"));
         }
         for number in numbers(attach) {
@@ -164,6 +167,7 @@ impl<H: Host> Domains<H> {
             self.broken.remove(&domain);
         }
         self.share_pages(domain);
+        self.share_waiting(domain);
         true
     }
 }

@@ -72,11 +72,16 @@ impl<H: Host> Domains<H> {
             return false;
         };
         let name = device.to_string();
+        let devices = &domain.status.devices;
+        let mut disks =
+            devices.iter().filter(|status| matches!(status.counters, DeviceCounters::Vbd(_)));
+        let place = disks.position(|status| status.name == name);
         domain.status.devices.retain(|status| status.name != name);
-        let place = domain.waiting.as_mut().and_then(|attach| attach.remove(device));
-        if let (Some(place), DeviceNumber::Vbd(_)) = (place, device)
-            && place < domain.files.disks.len()
-        {
+        if let Some(attach) = &mut domain.waiting {
+            attach.remove(device);
+        }
+        // Closing the file unlocks it.
+        if let Some(place) = place.filter(|place| *place < domain.files.disks.len()) {
             domain.files.disks.remove(place);
         }
         true

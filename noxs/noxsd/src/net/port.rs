@@ -40,8 +40,6 @@ pub struct Receiver<M> {
     pub turn: TurnId,
     /// The domain's handle.
     pub handle: [u8; 16],
-    /// Number of the domain's vifs.
-    pub vifs: usize,
 }
 
 /// A port of a bridge.
@@ -78,13 +76,18 @@ impl<M: SharedPage> BridgePort<M> {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
             accepted: base + vif_ring::ACCEPTED,
-            waiting: Queue::new(receiver.vifs),
+            waiting: Queue::default(),
             receiver,
             max_frame,
             late: false,
             traffic: VifStatus::default(),
             faulty: false,
         }
+    }
+
+    /// Sets the number of vifs that share what may wait for the guest.
+    pub(super) fn share(&mut self, vifs: usize) {
+        self.waiting.share(vifs);
     }
 
     /// Returns whether the guest accepts frames with these features. It may change its mind at any
@@ -373,7 +376,6 @@ mod tests {
             port: LocalPort(1),
             turn,
             handle,
-            vifs: 1,
         };
         let mut port = BridgePort::attach(receiver, 0, 1514);
         let mut transfer = Transfer::default();

@@ -88,6 +88,15 @@ impl Vif {
         waiting
     }
 
+    /// Sets the number of vifs of the domain, which share what may wait for the guest.
+    pub fn share<M: SharedPage>(&self, net: &mut Net<M>, vifs: usize) {
+        if let Some(Started { port: Some(own), .. }) = &self.started
+            && let Some(port) = net.bridges[self.bridge.0].port_mut(*own)
+        {
+            port.share(vifs);
+        }
+    }
+
     /// Delivers frames that wait for the guest's pages, then takes a batch of frames from the guest
     /// and forwards them. `allowance` is what the guest's vifs together may flood.
     ///

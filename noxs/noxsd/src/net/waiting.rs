@@ -176,9 +176,9 @@ impl Store {
 }
 
 impl Queue {
-    /// Returns an empty queue for one of the `vifs` vifs of a guest.
-    pub(super) fn new(vifs: usize) -> Self {
-        Self { others: vifs.saturating_sub(1), ..Self::default() }
+    /// Sets the number of vifs that share what may wait for the guest.
+    pub(super) fn share(&mut self, vifs: usize) {
+        self.others = vifs.saturating_sub(1);
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -6,11 +6,21 @@ use noxs_control::DeviceNumber;
 
 use super::several_vifs::{RINGS, two_vifs};
 use super::*;
+use crate::net::waiting::ALL_BYTES;
 
 /// Returns a request to add vif 1 to a domain of [`attach`], on the port of its vif 0.
 fn second_vif(domid: u16) -> Attach {
     let mut request = two_vifs(domid);
     request.vifs.remove(0);
+    request
+}
+
+/// Returns a request to add a vif with this number to domain 1.
+fn another_vif(number: u16) -> Attach {
+    let mut request = second_vif(1);
+    request.vifs[0].index = number;
+    let identity = first(&mut request);
+    (identity.mac, identity.ipv4) = (mac(100 + number), Some(ip(100 + number)));
     request
 }
 
@@ -124,18 +134,11 @@ fn a_refused_device_leaves_nothing_and_others_work_on() {
 fn a_domain_has_no_more_devices_than_it_could_have_had_from_the_start() {
     let mut bed = Bed::new();
     let guest = bed.running(1);
-    let more = |number: u16| {
-        let mut request = second_vif(1);
-        request.vifs[0].index = number;
-        let identity = first(&mut request);
-        (identity.mac, identity.ipv4) = (mac(100 + number), Some(ip(100 + number)));
-        request
-    };
     let vifs = u16::try_from(MAX_VIFS).unwrap();
     for number in 1..vifs {
-        bed.add(&more(number)).unwrap();
+        bed.add(&another_vif(number)).unwrap();
     }
-    let refused = bed.add(&more(vifs)).unwrap_err().to_string();
+    let refused = bed.add(&another_vif(vifs)).unwrap_err().to_string();
     assert!(refused.contains("9 vifs: must be at most 8"), "{refused}");
     assert_eq!(bed.names(&guest).len(), 1 + MAX_VIFS);
     assert!(bed.names(&guest).len() < MAX_DEVICES);
@@ -151,6 +154,23 @@ fn a_domain_without_devices_is_attached_with_its_first_and_forgotten_with_its_la
     bed.detach_device(request.id, DeviceNumber::Vif(1)).unwrap();
     assert!(bed.domains.status(request.id).is_err());
     assert!(bed.domains.host.bound.is_empty());
+}
+
+#[test]
+fn vifs_that_are_added_share_what_may_wait_for_the_guest() {
+    let mut bed = Bed::new();
+    bed.running(1);
+    let numbers = 1..u16::try_from(MAX_VIFS).unwrap();
+    for number in numbers.clone() {
+        bed.add(&another_vif(number)).unwrap();
+    }
+    for to in std::iter::once(1).chain(numbers.map(|number| 100 + number)) {
+        for _ in 0..512 {
+            bed.frame_in(&[&frame_to(to, 99)[..], &[0; 1400]].concat());
+        }
+    }
+    let held = bed.domains.net.waiting_bytes();
+    assert!(held > ALL_BYTES / 32 && held <= ALL_BYTES / 16, "{held}");
 }
 
 #[test]
