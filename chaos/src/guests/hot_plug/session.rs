@@ -346,11 +346,11 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     /// its grants. The guest may not know it any more, or not yet.
     ///
     /// Whatever fails, the rest is done. Otherwise a guest could keep the device: it can close the port
-    /// by which it is told, and give back the pages.
+    /// by which it is notified, and return the pages.
     ///
     /// # Errors
     /// noxsd does not answer, or a file cannot be written: the device stays pending. Or the guest cannot
-    /// be told: the device is gone.
+    /// be notified: the device is gone.
     pub(super) fn withdraw(&mut self, pending: PendingDevice) -> Result<(), LifecycleError> {
         self.count_request();
         self.devices.pending = Some(pending);

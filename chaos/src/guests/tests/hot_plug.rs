@@ -165,9 +165,9 @@ fn nothing_is_left_when_a_step_fails() {
     }
 }
 
-/// A guest closes the port by which it is told of its devices, or gives back the pages.
+/// A guest closes the port by which it learns of its devices, or returns the pages.
 #[test]
-fn a_guest_that_cannot_be_told_does_not_keep_a_device() {
+fn a_guest_that_cannot_be_notified_keeps_no_device() {
     for call in ["map_page", "open_events", "bind", "notify"] {
         for attached in [false, true] {
             let (bed, _noxsd, domid) = bed();
