@@ -355,7 +355,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         self.count_request();
         self.devices.pending = Some(pending);
         let saved = self.save();
-        let told = self.tell();
+        let notified = self.notify();
         let device = pending.device;
         // The file first: a noxsd that is restarted after it has answered does not serve the device.
         let filed = match self.attach.remove(device) {
@@ -372,11 +372,11 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         saved.and(filed)?;
         self.devices.pending = None;
         self.save()?;
-        told
+        notified
     }
 
     /// Writes the device page, if the guest has not ended.
-    fn tell(&mut self) -> Result<(), LifecycleError> {
+    fn notify(&mut self) -> Result<(), LifecycleError> {
         match examine(self.host, self.id.domid)?.state().has_ended() {
             true => Ok(()),
             false => self.announce(),
