@@ -4,10 +4,10 @@
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use daemon::wait;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
@@ -32,6 +32,16 @@ pub fn wait_for(from: &mut (impl Read + AsFd), word: &str) -> Result<String> {
         ensure!(length > 0, "the output ended without {word:?}; it is {}", text(&output));
         output.extend_from_slice(&piece[..length]);
     }
+}
+
+/// Empties xenconsoled's log of a guest's console, and returns its path.
+///
+/// # Errors
+/// There is no folder for the logs.
+pub fn new_console_log(guest: &str) -> Result<PathBuf> {
+    let log = PathBuf::from(format!("/var/log/xen/console/guest-{guest}.log"));
+    fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
+    Ok(log)
 }
 
 /// Waits until an existing log file contains the word.

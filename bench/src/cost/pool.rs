@@ -50,8 +50,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
         ..from_shell
     };
     for case in [from_shell, warm] {
-        let mut daemon = Daemon::start(&case.flavour, SHELLS)?;
-        in_daemon(host, &case, &mut daemon, rounds, report)?;
+        let mut daemon = in_daemon(host, &case, rounds, report)?;
         whole(host, &case, &mut daemon, rounds, report)?;
         daemon.stop()?;
     }
@@ -67,21 +66,14 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
         origin: Origin::Warm,
         limit_ms: limits::DEVICES,
     };
-    let mut daemon = Daemon::start(&case.flavour, SHELLS)?;
-    in_daemon(host, &case, &mut daemon, rounds, report)?;
-    daemon.stop()?;
+    in_daemon(host, &case, rounds, report)?.stop()?;
     Ok(fs::remove_file(DISK)?)
 }
 
-/// Times creates in chaosd, by stage.
-fn in_daemon(
-    host: &Host,
-    case: &Case<'_>,
-    daemon: &mut Daemon,
-    rounds: usize,
-    report: &mut Report,
-) -> Result<()> {
+/// Times creates in a new chaosd, by stage. Returns it, with a full pool.
+fn in_daemon(host: &Host, case: &Case<'_>, rounds: usize, report: &mut Report) -> Result<Daemon> {
     let what = case.what;
+    let mut daemon = Daemon::start(&case.flavour, SHELLS)?;
     let noxsd = Service::find("noxsd")?;
     let (mut totals, mut unpauses) = (Vec::new(), Vec::new());
     let mut stages = Vec::<(String, Vec<u64>)>::new();
@@ -111,7 +103,7 @@ fn in_daemon(
         report.times(format!("  {name}"), None, &samples);
     }
     report.times("  unpause", None, &unpauses);
-    Ok(())
+    Ok(daemon)
 }
 
 /// Times the whole command.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Times a guest until its first words: until its console shows a given word.
 
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs::File;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -17,10 +16,9 @@ use chaos_bench::words;
 /// time from xl's `execve` until then, in nanoseconds. Does not use `xl create -c`, which sleeps
 /// for a second before it connects (`autoconnect_console` in tools/xl/xl_vmcontrol.c).
 pub(crate) fn words_of_xl(file: &str, name: &str, word: &str) -> Result<u64> {
-    let log = format!("/var/log/xen/console/guest-{name}.log");
-    fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
+    let log = words::new_console_log(name)?;
     let create = Process::start("xl", &["create", "-q", file])?;
-    words::wait_for_log(Path::new(&log), word)?;
+    words::wait_for_log(&log, word)?;
     let ns = nanoseconds(create.started)?;
     create.wait()?;
     run("xl", &["destroy", name])?;

@@ -36,8 +36,7 @@ pub(crate) fn ramdisk(files: &[(&Path, &Path)], start: &str, to: &Path) -> Resul
 
 /// Creates the guest with a command, and waits until its console shows a word.
 pub(crate) fn boot(name: &str, word: &str, create: impl FnOnce() -> Result<()>) -> Result<()> {
-    let log = format!("/var/log/xen/console/guest-{name}.log");
-    fs::write(&log, "").context("xenconsoled must run with --log=guest")?;
+    let log = words::new_console_log(name)?;
     create()?;
-    words::wait_for_log(Path::new(&log), word).with_context(|| format!("{name} does not boot"))
+    words::wait_for_log(&log, word).with_context(|| format!("{name} does not boot"))
 }

@@ -221,7 +221,8 @@ pub enum LifecycleError {
     },
     /// The guest is a member's.
     #[error(
-        "guest {name} is user {owner}'s, for whom chaosd restarts it with the devices that the user          may have; have the user create it again with other devices"
+        "guest {name} is user {owner}'s, for whom chaosd restarts it with the devices that the user \
+         may have; have the user create it again with other devices"
     )]
     HotPlugOfMember {
         /// The guest.
@@ -231,7 +232,8 @@ pub enum LifecycleError {
     },
     /// An older chaos created the guest.
     #[error(
-        "guest {name} was created by an older chaos, so its devices cannot be changed; destroy it          and create it again"
+        "guest {name} was created by an older chaos, so its devices cannot be changed; destroy it \
+         and create it again"
     )]
     HotPlugOfOldGuest {
         /// The guest.
@@ -253,7 +255,8 @@ pub enum LifecycleError {
     },
     /// The guest does not support changes of its devices.
     #[error(
-        "guest {name} does not support that its {device} {}: it was built for a device page older          than {}.{}, or without the feature hot-plug; {}",
+        "guest {name} does not support that its {device} {}: it was built for a device page older \
+         than {}.{}, or without the feature hot-plug; {}",
         if *.can_force { "is removed while it runs" } else { "is added while it runs" },
         noxs::layout::VERSION_MAJOR,
         noxs::layout::VERSION_MINOR,
@@ -269,7 +272,8 @@ pub enum LifecycleError {
     },
     /// The guest has too little memory for the device.
     #[error(
-        "guest {name} has not enough memory or grants for {device}; give it more memory and create          it again"
+        "guest {name} has not enough memory or grants for {device}; give it more memory and create \
+         it again"
     )]
     NoRoomInGuest {
         /// The guest.

@@ -11,6 +11,7 @@ use super::host::Host;
 use super::state::GuestState;
 use crate::handle::{Creator, DomainIdentity};
 use crate::hypervisor::Hypervisor;
+use crate::records::Record;
 
 /// What is known of a domid.
 #[derive(Clone, Debug)]
@@ -43,6 +44,20 @@ impl Guest {
     pub fn identity(&self) -> Option<DomainIdentity> {
         let handle = self.info.as_ref()?.handle;
         Some(DomainIdentity { domid: self.domid, handle })
+    }
+
+    /// Returns its record. `target` is how the user called it.
+    ///
+    /// # Errors
+    /// It is not a guest that chaos has finished, or it is gone.
+    pub(super) fn record(&self, target: &str) -> Result<&Record, LifecycleError> {
+        match &self.condition {
+            Condition::Guest(record) => Ok(record),
+            Condition::Creating => Err(LifecycleError::BeingCreated { domid: self.domid }),
+            Condition::Shell => Err(LifecycleError::Shell { domid: self.domid }),
+            Condition::Gone => Err(LifecycleError::NoSuchGuest { target: target.to_owned() }),
+            _ => Err(LifecycleError::NoRecord { target: target.to_owned() }),
+        }
     }
 
     /// Returns its name, or its number if it has none.

@@ -2,7 +2,7 @@
 //! Waits for domains that exit, through the event that Xen raises then.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use daemon::wait;
 use nix::sys::socket::{MsgFlags, recv};
@@ -18,6 +18,14 @@ use crate::hypervisor::{EventPorts, Hypervisor};
 /// Limit of the events that are taken at once, so that events that never cease do not hold the
 /// caller.
 const AT_ONCE: usize = 1024;
+
+/// What a longer time-out means: 136 years, as good as none.
+pub(super) const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// Returns when a time-out that begins now is over. A time-out of any size is possible.
+pub(super) fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(LONGEST)
+}
 
 /// A watch for domains that exit. It reports that some domain may have exited, not which.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ pub struct DetachOptions {
 /// Removes a vif, given by its number or its MAC address. The guest must stop using it first.
 ///
 /// # Errors
-/// There is no such vif, or the guest does not stop using it: it has the vif still.
+/// There is no such vif, or the guest does not stop using it and keeps it.
 pub fn detach_vif<H: Hypervisor>(
     host: &Host<H>,
     target: &str,
@@ -44,7 +44,7 @@ pub fn detach_vif<H: Hypervisor>(
 /// using it first.
 ///
 /// # Errors
-/// There is no such disk, or the guest does not stop using it: it has the disk still.
+/// There is no such disk, or the guest does not stop using it and keeps it.
 pub fn detach_disk<H: Hypervisor>(
     host: &Host<H>,
     target: &str,

@@ -14,14 +14,13 @@ use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 use crate::clients::noxsd::BackendError;
 use crate::config::Discovery;
 use crate::domain::{DevicePageDisk, OVERLAY_FRAMES, PageEntries, noxs_grant, noxs_overlay};
-use crate::guests::classify::Condition;
 use crate::guests::error::LifecycleError;
 use crate::guests::host::Host;
 use crate::guests::resolve::{Guest, examine, resolve};
 use crate::guests::state::GuestState;
 use crate::guests::sysctl::{Channel, Reaction};
 use crate::guests::vif_plan::page_vif;
-use crate::guests::watch::DomainWatch;
+use crate::guests::watch::{DomainWatch, deadline};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::{
@@ -31,9 +30,6 @@ use crate::records::{
 /// Pages that a guest has beside its memory and its rings: the boot page, the device page and the
 /// answer page.
 const SPECIAL_PAGES: u64 = 3;
-
-/// What a longer time-out means: 136 years, as good as none.
-const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A guest whose devices change. No other process changes its record meanwhile.
 #[derive(Debug)]
@@ -61,7 +57,7 @@ pub(super) struct Patience {
 impl Patience {
     /// Begins to wait. A time-out of any size is possible.
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout, deadline: Instant::now() + timeout.min(LONGEST) }
+        Self { timeout, deadline: deadline(timeout) }
     }
 }
 
@@ -75,15 +71,7 @@ pub(super) fn find<H: Hypervisor>(
     command: &'static str,
 ) -> Result<(Guest, Record), LifecycleError> {
     let guest = resolve(host, target)?;
-    let Condition::Guest(record) = &guest.condition else {
-        return Err(match guest.condition {
-            Condition::Creating => LifecycleError::BeingCreated { domid: guest.domid },
-            Condition::Shell => LifecycleError::Shell { domid: guest.domid },
-            Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
-            _ => LifecycleError::NoRecord { target: target.to_owned() },
-        });
-    };
-    let record = Record::clone(record);
+    let record = guest.record(target)?.clone();
     if record.config.store.discovery() == Discovery::XenStore {
         let (name, domid) = (record.name().to_owned(), guest.domid);
         return Err(LifecycleError::HotPlugByXl { name, domid, command });

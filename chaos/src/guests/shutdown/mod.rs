@@ -9,7 +9,6 @@ mod xenstore;
 use serde::Serialize;
 use xen::units::Gfn;
 
-use super::classify::Condition;
 use super::destroy;
 use super::error::LifecycleError;
 use super::host::Host;
@@ -45,14 +44,7 @@ pub fn shutdown<H: Hypervisor>(
     options: ShutdownOptions,
 ) -> Result<ShutdownOutcome, LifecycleError> {
     let guest = resolve(host, target)?;
-    let Condition::Guest(record) = &guest.condition else {
-        return Err(match guest.condition {
-            Condition::Creating => LifecycleError::BeingCreated { domid: guest.domid },
-            Condition::Shell => LifecycleError::Shell { domid: guest.domid },
-            Condition::Gone => LifecycleError::NoSuchGuest { target: target.to_owned() },
-            _ => LifecycleError::NoRecord { target: target.to_owned() },
-        });
-    };
+    let record = guest.record(target)?;
     let deadline = options.deadline();
     // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only
     // serves to notice that the guest exits instead of answering.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use noxs::Request;
 
 use crate::guests::error::LifecycleError;
+use crate::guests::watch::deadline;
 use crate::records::Record;
 
 /// How a guest is to be shut down.
@@ -19,14 +20,10 @@ pub struct ShutdownOptions {
     pub timeout: Duration,
 }
 
-/// What a longer time-out means: 136 years, as good as none.
-const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
-
 impl ShutdownOptions {
     /// Returns when the time-out that begins now is over. A time-out of any size is possible.
     pub(super) fn deadline(self) -> Instant {
-        let now = Instant::now();
-        now + self.timeout.min(LONGEST)
+        deadline(self.timeout)
     }
 }
 
@@ -55,6 +52,7 @@ pub(super) fn unsupported(record: &Record, options: ShutdownOptions) -> Lifecycl
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guests::watch::LONGEST;
 
     #[test]
     fn a_timeout_of_any_size_is_a_deadline() {
