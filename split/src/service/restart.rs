@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Creates the successors of guests that are restarted.
+
+use std::fs::{self, File};
+use std::sync::Arc;
+
+use chaos::guests::{self, CreateOptions, KnownImage, LifecycleError};
+use chaos::image::{self, Image, ImageError};
+use chaos::records::Record;
+use chaos::timings::Timings;
+
+use super::Service;
+use crate::answers::open_ramdisk;
+use crate::members::ROOT;
+use crate::reserved;
+use crate::supervise::{RestartError, Successors, Supervisor};
+
+impl Successors for Service {
+    fn check(&self, record: &Record) -> Result<(), RestartError> {
+        if record.owner != ROOT {
+            return match self.members.files(&record.handle.0) {
+                Some(_) => Ok(()),
+                None => Err(RestartError::NoFiles { owner: record.owner }),
+            };
+        }
+        let config = &record.config;
+        for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
+            fs::metadata(path)
+                .map_err(|source| RestartError::File { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
+        let mut timings = Timings::start();
+        let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
+        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let mut member_files = None;
+        let (image, ramdisk) = if owner == ROOT {
+            let kernel = image::open(&config.kernel).map_err(kernel_error)?;
+            let image = self.restart_image(kernel, record)?;
+            let ramdisk = config.ramdisk.as_deref().map(|path| {
+                image::open(path)
+                    .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
+            });
+            (image, ramdisk.transpose()?)
+        } else {
+            // Never from the paths in the config: this process could read what the owner cannot.
+            let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
+            // Two members' guests do not wait for each other: the first one gets the address.
+            if let Some(refused) = reserved::refusal(&self.host.records, config, |one| one == ROOT)?
+            {
+                return Err(RestartError::NotAllowed(Box::new(refused)));
+            }
+            // After a rename the guest still exists, and counts.
+            let exists = guests::handles(&self.host)?.contains(old);
+            self.members
+                .check(owner, config, &self.limits, (!exists).then_some(old))
+                .map_err(|refusal| RestartError::NotAllowed(Box::new(refusal)))?;
+            let (kernel, ramdisk) =
+                files.open().map_err(|error| kernel_error(ImageError::Read(error)))?;
+            let image = self.restart_image(kernel, record)?;
+            member_files = Some(files);
+            (image, ramdisk)
+        };
+        let ramdisk = open_ramdisk(ramdisk, config)?;
+        timings.stage("files");
+        let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
+        let files = (&image, ramdisk.as_ref());
+        let created = Self::create(self, config, files, options, &mut timings)?;
+        self.members.created(owner, created.handle.0, config, member_files);
+        Ok(created.domid.0)
+    }
+}
+
+impl Service {
+    /// Tries a restart whose kernel was read.
+    pub(crate) fn restart_loaded(&mut self, supervisor: &mut Supervisor, name: &str) {
+        let host = self.host.clone();
+        supervisor.retry_now(&host, name, self);
+        self.read_for_restart = None;
+    }
+
+    /// Returns the kernel of a guest that is restarted.
+    ///
+    /// # Errors
+    /// [`RestartError::Reading`] if it must be read first, or it cannot be used.
+    fn restart_image(&mut self, kernel: File, record: &Record) -> Result<Arc<Image>, RestartError> {
+        let config = &record.config;
+        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let host = self.host_of(record.owner);
+        let memory = self.memory_for_kernel(record.owner, config);
+        let known = host.known_image(&kernel, memory).map_err(kernel_error)?;
+        let (key, limit) = match known {
+            KnownImage::Read(image) => return Ok(image),
+            KnownImage::Unread { key, limit } => (key, limit),
+        };
+        if let Some((_, read)) = self.read_for_restart.take_if(|(other, _)| *other == key) {
+            return Ok(read.map_err(kernel_error)?);
+        }
+        if !self.restarting.values().any(|name| name == record.name()) {
+            let ticket = self.loader.order_restart(record.owner, kernel, key, limit);
+            self.restarting.insert(ticket, record.name().to_owned());
+        }
+        Err(RestartError::Reading)
+    }
+}
