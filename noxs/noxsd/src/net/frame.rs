@@ -133,7 +133,7 @@ pub(crate) mod build {
 
     pub(crate) fn ipv4(to: MacAddr, from: MacAddr, source: Ipv4Addr) -> Vec<u8> {
         let mut body = [0; 46];
-        body[0] = 0x45;
+        (body[0], body[3]) = (0x45, 46);
         body[12..16].copy_from_slice(&source.octets());
         ethernet(to, from, TYPE_IPV4, &body)
     }

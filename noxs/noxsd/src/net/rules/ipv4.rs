@@ -5,9 +5,14 @@ use super::super::frame::array;
 
 // Numbers of protocols (IANA "Protocol Numbers").
 const ICMP: u8 = 1;
+const IGMP: u8 = 2;
 const UDP: u8 = 17;
 /// IPv6 in IPv4 (RFC 4213).
 const IPV6: u8 = 41;
+/// Protocol-independent multicast (RFC 7761).
+const PIM: u8 = 103;
+/// The virtual router redundancy protocol (RFC 9568).
+const VRRP: u8 = 112;
 
 /// The UDP port that DHCP servers send from (RFC 2131).
 const DHCP_SERVER: u16 = 67;
@@ -19,10 +24,15 @@ const REDIRECT: u8 = 5;
 /// The type of a router advertisement (RFC 1256).
 const ROUTER_ADVERTISEMENT: u8 = 9;
 
+/// The type of a query for multicast groups (RFC 3376).
+const GROUP_QUERY: u8 = 0x11;
+/// The types of the discovery of multicast routers (RFC 4286).
+const MULTICAST_ROUTERS: std::ops::RangeInclusive<u8> = 0x30..=0x32;
+
 /// Returns whether all packets with this protocol may come from each guest, so that
 /// [`may_be_from_guest`] need not look at them.
 pub(super) fn is_harmless(protocol: u8) -> bool {
-    !matches!(protocol, ICMP | UDP | IPV6)
+    !matches!(protocol, ICMP | IGMP | UDP | IPV6 | PIM | VRRP)
 }
 
 /// Returns whether a packet with this protocol may come from a guest: neither a DHCP server nor a
@@ -36,13 +46,22 @@ pub(super) fn is_harmless(protocol: u8) -> bool {
 pub(super) fn may_be_from_guest(protocol: u8, packet: &[u8], has_fixed: bool) -> bool {
     match protocol {
         IPV6 => return !has_fixed,
+        PIM | VRRP => return false,
         protocol if is_harmless(protocol) => return true,
         _ => {}
     }
-    let Some(fragment) = array(packet, 6).map(u16::from_be_bytes) else { return false };
+    let Some([a, b, _, _, c, d]) = array(packet, 2) else { return false };
+    let (total, fragment) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    // Receivers cut off what is behind the packet's length.
+    let Some(packet) = packet.get(..total.into()) else { return false };
     let header = packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
     if header < 20 {
         return false;
+    }
+    if protocol == IGMP {
+        // A bridge does not look whether it is a fragment.
+        let kind = packet.get(header);
+        return kind.is_some_and(|kind| *kind != GROUP_QUERY && !MULTICAST_ROUTERS.contains(kind));
     }
     if fragment & 0x1fff != 0 {
         return protocol != UDP || !is_whole_dhcp(packet, header);

@@ -2,7 +2,8 @@
 //! What an IPv6 packet carries, as far as rules need it.
 //!
 //! A packet is read only as far as its sender cannot hide anything behind extension headers: at
-//! most [`MAX_EXTENSIONS`] are walked, and what follows must be in the same packet.
+//! most [`MAX_EXTENSIONS`] are walked, and what follows must be in the same packet. Bytes of the frame
+//! behind the packet's length do not count: receivers cut them off.
 
 use std::net::Ipv6Addr;
 
@@ -29,6 +30,10 @@ const AUTHENTICATION: u8 = 51;
 const ICMPV6: u8 = 58;
 const DESTINATION_OPTIONS: u8 = 60;
 const MOBILITY: u8 = 135;
+/// Protocol-independent multicast (RFC 7761).
+const PIM: u8 = 103;
+/// The virtual router redundancy protocol (RFC 9568).
+const VRRP: u8 = 112;
 const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
@@ -47,7 +52,8 @@ pub(super) struct Packet {
 /// What a packet carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// A router advertisement, a redirect or a router renumbering.
+    /// A router advertisement, a redirect, a router renumbering, a query for multicast groups, or a
+    /// message of PIM or VRRP.
     RouterMessage,
     /// A solicitation or advertisement of a neighbour, or a solicitation of routers.
     Neighbour(Neighbour),
@@ -73,13 +79,14 @@ pub(super) struct Neighbour {
 }
 
 /// Reads a packet. Returns `None` if it is malformed, or if its content cannot be seen: it has too
-/// many extension headers, it is cut short, or it is a fragment of neighbour discovery, which hosts
+/// many extension headers, the frame or the packet's length cuts it short, or it is a fragment of neighbour discovery, which hosts
 /// must ignore (RFC 6980).
 pub(super) fn read(packet: &[u8]) -> Option<Packet> {
     let header: [u8; HEADER] = array(packet, 0)?;
     (header[0] >> 4 == 6).then_some(())?;
     let source = Ipv6Addr::from(array::<16>(&header, 8)?);
-    let content = content(packet, header[6])?;
+    let end = HEADER + usize::from(u16::from_be_bytes(array(&header, 4)?));
+    let content = content(packet.get(..end)?, header[6])?;
     Some(Packet { source, content })
 }
 
@@ -110,6 +117,7 @@ fn content(packet: &[u8], first: u8) -> Option<Content> {
                 let is_server = source == DHCP_SERVER || destination == DHCP_CLIENT;
                 return Some(if is_server { Content::DhcpServer } else { Content::Other });
             }
+            PIM | VRRP => return Some(Content::RouterMessage),
             _ => return (at <= packet.len()).then_some(Content::Other),
         }
     }
@@ -135,7 +143,8 @@ fn icmp(message: &[u8], is_fragment: bool) -> Option<Content> {
     let (advertised, solicited, options) = match kind {
         131 | 132 | 143 => return Some(Content::GroupReport),
         133 => (None, None, 8),
-        134 | 137 | 138 => return Some(Content::RouterMessage),
+        // 151 to 153 are of the discovery of multicast routers (RFC 4286).
+        130 | 134 | 137 | 138 | 151..=153 => return Some(Content::RouterMessage),
         135 => (None, Some(target()?), 24),
         136 => (Some(target()?), None, 24),
         _ => return Some(Content::Other),

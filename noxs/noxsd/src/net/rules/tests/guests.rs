@@ -174,6 +174,46 @@ fn no_guest_is_a_router_in_ipv4() {
             frame
         }),
         ("a type cut off", false, false, |me| icmp(me, 8, DONT_FRAGMENT)[..HEADER + 20].to_vec()),
+        ("a type behind the packet", false, false, |me| {
+            let mut frame = icmp(me, 8, DONT_FRAGMENT);
+            frame[HEADER + 3] = 20;
+            frame
+        }),
+        ("a packet longer than the frame", false, false, |me| {
+            let mut frame = icmp(me, 8, DONT_FRAGMENT);
+            frame[HEADER + 3] = 47;
+            frame
+        }),
+    ]);
+}
+
+/// A bridge sends multicasts no more to all ports when it has seen a query, and all of them to where the
+/// query came from.
+#[test]
+fn no_guest_is_a_multicast_router_or_a_gateway() {
+    fn packet(me: u8, protocol: u8, kind: u8, fragment: u8) -> Vec<u8> {
+        let mut frame = build::ipv4(mac(OUTSIDE), mac(me), ip(me));
+        // With the option "router alert".
+        (frame[HEADER], frame[HEADER + 20]) = (0x46, 0x94);
+        (frame[HEADER + 7], frame[HEADER + 9], frame[HEADER + 24]) = (fragment, protocol, kind);
+        frame
+    }
+    check(&[
+        ("a report of groups", true, true, |me| packet(me, 2, 0x16, 0)),
+        ("a report of groups, version 3", true, true, |me| packet(me, 2, 0x22, 0)),
+        ("a query for groups", false, false, |me| packet(me, 2, 0x11, 0)),
+        ("a query in a later fragment", false, false, |me| packet(me, 2, 0x11, 1)),
+        ("an advertisement of a multicast router", false, false, |me| packet(me, 2, 0x30, 0)),
+        ("PIM", false, false, |me| packet(me, 103, 0x20, 0)),
+        ("VRRP", false, false, |me| packet(me, 112, 0x21, 0)),
+        ("a query for groups, IPv6", false, false, |me| {
+            ipv6(me, ip6(me), 0, &[58, 0, 5, 2, 0, 0, 1, 0, 130, 0, 0, 0, 0, 0, 0, 0])
+        }),
+        ("an advertisement of a multicast router, IPv6", false, false, |me| {
+            ipv6(me, ip6(me), 58, &[151, 0, 0, 0, 0, 0, 0, 0])
+        }),
+        ("PIM, IPv6", false, false, |me| ipv6(me, ip6(me), 103, &[0x20, 0, 0, 0])),
+        ("VRRP, IPv6", false, false, |me| ipv6(me, ip6(me), 60, &[112, 0, 1, 4, 0, 0, 0, 0, 0x31])),
     ]);
 }
 

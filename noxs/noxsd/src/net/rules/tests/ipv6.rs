@@ -169,3 +169,21 @@ fn content_that_cannot_be_seen_is_dropped() {
     assert!(!may(44, &fragment(ICMP, 0, &advertisement)), "the only fragment");
     assert!(may(44, &fragment(ICMP, 1, &[128, 0, 0, 0, 0, 0, 0, 0])));
 }
+
+/// Receivers do not see what is in the frame behind the packet, so it must not end the walk.
+#[test]
+fn what_is_behind_the_packet_is_not_read() {
+    let may = |next, content: &[u8], length: u8| {
+        let mut frame = ipv6(FREE.0, ip6(FREE.0), next, content);
+        frame[HEADER + 5] = length;
+        self::may(FREE, &frame)
+    };
+    // The first fragment ends within the chain of headers; a later one goes on with UDP.
+    let first = [&[60, 0, 0, 1, 0, 0, 0, 1], &[60, 0, 1, 4, 0, 0, 0, 0][..]].concat();
+    let decoy = [&first[..], &[TCP, 0, 1, 4, 0, 0, 0, 0], &[0; 20]].concat();
+    assert!(may(44, &decoy, 44));
+    assert!(!may(44, &decoy, 16));
+    assert!(!may(ICMP, &[128, 0, 0, 0, 0, 0, 0, 0], 0));
+    assert!(may(TCP, &[0; 20], 20));
+    assert!(!may(TCP, &[0; 20], 21), "longer than the frame");
+}
