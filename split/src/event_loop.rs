@@ -16,7 +16,9 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
 use crate::member_server::MemberServer;
+use crate::members::ROOT;
 use crate::removal::{self, Removals};
+use crate::rest::MemberRest;
 use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
 use crate::service::{AfterLoad, Service};
 use crate::settings::{Settings, SettingsError};
@@ -46,6 +48,8 @@ pub(crate) struct EventLoop<R> {
     watch: RenewedWatch,
     /// Turns of clients since the supervisor had one.
     passed_over: u32,
+    /// The share of time of users other than root.
+    rest: MemberRest,
 }
 
 /// Whether the loop goes on.
@@ -96,6 +100,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             supervisor,
             watch,
             passed_over: 0,
+            rest: MemberRest::default(),
         })
     }
 
@@ -143,8 +148,9 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         self.members.stop();
         while Instant::now() < deadline {
             let expects_more = self.service.is_loading() || !self.members.is_done();
+            let now = Instant::now();
             let timeout = match expects_more && !self.has_requests() {
-                true => deadline.saturating_duration_since(Instant::now()),
+                true => self.rest.ends(now).map_or(deadline, |end| end.min(deadline)) - now,
                 false => Duration::ZERO,
             };
             match self.poll.poll(events, Some(timeout)) {
@@ -172,16 +178,29 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         Ok(())
     }
 
-    /// Returns whether a request waits for its turn.
+    /// Returns whether a request waits for nothing but its turn.
     fn has_requests(&self) -> bool {
-        self.server.has_turns() || self.members.has_turns()
+        let of_members = self.members.has_turns() || self.service.has_loaded();
+        self.server.has_turns() || of_members && !self.rest.is_on(Instant::now())
     }
 
-    /// Serves one request of root and one of another user, if there are any: neither waits for more
-    /// than one of the other. Returns `true` if there was one.
+    /// Serves one request of root and one of another user, if there are any and the latter have no
+    /// rest: neither waits for more than one of the other. Returns `true` if there was one.
     fn serve_requests(&mut self) -> bool {
         let of_root = self.server.turn(&mut self.service);
-        self.members.turn(&mut self.service) || of_root
+        let began = Instant::now();
+        if self.rest.is_on(began) {
+            return of_root;
+        }
+        let of_member = self.members.turn(&mut self.service);
+        let ended = Instant::now();
+        self.rest.had_turn(ended - began, ended);
+        if self.service.has_loaded() {
+            self.answer_loaded();
+        }
+        // A guest of root's that has ended waits for one of these at most, too.
+        self.passed_over = if of_member { MAX_PASSED_OVER } else { self.passed_over };
+        of_member || of_root
     }
 
     /// Starts the watch for guests that end if there is none, at most once a second.
@@ -207,7 +226,9 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         }
         let now = Instant::now();
         let timers = [self.watch.retry(), self.supervisor.next_timer(now), self.service.tidy_at()];
-        timers.into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
+        let waits = self.members.has_turns() || self.service.has_loaded();
+        let rest = self.rest.ends(now).filter(|_| waits);
+        timers.into_iter().chain([rest]).flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
     fn dispatch(&mut self, event: &Event) -> Next {
@@ -239,7 +260,10 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
 
     /// Carries out the creates and restarts whose kernels were read meanwhile.
     fn answer_loaded(&mut self) {
-        while let Some(loaded) = self.service.loaded() {
+        loop {
+            let began = Instant::now();
+            let of_members = !self.rest.is_on(began);
+            let Some((uid, loaded)) = self.service.loaded(of_members) else { return };
             match loaded {
                 AfterLoad::Created(number, reply) => {
                     if let Some(reply) = self.members.answer(number, reply) {
@@ -249,6 +273,10 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 AfterLoad::Restart(name) => {
                     self.service.restart_loaded(&mut self.supervisor, &name);
                 }
+            }
+            if uid != ROOT {
+                let ended = Instant::now();
+                self.rest.had_turn(ended - began, ended);
             }
             self.service.after();
         }

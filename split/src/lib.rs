@@ -47,6 +47,7 @@ pub mod refill;
 mod refused_kernels;
 pub mod removal;
 mod reserved;
+mod rest;
 pub mod server;
 pub mod service;
 pub mod settings;

@@ -5,7 +5,7 @@
 //! time if its author wants that. Meanwhile the main thread serves others. Root's kernels have a
 //! thread of their own. Those of other users have two, of which a user takes one at most.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -63,6 +63,8 @@ pub struct Loader {
     root: Arc<Queue>,
     members: Arc<Queue>,
     done: Receiver<Loaded>,
+    /// Kernels that were read and not taken yet: root's, and those of other users.
+    loaded: [VecDeque<Loaded>; 2],
     next_ticket: u64,
     /// The user of each kernel that is being read or waits, by ticket.
     loading: HashMap<u64, u32>,
@@ -124,7 +126,8 @@ impl Loader {
         };
         let root = start("load root", 1, 0)?;
         let members = start("load members", MEMBER_THREADS, MEMBER_NICE)?;
-        Ok(Self { root, members, done, next_ticket: 0, loading: HashMap::new() })
+        let loaded = [VecDeque::new(), VecDeque::new()];
+        Ok(Self { root, members, done, loaded, next_ticket: 0, loading: HashMap::new() })
     }
 
     /// Orders that a kernel is read, and returns the number of the order.
@@ -159,11 +162,21 @@ impl Loader {
         ticket
     }
 
-    /// Returns a kernel that was read since the last call.
-    pub(crate) fn take(&mut self) -> Option<Loaded> {
-        let loaded = self.done.try_recv().ok()?;
+    /// Returns a kernel that was read: root's first, those of other users only if `of_members`.
+    pub(crate) fn take(&mut self, of_members: bool) -> Option<Loaded> {
+        for loaded in self.done.try_iter() {
+            self.loaded[usize::from(loaded.uid != ROOT)].push_back(loaded);
+        }
+        let [root, members] = &mut self.loaded;
+        let loaded =
+            root.pop_front().or_else(|| if of_members { members.pop_front() } else { None })?;
         self.loading.remove(&loaded.ticket);
         Some(loaded)
+    }
+
+    /// Returns whether [`take`](Self::take) has left a kernel of a user other than root.
+    pub(crate) fn has_of_members(&self) -> bool {
+        !self.loaded[1].is_empty()
     }
 
     /// Returns whether kernels are being read.
@@ -277,7 +290,7 @@ mod tests {
         while loader.is_loading() {
             poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
             assert!(!events.is_empty(), "a thread has stopped");
-            while let Some(loaded) = loader.take() {
+            while let Some(loaded) = loader.take(true) {
                 assert!(matches!(loaded.result, Err(ImageError::NotElf { .. })));
                 reported.push((loaded.ticket, loaded.uid));
             }
@@ -310,7 +323,7 @@ mod tests {
         };
         let mut events = Events::with_capacity(1);
         let mut take = |loader: &mut Loader| loop {
-            if let Some(loaded) = loader.take() {
+            if let Some(loaded) = loader.take(true) {
                 return loaded.ticket;
             }
             poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();

@@ -102,14 +102,15 @@ impl Service {
         }
     }
 
-    /// Returns what has waited for a kernel that was read, if there is anything. A create is carried
-    /// out; call [`restart_loaded`](Self::restart_loaded) for a restart.
-    pub(crate) fn loaded(&mut self) -> Option<AfterLoad> {
-        let Loaded { ticket, uid, key, limit, result } = self.loader.take()?;
+    /// Returns what has waited for a kernel that was read, if there is anything, and for which user:
+    /// for one other than root only if `of_members`. A create is carried out; call
+    /// [`restart_loaded`](Self::restart_loaded) for a restart.
+    pub(crate) fn loaded(&mut self, of_members: bool) -> Option<(u32, AfterLoad)> {
+        let Loaded { ticket, uid, key, limit, result } = self.loader.take(of_members)?;
         let image = self.host_of(uid).keep_image(key, limit, result);
         if let Some(name) = self.restarting.remove(&ticket) {
             self.read_for_restart = Some((key, image));
-            return Some(AfterLoad::Restart(name));
+            return Some((uid, AfterLoad::Restart(name)));
         }
         let pending = self.loading.remove(&ticket)?;
         if let (Some(files), Err(error)) = (&pending.uploaded, &image) {
@@ -119,7 +120,7 @@ impl Service {
         // The user may have got other guests meanwhile.
         let checked = if uploads { self.check_member(peer.uid, &pending.config) } else { Ok(()) };
         let result = checked.and_then(|()| self.finish_create(pending, image));
-        Some(AfterLoad::Created(ticket, reply("create", peer, result, &self.lines)))
+        Some((uid, AfterLoad::Created(ticket, reply("create", peer, result, &self.lines))))
     }
 
     fn finish_create(

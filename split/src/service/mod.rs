@@ -204,6 +204,11 @@ impl Service {
         self.loader.is_loading()
     }
 
+    /// Returns whether a kernel of a user other than root was read and waits.
+    pub(crate) fn has_loaded(&self) -> bool {
+        self.loader.has_of_members()
+    }
+
     /// Forgets guests of members that neither exist nor are to be restarted. If Xen refuses to list
     /// them, all stay, and count.
     fn forget_ended_members(&mut self) {
