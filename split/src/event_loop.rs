@@ -86,7 +86,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     ) -> io::Result<Self> {
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), SIGNALS, Interest::READABLE)?;
-        let mut supervisor = Supervisor::new(removals);
+        let mut supervisor = Supervisor::new(removals, service.lines());
         supervisor.take_over(service.host());
         supervisor.scan(service.host());
         let watch = RenewedWatch::default();

@@ -73,6 +73,15 @@ impl Chaosd {
         wait_for_file(path.to_str().expect("it is UTF-8"), text, |log| log.contains(text));
     }
 
+    /// Returns its log.
+    ///
+    /// # Panics
+    /// The log cannot be read.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(log(&self.folder)).expect("the log can be read")
+    }
+
     /// Waits until the pool of a flavour has been full for the first time.
     ///
     /// # Panics

@@ -225,7 +225,9 @@ impl Service {
             result => result?,
         };
         self.still_mapped.push_back(created.mapped);
-        tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
+        if self.lines.allows(options.owner) {
+            tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
+        }
         Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
     }
 

@@ -133,6 +133,11 @@ impl Service {
         &self.host
     }
 
+    /// Returns the limit of lines about users other than root.
+    pub(crate) fn lines(&self) -> LineLimit {
+        self.lines.clone()
+    }
+
     /// Replaces the settings, and destroys the shells of the old ones.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ use chaos::guests::{self, EndedDomain, EndedGuest, GuestState, Host};
 use chaos::records::Record;
 use daemon::chain::chain;
 
+use crate::line_limit::LineLimit;
 use crate::pace::ScanPace;
 use crate::removal::{self, Done, LARGE, Removal, Removals};
 use attempts::Attempts;
@@ -80,12 +81,14 @@ pub struct Supervisor {
     pace: ScanPace,
     /// When to handle a guest again whose record was locked by a command.
     locked: Option<Instant>,
+    /// Limits the lines about guests of users other than root: a guest can end at once.
+    lines: LineLimit,
 }
 
 impl Supervisor {
     /// Returns a supervisor that has not looked at any guest yet.
     #[must_use]
-    pub fn new(removals: Removals) -> Self {
+    pub(crate) fn new(removals: Removals, lines: LineLimit) -> Self {
         Self {
             restarts: RestartLimit::default(),
             kept: HashMap::new(),
@@ -97,6 +100,7 @@ impl Supervisor {
             due: VecDeque::new(),
             pace: ScanPace::default(),
             locked: None,
+            lines,
         }
     }
 
@@ -299,6 +303,7 @@ impl Supervisor {
     ) -> Result<(), RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
+        let is_logged = self.lines.allows(record.owner);
         // This guest supersedes a restart that is pending under its name.
         if self.pending.remove(name).is_some() {
             host.records.drop_restart(name)?;
@@ -320,23 +325,31 @@ impl Supervisor {
         }
         match action {
             Action::Preserve => {
-                tracing::info!("{name} {how} and is kept");
+                if is_logged {
+                    tracing::info!("{name} {how} and is kept");
+                }
                 self.keep(guest);
             }
             Action::Destroy if is_large(record) => {
                 self.remove_in_thread(host, guest, None);
-                tracing::info!("{name} {how} and is being destroyed");
+                if is_logged {
+                    tracing::info!("{name} {how} and is being destroyed");
+                }
             }
             Action::Destroy => {
                 guests::remove_ended(host, guest)?;
-                tracing::info!("{name} {how} and is destroyed");
+                if is_logged {
+                    tracing::info!("{name} {how} and is destroyed");
+                }
             }
             Action::Restart => {
                 pending::write(host, record, successors)?;
                 if is_large(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
                     self.remove_in_thread(host, guest, Some(name.to_owned()));
-                    tracing::info!("{name} {how} and is restarted when its memory is free");
+                    if is_logged {
+                        tracing::info!("{name} {how} and is restarted when its memory is free");
+                    }
                     return Ok(());
                 }
                 guests::remove_ended(host, guest).inspect_err(|_| pending::cancel(host, name))?;
@@ -444,7 +457,11 @@ impl Supervisor {
         };
         self.pending.remove(name);
         match host.records.drop_restart(name) {
-            Ok(true) => tracing::info!("{what} is domain {domid} now"),
+            Ok(true) => {
+                if self.lines.allows(record.owner) {
+                    tracing::info!("{what} is domain {domid} now");
+                }
+            }
             Ok(false) => {
                 tracing::info!("{name} was destroyed while it was restarted");
                 if let Err(error) = guests::destroy(host, name) {
@@ -491,7 +508,8 @@ mod tests {
     fn supervisor() -> Supervisor {
         let poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
-        Supervisor::new(Removals::start_with(waker, || |_: &Removal| true).unwrap())
+        let removals = Removals::start_with(waker, || |_: &Removal| true).unwrap();
+        Supervisor::new(removals, LineLimit::default())
     }
 
     #[test]
@@ -566,7 +584,7 @@ mod tests {
         let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
         let removals =
             Removals::start_with(waker, || |removal: &Removal| removal.domid.0 == 3).unwrap();
-        let mut supervisor = Supervisor::new(removals);
+        let mut supervisor = Supervisor::new(removals, LineLimit::default());
         // The thread cannot remove the second one.
         for (domid, successor) in [(3, None), (4, Some("web".to_owned()))] {
             let handle = DomainHandle([1; 16]);

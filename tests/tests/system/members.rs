@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use system_tests::{Bed, Chaosd, Guest, chaos, chaos_as, command_as};
 
@@ -179,5 +180,30 @@ fn a_member_of_the_group_of_chaosd_has_limits() {
     chaos(&["destroy", "member"]).ok();
     files.create(&[]).ok();
     chaos(&["destroy", "member"]).ok();
+    assert!(chaosd.stop());
+}
+
+#[test]
+fn guests_of_a_member_that_end_at_once_fill_no_log() {
+    const GUESTS: usize = 60;
+    let bed = Bed::new();
+    let files = Files::new(&bed);
+    let short = bed.file("short", fs::read("hostile").expect("the guest is there"));
+    let kernel = format!("kernel='{short}'");
+    let chaosd = Chaosd::start(&SETTINGS.replace("guests = 1", "guests = 64").replace("6M", "1G"));
+    let started = Instant::now();
+    let names: Vec<_> = (0..GUESTS).map(|number| format!("short-{number}")).collect();
+    for name in &names {
+        let name = format!("name='{name}'");
+        files.create(&[&kernel, &name, "vif=[]", "cmdline='panic'", "on_crash='destroy'"]).ok();
+    }
+    // Twenty in each ten seconds, and in the last.
+    let windows = usize::try_from(started.elapsed().as_secs()).expect("it is short") / 10 + 1;
+    let lines = chaosd.log().lines().filter(|line| line.contains("short-")).count();
+    assert!(lines <= 20 * windows, "{lines} lines in {windows} windows");
+    for name in &names {
+        // Most have ended.
+        let _ = chaos(&["destroy", name]);
+    }
     assert!(chaosd.stop());
 }
