@@ -31,7 +31,7 @@ pub mod shared;
 mod sysctl;
 
 pub use device::{
-    Backend, Console, DeviceKind, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
+    Backend, Console, DeviceKind, DeviceState, Discard, Geometry, Ipv4Config, Ipv6Config, MacAddr,
     MacAddrError, Ring, Vbd, Vif,
 };
 pub use features::VifFeatures;
