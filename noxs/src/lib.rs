@@ -24,6 +24,7 @@ extern crate std;
 
 mod codec;
 mod device;
+pub mod eui64;
 mod features;
 pub mod layout;
 mod page;

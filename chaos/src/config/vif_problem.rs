@@ -54,6 +54,23 @@ pub enum VifProblem {
         /// The value.
         text: String,
     },
+    /// The name is invalid.
+    #[error(
+        "vifname = {text:?}: must be a name for an interface: 1 to 15 bytes without '/', ':', '%' and \
+         blanks"
+    )]
+    Name {
+        /// The value.
+        text: String,
+    },
+    /// Another vif of the guest has the name.
+    #[error("vifname = {text:?}: vif{other} has this name already; choose another")]
+    NameTaken {
+        /// The value.
+        text: String,
+        /// The number of the vif that has it.
+        other: usize,
+    },
     /// The IP address is invalid.
     #[error("ip = {text}: {error}")]
     Ip {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::layout::vif_ring;
-use noxs::{MacAddr, VifFeatures};
+use noxs::{MacAddr, VifFeatures, eui64};
 use noxs_control::{
     AddressInUse, AddressOwner, Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal,
     VifAddress, VifDevice, VifIdentity, VifStatus,
@@ -27,7 +27,6 @@ pub(crate) use crate::host::fake::{
 use crate::host::{Host, LocalPort};
 use crate::net::BridgeId;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
-use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
 use crate::net::transfer::LONGEST;

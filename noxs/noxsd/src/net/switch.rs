@@ -19,11 +19,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use noxs::MacAddr;
+use noxs::{MacAddr, eui64};
 use noxs_control::VifIdentity;
 
 use super::dom0::Dom0Addresses;
-use super::eui64;
 use super::frame::{Arp, Discovery, FrameFacts, Payload};
 use crate::turns::id_table::IdTable;
 

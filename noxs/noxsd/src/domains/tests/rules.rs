@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
-use crate::net::eui64;
+use noxs::eui64;
 
 /// Returns a neighbour advertisement for the link-local address of `target`.
 fn advertisement(from: MacAddr, target: MacAddr) -> Vec<u8> {

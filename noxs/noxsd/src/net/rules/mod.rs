@@ -13,10 +13,9 @@ mod tests;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use noxs::MacAddr;
+use noxs::{MacAddr, eui64};
 
 use self::ipv6::{Content, Neighbour};
-use super::eui64;
 use super::frame::{Arp, FrameFacts, HEADER, Payload};
 use super::switch::{BridgePortId, PortAddresses, Switch};
 
