@@ -10,8 +10,9 @@ use thiserror::Error;
 
 use super::name::check_stored_name;
 use super::{
-    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MTU, MemoryError, NameError, VifConfig,
-    check_mac, check_memory, check_name, is_interface_name, is_vif_name, vdev_number,
+    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MIN_MTU_IPV6, MTU, MemoryError,
+    NameError, VifConfig, check_mac, check_memory, check_name, is_interface_name, is_vif_name,
+    vdev_number,
 };
 
 /// Why a config from a socket or a record is invalid. chaos itself never sends or stores such a
@@ -131,6 +132,7 @@ fn check_vif(vif: &VifConfig) -> Result<(), EncodedError> {
     }
     if let Some(ip6) = vif.ip6 {
         check_range("prefix length", ip6.prefix, 0..=128)?;
+        check_range("mtu", vif.mtu, MIN_MTU_IPV6..=*MTU.end())?;
         let address = ip6.address;
         let is_none = address.is_unspecified() || address.is_loopback() || address.is_multicast();
         let is_mapped = address.to_ipv4_mapped().is_some();

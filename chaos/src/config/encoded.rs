@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn values_that_no_config_file_can_set_are_refused() {
         type Change = fn(&mut EncodedConfig);
-        let changes: [Change; 26] = [
+        let changes: [Change; 27] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
             |c| c.name = "+7".into(),
@@ -253,6 +253,7 @@ mod tests {
             |c| c.vifs[0].mac = Some(MacAddr([1; 6])),
             |c| c.vifs[0].mtu = 9000,
             |c| c.vifs[0].ip.as_mut().unwrap().prefix = 33,
+            |c| c.vifs[0].mtu = 1279,
             |c| c.vifs[0].ip6.as_mut().unwrap().prefix = 129,
             |c| c.vifs[0].ip6.as_mut().unwrap().address = "fe80::1".parse().unwrap(),
             |c| c.vifs[0].ip6.as_mut().unwrap().address = Ipv6Addr::UNSPECIFIED,

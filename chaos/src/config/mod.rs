@@ -62,8 +62,8 @@ pub use source::SourcePosition;
 pub use store::{Backends, Discovery, Store};
 pub use vdev::vdev_number;
 pub use vif::{
-    DEFAULT_BRIDGE, DEFAULT_MTU, MTU, VifConfig, check_mac, is_interface_name, is_vif_name,
-    vif_label,
+    DEFAULT_BRIDGE, DEFAULT_MTU, MIN_MTU_IPV6, MTU, VifConfig, check_mac, is_interface_name,
+    is_vif_name, vif_label,
 };
 pub use vif_problem::VifProblem;
 pub use warning::{ConfigWarning, WarningKind};

@@ -17,6 +17,9 @@ pub const DEFAULT_MTU: u16 = 1500;
 /// too.
 pub const MTU: RangeInclusive<u16> = 68..=DEFAULT_MTU;
 
+/// Smallest MTU of a vif with an IPv6 address, in bytes (RFC 8200).
+pub const MIN_MTU_IPV6: u16 = 1280;
+
 /// Longest name of a network interface in Linux, in bytes (`IFNAMSIZ` without the zero byte).
 const MAX_INTERFACE_NAME: usize = 15;
 

@@ -13,7 +13,7 @@ use super::source::SourceSpan;
 use super::spelling::nearest;
 use super::store::Backends;
 use super::value::{Atom, Kind, Value};
-use super::vif::{MTU, VifConfig, check_mac, is_interface_name, is_vif_name};
+use super::vif::{MIN_MTU_IPV6, MTU, VifConfig, check_mac, is_interface_name, is_vif_name};
 use super::vif_problem::VifProblem;
 use super::warning::WarningKind;
 
@@ -74,6 +74,9 @@ pub(super) fn parse_vif(
             Err(Fault { span, problem }) => reader.refuse("vif", span, problem),
         }
         start += text[start..].find(',').map_or(0, |comma| comma + 1);
+    }
+    if vif.ip6.is_some() && vif.mtu < MIN_MTU_IPV6 {
+        reader.refuse("vif", value.span, VifProblem::MtuIpv6 { mtu: vif.mtu }.into());
     }
     vif
 }

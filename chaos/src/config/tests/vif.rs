@@ -64,6 +64,7 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         ("vifname=..", 15, "must be a name for an interface"),
         ("vifname=lan%d", 15, "must be a name for an interface"),
         ("vifname=a123456789012345", 15, "must be a name for an interface"),
+        ("ip=2001:db8::5,mtu=1279", 6, "must be at least 1280 for a vif with an IPv6 address"),
         ("ip=fe80::5/64", 10, "must not be link-local"),
         ("gatewaydev=eth0", 7, "gatewaydev is not supported"),
         ("netdev=eth0", 7, "netdev is not supported"),

@@ -32,10 +32,12 @@ fn hex(bytes: &[u8]) -> String {
 const NEW: &str = " 2001:db8::2/64 fe80::1,vifname=lan";
 
 fn config(and: &str, more: &str) -> DomainConfig {
+    // IPv6 needs a larger MTU.
+    let mtu = if and.is_empty() { 900 } else { 1400 };
     let text = format!(
         "name='web'\ntype='pvh'\nkernel='/k'\nramdisk='/r'\nmemory=4\nvcpus=2\ncmdline='a b'\n\
          on_crash='restart'\non_reboot='preserve'\n\
-         vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1{and},mtu=900,rate=1MB/s']\n{more}"
+         vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1{and},mtu={mtu},rate=1MB/s']\n{more}"
     );
     crate::config::parse_str("test", &text, &[], true).unwrap().config
 }

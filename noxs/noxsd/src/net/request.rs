@@ -14,6 +14,9 @@ use crate::host::PAGE_SIZE;
 /// allows at most 1500, the MTU of taps.
 const MTU: RangeInclusive<u16> = 68..=4081;
 
+/// Smallest MTU of a vif with an IPv6 address (RFC 8200).
+const MIN_MTU_IPV6: u16 = 1280;
+
 const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
 
 /// Returns the identities of the vifs of a request; `None` if no vif has one.
@@ -77,6 +80,11 @@ impl<M> Net<M> {
                 return invalid(format!(
                     "vif {index} has IPv6 address {ipv6}: must be a unicast address other than a \
                      link-local one"
+                ));
+            }
+            if ipv6.is_some() && mtu < MIN_MTU_IPV6 {
+                return invalid(format!(
+                    "vif {index} has MTU {mtu}: must be at least {MIN_MTU_IPV6} with an IPv6 address"
                 ));
             }
             if !MTU.contains(&mtu) {

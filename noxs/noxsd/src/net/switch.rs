@@ -10,8 +10,8 @@
 //! Other IPv6 multicasts go to the guests that have sent an IPv6 packet. A host sends one before it
 //! uses an address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each
 //! router solicitation from dom0. A guest with a fixed IPv6 address gets them only once it has sent
-//! a multicast other than an announcement of its address ([`listens`]): solicitations for its
-//! addresses reach it anyway. Only other broadcasts and multicasts are copied to all guests, and each
+//! a multicast other than those of neighbour discovery, such as a report of groups ([`listens`]):
+//! solicitations for its addresses reach it anyway. Only other broadcasts and multicasts are copied to all guests, and each
 //! sender may cause a limited number of them.
 
 use std::cell::Cell;
@@ -64,13 +64,12 @@ impl From<&VifIdentity> for PortAddresses {
 }
 
 /// Returns whether a port that has sent this frame is to get IPv6 multicasts. One with a fixed
-/// address that only announces it and answers is not, so that its announcement does not wake all
-/// others of its kind.
+/// address that only announces it, asks for its gateway and answers is not, so that its announcement
+/// does not wake all others of its kind.
 #[must_use]
 pub fn listens(addresses: &PortAddresses, facts: &FrameFacts) -> bool {
     let Payload::Ipv6(discovery) = facts.payload else { return false };
-    addresses.ipv6.is_none()
-        || (facts.destination.is_multicast() && discovery != Discovery::Advertisement)
+    addresses.ipv6.is_none() || (facts.destination.is_multicast() && discovery == Discovery::Other)
 }
 
 /// Where a frame comes from or goes to.

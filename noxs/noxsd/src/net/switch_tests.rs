@@ -156,8 +156,9 @@ fn a_port_with_a_fixed_ipv6_address_gets_multicasts_once_it_sends_some() {
     assert_eq!(note(&mut switch, &build::neighbour(mac(4), ip6(4), 136, ip6(4))), []);
     let unicast = build::udp6(mac(9), mac(4), ip6(4).octets(), 1);
     assert_eq!(note(&mut switch, &unicast), []);
-    let solicitation = build::neighbour(mac(4), ip6(4), 135, ip6(9));
-    assert_eq!(note(&mut switch, &solicitation), [BridgePortId(4)]);
+    assert_eq!(note(&mut switch, &build::neighbour(mac(4), ip6(4), 135, ip6(9))), []);
+    let report = build::neighbour(mac(4), ip6(4), 143, ip6(9));
+    assert_eq!(note(&mut switch, &report), [BridgePortId(4)]);
 }
 
 #[test]

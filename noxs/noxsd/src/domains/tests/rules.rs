@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests that guests cannot use others' addresses or act as routers, through the whole switch.
 
+use noxs::eui64;
+
 use super::*;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
-use noxs::eui64;
 
 /// Returns a neighbour advertisement for the link-local address of `target`.
 fn advertisement(from: MacAddr, target: MacAddr) -> Vec<u8> {
@@ -174,6 +175,9 @@ fn an_ipv6_address_has_one_owner() {
         let refusal = configure(&mut bed, wrong.parse().unwrap()).unwrap_err();
         assert!(matches!(refusal, Refusal::Invalid(_)), "{refusal}");
     }
+    let short = VifIdentity { ipv6: Some(ip6(2)), mtu: 1279, ..identity(2) };
+    let refusal = bed.configure(two.id, &[short]).unwrap_err();
+    assert!(refusal.to_string().contains("must be at least 1280"), "{refusal}");
     bed.dom0_address(ip6(9), true);
     let refusal = ipv6_in_use(ip6(9), AddressOwner::Dom0);
     assert_eq!(configure(&mut bed, ip6(9)), Err(refusal));
