@@ -2,6 +2,7 @@
 //! Why an operation on a guest failed.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +46,15 @@ pub enum LifecycleError {
         /// The kernel.
         kernel: PathBuf,
     },
+    /// The guest would be announced in XenStore, where vifs cannot have names.
+    #[error(
+        "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), so dom0's kernel \
+         serves its vifs and names them vifDOMID.NUMBER; remove vifname="
+    )]
+    VifNamed {
+        /// The kernel.
+        kernel: PathBuf,
+    },
     /// The kernel does not read the device page, and the guest cannot be announced in XenStore.
     #[error(
         "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), and its devices \
@@ -68,6 +78,27 @@ pub enum LifecycleError {
         kernel: PathBuf,
         /// The major version.
         found: u16,
+    },
+    /// A vif has an IPv6 address, which the kernel would not use.
+    #[error(
+        "vif{vif} has the IPv6 address {address}, and kernel {kernel} was built without IPv6: remove \
+         the address from ip=, or build the kernel with the feature ipv6 of its runtime"
+    )]
+    NoIpv6 {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The number of the vif.
+        vif: usize,
+        /// Its address.
+        address: Ipv6Addr,
+    },
+    /// Another vif of the guest has the name.
+    #[error("vifname = {vifname:?}: another vif of guest {name} has this name; choose another")]
+    VifNameTaken {
+        /// The guest.
+        name: String,
+        /// The name of the vif.
+        vifname: String,
     },
     /// The ramdisk cannot be used.
     #[error("cannot use ramdisk {path}")]
@@ -370,9 +401,16 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
-            | Self::Devices(DevicesError::NoBridge { .. } | DevicesError::NotABridge { .. })
+            | Self::Devices(
+                DevicesError::NoBridge { .. }
+                | DevicesError::NotABridge { .. }
+                | DevicesError::Mtu { .. },
+            )
             | Self::NoDevicePage { .. }
+            | Self::VifNamed { .. }
             | Self::DevicePageVersion { .. }
+            | Self::NoIpv6 { .. }
+            | Self::VifNameTaken { .. }
             | Self::Disk(_)
             | Self::DiskImage(_)
             | Self::NoLog { .. }
@@ -484,6 +522,7 @@ impl From<DevicesError> for LifecycleError {
             other @ (DevicesError::NoBridge { .. }
             | DevicesError::NotABridge { .. }
             | DevicesError::Tap { .. }
+            | DevicesError::Mtu { .. }
             | DevicesError::Dom0Kernel(_)) => Self::Devices(other),
         }
     }
