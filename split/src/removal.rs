@@ -105,7 +105,7 @@ impl Removals {
 /// Removes the guest, if it still exists.
 pub(crate) fn remove(host: &Host, removal: &Removal) {
     let removed = || -> Result<(), LifecycleError> {
-        match guests::ended_guest(host, removal.domid)? {
+        match guests::settled_ended_guest(host, removal.domid)? {
             Some(guest) if guest.handle() == removal.handle => {
                 guests::remove_ended(host, &guest).map(drop)
             }

@@ -14,7 +14,7 @@ use crate::backends;
 use crate::config::{Backends, Discovery, check_stored_name};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
-use crate::records::Record;
+use crate::records::{Record, RecordError, RecordLock};
 
 /// A guest that was destroyed.
 #[derive(Clone, Debug, Serialize)]
@@ -114,15 +114,64 @@ pub(super) fn remove<H: Hypervisor>(
     host: &Host<H>,
     guest: &Guest,
 ) -> Result<Destroyed, LifecycleError> {
+    let _lock = lock_devices(host, guest)?;
+    remove_locked(host, guest)
+}
+
+/// Keeps other processes from adding devices to a guest, which would stay in `noxsd` once those that
+/// the guest has now are detached. Returns `None` if no process can add any.
+///
+/// A process that waits for the guest's answer holds the lock. It stops as soon as the domain is
+/// destroyed, so that comes first then.
+fn lock_devices<H: Hypervisor>(
+    host: &Host<H>,
+    guest: &Guest,
+) -> Result<Option<RecordLock>, LifecycleError> {
+    match &guest.condition {
+        Condition::Guest(record) if record.device_page.is_some() => {}
+        Condition::Gone => {}
+        _ => return Ok(None),
+    }
+    match if_possible(host.records.try_lock_devices(guest.domid)) {
+        Err(RecordError::Locked { .. }) => {
+            destroy_domain(host, guest)?;
+            Ok(if_possible(host.records.lock_devices(guest.domid))?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Returns a lock; `None` if its file cannot be opened. Then no other process has it or gets it: the
+/// folder is gone, or `/run` has no room for the file.
+pub(super) fn if_possible(
+    lock: Result<RecordLock, RecordError>,
+) -> Result<Option<RecordLock>, RecordError> {
+    match lock {
+        Err(RecordError::File { .. }) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Destroys a guest's domain, if there is one.
+fn destroy_domain<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Result<(), LifecycleError> {
+    if guest.info.is_none() {
+        return Ok(());
+    }
+    match host.xen.destroy(guest.domid) {
+        // The domain was a zombie and went away when its last page was unmapped.
+        Err(error) if error.errno() == Some(Errno::ESRCH) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// As [`remove`], for a guest whose devices this process has locked.
+pub(super) fn remove_locked<H: Hypervisor>(
+    host: &Host<H>,
+    guest: &Guest,
+) -> Result<Destroyed, LifecycleError> {
     // Backends first: a domain whose pages are mapped stays in Xen as a zombie.
     let warning = detach_all(host, guest);
-    if guest.info.is_some() {
-        match host.xen.destroy(guest.domid) {
-            // The domain was a zombie and went away when its last page was unmapped above.
-            Err(error) if error.errno() == Some(Errno::ESRCH) => {}
-            result => result?,
-        }
-    }
+    destroy_domain(host, guest)?;
     let name = match &guest.condition {
         Condition::Guest(record) => Some(record.name().to_owned()),
         _ => None,

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
-use super::destroy::{self, Destroyed};
+use super::destroy::{self, Destroyed, if_possible};
 use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::{Guest, examine};
@@ -16,15 +16,16 @@ use crate::backends;
 use crate::config::Action;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
-use crate::records::Record;
+use crate::records::{Record, RecordError, RecordLock, Records};
 
-/// A guest that has exited, with its record.
-#[derive(Clone, Debug)]
+/// A guest that has exited, with its record. No other process changes its devices.
+#[derive(Debug)]
 pub struct EndedGuest {
     guest: Guest,
     handle: DomainHandle,
     /// Its record.
     pub record: Record,
+    _lock: Option<RecordLock>,
 }
 
 impl EndedGuest {
@@ -106,21 +107,48 @@ pub fn handles<H: Hypervisor>(host: &Host<H>) -> Result<HashSet<[u8; 16]>, Lifec
 /// reboot, or crashed.
 ///
 /// # Errors
-/// Xen refuses.
+/// Xen refuses, or another process is changing its devices: the record does not have the last ones
+/// yet.
 pub fn ended_guest<H: Hypervisor>(
     host: &Host<H>,
     domid: DomId,
 ) -> Result<Option<EndedGuest>, LifecycleError> {
+    ended_guest_with(host, domid, Records::try_lock_devices)
+}
+
+/// As [`ended_guest`], but waits for a process that is changing the guest's devices. It notices that
+/// the guest has exited.
+///
+/// # Errors
+/// Xen refuses, or the process does not finish within 10 s.
+pub fn settled_ended_guest<H: Hypervisor>(
+    host: &Host<H>,
+    domid: DomId,
+) -> Result<Option<EndedGuest>, LifecycleError> {
+    ended_guest_with(host, domid, Records::lock_devices)
+}
+
+fn ended_guest_with<H: Hypervisor>(
+    host: &Host<H>,
+    domid: DomId,
+    lock: fn(&Records, DomId) -> Result<RecordLock, RecordError>,
+) -> Result<Option<EndedGuest>, LifecycleError> {
+    let has_exited = |guest: &Guest| {
+        let state = guest.state();
+        matches!(state, GuestState::PoweredOff | GuestState::Rebooted | GuestState::Crashed)
+    };
+    let guest = examine(host, domid)?;
+    if !has_exited(&guest) || !matches!(guest.condition, Condition::Guest(_)) {
+        return Ok(None);
+    }
+    let lock = if_possible(lock(&host.records, domid))?;
+    // What a command that had the lock has changed is in the record now.
     let guest = examine(host, domid)?;
     let (Condition::Guest(record), Some(info)) = (&guest.condition, &guest.info) else {
         return Ok(None);
     };
-    let has_exited = matches!(
-        guest.state(),
-        GuestState::PoweredOff | GuestState::Rebooted | GuestState::Crashed
-    );
     let (handle, record) = (info.handle, Record::clone(record));
-    Ok(has_exited.then_some(EndedGuest { guest, handle, record }))
+    Ok(has_exited(&guest).then_some(EndedGuest { guest, handle, record, _lock: lock }))
 }
 
 /// Destroys a guest that has exited.
@@ -131,7 +159,7 @@ pub fn remove_ended<H: Hypervisor>(
     host: &Host<H>,
     ended: &EndedGuest,
 ) -> Result<Destroyed, LifecycleError> {
-    destroy::remove(host, &ended.guest)
+    destroy::remove_locked(host, &ended.guest)
 }
 
 /// Renames a guest that has exited to the first free name of `NAME-1`, `NAME-2`, …, and removes its

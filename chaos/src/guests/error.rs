@@ -463,6 +463,13 @@ impl LifecycleError {
         }
     }
 
+    /// Returns whether a command is changing the guest's record or devices, so that the next attempt
+    /// is likely to succeed.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Record(RecordError::Locked { .. }))
+    }
+
     /// Returns what noxsd refused because it is in use.
     pub(super) fn conflict(&self) -> Option<Conflict> {
         match self {

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The lock of a domain's record.
+//! The locks of a domain: of its record, and of its devices.
 //!
-//! It is a file in the domain's folder that only root may open: flock(2) needs no more than a
+//! The first is held by a process that changes the record, also while it waits for the guest's answer.
+//! The second is held by a process that adds or removes devices, and by one that removes the guest: so
+//! no device is added to a guest whose devices were removed already, and a restart finds the last
+//! devices. A process that needs both takes the second first.
+//!
+//! They are files in the domain's folder that only root may open: flock(2) needs no more than a
 //! descriptor for reading, so each user could lock a folder or file that others may open.
 
 use std::fs::{File, OpenOptions};
@@ -18,13 +23,16 @@ use xen::units::DomId;
 use super::error::{RecordError, file_error};
 use super::paths::Records;
 
-/// Name of the lock in a domain's folder.
+/// Name of the record's lock in a domain's folder.
 const LOCK: &str = "lock";
+
+/// Name of the lock of the devices.
+const DEVICES_LOCK: &str = "devices.lock";
 
 /// How long a command waits for another one. A command holds the lock while it waits for its guest.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Keeps other processes from changing a domain's record until it is dropped.
+/// Keeps other processes from changing a domain's record, or its devices, until it is dropped.
 #[derive(Debug)]
 pub struct RecordLock {
     _file: Flock<File>,
@@ -38,7 +46,7 @@ impl Records {
     /// [`RecordError::Locked`] if another process has it for longer; the domain's folder does not
     /// exist or cannot be used.
     pub fn lock(&self, domid: DomId) -> Result<RecordLock, RecordError> {
-        self.lock_within(domid, DEADLINE)
+        self.lock_within(domid, LOCK, DEADLINE)
     }
 
     /// Locks a domain's record as [`lock`](Self::lock) does, but never waits: for a daemon, which
@@ -47,11 +55,33 @@ impl Records {
     /// # Errors
     /// As [`lock`](Self::lock).
     pub fn try_lock(&self, domid: DomId) -> Result<RecordLock, RecordError> {
-        self.lock_within(domid, Duration::ZERO)
+        self.lock_within(domid, LOCK, Duration::ZERO)
     }
 
-    fn lock_within(&self, domid: DomId, deadline: Duration) -> Result<RecordLock, RecordError> {
-        let path = self.folder(domid).join(LOCK);
+    /// Keeps other processes from adding devices to a domain, from removing them, and from removing
+    /// the domain, until the lock is dropped. Waits as [`lock`](Self::lock) does.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_devices(&self, domid: DomId) -> Result<RecordLock, RecordError> {
+        self.lock_within(domid, DEVICES_LOCK, DEADLINE)
+    }
+
+    /// Locks a domain's devices as [`lock_devices`](Self::lock_devices) does, but never waits.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn try_lock_devices(&self, domid: DomId) -> Result<RecordLock, RecordError> {
+        self.lock_within(domid, DEVICES_LOCK, Duration::ZERO)
+    }
+
+    fn lock_within(
+        &self,
+        domid: DomId,
+        name: &str,
+        deadline: Duration,
+    ) -> Result<RecordLock, RecordError> {
+        let path = self.folder(domid).join(name);
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -116,7 +146,7 @@ mod tests {
         let busy = records.try_lock(DomId(3));
         assert!(matches!(busy, Err(RecordError::Locked { domid: DomId(3), .. })), "{busy:?}");
         let deadline = Duration::from_millis(50);
-        let busy = records.lock_within(DomId(3), deadline);
+        let busy = records.lock_within(DomId(3), LOCK, deadline);
         assert!(matches!(busy, Err(RecordError::Locked { .. })), "{busy:?}");
         assert!(began.elapsed() >= deadline && began.elapsed() < DEADLINE);
         let waiting = thread::spawn({
@@ -125,6 +155,10 @@ mod tests {
         });
         drop(lock);
         waiting.join().unwrap().unwrap();
+        let _record = records.try_lock(DomId(3)).unwrap();
+        let _devices = records.try_lock_devices(DomId(3)).unwrap();
+        let busy = records.try_lock_devices(DomId(3));
+        assert!(matches!(busy, Err(RecordError::Locked { .. })), "{busy:?}");
     }
 
     #[test]
@@ -140,12 +174,14 @@ mod tests {
         let (folder, records) = bed();
         records.reserve_name("a", DomId(3), None).unwrap();
         drop(records.try_lock(DomId(3)).unwrap());
+        drop(records.try_lock_devices(DomId(3)).unwrap());
         let root = folder.path().join("chaos");
         assert_eq!(mode(root.clone()), 0o755, "the sockets are in it");
         for private in ["domains", "domains/3", "names"] {
             assert_eq!(mode(root.join(private)), 0o700, "{private}");
         }
         assert_eq!(mode(root.join("domains/3/lock")), 0o600);
+        assert_eq!(mode(root.join("domains/3/devices.lock")), 0o600);
         // An earlier chaos has created them for all users.
         fs::create_dir(root.join("restarts")).unwrap();
         for wide in ["domains", "names", "restarts"] {

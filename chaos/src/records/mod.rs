@@ -11,6 +11,7 @@
 //!     devices                    what noxsd needs to attach the devices again (noxs_control)
 //!     console.log                the output of the console, written by noxsd
 //!     lock                       locked by a process that changes the record
+//!     devices.lock               locked by a process that changes the devices or removes the guest
 //! /run/chaos/restarts/NAME       record of a guest that has exited and whose restart is pending. It
 //!                                is written before the guest is removed, and dropped after its
 //!                                successor is created
@@ -35,7 +36,7 @@
 //! prepared   the record file and name link of a shell
 //! names      reserves and frees names
 //! files      the files in a domain's folder
-//! lock       keeps other processes from changing a record
+//! lock       keeps other processes from changing a record or devices
 //! restarts   pending restarts
 //! ```
 

@@ -51,15 +51,17 @@ const LATEST: u64 = i64::MAX as u64 / 2;
 /// # Panics
 /// If there are more than ten ports: as many as a guest can have vifs, and two more.
 pub fn wait(ports: &[Port], deadline: Option<Instant>) {
-    wait_until(ports, deadline, has_change);
+    wait_until(ports, deadline, &has_change);
 }
 
 /// Sleeps as [`wait`] does, for a caller that does not look at changes of the list of devices.
 pub(crate) fn wait_for_ports(ports: &[Port], deadline: Option<Instant>) {
-    wait_until(ports, deadline, || false);
+    wait_until(ports, deadline, &|| false);
 }
 
-fn wait_until(ports: &[Port], deadline: Option<Instant>, is_over: fn() -> bool) {
+/// Sleeps as [`wait`] does, or until `is_over` returns true, which may change when dom0 changes the
+/// device page.
+pub(crate) fn wait_until(ports: &[Port], deadline: Option<Instant>, is_over: &dyn Fn() -> bool) {
     let mut numbers = [0; MAX_PORTS + 1];
     let mut count = 0;
     for port in ports.iter().map(|port| port.0).chain(power::port()) {

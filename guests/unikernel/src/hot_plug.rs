@@ -34,6 +34,11 @@ pub(crate) fn is_pending() -> bool {
     PENDING.borrow().is_some()
 }
 
+/// Returns whether the last change that was not taken says that a disk has no backend any more.
+pub(crate) fn has_lost(disk: &Vbd) -> bool {
+    PENDING.borrow().as_ref().is_some_and(|change| !change.has_backend(disk))
+}
+
 /// Notes what the device page says now.
 #[cold]
 pub(crate) fn put(page: DevicePage) {
@@ -43,7 +48,8 @@ pub(crate) fn put(page: DevicePage) {
 
 impl Change {
     /// Returns whether a disk has a backend: if not, requests in flight are never answered, and the
-    /// guest must call [`Disk::lose`](crate::block::Disk::lose).
+    /// guest must call [`Disk::lose`](crate::block::Disk::lose). A function of the disk that waits for
+    /// an answer does so itself.
     #[must_use]
     pub fn has_backend(&self, disk: &Vbd) -> bool {
         let id = |disk: &Vbd| (disk.backend.index, disk.backend.instance);
@@ -63,5 +69,41 @@ impl Change {
     /// Reports to dom0 that the guest cannot use a new device at all.
     pub fn reject(self) {
         power::answer(&self.page.sysctl, AnswerStatus::Unsupported);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noxs::{Backend, Device, DeviceState, Geometry, Ring};
+
+    use super::*;
+
+    fn disk(instance: u32, state: DeviceState) -> Vbd {
+        let rings = [Ring { grant: 8, gfn: 0 }];
+        let backend = Backend { index: 0, instance, domid: 0, state, port: 3, rings };
+        let geometry =
+            Geometry { sectors: 8, sector_size: 512, physical_sector_size: 512, read_only: false };
+        let (flush, barrier, discard, indirect_segments) = (true, true, None, 0);
+        Vbd { backend, geometry, flush, barrier, discard, indirect_segments }
+    }
+
+    #[test]
+    fn a_disk_is_lost_when_a_change_does_not_list_it_and_stays_so_until_the_change_is_taken() {
+        let own = disk(3, DeviceState::Connected);
+        let lists = |disks: &[Vbd]| {
+            let mut page = DevicePage::new(1, [1; 16]);
+            for disk in disks {
+                page.add(Device::Vbd(*disk)).unwrap();
+            }
+            put(page);
+            has_lost(&own)
+        };
+        assert!(!has_lost(&own), "there is no change");
+        assert!(!lists(&[own]));
+        // Its backend still answers what is in flight.
+        assert!(!lists(&[disk(3, DeviceState::Closing)]));
+        assert!(lists(&[disk(4, DeviceState::Connected)]), "the number has come back");
+        assert!(lists(&[]) && has_lost(&own));
+        assert!(take().is_some() && !has_lost(&own));
     }
 }

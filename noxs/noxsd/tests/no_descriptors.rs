@@ -75,8 +75,6 @@ impl Host for NoXen {
     }
 
     fn finished_io(&mut self, _: &mut Vec<FinishedIo>) {}
-
-    fn wait_io(&mut self, _: Duration) {}
 }
 
 struct Bed {

@@ -66,11 +66,11 @@ impl RestartError {
     /// to succeed.
     #[must_use]
     pub fn is_locked(&self) -> bool {
-        matches!(
-            self,
-            Self::Guest(LifecycleError::Record(RecordError::Locked { .. }))
-                | Self::Record(RecordError::Locked { .. })
-        )
+        match self {
+            Self::Guest(error) => error.is_locked(),
+            Self::Record(RecordError::Locked { .. }) => true,
+            _ => false,
+        }
     }
 
     /// Returns whether a record cannot be written now, for example because `/run` is full: then the

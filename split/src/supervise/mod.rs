@@ -239,11 +239,13 @@ impl Supervisor {
             match guests::ended_guest(host, one.domid) {
                 Ok(Some(guest)) if guest.record.handle == one.handle => {
                     match self.handle_end(host, &guest, successors, now, is_counted) {
-                        Ok(()) => {}
-                        Err(error) if error.is_locked() => {
-                            tracing::info!("{}; chaosd tries again", chain(&error));
-                            self.locked = Some(now + RETRY);
+                        Ok(None) => {}
+                        Ok(Some(removal)) => {
+                            // The thread locks the guest's devices itself.
+                            drop(guest);
+                            self.order_removal(host, removal);
                         }
+                        Err(error) if error.is_locked() => self.try_later(&error, now),
                         Err(error) if error.is_of_records() => {
                             let name = guest.record.name();
                             self.postpone(one, postponed, name, &error, now);
@@ -259,6 +261,7 @@ impl Supervisor {
                     }
                     self.kept.insert(one.handle.0, one.state);
                 }
+                Err(error) if error.is_locked() => self.try_later(&error, now),
                 Err(error) => {
                     tracing::error!(
                         "cannot read how domain {} ended: {}",
@@ -277,6 +280,12 @@ impl Supervisor {
         self.retry(host, name, successors, Instant::now());
     }
 
+    /// Has the end of a guest handled again, because a command is changing the guest.
+    fn try_later(&mut self, error: &(dyn std::error::Error + 'static), now: Instant) {
+        tracing::info!("{}; chaosd tries again", chain(error));
+        self.locked = Some(now + RETRY);
+    }
+
     /// Has the end of a guest handled again as a pending restart is tried again.
     fn postpone(
         &mut self,
@@ -292,7 +301,7 @@ impl Supervisor {
     }
 
     /// Does what the guest's config says about its end. `is_counted` says whether an earlier attempt
-    /// has counted the restart.
+    /// has counted the restart. Returns the removal to order, if the guest is large.
     fn handle_end(
         &mut self,
         host: &Host,
@@ -300,7 +309,7 @@ impl Supervisor {
         successors: &mut impl Successors,
         now: Instant,
         is_counted: bool,
-    ) -> Result<(), RestartError> {
+    ) -> Result<Option<Removal>, RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
         let is_logged = self.lines.allows(record.owner);
@@ -331,10 +340,10 @@ impl Supervisor {
                 self.keep(guest);
             }
             Action::Destroy if is_large(record) => {
-                self.remove_in_thread(host, guest, None);
                 if is_logged {
                     tracing::info!("{name} {how} and is being destroyed");
                 }
+                return Ok(Some(self.removal(guest, None)));
             }
             Action::Destroy => {
                 guests::remove_ended(host, guest)?;
@@ -346,11 +355,10 @@ impl Supervisor {
                 pending::write(host, record, successors)?;
                 if is_large(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
-                    self.remove_in_thread(host, guest, Some(name.to_owned()));
                     if is_logged {
                         tracing::info!("{name} {how} and is restarted when its memory is free");
                     }
-                    return Ok(());
+                    return Ok(Some(self.removal(guest, Some(name.to_owned()))));
                 }
                 guests::remove_ended(host, guest).inspect_err(|_| pending::cancel(host, name))?;
                 self.restart(host, record, successors, format!("{name} {how} and"));
@@ -365,7 +373,7 @@ impl Supervisor {
                 self.restart(host, record, successors, what);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Keeps a guest that cannot be dealt with as it is. Destroys it if its owner's files are gone:
@@ -386,12 +394,11 @@ impl Supervisor {
         self.kept.insert(guest.handle().0, guest.state());
     }
 
-    /// Orders the removal of a guest, and then the restart that is pending under a name.
-    fn remove_in_thread(&mut self, host: &Host, guest: &EndedGuest, successor: Option<String>) {
+    /// Returns the removal of a guest, after which the restart that is pending under a name is due.
+    fn removal(&mut self, guest: &EndedGuest, successor: Option<String>) -> Removal {
         // Until it is removed, scans find it.
         self.keep(guest);
-        let (domid, handle) = (guest.record.domid, guest.handle());
-        self.order_removal(host, Removal { domid, handle, successor });
+        Removal { domid: guest.record.domid, handle: guest.handle(), successor }
     }
 
     /// Removes all but the newest of the owner's guests that were renamed so that a successor could have

@@ -172,14 +172,19 @@ fn devices_of<H: Hypervisor>(
         let port = ports.take(1).next().map(xen::units::Port);
         PageDevices::of(&record.config, port)
     });
-    let id = DomainId::from(DomainIdentity { domid: guest.domid, handle: record.handle });
+    let id = DomainIdentity { domid: guest.domid, handle: record.handle };
+    (devices, broken(host, id.into()))
+}
+
+/// Returns the names of the devices that a guest has lost: noxsd does not serve them any more.
+pub(super) fn broken<H: Hypervisor>(host: &Host<H>, id: DomainId) -> Vec<String> {
     // Without noxsd, nothing is known to be broken.
     let broken = host.noxsd.connect().and_then(|mut noxsd| noxsd.broken()).unwrap_or_default();
     let names = broken.into_iter().filter(|domain| domain.id == id).flat_map(|domain| {
         let broken = domain.devices.into_iter().filter(|device| device.broken.is_some());
         broken.map(|device| device.name)
     });
-    (devices, names.collect())
+    names.collect()
 }
 
 fn status(device: &PageDevice, kind: &str, broken: &[String]) -> DeviceStatus {

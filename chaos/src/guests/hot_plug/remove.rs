@@ -6,6 +6,7 @@ use std::time::Duration;
 use noxs::MacAddr;
 use noxs_control::DeviceNumber;
 
+use super::list::broken;
 use super::session::{Patience, Session};
 use crate::config::vdev_number;
 use crate::guests::error::LifecycleError;
@@ -22,7 +23,8 @@ pub struct DetachOptions {
     pub timeout: Duration,
 }
 
-/// Removes a vif, given by its number or its MAC address. The guest must stop using it first.
+/// Removes a vif, given by its number or its MAC address. The guest must stop using it first, unless
+/// noxsd does not serve it any more.
 ///
 /// # Errors
 /// There is no such vif, or the guest does not stop using it and keeps it.
@@ -41,7 +43,7 @@ pub fn detach_vif<H: Hypervisor>(
 }
 
 /// Removes a disk, given by its name, such as `xvda`, or the number of the name. The guest must stop
-/// using it first.
+/// using it first, unless noxsd does not serve it any more.
 ///
 /// # Errors
 /// There is no such disk, or the guest does not stop using it and keeps it.
@@ -74,7 +76,7 @@ impl<H: Hypervisor> Session<'_, H> {
         let place = place.filter(|place| *place < self.devices.vifs.len());
         let place = place.ok_or_else(|| self.no_device("vif", vif, "network-list"))?;
         let device = DeviceNumber::Vif(self.devices.vifs[place].number);
-        if !force {
+        if !force && !self.is_lost(device) {
             self.close(device, patience, |session, is_closing| {
                 session.devices.vifs[place].is_closing = is_closing;
             })?;
@@ -97,7 +99,7 @@ impl<H: Hypervisor> Session<'_, H> {
         let place = place.filter(|place| *place < self.devices.disks.len());
         let place = place.ok_or_else(|| self.no_device("disk", disk, "block-list"))?;
         let device = DeviceNumber::Vbd(self.devices.disks[place].number);
-        if !force {
+        if !force && !self.is_lost(device) {
             self.close(device, patience, |session, is_closing| {
                 session.devices.disks[place].is_closing = is_closing;
             })?;
@@ -105,6 +107,12 @@ impl<H: Hypervisor> Session<'_, H> {
         self.record.config.disks.remove(place);
         let rings = self.devices.disks.remove(place).rings;
         self.withdraw(PendingDevice { device, rings })
+    }
+
+    /// Returns whether noxsd does not serve a device any more. The guest may wait for it, and would then
+    /// not answer.
+    fn is_lost(&self, device: DeviceNumber) -> bool {
+        broken(self.host, self.attach.id).contains(&device.to_string())
     }
 
     /// Asks the guest to stop using a device. `mark` says in the record whether the device is closing.

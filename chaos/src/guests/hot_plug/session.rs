@@ -31,7 +31,7 @@ use crate::records::{
 /// answer page.
 const SPECIAL_PAGES: u64 = 3;
 
-/// A guest whose devices change. No other process changes its record meanwhile.
+/// A guest whose devices change. No other process changes its record or removes it meanwhile.
 #[derive(Debug)]
 pub(super) struct Session<'a, H: Hypervisor> {
     pub(super) host: &'a Host<H>,
@@ -43,7 +43,7 @@ pub(super) struct Session<'a, H: Hypervisor> {
     pub(super) devices: PageDevices,
     /// What the device file says.
     pub(super) attach: Attach,
-    _lock: RecordLock,
+    _locks: [RecordLock; 2],
 }
 
 /// Whether a request is waited for.
@@ -80,8 +80,8 @@ pub(super) fn find<H: Hypervisor>(
 }
 
 impl<'a, H: Hypervisor> Session<'a, H> {
-    /// Finds a guest and locks its record. `command` is the one of xl for guests in XenStore mode.
-    /// Withdraws what a killed process has left.
+    /// Finds a guest, and locks its devices and its record. `command` is the one of xl for guests in
+    /// XenStore mode. Withdraws what a killed process has left.
     ///
     /// # Errors
     /// There is no such guest, its devices cannot be changed, or it has ended.
@@ -99,8 +99,14 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         if state.has_ended() {
             return Err(LifecycleError::NotRunning { name, state });
         }
-        let lock = host.records.lock(guest.domid)?;
-        let mut session = Self::load(host, guest.domid, &record, lock)?;
+        let locks = [host.records.lock_devices(guest.domid)?, host.records.lock(guest.domid)?];
+        let mut session = Self::load(host, guest.domid, &record, locks)?;
+        // It may have ended while this process has waited for the locks. From now on it is not removed
+        // or restarted, so its successor has what this process records.
+        let state = examine(host, guest.domid)?.state();
+        if state.has_ended() {
+            return Err(LifecycleError::NotRunning { name, state });
+        }
         if let Some(pending) = session.devices.pending {
             session.withdraw(pending)?;
         }
@@ -112,13 +118,13 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         host: &'a Host<H>,
         domid: DomId,
         found: &Record,
-        lock: RecordLock,
+        locks: [RecordLock; 2],
     ) -> Result<Self, LifecycleError> {
         let no_record = || LifecycleError::NoRecord { target: found.name().to_owned() };
-        let mut record = host.records.read(domid)?.ok_or_else(no_record)?;
-        if record.handle != found.handle {
-            return Err(LifecycleError::NoSuchGuest { target: found.name().to_owned() });
-        }
+        let mut record = match host.records.read(domid)? {
+            Some(record) if record.handle == found.handle => record,
+            _ => return Err(LifecycleError::NoSuchGuest { target: found.name().to_owned() }),
+        };
         let mut page = record.device_page.take().ok_or_else(no_record)?;
         let Some(devices) = page.devices.take() else {
             return Err(LifecycleError::HotPlugOfOldGuest { name: record.name().to_owned() });
@@ -131,7 +137,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             None if has_devices => return Err(no_record()),
             None => Attach { id: id.into(), console: None, vifs: Vec::new(), vbds: Vec::new() },
         };
-        Ok(Self { host, id, record, page, devices, attach, _lock: lock })
+        Ok(Self { host, id, record, page, devices, attach, _locks: locks })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -330,7 +336,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         self.publish(None).map(drop)
     }
 
-    /// Removes a pending device from the device page, from noxsd and from the device file, and revokes
+    /// Removes a pending device from the device file, from noxsd and from the device page, and revokes
     /// its grants. The guest may not know it any more, or not yet.
     ///
     /// Whatever fails, the rest is done. Otherwise a guest could keep the device: it can close the port
@@ -343,7 +349,6 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         self.count_request();
         self.devices.pending = Some(pending);
         let saved = self.save();
-        let notified = self.notify();
         let device = pending.device;
         // The file first: a noxsd that is restarted after it has answered does not serve the device.
         let filed = match self.attach.remove(device) {
@@ -355,6 +360,9 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             Ok(()) | Err(BackendError::NotRunning { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        // Only now: a device that the page does not list has no backend that still uses the guest's
+        // pages.
+        let notified = self.notify();
         let grants = pending.rings.map(Self::grant);
         self.host.xen.revoke_grants(self.id.domid, &grants)?;
         saved.and(filed)?;
@@ -389,8 +397,9 @@ pub(in crate::guests) fn withdraw_leftover<H: Hypervisor>(
     if devices.is_none_or(|devices| devices.pending.is_none()) {
         return Ok(());
     }
+    let Ok(devices) = host.records.try_lock_devices(record.domid) else { return Ok(()) };
     let Ok(lock) = host.records.try_lock(record.domid) else { return Ok(()) };
-    let mut session = Session::load(host, record.domid, record, lock)?;
+    let mut session = Session::load(host, record.domid, record, [devices, lock])?;
     match session.devices.pending {
         Some(pending) => session.withdraw(pending),
         None => Ok(()),

@@ -6,7 +6,10 @@ use std::time::Duration;
 use daemon::chain::chain;
 use nix::errno::Errno;
 use noxs::{MAX_DEVICES, MAX_VIFS};
-use noxs_control::{AddressInUse, AddressOwner, DeviceNumber, VifAddress};
+use noxs_control::{
+    AddressInUse, AddressOwner, DeviceCounters, DeviceNumber, DeviceStatus as DeviceState,
+    DomainStatus, VifAddress, VifStatus,
+};
 use xen::domain::ShutdownReason;
 use xen::units::DomId;
 
@@ -15,8 +18,9 @@ use super::{Bed, cause, config, config_without_devices, parse};
 use crate::config::{VifConfig, parse_disk_arguments, parse_vif_arguments};
 use crate::failure::FailureClass;
 use crate::guests::{
-    AttachedVif, DetachOptions, DeviceStatus, LifecycleError, attach_disk, attach_vif, detach_disk,
-    detach_vif, list, list_disks, list_vifs, pause, unpause,
+    AttachedVif, DetachOptions, DeviceStatus, LifecycleError, attach_disk, attach_vif, destroy,
+    detach_disk, detach_vif, ended_guest, list, list_disks, list_vifs, pause, remove_ended,
+    unpause,
 };
 use crate::hypervisor::fake::Reaction;
 use crate::records::{PendingDevice, Record};
@@ -224,6 +228,71 @@ fn a_device_that_the_guest_does_not_let_go_of_stays_unless_it_is_forced() {
     detach_vif(&bed.host, "a", "0", DetachOptions { force: true, ..ASK }).unwrap();
     assert_eq!(list_vifs(&bed.host, "a").unwrap().len(), 0);
     assert_eq!(in_file(&bed, domid), (vec![], vec![]));
+}
+
+#[test]
+fn a_device_that_noxsd_does_not_serve_any_more_is_removed_without_asking_the_guest() {
+    let (bed, noxsd, domid) = bed();
+    attach(&bed).unwrap();
+    let id = bed.host.records.devices(domid).unwrap().unwrap().id;
+    let lost = |number: u16| {
+        let (name, counters) = (format!("vif{number}"), DeviceCounters::Vif(VifStatus::default()));
+        let devices = vec![DeviceState { name, broken: Some("as a test".into()), counters }];
+        noxsd.behave(Behaviour::Reports(vec![DomainStatus { id, devices }]));
+    };
+    bed.xen().react(Reaction::Silent);
+    lost(0);
+    let late = cause(detach_vif(&bed.host, "a", "1", ASK).unwrap_err());
+    assert_eq!(late.class(), FailureClass::TimedOut, "the other one is lost");
+    lost(1);
+    bed.done();
+    detach_vif(&bed.host, "a", "1", ASK).unwrap();
+    let done = bed.done();
+    let at = |what: &str| done.iter().position(|done| done == what);
+    let (detached, notified) = (at("noxsd: detach_device"), at("xen: notify 1"));
+    assert!(detached.is_some() && detached < notified, "noxsd first: {done:?}");
+    assert_eq!(in_file(&bed, domid), (vec![0], vec![]));
+}
+
+#[test]
+fn a_guest_is_removed_only_once_no_command_changes_its_devices() {
+    let (bed, _noxsd, domid) = bed();
+    let lock = bed.host.records.try_lock_devices(domid).unwrap();
+    let log = std::sync::Arc::clone(&bed.log);
+    let destroyed = "xen: destroy 1".to_owned();
+    // A command that waits for its guest notices that the guest is gone.
+    let command = std::thread::spawn(move || {
+        while !log.lock().unwrap().contains(&destroyed) {
+            std::thread::yield_now();
+        }
+        log.lock().unwrap().push("the command ends".into());
+        drop(lock);
+    });
+    destroy(&bed.host, "a").unwrap();
+    command.join().unwrap();
+    assert_eq!(bed.done(), ["xen: destroy 1", "the command ends", "noxsd: detach"]);
+    bed.assert_empty("after destroy");
+    assert_eq!(attach(&bed).unwrap_err().class(), FailureClass::NoSuchGuest);
+}
+
+#[test]
+fn a_guest_that_ends_is_handled_with_the_devices_that_it_had_last() {
+    let (bed, _noxsd, domid) = bed();
+    let found = bed.host.records.read(domid).unwrap().unwrap();
+    let lock = bed.host.records.try_lock_devices(domid).unwrap();
+    bed.xen().change(domid, |info| info.state.shutdown = Some(ShutdownReason::Reboot));
+    let locked = ended_guest(&bed.host, domid).unwrap_err();
+    assert!(locked.is_locked(), "{locked:?}");
+    // The guest has taken the device, and the command records that.
+    let mut last = found.clone();
+    last.config.vifs.push(vif(&["bridge=b", "ip=10.0.0.9"]));
+    bed.host.records.replace(&last).unwrap();
+    drop(lock);
+    let ended = ended_guest(&bed.host, domid).unwrap().unwrap();
+    assert_eq!(ended.record, last);
+    assert!(bed.host.records.try_lock_devices(domid).is_err(), "no command begins now");
+    remove_ended(&bed.host, &ended).unwrap();
+    bed.assert_empty("after it was removed");
 }
 
 #[test]

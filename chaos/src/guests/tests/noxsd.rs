@@ -12,8 +12,8 @@ use nix::sys::socket::{
 };
 use nix::unistd::close;
 use noxs_control::{
-    AddressInUse, AddressOwner, ConsoleRole, DomainId, MAX_DROPPED, MAX_PACKET, Refusal, Reply,
-    Request, VifAddress, VifDrops, VifIdentity,
+    AddressInUse, AddressOwner, ConsoleRole, DomainId, DomainStatus, MAX_DROPPED, MAX_PACKET,
+    Refusal, Reply, Request, VifAddress, VifDrops, VifIdentity,
 };
 
 use crate::hypervisor::fake::Log;
@@ -33,6 +33,8 @@ pub(super) enum Behaviour {
     RefusesEachMac,
     /// It always has more vifs that have dropped frames.
     DropsForEver,
+    /// It reports these states of domains.
+    Reports(Vec<DomainStatus>),
     /// It closes the connection on requests of one kind, as if it were killed.
     Dies(&'static str),
 }
@@ -120,6 +122,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
                     VifDrops { id: DomainId { domid: 1, handle: [0; 16] }, index: 0, frames: 1 };
                 Reply::Dropped { vifs: vec![drops; MAX_DROPPED], next: from.checked_add(1) }
             }
+            Behaviour::Reports(states) if kind == "status" => Reply::Status(states),
             Behaviour::Dies(last) if last == kind => return,
             _ => reply,
         };

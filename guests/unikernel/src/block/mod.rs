@@ -73,7 +73,7 @@ pub enum DiskError {
     TooLong,
     /// The backend has failed to carry out the request; it may have done a part of it.
     Failed,
-    /// The backend has broken the protocol: the disk is not used any more.
+    /// The backend has broken the protocol, or is gone: the disk is not used any more.
     Broken,
 }
 
@@ -95,7 +95,7 @@ impl core::fmt::Display for DiskError {
             Self::OutOfRange => "the request lies past the end of the disk",
             Self::TooLong => "the request is longer than its buffer or than the disk supports",
             Self::Failed => "the request failed: dom0 has logged the cause",
-            Self::Broken => "the disk's backend broke the protocol",
+            Self::Broken => "the disk's backend broke the protocol or is gone",
         })
     }
 }
@@ -228,11 +228,27 @@ impl Disk {
         self.queue.is_waiting()
     }
 
-    /// Sleeps until a request is done, or returns at once if none is in flight.
+    /// Sleeps until a request is done, or returns at once if none is in flight. All requests fail if
+    /// dom0 removes the disk meanwhile because its backend is gone.
     pub fn wait(&mut self) {
         while self.is_waiting() {
-            event::wait_for_ports(&[self.port], None);
+            self.sleep();
         }
+    }
+
+    /// Sleeps until there may be a response. Loses the disk if its backend is gone: then there is none.
+    fn sleep(&mut self) {
+        #[cfg(feature = "hot-plug")]
+        {
+            let vbd = *self.queue.vbd();
+            let is_lost = || crate::hot_plug::has_lost(&vbd);
+            event::wait_until(&[self.port], None, &is_lost);
+            if is_lost() {
+                self.lose();
+            }
+        }
+        #[cfg(not(feature = "hot-plug"))]
+        event::wait_for_ports(&[self.port], None);
     }
 
     /// Reads `length` bytes at an offset of the disk into the beginning of a buffer.
@@ -308,7 +324,7 @@ impl Disk {
     fn wait_for_response(&mut self) {
         self.start();
         while !self.take_responses() && self.queue.needs_event() {
-            event::wait_for_ports(&[self.port], None);
+            self.sleep();
         }
     }
 

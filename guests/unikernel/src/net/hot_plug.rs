@@ -2,11 +2,12 @@
 //! Network interfaces that dom0 adds and removes while the service runs.
 //!
 //! The buffers of an interface are granted for good, so an interface that is removed stays as a closed
-//! one: the next that is added gets its place and its buffers.
+//! one. The next that is added gets its place and its buffers, once the device page does not list the
+//! closed one any more: until then its backend may write received frames to them.
 
 use alloc::vec::Vec;
 
-use noxs::{MAX_VIFS, Vif};
+use noxs::{DevicePage, MAX_VIFS, Vif};
 
 use super::link::Link;
 use super::serve::{Server, Service};
@@ -21,6 +22,25 @@ use crate::println;
 /// Memory and grants do not suffice for an interface.
 struct NoRoom;
 
+/// Returns the number of a vif and its instance.
+fn id(vif: &Vif) -> (u16, u32) {
+    (vif.backend.index, vif.backend.instance)
+}
+
+/// Returns whether a vif has a backend, which may use the pages of its buffers.
+fn has_backend(page: &DevicePage, own: (u16, u32)) -> bool {
+    page.vifs().any(|vif| id(vif) == own)
+}
+
+/// Returns the place of an interface whose buffers no backend uses. `closed` has the vif of each
+/// interface that is closed.
+fn free_place(
+    page: &DevicePage,
+    mut closed: impl Iterator<Item = Option<(u16, u32)>>,
+) -> Option<usize> {
+    closed.position(|vif| vif.is_some_and(|own| !has_backend(page, own)))
+}
+
 impl<S: Service> Server<'_, S> {
     /// Closes interfaces that dom0 removes, starts those that it adds, and passes disks on to the
     /// service. Answers dom0.
@@ -31,19 +51,20 @@ impl<S: Service> Server<'_, S> {
         let disks: Vec<_> = guest.disks().copied().collect();
         guest.update(&change);
         let vifs: Vec<Vif> = guest.vifs().take(MAX_VIFS).filter(has_address).copied().collect();
-        let id = |vif: &Vif| (vif.backend.index, vif.backend.instance);
         for number in 0..self.net.links.len() {
-            let Some(own) = self.net.links[number].vif else { continue };
-            if vifs.iter().all(|vif| id(vif) != own) {
+            let link = &self.net.links[number];
+            if link.is_open() && vifs.iter().all(|vif| id(vif) != link.vif) {
                 // One that is not listed any more has no backend, and its rings may be another's.
-                let has_backend = change.page.vifs().any(|vif| id(vif) == own);
-                self.close_link(number, has_backend, now);
+                self.close_link(number, has_backend(&change.page, link.vif), now);
             }
         }
         let mut added = Ok(());
         for vif in &vifs {
-            if added.is_ok() && self.net.links.iter().all(|link| link.vif != Some(id(vif))) {
-                added = self.open_link(&mut guest, vif, now);
+            if added.is_ok() && self.net.links.iter().all(|link| link.vif != id(vif)) {
+                let closed =
+                    self.net.links.iter().map(|link| (!link.is_open()).then_some(link.vif));
+                let place = free_place(&change.page, closed);
+                added = self.open_link(&mut guest, place, vif, now);
             }
         }
         let are_other = !guest.disks().eq(&disks);
@@ -75,14 +96,20 @@ impl<S: Service> Server<'_, S> {
         if has_backend {
             link.netif.flush();
         }
-        link.vif = None;
+        link.is_closed = true;
         println!("vif: {} is not served any more", link.stations);
     }
 
-    /// Starts an interface, in the place of a closed one if there is one.
-    fn open_link(&mut self, guest: &mut Guest, vif: &Vif, now: Instant) -> Result<(), NoRoom> {
+    /// Starts an interface, in the place of a closed one if one is free.
+    fn open_link(
+        &mut self,
+        guest: &mut Guest,
+        place: Option<usize>,
+        vif: &Vif,
+        now: Instant,
+    ) -> Result<(), NoRoom> {
         let seed = guest.seed().swap_bytes().wrapping_add(now.as_nanos());
-        let place = if let Some(place) = self.net.links.iter().position(|link| !link.is_open()) {
+        let place = if let Some(place) = place {
             let Link { mut netif, .. } = self.net.links.remove(place);
             netif.reopen(vif);
             self.net.links.insert(place, Link::start(netif, vif, seed, now));
@@ -103,5 +130,44 @@ impl<S: Service> Server<'_, S> {
         };
         println!("vif: {} is served, too", self.net.links[place].stations);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noxs::{Backend, Device, DeviceState, MacAddr, Ring, VifFeatures};
+
+    use super::*;
+
+    /// Returns a page that lists these vifs: numbers, instances and states.
+    fn page(vifs: &[(u16, u32, DeviceState)]) -> DevicePage {
+        let mut page = DevicePage::new(1, [1; 16]);
+        for &(index, instance, state) in vifs {
+            let rings = [Ring { grant: 8, gfn: 0 }, Ring { grant: 9, gfn: 1 }];
+            let vif = Vif {
+                backend: Backend { index, instance, domid: 0, state, port: 3, rings },
+                mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
+                mtu: 1500,
+                ipv4: None,
+                ipv6: None,
+                features: VifFeatures::NONE,
+            };
+            page.add(Device::Vif(vif)).unwrap();
+        }
+        page
+    }
+
+    #[test]
+    fn the_buffers_of_a_closed_interface_are_used_again_only_when_its_backend_is_gone() {
+        use DeviceState::{Closing, Connected};
+        // The first one is open, the others are closed.
+        let closed = [None, Some((1, 4)), Some((2, 6))];
+        let place = |vifs: &[_]| free_place(&page(vifs), closed.into_iter());
+        let open = (0, 0, Connected);
+        assert_eq!(place(&[open, (1, 4, Closing), (2, 6, Closing), (3, 9, Connected)]), None);
+        assert_eq!(place(&[open, (1, 4, Closing), (3, 9, Connected)]), Some(2));
+        // The number has come back with another vif.
+        assert_eq!(place(&[open, (1, 9, Connected), (2, 6, Closing)]), Some(1));
+        assert_eq!(place(&[]), Some(1));
     }
 }

@@ -34,9 +34,12 @@ pub(crate) struct Link {
     pub(crate) more: bool,
     /// Whether a connection has more to send than there is room for.
     pub(crate) blocked: bool,
-    /// The number of its vif and its instance; `None` if dom0 has removed the vif.
+    /// The number of its vif and its instance.
     #[cfg(feature = "hot-plug")]
-    pub(crate) vif: Option<(u16, u32)>,
+    pub(crate) vif: (u16, u32),
+    /// Whether it is not used any more, because dom0 removes the vif.
+    #[cfg(feature = "hot-plug")]
+    pub(crate) is_closed: bool,
 }
 
 /// The addresses of an interface.
@@ -103,14 +106,16 @@ impl Link {
             more: false,
             blocked: false,
             #[cfg(feature = "hot-plug")]
-            vif: Some((vif.backend.index, vif.backend.instance)),
+            vif: (vif.backend.index, vif.backend.instance),
+            #[cfg(feature = "hot-plug")]
+            is_closed: false,
         }
     }
 
     /// Returns whether dom0 has not removed its vif.
     #[cfg(feature = "hot-plug")]
     pub(crate) fn is_open(&self) -> bool {
-        self.vif.is_some()
+        !self.is_closed
     }
 
     /// Returns whether dom0 has not removed its vif.

@@ -25,8 +25,8 @@ pub struct Image {
 /// Why a file cannot be a disk.
 #[derive(Debug)]
 pub enum ImageError {
-    /// The file, which is returned, is locked otherwise.
-    Locked(File),
+    /// The file is locked otherwise.
+    Locked,
     /// It cannot be used.
     Refused(Refusal),
 }
@@ -41,10 +41,7 @@ impl Image {
         let image = Self::locked(request, file).map_err(ImageError::Refused)?;
         match disk::lock(&image.file, image.geometry.read_only) {
             Ok(true) => Ok(image),
-            Ok(false) => match Arc::try_unwrap(image.file) {
-                Ok(file) => Err(ImageError::Locked(file)),
-                Err(_) => unreachable!("no operation has the file yet"),
-            },
+            Ok(false) => Err(ImageError::Locked),
             Err(error) => Err(ImageError::Refused(Refusal::System {
                 what: format!("lock disk {}", image.path),
                 errno: error.to_string(),

@@ -28,19 +28,20 @@ pub(crate) mod frontend;
 mod health;
 pub mod image;
 pub mod request;
+mod shares;
 pub mod vbd;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use noxs_control::DiskIdentity;
+use noxs_control::DiskImage;
 use slab::Slab;
 
 use self::image::Image;
 use self::request::Target;
-use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart, MAX_OPERATIONS};
+use self::shares::{Shares, Storage};
+use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart};
 use crate::host::{Host, PAGE_SIZE};
 use crate::turns::TurnId;
 use crate::turns::log_limit::LogLimit;
@@ -48,18 +49,18 @@ use crate::turns::log_limit::LogLimit;
 pub use self::vbd::{Vbd, VbdFault};
 
 /// Most pages for the data of all requests: 16 MiB. A request for which none are left stays in its
-/// ring until others are finished.
+/// ring until others are finished. One storage takes at most half of what others leave (`shares`).
 pub const MAX_PAGES: usize = 4096;
 
-/// Most of these pages that the disks of one domain share; each may have enough for one request.
-/// Storage that does not answer takes so many for each domain that uses it.
-pub const DOMAIN_PAGES: usize = 256;
+/// Most of these pages that the disks of one domain share, while others have none: the more others
+/// have, the less. Each disk may have enough for one request.
+pub const DOMAIN_PAGES: usize = MAX_PAGES / 16;
 
 /// Pages that are kept for the next requests, so that a few busy disks allocate none.
 const KEPT_PAGES: usize = 512;
 
 /// How long the end of a domain may delay its successor on the same disk.
-const DRAIN: Duration = Duration::from_secs(2);
+pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the disks of all guests share.
 #[derive(Debug)]
@@ -69,10 +70,8 @@ pub struct Disks {
     /// Free pages. They hold data of any guest, so a page is delivered only after all of the data
     /// in it was read anew.
     free: Vec<Box<IoPage>>,
-    /// Pages that requests have.
-    used: usize,
-    /// Disks that wait for pages, in the order in which they get them.
-    waiting: VecDeque<TurnId>,
+    /// The pages that requests have, and the disks that wait for some.
+    shares: Shares,
     /// Disks that may continue.
     woken: Vec<TurnId>,
     /// Reused by each call of `finish`.
@@ -107,8 +106,7 @@ impl Disks {
         Self {
             requests: Slab::new(),
             free: Vec::new(),
-            used: 0,
-            waiting: VecDeque::new(),
+            shares: Shares::default(),
             woken: Vec::new(),
             finished: Vec::new(),
             unsubmitted: false,
@@ -157,8 +155,9 @@ impl Disks {
         let FinishedIo { key, result, parts } = done;
         let Some(pending) = self.requests.get_mut(key) else { return };
         let Some(turn) = pending.turn else {
+            let storage = Storage::of(&pending.image);
             self.requests.remove(key);
-            self.free(parts);
+            self.free(storage, parts);
             return;
         };
         if result.is_ok() && std::mem::take(&mut pending.syncs) {
@@ -171,46 +170,40 @@ impl Disks {
         self.woken.push(turn);
     }
 
-    /// Takes pages for a request, if it is the turn's turn to get some. `waits` says whether the disk
-    /// is in the queue for pages, and is updated.
+    /// Takes pages for a request to a storage, if it is the turn's turn to get some. `waits` says
+    /// whether the disk is in the queue for pages, and is updated.
     fn take_pages(
         &mut self,
         turn: TurnId,
+        storage: Storage,
         lengths: &[u16],
         waits: &mut bool,
     ) -> Option<Vec<IoPart>> {
-        let is_first = self.waiting.front().is_none_or(|first| *first == turn);
-        let fits =
-            self.used + lengths.len() <= MAX_PAGES && self.requests.len() < MAX_OPERATIONS as usize;
-        if !is_first || !fits {
-            if !std::mem::replace(waits, true) {
-                self.waiting.push_back(turn);
-            }
+        let waited = *waits;
+        if !self.shares.take(turn, storage, lengths.len(), waits) {
             return None;
         }
-        if std::mem::take(waits) {
-            self.waiting.pop_front();
-            self.woken.extend(self.waiting.front());
+        if waited {
+            self.woken.extend(self.shares.first());
         }
-        self.used += lengths.len();
         let page = || Box::new(IoPage([0; PAGE_SIZE]));
         let part =
             |length: &u16| IoPart { page: self.free.pop().unwrap_or_else(page), length: *length };
         Some(lengths.iter().map(part).collect())
     }
 
-    /// Frees the pages of a request, which the first in the queue may need.
-    fn free(&mut self, parts: Vec<IoPart>) {
-        self.used -= parts.len();
+    /// Frees what a request to a storage has had, which the first in the queue may need.
+    fn free(&mut self, storage: Storage, parts: Vec<IoPart>) {
+        self.shares.release(storage, parts.len());
         let room = KEPT_PAGES.saturating_sub(self.free.len());
         self.free.extend(parts.into_iter().take(room).map(|part| part.page));
-        self.woken.extend(self.waiting.front());
+        self.woken.extend(self.shares.first());
     }
 
     /// Removes a disk from the queue for pages.
     fn leave_queue(&mut self, turn: TurnId) {
-        self.waiting.retain(|other| *other != turn);
-        self.woken.extend(self.waiting.front());
+        self.shares.leave(turn);
+        self.woken.extend(self.shares.first());
     }
 
     /// Gives up a request of a disk that is released. Its file stays open and locked until its
@@ -219,30 +212,21 @@ impl Disks {
         let Some(pending) = self.requests.get_mut(key) else { return };
         if pending.result.is_some() {
             let pending = self.requests.remove(key);
-            self.free(pending.parts);
+            self.free(Storage::of(&pending.image), pending.parts);
         } else {
             pending.turn = None;
         }
     }
 
-    /// Waits until released disks have no operation on a file any more, if there is one. Their
-    /// guests are gone, so this takes as long as the storage does for a few requests.
-    pub fn drain<H: Host>(&mut self, identity: DiskIdentity, host: &mut H) {
-        let end = Instant::now() + DRAIN;
-        let drains = |disks: &Self| {
-            disks
-                .requests
-                .iter()
-                .any(|(_, pending)| pending.turn.is_none() && pending.image.identity == identity)
-        };
-        while drains(self) {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            host.wait_io(left);
-            let woken: Vec<TurnId> = self.finish(host).collect();
-            self.woken = woken;
-        }
+    /// Returns whether a released disk has operations on a file, so that the lock of the file is not
+    /// free yet. Two disks that only read do not hinder each other.
+    #[must_use]
+    pub fn is_draining(&self, image: &DiskImage) -> bool {
+        let reads = image.geometry.read_only;
+        self.requests.iter().any(|(_, pending)| {
+            pending.turn.is_none()
+                && pending.image.identity == image.identity
+                && !(reads && pending.image.geometry.read_only)
+        })
     }
 }

@@ -19,6 +19,7 @@ use super::request::{
     Checked, MAX_INDIRECT_SEGMENTS, Refused, Segments, Target, TransferKind, answered_operation,
     check, check_segments,
 };
+use super::shares::Storage;
 use super::{DOMAIN_PAGES, Disks, Pending};
 use crate::host::cx::Cx;
 use crate::host::file_io::{FileIo, IoKind, IoPart};
@@ -69,7 +70,7 @@ struct Started {
     turn: TurnId,
     /// The requests that were taken and not answered, in the order of the ring.
     queue: VecDeque<Taken>,
-    /// Pages that its requests have, and may have.
+    /// Pages that its requests have, and may have while others have none.
     pages: usize,
     most_pages: usize,
     /// Whether it is in the queue for pages.
@@ -256,6 +257,11 @@ fn most_pages(disks: usize) -> usize {
 }
 
 impl Started {
+    /// Returns how many pages its requests may have now, at least enough for one.
+    fn most_pages(&self, disks: &Disks) -> usize {
+        disks.shares.scaled(self.most_pages, self.pages).max(MAX_INDIRECT_SEGMENTS.into())
+    }
+
     /// Takes requests and begins their operations. Returns whether there was a valid one.
     fn take<H: Host>(&mut self, cx: &mut Cx<'_, H>, disks: &mut Disks) -> Result<bool, VbdFault> {
         let waiting = self.ring.available(cx.memory)? as usize;
@@ -264,6 +270,7 @@ impl Started {
             false => (BATCH, BATCH_PAGES),
         };
         self.blocked = false;
+        let storage = Storage::of(&self.image);
         let mut starved = false;
         let mut transfers: Vec<Transfer> = Vec::new();
         let mut began = false;
@@ -303,7 +310,7 @@ impl Started {
                     self.refuse(taken, status);
                 }
                 Ok(Checked::Flush { .. }) => {
-                    if disks.take_pages(self.turn, &[], &mut self.waits).is_none() {
+                    if disks.take_pages(self.turn, storage, &[], &mut self.waits).is_none() {
                         starved = true;
                         break;
                     }
@@ -312,7 +319,7 @@ impl Started {
                     began = true;
                 }
                 Ok(Checked::Discard { offset, length }) => {
-                    if disks.take_pages(self.turn, &[], &mut self.waits).is_none() {
+                    if disks.take_pages(self.turn, storage, &[], &mut self.waits).is_none() {
                         starved = true;
                         break;
                     }
@@ -322,7 +329,7 @@ impl Started {
                 }
                 Ok(Checked::Transfer { kind, sector, segments }) => {
                     let count = segments.count();
-                    if self.pages + count > self.most_pages {
+                    if self.pages + count > self.most_pages(disks) {
                         self.blocked = true;
                         break;
                     }
@@ -342,7 +349,8 @@ impl Started {
                         *length = target.length;
                     }
                     let lengths = &lengths[..count];
-                    let Some(parts) = disks.take_pages(self.turn, lengths, &mut self.waits) else {
+                    let parts = disks.take_pages(self.turn, storage, lengths, &mut self.waits);
+                    let Some(parts) = parts else {
                         starved = true;
                         break;
                     };
@@ -471,7 +479,7 @@ impl Started {
                 (State::Pending(_), Some(pending)) => {
                     let parts = std::mem::take(&mut pending.parts);
                     self.pages -= parts.len();
-                    disks.free(parts);
+                    disks.free(Storage::of(&self.image), parts);
                     let result = pending.result.take().unwrap_or(Ok(()));
                     self.status_of(cx, disks, taken, &result, failed)
                 }

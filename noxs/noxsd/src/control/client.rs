@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// The server would take a packet now.
     pub(super) accepts_packets: bool,
+    /// The number of its request that waits for a disk, if there is one.
+    pub(super) waits: Option<u64>,
     /// A reply for which the socket had no room.
     reply: Option<Vec<u8>>,
     /// Console output for which the socket had no room.
@@ -60,6 +62,7 @@ impl State {
             readable: false,
             closed: false,
             accepts_packets: true,
+            waits: None,
             reply: None,
             output: VecDeque::new(),
             lost: 0,
@@ -69,7 +72,7 @@ impl State {
     /// Returns whether a packet of this client can be taken now.
     pub(super) fn may_read<H: Host>(&self, domains: &Domains<H>) -> bool {
         match self.mode {
-            Mode::Requests | Mode::Watch => self.reply.is_none(),
+            Mode::Requests | Mode::Watch => self.reply.is_none() && self.waits.is_none(),
             Mode::Console(id) => domains.input_room(id) >= INPUT_PACKET,
         }
     }

@@ -6,6 +6,7 @@
 //! the one that has been silent longest is disconnected.
 
 mod requests;
+mod waiting;
 
 use std::io;
 use std::mem;
@@ -19,6 +20,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use noxs_control::{MAX_FILES, MAX_PACKET};
 
+use self::waiting::Waiting;
 use super::client::{Mode, State, await_more, flush};
 use super::session::Session;
 use crate::console::{ClientId, Clients};
@@ -47,6 +49,10 @@ pub struct Server {
     closing: Vec<usize>,
     watchers: usize,
     buffer: Vec<u8>,
+    /// Requests that wait for a disk.
+    waiting: Vec<Waiting>,
+    /// How many have waited so far.
+    postponed: u64,
 }
 
 impl Server {
@@ -61,6 +67,8 @@ impl Server {
             closing: Vec::new(),
             watchers: 0,
             buffer: vec![0; MAX_PACKET + 1],
+            waiting: Vec::new(),
+            postponed: 0,
         })
     }
 
@@ -88,8 +96,8 @@ impl Server {
 
     /// Returns whether clients are ready now.
     #[must_use]
-    pub fn has_work(&self) -> bool {
-        self.clients.turns() > 0 || !self.closing.is_empty()
+    pub fn has_work<H: Host>(&self, domains: &Domains<H>) -> bool {
+        self.clients.turns() > 0 || !self.closing.is_empty() || self.is_over(domains)
     }
 
     /// Serves the clients that are ready.
@@ -99,6 +107,7 @@ impl Server {
         session: &mut Session<'_>,
         now: Instant,
     ) {
+        self.answer_waiting(domains, session, now);
         for _ in 0..self.clients.turns() {
             if let Some(key) = self.clients.next_turn() {
                 self.serve(key, domains, session, now);

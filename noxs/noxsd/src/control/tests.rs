@@ -2,6 +2,7 @@
 //! Tests of clients of all kinds, over real sockets; one file for each subject.
 
 mod consoles;
+mod disks;
 mod limits;
 mod requests;
 
@@ -68,7 +69,9 @@ impl Bed {
         let mut events = Events::with_capacity(64);
         loop {
             self.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
-            let idle = events.is_empty() && !self.server.has_work() && !self.domains.has_work();
+            let idle = events.is_empty()
+                && !self.server.has_work(&self.domains)
+                && !self.domains.has_work();
             if idle {
                 return;
             }
@@ -85,6 +88,13 @@ impl Bed {
             self.server.turn(&mut self.domains, &mut session, now);
             self.domains.turn(now, &mut self.server);
         }
+    }
+
+    /// Serves once.
+    fn run_turn(&mut self, now: Instant) {
+        let mut session = Session { registry: &self.registry, domain_exception: None };
+        self.domains.turn(now, &mut self.server);
+        self.server.turn(&mut self.domains, &mut session, now);
     }
 
     /// Connects a client.

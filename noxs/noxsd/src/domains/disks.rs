@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use noxs_control::{DiskIdentity, DiskImage, DiskInUse, Refusal, VbdDevice};
+use noxs_control::{DiskIdentity, DiskImage, DiskInUse, Refusal, Request, VbdDevice};
 
 use super::device::Fault;
 use super::{AttachedAs, DiskFile, DomainIndex, Domains, Task};
@@ -58,22 +58,25 @@ impl<H: Host> Domains<H> {
             DiskFile::Open(file) => match Image::new(image, file) {
                 Ok(image) => Ok(Ok(image)),
                 Err(ImageError::Refused(refusal)) => Err(refusal),
-                Err(ImageError::Locked(file)) => {
-                    // A guest that is gone may have left operations behind.
-                    self.disks.drain(image.identity, &mut self.host);
-                    match Image::new(image, file) {
-                        Ok(image) => Ok(Ok(image)),
-                        Err(ImageError::Refused(refusal)) => Err(refusal),
-                        Err(ImageError::Locked(_)) => {
-                            let domid = self.user_of(image.identity);
-                            let path = image.path.clone();
-                            Err(Refusal::DiskInUse(DiskInUse { path, domid }))
-                        }
-                    }
+                Err(ImageError::Locked) => {
+                    let (path, domid) = (image.path.clone(), self.user_of(image.identity));
+                    Err(Refusal::DiskInUse(DiskInUse { path, domid }))
                 }
             },
         };
         images.zip(files).map(open).collect()
+    }
+
+    /// Returns the first disk of a request whose file a guest that is gone has left operations on: it
+    /// is locked until they are finished.
+    pub fn draining<'a>(&self, request: &'a Request) -> Option<&'a DiskImage> {
+        let (vbds, images): (&[VbdDevice], &[DiskImage]) = match request {
+            Request::Attach(attach) | Request::AttachDevices(attach) => (&attach.vbds, &[]),
+            Request::Configure { disks, .. } => (&[], disks),
+            _ => return None,
+        };
+        let mut all = vbds.iter().filter_map(|vbd| vbd.image.as_ref()).chain(images);
+        all.find(|image| self.disks.is_draining(image))
     }
 
     /// Returns a domain that has this file behind a disk. Looks at each domain.

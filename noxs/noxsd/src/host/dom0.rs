@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
 
 use xen::Error;
 use xen::evtchn::{EventChannels, VIRQ_DOM_EXC};
@@ -179,10 +178,6 @@ impl Host for XenHost {
 
     fn finished_io(&mut self, finished: &mut Vec<FinishedIo>) {
         self.files.finished(finished);
-    }
-
-    fn wait_io(&mut self, timeout: Duration) {
-        self.files.wait(timeout);
     }
 }
 

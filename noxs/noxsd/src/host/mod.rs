@@ -18,7 +18,6 @@ pub mod serving;
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
 
 pub use xen::gntdev::CopyOp;
 pub use xen::units::{DomId, GrantRef, PAGE_SIZE};
@@ -98,7 +97,4 @@ pub trait Host {
     /// Appends the results of finished operations. What was done in part continues, once
     /// [`submit_io`](Self::submit_io) starts it.
     fn finished_io(&mut self, finished: &mut Vec<FinishedIo>);
-
-    /// Waits until an operation is finished, for `timeout` at most.
-    fn wait_io(&mut self, timeout: Duration);
 }

@@ -71,12 +71,13 @@ impl EventLoop {
         let mut events = Events::with_capacity(EVENTS);
         let mut ports = Vec::new();
         loop {
-            let timeout = if domains.has_work() || server.has_work() {
+            let timeout = if domains.has_work() || server.has_work(domains) {
                 Some(Duration::ZERO)
             } else {
                 let remaining =
                     |deadline: Instant| deadline.saturating_duration_since(Instant::now());
-                domains.deadline().map(remaining)
+                let deadlines = [domains.deadline(), server.deadline()];
+                deadlines.into_iter().flatten().min().map(remaining)
             };
             match poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),

@@ -27,6 +27,10 @@ impl Server {
         match self.clients.get_mut(key)?.state.mode {
             Mode::Requests => {
                 let request = decode(&packet, &self.buffer)?;
+                if domains.draining(&request).is_some() {
+                    self.postpone(key, request, packet.files, now);
+                    return Some(());
+                }
                 let from = session::From { client: ClientId(key), files: packet.files };
                 let pins = matches!(request, Request::Console { .. } | Request::Watch);
                 let answer = if pins && self.is_full_of_pinned() {
@@ -51,7 +55,7 @@ impl Server {
         }
     }
 
-    fn reply(&mut self, key: usize, answer: Answer) {
+    pub(super) fn reply(&mut self, key: usize, answer: Answer) {
         let Some((client, registry)) = self.clients.get_with_registry(key) else { return };
         let packet = match answer {
             Answer::Reply(reply) => noxs_control::encode(&reply),

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
+#[cfg(test)]
 use std::time::Duration;
 
 use self::ring::Ring;
@@ -168,6 +169,7 @@ impl FileEngine {
     }
 
     /// Waits until an operation is finished, for `timeout` at most.
+    #[cfg(test)]
     pub fn wait(&mut self, timeout: Duration) {
         match self {
             Self::Ring(ring) => ring.wait(timeout),

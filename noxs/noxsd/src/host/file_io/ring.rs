@@ -11,10 +11,13 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
+#[cfg(test)]
 use std::time::Duration;
 
 use io_uring::register::Restriction;
-use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
+use io_uring::types::{Fd, FsyncFlags};
+#[cfg(test)]
+use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use slab::Slab;
 
@@ -199,6 +202,7 @@ impl Ring {
     }
 
     /// Waits until an operation is finished, for `timeout` at most.
+    #[cfg(test)]
     pub fn wait(&mut self, timeout: Duration) {
         if self.flying.is_empty() {
             return;

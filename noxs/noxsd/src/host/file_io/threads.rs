@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+#[cfg(test)]
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,7 +25,7 @@ const THREADS: usize = 8;
 pub struct Threads {
     orders: Sender<FileIo>,
     results: Receiver<FinishedIo>,
-    /// Results that `wait` has taken.
+    /// Results of operations that no thread has taken, or that a test has waited for.
     waited: Vec<FinishedIo>,
     /// A byte for each result; fewer if its buffer is full.
     signal: UnixStream,
@@ -73,6 +74,7 @@ impl Threads {
     }
 
     /// Waits until an operation is finished, for `timeout` at most.
+    #[cfg(test)]
     pub fn wait(&mut self, timeout: Duration) {
         if self.waited.is_empty() {
             self.waited.extend(self.results.recv_timeout(timeout));

@@ -78,47 +78,99 @@ fn one_disk_takes_its_share_of_the_pages_and_the_rest_waits_in_its_ring() {
     assert_eq!(answers(&ring).len(), 8);
 }
 
+impl Bed {
+    /// Adds a guest with a read-only disk that makes as many requests as it can, each of the largest
+    /// size. Returns its ring, and how many of them were begun.
+    fn greedy(&mut self, domid: u16, image: &TestImage, storage: u64) -> (FakePage, usize) {
+        let list = DATA_REF + 200;
+        let segments = vec![segment(DATA_REF, 0, 7); usize::from(MAX_INDIRECT_SEGMENTS)];
+        self.guest(domid);
+        let mut read_only = image.image();
+        read_only.geometry.read_only = true;
+        read_only.identity = DiskIdentity::File { device: storage, inode: 1 };
+        let file = DiskFile::Open(File::open(image.path()).unwrap());
+        self.attach_disks(&with_disks(domid, &[read_only]), vec![file], AttachedAs::New).unwrap();
+        self.page(domid, list).write(0, segments.as_bytes());
+        let ring = self.page(domid, DISK_REF);
+        for id in 0..8 {
+            submit(&ring, &indirect(BLKIF_OP_READ, id, 0, MAX_INDIRECT_SEGMENTS, list));
+        }
+        let begun = self.domains.host.begun.len();
+        self.run_disk(domid);
+        (ring, self.domains.host.begun.len() - begun)
+    }
+
+    /// Adds greedy guests until one gets nothing. Returns their rings.
+    fn fill_memory(&mut self, image: &TestImage, storage: u64) -> Vec<FakePage> {
+        let mut rings = Vec::new();
+        let first = u16::try_from(self.domains.slots.len()).unwrap() + 1;
+        for domid in first.. {
+            let (ring, begun) = self.greedy(domid, image, storage);
+            rings.push(ring);
+            if begun == 0 {
+                break;
+            }
+        }
+        rings
+    }
+}
+
 /// Many guests fill the memory for requests. The others wait for their turn, in order.
 #[test]
 fn disks_wait_for_pages_in_the_order_in_which_they_asked() {
     let image = TestImage::new();
     let mut bed = Bed::new();
     bed.domains.host.holds_io = true;
-    let greedy = u16::try_from(MAX_PAGES / DOMAIN_PAGES).unwrap();
-    let list = DATA_REF + 200;
-    let segments = vec![segment(DATA_REF, 0, 7); usize::from(MAX_INDIRECT_SEGMENTS)];
-    let mut rings = Vec::new();
-    for domid in 1..=greedy + 3 {
-        bed.guest(domid);
-        let mut read_only = image.image();
-        read_only.geometry.read_only = true;
-        let file = DiskFile::Open(File::open(image.path()).unwrap());
-        bed.attach_disks(&with_disks(domid, &[read_only]), vec![file], AttachedAs::New).unwrap();
-        bed.page(domid, list).write(0, segments.as_bytes());
-        let ring = bed.page(domid, DISK_REF);
-        for id in 0..8 {
-            submit(&ring, &indirect(BLKIF_OP_READ, id, 0, MAX_INDIRECT_SEGMENTS, list));
-        }
-        bed.run_disk(domid);
+    let mut rings = bed.fill_memory(&image, 1);
+    let begun = bed.domains.host.begun.len();
+    assert!(begun * usize::from(MAX_INDIRECT_SEGMENTS) <= MAX_PAGES / 2, "{begun} requests");
+    // The last one waits already.
+    let waits = u16::try_from(rings.len()).unwrap();
+    for domid in [waits + 1, waits + 2] {
+        let (ring, begun) = bed.greedy(domid, &image, 1);
+        assert_eq!(begun, 0);
         rings.push(ring);
     }
-    let per_guest = DOMAIN_PAGES / usize::from(MAX_INDIRECT_SEGMENTS);
-    assert_eq!(bed.domains.host.begun.len(), usize::from(greedy) * per_guest);
     assert!(!bed.domains.has_work());
     // One that waits is destroyed, and one withdraws its requests: neither holds up the others.
-    bed.domains.detach(attach(greedy + 1).id, &mut bed.clients).unwrap();
+    bed.domains.detach(attach(waits).id, &mut bed.clients).unwrap();
     for slot in 0..8 {
-        bed.page(greedy + 2, DISK_REF).write(Block::slot(slot), &[0xff; 112]);
+        bed.page(waits + 1, DISK_REF).write(Block::slot(slot), &[0xff; 112]);
     }
-    for _ in 0..8 * per_guest {
+    for _ in 0..begun {
         bed.finish_io(0);
     }
-    assert_eq!(answers(&rings[usize::from(greedy) + 1]).len(), 8);
+    assert_eq!(answers(&rings[usize::from(waits)]).len(), 8);
     while !bed.domains.host.begun.is_empty() {
         bed.finish_io(0);
     }
-    assert_eq!(answers(&rings[usize::from(greedy) + 2]).len(), 8);
+    assert_eq!(answers(&rings[usize::from(waits) + 1]).len(), 8);
     assert_eq!(answers(&rings[0]).len(), 8);
+}
+
+#[test]
+fn storage_that_does_not_answer_stops_no_disk_on_another() {
+    let image = TestImage::new();
+    let mut bed = Bed::new();
+    bed.domains.host.holds_io = true;
+    // Two file systems do not answer, and many guests have disks there.
+    let stuck: usize = [1, 2].map(|storage| bed.fill_memory(&image, storage).len()).iter().sum();
+    let held = bed.domains.host.begun.len();
+    let next = u16::try_from(stuck).unwrap() + 1;
+    let (ring, begun) = bed.greedy(next, &image, 3);
+    assert!(begun > 0, "{held} requests are stuck");
+    for _ in 0..8 {
+        bed.finish_io(held);
+    }
+    assert_eq!(answers(&ring).len(), 8);
+    assert_eq!(bed.domains.host.begun.len(), held);
+    // A guest on the file system that answers again gets its turn.
+    while !bed.domains.host.begun.is_empty() {
+        bed.finish_io(0);
+    }
+    for domid in 1..next {
+        assert_eq!(answers(&bed.page(domid, DISK_REF)).len(), 8, "guest {domid}");
+    }
 }
 
 proptest::proptest! {
