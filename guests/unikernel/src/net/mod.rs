@@ -20,6 +20,7 @@ mod ethernet;
 mod hot_plug;
 mod link;
 mod netif;
+mod raw;
 mod rings;
 mod segment;
 mod serve;
@@ -36,6 +37,7 @@ use noxs::{Ipv4Config, MAX_VIFS, Vif};
 
 use self::buffers::LONG_PAGES;
 use self::link::Link;
+pub use self::raw::{For, RawInterface};
 pub use self::serve::{Next, Pending, Service};
 pub use self::stream::Stream;
 use crate::clock::Instant;
