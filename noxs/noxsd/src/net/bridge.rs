@@ -14,15 +14,17 @@ use xen_ring::SharedPage;
 use super::BridgeId;
 use super::flood::{Floods, Rate, SLICE};
 use super::frame::FrameFacts;
+use super::mapped;
 use super::offload::Offload;
 use super::port::{BridgePort, Fit};
 use super::rules::TapRules;
 use super::segments;
 use super::switch::{BridgePortId, End, Route, Switch};
 use super::transfer::{
-    Answer, BATCH, BufferedFrame, Delivery, FrameBuffers, Transfer, address, pages,
+    Answer, AnswerPart, BATCH, BufferedFrame, Delivery, FrameBuffers, Transfer, address, pages,
 };
 use super::waiting::{Check, Origin, Store, WaitingFrame};
+use crate::host::buffers::GrantCopy;
 use crate::host::{Host, serving};
 use crate::turns::{After, TurnId};
 
@@ -370,7 +372,15 @@ impl<M: SharedPage> Bridge<M> {
         let Transfer { buffers, copies, answers, touched, work, .. } = transfer;
         if !copies.is_empty() {
             *work += copies.len();
-            host.deliver(&buffers.memory, copies);
+            self.copy_mapped(buffers, copies, answers);
+            if !copies.iter().all(|copy| copy.done) {
+                mapped::make_others(copies, |copies| host.deliver(&buffers.memory, copies));
+                for to in touched.iter() {
+                    if let Some(port) = self.ports.get_mut(to.0 as usize) {
+                        port.learn(host, copies);
+                    }
+                }
+            }
         }
         let mut copies = copies.iter();
         let mut last = None;
@@ -388,6 +398,17 @@ impl<M: SharedPage> Bridge<M> {
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
                 port.begin_serving();
                 port.push(host);
+            }
+        }
+    }
+
+    /// Makes the copies whose pages are mapped. `answers` has one with data for each copy, in the same
+    /// order.
+    fn copy_mapped(&self, buffers: &FrameBuffers, copies: &mut [GrantCopy], answers: &[Answer]) {
+        let with_data = |answer: &&Answer| matches!(answer.part, AnswerPart::Data { .. });
+        for (Answer { to, .. }, copy) in answers.iter().filter(with_data).zip(copies) {
+            if let Some(port) = self.ports.get(to.0 as usize) {
+                port.deliver_mapped(&buffers.memory, copy);
             }
         }
     }

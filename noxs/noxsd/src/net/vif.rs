@@ -81,7 +81,8 @@ impl Vif {
         let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
         // A zeroed ring page does not ask for events, so the guest would not send one.
         let waiting = sender.arm(&*receiver.memory);
-        let port = BridgePort::attach(receiver, self.base + PAGE_SIZE, max_frame(identity));
+        let (base, mapped) = (self.base + PAGE_SIZE, &net.transfer.mapped);
+        let port = BridgePort::attach(receiver, base, max_frame(identity), mapped);
         let bridge = &mut net.bridges[self.bridge.0];
         let port = Some(bridge.add_port(port, identity.mac, identity.ipv4));
         self.started = Some(Started { sender, port });
@@ -127,7 +128,9 @@ impl Vif {
         let Transfer { buffers, copies, work, .. } = &mut *transfer;
         if !copies.is_empty() {
             *work += copies.len();
-            cx.host.fetch(&mut buffers.memory, copies);
+            if let Some(port) = bridge.port_mut(own) {
+                port.fetch(cx.host, &mut buffers.memory, copies);
+            }
         }
         let from = End::Port(own);
         let mut passed = 0;
