@@ -251,6 +251,7 @@ impl<M: SharedPage> Bridge<M> {
                 self.flood(route, (End::Tap, Rate::Often), frame, now, transfer);
             }
         }
+        transfer.full = matches!(result, Ok(After::Turn));
         self.deliver(host, transfer, Origin::Tap, now);
         result
     }
@@ -280,6 +281,7 @@ impl<M: SharedPage> Bridge<M> {
                 self.floods.put_back(flood);
             }
         }
+        transfer.full = false;
         // Flooded frames do not wait, so their origins do not matter.
         self.deliver(host, transfer, Origin::Tap, now);
         if self.floods.is_empty() { After::Event } else { After::Turn }
@@ -369,13 +371,13 @@ impl<M: SharedPage> Bridge<M> {
 
     /// Makes the copies, writes the responses and notifies the receivers.
     fn copy<H: Host<Memory = M>>(&mut self, host: &mut H, transfer: &mut Transfer) {
-        let Transfer { buffers, copies, answers, touched, work, .. } = transfer;
+        let Transfer { buffers, copies, answers, touched, work, full, .. } = transfer;
         if !copies.is_empty() {
             *work += copies.len();
             self.copy_mapped(buffers, copies, answers);
             if !copies.iter().all(|copy| copy.done) {
                 mapped::make_others(copies, |copies| host.deliver(&buffers.memory, copies));
-                for to in touched.iter() {
+                for to in touched.iter().filter(|_| *full) {
                     if let Some(port) = self.ports.get_mut(to.0 as usize) {
                         port.learn(host, copies);
                     }

@@ -3,8 +3,9 @@
 //!
 //! A grant copy takes dom0 some 4000 instructions, however short it is: Linux looks up and pins the
 //! private page, Xen the grant. A guest with [`VifFeatures::PERSISTENT_GRANTS`] uses the same pages
-//! for all its frames. Those of a vif that has many frames in a turn are mapped, once, and noxsd
-//! then copies without a system call. A frame is still copied before it is looked at.
+//! for all its frames. They are mapped, once, if they are part of a turn that ends before there are no
+//! more frames, and noxsd then copies without a system call. A frame is still copied before it is
+//! looked at.
 //!
 //! All is bounded: [`VIF_PAGES`] in each direction of a vif, [`ALL_PAGES`] together. Pages beyond
 //! that are copied by Xen, as are those that cannot be mapped. A guest that gives a reference
@@ -23,7 +24,7 @@ use crate::host::{DomId, GrantRef, Host, MAX_MAP, PAGE_SIZE};
 /// What a guest accepts if its pages may stay mapped.
 pub(super) const FEATURE: VifFeatures = VifFeatures::PERSISTENT_GRANTS;
 
-/// Copies of a vif in one turn from which on its pages are mapped: as many frames as it may have
+/// Copies of a vif in a full turn from which on its pages are mapped: as many frames as it may have
 /// while others are served, too.
 const MANY: usize = SHARED_BATCH;
 
@@ -105,7 +106,8 @@ impl<M: SharedPage> MappedPages<M> {
         }
     }
 
-    /// Maps the pages of these copies, if they are many. The guest must accept [`FEATURE`].
+    /// Maps the pages of the copies of a full turn, if they are many. The guest must accept
+    /// [`FEATURE`].
     pub(super) fn learn<H: Host<Memory = M>>(
         &mut self,
         host: &mut H,

@@ -197,12 +197,14 @@ impl<M: SharedPage> BridgePort<M> {
         }
     }
 
-    /// Makes the copies of frames that the guest sends, and maps their pages if there are many.
+    /// Makes the copies of frames that the guest sends. Maps their pages if there are many in a turn
+    /// that is full.
     pub(super) fn fetch<H: Host<Memory = M>>(
         &mut self,
         host: &mut H,
         buffers: &mut Buffers,
         copies: &mut [GrantCopy],
+        is_full: bool,
     ) {
         if !self.sent.is_empty() {
             for copy in copies.iter_mut() {
@@ -213,7 +215,7 @@ impl<M: SharedPage> BridgePort<M> {
             return;
         }
         mapped::make_others(copies, |copies| host.fetch(buffers, copies));
-        if self.accepts(mapped::FEATURE) {
+        if is_full && self.accepts(mapped::FEATURE) {
             self.sent.learn(host, self.receiver.domid, copies);
         }
     }
@@ -223,7 +225,7 @@ impl<M: SharedPage> BridgePort<M> {
         self.received.deliver(buffers, copy);
     }
 
-    /// Maps the pages of copies of frames for the guest, if there are many. The others are for other
+    /// Maps the pages of a full turn's copies of frames for the guest, if there are many. The others are for other
     /// guests.
     pub(super) fn learn<H: Host<Memory = M>>(&mut self, host: &mut H, copies: &[GrantCopy]) {
         if self.accepts(mapped::FEATURE) {

@@ -263,6 +263,8 @@ pub struct Transfer {
     pub(super) woken: Vec<TurnId>,
     /// Receivers that broke their rings.
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
+    /// Whether the turn ends before there are no more frames.
+    pub(super) full: bool,
     /// How many pages of frames are mapped.
     pub(super) mapped: Mapped,
 }
@@ -282,6 +284,7 @@ impl Default for Transfer {
             work: 0,
             woken: Vec::new(),
             faults: VecDeque::new(),
+            full: false,
             mapped: Mapped::default(),
         }
     }

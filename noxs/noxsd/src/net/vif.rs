@@ -125,11 +125,12 @@ impl Vif {
             (None, false) => Most { frames: BATCH, pages: PAGES },
         };
         let taken = sender.take(cx.memory, cx.domid, cx.now, most, transfer)?;
-        let Transfer { buffers, copies, work, .. } = &mut *transfer;
+        transfer.full = taken.frames >= most.frames || transfer.buffers.used() >= most.pages;
+        let Transfer { buffers, copies, work, full, .. } = &mut *transfer;
         if !copies.is_empty() {
             *work += copies.len();
             if let Some(port) = bridge.port_mut(own) {
-                port.fetch(cx.host, &mut buffers.memory, copies);
+                port.fetch(cx.host, &mut buffers.memory, copies, *full);
             }
         }
         let from = End::Port(own);
