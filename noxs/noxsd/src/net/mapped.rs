@@ -8,8 +8,8 @@
 //! looked at.
 //!
 //! All is bounded: [`VIF_PAGES`] in each direction of a vif, [`ALL_PAGES`] together. Pages beyond
-//! that are copied by Xen, as are those that cannot be mapped. A guest that gives a reference
-//! another page harms itself: the mapped page stays the one that it was.
+//! that are copied by Xen, as are those that cannot be mapped. A guest that grants another page by
+//! the same reference harms itself: the mapped page stays the one that it was.
 
 use std::cell::Cell;
 use std::rc::Rc;
