@@ -4,6 +4,7 @@
 pub mod announcement;
 pub mod chaosd;
 pub mod exec;
+pub mod frames;
 pub mod guest;
 pub mod redis;
 pub mod words;

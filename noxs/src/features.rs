@@ -29,7 +29,11 @@ impl VifFeatures {
     /// The same for TCP over IPv6.
     pub const SEGMENT_TCPV6: Self = Self(1 << 3);
 
-    /// All that this version knows.
+    /// Of the guest's set only: its frames always lie in the same pages, which stay granted by the
+    /// same references for as long as the ring is used. So the backend may keep them mapped.
+    pub const PERSISTENT_GRANTS: Self = Self(1 << 4);
+
+    /// All that a backend of this version offers.
     pub const ALL: Self = Self(0b1111);
 
     /// Returns whether all of `features` are in the set.

@@ -23,6 +23,9 @@ pub(crate) const EMPTIED_POOL: f64 = 1.11;
 pub(crate) const POOL_GROWTH: f64 = 1.05;
 /// How many times as long a round trip to a guest takes while another one attacks.
 pub(crate) const ATTACK: f64 = 2.0;
+/// What a frame of 64 bytes from guest to guest takes, in us, and one of 1500 bytes.
+pub(crate) const FRAME: f64 = 4.0;
+pub(crate) const LONG_FRAME: f64 = 6.0;
 
 #[cfg(test)]
 mod tests {
@@ -31,7 +34,7 @@ mod tests {
     const DOC: &str = include_str!("../../../docs/performance.md");
 
     /// The first cell of each row that has a limit, in the document's order, and the limit.
-    const ALL: [(&str, f64); 13] = [
+    const ALL: [(&str, f64); 15] = [
         ("noop, 4 MiB, no device, prepare + execute", NOOP),
         ("redis, 8 MiB, console and vif, everything until it runs", REDIS),
         ("`chaos create redis.cfg`, `execve` to exit", CREATE),
@@ -48,6 +51,8 @@ mod tests {
         ),
         ("the 1000th guest from a shell against the first", POOL_GROWTH),
         ("a round trip while another guest attacks, against a quiet one", ATTACK),
+        ("a frame of 64 bytes from guest to guest", FRAME),
+        ("a frame of 1500 bytes from guest to guest", LONG_FRAME),
     ];
 
     /// Returns the first cell and the limit of each row that has a limit, from all tables with a

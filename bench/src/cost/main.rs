@@ -8,6 +8,7 @@
 
 mod attacks;
 mod commands;
+mod frames;
 mod growth;
 mod in_process;
 mod limits;
@@ -61,6 +62,7 @@ enum Part {
     Bursts,
     Memory,
     Attacks,
+    Frames,
     Xl,
 }
 
@@ -76,6 +78,7 @@ impl Part {
             Self::Bursts => many::bursts(host, report),
             Self::Memory => memory::measure(host, args.guests.min(200), report),
             Self::Attacks => attacks::measure(args.rounds.saturating_mul(10), report),
+            Self::Frames => frames::measure(host, args.rounds.min(3), report),
             Self::Xl if args.xl_rounds == 0 => Ok(()),
             Self::Xl => commands::measure_xl(args.xl_rounds, report),
         }

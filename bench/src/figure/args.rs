@@ -25,6 +25,7 @@ pub(crate) enum Figure {
     Boot,
     Create,
     Density,
+    Frames,
     Idle,
     Image,
     Parts,

@@ -14,6 +14,7 @@ mod containers;
 mod create;
 mod density;
 mod first_words;
+mod frames;
 mod idle;
 mod image;
 mod krata;
@@ -43,6 +44,7 @@ fn main() -> Result<()> {
         Figure::Boot => boot::measure(&host, &args, &mut samples),
         Figure::Create => create::measure(&host, &args, &mut samples),
         Figure::Density => density::measure(&host, &args, &mut samples),
+        Figure::Frames => frames::measure(&host, &args, &mut samples),
         Figure::Idle => idle::measure(&host, &args, &mut samples),
         Figure::Image => image::measure(&host, &args, &mut samples),
         Figure::Parts => parts::measure(&host, &args, &mut samples),

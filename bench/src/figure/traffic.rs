@@ -36,7 +36,7 @@ const LINUX: &str = "10.0.0.9";
 const REDIS_SERVER: &str = "/usr/local/bin/redis-server";
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
-    let (pings, requests) = if args.quick { (50, 1000) } else { (1000, 20000) };
+    let (pings, requests) = if args.quick { (50, 1000) } else { (300, 4000) };
     samples.total(3 * (pings + CLIENTS.len() * 2 + 2 * 4))?;
     let server = Server::start()?;
     all("loopback", "127.0.0.1", pings, requests, host, samples)?;

@@ -11,7 +11,7 @@
 //!   crashed.
 //! * [`println!`] prints to the console.
 //! * [`Instant`] and [`unix_time`] return the time; [`wait`] and [`sleep_until`] sleep.
-//! * [`net`] serves TCP.
+//! * [`net`] serves TCP, or passes whole frames ([`net::RawInterface`]).
 //! * [`block`] reads and writes disks.
 //! * `hot_plug`, with the feature of this name, takes devices that dom0 adds while the guest runs.
 //! * [`heap`] reports how much memory is left; the heap itself is the global allocator.

@@ -48,6 +48,10 @@ impl Host for NoXen {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn map_frames(&mut self, _: DomId, _: &[GrantRef], _: bool) -> io::Result<NoMemory> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn bind(&mut self, _: DomId, _: RemotePort) -> io::Result<LocalPort> {
         Err(io::ErrorKind::Unsupported.into())
     }

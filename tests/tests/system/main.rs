@@ -8,6 +8,7 @@ mod create;
 mod devices;
 mod disks;
 mod ends;
+mod frames;
 mod guest_disks;
 mod hot_plug;
 mod ipv6;

@@ -5,6 +5,7 @@ mod block;
 mod boot;
 mod create;
 mod density;
+mod frames;
 mod idle;
 mod image;
 mod micro;
@@ -14,11 +15,12 @@ mod traffic;
 
 use crate::figure::Figure;
 
-const FIGURES: [&Figure; 10] = [
+const FIGURES: [&Figure; 11] = [
     &block::FIGURE,
     &boot::FIGURE,
     &create::FIGURE,
     &density::FIGURE,
+    &frames::FIGURE,
     &idle::FIGURE,
     &image::FIGURE,
     &micro::FIGURE,

@@ -22,6 +22,7 @@ mod link;
 #[cfg(feature = "ipv6")]
 mod neighbour;
 mod netif;
+mod raw;
 mod rings;
 mod segment;
 mod serve;
@@ -37,6 +38,7 @@ use smoltcp::wire::IpEndpoint;
 
 use self::buffers::LONG_PAGES;
 use self::link::Link;
+pub use self::raw::{For, RawInterface};
 pub use self::serve::{Next, Pending, Service};
 pub use self::stream::{Endpoint, Stream};
 use crate::clock::Instant;

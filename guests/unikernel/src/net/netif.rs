@@ -145,13 +145,29 @@ impl Netif {
         long: usize,
         table: &mut GrantTable,
     ) -> Option<Self> {
-        let domid = vif.backend.domid;
-        let offloads = vif.features.contains(OFFLOADS);
-        let long = if offloads { long } else { 0 };
         let accepted = match frames {
             LONG_RX_FRAMES.. => ACCEPTED,
             _ => VifFeatures::BLANK_CHECKSUM,
         };
+        Self::accepting(vif, (frames, long), accepted, table)
+    }
+
+    /// Sets up an interface as [`new`](Self::new) does, for whole frames of at most a page with all
+    /// their checksums.
+    #[inline(never)]
+    pub(crate) fn plain(vif: &Vif, frames: usize, table: &mut GrantTable) -> Option<Self> {
+        Self::accepting(vif, (frames, 0), VifFeatures::NONE, table)
+    }
+
+    fn accepting(
+        vif: &Vif,
+        (frames, long): (usize, usize),
+        accepted: VifFeatures,
+        table: &mut GrantTable,
+    ) -> Option<Self> {
+        let domid = vif.backend.domid;
+        let offloads = vif.features.contains(OFFLOADS);
+        let long = if offloads { long } else { 0 };
         let (tx_ring, rx_ring) = rings(&vif.backend, accepted);
         let rx_buffers = RxBuffers::new(frames.min(NetRx::SLOTS as usize), domid, table)?;
         // Each buffer has a slot, and the slots of a long frame are left free.

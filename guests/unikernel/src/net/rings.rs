@@ -21,6 +21,8 @@ pub(crate) type RxRing = FrontRing<NetRx, RawPage>;
 pub(crate) fn rings(backend: &Backend<2>, accepted: VifFeatures) -> (TxRing, RxRing) {
     let [tx, rx] = &backend.rings;
     let rx = ring_page(rx);
+    // The buffers are granted once, for good.
+    let accepted = accepted | VifFeatures::PERSISTENT_GRANTS;
     rx.store(vif_ring::ACCEPTED, accepted.0);
     (FrontRing::new(ring_page(tx)), FrontRing::new(rx))
 }

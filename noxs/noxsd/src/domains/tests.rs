@@ -11,6 +11,7 @@ mod floods;
 mod frames;
 mod hot_plug;
 mod long_frames;
+mod mapped_frames;
 mod restart;
 mod rules;
 mod several_vifs;

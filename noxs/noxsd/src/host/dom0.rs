@@ -105,6 +105,15 @@ impl Host for XenHost {
         self.grants(domid).map(domid, grants, true).map_err(io::Error::other)
     }
 
+    fn map_frames(
+        &mut self,
+        domid: DomId,
+        grants: &[GrantRef],
+        writable: bool,
+    ) -> io::Result<GrantMapping> {
+        self.grants(domid).map(domid, grants, writable).map_err(io::Error::other)
+    }
+
     fn bind(&mut self, domid: DomId, port: RemotePort) -> io::Result<LocalPort> {
         let port = self.events.bind_interdomain(domid, Port(port.0));
         port.map(LocalPort::from).map_err(io::Error::other)

@@ -61,6 +61,10 @@ impl Host for FakeHost {
         Ok(FakePage::join(&pages.ok_or_else(|| io::Error::other("no such grant"))?))
     }
 
+    fn map_frames(&mut self, domid: DomId, grants: &[GrantRef], _: bool) -> io::Result<FakePage> {
+        self.map(domid, grants)
+    }
+
     fn bind(&mut self, _: DomId, _: RemotePort) -> io::Result<LocalPort> {
         if let Some(left) = &mut self.fail_bind {
             if *left == 0 {

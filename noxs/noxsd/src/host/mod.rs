@@ -54,6 +54,18 @@ pub trait Host {
     /// The system's answer; nothing is mapped.
     fn map(&mut self, domid: DomId, grants: &[GrantRef]) -> io::Result<Self::Memory>;
 
+    /// Maps pages of frames that a domain has granted, as [`map`](Self::map) does; to be read only, if
+    /// they are not `writable`.
+    ///
+    /// # Errors
+    /// The system's answer; nothing is mapped.
+    fn map_frames(
+        &mut self,
+        domid: DomId,
+        grants: &[GrantRef],
+        writable: bool,
+    ) -> io::Result<Self::Memory>;
+
     /// Binds an event channel to a port that the domain has allocated for dom0, and returns dom0's
     /// end.
     ///

@@ -12,15 +12,17 @@ use xen_ring::SharedPage;
 use super::BridgeId;
 use super::flood::{Floods, Rate, SLICE};
 use super::frame::FrameFacts;
+use super::mapped;
 use super::offload::Offload;
 use super::port::{BridgePort, Fit};
 use super::rules::TapRules;
 use super::segments;
 use super::switch::{BridgePortId, End, PortAddresses, Route, Switch};
 use super::transfer::{
-    Answer, BATCH, BufferedFrame, Delivery, FrameBuffers, Transfer, address, pages,
+    Answer, AnswerPart, BATCH, BufferedFrame, Delivery, FrameBuffers, Transfer, address, pages,
 };
 use super::waiting::{Check, Origin, Store, WaitingFrame};
+use crate::host::buffers::GrantCopy;
 use crate::host::{Host, serving};
 use crate::turns::{After, TurnId};
 
@@ -245,6 +247,7 @@ impl<M: SharedPage> Bridge<M> {
                 self.flood(route, (End::Tap, Rate::Often), frame, now, transfer);
             }
         }
+        transfer.full = matches!(result, Ok(After::Turn));
         self.deliver(host, transfer, Origin::Tap, now);
         result
     }
@@ -274,6 +277,7 @@ impl<M: SharedPage> Bridge<M> {
                 self.floods.put_back(flood);
             }
         }
+        transfer.full = false;
         // Flooded frames do not wait, so their origins do not matter.
         self.deliver(host, transfer, Origin::Tap, now);
         if self.floods.is_empty() { After::Event } else { After::Turn }
@@ -363,10 +367,18 @@ impl<M: SharedPage> Bridge<M> {
 
     /// Makes the copies, writes the responses and notifies the receivers.
     fn copy<H: Host<Memory = M>>(&mut self, host: &mut H, transfer: &mut Transfer) {
-        let Transfer { buffers, copies, answers, touched, work, .. } = transfer;
+        let Transfer { buffers, copies, answers, touched, work, full, .. } = transfer;
         if !copies.is_empty() {
             *work += copies.len();
-            host.deliver(&buffers.memory, copies);
+            self.copy_mapped(buffers, copies, answers);
+            if !copies.iter().all(|copy| copy.done) {
+                mapped::make_others(copies, |copies| host.deliver(&buffers.memory, copies));
+                for to in touched.iter().filter(|_| *full) {
+                    if let Some(port) = self.ports.get_mut(to.0 as usize) {
+                        port.learn(host, copies);
+                    }
+                }
+            }
         }
         let mut copies = copies.iter();
         let mut last = None;
@@ -384,6 +396,17 @@ impl<M: SharedPage> Bridge<M> {
             if let Some(port) = self.ports.get_mut(to.0 as usize) {
                 port.begin_serving();
                 port.push(host);
+            }
+        }
+    }
+
+    /// Makes the copies whose pages are mapped. `answers` has one with data for each copy, in the same
+    /// order.
+    fn copy_mapped(&self, buffers: &FrameBuffers, copies: &mut [GrantCopy], answers: &[Answer]) {
+        let with_data = |answer: &&Answer| matches!(answer.part, AnswerPart::Data { .. });
+        for (Answer { to, .. }, copy) in answers.iter().filter(with_data).zip(copies) {
+            if let Some(port) = self.ports.get(to.0 as usize) {
+                port.deliver_mapped(&buffers.memory, copy);
             }
         }
     }

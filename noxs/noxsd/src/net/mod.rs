@@ -23,6 +23,7 @@ pub mod frame;
 pub(crate) mod frontend;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod mapped;
 pub mod offload;
 #[cfg(test)]
 pub(crate) mod offload_tests;

@@ -18,12 +18,13 @@ use xen_abi::io::netif::{
 };
 use xen_ring::{BackRing, NetRx, SharedPage};
 
+use super::mapped::{self, Mapped, MappedPages, Use};
 use super::offload::{Checksum, Offload, Segmentation};
 use super::switch::BridgePortId;
 use super::transfer::{Answer, AnswerPart, BATCH, BufferedFrame, FrameBuffers, Transfer, pages};
 use super::waiting::{Check, Kept, Origin, Queue, Store, WaitingFrame};
 use super::{BridgeId, NetFault};
-use crate::host::buffers::GrantCopy;
+use crate::host::buffers::{Buffers, GrantCopy};
 use crate::host::{DomId, GrantRef, Host, LocalPort, serving};
 use crate::turns::TurnId;
 
@@ -51,6 +52,9 @@ pub struct BridgePort<M> {
     accepted: usize,
     /// Size of the longest frame for the guest that is not to be segmented, in bytes.
     max_frame: u16,
+    /// The pages of sent and of received frames that are mapped.
+    sent: MappedPages<M>,
+    received: MappedPages<M>,
     /// Frames that wait until the guest posts a page.
     waiting: Queue,
     /// A frame of this batch found no page. Later ones must not overtake it.
@@ -72,10 +76,17 @@ pub(super) enum Fit {
 impl<M: SharedPage> BridgePort<M> {
     /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
     /// indices stand.
-    pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16) -> Self {
+    pub(super) fn attach(
+        receiver: Receiver<M>,
+        base: usize,
+        max_frame: u16,
+        mapped: &Mapped,
+    ) -> Self {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
             accepted: base + vif_ring::ACCEPTED,
+            sent: MappedPages::new(Use::Read, mapped),
+            received: MappedPages::new(Use::Write, mapped),
             waiting: Queue::default(),
             receiver,
             max_frame,
@@ -186,6 +197,42 @@ impl<M: SharedPage> BridgePort<M> {
         }
     }
 
+    /// Makes the copies of frames that the guest sends. Maps their pages if there are many in a turn
+    /// that is full.
+    pub(super) fn fetch<H: Host<Memory = M>>(
+        &mut self,
+        host: &mut H,
+        buffers: &mut Buffers,
+        copies: &mut [GrantCopy],
+        is_full: bool,
+    ) {
+        if !self.sent.is_empty() {
+            for copy in copies.iter_mut() {
+                self.sent.fetch(buffers, copy);
+            }
+        }
+        if copies.iter().all(|copy| copy.done) {
+            return;
+        }
+        mapped::make_others(copies, |copies| host.fetch(buffers, copies));
+        if is_full && self.accepts(mapped::FEATURE) {
+            self.sent.learn(host, self.receiver.domid, copies);
+        }
+    }
+
+    /// Makes a copy of a frame for the guest if its page is mapped.
+    pub(super) fn deliver_mapped(&self, buffers: &Buffers, copy: &mut GrantCopy) {
+        self.received.deliver(buffers, copy);
+    }
+
+    /// Maps the pages of a full turn's copies of frames for the guest, if there are many. The others are for other
+    /// guests.
+    pub(super) fn learn<H: Host<Memory = M>>(&mut self, host: &mut H, copies: &[GrantCopy]) {
+        if self.accepts(mapped::FEATURE) {
+            self.received.learn(host, self.receiver.domid, copies);
+        }
+    }
+
     /// Writes a response. `copies` are those that were made for the next responses.
     pub(super) fn answer<'a>(
         &mut self,
@@ -287,7 +334,10 @@ impl<M: SharedPage> BridgePort<M> {
         }
         self.waiting.taken(now);
         *work += copies.len();
-        host.deliver(&buffers.memory, copies);
+        for copy in copies.iter_mut() {
+            self.received.deliver(&buffers.memory, copy);
+        }
+        mapped::make_others(copies, |copies| host.deliver(&buffers.memory, copies));
         let mut copies = copies.iter();
         for Answer { part, .. } in answers.iter() {
             self.answer(*part, &mut copies);
@@ -377,7 +427,7 @@ mod tests {
             turn,
             handle,
         };
-        let mut port = BridgePort::attach(receiver, 0, 1514);
+        let mut port = BridgePort::attach(receiver, 0, 1514, &Mapped::default());
         let mut transfer = Transfer::default();
         let own = (BridgeId(0), BridgePortId(0));
         let now = Instant::now();

@@ -8,6 +8,7 @@ use tap::VNET_HEADER;
 use xen_abi::io::netif::{ExtraInfo, RxResponse, TxRequest};
 
 use super::NetFault;
+use super::mapped::Mapped;
 use super::offload::{Checksum, Offload, Segmentation, VnetHeader};
 use super::segments;
 use super::sender::SentFrame;
@@ -262,6 +263,10 @@ pub struct Transfer {
     pub(super) woken: Vec<TurnId>,
     /// Receivers that broke their rings.
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
+    /// Whether the turn ends before there are no more frames.
+    pub(super) full: bool,
+    /// How many pages of frames are mapped.
+    pub(super) mapped: Mapped,
 }
 
 impl Default for Transfer {
@@ -279,6 +284,8 @@ impl Default for Transfer {
             work: 0,
             woken: Vec::new(),
             faults: VecDeque::new(),
+            full: false,
+            mapped: Mapped::default(),
         }
     }
 }

@@ -81,7 +81,8 @@ impl Vif {
         let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
         // A zeroed ring page does not ask for events, so the guest would not send one.
         let waiting = sender.arm(&*receiver.memory);
-        let port = BridgePort::attach(receiver, self.base + PAGE_SIZE, max_frame(identity));
+        let (base, mapped) = (self.base + PAGE_SIZE, &net.transfer.mapped);
+        let port = BridgePort::attach(receiver, base, max_frame(identity), mapped);
         let bridge = &mut net.bridges[self.bridge.0];
         let port = Some(bridge.add_port(port, identity.into()));
         self.started = Some(Started { sender, port });
@@ -124,10 +125,13 @@ impl Vif {
             (None, false) => Most { frames: BATCH, pages: PAGES },
         };
         let taken = sender.take(cx.memory, cx.domid, cx.now, most, transfer)?;
-        let Transfer { buffers, copies, work, .. } = &mut *transfer;
+        transfer.full = taken.frames >= most.frames || transfer.buffers.used() >= most.pages;
+        let Transfer { buffers, copies, work, full, .. } = &mut *transfer;
         if !copies.is_empty() {
             *work += copies.len();
-            cx.host.fetch(&mut buffers.memory, copies);
+            if let Some(port) = bridge.port_mut(own) {
+                port.fetch(cx.host, &mut buffers.memory, copies, *full);
+            }
         }
         let from = End::Port(own);
         let mut passed = 0;
