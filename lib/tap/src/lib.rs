@@ -54,6 +54,11 @@ const _: () = assert!(libc::IFF_NOARP == 0x80);
 const MULTICAST: libc::c_short = 0x1000;
 const _: () = assert!(libc::IFF_MULTICAST == 0x1000);
 
+/// The tap's own MAC address: the one that Linux gives the vifs of netback (`xen-netback/interface.c`).
+/// A bridge without a fixed MAC address takes the lowest of its ports. So it does not change when
+/// `noxsd` is restarted: guests would send to the former address until they hear from dom0.
+const TAP_MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
+
 /// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
@@ -91,6 +96,11 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     request.ifr_name = tap_name;
     ioctl(&socket, libc::SIOCSIFMTU, &mut request)?;
 
+    let mut request = interface("")?;
+    request.ifr_name = tap_name;
+    request.ifr_ifru.ifru_hwaddr = hardware_address(TAP_MAC);
+    ioctl(&socket, libc::SIOCSIFHWADDR, &mut request)?;
+
     let mut request = interface(bridge)?;
     request.ifr_ifru.ifru_ifindex = tap_index;
     ioctl(&socket, SIOCBRADDIF, &mut request)?;
@@ -124,6 +134,15 @@ fn interface(name: &str) -> io::Result<libc::ifreq> {
     Ok(request)
 }
 
+/// Returns a MAC address in the kernel's structure.
+fn hardware_address(mac: [u8; 6]) -> libc::sockaddr {
+    let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
+    for (slot, byte) in address.sa_data.iter_mut().zip(mac) {
+        *slot = byte.cast_signed();
+    }
+    address
+}
+
 /// Lets the kernel pass on frames whose checksums and segmentation are left to do.
 fn set_offloads(tap: &File) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes flags instead of a pointer.
@@ -135,8 +154,8 @@ fn set_offloads(tap: &File) -> io::Result<()> {
 
 fn ioctl(file: &File, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
     // SAFETY: all requests of this module (TUNSETIFF, SIOCGIFINDEX, SIOCGIFMTU, SIOCSIFMTU,
-    // SIOCBRADDIF, SIOCGIFFLAGS, SIOCSIFFLAGS) take a pointer to one `ifreq`, and `request` is a valid, exclusive reference to
-    // one.
+    // SIOCSIFHWADDR, SIOCBRADDIF, SIOCGIFFLAGS, SIOCSIFFLAGS) take a pointer to one `ifreq`, and
+    // `request` is a valid, exclusive reference to one.
     match unsafe { libc::ioctl(file.as_raw_fd(), number, std::ptr::from_mut(request)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),

@@ -3,7 +3,10 @@
 //! killed, and the snapshots of redis.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::fcntl::{FcntlArg, fcntl};
@@ -73,19 +76,65 @@ fn a_read_only_disk_is_not_written() {
     assert!(fs::read(&path).expect("the image can be read").iter().all(|byte| *byte == 0));
 }
 
+/// How often `noxsd` is killed in a row.
+const KILLS: u32 = 100;
+
 #[test]
-fn no_acknowledged_block_is_lost_while_noxsd_is_killed() {
+fn nothing_acknowledged_is_lost_while_noxsd_is_killed_a_hundred_times_under_load() {
     let bed = Bed::new();
     let path = image(&bed, "disk", 4 << 20);
-    let guest = with_disk("blkbench.cfg", &path, "w", "verify qd=16 count=20000 flush=128 run=3");
-    for kill in 1..=20 {
-        // Each time some further blocks are written.
-        guest.wait_for_log(&format!("blkbench: flushed {}\n", kill * 640));
-        restart_noxsd();
-    }
+    let redis = Guest::create("redis.cfg", &[]);
+    let mut counter = Counter::connect();
+    let guest = with_disk("blkbench.cfg", &path, "w", "verify qd=16 count=40000 flush=64 run=3");
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                counter.count();
+            }
+        });
+        for kill in 1..=KILLS {
+            // Each time some further blocks were written.
+            guest.wait_for_log(&format!("blkbench: flushed {}\n", kill * 384));
+            restart_noxsd();
+        }
+        done.store(true, Ordering::Relaxed);
+        client.join().expect("each answer was as expected");
+    });
+    // A lost frame is sent again after 0.2 s, and after twice the time whenever it is lost again.
+    let counted = counter.count();
+    assert!(counted > u64::from(KILLS), "only {counted} commands were answered");
     let log = guest.wait_for_log("blkbench: check:");
-    assert!(log.contains("blkbench: check: blocks=1024 lost=0 torn=0 newest=20000"), "{log}");
+    assert!(log.contains("blkbench: check: blocks=1024 lost=0 torn=0 newest=40000"), "{log}");
     guest.destroy();
+    redis.destroy();
+}
+
+/// A client that counts in redis, over one connection.
+struct Counter {
+    stream: BufReader<TcpStream>,
+    value: u64,
+}
+
+impl Counter {
+    fn connect() -> Self {
+        let stream = Guest::connect("10.0.0.2:6379");
+        Self { stream: BufReader::new(stream), value: 0 }
+    }
+
+    /// Sends several commands at once, and checks that each was carried out once. Returns the count.
+    fn count(&mut self) -> u64 {
+        const COMMANDS: u64 = 16;
+        let request = "INCR counter\r\n".repeat(usize::try_from(COMMANDS).expect("it is small"));
+        self.stream.get_mut().write_all(request.as_bytes()).expect("the connection stays open");
+        for _ in 0..COMMANDS {
+            let mut answer = String::new();
+            self.stream.read_line(&mut answer).expect("the guest answers");
+            self.value += 1;
+            assert_eq!(answer, format!(":{}\r\n", self.value));
+        }
+        self.value
+    }
 }
 
 /// A process that may read a file can lock it for reading, as soon as `noxsd` is killed.

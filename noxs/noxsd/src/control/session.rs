@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use noxs_control::{Attach, ConsoleRole, DomainId, DomainStatus, Refusal, Reply, Request};
+use noxs_control::{
+    Attach, ConsoleRole, DeviceStatus, DomainId, DomainStatus, Refusal, Reply, Request,
+};
 
 use crate::console::{ClientId, Clients, ConsoleLog};
 use crate::domains::{AttachFiles, AttachedAs, DiskFile, Domains};
@@ -172,7 +174,7 @@ fn broken<H: Host>(domains: &Domains<H>) -> Vec<DomainStatus> {
             .map(|device| device.name.len() + device.broken.as_ref().map_or(0, String::len))
             .sum();
         let fixed = size_of::<DomainStatus>();
-        size += fixed + status.devices.len() * size_of_val(&status.devices[..1][0]) + text;
+        size += fixed + status.devices.len() * size_of::<DeviceStatus>() + text;
         size <= STATUS_SIZE
     };
     domains.broken().take_while(fits).collect()

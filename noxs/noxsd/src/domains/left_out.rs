@@ -65,24 +65,28 @@ impl<H: Host> Domains<H> {
         self.left_out.len() < before
     }
 
-    /// Removes a device of a domain that is not served: it will be served without. Returns whether
-    /// there is such a domain.
+    /// Removes a device of a domain that is not served: it will be served without. Forgets the domain
+    /// if that was its last. Returns whether there is such a domain.
     pub(super) fn leave_out_without(&mut self, id: DomainId, device: DeviceNumber) -> bool {
-        let Some(domain) = self.left_out.iter_mut().find(|domain| domain.status.id == id) else {
+        let Some(place) = self.left_out.iter().position(|domain| domain.status.id == id) else {
             return false;
         };
+        let domain = &mut self.left_out[place];
         let name = device.to_string();
         let devices = &domain.status.devices;
         let mut disks =
             devices.iter().filter(|status| matches!(status.counters, DeviceCounters::Vbd(_)));
-        let place = disks.position(|status| status.name == name);
+        let disk = disks.position(|status| status.name == name);
         domain.status.devices.retain(|status| status.name != name);
         if let Some(attach) = &mut domain.waiting {
             attach.remove(device);
         }
         // Closing the file unlocks it.
-        if let Some(place) = place.filter(|place| *place < domain.files.disks.len()) {
-            domain.files.disks.remove(place);
+        if let Some(disk) = disk.filter(|disk| *disk < domain.files.disks.len()) {
+            domain.files.disks.remove(disk);
+        }
+        if domain.status.devices.is_empty() {
+            self.left_out.remove(place);
         }
         true
     }

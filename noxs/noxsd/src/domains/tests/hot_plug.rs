@@ -186,3 +186,14 @@ fn a_broken_device_can_be_detached() {
     assert_eq!(bed.domains.broken().count(), 0);
     assert_eq!(bed.broken(&guest), [None, None]);
 }
+
+#[test]
+fn a_domain_that_is_left_out_is_forgotten_with_its_last_device() {
+    let mut bed = Bed::new();
+    let mut one = attach(1);
+    one.console = None;
+    bed.domains.leave_out(&one, "it crashed noxsd", Vec::new());
+    assert_eq!(bed.domains.broken().map(|status| status.devices.len()).collect::<Vec<_>>(), [1]);
+    bed.detach_device(one.id, DeviceNumber::Vif(0)).unwrap();
+    assert_eq!(bed.domains.broken().count(), 0);
+}
