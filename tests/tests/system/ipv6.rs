@@ -16,8 +16,8 @@ struct Dom0Address(&'static str);
 impl Dom0Address {
     fn new(address: &'static str) -> Self {
         // Without duplicate address detection, which would take a second.
-        let cidr = format!("{address}/64");
-        run("ip", &["-6", "addr", "replace", &cidr, "dev", "xenbr0", "nodad"]).ok();
+        fs::write("/proc/sys/net/ipv6/conf/xenbr0/accept_dad", "0").expect("dom0 has IPv6");
+        run("ip", &["-6", "addr", "add", &format!("{address}/64"), "dev", "xenbr0"]).ok();
         Self(address)
     }
 }
