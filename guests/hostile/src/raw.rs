@@ -15,7 +15,7 @@ use xen_abi::event_channel::{EVTCHNOP_CLOSE, EvtchnClose};
 use xen_abi::hypercall::{HYPERVISOR_EVENT_CHANNEL_OP, HYPERVISOR_MEMORY_OP, HYPERVISOR_SCHED_OP};
 use xen_abi::memory::{
     AddToPhysmap, MemoryReservation, XENMAPSPACE_GRANT_TABLE, XENMEM_ADD_TO_PHYSMAP,
-    XENMEM_DECREASE_RESERVATION,
+    XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP,
 };
 use xen_abi::sched::{SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SchedPoll, SchedShutdown};
 use xen_abi::{DOMID_SELF, PAGE_SIZE};
@@ -138,6 +138,21 @@ pub(crate) fn balloon(gfn: u32) -> i64 {
     // frame number that it points to; both live until the call returns. No Rust object lies in the
     // page, by this function's contract.
     unsafe { call(HYPERVISOR_MEMORY_OP, XENMEM_DECREASE_RESERVATION, (&raw const argument).addr()) }
+}
+
+/// Puts new memory at a frame. Returns Xen's result. Nothing may be at the frame.
+pub(crate) fn populate(gfn: u32) -> i64 {
+    let frame = u64::from(gfn);
+    let argument = MemoryReservation {
+        extent_start: (&raw const frame).expose_provenance() as u64,
+        nr_extents: 1,
+        domid: DOMID_SELF,
+        ..MemoryReservation::default()
+    };
+    // SAFETY: XENMEM_populate_physmap takes a `MemoryReservation`, and only reads it and the frame
+    // number that it points to: a PVH guest is translated, and Xen returns frame numbers to others
+    // only. Both live until the call returns.
+    unsafe { call(HYPERVISOR_MEMORY_OP, XENMEM_POPULATE_PHYSMAP, (&raw const argument).addr()) }
 }
 
 /// Maps the grant table at a frame. Returns Xen's result. No Rust object may lie in the frame.

@@ -2,7 +2,7 @@
 //! Guests that die in the middle of their work, and guests that do not power off.
 
 use crate::Attack::{Answer as Answers, Busy, Die};
-use crate::Outcome::{Ends, GoesOn, Unanswered};
+use crate::Outcome::{Ends, GoesOn, ShutdownFails, Unanswered};
 use crate::{Answer, Case, Death, Work, case};
 
 const CRASHED: crate::Outcome = Ends("crashed");
@@ -27,10 +27,11 @@ pub(crate) const CASES: &[Case] = &[
     case("answer-nothing", Answers(Answer::Nothing), Unanswered),
     case("answer-by-notifying", Answers(Answer::Notify), Unanswered),
     case("answer-wrong-number", Answers(Answer::WrongNumber), Unanswered),
-    case("answer-wrong-status", Answers(Answer::WrongStatus), Unanswered),
+    case("answer-wrong-status", Answers(Answer::WrongStatus), ShutdownFails),
     case("answer-garbage", Answers(Answer::Garbage), Unanswered),
     case("answer-lie", Answers(Answer::Lie), Unanswered),
-    case("answer-page-ballooned", Answers(Answer::BalloonAnswers), Unanswered),
-    case("answer-without-device-page", Answers(Answer::BalloonDevices), Unanswered),
-    case("answer-channel-closed", Answers(Answer::Close), Unanswered),
+    case("answer-page-ballooned", Answers(Answer::BalloonAnswers), ShutdownFails),
+    case("answer-without-device-page", Answers(Answer::BalloonDevices), ShutdownFails),
+    case("answer-channel-closed", Answers(Answer::Close), ShutdownFails),
+    case("answer-generation-garbage", Answers(Answer::Generation), Unanswered),
 ];

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Indices that jump, wrap and run backwards.
 
-use xen_abi::io::console::{IN_CONS, IN_PROD, OUT_CONS, OUT_PROD, OUT_SIZE};
+use xen_abi::io::console::{IN_CONS, IN_PROD, IN_SIZE, OUT_CONS, OUT_PROD, OUT_SIZE};
 use xen_abi::io::ring::{PADDING, REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD};
 
 use crate::Attack::Word;
-use crate::Outcome::{Loses, Works};
+use crate::Outcome::{Loses, LosesWhenTyped, Works};
 use crate::Value::{Add, Set};
 use crate::{Case, Device, Page, case};
 
@@ -17,6 +17,11 @@ const HALF: u32 = 1 << 31;
 const OUT_FULL: u32 = 2049;
 const _: () = assert!(OUT_FULL as usize == OUT_SIZE + 1);
 
+/// One byte farther back than the ring of input holds.
+const IN_BEHIND: u32 = 0u32.wrapping_sub(1025);
+const _: () = assert!(IN_BEHIND.wrapping_neg() as usize == IN_SIZE + 1);
+
+const INPUT: crate::Outcome = LosesWhenTyped("input index of its console");
 const OUTPUT: crate::Outcome = Loses(Device::Console, "output index of its console");
 const TRANSMIT: crate::Outcome = Loses(Device::Vif, "request index of its transmit ring");
 const RECEIVE: crate::Outcome = Loses(Device::Vif, "request index of its receive ring");
@@ -32,6 +37,9 @@ pub(crate) const CASES: &[Case] = &[
     case("console-consumer-backwards", Word(Page::Console, OUT_CONS, Add(BACK)), Works),
     case("console-input-consumer-jumps", Word(Page::Console, IN_CONS, Add(HALF)), Works),
     case("console-input-producer-jumps", Word(Page::Console, IN_PROD, Add(HALF)), Works),
+    case("console-input-consumer-ahead", Word(Page::Console, IN_CONS, Add(1)), INPUT),
+    case("console-input-consumer-far", Word(Page::Console, IN_CONS, Add(HALF)), INPUT),
+    case("console-input-consumer-behind", Word(Page::Console, IN_CONS, Add(IN_BEHIND)), INPUT),
     case("transmit-one-too-many", Word(Page::Transmit, REQ_PROD, Add(257)), TRANSMIT),
     case("transmit-jump", Word(Page::Transmit, REQ_PROD, Add(0x4000_0000)), TRANSMIT),
     case("transmit-half", Word(Page::Transmit, REQ_PROD, Add(HALF)), TRANSMIT),

@@ -16,6 +16,7 @@ extern crate std;
 mod disks;
 mod ends;
 mod frames;
+mod hot;
 mod indices;
 mod pages;
 mod races;
@@ -79,6 +80,18 @@ pub enum Outcome {
     GoesOn,
     /// A command that asks the guest to power off fails at its deadline.
     Unanswered,
+    /// A command that asks the guest to power off fails at once.
+    ShutdownFails,
+    /// The guest loses its console, for a reason that contains this text, when a client types.
+    LosesWhenTyped(&'static str),
+    /// A command that adds a device fails at once, and nothing of the device is left.
+    AttachFails,
+    /// A command that adds a device fails at its deadline, and nothing of the device is left.
+    AttachUnanswered,
+    /// Commands that add and remove a device believe the guest that it has taken and released it.
+    AttachBelieved,
+    /// The vif and the first disk are removed without asking the guest, which goes on using them.
+    DetachedByForce,
 }
 
 /// A device of the guest.
@@ -322,6 +335,9 @@ pub enum Answer {
     BalloonDevices,
     /// It closes its end of the event channel.
     Close,
+    /// It puts memory of its own in the place of the device page, and changes the page's generation
+    /// for ever.
+    Generation,
 }
 
 /// Sectors of each disk: 1 MiB.
@@ -339,8 +355,15 @@ pub const fn content(offset: u64) -> u8 {
 }
 
 /// The tables.
-const FAMILIES: [&[Case]; 6] =
-    [indices::CASES, frames::CASES, disks::CASES, races::CASES, pages::CASES, ends::CASES];
+const FAMILIES: [&[Case]; 7] = [
+    indices::CASES,
+    frames::CASES,
+    disks::CASES,
+    races::CASES,
+    pages::CASES,
+    ends::CASES,
+    hot::CASES,
+];
 
 /// Returns all cases.
 pub fn cases() -> impl Iterator<Item = &'static Case> {

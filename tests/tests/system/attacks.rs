@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use attacks::{Case, DISK_SECTORS, Outcome, SCRATCH};
 use serde_json::Value;
@@ -122,6 +123,12 @@ impl Neighbours {
         self.ask(&[b"SET", &key, &value], b"+OK\r\n");
         self.ask(&[b"GET", &key], &string(&value));
         self.ask(&[b"SAVE"], b"+OK\r\n");
+    }
+
+    /// Takes an address, which no guest may have, and releases it.
+    fn take_address(&self, address: &str) {
+        chaos(&["network-attach", &self.redis.name, address]).ok();
+        chaos(&["network-detach", &self.redis.name, "1"]).ok();
     }
 
     /// Checks that they are as they were, and alone.
@@ -252,14 +259,94 @@ fn decided(case: &Case, guest: &Guest, neighbours: &mut Neighbours) -> bool {
             neighbours.work();
             assert_eq!(broken(guest), []);
         }
-        Outcome::Unanswered => {
+        Outcome::Unanswered | Outcome::ShutdownFails => {
             until(&mut || line(guest, "attack: no answer").is_some());
-            let asked = chaos(&["shutdown", "--wait", "--timeout", "1", &guest.name]);
-            assert!(asked.code.is_some_and(|code| code != 0), "{asked:?}");
+            let asked = ["shutdown", "--wait", "--timeout", "1", &guest.name];
+            fails(&asked, guest, case.outcome == Outcome::Unanswered);
             assert!(guest.listed().is_some(), "it does not power off");
+        }
+        Outcome::LosesWhenTyped(reason) => {
+            until(&mut || done().is_some());
+            assert_eq!(broken(guest), []);
+            let mut client = type_into(guest);
+            until(&mut || !broken(guest).is_empty());
+            let lost = broken(guest);
+            assert!(lost.len() == 1 && lost[0].0 == "console", "{lost:?}");
+            assert!(lost[0].1.contains(reason), "{lost:?}");
+            client.wait().expect("the client ends with the console");
+        }
+        Outcome::AttachFails | Outcome::AttachUnanswered => {
+            let is_ready = || line(guest, "attack: no answer").or_else(done).is_some();
+            until(&mut || is_ready());
+            fails(&attach_third(&guest.name), guest, case.outcome == Outcome::AttachUnanswered);
+            assert_eq!(listed(guest, "network-list"), 1);
+            neighbours.take_address(THIRD);
+            assert_eq!(broken(guest), []);
+        }
+        Outcome::AttachBelieved => {
+            until(&mut || line(guest, "attack: no answer").is_some());
+            chaos(&attach_third(&guest.name)).ok();
+            assert_eq!(listed(guest, "network-list"), 2);
+            chaos(&["network-detach", &guest.name, "1"]).ok();
+            assert_eq!(listed(guest, "network-list"), 1);
+            neighbours.take_address(THIRD);
+            assert_eq!(broken(guest), []);
+        }
+        Outcome::DetachedByForce => {
+            until(&mut || line(guest, "attack: busy").is_some());
+            neighbours.work();
+            chaos(&["network-detach", "--force", &guest.name, "0"]).ok();
+            chaos(&["block-detach", "--force", &guest.name, "xvda"]).ok();
+            assert_eq!((listed(guest, "network-list"), listed(guest, "block-list")), (0, 1));
+            neighbours.work();
+            neighbours.take_address(OWN);
+            assert_eq!(broken(guest), []);
         }
     }
     unnamed
+}
+
+/// The address of a vif that a guest of a case gets, and that of the one it has.
+const THIRD: &str = "ip=10.0.0.99/24";
+const OWN: &str = "ip=10.0.0.66/24";
+
+/// Returns the command that adds a vif.
+fn attach_third(guest: &str) -> [&str; 5] {
+    ["network-attach", "--timeout", "1", guest, THIRD]
+}
+
+/// Checks that a command with a time-out of a second fails and names the guest: at its deadline, or at
+/// once.
+fn fails(command: &[&str], guest: &Guest, at_deadline: bool) {
+    let began = Instant::now();
+    let ran = chaos(command);
+    let took = began.elapsed();
+    ran.clone().refused(if at_deadline { 5 } else { 1 }, &[]);
+    let names = [guest.name.clone(), format!("domain {}", guest.domid)];
+    assert!(names.iter().any(|name| ran.stderr.contains(name)), "{ran:?}");
+    assert!(!at_deadline || took >= Duration::from_secs(1), "{took:?}: {ran:?}");
+    // An emulated machine takes its time; without a deadline it would be for ever.
+    assert!(took < Duration::from_secs(60), "{took:?}: {ran:?}");
+}
+
+/// Returns how many devices a command lists.
+fn listed(guest: &Guest, command: &str) -> usize {
+    let listed = chaos(&[command, "--json", &guest.name]).json();
+    listed.as_array().expect("a list of devices").len()
+}
+
+/// Starts a client that types into the guest's console.
+fn type_into(guest: &Guest) -> Child {
+    let mut client = Command::new("chaos")
+        .args(["console", &guest.name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chaos can be started");
+    let input = client.stdin.as_mut().expect("stdin is a pipe");
+    input.write_all(b"typed\n").expect("it is read");
+    client
 }
 
 /// Runs a case and checks that no other guest has noticed. Returns as [`decided`].

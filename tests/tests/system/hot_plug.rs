@@ -194,6 +194,27 @@ fn a_guest_that_does_not_answer_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn a_guest_that_waits_for_a_lost_disk_gets_an_error_when_the_disk_is_removed() {
+    let bed = Bed::new();
+    let path = image(&bed, "disk");
+    let cmdline = "cmdline='verify hot=1 count=100000000'";
+    let guest = Guest::create("blkbench.cfg", &["disk=[]", cmdline]);
+    chaos(&["block-attach", "blkbench", &format!("{path},raw,xvda,w")]).ok();
+    guest.wait_for_log("blkbench: flushed");
+    // A restarted noxsd finds another file, and answers none of the requests in flight.
+    fs::rename(&path, format!("{path}.moved")).expect("the image can be moved");
+    image(&bed, "disk");
+    restart_noxsd();
+    assert_eq!(disks("blkbench")[0]["state"], "broken");
+    // The guest does not look at changes meanwhile.
+    chaos(&["block-detach", "blkbench", "xvda"]).ok();
+    assert_eq!(disks("blkbench").len(), 0);
+    guest.wait_for_log("or is gone");
+    guest.destroy();
+    bed.assert_empty("after the guest is destroyed");
+}
+
+#[test]
 fn redis_saves_to_a_disk_that_is_added() {
     let bed = Bed::new();
     let path = image(&bed, "disk");

@@ -97,6 +97,11 @@ pub(super) fn answer(guest: &Guest, machine: &Machine, answer: Answer) -> ! {
     match answer {
         Answer::BalloonAnswers => _ = raw::balloon(gfn(machine, guest, Page::Answers)),
         Answer::BalloonDevices => _ = raw::balloon(gfn(machine, guest, Page::Devices)),
+        Answer::Generation => {
+            let gfn = gfn(machine, guest, Page::Devices);
+            let results = (raw::balloon(gfn), raw::populate(gfn));
+            assert_eq!(results, (1, 1), "hostile: the device page cannot be replaced");
+        }
         Answer::Close => _ = raw::close(machine.port(guest, Channel::Power)),
         _ => {}
     }
@@ -114,6 +119,9 @@ pub(super) fn answer(guest: &Guest, machine: &Machine, answer: Answer) -> ! {
             machine.answers.store(STATUS, status);
             machine.answers.store(NUMBER, number);
             power.notify();
+        }
+        if answer == Answer::Generation {
+            machine.device_page.store(header::GENERATION, round.wrapping_mul(0x9e37_79b9));
         }
         if answer == Answer::Notify {
             (0..50).for_each(|_| power.notify());

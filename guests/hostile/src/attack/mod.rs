@@ -13,7 +13,7 @@ mod ring;
 use core::time::Duration;
 
 use attacks::{Attack, Case, Channel, Device, Grant, Outcome, Page, Value};
-use unikernel::{Guest, Port, println, wait};
+use unikernel::{Guest, Instant, Port, println, wait};
 use xen_abi::PAGE_SIZE;
 use xen_abi::io::netif::{NETIF_RSP_NULL, RxRequest};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF};
@@ -92,6 +92,11 @@ fn finish(machine: &mut Machine, case: &Case, Refused { refused, count }: Refuse
     match broken {
         None => println!("attack: done, {refused} of {count} refused, all works"),
         Some(broken) => println!("attack: done, {refused} of {count} refused, {broken} fails"),
+    }
+    if let Attack::Close(_) = case.attack {
+        loop {
+            raw::sleep(Instant::now() + SETTLED);
+        }
     }
     idle()
 }

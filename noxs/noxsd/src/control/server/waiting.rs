@@ -18,7 +18,7 @@ use crate::host::Host;
 #[derive(Debug)]
 pub(super) struct Waiting {
     key: usize,
-    /// Tells its client from a later one with the same key.
+    /// Distinguishes its client from a later one with the same key.
     number: u64,
     request: Request,
     files: Vec<OwnedFd>,
