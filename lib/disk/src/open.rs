@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use rustix::fs::{FileType, fstat, stat};
 
 use crate::error::DiskError;
@@ -33,7 +33,8 @@ pub struct Discard {
 /// An open file or block device that can be a guest's disk.
 #[derive(Debug)]
 pub struct OpenDisk {
-    /// The descriptor, open for reading, and for writing unless the disk is read-only.
+    /// The descriptor, open for reading, and for writing unless the disk is read-only. Without
+    /// `O_NONBLOCK`.
     pub file: File,
     /// What was opened.
     pub identity: Identity,
@@ -91,6 +92,10 @@ impl OpenDisk {
         let status = fstat(&file).map_err(|errno| failed(errno.into()))?;
         let identity = Identity::of(&status)
             .ok_or_else(|| DiskError::Kind { path: path.to_owned(), found: "of another kind" })?;
+        // `O_NONBLOCK` was for the open only: reads and writes would fail with EAGAIN where the
+        // storage cannot say whether it has to wait (Linux `io_rw_init_file`; dm-crypt, dm-thin).
+        // No other flag that `F_SETFL` changes is set.
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| failed(errno.into()))?;
         let size = match identity {
             Identity::File { .. } => u64::try_from(status.st_size).unwrap_or(0),
             Identity::BlockDevice { .. } => file.seek(SeekFrom::End(0)).map_err(failed)?,
@@ -223,9 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn the_descriptor_waits_for_reads_and_writes() {
+        for read_only in [true, false] {
+            let disk = OpenDisk::open(file(512).path(), read_only).unwrap();
+            let flags = OFlag::from_bits_retain(fcntl(&disk.file, FcntlArg::F_GETFL).unwrap());
+            let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR };
+            assert_eq!(flags & (OFlag::O_ACCMODE | OFlag::O_NONBLOCK), access, "{flags:?}");
+        }
+    }
+
+    #[test]
     fn the_descriptor_is_not_passed_to_programs() {
         let disk = OpenDisk::open(file(512).path(), false).unwrap();
-        let flags = nix::fcntl::fcntl(&disk.file, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        let flags = fcntl(&disk.file, FcntlArg::F_GETFD).unwrap();
         assert_ne!(flags & libc::FD_CLOEXEC, 0, "descriptor {}", disk.file.as_raw_fd());
     }
 }

@@ -76,6 +76,12 @@ impl Image {
         if !is_open || flags.contains(OFlag::O_APPEND) {
             return Err(invalid("is not open as the guest may use it"));
         }
+        if flags.contains(OFlag::O_NONBLOCK) {
+            // An older chaos passes such descriptors. io_uring would answer EAGAIN where the storage
+            // cannot say whether it has to wait (Linux `io_rw_init_file`; dm-crypt, dm-thin).
+            fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))
+                .map_err(|errno| system("inspect")(errno.into()))?;
+        }
         let size = geometry.sectors * u64::from(Geometry::SECTOR);
         if file.seek(SeekFrom::End(0)).map_err(system("inspect"))? < size {
             return Err(invalid("has become smaller"));
@@ -93,5 +99,33 @@ impl Image {
         }
         let (geometry, discard, identity) = (*geometry, *discard, *identity);
         Ok(Self { file: Arc::new(file), path: path.as_str().into(), identity, geometry, discard })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_of_an_older_chaos_waits_for_reads_and_writes() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        image.as_file().set_len(512).unwrap();
+        let geometry =
+            Geometry { sectors: 1, sector_size: 512, physical_sector_size: 512, read_only: false };
+        let request = DiskImage {
+            path: "/disk".to_owned(),
+            identity: DiskIdentity::BlockDevice { number: 1 },
+            geometry,
+            discard: None,
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let file = options.open(image.path()).unwrap();
+        let image = Image::new(&request, file).unwrap();
+        let flags = OFlag::from_bits_retain(fcntl(&image.file, FcntlArg::F_GETFL).unwrap());
+        assert_eq!(flags & (OFlag::O_ACCMODE | OFlag::O_NONBLOCK), OFlag::O_RDWR, "{flags:?}");
     }
 }
