@@ -14,7 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use noxs::{Backend, Console, Device, DevicePage, DeviceState, MacAddr, Ring};
 use noxsd::net::frame::{FrameFacts, Payload};
 use noxsd::net::rules::GuestRules;
-use noxsd::net::switch::{BridgePortId, End, Switch};
+use noxsd::net::switch::{BridgePortId, End, PortAddresses, Switch};
 
 const CONFIG: &str = include_str!("../../guests/redis/redis.cfg");
 
@@ -63,7 +63,8 @@ fn switch(c: &mut Criterion) {
     let mut switch = Switch::default();
     for number in 0..PORTS {
         let address = Ipv4Addr::from(0x0a01_0000 + number);
-        switch.add(BridgePortId(number), mac(number), Some(address)).expect("addresses differ");
+        let addresses = PortAddresses::new(mac(number), Some(address));
+        switch.add(BridgePortId(number), addresses).expect("addresses differ");
     }
     let payload = Payload::Ipv4 { source: Ipv4Addr::from(0x0a01_0001), protocol: 6 };
     let facts = FrameFacts { destination: mac(PORTS / 2), source: mac(1), payload };
@@ -72,7 +73,8 @@ fn switch(c: &mut Criterion) {
     frame[6..12].copy_from_slice(&facts.source.0);
     let header = [8, 0, 0x45, 0, 5, 220, 0, 0, 0, 0, 64, 6, 0, 0, 10, 1, 0, 1];
     frame[12..30].copy_from_slice(&header);
-    let mut rules = GuestRules::new(facts.source, Some(Ipv4Addr::from(0x0a01_0001)));
+    let mut rules =
+        GuestRules::new(PortAddresses::new(facts.source, Some(Ipv4Addr::from(0x0a01_0001))));
     c.bench_function("switch rules (IPv4)", |b| {
         b.iter(|| {
             let frame = black_box(&frame[..]);

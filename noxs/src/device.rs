@@ -2,7 +2,7 @@
 //! The devices that a page can list.
 
 use core::fmt;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 use crate::codec::{self, PageBytes};
@@ -138,8 +138,10 @@ pub struct Vif {
     pub mac: MacAddr,
     /// The largest IP packet in bytes.
     pub mtu: u16,
-    /// The address that dom0 assigns to the guest, if any.
+    /// The IPv4 address that dom0 assigns to the guest, if any.
     pub ipv4: Option<Ipv4Config>,
+    /// The IPv6 address that dom0 assigns to the guest, if any.
+    pub ipv6: Option<Ipv6Config>,
     /// What the guest may send beyond plain frames of at most one page.
     pub features: VifFeatures,
 }
@@ -236,9 +238,45 @@ pub struct Ipv4Config {
     pub gateway: Option<Ipv4Addr>,
 }
 
+/// An IPv6 address, its network and the gateway to other networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipv6Config {
+    /// The interface's address.
+    pub address: Ipv6Addr,
+    /// Length of the network prefix in bits, at most 128.
+    pub prefix: u8,
+    /// The gateway to other networks, if any: in this network, or with a link-local address.
+    pub gateway: Option<Ipv6Addr>,
+}
+
+impl Ipv6Config {
+    fn encode(self, page: &mut [u8], at: usize) {
+        let gateway = self.gateway.unwrap_or(Ipv6Addr::UNSPECIFIED);
+        codec::put(page, at + entry::vif_ipv6::ADDRESS, &self.address.octets());
+        codec::put(page, at + entry::vif_ipv6::GATEWAY, &gateway.octets());
+        codec::put(page, at + entry::SPECIFIC + entry::vif::IPV6_PREFIX, &[self.prefix]);
+    }
+
+    /// Returns `None` if the prefix is too long, and `Some(None)` if there is no address.
+    #[allow(clippy::option_option, reason = "an invalid prefix differs from a missing address")]
+    fn decode(page: &PageBytes, at: usize) -> Option<Option<Self>> {
+        let address = Ipv6Addr::from(codec::bytes::<16>(page, at + entry::vif_ipv6::ADDRESS));
+        let gateway = Ipv6Addr::from(codec::bytes::<16>(page, at + entry::vif_ipv6::GATEWAY));
+        let [prefix] = codec::bytes::<1>(page, at + entry::SPECIFIC + entry::vif::IPV6_PREFIX);
+        if address.is_unspecified() {
+            return Some(None);
+        }
+        let gateway = (!gateway.is_unspecified()).then_some(gateway);
+        (prefix <= 128).then_some(Some(Self { address, prefix, gateway }))
+    }
+}
+
 impl Vif {
     pub(crate) fn encode(&self, page: &mut [u8], at: usize) {
         self.backend.encode(DeviceKind::Vif, page, at);
+        if let Some(ipv6) = self.ipv6 {
+            ipv6.encode(page, at);
+        }
         let at = at + entry::SPECIFIC;
         codec::put(page, at + entry::vif::MAC, &self.mac.0);
         codec::put_u16(page, at + entry::vif::MTU, self.mtu);
@@ -253,6 +291,7 @@ impl Vif {
 
     pub(crate) fn decode(page: &PageBytes, at: usize) -> Option<Self> {
         let backend = Backend::decode(page, at)?;
+        let ipv6 = Ipv6Config::decode(page, at)?;
         let at = at + entry::SPECIFIC;
         let address = Ipv4Addr::from(codec::bytes::<4>(page, at + entry::vif::IPV4));
         let gateway = Ipv4Addr::from(codec::bytes::<4>(page, at + entry::vif::GATEWAY));
@@ -270,6 +309,7 @@ impl Vif {
             mac: MacAddr(codec::bytes(page, at + entry::vif::MAC)),
             mtu: codec::get_u16(page, at + entry::vif::MTU),
             ipv4,
+            ipv6,
             features: VifFeatures(codec::get_u32(page, at + entry::vif::FEATURES)),
         })
     }

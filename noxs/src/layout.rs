@@ -15,7 +15,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"noxs");
 pub const VERSION_MAJOR: u16 = 1;
 
 /// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
-pub const VERSION_MINOR: u16 = 2;
+pub const VERSION_MINOR: u16 = 3;
 
 /// The ELF note by which a kernel says that it reads the device page. Its owner is [`OWNER`](note::OWNER)
 /// and its type [`VERSION`](note::VERSION).
@@ -105,8 +105,21 @@ pub mod entry {
         pub const GATEWAY: usize = 12;
         /// u8: prefix length of the address, 0 to 32.
         pub const PREFIX: usize = 16;
+        /// u8: prefix length of the IPv6 address, 0 to 128.
+        pub const IPV6_PREFIX: usize = 17;
         /// u32: features that the backend supports, see [`Vif::features`](crate::Vif).
         pub const FEATURES: usize = 20;
+    }
+
+    /// Offsets of the IPv6 addresses of a vif, relative to the entry. They take the place of two ring
+    /// slots that a vif does not use.
+    pub mod vif_ipv6 {
+        use super::{RING_SIZE, RINGS};
+
+        /// 16 bytes: IPv6 address in network order; `::` if dom0 assigns none.
+        pub const ADDRESS: usize = RINGS + 2 * RING_SIZE;
+        /// 16 bytes: IPv6 gateway in network order; `::` if there is none.
+        pub const GATEWAY: usize = RINGS + 3 * RING_SIZE;
     }
 
     /// Offsets in the specific part of a vbd, relative to [`SPECIFIC`]. The names in quotes are those
@@ -172,4 +185,5 @@ const _: () = assert!(MAX_ENTRIES == 31);
 const _: () = assert!(header::SIZE + MAX_ENTRIES * entry::SIZE <= PAGE_SIZE);
 const _: () = assert!(entry::RINGS + entry::MAX_RINGS * entry::RING_SIZE == entry::SPECIFIC);
 const _: () = assert!(entry::SPECIFIC + entry::vif::FEATURES + 4 <= entry::SIZE);
+const _: () = assert!(entry::vif_ipv6::GATEWAY + 16 == entry::SPECIFIC);
 const _: () = assert!(entry::SPECIFIC + entry::vbd::INDIRECT_SEGMENTS + 2 <= entry::SIZE);

@@ -24,6 +24,7 @@ extern crate std;
 
 mod codec;
 mod device;
+pub mod eui64;
 mod features;
 pub mod layout;
 mod page;
@@ -31,7 +32,7 @@ pub mod shared;
 mod sysctl;
 
 pub use device::{
-    Backend, Console, DeviceKind, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
+    Backend, Console, DeviceKind, DeviceState, Discard, Geometry, Ipv4Config, Ipv6Config, MacAddr,
     MacAddrError, Ring, Vbd, Vif,
 };
 pub use features::VifFeatures;

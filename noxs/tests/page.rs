@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Tests the writer against the reader, and the reader against arbitrary bytes.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use noxs::{
-    Backend, Console, Device, DevicePage, DeviceState, Discard, Geometry, Ipv4Config, MacAddr,
-    Overlay, PAGE_SIZE, PageError, Request, Ring, Vbd, Vif, VifFeatures, layout,
+    Backend, Console, Device, DevicePage, DeviceState, Discard, Geometry, Ipv4Config, Ipv6Config,
+    MacAddr, Overlay, PAGE_SIZE, PageError, Request, Ring, Vbd, Vif, VifFeatures, layout,
 };
 use proptest::prelude::*;
 
@@ -34,6 +34,15 @@ fn ipv4() -> impl Strategy<Value = Ipv4Config> {
     })
 }
 
+fn ipv6() -> impl Strategy<Value = Ipv6Config> {
+    let given = |n: u128| (n != 0).then(|| Ipv6Addr::from(n));
+    (1u128.., 0u8..=128, any::<u128>()).prop_map(move |(address, prefix, gateway)| Ipv6Config {
+        address: address.into(),
+        prefix,
+        gateway: given(gateway),
+    })
+}
+
 fn geometry() -> impl Strategy<Value = Geometry> {
     (0..=u64::MAX / 8, 9..=12u32, 0..=8u32, any::<bool>()).prop_map(
         |(sectors, log, physical, read_only)| Geometry {
@@ -54,14 +63,15 @@ fn discard() -> impl Strategy<Value = Discard> {
 }
 
 fn device() -> impl Strategy<Value = Device> {
-    let vif = (backend(), any::<[u8; 6]>(), any::<u16>(), prop::option::of(ipv4()), any::<u32>());
+    let addresses = (prop::option::of(ipv4()), prop::option::of(ipv6()));
+    let vif = (backend(), any::<[u8; 6]>(), any::<u16>(), addresses, any::<u32>());
     let discard = prop::option::of(discard());
     let vbd = (backend(), geometry(), any::<bool>(), any::<bool>(), discard, any::<u16>());
     prop_oneof![
         backend().prop_map(|backend| Device::Console(Console { backend })),
-        vif.prop_map(|(backend, mac, mtu, ipv4, features)| {
+        vif.prop_map(|(backend, mac, mtu, (ipv4, ipv6), features)| {
             let features = VifFeatures(features);
-            Device::Vif(Vif { backend, mac: MacAddr(mac), mtu, ipv4, features })
+            Device::Vif(Vif { backend, mac: MacAddr(mac), mtu, ipv4, ipv6, features })
         }),
         vbd.prop_map(|(backend, geometry, flush, barrier, discard, indirect_segments)| {
             Device::Vbd(Vbd { backend, geometry, flush, barrier, discard, indirect_segments })
@@ -126,6 +136,7 @@ proptest! {
         if let Ok(read) = DevicePage::decode(&bytes) {
             prop_assert!(read.devices().count() <= noxs::MAX_DEVICES);
             prop_assert!(read.vifs().all(|vif| vif.ipv4.is_none_or(|ipv4| ipv4.prefix <= 32)));
+            prop_assert!(read.vifs().all(|vif| vif.ipv6.is_none_or(|ipv6| ipv6.prefix <= 128)));
         }
     }
 }
@@ -146,6 +157,7 @@ fn vif_page() -> [u8; PAGE_SIZE] {
         mac: MacAddr([0; 6]),
         mtu: 1500,
         ipv4: Some(ipv4),
+        ipv6: None,
         features: VifFeatures::NONE,
     };
     let mut page = DevicePage::default();
@@ -174,6 +186,29 @@ fn each_invalid_value_has_its_own_error() {
         bytes[at] = value;
         assert_eq!(DevicePage::decode(&bytes), Err(error), "byte {at} = {value}");
     }
+}
+
+/// An IPv6 address is where version 1.2 had bytes of unused ring slots and a reserved one, and
+/// changes no other byte: an older reader finds the vif as it was.
+#[test]
+fn an_ipv6_address_only_uses_bytes_that_were_reserved() {
+    let plain = vif_page();
+    let mut page = DevicePage::decode(&plain).unwrap();
+    let Some(Device::Vif(mut vif)) = page.devices().next().copied() else { panic!("{page:?}") };
+    let [address, gateway] = [1, 2].map(|last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
+    vif.ipv6 = Some(Ipv6Config { address, prefix: 64, gateway: Some(gateway) });
+    page = DevicePage::default();
+    page.add(Device::Vif(vif)).unwrap();
+    let bytes = page.encode();
+    assert_eq!(DevicePage::decode(&bytes), Ok(page));
+    let entry = layout::header::SIZE;
+    let mut expected = plain;
+    expected[entry + 48..entry + 64].copy_from_slice(&address.octets());
+    expected[entry + 64..entry + 80].copy_from_slice(&gateway.octets());
+    expected[entry + 97] = 64;
+    assert_eq!(bytes, expected);
+    expected[entry + 97] = 129;
+    assert_eq!(DevicePage::decode(&expected), Err(PageError::Entry { slot: 0 }));
 }
 
 /// Returns a page with a disk of 8 MiB that can do everything.
@@ -273,7 +308,7 @@ fn a_page_takes_as_many_vifs_as_a_guest_can_have() {
         rings: [Ring::default(); 2],
     };
     let (mac, features) = (MacAddr([0, 0x16, 0x3e, 0, 0, 1]), VifFeatures::NONE);
-    let vif = Device::Vif(Vif { backend, mac, mtu: 1500, ipv4: None, features });
+    let vif = Device::Vif(Vif { backend, mac, mtu: 1500, ipv4: None, ipv6: None, features });
     let mut page = DevicePage::new(1, [0; 16]);
     for _ in 0..noxs::MAX_VIFS {
         page.add(vif).unwrap();

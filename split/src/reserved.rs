@@ -5,9 +5,12 @@
 //! them to the first one that asks. A user other than root could ask all the time, until the guest
 //! of another user ends.
 
+use std::net::Ipv6Addr;
+
 use chaos::config::{DomainConfig, VifConfig};
 use chaos::guests;
 use chaos::records::{Record, RecordError, Records};
+use noxs::eui64;
 use noxs_control::VifAddress;
 
 use crate::members::MemberRefusal;
@@ -48,7 +51,13 @@ fn shared(config: &DomainConfig, record: &Record) -> Option<VifAddress> {
         let mac = guests::fixed_mac(vif).filter(|mac| guests::fixed_mac(other) == Some(*mac));
         let address = |vif: &VifConfig| vif.ip.as_ref().map(|ip| ip.address);
         let ipv4 = address(vif).filter(|ipv4| address(other) == Some(*ipv4));
-        ipv4.map(VifAddress::Ipv4).or(mac.map(VifAddress::Mac))
+        // An address that is derived from a MAC address belongs to the guest that has it.
+        let is_others = |ipv6: &Ipv6Addr| {
+            other.ip6.is_some_and(|ip| ip.address == *ipv6)
+                || eui64::mac(*ipv6).is_some_and(|mac| guests::fixed_mac(other) == Some(mac))
+        };
+        let ipv6 = vif.ip6.map(|ip| ip.address).filter(is_others);
+        ipv4.map(VifAddress::Ipv4).or(ipv6.map(VifAddress::Ipv6)).or(mac.map(VifAddress::Mac))
     };
     let others = &record.config.vifs;
     config.vifs.iter().flat_map(|vif| others.iter().map(move |other| (vif, other))).find_map(of_vif)
@@ -81,7 +90,8 @@ mod tests {
         };
         let ip = "'bridge=b,ip=10.0.0.5/24'";
         assert_eq!(found(ip, |_| true), None);
-        let web = config("web", "'bridge=b,ip=10.0.0.5/24,mac=00:16:3e:00:00:05'");
+        let addresses = "ip=10.0.0.5/24 2001:db8::5/64,mac=00:16:3e:00:00:05";
+        let web = config("web", &format!("'bridge=b,{addresses}'"));
         records.record_restart(&Record::new(DomId(3), DomainHandle([1; 16]), web)).unwrap();
         let ipv4 = Some(VifAddress::Ipv4(Ipv4Addr::new(10, 0, 0, 5)));
         assert_eq!(found(ip, |_| true), ipv4);
@@ -97,6 +107,12 @@ mod tests {
         let own = found("'bridge=b,ip=11.0.0.5/24,mac=00:16:3e:00:00:06'", |_| true);
         assert_eq!(own, None, "no address is derived");
         assert_eq!(found("'bridge=c,ip=10.0.0.5/24'", |_| true), None, "another bridge");
+        for ipv6 in ["2001:db8::5", "2001:db8:7::216:3eff:fe00:5"] {
+            let address = Some(VifAddress::Ipv6(ipv6.parse().unwrap()));
+            assert_eq!(found(&format!("'bridge=b,ip={ipv6}/64'"), |_| true), address);
+        }
+        assert_eq!(found("'bridge=b,ip=2001:db8::6/64'", |_| true), None);
+        assert_eq!(found("'bridge=c,ip=10.0.0.5/24 2001:db8::5/64'", |_| true), None, "elsewhere");
         assert_eq!(found("'bridge=b'", |_| true), None);
         assert_eq!(found("", |_| true), None);
         records.drop_restart("web").unwrap();

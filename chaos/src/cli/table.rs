@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use chaos::config::{ConfigError, ConfigErrors};
+use chaos::config::{ConfigError, ConfigErrors, vif_label};
 use chaos::escape;
 use chaos::guests::{ListedDisk, ListedGuest, ListedGuestVif};
 use chaos::request::FlavourStatus;
@@ -175,7 +175,11 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
             let _ = writeln!(
                 text,
                 "  {}",
-                escape::line(&format!("{} is broken: {}", device.device, device.reason))
+                escape::line(&format!(
+                    "{} is broken: {}",
+                    label(guest, &device.device),
+                    device.reason
+                ))
             );
         }
         if let Some(fault) = &guest.fault {
@@ -185,16 +189,16 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
     text
 }
 
-/// Returns the table of the vifs of guests, with the columns of xl.
+/// Returns the table of the vifs of guests, with the columns of xl and the name.
 pub(crate) fn vifs(vifs: &[ListedGuestVif]) -> String {
     let mut text = format!(
-        "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {}\n",
-        "Idx", "BE", "MAC", "handle", "state", "evt-ch", "tx-", "rx-ring-ref", "bridge"
+        "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {:<15} {}\n",
+        "Idx", "BE", "MAC", "handle", "state", "evt-ch", "tx-", "rx-ring-ref", "bridge", "vifname"
     );
     for vif in vifs {
         let _ = writeln!(
             text,
-            "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {}",
+            "{:<3} {:<2} {:<17} {:<6} {:<5} {:<6} {:>5}/{:<11} {:<15} {}",
             vif.devid,
             vif.backend_domid,
             vif.mac.as_deref().unwrap_or("-"),
@@ -203,7 +207,8 @@ pub(crate) fn vifs(vifs: &[ListedGuestVif]) -> String {
             vif.event_channel.map_or_else(|| "-".to_owned(), |port| port.to_string()),
             vif.tx_ring,
             vif.rx_ring,
-            escape::line(&vif.bridge)
+            escape::line(&vif.bridge),
+            vif.vifname.as_deref().map_or("-".into(), escape::line)
         );
     }
     text
@@ -232,6 +237,16 @@ pub(crate) fn disks(disks: &[ListedDisk]) -> String {
     text
 }
 
+/// Returns a device with the name that its user has given it, if it is a vif with one.
+fn label(guest: &ListedGuest, device: &str) -> String {
+    let number = device.strip_prefix("vif").and_then(|number| number.parse::<usize>().ok());
+    let vif = number.and_then(|number| Some((number, guest.vifs.get(number)?)));
+    match vif {
+        Some((number, vif)) => vif_label(number, vif.name.as_deref()),
+        None => device.to_owned(),
+    }
+}
+
 /// Returns a duration in the largest unit that fits, as docker shows it.
 fn age(ms: u64) -> String {
     let seconds = ms / 1000;
@@ -245,13 +260,12 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chaos::guests::{BrokenDevice, GuestState};
+    use chaos::guests::{BrokenDevice, GuestState, ListedVif};
 
     use super::*;
 
-    #[test]
-    fn text_from_elsewhere_adds_no_row_and_sends_nothing_to_the_terminal() {
-        let guest = ListedGuest {
+    fn guest() -> ListedGuest {
+        ListedGuest {
             name: Some("a\nb\u{202e}".to_owned()),
             domid: Some(7),
             handle: None,
@@ -266,13 +280,49 @@ mod tests {
                 reason: "\x1b[2J\nfake  5".to_owned(),
             }],
             fault: Some("\x07\r".to_owned()),
-        };
-        let text = guests(&[guest]);
+        }
+    }
+
+    #[test]
+    fn text_from_elsewhere_adds_no_row_and_sends_nothing_to_the_terminal() {
+        let text = guests(&[guest()]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4, "{text:?}");
         assert!(lines[1].starts_with("a\\nb\\u{202e}      7  "), "{text:?}");
         assert_eq!(lines[2], "  vif0 is broken: \\x1b[2J\\nfake  5");
         assert_eq!(lines[3], "  \\x07\\r");
+    }
+
+    #[test]
+    fn a_broken_vif_is_shown_with_its_name() {
+        let vif = |name: Option<&str>| ListedVif {
+            name: name.map(str::to_owned),
+            mac: None,
+            bridge: "xenbr0".to_owned(),
+            ipv4: None,
+            gateway: None,
+            ipv6: None,
+            ipv6_gateway: None,
+            mtu: 1500,
+            rate: None,
+            dropped: None,
+        };
+        let guest = ListedGuest {
+            vifs: vec![vif(None), vif(Some("lan\u{202e}"))],
+            broken_devices: ["console", "vif0", "vif1", "vif2"]
+                .map(|device| BrokenDevice { device: device.to_owned(), reason: "x".to_owned() })
+                .into(),
+            ..guest()
+        };
+        let text = guests(&[guest]);
+        let lines: Vec<&str> = text.lines().skip(2).take(4).collect();
+        let expected = [
+            "  console is broken: x",
+            "  vif0 is broken: x",
+            "  vif1 (lan\\u{202e}) is broken: x",
+            "  vif2 is broken: x",
+        ];
+        assert_eq!(lines, expected, "{text:?}");
     }
 
     #[test]

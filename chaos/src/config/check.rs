@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks configs that do not come from a config file, but from a socket or a record.
 
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -9,8 +10,9 @@ use thiserror::Error;
 
 use super::name::check_stored_name;
 use super::{
-    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MTU, MemoryError, NameError, VifConfig,
-    check_mac, check_memory, check_name, is_bridge_name, vdev_number,
+    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MIN_MTU_IPV6, MTU, MemoryError,
+    NameError, VifConfig, check_mac, check_memory, check_name, is_interface_name, is_vif_name,
+    vdev_number,
 };
 
 /// Why a config from a socket or a record is invalid. chaos itself never sends or stores such a
@@ -48,6 +50,15 @@ pub enum EncodedError {
         "bridge = {0:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
     )]
     Bridge(String),
+    /// A vif has an invalid name.
+    #[error(
+        "vifname = {0:?}: must be a name for an interface: 1 to 15 bytes without '/', ':', '%' and \
+         blanks"
+    )]
+    VifName(String),
+    /// A network interface cannot have this IPv6 address.
+    #[error("ip = {0}: must be a unicast address other than a link-local one")]
+    Ipv6(Ipv6Addr),
     /// A disk has an invalid name.
     #[error("vdev = {0}: must be the name of a disk, such as xvda")]
     Disk(String),
@@ -109,7 +120,7 @@ impl DiskConfig {
 }
 
 fn check_vif(vif: &VifConfig) -> Result<(), EncodedError> {
-    if !is_bridge_name(&vif.bridge) {
+    if !is_interface_name(&vif.bridge) {
         return Err(EncodedError::Bridge(vif.bridge.clone()));
     }
     if let Some(mac) = vif.mac {
@@ -118,6 +129,19 @@ fn check_vif(vif: &VifConfig) -> Result<(), EncodedError> {
     check_range("mtu", vif.mtu, MTU)?;
     if let Some(ip) = vif.ip {
         check_range("prefix length", ip.prefix, 0..=32)?;
+    }
+    if let Some(ip6) = vif.ip6 {
+        check_range("prefix length", ip6.prefix, 0..=128)?;
+        check_range("mtu", vif.mtu, MIN_MTU_IPV6..=*MTU.end())?;
+        let address = ip6.address;
+        let is_none = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+        let is_mapped = address.to_ipv4_mapped().is_some();
+        if is_none || is_mapped || address.is_unicast_link_local() {
+            return Err(EncodedError::Ipv6(address));
+        }
+    }
+    if let Some(name) = vif.name.as_ref().filter(|name| !is_vif_name(name)) {
+        return Err(EncodedError::VifName(name.clone()));
     }
     if let Some(rate) = vif.rate {
         check_range("bytes of the rate", rate.bytes, 1..=u64::MAX)?;

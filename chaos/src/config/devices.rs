@@ -22,9 +22,18 @@ pub(super) fn vifs(reader: &mut Reader<'_>, store: Store) -> Vec<VifConfig> {
     if let Some(value) = values.get(MAX_VIFS) {
         reader.refuse("vif", value.span, VifProblem::TooMany { most: MAX_VIFS }.into());
     }
-    let values = values.iter().take(MAX_VIFS);
-    let parse = |(number, value)| parse_vif(reader, value, number, store.backends());
-    (0..).zip(values).map(parse).collect()
+    let mut vifs: Vec<VifConfig> = Vec::with_capacity(values.len().min(MAX_VIFS));
+    for (number, value) in (0..).zip(values.iter().take(MAX_VIFS)) {
+        let vif = parse_vif(reader, value, number, store.backends());
+        let has_name = |other: &VifConfig| other.name == vif.name;
+        if let Some(text) = vif.name.clone()
+            && let Some(other) = vifs.iter().position(has_name)
+        {
+            reader.refuse("vif", value.span, VifProblem::NameTaken { text, other }.into());
+        }
+        vifs.push(vif);
+    }
+    vifs
 }
 
 /// Returns the disks, each with a number of its own. `others` is the number of other devices. Adds what

@@ -2,11 +2,11 @@
 //! The form of a guest's config in messages to chaosd. A received config is checked
 //! ([`DomainConfig::checked`]).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use bincode::{Decode, Encode};
-use noxs::{Ipv4Config, MacAddr};
+use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 use xen::units::KiB;
 
@@ -35,7 +35,9 @@ pub struct EncodedConfig {
 struct EncodedVif {
     mac: Option<MacAddr>,
     bridge: String,
-    ip: Option<EncodedIp>,
+    ip: Option<EncodedIp<Ipv4Addr>>,
+    ip6: Option<EncodedIp<Ipv6Addr>>,
+    name: Option<String>,
     mtu: u16,
     rate: Option<Rate>,
 }
@@ -48,10 +50,10 @@ struct EncodedDisk {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-struct EncodedIp {
-    address: Ipv4Addr,
+struct EncodedIp<A> {
+    address: A,
     prefix: u8,
-    gateway: Option<Ipv4Addr>,
+    gateway: Option<A>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -97,7 +99,13 @@ impl From<&VifConfig> for EncodedVif {
             prefix,
             gateway,
         });
-        Self { mac: vif.mac, bridge: vif.bridge.clone(), ip, mtu: vif.mtu, rate: vif.rate }
+        let ip6 = vif.ip6.map(|Ipv6Config { address, prefix, gateway }| EncodedIp {
+            address,
+            prefix,
+            gateway,
+        });
+        let VifConfig { mac, ref bridge, ref name, mtu, rate, .. } = *vif;
+        Self { mac, bridge: bridge.clone(), ip, ip6, name: name.clone(), mtu, rate }
     }
 }
 
@@ -177,13 +185,18 @@ impl TryFrom<EncodedConfig> for DomainConfig {
 
 impl From<EncodedVif> for VifConfig {
     fn from(encoded: EncodedVif) -> Self {
-        let EncodedVif { mac, bridge, ip, mtu, rate } = encoded;
+        let EncodedVif { mac, bridge, ip, ip6, name, mtu, rate } = encoded;
         let ip = ip.map(|EncodedIp { address, prefix, gateway }| Ipv4Config {
             address,
             prefix,
             gateway,
         });
-        Self { mac, bridge, ip, mtu, rate }
+        let ip6 = ip6.map(|EncodedIp { address, prefix, gateway }| Ipv6Config {
+            address,
+            prefix,
+            gateway,
+        });
+        Self { mac, bridge, ip, ip6, name, mtu, rate }
     }
 }
 
@@ -196,8 +209,9 @@ mod tests {
             "test",
             "name='web'\ntype='pvh'\nkernel='boot/k'\nramdisk='r'\nmemory='1536K'\nvcpus=2\n\
              cmdline='a b'\non_crash='preserve'\non_reboot='rename-restart'\nconsole=0\n\
-             store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n\
-             vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1,mtu=1400,rate=1MB/s',\
+             disk=['/a.img,raw,xvda,r']\n\
+             vif=['mac=00:16:3e:00:00:01,bridge=br1,ip=10.0.0.2/24 10.0.0.1 2001:db8::2/64 fe80::1,\
+             vifname=lan,mtu=1400,rate=1MB/s',\
              'bridge=br2']",
             &[],
             true,
@@ -208,14 +222,16 @@ mod tests {
 
     #[test]
     fn decoding_returns_what_was_encoded() {
-        let config = config();
-        assert_eq!(DomainConfig::try_from(EncodedConfig::from(&config)), Ok(config));
+        for store in [Store::Noxs, Store::XenStore] {
+            let config = DomainConfig { store, ..config() };
+            assert_eq!(DomainConfig::try_from(EncodedConfig::from(&config)), Ok(config));
+        }
     }
 
     #[test]
     fn values_that_no_config_file_can_set_are_refused() {
         type Change = fn(&mut EncodedConfig);
-        let changes: [Change; 22] = [
+        let changes: [Change; 27] = [
             |c| c.name = "../x".into(),
             |c| c.name = "7".into(),
             |c| c.name = "+7".into(),
@@ -237,6 +253,11 @@ mod tests {
             |c| c.vifs[0].mac = Some(MacAddr([1; 6])),
             |c| c.vifs[0].mtu = 9000,
             |c| c.vifs[0].ip.as_mut().unwrap().prefix = 33,
+            |c| c.vifs[0].mtu = 1279,
+            |c| c.vifs[0].ip6.as_mut().unwrap().prefix = 129,
+            |c| c.vifs[0].ip6.as_mut().unwrap().address = "fe80::1".parse().unwrap(),
+            |c| c.vifs[0].ip6.as_mut().unwrap().address = Ipv6Addr::UNSPECIFIED,
+            |c| c.vifs[0].name = Some("a/b".into()),
             |c| c.vifs[0].rate.as_mut().unwrap().bytes = 0,
         ];
         for (number, change) in changes.iter().enumerate() {

@@ -49,7 +49,7 @@ pub use disk::{DiskConfig, DiskProblem};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, Undecided};
 pub use encoded::EncodedConfig;
 pub use error::{ConfigError, ConfigErrors, MAX_SIZE};
-pub use ip::{DEFAULT_PREFIX, IpError};
+pub use ip::{DEFAULT_PREFIX, DEFAULT_PREFIX_IPV6, IpError};
 pub use key_table::KEYS;
 pub use keys::{ConfigKey, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
@@ -61,7 +61,10 @@ pub use rate::RateError;
 pub use source::SourcePosition;
 pub use store::{Backends, Discovery, Store};
 pub use vdev::vdev_number;
-pub use vif::{DEFAULT_BRIDGE, DEFAULT_MTU, MTU, VifConfig, check_mac, is_bridge_name};
+pub use vif::{
+    DEFAULT_BRIDGE, DEFAULT_MTU, MIN_MTU_IPV6, MTU, VifConfig, check_mac, is_interface_name,
+    is_vif_name, vif_label,
+};
 pub use vif_problem::VifProblem;
 pub use warning::{ConfigWarning, WarningKind};
 

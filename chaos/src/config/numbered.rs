@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Derives the configs of many guests from one config.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use noxs::Ipv4Config;
+use noxs::{Ipv4Config, Ipv6Config};
 use thiserror::Error;
 
-use super::{DomainConfig, NameError, check_name};
+use super::{DomainConfig, NameError, VifConfig, check_name};
 
 /// Why a config cannot be used for this number of guests.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -26,7 +26,7 @@ pub enum NumberedError {
     )]
     Network {
         /// The first guest's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Length of the network's prefix.
         prefix: u8,
         /// How many guests can have one.
@@ -47,20 +47,22 @@ pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, 
         return Err(NumberedError::Mac);
     }
     let mut configs = Vec::new();
-    let mut addresses: Vec<_> = config.vifs.iter().map(|vif| vif.ip.map(addresses)).collect();
+    let of_vif = |vif: &VifConfig| (vif.ip.map(addresses), vif.ip6.map(ipv6_addresses));
+    let mut addresses: Vec<_> = config.vifs.iter().map(of_vif).collect();
     for number in 0..count {
         let mut guest = config.clone();
         guest.name = format!("{}-{}", config.name, number + 1);
         check_name(&guest.name)
             .map_err(|error| NumberedError::Name { name: guest.name.clone(), error })?;
-        for (vif, addresses) in guest.vifs.iter_mut().zip(&mut addresses) {
-            if let (Some(ip), Some(addresses)) = (&mut vif.ip, addresses) {
-                let (address, prefix) = (ip.address, ip.prefix);
-                ip.address = addresses.next().ok_or(NumberedError::Network {
-                    address,
-                    prefix,
-                    room: number,
-                })?;
+        for (vif, (ipv4, ipv6)) in guest.vifs.iter_mut().zip(&mut addresses) {
+            let full = |address, prefix| NumberedError::Network { address, prefix, room: number };
+            if let (Some(ip), Some(addresses)) = (&mut vif.ip, ipv4) {
+                let error = full(ip.address.into(), ip.prefix);
+                ip.address = addresses.next().ok_or(error)?;
+            }
+            if let (Some(ip), Some(addresses)) = (&mut vif.ip6, ipv6) {
+                let error = full(ip.address.into(), ip.prefix);
+                ip.address = addresses.next().ok_or(error)?;
             }
         }
         configs.push(guest);
@@ -83,10 +85,19 @@ fn addresses(ip: Ipv4Config) -> impl Iterator<Item = Ipv4Addr> {
         .filter(move |address| Some(*address) != ip.gateway)
 }
 
+/// Returns the IPv6 addresses that guests can have, from the given one to the end of its network,
+/// without the gateway's.
+fn ipv6_addresses(ip: Ipv6Config) -> impl Iterator<Item = Ipv6Addr> {
+    let host_bits = u128::MAX.checked_shr(ip.prefix.into()).unwrap_or(0);
+    let first = ip.address.to_bits();
+    (first..=first | host_bits)
+        .map(Ipv6Addr::from_bits)
+        .filter(move |address| Some(*address) != ip.gateway)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::VifConfig;
 
     fn config(vif: &str) -> DomainConfig {
         let text = format!("name='web'\ntype='pvh'\nkernel='k'\nvif=['{vif}']");
@@ -123,6 +134,21 @@ mod tests {
         assert!(matches!(error, NumberedError::Network { room: 4, .. }), "{error}");
         assert_eq!(addresses_of("ip=10.0.0.0/31", 2).unwrap(), ["10.0.0.0", "10.0.0.1"]);
         assert_eq!(addresses_of("ip=10.0.0.7/32", 1).unwrap(), ["10.0.0.7"]);
+    }
+
+    #[test]
+    fn addresses_of_both_families_count_up() {
+        let guests = numbered(&config("ip=10.0.0.2/24 2001:db8::fffe/64 2001:db8::ffff"), 3);
+        let both = |guest: &DomainConfig| {
+            let vif = &guest.vifs[0];
+            format!("{} {}", vif.ip.unwrap().address, vif.ip6.unwrap().address)
+        };
+        let addresses: Vec<_> = guests.unwrap().iter().map(both).collect();
+        let expected =
+            ["10.0.0.2 2001:db8::fffe", "10.0.0.3 2001:db8::1:0", "10.0.0.4 2001:db8::1:1"];
+        assert_eq!(addresses, expected);
+        let error = numbered(&config("ip=2001:db8::6/125 2001:db8::7"), 2).unwrap_err();
+        assert!(matches!(error, NumberedError::Network { room: 1, prefix: 125, .. }), "{error}");
     }
 
     #[test]

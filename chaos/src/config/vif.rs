@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use noxs::{Ipv4Config, MacAddr};
+use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 
 /// Bridge of a vif without `bridge=`.
@@ -17,6 +17,9 @@ pub const DEFAULT_MTU: u16 = 1500;
 /// too.
 pub const MTU: RangeInclusive<u16> = 68..=DEFAULT_MTU;
 
+/// Smallest MTU of a vif with an IPv6 address, in bytes (RFC 8200).
+pub const MIN_MTU_IPV6: u16 = 1280;
+
 /// Longest name of a network interface in Linux, in bytes (`IFNAMSIZ` without the zero byte).
 const MAX_INTERFACE_NAME: usize = 15;
 
@@ -27,8 +30,13 @@ pub struct VifConfig {
     pub mac: Option<MacAddr>,
     /// The bridge whose switch it is connected to.
     pub bridge: String,
-    /// The guest's address, and the only one it may send from. If `None`, it may send from any.
+    /// The guest's IPv4 address. With an address of any family, the guest may send from its addresses
+    /// only.
     pub ip: Option<Ipv4Config>,
+    /// The guest's IPv6 address.
+    pub ip6: Option<Ipv6Config>,
+    /// The name by which users know the vif, if they have given it one.
+    pub name: Option<String>,
     /// Size of the largest IP packet, in bytes.
     pub mtu: u16,
     /// Limit on what the guest sends, if any.
@@ -41,6 +49,8 @@ impl Default for VifConfig {
             mac: None,
             bridge: DEFAULT_BRIDGE.to_owned(),
             ip: None,
+            ip6: None,
+            name: None,
             mtu: DEFAULT_MTU,
             rate: None,
         }
@@ -61,9 +71,25 @@ pub fn check_mac(mac: MacAddr) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Returns the name of a vif in messages: `vif0`, and the name that its user has given it.
+#[must_use]
+pub fn vif_label(number: usize, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("vif{number} ({name})"),
+        None => format!("vif{number}"),
+    }
+}
+
+/// Returns whether the text can be the name of a vif: that of a network interface, and no template
+/// of one (`%`), as which Linux would take it when it is renamed.
+#[must_use]
+pub fn is_vif_name(text: &str) -> bool {
+    is_interface_name(text) && !text.contains('%')
+}
+
 /// Returns whether the text is a valid name of a network interface in Linux (`dev_valid_name`).
 #[must_use]
-pub fn is_bridge_name(text: &str) -> bool {
+pub fn is_interface_name(text: &str) -> bool {
     let bad = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     !text.is_empty()
         && text.len() <= MAX_INTERFACE_NAME

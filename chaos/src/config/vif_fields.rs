@@ -4,7 +4,7 @@
 use noxs::MacAddr;
 
 use super::error::Fault;
-use super::ip::parse_ip;
+use super::ip::{IpConfig, parse_ip};
 use super::problem::ConfigProblem;
 use super::range::parse_range;
 use super::rate::parse_rate;
@@ -13,13 +13,13 @@ use super::source::SourceSpan;
 use super::spelling::nearest;
 use super::store::Backends;
 use super::value::{Atom, Kind, Value};
-use super::vif::{MTU, VifConfig, check_mac, is_bridge_name};
+use super::vif::{MIN_MTU_IPV6, MTU, VifConfig, check_mac, is_interface_name, is_vif_name};
 use super::vif_problem::VifProblem;
 use super::warning::WarningKind;
 
 /// Fields that are supported.
 const SUPPORTED: &[&str] =
-    &["bridge", "devid", "ip", "mac", "mtu", "rate", "script", "trusted", "type"];
+    &["bridge", "devid", "ip", "mac", "mtu", "rate", "script", "trusted", "type", "vifname"];
 
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
@@ -28,13 +28,10 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("gatewaydev", "chaos connects vifs to bridges only"),
     ("model", "a PVH guest has no emulated network card"),
     ("netdev", "chaos connects vifs to bridges only"),
-    ("vifname", VIFNAME),
     ("vlan", VLAN),
 ];
 
 const VLAN: &str = "chaos has no VLANs; create a bridge, add an interface of the VLAN to it, and name the bridge with bridge=";
-
-const VIFNAME: &str = "a vif is a port of noxsd's switch, not an interface of dom0";
 
 /// Why it is not supported where dom0's kernel serves the vif.
 const VIFNAME_OF_KERNEL: &str = "dom0's kernel names the interface vifDOMID.NUMBER; rename that one (ip link set vifDOMID.0 name NAME)";
@@ -78,6 +75,9 @@ pub(super) fn parse_vif(
         }
         start += text[start..].find(',').map_or(0, |comma| comma + 1);
     }
+    if vif.ip6.is_some() && vif.mtu < MIN_MTU_IPV6 {
+        reader.refuse("vif", value.span, VifProblem::MtuIpv6 { mtu: vif.mtu }.into());
+    }
     vif
 }
 
@@ -113,9 +113,14 @@ impl Field<'_> {
             "bridge" => vif.bridge = parse_bridge(value).map_err(wrong)?,
             "ip" => {
                 let text = value.to_owned();
-                vif.ip =
-                    Some(parse_ip(value).map_err(|error| wrong(VifProblem::Ip { text, error }))?);
+                let IpConfig { ipv4, ipv6 } =
+                    parse_ip(value).map_err(|error| wrong(VifProblem::Ip { text, error }))?;
+                (vif.ip, vif.ip6) = (ipv4, ipv6);
             }
+            "vifname" if self.backends == Backends::Dom0Kernel => {
+                return Err(self.not_supported("vifname", VIFNAME_OF_KERNEL));
+            }
+            "vifname" => vif.name = Some(parse_name(value).map_err(wrong)?),
             "rate" => {
                 let text = value.to_owned();
                 vif.rate = Some(
@@ -174,9 +179,6 @@ impl Field<'_> {
     }
 
     fn unknown(&self, name: &str) -> Fault {
-        if name == "vifname" && self.backends == Backends::Dom0Kernel {
-            return self.not_supported("vifname", VIFNAME_OF_KERNEL);
-        }
         if let Some((field, why)) = NOT_SUPPORTED.iter().find(|(field, _)| *field == name) {
             return self.not_supported(field, why);
         }
@@ -207,8 +209,16 @@ fn parse_mac(text: &str) -> Result<MacAddr, VifProblem> {
     Ok(mac)
 }
 
+fn parse_name(text: &str) -> Result<String, VifProblem> {
+    if is_vif_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(VifProblem::Name { text: text.to_owned() })
+    }
+}
+
 fn parse_bridge(text: &str) -> Result<String, VifProblem> {
-    if is_bridge_name(text) {
+    if is_interface_name(text) {
         Ok(text.to_owned())
     } else {
         Err(VifProblem::Bridge { text: text.to_owned() })

@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::ip::IpError;
 use super::rate::RateError;
 use super::spelling::did_you_mean;
+use super::vif::MIN_MTU_IPV6;
 
 /// What is wrong with `vif=`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -53,6 +54,29 @@ pub enum VifProblem {
     Bridge {
         /// The value.
         text: String,
+    },
+    /// The name is invalid.
+    #[error(
+        "vifname = {text:?}: must be a name for an interface: 1 to 15 bytes without '/', ':', '%' and \
+         blanks"
+    )]
+    Name {
+        /// The value.
+        text: String,
+    },
+    /// Another vif of the guest has the name.
+    #[error("vifname = {text:?}: vif{other} has this name already; choose another")]
+    NameTaken {
+        /// The value.
+        text: String,
+        /// The number of the vif that has it.
+        other: usize,
+    },
+    /// IPv6 needs a larger MTU.
+    #[error("mtu = {mtu}: must be at least {MIN_MTU_IPV6} for a vif with an IPv6 address")]
+    MtuIpv6 {
+        /// The MTU.
+        mtu: u16,
     },
     /// The IP address is invalid.
     #[error("ip = {text}: {error}")]

@@ -15,6 +15,7 @@ use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::examine;
 use super::vif_plan::VifPlans;
+use crate::config::vif_label;
 use crate::hypervisor::Hypervisor;
 
 /// What noxsd has refused because it is in use.
@@ -55,12 +56,12 @@ fn remedy(domid: Option<u16>) -> &'static str {
 
 /// An address of a guest's vif is in use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{address}{} is in use{} by {owner}", of(*.vif), on(.bridge.as_deref()))]
+#[error("{address}{} is in use{} by {owner}", of(.vif.as_deref()), on(.bridge.as_deref()))]
 pub struct AddressConflict {
     /// The address.
     address: VifAddress,
-    /// The number of the vif that was to get it.
-    vif: Option<usize>,
+    /// The vif that was to get it: `vif0`, ...
+    vif: Option<String>,
     /// The vif's bridge.
     bridge: Option<String>,
     /// What has the address.
@@ -85,8 +86,8 @@ enum OwnerKind {
     SameGuest,
 }
 
-fn of(vif: Option<usize>) -> String {
-    vif.map(|number| format!(" of vif{number}")).unwrap_or_default()
+fn of(vif: Option<&str>) -> String {
+    vif.map(|vif| format!(" of {vif}")).unwrap_or_default()
 }
 
 fn on(bridge: Option<&str>) -> String {
@@ -158,17 +159,17 @@ pub(super) fn explain<H: Hypervisor>(
         None => return error,
     };
     let found = plans.with_address(address);
-    let bridge = found.map(|(_, bridge)| bridge);
+    let bridge = found.map(|(_, vif)| vif.bridge.as_str());
     let key = match address {
         VifAddress::Mac(_) => "mac",
-        VifAddress::Ipv4(_) => "ip",
+        VifAddress::Ipv4(_) | VifAddress::Ipv6(_) => "ip",
     };
     let kind = match owner {
         AddressOwner::Domain(domid) => OwnerKind::Domain(domid, name_of(host, DomId(domid))),
         AddressOwner::Dom0 => OwnerKind::Dom0(dom0_interface(address, bridge)),
         AddressOwner::SameRequest => OwnerKind::SameGuest,
     };
-    let vif = found.map(|(number, _)| number);
+    let vif = found.map(|(number, vif)| vif_label(number, vif.name.as_deref()));
     let bridge = bridge.map(str::to_owned);
     let owner = ConflictOwner { kind, key };
     LifecycleError::AddressInUse(Box::new(AddressConflict { address, vif, bridge, owner }))
@@ -191,6 +192,7 @@ fn dom0_interface(address: VifAddress, bridge: Option<&str>) -> Option<String> {
                 found.as_link_addr().and_then(|link| link.addr()) == Some(mac.0)
             }
             VifAddress::Ipv4(ipv4) => found.as_sockaddr_in().map(|found| found.ip()) == Some(ipv4),
+            VifAddress::Ipv6(ipv6) => found.as_sockaddr_in6().map(|found| found.ip()) == Some(ipv6),
         })
     };
     let names = getifaddrs().ok()?.filter(has_it).map(|found| found.interface_name);
@@ -213,11 +215,11 @@ mod tests {
             let owner = ConflictOwner { kind, key };
             let address = VifAddress::Ipv4(Ipv4Addr::new(10, 0, 0, 5));
             let bridge = Some("xenbr0".to_owned());
-            AddressConflict { address, vif: Some(1), bridge, owner }.to_string()
+            AddressConflict { address, vif: Some("vif1 (lan)".into()), bridge, owner }.to_string()
         };
         assert_eq!(
             text(OwnerKind::Domain(5, Some("web".into())), "ip"),
-            "IPv4 address 10.0.0.5 of vif1 is in use on bridge xenbr0 by guest web (domain 5); \
+            "IPv4 address 10.0.0.5 of vif1 (lan) is in use on bridge xenbr0 by guest web (domain 5); \
              choose another with ip=, or destroy guest web"
         );
         assert!(text(OwnerKind::Domain(5, None), "ip").ends_with("with ip=, or destroy domain 5"));

@@ -22,7 +22,7 @@ use crate::image::{Expectations, Image};
 ///
 /// # Errors
 /// The kernel reads no device page, or one of another version, and the config demands the device
-/// page or XenStore cannot be used.
+/// page, XenStore cannot be used, or it is used and a vif has a name.
 #[inline]
 pub fn decide<'a, H>(
     host: &Host<H>,
@@ -83,6 +83,9 @@ fn without_device_page<'a>(
         Ok(Cow::Owned(decided))
     };
     let unreached = match config.undecided.store.then(reach) {
+        Some(Ok(())) if config.vifs.iter().any(|vif| vif.name.is_some()) => {
+            return Err(LifecycleError::VifNamed { kernel: kernel() });
+        }
         Some(Ok(())) => return decided(|config| config.store = Store::XenStore),
         Some(Err(source)) => Some(source),
         None => None,
@@ -178,6 +181,13 @@ mod tests {
         let lost = || Err(StoreError::Lost(io::ErrorKind::BrokenPipe.into()));
         let refused = without_device_page(&config, LINUX, false, lost).unwrap_err();
         assert!(chain(&refused).contains("connection to xenstored is lost"));
+    }
+
+    #[test]
+    fn a_named_vif_is_refused_where_the_kernel_of_dom0_serves_it() {
+        let refused = outcome("vif=['vifname=lan']", LINUX, true).unwrap_err();
+        assert_eq!(refused.class(), FailureClass::WrongInput);
+        assert!(refused.to_string().ends_with("remove vifname="), "{refused}");
     }
 
     #[test]

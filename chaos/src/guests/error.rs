@@ -45,6 +45,15 @@ pub enum LifecycleError {
         /// The kernel.
         kernel: PathBuf,
     },
+    /// The guest would be announced in XenStore, where vifs cannot have names.
+    #[error(
+        "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), so dom0's kernel \
+         serves its vifs and names them vifDOMID.NUMBER; remove vifname="
+    )]
+    VifNamed {
+        /// The kernel.
+        kernel: PathBuf,
+    },
     /// The kernel does not read the device page, and the guest cannot be announced in XenStore.
     #[error(
         "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), and its devices \
@@ -372,6 +381,7 @@ impl LifecycleError {
             | Self::Ramdisk { .. }
             | Self::Devices(DevicesError::NoBridge { .. } | DevicesError::NotABridge { .. })
             | Self::NoDevicePage { .. }
+            | Self::VifNamed { .. }
             | Self::DevicePageVersion { .. }
             | Self::Disk(_)
             | Self::DiskImage(_)

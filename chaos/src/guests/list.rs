@@ -2,7 +2,7 @@
 //! Lists guests.
 
 use std::collections::{HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use daemon::chain::chain;
 use noxs_control::DomainId;
@@ -51,14 +51,20 @@ pub struct ListedGuest {
 /// A network interface in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedVif {
+    /// The name that its user has given it (`vifname=`).
+    pub name: Option<String>,
     /// Its MAC address.
     pub mac: Option<String>,
     /// Its bridge.
     pub bridge: String,
-    /// Its address and prefix length, if its config has one.
+    /// Its IPv4 address and prefix length, if its config has one.
     pub ipv4: Option<String>,
-    /// Its gateway.
+    /// Its IPv4 gateway.
     pub gateway: Option<Ipv4Addr>,
+    /// Its IPv6 address and prefix length, if its config has one.
+    pub ipv6: Option<String>,
+    /// Its IPv6 gateway.
+    pub ipv6_gateway: Option<Ipv6Addr>,
     /// Largest IP packet in bytes.
     pub mtu: u16,
     /// Its rate limit, if it has one: bytes, and the microseconds in which it may send so many.
@@ -71,10 +77,13 @@ pub struct ListedVif {
 impl ListedVif {
     fn new(vif: VifConfig, dropped: Option<u64>) -> Self {
         Self {
+            name: vif.name,
             mac: vif.mac.map(|mac| mac.to_string()),
             bridge: vif.bridge,
             ipv4: vif.ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
             gateway: vif.ip.and_then(|ip| ip.gateway),
+            ipv6: vif.ip6.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            ipv6_gateway: vif.ip6.and_then(|ip| ip.gateway),
             mtu: vif.mtu,
             rate: vif.rate.map(|rate| (rate.bytes, rate.interval_us)),
             dropped,

@@ -79,14 +79,15 @@ impl<'a> VifPlans<'a> {
         }
     }
 
-    /// Returns the number and the bridge of the vif with an address.
-    pub(super) fn with_address(&self, address: VifAddress) -> Option<(usize, &'a str)> {
+    /// Returns the number and the config of the vif with an address.
+    pub(super) fn with_address(&self, address: VifAddress) -> Option<(usize, &'a VifConfig)> {
         let has_it = |vif: &VifPlan<'_>| match address {
             VifAddress::Mac(mac) => vif.mac == mac,
             VifAddress::Ipv4(ipv4) => vif.config.ip.is_some_and(|ip| ip.address == ipv4),
+            VifAddress::Ipv6(ipv6) => vif.config.ip6.is_some_and(|ip| ip.address == ipv6),
         };
         let number = self.vifs.iter().position(has_it)?;
-        Some((self.first + number, &self.vifs[number].config.bridge))
+        Some((self.first + number, self.vifs[number].config))
     }
 
     /// Replaces a MAC address that is in use by a random one, if it was generated. Returns `false`
@@ -112,23 +113,42 @@ impl<'a> VifPlans<'a> {
 
 /// Returns a vif as the device page describes it.
 pub(super) fn page_vif(config: &VifConfig, mac: MacAddr) -> DevicePageVif {
-    DevicePageVif { mac, mtu: config.mtu, ipv4: config.ip }
+    DevicePageVif { mac, mtu: config.mtu, ipv4: config.ip, ipv6: config.ip6 }
 }
 
 /// Returns the identity of a vif.
 pub(super) fn identity(config: &VifConfig, mac: MacAddr) -> VifIdentity {
-    VifIdentity { mac, ipv4: config.ip.map(|ip| ip.address), mtu: config.mtu, rate: config.rate }
+    VifIdentity {
+        mac,
+        ipv4: config.ip.map(|ip| ip.address),
+        ipv6: config.ip6.map(|ip| ip.address),
+        mtu: config.mtu,
+        rate: config.rate,
+    }
 }
 
 /// Returns the MAC address that a vif gets unless another vif has it: the one in its config, or else
 /// one with Xen's prefix that is derived from its IPv4 address. Then the guests of a network differ,
 /// and a successor with the same IPv4 address is reached by neighbours that still have its
-/// predecessor in their ARP cache. `None` if the address is random, as xl's are.
+/// predecessor in their ARP cache. With an IPv6 address only, it is derived from all of that one,
+/// because its last bytes are often the same as those of an IPv4 address. `None` if the address is
+/// random, as xl's are.
 #[must_use]
 pub fn fixed_mac(config: &VifConfig) -> Option<MacAddr> {
-    let derived = || {
-        let [_, a, b, c] = config.ip?.address.octets();
-        Some(with_prefix([a, b, c]))
+    let derived = || match (config.ip, config.ip6) {
+        (Some(ip), _) => {
+            let [_, a, b, c] = ip.address.octets();
+            Some(with_prefix([a, b, c]))
+        }
+        (None, Some(ip)) => {
+            // FNV-1a. It must stay as it is, so that an upgrade does not change MAC addresses.
+            let hash = ip.address.octets().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            let [a, b, c, ..] = hash.to_be_bytes();
+            Some(with_prefix([a, b, c]))
+        }
+        (None, None) => None,
     };
     config.mac.or_else(derived)
 }
@@ -169,6 +189,16 @@ mod tests {
         assert_eq!(macs[2], MacAddr([0x00, 0x16, 0x3e, 0, 0, 1]));
         let all: std::collections::HashSet<_> = macs.iter().map(|mac| mac.0).collect();
         assert_eq!(all.len(), 4, "{macs:?}");
+    }
+
+    #[test]
+    fn an_ipv6_address_alone_decides_the_generated_address() {
+        let configs = vifs(&["ip=2001:db8::5/64", "ip=2001:db8::6/64", "ip=10.9.9.5 2001:db8::7"]);
+        let first = macs(&VifPlans::new(&configs).unwrap());
+        assert_eq!(first, macs(&VifPlans::new(&configs).unwrap()));
+        assert_eq!(first[0], MacAddr([0x00, 0x16, 0x3e, 0x79, 0x71, 0x5d]));
+        assert_ne!(first[0], first[1]);
+        assert_eq!(first[2], DERIVED, "of the IPv4 address");
     }
 
     #[test]

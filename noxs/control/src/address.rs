@@ -2,7 +2,7 @@
 //! Why a vif cannot have an address.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bincode::{Decode, Encode};
 use noxs::MacAddr;
@@ -23,6 +23,8 @@ pub enum VifAddress {
     Mac(MacAddr),
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
+    /// An IPv6 address.
+    Ipv6(Ipv6Addr),
 }
 
 /// What has an address on a bridge.
@@ -41,6 +43,7 @@ impl fmt::Display for VifAddress {
         match self {
             Self::Mac(mac) => write!(f, "MAC address {mac}"),
             Self::Ipv4(ipv4) => write!(f, "IPv4 address {ipv4}"),
+            Self::Ipv6(ipv6) => write!(f, "IPv6 address {ipv6}"),
         }
     }
 }
@@ -50,7 +53,7 @@ impl fmt::Display for AddressInUse {
         let Self { address, owner } = self;
         let key = match address {
             VifAddress::Mac(_) => "mac=",
-            VifAddress::Ipv4(_) => "ip=",
+            VifAddress::Ipv4(_) | VifAddress::Ipv6(_) => "ip=",
         };
         write!(f, "{address} is in use on the bridge by ")?;
         match owner {
@@ -82,6 +85,12 @@ mod tests {
         assert_eq!(
             in_use(ipv4, AddressOwner::Dom0),
             "IPv4 address 10.0.0.1 is in use on the bridge by dom0 itself: choose another with ip="
+        );
+        let ipv6 = VifAddress::Ipv6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 5));
+        assert_eq!(
+            in_use(ipv6, AddressOwner::Dom0),
+            "IPv6 address 2001:db8::5 is in use on the bridge by dom0 itself: choose another with \
+             ip="
         );
         assert!(in_use(ipv4, AddressOwner::SameRequest).contains("another vif of the same domain"));
     }

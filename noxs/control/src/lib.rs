@@ -13,7 +13,7 @@ mod address;
 pub mod record;
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
@@ -23,7 +23,7 @@ pub use self::address::{AddressInUse, AddressOwner, VifAddress};
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 6 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 7 + cfg!(feature = "newer-protocol") as u8;
 
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;
@@ -240,8 +240,11 @@ pub struct VifDevice {
 pub struct VifIdentity {
     /// The only source MAC address the guest may use.
     pub mac: MacAddr,
-    /// The only source IPv4 address the guest may use, if it was given one.
+    /// The only source IPv4 address the guest may use, if it was given an address of any family.
     pub ipv4: Option<Ipv4Addr>,
+    /// The only source IPv6 address that the guest may use beside the link-local one that is derived
+    /// from its MAC address, if it was given an address of any family.
+    pub ipv6: Option<Ipv6Addr>,
     /// Size of the largest IP packet, in bytes.
     pub mtu: u16,
     /// How much the guest may send; `None` if that is not limited.
@@ -532,6 +535,7 @@ mod tests {
         VifIdentity {
             mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
             ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+            ipv6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
             mtu: 1500,
             rate: Some(Rate { bytes: 1000, interval_us: 50_000 }),
         }

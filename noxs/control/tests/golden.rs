@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used)] // A failed test panics.
 
 use std::borrow::Cow;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use noxs::{Discard, Geometry, MacAddr};
 use noxs_control::record::{DeviceRecord, RECORD_VERSION};
@@ -18,10 +18,10 @@ use noxs_control::{
     VifIdentity,
 };
 
-const V3_FULL: &str = include_str!("golden/v3-full.hex");
-const V3_PREPARED: &str = include_str!("golden/v3-prepared.hex");
 const V4_FULL: &str = include_str!("golden/v4-full.hex");
 const V4_PREPARED: &str = include_str!("golden/v4-prepared.hex");
+const V5_FULL: &str = include_str!("golden/v5-full.hex");
+const V5_PREPARED: &str = include_str!("golden/v5-prepared.hex");
 
 const HINT: &str = "the format has changed: raise RECORD_VERSION, keep the old decoder, and add a \
                     golden file (see src/record/mod.rs)";
@@ -49,11 +49,17 @@ fn full() -> DeviceRecord<'static> {
     let first = VifIdentity {
         mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
         ipv4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+        ipv6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2)),
         mtu: 1500,
         rate: Some(Rate { bytes: 65_536, interval_us: 50_000 }),
     };
-    let second =
-        VifIdentity { mac: MacAddr([0, 0x16, 0x3e, 0, 0, 2]), ipv4: None, mtu: 900, rate: None };
+    let second = VifIdentity {
+        mac: MacAddr([0, 0x16, 0x3e, 0, 0, 2]),
+        ipv4: None,
+        ipv6: None,
+        mtu: 900,
+        rate: None,
+    };
     DeviceRecord {
         id: DomainId { domid: 3, handle: *b"0123456789abcdef" },
         console: Some(ConsoleDevice { port: 300, ring: 8 }),
@@ -95,9 +101,13 @@ fn disks() -> Vec<VbdDevice> {
     images.map(vbd).collect()
 }
 
-/// Returns a record as version 3 had it.
-fn without_disks(mut record: DeviceRecord<'static>) -> DeviceRecord<'static> {
-    record.vbds = Cow::default();
+/// Returns a record as version 4 had it.
+fn without_ipv6(mut record: DeviceRecord<'static>) -> DeviceRecord<'static> {
+    for vif in record.vifs.to_mut() {
+        if let Some(identity) = &mut vif.identity {
+            identity.ipv6 = None;
+        }
+    }
     record
 }
 
@@ -117,21 +127,21 @@ fn prepared() -> DeviceRecord<'static> {
 
 #[test]
 fn the_current_version_is_written_as_its_golden_files() {
-    assert_eq!(RECORD_VERSION, 4, "add golden files of the new version, and compare them here");
-    assert_eq!(full().encode().unwrap(), bytes(V4_FULL), "{HINT}");
-    assert_eq!(prepared().encode().unwrap(), bytes(V4_PREPARED), "{HINT}");
+    assert_eq!(RECORD_VERSION, 5, "add golden files of the new version, and compare them here");
+    assert_eq!(full().encode().unwrap(), bytes(V5_FULL), "{HINT}");
+    assert_eq!(prepared().encode().unwrap(), bytes(V5_PREPARED), "{HINT}");
 }
 
 #[test]
 fn the_current_version_is_read() {
-    assert_eq!(DeviceRecord::decode(&bytes(V4_FULL)), Ok(full()), "{HINT}");
-    assert_eq!(DeviceRecord::decode(&bytes(V4_PREPARED)), Ok(prepared()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V5_FULL)), Ok(full()), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V5_PREPARED)), Ok(prepared()), "{HINT}");
 }
 
 #[test]
 fn the_previous_version_is_read() {
-    assert_eq!(DeviceRecord::decode(&bytes(V3_FULL)), Ok(without_disks(full())), "{HINT}");
-    assert_eq!(DeviceRecord::decode(&bytes(V3_PREPARED)), Ok(without_disks(prepared())), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V4_FULL)), Ok(without_ipv6(full())), "{HINT}");
+    assert_eq!(DeviceRecord::decode(&bytes(V4_PREPARED)), Ok(without_ipv6(prepared())), "{HINT}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The strings of `vif=`.
 
-use noxs::{Ipv4Config, MacAddr};
+use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 use proptest::prelude::*;
 
@@ -58,7 +58,14 @@ fn the_vifs_of_the_manual_page_are_parsed() {
 fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
     for (text, column, words) in [
         ("bridge=br0,vlan=10", 18, "vlan is not supported"),
-        ("vifname=eth", 7, "vifname is not supported"),
+        ("vifname=", 15, "must be a name for an interface"),
+        ("vifname=a/b", 15, "1 to 15 bytes without '/', ':', '%' and blanks"),
+        ("vifname=a b", 15, "must be a name for an interface"),
+        ("vifname=..", 15, "must be a name for an interface"),
+        ("vifname=lan%d", 15, "must be a name for an interface"),
+        ("vifname=a123456789012345", 15, "must be a name for an interface"),
+        ("ip=2001:db8::5,mtu=1279", 6, "must be at least 1280 for a vif with an IPv6 address"),
+        ("ip=fe80::5/64", 10, "must not be link-local"),
         ("gatewaydev=eth0", 7, "gatewaydev is not supported"),
         ("netdev=eth0", 7, "netdev is not supported"),
         ("model=e1000", 7, "model is not supported"),
@@ -100,6 +107,34 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
     // With escapes, the position is that of the whole string.
     let (position, _) = problem(r"vif=['bridge=\x61,vlan=1']");
     assert_eq!(position.column, 6);
+}
+
+#[test]
+fn a_vif_has_addresses_of_both_families_and_a_name() {
+    let config = vif("bridge=br0,vifname=lan0.7,ip=10.8.0.2/24 10.8.0.1 2001:db8::2/64 fe80::1");
+    assert_eq!(config.name.as_deref(), Some("lan0.7"));
+    assert_eq!(config.ip.map(|ip| ip.address), Some([10, 8, 0, 2].into()));
+    let ipv6 = Ipv6Config {
+        address: "2001:db8::2".parse().unwrap(),
+        prefix: 64,
+        gateway: Some("fe80::1".parse().unwrap()),
+    };
+    assert_eq!(config.ip6, Some(ipv6));
+    let config = vif("ip=2001:db8::2");
+    assert_eq!((config.ip, config.ip6.map(|ip| ip.prefix)), (None, Some(64)));
+    // The last one counts, as for other fields.
+    let config = vif("ip=2001:db8::2,ip=10.0.0.2,vifname=a,vifname=b");
+    assert_eq!((config.ip6, config.name.as_deref()), (None, Some("b")));
+}
+
+#[test]
+fn two_vifs_of_a_guest_have_different_names() {
+    let (position, problem) = problem("vif=['vifname=lan', '', 'vifname=lan']");
+    assert_eq!(position.column, 25);
+    let expected = "vifname = \"lan\": vif0 has this name already; choose another";
+    assert_eq!(problem.to_string(), expected);
+    let names = guest("vif=['vifname=lan', 'vifname=wan']").vifs;
+    assert_eq!(names.iter().filter_map(|vif| vif.name.as_deref()).count(), 2);
 }
 
 #[test]

@@ -36,9 +36,9 @@ impl PageEntries {
         vif: &DevicePageVif,
     ) -> Device {
         let backend = self.backend((index, instance), state, rings);
-        let DevicePageVif { mac, mtu, ipv4 } = *vif;
+        let DevicePageVif { mac, mtu, ipv4, ipv6 } = *vif;
         let features = noxs_control::VIF_FEATURES;
-        Device::Vif(Vif { backend, mac, mtu, ipv4, features })
+        Device::Vif(Vif { backend, mac, mtu, ipv4, ipv6, features })
     }
 
     /// Returns the entry of a disk.

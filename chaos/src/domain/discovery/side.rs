@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What every way of discovery decides about a guest.
 
-use noxs::{Discard, Geometry, Ipv4Config, MacAddr};
+use noxs::{Discard, Geometry, Ipv4Config, Ipv6Config, MacAddr};
 use xen::Xen;
 use xen::units::{DomId, Gfn, GrantRef};
 
@@ -17,8 +17,10 @@ pub struct DevicePageVif {
     pub mac: MacAddr,
     /// Largest IP packet in bytes.
     pub mtu: u16,
-    /// Its address, if the config has one.
+    /// Its IPv4 address, if the config has one.
     pub ipv4: Option<Ipv4Config>,
+    /// Its IPv6 address, if the config has one.
+    pub ipv6: Option<Ipv6Config>,
 }
 
 /// A disk, as the device page describes it.

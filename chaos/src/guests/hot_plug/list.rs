@@ -54,6 +54,10 @@ pub struct ListedGuestVif {
     pub bridge: String,
     /// Its address and prefix length, if its config has one.
     pub ipv4: Option<String>,
+    /// Its IPv6 address and prefix length, if its config has one.
+    pub ipv6: Option<String>,
+    /// The name that its config gives it.
+    pub vifname: Option<String>,
     /// Its state.
     pub state: DeviceStatus,
     /// The guest's end of its event channel.
@@ -111,6 +115,8 @@ pub fn list_vifs<H: Hypervisor>(
             mac: vif.mac.map(|mac| mac.to_string()),
             bridge: vif.bridge.clone(),
             ipv4: vif.ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            ipv6: vif.ip6.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            vifname: vif.name.clone(),
             state: status(device, "vif", &broken),
             event_channel: devices.port.map(|port| port.0),
             tx_ring,

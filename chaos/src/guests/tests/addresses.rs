@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Addresses of vifs that are in use.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use daemon::chain::chain;
 use noxs::MacAddr;
@@ -68,10 +68,12 @@ fn a_generated_mac_address_that_is_in_use_is_replaced() {
 fn an_address_of_the_user_is_not_changed_and_the_error_names_the_guest_that_has_it() {
     let mac = MacAddr([0x00, 0x16, 0x3e, 0, 0, 1]);
     let ipv4 = Ipv4Addr::new(10, 9, 9, 5);
+    let ipv6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 5);
     for from_shell in [false, true] {
         for (vif, address, shown) in [
             ("mac=00:16:3e:00:00:01", VifAddress::Mac(mac), "MAC address 00:16:3e:00:00:01"),
             ("ip=10.9.9.5", VifAddress::Ipv4(ipv4), "IPv4 address 10.9.9.5"),
+            ("ip=2001:db8::5", VifAddress::Ipv6(ipv6), "IPv6 address 2001:db8::5"),
         ] {
             let (bed, noxsd) = Bed::with_noxsd();
             let owner = bed.create(&config_without_devices("web")).unwrap().domid;
@@ -123,7 +125,7 @@ fn a_noxsd_that_refuses_each_address_is_not_asked_without_end() {
 fn a_noxsd_that_was_restarted_after_its_answer_learns_the_addresses() {
     let (bed, noxsd) = Bed::with_noxsd();
     let (link, disks) = (&bed.host.noxsd, OpenDisks::default());
-    let vif = VifIdentity { mac: DERIVED, ipv4: None, mtu: 1500, rate: None };
+    let vif = VifIdentity { mac: DERIVED, ipv4: None, ipv6: None, mtu: 1500, rate: None };
     let id = DomainId { domid: 1, handle: [1; 16] };
     let guest = Configure { id, vifs: &[vif], disks: &[], files: &[] };
     let restart = || {

@@ -147,5 +147,6 @@ fn has_address(identity: &VifIdentity, address: VifAddress) -> bool {
     match address {
         VifAddress::Mac(mac) => identity.mac == mac,
         VifAddress::Ipv4(ipv4) => identity.ipv4 == Some(ipv4),
+        VifAddress::Ipv6(ipv6) => identity.ipv6 == Some(ipv6),
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 4 and 5 of the record.
+//! A guest's config in versions 6 and 7 of the record. They differ in the vifs, which version 7 gives
+//! IPv6 addresses and names.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running
 //! guests unreadable. A new version of the record gets types of its own.
@@ -7,7 +8,7 @@
 use std::path::PathBuf;
 
 use bincode::{Decode, Encode};
-use noxs::{Ipv4Config, MacAddr};
+use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 use xen::units::KiB;
 
@@ -18,7 +19,7 @@ use crate::config::{Action, DiskConfig, DomainConfig, EncodedError, Store, Undec
 pub(in crate::records) const LIMIT: usize = 32 * 1024;
 
 #[derive(Encode, Decode)]
-pub(super) struct StoredConfig {
+pub(super) struct StoredConfig<V> {
     name: String,
     kernel: String,
     ramdisk: Option<String>,
@@ -26,7 +27,7 @@ pub(super) struct StoredConfig {
     vcpus: u32,
     cmdline: String,
     console: bool,
-    vifs: Vec<StoredVif>,
+    vifs: Vec<V>,
     disks: Vec<StoredDisk>,
     store: StoredStore,
     on_poweroff: StoredAction,
@@ -34,20 +35,33 @@ pub(super) struct StoredConfig {
     on_crash: StoredAction,
 }
 
-#[derive(Encode, Decode)]
-struct StoredVif {
+/// A vif in version 6.
+#[derive(Decode)]
+pub(super) struct StoredVifV6 {
     mac: Option<[u8; 6]>,
     bridge: String,
-    ip: Option<StoredIp>,
+    ip: Option<StoredIp<[u8; 4]>>,
+    mtu: u16,
+    rate: Option<StoredRate>,
+}
+
+/// A vif in version 7.
+#[derive(Encode, Decode)]
+pub(super) struct StoredVif {
+    mac: Option<[u8; 6]>,
+    bridge: String,
+    ip: Option<StoredIp<[u8; 4]>>,
+    ip6: Option<StoredIp<[u8; 16]>>,
+    name: Option<String>,
     mtu: u16,
     rate: Option<StoredRate>,
 }
 
 #[derive(Encode, Decode)]
-struct StoredIp {
-    address: [u8; 4],
+struct StoredIp<A> {
+    address: A,
     prefix: u8,
-    gateway: Option<[u8; 4]>,
+    gateway: Option<A>,
 }
 
 #[derive(Encode, Decode)]
@@ -77,14 +91,17 @@ enum StoredAction {
     Preserve,
 }
 
-impl StoredConfig {
+impl<V> StoredConfig<V>
+where
+    VifConfig: From<V>,
+{
     /// Returns the config, if it describes a guest that is allowed.
     pub(super) fn check(self) -> Result<DomainConfig, StoredError> {
         DomainConfig::try_from(self).map_err(StoredError::Config)
     }
 }
 
-impl From<&DomainConfig> for StoredConfig {
+impl From<&DomainConfig> for StoredConfig<StoredVif> {
     fn from(config: &DomainConfig) -> Self {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         Self {
@@ -118,6 +135,12 @@ impl From<&VifConfig> for StoredVif {
                 prefix: ip.prefix,
                 gateway: ip.gateway.map(|gateway| gateway.octets()),
             }),
+            ip6: vif.ip6.map(|ip| StoredIp {
+                address: ip.address.octets(),
+                prefix: ip.prefix,
+                gateway: ip.gateway.map(|gateway| gateway.octets()),
+            }),
+            name: vif.name.clone(),
             mtu: vif.mtu,
             rate: vif
                 .rate
@@ -155,10 +178,13 @@ impl From<StoredAction> for Action {
     }
 }
 
-impl TryFrom<StoredConfig> for DomainConfig {
+impl<V> TryFrom<StoredConfig<V>> for DomainConfig
+where
+    VifConfig: From<V>,
+{
     type Error = EncodedError;
 
-    fn try_from(stored: StoredConfig) -> Result<Self, EncodedError> {
+    fn try_from(stored: StoredConfig<V>) -> Result<Self, EncodedError> {
         Self {
             name: stored.name,
             kernel: stored.kernel.into(),
@@ -186,6 +212,13 @@ impl TryFrom<StoredConfig> for DomainConfig {
     }
 }
 
+impl From<StoredVifV6> for VifConfig {
+    fn from(stored: StoredVifV6) -> Self {
+        let StoredVifV6 { mac, bridge, ip, mtu, rate } = stored;
+        StoredVif { mac, bridge, ip, ip6: None, name: None, mtu, rate }.into()
+    }
+}
+
 impl From<StoredVif> for VifConfig {
     fn from(stored: StoredVif) -> Self {
         Self {
@@ -196,6 +229,12 @@ impl From<StoredVif> for VifConfig {
                 prefix: ip.prefix,
                 gateway: ip.gateway.map(Into::into),
             }),
+            ip6: stored.ip6.map(|ip| Ipv6Config {
+                address: ip.address.into(),
+                prefix: ip.prefix,
+                gateway: ip.gateway.map(Into::into),
+            }),
+            name: stored.name,
             mtu: stored.mtu,
             rate: stored.rate.map(|rate| Rate { bytes: rate.bytes, interval_us: rate.interval_us }),
         }

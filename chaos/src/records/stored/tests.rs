@@ -11,10 +11,10 @@ const ADVICE: &str = "the bytes of a guest's record have changed, so records of 
      give the new format a version and a module of its own in chaos/src/records/stored, keep the \
      module of the old version as a decoder, and add golden files for the new one";
 
-const V5_NOXS: &str = include_str!("golden/v5-noxs.hex");
-const V5_XENSTORE: &str = include_str!("golden/v5-xenstore.hex");
 const V6_NOXS: &str = include_str!("golden/v6-noxs.hex");
 const V6_XENSTORE: &str = include_str!("golden/v6-xenstore.hex");
+const V7_NOXS: &str = include_str!("golden/v7-noxs.hex");
+const V7_XENSTORE: &str = include_str!("golden/v7-xenstore.hex");
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
@@ -28,16 +28,21 @@ fn hex(bytes: &[u8]) -> String {
     lines.collect::<Vec<String>>().join("\n") + "\n"
 }
 
-fn config(more: &str) -> DomainConfig {
+/// What version 7 added to a vif.
+const NEW: &str = " 2001:db8::2/64 fe80::1,vifname=lan";
+
+fn config(and: &str, more: &str) -> DomainConfig {
+    // IPv6 needs a larger MTU.
+    let mtu = if and.is_empty() { 900 } else { 1400 };
     let text = format!(
         "name='web'\ntype='pvh'\nkernel='/k'\nramdisk='/r'\nmemory=4\nvcpus=2\ncmdline='a b'\n\
          on_crash='restart'\non_reboot='preserve'\n\
-         vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,rate=1MB/s']\n{more}"
+         vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1{and},mtu={mtu},rate=1MB/s']\n{more}"
     );
     crate::config::parse_str("test", &text, &[], true).unwrap().config
 }
 
-fn with_noxs() -> Record {
+fn with_noxs(and: &str) -> Record {
     Record {
         created_ms: 1_764_288_000_000,
         device_page: Some(DevicePageRecord {
@@ -56,26 +61,18 @@ fn with_noxs() -> Record {
         owner: 1000,
         request: Some([7; 16]),
         renamed_from: Some("web".into()),
-        ..Record::new(DomId(3), DomainHandle([1; 16]), config("on_poweroff='rename-restart'"))
+        ..Record::new(DomId(3), DomainHandle([1; 16]), config(and, "on_poweroff='rename-restart'"))
     }
 }
 
 fn with_xenstore() -> Record {
-    let config = config("store='xenstore'\ndisk=['/a.img,raw,xvda,r']");
+    let config = config("", "store='xenstore'\ndisk=['/a.img,raw,xvda,r']");
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
-}
-
-/// Returns a record as version 5 has it.
-fn in_v5(mut record: Record) -> Record {
-    if let Some(page) = &mut record.device_page {
-        page.devices = None;
-    }
-    record
 }
 
 #[test]
 fn the_bytes_of_a_record_stay_as_they_are() {
-    for (record, golden) in [(with_noxs(), V6_NOXS), (with_xenstore(), V6_XENSTORE)] {
+    for (record, golden) in [(with_noxs(NEW), V7_NOXS), (with_xenstore(), V7_XENSTORE)] {
         let now = hex(&encode(&record).unwrap());
         assert_eq!(now, golden, "{ADVICE}");
     }
@@ -84,10 +81,10 @@ fn the_bytes_of_a_record_stay_as_they_are() {
 #[test]
 fn records_of_this_version_and_the_one_before_are_read() {
     for (golden, record) in [
-        (V6_NOXS, with_noxs()),
+        (V7_NOXS, with_noxs(NEW)),
+        (V7_XENSTORE, with_xenstore()),
+        (V6_NOXS, with_noxs("")),
         (V6_XENSTORE, with_xenstore()),
-        (V5_NOXS, in_v5(with_noxs())),
-        (V5_XENSTORE, in_v5(with_xenstore())),
     ] {
         assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
     }
@@ -95,7 +92,7 @@ fn records_of_this_version_and_the_one_before_are_read() {
 
 #[test]
 fn a_record_comes_back_as_it_was() {
-    for record in [with_noxs(), with_xenstore()] {
+    for record in [with_noxs(NEW), with_xenstore()] {
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
     }
 }
@@ -103,7 +100,7 @@ fn a_record_comes_back_as_it_was() {
 #[test]
 fn a_guest_whose_name_is_refused_now_stays_readable() {
     for name in ["+5", "a  b", "Domain-0"] {
-        let mut record = with_noxs();
+        let mut record = with_noxs(NEW);
         record.config.name = name.to_owned();
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
     }
@@ -111,7 +108,7 @@ fn a_guest_whose_name_is_refused_now_stays_readable() {
 
 #[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
-    for golden in [V5_NOXS, V6_NOXS] {
+    for golden in [V6_NOXS, V7_NOXS] {
         let bytes = bytes(golden);
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
@@ -119,12 +116,12 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         }
         let longer = decode(&[&bytes[..], &[0]].concat());
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
-        for found in [v5::VERSION - 1, VERSION + 1] {
+        for found in [v6::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
             assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }
     }
-    let mut invalid = with_noxs();
+    let mut invalid = with_noxs(NEW);
     invalid.config.name = "../x".into();
     let invalid = decode(&encode(&invalid).unwrap());
     assert!(matches!(invalid, Err(StoredError::Config(_))), "{invalid:?}");

@@ -8,19 +8,20 @@
 //! version can always be read.
 //!
 //! ```text
-//! 3  v4.rs  read     a list of devices, each with its kind
-//! 4  v4.rs  written  the same, with one more kind: disks
+//! 4  v4.rs  read     a list of devices, each with its kind
+//! 5  v5.rs  written  the same, with the IPv6 addresses of vifs
 //! ```
 //!
 //! # Adding a device kind, or changing one
-//! 1. Copy `v4.rs` to `v5.rs`, and add the variant or the field there. Do not change what `v4.rs`
+//! 1. Copy `v5.rs` to `v6.rs`, and add the variant or the field there. Do not change what `v5.rs`
 //!    reads.
-//! 2. Raise [`RECORD_VERSION`], encode with `v5`, decode both, and remove the decoder of the
-//!    version before `v4`.
+//! 2. Raise [`RECORD_VERSION`], encode with `v6`, decode both, and remove the decoder of the
+//!    version before `v5`.
 //! 3. Add a file to `tests/golden/`, and the line that reads it to `tests/golden.rs`. Do not change
 //!    the files that exist.
 
 mod v4;
+mod v5;
 
 use std::borrow::Cow;
 
@@ -29,10 +30,10 @@ use daemon::encoding::{self, DecodeError};
 use crate::{Attach, ConsoleDevice, DomainId, VbdDevice, VifDevice};
 
 /// Version of the records that this program writes.
-pub const RECORD_VERSION: u8 = 4;
+pub const RECORD_VERSION: u8 = 5;
 
 /// Oldest version that this program reads.
-pub const OLDEST_VERSION: u8 = 3;
+pub const OLDEST_VERSION: u8 = 4;
 
 /// Size of the longest record, in bytes.
 pub const MAX_RECORD: usize = 64 * 1024;
@@ -72,7 +73,7 @@ impl DeviceRecord<'_> {
     /// [`MAX_RECORD`].
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
-        encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v4::Writer(self))
+        encoding::encode::<MAX_RECORD>(RECORD_VERSION, &v5::Writer(self))
     }
 }
 
@@ -84,8 +85,9 @@ impl DeviceRecord<'static> {
     /// The version is another one, or the bytes are not a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let record = match encoding::version(bytes) {
-            // Version 4 only adds a kind, which no record of version 3 contains.
-            Some(version @ 3..=4) => encoding::decode::<v4::Record, MAX_RECORD>(version, bytes)
+            Some(5) => encoding::decode::<v5::Record, MAX_RECORD>(5, bytes)
+                .and_then(|record| Self::try_from(record).map_err(|_| DecodeError::Malformed)),
+            Some(4) => encoding::decode::<v4::Record, MAX_RECORD>(4, bytes)
                 .and_then(|record| Self::try_from(record).map_err(|_| DecodeError::Malformed)),
             Some(found) => return Err(RecordError::Version { found }),
             None => return Err(RecordError::Malformed),

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Version 4: the domain, then a list of its devices, each with its kind. Version 3 had no disks.
-//!
-//! A later version that only adds kinds can decode these bytes with its own types: the variants
-//! keep their numbers, and no record of this version contains a new one.
+//! Version 4, which is read and no longer written: without IPv6 addresses.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
-use bincode::enc::Encoder;
-use bincode::error::EncodeError;
-use bincode::{Decode, Encode};
+use bincode::Decode;
 use noxs::{Discard, Geometry, MacAddr};
 
 use super::DeviceRecord;
+use super::v5::SecondConsole;
 use crate::{
     ConsoleDevice, DiskIdentity, DiskImage, DomainId, Rate, VbdDevice, VifDevice, VifIdentity,
 };
@@ -21,31 +17,28 @@ use crate::{
 pub(super) struct Record {
     domid: u16,
     handle: [u8; 16],
-    devices: Vec<Device<String>>,
+    devices: Vec<Device>,
 }
 
-/// Encodes a record in memory as the bytes of a [`Record`], without a copy of it.
-pub(super) struct Writer<'a>(pub(super) &'a DeviceRecord<'a>);
-
-/// A device of any kind. `T` is the type of its strings: owned when read, borrowed when written.
-#[derive(Encode, Decode)]
-enum Device<T> {
+/// A device of any kind.
+#[derive(Decode)]
+enum Device {
     Console { port: u32, ring: u32 },
-    Vif(Vif<T>),
-    Vbd(Vbd<T>),
+    Vif(Vif),
+    Vbd(Vbd),
 }
 
-#[derive(Encode, Decode)]
-struct Vif<T> {
+#[derive(Decode)]
+struct Vif {
     index: u16,
     port: u32,
     tx_ring: u32,
     rx_ring: u32,
-    bridge: T,
+    bridge: String,
     identity: Option<Identity>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct Identity {
     mac: [u8; 6],
     ipv4: Option<Ipv4Addr>,
@@ -53,23 +46,23 @@ struct Identity {
     rate: Option<SendRate>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct SendRate {
     bytes: u64,
     interval_us: u64,
 }
 
-#[derive(Encode, Decode)]
-struct Vbd<T> {
+#[derive(Decode)]
+struct Vbd {
     index: u16,
     port: u32,
     ring: u32,
-    image: Option<Image<T>>,
+    image: Option<Image>,
 }
 
-#[derive(Encode, Decode)]
-struct Image<T> {
-    path: T,
+#[derive(Decode)]
+struct Image {
+    path: String,
     identity: FileIdentity,
     sectors: u64,
     sector_size: u32,
@@ -78,73 +71,18 @@ struct Image<T> {
     discard: Option<DiscardUnits>,
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 enum FileIdentity {
     File { device: u64, inode: u64 },
     BlockDevice { number: u64 },
 }
 
-#[derive(Encode, Decode)]
+#[derive(Decode)]
 struct DiscardUnits {
     granularity: u32,
     alignment: u32,
     secure: bool,
 }
-
-impl Encode for Writer<'_> {
-    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
-        let DeviceRecord { id, console, vifs, vbds } = self.0;
-        id.domid.encode(encoder)?;
-        id.handle.encode(encoder)?;
-        // The length, which a vector begins with.
-        (usize::from(console.is_some()) + vifs.len() + vbds.len()).encode(encoder)?;
-        if let Some(ConsoleDevice { port, ring }) = *console {
-            Device::<&str>::Console { port, ring }.encode(encoder)?;
-        }
-        vifs.iter().try_for_each(|vif| Device::Vif(Vif::from(vif)).encode(encoder))?;
-        vbds.iter().try_for_each(|vbd| Device::Vbd(Vbd::from(vbd)).encode(encoder))
-    }
-}
-
-impl<'a> From<&'a VifDevice> for Vif<&'a str> {
-    fn from(vif: &'a VifDevice) -> Self {
-        let VifDevice { index, port, tx_ring, rx_ring, ref bridge, identity } = *vif;
-        let identity = identity.map(|VifIdentity { mac, ipv4, mtu, rate }| Identity {
-            mac: mac.0,
-            ipv4,
-            mtu,
-            rate: rate.map(|Rate { bytes, interval_us }| SendRate { bytes, interval_us }),
-        });
-        Self { index, port, tx_ring, rx_ring, bridge, identity }
-    }
-}
-
-impl<'a> From<&'a VbdDevice> for Vbd<&'a str> {
-    fn from(vbd: &'a VbdDevice) -> Self {
-        let VbdDevice { index, port, ring, ref image } = *vbd;
-        Self { index, port, ring, image: image.as_ref().map(Image::from) }
-    }
-}
-
-impl<'a> From<&'a DiskImage> for Image<&'a str> {
-    fn from(image: &'a DiskImage) -> Self {
-        let DiskImage { ref path, identity, geometry, discard } = *image;
-        let Geometry { sectors, sector_size, physical_sector_size, read_only } = geometry;
-        let identity = match identity {
-            DiskIdentity::File { device, inode } => FileIdentity::File { device, inode },
-            DiskIdentity::BlockDevice { number } => FileIdentity::BlockDevice { number },
-        };
-        let discard = discard.map(|Discard { granularity, alignment, secure }| DiscardUnits {
-            granularity,
-            alignment,
-            secure,
-        });
-        Self { path, identity, sectors, sector_size, physical_sector_size, read_only, discard }
-    }
-}
-
-/// The error for a record with two consoles: a guest has at most one.
-pub(super) struct SecondConsole;
 
 impl TryFrom<Record> for DeviceRecord<'static> {
     type Error = SecondConsole;
@@ -165,12 +103,13 @@ impl TryFrom<Record> for DeviceRecord<'static> {
     }
 }
 
-impl From<Vif<String>> for VifDevice {
-    fn from(vif: Vif<String>) -> Self {
+impl From<Vif> for VifDevice {
+    fn from(vif: Vif) -> Self {
         let Vif { index, port, tx_ring, rx_ring, bridge, identity } = vif;
         let identity = identity.map(|Identity { mac, ipv4, mtu, rate }| VifIdentity {
             mac: MacAddr(mac),
             ipv4,
+            ipv6: None,
             mtu,
             rate: rate.map(|SendRate { bytes, interval_us }| Rate { bytes, interval_us }),
         });
@@ -178,15 +117,15 @@ impl From<Vif<String>> for VifDevice {
     }
 }
 
-impl From<Vbd<String>> for VbdDevice {
-    fn from(vbd: Vbd<String>) -> Self {
+impl From<Vbd> for VbdDevice {
+    fn from(vbd: Vbd) -> Self {
         let Vbd { index, port, ring, image } = vbd;
         Self { index, port, ring, image: image.map(DiskImage::from) }
     }
 }
 
-impl From<Image<String>> for DiskImage {
-    fn from(image: Image<String>) -> Self {
+impl From<Image> for DiskImage {
+    fn from(image: Image) -> Self {
         let Image {
             path,
             identity,

@@ -142,6 +142,8 @@ mod tests {
 
     use noxs_control::{ConsoleDevice, DomainId};
 
+    use noxs_control::record::OLDEST_VERSION;
+
     use super::*;
 
     struct Temporary(PathBuf);
@@ -220,7 +222,7 @@ mod tests {
         let folder = Temporary::new("previous");
         let bare = folder.record("3", 3);
         // Version, domid, handle, no devices.
-        let previous = [&[3, 3][..], &[1; 16], &[0]].concat();
+        let previous = [&[OLDEST_VERSION, 3][..], &[1; 16], &[0]].concat();
         fs::write(bare.join(RECORD_FILE), previous).unwrap();
         let records = read(&folder.0);
         assert_eq!(records.len(), 1);

@@ -3,13 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use noxs::layout::vif_ring;
-use noxs::{MacAddr, VifFeatures};
+use noxs::{MacAddr, VifFeatures, eui64};
 use noxs_control::{
     AddressInUse, AddressOwner, Attach, ConsoleDevice, DeviceCounters, DomainId, Refusal,
     VifAddress, VifDevice, VifIdentity, VifStatus,
@@ -27,7 +27,6 @@ pub(crate) use crate::host::fake::{
 use crate::host::{Host, LocalPort};
 use crate::net::BridgeId;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
-use crate::net::eui64;
 use crate::net::frame::build;
 use crate::net::frontend;
 use crate::net::transfer::LONGEST;
@@ -72,14 +71,15 @@ impl Bed {
         Self { domains, clients: FakeClients::default(), bridge: File::from(bridge), now }
     }
 
-    /// Adds an IPv4 address of dom0 on the bridge, or removes it.
-    pub(super) fn dom0_address(&mut self, address: Ipv4Addr, exists: bool) {
+    /// Adds an address of dom0 on the bridge, or removes it.
+    pub(super) fn dom0_address(&mut self, address: impl Into<IpAddr>, exists: bool) {
+        let address = address.into();
         let index = InterfaceIndex(5);
         let mac = Some(mac(254));
         let bridge = Message::Interface { index, name: "xenbr0".to_owned(), mac };
         let address = match exists {
-            true => Message::Address(index, address.into()),
-            false => Message::AddressRemoved(index, address.into()),
+            true => Message::Address(index, address),
+            false => Message::AddressRemoved(index, address),
         };
         self.domains.update_interfaces([bridge, address].into_iter());
     }
@@ -304,7 +304,12 @@ pub(crate) fn attach(domid: u16) -> Attach {
 }
 
 pub(super) fn identity(domid: u16) -> VifIdentity {
-    VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), mtu: 1500, rate: None }
+    VifIdentity { mac: mac(domid), ipv4: Some(ip(domid)), ipv6: None, mtu: 1500, rate: None }
+}
+
+/// Returns the global IPv6 address of a domain's vif, if it gets one.
+pub(super) fn ip6(domid: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, domid)
 }
 
 /// Returns an IPv6 frame to all nodes, with a message of ICMPv6 from the link-local address of a
@@ -326,6 +331,11 @@ pub(super) fn mac_in_use(mac: MacAddr, owner: AddressOwner) -> Refusal {
 /// Returns the refusal of an IPv4 address that is in use.
 pub(super) fn ipv4_in_use(ipv4: Ipv4Addr, owner: AddressOwner) -> Refusal {
     Refusal::AddressInUse(AddressInUse { address: VifAddress::Ipv4(ipv4), owner })
+}
+
+/// Returns the refusal of an IPv6 address that is in use.
+pub(super) fn ipv6_in_use(ipv6: Ipv6Addr, owner: AddressOwner) -> Refusal {
+    Refusal::AddressInUse(AddressInUse { address: VifAddress::Ipv6(ipv6), owner })
 }
 
 /// Returns the identity of the first vif.

@@ -3,10 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use noxs::MacAddr;
 use noxs_control::VifStatus;
 use slab::Slab;
 use xen_ring::SharedPage;
@@ -18,7 +16,7 @@ use super::offload::Offload;
 use super::port::{BridgePort, Fit};
 use super::rules::TapRules;
 use super::segments;
-use super::switch::{BridgePortId, End, Route, Switch};
+use super::switch::{BridgePortId, End, PortAddresses, Route, Switch};
 use super::transfer::{
     Answer, BATCH, BufferedFrame, Delivery, FrameBuffers, Transfer, address, pages,
 };
@@ -121,14 +119,13 @@ impl<M> Bridge<M> {
     pub(super) fn add_port(
         &mut self,
         port: BridgePort<M>,
-        mac: MacAddr,
-        ipv4: Option<Ipv4Addr>,
+        addresses: PortAddresses,
     ) -> BridgePortId {
         let number = self.ports.insert(port);
         // Two ports must not share an ID.
         let Ok(number) = u32::try_from(number) else { panic!("port {number} of a bridge") };
         let id = BridgePortId(number);
-        let added = self.switch.add(id, mac, ipv4);
+        let added = self.switch.add(id, addresses);
         debug_assert_eq!(added, Ok(()), "the MAC address was checked");
         id
     }
@@ -138,11 +135,10 @@ impl<M> Bridge<M> {
     pub(super) fn remove_port(
         &mut self,
         id: BridgePortId,
-        mac: MacAddr,
-        ipv4: Option<Ipv4Addr>,
+        addresses: PortAddresses,
         store: &mut Store,
     ) -> VifStatus {
-        self.switch.remove(id, mac, ipv4);
+        self.switch.remove(id, addresses);
         self.floods.forget(id);
         let Some(mut port) = self.ports.try_remove(id.0 as usize) else {
             return VifStatus::default();

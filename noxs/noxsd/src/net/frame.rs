@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Reads the headers of an Ethernet frame.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use noxs::MacAddr;
 
@@ -16,6 +16,14 @@ const _: () = assert!(HEADER_LENGTH as usize == HEADER);
 const TYPE_IPV4: u16 = 0x0800;
 const TYPE_ARP: u16 = 0x0806;
 const TYPE_IPV6: u16 = 0x86dd;
+
+/// Bytes of an IPv6 header, and the number of ICMPv6 in it.
+const IPV6_HEADER: usize = 40;
+const ICMPV6: u8 = 58;
+
+/// Types of ICMPv6 (RFC 4861).
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
 
 /// Types of VLAN tags: IEEE 802.1Q, 802.1ad, and what switches used before 802.1ad.
 const TYPES_TAGGED: [u16; 5] = [0x8100, 0x88a8, 0x9100, 0x9200, 0x9300];
@@ -41,6 +49,20 @@ impl Arp {
     }
 }
 
+/// Whether an IPv6 packet is a message about a neighbour (RFC 4861), as far as the switch needs it.
+///
+/// This is not for checks of what a guest may send: extension headers hide the message here, and
+/// the packet may be malformed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovery {
+    /// It asks for the neighbour that has this address.
+    Solicitation(Ipv6Addr),
+    /// It says where a neighbour is.
+    Advertisement,
+    /// It is none of these.
+    Other,
+}
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Payload {
@@ -54,7 +76,7 @@ pub enum Payload {
     /// An ARP packet.
     Arp(Arp),
     /// An IPv6 packet.
-    Ipv6,
+    Ipv6(Discovery),
     /// IPv4 or ARP with a header that is cut short or invalid.
     Malformed,
     /// A frame with a VLAN tag.
@@ -85,7 +107,7 @@ impl FrameFacts {
         let payload = match ethertype {
             TYPE_IPV4 => ipv4(body).unwrap_or(Payload::Malformed),
             TYPE_ARP => arp(body).unwrap_or(Payload::Malformed),
-            TYPE_IPV6 => Payload::Ipv6,
+            TYPE_IPV6 => Payload::Ipv6(discovery(body)),
             _ if TYPES_TAGGED.contains(&ethertype) => Payload::Tagged,
             _ => Payload::Other,
         };
@@ -98,6 +120,18 @@ fn ipv4(body: &[u8]) -> Option<Payload> {
     (header[0] >> 4 == 4).then_some(())?;
     let source = Ipv4Addr::from(array::<4>(&header, 12)?);
     Some(Payload::Ipv4 { source, protocol: header[9] })
+}
+
+fn discovery(body: &[u8]) -> Discovery {
+    if body.get(6) != Some(&ICMPV6) {
+        return Discovery::Other;
+    }
+    match body.get(IPV6_HEADER) {
+        Some(&SOLICITATION) => array::<16>(body, IPV6_HEADER + 8)
+            .map_or(Discovery::Other, |target| Discovery::Solicitation(target.into())),
+        Some(&ADVERTISEMENT) => Discovery::Advertisement,
+        _ => Discovery::Other,
+    }
 }
 
 fn arp(body: &[u8]) -> Option<Payload> {
@@ -169,6 +203,20 @@ pub(crate) mod build {
         ethernet(to, from, TYPE_IPV6, &packet)
     }
 
+    /// Returns a frame to a group with a message of neighbour discovery: a solicitation (135) or an
+    /// advertisement (136).
+    pub(crate) fn neighbour(from: MacAddr, source: Ipv6Addr, kind: u8, about: Ipv6Addr) -> Vec<u8> {
+        let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let packet = [
+            &[0x60, 0, 0, 0, 0, 24, ICMPV6, 255][..],
+            &source.octets(),
+            &group,
+            &[kind, 0, 0, 0, 0, 0, 0, 0],
+            &about.octets(),
+        ];
+        ethernet(MacAddr([0x33, 0x33, 0, 0, 0, 1]), from, TYPE_IPV6, &packet.concat())
+    }
+
     pub(crate) fn arp(
         from: MacAddr,
         operation: u16,
@@ -209,6 +257,24 @@ mod tests {
             frame[HEADER + at] = wrong;
             assert_eq!(FrameFacts::of(&frame).unwrap().payload, Payload::Malformed, "byte {at}");
         }
+    }
+
+    #[test]
+    fn messages_about_neighbours_are_recognized() {
+        let [source, about] = ["fe80::1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        let kind = |frame: &[u8]| match FrameFacts::of(frame).unwrap().payload {
+            Payload::Ipv6(discovery) => discovery,
+            payload => panic!("{payload:?}"),
+        };
+        let solicitation = build::neighbour(ME, source, SOLICITATION, about);
+        assert_eq!(kind(&solicitation), Discovery::Solicitation(about));
+        let advertisement = build::neighbour(ME, source, ADVERTISEMENT, about);
+        assert_eq!(kind(&advertisement), Discovery::Advertisement);
+        assert_eq!(kind(&solicitation[..solicitation.len() - 1]), Discovery::Other, "cut short");
+        assert_eq!(kind(&build::neighbour(ME, source, 134, about)), Discovery::Other);
+        let mut other = solicitation;
+        other[HEADER + 6] = 17;
+        assert_eq!(kind(&other), Discovery::Other);
     }
 
     proptest! {

@@ -7,7 +7,7 @@
 //! dom0. So a vif reaches all receivers of its frames through its bridge. [`transfer`] holds the
 //! frames of one turn, [`frame`] reads the headers of a frame, and [`rules`] decide which frames may
 //! pass. [`flood`] limits frames for many ports, [`waiting`] those that wait for a guest. [`dom0`]
-//! and [`eui64`] are the addresses that the rules need beside those of requests.
+//! is the addresses that the rules need beside those of requests.
 //!
 //! A restarted noxsd continues where the rings' indices stand; see [`vif::Vif::start`].
 
@@ -15,7 +15,6 @@ pub mod bridge;
 mod chain;
 pub mod checksum;
 pub mod dom0;
-pub mod eui64;
 pub mod flood;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]

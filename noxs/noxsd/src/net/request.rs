@@ -6,13 +6,16 @@ use std::ops::RangeInclusive;
 use noxs_control::{AddressInUse, AddressOwner, Refusal, VifAddress, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
-use super::{BridgeId, Net};
+use super::{BridgeId, Net, rules};
 use crate::host::PAGE_SIZE;
 
 /// Smallest and largest MTU. IPv4 requires 68 (RFC 791). The largest frame leaves one byte of a
 /// page free, so that a frame from the tap that fills the page is recognized as too long. `chaos`
 /// allows at most 1500, the MTU of taps.
 const MTU: RangeInclusive<u16> = 68..=4081;
+
+/// Smallest MTU of a vif with an IPv6 address (RFC 8200).
+const MIN_MTU_IPV6: u16 = 1280;
 
 const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
 
@@ -55,7 +58,7 @@ impl<M> Net<M> {
     /// addresses of dom0.
     ///
     /// # Errors
-    /// A MAC address is invalid, an address is in use on the bridge, or an MTU or a rate is out of
+    /// A MAC or an IPv6 address is invalid, an address is in use on the bridge, or an MTU or a rate is out of
     /// range.
     pub fn check_identities(
         &self,
@@ -65,10 +68,23 @@ impl<M> Net<M> {
         let invalid = |text: String| Err(Refusal::Invalid(text));
         let vifs = vifs.zip(identities);
         for (number, ((index, bridge), identity)) in vifs.clone().enumerate() {
-            let VifIdentity { mac, mtu, rate, .. } = *identity;
+            let VifIdentity { mac, ipv6, mtu, rate, .. } = *identity;
             if mac.is_multicast() || mac.0 == [0; 6] {
                 return invalid(format!(
                     "vif {index} has MAC address {mac}: must not be zero or a multicast address"
+                ));
+            }
+            if let Some(ipv6) = ipv6
+                && !rules::can_be_fixed(ipv6)
+            {
+                return invalid(format!(
+                    "vif {index} has IPv6 address {ipv6}: must be a unicast address other than a \
+                     link-local one"
+                ));
+            }
+            if ipv6.is_some() && mtu < MIN_MTU_IPV6 {
+                return invalid(format!(
+                    "vif {index} has MTU {mtu}: must be at least {MIN_MTU_IPV6} with an IPv6 address"
                 ));
             }
             if !MTU.contains(&mtu) {
@@ -95,10 +111,11 @@ impl<M> Net<M> {
         bridges: impl Iterator<Item = BridgeId>,
         identities: &[VifIdentity],
     ) -> Result<(), Refusal> {
-        for (bridge, VifIdentity { mac, ipv4, .. }) in bridges.zip(identities) {
+        for (bridge, VifIdentity { mac, ipv4, ipv6, .. }) in bridges.zip(identities) {
             let dom0 = self.bridges[bridge.0].switch.dom0();
-            let address = match *ipv4 {
-                Some(ipv4) if dom0.has_ipv4(ipv4) => VifAddress::Ipv4(ipv4),
+            let address = match (*ipv4, *ipv6) {
+                (Some(ipv4), _) if dom0.has_ipv4(ipv4) => VifAddress::Ipv4(ipv4),
+                (_, Some(ipv6)) if dom0.has_ipv6(ipv6) => VifAddress::Ipv6(ipv6),
                 _ if dom0.has_mac(*mac) => VifAddress::Mac(*mac),
                 _ => continue,
             };
@@ -119,12 +136,17 @@ impl<M> Net<M> {
         let bridge = &self.bridges[bridge.0];
         let in_use = |address, owner| Err(Refusal::AddressInUse(AddressInUse { address, owner }));
         let domain = |port| bridge.port(port).map(|port| AddressOwner::Domain(port.domid().0));
-        let VifIdentity { mac, ipv4, .. } = *identity;
-        // First the address that a user has written: a MAC address may be derived from it.
+        let VifIdentity { mac, ipv4, ipv6, .. } = *identity;
+        // First the addresses that a user has written: a MAC address may be derived from them.
         if let Some(ipv4) = ipv4
             && let Some(owner) = bridge.switch.owner_of_ipv4(ipv4).and_then(domain)
         {
             return in_use(VifAddress::Ipv4(ipv4), owner);
+        }
+        if let Some(ipv6) = ipv6
+            && let Some(owner) = bridge.switch.owner_of_ipv6(ipv6).and_then(domain)
+        {
+            return in_use(VifAddress::Ipv6(ipv6), owner);
         }
         if let Some(owner) = bridge.switch.owner_of_mac(mac).and_then(domain) {
             return in_use(VifAddress::Mac(mac), owner);
@@ -134,6 +156,11 @@ impl<M> Net<M> {
                 && other.ipv4 == Some(ipv4)
             {
                 return in_use(VifAddress::Ipv4(ipv4), AddressOwner::SameRequest);
+            }
+            if let Some(ipv6) = ipv6
+                && other.ipv6 == Some(ipv6)
+            {
+                return in_use(VifAddress::Ipv6(ipv6), AddressOwner::SameRequest);
             }
             if other.mac == mac {
                 return in_use(VifAddress::Mac(mac), AddressOwner::SameRequest);

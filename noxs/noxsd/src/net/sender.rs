@@ -80,7 +80,7 @@ impl Sender {
             Bucket::new(rate.bytes, interval, u64::from(max_frame), now)
         });
         Self {
-            rules: GuestRules::new(identity.mac, identity.ipv4),
+            rules: GuestRules::new(identity.into()),
             traffic: VifStatus::default(),
             tx: BackRing::attach(memory, base),
             max_frame,

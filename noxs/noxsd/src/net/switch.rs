@@ -4,29 +4,73 @@
 //! The addresses of guests are known before they run, so the switch does not learn them: a frame
 //! for a guest's address goes to that guest, any other to the tap, behind which the rest of the
 //! network is. An ARP request goes to the one guest that owns the requested address. Both take one
-//! lookup in a table, whatever the number of guests.
+//! lookup in a table, whatever the number of guests. So does the IPv6 counterpart, a neighbour
+//! solicitation for an address of a guest.
 //!
-//! IPv6 multicasts go to the guests that have sent an IPv6 packet. A host sends one before it uses
-//! an address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each
-//! router solicitation from dom0. Only other broadcasts and multicasts are copied to all guests,
-//! and each sender may cause a limited number of them.
+//! Other IPv6 multicasts go to the guests that have sent an IPv6 packet. A host sends one before it
+//! uses an address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each
+//! router solicitation from dom0. A guest with a fixed IPv6 address gets them only once it has sent
+//! a multicast other than those of neighbour discovery, such as a report of groups ([`listens`]):
+//! solicitations for its addresses reach it anyway. Only other broadcasts and multicasts are copied to all guests, and each
+//! sender may cause a limited number of them.
 
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use noxs::MacAddr;
+use noxs::{MacAddr, eui64};
+use noxs_control::VifIdentity;
 
 use super::dom0::Dom0Addresses;
-use super::eui64;
-use super::frame::{Arp, FrameFacts, Payload};
+use super::frame::{Arp, Discovery, FrameFacts, Payload};
 use crate::turns::id_table::IdTable;
 
 /// Identifies a port of a bridge. The caller chooses the number, which must be small because it
 /// indexes a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BridgePortId(pub u32);
+
+/// The addresses of a guest's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortAddresses {
+    /// Its MAC address.
+    pub mac: MacAddr,
+    /// Its IPv4 address, if it has a fixed one.
+    pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address, if it has a fixed one.
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+impl PortAddresses {
+    /// Returns the addresses of a port without a fixed IPv6 address.
+    #[must_use]
+    pub fn new(mac: MacAddr, ipv4: Option<Ipv4Addr>) -> Self {
+        Self { mac, ipv4, ipv6: None }
+    }
+
+    /// Returns whether the port has a fixed address, so that the guest may use no other.
+    #[must_use]
+    pub fn are_fixed(&self) -> bool {
+        self.ipv4.is_some() || self.ipv6.is_some()
+    }
+}
+
+impl From<&VifIdentity> for PortAddresses {
+    fn from(identity: &VifIdentity) -> Self {
+        let VifIdentity { mac, ipv4, ipv6, mtu: _, rate: _ } = *identity;
+        Self { mac, ipv4, ipv6 }
+    }
+}
+
+/// Returns whether a port that has sent this frame is to get IPv6 multicasts. One with a fixed
+/// address that only announces it, asks for its gateway and answers is not, so that its announcement
+/// does not wake all others of its kind.
+#[must_use]
+pub fn listens(addresses: &PortAddresses, facts: &FrameFacts) -> bool {
+    let Payload::Ipv6(discovery) = facts.payload else { return false };
+    addresses.ipv6.is_none() || (facts.destination.is_multicast() && discovery == Discovery::Other)
+}
 
 /// Where a frame comes from or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +88,7 @@ pub enum Route {
     One(End),
     /// To the tap and to all ports.
     All,
-    /// To the tap and to the ports whose IPv4 address is not known.
+    /// To the tap and to the ports whose addresses are not known.
     Unaddressed,
     /// To the tap and to the ports that use IPv6.
     Ipv6,
@@ -75,6 +119,7 @@ const MAX_PORTS: usize = 1 << 17;
 pub struct Switch {
     by_mac: HashMap<MacAddr, BridgePortId>,
     by_ipv4: HashMap<Ipv4Addr, BridgePortId>,
+    by_ipv6: HashMap<Ipv6Addr, BridgePortId>,
     ports: PortList,
     unaddressed: PortList,
     ipv6: PortList,
@@ -96,6 +141,7 @@ impl Default for Switch {
                 MacAddr([0, 0, number[0], number[1], number[2], number[3]])
             }),
             by_ipv4: prefaulted(Ipv4Addr::from),
+            by_ipv6: HashMap::new(),
             ports: PortList::default(),
             unaddressed: PortList::default(),
             ipv6: PortList::default(),
@@ -115,28 +161,27 @@ fn prefaulted<K: Eq + Hash>(key: impl Fn([u8; 4]) -> K) -> HashMap<K, BridgePort
 }
 
 impl Switch {
-    /// Adds a port. If another port has the same IPv4 address already, ARP requests for it still go
-    /// to that port.
+    /// Adds a port. If another port has the same IPv4 or IPv6 address already, requests for it still
+    /// go to that port.
     ///
     /// # Errors
     /// Another port has the MAC address; nothing is added.
-    pub fn add(
-        &mut self,
-        port: BridgePortId,
-        mac: MacAddr,
-        ipv4: Option<Ipv4Addr>,
-    ) -> Result<(), MacInUse> {
+    pub fn add(&mut self, port: BridgePortId, addresses: PortAddresses) -> Result<(), MacInUse> {
+        let PortAddresses { mac, ipv4, ipv6 } = addresses;
         if self.by_mac.contains_key(&mac) {
             return Err(MacInUse(mac));
         }
         self.change();
         self.by_mac.insert(mac, port);
         self.ports.add(port);
-        match ipv4 {
-            Some(ipv4) => {
-                self.by_ipv4.entry(ipv4).or_insert(port);
-            }
-            None => self.unaddressed.add(port),
+        if let Some(ipv4) = ipv4 {
+            self.by_ipv4.entry(ipv4).or_insert(port);
+        }
+        if let Some(ipv6) = ipv6 {
+            self.by_ipv6.entry(ipv6).or_insert(port);
+        }
+        if !addresses.are_fixed() {
+            self.unaddressed.add(port);
         }
         Ok(())
     }
@@ -153,11 +198,12 @@ impl Switch {
         self.by_ipv4.get(&ipv4).copied()
     }
 
-    /// Returns the port that has an IPv6 address: the address is derived from the port's MAC
+    /// Returns the port that has an IPv6 address: it is fixed, or derived from the port's MAC
     /// address. The switch knows no other IPv6 addresses of guests.
     #[must_use]
     pub fn owner_of_ipv6(&self, address: Ipv6Addr) -> Option<BridgePortId> {
-        eui64::mac(address).and_then(|mac| self.owner_of_mac(mac))
+        let fixed = self.by_ipv6.get(&address).copied();
+        fixed.or_else(|| eui64::mac(address).and_then(|mac| self.owner_of_mac(mac)))
     }
 
     /// Returns dom0's own addresses on the bridge.
@@ -200,7 +246,8 @@ impl Switch {
     }
 
     /// Removes a port. The addresses must be those that the port was added with.
-    pub fn remove(&mut self, port: BridgePortId, mac: MacAddr, ipv4: Option<Ipv4Addr>) {
+    pub fn remove(&mut self, port: BridgePortId, addresses: PortAddresses) {
+        let PortAddresses { mac, ipv4, ipv6 } = addresses;
         self.change();
         if self.by_mac.get(&mac) == Some(&port) {
             self.by_mac.remove(&mac);
@@ -210,14 +257,19 @@ impl Switch {
         {
             self.by_ipv4.remove(&ipv4);
         }
+        if let Some(ipv6) = ipv6
+            && self.by_ipv6.get(&ipv6) == Some(&port)
+        {
+            self.by_ipv6.remove(&ipv6);
+        }
         self.ports.remove(port);
         self.unaddressed.remove(port);
         self.ipv6.remove(port);
     }
 
-    /// Records that a port has sent a frame that it was allowed to send.
-    pub fn note(&mut self, port: BridgePortId, facts: &FrameFacts) {
-        if facts.payload == Payload::Ipv6 {
+    /// Records that a port with these addresses has sent a frame that it was allowed to send.
+    pub fn note(&mut self, port: BridgePortId, addresses: &PortAddresses, facts: &FrameFacts) {
+        if listens(addresses, facts) {
             self.ipv6.add(port);
         }
     }
@@ -228,7 +280,10 @@ impl Switch {
         let to = if facts.destination.is_multicast() {
             match facts.payload {
                 Payload::Arp(arp) if arp.request => self.route_arp(&arp, from),
-                Payload::Ipv6 => Route::Ipv6,
+                Payload::Ipv6(Discovery::Solicitation(target)) => {
+                    self.route_solicitation(target, from)
+                }
+                Payload::Ipv6(_) => Route::Ipv6,
                 _ => Route::All,
             }
         } else {
@@ -265,6 +320,16 @@ impl Switch {
             Some(port) if End::Port(*port) == from => Route::Unaddressed,
             Some(port) => Route::One(End::Port(*port)),
             None => Route::Unaddressed,
+        }
+    }
+
+    /// Returns where a neighbour solicitation goes: to the owner of the address alone.
+    fn route_solicitation(&self, target: Ipv6Addr, from: End) -> Route {
+        match self.owner_of_ipv6(target).map(End::Port) {
+            // Before a guest uses its own address, it asks others whether they use it.
+            Some(own) if own == from => Route::Ipv6,
+            Some(owner) => Route::One(owner),
+            None => Route::Ipv6,
         }
     }
 

@@ -83,7 +83,7 @@ impl Vif {
         let waiting = sender.arm(&*receiver.memory);
         let port = BridgePort::attach(receiver, self.base + PAGE_SIZE, max_frame(identity));
         let bridge = &mut net.bridges[self.bridge.0];
-        let port = Some(bridge.add_port(port, identity.mac, identity.ipv4));
+        let port = Some(bridge.add_port(port, identity.into()));
         self.started = Some(Started { sender, port });
         waiting
     }
@@ -137,7 +137,7 @@ impl Vif {
             else {
                 continue;
             };
-            bridge.switch.note(own, &facts);
+            bridge.switch.note(own, &sender.rules.addresses, &facts);
             let route = bridge.switch.route(&facts, from);
             let floods = route.floods();
             let mut rate = Rate::Often;
@@ -205,7 +205,7 @@ impl Vif {
         let Some(port) = port.take() else { return };
         let bridge = &mut net.bridges[self.bridge.0];
         let store = &mut net.transfer.store;
-        let received = bridge.remove_port(port, sender.rules.mac, sender.rules.ipv4, store);
+        let received = bridge.remove_port(port, sender.rules.addresses, store);
         sender.traffic = sum(sender.traffic, received);
     }
 

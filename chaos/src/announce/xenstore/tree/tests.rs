@@ -44,6 +44,7 @@ fn the_nodes_of_a_guest_stay_as_they_are() {
     let vif = VifIdentity {
         mac: MacAddr([0, 0x16, 0x3e, 0, 0, 7]),
         ipv4: None,
+        ipv6: None,
         mtu: 1400,
         rate: Some(Rate { bytes: 50_000, interval_us: 50_000 }),
     };

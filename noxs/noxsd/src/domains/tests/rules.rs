@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests that guests cannot use others' addresses or act as routers, through the whole switch.
 
+use noxs::eui64;
+
 use super::*;
 use crate::net::dom0::netlink::{InterfaceIndex, Message};
-use crate::net::eui64;
 
 /// Returns a neighbour advertisement for the link-local address of `target`.
 fn advertisement(from: MacAddr, target: MacAddr) -> Vec<u8> {
@@ -150,4 +151,75 @@ fn a_bridge_that_is_added_later_has_the_addresses_of_dom0() {
     assert_eq!(bed.attach(&one), Err(ipv4_in_use(ip(1), AddressOwner::Dom0)));
     one.vifs[0].bridge = "xenbr0".into();
     bed.attach(&one).unwrap();
+}
+
+#[test]
+fn an_ipv6_address_has_one_owner() {
+    let mut bed = Bed::new();
+    bed.guest(1);
+    let mut one = attach(1);
+    first(&mut one).ipv6 = Some(ip6(1));
+    bed.attach(&one).unwrap();
+    let two = bed.prepared(2);
+    let configure = |bed: &mut Bed, ipv6| {
+        let identity = VifIdentity { ipv4: None, ipv6: Some(ipv6), ..identity(2) };
+        bed.configure(two.id, &[identity])
+    };
+    let owner = AddressOwner::Domain(1);
+    assert_eq!(configure(&mut bed, ip6(1)), Err(ipv6_in_use(ip6(1), owner)));
+    let mut derived = eui64::link_local(mac(1)).octets();
+    derived[..2].copy_from_slice(&[0x20, 1]);
+    let derived = derived.into();
+    assert_eq!(configure(&mut bed, derived), Err(ipv6_in_use(derived, owner)));
+    for wrong in ["fe80::5", "ff02::1", "::1", "::", "::ffff:10.0.0.9"] {
+        let refusal = configure(&mut bed, wrong.parse().unwrap()).unwrap_err();
+        assert!(matches!(refusal, Refusal::Invalid(_)), "{refusal}");
+    }
+    let short = VifIdentity { ipv6: Some(ip6(2)), mtu: 1279, ..identity(2) };
+    let refusal = bed.configure(two.id, &[short]).unwrap_err();
+    assert!(refusal.to_string().contains("must be at least 1280"), "{refusal}");
+    bed.dom0_address(ip6(9), true);
+    let refusal = ipv6_in_use(ip6(9), AddressOwner::Dom0);
+    assert_eq!(configure(&mut bed, ip6(9)), Err(refusal));
+    // It is free again once the guest has left.
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    configure(&mut bed, ip6(1)).unwrap();
+
+    bed.guest(3);
+    let mut three = attach(3);
+    first(&mut three).ipv6 = Some(ip6(3));
+    let mut second = three.vifs[0].clone();
+    second.index = 1;
+    let identity = second.identity.as_mut().unwrap();
+    (identity.mac, identity.ipv4) = (mac(4), None);
+    three.vifs.push(second);
+    assert_eq!(bed.attach(&three), Err(ipv6_in_use(ip6(3), AddressOwner::SameRequest)));
+}
+
+/// A guest with a fixed IPv6 address is asked for it alone, and what it sends from other addresses
+/// is dropped.
+#[test]
+fn solicitations_reach_the_guest_with_the_address_alone() {
+    let mut bed = Bed::new();
+    let with_ipv6 = |bed: &mut Bed, domid| {
+        bed.guest(domid);
+        let mut attach = attach(domid);
+        let identity = first(&mut attach);
+        (identity.ipv4, identity.ipv6) = (None, Some(ip6(domid)));
+        bed.attach(&attach).unwrap();
+        bed.post(domid, 8);
+        attach
+    };
+    let one = with_ipv6(&mut bed, 1);
+    with_ipv6(&mut bed, 2);
+    bed.frame_in(&build::neighbour(mac(9), ip6(9), 135, ip6(1)));
+    assert_eq!((bed.received(1), bed.received(2)), (vec![78], vec![]));
+    bed.send(1, 0, &build::neighbour(mac(1), ip6(1), 136, ip6(1)));
+    bed.send(1, 1, &build::neighbour(mac(1), ip6(1), 136, ip6(2)));
+    bed.send(1, 2, &build::neighbour(mac(1), ip6(2), 135, ip6(9)));
+    bed.run(1);
+    assert!(bed.frame_out().is_some());
+    assert_eq!(bed.frame_out(), None);
+    assert_eq!(bed.traffic(&one).dropped_frames, 2);
+    assert!(bed.received(2).is_empty(), "an announcement does not wake it");
 }

@@ -13,20 +13,17 @@ mod tests;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use noxs::MacAddr;
+use noxs::{MacAddr, eui64};
 
 use self::ipv6::{Content, Neighbour};
-use super::eui64;
 use super::frame::{Arp, FrameFacts, HEADER, Payload};
-use super::switch::{BridgePortId, Switch};
+use super::switch::{BridgePortId, PortAddresses, Switch};
 
 /// What one guest may send.
 #[derive(Debug)]
 pub struct GuestRules {
-    /// Its MAC address.
-    pub mac: MacAddr,
-    /// Its IPv4 address, if it has a fixed one.
-    pub ipv4: Option<Ipv4Addr>,
+    /// Its addresses.
+    pub addresses: PortAddresses,
     link_local: Ipv6Addr,
     /// The last IPv4 address that the guest was found to be allowed to use, and the state of the
     /// switch then: most frames of a guest have the same source.
@@ -36,8 +33,8 @@ pub struct GuestRules {
 impl GuestRules {
     /// Creates the rules for a guest with these addresses.
     #[must_use]
-    pub fn new(mac: MacAddr, ipv4: Option<Ipv4Addr>) -> Self {
-        Self { mac, ipv4, link_local: eui64::link_local(mac), allowed: None }
+    pub fn new(addresses: PortAddresses) -> Self {
+        Self { addresses, link_local: eui64::link_local(addresses.mac), allowed: None }
     }
 
     /// Returns whether the guest, which is at the port `own` of the switch, may send a frame.
@@ -48,10 +45,11 @@ impl GuestRules {
     ///   a VLAN tag, and packets that are malformed are never allowed. Neither are messages that
     ///   only routers and DHCP servers send: UDP from port 67 (IPv4) and 547 (IPv6), and router
     ///   advertisements and redirects of ICMP and ICMPv6.
-    /// - A guest with a fixed IPv4 address must use it as the source of IPv4 and ARP packets (an
-    ///   ARP probe comes from 0.0.0.0 and is about this address), and in IPv6 the link-local
-    ///   address that is derived from its MAC address. It may send nothing else, because a tag
-    ///   around a packet would hide its source, and no IPv6 inside IPv4, which would hide it, too.
+    /// - A guest with a fixed address must use its IPv4 address as the source of IPv4 and ARP packets
+    ///   (an ARP probe comes from 0.0.0.0 and is about this address), and in IPv6 its IPv6 address or
+    ///   the link-local one that is derived from its MAC address. Without a fixed address of IPv4, it
+    ///   sends neither IPv4 nor ARP. It may send nothing else, because a tag around a packet would
+    ///   hide its source, and no IPv6 inside IPv4, which would hide it, too.
     /// - A guest without one may use each address that the switch does not know to be another's.
     #[inline]
     pub fn may_send(
@@ -61,7 +59,7 @@ impl GuestRules {
         own: BridgePortId,
         switch: &Switch,
     ) -> bool {
-        if facts.source != self.mac || is_for_bridges(facts.destination) {
+        if facts.source != self.addresses.mac || is_for_bridges(facts.destination) {
             return false;
         }
         match facts.payload {
@@ -86,11 +84,13 @@ impl GuestRules {
         match payload {
             Payload::Ipv4 { source, protocol } => {
                 self.may_use_ipv4(source, own, switch)
-                    && ipv4::may_be_from_guest(protocol, packet, self.ipv4.is_some())
+                    && ipv4::may_be_from_guest(protocol, packet, self.addresses.are_fixed())
             }
-            Payload::Arp(arp) => arp.sender_mac == self.mac && self.may_claim(&arp, own, switch),
-            Payload::Ipv6 => self.may_send_ipv6(packet, own, switch),
-            Payload::Other => self.ipv4.is_none(),
+            Payload::Arp(arp) => {
+                arp.sender_mac == self.addresses.mac && self.may_claim(&arp, own, switch)
+            }
+            Payload::Ipv6(_) => self.may_send_ipv6(packet, own, switch),
+            Payload::Other => !self.addresses.are_fixed(),
             Payload::Malformed | Payload::Tagged => false,
         }
     }
@@ -100,9 +100,9 @@ impl GuestRules {
         if self.allowed == question {
             return true;
         }
-        let may = match self.ipv4 {
-            Some(fixed) => address == fixed,
-            None => !switch.is_anothers_ipv4(address, own),
+        let may = match self.addresses.are_fixed() {
+            true => self.addresses.ipv4 == Some(address),
+            false => !switch.is_anothers_ipv4(address, own),
         };
         if may {
             self.allowed = question;
@@ -131,7 +131,7 @@ impl GuestRules {
                 let claimed = if is_unspecified { solicited } else { Some(packet.source) };
                 let has_source = !is_unspecified || advertised.is_none();
                 has_source
-                    && link_layer.is_none_or(|mac| mac == self.mac)
+                    && link_layer.is_none_or(|mac| mac == self.addresses.mac)
                     && claimed.is_none_or(may_use)
                     && advertised.is_none_or(may_use)
             }
@@ -142,11 +142,18 @@ impl GuestRules {
     }
 
     fn may_use_ipv6(&self, address: Ipv6Addr, own: BridgePortId, switch: &Switch) -> bool {
-        if self.ipv4.is_some() {
-            return address == self.link_local;
+        if self.addresses.are_fixed() {
+            return address == self.link_local || self.addresses.ipv6 == Some(address);
         }
         ipv6::is_usable(address) && !switch.is_anothers_ipv6(address, own)
     }
+}
+
+/// Returns whether a guest can be given the IPv6 address. It has a link-local one already, which is
+/// derived from its MAC address, and another could be the derived one of another guest.
+#[must_use]
+pub fn can_be_fixed(address: Ipv6Addr) -> bool {
+    ipv6::is_usable(address) && !address.is_unicast_link_local()
 }
 
 /// Returns whether frames to the address are for bridges and go no further (IEEE 802.1D).
@@ -178,7 +185,7 @@ impl TapRules {
             return false;
         }
         match facts.payload {
-            Payload::Arp(_) | Payload::Ipv6 => claims_no_guest(facts, frame, switch),
+            Payload::Arp(_) | Payload::Ipv6(_) => claims_no_guest(facts, frame, switch),
             Payload::Ipv4 { source, .. } if source.is_link_local() => {
                 switch.owner_of_ipv4(source).is_none()
             }
@@ -204,7 +211,7 @@ fn claims_no_guest(facts: &FrameFacts, frame: &[u8], switch: &Switch) -> bool {
             switch.owner_of_mac(arp.sender_mac).is_none()
                 && switch.owner_of_ipv4(arp.sender).is_none()
         }
-        Payload::Ipv6 => may_enter_ipv6(&frame[HEADER..], switch),
+        Payload::Ipv6(_) => may_enter_ipv6(&frame[HEADER..], switch),
         _ => true,
     }
 }

@@ -18,6 +18,9 @@ use crate::net::frame::build;
 const FIXED: (u8, BridgePortId) = (1, BridgePortId(1));
 /// A guest without a fixed address, and its port.
 const FREE: (u8, BridgePortId) = (3, BridgePortId(3));
+/// A guest with a fixed IPv6 address only, and one with both.
+const FIXED_IPV6: (u8, BridgePortId) = (4, BridgePortId(4));
+const FIXED_BOTH: (u8, BridgePortId) = (5, BridgePortId(5));
 /// A guest that the others might impersonate. It has a fixed address.
 const VICTIM: u8 = 2;
 /// A host on the other side of the tap.
@@ -38,12 +41,26 @@ fn ip6(last: u8) -> Ipv6Addr {
     eui64::link_local(mac(last))
 }
 
+/// Returns the global address of a guest with a fixed one.
+fn global(last: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into())
+}
+
+/// Returns the addresses of a guest that the tests act as.
+fn addresses(guest: (u8, BridgePortId)) -> PortAddresses {
+    let (last, _) = guest;
+    let ipv4 = [FIXED, FIXED_BOTH].contains(&guest).then(|| ip(last));
+    let ipv6 = [FIXED_IPV6, FIXED_BOTH].contains(&guest).then(|| global(last));
+    PortAddresses { mac: mac(last), ipv4, ipv6 }
+}
+
 /// Returns a switch of its own, for tests that change it.
 fn switch() -> Switch {
     let mut switch = Switch::default();
-    switch.add(FIXED.1, mac(FIXED.0), Some(ip(FIXED.0))).unwrap();
-    switch.add(BridgePortId(2), mac(VICTIM), Some(ip(VICTIM))).unwrap();
-    switch.add(FREE.1, mac(FREE.0), None).unwrap();
+    for guest in [FIXED, FREE, FIXED_IPV6, FIXED_BOTH] {
+        switch.add(guest.1, addresses(guest)).unwrap();
+    }
+    switch.add(BridgePortId(2), PortAddresses::new(mac(VICTIM), Some(ip(VICTIM)))).unwrap();
     let dom0 = [ip(DOM0).into(), "2001:db8::fe".parse().unwrap(), "fe80::1".parse().unwrap()];
     switch.set_dom0(Dom0Addresses::new(Some(mac(DOM0)), dom0.into_iter()));
     switch
@@ -56,10 +73,9 @@ thread_local! {
 
 /// Returns whether a guest may send a frame.
 fn may(guest: (u8, BridgePortId), frame: &[u8]) -> bool {
-    let (last, port) = guest;
-    let ipv4 = (guest == FIXED).then(|| ip(last));
     let facts = FrameFacts::of(frame).unwrap();
-    SWITCH.with(|switch| GuestRules::new(mac(last), ipv4).may_send(&facts, frame, port, switch))
+    let mut rules = GuestRules::new(addresses(guest));
+    SWITCH.with(|switch| rules.may_send(&facts, frame, guest.1, switch))
 }
 
 /// What a frame is, whether the guest with a fixed address may send it, whether the one without

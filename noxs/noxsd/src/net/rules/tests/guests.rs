@@ -179,7 +179,7 @@ fn no_guest_is_a_router_in_ipv4() {
 
 #[test]
 fn redirects_are_dropped_also_after_frames_from_the_same_source() {
-    let mut rules = GuestRules::new(mac(FIXED.0), Some(ip(FIXED.0)));
+    let mut rules = GuestRules::new(PortAddresses::new(mac(FIXED.0), Some(ip(FIXED.0))));
     let mut may = |protocol, kind| {
         let mut frame = build::ipv4(mac(OUTSIDE), mac(FIXED.0), ip(FIXED.0));
         (frame[HEADER + 9], frame[HEADER + 20]) = (protocol, kind);
@@ -205,14 +205,14 @@ fn ipv4_does_not_hide_an_ipv6_source() {
 #[test]
 fn an_address_is_free_until_another_gets_it() {
     let mut switch = switch();
-    let mut rules = GuestRules::new(mac(FREE.0), None);
+    let mut rules = GuestRules::new(PortAddresses::new(mac(FREE.0), None));
     let frame = build::ipv4(mac(OUTSIDE), mac(FREE.0), ip(77));
     let facts = FrameFacts::of(&frame).unwrap();
     let mut may = |switch: &Switch| rules.may_send(&facts, &frame, FREE.1, switch);
     assert!(may(&switch) && may(&switch));
-    switch.add(BridgePortId(7), mac(77), Some(ip(77))).unwrap();
+    switch.add(BridgePortId(7), PortAddresses::new(mac(77), Some(ip(77)))).unwrap();
     assert!(!may(&switch) && !may(&switch));
-    switch.remove(BridgePortId(7), mac(77), Some(ip(77)));
+    switch.remove(BridgePortId(7), PortAddresses::new(mac(77), Some(ip(77))));
     assert!(may(&switch));
     switch.set_dom0(Dom0Addresses::new(None, [ip(77).into()].into_iter()));
     assert!(!may(&switch));

@@ -44,6 +44,66 @@ fn a_source_is_the_guests_or_free() {
     ]);
 }
 
+/// A fixed address of IPv6 is held to as one of IPv4 is: beside it and the link-local one, the guest
+/// uses no address, and sends nothing that could hide one.
+#[test]
+fn a_guest_with_a_fixed_ipv6_address_uses_no_other() {
+    for guest in [FIXED_IPV6, FIXED_BOTH] {
+        let me = guest.0;
+        let own = global(me);
+        assert!(may(guest, &tcp(me, own)));
+        assert!(may(guest, &tcp(me, ip6(me))), "the link-local address");
+        let mut derived = ip6(me).octets();
+        derived[..2].copy_from_slice(&[0x20, 1]);
+        let others = [GLOBAL, derived.into(), global(VICTIM), ip6(VICTIM), DOM0S, NONE];
+        for source in others {
+            assert!(!may(guest, &tcp(me, source)), "{source}");
+            let advertisement = neighbour(ADVERTISEMENT, source, Some(me));
+            assert!(!may(guest, &ipv6(me, own, ICMP, &advertisement)), "about {source}");
+        }
+        let neighbour = |source, kind, about| {
+            may(guest, &ipv6(me, source, ICMP, &neighbour(kind, about, Some(me))))
+        };
+        assert!(neighbour(own, ADVERTISEMENT, own));
+        assert!(neighbour(own, SOLICITATION, DOM0S));
+        assert!(neighbour(NONE, SOLICITATION, own), "is it in use?");
+        assert!(!neighbour(NONE, SOLICITATION, GLOBAL));
+        assert!(!neighbour(global(VICTIM), SOLICITATION, DOM0S));
+        // The other family, and what hides a source.
+        let is_both = guest == FIXED_BOTH;
+        assert_eq!(may(guest, &build::ipv4(mac(OUTSIDE), mac(me), ip(me))), is_both);
+        assert!(!may(guest, &build::ipv4(mac(OUTSIDE), mac(me), ip(77))));
+        assert_eq!(may(guest, &build::arp(mac(me), 1, ip(me), ip(DOM0))), is_both);
+        assert!(!may(guest, &build::arp(mac(me), 1, Ipv4Addr::UNSPECIFIED, ip(77))));
+        assert!(!may(guest, &build::ethernet(mac(OUTSIDE), mac(me), 0x1234, &[0; 46])));
+    }
+    for other in [FREE, FIXED] {
+        for victim in [FIXED_IPV6, FIXED_BOTH] {
+            let me = other.0;
+            let taken = global(victim.0);
+            assert!(!may(other, &tcp(me, taken)));
+            assert!(!may(other, &ipv6(me, ip6(me), ICMP, &neighbour(136, taken, Some(me)))));
+            assert!(!may(other, &ipv6(me, NONE, ICMP, &neighbour(135, taken, None))));
+            assert!(may(other, &ipv6(me, ip6(me), ICMP, &neighbour(135, taken, Some(me)))));
+        }
+    }
+}
+
+#[test]
+fn only_unicast_addresses_that_are_not_link_local_can_be_fixed() {
+    for (address, can) in [
+        (GLOBAL, true),
+        ("fd00::1".parse().unwrap(), true),
+        (ip6(FREE.0), false),
+        (NONE, false),
+        (Ipv6Addr::LOCALHOST, false),
+        (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), false),
+        (ip(VICTIM).to_ipv6_mapped(), false),
+    ] {
+        assert_eq!(can_be_fixed(address), can, "{address}");
+    }
+}
+
 #[test]
 fn no_guest_is_a_router_or_a_dhcp_server() {
     check(&[

@@ -53,6 +53,10 @@ fn neighbour_discovery_does_not_claim_guests_addresses() {
     assert!(!may_enter(&frame(own, 136, own, Some(VICTIM))));
     assert!(may_enter(&frame(own, 135, ip6(VICTIM), Some(OUTSIDE))), "a solicitation");
     assert!(!may_enter(&frame(ip6(VICTIM), 135, own, Some(OUTSIDE))));
+    let fixed = global(FIXED_IPV6.0);
+    assert!(!may_enter(&frame(own, 136, fixed, Some(OUTSIDE))), "about a fixed address");
+    assert!(!may_enter(&frame(fixed, 135, own, Some(OUTSIDE))), "from a fixed address");
+    assert!(may_enter(&frame(own, 135, fixed, Some(OUTSIDE))), "for a fixed address");
     let probe = frame(Ipv6Addr::UNSPECIFIED, 135, ip6(VICTIM), None);
     assert!(may_enter(&probe), "a probe, for the guest to answer");
     assert!(may_enter(&ipv6(OUTSIDE, own, 58, &[134; 16])), "a router");
@@ -66,14 +70,15 @@ fn neighbour_discovery_does_not_claim_guests_addresses() {
 #[test]
 fn routers_forward_packets_of_guests_but_none_from_link_local_addresses() {
     const TCP: u8 = 6;
-    let global = |last| {
+    let derived = |last| {
         let mut address = ip6(last).octets();
         address[..8].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0]);
         Ipv6Addr::from(address)
     };
     for router in [DOM0, OUTSIDE] {
         assert!(may_enter(&build::ipv4(mac(FREE.0), mac(router), ip(VICTIM))));
-        assert!(may_enter(&ipv6(router, global(VICTIM), TCP, &[0; 20])));
+        assert!(may_enter(&ipv6(router, derived(VICTIM), TCP, &[0; 20])));
+        assert!(may_enter(&ipv6(router, global(FIXED_IPV6.0), TCP, &[0; 20])));
         assert!(may_enter(&ipv6(router, ip6(OUTSIDE), TCP, &[0; 20])));
         for guest in [FIXED.0, VICTIM, FREE.0] {
             assert!(!may_enter(&ipv6(router, ip6(guest), TCP, &[0; 20])));
@@ -88,7 +93,7 @@ fn routers_forward_packets_of_guests_but_none_from_link_local_addresses() {
     let frame = build::ipv4(mac(FREE.0), mac(OUTSIDE), local);
     let facts = FrameFacts::of(&frame).unwrap();
     assert!(TapRules::default().may_enter(&facts, &frame, &switch), "another host's");
-    switch.add(BridgePortId(7), mac(77), Some(local)).unwrap();
+    switch.add(BridgePortId(7), PortAddresses::new(mac(77), Some(local))).unwrap();
     assert!(!TapRules::default().may_enter(&facts, &frame, &switch));
 }
 
@@ -99,8 +104,8 @@ fn a_mac_address_is_outside_until_a_guest_gets_it() {
     let frame = build::ipv4(mac(FREE.0), mac(77), ip(OUTSIDE));
     let facts = FrameFacts::of(&frame).unwrap();
     assert!(rules.may_enter(&facts, &frame, &switch));
-    switch.add(BridgePortId(7), mac(77), None).unwrap();
+    switch.add(BridgePortId(7), PortAddresses::new(mac(77), None)).unwrap();
     assert!(!rules.may_enter(&facts, &frame, &switch));
-    switch.remove(BridgePortId(7), mac(77), None);
+    switch.remove(BridgePortId(7), PortAddresses::new(mac(77), None));
     assert!(rules.may_enter(&facts, &frame, &switch));
 }

@@ -1,9 +1,9 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
+// SPDX-License-Identifier: MIT OR Apache-2.0
 //! IPv6 addresses that are derived from MAC addresses (modified EUI-64; RFC 4291, appendix A).
 
-use std::net::Ipv6Addr;
+use core::net::Ipv6Addr;
 
-use noxs::MacAddr;
+use crate::MacAddr;
 
 /// Returns the link-local address that is derived from a MAC address.
 #[must_use]
