@@ -27,6 +27,10 @@ pub mod note {
     /// [`VERSION_MINOR`](super::VERSION_MINOR) of the page that the kernel was built for.
     pub const VERSION: u32 = 1;
 
+    /// The first minor version with the IPv6 addresses of vifs. A kernel that does not use them names
+    /// an older one.
+    pub const IPV6_SINCE: u16 = 3;
+
     /// Size of the descriptor in bytes.
     pub const SIZE: usize = 4;
 }

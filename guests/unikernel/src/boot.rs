@@ -27,9 +27,13 @@ global_asm!(
     start = sym start,
     note_version = const note::VERSION,
     page_major = const VERSION_MAJOR,
-    page_minor = const VERSION_MINOR,
+    page_minor = const PAGE_MINOR,
     options(att_syntax),
 );
+
+/// The minor version of the device page in the note of boot.s: without the feature, chaos refuses IPv6
+/// addresses.
+const PAGE_MINOR: u16 = if cfg!(feature = "ipv6") { VERSION_MINOR } else { note::IPV6_SINCE - 1 };
 
 // The owner of the note in boot.s.
 const _: () = assert!(matches!(note::OWNER.as_bytes(), b"chaos"));

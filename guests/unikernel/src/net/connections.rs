@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use core::mem::MaybeUninit;
 use core::slice::{self, ChunksExactMut, IterMut};
 
@@ -12,7 +13,7 @@ use smoltcp::iface::{SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::tcp;
 use smoltcp::socket::tcp::State;
 use smoltcp::time::Duration;
-use smoltcp::wire::Ipv4Address;
+use smoltcp::wire::IpAddress;
 
 use super::ethernet::{ETHERNET_HEADER, Header};
 use super::segment::Segment;
@@ -78,13 +79,35 @@ pub(crate) enum Place {
 }
 
 /// A client: the interface that it is reached by, because networks on different bridges may have
-/// the same addresses, its address and its port. One number, which is hashed faster than three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Remote(u64);
+/// the same addresses, its address and its port. One number, which is hashed faster than three; an
+/// IPv6 address is a second one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Remote {
+    number: u64,
+    #[cfg(feature = "ipv6")]
+    address: Option<u128>,
+}
 
 impl Remote {
-    fn new(link: usize, (address, port): (Ipv4Address, u16)) -> Self {
-        Self((link as u64) << 48 | u64::from(address.to_bits()) << 16 | u64::from(port))
+    fn new(link: usize, (address, port): (IpAddress, u16)) -> Self {
+        let number = (link as u64) << 48 | u64::from(port);
+        match address {
+            IpAddress::Ipv4(address) => {
+                Self { number: number | u64::from(address.to_bits()) << 16, ..Self::default() }
+            }
+            #[cfg(feature = "ipv6")]
+            IpAddress::Ipv6(address) => Self { number, address: Some(address.to_bits()) },
+        }
+    }
+}
+
+impl Hash for Remote {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.number);
+        #[cfg(feature = "ipv6")]
+        if let Some(address) = self.address {
+            state.write_u128(address);
+        }
     }
 }
 
@@ -307,7 +330,7 @@ impl<S> Connections<S> {
         // before anything is sent. So one that is sent alone has nothing to wait for.
         socket.set_ack_delay(None);
         let handle = sockets.add(socket);
-        let remote = Remote(0);
+        let remote = Remote::default();
         self.slots.push(Connection {
             sockets,
             handle,

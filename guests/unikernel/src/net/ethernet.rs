@@ -30,14 +30,18 @@ const UNKNOWN: MacAddr = MacAddr([0; 6]);
 
 /// The protocol that a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EtherType {
+pub(super) enum EtherType {
     Ipv4,
     Arp,
+    #[cfg(feature = "ipv6")]
+    Ipv6,
 }
 
 impl EtherType {
-    fn bytes(self) -> [u8; 2] {
+    pub(super) fn bytes(self) -> [u8; 2] {
         match self {
+            #[cfg(feature = "ipv6")]
+            Self::Ipv6 => [0x86, 0xdd],
             Self::Ipv4 => [8, 0],
             Self::Arp => [8, 6],
         }
@@ -47,7 +51,7 @@ impl EtherType {
 /// An Ethernet header.
 pub(crate) type Header = [u8; ETHERNET_HEADER];
 
-fn header(to: MacAddr, from: MacAddr, ethertype: EtherType) -> Header {
+pub(super) fn header(to: MacAddr, from: MacAddr, ethertype: EtherType) -> Header {
     let mut header = [0; ETHERNET_HEADER];
     header[..6].copy_from_slice(&to.0);
     header[6..12].copy_from_slice(&from.0);
@@ -55,7 +59,18 @@ fn header(to: MacAddr, from: MacAddr, ethertype: EtherType) -> Header {
     header
 }
 
-/// A hardware address and its IPv4 address.
+/// Returns whether frames with this header have IPv6 packets.
+pub(crate) fn is_ipv6(header: &Header) -> bool {
+    #[cfg(feature = "ipv6")]
+    return header[12..] == EtherType::Ipv6.bytes();
+    #[cfg(not(feature = "ipv6"))]
+    {
+        let _ = header;
+        false
+    }
+}
+
+/// A hardware address and its IPv4 address; 0.0.0.0 if it has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Station {
     pub(crate) mac: MacAddr,
@@ -96,7 +111,7 @@ impl Station {
     fn requester(&self, packet: &[u8]) -> Option<Station> {
         let packet = packet.first_chunk::<ARP_PACKET>()?;
         let asks = packet[..6] == ARP_KIND && packet[6..8] == REQUEST;
-        if !asks || packet[24..] != self.ip.octets() {
+        if !asks || packet[24..] != self.ip.octets() || self.ip.is_unspecified() {
             return None;
         }
         let ip = Ipv4Addr::from(*packet[14..].first_chunk::<4>()?);
@@ -140,7 +155,7 @@ impl Station {
     }
 }
 
-fn mac(bytes: &[u8]) -> Option<MacAddr> {
+pub(super) fn mac(bytes: &[u8]) -> Option<MacAddr> {
     bytes.first_chunk().copied().map(MacAddr)
 }
 

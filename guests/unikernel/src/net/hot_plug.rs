@@ -6,11 +6,11 @@
 
 use alloc::vec::Vec;
 
-use noxs::{Ipv4Config, MAX_VIFS, Vif};
+use noxs::{MAX_VIFS, Vif};
 
 use super::link::Link;
 use super::serve::{Server, Service};
-use super::{FRAMES_PART, MAX_FRAMES_TOGETHER, MIN_FRAMES, smoltcp_time};
+use super::{FRAMES_PART, MAX_FRAMES_TOGETHER, MIN_FRAMES, has_address, smoltcp_time};
 use crate::clock::Instant;
 use crate::guest::Guest;
 use crate::heap;
@@ -30,21 +30,20 @@ impl<S: Service> Server<'_, S> {
         let Some(mut guest) = self.net.guest.take() else { return change.reject() };
         let disks: Vec<_> = guest.disks().copied().collect();
         guest.update(&change);
-        let vifs = guest.vifs().take(MAX_VIFS);
-        let vifs: Vec<(Vif, Ipv4Config)> = vifs.filter_map(|vif| Some((*vif, vif.ipv4?))).collect();
+        let vifs: Vec<Vif> = guest.vifs().take(MAX_VIFS).filter(has_address).copied().collect();
         let id = |vif: &Vif| (vif.backend.index, vif.backend.instance);
         for number in 0..self.net.links.len() {
             let Some(own) = self.net.links[number].vif else { continue };
-            if vifs.iter().all(|(vif, _)| id(vif) != own) {
+            if vifs.iter().all(|vif| id(vif) != own) {
                 // One that is not listed any more has no backend, and its rings may be another's.
                 let has_backend = change.page.vifs().any(|vif| id(vif) == own);
                 self.close_link(number, has_backend, now);
             }
         }
         let mut added = Ok(());
-        for (vif, ipv4) in &vifs {
+        for vif in &vifs {
             if added.is_ok() && self.net.links.iter().all(|link| link.vif != Some(id(vif))) {
-                added = self.open_link(&mut guest, vif, *ipv4, now);
+                added = self.open_link(&mut guest, vif, now);
             }
         }
         let are_other = !guest.disks().eq(&disks);
@@ -77,22 +76,17 @@ impl<S: Service> Server<'_, S> {
             link.netif.flush();
         }
         link.vif = None;
-        println!("vif: {} is not served any more", link.station.ip);
+        println!("vif: {} is not served any more", link.stations);
     }
 
     /// Starts an interface, in the place of a closed one if there is one.
-    fn open_link(
-        &mut self,
-        guest: &mut Guest,
-        vif: &Vif,
-        ipv4: Ipv4Config,
-        now: Instant,
-    ) -> Result<(), NoRoom> {
+    fn open_link(&mut self, guest: &mut Guest, vif: &Vif, now: Instant) -> Result<(), NoRoom> {
         let seed = guest.seed().swap_bytes().wrapping_add(now.as_nanos());
-        if let Some(place) = self.net.links.iter().position(|link| !link.is_open()) {
+        let place = if let Some(place) = self.net.links.iter().position(|link| !link.is_open()) {
             let Link { mut netif, .. } = self.net.links.remove(place);
             netif.reopen(vif);
-            self.net.links.insert(place, Link::start(netif, vif, ipv4, seed, now));
+            self.net.links.insert(place, Link::start(netif, vif, seed, now));
+            place
         } else {
             let free = heap::usage().free;
             let most = MAX_FRAMES_TOGETHER / MAX_VIFS;
@@ -103,10 +97,11 @@ impl<S: Service> Server<'_, S> {
             if table.left() < pages || free / 2 < pages * PAGE_SIZE {
                 return Err(NoRoom);
             }
-            let link = Link::new(vif, ipv4, (frames, 0), table, seed, now).ok_or(NoRoom)?;
+            let link = Link::new(vif, (frames, 0), table, seed, now).ok_or(NoRoom)?;
             self.net.links.push(link);
-        }
-        println!("vif: {} is served, too", ipv4.address);
+            self.net.links.len() - 1
+        };
+        println!("vif: {} is served, too", self.net.links[place].stations);
         Ok(())
     }
 }

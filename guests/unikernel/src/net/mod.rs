@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The network: TCP over IPv4 on the guest's vifs.
+//! The network: TCP over IPv4, and with the feature `ipv6` also over IPv6, on the guest's vifs.
 //!
 //! [`Net::new`] sets up the interfaces as dom0 configured them. [`Net::serve`] then runs a
 //! [`Service`]: it receives frames, finds their connection in a hash table, and calls the service
@@ -19,6 +19,8 @@ mod ethernet;
 #[cfg(feature = "hot-plug")]
 mod hot_plug;
 mod link;
+#[cfg(feature = "ipv6")]
+mod neighbour;
 mod netif;
 mod rings;
 mod segment;
@@ -30,14 +32,13 @@ mod tests;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::net::{Ipv4Addr, SocketAddrV4};
-
-use noxs::{Ipv4Config, MAX_VIFS, Vif};
+use noxs::{MAX_VIFS, Vif};
+use smoltcp::wire::IpEndpoint;
 
 use self::buffers::LONG_PAGES;
 use self::link::Link;
 pub use self::serve::{Next, Pending, Service};
-pub use self::stream::Stream;
+pub use self::stream::{Endpoint, Stream};
 use crate::clock::Instant;
 use crate::event::Port;
 use crate::grant::{GrantError, GrantTable};
@@ -80,7 +81,12 @@ impl core::fmt::Display for NetError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::NoVif => f.write_str("no network interface: add vif = ['...'] to the config"),
-            Self::NoAddress => f.write_str("no address: add ip=ADDRESS/PREFIX to the vif"),
+            Self::NoAddress if cfg!(feature = "ipv6") => {
+                f.write_str("no address: add ip=ADDRESS/PREFIX to the vif")
+            }
+            Self::NoAddress => f.write_str(
+                "no IPv4 address: add ip=ADDRESS/PREFIX to the vif; this guest was built without IPv6",
+            ),
             Self::Memory => f.write_str("not enough memory for the network's buffers"),
             Self::GrantTable { errno } => {
                 write!(f, "cannot map the grant table: Xen error {errno}")
@@ -130,19 +136,25 @@ fn keep(mut links: Vec<Link>) -> Links {
 /// The addresses of a port on all interfaces, for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    addresses: [Ipv4Addr; MAX_VIFS],
-    count: usize,
-    port: u16,
+    addresses: [Option<Endpoint>; MAX_ADDRESSES],
 }
+
+/// The most addresses of all interfaces together.
+const MAX_ADDRESSES: usize = if cfg!(feature = "ipv6") { 2 * MAX_VIFS } else { MAX_VIFS };
 
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, address) in self.addresses[..self.count].iter().enumerate() {
+        for (number, address) in self.addresses.iter().flatten().enumerate() {
             let separator = if number == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", SocketAddrV4::new(*address, self.port))?;
+            write!(f, "{separator}{address}")?;
         }
         Ok(())
     }
+}
+
+/// Returns whether a vif has an address that the guest uses.
+fn has_address(vif: &&Vif) -> bool {
+    vif.ipv4.is_some() || (cfg!(feature = "ipv6") && vif.ipv6.is_some())
 }
 
 fn smoltcp_time(now: Instant) -> smoltcp::time::Instant {
@@ -157,7 +169,7 @@ impl Net {
     #[inline(never)]
     pub fn new(mut guest: Guest) -> Result<Self, NetError> {
         let vifs = guest.vifs().take(MAX_VIFS);
-        let vifs: Vec<(Vif, Ipv4Config)> = vifs.filter_map(|vif| Some((*vif, vif.ipv4?))).collect();
+        let vifs: Vec<Vif> = vifs.filter(has_address).copied().collect();
         if vifs.is_empty() {
             let has_vif = guest.vifs().next().is_some();
             return Err(if has_vif { NetError::NoAddress } else { NetError::NoVif });
@@ -174,7 +186,7 @@ impl Net {
 
     /// Starts interfaces that have addresses: at least one and at most [`MAX_VIFS`].
     fn connect(
-        vifs: &[(Vif, Ipv4Config)],
+        vifs: &[Vif],
         table: &mut GrantTable,
         seed: u64,
         now: Instant,
@@ -185,12 +197,12 @@ impl Net {
         let all_long = (free / LONG_FRAMES_PART / (LONG_PAGES * PAGE_SIZE)).min(MAX_LONG_FRAMES);
         // An error ends the guest, which contains no code to remove interfaces.
         let mut links = ManuallyDrop::new(Vec::with_capacity(count));
-        for (number, (vif, ipv4)) in vifs.iter().enumerate() {
+        for (number, vif) in vifs.iter().enumerate() {
             // If there are too few for all, the first ones get them.
             let long = (all_long + count - 1 - number) / count;
             // Sequence numbers on different interfaces differ.
             let seed = seed.wrapping_add(number as u64);
-            let link = Link::new(vif, *ipv4, (frames, long), table, seed, now);
+            let link = Link::new(vif, (frames, long), table, seed, now);
             links.push(link.ok_or(NetError::Memory)?);
         }
         Ok(Self {
@@ -204,11 +216,12 @@ impl Net {
     /// first vif that has one.
     #[must_use]
     pub fn socket_addresses(&self, port: u16) -> Addresses {
-        let mut addresses = [Ipv4Addr::UNSPECIFIED; MAX_VIFS];
-        for (address, link) in addresses.iter_mut().zip(&*self.links) {
-            *address = link.station.ip;
+        let mut addresses = [None; MAX_ADDRESSES];
+        let all = self.links.iter().flat_map(|link| link.stations.addresses());
+        for (place, addr) in addresses.iter_mut().zip(all) {
+            *place = Some(Endpoint(IpEndpoint { addr, port }));
         }
-        Addresses { addresses, count: self.links.len(), port }
+        Addresses { addresses }
     }
 
     /// Returns the ports of the interfaces' events, each once: devices often share a port.

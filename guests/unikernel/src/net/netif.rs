@@ -16,12 +16,12 @@ use xen_abi::io::netif::{
     ExtraInfo, NETIF_RSP_NULL, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETRXF_EXTRA_INFO,
     NETRXF_MORE_DATA, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO,
     NETTXF_MORE_DATA, RxRequest, RxResponse, SLOTS_OF_FRAME, TxRequest, XEN_NETIF_EXTRA_FLAG_MORE,
-    XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4,
+    XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4, XEN_NETIF_GSO_TYPE_TCPV6,
 };
 use xen_ring::{NetRx, NetTx, Overrun, Protocol};
 
 use super::buffers::{LONG_FRAME, LongBuffers, RxBuffers, TX_FRAME, TxBuffers};
-use super::ethernet::{ETHERNET_HEADER, Header};
+use super::ethernet::{ETHERNET_HEADER, Header, is_ipv6};
 use super::rings::{RxRing, TxRing, rings};
 use crate::event::Port;
 use crate::grant::GrantTable;
@@ -33,9 +33,19 @@ const OFFLOADS: VifFeatures = VifFeatures(
     VifFeatures::BLANK_CHECKSUM.0 | VifFeatures::SCATTER.0 | VifFeatures::SEGMENT_TCPV4.0,
 );
 
+/// What the guest accepts: all that it knows.
+const ACCEPTED: VifFeatures = if cfg!(feature = "ipv6") {
+    VifFeatures(OFFLOADS.0 | VifFeatures::SEGMENT_TCPV6.0)
+} else {
+    OFFLOADS
+};
+
 /// The fewest buffers for received frames with which long ones are accepted: those of one long
 /// frame, and as many for others.
 const LONG_RX_FRAMES: usize = 2 * SLOTS_OF_FRAME;
+
+/// Bytes of an IPv6 header.
+const IPV6_HEADER: usize = 40;
 
 /// The buffers of a page for sent frames.
 const BUFFERS_OF_PAGE: usize = PAGE_SIZE / TX_FRAME;
@@ -60,6 +70,8 @@ pub(crate) struct TxQueue {
     scratch: Vec<u8>,
     /// Whether the backend computes checksums of TCP and segments long packets.
     offloads: bool,
+    /// Whether the backend segments long packets of IPv6, too.
+    segments_ipv6: bool,
     broken: bool,
 }
 
@@ -81,7 +93,7 @@ pub(crate) struct Netif {
     pub(crate) tx: TxQueue,
     pub(crate) rx: RxQueue,
     pub(crate) port: Port,
-    /// The largest IPv4 packet in bytes.
+    /// The largest IP packet in bytes.
     pub(crate) mtu: usize,
 }
 
@@ -98,8 +110,16 @@ pub(crate) struct Frame<'a> {
 struct Sending {
     /// `NETTXF_*` of its first slot.
     flags: u16,
-    /// The size of its segments, if the backend must segment it.
-    segments: Option<NonZeroU16>,
+    /// How the backend must segment it, if it must.
+    segments: Option<Segments>,
+}
+
+/// How a packet of TCP is to be segmented.
+#[derive(Clone, Copy, Debug)]
+struct Segments {
+    size: NonZeroU16,
+    /// `XEN_NETIF_GSO_TYPE_*`.
+    gso_type: u8,
 }
 
 fn report(queue: &str, overrun: Overrun) {
@@ -124,7 +144,7 @@ impl Netif {
         let offloads = vif.features.contains(OFFLOADS);
         let long = if offloads { long } else { 0 };
         let accepted = match frames {
-            LONG_RX_FRAMES.. => OFFLOADS,
+            LONG_RX_FRAMES.. => ACCEPTED,
             _ => VifFeatures::BLANK_CHECKSUM,
         };
         let (tx_ring, rx_ring) = rings(&vif.backend, accepted);
@@ -134,7 +154,7 @@ impl Netif {
         let tx_pages = frames.div_ceil(BUFFERS_OF_PAGE).min(tx_most);
         let tx_buffers = TxBuffers::new(tx_pages, domid, table)?;
         let count = u16::try_from(tx_buffers.count()).ok()?;
-        let longest = if accepted == OFFLOADS { LONG_FRAME } else { PAGE_SIZE };
+        let longest = if accepted == ACCEPTED { LONG_FRAME } else { PAGE_SIZE };
         let mut netif = Self {
             tx: TxQueue {
                 ring: tx_ring,
@@ -145,6 +165,7 @@ impl Netif {
                 long_in_flight: alloc::vec![0; long],
                 scratch: alloc::vec![0; TX_FRAME],
                 offloads,
+                segments_ipv6: vif.features.contains(VifFeatures::SEGMENT_TCPV6),
                 broken: false,
             },
             rx: RxQueue {
@@ -169,13 +190,14 @@ impl Netif {
     #[inline(never)]
     pub(crate) fn reopen(&mut self, vif: &Vif) {
         let accepted =
-            if self.rx.frame.len() == LONG_FRAME { OFFLOADS } else { VifFeatures::BLANK_CHECKSUM };
+            if self.rx.frame.len() == LONG_FRAME { ACCEPTED } else { VifFeatures::BLANK_CHECKSUM };
         let (tx_ring, rx_ring) = rings(&vif.backend, accepted);
         let Self { tx, rx, .. } = self;
         (tx.ring, tx.broken) = (tx_ring, false);
         (rx.ring, rx.broken) = (rx_ring, false);
         // Without the feature, the buffers for long frames stay unused.
         tx.offloads = vif.features.contains(OFFLOADS);
+        tx.segments_ipv6 = vif.features.contains(VifFeatures::SEGMENT_TCPV6);
         tx.in_flight.fill(false);
         tx.long_in_flight.fill(0);
         tx.free.clear();
@@ -187,12 +209,15 @@ impl Netif {
         self.mtu = usize::from(vif.mtu).min(TX_FRAME - ETHERNET_HEADER);
     }
 
-    /// Returns the size of the segments of long packets, without headers, if the backend segments
-    /// such packets and there are buffers for them.
-    pub(crate) fn segments(&self) -> Option<NonZeroU16> {
-        let size = u16::try_from(self.mtu - IPV4_HEADER_LEN - TCP_HEADER_LEN).ok()?;
-        let sends_long =
-            self.tx.offloads && !self.tx.long_in_flight.is_empty() && size >= LONG_SEGMENT;
+    /// Returns the size of the segments of long packets of IPv4 or IPv6, without headers, if the
+    /// backend segments such packets and there are buffers for them.
+    #[inline]
+    pub(crate) fn segments(&self, is_ipv6: bool) -> Option<NonZeroU16> {
+        let header = if is_ipv6 { IPV6_HEADER } else { IPV4_HEADER_LEN };
+        let size = u16::try_from(self.mtu - header - TCP_HEADER_LEN).ok()?;
+        let is_known = !is_ipv6 || self.tx.segments_ipv6;
+        let has_buffers = self.tx.offloads && !self.tx.long_in_flight.is_empty();
+        let sends_long = is_known && has_buffers && size >= LONG_SEGMENT;
         NonZeroU16::new(size).filter(|_| sends_long)
     }
 
@@ -436,7 +461,7 @@ impl TxQueue {
         result
     }
 
-    fn put_segments(&mut self, segments: Option<NonZeroU16>) {
+    fn put_segments(&mut self, segments: Option<Segments>) {
         if let Some(size) = segments {
             self.ring.put(&segmentation(size));
         }
@@ -444,16 +469,16 @@ impl TxQueue {
 }
 
 /// Returns the flag of a frame's first slot that an extra info follows.
-fn extra_flag(segments: Option<NonZeroU16>) -> u16 {
+fn extra_flag(segments: Option<Segments>) -> u16 {
     if segments.is_some() { NETTXF_EXTRA_INFO } else { 0 }
 }
 
-/// Returns the slot that says that a packet of TCP over IPv4 is to be segmented.
-fn segmentation(size: NonZeroU16) -> TxRequest {
+/// Returns the slot that says how a packet of TCP is to be segmented.
+fn segmentation(Segments { size, gso_type }: Segments) -> TxRequest {
     let extra = ExtraInfo {
         kind: XEN_NETIF_EXTRA_TYPE_GSO,
         size: size.get(),
-        gso_type: XEN_NETIF_GSO_TYPE_TCPV4,
+        gso_type,
         ..ExtraInfo::default()
     };
     extra.into()
@@ -484,8 +509,9 @@ pub(crate) struct TxToken<'a> {
     segments: Option<NonZeroU16>,
 }
 
-/// Where the protocol is in an IPv4 packet, and the number of TCP.
+/// Where the protocol is in an IPv4 packet and in one of IPv6, and the number of TCP.
 const IPV4_PROTOCOL: usize = 9;
+const IPV6_PROTOCOL: usize = 6;
 const TCP: u8 = 6;
 
 impl phy::RxToken for RxToken<'_> {
@@ -503,7 +529,12 @@ impl phy::TxToken for TxToken<'_> {
             let (header, packet) = frame.split_at_mut(ETHERNET_HEADER);
             header.copy_from_slice(&own_header);
             let result = fill(packet);
-            let is_blank = offloads && packet.get(IPV4_PROTOCOL) == Some(&TCP);
+            let (protocol, gso_type) = match is_ipv6(&own_header) {
+                false => (IPV4_PROTOCOL, XEN_NETIF_GSO_TYPE_TCPV4),
+                true => (IPV6_PROTOCOL, XEN_NETIF_GSO_TYPE_TCPV6),
+            };
+            let segments = segments.map(|size| Segments { size, gso_type });
+            let is_blank = offloads && packet.get(protocol) == Some(&TCP);
             let flags = if is_blank { NETTXF_CSUM_BLANK | NETTXF_DATA_VALIDATED } else { 0 };
             (result, Sending { flags, segments })
         })

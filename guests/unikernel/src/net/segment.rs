@@ -5,13 +5,15 @@
 //! this machine never left its memory, and the backend marks it as validated; only others are
 //! verified here.
 
-use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, TCP_HEADER_LEN, TcpPacket};
+#[cfg(feature = "ipv6")]
+use smoltcp::wire::{IPV6_HEADER_LEN, Ipv6Packet};
+use smoltcp::wire::{IpAddress, IpProtocol, Ipv4Packet, TCP_HEADER_LEN, TcpPacket};
 
 /// The TCP segment in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segment {
     /// The sender's address and port.
-    pub(crate) remote: (Ipv4Address, u16),
+    pub(crate) remote: (IpAddress, u16),
     /// The destination port.
     pub(crate) local_port: u16,
     /// Whether it opens a connection: SYN without ACK or RST.
@@ -51,7 +53,7 @@ pub(crate) enum Content {
     /// A part of a packet, which nothing here puts together.
     Fragment {
         /// The sender's address.
-        from: Ipv4Address,
+        from: IpAddress,
     },
 }
 
@@ -61,16 +63,42 @@ pub(crate) fn inspect(packet: &[u8], validated: bool) -> Content {
 }
 
 fn segment(packet: &[u8], validated: bool) -> Option<Content> {
+    #[cfg(feature = "ipv6")]
+    if packet.first().is_some_and(|first| first >> 4 == 6) {
+        return segment_ipv6(packet, validated);
+    }
     let ip = Ipv4Packet::new_checked(packet).ok()?;
-    let (from, to) = (ip.src_addr(), ip.dst_addr());
+    let (from, to) = (IpAddress::Ipv4(ip.src_addr()), IpAddress::Ipv4(ip.dst_addr()));
     if ip.more_frags() || ip.frag_offset() != 0 {
         return Some(Content::Fragment { from });
     }
     if ip.next_header() != IpProtocol::Tcp {
         return None;
     }
-    let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
-    if !validated && !tcp.verify_checksum(&IpAddress::Ipv4(from), &IpAddress::Ipv4(to)) {
+    segment_in(ip.payload(), usize::from(ip.header_len()), (from, to), validated)
+}
+
+/// Parses an IPv6 packet. A segment behind extension headers is left to smoltcp, which refuses it.
+#[cfg(feature = "ipv6")]
+fn segment_ipv6(packet: &[u8], validated: bool) -> Option<Content> {
+    let ip = Ipv6Packet::new_checked(packet).ok()?;
+    let (from, to) = (IpAddress::Ipv6(ip.src_addr()), IpAddress::Ipv6(ip.dst_addr()));
+    match ip.next_header() {
+        IpProtocol::Ipv6Frag => Some(Content::Fragment { from }),
+        IpProtocol::Tcp => segment_in(ip.payload(), IPV6_HEADER_LEN, (from, to), validated),
+        _ => None,
+    }
+}
+
+/// Parses a segment behind an IP header of `header` bytes.
+fn segment_in(
+    segment: &[u8],
+    header: usize,
+    (from, to): (IpAddress, IpAddress),
+    validated: bool,
+) -> Option<Content> {
+    let tcp = TcpPacket::new_checked(segment).ok()?;
+    if !validated && !tcp.verify_checksum(&from, &to) {
         return Some(Content::Damaged);
     }
     let opens = tcp.syn() && !tcp.ack() && !tcp.rst();
@@ -78,11 +106,7 @@ fn segment(packet: &[u8], validated: bool) -> Option<Content> {
         remote: (from, tcp.src_port()),
         local_port: tcp.dst_port(),
         opens,
-        mss: if opens {
-            mss(tcp.options(), usize::from(ip.header_len()) + TCP_HEADER_LEN)
-        } else {
-            None
-        },
+        mss: if opens { mss(tcp.options(), header + TCP_HEADER_LEN) } else { None },
     }))
 }
 
@@ -113,7 +137,7 @@ mod tests {
     use std::vec::Vec;
 
     use smoltcp::phy::ChecksumCapabilities;
-    use smoltcp::wire::{Ipv4Repr, TcpControl, TcpRepr, TcpSeqNumber};
+    use smoltcp::wire::{Ipv4Address, Ipv4Repr, TcpControl, TcpRepr, TcpSeqNumber};
 
     use super::*;
 
@@ -157,7 +181,7 @@ mod tests {
     #[test]
     fn a_segment_is_found() {
         let expected = |opens| {
-            let remote = (THERE, 5555);
+            let remote = (THERE.into(), 5555);
             Content::Segment(Segment { remote, local_port: 80, opens, mss: None })
         };
         assert_eq!(inspect(&packet(TcpControl::Syn, false), false), expected(true));
@@ -206,7 +230,7 @@ mod tests {
             for protocol in [1, 6, 17] {
                 let mut fragment = packet(TcpControl::Psh, true);
                 (fragment[6], fragment[7], fragment[9]) = (flags, offset, protocol);
-                assert_eq!(inspect(&fragment, true), Content::Fragment { from: THERE });
+                assert_eq!(inspect(&fragment, true), Content::Fragment { from: THERE.into() });
             }
         }
         let mut whole = packet(TcpControl::Psh, true);

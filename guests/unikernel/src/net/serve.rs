@@ -3,14 +3,14 @@
 
 use alloc::vec::Vec;
 use core::cmp::Reverse;
-use core::net::Ipv4Addr;
 
 use smoltcp::iface::SocketSet;
 use smoltcp::socket::tcp::{Socket, State};
 use smoltcp::time::Duration;
+use smoltcp::wire::IpAddress;
 
 use super::connections::{Connections, Place};
-use super::ethernet::{ETHERNET_HEADER, Received};
+use super::ethernet::{ETHERNET_HEADER, is_ipv6};
 use super::link::Link;
 use super::netif::Exchange;
 use super::segment::{Content, inspect};
@@ -236,17 +236,11 @@ impl<'a, S: Service> Server<'a, S> {
 
     /// Receives one frame. Returns whether there was one.
     fn receive_one(&mut self, number: usize, now: Instant) -> bool {
-        let Link { netif, interface, station, .. } = &mut self.net.links[number];
-        let segments = netif.segments();
+        let Link { netif, interface, stations, .. } = &mut self.net.links[number];
+        let segments = [false, true].map(|is_ipv6| netif.segments(is_ipv6));
         let Some(frame) = netif.rx.receive() else { return false };
-        let header = match station.receive(frame.bytes) {
-            Some(Received::Ipv4 { answer, .. }) => answer,
-            Some(Received::ArpRequest(asker)) => {
-                netif.tx.send_bytes(&station.reply(asker));
-                return true;
-            }
-            None => return true,
-        };
+        let Some(header) = stations.accept(frame.bytes, &mut netif.tx) else { return true };
+        let segments = segments[usize::from(is_ipv6(&header))];
         let packet = &mut frame.bytes[ETHERNET_HEADER..];
         let slot = match inspect(packet, frame.validated) {
             Content::Damaged => return true,
@@ -296,7 +290,7 @@ impl<'a, S: Service> Server<'a, S> {
 
     /// Prints that a fragment was dropped, once: the sender sees only that nothing is answered.
     #[cold]
-    fn report_fragment(&mut self, from: Ipv4Addr) {
+    fn report_fragment(&mut self, from: IpAddress) {
         if !core::mem::replace(&mut self.fragments_reported, true) {
             println!("vif: dropped a fragment of {from}'s: packets are not reassembled");
         }

@@ -1,12 +1,40 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A TCP connection, as a service sees it.
 
-use core::net::SocketAddrV4;
+use core::fmt;
+use core::net::{IpAddr, SocketAddrV4};
 
 use smoltcp::socket::tcp;
-use smoltcp::wire::IpAddress;
+use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use crate::clock::Instant;
+
+/// An address and a port.
+///
+/// Its text is that of [`SocketAddr`](core::net::SocketAddr). A type of its own, so that a guest
+/// without IPv6 does not contain the code that formats IPv6 addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint(pub(super) IpEndpoint);
+
+impl Endpoint {
+    /// Returns the address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        self.0.addr.into()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.addr {
+            IpAddress::Ipv4(address) => SocketAddrV4::new(address, self.0.port).fmt(f),
+            #[cfg(feature = "ipv6")]
+            IpAddress::Ipv6(address) => {
+                core::net::SocketAddrV6::new(address, self.0.port, 0, 0).fmt(f)
+            }
+        }
+    }
+}
 
 /// A connection to a client.
 #[derive(Debug)]
@@ -24,10 +52,8 @@ impl Stream<'_> {
 
     /// Returns the client's address.
     #[must_use]
-    pub fn peer(&self) -> Option<SocketAddrV4> {
-        let endpoint = self.socket.remote_endpoint()?;
-        let IpAddress::Ipv4(address) = endpoint.addr;
-        Some(SocketAddrV4::new(address, endpoint.port))
+    pub fn peer(&self) -> Option<Endpoint> {
+        self.socket.remote_endpoint().map(Endpoint)
     }
 
     /// Returns the number of received bytes that were not taken yet.

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 #![allow(clippy::cast_possible_truncation)] // bytes of patterns, fields of rings
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -13,12 +14,12 @@ use std::sync::MutexGuard;
 use std::vec::Vec;
 
 use noxs::layout::vif_ring;
-use noxs::{Backend, DeviceState, MacAddr, Ring, VifFeatures};
+use noxs::{Backend, DeviceState, Ipv4Config, Ipv6Config, MacAddr, Ring, VifFeatures};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant as Time;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv4Cidr};
 use xen_abi::io::netif::{
     ExtraInfo, NETIF_RSP_NULL, NETRXF_CSUM_BLANK, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA,
     NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, RxResponse, TxResponse,
@@ -26,6 +27,8 @@ use xen_abi::io::netif::{
 use xen_abi::io::ring::RSP_PROD;
 use xen_ring::{BackRing, NetRx, NetTx, RawPage, SharedPage};
 
+#[cfg(feature = "ipv6")]
+mod ipv6;
 mod places;
 mod several;
 
@@ -38,6 +41,7 @@ use crate::layout::{PAGE_SIZE_U64, pointer};
 
 const GUEST: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const CLIENT_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const PORT: u16 = 7;
 
 /// Grants that the network leaves to other devices.
@@ -77,7 +81,8 @@ impl Service for Echo {
     type Session = Echoed;
 
     fn open(&mut self, stream: &mut Stream<'_>) -> Echoed {
-        assert_eq!(stream.peer().map(|peer| *peer.ip()), Some(CLIENT));
+        let clients = [IpAddr::V4(CLIENT), IpAddr::V6(CLIENT_IPV6)];
+        assert!(stream.peer().is_some_and(|peer| clients.contains(&peer.ip())));
         self.open += 1;
         Echoed { pending: Vec::new(), held: 0, all: Rc::clone(&self.held), since: None }
     }
@@ -198,8 +203,9 @@ impl FakeBackend {
                 parts.push(request.id);
                 if parts.len() == 1 && first.flags & NETTXF_EXTRA_INFO != 0 {
                     let extra = ExtraInfo::from(self.tx.peek(&self.tx_page));
-                    assert_eq!((extra.kind, extra.flags, extra.gso_type), (1, 0, 1));
-                    assert_eq!(usize::from(extra.size), 1460);
+                    let (gso_type, size) = if frame[12] == 8 { (1, 1460) } else { (2, 1440) };
+                    assert_eq!((extra.kind, extra.flags, extra.gso_type), (1, 0, gso_type));
+                    assert_eq!(extra.size, size);
                     self.tx.consume();
                     extras += 1;
                 }
@@ -210,13 +216,20 @@ impl FakeBackend {
             }
             assert_eq!(frame.len(), usize::from(first.size));
             assert_eq!(extras == 1, frame.len() > 1514, "{} bytes", frame.len());
-            let is_tcp = frame[12..14] == [8, 0] && frame[23] == 6;
+            // Where the header of TCP begins.
+            let (is_tcp, tcp) = match frame[12..14] {
+                [8, 0] => (frame[23] == 6, 34),
+                [0x86, 0xdd] => (frame[20] == 6, 54),
+                _ => (false, 0),
+            };
             assert_eq!(first.flags & NETTXF_CSUM_BLANK != 0, self.long && is_tcp);
             self.longest = self.longest.max(frame.len());
             // The client's stack is to send long packets, too.
-            if self.long && is_tcp && frame[47] == 0x12 {
-                assert_eq!(frame[54..58], [2, 4, 5, 0xb4], "the maximum segment size");
-                frame[56..58].copy_from_slice(&60_000u16.to_be_bytes());
+            if self.long && is_tcp && frame[tcp + 13] == 0x12 {
+                let size = if tcp == 34 { 1460u16 } else { 1440 }.to_be_bytes();
+                let option = [2, 4, size[0], size[1]];
+                assert_eq!(frame[tcp + 20..tcp + 24], option, "the maximum segment size");
+                frame[tcp + 22..tcp + 24].copy_from_slice(&60_000u16.to_be_bytes());
             }
             frames.push_back(frame);
             for id in parts {
@@ -320,6 +333,15 @@ impl Device for Cable {
     }
 }
 
+/// The families of a guest's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "ipv6"), allow(dead_code))]
+enum Families {
+    Ipv4,
+    Ipv6,
+    Both,
+}
+
 /// A guest with its service, and a client.
 struct World {
     _heap: MutexGuard<'static, ()>,
@@ -352,6 +374,11 @@ impl World {
     /// Creates a world whose guest has `count` vifs, each with the same addresses on a network of
     /// its own.
     fn with_vifs(memory: usize, long: bool, count: u16) -> Self {
+        Self::with_families(memory, long, count, Families::Ipv4)
+    }
+
+    /// As [`with_vifs`](Self::with_vifs), with addresses of these families.
+    fn with_families(memory: usize, long: bool, count: u16, families: Families) -> Self {
         let Arena { user, upper } = Arena::new(memory);
         let grants = test_page();
         let ring = |page: *mut u8| {
@@ -367,10 +394,19 @@ impl World {
                 backend: Backend { index, instance: 0, domid: 0, state, port: 3, rings },
                 mac: MacAddr([0, 0x16, 0x3e, 0, 0, 1]),
                 mtu: 1500,
-                ipv4: None,
+                ipv4: (families != Families::Ipv6).then_some(Ipv4Config {
+                    address: GUEST,
+                    prefix: 24,
+                    gateway: Some(CLIENT),
+                }),
+                ipv6: (families != Families::Ipv4).then_some(Ipv6Config {
+                    address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
+                    prefix: 64,
+                    gateway: Some(CLIENT_IPV6),
+                }),
                 features: if long { VifFeatures::ALL } else { VifFeatures::NONE },
             };
-            vifs.push((vif, Ipv4Config { address: GUEST, prefix: 24, gateway: Some(CLIENT) }));
+            vifs.push(vif);
             backends.push(FakeBackend::new(tx, rx, grants, upper, long));
         }
         let mut table = GrantTable::over(grants);
@@ -406,10 +442,14 @@ impl World {
     }
 
     fn connect(&mut self) -> SocketHandle {
+        self.connect_to(GUEST.into())
+    }
+
+    fn connect_to(&mut self, address: IpAddress) -> SocketHandle {
         let buffer = || tcp::SocketBuffer::new(std::vec![0; 65536]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         self.next_port += 1;
-        socket.connect(self.client.context(), (GUEST, PORT), self.next_port).unwrap();
+        socket.connect(self.client.context(), (address, PORT), self.next_port).unwrap();
         self.sockets.add(socket)
     }
 
@@ -560,7 +600,7 @@ fn a_small_guest_accepts_no_long_packets() {
     let mut world = World::with(1 << 20, true);
     let accepted = VifFeatures(world.backend.rx_page.load(vif_ring::ACCEPTED));
     assert_eq!(accepted, VifFeatures::BLANK_CHECKSUM);
-    assert_eq!(world.server.net.links[0].netif.segments(), None);
+    assert_eq!(world.server.net.links[0].netif.segments(false), None);
     world.cable.long = false;
     let handle = world.connect();
     world.run(0);
