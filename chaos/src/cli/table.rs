@@ -239,10 +239,9 @@ pub(crate) fn disks(disks: &[ListedDisk]) -> String {
 
 /// Returns a device with the name that its user has given it, if it is a vif with one.
 fn label(guest: &ListedGuest, device: &str) -> String {
-    let number = device.strip_prefix("vif").and_then(|number| number.parse::<usize>().ok());
-    let vif = number.and_then(|number| Some((number, guest.vifs.get(number)?)));
-    match vif {
-        Some((number, vif)) => vif_label(number, vif.name.as_deref()),
+    let number = device.strip_prefix("vif").and_then(|number| number.parse::<u16>().ok());
+    match number.and_then(|number| guest.vifs.iter().find(|vif| vif.devid == number)) {
+        Some(vif) => vif_label(vif.devid.into(), vif.name.as_deref()),
         None => device.to_owned(),
     }
 }
@@ -295,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_broken_vif_is_shown_with_its_name() {
-        let vif = |name: Option<&str>| ListedVif {
+        let vif = |devid, name: Option<&str>| ListedVif {
+            devid,
             name: name.map(str::to_owned),
             mac: None,
             bridge: "xenbr0".to_owned(),
@@ -308,7 +308,7 @@ mod tests {
             dropped: None,
         };
         let guest = ListedGuest {
-            vifs: vec![vif(None), vif(Some("lan\u{202e}"))],
+            vifs: vec![vif(0, None), vif(1, Some("lan\u{202e}"))],
             broken_devices: ["console", "vif0", "vif1", "vif2"]
                 .map(|device| BrokenDevice { device: device.to_owned(), reason: "x".to_owned() })
                 .into(),

@@ -13,7 +13,7 @@ use noxs::layout::VERSION_MAJOR;
 use super::error::LifecycleError;
 use super::host::Host;
 use crate::clients::xenstored::StoreError;
-use crate::config::{Discovery, DomainConfig, Store, Undecided};
+use crate::config::{Discovery, DomainConfig, Store, Undecided, VifConfig};
 use crate::domain::Flavour;
 use crate::image::{Expectations, Image};
 
@@ -22,7 +22,8 @@ use crate::image::{Expectations, Image};
 ///
 /// # Errors
 /// The kernel reads no device page, or one of another version, and the config demands the device
-/// page, XenStore cannot be used, or it is used and a vif has a name.
+/// page, XenStore cannot be used, or it is used and a vif has a name. Or the kernel reads the device
+/// page without the IPv6 address that a vif has.
 #[inline]
 pub fn decide<'a, H>(
     host: &Host<H>,
@@ -31,12 +32,29 @@ pub fn decide<'a, H>(
     with_console: bool,
 ) -> Result<Cow<'a, DomainConfig>, LifecycleError> {
     let expects = image.expects();
+    check_ipv6(config, expects)?;
     if expects.device_page == Some(VERSION_MAJOR)
         || config.store.discovery() != Discovery::DevicePage
     {
         return Ok(Cow::Borrowed(config));
     }
     without_device_page(config, expects, with_console, || host.xenstored.call(|_| Ok(())))
+}
+
+/// Checks that a kernel uses the IPv6 addresses of its vifs. It would start without them, and say
+/// nothing.
+#[inline]
+fn check_ipv6(config: &DomainConfig, expects: Expectations) -> Result<(), LifecycleError> {
+    if expects.uses_ipv6 || expects.device_page != Some(VERSION_MAJOR) {
+        return Ok(());
+    }
+    let address = |(number, vif): (usize, &VifConfig)| Some((number, vif.ip6?.address));
+    match config.vifs.iter().enumerate().find_map(address) {
+        Some((vif, address)) => {
+            Err(LifecycleError::NoIpv6 { kernel: config.kernel.clone(), vif, address })
+        }
+        None => Ok(()),
+    }
 }
 
 /// Checks that a kernel can use the devices of shells of a flavour. Otherwise no guest would ever take
@@ -111,8 +129,9 @@ mod tests {
     use crate::image::SizeLimit;
     use daemon::chain::chain;
 
-    const LINUX: Expectations = Expectations { device_page: None, is_operating_system: true };
-    const BARE: Expectations = Expectations { device_page: None, is_operating_system: false };
+    const LINUX: Expectations = Expectations { is_operating_system: true, ..BARE };
+    const BARE: Expectations =
+        Expectations { device_page: None, uses_ipv6: false, is_operating_system: false };
     const VIF: &str = "vif=['bridge=b']\n";
 
     fn config(more: &str) -> DomainConfig {
@@ -134,6 +153,24 @@ mod tests {
         let decided = without_device_page(&config, expects, false, reach)?;
         assert!(matches!(decided, Cow::Borrowed(_)) || decided.undecided == Undecided::default());
         Ok((decided.store, decided.console))
+    }
+
+    #[test]
+    fn an_ipv6_address_needs_a_kernel_that_uses_it() {
+        let page = Expectations { device_page: Some(VERSION_MAJOR), ..BARE };
+        let with_ipv6 = Expectations { uses_ipv6: true, ..page };
+        let ipv6 = config("vif=['bridge=b,ip=10.0.0.2','bridge=b,ip=10.0.0.3 2001:db8::3']\n");
+        for expects in [with_ipv6, LINUX, BARE] {
+            check_ipv6(&ipv6, expects).unwrap();
+        }
+        let error = check_ipv6(&ipv6, page).unwrap_err();
+        assert_eq!(error.class(), FailureClass::WrongInput);
+        assert_eq!(
+            error.to_string(),
+            "vif1 has the IPv6 address 2001:db8::3, and kernel /boot/k was built without IPv6: remove \
+             the address from ip=, or build the kernel with the feature ipv6 of its runtime"
+        );
+        check_ipv6(&config("vif=['bridge=b,ip=10.0.0.2']\n"), page).unwrap();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! Why an operation on a guest failed.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,6 +78,27 @@ pub enum LifecycleError {
         kernel: PathBuf,
         /// The major version.
         found: u16,
+    },
+    /// A vif has an IPv6 address, which the kernel would not use.
+    #[error(
+        "vif{vif} has the IPv6 address {address}, and kernel {kernel} was built without IPv6: remove \
+         the address from ip=, or build the kernel with the feature ipv6 of its runtime"
+    )]
+    NoIpv6 {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The number of the vif.
+        vif: usize,
+        /// Its address.
+        address: Ipv6Addr,
+    },
+    /// Another vif of the guest has the name.
+    #[error("vifname = {vifname:?}: another vif of guest {name} has this name; choose another")]
+    VifNameTaken {
+        /// The guest.
+        name: String,
+        /// The name of the vif.
+        vifname: String,
     },
     /// The ramdisk cannot be used.
     #[error("cannot use ramdisk {path}")]
@@ -383,6 +405,8 @@ impl LifecycleError {
             | Self::NoDevicePage { .. }
             | Self::VifNamed { .. }
             | Self::DevicePageVersion { .. }
+            | Self::NoIpv6 { .. }
+            | Self::VifNameTaken { .. }
             | Self::Disk(_)
             | Self::DiskImage(_)
             | Self::NoLog { .. }

@@ -51,6 +51,8 @@ pub struct ListedGuest {
 /// A network interface in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedVif {
+    /// Its number.
+    pub devid: u16,
     /// The name that its user has given it (`vifname=`).
     pub name: Option<String>,
     /// Its MAC address.
@@ -75,8 +77,9 @@ pub struct ListedVif {
 }
 
 impl ListedVif {
-    fn new(vif: VifConfig, dropped: Option<u64>) -> Self {
+    fn new(devid: u16, vif: VifConfig, dropped: Option<u64>) -> Self {
         Self {
+            devid,
             name: vif.name,
             mac: vif.mac.map(|mac| mac.to_string()),
             bridge: vif.bridge,
@@ -155,7 +158,7 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
                     .map(|(index, vif)| {
                         let key = (domid.0, handle.0, index);
                         let frames = dropped.as_ref().map(|all| all.get(&key).copied());
-                        ListedVif::new(vif, frames.map(Option::unwrap_or_default))
+                        ListedVif::new(index, vif, frames.map(Option::unwrap_or_default))
                     })
                     .collect();
             }

@@ -41,6 +41,8 @@ pub(super) struct Notes {
 pub struct Expectations {
     /// The major version of the device page that it reads, if it reads one.
     pub device_page: Option<u16>,
+    /// Whether it uses the IPv6 addresses in the device page.
+    pub uses_ipv6: bool,
     /// Whether it names an operating system, or is Linux. Other kernels, such as the tests of Xen's
     /// test framework, may need no device at all.
     pub is_operating_system: bool,
@@ -146,7 +148,9 @@ impl Notes {
                 }
                 (b"Xen", OS_NOTE) | (b"Linux", _) => self.expects.is_operating_system = true,
                 (owner, PAGE_NOTE) if owner == note::OWNER.as_bytes() => {
-                    self.expects.device_page = Some(page_version(found.desc())?);
+                    let (major, minor) = page_version(found.desc())?;
+                    self.expects.device_page = Some(major);
+                    self.expects.uses_ipv6 = minor >= note::IPV6_SINCE;
                 }
                 _ => {}
             }
@@ -155,10 +159,10 @@ impl Notes {
     }
 }
 
-/// Returns the major version of the device page from the descriptor of its note.
-fn page_version(desc: &[u8]) -> Result<u16, ImageError> {
-    match desc {
-        [low, high, _, _] => Ok(u16::from_le_bytes([*low, *high])),
+/// Returns the major and the minor version of the device page from the descriptor of its note.
+fn page_version(desc: &[u8]) -> Result<(u16, u16), ImageError> {
+    match *desc {
+        [a, b, c, d] => Ok((u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]))),
         _ => Err(ImageError::BadDevicePageNote { size: desc.len() }),
     }
 }

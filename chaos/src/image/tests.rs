@@ -116,6 +116,12 @@ fn the_notes_say_what_a_kernel_expects() {
             assert_eq!(expects(&[&pvh, &other], place), (None, false));
         }
     }
+    let uses_ipv6 = |minor| {
+        let page = note(b"chaos\0", 1, &[1, 0, minor, 0]);
+        let file = KernelFile::new().notes([&pvh[..], &page].concat());
+        parse(file.build()).unwrap().expects().uses_ipv6
+    };
+    assert_eq!([2, 3, 4].map(uses_ipv6), [false, true, true]);
     let short = [pvh, note(b"chaos\0", 1, &[1, 0])].concat();
     let refused = refusal(KernelFile::new().notes(short).build());
     assert!(refused.contains("\"chaos\" of type 1 holds 2 bytes: must be 4"), "{refused}");

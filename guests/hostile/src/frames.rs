@@ -16,34 +16,36 @@ pub(crate) const NEIGHBOUR: MacAddr = MacAddr([0x00, 0x16, 0x3e, 0, 0, 2]);
 
 const TO_ALL: MacAddr = MacAddr([0xff; 6]);
 
-/// The length of all frames that are built here, in bytes.
-const LENGTH: usize = 42;
+/// The length of the longest frame in bytes: a message about a neighbour.
+const LONGEST: usize = 86;
 
 /// A frame, padded to whole words.
-pub(crate) struct Frame([u8; LENGTH.next_multiple_of(4)]);
+pub(crate) struct Frame {
+    bytes: [u8; LONGEST.next_multiple_of(4)],
+    length: usize,
+}
 
 impl Frame {
-    fn new(to: MacAddr, source: MacAddr, ethertype: u16, body: &[&[u8]]) -> Self {
-        let mut frame = Self([0; _]);
+    /// Returns a frame with this body, which fits.
+    pub(crate) fn new(to: MacAddr, source: MacAddr, ethertype: u16, body: &[&[u8]]) -> Self {
+        let mut bytes = [0; _];
         let mut at = 0;
         let header: [&[u8]; 3] = [&to.0, &source.0, &ethertype.to_be_bytes()];
         for part in header.iter().chain(body) {
-            frame.0[at..at + part.len()].copy_from_slice(part);
+            bytes[at..at + part.len()].copy_from_slice(part);
             at += part.len();
         }
-        assert_eq!(at, LENGTH, "hostile: wrong length of a frame");
-        frame
+        Self { bytes, length: at }
     }
 
     /// Returns its length in bytes.
-    #[allow(clippy::unused_self, reason = "all frames have the same length for now")]
     pub(crate) fn len(&self) -> usize {
-        LENGTH
+        self.length
     }
 
     /// Returns its bytes as little-endian words; zeros follow the last byte.
     pub(crate) fn words(&self) -> impl Iterator<Item = u32> + '_ {
-        let (words, _) = self.0.as_chunks();
+        let (words, _) = self.bytes[..self.length.next_multiple_of(4)].as_chunks();
         words.iter().map(|word| u32::from_le_bytes(*word))
     }
 }
@@ -73,7 +75,7 @@ pub(crate) fn to_neighbour(guest: &Guest) -> Frame {
     echo_request(NEIGHBOUR, mac, ipv4.address, gateway(ipv4))
 }
 
-fn own(guest: &Guest) -> (MacAddr, Ipv4Config) {
+pub(crate) fn own(guest: &Guest) -> (MacAddr, Ipv4Config) {
     match guest.vif().map(|vif| (vif.mac, vif.ipv4)) {
         Some((mac, Some(ipv4))) => (mac, ipv4),
         _ => panic!("hostile: no vif with an IPv4 address; add vif = ['ip=...'] to the config"),
@@ -109,7 +111,7 @@ fn echo_request(station: MacAddr, source: MacAddr, from: Ipv4Addr, to: Ipv4Addr)
 }
 
 /// Returns the Internet checksum (RFC 1071) of parts of even length.
-fn checksum(parts: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u32;
     for part in parts {
         let (words, _) = part.as_chunks();

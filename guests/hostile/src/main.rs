@@ -10,6 +10,7 @@ mod attack;
 mod chains;
 mod floods;
 mod frames;
+mod neighbours;
 mod raw;
 mod transmit;
 
@@ -19,6 +20,7 @@ use xen_abi::io::console::{OUT_CONS, OUT_PROD};
 use xen_abi::io::netif::{NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TxRequest};
 use xen_ring::{RawPage, SharedPage};
 
+use crate::frames::Frame;
 use crate::transmit::Transmit;
 
 unikernel::guest!(main);
@@ -32,7 +34,10 @@ fn main(guest: Guest) {
         "panic" => panic!("hostile: this guest panics on purpose"),
         "ring-index" => ring_index(&guest),
         "bad-grants" => bad_grants(&guest),
-        "spoof" => spoof(&guest),
+        "spoof" => spoof(&guest, &frames::spoofed(&guest), &frames::arp_request(&guest)),
+        "spoof-ipv6" => {
+            spoof(&guest, &neighbours::spoofed(&guest), &neighbours::solicitation(&guest));
+        }
         "flood" => flood(),
         "spin" => spin(),
         "broadcast-flood" => floods::broadcast(&guest),
@@ -144,13 +149,12 @@ fn bad_grants(guest: &Guest) {
     println!("hostile: the good request was answered with {status}");
 }
 
-/// Sends frames with false sender addresses, and then one with its own.
-fn spoof(guest: &Guest) {
+/// Sends frames with false addresses, and then a good one.
+fn spoof(guest: &Guest, spoofed: &[Frame], good: &Frame) {
     let mut transmit = Transmit::new(guest);
-    let spoofed = frames::spoofed(guest);
     let count = spoofed.len();
     let mut requests = alloc::vec::Vec::new();
-    for (number, frame) in spoofed.iter().chain([&frames::arp_request(guest)]).enumerate() {
+    for (number, frame) in spoofed.iter().chain([good]).enumerate() {
         requests.push(transmit.place(number, frame));
     }
     let answers = transmit.send(&requests);

@@ -16,7 +16,7 @@ use crate::raw;
 /// half of the receive ring's page, which this guest does not use, but which is granted to the
 /// backend.
 const FRAMES: usize = 2048;
-const FRAME_SPACE: usize = 64;
+const FRAME_SPACE: usize = 128;
 
 /// How many requests [`Transmit::fill`] publishes at least.
 const FILL: u32 = 32;

@@ -10,6 +10,7 @@ mod disks;
 mod ends;
 mod guest_disks;
 mod hot_plug;
+mod ipv6;
 mod kill;
 mod kill_daemon;
 mod kill_load;

@@ -92,6 +92,11 @@ impl<H: Hypervisor> Session<'_, H> {
         if self.devices.vifs.len() >= MAX_VIFS {
             return Err(LifecycleError::TooManyVifs { name: self.name().to_owned() });
         }
+        let names = self.record.config.vifs.iter().filter_map(|other| other.name.as_ref());
+        if let Some(vifname) = names.into_iter().find(|name| vif.name.as_ref() == Some(name)) {
+            let (name, vifname) = (self.name().to_owned(), vifname.clone());
+            return Err(LifecycleError::VifNameTaken { name, vifname });
+        }
         let rings = self.room()?;
         let number = free_number(&self.devices.vifs);
         let configs = [vif.clone()];

@@ -56,7 +56,7 @@ pub struct ListedGuestVif {
     pub ipv4: Option<String>,
     /// Its IPv6 address and prefix length, if its config has one.
     pub ipv6: Option<String>,
-    /// The name that its config gives it.
+    /// Its `vifname=`, if its config has one.
     pub vifname: Option<String>,
     /// Its state.
     pub state: DeviceStatus,
