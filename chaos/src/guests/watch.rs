@@ -5,7 +5,7 @@
 //!
 //! - Xen reports the end of a domain by `VIRQ_DOM_EXC` only (`__domain_finalise_shutdown`,
 //!   `domain_kill`). A suspend may have a port of its own (`XEN_DOMCTL_subscribe`), other ends not.
-//! - `evtchn_bind_virq` gives a global interrupt one port, on dom0's first vCPU, and xenstored has it.
+//! - A global interrupt has one port (`evtchn_bind_virq`), on the first vCPU of dom0, and xenstored has bound it.
 //! - xenstored fires `@releaseDomain` for the domains that it knows (`domain_cleanup` and
 //!   `check_domain` of its `xenstored_domain.c`): those that were introduced, which takes a ring page
 //!   of XenStore's.
@@ -109,7 +109,7 @@ impl<H: Hypervisor> DomainWatch<H> {
 
     /// Waits until some domain may have exited. Returns `false` if the deadline came first, or has
     /// passed, even if events never cease. If the watch misses ends, a domain may have exited
-    /// whenever [`LOOK_AGAIN`] is over.
+    /// whenever `LOOK_AGAIN` is over.
     ///
     /// # Errors
     /// The watch is lost.

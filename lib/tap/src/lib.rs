@@ -54,9 +54,9 @@ const _: () = assert!(libc::IFF_NOARP == 0x80);
 const MULTICAST: libc::c_short = 0x1000;
 const _: () = assert!(libc::IFF_MULTICAST == 0x1000);
 
-/// The tap's own MAC address: the one that Linux gives the vifs of netback (`xen-netback/interface.c`).
+/// The tap's own MAC address: that of netback's vifs, too (`xen-netback/interface.c`).
 /// A bridge without a fixed MAC address takes the lowest of its ports. So it does not change when
-/// `noxsd` is restarted: guests would send to the former address until they hear from dom0.
+/// `noxsd` is restarted: guests would send to the former address until dom0 sends them something.
 const TAP_MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
 
 /// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).

@@ -8,7 +8,7 @@ use super::frame::{FrameFacts, array};
 use super::offload::{Offload, VnetHeader};
 use super::rules::{GuestRules, TapRules};
 use super::segments;
-use super::switch::{BridgePortId, Switch};
+use super::switch::{BridgePortId, PortAddresses, Switch};
 
 thread_local! {
     /// Creating one takes long.
@@ -33,9 +33,10 @@ pub fn frame(input: &[u8]) {
     let mut frame = input[13..].to_vec();
     if let Some(facts) = FrameFacts::of(&frame) {
         SWITCH.with(|switch| {
-            let mut own = GuestRules::new(facts.source, None);
+            let mut own = GuestRules::new(PortAddresses::new(facts.source, None));
             own.may_send(&facts, &frame, GUEST.1, switch);
-            let passes = GuestRules::new(GUEST.0, None).may_send(&facts, &frame, GUEST.1, switch);
+            let mut others = GuestRules::new(PortAddresses::new(GUEST.0, None));
+            let passes = others.may_send(&facts, &frame, GUEST.1, switch);
             assert!(!passes || facts.source == GUEST.0, "it has another guest's address");
             TapRules::default().may_enter(&facts, &frame, switch);
         });
