@@ -50,6 +50,21 @@ pub enum DevicesError {
         /// The interface.
         interface: String,
     },
+    /// A bridge does not carry the packets of a vif.
+    #[error(
+        "mtu = {mtu}: must be at most {most}, the MTU of {interface}, by which guests reach bridge \
+         {bridge}; raise it: ip link set {interface} mtu {mtu}"
+    )]
+    Mtu {
+        /// The MTU of the vif.
+        mtu: u16,
+        /// The bridge.
+        bridge: String,
+        /// The bridge, or its port.
+        interface: String,
+        /// The MTU of the interface.
+        most: u32,
+    },
     /// The tap on a bridge cannot be opened.
     #[error("cannot connect bridge {bridge} to noxsd")]
     Tap {

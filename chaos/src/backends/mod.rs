@@ -7,6 +7,7 @@
 pub(crate) mod disks;
 pub mod dom0_kernel;
 mod error;
+pub(crate) mod mtu;
 pub mod noxsd;
 mod serve;
 

@@ -251,7 +251,7 @@ mod tests {
             |c| c.vifs[0].bridge = "a:b".into(),
             |c| c.vifs[0].mac = Some(MacAddr([0; 6])),
             |c| c.vifs[0].mac = Some(MacAddr([1; 6])),
-            |c| c.vifs[0].mtu = 9000,
+            |c| c.vifs[0].mtu = 9001,
             |c| c.vifs[0].ip.as_mut().unwrap().prefix = 33,
             |c| c.vifs[0].mtu = 1279,
             |c| c.vifs[0].ip6.as_mut().unwrap().prefix = 129,

@@ -12,10 +12,9 @@ pub const DEFAULT_BRIDGE: &str = "xenbr0";
 /// MTU of a vif without `mtu=`, in bytes.
 pub const DEFAULT_MTU: u16 = 1500;
 
-/// Valid values of `mtu=`, in bytes: from what each IPv4 interface must carry (RFC 791) to the MTU
-/// of taps. noxsd's own limit is higher, what fits into a page, because it serves other toolstacks
-/// too.
-pub const MTU: RangeInclusive<u16> = 68..=DEFAULT_MTU;
+/// Valid values of `mtu=`, in bytes: from what each IPv4 interface must carry (RFC 791) to that of
+/// jumbo frames.
+pub const MTU: RangeInclusive<u16> = 68..=9000;
 
 /// Smallest MTU of a vif with an IPv6 address, in bytes (RFC 8200).
 pub const MIN_MTU_IPV6: u16 = 1280;

@@ -17,7 +17,7 @@ use super::leftovers;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlans;
-use crate::backends::{self, GuestIdentity};
+use crate::backends::{self, GuestIdentity, mtu};
 use crate::config::{Discovery, DomainConfig};
 use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
@@ -157,6 +157,7 @@ impl<'a> GuestRequest<'a> {
         if self.options.console && !self.config.console {
             return Err(LifecycleError::NoConsole { name: self.config.name.clone() });
         }
+        mtu::check(&self.config.vifs)?;
         VifPlans::new(&self.config.vifs)
     }
 }

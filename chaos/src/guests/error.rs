@@ -401,7 +401,11 @@ impl LifecycleError {
             Self::Guest { source, .. } => source.class(),
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
-            | Self::Devices(DevicesError::NoBridge { .. } | DevicesError::NotABridge { .. })
+            | Self::Devices(
+                DevicesError::NoBridge { .. }
+                | DevicesError::NotABridge { .. }
+                | DevicesError::Mtu { .. },
+            )
             | Self::NoDevicePage { .. }
             | Self::VifNamed { .. }
             | Self::DevicePageVersion { .. }
@@ -518,6 +522,7 @@ impl From<DevicesError> for LifecycleError {
             other @ (DevicesError::NoBridge { .. }
             | DevicesError::NotABridge { .. }
             | DevicesError::Tap { .. }
+            | DevicesError::Mtu { .. }
             | DevicesError::Dom0Kernel(_)) => Self::Devices(other),
         }
     }

@@ -16,6 +16,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
+/// What the name of each tap begins with.
+pub const NAME_PREFIX: &str = "noxs";
+
 /// The template of a tap's name; the kernel replaces `%d` by the first free number.
 const TAP_NAME: &str = "noxs%d";
 
@@ -54,8 +57,8 @@ const _: () = assert!(libc::IFF_MULTICAST == 0x1000);
 /// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
-/// Creates a tap, adds it to the bridge and brings it up. The kernel removes the tap when the last
-/// copy of the file descriptor is closed.
+/// Creates a tap with the MTU of the bridge, adds it to the bridge and brings it up. The kernel
+/// removes the tap when the last copy of the file descriptor is closed.
 ///
 /// Each read or write transfers one whole frame after a [header](VNET_HEADER), and never blocks.
 ///
@@ -81,6 +84,12 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     ioctl(&socket, libc::SIOCGIFINDEX, &mut request)?;
     // SAFETY: SIOCGIFINDEX has just filled this member of the union.
     let tap_index = unsafe { request.ifr_ifru.ifru_ifindex };
+
+    // A bridge takes the smallest MTU of its ports, so that of the tap must not be smaller.
+    let mut request = interface(bridge)?;
+    ioctl(&socket, libc::SIOCGIFMTU, &mut request)?;
+    request.ifr_name = tap_name;
+    ioctl(&socket, libc::SIOCSIFMTU, &mut request)?;
 
     let mut request = interface(bridge)?;
     request.ifr_ifru.ifru_ifindex = tap_index;
@@ -125,9 +134,9 @@ fn set_offloads(tap: &File) -> io::Result<()> {
 }
 
 fn ioctl(file: &File, number: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: all requests of this module (TUNSETIFF, SIOCGIFINDEX, SIOCBRADDIF, SIOCGIFFLAGS,
-    // SIOCSIFFLAGS) take a pointer to one `ifreq`, and `request` is a valid, exclusive reference to
-    // one.
+    // SAFETY: all requests of this module (TUNSETIFF, SIOCGIFINDEX, SIOCGIFMTU, SIOCSIFMTU,
+    // SIOCBRADDIF, SIOCGIFFLAGS, SIOCSIFFLAGS) take a pointer to one `ifreq`, and `request` is a
+    // valid, exclusive reference to one.
     match unsafe { libc::ioctl(file.as_raw_fd(), number, std::ptr::from_mut(request)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),

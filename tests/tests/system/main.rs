@@ -11,6 +11,7 @@ mod ends;
 mod guest_disks;
 mod hot_plug;
 mod ipv6;
+mod jumbo;
 mod kill;
 mod kill_daemon;
 mod kill_load;

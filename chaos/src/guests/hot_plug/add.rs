@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::session::{Patience, Session};
 use crate::backends::disks::OpenDisks;
+use crate::backends::mtu;
 use crate::backends::noxsd::connect_bridge;
 use crate::clients::noxsd::BackendError;
 use crate::config::{DiskConfig, VifConfig};
@@ -97,6 +98,7 @@ impl<H: Hypervisor> Session<'_, H> {
             let (name, vifname) = (self.name().to_owned(), vifname.clone());
             return Err(LifecycleError::VifNameTaken { name, vifname });
         }
+        mtu::check(slice::from_ref(&vif))?;
         let rings = self.room()?;
         let number = free_number(&self.devices.vifs);
         let configs = [vif.clone()];

@@ -47,6 +47,9 @@ const LONG_RX_FRAMES: usize = 2 * SLOTS_OF_FRAME;
 /// Bytes of an IPv6 header.
 const IPV6_HEADER: usize = 40;
 
+/// The largest IP packet whose frame fits into the buffer of a sent frame.
+const PLAIN_MTU: usize = TX_FRAME - ETHERNET_HEADER;
+
 /// The buffers of a page for sent frames.
 const BUFFERS_OF_PAGE: usize = PAGE_SIZE / TX_FRAME;
 
@@ -68,6 +71,8 @@ pub(crate) struct TxQueue {
     long_in_flight: Vec<u8>,
     /// The buffer of a frame for which there is no room.
     scratch: Vec<u8>,
+    /// Whether a packet of the interface's MTU may need a buffer for long frames.
+    is_jumbo: bool,
     /// Whether the backend computes checksums of TCP and segments long packets.
     offloads: bool,
     /// Whether the backend segments long packets of IPv6, too.
@@ -155,6 +160,7 @@ impl Netif {
         let tx_buffers = TxBuffers::new(tx_pages, domid, table)?;
         let count = u16::try_from(tx_buffers.count()).ok()?;
         let longest = if accepted == ACCEPTED { LONG_FRAME } else { PAGE_SIZE };
+        let mtu = mtu(vif, long > 0);
         let mut netif = Self {
             tx: TxQueue {
                 ring: tx_ring,
@@ -163,7 +169,8 @@ impl Netif {
                 in_flight: alloc::vec![false; usize::from(count)],
                 long: LongBuffers::new(long, domid, table)?,
                 long_in_flight: alloc::vec![0; long],
-                scratch: alloc::vec![0; TX_FRAME],
+                scratch: alloc::vec![0; TX_FRAME.max(ETHERNET_HEADER + mtu)],
+                is_jumbo: mtu > PLAIN_MTU,
                 offloads,
                 segments_ipv6: vif.features.contains(VifFeatures::SEGMENT_TCPV6),
                 broken: false,
@@ -176,7 +183,7 @@ impl Netif {
                 broken: false,
             },
             port: Port(vif.backend.port),
-            mtu: usize::from(vif.mtu).min(TX_FRAME - ETHERNET_HEADER),
+            mtu,
         };
         for number in 0..count_of(&netif.rx.buffers)? {
             netif.rx.post(number);
@@ -206,7 +213,9 @@ impl Netif {
             rx.post(number);
         }
         self.port = Port(vif.backend.port);
-        self.mtu = usize::from(vif.mtu).min(TX_FRAME - ETHERNET_HEADER);
+        self.mtu = mtu(vif, tx.offloads && !tx.long_in_flight.is_empty());
+        tx.is_jumbo = self.mtu > PLAIN_MTU;
+        tx.scratch.resize(TX_FRAME.max(ETHERNET_HEADER + self.mtu), 0);
     }
 
     /// Returns the size of the segments of long packets of IPv4 or IPv6, without headers, if the
@@ -246,6 +255,12 @@ impl Netif {
         }
         !self.rx.broken && self.rx.ring.ask_for_event(1)
     }
+}
+
+/// Returns the size of the largest IP packet. `has_long` says whether there are buffers for long frames.
+fn mtu(vif: &Vif, has_long: bool) -> usize {
+    let mtu = usize::from(vif.mtu);
+    if cfg!(feature = "jumbo") && has_long { mtu } else { mtu.min(PLAIN_MTU) }
 }
 
 /// Returns the number of buffers; each has a number of 16 bits.
@@ -349,6 +364,9 @@ impl RxQueue {
 impl TxQueue {
     /// Returns whether a frame can be sent now. Reclaims finished buffers if there is no free one.
     pub(crate) fn has_room(&mut self) -> bool {
+        if self.is_jumbo && !self.has_long_room() {
+            return false;
+        }
         if self.free.is_empty() {
             self.reclaim();
         }
@@ -407,7 +425,10 @@ impl TxQueue {
         if length > TX_FRAME {
             return self.send_long(length, fill);
         }
-        let number = if self.has_room() { self.free.pop() } else { None };
+        if self.free.is_empty() {
+            self.reclaim();
+        }
+        let number = self.free.pop();
         let Some(id) = number else {
             return fill(&mut self.scratch[..length]).0;
         };
@@ -429,6 +450,9 @@ impl TxQueue {
     fn send_long<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> (R, Sending)) -> R {
         let number = self.long_in_flight.iter().position(|slots| *slots == 0);
         let Some(number) = number else {
+            if length <= self.scratch.len() {
+                return fill(&mut self.scratch[..length]).0;
+            }
             // Only a frame that smoltcp has a long buffer for is so long.
             panic!("a frame of {length} bytes without a buffer")
         };

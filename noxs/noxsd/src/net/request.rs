@@ -6,18 +6,16 @@ use std::ops::RangeInclusive;
 use noxs_control::{AddressInUse, AddressOwner, Refusal, VifAddress, VifDevice, VifIdentity};
 
 use super::frame::HEADER;
+use super::transfer::SEGMENT_ROOM;
 use super::{BridgeId, Net, rules};
-use crate::host::PAGE_SIZE;
 
-/// Smallest and largest MTU. IPv4 requires 68 (RFC 791). The largest frame leaves one byte of a
-/// page free, so that a frame from the tap that fills the page is recognized as too long. `chaos`
-/// allows at most 1500, the MTU of taps.
-const MTU: RangeInclusive<u16> = 68..=4081;
+/// Smallest and largest MTU. IPv4 requires 68 (RFC 791); jumbo frames of Ethernet have 9000.
+const MTU: RangeInclusive<u16> = 68..=9000;
 
 /// Smallest MTU of a vif with an IPv6 address (RFC 8200).
 const MIN_MTU_IPV6: u16 = 1280;
 
-const _: () = assert!(*MTU.end() as usize + HEADER + 1 == PAGE_SIZE);
+const _: () = assert!(*MTU.end() as usize + HEADER <= SEGMENT_ROOM);
 
 /// Returns the identities of the vifs of a request; `None` if no vif has one.
 ///

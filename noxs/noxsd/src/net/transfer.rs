@@ -41,7 +41,7 @@ const LONGEST_PAGES: usize = LONGEST.div_ceil(PAGE_SIZE);
 const SEGMENT_PAGES: usize = BATCH;
 
 /// Room for one segment, whose frame is not longer than the largest MTU of a vif allows.
-const SEGMENT_ROOM: usize = 4 * PAGE_SIZE;
+pub(super) const SEGMENT_ROOM: usize = 4 * PAGE_SIZE;
 
 const _: () = assert!(SHARED_BATCH <= SHARED_PAGES);
 

@@ -100,7 +100,7 @@ fn invalid_identities_are_refused_and_change_nothing() {
         with(|vif| vif.mac = MacAddr([0; 6])),
         with(|vif| vif.mac = MacAddr([0xff; 6])),
         with(|vif| vif.mtu = 67),
-        with(|vif| vif.mtu = 9000),
+        with(|vif| vif.mtu = 9001),
         with(|vif| vif.rate = Some(Rate { bytes: 1, interval_us: 0 })),
     ] {
         let refusal = bed.configure(two.id, &wrong).unwrap_err();
