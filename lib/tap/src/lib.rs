@@ -54,16 +54,16 @@ const _: () = assert!(libc::IFF_NOARP == 0x80);
 const MULTICAST: libc::c_short = 0x1000;
 const _: () = assert!(libc::IFF_MULTICAST == 0x1000);
 
-/// The tap's own MAC address: that of netback's vifs, too (`xen-netback/interface.c`).
-/// A bridge without a fixed MAC address takes the lowest of its ports. So it does not change when
-/// `noxsd` is restarted: guests would send to the former address until dom0 sends them something.
+/// The tap's own MAC address: that of netback's vifs, too (`xen-netback/interface.c`). A bridge
+/// without a fixed MAC address takes the lowest of its ports. So it does not change when `noxsd` is
+/// restarted: guests would send to the former address until dom0 sends them something.
 const TAP_MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
 
 /// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
-/// Creates a tap with the MTU of the bridge, adds it to the bridge and brings it up. The kernel removes the tap when the last
-/// copy of the file descriptor is closed.
+/// Creates a tap with the MTU of the bridge, adds it to the bridge and brings it up. The kernel
+/// removes the tap when the last copy of the file descriptor is closed.
 ///
 /// Each read or write transfers one whole frame after a [header](VNET_HEADER), and never blocks.
 ///
