@@ -5,15 +5,15 @@
 //!
 //! - Xen reports the end of a domain by `VIRQ_DOM_EXC` only (`__domain_finalise_shutdown`,
 //!   `domain_kill`). A suspend may have a port of its own (`XEN_DOMCTL_subscribe`), other ends not.
-//! - A global interrupt has one port (`evtchn_bind_virq`), on the first vCPU of dom0, and xenstored has bound it.
-//! - xenstored fires `@releaseDomain` for the domains that it knows (`domain_cleanup` and
-//!   `check_domain` of its `xenstored_domain.c`): those that were introduced, which takes a ring page
-//!   of XenStore's.
+//! - `evtchn_bind_virq` refuses a second port for this interrupt, also on another vCPU, and xenstored
+//!   has the first.
+//! - xenstored fires `@releaseDomain` only for domains that were introduced to it (its
+//!   `check_domain`), which takes a ring page of XenStore's.
 //! - The event channels of a domain that is destroyed become unbound at dom0's end without an event
 //!   (`evtchn_close`).
 //!
-//! So a watch of xenstored [misses ends](DomainWatch::misses_ends), and who waits looks again after a
-//! while. Nothing else in chaos polls.
+//! So a watch of xenstored [misses ends](DomainWatch::misses_ends), and its users look at the
+//! domains from time to time. Nothing else in chaos polls.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -91,8 +91,8 @@ impl<H: Hypervisor> DomainWatch<H> {
         Ok(Self::Noxsd(watch))
     }
 
-    /// Returns whether guests with a device page exit without an event: look at the domains from time
-    /// to time, too.
+    /// Returns whether guests with a device page exit without an event: look at the domains from
+    /// time to time, too.
     #[must_use]
     pub fn misses_ends(&self) -> bool {
         matches!(self, Self::XenStore(_))

@@ -3,8 +3,9 @@
 //!
 //! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one, so the supervisor
 //! scans Xen's list of domains. The scan also finds guests that ended while no `chaosd` ran, and
-//! guests that other processes created. Where xenstored runs, it reports the ends of its own domains
-//! only, so the supervisor scans once a second there ([`scan_regularly`](Supervisor::scan_regularly)).
+//! guests that other processes created. Where xenstored runs, it reports the ends of its own
+//! domains only, so the supervisor also scans once a second there
+//! ([`scan_regularly`](Supervisor::scan_regularly)).
 //!
 //! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
 //! ([`Records::record_restart`]). So the guest comes back even if this process is killed in
@@ -171,7 +172,8 @@ impl Supervisor {
         self.due = self.pending.keys().cloned().collect();
     }
 
-    /// Scans for guests that have ended. Returns whether any domain may have ended since the last scan.
+    /// Scans for guests that have ended. Returns whether any domain may have ended since the last
+    /// scan.
     fn scan_ended(&mut self, host: &Host) -> bool {
         let (began, has_noted) = (Instant::now(), self.pace.has_noted());
         let scan = DomainScan::new(host);

@@ -41,8 +41,10 @@ fn a_command_that_waits_notices_that_the_guest_has_ended() {
         assert_eq!(outcome["state"], "powered-off");
         guest.forget();
     }
-    // It never answers. Another command destroys it while the first one waits.
-    let guest = Guest::create("noop.cfg", &["--paused"]);
+    // A guest that is paused never answers. Another command destroys it while the first one waits.
+    let guest = Guest::create("noop.cfg", &[]);
+    guest.wait_for_log("noop: ready");
+    chaos(&["pause", "noop"]).ok();
     let record = format!("/run/chaos/domains/{}/record", guest.domid);
     let before = fs::read(&record).expect("it has a record");
     let wait = thread::spawn(|| chaos(&["shutdown", "--wait", "--timeout=600", "noop"]).ok());
