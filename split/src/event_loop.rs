@@ -213,6 +213,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         if let Some(watch) = self.watch.current().filter(|_| is_new) {
             let fd = watch.as_fd().as_raw_fd();
             self.poll.registry().register(&mut SourceFd(&fd), ENDS, Interest::READABLE)?;
+            self.supervisor.scan_regularly(watch.misses_ends());
             self.supervisor.scan(self.service.host());
         }
         Ok(())

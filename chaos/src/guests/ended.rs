@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use xen::domain::DomainInfo;
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
@@ -52,18 +53,52 @@ pub struct EndedDomain {
     pub state: GuestState,
 }
 
-/// Returns the domains that have shut down and still exist, also those of other toolstacks. Costs
-/// one hypercall and reads no record.
-///
-/// # Errors
-/// Xen refuses.
-pub fn ended<H: Hypervisor>(host: &Host<H>) -> Result<Vec<EndedDomain>, LifecycleError> {
-    let all = host.xen.domain_list(DomId::DOM0)?.into_iter().filter(|info| !info.state.dying);
-    let ended = all.filter_map(|info| {
-        let state = GuestState::of_end(&info)?;
-        Some(EndedDomain { domid: info.domid, handle: info.handle, state })
-    });
-    Ok(ended.collect())
+/// All domains at one moment, also those of other toolstacks.
+#[derive(Debug)]
+pub struct DomainScan(Vec<DomainInfo>);
+
+/// How far a domain has come. Each later stage is an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainStage {
+    /// It has not shut down.
+    Alive,
+    /// It has shut down.
+    Ended,
+    /// Xen is destroying it.
+    Dying,
+}
+
+impl DomainScan {
+    /// Lists the domains. Costs one hypercall and reads no record.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn new<H: Hypervisor>(host: &Host<H>) -> Result<Self, LifecycleError> {
+        Ok(Self(host.xen.domain_list(DomId::DOM0)?))
+    }
+
+    /// Returns the domains that have shut down and are not being destroyed.
+    #[must_use]
+    pub fn ended(&self) -> Vec<EndedDomain> {
+        let all = self.0.iter().filter(|info| !info.state.dying);
+        let ended = all.filter_map(|info| {
+            let state = GuestState::of_end(info)?;
+            Some(EndedDomain { domid: info.domid, handle: info.handle, state })
+        });
+        ended.collect()
+    }
+
+    /// Returns the stage of each domain.
+    pub fn stages(&self) -> impl Iterator<Item = (DomainHandle, DomainStage)> {
+        self.0.iter().map(|info| {
+            let stage = match info.state {
+                state if state.dying => DomainStage::Dying,
+                state if state.shutdown.is_some() => DomainStage::Ended,
+                _ => DomainStage::Alive,
+            };
+            (info.handle, stage)
+        })
+    }
 }
 
 /// Returns the guests of `owner` that [`rename_ended`] has kept of guests called `name`, without the

@@ -56,7 +56,8 @@ pub use create::{
 pub use decide::{check_flavour, decide};
 pub use destroy::{Destroyed, destroy};
 pub use ended::{
-    EndedDomain, EndedGuest, ended, ended_guest, handles, old_copies, remove_ended, rename_ended,
+    DomainScan, DomainStage, EndedDomain, EndedGuest, ended_guest, handles, old_copies,
+    remove_ended, rename_ended,
 };
 pub use error::{LifecycleError, WatchError};
 pub use host::{Host, KnownImage};

@@ -86,10 +86,12 @@ impl<H: Hypervisor> Channel<H> {
             if Instant::now() >= deadline {
                 return Ok(Reaction::Silent);
             }
+            let until = watch.as_deref().map_or(deadline, |watch| watch.look_again(deadline));
             let fds = [self.channels.as_fd()].into_iter();
             let fds: Vec<_> = fds.chain(watch.as_deref().map(AsFd::as_fd)).collect();
-            if !wait::any_readable(&fds, deadline).map_err(WatchError::Wait)? {
-                return Ok(Reaction::Silent);
+            if !wait::any_readable(&fds, until).map_err(WatchError::Wait)? {
+                // The guest may have exited without an event.
+                continue;
             }
             self.channels.acknowledge_pending()?;
             // A lost watch matters only to `--wait`, which reports it.

@@ -3,7 +3,9 @@
 //!
 //! `noxsd` reports that some domain has ended (`VIRQ_DOM_EXC`), not which one, so the supervisor
 //! scans Xen's list of domains. The scan also finds guests that ended while no `chaosd` ran, and
-//! guests that other processes created.
+//! guests that other processes created. Where xenstored runs, it reports the ends of its own
+//! domains only, so the supervisor also scans once a second there
+//! ([`scan_regularly`](Supervisor::scan_regularly)).
 //!
 //! Before the supervisor removes a guest that is to be restarted, it writes a pending restart
 //! ([`Records::record_restart`]). So the guest comes back even if this process is killed in
@@ -15,6 +17,7 @@
 //! [`Records::record_restart`]: chaos::records::Records::record_restart
 
 mod attempts;
+mod census;
 mod error;
 mod limit;
 mod pending;
@@ -24,7 +27,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use chaos::config::Action;
-use chaos::guests::{self, EndedDomain, EndedGuest, GuestState, Host};
+use chaos::guests::{self, DomainScan, EndedDomain, EndedGuest, GuestState, Host};
 use chaos::records::Record;
 use daemon::chain::chain;
 
@@ -32,6 +35,7 @@ use crate::line_limit::LineLimit;
 use crate::pace::ScanPace;
 use crate::removal::{self, Done, LARGE, Removal, Removals};
 use attempts::Attempts;
+use census::Census;
 use limit::RestartLimit;
 use pending::Pending;
 
@@ -79,6 +83,8 @@ pub struct Supervisor {
     due: VecDeque<String>,
     /// When to scan the domains.
     pace: ScanPace,
+    /// The domains of the last scan, if scans are made regularly.
+    census: Census,
     /// When to handle a guest again whose record was locked by a command.
     locked: Option<Instant>,
     /// Limits the lines about guests of users other than root: a guest can end at once.
@@ -99,6 +105,7 @@ impl Supervisor {
             waiting: BTreeMap::new(),
             due: VecDeque::new(),
             pace: ScanPace::default(),
+            census: Census::default(),
             locked: None,
             lines,
         }
@@ -150,6 +157,14 @@ impl Supervisor {
         self.pace.note_end();
     }
 
+    /// Has scans made once a second, too, if domains may end without a report.
+    pub fn scan_regularly(&mut self, is_regular: bool) {
+        self.pace.scan_regularly(is_regular);
+        if !is_regular {
+            self.census.clear();
+        }
+    }
+
     /// Scans for guests that have ended, and makes all pending restarts due: they may succeed now.
     pub fn scan(&mut self, host: &Host) {
         self.scan_ended(host);
@@ -157,18 +172,21 @@ impl Supervisor {
         self.due = self.pending.keys().cloned().collect();
     }
 
-    /// Scans for guests that have ended.
-    fn scan_ended(&mut self, host: &Host) {
-        let began = Instant::now();
-        let ended = guests::ended(host);
+    /// Scans for guests that have ended. Returns whether any domain may have ended since the last
+    /// scan.
+    fn scan_ended(&mut self, host: &Host) -> bool {
+        let (began, has_noted) = (Instant::now(), self.pace.has_noted());
+        let scan = DomainScan::new(host);
+        let has_end = match &scan {
+            Ok(scan) if self.pace.is_regular() => self.census.note(scan.stages()),
+            _ => false,
+        };
         self.pace.scanned(began, Instant::now());
-        let ended = match ended {
-            Ok(ended) => ended,
+        let ended = match scan {
+            Ok(scan) => scan.ended(),
             Err(error) => {
-                return tracing::error!(
-                    "cannot list the guests that have ended: {}",
-                    chain(&error)
-                );
+                tracing::error!("cannot list the guests that have ended: {}", chain(&error));
+                return has_noted;
             }
         };
         let is_kept = |one: &EndedDomain| self.kept.get(&one.handle.0) == Some(&one.state);
@@ -179,6 +197,7 @@ impl Supervisor {
         // The others are tried again when it is their time.
         let is_new = |one: &EndedDomain| !self.postponed.contains_key(&one.handle.0);
         self.ended = ended.into_iter().filter(is_new).collect();
+        has_noted || has_end
     }
 
     /// Returns when to call [`run_timers`](Self::run_timers).
@@ -195,8 +214,7 @@ impl Supervisor {
             self.locked = None;
             self.pace.note_end();
         }
-        if self.pace.is_due(now) {
-            self.scan_ended(host);
+        if self.pace.is_due(now) && self.scan_ended(host) {
             self.bring_forward(now);
         }
         self.take_due(now);

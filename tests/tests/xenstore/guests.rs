@@ -178,7 +178,8 @@ fn both_stores_live_side_by_side() {
     assert!(!Guest::ask("10.0.0.3:13", b"", b"").is_empty());
     xenstore.destroy();
     assert!(!Guest::ask("10.0.0.3:13", b"", b"").is_empty());
-    // xenstored has bound VIRQ_DOM_EXC, so chaos learns of the shutdown from xenstored.
+    // xenstored has bound VIRQ_DOM_EXC and does not report the end of this guest, which it does not
+    // know. So chaos looks at the guest from time to time.
     chaos(&["shutdown", "-w", &noxs.name]).ok();
     noxs.forget();
     drop(bed);

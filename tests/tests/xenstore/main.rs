@@ -4,6 +4,7 @@
 //!
 //! They share one machine, so they run one after the other, with `--test-threads=1`.
 
+mod ends;
 mod guests;
 mod kill;
 mod pool;

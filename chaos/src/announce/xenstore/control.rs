@@ -86,7 +86,7 @@ impl Control {
 }
 
 /// A watch for domains that exit. Where xenstored runs, it has bound `VIRQ_DOM_EXC`, and sends an
-/// event to each client that watches `@releaseDomain`.
+/// event to each client that watches `@releaseDomain`, for the domains that were introduced to it.
 #[derive(Debug)]
 pub struct EndWatch(Connection);
 
@@ -101,6 +101,12 @@ impl EndWatch {
         batch.watch("@releaseDomain", "chaos");
         connection.demand(&batch)?;
         Ok(Self(connection))
+    }
+
+    /// Returns the watch over a socket to a xenstored of a test.
+    #[cfg(test)]
+    pub(crate) fn over(socket: std::os::unix::net::UnixStream) -> Self {
+        Self(Connection::over(socket))
     }
 
     /// Returns whether an event was read ahead, which no longer makes the descriptor readable.

@@ -45,6 +45,13 @@ impl Connection {
         Ok(Self { stream: BufReader::new(Stream::open()?), has_event: false })
     }
 
+    /// Returns the connection over a socket to a xenstored of a test.
+    #[cfg(test)]
+    pub(crate) fn over(socket: std::os::unix::net::UnixStream) -> Self {
+        let stream = BufReader::new(Stream::to_socket(socket).unwrap());
+        Self { stream, has_event: false }
+    }
+
     /// Sends requests and waits for their answers, at most for [`DEADLINE`].
     pub(crate) fn ask(&mut self, batch: &Batch) -> Result<Vec<Answer>, StoreError> {
         self.stream.get_mut().restart_deadline();
@@ -200,8 +207,7 @@ mod tests {
             }
             there.write_all(payload).unwrap();
         }
-        let stream = BufReader::new(Stream::to_socket(here).unwrap());
-        (Connection { stream, has_event: false }, there)
+        (Connection::over(here), there)
     }
 
     const EVENT: (Kind, &[u8]) = (Kind::WatchEvent, b"/a\0token\0");

@@ -72,10 +72,11 @@ pub fn shutdown<H: Hypervisor>(
     let mut now = examine(host, guest.domid)?;
     if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
         while !now.state().has_ended() {
-            if !watch.wait(deadline)? {
+            let is_late = !watch.wait(deadline)?;
+            now = examine(host, guest.domid)?;
+            if is_late && !now.state().has_ended() {
                 return Err(timed_out(record, "exited", options));
             }
-            now = examine(host, guest.domid)?;
         }
     }
     drop(pages);

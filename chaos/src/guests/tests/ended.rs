@@ -4,8 +4,8 @@ use xen::units::DomId;
 
 use super::{Bed, config_without_devices};
 use crate::guests::{
-    CreateOptions, EndedDomain, GuestState, ended, ended_guest, handles, of_request, old_copies,
-    rename_ended,
+    CreateOptions, DomainScan, DomainStage, EndedDomain, GuestState, ended_guest, handles,
+    of_request, old_copies, rename_ended,
 };
 use crate::records::RecordError;
 
@@ -80,8 +80,30 @@ fn a_suspended_guest_is_listed_as_ended_and_is_not_the_supervisors() {
     end(&bed, created.domid, ShutdownReason::Suspend);
     let handle = created.record.handle;
     let expected = EndedDomain { domid: created.domid, handle, state: GuestState::Suspended };
-    assert_eq!(ended(&bed.host).unwrap(), [expected]);
+    assert_eq!(DomainScan::new(&bed.host).unwrap().ended(), [expected]);
     assert!(ended_guest(&bed.host, created.domid).unwrap().is_none());
+}
+
+#[test]
+fn a_scan_knows_the_stage_of_each_domain() {
+    let bed = Bed::new();
+    let handles = ["a", "b", "c", "d"].map(|name| {
+        let created = bed.create(&config_without_devices(name)).unwrap();
+        (created.domid, created.record.handle)
+    });
+    end(&bed, handles[1].0, ShutdownReason::Crash);
+    end(&bed, handles[2].0, ShutdownReason::Poweroff);
+    for domid in [handles[2].0, handles[3].0] {
+        bed.xen().change(domid, |info| info.state.dying = true);
+    }
+    let scan = DomainScan::new(&bed.host).unwrap();
+    let expected =
+        EndedDomain { domid: handles[1].0, handle: handles[1].1, state: GuestState::Crashed };
+    assert_eq!(scan.ended(), [expected]);
+    let stages: Vec<_> = scan.stages().collect();
+    let expected = [DomainStage::Alive, DomainStage::Ended, DomainStage::Dying, DomainStage::Dying];
+    let expected: Vec<_> = handles.iter().map(|(_, handle)| *handle).zip(expected).collect();
+    assert_eq!(stages, expected);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-use std::time::Duration;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
-use noxs::Request;
+use noxs::{Request, RequestId};
 use xen::domain::ShutdownReason;
 
 use super::noxsd::Behaviour;
 use super::{Bed, config, config_without_devices};
+use crate::announce::xenstore::EndWatch;
+use crate::guests::sysctl::{self, Channel};
+use crate::guests::watch::DomainWatch;
 use crate::guests::{GuestState, LifecycleError, ShutdownOptions, ShutdownOutcome, shutdown};
 use crate::hypervisor::fake::Reaction;
 
@@ -99,6 +103,24 @@ fn a_guest_that_exits_before_it_answers_is_reported_as_exited() {
     let outcome = ask(&bed, Reaction::EndsFirst, true).unwrap();
     assert_eq!((outcome.state, outcome.destroyed), (GuestState::PoweredOff, true));
     bed.assert_empty("after shutdown");
+}
+
+#[test]
+fn a_guest_that_exits_instead_of_an_answer_is_noticed_where_xenstored_reports_nothing() {
+    let bed = Bed::new();
+    let created = bed.create(&config_without_devices("a")).unwrap();
+    let page = created.record.device_page.as_ref().unwrap();
+    let channel = Channel::open(&bed.host, created.domid, page).unwrap();
+    let (here, _xenstored) = UnixStream::pair().unwrap();
+    let mut watch = DomainWatch::XenStore(EndWatch::over(here));
+    // It is gone when it is looked at for the second time.
+    bed.xen().remove_after("domain_info", created.domid);
+    let began = Instant::now();
+    let deadline = began + Duration::from_secs(60);
+    let reaction = channel.wait(&bed.host, RequestId(1), deadline, Some(&mut watch)).unwrap();
+    assert_eq!(reaction, sysctl::Reaction::Ended);
+    assert!(began.elapsed() >= Duration::from_millis(50), "it waits between the looks");
+    assert!(Instant::now() < deadline);
 }
 
 #[test]

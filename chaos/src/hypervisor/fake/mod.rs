@@ -223,6 +223,13 @@ impl State {
         creators.into_iter().any(|creator| !creator.is_alive())
     }
 
+    /// Removes the domain that is removed after this call.
+    fn finish(&mut self, name: &'static str) {
+        if let Some((_, domid)) = self.removed_after.take_if(|(call, _)| *call == name) {
+            self.domains.remove(&domid.0);
+        }
+    }
+
     /// Sends an event to dom0.
     fn ring(&self) {
         for mut watcher in &self.watchers {
@@ -246,16 +253,17 @@ impl Hypervisor for FakeXen {
 
     fn domain_info(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
         self.call("domain_info", None)?;
-        Ok(self.0.borrow().domains.get(&domid.0).copied())
+        let mut state = self.0.borrow_mut();
+        let info = state.domains.get(&domid.0).copied();
+        state.finish("domain_info");
+        Ok(info)
     }
 
     fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error> {
         self.call("domain_list", None)?;
         let mut state = self.0.borrow_mut();
         let listed = state.domains.range(first.0..).map(|(_, info)| *info).collect();
-        if let Some((_, domid)) = state.removed_after.take_if(|(call, _)| *call == "domain_list") {
-            state.domains.remove(&domid.0);
-        }
+        state.finish("domain_list");
         Ok(listed)
     }
 
