@@ -109,7 +109,7 @@ impl<H: Hypervisor> DomainWatch<H> {
 
     /// Waits until some domain may have exited. Returns `false` if the deadline came first, or has
     /// passed, even if events never cease. If the watch misses ends, a domain may have exited
-    /// whenever `LOOK_AGAIN` is over.
+    /// whenever 100 ms are over.
     ///
     /// # Errors
     /// The watch is lost.

@@ -77,6 +77,10 @@ impl Shares {
         pages: usize,
         waits: &mut bool,
     ) -> bool {
+        if *waits {
+            // Its guest may have put another request in the place of the one before.
+            self.ask(turn, pages);
+        }
         let is_next = match (*waits, self.first) {
             (true, first) => first == Some(turn),
             (false, None) => self.of(storage).waiting == 0,
@@ -121,19 +125,22 @@ impl Shares {
 
     fn wait(&mut self, own: Waiting, waits: &mut bool) {
         if std::mem::replace(waits, true) {
-            // Its guest may have put another request in the place of the one before.
-            let place = self.queue.iter_mut().find(|other| other.turn == own.turn);
-            if let Some(place) = place
-                && place.pages != own.pages
-            {
-                place.pages = own.pages;
-                self.find_first();
-            }
             return;
         }
         self.change(own.storage, |used| used.waiting += 1);
         self.queue.push_back(own);
         if self.first.is_none() {
+            self.find_first();
+        }
+    }
+
+    /// Notes how many pages a disk of the queue wants.
+    fn ask(&mut self, turn: TurnId, pages: usize) {
+        let place = self.queue.iter_mut().find(|other| other.turn == turn);
+        if let Some(place) = place
+            && place.pages != pages
+        {
+            place.pages = pages;
             self.find_first();
         }
     }
@@ -258,6 +265,17 @@ mod tests {
         }
         assert_eq!((bed.shares.all.pages, bed.shares.all.operations), (0, 0));
         assert!(bed.shares.storages.is_empty());
+    }
+
+    #[test]
+    fn a_request_that_has_become_smaller_is_carried_out_at_once() {
+        let mut bed = Bed::new();
+        let (turn, mut waits) = (bed.turns.add(()), false);
+        while bed.asks(turn, GOOD, 63, &mut waits) {}
+        assert_eq!(bed.shares.first(), None, "it waits for its own storage");
+        assert!(bed.asks(turn, GOOD, 1, &mut waits));
+        assert!(!waits);
+        assert_eq!(bed.shares.first(), None);
     }
 
     #[test]

@@ -375,7 +375,10 @@ impl<M: SharedPage> Bridge<M> {
                 mapped::make_others(copies, |copies| host.deliver(&buffers.memory, copies));
                 for to in touched.iter().filter(|_| *full) {
                     if let Some(port) = self.ports.get_mut(to.0 as usize) {
-                        port.learn(host, copies);
+                        let own = of_answers(answers, copies.iter());
+                        let own = own.filter(|(answer, _)| answer.to == *to);
+                        let own: Vec<GrantCopy> = own.map(|(_, copy)| *copy).collect();
+                        port.learn(host, &own);
                     }
                 }
             }
@@ -400,11 +403,9 @@ impl<M: SharedPage> Bridge<M> {
         }
     }
 
-    /// Makes the copies whose pages are mapped. `answers` has one with data for each copy, in the same
-    /// order.
+    /// Makes the copies whose pages are mapped.
     fn copy_mapped(&self, buffers: &FrameBuffers, copies: &mut [GrantCopy], answers: &[Answer]) {
-        let with_data = |answer: &&Answer| matches!(answer.part, AnswerPart::Data { .. });
-        for (Answer { to, .. }, copy) in answers.iter().filter(with_data).zip(copies) {
+        for (Answer { to, .. }, copy) in of_answers(answers, copies) {
             if let Some(port) = self.ports.get(to.0 as usize) {
                 port.deliver_mapped(&buffers.memory, copy);
             }
@@ -455,4 +456,13 @@ fn place_one<M: SharedPage>(
         Ok(false) => port.drop_frame(),
         Err(fault) => faults.push_back((port.turn(), fault)),
     }
+}
+
+/// Returns each copy with its answer: there is one with data for each copy, in the same order.
+fn of_answers<C>(
+    answers: &[Answer],
+    copies: impl IntoIterator<Item = C>,
+) -> impl Iterator<Item = (&Answer, C)> {
+    let with_data = |answer: &&Answer| matches!(answer.part, AnswerPart::Data { .. });
+    answers.iter().filter(with_data).zip(copies)
 }

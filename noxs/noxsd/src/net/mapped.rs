@@ -7,7 +7,8 @@
 //! more frames, and noxsd then copies without a system call. A frame is still copied before it is
 //! looked at.
 //!
-//! All is bounded: [`VIF_PAGES`] in each direction of a vif, [`ALL_PAGES`] together. Pages beyond
+//! All is bounded: [`VIF_PAGES`] in each direction of a vif, [`ALL_PAGES`] together, of which each
+//! takes half of what the others leave at most. Pages beyond
 //! that are copied by Xen, as are those that cannot be mapped. A guest that grants another page by
 //! the same reference harms itself: the mapped page stays the one that it was.
 
@@ -28,9 +29,15 @@ pub(super) const FEATURE: VifFeatures = VifFeatures::PERSISTENT_GRANTS;
 /// while others are served, too.
 const MANY: usize = SHARED_BATCH;
 
-/// Pages that are mapped for one direction of a vif: as many grants as the first frame of a grant
-/// table has.
-const VIF_PAGES: usize = 512;
+/// Pages that are mapped for one direction of a vif: as many as a ring has slots. So all vifs of a
+/// domain have half of [`ALL_PAGES`].
+const VIF_PAGES: usize = 256;
+
+/// Mappings of one direction of a vif. When it is removed, each takes a system call.
+const MAX_GROUPS: usize = 16;
+
+/// Grants whose pages are mapped: those of the first frame of a grant table.
+const GRANTS: usize = 512;
 
 /// Pages that are mapped for all vifs together: 32 MiB.
 const ALL_PAGES: usize = 8192;
@@ -106,7 +113,7 @@ impl<M: SharedPage> MappedPages<M> {
         }
     }
 
-    /// Maps the pages of the copies of a full turn, if they are many. The guest must accept
+    /// Maps the pages of the vif's copies in a full turn, if they are many. The guest must accept
     /// [`FEATURE`].
     pub(super) fn learn<H: Host<Memory = M>>(
         &mut self,
@@ -114,14 +121,13 @@ impl<M: SharedPage> MappedPages<M> {
         domid: DomId,
         copies: &[GrantCopy],
     ) {
-        let own = copies.iter().filter(|copy| copy.domid == domid);
-        if self.failed || own.clone().count() < MANY {
+        if self.failed || copies.len() < MANY || self.groups.len() >= MAX_GROUPS {
             return;
         }
-        let all = ALL_PAGES.saturating_sub(self.all.0.get());
+        let all = ALL_PAGES.saturating_sub(self.all.0.get()) / 2;
         let room = all.min(VIF_PAGES - self.count).min(MAX_MAP);
         let mut new: Vec<GrantRef> = Vec::new();
-        for copy in own.filter(|copy| (copy.gref.0 as usize) < VIF_PAGES) {
+        for copy in copies.iter().filter(|copy| (copy.gref.0 as usize) < GRANTS) {
             if new.len() < room && !self.is_mapped(copy.gref) && !new.contains(&copy.gref) {
                 new.push(copy.gref);
             }
@@ -133,8 +139,7 @@ impl<M: SharedPage> MappedPages<M> {
             self.failed = true;
             return;
         };
-        self.places.resize(VIF_PAGES, None);
-        // At most as many groups as pages, and both are few.
+        self.places.resize(GRANTS, None);
         let group = u16::try_from(self.groups.len()).unwrap_or(u16::MAX);
         for (gref, page) in new.iter().zip(0..) {
             self.places[gref.0 as usize] = Some((group, page));
