@@ -50,6 +50,8 @@ pub(crate) struct EventLoop<R> {
     passed_over: u32,
     /// The share of time of users other than root.
     rest: MemberRest,
+    /// Whether creates whose kernel was read come before requests in the next turn of these users.
+    loaded_first: bool,
 }
 
 /// Whether the loop goes on.
@@ -101,6 +103,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             watch,
             passed_over: 0,
             rest: MemberRest::default(),
+            loaded_first: false,
         })
     }
 
@@ -186,18 +189,24 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
 
     /// Serves one request of root and one of another user, if there are any and the latter have no
     /// rest: neither waits for more than one of the other. Returns `true` if there was one.
+    ///
+    /// Each long one has a rest after it, so creates whose kernel was read and new requests take turns.
     fn serve_requests(&mut self) -> bool {
         let of_root = self.server.turn(&mut self.service);
         let began = Instant::now();
         if self.rest.is_on(began) {
             return of_root;
         }
-        let of_member = self.members.turn(&mut self.service);
-        let ended = Instant::now();
-        self.rest.had_turn(ended - began, ended);
-        if self.service.has_loaded() {
+        self.loaded_first = !self.loaded_first;
+        let of_member = if self.loaded_first && self.service.has_loaded() {
             self.answer_loaded();
-        }
+            true
+        } else {
+            let had_turn = self.members.turn(&mut self.service);
+            let ended = Instant::now();
+            self.rest.had_turn(ended - began, ended);
+            had_turn
+        };
         // A guest of root's that has ended waits for one of these at most, too.
         self.passed_over = if of_member { MAX_PASSED_OVER } else { self.passed_over };
         of_member || of_root

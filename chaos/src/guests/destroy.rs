@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Destroys guests.
 
+use std::io::ErrorKind;
+
 use daemon::chain::chain;
 use nix::errno::Errno;
 use serde::Serialize;
@@ -141,13 +143,17 @@ fn lock_devices<H: Hypervisor>(
     }
 }
 
-/// Returns a lock; `None` if its file cannot be opened. Then no other process has it or gets it: the
-/// folder is gone, or `/run` has no room for the file.
+/// Returns a lock; `None` if no other process has it or gets it: the folder is gone, or `/run` has no
+/// room for the file.
 pub(super) fn if_possible(
     lock: Result<RecordLock, RecordError>,
 ) -> Result<Option<RecordLock>, RecordError> {
     match lock {
-        Err(RecordError::File { .. }) => Ok(None),
+        Err(RecordError::File { source, .. })
+            if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::StorageFull) =>
+        {
+            Ok(None)
+        }
         result => result.map(Some),
     }
 }
