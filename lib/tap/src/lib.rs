@@ -10,9 +10,9 @@
 #![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 
@@ -62,6 +62,12 @@ const TAP_MAC: [u8; 6] = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff];
 /// The request that adds an interface to a bridge (`linux/sockios.h`; missing in the libc crate).
 const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 
+/// The attribute of a bridge's port that says whether multicasts are passed on to it, and a flag of
+/// attributes that contain others (`linux/if_link.h`, `linux/netlink.h`; the first one is missing in
+/// the libc crate).
+const IFLA_BRPORT_MULTICAST_ROUTER: u16 = 25;
+const NLA_F_NESTED: u16 = 1 << 15;
+
 /// Creates a tap with the MTU of the bridge, adds it to the bridge and brings it up. The kernel
 /// removes the tap when the last copy of the file descriptor is closed.
 ///
@@ -104,6 +110,7 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     let mut request = interface(bridge)?;
     request.ifr_ifru.ifru_ifindex = tap_index;
     ioctl(&socket, SIOCBRADDIF, &mut request)?;
+    pass_all_multicasts(tap_index)?;
 
     let mut request = interface("")?;
     request.ifr_name = tap_name;
@@ -132,6 +139,52 @@ fn interface(name: &str) -> io::Result<libc::ifreq> {
         *slot = byte.cast_signed();
     }
     Ok(request)
+}
+
+/// Has the bridge pass all multicasts on to its port with this index. A bridge that has heard a query
+/// for groups passes a multicast only to ports of members (`multicast_snooping`), also the
+/// solicitation of an IPv6 address. Behind this port there is a switch with members of its own.
+fn pass_all_multicasts(port: i32) -> io::Result<()> {
+    // As `ip link set dev TAP type bridge_slave mcast_router 2` does.
+    const PERMANENT: u8 = 2;
+    // A header of four bytes, and a byte.
+    const LENGTH: u16 = 5;
+    // SAFETY: plain integers; the call has no other precondition.
+    let socket = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if socket == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above has just opened it, and nothing else owns it.
+    let mut socket = File::from(unsafe { OwnedFd::from_raw_fd(socket) });
+    let mut message = Vec::with_capacity(44);
+    // `struct nlmsghdr`: length, type, flags, sequence number, sender.
+    message.extend(44_u32.to_ne_bytes());
+    message.extend(libc::RTM_SETLINK.to_ne_bytes());
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+    message.extend(u16::try_from(flags).unwrap_or(0).to_ne_bytes());
+    message.extend([0; 8]);
+    // `struct ifinfomsg`: family, type, index, flags, change.
+    message.extend([u8::try_from(libc::AF_BRIDGE).unwrap_or(0), 0, 0, 0]);
+    message.extend(port.to_ne_bytes());
+    message.extend([0; 8]);
+    // IFLA_PROTINFO, with one attribute: IFLA_BRPORT_MULTICAST_ROUTER (`linux/if_link.h`).
+    let nested = libc::IFLA_PROTINFO | NLA_F_NESTED;
+    for half in [12, nested, LENGTH, IFLA_BRPORT_MULTICAST_ROUTER] {
+        message.extend(half.to_ne_bytes());
+    }
+    message.extend([PERMANENT, 0, 0, 0]);
+    socket.write_all(&message)?;
+    let mut answer = [0; 64];
+    let length = socket.read(&mut answer)?;
+    // `struct nlmsgerr` begins with the negative error number.
+    match answer[..length].get(16..20).and_then(|error| error.try_into().ok()) {
+        Some(error) => match -i32::from_ne_bytes(error) {
+            // The latter from a kernel without snooping.
+            0 | libc::EOPNOTSUPP => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        },
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 /// Returns a MAC address in the kernel's structure.

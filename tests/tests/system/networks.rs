@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Guests with several vifs, on several bridges.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -129,4 +130,23 @@ fn vlans_are_refused_with_the_remedy() {
     chaos(&["create", "redis.cfg", "vif=['bridge=lo']"])
         .refused(2, &["lo, which the guest's vif names, is not a bridge", "set lo master NAME"]);
     bed.assert_empty("after the refusals");
+}
+
+/// Guests and the bridge must not notice that the tap is another one.
+#[test]
+fn a_restart_of_noxsd_does_not_change_the_bridge() {
+    let _bed = Bed::new();
+    let address = || fs::read_to_string("/sys/class/net/xenbr0/address").expect("it is there");
+    let before = address();
+    restart_noxsd();
+    assert_eq!(address(), before);
+    let taps = fs::read_dir("/sys/class/net/xenbr0/brif").expect("it is a bridge");
+    let modes: Vec<_> = taps
+        .map(|tap| {
+            let mode = tap.expect("the bridge can be listed").path().join("multicast_router");
+            fs::read_to_string(mode).expect("the kernel has snooping")
+        })
+        .collect();
+    // All multicasts are passed on, also when the bridge passes others to members only.
+    assert_eq!(modes, ["2\n"]);
 }
