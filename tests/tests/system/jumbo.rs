@@ -7,13 +7,13 @@ use std::path::Path;
 
 use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
 
-/// Creates a bridge for frames of 9000 bytes with dom0's address 10.0.7.1/24, unless an earlier test
+/// Creates a bridge for frames of 9000 bytes with dom0's address 10.0.9.1/24, unless an earlier test
 /// has. It stays, because noxsd keeps its tap on it.
 fn jumbo_bridge() {
     if !Path::new("/sys/class/net/jumbo0").exists() {
         run("ip", &["link", "add", "jumbo0", "type", "bridge"]).ok();
         run("ip", &["link", "set", "jumbo0", "mtu", "9000"]).ok();
-        run("ip", &["addr", "add", "10.0.7.1/24", "dev", "jumbo0"]).ok();
+        run("ip", &["addr", "add", "10.0.9.1/24", "dev", "jumbo0"]).ok();
         run("ip", &["link", "set", "jumbo0", "up"]).ok();
     }
 }
@@ -41,20 +41,20 @@ fn ping(address: &str, bytes: &str) {
 fn guests_with_jumbo_frames_and_without_share_a_bridge() {
     let bed = Bed::new();
     jumbo_bridge();
-    let vif = |ip: &str, more: &str| format!("vif=['bridge=jumbo0,ip={ip}/24 10.0.7.1{more}']");
-    let long = Guest::create("redis-ipv6.cfg", &["name='long'", &vif("10.0.7.2", ",mtu=9000")]);
-    let plain = Guest::create("redis.cfg", &["name='plain'", &vif("10.0.7.3", "")]);
+    let vif = |ip: &str, more: &str| format!("vif=['bridge=jumbo0,ip={ip}/24 10.0.9.1{more}']");
+    let long = Guest::create("redis-ipv6.cfg", &["name='long'", &vif("10.0.9.2", ",mtu=9000")]);
+    let plain = Guest::create("redis.cfg", &["name='plain'", &vif("10.0.9.3", "")]);
     let mtu = fs::read_to_string("/sys/class/net/jumbo0/mtu").expect("the bridge has an MTU");
     assert_eq!(mtu.trim(), "9000", "noxsd's tap has changed it");
     for restarted in [false, true] {
         if restarted {
             restart_noxsd();
         }
-        ping("10.0.7.2", "8972");
-        ping("10.0.7.2", "3000");
-        ping("10.0.7.3", "1472");
-        transfer("10.0.7.2");
-        transfer("10.0.7.3");
+        ping("10.0.9.2", "8972");
+        ping("10.0.9.2", "3000");
+        ping("10.0.9.3", "1472");
+        transfer("10.0.9.2");
+        transfer("10.0.9.3");
     }
     let dropped =
         |guest: &Guest| guest.listed().expect("it is listed")["vifs"][0]["dropped"].clone();

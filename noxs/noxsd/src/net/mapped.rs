@@ -34,7 +34,7 @@ const MANY: usize = SHARED_BATCH;
 const VIF_PAGES: usize = 256;
 
 /// Mappings of one direction of a vif. When it is removed, each takes a system call.
-const MAX_GROUPS: usize = 16;
+const MAX_GROUPS: usize = 64;
 
 /// Grants whose pages are mapped: those of the first frame of a grant table.
 const GRANTS: usize = 512;
