@@ -1,63 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Version 6 of the record, which chaos reads and no longer writes.
+//! Version 6 of the record, which chaos reads and no longer writes. It differs from version 7 in its
+//! vifs, which have neither IPv6 addresses nor names.
 
-use bincode::Decode;
-use daemon::encoding::{self, DecodeError};
-use xen::units::{DomId, DomainHandle, Gfn, Port};
-
-use super::config::{LIMIT, StoredConfig, StoredVifV6};
-use super::devices::StoredDevices;
+use super::config::StoredVifV6;
 use super::error::StoredError;
-use crate::records::record::{DevicePageRecord, PageDevices, Record, RequestId};
+use super::v7;
+use crate::records::record::Record;
 
 /// First byte of a record of this version.
 pub(super) const VERSION: u8 = 6;
 
-#[derive(Decode)]
-struct Stored {
-    domid: u16,
-    handle: [u8; 16],
-    config: StoredConfig<StoredVifV6>,
-    created_ms: u64,
-    device_page: Option<StoredDevicePage>,
-    paused: bool,
-    owner: u32,
-    request: Option<RequestId>,
-    renamed_from: Option<String>,
-}
-
-#[derive(Decode)]
-struct StoredDevicePage {
-    gfn: u64,
-    answer_gfn: u64,
-    sysctl_port: u32,
-    requests: u32,
-    devices: Option<StoredDevices>,
-}
-
 /// Decodes a record of this version.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
-    let stored: Stored =
-        encoding::decode::<_, LIMIT>(VERSION, bytes).map_err(StoredError::Bytes)?;
-    let devices = stored.device_page.as_ref().and_then(|page| page.devices.as_ref());
-    if devices.is_some_and(|devices| !devices.is_valid()) {
-        return Err(StoredError::Bytes(DecodeError::Malformed));
-    }
-    Ok(Record {
-        domid: DomId(stored.domid),
-        handle: DomainHandle(stored.handle),
-        config: stored.config.check()?,
-        created_ms: stored.created_ms,
-        device_page: stored.device_page.map(|page| DevicePageRecord {
-            gfn: Gfn(page.gfn),
-            answer_gfn: Gfn(page.answer_gfn),
-            sysctl_port: Port(page.sysctl_port),
-            requests: page.requests,
-            devices: page.devices.map(PageDevices::from),
-        }),
-        paused: stored.paused,
-        owner: stored.owner,
-        request: stored.request,
-        renamed_from: stored.renamed_from,
-    })
+    v7::decode_with::<StoredVifV6>(VERSION, bytes)
 }

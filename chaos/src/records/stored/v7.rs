@@ -8,16 +8,18 @@ use xen::units::{DomId, DomainHandle, Gfn, Port};
 use super::config::{LIMIT, StoredConfig, StoredVif};
 use super::devices::StoredDevices;
 use super::error::StoredError;
+use crate::config::VifConfig;
 use crate::records::record::{DevicePageRecord, PageDevices, Record, RequestId};
 
 /// First byte of a record of this version.
 pub(super) const VERSION: u8 = 7;
 
+/// A record with vifs of type `V`, which differs between this version and the one before.
 #[derive(Encode, Decode)]
-struct Stored {
+struct Stored<V> {
     domid: u16,
     handle: [u8; 16],
-    config: StoredConfig<StoredVif>,
+    config: StoredConfig<V>,
     created_ms: u64,
     device_page: Option<StoredDevicePage>,
     paused: bool,
@@ -59,8 +61,17 @@ pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
 
 /// Decodes a record of this version.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
-    let stored: Stored =
-        encoding::decode::<_, LIMIT>(VERSION, bytes).map_err(StoredError::Bytes)?;
+    decode_with::<StoredVif>(VERSION, bytes)
+}
+
+/// Decodes a record of a version whose vifs have the type `V`, and which is the same otherwise.
+pub(super) fn decode_with<V>(version: u8, bytes: &[u8]) -> Result<Record, StoredError>
+where
+    V: Decode<()>,
+    VifConfig: From<V>,
+{
+    let stored: Stored<V> =
+        encoding::decode::<_, LIMIT>(version, bytes).map_err(StoredError::Bytes)?;
     let devices = stored.device_page.as_ref().and_then(|page| page.devices.as_ref());
     if devices.is_some_and(|devices| !devices.is_valid()) {
         return Err(StoredError::Bytes(DecodeError::Malformed));

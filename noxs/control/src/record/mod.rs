@@ -13,8 +13,8 @@
 //! ```
 //!
 //! # Adding a device kind, or changing one
-//! 1. Copy `v5.rs` to `v6.rs`, and add the variant or the field there. Do not change what `v5.rs`
-//!    reads.
+//! 1. Rename `v5.rs` to `v6.rs`, and add the variant or the field there. Keep in `v5.rs` the types
+//!    that have changed, as `v4.rs` does: they read the same bytes as before, and become those of `v6`.
 //! 2. Raise [`RECORD_VERSION`], encode with `v6`, decode both, and remove the decoder of the
 //!    version before `v5`.
 //! 3. Add a file to `tests/golden/`, and the line that reads it to `tests/golden.rs`. Do not change
@@ -25,7 +25,7 @@ mod v5;
 
 use std::borrow::Cow;
 
-use daemon::encoding::{self, DecodeError};
+use daemon::encoding;
 
 use crate::{Attach, ConsoleDevice, DomainId, VbdDevice, VifDevice};
 
@@ -85,14 +85,13 @@ impl DeviceRecord<'static> {
     /// The version is another one, or the bytes are not a record.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let record = match encoding::version(bytes) {
-            Some(5) => encoding::decode::<v5::Record, MAX_RECORD>(5, bytes)
-                .and_then(|record| Self::try_from(record).map_err(|_| DecodeError::Malformed)),
-            Some(4) => encoding::decode::<v4::Record, MAX_RECORD>(4, bytes)
-                .and_then(|record| Self::try_from(record).map_err(|_| DecodeError::Malformed)),
+            Some(5) => encoding::decode::<v5::Record, MAX_RECORD>(5, bytes),
+            Some(4) => encoding::decode::<v4::Record, MAX_RECORD>(4, bytes).map(v5::Record::from),
             Some(found) => return Err(RecordError::Version { found }),
             None => return Err(RecordError::Malformed),
         };
-        record.map_err(|_| RecordError::Malformed)
+        let record = record.map_err(|_| RecordError::Malformed)?;
+        Self::try_from(record).map_err(|_| RecordError::Malformed)
     }
 }
 

@@ -20,9 +20,9 @@ use crate::{
 
 #[derive(Decode)]
 pub(super) struct Record {
-    domid: u16,
-    handle: [u8; 16],
-    devices: Vec<Device<String>>,
+    pub(super) domid: u16,
+    pub(super) handle: [u8; 16],
+    pub(super) devices: Vec<Device<String>>,
 }
 
 /// Encodes a record in memory as the bytes of a [`Record`], without a copy of it.
@@ -30,39 +30,39 @@ pub(super) struct Writer<'a>(pub(super) &'a DeviceRecord<'a>);
 
 /// A device of any kind. `T` is the type of its strings: owned when read, borrowed when written.
 #[derive(Encode, Decode)]
-enum Device<T> {
+pub(super) enum Device<T> {
     Console { port: u32, ring: u32 },
     Vif(Vif<T>),
     Vbd(Vbd<T>),
 }
 
 #[derive(Encode, Decode)]
-struct Vif<T> {
-    index: u16,
-    port: u32,
-    tx_ring: u32,
-    rx_ring: u32,
-    bridge: T,
-    identity: Option<Identity>,
+pub(super) struct Vif<T> {
+    pub(super) index: u16,
+    pub(super) port: u32,
+    pub(super) tx_ring: u32,
+    pub(super) rx_ring: u32,
+    pub(super) bridge: T,
+    pub(super) identity: Option<Identity>,
 }
 
 #[derive(Encode, Decode)]
-struct Identity {
-    mac: [u8; 6],
-    ipv4: Option<Ipv4Addr>,
-    ipv6: Option<Ipv6Addr>,
-    mtu: u16,
-    rate: Option<SendRate>,
+pub(super) struct Identity {
+    pub(super) mac: [u8; 6],
+    pub(super) ipv4: Option<Ipv4Addr>,
+    pub(super) ipv6: Option<Ipv6Addr>,
+    pub(super) mtu: u16,
+    pub(super) rate: Option<SendRate>,
 }
 
 #[derive(Encode, Decode)]
-struct SendRate {
+pub(super) struct SendRate {
     bytes: u64,
     interval_us: u64,
 }
 
 #[derive(Encode, Decode)]
-struct Vbd<T> {
+pub(super) struct Vbd<T> {
     index: u16,
     port: u32,
     ring: u32,
