@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use noxs::MacAddr;
+use noxs_control::can_be_given_ipv6;
 use thiserror::Error;
 
 use super::name::check_stored_name;
@@ -133,11 +134,8 @@ fn check_vif(vif: &VifConfig) -> Result<(), EncodedError> {
     if let Some(ip6) = vif.ip6 {
         check_range("prefix length", ip6.prefix, 0..=128)?;
         check_range("mtu", vif.mtu, MIN_MTU_IPV6..=*MTU.end())?;
-        let address = ip6.address;
-        let is_none = address.is_unspecified() || address.is_loopback() || address.is_multicast();
-        let is_mapped = address.to_ipv4_mapped().is_some();
-        if is_none || is_mapped || address.is_unicast_link_local() {
-            return Err(EncodedError::Ipv6(address));
+        if !can_be_given_ipv6(ip6.address) {
+            return Err(EncodedError::Ipv6(ip6.address));
         }
     }
     if let Some(name) = vif.name.as_ref().filter(|name| !is_vif_name(name)) {

@@ -8,6 +8,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use noxs::{Ipv4Config, Ipv6Config};
+use noxs_control::is_unicast_ipv6;
 use thiserror::Error;
 
 /// Length of the IPv4 network prefix if the config has none.
@@ -199,8 +200,7 @@ fn check_ipv6(config: Ipv6Config) -> Result<Ipv6Config, IpError> {
     let Ipv6Config { address, prefix, gateway } = config;
     let host_bits = u128::MAX.checked_shr(u32::from(prefix)).unwrap_or(0);
     for unicast in [Some(address), gateway].into_iter().flatten() {
-        let is_none = unicast.is_unspecified() || unicast.is_loopback() || unicast.is_multicast();
-        if is_none || unicast.to_ipv4_mapped().is_some() {
+        if !is_unicast_ipv6(unicast) {
             return Err(IpError::NotUnicastIpv6(unicast));
         }
     }

@@ -1,23 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A network interface of a guest.
 
-use std::ops::RangeInclusive;
-
 use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
+pub use noxs_control::{MIN_MTU_IPV6, MTU};
 
 /// Bridge of a vif without `bridge=`.
 pub const DEFAULT_BRIDGE: &str = "xenbr0";
 
 /// MTU of a vif without `mtu=`, in bytes.
 pub const DEFAULT_MTU: u16 = 1500;
-
-/// Valid values of `mtu=`, in bytes: from what each IPv4 interface must carry (RFC 791) to that of
-/// jumbo frames.
-pub const MTU: RangeInclusive<u16> = 68..=9000;
-
-/// Smallest MTU of a vif with an IPv6 address, in bytes (RFC 8200).
-pub const MIN_MTU_IPV6: u16 = 1280;
 
 /// Longest name of a network interface in Linux, in bytes (`IFNAMSIZ` without the zero byte).
 const MAX_INTERFACE_NAME: usize = 15;

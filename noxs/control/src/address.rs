@@ -27,6 +27,20 @@ pub enum VifAddress {
     Ipv6(Ipv6Addr),
 }
 
+/// Returns whether a host may have the IPv6 address.
+#[must_use]
+pub fn is_unicast_ipv6(address: Ipv6Addr) -> bool {
+    let is_none = address.is_multicast() || address.is_unspecified() || address.is_loopback();
+    !is_none && address.to_ipv4_mapped().is_none()
+}
+
+/// Returns whether a guest can be given the IPv6 address. It has a link-local one already, which is
+/// derived from its MAC address, and another could be the derived one of another guest.
+#[must_use]
+pub fn can_be_given_ipv6(address: Ipv6Addr) -> bool {
+    is_unicast_ipv6(address) && !address.is_unicast_link_local()
+}
+
 /// What has an address on a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum AddressOwner {
@@ -71,6 +85,21 @@ impl fmt::Display for AddressInUse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_unicast_addresses_that_are_not_link_local_can_be_given() {
+        for (address, can) in [
+            ("2001:db8::77", true),
+            ("fd00::1", true),
+            ("fe80::216:3eff:fe00:3", false),
+            ("::", false),
+            ("::1", false),
+            ("ff02::1", false),
+            ("::ffff:10.0.0.2", false),
+        ] {
+            assert_eq!(can_be_given_ipv6(address.parse().unwrap()), can, "{address}");
+        }
+    }
 
     #[test]
     fn the_message_names_the_address_the_owner_and_the_remedy() {

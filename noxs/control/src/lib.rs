@@ -14,16 +14,26 @@ pub mod record;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
 use noxs::{Discard, Geometry, MacAddr, VifFeatures};
 
-pub use self::address::{AddressInUse, AddressOwner, VifAddress};
+pub use self::address::{
+    AddressInUse, AddressOwner, VifAddress, can_be_given_ipv6, is_unicast_ipv6,
+};
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
 pub const PROTOCOL: u8 = 7 + cfg!(feature = "newer-protocol") as u8;
+
+/// Valid MTUs of a vif, in bytes: from what each IPv4 interface must carry (RFC 791) to that of jumbo
+/// frames.
+pub const MTU: RangeInclusive<u16> = 68..=9000;
+
+/// Smallest MTU of a vif with an IPv6 address, in bytes (RFC 8200).
+pub const MIN_MTU_IPV6: u16 = 1280;
 
 /// Largest packet that either side sends, in bytes.
 pub const MAX_PACKET: usize = 64 * 1024;

@@ -18,8 +18,8 @@ const TYPE_ARP: u16 = 0x0806;
 const TYPE_IPV6: u16 = 0x86dd;
 
 /// Bytes of an IPv6 header, and the number of ICMPv6 in it.
-const IPV6_HEADER: usize = 40;
-const ICMPV6: u8 = 58;
+pub(super) const IPV6_HEADER: usize = 40;
+pub(super) const ICMPV6: u8 = 58;
 
 /// Types of ICMPv6 (RFC 4861).
 const SOLICITATION: u8 = 135;

@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks of what a toolstack asks for a vif: its bridge, addresses, MTU and rate.
 
-use std::ops::RangeInclusive;
-
-use noxs_control::{AddressInUse, AddressOwner, Refusal, VifAddress, VifDevice, VifIdentity};
+use noxs_control::{
+    AddressInUse, AddressOwner, MIN_MTU_IPV6, MTU, Refusal, VifAddress, VifDevice, VifIdentity,
+    can_be_given_ipv6,
+};
 
 use super::frame::HEADER;
 use super::transfer::SEGMENT_ROOM;
-use super::{BridgeId, Net, rules};
-
-/// Smallest and largest MTU. IPv4 requires 68 (RFC 791); jumbo frames of Ethernet have 9000.
-const MTU: RangeInclusive<u16> = 68..=9000;
-
-/// Smallest MTU of a vif with an IPv6 address (RFC 8200).
-const MIN_MTU_IPV6: u16 = 1280;
+use super::{BridgeId, Net};
 
 const _: () = assert!(*MTU.end() as usize + HEADER <= SEGMENT_ROOM);
 
@@ -56,8 +51,8 @@ impl<M> Net<M> {
     /// addresses of dom0.
     ///
     /// # Errors
-    /// A MAC or an IPv6 address is invalid, an address is in use on the bridge, or an MTU or a rate is out of
-    /// range.
+    /// A MAC or an IPv6 address is invalid, an address is in use on the bridge, or an MTU or a rate
+    /// is out of range.
     pub fn check_identities(
         &self,
         vifs: impl Iterator<Item = (u16, BridgeId)> + Clone,
@@ -73,7 +68,7 @@ impl<M> Net<M> {
                 ));
             }
             if let Some(ipv6) = ipv6
-                && !rules::can_be_fixed(ipv6)
+                && !can_be_given_ipv6(ipv6)
             {
                 return invalid(format!(
                     "vif {index} has IPv6 address {ipv6}: must be a unicast address other than a \

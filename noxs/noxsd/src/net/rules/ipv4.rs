@@ -2,17 +2,13 @@
 //! What an IPv4 packet carries, as far as rules need it.
 
 use super::super::frame::array;
+use super::{PIM, UDP, VRRP};
 
 // Numbers of protocols (IANA "Protocol Numbers").
 const ICMP: u8 = 1;
 const IGMP: u8 = 2;
-const UDP: u8 = 17;
 /// IPv6 in IPv4 (RFC 4213).
 const IPV6: u8 = 41;
-/// Protocol-independent multicast (RFC 7761).
-const PIM: u8 = 103;
-/// The virtual router redundancy protocol (RFC 9568).
-const VRRP: u8 = 112;
 
 /// The UDP port that DHCP servers send from (RFC 2131).
 const DHCP_SERVER: u16 = 67;

@@ -9,7 +9,8 @@ use std::net::Ipv6Addr;
 
 use noxs::MacAddr;
 
-use super::super::frame::array;
+use super::super::frame::{ICMPV6, IPV6_HEADER as HEADER, array};
+use super::{PIM, UDP, VRRP};
 
 /// Most extension headers of a packet. RFC 8200 has each kind once, except destination options,
 /// which may be there twice.
@@ -18,22 +19,13 @@ const MAX_EXTENSIONS: usize = 8;
 /// Most options of a message of neighbour discovery. Hosts send one or two.
 const MAX_OPTIONS: usize = 16;
 
-/// Bytes of the fixed header.
-const HEADER: usize = 40;
-
 // Numbers of headers (IANA "Protocol Numbers").
 const HOP_BY_HOP: u8 = 0;
-const UDP: u8 = 17;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
-const ICMPV6: u8 = 58;
 const DESTINATION_OPTIONS: u8 = 60;
 const MOBILITY: u8 = 135;
-/// Protocol-independent multicast (RFC 7761).
-const PIM: u8 = 103;
-/// The virtual router redundancy protocol (RFC 9568).
-const VRRP: u8 = 112;
 const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;
 
@@ -79,8 +71,8 @@ pub(super) struct Neighbour {
 }
 
 /// Reads a packet. Returns `None` if it is malformed, or if its content cannot be seen: it has too
-/// many extension headers, the frame or the packet's length cuts it short, or it is a fragment of neighbour discovery, which hosts
-/// must ignore (RFC 6980).
+/// many extension headers, the frame or the packet's length cuts it short, or it is a fragment of
+/// neighbour discovery, which hosts must ignore (RFC 6980).
 pub(super) fn read(packet: &[u8]) -> Option<Packet> {
     let header: [u8; HEADER] = array(packet, 0)?;
     (header[0] >> 4 == 6).then_some(())?;
@@ -180,10 +172,4 @@ fn link_layer(mut options: &[u8]) -> Option<Option<MacAddr>> {
         options = rest;
     }
     options.is_empty().then_some(found)
-}
-
-/// Returns whether a host may have the address.
-pub(super) fn is_usable(address: Ipv6Addr) -> bool {
-    let is_none = address.is_multicast() || address.is_unspecified() || address.is_loopback();
-    !is_none && address.to_ipv4_mapped().is_none()
 }

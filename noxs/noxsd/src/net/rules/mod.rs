@@ -14,10 +14,18 @@ mod tests;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use noxs::{MacAddr, eui64};
+use noxs_control::is_unicast_ipv6;
 
 use self::ipv6::{Content, Neighbour};
 use super::frame::{Arp, FrameFacts, HEADER, Payload};
 use super::switch::{BridgePortId, PortAddresses, Switch};
+
+// Numbers of protocols that both families have (IANA "Protocol Numbers").
+const UDP: u8 = 17;
+/// Protocol-independent multicast (RFC 7761).
+const PIM: u8 = 103;
+/// The virtual router redundancy protocol (RFC 9568).
+const VRRP: u8 = 112;
 
 /// What one guest may send.
 #[derive(Debug)]
@@ -145,15 +153,8 @@ impl GuestRules {
         if self.addresses.are_fixed() {
             return address == self.link_local || self.addresses.ipv6 == Some(address);
         }
-        ipv6::is_usable(address) && !switch.is_anothers_ipv6(address, own)
+        is_unicast_ipv6(address) && !switch.is_anothers_ipv6(address, own)
     }
-}
-
-/// Returns whether a guest can be given the IPv6 address. It has a link-local one already, which is
-/// derived from its MAC address, and another could be the derived one of another guest.
-#[must_use]
-pub fn can_be_fixed(address: Ipv6Addr) -> bool {
-    ipv6::is_usable(address) && !address.is_unicast_link_local()
 }
 
 /// Returns whether frames to the address are for bridges and go no further (IEEE 802.1D).

@@ -90,21 +90,6 @@ fn a_guest_with_a_fixed_ipv6_address_uses_no_other() {
 }
 
 #[test]
-fn only_unicast_addresses_that_are_not_link_local_can_be_fixed() {
-    for (address, can) in [
-        (GLOBAL, true),
-        ("fd00::1".parse().unwrap(), true),
-        (ip6(FREE.0), false),
-        (NONE, false),
-        (Ipv6Addr::LOCALHOST, false),
-        (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), false),
-        (ip(VICTIM).to_ipv6_mapped(), false),
-    ] {
-        assert_eq!(can_be_fixed(address), can, "{address}");
-    }
-}
-
-#[test]
 fn no_guest_is_a_router_or_a_dhcp_server() {
     check(&[
         ("router advertisement", false, false, |me| ipv6(me, ip6(me), ICMP, &[134; 16])),
