@@ -10,6 +10,18 @@ use serde_json::Value;
 use crate::run::chaos;
 use crate::watch::{PATIENCE, wait_for_file};
 
+/// Checks that a guest with redis answers over a connection.
+///
+/// # Panics
+/// It does not.
+#[track_caller]
+pub fn ping(stream: &mut TcpStream) {
+    stream.write_all(b"PING\r\n").expect("the guest takes the request");
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).expect("the guest answers");
+    assert_eq!(&answer, b"+PONG\r\n");
+}
+
 /// A guest that is destroyed at the end of its test.
 #[derive(Debug)]
 pub struct Guest {

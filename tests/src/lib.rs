@@ -6,6 +6,7 @@
 //! A test starts without any guests or records, and must leave none; [`Bed`] checks both.
 
 mod bed;
+mod bridge;
 mod chaosd;
 mod guest;
 mod kill;
@@ -17,8 +18,9 @@ mod witness;
 mod xenstore;
 
 pub use bed::Bed;
+pub use bridge::bridge;
 pub use chaosd::{Chaosd, DoomedChaosd, SMALL_POOL};
-pub use guest::Guest;
+pub use guest::{Guest, ping};
 pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use newer::{NewerNoxsd, newer, newer_chaos};
 pub use noxsd::{noxsd_pid, restart_noxsd};

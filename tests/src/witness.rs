@@ -2,10 +2,9 @@
 //! A guest that must not notice what happens to the processes in dom0.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use crate::guest::Guest;
+use crate::guest::{Guest, ping};
 
 /// A guest that runs through all rounds of a test, with a connection that stays open.
 #[derive(Debug)]
@@ -45,10 +44,7 @@ impl Witness {
     /// It does not.
     #[track_caller]
     pub fn answers(&mut self) {
-        let mut answer = [0; 7];
-        self.stream.write_all(b"PING\r\n").expect("the guest takes the request");
-        self.stream.read_exact(&mut answer).expect("the guest answers");
-        assert_eq!(&answer, b"+PONG\r\n");
+        ping(&mut self.stream);
     }
 
     /// Checks that the guest's record is unchanged: domid, handle and time of creation among other

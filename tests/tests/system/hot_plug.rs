@@ -2,21 +2,12 @@
 //! Vifs and disks that running guests get and lose.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Ended, Guest, chaos, restart_noxsd, run_to_syscall};
+use system_tests::{Bed, Chaosd, Ended, Guest, chaos, ping, restart_noxsd, run_to_syscall};
 
 const FIRST: &str = "10.0.0.2:6379";
 const SECOND: &str = "10.0.0.9:6379";
-
-fn ping(stream: &mut TcpStream) {
-    stream.write_all(b"PING\r\n").expect("the guest takes the request");
-    let mut answer = [0; 7];
-    stream.read_exact(&mut answer).expect("the guest answers");
-    assert_eq!(&answer, b"+PONG\r\n");
-}
 
 fn ask(address: &str, command: &str) -> String {
     let answer = Guest::ask(address, format!("{command}\r\n").as_bytes(), b"\r\n");

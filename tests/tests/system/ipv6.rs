@@ -2,10 +2,8 @@
 //! Guests with IPv6 addresses, and vifs with names.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
-use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd, run};
+use system_tests::{Bed, Chaosd, Guest, chaos, ping, restart_noxsd, run};
 
 /// The link-local address of a guest with 10.0.0.2, whose MAC address is derived from it.
 const LINK_LOCAL: &str = "fe80::216:3eff:fe00:2";
@@ -26,14 +24,6 @@ impl Drop for Dom0Address {
     fn drop(&mut self) {
         run("ip", &["-6", "addr", "del", &format!("{}/64", self.0), "dev", "xenbr0"]).ok();
     }
-}
-
-#[track_caller]
-fn ping(stream: &mut TcpStream) {
-    stream.write_all(b"PING\r\n").expect("the guest takes the request");
-    let mut answer = [0; 7];
-    stream.read_exact(&mut answer).expect("the guest answers");
-    assert_eq!(&answer, b"+PONG\r\n");
 }
 
 /// Returns what dom0 knows of a neighbour on `xenbr0`.

@@ -3,20 +3,8 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
 
-use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
-
-/// Creates a bridge for frames of 9000 bytes with dom0's address 10.0.9.1/24, unless an earlier test
-/// has. It stays, because noxsd keeps its tap on it.
-fn jumbo_bridge() {
-    if !Path::new("/sys/class/net/jumbo0").exists() {
-        run("ip", &["link", "add", "jumbo0", "type", "bridge"]).ok();
-        run("ip", &["link", "set", "jumbo0", "mtu", "9000"]).ok();
-        run("ip", &["addr", "add", "10.0.9.1/24", "dev", "jumbo0"]).ok();
-        run("ip", &["link", "set", "jumbo0", "up"]).ok();
-    }
-}
+use system_tests::{Bed, Guest, bridge, chaos, restart_noxsd, run};
 
 /// Stores and reads a value that takes many of the longest frames, and checks it.
 #[track_caller]
@@ -40,7 +28,7 @@ fn ping(address: &str, bytes: &str) {
 #[test]
 fn guests_with_jumbo_frames_and_without_share_a_bridge() {
     let bed = Bed::new();
-    jumbo_bridge();
+    bridge("jumbo0", "10.0.9.1/24", Some("9000"));
     let vif = |ip: &str, more: &str| format!("vif=['bridge=jumbo0,ip={ip}/24 10.0.9.1{more}']");
     let long = Guest::create("redis-ipv6.cfg", &["name='long'", &vif("10.0.9.2", ",mtu=9000")]);
     let plain = Guest::create("redis.cfg", &["name='plain'", &vif("10.0.9.3", "")]);

@@ -2,22 +2,12 @@
 //! Guests with several vifs, on several bridges.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
 
-use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd, run};
+use system_tests::{Bed, Chaosd, Guest, bridge, chaos, ping, restart_noxsd, run};
 
-/// Creates a bridge beside `xenbr0` with dom0's address 10.0.8.1/24, unless an earlier test has. It
-/// stays, because noxsd keeps its tap on it.
+/// Creates a bridge beside `xenbr0`.
 fn second_bridge() {
-    if !Path::new("/sys/class/net/second0").exists() {
-        run("ip", &["link", "add", "second0", "type", "bridge"]).ok();
-        // dom0's own multicasts, when the bridge comes up, could come before a guest listens.
-        fs::write("/proc/sys/net/ipv6/conf/second0/disable_ipv6", "1").expect("IPv6 can be off");
-        run("ip", &["addr", "add", "10.0.8.1/24", "dev", "second0"]).ok();
-        run("ip", &["link", "set", "second0", "up"]).ok();
-    }
+    bridge("second0", "10.0.8.1/24", None);
 }
 
 /// The vifs of a guest on both bridges, and one without an address.
@@ -25,13 +15,6 @@ const VIFS: &str = "vif=['ip=10.0.0.2/24 10.0.0.1,bridge=xenbr0', \
                     'mac=00:16:3e:77:00:01,ip=10.0.8.2/24,bridge=second0', '']";
 
 const ADDRESSES: [&str; 2] = ["10.0.0.2", "10.0.8.2"];
-
-fn ping(stream: &mut TcpStream) {
-    stream.write_all(b"PING\r\n").expect("the guest takes the request");
-    let mut answer = [0; 7];
-    stream.read_exact(&mut answer).expect("the guest answers");
-    assert_eq!(&answer, b"+PONG\r\n");
-}
 
 /// Checks that the guest answers TCP and ICMP on both addresses, and what `chaos list` shows.
 #[track_caller]

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use system_tests::{Bed, Chaosd, Guest, chaos, run};
+use system_tests::{Bed, Chaosd, Guest, bridge, chaos, run};
 
 /// A config like `noop.cfg` with another kernel.
 fn with_kernel(bed: &Bed, kernel: &str) -> String {
@@ -177,9 +177,7 @@ fn a_bridge_that_does_not_exist_is_refused() {
 #[test]
 fn noxsd_adds_a_bridge_that_it_does_not_know_yet() {
     let _bed = Bed::new();
-    run("ip", &["link", "add", "other0", "type", "bridge"]).ok();
-    run("ip", &["addr", "add", "10.0.7.1/24", "dev", "other0"]).ok();
-    run("ip", &["link", "set", "other0", "up"]).ok();
+    bridge("other0", "10.0.7.1/24", None);
     let guest = Guest::create("redis.cfg", &["vif=['bridge=other0,ip=10.0.7.2/24']"]);
     assert_eq!(run("redis-cli", &["-h", "10.0.7.2", "ping"]).ok(), "PONG\n");
     guest.destroy();

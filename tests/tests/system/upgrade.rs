@@ -2,10 +2,9 @@
 //! Replaces both daemons by builds that speak a newer version of their protocols, as an upgrade
 //! does.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-use system_tests::{Bed, Chaosd, Guest, NewerNoxsd, chaos, newer, newer_chaos, wait_for_file};
+use system_tests::{
+    Bed, Chaosd, Guest, NewerNoxsd, chaos, newer, newer_chaos, ping, wait_for_file,
+};
 
 const SETTINGS: &str = "memory = '16M'
 [[flavour]]
@@ -60,14 +59,6 @@ fn guests_go_on_when_both_daemons_are_replaced_by_a_newer_release() {
     assert!(chaosd.stop());
     bed.assert_empty("after all guests are destroyed");
     drop(upgraded);
-}
-
-#[track_caller]
-fn ping(stream: &mut TcpStream) {
-    stream.write_all(b"PING\r\n").expect("the guest takes the request");
-    let mut answer = [0; 7];
-    stream.read_exact(&mut answer).expect("the guest answers");
-    assert_eq!(&answer, b"+PONG\r\n");
 }
 
 /// Returns the number of the last line of its flood that the guest `hostile` has printed.
