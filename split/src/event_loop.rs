@@ -203,12 +203,13 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             true
         } else {
             let had_turn = self.members.turn(&mut self.service);
-            let ended = Instant::now();
-            self.rest.had_turn(ended - began, ended);
+            self.rest.had_turn(began, Instant::now());
             had_turn
         };
-        // A guest of root's that has ended waits for one of these at most, too.
-        self.passed_over = if of_member { MAX_PASSED_OVER } else { self.passed_over };
+        if of_member {
+            // A guest of root's that has ended waits for one of these at most, too.
+            self.passed_over = MAX_PASSED_OVER;
+        }
         of_member || of_root
     }
 
@@ -285,8 +286,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 }
             }
             if uid != ROOT {
-                let ended = Instant::now();
-                self.rest.had_turn(ended - began, ended);
+                self.rest.had_turn(began, Instant::now());
             }
             self.service.after();
         }

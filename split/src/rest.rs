@@ -23,16 +23,17 @@ pub(crate) struct MemberRest {
 }
 
 impl MemberRest {
-    /// Notes a turn of such a user, and when it has ended.
-    pub(crate) fn had_turn(&mut self, took: Duration, ended: Instant) {
+    /// Notes the start and the end of a turn of such a user.
+    pub(crate) fn had_turn(&mut self, began: Instant, ended: Instant) {
+        let took = ended.saturating_duration_since(began);
         if took > SHORT {
             self.until = Some(ended + (took * REST_FACTOR).min(LONGEST));
         }
     }
 
-    /// Returns whether there are no turns now.
+    /// Returns whether these users wait now.
     pub(crate) fn is_on(&self, now: Instant) -> bool {
-        self.until.is_some_and(|until| now < until)
+        self.ends(now).is_some()
     }
 
     /// Returns when the rest ends, if it has not ended yet.
@@ -49,17 +50,18 @@ mod tests {
 
     #[test]
     fn long_turns_take_a_quarter_of_the_time_and_short_ones_have_no_rest() {
-        let (mut rest, start) = (MemberRest::default(), Instant::now());
-        rest.had_turn(20 * MS, start);
+        let (mut rest, start) = (MemberRest::default(), Instant::now() + Duration::from_secs(1));
+        rest.had_turn(start - 20 * MS, start);
         assert!(!rest.is_on(start));
         assert_eq!(rest.ends(start), None);
-        rest.had_turn(300 * MS, start);
+        rest.had_turn(start - 300 * MS, start);
         assert!(rest.is_on(start + 899 * MS));
         assert_eq!(rest.ends(start), Some(start + 900 * MS));
         assert!(!rest.is_on(start + 900 * MS));
-        rest.had_turn(MS, start + 900 * MS);
+        rest.had_turn(start + 899 * MS, start + 900 * MS);
         assert!(!rest.is_on(start + 901 * MS));
-        rest.had_turn(Duration::from_secs(100), start);
-        assert!(!rest.is_on(start + LONGEST), "a rest has an end");
+        let later = start + Duration::from_secs(100);
+        rest.had_turn(start, later);
+        assert!(!rest.is_on(later + LONGEST), "a rest has an end");
     }
 }

@@ -127,21 +127,18 @@ pub(crate) fn grant_table(guest: &Guest) -> (RawPage, u32) {
 
 /// Returns a page to Xen, and Xen's result. It must be one of dom0's, in which no Rust object lies.
 pub(crate) fn balloon(gfn: u32) -> i64 {
-    let frame = u64::from(gfn);
-    let argument = MemoryReservation {
-        extent_start: (&raw const frame).expose_provenance() as u64,
-        nr_extents: 1,
-        domid: DOMID_SELF,
-        ..MemoryReservation::default()
-    };
-    // SAFETY: XENMEM_decrease_reservation takes a `MemoryReservation`, and only reads it and the
-    // frame number that it points to; both live until the call returns. No Rust object lies in the
-    // page, by this function's contract.
-    unsafe { call(HYPERVISOR_MEMORY_OP, XENMEM_DECREASE_RESERVATION, (&raw const argument).addr()) }
+    // No Rust object lies in the page, by this function's contract.
+    change_reservation(XENMEM_DECREASE_RESERVATION, gfn)
 }
 
 /// Puts new memory at a frame. Returns Xen's result. Nothing may be at the frame.
 pub(crate) fn populate(gfn: u32) -> i64 {
+    change_reservation(XENMEM_POPULATE_PHYSMAP, gfn)
+}
+
+/// Carries out `XENMEM_decrease_reservation` or `XENMEM_populate_physmap` for one frame, in which no
+/// Rust object lies. Returns Xen's result.
+fn change_reservation(command: u64, gfn: u32) -> i64 {
     let frame = u64::from(gfn);
     let argument = MemoryReservation {
         extent_start: (&raw const frame).expose_provenance() as u64,
@@ -149,10 +146,10 @@ pub(crate) fn populate(gfn: u32) -> i64 {
         domid: DOMID_SELF,
         ..MemoryReservation::default()
     };
-    // SAFETY: XENMEM_populate_physmap takes a `MemoryReservation`, and only reads it and the frame
-    // number that it points to: a PVH guest is translated, and Xen returns frame numbers to others
-    // only. Both live until the call returns.
-    unsafe { call(HYPERVISOR_MEMORY_OP, XENMEM_POPULATE_PHYSMAP, (&raw const argument).addr()) }
+    // SAFETY: both commands take a `MemoryReservation`, and only read it and the frame number that it
+    // points to: a PVH guest is translated, and Xen returns frame numbers to others only. Both live
+    // until the call returns. No Rust object lies in the frame, by this function's contract.
+    unsafe { call(HYPERVISOR_MEMORY_OP, command, (&raw const argument).addr()) }
 }
 
 /// Maps the grant table at a frame. Returns Xen's result. No Rust object may lie in the frame.

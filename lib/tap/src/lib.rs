@@ -68,6 +68,14 @@ const SIOCBRADDIF: libc::Ioctl = 0x89a2;
 const IFLA_BRPORT_MULTICAST_ROUTER: u16 = 25;
 const NLA_F_NESTED: u16 = 1 << 15;
 
+/// `NLM_F_REQUEST | NLM_F_ACK`: a request that the kernel acknowledges.
+const NETLINK_FLAGS: u16 = 5;
+const _: () = assert!(libc::NLM_F_REQUEST | libc::NLM_F_ACK == 5);
+
+/// The family of messages about ports of bridges.
+const AF_BRIDGE: u8 = 7;
+const _: () = assert!(libc::AF_BRIDGE == 7);
+
 /// Creates a tap with the MTU of the bridge, adds it to the bridge and brings it up. The kernel
 /// removes the tap when the last copy of the file descriptor is closed.
 ///
@@ -85,13 +93,13 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     let mut request = interface(TAP_NAME)?;
     request.ifr_ifru.ifru_flags = TAP_FLAGS;
     ioctl(&tap, libc::TUNSETIFF, &mut request)?;
-    let tap_name = request.ifr_name;
     set_offloads(&tap)?;
 
     // Interface requests work on any socket.
     let socket = File::from(OwnedFd::from(UnixDatagram::unbound()?));
-    let mut request = interface("")?;
-    request.ifr_name = tap_name;
+    let mut of_tap = interface("")?;
+    of_tap.ifr_name = request.ifr_name;
+    let mut request = of_tap;
     ioctl(&socket, libc::SIOCGIFINDEX, &mut request)?;
     // SAFETY: SIOCGIFINDEX has just filled this member of the union.
     let tap_index = unsafe { request.ifr_ifru.ifru_ifindex };
@@ -99,11 +107,10 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     // A bridge takes the smallest MTU of its ports, so that of the tap must not be smaller.
     let mut request = interface(bridge)?;
     ioctl(&socket, libc::SIOCGIFMTU, &mut request)?;
-    request.ifr_name = tap_name;
+    request.ifr_name = of_tap.ifr_name;
     ioctl(&socket, libc::SIOCSIFMTU, &mut request)?;
 
-    let mut request = interface("")?;
-    request.ifr_name = tap_name;
+    let mut request = of_tap;
     request.ifr_ifru.ifru_hwaddr = hardware_address(TAP_MAC);
     ioctl(&socket, libc::SIOCSIFHWADDR, &mut request)?;
 
@@ -112,8 +119,7 @@ pub fn open_on_bridge(bridge: &str) -> io::Result<OwnedFd> {
     ioctl(&socket, SIOCBRADDIF, &mut request)?;
     pass_all_multicasts(tap_index)?;
 
-    let mut request = interface("")?;
-    request.ifr_name = tap_name;
+    let mut request = of_tap;
     ioctl(&socket, libc::SIOCGIFFLAGS, &mut request)?;
     // SAFETY: SIOCGIFFLAGS has just filled this member of the union.
     let flags = unsafe { request.ifr_ifru.ifru_flags };
@@ -160,11 +166,10 @@ fn pass_all_multicasts(port: i32) -> io::Result<()> {
     // `struct nlmsghdr`: length, type, flags, sequence number, sender.
     message.extend(44_u32.to_ne_bytes());
     message.extend(libc::RTM_SETLINK.to_ne_bytes());
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
-    message.extend(u16::try_from(flags).unwrap_or(0).to_ne_bytes());
+    message.extend(NETLINK_FLAGS.to_ne_bytes());
     message.extend([0; 8]);
     // `struct ifinfomsg`: family, type, index, flags, change.
-    message.extend([u8::try_from(libc::AF_BRIDGE).unwrap_or(0), 0, 0, 0]);
+    message.extend([AF_BRIDGE, 0, 0, 0]);
     message.extend(port.to_ne_bytes());
     message.extend([0; 8]);
     // IFLA_PROTINFO, with one attribute: IFLA_BRPORT_MULTICAST_ROUTER (`linux/if_link.h`).
