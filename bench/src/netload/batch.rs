@@ -46,7 +46,7 @@ impl Batch {
     pub(crate) fn receive(&mut self, socket: &Socket) -> Result<usize> {
         self.call(|messages, count| {
             // SAFETY: the call writes `count` messages, which have the pointers of `call`, and
-            // their buffers, which `call` has borrowed mutably. There is no time-out.
+            // their buffers, which `call` has borrowed mutably. It has no time-out.
             unsafe {
                 let none = std::ptr::null_mut();
                 recvmmsg(socket.as_raw_fd(), messages, count, MSG_WAITFORONE, none)

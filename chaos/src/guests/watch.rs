@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Waits for domains that exit, through the event that Xen raises then.
 //!
-//! Where xenstored runs, there is no event for guests with a device page:
+//! Where xenstored runs, no event reports the end of a guest with a device page:
 //!
 //! - Xen reports the end of a domain by `VIRQ_DOM_EXC` only (`__domain_finalise_shutdown`,
 //!   `domain_kill`). A suspend may have a port of its own (`XEN_DOMCTL_subscribe`), other ends not.

@@ -14,7 +14,8 @@ use super::{MAX_PAGES, image::Image};
 use crate::host::file_io::MAX_OPERATIONS;
 use crate::turns::TurnId;
 
-/// What stops to answer as a whole.
+/// What is taken to be one storage, which answers or does not. Volumes and partitions of one device
+/// count as several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Storage {
     /// The file system with this number.

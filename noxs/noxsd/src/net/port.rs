@@ -225,8 +225,7 @@ impl<M: SharedPage> BridgePort<M> {
         self.received.deliver(buffers, copy);
     }
 
-    /// Maps the pages of a full turn's copies of frames for the guest, if there are many. The others are for other
-    /// guests.
+    /// Maps the pages of a full turn's copies of frames for the guest, if there are many.
     pub(super) fn learn<H: Host<Memory = M>>(&mut self, host: &mut H, copies: &[GrantCopy]) {
         if self.accepts(mapped::FEATURE) {
             self.received.learn(host, self.receiver.domid, copies);

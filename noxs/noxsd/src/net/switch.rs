@@ -11,8 +11,8 @@
 //! uses an address (RFC 4862, section 5.4), so the others do not use IPv6 and need not wake for each
 //! router solicitation from dom0. A guest with a fixed IPv6 address gets them only once it has sent
 //! a multicast other than those of neighbour discovery, such as a report of groups ([`listens`]):
-//! solicitations for its addresses reach it anyway. Only other broadcasts and multicasts are copied to all guests, and each
-//! sender may cause a limited number of them.
+//! solicitations for its addresses reach it anyway. Only other broadcasts and multicasts are copied to
+//! all guests, and each sender may cause a limited number of them.
 
 use std::cell::Cell;
 use std::collections::HashMap;

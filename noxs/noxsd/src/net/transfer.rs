@@ -263,7 +263,7 @@ pub struct Transfer {
     pub(super) woken: Vec<TurnId>,
     /// Receivers that broke their rings.
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
-    /// Whether the turn ends before there are no more frames.
+    /// Whether the turn ends before all frames were taken.
     pub(super) full: bool,
     /// How many pages of frames are mapped.
     pub(super) mapped: Mapped,
