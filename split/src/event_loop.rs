@@ -17,8 +17,7 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::member_server::MemberServer;
 use crate::members::ROOT;
-use crate::removal::{self, Removals};
-use crate::rest::MemberRest;
+use crate::removal::Removals;
 use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
 use crate::service::{AfterLoad, Service};
 use crate::settings::{Settings, SettingsError};
@@ -49,7 +48,6 @@ pub(crate) struct EventLoop<R> {
     /// Turns of clients since the supervisor had one.
     passed_over: u32,
     /// The share of time of users other than root.
-    rest: MemberRest,
     /// Whether creates whose kernel was read come before requests in the next turn of these users.
     loaded_first: bool,
 }
@@ -102,7 +100,6 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             supervisor,
             watch,
             passed_over: 0,
-            rest: MemberRest::default(),
             loaded_first: false,
         })
     }
@@ -153,7 +150,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             let expects_more = self.service.is_loading() || !self.members.is_done();
             let now = Instant::now();
             let timeout = match expects_more && !self.has_requests() {
-                true => self.rest.ends(now).map_or(deadline, |end| end.min(deadline)) - now,
+                true => self.service.rest.ends(now).map_or(deadline, |end| end.min(deadline)) - now,
                 false => Duration::ZERO,
             };
             match self.poll.poll(events, Some(timeout)) {
@@ -184,7 +181,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     /// Returns whether a request waits for nothing but its turn.
     fn has_requests(&self) -> bool {
         let of_members = self.members.has_turns() || self.service.has_loaded();
-        self.server.has_turns() || of_members && !self.rest.is_on(Instant::now())
+        self.server.has_turns() || of_members && !self.service.rest.is_on(Instant::now())
     }
 
     /// Serves one request of root and one of another user, if there are any and the latter have no
@@ -194,7 +191,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     fn serve_requests(&mut self) -> bool {
         let of_root = self.server.turn(&mut self.service);
         let began = Instant::now();
-        if self.rest.is_on(began) {
+        if self.service.rest.is_on(began) {
             return of_root;
         }
         self.loaded_first = !self.loaded_first;
@@ -203,7 +200,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             true
         } else {
             let had_turn = self.members.turn(&mut self.service);
-            self.rest.had_turn(began, Instant::now());
+            self.service.rest.had_turn(began, Instant::now());
             had_turn
         };
         if of_member {
@@ -238,7 +235,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         let now = Instant::now();
         let timers = [self.watch.retry(), self.supervisor.next_timer(now), self.service.tidy_at()];
         let waits = self.members.has_turns() || self.service.has_loaded();
-        let rest = self.rest.ends(now).filter(|_| waits);
+        let rest = self.service.rest.ends(now).filter(|_| waits);
         timers.into_iter().chain([rest]).flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
@@ -247,8 +244,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             LISTENER => self.server.accept(),
             WORKERS => {
                 self.service.collect();
-                let host = self.service.host();
-                self.supervisor.collect(|removal| removal::remove(host, removal));
+                self.supervisor.collect(self.service.host());
                 self.members.collect();
                 self.answer_loaded();
             }
@@ -273,7 +269,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     fn answer_loaded(&mut self) {
         loop {
             let began = Instant::now();
-            let of_members = !self.rest.is_on(began);
+            let of_members = !self.service.rest.is_on(began);
             let Some((uid, loaded)) = self.service.loaded(of_members) else { return };
             match loaded {
                 AfterLoad::Created(number, reply) => {
@@ -286,7 +282,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 }
             }
             if uid != ROOT {
-                self.rest.had_turn(began, Instant::now());
+                self.service.rest.had_turn(began, Instant::now());
             }
             self.service.after();
         }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SendError, Sender, channel};
 use std::thread;
 
-use chaos::guests::{self, Host, LifecycleError};
+use chaos::guests::{self, EndedDomain, Host, LifecycleError};
 use daemon::chain::chain;
 use mio::Waker;
-use xen::units::{DomId, DomainHandle, KiB};
+use xen::units::KiB;
 
 /// Guests with at least this much memory are removed in the thread. Smaller ones take less than
 /// the switch to another thread and back is worth.
@@ -21,10 +21,10 @@ pub const LARGE: KiB = KiB(256 << 10);
 /// The removal of a guest that has ended.
 #[derive(Debug)]
 pub struct Removal {
-    /// Its number.
-    pub domid: DomId,
-    /// Its handle.
-    pub handle: DomainHandle,
+    /// Its domain.
+    pub ended: EndedDomain,
+    /// The user whose guest it is.
+    pub owner: u32,
     /// The guest to create afterwards, whose restart is pending.
     pub successor: Option<String>,
 }
@@ -33,8 +33,8 @@ pub struct Removal {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) removal: Removal,
-    /// Whether it is left to the main thread, because the thread cannot use Xen.
-    pub(crate) is_left: bool,
+    /// How it went; `None` if it is left to the main thread, because the thread cannot use Xen.
+    pub(crate) result: Option<Result<(), LifecycleError>>,
 }
 
 /// A handle of the thread.
@@ -59,17 +59,13 @@ impl Removals {
                     chain(error)
                 );
             }
-            move |removal: &Removal| {
-                let Ok(host) = &host else { return false };
-                remove(host, removal);
-                true
-            }
+            move |removal: &Removal| host.as_ref().ok().map(|host| remove(host, removal))
         })
     }
 
-    /// Starts the thread with what it does for each removal, which returns `false` to leave it to
-    /// the main thread.
-    pub(crate) fn start_with<F: FnMut(&Removal) -> bool>(
+    /// Starts the thread with what it does for each removal, which returns `None` to leave it to the
+    /// main thread.
+    pub(crate) fn start_with<F: FnMut(&Removal) -> Option<Result<(), LifecycleError>>>(
         waker: Arc<Waker>,
         open: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
@@ -79,9 +75,9 @@ impl Removals {
         thread::Builder::new().name("removal".into()).spawn(move || {
             let mut remove = open();
             for removal in todo {
-                let is_left = !remove(&removal);
+                let result = remove(&removal);
                 // If sending fails, the main thread is exiting.
-                if finished.send(Done { removal, is_left }).is_err() || waker.wake().is_err() {
+                if finished.send(Done { removal, result }).is_err() || waker.wake().is_err() {
                     return;
                 }
             }
@@ -103,20 +99,14 @@ impl Removals {
 }
 
 /// Removes the guest, if it still exists.
-pub(crate) fn remove(host: &Host, removal: &Removal) {
-    let removed = || -> Result<(), LifecycleError> {
-        match guests::settled_ended_guest(host, removal.domid)? {
-            Some(guest) if guest.handle() == removal.handle => {
-                guests::remove_ended(host, &guest).map(drop)
-            }
-            _ => Ok(()),
-        }
-    };
-    match removed() {
-        Ok(()) => tracing::info!("domain {} is destroyed", removal.domid),
-        Err(error) => {
-            tracing::error!("domain {} is kept as it is: {}", removal.domid, chain(&error));
-        }
+///
+/// # Errors
+/// Xen refuses, or a command does not finish to change its devices within 10 s.
+pub(crate) fn remove(host: &Host, removal: &Removal) -> Result<(), LifecycleError> {
+    let EndedDomain { domid, handle, .. } = removal.ended;
+    match guests::settled_ended_guest(host, domid)? {
+        Some(guest) if guest.handle() == handle => guests::remove_ended(host, &guest).map(drop),
+        _ => Ok(()),
     }
 }
 
@@ -127,7 +117,16 @@ mod tests {
 
     use mio::{Events, Poll, Token};
 
+    use chaos::guests::GuestState;
+    use xen::units::{DomId, DomainHandle};
+
     use super::*;
+
+    fn removal(successor: Option<&str>) -> Removal {
+        let (domid, handle) = (DomId(7), DomainHandle([1; 16]));
+        let ended = EndedDomain { domid, handle, state: GuestState::Rebooted };
+        Removal { ended, owner: 0, successor: successor.map(str::to_owned) }
+    }
 
     #[test]
     fn the_main_thread_does_not_wait_for_a_removal() {
@@ -137,12 +136,11 @@ mod tests {
         let removals = Removals::start_with(waker, || {
             move |_: &Removal| {
                 wait.recv().unwrap();
-                true
+                Some(Ok(()))
             }
         });
         let removals = removals.unwrap();
-        let handle = DomainHandle([1; 16]);
-        let removal = Removal { domid: DomId(7), handle, successor: Some("a".into()) };
+        let removal = removal(Some("a"));
         assert!(removals.order(removal).is_none());
         assert_eq!(removals.done().count(), 0, "Xen is still busy");
         go_on.send(()).unwrap();
@@ -150,25 +148,23 @@ mod tests {
         poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
         let done: Vec<_> = removals.done().collect();
         assert_eq!(done.len(), 1);
-        let Done { removal, is_left } = &done[0];
-        assert_eq!((removal.domid, removal.successor.as_deref()), (DomId(7), Some("a")));
-        assert!(!is_left);
+        let Done { removal, result } = &done[0];
+        assert_eq!((removal.ended.domid, removal.successor.as_deref()), (DomId(7), Some("a")));
+        assert!(matches!(result, Some(Ok(()))));
     }
 
     #[test]
     fn a_removal_that_the_thread_cannot_carry_out_comes_back() {
         let mut poll = Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
-        let removal =
-            || Removal { domid: DomId(7), handle: DomainHandle([1; 16]), successor: None };
-        let removals = Removals::start_with(Arc::clone(&waker), || |_: &Removal| false).unwrap();
-        assert!(removals.order(removal()).is_none());
+        let removals = Removals::start_with(Arc::clone(&waker), || |_: &Removal| None).unwrap();
+        assert!(removals.order(removal(None)).is_none());
         poll.poll(&mut Events::with_capacity(1), Some(Duration::from_secs(10))).unwrap();
-        assert!(removals.done().next().unwrap().is_left);
+        assert!(removals.done().next().unwrap().result.is_none());
 
-        let panics = |_: &Removal| -> bool { panic!("as a defect would") };
+        let panics = |_: &Removal| panic!("as a defect would");
         let removals = Removals::start_with(waker, move || panics).unwrap();
-        let came_back = std::iter::repeat_with(|| removals.order(removal())).flatten().next();
-        assert_eq!(came_back.unwrap().domid, DomId(7));
+        let came_back = std::iter::repeat_with(|| removals.order(removal(None))).flatten().next();
+        assert_eq!(came_back.unwrap().ended.domid, DomId(7));
     }
 }

@@ -2,7 +2,8 @@
 //! Limits the share of the main thread's time that users other than root take.
 //!
 //! A guest of a gigabyte takes a third of a second to build, and root's requests and restarts wait
-//! meanwhile. So after a long turn for such a user, others of theirs wait for a multiple of that time.
+//! meanwhile. So after a long turn for such a user, a request or a restart, others of theirs wait for a
+//! multiple of that time.
 
 use std::time::{Duration, Instant};
 

@@ -45,14 +45,15 @@ impl GuestState {
     #[must_use]
     pub fn of(info: Option<&DomainInfo>, condition: &Condition) -> Self {
         let Some(info) = info else { return Self::Gone };
+        // First: without its record, such a domain looks like one that was never complete.
+        if info.state.dying {
+            return Self::Dying;
+        }
         match condition {
             Condition::Creating => return Self::Creating,
             Condition::Shell => return Self::Shell,
             Condition::Incomplete => return Self::Incomplete,
             _ => {}
-        }
-        if info.state.dying {
-            return Self::Dying;
         }
         match Self::of_end(info) {
             Some(end) => end,
@@ -114,6 +115,8 @@ impl GuestState {
 
 #[cfg(test)]
 mod tests {
+    use xen_abi::domctl::GetDomainInfo;
+
     use super::*;
 
     #[test]
@@ -136,6 +139,14 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(state).unwrap(), state.name());
         }
+    }
+
+    #[test]
+    fn a_domain_that_is_destroyed_is_dying_though_its_record_is_gone() {
+        let mut info = DomainInfo::from(GetDomainInfo::default());
+        assert_eq!(GuestState::of(Some(&info), &Condition::Incomplete), GuestState::Incomplete);
+        info.state.dying = true;
+        assert_eq!(GuestState::of(Some(&info), &Condition::Incomplete), GuestState::Dying);
     }
 
     #[test]

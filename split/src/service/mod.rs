@@ -27,6 +27,7 @@ use crate::members::{Members, ROOT};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
+use crate::rest::MemberRest;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -65,6 +66,8 @@ pub struct Service {
     /// The guests of users other than root.
     members: Members,
     limits: MemberLimits,
+    /// When members have their next turn.
+    pub(crate) rest: MemberRest,
     /// The members' kernels that were refused.
     refused_kernels: RefusedKernels,
     /// Limits the lines about refused requests of members.
@@ -104,6 +107,7 @@ impl Service {
             cpus: std::thread::available_parallelism().map_or(1, NonZero::get),
             members: Members::default(),
             limits,
+            rest: MemberRest::default(),
             refused_kernels: RefusedKernels::default(),
             lines: LineLimit::default(),
             loader,

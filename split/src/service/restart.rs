@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::sync::Arc;
+use std::time::Instant;
 
 use chaos::guests::{self, CreateOptions, KnownImage, LifecycleError};
 use chaos::image::{self, Image, ImageError};
@@ -45,6 +46,9 @@ impl Successors for Service {
             });
             (image, ramdisk.transpose()?)
         } else {
+            if let Some(until) = self.rest.ends(Instant::now()) {
+                return Err(RestartError::Resting { until });
+            }
             // Never from the paths in the config: this process could read what the owner cannot.
             let files = self.members.files(old).ok_or(RestartError::NoFiles { owner })?;
             // Two members' guests do not wait for each other: the first one gets the address.
@@ -67,7 +71,12 @@ impl Successors for Service {
         timings.stage("files");
         let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
         let files = (&image, ramdisk.as_ref());
-        let created = Self::create(self, config, files, options, &mut timings)?;
+        let began = Instant::now();
+        let created = Self::create(self, config, files, options, &mut timings);
+        if owner != ROOT {
+            self.rest.had_turn(began, Instant::now());
+        }
+        let created = created?;
         self.members.created(owner, created.handle.0, config, member_files);
         Ok(created.domid.0)
     }

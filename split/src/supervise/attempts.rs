@@ -59,6 +59,11 @@ impl Attempts {
         }
     }
 
+    /// Sets the timer for the next attempt. The last one has not failed: it must wait.
+    pub(super) fn wait_until(&mut self, at: Instant) {
+        self.next = Some(at);
+    }
+
     /// Logs a failed attempt, unless the last one failed in the same way, and sets the timer for
     /// the next one.
     pub(super) fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {

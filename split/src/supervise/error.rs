@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use chaos::guests::LifecycleError;
 use chaos::records::RecordError;
@@ -24,6 +25,12 @@ pub enum RestartError {
     /// The guest's kernel is being read. The restart is tried again when it was.
     #[error("its kernel is being read")]
     Reading,
+    /// The guest's owner has used up a share of chaosd's time, and waits.
+    #[error("its owner's guests wait")]
+    Resting {
+        /// Until when.
+        until: Instant,
+    },
     /// The files that a user uploaded are gone.
     #[error(
         "the kernel that user {owner} uploaded is gone, because chaosd was restarted since; user \

@@ -11,8 +11,8 @@
 //! ([`Records::record_restart`]). So the guest comes back even if this process is killed in
 //! between, or if there is not enough memory now. A restart that failed is retried when something
 //! has changed: a domain has ended (but only so often, because a failed restart may end one, too),
-//! or the configuration was read again. It is also retried a few times by a timer, because some changes are not reported, such as a missing file that was put
-//! back.
+//! or the configuration was read again. It is also retried a few times by a timer, because some
+//! changes are not reported, such as a missing file that was put back.
 //!
 //! [`Records::record_restart`]: chaos::records::Records::record_restart
 
@@ -21,6 +21,7 @@ mod census;
 mod error;
 mod limit;
 mod pending;
+mod removing;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -33,11 +34,12 @@ use daemon::chain::chain;
 
 use crate::line_limit::LineLimit;
 use crate::pace::ScanPace;
-use crate::removal::{self, Done, LARGE, Removal, Removals};
+use crate::removal::{Removal, Removals};
 use attempts::Attempts;
 use census::Census;
 use limit::RestartLimit;
 use pending::Pending;
+use removing::is_large;
 
 pub use attempts::{MAX_RETRIES, RETRY};
 pub use error::{Obstacle, RestartError};
@@ -71,7 +73,7 @@ pub struct Supervisor {
     kept: HashMap<[u8; 16], GuestState>,
     /// Domains whose end has not been handled yet.
     ended: VecDeque<EndedDomain>,
-    /// Domains whose end could not be handled, by handle, and the failed attempts.
+    /// Domains whose end could not be handled yet, by handle, and the failed attempts.
     postponed: HashMap<[u8; 16], (EndedDomain, Attempts)>,
     /// The thread that removes large guests.
     removals: Removals,
@@ -85,8 +87,6 @@ pub struct Supervisor {
     pace: ScanPace,
     /// The domains of the last scan, if scans are made regularly.
     census: Census,
-    /// When to handle a guest again whose record was locked by a command.
-    locked: Option<Instant>,
     /// Limits the lines about guests of users other than root: a guest can end at once.
     lines: LineLimit,
 }
@@ -106,37 +106,7 @@ impl Supervisor {
             due: VecDeque::new(),
             pace: ScanPace::default(),
             census: Census::default(),
-            locked: None,
             lines,
-        }
-    }
-
-    /// Makes the restarts due whose guests the removal thread has removed. Calls `remove` for guests
-    /// that the thread cannot remove.
-    pub fn collect(&mut self, remove: impl Fn(&Removal)) {
-        let done: Vec<_> = self.removals.done().collect();
-        for Done { removal, is_left } in done {
-            if is_left {
-                remove(&removal);
-            }
-            self.removed(removal);
-        }
-    }
-
-    /// Has the removal thread remove a guest, or removes it here if the thread is gone.
-    fn order_removal(&mut self, host: &Host, removal: Removal) {
-        if let Some(removal) = self.removals.order(removal) {
-            removal::remove(host, &removal);
-            self.removed(removal);
-        }
-    }
-
-    /// Makes the restart due for which a guest was removed.
-    fn removed(&mut self, removal: Removal) {
-        if let Some(name) = removal.successor {
-            // A scan makes all pending restarts due, and no others.
-            self.pending.entry(name.clone()).or_default();
-            self.due.push_back(name);
         }
     }
 
@@ -205,15 +175,11 @@ impl Supervisor {
     pub fn next_timer(&self, now: Instant) -> Option<Instant> {
         let postponed = self.postponed.values().map(|(_, attempts)| attempts);
         let pending = self.pending.values().chain(postponed).filter_map(Attempts::next);
-        pending.chain(self.pace.next(now)).chain(self.locked).min()
+        pending.chain(self.pace.next(now)).min()
     }
 
     /// Scans for guests that have ended, and makes pending restarts due, if it is time for that.
     pub fn run_timers(&mut self, host: &Host, now: Instant) {
-        if self.locked.is_some_and(|at| at <= now) {
-            self.locked = None;
-            self.pace.note_end();
-        }
         if self.pace.is_due(now) && self.scan_ended(host) {
             self.bring_forward(now);
         }
@@ -253,17 +219,18 @@ impl Supervisor {
         let now = Instant::now();
         if let Some(one) = self.ended.pop_front() {
             let postponed = self.postponed.remove(&one.handle.0).map(|(_, attempts)| attempts);
-            let is_counted = postponed.is_some();
             match guests::ended_guest(host, one.domid) {
                 Ok(Some(guest)) if guest.record.handle == one.handle => {
-                    match self.handle_end(host, &guest, successors, now, is_counted) {
+                    match self.handle_end(host, &guest, successors, now) {
                         Ok(None) => {}
                         Ok(Some(removal)) => {
                             // The thread locks the guest's devices itself.
                             drop(guest);
                             self.order_removal(host, removal);
                         }
-                        Err(error) if error.is_locked() => self.try_later(&error, now),
+                        Err(error) if error.is_locked() => {
+                            self.try_later(one, postponed, &error, now);
+                        }
                         Err(error) if error.is_of_records() => {
                             let name = guest.record.name();
                             self.postpone(one, postponed, name, &error, now);
@@ -279,7 +246,7 @@ impl Supervisor {
                     }
                     self.kept.insert(one.handle.0, one.state);
                 }
-                Err(error) if error.is_locked() => self.try_later(&error, now),
+                Err(error) if error.is_locked() => self.try_later(one, postponed, &error, now),
                 Err(error) => {
                     tracing::error!(
                         "cannot read how domain {} ended: {}",
@@ -298,10 +265,18 @@ impl Supervisor {
         self.retry(host, name, successors, Instant::now());
     }
 
-    /// Has the end of a guest handled again, because a command is changing the guest.
-    fn try_later(&mut self, error: &(dyn std::error::Error + 'static), now: Instant) {
+    /// Has the end of a guest handled again soon, because a command is changing the guest.
+    fn try_later(
+        &mut self,
+        one: EndedDomain,
+        attempts: Option<Attempts>,
+        error: &(dyn std::error::Error + 'static),
+        now: Instant,
+    ) {
         tracing::info!("{}; chaosd tries again", chain(error));
-        self.locked = Some(now + RETRY);
+        let mut attempts = attempts.unwrap_or_default();
+        attempts.wait_until(now + RETRY);
+        self.postponed.insert(one.handle.0, (one, attempts));
     }
 
     /// Has the end of a guest handled again as a pending restart is tried again.
@@ -318,15 +293,14 @@ impl Supervisor {
         self.postponed.insert(one.handle.0, (one, attempts));
     }
 
-    /// Does what the guest's config says about its end. `is_counted` says whether an earlier attempt
-    /// has counted the restart. Returns the removal to order, if the guest is large.
+    /// Does what the guest's config says about its end. Returns the removal to order, if the guest is
+    /// large.
     fn handle_end(
         &mut self,
         host: &Host,
         guest: &EndedGuest,
         successors: &mut impl Successors,
         now: Instant,
-        is_counted: bool,
     ) -> Result<Option<Removal>, RestartError> {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
@@ -336,13 +310,8 @@ impl Supervisor {
             host.records.drop_restart(name)?;
         }
         let mut action = action_for(record, guest.state());
-        if action == Action::RenameRestart {
-            // Before the restart is counted: a command that changes the record delays it only.
-            drop(host.records.try_lock(record.domid)?);
-        }
         if matches!(action, Action::Restart | Action::RenameRestart)
-            && !is_counted
-            && !self.restarts.allow(name, now)
+            && !self.restarts.allow(name, record.handle, now)
         {
             let seconds = WINDOW.as_secs();
             tracing::error!(
@@ -378,13 +347,14 @@ impl Supervisor {
                     }
                     return Ok(Some(self.removal(guest, Some(name.to_owned()))));
                 }
-                guests::remove_ended(host, guest).inspect_err(|_| pending::cancel(host, name))?;
+                guests::remove_ended(host, guest)
+                    .inspect_err(|_| pending::cancel(&host.records, name))?;
                 self.restart(host, record, successors, format!("{name} {how} and"));
             }
             Action::RenameRestart => {
                 pending::write(host, record, successors)?;
                 let kept = guests::rename_ended(host, guest)
-                    .inspect_err(|_| pending::cancel(host, name))?;
+                    .inspect_err(|_| pending::cancel(&host.records, name))?;
                 self.keep(guest);
                 self.remove_old_copies(host, name, record.owner);
                 let what = format!("{name} {how}, is kept as {kept}, and");
@@ -398,44 +368,20 @@ impl Supervisor {
     /// the owner could neither remove it nor create another one.
     fn give_up(&mut self, host: &Host, guest: &EndedGuest, error: &RestartError) {
         let name = guest.record.name();
-        if matches!(error, RestartError::NoFiles { .. })
-            && let Ok(_) = guests::remove_ended(host, guest)
-        {
-            return tracing::error!("{name} is destroyed: {}", chain(error));
+        let is_destroyed = matches!(error, RestartError::NoFiles { .. })
+            && guests::remove_ended(host, guest).is_ok();
+        if !is_destroyed {
+            self.keep(guest);
         }
-        tracing::error!("{name} is kept as it is: {}", chain(error));
-        self.keep(guest);
+        if self.lines.allows(guest.record.owner) {
+            let what = if is_destroyed { "destroyed" } else { "kept as it is" };
+            tracing::error!("{name} is {what}: {}", chain(error));
+        }
     }
 
     /// Notes that a guest that has ended needs nothing more.
     fn keep(&mut self, guest: &EndedGuest) {
         self.kept.insert(guest.handle().0, guest.state());
-    }
-
-    /// Returns the removal of a guest, after which the restart that is pending under a name is due.
-    fn removal(&mut self, guest: &EndedGuest, successor: Option<String>) -> Removal {
-        // Until it is removed, scans find it.
-        self.keep(guest);
-        Removal { domid: guest.record.domid, handle: guest.handle(), successor }
-    }
-
-    /// Removes all but the newest of the owner's guests that were renamed so that a successor could have
-    /// this name: each keeps its memory.
-    fn remove_old_copies(&mut self, host: &Host, name: &str, owner: u32) {
-        match guests::old_copies(host, name, owner, MAX_COPIES) {
-            Ok(copies) => {
-                for EndedDomain { domid, handle, .. } in copies {
-                    tracing::info!(
-                        "domain {domid}, which was {name}, is being destroyed: {MAX_COPIES} newer \
-                         ones are kept"
-                    );
-                    self.order_removal(host, Removal { domid, handle, successor: None });
-                }
-            }
-            Err(error) => {
-                tracing::error!("cannot look for older guests that were {name}: {}", chain(&error))
-            }
-        }
     }
 
     /// Tries a restart that is pending.
@@ -454,7 +400,7 @@ impl Supervisor {
             Ok(Pending::NameTaken) => {
                 self.pending.remove(name);
                 self.waiting.remove(name);
-                pending::cancel(host, name);
+                pending::cancel(&host.records, name);
                 tracing::info!("{name} is not restarted: another guest has its name");
             }
             Err(error) => self.failed(name, &error, now),
@@ -475,6 +421,11 @@ impl Supervisor {
             Ok(domid) => domid,
             Err(RestartError::Reading) => {
                 self.pending.entry(name.to_owned()).or_default();
+                self.waiting.insert(name.to_owned(), what);
+                return;
+            }
+            Err(RestartError::Resting { until }) => {
+                self.pending.entry(name.to_owned()).or_default().wait_until(until);
                 self.waiting.insert(name.to_owned(), what);
                 return;
             }
@@ -503,11 +454,6 @@ impl Supervisor {
     }
 }
 
-/// Returns whether Xen takes long to destroy the guest.
-fn is_large(record: &Record) -> bool {
-    record.config.memory >= LARGE
-}
-
 /// Returns what the config says to do with a guest that has ended in this state.
 fn action_for(record: &Record, state: GuestState) -> Action {
     match state {
@@ -518,113 +464,4 @@ fn action_for(record: &Record, state: GuestState) -> Action {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::io;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use chaos::records::RecordError;
-    use mio::{Events, Poll, Token, Waker};
-    use xen::units::{DomId, DomainHandle};
-
-    use super::*;
-
-    fn supervisor() -> Supervisor {
-        let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
-        let removals = Removals::start_with(waker, || |_: &Removal| true).unwrap();
-        Supervisor::new(removals, LineLimit::default())
-    }
-
-    #[test]
-    fn a_restart_whose_failure_ends_a_domain_is_retried_ever_less_often() {
-        let (mut supervisor, start) = (supervisor(), Instant::now());
-        let error = RestartError::OtherName { found: "b".to_owned() };
-        supervisor.pending.insert("web".to_owned(), Attempts::default());
-        let mut attempts = Vec::new();
-        for ms in (0..600_000).step_by(10) {
-            let now = start + Duration::from_millis(ms);
-            if ms == 0 {
-                supervisor.bring_forward(now);
-            }
-            supervisor.take_due(now);
-            if let Some(name) = supervisor.due.pop_front() {
-                attempts.push(ms);
-                supervisor.failed(&name, &error, now);
-                // The domain that the attempt had prepared is destroyed.
-                supervisor.bring_forward(now);
-            }
-            assert!(supervisor.due.is_empty());
-        }
-        assert_eq!(attempts[0], 0, "the first attempt is made at once");
-        let pauses: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(pauses.iter().all(|pause| *pause >= 1000), "{pauses:?}");
-        assert!(attempts.len() <= 30, "{attempts:?}");
-    }
-
-    #[test]
-    fn the_end_of_a_guest_is_handled_again_when_its_restart_could_not_be_written() {
-        let (mut supervisor, start) = (supervisor(), Instant::now());
-        let handle = DomainHandle([1; 16]);
-        let one = EndedDomain { domid: DomId(3), handle, state: GuestState::Crashed };
-        let source = io::Error::from(io::ErrorKind::StorageFull);
-        let full = RecordError::File { doing: "write", path: "/run/chaos".into(), source };
-        let error = RestartError::from(full);
-        assert!(error.is_of_records());
-        supervisor.postpone(one, None, "web", &error, start);
-        assert!(supervisor.kept.is_empty() && !supervisor.has_turns());
-        assert_eq!(supervisor.next_timer(start), Some(start + RETRY));
-        supervisor.take_due(start + RETRY);
-        supervisor.take_due(start + RETRY);
-        assert_eq!(supervisor.ended, [one]);
-        supervisor.ended.clear();
-        let attempts = supervisor.postponed.remove(&handle.0).map(|(_, attempts)| attempts);
-        supervisor.postpone(one, attempts, "web", &error, start + RETRY);
-        assert_eq!(supervisor.next_timer(start), Some(start + 3 * RETRY), "the delay doubles");
-    }
-
-    #[test]
-    fn a_restart_without_retries_left_is_tried_when_a_domain_ends() {
-        let (mut supervisor, start) = (supervisor(), Instant::now());
-        let error = RestartError::OtherName { found: "b".to_owned() };
-        for _ in 0..=MAX_RETRIES {
-            supervisor.failed("web", &error, start);
-        }
-        assert_eq!(supervisor.next_timer(start), None);
-        let later = start + Duration::from_secs(100);
-        supervisor.bring_forward(later);
-        supervisor.take_due(later);
-        assert_eq!(supervisor.due, ["web"]);
-        // What ends while it is due or has just failed is not forgotten.
-        supervisor.due.clear();
-        supervisor.failed("web", &error, later);
-        supervisor.bring_forward(later + Duration::from_millis(1));
-        assert_eq!(supervisor.next_timer(later), Some(later + Duration::from_secs(32)));
-    }
-
-    #[test]
-    fn a_restart_is_pending_when_the_large_guest_is_removed() {
-        let mut poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(1)).unwrap());
-        let removals =
-            Removals::start_with(waker, || |removal: &Removal| removal.domid.0 == 3).unwrap();
-        let mut supervisor = Supervisor::new(removals, LineLimit::default());
-        // The thread cannot remove the second one.
-        for (domid, successor) in [(3, None), (4, Some("web".to_owned()))] {
-            let handle = DomainHandle([1; 16]);
-            let removal = Removal { domid: DomId(domid), handle, successor };
-            assert!(supervisor.removals.order(removal).is_none());
-        }
-        let mut events = Events::with_capacity(1);
-        let removed = RefCell::new(Vec::new());
-        while !supervisor.has_turns() {
-            poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
-            assert!(!events.is_empty(), "the thread has stopped");
-            supervisor.collect(|removal| removed.borrow_mut().push(removal.domid));
-        }
-        assert_eq!(removed.into_inner(), [DomId(4)]);
-        assert_eq!(supervisor.due, ["web"]);
-        assert!(supervisor.pending.contains_key("web"), "a scan does not forget it");
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! successor runs.
 
 use chaos::guests::{self, Condition, Host, LifecycleError};
-use chaos::records::Record;
+use chaos::records::{Record, Records};
 use daemon::chain::chain;
 
 use super::Successors;
@@ -48,8 +48,8 @@ pub(super) fn write(
 }
 
 /// Deletes the pending restart of guest `name`; logs an error if that fails.
-pub(super) fn cancel(host: &Host, name: &str) {
-    if let Err(error) = host.records.drop_restart(name) {
+pub(super) fn cancel(records: &Records, name: &str) {
+    if let Err(error) = records.drop_restart(name) {
         tracing::error!("{}", chain(&error));
     }
 }

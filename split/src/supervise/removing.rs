@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Removals that the removal thread carries out: of large guests, and of those that `rename-restart`
+//! has kept.
+
+use std::time::Instant;
+
+use chaos::guests::{self, EndedDomain, EndedGuest, Host, LifecycleError};
+use chaos::records::{Record, Records};
+use daemon::chain::chain;
+
+use super::{MAX_COPIES, Supervisor, pending};
+use crate::removal::{self, Done, LARGE, Removal};
+
+impl Supervisor {
+    /// Makes the restarts due whose guests the removal thread has removed, and removes guests that
+    /// the thread cannot remove.
+    pub fn collect(&mut self, host: &Host) {
+        self.collect_with(&host.records, |removal| removal::remove(host, removal));
+    }
+
+    /// As [`collect`](Self::collect); `remove` removes a guest.
+    pub(super) fn collect_with(
+        &mut self,
+        records: &Records,
+        remove: impl Fn(&Removal) -> Result<(), LifecycleError>,
+    ) {
+        let done: Vec<_> = self.removals.done().collect();
+        for Done { removal, result } in done {
+            let result = result.unwrap_or_else(|| remove(&removal));
+            self.removed(records, removal, result, Instant::now());
+        }
+    }
+
+    /// Has the removal thread remove a guest, or removes it here if the thread is gone.
+    pub(super) fn order_removal(&mut self, host: &Host, removal: Removal) {
+        if let Some(removal) = self.removals.order(removal) {
+            let result = removal::remove(host, &removal);
+            self.removed(&host.records, removal, result, Instant::now());
+        }
+    }
+
+    /// Makes the restart due for which a guest was removed. If it could not be removed, has its end
+    /// handled again, or keeps it.
+    pub(super) fn removed(
+        &mut self,
+        records: &Records,
+        removal: Removal,
+        result: Result<(), LifecycleError>,
+        now: Instant,
+    ) {
+        let Removal { ended, owner, successor } = removal;
+        let (domid, is_logged) = (ended.domid, self.lines.allows(owner));
+        match result {
+            Ok(()) => {
+                if is_logged {
+                    tracing::info!("domain {domid} is destroyed");
+                }
+                if let Some(name) = successor {
+                    // A scan makes all pending restarts due, and no others.
+                    self.pending.entry(name.clone()).or_default();
+                    self.due.push_back(name);
+                }
+            }
+            Err(error) => {
+                if let Some(name) = &successor {
+                    // The next attempt to handle the end writes it again.
+                    pending::cancel(records, name);
+                    self.pending.remove(name);
+                    self.waiting.remove(name);
+                }
+                if error.is_locked() {
+                    self.kept.remove(&ended.handle.0);
+                    self.try_later(ended, None, &error, now);
+                } else if is_logged {
+                    tracing::error!("domain {domid} is kept as it is: {}", chain(&error));
+                }
+            }
+        }
+    }
+
+    /// Returns the removal of a guest, after which the restart that is pending under a name is due.
+    pub(super) fn removal(&mut self, guest: &EndedGuest, successor: Option<String>) -> Removal {
+        // Until it is removed, scans find it.
+        self.keep(guest);
+        let record = &guest.record;
+        let ended =
+            EndedDomain { domid: record.domid, handle: guest.handle(), state: guest.state() };
+        Removal { ended, owner: record.owner, successor }
+    }
+
+    /// Removes all but the newest of the owner's guests that were renamed so that a successor could have
+    /// this name: each keeps its memory.
+    pub(super) fn remove_old_copies(&mut self, host: &Host, name: &str, owner: u32) {
+        match guests::old_copies(host, name, owner, MAX_COPIES) {
+            Ok(copies) => {
+                for ended in copies {
+                    if self.lines.allows(owner) {
+                        tracing::info!(
+                            "domain {}, which was {name}, is being destroyed: {MAX_COPIES} newer \
+                             ones are kept",
+                            ended.domid
+                        );
+                    }
+                    self.order_removal(host, Removal { ended, owner, successor: None });
+                }
+            }
+            Err(error) => {
+                tracing::error!("cannot look for older guests that were {name}: {}", chain(&error))
+            }
+        }
+    }
+}
+
+/// Returns whether Xen takes long to destroy the guest.
+pub(super) fn is_large(record: &Record) -> bool {
+    record.config.memory >= LARGE
+}
