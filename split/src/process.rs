@@ -74,7 +74,10 @@ pub fn run(
     let signals = block_signals().map_err(|errno| Failure::Loop(errno.into()))?;
     let host = Host::open_caching()?;
     host.records.make_private().map_err(LifecycleError::from)?;
-    match guests::clear(&host)? {
+    let report = |domid, error: LifecycleError| {
+        tracing::error!("cannot deal with what is left of domain {domid}: {}", chain(&error));
+    };
+    match guests::clear(&host, report)? {
         Cleared { incomplete: 0, leftovers: 0 } => {}
         Cleared { incomplete, leftovers } => tracing::info!(
             "removed {incomplete} incomplete domains, and {leftovers} folders and names of domains that \

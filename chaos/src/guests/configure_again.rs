@@ -7,8 +7,9 @@
 
 use std::os::fd::BorrowedFd;
 
-use noxs_control::Refusal;
+use noxs_control::{Attach, Refusal};
 
+use super::destroy::if_possible;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::vif_plan;
@@ -16,7 +17,7 @@ use crate::backends::disks::OpenDisks;
 use crate::backends::noxsd::configure_restarted;
 use crate::clients::noxsd::{BackendError, Configure, Link};
 use crate::hypervisor::Hypervisor;
-use crate::records::Record;
+use crate::records::{Record, RecordError};
 
 /// Sends `noxsd` the identities of vifs and the images of disks that are missing in a guest's device
 /// file, and adds them to the file. Does nothing for a guest whose file is complete, or that has
@@ -24,20 +25,18 @@ use crate::records::Record;
 /// had failed when its process was killed.
 ///
 /// # Errors
-/// The file cannot be read or written, or a disk cannot be opened any more.
+/// The file cannot be read or written, a disk cannot be opened any more, or a command does not finish
+/// to change the guest's devices within 10 s.
 pub(super) fn configure_again<H: Hypervisor>(
     host: &Host<H>,
     record: &Record,
 ) -> Result<bool, LifecycleError> {
-    let Some(mut attach) = host.records.devices(record.domid)? else { return Ok(true) };
-    let is_complete = attach.vifs.iter().all(|vif| vif.identity.is_some())
-        && attach.vbds.iter().all(|vbd| vbd.image.is_some());
-    if is_complete
-        || attach.vifs.len() != record.config.vifs.len()
-        || attach.vbds.len() != record.config.disks.len()
-    {
+    if incomplete_devices(host, record)?.is_none() {
         return Ok(true);
     }
+    // A command may add devices, or remove the guest.
+    let _lock = if_possible(host.records.lock_devices(record.domid))?;
+    let Some(mut attach) = incomplete_devices(host, record)? else { return Ok(true) };
     let mut vifs = Vec::with_capacity(attach.vifs.len());
     for (vif, config) in attach.vifs.iter_mut().zip(&record.config.vifs) {
         // The record has the MAC address, also if the user's config left it open.
@@ -60,6 +59,21 @@ pub(super) fn configure_again<H: Hypervisor>(
     host.records.replace_devices(&attach)?;
     let sent = configure_restarted(&host.noxsd, &disks, guest);
     Ok(!matches!(sent, Err(BackendError::Refused(Refusal::AddressInUse(_)))))
+}
+
+/// Returns what a guest's device file has, if that is incomplete and can be completed from the record.
+fn incomplete_devices<H: Hypervisor>(
+    host: &Host<H>,
+    record: &Record,
+) -> Result<Option<Attach>, RecordError> {
+    let attach = host.records.devices(record.domid)?;
+    Ok(attach.filter(|attach| {
+        let is_complete = attach.vifs.iter().all(|vif| vif.identity.is_some())
+            && attach.vbds.iter().all(|vbd| vbd.image.is_some());
+        !is_complete
+            && attach.vifs.len() == record.config.vifs.len()
+            && attach.vbds.len() == record.config.disks.len()
+    }))
 }
 
 fn send(noxsd: &Link, disks: &OpenDisks, guest: Configure<'_>) -> Result<(), BackendError> {

@@ -15,9 +15,10 @@ use super::configure_again::configure_again;
 use super::destroy::remove;
 use super::error::LifecycleError;
 use super::host::Host;
-use super::resolve::examine_known;
+use super::resolve::{Guest, examine_known};
 use crate::handle::Creator;
 use crate::hypervisor::Hypervisor;
+use crate::records::RecordError;
 
 /// What [`clear`] has removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,9 +32,15 @@ pub struct Cleared {
 /// Removes what killed processes have left: incomplete domains, and folders and names of domains
 /// that are gone. Guests are not touched.
 ///
+/// Calls `report` for each domain that cannot be dealt with, and goes on with the others: one guest
+/// does not keep a daemon from starting. What is left is removed by the next call.
+///
 /// # Errors
-/// Xen refuses, or a file cannot be removed. What is left is removed by the next call.
-pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
+/// Xen does not list the domains, or the folders and names cannot be listed.
+pub fn clear<H: Hypervisor>(
+    host: &Host<H>,
+    mut report: impl FnMut(DomId, LifecycleError),
+) -> Result<Cleared, LifecycleError> {
     let mut cleared = Cleared::default();
     // List names and folders before domains, so that a create in progress is not mistaken for a
     // leftover: a domain exists before its name and its folder do.
@@ -42,37 +49,69 @@ pub fn clear<H: Hypervisor>(host: &Host<H>) -> Result<Cleared, LifecycleError> {
     let mut existing = HashSet::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
         let domid = info.domid;
-        let guest = examine_known(host, domid, Some(info))?;
-        // A folder of another toolstack's domain belongs to a guest that had the number before. A
-        // restarted noxsd would map pages of the new domain by it.
-        if !matches!(guest.condition, Condition::Foreign) {
-            existing.insert(domid);
-        }
-        match &guest.condition {
-            Condition::Incomplete => {
-                remove(host, &guest)?;
-                cleared.incomplete += 1;
+        let guest = match examine_known(host, domid, Some(info)) {
+            // A folder of another toolstack's domain belongs to a guest that had the number before. A
+            // restarted noxsd would map pages of the new domain by it.
+            Ok(guest) if matches!(guest.condition, Condition::Foreign) => continue,
+            examined => {
+                existing.insert(domid);
+                examined
             }
-            Condition::Guest(record) if !configure_again(host, record)? => {
-                remove(host, &guest)?;
-                cleared.incomplete += 1;
-            }
-            _ => {}
+        };
+        match guest.and_then(|guest| complete_or_remove(host, &guest)) {
+            Ok(is_removed) => cleared.incomplete += usize::from(is_removed),
+            Err(error) => report(domid, error),
         }
     }
     for (name, domid) in names {
-        if !existing.contains(&domid) && host.records.holder(&name)? == Some(domid) {
-            host.records.remove_name(&name)?;
-            cleared.leftovers += 1;
+        if existing.contains(&domid) {
+            continue;
+        }
+        match remove_name(host, &name, domid) {
+            Ok(is_removed) => cleared.leftovers += usize::from(is_removed),
+            Err(error) => report(domid, error.into()),
         }
     }
     for domid in folders {
-        if !existing.contains(&domid) {
-            host.records.remove(domid, None)?;
-            cleared.leftovers += 1;
+        if existing.contains(&domid) {
+            continue;
+        }
+        match host.records.remove(domid, None) {
+            Ok(()) => cleared.leftovers += 1,
+            Err(error) => report(domid, error.into()),
         }
     }
     Ok(cleared)
+}
+
+/// Completes the device file of a guest, or removes a domain that never became one. Returns whether it
+/// was removed.
+fn complete_or_remove<H: Hypervisor>(
+    host: &Host<H>,
+    guest: &Guest,
+) -> Result<bool, LifecycleError> {
+    let is_incomplete = match &guest.condition {
+        Condition::Incomplete => true,
+        Condition::Guest(record) => !configure_again(host, record)?,
+        _ => false,
+    };
+    if is_incomplete {
+        remove(host, guest)?;
+    }
+    Ok(is_incomplete)
+}
+
+/// Removes the name of a domain that is gone. Returns whether it was still the domain's.
+fn remove_name<H: Hypervisor>(
+    host: &Host<H>,
+    name: &str,
+    domid: DomId,
+) -> Result<bool, RecordError> {
+    let is_left = host.records.holder(name)? == Some(domid);
+    if is_left {
+        host.records.remove_name(name)?;
+    }
+    Ok(is_left)
 }
 
 /// Removes incomplete domains. Costs one hypercall if there are none.

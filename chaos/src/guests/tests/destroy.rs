@@ -5,7 +5,7 @@ use xen::domain::ShutdownReason;
 use xen::units::{DomId, DomainHandle};
 
 use super::noxsd::Behaviour;
-use super::{Bed, config, config_without_devices};
+use super::{Bed, config, config_without_devices, parse};
 use crate::guests::{Cleared, LifecycleError, clear, destroy, ended_guest, rename_ended};
 use crate::handle;
 use crate::hypervisor::fake::abandoned_handle;
@@ -133,6 +133,11 @@ fn destroy_drops_a_pending_restart_with_and_without_its_guest() {
     bed.assert_empty("after destroy");
 }
 
+/// Clears what is left, of which nothing may fail.
+fn cleared_all(bed: &Bed) -> Cleared {
+    clear(&bed.host, |domid, error| panic!("{domid}: {error}")).unwrap()
+}
+
 #[test]
 fn clear_removes_what_is_incomplete_or_gone_and_nothing_else() {
     let (bed, _noxsd) = Bed::with_noxsd();
@@ -143,7 +148,7 @@ fn clear_removes_what_is_incomplete_or_gone_and_nothing_else() {
     bed.leave_incomplete(DomId(8), handle::new_handle().unwrap(), "creating");
     bed.xen().add(DomId(9), DomainHandle([7; 16]));
     bed.host.records.reserve_name("stale", DomId(30), None).unwrap();
-    let cleared = clear(&bed.host).unwrap();
+    let cleared = cleared_all(&bed);
     // Three leftovers: the name and the folder of the guest that is gone, and the stale name.
     assert_eq!(cleared, Cleared { incomplete: 1, leftovers: 3 });
     assert_eq!(bed.xen().domids(), [guest.0, 8, 9]);
@@ -151,20 +156,48 @@ fn clear_removes_what_is_incomplete_or_gone_and_nothing_else() {
         bed.host.records.names().unwrap().into_iter().map(|(name, _)| name).collect();
     names.sort();
     assert_eq!(names, ["creating", "guest"]);
-    assert_eq!(clear(&bed.host).unwrap(), Cleared::default());
+    assert_eq!(cleared_all(&bed), Cleared::default());
 }
 
 #[test]
-fn clear_stops_where_xen_refuses_and_goes_on_the_next_time() {
+fn clear_goes_on_with_other_domains_where_xen_refuses_one() {
     let bed = Bed::new();
     bed.leave_incomplete(DomId(1), abandoned_handle(), "a");
-    for call in ["domain_list", "destroy"] {
-        bed.xen().fail(call, Errno::EPERM);
-        clear(&bed.host).unwrap_err();
-    }
+    bed.host.records.reserve_name("stale", DomId(30), None).unwrap();
+    bed.xen().fail("domain_list", Errno::EPERM);
+    clear(&bed.host, |_, error| panic!("{error}")).unwrap_err();
+    bed.xen().fail("destroy", Errno::EPERM);
+    let mut reported = Vec::new();
+    let cleared = clear(&bed.host, |domid, _| reported.push(domid)).unwrap();
+    assert_eq!(cleared, Cleared { incomplete: 0, leftovers: 1 });
+    assert_eq!(reported, [DomId(1)]);
     bed.xen().heal();
-    assert_eq!(clear(&bed.host).unwrap().incomplete, 1);
+    assert_eq!(cleared_all(&bed).incomplete, 1);
     bed.assert_empty("after clear");
+}
+
+#[test]
+fn a_guest_whose_disk_is_gone_does_not_keep_others_from_being_cleared() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let disk = bed.folder.path().join("disk");
+    std::fs::write(&disk, [0; 4096]).unwrap();
+    let mut with_disk = config("a");
+    with_disk.disks = parse(&format!(
+        "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4\ndisk=['{},raw,xvda,w']",
+        disk.display()
+    ))
+    .disks;
+    let created = bed.create(&with_disk).unwrap();
+    let mut incomplete = bed.host.records.devices(created.domid).unwrap().unwrap();
+    incomplete.vbds[0].image = None;
+    bed.host.records.replace_devices(&incomplete).unwrap();
+    std::fs::remove_file(&disk).unwrap();
+    bed.leave_incomplete(DomId(7), abandoned_handle(), "killed");
+    let mut reported = Vec::new();
+    let cleared = clear(&bed.host, |domid, error| reported.push((domid, error.to_string())));
+    assert_eq!(cleared.unwrap().incomplete, 1);
+    assert_eq!(reported.len(), 1, "{reported:?}");
+    assert_eq!(reported[0].0, created.domid);
 }
 
 #[test]
@@ -189,7 +222,7 @@ fn what_is_left_of_a_guest_whose_number_another_toolstack_uses_is_cleared() {
     let domid = bed.create(&config("a")).unwrap().domid;
     bed.xen().remove(domid);
     bed.xen().add(domid, DomainHandle([9; 16]));
-    assert_eq!(clear(&bed.host).unwrap(), Cleared { incomplete: 0, leftovers: 2 });
+    assert_eq!(cleared_all(&bed), Cleared { incomplete: 0, leftovers: 2 });
     assert_eq!(bed.host.records.domids().unwrap(), []);
     assert_eq!(bed.host.records.names().unwrap(), []);
     assert_eq!(bed.xen().domids(), [domid.0], "the domain itself is not touched");
@@ -206,10 +239,10 @@ fn clearing_completes_the_device_file_of_a_guest_whose_creator_was_killed() {
     bed.host.records.replace_devices(&incomplete).unwrap();
     bed.done();
 
-    clear(&bed.host).unwrap();
+    cleared_all(&bed);
     assert_eq!(bed.host.records.devices(created.domid).unwrap(), Some(complete));
     assert!(bed.done().iter().any(|done| done.contains("configure")), "noxsd gets them, too");
-    clear(&bed.host).unwrap();
+    cleared_all(&bed);
     assert!(!bed.done().iter().any(|done| done.contains("configure")), "once");
 }
 
@@ -223,6 +256,6 @@ fn clearing_removes_a_guest_whose_create_was_killed_after_its_address_was_refuse
     let (address, owner) = (VifAddress::Mac(mac), AddressOwner::Domain(77));
     noxsd.behave(Behaviour::InUse(vec![AddressInUse { address, owner }]));
 
-    assert_eq!(clear(&bed.host).unwrap(), Cleared { incomplete: 1, leftovers: 0 });
+    assert_eq!(cleared_all(&bed), Cleared { incomplete: 1, leftovers: 0 });
     bed.assert_empty("after the refusal");
 }
