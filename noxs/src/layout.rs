@@ -167,6 +167,14 @@ pub mod vif_ring {
     pub const ACCEPTED: usize = 20;
 }
 
+/// Offsets in the page of a vbd's ring, in bytes that Xen's ring leaves unused.
+pub mod vbd_ring {
+    /// u32: 1 if the guest's data, and its lists of segments, always lie in the same pages, which stay
+    /// granted by the same references for as long as the ring is used. So the backend may keep them
+    /// mapped. The guest writes it before it publishes its first request.
+    pub const PERSISTENT_GRANTS: usize = 60;
+}
+
 /// Offsets inside the answer page, which the guest writes.
 pub mod answer {
     /// u32: number of the answered request. Written last.

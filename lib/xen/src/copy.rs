@@ -42,19 +42,19 @@ pub(crate) unsafe fn write(to: *mut u8, bytes: &[u8]) {
 /// `bytes.len()` bytes at `from` are mapped, and no Rust reference to them exists.
 #[inline]
 pub(crate) unsafe fn read(from: *mut u8, bytes: &mut [u8]) {
-    let (head, aligned) = bytes.split_at_mut(from.align_offset(WORD).min(bytes.len()));
-    let (words, rest) = aligned.as_chunks_mut::<WORD>();
+    let (head, aligned) = bytes.split_at_mut(from.align_offset(ALIGNMENT).min(bytes.len()));
+    let (blocks, rest) = aligned.as_chunks_mut::<BLOCK>();
     let body = from.wrapping_add(head.len());
-    let tail = body.wrapping_add(words.len() * WORD);
-    // SAFETY: head, words and rest together are `bytes`, so all sources are mapped by this
-    // function's contract. Unless nothing follows it, the head ends at a multiple of a word, so the
-    // words are aligned. Every bit pattern is a valid byte.
+    let tail = body.wrapping_add(blocks.len() * BLOCK);
+    // SAFETY: head, blocks and rest together are `bytes`, so all sources are mapped by this
+    // function's contract. Unless nothing follows it, the head ends at a multiple of `ALIGNMENT`; a
+    // block is a multiple of it, too, so all blocks and the rest are aligned.
     unsafe {
         read_bytes(from, head);
-        for (index, word) in words.iter_mut().enumerate() {
-            *word = body.cast::<u64>().wrapping_add(index).read_volatile().to_ne_bytes();
+        for (index, block) in blocks.iter_mut().enumerate() {
+            read_block(body.wrapping_add(index * BLOCK), block);
         }
-        read_bytes(tail, rest);
+        read_rest(tail, rest);
     }
 }
 
@@ -116,6 +116,35 @@ unsafe fn write_block(to: *mut u8, bytes: &[u8; BLOCK]) {
     }
 }
 
+/// Reads a block, as [`write_block`] writes one.
+///
+/// # Safety
+/// The block at `from` is mapped, and `from` is a multiple of [`ALIGNMENT`].
+unsafe fn read_block(from: *mut u8, bytes: &mut [u8; BLOCK]) {
+    // SAFETY: the loads read the block at `from`, which is mapped, and aligned as `movaps` needs it, by
+    // this function's contract. The stores write the array and nothing else. Every bit pattern is a
+    // valid byte. The four registers that change are declared; the flags, and the stack, do not change.
+    unsafe {
+        asm!(
+            "movaps {a}, [{from}]",
+            "movaps {b}, [{from} + 16]",
+            "movaps {c}, [{from} + 32]",
+            "movaps {d}, [{from} + 48]",
+            "movups [{to}], {a}",
+            "movups [{to} + 16], {b}",
+            "movups [{to} + 32], {c}",
+            "movups [{to} + 48], {d}",
+            from = in(reg) from,
+            to = in(reg) bytes.as_mut_ptr(),
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// Clears `count` blocks.
 ///
 /// # Safety
@@ -167,6 +196,25 @@ unsafe fn write_bytes(to: *mut u8, bytes: &[u8]) {
         // SAFETY: `index` is below `bytes.len()`, so the byte is writable by this function's
         // contract; a byte is always aligned.
         unsafe { to.wrapping_add(index).write_volatile(*byte) };
+    }
+}
+
+/// Reads fewer bytes than a block: first words, then single bytes.
+///
+/// # Safety
+/// `bytes.len()` bytes at `from` are mapped, and `from` is a multiple of [`WORD`] if they are at least a
+/// word.
+unsafe fn read_rest(from: *const u8, bytes: &mut [u8]) {
+    let (words, rest) = bytes.as_chunks_mut::<WORD>();
+    let tail = from.wrapping_add(words.len() * WORD);
+    // SAFETY: words and rest together are `bytes`, so all sources are mapped by this function's
+    // contract; if there are words, `from` is a multiple of their size, so each is aligned. Every bit
+    // pattern is a valid byte.
+    unsafe {
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = from.cast::<u64>().wrapping_add(index).read_volatile().to_ne_bytes();
+        }
+        read_bytes(tail, rest);
     }
 }
 

@@ -27,7 +27,8 @@ mod tests;
 use alloc::vec::Vec;
 
 pub use noxs::Vbd;
-use xen_ring::{FrontRing, RawPage};
+use noxs::layout::vbd_ring;
+use xen_ring::{FrontRing, RawPage, SharedPage};
 
 pub use self::buffer::Buffer;
 use self::queue::Queue;
@@ -118,6 +119,8 @@ impl Disk {
         if queue::was_used(&page) {
             return Err(DiskError::InUse);
         }
+        // Buffers are granted once, for good.
+        page.store(vbd_ring::PERSISTENT_GRANTS, 1);
         Ok(Self { queue: Queue::new(vbd, FrontRing::new(page)), port: Port(vbd.backend.port) })
     }
 

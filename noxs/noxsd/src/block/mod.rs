@@ -2,7 +2,7 @@
 //! Disks: rings of requests, and the files behind them.
 //!
 //! [`vbd`] takes requests out of a guest's ring and answers them, [`request`] checks each once,
-//! [`image`] is the file behind a disk. [`Disks`] is what the disks of all guests share: the
+//! [`image`] is the file behind a disk, `pages` copies from and to the guest. [`Disks`] is what the disks of all guests share: the
 //! requests whose files are being read or written, and the private pages that their data is in.
 //!
 //! # The order of answers
@@ -27,6 +27,7 @@
 pub(crate) mod frontend;
 mod health;
 pub mod image;
+mod pages;
 pub mod request;
 mod shares;
 pub mod vbd;
@@ -37,11 +38,14 @@ use std::time::{Duration, Instant};
 
 use noxs_control::DiskImage;
 use slab::Slab;
+use xen_ring::SharedPage;
 
 use self::image::Image;
+use self::pages::{ALL_PAGES, DiskPages};
 use self::request::Target;
 use self::shares::{Shares, Storage};
 use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart};
+use crate::host::mapped::Room;
 use crate::host::{Host, PAGE_SIZE};
 use crate::turns::TurnId;
 use crate::turns::log_limit::LogLimit;
@@ -64,7 +68,7 @@ pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the disks of all guests share.
 #[derive(Debug)]
-pub struct Disks {
+pub struct Disks<M> {
     /// Requests that were taken and not answered.
     requests: Slab<Pending>,
     /// Free pages. They hold data of any guest, so a page is delivered only after all of the data
@@ -81,6 +85,10 @@ pub struct Disks {
     /// Pages that were copied from and to guests since the beginning of a turn.
     work: usize,
     warnings: LogLimit,
+    /// The guests' pages of the disks that have had requests.
+    mapped: Slab<DiskPages<M>>,
+    /// How many more of them may be mapped.
+    room: Room,
 }
 
 /// A request that was taken.
@@ -99,7 +107,7 @@ struct Pending {
     parts: Vec<IoPart>,
 }
 
-impl Disks {
+impl<M: SharedPage> Disks<M> {
     /// Creates what disks share, before there is one.
     #[must_use]
     pub fn new(now: Instant) -> Self {
@@ -112,6 +120,8 @@ impl Disks {
             unsubmitted: false,
             work: 0,
             warnings: LogLimit::new(now),
+            mapped: Slab::new(),
+            room: Room::new(ALL_PAGES),
         }
     }
 
@@ -135,7 +145,7 @@ impl Disks {
 
     /// Starts what was begun, and notes what is finished. Returns the disks that have something to
     /// do now, perhaps some of them twice.
-    pub fn finish<H: Host>(&mut self, host: &mut H) -> std::vec::Drain<'_, TurnId> {
+    pub fn finish<H: Host<Memory = M>>(&mut self, host: &mut H) -> std::vec::Drain<'_, TurnId> {
         if !self.requests.is_empty() {
             host.submit_io();
             let mut finished = std::mem::take(&mut self.finished);
@@ -151,7 +161,7 @@ impl Disks {
     }
 
     /// Notes the result of an operation. Begins the sync after a barrier.
-    fn note<H: Host>(&mut self, done: FinishedIo, host: &mut H) {
+    fn note<H: Host<Memory = M>>(&mut self, done: FinishedIo, host: &mut H) {
         let FinishedIo { key, result, parts } = done;
         let Some(pending) = self.requests.get_mut(key) else { return };
         let Some(turn) = pending.turn else {

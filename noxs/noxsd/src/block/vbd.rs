@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use noxs::layout::vbd_ring;
 use noxs_control::{VbdDevice, VbdStatus};
 use xen_abi::io::blkif::{
     BLKIF_OP_DISCARD, BLKIF_OP_FLUSH_DISKCACHE, BLKIF_OP_READ, BLKIF_RSP_EOPNOTSUPP,
@@ -15,6 +16,7 @@ use zerocopy::IntoBytes;
 
 use super::health::Health;
 use super::image::Image;
+use super::pages::DiskPages;
 use super::request::{
     Checked, MAX_INDIRECT_SEGMENTS, Refused, Segments, Target, TransferKind, answered_operation,
     check, check_segments,
@@ -23,7 +25,7 @@ use super::shares::Storage;
 use super::{DOMAIN_PAGES, Disks, Pending};
 use crate::host::cx::Cx;
 use crate::host::file_io::{FileIo, IoKind, IoPart};
-use crate::host::{CopyOp, DomId, GrantRef, Host, PAGE_SIZE, RemotePort};
+use crate::host::{GrantRef, Host, PAGE_SIZE, RemotePort};
 use crate::turns::{After, Served, TurnId};
 
 /// Most requests that are taken in one turn: as many as a ring holds.
@@ -66,10 +68,14 @@ pub struct Vbd {
 #[derive(Debug)]
 struct Started {
     ring: BackRing<Block>,
+    /// Offset in the domain's memory of whether the guest always uses the same pages.
+    persistent: usize,
     image: Arc<Image>,
     turn: TurnId,
     /// The requests that were taken and not answered, in the order of the ring.
     queue: VecDeque<Taken>,
+    /// The number of its mapped pages among those of all disks, once it has any.
+    mapped: Option<usize>,
     /// Pages that its requests have, and may have while others have none.
     pages: usize,
     most_pages: usize,
@@ -155,9 +161,11 @@ impl Vbd {
         let waiting = ring.arm(memory);
         self.started = Some(Box::new(Started {
             ring,
+            persistent: self.base + vbd_ring::PERSISTENT_GRANTS,
             image: Arc::new(image),
             turn,
             queue: VecDeque::new(),
+            mapped: None,
             pages: 0,
             most_pages: most_pages(disks),
             waits: false,
@@ -184,7 +192,7 @@ impl Vbd {
     pub fn serve<H: Host>(
         &mut self,
         cx: &mut Cx<'_, H>,
-        disks: &mut Disks,
+        disks: &mut Disks<H::Memory>,
     ) -> Result<Served, VbdFault> {
         let Some(disk) = &mut self.started else {
             return Ok(Served { after: After::Event, progress: false });
@@ -213,7 +221,7 @@ impl Vbd {
     }
 
     /// Gives up what is not answered. Keeps the counters.
-    pub fn release(&mut self, disks: &mut Disks) {
+    pub fn release<M: SharedPage>(&mut self, disks: &mut Disks<M>) {
         let Some(disk) = self.started.take() else { return };
         self.status = disk.status;
         for taken in &disk.queue {
@@ -223,6 +231,9 @@ impl Vbd {
         }
         if disk.waits {
             disks.leave_queue(disk.turn);
+        }
+        if let Some(mapped) = disk.mapped {
+            disks.mapped.remove(mapped);
         }
     }
 
@@ -258,12 +269,76 @@ fn most_pages(disks: usize) -> usize {
 
 impl Started {
     /// Returns how many pages its requests may have now, at least enough for one.
-    fn most_pages(&self, disks: &Disks) -> usize {
+    fn most_pages<M>(&self, disks: &Disks<M>) -> usize {
         disks.shares.scaled(self.most_pages, self.pages).max(MAX_INDIRECT_SEGMENTS.into())
     }
 
+    /// Returns whether the guest always uses the same pages. It may change its mind at any time, which
+    /// harms only itself.
+    fn is_persistent<H: Host>(&self, cx: &Cx<'_, H>) -> bool {
+        cx.memory.load(self.persistent) == 1
+    }
+
+    /// Returns the guest's pages.
+    fn pages<'a, M: SharedPage>(&mut self, disks: &'a mut Disks<M>) -> &'a mut DiskPages<M> {
+        let Disks { mapped, room, .. } = disks;
+        let number = *self.mapped.get_or_insert_with(|| mapped.insert(DiskPages::new(room)));
+        &mut mapped[number]
+    }
+
+    /// Fills the list of a request's segments.
+    fn fetch_segments<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        disks: &mut Disks<H::Memory>,
+        request: &Request,
+        segments: Segments,
+        list: &mut [Segment],
+    ) -> Result<(), Refused> {
+        match segments {
+            Segments::Direct(count) => list.copy_from_slice(&request.seg[..count]),
+            Segments::Indirect(page, _) => {
+                let persistent = self.is_persistent(cx);
+                let copy = std::iter::once((page, 0, list.as_mut_bytes()));
+                if self.pages(disks).fetch(cx, persistent, copy) != [false] {
+                    return Err(Refused(BLKIF_RSP_ERROR));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies to the guest what was read, all at once. Returns for each request whether a copy has
+    /// failed.
+    fn deliver<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        disks: &mut Disks<H::Memory>,
+        pending: &[Option<Pending>],
+    ) -> Vec<bool> {
+        let read = |pending: &Pending| matches!(pending.result, Some(Ok(())));
+        let pages = pending.iter().enumerate().flat_map(|(number, pending)| {
+            let read = pending.iter().filter(|pending| read(pending));
+            read.flat_map(|pending| pending.targets.iter().zip(&pending.parts))
+                .map(move |page| (number, page))
+        });
+        let copies = pages.clone().map(|(_, (to, part))| (to.gref, to.offset, part.data()));
+        let persistent = self.is_persistent(cx);
+        let failed_pages = self.pages(disks).deliver(cx, persistent, copies);
+        disks.work += failed_pages.len();
+        let mut failed = vec![false; pending.len()];
+        for ((number, _), page) in pages.zip(failed_pages) {
+            failed[number] |= page;
+        }
+        failed
+    }
+
     /// Takes requests and begins their operations. Returns whether there was a valid one.
-    fn take<H: Host>(&mut self, cx: &mut Cx<'_, H>, disks: &mut Disks) -> Result<bool, VbdFault> {
+    fn take<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        disks: &mut Disks<H::Memory>,
+    ) -> Result<bool, VbdFault> {
         let waiting = self.ring.available(cx.memory)? as usize;
         let (most, most_pages) = match cx.shared {
             true => (SHARED_BATCH, SHARED_BATCH_PAGES),
@@ -336,9 +411,10 @@ impl Started {
                     let mut list = [Segment::default(); MAX_INDIRECT_SEGMENTS as usize];
                     let list = &mut list[..count];
                     let mut targets = Vec::with_capacity(count);
-                    let found = fetch_segments(cx, &request, segments, list).and_then(|()| {
-                        check_segments(sector, list, &self.image.geometry, &mut targets)
-                    });
+                    let found =
+                        self.fetch_segments(cx, disks, &request, segments, list).and_then(|()| {
+                            check_segments(sector, list, &self.image.geometry, &mut targets)
+                        });
                     let Ok(offset) = found else {
                         self.ring.consume();
                         self.refuse(taken, BLKIF_RSP_ERROR);
@@ -394,7 +470,7 @@ impl Started {
     fn begin<H: Host>(
         &mut self,
         host: &mut H,
-        disks: &mut Disks,
+        disks: &mut Disks<H::Memory>,
         taken: Taken,
         kind: IoKind,
         offset: u64,
@@ -416,21 +492,15 @@ impl Started {
     fn begin_transfers<H: Host>(
         &mut self,
         cx: &mut Cx<'_, H>,
-        disks: &mut Disks,
+        disks: &mut Disks<H::Memory>,
         mut transfers: Vec<Transfer>,
     ) {
         let writes = transfers.iter_mut().filter(|transfer| transfer.kind != TransferKind::Read);
         let pages = writes.flat_map(|transfer| transfer.targets.iter().zip(&mut transfer.parts));
-        let mut copies: Vec<CopyOp<'_>> = pages
-            .map(|(target, part)| {
-                CopyOp::from_grant(cx.domid, target.gref, target.offset, part.data_mut())
-            })
-            .collect();
-        if !copies.is_empty() {
-            cx.host.copy(&mut copies);
-        }
-        let mut failed =
-            copies.iter().map(|copy| copy.failed.is_some()).collect::<Vec<_>>().into_iter();
+        let copies = pages.map(|(target, part)| (target.gref, target.offset, part.data_mut()));
+        let persistent = self.is_persistent(cx);
+        let failed = self.pages(disks).fetch(cx, persistent, copies);
+        let mut failed = failed.into_iter();
         for Transfer { taken, kind, offset, targets, parts } in transfers {
             let State::Pending(key) = taken.state else { continue };
             let Some(pending) = disks.requests.get_mut(key) else { continue };
@@ -451,7 +521,7 @@ impl Started {
 
     /// Answers the requests at the head of the queue that are finished. Returns whether one of them
     /// has succeeded.
-    fn answer<H: Host>(&mut self, cx: &mut Cx<'_, H>, disks: &mut Disks) -> bool {
+    fn answer<H: Host>(&mut self, cx: &mut Cx<'_, H>, disks: &mut Disks<H::Memory>) -> bool {
         let is_finished = |taken: &&Taken| match taken.state {
             State::Refused(_) => true,
             State::Pending(key) => {
@@ -470,7 +540,7 @@ impl Started {
                 State::Pending(key) => disks.requests.try_remove(key),
             })
             .collect();
-        let failed = deliver(cx, disks, &pending);
+        let failed = self.deliver(cx, disks, &pending);
         let mut progress = false;
         for ((taken, pending), failed) in taken.iter().zip(&mut pending).zip(failed) {
             let status = match (taken.state, pending) {
@@ -502,7 +572,7 @@ impl Started {
     fn status_of<H: Host>(
         &mut self,
         cx: &Cx<'_, H>,
-        disks: &mut Disks,
+        disks: &mut Disks<H::Memory>,
         taken: &Taken,
         result: &io::Result<()>,
         copy_failed: bool,
@@ -544,53 +614,4 @@ impl Started {
         }
         BLKIF_RSP_OKAY
     }
-}
-
-/// Fills the list of a request's segments.
-fn fetch_segments<H: Host>(
-    cx: &mut Cx<'_, H>,
-    request: &Request,
-    segments: Segments,
-    list: &mut [Segment],
-) -> Result<(), Refused> {
-    match segments {
-        Segments::Direct(count) => list.copy_from_slice(&request.seg[..count]),
-        Segments::Indirect(page, _) => {
-            let mut copy = [CopyOp::from_grant(cx.domid, page, 0, list.as_mut_bytes())];
-            cx.host.copy(&mut copy);
-            if copy[0].failed.is_some() {
-                return Err(Refused(BLKIF_RSP_ERROR));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Copies to the guest what was read, all at once. Returns for each request whether a copy has
-/// failed.
-fn deliver<H: Host>(
-    cx: &mut Cx<'_, H>,
-    disks: &mut Disks,
-    pending: &[Option<Pending>],
-) -> Vec<bool> {
-    let domid: DomId = cx.domid;
-    let read = |pending: &Pending| matches!(pending.result, Some(Ok(())));
-    let mut copies: Vec<CopyOp<'_>> = Vec::new();
-    let mut failed = vec![false; pending.len()];
-    let mut owners = Vec::new();
-    for (number, pending) in pending.iter().enumerate() {
-        let Some(pending) = pending.as_ref().filter(|pending| read(pending)) else { continue };
-        for (target, part) in pending.targets.iter().zip(&pending.parts) {
-            copies.push(CopyOp::to_grant(domid, target.gref, target.offset, part.data()));
-            owners.push(number);
-        }
-    }
-    if !copies.is_empty() {
-        disks.work += copies.len();
-        cx.host.copy(&mut copies);
-    }
-    for (copy, owner) in copies.iter().zip(owners) {
-        failed[owner] |= copy.failed.is_some();
-    }
-    failed
 }

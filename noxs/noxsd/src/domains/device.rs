@@ -87,7 +87,7 @@ impl Kind {
         &mut self,
         cx: &mut Cx<'_, H>,
         net: &mut Net<H::Memory>,
-        disks: &mut Disks,
+        disks: &mut Disks<H::Memory>,
         allowance: &mut Allowance,
         clients: &mut impl Clients,
     ) -> Result<Served, Fault> {
@@ -100,10 +100,10 @@ impl Kind {
     }
 
     /// Removes the device from what it shares with others.
-    pub(super) fn release<M>(
+    pub(super) fn release<M: SharedPage>(
         &mut self,
         net: &mut Net<M>,
-        disks: &mut Disks,
+        disks: &mut Disks<M>,
         clients: &mut impl Clients,
     ) {
         match self {

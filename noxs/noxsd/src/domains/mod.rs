@@ -105,7 +105,7 @@ pub struct Domains<H: Host> {
     by_domid: IdTable<DomainIndex>,
     by_port: IdTable<DomainIndex>,
     net: Net<H::Memory>,
-    disks: Disks,
+    disks: Disks<H::Memory>,
     turns: Turns<Task>,
     /// When the last turn began.
     last_turn: Instant,

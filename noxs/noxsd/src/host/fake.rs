@@ -38,7 +38,7 @@ pub(crate) struct FakeHost {
     pub(crate) unmasked: Vec<LocalPort>,
     /// Number of calls of `fetch` and `deliver`.
     pub(crate) copies: usize,
-    /// Number of frames that these calls have copied.
+    /// Number of copies that these calls have made.
     pub(crate) copied: usize,
     /// Operations on files that are not carried out yet, in their order.
     pub(crate) begun: Vec<FileIo>,
@@ -125,6 +125,7 @@ impl Host for FakeHost {
     }
 
     fn copy(&mut self, copies: &mut [CopyOp<'_>]) {
+        self.copied += copies.len();
         for copy in copies {
             let page = self.pages.get(&(copy.domid.0, copy.reference.0));
             copy.failed = if page.is_some() { None } else { Some(-3) };

@@ -3,8 +3,9 @@
 //!
 //! [`buffers`] are private pages that granted pages are copied to and from, [`cx`] is what a device
 //! is served with in one turn, [`dom0`] is the real host, [`file_io`] reads and writes files for it,
-//! [`serving`] is the domain that is being served. Memory that a guest may change at any time is a [`SharedPage`]; the back ends of the
-//! rings in it are in the crate `xen_ring`, too.
+//! `mapped` has the pages of busy devices, [`serving`] is the domain that is being served. Memory that
+//! a guest may change at any time is a [`SharedPage`]; the back ends of the rings in it are in the
+//! crate `xen_ring`, too.
 
 pub mod buffers;
 pub mod cx;
@@ -14,6 +15,7 @@ pub mod dom0;
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fake;
 pub mod file_io;
+pub(crate) mod mapped;
 pub mod serving;
 
 use std::fmt;

@@ -18,13 +18,14 @@ use xen_abi::io::netif::{
 };
 use xen_ring::{BackRing, NetRx, SharedPage};
 
-use super::mapped::{self, Mapped, MappedPages, Use};
+use super::mapped;
 use super::offload::{Checksum, Offload, Segmentation};
 use super::switch::BridgePortId;
 use super::transfer::{Answer, AnswerPart, BATCH, BufferedFrame, FrameBuffers, Transfer, pages};
 use super::waiting::{Check, Kept, Origin, Queue, Store, WaitingFrame};
 use super::{BridgeId, NetFault};
 use crate::host::buffers::{Buffers, GrantCopy};
+use crate::host::mapped::{MappedPages, Room, Use};
 use crate::host::{DomId, GrantRef, Host, LocalPort, serving};
 use crate::turns::TurnId;
 
@@ -76,17 +77,12 @@ pub(super) enum Fit {
 impl<M: SharedPage> BridgePort<M> {
     /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
     /// indices stand.
-    pub(super) fn attach(
-        receiver: Receiver<M>,
-        base: usize,
-        max_frame: u16,
-        mapped: &Mapped,
-    ) -> Self {
+    pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16, room: &Room) -> Self {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
             accepted: base + vif_ring::ACCEPTED,
-            sent: MappedPages::new(Use::Read, mapped),
-            received: MappedPages::new(Use::Write, mapped),
+            sent: MappedPages::new(Use::Read, room),
+            received: MappedPages::new(Use::Write, room),
             waiting: Queue::default(),
             receiver,
             max_frame,
@@ -208,7 +204,7 @@ impl<M: SharedPage> BridgePort<M> {
     ) {
         if !self.sent.is_empty() {
             for copy in copies.iter_mut() {
-                self.sent.fetch(buffers, copy);
+                mapped::fetch(&self.sent, buffers, copy);
             }
         }
         if copies.iter().all(|copy| copy.done) {
@@ -216,19 +212,19 @@ impl<M: SharedPage> BridgePort<M> {
         }
         mapped::make_others(copies, |copies| host.fetch(buffers, copies));
         if is_full && self.accepts(mapped::FEATURE) {
-            self.sent.learn(host, self.receiver.domid, copies);
+            mapped::learn(&mut self.sent, host, self.receiver.domid, copies);
         }
     }
 
     /// Makes a copy of a frame for the guest if its page is mapped.
     pub(super) fn deliver_mapped(&self, buffers: &Buffers, copy: &mut GrantCopy) {
-        self.received.deliver(buffers, copy);
+        mapped::deliver(&self.received, buffers, copy);
     }
 
     /// Maps the pages of a full turn's copies of frames for the guest, if there are many.
     pub(super) fn learn<H: Host<Memory = M>>(&mut self, host: &mut H, copies: &[GrantCopy]) {
         if self.accepts(mapped::FEATURE) {
-            self.received.learn(host, self.receiver.domid, copies);
+            mapped::learn(&mut self.received, host, self.receiver.domid, copies);
         }
     }
 
@@ -334,7 +330,7 @@ impl<M: SharedPage> BridgePort<M> {
         self.waiting.taken(now);
         *work += copies.len();
         for copy in copies.iter_mut() {
-            self.received.deliver(&buffers.memory, copy);
+            mapped::deliver(&self.received, &buffers.memory, copy);
         }
         mapped::make_others(copies, |copies| host.deliver(&buffers.memory, copies));
         let mut copies = copies.iter();
@@ -426,7 +422,7 @@ mod tests {
             turn,
             handle,
         };
-        let mut port = BridgePort::attach(receiver, 0, 1514, &Mapped::default());
+        let mut port = BridgePort::attach(receiver, 0, 1514, &Room::new(0));
         let mut transfer = Transfer::default();
         let own = (BridgeId(0), BridgePortId(0));
         let now = Instant::now();

@@ -8,7 +8,7 @@ use tap::VNET_HEADER;
 use xen_abi::io::netif::{ExtraInfo, RxResponse, TxRequest};
 
 use super::NetFault;
-use super::mapped::Mapped;
+use super::mapped::ALL_PAGES;
 use super::offload::{Checksum, Offload, Segmentation, VnetHeader};
 use super::segments;
 use super::sender::SentFrame;
@@ -16,6 +16,7 @@ use super::switch::{BridgePortId, End, Route, Switch};
 use super::waiting::Store;
 use crate::host::PAGE_SIZE;
 use crate::host::buffers::{Buffers, GrantCopy};
+use crate::host::mapped::Room;
 use crate::turns::TurnId;
 
 /// Most frames of one turn.
@@ -265,8 +266,8 @@ pub struct Transfer {
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
     /// Whether the turn ends before all frames were taken.
     pub(super) full: bool,
-    /// How many pages of frames are mapped.
-    pub(super) mapped: Mapped,
+    /// How many more pages of frames may be mapped.
+    pub(super) room: Room,
 }
 
 impl Default for Transfer {
@@ -285,7 +286,7 @@ impl Default for Transfer {
             woken: Vec::new(),
             faults: VecDeque::new(),
             full: false,
-            mapped: Mapped::default(),
+            room: Room::new(ALL_PAGES),
         }
     }
 }

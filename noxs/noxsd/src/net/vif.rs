@@ -81,8 +81,8 @@ impl Vif {
         let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
         // A zeroed ring page does not ask for events, so the guest would not send one.
         let waiting = sender.arm(&*receiver.memory);
-        let (base, mapped) = (self.base + PAGE_SIZE, &net.transfer.mapped);
-        let port = BridgePort::attach(receiver, base, max_frame(identity), mapped);
+        let (base, room) = (self.base + PAGE_SIZE, &net.transfer.room);
+        let port = BridgePort::attach(receiver, base, max_frame(identity), room);
         let bridge = &mut net.bridges[self.bridge.0];
         let port = Some(bridge.add_port(port, identity.into()));
         self.started = Some(Started { sender, port });

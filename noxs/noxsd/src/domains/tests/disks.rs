@@ -3,6 +3,7 @@
 
 mod durability;
 mod hostile;
+mod mapped;
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
