@@ -22,6 +22,7 @@ mod linux;
 mod linux_guest;
 mod parts;
 mod restart;
+mod restart_load;
 mod samples;
 mod side_by_side;
 mod trace;

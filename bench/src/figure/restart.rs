@@ -2,7 +2,8 @@
 //! Kills `noxsd` while guests run, and measures how long they are without their backend.
 //!
 //! The clock starts before the `SIGKILL`. `noxsd` is started again at once, with the same arguments;
-//! a service manager takes time of its own.
+//! a service manager takes time of its own. Each number of guests is measured twice: while they are
+//! idle, and under load ([`crate::restart_load`]).
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -21,6 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::args::Args;
+use crate::restart_load::Load;
 use crate::samples::Samples;
 use crate::side_by_side::{SHELLS, alive, daytime, destroy, from_pool};
 
@@ -38,30 +40,53 @@ const GONE: &str = "until the old noxsd is gone";
 const STARTED: &str = "until the new one has opened what needs root";
 const SERVED: &str = "until it serves all guests";
 const ANSWERED: &str = "until a PING sent at the kill is answered";
+const LOADED_SERVED: &str = "under load: until it serves all guests";
+const LOADED_PAUSE: &str = "under load: longest wait for the answer to a SET";
+
+/// Times after a kill, in nanoseconds.
+struct Times {
+    gone: u64,
+    ready: u64,
+    served: u64,
+    answered: u64,
+}
 
 pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result<()> {
     let numbers: &[usize] = if args.quick { &[1, 10] } else { &[1, 100, 1000] };
     let rounds = if args.quick { 3 } else { ROUNDS };
-    samples.total(numbers.len() * rounds * 4)?;
+    samples.total(numbers.len() * rounds * 6)?;
     let arguments = arguments(&Service::find("noxsd")?)?;
     let mut daemon = Daemon::start(FLAVOUR, SHELLS)?;
     // Redis is one of the guests.
     run("chaos", &["create", "--quiet", "redis.cfg"])?;
-    let mut connection = TcpStream::connect_timeout(&REDIS.into(), PATIENCE)?;
+    let connect = || TcpStream::connect_timeout(&REDIS.into(), PATIENCE);
+    let mut connection = connect()?;
     connection.set_nodelay(true)?;
     connection.set_read_timeout(Some(PATIENCE))?;
     redis::ping(&mut connection)?;
     let mut others = 0;
     let mut own = None;
-    for guests in numbers {
+    for &guests in numbers {
         let noxsd = Service::find("noxsd")?;
         for number in others..guests - 1 {
             from_pool(host, &mut daemon, &noxsd, &daytime(number)?)?;
         }
         others = guests - 1;
         for _ in 0..rounds {
-            own = Some(round(host, &arguments, own, &mut connection, *guests, samples)?);
+            let times = round(host, &arguments, &mut own, &mut connection)?;
+            samples.time(GONE, guests, times.gone)?;
+            samples.time(STARTED, guests, times.ready)?;
+            samples.time(SERVED, guests, times.served)?;
+            samples.time(ANSWERED, guests, times.answered)?;
         }
+        let load = Load::start(host, connect()?)?;
+        for _ in 0..rounds {
+            load.settle()?;
+            let times = round(host, &arguments, &mut own, &mut connection)?;
+            samples.time(LOADED_SERVED, guests, times.served)?;
+            samples.time(LOADED_PAUSE, guests, load.pause()?)?;
+        }
+        load.finish(host, &mut connection)?;
     }
     alive(host, others)?;
     destroy(host, others)?;
@@ -69,16 +94,14 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
     daemon.stop()
 }
 
-/// Kills and restarts `noxsd`, which is the child `own` if this process has started it. Returns the
-/// new one.
+/// Kills and restarts `noxsd`, which is the child `own` if this process has started it, and puts the
+/// new one there.
 fn round(
     host: &Host,
     arguments: &[String],
-    own: Option<Child>,
+    own: &mut Option<Child>,
     connection: &mut TcpStream,
-    guests: usize,
-    samples: &mut Samples,
-) -> Result<Child> {
+) -> Result<Times> {
     let folder = tempfile::tempdir()?;
     let ready_path = folder.path().join("ready");
     let ready = UnixDatagram::bind(&ready_path)?;
@@ -109,15 +132,11 @@ fn round(
     ensure!(broken.is_empty(), "after the restart devices are broken: {broken:?}");
     redis::receive_pong(connection)?;
     let answered = nanoseconds(started)?;
-    samples.time(GONE, guests, gone)?;
-    samples.time(STARTED, guests, ready)?;
-    samples.time(SERVED, guests, served)?;
-    samples.time(ANSWERED, guests, answered)?;
     redis::ping(connection)?;
-    if let Some(mut child) = own {
+    if let Some(mut child) = own.replace(child) {
         child.wait()?;
     }
-    Ok(child)
+    Ok(Times { gone, ready, served, answered })
 }
 
 /// Returns the arguments of a running daemon, its name first.

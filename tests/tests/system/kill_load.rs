@@ -54,6 +54,7 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
                     }
                 });
             }
+            let _end = SetAtEnd(&done);
             for _ in 0..ROUND {
                 kill_a_create(random.up_to(LONGEST));
                 thread::sleep(random.up_to(LONGEST));
@@ -62,7 +63,6 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
                 restart_noxsd();
                 witness.answers();
             }
-            done.store(true, Ordering::Relaxed);
         });
         // Its shells are memory, too.
         assert!(chaosd.stop(), "chaosd failed");
@@ -76,6 +76,15 @@ fn nothing_is_lost_or_left_after_a_thousand_kills_of_each_process() {
     let visits = visits.into_inner();
     assert!(visits > KILLS / 10, "only {visits} guests came and went between the kills");
     witness.destroy();
+}
+
+/// Sets a flag when dropped, also if the test fails: the scope waits for the threads that read it.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Creates a guest at `10.0.0.ADDRESS`, asks it, and destroys it. Returns whether the create

@@ -13,7 +13,7 @@ pub(crate) const FIGURE: Figure = Figure {
     goals,
 };
 
-/// Kills for each number of guests. The last ones are with most guests.
+/// Kills for each number of guests, of each kind. The last ones are with most guests.
 const ROUNDS: usize = 10;
 
 fn goals(samples: &Samples) -> Vec<Goal> {
