@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use daemon::chain::chain;
 
 use super::error::RestartError;
+use crate::line_limit::LineLimit;
 
 /// The delay until the first retry of a pending restart by timer; it doubles with each retry.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ pub(super) struct Attempts {
     forwarded: Option<Instant>,
     /// Why the last attempt failed, as logged.
     error: String,
+    /// The guest's owner, unless an earlier `chaosd` left the restart pending.
+    pub(super) owner: Option<u32>,
 }
 
 impl Attempts {
@@ -64,16 +67,24 @@ impl Attempts {
         self.next = Some(at);
     }
 
-    /// Logs a failed attempt, unless the last one failed in the same way, and sets the timer for
-    /// the next one.
-    pub(super) fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
+    /// Logs a failed attempt, unless the last one failed in the same way or `lines` has had enough of
+    /// the owner's, and sets the timer for the next one.
+    pub(super) fn failed(
+        &mut self,
+        name: &str,
+        error: &RestartError,
+        now: Instant,
+        lines: &LineLimit,
+    ) {
         let text = chain(error);
         if self.error != text {
-            tracing::error!(
-                "cannot restart {name}: {text}; {}, and up to {MAX_RETRIES} times on its own; \
-                 chaos destroy {name} cancels the restart",
-                error.obstacle().remedy()
-            );
+            if self.owner.is_none_or(|owner| lines.allows(owner)) {
+                tracing::error!(
+                    "cannot restart {name}: {text}; {}, and up to {MAX_RETRIES} times on its own; \
+                     chaos destroy {name} cancels the restart",
+                    error.obstacle().remedy()
+                );
+            }
             self.error = text;
         }
         self.next = (self.count < MAX_RETRIES).then(|| now + RETRY * (1 << self.count));
@@ -90,15 +101,16 @@ mod tests {
     fn the_delay_doubles_and_the_retries_are_limited() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         let error = RestartError::OtherName { found: "b".to_owned() };
+        let lines = LineLimit::default();
         for number in 0..MAX_RETRIES {
-            attempts.failed("a", &error, now);
+            attempts.failed("a", &error, now, &lines);
             let next = now + RETRY * (1 << number);
             assert_eq!(attempts.next(), Some(next));
             assert!(!attempts.take_due(now));
             assert!(attempts.take_due(next));
             assert!(!attempts.take_due(next), "the timer is cleared");
         }
-        attempts.failed("a", &error, now);
+        attempts.failed("a", &error, now, &lines);
         assert_eq!(attempts.next(), None);
     }
 }

@@ -233,7 +233,9 @@ impl Supervisor {
                         }
                         Err(error) if error.is_of_records() => {
                             let name = guest.record.name();
-                            self.postpone(one, postponed, name, &error, now);
+                            let mut attempts = postponed.unwrap_or_default();
+                            attempts.owner = Some(guest.record.owner);
+                            self.postpone(one, attempts, name, &error, now);
                         }
                         Err(error) => self.give_up(host, &guest, &error),
                     }
@@ -283,13 +285,12 @@ impl Supervisor {
     fn postpone(
         &mut self,
         one: EndedDomain,
-        attempts: Option<Attempts>,
+        mut attempts: Attempts,
         name: &str,
         error: &RestartError,
         now: Instant,
     ) {
-        let mut attempts = attempts.unwrap_or_default();
-        attempts.failed(name, error, now);
+        attempts.failed(name, error, now, &self.lines);
         self.postponed.insert(one.handle.0, (one, attempts));
     }
 
@@ -393,15 +394,15 @@ impl Supervisor {
                 self.restart(host, &record, successors, what);
             }
             Ok(Pending::Cancelled) => {
-                self.pending.remove(name);
-                self.waiting.remove(name);
-                tracing::info!("{name} is not restarted: it was destroyed");
+                if self.forget(name) {
+                    tracing::info!("{name} is not restarted: it was destroyed");
+                }
             }
             Ok(Pending::NameTaken) => {
-                self.pending.remove(name);
-                self.waiting.remove(name);
                 pending::cancel(&host.records, name);
-                tracing::info!("{name} is not restarted: another guest has its name");
+                if self.forget(name) {
+                    tracing::info!("{name} is not restarted: another guest has its name");
+                }
             }
             Err(error) => self.failed(name, &error, now),
         }
@@ -420,16 +421,19 @@ impl Supervisor {
         let domid = match created {
             Ok(domid) => domid,
             Err(RestartError::Reading) => {
-                self.pending.entry(name.to_owned()).or_default();
+                self.pending_restart(name, record.owner);
                 self.waiting.insert(name.to_owned(), what);
                 return;
             }
             Err(RestartError::Resting { until }) => {
-                self.pending.entry(name.to_owned()).or_default().wait_until(until);
+                self.pending_restart(name, record.owner).wait_until(until);
                 self.waiting.insert(name.to_owned(), what);
                 return;
             }
-            Err(error) => return self.failed(name, &error, Instant::now()),
+            Err(error) => {
+                self.pending_restart(name, record.owner);
+                return self.failed(name, &error, Instant::now());
+            }
         };
         self.pending.remove(name);
         match host.records.drop_restart(name) {
@@ -439,7 +443,9 @@ impl Supervisor {
                 }
             }
             Ok(false) => {
-                tracing::info!("{name} was destroyed while it was restarted");
+                if self.lines.allows(record.owner) {
+                    tracing::info!("{name} was destroyed while it was restarted");
+                }
                 if let Err(error) = guests::destroy(host, name) {
                     tracing::error!("cannot destroy {name}: {}", chain(&error));
                 }
@@ -449,8 +455,23 @@ impl Supervisor {
         }
     }
 
+    /// Returns the attempts of a pending restart of a guest of this owner.
+    fn pending_restart(&mut self, name: &str, owner: u32) -> &mut Attempts {
+        let attempts = self.pending.entry(name.to_owned()).or_default();
+        attempts.owner = Some(owner);
+        attempts
+    }
+
+    /// Forgets a pending restart. Returns whether to log it.
+    fn forget(&mut self, name: &str) -> bool {
+        let owner = self.pending.remove(name).and_then(|attempts| attempts.owner);
+        self.waiting.remove(name);
+        owner.is_none_or(|owner| self.lines.allows(owner))
+    }
+
     fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
-        self.pending.entry(name.to_owned()).or_default().failed(name, error, now);
+        let attempts = self.pending.entry(name.to_owned()).or_default();
+        attempts.failed(name, error, now, &self.lines);
     }
 }
 

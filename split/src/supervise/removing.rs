@@ -57,7 +57,7 @@ impl Supervisor {
                 }
                 if let Some(name) = successor {
                     // A scan makes all pending restarts due, and no others.
-                    self.pending.entry(name.clone()).or_default();
+                    self.pending_restart(&name, owner);
                     self.due.push_back(name);
                 }
             }

@@ -55,7 +55,7 @@ fn the_end_of_a_guest_is_handled_again_when_its_restart_could_not_be_written() {
     let full = RecordError::File { doing: "write", path: "/run/chaos".into(), source };
     let error = RestartError::from(full);
     assert!(error.is_of_records());
-    supervisor.postpone(one, None, "web", &error, start);
+    supervisor.postpone(one, Attempts::default(), "web", &error, start);
     assert!(supervisor.kept.is_empty() && !supervisor.has_turns());
     assert_eq!(supervisor.next_timer(start), Some(start + RETRY));
     supervisor.take_due(start + RETRY);
@@ -63,7 +63,7 @@ fn the_end_of_a_guest_is_handled_again_when_its_restart_could_not_be_written() {
     assert_eq!(supervisor.ended, [one]);
     supervisor.ended.clear();
     let attempts = supervisor.postponed.remove(&handle.0).map(|(_, attempts)| attempts);
-    supervisor.postpone(one, attempts, "web", &error, start + RETRY);
+    supervisor.postpone(one, attempts.unwrap(), "web", &error, start + RETRY);
     assert_eq!(supervisor.next_timer(start), Some(start + 3 * RETRY), "the delay doubles");
 }
 
