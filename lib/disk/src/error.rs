@@ -34,6 +34,14 @@ pub enum DiskError {
         /// The path.
         path: PathBuf,
     },
+    /// dom0's kernel serves the block device to a guest.
+    #[error("disk {path} is in use: domain {domid} has it; destroy that domain first")]
+    Served {
+        /// The path.
+        path: PathBuf,
+        /// The guest's domain.
+        domid: u16,
+    },
     /// It is neither a file nor a block device.
     #[error("disk {path} is {found}: must be a file or a block device")]
     Kind {

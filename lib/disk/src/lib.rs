@@ -13,8 +13,9 @@
 //! when the last descriptor is closed and the last operation on it has ended. QEMU locks single
 //! bytes of its images with the same kind of lock, so each refuses what the other has open for
 //! writing. On a block device, opening for writing is exclusive as well (`O_EXCL`), which keeps
-//! mounts, LVM and loop devices away.
+//! mounts, LVM and loop devices away; `blkback` finds guests whose disk the kernel serves.
 
+mod blkback;
 mod error;
 mod identity;
 mod lock;

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use rustix::fs::{FileType, fstat, stat};
 
+use crate::blkback;
 use crate::error::DiskError;
 use crate::identity::{self, Identity};
 use crate::queue::Queue;
@@ -53,8 +54,8 @@ impl OpenDisk {
     /// refused.
     ///
     /// # Errors
-    /// The path cannot be opened, another user in dom0 has claimed the block device, or it cannot
-    /// be a disk.
+    /// The path cannot be opened, another user in dom0 or a guest that dom0's kernel serves has the
+    /// block device, or it cannot be a disk.
     pub fn open(path: &Path, read_only: bool) -> Result<Self, DiskError> {
         let open_failed = |source| DiskError::of_open(path, read_only, source);
         // `O_EXCL` without `O_CREAT` claims a block device for this description alone. So that
@@ -82,7 +83,14 @@ impl OpenDisk {
             .custom_flags((claim | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
             .open(path)
             .map_err(open_failed)?;
-        Self::inspect(file, path, read_only)
+        let disk = Self::inspect(file, path, read_only)?;
+        // After the claim: a guest that gets the disk later is refused it.
+        if let Identity::BlockDevice { number } = disk.identity
+            && let Some(domid) = blkback::other_user(number, read_only)
+        {
+            return Err(DiskError::Served { path: path.to_owned(), domid });
+        }
+        Ok(disk)
     }
 
     /// Reads the properties of an open disk.

@@ -86,6 +86,51 @@ fn a_disk_that_cannot_be_used_is_named() {
     bed.assert_nothing_left("after the refusal");
 }
 
+/// A loop device, which is detached when dropped.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    fn of(file: &str) -> Self {
+        let free = run("losetup", &["-f"]).ok();
+        let path = free.trim().to_owned();
+        run("losetup", &[&path, file]).ok();
+        Self(path)
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        run("losetup", &["-d", &self.0]).ok();
+    }
+}
+
+#[test]
+fn a_block_device_of_a_guest_has_no_other_writer() {
+    let bed = XenStoreBed::new();
+    let device = LoopDevice::of(&bed.bed.file("a.img", vec![0; 1 << 20]));
+    let disk = |access| format!("disk=['{},raw,xvda,{access}']", device.0);
+    let create = |name: &str, store, access| {
+        let name = format!("name='{name}'");
+        chaos(&["create", "noop.cfg", &name, store, "--paused", &disk(access)])
+    };
+    let stores = ["--store=xenstore", "--store=noxs"];
+    for (own, others) in [("w", &["w", "r"][..]), ("r", &["w"])] {
+        let guest = Guest::create("noop.cfg", &[stores[0], "--paused", &disk(own)]);
+        for store in stores {
+            for access in others {
+                let domid = format!("domain {} has it", guest.domid);
+                create("other", store, access).refused(2, &[&device.0, &domid]);
+            }
+        }
+        guest.destroy();
+    }
+    let guest = Guest::create("noop.cfg", &[stores[1], "--paused", &disk("w")]);
+    create("other", stores[0], "w").refused(2, &[&device.0, "in use"]);
+    guest.destroy();
+    drop(device);
+    bed.assert_nothing_left("after the refusals");
+}
+
 #[test]
 fn a_name_in_use_is_refused() {
     let bed = XenStoreBed::new();
