@@ -10,18 +10,26 @@
 //! which have a version of their own: a new [`PROTOCOL`] does not change them.
 
 mod address;
+mod devices;
 pub mod record;
+mod status;
 
-use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use bincode::{Decode, Encode};
 use daemon::encoding::{self, DecodeError};
-use noxs::{Discard, Geometry, MacAddr, VifFeatures};
+use noxs::VifFeatures;
 
 pub use self::address::{
     AddressInUse, AddressOwner, VifAddress, can_be_given_ipv6, is_unicast_ipv6,
+};
+
+pub use self::devices::{
+    Attach, ConsoleDevice, DeviceNumber, DiskIdentity, DiskImage, DomainId, Rate, VbdDevice,
+    VifDevice, VifIdentity,
+};
+pub use self::status::{
+    ConsoleStatus, DeviceCounters, DeviceStatus, DomainStatus, VbdStatus, VifStatus,
 };
 
 /// Version of the messages: the first byte of each packet. The records have
@@ -136,15 +144,6 @@ pub enum Request {
     },
 }
 
-/// A device that can be added to a running domain, and its number among those of its kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum DeviceNumber {
-    /// A network interface.
-    Vif(u16),
-    /// A disk.
-    Vbd(u16),
-}
-
 /// What a connection to a console is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum ConsoleUse {
@@ -162,176 +161,6 @@ pub enum ConsoleRole {
     Writer,
     /// Its input is dropped. If it becomes the writer later, noxsd says so in its output.
     Reader,
-}
-
-/// Identifies a domain even if Xen reuses its domid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct DomainId {
-    /// Xen's number of the domain.
-    pub domid: u16,
-    /// The domain's handle (UUID).
-    pub handle: [u8; 16],
-}
-
-/// The devices of a domain, as their back end needs to know them.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Attach {
-    /// The domain.
-    pub id: DomainId,
-    /// The console, if the domain has one.
-    pub console: Option<ConsoleDevice>,
-    /// The network interfaces.
-    pub vifs: Vec<VifDevice>,
-    /// The disks.
-    pub vbds: Vec<VbdDevice>,
-}
-
-impl Attach {
-    /// Removes a device. Returns its place among those of its kind, if it was there.
-    pub fn remove(&mut self, device: DeviceNumber) -> Option<usize> {
-        match device {
-            DeviceNumber::Vif(number) => {
-                let place = self.vifs.iter().position(|vif| vif.index == number)?;
-                self.vifs.remove(place);
-                Some(place)
-            }
-            DeviceNumber::Vbd(number) => {
-                let place = self.vbds.iter().position(|vbd| vbd.index == number)?;
-                self.vbds.remove(place);
-                Some(place)
-            }
-        }
-    }
-
-    /// Returns whether no device is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.console.is_none() && self.vifs.is_empty() && self.vbds.is_empty()
-    }
-
-    /// Sets what is behind the disks, in their order.
-    pub fn set_images(&mut self, images: &[DiskImage]) {
-        for (vbd, image) in self.vbds.iter_mut().zip(images) {
-            vbd.image = Some(image.clone());
-        }
-    }
-}
-
-/// A console to attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct ConsoleDevice {
-    /// The guest's end of the event channel.
-    pub port: u32,
-    /// Grant reference of the ring page.
-    pub ring: u32,
-}
-
-/// A network interface to attach.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct VifDevice {
-    /// Number of the interface in its domain.
-    pub index: u16,
-    /// The guest's end of the event channel.
-    pub port: u32,
-    /// Grant reference of the ring that the guest sends on.
-    pub tx_ring: u32,
-    /// Grant reference of the ring that the guest receives on.
-    pub rx_ring: u32,
-    /// Name of the bridge whose switch the interface is on.
-    pub bridge: String,
-    /// Addresses and limits, if they are known: set for all vifs of a domain or for none. Without
-    /// them the rings are mapped and the port is bound, but the interface is on no switch and no
-    /// frame moves until [`Request::Configure`] sets them.
-    pub identity: Option<VifIdentity>,
-}
-
-/// The addresses and limits of a network interface, which the guest's owner chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct VifIdentity {
-    /// The only source MAC address the guest may use.
-    pub mac: MacAddr,
-    /// The only source IPv4 address the guest may use, if it was given an address of any family.
-    pub ipv4: Option<Ipv4Addr>,
-    /// The only source IPv6 address that the guest may use beside the link-local one that is derived
-    /// from its MAC address, if it was given an address of any family.
-    pub ipv6: Option<Ipv6Addr>,
-    /// Size of the largest IP packet, in bytes.
-    pub mtu: u16,
-    /// How much the guest may send; `None` if that is not limited.
-    pub rate: Option<Rate>,
-}
-
-/// A disk to attach.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct VbdDevice {
-    /// Number of the disk in its domain.
-    pub index: u16,
-    /// The guest's end of the event channel.
-    pub port: u32,
-    /// Grant reference of the ring page.
-    pub ring: u32,
-    /// What is behind the disk, if it is known: set for all disks of a domain or for none. Without it
-    /// the ring is mapped and the port is bound, but no request is taken until
-    /// [`Request::Configure`] sets it.
-    pub image: Option<DiskImage>,
-}
-
-/// The file or block device behind a disk. It comes as a file descriptor, open for reading, and for
-/// writing unless the disk is read-only. noxsd locks it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct DiskImage {
-    /// Its path, by which a restarted noxsd opens it again, and which messages name.
-    pub path: String,
-    /// What it is: a restarted noxsd refuses another file at the path.
-    pub identity: DiskIdentity,
-    /// Its size, as in the device page.
-    pub geometry: Geometry,
-    /// What the guest may discard, as in the device page.
-    pub discard: Option<Discard>,
-}
-
-/// Recognizes a file or block device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum DiskIdentity {
-    /// A regular file.
-    File {
-        /// Number of its file system (`st_dev`).
-        device: u64,
-        /// Its number there (`st_ino`).
-        inode: u64,
-    },
-    /// A block device.
-    BlockDevice {
-        /// Its number (`st_rdev`).
-        number: u64,
-    },
-}
-
-impl fmt::Display for DeviceNumber {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Vif(number) => write!(f, "vif{number}"),
-            Self::Vbd(number) => write!(f, "vbd{number}"),
-        }
-    }
-}
-
-impl From<disk::Identity> for DiskIdentity {
-    fn from(identity: disk::Identity) -> Self {
-        match identity {
-            disk::Identity::File { device, inode } => Self::File { device, inode },
-            disk::Identity::BlockDevice { number } => Self::BlockDevice { number },
-        }
-    }
-}
-
-/// A limit on what a guest sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Rate {
-    /// Bytes that may be sent in each interval.
-    pub bytes: u64,
-    /// Length of the interval in microseconds.
-    pub interval_us: u64,
 }
 
 /// noxsd's reply to a request.
@@ -415,82 +244,6 @@ fn user(domid: Option<u16>) -> String {
     domid.map_or_else(|| "another program".to_owned(), |domid| format!("domain {domid}"))
 }
 
-/// The state of a domain's devices.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct DomainStatus {
-    /// The domain.
-    pub id: DomainId,
-    /// The state of each device.
-    pub devices: Vec<DeviceStatus>,
-}
-
-/// The state of a device.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct DeviceStatus {
-    /// `console`, `vif0`, `vbd0`, ...
-    pub name: String,
-    /// What cost the guest the device; `None` if the device works.
-    pub broken: Option<String>,
-    /// How much has passed the device.
-    pub counters: DeviceCounters,
-}
-
-/// How much has passed a device since it was attached, by kind of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub enum DeviceCounters {
-    /// A console.
-    Console(ConsoleStatus),
-    /// A network interface.
-    Vif(VifStatus),
-    /// A disk.
-    Vbd(VbdStatus),
-}
-
-/// How much has passed a console.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct ConsoleStatus {
-    /// Bytes that the guest printed.
-    pub from_guest_bytes: u64,
-    /// Bytes of input that the guest was sent.
-    pub to_guest_bytes: u64,
-}
-
-/// How much has passed a network interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct VifStatus {
-    /// Bytes from the guest.
-    pub from_guest_bytes: u64,
-    /// Frames from the guest.
-    pub from_guest_frames: u64,
-    /// Bytes to the guest.
-    pub to_guest_bytes: u64,
-    /// Frames to the guest.
-    pub to_guest_frames: u64,
-    /// Frames that were dropped: malformed, from a wrong source, over a limit on broadcasts, or for
-    /// a guest that had posted no page for them.
-    pub dropped_frames: u64,
-}
-
-/// How much has passed a disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct VbdStatus {
-    /// Bytes that the guest has read.
-    pub read_bytes: u64,
-    /// Requests that have read.
-    pub read_requests: u64,
-    /// Bytes that the guest has written.
-    pub written_bytes: u64,
-    /// Requests that have written, with barriers.
-    pub write_requests: u64,
-    /// Flushes.
-    pub flush_requests: u64,
-    /// Discards.
-    pub discard_requests: u64,
-    /// Requests that failed: malformed, outside of the disk, not supported, or with an error of the
-    /// storage.
-    pub failed_requests: u64,
-}
-
 /// Encodes a message as a packet. Returns `None` if it is longer than [`MAX_PACKET`].
 #[must_use]
 pub fn encode<T: Encode>(message: &T) -> Option<Vec<u8>> {
@@ -507,6 +260,9 @@ pub fn decode<T: Decode<()>>(packet: &[u8]) -> Result<T, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use noxs::{Discard, Geometry, MacAddr};
     use proptest::prelude::*;
 
     use super::*;
