@@ -68,13 +68,13 @@ pub(crate) enum MemberRefusal {
          to create the guest"
     )]
     Disk(u32),
-    /// The guest has a vif that dom0's kernel would serve.
+    /// The guest would be in XenStore mode.
     #[error(
-        "vif: a guest of user {0} in XenStore mode must have none, because dom0's kernel lets it use \
-         any address, also that of another guest; ask root to create the guest, or use a kernel that \
-         reads the device page"
+        "store=\"xenstore\": a guest of user {0} must have a kernel that reads the device page, \
+         because in XenStore mode it would share names and console logs with xl's guests, and dom0's \
+         kernel would let it use any address; ask root to create the guest"
     )]
-    Unchecked(u32),
+    XenStoreMode(u32),
     /// The bridge is not allowed.
     #[error(
         "bridge={bridge}: must be one of {} (bridges= in [members] of chaosd.toml)",
@@ -273,14 +273,15 @@ impl Members {
     }
 }
 
-/// Checks that the vifs of a member's guest are served by `noxsd`, which checks addresses. Check this
+/// Checks that the devices of a member's guest are served by `noxsd`: it checks addresses, and bounds
+/// console logs. xl does not know the names of such guests, so none of its own is shared. Check this
 /// again when the kernel has decided how the guest finds its devices.
 ///
 /// # Errors
-/// dom0's kernel would serve them.
+/// It would be in XenStore mode.
 pub(crate) fn check_backends(uid: u32, config: &DomainConfig) -> Result<(), MemberRefusal> {
-    let is_unchecked = config.store.backends() != Backends::Noxsd && !config.vifs.is_empty();
-    if uid != ROOT && is_unchecked { Err(MemberRefusal::Unchecked(uid)) } else { Ok(()) }
+    let is_served = config.store.backends() == Backends::Noxsd;
+    if uid == ROOT || is_served { Ok(()) } else { Err(MemberRefusal::XenStoreMode(uid)) }
 }
 
 /// What some guests take together.
@@ -374,16 +375,17 @@ mod tests {
     }
 
     #[test]
-    fn the_vifs_of_a_member_are_served_by_noxsd() {
+    fn the_guests_of_members_are_served_by_noxsd() {
         let members = Members::default();
-        let vif = config("store='xenstore'\nvif=['']");
-        let refused = Err(MemberRefusal::Unchecked(7));
-        assert_eq!(members.check(7, &vif, &limits(), None), refused);
-        assert_eq!(check_backends(7, &vif), refused);
-        assert_eq!(check_backends(ROOT, &vif), Ok(()));
-        for allowed in ["store='xenstore'", "store='noxs'\nvif=['']"] {
-            assert_eq!(members.check(7, &config(allowed), &limits(), None), Ok(()), "{allowed}");
+        let refused = Err(MemberRefusal::XenStoreMode(7));
+        for text in ["store='xenstore'", "store='xenstore'\nvif=['']"] {
+            let config = config(text);
+            assert_eq!(members.check(7, &config, &limits(), None), refused, "{text}");
+            assert_eq!(check_backends(7, &config), refused, "{text}");
+            assert_eq!(check_backends(ROOT, &config), Ok(()), "{text}");
         }
+        let vif = config("store='noxs'\nvif=['']");
+        assert_eq!(members.check(7, &vif, &limits(), None), Ok(()));
     }
 
     #[test]

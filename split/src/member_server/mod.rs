@@ -129,16 +129,18 @@ impl MemberServer {
             Order::Serve(request) => {
                 let MemberRequest { peer, request, files, timings, reply } = *request;
                 match service.serve(peer, request, Files::Uploaded(files), timings) {
-                    // It fails if the thread has ended, which it does only when this one exits.
                     Answer::Now(answer) => {
+                        // Only this leaves work: other requests must not put off the refill.
+                        if matches!(answer, Reply::Created(_)) {
+                            service.after();
+                        }
+                        // It fails if the thread has ended, which it does only when this one exits.
                         let _ = reply.send(answer);
                     }
                     Answer::Later(number) => {
                         self.waiting.insert(number, reply);
-                        return true;
                     }
                 }
-                service.after();
             }
             Order::DropUploads(done) => {
                 service.drop_uploads();

@@ -314,10 +314,13 @@ impl Supervisor {
         if matches!(action, Action::Restart | Action::RenameRestart)
             && !self.restarts.allow(name, record.handle, now)
         {
-            let seconds = WINDOW.as_secs();
-            tracing::error!(
-                "{name} {how}; it was restarted {MAX_RESTARTS} times in {seconds} s and is kept now"
-            );
+            if is_logged {
+                let seconds = WINDOW.as_secs();
+                tracing::error!(
+                    "{name} {how}; it was restarted {MAX_RESTARTS} times in {seconds} s and is kept \
+                     now"
+                );
+            }
             action = Action::Preserve;
         }
         match action {

@@ -18,7 +18,7 @@ pub struct Image {
     pub(super) path: Box<str>,
     /// What it is.
     pub identity: DiskIdentity,
-    pub(super) geometry: Geometry,
+    pub(crate) geometry: Geometry,
     pub(super) discard: Option<Discard>,
 }
 

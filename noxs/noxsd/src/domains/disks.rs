@@ -55,13 +55,17 @@ impl<H: Host> Domains<H> {
         let open = |(image, file): (&DiskImage, DiskFile)| match file {
             DiskFile::Lost(why) => Ok(Err(why)),
             DiskFile::Locked(file) => Image::locked(image, file).map(Ok),
+            // The nodes of a block device have a lock each.
+            DiskFile::Open(_)
+                if matches!(image.identity, DiskIdentity::BlockDevice { .. })
+                    && self.user_of(image).is_some() =>
+            {
+                Err(self.in_use(image))
+            }
             DiskFile::Open(file) => match Image::new(image, file) {
                 Ok(image) => Ok(Ok(image)),
                 Err(ImageError::Refused(refusal)) => Err(refusal),
-                Err(ImageError::Locked) => {
-                    let (path, domid) = (image.path.clone(), self.user_of(image.identity));
-                    Err(Refusal::DiskInUse(DiskInUse { path, domid }))
-                }
+                Err(ImageError::Locked) => Err(self.in_use(image)),
             },
         };
         images.zip(files).map(open).collect()
@@ -79,12 +83,23 @@ impl<H: Host> Domains<H> {
         all.find(|image| self.disks.is_draining(image))
     }
 
-    /// Returns a domain that has this file behind a disk. Looks at each domain.
-    fn user_of(&self, identity: DiskIdentity) -> Option<u16> {
+    /// Returns the refusal of a disk that has another user.
+    fn in_use(&self, image: &DiskImage) -> Refusal {
+        let (path, domid) = (image.path.clone(), self.user_of(image));
+        Refusal::DiskInUse(DiskInUse { path, domid })
+    }
+
+    /// Returns a domain that has this file behind a disk, if one of both writes it. Looks at each
+    /// domain.
+    fn user_of(&self, wanted: &DiskImage) -> Option<u16> {
+        let is_other = |image: &Image| {
+            image.identity == wanted.identity
+                && !(image.geometry.read_only && wanted.geometry.read_only)
+        };
         self.slots.iter().find_map(|(_, domain)| {
             let vbds = domain.devices.iter().filter_map(|device| device.kind.vbd());
             let mut images = vbds.filter_map(|vbd| vbd.image());
-            images.any(|image| image.identity == identity).then_some(domain.id.domid)
+            images.any(is_other).then_some(domain.id.domid)
         })
     }
 

@@ -258,6 +258,32 @@ fn a_domain_has_several_disks_on_one_port() {
 }
 
 #[test]
+fn a_block_device_has_one_writer_by_whatever_node() {
+    let images = [TestImage::new(), TestImage::new()];
+    for (first, second, is_refused) in
+        [(true, true, false), (true, false, true), (false, true, true), (false, false, true)]
+    {
+        let mut bed = Bed::new();
+        // Two nodes of one device, whose locks are apart as those of two files are.
+        let attach = |domid, number: usize, read_only| {
+            let mut image = images[number].image();
+            image.identity = DiskIdentity::BlockDevice { number: 0x700 };
+            image.geometry.read_only = read_only;
+            with_disks(domid, &[image])
+        };
+        let (one, two) = (attach(1, 0, first), attach(2, 1, second));
+        bed.guest(1);
+        bed.guest(2);
+        bed.attach_disks(&one, vec![images[0].open()], AttachedAs::New).unwrap();
+        let result = bed.attach_disks(&two, vec![images[1].open()], AttachedAs::New);
+        match result {
+            Err(Refusal::DiskInUse(in_use)) if is_refused => assert_eq!(in_use.domid, Some(1)),
+            result => assert_eq!((result, is_refused), (Ok(()), false)),
+        }
+    }
+}
+
+#[test]
 fn an_image_has_one_writer_and_the_refusal_names_it() {
     let image = TestImage::new();
     let mut bed = Bed::new();
