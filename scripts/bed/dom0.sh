@@ -24,6 +24,7 @@ initramfs() {
     local top=$RUN/top
     stage_programs "$top"
     stage_guests "$top/root"
+    ((!SYSTEMD)) || stage_systemd "$top"
     ((!LINUX)) || stage_linux "$top/root"
     ((!GRUB)) || install -m 644 "$GRUB_IMAGE" "$top/root/grub.bin"
     stage_with "$top"
@@ -60,6 +61,24 @@ stage_programs() {
         file=$ROOT/target/$TARGET/release/$name
         [[ ! -x $file ]] || install -m 755 "$file" "$1/usr/local/bin/$name"
     done
+}
+
+# stage_systemd TOP: makes systemd dom0's init, and installs the project's units, and the programs where the units expect
+# them.
+stage_systemd() {
+    local units=$ROOT/split/systemd name
+    mkdir -p "$1"/usr/lib/{systemd/system,sysusers.d,tmpfiles.d}
+    install -m 644 "$BED/dom0/systemd/bed.service" "$units"/*.service "$1/usr/lib/systemd/system/"
+    install -m 644 "$units/chaos.sysusers" "$1/usr/lib/sysusers.d/chaos.conf"
+    install -m 644 "$units/chaos.tmpfiles" "$1/usr/lib/tmpfiles.d/chaos.conf"
+    for name in "${BINARIES[@]}"; do
+        ln -s "../local/bin/$name" "$1/usr/bin/$name"
+    done
+    # systemd-sysusers creates them.
+    sed -i -E '/^(noxsd|chaos):/d' "$1"/etc/{passwd,group}
+    # Without an ID, systemd takes this for the first boot, and enables all units.
+    printf '%032d\n' 1 >"$1/etc/machine-id"
+    : >"$1/etc/bed/systemd"
 }
 
 # stage_guests FOLDER: adds each guest's configuration and image.

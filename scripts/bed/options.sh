@@ -18,6 +18,8 @@ standard error and the exit status are COMMAND's.
   --dom0-memory MIB        the part of it for dom0; default 512
   --icount                 use a clock that counts instructions, 1 ns each; implies one processor
   --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
+  --systemd                run systemd as dom0's init, and COMMAND in a unit; the project's units are
+                           installed (docs/chaosd.md), and COMMAND starts them: noxsd does not run
   --linux                  add a Linux kernel and ramdisk for guests to the working directory:
                            linux, linux.cpio. Emulated, it panics on more than one processor
   --grub                   add GRUB's image for PVH guests to the working directory: grub.bin
@@ -38,13 +40,14 @@ Examples:
   scripts/nested -- chaos create redis.cfg
   scripts/nested -- sh -c 'chaos create redis.cfg && redis-cli -h 10.0.0.2 ping'
   scripts/nested --xenstore --xen 4.20 -- xl info
+  scripts/nested --systemd -- sh -c 'systemctl start noxsd chaosd && journalctl --unit noxsd'
   scripts/nested --icount --with ./trace.sh:/root/trace.sh --package strace -- ./trace.sh
 END
 }
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 LINUX=0 GRUB=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
+    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 LINUX=0 GRUB=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
@@ -65,6 +68,7 @@ options() {
         --accel) ACCEL=$2; shift 2 ;;
         --icount) ICOUNT=1; shift ;;
         --xenstore) XENSTORE=1; shift ;;
+        --systemd) SYSTEMD=1 PACKAGES+=(systemd); shift ;;
         --linux) LINUX=1; shift ;;
         --grub) GRUB=1; shift ;;
         --no-build) BUILD=0; shift ;;

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Tests of the units in `split/systemd`, which `scripts/test` runs in dom0 of a real Xen with
+//! systemd as its init.
+//!
+//! They share one machine, so they run one after the other, with `--test-threads=1`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use system_tests::{Bed, Guest, chaos, chaos_as, ping, run, wait_for_change};
+use tempfile::NamedTempFile;
+
+const UNITS: [&str; 2] = ["noxsd", "chaosd"];
+
+/// Both units, which continue to run after the test.
+///
+/// If the test fails, dropping it prints their journal.
+#[derive(Default)]
+struct Units {
+    /// How often systemd has restarted each of them before the test.
+    restarts: [u32; 2],
+}
+
+impl Units {
+    /// Starts the units, unless they run.
+    #[track_caller]
+    fn start() -> Self {
+        let mut units = Self::default();
+        run("systemctl", &["start", UNITS[0], UNITS[1]]).ok();
+        for unit in UNITS {
+            // systemctl also succeeds if the condition of a unit is not met.
+            assert_eq!(show(unit, "ActiveState"), "active", "{unit}");
+        }
+        units.restarts = restarts();
+        units
+    }
+
+    /// Kills a daemon with SIGKILL, and returns when systemd has started the next one.
+    #[track_caller]
+    fn kill(&self, unit: &str) {
+        let before = show(unit, "MainPID");
+        let pid = Pid::from_raw(before.parse().expect("a process ID"));
+        kill(pid, Signal::SIGKILL).expect("the daemon can be killed");
+        wait_for_change(&[], "systemd starts the daemon again", || {
+            show(unit, "MainPID") != before && show(unit, "ActiveState") == "active"
+        });
+    }
+
+    /// Ends a test that has killed the daemons this often. Checks that they have ended at no other
+    /// time: by a system call that a unit forbids, or at one of its limits.
+    #[track_caller]
+    fn finish(self, bed: &Bed, noxsd: u32, chaosd: u32) {
+        let [of_noxsd, of_chaosd] = self.restarts;
+        assert_eq!(restarts(), [of_noxsd + noxsd, of_chaosd + chaosd], "restarts");
+        // chaosd unmaps what it has built in a thread of the lowest priority. Until then Xen lists
+        // the domains that were destroyed.
+        wait_for_change(&[], "the domains are gone", || bed.domains().is_empty());
+    }
+}
+
+impl Drop for Units {
+    #[expect(clippy::print_stderr, reason = "a failed test says why")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the journal of the units:\n{}", journal());
+        }
+    }
+}
+
+#[track_caller]
+fn show(unit: &str, property: &str) -> String {
+    run("systemctl", &["show", "--value", "--property", property, unit]).ok().trim().to_owned()
+}
+
+#[track_caller]
+fn restarts() -> [u32; 2] {
+    UNITS.map(|unit| show(unit, "NRestarts").parse().expect("a number"))
+}
+
+/// Returns what the daemons, and systemd about them, have logged since the boot.
+fn journal() -> String {
+    run("journalctl", &["--boot", "--no-pager", "--unit", UNITS[0], "--unit", UNITS[1]]).stdout
+}
+
+#[track_caller]
+fn wait_for_journal(text: &str) {
+    wait_for_change(&[], text, || journal().contains(text));
+}
+
+/// Creates an empty image in a folder, and returns it with its path.
+fn image(folder: &str) -> (NamedTempFile, String) {
+    let image = NamedTempFile::new_in(folder).expect("a temporary file can be created");
+    image.as_file().set_len(16 << 20).expect("the image can be extended");
+    let path = image.path().to_str().expect("temporary paths are UTF-8").to_owned();
+    (image, path)
+}
+
+/// Returns the setting with which a guest may write a disk.
+fn disk(path: &str) -> String {
+    format!("disk=['{path},raw,xvda,w']")
+}
+
+/// Lets the guest redis save its data to its disk.
+#[track_caller]
+fn save() {
+    assert_eq!(Guest::ask("10.0.0.2:6379", b"SAVE\r\n", b"\r\n"), b"+OK\r\n");
+}
+
+#[test]
+fn the_units_start_and_serve_guests() {
+    let bed = Bed::new();
+    let units = Units::start();
+    // The files behind disks may be anywhere: in a home, and on tmpfs.
+    for (folder, options) in [("/root", &[][..]), ("/tmp", &[]), ("/tmp", &["--no-daemon"])] {
+        let (_image, path) = image(folder);
+        let guest = Guest::create("redis.cfg", &[&[disk(&path).as_str()], options].concat());
+        save();
+        guest.destroy();
+    }
+    let (_image, path) = image("/root");
+    let device = run("losetup", &["-f"]).ok().trim().to_owned();
+    run("losetup", &[&device, &path]).ok();
+    let arguments = [&disk(&device), "cmdline='write bs=1048576 count=16'"];
+    let guest = Guest::create("blkbench.cfg", &arguments);
+    guest.wait_for_log("operations=16 bytes=16777216 errors=0");
+    guest.destroy();
+    run("losetup", &["-d", &device]).ok();
+    units.finish(&bed, 0, 0);
+}
+
+#[test]
+fn guests_keep_their_devices_when_the_daemons_of_the_units_are_killed() {
+    let bed = Bed::new();
+    let units = Units::start();
+    let (_image, path) = image("/root");
+    let guest = Guest::create("redis.cfg", &[&disk(&path), "on_reboot='restart'"]);
+    chaos(&["network-attach", "redis", "bridge=xenbr0", "ip=10.0.0.9/24"]).ok();
+    let mut streams = ["10.0.0.2:6379", "10.0.0.9:6379"].map(Guest::connect);
+    streams.iter_mut().for_each(ping);
+    units.kill("noxsd");
+    streams.iter_mut().for_each(ping);
+    save();
+    units.kill("chaosd");
+    streams.iter_mut().for_each(ping);
+    // The next chaosd restarts the guest with its disk.
+    chaos(&["reboot", "redis"]).ok();
+    wait_for_journal("redis rebooted and is domain");
+    save();
+    chaos(&["destroy", "redis"]).ok();
+    guest.forget();
+    units.finish(&bed, 1, 1);
+}
+
+#[test]
+fn a_guest_that_crashes_is_restarted_by_the_chaosd_of_the_unit() {
+    let bed = Bed::new();
+    let units = Units::start();
+    let guest = Guest::create("hostile.cfg", &["cmdline='panic'", "on_crash='restart'"]);
+    wait_for_journal("hostile crashed; it was restarted 5 times in 60 s and is kept now");
+    chaos(&["destroy", "hostile"]).ok();
+    guest.forget();
+    units.finish(&bed, 0, 0);
+}
+
+#[test]
+fn a_member_of_the_group_that_sysusers_has_created_creates_a_guest() {
+    const MEMBER: u32 = 1234;
+    let bed = Bed::new();
+    let units = Units::start();
+    let socket = fs::metadata("/run/chaos/chaosd-members.sock").expect("chaosd runs");
+    assert_ne!(socket.gid(), 0, "the socket is the group's");
+    let kernel = bed.file("kernel", fs::read("daytime").expect("the guest is there"));
+    let text =
+        format!("name='member'\ntype='pvh'\nkernel='{kernel}'\nmemory=4\nvif=['ip=10.0.0.3/24']\n");
+    let config = bed.file("member.cfg", text);
+    let folder = Path::new(&config).parent().expect("it is in a folder");
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("the mode can be changed");
+    chaos_as(MEMBER, &["create", &config]).ok();
+    assert!(Guest::ask("10.0.0.3:13", b"", b"\n").ends_with(b"\n"));
+    chaos(&["destroy", "member"]).ok();
+    units.finish(&bed, 0, 0);
+}
