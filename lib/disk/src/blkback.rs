@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The disks that dom0's kernel serves (Linux `drivers/block/xen-blkback`). blkback claims its block
-//! devices for nobody, so opening one with `O_EXCL` does not find it.
+//! The disks that dom0's kernel serves (Linux `drivers/block/xen-blkback`). blkback does not claim
+//! its block devices, so opening one with `O_EXCL` does not find it.
 
 use std::fs;
 use std::path::Path;
