@@ -25,6 +25,7 @@ use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 use crate::timings::Timings;
 
+pub use disks::OpenDisks;
 pub use error::DevicesError;
 pub use serve::{GuestIdentity, Links, Serve};
 

@@ -218,7 +218,7 @@ impl<H: Hypervisor> ParkedAttachedShell<H> {
 }
 
 impl<H: Hypervisor> Attachments<H> {
-    /// Opens the guest's disks, unless that was done when the backends attached.
+    /// Opens the guest's disks, unless they are open or that was done when the backends attached.
     pub(super) fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), LifecycleError> {
         match self.identified {
             true => Ok(()),

@@ -7,13 +7,13 @@
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use disk::{Identity, OpenDisk};
 use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
+use noxs_control::DiskIdentity;
 use thiserror::Error;
 
 use crate::announce::DiskNodes;
@@ -39,9 +39,6 @@ nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, [u8; CONFIG_SIZE]);
 /// Why a disk cannot be used.
 #[derive(Debug, Error)]
 pub enum DiskError {
-    /// It cannot be opened, or cannot be a disk.
-    #[error(transparent)]
-    Open(#[from] disk::DiskError),
     /// It is locked otherwise.
     #[error("disk {path} is in use by another guest or program; destroy or stop that one first")]
     InUse {
@@ -77,21 +74,28 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens a disk, behind a loop device if it is a file.
+    /// Locks an open disk, and puts it behind a loop device if it is a file.
     ///
     /// # Errors
-    /// The path cannot be opened, is not a disk, or there is no loop device for it.
-    pub fn open(config: &DiskConfig) -> Result<Self, DiskError> {
+    /// It is locked otherwise, or there is no loop device for it.
+    pub(super) fn of(
+        config: &DiskConfig,
+        identity: &DiskIdentity,
+        file: BorrowedFd<'_>,
+    ) -> Result<Self, DiskError> {
         let path = &config.target;
-        let OpenDisk { file, identity, .. } = OpenDisk::open(path, config.read_only)?;
         let failed = |source| DiskError::Loop { path: path.clone(), source };
         // A loop device keeps what the descriptor refers to, and with it the lock.
         if !disk::lock(&file, config.read_only).map_err(failed)? {
             return Err(DiskError::InUse { path: path.clone() });
         }
         let (path, open) = match identity {
-            Identity::BlockDevice { .. } => (path.clone(), file),
-            Identity::File { .. } => attach(&file, path, config.read_only).map_err(failed)?,
+            // A device that is claimed (`O_EXCL`) can be opened by the kernel, but not claimed again: so
+            // the same description is kept.
+            DiskIdentity::BlockDevice { .. } => {
+                (path.clone(), file.try_clone_to_owned().map_err(failed)?.into())
+            }
+            DiskIdentity::File { .. } => attach(file, path, config.read_only).map_err(failed)?,
         };
         let rdev = open.metadata().map_err(failed)?.rdev();
         Ok(Self {
@@ -117,7 +121,7 @@ impl Disk {
 }
 
 /// Sets up a free loop device for a file, and returns it open.
-fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
+fn attach(file: BorrowedFd<'_>, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
     let mut config = [0; CONFIG_SIZE];
     let fd = file.as_raw_fd().cast_unsigned();
@@ -136,7 +140,7 @@ fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, Fil
         let open = OpenOptions::new().read(true).write(!read_only).open(&device)?;
         // SAFETY: `LOOP_CONFIGURE` reads a `struct loop_config` from its argument and writes
         // nothing. `config` has the size of that struct and is borrowed until the call returns. The
-        // descriptors are open: `open` owns one, and `file` the one that is stored in `config`.
+        // descriptors are open: `open` owns one, and `file` borrows the one that is stored in `config`.
         match unsafe { configure(open.as_raw_fd(), &raw const config) } {
             Ok(_) => return Ok((device, open)),
             // Another process has taken this device since: get the next one.
