@@ -80,7 +80,7 @@ impl NoxsdDevices {
 }
 
 impl Serve for NoxsdDevices {
-    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
+    fn learn(&mut self, _: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
         if !guest.config.disks.is_empty() {
             self.disks = guest.open_disks()?;
         }

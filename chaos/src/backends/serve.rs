@@ -52,7 +52,7 @@ pub trait Serve {
     ///
     /// # Errors
     /// A disk cannot be used.
-    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
+    fn learn(&mut self, links: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
 
     /// Asks the backend to attach the devices, without waiting for it. Returns the console's log,
     /// if there is one.

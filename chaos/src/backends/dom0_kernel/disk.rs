@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
-use noxs_control::DiskIdentity;
+use noxs_control::{DiskIdentity, DiskImage, DiskInUse};
 use thiserror::Error;
 
 use crate::announce::DiskNodes;
+use crate::backends::DevicesError;
 use crate::config::DiskConfig;
+use crate::records::Records;
 
 /// The device that returns the numbers of free loop devices.
 const LOOP_CONTROL: &str = "/dev/loop-control";
@@ -45,6 +47,9 @@ pub enum DiskError {
         /// The file.
         path: PathBuf,
     },
+    /// noxsd serves it to a guest, or will when it runs again.
+    #[error("{0}; destroy that domain first")]
+    Served(DiskInUse),
     /// There is no loop device for it.
     #[error("cannot set up a loop device for disk {path}; load the module: modprobe loop")]
     Loop {
@@ -120,6 +125,26 @@ impl Disk {
     }
 }
 
+/// Checks that no guest with a device page has a disk, if one of both writes it. noxsd locks its disks,
+/// but while it is being restarted they are not locked.
+///
+/// # Errors
+/// [`DiskError::Served`], or the records cannot be listed.
+pub(super) fn check_unserved(records: &Records, wanted: &DiskImage) -> Result<(), DevicesError> {
+    let is_other = |image: &DiskImage| {
+        image.identity == wanted.identity
+            && !(image.geometry.read_only && wanted.geometry.read_only)
+    };
+    for domid in records.domids()? {
+        let Some(attach) = records.devices(domid)? else { continue };
+        if attach.vbds.iter().filter_map(|vbd| vbd.image.as_ref()).any(is_other) {
+            let in_use = DiskInUse { path: wanted.path.clone(), domid: Some(domid.0) };
+            return Err(DiskError::Served(in_use).into());
+        }
+    }
+    Ok(())
+}
+
 /// Sets up a free loop device for a file, and returns it open.
 fn attach(file: BorrowedFd<'_>, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
@@ -147,5 +172,42 @@ fn attach(file: BorrowedFd<'_>, path: &Path, read_only: bool) -> io::Result<(Pat
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noxs::Geometry;
+    use noxs_control::{Attach, DomainId, VbdDevice};
+    use xen::units::DomId;
+
+    use super::*;
+
+    fn image(inode: u64, read_only: bool) -> DiskImage {
+        let geometry =
+            Geometry { sectors: 8, sector_size: 512, physical_sector_size: 512, read_only };
+        let identity = DiskIdentity::File { device: 1, inode };
+        DiskImage { path: "/disk".to_owned(), identity, geometry, discard: None }
+    }
+
+    #[test]
+    fn a_disk_of_a_guest_with_a_device_page_is_refused_also_while_noxsd_does_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::at(folder.path().to_owned());
+        for (domid, image) in [(3, image(30, false)), (4, image(40, true))] {
+            records.make_folder(DomId(domid)).unwrap();
+            let vbd = VbdDevice { index: 0, port: 1, ring: 8, image: Some(image) };
+            let id = DomainId { domid, handle: [1; 16] };
+            let attach = Attach { id, console: None, vifs: Vec::new(), vbds: vec![vbd] };
+            records.write_devices(&attach).unwrap();
+        }
+        let check = |inode, read_only| {
+            let checked = check_unserved(&records, &image(inode, read_only));
+            checked.map_err(|error| error.to_string())
+        };
+        let refused = "disk /disk is in use by domain 3; destroy that domain first";
+        assert_eq!(check(30, true), Err(refused.to_owned()));
+        assert!(check(30, false).is_err() && check(40, false).is_err());
+        assert_eq!((check(40, true), check(50, false)), (Ok(()), Ok(())));
     }
 }
