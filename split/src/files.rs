@@ -14,6 +14,17 @@ pub(crate) struct CreateFiles<F = File> {
     pub(crate) kernel: F,
     /// The ramdisk, if the config has one.
     pub(crate) ramdisk: Option<F>,
+    /// The files behind all disks of the config, or none.
+    pub(crate) disks: Vec<F>,
+}
+
+/// Which files a create has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedFiles {
+    /// Whether the config has a ramdisk.
+    pub(crate) ramdisk: bool,
+    /// The number of disks that may come, all or none.
+    pub(crate) disks: usize,
 }
 
 /// Why the files cannot be used.
@@ -21,47 +32,60 @@ pub(crate) struct CreateFiles<F = File> {
 pub(crate) enum FilesError {
     /// There are too few or too many.
     #[error(
-        "{found} files came with the request: must be {wanted}, the kernel and the ramdisk if the \
-         config has one"
+        "{found} files came with the request: must be {wanted}{}, the kernel and the ramdisk if the \
+         config has one{}",
+        or_with_disks(*.wanted, *.disks),
+        if *.disks > 0 { ", and all disks or none" } else { "" }
     )]
     Count {
         /// The number of files.
         found: usize,
-        /// The expected number.
+        /// The expected number without disks.
         wanted: usize,
+        /// The number of disks.
+        disks: usize,
     },
     /// A file cannot be read.
     #[error("the file descriptor of the {0} must be opened for reading")]
     NotReadable(&'static str),
 }
 
+fn or_with_disks(wanted: usize, disks: usize) -> String {
+    if disks > 0 { format!(" or {}", wanted + disks) } else { String::new() }
+}
+
 impl<F> CreateFiles<F> {
-    /// Sorts the files of a request: the kernel, then the ramdisk if the config has one.
+    /// Sorts the files of a request: the kernel, then the ramdisk if the config has one, then all
+    /// disks or none.
     ///
     /// # Errors
     /// There are too few or too many.
-    pub(crate) fn sort(files: Vec<F>, has_ramdisk: bool) -> Result<Self, FilesError> {
+    pub(crate) fn sort(files: Vec<F>, wanted: WantedFiles) -> Result<Self, FilesError> {
+        let WantedFiles { ramdisk: has_ramdisk, disks } = wanted;
         let (found, wanted) = (files.len(), 1 + usize::from(has_ramdisk));
         let mut files = files.into_iter();
-        match (files.next(), files.next()) {
-            (Some(kernel), ramdisk) if found == wanted => Ok(Self { kernel, ramdisk }),
-            _ => Err(FilesError::Count { found, wanted }),
+        match files.next() {
+            Some(kernel) if found == wanted || found == wanted + disks => {
+                let ramdisk = if has_ramdisk { files.next() } else { None };
+                Ok(Self { kernel, ramdisk, disks: files.collect() })
+            }
+            _ => Err(FilesError::Count { found, wanted, disks }),
         }
     }
 }
 
 impl CreateFiles {
-    /// Takes the files of a request, as [`sort`](Self::sort) does.
+    /// Takes the files of a request, as [`sort`](Self::sort) does. The disks are not checked.
     ///
     /// # Errors
-    /// There are too few or too many, or one was not opened for reading.
-    pub(crate) fn take(files: Vec<OwnedFd>, has_ramdisk: bool) -> Result<Self, FilesError> {
-        let CreateFiles { kernel, ramdisk } = CreateFiles::sort(files, has_ramdisk)?;
+    /// There are too few or too many, or the kernel or the ramdisk was not opened for reading.
+    pub(crate) fn take(files: Vec<OwnedFd>, wanted: WantedFiles) -> Result<Self, FilesError> {
+        let CreateFiles { kernel, ramdisk, disks } = CreateFiles::sort(files, wanted)?;
         let kernel = readable(kernel).ok_or(FilesError::NotReadable("kernel"))?;
         let ramdisk = ramdisk
             .map(|file| readable(file).ok_or(FilesError::NotReadable("ramdisk")))
             .transpose()?;
-        Ok(Self { kernel, ramdisk })
+        Ok(Self { kernel, ramdisk, disks: disks.into_iter().map(File::from).collect() })
     }
 }
 
@@ -88,8 +112,9 @@ mod tests {
         file(OpenOptions::new().read(true))
     }
 
-    fn take(files: Vec<OwnedFd>, has_ramdisk: bool) -> Result<bool, FilesError> {
-        CreateFiles::take(files, has_ramdisk).map(|files| files.ramdisk.is_some())
+    fn take(files: Vec<OwnedFd>, ramdisk: bool) -> Result<bool, FilesError> {
+        let wanted = WantedFiles { ramdisk, disks: 0 };
+        CreateFiles::take(files, wanted).map(|files| files.ramdisk.is_some())
     }
 
     #[test]
@@ -99,7 +124,31 @@ mod tests {
         for (found, has_ramdisk) in [(0, false), (2, false), (0, true), (1, true), (3, true)] {
             let files = (0..found).map(|_| read_only()).collect();
             let wanted = 1 + usize::from(has_ramdisk);
-            assert_eq!(take(files, has_ramdisk), Err(FilesError::Count { found, wanted }));
+            let error = FilesError::Count { found, wanted, disks: 0 };
+            assert_eq!(take(files, has_ramdisk), Err(error));
+        }
+    }
+
+    #[test]
+    fn all_disks_come_or_none() {
+        let sort = |files: &[u32], ramdisk, disks| {
+            CreateFiles::sort(files.to_vec(), WantedFiles { ramdisk, disks })
+                .map(|CreateFiles { kernel, ramdisk, disks }| (kernel, ramdisk, disks))
+        };
+        assert_eq!(sort(&[1], false, 2), Ok((1, None, vec![])));
+        assert_eq!(sort(&[1, 2, 3], false, 2), Ok((1, None, vec![2, 3])));
+        assert_eq!(sort(&[1, 2], true, 1), Ok((1, Some(2), vec![])));
+        assert_eq!(sort(&[1, 2, 3, 4], true, 2), Ok((1, Some(2), vec![3, 4])));
+        for (files, ramdisk, disks, says) in [
+            (&[1, 2][..], false, 2, "2 files came with the request: must be 1 or 3, the"),
+            (&[1, 2, 3, 4], false, 2, "4 files came with the request: must be 1 or 3, the"),
+            (&[], false, 1, "0 files came with the request: must be 1 or 2, the"),
+            (&[1], true, 1, "1 files came with the request: must be 2 or 3, the"),
+            (&[1, 2, 3], true, 0, "3 files came with the request: must be 2, the"),
+        ] {
+            let error = sort(files, ramdisk, disks).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
+            assert_eq!(error.ends_with("and all disks or none"), disks > 0, "{error}");
         }
     }
 

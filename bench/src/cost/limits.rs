@@ -14,7 +14,7 @@ pub(crate) const NOXSD_MEMORY: f64 = 12.0;
 pub(crate) const SHELL: f64 = 0.15;
 pub(crate) const WARM_SHELL: f64 = 0.06;
 /// With a console, two vifs and a disk, from a shell that holds the image.
-pub(crate) const DEVICES: f64 = 0.1;
+pub(crate) const DEVICES: f64 = 0.09;
 /// What the command may take beyond `exits`, measured in the same run.
 pub(crate) const CREATE_FROM_SHELL: f64 = 1.5;
 /// How many times as long all creates take as they do without chaosd.

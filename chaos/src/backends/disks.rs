@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Opens the files and block devices behind disks that noxsd serves. noxsd opens nothing.
+//! The open files and block devices behind disks. noxsd opens nothing, and chaosd only what `chaos
+//! create` has not opened.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use disk::OpenDisk;
+use disk::{DiskError, OpenDisk};
 use noxs::{Discard, Geometry};
 use noxs_control::{DiskIdentity, DiskImage};
 
@@ -15,7 +16,7 @@ use crate::domain::DevicePageDisk;
 
 /// What is behind a guest's disks, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct OpenDisks {
+pub struct OpenDisks {
     images: Vec<DiskImage>,
     files: Vec<File>,
 }
@@ -26,9 +27,31 @@ impl OpenDisks {
     /// # Errors
     /// A path cannot be opened, or cannot be a disk.
     pub(crate) fn open(configs: &[DiskConfig]) -> Result<Self, DevicesError> {
+        let open = |config: &DiskConfig| OpenDisk::open(&config.target, config.read_only);
+        Self::of(configs.iter().map(|config| (config, open(config))))
+    }
+
+    /// Returns the disks that another process has [opened](disk::open_file), in their order.
+    ///
+    /// # Errors
+    /// A descriptor cannot be a disk, or was opened for something else than the config says.
+    pub(crate) fn receive<'a>(
+        configs: &'a [DiskConfig],
+        files: Vec<File>,
+    ) -> Result<Self, DevicesError> {
+        debug_assert_eq!(configs.len(), files.len(), "the caller has counted them");
+        let receive = |(config, file): (&'a DiskConfig, File)| {
+            (config, OpenDisk::receive(file, &config.target, config.read_only))
+        };
+        Self::of(configs.iter().zip(files).map(receive))
+    }
+
+    fn of<'a>(
+        found: impl Iterator<Item = (&'a DiskConfig, Result<OpenDisk, DiskError>)>,
+    ) -> Result<Self, DevicesError> {
         let mut disks = Self::default();
-        for DiskConfig { target, read_only, .. } in configs {
-            let found = OpenDisk::open(target, *read_only)?;
+        for (DiskConfig { target, read_only, .. }, found) in found {
+            let found = found?;
             let discard = found.discard.map(|discard| Discard {
                 granularity: discard.granularity,
                 alignment: discard.alignment,

@@ -25,6 +25,7 @@ use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 use crate::timings::Timings;
 
+pub use disks::OpenDisks;
 pub use error::DevicesError;
 pub use serve::{GuestIdentity, Links, Serve};
 
@@ -74,10 +75,10 @@ impl Devices {
 }
 
 impl Serve for Devices {
-    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
+    fn learn(&mut self, links: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
         match self {
-            Self::Noxsd(devices) => devices.learn(guest),
-            Self::Dom0Kernel(devices) => devices.learn(guest),
+            Self::Noxsd(devices) => devices.learn(links, guest),
+            Self::Dom0Kernel(devices) => devices.learn(links, guest),
         }
     }
 

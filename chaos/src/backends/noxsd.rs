@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use noxs_control::{Attach, ConsoleDevice, Refusal, VbdDevice, VifDevice, VifIdentity};
 use xen::units::{DomId, GrantRef, Port};
@@ -22,7 +23,7 @@ use crate::timings::Timings;
 pub struct NoxsdDevices {
     attach: Attach,
     /// What is behind the disks, once the guest is known.
-    disks: OpenDisks,
+    disks: Arc<OpenDisks>,
     /// Whether noxsd was asked to attach them.
     asked: bool,
 }
@@ -30,7 +31,7 @@ pub struct NoxsdDevices {
 impl NoxsdDevices {
     pub(super) fn none(id: DomainIdentity) -> Self {
         let attach = Attach { id: id.into(), console: None, vifs: Vec::new(), vbds: Vec::new() };
-        Self { attach, disks: OpenDisks::default(), asked: false }
+        Self { attach, disks: Arc::default(), asked: false }
     }
 
     pub(super) fn of<'a>(
@@ -55,7 +56,7 @@ impl NoxsdDevices {
         };
         let vbds = (0..shell.flavour().disks).map(vbd).collect();
         let attach = Attach { id: id.into(), console, vifs, vbds };
-        Self { attach, disks: OpenDisks::default(), asked: false }
+        Self { attach, disks: Arc::default(), asked: false }
     }
 
     /// Returns the disks, as the device page describes them.
@@ -79,8 +80,10 @@ impl NoxsdDevices {
 }
 
 impl Serve for NoxsdDevices {
-    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
-        self.disks = OpenDisks::open(&guest.config.disks)?;
+    fn learn(&mut self, _: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
+        if !guest.config.disks.is_empty() {
+            self.disks = guest.open_disks()?;
+        }
         if !self.asked {
             self.attach.set_images(self.disks.images());
         }

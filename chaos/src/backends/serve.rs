@@ -2,9 +2,11 @@
 //! What every kind of backends does for the devices of a shell.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use noxs_control::VifIdentity;
 
+use super::disks::OpenDisks;
 use super::error::DevicesError;
 use crate::clients::{noxsd, xenstored};
 use crate::config::DomainConfig;
@@ -29,15 +31,28 @@ pub struct GuestIdentity<'a> {
     pub config: &'a DomainConfig,
     /// The identities of its vifs.
     pub vifs: &'a [VifIdentity],
+    /// Its disks, if they are open already.
+    pub disks: Option<&'a Arc<OpenDisks>>,
+}
+
+impl GuestIdentity<'_> {
+    /// Returns its disks. Opens them if they are not open.
+    pub(super) fn open_disks(&self) -> Result<Arc<OpenDisks>, DevicesError> {
+        match self.disks {
+            Some(disks) => Ok(Arc::clone(disks)),
+            None => Ok(Arc::new(OpenDisks::open(&self.config.disks)?)),
+        }
+    }
 }
 
 /// What backends do for the devices of one shell, in the order of the calls.
 pub trait Serve {
-    /// Stores what it needs of the guest that the shell becomes, and opens the guest's disks.
+    /// Stores what it needs of the guest that the shell becomes, and opens the guest's disks unless
+    /// they are open already.
     ///
     /// # Errors
     /// A disk cannot be used.
-    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
+    fn learn(&mut self, links: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError>;
 
     /// Asks the backend to attach the devices, without waiting for it. Returns the console's log,
     /// if there is one.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates guests.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::leftovers;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlans;
-use crate::backends::{self, GuestIdentity, mtu};
+use crate::backends::{self, GuestIdentity, OpenDisks, mtu};
 use crate::config::{Discovery, DomainConfig};
 use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
@@ -69,8 +70,13 @@ pub fn create<H: Hypervisor>(
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     let config = decide(host, config, &image, options.console)?;
     timings.stage("files");
-    let request =
-        GuestRequest { config: &config, image: &image, ramdisk: ramdisk.as_ref(), options };
+    let request = GuestRequest {
+        config: &config,
+        image: &image,
+        ramdisk: ramdisk.as_ref(),
+        disks: None,
+        options,
+    };
     let created = match create_from(host, &request, timings) {
         Err(error)
             if error.is_out_of_memory() && leftovers::reap(host).is_ok_and(|count| count > 0) =>
@@ -98,6 +104,20 @@ pub fn create_from<H: Hypervisor>(
     prepare_and_finish(host, request, &mut plans, timings)
         .map_err(|error| conflict::explain(host, &plans, error))
         .map_err(|error| error.about("create", &request.config.name))
+}
+
+/// Returns the disks of a guest that another process has opened, in the order of the config. Nothing
+/// is opened: only the descriptors are read.
+///
+/// # Errors
+/// A descriptor cannot be a disk, or was opened for something else than the config says.
+pub fn receive_disks(
+    config: &DomainConfig,
+    files: Vec<File>,
+) -> Result<Arc<OpenDisks>, LifecycleError> {
+    OpenDisks::receive(&config.disks, files)
+        .map(Arc::new)
+        .map_err(|error| LifecycleError::from(error).about("create", &config.name))
 }
 
 /// Turns a shell into a guest.
@@ -147,6 +167,8 @@ pub struct GuestRequest<'a> {
     pub image: &'a Arc<Image>,
     /// Its ramdisk.
     pub ramdisk: Option<&'a RamdiskFile>,
+    /// Its disks, if they are open already. Otherwise their paths are opened.
+    pub disks: Option<&'a Arc<OpenDisks>>,
     /// The options.
     pub options: CreateOptions,
 }
@@ -183,7 +205,7 @@ fn prepare_and_finish<H: Hypervisor>(
     plans: &mut VifPlans<'_>,
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
-    let GuestRequest { config, image, .. } = *request;
+    let GuestRequest { config, image, disks, .. } = *request;
     let mut vifs = plans.identities();
     let bridges = plans.bridges();
     let mut shell = shell::prepare(host, flavour(config), bridges, &vifs, Some(image), timings)?;
@@ -192,7 +214,7 @@ fn prepare_and_finish<H: Hypervisor>(
     // addresses.
     let name = Name::reserve(host, &config.name, shell.domid(), None)?;
     timings.stage("name");
-    let log = shell.start_attach(Some(GuestIdentity { config, vifs: &vifs }), timings)?;
+    let log = shell.start_attach(Some(GuestIdentity { config, vifs: &vifs, disks }), timings)?;
     // Copy the image while the backends attach.
     shell.load(image)?;
     timings.stage("image");
@@ -218,9 +240,9 @@ fn finish<H: Hypervisor>(
     vifs: &[VifIdentity],
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
-    let GuestRequest { config, image, ramdisk, options } = *request;
+    let GuestRequest { config, image, ramdisk, disks: open_disks, options } = *request;
     let id = DomainIdentity { domid: shell.domid(), handle: shell.handle() };
-    let guest = GuestIdentity { config, vifs };
+    let guest = GuestIdentity { config, vifs, disks: open_disks };
     attachments.learn(guest)?;
     let (entries, disks) = (plans.device_page_entries(), attachments.devices.page_disks());
     let payload =

@@ -499,7 +499,7 @@ impl LifecycleError {
     }
 
     /// Adds the operation and the guest.
-    pub(super) fn about(self, doing: &'static str, name: &str) -> Self {
+    pub(crate) fn about(self, doing: &'static str, name: &str) -> Self {
         Self::Guest { doing, name: name.to_owned(), source: Box::new(self) }
     }
 }

@@ -51,7 +51,8 @@ pub use classify::{Condition, CreatorFacts, FoundRecord, classify};
 pub use conflict::AddressConflict;
 pub use console::{GuestConsole, console, read_log};
 pub use create::{
-    CreateOptions, Created, GuestRequest, create, create_from, execute_shell, shell_kind,
+    CreateOptions, Created, GuestRequest, create, create_from, execute_shell, receive_disks,
+    shell_kind,
 };
 pub use decide::{check_flavour, decide};
 pub use destroy::{Destroyed, destroy};

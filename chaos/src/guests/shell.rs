@@ -163,7 +163,7 @@ impl<H: Hypervisor> AttachedShell<H> {
             &mut self.attachments;
         host.records.make_folder(self.shell.domid())?;
         if let Some(guest) = guest {
-            devices.learn(guest)?;
+            devices.learn(host.links(), guest)?;
             *identified = true;
         }
         // Set before it is announced: an announcement that fails halfway must be withdrawn, too.
@@ -218,11 +218,11 @@ impl<H: Hypervisor> ParkedAttachedShell<H> {
 }
 
 impl<H: Hypervisor> Attachments<H> {
-    /// Opens the guest's disks, unless that was done when the backends attached.
+    /// Opens the guest's disks, unless they are open or that was done when the backends attached.
     pub(super) fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), LifecycleError> {
         match self.identified {
             true => Ok(()),
-            false => Ok(self.devices.learn(guest)?),
+            false => Ok(self.devices.learn(self.host.links(), guest)?),
         }
     }
 

@@ -7,9 +7,11 @@
 //! guest, and creates it if there is none.
 
 use std::fs::File;
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use disk::DiskError;
 use nix::unistd::geteuid;
 use xen::units::DomId;
 
@@ -17,7 +19,7 @@ use super::create::{CreatedGuest, create_in_this_process};
 use super::error::RequestError;
 use crate::clients::chaosd::client::{CHAOSD, Chaosd, DaemonError, UploadError};
 use crate::clients::chaosd::protocol::{Created, Reply, Request};
-use crate::config::{DomainConfig, EncodedConfig};
+use crate::config::{DiskConfig, DomainConfig, EncodedConfig};
 use crate::guests::{self, CreateOptions, Host, LifecycleError};
 use crate::image::{self, ImageError, ImageKey};
 use crate::random;
@@ -32,6 +34,8 @@ struct GuestFiles<'a> {
     config: &'a DomainConfig,
     kernel: File,
     ramdisk: Option<File>,
+    /// The files behind its disks: all of them, or none.
+    disks: Vec<File>,
 }
 
 /// Creates a guest in `chaosd`.
@@ -44,12 +48,12 @@ pub(super) fn create(
     if options.console {
         return Err(RequestError::ConsoleInDaemon { name: config.name.clone() });
     }
-    let files = GuestFiles::open(config)?;
+    let is_root = geteuid().is_root();
+    let files = GuestFiles::open(config, is_root)?;
     let mut request = RequestId::default();
     random::fill(&mut request).map_err(LifecycleError::Process)?;
     let message =
         Request::Create { config: EncodedConfig::from(config), paused: options.paused, request };
-    let is_root = geteuid().is_root();
     let send =
         || if is_root { files.pass(daemon, &message) } else { files.upload(daemon, &message) };
     for attempt in 1.. {
@@ -70,6 +74,8 @@ pub(super) fn create(
             Ok(()) => {}
             Err(DaemonError::NotRunning { .. }) if is_root => {
                 daemon.wait_for_exit()?;
+                // Opening a block device fails while this process still claims it.
+                drop(files);
                 return without_daemon(config, options, request, timings);
             }
             Err(error) => {
@@ -81,18 +87,26 @@ pub(super) fn create(
 }
 
 impl<'a> GuestFiles<'a> {
-    fn open(config: &'a DomainConfig) -> Result<Self, LifecycleError> {
+    /// Opens them. chaosd refuses the disks of other users than root.
+    fn open(config: &'a DomainConfig, is_root: bool) -> Result<Self, LifecycleError> {
         let kernel = image::open(&config.kernel).map_err(|source| kernel_error(config, source))?;
         let ramdisk = config.ramdisk.as_deref();
         let ramdisk = ramdisk.map(|path| image::open(path).map_err(|e| ramdisk_error(path, e)));
-        Ok(Self { config, kernel, ramdisk: ramdisk.transpose()? })
+        let disks = match is_root && !config.disks.is_empty() {
+            true => open_disks(config)?,
+            false => Vec::new(),
+        };
+        Ok(Self { config, kernel, ramdisk: ramdisk.transpose()?, disks })
     }
 
     /// Sends a create with the files' descriptors.
     fn pass(&self, daemon: &Chaosd, message: &Request) -> Result<Created, RequestError> {
         match &self.ramdisk {
-            None => ask(daemon, message, &[self.kernel.as_fd()]),
-            Some(ramdisk) => ask(daemon, message, &[self.kernel.as_fd(), ramdisk.as_fd()]),
+            None if self.disks.is_empty() => ask(daemon, message, &[self.kernel.as_fd()]),
+            ramdisk => {
+                let files = iter::once(&self.kernel).chain(ramdisk).chain(&self.disks);
+                ask(daemon, message, &files.map(AsFd::as_fd).collect::<Vec<_>>())
+            }
         }
     }
 
@@ -103,6 +117,18 @@ impl<'a> GuestFiles<'a> {
             upload(daemon, file, |source| ramdisk_error(path, source))?;
         }
         ask(daemon, message, &[])
+    }
+}
+
+/// Opens the files behind a guest's disks: storage that does not answer holds this process, and not
+/// chaosd. Returns none if another process, perhaps a guest of this name, has claimed a block device:
+/// then chaosd opens them, and its error says who has what.
+#[cold]
+fn open_disks(config: &DomainConfig) -> Result<Vec<File>, LifecycleError> {
+    let open = |disk: &DiskConfig| disk::open_file(&disk.target, disk.read_only);
+    match config.disks.iter().map(open).collect() {
+        Err(DiskError::Claimed { .. }) => Ok(Vec::new()),
+        opened => opened.map_err(|error| LifecycleError::from(error).about("create", &config.name)),
     }
 }
 

@@ -88,7 +88,9 @@ impl KilledDaemon {
 
     fn create(&self) -> Result<CreatedGuest, RequestError> {
         let executor = Executor::daemon(&self.daemon.socket()).unwrap();
-        let config = self.daemon.config("");
+        fs::write(self.daemon.folder.path().join("disk"), "the disk").unwrap();
+        let disk = self.daemon.folder.path().join("disk");
+        let config = self.daemon.config(&format!("disk=['{},raw,xvda,w']", disk.display()));
         executor.create(&config, CreateOptions::default(), &mut Timings::start())
     }
 }
@@ -151,6 +153,48 @@ fn a_create_through_chaosd_sends_its_files() {
     assert_ne!(request, [0; 16], "it is random");
     let expected = Request::Create { config: EncodedConfig::from(&config), paused: true, request };
     assert_eq!((received, files), (expected, vec!["the kernel".into(), "the ramdisk".into()]));
+}
+
+#[test]
+fn the_disks_come_after_the_other_files() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("not tested: other users have no disks");
+    }
+    for ramdisk in [true, false] {
+        let chaosd = FakeDaemon::with(created());
+        let folder = chaosd.folder.path().display();
+        for disk in ["first", "second"] {
+            fs::write(chaosd.folder.path().join(disk), disk).unwrap();
+        }
+        let disks = format!("disk=['{folder}/first,raw,xvda,r','{folder}/second,raw,xvdb,w']\n");
+        let more = if ramdisk { format!("ramdisk='{folder}/ramdisk'\n") } else { String::new() };
+        let config = chaosd.config(&format!("{disks}{more}"));
+        let executor = Executor::daemon(&chaosd.socket()).unwrap();
+        executor.create(&config, CreateOptions::default(), &mut Timings::start()).unwrap();
+        let wanted: &[&str] =
+            if ramdisk { &["the kernel", "the ramdisk"] } else { &["the kernel"] };
+        let wanted = [wanted, &["first", "second"]].concat();
+        assert_eq!(chaosd.thread.join().unwrap().1, wanted);
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_opened_is_refused_as_in_chaosd() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("not tested: other users have no disks");
+    }
+    let chaosd = FakeDaemon::with(Reply::Done);
+    let config = chaosd.config("disk=['/does/not/exist,raw,xvda,w']");
+    let executor = Executor::daemon(&chaosd.socket()).unwrap();
+    let error =
+        executor.create(&config, CreateOptions::default(), &mut Timings::start()).unwrap_err();
+    assert_eq!(error.class(), FailureClass::WrongInput);
+    let text = daemon::chain::chain(&error);
+    assert!(text.starts_with("cannot create guest web: cannot open disk /does/not/exist: No such"));
+    // Nothing was sent.
+    let Executor::Chaosd(daemon) = executor else { panic!("the executor is not chaosd") };
+    daemon.ask(&Request::Drain, &[]).unwrap();
+    assert_eq!(chaosd.thread.join().unwrap(), (Request::Drain, Vec::new()));
 }
 
 #[test]
@@ -232,7 +276,7 @@ fn a_request_that_was_lost_is_sent_again_with_its_number() {
     let chaosd = KilledDaemon::with(2, Some(created()));
     assert_eq!(chaosd.create().unwrap().domid, DomId(7));
     let (last, files) = chaosd.daemon.thread.join().unwrap();
-    assert_eq!(files, ["the kernel"]);
+    assert_eq!(files, ["the kernel", "the disk"]);
     let first: Vec<_> = chaosd.received.iter().collect();
     assert_eq!(first, [last.clone(), last]);
 }

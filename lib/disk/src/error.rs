@@ -50,6 +50,17 @@ pub enum DiskError {
         /// What it is.
         found: &'static str,
     },
+    /// A descriptor that came from another process was opened for something else.
+    #[error(
+        "the file descriptor of disk {path} must be opened for {}",
+        if *.read_only { "reading only" } else { "reading and writing" }
+    )]
+    Access {
+        /// The path.
+        path: PathBuf,
+        /// Whether the guest may read it only.
+        read_only: bool,
+    },
     /// It does not have a single sector.
     #[error(
         "disk {path} has {size} bytes: must be at least one sector of {sector}; enlarge it: truncate -s 1G {path}"

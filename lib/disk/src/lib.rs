@@ -3,6 +3,7 @@
 //! who may use them.
 //!
 //! * [`OpenDisk::open`] opens a path and reads the size of the disk and of its sectors.
+//! * [`open_file`] only opens it, for another process that [receives](OpenDisk::receive) it.
 //! * [`Identity`] recognizes a disk again: a path may name another file later.
 //! * [`lock()`] keeps a second writer away.
 //!
@@ -25,4 +26,4 @@ mod queue;
 pub use error::DiskError;
 pub use identity::Identity;
 pub use lock::{lock, lock_all_before};
-pub use open::{Discard, OpenDisk, SECTOR};
+pub use open::{Discard, OpenDisk, SECTOR, open_file};

@@ -2,14 +2,14 @@
 //! Opens disks.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
-use rustix::fs::{FileType, fstat, stat};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, stat};
 
 use crate::blkback;
 use crate::error::DiskError;
@@ -49,48 +49,82 @@ pub struct OpenDisk {
     pub discard: Option<Discard>,
 }
 
+/// Flags of a descriptor that `F_SETFL` changes. With `O_APPEND`, a write goes to the end of the file
+/// instead of its place; with `O_DIRECT`, only parts of some sizes can be written.
+const CHANGEABLE: OFlags = OFlags::APPEND
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::DIRECT)
+    .union(OFlags::NOATIME)
+    .union(OFlags::from_bits_retain(libc::O_ASYNC.cast_unsigned()));
+
+/// Opens what can be a disk, for a process that [receives](OpenDisk::receive) it. Follows symbolic
+/// links, as those of LVM. A pipe or a terminal is refused, without waiting for it.
+///
+/// # Errors
+/// The path cannot be opened, another user in dom0 has claimed the block device, or it is of another
+/// kind.
+pub fn open_file(path: &Path, read_only: bool) -> Result<File, DiskError> {
+    let open_failed = |source| DiskError::of_open(path, read_only, source);
+    // `O_EXCL` without `O_CREAT` claims a block device for this description alone. So that other
+    // kinds of files are not opened with it, the path is examined first; if it changes in between,
+    // the flag has no effect on a file.
+    let kind = identity::kind(&stat(path).map_err(|errno| open_failed(errno.into()))?);
+    let found = match kind {
+        FileType::RegularFile | FileType::BlockDevice => None,
+        FileType::Directory => Some("a folder"),
+        FileType::CharacterDevice => Some("a character device"),
+        FileType::Fifo => Some("a pipe"),
+        _ => Some("a socket"),
+    };
+    if let Some(found) = found {
+        return Err(DiskError::Kind { path: path.to_owned(), found });
+    }
+    let claim =
+        if kind == FileType::BlockDevice && !read_only { OFlag::O_EXCL } else { OFlag::empty() };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(!read_only)
+        .custom_flags((claim | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
+        .open(path)
+        .map_err(open_failed)?;
+    wait_for_storage(&file).map_err(|source| DiskError::Open { path: path.to_owned(), source })?;
+    Ok(file)
+}
+
+/// Clears all flags that `F_SETFL` changes. `O_NONBLOCK` is for the open only: reads and writes would
+/// fail with EAGAIN where the storage cannot say whether it has to wait (Linux `io_rw_init_file`;
+/// dm-crypt, dm-thin).
+fn wait_for_storage(file: &File) -> io::Result<()> {
+    Ok(fcntl_setfl(file, OFlags::empty())?)
+}
+
 impl OpenDisk {
-    /// Opens a path. Follows symbolic links, as those of LVM. Waits for nothing: a pipe or a terminal is
-    /// refused.
+    /// Opens a path as [`open_file`] does.
     ///
     /// # Errors
-    /// The path cannot be opened, another user in dom0 or a guest that dom0's kernel serves has the
-    /// block device, or it cannot be a disk.
+    /// As [`open_file`], it cannot be a disk, or dom0's kernel serves it to a guest.
     pub fn open(path: &Path, read_only: bool) -> Result<Self, DiskError> {
-        let open_failed = |source| DiskError::of_open(path, read_only, source);
-        // `O_EXCL` without `O_CREAT` claims a block device for this description alone. So that
-        // other kinds of files are not opened with it, the path is examined first; if it changes
-        // in between, the flag has no effect on a file.
-        let kind = identity::kind(&stat(path).map_err(|errno| open_failed(errno.into()))?);
-        let found = match kind {
-            FileType::RegularFile | FileType::BlockDevice => None,
-            FileType::Directory => Some("a folder"),
-            FileType::CharacterDevice => Some("a character device"),
-            FileType::Fifo => Some("a pipe"),
-            _ => Some("a socket"),
-        };
-        if let Some(found) = found {
-            return Err(DiskError::Kind { path: path.to_owned(), found });
+        Self::inspect(open_file(path, read_only)?, path, read_only)
+    }
+
+    /// Returns the disk that another process has opened with [`open_file`]. The path is only for
+    /// errors: nothing is opened.
+    ///
+    /// # Errors
+    /// The descriptor was not opened for what `read_only` says, it cannot be a disk, or dom0's kernel
+    /// serves it to a guest.
+    pub fn receive(file: File, path: &Path, read_only: bool) -> Result<Self, DiskError> {
+        let failed = |source| DiskError::Open { path: path.to_owned(), source };
+        let flags = fcntl_getfl(&file).map_err(|errno| failed(errno.into()))?;
+        let wanted = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        // A descriptor of `O_PATH` looks as if it were open for reading.
+        if flags & (OFlags::ACCMODE | OFlags::PATH) != wanted {
+            return Err(DiskError::Access { path: path.to_owned(), read_only });
         }
-        let claim = if kind == FileType::BlockDevice && !read_only {
-            OFlag::O_EXCL
-        } else {
-            OFlag::empty()
-        };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(!read_only)
-            .custom_flags((claim | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits())
-            .open(path)
-            .map_err(open_failed)?;
-        let disk = Self::inspect(file, path, read_only)?;
-        // After the claim: a guest that gets the disk later is refused it.
-        if let Identity::BlockDevice { number } = disk.identity
-            && let Some(domid) = blkback::other_user(number, read_only)
-        {
-            return Err(DiskError::Served { path: path.to_owned(), domid });
+        if flags.intersects(CHANGEABLE) {
+            wait_for_storage(&file).map_err(failed)?;
         }
-        Ok(disk)
+        Self::inspect(file, path, read_only)
     }
 
     /// Reads the properties of an open disk.
@@ -100,10 +134,6 @@ impl OpenDisk {
         let status = fstat(&file).map_err(|errno| failed(errno.into()))?;
         let identity = Identity::of(&status)
             .ok_or_else(|| DiskError::Kind { path: path.to_owned(), found: "of another kind" })?;
-        // `O_NONBLOCK` was for the open only: reads and writes would fail with EAGAIN where the
-        // storage cannot say whether it has to wait (Linux `io_rw_init_file`; dm-crypt, dm-thin).
-        // No other flag that `F_SETFL` changes is set.
-        fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(|errno| failed(errno.into()))?;
         let size = match identity {
             Identity::File { .. } => u64::try_from(status.st_size).unwrap_or(0),
             Identity::BlockDevice { .. } => file.seek(SeekFrom::End(0)).map_err(failed)?,
@@ -116,6 +146,10 @@ impl OpenDisk {
                 (SECTOR, Some(block.clamp(SECTOR, MAX_SECTOR_SIZE)), discard)
             }
             Identity::BlockDevice { number } => {
+                // After the claim: a guest that gets the disk later is refused it.
+                if let Some(domid) = blkback::other_user(number, read_only) {
+                    return Err(DiskError::Served { path: path.to_owned(), domid });
+                }
                 let queue = Queue::of(number);
                 let logical = queue.logical();
                 let discard = if read_only { None } else { queue.discard(logical) };
@@ -183,6 +217,8 @@ fn file_discard(file: &File, device: u64, size: u64, block: u32) -> Option<Disca
 mod tests {
     use std::os::fd::AsRawFd;
 
+    use nix::fcntl::{FcntlArg, fcntl};
+
     use super::*;
 
     fn file(size: u64) -> tempfile::NamedTempFile {
@@ -243,6 +279,65 @@ mod tests {
             let access = if read_only { OFlag::O_RDONLY } else { OFlag::O_RDWR };
             assert_eq!(flags & (OFlag::O_ACCMODE | OFlag::O_NONBLOCK), access, "{flags:?}");
         }
+    }
+
+    #[test]
+    fn a_received_disk_equals_the_opened_one() {
+        let image = file(8192);
+        for read_only in [true, false] {
+            let opened = OpenDisk::open(image.path(), read_only).unwrap();
+            let sent = open_file(image.path(), read_only).unwrap();
+            // The path is not used.
+            let received = OpenDisk::receive(sent, Path::new("/none"), read_only).unwrap();
+            let facts = |disk: &OpenDisk| {
+                let sizes = (disk.sectors, disk.sector_size, disk.physical_sector_size);
+                (disk.identity, sizes, disk.discard, fcntl_getfl(&disk.file).unwrap())
+            };
+            assert_eq!(facts(&received), facts(&opened));
+        }
+    }
+
+    #[test]
+    fn a_descriptor_that_cannot_be_a_disk_is_refused() {
+        let receive = |options: &OpenOptions, path: &Path, read_only| {
+            let file = options.open(path).unwrap();
+            OpenDisk::receive(file, Path::new("/x"), read_only).unwrap_err().to_string()
+        };
+        let mut reads = OpenOptions::new();
+        reads.read(true);
+        let [mut writes, mut both, mut path_only] = [0; 3].map(|_| reads.clone());
+        writes.read(false).write(true);
+        both.write(true);
+        path_only.custom_flags(libc::O_PATH);
+        let image = file(512);
+        for (options, read_only, wanted) in [
+            (&reads, false, "for reading and writing"),
+            (&writes, false, "for reading and writing"),
+            (&writes, true, "for reading only"),
+            (&both, true, "for reading only"),
+            (&path_only, true, "for reading only"),
+            (&path_only, false, "for reading and writing"),
+        ] {
+            let error = receive(options, image.path(), read_only);
+            assert!(error.starts_with("the file descriptor of disk /x must"), "{error}");
+            assert!(error.ends_with(wanted), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for path in [folder.path(), Path::new("/dev/null")] {
+            let error = receive(&reads, path, true);
+            assert_eq!(error, "disk /x is of another kind: must be a file or a block device");
+        }
+        let error = receive(&both, file(1000).path(), false);
+        assert!(error.contains("disk /x has 1000 bytes: must be a multiple"), "{error}");
+    }
+
+    #[test]
+    fn flags_that_change_writes_are_cleared_of_a_received_descriptor() {
+        let image = file(512);
+        let flags = libc::O_NONBLOCK | libc::O_APPEND;
+        let sent = OpenOptions::new().read(true).write(true).custom_flags(flags).open(image.path());
+        let disk = OpenDisk::receive(sent.unwrap(), image.path(), false).unwrap();
+        assert!(!fcntl_getfl(&disk.file).unwrap().intersects(CHANGEABLE));
     }
 
     #[test]

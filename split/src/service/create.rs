@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use chaos::backends::OpenDisks;
 use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply};
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::guests::{self, Condition, CreateOptions, GuestRequest, KnownImage, LifecycleError};
@@ -14,7 +15,7 @@ use xen::units::{DomId, DomainHandle};
 
 use super::{AfterLoad, Service};
 use crate::answers::{create_line, open_ramdisk, refusal, reply, wrong_files, wrong_input};
-use crate::files::CreateFiles;
+use crate::files::{CreateFiles, WantedFiles};
 use crate::loader::Loaded;
 use crate::members::{MemberFiles, MemberRefusal, ROOT, check_backends};
 use crate::pool::Taker;
@@ -36,9 +37,20 @@ pub(super) struct PendingCreate {
     paused: bool,
     request: RequestId,
     ramdisk: Option<File>,
+    /// Its disks, if they came with the request.
+    disks: Option<Arc<OpenDisks>>,
     /// The files, if a user other than root has uploaded them.
     uploaded: Option<MemberFiles>,
     timings: Timings,
+}
+
+/// The files of a guest.
+#[derive(Clone, Copy)]
+pub(super) struct GuestFiles<'a> {
+    pub(super) image: &'a Arc<Image>,
+    pub(super) ramdisk: Option<&'a RamdiskFile>,
+    /// Its disks, if they are open already.
+    pub(super) disks: Option<&'a Arc<OpenDisks>>,
 }
 
 /// A guest that this service has created.
@@ -46,6 +58,18 @@ pub(super) struct ServedGuest {
     pub(super) domid: DomId,
     pub(super) handle: DomainHandle,
     origin: Origin,
+}
+
+/// Returns the disks that came with a request, if there are any. They are read now, and not when the
+/// kernel was read: the client has just opened them, so that their storage has answered.
+fn received_disks(
+    config: &DomainConfig,
+    files: Vec<File>,
+) -> Result<Option<Arc<OpenDisks>>, Refusal> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    guests::receive_disks(config, files).map(Some).map_err(|error| refusal(&error))
 }
 
 impl Service {
@@ -59,12 +83,13 @@ impl Service {
         let CreateRequest { config, paused, request } = create;
         let config =
             DomainConfig::try_from(config).map_err(|error| wrong_input(error.to_string()))?;
-        let has_ramdisk = config.ramdisk.is_some();
-        let (kernel, ramdisk, uploaded) = match files {
+        let mut wanted =
+            WantedFiles { ramdisk: config.ramdisk.is_some(), disks: config.disks.len() };
+        let (kernel, ramdisk, disks, uploaded) = match files {
             Files::Passed(files) => {
-                let CreateFiles { kernel, ramdisk } =
-                    CreateFiles::take(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
-                (kernel, ramdisk, None)
+                let CreateFiles { kernel, ramdisk, disks } =
+                    CreateFiles::take(files, wanted).map_err(|error| wrong_files(&error))?;
+                (kernel, ramdisk, received_disks(&config, disks)?, None)
             }
             Files::Uploaded(files) => {
                 self.check_member(peer.uid, &config)?;
@@ -72,17 +97,19 @@ impl Service {
                 if let Some(error) = self.name_in_use(&config.name) {
                     return self.repeated(&config.name, request, &error).map(Answer::Now);
                 }
-                let CreateFiles { kernel, ramdisk } =
-                    CreateFiles::sort(files, has_ramdisk).map_err(|error| wrong_files(&error))?;
+                wanted.disks = 0;
+                let CreateFiles { kernel, ramdisk, .. } =
+                    CreateFiles::sort(files, wanted).map_err(|error| wrong_files(&error))?;
                 let files = MemberFiles { kernel, ramdisk };
                 let (kernel, ramdisk) = files.open().map_err(|error| {
                     let source = ImageError::Read(error);
                     refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
                 })?;
-                (kernel, ramdisk, Some(files))
+                (kernel, ramdisk, None, Some(files))
             }
         };
-        let pending = PendingCreate { peer, config, paused, request, ramdisk, uploaded, timings };
+        let pending =
+            PendingCreate { peer, config, paused, request, ramdisk, disks, uploaded, timings };
         let memory = self.memory_for_kernel(peer.uid, &pending.config);
         let refused = pending.uploaded.as_ref().and_then(|files| {
             self.refused_kernels.find(&files.kernel, SizeLimit::of_guest(memory))
@@ -128,7 +155,7 @@ impl Service {
         pending: PendingCreate,
         image: Result<Arc<Image>, ImageError>,
     ) -> Result<Reply, Refusal> {
-        let PendingCreate { peer, config, paused, request, ramdisk, uploaded, mut timings } =
+        let PendingCreate { peer, config, paused, request, ramdisk, disks, uploaded, mut timings } =
             pending;
         let image = image.map_err(|source| {
             refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
@@ -141,7 +168,7 @@ impl Service {
 
         let options =
             CreateOptions { paused, console: false, owner: peer.uid, request: Some(request) };
-        let files = (&image, ramdisk.as_ref());
+        let files = GuestFiles { image: &image, ramdisk: ramdisk.as_ref(), disks: disks.as_ref() };
         let created = match self.create(&config, files, options, &mut timings) {
             Err(error) if error.is_name_in_use() => {
                 return self.repeated(&config.name, request, &error);
@@ -204,13 +231,14 @@ impl Service {
     pub(super) fn create(
         &mut self,
         config: &DomainConfig,
-        (image, ramdisk): (&Arc<Image>, Option<&RamdiskFile>),
+        files: GuestFiles<'_>,
         options: CreateOptions,
         timings: &mut Timings,
     ) -> Result<ServedGuest, LifecycleError> {
+        let GuestFiles { image, ramdisk, disks } = files;
         let taker = if options.owner == ROOT { Taker::Root } else { Taker::Member };
         let (shell, origin) = self.stock.take(config, image, taker);
-        let request = GuestRequest { config, image, ramdisk, options };
+        let request = GuestRequest { config, image, ramdisk, disks, options };
         let created = match shell {
             Some(shell) => {
                 let shell = shell.unpark(&self.host);

@@ -11,6 +11,7 @@ use chaos::records::Record;
 use chaos::timings::Timings;
 
 use super::Service;
+use super::create::GuestFiles;
 use crate::answers::open_ramdisk;
 use crate::members::ROOT;
 use crate::reserved;
@@ -70,7 +71,7 @@ impl Successors for Service {
         let ramdisk = open_ramdisk(ramdisk, config)?;
         timings.stage("files");
         let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
-        let files = (&image, ramdisk.as_ref());
+        let files = GuestFiles { image: &image, ramdisk: ramdisk.as_ref(), disks: None };
         let began = Instant::now();
         let created = Self::create(self, config, files, options, &mut timings);
         if owner != ROOT {

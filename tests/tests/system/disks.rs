@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use system_tests::{Bed, Chaosd, Guest, chaos, noxsd_pid, restart_noxsd, run};
+use system_tests::{Bed, Chaosd, Guest, chaos, noxsd_pid, restart_noxsd, run, wait_for_file};
 
 /// Creates an empty image and returns its path.
 fn image(bed: &Bed, name: &str, size: u64) -> String {
@@ -14,6 +14,13 @@ fn image(bed: &Bed, name: &str, size: u64) -> String {
     let file = File::options().write(true).open(&path).expect("the image exists");
     file.set_len(size).expect("the image can be extended");
     path
+}
+
+/// Attaches a file to a loop device, and returns the device.
+fn loop_device(path: &str) -> String {
+    let device = run("losetup", &["-f"]).ok().trim().to_owned();
+    run("losetup", &[&device, path]).ok();
+    device
 }
 
 /// Returns the arguments that give a guest of blkbench these disks.
@@ -163,6 +170,52 @@ fn a_full_file_system_is_an_error_of_the_guest_that_fills_it() {
     one.destroy();
     two.destroy();
     run("umount", &[&folder]).ok();
+}
+
+#[test]
+fn chaosd_opens_no_disk_of_a_create() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory='64M'\n");
+    let folder = bed.file("folder", "");
+    fs::remove_file(&folder).expect("it exists");
+    fs::create_dir(&folder).expect("it can be created");
+    // Only the command sees the file.
+    let [name, disk, cmdline] =
+        disks("unseen", &[(format!("{folder}/disk"), "w")], "write bs=4096 qd=4 count=256");
+    let create = format!(
+        "mount -t tmpfs none {folder} && truncate -s 1M {folder}/disk && \
+         chaos create blkbench.cfg \"{name}\" \"{disk}\" \"{cmdline}\""
+    );
+    run("unshare", &["--mount", "sh", "-c", &create]).ok();
+    assert_eq!(fs::read_dir(&folder).expect("the folder exists").count(), 0);
+    let listed = chaos(&["list", "--json"]).json();
+    let domid = listed[0]["domid"].as_u64().expect("the guest is listed");
+    let log = format!("/run/chaos/domains/{domid}/console.log");
+    wait_for_file(&log, "the end of the writes", |log| log.contains("errors=0"));
+    chaos(&["destroy", "unseen"]).ok();
+    assert!(chaosd.stop(), "chaosd failed");
+    bed.assert_empty("after chaosd has exited");
+}
+
+#[test]
+fn a_block_device_goes_from_the_command_to_noxsd_and_has_no_other_user() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory='64M'\n");
+    let path = image(&bed, "disk", 1 << 20);
+    let device = loop_device(&path);
+    let device = device.as_str();
+    let first = disks("first", &[(device, "w")], "write bs=4096 qd=4 count=256");
+    let guest = create(&first);
+    guest.wait_for_log("errors=0");
+    // The command cannot open the device, and chaosd says why it creates no guest.
+    refused(&first, 1, &["first", &guest.domid.to_string()]);
+    refused(&disks("second", &[(device, "w")], "read"), 2, &[device, "is in use in dom0"]);
+    guest.destroy();
+    // It is released.
+    create(&disks("second", &[(device, "w")], "read count=1")).destroy();
+    assert!(chaosd.stop(), "chaosd failed");
+    run("losetup", &["-d", device]).ok();
+    bed.assert_empty("after chaosd has exited");
 }
 
 #[test]

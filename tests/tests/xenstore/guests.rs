@@ -147,6 +147,26 @@ fn destroy_removes_all_devices() {
 }
 
 #[test]
+fn disks_reach_the_kernel_through_chaosd() {
+    let bed = XenStoreBed::new();
+    let chaosd = Chaosd::start("memory='64M'\n");
+    let file = disk_file(&bed, "a.img");
+    let device = run("losetup", &["-f"]).ok().trim().to_owned();
+    run("losetup", &[&device, &disk_file(&bed, "b.img")]).ok();
+    let disks = format!("disk=['{file},raw,xvda', '{device},raw,xvdb']");
+    let args = [DEVICES.as_slice(), &[&disks]].concat();
+    for _ in 0..2 {
+        let guest = Guest::create("noop.cfg", &args);
+        let backend = format!("/local/domain/0/backend/vbd/{}/51728/params", guest.domid);
+        assert_eq!(run("xenstore-read", &[&backend]).ok().trim(), device);
+        guest.destroy();
+    }
+    assert!(chaosd.stop(), "chaosd failed");
+    run("losetup", &["-d", &device]).ok();
+    bed.assert_nothing_left("after chaosd has exited");
+}
+
+#[test]
 fn our_own_guests_have_their_console() {
     let bed = XenStoreBed::new();
     let console = ConsoleLog::of("noop");

@@ -7,17 +7,19 @@
 use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use disk::{Identity, OpenDisk};
 use nix::errno::Errno;
 use nix::sys::stat::{major, minor};
+use noxs_control::{DiskIdentity, DiskImage, DiskInUse};
 use thiserror::Error;
 
 use crate::announce::DiskNodes;
+use crate::backends::DevicesError;
 use crate::config::DiskConfig;
+use crate::records::Records;
 
 /// The device that returns the numbers of free loop devices.
 const LOOP_CONTROL: &str = "/dev/loop-control";
@@ -39,15 +41,15 @@ nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, [u8; CONFIG_SIZE]);
 /// Why a disk cannot be used.
 #[derive(Debug, Error)]
 pub enum DiskError {
-    /// It cannot be opened, or cannot be a disk.
-    #[error(transparent)]
-    Open(#[from] disk::DiskError),
     /// It is locked otherwise.
     #[error("disk {path} is in use by another guest or program; destroy or stop that one first")]
     InUse {
         /// The file.
         path: PathBuf,
     },
+    /// noxsd serves it to a guest, or will when it runs again.
+    #[error("{0}; destroy that domain first")]
+    Served(DiskInUse),
     /// There is no loop device for it.
     #[error("cannot set up a loop device for disk {path}; load the module: modprobe loop")]
     Loop {
@@ -77,21 +79,28 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens a disk, behind a loop device if it is a file.
+    /// Locks an open disk, and puts it behind a loop device if it is a file.
     ///
     /// # Errors
-    /// The path cannot be opened, is not a disk, or there is no loop device for it.
-    pub fn open(config: &DiskConfig) -> Result<Self, DiskError> {
+    /// It is locked otherwise, or there is no loop device for it.
+    pub(super) fn of(
+        config: &DiskConfig,
+        identity: &DiskIdentity,
+        file: BorrowedFd<'_>,
+    ) -> Result<Self, DiskError> {
         let path = &config.target;
-        let OpenDisk { file, identity, .. } = OpenDisk::open(path, config.read_only)?;
         let failed = |source| DiskError::Loop { path: path.clone(), source };
         // A loop device keeps what the descriptor refers to, and with it the lock.
         if !disk::lock(&file, config.read_only).map_err(failed)? {
             return Err(DiskError::InUse { path: path.clone() });
         }
         let (path, open) = match identity {
-            Identity::BlockDevice { .. } => (path.clone(), file),
-            Identity::File { .. } => attach(&file, path, config.read_only).map_err(failed)?,
+            // A device that is claimed (`O_EXCL`) can be opened by the kernel, but not claimed again: so
+            // the same description is kept.
+            DiskIdentity::BlockDevice { .. } => {
+                (path.clone(), file.try_clone_to_owned().map_err(failed)?.into())
+            }
+            DiskIdentity::File { .. } => attach(file, path, config.read_only).map_err(failed)?,
         };
         let rdev = open.metadata().map_err(failed)?.rdev();
         Ok(Self {
@@ -116,8 +125,28 @@ impl Disk {
     }
 }
 
+/// Checks that no guest with a device page has a disk, if one of both writes it. noxsd locks its disks,
+/// but while it is being restarted they are not locked.
+///
+/// # Errors
+/// [`DiskError::Served`], or the records cannot be listed.
+pub(super) fn check_unserved(records: &Records, wanted: &DiskImage) -> Result<(), DevicesError> {
+    let is_other = |image: &DiskImage| {
+        image.identity == wanted.identity
+            && !(image.geometry.read_only && wanted.geometry.read_only)
+    };
+    for domid in records.domids()? {
+        let Some(attach) = records.devices(domid)? else { continue };
+        if attach.vbds.iter().filter_map(|vbd| vbd.image.as_ref()).any(is_other) {
+            let in_use = DiskInUse { path: wanted.path.clone(), domid: Some(domid.0) };
+            return Err(DiskError::Served(in_use).into());
+        }
+    }
+    Ok(())
+}
+
 /// Sets up a free loop device for a file, and returns it open.
-fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
+fn attach(file: BorrowedFd<'_>, path: &Path, read_only: bool) -> io::Result<(PathBuf, File)> {
     let control = OpenOptions::new().read(true).write(true).open(LOOP_CONTROL)?;
     let mut config = [0; CONFIG_SIZE];
     let fd = file.as_raw_fd().cast_unsigned();
@@ -136,12 +165,49 @@ fn attach(file: &File, path: &Path, read_only: bool) -> io::Result<(PathBuf, Fil
         let open = OpenOptions::new().read(true).write(!read_only).open(&device)?;
         // SAFETY: `LOOP_CONFIGURE` reads a `struct loop_config` from its argument and writes
         // nothing. `config` has the size of that struct and is borrowed until the call returns. The
-        // descriptors are open: `open` owns one, and `file` the one that is stored in `config`.
+        // descriptors are open: `open` owns one, and `file` borrows the one that is stored in `config`.
         match unsafe { configure(open.as_raw_fd(), &raw const config) } {
             Ok(_) => return Ok((device, open)),
             // Another process has taken this device since: get the next one.
             Err(Errno::EBUSY) => {}
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use noxs::Geometry;
+    use noxs_control::{Attach, DomainId, VbdDevice};
+    use xen::units::DomId;
+
+    use super::*;
+
+    fn image(inode: u64, read_only: bool) -> DiskImage {
+        let geometry =
+            Geometry { sectors: 8, sector_size: 512, physical_sector_size: 512, read_only };
+        let identity = DiskIdentity::File { device: 1, inode };
+        DiskImage { path: "/disk".to_owned(), identity, geometry, discard: None }
+    }
+
+    #[test]
+    fn a_disk_of_a_guest_with_a_device_page_is_refused_also_while_noxsd_does_not_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::at(folder.path().to_owned());
+        for (domid, image) in [(3, image(30, false)), (4, image(40, true))] {
+            records.make_folder(DomId(domid)).unwrap();
+            let vbd = VbdDevice { index: 0, port: 1, ring: 8, image: Some(image) };
+            let id = DomainId { domid, handle: [1; 16] };
+            let attach = Attach { id, console: None, vifs: Vec::new(), vbds: vec![vbd] };
+            records.write_devices(&attach).unwrap();
+        }
+        let check = |inode, read_only| {
+            let checked = check_unserved(&records, &image(inode, read_only));
+            checked.map_err(|error| error.to_string())
+        };
+        let refused = "disk /disk is in use by domain 3; destroy that domain first";
+        assert_eq!(check(30, true), Err(refused.to_owned()));
+        assert!(check(30, false).is_err() && check(40, false).is_err());
+        assert_eq!((check(40, true), check(50, false)), (Ok(()), Ok(())));
     }
 }

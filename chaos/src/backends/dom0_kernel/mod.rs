@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use noxs_control::VifIdentity;
+use noxs_control::{DiskImage, VifIdentity};
 use xen::units::DomId;
 
 use super::error::DevicesError;
@@ -109,8 +109,16 @@ impl KernelDevices {
 }
 
 impl Serve for KernelDevices {
-    fn learn(&mut self, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
-        self.disks = guest.config.disks.iter().map(Disk::open).collect::<Result<_, _>>()?;
+    fn learn(&mut self, links: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
+        let open = guest.open_disks()?;
+        for image in open.images() {
+            disk::check_unserved(links.records, image)?;
+        }
+        let images = open.images().iter().zip(open.files());
+        let disk = |(config, (image, file)): (&_, (&DiskImage, _))| {
+            Disk::of(config, &image.identity, file)
+        };
+        self.disks = guest.config.disks.iter().zip(images).map(disk).collect::<Result<_, _>>()?;
         for (port, vif) in self.ports.iter_mut().zip(guest.vifs) {
             port.mtu = vif.mtu;
         }

@@ -11,7 +11,7 @@ use crate::failure::FailureClass;
 use crate::records::{Record, RequestId};
 
 /// First byte of each packet. It changes when the messages change.
-pub const PROTOCOL: u8 = 7 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 8 + cfg!(feature = "newer-protocol") as u8;
 
 /// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;
@@ -20,8 +20,10 @@ pub const MAX_PACKET: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
     /// Create a guest. From root, the packet carries the kernel as a file descriptor that is open
-    /// for reading, followed by the ramdisk if the config has one. From other users, who could pass
-    /// a descriptor that blocks its reader, the bytes of both were uploaded before.
+    /// for reading, followed by the ramdisk if the config has one, and by the files behind all of its
+    /// disks or by none. If none come, `chaosd` opens the disks. From other users, who could pass a
+    /// descriptor that blocks its reader and whose guests have no disks, the bytes of kernel and ramdisk
+    /// were uploaded before.
     Create {
         /// The guest.
         config: EncodedConfig,

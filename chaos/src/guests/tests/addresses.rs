@@ -35,7 +35,7 @@ fn in_use(address: VifAddress, owner: AddressOwner) -> Behaviour {
 /// Creates a guest in this process or from a shell, as chaosd does.
 fn create(bed: &Bed, config: &DomainConfig, from_shell: bool) -> Result<Record, LifecycleError> {
     let options = CreateOptions::default();
-    let request = GuestRequest { config, image: &bed.image, ramdisk: None, options };
+    let request = GuestRequest { config, image: &bed.image, ramdisk: None, disks: None, options };
     let created = match from_shell {
         false => bed.create(config),
         true => {

@@ -4,11 +4,11 @@ use noxs_control::Refusal;
 use xen::units::DomId;
 
 use super::noxsd::Behaviour;
-use super::{Bed, cause, config, config_without_devices};
+use super::{Bed, cause, config, config_without_devices, parse};
 use crate::clients::noxsd::BackendError;
 use crate::guests::{
-    Condition, CreateOptions, LifecycleError, ShellKind, execute_shell, prepare_shell, resolve,
-    shell_kind,
+    Condition, CreateOptions, LifecycleError, ShellKind, create_from, destroy, execute_shell,
+    prepare_shell, receive_disks, resolve, shell_kind,
 };
 use crate::handle;
 use crate::hypervisor::fake::abandoned_handle;
@@ -154,11 +154,57 @@ fn a_shell_becomes_a_guest_and_noxsd_is_configured() {
     let shell = shell.park().unpark(&bed.host);
     let config = config("a");
     let options = CreateOptions::default();
-    let request =
-        super::GuestRequest { config: &config, image: &bed.image, ramdisk: None, options };
+    let request = super::GuestRequest {
+        config: &config,
+        image: &bed.image,
+        ramdisk: None,
+        disks: None,
+        options,
+    };
     let created = execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap();
     assert!(bed.done().contains(&"noxsd: configure".to_owned()));
     assert_eq!(bed.host.records.read(created.domid).unwrap(), Some(created.record));
+}
+
+#[test]
+fn disks_that_are_open_already_are_not_opened_again() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let path = bed.folder.path().join("disk");
+    std::fs::write(&path, [0; 4096]).unwrap();
+    let mut config = config("a");
+    config.disks = parse(&format!(
+        "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4\ndisk=['{},raw,xvda,w']",
+        path.display()
+    ))
+    .disks;
+    let file = disk::open_file(&path, false).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let disks = receive_disks(&config, vec![file]).unwrap();
+    let kind = shell_kind(&config);
+    for from_pool in [true, false] {
+        let shell = prepare_shell(&bed.host, &kind, &mut Timings::start()).unwrap();
+        let request = super::GuestRequest {
+            config: &config,
+            image: &bed.image,
+            ramdisk: None,
+            disks: Some(&disks),
+            options: CreateOptions::default(),
+        };
+        let created = match from_pool {
+            true => execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap(),
+            false => create_from(&bed.host, &request, &mut Timings::start()).unwrap(),
+        };
+        let devices = bed.host.records.devices(created.domid).unwrap().unwrap();
+        assert_eq!(devices.vbds[0].image.as_ref(), disks.images().first());
+        destroy(&bed.host, "a").unwrap();
+    }
+    // Without them, the path is opened.
+    let missing = cause(bed.create(&config).unwrap_err());
+    assert!(matches!(missing, LifecycleError::DiskImage(_)), "{missing:?}");
+    // The error is that of a create that has opened the disk.
+    let folder = std::fs::File::open(bed.folder.path()).unwrap();
+    let error = receive_disks(&config, vec![folder]).unwrap_err();
+    assert!(matches!(cause(error), LifecycleError::DiskImage(disk::DiskError::Access { .. })));
 }
 
 #[test]
@@ -176,8 +222,13 @@ fn a_running_guest_that_noxsd_does_not_configure_is_destroyed() {
     noxsd.behave(Behaviour::Refuses("configure", Refusal::NoDevice));
     let config = config("a");
     let options = CreateOptions::default();
-    let request =
-        super::GuestRequest { config: &config, image: &bed.image, ramdisk: None, options };
+    let request = super::GuestRequest {
+        config: &config,
+        image: &bed.image,
+        ramdisk: None,
+        disks: None,
+        options,
+    };
     execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap_err();
     bed.assert_empty("after configure was refused");
     let done = bed.done();

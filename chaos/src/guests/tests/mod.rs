@@ -71,7 +71,8 @@ impl Bed {
         config: &DomainConfig,
         options: CreateOptions,
     ) -> Result<Created<FakeXen>, LifecycleError> {
-        let request = GuestRequest { config, image: &self.image, ramdisk: None, options };
+        let request =
+            GuestRequest { config, image: &self.image, ramdisk: None, disks: None, options };
         create_from(&self.host, &request, &mut Timings::start())
     }
 
