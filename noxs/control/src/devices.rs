@@ -102,7 +102,7 @@ pub struct VifDevice {
     pub bridge: String,
     /// Addresses and limits, if they are known: set for all vifs of a domain or for none. Without
     /// them the rings are mapped and the port is bound, but the interface is on no switch and no
-    /// frame moves until [`Request::Configure`] sets them.
+    /// frame moves until [`Request::Configure`](crate::Request::Configure) sets them.
     pub identity: Option<VifIdentity>,
 }
 
@@ -133,7 +133,7 @@ pub struct VbdDevice {
     pub ring: u32,
     /// What is behind the disk, if it is known: set for all disks of a domain or for none. Without it
     /// the ring is mapped and the port is bound, but no request is taken until
-    /// [`Request::Configure`] sets it.
+    /// [`Request::Configure`](crate::Request::Configure) sets it.
     pub image: Option<DiskImage>,
 }
 
