@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Copies of frames in pages that stay mapped ([`crate::host::mapped`]).
 //!
-//! A vif is busy if a turn ends before there are no more frames.
+//! A vif is busy if it still has frames when its turn ends.
 
 use noxs::VifFeatures;
 use xen_ring::SharedPage;

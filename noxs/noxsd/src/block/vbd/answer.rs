@@ -11,8 +11,8 @@ use xen_abi::io::blkif::{
 use super::{Started, State, Taken};
 use crate::block::shares::Storage;
 use crate::block::{Disks, Pending};
-use crate::host::Host;
 use crate::host::cx::Cx;
+use crate::host::{CopyOp, Host};
 
 impl Started {
     /// Answers the requests at the head of the queue that are finished. Returns whether one of them
@@ -129,9 +129,11 @@ impl Started {
             read.flat_map(|pending| pending.targets.iter().zip(&pending.parts))
                 .map(move |page| (number, page))
         });
-        let copies = pages.clone().map(|(_, (to, part))| (to.gref, to.offset, part.data()));
-        let persistent = self.is_persistent(cx);
-        let failed_pages = self.pages(disks).deliver(cx, persistent, copies);
+        let domid = cx.domid;
+        let copies = pages
+            .clone()
+            .map(|(_, (to, part))| CopyOp::to_grant(domid, to.gref, to.offset, part.data()));
+        let failed_pages = self.copy(cx, disks, copies.collect());
         disks.work += failed_pages.len();
         let mut failed = vec![false; pending.len()];
         for ((number, _), page) in pages.zip(failed_pages) {

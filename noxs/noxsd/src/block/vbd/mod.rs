@@ -17,7 +17,7 @@ use super::pages::DiskPages;
 use super::request::MAX_INDIRECT_SEGMENTS;
 use super::{DOMAIN_PAGES, Disks};
 use crate::host::cx::Cx;
-use crate::host::{GrantRef, Host, PAGE_SIZE, RemotePort};
+use crate::host::{CopyOp, GrantRef, Host, PAGE_SIZE, RemotePort};
 use crate::turns::{After, Served, TurnId};
 
 /// What costs a guest its disk.
@@ -244,16 +244,20 @@ impl Started {
         disks.shares.scaled(self.most_pages, self.pages).max(MAX_INDIRECT_SEGMENTS.into())
     }
 
-    /// Returns whether the guest always uses the same pages. It may change its mind at any time, which
-    /// harms only itself.
-    fn is_persistent<H: Host>(&self, cx: &Cx<'_, H>) -> bool {
-        cx.memory.load(self.persistent) == 1
-    }
-
-    /// Returns the guest's pages.
-    fn pages<'a, M: SharedPage>(&mut self, disks: &'a mut Disks<M>) -> &'a mut DiskPages<M> {
+    /// Makes copies from and to the guest's pages, all at once. Returns for each whether it has failed.
+    fn copy<H: Host>(
+        &mut self,
+        cx: &mut Cx<'_, H>,
+        disks: &mut Disks<H::Memory>,
+        ops: Vec<CopyOp<'_>>,
+    ) -> Vec<bool> {
+        if ops.is_empty() {
+            return Vec::new();
+        }
         let Disks { mapped, room, .. } = disks;
         let number = *self.mapped.get_or_insert_with(|| mapped.insert(DiskPages::new(room)));
-        &mut mapped[number]
+        // The guest may change its mind at any time, which harms only itself.
+        let persistent = cx.memory.load(self.persistent) == 1;
+        mapped[number].copy(cx, persistent, ops)
     }
 }

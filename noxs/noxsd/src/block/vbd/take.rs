@@ -15,9 +15,9 @@ use crate::block::request::{
 };
 use crate::block::shares::Storage;
 use crate::block::{Disks, Pending};
-use crate::host::Host;
 use crate::host::cx::Cx;
 use crate::host::file_io::{FileIo, IoKind, IoPart};
+use crate::host::{CopyOp, Host};
 
 /// Most requests that are taken in one turn: as many as a ring holds.
 const BATCH: usize = Block::SLOTS as usize;
@@ -158,7 +158,7 @@ impl Started {
             }
         }
         if self.waits && !starved {
-            // What it waited for is no longer in the ring, and others wait behind it.
+            // The request that waited for pages is no longer in the ring, and other disks wait.
             self.waits = false;
             disks.leave_queue(self.turn);
         }
@@ -205,10 +205,11 @@ impl Started {
     ) {
         let writes = transfers.iter_mut().filter(|transfer| transfer.kind != TransferKind::Read);
         let pages = writes.flat_map(|transfer| transfer.targets.iter().zip(&mut transfer.parts));
-        let copies = pages.map(|(target, part)| (target.gref, target.offset, part.data_mut()));
-        let persistent = self.is_persistent(cx);
-        let failed = self.pages(disks).fetch(cx, persistent, copies);
-        let mut failed = failed.into_iter();
+        let domid = cx.domid;
+        let copies = pages.map(|(target, part)| {
+            CopyOp::from_grant(domid, target.gref, target.offset, part.data_mut())
+        });
+        let mut failed = self.copy(cx, disks, copies.collect()).into_iter();
         for Transfer { taken, kind, offset, targets, parts } in transfers {
             let State::Pending(key) = taken.state else { continue };
             let Some(pending) = disks.requests.get_mut(key) else { continue };
@@ -239,9 +240,8 @@ impl Started {
         match segments {
             Segments::Direct(count) => list.copy_from_slice(&request.seg[..count]),
             Segments::Indirect(page, _) => {
-                let persistent = self.is_persistent(cx);
-                let copy = std::iter::once((page, 0, list.as_mut_bytes()));
-                if self.pages(disks).fetch(cx, persistent, copy) != [false] {
+                let copy = CopyOp::from_grant(cx.domid, page, 0, list.as_mut_bytes());
+                if self.copy(cx, disks, vec![copy]) != [false] {
                     return Err(Refused(BLKIF_RSP_ERROR));
                 }
             }
