@@ -23,7 +23,7 @@ pub(crate) fn other_user(number: u64, read_only: bool) -> Option<u16> {
 fn other_user_below([backends, devices]: [&Path; 2], number: u64, read_only: bool) -> Option<u16> {
     let own = (major(number), minor(number));
     let own_whole = whole(devices, own);
-    // Without Xen's drivers there is no folder, and a backend may go away meanwhile.
+    // Only Xen's drivers make the folder, and a backend may be removed while it is looked at.
     let mut backends = fs::read_dir(backends).ok()?.flatten();
     backends.find_map(|backend| {
         let name = backend.file_name();
@@ -40,9 +40,10 @@ fn other_user_below([backends, devices]: [&Path; 2], number: u64, read_only: boo
 /// Returns the numbers of the disk of which a device is a partition.
 fn whole(devices: &Path, (major, minor): (u64, u64)) -> Option<(u64, u64)> {
     let device = devices.join(format!("{major}:{minor}"));
-    let is_partition = device.join("partition").exists();
-    let text = fs::read_to_string(device.join("../dev")).ok().filter(|_| is_partition)?;
-    numbers(&text, 10)
+    if !device.join("partition").exists() {
+        return None;
+    }
+    numbers(&fs::read_to_string(device.join("../dev")).ok()?, 10)
 }
 
 /// Reads the two numbers of a device, in a base.

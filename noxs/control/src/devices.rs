@@ -151,6 +151,15 @@ pub struct DiskImage {
     pub discard: Option<Discard>,
 }
 
+impl DiskImage {
+    /// Returns whether a disk with this identity is the same, and one of both is written: then they must
+    /// not be in use at the same time.
+    #[must_use]
+    pub fn excludes(&self, identity: DiskIdentity, read_only: bool) -> bool {
+        self.identity == identity && !(self.geometry.read_only && read_only)
+    }
+}
+
 /// Recognizes a file or block device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub enum DiskIdentity {

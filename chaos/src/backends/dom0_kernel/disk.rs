@@ -41,7 +41,7 @@ nix::ioctl_write_ptr_bad!(configure, LOOP_CONFIGURE, [u8; CONFIG_SIZE]);
 /// Why a disk cannot be used.
 #[derive(Debug, Error)]
 pub enum DiskError {
-    /// It is locked otherwise.
+    /// Another guest or program has locked it.
     #[error("disk {path} is in use by another guest or program; destroy or stop that one first")]
     InUse {
         /// The file.
@@ -82,7 +82,7 @@ impl Disk {
     /// Locks an open disk, and puts it behind a loop device if it is a file.
     ///
     /// # Errors
-    /// It is locked otherwise, or there is no loop device for it.
+    /// Another guest or program has locked it, or there is no loop device for it.
     pub(super) fn of(
         config: &DiskConfig,
         identity: &DiskIdentity,
@@ -125,21 +125,24 @@ impl Disk {
     }
 }
 
-/// Checks that no guest with a device page has a disk, if one of both writes it. noxsd locks its disks,
-/// but while it is being restarted they are not locked.
+/// Checks that no guest with a device page has one of these disks, if one of both writes it. noxsd
+/// locks its disks, but while it is being restarted they are not locked.
 ///
 /// # Errors
 /// [`DiskError::Served`], or the records cannot be listed.
-pub(super) fn check_unserved(records: &Records, wanted: &DiskImage) -> Result<(), DevicesError> {
-    let is_other = |image: &DiskImage| {
-        image.identity == wanted.identity
-            && !(image.geometry.read_only && wanted.geometry.read_only)
-    };
+pub(super) fn check_unserved(records: &Records, wanted: &[DiskImage]) -> Result<(), DevicesError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
     for domid in records.domids()? {
         let Some(attach) = records.devices(domid)? else { continue };
-        if attach.vbds.iter().filter_map(|vbd| vbd.image.as_ref()).any(is_other) {
-            let in_use = DiskInUse { path: wanted.path.clone(), domid: Some(domid.0) };
-            return Err(DiskError::Served(in_use).into());
+        for image in attach.vbds.iter().filter_map(|vbd| vbd.image.as_ref()) {
+            let is_same =
+                |wanted: &&DiskImage| wanted.excludes(image.identity, image.geometry.read_only);
+            if let Some(wanted) = wanted.iter().find(is_same) {
+                let in_use = DiskInUse { path: wanted.path.clone(), domid: Some(domid.0) };
+                return Err(DiskError::Served(in_use).into());
+            }
         }
     }
     Ok(())
@@ -202,7 +205,7 @@ mod tests {
             records.write_devices(&attach).unwrap();
         }
         let check = |inode, read_only| {
-            let checked = check_unserved(&records, &image(inode, read_only));
+            let checked = check_unserved(&records, &[image(inode, read_only)]);
             checked.map_err(|error| error.to_string())
         };
         let refused = "disk /disk is in use by domain 3; destroy that domain first";

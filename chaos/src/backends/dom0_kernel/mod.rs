@@ -111,9 +111,7 @@ impl KernelDevices {
 impl Serve for KernelDevices {
     fn learn(&mut self, links: Links<'_>, guest: GuestIdentity<'_>) -> Result<(), DevicesError> {
         let open = guest.open_disks()?;
-        for image in open.images() {
-            disk::check_unserved(links.records, image)?;
-        }
+        disk::check_unserved(links.records, open.images())?;
         let images = open.images().iter().zip(open.files());
         let disk = |(config, (image, file)): (&_, (&DiskImage, _))| {
             Disk::of(config, &image.identity, file)

@@ -232,11 +232,9 @@ impl<M: SharedPage> Disks<M> {
     /// free yet. Two disks that only read do not hinder each other.
     #[must_use]
     pub fn is_draining(&self, image: &DiskImage) -> bool {
-        let reads = image.geometry.read_only;
         self.requests.iter().any(|(_, pending)| {
-            pending.turn.is_none()
-                && pending.image.identity == image.identity
-                && !(reads && pending.image.geometry.read_only)
+            let Image { identity, geometry, .. } = &*pending.image;
+            pending.turn.is_none() && image.excludes(*identity, geometry.read_only)
         })
     }
 }

@@ -92,10 +92,7 @@ impl<H: Host> Domains<H> {
     /// Returns a domain that has this file behind a disk, if one of both writes it. Looks at each
     /// domain.
     fn user_of(&self, wanted: &DiskImage) -> Option<u16> {
-        let is_other = |image: &Image| {
-            image.identity == wanted.identity
-                && !(image.geometry.read_only && wanted.geometry.read_only)
-        };
+        let is_other = |image: &Image| wanted.excludes(image.identity, image.geometry.read_only);
         self.slots.iter().find_map(|(_, domain)| {
             let vbds = domain.devices.iter().filter_map(|device| device.kind.vbd());
             let mut images = vbds.filter_map(|vbd| vbd.image());
