@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -126,10 +126,10 @@ impl Client {
     fn progress_by(&self, more: u64) -> Result<()> {
         let first = lock(&self.progress).answered;
         let waits = |progress: &mut Progress| progress.answered < first + more && !progress.ends;
-        let (state, condition) = &*self.progress;
-        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (state, timeout) = condition
-            .wait_timeout_while(state, PATIENCE, waits)
+        let (state, timeout) = self
+            .progress
+            .1
+            .wait_timeout_while(lock(&self.progress), PATIENCE, waits)
             .unwrap_or_else(PoisonError::into_inner);
         ensure!(!timeout.timed_out() && !state.ends, "redis does not answer the client any more");
         Ok(())
@@ -147,7 +147,7 @@ impl Client {
     }
 }
 
-fn lock(progress: &(Mutex<Progress>, Condvar)) -> std::sync::MutexGuard<'_, Progress> {
+fn lock(progress: &(Mutex<Progress>, Condvar)) -> MutexGuard<'_, Progress> {
     progress.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

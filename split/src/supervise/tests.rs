@@ -9,6 +9,7 @@ use std::time::Duration;
 use chaos::guests::LifecycleError;
 use chaos::records::{RecordError, Records};
 use mio::{Events, Poll, Token, Waker};
+use tempfile::TempDir;
 use xen::units::{DomId, DomainHandle};
 
 use super::*;
@@ -120,13 +121,19 @@ fn a_restart_is_pending_when_the_large_guest_is_removed() {
     assert!(supervisor.pending.contains_key("web"), "a scan does not forget it");
 }
 
-#[test]
-fn the_end_of_a_large_guest_that_a_command_has_locked_is_handled_again() {
-    let (mut supervisor, now) = (supervisor(), Instant::now());
-    let folder = tempfile::tempdir().unwrap();
+/// Returns a supervisor whose thread removes the guest of [`large_removal`], and empty records.
+fn removing() -> (Supervisor, TempDir, Records) {
+    let (mut supervisor, folder) = (supervisor(), TempDir::new().unwrap());
     let records = Records::at(folder.path().to_owned());
     let ended = large_removal().ended;
     supervisor.kept.insert(ended.handle.0, ended.state);
+    (supervisor, folder, records)
+}
+
+#[test]
+fn the_end_of_a_large_guest_that_a_command_has_locked_is_handled_again() {
+    let ((mut supervisor, folder, records), now) = (removing(), Instant::now());
+    let ended = large_removal().ended;
     let (domid, path) = (ended.domid, folder.path().to_owned());
     let locked = RecordError::Locked { domid, path, after: Duration::from_secs(10) };
     supervisor.removed(&records, large_removal(), Err(locked.into()), now);
@@ -139,11 +146,8 @@ fn the_end_of_a_large_guest_that_a_command_has_locked_is_handled_again() {
 
 #[test]
 fn a_large_guest_that_xen_does_not_remove_is_kept() {
-    let (mut supervisor, now) = (supervisor(), Instant::now());
-    let folder = tempfile::tempdir().unwrap();
-    let records = Records::at(folder.path().to_owned());
+    let ((mut supervisor, _folder, records), now) = (removing(), Instant::now());
     let ended = large_removal().ended;
-    supervisor.kept.insert(ended.handle.0, ended.state);
     let refused = LifecycleError::NoSuchGuest { target: "web".to_owned() };
     supervisor.removed(&records, large_removal(), Err(refused), now);
     assert!(supervisor.kept.contains_key(&ended.handle.0));

@@ -6,7 +6,9 @@ use std::os::fd::AsFd;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use system_tests::{Bed, Chaosd, Guest, chaos, noxsd_pid, restart_noxsd, run, wait_for_file};
+use system_tests::{
+    Bed, Chaosd, Guest, LoopDevice, chaos, noxsd_pid, restart_noxsd, run, wait_for_file,
+};
 
 /// Creates an empty image and returns its path.
 fn image(bed: &Bed, name: &str, size: u64) -> String {
@@ -14,13 +16,6 @@ fn image(bed: &Bed, name: &str, size: u64) -> String {
     let file = File::options().write(true).open(&path).expect("the image exists");
     file.set_len(size).expect("the image can be extended");
     path
-}
-
-/// Attaches a file to a loop device, and returns the device.
-fn loop_device(path: &str) -> String {
-    let device = run("losetup", &["-f"]).ok().trim().to_owned();
-    run("losetup", &[&device, path]).ok();
-    device
 }
 
 /// Returns the arguments that give a guest of blkbench these disks.
@@ -202,8 +197,8 @@ fn a_block_device_goes_from_the_command_to_noxsd_and_has_no_other_user() {
     let bed = Bed::new();
     let chaosd = Chaosd::start("memory='64M'\n");
     let path = image(&bed, "disk", 1 << 20);
-    let device = loop_device(&path);
-    let device = device.as_str();
+    let attached = LoopDevice::of(&path);
+    let device = attached.path.as_str();
     let first = disks("first", &[(device, "w")], "write bs=4096 qd=4 count=256");
     let guest = create(&first);
     guest.wait_for_log("errors=0");
@@ -214,7 +209,7 @@ fn a_block_device_goes_from_the_command_to_noxsd_and_has_no_other_user() {
     // It is released.
     create(&disks("second", &[(device, "w")], "read count=1")).destroy();
     assert!(chaosd.stop(), "chaosd failed");
-    run("losetup", &["-d", device]).ok();
+    drop(attached);
     bed.assert_empty("after chaosd has exited");
 }
 

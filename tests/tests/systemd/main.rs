@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use system_tests::{Bed, Guest, chaos, chaos_as, ping, run, wait_for_change};
+use system_tests::{Bed, Guest, LoopDevice, chaos, chaos_as, ping, run, wait_for_change};
 use tempfile::NamedTempFile;
 
 const UNITS: [&str; 2] = ["noxsd", "chaosd"];
@@ -121,13 +121,12 @@ fn the_units_start_and_serve_guests() {
         guest.destroy();
     }
     let (_image, path) = image("/root");
-    let device = run("losetup", &["-f"]).ok().trim().to_owned();
-    run("losetup", &[&device, &path]).ok();
-    let arguments = [&disk(&device), "cmdline='write bs=1048576 count=16'"];
+    let device = LoopDevice::of(&path);
+    let arguments = [&disk(&device.path), "cmdline='write bs=1048576 count=16'"];
     let guest = Guest::create("blkbench.cfg", &arguments);
     guest.wait_for_log("operations=16 bytes=16777216 errors=0");
     guest.destroy();
-    run("losetup", &["-d", &device]).ok();
+    drop(device);
     units.finish(&bed, 0, 0);
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use system_tests::{Chaosd, ConsoleLog, Guest, XenStoreBed, chaos, run};
+use system_tests::{Chaosd, ConsoleLog, Guest, LoopDevice, XenStoreBed, chaos, run};
 
 use xen::hvm::Param;
 
@@ -151,18 +151,17 @@ fn disks_reach_the_kernel_through_chaosd() {
     let bed = XenStoreBed::new();
     let chaosd = Chaosd::start("memory='64M'\n");
     let file = disk_file(&bed, "a.img");
-    let device = run("losetup", &["-f"]).ok().trim().to_owned();
-    run("losetup", &[&device, &disk_file(&bed, "b.img")]).ok();
-    let disks = format!("disk=['{file},raw,xvda', '{device},raw,xvdb']");
+    let device = LoopDevice::of(&disk_file(&bed, "b.img"));
+    let disks = format!("disk=['{file},raw,xvda', '{},raw,xvdb']", device.path);
     let args = [DEVICES.as_slice(), &[&disks]].concat();
     for _ in 0..2 {
         let guest = Guest::create("noop.cfg", &args);
         let backend = format!("/local/domain/0/backend/vbd/{}/51728/params", guest.domid);
-        assert_eq!(run("xenstore-read", &[&backend]).ok().trim(), device);
+        assert_eq!(run("xenstore-read", &[&backend]).ok().trim(), device.path);
         guest.destroy();
     }
     assert!(chaosd.stop(), "chaosd failed");
-    run("losetup", &["-d", &device]).ok();
+    drop(device);
     bed.assert_nothing_left("after chaosd has exited");
 }
 

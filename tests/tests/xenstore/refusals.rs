@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use system_tests::{Chaosd, Guest, XenStoreBed, chaos, chaos_as, run};
+use system_tests::{Chaosd, Guest, LoopDevice, XenStoreBed, chaos, chaos_as, run};
 
 use crate::DEVICES;
 
@@ -88,29 +88,11 @@ fn a_disk_that_cannot_be_used_is_named() {
     bed.assert_nothing_left("after the refusal");
 }
 
-/// A loop device, which is detached when dropped.
-struct LoopDevice(String);
-
-impl LoopDevice {
-    fn of(file: &str) -> Self {
-        let free = run("losetup", &["-f"]).ok();
-        let path = free.trim().to_owned();
-        run("losetup", &[&path, file]).ok();
-        Self(path)
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        run("losetup", &["-d", &self.0]).ok();
-    }
-}
-
 #[test]
 fn a_block_device_of_a_guest_has_no_other_writer() {
     let bed = XenStoreBed::new();
     let device = LoopDevice::of(&bed.bed.file("a.img", vec![0; 1 << 20]));
-    let disk = |access| format!("disk=['{},raw,xvda,{access}']", device.0);
+    let disk = |access| format!("disk=['{},raw,xvda,{access}']", device.path);
     let create = |name: &str, store, access| {
         let name = format!("name='{name}'");
         chaos(&["create", "noop.cfg", &name, store, "--paused", &disk(access)])
@@ -121,13 +103,13 @@ fn a_block_device_of_a_guest_has_no_other_writer() {
         for store in stores {
             for access in others {
                 let domid = format!("domain {} has it", guest.domid);
-                create("other", store, access).refused(2, &[&device.0, &domid]);
+                create("other", store, access).refused(2, &[&device.path, &domid]);
             }
         }
         guest.destroy();
     }
     let guest = Guest::create("noop.cfg", &[stores[1], "--paused", &disk("w")]);
-    create("other", stores[0], "w").refused(2, &[&device.0, "in use"]);
+    create("other", stores[0], "w").refused(2, &[&device.path, "in use"]);
     guest.destroy();
     drop(device);
     bed.assert_nothing_left("after the refusals");

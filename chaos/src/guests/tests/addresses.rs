@@ -14,9 +14,7 @@ use crate::backends::disks::OpenDisks;
 use crate::backends::noxsd::configure_restarted;
 use crate::clients::noxsd::{BackendError, Configure};
 use crate::config::DomainConfig;
-use crate::guests::{
-    CreateOptions, GuestRequest, LifecycleError, execute_shell, prepare_shell, shell_kind,
-};
+use crate::guests::{LifecycleError, execute_shell, prepare_shell, shell_kind};
 use crate::hypervisor::fake::abandoned_handle;
 use crate::records::Record;
 use crate::timings::Timings;
@@ -34,8 +32,7 @@ fn in_use(address: VifAddress, owner: AddressOwner) -> Behaviour {
 
 /// Creates a guest in this process or from a shell, as chaosd does.
 fn create(bed: &Bed, config: &DomainConfig, from_shell: bool) -> Result<Record, LifecycleError> {
-    let options = CreateOptions::default();
-    let request = GuestRequest { config, image: &bed.image, ramdisk: None, disks: None, options };
+    let request = bed.request(config);
     let created = match from_shell {
         false => bed.create(config),
         true => {

@@ -4,7 +4,7 @@ use noxs_control::Refusal;
 use xen::units::DomId;
 
 use super::noxsd::Behaviour;
-use super::{Bed, cause, config, config_without_devices, parse};
+use super::{Bed, add_disk, cause, config, config_without_devices};
 use crate::clients::noxsd::BackendError;
 use crate::guests::{
     Condition, CreateOptions, LifecycleError, ShellKind, create_from, destroy, execute_shell,
@@ -153,14 +153,7 @@ fn a_shell_becomes_a_guest_and_noxsd_is_configured() {
     let shell = prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap();
     let shell = shell.park().unpark(&bed.host);
     let config = config("a");
-    let options = CreateOptions::default();
-    let request = super::GuestRequest {
-        config: &config,
-        image: &bed.image,
-        ramdisk: None,
-        disks: None,
-        options,
-    };
+    let request = bed.request(&config);
     let created = execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap();
     assert!(bed.done().contains(&"noxsd: configure".to_owned()));
     assert_eq!(bed.host.records.read(created.domid).unwrap(), Some(created.record));
@@ -172,24 +165,14 @@ fn disks_that_are_open_already_are_not_opened_again() {
     let path = bed.folder.path().join("disk");
     std::fs::write(&path, [0; 4096]).unwrap();
     let mut config = config("a");
-    config.disks = parse(&format!(
-        "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4\ndisk=['{},raw,xvda,w']",
-        path.display()
-    ))
-    .disks;
+    add_disk(&mut config, &path);
     let file = disk::open_file(&path, false).unwrap();
     std::fs::remove_file(&path).unwrap();
     let disks = receive_disks(&config, vec![file]).unwrap();
     let kind = shell_kind(&config);
     for from_pool in [true, false] {
         let shell = prepare_shell(&bed.host, &kind, &mut Timings::start()).unwrap();
-        let request = super::GuestRequest {
-            config: &config,
-            image: &bed.image,
-            ramdisk: None,
-            disks: Some(&disks),
-            options: CreateOptions::default(),
-        };
+        let request = super::GuestRequest { disks: Some(&disks), ..bed.request(&config) };
         let created = match from_pool {
             true => execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap(),
             false => create_from(&bed.host, &request, &mut Timings::start()).unwrap(),
@@ -221,14 +204,7 @@ fn a_running_guest_that_noxsd_does_not_configure_is_destroyed() {
     let shell = prepare_shell(&bed.host, &kind(), &mut Timings::start()).unwrap();
     noxsd.behave(Behaviour::Refuses("configure", Refusal::NoDevice));
     let config = config("a");
-    let options = CreateOptions::default();
-    let request = super::GuestRequest {
-        config: &config,
-        image: &bed.image,
-        ramdisk: None,
-        disks: None,
-        options,
-    };
+    let request = bed.request(&config);
     execute_shell(&bed.host, shell, &request, &mut Timings::start()).unwrap_err();
     bed.assert_empty("after configure was refused");
     let done = bed.done();

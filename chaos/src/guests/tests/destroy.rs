@@ -5,7 +5,7 @@ use xen::domain::ShutdownReason;
 use xen::units::{DomId, DomainHandle};
 
 use super::noxsd::Behaviour;
-use super::{Bed, config, config_without_devices, parse};
+use super::{Bed, add_disk, config, config_without_devices};
 use crate::guests::{Cleared, LifecycleError, clear, destroy, ended_guest, rename_ended};
 use crate::handle;
 use crate::hypervisor::fake::abandoned_handle;
@@ -182,11 +182,7 @@ fn a_guest_whose_disk_is_gone_does_not_keep_others_from_being_cleared() {
     let disk = bed.folder.path().join("disk");
     std::fs::write(&disk, [0; 4096]).unwrap();
     let mut with_disk = config("a");
-    with_disk.disks = parse(&format!(
-        "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4\ndisk=['{},raw,xvda,w']",
-        disk.display()
-    ))
-    .disks;
+    add_disk(&mut with_disk, &disk);
     let created = bed.create(&with_disk).unwrap();
     let mut incomplete = bed.host.records.devices(created.domid).unwrap().unwrap();
     incomplete.vbds[0].image = None;

@@ -12,6 +12,7 @@ mod list;
 mod noxsd;
 mod shutdown;
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -71,9 +72,14 @@ impl Bed {
         config: &DomainConfig,
         options: CreateOptions,
     ) -> Result<Created<FakeXen>, LifecycleError> {
-        let request =
-            GuestRequest { config, image: &self.image, ramdisk: None, disks: None, options };
+        let request = GuestRequest { options, ..self.request(config) };
         create_from(&self.host, &request, &mut Timings::start())
+    }
+
+    /// Returns a request for a guest, with the bed's kernel.
+    fn request<'a>(&'a self, config: &'a DomainConfig) -> GuestRequest<'a> {
+        let options = CreateOptions::default();
+        GuestRequest { config, image: &self.image, ramdisk: None, disks: None, options }
     }
 
     /// Returns the operations since the last call.
@@ -108,6 +114,15 @@ fn cause(error: LifecycleError) -> LifecycleError {
 /// Returns the config of a guest with a console and a vif.
 fn config(name: &str) -> DomainConfig {
     parse(&format!("name='{name}'\ntype='pvh'\nkernel='/k'\nmemory=4\nvif=['bridge=b']"))
+}
+
+/// Adds a disk to the config of a guest.
+fn add_disk(config: &mut DomainConfig, path: &Path) {
+    let text = format!(
+        "name='a'\ntype='pvh'\nkernel='/k'\nmemory=4\ndisk=['{},raw,xvda,w']",
+        path.display()
+    );
+    config.disks = parse(&text).disks;
 }
 
 /// Returns the config of a guest without devices, which needs no noxsd.
