@@ -41,7 +41,7 @@ use slab::Slab;
 use xen_ring::SharedPage;
 
 use self::image::Image;
-use self::pages::{ALL_PAGES, DiskPages};
+use self::pages::DiskPages;
 use self::request::Target;
 use self::shares::{Shares, Storage};
 use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart};
@@ -87,8 +87,8 @@ pub struct Disks<M> {
     warnings: LogLimit,
     /// The guests' pages of the disks that have had requests.
     mapped: Slab<DiskPages<M>>,
-    /// How many more of them may be mapped.
-    room: Room,
+    /// Those of all devices that are mapped.
+    room: Room<M>,
 }
 
 /// A request that was taken.
@@ -110,7 +110,7 @@ struct Pending {
 impl<M: SharedPage> Disks<M> {
     /// Creates what disks share, before there is one.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, room: Room<M>) -> Self {
         Self {
             requests: Slab::new(),
             free: Vec::new(),
@@ -121,7 +121,7 @@ impl<M: SharedPage> Disks<M> {
             work: 0,
             warnings: LogLimit::new(now),
             mapped: Slab::new(),
-            room: Room::new(ALL_PAGES),
+            room,
         }
     }
 

@@ -13,9 +13,6 @@ use crate::host::{CopyOp, Host};
 /// needs no mappings.
 const MANY: usize = 64;
 
-/// Pages that are mapped for all disks together: 16 MiB.
-pub(super) const ALL_PAGES: usize = 4096;
-
 /// The pages of one disk.
 #[derive(Debug)]
 pub(super) struct DiskPages<M> {
@@ -27,7 +24,7 @@ pub(super) struct DiskPages<M> {
 }
 
 impl<M: SharedPage> DiskPages<M> {
-    pub(super) fn new(room: &Room) -> Self {
+    pub(super) fn new(room: &Room<M>) -> Self {
         let pages = |what| MappedPages::new(what, room);
         Self { from: pages(Use::Read), to: pages(Use::Write), copied: 0 }
     }

@@ -40,6 +40,7 @@ use self::left_out::LeftOut;
 use crate::block::Disks;
 use crate::console::Clients;
 use crate::console::log::LogSpace;
+use crate::host::mapped::Room;
 use crate::host::{DomId, Host, LocalPort};
 use crate::net::dom0::interfaces::Interfaces;
 use crate::net::dom0::netlink::Message;
@@ -106,6 +107,8 @@ pub struct Domains<H: Host> {
     by_port: IdTable<DomainIndex>,
     net: Net<H::Memory>,
     disks: Disks<H::Memory>,
+    /// The guests' pages that stay mapped.
+    mapped: Room<H::Memory>,
     turns: Turns<Task>,
     /// When the last turn began.
     last_turn: Instant,
@@ -125,13 +128,15 @@ pub struct Domains<H: Host> {
 impl<H: Host> Domains<H> {
     /// Creates a table without domains and bridges.
     pub fn new(host: H, now: Instant) -> Self {
+        let mapped = Room::new();
         Self {
             host,
             slots: Slab::new(),
             by_domid: IdTable::new(MAX_DOMAINS),
             by_port: IdTable::new(MAX_PORTS),
-            net: Net::default(),
-            disks: Disks::new(now),
+            net: Net::new(mapped.clone()),
+            disks: Disks::new(now, mapped.clone()),
+            mapped,
             turns: Turns::default(),
             last_turn: now,
             recent: Recent::default(),

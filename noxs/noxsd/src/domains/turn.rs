@@ -77,9 +77,10 @@ impl<H: Host> Domains<H> {
         }
     }
 
-    /// Returns whether devices or taps are ready now, or operations on files must be started again.
+    /// Returns whether devices or taps are ready now, operations on files must be started again, or
+    /// pages of removed devices are to be unmapped.
     pub fn has_work(&self) -> bool {
-        self.turns.ready() > 0 || self.disks.has_unsubmitted()
+        self.turns.ready() > 0 || self.disks.has_unsubmitted() || self.mapped.has_unused()
     }
 
     /// Returns when a device becomes ready even if no event comes.
@@ -113,6 +114,7 @@ impl<H: Host> Domains<H> {
             }
         }
         serving::end();
+        self.mapped.unmap_unused();
         if !self.unmask.is_empty() {
             self.host.unmask(&self.unmask);
             self.unmask.clear();

@@ -6,12 +6,17 @@
 //! Those are mapped, once, when the device is busy, and noxsd then copies without a system call. What
 //! is in them is still copied before it is looked at.
 //!
-//! All is bounded: [`MOST_PAGES`] in each direction of a device, and a number of pages for all devices
-//! together, of which each takes half of what the others leave at most. Pages beyond that are copied
-//! by Xen, as are those that cannot be mapped. A guest that grants another page by the same reference
-//! harms itself: the mapped page stays the one that it was.
+//! All is bounded: [`MOST_PAGES`] in each direction of a device, and [`ALL_PAGES`] for all devices
+//! together, of which those of one domain take at most half of what the others leave. Pages beyond
+//! that are copied by Xen, as are those that cannot be mapped. A guest that grants another page by the
+//! same reference harms itself: the mapped page stays the one that it was.
+//!
+//! A guest that ends may have thousands of mappings. [`AT_ONCE`] of them are removed in a turn, so
+//! that the other guests need not wait.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
 use xen_ring::SharedPage;
@@ -21,20 +26,96 @@ use super::{DomId, GrantRef, Host, MAX_MAP, PAGE_SIZE};
 /// Pages that are mapped for one direction of a device: as many as a vif's ring has slots.
 const MOST_PAGES: usize = 256;
 
-/// Mappings of one direction of a device. When it is removed, each takes a system call.
+/// Pages that are mapped for all devices: 48 MiB.
+const ALL_PAGES: usize = 12288;
+
+/// Mappings of one direction of a device.
 const MAX_GROUPS: usize = 64;
+
+/// Mappings that are removed in one turn. Each takes a system call, in which Xen flushes the TLBs.
+const AT_ONCE: usize = 4;
 
 /// Grants whose pages are mapped: those of the first frame of a grant table.
 const GRANTS: usize = 512;
 
-/// How many more pages may be mapped for some devices.
-#[derive(Clone, Debug)]
-pub(crate) struct Room(Rc<Cell<usize>>);
+/// The pages that are mapped for all devices, and those that are to be unmapped.
+pub(crate) struct Room<M>(Rc<RefCell<Pages<M>>>);
 
-impl Room {
-    /// Returns room for a number of pages.
-    pub(crate) fn new(pages: usize) -> Self {
-        Self(Rc::new(Cell::new(pages)))
+struct Pages<M> {
+    /// How many more may be mapped.
+    free: usize,
+    /// How many each domain has. None has 0.
+    taken: HashMap<DomId, usize>,
+    /// Those of devices that were removed.
+    unused: Vec<Group<M>>,
+}
+
+/// Pages of a domain that were mapped in one call.
+#[derive(Debug)]
+struct Group<M> {
+    memory: M,
+    domid: DomId,
+    pages: usize,
+}
+
+impl<M> Room<M> {
+    /// Returns room for the pages of all devices.
+    pub(crate) fn new() -> Self {
+        let (taken, unused) = (HashMap::new(), Vec::new());
+        Self(Rc::new(RefCell::new(Pages { free: ALL_PAGES, taken, unused })))
+    }
+
+    /// Returns whether there are pages to unmap.
+    pub(crate) fn has_unused(&self) -> bool {
+        !self.0.borrow().unused.is_empty()
+    }
+
+    /// Unmaps some of the pages of removed devices.
+    pub(crate) fn unmap_unused(&self) {
+        let mut pages = self.0.borrow_mut();
+        let kept = pages.unused.len().saturating_sub(AT_ONCE);
+        for group in pages.unused.split_off(kept) {
+            pages.give_back(group.domid, group.pages);
+            drop(group.memory);
+        }
+    }
+
+    /// Returns how many more pages of a domain may be mapped.
+    fn left(&self, domid: DomId) -> usize {
+        let pages = self.0.borrow();
+        let own = pages.taken.get(&domid).copied().unwrap_or_default();
+        // `own` is to become at most half of all that is not another domain's.
+        pages.free.saturating_sub(own) / 2
+    }
+
+    fn take(&self, domid: DomId, count: usize) {
+        let mut pages = self.0.borrow_mut();
+        pages.free = pages.free.saturating_sub(count);
+        *pages.taken.entry(domid).or_default() += count;
+    }
+}
+
+impl<M> Pages<M> {
+    fn give_back(&mut self, domid: DomId, count: usize) {
+        self.free += count;
+        if let Some(taken) = self.taken.get_mut(&domid) {
+            *taken = taken.saturating_sub(count);
+            if *taken == 0 {
+                self.taken.remove(&domid);
+            }
+        }
+    }
+}
+
+impl<M> Clone for Room<M> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<M> fmt::Debug for Room<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Room({} free)", self.0.borrow().free)
     }
 }
 
@@ -51,18 +132,18 @@ pub(crate) enum Use {
 #[derive(Debug)]
 pub(crate) struct MappedPages<M> {
     what: Use,
-    groups: Vec<M>,
+    groups: Vec<Group<M>>,
     /// The group of each grant reference, and its page there.
     places: Vec<Option<(u16, u16)>>,
     count: usize,
-    room: Room,
+    room: Room<M>,
     /// A page could not be mapped, so that no other is tried.
     failed: bool,
 }
 
 impl<M> MappedPages<M> {
     /// Returns no pages; they are to be taken out of `room`.
-    pub(crate) fn new(what: Use, room: &Room) -> Self {
+    pub(crate) fn new(what: Use, room: &Room<M>) -> Self {
         let (groups, places) = (Vec::new(), Vec::new());
         Self { what, groups, places, count: 0, room: room.clone(), failed: false }
     }
@@ -84,7 +165,7 @@ impl<M> MappedPages<M> {
         self.groups
             .get(usize::from(group))
             .filter(|_| is_in_page && self.what == what)
-            .map(|group| (group, offset))
+            .map(|group| (&group.memory, offset))
     }
 }
 
@@ -112,7 +193,7 @@ impl<M: SharedPage> MappedPages<M> {
         if self.failed || self.groups.len() >= MAX_GROUPS {
             return;
         }
-        let room = (self.room.0.get() / 2).min(MOST_PAGES - self.count).min(MAX_MAP);
+        let room = self.room.left(domid).min(MOST_PAGES - self.count).min(MAX_MAP);
         let mut new: Vec<GrantRef> = Vec::new();
         for gref in copied.filter(|gref| (gref.0 as usize) < GRANTS) {
             if new.len() < room && !self.is_mapped(gref) && !new.contains(&gref) {
@@ -122,7 +203,7 @@ impl<M: SharedPage> MappedPages<M> {
         if new.is_empty() {
             return;
         }
-        let Ok(pages) = host.map_frames(domid, &new, self.what == Use::Write) else {
+        let Ok(memory) = host.map_frames(domid, &new, self.what == Use::Write) else {
             self.failed = true;
             return;
         };
@@ -131,14 +212,88 @@ impl<M: SharedPage> MappedPages<M> {
         for (gref, page) in new.iter().zip(0..) {
             self.places[gref.0 as usize] = Some((group, page));
         }
-        self.groups.push(pages);
+        self.groups.push(Group { memory, domid, pages: new.len() });
         self.count += new.len();
-        self.room.0.set(self.room.0.get() - new.len());
+        self.room.take(domid, new.len());
     }
 }
 
 impl<M> Drop for MappedPages<M> {
     fn drop(&mut self) {
-        self.room.0.set(self.room.0.get() + self.count);
+        self.room.0.borrow_mut().unused.append(&mut self.groups);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::{FakeHost, FakePage};
+
+    const GREFS: std::ops::Range<u32> = 8..512;
+
+    fn host(domains: std::ops::RangeInclusive<u16>) -> FakeHost {
+        let mut host = FakeHost::default();
+        for domid in domains {
+            host.pages.extend(GREFS.map(|gref| ((domid, gref), FakePage::new(1))));
+        }
+        host
+    }
+
+    /// Maps as many pages as may be, in calls for `at_once` of them. Returns how many.
+    fn fill(
+        host: &mut FakeHost,
+        domid: u16,
+        pages: &mut MappedPages<FakePage>,
+        at_once: usize,
+    ) -> usize {
+        let grefs: Vec<u32> = GREFS.collect();
+        for some in grefs.chunks(at_once) {
+            pages.learn(host, DomId(domid), some.iter().copied().map(GrantRef));
+        }
+        pages.count
+    }
+
+    #[test]
+    fn a_domain_takes_at_most_half_of_what_the_others_leave() {
+        let (mut host, room) = (host(1..=3), Room::new());
+        let mut take = |domid| -> (usize, Vec<MappedPages<FakePage>>) {
+            let mut devices: Vec<_> =
+                (0..64).map(|_| MappedPages::new(Use::Write, &room)).collect();
+            let pages = devices.iter_mut().map(|pages| fill(&mut host, domid, pages, MAX_MAP));
+            (pages.sum(), devices)
+        };
+        let (first, devices) = take(1);
+        assert!((ALL_PAGES / 2 - 1..=ALL_PAGES / 2).contains(&first), "{first} pages");
+        let (second, _others) = take(2);
+        assert!((ALL_PAGES / 4 - 1..=ALL_PAGES / 4).contains(&second), "{second} pages");
+
+        drop(devices);
+        while room.has_unused() {
+            room.unmap_unused();
+        }
+        let half = (ALL_PAGES - second) / 2;
+        let (third, _others) = take(3);
+        assert!((half - 1..=half).contains(&third), "{third} pages");
+    }
+
+    #[test]
+    fn a_few_mappings_are_removed_in_a_turn() {
+        let (mut host, room) = (host(1..=1), Room::new());
+        let mut pages = MappedPages::new(Use::Read, &room);
+        assert_eq!(fill(&mut host, 1, &mut pages, 1), MAX_GROUPS, "each page has its own mapping");
+        let mapped =
+            |host: &FakeHost| host.pages.values().filter(|page| page.holders() > 1).count();
+        assert_eq!(mapped(&host), MAX_GROUPS);
+
+        drop(pages);
+        for turn in 0..MAX_GROUPS / AT_ONCE {
+            assert_eq!(mapped(&host), MAX_GROUPS - turn * AT_ONCE);
+            assert!(room.has_unused());
+            room.unmap_unused();
+        }
+        assert_eq!(mapped(&host), 0);
+        assert!(!room.has_unused());
+        let left = room.0.borrow();
+        assert_eq!((left.free, left.taken.len()), (ALL_PAGES, 0));
     }
 }

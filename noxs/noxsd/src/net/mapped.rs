@@ -18,9 +18,6 @@ pub(super) const FEATURE: VifFeatures = VifFeatures::PERSISTENT_GRANTS;
 /// while others are served, too.
 const MANY: usize = SHARED_BATCH;
 
-/// Pages that are mapped for all vifs together: 32 MiB.
-pub(super) const ALL_PAGES: usize = 8192;
-
 /// Makes a copy out of a page if that is mapped.
 pub(super) fn fetch<M: SharedPage>(
     pages: &MappedPages<M>,

@@ -53,6 +53,7 @@ use self::dom0::netlink::Message;
 pub use self::request::identities;
 use self::transfer::Transfer;
 use crate::host::Host;
+use crate::host::mapped::Room;
 use crate::turns::{After, TurnId};
 
 /// Identifies a bridge.
@@ -93,20 +94,22 @@ pub struct Net<M> {
     by_name: HashMap<String, BridgeId>,
     interfaces: Interfaces,
     transfer: Transfer,
+    /// The pages of frames that are mapped, with those of the other devices.
+    room: Room<M>,
 }
 
-impl<M> Default for Net<M> {
-    fn default() -> Self {
+impl<M> Net<M> {
+    /// Creates what vifs share, before there is a bridge.
+    pub(crate) fn new(room: Room<M>) -> Self {
         Self {
             bridges: Vec::new(),
             by_name: HashMap::new(),
             interfaces: Interfaces::default(),
             transfer: Transfer::default(),
+            room,
         }
     }
-}
 
-impl<M> Net<M> {
     /// Adds a bridge. `turns` adds the owners of its turns.
     ///
     /// # Errors

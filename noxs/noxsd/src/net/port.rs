@@ -77,7 +77,12 @@ pub(super) enum Fit {
 impl<M: SharedPage> BridgePort<M> {
     /// Attaches to the ring at offset `base` of the domain's memory, and continues where its
     /// indices stand.
-    pub(super) fn attach(receiver: Receiver<M>, base: usize, max_frame: u16, room: &Room) -> Self {
+    pub(super) fn attach(
+        receiver: Receiver<M>,
+        base: usize,
+        max_frame: u16,
+        room: &Room<M>,
+    ) -> Self {
         Self {
             rx: BackRing::attach(&*receiver.memory, base),
             accepted: base + vif_ring::ACCEPTED,
@@ -422,7 +427,7 @@ mod tests {
             turn,
             handle,
         };
-        let mut port = BridgePort::attach(receiver, 0, 1514, &Room::new(0));
+        let mut port = BridgePort::attach(receiver, 0, 1514, &Room::new());
         let mut transfer = Transfer::default();
         let own = (BridgeId(0), BridgePortId(0));
         let now = Instant::now();

@@ -8,7 +8,6 @@ use tap::VNET_HEADER;
 use xen_abi::io::netif::{ExtraInfo, RxResponse, TxRequest};
 
 use super::NetFault;
-use super::mapped::ALL_PAGES;
 use super::offload::{Checksum, Offload, Segmentation, VnetHeader};
 use super::segments;
 use super::sender::SentFrame;
@@ -16,7 +15,6 @@ use super::switch::{BridgePortId, End, Route, Switch};
 use super::waiting::Store;
 use crate::host::PAGE_SIZE;
 use crate::host::buffers::{Buffers, GrantCopy};
-use crate::host::mapped::Room;
 use crate::turns::TurnId;
 
 /// Most frames of one turn.
@@ -266,8 +264,6 @@ pub struct Transfer {
     pub(super) faults: VecDeque<(TurnId, NetFault)>,
     /// Whether the turn ends before all frames were taken.
     pub(super) full: bool,
-    /// How many more pages of frames may be mapped.
-    pub(super) room: Room,
 }
 
 impl Default for Transfer {
@@ -286,7 +282,6 @@ impl Default for Transfer {
             woken: Vec::new(),
             faults: VecDeque::new(),
             full: false,
-            room: Room::new(ALL_PAGES),
         }
     }
 }

@@ -81,7 +81,7 @@ impl Vif {
         let mut sender = Sender::attach(&*receiver.memory, self.base, identity, now);
         // A zeroed ring page does not ask for events, so the guest would not send one.
         let waiting = sender.arm(&*receiver.memory);
-        let (base, room) = (self.base + PAGE_SIZE, &net.transfer.room);
+        let (base, room) = (self.base + PAGE_SIZE, &net.room);
         let port = BridgePort::attach(receiver, base, max_frame(identity), room);
         let bridge = &mut net.bridges[self.bridge.0];
         let port = Some(bridge.add_port(port, identity.into()));

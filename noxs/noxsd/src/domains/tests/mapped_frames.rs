@@ -83,3 +83,22 @@ fn a_page_that_cannot_be_mapped_costs_its_own_frame_only() {
     assert_eq!(bed.traffic(&one).dropped_frames, 2);
     assert_eq!(bed.sent(1)[0], (200, -1));
 }
+
+#[test]
+fn the_pages_of_a_guest_that_ended_are_unmapped_in_the_turns_that_follow() {
+    let (mut bed, one) = bed();
+    bed.accept(1, VifFeatures::PERSISTENT_GRANTS);
+    for _ in 0..3 {
+        round(&mut bed, MANY);
+    }
+    bed.run(1);
+    assert!(!bed.domains.has_work());
+    let page = bed.page(1, DATA_REF);
+    let holders = page.holders();
+
+    bed.domains.detach(one.id, &mut bed.clients).unwrap();
+    assert!(bed.domains.has_work(), "the loop must not sleep before they are unmapped");
+    assert_eq!(page.holders(), holders);
+    bed.settle();
+    assert_eq!(page.holders(), holders - 1);
+}
