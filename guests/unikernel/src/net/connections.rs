@@ -80,7 +80,8 @@ pub(crate) enum Place {
 
 /// A client: the interface that it is reached by, because networks on different bridges may have
 /// the same addresses, its address and its port. One number, which is hashed faster than three; an
-/// IPv6 address is a second one.
+/// IPv6 address is a second one. A client of the guest's link-local address is another than one of its
+/// other IPv6 address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Remote {
     number: u64,
@@ -89,8 +90,11 @@ struct Remote {
 }
 
 impl Remote {
-    fn new(link: usize, (address, port): (IpAddress, u16)) -> Self {
+    fn new(link: usize, segment: &Segment) -> Self {
+        let (address, port) = segment.remote;
         let number = (link as u64) << 48 | u64::from(port);
+        #[cfg(feature = "ipv6")]
+        let number = number | u64::from(segment.to_link_local) << 63;
         match address {
             IpAddress::Ipv4(address) => {
                 Self { number: number | u64::from(address.to_bits()) << 16, ..Self::default() }
@@ -231,7 +235,7 @@ impl<S> Connections<S> {
         if segment.local_port != port {
             return Ok(None);
         }
-        let remote = Remote::new(link, segment.remote);
+        let remote = Remote::new(link, segment);
         if let Some(slot) = self.by_remote.get(&remote).copied() {
             let socket = self.slots[usize::from(slot)].socket();
             // The client reuses its port while the last connection is still in TIME-WAIT here.

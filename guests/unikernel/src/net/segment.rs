@@ -16,6 +16,9 @@ pub(crate) struct Segment {
     pub(crate) remote: (IpAddress, u16),
     /// The destination port.
     pub(crate) local_port: u16,
+    /// Whether the destination is the guest's link-local address.
+    #[cfg(feature = "ipv6")]
+    pub(crate) to_link_local: bool,
     /// Whether it opens a connection: SYN without ACK or RST.
     pub(crate) opens: bool,
     /// The maximum segment size of a client that opens a connection, if it says one.
@@ -105,6 +108,8 @@ fn segment_in(
     Some(Content::Segment(Segment {
         remote: (from, tcp.src_port()),
         local_port: tcp.dst_port(),
+        #[cfg(feature = "ipv6")]
+        to_link_local: matches!(to, IpAddress::Ipv6(to) if to.is_unicast_link_local()),
         opens,
         mss: if opens { mss(tcp.options(), header + TCP_HEADER_LEN) } else { None },
     }))
@@ -182,7 +187,14 @@ mod tests {
     fn a_segment_is_found() {
         let expected = |opens| {
             let remote = (THERE.into(), 5555);
-            Content::Segment(Segment { remote, local_port: 80, opens, mss: None })
+            Content::Segment(Segment {
+                remote,
+                local_port: 80,
+                #[cfg(feature = "ipv6")]
+                to_link_local: false,
+                opens,
+                mss: None,
+            })
         };
         assert_eq!(inspect(&packet(TcpControl::Syn, false), false), expected(true));
         assert_eq!(inspect(&packet(TcpControl::Syn, true), false), expected(false));

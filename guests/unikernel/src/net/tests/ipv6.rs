@@ -47,6 +47,27 @@ fn connections_of_the_two_families_do_not_mix() {
     assert_eq!(world.server.connections.slots.iter().filter(|slot| slot.used).count(), 2);
 }
 
+/// One socket of a client may connect to both IPv6 addresses of a guest.
+#[test]
+fn connections_to_the_link_local_address_do_not_mix_with_others() {
+    const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x216, 0x3eff, 0xfe00, 1);
+    let mut world = world(false, Families::Ipv6);
+    world.client.update_ip_addrs(|addresses| {
+        addresses.push(IpCidr::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(), 64)).unwrap();
+    });
+    let first = world.connect_to(GUEST_IPV6.into());
+    assert_eq!(echo(&mut world, first, b"first"), b"first");
+    let port = world.next_port;
+    let second = world.connect_to(LINK_LOCAL.into());
+    let context = world.client.context();
+    let socket = world.sockets.get_mut::<tcp::Socket>(second);
+    socket.abort();
+    socket.connect(context, (LINK_LOCAL, PORT), (CLIENT_IPV6, port)).unwrap();
+    assert_eq!(echo(&mut world, second, b"second"), b"second");
+    assert_eq!(echo(&mut world, first, b"again"), b"again");
+    assert_eq!(world.server.connections.slots.iter().filter(|slot| slot.used).count(), 2);
+}
+
 #[test]
 fn all_addresses_are_announced_and_named() {
     let mut world = World::with_families(8 << 20, false, 1, Families::Both);
