@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::fcntl::{FcntlArg, fcntl};
-use system_tests::{Bed, Guest, chaos, restart_noxsd, run};
+use system_tests::{Bed, Guest, LoopDevice, chaos, restart_noxsd, run};
 
 /// Creates an empty image and returns its path.
 fn image(bed: &Bed, name: &str, size: u64) -> String {
@@ -238,6 +238,37 @@ fn redis_saves_to_its_disk_and_loads_from_it() {
     file.write_all_at(&[0xee], 8192 + 13).expect("the image can be written");
     let guest = create();
     guest.wait_for_log("redis: no snapshot on the disk is undamaged");
+    guest.destroy();
+}
+
+#[test]
+fn a_block_device_with_sectors_of_4096_bytes_is_used() {
+    let bed = Bed::new();
+    let file = image(&bed, "disk", 4 << 20);
+    let device = LoopDevice::of(&file).with_sectors(4096);
+    let small = with_disk("blkbench.cfg", &device.path, "w", "read bs=512 count=1");
+    small.wait_for_log("blkbench: bs=512: must be a multiple of 4096");
+    small.destroy();
+    for mode in ["randwrite", "randread"] {
+        let line = blkbench(&device.path, &format!("{mode} bs=4096 qd=32 count=1000 flush=100"));
+        assert!(line.contains("operations=1000 bytes=4096000 errors=0"), "{line}");
+    }
+    let guest = with_disk("blkbench.cfg", &device.path, "w", "verify qd=16 count=2000 flush=64");
+    guest.wait_for_log("blkbench: flushed 640\n");
+    restart_noxsd();
+    let log = guest.wait_for_log("blkbench: check:");
+    assert!(log.contains("blkbench: check: blocks=1024 lost=0 torn=0 newest=2000"), "{log}");
+    guest.destroy();
+    drop(device);
+
+    let device = LoopDevice::of(&image(&bed, "empty", 4 << 20)).with_sectors(4096);
+    let guest = with_disk("redis.cfg", &device.path, "w", "");
+    drop(Guest::connect("10.0.0.2:6379"));
+    assert_eq!(redis(&["set", "key", "value"]), "OK\n");
+    assert_eq!(redis(&["save"]), "OK\n");
+    guest.destroy();
+    let guest = with_disk("redis.cfg", &device.path, "r", "");
+    guest.wait_for_log("redis: 1 keys loaded");
     guest.destroy();
 }
 
