@@ -64,6 +64,8 @@ pub enum AnswerStatus {
     Unsupported = 2,
     /// The guest has not enough memory or grants for a new device.
     NoRoom = 3,
+    /// A new vif has an IPv6 address, and the guest was built without IPv6.
+    NoIpv6 = 4,
 }
 
 /// The guest's answer as dom0 reads it from the answer page. It is only a hint: the guest is not
@@ -80,7 +82,8 @@ impl Answer {
     /// Creates an answer from the two words of the answer page.
     #[must_use]
     pub fn from_raw(request_id: u32, status: u32) -> Self {
-        let status = [AnswerStatus::Accepted, AnswerStatus::Unsupported, AnswerStatus::NoRoom]
+        use AnswerStatus::{Accepted, NoIpv6, NoRoom, Unsupported};
+        let status = [Accepted, Unsupported, NoRoom, NoIpv6]
             .into_iter()
             .find(|known| *known as u32 == status);
         Self { request_id: RequestId(request_id), status }

@@ -312,6 +312,17 @@ pub enum LifecycleError {
         /// The device.
         device: DeviceNumber,
     },
+    /// The new vif has an IPv6 address, which the guest cannot use.
+    #[error(
+        "guest {name} was built without IPv6, so {device} cannot have an IPv6 address; give it an \
+         IPv4 address only, or create the guest with a kernel that has the feature ipv6"
+    )]
+    NoIpv6InGuest {
+        /// The guest.
+        name: String,
+        /// The vif.
+        device: DeviceNumber,
+    },
     /// The guest has not done what its device page says.
     #[error(
         "guest {name} has not {} within {} s; {}",
@@ -410,6 +421,7 @@ impl LifecycleError {
             | Self::VifNamed { .. }
             | Self::DevicePageVersion { .. }
             | Self::NoIpv6 { .. }
+            | Self::NoIpv6InGuest { .. }
             | Self::VifNameTaken { .. }
             | Self::Disk(_)
             | Self::DiskImage(_)

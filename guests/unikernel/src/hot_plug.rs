@@ -66,6 +66,12 @@ impl Change {
         power::answer(&self.page.sysctl, AnswerStatus::NoRoom);
     }
 
+    /// Reports to dom0 that the guest cannot use the IPv6 address of a new interface.
+    #[cfg(not(feature = "ipv6"))]
+    pub(crate) fn reject_ipv6(self) {
+        power::answer(&self.page.sysctl, AnswerStatus::NoIpv6);
+    }
+
     /// Reports to dom0 that the guest cannot use a new device at all.
     pub fn reject(self) {
         power::answer(&self.page.sysctl, AnswerStatus::Unsupported);

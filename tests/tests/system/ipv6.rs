@@ -157,5 +157,13 @@ fn addresses_and_names_that_no_vif_can_have_are_refused() {
     let both = "vif=['ip=10.0.0.2/24 2001:db8::2/64']";
     let words = ["vif0 has the IPv6 address 2001:db8::2", "redis was built without IPv6"];
     chaos(&["create", "redis.cfg", both]).refused(2, &words);
+    let guest = Guest::create("redis.cfg", &[]);
+    for ip in ["2001:db8::9/64", "10.0.0.9/24 2001:db8::9/64"] {
+        chaos(&["network-attach", "redis", &format!("ip={ip}")])
+            .refused(2, &["redis was built without IPv6", "vif1", "IPv4 address only"]);
+    }
+    chaos(&["network-attach", "redis", "ip=10.0.0.9/24"]).ok();
+    ping(&mut Guest::connect("10.0.0.9:6379"));
+    guest.destroy();
     bed.assert_empty("after the refusals");
 }

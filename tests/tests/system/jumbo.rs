@@ -34,6 +34,7 @@ fn guests_with_jumbo_frames_and_without_share_a_bridge() {
     let plain = Guest::create("redis.cfg", &["name='plain'", &vif("10.0.9.3", "")]);
     let mtu = fs::read_to_string("/sys/class/net/jumbo0/mtu").expect("the bridge has an MTU");
     assert_eq!(mtu.trim(), "9000", "noxsd's tap has changed it");
+    chaos(&["network-attach", "long", "bridge=jumbo0,ip=10.0.9.4/24,mtu=9000"]).ok();
     for restarted in [false, true] {
         if restarted {
             restart_noxsd();
@@ -41,7 +42,9 @@ fn guests_with_jumbo_frames_and_without_share_a_bridge() {
         ping("10.0.9.2", "8972");
         ping("10.0.9.2", "3000");
         ping("10.0.9.3", "1472");
+        ping("10.0.9.4", "8972");
         transfer("10.0.9.2");
+        transfer("10.0.9.4");
         transfer("10.0.9.3");
     }
     let dropped =

@@ -317,6 +317,9 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             Reaction::Answered(Some(AnswerStatus::NoRoom)) => {
                 Err(LifecycleError::NoRoomInGuest { name: name(), device })
             }
+            Reaction::Answered(Some(AnswerStatus::NoIpv6)) => {
+                Err(LifecycleError::NoIpv6InGuest { name: name(), device })
+            }
             Reaction::Answered(_) => {
                 Err(LifecycleError::HotPlugUnsupported { name: name(), device, can_force: !adds })
             }

@@ -9,9 +9,13 @@ use alloc::vec::Vec;
 
 use noxs::{DevicePage, MAX_VIFS, Vif};
 
+use super::buffers::LONG_PAGES;
 use super::link::Link;
+use super::netif::{LONG_RX_FRAMES, PLAIN_MTU};
 use super::serve::{Server, Service};
-use super::{FRAMES_PART, MAX_FRAMES_TOGETHER, MIN_FRAMES, has_address, smoltcp_time};
+use super::{
+    FRAMES_PART, LONG_FRAMES_PART, MAX_FRAMES_TOGETHER, MIN_FRAMES, has_address, smoltcp_time,
+};
 use crate::clock::Instant;
 use crate::guest::Guest;
 use crate::heap;
@@ -41,12 +45,47 @@ fn free_place(
     closed.position(|vif| vif.is_some_and(|own| !has_backend(page, own)))
 }
 
+/// Returns whether frames of a vif may need buffers for long ones.
+fn is_jumbo(vif: &Vif) -> bool {
+    usize::from(vif.mtu) > PLAIN_MTU
+}
+
+/// Returns how many buffers one more interface has in each direction, and how many for long frames;
+/// `None` if there are already `MAX_VIFS`, or if grants or bytes of memory do not suffice. `left` and
+/// `free` are how many there are.
+fn buffers(interfaces: usize, is_jumbo: bool, left: usize, free: usize) -> Option<(usize, usize)> {
+    let others = MAX_VIFS.checked_sub(interfaces + 1)?;
+    // A sent frame takes half a page.
+    let pages = |frames: usize| frames + frames.div_ceil(2);
+    let most = MAX_FRAMES_TOGETHER / MAX_VIFS;
+    let frames = (free / FRAMES_PART / PAGE_SIZE).clamp(MIN_FRAMES, most);
+    let long = pages(LONG_RX_FRAMES) + LONG_PAGES;
+    let fits = |pages: usize| left >= pages && free / 2 >= pages * PAGE_SIZE;
+    // Unless they are asked for, long frames take no grants of interfaces that may follow.
+    let has_long = if is_jumbo {
+        fits(long)
+    } else {
+        left >= long + others * pages(frames) && free / LONG_FRAMES_PART >= LONG_PAGES * PAGE_SIZE
+    };
+    match has_long {
+        true => Some((LONG_RX_FRAMES, 1)),
+        false => (!is_jumbo && fits(pages(frames))).then_some((frames, 0)),
+    }
+}
+
 impl<S: Service> Server<'_, S> {
     /// Closes interfaces that dom0 removes, starts those that it adds, and passes disks on to the
     /// service. Answers dom0.
     #[cold]
     #[inline(never)]
     pub(super) fn change_devices(&mut self, change: Change, now: Instant) {
+        #[cfg(not(feature = "ipv6"))]
+        {
+            let is_new = |vif: &Vif| self.net.links.iter().all(|link| link.vif != id(vif));
+            if change.page.vifs().any(|vif| vif.ipv6.is_some() && is_new(vif)) {
+                return change.reject_ipv6();
+            }
+        }
         let Some(mut guest) = self.net.guest.take() else { return change.reject() };
         let disks: Vec<_> = guest.disks().copied().collect();
         guest.update(&change);
@@ -61,8 +100,10 @@ impl<S: Service> Server<'_, S> {
         let mut added = Ok(());
         for vif in &vifs {
             if added.is_ok() && self.net.links.iter().all(|link| link.vif != id(vif)) {
-                let closed =
-                    self.net.links.iter().map(|link| (!link.is_open()).then_some(link.vif));
+                let closed = self.net.links.iter().map(|link| {
+                    let fits = !is_jumbo(vif) || link.netif.receives_long();
+                    (!link.is_open() && fits).then_some(link.vif)
+                });
                 let place = free_place(&change.page, closed);
                 added = self.open_link(&mut guest, place, vif, now);
             }
@@ -115,16 +156,11 @@ impl<S: Service> Server<'_, S> {
             self.net.links.insert(place, Link::start(netif, vif, seed, now));
             place
         } else {
-            let free = heap::usage().free;
-            let most = MAX_FRAMES_TOGETHER / MAX_VIFS;
-            let frames = (free / FRAMES_PART / PAGE_SIZE).clamp(MIN_FRAMES, most);
             let table = guest.grants().map_err(|_| NoRoom)?;
-            // What is allocated in vain is lost, so look first. A sent frame takes half a page.
-            let pages = frames + frames.div_ceil(2);
-            if table.left() < pages || free / 2 < pages * PAGE_SIZE {
-                return Err(NoRoom);
-            }
-            let link = Link::new(vif, (frames, 0), table, seed, now).ok_or(NoRoom)?;
+            let free = heap::usage().free;
+            // What is allocated in vain is lost, so look first.
+            let buffers = buffers(self.net.links.len(), is_jumbo(vif), table.left(), free);
+            let link = Link::new(vif, buffers.ok_or(NoRoom)?, table, seed, now).ok_or(NoRoom)?;
             self.net.links.push(link);
             self.net.links.len() - 1
         };
@@ -155,6 +191,32 @@ mod tests {
             page.add(Device::Vif(vif)).unwrap();
         }
         page
+    }
+
+    #[test]
+    fn an_interface_has_buffers_for_long_frames_if_it_leaves_room_for_others_or_needs_them() {
+        const MUCH: usize = 64 << 20;
+        let (plain, long) = (Some((30, 0)), Some((LONG_RX_FRAMES, 1)));
+        // 45 pages for plain frames, and 70 with buffers for long ones.
+        for (interfaces, left, expected, jumbo) in [
+            (1, 70 + 6 * 45, long, long),
+            (1, 70 + 6 * 45 - 1, plain, long),
+            (7, 70, long, long),
+            (7, 69, plain, None),
+            (7, 45, plain, None),
+            (7, 44, None, None),
+            (8, 400, None, None),
+        ] {
+            assert_eq!(buffers(interfaces, false, left, MUCH), expected, "{interfaces}, {left}");
+            assert_eq!(buffers(interfaces, true, left, MUCH), jumbo, "{interfaces}, {left}");
+        }
+        let enough = LONG_FRAMES_PART * LONG_PAGES * PAGE_SIZE;
+        assert_eq!(buffers(1, false, 400, enough), long);
+        assert_eq!(buffers(1, false, 400, enough - 1), plain);
+        assert_eq!(buffers(1, true, 400, 2 * 70 * PAGE_SIZE), long);
+        assert_eq!(buffers(1, true, 400, 2 * 70 * PAGE_SIZE - 1), None);
+        assert_eq!(buffers(1, false, 400, 1 << 20), Some((MIN_FRAMES, 0)));
+        assert_eq!(buffers(1, false, 400, 2 * 24 * PAGE_SIZE - 1), None);
     }
 
     #[test]
