@@ -61,8 +61,12 @@ pub(crate) fn measure(host: &Host, args: &Args, samples: &mut Samples) -> Result
 }
 
 /// Waits until the guest has answered, powered off, and been destroyed.
-const POWEROFF: ShutdownOptions =
-    ShutdownOptions { request: Request::Poweroff, wait: true, timeout: PATIENCE };
+const POWEROFF: ShutdownOptions = ShutdownOptions {
+    request: Request::Poweroff,
+    wait: true,
+    is_supervised: false,
+    timeout: PATIENCE,
+};
 
 /// Memory in use, in KiB. The first two are negated free memory, so only differences count.
 struct Memory {

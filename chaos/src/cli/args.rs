@@ -123,7 +123,7 @@ pub(crate) struct CreateArgs {
 pub(crate) struct ShutdownArgs {
     /// Name or domid of the guest
     pub(crate) guest: String,
-    /// Wait until the guest has shut down, then destroy it
+    /// Wait until the guest has shut down, and until it is removed if its config says so
     #[arg(short, long)]
     pub(crate) wait: bool,
     /// Seconds to wait for the guest's answer and, with --wait, for its shutdown

@@ -59,18 +59,19 @@ Examples:
 
 pub(super) const SHUTDOWN: &str = with_exit_codes!(
     "\
-Without --wait and without chaosd, the guest stays listed as powered-off until `chaos destroy`
-removes it.
+chaosd does what the guest's on_poweroff says. Without chaosd, --wait destroys a guest whose
+on_poweroff is \"destroy\"; otherwise it stays listed as powered-off until `chaos destroy` removes it.
 
 Examples:
   chaos shutdown redis                  ask a guest to power off
-  chaos shutdown -w --timeout 5 redis   wait at most 5 s for it, then remove it"
+  chaos shutdown -w --timeout 5 redis   wait at most 5 s until it is gone"
 );
 
 pub(super) const REBOOT: &str = with_exit_codes!(
     "\
-chaosd restarts the guest. Without --wait and without chaosd, it stays listed as rebooted until
-`chaos destroy` removes it.
+chaosd does what the guest's on_reboot says: restart it, by default. Without chaosd, it stays listed
+as rebooted until `chaos destroy` removes it. --wait waits for the guest's end, as in xl, not for its
+restart.
 
 Examples:
   chaos reboot redis   ask a guest to reboot"

@@ -17,6 +17,8 @@ mod table;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use chaos::clients::chaosd;
+use chaos::config::Action;
 use chaos::guests::{self, GuestState, Host, ShutdownOptions};
 use chaos::request::PoolControl;
 use chaos::timings::Timings;
@@ -185,8 +187,15 @@ fn shutdown(
 ) -> Result<(), Failure> {
     let host = Host::open()?;
     let timeout = Duration::from_secs(args.timeout).min(MAX_TIMEOUT);
-    let options = ShutdownOptions { request, wait: args.wait, timeout };
+    let is_supervised = chaosd::client::is_running(&chaosd::socket());
+    let options = ShutdownOptions { request, wait: args.wait, is_supervised, timeout };
     let outcome = guests::shutdown(&host, &args.guest, options)?;
+    if !is_supervised && matches!(outcome.action, Action::Restart | Action::RenameRestart) {
+        output.warning(&format!(
+            "chaosd does not run, so nothing restarts guest {}: it stays listed until chaos destroy",
+            outcome.name
+        ));
+    }
     if args.json {
         output.json(&outcome);
     }

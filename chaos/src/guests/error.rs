@@ -284,6 +284,14 @@ pub enum LifecycleError {
         /// How it has ended.
         state: GuestState,
     },
+    /// The guest has ended, so nothing can be asked of it.
+    #[error("guest {name} {} already; chaos destroy {name} removes it", ended(*.state))]
+    HasEnded {
+        /// The guest.
+        name: String,
+        /// How it has ended.
+        state: GuestState,
+    },
     /// The guest does not support changes of its devices.
     #[error(
         "guest {name} does not support that its {device} {}: it was built for a device page older \

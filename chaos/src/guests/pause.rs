@@ -12,7 +12,7 @@ use crate::hypervisor::Hypervisor;
 /// Pauses a guest.
 ///
 /// # Errors
-/// There is no such guest, another process is creating it, or Xen refuses.
+/// There is no such guest, it has ended, another process is creating it, or Xen refuses.
 pub fn pause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
     let domid = existing(host, target)?;
     host.xen.pause(domid)?;
@@ -42,9 +42,13 @@ pub fn unpause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), Lifecy
 /// Returns the domid of a guest that exists.
 fn existing<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
     let found = resolve(host, target)?;
-    match (found.info, found.condition) {
+    match (&found.info, &found.condition) {
         (Some(_), Condition::Creating) => Err(LifecycleError::BeingCreated { domid: found.domid }),
         (Some(_), Condition::Shell) => Err(LifecycleError::Shell { domid: found.domid }),
+        (Some(_), Condition::Guest(record)) if found.end().is_some() => {
+            let (name, state) = (record.name().to_owned(), found.state());
+            Err(LifecycleError::HasEnded { name, state })
+        }
         (Some(_), Condition::Guest(_) | Condition::Unrecorded) => Ok(found.domid),
         _ => Err(LifecycleError::NoSuchGuest { target: target.to_owned() }),
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use xen::domain::{DomainInfo, ShutdownReason};
 
 use super::classify::Condition;
+use crate::config::{Action, DomainConfig};
 
 /// The state of a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +75,18 @@ impl GuestState {
             ShutdownReason::Suspend => Self::Suspended,
             _ => Self::Crashed,
         })
+    }
+
+    /// Returns what a config says to do with a guest that has ended in this state. One that is
+    /// suspended is kept: who suspends a guest resumes or destroys it.
+    #[must_use]
+    pub fn action(self, config: &DomainConfig) -> Action {
+        match self {
+            Self::PoweredOff => config.on_poweroff,
+            Self::Rebooted => config.on_reboot,
+            Self::Suspended => Action::Preserve,
+            _ => config.on_crash,
+        }
     }
 
     /// Returns the state's name, the same in tables and in JSON.

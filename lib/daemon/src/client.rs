@@ -217,9 +217,13 @@ impl Connection {
         Ok(peer.pid())
     }
 
-    /// Returns the socket, for data that follows the last reply.
+    /// Returns the socket, for data that follows the last reply. It has no deadline: nothing may come
+    /// for long.
     #[must_use]
     pub fn into_socket(self) -> OwnedFd {
+        // That cannot fail for a socket. If it does, the reader sees EAGAIN.
+        let _ = setsockopt(&self.socket, sockopt::ReceiveTimeout, &TimeVal::zero());
+        let _ = setsockopt(&self.socket, sockopt::SendTimeout, &TimeVal::zero());
         self.socket
     }
 }
@@ -290,5 +294,14 @@ mod tests {
         assert!(matches!(closed, Err(ClientError::Closed(_))), "{closed:?}");
         let closed = here.send::<No>(b"x", &[]);
         assert!(matches!(closed, Err(ClientError::Closed(_))), "{closed:?}");
+    }
+
+    #[test]
+    fn what_follows_the_last_reply_has_no_deadline() {
+        let (here, _there) = pair();
+        setsockopt(&here.socket, sockopt::SendTimeout, &TimeVal::seconds(1)).unwrap();
+        let socket = here.into_socket();
+        assert_eq!(getsockopt(&socket, sockopt::ReceiveTimeout).unwrap(), TimeVal::zero());
+        assert_eq!(getsockopt(&socket, sockopt::SendTimeout).unwrap(), TimeVal::zero());
     }
 }

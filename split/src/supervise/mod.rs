@@ -29,8 +29,10 @@ use std::time::Instant;
 
 use chaos::config::Action;
 use chaos::guests::{self, DomainScan, EndedDomain, EndedGuest, GuestState, Host};
+use chaos::handle::DomainIdentity;
 use chaos::records::Record;
 use daemon::chain::chain;
+use xen::units::DomId;
 
 use crate::line_limit::LineLimit;
 use crate::pace::ScanPace;
@@ -310,9 +312,10 @@ impl Supervisor {
         if self.pending.remove(name).is_some() {
             host.records.drop_restart(name)?;
         }
-        let mut action = action_for(record, guest.state());
+        let identity = DomainIdentity { domid: record.domid, handle: record.handle };
+        let mut action = guest.state().action(&record.config);
         if matches!(action, Action::Restart | Action::RenameRestart)
-            && !self.restarts.allow(name, record.handle, now)
+            && !self.restarts.allow(name, identity, now)
         {
             if is_logged {
                 let seconds = WINDOW.as_secs();
@@ -438,6 +441,7 @@ impl Supervisor {
                 return self.failed(name, &error, Instant::now());
             }
         };
+        self.restarts.created(name, DomId(domid));
         self.pending.remove(name);
         match host.records.drop_restart(name) {
             Ok(true) => {
@@ -475,15 +479,6 @@ impl Supervisor {
     fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
         let attempts = self.pending.entry(name.to_owned()).or_default();
         attempts.failed(name, error, now, &self.lines);
-    }
-}
-
-/// Returns what the config says to do with a guest that has ended in this state.
-fn action_for(record: &Record, state: GuestState) -> Action {
-    match state {
-        GuestState::PoweredOff => record.config.on_poweroff,
-        GuestState::Rebooted => record.config.on_reboot,
-        _ => record.config.on_crash,
     }
 }
 

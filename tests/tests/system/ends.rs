@@ -62,8 +62,14 @@ fn reboot_reports_that_the_guest_rebooted() {
     let guest = Guest::create("noop.cfg", &[]);
     guest.wait_for_log("noop: ready");
     let outcome = chaos(&["reboot", "-w", "--json", &guest.name]).json();
-    assert_eq!(outcome["state"], "rebooted");
-    guest.forget();
+    assert_eq!((&outcome["state"], &outcome["destroyed"]), (&"rebooted".into(), &false.into()));
+    // Nothing restarts it, and nothing more can be asked of it.
+    assert_eq!(guest.state(), "rebooted");
+    for command in ["shutdown", "reboot", "pause", "unpause"] {
+        let words = ["guest noop has rebooted already", "chaos destroy noop"];
+        chaos(&[command, &guest.name]).refused(1, &words);
+    }
+    guest.destroy();
 }
 
 #[test]

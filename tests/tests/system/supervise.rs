@@ -63,6 +63,39 @@ fn a_guest_that_reboots_is_restarted_with_its_name_and_its_addresses() {
 }
 
 #[test]
+fn chaosd_alone_deals_with_guests_that_are_waited_for() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("memory = '8M'");
+    let guest = Guest::create("daytime.cfg", &[]);
+    for _ in 0..4 {
+        let before = listed("daytime").expect("it is listed")["domid"].clone();
+        let outcome = chaos(&["reboot", "-w", "--json", "daytime"]).json();
+        assert_eq!((&outcome["domid"], &outcome["destroyed"]), (&before, &false.into()));
+        chaosd.wait_for_log(&format!("daytime rebooted and is domain {}", next(&before)));
+        answers();
+    }
+    // Its name and its address are free when the command returns.
+    for _ in 0..4 {
+        chaos(&["shutdown", "-w", "daytime"]).ok();
+        chaos(&["create", "daytime.cfg"]).ok();
+    }
+    chaos(&["destroy", "daytime"]).ok();
+    let kept = Guest::create("noop.cfg", &["on_poweroff='preserve'"]);
+    let outcome = chaos(&["shutdown", "-w", "--json", "noop"]).json();
+    assert_eq!((&outcome["state"], &outcome["destroyed"]), (&"powered-off".into(), &false.into()));
+    assert_eq!(state_of("noop").as_deref(), Some("powered-off"));
+    kept.destroy();
+    guest.forget();
+    assert!(chaosd.stop());
+    bed.assert_empty("after all guests");
+}
+
+/// Returns the domid that Xen gives to the next domain.
+fn next(domid: &Value) -> u64 {
+    domid.as_u64().expect("a domid is a number") + 1
+}
+
+#[test]
 fn a_guest_that_powered_off_while_no_chaosd_ran_is_restarted() {
     let _bed = Bed::new();
     let guest = Guest::create("daytime.cfg", &["on_poweroff='restart'"]);

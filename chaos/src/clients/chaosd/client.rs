@@ -60,6 +60,12 @@ pub fn class(error: &DaemonError) -> FailureClass {
     }
 }
 
+/// Returns whether a `chaosd` listens at a socket.
+#[must_use]
+pub fn is_running(path: &Path) -> bool {
+    !matches!(Chaosd::connect(path), Err(DaemonError::NotRunning { .. }))
+}
+
 /// A connection to `chaosd`.
 #[derive(Debug)]
 pub struct Chaosd {

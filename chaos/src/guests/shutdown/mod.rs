@@ -6,16 +6,17 @@ mod device_page;
 mod options;
 mod xenstore;
 
+use noxs::Request;
 use serde::Serialize;
 use xen::units::Gfn;
 
 use super::destroy;
 use super::error::LifecycleError;
 use super::host::Host;
-use super::resolve::{examine, resolve};
+use super::resolve::{Guest, examine, resolve};
 use super::state::GuestState;
 use super::watch::DomainWatch;
-use crate::config::Discovery;
+use crate::config::{Action, Discovery};
 use crate::hypervisor::Hypervisor;
 
 pub use self::options::ShutdownOptions;
@@ -32,12 +33,16 @@ pub struct ShutdownOutcome {
     pub state: GuestState,
     /// Whether it was destroyed.
     pub destroyed: bool,
+    /// What is done with it when it has ended as it was asked to.
+    #[serde(skip)]
+    pub action: Action,
 }
 
 /// Asks a guest to shut down.
 ///
 /// # Errors
-/// There is no such guest, it does not support the request, or it takes too long.
+/// There is no such guest, it does not support the request, it takes too long, or it has ended and is
+/// not to be waited for.
 pub fn shutdown<H: Hypervisor>(
     host: &Host<H>,
     target: &str,
@@ -45,6 +50,9 @@ pub fn shutdown<H: Hypervisor>(
 ) -> Result<ShutdownOutcome, LifecycleError> {
     let guest = resolve(host, target)?;
     let record = guest.record(target)?;
+    if let Some(state) = guest.end().filter(|_| !options.wait) {
+        return Err(LifecycleError::HasEnded { name: record.name().to_owned(), state });
+    }
     let deadline = options.deadline();
     // Watch before the request is sent, so that no exit is missed. Without `wait`, the watch only
     // serves to notice that the guest exits instead of answering.
@@ -80,14 +88,36 @@ pub fn shutdown<H: Hypervisor>(
         }
     }
     drop(pages);
-    if options.wait && now.info.as_ref().is_some_and(|info| record.handle == info.handle) {
-        destroy::remove(host, &guest)?;
+    // A guest that had exited before the request may be gone by now.
+    let state = now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state());
+    let is_left = |now: &Guest| now.info.as_ref().is_some_and(|info| record.handle == info.handle);
+    let mut destroyed = false;
+    if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
+        let is_removed = state.action(&record.config) == Action::Destroy;
+        if is_removed && options.is_supervised {
+            while is_left(&now) {
+                let is_late = !watch.wait(deadline)?;
+                now = examine(host, guest.domid)?;
+                if is_late && is_left(&now) {
+                    return Err(timed_out(record, "been removed by chaosd", options));
+                }
+            }
+            // chaosd has it until the name is free, too.
+            drop(destroy::if_possible(host.records.lock_devices(guest.domid)));
+        } else if is_removed && is_left(&now) {
+            destroy::remove(host, &guest)?;
+        }
+        destroyed = is_removed || !is_left(&now);
     }
+    let action = match options.request {
+        Request::Reboot => record.config.on_reboot,
+        _ => record.config.on_poweroff,
+    };
     Ok(ShutdownOutcome {
         name: record.name().to_owned(),
         domid: record.domid.0,
-        // A guest that had exited before the request may be gone by now.
-        state: now.end().or_else(|| guest.end()).unwrap_or_else(|| now.state()),
-        destroyed: options.wait,
+        state,
+        destroyed,
+        action,
     })
 }

@@ -14,8 +14,10 @@ use crate::records::Record;
 pub struct ShutdownOptions {
     /// The request to the guest.
     pub request: Request,
-    /// Wait until it has exited, and destroy it.
+    /// Wait until it has exited, and until it is destroyed if its config says so.
     pub wait: bool,
+    /// chaosd runs, which carries out what the config says. Otherwise this process destroys the guest.
+    pub is_supervised: bool,
     /// How long it may take to answer and, with `wait`, to exit.
     pub timeout: Duration,
 }
@@ -56,7 +58,8 @@ mod tests {
 
     #[test]
     fn a_timeout_of_any_size_is_a_deadline() {
-        let options = |timeout| ShutdownOptions { request: Request::Poweroff, wait: true, timeout };
+        let (request, wait, is_supervised) = (Request::Poweroff, true, false);
+        let options = |timeout| ShutdownOptions { request, wait, is_supervised, timeout };
         for timeout in [Duration::ZERO, Duration::from_secs(u64::MAX), Duration::MAX] {
             assert!(options(timeout).deadline() >= Instant::now() - Duration::from_secs(1));
         }

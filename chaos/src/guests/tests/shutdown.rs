@@ -8,14 +8,18 @@ use xen::domain::ShutdownReason;
 use super::noxsd::Behaviour;
 use super::{Bed, config, config_without_devices};
 use crate::announce::xenstore::EndWatch;
+use crate::config::{Action, DomainConfig};
 use crate::guests::sysctl::{self, Channel};
 use crate::guests::watch::DomainWatch;
-use crate::guests::{GuestState, LifecycleError, ShutdownOptions, ShutdownOutcome, shutdown};
+use crate::guests::{
+    GuestState, LifecycleError, ShutdownOptions, ShutdownOutcome, pause, shutdown, unpause,
+};
 use crate::hypervisor::fake::Reaction;
 
 /// Returns options without a timeout: the fake guest reacts at once when it is notified.
 fn options(wait: bool) -> ShutdownOptions {
-    ShutdownOptions { request: Request::Poweroff, wait, timeout: Duration::ZERO }
+    let (request, timeout) = (Request::Poweroff, Duration::ZERO);
+    ShutdownOptions { request, wait, is_supervised: false, timeout }
 }
 
 fn ask(bed: &Bed, reaction: Reaction, wait: bool) -> Result<ShutdownOutcome, LifecycleError> {
@@ -42,6 +46,50 @@ fn a_guest_that_powers_off_is_destroyed_only_with_wait() {
         let outcome = ask(&bed, Reaction::PowersOff, wait).unwrap();
         assert_eq!((outcome.state, outcome.destroyed), (GuestState::PoweredOff, wait));
         assert_eq!(bed.xen().domids().is_empty(), wait);
+    }
+}
+
+#[test]
+fn what_the_config_says_decides_whether_a_guest_that_was_waited_for_is_destroyed() {
+    for action in [Action::Destroy, Action::Preserve, Action::Restart, Action::RenameRestart] {
+        let bed = Bed::new();
+        let config = DomainConfig { on_poweroff: action, ..config_without_devices("a") };
+        bed.create(&config).unwrap();
+        let outcome = ask(&bed, Reaction::PowersOff, true).unwrap();
+        let is_destroyed = action == Action::Destroy;
+        assert_eq!((outcome.action, outcome.destroyed), (action, is_destroyed));
+        assert_eq!(bed.xen().domids().is_empty(), is_destroyed, "{action:?}");
+    }
+}
+
+#[test]
+fn chaosd_alone_removes_a_guest_that_is_waited_for() {
+    let bed = Bed::new();
+    let created = bed.create(&config_without_devices("a")).unwrap();
+    bed.xen().react(Reaction::PowersOff);
+    let supervised = ShutdownOptions { is_supervised: true, ..options(true) };
+    let late = shutdown(&bed.host, "a", supervised).unwrap_err();
+    assert!(late.to_string().contains("has not been removed by chaosd"), "{late}");
+    assert_eq!(bed.xen().domids(), [created.domid.0]);
+    // It is gone when it is looked at for the second time.
+    bed.xen().remove_after("domain_info", created.domid);
+    let timeout = Duration::from_secs(60);
+    let outcome = shutdown(&bed.host, "a", ShutdownOptions { timeout, ..supervised }).unwrap();
+    assert_eq!((outcome.state, outcome.destroyed), (GuestState::PoweredOff, true));
+}
+
+#[test]
+fn nothing_is_asked_of_a_guest_that_has_ended() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    ask(&bed, Reaction::PowersOff, false).unwrap();
+    for result in [
+        ask(&bed, Reaction::Accepts, false).map(drop),
+        pause(&bed.host, "a"),
+        unpause(&bed.host, "a"),
+    ] {
+        let text = result.unwrap_err().to_string();
+        assert_eq!(text, "guest a has powered off already; chaos destroy a removes it");
     }
 }
 
