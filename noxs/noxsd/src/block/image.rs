@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The file or block device behind a disk.
 
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -10,10 +9,12 @@ use nix::sys::resource::{Resource, getrlimit};
 use noxs::{Discard, Geometry};
 use noxs_control::{DiskIdentity, DiskImage, Refusal};
 
+use crate::host::file_io::storage::{Owner, StorageFile};
+
 /// An open, locked file or block device.
 #[derive(Debug)]
 pub struct Image {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<StorageFile>,
     /// Its path, for messages.
     pub(super) path: Box<str>,
     /// What it is.
@@ -32,12 +33,12 @@ pub enum ImageError {
 }
 
 impl Image {
-    /// Checks that the file is as large and open as the request says, and locks it. What it is, only
-    /// root can have said: the system call filter permits no call that asks the kernel.
+    /// Checks that the file is open as the request says, and locks it. What it is, and how large, only
+    /// root can have said: the storage is not asked, because it may not answer.
     ///
     /// # Errors
-    /// It is not open as the disk needs it, is too small, or is locked.
-    pub fn new(request: &DiskImage, file: File) -> Result<Self, ImageError> {
+    /// It is not open as the disk needs it, or is locked.
+    pub fn new(request: &DiskImage, file: StorageFile) -> Result<Self, ImageError> {
         let image = Self::locked(request, file).map_err(ImageError::Refused)?;
         match disk::lock(&image.file, image.geometry.read_only) {
             Ok(true) => Ok(image),
@@ -52,8 +53,8 @@ impl Image {
     /// As [`new`](Self::new), for a file that is locked already.
     ///
     /// # Errors
-    /// It is not open as the disk needs it, or is too small.
-    pub fn locked(request: &DiskImage, mut file: File) -> Result<Self, Refusal> {
+    /// It is not open as the disk needs it.
+    pub fn locked(request: &DiskImage, file: StorageFile) -> Result<Self, Refusal> {
         let DiskImage { path, identity, geometry, discard } = request;
         let invalid = |what: &str| Refusal::Invalid(format!("disk {path} {what}"));
         let system = |what: &str| {
@@ -83,9 +84,6 @@ impl Image {
                 .map_err(|errno| system("inspect")(errno.into()))?;
         }
         let size = geometry.sectors * u64::from(Geometry::SECTOR);
-        if file.seek(SeekFrom::End(0)).map_err(system("inspect"))? < size {
-            return Err(invalid("has become smaller"));
-        }
         if !geometry.read_only && matches!(identity, DiskIdentity::File { .. }) {
             // The kernel would kill noxsd for a write beyond the limit.
             let (most, _) = getrlimit(Resource::RLIMIT_FSIZE)
@@ -98,6 +96,7 @@ impl Image {
             }
         }
         let (geometry, discard, identity) = (*geometry, *discard, *identity);
+        let file = file.behind(Owner { identity, read_only: geometry.read_only });
         Ok(Self { file: Arc::new(file), path: path.as_str().into(), identity, geometry, discard })
     }
 }
@@ -124,7 +123,7 @@ mod tests {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits());
         let file = options.open(image.path()).unwrap();
-        let image = Image::new(&request, file).unwrap();
+        let image = Image::new(&request, file.into()).unwrap();
         let flags = OFlag::from_bits_retain(fcntl(&image.file, FcntlArg::F_GETFL).unwrap());
         assert_eq!(flags & (OFlag::O_ACCMODE | OFlag::O_NONBLOCK), OFlag::O_RDWR, "{flags:?}");
     }

@@ -43,7 +43,8 @@ use xen_ring::SharedPage;
 use self::image::Image;
 use self::pages::DiskPages;
 use self::request::Target;
-use self::shares::{Shares, Storage};
+use self::shares::Shares;
+use crate::host::file_io::storage::{Storage, is_closing};
 use crate::host::file_io::{FileIo, FinishedIo, IoKind, IoPage, IoPart};
 use crate::host::mapped::Room;
 use crate::host::{Host, PAGE_SIZE};
@@ -146,17 +147,15 @@ impl<M: SharedPage> Disks<M> {
     /// Starts what was begun, and notes what is finished. Returns the disks that have something to
     /// do now, perhaps some of them twice.
     pub fn finish<H: Host<Memory = M>>(&mut self, host: &mut H) -> std::vec::Drain<'_, TurnId> {
-        if !self.requests.is_empty() {
-            host.submit_io();
-            let mut finished = std::mem::take(&mut self.finished);
-            host.finished_io(&mut finished);
-            for done in finished.drain(..) {
-                self.note(done, host);
-            }
-            self.finished = finished;
-            // A sync follows a barrier, and what was done in part continues.
-            self.unsubmitted = !host.submit_io();
+        host.submit_io();
+        let mut finished = std::mem::take(&mut self.finished);
+        host.finished_io(&mut finished);
+        for done in finished.drain(..) {
+            self.note(done, host);
         }
+        self.finished = finished;
+        // A sync follows a barrier, and what was done in part continues.
+        self.unsubmitted = !host.submit_io();
         self.woken.drain(..)
     }
 
@@ -165,7 +164,7 @@ impl<M: SharedPage> Disks<M> {
         let FinishedIo { key, result, parts } = done;
         let Some(pending) = self.requests.get_mut(key) else { return };
         let Some(turn) = pending.turn else {
-            let storage = Storage::of(&pending.image);
+            let storage = pending.image.file.storage();
             self.requests.remove(key);
             self.free(storage, parts);
             return;
@@ -222,19 +221,19 @@ impl<M: SharedPage> Disks<M> {
         let Some(pending) = self.requests.get_mut(key) else { return };
         if pending.result.is_some() {
             let pending = self.requests.remove(key);
-            self.free(Storage::of(&pending.image), pending.parts);
+            self.free(pending.image.file.storage(), pending.parts);
         } else {
             pending.turn = None;
         }
     }
 
-    /// Returns whether a released disk has operations on a file, so that the lock of the file is not
-    /// free yet. Two disks that only read do not hinder each other.
+    /// Returns whether a released disk has operations on a file, or the file is being closed, so that
+    /// its lock is not free yet. Two disks that only read do not hinder each other.
     #[must_use]
     pub fn is_draining(&self, image: &DiskImage) -> bool {
         self.requests.iter().any(|(_, pending)| {
             let Image { identity, geometry, .. } = &*pending.image;
             pending.turn.is_none() && image.excludes(*identity, geometry.read_only)
-        })
+        }) || is_closing(|owner| image.excludes(owner.identity, owner.read_only))
     }
 }

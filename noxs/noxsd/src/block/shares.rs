@@ -8,31 +8,10 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use noxs_control::DiskIdentity;
-
-use super::{MAX_PAGES, image::Image};
+use super::MAX_PAGES;
 use crate::host::file_io::MAX_OPERATIONS;
+use crate::host::file_io::storage::Storage;
 use crate::turns::TurnId;
-
-/// What is taken to be one storage, which answers or does not. Volumes and partitions of one device
-/// count as several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Storage {
-    /// The file system with this number.
-    FileSystem(u64),
-    /// The block device with this number.
-    BlockDevice(u64),
-}
-
-impl Storage {
-    /// Returns the storage of an image.
-    pub(super) fn of(image: &Image) -> Self {
-        match image.identity {
-            DiskIdentity::File { device, .. } => Self::FileSystem(device),
-            DiskIdentity::BlockDevice { number } => Self::BlockDevice(number),
-        }
-    }
-}
 
 /// Pages and operations that requests have, and disks that wait for some.
 #[derive(Clone, Copy, Debug, Default)]

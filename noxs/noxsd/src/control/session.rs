@@ -161,7 +161,7 @@ fn attach<H: Host>(
 }
 
 fn disk_files(files: impl Iterator<Item = OwnedFd>) -> Vec<DiskFile> {
-    files.map(|file| DiskFile::Open(File::from(file))).collect()
+    files.map(|file| DiskFile::Open(File::from(file).into())).collect()
 }
 
 /// Returns the states of the domains that have lost a device, as many as fit in a reply.

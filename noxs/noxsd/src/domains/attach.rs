@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Connects a domain's devices, and releases them.
 
-use std::fs::File;
 use std::io;
 use std::rc::Rc;
 use std::time::Instant;
@@ -13,6 +12,7 @@ use super::device::{Device, Requested, Resources, requested};
 use super::{DeviceId, DeviceIndex, Domain, DomainIndex, Domains, Task};
 use crate::block::Vbd;
 use crate::console::{Clients, Console, ConsoleLog};
+use crate::host::file_io::storage::StorageFile;
 use crate::host::{DomId, GrantRef, Host, LocalPort, MAX_MAP, RemotePort};
 use crate::net::flood::Allowance;
 use crate::net::vif::Vif;
@@ -39,9 +39,9 @@ pub struct AttachFiles {
 #[derive(Debug)]
 pub enum DiskFile {
     /// An open file.
-    Open(File),
+    Open(StorageFile),
     /// An open file that is locked already: an earlier noxsd had it.
-    Locked(File),
+    Locked(StorageFile),
     /// A file that an earlier noxsd had and this one does not, and why.
     Lost(String),
 }

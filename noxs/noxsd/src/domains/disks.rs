@@ -55,6 +55,8 @@ impl<H: Host> Domains<H> {
         let open = |(image, file): (&DiskImage, DiskFile)| match file {
             DiskFile::Lost(why) => Ok(Err(why)),
             DiskFile::Locked(file) => Image::locked(image, file).map(Ok),
+            // Its storage may not answer.
+            DiskFile::Open(_) if self.disks.is_draining(image) => Err(self.in_use(image)),
             // The nodes of a block device have a lock each.
             DiskFile::Open(_)
                 if matches!(image.identity, DiskIdentity::BlockDevice { .. })

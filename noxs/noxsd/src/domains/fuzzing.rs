@@ -86,7 +86,7 @@ pub fn hostile_guest(input: &[u8]) {
     disk.set_len(SECTORS * 512).expect("the file can be extended");
     let mut hostile = attach(HOSTILE);
     hostile.vbds.push(VbdDevice { index: 0, port: 3, ring: DISK_REF, image: Some(image()) });
-    let files = AttachFiles { log: Some(log()), disks: vec![DiskFile::Open(disk)] };
+    let files = AttachFiles { log: Some(log()), disks: vec![DiskFile::Open(disk.into())] };
     bed.domains
         .attach(&hostile, files, AttachedAs::New, bed.now, &mut bed.clients)
         .expect("the guest can be attached");

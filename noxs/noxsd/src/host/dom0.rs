@@ -76,10 +76,10 @@ impl XenHost {
         self.events.as_raw_fd()
     }
 
-    /// Returns the file descriptor that is readable while operations on files are finished.
-    #[must_use]
-    pub fn files_fd(&self) -> RawFd {
-        self.files.fd()
+    /// Returns the file descriptors of which one is readable while operations on files are finished,
+    /// or files were closed.
+    pub fn files_fds(&self) -> impl Iterator<Item = RawFd> {
+        self.files.fds()
     }
 
     /// Appends ports with events to the list. More may be pending.

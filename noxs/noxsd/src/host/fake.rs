@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 
 use xen::gntdev::CopyLocal;
 use xen_ring::SharedPage;
@@ -181,12 +180,7 @@ impl FakeHost {
     }
 }
 
-fn carry_out(
-    file: &Arc<File>,
-    kind: IoKind,
-    mut offset: u64,
-    parts: &mut [IoPart],
-) -> io::Result<()> {
+fn carry_out(file: &File, kind: IoKind, mut offset: u64, parts: &mut [IoPart]) -> io::Result<()> {
     for part in parts {
         match kind {
             IoKind::Read => file.read_exact_at(part.data_mut(), offset)?,

@@ -15,7 +15,7 @@
 //! that the other guests need not wait.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 
@@ -47,7 +47,7 @@ struct Pages<M> {
     /// How many each domain has. None has 0.
     taken: HashMap<DomId, usize>,
     /// Those of devices that were removed.
-    unused: Vec<Group<M>>,
+    unused: VecDeque<Group<M>>,
 }
 
 /// Pages of a domain that were mapped in one call.
@@ -61,7 +61,7 @@ struct Group<M> {
 impl<M> Room<M> {
     /// Returns room for the pages of all devices.
     pub(crate) fn new() -> Self {
-        let (taken, unused) = (HashMap::new(), Vec::new());
+        let (taken, unused) = (HashMap::new(), VecDeque::new());
         Self(Rc::new(RefCell::new(Pages { free: ALL_PAGES, taken, unused })))
     }
 
@@ -73,10 +73,9 @@ impl<M> Room<M> {
     /// Unmaps some of the pages of removed devices.
     pub(crate) fn unmap_unused(&self) {
         let mut pages = self.0.borrow_mut();
-        let kept = pages.unused.len().saturating_sub(AT_ONCE);
-        for group in pages.unused.split_off(kept) {
+        for _ in 0..AT_ONCE {
+            let Some(group) = pages.unused.pop_front() else { return };
             pages.give_back(group.domid, group.pages);
-            drop(group.memory);
         }
     }
 
@@ -220,7 +219,7 @@ impl<M: SharedPage> MappedPages<M> {
 
 impl<M> Drop for MappedPages<M> {
     fn drop(&mut self) {
-        self.room.0.borrow_mut().unused.append(&mut self.groups);
+        self.room.0.borrow_mut().unused.extend(self.groups.drain(..));
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn open(recorded: &[Recorded]) -> Vec<Vec<DiskFile>> {
     let mut opened: Vec<Result<File, String>> = images.iter().flatten().map(open).collect();
     lock(&images, &mut opened, deadline);
     let mut opened = opened.into_iter().map(|file| match file {
-        Ok(file) => DiskFile::Locked(file),
+        Ok(file) => DiskFile::Locked(file.into()),
         Err(why) => DiskFile::Lost(why),
     });
     images.iter().map(|images| opened.by_ref().take(images.len()).collect()).collect()

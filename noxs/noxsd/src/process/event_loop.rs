@@ -50,7 +50,9 @@ impl EventLoop {
         let events = domains.host.events_fd();
         registry.register(&mut Level(events), EVENT_CHANNELS, Interest::READABLE)?;
         registry.register(&mut Level(addresses.fd()), ADDRESSES, Interest::READABLE)?;
-        registry.register(&mut Level(domains.host.files_fd()), FILES, Interest::READABLE)?;
+        for files in domains.host.files_fds() {
+            registry.register(&mut Level(files), FILES, Interest::READABLE)?;
+        }
         let server = Server::new(listener, poll.registry().try_clone()?, LISTENER)?;
         Ok(Self { poll, registry, domains, server, addresses })
     }

@@ -40,6 +40,7 @@ const ALLOWED: &[libc::c_long] = &[
     // Discards are in `filter`.
     libc::SYS_io_uring_enter,
     libc::SYS_preadv,
+    libc::SYS_preadv2,
     libc::SYS_pwritev,
     libc::SYS_fdatasync,
     // Memory; for mappings see `filter`.

@@ -13,7 +13,7 @@ use crate::block::frontend::{discard, indirect, request, segment};
 /// Returns a disk of 1024 sectors of 512 bytes.
 fn image(sector_size: u32, read_only: bool, can_discard: bool) -> Image {
     Image {
-        file: Arc::new(tempfile::tempfile().unwrap()),
+        file: Arc::new(tempfile::tempfile().unwrap().into()),
         path: "/a".into(),
         identity: DiskIdentity::File { device: 1, inode: 1 },
         geometry: Geometry { sectors: 1024, sector_size, physical_sector_size: 4096, read_only },

@@ -9,7 +9,6 @@ use xen_abi::io::blkif::{
 };
 
 use super::{Started, State, Taken};
-use crate::block::shares::Storage;
 use crate::block::{Disks, Pending};
 use crate::host::cx::Cx;
 use crate::host::{CopyOp, Host};
@@ -49,7 +48,7 @@ impl Started {
                 (State::Pending(_), Some(pending)) => {
                     let parts = std::mem::take(&mut pending.parts);
                     self.pages -= parts.len();
-                    disks.free(Storage::of(&self.image), parts);
+                    disks.free(self.image.file.storage(), parts);
                     let result = pending.result.take().unwrap_or(Ok(()));
                     self.status_of(cx, disks, taken, &result, failed)
                 }

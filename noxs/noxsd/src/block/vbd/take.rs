@@ -13,7 +13,6 @@ use crate::block::request::{
     Checked, MAX_INDIRECT_SEGMENTS, Refused, Segments, Target, TransferKind, answered_operation,
     check, check_segments,
 };
-use crate::block::shares::Storage;
 use crate::block::{Disks, Pending};
 use crate::host::cx::Cx;
 use crate::host::file_io::{FileIo, IoKind, IoPart};
@@ -53,7 +52,7 @@ impl Started {
             false => (BATCH, BATCH_PAGES),
         };
         self.blocked = false;
-        let storage = Storage::of(&self.image);
+        let storage = self.image.file.storage();
         let mut starved = false;
         let mut transfers: Vec<Transfer> = Vec::new();
         let mut began = false;

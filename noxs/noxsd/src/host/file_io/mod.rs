@@ -2,15 +2,17 @@
 //! Reads and writes files without waiting for them.
 //!
 //! [`ring`] passes operations to the kernel through io_uring, [`threads`] has some threads carry
-//! them out, where the kernel has no io_uring or forbids it. Either takes the buffers with an
-//! operation and returns them with its result, so that nothing else touches a buffer in between.
-//! The file stays open until then, and with it its lock.
+//! them out: on file systems that make io_uring wait, and where the kernel has no io_uring or forbids
+//! it. Either takes the buffers with an operation and returns them with its result, so that nothing
+//! else touches a buffer in between. The file stays open until then, and with it its lock. [`storage`]
+//! is the files, which the threads close, too; `workers` divides the threads.
 
 pub mod ring;
+pub mod storage;
 pub mod threads;
+mod workers;
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::ring::Ring;
+use self::storage::StorageFile;
 use self::threads::Threads;
 use super::PAGE_SIZE;
 
@@ -79,7 +82,7 @@ pub struct FileIo {
     /// The caller's number for it.
     pub key: usize,
     /// The file.
-    pub file: Arc<File>,
+    pub file: Arc<StorageFile>,
     /// What to do.
     pub kind: IoKind,
     /// Where in the file, in bytes.
@@ -109,71 +112,64 @@ pub struct FinishedIo {
 
 /// Carries out operations on files.
 #[derive(Debug)]
-pub enum FileEngine {
-    /// Through io_uring.
-    Ring(Box<Ring>),
-    /// In threads.
-    Threads(Threads),
+pub struct FileEngine {
+    /// io_uring, where the kernel provides it.
+    ring: Option<Box<Ring>>,
+    threads: Threads,
 }
 
 impl FileEngine {
-    /// Sets up io_uring, or starts threads where the kernel refuses it, which is logged. Both need
-    /// calls that the system call filter forbids.
+    /// Sets up io_uring, unless the kernel refuses it, which is logged, and starts threads, which
+    /// close the files of this process from then on. Both need calls that the system call filter
+    /// forbids.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn start() -> io::Result<Self> {
-        match Ring::new() {
-            Ok(ring) => Ok(Self::Ring(Box::new(ring))),
-            Err(error) => {
-                tracing::info!(
-                    "disks are served by threads, because the kernel provides no io_uring: {error}"
-                );
-                Ok(Self::Threads(Threads::start()?))
-            }
-        }
+        let ring = Ring::new().map(Box::new).inspect_err(|error| {
+            tracing::info!(
+                "disks are served by threads, because the kernel provides no io_uring: {error}"
+            );
+        });
+        let threads = Threads::start()?;
+        threads.close_files();
+        Ok(Self { ring: ring.ok(), threads })
     }
 
-    /// Returns the descriptor that is readable while operations are finished.
-    #[must_use]
-    pub fn fd(&self) -> RawFd {
-        match self {
-            Self::Ring(ring) => ring.fd(),
-            Self::Threads(threads) => threads.fd(),
-        }
+    /// Returns the descriptors of which one is readable while operations are finished, or files were
+    /// closed.
+    pub fn fds(&self) -> impl Iterator<Item = RawFd> {
+        self.ring.iter().map(|ring| ring.fd()).chain([self.threads.fd()])
     }
 
     /// Takes an operation. [`submit`](Self::submit) starts it at the latest.
     pub fn begin(&mut self, io: FileIo) {
-        match self {
-            Self::Ring(ring) => ring.begin(io),
-            Self::Threads(threads) => threads.begin(io),
+        match &mut self.ring {
+            Some(ring) if io.file.is_quick() => ring.begin(io),
+            _ => self.threads.begin(io),
         }
     }
 
     /// Starts all operations that were begun. Returns whether the kernel has taken them all;
     /// otherwise the caller tries again.
     pub fn submit(&mut self) -> bool {
-        match self {
-            Self::Ring(ring) => ring.submit(),
-            Self::Threads(_) => true,
-        }
+        self.ring.as_mut().is_none_or(|ring| ring.submit())
     }
 
     /// Appends the results of finished operations.
     pub fn finished(&mut self, finished: &mut Vec<FinishedIo>) {
-        match self {
-            Self::Ring(ring) => ring.finished(finished),
-            Self::Threads(threads) => threads.finished(finished),
+        if let Some(ring) = &mut self.ring {
+            ring.finished(finished);
         }
+        self.threads.finished(finished);
     }
 
     /// Waits until an operation is finished, for `timeout` at most.
     #[cfg(test)]
     pub fn wait(&mut self, timeout: Duration) {
-        match self {
-            Self::Ring(ring) => ring.wait(timeout),
-            Self::Threads(threads) => threads.wait(timeout),
+        match &mut self.ring {
+            Some(ring) => ring.wait(timeout),
+            None => self.threads.wait(timeout),
         }
     }
 }

@@ -250,7 +250,7 @@ mod tests {
         let bytes: Vec<u8> = (0..=250).cycle().take(10_000).collect();
         let lengths = [4096, 512, 4096, 1296];
         let part = |length| IoPart { page: Box::new(IoPage([0; PAGE_SIZE])), length };
-        let file = Arc::new(File::from(OwnedFd::from(reader)));
+        let file = Arc::new(File::from(OwnedFd::from(reader)).into());
         let parts = lengths.map(part).into();
         own.begin(FileIo { key: 7, file, kind: IoKind::Read, offset: 0, parts });
         let mut finished = Vec::new();
@@ -276,7 +276,7 @@ mod tests {
         (&writer).write_all(&[1; 100]).unwrap();
         drop(writer);
         let parts = vec![IoPart { page: Box::new(IoPage([0; PAGE_SIZE])), length: 512 }];
-        let file = Arc::new(File::from(OwnedFd::from(reader)));
+        let file = Arc::new(File::from(OwnedFd::from(reader)).into());
         own.begin(FileIo { key: 0, file, kind: IoKind::Read, offset: 0, parts });
         let mut finished = Vec::new();
         for _ in 0..2 {

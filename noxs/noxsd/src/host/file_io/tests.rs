@@ -1,19 +1,39 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Tests of both engines, on real files.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use noxs_control::DiskIdentity;
+
+use super::storage::Owner;
 use super::*;
 
 /// Returns the engines that this machine has.
 fn engines() -> Vec<FileEngine> {
-    let mut engines = vec![FileEngine::Threads(Threads::start().unwrap())];
+    let engine = |ring| FileEngine { ring, threads: Threads::start().unwrap() };
+    let mut engines = vec![engine(None)];
     match Ring::new() {
-        Ok(ring) => engines.push(FileEngine::Ring(Box::new(ring))),
+        Ok(ring) => engines.push(engine(Some(Box::new(ring)))),
         // Such as in a container.
         Err(error) => eprintln!("the kernel provides no io_uring: {error}"),
     }
     engines
+}
+
+/// Returns a file that never waits.
+fn in_memory() -> Arc<StorageFile> {
+    let file = memfd_create(c"disk", MFdFlags::MFD_CLOEXEC).unwrap();
+    let file = behind_a_disk(file.into());
+    assert!(file.is_quick());
+    Arc::new(file)
+}
+
+fn behind_a_disk(file: File) -> StorageFile {
+    let identity = DiskIdentity::File { device: 1, inode: 1 };
+    StorageFile::from(file).behind(Owner { identity, read_only: false })
 }
 
 fn parts(bytes: &[u8], lengths: &[u16]) -> Vec<IoPart> {
@@ -49,7 +69,7 @@ fn run(engine: &mut FileEngine, ios: Vec<FileIo>) -> Vec<FinishedIo> {
 #[test]
 fn operations_are_carried_out_and_return_their_buffers() {
     for mut engine in engines() {
-        let file = Arc::new(tempfile::tempfile().unwrap());
+        let file = in_memory();
         file.set_len(64 * 1024).unwrap();
         let bytes: Vec<u8> = (0..=255).cycle().take(6144).collect();
         let io =
@@ -84,10 +104,11 @@ fn operations_are_carried_out_and_return_their_buffers() {
 #[test]
 fn a_transfer_that_is_not_whole_is_an_error() {
     for mut engine in engines() {
-        let file = Arc::new(tempfile::tempfile().unwrap());
+        let file = in_memory();
         file.set_len(1024).unwrap();
-        let read_only = Arc::new(File::open("/proc/self/exe").unwrap());
-        let io = |key, file: &Arc<File>, kind, offset, parts| FileIo {
+        let read_only = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        let read_only = Arc::new(behind_a_disk(read_only));
+        let io = |key, file: &Arc<StorageFile>, kind, offset, parts| FileIo {
             key,
             file: Arc::clone(file),
             kind,
@@ -111,7 +132,7 @@ fn a_transfer_that_is_not_whole_is_an_error() {
 #[test]
 fn the_file_is_closed_once_its_operations_are_finished() {
     for mut engine in engines() {
-        let file = Arc::new(tempfile::tempfile().unwrap());
+        let file = in_memory();
         file.set_len(4096).unwrap();
         let io = FileIo {
             key: 0,
@@ -128,7 +149,7 @@ fn the_file_is_closed_once_its_operations_are_finished() {
 #[test]
 fn more_operations_than_the_queue_has_entries_are_taken() {
     for mut engine in engines() {
-        let file = Arc::new(tempfile::tempfile().unwrap());
+        let file = in_memory();
         file.set_len(4096).unwrap();
         let io = |key| FileIo {
             key,

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 #[cfg(test)]
 use std::time::Duration;
@@ -15,20 +16,38 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::uio::{preadv, pwritev};
 
-use super::{FileIo, FinishedIo, IoKind};
+use super::workers::{THREADS, Workers};
+use super::{FileIo, FinishedIo, IoKind, storage};
 
-/// Number of threads: a disk that does not answer takes at most as many as it has requests.
-const THREADS: usize = 8;
+/// Bytes of a thread's stack.
+const STACK: usize = 64 << 10;
 
 /// Threads that carry out operations.
 #[derive(Debug)]
 pub struct Threads {
-    orders: Sender<FileIo>,
+    workers: Arc<Workers>,
     results: Receiver<FinishedIo>,
-    /// Results of operations that no thread has taken, or that a test has waited for.
+    /// Results that a test has waited for.
     waited: Vec<FinishedIo>,
-    /// A byte for each result; fewer if its buffer is full.
+    /// Is readable after each result and each file that was closed.
     signal: UnixStream,
+    is_readable: Arc<AtomicBool>,
+}
+
+/// The threads' end of the signal.
+#[derive(Debug)]
+struct Signal {
+    end: UnixStream,
+    is_readable: Arc<AtomicBool>,
+}
+
+impl Signal {
+    fn send(&self) {
+        // If the buffer is full, there are bytes to read anyway.
+        let _ = (&self.end).write(&[0]);
+        // After the byte: who sees this reads it.
+        self.is_readable.store(true, Ordering::Release);
+    }
 }
 
 impl Threads {
@@ -37,39 +56,46 @@ impl Threads {
     /// # Errors
     /// A thread cannot be started.
     pub fn start() -> io::Result<Self> {
-        let (orders, todo) = channel();
         let (done, results) = channel();
         let (signal, end) = UnixStream::pair()?;
         signal.set_nonblocking(true)?;
         end.set_nonblocking(true)?;
-        let todo = Arc::new(Mutex::new(todo));
+        let workers = Arc::new(Workers::default());
+        let is_readable = Arc::new(AtomicBool::new(false));
         for _ in 0..THREADS {
-            let (todo, done, end) = (Arc::clone(&todo), done.clone(), end.try_clone()?);
-            thread::Builder::new().name("disk".into()).spawn(move || work(&todo, &done, &end))?;
+            let (workers, done) = (Arc::clone(&workers), done.clone());
+            let end = Signal { end: end.try_clone()?, is_readable: Arc::clone(&is_readable) };
+            let builder = thread::Builder::new().name("disk".into()).stack_size(STACK);
+            builder.spawn(move || work(&workers, &done, &end))?;
         }
-        Ok(Self { orders, results, waited: Vec::new(), signal })
+        Ok(Self { workers, results, waited: Vec::new(), signal, is_readable })
     }
 
-    /// Returns the descriptor that is readable while operations are finished.
+    /// Has the threads close the files of this process from now on.
+    pub(super) fn close_files(&self) {
+        storage::close_in(&self.workers);
+    }
+
+    /// Returns the descriptor that is readable while operations are finished, or files were closed.
     pub fn fd(&self) -> RawFd {
         self.signal.as_raw_fd()
     }
 
     /// Passes an operation to a thread.
     pub fn begin(&mut self, io: FileIo) {
-        if let Err(rejected) = self.orders.send(io) {
-            // All threads have panicked.
-            let FileIo { key, parts, .. } = rejected.0;
-            self.waited.push(FinishedIo { key, result: Err(Errno::EIO.into()), parts });
-        }
+        self.workers.begin(io);
     }
 
     /// Appends the results of finished operations.
     pub fn finished(&mut self, finished: &mut Vec<FinishedIo>) {
+        finished.append(&mut self.waited);
+        // Without a system call while there is nothing.
+        if !self.is_readable.swap(false, Ordering::Acquire) {
+            return;
+        }
         // First the bytes: a result that comes later has one that comes later, too.
         let mut bytes = [0; 64];
         while matches!((&self.signal).read(&mut bytes), Ok(length) if length == bytes.len()) {}
-        finished.append(&mut self.waited);
         finished.extend(self.results.try_iter());
     }
 
@@ -82,21 +108,21 @@ impl Threads {
     }
 }
 
-fn work(todo: &Mutex<Receiver<FileIo>>, done: &Sender<FinishedIo>, mut signal: &UnixStream) {
-    loop {
-        // Other threads wait for the lock while this one waits for an operation.
-        let next = todo.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut io) = next else { return };
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.workers.end();
+    }
+}
+
+fn work(workers: &Workers, done: &Sender<FinishedIo>, end: &Signal) {
+    let work = |mut io: FileIo| {
         let result = carry_out(&mut io);
-        // Close the file before the result is known.
+        // Give up the file before the result is known.
         let FileIo { key, parts, file, .. } = io;
         drop(file);
-        if done.send(FinishedIo { key, result, parts }).is_err() {
-            return;
-        }
-        // If the buffer is full, there are bytes to read anyway.
-        let _ = signal.write(&[0]);
-    }
+        done.send(FinishedIo { key, result, parts }).is_ok()
+    };
+    workers.run(work, || end.send());
 }
 
 fn carry_out(io: &mut FileIo) -> io::Result<()> {

@@ -88,7 +88,7 @@ impl Bed {
         let mut read_only = image.image();
         read_only.geometry.read_only = true;
         read_only.identity = DiskIdentity::File { device: storage, inode: 1 };
-        let file = DiskFile::Open(File::open(image.path()).unwrap());
+        let file = DiskFile::Open(File::open(image.path()).unwrap().into());
         self.attach_disks(&with_disks(domid, &[read_only]), vec![file], AttachedAs::New).unwrap();
         self.page(domid, list).write(0, segments.as_bytes());
         let ring = self.page(domid, DISK_REF);
