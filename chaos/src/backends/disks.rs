@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{self, Component, Path, PathBuf};
 
 use disk::{DiskError, OpenDisk};
 use noxs::{Discard, Geometry};
@@ -13,6 +14,39 @@ use super::error::DevicesError;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::config::DiskConfig;
 use crate::domain::DevicePageDisk;
+
+/// Where relative targets of disks are looked up first, as xl does.
+const DEV: &str = "/dev";
+
+/// Turns a disk's target into an absolute path. A relative one is in /dev, as in xl, if it exists
+/// there, and otherwise in the working directory; one that begins with `./` or `../` is always in
+/// the working directory.
+///
+/// # Errors
+/// A relative target is in neither of them, or the working directory cannot be read.
+pub(crate) fn make_absolute(target: &mut PathBuf) -> Result<(), DevicesError> {
+    if target.is_relative() {
+        *target = find_target(Path::new(DEV), target)?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn find_target(dev: &Path, target: &Path) -> Result<PathBuf, DevicesError> {
+    let here = path::absolute(target)
+        .map_err(|source| DiskError::Open { path: target.to_owned(), source })?;
+    if let Some(Component::CurDir | Component::ParentDir) = target.components().next() {
+        return Ok(here);
+    }
+    let in_dev = dev.join(target);
+    if in_dev.exists() {
+        Ok(in_dev)
+    } else if here.exists() {
+        Ok(here)
+    } else {
+        Err(DevicesError::NoDisk { target: target.to_owned(), in_dev, here })
+    }
+}
 
 /// What is behind a guest's disks, in their order.
 #[derive(Debug, Default)]
@@ -101,6 +135,38 @@ impl OpenDisks {
         match self.images.iter().any(is_written) {
             true => noxsd.lift_file_limit(),
             false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_relative_target_is_in_dev_or_else_in_the_working_directory() {
+        let dev = tempfile::tempdir().unwrap();
+        let here = env::current_dir().unwrap();
+        let find = |target: &str| find_target(dev.path(), target.as_ref());
+        // Tests run in the folder of the crate.
+        fs::create_dir(dev.path().join("src")).unwrap();
+        fs::write(dev.path().join("src/lib.rs"), "").unwrap();
+        assert_eq!(find("src/lib.rs").unwrap(), dev.path().join("src/lib.rs"));
+        assert_eq!(find("Cargo.toml").unwrap(), here.join("Cargo.toml"));
+        assert_eq!(find("./src/lib.rs").unwrap(), here.join("src/lib.rs"));
+        assert_eq!(find("./none").unwrap(), here.join("none"));
+        assert!(find("../none").unwrap().is_absolute());
+        let error = find("none.img").unwrap_err().to_string();
+        for part in [dev.path().join("none.img"), here.join("none.img")] {
+            assert!(error.contains(&part.display().to_string()), "{error}");
+        }
+        for (target, absolute) in [("/none", "/none"), ("null", "/dev/null")] {
+            let mut target = PathBuf::from(target);
+            make_absolute(&mut target).unwrap();
+            assert_eq!(target, Path::new(absolute));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Why no backend serves a device of a guest.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -28,6 +29,19 @@ pub enum DevicesError {
     /// What is behind a disk cannot be used.
     #[error(transparent)]
     Image(#[from] disk::DiskError),
+    /// A relative target of a disk is neither in /dev nor in the working directory.
+    #[error(
+        "disk {target} does not exist: neither {in_dev} nor {here} is there; name another file, or \
+         create it: truncate -s 64M {here}"
+    )]
+    NoDisk {
+        /// The target.
+        target: PathBuf,
+        /// What it would be in /dev.
+        in_dev: PathBuf,
+        /// What it would be in the working directory.
+        here: PathBuf,
+    },
     /// A file of the records cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),

@@ -10,7 +10,8 @@ use super::vdev::vdev_number;
 /// A disk of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskConfig {
-    /// The file or block device.
+    /// The file or block device, as the config names it. `docs/config.md` says where a relative path
+    /// is looked up; a record and a message to chaosd have the absolute path.
     pub target: PathBuf,
     /// Its name in the guest, such as `xvda`.
     pub vdev: String,
@@ -170,7 +171,7 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
             }
             Some(("backendtype", "phy")) | Some(("devtype", "disk")) => {}
             Some(("specification", "xen")) => {}
-            Some((key, value)) if !field.starts_with('/') => {
+            Some((key, value)) if !field.starts_with(['/', '.']) => {
                 return Err(DiskProblem::UnknownField {
                     key: key.to_owned(),
                     value: value.to_owned(),
@@ -202,8 +203,6 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
         Some(access) => return Err(DiskProblem::Access(access.to_owned())),
     };
     let id = vdev_number(vdev).ok_or_else(|| DiskProblem::Vdev(vdev.to_owned()))?;
-    // As in xl, a relative target is in /dev.
-    let target = if target.starts_with('/') { target.into() } else { format!("/dev/{target}") };
     Ok(DiskConfig { target: target.into(), vdev: vdev.to_owned(), id, read_only })
 }
 
@@ -233,7 +232,8 @@ mod tests {
         }
         assert_eq!(disk("phy:/dev/vg/x,xvda1,r"), ("/dev/vg/x".into(), 51713, true));
         assert_eq!(disk("vdev=xvdb,access=ro,target=/a,b.img"), ("/a,b.img".into(), 51728, true));
-        assert_eq!(disk("vg/x,raw,xvda"), ("/dev/vg/x".into(), 51712, false));
+        assert_eq!(disk("vg/x,raw,xvda"), ("vg/x".into(), 51712, false));
+        assert_eq!(disk("./a=b.img,raw,xvda"), ("./a=b.img".into(), 51712, false));
     }
 
     #[test]
@@ -307,7 +307,6 @@ mod tests {
         ) {
             let text = format!("{prefix}{}", fields.join(","));
             if let Ok(disk) = parse_disk(&text) {
-                prop_assert!(disk.target.is_absolute());
                 prop_assert_eq!(vdev_number(&disk.vdev), Some(disk.id));
                 // What is parsed means the same if it is written out in full.
                 let access = if disk.read_only { "r" } else { "w" };

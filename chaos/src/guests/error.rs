@@ -421,7 +421,8 @@ impl LifecycleError {
             Self::Kernel { .. }
             | Self::Ramdisk { .. }
             | Self::Devices(
-                DevicesError::NoBridge { .. }
+                DevicesError::NoDisk { .. }
+                | DevicesError::NoBridge { .. }
                 | DevicesError::NotABridge { .. }
                 | DevicesError::Mtu { .. },
             )
@@ -546,7 +547,8 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Disk(source) => Self::Disk(source),
             DevicesError::Image(source) => Self::DiskImage(source),
             DevicesError::Record(source) => Self::Record(source),
-            other @ (DevicesError::NoBridge { .. }
+            other @ (DevicesError::NoDisk { .. }
+            | DevicesError::NoBridge { .. }
             | DevicesError::NotABridge { .. }
             | DevicesError::Tap { .. }
             | DevicesError::Mtu { .. }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::error::RequestError;
+use crate::backends::disks::make_absolute;
 use crate::config::{self, DomainConfig};
 use crate::guests::LifecycleError;
 use crate::image::ImageError;
@@ -15,7 +16,7 @@ use crate::image::ImageError;
 /// has another working directory.
 ///
 /// # Errors
-/// The working directory cannot be read, or the config cannot be used for this number of guests.
+/// The working directory cannot be read, a disk with a relative path does not exist, or the config cannot be used for this number of guests.
 pub fn expand(config: DomainConfig, count: Option<u32>) -> Result<Vec<DomainConfig>, RequestError> {
     let config = with_absolute_paths(config)?;
     match count {
@@ -33,6 +34,10 @@ fn with_absolute_paths(mut config: DomainConfig) -> Result<DomainConfig, Lifecyc
     if let Some(ramdisk) = &mut config.ramdisk {
         *ramdisk = absolute(ramdisk)
             .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;
+    }
+    for disk in &mut config.disks {
+        make_absolute(&mut disk.target)
+            .map_err(|error| LifecycleError::from(error).about("create", &config.name))?;
     }
     Ok(config)
 }
@@ -59,6 +64,20 @@ mod tests {
         let names: Vec<_> = three.iter().map(|config| config.name.as_str()).collect();
         assert_eq!(names, ["web-1", "web-2", "web-3"]);
         assert!(three.iter().all(|config| config.kernel.is_absolute()));
+    }
+
+    #[test]
+    fn a_relative_disk_is_looked_up_before_the_guest_is_requested() {
+        let here = std::env::current_dir().unwrap();
+        let one = expand(config("disk=['Cargo.toml,raw,xvda,r']"), None).unwrap();
+        assert_eq!(one[0].disks[0].target, here.join("Cargo.toml"));
+        let error = expand(config("disk=['none.img,raw,xvda,w']"), None).unwrap_err();
+        assert_eq!(error.class(), FailureClass::WrongInput);
+        let text = daemon::chain::chain(&error);
+        assert!(
+            text.starts_with("cannot create guest web: disk none.img does not exist"),
+            "{text}"
+        );
     }
 
     #[test]

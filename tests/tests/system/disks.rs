@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Disks on the host's side: what cannot be a disk, who may use one, storage that fails, and the pool.
 
+use std::env;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
@@ -76,6 +77,22 @@ fn what_cannot_be_a_disk_is_refused_and_leaves_nothing() {
         bed.assert_empty(path);
     }
     create(&disks("good", &[(&good, "w")], "read count=1")).destroy();
+}
+
+#[test]
+fn a_relative_disk_is_in_the_working_directory_if_it_is_not_in_dev() {
+    let bed = Bed::new();
+    // The path that blkbench.cfg names.
+    let image = env::current_dir().expect("there is a working directory").join("blkbench.img");
+    let create = ["create", "blkbench.cfg", "cmdline='read count=1'"];
+    chaos(&create).refused(2, &["/dev/blkbench.img", &image.display().to_string()]);
+    File::create(&image).expect("it can be created").set_len(1 << 20).expect("it has holes");
+    chaos(&create).ok();
+    let listed = chaos(&["block-list", "--json", "blkbench"]).json();
+    assert_eq!(listed[0]["target"], image.display().to_string());
+    chaos(&["destroy", "blkbench"]).ok();
+    fs::remove_file(image).expect("it exists");
+    bed.assert_empty("after a guest with a relative disk");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use noxs_control::{Attach, DeviceNumber, Refusal, VbdDevice, VifDevice};
 use serde::Serialize;
 
 use super::session::{Patience, Session};
-use crate::backends::disks::OpenDisks;
+use crate::backends::disks::{OpenDisks, make_absolute};
 use crate::backends::mtu;
 use crate::backends::noxsd::connect_bridge;
 use crate::clients::noxsd::BackendError;
@@ -149,10 +149,11 @@ impl<H: Hypervisor> Session<'_, H> {
 
     fn add_disk(
         &mut self,
-        disk: DiskConfig,
+        mut disk: DiskConfig,
         patience: Patience,
     ) -> Result<AttachedDisk, LifecycleError> {
         self.check_runs()?;
+        make_absolute(&mut disk.target)?;
         if self.record.config.disks.iter().any(|other| other.id == disk.id) {
             let name = self.name().to_owned();
             return Err(LifecycleError::DiskTwice { name, vdev: disk.vdev });
