@@ -24,8 +24,23 @@ impl LoopDevice {
     #[track_caller]
     #[must_use]
     pub fn of(file: &str) -> Self {
+        Self::with_options(&[], file)
+    }
+
+    /// Attaches a file to a free loop device that refuses writes.
+    ///
+    /// # Panics
+    /// As [`of`](Self::of).
+    #[track_caller]
+    #[must_use]
+    pub fn read_only(file: &str) -> Self {
+        Self::with_options(&["-r"], file)
+    }
+
+    #[track_caller]
+    fn with_options(options: &[&str], file: &str) -> Self {
         let path = run("losetup", &["-f"]).ok().trim().to_owned();
-        run("losetup", &[&path, file]).ok();
+        run("losetup", &[options, &[&path, file]].concat()).ok();
         Self { path }
     }
 

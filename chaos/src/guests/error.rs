@@ -592,6 +592,8 @@ mod tests {
         assert!(no_memory().is_out_of_memory() && no_memory().missing_file().is_none());
         assert!(!missing().is_out_of_memory());
         assert_eq!(missing().missing_file(), Some(Path::new("/boot/k")));
+        let text = chain(&missing());
+        assert!(text.contains("a relative path begins at the working directory"), "{text}");
         let no_more_pages = xen::Error::ShortPopulate { domid: DomId(3), done: 1, wanted: 2 };
         let source = BuildError::Xen { doing: "populate", source: no_more_pages };
         assert!(LifecycleError::Build(source).is_out_of_memory());

@@ -25,7 +25,7 @@ pub(super) const RETRY_SLOW: Duration = Duration::from_secs(600);
 #[derive(Debug, Error)]
 pub enum ImageError {
     /// The file cannot be opened.
-    #[error("cannot open the file")]
+    #[error("cannot open the file{}", place(.0))]
     Open(#[source] io::Error),
     /// The file cannot be read.
     #[error("cannot read the file")]
@@ -310,5 +310,14 @@ impl fmt::Display for Part {
             Self::Segment(index) => write!(f, "segment {index}"),
             Self::Section(index) => write!(f, "note section {index}"),
         }
+    }
+}
+/// Returns where a file is looked up, if it does not exist.
+fn place(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "; name one that exists: a relative path begins at the working directory of the command"
+        }
+        _ => "",
     }
 }

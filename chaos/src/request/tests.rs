@@ -190,7 +190,9 @@ fn a_disk_that_cannot_be_opened_is_refused_as_in_chaosd() {
         executor.create(&config, CreateOptions::default(), &mut Timings::start()).unwrap_err();
     assert_eq!(error.class(), FailureClass::WrongInput);
     let text = daemon::chain::chain(&error);
-    assert!(text.starts_with("cannot create guest web: cannot open disk /does/not/exist: No such"));
+    assert!(
+        text.starts_with("cannot create guest web: disk /does/not/exist does not exist; create")
+    );
     // Nothing was sent.
     let Executor::Chaosd(daemon) = executor else { panic!("the executor is not chaosd") };
     daemon.ask(&Request::Drain, &[]).unwrap();

@@ -16,6 +16,12 @@ pub enum DiskError {
         #[source]
         source: io::Error,
     },
+    /// It does not exist.
+    #[error("disk {path} does not exist{}", creation(.path))]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
     /// It cannot be written.
     #[error("cannot open disk {path} for writing; let the guest only read it: access=r")]
     ReadOnly {
@@ -24,6 +30,12 @@ pub enum DiskError {
         /// The kernel's answer.
         #[source]
         source: io::Error,
+    },
+    /// The kernel refuses writes to the block device.
+    #[error("disk {path} is read-only in dom0; let the guest only read it: access=r")]
+    ReadOnlyDevice {
+        /// The path.
+        path: PathBuf,
     },
     /// The kernel has given the block device to another user.
     #[error(
@@ -63,7 +75,8 @@ pub enum DiskError {
     },
     /// It does not have a single sector.
     #[error(
-        "disk {path} has {size} bytes: must be at least one sector of {sector}; enlarge it: truncate -s 1G {path}"
+        "disk {path} has {size} bytes: must be at least one sector of {sector} bytes{}",
+        if *.is_file { "; create a new file and name that one: truncate -s 64M NEW" } else { "" }
     )]
     TooSmall {
         /// The path.
@@ -72,11 +85,13 @@ pub enum DiskError {
         size: u64,
         /// The size of a sector in bytes.
         sector: u32,
+        /// Whether it is a file, and not a block device.
+        is_file: bool,
     },
     /// Its last sector is not whole.
     #[error(
-        "disk {path} has {size} bytes: must be a multiple of its sector size, {sector} bytes; round up: \
-         truncate -s %{sector} {path}"
+        "disk {path} has {size} bytes: must be a multiple of its sector size, {sector} bytes; copy it, \
+         round the copy up, and name that one: cp {path} NEW && truncate -s %{sector} NEW"
     )]
     Ragged {
         /// The path.
@@ -103,6 +118,7 @@ impl DiskError {
     pub(crate) fn of_open(path: &Path, read_only: bool, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.raw_os_error() {
+            Some(libc::ENOENT) => Self::Missing { path },
             Some(libc::EISDIR) => Self::Kind { path, found: "a folder" },
             Some(libc::ENXIO) => Self::Kind { path, found: "not readable as a file" },
             Some(libc::EBUSY) => Self::Claimed { path },
@@ -111,5 +127,13 @@ impl DiskError {
             }
             _ => Self::Open { path, source },
         }
+    }
+}
+
+/// Returns how to create the file at a path. A file in /dev would only hide that a device is missing.
+fn creation(path: &Path) -> String {
+    match path.starts_with("/dev") {
+        true => String::new(),
+        false => format!("; create it: truncate -s 64M {}", path.display()),
     }
 }

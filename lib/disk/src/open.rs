@@ -151,6 +151,10 @@ impl OpenDisk {
                     return Err(DiskError::Served { path: path.to_owned(), domid });
                 }
                 let queue = Queue::of(number);
+                // Opening such a device for writing succeeds, and each write fails (`losetup -r`).
+                if !read_only && queue.is_read_only() {
+                    return Err(DiskError::ReadOnlyDevice { path: path.to_owned() });
+                }
                 let logical = queue.logical();
                 let discard = if read_only { None } else { queue.discard(logical) };
                 (logical, queue.physical(), discard)
@@ -165,7 +169,8 @@ impl OpenDisk {
             });
         }
         if size < u64::from(logical) {
-            return Err(DiskError::TooSmall { path: path(), size, sector: logical });
+            let is_file = matches!(identity, Identity::File { .. });
+            return Err(DiskError::TooSmall { path: path(), size, sector: logical, is_file });
         }
         if !size.is_multiple_of(u64::from(logical)) {
             return Err(DiskError::Ragged { path: path(), size, sector: logical });
@@ -246,11 +251,14 @@ mod tests {
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let [empty, short, ragged] = [0, 511, 1000].map(file);
         for (path, part) in [
-            (&folder.path().join("none"), "cannot open disk"),
+            (&folder.path().join("none"), "does not exist; create it: truncate -s 64M /"),
             (&folder.path().to_owned(), "is a folder: must be a file or a block device"),
             (&pipe, "is a pipe"),
             (&"/dev/null".into(), "is a character device"),
-            (&empty.path().to_owned(), "has 0 bytes: must be at least one sector of 512"),
+            (
+                &empty.path().to_owned(),
+                "has 0 bytes: must be at least one sector of 512 bytes; create",
+            ),
             (&short.path().to_owned(), "has 511 bytes"),
             (&ragged.path().to_owned(), "has 1000 bytes: must be a multiple"),
         ] {
@@ -260,6 +268,24 @@ mod tests {
                 assert!(error.contains(&path.display().to_string()), "{error}");
             }
         }
+    }
+
+    /// A remedy may be pasted by a user who has named the wrong file.
+    #[test]
+    fn no_remedy_changes_what_is_there() {
+        let missing = open_file("/dev/no-such-device".as_ref(), true).unwrap_err();
+        assert_eq!(missing.to_string(), "disk /dev/no-such-device does not exist");
+        for size in [0, 100, 1000] {
+            let file = file(size);
+            let error = OpenDisk::open(file.path(), true).unwrap_err().to_string();
+            let (_, remedy) = error.split_once("; ").unwrap();
+            let truncated = remedy.split_once("truncate ").unwrap().1;
+            assert!(!truncated.contains(&file.path().display().to_string()), "{error}");
+        }
+        let device =
+            |size| DiskError::TooSmall { path: "/dev/x".into(), size, sector: 512, is_file: false };
+        let text = device(0).to_string();
+        assert_eq!(text, "disk /dev/x has 0 bytes: must be at least one sector of 512 bytes");
     }
 
     #[test]

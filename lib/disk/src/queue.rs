@@ -29,6 +29,11 @@ impl Queue {
         Self { device, queue }
     }
 
+    /// Returns whether the kernel refuses writes to the device; `false` if it is not known.
+    pub(crate) fn is_read_only(&self) -> bool {
+        fs::read_to_string(self.device.join("ro")).is_ok_and(|text| text.trim() != "0")
+    }
+
     /// Returns the logical sector size in bytes; 512 if it is not known.
     pub(crate) fn logical(&self) -> u32 {
         self.number("logical_block_size").unwrap_or(512)
@@ -81,6 +86,8 @@ mod tests {
                 ("8:0/queue/write_zeroes_max_bytes", "1000000\n"),
                 ("8:0/queue/discard_granularity", "65536\n"),
                 ("8:0/part/partition", "1\n"),
+                ("8:0/ro", "0\n"),
+                ("8:0/part/ro", "1\n"),
                 ("8:0/part/discard_alignment", "4096\n"),
             ],
         );
@@ -91,6 +98,8 @@ mod tests {
         let discard = Discard { granularity: 65536, alignment: 4096 };
         assert_eq!(queue.discard(4096), Some(discard));
         let whole = Queue::below(sys.path(), nix::sys::stat::makedev(8, 0));
+        // A partition can be read-only on its own.
+        assert_eq!((queue.is_read_only(), whole.is_read_only()), (true, false));
         assert_eq!(whole.discard(4096), Some(Discard { alignment: 0, ..discard }));
     }
 
@@ -108,6 +117,7 @@ mod tests {
         for minor in [0, 1] {
             let queue = Queue::below(sys.path(), nix::sys::stat::makedev(7, minor));
             assert_eq!((queue.logical(), queue.discard(512)), (512, None));
+            assert!(!queue.is_read_only());
         }
     }
 }

@@ -64,10 +64,12 @@ fn what_cannot_be_a_disk_is_refused_and_leaves_nothing() {
     let missing = bed.file("missing", "");
     fs::remove_file(&missing).expect("it exists");
     let good = image(&bed, "good", 1 << 20);
+    let read_only = LoopDevice::read_only(&image(&bed, "read-only", 1 << 20));
     for (path, words) in [
-        (missing.as_str(), &["cannot open disk", "No such file"][..]),
+        (missing.as_str(), &["does not exist", "create it: truncate -s 64M"][..]),
         (&folder, &["is a folder: must be a file or a block device"]),
         ("/dev/null", &["is a character device"]),
+        (&read_only.path, &["is read-only in dom0", "access=r"]),
         (&bed.file("empty", ""), &["has 0 bytes: must be at least one sector of 512"]),
         (&image(&bed, "short", 511), &["has 511 bytes"]),
         (&image(&bed, "ragged", 5000), &["has 5000 bytes: must be a multiple", "512 bytes"]),
@@ -76,7 +78,7 @@ fn what_cannot_be_a_disk_is_refused_and_leaves_nothing() {
         refused(&disks("bad", &[(good.as_str(), "w"), (path, "w")], "read"), 2, words);
         bed.assert_empty(path);
     }
-    create(&disks("good", &[(&good, "w")], "read count=1")).destroy();
+    create(&disks("good", &[(&good, "w"), (&read_only.path, "r")], "read count=1")).destroy();
 }
 
 #[test]

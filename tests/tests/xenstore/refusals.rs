@@ -76,7 +76,7 @@ fn a_disk_that_cannot_be_used_is_named() {
         chaos(&["create", "noop.cfg", "--store=xenstore", &disk])
     };
     create("/nowhere/a.img,raw,xvda")
-        .refused(2, &["cannot open disk /nowhere/a.img", "No such file"]);
+        .refused(2, &["disk /nowhere/a.img does not exist", "create it"]);
     bed.assert_nothing_left("after the refusal");
     create("/dev/null,raw,xvda").refused(2, &["/dev/null", "block device"]);
     bed.assert_nothing_left("after the refusal");
@@ -84,7 +84,7 @@ fn a_disk_that_cannot_be_used_is_named() {
     bed.assert_nothing_left("after the refusal");
     // The same without XenStore.
     let disk = "disk=['/a.img,raw,xvda']";
-    chaos(&["create", "noop.cfg", disk]).refused(2, &["cannot open disk /a.img", "No such file"]);
+    chaos(&["create", "noop.cfg", disk]).refused(2, &["disk /a.img does not exist", "create it"]);
     bed.assert_nothing_left("after the refusal");
 }
 
