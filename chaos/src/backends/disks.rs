@@ -48,6 +48,11 @@ fn find_target(dev: &Path, target: &Path) -> Result<PathBuf, DevicesError> {
     }
 }
 
+/// Returns what is at a path, without opening it. `None` if that cannot be a disk.
+pub(crate) fn identity(path: &Path) -> Option<DiskIdentity> {
+    Some(disk::Identity::of(&rustix::fs::stat(path).ok()?)?.into())
+}
+
 /// What is behind a guest's disks, in their order.
 #[derive(Debug, Default)]
 pub struct OpenDisks {
@@ -59,32 +64,48 @@ impl OpenDisks {
     /// Opens what a config names. noxsd locks it, so that no lock is held while noxsd does not run.
     ///
     /// # Errors
-    /// A path cannot be opened, or cannot be a disk.
+    /// A path cannot be opened, or cannot be a disk, or two of them are one disk that the guest writes.
     pub(crate) fn open(configs: &[DiskConfig]) -> Result<Self, DevicesError> {
         let open = |config: &DiskConfig| OpenDisk::open(&config.target, config.read_only);
-        Self::of(configs.iter().map(|config| (config, open(config))))
+        Self::of(configs, configs.iter().map(open))
     }
 
     /// Returns the disks that another process has [opened](disk::open_file), in their order.
     ///
     /// # Errors
-    /// A descriptor cannot be a disk, or was opened for something else than the config says.
-    pub(crate) fn receive<'a>(
-        configs: &'a [DiskConfig],
-        files: Vec<File>,
-    ) -> Result<Self, DevicesError> {
+    /// A descriptor cannot be a disk, or was opened for something else than the config says, or two of
+    /// them are one disk that the guest writes.
+    pub(crate) fn receive(configs: &[DiskConfig], files: Vec<File>) -> Result<Self, DevicesError> {
         debug_assert_eq!(configs.len(), files.len(), "the caller has counted them");
-        let receive = |(config, file): (&'a DiskConfig, File)| {
-            (config, OpenDisk::receive(file, &config.target, config.read_only))
+        let receive = |(config, file): (&DiskConfig, File)| {
+            OpenDisk::receive(file, &config.target, config.read_only)
         };
-        Self::of(configs.iter().zip(files).map(receive))
+        Self::of(configs, configs.iter().zip(files).map(receive))
     }
 
-    fn of<'a>(
-        found: impl Iterator<Item = (&'a DiskConfig, Result<OpenDisk, DiskError>)>,
+    fn of(
+        configs: &[DiskConfig],
+        found: impl Iterator<Item = Result<OpenDisk, DiskError>>,
     ) -> Result<Self, DevicesError> {
         let mut disks = Self::default();
-        for (DiskConfig { target, read_only, .. }, found) in found {
+        for (config, found) in configs.iter().zip(found) {
+            let DiskConfig { target, read_only, .. } = config;
+            let identity = match &found {
+                Ok(disk) => Some(disk.identity.into()),
+                // Perhaps by this process, for a disk before this one.
+                Err(DiskError::Claimed { .. }) => identity(target),
+                Err(_) => None,
+            };
+            let is_same = |image: &DiskImage| {
+                identity.is_some_and(|identity| image.excludes(identity, *read_only))
+            };
+            if let Some(first) = disks.images.iter().position(is_same) {
+                return Err(DevicesError::SameDisk {
+                    path: target.clone(),
+                    first: configs[first].vdev.clone(),
+                    second: config.vdev.clone(),
+                });
+            }
             let found = found?;
             let discard = found.discard.map(|discard| Discard {
                 granularity: discard.granularity,
@@ -145,6 +166,28 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn a_file_is_two_disks_of_a_guest_only_if_both_are_read_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link] = ["disk", "link"].map(|name| folder.path().join(name));
+        fs::write(&path, [0; 512]).unwrap();
+        fs::hard_link(&path, &link).unwrap();
+        let open = |accesses: [bool; 2]| {
+            let disk = |(path, vdev, read_only): (&PathBuf, &str, bool)| {
+                DiskConfig::named(path.clone(), vdev.to_owned(), read_only).unwrap()
+            };
+            let [first, second] = accesses;
+            let configs = [(&path, "xvda", first), (&link, "xvdb", second)].map(disk);
+            OpenDisks::open(&configs).map_err(|error| error.to_string())
+        };
+        assert_eq!(open([true, true]).unwrap().images().len(), 2);
+        for accesses in [[true, false], [false, true], [false, false]] {
+            let error = open(accesses).unwrap_err();
+            assert!(error.starts_with("disks xvda and xvdb of the guest are the same"), "{error}");
+            assert!(error.contains(&link.display().to_string()), "{error}");
+        }
+    }
 
     #[test]
     fn a_relative_target_is_in_dev_or_else_in_the_working_directory() {

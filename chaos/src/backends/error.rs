@@ -42,6 +42,19 @@ pub enum DevicesError {
         /// What it would be in the working directory.
         here: PathBuf,
     },
+    /// Two disks of a guest are the same, and it may write one of them.
+    #[error(
+        "disks {first} and {second} of the guest are the same, {path}; remove one, or let the guest \
+         only read both: access=r"
+    )]
+    SameDisk {
+        /// The path of the second one.
+        path: PathBuf,
+        /// The name of the first one.
+        first: String,
+        /// The name of the second one.
+        second: String,
+    },
     /// A file of the records cannot be used.
     #[error(transparent)]
     Record(#[from] RecordError),

@@ -375,6 +375,19 @@ pub enum LifecycleError {
         /// The name.
         vdev: String,
     },
+    /// The guest has the file or block device as a disk already.
+    #[error(
+        "guest {name} has disk {path} already, as {vdev}; name another one, or remove that first: \
+         chaos block-detach {name} {vdev}"
+    )]
+    DiskHeld {
+        /// The guest.
+        name: String,
+        /// The file or block device.
+        path: PathBuf,
+        /// The name of the disk that the guest has.
+        vdev: String,
+    },
     /// The guest has no such device.
     #[error("guest {name} has no {kind} {device}; see chaos {command} {name}")]
     NoSuchDevice {
@@ -422,6 +435,7 @@ impl LifecycleError {
             | Self::Ramdisk { .. }
             | Self::Devices(
                 DevicesError::NoDisk { .. }
+                | DevicesError::SameDisk { .. }
                 | DevicesError::NoBridge { .. }
                 | DevicesError::NotABridge { .. }
                 | DevicesError::Mtu { .. },
@@ -440,6 +454,7 @@ impl LifecycleError {
             | Self::TooManyVifs { .. }
             | Self::NoRoomForDevice { .. }
             | Self::DiskTwice { .. }
+            | Self::DiskHeld { .. }
             | Self::NoSuchDevice { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
@@ -548,6 +563,7 @@ impl From<DevicesError> for LifecycleError {
             DevicesError::Image(source) => Self::DiskImage(source),
             DevicesError::Record(source) => Self::Record(source),
             other @ (DevicesError::NoDisk { .. }
+            | DevicesError::SameDisk { .. }
             | DevicesError::NoBridge { .. }
             | DevicesError::NotABridge { .. }
             | DevicesError::Tap { .. }

@@ -103,6 +103,10 @@ fn a_disk_has_one_writer_and_the_error_names_it() {
     let path = image(&bed, "disk", 1 << 20);
     let first = create(&disks("first", &[(&path, "w")], "read count=1"));
     first.wait_for_log("errors=0");
+    chaos(&["block-attach", "first", &format!("{path},raw,xvdz,w")])
+        .refused(2, &["guest first has disk", "already, as xvda1"]);
+    let same = disks("same", &[(&path, "w"), (&path, "r")], "read");
+    refused(&same, 2, &["disks xvda1 and xvda2 of the guest are the same"]);
     let second = |access| disks("second", &[(&path, access)], "read count=1");
     for _ in 0..2 {
         for access in ["w", "r"] {
@@ -224,7 +228,12 @@ fn a_block_device_goes_from_the_command_to_noxsd_and_has_no_other_user() {
     // The command cannot open the device, and chaosd says why it creates no guest.
     refused(&first, 1, &["first", &guest.domid.to_string()]);
     refused(&disks("second", &[(device, "w")], "read"), 2, &[device, "is in use in dom0"]);
+    chaos(&["block-attach", "first", &format!("{device},raw,xvdz,w")])
+        .refused(2, &["guest first has disk", "already, as xvda1"]);
     guest.destroy();
+    // The second open fails, and the error is not that another program has the device.
+    let same = disks("same", &[(device, "w"), (device, "w")], "read");
+    refused(&same, 2, &["disks xvda1 and xvda2 of the guest are the same"]);
     // It is released.
     create(&disks("second", &[(device, "w")], "read count=1")).destroy();
     assert!(chaosd.stop(), "chaosd failed");

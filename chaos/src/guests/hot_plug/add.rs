@@ -6,11 +6,11 @@ use std::slice;
 use std::time::Duration;
 
 use noxs::{Device, DeviceState, MAX_DEVICES, MAX_VIFS};
-use noxs_control::{Attach, DeviceNumber, Refusal, VbdDevice, VifDevice};
+use noxs_control::{Attach, DeviceNumber, DiskIdentity, Refusal, VbdDevice, VifDevice};
 use serde::Serialize;
 
 use super::session::{Patience, Session};
-use crate::backends::disks::{OpenDisks, make_absolute};
+use crate::backends::disks::{self, OpenDisks, make_absolute};
 use crate::backends::mtu;
 use crate::backends::noxsd::connect_bridge;
 use crate::clients::noxsd::BackendError;
@@ -161,7 +161,17 @@ impl<H: Hypervisor> Session<'_, H> {
         let [ring] = self.room()?;
         let rings = [ring, ring];
         let number = free_number(&self.devices.disks);
-        let open = OpenDisks::open(slice::from_ref(&disk))?;
+        let opened = OpenDisks::open(slice::from_ref(&disk));
+        let identity = match &opened {
+            Ok(open) => open.images().first().map(|image| image.identity),
+            // Perhaps because noxsd has claimed the block device for this guest.
+            Err(_) => disks::identity(&disk.target),
+        };
+        if let Some(vdev) = identity.and_then(|identity| self.holder(identity, disk.read_only)) {
+            let name = self.name().to_owned();
+            return Err(LifecycleError::DiskHeld { name, path: disk.target, vdev });
+        }
+        let open = opened?;
         let device = DeviceNumber::Vbd(number);
         let pending = PendingDevice { device, rings };
         let mut plans = VifPlans::new(&[])?;
@@ -196,6 +206,18 @@ impl<H: Hypervisor> Session<'_, H> {
         self.devices.pending = None;
         self.save()?;
         Ok(AttachedDisk { name, domid: self.id.domid.0, number, vdev })
+    }
+
+    /// Returns the name of the guest's disk that has this identity, if that or a new disk is written.
+    fn holder(&self, identity: DiskIdentity, read_only: bool) -> Option<String> {
+        let has_it = |number| {
+            let image = |vbd: &VbdDevice| (vbd.index == number).then(|| vbd.image.clone())?;
+            let image = self.attach.vbds.iter().find_map(image);
+            image.is_some_and(|image| image.excludes(identity, read_only))
+        };
+        let mut disks = self.record.config.disks.iter().zip(&self.devices.disks);
+        let (config, _) = disks.find(|(_, device)| has_it(device.number))?;
+        Some(config.vdev.clone())
     }
 
     /// Returns rings for one more device.

@@ -119,6 +119,9 @@ fn a_disk_is_added_and_removed_by_its_name() {
     assert_eq!((disks[0].vdev.as_str(), disks[0].vdev_number, disks[0].ring), ("xvdb", 51728, 11));
     let twice = cause(attach_disk(&bed.host, "a", read_only("xvdb"), AT_ONCE).unwrap_err());
     assert!(matches!(twice, LifecycleError::DiskTwice { .. }), "{twice:?}");
+    // The file is in use by the guest itself.
+    let held = cause(attach_disk(&bed.host, "a", disk("xvdc"), AT_ONCE).unwrap_err());
+    assert!(matches!(&held, LifecycleError::DiskHeld { vdev, .. } if vdev == "xvdb"), "{held:?}");
     for (name, left) in [("xvdc", 1), ("51728", 0)] {
         let removed = detach_disk(&bed.host, "a", name, ASK);
         assert_eq!(removed.is_ok(), left == 0, "{name}");
