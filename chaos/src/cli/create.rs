@@ -6,7 +6,7 @@ use std::{io, mem};
 
 use chaos::config::{self, DomainConfig};
 use chaos::guests::CreateOptions;
-use chaos::request::{CreatedGuest, Executor, Usage, expand};
+use chaos::request::{CreatedGuest, Executor, RequestError, Usage, expand};
 use chaos::timings::Timings;
 
 use super::args::CreateArgs;
@@ -68,8 +68,10 @@ fn create_all(
     };
     let options =
         CreateOptions { paused: args.paused, console: args.console, ..CreateOptions::default() };
-    for config in configs {
-        let created = executor.create(config, options, &mut timings)?;
+    for (number, config) in configs.iter().enumerate() {
+        let created = executor
+            .create(config, options, &mut timings)
+            .map_err(|error| failure_after(&configs[..number], configs.len(), error))?;
         let CreatedGuest { name, domid, handle, origin, daemon_stages, console, mapped } = created;
         let row = CreatedRow {
             name,
@@ -93,6 +95,21 @@ fn create_all(
     }
     executor.leave_to_exit();
     Ok(())
+}
+
+/// Returns why a create failed after those of other configs.
+#[cold]
+fn failure_after(created: &[DomainConfig], wanted: usize, source: RequestError) -> Failure {
+    match created {
+        [] => source.into(),
+        [first, ..] => Failure::Partial {
+            created: created.len(),
+            wanted,
+            first: first.name.clone(),
+            last: created.last().unwrap_or(first).name.clone(),
+            source: Box::new(source),
+        },
+    }
 }
 
 /// Returns the stages of this process and of `chaosd`; none if they are not printed.

@@ -17,6 +17,16 @@ pub(crate) enum Failure {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// `create -n` has created some of the guests.
+    #[error("created only {created} of {wanted} guests, {first} to {last}")]
+    Partial {
+        created: usize,
+        wanted: usize,
+        first: String,
+        last: String,
+        #[source]
+        source: Box<RequestError>,
+    },
     #[error("the command was carried out, but its result cannot be printed to standard output")]
     Output(#[source] io::Error),
     #[error("cannot use the console")]
@@ -41,7 +51,36 @@ impl Failure {
         match self {
             Self::Config(_) => FailureClass::WrongInput,
             Self::Request(error) => error.class(),
+            // The exit code of wrong input says that nothing was changed.
+            Self::Partial { source, .. } => match source.class() {
+                FailureClass::WrongInput => FailureClass::Failed,
+                class => class,
+            },
             Self::Output(_) | Self::Console(_) => FailureClass::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chaos::config::NumberedError;
+    use daemon::chain::chain;
+
+    use super::*;
+
+    #[test]
+    fn a_partial_create_has_changed_something() {
+        let source = || RequestError::Count { count: 3, source: NumberedError::Mac };
+        let partial = Failure::Partial {
+            created: 2,
+            wanted: 3,
+            first: "web-1".to_owned(),
+            last: "web-2".to_owned(),
+            source: Box::new(source()),
+        };
+        assert_eq!(Failure::from(source()).class(), FailureClass::WrongInput);
+        assert_eq!(partial.class(), FailureClass::Failed);
+        let text = chain(&partial);
+        assert!(text.starts_with("created only 2 of 3 guests, web-1 to web-2: cannot"), "{text}");
     }
 }

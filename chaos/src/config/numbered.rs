@@ -2,6 +2,7 @@
 //! Derives the configs of many guests from one config.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use noxs::{Ipv4Config, Ipv6Config};
 use thiserror::Error;
@@ -35,6 +36,15 @@ pub enum NumberedError {
     /// All guests would have the same MAC address.
     #[error("vif: mac must not be set, since each guest needs its own; remove mac=")]
     Mac,
+    /// All guests would write the same disk.
+    #[error(
+        "disk {path} must not be writable, since each guest needs its own; let the guests only read \
+         it (access=r), or create each with a disk of its own"
+    )]
+    Disk {
+        /// The file or block device.
+        path: PathBuf,
+    },
 }
 
 /// Returns the configs of `count` guests with the names `NAME-1`, `NAME-2` and so on. Their
@@ -45,6 +55,11 @@ pub enum NumberedError {
 pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, NumberedError> {
     if count > 1 && config.vifs.iter().any(|vif| vif.mac.is_some()) {
         return Err(NumberedError::Mac);
+    }
+    if count > 1
+        && let Some(disk) = config.disks.iter().find(|disk| !disk.read_only)
+    {
+        return Err(NumberedError::Disk { path: disk.target.clone() });
     }
     let mut configs = Vec::new();
     let of_vif = |vif: &VifConfig| (vif.ip.map(addresses), vif.ip6.map(ipv6_addresses));
@@ -107,6 +122,18 @@ mod tests {
     fn addresses_of(vif: &str, count: u32) -> Result<Vec<String>, NumberedError> {
         let guests = numbered(&config(vif), count)?;
         Ok(guests.iter().map(|guest| guest.vifs[0].ip.unwrap().address.to_string()).collect())
+    }
+
+    #[test]
+    fn several_guests_share_only_disks_that_they_read() {
+        let of_access = |access: &str, count| {
+            let mut config = config("");
+            let disk = format!("/a,raw,xvda,{access}");
+            config.disks = vec![crate::config::parse_disk_arguments(&[disk]).unwrap()];
+            numbered(&config, count).map(|guests| guests.len())
+        };
+        assert_eq!((of_access("r", 2), of_access("w", 1)), (Ok(2), Ok(1)));
+        assert_eq!(of_access("w", 2), Err(NumberedError::Disk { path: "/a".into() }));
     }
 
     #[test]

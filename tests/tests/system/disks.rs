@@ -98,6 +98,22 @@ fn a_relative_disk_is_in_the_working_directory_if_it_is_not_in_dev() {
 }
 
 #[test]
+fn several_guests_of_one_config_share_no_disk_and_a_failure_says_which_exist() {
+    let bed = Bed::new();
+    let path = image(&bed, "disk", 1 << 20);
+    let create = |access| {
+        let [name, disk, cmdline] = disks("many", &[(&path, access)], "read count=1");
+        chaos(&["create", "-n", "3", "blkbench.cfg", &name, &disk, &cmdline])
+    };
+    create("w").refused(2, &["cannot create 3 guests", &path, "access=r"]);
+    bed.assert_empty("after the refusal");
+    let third = Guest::create("noop.cfg", &["name='many-3'"]);
+    create("r").refused(1, &["created only 2 of 3 guests, many-1 to many-2", "many-3"]);
+    chaos(&["destroy", "many-1", "many-2"]).ok();
+    third.destroy();
+}
+
+#[test]
 fn a_disk_has_one_writer_and_the_error_names_it() {
     let bed = Bed::new();
     let path = image(&bed, "disk", 1 << 20);
