@@ -92,3 +92,27 @@ fn the_excerpt_of_a_config_and_a_file_name_send_no_commands_to_the_terminal() {
     let ran = chaos(&["create", "no\x1b[2J\nsuch.cfg"], b"");
     assert!(text(&ran.stderr).starts_with("chaos: cannot read the config no\\x1b[2J\\nsuch.cfg"));
 }
+
+#[test]
+fn arguments_that_are_missing_or_no_assignment_are_refused_readably() {
+    let refused = |args: &[&str]| {
+        let ran = chaos(args, b"name = 'a'\ntype = 'pvh'\nkernel = 'k'\n");
+        assert_eq!(ran.status.code(), Some(2));
+        text(&ran.stderr).to_owned()
+    };
+    for fields in [&[][..], &["", ","]] {
+        assert_eq!(
+            refused(&[&["block-attach", "redis"], fields].concat()),
+            "chaos: the fields of the disk are missing; add those of a string of disk=, such as \
+             /srv/a.img,raw,xvdb,rw\n"
+        );
+    }
+    let garbage = refused(&["create", "-", "garbage"]);
+    assert_eq!(
+        garbage.lines().next(),
+        Some(
+            "chaos: <command line>:1:8: unexpected end of the text; expected '=' or '+=' after the \
+             key, as in memory = 16"
+        )
+    );
+}

@@ -75,8 +75,12 @@ pub fn parse_vif_arguments(fields: &[String]) -> Result<VifConfig, ConfigErrors>
 /// contains.
 ///
 /// # Errors
-/// Something in them is wrong.
+/// There are none, or something in them is wrong.
 pub fn parse_disk_arguments(fields: &[String]) -> Result<DiskConfig, ConfigErrors> {
+    if fields.iter().all(|field| field.trim_matches([',', ' ']).is_empty()) {
+        let example = "/srv/a.img,raw,xvdb,rw";
+        return Err(ConfigError::NoFields { device: "disk", example }.into());
+    }
     // The target is the rest of its string, and of no other.
     let mut fields = fields.to_vec();
     fields.sort_by_key(|field| {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::OVERRIDES;
 use super::problem::ConfigProblem;
 use super::source::{Source, SourcePosition, SourceSpan};
 
@@ -56,6 +57,16 @@ pub enum ConfigError {
         /// A valid value.
         example: &'static str,
     },
+    /// A command that adds a device got no fields of it.
+    #[error(
+        "the fields of the {device} are missing; add those of a string of {device}=, such as {example}"
+    )]
+    NoFields {
+        /// The key whose strings have such fields.
+        device: &'static str,
+        /// Valid fields.
+        example: &'static str,
+    },
     /// The config is wrong at a position.
     #[error("{position}: {problem}\n{}", position.excerpt())]
     Wrong {
@@ -76,6 +87,7 @@ impl ConfigError {
             | Self::TooLarge { path }
             | Self::NotText { path, .. } => path.to_str(),
             Self::Missing { file, .. } => Some(file),
+            Self::NoFields { .. } => Some(OVERRIDES),
             Self::Wrong { position, .. } => Some(&position.file),
         }
     }

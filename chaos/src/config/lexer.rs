@@ -33,16 +33,16 @@ impl Token {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Ident(name) => format!("'{name}'"),
-            Self::Number(text) => format!("the number {text}"),
-            Self::String { .. } => "a string".to_owned(),
+            Self::Number(text) => format!("number {text}"),
+            Self::String { .. } => "string".to_owned(),
             Self::Comma => "','".to_owned(),
             Self::Open => "'['".to_owned(),
             Self::Close => "']'".to_owned(),
             Self::Assign => "'='".to_owned(),
             Self::Add => "'+='".to_owned(),
             Self::Semicolon => "';'".to_owned(),
-            Self::Newline => "the end of the line".to_owned(),
-            Self::End => "the end of the config".to_owned(),
+            Self::Newline => "end of the line".to_owned(),
+            Self::End => "end of the text".to_owned(),
         }
     }
 }

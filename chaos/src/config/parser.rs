@@ -12,6 +12,9 @@ use super::value::{Atom, Kind, Value};
 /// Deepest nesting of lists. xl uses at most two levels.
 const MAX_DEPTH: usize = 16;
 
+/// What must follow a key. Also shown for an argument of the command that is not an assignment.
+const KEY_END: &str = "'=' or '+=' after the key, as in memory = 16";
+
 /// A key with its last value.
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
@@ -138,7 +141,7 @@ impl Parser<'_> {
         let add = match self.next()? {
             (Token::Assign, _) => false,
             (Token::Add, _) => true,
-            (found, span) => return Err(unexpected(&found, span, "'=' or '+=' after the key")),
+            (found, span) => return Err(unexpected(&found, span, KEY_END)),
         };
         let value = self.value(0, "a value: a number, a string in quotes or a list")?;
         match self.next()? {

@@ -46,17 +46,18 @@ fn a_syntax_error_has_the_position_and_what_was_expected() {
         unquoted: false,
     };
     let value = "a value: a number, a string in quotes or a list";
+    let key_end = "'=' or '+=' after the key, as in memory = 16";
     let end = "a new line or ';' after the value";
     for (text, position, wanted) in [
-        ("memory", (4, 7), syntax("the end of the config", "'=' or '+=' after the key")),
-        ("memory 16", (4, 8), syntax("the number 16", "'=' or '+=' after the key")),
-        ("memory =\n16", (4, 9), syntax("the end of the line", value)),
+        ("memory", (4, 7), syntax("end of the text", key_end)),
+        ("memory 16", (4, 8), syntax("number 16", key_end)),
+        ("memory =\n16", (4, 9), syntax("end of the line", value)),
         ("memory = ;", (4, 10), syntax("';'", value)),
         ("memory = 16 vcpus = 2", (4, 13), syntax("'vcpus'", end)),
         ("memory = 16]", (4, 12), syntax("']'", end)),
         ("\n\n  = 3", (6, 3), syntax("'='", "a key")),
-        ("'memory' = 16", (4, 1), syntax("a string", "a key")),
-        ("vif = ['' '']", (4, 11), syntax("a string", "',' or ']'")),
+        ("'memory' = 16", (4, 1), syntax("string", "a key")),
+        ("vif = ['' '']", (4, 11), syntax("string", "',' or ']'")),
         ("vif = [,]", (4, 8), syntax("','", "a value or ']'")),
         ("vif = ['',,'']", (4, 11), syntax("','", "a value or ']'")),
         ("vif = [ '',\n '", (5, 2), ConfigProblem::OpenString { quote: '\'' }),
