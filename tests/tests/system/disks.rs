@@ -103,7 +103,7 @@ fn several_guests_of_one_config_share_no_disk_and_a_failure_says_which_exist() {
     let path = image(&bed, "disk", 1 << 20);
     let create = |access| {
         let [name, disk, cmdline] = disks("many", &[(&path, access)], "read count=1");
-        chaos(&["create", "-n", "3", "blkbench.cfg", &name, &disk, &cmdline])
+        chaos(&["create", "--quiet", "-n", "3", "blkbench.cfg", &name, &disk, &cmdline])
     };
     create("w").refused(2, &["cannot create 3 guests", &path, "access=r"]);
     bed.assert_empty("after the refusal");
