@@ -241,6 +241,51 @@ fn redis_saves_to_its_disk_and_loads_from_it() {
     guest.destroy();
 }
 
+/// Mounts a file system of which Linux cannot say whether it waits, as of FUSE and NFS.
+struct Ramfs<'a>(&'a str);
+
+impl<'a> Ramfs<'a> {
+    fn mount(at: &'a str) -> Self {
+        fs::create_dir(at).expect("the folder can be created");
+        run("mount", &["-t", "ramfs", "ramfs", at]).ok();
+        Self(at)
+    }
+}
+
+impl Drop for Ramfs<'_> {
+    fn drop(&mut self) {
+        // Lazily: noxsd closes the files in threads.
+        run("umount", &["-l", self.0]).ok();
+    }
+}
+
+#[test]
+fn a_disk_that_io_uring_would_wait_for_is_served_by_threads() {
+    let bed = Bed::new();
+    let folder = bed.file("mounted", "");
+    fs::remove_file(&folder).expect("it exists");
+    let mounted = Ramfs::mount(&folder);
+    let path = format!("{folder}/disk");
+    File::create(&path).and_then(|file| file.set_len(4 << 20)).expect("there is room for it");
+    for args in ["randwrite bs=4096 qd=32", "randread bs=4096 qd=32", "write bs=1048576 qd=8"] {
+        let line = blkbench(&path, &format!("{args} count=200 flush=50"));
+        assert!(line.contains("operations=200 ") && line.contains("errors=0"), "{line}");
+    }
+    let guest = with_disk("blkbench.cfg", &path, "w", "verify qd=16 count=3000 flush=64");
+    for kill in 1..=3 {
+        guest.wait_for_log(&format!("blkbench: flushed {}\n", kill * 640));
+        restart_noxsd();
+    }
+    let log = guest.wait_for_log("blkbench: check:");
+    assert!(log.contains("blkbench: check: blocks=1024 lost=0 torn=0 newest=3000"), "{log}");
+    guest.destroy();
+    // The file is closed in a thread: the next guest that writes it waits for that.
+    for _ in 0..8 {
+        with_disk("noop.cfg", &path, "w", "").destroy();
+    }
+    drop(mounted);
+}
+
 #[test]
 fn a_block_device_with_sectors_of_4096_bytes_is_used() {
     let bed = Bed::new();

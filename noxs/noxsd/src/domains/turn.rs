@@ -114,7 +114,7 @@ impl<H: Host> Domains<H> {
             }
         }
         serving::end();
-        self.mapped.unmap_unused();
+        self.mapped.begin_turn();
         if !self.unmask.is_empty() {
             self.host.unmask(&self.unmask);
             self.unmask.clear();

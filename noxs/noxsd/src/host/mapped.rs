@@ -33,7 +33,7 @@ const ALL_PAGES: usize = 12288;
 const MAX_GROUPS: usize = 64;
 
 /// Mappings that are removed in one turn. Each takes a system call, in which Xen flushes the TLBs.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 16;
 
 /// Grants whose pages are mapped: those of the first frame of a grant table.
 const GRANTS: usize = 512;
@@ -48,6 +48,8 @@ struct Pages<M> {
     taken: HashMap<DomId, usize>,
     /// Those of devices that were removed.
     unused: VecDeque<Group<M>>,
+    /// Mappings that may still be removed in this turn.
+    left: usize,
 }
 
 /// Pages of a domain that were mapped in one call.
@@ -62,7 +64,7 @@ impl<M> Room<M> {
     /// Returns room for the pages of all devices.
     pub(crate) fn new() -> Self {
         let (taken, unused) = (HashMap::new(), VecDeque::new());
-        Self(Rc::new(RefCell::new(Pages { free: ALL_PAGES, taken, unused })))
+        Self(Rc::new(RefCell::new(Pages { free: ALL_PAGES, taken, unused, left: AT_ONCE })))
     }
 
     /// Returns whether there are pages to unmap.
@@ -70,13 +72,11 @@ impl<M> Room<M> {
         !self.0.borrow().unused.is_empty()
     }
 
-    /// Unmaps some of the pages of removed devices.
-    pub(crate) fn unmap_unused(&self) {
+    /// Begins another turn, in which some more of the pages of removed devices are unmapped.
+    pub(crate) fn begin_turn(&self) {
         let mut pages = self.0.borrow_mut();
-        for _ in 0..AT_ONCE {
-            let Some(group) = pages.unused.pop_front() else { return };
-            pages.give_back(group.domid, group.pages);
-        }
+        pages.left = AT_ONCE;
+        pages.unmap();
     }
 
     /// Returns how many more pages of a domain may be mapped.
@@ -95,6 +95,16 @@ impl<M> Room<M> {
 }
 
 impl<M> Pages<M> {
+    /// Unmaps pages of removed devices, as many as may be in this turn.
+    fn unmap(&mut self) {
+        while self.left > 0
+            && let Some(group) = self.unused.pop_front()
+        {
+            self.left -= 1;
+            self.give_back(group.domid, group.pages);
+        }
+    }
+
     fn give_back(&mut self, domid: DomId, count: usize) {
         self.free += count;
         if let Some(taken) = self.taken.get_mut(&domid) {
@@ -219,7 +229,9 @@ impl<M: SharedPage> MappedPages<M> {
 
 impl<M> Drop for MappedPages<M> {
     fn drop(&mut self) {
-        self.room.0.borrow_mut().unused.extend(self.groups.drain(..));
+        let mut pages = self.room.0.borrow_mut();
+        pages.unused.extend(self.groups.drain(..));
+        pages.unmap();
     }
 }
 
@@ -268,7 +280,7 @@ mod tests {
 
         drop(devices);
         while room.has_unused() {
-            room.unmap_unused();
+            room.begin_turn();
         }
         let half = (ALL_PAGES - second) / 2;
         let (third, _others) = take(3);
@@ -285,10 +297,10 @@ mod tests {
         assert_eq!(mapped(&host), MAX_GROUPS);
 
         drop(pages);
-        for turn in 0..MAX_GROUPS / AT_ONCE {
+        for turn in 1..MAX_GROUPS / AT_ONCE {
             assert_eq!(mapped(&host), MAX_GROUPS - turn * AT_ONCE);
             assert!(room.has_unused());
-            room.unmap_unused();
+            room.begin_turn();
         }
         assert_eq!(mapped(&host), 0);
         assert!(!room.has_unused());

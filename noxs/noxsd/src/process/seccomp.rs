@@ -51,6 +51,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_futex,
     libc::SYS_sched_yield,
+    // glibc's allocator, when many threads allocate.
+    libc::SYS_sched_getaffinity,
     // Exiting with a message.
     libc::SYS_exit,
     libc::SYS_exit_group,

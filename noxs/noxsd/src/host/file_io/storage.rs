@@ -43,7 +43,7 @@ impl From<DiskIdentity> for Storage {
     }
 }
 
-/// A file that is closed in a thread when it is dropped.
+/// A file that is closed in a thread when it is dropped, unless that takes no time.
 pub struct StorageFile {
     /// `None` only while it is dropped.
     file: Option<File>,
@@ -81,6 +81,12 @@ impl StorageFile {
         self.owner.map_or(Storage::Unknown, |owner| owner.identity.into())
     }
 
+    /// Returns whether closing it does not ask the storage: it is on a local file system.
+    fn closes_at_once(&self) -> bool {
+        let is_file = |owner: Owner| matches!(owner.identity, DiskIdentity::File { .. });
+        self.is_quick && self.owner.is_some_and(is_file)
+    }
+
     /// Returns whether the kernel does not wait for the storage when it is asked not to.
     #[must_use]
     pub fn is_quick(&self) -> bool {
@@ -115,8 +121,8 @@ impl Drop for StorageFile {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
         match CLOSES.get() {
-            Some(workers) => workers.close(file, self.owner),
-            None => drop(file),
+            Some(workers) if !self.closes_at_once() => workers.close(file, self.owner),
+            _ => drop(file),
         }
     }
 }
@@ -160,7 +166,7 @@ mod tests {
         assert!(is_quick(&File::from(in_memory)));
         // proc has no flag for that, as FUSE and NFS have none.
         assert!(!is_quick(&File::open("/proc/self/status").unwrap()));
-        // Neither can be asked at all: that no data comes is no reason to think that it waits.
+        // That no data has come yet does not mean that the kernel would wait.
         let (reader, _writer) = io::pipe().unwrap();
         assert!(is_quick(&File::from(OwnedFd::from(reader))));
     }

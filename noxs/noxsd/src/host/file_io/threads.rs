@@ -2,9 +2,8 @@
 //! Operations on files in threads, each of which waits for one operation at a time.
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::sys::uio::{preadv, pwritev};
 
 use super::workers::{THREADS, Workers};
@@ -30,14 +29,14 @@ pub struct Threads {
     /// Results that a test has waited for.
     waited: Vec<FinishedIo>,
     /// Is readable after each result and each file that was closed.
-    signal: UnixStream,
+    signal: PipeReader,
     is_readable: Arc<AtomicBool>,
 }
 
 /// The threads' end of the signal.
 #[derive(Debug)]
 struct Signal {
-    end: UnixStream,
+    end: PipeWriter,
     is_readable: Arc<AtomicBool>,
 }
 
@@ -57,9 +56,11 @@ impl Threads {
     /// A thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let (done, results) = channel();
-        let (signal, end) = UnixStream::pair()?;
-        signal.set_nonblocking(true)?;
-        end.set_nonblocking(true)?;
+        // Not a socket: the filter of system calls permits only `read` and `write`.
+        let (signal, end) = io::pipe()?;
+        for end in [signal.as_fd(), end.as_fd()] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         let workers = Arc::new(Workers::default());
         let is_readable = Arc::new(AtomicBool::new(false));
         for _ in 0..THREADS {
