@@ -239,15 +239,13 @@ pub enum LifecycleError {
     },
     /// The guest finds its devices in XenStore.
     #[error(
-        "guest {name} finds its devices in XenStore, where xl can change them: use xl {command} {domid}",
-        domid = domid.0
+        "guest {name} finds its devices in XenStore, which chaos {command} does not support: they stay \
+         as they are until the guest is destroyed"
     )]
-    HotPlugByXl {
+    HotPlugInXenStore {
         /// The guest.
         name: String,
-        /// Its number.
-        domid: DomId,
-        /// The command of xl.
+        /// The command.
         command: &'static str,
     },
     /// The guest is a member's.
@@ -295,7 +293,7 @@ pub enum LifecycleError {
     /// The guest does not support changes of its devices.
     #[error(
         "guest {name} does not support that its {device} {}: it was built for a device page older \
-         than {}.{}, or without the feature hot-plug; {}",
+         than {}.{}, or without the feature hot-plug, or has no use for another one; {}",
         if *.can_force { "is removed while it runs" } else { "is added while it runs" },
         noxs::layout::VERSION_MAJOR,
         noxs::layout::VERSION_MINOR,
@@ -450,7 +448,7 @@ impl LifecycleError {
             | Self::DiskImage(_)
             | Self::NoLog { .. }
             | Self::NoConsole { .. }
-            | Self::HotPlugByXl { .. }
+            | Self::HotPlugInXenStore { .. }
             | Self::TooManyVifs { .. }
             | Self::NoRoomForDevice { .. }
             | Self::DiskTwice { .. }

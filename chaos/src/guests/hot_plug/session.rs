@@ -73,14 +73,14 @@ pub(super) fn find<H: Hypervisor>(
     let guest = resolve(host, target)?;
     let record = guest.record(target)?.clone();
     if record.config.store.discovery() == Discovery::XenStore {
-        let (name, domid) = (record.name().to_owned(), guest.domid);
-        return Err(LifecycleError::HotPlugByXl { name, domid, command });
+        let name = record.name().to_owned();
+        return Err(LifecycleError::HotPlugInXenStore { name, command });
     }
     Ok((guest, record))
 }
 
 impl<'a, H: Hypervisor> Session<'a, H> {
-    /// Finds a guest, and locks its devices and its record. `command` is the one of xl for guests in
+    /// Finds a guest, and locks its devices and its record. `command` is named if it is not for guests in
     /// XenStore mode. Withdraws what a killed process has left.
     ///
     /// # Errors

@@ -161,7 +161,8 @@ mod tests {
         assert_eq!(opened.iter().map(Vec::len).collect::<Vec<_>>(), [0, 4]);
         let lost = lost(&opened[1]);
         assert_eq!(lost[0], None);
-        for (why, part) in lost[1..].iter().zip(["not the file", "changed its size", "cannot open"])
+        for (why, part) in
+            lost[1..].iter().zip(["not the file", "changed its size", "does not exist"])
         {
             assert!(why.is_some_and(|why| why.contains(part)), "{why:?}");
         }

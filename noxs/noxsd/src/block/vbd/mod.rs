@@ -27,7 +27,9 @@ pub enum VbdFault {
     #[error(transparent)]
     Ring(#[from] BrokenRing),
     /// A restarted noxsd cannot use the file behind the disk.
-    #[error("{0}; destroy the guest and create it again")]
+    #[error(
+        "{0}; detach the disk with chaos block-detach and attach one again, or destroy the guest"
+    )]
     Lost(String),
 }
 

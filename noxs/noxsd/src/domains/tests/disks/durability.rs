@@ -213,7 +213,10 @@ fn a_disk_that_a_restarted_noxsd_cannot_open_is_lost_alone() {
     let broken = bed.broken(&attach);
     assert_eq!((&broken[0], &broken[2]), (&None, &None));
     let why = broken[1].as_deref().unwrap();
-    assert!(why.contains("in use by another program; destroy the guest"), "{why}");
+    assert!(
+        why.contains("in use by another program; detach the disk with chaos block-detach"),
+        "{why}"
+    );
 }
 
 #[test]
