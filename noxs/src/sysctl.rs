@@ -103,6 +103,7 @@ mod tests {
     #[test]
     fn an_unknown_answer_status_is_none() {
         assert_eq!(Answer::from_raw(1, 2).status, Some(AnswerStatus::Unsupported));
-        assert_eq!(Answer::from_raw(1, 4).status, None);
+        assert_eq!(Answer::from_raw(1, 4).status, Some(AnswerStatus::NoIpv6));
+        assert_eq!(Answer::from_raw(1, 5).status, None);
     }
 }
