@@ -190,6 +190,11 @@ fn shutdown(
     let is_supervised = chaosd::client::is_running(&chaosd::socket());
     let options = ShutdownOptions { request, wait: args.wait, is_supervised, timeout };
     let outcome = guests::shutdown(&host, &args.guest, options)?;
+    if is_supervised && outcome.destroyed {
+        // chaosd answers once it has freed the name, too, which it does after it has destroyed the
+        // domain. If it does not answer, it is being restarted, and the new one frees it.
+        let _ = PoolControl::connect().map(|chaosd| chaosd.status());
+    }
     if !is_supervised && matches!(outcome.action, Action::Restart | Action::RenameRestart) {
         output.warning(&format!(
             "chaosd does not run, so nothing restarts guest {}: it stays listed until chaos destroy",

@@ -102,8 +102,6 @@ pub fn shutdown<H: Hypervisor>(
                     return Err(timed_out(record, "been removed by chaosd", options));
                 }
             }
-            // chaosd has it until the name is free, too.
-            drop(destroy::if_possible(host.records.lock_devices(guest.domid)));
         } else if is_removed && is_left(&now) {
             destroy::remove(host, &guest)?;
         }
