@@ -312,6 +312,7 @@ impl fmt::Display for Part {
         }
     }
 }
+
 /// Returns where a file is looked up, if it does not exist.
 fn place(error: &io::Error) -> &'static str {
     match error.kind() {

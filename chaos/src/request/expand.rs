@@ -16,7 +16,8 @@ use crate::image::ImageError;
 /// has another working directory.
 ///
 /// # Errors
-/// The working directory cannot be read, a disk with a relative path does not exist, or the config cannot be used for this number of guests.
+/// The working directory cannot be read, a disk with a relative path does not exist, or the config
+/// cannot be used for this number of guests.
 pub fn expand(config: DomainConfig, count: Option<u32>) -> Result<Vec<DomainConfig>, RequestError> {
     let config = with_absolute_paths(config)?;
     match count {

@@ -41,8 +41,8 @@ pub struct ShutdownOutcome {
 /// Asks a guest to shut down.
 ///
 /// # Errors
-/// There is no such guest, it does not support the request, it takes too long, or it has ended and is
-/// not to be waited for.
+/// There is no such guest, it does not support the request, it takes too long, or it has ended
+/// already, without `wait`.
 pub fn shutdown<H: Hypervisor>(
     host: &Host<H>,
     target: &str,

@@ -80,11 +80,8 @@ impl<S: Service> Server<'_, S> {
     #[inline(never)]
     pub(super) fn change_devices(&mut self, change: Change, now: Instant) {
         #[cfg(not(feature = "ipv6"))]
-        {
-            let is_new = |vif: &Vif| self.net.links.iter().all(|link| link.vif != id(vif));
-            if change.page.vifs().any(|vif| vif.ipv6.is_some() && is_new(vif)) {
-                return change.reject_ipv6();
-            }
+        if change.page.vifs().any(|vif| vif.ipv6.is_some() && self.is_new(vif)) {
+            return change.reject_ipv6();
         }
         let Some(mut guest) = self.net.guest.take() else { return change.reject() };
         let disks: Vec<_> = guest.disks().copied().collect();
@@ -99,7 +96,7 @@ impl<S: Service> Server<'_, S> {
         }
         let mut added = Ok(());
         for vif in &vifs {
-            if added.is_ok() && self.net.links.iter().all(|link| link.vif != id(vif)) {
+            if added.is_ok() && self.is_new(vif) {
                 let closed = self.net.links.iter().map(|link| {
                     let fits = !is_jumbo(vif) || link.netif.receives_long();
                     (!link.is_open() && fits).then_some(link.vif)
@@ -116,6 +113,11 @@ impl<S: Service> Server<'_, S> {
             (Ok(()), false) => change.reject(),
             (Ok(()), true) => change.accept(),
         }
+    }
+
+    /// Returns whether a vif has no interface, open or closed.
+    fn is_new(&self, vif: &Vif) -> bool {
+        self.net.links.iter().all(|link| link.vif != id(vif))
     }
 
     /// Closes the connections of an interface and stops using it. Their clients get a reset if it

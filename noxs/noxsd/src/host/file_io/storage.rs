@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Files on storage that may not answer.
 //!
-//! What asks the storage must not be called in the event loop: it would stop all guests. That are
-//! reads and writes, unless the file system keeps its promise not to wait, and the close of a file:
-//! file systems write what is left then, or ask a server, and so does the last close of a block device.
+//! What asks the storage must not be called in the event loop: it would stop all guests. So threads
+//! read and write, unless the file system keeps its promise not to wait, and close files: file systems
+//! may write what is left then, or ask a server, and the last close of a block device writes, too.
 
 use std::fmt;
 use std::fs::File;
@@ -34,11 +34,13 @@ pub enum Storage {
     Unknown,
 }
 
-impl From<DiskIdentity> for Storage {
-    fn from(identity: DiskIdentity) -> Self {
-        match identity {
-            DiskIdentity::File { device, .. } => Self::FileSystem(device),
-            DiskIdentity::BlockDevice { number } => Self::BlockDevice(number),
+impl Storage {
+    /// Returns the storage of the file behind a disk, if the disk is known.
+    pub(super) fn of(owner: Option<Owner>) -> Self {
+        match owner.map(|owner| owner.identity) {
+            Some(DiskIdentity::File { device, .. }) => Self::FileSystem(device),
+            Some(DiskIdentity::BlockDevice { number }) => Self::BlockDevice(number),
+            None => Self::Unknown,
         }
     }
 }
@@ -78,7 +80,7 @@ impl StorageFile {
     /// Returns the storage that it is on.
     #[must_use]
     pub fn storage(&self) -> Storage {
-        self.owner.map_or(Storage::Unknown, |owner| owner.identity.into())
+        Storage::of(self.owner)
     }
 
     /// Returns whether closing it does not ask the storage: it is on a local file system.

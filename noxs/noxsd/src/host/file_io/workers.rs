@@ -97,8 +97,7 @@ impl Workers {
     pub(super) fn close(&self, file: File, owner: Option<Owner>) {
         let mut queues = self.queues();
         queues.closing.extend(owner);
-        let storage = owner.map_or(Storage::Unknown, |owner| owner.identity.into());
-        queues.push(storage, Job::Close(file, owner));
+        queues.push(Storage::of(owner), Job::Close(file, owner));
         drop(queues);
         self.changed.notify_one();
     }
