@@ -25,7 +25,7 @@ pub use guest::{Guest, ping};
 pub use kill::{Death, Doomed, Ended, run_to_syscall};
 pub use loop_device::LoopDevice;
 pub use newer::{NewerNoxsd, newer, newer_chaos};
-pub use noxsd::{noxsd_pid, restart_noxsd};
+pub use noxsd::{kill_noxsd, noxsd_pid, restart_noxsd};
 pub use run::{Ran, chaos, chaos_as, command_as, run};
 pub use watch::{wait_for_change, wait_for_file};
 pub use witness::Witness;

@@ -39,7 +39,10 @@ pub fn restart_noxsd() {
 }
 
 /// Kills `noxsd` with SIGKILL, if it runs.
-pub(crate) fn kill_noxsd() {
+///
+/// # Panics
+/// It cannot be killed.
+pub fn kill_noxsd() {
     if let Some(pid) = find() {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("noxsd can be killed");
     }

@@ -74,11 +74,17 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Create(_) => unreachable!("dispatch runs it"),
         Command::Pool(args) => pool(&args, output),
         Command::List(ListArgs { json, all }) => {
-            let guests = guests::list(&Host::open()?, all)?;
+            let listed = guests::list(&Host::open()?, all)?;
             if json {
-                output.json(&guests);
+                output.json(&listed.guests);
             } else {
-                output.text(&table::guests(&guests));
+                output.text(&table::guests(&listed.guests));
+            }
+            if let Some(error) = &listed.unserved {
+                output.warning(&format!(
+                    "the guests' consoles, networks and disks stand still: {}",
+                    chain(error)
+                ));
             }
             Ok(())
         }

@@ -102,10 +102,15 @@ impl DomainConfig {
             return Err(EncodedError::CommandLine(self.cmdline.len()));
         }
         check_range("number of vifs", self.vifs.len() as u64, 0..=noxs::MAX_VIFS as u64)?;
-        let devices = usize::from(self.console) + self.vifs.len() + self.disks.len();
-        check_range("number of devices", devices as u64, 0..=noxs::MAX_DEVICES as u64)?;
+        let devices = self.device_count() as u64;
+        check_range("number of devices", devices, 0..=noxs::MAX_DEVICES as u64)?;
         self.vifs.iter().try_for_each(check_vif)?;
         Ok(self)
+    }
+
+    /// Returns the number of devices of the guest.
+    pub(crate) fn device_count(&self) -> usize {
+        usize::from(self.console) + self.vifs.len() + self.disks.len()
     }
 }
 

@@ -16,10 +16,19 @@ use super::host::Host;
 use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
-use crate::clients::noxsd::Noxsd;
-use crate::config::VifConfig;
+use crate::clients::noxsd::{BackendError, Noxsd};
+use crate::config::{Backends, VifConfig};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
+
+/// The guests of this host.
+#[derive(Debug)]
+pub struct GuestList {
+    /// The guests.
+    pub guests: Vec<ListedGuest>,
+    /// Why noxsd does not answer, if one of the guests has devices that it should serve.
+    pub unserved: Option<BackendError>,
+}
 
 /// A guest in the list.
 #[derive(Clone, Debug, Serialize)]
@@ -109,9 +118,12 @@ pub struct BrokenDevice {
 ///
 /// # Errors
 /// Xen refuses, or the folder of records cannot be read.
-pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>, LifecycleError> {
-    let mut broken = broken_devices(host);
-    let dropped = dropped_frames(host);
+pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, LifecycleError> {
+    let (mut broken, dropped, mut unserved) = match devices(host) {
+        Ok((broken, dropped)) => (broken, Some(dropped), None),
+        Err(error) => (HashMap::new(), None, Some(error)),
+    };
+    let mut is_noxsd_needed = false;
     // List folders before domains: a domain exists before its folder does, so that a create in
     // progress is not taken for a guest that is gone.
     let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
@@ -151,6 +163,9 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
                     listed.fault = listed.fault.or_else(|| Some(chain(&error)));
                 }
                 let numbers = numbers(&record);
+                is_noxsd_needed |= !state.has_ended()
+                    && record.config.store.backends() == Backends::Noxsd
+                    && record.config.device_count() > 0;
                 listed.age_ms = Some(record.age_ms());
                 listed.name = Some(record.config.name);
                 listed.vifs = numbers
@@ -182,7 +197,8 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<Vec<ListedGuest>
         }
     }
     guests.sort_by_key(|guest| guest.domid);
-    Ok(guests)
+    unserved = unserved.filter(|_| is_noxsd_needed);
+    Ok(GuestList { guests, unserved })
 }
 
 /// Returns the numbers of the vifs of a guest, in the order of its config.
@@ -239,30 +255,26 @@ fn without_domain(
     }
 }
 
-/// Returns the broken devices by domain, or none if noxsd does not answer.
-fn broken_devices<H: Hypervisor>(host: &Host<H>) -> HashMap<(u16, [u8; 16]), Vec<BrokenDevice>> {
-    let statuses = host.noxsd.call(Noxsd::broken).unwrap_or_default();
-    statuses
-        .into_iter()
-        .map(|status| {
-            let devices = status
-                .devices
-                .into_iter()
-                .filter_map(|device| {
-                    Some(BrokenDevice { device: device.name, reason: device.broken? })
-                })
-                .collect();
-            ((status.id.domid, status.id.handle), devices)
-        })
-        .collect()
-}
+/// The broken devices by domain and handle.
+type Broken = HashMap<(u16, [u8; 16]), Vec<BrokenDevice>>;
 
 /// Number of dropped frames by domain, handle and vif. Vifs without drops are left out.
 type Dropped = HashMap<(u16, [u8; 16], u16), u64>;
 
-/// Returns the dropped frames, or `None` if `noxsd` does not answer.
-fn dropped_frames<H: Hypervisor>(host: &Host<H>) -> Option<Dropped> {
-    let drops = host.noxsd.call(Noxsd::dropped).ok()?;
+/// Returns what noxsd knows of the devices.
+///
+/// # Errors
+/// It does not answer.
+fn devices<H: Hypervisor>(host: &Host<H>) -> Result<(Broken, Dropped), BackendError> {
+    let statuses = host.noxsd.call(Noxsd::broken)?.into_iter();
+    let broken = statuses.map(|status| {
+        let devices = status.devices.into_iter().filter_map(|device| {
+            Some(BrokenDevice { device: device.name, reason: device.broken? })
+        });
+        ((status.id.domid, status.id.handle), devices.collect())
+    });
+    let broken = broken.collect();
+    let drops = host.noxsd.call(Noxsd::dropped)?.into_iter();
     let key = |id: DomainId, index| (id.domid, id.handle, index);
-    Some(drops.into_iter().map(|vif| (key(vif.id, vif.index), vif.frames)).collect())
+    Ok((broken, drops.map(|vif| (key(vif.id, vif.index), vif.frames)).collect()))
 }

@@ -67,7 +67,7 @@ pub use hot_plug::{
     attach_disk, attach_vif, detach_disk, detach_vif, list_disks, list_vifs,
 };
 pub use leftovers::{Cleared, clear, reap};
-pub use list::{BrokenDevice, ListedGuest, ListedVif, list};
+pub use list::{BrokenDevice, GuestList, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
 pub use requested::of_request;
 pub use resolve::{Guest, resolve};

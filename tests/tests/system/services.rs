@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use system_tests::{Bed, Chaosd, Guest, chaos, restart_noxsd, run};
+use system_tests::{Bed, Chaosd, Guest, chaos, kill_noxsd, restart_noxsd, run};
 
 const REDIS: &str = "10.0.0.2:6379";
 const DAYTIME: &str = "10.0.0.3:13";
@@ -263,7 +263,15 @@ fn guests_do_not_notice_that_noxsd_was_killed() {
         assert_eq!(&answer, b"+PONG\r\n");
     };
     ping(&mut stream);
+    kill_noxsd();
+    let listed = chaos(&["list"]);
+    for words in ["warning: the guests' consoles, networks and disks stand still", "is not running"]
+    {
+        assert!(listed.stderr.contains(words), "{}", listed.stderr);
+    }
+    assert!(listed.ok().contains("redis"));
     restart_noxsd();
+    assert_eq!(chaos(&["list"]).stderr, "");
     // The connection survives: TCP retransmits what was lost.
     ping(&mut stream);
     assert!(redis.listed().is_some());

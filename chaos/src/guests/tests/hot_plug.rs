@@ -74,7 +74,7 @@ fn a_vif_that_the_guest_takes_is_recorded_everywhere_and_can_be_removed() {
     let vifs = list_vifs(&bed.host, "a").unwrap();
     assert_eq!((vifs[1].devid, vifs[1].tx_ring, vifs[1].rx_ring), (1, 11, 12));
     assert_eq!(vifs[1].ipv4.as_deref(), Some("10.0.0.9/24"));
-    assert_eq!(list(&bed.host, false).unwrap()[0].vifs.len(), 2);
+    assert_eq!(list(&bed.host, false).unwrap().guests[0].vifs.len(), 2);
     assert!(bed.done().contains(&"noxsd: attach_devices".to_owned()));
 
     for which in ["1", "00:16:3e:00:00:09"] {

@@ -28,7 +28,7 @@ fn config_of(name: &str, kernel: &Path) -> DomainConfig {
 }
 
 fn states(bed: &Bed) -> Vec<(Option<u16>, GuestState)> {
-    let guests = list(&bed.host, false).unwrap();
+    let guests = list(&bed.host, false).unwrap().guests;
     guests.iter().map(|guest| (guest.domid, guest.state)).collect()
 }
 
@@ -50,7 +50,7 @@ fn an_incomplete_domain_that_cannot_be_removed_is_listed_with_the_reason() {
     let (bed, _noxsd) = Bed::with_noxsd();
     bed.leave_incomplete(DomId(1), abandoned_handle(), "killed");
     bed.xen().fail("destroy", Errno::EIO);
-    let guests = list(&bed.host, false).unwrap();
+    let guests = list(&bed.host, false).unwrap().guests;
     assert_eq!((guests[0].state, guests.len()), (GuestState::Incomplete, 1));
     assert!(guests[0].fault.as_ref().unwrap().contains("EIO"), "{:?}", guests[0].fault);
 }

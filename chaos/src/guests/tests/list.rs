@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use nix::errno::Errno;
+use xen::domain::ShutdownReason;
 use xen::units::{DomId, DomainHandle};
 
 use super::noxsd::Behaviour;
 use super::{Bed, config, config_without_devices};
-use crate::clients::noxsd::BackendError;
+use crate::clients::noxsd::{BackendError, Link};
 use crate::guests::{GuestState, ListedGuest, list, pause, unpause};
 use crate::handle;
 
 fn listed(bed: &Bed, all: bool) -> Vec<ListedGuest> {
-    list(&bed.host, all).unwrap()
+    list(&bed.host, all).unwrap().guests
 }
 
 fn states(guests: &[ListedGuest]) -> Vec<(Option<u16>, Option<&str>, GuestState)> {
@@ -69,9 +70,25 @@ fn a_damaged_pending_restart_is_listed_with_its_fault() {
 fn guests_are_listed_even_if_noxsd_does_not_answer() {
     let bed = Bed::new();
     bed.create(&config_without_devices("a")).unwrap();
-    assert_eq!(listed(&bed, false).len(), 1);
+    let listed = list(&bed.host, false).unwrap();
+    assert_eq!(listed.guests.len(), 1);
+    assert!(listed.unserved.is_none(), "the guest has no devices");
     bed.xen().fail("domain_list", Errno::EPERM);
     list(&bed.host, false).unwrap_err();
+}
+
+#[test]
+fn a_list_says_why_noxsd_serves_no_guest() {
+    let (mut bed, noxsd) = Bed::with_noxsd();
+    bed.create(&config("a")).unwrap();
+    assert!(list(&bed.host, false).unwrap().unserved.is_none());
+    drop(noxsd);
+    bed.host.noxsd = Link::new(bed.folder.path().join("nobody")).into();
+    let unserved = list(&bed.host, false).unwrap().unserved;
+    assert!(matches!(unserved, Some(BackendError::NotRunning { .. })), "{unserved:?}");
+    // A guest that has ended has nothing to be served.
+    bed.xen().change(DomId(1), |info| info.state.shutdown = Some(ShutdownReason::Poweroff));
+    assert!(list(&bed.host, false).unwrap().unserved.is_none());
 }
 
 #[test]
