@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use noxs_control::{DeviceNumber, Refusal};
+use noxs_control::Refusal;
 use thiserror::Error;
 use xen::units::DomId;
 
 use super::conflict::{AddressConflict, Conflict, DiskConflict};
+use super::hot_plug::HotPlugError;
 use super::state::GuestState;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
@@ -91,14 +92,6 @@ pub enum LifecycleError {
         vif: usize,
         /// Its address.
         address: Ipv6Addr,
-    },
-    /// Another vif of the guest has the name.
-    #[error("vifname = {vifname:?}: another vif of guest {name} has this name; choose another")]
-    VifNameTaken {
-        /// The guest.
-        name: String,
-        /// The name of the vif.
-        vifname: String,
     },
     /// The ramdisk cannot be used.
     #[error("cannot use ramdisk {path}")]
@@ -237,51 +230,6 @@ pub enum LifecycleError {
         /// How long chaos waited.
         after: Duration,
     },
-    /// The guest finds its devices in XenStore.
-    #[error(
-        "guest {name} finds its devices in XenStore, which chaos {command} does not support: they stay \
-         as they are until the guest is destroyed"
-    )]
-    HotPlugInXenStore {
-        /// The guest.
-        name: String,
-        /// The command.
-        command: &'static str,
-    },
-    /// The guest is a member's.
-    #[error(
-        "guest {name} is user {owner}'s, for whom chaosd restarts it with the devices that the user \
-         may have; have the user create it again with other devices"
-    )]
-    HotPlugOfMember {
-        /// The guest.
-        name: String,
-        /// The user.
-        owner: u32,
-    },
-    /// An older chaos created the guest.
-    #[error(
-        "guest {name} was created by an older chaos, so its devices cannot be changed; destroy it \
-         and create it again"
-    )]
-    HotPlugOfOldGuest {
-        /// The guest.
-        name: String,
-    },
-    /// The guest is paused, so it cannot answer.
-    #[error("guest {name} is paused, so it cannot answer; let it run with chaos unpause {name}")]
-    HotPlugOfPaused {
-        /// The guest.
-        name: String,
-    },
-    /// The guest has ended.
-    #[error("guest {name} {}, so its devices cannot be changed", ended(*.state))]
-    NotRunning {
-        /// The guest.
-        name: String,
-        /// How it has ended.
-        state: GuestState,
-    },
     /// The guest has ended, so nothing can be asked of it.
     #[error("guest {name} {} already; chaos destroy {name} removes it", ended(*.state))]
     HasEnded {
@@ -290,114 +238,9 @@ pub enum LifecycleError {
         /// How it has ended.
         state: GuestState,
     },
-    /// The guest does not support changes of its devices.
-    #[error(
-        "guest {name} does not support that its {device} {}: it was built for a device page older \
-         than {}.{}, or without the feature hot-plug, or has no use for another one; {}",
-        if *.can_force { "is removed while it runs" } else { "is added while it runs" },
-        noxs::layout::VERSION_MAJOR,
-        noxs::layout::VERSION_MINOR,
-        if *.can_force { "use --force, or destroy the guest" } else { "create it again with the device" }
-    )]
-    HotPlugUnsupported {
-        /// The guest.
-        name: String,
-        /// The device.
-        device: DeviceNumber,
-        /// Whether the device can be removed without the guest.
-        can_force: bool,
-    },
-    /// The guest has too little memory for the device.
-    #[error(
-        "guest {name} has not enough memory or grants for {device}; give it more memory and create \
-         it again"
-    )]
-    NoRoomInGuest {
-        /// The guest.
-        name: String,
-        /// The device.
-        device: DeviceNumber,
-    },
-    /// The new vif has an IPv6 address, which the guest cannot use.
-    #[error(
-        "guest {name} was built without IPv6, so {device} cannot have an IPv6 address; give it an \
-         IPv4 address only, or create the guest with a kernel that has the feature ipv6"
-    )]
-    NoIpv6InGuest {
-        /// The guest.
-        name: String,
-        /// The vif.
-        device: DeviceNumber,
-    },
-    /// The guest has not done what its device page says.
-    #[error(
-        "guest {name} has not {} within {} s; {}",
-        taken(*.device, *.adds),
-        after.as_secs_f32(),
-        if *.adds { "see chaos log, or try a longer --timeout" } else { "try again, or use --force" }
-    )]
-    HotPlugTimedOut {
-        /// The guest.
-        name: String,
-        /// The device.
-        device: DeviceNumber,
-        /// Whether the device was to be added.
-        adds: bool,
-        /// How long chaos waited.
-        after: Duration,
-    },
-    /// The guest has as many vifs as it can have.
-    #[error(
-        "guest {name} has {} vifs, and a guest can have no more; detach one first",
-        noxs::MAX_VIFS
-    )]
-    TooManyVifs {
-        /// The guest.
-        name: String,
-    },
-    /// The guest has as many devices as it can have.
-    #[error(
-        "guest {name} has no room for another device: a guest can have {} in all, with its console; \
-         detach one first",
-        noxs::MAX_DEVICES
-    )]
-    NoRoomForDevice {
-        /// The guest.
-        name: String,
-    },
-    /// The guest has a disk of the same name.
-    #[error("guest {name} has a disk {vdev} already; choose another name, or detach that one")]
-    DiskTwice {
-        /// The guest.
-        name: String,
-        /// The name.
-        vdev: String,
-    },
-    /// The guest has the file or block device as a disk already.
-    #[error(
-        "guest {name} has disk {path} already, as {vdev}; name another one, or remove that first: \
-         chaos block-detach {name} {vdev}"
-    )]
-    DiskHeld {
-        /// The guest.
-        name: String,
-        /// The file or block device.
-        path: PathBuf,
-        /// The name of the disk that the guest has.
-        vdev: String,
-    },
-    /// The guest has no such device.
-    #[error("guest {name} has no {kind} {device}; see chaos {command} {name}")]
-    NoSuchDevice {
-        /// The guest.
-        name: String,
-        /// The kind of device.
-        kind: &'static str,
-        /// What was asked for.
-        device: String,
-        /// The command that lists the devices.
-        command: &'static str,
-    },
+    /// The devices of the running guest cannot be changed.
+    #[error(transparent)]
+    HotPlug(#[from] HotPlugError),
     /// The exits of domains cannot be watched.
     #[error("cannot wait for the guest to exit")]
     Watch(#[from] WatchError),
@@ -442,21 +285,14 @@ impl LifecycleError {
             | Self::VifNamed { .. }
             | Self::DevicePageVersion { .. }
             | Self::NoIpv6 { .. }
-            | Self::NoIpv6InGuest { .. }
-            | Self::VifNameTaken { .. }
             | Self::Disk(_)
             | Self::DiskImage(_)
             | Self::NoLog { .. }
-            | Self::NoConsole { .. }
-            | Self::HotPlugInXenStore { .. }
-            | Self::TooManyVifs { .. }
-            | Self::NoRoomForDevice { .. }
-            | Self::DiskTwice { .. }
-            | Self::DiskHeld { .. }
-            | Self::NoSuchDevice { .. } => FailureClass::WrongInput,
+            | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
-            Self::TimedOut { .. } | Self::HotPlugTimedOut { .. } => FailureClass::TimedOut,
+            Self::TimedOut { .. } => FailureClass::TimedOut,
+            Self::HotPlug(source) => source.class(),
             Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. })
             | Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. })
             | Self::NeedsXenStore {
@@ -538,14 +374,8 @@ impl LifecycleError {
     }
 }
 
-fn taken(device: DeviceNumber, adds: bool) -> String {
-    match adds {
-        true => format!("taken {device}"),
-        false => format!("stopped using {device}"),
-    }
-}
-
-fn ended(state: GuestState) -> String {
+/// Says how a guest has ended, in a sentence about it.
+pub(super) fn ended(state: GuestState) -> String {
     match state {
         GuestState::Gone | GuestState::Dying => format!("is {}", state.as_str()),
         state => format!("has {}", state.as_str()),

@@ -63,8 +63,8 @@ pub use ended::{
 pub use error::{LifecycleError, WatchError};
 pub use host::{Host, KnownImage};
 pub use hot_plug::{
-    AttachedDisk, AttachedVif, DetachOptions, DeviceStatus, ListedDisk, ListedGuestVif,
-    attach_disk, attach_vif, detach_disk, detach_vif, list_disks, list_vifs,
+    AttachedDisk, AttachedVif, DetachOptions, DeviceStatus, HotPlugError, ListedDisk,
+    ListedGuestVif, attach_disk, attach_vif, detach_disk, detach_vif, list_disks, list_vifs,
 };
 pub use leftovers::{Cleared, clear, reap};
 pub use list::{BrokenDevice, GuestList, ListedGuest, ListedVif, list};

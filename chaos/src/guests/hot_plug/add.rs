@@ -9,6 +9,7 @@ use noxs::{Device, DeviceState, MAX_DEVICES, MAX_VIFS};
 use noxs_control::{Attach, DeviceNumber, DiskIdentity, Refusal, VbdDevice, VifDevice};
 use serde::Serialize;
 
+use super::error::HotPlugError;
 use super::session::{Patience, Session};
 use crate::backends::disks::{self, OpenDisks, make_absolute};
 use crate::backends::mtu;
@@ -91,12 +92,12 @@ impl<H: Hypervisor> Session<'_, H> {
     ) -> Result<AttachedVif, LifecycleError> {
         self.check_runs()?;
         if self.devices.vifs.len() >= MAX_VIFS {
-            return Err(LifecycleError::TooManyVifs { name: self.name().to_owned() });
+            return Err(HotPlugError::TooManyVifs { name: self.name().to_owned() }.into());
         }
         let names = self.record.config.vifs.iter().filter_map(|other| other.name.as_ref());
         if let Some(vifname) = names.into_iter().find(|name| vif.name.as_ref() == Some(name)) {
             let (name, vifname) = (self.name().to_owned(), vifname.clone());
-            return Err(LifecycleError::VifNameTaken { name, vifname });
+            return Err(HotPlugError::VifNameTaken { name, vifname }.into());
         }
         mtu::check(slice::from_ref(&vif))?;
         let rings = self.room()?;
@@ -156,7 +157,7 @@ impl<H: Hypervisor> Session<'_, H> {
         make_absolute(&mut disk.target)?;
         if self.record.config.disks.iter().any(|other| other.id == disk.id) {
             let name = self.name().to_owned();
-            return Err(LifecycleError::DiskTwice { name, vdev: disk.vdev });
+            return Err(HotPlugError::DiskTwice { name, vdev: disk.vdev }.into());
         }
         let [ring] = self.room()?;
         let rings = [ring, ring];
@@ -169,7 +170,7 @@ impl<H: Hypervisor> Session<'_, H> {
         };
         if let Some(vdev) = identity.and_then(|identity| self.holder(identity, disk.read_only)) {
             let name = self.name().to_owned();
-            return Err(LifecycleError::DiskHeld { name, path: disk.target, vdev });
+            return Err(HotPlugError::DiskHeld { name, path: disk.target, vdev }.into());
         }
         let open = opened?;
         let device = DeviceNumber::Vbd(number);
@@ -222,7 +223,8 @@ impl<H: Hypervisor> Session<'_, H> {
 
     /// Returns rings for one more device.
     fn room<const RINGS: usize>(&self) -> Result<[u16; RINGS], LifecycleError> {
-        let full = || LifecycleError::NoRoomForDevice { name: self.name().to_owned() };
+        let full =
+            || LifecycleError::from(HotPlugError::NoRoomForDevice { name: self.name().to_owned() });
         let count = usize::from(self.record.config.console)
             + self.devices.vifs.len()
             + self.devices.disks.len();

@@ -6,6 +6,7 @@
 //! add      adds a vif or a disk
 //! remove   removes a vif or a disk
 //! list     lists vifs and disks
+//! error    why devices were not changed
 //! ```
 //!
 //! The record says which device is being added or removed before anything is done for it. If the
@@ -13,11 +14,13 @@
 //! withdraws the device.
 
 mod add;
+mod error;
 mod list;
 mod remove;
 mod session;
 
 pub use add::{AttachedDisk, AttachedVif, attach_disk, attach_vif};
+pub use error::HotPlugError;
 pub use list::{DeviceStatus, ListedDisk, ListedGuestVif, list_disks, list_vifs};
 pub use remove::{DetachOptions, detach_disk, detach_vif};
 pub(super) use session::withdraw_leftover;

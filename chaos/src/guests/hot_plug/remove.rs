@@ -6,6 +6,7 @@ use std::time::Duration;
 use noxs::MacAddr;
 use noxs_control::DeviceNumber;
 
+use super::error::HotPlugError;
 use super::list::broken;
 use super::session::{Patience, Session};
 use crate::config::vdev_number;
@@ -127,7 +128,7 @@ impl<H: Hypervisor> Session<'_, H> {
         self.count_request();
         self.save()?;
         let asked = self.ask(device, None, patience);
-        if let Err(LifecycleError::HotPlugUnsupported { .. }) = asked {
+        if let Err(LifecycleError::HotPlug(HotPlugError::Unsupported { .. })) = asked {
             // It goes on using the device. If it is late, it may stop at any time, so the device then
             // stays closing.
             mark(self, false);
@@ -140,6 +141,6 @@ impl<H: Hypervisor> Session<'_, H> {
 
     fn no_device(&self, kind: &'static str, device: &str, command: &'static str) -> LifecycleError {
         let (name, device) = (self.name().to_owned(), device.to_owned());
-        LifecycleError::NoSuchDevice { name, kind, device, command }
+        HotPlugError::NoSuchDevice { name, kind, device, command }.into()
     }
 }

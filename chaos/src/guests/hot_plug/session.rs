@@ -11,6 +11,7 @@ use noxs::{
 use noxs_control::{Attach, DeviceNumber};
 use xen::units::{DomId, Gfn, GrantRef, Pages, Port};
 
+use super::error::HotPlugError;
 use crate::clients::noxsd::BackendError;
 use crate::config::Discovery;
 use crate::domain::{DevicePageDisk, OVERLAY_FRAMES, PageEntries, noxs_grant, noxs_overlay};
@@ -74,7 +75,7 @@ pub(super) fn find<H: Hypervisor>(
     let record = guest.record(target)?.clone();
     if record.config.store.discovery() == Discovery::XenStore {
         let name = record.name().to_owned();
-        return Err(LifecycleError::HotPlugInXenStore { name, command });
+        return Err(HotPlugError::InXenStore { name, command }.into());
     }
     Ok((guest, record))
 }
@@ -93,11 +94,11 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         let (guest, record) = find(host, target, command)?;
         let name = record.name().to_owned();
         if record.owner != 0 {
-            return Err(LifecycleError::HotPlugOfMember { name, owner: record.owner });
+            return Err(HotPlugError::OfMember { name, owner: record.owner }.into());
         }
         let state = guest.state();
         if state.has_ended() {
-            return Err(LifecycleError::NotRunning { name, state });
+            return Err(HotPlugError::NotRunning { name, state }.into());
         }
         let locks = [host.records.lock_devices(guest.domid)?, host.records.lock(guest.domid)?];
         let mut session = Self::load(host, guest.domid, &record, locks)?;
@@ -105,7 +106,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         // or restarted, so its successor has what this process records.
         let state = examine(host, guest.domid)?.state();
         if state.has_ended() {
-            return Err(LifecycleError::NotRunning { name, state });
+            return Err(HotPlugError::NotRunning { name, state }.into());
         }
         if let Some(pending) = session.devices.pending {
             session.withdraw(pending)?;
@@ -127,7 +128,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         };
         let mut page = record.device_page.take().ok_or_else(no_record)?;
         let Some(devices) = page.devices.take() else {
-            return Err(LifecycleError::HotPlugOfOldGuest { name: record.name().to_owned() });
+            return Err(HotPlugError::OfOldGuest { name: record.name().to_owned() }.into());
         };
         let id = DomainIdentity { domid, handle: record.handle };
         let has_devices =
@@ -151,7 +152,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
     pub(super) fn check_runs(&self) -> Result<(), LifecycleError> {
         match examine(self.host, self.id.domid)?.state() {
             GuestState::Paused => {
-                Err(LifecycleError::HotPlugOfPaused { name: self.name().to_owned() })
+                Err(HotPlugError::OfPaused { name: self.name().to_owned() }.into())
             }
             _ => Ok(()),
         }
@@ -263,7 +264,9 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         };
         page.overlay = Overlay { gfn: noxs_overlay(self.rings()).0, frames: OVERLAY_FRAMES };
         let Some(entries) = self.entries() else { return Ok(page) };
-        let full = |_| LifecycleError::NoRoomForDevice { name: self.name().to_owned() };
+        let full = |_| {
+            LifecycleError::from(HotPlugError::NoRoomForDevice { name: self.name().to_owned() })
+        };
         let config = &self.record.config;
         if config.console {
             page.add(entries.console()).map_err(full)?;
@@ -315,21 +318,21 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         match channel.wait(self.host, id, patience.deadline, watch.as_mut())? {
             Reaction::Answered(Some(AnswerStatus::Accepted)) => Ok(()),
             Reaction::Answered(Some(AnswerStatus::NoRoom)) => {
-                Err(LifecycleError::NoRoomInGuest { name: name(), device })
+                Err(HotPlugError::NoRoomInGuest { name: name(), device }.into())
             }
             Reaction::Answered(Some(AnswerStatus::NoIpv6)) => {
-                Err(LifecycleError::NoIpv6InGuest { name: name(), device })
+                Err(HotPlugError::NoIpv6 { name: name(), device }.into())
             }
             Reaction::Answered(_) => {
-                Err(LifecycleError::HotPlugUnsupported { name: name(), device, can_force: !adds })
+                Err(HotPlugError::Unsupported { name: name(), device, can_force: !adds }.into())
             }
             Reaction::Ended => {
                 let state = examine(self.host, self.id.domid)?.state();
-                Err(LifecycleError::NotRunning { name: name(), state })
+                Err(HotPlugError::NotRunning { name: name(), state }.into())
             }
             Reaction::Silent => {
                 let after = patience.timeout;
-                Err(LifecycleError::HotPlugTimedOut { name: name(), device, adds, after })
+                Err(HotPlugError::TimedOut { name: name(), device, adds, after }.into())
             }
         }
     }

@@ -18,9 +18,9 @@ use super::{Bed, cause, config, config_without_devices, parse};
 use crate::config::{VifConfig, parse_disk_arguments, parse_vif_arguments};
 use crate::failure::FailureClass;
 use crate::guests::{
-    AttachedVif, DetachOptions, DeviceStatus, LifecycleError, attach_disk, attach_vif, destroy,
-    detach_disk, detach_vif, ended_guest, list, list_disks, list_vifs, pause, remove_ended,
-    unpause,
+    AttachedVif, DetachOptions, DeviceStatus, HotPlugError, LifecycleError, attach_disk,
+    attach_vif, destroy, detach_disk, detach_vif, ended_guest, list, list_disks, list_vifs, pause,
+    remove_ended, unpause,
 };
 use crate::hypervisor::fake::Reaction;
 use crate::records::{PendingDevice, Record};
@@ -83,7 +83,10 @@ fn a_vif_that_the_guest_takes_is_recorded_everywhere_and_can_be_removed() {
         assert_eq!(in_file(&bed, domid), (vec![0], vec![]));
         assert_eq!(bed.xen().granted(domid), [0u32; 0]);
         let again = cause(detach_vif(&bed.host, "a", which, ASK).unwrap_err());
-        assert!(matches!(again, LifecycleError::NoSuchDevice { .. }), "{again:?}");
+        assert!(
+            matches!(again, LifecycleError::HotPlug(HotPlugError::NoSuchDevice { .. })),
+            "{again:?}"
+        );
         assert_eq!(record(&bed, domid), before);
         // Its number and its rings are used again.
         assert_eq!(attach(&bed).unwrap().devid, 1);
@@ -118,10 +121,13 @@ fn a_disk_is_added_and_removed_by_its_name() {
     let disks = list_disks(&bed.host, "a").unwrap();
     assert_eq!((disks[0].vdev.as_str(), disks[0].vdev_number, disks[0].ring), ("xvdb", 51728, 11));
     let twice = cause(attach_disk(&bed.host, "a", read_only("xvdb"), AT_ONCE).unwrap_err());
-    assert!(matches!(twice, LifecycleError::DiskTwice { .. }), "{twice:?}");
+    assert!(matches!(twice, LifecycleError::HotPlug(HotPlugError::DiskTwice { .. })), "{twice:?}");
     // The file is in use by the guest itself.
     let held = cause(attach_disk(&bed.host, "a", disk("xvdc"), AT_ONCE).unwrap_err());
-    assert!(matches!(&held, LifecycleError::DiskHeld { vdev, .. } if vdev == "xvdb"), "{held:?}");
+    assert!(
+        matches!(&held, LifecycleError::HotPlug(HotPlugError::DiskHeld { vdev, .. }) if vdev == "xvdb"),
+        "{held:?}"
+    );
     for (name, left) in [("xvdc", 1), ("51728", 0)] {
         let removed = detach_disk(&bed.host, "a", name, ASK);
         assert_eq!(removed.is_ok(), left == 0, "{name}");
@@ -220,7 +226,10 @@ fn a_device_that_the_guest_does_not_let_go_of_stays_unless_it_is_forced() {
     let before = record(&bed, domid);
     bed.xen().react(Reaction::Refuses);
     let refused = cause(detach_vif(&bed.host, "a", "0", ASK).unwrap_err());
-    assert!(matches!(refused, LifecycleError::HotPlugUnsupported { can_force: true, .. }));
+    assert!(matches!(
+        refused,
+        LifecycleError::HotPlug(HotPlugError::Unsupported { can_force: true, .. })
+    ));
     assert_eq!(record(&bed, domid), before);
     bed.xen().react(Reaction::Silent);
     let late = cause(detach_vif(&bed.host, "a", "0", ASK).unwrap_err());
@@ -345,7 +354,10 @@ fn the_limits_of_a_guest_hold() {
         attach_vif(&bed.host, "a", vif(&["bridge=b"]), AT_ONCE).unwrap();
     }
     let ninth = cause(attach_vif(&bed.host, "a", vif(&["bridge=b"]), AT_ONCE).unwrap_err());
-    assert!(matches!(ninth, LifecycleError::TooManyVifs { .. }), "{ninth:?}");
+    assert!(
+        matches!(ninth, LifecycleError::HotPlug(HotPlugError::TooManyVifs { .. })),
+        "{ninth:?}"
+    );
     let image = bed.folder.path().join("disk.img");
     std::fs::write(&image, vec![0; 4096]).unwrap();
     let add = |number: usize| {
@@ -356,7 +368,10 @@ fn the_limits_of_a_guest_hold() {
         add(number).unwrap();
     }
     let last = cause(add(40).unwrap_err());
-    assert!(matches!(last, LifecycleError::NoRoomForDevice { .. }), "{last:?}");
+    assert!(
+        matches!(last, LifecycleError::HotPlug(HotPlugError::NoRoomForDevice { .. })),
+        "{last:?}"
+    );
     assert_eq!(in_file(&bed, domid).1.len(), MAX_DEVICES - MAX_VIFS - 1);
 }
 
@@ -374,12 +389,15 @@ fn a_guest_whose_devices_cannot_change_is_refused_with_the_reason() {
         attach(&bed).unwrap_err()
     };
     let member = change(&|record| record.owner = 1000);
-    assert!(matches!(member, LifecycleError::HotPlugOfMember { owner: 1000, .. }), "{member:?}");
+    assert!(
+        matches!(member, LifecycleError::HotPlug(HotPlugError::OfMember { owner: 1000, .. })),
+        "{member:?}"
+    );
     let old = change(&|record| {
         record.owner = 0;
         record.device_page.as_mut().unwrap().devices = None;
     });
-    assert!(matches!(old, LifecycleError::HotPlugOfOldGuest { .. }), "{old:?}");
+    assert!(matches!(old, LifecycleError::HotPlug(HotPlugError::OfOldGuest { .. })), "{old:?}");
     assert_eq!(list_vifs(&bed.host, "a").unwrap()[0].event_channel, Some(2));
     let in_xenstore = change(&|record| record.config.store = crate::config::Store::XenStore);
     assert!(
@@ -388,7 +406,7 @@ fn a_guest_whose_devices_cannot_change_is_refused_with_the_reason() {
     );
     bed.xen().change(domid, |info| info.state.shutdown = Some(ShutdownReason::Crash));
     let ended = change(&|record| record.config.store = crate::config::Store::Noxs);
-    assert!(matches!(ended, LifecycleError::NotRunning { .. }), "{ended:?}");
+    assert!(matches!(ended, LifecycleError::HotPlug(HotPlugError::NotRunning { .. })), "{ended:?}");
     let missing = attach_vif(&bed.host, "b", vif(&[]), AT_ONCE).unwrap_err();
     assert_eq!(missing.class(), FailureClass::NoSuchGuest);
 }
