@@ -22,6 +22,7 @@ mod ramdisk;
 mod refused;
 mod room;
 mod segment;
+mod storage;
 mod unpack;
 
 pub use cache::ImageCache;
@@ -33,6 +34,7 @@ pub use notes::Expectations;
 pub use ramdisk::RamdiskFile;
 pub use refused::RefusedKernel;
 pub use segment::{Content, Segment};
+pub use storage::for_another_process;
 
 #[cfg(test)]
 pub(crate) mod tests;

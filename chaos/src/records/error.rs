@@ -46,7 +46,7 @@ pub enum RecordError {
     /// Another process is changing the record.
     #[error(
         "domain {domid} is being changed by another process, which has held {path} for more than \
-         {} s; wait for that command or end it", after.as_secs()
+         {} s; wait for that command or end it", after.as_secs_f32()
     )]
     Locked {
         /// The domain.

@@ -14,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
@@ -47,6 +47,16 @@ impl Records {
     /// exist or cannot be used.
     pub fn lock(&self, domid: DomId) -> Result<RecordLock, RecordError> {
         self.lock_within(domid, LOCK, DEADLINE)
+    }
+
+    /// Locks a domain's record as [`lock`](Self::lock) does, but waits no longer than until
+    /// `deadline`.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock).
+    pub fn lock_until(&self, domid: DomId, deadline: Instant) -> Result<RecordLock, RecordError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.lock_within(domid, LOCK, left.min(DEADLINE))
     }
 
     /// Locks a domain's record as [`lock`](Self::lock) does, but never waits: for a daemon, which
@@ -121,8 +131,6 @@ fn wait(file: File, deadline: Duration) -> Result<Flock<File>, Errno> {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::time::Instant;
-
     use tempfile::TempDir;
 
     use super::*;
@@ -149,6 +157,9 @@ mod tests {
         let busy = records.lock_within(DomId(3), LOCK, deadline);
         assert!(matches!(busy, Err(RecordError::Locked { .. })), "{busy:?}");
         assert!(began.elapsed() >= deadline && began.elapsed() < DEADLINE);
+        let busy = records.lock_until(DomId(3), began);
+        assert!(matches!(busy, Err(RecordError::Locked { .. })), "{busy:?}");
+        assert!(began.elapsed() < DEADLINE);
         let waiting = thread::spawn({
             let records = records.clone();
             move || records.lock(DomId(3)).map(drop)

@@ -89,9 +89,14 @@ pub(super) fn create(
 impl<'a> GuestFiles<'a> {
     /// Opens them. chaosd refuses the disks of other users than root.
     fn open(config: &'a DomainConfig, is_root: bool) -> Result<Self, LifecycleError> {
-        let kernel = image::open(&config.kernel).map_err(|source| kernel_error(config, source))?;
+        // What other users have is uploaded.
+        let open = |path: &Path| match is_root {
+            true => image::open(path).and_then(image::for_another_process),
+            false => image::open(path),
+        };
+        let kernel = open(&config.kernel).map_err(|source| kernel_error(config, source))?;
         let ramdisk = config.ramdisk.as_deref();
-        let ramdisk = ramdisk.map(|path| image::open(path).map_err(|e| ramdisk_error(path, e)));
+        let ramdisk = ramdisk.map(|path| open(path).map_err(|e| ramdisk_error(path, e)));
         let disks = match is_root && !config.disks.is_empty() {
             true => open_disks(config)?,
             false => Vec::new(),

@@ -29,7 +29,7 @@ pub(super) fn ask<H: Hypervisor>(
     let gfn = record.device_page.as_ref().ok_or_else(no_record)?.gfn;
     let mut page = host.xen.map_page(guest.domid, gfn)?;
 
-    let _lock = host.records.lock(guest.domid)?;
+    let _lock = host.records.lock_until(guest.domid, deadline)?;
     let mut numbered = host.records.read(guest.domid)?.ok_or_else(no_record)?;
     let page_record = numbered.device_page.as_mut().ok_or_else(no_record)?;
     let channel = Channel::open(host, guest.domid, page_record)?;

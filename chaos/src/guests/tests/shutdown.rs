@@ -15,6 +15,7 @@ use crate::guests::{
     GuestState, LifecycleError, ShutdownOptions, ShutdownOutcome, pause, shutdown, unpause,
 };
 use crate::hypervisor::fake::Reaction;
+use crate::records::RecordError;
 
 /// Returns options without a timeout: the fake guest reacts at once when it is notified.
 fn options(wait: bool) -> ShutdownOptions {
@@ -202,4 +203,18 @@ fn a_guest_without_a_usable_record_cannot_be_asked() {
     assert!(matches!(unknown, Err(LifecycleError::NoRecord { .. })), "{unknown:?}");
     let missing = shutdown(&bed.host, "b", options(false));
     assert!(matches!(missing, Err(LifecycleError::NoSuchGuest { .. })), "{missing:?}");
+}
+
+#[test]
+fn another_command_that_waits_for_the_guest_does_not_move_the_deadline() {
+    let bed = Bed::new();
+    let domid = bed.create(&config_without_devices("a")).unwrap().domid;
+    let _other = bed.host.records.lock(domid).unwrap();
+    let began = Instant::now();
+    let timeout = Duration::from_millis(50);
+    let late = shutdown(&bed.host, "a", ShutdownOptions { timeout, ..options(false) });
+    let Err(LifecycleError::Record(RecordError::Locked { after, .. })) = late else {
+        panic!("{late:?}")
+    };
+    assert!(after <= timeout && began.elapsed() < Duration::from_secs(5));
 }
