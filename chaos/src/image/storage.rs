@@ -43,7 +43,7 @@ pub fn for_another_process(file: File) -> Result<File, ImageError> {
     }
 }
 
-/// Copies a file into memory, where nobody can change it any more.
+/// Copies a file into memory, where no process can change it any more.
 #[cold]
 fn copy(file: &File) -> Result<File, ImageError> {
     let key = ImageKey::of(file)?;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_whose_storage_may_not_answer_is_passed_as_a_copy_that_nobody_changes() {
+    fn a_file_whose_storage_may_not_answer_is_passed_as_a_copy_that_stays_as_it_is() {
         let content: Vec<u8> = (0..3 * STEP + 5).map(|at| (at % 251).to_le_bytes()[0]).collect();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&content, 0).unwrap();

@@ -83,7 +83,7 @@ fn a_list_says_why_noxsd_serves_no_guest() {
     bed.create(&config("a")).unwrap();
     assert!(list(&bed.host, false).unwrap().unserved.is_none());
     drop(noxsd);
-    bed.host.noxsd = Link::new(bed.folder.path().join("nobody")).into();
+    bed.host.noxsd = Link::new(bed.folder.path().join("none.sock")).into();
     let unserved = list(&bed.host, false).unwrap().unserved;
     assert!(matches!(unserved, Some(BackendError::NotRunning { .. })), "{unserved:?}");
     // A guest that has ended has nothing to be served.
