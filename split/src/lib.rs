@@ -25,6 +25,7 @@
 //! server     root's socket and its clients
 //! member_server  the socket of other users, and its clients
 //! removal    the thread that destroys large guests
+//! restart_files  opens the files of guests that are restarted
 //! supervise  what happens when a guest ends
 //! pace       how often all domains are scanned for guests that have ended
 //! event_loop requests, signals, prepared shells and guests that have ended
@@ -48,6 +49,7 @@ mod refused_kernels;
 pub mod removal;
 mod reserved;
 mod rest;
+mod restart_files;
 pub mod server;
 pub mod service;
 pub mod settings;

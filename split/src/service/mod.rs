@@ -28,6 +28,7 @@ use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
 use crate::rest::MemberRest;
+use crate::restart_files::RestartFiles;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -77,6 +78,8 @@ pub struct Service {
     loading: HashMap<u64, PendingCreate>,
     /// Guests to restart whose kernel is being read, by the loader's ticket.
     restarting: HashMap<u64, String>,
+    /// Opens the files of root's guests that are restarted.
+    restart_files: RestartFiles,
     /// The kernel that was read for the restart that is tried now.
     read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
 }
@@ -113,6 +116,7 @@ impl Service {
             loader,
             loading: HashMap::new(),
             restarting: HashMap::new(),
+            restart_files: RestartFiles::default(),
             read_for_restart: None,
         }
     }

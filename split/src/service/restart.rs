@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Creates the successors of guests that are restarted.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chaos::guests::{self, CreateOptions, KnownImage, LifecycleError};
-use chaos::image::{self, Image, ImageError};
+use chaos::image::{Image, ImageError};
 use chaos::records::Record;
 use chaos::timings::Timings;
 
@@ -15,22 +15,18 @@ use super::create::GuestFiles;
 use crate::answers::open_ramdisk;
 use crate::members::ROOT;
 use crate::reserved;
+use crate::restart_files::OpenFiles;
 use crate::supervise::{RestartError, Successors, Supervisor};
 
 impl Successors for Service {
-    fn check(&self, record: &Record) -> Result<(), RestartError> {
-        if record.owner != ROOT {
-            return match self.members.files(&record.handle.0) {
-                Some(_) => Ok(()),
-                None => Err(RestartError::NoFiles { owner: record.owner }),
-            };
+    fn check(&mut self, record: &Record) -> Result<(), RestartError> {
+        if record.owner == ROOT {
+            return self.restart_files.open(&record.config).map(drop);
         }
-        let config = &record.config;
-        for path in [Some(&config.kernel), config.ramdisk.as_ref()].into_iter().flatten() {
-            fs::metadata(path)
-                .map_err(|source| RestartError::File { path: path.clone(), source })?;
+        match self.members.files(&record.handle.0) {
+            Some(_) => Ok(()),
+            None => Err(RestartError::NoFiles { owner: record.owner }),
         }
-        Ok(())
     }
 
     fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
@@ -39,13 +35,8 @@ impl Successors for Service {
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let mut member_files = None;
         let (image, ramdisk) = if owner == ROOT {
-            let kernel = image::open(&config.kernel).map_err(kernel_error)?;
-            let image = self.restart_image(kernel, record)?;
-            let ramdisk = config.ramdisk.as_deref().map(|path| {
-                image::open(path)
-                    .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
-            });
-            (image, ramdisk.transpose()?)
+            let OpenFiles { kernel, ramdisk } = self.restart_files.open(config)?;
+            (self.restart_image(kernel, record)?, ramdisk)
         } else {
             if let Some(until) = self.rest.ends(Instant::now()) {
                 return Err(RestartError::Resting { until });

@@ -2,7 +2,6 @@
 //! Why a guest that has ended cannot be restarted or removed.
 
 use std::error::Error;
-use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -13,14 +12,11 @@ use thiserror::Error;
 /// Why a guest that has ended cannot be restarted or removed.
 #[derive(Debug, Error)]
 pub enum RestartError {
-    /// The guest's kernel or ramdisk cannot be used. The guest is not removed then.
-    #[error("cannot use {path}, which the guest boots from")]
-    File {
-        /// The file.
+    /// The storage of the guest's kernel or ramdisk does not answer.
+    #[error("the storage of {path}, which the guest boots from, does not answer")]
+    Silent {
+        /// The kernel.
         path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
     },
     /// The guest's kernel is being read. The restart is tried again when it was.
     #[error("its kernel is being read")]
@@ -80,13 +76,14 @@ impl RestartError {
         }
     }
 
-    /// Returns whether a record cannot be written now, for example because `/run` is full: then the
-    /// end of a guest is handled later.
+    /// Returns whether the end of a guest can be handled later: a record cannot be written now, for
+    /// example because `/run` is full, or the storage of the guest's files does not answer.
     #[must_use]
-    pub(super) fn is_of_records(&self) -> bool {
+    pub(super) fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Guest(LifecycleError::Record(RecordError::File { .. }))
+            Self::Silent { .. }
+                | Self::Guest(LifecycleError::Record(RecordError::File { .. }))
                 | Self::Record(RecordError::File { .. })
         )
     }
@@ -97,9 +94,6 @@ impl RestartError {
         match self {
             Self::Guest(error) if error.is_out_of_memory() => Obstacle::NoMemory,
             Self::Guest(error) if error.missing_file().is_some() => Obstacle::MissingFile,
-            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Obstacle::MissingFile
-            }
             _ => Obstacle::Other,
         }
     }
@@ -120,7 +114,6 @@ impl Obstacle {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::path::Path;
 
     use chaos::domain::BuildError;
@@ -136,9 +129,6 @@ mod tests {
         assert_eq!(no_memory.obstacle(), Obstacle::NoMemory);
 
         let path = PathBuf::from("/does/not/exist");
-        let source = fs::metadata(&path).unwrap_err();
-        let missing = RestartError::File { path: path.clone(), source };
-        assert_eq!(missing.obstacle(), Obstacle::MissingFile);
         let source = RamdiskFile::open(&path).unwrap_err();
         let missing_later = RestartError::Guest(LifecycleError::Ramdisk { path, source });
         assert_eq!(missing_later.obstacle(), Obstacle::MissingFile);

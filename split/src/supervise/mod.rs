@@ -57,8 +57,8 @@ pub trait Successors {
     /// come back is not removed.
     ///
     /// # Errors
-    /// A file is missing.
-    fn check(&self, record: &Record) -> Result<(), RestartError>;
+    /// A file is missing, or its storage does not answer.
+    fn check(&mut self, record: &Record) -> Result<(), RestartError>;
 
     /// Creates the successor of the guest with this record, and returns its domid.
     ///
@@ -233,7 +233,7 @@ impl Supervisor {
                         Err(error) if error.is_locked() => {
                             self.try_later(one, postponed, &error, now);
                         }
-                        Err(error) if error.is_of_records() => {
+                        Err(error) if error.may_pass() => {
                             let name = guest.record.name();
                             let mut attempts = postponed.unwrap_or_default();
                             attempts.owner = Some(guest.record.owner);
@@ -423,8 +423,7 @@ impl Supervisor {
         what: String,
     ) {
         let name = record.name();
-        let created = successors.check(record).and_then(|()| successors.create(record));
-        let domid = match created {
+        let domid = match successors.create(record) {
             Ok(domid) => domid,
             Err(RestartError::Reading) => {
                 self.pending_restart(name, record.owner);

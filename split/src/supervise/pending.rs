@@ -41,7 +41,7 @@ pub(super) fn read(host: &Host, name: &str) -> Result<Pending, RestartError> {
 pub(super) fn write(
     host: &Host,
     record: &Record,
-    successors: &impl Successors,
+    successors: &mut impl Successors,
 ) -> Result<(), RestartError> {
     successors.check(record)?;
     Ok(host.records.record_restart(record)?)
