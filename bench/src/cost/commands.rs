@@ -23,7 +23,7 @@ pub(crate) fn measure(host: &Host, rounds: usize, report: &mut Report) -> Result
     report.times("a static program that only exits", None, &nothing);
     report.times("chaos create redis.cfg, exec to exit", Some(limits::CREATE), &creates);
     report.times("chaos destroy redis, exec to exit", None, &destroys);
-    ensure!(guests::list(host, false)?.is_empty(), "a guest is left");
+    ensure!(guests::list(host, false)?.guests.is_empty(), "a guest is left");
     Ok(())
 }
 
