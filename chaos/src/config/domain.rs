@@ -12,13 +12,12 @@ use super::devices;
 use super::disk::DiskConfig;
 use super::error::Fault;
 use super::key_table;
-use super::keys::{ConfigKey, KeySupport, WhyNot};
+use super::keys::{ConfigKey, KeySupport, NOTHING, is_one_of};
 use super::name::check_name;
 use super::problem::ConfigProblem;
 use super::reader::Reader;
 use super::source::SourceSpan;
 use super::store::Store;
-use super::value::{Kind, Value};
 use super::vif::VifConfig;
 use super::warning::WarningKind;
 
@@ -94,6 +93,9 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
     let console = reader.number("console", 0..=1).is_none_or(|(console, _)| console == 1);
     let vifs = devices::vifs(reader, store);
     let disks = devices::disks(reader, usize::from(console) + vifs.len());
+    let on_reboot = reader.action("on_reboot", Action::Restart);
+    let on_crash = reader.action("on_crash", Action::Destroy);
+    check_other_actions(reader, on_reboot, on_crash);
     DomainConfig {
         name,
         kernel,
@@ -110,27 +112,30 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
             console: reader.find("console").is_none(),
         },
         on_poweroff: reader.action("on_poweroff", Action::Destroy),
-        on_reboot: reader.action("on_reboot", Action::Restart),
-        on_crash: reader.action("on_crash", Action::Destroy),
+        on_reboot,
+        on_crash,
     }
 }
 
-/// Refuses keys that are not supported, and warns about unknown ones.
+/// Refuses keys that are not supported, and warns about those without effect and about unknown ones.
 fn check_keys(reader: &mut Reader<'_>, strict: bool) {
+    let mut without_effect = Vec::new();
     for setting in reader.settings {
         let problem = match key_table::find(&setting.key) {
-            Some(ConfigKey { support: KeySupport::Supported | KeySupport::Own, .. }) => {
-                continue;
-            }
-            Some(ConfigKey { support: KeySupport::DeviceList, .. }) if is_empty(&setting.value) => {
-                continue;
-            }
-            Some(ConfigKey { name: key, support: KeySupport::NotSupported(why) }) => {
-                ConfigProblem::KeyNotSupported { key, why }
-            }
-            Some(ConfigKey { name: key, support: KeySupport::DeviceList }) => {
-                ConfigProblem::KeyNotSupported { key, why: WhyNot::NotYet }
-            }
+            Some(ConfigKey { name: key, support }) => match support {
+                KeySupport::Supported | KeySupport::Own | KeySupport::Granted => continue,
+                KeySupport::Ignored => {
+                    // One that asks for nothing has its effect.
+                    if !is_one_of(&setting.value, NOTHING) {
+                        without_effect.push((setting.key_span, key));
+                    }
+                    continue;
+                }
+                KeySupport::Limited(accepted, _) if is_one_of(&setting.value, accepted) => continue,
+                KeySupport::Limited(_, why) | KeySupport::NotSupported(why) => {
+                    ConfigProblem::KeyNotSupported { key, why }
+                }
+            },
             None => {
                 let key = setting.key.clone();
                 let nearest = key_table::nearest_key(&key);
@@ -142,6 +147,56 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
             }
         };
         reader.faults.add(Fault { span: setting.key_span, problem });
+    }
+    without_effect.sort_by_key(|(span, _)| (span.source, span.start));
+    if let Some((span, _)) = without_effect.first().copied() {
+        let keys = without_effect.into_iter().map(|(_, key)| key).collect();
+        reader.warn(span, WarningKind::NoEffect { keys });
+    }
+}
+
+/// An action of xl for an event that chaos handles as another one.
+struct OtherAction {
+    key: &'static str,
+    /// The key whose action is taken.
+    of: &'static str,
+    event: &'static str,
+    like: &'static str,
+    /// What xl does without the key, if that is not an [`Action`].
+    default: Option<&'static str>,
+}
+
+const OTHER_ACTIONS: &[OtherAction] = &[
+    OtherAction {
+        key: "on_watchdog",
+        of: "on_crash",
+        event: "an expired watchdog",
+        like: "a crash",
+        default: None,
+    },
+    OtherAction {
+        key: "on_soft_reset",
+        of: "on_reboot",
+        event: "a soft reset",
+        like: "a reboot",
+        default: Some("soft-reset"),
+    },
+];
+
+/// Refuses other actions than those that are taken.
+fn check_other_actions(reader: &mut Reader<'_>, on_reboot: Action, on_crash: Action) {
+    for OtherAction { key, of, event, like, default } in OTHER_ACTIONS {
+        let Some((text, value)) = reader.text(key) else { continue };
+        if *default == Some(text) {
+            continue;
+        }
+        let taken = if *of == "on_crash" { on_crash } else { on_reboot };
+        let parsed = text.parse().map_err(|error| ConfigProblem::Action { key, error });
+        let differs =
+            reader.value(key, value, parsed).is_some_and(|action: Action| action != taken);
+        if differs && !reader.faults.is_unknown(of) {
+            reader.refuse(key, value.span, ConfigProblem::ActionDiffers { key, of, event, like });
+        }
     }
 }
 
@@ -254,8 +309,4 @@ fn joined(reader: &mut Reader<'_>) -> String {
         (None, Some((extra, _))) => extra.to_owned(),
         (None, None) => String::new(),
     }
-}
-
-fn is_empty(value: &Value) -> bool {
-    matches!(&value.kind, Kind::List(values) if values.is_empty())
 }

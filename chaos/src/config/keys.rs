@@ -3,7 +3,13 @@
 
 use std::fmt;
 
-use WhyNot::{Arm, Bootloader, DeviceModel, NotYet, Pv, XenStore};
+use WhyNot::{
+    Arm, Bootloader, Clock, CpuFeature, Device, DriverDomain, Firmware, GrantVersion, HostAccess,
+    Label, NotYet, Numa, Passthrough, Pv, Shadow, XenStore,
+};
+
+use super::number::parse_number;
+use super::value::{Atom, Kind, Value};
 
 /// A known key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,17 +20,39 @@ pub struct ConfigKey {
     pub support: KeySupport,
 }
 
-/// How a key is supported.
+/// How a key is supported, and what xl does with it for PVH guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySupport {
     /// It has the meaning that it has in xl.
     Supported,
     /// It is a key of chaos, which xl ignores.
     Own,
-    /// It is a list of devices that are not supported yet. An empty list is accepted.
-    DeviceList,
-    /// It is a key of xl that chaos refuses.
+    /// xl ignores it for PVH guests, or it belongs to a key that chaos refuses. chaos ignores it,
+    /// too, and one warning names all such keys of a config.
+    Ignored,
+    /// It has an effect in xl, and each guest of chaos has what any of its values asks for.
+    Granted,
+    /// It has an effect in xl. chaos accepts these values, which ask for what each of its guests
+    /// has, and refuses others.
+    Limited(&'static [&'static str], WhyNot),
+    /// It has an effect in xl, and chaos refuses it.
     NotSupported(WhyNot),
+}
+
+/// Values that ask for nothing.
+pub(super) const NOTHING: &[&str] = &["", "0", "none", "disabled"];
+
+/// Returns whether a value is one of these. Numbers may be written in any base. A list without members
+/// asks for nothing, and so does one whose members are empty.
+pub(super) fn is_one_of(value: &Value, accepted: &[&str]) -> bool {
+    match &value.kind {
+        Kind::Atom(Atom { text, .. }) => {
+            let number = parse_number(text).map(|number| number.to_string());
+            let text = number.as_ref().unwrap_or(text);
+            accepted.iter().any(|accepted| accepted == text)
+        }
+        Kind::List(values) => values.iter().all(|value| is_one_of(value, &[""])),
+    }
 }
 
 /// Why a key of xl is not supported.
@@ -32,30 +60,78 @@ pub enum KeySupport {
 pub enum WhyNot {
     /// It is not implemented yet.
     NotYet,
-    /// It configures hardware that a device model emulates for HVM guests.
-    DeviceModel,
+    /// It is a device of a kind that is not served.
+    Device,
+    /// It is a device of the host, which libxl refuses for PVH guests, too.
+    Passthrough,
+    /// It gives access to the hardware of the host.
+    HostAccess,
     /// It starts a program in dom0 that finds the kernel on the guest's disk.
     Bootloader,
+    /// It is another way to name the kernel.
+    Firmware,
+    /// It changes what the processor can do.
+    CpuFeature,
+    /// It asks for shadow page tables.
+    Shadow,
+    /// It changes the time that the guest reads.
+    Clock,
+    /// It is a label of XSM.
+    Label,
+    /// It lets the guest serve devices.
+    DriverDomain,
+    /// It gives the guest several NUMA nodes.
+    Numa,
+    /// It allows another version of grant tables.
+    GrantVersion,
     /// It applies to PV guests only.
     Pv,
-    /// It applies to Arm machines only.
+    /// It applies to Arm machines only, and xl refuses it on others.
     Arm,
     /// It sets limits of xenstored for the guest.
     XenStore,
 }
 
+/// The reason, and what to do.
 impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NotYet => "chaos does not implement this key of xl yet",
-            DeviceModel => "it configures emulated hardware, which a PVH guest does not have",
+            NotYet => "chaos does not implement this key of xl yet; remove the line",
+            Device => "chaos serves only consoles, vifs and disks; remove the line",
+            Passthrough => {
+                "a PVH guest cannot use devices of the host, under xl either; remove the line"
+            }
+            HostAccess => {
+                "chaos gives guests no I/O ports, interrupts or I/O memory of the host; remove the \
+                 line"
+            }
             Bootloader => {
                 "chaos does not look for a kernel on the guest's disk; name one with kernel=, such as \
-                 GRUB's PVH image, which does (grub-i386-xen_pvh.bin of Debian's grub-xen-bin)"
+                 GRUB's PVH image, which does (grub-i386-xen_pvh.bin of Debian's grub-xen-bin); \
+                 remove the line"
             }
-            Pv => "it applies to PV guests, and chaos creates PVH guests",
-            Arm => "it applies to Arm, and chaos creates x86 guests",
-            XenStore => "chaos does not set quotas or features of XenStore",
+            Firmware => {
+                "it names a kernel in Xen's folder of firmware; name that file with kernel= instead"
+            }
+            CpuFeature => {
+                "a guest of chaos has the CPU features that Xen gives it by default; remove the line"
+            }
+            Shadow => {
+                "a guest of chaos needs hardware-assisted paging; write hap = 1, or remove the line"
+            }
+            Clock => {
+                "a guest of chaos reads the time in UTC; set its time zone in the guest, and remove \
+                 the line"
+            }
+            Label => "chaos does not label guests for XSM; remove the line",
+            DriverDomain => "a guest of chaos cannot serve devices to others; remove the line",
+            Numa => "a guest of chaos has one NUMA node; remove the line",
+            GrantVersion => {
+                "a guest of chaos has version 1 of grant tables; write 1, or remove the line"
+            }
+            Pv => "it applies to PV guests, and chaos creates PVH guests; remove the line",
+            Arm => "it applies to Arm, and chaos creates x86 guests; remove the line",
+            XenStore => "chaos does not set quotas or features of XenStore; remove the line",
         })
     }
 }

@@ -73,7 +73,7 @@ pub enum ConfigProblem {
         nearest: Option<&'static str>,
     },
     /// A key of xl is not supported.
-    #[error("{key} is not supported: {why}; remove the line")]
+    #[error("{key} is not supported: {why}")]
     KeyNotSupported {
         /// The key.
         key: &'static str,
@@ -161,6 +161,18 @@ pub enum ConfigProblem {
         key: &'static str,
         /// The key it must equal.
         of: &'static str,
+    },
+    /// `on_watchdog=` or `on_soft_reset=` differs from the action that is taken.
+    #[error("{key}: must equal {of}, since chaos handles {event} as {like}; remove {key}")]
+    ActionDiffers {
+        /// The key.
+        key: &'static str,
+        /// The key it must equal.
+        of: &'static str,
+        /// What it is about.
+        event: &'static str,
+        /// What chaos handles this as.
+        like: &'static str,
     },
     /// `type=` or `builder=` is invalid.
     #[error("{key} = {text:?}: must be \"pvh\"; write type = \"pvh\"")]

@@ -3,6 +3,7 @@
 
 mod errors;
 mod grammar;
+mod keys;
 mod vif;
 
 use xen::units::KiB;

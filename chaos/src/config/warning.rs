@@ -27,6 +27,12 @@ pub enum WarningKind {
         /// The most similar known key.
         nearest: Option<&'static str>,
     },
+    /// There are keys that have no effect.
+    #[error("{} no effect on a PVH guest; remove {}", subject(keys), pronoun(keys))]
+    NoEffect {
+        /// The keys, in the order of the config.
+        keys: Vec<&'static str>,
+    },
     /// `type=` is missing.
     #[error("type is missing: chaos creates a \"pvh\" guest, xl a \"pv\" one; add type = \"pvh\"")]
     NoType,
@@ -48,4 +54,16 @@ pub enum WarningKind {
         /// The field.
         field: &'static str,
     },
+}
+
+fn subject(keys: &[&str]) -> String {
+    match keys {
+        [] => String::new(),
+        [key] => format!("{key} has"),
+        [first @ .., last] => format!("{} and {last} have", first.join(", ")),
+    }
+}
+
+fn pronoun(keys: &[&str]) -> &'static str {
+    if keys.len() == 1 { "it" } else { "them" }
 }
