@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::disk_prefix::strip_prefixes;
 use super::vdev::vdev_number;
 
 /// A disk of a guest.
@@ -23,44 +24,51 @@ pub struct DiskConfig {
 
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
+    ("active-disk", COLO),
     ("backend", "only dom0 serves disks"),
     CDROM,
+    ("colo", COLO),
+    ("colo-export", COLO),
+    ("colo-host", COLO),
+    ("colo-port", COLO),
+    ("hidden-disk", COLO),
     ("no-discard", "whether the guest can discard blocks depends on the file or the block device"),
-    ("script", "chaos runs no scripts"),
+    ("script", "chaos runs no scripts; set the device up in dom0, and name its node in /dev"),
     ("untrusted", "blkback is always trusted"),
 ];
 
-/// Flags and keys that ask for the default.
-const NO_EFFECT: &[&str] = &["direct-io-safe", "discard", "trusted", "backend=0"];
+const COLO: &str = "chaos has no COLO replication";
 
-/// Old prefixes of a target. They have no effect: the target itself shows what it is.
-const PREFIXES: &[&str] = &["phy:", "file:", "raw:", "aio:"];
-
-/// Old prefixes of a target that are not supported, and why.
-const PREFIXES_NOT_SUPPORTED: &[(&str, &str)] = &[
-    ("iscsi:", SCRIPT),
-    ("nbd:", SCRIPT),
-    ("enbd:", SCRIPT),
-    ("drbd:", SCRIPT),
-    ("tap:", BLKTAP),
-    ("tap2:", BLKTAP),
-    ("tapdisk:", BLKTAP),
-    ("ioemu:", "a PVH guest has no emulated disks; remove the prefix"),
+/// Flags and keys that ask for the default, or for what does not matter: QEMU (`qdisk`) would serve a raw
+/// file as noxsd does, and grants are for virtio.
+const NO_EFFECT: &[&str] = &[
+    "backend=0",
+    "backendtype=phy",
+    "backendtype=qdisk",
+    "devtype=disk",
+    "direct-io-safe",
+    "discard",
+    "grant_usage=0",
+    "grant_usage=1",
+    "no-colo",
+    "script=",
+    "script=block",
+    "script=/etc/xen/scripts/block",
+    "specification=xen",
+    "trusted",
 ];
 
-const SCRIPT: &str =
-    "it needs a script, and chaos runs none; connect the device in dom0, and name its node in /dev";
-const BLKTAP: &str =
-    "chaos does not use blktap; name a raw file or a block device without the prefix";
-
-/// Old prefixes of a target that are formats.
-const FORMAT_PREFIXES: &[&str] = &["qcow:", "qcow2:", "vhd:"];
-
 /// Why there are no CD drives.
-const CDROM: (&str, &str) = ("cdrom", "a PVH guest has no emulated CD drive");
+const CDROM: (&str, &str) = (
+    "cdrom",
+    "a PVH guest has no CD drive; remove it, or name the image as a disk, such as /a.iso,raw,xvdb,r",
+);
 
 /// Fields that may be written without a key, in this order.
 const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
+
+/// What may stand before a field.
+const BLANKS: [char; 3] = [' ', '\t', '\n'];
 
 /// What is wrong with a string of `disk=`.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -85,6 +93,9 @@ pub enum DiskProblem {
         /// Why.
         why: &'static str,
     },
+    /// The target has something like an old prefix.
+    #[error("unknown prefix {0} of the target; name a raw file or a block device without a prefix")]
+    UnknownPrefix(String),
     /// The access is neither read-only nor read-write.
     #[error("access = {0}: must be r, ro, w or rw")]
     Access(String),
@@ -118,40 +129,30 @@ fn conversion(format: &str) -> &'static str {
     }
 }
 
-/// Refuses old prefixes and suffixes of xl that are not supported.
-fn check_old_forms(text: &str) -> Result<(), DiskProblem> {
-    if let Some((prefix, why)) = PREFIXES_NOT_SUPPORTED.iter().find(|(p, _)| text.starts_with(p)) {
-        return Err(DiskProblem::Prefix { prefix, why });
-    }
-    if let Some(prefix) = FORMAT_PREFIXES.iter().find(|prefix| text.starts_with(**prefix)) {
-        return Err(DiskProblem::Format(prefix.trim_end_matches(':').to_owned()));
-    }
-    Ok(())
-}
-
 /// Parses one string of `disk=`.
 ///
 /// # Errors
 /// A field is missing, or not supported.
 pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
-    check_old_forms(text)?;
     let mut rest = text;
-    if let Some(target) = PREFIXES.iter().find_map(|prefix| rest.strip_prefix(prefix)) {
-        // Without a format: the next field after the target is the name.
-        fields[1] = Some("raw");
-        rest = target;
-    }
-    let mut at = 0;
     loop {
-        let trimmed = rest.trim_start_matches(' ');
+        let mut trimmed = rest.trim_start_matches(BLANKS);
+        if fields[0].is_none() {
+            let had_prefix;
+            (trimmed, had_prefix) = strip_prefixes(trimmed)?;
+            if had_prefix {
+                // Without a format: the next field after the target is the name.
+                fields[1] = Some("raw");
+            }
+        }
         if let Some(target) = trimmed.strip_prefix("target=") {
             // The target is the rest of the string, including commas.
             fields[0] = Some(target);
             break;
         }
         let (field, after) = trimmed.split_once(',').map_or((trimmed, None), |(f, a)| (f, Some(a)));
-        let field = field.trim_end_matches(' ');
+        let field = field.trim_end_matches(BLANKS);
         let key = field.split_once('=').map_or(field, |(key, _)| key);
         if let Some((name, why)) = NOT_SUPPORTED.iter().find(|(name, _)| *name == key)
             && !NO_EFFECT.contains(&field)
@@ -169,8 +170,6 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
                 let index = POSITIONAL.iter().position(|name| *name == key).unwrap_or_default();
                 fields[index] = Some(value);
             }
-            Some(("backendtype", "phy")) | Some(("devtype", "disk")) => {}
-            Some(("specification", "xen")) => {}
             Some((key, value)) if !field.starts_with(['/', '.']) => {
                 return Err(DiskProblem::UnknownField {
                     key: key.to_owned(),
@@ -178,11 +177,10 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
                 });
             }
             _ => {
-                // Skip the format if a prefix has set it.
-                at += usize::from(at == 1 && fields[1].is_some());
-                let slot = fields.get_mut(at).ok_or(DiskProblem::TooManyFields)?;
-                *slot = Some(if at == 2 { field.trim_end_matches(":disk") } else { field });
-                at += 1;
+                // The first one that no prefix, key or field before has set.
+                let at = fields.iter().position(Option::is_none);
+                let at = at.ok_or(DiskProblem::TooManyFields)?;
+                fields[at] = Some(if at == 2 { field.trim_end_matches(":disk") } else { field });
             }
         }
         match after {
@@ -227,6 +225,13 @@ mod tests {
             "aio:/a.img,xvda:disk,w",
             "format=raw, vdev=xvda, access=rw, target=/a.img",
             "/a.img,raw,xvda,w,backendtype=phy,direct-io-safe,discard",
+            "/a.img,raw,xvda,w,backendtype=qdisk,script=block,no-colo",
+            "tap:aio:/a.img,xvda,w",
+            "ioemu:/a.img,xvda,w",
+            " \tfile:/a.img,\txvda , w",
+            "vdev=xvda,/a.img,raw,w",
+            "access=w,format=raw,/a.img,xvda",
+            "backendtype=phy,phy:/a.img,xvda",
         ] {
             assert_eq!(disk(text), a, "{text}");
         }
@@ -245,7 +250,10 @@ mod tests {
             ("/a.img,raw,xvda,x", "access"),
             ("/a.img,raw,nvme0n1", "nvme0n1"),
             ("/a.iso,,hdc,cdrom", "cdrom"),
-            (",,hdc:cdrom,r", "cdrom is not supported: a PVH guest has no emulated CD drive"),
+            (
+                ",,hdc:cdrom,r",
+                "cdrom is not supported: a PVH guest has no CD drive; remove it, or name the image",
+            ),
             (",hdc:cdrom,r", "cdrom is not supported"),
             ("phy:/dev/cdrom,hdc:cdrom,r", "cdrom is not supported"),
             ("/a.iso,raw,hdc,r,devtype=cdrom", "cdrom is not supported"),
@@ -254,17 +262,15 @@ mod tests {
                 "nbd:10.0.0.1:1,xvda,w",
                 "prefix nbd: of the target is not supported: it needs a script",
             ),
-            ("drbd:r0,xvda,w", "prefix drbd:"),
+            ("qcow2:/a.img,xvda,w", "prefix qcow2: of the target is not supported"),
+            ("vmdk:/a.img,xvda,w", "unknown prefix vmdk: of the target"),
             (
-                "tap:aio:/a.img,xvda,w",
-                "prefix tap: of the target is not supported: chaos does not use",
+                "/a.img,raw,xvda,rw,script=block-iscsi",
+                "script is not supported: chaos runs no scripts; set the device up in dom0",
             ),
-            (
-                "qcow2:/a.img,xvda,w",
-                "format = qcow2: must be raw; convert the file: qemu-img convert",
-            ),
-            ("/a.img,raw,xvda,rw,script=block-iscsi", "script"),
-            ("/a.img,raw,xvda,rw,backendtype=qdisk", "qdisk"),
+            ("/a.img,raw,xvda,rw,colo,colo-host=x", "colo is not supported: chaos has no COLO"),
+            ("/a.img,raw,xvda,rw,backendtype=tap", "backendtype=tap is not supported"),
+            ("vdev=xvda,/a.img,raw,w,more", "four fields"),
             ("/a.img,raw,xvda,rw,more", "four fields"),
         ] {
             let problem = parse_disk(text).unwrap_err().to_string();

@@ -4,7 +4,7 @@
 use thiserror::Error;
 use xen::units::KiB;
 
-use super::number::{NumberError, parse_number};
+use super::number::{BLANKS, NumberError, parse_number};
 
 /// Smallest memory of a guest.
 pub const MIN_MEMORY: KiB = KiB(1 << 10);
@@ -34,6 +34,7 @@ pub enum MemoryError {
 /// # Errors
 /// It is not a number, not a multiple of 4 KiB, or out of range.
 pub fn parse_memory(text: &str) -> Result<KiB, MemoryError> {
+    let text = text.trim_matches(BLANKS);
     let unit = match text.as_bytes().last() {
         Some(b'K' | b'k') => Some(1),
         Some(b'M' | b'm') => Some(1 << 10),
@@ -72,9 +73,14 @@ mod tests {
 
     #[test]
     fn memory_without_a_unit_is_in_mib() {
-        for (text, kib) in
-            [("4", 4096), ("0x10", 16384), ("1536K", 1536), ("1M", 1024), ("2g", 2 << 20)]
-        {
+        for (text, kib) in [
+            ("4", 4096),
+            (" 4\t", 4096),
+            ("0x10", 16384),
+            ("1536K", 1536),
+            ("1M", 1024),
+            ("2g", 2 << 20),
+        ] {
             assert_eq!(parse_memory(text), Ok(KiB(kib)), "{text}");
         }
         for (text, error) in [

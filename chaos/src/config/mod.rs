@@ -8,6 +8,7 @@ mod action;
 mod check;
 mod devices;
 mod disk;
+mod disk_prefix;
 mod domain;
 mod encoded;
 mod error;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Parses numbers as C writes them.
 
+/// What may stand around a number in a string; xl accepts it before one.
+pub(super) const BLANKS: [char; 2] = [' ', '\t'];
+
 /// Why a text is not a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NumberError {

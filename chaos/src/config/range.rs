@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::number::{NumberError, parse_number};
+use super::number::{BLANKS, NumberError, parse_number};
 use super::problem::ConfigProblem;
 
 /// Parses a number in a range.
@@ -15,7 +15,7 @@ pub(super) fn parse_range(
     text: &str,
     range: RangeInclusive<u16>,
 ) -> Result<u16, ConfigProblem> {
-    let number = match parse_number(text) {
+    let number = match parse_number(text.trim_matches(BLANKS)) {
         Ok(number) => u16::try_from(number).ok(),
         Err(NumberError::TooLarge) => None,
         Err(NumberError::Form) => {

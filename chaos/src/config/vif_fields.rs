@@ -18,15 +18,15 @@ use super::vif_problem::VifProblem;
 use super::warning::WarningKind;
 
 /// Fields that are supported.
-const SUPPORTED: &[&str] =
-    &["bridge", "devid", "ip", "mac", "mtu", "rate", "script", "trusted", "type", "vifname"];
+const SUPPORTED: &[&str] = &[
+    "bridge", "devid", "ip", "mac", "model", "mtu", "rate", "script", "trusted", "type", "vifname",
+];
 
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("backend", "vifs are served in dom0 only"),
     ("forwarddev", "chaos has no COLO replication"),
     ("gatewaydev", "chaos connects vifs to bridges only"),
-    ("model", "a PVH guest has no emulated network card"),
     ("netdev", "chaos connects vifs to bridges only"),
     ("vlan", VLAN),
 ];
@@ -143,7 +143,7 @@ impl Field<'_> {
                 _ => return Err(fault(not_supported("type", value, "must be \"vif\""))),
             },
             "script" => {
-                if !matches!(value, "" | "vif-bridge") {
+                if !matches!(value, "" | "vif-bridge" | "/etc/xen/scripts/vif-bridge") {
                     let why = match self.backends {
                         Backends::Noxsd => {
                             "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does"
@@ -158,6 +158,8 @@ impl Field<'_> {
             }
             "backend" if matches!(value, "0" | "Domain-0") => {}
             "accel" => return Ok(Some("accel")),
+            // Of an emulated card, which a PVH guest does not have.
+            "model" => return Ok(Some("model")),
             _ => return Err(self.unknown(name)),
         }
         Ok(None)

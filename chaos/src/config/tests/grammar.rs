@@ -39,6 +39,32 @@ fn the_syntax_is_that_of_xl() {
 }
 
 #[test]
+fn the_forms_of_real_files_are_accepted() {
+    let text = "\u{feff}# a guest\r\n\r\nname\t=\t'web' ; type = \"pvh\"\r\nkernel = '/k'\r\n\
+                memory = '512'\r\nmemory = \" 256\"\r\nvcpus=\"1\"\r\n\
+                vif = [\r\n\t'bridge=xenbr0.20',\r\n\t\t'' ,\t# the second\r\n\r\n\t' mtu=1400 , bridge=br0',\r\n\t]\r\n\
+                disk = [ \"/dev/x,,xvda\",\r\n\t'format=raw, vdev=xvdb, access=rw, target=/a,b',\r\n\
+                \t'file:images/c.img,xvdc,r' ]\r\nvcpus = 2 # all";
+    let parsed = parse(text).unwrap();
+    assert_eq!(parsed.warnings, []);
+    let config = parsed.config;
+    assert_eq!((config.name.as_str(), config.memory, config.vcpus), ("web", KiB(256 << 10), 2));
+    let vifs: Vec<_> = config.vifs.iter().map(|vif| (vif.bridge.as_str(), vif.mtu)).collect();
+    assert_eq!(vifs, [("xenbr0.20", 1500), ("xenbr0", 1500), ("br0", 1400)]);
+    let disks: Vec<_> = config
+        .disks
+        .iter()
+        .map(|disk| (disk.target.to_str().unwrap(), disk.vdev.as_str()))
+        .collect();
+    assert_eq!(disks, [("/dev/x", "xvda"), ("/a,b", "xvdb"), ("images/c.img", "xvdc")]);
+    assert_eq!(guest("vif=['']").vifs.len(), 1);
+    assert_eq!(guest("vif=['','','']").vifs.len(), 3);
+    // The later one counts, whatever the first one is.
+    assert_eq!(guest("memory='x'\nmemory=16").memory, KiB(16 << 10));
+    assert_eq!(guest("vif='x'\nvif=['']").vifs.len(), 1);
+}
+
+#[test]
 fn a_syntax_error_has_the_position_and_what_was_expected() {
     let syntax = |found: &str, expected| ConfigProblem::Syntax {
         found: found.to_owned(),

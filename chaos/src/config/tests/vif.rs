@@ -47,11 +47,14 @@ fn the_vifs_of_the_manual_page_are_parsed() {
     );
     assert_eq!(vif("trusted,backend=0,script="), default);
     assert_eq!(vif("bridge=a,bridge=b").bridge, "b");
-    let parsed = parse(&format!("{BASE}vif=['accel=1']")).unwrap();
-    assert_eq!(
-        parsed.warnings[0].to_string(),
-        "x.cfg:4:7: vif field accel has no effect, as in xl; remove it"
-    );
+    assert_eq!(vif("script=/etc/xen/scripts/vif-bridge"), default);
+    for field in ["accel", "model"] {
+        let parsed = parse(&format!("{BASE}vif=['{field}=1']")).unwrap();
+        assert_eq!(
+            parsed.warnings[0].to_string(),
+            format!("x.cfg:4:7: vif field {field} has no effect, as in xl; remove it")
+        );
+    }
 }
 
 #[test]
@@ -68,7 +71,6 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         ("ip=fe80::5/64", 10, "must not be link-local"),
         ("gatewaydev=eth0", 7, "gatewaydev is not supported"),
         ("netdev=eth0", 7, "netdev is not supported"),
-        ("model=e1000", 7, "model is not supported"),
         ("backend=driver", 7, "backend is not supported"),
         ("forwarddev=x", 7, "forwarddev is not supported"),
         ("colo_compare_out=x", 7, "colo_… is not supported"),
