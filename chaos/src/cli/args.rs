@@ -86,7 +86,7 @@ pub(crate) struct DeviceListArgs {
 pub(crate) struct CreateArgs {
     /// Config file, in the syntax of xl.cfg(5); - for standard input
     pub(crate) config: PathBuf,
-    /// Lines to add to the config, such as 'memory=16'
+    /// Lines to add to the config, such as memory=16; a string needs no quotes
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
     /// Create N guests, NAME-1 to NAME-N, with consecutive IP addresses

@@ -34,7 +34,7 @@ pub(super) const CREATE: &str = with_exit_codes!(
     "\
 Examples:
   chaos create redis.cfg               create a guest
-  chaos create redis.cfg 'memory=16'   create it with another value
+  chaos create redis.cfg name=r2       create it with another name
   chaos create -c daytime.cfg          create it and attach to its console
   chaos create -n 50 daytime.cfg       create daytime-1 to daytime-50
   generate | chaos create -            read the config from standard input"

@@ -97,7 +97,7 @@ fn parse_arguments<T>(
     parse: impl FnOnce(&mut Reader<'_>, &Value) -> Option<T>,
 ) -> Result<T, ConfigErrors> {
     let text = fields.join(",");
-    let sources = [Source { name: OVERRIDES, text: &text }];
+    let sources = [Source { name: OVERRIDES, text: &text, is_argument: true }];
     let span = SourceSpan { source: 0, start: 0, end: text.len() };
     let atom = Atom { text: text.clone(), bare: true, verbatim: true };
     let value = Value { kind: Kind::Atom(atom), span };

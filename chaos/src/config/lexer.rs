@@ -84,7 +84,7 @@ impl<'a> Lexer<'a> {
                 (Token::Ident(word.to_owned()), word.len())
             }
             (b'0'..=b'9', _) => {
-                let word = self.run(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f' | b'x'));
+                let word = self.run(|c| is_of_number(c.into()));
                 (Token::Number(word.to_owned()), word.len())
             }
             (b'"' | b'\'', _) => return self.string(*first),
@@ -92,6 +92,25 @@ impl<'a> Lexer<'a> {
         };
         self.at += length;
         Ok((token, self.span_from(start)))
+    }
+
+    /// Returns the rest of the line without blanks around it, unless a string, a list or a number begins
+    /// there. A number is one only if nothing but a comment or another assignment follows.
+    pub(super) fn word(&mut self) -> Option<(&'a str, SourceSpan)> {
+        let rest = &self.text[self.at..];
+        let line = rest.split('\n').next().unwrap_or_default();
+        let word = line.trim_matches([' ', '\t', '\r']);
+        if word.starts_with(['"', '\'', '[']) {
+            return None;
+        }
+        let after = word.trim_start_matches(is_of_number);
+        let is_number = word.starts_with(|c: char| c.is_ascii_digit());
+        if is_number && (after.is_empty() || after.trim_start().starts_with(['#', ';'])) {
+            return None;
+        }
+        let start = self.at + line.len() - line.trim_start_matches([' ', '\t', '\r']).len();
+        self.at += line.len();
+        Some((word, SourceSpan { source: self.source, start, end: start + word.len() }))
     }
 
     /// Goes to the next line that begins like an assignment, which the lines of a list do not, or
@@ -216,6 +235,11 @@ impl<'a> Lexer<'a> {
             None => Err(Fault { span: self.span_from(start), problem: ConfigProblem::Escape }),
         }
     }
+}
+
+/// Returns whether a number may contain the character.
+fn is_of_number(c: char) -> bool {
+    matches!(c, '0'..='9' | 'a'..='f' | 'x')
 }
 
 /// Returns the offset of the line after the one at `at`, or of the end.

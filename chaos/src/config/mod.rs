@@ -88,8 +88,8 @@ pub struct ParsedConfig {
     pub warnings: Vec<ConfigWarning>,
 }
 
-/// Parses a config file, followed by the overrides as lines of their own. `strict` makes unknown
-/// keys errors instead of warnings.
+/// Parses a config file, followed by the overrides as lines of their own, in which strings need no
+/// quotes. `strict` makes unknown keys errors instead of warnings.
 ///
 /// # Errors
 /// The file cannot be read, or something in it or in an override is wrong.
@@ -158,8 +158,12 @@ pub fn parse_str(
     overrides: &[String],
     strict: bool,
 ) -> Result<ParsedConfig, ConfigErrors> {
-    let mut sources = vec![Source { name, text }];
-    sources.extend(overrides.iter().map(|text| Source { name: OVERRIDES, text }));
+    let mut sources = vec![Source { name, text, is_argument: false }];
+    sources.extend(overrides.iter().map(|text| Source {
+        name: OVERRIDES,
+        text,
+        is_argument: true,
+    }));
     let mut faults = Faults::default();
     let settings = parser::parse(&sources, &mut faults);
     let mut reader =

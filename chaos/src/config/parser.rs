@@ -32,7 +32,8 @@ pub(super) fn parse(sources: &[Source<'_>], faults: &mut Faults) -> Vec<Setting>
     let mut settings = Settings::default();
     for (number, source) in sources.iter().enumerate() {
         let lexer = Lexer::new(source.text, number);
-        let mut parser = Parser { lexer, peeked: None, key: None };
+        let is_argument = source.is_argument;
+        let mut parser = Parser { lexer, peeked: None, key: None, is_argument };
         while !faults.are_enough() {
             match parser.statement() {
                 Ok(Some((setting, add))) => {
@@ -116,6 +117,8 @@ struct Parser<'a> {
     peeked: Option<(Token, SourceSpan)>,
     /// The key of the assignment that is being parsed.
     key: Option<(String, SourceSpan)>,
+    /// Whether strings need no quotes.
+    is_argument: bool,
 }
 
 impl Parser<'_> {
@@ -143,7 +146,10 @@ impl Parser<'_> {
             (Token::Add, _) => true,
             (found, span) => return Err(unexpected(&found, span, KEY_END)),
         };
-        let value = self.value(0, "a value: a number, a string in quotes or a list")?;
+        let value = match self.word() {
+            Some(word) => word,
+            None => self.value(0, "a value: a number, a string in quotes or a list")?,
+        };
         match self.next()? {
             (Token::Newline | Token::Semicolon | Token::End, _) => {}
             (found, span) => {
@@ -151,6 +157,14 @@ impl Parser<'_> {
             }
         }
         Ok(self.key.take().map(|(key, key_span)| (Setting { key, key_span, value }, add)))
+    }
+
+    /// Returns the rest of the line as a string, if this is an argument and has no other value. No token
+    /// may be put back.
+    fn word(&mut self) -> Option<Value> {
+        let (word, span) = self.is_argument.then(|| self.lexer.word())??;
+        let atom = Atom { text: word.to_owned(), bare: false, verbatim: true };
+        Some(Value { kind: Kind::Atom(atom), span })
     }
 
     fn value(&mut self, depth: usize, expected: &'static str) -> Result<Value, Fault> {

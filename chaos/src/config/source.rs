@@ -10,6 +10,9 @@ use crate::escape::is_invisible;
 pub(super) struct Source<'a> {
     pub(super) name: &'a str,
     pub(super) text: &'a str,
+    /// Whether it is an argument of the command, in which a string needs no quotes: a shell has removed
+    /// them.
+    pub(super) is_argument: bool,
 }
 
 /// A run of bytes in one of several sources.
@@ -47,7 +50,7 @@ pub struct SourcePosition {
 
 impl SourcePosition {
     pub(super) fn new(sources: &[Source<'_>], span: SourceSpan) -> Self {
-        let Some(Source { name, text }) = sources.get(span.source).copied() else {
+        let Some(Source { name, text, .. }) = sources.get(span.source).copied() else {
             return Self { file: String::new(), line: 1, column: 1, text: String::new(), width: 1 };
         };
         let start = floor_boundary(text, span.start);
@@ -116,7 +119,10 @@ mod tests {
     use super::*;
 
     fn position(text: &str, start: usize, end: usize) -> SourcePosition {
-        SourcePosition::new(&[Source { name: "x.cfg", text }], SourceSpan { source: 0, start, end })
+        SourcePosition::new(
+            &[Source { name: "x.cfg", text, is_argument: false }],
+            SourceSpan { source: 0, start, end },
+        )
     }
 
     #[test]

@@ -114,11 +114,67 @@ fn overrides_come_last_and_have_positions_of_their_own() {
     };
     let config = overrides(&["memory=4", "name='b'; memory=8"], false).unwrap().config;
     assert_eq!((config.memory, config.name.as_str()), (KiB(8192), "b"));
-    let (position, problem) = wrong(overrides(&["memory=4", "name=b"], false), "name=b");
-    assert_eq!(position.to_string(), "<command line>:1:6");
-    assert!(matches!(problem, ConfigProblem::Syntax { unquoted: true, .. }), "{problem:?}");
     let (position, _) = wrong(overrides(&["memory"], false), "memory");
     assert_eq!(position.to_string(), "<command line>:1:7");
+}
+
+#[test]
+fn a_string_on_the_command_line_needs_no_quotes() {
+    let with = |argument: &str| parse_str("x.cfg", BASE, &[argument.to_owned()], true);
+    let config = |argument: &str| match with(argument) {
+        Ok(parsed) => parsed.config,
+        Err(errors) => panic!("{argument}: {errors}"),
+    };
+    for name in ["name=r2", "name='r2'", "name=\"r2\"", "name = r2 ", "name=r2\nmemory=8"] {
+        assert_eq!(config(name).name, "r2", "{name}");
+    }
+    assert_eq!(config("name=r2\nmemory=8").memory, KiB(8 << 10));
+    assert_eq!(config("name=1a").name, "1a");
+    assert_eq!(config("name=web 1").name, "web 1");
+    assert_eq!(config("kernel=/srv/k").kernel, Path::new("/srv/k"));
+    for memory in ["memory=16", "memory=0x10", "memory=16M", "memory=16 # MiB", "vcpus=2;memory=16"]
+    {
+        assert_eq!(config(memory).memory, KiB(16 << 10), "{memory}");
+    }
+    for (argument, cmdline) in [
+        ("cmdline=a b", "a b"),
+        ("cmdline=", ""),
+        ("cmdline=1 2", "1 2"),
+        ("cmdline=16", "16"),
+        (
+            "cmdline=root=/dev/xvda console=hvc0,115200 # \"x\"; y='z'",
+            "root=/dev/xvda console=hvc0,115200 # \"x\"; y='z'",
+        ),
+        ("extra=\\n", "\\n"),
+        ("cmdline='a'; cmdline+='b'", "ab"),
+        ("cmdline=ä", "ä"),
+    ] {
+        assert_eq!(config(argument).cmdline, cmdline, "{argument}");
+    }
+    let added = ["cmdline=a".to_owned(), "cmdline+=b".to_owned(), "cmdline+='c'".to_owned()];
+    assert_eq!(parse_str("x.cfg", BASE, &added, true).unwrap().config.cmdline, "abc");
+    assert_eq!(config("vif=['ip=10.0.0.2/24']").vifs.len(), 1);
+    for (argument, position, words) in [
+        ("name='r2", "<command line>:1:6", "unterminated string"),
+        ("name=", "<command line>:1:6", "name = \"\": must not be empty"),
+        ("name= a/b", "<command line>:1:7", "name = \"a/b\": must not contain '/'"),
+        (
+            "vif=ip=10.0.0.2",
+            "<command line>:1:5",
+            "vif: must be a list of strings, such as ['bridge=",
+        ),
+        ("type=pv", "<command line>:1:6", "type = \"pv\" is not supported"),
+        ("memory=1x", "<command line>:1:8", "memory = \"1x\": must be a number of MiB"),
+        ("vif=['']x", "<command line>:1:9", "unexpected 'x'"),
+        ("memory 16", "<command line>:1:8", "unexpected number 16; expected '='"),
+    ] {
+        let (found, problem) = wrong(with(argument), argument);
+        assert_eq!(found.to_string(), position, "{argument}");
+        assert!(problem.to_string().starts_with(words), "{argument}: {problem}");
+    }
+    // A file has the grammar of xl.
+    assert!(matches!(problem("ramdisk=/r").1, ConfigProblem::Character('/')));
+    assert!(matches!(problem("ramdisk=r").1, ConfigProblem::Syntax { unquoted: true, .. }));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) enum Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Atom {
     pub(super) text: String,
-    /// Whether it is without quotes, which makes it a number.
+    /// Whether it is a number: without quotes, and not the word of an argument.
     pub(super) bare: bool,
     /// Whether the text is byte for byte as in the source, so that a part of it has a known
     /// span.
@@ -47,7 +47,9 @@ impl Value {
     pub(super) fn part(&self, start: usize, end: usize) -> SourceSpan {
         match &self.kind {
             Kind::Atom(atom) if atom.verbatim => {
-                let first = self.span.start + usize::from(!atom.bare);
+                // A quote on each side, or none.
+                let quote = (self.span.end - self.span.start).saturating_sub(atom.text.len()) / 2;
+                let first = self.span.start + quote;
                 SourceSpan { start: first + start, end: first + end, ..self.span }
             }
             _ => self.span,

@@ -141,7 +141,8 @@ fn an_error_shows_its_line_with_a_mark() {
 fn value(text: &str) -> Result<Value, String> {
     let text = format!("key={text}");
     let mut faults = Faults::default();
-    let settings = parser::parse(&[Source { name: "x", text: &text }], &mut faults);
+    let settings =
+        parser::parse(&[Source { name: "x", text: &text, is_argument: false }], &mut faults);
     match <[_; 1]>::try_from(settings) {
         Ok([setting]) if !faults.are_some() => Ok(setting.value),
         settings => Err(format!("{settings:?} {faults:?}")),
