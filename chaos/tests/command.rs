@@ -85,6 +85,66 @@ fn the_errors_of_a_config_are_printed_as_json() {
     );
 }
 
+const GUEST: &[u8] = b"name = 'web'\ntype = 'pvh'\nkernel = 'boot/k'\nvnc = 1\n\
+    vif = ['ip=10.0.0.2/24 10.0.0.1,rate=1MB/s@20ms']\ndisk = ['/srv/a.img,raw,xvda,r']\n";
+
+/// What `chaos config` prints of [`GUEST`] with `memory=16`.
+fn of_guest() -> Value {
+    json!({
+        "name": "web", "kernel": "boot/k", "ramdisk": null, "memory_kib": 16384, "vcpus": 1, "cmdline": "",
+        "console": true,
+        "vifs": [{
+            "devid": 0, "name": null, "mac": null, "bridge": "xenbr0", "ipv4": "10.0.0.2/24",
+            "gateway": "10.0.0.1", "ipv6": null, "ipv6_gateway": null, "mtu": 1500, "rate": [20_000, 20_000],
+        }],
+        "disks": [{
+            "vdev": "xvda", "vdev_number": 51712, "target": "/srv/a.img", "read_only": true,
+        }],
+        "store": "noxs", "undecided": ["console", "store"],
+        "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",
+    })
+}
+
+#[test]
+fn a_config_is_printed_as_it_is_understood() {
+    let ran = chaos(&["config", "-", "memory=16"], GUEST);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+    let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(printed, of_guest());
+    assert_eq!(
+        text(&ran.stderr),
+        "chaos: warning: <standard input>:4:1: vnc has no effect on a PVH guest; remove it\n"
+    );
+    let ran = chaos(&["config", "-", "name=r2", "store=xenstore", "console=0"], GUEST);
+    let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((&printed["name"], &printed["store"]), (&json!("r2"), &json!("xenstore")));
+    assert_eq!((&printed["console"], &printed["undecided"]), (&json!(false), &json!([])));
+    let ran = chaos(&["config", "--strict", "-", "memroy=16"], GUEST);
+    assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(2), ""));
+}
+
+#[test]
+fn a_dry_run_prints_what_would_be_created_and_needs_no_xen() {
+    let mut expected = of_guest();
+    expected["kernel"] = json!(std::env::current_dir().unwrap().join("boot/k"));
+    for flag in ["--dry-run", "--dryrun"] {
+        let ran = chaos(&["create", flag, "-", "memory=16"], GUEST);
+        assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+        let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!(printed, expected);
+    }
+    let ran = chaos(&["create", "--dry-run", "-n", "2", "-"], GUEST);
+    let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!((&printed[0]["name"], &printed[1]["name"]), (&json!("web-1"), &json!("web-2")));
+    assert_eq!(printed[1]["vifs"][0]["ipv4"], "10.0.0.3/24");
+    let ran = chaos(&["create", "--dry-run", "-q", "-"], GUEST);
+    assert_eq!((ran.status.code(), text(&ran.stdout)), (Some(0), ""));
+    let ran = chaos(&["create", "--dry-run", "--json", "-"], b"type = 'pvh'");
+    assert_eq!(ran.status.code(), Some(2));
+    let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(printed["errors"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn the_excerpt_of_a_config_and_a_file_name_send_no_commands_to_the_terminal() {
     let ran = chaos(&["create", "-"], b"memory = 'a\x1b[2J\xe2\x80\xae'");

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub(crate) enum Command {
     Create(CreateArgs),
+    Config(ConfigArgs),
     List(ListArgs),
     Destroy(DestroyArgs),
     Shutdown(ShutdownArgs),
@@ -108,6 +109,10 @@ pub(crate) struct CreateArgs {
     /// Refuse unknown keys instead of warning about them
     #[arg(long)]
     pub(crate) strict: bool,
+    /// Print as JSON what would be created, and create nothing; needs no Xen. This is xl's -n, which is a
+    /// number of guests here
+    #[arg(long, visible_alias = "dryrun", conflicts_with_all = ["console", "timings"])]
+    pub(crate) dry_run: bool,
     /// Print the duration of each stage
     #[arg(long)]
     pub(crate) timings: bool,
@@ -117,6 +122,18 @@ pub(crate) struct CreateArgs {
     /// Print only warnings and errors
     #[arg(short, long, conflicts_with_all = ["json", "timings"])]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// Config file, in the syntax of xl.cfg(5); - for standard input
+    pub(crate) config: PathBuf,
+    /// Lines to add to the config, such as memory=16; a string needs no quotes
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) overrides: Vec<String>,
+    /// Refuse unknown keys instead of warning about them
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, clap::Args)]

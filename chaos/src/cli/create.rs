@@ -2,14 +2,16 @@
 //! `chaos create`: through `chaosd` if it is running, in this process otherwise.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::{io, mem};
 
-use chaos::config::{self, DomainConfig};
+use chaos::config::{self, ConfigErrors, DomainConfig, ParsedConfig};
 use chaos::guests::CreateOptions;
 use chaos::request::{CreatedGuest, Executor, RequestError, Usage, expand};
 use chaos::timings::Timings;
 
 use super::args::CreateArgs;
+use super::config::ConfigRow;
 use super::console;
 use super::failure::Failure;
 use super::output::Output;
@@ -27,11 +29,7 @@ pub(super) fn run(
     if let Some(store) = &args.store {
         overrides.to_mut().push(format!("store='{store}'"));
     }
-    let parsed = match args.config.as_os_str() == "-" {
-        true => config::parse_input(STDIN.as_ref(), io::stdin(), &overrides, args.strict),
-        false => config::parse_file(&args.config, &overrides, args.strict),
-    };
-    let parsed = parsed.inspect_err(|errors| {
+    let parsed = load(&args.config, &overrides, args.strict).inspect_err(|errors| {
         if args.json {
             output.json(&ConfigErrorRows::new(errors));
         }
@@ -41,6 +39,10 @@ pub(super) fn run(
     }
     let configs = expand(parsed.config, args.count)?;
     timings.stage("config");
+    if args.dry_run {
+        print(args, &configs, output);
+        return Ok(());
+    }
     let mut rows = Vec::new();
     let result = create_all(args, &configs, timings, output, &mut rows);
     // After a failure, report the guests that were created before it.
@@ -51,6 +53,32 @@ pub(super) fn run(
         }
     }
     result
+}
+
+/// Parses a config file, or standard input.
+#[inline]
+pub(super) fn load(
+    path: &Path,
+    overrides: &[String],
+    strict: bool,
+) -> Result<ParsedConfig, ConfigErrors> {
+    match path.as_os_str() == "-" {
+        true => config::parse_input(STDIN.as_ref(), io::stdin(), overrides, strict),
+        false => config::parse_file(path, overrides, strict),
+    }
+}
+
+/// Prints what would be created.
+#[cold]
+fn print(args: &CreateArgs, configs: &[DomainConfig], output: &mut Output) {
+    if args.quiet {
+        return;
+    }
+    let rows = configs.iter().map(ConfigRow::new);
+    match args.count {
+        Some(_) => output.json(&rows.collect::<Vec<_>>()),
+        None => rows.for_each(|row| output.json(&row)),
+    }
 }
 
 fn create_all(

@@ -7,8 +7,8 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::args::{
-    BlockDetachArgs, Command, CreateArgs, DestroyArgs, DeviceAttachArgs, DeviceListArgs, GuestArgs,
-    ListArgs, LogArgs, NetworkDetachArgs, PoolArgs, ShutdownArgs,
+    BlockDetachArgs, Command, ConfigArgs, CreateArgs, DestroyArgs, DeviceAttachArgs,
+    DeviceListArgs, GuestArgs, ListArgs, LogArgs, NetworkDetachArgs, PoolArgs, ShutdownArgs,
 };
 use super::help;
 
@@ -33,6 +33,7 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
     let matches = &mut matches;
     Ok(match name.as_str() {
         "create" => Command::Create(args(matches)?),
+        "config" => Command::Config(args(matches)?),
         "list" => Command::List(args(matches)?),
         "destroy" => Command::Destroy(args(matches)?),
         "shutdown" => Command::Shutdown(args(matches)?),
@@ -75,6 +76,13 @@ const COMMANDS: &[CommandRow] = &[
         about: "Create a guest from a config",
         after_help: help::CREATE,
         arguments: CreateArgs::augment_args,
+    },
+    CommandRow {
+        name: "config",
+        alias: None,
+        about: "Print a config as chaos understands it, as JSON",
+        after_help: help::CONFIG,
+        arguments: ConfigArgs::augment_args,
     },
     CommandRow {
         name: "list",

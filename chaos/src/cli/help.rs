@@ -37,7 +37,18 @@ Examples:
   chaos create redis.cfg name=r2       create it with another name
   chaos create -c daytime.cfg          create it and attach to its console
   chaos create -n 50 daytime.cfg       create daytime-1 to daytime-50
+  chaos create --dry-run redis.cfg     print what would be created
   generate | chaos create -            read the config from standard input"
+);
+
+pub(super) const CONFIG: &str = with_exit_codes!(
+    "\
+Defaults are filled in, and nothing is looked up: paths are as in the config. `chaos create --dry-run`
+prints the guests that it would create. Neither needs Xen.
+
+Examples:
+  chaos config redis.cfg             print what a config means
+  chaos config redis.cfg memory=16   print it with another value"
 );
 
 pub(super) const LIST: &str = with_exit_codes!(

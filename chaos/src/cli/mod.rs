@@ -3,6 +3,7 @@
 //! carries it out, and [`output`], the only module that prints, prints the result.
 
 mod args;
+mod config;
 mod console;
 mod create;
 mod devices;
@@ -72,6 +73,7 @@ fn dispatch(command: Command, timings: Timings, output: &mut Output) -> Result<(
 fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Create(_) => unreachable!("dispatch runs it"),
+        Command::Config(args) => config::run(&args, output),
         Command::Pool(args) => pool(&args, output),
         Command::List(ListArgs { json, all }) => {
             let listed = guests::list(&Host::open()?, all)?;

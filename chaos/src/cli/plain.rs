@@ -21,6 +21,7 @@ pub(super) fn create(arguments: impl Iterator<Item = OsString>) -> Option<Create
         paused: false,
         console: false,
         strict: false,
+        dry_run: false,
         timings: false,
         json: false,
         quiet: false,
@@ -68,7 +69,7 @@ mod tests {
                 proptest::sample::select(vec![
                     "-q", "--quiet", "-p", "--paused", "--no-daemon", "--timings", "--json", "-qp",
                     "a.cfg", "memory=4", "vif=['ip=10.0.0.2']", "x", "", "-", "--", "-n", "3", "-n3",
-                    "-c", "--console", "--strict", "--help", "--quie", "-h", "--json=1",
+                    "-c", "--console", "--strict", "--dry-run", "--help", "--quie", "-h", "--json=1",
                 ]),
                 0..6,
             ),

@@ -80,7 +80,7 @@ pub enum WhyNot {
     Label,
     /// It lets the guest serve devices.
     DriverDomain,
-    /// It gives the guest several NUMA nodes.
+    /// It sets several NUMA nodes.
     Numa,
     /// It allows another version of grant tables.
     GrantVersion,
@@ -114,7 +114,7 @@ impl fmt::Display for WhyNot {
                 "it names a kernel in Xen's folder of firmware; name that file with kernel= instead"
             }
             CpuFeature => {
-                "a guest of chaos has the CPU features that Xen gives it by default; remove the line"
+                "a guest of chaos has Xen's default CPU features; remove the line"
             }
             Shadow => {
                 "a guest of chaos needs hardware-assisted paging; write hap = 1, or remove the line"

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! `chaos config`, and the JSON of a config, which `chaos create --dry-run` prints, too.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use chaos::config::{Action, DiskConfig, DomainConfig, Store, Undecided, VifConfig};
+use serde::Serialize;
+
+use super::args::ConfigArgs;
+use super::create::load;
+use super::failure::Failure;
+use super::output::Output;
+
+/// Prints a config as it is understood.
+pub(super) fn run(args: &ConfigArgs, output: &mut Output) -> Result<(), Failure> {
+    let parsed = load(&args.config, &args.overrides, args.strict)?;
+    for warning in &parsed.warnings {
+        output.warning(warning);
+    }
+    output.json(&ConfigRow::new(&parsed.config));
+    Ok(())
+}
+
+/// A config in JSON. `docs/config.md` describes it. What `chaos list --json` shows, too, has the same
+/// name here.
+#[derive(Debug, Serialize)]
+pub(super) struct ConfigRow<'a> {
+    name: &'a str,
+    kernel: String,
+    ramdisk: Option<String>,
+    memory_kib: u64,
+    vcpus: u32,
+    cmdline: &'a str,
+    console: bool,
+    vifs: Vec<VifRow<'a>>,
+    disks: Vec<DiskRow<'a>>,
+    store: Store,
+    /// The keys that the config leaves to the kernel; here they have their defaults.
+    undecided: Vec<&'static str>,
+    on_poweroff: Action,
+    on_reboot: Action,
+    on_crash: Action,
+}
+
+#[derive(Debug, Serialize)]
+struct VifRow<'a> {
+    devid: usize,
+    name: Option<&'a str>,
+    /// `None` if chaos chooses it.
+    mac: Option<String>,
+    bridge: &'a str,
+    ipv4: Option<String>,
+    gateway: Option<Ipv4Addr>,
+    ipv6: Option<String>,
+    ipv6_gateway: Option<Ipv6Addr>,
+    mtu: u16,
+    /// Bytes, and the microseconds in which the guest may send so many.
+    rate: Option<(u64, u64)>,
+}
+
+#[derive(Debug, Serialize)]
+struct DiskRow<'a> {
+    vdev: &'a str,
+    vdev_number: u32,
+    target: String,
+    read_only: bool,
+}
+
+impl<'a> ConfigRow<'a> {
+    pub(super) fn new(config: &'a DomainConfig) -> Self {
+        let DomainConfig {
+            name,
+            kernel,
+            ramdisk,
+            memory,
+            vcpus,
+            cmdline,
+            console,
+            vifs,
+            disks,
+            store,
+            undecided: Undecided { store: is_store_undecided, console: is_console_undecided },
+            on_poweroff,
+            on_reboot,
+            on_crash,
+        } = config;
+        let undecided = [("console", *is_console_undecided), ("store", *is_store_undecided)];
+        Self {
+            name,
+            kernel: text(kernel),
+            ramdisk: ramdisk.as_deref().map(text),
+            memory_kib: memory.0,
+            vcpus: *vcpus,
+            cmdline,
+            console: *console,
+            vifs: vifs.iter().enumerate().map(VifRow::new).collect(),
+            disks: disks.iter().map(DiskRow::new).collect(),
+            store: *store,
+            undecided: undecided.into_iter().filter_map(|(key, is)| is.then_some(key)).collect(),
+            on_poweroff: *on_poweroff,
+            on_reboot: *on_reboot,
+            on_crash: *on_crash,
+        }
+    }
+}
+
+impl<'a> VifRow<'a> {
+    fn new((devid, vif): (usize, &'a VifConfig)) -> Self {
+        let VifConfig { mac, bridge, ip, ip6, name, mtu, rate } = vif;
+        Self {
+            devid,
+            name: name.as_deref(),
+            mac: mac.map(|mac| mac.to_string()),
+            bridge,
+            ipv4: ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            gateway: ip.and_then(|ip| ip.gateway),
+            ipv6: ip6.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            ipv6_gateway: ip6.and_then(|ip| ip.gateway),
+            mtu: *mtu,
+            rate: rate.map(|rate| (rate.bytes, rate.interval_us)),
+        }
+    }
+}
+
+impl<'a> DiskRow<'a> {
+    fn new(disk: &'a DiskConfig) -> Self {
+        let DiskConfig { target, vdev, id, read_only } = disk;
+        Self { vdev, vdev_number: *id, target: text(target), read_only: *read_only }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
