@@ -137,14 +137,11 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
     let mut rest = text;
     loop {
-        let mut trimmed = rest.trim_start_matches(BLANKS);
-        if fields[0].is_none() {
-            let had_prefix;
-            (trimmed, had_prefix) = strip_prefixes(trimmed)?;
-            if had_prefix {
-                // Without a format: the next field after the target is the name.
-                fields[1] = Some("raw");
-            }
+        // xl strips a prefix of any field, such as that of ioemu:hda.
+        let (trimmed, had_prefix) = strip_prefixes(rest.trim_start_matches(BLANKS))?;
+        if had_prefix {
+            // Without a format: the next field after the target is the name.
+            fields[1].get_or_insert("raw");
         }
         if let Some(target) = trimmed.strip_prefix("target=") {
             // The target is the rest of the string, including commas.
@@ -228,6 +225,9 @@ mod tests {
             "/a.img,raw,xvda,w,backendtype=qdisk,script=block,no-colo",
             "tap:aio:/a.img,xvda,w",
             "ioemu:/a.img,xvda,w",
+            "phy:/a.img,ioemu:xvda,w",
+            "/a.img,raw,0xCA00,w",
+            "/a.img,raw,d0p0,w",
             " \tfile:/a.img,\txvda , w",
             "vdev=xvda,/a.img,raw,w",
             "access=w,format=raw,/a.img,xvda",
@@ -262,6 +262,7 @@ mod tests {
                 "nbd:10.0.0.1:1,xvda,w",
                 "prefix nbd: of the target is not supported: it needs a script",
             ),
+            ("format=qcow2,file:/a.img,xvda,w", "format = qcow2: must be raw"),
             ("qcow2:/a.img,xvda,w", "prefix qcow2: of the target is not supported"),
             ("vmdk:/a.img,xvda,w", "unknown prefix vmdk: of the target"),
             (

@@ -103,8 +103,9 @@ impl Field<'_> {
         let Some((name, value)) = self.text.split_once('=') else {
             return self.flag().map(|()| None);
         };
-        // From here on, messages point at the value.
-        let at = self.start + name.len() + 1;
+        // From here on, messages point at the value. xl, too, accepts blanks before a MAC address.
+        let at = self.start + self.text.len() - value.trim_start_matches(' ').len();
+        let value = value.trim_start_matches(' ');
         let span = self.whole.part(at, at + value.len());
         let fault = |problem| Fault { span, problem };
         let wrong = |problem: VifProblem| fault(problem.into());

@@ -34,7 +34,7 @@ fn the_vifs_of_the_manual_page_are_parsed() {
         }
     );
     assert_eq!(
-        vif("ip=10.8.0.2 255.255.255.0 10.8.0.1, mtu=1400, devid=0, type=vif, script=vif-bridge"),
+        vif("ip= 10.8.0.2 255.255.255.0 10.8.0.1, mtu= 1400, devid=0, type=vif, script=vif-bridge"),
         VifConfig {
             ip: Some(Ipv4Config {
                 address: [10, 8, 0, 2].into(),
@@ -87,6 +87,7 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         ("mac=01:00:5e:00:00:01", 11, "multicast"),
         ("mac=00:00:00:00:00:00", 11, "all zeroes"),
         ("mac=0:1:2:3:4:5", 11, "six pairs"),
+        ("mac=  x", 13, "mac = x: must be six pairs"),
         ("bridge=", 14, "must be the name of a bridge"),
         ("bridge=a123456789012345", 14, "must be the name of a bridge"),
         ("bridge=a b", 14, "must be the name of a bridge"),
