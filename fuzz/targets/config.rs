@@ -7,9 +7,12 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     for strict in [true, false] {
-        match chaos::config::parse_str("fuzz.cfg", text, &[], strict) {
-            Ok(parsed) => drop(format!("{:?}", parsed.warnings)),
-            Err(errors) => assert!(!errors.to_string().is_empty()),
+        // An argument of the command has another grammar.
+        for (text, arguments) in [(text, &[][..]), ("", &[text.to_owned()][..])] {
+            match chaos::config::parse_str("fuzz.cfg", text, arguments, strict) {
+                Ok(parsed) => drop(format!("{:?}", parsed.warnings)),
+                Err(errors) => assert!(!errors.to_string().is_empty()),
+            }
         }
     }
 });

@@ -12,7 +12,7 @@ use super::devices;
 use super::disk::DiskConfig;
 use super::error::Fault;
 use super::key_table;
-use super::keys::{ConfigKey, KeySupport, NOTHING, is_one_of};
+use super::keys::{Accepted, ConfigKey, KeySupport};
 use super::name::check_name;
 use super::problem::ConfigProblem;
 use super::reader::Reader;
@@ -126,12 +126,12 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
                 KeySupport::Supported | KeySupport::Own | KeySupport::Granted => continue,
                 KeySupport::Ignored => {
                     // One that asks for nothing has its effect.
-                    if !is_one_of(&setting.value, NOTHING) {
+                    if !Accepted::Nothing.contains(&setting.value) {
                         without_effect.push((setting.key_span, key));
                     }
                     continue;
                 }
-                KeySupport::Limited(accepted, _) if is_one_of(&setting.value, accepted) => continue,
+                KeySupport::Limited(accepted, _) if accepted.contains(&setting.value) => continue,
                 KeySupport::Limited(_, why) | KeySupport::NotSupported(why) => {
                     ConfigProblem::KeyNotSupported { key, why }
                 }

@@ -34,24 +34,50 @@ pub enum KeySupport {
     Granted,
     /// It has an effect in xl. chaos accepts these values, which ask for what each of its guests
     /// has, and refuses others.
-    Limited(&'static [&'static str], WhyNot),
+    Limited(Accepted, WhyNot),
     /// It has an effect in xl, and chaos refuses it.
     NotSupported(WhyNot),
 }
 
-/// Values that ask for nothing.
-pub(super) const NOTHING: &[&str] = &["", "0", "none", "disabled"];
+/// Values of a key that chaos accepts. The table of keys has this instead of the values, so that it is
+/// small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Those that ask for nothing.
+    Nothing,
+    /// Those that ask for a host's CPU as it is.
+    Host,
+    /// 1.
+    One,
+}
 
-/// Returns whether a value is one of these. Numbers may be written in any base. A list without members
-/// asks for nothing, and so does one whose members are empty.
-pub(super) fn is_one_of(value: &Value, accepted: &[&str]) -> bool {
-    match &value.kind {
-        Kind::Atom(Atom { text, .. }) => {
-            let number = parse_number(text).map(|number| number.to_string());
-            let text = number.as_ref().unwrap_or(text);
-            accepted.iter().any(|accepted| accepted == text)
+impl Accepted {
+    /// Returns the values.
+    fn values(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &["", "0", "none", "disabled"],
+            Self::Host => &["", "host"],
+            Self::One => &["1"],
         }
-        Kind::List(values) => values.iter().all(|value| is_one_of(value, &[""])),
+    }
+
+    /// Returns whether it contains a value. Numbers may be written in any base. A list without members
+    /// asks for nothing, and so does one whose members are empty.
+    pub(super) fn contains(self, value: &Value) -> bool {
+        match &value.kind {
+            Kind::Atom(Atom { text, .. }) => {
+                let number = parse_number(text).map(|number| number.to_string());
+                let text = number.as_ref().unwrap_or(text);
+                self.values().iter().any(|accepted| accepted == text)
+            }
+            Kind::List(values) => {
+                let is_empty = |value: &Value| match &value.kind {
+                    Kind::Atom(Atom { text, .. }) => text.is_empty(),
+                    Kind::List(_) => false,
+                };
+                values.iter().all(is_empty)
+            }
+        }
     }
 }
 

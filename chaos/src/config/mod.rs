@@ -52,7 +52,7 @@ pub use encoded::EncodedConfig;
 pub use error::{ConfigError, ConfigErrors, MAX_SIZE};
 pub use ip::{DEFAULT_PREFIX, DEFAULT_PREFIX_IPV6, IpError};
 pub use key_table::KEYS;
-pub use keys::{ConfigKey, KeySupport, WhyNot};
+pub use keys::{Accepted, ConfigKey, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
 pub(crate) use name::check_stored_name;
 pub use name::{MAX_NAME, NameError, check_name};
