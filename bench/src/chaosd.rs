@@ -36,7 +36,7 @@ impl Daemon {
     /// `chaosd` cannot be started, or exits.
     pub fn start(flavour: &str, shells: usize) -> Result<Self> {
         let settings = format!(
-            "memory='512M'\n[[flavour]]\nname='f'\n{flavour}\nlow={shells}\nhigh={shells}\n"
+            "memory='512M'\nlearn=false\n[[flavour]]\nname='f'\n{flavour}\nlow={shells}\nhigh={shells}\n"
         );
         fs::write(SETTINGS, settings)?;
         let mut child = Command::new("chaosd")

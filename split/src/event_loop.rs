@@ -233,7 +233,12 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             return Some(Duration::ZERO);
         }
         let now = Instant::now();
-        let timers = [self.watch.retry(), self.supervisor.next_timer(now), self.service.tidy_at()];
+        let timers = [
+            self.watch.retry(),
+            self.supervisor.next_timer(now),
+            self.service.tidy_at(),
+            self.service.adapt_at(),
+        ];
         let waits = self.members.has_turns() || self.service.has_loaded();
         let rest = self.service.rest.ends(now).filter(|_| waits);
         timers.into_iter().chain([rest]).flatten().min().map(|at| at.saturating_duration_since(now))
@@ -296,6 +301,9 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         let had_turn = self.serve_requests();
         if self.service.tidy_at().is_some_and(|at| at <= Instant::now()) {
             self.service.tidy();
+        }
+        if self.service.adapt_at().is_some_and(|at| at <= Instant::now()) {
+            self.service.adapt(Instant::now());
         }
         if (had_turn || self.has_requests()) && self.passed_over < MAX_PASSED_OVER {
             self.passed_over += 1;

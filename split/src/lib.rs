@@ -12,6 +12,7 @@
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each
 //! pool       which shells are ready, and how many more to prepare
+//! demand     which kinds of shells are asked for, without a flavour
 //! refill     the refill thread
 //! loader     the threads that read kernels
 //! loads      the kernels that wait for them
@@ -33,6 +34,7 @@
 //! ```
 
 mod answers;
+mod demand;
 mod event_loop;
 mod files;
 pub mod idle;

@@ -20,7 +20,7 @@ use daemon::chain::chain;
 #[command(
     version,
     after_help = "Examples:
-  chaosd                     use the flavours in /etc/chaos/chaosd.toml
+  chaosd                     use the flavours in /etc/chaos/chaosd.toml, if it exists
   chaosd --config my.toml    use another file
   chaosd --check             check the file and exit
   chaos pool                 show the pool
@@ -31,7 +31,7 @@ Exit status:
   2  invalid options or configuration"
 )]
 struct Options {
-    /// Configuration file; without one, shells are prepared only on request
+    /// Configuration file; without one, chaosd keeps the shells that are asked for
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -74,7 +74,10 @@ fn run(options: &Options) -> Result<(), Failure> {
         Err(settings::SettingsError::Read { source, .. })
             if optional && source.kind() == io::ErrorKind::NotFound =>
         {
-            tracing::warn!("{} does not exist: keeping no shells", path.display());
+            tracing::info!(
+                "{} does not exist: keeping the shells that are asked for",
+                path.display()
+            );
             Ok(Settings::none())
         }
         result => result,

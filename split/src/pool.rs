@@ -4,6 +4,7 @@
 //! This module does not depend on Xen: a shell is any type `S`.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chaos::domain::Flavour;
 use xen::units::KiB;
@@ -36,9 +37,14 @@ pub enum Taker {
     Member,
 }
 
+/// Identifies a shelf. No other shelf ever has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShelfId(u64);
+
 /// A flavour's part of the pool.
 #[derive(Debug)]
 pub struct Shelf<S> {
+    id: ShelfId,
     /// Its name.
     pub name: String,
     /// The requests that its shells are for.
@@ -70,9 +76,18 @@ impl<S> Shelf<S> {
     /// Returns an empty shelf.
     #[must_use]
     pub fn new(name: String, fit: ShellFit, marks: PoolMarks) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let filling = marks.low > 0;
         let ready = VecDeque::new();
-        Self { name, fit, marks, ready, preparing: 0, filling, hits: 0, misses: 0, refill_ns: 0 }
+        let id = ShelfId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let (preparing, hits, misses, refill_ns) = (0, 0, 0, 0);
+        Self { id, name, fit, marks, ready, preparing, filling, hits, misses, refill_ns }
+    }
+
+    /// Returns its identity.
+    #[must_use]
+    pub fn id(&self) -> ShelfId {
+        self.id
     }
 
     /// Returns how many shells are ready.
@@ -121,6 +136,22 @@ impl<S> Pool<S> {
     #[must_use]
     pub fn shelves(&self) -> &[Shelf<S>] {
         &self.shelves
+    }
+
+    /// Adds a shelf after the others.
+    pub fn add(&mut self, shelf: Shelf<S>) {
+        self.shelves.push(shelf);
+    }
+
+    /// Removes a shelf and returns its shells. One that is being prepared for it has no place then.
+    pub fn remove(&mut self, index: usize) -> Vec<S> {
+        self.shelves.remove(index).ready.into()
+    }
+
+    /// Returns the number of a shelf, if it is there.
+    #[must_use]
+    pub fn position(&self, id: ShelfId) -> Option<usize> {
+        self.shelves.iter().position(|shelf| shelf.id == id)
     }
 
     /// Returns the memory of all shells, including those that are being prepared.
@@ -179,8 +210,9 @@ impl<S> Pool<S> {
         Some(index)
     }
 
-    /// Puts an ordered shell on its shelf. Returns it if the shelf is full.
-    pub fn put(&mut self, index: usize, shell: S, took_ns: u64) -> Option<S> {
+    /// Puts an ordered shell on its shelf. Returns it if the shelf is full or was removed.
+    pub fn put(&mut self, id: ShelfId, shell: S, took_ns: u64) -> Option<S> {
+        let Some(index) = self.position(id) else { return Some(shell) };
         let shelf = &mut self.shelves[index];
         shelf.preparing = shelf.preparing.saturating_sub(1);
         shelf.refill_ns = took_ns;
@@ -193,19 +225,19 @@ impl<S> Pool<S> {
     }
 
     /// Notes that an ordered shell could not be prepared.
-    pub fn failed(&mut self, index: usize) {
+    pub fn failed(&mut self, id: ShelfId) {
+        let Some(index) = self.position(id) else { return };
         let shelf = &mut self.shelves[index];
         shelf.preparing = shelf.preparing.saturating_sub(1);
     }
 
-    /// Changes the marks of a flavour and returns the surplus shells. Returns `None` if there is no
-    /// such flavour.
-    pub fn resize(&mut self, name: &str, marks: PoolMarks) -> Option<Vec<S>> {
-        let shelf = self.shelves.iter_mut().find(|shelf| shelf.name == name)?;
+    /// Changes the marks of a shelf and returns the surplus shells.
+    pub fn resize(&mut self, index: usize, marks: PoolMarks) -> Vec<S> {
+        let shelf = &mut self.shelves[index];
         shelf.marks = marks;
         shelf.compare_with_marks();
         let surplus = shelf.ready().saturating_sub(marks.high);
-        Some(shelf.ready.drain(..surplus as usize).collect())
+        shelf.ready.drain(..surplus as usize).collect()
     }
 
     /// Removes and returns all shells. The marks stay, so the pool is refilled.
@@ -254,7 +286,8 @@ mod tests {
     fn fill(pool: &mut Pool<u32>) -> u32 {
         let mut count = 0;
         while let Some(index) = pool.order() {
-            assert_eq!(pool.put(index, count, 1), None);
+            let id = pool.shelves()[index].id();
+            assert_eq!(pool.put(id, count, 1), None);
             count += 1;
         }
         count
@@ -299,7 +332,7 @@ mod tests {
             assert!(pool.take(&fit(8192), Taker::Root, |_| true).is_some());
         }
         // A flavour that keeps no shells is not filled because a member asks.
-        pool.resize("0", PoolMarks { low: 0, high: 3 });
+        pool.resize(0, PoolMarks { low: 0, high: 3 });
         fill(&mut pool);
         while pool.take(&fit(8192), Taker::Root, |_| true).is_some() {}
         assert_eq!(pool.take(&fit(8192), Taker::Member, |_| true), None);
@@ -311,8 +344,23 @@ mod tests {
         let mut pool = pool(1 << 20, &[(8192, 1, 1)]);
         assert_eq!(pool.order(), Some(0));
         assert_eq!(pool.order(), None);
-        pool.failed(0);
+        pool.failed(pool.shelves()[0].id());
         assert_eq!(pool.order(), Some(0));
+    }
+
+    #[test]
+    fn a_shell_for_a_shelf_that_was_removed_has_no_place() {
+        let mut pool = pool(1 << 20, &[(8192, 1, 1), (4096, 1, 1)]);
+        let ids: Vec<_> = pool.shelves().iter().map(Shelf::id).collect();
+        assert_eq!((pool.order(), pool.order()), (Some(1), Some(0)));
+        assert_eq!(pool.put(ids[1], 7, 1), None);
+        assert_eq!(pool.remove(1), [7]);
+        assert_eq!(pool.put(ids[1], 8, 1), Some(8));
+        pool.failed(ids[1]);
+        pool.add(Shelf::new("new".to_owned(), fit(4096), PoolMarks { low: 1, high: 1 }));
+        assert_eq!(pool.position(ids[1]), None);
+        assert_eq!(pool.put(ids[0], 9, 1), None);
+        assert_eq!((fill(&mut pool), pool.held()), (1, KiB(8192 + 4096)));
     }
 
     #[test]
@@ -329,13 +377,13 @@ mod tests {
         assert_eq!(fill(&mut pool), 3);
         pool.take(&fit(4096), Taker::Root, |_| true);
         let late = pool.order().unwrap();
+        let late = pool.shelves()[late].id();
         assert_eq!(pool.drain().len(), 2);
         assert_eq!(pool.put(late, 9, 1), Some(9), "the shelf is full");
         assert_eq!(pool.order(), None);
-        assert_eq!(pool.resize("0", PoolMarks { low: 1, high: 1 }), Some(Vec::new()));
+        assert_eq!(pool.resize(0, PoolMarks { low: 1, high: 1 }), [0u32; 0]);
         assert_eq!(fill(&mut pool), 1);
-        assert_eq!(pool.resize("0", PoolMarks::default()).map(|surplus| surplus.len()), Some(1));
-        assert_eq!(pool.resize("none", PoolMarks::default()), None);
+        assert_eq!(pool.resize(0, PoolMarks::default()).len(), 1);
     }
 
     proptest! {
@@ -352,13 +400,15 @@ mod tests {
             for (action, which, number) in steps {
                 let which = which % marks.len();
                 match action {
-                    0 | 1 => ordered.extend(pool.order()),
-                    2 => if let Some(index) = ordered.pop() {
-                        pool.put(index, next, 1);
+                    0 | 1 => if let Some(index) = pool.order() {
+                        ordered.push(pool.shelves()[index].id());
+                    },
+                    2 => if let Some(id) = ordered.pop() {
+                        pool.put(id, next, 1);
                         next += 1;
                     },
-                    3 => if let Some(index) = ordered.pop() {
-                        pool.failed(index);
+                    3 => if let Some(id) = ordered.pop() {
+                        pool.failed(id);
                     },
                     4 => {
                         let taker = if number % 2 == 0 { Taker::Root } else { Taker::Member };
@@ -372,7 +422,7 @@ mod tests {
                     }
                     _ => {
                         let marks = PoolMarks { low: number / 2, high: number };
-                        pool.resize(&which.to_string(), marks);
+                        pool.resize(which, marks);
                     }
                 }
                 prop_assert!(pool.held().0 <= memory);

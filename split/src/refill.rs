@@ -15,16 +15,15 @@ use chaos::timings::Timings;
 use mio::Waker;
 
 use crate::idle;
+use crate::pool::ShelfId;
 
 /// An order to the thread.
 #[derive(Debug)]
 pub enum RefillOrder {
     /// Prepare a shell for this shelf.
     Prepare {
-        /// The generation of the settings that the shelf belongs to.
-        generation: u64,
-        /// The shelf's number.
-        shelf: usize,
+        /// The shelf.
+        shelf: ShelfId,
         /// The kind of shell.
         kind: Arc<ShellKind>,
     },
@@ -38,9 +37,7 @@ pub enum RefillOrder {
 #[derive(Debug)]
 pub struct RefillOutcome {
     /// As in the order.
-    pub generation: u64,
-    /// As in the order.
-    pub shelf: usize,
+    pub shelf: ShelfId,
     /// The shell and how long it took in nanoseconds, or why it could not be prepared.
     pub result: Result<(Box<ParkedAttachedShell>, u64), LifecycleError>,
 }
@@ -120,9 +117,9 @@ fn open() -> Result<Host, RefillError> {
 fn work(host: &Host, todo: &Receiver<RefillOrder>, done: &Sender<RefillOutcome>, waker: &Waker) {
     for order in todo {
         match order {
-            RefillOrder::Prepare { generation, shelf, kind } => {
+            RefillOrder::Prepare { shelf, kind } => {
                 let result = prepare(host, &kind);
-                let outcome = RefillOutcome { generation, shelf, result };
+                let outcome = RefillOutcome { shelf, result };
                 // If sending fails, the main thread is exiting.
                 if done.send(outcome).is_err() || waker.wake().is_err() {
                     return;

@@ -3,6 +3,7 @@
 //!
 //! ```toml
 //! memory = "256M"            # upper bound for all shells together
+//! learn = true               # also keep shells that no flavour names but are asked for; default: true
 //!
 //! [[flavour]]
 //! name = "small"
@@ -46,8 +47,10 @@ pub const PATH: &str = "/etc/chaos/chaosd.toml";
 /// The contents of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The most memory that all shells together may hold.
-    pub memory: KiB,
+    /// The most memory that all shells together may hold; `None` for a share of the free memory.
+    pub memory: Option<KiB>,
+    /// Whether shells are kept that no flavour names, as long as they are asked for.
+    pub learn: bool,
     /// The flavours; no two have the same name.
     pub flavours: Vec<FlavourSettings>,
     /// The limits of each user who is not root.
@@ -193,6 +196,12 @@ pub enum ValueProblem {
         /// The high mark.
         high: u32,
     },
+    /// There are flavours, and no limit of the memory of their shells.
+    #[error(
+        "memory is missing: say how much memory the shells of all flavours together may hold, such as \
+         memory = \"256M\", above the first flavour"
+    )]
+    NoMemory,
     /// Two flavours have the same name.
     #[error("name: another flavour has the same; names must differ")]
     SameName,
@@ -201,7 +210,9 @@ pub enum ValueProblem {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingsFile {
-    memory: String,
+    memory: Option<String>,
+    #[serde(default = "yes")]
+    learn: bool,
     #[serde(default)]
     flavour: Vec<FlavourTable>,
     #[serde(default)]
@@ -269,10 +280,11 @@ impl FlavourSettings {
 }
 
 impl Settings {
-    /// Returns settings without flavours.
+    /// Returns the settings without a file.
     #[must_use]
     pub fn none() -> Self {
-        Self { memory: KiB(0), flavours: Vec::new(), members: MemberLimits::default() }
+        let (memory, flavours) = (None, Vec::new());
+        Self { memory, learn: true, flavours, members: MemberLimits::default() }
     }
 
     /// Reads the file.
@@ -292,7 +304,10 @@ impl Settings {
         })?;
         let wrong =
             |flavour, problem| SettingsError::Value { path: path.to_owned(), flavour, problem };
-        let memory = memory(file.memory).map_err(|problem| wrong(None, problem))?;
+        if file.memory.is_none() && !file.flavour.is_empty() {
+            return Err(wrong(None, ValueProblem::NoMemory));
+        }
+        let memory = file.memory.map(memory).transpose().map_err(|problem| wrong(None, problem))?;
         let mut flavours: Vec<FlavourSettings> = Vec::new();
         for flavour in file.flavour {
             let name = flavour.name.clone();
@@ -302,7 +317,7 @@ impl Settings {
             flavours.push(check(flavour).map_err(|problem| wrong(Some(name), problem))?);
         }
         let members = limits(file.members).map_err(|problem| wrong(None, problem))?;
-        Ok(Self { memory, flavours, members })
+        Ok(Self { memory, learn: file.learn, flavours, members })
     }
 }
 
@@ -365,7 +380,7 @@ mod tests {
              [[flavour]]\nname = 'b'\nmemory = '1536K'\ndisks = 2\nlow = 0\nhigh = 0\n",
         )
         .unwrap();
-        assert_eq!(settings.memory, KiB(64 << 10));
+        assert_eq!((settings.memory, settings.learn), (Some(KiB(64 << 10)), true));
         let [a, b] = settings.flavours.try_into().unwrap();
         let expected = FlavourSettings {
             name: "a".into(),
@@ -383,6 +398,13 @@ mod tests {
         assert_eq!((b.memory, b.vcpus, b.console), (KiB(1536), 1, true));
         assert_eq!((b.bridges.len(), b.kernel, b.store), (0, None, Store::Noxs));
         assert_eq!((a.disks, b.disks), (0, 2));
+    }
+
+    #[test]
+    fn a_file_without_flavours_needs_no_memory_and_may_switch_learning_off() {
+        let settings = parse("learn = false\n[members]\nguests = 3\n").unwrap();
+        assert_eq!((settings.memory, settings.learn), (None, false));
+        assert_eq!(Settings { learn: true, ..parse("").unwrap() }, Settings::none());
     }
 
     #[test]
@@ -430,6 +452,10 @@ mod tests {
                 "chaosd.toml: flavour a: memory = \"8X\": must be a number of MiB",
             ),
             (flavour("").replace("64M", "1K"), "chaosd.toml: memory = \"1K\": must be at least"),
+            (
+                flavour("").replace("memory='64M'\n", ""),
+                "chaosd.toml: memory is missing: say how much",
+            ),
             (flavour("").replace("low=1", "low=3"), "low = 3: must be at most high, which is 2"),
             (flavour("").replace("high=2\n", ""), "missing field `high`"),
             (

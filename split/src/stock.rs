@@ -1,29 +1,74 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The ready shells: the pool, and the thread that refills it.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use chaos::clients::chaosd::protocol::{self, FlavourStatus, Origin, Reply};
-use chaos::config::DomainConfig;
+use chaos::config::{DomainConfig, check_name};
 use chaos::guests::{self, Host, LifecycleError, ParkedAttachedShell, ShellKind};
 use chaos::image::Image;
 use daemon::chain::chain;
 use xen::units::KiB;
 
-use crate::pool::{Pool, PoolMarks, Shelf, ShellFit, Taker};
+use crate::demand::Demand;
+use crate::pool::{Pool, PoolMarks, Shelf, ShelfId, ShellFit, Taker};
 use crate::refill::{Refill, RefillOrder, RefillOutcome};
 use crate::settings::Settings;
+
+/// Without a limit in the settings, all shells together hold at most this part of the memory that is
+/// free when they are read.
+const SHARE: u64 = 16;
+
+/// And no more than this.
+const MOST_WITHOUT_FILE: KiB = KiB(512 << 10);
+
+/// What the shells of a shelf are.
+#[derive(Clone, Debug)]
+struct Kept {
+    kind: Arc<ShellKind>,
+    /// The path of their kernel, if they hold one.
+    kernel: Option<String>,
+    /// Whether no flavour of the settings names them: they are kept because they were asked for.
+    is_learned: bool,
+}
+
+impl Kept {
+    /// Returns whether this is a kind that was asked for: the same shell, with the same kernel.
+    fn is(&self, fit: &ShellFit, image: &Arc<Image>) -> bool {
+        self.fits(fit) && self.holds(image)
+    }
+
+    fn fits(&self, fit: &ShellFit) -> bool {
+        self.kind.flavour == fit.flavour && self.kind.bridges == fit.bridges
+    }
+
+    fn holds(&self, image: &Arc<Image>) -> bool {
+        self.kind.image.as_ref().is_some_and(|held| Arc::ptr_eq(held, image))
+    }
+
+    fn is_plain(&self) -> bool {
+        self.kind.image.is_none()
+    }
+
+    fn fit(&self) -> ShellFit {
+        ShellFit { flavour: self.kind.flavour, bridges: self.kind.bridges.clone() }
+    }
+}
 
 /// The pool, the properties of its shells, and the thread that prepares and destroys them.
 #[derive(Debug)]
 pub(crate) struct Stock {
     pool: Pool<Box<ParkedAttachedShell>>,
-    /// The kind of each shelf's shells, in the shelves' order.
-    kinds: Vec<Arc<ShellKind>>,
-    /// The path of each shelf's kernel, if its shells hold one.
-    kernels: Vec<Option<String>>,
-    /// Counts changes of the settings: a shell that was ordered before the last one is destroyed.
-    generation: u64,
+    /// What each shelf has, in the shelves' order.
+    kept: Vec<Kept>,
+    /// What root has asked for that no flavour names.
+    demand: Demand<Kept>,
+    /// The memory for the shells of these kinds; 0 if none are kept.
+    budget: KiB,
+    /// When fewer of these shells are wanted.
+    falls: Option<Instant>,
     refill: Refill,
     /// Why the last shell could not be prepared, as logged. No more shells are ordered until
     /// something has changed.
@@ -34,23 +79,30 @@ impl Stock {
     /// Returns an empty stock.
     #[must_use]
     pub(crate) fn new(refill: Refill) -> Self {
-        let pool = Pool::new(KiB(0), Vec::new());
-        let (kinds, kernels) = (Vec::new(), Vec::new());
-        Self { pool, kinds, kernels, generation: 0, refill, error: None }
+        Self {
+            pool: Pool::new(KiB(0), Vec::new()),
+            kept: Vec::new(),
+            demand: Demand::default(),
+            budget: KiB(0),
+            falls: None,
+            refill,
+            error: None,
+        }
     }
 
     /// Replaces the flavours, and destroys the shells of the old ones.
     ///
     /// # Errors
-    /// A flavour's kernel cannot be used; nothing has changed then.
+    /// A flavour's kernel cannot be used, or Xen does not say how much memory is free; nothing has
+    /// changed then.
     pub(crate) fn configure(
         &mut self,
         host: &Host,
         settings: &Settings,
     ) -> Result<(), LifecycleError> {
-        let mut kinds = Vec::new();
-        let mut kernels = Vec::new();
+        let mut kept = Vec::new();
         let mut shelves = Vec::new();
+        let mut named = 0;
         for flavour in &settings.flavours {
             let mut kind = flavour.shell();
             if let Some(path) = &flavour.kernel {
@@ -60,36 +112,110 @@ impl Stock {
                 guests::check_flavour(&kind.flavour, path, &image)?;
                 kind.image = Some(image);
             }
-            let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges.clone() };
+            let kernel = flavour.kernel.as_ref().map(|path| path.display().to_string());
+            let flavours = Kept { kind: Arc::new(kind), kernel, is_learned: false };
             let marks = PoolMarks { low: flavour.low, high: flavour.high };
-            kinds.push(Arc::new(kind));
-            kernels.push(flavour.kernel.as_ref().map(|path| path.display().to_string()));
-            shelves.push(Shelf::new(flavour.name.clone(), fit, marks));
+            named += flavour.memory.0.saturating_mul(flavour.high.into());
+            shelves.push(Shelf::new(flavour.name.clone(), flavours.fit(), marks));
+            kept.push(flavours);
         }
-        self.drain();
-        self.pool = Pool::new(settings.memory, shelves);
-        (self.kinds, self.kernels) = (kinds, kernels);
-        self.generation += 1;
+        let memory = match settings.memory {
+            Some(memory) => memory,
+            None => KiB(host.xen.physinfo()?.free.to_kib().0 / SHARE).min(MOST_WITHOUT_FILE),
+        };
+        self.destroy_all();
+        self.pool = Pool::new(memory, shelves);
+        self.kept = kept;
+        self.budget = KiB(if settings.learn { memory.0.saturating_sub(named) } else { 0 });
+        // What was asked for is still known.
+        self.falls = Some(Instant::now());
         self.error = None;
         self.restock();
         Ok(())
     }
 
+    /// Counts a request that no flavour of the settings is for.
+    fn learn(&mut self, fit: &ShellFit, image: &Arc<Image>, kernel: &Path) {
+        let is_named = |kept: &Kept| {
+            !kept.is_learned && kept.fits(fit) && (kept.is_plain() || kept.holds(image))
+        };
+        if self.budget.0 < fit.flavour.memory.0 || self.kept.iter().any(is_named) {
+            return;
+        }
+        let now = Instant::now();
+        self.demand.asked(
+            now,
+            |kept| kept.is(fit, image),
+            || {
+                let ShellFit { flavour, bridges } = fit.clone();
+                let kind = Arc::new(ShellKind { flavour, bridges, image: Some(Arc::clone(image)) });
+                let kernel = Some(kernel.display().to_string());
+                (Kept { kind, kernel, is_learned: true }, flavour.memory)
+            },
+        );
+        self.falls = Some(now);
+    }
+
+    /// Returns when to call [`adapt`](Self::adapt).
+    #[must_use]
+    pub(crate) fn adapt_at(&self) -> Option<Instant> {
+        self.falls
+    }
+
+    /// Keeps as many shells of the kinds that no flavour names as were asked for.
+    pub(crate) fn adapt(&mut self, now: Instant) {
+        let wanted = self.demand.shells(self.budget, now);
+        let wanted: Vec<(Kept, u32)> =
+            wanted.into_iter().map(|(kept, count)| (kept.clone(), count)).collect();
+        self.falls = self.demand.falls(now);
+        let mut surplus = Vec::new();
+        for index in (0..self.kept.len()).rev() {
+            let kept = &self.kept[index];
+            let is_same = |(other, _): &(Kept, u32)| Arc::ptr_eq(&other.kind, &kept.kind);
+            if kept.is_learned && !wanted.iter().any(is_same) {
+                surplus.extend(self.pool.remove(index));
+                self.kept.remove(index);
+            }
+        }
+        for (kept, count) in wanted {
+            let marks = PoolMarks { low: count, high: count };
+            let has = |other: &Kept| Arc::ptr_eq(&other.kind, &kept.kind);
+            match self.kept.iter().position(has) {
+                Some(index) => surplus.extend(self.pool.resize(index, marks)),
+                None => {
+                    let name = self.free_name(kept.kernel.as_deref());
+                    self.pool.add(Shelf::new(name, kept.fit(), marks));
+                    self.kept.push(kept);
+                }
+            }
+        }
+        for shell in surplus {
+            self.order(RefillOrder::Destroy(shell));
+        }
+        self.restock();
+    }
+
+    /// Returns a name for a flavour that the settings do not name: that of its kernel.
+    fn free_name(&self, kernel: Option<&str>) -> String {
+        let stem = kernel
+            .and_then(|path| Path::new(path).file_name()?.to_str())
+            .filter(|name| check_name(name).is_ok())
+            .unwrap_or("learned");
+        let is_free = |name: &String| self.pool.shelves().iter().all(|shelf| shelf.name != *name);
+        let numbered = (2..=u32::MAX).map(|number| format!("{stem}-{number}"));
+        std::iter::once(stem.to_owned()).chain(numbered).find(is_free).unwrap_or_default()
+    }
+
     /// Takes the shells that the thread has prepared.
     pub(crate) fn collect(&mut self) {
         let outcomes: Vec<RefillOutcome> = self.refill.outcomes().collect();
-        for RefillOutcome { generation, shelf, result } in outcomes {
-            let current = generation == self.generation;
+        for RefillOutcome { shelf, result } in outcomes {
             match result {
-                Ok((shell, took_ns)) => {
-                    let surplus =
-                        if current { self.pool.put(shelf, shell, took_ns) } else { Some(shell) };
-                    match surplus {
-                        Some(shell) => self.order(RefillOrder::Destroy(shell)),
-                        None => self.log_if_full(shelf),
-                    }
-                }
-                Err(error) if current => {
+                Ok((shell, took_ns)) => match self.pool.put(shelf, shell, took_ns) {
+                    Some(shell) => self.order(RefillOrder::Destroy(shell)),
+                    None => self.log_if_full(shelf),
+                },
+                Err(error) if self.pool.position(shelf).is_some() => {
                     self.pool.failed(shelf);
                     let error = chain(&error);
                     if self.error.as_ref() != Some(&error) {
@@ -105,8 +231,9 @@ impl Stock {
         }
     }
 
-    fn log_if_full(&self, shelf: usize) {
-        let shelf = &self.pool.shelves()[shelf];
+    fn log_if_full(&self, shelf: ShelfId) {
+        let Some(index) = self.pool.position(shelf) else { return };
+        let shelf = &self.pool.shelves()[index];
         if shelf.ready() == shelf.marks.high {
             tracing::info!("flavour {} is full: {} shells", shelf.name, shelf.ready());
         }
@@ -130,8 +257,9 @@ impl Stock {
             return;
         }
         if let Some(shelf) = self.pool.order() {
-            let kind = Arc::clone(&self.kinds[shelf]);
-            self.order(RefillOrder::Prepare { generation: self.generation, shelf, kind });
+            let kind = Arc::clone(&self.kept[shelf].kind);
+            let shelf = self.pool.shelves()[shelf].id();
+            self.order(RefillOrder::Prepare { shelf, kind });
         }
     }
 
@@ -144,10 +272,12 @@ impl Stock {
     ) -> (Option<Box<ParkedAttachedShell>>, Origin) {
         let kind = guests::shell_kind(config);
         let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges };
-        let kinds = &self.kinds;
-        let warm =
-            |shelf: usize| kinds[shelf].image.as_ref().is_some_and(|held| Arc::ptr_eq(held, image));
-        let plain = |shelf: usize| kinds[shelf].image.is_none();
+        if taker == Taker::Root {
+            self.learn(&fit, image, &config.kernel);
+        }
+        let kept = &self.kept;
+        let warm = |shelf: usize| kept[shelf].holds(image);
+        let plain = |shelf: usize| kept[shelf].is_plain();
         if let Some(shell) = self.pool.take(&fit, taker, warm) {
             return (Some(shell), Origin::Warm);
         }
@@ -164,22 +294,23 @@ impl Stock {
     pub(crate) fn status_from(&self, from: u32) -> Reply {
         fitting(
             self.status()
-                .split_off(usize::try_from(from).unwrap_or(usize::MAX).min(self.kinds.len())),
+                .split_off(usize::try_from(from).unwrap_or(usize::MAX).min(self.kept.len())),
         )
     }
 
     /// Returns what the pool holds, one entry per flavour.
     fn status(&self) -> Vec<FlavourStatus> {
-        let shelves = self.pool.shelves().iter().zip(&self.kernels);
+        let shelves = self.pool.shelves().iter().zip(&self.kept);
         shelves
-            .map(|(shelf, kernel)| FlavourStatus {
+            .map(|(shelf, kept)| FlavourStatus {
                 name: shelf.name.clone(),
                 memory_kib: shelf.fit.flavour.memory.0,
                 vcpus: shelf.fit.flavour.vcpus,
                 console: shelf.fit.flavour.console,
                 bridges: shelf.fit.bridges.clone(),
                 disks: shelf.fit.flavour.disks,
-                kernel: kernel.clone(),
+                kernel: kept.kernel.clone(),
+                is_learned: kept.is_learned,
                 low: shelf.marks.low,
                 high: shelf.marks.high,
                 ready: shelf.ready(),
@@ -192,20 +323,27 @@ impl Stock {
     }
 
     /// Changes the marks of a flavour and destroys surplus shells. Returns `false` if there is no
-    /// such flavour.
+    /// such flavour. One that was learned is kept like those of the settings from now on.
     #[must_use]
     pub(crate) fn resize(&mut self, flavour: &str, marks: PoolMarks) -> bool {
-        let Some(surplus) = self.pool.resize(flavour, marks) else { return false };
-        for shell in surplus {
+        let mut shelves = self.pool.shelves().iter();
+        let Some(index) = shelves.position(|shelf| shelf.name == flavour) else { return false };
+        let kept = &mut self.kept[index];
+        if std::mem::take(&mut kept.is_learned) {
+            self.demand.forget(|other| Arc::ptr_eq(&other.kind, &kept.kind));
+        }
+        for shell in self.pool.resize(index, marks) {
             self.order(RefillOrder::Destroy(shell));
         }
         true
     }
 
     /// Destroys all ready shells at once, because a guest needs their memory. Returns how many there
-    /// were. The pool is refilled later.
+    /// were. The pool is refilled later, but not with kinds that no flavour of the settings names.
     pub(crate) fn give_up(&mut self, host: &Host) -> usize {
         let shells = self.pool.take_all();
+        self.demand.forget(|_| true);
+        self.falls = Some(Instant::now());
         let count = shells.len();
         for shell in shells {
             drop(shell.unpark(host));
@@ -213,8 +351,16 @@ impl Stock {
         count
     }
 
-    /// Destroys all shells, and orders no new ones until the next resize.
+    /// Destroys all shells, and orders no new ones: of the flavours in the settings until the next
+    /// resize, and of others until the next settings.
     pub(crate) fn drain(&mut self) {
+        self.budget = KiB(0);
+        self.demand.forget(|_| true);
+        self.falls = Some(Instant::now());
+        self.destroy_all();
+    }
+
+    fn destroy_all(&mut self) {
         for shell in self.pool.drain() {
             self.order(RefillOrder::Destroy(shell));
         }
@@ -222,7 +368,7 @@ impl Stock {
 
     /// Destroys all shells and waits until they are gone. Guests keep running.
     pub(crate) fn shut_down(mut self, host: &Host) {
-        self.drain();
+        self.destroy_all();
         for outcome in self.refill.finish() {
             if let Ok((shell, _)) = outcome.result {
                 drop(shell.unpark(host));
@@ -270,6 +416,7 @@ mod tests {
             bridges: vec!["xenbr0".into()],
             disks: 1,
             kernel: Some(format!("/srv/{}", "k".repeat(200))),
+            is_learned: false,
             low: 1,
             high: 2,
             ready: 2,

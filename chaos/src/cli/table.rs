@@ -109,6 +109,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
         "DEVICES AND KERNEL"
     );
     for flavour in flavours {
+        let learned = flavour.is_learned.then(|| "learned".to_owned());
         let console = flavour.console.then(|| "console".to_owned());
         let vifs = flavour.bridges.iter().map(|bridge| format!("vif on {bridge}"));
         let disks = match flavour.disks {
@@ -116,8 +117,13 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
             1 => Some("1 disk".to_owned()),
             disks => Some(format!("{disks} disks")),
         };
-        let devices: Vec<String> =
-            console.into_iter().chain(vifs).chain(disks).chain(flavour.kernel.clone()).collect();
+        let devices: Vec<String> = learned
+            .into_iter()
+            .chain(console)
+            .chain(vifs)
+            .chain(disks)
+            .chain(flavour.kernel.clone())
+            .collect();
         let shells = u64::from(flavour.ready) + u64::from(flavour.creating);
         let held = flavour.memory_kib.saturating_mul(shells);
         let _ = writeln!(

@@ -340,6 +340,7 @@ fn all_flavours_are_read_also_if_they_take_several_replies() {
         bridges: Vec::new(),
         disks: 0,
         kernel: None,
+        is_learned: false,
         low: 1,
         high: 2,
         ready: 2,

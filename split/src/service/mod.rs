@@ -174,6 +174,18 @@ impl Service {
         self.stock.restock();
     }
 
+    /// Returns when to call [`adapt`](Self::adapt): not before recent requests are tidied up.
+    #[must_use]
+    pub fn adapt_at(&self) -> Option<Instant> {
+        let due = self.stock.adapt_at()?;
+        Some(self.tidy_at().map_or(due, |tidy| tidy.max(due)))
+    }
+
+    /// Keeps as many shells of the kinds that no flavour names as were asked for.
+    pub fn adapt(&mut self, now: Instant) {
+        self.stock.adapt(now);
+    }
+
     /// Takes the shells that the refill thread has prepared.
     pub fn collect(&mut self) {
         self.stock.collect();

@@ -16,6 +16,7 @@ mod jumbo;
 mod kill;
 mod kill_daemon;
 mod kill_load;
+mod learned;
 mod load;
 mod members;
 mod networks;

@@ -11,7 +11,7 @@ use crate::failure::FailureClass;
 use crate::records::{Record, RequestId};
 
 /// First byte of each packet. It changes when the messages change.
-pub const PROTOCOL: u8 = 8 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 9 + cfg!(feature = "newer-protocol") as u8;
 
 /// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;
@@ -153,6 +153,9 @@ pub struct FlavourStatus {
     pub disks: u16,
     /// The kernel that is loaded into a shell.
     pub kernel: Option<String>,
+    /// Whether the configuration does not name the flavour: it is kept because it was asked for.
+    #[serde(rename = "learned")]
+    pub is_learned: bool,
     /// With fewer ready shells than this, the pool is refilled.
     pub low: u32,
     /// Number of shells up to which it is refilled.
@@ -230,8 +233,8 @@ mod tests {
             assert_eq!(decode::<Request>(&longer), Err(DecodeError::Malformed));
         }
         assert_eq!(
-            decode::<Request>(&[9, 1]),
-            Err(DecodeError::Version { found: 9, known: PROTOCOL })
+            decode::<Request>(&[99, 1]),
+            Err(DecodeError::Version { found: 99, known: PROTOCOL })
         );
     }
 
