@@ -14,7 +14,11 @@ pub(crate) enum Command {
     Reboot(ShutdownArgs),
     Pause(GuestArgs),
     Unpause(GuestArgs),
-    Console(GuestArgs),
+    Rename(RenameArgs),
+    Domid(DomidArgs),
+    Domname(DomnameArgs),
+    Uptime(UptimeArgs),
+    Console(ConsoleArgs),
     Log(LogArgs),
     Pool(PoolArgs),
     NetworkAttach(DeviceAttachArgs),
@@ -139,7 +143,14 @@ pub(crate) struct ConfigArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShutdownArgs {
     /// Name or domid of the guest
-    pub(crate) guest: String,
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) guest: Option<String>,
+    /// All guests of chaos
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Accepted as in xl: a PVH guest has no ACPI power button to fall back on
+    #[arg(short = 'F')]
+    pub(crate) fallback: bool,
     /// Wait until the guest has shut down, and until it is removed if its config says so
     #[arg(short, long)]
     pub(crate) wait: bool,
@@ -153,9 +164,15 @@ pub(crate) struct ShutdownArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
+    /// Names or domids of the guests to list; all without one
+    #[arg(value_name = "GUEST")]
+    pub(crate) guests: Vec<String>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the columns of `xl list`
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) xl: bool,
     /// Include dom0, chaosd's shells and the domains of other toolstacks
     #[arg(short, long)]
     pub(crate) all: bool,
@@ -166,9 +183,55 @@ pub(crate) struct DestroyArgs {
     /// Names or domids of the guests
     #[arg(required = true, value_name = "GUEST")]
     pub(crate) guests: Vec<String>,
+    /// Accepted as in xl; dom0 is never destroyed
+    #[arg(short)]
+    pub(crate) force: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RenameArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Its new name
+    #[arg(value_name = "NEW-NAME")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DomidArgs {
+    /// Name of the guest
+    pub(crate) name: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DomnameArgs {
+    /// Domid of the guest
+    pub(crate) domid: u16,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UptimeArgs {
+    /// Names or domids of the guests; dom0 and all guests without one
+    #[arg(value_name = "GUEST")]
+    pub(crate) guests: Vec<String>,
+    /// One line a guest, without seconds
+    #[arg(short)]
+    pub(crate) short: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConsoleArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Number of the console, as in xl: a guest has number 0
+    #[arg(short, value_name = "NUMBER", value_parser = ["0"])]
+    pub(crate) number: Option<String>,
+    /// Type of the console, as in xl: a PVH guest has a PV console
+    #[arg(short = 't', value_name = "TYPE", value_parser = ["pv"])]
+    pub(crate) kind: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,10 +7,12 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::args::{
-    BlockDetachArgs, Command, ConfigArgs, CreateArgs, DestroyArgs, DeviceAttachArgs,
-    DeviceListArgs, GuestArgs, ListArgs, LogArgs, NetworkDetachArgs, PoolArgs, ShutdownArgs,
+    BlockDetachArgs, Command, ConfigArgs, ConsoleArgs, CreateArgs, DestroyArgs, DeviceAttachArgs,
+    DeviceListArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, NetworkDetachArgs,
+    PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
 };
 use super::help;
+use super::xl_verbs;
 
 /// Parses a command line, whose first argument is the program's name.
 ///
@@ -23,6 +25,9 @@ pub(super) fn parse(
     // Describe only the command that is named: describing all of them, which only help and
     // suggestions need, takes as long as the rest of the start.
     let named = arguments.clone().nth(1);
+    if let Some(why) = named.as_ref().and_then(|name| xl_verbs::why_not(name.to_str()?)) {
+        return Err(chaos(COMMANDS).error(ErrorKind::InvalidSubcommand, why));
+    }
     let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.name == name));
     let rows = only.map_or(COMMANDS, std::slice::from_ref);
     command(chaos(rows).try_get_matches_from(arguments)?)
@@ -40,6 +45,10 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "reboot" => Command::Reboot(args(matches)?),
         "pause" => Command::Pause(args(matches)?),
         "unpause" => Command::Unpause(args(matches)?),
+        "rename" => Command::Rename(args(matches)?),
+        "domid" => Command::Domid(args(matches)?),
+        "domname" => Command::Domname(args(matches)?),
+        "uptime" => Command::Uptime(args(matches)?),
         "console" => Command::Console(args(matches)?),
         "log" => Command::Log(args(matches)?),
         "pool" => Command::Pool(args(matches)?),
@@ -127,11 +136,39 @@ const COMMANDS: &[CommandRow] = &[
         arguments: GuestArgs::augment_args,
     },
     CommandRow {
+        name: "rename",
+        alias: None,
+        about: "Give a guest another name",
+        after_help: help::RENAME,
+        arguments: RenameArgs::augment_args,
+    },
+    CommandRow {
+        name: "domid",
+        alias: None,
+        about: "Print the domid of a guest",
+        after_help: help::DOMID,
+        arguments: DomidArgs::augment_args,
+    },
+    CommandRow {
+        name: "domname",
+        alias: None,
+        about: "Print the name of a guest",
+        after_help: help::DOMNAME,
+        arguments: DomnameArgs::augment_args,
+    },
+    CommandRow {
+        name: "uptime",
+        alias: None,
+        about: "Print how long guests have existed",
+        after_help: help::UPTIME,
+        arguments: UptimeArgs::augment_args,
+    },
+    CommandRow {
         name: "console",
         alias: None,
         about: "Attach to a guest's console",
         after_help: help::CONSOLE,
-        arguments: GuestArgs::augment_args,
+        arguments: ConsoleArgs::augment_args,
     },
     CommandRow {
         name: "log",
@@ -227,14 +264,29 @@ mod tests {
     fn each_command_is_parsed() {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
-            let operand = (!["list", "pool"].contains(&name)).then_some("guest");
-            let device = name.ends_with("-detach").then_some("xvda");
+            let operand = match name {
+                "list" | "pool" | "uptime" => None,
+                "domname" => Some("3"),
+                _ => Some("guest"),
+            };
+            let has_two = name.ends_with("-detach") || name == "rename";
+            let device = has_two.then_some("xvda");
             let arguments = ["chaos", name].into_iter().chain(operand).chain(device);
             let matches = chaos(COMMANDS).try_get_matches_from(arguments).unwrap();
             let command = command(matches).unwrap();
             let variant = format!("{command:?}").to_lowercase();
             assert!(variant.starts_with(&name.replace('-', "")), "{name} was parsed as {variant}");
         }
+    }
+
+    #[test]
+    fn a_command_of_xl_that_cannot_exist_is_refused_with_the_reason() {
+        let parsed = |name: &str| parse(["chaos", name, "x"].into_iter().map(OsString::from));
+        let error = parsed("cd-insert").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidSubcommand);
+        let text = error.to_string();
+        assert!(text.contains("chaos cd-insert: a PVH guest has no CD drive"), "{text}");
+        assert!(!parsed("no-such-command").unwrap_err().to_string().contains("PVH"));
     }
 
     #[test]

@@ -54,8 +54,10 @@ Examples:
 pub(super) const LIST: &str = with_exit_codes!(
     "\
 Examples:
-  chaos list          list the guests in a table
-  chaos list --json   list them for a program"
+  chaos list             list the guests in a table
+  chaos list redis web   list two of them
+  chaos list --json      list them for a program
+  chaos list --xl        print the columns of xl list, for scripts that read these"
 );
 
 pub(super) const DESTROY: &str = with_exit_codes!(
@@ -75,7 +77,8 @@ on_poweroff is \"destroy\"; otherwise it stays listed as powered-off until `chao
 
 Examples:
   chaos shutdown redis                  ask a guest to power off
-  chaos shutdown -w --timeout 5 redis   wait at most 5 s until it is gone"
+  chaos shutdown -w --timeout 5 redis   wait at most 5 s until it is gone
+  chaos shutdown -a -w                  ask all guests, and wait for each"
 );
 
 pub(super) const REBOOT: &str = with_exit_codes!(
@@ -85,7 +88,8 @@ as rebooted until `chaos destroy` removes it. --wait waits for the guest's end, 
 restart.
 
 Examples:
-  chaos reboot redis   ask a guest to reboot"
+  chaos reboot redis   ask a guest to reboot
+  chaos reboot -a      ask all guests"
 );
 
 pub(super) const PAUSE: &str = with_exit_codes!(
@@ -98,6 +102,33 @@ pub(super) const UNPAUSE: &str = with_exit_codes!(
     "\
 Examples:
   chaos unpause redis   let a paused guest run again"
+);
+
+pub(super) const RENAME: &str = with_exit_codes!(
+    "\
+The guest may run meanwhile. A restart keeps the new name.
+
+Examples:
+  chaos rename redis cache   let guest redis be called cache"
+);
+
+pub(super) const DOMID: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos domid redis   print the domid of guest redis"
+);
+
+pub(super) const DOMNAME: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos domname 17   print the name of the guest with domid 17"
+);
+
+pub(super) const UPTIME: &str = with_exit_codes!(
+    "\
+Examples:
+  chaos uptime            print the uptimes of dom0 and of all guests
+  chaos uptime -s redis   print that of one guest in one line"
 );
 
 pub(super) const CONSOLE: &str = with_exit_codes!(

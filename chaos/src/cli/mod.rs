@@ -13,22 +13,30 @@ mod grammar;
 mod help;
 mod output;
 mod plain;
+mod power;
 mod table;
+mod xl_table;
+mod xl_verbs;
 
 use std::ffi::OsString;
 use std::time::Duration;
 
-use chaos::clients::chaosd;
-use chaos::config::Action;
-use chaos::guests::{self, GuestState, Host, ShutdownOptions};
+use chaos::escape;
+use chaos::guests::{self, GuestState, Host, LifecycleError, ListedGuest};
+use chaos::records::since_boot_ms;
 use chaos::request::PoolControl;
 use chaos::timings::Timings;
 use daemon::chain::chain;
+use jiff::Zoned;
 use noxs_control::{ConsoleRole, ConsoleUse};
 
-use args::{Command, GuestArgs, ListArgs, LogArgs, PoolAction, PoolArgs, ShutdownArgs};
+use args::{
+    Command, ConsoleArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, PoolAction,
+    PoolArgs, RenameArgs, UptimeArgs,
+};
 use failure::Failure;
 use output::Output;
+use xl_table::Uptime;
 
 /// Runs the command of this process and returns its exit code.
 pub(crate) fn run() -> u8 {
@@ -75,24 +83,10 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Create(_) => unreachable!("dispatch runs it"),
         Command::Config(args) => config::run(&args, output),
         Command::Pool(args) => pool(&args, output),
-        Command::List(ListArgs { json, all }) => {
-            let listed = guests::list(&Host::open()?, all)?;
-            if json {
-                output.json(&listed.guests);
-            } else {
-                output.text(&table::guests(&listed.guests));
-            }
-            if let Some(error) = &listed.unserved {
-                output.warning(&format!(
-                    "the guests' consoles, networks and disks stand still: {}",
-                    chain(error)
-                ));
-            }
-            Ok(())
-        }
+        Command::List(args) => list(&args, output),
         Command::Destroy(args) => destroy(&args.guests, args.json, output),
-        Command::Shutdown(args) => shutdown(&args, noxs::Request::Poweroff, output),
-        Command::Reboot(args) => shutdown(&args, noxs::Request::Reboot, output),
+        Command::Shutdown(args) => power::run(&args, noxs::Request::Poweroff, output),
+        Command::Reboot(args) => power::run(&args, noxs::Request::Reboot, output),
         Command::Pause(GuestArgs { guest }) => {
             let host = Host::open()?;
             Ok(guests::pause(&host, &guest)?)
@@ -101,7 +95,21 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
             let host = Host::open()?;
             Ok(guests::unpause(&host, &guest)?)
         }
-        Command::Console(GuestArgs { guest }) => {
+        Command::Rename(RenameArgs { guest, name }) => {
+            let host = Host::open()?;
+            Ok(guests::rename(&host, &guest, &name)?)
+        }
+        Command::Domid(DomidArgs { name }) => {
+            output.text(&format!("{}\n", guests::domid_of(&Host::open()?, &name)?.0));
+            Ok(())
+        }
+        Command::Domname(DomnameArgs { domid }) => {
+            let name = guests::name_of(&Host::open()?, domid)?;
+            output.text(&format!("{}\n", escape::line(&name)));
+            Ok(())
+        }
+        Command::Uptime(args) => uptime(&args, output),
+        Command::Console(ConsoleArgs { guest, .. }) => {
             let host = Host::open()?;
             let console = guests::console(&host, &guest, ConsoleUse::Terminal)?;
             let name = &console.name;
@@ -188,30 +196,53 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
     failure.map_or(Ok(()), Err)
 }
 
-fn shutdown(
-    args: &ShutdownArgs,
-    request: noxs::Request,
-    output: &mut Output,
-) -> Result<(), Failure> {
+fn list(args: &ListArgs, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
-    let timeout = Duration::from_secs(args.timeout).min(MAX_TIMEOUT);
-    let is_supervised = chaosd::client::is_running(&chaosd::socket());
-    let options = ShutdownOptions { request, wait: args.wait, is_supervised, timeout };
-    let outcome = guests::shutdown(&host, &args.guest, options)?;
-    if is_supervised && outcome.destroyed {
-        // chaosd answers once it has freed the name, too, which it does after it has destroyed the
-        // domain. If it does not answer, it is being restarted, and the new one frees it.
-        let _ = PoolControl::connect().map(|chaosd| chaosd.status());
+    let listed = guests::list(&host, args.all || args.xl)?;
+    let guests = chosen(&listed.guests, &args.guests)?;
+    if args.json {
+        output.json(&guests);
+    } else if args.xl {
+        output.text(&xl_table::guests(&guests));
+    } else {
+        output.text(&table::guests(&guests));
     }
-    if !is_supervised && matches!(outcome.action, Action::Restart | Action::RenameRestart) {
+    if let Some(error) = &listed.unserved {
         output.warning(&format!(
-            "chaosd does not run, so nothing restarts guest {}: it stays listed until chaos destroy",
-            outcome.name
+            "the guests' consoles, networks and disks stand still: {}",
+            chain(error)
         ));
     }
-    if args.json {
-        output.json(&outcome);
+    Ok(())
+}
+
+/// Returns the guests with these names or domids, in this order; all without any.
+fn chosen(listed: &[ListedGuest], targets: &[String]) -> Result<Vec<ListedGuest>, LifecycleError> {
+    if targets.is_empty() {
+        return Ok(listed.to_vec());
     }
+    let find = |target: &String| {
+        let by_name = listed.iter().find(|guest| guest.name.as_ref() == Some(target));
+        let has_number =
+            |guest: &&ListedGuest| guest.domid.is_some_and(|domid| domid.to_string() == *target);
+        let found = by_name.or_else(|| listed.iter().find(has_number));
+        found.cloned().ok_or_else(|| LifecycleError::NoSuchGuest { target: target.clone() })
+    };
+    targets.iter().map(find).collect()
+}
+
+fn uptime(args: &UptimeArgs, output: &mut Output) -> Result<(), Failure> {
+    let listed = guests::list(&Host::open()?, true)?.guests;
+    // Domains of other toolstacks have none that chaos knows.
+    let has_uptime = |guest: &ListedGuest| guest.age_ms.is_some() || guest.domid == Some(0);
+    let mut uptimes = Vec::new();
+    for guest in chosen(&listed, &args.guests)?.into_iter().filter(has_uptime) {
+        let (Some(name), Some(domid)) = (guest.name, guest.domid) else { continue };
+        let age = guest.age_ms.unwrap_or_else(since_boot_ms);
+        uptimes.push(Uptime { name, domid, seconds: age / 1000 });
+    }
+    let now = args.short.then(|| Zoned::now().strftime("%H:%M:%S").to_string());
+    output.text(&xl_table::uptimes(&uptimes, now.as_deref()));
     Ok(())
 }
 

@@ -146,6 +146,14 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
     text
 }
 
+/// Returns an amount of memory in MiB, with one digit after the point if it is no whole number.
+fn mebibytes(kib: u64) -> String {
+    match kib % 1024 {
+        0 => (kib / 1024).to_string(),
+        rest => format!("{}.{}", kib / 1024, rest * 10 / 1024),
+    }
+}
+
 fn milliseconds(ns: u64) -> String {
     format!("{}.{:03}", ns / 1_000_000, ns / 1000 % 1000)
 }
@@ -163,7 +171,7 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
     let width = guests.iter().map(|guest| name(guest).chars().count()).max().unwrap_or(0).max(4);
     let mut text = format!(
         "{:<width$}  {:>5}  {:>9}  {:>5}  {:<15}  {:>9}  {:>7}\n",
-        "NAME", "ID", "MEM(KiB)", "VCPUS", "STATE", "CPU(s)", "AGE"
+        "NAME", "ID", "MEM(MiB)", "VCPUS", "STATE", "CPU(s)", "AGE"
     );
     for guest in guests {
         let _ = writeln!(
@@ -171,7 +179,7 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
             "{:<width$}  {:>5}  {:>9}  {:>5}  {:<15}  {:>9}  {:>7}",
             name(guest),
             guest.domid.map_or_else(|| NONE.to_owned(), |domid| domid.to_string()),
-            guest.memory_kib,
+            mebibytes(guest.memory_kib),
             guest.vcpus,
             guest.state.name(),
             milliseconds(guest.cpu_time_ns / 1000),
@@ -285,6 +293,7 @@ mod tests {
                 reason: "\x1b[2J\nfake  5".to_owned(),
             }],
             fault: Some("\x07\r".to_owned()),
+            info: None,
         }
     }
 
@@ -333,6 +342,8 @@ mod tests {
 
     #[test]
     fn ages_and_times_have_fitting_units() {
+        let amounts = [4096, 4100, 4608, 1020].map(mebibytes);
+        assert_eq!(amounts, ["4", "4.0", "4.5", "0.9"]);
         assert_eq!(age(0), "0s");
         assert_eq!(age(59_999), "59s");
         assert_eq!(age(60_000), "1m");

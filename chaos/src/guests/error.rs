@@ -18,6 +18,7 @@ use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
+use crate::config::NameError;
 use crate::domain::BuildError;
 use crate::failure::FailureClass;
 use crate::image::ImageError;
@@ -148,6 +149,24 @@ pub enum LifecycleError {
     NoSuchGuest {
         /// The name or domid that was asked for.
         target: String,
+    },
+    /// The text cannot be the name of a guest.
+    #[error("name {name:?}")]
+    WrongName {
+        /// The text.
+        name: String,
+        /// Why not.
+        #[source]
+        source: NameError,
+    },
+    /// chaosd is to restart a guest of this name.
+    #[error(
+        "chaosd is to restart a guest called {name}; choose another name, or cancel the restart: chaos \
+         destroy {name}"
+    )]
+    NamePending {
+        /// The name.
+        name: String,
     },
     /// Another toolstack created the domain.
     #[error(
@@ -283,6 +302,7 @@ impl LifecycleError {
             )
             | Self::NoDevicePage { .. }
             | Self::VifNamed { .. }
+            | Self::WrongName { .. }
             | Self::DevicePageVersion { .. }
             | Self::NoIpv6 { .. }
             | Self::Disk(_)

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use daemon::chain::chain;
 use noxs_control::DomainId;
 use serde::Serialize;
+use xen::domain::DomainInfo;
 use xen::units::DomId;
 
 use super::classify::Condition;
@@ -55,6 +56,9 @@ pub struct ListedGuest {
     pub broken_devices: Vec<BrokenDevice>,
     /// What is wrong with its record.
     pub fault: Option<String>,
+    /// What Xen reports about it; `None` if it has no domain.
+    #[serde(skip)]
+    pub info: Option<DomainInfo>,
 }
 
 /// A network interface in the list.
@@ -156,6 +160,7 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
             vifs: Vec::new(),
             broken_devices: broken.remove(&(domid.0, handle.0)).unwrap_or_default(),
             fault: guest.fault,
+            info: Some(info),
         };
         match guest.condition {
             Condition::Guest(record) => {
@@ -252,6 +257,7 @@ fn without_domain(
         vifs: Vec::new(),
         broken_devices: Vec::new(),
         fault: None,
+        info: None,
     }
 }
 

@@ -38,6 +38,7 @@ mod leftovers;
 mod list;
 mod name;
 mod pause;
+mod rename;
 mod requested;
 mod resolve;
 mod shell;
@@ -69,6 +70,7 @@ pub use hot_plug::{
 pub use leftovers::{Cleared, clear, reap};
 pub use list::{BrokenDevice, GuestList, ListedGuest, ListedVif, list};
 pub use pause::{pause, unpause};
+pub use rename::{domid_of, name_of, rename};
 pub use requested::of_request;
 pub use resolve::{Guest, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};

@@ -55,5 +55,7 @@ pub use error::RecordError;
 pub use lock::RecordLock;
 pub use paths::{ROOT, Records};
 pub use prepared::PreparedRecord;
-pub use record::{DevicePageRecord, PageDevice, PageDevices, PendingDevice, Record, RequestId};
+pub use record::{
+    DevicePageRecord, PageDevice, PageDevices, PendingDevice, Record, RequestId, since_boot_ms,
+};
 pub use stored::StoredError;

@@ -162,7 +162,8 @@ impl Record {
 const FIRST_EPOCH: u64 = 1 << 40;
 
 /// Returns the time since boot in milliseconds; 0 if the kernel has no such clock.
-fn since_boot_ms() -> u64 {
+#[must_use]
+pub fn since_boot_ms() -> u64 {
     let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
     u64::try_from(now.tv_sec() * 1000 + now.tv_nsec() / 1_000_000).unwrap_or_default()
 }

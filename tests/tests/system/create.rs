@@ -117,7 +117,7 @@ fn the_table_names_each_guest() {
     let table = chaos(&["list"]).ok();
     let mut lines = table.lines();
     let header: Vec<&str> = lines.next().expect("a header").split_whitespace().collect();
-    assert_eq!(header, ["NAME", "ID", "MEM(KiB)", "VCPUS", "STATE", "CPU(s)", "AGE"]);
+    assert_eq!(header, ["NAME", "ID", "MEM(MiB)", "VCPUS", "STATE", "CPU(s)", "AGE"]);
     let row = lines.next().expect("a row");
     assert!(row.starts_with("shown") && row.contains(&guest.domid.to_string()), "{row}");
     let all = chaos(&["list", "--all"]).ok();

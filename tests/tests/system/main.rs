@@ -26,3 +26,4 @@ mod refusals;
 mod services;
 mod supervise;
 mod upgrade;
+mod verbs;

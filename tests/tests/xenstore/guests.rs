@@ -211,3 +211,38 @@ fn chaos_log_refers_to_xenconsoled() {
     chaos(&["log", "noop"]).refused(2, &["xenconsoled", "noop"]);
     guest.destroy();
 }
+
+#[test]
+fn lists_and_uptimes_have_the_columns_of_xl() {
+    let bed = XenStoreBed::new();
+    let config = bed.bed.file("linux.cfg", LINUX);
+    let guest = Guest::create(&config, &["--paused"]);
+    // The time in which the command itself runs differs.
+    let without_times = |program: &str| {
+        let table = run(program, if program == "chaos" { &["list", "--xl"] } else { &["list"] });
+        let lines = table.ok();
+        let lines = lines.lines().map(|line| {
+            let (rest, _) = line.rsplit_once(' ').unwrap_or((line, ""));
+            rest.trim_end().to_owned()
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let (ours, xls) = (without_times("chaos"), without_times("xl"));
+    assert_eq!(ours, xls);
+    assert!(ours.iter().any(|line| line.contains("--p---")), "{ours:?}");
+    let seconds = |line: &str| line.rsplit_once(' ').map(|(name, _)| name.to_owned());
+    let uptimes =
+        |program| -> Vec<_> { run(program, &["uptime"]).ok().lines().map(seconds).collect() };
+    // xl knows no time at which a guest of chaos has started.
+    let (ours, xls) = (uptimes("chaos"), uptimes("xl"));
+    assert_eq!(ours[..xls.len()], xls);
+    assert!(ours[xls.len()..].iter().flatten().any(|line| line.starts_with("linux ")), "{ours:?}");
+    let domid = guest.domid.to_string();
+    for args in [["domid", "linux"], ["domname", &domid]] {
+        assert_eq!(chaos(&args).ok(), run("xl", &args).ok());
+    }
+    chaos(&["rename", "linux", "renamed"]).ok();
+    assert_eq!(run("xl", &["domid", "renamed"]).ok().trim(), domid);
+    guest.destroy();
+    bed.assert_nothing_left("after the guest");
+}

@@ -10,6 +10,7 @@ mod hot_plug;
 mod leftovers;
 mod list;
 mod noxsd;
+mod rename;
 mod shutdown;
 
 use std::path::Path;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Gives a guest another name, and tells names and domids.
+
+use xen::units::DomId;
+
+use super::error::LifecycleError;
+use super::host::Host;
+use super::name::Name;
+use super::resolve::{Guest, resolve};
+use crate::announce::Announce;
+use crate::config::check_name;
+use crate::handle::DomainIdentity;
+use crate::hypervisor::Hypervisor;
+
+/// Gives a guest another name. It may run meanwhile, and keeps its domid, addresses and connections.
+///
+/// If this process is killed halfway, the guest has the old name, and maybe a link of the new one to
+/// it, which the next guest of that name takes.
+///
+/// # Errors
+/// There is no such guest, the name cannot be one or is in use, or another process is changing the
+/// guest's record.
+pub fn rename<H: Hypervisor>(
+    host: &Host<H>,
+    target: &str,
+    new: &str,
+) -> Result<(), LifecycleError> {
+    check_name(new).map_err(|source| LifecycleError::WrongName { name: new.to_owned(), source })?;
+    let guest = resolve(host, target)?;
+    guest.record(target)?;
+    let (_devices, _record) =
+        (host.records.lock_devices(guest.domid)?, host.records.lock(guest.domid)?);
+    // What another process has changed meanwhile is in the record now.
+    let guest = resolve(host, &guest.domid.0.to_string())?;
+    let mut record = guest.record(target)?.clone();
+    let old = record.name().to_owned();
+    if old == new {
+        return Ok(());
+    }
+    if host.records.restarts()?.iter().any(|pending| pending == new) {
+        return Err(LifecycleError::NamePending { name: new.to_owned() });
+    }
+    let name = Name::reserve(host, new, guest.domid, None)?;
+    let id = DomainIdentity { domid: guest.domid, handle: record.handle };
+    record.config.store.discovery().rename(id, new)?;
+    record.config.name = new.to_owned();
+    host.records.replace(&record)?;
+    name.keep();
+    Ok(host.records.remove_name(&old)?)
+}
+
+/// Returns the domid of the guest with a name.
+///
+/// # Errors
+/// There is no such guest, or Xen refuses.
+pub fn domid_of<H: Hypervisor>(host: &Host<H>, name: &str) -> Result<DomId, LifecycleError> {
+    let guest = resolve(host, name)?;
+    match guest.info {
+        Some(_) => Ok(guest.domid),
+        None => Err(LifecycleError::NoSuchGuest { target: name.to_owned() }),
+    }
+}
+
+/// Returns the name of the guest with a domid.
+///
+/// # Errors
+/// There is no such guest, it has no usable record, or Xen refuses.
+pub fn name_of<H: Hypervisor>(host: &Host<H>, domid: u16) -> Result<String, LifecycleError> {
+    let target = domid.to_string();
+    let guest: Guest = resolve(host, &target)?;
+    Ok(guest.record(&target)?.name().to_owned())
+}

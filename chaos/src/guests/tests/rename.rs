@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+use xen::units::DomId;
+
+use super::{Bed, config, config_without_devices};
+use crate::failure::FailureClass;
+use crate::guests::{LifecycleError, domid_of, name_of, rename, resolve};
+use crate::records::RecordError;
+
+#[test]
+fn a_guest_that_is_renamed_is_found_under_the_new_name_alone() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    bed.create(&config("old")).unwrap();
+    rename(&bed.host, "old", "new").unwrap();
+    assert_eq!(bed.host.records.names().unwrap(), [("new".to_owned(), DomId(1))]);
+    assert_eq!(bed.host.records.read(DomId(1)).unwrap().unwrap().name(), "new");
+    assert_eq!(domid_of(&bed.host, "new").unwrap(), DomId(1));
+    assert_eq!(name_of(&bed.host, 1).unwrap(), "new");
+    assert!(matches!(
+        resolve(&bed.host, "old"),
+        Err(LifecycleError::NoSuchGuest { target }) if target == "old"
+    ));
+    // By its domid, and to the name that it has.
+    for _ in 0..2 {
+        rename(&bed.host, "1", "again").unwrap();
+        assert_eq!(name_of(&bed.host, 1).unwrap(), "again");
+    }
+    bed.create(&config_without_devices("old")).unwrap();
+}
+
+#[test]
+fn a_name_that_cannot_be_given_leaves_the_guest_as_it_is() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    let other = bed.create(&config_without_devices("b")).unwrap().record;
+    bed.host
+        .records
+        .record_restart(&{
+            let mut pending = other;
+            pending.config.name = "later".to_owned();
+            pending
+        })
+        .unwrap();
+    let before = bed.host.records.names().unwrap().len();
+    let refused = |name: &str| rename(&bed.host, "a", name).unwrap_err();
+    assert!(matches!(
+        refused("b"),
+        LifecycleError::Record(RecordError::NameInUse { domid: DomId(2), .. })
+    ));
+    assert!(matches!(refused("later"), LifecycleError::NamePending { .. }));
+    for name in ["", "5", "-x", "a/b", "Domain-0"] {
+        assert_eq!(refused(name).class(), FailureClass::WrongInput, "{name}");
+    }
+    assert!(matches!(rename(&bed.host, "nobody", "c"), Err(LifecycleError::NoSuchGuest { .. })));
+    assert_eq!(bed.host.records.names().unwrap().len(), before);
+    assert_eq!(name_of(&bed.host, 1).unwrap(), "a");
+    let lock = bed.host.records.lock(DomId(1)).unwrap();
+    drop(lock);
+    bed.xen().remove(DomId(1));
+    assert!(domid_of(&bed.host, "a").is_err());
+}
+
+#[test]
+fn a_rename_that_was_killed_halfway_is_repeated() {
+    let bed = Bed::new();
+    bed.create(&config_without_devices("a")).unwrap();
+    // Before the record was written, and after.
+    bed.host.records.reserve_name("b", DomId(1), None).unwrap();
+    rename(&bed.host, "a", "b").unwrap();
+    assert_eq!(name_of(&bed.host, 1).unwrap(), "b");
+    bed.host.records.reserve_name("a", DomId(1), None).unwrap();
+    // The old name is free for another guest.
+    bed.create(&config_without_devices("a")).unwrap();
+    assert_eq!(domid_of(&bed.host, "a").unwrap(), DomId(2));
+    assert_eq!(domid_of(&bed.host, "b").unwrap(), DomId(1));
+}
