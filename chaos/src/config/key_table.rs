@@ -164,7 +164,8 @@ pub const KEYS: &[ConfigKey] = &[
     key("vcpus", Supported),
     key("vdispl", Limited(Nothing, Device)),
     key("vendor_device", Ignored),
-    key("vfb", Limited(Nothing, Device)),
+    // A paravirtual screen in xl. Guests without one use their console.
+    key("vfb", Ignored),
     key("vga", Ignored),
     // xl takes this much of the guest's memory for a screen that the guest does not have.
     key("videoram", Ignored),

@@ -99,7 +99,6 @@ fn a_key_that_changes_a_guest_is_refused_unless_it_asks_for_what_there_is() {
         ("pci=['01:00.0']", "a PVH guest cannot use devices of the host, under xl either; remove"),
         ("passthrough='enabled'", "cannot use devices of the host"),
         ("dtdev=['/soc/x']", "cannot use devices of the host"),
-        ("vfb=['type=vnc']", "chaos serves only consoles, vifs and disks; remove the line"),
         ("usbctrl=['type=pv']", "chaos serves only"),
         ("vtpm=['backend=x']", "chaos serves only"),
         ("p9=['type=qemu,tag=t,path=/p']", "chaos serves only"),
