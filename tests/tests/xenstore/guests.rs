@@ -243,6 +243,7 @@ fn lists_and_uptimes_have_the_columns_of_xl() {
     }
     chaos(&["rename", "linux", "renamed"]).ok();
     assert_eq!(run("xl", &["domid", "renamed"]).ok().trim(), domid);
-    guest.destroy();
+    chaos(&["destroy", "renamed"]).ok();
+    guest.forget();
     bed.assert_nothing_left("after the guest");
 }
