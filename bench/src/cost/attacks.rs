@@ -30,6 +30,9 @@ const ATTACKS: [(&str, &str, Option<f64>); 8] = [
     ("restless-flood", "sends frames to the other and never waits", None),
 ];
 
+/// Guests that get what is broadcast, for the attack whose cost grows with their number.
+const RECEIVERS: u32 = 30;
+
 /// Round trips before the first one that counts: the attack has begun, and connections are known.
 const WARM_UP: usize = 20;
 
@@ -44,16 +47,38 @@ pub(crate) fn measure(rounds: usize, report: &mut Report) -> Result<()> {
     report.times("round trip to a redis guest", None, &quiet);
     let quiet = median(&quiet);
     for (attack, what, limit) in ATTACKS {
-        let command_line = format!("cmdline='{attack}'");
-        run("chaos", &["create", "--quiet", "hostile.cfg", &command_line])?;
-        let samples = round_trips(&mut client, rounds);
-        run("chaos", &["destroy", "hostile"])?;
-        let samples = samples.with_context(|| format!("while a hostile guest {what}"))?;
-        report.times(format!("  while a hostile guest {what}"), None, &samples);
-        let row = "    against the quiet one".to_owned();
-        report.add(row, "times", limit, vec![median(&samples) / quiet]);
+        next_to(&mut client, attack, what, limit, quiet, rounds, report)?;
+    }
+    // All of them answer on the bridge of the hostile guest.
+    run("chaos", &["create", "--quiet", "-n", &RECEIVERS.to_string(), "daytime.cfg"])?;
+    let what = format!("broadcasts to {RECEIVERS} others");
+    let limit = Some(limits::ATTACK);
+    next_to(&mut client, "broadcast-flood", &what, limit, quiet, rounds, report)?;
+    for number in 1..=RECEIVERS {
+        run("chaos", &["destroy", &format!("daytime-{number}")])?;
     }
     run("chaos", &["destroy", "redis"]).map(drop)
+}
+
+/// Measures round trips next to a hostile guest.
+fn next_to(
+    client: &mut TcpStream,
+    attack: &str,
+    what: &str,
+    limit: Option<f64>,
+    quiet: f64,
+    rounds: usize,
+    report: &mut Report,
+) -> Result<()> {
+    let command_line = format!("cmdline='{attack}'");
+    run("chaos", &["create", "--quiet", "hostile.cfg", &command_line])?;
+    let samples = round_trips(client, rounds);
+    run("chaos", &["destroy", "hostile"])?;
+    let samples = samples.with_context(|| format!("while a hostile guest {what}"))?;
+    report.times(format!("  while a hostile guest {what}"), None, &samples);
+    let row = "    against the quiet one".to_owned();
+    report.add(row, "times", limit, vec![median(&samples) / quiet]);
+    Ok(())
 }
 
 fn connect() -> Result<TcpStream> {
