@@ -122,9 +122,16 @@ impl<K> Demand<K> {
         self.kinds.iter().filter_map(|asked| asked.falls(now)).min()
     }
 
-    /// Forgets the kinds for which `is_it` returns `true`.
-    pub(crate) fn forget(&mut self, is_it: impl Fn(&K) -> bool) {
+    /// Returns whether there is a kind for which `is_it` returns `true`.
+    pub(crate) fn knows(&self, is_it: impl Fn(&K) -> bool) -> bool {
+        self.kinds.iter().any(|asked| is_it(&asked.kind))
+    }
+
+    /// Forgets the kinds for which `is_it` returns `true`. Returns whether there were any.
+    pub(crate) fn forget(&mut self, is_it: impl Fn(&K) -> bool) -> bool {
+        let before = self.kinds.len();
         self.kinds.retain(|asked| !is_it(&asked.kind));
+        self.kinds.len() < before
     }
 }
 
@@ -206,7 +213,9 @@ mod tests {
             clock.ask("rare", 4096);
         }
         assert_eq!(clock.shells(KiB(4096)), [("rare", 1)]);
-        clock.1.forget(|kind| *kind == "rare");
+        assert!(clock.1.knows(|kind| *kind == "rare"));
+        assert!(clock.1.forget(|kind| *kind == "rare"));
+        assert!(!clock.1.forget(|kind| *kind == "rare"));
         assert_eq!(clock.shells(KiB(8192)), [("often", 1)]);
     }
 

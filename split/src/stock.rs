@@ -35,11 +35,6 @@ struct Kept {
 }
 
 impl Kept {
-    /// Returns whether this is a kind that was asked for: the same shell, with the same kernel.
-    fn is(&self, fit: &ShellFit, image: &Arc<Image>) -> bool {
-        self.fits(fit) && self.holds(image)
-    }
-
     fn fits(&self, fit: &ShellFit) -> bool {
         self.kind.flavour == fit.flavour && self.kind.bridges == fit.bridges
     }
@@ -143,16 +138,23 @@ impl Stock {
             return;
         }
         let now = Instant::now();
-        self.demand.asked(
-            now,
-            |kept| kept.is(fit, image),
-            || {
-                let ShellFit { flavour, bridges } = fit.clone();
-                let kind = Arc::new(ShellKind { flavour, bridges, image: Some(Arc::clone(image)) });
-                let kernel = Some(kernel.display().to_string());
-                (Kept { kind, kernel, is_learned: true }, flavour.memory)
-            },
-        );
+        let kernel = kernel.display().to_string();
+        // A kernel that was another one before will be another one next time, too: it was built anew, or
+        // it is a copy that was made for this request. Shells without a kernel serve all of them.
+        let plain = |kept: &Kept| kept.fits(fit) && kept.is_plain();
+        let stale = |kept: &Kept| {
+            kept.fits(fit) && !kept.holds(image) && kept.kernel.as_ref() == Some(&kernel)
+        };
+        let is_plain = self.demand.knows(plain) || self.demand.forget(stale);
+        let warm = |kept: &Kept| kept.fits(fit) && kept.holds(image);
+        let is_asked = |kept: &Kept| if is_plain { plain(kept) } else { warm(kept) };
+        self.demand.asked(now, is_asked, || {
+            let ShellFit { flavour, bridges } = fit.clone();
+            let image = (!is_plain).then(|| Arc::clone(image));
+            let kernel = (!is_plain).then(|| kernel.clone());
+            let kind = Arc::new(ShellKind { flavour, bridges, image });
+            (Kept { kind, kernel, is_learned: true }, flavour.memory)
+        });
         self.falls = Some(now);
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The pool of a `chaosd` whose configuration names no flavour.
 
+use std::fs;
+
 use system_tests::{Bed, Chaosd, Guest, chaos, ping};
 
 /// Returns an entry of `chaos pool --json`.
@@ -70,6 +72,33 @@ fn what_is_kept_ready_has_the_memory_that_flavours_leave() {
     // The next chaosd has nothing learned yet, and removes what was kept.
     chaosd.kill_and_restart();
     assert!(flavour("redis").is_none());
+    assert!(chaosd.stop());
+    bed.assert_empty("after chaosd has exited");
+}
+
+#[test]
+fn a_kernel_that_is_another_one_each_time_gets_shells_without_a_kernel() {
+    let bed = Bed::new();
+    let chaosd = Chaosd::start("learn = true\n");
+    let redis = fs::read("redis").expect("the guest is there");
+    let kernel = bed.file("kernel", &redis);
+    let create = |shell: &str| {
+        // Another file has another key.
+        fs::remove_file(&kernel).expect("it can be removed");
+        fs::write(&kernel, &redis).expect("it can be written");
+        let guest = Guest::create("redis.cfg", &[&format!("kernel='{kernel}'")]);
+        assert_eq!(guest.created["shell"], shell, "{}", guest.created);
+        ping(&mut Guest::connect("10.0.0.2:6379"));
+        guest.destroy();
+    };
+    create("cold");
+    chaosd.wait_until_full("kernel");
+    create("cold");
+    chaosd.wait_until_full("learned");
+    create("pool");
+    let pool = chaos(&["pool", "--json"]).json();
+    assert_eq!(pool.as_array().map(Vec::len), Some(1), "{pool}");
+    assert!(pool[0]["kernel"].is_null(), "{pool}");
     assert!(chaosd.stop());
     bed.assert_empty("after chaosd has exited");
 }
