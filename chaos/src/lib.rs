@@ -19,6 +19,7 @@ pub mod guests;
 pub mod handle;
 pub mod hypervisor;
 pub mod image;
+pub mod local_time;
 pub mod random;
 pub mod records;
 pub mod request;

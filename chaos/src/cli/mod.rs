@@ -23,11 +23,11 @@ use std::time::Duration;
 
 use chaos::escape;
 use chaos::guests::{self, GuestState, Host, LifecycleError, ListedGuest};
+use chaos::local_time::time_of_day;
 use chaos::records::since_boot_ms;
 use chaos::request::PoolControl;
 use chaos::timings::Timings;
 use daemon::chain::chain;
-use jiff::Zoned;
 use noxs_control::{ConsoleRole, ConsoleUse};
 
 use args::{
@@ -241,7 +241,7 @@ fn uptime(args: &UptimeArgs, output: &mut Output) -> Result<(), Failure> {
         let age = guest.age_ms.unwrap_or_else(since_boot_ms);
         uptimes.push(Uptime { name, domid, seconds: age / 1000 });
     }
-    let now = args.short.then(|| Zoned::now().strftime("%H:%M:%S").to_string());
+    let now = args.short.then(|| time_of_day().unwrap_or_else(|| "--:--:--".to_owned()));
     output.text(&xl_table::uptimes(&uptimes, now.as_deref()));
     Ok(())
 }

@@ -146,7 +146,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
     text
 }
 
-/// Returns an amount of memory in MiB, with one digit after the point if it is no whole number.
+/// Returns an amount of memory in MiB, with one digit after the point if it is not an integer.
 fn mebibytes(kib: u64) -> String {
     match kib % 1024 {
         0 => (kib / 1024).to_string(),

@@ -38,7 +38,7 @@ const REASONS: &[(&[&str], &str)] = &[
     ),
     (
         &["pci-assignable-add", "pci-assignable-remove", "pci-assignable-list"],
-        "chaos gives no PCI device of the host to a guest; use xl",
+        "a guest of chaos has no PCI device of the host; use xl",
     ),
     (
         &["getenforce", "setenforce", "loadpolicy"],

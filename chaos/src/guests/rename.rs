@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Gives a guest another name, and tells names and domids.
+//! Renames a guest, and finds names and domids.
 
 use xen::units::DomId;
 
@@ -12,7 +12,7 @@ use crate::config::check_name;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 
-/// Gives a guest another name. It may run meanwhile, and keeps its domid, addresses and connections.
+/// Renames a guest. It may run meanwhile, and keeps its domid, addresses and connections.
 ///
 /// If this process is killed halfway, the guest has the old name, and maybe a link of the new one to
 /// it, which the next guest of that name takes.

@@ -50,7 +50,7 @@ fn a_name_that_cannot_be_given_leaves_the_guest_as_it_is() {
     for name in ["", "5", "-x", "a/b", "Domain-0"] {
         assert_eq!(refused(name).class(), FailureClass::WrongInput, "{name}");
     }
-    assert!(matches!(rename(&bed.host, "nobody", "c"), Err(LifecycleError::NoSuchGuest { .. })));
+    assert!(matches!(rename(&bed.host, "absent", "c"), Err(LifecycleError::NoSuchGuest { .. })));
     assert_eq!(bed.host.records.names().unwrap().len(), before);
     assert_eq!(name_of(&bed.host, 1).unwrap(), "a");
     let lock = bed.host.records.lock(DomId(1)).unwrap();
