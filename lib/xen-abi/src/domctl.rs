@@ -3,6 +3,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::hypercall::Bitmap;
+
 /// Size of `struct xen_domctl`.
 pub const DOMCTL_SIZE: usize = 144;
 
@@ -25,8 +27,13 @@ pub const XEN_DOMCTL_DESTROYDOMAIN: u32 = 2;
 pub const XEN_DOMCTL_PAUSEDOMAIN: u32 = 3;
 pub const XEN_DOMCTL_UNPAUSEDOMAIN: u32 = 4;
 pub const XEN_DOMCTL_GETDOMAININFO: u32 = 5;
+pub const XEN_DOMCTL_SETVCPUAFFINITY: u32 = 9;
 pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
+pub const XEN_DOMCTL_GETVCPUINFO: u32 = 14;
 pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
+pub const XEN_DOMCTL_SCHEDULER_OP: u32 = 16;
+pub const XEN_DOMCTL_GETVCPUAFFINITY: u32 = 25;
+pub const XEN_DOMCTL_SENDTRIGGER: u32 = 28;
 pub const XEN_DOMCTL_GETHVMCONTEXT: u32 = 33;
 pub const XEN_DOMCTL_SETHVMCONTEXT: u32 = 34;
 pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
@@ -37,6 +44,8 @@ pub const XEN_DOMCTL_CDF_HAP: u32 = 2;
 
 /// `XEN_X86_EMU_LAPIC` (`public/arch-x86/xen.h`).
 pub const XEN_X86_EMU_LAPIC: u32 = 1;
+/// `XEN_X86_EMU_PM` (`public/arch-x86/xen.h`): ACPI's power management.
+pub const XEN_X86_EMU_PM: u32 = 4;
 
 /// `struct xen_domctl_createdomain` with interface version 0x15 and 0x16 (Xen 4.17 and 4.18).
 #[repr(C)]
@@ -184,3 +193,71 @@ pub struct PagingMempool {
     pub size: u64,
 }
 const _: () = assert!(size_of::<PagingMempool>() == 8);
+
+/// `struct xen_domctl_getvcpuinfo`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct GetVcpuInfo {
+    pub vcpu: u32,
+    pub online: u8,
+    pub blocked: u8,
+    pub running: u8,
+    pub pad: u8,
+    pub cpu_time: u64,
+    pub cpu: u32,
+    pub pad2: u32,
+}
+const _: () = assert!(size_of::<GetVcpuInfo>() == 24);
+
+/// `struct xen_domctl_vcpuaffinity`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct VcpuAffinity {
+    pub vcpu: u32,
+    pub flags: u32,
+    pub cpumap_hard: Bitmap,
+    pub cpumap_soft: Bitmap,
+}
+const _: () = assert!(size_of::<VcpuAffinity>() == 40);
+
+pub const XEN_VCPUAFFINITY_HARD: u32 = 1;
+pub const XEN_VCPUAFFINITY_SOFT: u32 = 2;
+pub const XEN_VCPUAFFINITY_FORCE: u32 = 4;
+
+pub const XEN_SCHEDULER_CREDIT: u32 = 5;
+pub const XEN_SCHEDULER_CREDIT2: u32 = 6;
+pub const XEN_SCHEDULER_ARINC653: u32 = 7;
+pub const XEN_SCHEDULER_RTDS: u32 = 8;
+pub const XEN_SCHEDULER_NULL: u32 = 9;
+
+/// `struct xen_domctl_scheduler_op` with the parameters of a domain in credit or credit2, which have
+/// the same layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct SchedulerOp {
+    pub sched_id: u32,
+    pub cmd: u32,
+    pub weight: u16,
+    pub cap: u16,
+    /// The rest of the union.
+    pub rest: [u32; 3],
+}
+const _: () = assert!(size_of::<SchedulerOp>() == 24);
+
+pub const XEN_DOMCTL_SCHEDOP_PUTINFO: u32 = 0;
+pub const XEN_DOMCTL_SCHEDOP_GETINFO: u32 = 1;
+
+/// `struct xen_domctl_sendtrigger`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct SendTrigger {
+    pub trigger: u32,
+    pub vcpu: u32,
+}
+const _: () = assert!(size_of::<SendTrigger>() == 8);
+
+pub const XEN_DOMCTL_SENDTRIGGER_NMI: u32 = 0;
+pub const XEN_DOMCTL_SENDTRIGGER_RESET: u32 = 1;
+pub const XEN_DOMCTL_SENDTRIGGER_INIT: u32 = 2;
+pub const XEN_DOMCTL_SENDTRIGGER_POWER: u32 = 3;
+pub const XEN_DOMCTL_SENDTRIGGER_SLEEP: u32 = 4;

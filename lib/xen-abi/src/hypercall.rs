@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Numbers of hypercalls and virtual interrupts: `public/xen.h` and `public/version.h`.
+//! Numbers of hypercalls and virtual interrupts, and a structure that several of dom0's hypercalls
+//! share: `public/xen.h`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub const HYPERVISOR_MEMORY_OP: u64 = 12;
 pub const HYPERVISOR_XEN_VERSION: u64 = 17;
@@ -10,8 +13,16 @@ pub const HYPERVISOR_SYSCTL: u64 = 35;
 pub const HYPERVISOR_DOMCTL: u64 = 36;
 pub const HYPERVISOR_DM_OP: u64 = 41;
 
-/// Command of [`HYPERVISOR_XEN_VERSION`] that returns the major and minor version in one word.
-pub const XENVER_VERSION: u64 = 0;
-
 /// The virtual interrupt that notifies the toolstack that a domain has shut down or was destroyed.
 pub const VIRQ_DOM_EXC: u32 = 3;
+
+/// `struct xenctl_bitmap`. `bitmap` is the address of an array of bytes, with bit 0 of the first byte
+/// for the first element.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct Bitmap {
+    pub bitmap: u64,
+    pub nr_bits: u32,
+    pub pad: u32,
+}
+const _: () = assert!(size_of::<Bitmap>() == 16);

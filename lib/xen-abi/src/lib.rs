@@ -6,8 +6,8 @@
 //! of a Xen version. Structures are plain data without hidden padding, which `zerocopy` checks.
 //! Names and fields are those of the headers, so that a reader can look them up.
 //!
-//! * [`hypercall`], [`sched`], [`memory`], [`event_channel`], [`grant_table`] and [`hvm`] are for
-//!   every domain; [`domctl`] and [`sysctl`] are for dom0.
+//! * [`hypercall`], [`sched`], [`memory`], [`event_channel`], [`grant_table`], [`hvm`] and
+//!   [`version`] are for every domain; [`domctl`] and [`sysctl`] are for dom0.
 //! * [`shared_info`] and [`start_info`] are what a guest finds in its own memory.
 //! * [`io`] holds the rings of devices and of XenStore.
 //! * [`grants`] is the project's own rule for grant references, not Xen's.
@@ -34,6 +34,7 @@ pub mod sched;
 pub mod shared_info;
 pub mod start_info;
 pub mod sysctl;
+pub mod version;
 
 /// Bytes in a page, whatever page size a guest uses for itself (`XEN_PAGE_SHIFT` of
 /// `public/io/ring.h`).

@@ -7,6 +7,9 @@ pub const XENMEM_DECREASE_RESERVATION: u64 = 1;
 pub const XENMEM_POPULATE_PHYSMAP: u64 = 6;
 pub const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
 pub const XENMEM_SET_MEMORY_MAP: u64 = 13;
+/// Both return a number of pages, and take no structure.
+pub const XENMEM_GET_SHARING_FREED_PAGES: u64 = 18;
+pub const XENMEM_GET_SHARING_SHARED_PAGES: u64 = 19;
 pub const XENMEM_CLAIM_PAGES: u64 = 24;
 
 /// What [`XENMEM_ADD_TO_PHYSMAP`] maps.

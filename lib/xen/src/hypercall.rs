@@ -14,9 +14,10 @@ use xen_abi::domctl::{
 };
 use xen_abi::hvm;
 use xen_abi::hypercall::{
-    HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION, XENVER_VERSION,
+    HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION,
 };
 use xen_abi::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader, XEN_SYSCTL_INTERFACE_VERSION};
+use xen_abi::version::XENVER_VERSION;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arena::{Arena, Data};

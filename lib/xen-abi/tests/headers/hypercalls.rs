@@ -148,7 +148,6 @@ fn memory_events_grants_and_hvm() {
         ("__HYPERVISOR_sysctl", hypercall::HYPERVISOR_SYSCTL),
         ("__HYPERVISOR_dm_op", hypercall::HYPERVISOR_DM_OP),
         ("__HYPERVISOR_domctl", hypercall::HYPERVISOR_DOMCTL),
-        ("XENVER_version", hypercall::XENVER_VERSION),
         ("XENMEM_add_to_physmap", memory::XENMEM_ADD_TO_PHYSMAP),
         ("SCHEDOP_shutdown", sched::SCHEDOP_SHUTDOWN),
         ("SCHEDOP_poll", sched::SCHEDOP_POLL),

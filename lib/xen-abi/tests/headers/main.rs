@@ -9,6 +9,8 @@ mod c;
 mod devices;
 mod guests;
 mod hypercalls;
+mod machine;
+mod scheduling;
 mod toolstack;
 
 use std::path::PathBuf;
