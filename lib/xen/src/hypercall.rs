@@ -173,7 +173,8 @@ impl Xen {
         domid: DomId,
         payload: &mut T,
     ) -> Result<DomId, Error> {
-        // SAFETY: `T: Flat`, so Xen follows no address in it.
+        payload.check();
+        // SAFETY: `T: Flat` and has been checked, so Xen follows no address in it.
         unsafe { self.domctl_raw(cmd, domid, payload) }.map_err(|errno| Error::Hypercall {
             operation,
             domid: Some(domid),
@@ -230,7 +231,8 @@ impl Xen {
         cmd: u32,
         payload: &mut T,
     ) -> Result<(), Error> {
-        // SAFETY: `T: Flat`, so Xen follows no address in it.
+        payload.check();
+        // SAFETY: `T: Flat` and has been checked, so Xen follows no address in it.
         unsafe { self.sysctl_raw(operation, cmd, payload) }
     }
 
@@ -292,8 +294,9 @@ impl Xen {
         domid: DomId,
         value: &mut T,
     ) -> Result<u32, Error> {
-        // SAFETY: `T` is the structure that the command takes, and is `Flat`, so Xen follows no
-        // address in it.
+        value.check();
+        // SAFETY: `T` is the structure that the command takes, and is `Flat` and has been checked,
+        // so Xen follows no address in it.
         unsafe { self.operate_raw(operation, domid, value) }
     }
 

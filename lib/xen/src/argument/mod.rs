@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which structures may be passed to Xen, and what Xen does with the addresses in them.
 //!
-//! `unsafe`: the two traits state what the compiler cannot check, namely which memory of this
+//! `unsafe`: the traits state what the compiler cannot check, namely which memory of this
 //! process Xen accesses through a structure.
 #![allow(unsafe_code)]
 
@@ -11,8 +11,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// A structure without addresses.
 ///
 /// # Safety
-/// No hypercall that takes the structure follows an address in it.
-pub(crate) unsafe trait Flat: FromBytes + IntoBytes + Immutable {}
+/// After `check` has returned, no hypercall that takes the structure follows an address in it.
+pub(crate) unsafe trait Flat: FromBytes + IntoBytes + Immutable {
+    /// Panics if the structure has a union, and its contents select a member that holds an address.
+    fn check(&self) {}
+}
 
 /// A structure with one address.
 ///
@@ -49,6 +52,23 @@ flat!(
     event_channel::EvtchnStatus,
     hvm::HvmParam,
 );
+
+// SAFETY: the union holds an address for the commands on single vCPUs only. `check` admits the two
+// others.
+unsafe impl Flat for domctl::SchedulerOp {
+    fn check(&self) {
+        let admitted = [domctl::XEN_DOMCTL_SCHEDOP_PUTINFO, domctl::XEN_DOMCTL_SCHEDOP_GETINFO];
+        assert!(admitted.contains(&self.cmd), "command {} of scheduler_op", self.cmd);
+    }
+}
+
+// SAFETY: the union holds an address for the scheduler ARINC 653 only. `check` admits two others.
+unsafe impl Flat for sysctl::SchedulerOp {
+    fn check(&self) {
+        let admitted = [domctl::XEN_SCHEDULER_CREDIT, domctl::XEN_SCHEDULER_CREDIT2];
+        assert!(admitted.contains(&self.sched_id), "scheduler {}", self.sched_id);
+    }
+}
 
 fn count(len: usize, size: usize) -> u32 {
     // Rounds down and saturates, so that Xen never accesses more than there is.
@@ -100,3 +120,6 @@ unsafe impl Pointing for hvm::DmOpBuf {
         self.size = u64::from(count(len, 1));
     }
 }
+
+#[cfg(test)]
+mod tests;
