@@ -17,11 +17,11 @@ use xen_abi::hypercall::{
     HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION,
 };
 use xen_abi::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader, XEN_SYSCTL_INTERFACE_VERSION};
-use xen_abi::version::XENVER_VERSION;
+use xen_abi::version::{XENVER_PAGESIZE, XENVER_VERSION};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::arena::{Arena, Data};
-use crate::argument::{Flat, Pointing};
+use crate::argument::{Flat, Pointing, VersionQuery};
 use crate::device;
 use crate::error::Error;
 use crate::linux::privcmd::{IOCTL_PRIVCMD_HYPERCALL, PrivcmdHypercall};
@@ -40,6 +40,8 @@ pub struct Xen {
     domctl_version: u32,
     /// The last domain that Xen reported to have vCPUs.
     with_vcpus: Cell<Option<DomId>>,
+    /// How many numbers CPUs can have, if Xen has been asked.
+    cpus: Cell<Option<usize>>,
 }
 
 /// A hypercall of the form (command, structure).
@@ -84,6 +86,7 @@ impl Xen {
             version: (0, 0),
             domctl_version: 0,
             with_vcpus: Cell::new(None),
+            cpus: Cell::new(None),
         };
         xen.version = xen.ask_version()?;
         xen.domctl_version = domctl_version(xen.version)?;
@@ -125,6 +128,29 @@ impl Xen {
             errno => Error::Hypercall { operation: "xen_version", domid: None, errno },
         })?;
         Ok((packed >> 16, packed & 0xffff))
+    }
+
+    /// Returns the size of a page in bytes, as Xen reports it.
+    pub(crate) fn page_size(&self) -> Result<u32, Error> {
+        // SAFETY: this command takes no structure, so Xen follows no address.
+        let size = unsafe { self.call(HYPERVISOR_XEN_VERSION, [XENVER_PAGESIZE, 0, 0, 0, 0]) };
+        size.map_err(|errno| Error::Hypercall { operation: "xen_version", domid: None, errno })
+    }
+
+    /// Fills in a structure of `xen_version`. Returns the hypercall's result.
+    pub(crate) fn xen_version<T: VersionQuery>(&self, value: &mut T) -> Result<u32, Error> {
+        value.limit();
+        let data = self.data(size_of::<T>())?;
+        data.put(0, value);
+        let arguments = [T::COMMAND, data.address(), 0, 0, 0];
+        // SAFETY: the hypercall takes a command and the address of its structure, which `T` is
+        // because it is `VersionQuery`. Xen accesses no more than that, as the trait says after
+        // `limit`. Its copy is `data`, which lies in the arena and is borrowed, so it stays mapped
+        // until the call returns.
+        let result = unsafe { self.call(HYPERVISOR_XEN_VERSION, arguments) }
+            .map_err(|errno| Error::Hypercall { operation: "xen_version", domid: None, errno })?;
+        data.get_into(0, value);
+        Ok(result)
     }
 
     /// Checks the domctl interface version by reading dom0's information, which has no side effect:
@@ -355,6 +381,16 @@ impl Xen {
         unsafe { self.call(HYPERVISOR_DM_OP, arguments) }
             .map(drop)
             .map_err(|errno| Error::Hypercall { operation, domid: Some(domid), errno })
+    }
+
+    /// Returns how many numbers CPUs can have, if that is known.
+    pub(crate) fn known_cpus(&self) -> Option<usize> {
+        self.cpus.get()
+    }
+
+    /// Remembers how many numbers CPUs can have.
+    pub(crate) fn note_cpus(&self, count: usize) {
+        self.cpus.set(Some(count));
     }
 
     /// Remembers whether a domain has vCPUs, as Xen has just reported.

@@ -7,9 +7,10 @@
 //!
 //! * [`linux`] is the kernel's raw interface; Xen's own is the crate [`xen_abi`].
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
-//! * [`Xen`] makes hypercalls; its methods are in [`domain`], [`memory`], [`hvm`], [`event`] and
-//!   [`sysctl`] by subject. It refuses calls that would crash the host: events and HVM state of a
-//!   domain without vCPUs, and operations on guests that name dom0 instead.
+//! * [`Xen`] makes hypercalls; its methods are in modules by subject: [`domain`], [`memory`],
+//!   [`hvm`] and [`event`] for guests; [`sysctl`], [`topology`] and [`version`] for the machine and
+//!   Xen itself. It refuses calls that would crash the host: events and HVM state of a domain
+//!   without vCPUs, and operations on guests that name dom0 instead.
 //! * [`foreign`] maps guests' memory; [`evtchn`] and [`gntdev`] are the kernel's devices for event
 //!   channels and grants. Once their files are open, these two need no privilege, so a backend can
 //!   give up root.
@@ -39,7 +40,9 @@ mod mapping;
 pub mod memory;
 mod placement;
 pub mod sysctl;
+pub mod topology;
 pub mod units;
+pub mod version;
 
 pub use error::Error;
 pub use hypercall::Xen;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Adds memory to domains, and sets their memory maps.
+//! Adds memory to domains, sets their memory maps, and counts shared memory.
 
+use nix::errno::Errno;
 use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;
 use xen_abi::memory::{
     E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation, PageClaim,
-    XENMEM_CLAIM_PAGES, XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
+    XENMEM_CLAIM_PAGES, XENMEM_GET_SHARING_FREED_PAGES, XENMEM_GET_SHARING_SHARED_PAGES,
+    XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
 };
 
 use crate::error::Error;
@@ -32,6 +34,15 @@ pub enum MemoryKind {
     Ram,
     /// Memory that the guest must not use.
     Reserved,
+}
+
+/// Memory that domains share (`CONFIG_MEM_SHARING`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharedMemory {
+    /// Memory that sharing saves.
+    pub freed: Pages,
+    /// Memory that more than one domain uses.
+    pub used: Pages,
 }
 
 impl Xen {
@@ -118,5 +129,25 @@ impl Xen {
         }
         let mut map = ForeignMemoryMap { domid: domid.0, ..ForeignMemoryMap::default() };
         self.operate_with(operation, domid, &mut map, &data).map(drop)
+    }
+
+    /// Returns how much memory domains share; nothing if this Xen was built without sharing, as
+    /// Debian's is.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn shared_memory(&self) -> Result<SharedMemory, Error> {
+        let pages = |name, command| {
+            let operation = Operation { name, hypercall: HYPERVISOR_MEMORY_OP, command };
+            match self.operate(operation, DomId::SELF, &mut [0u8; 0]) {
+                Ok(pages) => Ok(Pages(pages.into())),
+                Err(Error::Hypercall { errno: Errno::ENOSYS, .. }) => Ok(Pages(0)),
+                Err(error) => Err(error.without_domain()),
+            }
+        };
+        Ok(SharedMemory {
+            freed: pages("memory_op get_sharing_freed_pages", XENMEM_GET_SHARING_FREED_PAGES)?,
+            used: pages("memory_op get_sharing_shared_pages", XENMEM_GET_SHARING_SHARED_PAGES)?,
+        })
     }
 }

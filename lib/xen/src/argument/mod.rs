@@ -5,7 +5,7 @@
 //! process Xen accesses through a structure.
 #![allow(unsafe_code)]
 
-use xen_abi::{domctl, event_channel, hvm, memory, sysctl};
+use xen_abi::{domctl, event_channel, hvm, memory, sysctl, version};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A structure without addresses.
@@ -25,6 +25,18 @@ pub(crate) unsafe trait Flat: FromBytes + IntoBytes + Immutable {
 pub(crate) unsafe trait Pointing: FromBytes + IntoBytes + Immutable {
     /// Sets the address, and the length in the structure's own units.
     fn point_to(&mut self, address: u64, len: usize);
+}
+
+/// A structure of the hypercall `xen_version`.
+///
+/// # Safety
+/// `COMMAND` takes the structure. After `limit`, Xen accesses nothing else through its address.
+pub(crate) unsafe trait VersionQuery: FromBytes + IntoBytes + Immutable {
+    /// The command number.
+    const COMMAND: u64;
+
+    /// Sets the length of what Xen may write, if the structure says it.
+    fn limit(&mut self) {}
 }
 
 macro_rules! flat {
@@ -118,6 +130,73 @@ unsafe impl Pointing for hvm::DmOpBuf {
     fn point_to(&mut self, address: u64, len: usize) {
         self.h = address;
         self.size = u64::from(count(len, 1));
+    }
+}
+
+// SAFETY: the only address is `info`, where Xen writes at most `max_cpus` times of 8 bytes, which
+// fit into `len` bytes.
+unsafe impl Pointing for sysctl::GetCpuInfo {
+    fn point_to(&mut self, address: u64, len: usize) {
+        self.info = address;
+        self.max_cpus = count(len, size_of::<u64>());
+    }
+}
+
+// SAFETY: the only address is `cputopo`, where Xen writes at most `num_cpus` structures, which fit
+// into `len` bytes.
+unsafe impl Pointing for sysctl::CpuTopoInfo {
+    fn point_to(&mut self, address: u64, len: usize) {
+        self.cputopo = address;
+        self.num_cpus = count(len, size_of::<sysctl::CpuTopo>());
+    }
+}
+
+// SAFETY: the only address is `meminfo`, because `distance` is 0. There Xen writes at most
+// `num_nodes` structures, which fit into `len` bytes.
+unsafe impl Pointing for sysctl::NumaMemory {
+    fn point_to(&mut self, address: u64, len: usize) {
+        (self.meminfo, self.distance) = (address, 0);
+        self.num_nodes = count(len, size_of::<sysctl::MemInfo>());
+    }
+}
+
+// SAFETY: the only address is `distance`, because `meminfo` is 0. There Xen writes at most the
+// square of `num_nodes` numbers of 4 bytes, which fit into `len` bytes.
+unsafe impl Pointing for sysctl::NumaDistances {
+    fn point_to(&mut self, address: u64, len: usize) {
+        (self.meminfo, self.distance) = (0, address);
+        self.num_nodes = count(len, size_of::<u32>()).isqrt();
+    }
+}
+
+macro_rules! version_query {
+    ($($name:ty = $command:expr),* $(,)?) => {
+        $(
+            // SAFETY: Xen's `version.h` pairs the command with this structure, and Xen writes the
+            // whole structure and nothing else.
+            unsafe impl VersionQuery for $name {
+                const COMMAND: u64 = $command;
+            }
+        )*
+    };
+}
+
+version_query!(
+    version::ExtraVersion = version::XENVER_EXTRAVERSION,
+    version::CompileInfo = version::XENVER_COMPILE_INFO,
+    version::CapabilitiesInfo = version::XENVER_CAPABILITIES,
+    version::ChangesetInfo = version::XENVER_CHANGESET,
+    version::PlatformParameters = version::XENVER_PLATFORM_PARAMETERS,
+    version::CommandLine = version::XENVER_COMMANDLINE,
+);
+
+// SAFETY: Xen's `version.h` pairs the command with this structure. Xen reads `len` and writes at
+// most so many bytes to `buf`, which `limit` makes its size.
+unsafe impl VersionQuery for version::BuildId {
+    const COMMAND: u64 = version::XENVER_BUILD_ID;
+
+    fn limit(&mut self) {
+        self.len = count(self.buf.len(), 1);
     }
 }
 

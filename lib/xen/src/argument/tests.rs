@@ -4,6 +4,24 @@
 use super::*;
 
 #[test]
+fn lengths_never_exceed_what_there_is() {
+    let mut topology = sysctl::CpuTopoInfo::default();
+    topology.point_to(1, 35);
+    assert_eq!(topology.num_cpus, 2);
+    let mut distances = sysctl::NumaDistances { meminfo: 7, ..Default::default() };
+    // Room for 8 numbers, of which a square of 2 by 2 fits.
+    distances.point_to(1, 35);
+    assert_eq!((distances.num_nodes, distances.meminfo), (2, 0));
+}
+
+#[test]
+fn the_build_id_is_limited_to_its_room() {
+    let mut raw = version::BuildId { len: u32::MAX, buf: [0; version::BUILD_ID_SIZE] };
+    raw.limit();
+    assert_eq!(raw.len as usize, version::BUILD_ID_SIZE);
+}
+
+#[test]
 #[should_panic(expected = "command 3 of scheduler_op")]
 fn a_command_whose_union_holds_an_address_is_not_sent() {
     domctl::SchedulerOp { cmd: 3, ..Default::default() }.check();
