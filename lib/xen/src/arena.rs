@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use xen_abi::domctl::DOMCTL_SIZE;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+use crate::cpu_map::CpuMap;
 use crate::device;
 use crate::error::Error;
 use crate::mapping::SharedMapping;
@@ -125,6 +126,13 @@ impl Data<'_> {
     pub(crate) fn get_into<T: FromBytes + IntoBytes + ?Sized>(&self, offset: usize, value: &mut T) {
         let bytes = value.as_mut_bytes();
         self.memory.read(self.checked(offset, bytes.len()), bytes);
+    }
+
+    /// Reads all of it as a bitmap of CPUs.
+    pub(crate) fn cpu_map(&self) -> CpuMap {
+        let mut bytes = vec![0; self.len];
+        self.get_into(0, bytes.as_mut_slice());
+        CpuMap::from_bytes(&bytes)
     }
 
     fn checked(&self, offset: usize, count: usize) -> usize {

@@ -8,9 +8,10 @@
 //! * [`linux`] is the kernel's raw interface; Xen's own is the crate [`xen_abi`].
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
 //! * [`Xen`] makes hypercalls; its methods are in modules by subject: [`domain`], [`memory`],
-//!   [`hvm`] and [`event`] for guests; [`sysctl`], [`topology`] and [`version`] for the machine and
-//!   Xen itself. It refuses calls that would crash the host: events and HVM state of a domain
-//!   without vCPUs, and operations on guests that name dom0 instead.
+//!   [`hvm`] and [`event`] for guests; [`vcpu`] for who runs where; [`sysctl`], [`topology`] and
+//!   [`version`] for the machine and Xen itself. It refuses calls that would crash the host: events
+//!   and HVM state of a domain without vCPUs, and operations on guests that name dom0 instead.
+//!   Affinity of dom0 may be set.
 //! * [`foreign`] maps guests' memory; [`evtchn`] and [`gntdev`] are the kernel's devices for event
 //!   channels and grants. Once their files are open, these two need no privilege, so a backend can
 //!   give up root.
@@ -25,6 +26,7 @@ compile_error!("only Xen on x86-64 is supported");
 mod arena;
 mod argument;
 mod copy;
+pub mod cpu_map;
 mod device;
 pub mod domain;
 mod error;
@@ -42,6 +44,7 @@ mod placement;
 pub mod sysctl;
 pub mod topology;
 pub mod units;
+pub mod vcpu;
 pub mod version;
 
 pub use error::Error;

@@ -135,6 +135,11 @@ impl Xen {
         self.note_cpus(count);
         Ok(count)
     }
+
+    /// Returns the length in bytes of a bitmap that has a bit for each CPU.
+    pub(crate) fn cpu_map_length(&self) -> Result<usize, Error> {
+        Ok(self.possible_cpus()?.div_ceil(8))
+    }
 }
 
 fn count_of(max_cpu_id: u32) -> usize {

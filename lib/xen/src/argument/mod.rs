@@ -5,6 +5,7 @@
 //! process Xen accesses through a structure.
 #![allow(unsafe_code)]
 
+use xen_abi::hypercall::Bitmap;
 use xen_abi::{domctl, event_channel, hvm, memory, sysctl, version};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -55,9 +56,11 @@ flat!(
     domctl::CreateDomain16,
     domctl::CreateDomain17,
     domctl::GetDomainInfo,
+    domctl::GetVcpuInfo,
     domctl::MaxMem,
     domctl::MaxVcpus,
     domctl::PagingMempool,
+    domctl::SendTrigger,
     memory::PageClaim,
     sysctl::PhysInfo,
     event_channel::AllocUnbound,
@@ -130,6 +133,22 @@ unsafe impl Pointing for hvm::DmOpBuf {
     fn point_to(&mut self, address: u64, len: usize) {
         self.h = address;
         self.size = u64::from(count(len, 1));
+    }
+}
+
+fn bitmap(address: u64, len: usize) -> Bitmap {
+    Bitmap { bitmap: address, nr_bits: count(len, 1).saturating_mul(u8::BITS), pad: 0 }
+}
+
+// SAFETY: `flags` decides which of the two maps gets the address; the other one has none. There Xen
+// reads and writes at most the bytes for `nr_bits`, which fit into `len` bytes.
+unsafe impl Pointing for domctl::VcpuAffinity {
+    fn point_to(&mut self, address: u64, len: usize) {
+        (self.cpumap_hard, self.cpumap_soft) = (Bitmap::default(), Bitmap::default());
+        match self.flags & domctl::XEN_VCPUAFFINITY_HARD {
+            0 => self.cpumap_soft = bitmap(address, len),
+            _ => self.cpumap_hard = bitmap(address, len),
+        }
     }
 }
 

@@ -15,6 +15,18 @@ fn lengths_never_exceed_what_there_is() {
 }
 
 #[test]
+fn an_affinity_has_one_address_whatever_its_flags() {
+    let (hard, soft) = (domctl::XEN_VCPUAFFINITY_HARD, domctl::XEN_VCPUAFFINITY_SOFT);
+    for (flags, addresses) in [(hard, (9, 0)), (soft, (0, 9)), (hard | soft, (9, 0)), (0, (0, 9))] {
+        let stale = Bitmap { bitmap: 7, nr_bits: 7, pad: 0 };
+        let (cpumap_hard, cpumap_soft) = (stale, stale);
+        let mut raw = domctl::VcpuAffinity { vcpu: 0, flags, cpumap_hard, cpumap_soft };
+        raw.point_to(9, 1);
+        assert_eq!((raw.cpumap_hard.bitmap, raw.cpumap_soft.bitmap), addresses);
+    }
+}
+
+#[test]
 fn the_build_id_is_limited_to_its_room() {
     let mut raw = version::BuildId { len: u32::MAX, buf: [0; version::BUILD_ID_SIZE] };
     raw.limit();

@@ -211,11 +211,16 @@ impl Xen {
     /// # Errors
     /// Xen refuses.
     pub fn domain_info(&self, domid: DomId) -> Result<Option<DomainInfo>, Error> {
+        Ok(self.raw_domain_info(domid)?.map(DomainInfo::from))
+    }
+
+    /// As [`Xen::domain_info`], in Xen's form.
+    pub(crate) fn raw_domain_info(&self, domid: DomId) -> Result<Option<GetDomainInfo>, Error> {
         let mut raw = GetDomainInfo::default();
         let cmd = domctl::XEN_DOMCTL_GETDOMAININFO;
         match self.domctl("domctl getdomaininfo", cmd, domid, &mut raw) {
             // Xen 4.17 reports the next higher domain if this one does not exist.
-            Ok(_) => Ok((raw.domain == domid.0).then(|| raw.into())),
+            Ok(_) => Ok((raw.domain == domid.0).then_some(raw)),
             Err(Error::Hypercall { errno: Errno::ESRCH, .. }) => Ok(None),
             Err(error) => Err(error),
         }
