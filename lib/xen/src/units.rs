@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Types that keep Xen's numbers apart: domains, frames, ports, grants and sizes.
+//! Types that keep Xen's numbers apart: domains, cpupools, frames, ports, grants and sizes.
 
 use std::fmt;
 
@@ -29,6 +29,21 @@ impl DomId {
 }
 
 impl fmt::Display for DomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A cpupool's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CpupoolId(pub u32);
+
+impl CpupoolId {
+    /// The pool that Xen creates when it starts. dom0 is in it, and stays there.
+    pub const FIRST: Self = Self(0);
+}
+
+impl fmt::Display for CpupoolId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -63,6 +63,7 @@ flat!(
     domctl::SendTrigger,
     memory::PageClaim,
     sysctl::PhysInfo,
+    sysctl::SchedId,
     event_channel::AllocUnbound,
     event_channel::EvtchnStatus,
     hvm::HvmParam,
