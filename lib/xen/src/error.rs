@@ -201,6 +201,16 @@ impl Error {
         }
     }
 
+    /// Adds the domain to the error of a hypercall that names it in its structure.
+    pub(crate) fn with_domain(self, domid: DomId) -> Self {
+        match self {
+            Self::Hypercall { operation, errno, .. } => {
+                Self::Hypercall { operation, domid: Some(domid), errno }
+            }
+            other => other,
+        }
+    }
+
     /// Returns the error for a device that cannot be opened, in terms of what the user can do.
     pub(crate) fn opening(path: &'static str, module: &'static str, errno: Errno) -> Self {
         let read = |path| std::fs::read_to_string(path).ok();

@@ -8,10 +8,10 @@
 //! * [`linux`] is the kernel's raw interface; Xen's own is the crate [`xen_abi`].
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
 //! * [`Xen`] makes hypercalls; its methods are in modules by subject: [`domain`], [`memory`],
-//!   [`hvm`] and [`event`] for guests; [`vcpu`] and [`sched`] for who runs where; [`sysctl`],
-//!   [`topology`] and [`version`] for the machine and Xen itself. It refuses calls that would crash
-//!   the host: events and HVM state of a domain without vCPUs, and operations on guests that name
-//!   dom0 instead. Affinity and shares of dom0 may be set.
+//!   [`hvm`] and [`event`] for guests; [`vcpu`], [`sched`] and [`cpupool`] for who runs where;
+//!   [`sysctl`], [`topology`] and [`version`] for the machine and Xen itself. It refuses calls that
+//!   would crash the host: events and HVM state of a domain without vCPUs, and operations on guests
+//!   that name dom0 instead. Affinity and shares of dom0 may be set.
 //! * [`foreign`] maps guests' memory; [`evtchn`] and [`gntdev`] are the kernel's devices for event
 //!   channels and grants. Once their files are open, these two need no privilege, so a backend can
 //!   give up root.
@@ -27,6 +27,7 @@ mod arena;
 mod argument;
 mod copy;
 pub mod cpu_map;
+pub mod cpupool;
 mod device;
 pub mod domain;
 mod error;

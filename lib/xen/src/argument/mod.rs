@@ -153,6 +153,14 @@ unsafe impl Pointing for domctl::VcpuAffinity {
     }
 }
 
+// SAFETY: the only address is that of `cpumap`, where Xen writes at most the bytes for `nr_bits`,
+// which fit into `len` bytes.
+unsafe impl Pointing for sysctl::CpupoolOp {
+    fn point_to(&mut self, address: u64, len: usize) {
+        self.cpumap = bitmap(address, len);
+    }
+}
+
 // SAFETY: the only address is `info`, where Xen writes at most `max_cpus` times of 8 bytes, which
 // fit into `len` bytes.
 unsafe impl Pointing for sysctl::GetCpuInfo {

@@ -12,6 +12,12 @@ fn lengths_never_exceed_what_there_is() {
     // Room for 8 numbers, of which a square of 2 by 2 fits.
     distances.point_to(1, 35);
     assert_eq!((distances.num_nodes, distances.meminfo), (2, 0));
+    let mut pool = sysctl::CpupoolOp::default();
+    pool.point_to(1, 3);
+    assert_eq!(pool.cpumap.nr_bits, 24);
+    pool.point_to(1, 1 << 29);
+    assert_eq!(pool.cpumap.nr_bits.div_ceil(8), 1 << 29);
+    assert_eq!(pool.cpumap.nr_bits, u32::MAX);
 }
 
 #[test]
