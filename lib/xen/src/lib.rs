@@ -9,9 +9,9 @@
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
 //! * [`Xen`] makes hypercalls; its methods are in modules by subject: [`domain`], [`memory`],
 //!   [`hvm`] and [`event`] for guests; [`vcpu`], [`sched`] and [`cpupool`] for who runs where;
-//!   [`sysctl`], [`topology`] and [`version`] for the machine and Xen itself. It refuses calls that
-//!   would crash the host: events and HVM state of a domain without vCPUs, and operations on guests
-//!   that name dom0 instead. Affinity and shares of dom0 may be set.
+//!   [`sysctl`], [`topology`], [`version`] and [`console`] for the machine and Xen itself. It
+//!   refuses calls that would crash the host: events and HVM state of a domain without vCPUs, and
+//!   operations on guests that name dom0 instead. Affinity and shares of dom0 may be set.
 //! * [`foreign`] maps guests' memory; [`evtchn`] and [`gntdev`] are the kernel's devices for event
 //!   channels and grants. Once their files are open, these two need no privilege, so a backend can
 //!   give up root.
@@ -25,6 +25,7 @@ compile_error!("only Xen on x86-64 is supported");
 
 mod arena;
 mod argument;
+pub mod console;
 mod copy;
 pub mod cpu_map;
 pub mod cpupool;

@@ -161,6 +161,24 @@ unsafe impl Pointing for sysctl::CpupoolOp {
     }
 }
 
+// SAFETY: the only address is `buffer`, where Xen writes at most `count` bytes; `count` is at most
+// `len`.
+unsafe impl Pointing for sysctl::ReadConsole {
+    fn point_to(&mut self, address: u64, len: usize) {
+        self.buffer = address;
+        self.count = count(len, 1);
+    }
+}
+
+// SAFETY: the only address is `keys`, where Xen reads at most `nr_keys` bytes; `nr_keys` is at most
+// `len`.
+unsafe impl Pointing for sysctl::DebugKeys {
+    fn point_to(&mut self, address: u64, len: usize) {
+        self.keys = address;
+        self.nr_keys = count(len, 1);
+    }
+}
+
 // SAFETY: the only address is `info`, where Xen writes at most `max_cpus` times of 8 bytes, which
 // fit into `len` bytes.
 unsafe impl Pointing for sysctl::GetCpuInfo {
