@@ -11,6 +11,7 @@ mod ends;
 mod frames;
 mod guest_disks;
 mod hot_plug;
+mod hypercalls;
 mod ipv6;
 mod jumbo;
 mod kill;

@@ -6,6 +6,7 @@
 
 mod ends;
 mod guests;
+mod hypercalls;
 mod kill;
 mod pool;
 mod refusals;
