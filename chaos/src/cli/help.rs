@@ -43,8 +43,8 @@ Examples:
 
 pub(super) const CONFIG: &str = with_exit_codes!(
     "\
-Defaults are filled in, and nothing is looked up: paths are as in the config. `chaos create --dry-run`
-prints the guests that it would create. Neither needs Xen.
+Defaults are filled in, and nothing is looked up: paths are as in the config. The guests that would
+be created are printed by `chaos create --dry-run`. Neither needs Xen.
 
 Examples:
   chaos config redis.cfg             print what a config means

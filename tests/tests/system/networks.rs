@@ -34,8 +34,10 @@ fn check(guest: &Guest) {
     ];
     assert_eq!(shown, expected, "{listed}");
     assert_eq!(vifs[1]["mac"], "00:16:3e:77:00:01");
-    // The guest posts no buffers on the third one, so that one may lose broadcasts.
-    assert!(vifs[..2].iter().all(|vif| vif["dropped"].as_u64() == Some(0)), "{listed}");
+    // The guest posts no buffers on the third one, so that one may lose broadcasts. The tap on a new
+    // bridge announces itself by a multicast, which the guest may lose while it starts.
+    assert_eq!(vifs[0]["dropped"], 0, "{listed}");
+    assert!(vifs[1]["dropped"].as_u64() <= Some(1), "{listed}");
     let log = guest.wait_for_log("redis: ready");
     assert!(log.contains("ready on 10.0.0.2:6379, 10.0.8.2:6379"), "{log}");
 }
