@@ -6,6 +6,7 @@
 
 mod action;
 mod check;
+mod cpupool;
 mod devices;
 mod disk;
 mod disk_prefix;
@@ -45,6 +46,7 @@ use crate::found::open_checked;
 
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
+pub use cpupool::{CpupoolConfig, parse_cpupool};
 pub use devices::{parse_disk_arguments, parse_vif_arguments};
 pub use disk::{DiskConfig, DiskProblem};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, Undecided};
