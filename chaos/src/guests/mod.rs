@@ -20,7 +20,7 @@
 //! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! hot_plug   adds and removes devices of a running guest
-//! create, requested, ended, list, console, pause, shutdown
+//! create, requested, ended, list, console, pause, dom0_or_guest, shutdown
 //! ```
 
 mod classify;
@@ -30,6 +30,7 @@ mod console;
 mod create;
 mod decide;
 mod destroy;
+mod dom0_or_guest;
 mod ended;
 mod error;
 mod host;
@@ -57,6 +58,7 @@ pub use create::{
 };
 pub use decide::{check_flavour, decide};
 pub use destroy::{Destroyed, destroy};
+pub use dom0_or_guest::dom0_or_guest;
 pub use ended::{
     DomainScan, DomainStage, EndedDomain, EndedGuest, ended_guest, handles, old_copies,
     remove_ended, rename_ended, settled_ended_guest,

@@ -40,7 +40,10 @@ pub fn unpause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), Lifecy
 }
 
 /// Returns the domid of a guest that exists.
-fn existing<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
+pub(super) fn existing<H: Hypervisor>(
+    host: &Host<H>,
+    target: &str,
+) -> Result<DomId, LifecycleError> {
     let found = resolve(host, target)?;
     match (&found.info, &found.condition) {
         (Some(_), Condition::Creating) => Err(LifecycleError::BeingCreated { domid: found.domid }),
