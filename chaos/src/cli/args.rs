@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use super::host_args::HostCommand;
+
 /// A command with its arguments.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -27,6 +29,7 @@ pub(crate) enum Command {
     BlockAttach(DeviceAttachArgs),
     BlockDetach(BlockDetachArgs),
     BlockList(DeviceListArgs),
+    Host(HostCommand),
 }
 
 /// Seconds that a guest may take for a change of its devices, as in xl.

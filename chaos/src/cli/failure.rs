@@ -10,6 +10,8 @@ use chaos::guests::LifecycleError;
 use chaos::request::RequestError;
 use nix::errno::Errno;
 
+use super::host_error::HostError;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -17,6 +19,8 @@ pub(crate) enum Failure {
     Config(#[from] ConfigErrors),
     #[error(transparent)]
     Request(#[from] RequestError),
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// `create -n` has created some of the guests.
     #[error("created only {created} of {wanted} guests, {first} to {last}")]
     Partial {
@@ -39,6 +43,12 @@ impl From<LifecycleError> for Failure {
     }
 }
 
+impl From<xen::Error> for Failure {
+    fn from(error: xen::Error) -> Self {
+        Self::Host(error.into())
+    }
+}
+
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         Self::Request(error.into())
@@ -51,6 +61,7 @@ impl Failure {
         match self {
             Self::Config(_) => FailureClass::WrongInput,
             Self::Request(error) => error.class(),
+            Self::Host(error) => error.class(),
             // The exit code of wrong input says that nothing was changed.
             Self::Partial { source, .. } => match source.class() {
                 FailureClass::WrongInput => FailureClass::Failed,

@@ -12,6 +12,12 @@ use super::args::{
     PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
 };
 use super::help;
+use super::host_args::{
+    CpupoolArgs, CpupoolCpuArgs, CpupoolCreateArgs, CpupoolListArgs, CpupoolMigrateArgs,
+    CpupoolRenameArgs, Credit2Args, CreditArgs, DebugKeysArgs, DmesgArgs, HostCommand, InfoArgs,
+    NoArgs, TriggerArgs, VcpuListArgs, VcpuPinArgs,
+};
+use super::host_help;
 use super::xl_verbs;
 
 /// Parses a command line, whose first argument is the program's name.
@@ -58,6 +64,28 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "block-attach" => Command::BlockAttach(args(matches)?),
         "block-detach" => Command::BlockDetach(args(matches)?),
         "block-list" => Command::BlockList(args(matches)?),
+        name => Command::Host(host_command(name, matches)?),
+    })
+}
+
+fn host_command(name: &str, matches: &mut ArgMatches) -> Result<HostCommand, clap::Error> {
+    Ok(match name {
+        "vcpu-list" => HostCommand::VcpuList(args(matches)?),
+        "vcpu-pin" => HostCommand::VcpuPin(args(matches)?),
+        "sched-credit" => HostCommand::SchedCredit(args(matches)?),
+        "sched-credit2" => HostCommand::SchedCredit2(args(matches)?),
+        "cpupool-list" => HostCommand::CpupoolList(args(matches)?),
+        "cpupool-create" => HostCommand::CpupoolCreate(args(matches)?),
+        "cpupool-destroy" => HostCommand::CpupoolDestroy(args(matches)?),
+        "cpupool-rename" => HostCommand::CpupoolRename(args(matches)?),
+        "cpupool-cpu-add" => HostCommand::CpupoolCpuAdd(args(matches)?),
+        "cpupool-cpu-remove" => HostCommand::CpupoolCpuRemove(args(matches)?),
+        "cpupool-migrate" => HostCommand::CpupoolMigrate(args(matches)?),
+        "cpupool-numa-split" => HostCommand::CpupoolNumaSplit(args(matches)?),
+        "dmesg" => HostCommand::Dmesg(args(matches)?),
+        "debug-keys" => HostCommand::DebugKeys(args(matches)?),
+        "info" => HostCommand::Info(args(matches)?),
+        "trigger" => HostCommand::Trigger(args(matches)?),
         _ => {
             return Err(chaos(COMMANDS).error(ErrorKind::MissingSubcommand, "a command is missing"));
         }
@@ -226,6 +254,118 @@ const COMMANDS: &[CommandRow] = &[
         after_help: help::BLOCK_LIST,
         arguments: DeviceListArgs::augment_args,
     },
+    CommandRow {
+        name: "vcpu-list",
+        alias: None,
+        about: "List the vCPUs of domains, and where they may run",
+        after_help: host_help::VCPU_LIST,
+        arguments: VcpuListArgs::augment_args,
+    },
+    CommandRow {
+        name: "vcpu-pin",
+        alias: None,
+        about: "Set the CPUs that the vCPUs of a guest may use",
+        after_help: host_help::VCPU_PIN,
+        arguments: VcpuPinArgs::augment_args,
+    },
+    CommandRow {
+        name: "sched-credit",
+        alias: None,
+        about: "Show or set weights, caps and parameters of the scheduler credit",
+        after_help: host_help::SCHED_CREDIT,
+        arguments: CreditArgs::augment_args,
+    },
+    CommandRow {
+        name: "sched-credit2",
+        alias: None,
+        about: "Show or set weights, caps and parameters of the scheduler credit2",
+        after_help: host_help::SCHED_CREDIT2,
+        arguments: Credit2Args::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-list",
+        alias: None,
+        about: "List cpupools",
+        after_help: host_help::CPUPOOL_LIST,
+        arguments: CpupoolListArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-create",
+        alias: None,
+        about: "Create a cpupool",
+        after_help: host_help::CPUPOOL_CREATE,
+        arguments: CpupoolCreateArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-destroy",
+        alias: None,
+        about: "Destroy a cpupool",
+        after_help: host_help::CPUPOOL_DESTROY,
+        arguments: CpupoolArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-rename",
+        alias: None,
+        about: "Give a cpupool another name",
+        after_help: host_help::CPUPOOL_RENAME,
+        arguments: CpupoolRenameArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-cpu-add",
+        alias: None,
+        about: "Add CPUs to a cpupool",
+        after_help: host_help::CPUPOOL_CPU_ADD,
+        arguments: CpupoolCpuArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-cpu-remove",
+        alias: None,
+        about: "Remove CPUs from a cpupool",
+        after_help: host_help::CPUPOOL_CPU_REMOVE,
+        arguments: CpupoolCpuArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-migrate",
+        alias: None,
+        about: "Move a guest to a cpupool",
+        after_help: host_help::CPUPOOL_MIGRATE,
+        arguments: CpupoolMigrateArgs::augment_args,
+    },
+    CommandRow {
+        name: "cpupool-numa-split",
+        alias: None,
+        about: "Split the machine into a cpupool for each NUMA node",
+        after_help: host_help::CPUPOOL_NUMA_SPLIT,
+        arguments: NoArgs::augment_args,
+    },
+    CommandRow {
+        name: "dmesg",
+        alias: None,
+        about: "Print Xen's log",
+        after_help: host_help::DMESG,
+        arguments: DmesgArgs::augment_args,
+    },
+    CommandRow {
+        name: "debug-keys",
+        alias: None,
+        about: "Send debug keys to Xen",
+        after_help: host_help::DEBUG_KEYS,
+        arguments: DebugKeysArgs::augment_args,
+    },
+    CommandRow {
+        name: "info",
+        alias: None,
+        about: "Print what is known of the machine and of Xen",
+        after_help: host_help::INFO,
+        arguments: InfoArgs::augment_args,
+    },
+    CommandRow {
+        name: "trigger",
+        alias: None,
+        about: "Raise an event in a guest",
+        after_help: host_help::TRIGGER,
+        arguments: TriggerArgs::augment_args,
+    },
 ];
 
 /// Describes the command line with some of the commands. The arguments of a command are described
@@ -264,18 +404,62 @@ mod tests {
     fn each_command_is_parsed() {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
-            let operand = match name {
-                "list" | "pool" | "uptime" => None,
-                "domname" => Some("3"),
-                _ => Some("guest"),
+            let operands: &[&str] = match name {
+                "list" | "pool" | "uptime" | "dmesg" | "info" | "vcpu-list" | "sched-credit"
+                | "sched-credit2" | "cpupool-numa-split" => &[],
+                "domname" => &["3"],
+                "vcpu-pin" => &["guest", "all", "0-3"],
+                "trigger" => &["guest", "nmi"],
+                "cpupool-migrate" | "cpupool-rename" | "cpupool-cpu-add" | "cpupool-cpu-remove"
+                | "rename" | "network-detach" | "block-detach" => &["guest", "xvda"],
+                _ => &["guest"],
             };
-            let has_two = name.ends_with("-detach") || name == "rename";
-            let device = has_two.then_some("xvda");
-            let arguments = ["chaos", name].into_iter().chain(operand).chain(device);
+            let arguments = ["chaos", name].into_iter().chain(operands.iter().copied());
             let matches = chaos(COMMANDS).try_get_matches_from(arguments).unwrap();
             let command = command(matches).unwrap();
-            let variant = format!("{command:?}").to_lowercase();
+            let variant = match command {
+                Command::Host(command) => format!("{command:?}"),
+                command => format!("{command:?}"),
+            };
+            let variant = variant.to_lowercase();
             assert!(variant.starts_with(&name.replace('-', "")), "{name} was parsed as {variant}");
+        }
+    }
+
+    #[test]
+    fn arguments_of_xl_that_contradict_each_other_are_refused() {
+        let parsed = |text: &str| parse(text.split(' ').map(OsString::from));
+        for wrong in [
+            "chaos sched-credit2 -w 256",
+            "chaos sched-credit2 -d web -w 0",
+            "chaos sched-credit2 -d web -s",
+            "chaos sched-credit2 -d web -p 0",
+            "chaos sched-credit2 -r 100",
+            "chaos sched-credit2 -s -r 99",
+            "chaos sched-credit2 -s -t 30",
+            "chaos sched-credit -t 30",
+            "chaos sched-credit -s -t 1001",
+            "chaos sched-credit -s -m 100001",
+            "chaos vcpu-pin web one 0",
+            "chaos vcpu-pin web 0",
+            "chaos trigger web poke",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+        for right in [
+            "chaos sched-credit2 -d web -w512 -c 50",
+            "chaos sched-credit2 -s -p 0 -r 0",
+            "chaos sched-credit --schedparam --tslice_ms=10 --ratelimit_us 100 -m 5",
+            "chaos sched-credit --domain web --weight 1 --cap 0",
+            "chaos vcpu-pin web 0 - 0-3,^1",
+            "chaos vcpu-pin web all ^0,all -",
+            "chaos vcpu-pin -f 0 3 3",
+            "chaos trigger web nmi 1",
+            "chaos cpupool-create -n name=b cpus=1",
+            "chaos cpupool-list -c 0",
+            "chaos info -n",
+        ] {
+            assert!(parsed(right).is_ok(), "{right}");
         }
     }
 

@@ -19,6 +19,8 @@ Exit codes:
     };
 }
 
+pub(super) use with_exit_codes;
+
 pub(super) const CHAOS: &str = with_exit_codes!(
     "\
 Examples:

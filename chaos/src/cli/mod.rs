@@ -5,16 +5,25 @@
 mod args;
 mod config;
 mod console;
+mod cpu_list;
+mod cpupools;
 mod create;
 mod devices;
 mod exit;
 mod failure;
 mod grammar;
 mod help;
+mod host;
+mod host_args;
+mod host_error;
+mod host_help;
+mod machine;
 mod output;
 mod plain;
 mod power;
+mod schedulers;
 mod table;
+mod vcpus;
 mod xl_table;
 mod xl_verbs;
 
@@ -138,6 +147,7 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::BlockAttach(args) => devices::attach_disk(&args, output),
         Command::BlockDetach(args) => devices::detach_disk(&args),
         Command::BlockList(args) => devices::list_disks(&args, output),
+        Command::Host(command) => host::run(&command, output),
     }
 }
 

@@ -11,7 +11,8 @@ use xen::domain::ShutdownReason;
 /// What stands for the name of a domain that chaos has not named.
 const NO_NAME: &str = "(null)";
 
-fn name(guest: &ListedGuest) -> String {
+/// Returns the name of a domain, as one line.
+pub(crate) fn name(guest: &ListedGuest) -> String {
     guest.name.as_deref().map_or_else(|| NO_NAME.to_owned(), |name| escape::line(name).into_owned())
 }
 
