@@ -10,6 +10,7 @@ mod disks;
 mod ends;
 mod frames;
 mod guest_disks;
+mod host_verbs;
 mod hot_plug;
 mod hypercalls;
 mod ipv6;
