@@ -51,7 +51,12 @@ impl Machine {
     /// # Errors
     /// Xen refuses.
     pub(super) fn of(xen: &Xen) -> Result<Self, xen::Error> {
-        Ok(Self { last: xen.physinfo()?.max_cpu_id, places: xen.cpu_topology()? })
+        Ok(Self::new(xen.physinfo()?.max_cpu_id, xen.cpu_topology()?))
+    }
+
+    /// Returns a machine whose highest number of a CPU is `last`.
+    pub(super) const fn new(last: u32, places: Vec<CpuPlace>) -> Self {
+        Self { last, places }
     }
 
     /// Returns all CPUs, also those that are offline.

@@ -77,3 +77,25 @@ impl HostError {
         |source| Self::Operation { doing, source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    #[test]
+    fn only_what_changed_nothing_is_wrong_input() {
+        let refused = xen::Error::Hypercall { operation: "x", domid: None, errno: Errno::EBUSY };
+        let failed = HostError::operation("destroy cpupool a")(refused);
+        assert_eq!(failed.class(), FailureClass::Failed);
+        assert_eq!(failed.to_string(), "cannot destroy cpupool a");
+        assert_eq!(HostError::from(xen::Error::NotDom0).class(), FailureClass::NoDom0);
+        assert_eq!(HostError::Arguments(String::new()).class(), FailureClass::WrongInput);
+        let source = StoreError::NotRunning { path: "/nowhere".into() };
+        let unnamed = HostError::Store { doing: "rename cpupool a".to_owned(), source };
+        assert_eq!(unnamed.class(), FailureClass::NoDom0);
+        let wrong = CpuListError::NotAll { item: "^all".to_owned() };
+        assert_eq!(HostError::from(wrong).class(), FailureClass::WrongInput);
+    }
+}

@@ -241,4 +241,36 @@ mod tests {
         assert!(text(VcpuChoice::All, true, Some(3)).contains("--force"));
         assert!(text(VcpuChoice::All, false, None).contains("no vCPUs yet"));
     }
+
+    #[test]
+    fn what_has_no_effect_is_a_warning() {
+        let machine = Machine::new(3, Vec::new());
+        let map = |cpus: &[u32]| cpus.iter().copied().collect::<CpuMap>();
+        let text = |affinity, cpus: &[u32], effective: &[u32]| {
+            warning(&machine, 1, affinity, &map(cpus), &map(effective))
+        };
+        assert_eq!(text(Affinity::Hard, &[1, 2], &[1, 2]), None);
+        assert_eq!(text(Affinity::Hard, &[0, 1, 2, 3], &[0]), None);
+        assert_eq!(text(Affinity::Soft, &[1, 2], &[1]), None);
+        let hard = text(Affinity::Hard, &[1, 2], &[1]).unwrap();
+        assert!(hard.starts_with("vCPU 1 runs on CPUs 1 only: the others of 1-2"), "{hard}");
+        let soft = text(Affinity::Soft, &[1, 2], &[]).unwrap();
+        assert!(soft.starts_with("vCPU 1 may run on none of the CPUs 1-2"), "{soft}");
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do() {
+        let error = |errno| xen::Error::Hypercall { operation: "x", domid: None, errno };
+        let text = |affinity, errno| {
+            let args = args(VcpuChoice::One(1), false);
+            refused(&args, 1, affinity, &[2].into_iter().collect(), error(errno)).to_string()
+        };
+        assert_eq!(
+            text(Affinity::Hard, Errno::EINVAL),
+            "cannot pin vCPU 1 of web to CPUs 2, of which none is in its cpupool; see chaos \
+             cpupool-list -c"
+        );
+        assert!(text(Affinity::Hard, Errno::EBUSY).ends_with("use --force"));
+        assert_eq!(text(Affinity::Soft, Errno::EINVAL), "cannot pin vCPU 1 of web to CPUs 2");
+    }
 }
