@@ -3,10 +3,11 @@
 
 use std::fmt::Write as _;
 
-use chaos::cpupools::{self, NamedCpupool};
+use chaos::cpupools::NamedCpupool;
 use chaos::guests::{self, Host, ListedGuest};
 use nix::errno::Errno;
 use xen::Xen;
+use xen::cpupool::Cpupool;
 use xen::sched::{CpuShare, Credit2Params, CreditParams, Scheduler};
 use xen::units::{CpupoolId, DomId};
 
@@ -248,14 +249,18 @@ fn refused(
     error: xen::Error,
 ) -> HostError {
     let found = host.xen.cpupool_of(domid).ok().flatten();
-    let pool = found.and_then(|pool| host.xen.cpupool(pool).ok().flatten());
-    match pool {
-        Some(pool) if pool.scheduler != scheduler => HostError::State(format!(
-            "{name} is in cpupool {}, whose scheduler is {found}, not {}; use chaos sched-{found}",
-            cpupools::default_name(pool.id),
-            scheduler.name(),
-            found = pool.scheduler.name(),
-        )),
+    let pools = named(host).unwrap_or_default();
+    match pools.iter().find(|named| Some(named.pool.id) == found) {
+        Some(NamedCpupool { name: pool, pool: Cpupool { scheduler: other, .. } })
+            if *other != scheduler =>
+        {
+            HostError::State(format!(
+                "{name} is in cpupool {pool}, whose scheduler is {found}, not {}; use chaos \
+                 sched-{found}",
+                scheduler.name(),
+                found = other.name(),
+            ))
+        }
         _ => HostError::operation(format!("show or set the share of {name}"))(error),
     }
 }

@@ -138,7 +138,7 @@ fn wanted(machine: &Machine, list: &str) -> Result<Option<CpuMap>, HostError> {
 fn vcpus(args: &VcpuPinArgs, last: Option<u32>) -> Result<RangeInclusive<u32>, HostError> {
     let guest = &args.guest;
     let Some(last) = last else {
-        return Err(HostError::State(format!("guest {guest} has no vCPUs yet")));
+        return Err(HostError::State(format!("{guest} has no vCPUs yet")));
     };
     match args.vcpu {
         VcpuChoice::All if args.force => Err(HostError::Arguments(
@@ -146,7 +146,7 @@ fn vcpus(args: &VcpuPinArgs, last: Option<u32>) -> Result<RangeInclusive<u32>, H
         )),
         VcpuChoice::All => Ok(0..=last),
         VcpuChoice::One(vcpu) if vcpu > last => {
-            let message = format!("guest {guest} has no vCPU {vcpu}; must be 0 to {last}");
+            let message = format!("{guest} has no vCPU {vcpu}; must be 0 to {last}");
             Err(HostError::Arguments(message))
         }
         VcpuChoice::One(vcpu) => Ok(vcpu..=vcpu),
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(vcpus(&args(VcpuChoice::One(3), true), Some(3)).unwrap(), 3..=3);
         let text = |choice, force, last| vcpus(&args(choice, force), last).unwrap_err().to_string();
         let missing = text(VcpuChoice::One(4), false, Some(3));
-        assert_eq!(missing, "guest web has no vCPU 4; must be 0 to 3");
+        assert_eq!(missing, "web has no vCPU 4; must be 0 to 3");
         assert!(text(VcpuChoice::All, true, Some(3)).contains("--force"));
         assert!(text(VcpuChoice::All, false, None).contains("no vCPUs yet"));
     }
