@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Lists of CPUs in xl's syntax, such as `0-3,^1`, `all`, `node:0` and `nodes:0-1,^nodes:1`.
 
-use std::fmt;
-
 use thiserror::Error;
 use xen::Xen;
 use xen::cpu_map::CpuMap;
@@ -25,24 +23,17 @@ pub(super) enum CpuListError {
     Syntax { item: String },
     #[error("{item:?} in the list of CPUs: \"all\" cannot be excluded")]
     NotAll { item: String },
-    #[error("{item:?} in the list of CPUs: there is no {kind} {number}; must be at most {last}")]
-    Missing { item: String, kind: Kind, number: u32, last: u32 },
+    #[error("{item:?} in the list of CPUs: there is no CPU {number}; must be at most {last}")]
+    NoCpu { item: String, number: u32, last: u32 },
+    #[error("{item:?} in the list of CPUs: NUMA node {number} has no CPUs; must be at most {last}")]
+    NoNode { item: String, number: u32, last: u32 },
 }
 
 /// What a number in a list names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+enum Kind {
     Cpu,
     Node,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "CPU",
-            Self::Node => "NUMA node",
-        })
-    }
 }
 
 impl Machine {
@@ -97,8 +88,11 @@ impl Machine {
                 Kind::Node => self.places.iter().filter_map(|place| place.node).max().unwrap_or(0),
             };
             if last > limit {
-                let item = item.to_owned();
-                return Err(CpuListError::Missing { item, kind, number: last, last: limit });
+                let (item, number, last) = (item.to_owned(), last, limit);
+                return Err(match kind {
+                    Kind::Cpu => CpuListError::NoCpu { item, number, last },
+                    Kind::Node => CpuListError::NoNode { item, number, last },
+                });
             }
             for number in first..=last {
                 let named = match kind {
@@ -206,7 +200,7 @@ mod tests {
         );
         assert_eq!(
             text("node:2"),
-            "\"node:2\" in the list of CPUs: there is no NUMA node 2; must be at most 1"
+            "\"node:2\" in the list of CPUs: NUMA node 2 has no CPUs; must be at most 1"
         );
         assert!(text("0-4294967295").contains("there is no CPU 4294967295"));
         assert!(text("4294967296").contains("must be CPUs such as"));
