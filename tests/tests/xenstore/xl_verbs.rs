@@ -219,13 +219,26 @@ fn triggers_that_a_pvh_guest_cannot_get_are_refused() {
     guest.destroy();
 }
 
+/// A domain of xl, which is destroyed when it is dropped, so that a failed test does not fail others.
+struct ByXl(String);
+
+impl Drop for ByXl {
+    fn drop(&mut self) {
+        let destroyed = run("xl", &["destroy", &self.0]);
+        if !std::thread::panicking() {
+            destroyed.ok();
+        }
+    }
+}
+
 #[test]
 fn domains_of_xl_are_listed_and_never_changed() {
     let bed = XenStoreBed::new();
     let text = "name='by-xl'\ntype='pvh'\nkernel='/root/noop'\nmemory=64\n";
     let config = bed.bed.file("by-xl.cfg", text);
     xl(&["create", "-p", &config]);
-    let domid = xl(&["domid", "by-xl"]).trim().to_owned();
+    let by_xl = ByXl(xl(&["domid", "by-xl"]).trim().to_owned());
+    let domid = by_xl.0.clone();
     let before = (xl(&["vcpu-list", "by-xl"]), xl(&["sched-credit2", "-d", "by-xl"]));
     for args in [
         &["vcpu-pin", &domid, "0", "0"][..],
@@ -243,5 +256,4 @@ fn domains_of_xl_are_listed_and_never_changed() {
     };
     assert_eq!(chaos(&["vcpu-list", &domid]).ok(), renamed(&before.0));
     assert_eq!(chaos(&["sched-credit2", "-d", &domid]).ok(), renamed(&before.1));
-    xl(&["destroy", "by-xl"]);
 }
