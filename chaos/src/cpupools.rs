@@ -68,7 +68,7 @@ pub fn with_names(xenstored: &Link, pools: Vec<Cpupool>) -> Result<Vec<NamedCpup
     let read = xenstored
         .call(|connection| pools.iter().map(|pool| connection.read(&name_node(pool.id))).collect());
     let names: Vec<Option<String>> = match read {
-        Err(StoreError::NotRunning { .. } | StoreError::Xenbus { .. }) => vec![None; pools.len()],
+        Err(error) if error.is_absent() => vec![None; pools.len()],
         read => read?,
     };
     let named = |(pool, name): (Cpupool, Option<String>)| NamedCpupool {

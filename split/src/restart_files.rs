@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chaos::config::DomainConfig;
 use chaos::guests::LifecycleError;
-use chaos::image;
+use chaos::image::open_for_another_process;
 
 use crate::supervise::RestartError;
 
@@ -82,11 +82,11 @@ impl RestartFiles {
 }
 
 fn open_both(kernel: &Path, ramdisk: Option<&Path>) -> Opened {
-    let open = |path: &Path| image::open(path).and_then(image::for_another_process);
     let of_kernel = |source| LifecycleError::Kernel { path: kernel.to_owned(), source };
-    let kernel = open(kernel).map_err(of_kernel)?;
+    let kernel = open_for_another_process(kernel).map_err(of_kernel)?;
     let ramdisk = ramdisk.map(|path| {
-        open(path).map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
+        open_for_another_process(path)
+            .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
     });
     Ok(OpenFiles { kernel, ramdisk: ramdisk.transpose()? })
 }

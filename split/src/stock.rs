@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The ready shells: the pool, and the thread that refills it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,8 +28,8 @@ const MOST_WITHOUT_FILE: KiB = KiB(512 << 10);
 #[derive(Clone, Debug)]
 struct Kept {
     kind: Arc<ShellKind>,
-    /// The path of their kernel, if they hold one.
-    kernel: Option<String>,
+    /// Their kernel, if they hold one.
+    kernel: Option<PathBuf>,
     /// Whether no flavour of the settings names them: they are kept because they were asked for.
     is_learned: bool,
 }
@@ -62,8 +62,9 @@ pub(crate) struct Stock {
     demand: Demand<Kept>,
     /// The memory for the shells of these kinds; 0 if none are kept.
     budget: KiB,
-    /// When fewer of these shells are wanted.
-    falls: Option<Instant>,
+    /// When to adapt the number of these shells: as soon as there was a request, or when fewer are
+    /// wanted.
+    adapt_at: Option<Instant>,
     refill: Refill,
     /// Why the last shell could not be prepared, as logged. No more shells are ordered until
     /// something has changed.
@@ -79,7 +80,7 @@ impl Stock {
             kept: Vec::new(),
             demand: Demand::default(),
             budget: KiB(0),
-            falls: None,
+            adapt_at: None,
             refill,
             error: None,
         }
@@ -107,10 +108,11 @@ impl Stock {
                 guests::check_flavour(&kind.flavour, path, &image)?;
                 kind.image = Some(image);
             }
-            let kernel = flavour.kernel.as_ref().map(|path| path.display().to_string());
-            let flavours = Kept { kind: Arc::new(kind), kernel, is_learned: false };
+            let (kind, kernel) = (Arc::new(kind), flavour.kernel.clone());
+            let flavours = Kept { kind, kernel, is_learned: false };
             let marks = PoolMarks { low: flavour.low, high: flavour.high };
-            named += flavour.memory.0.saturating_mul(flavour.high.into());
+            let most = flavour.memory.0.saturating_mul(flavour.high.into());
+            named = u64::saturating_add(named, most);
             shelves.push(Shelf::new(flavour.name.clone(), flavours.fit(), marks));
             kept.push(flavours);
         }
@@ -123,7 +125,7 @@ impl Stock {
         self.kept = kept;
         self.budget = KiB(if settings.learn { memory.0.saturating_sub(named) } else { 0 });
         // What was asked for is still known.
-        self.falls = Some(Instant::now());
+        self.adapt_at = Some(Instant::now());
         self.error = None;
         self.restock();
         Ok(())
@@ -138,12 +140,11 @@ impl Stock {
             return;
         }
         let now = Instant::now();
-        let kernel = kernel.display().to_string();
         // A kernel that was another one before will be another one next time, too: it was built anew, or
         // it is a copy that was made for this request. Shells without a kernel serve all of them.
         let plain = |kept: &Kept| kept.fits(fit) && kept.is_plain();
         let stale = |kept: &Kept| {
-            kept.fits(fit) && !kept.holds(image) && kept.kernel.as_ref() == Some(&kernel)
+            kept.fits(fit) && !kept.holds(image) && kept.kernel.as_deref() == Some(kernel)
         };
         let is_plain = self.demand.knows(plain) || self.demand.forget(stale);
         let warm = |kept: &Kept| kept.fits(fit) && kept.holds(image);
@@ -151,17 +152,17 @@ impl Stock {
         self.demand.asked(now, is_asked, || {
             let ShellFit { flavour, bridges } = fit.clone();
             let image = (!is_plain).then(|| Arc::clone(image));
-            let kernel = (!is_plain).then(|| kernel.clone());
+            let kernel = (!is_plain).then(|| kernel.to_owned());
             let kind = Arc::new(ShellKind { flavour, bridges, image });
             (Kept { kind, kernel, is_learned: true }, flavour.memory)
         });
-        self.falls = Some(now);
+        self.adapt_at = Some(now);
     }
 
     /// Returns when to call [`adapt`](Self::adapt).
     #[must_use]
     pub(crate) fn adapt_at(&self) -> Option<Instant> {
-        self.falls
+        self.adapt_at
     }
 
     /// Keeps as many shells of the kinds that no flavour names as were asked for.
@@ -169,7 +170,7 @@ impl Stock {
         let wanted = self.demand.shells(self.budget, now);
         let wanted: Vec<(Kept, u32)> =
             wanted.into_iter().map(|(kept, count)| (kept.clone(), count)).collect();
-        self.falls = self.demand.falls(now);
+        self.adapt_at = self.demand.falls(now);
         let mut surplus = Vec::new();
         for index in (0..self.kept.len()).rev() {
             let kept = &self.kept[index];
@@ -198,9 +199,9 @@ impl Stock {
     }
 
     /// Returns a name for a flavour that the settings do not name: that of its kernel.
-    fn free_name(&self, kernel: Option<&str>) -> String {
+    fn free_name(&self, kernel: Option<&Path>) -> String {
         let stem = kernel
-            .and_then(|path| Path::new(path).file_name()?.to_str())
+            .and_then(|path| path.file_name()?.to_str())
             .filter(|name| check_name(name).is_ok())
             .unwrap_or("learned");
         let is_free = |name: &String| self.pool.shelves().iter().all(|shelf| shelf.name != *name);
@@ -311,7 +312,7 @@ impl Stock {
                 console: shelf.fit.flavour.console,
                 bridges: shelf.fit.bridges.clone(),
                 disks: shelf.fit.flavour.disks,
-                kernel: kept.kernel.clone(),
+                kernel: kept.kernel.as_ref().map(|path| path.display().to_string()),
                 is_learned: kept.is_learned,
                 low: shelf.marks.low,
                 high: shelf.marks.high,
@@ -345,7 +346,7 @@ impl Stock {
     pub(crate) fn give_up(&mut self, host: &Host) -> usize {
         let shells = self.pool.take_all();
         self.demand.forget(|_| true);
-        self.falls = Some(Instant::now());
+        self.adapt_at = Some(Instant::now());
         let count = shells.len();
         for shell in shells {
             drop(shell.unpark(host));
@@ -358,7 +359,7 @@ impl Stock {
     pub(crate) fn drain(&mut self) {
         self.budget = KiB(0);
         self.demand.forget(|_| true);
-        self.falls = Some(Instant::now());
+        self.adapt_at = Some(Instant::now());
         self.destroy_all();
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `chaos config`, and the JSON of a config, which `chaos create --dry-run` prints, too.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use chaos::config::{Action, DiskConfig, DomainConfig, Store, Undecided, VifConfig};
+use chaos::config::{Action, DiskConfig, DomainConfig, Store, Undecided};
+use chaos::guests::ShownVif;
 use serde::Serialize;
 
 use super::args::ConfigArgs;
@@ -33,7 +33,8 @@ pub(super) struct ConfigRow<'a> {
     vcpus: u32,
     cmdline: &'a str,
     console: bool,
-    vifs: Vec<VifRow<'a>>,
+    /// Their `mac` is `null` if chaos chooses it.
+    vifs: Vec<ShownVif>,
     disks: Vec<DiskRow<'a>>,
     store: Store,
     /// The keys that the config leaves to the kernel; here they have their defaults.
@@ -41,22 +42,6 @@ pub(super) struct ConfigRow<'a> {
     on_poweroff: Action,
     on_reboot: Action,
     on_crash: Action,
-}
-
-#[derive(Debug, Serialize)]
-struct VifRow<'a> {
-    devid: usize,
-    name: Option<&'a str>,
-    /// `None` if chaos chooses it.
-    mac: Option<String>,
-    bridge: &'a str,
-    ipv4: Option<String>,
-    gateway: Option<Ipv4Addr>,
-    ipv6: Option<String>,
-    ipv6_gateway: Option<Ipv6Addr>,
-    mtu: u16,
-    /// Bytes, and the microseconds in which the guest may send so many.
-    rate: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,31 +79,13 @@ impl<'a> ConfigRow<'a> {
             vcpus: *vcpus,
             cmdline,
             console: *console,
-            vifs: vifs.iter().enumerate().map(VifRow::new).collect(),
+            vifs: (0..).zip(vifs).map(|(devid, vif)| ShownVif::new(devid, vif.clone())).collect(),
             disks: disks.iter().map(DiskRow::new).collect(),
             store: *store,
             undecided: undecided.into_iter().filter_map(|(key, is)| is.then_some(key)).collect(),
             on_poweroff: *on_poweroff,
             on_reboot: *on_reboot,
             on_crash: *on_crash,
-        }
-    }
-}
-
-impl<'a> VifRow<'a> {
-    fn new((devid, vif): (usize, &'a VifConfig)) -> Self {
-        let VifConfig { mac, bridge, ip, ip6, name, mtu, rate } = vif;
-        Self {
-            devid,
-            name: name.as_deref(),
-            mac: mac.map(|mac| mac.to_string()),
-            bridge,
-            ipv4: ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
-            gateway: ip.and_then(|ip| ip.gateway),
-            ipv6: ip6.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
-            ipv6_gateway: ip6.and_then(|ip| ip.gateway),
-            mtu: *mtu,
-            rate: rate.map(|rate| (rate.bytes, rate.interval_us)),
         }
     }
 }

@@ -8,9 +8,11 @@ use chaos::config::ConfigErrors;
 use chaos::failure::FailureClass;
 use chaos::guests::LifecycleError;
 use chaos::request::RequestError;
+use daemon::chain::chain;
 use nix::errno::Errno;
 
 use super::host_error::HostError;
+use super::output::Output;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,26 @@ impl From<DaemonError> for Failure {
     }
 }
 
+/// The failures of a command for several guests, which goes on after one. The first failure decides
+/// the exit code and is printed at the end, the later ones are printed at once.
+#[derive(Debug, Default)]
+pub(crate) struct FirstFailure(Option<Failure>);
+
+impl FirstFailure {
+    /// Adds a failure.
+    pub(crate) fn add(&mut self, error: LifecycleError, output: &mut Output) {
+        match self.0 {
+            None => self.0 = Some(error.into()),
+            Some(_) => output.warning(&chain(&error)),
+        }
+    }
+
+    /// Returns the result of the command.
+    pub(crate) fn result(self) -> Result<(), Failure> {
+        self.0.map_or(Ok(()), Err)
+    }
+}
+
 impl Failure {
     /// Returns the class, which decides the exit code.
     pub(crate) fn class(&self) -> FailureClass {
@@ -75,7 +97,6 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use chaos::config::NumberedError;
-    use daemon::chain::chain;
 
     use super::*;
 

@@ -56,10 +56,7 @@ impl HostError {
             Self::Xen(error) | Self::Operation { source: error, .. } if error.is_no_dom0() => {
                 FailureClass::NoDom0
             }
-            Self::Store {
-                source: StoreError::NotRunning { .. } | StoreError::Xenbus { .. },
-                ..
-            } => FailureClass::NoDom0,
+            Self::Store { source, .. } if source.is_absent() => FailureClass::NoDom0,
             Self::CpuList(_) | Self::Arguments(_) | Self::CpupoolName { .. } => {
                 FailureClass::WrongInput
             }

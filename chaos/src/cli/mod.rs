@@ -43,7 +43,7 @@ use args::{
     Command, ConsoleArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, PoolAction,
     PoolArgs, RenameArgs, UptimeArgs,
 };
-use failure::Failure;
+use failure::{Failure, FirstFailure};
 use output::Output;
 use xl_table::Uptime;
 
@@ -176,7 +176,7 @@ fn pool(args: &PoolArgs, output: &mut Output) -> Result<(), Failure> {
 fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
     let mut destroyed = Vec::new();
-    let mut failure = None;
+    let mut failure = FirstFailure::default();
     for guest in guests {
         match guests::destroy(&host, guest) {
             Ok(done) => {
@@ -188,12 +188,8 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
                 }
                 destroyed.push(done);
             }
-            // The other guests are still destroyed. The first failure decides the exit code and is
-            // printed at the end, the later ones are printed now.
-            Err(error) => match failure {
-                None => failure = Some(Failure::from(error)),
-                Some(_) => output.warning(&chain(&error)),
-            },
+            // The other guests are still destroyed.
+            Err(error) => failure.add(error, output),
         }
     }
     // Where chaosd does not run, no other process removes what killed creates have left.
@@ -203,7 +199,7 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
     if json {
         output.json(&destroyed);
     }
-    failure.map_or(Ok(()), Err)
+    failure.result()
 }
 
 fn list(args: &ListArgs, output: &mut Output) -> Result<(), Failure> {

@@ -11,11 +11,10 @@ use chaos::guests::{
     self, GuestState, Host, LifecycleError, ListedGuest, ShutdownOptions, ShutdownOutcome,
 };
 use chaos::request::PoolControl;
-use daemon::chain::chain;
 
 use super::MAX_TIMEOUT;
 use super::args::ShutdownArgs;
-use super::failure::Failure;
+use super::failure::{Failure, FirstFailure};
 use super::output::Output;
 
 /// How many guests are asked at the same time, if all are.
@@ -36,15 +35,11 @@ pub(super) fn run(
         None => all(&host)?,
     };
     let mut outcomes = Vec::new();
-    let mut failure = None;
+    let mut failure = FirstFailure::default();
     for asked in ask(&host, &targets, options) {
         match asked {
             Ok(outcome) => outcomes.push(outcome),
-            // As for destroy: the first failure decides the exit code, the later ones are printed now.
-            Err(error) => match failure {
-                None => failure = Some(Failure::from(error)),
-                Some(_) => output.warning(&chain(&error)),
-            },
+            Err(error) => failure.add(error, output),
         }
     }
     if is_supervised && outcomes.iter().any(|outcome| outcome.destroyed) {
@@ -66,7 +61,7 @@ pub(super) fn run(
         Some(outcome) if args.json => output.json(outcome),
         _ => {}
     }
-    failure.map_or(Ok(()), Err)
+    failure.result()
 }
 
 /// Returns the domids of all guests that can be asked.

@@ -254,7 +254,9 @@ pub(crate) fn disks(disks: &[ListedDisk]) -> String {
 /// Returns a device with the name that its user has given it, if it is a vif with one.
 fn label(guest: &ListedGuest, device: &str) -> String {
     let number = device.strip_prefix("vif").and_then(|number| number.parse::<u16>().ok());
-    match number.and_then(|number| guest.vifs.iter().find(|vif| vif.devid == number)) {
+    match number
+        .and_then(|number| guest.vifs.iter().map(|vif| &vif.config).find(|vif| vif.devid == number))
+    {
         Some(vif) => vif_label(vif.devid.into(), vif.name.as_deref()),
         None => device.to_owned(),
     }
@@ -273,7 +275,7 @@ fn age(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chaos::guests::{BrokenDevice, GuestState, ListedVif};
+    use chaos::guests::{BrokenDevice, GuestState, ListedVif, ShownVif};
 
     use super::*;
 
@@ -310,16 +312,18 @@ mod tests {
     #[test]
     fn a_broken_vif_is_shown_with_its_name() {
         let vif = |devid, name: Option<&str>| ListedVif {
-            devid,
-            name: name.map(str::to_owned),
-            mac: None,
-            bridge: "xenbr0".to_owned(),
-            ipv4: None,
-            gateway: None,
-            ipv6: None,
-            ipv6_gateway: None,
-            mtu: 1500,
-            rate: None,
+            config: ShownVif {
+                devid,
+                name: name.map(str::to_owned),
+                mac: None,
+                bridge: "xenbr0".to_owned(),
+                ipv4: None,
+                gateway: None,
+                ipv6: None,
+                ipv6_gateway: None,
+                mtu: 1500,
+                rate: None,
+            },
             dropped: None,
         };
         let guest = ListedGuest {

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use xen::sched::Scheduler;
 
-use super::error::{ConfigErrors, Fault, Faults};
-use super::parser::{self, Setting};
+use super::error::{ConfigErrors, Fault};
+use super::parser::Setting;
 use super::problem::ConfigProblem;
 use super::reader::Reader;
-use super::source::Source;
 use super::value::{Atom, Kind};
-use super::{OVERRIDES, open, read};
+use super::{OVERRIDES, open, parse_with, read};
 
 /// The config of a cpupool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,16 +44,7 @@ pub fn parse_cpupool(
 }
 
 fn parse_text(name: &str, text: &str, overrides: &[String]) -> Result<CpupoolConfig, ConfigErrors> {
-    let mut sources = vec![Source { name, text, is_argument: false }];
-    let arguments = overrides.iter();
-    sources.extend(arguments.map(|text| Source { name: OVERRIDES, text, is_argument: true }));
-    let mut faults = Faults::default();
-    let settings = parser::parse(&sources, &mut faults);
-    let mut reader =
-        Reader { sources: &sources, settings: &settings, warnings: Vec::new(), faults };
-    let config = build(&mut reader);
-    reader.faults.check(name.as_ref(), &sources)?;
-    Ok(config)
+    parse_with(name, text, overrides, build).map(|(config, _)| config)
 }
 
 fn build(reader: &mut Reader<'_>) -> CpupoolConfig {

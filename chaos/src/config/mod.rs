@@ -56,7 +56,7 @@ pub use ip::{DEFAULT_PREFIX, DEFAULT_PREFIX_IPV6, IpError};
 pub use key_table::KEYS;
 pub use keys::{Accepted, ConfigKey, KeySupport, WhyNot};
 pub use memory::{MAX_MEMORY, MIN_MEMORY, MemoryError, check_memory, parse_memory};
-pub(crate) use name::check_stored_name;
+pub(crate) use name::{DOM0, check_stored_name};
 pub use name::{MAX_NAME, NameError, check_name};
 pub use numbered::{NumberedError, numbered};
 pub use problem::ConfigProblem;
@@ -160,6 +160,18 @@ pub fn parse_str(
     overrides: &[String],
     strict: bool,
 ) -> Result<ParsedConfig, ConfigErrors> {
+    let build = |reader: &mut Reader<'_>| domain::build(reader, strict);
+    let (config, warnings) = parse_with(name, text, overrides, build)?;
+    Ok(ParsedConfig { config, warnings })
+}
+
+/// Parses a text, followed by the overrides, and returns what `build` makes of the settings.
+fn parse_with<T>(
+    name: &str,
+    text: &str,
+    overrides: &[String],
+    build: impl FnOnce(&mut Reader<'_>) -> T,
+) -> Result<(T, Vec<ConfigWarning>), ConfigErrors> {
     let mut sources = vec![Source { name, text, is_argument: false }];
     sources.extend(overrides.iter().map(|text| Source {
         name: OVERRIDES,
@@ -170,9 +182,9 @@ pub fn parse_str(
     let settings = parser::parse(&sources, &mut faults);
     let mut reader =
         Reader { sources: &sources, settings: &settings, warnings: Vec::new(), faults };
-    let config = domain::build(&mut reader, strict);
+    let built = build(&mut reader);
     reader.faults.check(name.as_ref(), &sources)?;
-    Ok(ParsedConfig { config, warnings: reader.warnings })
+    Ok((built, reader.warnings))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ const BLANK: &[(char, char)] = &[
 ];
 
 /// The name of dom0 in xl.
-const DOM0: &str = "Domain-0";
+pub(crate) const DOM0: &str = "Domain-0";
 
 /// Checks the name of a guest.
 ///

@@ -6,10 +6,8 @@ use xen::units::DomId;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::pause::existing;
+use crate::config::DOM0;
 use crate::hypervisor::Hypervisor;
-
-/// dom0's name and number, as in xl. No guest can have them.
-const DOM0: [&str; 2] = ["Domain-0", "0"];
 
 /// Returns dom0's domid for its name or number, or else that of a guest of chaos.
 ///
@@ -17,8 +15,9 @@ const DOM0: [&str; 2] = ["Domain-0", "0"];
 /// There is no such guest, it has ended, another process is creating it, another toolstack created
 /// the domain, or Xen refuses.
 pub fn dom0_or_guest<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
-    match DOM0.contains(&target) {
-        true => Ok(DomId::DOM0),
-        false => existing(host, target),
+    match target {
+        // As in xl. No guest can have this name.
+        DOM0 | "0" => Ok(DomId::DOM0),
+        _ => existing(host, target),
     }
 }

@@ -313,12 +313,12 @@ impl LifecycleError {
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
             Self::TimedOut { .. } => FailureClass::TimedOut,
             Self::HotPlug(source) => source.class(),
-            Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. })
-            | Self::Store(StoreError::NotRunning { .. } | StoreError::Xenbus { .. })
-            | Self::NeedsXenStore {
-                source: StoreError::NotRunning { .. } | StoreError::Xenbus { .. },
-                ..
-            } => FailureClass::NoDom0,
+            Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. }) => {
+                FailureClass::NoDom0
+            }
+            Self::Store(source) | Self::NeedsXenStore { source, .. } if source.is_absent() => {
+                FailureClass::NoDom0
+            }
             Self::Xen(error) if error.is_no_dom0() => FailureClass::NoDom0,
             _ => FailureClass::Failed,
         }

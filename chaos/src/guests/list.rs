@@ -18,7 +18,7 @@ use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
 use crate::clients::noxsd::{BackendError, Noxsd};
-use crate::config::{Backends, VifConfig};
+use crate::config::{Backends, DOM0, VifConfig};
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
@@ -64,6 +64,17 @@ pub struct ListedGuest {
 /// A network interface in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedVif {
+    /// What its config says.
+    #[serde(flatten)]
+    pub config: ShownVif,
+    /// Number of dropped frames: with a wrong source address, over a limit, or because the guest
+    /// had not posted a receive buffer. `None` if `noxsd` does not answer.
+    pub dropped: Option<u64>,
+}
+
+/// The config of a network interface, as JSON has it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShownVif {
     /// Its number.
     pub devid: u16,
     /// The name that its user has given it (`vifname=`).
@@ -84,25 +95,24 @@ pub struct ListedVif {
     pub mtu: u16,
     /// Its rate limit, if it has one: bytes, and the microseconds in which it may send so many.
     pub rate: Option<(u64, u64)>,
-    /// Number of dropped frames: with a wrong source address, over a limit, or because the guest
-    /// had not posted a receive buffer. `None` if `noxsd` does not answer.
-    pub dropped: Option<u64>,
 }
 
-impl ListedVif {
-    fn new(devid: u16, vif: VifConfig, dropped: Option<u64>) -> Self {
+impl ShownVif {
+    /// Returns the config of the vif with this number.
+    #[must_use]
+    pub fn new(devid: u16, vif: VifConfig) -> Self {
+        let VifConfig { mac, bridge, ip, ip6, name, mtu, rate } = vif;
         Self {
             devid,
-            name: vif.name,
-            mac: vif.mac.map(|mac| mac.to_string()),
-            bridge: vif.bridge,
-            ipv4: vif.ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
-            gateway: vif.ip.and_then(|ip| ip.gateway),
-            ipv6: vif.ip6.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
-            ipv6_gateway: vif.ip6.and_then(|ip| ip.gateway),
-            mtu: vif.mtu,
-            rate: vif.rate.map(|rate| (rate.bytes, rate.interval_us)),
-            dropped,
+            name,
+            mac: mac.map(|mac| mac.to_string()),
+            bridge,
+            ipv4: ip.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            gateway: ip.and_then(|ip| ip.gateway),
+            ipv6: ip6.map(|ip| format!("{}/{}", ip.address, ip.prefix)),
+            ipv6_gateway: ip6.and_then(|ip| ip.gateway),
+            mtu,
+            rate: rate.map(|rate| (rate.bytes, rate.interval_us)),
         }
     }
 }
@@ -178,14 +188,15 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
                     .map(|(index, vif)| {
                         let key = (domid.0, handle.0, index);
                         let frames = dropped.as_ref().map(|all| all.get(&key).copied());
-                        ListedVif::new(index, vif, frames.map(Option::unwrap_or_default))
+                        let dropped = frames.map(Option::unwrap_or_default);
+                        ListedVif { config: ShownVif::new(index, vif), dropped }
                     })
                     .collect();
             }
             Condition::Incomplete | Condition::Creating | Condition::Unrecorded => {
                 listed.name = host.records.names_of(domid)?.into_iter().next();
             }
-            _ if domid == DomId::DOM0 => listed.name = Some("Domain-0".to_owned()),
+            _ if domid == DomId::DOM0 => listed.name = Some(DOM0.to_owned()),
             _ => {}
         }
         guests.push(listed);

@@ -70,7 +70,7 @@ pub use hot_plug::{
     ListedGuestVif, attach_disk, attach_vif, detach_disk, detach_vif, list_disks, list_vifs,
 };
 pub use leftovers::{Cleared, clear, reap};
-pub use list::{BrokenDevice, GuestList, ListedGuest, ListedVif, list};
+pub use list::{BrokenDevice, GuestList, ListedGuest, ListedVif, ShownVif, list};
 pub use pause::{pause, unpause};
 pub use rename::{domid_of, name_of, rename};
 pub use requested::of_request;

@@ -6,7 +6,7 @@ use xen::units::DomId;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::name::Name;
-use super::resolve::{Guest, resolve};
+use super::resolve::{Guest, examine, resolve};
 use crate::announce::Announce;
 use crate::config::check_name;
 use crate::handle::DomainIdentity;
@@ -31,7 +31,7 @@ pub fn rename<H: Hypervisor>(
     let (_devices, _record) =
         (host.records.lock_devices(guest.domid)?, host.records.lock(guest.domid)?);
     // What another process has changed meanwhile is in the record now.
-    let guest = resolve(host, &guest.domid.0.to_string())?;
+    let guest = examine(host, guest.domid)?;
     let mut record = guest.record(target)?.clone();
     let old = record.name().to_owned();
     if old == new {

@@ -34,7 +34,7 @@ pub use notes::Expectations;
 pub use ramdisk::RamdiskFile;
 pub use refused::RefusedKernel;
 pub use segment::{Content, Segment};
-pub use storage::for_another_process;
+pub use storage::open_for_another_process;
 
 #[cfg(test)]
 pub(crate) mod tests;

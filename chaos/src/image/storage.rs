@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::path::Path;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustix::fs::{SealFlags, fcntl_add_seals, fstatfs};
 
 use super::error::ImageError;
-use super::file::{ImageKey, append};
+use super::file::{ImageKey, append, open};
 use super::room::{self, STEP};
 
 /// The types (`f_type` of statfs(2), from linux/magic.h and the kernel's sources) of file systems
@@ -28,13 +29,17 @@ const LOCAL: &[u32] = &[
     0x0000_4d44, // FAT
 ];
 
-/// Returns a file for another process: the file itself if it is on a local file system, otherwise a
-/// copy in memory. What FUSE, NFS and other file systems ask a server for may take for ever: then
+/// Opens a regular file as [`open`] does, for another process: the file itself if it is on a local
+/// file system, otherwise a copy of it in memory. What FUSE, NFS and other file systems ask a server for may take for ever: then
 /// this process waits, and not the other one, which serves others.
 ///
 /// # Errors
-/// The file cannot be read, or dom0 has too little memory for the copy.
-pub fn for_another_process(file: File) -> Result<File, ImageError> {
+/// As for [`open`]; the file cannot be read, or dom0 has too little memory for the copy.
+pub fn open_for_another_process(path: &Path) -> Result<File, ImageError> {
+    open(path).and_then(for_another_process)
+}
+
+fn for_another_process(file: File) -> Result<File, ImageError> {
     let of = fstatfs(&file).map_err(|errno| ImageError::Read(errno.into()))?;
     // The type has 32 bits; its sign is not its own.
     match u32::try_from(of.f_type & 0xffff_ffff).is_ok_and(|kind| LOCAL.contains(&kind)) {

@@ -90,10 +90,7 @@ impl<'a> GuestFiles<'a> {
     /// Opens them. chaosd refuses the disks of other users than root.
     fn open(config: &'a DomainConfig, is_root: bool) -> Result<Self, LifecycleError> {
         // What other users have is uploaded.
-        let open = |path: &Path| match is_root {
-            true => image::open(path).and_then(image::for_another_process),
-            false => image::open(path),
-        };
+        let open = if is_root { image::open_for_another_process } else { image::open };
         let kernel = open(&config.kernel).map_err(|source| kernel_error(config, source))?;
         let ramdisk = config.ramdisk.as_deref();
         let ramdisk = ramdisk.map(|path| open(path).map_err(|e| ramdisk_error(path, e)));

@@ -55,6 +55,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Returns whether no XenStore runs on this host, or none that can be reached.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::NotRunning { .. } | Self::Xenbus { .. })
+    }
+}
+
 /// The error with which xenstored refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StoreRefusal {
