@@ -11,6 +11,7 @@ pub mod backends;
 pub mod clients;
 pub mod config;
 mod convert;
+pub mod cpu_list;
 pub mod cpupools;
 pub mod domain;
 pub mod escape;

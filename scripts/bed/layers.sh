@@ -66,7 +66,7 @@ choose_alternatives() {
     [[ ! -e $1/usr/sbin/iptables-legacy ]] || ln -s iptables-legacy "$1/usr/sbin/iptables"
 }
 
-# make_xenstore LAYER RELEASE XEN: creates an archive of xl, xenstored and what their scripts need.
+# make_xenstore LAYER RELEASE XEN: creates an archive of xl, xenstored, the PV shim and what their scripts need.
 make_xenstore() {
     local layer=$1 release=$2 xen=$3 folder=$1.d names
     private_apt "$release"
@@ -82,7 +82,8 @@ make_xenstore() {
     find "$folder/usr/lib/xen-$xen/bin" -type f -printf "../../lib/xen-$xen/bin/%f\0" |
         xargs -0 ln -s -t "$folder/usr/local/sbin"
     mkdir -p "$folder"/var/{log/xen,lib/xen,lib/xenstored}
-    rm -rf "$folder"/usr/lib/xen-"$xen"/boot
+    # Of the kernels, only the PV shim is used.
+    find "$folder/usr/lib/xen-$xen/boot" -type f ! -name xen-shim -delete
     pack "$folder" >"$layer"
     rm -rf "$folder"
 }

@@ -23,6 +23,7 @@ standard error and the exit status are COMMAND's.
   --linux                  add a Linux kernel and ramdisk for guests to the working directory:
                            linux, linux.cpio. Emulated, it panics on more than one processor
   --grub                   add GRUB's image for PVH guests to the working directory: grub.bin
+  --zen                    emulate an AMD Zen: on QEMU's own processor, a K8, Xen's PV shim panics
   --xen 4.17|4.20          Xen of Debian 12 or 13; default: that of the host's release
   --xen-options OPTIONS    add to Xen's command line, such as sched=credit
   --timeout SECONDS        stop after this time, boot included; default 600
@@ -47,7 +48,7 @@ END
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 LINUX=0 GRUB=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
+    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 LINUX=0 GRUB=0 ZEN=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
@@ -71,6 +72,7 @@ options() {
         --systemd) SYSTEMD=1 PACKAGES+=(systemd); shift ;;
         --linux) LINUX=1; shift ;;
         --grub) GRUB=1; shift ;;
+        --zen) ZEN=1; shift ;;
         --no-build) BUILD=0; shift ;;
         --help) usage; exit ;;
         --) shift; break ;;

@@ -65,8 +65,13 @@ start_qemu() {
     # panics at its next interrupt (in error_entry, at a %gs: access), so --linux implies one processor. The guests of
     # this project never change GS.
     # The emulation of three features is wrong, so they are disabled: smap and smep break a PV dom0, and with rdtscp
-    # Xen cannot find the length of an instruction on which a PVH guest traps.
-    tcg) machine+=(-accel "tcg,thread=single" -cpu "max,-smap,-smep,-rdtscp") ;;
+    # Xen cannot find the length of an instruction on which a PVH guest traps. As a Zen, Xen would use mwait, which
+    # is not emulated.
+    tcg)
+        local cpu=max,-smap,-smep,-rdtscp
+        ((!ZEN)) || cpu+=,-monitor,family=23,model=1,stepping=2
+        machine+=(-accel "tcg,thread=single" -cpu "$cpu")
+        ;;
     esac
     # When this script exits or is killed, the kernel kills `timeout`, and when that is dead, QEMU.
     setpriv --pdeathsig KILL timeout --kill-after=5 "$TIMEOUT" setpriv --pdeathsig KILL \

@@ -8,7 +8,7 @@ use chaos::clients::chaosd::protocol::{Origin, Refusal, Reply};
 use chaos::config::DomainConfig;
 use chaos::failure::FailureClass;
 use chaos::guests::LifecycleError;
-use chaos::image::RamdiskFile;
+use chaos::image::ModuleFile;
 use chaos::timings::Timings;
 use daemon::chain::chain;
 use xen::units::DomId;
@@ -43,10 +43,19 @@ pub(crate) fn reply(
 pub(crate) fn open_ramdisk(
     file: Option<File>,
     config: &DomainConfig,
-) -> Result<Option<RamdiskFile>, LifecycleError> {
+) -> Result<Option<ModuleFile>, LifecycleError> {
     let (Some(file), Some(path)) = (file, &config.ramdisk) else { return Ok(None) };
-    let opened = RamdiskFile::new(file);
+    let opened = ModuleFile::new(file);
     opened.map(Some).map_err(|source| LifecycleError::Ramdisk { path: path.clone(), source })
+}
+
+/// Returns the kernel that the PV shim starts, if there is one.
+pub(crate) fn open_pv_kernel(
+    file: Option<File>,
+    config: &DomainConfig,
+) -> Result<Option<ModuleFile>, LifecycleError> {
+    let opened = file.map(ModuleFile::new).transpose();
+    opened.map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })
 }
 
 /// Returns the refusal of a request that is not allowed.

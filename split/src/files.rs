@@ -10,8 +10,10 @@ use thiserror::Error;
 /// The files of a create, `F` each.
 #[derive(Debug)]
 pub(crate) struct CreateFiles<F = File> {
-    /// The kernel.
+    /// The kernel that Xen starts.
     pub(crate) kernel: F,
+    /// The kernel that the PV shim starts, if that is the other one.
+    pub(crate) pv_kernel: Option<F>,
     /// The ramdisk, if the config has one.
     pub(crate) ramdisk: Option<F>,
     /// The files behind all disks of the config, or none.
@@ -21,6 +23,8 @@ pub(crate) struct CreateFiles<F = File> {
 /// Which files a create has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WantedFiles {
+    /// Whether the kernel is the PV shim, so that another one comes with it.
+    pub(crate) pv_kernel: bool,
     /// Whether the config has a ramdisk.
     pub(crate) ramdisk: bool,
     /// The number of disks that may come, all or none.
@@ -32,8 +36,8 @@ pub(crate) struct WantedFiles {
 pub(crate) enum FilesError {
     /// There are too few or too many.
     #[error(
-        "{found} files came with the request: must be {wanted}{}, the kernel and the ramdisk if the \
-         config has one{}",
+        "{found} files came with the request: must be {wanted}{}, the kernel, the PV kernel and the \
+         ramdisk if the config has one{}",
         or_with_disks(*.wanted, *.disks),
         if *.disks > 0 { ", and all disks or none" } else { "" }
     )]
@@ -55,19 +59,21 @@ fn or_with_disks(wanted: usize, disks: usize) -> String {
 }
 
 impl<F> CreateFiles<F> {
-    /// Sorts the files of a request: the kernel, then the ramdisk if the config has one, then all
-    /// disks or none.
+    /// Sorts the files of a request: the kernel, then the PV kernel and the ramdisk if the config
+    /// has one, then all disks or none.
     ///
     /// # Errors
     /// There are too few or too many.
     pub(crate) fn sort(files: Vec<F>, wanted: WantedFiles) -> Result<Self, FilesError> {
-        let WantedFiles { ramdisk: has_ramdisk, disks } = wanted;
-        let (found, wanted) = (files.len(), 1 + usize::from(has_ramdisk));
+        let WantedFiles { pv_kernel: has_pv_kernel, ramdisk: has_ramdisk, disks } = wanted;
+        let wanted = 1 + usize::from(has_pv_kernel) + usize::from(has_ramdisk);
+        let found = files.len();
         let mut files = files.into_iter();
         match files.next() {
             Some(kernel) if found == wanted || found == wanted + disks => {
+                let pv_kernel = if has_pv_kernel { files.next() } else { None };
                 let ramdisk = if has_ramdisk { files.next() } else { None };
-                Ok(Self { kernel, ramdisk, disks: files.collect() })
+                Ok(Self { kernel, pv_kernel, ramdisk, disks: files.collect() })
             }
             _ => Err(FilesError::Count { found, wanted, disks }),
         }
@@ -80,12 +86,12 @@ impl CreateFiles {
     /// # Errors
     /// There are too few or too many, or the kernel or the ramdisk was not opened for reading.
     pub(crate) fn take(files: Vec<OwnedFd>, wanted: WantedFiles) -> Result<Self, FilesError> {
-        let CreateFiles { kernel, ramdisk, disks } = CreateFiles::sort(files, wanted)?;
-        let kernel = readable(kernel).ok_or(FilesError::NotReadable("kernel"))?;
-        let ramdisk = ramdisk
-            .map(|file| readable(file).ok_or(FilesError::NotReadable("ramdisk")))
-            .transpose()?;
-        Ok(Self { kernel, ramdisk, disks: disks.into_iter().map(File::from).collect() })
+        let CreateFiles { kernel, pv_kernel, ramdisk, disks } = CreateFiles::sort(files, wanted)?;
+        let read = |file, what| readable(file).ok_or(FilesError::NotReadable(what));
+        let kernel = read(kernel, "kernel")?;
+        let pv_kernel = pv_kernel.map(|file| read(file, "PV kernel")).transpose()?;
+        let ramdisk = ramdisk.map(|file| read(file, "ramdisk")).transpose()?;
+        Ok(Self { kernel, pv_kernel, ramdisk, disks: disks.into_iter().map(File::from).collect() })
     }
 }
 
@@ -113,7 +119,7 @@ mod tests {
     }
 
     fn take(files: Vec<OwnedFd>, ramdisk: bool) -> Result<bool, FilesError> {
-        let wanted = WantedFiles { ramdisk, disks: 0 };
+        let wanted = WantedFiles { pv_kernel: false, ramdisk, disks: 0 };
         CreateFiles::take(files, wanted).map(|files| files.ramdisk.is_some())
     }
 
@@ -132,8 +138,8 @@ mod tests {
     #[test]
     fn all_disks_come_or_none() {
         let sort = |files: &[u32], ramdisk, disks| {
-            CreateFiles::sort(files.to_vec(), WantedFiles { ramdisk, disks })
-                .map(|CreateFiles { kernel, ramdisk, disks }| (kernel, ramdisk, disks))
+            CreateFiles::sort(files.to_vec(), WantedFiles { pv_kernel: false, ramdisk, disks })
+                .map(|CreateFiles { kernel, ramdisk, disks, .. }| (kernel, ramdisk, disks))
         };
         assert_eq!(sort(&[1], false, 2), Ok((1, None, vec![])));
         assert_eq!(sort(&[1, 2, 3], false, 2), Ok((1, None, vec![2, 3])));
@@ -161,5 +167,14 @@ mod tests {
         let write_only = file(OpenOptions::new().write(true));
         let files = vec![read_only(), write_only];
         assert_eq!(take(files, true), Err(FilesError::NotReadable("ramdisk")));
+    }
+
+    #[test]
+    fn the_pv_kernel_comes_behind_the_shim() {
+        let wanted = WantedFiles { pv_kernel: true, ramdisk: true, disks: 1 };
+        let files = CreateFiles::sort(vec![1, 2, 3, 4], wanted).unwrap();
+        assert_eq!((files.kernel, files.pv_kernel, files.ramdisk), (1, Some(2), Some(3)));
+        assert_eq!(files.disks, [4]);
+        assert!(CreateFiles::sort(vec![1, 2], wanted).is_err());
     }
 }

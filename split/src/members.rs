@@ -99,6 +99,14 @@ pub(crate) enum MemberRefusal {
         /// The most guests.
         limit: u32,
     },
+    /// A key of the config is for root.
+    #[error("{key}: only root may use this key, not user {uid}; remove it, or ask root")]
+    Key {
+        /// The user.
+        uid: u32,
+        /// The key.
+        key: &'static str,
+    },
     /// The guests have too much memory.
     #[error(
         "memory: user {uid} asks for {wanted}, has guests with {used}, and may have {limit} in all \
@@ -240,6 +248,9 @@ impl Members {
             return Err(MemberRefusal::Disk(uid));
         }
         check_backends(uid, config)?;
+        if let Some(key) = config.extras().key_of_root() {
+            return Err(MemberRefusal::Key { uid, key });
+        }
         if let Some(allowed) = &limits.bridges
             && let Some(vif) = config.vifs.iter().find(|vif| !allowed.contains(&vif.bridge))
         {
@@ -305,9 +316,11 @@ impl Usage {
 
 /// Returns whether a guest of this config may be restarted.
 fn may_restart(config: &DomainConfig) -> bool {
+    let others = [config.on_watchdog(), config.on_soft_reset()];
     [config.on_poweroff, config.on_reboot, config.on_crash]
-        .iter()
-        .any(|action| matches!(action, Action::Restart | Action::RenameRestart))
+        .into_iter()
+        .chain(others)
+        .any(Action::restarts)
 }
 
 #[cfg(test)]

@@ -264,15 +264,22 @@ impl<S> Pool<S> {
 
 #[cfg(test)]
 mod tests {
-    use chaos::config::Store;
+    use chaos::config::{Limits, Store};
     use proptest::prelude::*;
 
     use super::*;
 
     fn fit(memory: u64) -> ShellFit {
         let store = Store::Noxs;
-        let flavour =
-            Flavour { memory: KiB(memory), vcpus: 1, console: true, vifs: 1, disks: 0, store };
+        let flavour = Flavour {
+            memory: KiB(memory),
+            vcpus: 1,
+            console: true,
+            vifs: 1,
+            disks: 0,
+            limits: Limits::default(),
+            store,
+        };
         ShellFit { flavour, bridges: vec!["xenbr0".into()] }
     }
 

@@ -26,8 +26,10 @@ const MAX_THREADS: usize = 16;
 /// The open files of a guest. Neither reading nor closing them waits for storage.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
-    /// The kernel.
+    /// The kernel that Xen starts.
     pub(crate) kernel: File,
+    /// The kernel that the PV shim starts, if that is the other one.
+    pub(crate) pv_kernel: Option<File>,
     /// The ramdisk, if the guest has one.
     pub(crate) ramdisk: Option<File>,
 }
@@ -37,7 +39,15 @@ type Opened = Result<OpenFiles, LifecycleError>;
 /// The threads that still wait for storage, by the files that they open.
 #[derive(Debug, Default)]
 pub(crate) struct RestartFiles {
-    waiting: HashMap<(PathBuf, Option<PathBuf>), Receiver<Opened>>,
+    waiting: HashMap<Paths, Receiver<Opened>>,
+}
+
+/// The paths of a guest's files.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Paths {
+    kernel: PathBuf,
+    pv_kernel: Option<PathBuf>,
+    ramdisk: Option<PathBuf>,
 }
 
 impl RestartFiles {
@@ -46,21 +56,25 @@ impl RestartFiles {
     /// # Errors
     /// A file cannot be used, or its storage does not answer.
     pub(crate) fn open(&mut self, config: &DomainConfig) -> Result<OpenFiles, RestartError> {
-        let files = (config.kernel.clone(), config.ramdisk.clone());
-        self.open_with(files, PATIENCE, |(kernel, ramdisk)| open_both(kernel, ramdisk.as_deref()))
+        let files = Paths {
+            kernel: config.boot_kernel().to_owned(),
+            pv_kernel: config.pv_kernel().map(Path::to_owned),
+            ramdisk: config.ramdisk.clone(),
+        };
+        self.open_with(files, PATIENCE, open_all)
     }
 
     fn open_with(
         &mut self,
-        files: (PathBuf, Option<PathBuf>),
+        files: Paths,
         patience: Duration,
-        open: impl FnOnce(&(PathBuf, Option<PathBuf>)) -> Opened + Send + 'static,
+        open: impl FnOnce(&Paths) -> Opened + Send + 'static,
     ) -> Result<OpenFiles, RestartError> {
         // What was opened late may have been replaced since.
         self.waiting.retain(|_, opened| matches!(opened.try_recv(), Err(TryRecvError::Empty)));
         let silent = |path: &Path| RestartError::Silent { path: path.to_owned() };
         if self.waiting.contains_key(&files) || self.waiting.len() >= MAX_THREADS {
-            return Err(silent(&files.0));
+            return Err(silent(&files.kernel));
         }
         let (done, opened) = channel();
         let of_thread = files.clone();
@@ -71,24 +85,28 @@ impl RestartFiles {
         match opened.recv_timeout(patience) {
             Ok(opened) => Ok(opened?),
             Err(RecvTimeoutError::Timeout) => {
-                let path = files.0.clone();
+                let path = files.kernel.clone();
                 self.waiting.insert(files, opened);
                 Err(silent(&path))
             }
             // The thread has panicked.
-            Err(RecvTimeoutError::Disconnected) => Err(silent(&files.0)),
+            Err(RecvTimeoutError::Disconnected) => Err(silent(&files.kernel)),
         }
     }
 }
 
-fn open_both(kernel: &Path, ramdisk: Option<&Path>) -> Opened {
-    let of_kernel = |source| LifecycleError::Kernel { path: kernel.to_owned(), source };
-    let kernel = open_for_another_process(kernel).map_err(of_kernel)?;
-    let ramdisk = ramdisk.map(|path| {
+fn open_all(Paths { kernel, pv_kernel, ramdisk }: &Paths) -> Opened {
+    let open_kernel = |path: &Path| {
+        open_for_another_process(path)
+            .map_err(|source| LifecycleError::Kernel { path: path.to_owned(), source })
+    };
+    let kernel = open_kernel(kernel)?;
+    let pv_kernel = pv_kernel.as_deref().map(open_kernel).transpose()?;
+    let ramdisk = ramdisk.as_ref().map(|path| {
         open_for_another_process(path)
             .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
     });
-    Ok(OpenFiles { kernel, ramdisk: ramdisk.transpose()? })
+    Ok(OpenFiles { kernel, pv_kernel, ramdisk: ramdisk.transpose()? })
 }
 
 #[cfg(test)]
@@ -100,8 +118,8 @@ mod tests {
 
     const MOMENT: Duration = Duration::from_millis(20);
 
-    fn files(kernel: &str) -> (PathBuf, Option<PathBuf>) {
-        (kernel.into(), None)
+    fn files(kernel: &str) -> Paths {
+        Paths { kernel: kernel.into(), pv_kernel: None, ramdisk: None }
     }
 
     /// Opens files whose storage answers when something comes over the channel that is returned.
@@ -110,9 +128,9 @@ mod tests {
         kernel: &str,
     ) -> (Sender<()>, Result<OpenFiles, RestartError>) {
         let (answer, wait) = channel::<()>();
-        let opened = opener.open_with(files(kernel), MOMENT, move |(kernel, _)| {
+        let opened = opener.open_with(files(kernel), MOMENT, move |files| {
             let _ = wait.recv();
-            open_both(kernel, None)
+            open_all(files)
         });
         (answer, opened)
     }
@@ -134,18 +152,16 @@ mod tests {
         std::fs::write(&path, "kernel").unwrap();
         let open = |opener: &mut RestartFiles| {
             let patience = Duration::from_secs(60);
-            opener.open_with((path.clone(), Some(path.clone())), patience, |(kernel, ramdisk)| {
-                open_both(kernel, ramdisk.as_deref())
-            })
+            let other = Some(path.clone());
+            let files = Paths { kernel: path.clone(), pv_kernel: other.clone(), ramdisk: other };
+            opener.open_with(files, patience, open_all)
         };
         assert!(open(&mut opener).unwrap().ramdisk.is_some());
         // When the storage has answered, it is asked again.
         answer.send(()).unwrap();
         // The thread ends after its result.
         opener.waiting.values().for_each(|opened| while opened.recv().is_ok() {});
-        let asked = opener.open_with(files("/dev/null"), Duration::from_secs(60), |(path, _)| {
-            open_both(path, None)
-        });
+        let asked = opener.open_with(files("/dev/null"), Duration::from_secs(60), open_all);
         assert!(matches!(asked, Err(RestartError::Guest(LifecycleError::Kernel { .. }))));
     }
 

@@ -32,7 +32,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chaos::config::{Discovery, MAX_VCPUS, MemoryError, Store, parse_memory};
+use chaos::config::{Discovery, Limits, MAX_VCPUS, MemoryError, Store, parse_memory};
 use chaos::domain::Flavour;
 use chaos::guests::ShellKind;
 use nix::sys::sysinfo::sysinfo;
@@ -268,6 +268,7 @@ impl FlavourSettings {
     #[must_use]
     pub fn shell(&self) -> ShellKind {
         let flavour = Flavour {
+            limits: Limits::default(),
             memory: self.memory,
             vcpus: self.vcpus,
             console: self.console,

@@ -273,6 +273,10 @@ impl Stock {
         image: &Arc<Image>,
         taker: Taker,
     ) -> (Option<Box<ParkedAttachedShell>>, Origin) {
+        // A shell has its handle already.
+        if config.extras().uuid.is_some() {
+            return (None, Origin::Cold);
+        }
         let kind = guests::shell_kind(config);
         let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges };
         if taker == Taker::Root {

@@ -8,6 +8,8 @@ use noxs_control::VifIdentity;
 pub struct GuestNodes<'a> {
     /// Its name.
     pub name: &'a str,
+    /// Whether it serves devices to other domains, with tools that keep nodes of their own.
+    pub is_driver_domain: bool,
     /// The identities of its vifs.
     pub vifs: &'a [VifIdentity],
     /// Its disks.

@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use chaos::config::{Action, DiskConfig, DomainConfig, Store, Undecided};
+use chaos::config::{
+    Action, Affinity, DiskConfig, DomainConfig, Extras, Limits, Shim, Store, TimerMode, TscMode,
+    Undecided,
+};
 use chaos::guests::ShownVif;
 use serde::Serialize;
 
@@ -42,6 +45,32 @@ pub(super) struct ConfigRow<'a> {
     on_poweroff: Action,
     on_reboot: Action,
     on_crash: Action,
+    on_watchdog: Action,
+    on_soft_reset: Action,
+    uuid: Option<String>,
+    max_memory_kib: u64,
+    max_vcpus: u32,
+    max_grant_frames: Option<u32>,
+    max_maptrack_frames: Option<u32>,
+    max_event_channels: Option<u32>,
+    /// Their list for each vCPU; `null` if nothing is said.
+    cpus: Vec<Option<String>>,
+    cpus_soft: Vec<Option<String>>,
+    cpu_weight: Option<u16>,
+    cap: Option<u16>,
+    pool: &'a Option<String>,
+    tsc_mode: TscMode,
+    timer_mode: TimerMode,
+    rtc_timeoffset: i32,
+    localtime: bool,
+    driver_domain: bool,
+    pvshim: Option<ShimRow<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShimRow<'a> {
+    path: Option<String>,
+    cmdline: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,12 +94,35 @@ impl<'a> ConfigRow<'a> {
             vifs,
             disks,
             store,
-            undecided: Undecided { store: is_store_undecided, console: is_console_undecided },
+            undecided,
             on_poweroff,
             on_reboot,
             on_crash,
+            extras: _,
         } = config;
-        let undecided = [("console", *is_console_undecided), ("store", *is_store_undecided)];
+        let Extras {
+            uuid,
+            limits: Limits { memory: _, vcpus: _, grant_frames, maptrack_frames, event_channels },
+            cpus,
+            cpus_soft,
+            weight,
+            cap,
+            pool,
+            tsc_mode,
+            timer_mode,
+            time_offset,
+            localtime,
+            driver_domain,
+            on_watchdog: _,
+            on_soft_reset: _,
+            shim,
+        } = config.extras();
+        let lists = |affinity: &Affinity| {
+            let vcpus = 0..config.max_vcpus() as usize;
+            vcpus.map(|vcpu| affinity.of(vcpu).map(ToString::to_string)).collect()
+        };
+        let Undecided { store: is_store, console: is_console, kind: is_kind } = *undecided;
+        let undecided = [("console", is_console), ("store", is_store), ("type", is_kind)];
         Self {
             name,
             kernel: text(kernel),
@@ -86,6 +138,27 @@ impl<'a> ConfigRow<'a> {
             on_poweroff: *on_poweroff,
             on_reboot: *on_reboot,
             on_crash: *on_crash,
+            on_watchdog: config.on_watchdog(),
+            on_soft_reset: config.on_soft_reset(),
+            uuid: uuid.map(|uuid| uuid.to_string()),
+            max_memory_kib: config.max_memory().0,
+            max_vcpus: config.max_vcpus(),
+            max_grant_frames: *grant_frames,
+            max_maptrack_frames: *maptrack_frames,
+            max_event_channels: *event_channels,
+            cpus: lists(cpus),
+            cpus_soft: lists(cpus_soft),
+            cpu_weight: *weight,
+            cap: *cap,
+            pool,
+            tsc_mode: *tsc_mode,
+            timer_mode: *timer_mode,
+            rtc_timeoffset: *time_offset,
+            localtime: *localtime,
+            driver_domain: *driver_domain,
+            pvshim: shim
+                .as_ref()
+                .map(|Shim { path, cmdline }| ShimRow { path: path.as_deref().map(text), cmdline }),
         }
     }
 }

@@ -17,7 +17,6 @@ use xen::cpu_map::CpuMap;
 use xen::sched::Scheduler;
 use xen::units::CpupoolId;
 
-use super::cpu_list::Machine;
 use super::failure::Failure;
 use super::host_args::{
     CpupoolArgs, CpupoolCpuArgs, CpupoolCreateArgs, CpupoolListArgs, CpupoolMigrateArgs,
@@ -25,6 +24,7 @@ use super::host_args::{
 };
 use super::host_error::HostError;
 use super::output::Output;
+use chaos::cpu_list::Machine;
 
 /// Returns the cpupools with their names.
 pub(super) fn named(host: &Host) -> Result<Vec<NamedCpupool>, HostError> {

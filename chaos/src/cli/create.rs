@@ -7,7 +7,7 @@ use std::{io, mem};
 
 use chaos::config::{self, ConfigErrors, DomainConfig, ParsedConfig};
 use chaos::guests::CreateOptions;
-use chaos::request::{CreatedGuest, Executor, RequestError, Usage, expand};
+use chaos::request::{CreatedGuest, Executor, RequestError, Usage, expand, settle_kernel};
 use chaos::timings::Timings;
 
 use super::args::CreateArgs;
@@ -29,13 +29,16 @@ pub(super) fn run(
     if let Some(store) = &args.store {
         overrides.to_mut().push(format!("store='{store}'"));
     }
-    let parsed = load(&args.config, &overrides, args.strict).inspect_err(|errors| {
+    let mut parsed = load(&args.config, &overrides, args.strict).inspect_err(|errors| {
         if args.json {
             output.json(&ConfigErrorRows::new(errors));
         }
     })?;
     for warning in &parsed.warnings {
         output.warning(warning);
+    }
+    if !args.dry_run {
+        settle_kernel(&mut parsed.config)?;
     }
     let configs = expand(parsed.config, args.count)?;
     timings.stage("config");
@@ -100,7 +103,22 @@ fn create_all(
         let created = executor
             .create(config, options, &mut timings)
             .map_err(|error| failure_after(&configs[..number], configs.len(), error))?;
-        let CreatedGuest { name, domid, handle, origin, daemon_stages, console, mapped } = created;
+        let CreatedGuest {
+            name,
+            domid,
+            handle,
+            origin,
+            is_kernels_store,
+            daemon_stages,
+            console,
+            mapped,
+        } = created;
+        // Once for all guests of one config.
+        if is_kernels_store && number == 0 && !args.quiet {
+            output.note(&format!(
+                "{name} finds its devices in XenStore, because its kernel does not read the device page"
+            ));
+        }
         let row = CreatedRow {
             name,
             domid: domid.0,

@@ -6,7 +6,7 @@ use chaos::cpupools::CpupoolNameError;
 use chaos::failure::FailureClass;
 use thiserror::Error;
 
-use super::cpu_list::CpuListError;
+use chaos::cpu_list::CpuListError;
 
 /// Why a command for CPUs, cpupools or the machine failed.
 #[derive(Debug, Error)]

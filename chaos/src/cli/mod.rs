@@ -5,7 +5,6 @@
 mod args;
 mod config;
 mod console;
-mod cpu_list;
 mod cpupools;
 mod create;
 mod devices;

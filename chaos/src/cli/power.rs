@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use chaos::clients::chaosd;
-use chaos::config::Action;
 use chaos::guests::{
     self, GuestState, Host, LifecycleError, ListedGuest, ShutdownOptions, ShutdownOutcome,
 };
@@ -48,7 +47,7 @@ pub(super) fn run(
         let _ = PoolControl::connect().map(|chaosd| chaosd.status());
     }
     for outcome in &outcomes {
-        if !is_supervised && matches!(outcome.action, Action::Restart | Action::RenameRestart) {
+        if !is_supervised && outcome.action.restarts() {
             output.warning(&format!(
                 "chaosd does not run, so nothing restarts guest {}: it stays listed until chaos \
                  destroy",

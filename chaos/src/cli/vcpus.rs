@@ -13,12 +13,12 @@ use xen::units::DomId;
 use xen::vcpu::{Affinity, VcpuInfo};
 
 use super::chosen;
-use super::cpu_list::{Machine, shown};
 use super::failure::Failure;
 use super::host_args::{VcpuChoice, VcpuListArgs, VcpuPinArgs};
 use super::host_error::HostError;
 use super::output::Output;
 use super::xl_table::name;
+use chaos::cpu_list::{Machine, shown};
 
 /// A vCPU in the list.
 #[derive(Clone, Debug)]

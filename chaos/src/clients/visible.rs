@@ -122,6 +122,7 @@ mod tests {
             domid: 1,
             handle: HOSTILE.into(),
             shell: Origin::Cold,
+            is_kernels_store: false,
             stages: vec![(HOSTILE.into(), 1)],
         });
         created.make_visible();

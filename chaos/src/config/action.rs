@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The actions of `on_poweroff=`, `on_reboot=` and `on_crash=`.
+//! The actions of `on_poweroff=`, `on_reboot=`, `on_crash=`, `on_watchdog=` and `on_soft_reset=`.
 
 use std::str::FromStr;
 
+use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -18,20 +19,40 @@ pub enum Action {
     RenameRestart,
     /// It is kept as it is, for inspection.
     Preserve,
+    /// Its memory is written to a file, then it is destroyed.
+    CoredumpDestroy,
+    /// Its memory is written to a file, then it is destroyed and restarted.
+    CoredumpRestart,
 }
 
-/// Why a text is not a supported action.
+/// An [`Action`] in the form of a message or a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum PlainAction {
+    Destroy,
+    Restart,
+    RenameRestart,
+    Preserve,
+    CoredumpDestroy,
+    CoredumpRestart,
+}
+
+/// A text is not an action.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum UnknownAction {
-    /// It is an action of xl that is not supported.
-    #[error(
-        "{0:?} is not supported: chaos does not write core dumps yet; use \"preserve\" to keep the \
-         guest"
-    )]
-    Coredump(String),
-    /// It is not an action.
-    #[error("{0:?}: must be \"destroy\", \"restart\", \"rename-restart\" or \"preserve\"")]
-    Unknown(String),
+#[error(
+    "{0:?}: must be \"destroy\", \"restart\", \"rename-restart\", \"preserve\", \"coredump-destroy\" or \
+     \"coredump-restart\""
+)]
+pub struct UnknownAction(pub String);
+
+impl Action {
+    /// Returns whether the guest is restarted.
+    #[must_use]
+    pub fn restarts(self) -> bool {
+        match self {
+            Self::Restart | Self::RenameRestart | Self::CoredumpRestart => true,
+            Self::Destroy | Self::Preserve | Self::CoredumpDestroy => false,
+        }
+    }
 }
 
 impl FromStr for Action {
@@ -43,10 +64,35 @@ impl FromStr for Action {
             "restart" => Ok(Self::Restart),
             "rename-restart" => Ok(Self::RenameRestart),
             "preserve" => Ok(Self::Preserve),
-            "coredump-destroy" | "coredump-restart" => {
-                Err(UnknownAction::Coredump(text.to_owned()))
-            }
-            _ => Err(UnknownAction::Unknown(text.to_owned())),
+            "coredump-destroy" => Ok(Self::CoredumpDestroy),
+            "coredump-restart" => Ok(Self::CoredumpRestart),
+            _ => Err(UnknownAction(text.to_owned())),
+        }
+    }
+}
+
+impl From<Action> for PlainAction {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Destroy => Self::Destroy,
+            Action::Restart => Self::Restart,
+            Action::RenameRestart => Self::RenameRestart,
+            Action::Preserve => Self::Preserve,
+            Action::CoredumpDestroy => Self::CoredumpDestroy,
+            Action::CoredumpRestart => Self::CoredumpRestart,
+        }
+    }
+}
+
+impl From<PlainAction> for Action {
+    fn from(action: PlainAction) -> Self {
+        match action {
+            PlainAction::Destroy => Self::Destroy,
+            PlainAction::Restart => Self::Restart,
+            PlainAction::RenameRestart => Self::RenameRestart,
+            PlainAction::Preserve => Self::Preserve,
+            PlainAction::CoredumpDestroy => Self::CoredumpDestroy,
+            PlainAction::CoredumpRestart => Self::CoredumpRestart,
         }
     }
 }

@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use noxs::MacAddr;
 use noxs_control::can_be_given_ipv6;
 use thiserror::Error;
+use xen::units::KiB;
 
 use super::name::check_stored_name;
 use super::{
-    DiskConfig, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, MIN_MTU_IPV6, MTU, MemoryError,
-    NameError, VifConfig, check_mac, check_memory, check_name, is_interface_name, is_vif_name,
-    vdev_number,
+    DiskConfig, DomainConfig, Extras, Limits, MAX_COMMAND_LINE, MAX_MEMORY, MAX_VCPUS,
+    MIN_MTU_IPV6, MTU, MemoryError, NameError, VifConfig, check_mac, check_memory, check_name,
+    is_interface_name, is_vif_name, vdev_number,
 };
+use crate::cpu_list::CpuListError;
 
 /// Why a config from a socket or a record is invalid. chaos itself never sends or stores such a
 /// config.
@@ -42,6 +44,14 @@ pub enum EncodedError {
         least: u64,
         /// The largest valid value.
         most: u64,
+    },
+    /// A list of CPUs is wrong.
+    #[error("{key}: {error}")]
+    CpuList {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        error: CpuListError,
     },
     /// The command line is too long.
     #[error("the command line has {0} bytes: must be at most {MAX_COMMAND_LINE}")]
@@ -98,6 +108,9 @@ impl DomainConfig {
             .map_err(|error| EncodedError::Name { name: self.name.clone(), error })?;
         self.memory = check_memory(self.memory).map_err(EncodedError::Memory)?;
         check_range("vcpus", self.vcpus, 1..=MAX_VCPUS)?;
+        if let Some(extras) = self.extras.as_deref() {
+            check_extras(extras, self.memory, self.vcpus)?;
+        }
         if self.cmdline.len() > MAX_COMMAND_LINE {
             return Err(EncodedError::CommandLine(self.cmdline.len()));
         }
@@ -122,6 +135,26 @@ impl DiskConfig {
     pub fn named(target: PathBuf, vdev: String, read_only: bool) -> Result<Self, EncodedError> {
         let id = vdev_number(&vdev).ok_or_else(|| EncodedError::Disk(vdev.clone()))?;
         Ok(Self { target, vdev, id, read_only })
+    }
+}
+
+fn check_extras(extras: &Extras, memory: KiB, vcpus: u32) -> Result<(), EncodedError> {
+    let Limits { memory: most_memory, vcpus: most_vcpus, .. } = extras.limits;
+    if let Some(most) = most_memory {
+        check_memory(most).map_err(EncodedError::Memory)?;
+        check_range("maxmem", most.0, memory.0..=MAX_MEMORY.0)?;
+    }
+    if let Some(most) = most_vcpus {
+        check_range("maxvcpus", most, vcpus..=MAX_VCPUS)?;
+    }
+    if let Some(weight) = extras.weight {
+        check_range("cpu_weight", weight, 1..=u16::MAX)?;
+    }
+    match &extras.shim {
+        Some(shim) if shim.cmdline.len() > MAX_COMMAND_LINE => {
+            Err(EncodedError::CommandLine(shim.cmdline.len()))
+        }
+        _ => Ok(()),
     }
 }
 

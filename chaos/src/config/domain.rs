@@ -11,6 +11,7 @@ use super::action::Action;
 use super::devices;
 use super::disk::DiskConfig;
 use super::error::Fault;
+use super::extras::{self, Extras};
 use super::key_table;
 use super::keys::{Accepted, ConfigKey, KeySupport};
 use super::name::check_name;
@@ -22,10 +23,10 @@ use super::vif::VifConfig;
 use super::warning::WarningKind;
 
 /// Largest number of vCPUs of a guest: Xen's limit for PVH guests (`HVM_MAX_VCPUS`).
-pub const MAX_VCPUS: u32 = *VCPUS.end() as u32;
+pub const MAX_VCPUS: u32 = *VCPUS.end();
 
 /// Valid values of `vcpus=`.
-const VCPUS: RangeInclusive<u16> = 1..=128;
+pub(super) const VCPUS: RangeInclusive<u32> = 1..=128;
 
 /// Longest kernel command line in bytes, without the terminating zero: as much as fits in the boot
 /// page beside the other boot structures.
@@ -65,6 +66,8 @@ pub struct DomainConfig {
     pub on_reboot: Action,
     /// What happens when it crashes.
     pub on_crash: Action,
+    /// What only few configs say; `None` if this one says nothing of the kind.
+    pub extras: Option<Box<Extras>>,
 }
 
 /// What a config leaves open, so that the kernel decides it ([`crate::guests::decide`]). A record
@@ -75,45 +78,48 @@ pub struct Undecided {
     pub store: bool,
     /// `console=` is missing; [`DomainConfig::console`] is the default.
     pub console: bool,
+    /// `type=` is missing: the kernel starts as PVH if it can, and as PV otherwise.
+    pub kind: bool,
 }
 
 /// Returns the guest that the settings describe. What is wrong with them is added to the reader's
 /// faults, and replaced by the default.
 pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
     check_keys(reader, strict);
-    check_type(reader);
-    let store = store(reader);
+    let kind = check_type(reader);
+    let (is_pv, is_kind_undecided) = (kind == Some(Kind::Pv), kind.is_none());
     let memory = memory(reader);
-    let vcpus = vcpus(reader);
+    let vcpus = reader.number("vcpus", VCPUS).map_or(1, |(vcpus, _)| vcpus);
     let name = name(reader);
     let kernel = reader.path("kernel").unwrap_or_default();
     if reader.find("kernel").is_none() {
         reader.faults.add_missing("kernel", "/boot/vmlinuz");
     }
     let console = reader.number("console", 0..=1).is_none_or(|(console, _)| console == 1);
+    let extras = extras::build(reader, memory, vcpus, is_pv);
+    let store = store(reader, extras.as_deref());
     let vifs = devices::vifs(reader, store);
     let disks = devices::disks(reader, usize::from(console) + vifs.len());
-    let on_reboot = reader.action("on_reboot", Action::Restart);
-    let on_crash = reader.action("on_crash", Action::Destroy);
-    check_other_actions(reader, on_reboot, on_crash);
     DomainConfig {
         name,
         kernel,
         ramdisk: reader.path("ramdisk"),
         memory,
-        vcpus: vcpus.into(),
+        vcpus,
         cmdline: cmdline(reader),
         console,
         vifs,
         disks,
         store,
         undecided: Undecided {
-            store: reader.find("store").is_none(),
+            store: reader.find("store").is_none() && store == Store::default(),
             console: reader.find("console").is_none(),
+            kind: is_kind_undecided,
         },
         on_poweroff: reader.action("on_poweroff", Action::Destroy),
-        on_reboot,
-        on_crash,
+        on_reboot: reader.action("on_reboot", Action::Restart),
+        on_crash: reader.action("on_crash", Action::Destroy),
+        extras,
     }
 }
 
@@ -132,9 +138,7 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
                     continue;
                 }
                 KeySupport::Limited(accepted, _) if accepted.contains(&setting.value) => continue,
-                KeySupport::Limited(_, why) | KeySupport::NotSupported(why) => {
-                    ConfigProblem::KeyNotSupported { key, why }
-                }
+                KeySupport::Limited(_, why) => ConfigProblem::KeyNotSupported { key, why },
             },
             None => {
                 let key = setting.key.clone();
@@ -155,77 +159,25 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
     }
 }
 
-/// An action of xl for an event that chaos handles as another one.
-struct OtherAction {
-    key: &'static str,
-    /// The key whose action is taken.
-    of: &'static str,
-    event: &'static str,
-    like: &'static str,
-    /// What xl does without the key, if that is not an [`Action`].
-    default: Option<&'static str>,
-}
-
-const OTHER_ACTIONS: &[OtherAction] = &[
-    OtherAction {
-        key: "on_watchdog",
-        of: "on_crash",
-        event: "an expired watchdog",
-        like: "a crash",
-        default: None,
-    },
-    OtherAction {
-        key: "on_soft_reset",
-        of: "on_reboot",
-        event: "a soft reset",
-        like: "a reboot",
-        default: Some("soft-reset"),
-    },
-];
-
-/// Refuses other actions than those that are taken.
-fn check_other_actions(reader: &mut Reader<'_>, on_reboot: Action, on_crash: Action) {
-    for OtherAction { key, of, event, like, default } in OTHER_ACTIONS {
-        let Some((text, value)) = reader.text(key) else { continue };
-        if *default == Some(text) {
-            continue;
-        }
-        let taken = if *of == "on_crash" { on_crash } else { on_reboot };
-        let parsed = text.parse().map_err(|error| ConfigProblem::Action { key, error });
-        let differs =
-            reader.value(key, value, parsed).is_some_and(|action: Action| action != taken);
-        if differs && !reader.faults.is_unknown(of) {
-            reader.refuse(key, value.span, ConfigProblem::ActionDiffers { key, of, event, like });
-        }
-    }
-}
-
-/// Returns `memory=`, which `maxmem=` must equal.
+/// Returns `memory=`; without it `maxmem=`, as in xl.
 fn memory(reader: &mut Reader<'_>) -> KiB {
-    let memory = reader.memory("memory").map_or(DEFAULT_MEMORY, |(memory, _)| memory);
-    if let Some((maxmem, span)) = reader.memory("maxmem")
-        && maxmem != memory
-        && !reader.faults.is_unknown("memory")
-    {
-        reader.refuse("maxmem", span, ConfigProblem::Differs { key: "maxmem", of: "memory" });
+    let memory = reader.memory("memory");
+    if memory.is_none() && reader.find("memory").is_none() {
+        return reader.memory("maxmem").map_or(DEFAULT_MEMORY, |(memory, _)| memory);
     }
-    memory
+    memory.map_or(DEFAULT_MEMORY, |(memory, _)| memory)
 }
 
-/// Returns `vcpus=`, which `maxvcpus=` must equal.
-fn vcpus(reader: &mut Reader<'_>) -> u16 {
-    let vcpus = reader.number("vcpus", VCPUS).map_or(1, |(vcpus, _)| vcpus);
-    if let Some((maxvcpus, span)) = reader.number("maxvcpus", VCPUS)
-        && maxvcpus != vcpus
-        && !reader.faults.is_unknown("vcpus")
-    {
-        reader.refuse("maxvcpus", span, ConfigProblem::Differs { key: "maxvcpus", of: "vcpus" });
-    }
-    vcpus
+/// What a kernel is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pvh,
+    Pv,
 }
 
-/// Checks `type=`, and `builder=`, its name before Xen 4.10.
-fn check_type(reader: &mut Reader<'_>) {
+/// Checks `type=`, and `builder=`, its name before Xen 4.10. Returns what the kernel is, if the config
+/// says it.
+fn check_type(reader: &mut Reader<'_>) -> Option<Kind> {
     let builder = reader.text("builder");
     let kind = reader.text("type");
     match builder {
@@ -238,7 +190,8 @@ fn check_type(reader: &mut Reader<'_>) {
         }
     }
     match kind {
-        Some(("pvh", _)) => {}
+        Some(("pvh", _)) => return Some(Kind::Pvh),
+        Some(("pv", _)) => return Some(Kind::Pv),
         Some((text, value)) => reader.refuse("type", value.span, guest_type("type", text)),
         None if reader.faults.is_unknown("type") || reader.faults.is_unknown("builder") => {}
         None => {
@@ -247,22 +200,36 @@ fn check_type(reader: &mut Reader<'_>) {
             reader.warn(span, WarningKind::NoType);
         }
     }
+    None
 }
 
 fn guest_type(key: &'static str, text: &str) -> ConfigProblem {
     let value = text.to_owned();
-    let why = match text {
-        "pv" => "chaos creates PVH guests; a kernel with a PVH entry boots with type = \"pvh\"",
-        "hvm" => "it needs a device model; a kernel with a PVH entry boots with type = \"pvh\"",
-        _ => return ConfigProblem::GuestType { key, text: value },
-    };
-    ConfigProblem::ValueNotSupported { key, value, why }
+    match text {
+        "hvm" => ConfigProblem::ValueNotSupported {
+            key,
+            value,
+            why: "it needs a device model; a kernel with a PVH entry boots with type = \"pvh\"",
+        },
+        _ => ConfigProblem::GuestType { key, text: value },
+    }
 }
 
-fn store(reader: &mut Reader<'_>) -> Store {
-    let Some((text, value)) = reader.text("store") else { return Store::default() };
+/// Returns `store=`. Some extras need XenStore, and choose it.
+fn store(reader: &mut Reader<'_>, extras: Option<&Extras>) -> Store {
+    let needs_xenstore = extras.and_then(|extras| match extras {
+        Extras { shim: Some(_), .. } => Some("a PV kernel"),
+        Extras { driver_domain: true, .. } => Some("a driver domain"),
+        _ => None,
+    });
+    let unset = if needs_xenstore.is_some() { Store::XenStore } else { Store::default() };
+    let Some((text, value)) = reader.text("store") else { return unset };
     let store = text.parse().map_err(|()| ConfigProblem::Store { text: text.to_owned() });
-    reader.value("store", value, store).unwrap_or_default()
+    let Some(store) = reader.value("store", value, store) else { return unset };
+    if let Some(what) = needs_xenstore.filter(|_| store == Store::Noxs) {
+        reader.refuse("store", value.span, ConfigProblem::NeedsXenStore { what });
+    }
+    store
 }
 
 fn name(reader: &mut Reader<'_>) -> String {

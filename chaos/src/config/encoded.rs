@@ -10,7 +10,9 @@ use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 use xen::units::KiB;
 
-use super::{Action, DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
+use super::action::PlainAction;
+use super::extras::{Extras, PlainExtras};
+use super::{DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
 
 /// A [`DomainConfig`] in the form of a message. Changing a field changes the protocol of chaosd.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -26,9 +28,10 @@ pub struct EncodedConfig {
     disks: Vec<EncodedDisk>,
     store: EncodedStore,
     undecided: Undecided,
-    on_poweroff: EncodedAction,
-    on_reboot: EncodedAction,
-    on_crash: EncodedAction,
+    on_poweroff: PlainAction,
+    on_reboot: PlainAction,
+    on_crash: PlainAction,
+    extras: Option<Box<PlainExtras>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -62,14 +65,6 @@ enum EncodedStore {
     XenStore,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-enum EncodedAction {
-    Destroy,
-    Restart,
-    RenameRestart,
-    Preserve,
-}
-
 impl From<&DomainConfig> for EncodedConfig {
     fn from(config: &DomainConfig) -> Self {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
@@ -88,6 +83,7 @@ impl From<&DomainConfig> for EncodedConfig {
             on_poweroff: config.on_poweroff.into(),
             on_reboot: config.on_reboot.into(),
             on_crash: config.on_crash.into(),
+            extras: PlainExtras::of(config),
         }
     }
 }
@@ -113,28 +109,6 @@ impl From<&DiskConfig> for EncodedDisk {
     fn from(disk: &DiskConfig) -> Self {
         let target = disk.target.to_string_lossy().into_owned();
         Self { target, vdev: disk.vdev.clone(), read_only: disk.read_only }
-    }
-}
-
-impl From<Action> for EncodedAction {
-    fn from(action: Action) -> Self {
-        match action {
-            Action::Destroy => Self::Destroy,
-            Action::Restart => Self::Restart,
-            Action::RenameRestart => Self::RenameRestart,
-            Action::Preserve => Self::Preserve,
-        }
-    }
-}
-
-impl From<EncodedAction> for Action {
-    fn from(action: EncodedAction) -> Self {
-        match action {
-            EncodedAction::Destroy => Self::Destroy,
-            EncodedAction::Restart => Self::Restart,
-            EncodedAction::RenameRestart => Self::RenameRestart,
-            EncodedAction::Preserve => Self::Preserve,
-        }
     }
 }
 
@@ -178,6 +152,7 @@ impl TryFrom<EncodedConfig> for DomainConfig {
             on_poweroff: encoded.on_poweroff.into(),
             on_reboot: encoded.on_reboot.into(),
             on_crash: encoded.on_crash.into(),
+            extras: Extras::of(encoded.extras)?,
         }
         .checked()
     }

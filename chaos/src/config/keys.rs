@@ -4,8 +4,8 @@
 use std::fmt;
 
 use WhyNot::{
-    Arm, Bootloader, Clock, CpuFeature, Device, DriverDomain, Firmware, GrantVersion, HostAccess,
-    Label, NotYet, Numa, Passthrough, Pv, Shadow, XenStore,
+    Arm, Bootloader, CpuFeature, Device, Firmware, GrantVersion, HostAccess, Label, Numa,
+    Passthrough, Shadow, XenStore,
 };
 
 use super::number::parse_number;
@@ -35,8 +35,6 @@ pub enum KeySupport {
     /// It has an effect in xl. chaos accepts these values, which ask for what each of its guests
     /// has, and refuses others.
     Limited(Accepted, WhyNot),
-    /// It has an effect in xl, and chaos refuses it.
-    NotSupported(WhyNot),
 }
 
 /// Values of a key that chaos accepts. The table of keys has this instead of the values, so that it is
@@ -84,8 +82,6 @@ impl Accepted {
 /// Why a key of xl is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhyNot {
-    /// It is not implemented yet.
-    NotYet,
     /// It is a device of a kind that is not served.
     Device,
     /// It is a device of the host, which libxl refuses for PVH guests, too.
@@ -100,18 +96,12 @@ pub enum WhyNot {
     CpuFeature,
     /// It asks for shadow page tables.
     Shadow,
-    /// It changes the time that the guest reads.
-    Clock,
     /// It is a label of XSM.
     Label,
-    /// It lets the guest serve devices.
-    DriverDomain,
     /// It sets several NUMA nodes.
     Numa,
     /// It allows another version of grant tables.
     GrantVersion,
-    /// It applies to PV guests only.
-    Pv,
     /// It applies to Arm machines only, and xl refuses it on others.
     Arm,
     /// It sets limits of xenstored for the guest.
@@ -122,7 +112,6 @@ pub enum WhyNot {
 impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            NotYet => "chaos does not implement this key of xl yet; remove the line",
             Device => "chaos serves only consoles, vifs and disks; remove the line",
             Passthrough => {
                 "a PVH guest cannot use devices of the host, under xl either; remove the line"
@@ -145,17 +134,11 @@ impl fmt::Display for WhyNot {
             Shadow => {
                 "a guest of chaos needs hardware-assisted paging; write hap = 1, or remove the line"
             }
-            Clock => {
-                "a guest of chaos reads the time in UTC; set its time zone in the guest, and remove \
-                 the line"
-            }
             Label => "chaos does not label guests for XSM; remove the line",
-            DriverDomain => "a guest of chaos cannot serve devices to others; remove the line",
             Numa => "a guest of chaos has one NUMA node; remove the line",
             GrantVersion => {
                 "a guest of chaos has version 1 of grant tables; write 1, or remove the line"
             }
-            Pv => "it applies to PV guests, and chaos creates PVH guests; remove the line",
             Arm => "it applies to Arm, and chaos creates x86 guests; remove the line",
             XenStore => "chaos does not set quotas or features of XenStore; remove the line",
         })

@@ -13,6 +13,7 @@ mod disk_prefix;
 mod domain;
 mod encoded;
 mod error;
+mod extras;
 mod ip;
 mod key_table;
 mod keys;
@@ -44,6 +45,7 @@ use rustix::fs::{FileType, OFlags, Stat, makedev};
 
 use crate::found::open_checked;
 
+pub(crate) use action::PlainAction;
 pub use action::{Action, UnknownAction};
 pub use check::EncodedError;
 pub use cpupool::{CpupoolConfig, parse_cpupool};
@@ -52,6 +54,7 @@ pub use disk::{DiskConfig, DiskProblem};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, Undecided};
 pub use encoded::EncodedConfig;
 pub use error::{ConfigError, ConfigErrors, MAX_SIZE};
+pub use extras::{Affinity, Extras, Limits, PlainExtras, Shim, TimerMode, TscMode};
 pub use ip::{DEFAULT_PREFIX, DEFAULT_PREFIX_IPV6, IpError};
 pub use key_table::KEYS;
 pub use keys::{Accepted, ConfigKey, KeySupport, WhyNot};

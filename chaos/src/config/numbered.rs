@@ -33,6 +33,9 @@ pub enum NumberedError {
         /// How many guests can have one.
         room: u32,
     },
+    /// All guests would have the same UUID.
+    #[error("uuid must not be set, since each guest needs its own; remove uuid=")]
+    Uuid,
     /// All guests would have the same MAC address.
     #[error("vif: mac must not be set, since each guest needs its own; remove mac=")]
     Mac,
@@ -55,6 +58,9 @@ pub enum NumberedError {
 pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, NumberedError> {
     if count > 1 && config.vifs.iter().any(|vif| vif.mac.is_some()) {
         return Err(NumberedError::Mac);
+    }
+    if count > 1 && config.extras().uuid.is_some() {
+        return Err(NumberedError::Uuid);
     }
     if count > 1
         && let Some(disk) = config.disks.iter().find(|disk| !disk.read_only)

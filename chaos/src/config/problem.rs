@@ -10,6 +10,7 @@ use super::memory::MemoryError;
 use super::name::NameError;
 use super::spelling::did_you_mean;
 use super::vif_problem::VifProblem;
+use crate::cpu_list::CpuListError;
 
 /// What is wrong at a position in a config. Messages say the value, the limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -116,9 +117,9 @@ pub enum ConfigProblem {
         /// The value as written.
         text: String,
         /// The smallest valid number.
-        least: u16,
+        least: u32,
         /// The largest valid number.
-        most: u16,
+        most: u32,
     },
     /// A value is empty.
     #[error("{key} = \"\": must not be empty")]
@@ -154,28 +155,58 @@ pub enum ConfigProblem {
         /// What is wrong with it.
         error: MemoryError,
     },
-    /// `maxmem=` or `maxvcpus=` differs from `memory=` or `vcpus=`.
-    #[error("{key}: must equal {of}, since a guest cannot grow or shrink; remove {key}")]
-    Differs {
+    /// `maxmem=` or `maxvcpus=` is less than `memory=` or `vcpus=`.
+    #[error("{key}: must be at least {of}; raise it, or remove {key}")]
+    Less {
         /// The key.
         key: &'static str,
-        /// The key it must equal.
+        /// The key that limits it.
         of: &'static str,
     },
-    /// `on_watchdog=` or `on_soft_reset=` differs from the action that is taken.
-    #[error("{key}: must equal {of}, since chaos handles {event} as {like}; remove {key}")]
-    ActionDiffers {
+    /// `uuid=` is invalid.
+    #[error(
+        "uuid = {text:?}: must be a UUID such as \"01234567-89ab-cdef-0123-456789abcdef\", not all zeros"
+    )]
+    Uuid {
+        /// The value.
+        text: String,
+    },
+    /// `cpus=` or `cpus_soft=` is invalid.
+    #[error("{key}: {error}")]
+    CpuList {
         /// The key.
         key: &'static str,
-        /// The key it must equal.
-        of: &'static str,
-        /// What it is about.
-        event: &'static str,
-        /// What chaos handles this as.
-        like: &'static str,
+        /// What is wrong with it.
+        error: CpuListError,
+    },
+    /// A value is none of those that there are.
+    #[error("{key} = {text:?}: must be one of {}", names.join(", "))]
+    NoSuchValue {
+        /// The key.
+        key: &'static str,
+        /// The value.
+        text: String,
+        /// The values that there are.
+        names: Vec<&'static str>,
+    },
+    /// `rtc_timeoffset=` is invalid.
+    #[error(
+        "rtc_timeoffset = {text:?}: must be a number of seconds from -2147483648 to 2147483647"
+    )]
+    TimeOffset {
+        /// The value.
+        text: String,
+    },
+    /// `store=` is not one that the guest can use.
+    #[error(
+        "store: {what} finds its devices in XenStore; write store = \"xenstore\", or remove store"
+    )]
+    NeedsXenStore {
+        /// What the guest is.
+        what: &'static str,
     },
     /// `type=` or `builder=` is invalid.
-    #[error("{key} = {text:?}: must be \"pvh\"; write type = \"pvh\"")]
+    #[error("{key} = {text:?}: must be \"pvh\" or \"pv\"; write type = \"pvh\"")]
     GuestType {
         /// The key.
         key: &'static str,
@@ -215,7 +246,7 @@ pub enum ConfigProblem {
         /// The name.
         vdev: String,
     },
-    /// `on_poweroff=`, `on_reboot=` or `on_crash=` is invalid.
+    /// `on_poweroff=` or another action is invalid.
     #[error("{key} = {error}")]
     Action {
         /// The key.
@@ -228,7 +259,7 @@ pub enum ConfigProblem {
     Vif(#[from] VifProblem),
 }
 
-fn range(least: u16, most: u16) -> String {
+fn range(least: u32, most: u32) -> String {
     if least == most { least.to_string() } else { format!("{least} to {most}") }
 }
 

@@ -10,13 +10,16 @@ use super::problem::ConfigProblem;
 ///
 /// # Errors
 /// It is not a number, or not in the range.
-pub(super) fn parse_range(
+pub(super) fn parse_range<T>(
     key: &'static str,
     text: &str,
-    range: RangeInclusive<u16>,
-) -> Result<u16, ConfigProblem> {
+    range: RangeInclusive<T>,
+) -> Result<T, ConfigProblem>
+where
+    T: Copy + PartialOrd + TryFrom<u64> + Into<u32>,
+{
     let number = match parse_number(text.trim_matches(BLANKS)) {
-        Ok(number) => u16::try_from(number).ok(),
+        Ok(number) => T::try_from(number).ok(),
         Err(NumberError::TooLarge) => None,
         Err(NumberError::Form) => {
             return Err(ConfigProblem::NotANumber { key, text: text.to_owned() });
@@ -25,7 +28,7 @@ pub(super) fn parse_range(
     number.filter(|number| range.contains(number)).ok_or_else(|| ConfigProblem::OutOfRange {
         key,
         text: text.to_owned(),
-        least: *range.start(),
-        most: *range.end(),
+        least: (*range.start()).into(),
+        most: (*range.end()).into(),
     })
 }

@@ -58,8 +58,8 @@ impl<'a> Reader<'a> {
     pub(super) fn number(
         &mut self,
         key: &'static str,
-        range: RangeInclusive<u16>,
-    ) -> Option<(u16, SourceSpan)> {
+        range: RangeInclusive<u32>,
+    ) -> Option<(u32, SourceSpan)> {
         let (text, value) = self.text(key)?;
         let number = parse_range(key, text, range);
         Some((self.value(key, value, number)?, value.span))
@@ -76,9 +76,13 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn action(&mut self, key: &'static str, default: Action) -> Action {
-        let Some((text, value)) = self.text(key) else { return default };
+        self.optional_action(key).unwrap_or(default)
+    }
+
+    pub(super) fn optional_action(&mut self, key: &'static str) -> Option<Action> {
+        let (text, value) = self.text(key)?;
         let action = text.parse().map_err(|error| ConfigProblem::Action { key, error });
-        self.value(key, value, action).unwrap_or(default)
+        self.value(key, value, action)
     }
 
     /// Returns the parsed value of a key, or adds what is wrong with it to the faults.

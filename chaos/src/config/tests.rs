@@ -70,10 +70,11 @@ fn a_config_has_the_defaults_of_xl() {
             vifs: Vec::new(),
             disks: Vec::new(),
             store: Store::Noxs,
-            undecided: Undecided { store: true, console: true },
+            undecided: Undecided { store: true, console: true, kind: false },
             on_poweroff: Action::Destroy,
             on_reboot: Action::Restart,
             on_crash: Action::Destroy,
+            extras: None,
         }
     );
 }
@@ -98,10 +99,11 @@ fn every_supported_key_has_its_effect() {
             vifs: vec![VifConfig::default()],
             disks: Vec::new(),
             store: Store::Noxs,
-            undecided: Undecided { store: true, console: false },
+            undecided: Undecided { store: true, console: false, kind: false },
             on_poweroff: Action::Preserve,
             on_reboot: Action::Destroy,
             on_crash: Action::RenameRestart,
+            extras: None,
         }
     );
 }
@@ -163,7 +165,7 @@ fn a_string_on_the_command_line_needs_no_quotes() {
             "<command line>:1:5",
             "vif: must be a list of strings, such as ['bridge=",
         ),
-        ("type=pv", "<command line>:1:6", "type = \"pv\" is not supported"),
+        ("type=hvm", "<command line>:1:6", "type = \"hvm\" is not supported"),
         ("memory=1x", "<command line>:1:8", "memory = \"1x\": must be a number of MiB"),
         ("vif=['']x", "<command line>:1:9", "unexpected 'x'"),
         ("memory 16", "<command line>:1:8", "unexpected number 16; expected '='"),
@@ -178,7 +180,7 @@ fn a_string_on_the_command_line_needs_no_quotes() {
 }
 
 #[test]
-fn only_pvh_guests_are_accepted() {
+fn guests_with_a_device_model_are_refused() {
     let with = |text: &str| parse(&format!("name='a'; kernel='k'\n{text}"));
     let warning = |text: &str| match with(text).unwrap().warnings.as_slice() {
         [warning] => warning.kind.clone(),
@@ -188,7 +190,6 @@ fn only_pvh_guests_are_accepted() {
     assert_eq!(warning("builder='generic'"), WarningKind::NoType);
     assert_eq!(warning("builder='linux'\ntype='pvh'"), WarningKind::Builder);
     for (text, key) in [
-        ("type='pv'", "type"),
         ("type='hvm'", "type"),
         ("builder='hvm'", "builder"),
         ("type='pvh'\nbuilder='hvm'", "builder"),

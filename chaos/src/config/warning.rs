@@ -34,7 +34,10 @@ pub enum WarningKind {
         keys: Vec<&'static str>,
     },
     /// `type=` is missing.
-    #[error("type is missing: chaos creates a \"pvh\" guest, xl a \"pv\" one; add type = \"pvh\"")]
+    #[error(
+        "type is missing: a kernel that can starts as \"pvh\", another one as \"pv\"; add type = \"pvh\" or \
+         type = \"pv\""
+    )]
     NoType,
     /// There is a `builder=` beside `type=`.
     #[error(

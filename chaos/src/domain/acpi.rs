@@ -34,9 +34,9 @@ const HARDWARE_REDUCED: u32 = 1 << 20;
 /// Address of the local APIC, the same for each vCPU.
 const LAPIC_ADDRESS: u32 = 0xfee0_0000;
 
-/// Returns the page of tables of a guest with `vcpus` vCPUs, for the physical address `address`.
-/// Fields that are not set are zero.
-pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
+/// Returns the page of tables of a guest that starts with `online` of its `vcpus` vCPUs, for the
+/// physical address `address`. Fields that are not set are zero.
+pub(super) fn tables(address: u64, vcpus: u32, online: u32) -> Vec<u8> {
     let madt_size = HEADER + 8 + LAPIC_SIZE * vcpus as usize;
     debug_assert!(MADT + madt_size <= PAGE_SIZE, "{vcpus} vCPUs");
     let mut page = Page::new(MADT + madt_size);
@@ -70,7 +70,7 @@ pub(super) fn tables(address: u64, vcpus: u32) -> Vec<u8> {
         // In Xen, vCPU n has the local APIC id 2n (`vlapic.c`).
         let [id, ..] = number.to_le_bytes();
         let [apic_id, ..] = (2 * number).to_le_bytes();
-        page.put(lapic, &[0, 8, id, apic_id, 1]);
+        page.put(lapic, &[0, 8, id, apic_id, u8::from(number < online)]);
     }
     page.header(MADT, madt_size, *b"APIC", 4);
     page.into_bytes()
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn each_table_contains_the_address_of_the_next() {
-        let page = tables(ADDRESS, 3);
+        let page = tables(ADDRESS, 3, 3);
         for size in [20, RSDP_SIZE] {
             assert_eq!(page[..size].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
         }
@@ -150,6 +150,6 @@ mod tests {
         const { assert!(RSDP + RSDP_SIZE <= XSDT && XSDT + XSDT_SIZE <= DSDT) };
         const { assert!(DSDT + HEADER <= FADT && FADT + FADT_SIZE <= MADT) };
         let most = crate::config::MAX_VCPUS;
-        assert!(tables(ADDRESS, most).len() <= PAGE_SIZE);
+        assert!(tables(ADDRESS, most, most).len() <= PAGE_SIZE);
     }
 }

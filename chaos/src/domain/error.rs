@@ -50,6 +50,20 @@ pub enum BuildError {
     /// The ramdisk cannot be read.
     #[error("cannot copy the ramdisk")]
     RamdiskFile(#[source] ImageError),
+    /// There is no room for the kernel of the PV shim beside the shim.
+    #[error(
+        "the PV kernel does not fit: it has {size} bytes, the guest has {room} left beside the PV shim; \
+         raise memory= by {} MiB", size.saturating_sub(*room).div_ceil(1 << 20)
+    )]
+    PvKernel {
+        /// Size of the kernel in bytes.
+        size: u64,
+        /// Bytes between the shim and the end of usable memory.
+        room: u64,
+    },
+    /// The kernel of the PV shim cannot be read.
+    #[error("cannot copy the PV kernel")]
+    PvKernelFile(#[source] ImageError),
     /// The command line does not fit into the boot page.
     #[error(
         "command line has {length} bytes: must be at most {MAX_COMMAND_LINE}; shorten cmdline="

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use xen::foreign::GrantTable;
 use xen::units::{DomId, DomainHandle, Gfn, Pages};
 
-use super::boot_page::{Ramdisk, boot_page};
+use super::boot_page::{Module, Modules, boot_page};
 use super::discovery::{DevicePageDisk, DevicePageVif, GuestSide};
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use super::shell::{Shell, Unfinished};
 use super::window::Window;
-use crate::image::{Image, RamdiskFile};
+use crate::image::{Image, ImageError, ModuleFile};
 use crate::timings::Timings;
 
 /// What turns a shell into a guest.
@@ -22,8 +22,10 @@ pub struct Payload<'a> {
     pub image: &'a Arc<Image>,
     /// Its command line.
     pub command_line: &'a str,
+    /// The kernel that the image starts, with its command line, if the image is the PV shim.
+    pub pv_kernel: Option<(&'a ModuleFile, &'a str)>,
     /// The ramdisk.
-    pub ramdisk: Option<&'a RamdiskFile>,
+    pub ramdisk: Option<&'a ModuleFile>,
     /// The vifs, as the device page describes them.
     pub vifs: &'a [DevicePageVif],
     /// The disks, likewise.
@@ -67,7 +69,7 @@ impl Shell {
         payload: &Payload<'_>,
         timings: &mut Timings,
     ) -> Result<Ready, BuildError> {
-        let ramdisk = place_ramdisk(&self.layout, payload)?;
+        let modules = place_modules(&self.layout, payload)?;
         match self.loaded {
             None => {
                 self.load(payload.image)?;
@@ -76,21 +78,37 @@ impl Shell {
             Some(_) if self.holds(payload.image) => {}
             Some(_) => return Err(BuildError::OtherImage),
         }
-        if let (Some(place), Some(from)) = (ramdisk, payload.ramdisk) {
-            let Unfinished { xen, domid, .. } = &self.domain;
-            let pages = Pages(place.size.div_ceil(4096));
-            let window = Window::of_memory(xen, *domid, Gfn(place.address >> 12), pages)?;
-            window.write_ramdisk(place.address, from).map_err(BuildError::RamdiskFile)?;
+        if let (Some((place, _)), Some((from, _))) = (modules.pv_kernel, payload.pv_kernel) {
+            self.write_module(place, from, BuildError::PvKernelFile)?;
+            timings.stage("PV kernel");
+        }
+        if let (Some(place), Some(from)) = (modules.ramdisk, payload.ramdisk) {
+            self.write_module(place, from, BuildError::RamdiskFile)?;
             timings.stage("ramdisk");
         }
 
         let entry = payload.image.entry();
-        let boot = boot_page(&self.layout, entry, payload.command_line, ramdisk)?;
+        let boot = boot_page(&self.layout, entry, payload.command_line, modules)?;
         self.window.write(self.layout.boot_page.0 << 12, &boot);
         self.flavour.store.discovery().describe(&self, payload.vifs, payload.disks)?;
         timings.stage("boot and device page");
         let Self { domain, layout, window, grants, .. } = self;
         Ok(Ready { mapped: Mapped(window, grants), domain, layout })
+    }
+}
+
+impl Shell {
+    /// Copies a file into the guest. `failed` makes the error if it cannot be read.
+    fn write_module(
+        &self,
+        place: Module,
+        from: &ModuleFile,
+        failed: fn(ImageError) -> BuildError,
+    ) -> Result<(), BuildError> {
+        let Unfinished { xen, domid, .. } = &self.domain;
+        let pages = Pages(place.size.div_ceil(4096));
+        let window = Window::of_memory(xen, *domid, Gfn(place.address >> 12), pages)?;
+        window.write_module(place.address, from).map_err(failed)
     }
 }
 
@@ -124,18 +142,29 @@ impl Ready {
     }
 }
 
-/// Returns the highest page-aligned place for the ramdisk below the specials, after checking that
-/// the image leaves it free.
-fn place_ramdisk(layout: &Layout, payload: &Payload<'_>) -> Result<Option<Ramdisk>, BuildError> {
+/// Returns the highest page-aligned places for the ramdisk and, below it, the kernel of the PV shim,
+/// after checking that the image leaves them free.
+fn place_modules<'a>(layout: &Layout, payload: &Payload<'a>) -> Result<Modules<'a>, BuildError> {
     payload.image.check_fits(layout.usable_end())?;
-    let Some(size) = payload.ramdisk.map(RamdiskFile::size) else { return Ok(None) };
     let image_end = payload.image.end().next_multiple_of(4096);
-    let room = layout.usable_end().saturating_sub(image_end);
-    if size.next_multiple_of(4096) > room {
-        return Err(BuildError::Ramdisk { size, room });
-    }
-    let address = layout.usable_end() - size.next_multiple_of(4096);
-    Ok(Some(Ramdisk { address, size }))
+    let mut end = layout.usable_end();
+    let mut place = |size: u64| {
+        let room = end.saturating_sub(image_end);
+        if size.next_multiple_of(4096) > room {
+            return Err(room);
+        }
+        end -= size.next_multiple_of(4096);
+        Ok(Module { address: end, size })
+    };
+    let ramdisk = payload.ramdisk.map(|file| {
+        place(file.size()).map_err(|room| BuildError::Ramdisk { size: file.size(), room })
+    });
+    let ramdisk = ramdisk.transpose()?;
+    let pv_kernel = payload.pv_kernel.map(|(file, command_line)| match place(file.size()) {
+        Ok(module) => Ok((module, command_line)),
+        Err(room) => Err(BuildError::PvKernel { size: file.size(), room }),
+    });
+    Ok(Modules { pv_kernel: pv_kernel.transpose()?, ramdisk })
 }
 
 #[cfg(test)]
@@ -145,36 +174,38 @@ mod tests {
     use xen::units::KiB;
 
     use super::*;
-    use crate::config::Store;
+    use crate::config::{Limits, Store};
     use crate::domain::Flavour;
     use crate::image::tests::kernel_with;
 
     const MIB: u64 = 1 << 20;
 
     /// Returns where a guest of 8 MiB, whose kernel ends at `end`, has a ramdisk of `size` bytes.
-    fn place(end: u64, size: u64) -> Result<Option<Ramdisk>, BuildError> {
+    fn place(end: u64, size: u64) -> Result<Option<Module>, BuildError> {
         let flavour = Flavour {
             memory: KiB(8192),
             vcpus: 1,
             console: true,
             vifs: 1,
             disks: 0,
+            limits: Limits::default(),
             store: Store::Noxs,
         };
         let image = Arc::new(kernel_with(&[(end - 1, 1)]));
         let ramdisk = (size > 0).then(|| {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&vec![7; usize::try_from(size).unwrap()]).unwrap();
-            RamdiskFile::new(file).unwrap()
+            ModuleFile::new(file).unwrap()
         });
         let payload = Payload {
             image: &image,
             command_line: "",
+            pv_kernel: None,
             ramdisk: ramdisk.as_ref(),
             vifs: &[],
             disks: &[],
         };
-        place_ramdisk(&Layout::new(&flavour), &payload)
+        Ok(place_modules(&Layout::new(&flavour), &payload)?.ramdisk)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use xen::units::{KiB, Pages};
 
-use crate::config::Store;
+use crate::config::{Limits, Store};
 
 /// The properties of a domain that must be known before its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub struct Flavour {
     pub vifs: u16,
     /// Number of disks that dom0 provides rings for; 0 if the guest creates their rings itself.
     pub disks: u16,
+    /// What it may have more of than it starts with, or than usual.
+    pub limits: Limits,
     /// How the guest finds its devices, and which backends serve them.
     pub store: Store,
 }
@@ -27,5 +29,18 @@ impl Flavour {
     #[must_use]
     pub fn memory_pages(&self) -> Pages {
         Pages(self.memory.0 / 4)
+    }
+
+    /// Returns the most memory that the guest may be given, in pages.
+    #[must_use]
+    pub fn max_memory_pages(&self) -> Pages {
+        Pages(self.limits.memory.unwrap_or(self.memory).0 / 4)
+    }
+
+    /// Returns the number of vCPUs that the domain has, of which the guest starts with
+    /// [`vcpus`](Self::vcpus).
+    #[must_use]
+    pub fn max_vcpus(&self) -> u32 {
+        self.limits.vcpus.unwrap_or(self.vcpus)
     }
 }

@@ -25,6 +25,7 @@
 //! paging     computes the size of the paging pool
 //! prepare    the first half of a create
 //! execute    the second half
+//! tune       what few configs ask for, before the guest runs
 //! ```
 
 mod acpi;
@@ -41,6 +42,7 @@ mod paging;
 mod plan;
 mod prepare;
 mod shell;
+mod tune;
 mod vcpus;
 mod window;
 
@@ -54,3 +56,4 @@ pub use layout::{Layout, NoxsPages};
 pub(crate) use layout::{OVERLAY_FRAMES, noxs_overlay};
 pub use prepare::prepare;
 pub use shell::{ParkedShell, Ports, Shell};
+pub use tune::{TuneError, tune};

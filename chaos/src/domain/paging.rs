@@ -20,9 +20,9 @@ impl Flavour {
     #[must_use]
     pub fn paging_pages(&self) -> Pages {
         // One more, because the specials may be in a region of their own.
-        let regions = self.memory_pages().0.div_ceil(512) + 1;
+        let regions = self.max_memory_pages().0.div_ceil(512) + 1;
         let directories = regions.div_ceil(512);
         let by_discovery = self.store.discovery().paging_pages();
-        Pages(PAGING_BASE + by_discovery + u64::from(self.vcpus) + regions + directories)
+        Pages(PAGING_BASE + by_discovery + u64::from(self.max_vcpus()) + regions + directories)
     }
 }

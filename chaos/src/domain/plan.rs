@@ -38,11 +38,19 @@ mod tests {
 
     use super::super::layout::HOLE_END;
     use super::*;
-    use crate::config::Store;
+    use crate::config::{Limits, Store};
 
     fn layout(kib: u64, console: bool, vifs: u16) -> Layout {
         let store = Store::Noxs;
-        Layout::new(&Flavour { memory: KiB(kib), vcpus: 1, console, vifs, disks: 0, store })
+        Layout::new(&Flavour {
+            memory: KiB(kib),
+            vcpus: 1,
+            console,
+            vifs,
+            disks: 0,
+            limits: Limits::default(),
+            store,
+        })
     }
 
     #[test]
@@ -62,8 +70,15 @@ mod tests {
     #[test]
     fn in_xenstore_mode_the_rings_are_those_of_xenstore_and_the_console() {
         let store = Store::XenStore;
-        let flavour =
-            Flavour { memory: KiB(8192), vcpus: 1, console: true, vifs: 1, disks: 0, store };
+        let flavour = Flavour {
+            memory: KiB(8192),
+            vcpus: 1,
+            console: true,
+            vifs: 1,
+            disks: 0,
+            limits: Limits::default(),
+            store,
+        };
         let layout = Layout::new(&flavour);
         assert_eq!(layout.noxs, None);
         assert_eq!((layout.rings, layout.ring_count), (Gfn(2050), 2));
@@ -75,7 +90,15 @@ mod tests {
         let vifs = u16::try_from(noxs::MAX_VIFS).unwrap();
         let disks = u16::try_from(noxs::MAX_DEVICES).unwrap() - vifs - 1;
         let (memory, console, store) = (KiB(5 << 20), true, Store::Noxs);
-        let layout = Layout::new(&Flavour { memory, vcpus: 1, console, vifs, disks, store });
+        let layout = Layout::new(&Flavour {
+            memory,
+            vcpus: 1,
+            console,
+            vifs,
+            disks,
+            limits: Limits::default(),
+            store,
+        });
         assert_eq!(layout.ring_count, MAX_RING_PAGES as u64);
         assert!(layout.specials_end() <= HOLE_START.0 << 12);
         let [(_, low), (high_start, high)] = layout.memory_runs();

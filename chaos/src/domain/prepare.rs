@@ -20,7 +20,7 @@ use super::memory::{Allocation, Needs};
 use super::shell::{Ports, Shell, Unfinished};
 use super::vcpus::WithVcpus;
 use super::window::{Runs, Window, runs_of};
-use crate::config::Discovery;
+use crate::config::{Discovery, Limits};
 use crate::image::Image;
 use crate::timings::Timings;
 
@@ -63,24 +63,29 @@ pub fn prepare(
         paging: flavour.paging_pages(),
     };
     let discovery = flavour.store.discovery();
+    let Limits { grant_frames, maptrack_frames, event_channels, .. } = flavour.limits;
+    let frames = |limit: u32| i32::try_from(limit).unwrap_or(i32::MAX);
+    let usual_frames = discovery.max_grant_frames();
     let domid = xen
         .create_domain(&CreateDomain {
-            max_event_channels: MAX_EVENT_CHANNELS,
-            max_grant_frames: discovery.max_grant_frames(),
+            max_event_channels: event_channels.unwrap_or(MAX_EVENT_CHANNELS),
+            max_grant_frames: grant_frames
+                .map_or(usual_frames, |most| frames(most).max(usual_frames)),
             // Guests do not map pages of other domains.
-            max_maptrack_frames: 0,
-            ..CreateDomain::pvh(handle, flavour.vcpus)
+            max_maptrack_frames: maptrack_frames.map_or(0, frames),
+            ..CreateDomain::pvh(handle, flavour.max_vcpus())
         })
         .map_err(|error| needs.explain(&**xen, None, Pages(0), error, "create the domain"))?;
     let domain = Unfinished::new(xen, domid, handle);
     let out_of_memory = |error, doing| needs.explain(&**xen, Some(domid), Pages(0), error, doing);
     timings.stage("createdomain");
 
-    let vcpus = WithVcpus::create(xen, domid, flavour.vcpus)
+    let vcpus = WithVcpus::create(xen, domid, flavour.max_vcpus())
         .map_err(|error| out_of_memory(error, "create the vCPUs"))?;
     timings.stage("max_vcpus");
 
-    xen.set_max_mem(domid, needs.pages.to_kib()).doing("set the memory limit")?;
+    let most = Pages(flavour.max_memory_pages().0 + layout.specials().0);
+    xen.set_max_mem(domid, most.to_kib()).doing("set the memory limit")?;
     // Before the pool, which Xen then takes from what is not claimed.
     let mut memory = Allocation::begin(&**xen, domid, needs)?;
     xen.set_paging_mempool(domid, needs.paging.to_bytes())
@@ -105,7 +110,7 @@ pub fn prepare(
     window.fill_zero(layout.boot_page.0 << 12, layout.specials().0 << 12);
     if let Some(tables) = layout.acpi {
         let address = tables.0 << 12;
-        window.write(address, &acpi::tables(address, flavour.vcpus));
+        window.write(address, &acpi::tables(address, flavour.max_vcpus(), flavour.vcpus));
     }
     timings.stage("map");
 
@@ -170,7 +175,15 @@ mod tests {
     use crate::config::Store;
 
     fn flavour(memory: KiB) -> Flavour {
-        Flavour { memory, vcpus: 1, console: true, vifs: 1, disks: 0, store: Store::Noxs }
+        Flavour {
+            memory,
+            vcpus: 1,
+            console: true,
+            vifs: 1,
+            disks: 0,
+            limits: Limits::default(),
+            store: Store::Noxs,
+        }
     }
 
     #[test]

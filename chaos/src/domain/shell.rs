@@ -135,6 +135,16 @@ impl Shell {
         self.domain.handle
     }
 
+    /// Replaces the domain's handle, in Xen too.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn set_handle(&mut self, handle: DomainHandle) -> Result<(), xen::Error> {
+        self.domain.xen.set_handle(self.domain.domid, handle)?;
+        self.domain.handle = handle;
+        Ok(())
+    }
+
     /// Returns the grant reference of the console's ring, if there is a console.
     #[must_use]
     pub fn console_grant(&self) -> Option<GrantRef> {

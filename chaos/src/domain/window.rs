@@ -11,7 +11,7 @@ use xen::units::{DomId, Gfn, Pages};
 use super::error::{BuildError, Doing};
 use super::layout::Layout;
 use crate::convert::u64_to_usize;
-use crate::image::{Content, Image, ImageError, RamdiskFile, Segment};
+use crate::image::{Content, Image, ImageError, ModuleFile, Segment};
 
 /// Segments with at most this many pages between them are mapped together: mapping some unused
 /// pages is cheaper than another mapping.
@@ -142,21 +142,17 @@ impl Window {
         Ok(())
     }
 
-    /// Writes a ramdisk.
+    /// Writes a module.
     ///
     /// # Errors
     /// As [`Window::write_content`].
     ///
     /// # Panics
     /// The bytes are not mapped.
-    pub(super) fn write_ramdisk(
-        &self,
-        address: u64,
-        ramdisk: &RamdiskFile,
-    ) -> Result<(), ImageError> {
-        let count = u64_to_usize(ramdisk.size());
-        self.write_file(address, ramdisk.file(), 0, count)?;
-        ramdisk.check_unchanged()
+    pub(super) fn write_module(&self, address: u64, module: &ModuleFile) -> Result<(), ImageError> {
+        let count = u64_to_usize(module.size());
+        self.write_file(address, module.file(), 0, count)?;
+        module.check_unchanged()
     }
 
     fn write_file(

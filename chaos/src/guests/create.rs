@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use noxs_control::{ConsoleUse, VifIdentity};
 use xen::Xen;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use super::conflict;
 use super::decide::decide;
@@ -23,7 +23,7 @@ use crate::config::{Discovery, DomainConfig};
 use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::{BuiltShell, Hypervisor, MappedOf, ReadyDomain};
-use crate::image::{Image, RamdiskFile};
+use crate::image::{Image, ModuleFile};
 use crate::records::{DevicePageRecord, PageDevices, Record, RequestId};
 use crate::timings::Timings;
 
@@ -64,15 +64,20 @@ pub fn create<H: Hypervisor>(
     options: CreateOptions,
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
-    let image = host
-        .image(&config.kernel, config.memory)
-        .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
+    let kernel = config.boot_kernel();
+    let kernel_error =
+        |path: &Path, source| LifecycleError::Kernel { path: path.to_owned(), source };
+    let image = host.image(kernel, config.memory).map_err(|source| kernel_error(kernel, source))?;
+    let open_kernel =
+        |path: &Path| ModuleFile::open(path).map_err(|source| kernel_error(path, source));
+    let pv_kernel = config.pv_kernel().map(open_kernel).transpose()?;
     let ramdisk = config.ramdisk.as_deref().map(open_ramdisk).transpose()?;
     let config = decide(host, config, &image, options.console)?;
     timings.stage("files");
     let request = GuestRequest {
         config: &config,
         image: &image,
+        pv_kernel: pv_kernel.as_ref(),
         ramdisk: ramdisk.as_ref(),
         disks: None,
         options,
@@ -163,10 +168,12 @@ pub fn shell_kind(config: &DomainConfig) -> ShellKind {
 pub struct GuestRequest<'a> {
     /// Its config.
     pub config: &'a DomainConfig,
-    /// Its kernel.
+    /// The kernel that Xen starts.
     pub image: &'a Arc<Image>,
+    /// The kernel that this one starts, if it is the PV shim.
+    pub pv_kernel: Option<&'a ModuleFile>,
     /// Its ramdisk.
-    pub ramdisk: Option<&'a RamdiskFile>,
+    pub ramdisk: Option<&'a ModuleFile>,
     /// Its disks, if they are open already. Otherwise their paths are opened.
     pub disks: Option<&'a Arc<OpenDisks>>,
     /// The options.
@@ -194,6 +201,7 @@ fn flavour(config: &DomainConfig) -> Flavour {
             Discovery::DevicePage => u16::try_from(config.disks.len()).unwrap_or(u16::MAX),
             Discovery::XenStore => 0,
         },
+        limits: config.extras().limits,
         store: config.store,
     }
 }
@@ -208,7 +216,12 @@ fn prepare_and_finish<H: Hypervisor>(
     let GuestRequest { config, image, disks, .. } = *request;
     let mut vifs = plans.identities();
     let bridges = plans.bridges();
-    let mut shell = shell::prepare(host, flavour(config), bridges, &vifs, Some(image), timings)?;
+    let uuid = config.extras().uuid;
+    if let Some(uuid) = uuid {
+        check_uuid(host, uuid)?;
+    }
+    let mut shell =
+        shell::prepare(host, flavour(config), bridges, &vifs, Some(image), uuid, timings)?;
     // The name is reserved before the devices are attached: if this process is killed, the next
     // create of the same name finds the domain through it, and destroys it. That frees the guest's
     // addresses.
@@ -230,6 +243,16 @@ fn prepare_and_finish<H: Hypervisor>(
     finish(host, shell.take(), name, request, plans, &vifs, timings)
 }
 
+/// Checks that no domain has a UUID.
+#[cold]
+fn check_uuid<H: Hypervisor>(host: &Host<H>, uuid: DomainHandle) -> Result<(), LifecycleError> {
+    let all = host.xen.domain_list(DomId::DOM0)?;
+    match all.iter().find(|info| info.handle == uuid && !info.state.dying) {
+        Some(info) => Err(LifecycleError::UuidInUse { uuid, domid: info.domid }),
+        None => Ok(()),
+    }
+}
+
 /// Turns a shell with attached backends into a guest, in the way that both kinds of creates share.
 fn finish<H: Hypervisor>(
     host: &Host<H>,
@@ -240,15 +263,22 @@ fn finish<H: Hypervisor>(
     vifs: &[VifIdentity],
     timings: &mut Timings,
 ) -> Result<Created<H>, LifecycleError> {
-    let GuestRequest { config, image, ramdisk, disks: open_disks, options } = *request;
+    let GuestRequest { config, image, pv_kernel, ramdisk, disks: open_disks, options } = *request;
     let id = DomainIdentity { domid: shell.domid(), handle: shell.handle() };
     let guest = GuestIdentity { config, vifs, disks: open_disks };
     attachments.learn(guest)?;
     let (entries, disks) = (plans.device_page_entries(), attachments.devices.page_disks());
-    let payload =
-        Payload { image, command_line: &config.cmdline, ramdisk, vifs: &entries, disks: &disks };
+    let payload = Payload {
+        image,
+        command_line: config.boot_cmdline(),
+        pv_kernel: pv_kernel.map(|file| (file, config.cmdline.as_str())),
+        ramdisk,
+        vifs: &entries,
+        disks: &disks,
+    };
     let ports = shell.ports();
     let ready = shell.execute(&payload, timings)?;
+    host.xen.tune(&host.xenstored, id.domid, config)?;
     let pending = attachments.begin_identify(guest, timings)?;
 
     let mut completed = config.clone();
@@ -289,7 +319,7 @@ fn finish<H: Hypervisor>(
     Ok(Created { domid: id.domid, record, console, mapped })
 }
 
-fn open_ramdisk(path: &Path) -> Result<RamdiskFile, LifecycleError> {
-    RamdiskFile::open(path)
+fn open_ramdisk(path: &Path) -> Result<ModuleFile, LifecycleError> {
+    ModuleFile::open(path)
         .map_err(|source| LifecycleError::Ramdisk { path: path.to_owned(), source })
 }

@@ -41,6 +41,13 @@ pub fn decide<'a, H>(
     without_device_page(config, expects, with_console, || host.xenstored.call(|_| Ok(())))
 }
 
+/// Returns whether a guest is in XenStore mode only because of its kernel: `decided` is what
+/// [`decide`] has made of `config`.
+#[must_use]
+pub fn is_kernels_store(config: &DomainConfig, decided: &DomainConfig) -> bool {
+    config.undecided.store && decided.store != config.store
+}
+
 /// Checks that a kernel uses the IPv6 addresses of its vifs. It would start without them, and say
 /// nothing.
 #[inline]
@@ -125,6 +132,7 @@ mod tests {
     use xen::units::KiB;
 
     use super::*;
+    use crate::config::Limits;
     use crate::failure::FailureClass;
     use crate::image::SizeLimit;
     use daemon::chain::chain;
@@ -231,7 +239,15 @@ mod tests {
     fn a_flavour_needs_a_kernel_that_reads_its_devices() {
         let image = Image::parse(crate::image::tests::kernel(), SizeLimit::MOST).unwrap();
         let check = |store, console, vifs| {
-            let flavour = Flavour { memory: KiB(8192), vcpus: 1, console, vifs, disks: 0, store };
+            let flavour = Flavour {
+                memory: KiB(8192),
+                vcpus: 1,
+                console,
+                vifs,
+                disks: 0,
+                limits: Limits::default(),
+                store,
+            };
             check_flavour(&flavour, Path::new("/boot/k"), &image)
         };
         assert!(check(Store::XenStore, true, 1).is_ok());

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use xen::domain::DomainInfo;
+use xen::domain::{DomainInfo, ShutdownReason};
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
@@ -36,6 +36,23 @@ impl EndedGuest {
         self.handle
     }
 
+    /// Returns its identity.
+    #[must_use]
+    pub fn identity(&self) -> DomainIdentity {
+        DomainIdentity { domid: self.guest.domid, handle: self.handle }
+    }
+
+    /// Returns what its config says to do with it.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        let config = &self.record.config;
+        match self.guest.info.as_ref().and_then(|info| info.state.shutdown) {
+            Some(ShutdownReason::Watchdog) => config.on_watchdog(),
+            Some(ShutdownReason::SoftReset) => config.on_soft_reset(),
+            _ => self.state().action(config),
+        }
+    }
+
     /// Returns how it exited.
     #[must_use]
     pub fn state(&self) -> GuestState {
@@ -52,6 +69,14 @@ pub struct EndedDomain {
     pub handle: DomainHandle,
     /// How it has shut down. A suspended domain may be resumed.
     pub state: GuestState,
+}
+
+impl EndedDomain {
+    /// Returns its identity. A config may give several domains the same handle, one after another.
+    #[must_use]
+    pub fn identity(&self) -> DomainIdentity {
+        DomainIdentity { domid: self.domid, handle: self.handle }
+    }
 }
 
 /// All domains at one moment, also those of other toolstacks.
@@ -90,14 +115,14 @@ impl DomainScan {
     }
 
     /// Returns the stage of each domain.
-    pub fn stages(&self) -> impl Iterator<Item = (DomainHandle, DomainStage)> {
+    pub fn stages(&self) -> impl Iterator<Item = (DomainIdentity, DomainStage)> {
         self.0.iter().map(|info| {
             let stage = match info.state {
                 state if state.dying => DomainStage::Dying,
                 state if state.shutdown.is_some() => DomainStage::Ended,
                 _ => DomainStage::Alive,
             };
-            (info.handle, stage)
+            (DomainIdentity { domid: info.domid, handle: info.handle }, stage)
         })
     }
 }
@@ -235,6 +260,9 @@ pub fn rename_ended<H: Hypervisor>(
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =
         (Action::Preserve, Action::Preserve, Action::Preserve);
+    if let Some(extras) = &mut config.extras {
+        (extras.on_watchdog, extras.on_soft_reset) = (None, None);
+    }
     host.records.replace(&record)?;
     host.records.remove_name(&old)?;
     Ok(record.config.name)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use noxs_control::Refusal;
 use thiserror::Error;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use super::conflict::{AddressConflict, Conflict, DiskConflict};
 use super::hot_plug::HotPlugError;
@@ -19,7 +19,7 @@ use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::config::NameError;
-use crate::domain::BuildError;
+use crate::domain::{BuildError, TuneError};
 use crate::failure::FailureClass;
 use crate::image::ImageError;
 use crate::records::RecordError;
@@ -38,6 +38,17 @@ pub enum LifecycleError {
         /// Why.
         #[source]
         source: ImageError,
+    },
+    /// The host does not have what the config asks for.
+    #[error(transparent)]
+    Tune(#[from] TuneError),
+    /// Another domain has the UUID.
+    #[error("uuid = \"{uuid}\": domain {domid} has this UUID; destroy it, or write another one")]
+    UuidInUse {
+        /// The UUID.
+        uuid: DomainHandle,
+        /// The domain that has it.
+        domid: DomId,
     },
     /// The config demands the device page, which the kernel does not read.
     #[error(
@@ -301,6 +312,7 @@ impl LifecycleError {
                 | DevicesError::Mtu { .. },
             )
             | Self::NoDevicePage { .. }
+            | Self::UuidInUse { .. }
             | Self::VifNamed { .. }
             | Self::WrongName { .. }
             | Self::DevicePageVersion { .. }
@@ -309,6 +321,7 @@ impl LifecycleError {
             | Self::DiskImage(_)
             | Self::NoLog { .. }
             | Self::NoConsole { .. } => FailureClass::WrongInput,
+            Self::Tune(error) if error.is_wrong_input() => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
             Self::TimedOut { .. } => FailureClass::TimedOut,

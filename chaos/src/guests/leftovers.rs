@@ -15,7 +15,7 @@ use super::configure_again::configure_again;
 use super::destroy::remove;
 use super::error::LifecycleError;
 use super::host::Host;
-use super::resolve::{Guest, examine_known};
+use super::resolve::{Guest, creator, examine_known};
 use crate::handle::Creator;
 use crate::hypervisor::Hypervisor;
 use crate::records::RecordError;
@@ -149,8 +149,7 @@ pub(super) fn reap_before<H: Hypervisor>(
 fn reap_one<H: Hypervisor>(host: &Host<H>, info: DomainInfo) -> Result<bool, LifecycleError> {
     // Decide by what Xen reports if that is possible: the rest costs reading files.
     let may_be_incomplete = info.state.paused && info.cpu_time_ns == 0;
-    let creator = Creator::of(info.handle).filter(|_| may_be_incomplete);
-    if creator.is_none_or(Creator::is_alive) {
+    if !may_be_incomplete || creator(host, &info).is_none_or(Creator::is_alive) {
         return Ok(false);
     }
     let guest = examine_known(host, info.domid, Some(info))?;

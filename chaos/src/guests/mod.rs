@@ -56,7 +56,7 @@ pub use create::{
     CreateOptions, Created, GuestRequest, create, create_from, execute_shell, receive_disks,
     shell_kind,
 };
-pub use decide::{check_flavour, decide};
+pub use decide::{check_flavour, decide, is_kernels_store};
 pub use destroy::{Destroyed, destroy};
 pub use dom0_or_guest::dom0_or_guest;
 pub use ended::{

@@ -109,9 +109,15 @@ fn examine_once<H: Hypervisor>(host: &Host<H>, domid: DomId, info: Option<Domain
         Ok(None) => (FoundRecord::Missing, None),
         Err(error) => (FoundRecord::Damaged, Some(chain(&error))),
     };
-    let creator = info.as_ref().and_then(|info| Creator::of(info.handle));
+    let creator = info.as_ref().and_then(|info| creator(host, info));
     let condition = classify(info.as_ref(), record, creator.as_ref());
     Guest { domid, info, condition, fault }
+}
+
+/// Returns the process that created a domain, if chaos did.
+pub(super) fn creator<H>(host: &Host<H>, info: &DomainInfo) -> Option<Creator> {
+    let noted = || host.records.creator(info.domid, info.handle).and_then(Creator::of);
+    Creator::of(info.handle).or_else(noted)
 }
 
 /// Finds a guest by its name, or by its domid.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use noxs_control::VifIdentity;
 use xen::Xen;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use super::error::LifecycleError;
 use super::host::Host;
@@ -83,7 +83,8 @@ pub fn prepare_shell<H: Hypervisor>(
     timings: &mut Timings,
 ) -> Result<AttachedShell<H>, LifecycleError> {
     let bridges = kind.bridges.iter().map(String::as_str);
-    let mut shell = prepare(host, kind.flavour, bridges, &[], kind.image.as_deref(), timings)?;
+    let image = kind.image.as_deref();
+    let mut shell = prepare(host, kind.flavour, bridges, &[], image, None, timings)?;
     let log = shell.start_attach(None, timings)?;
     if let Some(image) = &kind.image {
         shell.load(image)?;
@@ -96,31 +97,49 @@ pub fn prepare_shell<H: Hypervisor>(
 }
 
 /// Prepares a shell whose devices are not attached yet. `vifs` has the identities of its vifs, or
-/// is empty if they are not known yet.
+/// is empty if they are not known yet. `uuid` replaces the domain's handle.
 pub(super) fn prepare<'a, H: Hypervisor>(
     host: &Host<H>,
     flavour: Flavour,
     bridges: impl Iterator<Item = &'a str>,
     vifs: &[VifIdentity],
     image: Option<&Image>,
+    uuid: Option<DomainHandle>,
     timings: &mut Timings,
 ) -> Result<AttachedShell<H>, LifecycleError> {
     let handle = handle::new_handle().map_err(LifecycleError::Process)?;
     let shell = host.xen.prepare(flavour, image, handle, timings)?;
+    let id = DomainIdentity { domid: shell.domid(), handle };
     let attachments = Attachments {
         host: host.clone(),
-        id: DomainIdentity { domid: shell.domid(), handle },
+        id,
         discovery: flavour.store.discovery(),
-        devices: Devices::of(&shell, bridges, vifs),
+        devices: Devices::none(id),
         published: false,
         identified: false,
         prepared: None,
         kept: false,
     };
-    Ok(AttachedShell { shell, attachments })
+    let mut shell = AttachedShell { shell, attachments };
+    host.records.make_folder(id.domid)?;
+    if let Some(uuid) = uuid {
+        shell.set_uuid(uuid)?;
+    }
+    shell.attachments.devices = Devices::of(&shell.shell, bridges, vifs);
+    Ok(shell)
 }
 
 impl<H: Hypervisor> AttachedShell<H> {
+    /// Replaces its handle, before its devices are attached under it.
+    #[cold]
+    fn set_uuid(&mut self, uuid: DomainHandle) -> Result<(), LifecycleError> {
+        let Attachments { host, id, .. } = &mut self.attachments;
+        host.records.note_creator(id.domid, uuid, id.handle)?;
+        self.shell.set_handle(uuid)?;
+        id.handle = uuid;
+        Ok(())
+    }
+
     /// Returns the domain's number.
     #[must_use]
     pub fn domid(&self) -> DomId {
@@ -161,7 +180,6 @@ impl<H: Hypervisor> AttachedShell<H> {
     ) -> Result<Option<File>, LifecycleError> {
         let Attachments { host, discovery, devices, published, identified, .. } =
             &mut self.attachments;
-        host.records.make_folder(self.shell.domid())?;
         if let Some(guest) = guest {
             devices.learn(host.links(), guest)?;
             *identified = true;
@@ -171,6 +189,7 @@ impl<H: Hypervisor> AttachedShell<H> {
         let disks = devices.disk_nodes();
         let nodes = guest.map(|guest| GuestNodes {
             name: &guest.config.name,
+            is_driver_domain: guest.config.extras().driver_domain,
             vifs: guest.vifs,
             disks: &disks,
         });
@@ -237,7 +256,12 @@ impl<H: Hypervisor> Attachments<H> {
             return Ok(false);
         }
         let disks = self.devices.disk_nodes();
-        let nodes = GuestNodes { name: &guest.config.name, vifs: guest.vifs, disks: &disks };
+        let nodes = GuestNodes {
+            name: &guest.config.name,
+            is_driver_domain: guest.config.extras().driver_domain,
+            vifs: guest.vifs,
+            disks: &disks,
+        };
         self.discovery.identify(&self.host.xenstored, self.id, &nodes)?;
         let pending = self.devices.begin_configure(self.host.links(), guest.vifs)?;
         self.identified = true;

@@ -18,7 +18,9 @@ use xen::Error;
 use xen::domain::DomainInfo;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 
-use crate::domain::{BuildError, Flavour, NoxsPages, Payload, Ports, XenStoreRings};
+use crate::clients::xenstored;
+use crate::config::DomainConfig;
+use crate::domain::{BuildError, Flavour, NoxsPages, Payload, Ports, TuneError, XenStoreRings};
 use crate::image::Image;
 use crate::timings::Timings;
 
@@ -92,6 +94,23 @@ pub trait Hypervisor: Debug + Sized {
     /// Xen refuses.
     fn alloc_port(&self, domid: DomId) -> Result<Port, Error>;
 
+    /// Applies what few configs ask for to a domain that has not run yet ([`crate::domain::tune`]).
+    ///
+    /// # Errors
+    /// As [`crate::domain::tune`].
+    fn tune(
+        &self,
+        xenstored: &xenstored::Link,
+        domid: DomId,
+        config: &DomainConfig,
+    ) -> Result<(), TuneError>;
+
+    /// Replaces a domain's handle.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn set_handle(&self, domid: DomId, handle: DomainHandle) -> Result<(), Error>;
+
     /// Opens an empty set of event channels.
     ///
     /// # Errors
@@ -146,6 +165,12 @@ pub trait BuiltShell: Debug + Sized {
     fn disk_grant(&self, index: u16) -> GrantRef;
     /// Returns its rings of XenStore and the console, if its guest finds its devices in XenStore.
     fn xenstore_rings(&self) -> Option<XenStoreRings>;
+
+    /// Replaces its handle, in Xen too.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn set_handle(&mut self, handle: DomainHandle) -> Result<(), Error>;
 
     /// Copies an image in ([`crate::domain::Shell::load`]).
     ///

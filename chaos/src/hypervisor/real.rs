@@ -13,9 +13,11 @@ use xen::units::{DomId, DomainHandle, Gfn, GrantRef, PAGE_SIZE, Pages, Port};
 use xen::{Error, Xen};
 
 use super::{BuiltShell, EventPorts, Hypervisor, ReadyDomain};
+use crate::clients::xenstored;
+use crate::config::DomainConfig;
 use crate::domain::{
     self, BuildError, Flavour, Mapped, NoxsPages, ParkedShell, Payload, Ports, Ready, Shell,
-    XenStoreRings,
+    TuneError, XenStoreRings,
 };
 use crate::image::Image;
 use crate::timings::Timings;
@@ -91,6 +93,19 @@ impl Hypervisor for Xen {
         self.evtchn_alloc_unbound(domid, DomId::DOM0)
     }
 
+    fn tune(
+        &self,
+        xenstored: &xenstored::Link,
+        domid: DomId,
+        config: &DomainConfig,
+    ) -> Result<(), TuneError> {
+        domain::tune(self, xenstored, domid, config)
+    }
+
+    fn set_handle(&self, domid: DomId, handle: DomainHandle) -> Result<(), Error> {
+        Self::set_handle(self, domid, handle)
+    }
+
     fn open_events(&self) -> Result<EventChannels, Error> {
         EventChannels::open()
     }
@@ -144,6 +159,10 @@ impl BuiltShell for Shell {
 
     fn xenstore_rings(&self) -> Option<XenStoreRings> {
         Self::xenstore_rings(self)
+    }
+
+    fn set_handle(&mut self, handle: DomainHandle) -> Result<(), Error> {
+        Self::set_handle(self, handle)
     }
 
     fn load(&mut self, image: &Arc<Image>) -> Result<(), BuildError> {

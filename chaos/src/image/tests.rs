@@ -16,6 +16,11 @@ pub(crate) fn kernel() -> Vec<u8> {
     KernelFile::new().build()
 }
 
+/// Returns the file of a small kernel without an entry for PVH, for the tests of other modules.
+pub(crate) fn pv_kernel() -> Vec<u8> {
+    KernelFile::new().notes(Vec::new()).build()
+}
+
 /// Returns a small kernel with some more segments, each with its address and its size, for the tests
 /// of other modules.
 pub(crate) fn kernel_with(loads: &[(u64, u64)]) -> Image {

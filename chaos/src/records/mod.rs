@@ -10,6 +10,7 @@
 //!     record                     the encoded Record; written in one piece, replaced by rename
 //!     devices                    what noxsd needs to attach the devices again (noxs_control)
 //!     console.log                the output of the console, written by noxsd
+//!     creator                    who created it, if its handle does not say so
 //!     lock                       locked by a process that changes the record
 //!     devices.lock               locked by a process that changes the devices or removes the guest
 //! /run/chaos/restarts/NAME       record of a guest that has exited and whose restart is pending. It
@@ -35,11 +36,13 @@
 //! paths      Records: the folder of all records, and where each file is
 //! prepared   the record file and name link of a shell
 //! names      reserves and frees names
+//! creator    who creates a domain whose handle does not say so
 //! files      the files in a domain's folder
 //! lock       keeps other processes from changing a record or devices
 //! restarts   pending restarts
 //! ```
 
+mod creator;
 mod error;
 mod files;
 mod fs;

@@ -47,6 +47,8 @@ pub struct CreatedGuest {
     pub handle: String,
     /// The origin of its shell.
     pub origin: Origin,
+    /// Whether it is in XenStore mode because of its kernel: its config does not say.
+    pub is_kernels_store: bool,
     /// The stages in `chaosd` and their durations in nanoseconds. Empty if this process created the
     /// guest: then the stages are in the caller's [`Timings`].
     pub daemon_stages: Vec<(String, u64)>,
@@ -137,7 +139,9 @@ pub(super) fn create_in_this_process(
     timings: &mut Timings,
 ) -> Result<CreatedGuest, RequestError> {
     let created = guests::create(host, config, options, timings)?;
+    let is_kernels_store = guests::is_kernels_store(config, &created.record.config);
     Ok(CreatedGuest {
+        is_kernels_store,
         name: created.record.config.name,
         domid: created.domid,
         handle: created.record.handle.to_string(),

@@ -7,6 +7,7 @@ use crate::clients::chaosd::client::{self, DaemonError};
 use crate::config::NumberedError;
 use crate::failure::FailureClass;
 use crate::guests::LifecycleError;
+use crate::image::shim::ShimError;
 
 /// Why a request failed.
 #[derive(Debug, Error)]
@@ -29,6 +30,9 @@ pub enum RequestError {
         #[source]
         source: DaemonError,
     },
+    /// The guest needs the PV shim.
+    #[error("cannot start a PV kernel")]
+    Shim(#[from] ShimError),
     /// The config cannot be used for this number of guests.
     #[error("cannot create {count} guests from one config")]
     Count {
@@ -56,6 +60,7 @@ impl RequestError {
         match self {
             Self::Guest(error) => error.class(),
             Self::Daemon(error) | Self::Lost { source: error, .. } => client::class(error),
+            Self::Shim(_) => FailureClass::NoDom0,
             Self::Count { .. } | Self::ConsoleInDaemon { .. } => FailureClass::WrongInput,
         }
     }

@@ -36,6 +36,11 @@ fn with_absolute_paths(mut config: DomainConfig) -> Result<DomainConfig, Lifecyc
         *ramdisk = absolute(ramdisk)
             .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;
     }
+    let shim = config.extras.as_mut().and_then(|extras| extras.shim.as_mut()?.path.as_mut());
+    if let Some(path) = shim {
+        *path = absolute(path)
+            .map_err(|source| LifecycleError::Kernel { path: path.clone(), source })?;
+    }
     for disk in &mut config.disks {
         make_absolute(&mut disk.target)
             .map_err(|error| LifecycleError::from(error).about("create", &config.name))?;

@@ -33,6 +33,8 @@ const ATTEMPTS: u32 = 3;
 struct GuestFiles<'a> {
     config: &'a DomainConfig,
     kernel: File,
+    /// The kernel that the PV shim starts, if that is the other kernel.
+    pv_kernel: Option<File>,
     ramdisk: Option<File>,
     /// The files behind its disks: all of them, or none.
     disks: Vec<File>,
@@ -91,30 +93,31 @@ impl<'a> GuestFiles<'a> {
     fn open(config: &'a DomainConfig, is_root: bool) -> Result<Self, LifecycleError> {
         // What other users have is uploaded.
         let open = if is_root { image::open_for_another_process } else { image::open };
-        let kernel = open(&config.kernel).map_err(|source| kernel_error(config, source))?;
+        let open_kernel = |path: &Path| open(path).map_err(|source| kernel_error(path, source));
+        let kernel = open_kernel(config.boot_kernel())?;
+        let pv_kernel = config.pv_kernel().map(open_kernel).transpose()?;
         let ramdisk = config.ramdisk.as_deref();
         let ramdisk = ramdisk.map(|path| open(path).map_err(|e| ramdisk_error(path, e)));
         let disks = match is_root && !config.disks.is_empty() {
             true => open_disks(config)?,
             false => Vec::new(),
         };
-        Ok(Self { config, kernel, ramdisk: ramdisk.transpose()?, disks })
+        Ok(Self { config, kernel, pv_kernel, ramdisk: ramdisk.transpose()?, disks })
     }
 
     /// Sends a create with the files' descriptors.
     fn pass(&self, daemon: &Chaosd, message: &Request) -> Result<Created, RequestError> {
-        match &self.ramdisk {
-            None if self.disks.is_empty() => ask(daemon, message, &[self.kernel.as_fd()]),
-            ramdisk => {
-                let files = iter::once(&self.kernel).chain(ramdisk).chain(&self.disks);
-                ask(daemon, message, &files.map(AsFd::as_fd).collect::<Vec<_>>())
-            }
+        let more = self.pv_kernel.iter().chain(&self.ramdisk).chain(&self.disks);
+        if more.clone().next().is_none() {
+            return ask(daemon, message, &[self.kernel.as_fd()]);
         }
+        let files = iter::once(&self.kernel).chain(more);
+        ask(daemon, message, &files.map(AsFd::as_fd).collect::<Vec<_>>())
     }
 
     /// Sends the files' bytes, then a create. The files are read with the rights of this user.
     fn upload(&self, daemon: &Chaosd, message: &Request) -> Result<Created, RequestError> {
-        upload(daemon, &self.kernel, |source| kernel_error(self.config, source))?;
+        upload(daemon, &self.kernel, |source| kernel_error(&self.config.kernel, source))?;
         if let (Some(file), Some(path)) = (&self.ramdisk, &self.config.ramdisk) {
             upload(daemon, file, |source| ramdisk_error(path, source))?;
         }
@@ -134,8 +137,8 @@ fn open_disks(config: &DomainConfig) -> Result<Vec<File>, LifecycleError> {
     }
 }
 
-fn kernel_error(config: &DomainConfig, source: ImageError) -> LifecycleError {
-    LifecycleError::Kernel { path: config.kernel.clone(), source }
+fn kernel_error(path: &Path, source: ImageError) -> LifecycleError {
+    LifecycleError::Kernel { path: path.to_owned(), source }
 }
 
 fn ramdisk_error(path: &Path, source: ImageError) -> LifecycleError {
@@ -177,6 +180,7 @@ fn of_daemon(config: &DomainConfig, created: Created) -> CreatedGuest {
         domid: DomId(created.domid),
         handle: created.handle,
         origin: created.shell,
+        is_kernels_store: created.is_kernels_store,
         daemon_stages: created.stages,
         console: None,
         mapped: None,

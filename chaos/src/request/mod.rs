@@ -2,19 +2,20 @@
 //! Creates guests through `chaosd` if it is running, and in this process otherwise.
 //!
 //! For the command, the benchmarks and all other programs that create guests. It prints nothing. A
-//! create has three steps:
+//! create has four steps:
 //!
 //! ```no_run
 //! use std::path::Path;
 //!
 //! use chaos::config;
 //! use chaos::guests::CreateOptions;
-//! use chaos::request::{Executor, Usage, expand};
+//! use chaos::request::{Executor, Usage, expand, settle_kernel};
 //! use chaos::timings::Timings;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut timings = Timings::start();
-//! let parsed = config::parse_file(Path::new("redis.cfg"), &[], true)?;
+//! let mut parsed = config::parse_file(Path::new("redis.cfg"), &[], true)?;
+//! settle_kernel(&mut parsed.config)?;
 //! let configs = expand(parsed.config, None)?;
 //! let executor = Executor::choose(Usage::OneGuest, &mut timings)?;
 //! for config in &configs {
@@ -43,11 +44,13 @@ mod error;
 mod expand;
 mod in_daemon;
 mod pool;
+mod settle;
 
 pub use create::{CreatedGuest, Executor, Usage};
 pub use error::RequestError;
 pub use expand::expand;
 pub use pool::PoolControl;
+pub use settle::settle_kernel;
 
 pub use crate::clients::chaosd::protocol::{FlavourStatus, Origin};
 

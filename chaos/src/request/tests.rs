@@ -123,6 +123,7 @@ fn created() -> Reply {
         domid: 7,
         handle: "a-handle".to_owned(),
         shell: Origin::Warm,
+        is_kernels_store: false,
         stages: vec![("image".to_owned(), 5)],
     })
 }

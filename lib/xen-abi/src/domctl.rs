@@ -32,10 +32,13 @@ pub const XEN_DOMCTL_MAX_MEM: u32 = 11;
 pub const XEN_DOMCTL_GETVCPUINFO: u32 = 14;
 pub const XEN_DOMCTL_MAX_VCPUS: u32 = 15;
 pub const XEN_DOMCTL_SCHEDULER_OP: u32 = 16;
+pub const XEN_DOMCTL_SETDOMAINHANDLE: u32 = 17;
+pub const XEN_DOMCTL_SETTIMEOFFSET: u32 = 24;
 pub const XEN_DOMCTL_GETVCPUAFFINITY: u32 = 25;
 pub const XEN_DOMCTL_SENDTRIGGER: u32 = 28;
 pub const XEN_DOMCTL_GETHVMCONTEXT: u32 = 33;
 pub const XEN_DOMCTL_SETHVMCONTEXT: u32 = 34;
+pub const XEN_DOMCTL_SETTSCINFO: u32 = 60;
 pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
 pub const XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 
@@ -167,6 +170,38 @@ pub struct MaxMem {
     pub max_memkb: u64,
 }
 const _: () = assert!(size_of::<MaxMem>() == 8);
+
+/// `struct xen_domctl_setdomainhandle`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct SetDomainHandle {
+    pub handle: [u8; 16],
+}
+const _: () = assert!(size_of::<SetDomainHandle>() == 16);
+
+/// `struct xen_domctl_settimeoffset`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct SetTimeOffset {
+    pub time_offset_seconds: i64,
+}
+const _: () = assert!(size_of::<SetTimeOffset>() == 8);
+
+/// `struct xen_domctl_tsc_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct TscInfo {
+    pub tsc_mode: u32,
+    pub gtsc_khz: u32,
+    pub incarnation: u32,
+    pub pad: u32,
+    pub elapsed_nsec: u64,
+}
+const _: () = assert!(size_of::<TscInfo>() == 24);
+
+pub const XEN_CPUID_TSC_MODE_DEFAULT: u32 = 0;
+pub const XEN_CPUID_TSC_MODE_ALWAYS_EMULATE: u32 = 1;
+pub const XEN_CPUID_TSC_MODE_NEVER_EMULATE: u32 = 2;
 
 /// `struct xen_domctl_max_vcpus`.
 #[repr(C)]

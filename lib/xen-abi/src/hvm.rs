@@ -26,7 +26,10 @@ pub const HVM_PARAM_CONSOLE_PFN: u32 = 17;
 pub const HVM_PARAM_CONSOLE_EVTCHN: u32 = 18;
 pub const HVM_PARAM_TRIPLE_FAULT_REASON: u32 = 31;
 
+pub const HVMPTM_DELAY_FOR_MISSED_TICKS: u32 = 0;
 pub const HVMPTM_NO_DELAY_FOR_MISSED_TICKS: u32 = 1;
+pub const HVMPTM_NO_MISSED_TICKS_PENDING: u32 = 2;
+pub const HVMPTM_ONE_MISSED_TICK_PENDING: u32 = 3;
 
 /// `struct xen_dm_op_buf`.
 #[repr(C)]

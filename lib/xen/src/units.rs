@@ -2,7 +2,9 @@
 //! Types that keep Xen's numbers apart: domains, cpupools, frames, ports, grants and sizes.
 
 use std::fmt;
+use std::str::FromStr;
 
+use thiserror::Error;
 pub use xen_abi::PAGE_SIZE;
 use xen_abi::{DOMID_FIRST_RESERVED, DOMID_SELF};
 
@@ -197,9 +199,52 @@ impl fmt::Display for DomainHandle {
     }
 }
 
+/// A text is not a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("must be a UUID such as 01234567-89ab-cdef-0123-456789abcdef")]
+pub struct NotAUuid;
+
+/// Parses a UUID, in lower or upper case.
+impl FromStr for DomainHandle {
+    type Err = NotAUuid;
+
+    fn from_str(text: &str) -> Result<Self, NotAUuid> {
+        let dashes = [8, 13, 18, 23];
+        let has_dashes = text.len() == 36 && dashes.iter().all(|at| text.as_bytes()[*at] == b'-');
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        let is_hexadecimal = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        if !has_dashes || !is_hexadecimal {
+            return Err(NotAUuid);
+        }
+        let number = u128::from_str_radix(&digits, 16).map_err(|_| NotAUuid)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_uuid_is_parsed_and_nothing_else() {
+        let text = "01234567-89ab-cdef-0123-456789abcdef";
+        let handle: DomainHandle = text.parse().unwrap();
+        assert_eq!(handle.to_string(), text);
+        assert_eq!(text.to_uppercase().parse(), Ok(handle));
+        for wrong in [
+            "",
+            "0123456789abcdef0123456789abcdef",
+            "01234567-89ab-cdef-0123-456789abcde",
+            "01234567-89ab-cdef-0123-456789abcdeg",
+            "0123456-789ab-cdef-0123-456789abcdef",
+            "+1234567-89ab-cdef-0123-456789abcdef",
+            "{1234567-89ab-cdef-0123-456789abcde}",
+            "01234567-89ab-cdef-0123-4567-9abcdef",
+            "\u{e4}1234567-89ab-cdef-0123-456789abcde",
+        ] {
+            assert_eq!(wrong.parse::<DomainHandle>(), Err(NotAUuid), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_handle_is_shown_as_a_uuid() {

@@ -8,13 +8,15 @@ use chaos::backends::OpenDisks;
 use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply};
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::guests::{self, Condition, CreateOptions, GuestRequest, KnownImage, LifecycleError};
-use chaos::image::{Image, ImageError, RamdiskFile, SizeLimit};
+use chaos::image::{Image, ImageError, ModuleFile, SizeLimit};
 use chaos::records::{RecordError, RequestId};
 use chaos::timings::Timings;
 use xen::units::{DomId, DomainHandle};
 
 use super::{AfterLoad, Service};
-use crate::answers::{create_line, open_ramdisk, refusal, reply, wrong_files, wrong_input};
+use crate::answers::{
+    create_line, open_pv_kernel, open_ramdisk, refusal, reply, wrong_files, wrong_input,
+};
 use crate::files::{CreateFiles, WantedFiles};
 use crate::loader::Loaded;
 use crate::members::{MemberFiles, MemberRefusal, ROOT, check_backends};
@@ -36,6 +38,7 @@ pub(super) struct PendingCreate {
     config: DomainConfig,
     paused: bool,
     request: RequestId,
+    pv_kernel: Option<File>,
     ramdisk: Option<File>,
     /// Its disks, if they came with the request.
     disks: Option<Arc<OpenDisks>>,
@@ -48,7 +51,9 @@ pub(super) struct PendingCreate {
 #[derive(Clone, Copy)]
 pub(super) struct GuestFiles<'a> {
     pub(super) image: &'a Arc<Image>,
-    pub(super) ramdisk: Option<&'a RamdiskFile>,
+    /// The kernel that the image starts, if that is the PV shim.
+    pub(super) pv_kernel: Option<&'a ModuleFile>,
+    pub(super) ramdisk: Option<&'a ModuleFile>,
     /// Its disks, if they are open already.
     pub(super) disks: Option<&'a Arc<OpenDisks>>,
 }
@@ -83,13 +88,16 @@ impl Service {
         let CreateRequest { config, paused, request } = create;
         let config =
             DomainConfig::try_from(config).map_err(|error| wrong_input(error.to_string()))?;
-        let mut wanted =
-            WantedFiles { ramdisk: config.ramdisk.is_some(), disks: config.disks.len() };
-        let (kernel, ramdisk, disks, uploaded) = match files {
+        let mut wanted = WantedFiles {
+            pv_kernel: config.pv_kernel().is_some(),
+            ramdisk: config.ramdisk.is_some(),
+            disks: config.disks.len(),
+        };
+        let (kernel, pv_kernel, ramdisk, disks, uploaded) = match files {
             Files::Passed(files) => {
-                let CreateFiles { kernel, ramdisk, disks } =
+                let CreateFiles { kernel, pv_kernel, ramdisk, disks } =
                     CreateFiles::take(files, wanted).map_err(|error| wrong_files(&error))?;
-                (kernel, ramdisk, received_disks(&config, disks)?, None)
+                (kernel, pv_kernel, ramdisk, received_disks(&config, disks)?, None)
             }
             Files::Uploaded(files) => {
                 self.check_member(peer.uid, &config)?;
@@ -105,11 +113,21 @@ impl Service {
                     let source = ImageError::Read(error);
                     refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
                 })?;
-                (kernel, ramdisk, None, Some(files))
+                // Users other than root have no PV kernel.
+                (kernel, None, ramdisk, None, Some(files))
             }
         };
-        let pending =
-            PendingCreate { peer, config, paused, request, ramdisk, disks, uploaded, timings };
+        let pending = PendingCreate {
+            peer,
+            config,
+            paused,
+            request,
+            pv_kernel,
+            ramdisk,
+            disks,
+            uploaded,
+            timings,
+        };
         let memory = self.memory_for_kernel(peer.uid, &pending.config);
         let refused = pending.uploaded.as_ref().and_then(|files| {
             self.refused_kernels.find(&files.kernel, SizeLimit::of_guest(memory))
@@ -155,20 +173,37 @@ impl Service {
         pending: PendingCreate,
         image: Result<Arc<Image>, ImageError>,
     ) -> Result<Reply, Refusal> {
-        let PendingCreate { peer, config, paused, request, ramdisk, disks, uploaded, mut timings } =
-            pending;
+        let PendingCreate {
+            peer,
+            config,
+            paused,
+            request,
+            pv_kernel,
+            ramdisk,
+            disks,
+            uploaded,
+            mut timings,
+        } = pending;
         let image = image.map_err(|source| {
-            refusal(&LifecycleError::Kernel { path: config.kernel.clone(), source })
+            refusal(&LifecycleError::Kernel { path: config.boot_kernel().to_owned(), source })
         })?;
+        let pv_kernel = open_pv_kernel(pv_kernel, &config).map_err(|error| refusal(&error))?;
         let ramdisk = open_ramdisk(ramdisk, &config).map_err(|error| refusal(&error))?;
-        let config =
+        let decided =
             guests::decide(&self.host, &config, &image, false).map_err(|error| refusal(&error))?;
+        let is_kernels_store = guests::is_kernels_store(&config, &decided);
+        let config = decided;
         check_backends(peer.uid, &config).map_err(wrong_input)?;
         timings.stage("files");
 
         let options =
             CreateOptions { paused, console: false, owner: peer.uid, request: Some(request) };
-        let files = GuestFiles { image: &image, ramdisk: ramdisk.as_ref(), disks: disks.as_ref() };
+        let files = GuestFiles {
+            image: &image,
+            pv_kernel: pv_kernel.as_ref(),
+            ramdisk: ramdisk.as_ref(),
+            disks: disks.as_ref(),
+        };
         let created = match self.create(&config, files, options, &mut timings) {
             Err(error) if error.is_name_in_use() => {
                 return self.repeated(&config.name, request, &error);
@@ -180,7 +215,8 @@ impl Service {
         let stages = timings.stages().iter();
         let stages = stages.map(|stage| (stage.name.to_owned(), stage.ns)).collect();
         let handle = handle.to_string();
-        Ok(Reply::Created(Created { domid: domid.0, handle, shell: origin, stages }))
+        let domid = domid.0;
+        Ok(Reply::Created(Created { domid, handle, shell: origin, is_kernels_store, stages }))
     }
 
     /// Returns the error of a create with this name, if a guest has it.
@@ -235,10 +271,10 @@ impl Service {
         options: CreateOptions,
         timings: &mut Timings,
     ) -> Result<ServedGuest, LifecycleError> {
-        let GuestFiles { image, ramdisk, disks } = files;
+        let GuestFiles { image, pv_kernel, ramdisk, disks } = files;
         let taker = if options.owner == ROOT { Taker::Root } else { Taker::Member };
         let (shell, origin) = self.stock.take(config, image, taker);
-        let request = GuestRequest { config, image, ramdisk, disks, options };
+        let request = GuestRequest { config, image, pv_kernel, ramdisk, disks, options };
         let created = match shell {
             Some(shell) => {
                 let shell = shell.unpark(&self.host);

@@ -12,7 +12,7 @@ use chaos::timings::Timings;
 
 use super::Service;
 use super::create::GuestFiles;
-use crate::answers::open_ramdisk;
+use crate::answers::{open_pv_kernel, open_ramdisk};
 use crate::members::ROOT;
 use crate::reserved;
 use crate::restart_files::OpenFiles;
@@ -34,9 +34,9 @@ impl Successors for Service {
         let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let mut member_files = None;
-        let (image, ramdisk) = if owner == ROOT {
-            let OpenFiles { kernel, ramdisk } = self.restart_files.open(config)?;
-            (self.restart_image(kernel, record)?, ramdisk)
+        let (image, pv_kernel, ramdisk) = if owner == ROOT {
+            let OpenFiles { kernel, pv_kernel, ramdisk } = self.restart_files.open(config)?;
+            (self.restart_image(kernel, record)?, pv_kernel, ramdisk)
         } else {
             if let Some(until) = self.rest.ends(Instant::now()) {
                 return Err(RestartError::Resting { until });
@@ -57,12 +57,14 @@ impl Successors for Service {
                 files.open().map_err(|error| kernel_error(ImageError::Read(error)))?;
             let image = self.restart_image(kernel, record)?;
             member_files = Some(files);
-            (image, ramdisk)
+            (image, None, ramdisk)
         };
+        let pv_kernel = open_pv_kernel(pv_kernel, config)?;
         let ramdisk = open_ramdisk(ramdisk, config)?;
         timings.stage("files");
         let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
-        let files = GuestFiles { image: &image, ramdisk: ramdisk.as_ref(), disks: None };
+        let (pv_kernel, ramdisk) = (pv_kernel.as_ref(), ramdisk.as_ref());
+        let files = GuestFiles { image: &image, pv_kernel, ramdisk, disks: None };
         let began = Instant::now();
         let created = Self::create(self, config, files, options, &mut timings);
         if owner != ROOT {
@@ -88,7 +90,8 @@ impl Service {
     /// [`RestartError::Reading`] if it must be read first, or it cannot be used.
     fn restart_image(&mut self, kernel: File, record: &Record) -> Result<Arc<Image>, RestartError> {
         let config = &record.config;
-        let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
+        let kernel_error =
+            |source| LifecycleError::Kernel { path: config.boot_kernel().to_owned(), source };
         let host = self.host_of(record.owner);
         let memory = self.memory_for_kernel(record.owner, config);
         let known = host.known_image(&kernel, memory).map_err(kernel_error)?;

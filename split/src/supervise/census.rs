@@ -7,20 +7,20 @@
 use std::collections::HashMap;
 
 use chaos::guests::DomainStage;
-use xen::units::DomainHandle;
+use chaos::handle::DomainIdentity;
 
-/// The domains of the last scan, by handle.
+/// The domains of the last scan, by identity.
 #[derive(Debug, Default)]
-pub(super) struct Census(HashMap<[u8; 16], DomainStage>);
+pub(super) struct Census(HashMap<DomainIdentity, DomainStage>);
 
 impl Census {
     /// Notes the domains of a scan. Returns whether one of the last scan has ended since, or is gone.
     pub(super) fn note(
         &mut self,
-        domains: impl Iterator<Item = (DomainHandle, DomainStage)>,
+        domains: impl Iterator<Item = (DomainIdentity, DomainStage)>,
     ) -> bool {
-        let now: HashMap<_, _> = domains.map(|(handle, stage)| (handle.0, stage)).collect();
-        let has_end = self.0.iter().any(|(handle, stage)| now.get(handle) != Some(stage));
+        let now: HashMap<_, _> = domains.collect();
+        let has_end = self.0.iter().any(|(id, stage)| now.get(id) != Some(stage));
         self.0 = now;
         has_end
     }
@@ -33,6 +33,8 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
+    use xen::units::{DomId, DomainHandle};
+
     use super::DomainStage::{Alive, Dying, Ended};
     use super::*;
 
@@ -40,7 +42,9 @@ mod tests {
     fn each_stage_of_an_end_is_noticed_once_and_a_create_is_none() {
         let mut census = Census::default();
         let mut note = |domains: &[(u8, DomainStage)]| {
-            census.note(domains.iter().map(|(handle, stage)| (DomainHandle([*handle; 16]), *stage)))
+            let id =
+                |number| DomainIdentity { domid: DomId(7), handle: DomainHandle([number; 16]) };
+            census.note(domains.iter().map(|(number, stage)| (id(*number), *stage)))
         };
         assert!(!note(&[(1, Alive)]), "the first scan");
         assert!(!note(&[(1, Alive), (2, Alive)]), "a domain was created");

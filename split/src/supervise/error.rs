@@ -117,7 +117,7 @@ mod tests {
     use std::path::Path;
 
     use chaos::domain::BuildError;
-    use chaos::image::RamdiskFile;
+    use chaos::image::ModuleFile;
     use xen::units::KiB;
 
     use super::*;
@@ -129,11 +129,11 @@ mod tests {
         assert_eq!(no_memory.obstacle(), Obstacle::NoMemory);
 
         let path = PathBuf::from("/does/not/exist");
-        let source = RamdiskFile::open(&path).unwrap_err();
+        let source = ModuleFile::open(&path).unwrap_err();
         let missing_later = RestartError::Guest(LifecycleError::Ramdisk { path, source });
         assert_eq!(missing_later.obstacle(), Obstacle::MissingFile);
 
-        let source = RamdiskFile::open(Path::new("/tmp")).unwrap_err();
+        let source = ModuleFile::open(Path::new("/tmp")).unwrap_err();
         let folder = LifecycleError::Ramdisk { path: "/tmp".into(), source };
         assert_eq!(RestartError::Guest(folder).obstacle(), Obstacle::Other);
         let other = RestartError::OtherName { found: "b".to_owned() };

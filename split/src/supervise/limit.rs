@@ -30,7 +30,7 @@ struct Restarts {
 struct Restart {
     at: Instant,
     /// The domain that had ended.
-    ended: [u8; 16],
+    ended: DomainIdentity,
 }
 
 impl RestartLimit {
@@ -43,7 +43,7 @@ impl RestartLimit {
             !restarts.recent.is_empty()
         });
         let Restarts { recent, successor } = self.0.entry(name.to_owned()).or_default();
-        if recent.iter().any(|restart| restart.ended == ended.handle.0) {
+        if recent.iter().any(|restart| restart.ended == ended) {
             return true;
         }
         if *successor != Some(ended.domid) {
@@ -53,7 +53,7 @@ impl RestartLimit {
         if recent.len() >= MAX_RESTARTS {
             return false;
         }
-        recent.push_back(Restart { at: now, ended: ended.handle.0 });
+        recent.push_back(Restart { at: now, ended });
         true
     }
 

@@ -72,11 +72,11 @@ pub trait Successors {
 pub struct Supervisor {
     restarts: RestartLimit,
     /// Domains that have ended and need nothing more, by handle, and how they have ended.
-    kept: HashMap<[u8; 16], GuestState>,
+    kept: HashMap<DomainIdentity, GuestState>,
     /// Domains whose end has not been handled yet.
     ended: VecDeque<EndedDomain>,
     /// Domains whose end could not be handled yet, by handle, and the failed attempts.
-    postponed: HashMap<[u8; 16], (EndedDomain, Attempts)>,
+    postponed: HashMap<DomainIdentity, (EndedDomain, Attempts)>,
     /// The thread that removes large guests.
     removals: Removals,
     /// Pending restarts, by the guest's name.
@@ -161,13 +161,13 @@ impl Supervisor {
                 return has_noted;
             }
         };
-        let is_kept = |one: &EndedDomain| self.kept.get(&one.handle.0) == Some(&one.state);
+        let is_kept = |one: &EndedDomain| self.kept.get(&one.identity()) == Some(&one.state);
         let (kept, ended): (Vec<_>, Vec<_>) = ended.into_iter().partition(is_kept);
         // Forget those that were destroyed in the meantime.
-        self.kept = kept.iter().map(|one| (one.handle.0, one.state)).collect();
-        self.postponed.retain(|handle, _| ended.iter().any(|one| one.handle.0 == *handle));
+        self.kept = kept.iter().map(|one| (one.identity(), one.state)).collect();
+        self.postponed.retain(|id, _| ended.iter().any(|one| one.identity() == *id));
         // The others are tried again when it is their time.
-        let is_new = |one: &EndedDomain| !self.postponed.contains_key(&one.handle.0);
+        let is_new = |one: &EndedDomain| !self.postponed.contains_key(&one.identity());
         self.ended = ended.into_iter().filter(is_new).collect();
         has_noted || has_end
     }
@@ -220,7 +220,7 @@ impl Supervisor {
     pub fn turn(&mut self, host: &Host, successors: &mut impl Successors) {
         let now = Instant::now();
         if let Some(one) = self.ended.pop_front() {
-            let postponed = self.postponed.remove(&one.handle.0).map(|(_, attempts)| attempts);
+            let postponed = self.postponed.remove(&one.identity()).map(|(_, attempts)| attempts);
             match guests::ended_guest(host, one.domid) {
                 Ok(Some(guest)) if guest.record.handle == one.handle => {
                     match self.handle_end(host, &guest, successors, now) {
@@ -248,7 +248,7 @@ impl Supervisor {
                     if one.state == GuestState::Suspended {
                         tracing::info!("domain {} is suspended and is kept", one.domid);
                     }
-                    self.kept.insert(one.handle.0, one.state);
+                    self.kept.insert(one.identity(), one.state);
                 }
                 Err(error) if error.is_locked() => self.try_later(one, postponed, &error, now),
                 Err(error) => {
@@ -280,7 +280,7 @@ impl Supervisor {
         tracing::info!("{}; chaosd tries again", chain(error));
         let mut attempts = attempts.unwrap_or_default();
         attempts.wait_until(now + RETRY);
-        self.postponed.insert(one.handle.0, (one, attempts));
+        self.postponed.insert(one.identity(), (one, attempts));
     }
 
     /// Has the end of a guest handled again as a pending restart is tried again.
@@ -293,7 +293,7 @@ impl Supervisor {
         now: Instant,
     ) {
         attempts.failed(name, error, now, &self.lines);
-        self.postponed.insert(one.handle.0, (one, attempts));
+        self.postponed.insert(one.identity(), (one, attempts));
     }
 
     /// Does what the guest's config says about its end. Returns the removal to order, if the guest is
@@ -313,10 +313,8 @@ impl Supervisor {
             host.records.drop_restart(name)?;
         }
         let identity = DomainIdentity { domid: record.domid, handle: record.handle };
-        let mut action = guest.state().action(&record.config);
-        if matches!(action, Action::Restart | Action::RenameRestart)
-            && !self.restarts.allow(name, identity, now)
-        {
+        let mut action = guest.action();
+        if action.restarts() && !self.restarts.allow(name, identity, now) {
             if is_logged {
                 let seconds = WINDOW.as_secs();
                 tracing::error!(
@@ -333,19 +331,19 @@ impl Supervisor {
                 }
                 self.keep(guest);
             }
-            Action::Destroy if is_large(record) => {
+            Action::Destroy | Action::CoredumpDestroy if is_large(record) => {
                 if is_logged {
                     tracing::info!("{name} {how} and is being destroyed");
                 }
                 return Ok(Some(self.removal(guest, None)));
             }
-            Action::Destroy => {
+            Action::Destroy | Action::CoredumpDestroy => {
                 guests::remove_ended(host, guest)?;
                 if is_logged {
                     tracing::info!("{name} {how} and is destroyed");
                 }
             }
-            Action::Restart => {
+            Action::Restart | Action::CoredumpRestart => {
                 pending::write(host, record, successors)?;
                 if is_large(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
@@ -388,7 +386,7 @@ impl Supervisor {
 
     /// Notes that a guest that has ended needs nothing more.
     fn keep(&mut self, guest: &EndedGuest) {
-        self.kept.insert(guest.handle().0, guest.state());
+        self.kept.insert(guest.identity(), guest.state());
     }
 
     /// Tries a restart that is pending.

@@ -69,7 +69,7 @@ impl Supervisor {
                     self.waiting.remove(name);
                 }
                 if error.is_locked() {
-                    self.kept.remove(&ended.handle.0);
+                    self.kept.remove(&ended.identity());
                     self.try_later(ended, None, &error, now);
                 } else if is_logged {
                     tracing::error!("domain {domid} is kept as it is: {}", chain(&error));

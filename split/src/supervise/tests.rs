@@ -63,7 +63,7 @@ fn the_end_of_a_guest_is_handled_again_when_its_restart_could_not_be_written() {
     supervisor.take_due(start + RETRY);
     assert_eq!(supervisor.ended, [one]);
     supervisor.ended.clear();
-    let attempts = supervisor.postponed.remove(&handle.0).map(|(_, attempts)| attempts);
+    let attempts = supervisor.postponed.remove(&one.identity()).map(|(_, attempts)| attempts);
     supervisor.postpone(one, attempts.unwrap(), "web", &error, start + RETRY);
     assert_eq!(supervisor.next_timer(start), Some(start + 3 * RETRY), "the delay doubles");
 }
@@ -126,7 +126,7 @@ fn removing() -> (Supervisor, TempDir, Records) {
     let (mut supervisor, folder) = (supervisor(), TempDir::new().unwrap());
     let records = Records::at(folder.path().to_owned());
     let ended = large_removal().ended;
-    supervisor.kept.insert(ended.handle.0, ended.state);
+    supervisor.kept.insert(ended.identity(), ended.state);
     (supervisor, folder, records)
 }
 
@@ -150,7 +150,7 @@ fn a_large_guest_that_xen_does_not_remove_is_kept() {
     let ended = large_removal().ended;
     let refused = LifecycleError::NoSuchGuest { target: "web".to_owned() };
     supervisor.removed(&records, large_removal(), Err(refused), now);
-    assert!(supervisor.kept.contains_key(&ended.handle.0));
+    assert!(supervisor.kept.contains_key(&ended.identity()));
     assert!(supervisor.pending.is_empty() && !supervisor.has_turns());
     assert_eq!(supervisor.next_timer(now), None);
 }

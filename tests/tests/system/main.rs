@@ -4,6 +4,7 @@
 //! They share one machine, so they run one after the other, with `--test-threads=1`.
 
 mod attacks;
+mod config_keys;
 mod create;
 mod devices;
 mod disks;

@@ -10,6 +10,7 @@ mod hypercalls;
 mod kill;
 mod pool;
 mod refusals;
+mod xl_keys;
 mod xl_verbs;
 
 /// Arguments for a guest that is never unpaused, with a console and a vif. Tests add a disk.

@@ -33,8 +33,14 @@ impl Announce for XenStore {
     ) -> Result<bool, StoreError> {
         let Some(rings) = shell.xenstore_rings() else { return Ok(false) };
         let flavour = shell.flavour();
-        let nodes =
-            ShellNodes { memory: flavour.memory, vcpus: flavour.vcpus, vifs: flavour.vifs, rings };
+        let nodes = ShellNodes {
+            memory: flavour.memory,
+            max_memory: flavour.max_memory_pages().to_kib(),
+            vcpus: flavour.vcpus,
+            max_vcpus: flavour.max_vcpus(),
+            vifs: flavour.vifs,
+            rings,
+        };
         let paths = XenStorePaths { domid: shell.domid(), handle: shell.handle() };
         xenstored.call(|connection| paths.announce(connection, &nodes, guest))?;
         Ok(true)

@@ -34,10 +34,14 @@ pub struct XenStorePaths {
 /// What is announced of a shell before its guest is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShellNodes {
-    /// Its memory.
+    /// The memory it starts with.
     pub memory: KiB,
-    /// Its vCPUs.
+    /// The most memory that it may be given.
+    pub max_memory: KiB,
+    /// The vCPUs it starts with.
     pub vcpus: u32,
+    /// The most vCPUs that it may use.
+    pub max_vcpus: u32,
     /// Number of its vifs.
     pub vifs: u16,
     /// Its rings of XenStore and the console.
@@ -108,12 +112,11 @@ pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &Shell
     let mut node = |path: &str, value: &str| batch.write(&format!("{home}/{path}"), value);
     node("vm", &paths.vm());
     node("domid", &paths.domid.0.to_string());
-    // The two are equal, because a guest has all its memory from the start: there is no ballooning.
-    let memory = shell.memory.0.to_string();
-    node("memory/static-max", &memory);
-    node("memory/target", &memory);
-    for vcpu in 0..shell.vcpus {
-        node(&format!("cpu/{vcpu}/availability"), "online");
+    node("memory/static-max", &shell.max_memory.0.to_string());
+    node("memory/target", &shell.memory.0.to_string());
+    for vcpu in 0..shell.max_vcpus {
+        let availability = if vcpu < shell.vcpus { "online" } else { "offline" };
+        node(&format!("cpu/{vcpu}/availability"), availability);
     }
     if let Some(console) = shell.rings.console {
         node("console/ring-ref", &console.gfn.0.to_string());
@@ -137,6 +140,13 @@ pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &Shell
 pub(super) fn write_guest(batch: &mut Batch, paths: XenStorePaths, guest: &GuestNodes<'_>) {
     batch.write(&format!("{}/name", paths.home()), guest.name);
     batch.write(&format!("{}/name", paths.vm()), guest.name);
+    if guest.is_driver_domain {
+        // For xl devd and QEMU in the guest, as libxl has them.
+        for folder in ["libxl", "device-model"] {
+            let owned = Permission::Owner(paths.domid.0);
+            batch.make(&format!("{}/{folder}", paths.home()), owned);
+        }
+    }
     for (id, vif) in (0..).zip(guest.vifs) {
         let (front, back) = (paths.frontend("vif", id), paths.backend("vif", id));
         let mac = vif.mac.to_string();

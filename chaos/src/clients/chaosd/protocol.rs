@@ -11,7 +11,7 @@ use crate::failure::FailureClass;
 use crate::records::{Record, RequestId};
 
 /// First byte of each packet. It changes when the messages change.
-pub const PROTOCOL: u8 = 9 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 10 + cfg!(feature = "newer-protocol") as u8;
 
 /// Longest packet in bytes, in both directions.
 pub const MAX_PACKET: usize = 16 * 1024;
@@ -84,6 +84,8 @@ pub struct Created {
     pub handle: String,
     /// The origin of its shell.
     pub shell: Origin,
+    /// Whether it is in XenStore mode because of its kernel: its config does not say.
+    pub is_kernels_store: bool,
     /// The stages of the create, and the duration of each in nanoseconds.
     pub stages: Vec<(String, u64)>,
 }
@@ -95,6 +97,7 @@ impl From<Record> for Created {
             domid: record.domid.0,
             handle: record.handle.to_string(),
             shell: Origin::Unknown,
+            is_kernels_store: false,
             stages: Vec::new(),
         }
     }

@@ -227,7 +227,8 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         (self.devices.port, self.devices.pending) = (Some(port), Some(pending));
         self.count_request();
         self.save()?;
-        let most = Pages(self.record.config.memory.0 / 4 + SPECIAL_PAGES + MAX_RING_PAGES as u64);
+        let most =
+            Pages(self.record.config.max_memory().0 / 4 + SPECIAL_PAGES + MAX_RING_PAGES as u64);
         let mut pages: Vec<(GrantRef, Gfn)> = Vec::with_capacity(2);
         for ring in pending.rings {
             let page = (Self::grant(ring), Gfn(self.rings().0 + u64::from(ring)));

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use nix::errno::Errno;
 use noxs_control::Refusal;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use super::noxsd::Behaviour;
 use super::{Bed, add_disk, cause, config, config_without_devices};
 use crate::clients::noxsd::BackendError;
+use crate::config::{DomainConfig, Extras};
 use crate::guests::{
     Condition, CreateOptions, LifecycleError, ShellKind, create_from, destroy, execute_shell,
     prepare_shell, receive_disks, resolve, shell_kind,
 };
 use crate::handle;
+use crate::hypervisor::Hypervisor;
 use crate::hypervisor::fake::abandoned_handle;
 use crate::records::RecordError;
 use crate::timings::Timings;
@@ -54,6 +56,57 @@ fn a_create_that_fails_at_any_step_leaves_nothing() {
         );
         bed.assert_empty(&format!("after {step} has failed"));
     }
+}
+
+const UUID: DomainHandle = DomainHandle([7; 16]);
+
+/// Returns a config with `uuid=`.
+fn with_uuid(name: &str) -> DomainConfig {
+    let extras = Extras { uuid: Some(UUID), ..Extras::default() };
+    DomainConfig { extras: Some(Box::new(extras)), ..config(name) }
+}
+
+#[test]
+fn a_guest_has_the_uuid_of_its_config() {
+    let (bed, _noxsd) = Bed::with_noxsd();
+    let created = bed.create(&with_uuid("a")).unwrap();
+    assert_eq!(created.record.handle, UUID);
+    let info = bed.xen().domain_info(created.domid).unwrap().unwrap();
+    assert_eq!(info.handle, UUID);
+    let guest = resolve(&bed.host, "a").unwrap();
+    assert!(matches!(guest.condition, Condition::Guest(_)), "{:?}", guest.condition);
+    let refused = cause(bed.create(&with_uuid("b")).unwrap_err());
+    assert!(matches!(refused, LifecycleError::UuidInUse { .. }), "{refused:?}");
+    assert_eq!(bed.xen().domids(), [1]);
+    destroy(&bed.host, "a").unwrap();
+    bed.assert_empty("after destroy");
+}
+
+#[test]
+fn a_create_with_extras_that_fails_leaves_nothing() {
+    for step in ["set_handle", "tune", "execute"] {
+        let (bed, _noxsd) = Bed::with_noxsd();
+        bed.xen().fail(step, Errno::EIO);
+        bed.create(&with_uuid("a")).unwrap_err();
+        bed.assert_empty(&format!("after {step} has failed"));
+    }
+}
+
+#[test]
+fn a_domain_with_a_uuid_whose_creator_is_gone_is_incomplete() {
+    let bed = Bed::new();
+    bed.leave_incomplete(DomId(1), UUID, "a");
+    let condition = || resolve(&bed.host, "a").map(|guest| guest.condition);
+    assert_eq!(condition().unwrap(), Condition::Gone, "a domain of another toolstack");
+    let records = &bed.host.records;
+    records.note_creator(DomId(1), DomainHandle([8; 16]), abandoned_handle()).unwrap();
+    assert_eq!(condition().unwrap(), Condition::Gone, "a note about another domain");
+    records.note_creator(DomId(1), UUID, handle::new_handle().unwrap()).unwrap();
+    assert_eq!(condition().unwrap(), Condition::Creating);
+    records.note_creator(DomId(1), UUID, abandoned_handle()).unwrap();
+    assert_eq!(condition().unwrap(), Condition::Incomplete);
+    destroy(&bed.host, "a").unwrap();
+    bed.assert_empty("after destroy");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::guests::{
     CreateOptions, DomainScan, DomainStage, EndedDomain, GuestState, ended_guest, handles,
     of_request, old_copies, rename_ended,
 };
+use crate::handle::DomainIdentity;
 use crate::records::RecordError;
 
 fn end(bed: &Bed, domid: DomId, reason: ShutdownReason) {
@@ -102,7 +103,8 @@ fn a_scan_knows_the_stage_of_each_domain() {
     assert_eq!(scan.ended(), [expected]);
     let stages: Vec<_> = scan.stages().collect();
     let expected = [DomainStage::Alive, DomainStage::Ended, DomainStage::Dying, DomainStage::Dying];
-    let expected: Vec<_> = handles.iter().map(|(_, handle)| *handle).zip(expected).collect();
+    let identity = |(domid, handle): &_| DomainIdentity { domid: *domid, handle: *handle };
+    let expected: Vec<_> = handles.iter().map(identity).zip(expected).collect();
     assert_eq!(stages, expected);
 }
 

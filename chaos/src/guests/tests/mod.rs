@@ -80,7 +80,14 @@ impl Bed {
     /// Returns a request for a guest, with the bed's kernel.
     fn request<'a>(&'a self, config: &'a DomainConfig) -> GuestRequest<'a> {
         let options = CreateOptions::default();
-        GuestRequest { config, image: &self.image, ramdisk: None, disks: None, options }
+        GuestRequest {
+            config,
+            image: &self.image,
+            pv_kernel: None,
+            ramdisk: None,
+            disks: None,
+            options,
+        }
     }
 
     /// Returns the operations since the last call.

@@ -21,7 +21,9 @@ use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Pages, Port};
 use self::page::{FakeEvents, FakePage};
 use self::shell::{FakeDomain, FakeShell};
 use super::{Hypervisor, ParkedOf};
-use crate::domain::{BuildError, Flavour};
+use crate::clients::xenstored;
+use crate::config::DomainConfig;
+use crate::domain::{BuildError, Flavour, TuneError};
 use crate::handle::{self, Creator};
 use crate::image::Image;
 use crate::timings::Timings;
@@ -320,6 +322,26 @@ impl Hypervisor for FakeXen {
     fn alloc_port(&self, domid: DomId) -> Result<Port, Error> {
         self.call("alloc_port", Some(domid))?;
         Ok(Port(5))
+    }
+
+    fn tune(
+        &self,
+        _: &xenstored::Link,
+        domid: DomId,
+        config: &DomainConfig,
+    ) -> Result<(), TuneError> {
+        match config.extras {
+            None => Ok(()),
+            Some(_) => self
+                .call("tune", Some(domid))
+                .map_err(|source| TuneError::Xen { key: "pool", source }),
+        }
+    }
+
+    fn set_handle(&self, domid: DomId, handle: DomainHandle) -> Result<(), Error> {
+        self.call("set_handle", Some(domid))?;
+        self.change(domid, |info| info.handle = handle);
+        Ok(())
     }
 
     fn open_events(&self) -> Result<FakeEvents, Error> {

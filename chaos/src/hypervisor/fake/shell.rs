@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use xen::Error;
 use xen::units::{DomId, DomainHandle, Gfn, GrantRef, Port};
 
 use super::super::{BuiltShell, Hypervisor, ReadyDomain};
@@ -81,6 +82,12 @@ impl BuiltShell for FakeShell {
         let page = |gfn| RingPage { gfn: Gfn(gfn), port: Port(1) };
         let has_them = self.flavour.store.discovery() == Discovery::XenStore;
         has_them.then(|| XenStoreRings { store: page(1025), console: Some(page(1026)) })
+    }
+
+    fn set_handle(&mut self, handle: DomainHandle) -> Result<(), Error> {
+        self.domain.xen.set_handle(self.domain.domid, handle)?;
+        self.domain.handle = handle;
+        Ok(())
     }
 
     fn load(&mut self, _: &Arc<Image>) -> Result<(), BuildError> {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 6 and 7 of the record. They differ in the vifs, which version 7 gives
-//! IPv6 addresses and names.
+//! A guest's config in versions 7 and 8 of the record, without the extras, which only version 8 has.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running
 //! guests unreadable. A new version of the record gets types of its own.
@@ -12,14 +11,16 @@ use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 use xen::units::KiB;
 
-use super::error::StoredError;
-use crate::config::{Action, DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
+use crate::config::{
+    DiskConfig, DomainConfig, EncodedError, Extras, PlainAction, PlainExtras, Store, Undecided,
+    VifConfig,
+};
 
 /// Longest record in bytes: more than the longest config takes.
 pub(in crate::records) const LIMIT: usize = 32 * 1024;
 
 #[derive(Encode, Decode)]
-pub(super) struct StoredConfig<V> {
+pub(super) struct StoredConfig {
     name: String,
     kernel: String,
     ramdisk: Option<String>,
@@ -27,25 +28,14 @@ pub(super) struct StoredConfig<V> {
     vcpus: u32,
     cmdline: String,
     console: bool,
-    vifs: Vec<V>,
+    vifs: Vec<StoredVif>,
     disks: Vec<StoredDisk>,
     store: StoredStore,
-    on_poweroff: StoredAction,
-    on_reboot: StoredAction,
-    on_crash: StoredAction,
+    on_poweroff: PlainAction,
+    on_reboot: PlainAction,
+    on_crash: PlainAction,
 }
 
-/// A vif in version 6.
-#[derive(Decode)]
-pub(super) struct StoredVifV6 {
-    mac: Option<[u8; 6]>,
-    bridge: String,
-    ip: Option<StoredIp<[u8; 4]>>,
-    mtu: u16,
-    rate: Option<StoredRate>,
-}
-
-/// A vif in version 7.
 #[derive(Encode, Decode)]
 pub(super) struct StoredVif {
     mac: Option<[u8; 6]>,
@@ -83,25 +73,17 @@ enum StoredStore {
     XenStore,
 }
 
-#[derive(Encode, Decode)]
-enum StoredAction {
-    Destroy,
-    Restart,
-    RenameRestart,
-    Preserve,
-}
-
-impl<V> StoredConfig<V>
-where
-    VifConfig: From<V>,
-{
-    /// Returns the config, if it describes a guest that is allowed.
-    pub(super) fn check(self) -> Result<DomainConfig, StoredError> {
-        DomainConfig::try_from(self).map_err(StoredError::Config)
+impl StoredConfig {
+    /// Returns the config with these extras, if it describes a guest that is allowed.
+    pub(super) fn check(
+        self,
+        extras: Option<Box<PlainExtras>>,
+    ) -> Result<DomainConfig, EncodedError> {
+        DomainConfig { extras: Extras::of(extras)?, ..self.into_config()? }.checked_stored()
     }
 }
 
-impl From<&DomainConfig> for StoredConfig<StoredVif> {
+impl From<&DomainConfig> for StoredConfig {
     fn from(config: &DomainConfig) -> Self {
         let text = |path: &PathBuf| path.to_string_lossy().into_owned();
         Self {
@@ -156,36 +138,11 @@ impl From<&DiskConfig> for StoredDisk {
     }
 }
 
-impl From<Action> for StoredAction {
-    fn from(action: Action) -> Self {
-        match action {
-            Action::Destroy => Self::Destroy,
-            Action::Restart => Self::Restart,
-            Action::RenameRestart => Self::RenameRestart,
-            Action::Preserve => Self::Preserve,
-        }
-    }
-}
-
-impl From<StoredAction> for Action {
-    fn from(action: StoredAction) -> Self {
-        match action {
-            StoredAction::Destroy => Self::Destroy,
-            StoredAction::Restart => Self::Restart,
-            StoredAction::RenameRestart => Self::RenameRestart,
-            StoredAction::Preserve => Self::Preserve,
-        }
-    }
-}
-
-impl<V> TryFrom<StoredConfig<V>> for DomainConfig
-where
-    VifConfig: From<V>,
-{
-    type Error = EncodedError;
-
-    fn try_from(stored: StoredConfig<V>) -> Result<Self, EncodedError> {
-        Self {
+impl StoredConfig {
+    /// Returns the config, unchecked and without extras.
+    fn into_config(self) -> Result<DomainConfig, EncodedError> {
+        let stored = self;
+        Ok(DomainConfig {
             name: stored.name,
             kernel: stored.kernel.into(),
             ramdisk: stored.ramdisk.map(PathBuf::from),
@@ -207,15 +164,8 @@ where
             on_poweroff: stored.on_poweroff.into(),
             on_reboot: stored.on_reboot.into(),
             on_crash: stored.on_crash.into(),
-        }
-        .checked_stored()
-    }
-}
-
-impl From<StoredVifV6> for VifConfig {
-    fn from(stored: StoredVifV6) -> Self {
-        let StoredVifV6 { mac, bridge, ip, mtu, rate } = stored;
-        StoredVif { mac, bridge, ip, ip6: None, name: None, mtu, rate }.into()
+            extras: None,
+        })
     }
 }
 

@@ -11,10 +11,10 @@ const ADVICE: &str = "the bytes of a guest's record have changed, so records of 
      give the new format a version and a module of its own in chaos/src/records/stored, keep the \
      module of the old version as a decoder, and add golden files for the new one";
 
-const V6_NOXS: &str = include_str!("golden/v6-noxs.hex");
-const V6_XENSTORE: &str = include_str!("golden/v6-xenstore.hex");
 const V7_NOXS: &str = include_str!("golden/v7-noxs.hex");
 const V7_XENSTORE: &str = include_str!("golden/v7-xenstore.hex");
+const V8_NOXS: &str = include_str!("golden/v8-noxs.hex");
+const V8_XENSTORE: &str = include_str!("golden/v8-xenstore.hex");
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
@@ -28,21 +28,65 @@ fn hex(bytes: &[u8]) -> String {
     lines.collect::<Vec<String>>().join("\n") + "\n"
 }
 
-/// What version 7 added to a vif.
-const NEW: &str = " 2001:db8::2/64 fe80::1,vifname=lan";
+/// What version 8 added to a config.
+const NEW: &str = "uuid='01234567-89ab-cdef-0123-456789abcdef'
+maxmem=8
+maxvcpus=3
+\
+    max_grant_frames=64
+max_maptrack_frames=128
+max_event_channels=2047
+cpus='0-3,^1'
+\
+    cpus_soft=['1', 'node:0']
+cpu_weight=512
+cap=50
+pool='batch'
+tsc_mode='native'
+\
+    timer_mode='one_missed_tick_pending'
+rtc_timeoffset='-3600'
+localtime=1
+\
+    on_watchdog='coredump-destroy'
+on_soft_reset='coredump-restart'
+";
 
-fn config(and: &str, more: &str) -> DomainConfig {
-    // IPv6 needs a larger MTU.
-    let mtu = if and.is_empty() { 900 } else { 1400 };
+/// What it added that needs XenStore.
+const NEW_XENSTORE: &str = "driver_domain=1
+pvshim=1
+pvshim_path='/shim'
+pvshim_extra='x'
+";
+
+fn config(more: &str) -> DomainConfig {
     let text = format!(
-        "name='web'\ntype='pvh'\nkernel='/k'\nramdisk='/r'\nmemory=4\nvcpus=2\ncmdline='a b'\n\
-         on_crash='restart'\non_reboot='preserve'\n\
-         vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1{and},mtu={mtu},rate=1MB/s']\n{more}"
+        "name='web'
+type='pvh'
+kernel='/k'
+ramdisk='/r'
+memory=4
+vcpus=2
+cmdline='a b'
+\
+         on_crash='restart'
+on_reboot='preserve'
+{more}"
     );
     crate::config::parse_str("test", &text, &[], true).unwrap().config
 }
 
-fn with_noxs(and: &str) -> Record {
+/// The vif of the records with a device page.
+const VIF: &str = "vif=['mac=00:16:3e:00:00:07,bridge=b,\
+    ip=10.0.0.2/24 10.0.0.1 2001:db8::2/64 fe80::1,vifname=lan,mtu=1400,rate=1MB/s']
+";
+
+/// The vif of those with XenStore.
+const KERNEL_VIF: &str = "vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,\
+    rate=1MB/s']
+";
+
+fn with_noxs(more: &str) -> Record {
     Record {
         created_ms: 1_764_288_000_000,
         device_page: Some(DevicePageRecord {
@@ -61,18 +105,24 @@ fn with_noxs(and: &str) -> Record {
         owner: 1000,
         request: Some([7; 16]),
         renamed_from: Some("web".into()),
-        ..Record::new(DomId(3), DomainHandle([1; 16]), config(and, "on_poweroff='rename-restart'"))
+        ..Record::new(
+            DomId(3),
+            DomainHandle([1; 16]),
+            config(&format!("{VIF}on_poweroff='rename-restart'\n{more}")),
+        )
     }
 }
 
-fn with_xenstore() -> Record {
-    let config = config("", "store='xenstore'\ndisk=['/a.img,raw,xvda,r']");
+fn with_xenstore(more: &str) -> Record {
+    let config =
+        config(&format!("{KERNEL_VIF}store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n{more}"));
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
 }
 
 #[test]
 fn the_bytes_of_a_record_stay_as_they_are() {
-    for (record, golden) in [(with_noxs(NEW), V7_NOXS), (with_xenstore(), V7_XENSTORE)] {
+    for (record, golden) in [(with_noxs(NEW), V8_NOXS), (with_xenstore(NEW_XENSTORE), V8_XENSTORE)]
+    {
         let now = hex(&encode(&record).unwrap());
         assert_eq!(now, golden, "{ADVICE}");
     }
@@ -81,10 +131,10 @@ fn the_bytes_of_a_record_stay_as_they_are() {
 #[test]
 fn records_of_this_version_and_the_one_before_are_read() {
     for (golden, record) in [
-        (V7_NOXS, with_noxs(NEW)),
-        (V7_XENSTORE, with_xenstore()),
-        (V6_NOXS, with_noxs("")),
-        (V6_XENSTORE, with_xenstore()),
+        (V8_NOXS, with_noxs(NEW)),
+        (V8_XENSTORE, with_xenstore(NEW_XENSTORE)),
+        (V7_NOXS, with_noxs("")),
+        (V7_XENSTORE, with_xenstore("")),
     ] {
         assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
     }
@@ -92,7 +142,7 @@ fn records_of_this_version_and_the_one_before_are_read() {
 
 #[test]
 fn a_record_comes_back_as_it_was() {
-    for record in [with_noxs(NEW), with_xenstore()] {
+    for record in [with_noxs(NEW), with_xenstore(NEW_XENSTORE), with_noxs("")] {
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
     }
 }
@@ -108,7 +158,7 @@ fn a_guest_whose_name_is_refused_now_stays_readable() {
 
 #[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
-    for golden in [V6_NOXS, V7_NOXS] {
+    for golden in [V7_NOXS, V8_NOXS] {
         let bytes = bytes(golden);
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
@@ -116,7 +166,7 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         }
         let longer = decode(&[&bytes[..], &[0]].concat());
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
-        for found in [v6::VERSION - 1, VERSION + 1] {
+        for found in [v7::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
             assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }

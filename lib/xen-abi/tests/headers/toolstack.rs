@@ -60,6 +60,24 @@ fn domctl_and_sysctl() {
         }
     );
     structure!(t, "struct xen_domctl_max_mem" = domctl::MaxMem { max_memkb: "max_memkb" });
+    structure!(
+        t,
+        "struct xen_domctl_setdomainhandle" = domctl::SetDomainHandle { handle: "handle" }
+    );
+    structure!(
+        t,
+        "struct xen_domctl_settimeoffset" =
+            domctl::SetTimeOffset { time_offset_seconds: "time_offset_seconds" }
+    );
+    structure!(
+        t,
+        "struct xen_domctl_tsc_info" = domctl::TscInfo {
+            tsc_mode: "tsc_mode",
+            gtsc_khz: "gtsc_khz",
+            incarnation: "incarnation",
+            elapsed_nsec: "elapsed_nsec",
+        }
+    );
     structure!(t, "struct xen_domctl_max_vcpus" = domctl::MaxVcpus { max: "max" });
     structure!(
         t,
@@ -74,6 +92,12 @@ fn domctl_and_sysctl() {
         ("XEN_DOMCTL_getdomaininfo", domctl::XEN_DOMCTL_GETDOMAININFO),
         ("XEN_DOMCTL_max_mem", domctl::XEN_DOMCTL_MAX_MEM),
         ("XEN_DOMCTL_max_vcpus", domctl::XEN_DOMCTL_MAX_VCPUS),
+        ("XEN_DOMCTL_setdomainhandle", domctl::XEN_DOMCTL_SETDOMAINHANDLE),
+        ("XEN_DOMCTL_settimeoffset", domctl::XEN_DOMCTL_SETTIMEOFFSET),
+        ("XEN_DOMCTL_settscinfo", domctl::XEN_DOMCTL_SETTSCINFO),
+        ("XEN_CPUID_TSC_MODE_DEFAULT", domctl::XEN_CPUID_TSC_MODE_DEFAULT),
+        ("XEN_CPUID_TSC_MODE_ALWAYS_EMULATE", domctl::XEN_CPUID_TSC_MODE_ALWAYS_EMULATE),
+        ("XEN_CPUID_TSC_MODE_NEVER_EMULATE", domctl::XEN_CPUID_TSC_MODE_NEVER_EMULATE),
         ("XEN_DOMCTL_gethvmcontext", domctl::XEN_DOMCTL_GETHVMCONTEXT),
         ("XEN_DOMCTL_sethvmcontext", domctl::XEN_DOMCTL_SETHVMCONTEXT),
         ("XEN_DOMCTL_get_paging_mempool_size", domctl::XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE),

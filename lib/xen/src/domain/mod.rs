@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Creates, limits, pauses, queries and destroys domains.
 
+mod clock;
 mod info;
 
 use nix::errno::Errno;
 
 use xen_abi::domctl::{
     self, CreateDomain16, CreateDomain17, GetDomainInfo, HvmContext, MaxMem, MaxVcpus,
-    PagingMempool,
+    PagingMempool, SetDomainHandle,
 };
 use xen_abi::sysctl::{GetDomainInfoList, XEN_SYSCTL_GETDOMAININFOLIST};
 
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::hypercall::{Xen, guest_only};
 use crate::units::{Bytes, DomId, DomainHandle, KiB};
 
+pub use clock::TscMode;
 pub use info::{DomainInfo, DomainState, ShutdownReason};
 
 /// The parameters of a new domain (`struct xen_domctl_createdomain`).
@@ -105,6 +107,17 @@ impl Xen {
         guest_only("domctl max_mem", domid)?;
         let mut payload = MaxMem { max_memkb: memory.0 };
         self.domctl("domctl max_mem", domctl::XEN_DOMCTL_MAX_MEM, domid, &mut payload).map(drop)
+    }
+
+    /// Replaces the domain's handle. The guest may read it.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn set_handle(&self, domid: DomId, handle: DomainHandle) -> Result<(), Error> {
+        let name = "domctl setdomainhandle";
+        guest_only(name, domid)?;
+        let mut payload = SetDomainHandle { handle: handle.0 };
+        self.domctl(name, domctl::XEN_DOMCTL_SETDOMAINHANDLE, domid, &mut payload).map(drop)
     }
 
     /// Sets the size of the pool from which Xen allocates the domain's page tables, in whole pages.

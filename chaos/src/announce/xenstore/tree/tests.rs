@@ -40,7 +40,14 @@ fn the_nodes_of_a_guest_stay_as_they_are() {
     let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
     let page = |gfn, port| RingPage { gfn: Gfn(gfn), port: Port(port) };
     let rings = XenStoreRings { store: page(1026, 1), console: Some(page(1027, 2)) };
-    let shell = ShellNodes { memory: KiB(4096), vcpus: 2, vifs: 1, rings };
+    let shell = ShellNodes {
+        memory: KiB(4096),
+        max_memory: KiB(8192),
+        vcpus: 2,
+        max_vcpus: 3,
+        vifs: 1,
+        rings,
+    };
     let vif = VifIdentity {
         mac: MacAddr([0, 0x16, 0x3e, 0, 0, 7]),
         ipv4: None,
@@ -57,7 +64,11 @@ fn the_nodes_of_a_guest_stay_as_they_are() {
     };
     let mut batch = Batch::inside(9);
     write_shell(&mut batch, paths, &shell);
-    write_guest(&mut batch, paths, &GuestNodes { name: "web", vifs: &[vif], disks: &[disk] });
+    write_guest(
+        &mut batch,
+        paths,
+        &GuestNodes { name: "web", is_driver_domain: true, vifs: &[vif], disks: &[disk] },
+    );
     let now = lines(&batch);
     assert_eq!(now, GOLDEN, "{ADVICE}; the new nodes are\n{now}");
 }
@@ -68,7 +79,18 @@ fn a_shell_without_devices_has_no_device_nodes() {
     let store = RingPage { gfn: Gfn(1026), port: Port(1) };
     let rings = XenStoreRings { store, console: None };
     let mut batch = Batch::inside(9);
-    write_shell(&mut batch, paths, &ShellNodes { memory: KiB(4096), vcpus: 1, vifs: 0, rings });
+    write_shell(
+        &mut batch,
+        paths,
+        &ShellNodes {
+            memory: KiB(4096),
+            max_memory: KiB(4096),
+            vcpus: 1,
+            max_vcpus: 1,
+            vifs: 0,
+            rings,
+        },
+    );
     let now = lines(&batch);
     for absent in ["/console", "/device/", "/backend/"] {
         assert!(!now.contains(absent), "{now}");

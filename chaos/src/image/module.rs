@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A ramdisk: a file that is copied into the guest unchanged.
+//! A module: a file that is copied into the guest unchanged, such as a ramdisk.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,15 +7,15 @@ use std::path::Path;
 use super::error::ImageError;
 use super::file::{ImageKey, open_with_key};
 
-/// An open ramdisk. It is read later, straight into the guest.
+/// An open module. It is read later, straight into the guest.
 #[derive(Debug)]
-pub struct RamdiskFile {
+pub struct ModuleFile {
     file: File,
     key: ImageKey,
 }
 
-impl RamdiskFile {
-    /// Opens a ramdisk.
+impl ModuleFile {
+    /// Opens a module.
     ///
     /// # Errors
     /// The file cannot be opened, is not a regular file, empty, or larger than [`super::MAX_SIZE`].
@@ -27,7 +27,7 @@ impl RamdiskFile {
     /// Takes an open file.
     ///
     /// # Errors
-    /// As [`RamdiskFile::open`].
+    /// As [`ModuleFile::open`].
     pub fn new(file: File) -> Result<Self, ImageError> {
         let key = ImageKey::of(&file)?;
         Self::with_key(file, key)
@@ -67,7 +67,7 @@ mod tests {
     fn a_file_that_grows_is_detected() {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(b"ramdisk").expect("the file is writable");
-        let ramdisk = RamdiskFile::open(file.path()).expect("it is a regular file");
+        let ramdisk = ModuleFile::open(file.path()).expect("it is a regular file");
         assert_eq!(ramdisk.size(), 7);
         assert!(ramdisk.check_unchanged().is_ok());
         file.as_file().write_all_at(b"more", 7).expect("the file is writable");
@@ -76,13 +76,13 @@ mod tests {
 
     #[test]
     fn a_directory_is_not_a_ramdisk() {
-        let opened = RamdiskFile::open(Path::new("/tmp"));
+        let opened = ModuleFile::open(Path::new("/tmp"));
         assert!(matches!(opened, Err(ImageError::NotRegular)));
     }
 
     #[test]
     fn an_empty_file_is_not_a_ramdisk() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        assert!(matches!(RamdiskFile::open(file.path()), Err(ImageError::Empty)));
+        assert!(matches!(ModuleFile::open(file.path()), Err(ImageError::Empty)));
     }
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Lists of CPUs in xl's syntax, such as `0-3,^1`, `all`, `node:0` and `nodes:0-1,^nodes:1`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use thiserror::Error;
 use xen::Xen;
 use xen::cpu_map::CpuMap;
@@ -8,25 +11,29 @@ use xen::topology::CpuPlace;
 
 /// The CPUs and NUMA nodes that lists can name.
 #[derive(Clone, Debug)]
-pub(super) struct Machine {
+pub struct Machine {
     /// The highest number that a CPU can have.
     last: u32,
     places: Vec<CpuPlace>,
 }
 
-/// Why a text is not a list of CPUs of this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(super) enum CpuListError {
-    #[error(
-        "{item:?} in the list of CPUs: must be CPUs such as 3 or 0-3, NUMA nodes such as node:0, or all"
-    )]
-    Syntax { item: String },
-    #[error("{item:?} in the list of CPUs: \"all\" cannot be excluded")]
-    NotAll { item: String },
-    #[error("{item:?} in the list of CPUs: there is no CPU {number}; must be at most {last}")]
-    NoCpu { item: String, number: u32, last: u32 },
-    #[error("{item:?} in the list of CPUs: NUMA node {number} has no CPUs; must be at most {last}")]
-    NoNode { item: String, number: u32, last: u32 },
+/// A list of CPUs as it was written. Whether they exist is known only on a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuList(Vec<Item>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Item {
+    /// As it was written.
+    text: String,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// `all`.
+    All,
+    /// A range of CPUs or nodes, which is excluded unless it is added.
+    Range { kind: Kind, first: u32, last: u32, is_added: bool },
 }
 
 /// What a number in a list names.
@@ -36,65 +43,168 @@ enum Kind {
     Node,
 }
 
+/// Why a text is not a list of CPUs, or not one of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CpuListError {
+    /// A part of it is neither a CPU, nor a node, nor a range.
+    #[error(
+        "{item:?} in the list of CPUs: must be CPUs such as 3 or 0-3, NUMA nodes such as node:0, or all"
+    )]
+    Syntax {
+        /// The part.
+        item: String,
+    },
+    /// It has `^all`.
+    #[error("{item:?} in the list of CPUs: \"all\" cannot be excluded")]
+    NotAll {
+        /// The part.
+        item: String,
+    },
+    /// A CPU does not exist.
+    #[error("{item:?} in the list of CPUs: there is no CPU {number}; must be at most {last}")]
+    NoCpu {
+        /// The part.
+        item: String,
+        /// The CPU.
+        number: u32,
+        /// The highest number of a CPU.
+        last: u32,
+    },
+    /// A NUMA node does not exist, or has no CPUs.
+    #[error("{item:?} in the list of CPUs: NUMA node {number} has no CPUs; must be at most {last}")]
+    NoNode {
+        /// The part.
+        item: String,
+        /// The node.
+        number: u32,
+        /// The highest number of a node with CPUs.
+        last: u32,
+    },
+}
+
+/// Parses a list. Whether the CPUs exist is not checked.
+impl FromStr for CpuList {
+    type Err = CpuListError;
+
+    fn from_str(list: &str) -> Result<Self, CpuListError> {
+        let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+        items.map(Item::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Writes the list as it was written, without blanks.
+impl fmt::Display for CpuList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Item { text, .. }) in self.0.iter().enumerate() {
+            write!(f, "{}{text}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl CpuList {
+    /// Returns whether it has no parts, so that it asks for nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Item {
+    fn parse(text: &str) -> Result<Self, CpuListError> {
+        let item = || text.to_owned();
+        let (rest, is_added) = match text.strip_prefix('^') {
+            Some(rest) => (rest, false),
+            None => (text, true),
+        };
+        let of_nodes = rest.strip_prefix("node:").or_else(|| rest.strip_prefix("nodes:"));
+        let (kind, range) = of_nodes.map_or((Kind::Cpu, rest), |range| (Kind::Node, range));
+        let what = match (range, is_added) {
+            ("all", true) => What::All,
+            ("all", false) => return Err(CpuListError::NotAll { item: item() }),
+            _ => {
+                let (first, last) =
+                    parse_range(range).ok_or_else(|| CpuListError::Syntax { item: item() })?;
+                What::Range { kind, first, last, is_added }
+            }
+        };
+        Ok(Self { text: item(), what })
+    }
+}
+
 impl Machine {
     /// Returns this machine.
     ///
     /// # Errors
     /// Xen refuses.
-    pub(super) fn of(xen: &Xen) -> Result<Self, xen::Error> {
+    pub fn of(xen: &Xen) -> Result<Self, xen::Error> {
         Ok(Self::new(xen.physinfo()?.max_cpu_id, xen.cpu_topology()?))
     }
 
     /// Returns a machine whose highest number of a CPU is `last`.
-    pub(super) const fn new(last: u32, places: Vec<CpuPlace>) -> Self {
+    #[must_use]
+    pub const fn new(last: u32, places: Vec<CpuPlace>) -> Self {
         Self { last, places }
     }
 
+    /// Returns the highest number that a CPU can have.
+    #[must_use]
+    pub const fn last(&self) -> u32 {
+        self.last
+    }
+
     /// Returns all CPUs, also those that are offline.
-    pub(super) fn all(&self) -> CpuMap {
+    #[must_use]
+    pub fn all(&self) -> CpuMap {
         (0..=self.last).collect()
     }
 
     /// Returns the CPUs of a NUMA node.
-    pub(super) fn node(&self, node: u32) -> CpuMap {
+    #[must_use]
+    pub fn node(&self, node: u32) -> CpuMap {
         let places = self.places.iter().filter(|place| place.node == Some(node));
         places.map(|place| place.cpu).collect()
     }
 
-    /// Returns the CPUs of a list. Its items are carried out in their order; the result may be empty.
+    /// Returns the CPUs of a list that was typed for this machine. Its items are carried out in their
+    /// order; the result may be empty.
     ///
     /// # Errors
     /// The list is wrong, or names what this machine does not have. xl ignores the latter.
-    pub(super) fn parse(&self, list: &str) -> Result<CpuMap, CpuListError> {
-        let mut cpus = CpuMap::new();
-        for item in list.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let syntax = || CpuListError::Syntax { item: item.to_owned() };
-            let (rest, is_added) = match item.strip_prefix('^') {
-                Some(rest) => (rest, false),
-                None => (item, true),
-            };
-            let of_nodes = rest.strip_prefix("node:").or_else(|| rest.strip_prefix("nodes:"));
-            let (kind, range) = of_nodes.map_or((Kind::Cpu, rest), |range| (Kind::Node, range));
-            if range == "all" {
-                if !is_added {
-                    return Err(CpuListError::NotAll { item: item.to_owned() });
-                }
-                cpus = self.all();
-                continue;
-            }
-            let (first, last) = parse_range(range).ok_or_else(syntax)?;
+    pub fn parse(&self, list: &str) -> Result<CpuMap, CpuListError> {
+        let list: CpuList = list.parse()?;
+        for Item { text, what } in &list.0 {
+            let What::Range { kind, last: number, .. } = *what else { continue };
             let limit = match kind {
                 Kind::Cpu => self.last,
-                Kind::Node => self.places.iter().filter_map(|place| place.node).max().unwrap_or(0),
+                Kind::Node => self.last_node(),
             };
-            if last > limit {
-                let (item, number, last) = (item.to_owned(), last, limit);
+            if number > limit {
+                let (item, last) = (text.clone(), limit);
                 return Err(match kind {
                     Kind::Cpu => CpuListError::NoCpu { item, number, last },
                     Kind::Node => CpuListError::NoNode { item, number, last },
                 });
             }
-            for number in first..=last {
+        }
+        Ok(self.present(&list))
+    }
+
+    /// Returns the CPUs of a list that this machine has; none if it has none of them. The list of a
+    /// config is for any machine, so what this one does not have is left out, as xl does.
+    #[must_use]
+    pub fn present(&self, list: &CpuList) -> CpuMap {
+        let mut cpus = CpuMap::new();
+        for Item { what, .. } in &list.0 {
+            let What::Range { kind, first, last, is_added } = *what else {
+                cpus = self.all();
+                continue;
+            };
+            let limit = match kind {
+                Kind::Cpu => self.last,
+                Kind::Node => self.last_node(),
+            };
+            for number in first..=last.min(limit) {
                 let named = match kind {
                     Kind::Cpu => std::iter::once(number).collect(),
                     Kind::Node => self.node(number),
@@ -107,7 +217,11 @@ impl Machine {
                 }
             }
         }
-        Ok(cpus)
+        cpus
+    }
+
+    fn last_node(&self) -> u32 {
+        self.places.iter().filter_map(|place| place.node).max().unwrap_or(0)
     }
 }
 
@@ -125,7 +239,8 @@ fn parse_number(text: &str) -> Option<u32> {
 
 /// Returns a set of CPUs as xl shows it: `all`, `none`, or ranges. `last` is the highest number that
 /// a CPU can have.
-pub(super) fn shown(cpus: &CpuMap, last: u32) -> String {
+#[must_use]
+pub fn shown(cpus: &CpuMap, last: u32) -> String {
     let all: CpuMap = (0..=last).collect();
     let cpus = cpus.intersection(&all);
     match cpus.len() {
@@ -204,6 +319,28 @@ mod tests {
         );
         assert!(text("0-4294967295").contains("there is no CPU 4294967295"));
         assert!(text("4294967296").contains("must be CPUs such as"));
+    }
+
+    #[test]
+    fn what_a_machine_does_not_have_is_left_out_of_the_list_of_a_config() {
+        for (list, cpus) in [
+            ("0-3", "0-3"),
+            ("6-4294967295", "6-7"),
+            ("9", ""),
+            ("all,^node:7,^0", "1-7"),
+            ("node:1-9", "1,3,5,7"),
+        ] {
+            assert_eq!(machine().present(&list.parse().unwrap()).to_string(), cpus, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_written_as_it_was_read() {
+        for (list, written) in [(" 0-3, ^1 ,node:0", "0-3,^1,node:0"), ("", ""), (",all,", "all")] {
+            let parsed: CpuList = list.parse().unwrap();
+            assert_eq!(parsed.to_string(), written);
+            assert_eq!(written.parse(), Ok(parsed));
+        }
     }
 
     #[test]

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Finds the PV shim: a small Xen that boots as a PVH guest and runs a PV kernel in it
+//! (Xen's `docs/misc/pv-shim.pandoc`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Where Linux says which Xen it runs on.
+const VERSION: &str = "/sys/hypervisor/version";
+
+/// Why there is no PV shim.
+#[derive(Debug, Error)]
+pub enum ShimError {
+    /// It is not known which Xen runs.
+    #[error(
+        "cannot read the version of Xen from {VERSION}, so the PV shim is not known; name it with pvshim_path"
+    )]
+    NoVersion(#[source] io::Error),
+    /// It is not installed.
+    #[error(
+        "the PV shim, which runs a PV kernel, is not installed at {}; on Debian install xen-utils-{version}, \
+         or name its file with pvshim_path",
+        looked_at.display()
+    )]
+    NotInstalled {
+        /// The version of Xen.
+        version: String,
+        /// Where Debian has it.
+        looked_at: PathBuf,
+    },
+}
+
+/// Returns the PV shim of the Xen that runs.
+///
+/// # Errors
+/// It is not known which Xen runs, or its PV shim is not installed.
+pub fn find() -> Result<PathBuf, ShimError> {
+    find_below(Path::new("/"), Path::new(VERSION))
+}
+
+fn find_below(root: &Path, version: &Path) -> Result<PathBuf, ShimError> {
+    let part = |name: &str| {
+        let text = fs::read_to_string(version.join(name)).map_err(ShimError::NoVersion)?;
+        Ok(text.trim().to_owned())
+    };
+    let version = format!("{}.{}", part("major")?, part("minor")?);
+    // Debian, then Xen's own build with its usual prefixes.
+    let folders =
+        [format!("usr/lib/xen-{version}"), "usr/lib/xen".into(), "usr/local/lib/xen".into()];
+    let mut paths = folders.iter().map(|folder| root.join(folder).join("boot/xen-shim"));
+    let looked_at = root.join(&folders[0]).join("boot/xen-shim");
+    paths.find(|path| path.is_file()).ok_or(ShimError::NotInstalled { version, looked_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shim_of_the_running_version_comes_first() {
+        let root = tempfile::tempdir().unwrap();
+        let version = root.path().join("version");
+        let find = || find_below(root.path(), &version);
+        assert!(matches!(find(), Err(ShimError::NoVersion(_))));
+        fs::create_dir(&version).unwrap();
+        fs::write(version.join("major"), "4\n").unwrap();
+        fs::write(version.join("minor"), "17\n").unwrap();
+        let error = find().unwrap_err().to_string();
+        assert!(error.contains("usr/lib/xen-4.17/boot/xen-shim"), "{error}");
+        assert!(error.contains("install xen-utils-4.17"), "{error}");
+        for folder in ["usr/local/lib/xen", "usr/lib/xen-4.17"] {
+            let folder = root.path().join(folder).join("boot");
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("xen-shim"), "").unwrap();
+            assert_eq!(find().unwrap(), folder.join("xen-shim"));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Settles which kernel Xen starts, if that is not simply the one of the config.
+
+use super::error::RequestError;
+use crate::config::DomainConfig;
+use crate::image::{Image, ImageError, SizeLimit, shim};
+
+/// Decides whether a kernel starts as PVH or as PV if the config leaves that open, and finds the PV
+/// shim if it needs one. A config that says `type="pvh"` costs nothing.
+///
+/// # Errors
+/// The kernel cannot be used, or the PV shim is needed and not installed.
+#[inline]
+pub fn settle_kernel(config: &mut DomainConfig) -> Result<(), RequestError> {
+    if !config.undecided.kind && config.extras.is_none() {
+        return Ok(());
+    }
+    settle(config)
+}
+
+#[cold]
+fn settle(config: &mut DomainConfig) -> Result<(), RequestError> {
+    if config.undecided.kind && config.extras().shim.is_none() {
+        let limit = SizeLimit::of_guest(config.memory);
+        // Other errors are those of the create.
+        if let Err(ImageError::NoPvhNote) = Image::open_unread(&config.kernel, limit) {
+            config.use_shim();
+        }
+    }
+    config.undecided.kind = false;
+    if let Some(shim) = config.extras.as_mut().and_then(|extras| extras.shim.as_mut())
+        && shim.path.is_none()
+    {
+        shim.path = Some(shim::find()?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{Store, parse_str};
+    use crate::image::tests::{kernel, pv_kernel};
+
+    fn settled(bytes: &[u8], more: &str) -> (Result<(), RequestError>, DomainConfig) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        fs::write(&path, bytes).unwrap();
+        let text = format!("name='a'\nkernel='{}'\n{more}", path.display());
+        let mut config = parse_str("x", &text, &[], true).unwrap().config;
+        (settle_kernel(&mut config), config)
+    }
+
+    #[test]
+    fn a_kernel_that_can_starts_as_pvh_and_another_one_as_pv() {
+        let (result, config) = settled(&kernel(), "");
+        result.unwrap();
+        assert!(config.extras.is_none() && !config.undecided.kind);
+        let (result, config) = settled(&pv_kernel(), "pvshim_path='/shim'");
+        // Which needs the shim of this machine.
+        assert!(matches!(result, Err(RequestError::Shim(_)) | Ok(())), "{result:?}");
+        assert_eq!((config.store, config.extras().shim.is_some()), (Store::XenStore, true));
+        // What is wrong otherwise is found by the create.
+        let (result, config) = settled(b"junk", "");
+        result.unwrap();
+        assert!(config.extras.is_none());
+    }
+
+    #[test]
+    fn the_shim_that_the_config_names_is_taken() {
+        for more in ["type='pv'\n", "type='pvh'\npvshim=1\n"] {
+            let (result, config) = settled(&pv_kernel(), &format!("{more}pvshim_path='/shim'"));
+            result.unwrap();
+            assert_eq!(config.boot_kernel(), std::path::Path::new("/shim"));
+            assert_eq!(config.pv_kernel(), Some(config.kernel.as_path()));
+        }
+        let (result, config) = settled(&pv_kernel(), "type='pvh'");
+        result.unwrap();
+        assert_eq!((config.boot_kernel(), config.pv_kernel()), (config.kernel.as_path(), None));
+    }
+}
