@@ -48,6 +48,7 @@ pub mod sysctl;
 pub mod topology;
 pub mod units;
 pub mod vcpu;
+pub mod vcpu_state;
 pub mod version;
 
 pub use error::Error;
