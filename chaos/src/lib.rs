@@ -14,6 +14,7 @@ mod convert;
 pub mod cpu_list;
 pub mod cpupools;
 pub mod domain;
+pub mod dump;
 pub mod escape;
 pub mod failure;
 mod found;

@@ -15,7 +15,7 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"noxs");
 pub const VERSION_MAJOR: u16 = 1;
 
 /// The minor version. A reader accepts any: a newer one only uses bytes that were reserved.
-pub const VERSION_MINOR: u16 = 3;
+pub const VERSION_MINOR: u16 = 4;
 
 /// The ELF note by which a kernel says that it reads the device page. Its owner is [`OWNER`](note::OWNER)
 /// and its type [`VERSION`](note::VERSION).
@@ -63,6 +63,9 @@ pub mod header {
     pub const OVERLAY_GFN: usize = 40;
     /// 16 bytes: the domain's handle (UUID) as Xen knows it.
     pub const HANDLE: usize = 48;
+    /// u32: the number of pages that the guest is to give back of its memory, in all, if that is what
+    /// dom0 requests: the size of its balloon.
+    pub const SYSCTL_BALLOON_PAGES: usize = 64;
     /// Size of the header; all bytes not listed here are reserved and zero.
     pub const SIZE: usize = 128;
 }
@@ -181,6 +184,8 @@ pub mod answer {
     pub const REQUEST_ID: usize = 0;
     /// u32: [`AnswerStatus`](crate::AnswerStatus).
     pub const STATUS: usize = 4;
+    /// u32: the number of pages that the guest has given back of its memory, in all.
+    pub const BALLOON_PAGES: usize = 8;
 }
 
 /// Largest number of vifs of a guest.

@@ -179,6 +179,7 @@ impl DevicePage {
         codec::put_u32(page, header::SYSCTL_REQUEST, request);
         codec::put_u32(page, header::SYSCTL_REQUEST_ID, self.sysctl.request_id.0);
         codec::put_u64(page, header::SYSCTL_ANSWER_GFN, self.sysctl.answer_gfn);
+        codec::put_u32(page, header::SYSCTL_BALLOON_PAGES, self.sysctl.balloon_pages);
         codec::put_u64(page, header::OVERLAY_GFN, self.overlay.gfn);
         codec::put_u32(page, header::OVERLAY_FRAMES, self.overlay.frames);
         codec::put(page, header::HANDLE, &self.handle);
@@ -244,6 +245,7 @@ impl DevicePage {
                 answer_gfn: codec::get_u64(page, header::SYSCTL_ANSWER_GFN),
                 request_id: RequestId(codec::get_u32(page, header::SYSCTL_REQUEST_ID)),
                 request: Request::from_raw(codec::get_u32(page, header::SYSCTL_REQUEST)),
+                balloon_pages: codec::get_u32(page, header::SYSCTL_BALLOON_PAGES),
             },
             overlay: Overlay {
                 gfn: codec::get_u64(page, header::OVERLAY_GFN),

@@ -77,12 +77,22 @@ pub fn publish(page: &mut impl PageWords, bytes: &[u8; PAGE_SIZE]) {
 ///
 /// The generation is twice the request's number, so dom0 needs to remember only that number.
 pub fn post_request(page: &mut impl PageWords, id: RequestId, request: Request) {
+    post(page, id, request, 0);
+}
+
+/// As [`post_request`], to give back this many pages of memory in all.
+pub fn post_memory_request(page: &mut impl PageWords, id: RequestId, balloon_pages: u32) {
+    post(page, id, Request::Memory, balloon_pages);
+}
+
+fn post(page: &mut impl PageWords, id: RequestId, request: Request, balloon_pages: u32) {
     let generation = id.0.wrapping_mul(2);
     page.write_u32(header::GENERATION, generation.wrapping_sub(1));
     // Make the odd generation visible before the first changed word; see `publish`.
     fence(Ordering::SeqCst);
     page.write_u32(header::SYSCTL_REQUEST, request as u32);
     page.write_u32(header::SYSCTL_REQUEST_ID, id.0);
+    page.write_u32(header::SYSCTL_BALLOON_PAGES, balloon_pages);
     page.write_u32(header::GENERATION, generation);
 }
 
@@ -98,6 +108,19 @@ pub fn write_answer(page: &mut impl PageWords, request_id: RequestId, status: An
 pub fn read_answer(page: &impl PageWords) -> Answer {
     let request_id = page.read_u32(answer::REQUEST_ID);
     Answer::from_raw(request_id, page.read_u32(answer::STATUS))
+}
+
+/// Writes the number of pages that the guest has given back in all. To be called before
+/// [`write_answer`], so that a reader who sees the answer sees it, too.
+pub fn write_balloon(page: &mut impl PageWords, pages: u32) {
+    page.write_u32(answer::BALLOON_PAGES, pages);
+}
+
+/// Reads the number of pages that the guest has given back in all. It is only a hint: the guest is not
+/// trusted.
+#[must_use]
+pub fn read_balloon(page: &impl PageWords) -> u32 {
+    page.read_u32(answer::BALLOON_PAGES)
 }
 
 /// A shared page that is mapped into this address space.
@@ -214,6 +237,10 @@ mod tests {
         publish(&mut shared, &page.encode());
         let id = page.request(Request::Poweroff);
         post_request(&mut shared, id, Request::Poweroff);
+        assert_eq!(DevicePage::decode(&snapshot(&shared).unwrap()), Ok(page.clone()));
+        let id = page.request(Request::Memory);
+        page.sysctl.balloon_pages = 0x1234_5678;
+        post_memory_request(&mut shared, id, page.sysctl.balloon_pages);
         assert_eq!(DevicePage::decode(&snapshot(&shared).unwrap()), Ok(page));
     }
 
@@ -234,7 +261,9 @@ mod tests {
         // SAFETY: `memory` is one writable page aligned to eight bytes; it outlives `shared` and is
         // accessed only through it.
         let mut shared = unsafe { RawPageWords::new(memory.as_mut_ptr().cast()) };
+        write_balloon(&mut shared, 512);
         write_answer(&mut shared, RequestId(9), AnswerStatus::Accepted);
+        assert_eq!(read_balloon(&shared), 512);
         let answer = read_answer(&shared);
         assert_eq!(answer.request_id, RequestId(9));
         assert_eq!(answer.status, Some(AnswerStatus::Accepted));

@@ -15,11 +15,14 @@ pub enum Request {
     /// Compare the list of devices with the one that was read before: start the devices that are
     /// new, and stop using those that are closing or gone.
     Devices = 4,
+    /// Give [this many pages](Sysctl::balloon_pages) of its memory back to Xen, in all: more than
+    /// now, or take some again.
+    Memory = 5,
 }
 
 impl Request {
     pub(crate) fn from_raw(raw: u32) -> Option<Self> {
-        [Self::Poweroff, Self::Reboot, Self::Suspend, Self::Devices]
+        [Self::Poweroff, Self::Reboot, Self::Suspend, Self::Devices, Self::Memory]
             .into_iter()
             .find(|request| *request as u32 == raw)
     }
@@ -52,17 +55,22 @@ pub struct Sysctl {
     pub request_id: RequestId,
     /// The latest request; `None` before the first one, and if this version does not know it.
     pub request: Option<Request>,
+    /// The number of pages that the guest is to give back, in all, if the request is
+    /// [`Request::Memory`].
+    pub balloon_pages: u32,
 }
 
 /// How a guest answers a request. The discriminants are the values in the answer page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum AnswerStatus {
-    /// The guest is carrying out the request. For [`Request::Devices`]: it has carried it out.
+    /// The guest is carrying out the request. For [`Request::Devices`] and [`Request::Memory`]: it
+    /// has carried it out.
     Accepted = 1,
     /// The guest does not support the request.
     Unsupported = 2,
-    /// The guest has not enough memory or grants for a new device.
+    /// The guest has not enough memory or grants for a new device; or it uses memory that it is to give
+    /// back, or Xen has none for it.
     NoRoom = 3,
     /// A new vif has an IPv6 address, and the guest was built without IPv6.
     NoIpv6 = 4,

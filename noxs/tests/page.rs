@@ -86,6 +86,7 @@ fn page() -> impl Strategy<Value = DevicePage> {
             let mut page = DevicePage::new(domid, handle);
             page.generation = generation & !1;
             page.sysctl.port = port;
+            page.sysctl.balloon_pages = port.rotate_left(7);
             page.sysctl.answer_gfn = answer_gfn;
             page.overlay = Overlay { gfn: answer_gfn ^ 1, frames: port };
             for device in devices {

@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Heap {
 /// How much memory the heap has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes in use, the allocator's own overhead included.
+    /// Bytes in use, the allocator's own overhead included; without what was given back to Xen.
     pub used: usize,
     /// Bytes that are free, perhaps not in one piece.
     pub free: usize,
@@ -58,7 +58,17 @@ pub struct Usage {
 pub fn usage() -> Usage {
     let counters = HEAP.0.counters();
     let free = counters.available_bytes;
-    Usage { used: counters.claimed_bytes - free, free }
+    #[cfg(feature = "hot-plug")]
+    let given_back = crate::balloon::bytes();
+    #[cfg(not(feature = "hot-plug"))]
+    let given_back = 0;
+    Usage { used: (counters.claimed_bytes - free).saturating_sub(given_back), free }
+}
+
+/// Returns the bytes that are free.
+#[cfg(feature = "hot-plug")]
+pub(crate) fn available() -> usize {
+    HEAP.0.counters().available_bytes
 }
 
 /// Returns whether one piece of `bytes` bytes can be allocated now.
@@ -84,6 +94,59 @@ pub(crate) unsafe fn add(memory: Range<u64>) {
     // SAFETY: talc needs memory that is readable, writable, and used by nothing else, which is this
     // function's contract.
     let _ = unsafe { HEAP.0.claim(base, to_usize(memory.end - memory.start)) };
+}
+
+/// Whole pages of the heap that no code accesses: their memory may be given back to Xen. The allocator
+/// keeps nothing in what it has allocated.
+#[cfg(feature = "hot-plug")]
+#[derive(Debug)]
+pub(crate) struct Pages {
+    start: *mut u8,
+    count: usize,
+}
+
+#[cfg(feature = "hot-plug")]
+impl Pages {
+    /// Allocates pages; `None` if there are not so many next to each other.
+    pub(crate) fn allocate(count: usize) -> Option<Self> {
+        let layout = Self::layout(count)?;
+        // SAFETY: `alloc` needs a layout of a size other than 0, which `layout` ensures.
+        let start = unsafe { HEAP.alloc(layout) };
+        (!start.is_null()).then_some(Self { start, count })
+    }
+
+    fn layout(count: usize) -> Option<Layout> {
+        let bytes = count.checked_mul(PAGE_SIZE).filter(|bytes| *bytes > 0)?;
+        Layout::from_size_align(bytes, PAGE_SIZE).ok()
+    }
+
+    /// Returns the number of the first frame.
+    pub(crate) fn first_frame(&self) -> u64 {
+        (self.start.expose_provenance() / PAGE_SIZE) as u64
+    }
+
+    /// Returns the number of pages.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Frees all pages but the first `count`. Those that are freed must have memory.
+    pub(crate) fn truncate(mut self, count: usize) -> Option<Self> {
+        let layout = Self::layout(self.count)?;
+        match Self::layout(count) {
+            // SAFETY: `dealloc` needs what `alloc` returned, with its layout; `start` was allocated
+            // with `count` pages, or has shrunk to them. There is no other copy of the pointer.
+            None => unsafe { HEAP.dealloc(self.start, layout) },
+            Some(smaller) => {
+                // SAFETY: `realloc` needs what `alloc` returned, with its layout, and a size other than
+                // 0. talc shrinks in place, without an access to what remains.
+                self.start = unsafe { HEAP.realloc(self.start, layout, smaller.size()) };
+                self.count = count;
+                return Some(self);
+            }
+        }
+        None
+    }
 }
 
 /// Allocates memory that is never freed and not zeroed, for buffers that a device or a socket

@@ -16,6 +16,8 @@ use xen_abi::hypercall::{
 use xen_abi::memory::{
     AddToPhysmap, XENMAPSPACE_GRANT_TABLE, XENMAPSPACE_SHARED_INFO, XENMEM_ADD_TO_PHYSMAP,
 };
+#[cfg(feature = "hot-plug")]
+use xen_abi::memory::{MemoryReservation, XENMEM_DECREASE_RESERVATION, XENMEM_POPULATE_PHYSMAP};
 use xen_abi::sched::{SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SchedPoll, SchedShutdown};
 
 #[cfg(not(test))]
@@ -157,4 +159,44 @@ pub(crate) unsafe fn add_to_physmap(space: MapSpace, gfn: u64) -> Result<(), Hyp
         hypercall2(HYPERVISOR_MEMORY_OP, XENMEM_ADD_TO_PHYSMAP, (&raw const argument).addr() as u64)
     }
     .map(drop)
+}
+
+/// Returns the memory at these frames of this guest to Xen, in their order. Returns how many it has
+/// taken: Xen does not say why not all.
+///
+/// # Safety
+/// No part of this program uses the frames, until they have memory again.
+#[cfg(feature = "hot-plug")]
+pub(crate) unsafe fn release_frames(frames: &mut [u64]) -> usize {
+    // SAFETY: the frames are not used, by this function's contract.
+    unsafe { reserve(XENMEM_DECREASE_RESERVATION, frames) }
+}
+
+/// Gets memory at these frames of this guest, in their order. Returns how many have got some.
+///
+/// # Safety
+/// The frames have no memory.
+#[cfg(feature = "hot-plug")]
+pub(crate) unsafe fn populate_frames(frames: &mut [u64]) -> usize {
+    // SAFETY: where there is no memory, nothing of this program is replaced.
+    unsafe { reserve(XENMEM_POPULATE_PHYSMAP, frames) }
+}
+
+/// # Safety
+/// The command is `XENMEM_decrease_reservation` or `XENMEM_populate_physmap`, and what it does to the
+/// frames harms no part of this program.
+#[cfg(feature = "hot-plug")]
+unsafe fn reserve(command: u64, frames: &mut [u64]) -> usize {
+    let mut argument = MemoryReservation {
+        extent_start: frames.as_mut_ptr().expose_provenance() as u64,
+        nr_extents: frames.len() as u64,
+        domid: DOMID_SELF,
+        ..MemoryReservation::default()
+    };
+    // SAFETY: both commands take a `MemoryReservation`, and read the `nr_extents` numbers that it
+    // points to, or write them. Both live until the call returns. The effect on the frames is harmless
+    // by this function's contract.
+    let done =
+        unsafe { hypercall2(HYPERVISOR_MEMORY_OP, command, (&raw mut argument).addr() as u64) };
+    done.map_or(0, |done| usize::try_from(done).unwrap_or(0).min(frames.len()))
 }

@@ -26,6 +26,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "hot-plug")]
+mod balloon;
 pub mod block;
 #[cfg(not(test))]
 mod boot;

@@ -64,13 +64,15 @@ pub(crate) fn serve() {
     }
     power.answered = sysctl.request_id;
     #[cfg(feature = "hot-plug")]
-    if sysctl.request == Some(Request::Devices) {
-        return crate::hot_plug::put(page);
+    match sysctl.request {
+        Some(Request::Devices) => return crate::hot_plug::put(page),
+        Some(Request::Memory) => return crate::balloon::serve(&sysctl),
+        _ => {}
     }
     let reason = match sysctl.request {
         Some(Request::Poweroff) => Some(SHUTDOWN_POWEROFF),
         Some(Request::Reboot) => Some(SHUTDOWN_REBOOT),
-        Some(Request::Suspend | Request::Devices) | None => None,
+        Some(Request::Suspend | Request::Devices | Request::Memory) | None => None,
     };
     let status = reason.map_or(AnswerStatus::Unsupported, |_| AnswerStatus::Accepted);
     answer(&sysctl, status);

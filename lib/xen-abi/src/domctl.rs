@@ -39,6 +39,7 @@ pub const XEN_DOMCTL_SENDTRIGGER: u32 = 28;
 pub const XEN_DOMCTL_GETHVMCONTEXT: u32 = 33;
 pub const XEN_DOMCTL_SETHVMCONTEXT: u32 = 34;
 pub const XEN_DOMCTL_SETTSCINFO: u32 = 60;
+pub const XEN_DOMCTL_GETNODEAFFINITY: u32 = 69;
 pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
 pub const XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 
@@ -254,6 +255,14 @@ pub struct VcpuAffinity {
     pub cpumap_soft: Bitmap,
 }
 const _: () = assert!(size_of::<VcpuAffinity>() == 40);
+
+/// `struct xen_domctl_nodeaffinity`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct NodeAffinity {
+    pub nodemap: Bitmap,
+}
+const _: () = assert!(size_of::<NodeAffinity>() == 16);
 
 pub const XEN_VCPUAFFINITY_HARD: u32 = 1;
 pub const XEN_VCPUAFFINITY_SOFT: u32 = 2;

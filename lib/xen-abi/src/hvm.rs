@@ -99,22 +99,47 @@ pub struct HwMtrr {
 }
 const _: () = assert!(size_of::<HwMtrr>() == 240);
 
-/// Size of `struct hvm_hw_cpu`, and the offsets of the fields that the start of a PVH guest needs.
+/// Size of `struct hvm_hw_cpu`, and the offsets of the fields that the start of a PVH guest needs, or
+/// that a core file shows.
 pub mod hw_cpu {
     pub const SIZE: usize = 1032;
+    /// What `FXSAVE` stores.
+    pub const FPU_REGS: usize = 0;
+    pub const FPU_REGS_SIZE: usize = 512;
+    pub const RAX: usize = 512;
     pub const RBX: usize = 520;
+    pub const RCX: usize = 528;
+    pub const RDX: usize = 536;
+    pub const RBP: usize = 544;
+    pub const RSI: usize = 552;
+    pub const RDI: usize = 560;
+    pub const RSP: usize = 568;
+    /// The first of `r8` to `r15`.
+    pub const R8: usize = 576;
     pub const RIP: usize = 640;
+    pub const RFLAGS: usize = 648;
     pub const CR0: usize = 656;
+    pub const CR3: usize = 672;
+    pub const CR4: usize = 680;
     pub const DR6: usize = 720;
     pub const DR7: usize = 728;
+    pub const CS_SEL: usize = 736;
+    pub const DS_SEL: usize = 740;
+    pub const ES_SEL: usize = 744;
+    pub const FS_SEL: usize = 748;
+    pub const GS_SEL: usize = 752;
+    pub const SS_SEL: usize = 756;
     pub const CS_LIMIT: usize = 768;
     pub const DS_LIMIT: usize = 772;
     pub const ES_LIMIT: usize = 776;
     pub const SS_LIMIT: usize = 788;
     pub const TR_LIMIT: usize = 792;
+    pub const FS_BASE: usize = 832;
+    pub const GS_BASE: usize = 840;
     pub const CS_ARBYTES: usize = 888;
     pub const DS_ARBYTES: usize = 892;
     pub const ES_ARBYTES: usize = 896;
     pub const SS_ARBYTES: usize = 908;
     pub const TR_ARBYTES: usize = 912;
+    pub const MSR_EFER: usize = 992;
 }

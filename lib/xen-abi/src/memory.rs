@@ -7,6 +7,8 @@ pub const XENMEM_DECREASE_RESERVATION: u64 = 1;
 pub const XENMEM_POPULATE_PHYSMAP: u64 = 6;
 pub const XENMEM_ADD_TO_PHYSMAP: u64 = 7;
 pub const XENMEM_SET_MEMORY_MAP: u64 = 13;
+/// Takes a [`MemoryDomain`] and returns a frame number.
+pub const XENMEM_MAXIMUM_GPFN: u64 = 14;
 /// Both return a number of pages, and take no structure.
 pub const XENMEM_GET_SHARING_FREED_PAGES: u64 = 18;
 pub const XENMEM_GET_SHARING_SHARED_PAGES: u64 = 19;
@@ -46,6 +48,14 @@ pub struct PageClaim {
     pub pad: [u16; 3],
 }
 const _: () = assert!(size_of::<PageClaim>() == size_of::<MemoryReservation>());
+
+/// `struct xen_memory_domain`, which some headers call `domid_t`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct MemoryDomain {
+    pub domid: u16,
+}
+const _: () = assert!(size_of::<MemoryDomain>() == 2);
 
 /// `struct xen_add_to_physmap`.
 #[repr(C)]

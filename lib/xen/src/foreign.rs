@@ -47,28 +47,7 @@ impl ForeignMapping {
     /// # Errors
     /// [`Error::ForeignMap`] with the first frame that cannot be mapped.
     pub fn map(xen: &Xen, domid: DomId, frames: &[Gfn]) -> Result<Self, Error> {
-        // A second mapping of dom0's memory could alias this process's own.
-        guest_only("map memory", domid)?;
-        let failed = |errno| Error::System { doing: "map a guest's memory", errno };
-        let num = u32::try_from(frames.len()).map_err(|_| failed(Errno::E2BIG))?;
-        let mapping = xen.map_privcmd(frames.len()).map_err(failed)?;
-        let mut errors = vec![0i32; frames.len()];
-        let mut call = PrivcmdMmapbatchV2 {
-            num,
-            dom: domid.0,
-            pad: 0,
-            addr: mapping.address().addr() as u64,
-            arr: frames.as_ptr().cast(),
-            err: errors.as_mut_ptr(),
-        };
-        // SAFETY: this ioctl takes a `PrivcmdMmapbatchV2`. `arr` and `err` have `num` elements each
-        // and live until it returns; `Gfn` is `repr(transparent)` over the 64-bit number that the
-        // kernel reads. `addr` is a mapping of exactly `num` pages of this device, which the kernel
-        // fills in and no code has accessed yet.
-        let result =
-            unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAPBATCH_V2, &raw mut call) };
-        // The call succeeds although single frames failed, except with ENOENT, and an access to a
-        // frame that failed raises SIGBUS. So check each one.
+        let Batch { mapping, errors, result } = Batch::map(xen, domid, frames)?;
         let refused = frames.iter().zip(&errors).find(|(_, error)| **error != 0);
         match (result, refused) {
             (_, Some((frame, error))) => Err(Error::ForeignMap {
@@ -80,7 +59,7 @@ impl ForeignMapping {
                 let gfn = frames.first().copied().unwrap_or_default();
                 Err(Error::ForeignMap { domid, gfn, errno })
             }
-            (Ok(_), None) => Ok(Self { mapping }),
+            (Ok(()), None) => Ok(Self { mapping }),
         }
     }
 
@@ -153,6 +132,79 @@ impl ForeignMapping {
     /// The offset is not a multiple of four or is outside the mapping.
     pub fn write_u32(&self, offset: usize, value: u32) {
         self.mapping.store(offset, value);
+    }
+}
+
+/// Frames that the kernel has mapped next to each other, as far as it could.
+struct Batch {
+    mapping: SharedMapping,
+    /// The error of each frame; 0 if it is mapped. An access to one that is not raises SIGBUS.
+    errors: Vec<i32>,
+    /// The result of the call, which succeeds although single frames failed, except with ENOENT.
+    result: Result<(), Errno>,
+}
+
+impl Batch {
+    fn map(xen: &Xen, domid: DomId, frames: &[Gfn]) -> Result<Self, Error> {
+        // A second mapping of dom0's memory could alias this process's own.
+        guest_only("map memory", domid)?;
+        let failed = |errno| Error::System { doing: "map a guest's memory", errno };
+        let num = u32::try_from(frames.len()).map_err(|_| failed(Errno::E2BIG))?;
+        let mapping = xen.map_privcmd(frames.len()).map_err(failed)?;
+        let mut errors = vec![0i32; frames.len()];
+        let mut call = PrivcmdMmapbatchV2 {
+            num,
+            dom: domid.0,
+            pad: 0,
+            addr: mapping.address().addr() as u64,
+            arr: frames.as_ptr().cast(),
+            err: errors.as_mut_ptr(),
+        };
+        // SAFETY: this ioctl takes a `PrivcmdMmapbatchV2`. `arr` and `err` have `num` elements each
+        // and live until it returns; `Gfn` is `repr(transparent)` over the 64-bit number that the
+        // kernel reads. `addr` is a mapping of exactly `num` pages of this device, which the kernel
+        // fills in and no code has accessed yet.
+        let result =
+            unsafe { device::ioctl(xen.privcmd(), IOCTL_PRIVCMD_MMAPBATCH_V2, &raw mut call) };
+        Ok(Self { mapping, errors, result: result.map(drop) })
+    }
+}
+
+/// Frames of a guest of which some may have no memory; unmapped when dropped.
+#[derive(Debug)]
+pub struct SparseMapping {
+    mapping: SharedMapping,
+    /// Whether each frame is mapped.
+    present: Vec<bool>,
+}
+
+impl SparseMapping {
+    /// Maps those of the frames `first .. first + count` of a guest that have memory.
+    ///
+    /// # Errors
+    /// The kernel refuses the call as such.
+    pub fn map_range(xen: &Xen, domid: DomId, first: Gfn, count: Pages) -> Result<Self, Error> {
+        let frames: Vec<Gfn> = (0..count.0).map(|page| Gfn(first.0.wrapping_add(page))).collect();
+        let Batch { mapping, errors, result } = Batch::map(xen, domid, &frames)?;
+        let present: Vec<bool> = errors.iter().map(|error| *error == 0).collect();
+        match result {
+            // Without an error of a single frame, nothing says which frames are mapped.
+            Err(errno) if !present.contains(&false) => {
+                Err(Error::ForeignMap { domid, gfn: first, errno })
+            }
+            _ => Ok(Self { mapping, present }),
+        }
+    }
+
+    /// Copies a page out of the guest. Returns whether there is one: if not, `to` stays unchanged.
+    ///
+    /// # Panics
+    /// The index is not below the number of frames.
+    pub fn read_page(&self, index: usize, to: &mut [u8; PAGE_SIZE]) -> bool {
+        if self.present[index] {
+            self.mapping.read(index * PAGE_SIZE, to);
+        }
+        self.present[index]
     }
 }
 

@@ -4,9 +4,9 @@
 use nix::errno::Errno;
 use xen_abi::hypercall::HYPERVISOR_MEMORY_OP;
 use xen_abi::memory::{
-    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryReservation, PageClaim,
-    XENMEM_CLAIM_PAGES, XENMEM_GET_SHARING_FREED_PAGES, XENMEM_GET_SHARING_SHARED_PAGES,
-    XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
+    E820_RAM, E820_RESERVED, E820Entry, ForeignMemoryMap, MemoryDomain, MemoryReservation,
+    PageClaim, XENMEM_CLAIM_PAGES, XENMEM_GET_SHARING_FREED_PAGES, XENMEM_GET_SHARING_SHARED_PAGES,
+    XENMEM_MAXIMUM_GPFN, XENMEM_POPULATE_PHYSMAP, XENMEM_SET_MEMORY_MAP,
 };
 
 use crate::error::Error;
@@ -129,6 +129,22 @@ impl Xen {
         }
         let mut map = ForeignMemoryMap { domid: domid.0, ..ForeignMemoryMap::default() };
         self.operate_with(operation, domid, &mut map, &data).map(drop)
+    }
+
+    /// Returns the highest frame at which a domain has ever had memory or a page of Xen's. The guest
+    /// has influence on it.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    pub fn highest_frame(&self, domid: DomId) -> Result<Gfn, Error> {
+        let operation = Operation {
+            name: "memory_op maximum_gpfn",
+            hypercall: HYPERVISOR_MEMORY_OP,
+            command: XENMEM_MAXIMUM_GPFN,
+        };
+        guest_only(operation.name, domid)?;
+        let frame = self.operate(operation, domid, &mut MemoryDomain { domid: domid.0 })?;
+        Ok(Gfn(frame.into()))
     }
 
     /// Returns how much memory domains share; nothing if this Xen was built without sharing, as

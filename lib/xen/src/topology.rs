@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine's CPUs and NUMA nodes.
 
+use xen_abi::domctl::{NodeAffinity, XEN_DOMCTL_GETNODEAFFINITY};
 use xen_abi::sysctl::{self, CpuTopo, CpuTopoInfo, GetCpuInfo, MemInfo, NumaDistances, NumaMemory};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::arena::Data;
+use crate::cpu_map::CpuMap;
 use crate::error::Error;
 use crate::hypercall::Xen;
-use crate::units::Bytes;
+use crate::units::{Bytes, DomId};
 
 /// The most NUMA nodes that Xen supports on x86 (`CONFIG_NR_NUMA_NODES`).
 const MAX_NODES: usize = 64;
@@ -84,6 +86,19 @@ impl Xen {
         let row = usize::try_from(raw.num_nodes).map_or(MAX_NODES, |count| count.min(MAX_NODES));
         let square = u32::try_from(row * row).unwrap_or(0);
         Ok(nodes(&memory, &entries(&data, square), row))
+    }
+
+    /// Returns the numbers of the NUMA nodes from which Xen prefers to take a domain's memory; as a set
+    /// of CPUs, which prints them as xl does. The domain may be dom0: nothing is changed.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such domain.
+    pub fn node_affinity(&self, domid: DomId) -> Result<CpuMap, Error> {
+        let data = self.data(MAX_NODES / 8)?;
+        let mut raw = NodeAffinity::default();
+        let cmd = XEN_DOMCTL_GETNODEAFFINITY;
+        self.domctl_with("domctl getnodeaffinity", cmd, domid, &mut raw, &data)?;
+        Ok(data.cpu_map())
     }
 }
 

@@ -28,9 +28,9 @@ use crate::records::{
     DevicePageRecord, PageDevice, PageDevices, PendingDevice, Record, RecordLock,
 };
 
-/// Pages that a guest has beside its memory and its rings: the boot page, the device page and the
-/// answer page.
-const SPECIAL_PAGES: u64 = 3;
+/// The most pages that a guest has beside its memory: the boot page, the device page, the answer page
+/// and the rings of all devices that it can have.
+pub(in crate::guests) const MOST_SPECIAL_PAGES: Pages = Pages(3 + MAX_RING_PAGES as u64);
 
 /// A guest whose devices change. No other process changes its record or removes it meanwhile.
 #[derive(Debug)]
@@ -227,8 +227,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
         (self.devices.port, self.devices.pending) = (Some(port), Some(pending));
         self.count_request();
         self.save()?;
-        let most =
-            Pages(self.record.config.max_memory().0 / 4 + SPECIAL_PAGES + MAX_RING_PAGES as u64);
+        let most = Pages(self.record.config.max_memory().0 / 4 + MOST_SPECIAL_PAGES.0);
         let mut pages: Vec<(GrantRef, Gfn)> = Vec::with_capacity(2);
         for ring in pending.rings {
             let page = (Self::grant(ring), Gfn(self.rings().0 + u64::from(ring)));
@@ -262,6 +261,7 @@ impl<'a, H: Hypervisor> Session<'a, H> {
             answer_gfn: self.page.answer_gfn.0,
             request_id: id,
             request: Some(Request::Devices),
+            balloon_pages: 0,
         };
         page.overlay = Overlay { gfn: noxs_overlay(self.rings()).0, frames: OVERLAY_FRAMES };
         let Some(entries) = self.entries() else { return Ok(page) };

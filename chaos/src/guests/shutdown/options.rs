@@ -47,6 +47,7 @@ pub(super) fn unsupported(record: &Record, options: ShutdownOptions) -> Lifecycl
             Request::Reboot => "reboot",
             Request::Suspend => "suspend",
             Request::Devices => "changes of devices",
+            Request::Memory => "changes of its memory",
         },
     }
 }

@@ -25,8 +25,9 @@ pub(super) fn ask<H: Hypervisor>(
         Request::Poweroff => "poweroff",
         Request::Reboot => "reboot",
         Request::Suspend => "suspend",
-        // Not a request to shut down.
+        // Not requests to shut down.
         Request::Devices => "devices",
+        Request::Memory => "memory",
     };
     let paths = XenStorePaths { domid: record.domid, handle: record.handle };
     if !Control::has_feature(paths, request)? {

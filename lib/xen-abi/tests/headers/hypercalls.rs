@@ -120,22 +120,44 @@ fn memory_events_grants_and_hvm() {
     );
     let cpu = "struct hvm_hw_cpu";
     t.size(cpu, hvm::hw_cpu::SIZE);
+    t.size("((struct hvm_hw_cpu *)0)->fpu_regs", hvm::hw_cpu::FPU_REGS_SIZE);
     for (field, ours) in [
+        ("fpu_regs", hvm::hw_cpu::FPU_REGS),
+        ("rax", hvm::hw_cpu::RAX),
         ("rbx", hvm::hw_cpu::RBX),
+        ("rcx", hvm::hw_cpu::RCX),
+        ("rdx", hvm::hw_cpu::RDX),
+        ("rbp", hvm::hw_cpu::RBP),
+        ("rsi", hvm::hw_cpu::RSI),
+        ("rdi", hvm::hw_cpu::RDI),
+        ("rsp", hvm::hw_cpu::RSP),
+        ("r8", hvm::hw_cpu::R8),
         ("rip", hvm::hw_cpu::RIP),
+        ("rflags", hvm::hw_cpu::RFLAGS),
         ("cr0", hvm::hw_cpu::CR0),
+        ("cr3", hvm::hw_cpu::CR3),
+        ("cr4", hvm::hw_cpu::CR4),
         ("dr6", hvm::hw_cpu::DR6),
         ("dr7", hvm::hw_cpu::DR7),
+        ("cs_sel", hvm::hw_cpu::CS_SEL),
+        ("ds_sel", hvm::hw_cpu::DS_SEL),
+        ("es_sel", hvm::hw_cpu::ES_SEL),
+        ("fs_sel", hvm::hw_cpu::FS_SEL),
+        ("gs_sel", hvm::hw_cpu::GS_SEL),
+        ("ss_sel", hvm::hw_cpu::SS_SEL),
         ("cs_limit", hvm::hw_cpu::CS_LIMIT),
         ("ds_limit", hvm::hw_cpu::DS_LIMIT),
         ("es_limit", hvm::hw_cpu::ES_LIMIT),
         ("ss_limit", hvm::hw_cpu::SS_LIMIT),
         ("tr_limit", hvm::hw_cpu::TR_LIMIT),
+        ("fs_base", hvm::hw_cpu::FS_BASE),
+        ("gs_base", hvm::hw_cpu::GS_BASE),
         ("cs_arbytes", hvm::hw_cpu::CS_ARBYTES),
         ("ds_arbytes", hvm::hw_cpu::DS_ARBYTES),
         ("es_arbytes", hvm::hw_cpu::ES_ARBYTES),
         ("ss_arbytes", hvm::hw_cpu::SS_ARBYTES),
         ("tr_arbytes", hvm::hw_cpu::TR_ARBYTES),
+        ("msr_efer", hvm::hw_cpu::MSR_EFER),
     ] {
         t.offset(cpu, field, ours);
     }
@@ -156,6 +178,7 @@ fn memory_events_grants_and_hvm() {
         ("XENMEM_decrease_reservation", memory::XENMEM_DECREASE_RESERVATION),
         ("XENMEM_set_memory_map", memory::XENMEM_SET_MEMORY_MAP),
         ("XENMEM_claim_pages", memory::XENMEM_CLAIM_PAGES),
+        ("XENMEM_maximum_gpfn", memory::XENMEM_MAXIMUM_GPFN),
         ("EVTCHNOP_status", event_channel::EVTCHNOP_STATUS),
         ("HVMOP_set_param", hvm::HVMOP_SET_PARAM),
         ("HVMOP_get_param", hvm::HVMOP_GET_PARAM),

@@ -35,6 +35,7 @@ fn vcpus_schedulers_and_cpupools() {
             cpumap_soft: "cpumap_soft",
         }
     );
+    structure!(t, "struct xen_domctl_nodeaffinity" = domctl::NodeAffinity { nodemap: "nodemap" });
     structure!(
         t,
         "struct xen_domctl_scheduler_op" = domctl::SchedulerOp {
@@ -86,6 +87,7 @@ fn vcpus_schedulers_and_cpupools() {
     for (c, ours) in [
         ("XEN_DOMCTL_setvcpuaffinity", domctl::XEN_DOMCTL_SETVCPUAFFINITY),
         ("XEN_DOMCTL_getvcpuaffinity", domctl::XEN_DOMCTL_GETVCPUAFFINITY),
+        ("XEN_DOMCTL_getnodeaffinity", domctl::XEN_DOMCTL_GETNODEAFFINITY),
         ("XEN_DOMCTL_getvcpuinfo", domctl::XEN_DOMCTL_GETVCPUINFO),
         ("XEN_DOMCTL_scheduler_op", domctl::XEN_DOMCTL_SCHEDULER_OP),
         ("XEN_DOMCTL_sendtrigger", domctl::XEN_DOMCTL_SENDTRIGGER),

@@ -64,6 +64,7 @@ flat!(
     domctl::SetDomainHandle,
     domctl::SetTimeOffset,
     domctl::TscInfo,
+    memory::MemoryDomain,
     memory::PageClaim,
     sysctl::PhysInfo,
     sysctl::SchedId,
@@ -153,6 +154,14 @@ unsafe impl Pointing for domctl::VcpuAffinity {
             0 => self.cpumap_soft = bitmap(address, len),
             _ => self.cpumap_hard = bitmap(address, len),
         }
+    }
+}
+
+// SAFETY: the only address is that of `nodemap`, where Xen writes at most the bytes for `nr_bits`,
+// which fit into `len` bytes.
+unsafe impl Pointing for domctl::NodeAffinity {
+    fn point_to(&mut self, address: u64, len: usize) {
+        self.nodemap = bitmap(address, len);
     }
 }
 
