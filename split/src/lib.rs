@@ -35,6 +35,7 @@
 
 mod answers;
 mod demand;
+mod dumps;
 mod event_loop;
 mod files;
 pub mod idle;

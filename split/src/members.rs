@@ -99,6 +99,12 @@ pub(crate) enum MemberRefusal {
         /// The most guests.
         limit: u32,
     },
+    /// A core file is for root.
+    #[error(
+        "on_crash and other actions: only root may write core files, not user {0}; write \"preserve\", \
+         or ask root"
+    )]
+    Coredump(u32),
     /// A key of the config is for root.
     #[error("{key}: only root may use this key, not user {uid}; remove it, or ask root")]
     Key {
@@ -251,6 +257,10 @@ impl Members {
         if let Some(key) = config.extras().key_of_root() {
             return Err(MemberRefusal::Key { uid, key });
         }
+        // Core files of users would fill the disk.
+        if actions(config).any(Action::dumps_core) {
+            return Err(MemberRefusal::Coredump(uid));
+        }
         if let Some(allowed) = &limits.bridges
             && let Some(vif) = config.vifs.iter().find(|vif| !allowed.contains(&vif.bridge))
         {
@@ -316,11 +326,13 @@ impl Usage {
 
 /// Returns whether a guest of this config may be restarted.
 fn may_restart(config: &DomainConfig) -> bool {
+    actions(config).any(Action::restarts)
+}
+
+/// Returns what a config says to do at the ends of a guest.
+fn actions(config: &DomainConfig) -> impl Iterator<Item = Action> {
     let others = [config.on_watchdog(), config.on_soft_reset()];
-    [config.on_poweroff, config.on_reboot, config.on_crash]
-        .into_iter()
-        .chain(others)
-        .any(Action::restarts)
+    [config.on_poweroff, config.on_reboot, config.on_crash].into_iter().chain(others)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The removal thread: destroys guests that have ended and have much memory.
+//! The removal thread: destroys guests that have ended and have much memory, or whose memory is
+//! written to a file before.
 //!
 //! Xen takes some 10 ms to free a GiB, so a large guest would keep the main thread from requests
 //! for seconds.
@@ -14,6 +15,8 @@ use daemon::chain::chain;
 use mio::Waker;
 use xen::units::KiB;
 
+use crate::dumps;
+
 /// Guests with at least this much memory are removed in the thread. Smaller ones take less than
 /// the switch to another thread and back is worth.
 pub const LARGE: KiB = KiB(256 << 10);
@@ -27,6 +30,8 @@ pub struct Removal {
     pub owner: u32,
     /// The guest to create afterwards, whose restart is pending.
     pub successor: Option<String>,
+    /// Whether its memory is written to a file before.
+    pub dumps_core: bool,
 }
 
 /// What has become of a removal.
@@ -105,7 +110,12 @@ impl Removals {
 pub(crate) fn remove(host: &Host, removal: &Removal) -> Result<(), LifecycleError> {
     let EndedDomain { domid, handle, .. } = removal.ended;
     match guests::settled_ended_guest(host, domid)? {
-        Some(guest) if guest.handle() == handle => guests::remove_ended(host, &guest).map(drop),
+        Some(guest) if guest.handle() == handle => {
+            if removal.dumps_core {
+                dumps::write(host, &guest);
+            }
+            guests::remove_ended(host, &guest).map(drop)
+        }
         _ => Ok(()),
     }
 }
@@ -125,7 +135,7 @@ mod tests {
     fn removal(successor: Option<&str>) -> Removal {
         let (domid, handle) = (DomId(7), DomainHandle([1; 16]));
         let ended = EndedDomain { domid, handle, state: GuestState::Rebooted };
-        Removal { ended, owner: 0, successor: successor.map(str::to_owned) }
+        Removal { ended, owner: 0, successor: successor.map(str::to_owned), dumps_core: false }
     }
 
     #[test]

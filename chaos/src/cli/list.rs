@@ -10,10 +10,10 @@ use xen::domain::{DomainInfo, ShutdownReason};
 
 use super::args::ListArgs;
 use super::config::ConfigRow;
-use chaos::cpu_list::shown;
 use super::failure::Failure;
 use super::output::Output;
 use super::{chosen, cpupools, table, xl_table};
+use chaos::cpu_list::shown;
 
 /// Lists guests.
 pub(super) fn run(args: &ListArgs, output: &mut Output) -> Result<(), Failure> {

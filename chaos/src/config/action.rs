@@ -45,6 +45,12 @@ pub(crate) enum PlainAction {
 pub struct UnknownAction(pub String);
 
 impl Action {
+    /// Returns whether the guest's memory is written to a file.
+    #[must_use]
+    pub fn dumps_core(self) -> bool {
+        matches!(self, Self::CoredumpDestroy | Self::CoredumpRestart)
+    }
+
     /// Returns whether the guest is restarted.
     #[must_use]
     pub fn restarts(self) -> bool {

@@ -2,12 +2,14 @@
 //! Guests that have exited, for the supervisor.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use xen::domain::{DomainInfo, ShutdownReason};
 use xen::units::{DomId, DomainHandle};
 
 use super::classify::Condition;
 use super::destroy::{self, Destroyed, if_possible};
+use super::dump_core::dump_to;
 use super::error::LifecycleError;
 use super::host::Host;
 use super::resolve::{Guest, examine};
@@ -15,6 +17,7 @@ use super::state::GuestState;
 use crate::announce::Announce;
 use crate::backends;
 use crate::config::Action;
+use crate::dump::CoreSummary;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::{Record, RecordError, RecordLock, Records};
@@ -51,6 +54,19 @@ impl EndedGuest {
             Some(ShutdownReason::SoftReset) => config.on_soft_reset(),
             _ => self.state().action(config),
         }
+    }
+
+    /// Writes its memory and its registers to a core file ([`dump_core`](super::dump_core())).
+    ///
+    /// # Errors
+    /// As [`dump_core`](super::dump_core()).
+    pub fn dump_core(
+        &self,
+        host: &Host,
+        path: &Path,
+        should_stop: &mut dyn FnMut() -> bool,
+    ) -> Result<CoreSummary, LifecycleError> {
+        dump_to(host, &self.guest, self.record.name(), path, should_stop)
     }
 
     /// Returns how it exited.

@@ -34,6 +34,7 @@ use chaos::records::Record;
 use daemon::chain::chain;
 use xen::units::DomId;
 
+use crate::dumps;
 use crate::line_limit::LineLimit;
 use crate::pace::ScanPace;
 use crate::removal::{Removal, Removals};
@@ -114,6 +115,7 @@ impl Supervisor {
 
     /// Takes over the restarts that an earlier `chaosd` left pending.
     pub fn take_over(&mut self, host: &Host) {
+        dumps::clear_unfinished();
         match host.records.restarts() {
             Ok(names) => {
                 self.pending = names.into_iter().map(|name| (name, Attempts::default())).collect();
@@ -331,7 +333,9 @@ impl Supervisor {
                 }
                 self.keep(guest);
             }
-            Action::Destroy | Action::CoredumpDestroy if is_large(record) => {
+            Action::Destroy | Action::CoredumpDestroy
+                if action.dumps_core() || is_large(record) =>
+            {
                 if is_logged {
                     tracing::info!("{name} {how} and is being destroyed");
                 }
@@ -345,7 +349,7 @@ impl Supervisor {
             }
             Action::Restart | Action::CoredumpRestart => {
                 pending::write(host, record, successors)?;
-                if is_large(record) {
+                if action.dumps_core() || is_large(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
                     if is_logged {
                         tracing::info!("{name} {how} and is restarted when its memory is free");

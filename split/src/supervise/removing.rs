@@ -48,7 +48,7 @@ impl Supervisor {
         result: Result<(), LifecycleError>,
         now: Instant,
     ) {
-        let Removal { ended, owner, successor } = removal;
+        let Removal { ended, owner, successor, .. } = removal;
         let (domid, is_logged) = (ended.domid, self.lines.allows(owner));
         match result {
             Ok(()) => {
@@ -85,7 +85,8 @@ impl Supervisor {
         let record = &guest.record;
         let ended =
             EndedDomain { domid: record.domid, handle: guest.handle(), state: guest.state() };
-        Removal { ended, owner: record.owner, successor }
+        let dumps_core = guest.action().dumps_core();
+        Removal { ended, owner: record.owner, successor, dumps_core }
     }
 
     /// Removes all but the newest of the owner's guests that were renamed so that a successor could have
@@ -101,7 +102,10 @@ impl Supervisor {
                             ended.domid
                         );
                     }
-                    self.order_removal(host, Removal { ended, owner, successor: None });
+                    self.order_removal(
+                        host,
+                        Removal { ended, owner, successor: None, dumps_core: false },
+                    );
                 }
             }
             Err(error) => {

@@ -91,7 +91,7 @@ fn a_restart_without_retries_left_is_tried_when_a_domain_ends() {
 fn large_removal() -> Removal {
     let handle = DomainHandle([1; 16]);
     let ended = EndedDomain { domid: DomId(4), handle, state: GuestState::Rebooted };
-    Removal { ended, owner: 0, successor: Some("web".to_owned()) }
+    Removal { ended, owner: 0, successor: Some("web".to_owned()), dumps_core: false }
 }
 
 #[test]

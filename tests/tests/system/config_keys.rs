@@ -43,6 +43,30 @@ fn a_restarted_guest_has_what_its_config_says() {
 }
 
 #[test]
+fn the_memory_of_a_guest_that_ends_is_kept_in_a_file() {
+    let bed = Bed::new();
+    let daemon = Chaosd::start("learn = false\n");
+    let core = "/var/lib/chaos/dump/daytime.core";
+    for (action, outcome) in [("coredump-restart", "is domain"), ("coredump-destroy", "destroyed")]
+    {
+        let guest = Guest::create("daytime.cfg", &[&format!("on_poweroff={action}")]);
+        guest.wait_for_log("daytime");
+        chaos(&["shutdown", "daytime"]).ok();
+        daemon.wait_for_log(&format!("the core of daytime is in {core}"));
+        daemon.wait_for_log(outcome);
+        let bytes = std::fs::read(core).expect("the core file");
+        assert_eq!(&bytes[..4], b"\x7fELF", "{action}");
+        std::fs::remove_file(core).expect("it can be removed");
+        if action == "coredump-restart" {
+            chaos(&["destroy", "daytime"]).ok();
+        }
+        guest.forget();
+    }
+    drop(daemon);
+    bed.assert_empty("after the guests");
+}
+
+#[test]
 fn what_the_host_does_not_have_is_refused_and_leaves_nothing() {
     let bed = Bed::new();
     for (arg, words) in [
