@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! How often all domains are scanned.
 //!
-//! Xen reports that some domain has ended, not which one (`VIRQ_DOM_EXC`;
-//! `XEN_DOMCTL_get_domain_state`, which names it, is newer than Xen 4.20). So `chaosd` has to read
-//! the list of all domains, which takes longer the more there are. One scan for each end would take
+//! Xen reports that some domain has ended, not which one (`VIRQ_DOM_EXC`). Before Xen 4.21, whose
+//! `XEN_DOMCTL_get_domain_state` names it, `chaosd` has to read the list of all domains, which takes
+//! longer the more there are. One scan for each end would take
 //! time that grows with the square of the number of guests. So scans may only take a small share of
 //! the time: the first end is handled at once, and one scan finds all ends that follow during the
 //! pause.

@@ -119,6 +119,22 @@ impl DomainScan {
         Ok(Self(host.xen.domain_list(DomId::DOM0)?))
     }
 
+    /// Asks Xen only for the domains that have changed since the last call. Returns their numbers and
+    /// what is left of them, or `None` if Xen does not say which have changed.
+    ///
+    /// # Errors
+    /// Xen refuses. The domains are not named again then, so make a [`new`](Self::new) scan.
+    pub fn of_changed<H: Hypervisor>(
+        host: &Host<H>,
+    ) -> Result<Option<(Vec<DomId>, Self)>, LifecycleError> {
+        let Some(changed) = host.xen.changed_domains()? else { return Ok(None) };
+        let mut infos = Vec::new();
+        for domid in &changed {
+            infos.extend(host.xen.domain_info(*domid)?);
+        }
+        Ok(Some((changed, Self(infos))))
+    }
+
     /// Returns the domains that have shut down and are not being destroyed.
     #[must_use]
     pub fn ended(&self) -> Vec<EndedDomain> {

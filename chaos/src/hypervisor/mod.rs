@@ -45,6 +45,13 @@ pub trait Hypervisor: Debug + Sized {
     /// Xen refuses.
     fn domain_list(&self, first: DomId) -> Result<Vec<DomainInfo>, Error>;
 
+    /// Returns the numbers of the domains that have begun or ended since they were last returned here,
+    /// to any process; `None` if this Xen does not say it.
+    ///
+    /// # Errors
+    /// Xen refuses.
+    fn changed_domains(&self) -> Result<Option<Vec<DomId>>, Error>;
+
     /// Pauses a domain.
     ///
     /// # Errors

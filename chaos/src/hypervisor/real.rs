@@ -35,6 +35,18 @@ impl Hypervisor for Xen {
         Self::domain_list(self, first)
     }
 
+    fn changed_domains(&self) -> Result<Option<Vec<DomId>>, Error> {
+        // `XEN_DOMCTL_get_domain_state` is newer than 4.20.
+        if self.version() < (4, 21) {
+            return Ok(None);
+        }
+        let mut changed = Vec::new();
+        while let Some(domid) = self.changed_domain()? {
+            changed.push(domid);
+        }
+        Ok(Some(changed))
+    }
+
     fn pause(&self, domid: DomId) -> Result<(), Error> {
         Self::pause(self, domid)
     }

@@ -43,6 +43,9 @@ pub const XEN_DOMCTL_GETNODEAFFINITY: u32 = 69;
 pub const XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE: u32 = 85;
 pub const XEN_DOMCTL_SET_PAGING_MEMPOOL_SIZE: u32 = 86;
 
+/// Since Xen 4.21. A stable operation: it carries interface version 0.
+pub const XEN_DOMCTL_GET_DOMAIN_STATE: u32 = 90;
+
 pub const XEN_DOMCTL_CDF_HVM: u32 = 1;
 pub const XEN_DOMCTL_CDF_HAP: u32 = 2;
 
@@ -71,7 +74,7 @@ pub struct CreateDomain16 {
 }
 const _: () = assert!(size_of::<CreateDomain16>() == 64);
 
-/// `struct xen_domctl_createdomain` with interface version 0x17 (Xen 4.19 and 4.20).
+/// `struct xen_domctl_createdomain` with interface version 0x17 and 0x18 (Xen 4.19 to 4.22).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
 pub struct CreateDomain17 {
@@ -163,6 +166,17 @@ pub const XEN_DOMINF_BLOCKED: u32 = 0x10;
 pub const XEN_DOMINF_RUNNING: u32 = 0x20;
 pub const XEN_DOMINF_SHUTDOWNSHIFT: u32 = 16;
 pub const XEN_DOMINF_SHUTDOWNMASK: u32 = 255;
+
+/// `struct xen_domctl_get_domain_state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct GetDomainState {
+    pub state: u16,
+    pub caps: u16,
+    pub pad0: u32,
+    pub unique_id: u64,
+}
+const _: () = assert!(size_of::<GetDomainState>() == 16);
 
 /// `struct xen_domctl_max_mem`.
 #[repr(C)]

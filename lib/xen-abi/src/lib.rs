@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Xen's raw ABI on x86-64, Xen 4.17 to 4.20: numbers, structures and offsets.
+//! Xen's raw ABI on x86-64, Xen 4.17 to 4.22: numbers, structures and offsets.
 //!
 //! dom0 and the guests build this crate, so that the two ends of a page cannot disagree. Each
 //! module mirrors the C header that it names; `tests/headers` compares all of them with the headers
@@ -48,3 +48,9 @@ pub const DOMID_FIRST_RESERVED: u16 = 0x7ff0;
 
 /// The domain that makes the hypercall (`public/xen.h`).
 pub const DOMID_SELF: u16 = 0x7ff0;
+
+/// `DOMID_INVALID` in `public/xen.h`: no domain.
+pub const DOMID_INVALID: u16 = 0x7ff4;
+
+/// `DOMID_ANY` in `public/xen.h`, since Xen 4.22: a create lets Xen choose the number.
+pub const DOMID_ANY: u16 = 0x7ff5;

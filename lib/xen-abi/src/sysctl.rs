@@ -8,9 +8,6 @@ use crate::hypercall::Bitmap;
 /// Size of `struct xen_sysctl`.
 pub const SYSCTL_SIZE: usize = 136;
 
-/// Interface version of Xen 4.17 to 4.20.
-pub const XEN_SYSCTL_INTERFACE_VERSION: u32 = 0x15;
-
 /// `struct xen_sysctl` without its union.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]

@@ -43,7 +43,7 @@ pub enum Error {
         errno: Errno,
     },
     /// Xen's version is not supported.
-    #[error("Xen {major}.{minor} is not supported: must be 4.17, 4.18, 4.19 or 4.20")]
+    #[error("Xen {major}.{minor} is not supported: must be 4.17 to 4.22")]
     UnsupportedXen {
         /// Major version.
         major: u32,
@@ -53,8 +53,8 @@ pub enum Error {
     /// Xen's version is supported, but Xen has another interface version.
     #[error(
         "Xen {major}.{minor} refuses {interface} interface version {version:#x}, which an \
-         unmodified Xen of this version has; supported are domctl 0x15, 0x16 and 0x17, and sysctl \
-         0x15"
+         unmodified Xen of this version has; supported are domctl 0x15 to 0x18, and sysctl 0x15 \
+         and 0x16"
     )]
     UnsupportedInterface {
         /// Major version.

@@ -10,13 +10,14 @@ use std::fs::File;
 
 use nix::errno::Errno;
 use xen_abi::domctl::{
-    DOMCTL_SIZE, DOMCTL_UNION, DomctlHeader, GetDomainInfo, XEN_DOMCTL_GETDOMAININFO,
+    DOMCTL_SIZE, DOMCTL_UNION, DomctlHeader, GetDomainInfo, XEN_DOMCTL_GET_DOMAIN_STATE,
+    XEN_DOMCTL_GETDOMAININFO,
 };
 use xen_abi::hvm;
 use xen_abi::hypercall::{
     HYPERVISOR_DM_OP, HYPERVISOR_DOMCTL, HYPERVISOR_SYSCTL, HYPERVISOR_XEN_VERSION,
 };
-use xen_abi::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader, XEN_SYSCTL_INTERFACE_VERSION};
+use xen_abi::sysctl::{SYSCTL_SIZE, SYSCTL_UNION, SysctlHeader};
 use xen_abi::version::{XENVER_PAGESIZE, XENVER_VERSION};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -37,7 +38,7 @@ pub struct Xen {
     privcmd: File,
     arena: Arena,
     version: (u32, u32),
-    domctl_version: u32,
+    interfaces: Interfaces,
     /// The last domain that Xen reported to have vCPUs.
     with_vcpus: Cell<Option<DomId>>,
     /// How many numbers CPUs can have, if Xen has been asked.
@@ -84,12 +85,12 @@ impl Xen {
             privcmd,
             arena,
             version: (0, 0),
-            domctl_version: 0,
+            interfaces: Interfaces { domctl: 0, sysctl: 0 },
             with_vcpus: Cell::new(None),
             cpus: Cell::new(None),
         };
         xen.version = xen.ask_version()?;
-        xen.domctl_version = domctl_version(xen.version)?;
+        xen.interfaces = Interfaces::of(xen.version)?;
         xen.probe_domctl()?;
         Ok(xen)
     }
@@ -103,7 +104,7 @@ impl Xen {
     /// Returns the interface version that domctls carry.
     #[must_use]
     pub fn domctl_version(&self) -> u32 {
-        self.domctl_version
+        self.interfaces.domctl
     }
 
     pub(crate) fn privcmd(&self) -> &File {
@@ -166,7 +167,7 @@ impl Xen {
                 major,
                 minor,
                 interface: "domctl",
-                version: self.domctl_version,
+                version: self.interfaces.domctl,
             }),
             Err(Errno::EPERM | Errno::ENOSYS) => Err(Error::NotDom0),
             Err(errno) => {
@@ -235,7 +236,11 @@ impl Xen {
         payload: &mut T,
     ) -> Result<DomId, Errno> {
         const { assert!(DOMCTL_UNION + size_of::<T>() <= DOMCTL_SIZE) };
-        let interface_version = self.domctl_version;
+        let interface_version = match cmd {
+            // A stable operation.
+            XEN_DOMCTL_GET_DOMAIN_STATE => 0,
+            _ => self.interfaces.domctl,
+        };
         let header = DomctlHeader { cmd, interface_version, domain: domid.0, pad: [0; 3] };
         let mut whole = [0; DOMCTL_SIZE];
         whole[..DOMCTL_UNION].copy_from_slice(header.as_bytes());
@@ -286,7 +291,7 @@ impl Xen {
         payload: &mut T,
     ) -> Result<(), Error> {
         const { assert!(SYSCTL_UNION + size_of::<T>() <= SYSCTL_SIZE) };
-        let interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+        let interface_version = self.interfaces.sysctl;
         let header = SysctlHeader { cmd, interface_version };
         let mut whole = [0; SYSCTL_SIZE];
         whole[..SYSCTL_UNION].copy_from_slice(header.as_bytes());
@@ -428,13 +433,24 @@ pub(crate) fn guest_only(operation: &'static str, domid: DomId) -> Result<(), Er
     }
 }
 
-/// Returns the domctl interface version of a Xen version.
-fn domctl_version((major, minor): (u32, u32)) -> Result<u32, Error> {
-    match (major, minor) {
-        (4, 17) => Ok(0x15),
-        (4, 18) => Ok(0x16),
-        (4, 19 | 20) => Ok(0x17),
-        _ => Err(Error::UnsupportedXen { major, minor }),
+/// The interface versions that domctls and sysctls carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Interfaces {
+    domctl: u32,
+    sysctl: u32,
+}
+
+impl Interfaces {
+    /// Returns those of a Xen version.
+    fn of((major, minor): (u32, u32)) -> Result<Self, Error> {
+        match (major, minor) {
+            (4, 17) => Ok(Self { domctl: 0x15, sysctl: 0x15 }),
+            (4, 18) => Ok(Self { domctl: 0x16, sysctl: 0x15 }),
+            (4, 19 | 20) => Ok(Self { domctl: 0x17, sysctl: 0x15 }),
+            (4, 21) => Ok(Self { domctl: 0x17, sysctl: 0x16 }),
+            (4, 22) => Ok(Self { domctl: 0x18, sysctl: 0x16 }),
+            _ => Err(Error::UnsupportedXen { major, minor }),
+        }
     }
 }
 
@@ -444,11 +460,17 @@ mod tests {
 
     #[test]
     fn an_unsupported_version_is_refused_by_its_number() {
-        assert_eq!(domctl_version((4, 17)).unwrap(), 0x15);
-        assert_eq!(domctl_version((4, 20)).unwrap(), 0x17);
-        let error = domctl_version((4, 21)).unwrap_err();
-        assert!(error.to_string().contains("4.21"), "{error}");
-        assert!(error.to_string().contains("4.17, 4.18, 4.19 or 4.20"), "{error}");
+        assert_eq!(Interfaces::of((4, 17)).unwrap(), Interfaces { domctl: 0x15, sysctl: 0x15 });
+        assert_eq!(Interfaces::of((4, 20)).unwrap(), Interfaces { domctl: 0x17, sysctl: 0x15 });
+        assert_eq!(Interfaces::of((4, 22)).unwrap(), Interfaces { domctl: 0x18, sysctl: 0x16 });
+        for version in [(4, 16), (4, 23), (5, 17)] {
+            let error = Interfaces::of(version).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("{}.{} is not supported", version.0, version.1)),
+                "{error}"
+            );
+            assert!(error.contains("must be 4.17 to 4.22"), "{error}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! dom0's side of Xen, without libxc: hypercalls through `/dev/xen/privcmd`, mappings of guests'
 //! memory, event channels and grants.
 //!
-//! Supports Xen 4.17 to 4.20 on x86-64. [`Xen::open`] probes the interface version and refuses any
+//! Supports Xen 4.17 to 4.22 on x86-64. [`Xen::open`] probes the interface version and refuses any
 //! other.
 //!
 //! * [`linux`] is the kernel's raw interface; Xen's own is the crate [`xen_abi`].

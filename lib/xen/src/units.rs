@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 pub use xen_abi::PAGE_SIZE;
-use xen_abi::{DOMID_FIRST_RESERVED, DOMID_SELF};
+use xen_abi::{DOMID_ANY, DOMID_FIRST_RESERVED, DOMID_INVALID, DOMID_SELF};
 
 /// A domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,12 @@ impl DomId {
     /// The first number that no domain can have (`DOMID_FIRST_RESERVED` in Xen's `xen.h`). A create
     /// that asks for it, or for a higher one, lets Xen choose the number.
     pub const FIRST_RESERVED: Self = Self(DOMID_FIRST_RESERVED);
+
+    /// No domain in particular, since Xen 4.22 (`DOMID_ANY`): a create lets Xen choose the number.
+    pub const ANY: Self = Self(DOMID_ANY);
+
+    /// No domain (`DOMID_INVALID`).
+    pub const INVALID: Self = Self(DOMID_INVALID);
 
     /// The domain that makes the hypercall (`DOMID_SELF`).
     pub const SELF: Self = Self(DOMID_SELF);

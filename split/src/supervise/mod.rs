@@ -90,6 +90,8 @@ pub struct Supervisor {
     pace: ScanPace,
     /// The domains of the last scan, if scans are made regularly.
     census: Census,
+    /// Whether all domains were looked at once.
+    has_scanned: bool,
     /// Limits the lines about guests of users other than root: a guest can end at once.
     lines: LineLimit,
 }
@@ -109,6 +111,7 @@ impl Supervisor {
             due: VecDeque::new(),
             pace: ScanPace::default(),
             census: Census::default(),
+            has_scanned: false,
             lines,
         }
     }
@@ -149,6 +152,9 @@ impl Supervisor {
     /// Scans for guests that have ended. Returns whether any domain may have ended since the last
     /// scan.
     fn scan_ended(&mut self, host: &Host) -> bool {
+        if let Some(has_end) = self.look_at_changed(host) {
+            return has_end;
+        }
         let (began, has_noted) = (Instant::now(), self.pace.has_noted());
         let scan = DomainScan::new(host);
         let has_end = match &scan {
@@ -157,7 +163,10 @@ impl Supervisor {
         };
         self.pace.scanned(began, Instant::now());
         let ended = match scan {
-            Ok(scan) => scan.ended(),
+            Ok(scan) => {
+                self.has_scanned = true;
+                scan.ended()
+            }
             Err(error) => {
                 tracing::error!("cannot list the guests that have ended: {}", chain(&error));
                 return has_noted;
@@ -172,6 +181,36 @@ impl Supervisor {
         let is_new = |one: &EndedDomain| !self.postponed.contains_key(&one.identity());
         self.ended = ended.into_iter().filter(is_new).collect();
         has_noted || has_end
+    }
+
+    /// Looks only at the domains that have changed, where Xen names them. Returns whether any domain
+    /// has ended, or `None` if all must be looked at: at first, and where domains end without a report,
+    /// because another process, xenstored, takes the names.
+    fn look_at_changed(&mut self, host: &Host) -> Option<bool> {
+        if !self.has_scanned || self.pace.is_regular() {
+            return None;
+        }
+        let began = Instant::now();
+        let (changed, scan) = match DomainScan::of_changed(host) {
+            Ok(changed) => changed?,
+            Err(error) => {
+                tracing::debug!("Xen does not say which domains have ended: {}", chain(&error));
+                return None;
+            }
+        };
+        self.pace.scanned(began, Instant::now());
+        let is_left = |id: &DomainIdentity| !changed.contains(&id.domid);
+        let ended = scan.ended();
+        let is_ended = |id: &DomainIdentity| ended.iter().any(|one| one.identity() == *id);
+        // As after a scan of all: those that were destroyed in the meantime are forgotten.
+        self.kept.retain(|id, _| is_left(id) || is_ended(id));
+        self.postponed.retain(|id, _| is_left(id) || is_ended(id));
+        let is_new = |one: &EndedDomain| {
+            self.kept.get(&one.identity()) != Some(&one.state)
+                && !self.postponed.contains_key(&one.identity())
+        };
+        self.ended.extend(ended.iter().copied().filter(is_new));
+        Some(!changed.is_empty())
     }
 
     /// Returns when to call [`run_timers`](Self::run_timers).

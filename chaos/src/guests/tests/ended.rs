@@ -130,3 +130,24 @@ fn a_guest_that_is_being_destroyed_does_not_count() {
     bed.xen().change(created.domid, |info| info.state.dying = true);
     assert!(handles(&bed.host).unwrap().is_empty());
 }
+
+#[test]
+fn only_the_domains_that_have_changed_are_looked_at_if_xen_names_them() {
+    let bed = Bed::new();
+    let domids: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|name| bed.create(&config_without_devices(name)).unwrap().domid)
+        .collect();
+    for domid in &domids[..2] {
+        end(&bed, *domid, ShutdownReason::Poweroff);
+    }
+    assert!(DomainScan::of_changed(&bed.host).unwrap().is_none(), "an old Xen");
+    let gone = DomId(99);
+    bed.xen().say_changed(&[domids[1], domids[2], gone]);
+    let (changed, scan) = DomainScan::of_changed(&bed.host).unwrap().unwrap();
+    assert_eq!(changed, [domids[1], domids[2], gone]);
+    let ended: Vec<_> = scan.ended().iter().map(|one| one.domid).collect();
+    assert_eq!(ended, [domids[1]], "what has ended before is not named again");
+    let (changed, scan) = DomainScan::of_changed(&bed.host).unwrap().unwrap();
+    assert!(changed.is_empty() && scan.ended().is_empty());
+}

@@ -61,6 +61,8 @@ struct State {
     only_while_incomplete: bool,
     /// A domain that is removed after the next call of this name.
     removed_after: Option<(&'static str, DomId)>,
+    /// The domains that have changed, if this Xen says it.
+    changed: Option<Vec<DomId>>,
     log: Log,
 }
 
@@ -87,6 +89,7 @@ impl FakeXen {
             failing: None,
             only_while_incomplete: false,
             removed_after: None,
+            changed: None,
             log: Arc::clone(log),
         })))
     }
@@ -107,6 +110,11 @@ impl FakeXen {
     /// Removes a domain after the next call of this name, as another process would.
     pub(crate) fn remove_after(&self, call: &'static str, domid: DomId) {
         self.0.borrow_mut().removed_after = Some((call, domid));
+    }
+
+    /// Lets Xen say which domains have changed: these.
+    pub(crate) fn say_changed(&self, domids: &[DomId]) {
+        self.0.borrow_mut().changed = Some(domids.to_vec());
     }
 
     /// Lets all calls succeed again.
@@ -267,6 +275,12 @@ impl Hypervisor for FakeXen {
         let listed = state.domains.range(first.0..).map(|(_, info)| *info).collect();
         state.finish("domain_list");
         Ok(listed)
+    }
+
+    fn changed_domains(&self) -> Result<Option<Vec<DomId>>, Error> {
+        self.call("changed_domains", None)?;
+        let changed = self.0.borrow_mut().changed.as_mut().map(std::mem::take);
+        Ok(changed)
     }
 
     fn pause(&self, domid: DomId) -> Result<(), Error> {

@@ -196,6 +196,7 @@ fn memory_events_grants_and_hvm() {
         ("GNTTAB_NR_RESERVED_ENTRIES", grant_table::GNTTAB_NR_RESERVED_ENTRIES),
         ("GNTTAB_RESERVED_CONSOLE", grant_table::GNTTAB_RESERVED_CONSOLE),
         ("GNTTAB_RESERVED_XENSTORE", grant_table::GNTTAB_RESERVED_XENSTORE),
+        ("DOMID_INVALID", u32::from(xen_abi::DOMID_INVALID)),
         ("DOMID_SELF", u32::from(xen_abi::DOMID_SELF)),
         ("SHUTDOWN_poweroff", sched::SHUTDOWN_POWEROFF),
         ("SHUTDOWN_reboot", sched::SHUTDOWN_REBOOT),

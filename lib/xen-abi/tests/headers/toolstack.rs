@@ -42,7 +42,7 @@ fn domctl_and_sysctl() {
     }
     match version {
         0x15 | 0x16 => create_domain!(domctl::CreateDomain16),
-        0x17 => create_domain!(domctl::CreateDomain17),
+        0x17 | 0x18 => create_domain!(domctl::CreateDomain17),
         other => panic!("headers with domctl interface version {other:#x} are not supported"),
     }
     structure!(
@@ -59,6 +59,31 @@ fn domctl_and_sysctl() {
             arch_emulation_flags: "arch_config.emulation_flags",
         }
     );
+    // Since Xen 4.21.
+    let sysctl_version = evaluate(
+        PROLOGUE,
+        include.as_deref(),
+        ["(long long)XEN_SYSCTL_INTERFACE_VERSION"].into_iter(),
+    )[0];
+    match sysctl_version {
+        0x15 => {}
+        0x16 => {
+            structure!(
+                t,
+                "struct xen_domctl_get_domain_state" = domctl::GetDomainState {
+                    state: "state",
+                    caps: "caps",
+                    pad0: "pad0",
+                    unique_id: "unique_id",
+                }
+            );
+            t.value("XEN_DOMCTL_get_domain_state", domctl::XEN_DOMCTL_GET_DOMAIN_STATE);
+        }
+        other => panic!("headers with sysctl interface version {other:#x} are not supported"),
+    }
+    if version >= 0x18 {
+        t.value("DOMID_ANY", u32::from(xen_abi::DOMID_ANY));
+    }
     structure!(t, "struct xen_domctl_max_mem" = domctl::MaxMem { max_memkb: "max_memkb" });
     structure!(
         t,
@@ -113,7 +138,6 @@ fn domctl_and_sysctl() {
         ("XEN_DOMINF_running", domctl::XEN_DOMINF_RUNNING),
         ("XEN_DOMINF_shutdownshift", domctl::XEN_DOMINF_SHUTDOWNSHIFT),
         ("XEN_DOMINF_shutdownmask", domctl::XEN_DOMINF_SHUTDOWNMASK),
-        ("XEN_SYSCTL_INTERFACE_VERSION", sysctl::XEN_SYSCTL_INTERFACE_VERSION),
         ("XEN_SYSCTL_physinfo", sysctl::XEN_SYSCTL_PHYSINFO),
         ("XEN_SYSCTL_getdomaininfolist", sysctl::XEN_SYSCTL_GETDOMAININFOLIST),
     ] {

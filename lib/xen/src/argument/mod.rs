@@ -56,6 +56,7 @@ flat!(
     domctl::CreateDomain16,
     domctl::CreateDomain17,
     domctl::GetDomainInfo,
+    domctl::GetDomainState,
     domctl::GetVcpuInfo,
     domctl::MaxMem,
     domctl::MaxVcpus,

@@ -7,8 +7,8 @@ mod info;
 use nix::errno::Errno;
 
 use xen_abi::domctl::{
-    self, CreateDomain16, CreateDomain17, GetDomainInfo, HvmContext, MaxMem, MaxVcpus,
-    PagingMempool, SetDomainHandle,
+    self, CreateDomain16, CreateDomain17, GetDomainInfo, GetDomainState, HvmContext, MaxMem,
+    MaxVcpus, PagingMempool, SetDomainHandle,
 };
 use xen_abi::sysctl::{GetDomainInfoList, XEN_SYSCTL_GETDOMAININFOLIST};
 
@@ -74,7 +74,7 @@ impl Xen {
     pub fn create_domain(&self, wanted: &CreateDomain) -> Result<DomId, Error> {
         let name = "domctl createdomain";
         let cmd = domctl::XEN_DOMCTL_CREATEDOMAIN;
-        let any = DomId::FIRST_RESERVED;
+        let any = if self.domctl_version() < 0x18 { DomId::FIRST_RESERVED } else { DomId::ANY };
         let mut payload = wanted.payload();
         let created = if self.domctl_version() < 0x17 {
             self.domctl(name, cmd, any, &mut CreateDomain16::from(payload))
@@ -236,6 +236,23 @@ impl Xen {
             Ok(_) => Ok((raw.domain == domid.0).then_some(raw)),
             Err(Error::Hypercall { errno: Errno::ESRCH, .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the number of a domain that has begun or ended since Xen last named it here; `None` if
+    /// there is no further one. For dom0 to ask, a process of it must have bound `VIRQ_DOM_EXC`
+    /// ([`crate::evtchn::EventChannels::bind_virq`]). A domain that is named is not named again until
+    /// it changes, whichever process has asked.
+    ///
+    /// # Errors
+    /// Xen refuses: `EACCES` if nobody has bound the interrupt, `ENOSYS` before Xen 4.21.
+    pub fn changed_domain(&self) -> Result<Option<DomId>, Error> {
+        let name = "domctl get_domain_state";
+        let cmd = domctl::XEN_DOMCTL_GET_DOMAIN_STATE;
+        match self.domctl(name, cmd, DomId::INVALID, &mut GetDomainState::default()) {
+            Ok(domid) => Ok(Some(domid)),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(None),
+            Err(error) => Err(error.without_domain()),
         }
     }
 
