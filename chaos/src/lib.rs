@@ -13,6 +13,7 @@ pub mod config;
 mod convert;
 pub mod cpupools;
 pub mod domain;
+pub mod dump;
 pub mod escape;
 pub mod failure;
 mod found;

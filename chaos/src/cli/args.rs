@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use super::guest_args::GuestCommand;
 use super::host_args::HostCommand;
 
 /// A command with its arguments.
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     BlockAttach(DeviceAttachArgs),
     BlockDetach(BlockDetachArgs),
     BlockList(DeviceListArgs),
+    Guest(GuestCommand),
     Host(HostCommand),
 }
 
@@ -179,6 +181,28 @@ pub(crate) struct ListArgs {
     /// Include dom0, chaosd's shells and the domains of other toolstacks
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Print the domids and configs of guests as JSON, in the form of `chaos config`
+    #[arg(short, long, conflicts_with_all = ["json", "xl"])]
+    pub(crate) long: bool,
+    /// As --xl, with UUIDs, the codes of shutdown reasons and security labels
+    #[arg(short, long, conflicts_with_all = ["json", "long"])]
+    pub(crate) verbose: bool,
+    /// As --xl, with security labels
+    #[arg(short = 'Z', long, conflicts_with_all = ["json", "long"])]
+    pub(crate) context: bool,
+    /// As --xl, with the cpupools of domains
+    #[arg(short, long, conflicts_with_all = ["json", "long"])]
+    pub(crate) cpupool: bool,
+    /// As --xl, with the NUMA nodes of domains
+    #[arg(short, long, conflicts_with_all = ["json", "long"])]
+    pub(crate) numa: bool,
+}
+
+impl ListArgs {
+    /// Returns whether columns are asked for that only the table of xl has.
+    pub(crate) fn has_columns(&self) -> bool {
+        self.verbose || self.context || self.cpupool || self.numa
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -11,6 +11,10 @@ use super::args::{
     DeviceListArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, NetworkDetachArgs,
     PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
 };
+use super::guest_args::{
+    DumpCoreArgs, GuestCommand, MemMaxArgs, MemSetArgs, SysrqArgs, VcpuSetArgs,
+};
+use super::guest_help;
 use super::help;
 use super::host_args::{
     CpupoolArgs, CpupoolCpuArgs, CpupoolCreateArgs, CpupoolListArgs, CpupoolMigrateArgs,
@@ -64,6 +68,12 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "block-attach" => Command::BlockAttach(args(matches)?),
         "block-detach" => Command::BlockDetach(args(matches)?),
         "block-list" => Command::BlockList(args(matches)?),
+        "dump-core" => Command::Guest(GuestCommand::DumpCore(args(matches)?)),
+        "mem-max" => Command::Guest(GuestCommand::MemMax(args(matches)?)),
+        "mem-set" => Command::Guest(GuestCommand::MemSet(args(matches)?)),
+        "vcpu-set" => Command::Guest(GuestCommand::VcpuSet(args(matches)?)),
+        "sysrq" => Command::Guest(GuestCommand::Sysrq(args(matches)?)),
+        "vm-list" => Command::Guest(GuestCommand::VmList(args(matches)?)),
         name => Command::Host(host_command(name, matches)?),
     })
 }
@@ -255,6 +265,48 @@ const COMMANDS: &[CommandRow] = &[
         arguments: DeviceListArgs::augment_args,
     },
     CommandRow {
+        name: "dump-core",
+        alias: None,
+        about: "Write a core file of a guest, for gdb",
+        after_help: guest_help::DUMP_CORE,
+        arguments: DumpCoreArgs::augment_args,
+    },
+    CommandRow {
+        name: "mem-max",
+        alias: None,
+        about: "Limit the memory that a guest may have",
+        after_help: guest_help::MEM_MAX,
+        arguments: MemMaxArgs::augment_args,
+    },
+    CommandRow {
+        name: "mem-set",
+        alias: None,
+        about: "Set the memory that a guest is to have",
+        after_help: guest_help::MEM_SET,
+        arguments: MemSetArgs::augment_args,
+    },
+    CommandRow {
+        name: "vcpu-set",
+        alias: None,
+        about: "Set how many of its vCPUs a guest is to use",
+        after_help: guest_help::VCPU_SET,
+        arguments: VcpuSetArgs::augment_args,
+    },
+    CommandRow {
+        name: "sysrq",
+        alias: None,
+        about: "Send a magic SysRq key to a Linux guest",
+        after_help: guest_help::SYSRQ,
+        arguments: SysrqArgs::augment_args,
+    },
+    CommandRow {
+        name: "vm-list",
+        alias: None,
+        about: "List the UUIDs of domains",
+        after_help: guest_help::VM_LIST,
+        arguments: NoArgs::augment_args,
+    },
+    CommandRow {
         name: "vcpu-list",
         alias: None,
         about: "List the vCPUs of domains, and where they may run",
@@ -406,7 +458,11 @@ mod tests {
             let name = described.get_name();
             let operands: &[&str] = match name {
                 "list" | "pool" | "uptime" | "dmesg" | "info" | "vcpu-list" | "sched-credit"
-                | "sched-credit2" | "cpupool-numa-split" => &[],
+                | "sched-credit2" | "cpupool-numa-split" | "vm-list" => &[],
+                "dump-core" => &["guest", "file"],
+                "mem-max" | "mem-set" => &["guest", "64"],
+                "vcpu-set" => &["guest", "1"],
+                "sysrq" => &["guest", "h"],
                 "domname" => &["3"],
                 "vcpu-pin" => &["guest", "all", "0-3"],
                 "trigger" => &["guest", "nmi"],
@@ -419,6 +475,7 @@ mod tests {
             let command = command(matches).unwrap();
             let variant = match command {
                 Command::Host(command) => format!("{command:?}"),
+                Command::Guest(command) => format!("{command:?}"),
                 command => format!("{command:?}"),
             };
             let variant = variant.to_lowercase();

@@ -59,7 +59,9 @@ Examples:
   chaos list             list the guests in a table
   chaos list redis web   list two of them
   chaos list --json      list them for a program
-  chaos list --xl        print the columns of xl list, for scripts that read these"
+  chaos list --xl        print the columns of xl list, for scripts that read these
+  chaos list -v          with UUIDs, as in xl; -Z, -c and -n are xl's, too
+  chaos list -l          print domids and configs as JSON; the configs are those of chaos config"
 );
 
 pub(super) const DESTROY: &str = with_exit_codes!(

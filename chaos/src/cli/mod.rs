@@ -12,11 +12,15 @@ mod devices;
 mod exit;
 mod failure;
 mod grammar;
+mod guest;
+mod guest_args;
+mod guest_help;
 mod help;
 mod host;
 mod host_args;
 mod host_error;
 mod host_help;
+mod list;
 mod machine;
 mod output;
 mod plain;
@@ -40,8 +44,8 @@ use daemon::chain::chain;
 use noxs_control::{ConsoleRole, ConsoleUse};
 
 use args::{
-    Command, ConsoleArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, PoolAction,
-    PoolArgs, RenameArgs, UptimeArgs,
+    Command, ConsoleArgs, DomidArgs, DomnameArgs, GuestArgs, LogArgs, PoolAction, PoolArgs,
+    RenameArgs, UptimeArgs,
 };
 use failure::{Failure, FirstFailure};
 use output::Output;
@@ -92,7 +96,7 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Create(_) => unreachable!("dispatch runs it"),
         Command::Config(args) => config::run(&args, output),
         Command::Pool(args) => pool(&args, output),
-        Command::List(args) => list(&args, output),
+        Command::List(args) => list::run(&args, output),
         Command::Destroy(args) => destroy(&args.guests, args.json, output),
         Command::Shutdown(args) => power::run(&args, noxs::Request::Poweroff, output),
         Command::Reboot(args) => power::run(&args, noxs::Request::Reboot, output),
@@ -147,6 +151,7 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::BlockAttach(args) => devices::attach_disk(&args, output),
         Command::BlockDetach(args) => devices::detach_disk(&args),
         Command::BlockList(args) => devices::list_disks(&args, output),
+        Command::Guest(command) => guest::run(&command, output),
         Command::Host(command) => host::run(&command, output),
     }
 }
@@ -200,26 +205,6 @@ fn destroy(guests: &[String], json: bool, output: &mut Output) -> Result<(), Fai
         output.json(&destroyed);
     }
     failure.result()
-}
-
-fn list(args: &ListArgs, output: &mut Output) -> Result<(), Failure> {
-    let host = Host::open()?;
-    let listed = guests::list(&host, args.all || args.xl)?;
-    let guests = chosen(&listed.guests, &args.guests)?;
-    if args.json {
-        output.json(&guests);
-    } else if args.xl {
-        output.text(&xl_table::guests(&guests));
-    } else {
-        output.text(&table::guests(&guests));
-    }
-    if let Some(error) = &listed.unserved {
-        output.warning(&format!(
-            "the guests' consoles, networks and disks stand still: {}",
-            chain(error)
-        ));
-    }
-    Ok(())
 }
 
 /// Returns the guests with these names or domids, in this order; all without any.

@@ -147,7 +147,7 @@ pub(crate) fn pool(flavours: &[FlavourStatus]) -> String {
 }
 
 /// Returns an amount of memory in MiB, with one digit after the point if it is not an integer.
-fn mebibytes(kib: u64) -> String {
+pub(crate) fn mebibytes(kib: u64) -> String {
     match kib % 1024 {
         0 => (kib / 1024).to_string(),
         rest => format!("{}.{}", kib / 1024, rest * 10 / 1024),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chaos::escape;
 use chaos::guests::ListedGuest;
-use xen::domain::ShutdownReason;
+use xen::domain::{DomainInfo, ShutdownReason};
 
 /// What stands for the name of a domain that chaos has not named.
 const NO_NAME: &str = "(null)";
@@ -16,10 +16,15 @@ pub(crate) fn name(guest: &ListedGuest) -> String {
     guest.name.as_deref().map_or_else(|| NO_NAME.to_owned(), |name| escape::line(name).into_owned())
 }
 
-/// Returns the table of `xl list`. Guests without a domain have no line, as in xl.
-pub(crate) fn guests(guests: &[ListedGuest]) -> String {
+/// Returns the table of `xl list`. Guests without a domain have no line, as in xl. `header` and `more`
+/// are the columns that follow.
+pub(crate) fn guests(
+    guests: &[ListedGuest],
+    header: &str,
+    more: impl Fn(&DomainInfo) -> String,
+) -> String {
     let mut text = format!(
-        "{:<40} {:>5} {:>5} {:>5}\t{}\t{}\n",
+        "{:<40} {:>5} {:>5} {:>5}\t{}\t{}{header}\n",
         "Name", "ID", "Mem", "VCPUs", "State", "Time(s)"
     );
     for guest in guests {
@@ -48,12 +53,13 @@ pub(crate) fn guests(guests: &[ListedGuest]) -> String {
         .collect();
         let _ = writeln!(
             text,
-            "{:<40} {:>5} {:>5} {:>5}     {flags}  {:>8.1}",
+            "{:<40} {:>5} {:>5} {:>5}     {flags}  {:>8.1}{}",
             name(guest),
             info.domid.0,
             guest.memory_kib / 1024,
             info.online_vcpus,
             Duration::from_nanos(guest.cpu_time_ns).as_secs_f64(),
+            more(info),
         );
     }
     text

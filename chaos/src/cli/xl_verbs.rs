@@ -65,6 +65,15 @@ const REASONS: &[(&[&str], &str)] = &[
         "it concerns the whole host, not the guests of chaos; use xl",
     ),
     (
+        &["config-update"],
+        "a restart uses the config that the guest was created with; destroy the guest, and create it \
+         with the new config",
+    ),
+    (&["button-press"], "a PVH guest has no ACPI buttons; use chaos shutdown"),
+    (&["sched-rtds"], "chaos supports the schedulers credit and credit2; use xl"),
+    (&["sharing"], "guests of chaos share no memory; see chaos info sharing_used_memory"),
+    (&["devd"], "noxsd serves the devices; in XenStore mode, dom0's kernel does"),
+    (
         &["remus", "colo"],
         "it copies a running guest to another host all the time, which chaos does not do",
     ),

@@ -14,12 +14,14 @@ use xen::units::DomId;
 use super::conflict::{AddressConflict, Conflict, DiskConflict};
 use super::hot_plug::HotPlugError;
 use super::state::GuestState;
+use super::tuning::TuningError;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::config::NameError;
 use crate::domain::BuildError;
+use crate::dump::DumpError;
 use crate::failure::FailureClass;
 use crate::image::ImageError;
 use crate::records::RecordError;
@@ -263,6 +265,12 @@ pub enum LifecycleError {
     /// The exits of domains cannot be watched.
     #[error("cannot wait for the guest to exit")]
     Watch(#[from] WatchError),
+    /// A core file cannot be written.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// The memory or the vCPUs of the guest cannot be changed.
+    #[error(transparent)]
+    Tuning(#[from] TuningError),
 }
 
 /// Why the exits of domains cannot be watched.
@@ -308,11 +316,13 @@ impl LifecycleError {
             | Self::Disk(_)
             | Self::DiskImage(_)
             | Self::NoLog { .. }
+            | Self::Dump(DumpError::NotAFile { .. } | DumpError::Create { .. })
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),
             Self::NoSuchGuest { .. } => FailureClass::NoSuchGuest,
             Self::TimedOut { .. } => FailureClass::TimedOut,
             Self::HotPlug(source) => source.class(),
+            Self::Tuning(source) if source.is_wrong_input() => FailureClass::WrongInput,
             Self::Backend(BackendError::NotRunning { .. } | BackendError::Permission { .. }) => {
                 FailureClass::NoDom0
             }

@@ -17,6 +17,7 @@ use super::host::Host;
 use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
+use crate::announce::xenstore::names;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::config::{Backends, DOM0, VifConfig};
 use crate::hypervisor::Hypervisor;
@@ -34,7 +35,8 @@ pub struct GuestList {
 /// A guest in the list.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListedGuest {
-    /// Its name; `None` for a domain whose record is missing.
+    /// Its name; `None` for a domain whose record is missing. Domains of other toolstacks have the one
+    /// in XenStore, if it runs.
     pub name: Option<String>,
     /// Its number; `None` for a pending restart whose record cannot be read.
     pub domid: Option<u16>,
@@ -142,6 +144,8 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
     // progress is not taken for a guest that is gone.
     let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
     let mut guests = Vec::new();
+    // Domains of other toolstacks: the place in the list, and the domid.
+    let mut unnamed = Vec::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
         folders.remove(&info.domid);
         let (domid, handle) = (info.domid, info.handle);
@@ -197,10 +201,12 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
                 listed.name = host.records.names_of(domid)?.into_iter().next();
             }
             _ if domid == DomId::DOM0 => listed.name = Some(DOM0.to_owned()),
+            Condition::Foreign => unnamed.push((guests.len(), domid)),
             _ => {}
         }
         guests.push(listed);
     }
+    name_foreign(host, &mut guests, &unnamed);
     for domid in folders {
         // Another process may have removed the guest since the folders were listed.
         if host.records.folder(domid).exists() {
@@ -215,6 +221,23 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
     guests.sort_by_key(|guest| guest.domid);
     unserved = unserved.filter(|_| is_noxsd_needed);
     Ok(GuestList { guests, unserved })
+}
+
+/// Adds the names that other toolstacks have given their domains, if XenStore has them. A list without
+/// them is better than none, so errors are ignored.
+fn name_foreign<H: Hypervisor>(
+    host: &Host<H>,
+    guests: &mut [ListedGuest],
+    foreign: &[(usize, DomId)],
+) {
+    if foreign.is_empty() {
+        return;
+    }
+    let domids: Vec<DomId> = foreign.iter().map(|(_, domid)| *domid).collect();
+    let found = host.xenstored.call(|connection| names(connection, &domids)).unwrap_or_default();
+    for ((at, _), name) in foreign.iter().zip(found) {
+        guests[*at].name = name;
+    }
 }
 
 /// Returns the numbers of the vifs of a guest, in the order of its config.

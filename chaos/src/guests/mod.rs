@@ -20,7 +20,7 @@
 //! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! hot_plug   adds and removes devices of a running guest
-//! create, requested, ended, list, console, pause, dom0_or_guest, shutdown
+//! create, requested, ended, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown
 //! ```
 
 mod classify;
@@ -31,6 +31,7 @@ mod create;
 mod decide;
 mod destroy;
 mod dom0_or_guest;
+mod dump_core;
 mod ended;
 mod error;
 mod host;
@@ -46,6 +47,7 @@ mod shell;
 mod shutdown;
 mod state;
 mod sysctl;
+mod tuning;
 mod vif_plan;
 mod watch;
 
@@ -59,6 +61,7 @@ pub use create::{
 pub use decide::{check_flavour, decide};
 pub use destroy::{Destroyed, destroy};
 pub use dom0_or_guest::dom0_or_guest;
+pub use dump_core::{dump_core, dump_to};
 pub use ended::{
     DomainScan, DomainStage, EndedDomain, EndedGuest, ended_guest, handles, old_copies,
     remove_ended, rename_ended, settled_ended_guest,
@@ -78,6 +81,7 @@ pub use resolve::{Guest, resolve};
 pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
 pub use state::GuestState;
+pub use tuning::{MemoryOutcome, TuningError, send_sysrq, set_memory, set_memory_limit, set_vcpus};
 pub use vif_plan::fixed_mac;
 pub use watch::DomainWatch;
 

@@ -16,6 +16,15 @@ use crate::hypervisor::Hypervisor;
 pub fn pause<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<(), LifecycleError> {
     let domid = existing(host, target)?;
     host.xen.pause(domid)?;
+    note_pause(host, domid)
+}
+
+/// Notes in the record of a guest that it is paused, if it has never run. To be called after each
+/// pause.
+pub(super) fn note_pause<H: Hypervisor>(
+    host: &Host<H>,
+    domid: DomId,
+) -> Result<(), LifecycleError> {
     let guest = examine(host, domid)?;
     let has_run = guest.info.is_some_and(|info| info.cpu_time_ns > 0);
     // Without this mark, a paused guest that has never run is taken for incomplete.

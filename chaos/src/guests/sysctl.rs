@@ -8,7 +8,7 @@ use std::time::Instant;
 use daemon::wait;
 use noxs::shared;
 use noxs::{AnswerStatus, RequestId};
-use xen::units::{DomId, Port};
+use xen::units::{DomId, Pages, Port};
 
 use super::error::{LifecycleError, WatchError};
 use super::host::Host;
@@ -99,6 +99,11 @@ impl<H: Hypervisor> Channel<H> {
                 watch = None;
             }
         }
+    }
+
+    /// Returns how many pages the guest says it has given back in all.
+    pub(super) fn balloon(&self) -> Pages {
+        Pages(shared::read_balloon(&self.answer).into())
     }
 
     /// Returns the mapped answer page. As long as it is mapped, Xen remembers how the guest has shut

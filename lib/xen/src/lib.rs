@@ -8,7 +8,8 @@
 //! * [`linux`] is the kernel's raw interface; Xen's own is the crate [`xen_abi`].
 //! * [`units`] are the types that keep frames, pages, ports and grant references apart.
 //! * [`Xen`] makes hypercalls; its methods are in modules by subject: [`domain`], [`memory`],
-//!   [`hvm`] and [`event`] for guests; [`vcpu`], [`sched`] and [`cpupool`] for who runs where;
+//!   [`hvm`] and [`event`] for guests; [`vcpu`], [`sched`] and [`cpupool`] for who runs where, and
+//!   [`vcpu_state`] for the registers;
 //!   [`sysctl`], [`topology`], [`version`] and [`console`] for the machine and Xen itself. It
 //!   refuses calls that would crash the host: events and HVM state of a domain without vCPUs, and
 //!   operations on guests that name dom0 instead. Affinity and shares of dom0 may be set.

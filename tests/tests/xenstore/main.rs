@@ -5,6 +5,7 @@
 //! They share one machine, so they run one after the other, with `--test-threads=1`.
 
 mod ends;
+mod guest_verbs;
 mod guests;
 mod hypercalls;
 mod kill;

@@ -8,8 +8,10 @@
 
 pub(crate) mod barrier;
 mod control;
+mod names;
 mod publish;
 mod tree;
+mod tuning;
 
 use super::nodes::GuestNodes;
 use super::way::Announce;
@@ -18,7 +20,9 @@ use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
 pub use control::{Control, EndWatch, terminal};
+pub(crate) use names::names;
 pub use tree::{ShellNodes, XenStorePaths};
+pub(crate) use tuning::{MEMORY_LIMIT, MEMORY_TARGET};
 
 /// XenStore, as a way of discovery.
 #[derive(Clone, Copy)]

@@ -108,7 +108,7 @@ pub(super) fn write_shell(batch: &mut Batch, paths: XenStorePaths, shell: &Shell
     let mut node = |path: &str, value: &str| batch.write(&format!("{home}/{path}"), value);
     node("vm", &paths.vm());
     node("domid", &paths.domid.0.to_string());
-    // The two are equal, because a guest has all its memory from the start: there is no ballooning.
+    // The two are equal, because a guest has all its memory from the start.
     let memory = shell.memory.0.to_string();
     node("memory/static-max", &memory);
     node("memory/target", &memory);

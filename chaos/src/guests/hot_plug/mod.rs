@@ -23,4 +23,4 @@ pub use add::{AttachedDisk, AttachedVif, attach_disk, attach_vif};
 pub use error::HotPlugError;
 pub use list::{DeviceStatus, ListedDisk, ListedGuestVif, list_disks, list_vifs};
 pub use remove::{DetachOptions, detach_disk, detach_vif};
-pub(super) use session::withdraw_leftover;
+pub(super) use session::{MOST_SPECIAL_PAGES, withdraw_leftover};
