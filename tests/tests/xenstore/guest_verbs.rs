@@ -2,6 +2,7 @@
 //! The commands that look into guests and change their memory and vCPUs, in XenStore mode and next to
 //! xl.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use system_tests::{ConsoleLog, CoreFile, Guest, PATIENCE, XenStoreBed, chaos, run};
@@ -36,9 +37,16 @@ fn a_linux_is_dumped_gives_memory_back_and_gets_keys() {
     console.wait_for("linux: ready");
     let domid = guest.domid.to_string();
 
-    let path = bed.bed.file("linux.core", "");
+    // The root of dom0 has no room for it.
+    let folder = bed.bed.file("cores", "");
+    fs::remove_file(&folder).expect("it exists");
+    fs::create_dir(&folder).expect("a folder can be created");
+    run("mount", &["-t", "tmpfs", "-o", "size=192m", "tmpfs", &folder]).ok();
+    let path = format!("{folder}/linux.core");
     // An idle kernel waits behind a `hlt`, and its addresses are virtual. It may be at work first.
     let is_idle = (0..50).any(|_| {
+        // There is no room for two.
+        let _ = fs::remove_file(&path);
         chaos(&["dump-core", "linux", &path]).ok();
         let core = CoreFile::open(&path);
         let [rip] = core.instruction_pointers()[..] else { panic!("it has one vCPU") };
@@ -46,6 +54,7 @@ fn a_linux_is_dumped_gives_memory_back_and_gets_keys() {
     });
     assert!(is_idle, "its kernel is found at virtual addresses");
     assert!(CoreFile::open(&path).contains("Linux version "));
+    run("umount", &[&folder]).ok();
     assert_eq!(Guest::ask("10.0.0.5:7", b"echoed\n", b"\n"), b"echoed\n");
 
     chaos(&["sysrq", "linux", "h"]).ok();
