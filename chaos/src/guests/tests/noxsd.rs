@@ -91,7 +91,11 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Console { .. } => ("console", Reply::Console(ConsoleRole::Writer)),
             Request::Status => ("status", Reply::Status(Vec::new())),
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
+            Request::Counters { .. } => {
+                ("counters", Reply::Counters { domains: Vec::new(), next: None })
+            }
             Request::Watch => ("watch", Reply::Done),
+            Request::WatchDevices => ("watch_devices", Reply::Done),
             Request::AttachDevices(_) => ("attach_devices", Reply::Done),
             Request::DetachDevice { .. } => ("detach_device", Reply::Done),
         };
@@ -126,7 +130,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Behaviour::Dies(last) if last == kind => return,
             _ => reply,
         };
-        if !matches!(kind, "status" | "dropped") {
+        if !matches!(kind, "status" | "dropped" | "counters") {
             log.lock().unwrap().push(format!("noxsd: {kind}"));
         }
         let reply = noxs_control::encode(&reply).unwrap();
