@@ -35,6 +35,7 @@
 //! paths      Records: the folder of all records, and where each file is
 //! prepared   the record file and name link of a shell
 //! names      reserves and frees names
+//! name_table the names, for a process that asks again and again
 //! files      the files in a domain's folder
 //! lock       keeps other processes from changing a record or devices
 //! restarts   pending restarts
@@ -44,6 +45,7 @@ mod error;
 mod files;
 mod fs;
 mod lock;
+mod name_table;
 mod names;
 mod paths;
 mod prepared;
@@ -53,6 +55,7 @@ mod stored;
 
 pub use error::RecordError;
 pub use lock::RecordLock;
+pub use name_table::{NameChanges, NameTable};
 pub use paths::{ROOT, Records};
 pub use prepared::PreparedRecord;
 pub use record::{
