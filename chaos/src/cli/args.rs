@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Console(ConsoleArgs),
     Log(LogArgs),
     Pool(PoolArgs),
+    Metrics(MetricsArgs),
+    Events(EventsArgs),
     NetworkAttach(DeviceAttachArgs),
     NetworkDetach(NetworkDetachArgs),
     NetworkList(DeviceListArgs),
@@ -244,6 +246,20 @@ pub(crate) struct PoolArgs {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) action: Option<PoolAction>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MetricsArgs {
+    /// Print the older text format, which promtool check metrics reads
+    #[arg(long)]
+    pub(crate) text: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventsArgs {
+    /// Print one JSON object in each line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]

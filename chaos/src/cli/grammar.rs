@@ -8,8 +8,8 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::args::{
     BlockDetachArgs, Command, ConfigArgs, ConsoleArgs, CreateArgs, DestroyArgs, DeviceAttachArgs,
-    DeviceListArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, NetworkDetachArgs,
-    PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
+    DeviceListArgs, DomidArgs, DomnameArgs, EventsArgs, GuestArgs, ListArgs, LogArgs, MetricsArgs,
+    NetworkDetachArgs, PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
 };
 use super::help;
 use super::host_args::{
@@ -58,6 +58,8 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "console" => Command::Console(args(matches)?),
         "log" => Command::Log(args(matches)?),
         "pool" => Command::Pool(args(matches)?),
+        "metrics" => Command::Metrics(args(matches)?),
+        "events" => Command::Events(args(matches)?),
         "network-attach" => Command::NetworkAttach(args(matches)?),
         "network-detach" => Command::NetworkDetach(args(matches)?),
         "network-list" => Command::NetworkList(args(matches)?),
@@ -211,6 +213,20 @@ const COMMANDS: &[CommandRow] = &[
         about: "Show or change chaosd's pool of shells",
         after_help: help::POOL,
         arguments: PoolArgs::augment_args,
+    },
+    CommandRow {
+        name: "metrics",
+        alias: None,
+        about: "Print chaosd's metrics of all guests",
+        after_help: help::METRICS,
+        arguments: MetricsArgs::augment_args,
+    },
+    CommandRow {
+        name: "events",
+        alias: None,
+        about: "Print what happens to guests, as it happens",
+        after_help: help::EVENTS,
+        arguments: EventsArgs::augment_args,
     },
     CommandRow {
         name: "network-attach",
@@ -405,8 +421,8 @@ mod tests {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
             let operands: &[&str] = match name {
-                "list" | "pool" | "uptime" | "dmesg" | "info" | "vcpu-list" | "sched-credit"
-                | "sched-credit2" | "cpupool-numa-split" => &[],
+                "list" | "pool" | "metrics" | "events" | "uptime" | "dmesg" | "info"
+                | "vcpu-list" | "sched-credit" | "sched-credit2" | "cpupool-numa-split" => &[],
                 "domname" => &["3"],
                 "vcpu-pin" => &["guest", "all", "0-3"],
                 "trigger" => &["guest", "nmi"],

@@ -18,6 +18,7 @@ mod host_args;
 mod host_error;
 mod host_help;
 mod machine;
+mod observe;
 mod output;
 mod plain;
 mod power;
@@ -92,6 +93,8 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Create(_) => unreachable!("dispatch runs it"),
         Command::Config(args) => config::run(&args, output),
         Command::Pool(args) => pool(&args, output),
+        Command::Metrics(args) => observe::metrics(&args, output),
+        Command::Events(args) => observe::events(&args, output),
         Command::List(args) => list(&args, output),
         Command::Destroy(args) => destroy(&args.guests, args.json, output),
         Command::Shutdown(args) => power::run(&args, noxs::Request::Poweroff, output),

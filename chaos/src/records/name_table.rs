@@ -16,8 +16,9 @@ use super::paths::Records;
 /// A name's link.
 #[derive(Clone, Copy, Debug)]
 struct Link {
-    /// Its inode: a link that replaces another one has a different inode.
-    inode: u64,
+    /// Its inode: on tmpfs, a link that replaces another one has a different inode. `None` if the link
+    /// is to be read again.
+    inode: Option<u64>,
     domid: DomId,
 }
 
@@ -52,17 +53,20 @@ impl NameTable {
                     let Ok(name) = entry.file_name().into_string() else { continue };
                     let inode = entry.ino();
                     let known = self.links.remove(&name);
-                    if let Some(link) = known.filter(|link| link.inode == inode) {
+                    if let Some(link) = known.filter(|link| link.inode == Some(inode)) {
                         found.insert(name, link);
                         continue;
                     }
-                    if let Some(old) = known {
+                    // `None` if the name was freed meanwhile.
+                    let holder = records.holder(&name)?;
+                    if let Some(old) = known.filter(|old| Some(old.domid) != holder) {
                         changes.removed.push((name.clone(), old.domid));
                     }
-                    // `None` if the name was freed meanwhile.
-                    if let Some(domid) = records.holder(&name)? {
-                        changes.added.push((name.clone(), domid));
-                        found.insert(name, Link { inode, domid });
+                    if let Some(domid) = holder {
+                        if known.is_none_or(|old| old.domid != domid) {
+                            changes.added.push((name.clone(), domid));
+                        }
+                        found.insert(name, Link { inode: Some(inode), domid });
                     }
                 }
             }
@@ -72,6 +76,13 @@ impl NameTable {
         let gone = std::mem::replace(&mut self.links, found);
         changes.removed.extend(gone.into_iter().map(|(name, link)| (name, link.domid)));
         Ok(changes)
+    }
+
+    /// Has the next refresh read the link of a name again, which may have been replaced.
+    pub fn touched(&mut self, name: &str) {
+        if let Some(link) = self.links.get_mut(name) {
+            link.inode = None;
+        }
     }
 
     /// Returns all names and their domids, in no particular order.
@@ -137,5 +148,14 @@ mod tests {
         let removed = owned(&[("a", 1), ("b", 2)]);
         assert_eq!(changes, NameChanges { added: owned(&[("a", 3)]), removed });
         assert_eq!(table.by_domid(), HashMap::from([(DomId(3), "a")]));
+
+        table.touched("a");
+        assert_eq!(table.refresh(&records).unwrap(), NameChanges::default(), "it is the same");
+        // Where inodes are reused at once, only a notice of the kernel shows this.
+        records.remove_name("a").unwrap();
+        records.reserve_name("a", DomId(4), None).unwrap();
+        table.touched("a");
+        let expected = NameChanges { added: owned(&[("a", 4)]), removed: owned(&[("a", 3)]) };
+        assert_eq!(table.refresh(&records).unwrap(), expected);
     }
 }

@@ -35,6 +35,7 @@ use daemon::chain::chain;
 use xen::units::DomId;
 
 use crate::line_limit::LineLimit;
+use crate::observe::{Report, Reporter, RestartTally};
 use crate::pace::ScanPace;
 use crate::removal::{Removal, Removals};
 use attempts::Attempts;
@@ -91,6 +92,9 @@ pub struct Supervisor {
     census: Census,
     /// Limits the lines about guests of users other than root: a guest can end at once.
     lines: LineLimit,
+    /// How often guests were restarted.
+    tally: RestartTally,
+    reporter: Reporter,
 }
 
 impl Supervisor {
@@ -109,7 +113,24 @@ impl Supervisor {
             pace: ScanPace::default(),
             census: Census::default(),
             lines,
+            tally: RestartTally::default(),
+            reporter: Reporter::default(),
         }
+    }
+
+    /// Has ends and restarts reported.
+    pub(crate) fn report_to(&mut self, reporter: Reporter) {
+        self.reporter = reporter;
+    }
+
+    /// Returns how often guests were restarted.
+    pub(crate) fn restart_tally(&self) -> &RestartTally {
+        &self.tally
+    }
+
+    /// Returns how many restarts are pending.
+    pub(crate) fn pending_restarts(&self) -> usize {
+        self.pending.len()
     }
 
     /// Takes over the restarts that an earlier `chaosd` left pending.
@@ -326,6 +347,16 @@ impl Supervisor {
             }
             action = Action::Preserve;
         }
+        let how_ended = guest.state();
+        self.reporter.send(|| Report::Ended {
+            name: name.to_owned(),
+            identity,
+            how: how_ended,
+            action,
+        });
+        if matches!(action, Action::Restart | Action::RenameRestart) {
+            self.tally.begins(name, how_ended.name());
+        }
         match action {
             Action::Preserve => {
                 if is_logged {
@@ -441,6 +472,11 @@ impl Supervisor {
             }
         };
         self.restarts.created(name, DomId(domid));
+        self.tally.restarted(name, || {
+            let names = host.records.names().unwrap_or_default();
+            names.into_iter().map(|(name, _)| name).collect()
+        });
+        self.reporter.send(|| Report::Restarted { name: name.to_owned(), domid });
         self.pending.remove(name);
         match host.records.drop_restart(name) {
             Ok(true) => {
@@ -472,6 +508,7 @@ impl Supervisor {
     fn forget(&mut self, name: &str) -> bool {
         let owner = self.pending.remove(name).and_then(|attempts| attempts.owner);
         self.waiting.remove(name);
+        self.tally.cancelled(name);
         owner.is_none_or(|owner| self.lines.allows(owner))
     }
 

@@ -22,6 +22,7 @@ mod learned;
 mod load;
 mod members;
 mod networks;
+mod observe;
 mod pool;
 mod probe;
 mod refusals;

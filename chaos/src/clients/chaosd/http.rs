@@ -81,6 +81,17 @@ pub fn get(target: &str, accept: &str) -> Result<BufReader<UnixStream>, HttpErro
     get_from(&chaosd::http_socket(Path::new(chaosd::SOCKET)), target, accept)
 }
 
+/// Returns the metrics in a format: [`OPENMETRICS`] or [`PLAIN`].
+///
+/// # Errors
+/// As [`get`].
+pub fn metrics(accept: &str) -> Result<String, HttpError> {
+    let mut text = String::new();
+    get("/metrics", accept)?.read_to_string(&mut text)?;
+    // Both formats end with a line.
+    if text.ends_with('\n') { Ok(text) } else { Err(HttpError::Closed) }
+}
+
 /// As [`get`], from the `chaosd` whose HTTP socket is `path`.
 ///
 /// # Errors
@@ -104,6 +115,7 @@ pub fn get_from(
     )?;
     let mut stream = BufReader::new(stream);
     let status = line(&mut stream)?;
+    // No header matters: only chaosd answers here, and it says in the status what there is.
     while !line(&mut stream)?.is_empty() {}
     match status.split_once(' ') {
         Some((_, status)) if status.starts_with("200") => {}
