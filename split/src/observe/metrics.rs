@@ -317,6 +317,9 @@ fn restarts(writer: &mut Writer<'_>, daemon: &DaemonFigures) -> fmt::Result {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
     use chaos::clients::chaosd::protocol::{FlavourStatus, Origin};
     use chaos::handle::DomainIdentity;
     use chaos::records::NameChanges;
@@ -325,6 +328,7 @@ pub(super) mod tests {
     use xen::units::{DomId, DomainHandle, KiB};
 
     use super::*;
+    use crate::observe::plain;
 
     pub(in crate::observe) fn guest(name: &str, domid: u16) -> GuestFigures {
         let vif = VifStatus { from_guest_bytes: 1, to_guest_bytes: 2, ..VifStatus::default() };
@@ -409,6 +413,25 @@ pub(super) mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// `PROMTOOL` names the program: `scripts/check/metrics` sets it, and `scripts/test` runs that.
+    #[test]
+    fn promtool_accepts_the_metrics() {
+        let Some(promtool) = std::env::var_os("PROMTOOL") else { return };
+        let mut child = Command::new(promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let text = plain::from_openmetrics(&example());
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let checked = child.wait_with_output().unwrap();
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+        assert!(checked.status.success() && stderr.is_empty(), "{stdout}{stderr}");
     }
 
     #[test]
