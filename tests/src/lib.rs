@@ -14,6 +14,7 @@ mod loop_device;
 mod newer;
 mod noxsd;
 mod run;
+pub mod schema;
 mod watch;
 mod witness;
 mod xenstore;

@@ -134,6 +134,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_event_matches_the_schema() {
+        let schema = include_str!("../../../docs/schemas/event.json");
+        let schema = serde_json::from_str(schema).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let guest = || Subject::new("a", 7, [1; 16]);
+        let (name, handle) = ("a".to_owned(), DomainHandle([1; 16]).to_string());
+        let broken = |name: Option<String>| What::DeviceBroken {
+            name,
+            domid: 7,
+            handle: handle.clone(),
+            device: "vif0".into(),
+            reason: "why".into(),
+        };
+        let (how, action) = (GuestState::PoweredOff, Action::RenameRestart);
+        for what in [
+            What::Subscribed,
+            What::Created { guest: guest(), shell: None },
+            What::Created { guest: guest(), shell: Some("cold") },
+            What::Ended { guest: guest(), how, action },
+            What::Destroyed { guest: guest() },
+            What::Renamed { guest: guest(), from: "b".into() },
+            What::Restarted { name: name.clone(), domid: 8 },
+            broken(Some(name.clone())),
+            broken(None),
+            What::Missed { events: 3 },
+        ] {
+            let line = Event::now(what).json();
+            let event = serde_json::from_str(&line).unwrap();
+            assert!(validator.is_valid(&event), "{line}");
+        }
+    }
+
+    #[test]
     fn an_event_is_one_line_of_json_or_text() {
         let guest = Subject::new("a\nb", 7, [1; 16]);
         let event = Event::now(What::Created { guest, shell: Some("warm") });

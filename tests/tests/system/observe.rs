@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
-use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos, chaos_as};
+use system_tests::{Bed, Chaosd, Guest, SMALL_POOL, chaos, chaos_as, schema};
 
 const SOCKET: &str = "/run/chaos/chaosd-http.sock";
 
@@ -103,7 +103,9 @@ impl Follower {
     fn next(&mut self) -> Value {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("it can be read");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+        let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        schema::assert_matches("event", &event);
+        event
     }
 
     /// Returns the next event, which must be of this kind and about this guest.
