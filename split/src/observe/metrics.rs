@@ -317,6 +317,7 @@ fn restarts(writer: &mut Writer<'_>, daemon: &DaemonFigures) -> fmt::Result {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeSet;
     use std::io::Write;
     use std::process::{Command, Stdio};
 
@@ -432,6 +433,55 @@ pub(super) mod tests {
         let (stdout, stderr) =
             (String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
         assert!(checked.status.success() && stderr.is_empty(), "{stdout}{stderr}");
+    }
+
+    /// Returns the names in a text that begin with `chaos_`.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let is_part = |byte: char| byte.is_ascii_alphanumeric() || byte == '_';
+        text.split(|byte| !is_part(byte)).filter(|word| word.starts_with("chaos_")).collect()
+    }
+
+    #[test]
+    fn the_dashboard_has_all_metrics_and_no_others() {
+        let dashboard = include_str!("../../../docs/grafana/chaos.json");
+        let parsed: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        assert!(parsed["panels"].as_array().unwrap().len() > 10);
+        let text = example();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples: BTreeSet<_> =
+            samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+        let shown = names(dashboard);
+        let unknown: Vec<_> = shown.difference(&samples).collect();
+        assert!(unknown.is_empty(), "docs/grafana/chaos.json: there is no metric {unknown:?}");
+        let missing: Vec<_> =
+            samples.difference(&shown).filter(|name| !name.ends_with("_sum")).collect();
+        assert!(missing.is_empty(), "docs/grafana/chaos.json does not show {missing:?}");
+    }
+
+    /// `docs/metrics.md` abbreviates some names with braces.
+    #[test]
+    fn the_document_names_all_metrics() {
+        let document = include_str!("../../../docs/metrics.md");
+        let mut named = BTreeSet::new();
+        for cell in document.split('`').filter(|cell| cell.starts_with("chaos_")) {
+            let mut all = vec![String::new()];
+            let mut rest = cell;
+            while let Some((before, after)) = rest.split_once('{') {
+                let (choices, after) = after.split_once('}').unwrap();
+                let append = |name: &String, choice| format!("{name}{before}{choice}");
+                let each = |name: &String| {
+                    choices.split(',').map(|choice| append(name, choice)).collect::<Vec<_>>()
+                };
+                all = all.iter().flat_map(each).collect();
+                rest = after;
+            }
+            named.extend(all.into_iter().map(|name| name + rest));
+        }
+        let text = plain::from_openmetrics(&example());
+        let families = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let families: BTreeSet<_> =
+            families.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect();
+        assert_eq!(named, families, "docs/metrics.md (left) and this module (right) differ");
     }
 
     #[test]
