@@ -66,11 +66,10 @@ pub(super) enum What {
     },
     /// A guest that had ended was created again.
     Restarted { name: String, domid: u16 },
-    /// A guest has lost a device. `name` is `None` for a domain that has none.
+    /// A guest has lost a device.
     DeviceBroken {
-        name: Option<String>,
-        domid: u16,
-        handle: String,
+        #[serde(flatten)]
+        guest: Subject,
         device: String,
         reason: String,
     },
@@ -107,9 +106,8 @@ impl Event {
             What::Destroyed { guest } => format!("{} destroyed", show(guest)),
             What::Renamed { guest, from } => format!("{} renamed from {from}", show(guest)),
             What::Restarted { name, domid } => format!("{name} (domain {domid}) restarted"),
-            What::DeviceBroken { name, domid, device, reason, .. } => {
-                let name = name.as_deref().unwrap_or("a guest without a name");
-                format!("{name} (domain {domid}) has lost its {device}: {reason}")
+            What::DeviceBroken { guest, device, reason } => {
+                format!("{} has lost its {device}: {reason}", show(guest))
             }
             What::Missed { events } => format!("{events} events missed: this reader was too slow"),
         };
@@ -139,14 +137,6 @@ mod tests {
         let schema = serde_json::from_str(schema).unwrap();
         let validator = jsonschema::validator_for(&schema).unwrap();
         let guest = || Subject::new("a", 7, [1; 16]);
-        let (name, handle) = ("a".to_owned(), DomainHandle([1; 16]).to_string());
-        let broken = |name: Option<String>| What::DeviceBroken {
-            name,
-            domid: 7,
-            handle: handle.clone(),
-            device: "vif0".into(),
-            reason: "why".into(),
-        };
         let (how, action) = (GuestState::PoweredOff, Action::RenameRestart);
         for what in [
             What::Subscribed,
@@ -155,9 +145,8 @@ mod tests {
             What::Ended { guest: guest(), how, action },
             What::Destroyed { guest: guest() },
             What::Renamed { guest: guest(), from: "b".into() },
-            What::Restarted { name: name.clone(), domid: 8 },
-            broken(Some(name.clone())),
-            broken(None),
+            What::Restarted { name: "a".into(), domid: 8 },
+            What::DeviceBroken { guest: guest(), device: "vif0".into(), reason: "why".into() },
             What::Missed { events: 3 },
         ] {
             let line = Event::now(what).json();
@@ -178,13 +167,11 @@ mod tests {
         assert!(value["time_ms"].as_u64().unwrap() > 1_600_000_000_000);
         assert!(text.contains("(domain 7) created, shell: warm"), "{text}");
         let broken = What::DeviceBroken {
-            name: None,
-            domid: 3,
-            handle: String::new(),
+            guest: Subject::new("a", 3, [1; 16]),
             device: "vif0".into(),
             reason: "why".into(),
         };
         let text = Event::now(broken).text();
-        assert!(text.ends_with("(domain 3) has lost its vif0: why\n"), "{text}");
+        assert!(text.ends_with(" a (domain 3) has lost its vif0: why\n"), "{text}");
     }
 }

@@ -4,11 +4,10 @@
 //! The main thread reports what it does itself. What other processes do shows in the names: a guest that
 //! is created gets one, and one that is destroyed loses it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use chaos::records::NameChanges;
 use noxs_control::DomainStatus;
-use xen::units::DomainHandle;
 
 use super::event::{Subject, What};
 use super::report::Report;
@@ -27,7 +26,17 @@ struct Known {
 #[derive(Debug, Default)]
 pub(super) struct KnownGuests {
     guests: HashMap<[u8; 16], Known>,
-    broken: HashSet<([u8; 16], String)>,
+    /// By handle and name of the device. That of a guest whose create is not reported yet waits for
+    /// that: a guest may break a device as soon as it runs.
+    broken: BTreeMap<([u8; 16], String), Broken>,
+}
+
+/// A device that a guest has lost.
+#[derive(Debug)]
+struct Broken {
+    reason: String,
+    /// Whether that was reported.
+    is_reported: bool,
 }
 
 impl KnownGuests {
@@ -100,11 +109,18 @@ impl KnownGuests {
             let guest = Subject::new(&name, domid, handle);
             events.push(What::Created { guest, shell: None });
         }
+        events.extend(self.report_broken());
         Ok(events)
     }
 
-    /// Returns the event that a report of the main thread is.
-    pub(super) fn report(&mut self, report: Report) -> Option<What> {
+    /// Returns the events that a report of the main thread is.
+    pub(super) fn report(&mut self, report: Report) -> Vec<What> {
+        let mut events: Vec<_> = self.event_of(report).into_iter().collect();
+        events.extend(self.report_broken());
+        events
+    }
+
+    fn event_of(&mut self, report: Report) -> Option<What> {
         Some(match report {
             Report::Created { name, identity, origin } => {
                 let (domid, handle) = (identity.domid.0, identity.handle.0);
@@ -131,25 +147,33 @@ impl KnownGuests {
 
     /// Returns the events that these states are: of devices that were not broken before.
     pub(super) fn devices(&mut self, domains: &[DomainStatus]) -> Vec<What> {
-        let (mut events, mut broken) = (Vec::new(), HashSet::new());
+        let mut broken = BTreeMap::new();
         for domain in domains {
-            let (domid, handle) = (domain.id.domid, domain.id.handle);
             for device in &domain.devices {
-                let Some(reason) = &device.broken else { continue };
-                let key = (handle, device.name.clone());
-                if !self.broken.contains(&key) {
-                    events.push(What::DeviceBroken {
-                        name: self.guests.get(&handle).map(|guest| guest.name.clone()),
-                        domid,
-                        handle: DomainHandle(handle).to_string(),
-                        device: device.name.clone(),
-                        reason: reason.clone(),
-                    });
-                }
-                broken.insert(key);
+                let Some(reason) = device.broken.clone() else { continue };
+                let key = (domain.id.handle, device.name.clone());
+                let is_reported = self.broken.get(&key).is_some_and(|known| known.is_reported);
+                broken.insert(key, Broken { reason, is_reported });
             }
         }
         self.broken = broken;
+        self.report_broken()
+    }
+
+    /// Returns the events of broken devices that were not reported, of guests that are known.
+    fn report_broken(&mut self) -> Vec<What> {
+        let mut events = Vec::new();
+        for ((handle, device), broken) in &mut self.broken {
+            if broken.is_reported {
+                continue;
+            }
+            if let Some(guest) = self.guests.get(handle) {
+                broken.is_reported = true;
+                let guest = Subject::new(&guest.name, guest.domid, *handle);
+                let (device, reason) = (device.clone(), broken.reason.clone());
+                events.push(What::DeviceBroken { guest, device, reason });
+            }
+        }
         events
     }
 }
@@ -164,7 +188,7 @@ mod tests {
     use chaos::handle::DomainIdentity;
     use nix::sys::inotify::Inotify;
     use noxs_control::{DeviceCounters, DeviceStatus, DomainId, VifStatus};
-    use xen::units::DomId;
+    use xen::units::{DomId, DomainHandle};
 
     use super::*;
 
@@ -272,12 +296,12 @@ mod tests {
                 action: Action::Restart,
             })
         };
-        assert!(matches!(ended(&mut known), Some(What::Ended { .. })));
-        assert_eq!(ended(&mut known), None, "it was handled again");
+        assert!(matches!(ended(&mut known)[..], [What::Ended { .. }]));
+        assert_eq!(ended(&mut known), [], "it was handled again");
         let created =
             Report::Created { name: "own".into(), identity: identity(3), origin: Origin::Warm };
         let guest = subject("own", 3);
-        assert_eq!(known.report(created), Some(What::Created { guest, shell: Some("warm") }));
+        assert_eq!(known.report(created), [What::Created { guest, shell: Some("warm") }]);
         assert_eq!(known.names(changes(&[("own", 3)], &[]), &mut source).unwrap(), []);
     }
 
@@ -295,10 +319,24 @@ mod tests {
         };
         assert_eq!(known.devices(&[status(None)]), []);
         let events = known.devices(&[status(Some("why"))]);
-        let [What::DeviceBroken { name, device, .. }] = &events[..] else { panic!("{events:?}") };
-        assert_eq!((name.as_deref(), device.as_str()), (Some("old"), "vif0"));
+        let broken = |guest| What::DeviceBroken {
+            guest,
+            device: "vif0".to_owned(),
+            reason: "why".to_owned(),
+        };
+        assert_eq!(events, [broken(subject("old", 1))]);
         assert_eq!(known.devices(&[status(Some("why"))]), []);
         known.devices(&[]);
         assert_eq!(known.devices(&[status(Some("why"))]).len(), 1, "it was attached again");
+
+        // A guest of the main thread breaks a device before its create is reported.
+        let mut early = status(Some("why"));
+        early.id = DomainId { domid: 3, handle: [3; 16] };
+        assert_eq!(known.devices(&[early]), []);
+        let identity = identity(3);
+        let created =
+            known.report(Report::Created { name: "own".into(), identity, origin: Origin::Cold });
+        assert!(matches!(created[0], What::Created { .. }));
+        assert_eq!(created[1..], [broken(subject("own", 3))]);
     }
 }

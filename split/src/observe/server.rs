@@ -508,8 +508,8 @@ impl<S: Source> Server<S> {
             if matches!(report, super::Report::Created { .. }) {
                 self.names_changed();
             }
-            let what = self.watches.as_mut().and_then(|watches| watches.known.report(report));
-            self.publish(what);
+            let events = self.watches.as_mut().map(|watches| watches.known.report(report));
+            self.publish(events.into_iter().flatten());
         }
         if missed > 0 {
             for client in &mut self.clients {
