@@ -38,6 +38,8 @@ pub(crate) enum Failure {
     },
     #[error("the command was carried out, but its result cannot be printed to standard output")]
     Output(#[source] io::Error),
+    #[error("cannot start chaos-top, which is a program of its own; install it beside chaos")]
+    Top(#[source] io::Error),
     #[error("cannot use the console")]
     Console(#[source] Errno),
 }
@@ -93,7 +95,7 @@ impl Failure {
                 FailureClass::WrongInput => FailureClass::Failed,
                 class => class,
             },
-            Self::Output(_) | Self::Console(_) => FailureClass::Failed,
+            Self::Output(_) | Self::Top(_) | Self::Console(_) => FailureClass::Failed,
         }
     }
 }

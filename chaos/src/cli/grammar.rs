@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 use super::args::{
     BlockDetachArgs, Command, ConfigArgs, ConsoleArgs, CreateArgs, DestroyArgs, DeviceAttachArgs,
     DeviceListArgs, DomidArgs, DomnameArgs, EventsArgs, GuestArgs, ListArgs, LogArgs, MetricsArgs,
-    NetworkDetachArgs, PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
+    NetworkDetachArgs, PoolArgs, RenameArgs, ShutdownArgs, TopArgs, UptimeArgs,
 };
 use super::help;
 use super::host_args::{
@@ -60,6 +60,7 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "pool" => Command::Pool(args(matches)?),
         "metrics" => Command::Metrics(args(matches)?),
         "events" => Command::Events(args(matches)?),
+        "top" => Command::Top(args(matches)?),
         "network-attach" => Command::NetworkAttach(args(matches)?),
         "network-detach" => Command::NetworkDetach(args(matches)?),
         "network-list" => Command::NetworkList(args(matches)?),
@@ -227,6 +228,13 @@ const COMMANDS: &[CommandRow] = &[
         about: "Print what happens to guests, as it happens",
         after_help: help::EVENTS,
         arguments: EventsArgs::augment_args,
+    },
+    CommandRow {
+        name: "top",
+        alias: None,
+        about: "Show what guests use, in a live table",
+        after_help: help::TOP,
+        arguments: TopArgs::augment_args,
     },
     CommandRow {
         name: "network-attach",
@@ -421,7 +429,7 @@ mod tests {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
             let operands: &[&str] = match name {
-                "list" | "pool" | "metrics" | "events" | "uptime" | "dmesg" | "info"
+                "list" | "pool" | "metrics" | "events" | "top" | "uptime" | "dmesg" | "info"
                 | "vcpu-list" | "sched-credit" | "sched-credit2" | "cpupool-numa-split" => &[],
                 "domname" => &["3"],
                 "vcpu-pin" => &["guest", "all", "0-3"],

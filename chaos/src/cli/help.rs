@@ -182,6 +182,20 @@ Examples:
   chaos events --json   print a line of JSON for each"
 );
 
+pub(super) const TOP: &str = with_exit_codes!(
+    "\
+Options:
+  -b, --batch               print tables one below the other
+  -n, --iterations NUMBER   exit after this many tables
+  -d, --delay SECONDS       seconds from one table to the next; default: 3
+
+Keys: q quits; c, m, n, d sort by CPU, memory, network, disk.
+
+Examples:
+  chaos top           a live table
+  chaos top -b -n 2   print two tables"
+);
+
 pub(super) const NETWORK_ATTACH: &str = with_exit_codes!(
     "\
 The fields are those of a string of vif= in a config. The guest must take the interface in time, or it

@@ -24,6 +24,7 @@ mod plain;
 mod power;
 mod schedulers;
 mod table;
+mod top;
 mod vcpus;
 mod xl_table;
 mod xl_verbs;
@@ -95,6 +96,7 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Pool(args) => pool(&args, output),
         Command::Metrics(args) => observe::metrics(&args, output),
         Command::Events(args) => observe::events(&args, output),
+        Command::Top(args) => top::run(&args),
         Command::List(args) => list(&args, output),
         Command::Destroy(args) => destroy(&args.guests, args.json, output),
         Command::Shutdown(args) => power::run(&args, noxs::Request::Poweroff, output),

@@ -59,6 +59,14 @@ fn metrics_count_guests_their_devices_creates_and_the_pool() {
         assert_eq!(value(&text, metric), Some(expected.into()), "{metric} in\n{text}");
     }
 
+    let tables = chaos(&["top", "-b", "-n", "2", "-d", "1"]).ok();
+    assert_eq!(tables.matches("NAME").count(), 2, "{tables}");
+    let rows = tables.lines().filter(|line| line.starts_with("daytime "));
+    let rows: Vec<Vec<_>> = rows.map(|row| row.split_whitespace().collect()).collect();
+    let [first, second] = &rows[..] else { panic!("two rows of the guest: {tables}") };
+    assert_eq!((first[5], second[4]), ("-", "4.0M"), "{tables}");
+    assert!(second[5].parse::<f64>().is_ok(), "{tables}");
+
     // Every user of dom0 may read them on loopback, but only root through the socket.
     let mut scraper = TcpStream::connect("127.0.0.1:9091").expect("chaosd listens");
     scraper.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("it reads");
