@@ -186,9 +186,9 @@ struct Watches {
     known: KnownGuests,
 }
 
-/// The text that a client on loopback gets.
+/// What a client on loopback gets.
 struct Cached {
-    text: String,
+    text: Result<String, Problem>,
     at: Instant,
 }
 
@@ -411,15 +411,10 @@ impl<S: Source> Server<S> {
                 (Ok(_), Format::OpenMetrics) => &mut openmetrics,
                 _ => &mut plain,
             }
-            .get_or_insert_with(|| {
-                Arc::new(match &text {
-                    Ok(text) => answer(format, text),
-                    Err(problem) => http::refusal(*problem),
-                })
-            });
+            .get_or_insert_with(|| Arc::new(self::answer(format, &text)));
             client.stage = Stage::Reads(Arc::clone(answer), 0);
         }
-        self.cached = text.ok().map(|text| Cached { text, at: Instant::now() });
+        self.cached = Some(Cached { text, at: Instant::now() });
         self.send_all();
     }
 
@@ -590,9 +585,10 @@ fn refused(problem: Problem) -> Stage {
     Stage::Reads(Arc::new(http::refusal(problem)), 0)
 }
 
-fn answer(format: Format, text: &str) -> Vec<u8> {
-    match format {
-        Format::OpenMetrics => http::metrics(format, text),
-        Format::Plain => http::metrics(format, &plain::from_openmetrics(text)),
+fn answer(format: Format, text: &Result<String, Problem>) -> Vec<u8> {
+    match (text, format) {
+        (Ok(text), Format::OpenMetrics) => http::metrics(format, text),
+        (Ok(text), Format::Plain) => http::metrics(format, &plain::from_openmetrics(text)),
+        (Err(problem), _) => http::refusal(*problem),
     }
 }
