@@ -3,7 +3,7 @@
 # shellcheck disable=SC2153 # WITH is set in options.sh
 # dom0's initramfs: the cached layers, and on top the files that change from run to run.
 
-BINARIES=(chaos noxsd chaosd)
+BINARIES=(chaos chaos-top noxsd chaosd)
 
 MIB=$((1 << 20))
 # The MiB of dom0's memory that its kernel takes.

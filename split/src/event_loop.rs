@@ -17,6 +17,7 @@ use nix::sys::signalfd::SignalFd;
 
 use crate::member_server::MemberServer;
 use crate::members::ROOT;
+use crate::observe::{DaemonFigures, Observer, ObserverError};
 use crate::removal::Removals;
 use crate::server::{FIRST_CLIENT, LISTENER, Serve, Server};
 use crate::service::{AfterLoad, Service};
@@ -43,6 +44,7 @@ pub(crate) struct EventLoop<R> {
     service: Service,
     server: Server,
     members: MemberServer,
+    observer: Observer,
     supervisor: Supervisor,
     watch: RenewedWatch,
     /// Turns of clients since the supervisor had one.
@@ -68,6 +70,9 @@ enum ReloadError {
     /// A flavour's kernel cannot be used.
     #[error(transparent)]
     Kernel(#[from] LifecycleError),
+    /// The address for metrics cannot be used.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
 }
 
 impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
@@ -81,12 +86,13 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         signals: SignalFd,
         read_settings: R,
         service: Service,
-        (server, members): (Server, MemberServer),
+        (server, members, observer): (Server, MemberServer, Observer),
         removals: Removals,
     ) -> io::Result<Self> {
         let fd = signals.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), SIGNALS, Interest::READABLE)?;
         let mut supervisor = Supervisor::new(removals, service.lines());
+        supervisor.report_to(observer.reporter());
         supervisor.take_over(service.host());
         supervisor.scan(service.host());
         let watch = RenewedWatch::default();
@@ -97,6 +103,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             service,
             server,
             members,
+            observer,
             supervisor,
             watch,
             passed_over: 0,
@@ -109,7 +116,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
     ///
     /// # Errors
     /// The kernel cannot wait for events.
-    pub(crate) fn run(mut self, paths: [&Path; 2]) -> io::Result<()> {
+    pub(crate) fn run(mut self, paths: [&Path; 3]) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
         loop {
             self.renew_watch()?;
@@ -252,6 +259,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
                 self.supervisor.collect(self.service.host());
                 self.members.collect();
                 self.answer_loaded();
+                self.answer_observer();
             }
             SIGNALS => {
                 let next = self.handle_signals();
@@ -268,6 +276,17 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             _ => {}
         }
         Next::Continue
+    }
+
+    /// Reports what only this thread knows to the one that serves metrics, if that has asked.
+    fn answer_observer(&self) {
+        let Self { observer, service, supervisor, .. } = self;
+        observer.answer(|| DaemonFigures {
+            flavours: service.flavours(),
+            creates: service.creates().clone(),
+            restarts: supervisor.restart_tally().clone(),
+            pending_restarts: supervisor.pending_restarts(),
+        });
     }
 
     /// Carries out the creates and restarts whose kernels were read meanwhile.
@@ -333,6 +352,8 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
 
     fn reload(&mut self) -> Result<(), ReloadError> {
         let settings = (self.read_settings)()?;
+        // First: it changes nothing if it fails. If the rest fails, the new address is served already.
+        self.observer.listen(settings.metrics)?;
         self.service.configure(&settings)?;
         self.members.limit(settings.members);
         Ok(())

@@ -2,11 +2,11 @@
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are four threads, and some for users other than root. The main thread answers requests: it
+//! There are five threads, and some for users other than root. The main thread answers requests: it
 //! takes a shell that fits and executes the guest in it, or prepares a shell for the request. The refill thread runs when no other
 //! program wants the CPU; it prepares shells and does work that can wait, such as unmapping. The
 //! removal thread destroys guests with much memory, and the loader thread reads kernels: both can
-//! take seconds. Two more loader threads read those of users other than root, and each connection of
+//! take seconds. The observer thread serves metrics and events. Two more loader threads read those of users other than root, and each connection of
 //! such a user has a thread, because the main thread must wait for none of them.
 //!
 //! ```text
@@ -28,6 +28,7 @@
 //! removal    the thread that destroys large guests
 //! restart_files  opens the files of guests that are restarted
 //! supervise  what happens when a guest ends
+//! observe    the thread that serves metrics and events over HTTP
 //! pace       how often all domains are scanned for guests that have ended
 //! event_loop requests, signals, prepared shells and guests that have ended
 //! process    start
@@ -44,6 +45,7 @@ pub mod loader;
 mod loads;
 pub mod member_server;
 mod members;
+pub mod observe;
 mod pace;
 pub mod pool;
 pub mod process;

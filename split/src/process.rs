@@ -22,6 +22,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::event_loop::{EventLoop, WORKERS};
 use crate::loader::Loader;
 use crate::member_server::{MemberServer, SUBORDINATE_USERS};
+use crate::observe::{HostSource, Observer, ObserverError};
 use crate::refill::{Refill, RefillError};
 use crate::removal::Removals;
 use crate::server::Server;
@@ -46,6 +47,9 @@ pub enum Failure {
     /// The socket cannot be created.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Metrics and events cannot be served.
+    #[error(transparent)]
+    Observer(#[from] ObserverError),
     /// The group does not exist.
     #[error(transparent)]
     Group(#[from] GroupError),
@@ -97,6 +101,10 @@ pub fn run(
     let registry = poll.registry().try_clone().map_err(Failure::Loop)?;
     let server = Server::new(of_root, registry).map_err(Failure::Loop)?;
     let subordinate_users = Path::new(SUBORDINATE_USERS);
+    let http_path = chaosd::http_socket(path);
+    let of_http = appear(&http_path, listener::listen_stream)?;
+    let observer = Observer::start(of_http, settings.metrics, Arc::clone(&waker), open_source)?;
+    service.report_to(observer.reporter());
     let members = MemberServer::start(of_members, waker, settings.members, subordinate_users)
         .map_err(Failure::Loop)?;
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
@@ -104,18 +112,39 @@ pub fn run(
     }
     tracing::info!("ready on {}", path.display());
 
-    EventLoop::new(poll, signals, read_settings, service, (server, members), removals)
-        .and_then(|event_loop| event_loop.run([path, &members_path]))
+    EventLoop::new(poll, signals, read_settings, service, (server, members, observer), removals)
+        .and_then(|event_loop| event_loop.run([path, &members_path, &http_path]))
         .map_err(Failure::Loop)
 }
 
 /// Listens at `path`, where the socket appears in one step: clients that wait for it can connect at
 /// once.
 fn listen(path: &Path, group: Option<u32>) -> Result<UnixListener, ListenError> {
+    appear(path, |path| listener::listen(path, group))
+}
+
+/// Opens this host for the thread that serves metrics and events.
+fn open_source() -> Option<HostSource> {
+    match HostSource::open() {
+        Ok(source) => Some(source),
+        Err(error) => {
+            tracing::error!(
+                "metrics and events are not served until chaosd is restarted: {}",
+                chain(&error)
+            );
+            None
+        }
+    }
+}
+
+fn appear(
+    path: &Path,
+    listen: impl FnOnce(&Path) -> Result<UnixListener, ListenError>,
+) -> Result<UnixListener, ListenError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
-    let listener = listener::listen(&new, group)?;
+    let listener = listen(&new)?;
     fs::rename(&new, path).map_err(|source| ListenError { path: path.to_owned(), source })?;
     Ok(listener)
 }

@@ -4,6 +4,7 @@
 //! ```toml
 //! memory = "256M"            # upper bound for all shells together
 //! learn = true               # also keep shells that no flavour names but are asked for; default: true
+//! metrics = "127.0.0.1:9091"  # also serve metrics here, to every user of dom0; default: not
 //!
 //! [[flavour]]
 //! name = "small"
@@ -30,6 +31,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 use chaos::config::{Discovery, Limits, MAX_VCPUS, MemoryError, Store, parse_memory};
@@ -51,6 +53,8 @@ pub struct Settings {
     pub memory: Option<KiB>,
     /// Whether shells are kept that no flavour names, as long as they are asked for.
     pub learn: bool,
+    /// The address on loopback where metrics are served, too.
+    pub metrics: Option<SocketAddrV4>,
     /// The flavours; no two have the same name.
     pub flavours: Vec<FlavourSettings>,
     /// The limits of each user who is not root.
@@ -202,6 +206,12 @@ pub enum ValueProblem {
          memory = \"256M\", above the first flavour"
     )]
     NoMemory,
+    /// Metrics would be served to other machines, or the address is not one.
+    #[error(
+        "metrics = {0:?}: must be an IPv4 address on loopback with a port, such as \"127.0.0.1:9091\"; for \
+         other machines, use a proxy that asks who they are"
+    )]
+    Metrics(String),
     /// Two flavours have the same name.
     #[error("name: another flavour has the same; names must differ")]
     SameName,
@@ -213,6 +223,7 @@ struct SettingsFile {
     memory: Option<String>,
     #[serde(default = "yes")]
     learn: bool,
+    metrics: Option<String>,
     #[serde(default)]
     flavour: Vec<FlavourTable>,
     #[serde(default)]
@@ -284,8 +295,8 @@ impl Settings {
     /// Returns the settings without a file.
     #[must_use]
     pub fn none() -> Self {
-        let (memory, flavours) = (None, Vec::new());
-        Self { memory, learn: true, flavours, members: MemberLimits::default() }
+        let (memory, metrics, flavours) = (None, None, Vec::new());
+        Self { memory, learn: true, metrics, flavours, members: MemberLimits::default() }
     }
 
     /// Reads the file.
@@ -317,13 +328,20 @@ impl Settings {
             }
             flavours.push(check(flavour).map_err(|problem| wrong(Some(name), problem))?);
         }
+        let metrics = file.metrics.map(loopback).transpose();
+        let metrics = metrics.map_err(|problem| wrong(None, problem))?;
         let members = limits(file.members).map_err(|problem| wrong(None, problem))?;
-        Ok(Self { memory, learn: file.learn, flavours, members })
+        Ok(Self { memory, learn: file.learn, metrics, flavours, members })
     }
 }
 
 fn memory(text: String) -> Result<KiB, ValueProblem> {
     parse_memory(&text).map_err(|source| ValueProblem::Memory { text, source })
+}
+
+fn loopback(text: String) -> Result<SocketAddrV4, ValueProblem> {
+    let address = text.parse().ok().filter(|address: &SocketAddrV4| address.ip().is_loopback());
+    address.ok_or(ValueProblem::Metrics(text))
 }
 
 fn limits(table: MembersTable) -> Result<MemberLimits, ValueProblem> {
@@ -406,6 +424,17 @@ mod tests {
         let settings = parse("learn = false\n[members]\nguests = 3\n").unwrap();
         assert_eq!((settings.memory, settings.learn), (None, false));
         assert_eq!(Settings { learn: true, ..parse("").unwrap() }, Settings::none());
+    }
+
+    #[test]
+    fn metrics_are_served_on_loopback_only() {
+        let metrics = |text: &str| parse(&format!("metrics = '{text}'")).map(|one| one.metrics);
+        assert_eq!(metrics("127.0.0.1:9091").unwrap(), "127.0.0.1:9091".parse().ok());
+        for wrong in ["0.0.0.0:9091", "[::1]:9091", "10.0.0.1:9091", "127.0.0.1", "localhost:9091"]
+        {
+            let error = chain(&metrics(wrong).unwrap_err());
+            assert!(error.contains("must be an IPv4 address on loopback"), "{error}");
+        }
     }
 
     #[test]

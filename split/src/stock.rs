@@ -306,7 +306,7 @@ impl Stock {
     }
 
     /// Returns what the pool holds, one entry per flavour.
-    fn status(&self) -> Vec<FlavourStatus> {
+    pub(crate) fn status(&self) -> Vec<FlavourStatus> {
         let shelves = self.pool.shelves().iter().zip(&self.kept);
         shelves
             .map(|(shelf, kept)| FlavourStatus {

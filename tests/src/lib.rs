@@ -15,6 +15,7 @@ mod loop_device;
 mod newer;
 mod noxsd;
 mod run;
+pub mod schema;
 mod watch;
 mod witness;
 mod xenstore;

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::schema;
+
 /// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Ran {
@@ -98,7 +100,8 @@ impl Ran {
         self.stdout
     }
 
-    /// Checks that the command succeeded, and returns the JSON that it printed.
+    /// Checks that the command succeeded, and returns the JSON that it printed. That of chaos must match
+    /// its schema in `docs/schemas`.
     ///
     /// # Panics
     /// The command failed, or printed something other than JSON.
@@ -107,8 +110,10 @@ impl Ran {
     pub fn json(self) -> Value {
         let command = self.command.clone();
         let text = self.ok();
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{command} did not print JSON: {error}\n{text}"))
+        let value = serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{command} did not print JSON: {error}\n{text}"));
+        schema::check(&command, &value);
+        value
     }
 
     /// Checks that `chaos` failed with this exit code, printed nothing to stdout and one line to

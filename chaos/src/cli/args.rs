@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commands and their arguments. Doc comments of fields are help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::guest_args::GuestCommand;
@@ -24,6 +25,9 @@ pub(crate) enum Command {
     Console(ConsoleArgs),
     Log(LogArgs),
     Pool(PoolArgs),
+    Metrics(MetricsArgs),
+    Events(EventsArgs),
+    Top(TopArgs),
     NetworkAttach(DeviceAttachArgs),
     NetworkDetach(NetworkDetachArgs),
     NetworkList(DeviceListArgs),
@@ -268,6 +272,27 @@ pub(crate) struct PoolArgs {
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) action: Option<PoolAction>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MetricsArgs {
+    /// Print the older text format, which promtool check metrics reads
+    #[arg(long)]
+    pub(crate) text: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TopArgs {
+    /// Options of chaos-top, such as -b, -n NUMBER and -d SECONDS
+    #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventsArgs {
+    /// Print one JSON object in each line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]

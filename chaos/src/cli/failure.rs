@@ -4,6 +4,7 @@
 use std::io;
 
 use chaos::clients::chaosd::client::DaemonError;
+use chaos::clients::chaosd::http::HttpError;
 use chaos::config::ConfigErrors;
 use chaos::failure::FailureClass;
 use chaos::guests::LifecycleError;
@@ -23,6 +24,8 @@ pub(crate) enum Failure {
     Request(#[from] RequestError),
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// `create -n` has created some of the guests.
     #[error("created only {created} of {wanted} guests, {first} to {last}")]
     Partial {
@@ -35,6 +38,8 @@ pub(crate) enum Failure {
     },
     #[error("the command was carried out, but its result cannot be printed to standard output")]
     Output(#[source] io::Error),
+    #[error("cannot start chaos-top, which is a program of its own; install it beside chaos")]
+    Top(#[source] io::Error),
     #[error("cannot use the console")]
     Console(#[source] Errno),
 }
@@ -84,12 +89,13 @@ impl Failure {
             Self::Config(_) => FailureClass::WrongInput,
             Self::Request(error) => error.class(),
             Self::Host(error) => error.class(),
+            Self::Http(error) => error.class(),
             // The exit code of wrong input says that nothing was changed.
             Self::Partial { source, .. } => match source.class() {
                 FailureClass::WrongInput => FailureClass::Failed,
                 class => class,
             },
-            Self::Output(_) | Self::Console(_) => FailureClass::Failed,
+            Self::Output(_) | Self::Top(_) | Self::Console(_) => FailureClass::Failed,
         }
     }
 }

@@ -8,8 +8,8 @@ use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::args::{
     BlockDetachArgs, Command, ConfigArgs, ConsoleArgs, CreateArgs, DestroyArgs, DeviceAttachArgs,
-    DeviceListArgs, DomidArgs, DomnameArgs, GuestArgs, ListArgs, LogArgs, NetworkDetachArgs,
-    PoolArgs, RenameArgs, ShutdownArgs, UptimeArgs,
+    DeviceListArgs, DomidArgs, DomnameArgs, EventsArgs, GuestArgs, ListArgs, LogArgs, MetricsArgs,
+    NetworkDetachArgs, PoolArgs, RenameArgs, ShutdownArgs, TopArgs, UptimeArgs,
 };
 use super::guest_args::{
     DumpCoreArgs, GuestCommand, MemMaxArgs, MemSetArgs, SysrqArgs, VcpuSetArgs,
@@ -62,6 +62,9 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "console" => Command::Console(args(matches)?),
         "log" => Command::Log(args(matches)?),
         "pool" => Command::Pool(args(matches)?),
+        "metrics" => Command::Metrics(args(matches)?),
+        "events" => Command::Events(args(matches)?),
+        "top" => Command::Top(args(matches)?),
         "network-attach" => Command::NetworkAttach(args(matches)?),
         "network-detach" => Command::NetworkDetach(args(matches)?),
         "network-list" => Command::NetworkList(args(matches)?),
@@ -221,6 +224,27 @@ const COMMANDS: &[CommandRow] = &[
         about: "Show or change chaosd's pool of shells",
         after_help: help::POOL,
         arguments: PoolArgs::augment_args,
+    },
+    CommandRow {
+        name: "metrics",
+        alias: None,
+        about: "Print chaosd's metrics of all guests",
+        after_help: help::METRICS,
+        arguments: MetricsArgs::augment_args,
+    },
+    CommandRow {
+        name: "events",
+        alias: None,
+        about: "Print what happens to guests, as it happens",
+        after_help: help::EVENTS,
+        arguments: EventsArgs::augment_args,
+    },
+    CommandRow {
+        name: "top",
+        alias: None,
+        about: "Show what guests use, in a live table",
+        after_help: help::TOP,
+        arguments: TopArgs::augment_args,
     },
     CommandRow {
         name: "network-attach",
@@ -457,8 +481,9 @@ mod tests {
         for described in chaos(COMMANDS).get_subcommands() {
             let name = described.get_name();
             let operands: &[&str] = match name {
-                "list" | "pool" | "uptime" | "dmesg" | "info" | "vcpu-list" | "sched-credit"
-                | "sched-credit2" | "cpupool-numa-split" | "vm-list" => &[],
+                "list" | "pool" | "metrics" | "events" | "top" | "uptime" | "dmesg" | "info"
+                | "vcpu-list" | "sched-credit" | "sched-credit2" | "cpupool-numa-split"
+                | "vm-list" => &[],
                 "dump-core" => &["guest", "file"],
                 "mem-max" | "mem-set" => &["guest", "64"],
                 "vcpu-set" => &["guest", "1"],

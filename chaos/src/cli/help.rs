@@ -164,6 +164,40 @@ Examples:
   chaos pool drain               destroy all shells"
 );
 
+pub(super) const METRICS: &str = with_exit_codes!(
+    "\
+The format is that of OpenMetrics. chaosd also serves it over HTTP at /metrics, on the socket
+/run/chaos/chaosd-http.sock, and on loopback if its configuration says so (metrics=).
+
+Examples:
+  chaos metrics                                   print all metrics
+  chaos metrics --text | promtool check metrics   check them"
+);
+
+pub(super) const EVENTS: &str = with_exit_codes!(
+    "\
+Events are: created, ended, restarted, destroyed, renamed, device-broken. A reader that is too slow
+gets a line that says how many it has missed. Press Ctrl-C to end.
+
+Examples:
+  chaos events          print a line of text for each event
+  chaos events --json   print a line of JSON for each"
+);
+
+pub(super) const TOP: &str = with_exit_codes!(
+    "\
+Options:
+  -b, --batch               print tables one below the other
+  -n, --iterations NUMBER   exit after this many tables
+  -d, --delay SECONDS       seconds from one table to the next; default: 3
+
+Keys: q quits; c, m, n, d sort by CPU, memory, network, disk.
+
+Examples:
+  chaos top           a live table
+  chaos top -b -n 2   print two tables"
+);
+
 pub(super) const NETWORK_ATTACH: &str = with_exit_codes!(
     "\
 The fields are those of a string of vif= in a config. The guest must take the interface in time, or it

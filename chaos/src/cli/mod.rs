@@ -21,11 +21,13 @@ mod host_error;
 mod host_help;
 mod list;
 mod machine;
+mod observe;
 mod output;
 mod plain;
 mod power;
 mod schedulers;
 mod table;
+mod top;
 mod vcpus;
 mod xl_table;
 mod xl_verbs;
@@ -95,6 +97,9 @@ fn others(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Create(_) => unreachable!("dispatch runs it"),
         Command::Config(args) => config::run(&args, output),
         Command::Pool(args) => pool(&args, output),
+        Command::Metrics(args) => observe::metrics(&args, output),
+        Command::Events(args) => observe::events(&args, output),
+        Command::Top(args) => top::run(&args),
         Command::List(args) => list::run(&args, output),
         Command::Destroy(args) => destroy(&args.guests, args.json, output),
         Command::Shutdown(args) => power::run(&args, noxs::Request::Poweroff, output),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use daemon::client::{ClientError, Connection, Daemon};
 use nix::errno::Errno;
 use noxs_control::{
-    self, Attach, ConsoleRole, ConsoleUse, DeviceNumber, DiskImage, DomainId, DomainStatus,
-    MAX_PACKET, Refusal, Reply, Request, VifDrops, VifIdentity,
+    self, Attach, ConsoleRole, ConsoleUse, DeviceNumber, DiskImage, DomainCounters, DomainId,
+    DomainStatus, MAX_PACKET, Refusal, Reply, Request, VifDrops, VifIdentity,
 };
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use xen::units::DomId;
@@ -260,28 +260,56 @@ impl Noxsd {
     /// As [`broken`](Self::broken). All replies together have one deadline, and more vifs than
     /// there can be are not accepted.
     pub fn dropped(&mut self) -> Result<Vec<VifDrops>, BackendError> {
+        let part = |reply| match reply {
+            Reply::Dropped { vifs, next } => Ok((vifs, next)),
+            reply => Err(reply),
+        };
+        self.list(|from| Request::Dropped { from }, part, MAX_DROPS)
+    }
+
+    /// Returns how much has passed the vifs and disks of all domains, with one request for each 350
+    /// guests.
+    ///
+    /// # Errors
+    /// As [`dropped`](Self::dropped).
+    pub fn counters(&mut self) -> Result<Vec<DomainCounters>, BackendError> {
+        let part = |reply| match reply {
+            Reply::Counters { domains, next } => Ok((domains, next)),
+            reply => Err(reply),
+        };
+        self.list(|from| Request::Counters { from }, part, DomId::FIRST_RESERVED.0.into())
+    }
+
+    /// Asks for all parts of a list, which has at most `most` entries. All replies together have one
+    /// deadline.
+    ///
+    /// # Errors
+    /// `noxsd` refused, or did not return valid replies in time.
+    fn list<T>(
+        &mut self,
+        request: impl Fn(u16) -> Request,
+        part: impl Fn(Reply) -> Result<(Vec<T>, Option<u16>), Reply>,
+        most: usize,
+    ) -> Result<Vec<T>, BackendError> {
         let mut all = Vec::new();
         let mut from = 0;
         let deadline = Instant::now() + NOXSD.deadline;
         loop {
-            self.send(&Request::Dropped { from }, &[])?;
-            match self.receive_into(&mut vec![0; MAX_PACKET])? {
-                Reply::Dropped { vifs, next } => {
-                    if all.len() + vifs.len() > MAX_DROPS {
-                        return Err(BackendError::Unexpected(&NOXSD));
-                    }
-                    all.extend(vifs);
-                    match next {
-                        Some(_) if Instant::now() >= deadline => {
-                            return Err(BackendError::Silent(&NOXSD));
-                        }
-                        Some(next) if next > from && !all.is_empty() => from = next,
-                        Some(_) => return Err(BackendError::Unexpected(&NOXSD)),
-                        None => return Ok(all),
-                    }
-                }
-                Reply::Refused(refusal) => return Err(refusal.into()),
-                _ => return Err(BackendError::Unexpected(&NOXSD)),
+            self.send(&request(from), &[])?;
+            let (entries, next) = match part(self.receive_into(&mut vec![0; MAX_PACKET])?) {
+                Ok(part) => part,
+                Err(Reply::Refused(refusal)) => return Err(refusal.into()),
+                Err(_) => return Err(BackendError::Unexpected(&NOXSD)),
+            };
+            if all.len() + entries.len() > most {
+                return Err(BackendError::Unexpected(&NOXSD));
+            }
+            all.extend(entries);
+            match next {
+                Some(_) if Instant::now() >= deadline => return Err(BackendError::Silent(&NOXSD)),
+                Some(next) if next > from && !all.is_empty() => from = next,
+                Some(_) => return Err(BackendError::Unexpected(&NOXSD)),
+                None => return Ok(all),
             }
         }
     }
@@ -315,6 +343,17 @@ impl Noxsd {
         Ok(self.connection.into_socket())
     }
 
+    /// Turns the connection into a watch for devices: `noxsd` sends a packet of one byte whenever a guest
+    /// has lost one, and [`broken`](Self::broken), over another connection, says which.
+    ///
+    /// # Errors
+    /// `noxsd` refused, or did not return a valid reply in time.
+    pub fn watch_devices(mut self) -> Result<OwnedFd, BackendError> {
+        self.send(&Request::WatchDevices, &[])?;
+        self.done()?;
+        Ok(self.connection.into_socket())
+    }
+
     fn send(&mut self, request: &Request, files: &[BorrowedFd<'_>]) -> Result<(), BackendError> {
         if self.pending {
             // The previous caller has not waited for its reply. Replies come in order, so drop that
@@ -342,7 +381,7 @@ impl Noxsd {
         match &mut reply {
             Reply::Refused(refusal) => refusal.make_visible(),
             Reply::Status(domains) => domains.iter_mut().for_each(Visible::make_visible),
-            Reply::Done | Reply::Console(_) | Reply::Dropped { .. } => {}
+            Reply::Done | Reply::Console(_) | Reply::Dropped { .. } | Reply::Counters { .. } => {}
         }
         Ok(reply)
     }

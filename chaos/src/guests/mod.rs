@@ -20,7 +20,7 @@
 //! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! hot_plug   adds and removes devices of a running guest
-//! create, requested, ended, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown
+//! create, requested, ended, figures, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown
 //! ```
 
 mod classify;
@@ -34,6 +34,7 @@ mod dom0_or_guest;
 mod dump_core;
 mod ended;
 mod error;
+mod figures;
 mod host;
 mod hot_plug;
 mod leftovers;
@@ -67,6 +68,7 @@ pub use ended::{
     remove_ended, rename_ended, settled_ended_guest,
 };
 pub use error::{LifecycleError, WatchError};
+pub use figures::{Figures, GuestFigures, Usage, figures};
 pub use host::{Host, KnownImage};
 pub use hot_plug::{
     AttachedDisk, AttachedVif, DetachOptions, DeviceStatus, HotPlugError, ListedDisk,

@@ -37,6 +37,7 @@
 //! prepared   the record file and name link of a shell
 //! names      reserves and frees names
 //! creator    who creates a domain whose handle does not say so
+//! name_table the names, for a process that asks again and again
 //! files      the files in a domain's folder
 //! lock       keeps other processes from changing a record or devices
 //! restarts   pending restarts
@@ -47,6 +48,7 @@ mod error;
 mod files;
 mod fs;
 mod lock;
+mod name_table;
 mod names;
 mod paths;
 mod prepared;
@@ -56,6 +58,7 @@ mod stored;
 
 pub use error::RecordError;
 pub use lock::RecordLock;
+pub use name_table::{NameChanges, NameTable};
 pub use paths::{ROOT, Records};
 pub use prepared::PreparedRecord;
 pub use record::{

@@ -34,16 +34,26 @@ pub struct ListenError {
 /// # Errors
 /// The socket cannot be created.
 pub fn listen(path: &Path, group: Option<u32>) -> Result<UnixListener, ListenError> {
-    create(path, group).map_err(|source| ListenError { path: path.to_owned(), source })
+    create(path, SockType::SeqPacket, group)
+        .map_err(|source| ListenError { path: path.to_owned(), source })
 }
 
-fn create(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
+/// As [`listen`], for a stream of bytes, which only root may open.
+///
+/// # Errors
+/// The socket cannot be created.
+pub fn listen_stream(path: &Path) -> Result<UnixListener, ListenError> {
+    create(path, SockType::Stream, None)
+        .map_err(|source| ListenError { path: path.to_owned(), source })
+}
+
+fn create(path: &Path, kind: SockType, group: Option<u32>) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    let socket = socket(AddressFamily::Unix, kind, flags, None)?;
     // The socket's mode is 0600 from the start: only root may connect before its group is set.
     let mask = umask(Mode::from_bits_truncate(0o177));
     let bound = bind(socket.as_raw_fd(), &UnixAddr::new(path)?);

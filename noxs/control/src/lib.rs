@@ -29,12 +29,13 @@ pub use self::devices::{
     VifDevice, VifIdentity,
 };
 pub use self::status::{
-    ConsoleStatus, DeviceCounters, DeviceStatus, DomainStatus, VbdStatus, VifStatus,
+    ConsoleStatus, CountedDevice, DeviceCounters, DeviceStatus, DomainCounters, DomainStatus,
+    VbdStatus, VifStatus,
 };
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 7 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 8 + cfg!(feature = "newer-protocol") as u8;
 
 /// Valid MTUs of a vif, in bytes: from what each IPv4 interface must carry (RFC 791) to that of jumbo
 /// frames.
@@ -142,6 +143,15 @@ pub enum Request {
         /// The device.
         device: DeviceNumber,
     },
+    /// Asks how much has passed the vifs and disks of all domains, in the order of their domids, as
+    /// many as fit in a reply.
+    Counters {
+        /// Domid to start from: 0, or `next` of the last [`Reply::Counters`].
+        from: u16,
+    },
+    /// Turns this connection into a watch for devices: after [`Reply::Done`], noxsd sends a packet of
+    /// one byte when a guest has lost a device. [`Request::Status`] then says which.
+    WatchDevices,
 }
 
 /// What a connection to a console is used for.
@@ -181,7 +191,18 @@ pub enum Reply {
         /// Domid to ask from for the vifs that did not fit; `None` if these are the last.
         next: Option<u16>,
     },
+    /// The answer to [`Request::Counters`].
+    Counters {
+        /// Domains with vifs or disks: as many as [`COUNTERS_SIZE`] allows.
+        domains: Vec<DomainCounters>,
+        /// Domid to ask from for the domains that did not fit; `None` if these are the last.
+        next: Option<u16>,
+    },
 }
+
+/// Most bytes that the domains and devices in one [`Reply::Counters`] take in memory, so that the reply
+/// fits in a packet and passes the decoder's limit. That is about 350 domains with one device each.
+pub const COUNTERS_SIZE: usize = 40 * 1024;
 
 /// Most vifs in one [`Reply::Dropped`], so that the reply fits in a packet and passes the decoder's
 /// limit.
@@ -350,6 +371,30 @@ mod tests {
         let packet = encode(&reply).unwrap();
         assert!(packet.len() <= MAX_PACKET, "{}", packet.len());
         assert_eq!(decode(&packet), Ok(reply));
+    }
+
+    #[test]
+    fn the_largest_counters_fit_in_a_packet() {
+        let all = u64::MAX;
+        let vbd = VbdStatus {
+            read_bytes: all,
+            read_requests: all,
+            written_bytes: all,
+            write_requests: all,
+            flush_requests: all,
+            discard_requests: all,
+            failed_requests: all,
+        };
+        let device = CountedDevice { index: u16::MAX, counters: DeviceCounters::Vbd(vbd) };
+        let id = DomainId { domid: 0x7fef, handle: [0xff; 16] };
+        for devices in [1, noxs::MAX_DEVICES] {
+            let domain = DomainCounters { id, devices: vec![device; devices] };
+            let domains = vec![domain; COUNTERS_SIZE / DomainCounters::size(devices)];
+            let reply = Reply::Counters { domains, next: Some(u16::MAX) };
+            let packet = encode(&reply).unwrap();
+            assert!(packet.len() <= MAX_PACKET, "{}", packet.len());
+            assert_eq!(decode(&packet), Ok(reply));
+        }
     }
 
     proptest! {

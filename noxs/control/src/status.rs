@@ -14,6 +14,32 @@ pub struct DomainStatus {
     pub devices: Vec<DeviceStatus>,
 }
 
+/// How much has passed the vifs and disks of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct DomainCounters {
+    /// The domain.
+    pub id: DomainId,
+    /// Its vifs and disks.
+    pub devices: Vec<CountedDevice>,
+}
+
+impl DomainCounters {
+    /// Returns how many bytes one with this many devices takes in memory.
+    #[must_use]
+    pub const fn size(devices: usize) -> usize {
+        size_of::<Self>() + devices * size_of::<CountedDevice>()
+    }
+}
+
+/// A vif or disk, and how much has passed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct CountedDevice {
+    /// Its number among those of its kind.
+    pub index: u16,
+    /// Its kind, and how much has passed it.
+    pub counters: DeviceCounters,
+}
+
 /// The state of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct DeviceStatus {

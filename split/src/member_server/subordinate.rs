@@ -98,7 +98,7 @@ fn owner(text: &[u8], uid: u32) -> Option<&[u8]> {
         let is_allotted = u64::from(uid).checked_sub(start).is_some_and(|offset| offset < count);
         let is_left_out = owner == b"root"
             || owner.starts_with(b"#")
-            || number(owner).is_some_and(|own| own == 0 || own == uid.into());
+            || number(owner).is_some_and(|own| own == 0 || own == u64::from(uid));
         (is_allotted && !is_left_out).then_some(owner)
     })
 }

@@ -8,6 +8,7 @@ use chaos::backends::OpenDisks;
 use chaos::clients::chaosd::protocol::{Created, Origin, Refusal, Reply};
 use chaos::config::{DomainConfig, EncodedConfig};
 use chaos::guests::{self, Condition, CreateOptions, GuestRequest, KnownImage, LifecycleError};
+use chaos::handle::DomainIdentity;
 use chaos::image::{Image, ImageError, ModuleFile, SizeLimit};
 use chaos::records::{RecordError, RequestId};
 use chaos::timings::Timings;
@@ -20,6 +21,7 @@ use crate::answers::{
 use crate::files::{CreateFiles, WantedFiles};
 use crate::loader::Loaded;
 use crate::members::{MemberFiles, MemberRefusal, ROOT, check_backends};
+use crate::observe::Report;
 use crate::pool::Taker;
 use crate::reserved;
 use crate::server::{Answer, Files, Peer};
@@ -284,15 +286,23 @@ impl Service {
         };
         let created = match created {
             Err(error) if error.is_out_of_memory() && self.free_memory(options.owner) => {
-                guests::create_from(&self.host, &request, timings)?
+                guests::create_from(&self.host, &request, timings)
             }
-            result => result?,
+            result => result,
         };
+        let created = created.inspect_err(|_| self.creates.failed())?;
+        let (domid, handle) = (created.domid, created.record.handle);
+        self.creates.created(origin, timings.stages());
+        self.reporter.send(|| Report::Created {
+            name: config.name.clone(),
+            identity: DomainIdentity { domid, handle },
+            origin,
+        });
         self.still_mapped.push_back(created.mapped);
         if self.lines.allows(options.owner) {
-            tracing::info!("{}", create_line(&config.name, created.domid, origin, timings));
+            tracing::info!("{}", create_line(&config.name, domid, origin, timings));
         }
-        Ok(ServedGuest { domid: created.domid, handle: created.record.handle, origin })
+        Ok(ServedGuest { domid, handle, origin })
     }
 
     /// Frees the memory of incomplete domains and, for a guest of root's, of ready shells. Returns

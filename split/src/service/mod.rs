@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chaos::clients::chaosd::protocol::{Refusal, Reply, Request};
+use chaos::clients::chaosd::protocol::{FlavourStatus, Refusal, Reply, Request};
 use chaos::config::DomainConfig;
 use chaos::domain::Mapped;
 use chaos::guests::{self, Host, LifecycleError};
@@ -24,6 +24,7 @@ use crate::answers::{only_root, reply, wrong_input};
 use crate::line_limit::LineLimit;
 use crate::loader::Loader;
 use crate::members::{Members, ROOT};
+use crate::observe::{CreateTally, Reporter};
 use crate::pool::PoolMarks;
 use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
@@ -82,6 +83,9 @@ pub struct Service {
     restart_files: RestartFiles,
     /// The kernel that was read for the restart that is tried now.
     read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
+    /// How many guests were created, and how long that took.
+    creates: CreateTally,
+    reporter: Reporter,
 }
 
 /// What waited for a kernel that was read.
@@ -118,6 +122,8 @@ impl Service {
             restarting: HashMap::new(),
             restart_files: RestartFiles::default(),
             read_for_restart: None,
+            creates: CreateTally::default(),
+            reporter: Reporter::default(),
         }
     }
 
@@ -139,6 +145,21 @@ impl Service {
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Has creates reported.
+    pub(crate) fn report_to(&mut self, reporter: Reporter) {
+        self.reporter = reporter;
+    }
+
+    /// Returns what the pool holds.
+    pub(crate) fn flavours(&self) -> Vec<FlavourStatus> {
+        self.stock.status()
+    }
+
+    /// Returns how many guests were created.
+    pub(crate) fn creates(&self) -> &CreateTally {
+        &self.creates
     }
 
     /// Returns the limit of lines about users other than root.

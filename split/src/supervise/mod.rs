@@ -36,6 +36,7 @@ use xen::units::DomId;
 
 use crate::dumps;
 use crate::line_limit::LineLimit;
+use crate::observe::{Report, Reporter, RestartTally};
 use crate::pace::ScanPace;
 use crate::removal::{Removal, Removals};
 use attempts::Attempts;
@@ -94,6 +95,9 @@ pub struct Supervisor {
     has_scanned: bool,
     /// Limits the lines about guests of users other than root: a guest can end at once.
     lines: LineLimit,
+    /// How often guests were restarted.
+    tally: RestartTally,
+    reporter: Reporter,
 }
 
 impl Supervisor {
@@ -113,7 +117,24 @@ impl Supervisor {
             census: Census::default(),
             has_scanned: false,
             lines,
+            tally: RestartTally::default(),
+            reporter: Reporter::default(),
         }
+    }
+
+    /// Has ends and restarts reported.
+    pub(crate) fn report_to(&mut self, reporter: Reporter) {
+        self.reporter = reporter;
+    }
+
+    /// Returns how often guests were restarted.
+    pub(crate) fn restart_tally(&self) -> &RestartTally {
+        &self.tally
+    }
+
+    /// Returns how many restarts are pending.
+    pub(crate) fn pending_restarts(&self) -> usize {
+        self.pending.len()
     }
 
     /// Takes over the restarts that an earlier `chaosd` left pending.
@@ -365,6 +386,16 @@ impl Supervisor {
             }
             action = Action::Preserve;
         }
+        let how_ended = guest.state();
+        self.reporter.send(|| Report::Ended {
+            name: name.to_owned(),
+            identity,
+            how: how_ended,
+            action,
+        });
+        if matches!(action, Action::Restart | Action::RenameRestart) {
+            self.tally.begins(name, how_ended.name());
+        }
         match action {
             Action::Preserve => {
                 if is_logged {
@@ -482,6 +513,11 @@ impl Supervisor {
             }
         };
         self.restarts.created(name, DomId(domid));
+        self.tally.restarted(name, || {
+            let names = host.records.names().unwrap_or_default();
+            names.into_iter().map(|(name, _)| name).collect()
+        });
+        self.reporter.send(|| Report::Restarted { name: name.to_owned(), domid });
         self.pending.remove(name);
         match host.records.drop_restart(name) {
             Ok(true) => {
@@ -513,6 +549,7 @@ impl Supervisor {
     fn forget(&mut self, name: &str) -> bool {
         let owner = self.pending.remove(name).and_then(|attempts| attempts.owner);
         self.waiting.remove(name);
+        self.tally.cancelled(name);
         owner.is_none_or(|owner| self.lines.allows(owner))
     }
 

@@ -67,6 +67,7 @@ impl Supervisor {
                     pending::cancel(records, name);
                     self.pending.remove(name);
                     self.waiting.remove(name);
+                    self.tally.cancelled(name);
                 }
                 if error.is_locked() {
                     self.kept.remove(&ended.identity());

@@ -25,6 +25,7 @@ mod load;
 mod members;
 mod memory;
 mod networks;
+mod observe;
 mod pool;
 mod probe;
 mod refusals;

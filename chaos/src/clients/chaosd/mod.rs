@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 pub mod client;
+pub mod http;
 pub mod protocol;
 
 /// Where `chaosd` listens for root.
@@ -20,8 +21,19 @@ pub const SOCKET: &str = "/run/chaos/chaosd.sock";
 /// in `NAME-members.sock`.
 #[must_use]
 pub fn members_socket(socket: &Path) -> PathBuf {
+    beside(socket, "-members")
+}
+
+/// Returns where the `chaosd` that listens at `socket` answers HTTP requests for metrics and events:
+/// beside it, in `NAME-http.sock`.
+#[must_use]
+pub fn http_socket(socket: &Path) -> PathBuf {
+    beside(socket, "-http")
+}
+
+fn beside(socket: &Path, suffix: &str) -> PathBuf {
     let mut name = socket.file_stem().unwrap_or_default().to_owned();
-    name.push("-members");
+    name.push(suffix);
     if let Some(extension) = socket.extension() {
         name.push(".");
         name.push(extension);
@@ -44,6 +56,7 @@ mod tests {
     fn the_socket_of_other_users_is_beside_that_of_root() {
         let of = |path: &str| members_socket(Path::new(path));
         assert_eq!(of(SOCKET), Path::new("/run/chaos/chaosd-members.sock"));
+        assert_eq!(http_socket(Path::new(SOCKET)), Path::new("/run/chaos/chaosd-http.sock"));
         assert_eq!(of("/tmp/x.y/socket"), Path::new("/tmp/x.y/socket-members"));
     }
 }

@@ -6,6 +6,7 @@ mod console;
 mod create;
 mod destroy;
 mod ended;
+mod figures;
 mod hot_plug;
 mod leftovers;
 mod list;

@@ -12,8 +12,8 @@ use nix::sys::socket::{
 };
 use nix::unistd::close;
 use noxs_control::{
-    AddressInUse, AddressOwner, ConsoleRole, DomainId, DomainStatus, MAX_DROPPED, MAX_PACKET,
-    Refusal, Reply, Request, VifAddress, VifDrops, VifIdentity,
+    AddressInUse, AddressOwner, ConsoleRole, DomainCounters, DomainId, DomainStatus, MAX_DROPPED,
+    MAX_PACKET, Refusal, Reply, Request, VifAddress, VifDrops, VifIdentity,
 };
 
 use crate::hypervisor::fake::Log;
@@ -35,6 +35,8 @@ pub(super) enum Behaviour {
     DropsForEver,
     /// It reports these states of domains.
     Reports(Vec<DomainStatus>),
+    /// It reports these counters.
+    Counts(Vec<DomainCounters>),
     /// It closes the connection on requests of one kind, as if it were killed.
     Dies(&'static str),
 }
@@ -91,7 +93,11 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Console { .. } => ("console", Reply::Console(ConsoleRole::Writer)),
             Request::Status => ("status", Reply::Status(Vec::new())),
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
+            Request::Counters { .. } => {
+                ("counters", Reply::Counters { domains: Vec::new(), next: None })
+            }
             Request::Watch => ("watch", Reply::Done),
+            Request::WatchDevices => ("watch_devices", Reply::Done),
             Request::AttachDevices(_) => ("attach_devices", Reply::Done),
             Request::DetachDevice { .. } => ("detach_device", Reply::Done),
         };
@@ -122,11 +128,14 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
                     VifDrops { id: DomainId { domid: 1, handle: [0; 16] }, index: 0, frames: 1 };
                 Reply::Dropped { vifs: vec![drops; MAX_DROPPED], next: from.checked_add(1) }
             }
+            Behaviour::Counts(domains) if kind == "counters" => {
+                Reply::Counters { domains, next: None }
+            }
             Behaviour::Reports(states) if kind == "status" => Reply::Status(states),
             Behaviour::Dies(last) if last == kind => return,
             _ => reply,
         };
-        if !matches!(kind, "status" | "dropped") {
+        if !matches!(kind, "status" | "dropped" | "counters") {
             log.lock().unwrap().push(format!("noxsd: {kind}"));
         }
         let reply = noxs_control::encode(&reply).unwrap();

@@ -32,6 +32,7 @@ pub(super) enum Mode {
     Requests,
     Console(DomainId),
     Watch,
+    WatchDevices,
 }
 
 /// The server's state of a client.
@@ -72,7 +73,9 @@ impl State {
     /// Returns whether a packet of this client can be taken now.
     pub(super) fn may_read<H: Host>(&self, domains: &Domains<H>) -> bool {
         match self.mode {
-            Mode::Requests | Mode::Watch => self.reply.is_none() && self.waits.is_none(),
+            Mode::Requests | Mode::Watch | Mode::WatchDevices => {
+                self.reply.is_none() && self.waits.is_none()
+            }
             Mode::Console(id) => domains.input_room(id) >= INPUT_PACKET,
         }
     }

@@ -97,7 +97,10 @@ impl Server {
     /// Returns whether clients are ready now.
     #[must_use]
     pub fn has_work<H: Host>(&self, domains: &Domains<H>) -> bool {
-        self.clients.turns() > 0 || !self.closing.is_empty() || self.is_over(domains)
+        self.clients.turns() > 0
+            || !self.closing.is_empty()
+            || domains.has_lost_device()
+            || self.is_over(domains)
     }
 
     /// Serves the clients that are ready.
@@ -108,6 +111,9 @@ impl Server {
         now: Instant,
     ) {
         self.answer_waiting(domains, session, now);
+        if domains.take_lost_device() {
+            self.notify(Mode::WatchDevices);
+        }
         for _ in 0..self.clients.turns() {
             if let Some(key) = self.clients.next_turn() {
                 self.serve(key, domains, session, now);
@@ -162,7 +168,12 @@ impl Server {
 
     /// Notifies each watcher that a domain may have shut down.
     pub fn notify_watchers(&mut self) {
-        for client in self.clients.iter().filter(|client| client.state.mode == Mode::Watch) {
+        self.notify(Mode::Watch);
+    }
+
+    /// Notifies all clients that watch for one thing.
+    fn notify(&self, mode: Mode) {
+        for client in self.clients.iter().filter(|client| client.state.mode == mode) {
             // If the socket is full, the watcher has notifications to read anyway.
             let _ = packet::send(&client.socket, &[0], &[]);
         }
@@ -183,7 +194,7 @@ impl Server {
                 }
             }
             Mode::Watch => self.watchers -= 1,
-            Mode::Requests => {}
+            Mode::Requests | Mode::WatchDevices => {}
         }
     }
 }

@@ -40,6 +40,8 @@ pub enum Answer {
     },
     /// The connection becomes a watch for domains that shut down.
     Watch,
+    /// The connection becomes a watch for devices that guests lose.
+    WatchDevices,
 }
 
 /// The client that sent a request, and the files that came with it.
@@ -96,6 +98,11 @@ impl Session<'_> {
                 let (vifs, next) = domains.dropped(from);
                 return Answer::Reply(Reply::Dropped { vifs, next });
             }
+            Request::Counters { from } => {
+                let (domains, next) = domains.counters(from);
+                return Answer::Reply(Reply::Counters { domains, next });
+            }
+            Request::WatchDevices => return Answer::WatchDevices,
             Request::Watch => match self.watch(domains) {
                 Ok(()) => return Answer::Watch,
                 Err(refusal) => Err(refusal),

@@ -124,7 +124,7 @@ impl Kind {
         }
     }
 
-    fn counters<M>(&self, net: &Net<M>) -> Option<DeviceCounters> {
+    pub(super) fn counters<M>(&self, net: &Net<M>) -> Option<DeviceCounters> {
         match self {
             Self::Console(console) => Some(DeviceCounters::Console(console.status())),
             Self::Vif(vif) => Some(DeviceCounters::Vif(vif.status(net))),

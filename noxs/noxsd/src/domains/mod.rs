@@ -120,6 +120,8 @@ pub struct Domains<H: Host> {
     log_space: Rc<LogSpace>,
     /// Domains that have lost a device.
     broken: BTreeSet<DomainIndex>,
+    /// Whether one of them is new since [`take_lost_device`](Self::take_lost_device).
+    has_lost_device: bool,
     /// Domains that are not served, and why.
     left_out: Vec<LeftOut>,
     warnings: LogLimit,
@@ -143,6 +145,7 @@ impl<H: Host> Domains<H> {
             unmask: Vec::new(),
             log_space: Rc::default(),
             broken: BTreeSet::new(),
+            has_lost_device: false,
             left_out: Vec::new(),
             warnings: LogLimit::new(now),
         }
@@ -203,6 +206,7 @@ impl<H: Host> Domains<H> {
         device.fault = Some(Box::new(fault));
         self.release(id, clients);
         self.broken.insert(id.domain);
+        self.has_lost_device = true;
     }
 
     /// Removes a device from all tables, and unbinds its port if no other device uses it. Leaves a

@@ -2,7 +2,10 @@
 //! Reports the states of devices to toolstacks.
 
 use noxs::MAX_VIFS;
-use noxs_control::{DomainId, DomainStatus, MAX_DROPPED, Refusal, VifDrops};
+use noxs_control::{
+    COUNTERS_SIZE, CountedDevice, DeviceNumber, DomainCounters, DomainId, DomainStatus,
+    MAX_DROPPED, Refusal, VifDrops,
+};
 
 use super::{DomainIndex, Domains};
 use crate::host::Host;
@@ -38,6 +41,40 @@ impl<H: Host> Domains<H> {
             }));
         }
         (drops, None)
+    }
+
+    /// Returns how much has passed the vifs and disks of the domains from this domid on, and the domid
+    /// to continue from if there may be more. Looks at each domain.
+    pub fn counters(&self, from: u16) -> (Vec<DomainCounters>, Option<u16>) {
+        let (mut all, mut size) = (Vec::new(), 0);
+        for (domid, index) in self.by_domid.entries_from(from.into()) {
+            let domain = &*self.slots[index.0];
+            let devices = domain.devices.iter().filter_map(|device| {
+                let (DeviceNumber::Vif(index) | DeviceNumber::Vbd(index)) = device.kind.number()?;
+                Some(CountedDevice { index, counters: device.kind.counters(&self.net)? })
+            });
+            let devices: Vec<_> = devices.collect();
+            if devices.is_empty() {
+                continue;
+            }
+            size += DomainCounters::size(devices.len());
+            if size > COUNTERS_SIZE {
+                return (all, u16::try_from(domid).ok());
+            }
+            all.push(DomainCounters { id: domain.id, devices });
+        }
+        (all, None)
+    }
+
+    /// Returns whether [`take_lost_device`](Self::take_lost_device) will return `true`.
+    #[must_use]
+    pub fn has_lost_device(&self) -> bool {
+        self.has_lost_device
+    }
+
+    /// Returns whether a guest has lost a device since the last call.
+    pub fn take_lost_device(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost_device)
     }
 
     fn domain_status(&self, index: DomainIndex) -> DomainStatus {

@@ -25,7 +25,7 @@ use crate::net::frontend;
 use noxs::MacAddr;
 use noxs_control::{
     AddressOwner, Attach, ConsoleRole, ConsoleStatus, ConsoleUse, DeviceCounters, DomainId,
-    MAX_DROPPED, Rate, Refusal, VifDevice, VifIdentity,
+    MAX_DROPPED, Rate, Refusal, Reply, VifDevice, VifIdentity,
 };
 use xen_ring::{NetTx, Protocol};
 

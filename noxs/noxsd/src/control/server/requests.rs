@@ -32,7 +32,10 @@ impl Server {
                     return Some(());
                 }
                 let from = session::From { client: ClientId(key), files: packet.files };
-                let pins = matches!(request, Request::Console { .. } | Request::Watch);
+                let pins = matches!(
+                    request,
+                    Request::Console { .. } | Request::Watch | Request::WatchDevices
+                );
                 let answer = if pins && self.is_full_of_pinned() {
                     let text = format!(
                         "{MAX_PINNED} consoles and watches are connected, the most that noxsd \
@@ -51,7 +54,7 @@ impl Server {
                 (fits && domains.input(id, ClientId(key), input).is_ok()).then_some(())
             }
             // A watch sends nothing.
-            Mode::Watch => None,
+            Mode::Watch | Mode::WatchDevices => None,
         }
     }
 
@@ -67,6 +70,10 @@ impl Server {
             Answer::Watch => {
                 client.state.mode = Mode::Watch;
                 self.watchers += 1;
+                noxs_control::encode(&Reply::Done)
+            }
+            Answer::WatchDevices => {
+                client.state.mode = Mode::WatchDevices;
                 noxs_control::encode(&Reply::Done)
             }
         };

@@ -63,3 +63,25 @@ fn watchers_are_notified_and_the_interrupt_is_released() {
     bed.server.notify_watchers();
     assert_eq!(receive(&watcher), Some(vec![0]));
 }
+
+#[test]
+fn a_watch_for_devices_is_notified_once_when_a_guest_breaks_its_console() {
+    let mut bed = Bed::new();
+    let (console, port) = bed.console();
+    let watcher = bed.client();
+    assert_eq!(bed.ask(&watcher, &Request::WatchDevices, &[]), Some(Reply::Done));
+    bed.print(port, b"x");
+    assert_eq!(receive(&watcher), None, "the console works");
+    frontend::set_output_index(&bed.domains.host.pages[&(1, 1)].clone(), 1 << 20);
+    bed.domains.event(port);
+    bed.run();
+    assert!(is_closed(&console) || receive(&console).is_some());
+    assert_eq!(receive(&watcher), Some(vec![0]));
+    assert_eq!(receive(&watcher), None);
+    let client = bed.client();
+    let Some(Reply::Status(domains)) = bed.ask(&client, &Request::Status, &[]) else {
+        panic!("no status")
+    };
+    assert_eq!((domains.len(), domains[0].id), (1, attach(1).id));
+    assert!(domains[0].devices[0].broken.is_some());
+}

@@ -145,3 +145,40 @@ fn drops_are_listed_by_domid_in_several_replies() {
     assert_eq!((first[0].index, first[0].frames), (0, 1));
     assert_eq!(bed.domains.dropped(u16::MAX), (vec![], None));
 }
+
+#[test]
+fn counters_are_reported_of_all_domains_in_parts_that_fit_in_a_packet() {
+    let mut bed = Bed::new();
+    let mut all = vec![bed.running(1), bed.running(2)];
+    for domid in 3..700 {
+        bed.guest(domid);
+        let mut attach = attach(3);
+        attach.id.domid = domid;
+        let [high, low] = domid.to_be_bytes();
+        let identity = first(&mut attach);
+        (identity.mac, identity.ipv4, identity.ipv6) =
+            (MacAddr([0, 0x16, 0x3e, 1, high, low]), None, None);
+        bed.attach(&attach).unwrap();
+        all.push(attach);
+    }
+    bed.post(2, 4);
+    bed.send(1, 0, &frame_to(2, 1));
+    bed.run(1);
+    bed.received(2);
+    let (mut counted, mut from, mut parts) = (Vec::new(), Some(0), 0);
+    while let Some(first) = from {
+        let (domains, next) = bed.domains.counters(first);
+        let reply = Reply::Counters { domains: domains.clone(), next };
+        assert!(noxs_control::encode(&reply).is_some(), "it fits in a packet");
+        counted.extend(domains);
+        (from, parts) = (next, parts + 1);
+    }
+    assert!((2..=3).contains(&parts), "{parts} parts");
+    assert_eq!(counted.len(), all.len());
+    assert!(counted.iter().zip(&all).all(|(counted, attach)| counted.id == attach.id));
+    assert_eq!(counted[0].devices.len(), 1, "a console is not counted");
+    let DeviceCounters::Vif(one) = counted[0].devices[0].counters else { panic!("no vif") };
+    let DeviceCounters::Vif(two) = counted[1].devices[0].counters else { panic!("no vif") };
+    assert_eq!((one.from_guest_frames, one.from_guest_bytes), (1, 60));
+    assert_eq!((two.to_guest_frames, two.to_guest_bytes), (1, 60));
+}

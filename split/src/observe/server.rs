@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The thread that serves metrics and events, and the main thread's handle of it.
+
+use std::io;
+use std::net::{SocketAddrV4, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use daemon::chain::chain;
+use daemon::level::Level;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use nix::errno::Errno;
+use nix::sys::inotify::Inotify;
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::connection::{Connection, DEADLINE, Door, Over, Stage};
+use super::event::{Event, What};
+use super::http::{self, Format, NO_FIGURES, Problem, TOO_MANY, Wanted};
+use super::known::KnownGuests;
+use super::metrics::Snapshot;
+use super::plain;
+use super::report::{Reporter, Reports, reports};
+use super::source::{Source, SourceError};
+use super::subscriber::{Form, Subscriber};
+use super::tally::DaemonFigures;
+
+const WAKER: Token = Token(0);
+const ROOT: Token = Token(1);
+const LOOPBACK: Token = Token(2);
+const NAMES: Token = Token(3);
+const DEVICES: Token = Token(4);
+
+/// The first client's token.
+const FIRST_CLIENT: usize = 16;
+
+/// The most clients at each door that are not following events. When there is one more, the oldest is
+/// disconnected: it has had its time.
+const MAX_CLIENTS: usize = 16;
+
+/// The most clients that follow events.
+const MAX_FOLLOWERS: usize = 32;
+
+/// How often a client on loopback, who may be anyone in dom0, gets new figures.
+const LOOPBACK_PAUSE: Duration = Duration::from_secs(1);
+
+/// The delay before another attempt to watch `noxsd`'s devices.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where clients connect.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The Unix socket, non-blocking.
+    pub root: UnixListener,
+    /// Loopback, if it is wanted.
+    pub loopback: Option<TcpListener>,
+}
+
+/// Why metrics and events cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserverError {
+    /// The thread cannot be started.
+    #[error("cannot serve metrics and events")]
+    Start(#[source] io::Error),
+    /// The address cannot be used.
+    #[error("cannot serve metrics on {address} (metrics= of chaosd.toml)")]
+    Listen {
+        /// The address.
+        address: SocketAddrV4,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What the main thread sends.
+enum Order {
+    /// What it knows, as asked.
+    Figures(Box<DaemonFigures>),
+    /// Another loopback socket, or none.
+    Loopback(Option<TcpListener>),
+}
+
+/// The main thread's handle.
+#[derive(Debug)]
+pub struct Observer {
+    /// Each is a question for the main thread's figures.
+    asked: Receiver<()>,
+    orders: Sender<Order>,
+    waker: Arc<Waker>,
+    reporter: Reporter,
+    /// The address that is listened on.
+    address: Option<SocketAddrV4>,
+}
+
+impl Observer {
+    /// Starts the thread. `open` opens the source in it. `main` wakes the main thread, which then calls
+    /// [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// The thread cannot be started, or the address on loopback cannot be used.
+    pub fn start<S: Source>(
+        root: UnixListener,
+        address: Option<SocketAddrV4>,
+        main: Arc<Waker>,
+        open: impl FnOnce() -> Option<S> + Send + 'static,
+    ) -> Result<Self, ObserverError> {
+        let listeners = Listeners { root, loopback: address.map(listen).transpose()? };
+        let poll = Poll::new().map_err(ObserverError::Start)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(ObserverError::Start)?;
+        let waker = Arc::new(waker);
+        let (asks, asked) = channel();
+        let (orders, taken) = channel();
+        let (reporter, reports) = reports(Arc::clone(&waker));
+        // It ends with the process.
+        let spawned = thread::Builder::new().name("observer".into()).spawn(move || {
+            let Some(source) = open() else { return };
+            let channels = Channels { asks, main, orders: taken, reports };
+            let ended = Server::new(poll, listeners, channels, source).and_then(Server::run);
+            if let Err(error) = ended {
+                tracing::error!("metrics and events are not served any more: {error}");
+            }
+        });
+        spawned.map_err(ObserverError::Start)?;
+        Ok(Self { asked, orders, waker, reporter, address })
+    }
+
+    /// Returns what sends reports to the thread.
+    #[must_use]
+    pub fn reporter(&self) -> Reporter {
+        self.reporter.clone()
+    }
+
+    /// Answers the thread's questions, if there are any.
+    pub fn answer(&self, figures: impl FnOnce() -> DaemonFigures) {
+        if self.asked.try_iter().count() > 0 {
+            self.order(Order::Figures(Box::new(figures())));
+        }
+    }
+
+    /// Listens on another address on loopback, or on none.
+    ///
+    /// # Errors
+    /// The address cannot be used; the one before is still served.
+    pub fn listen(&mut self, address: Option<SocketAddrV4>) -> Result<(), ObserverError> {
+        if address != self.address {
+            self.order(Order::Loopback(address.map(listen).transpose()?));
+            self.address = address;
+        }
+        Ok(())
+    }
+
+    fn order(&self, order: Order) {
+        // If that fails, the thread has ended, which the log says.
+        if self.orders.send(order).is_ok() {
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+fn listen(address: SocketAddrV4) -> Result<TcpListener, ObserverError> {
+    TcpListener::bind(address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|source| ObserverError::Listen { address, source })
+}
+
+/// How the thread talks to the main thread.
+struct Channels {
+    asks: Sender<()>,
+    main: Arc<Waker>,
+    orders: Receiver<Order>,
+    reports: Reports,
+}
+
+/// What is watched while a client follows the events.
+struct Watches {
+    names: Inotify,
+    /// `None` while `noxsd` does not answer.
+    devices: Option<OwnedFd>,
+    /// When to try again to watch the devices.
+    retry: Option<Instant>,
+    known: KnownGuests,
+}
+
+/// What a client on loopback gets.
+struct Cached {
+    text: Result<String, Problem>,
+    at: Instant,
+}
+
+struct Server<S> {
+    poll: Poll,
+    listeners: Listeners,
+    channels: Channels,
+    source: S,
+    /// Whether the poll reports the listeners by level; by edge otherwise.
+    by_level: bool,
+    /// The oldest first.
+    clients: Vec<Connection>,
+    next_token: usize,
+    /// Whether the main thread was asked and has not answered yet.
+    is_asked: bool,
+    watches: Option<Watches>,
+    cached: Option<Cached>,
+}
+
+impl<S: Source> Server<S> {
+    fn new(poll: Poll, listeners: Listeners, channels: Channels, source: S) -> io::Result<Self> {
+        let new = Self {
+            poll,
+            listeners,
+            channels,
+            source,
+            by_level: true,
+            clients: Vec::new(),
+            next_token: FIRST_CLIENT,
+            is_asked: false,
+            watches: None,
+            cached: None,
+        };
+        new.watch(new.listeners.root.as_raw_fd(), ROOT)?;
+        if let Some(loopback) = &new.listeners.loopback {
+            new.watch(loopback.as_raw_fd(), LOOPBACK)?;
+        }
+        Ok(new)
+    }
+
+    fn watch(&self, fd: i32, token: Token) -> io::Result<()> {
+        self.poll.registry().register(&mut Level(fd), token, Interest::READABLE)
+    }
+
+    /// Serves without end.
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            match self.poll.poll(&mut events, self.timeout()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            // First, because each of them was sent before the change of names that it caused.
+            self.take_reports();
+            for event in &events {
+                match event.token() {
+                    WAKER => self.take_orders()?,
+                    ROOT => self.accept(Door::Root),
+                    LOOPBACK => self.accept(Door::Loopback),
+                    NAMES => self.names_changed(),
+                    DEVICES => self.devices_changed(),
+                    token => self.client(token, event.is_readable(), event.is_error()),
+                }
+            }
+            self.expire();
+            self.retry_devices();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let deadlines = self.clients.iter().filter_map(|client| client.deadline);
+        let retry = self.watches.as_ref().and_then(|watches| watches.retry);
+        let next = deadlines.chain(retry).min();
+        next.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    fn take_orders(&mut self) -> io::Result<()> {
+        while let Ok(order) = self.channels.orders.try_recv() {
+            match order {
+                Order::Figures(figures) => self.answer_metrics(*figures),
+                Order::Loopback(loopback) => {
+                    self.listeners.loopback = loopback;
+                    if let Some(loopback) = &self.listeners.loopback {
+                        self.watch(loopback.as_raw_fd(), LOOPBACK)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepts one connection.
+    fn accept(&mut self, door: Door) {
+        let accepted =
+            match door {
+                Door::Root => self.listeners.root.accept().map(|(socket, _)| {
+                    socket.set_nonblocking(true).map(|()| OwnedFd::from(socket))
+                }),
+                Door::Loopback => {
+                    let Some(loopback) = &self.listeners.loopback else { return };
+                    loopback.accept().map(|(socket, _)| {
+                        socket.set_nonblocking(true).map(|()| OwnedFd::from(socket))
+                    })
+                }
+            };
+        let socket = match accepted {
+            Ok(Ok(socket)) => socket,
+            Ok(Err(_)) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => {
+                tracing::warn!("cannot accept a connection for metrics or events: {error}");
+                return self.listen(false);
+            }
+        };
+        self.listen(true);
+        let has_deadline = |client: &&Connection| client.door == door && client.deadline.is_some();
+        if self.clients.iter().filter(has_deadline).count() >= MAX_CLIENTS
+            && let Some(oldest) = self.clients.iter().position(|client| has_deadline(&client))
+        {
+            self.clients.remove(oldest);
+        }
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        match Connection::new(socket, door, token, self.poll.registry()) {
+            Ok(client) => self.clients.push(client),
+            Err(error) => tracing::warn!("cannot wait for a client: {error}"),
+        }
+    }
+
+    /// Reports the listeners by level or, while no client can be accepted, by edge: by level the poll
+    /// would report the same waiting client without end.
+    fn listen(&mut self, by_level: bool) {
+        if by_level == self.by_level {
+            return;
+        }
+        let registry = self.poll.registry();
+        let root = (self.listeners.root.as_raw_fd(), ROOT);
+        let loopback = self.listeners.loopback.as_ref().map(|one| (one.as_raw_fd(), LOOPBACK));
+        for (fd, token) in [root].into_iter().chain(loopback) {
+            let listening = match by_level {
+                true => registry.reregister(&mut Level(fd), token, Interest::READABLE),
+                false => registry.reregister(&mut SourceFd(&fd), token, Interest::READABLE),
+            };
+            if let Err(error) = listening {
+                tracing::warn!("cannot change how to wait for connections: {error}");
+            }
+        }
+        self.by_level = by_level;
+    }
+
+    /// Serves a client that the poll has reported.
+    fn client(&mut self, token: Token, is_readable: bool, is_error: bool) {
+        let Some(index) = self.clients.iter().position(|client| client.token() == token) else {
+            return;
+        };
+        let served = if is_error { Err(Over) } else { self.serve(index, is_readable) };
+        if served.is_err() {
+            self.clients.remove(index);
+            self.follow_if_wanted();
+        }
+    }
+
+    fn serve(&mut self, index: usize, is_readable: bool) -> Result<(), Over> {
+        let client = &mut self.clients[index];
+        if let Stage::Asks(_) = client.stage {
+            let Some(wanted) = client.receive()? else { return Ok(()) };
+            let door = client.door;
+            let stage = match wanted {
+                Ok(Wanted::Metrics(format)) => self.metrics(format, door),
+                Ok(Wanted::Events(form)) => self.events(form),
+                Err(problem) => refused(problem),
+            };
+            let client = &mut self.clients[index];
+            if let Stage::Follows(_) = stage {
+                client.deadline = None;
+            }
+            client.stage = stage;
+        } else if is_readable {
+            client.receive()?;
+        }
+        self.clients[index].send(self.poll.registry())
+    }
+
+    /// Returns the stage of a client that asks for metrics.
+    fn metrics(&mut self, format: Format, door: Door) -> Stage {
+        if door == Door::Loopback
+            && let Some(cached) =
+                self.cached.as_ref().filter(|one| one.at.elapsed() < LOOPBACK_PAUSE)
+        {
+            return Stage::Reads(Arc::new(answer(format, &cached.text)), 0);
+        }
+        if !self.is_asked && self.channels.asks.send(()).is_ok() {
+            self.is_asked = self.channels.main.wake().is_ok();
+        }
+        Stage::Waits(format)
+    }
+
+    /// Answers all clients that wait for metrics.
+    fn answer_metrics(&mut self, daemon: DaemonFigures) {
+        self.is_asked = false;
+        let waits = |client: &Connection| matches!(client.stage, Stage::Waits(_));
+        if !self.clients.iter().any(waits) {
+            return;
+        }
+        let text = match self.source.figures() {
+            Ok(mut figures) => {
+                let changes = std::mem::take(&mut figures.changes);
+                self.publish_names(Ok(changes));
+                Ok(Snapshot { figures, daemon }.render())
+            }
+            Err(error) => {
+                tracing::warn!("cannot collect the metrics: {}", chain(&error));
+                Err(NO_FIGURES)
+            }
+        };
+        let (mut openmetrics, mut plain) = (None, None);
+        for client in &mut self.clients {
+            let Stage::Waits(format) = client.stage else { continue };
+            let answer = match (&text, format) {
+                (Ok(_), Format::OpenMetrics) => &mut openmetrics,
+                _ => &mut plain,
+            }
+            .get_or_insert_with(|| Arc::new(self::answer(format, &text)));
+            client.stage = Stage::Reads(Arc::clone(answer), 0);
+        }
+        self.cached = Some(Cached { text, at: Instant::now() });
+        self.send_all();
+    }
+
+    /// Sends what waits, and drops the clients whose connection is over.
+    fn send_all(&mut self) {
+        let registry = self.poll.registry();
+        self.clients.retain_mut(|client| client.send(registry).is_ok());
+        self.follow_if_wanted();
+    }
+
+    /// Disconnects the clients whose time is over.
+    fn expire(&mut self) {
+        let now = Instant::now();
+        let before = self.clients.len();
+        self.clients.retain(|client| client.deadline.is_none_or(|deadline| now < deadline));
+        if self.clients.len() < before {
+            tracing::debug!("disconnected clients that took more than {DEADLINE:?} for an answer");
+        }
+    }
+
+    /// Returns the stage of a client that asks for events.
+    fn events(&mut self, form: Form) -> Stage {
+        let follows = |client: &&Connection| matches!(client.stage, Stage::Follows(_));
+        if self.clients.iter().filter(follows).count() >= MAX_FOLLOWERS {
+            return refused(TOO_MANY);
+        }
+        if self.watches.is_none() {
+            // Before the guests are looked for: what happens then is known and reported at most once.
+            self.channels.reports.want(true);
+            match self.start_watches() {
+                Ok(watches) => self.watches = Some(watches),
+                Err(error) => {
+                    self.channels.reports.want(false);
+                    tracing::warn!("cannot follow events: {}", chain(&error));
+                    return refused(NO_FIGURES);
+                }
+            }
+            self.retry_devices();
+        }
+        Stage::Follows(Subscriber::new(form, http::events_head(form)))
+    }
+
+    fn start_watches(&mut self) -> Result<Watches, SourceError> {
+        let names = self.source.watch_names()?;
+        let known = KnownGuests::find(&mut self.source)?;
+        if let Err(error) = self.watch(names.as_fd().as_raw_fd(), NAMES) {
+            tracing::warn!("cannot wait for changes of names: {error}");
+        }
+        Ok(Watches { names, devices: None, retry: Some(Instant::now()), known })
+    }
+
+    /// Stops to watch if no client follows the events any more.
+    fn follow_if_wanted(&mut self) {
+        let follows = |client: &Connection| matches!(client.stage, Stage::Follows(_));
+        if self.watches.is_some() && !self.clients.iter().any(follows) {
+            self.watches = None;
+            self.channels.reports.want(false);
+        }
+    }
+
+    /// Watches the devices, if that is due.
+    fn retry_devices(&mut self) {
+        let now = Instant::now();
+        let is_due = |watches: &&mut Watches| watches.retry.is_some_and(|at| at <= now);
+        let Some(watches) = self.watches.as_mut().filter(is_due) else { return };
+        match self.source.watch_devices() {
+            Ok(devices) => {
+                let fd = devices.as_raw_fd();
+                let added =
+                    self.poll.registry().register(&mut Level(fd), DEVICES, Interest::READABLE);
+                if let Err(error) = added {
+                    tracing::warn!("cannot wait for broken devices: {error}");
+                }
+                (watches.devices, watches.retry) = (Some(devices), None);
+                self.publish_devices();
+            }
+            Err(_) => watches.retry = Some(now + RETRY),
+        }
+    }
+
+    fn take_reports(&mut self) {
+        let missed = self.channels.reports.take_missed();
+        while let Some(report) = self.channels.reports.take() {
+            // What the report is about may have followed a change of names, such as the end of the guest
+            // that had this name.
+            if matches!(report, super::Report::Created { .. }) {
+                self.names_changed();
+            }
+            let events = self.watches.as_mut().map(|watches| watches.known.report(report));
+            self.publish(events.into_iter().flatten());
+        }
+        if missed > 0 {
+            for client in &mut self.clients {
+                if let Stage::Follows(subscriber) = &mut client.stage {
+                    subscriber.miss(missed);
+                }
+            }
+            self.send_all();
+        }
+    }
+
+    fn names_changed(&mut self) {
+        let Some(watches) = &self.watches else { return };
+        let mut touched = Vec::new();
+        while let Ok(events) = watches.names.read_events() {
+            let names = events.into_iter().filter_map(|event| event.name?.into_string().ok());
+            touched.extend(names);
+        }
+        // Some notices may be lost: the folder has all names.
+        let changes = self.source.changes(&touched);
+        self.publish_names(changes);
+    }
+
+    fn publish_names(&mut self, changes: Result<chaos::records::NameChanges, SourceError>) {
+        let Some(watches) = &mut self.watches else { return };
+        let events = changes.and_then(|changes| watches.known.names(changes, &mut self.source));
+        match events {
+            Ok(events) => self.publish(events),
+            Err(error) => tracing::warn!("events may be missing: {}", chain(&error)),
+        }
+    }
+
+    fn devices_changed(&mut self) {
+        let Some(watches) = &mut self.watches else { return };
+        let Some(devices) = &watches.devices else { return };
+        loop {
+            match recv(devices.as_raw_fd(), &mut [0; 1], MsgFlags::MSG_DONTWAIT) {
+                Ok(1..) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Ok(0) | Err(_) => {
+                    (watches.devices, watches.retry) = (None, Some(Instant::now() + RETRY));
+                    return;
+                }
+            }
+        }
+        self.publish_devices();
+    }
+
+    fn publish_devices(&mut self) {
+        let Some(watches) = &mut self.watches else { return };
+        match self.source.broken() {
+            Ok(broken) => {
+                let events = watches.known.devices(&broken);
+                self.publish(events);
+            }
+            Err(error) => tracing::warn!("events may be missing: {}", chain(&error)),
+        }
+    }
+
+    /// Sends events to all clients that follow them.
+    fn publish(&mut self, events: impl IntoIterator<Item = What>) {
+        let mut has_any = false;
+        for event in events.into_iter().map(Event::now) {
+            has_any = true;
+            for client in &mut self.clients {
+                if let Stage::Follows(subscriber) = &mut client.stage {
+                    subscriber.push(&event);
+                }
+            }
+        }
+        if has_any {
+            self.send_all();
+        }
+    }
+}
+
+fn refused(problem: Problem) -> Stage {
+    Stage::Reads(Arc::new(http::refusal(problem)), 0)
+}
+
+fn answer(format: Format, text: &Result<String, Problem>) -> Vec<u8> {
+    match (text, format) {
+        (Ok(text), Format::OpenMetrics) => http::metrics(format, text),
+        (Ok(text), Format::Plain) => http::metrics(format, &plain::from_openmetrics(text)),
+        (Err(problem), _) => http::refusal(*problem),
+    }
+}
