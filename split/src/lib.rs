@@ -31,6 +31,7 @@
 //! pace       how often all domains are scanned for guests that have ended
 //! event_loop requests, signals, prepared shells and guests that have ended
 //! process    start
+//! options    the program's options
 //! ```
 
 mod answers;
@@ -43,6 +44,7 @@ pub mod loader;
 mod loads;
 pub mod member_server;
 mod members;
+pub mod options;
 mod pace;
 pub mod pool;
 pub mod process;
