@@ -76,8 +76,10 @@ register() {
         echo
         [[ $(dpkg-deb --field "$file" Multi-Arch) != same ]] || name+=:amd64
         # dpkg warns about each package without such a list.
-        dpkg-deb --fsys-tarfile "$file" | tar -t | sed -E 's|^\.?/?|/|; s|(.)/$|\1|' >"$data/info/$name.list"
+        dpkg-deb --fsys-tarfile "$file" | tar -t | sed -E 's|^\./|/|; s|(.)/$|\1|; s|^/$|/.|' >"$data/info/$name.list"
     done >"$data/status"
+    # debconf has no questions to ask here, and needs the rest of Perl.
+    rm -f "$folder/etc/apt/apt.conf.d/70debconf"
 }
 
 # choose_alternatives FOLDER: creates the links that installation scripts would create with update-alternatives(1),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where packages and their scripts put files.
-const FOLDERS: [&str; 4] = ["/etc", "/usr", "/var", "/run/chaos"];
+/// Where packages and their scripts put files, besides `/run/chaos`.
+const FOLDERS: [&str; 3] = ["/etc", "/usr", "/var"];
 
 /// What dpkg, apt and the system's own programs write, also without these packages.
 const OTHERS: [&str; 7] = [
