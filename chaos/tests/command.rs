@@ -102,6 +102,11 @@ fn of_guest() -> Value {
         }],
         "store": "noxs", "undecided": ["console", "store"],
         "on_poweroff": "destroy", "on_reboot": "restart", "on_crash": "destroy",
+        "on_watchdog": "destroy", "on_soft_reset": "restart", "uuid": null, "max_memory_kib": 16384,
+        "max_vcpus": 1, "max_grant_frames": null, "max_maptrack_frames": null,
+        "max_event_channels": null, "cpus": [null], "cpus_soft": [null], "cpu_weight": null, "cap": null,
+        "pool": null, "tsc_mode": "default", "timer_mode": "no_delay_for_missed_ticks",
+        "rtc_timeoffset": 0, "localtime": false, "driver_domain": false, "pvshim": null,
     })
 }
 

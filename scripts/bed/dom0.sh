@@ -57,6 +57,7 @@ stage_programs() {
     install -m 755 "$BED"/dom0/sbin/* "$1/usr/sbin/"
     install -m 644 "$BED"/dom0/etc/* "$1/etc/"
     install -m 755 "$RUNNER" "$1/usr/sbin/dom0-run"
+    ((!DPKG)) || return 0
     for name in "${BINARIES[@]}"; do
         file=$ROOT/target/$TARGET/release/$name
         [[ ! -x $file ]] || install -m 755 "$file" "$1/usr/local/bin/$name"
@@ -64,21 +65,25 @@ stage_programs() {
 }
 
 # stage_systemd TOP: makes systemd dom0's init, and installs the project's units, and the programs where the units expect
-# them.
+# them; with --dpkg, none of both.
 stage_systemd() {
     local units=$ROOT/split/systemd name
     mkdir -p "$1"/usr/lib/{systemd/system,sysusers.d,tmpfiles.d}
-    install -m 644 "$BED/dom0/systemd/bed.service" "$units"/*.service "$1/usr/lib/systemd/system/"
-    install -m 644 "$units/chaos.sysusers" "$1/usr/lib/sysusers.d/chaos.conf"
-    install -m 644 "$units/chaos.tmpfiles" "$1/usr/lib/tmpfiles.d/chaos.conf"
-    for name in "${BINARIES[@]}"; do
-        ln -s "../local/bin/$name" "$1/usr/bin/$name"
-    done
+    install -m 644 "$BED/dom0/systemd/bed.service" "$1/usr/lib/systemd/system/"
     # systemd-sysusers creates them.
     sed -i -E '/^(noxsd|chaos):/d' "$1"/etc/{passwd,group}
     # Without an ID, systemd takes this for the first boot, and enables all units.
     printf '%032d\n' 1 >"$1/etc/machine-id"
     : >"$1/etc/bed/systemd"
+    ((!DPKG)) || return 0
+    install -m 644 "$units"/*.service "$1/usr/lib/systemd/system/"
+    for name in chaos noxsd; do
+        install -m 644 "$units/$name.sysusers" "$1/usr/lib/sysusers.d/$name.conf"
+    done
+    install -m 644 "$units/chaos.tmpfiles" "$1/usr/lib/tmpfiles.d/chaos.conf"
+    for name in "${BINARIES[@]}"; do
+        ln -s "../local/bin/$name" "$1/usr/bin/$name"
+    done
 }
 
 # stage_guests FOLDER: adds each guest's configuration and image.

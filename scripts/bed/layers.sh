@@ -14,12 +14,14 @@ release_of() {
     esac
 }
 
-# trim FOLDER: removes files that dom0 does not need: its root is in memory.
+# trim FOLDER: removes files that dom0 does not need: its root is in memory. Perl is only for the scripts of packages that
+# dpkg installs.
 trim() {
     rm -rf "$1"/usr/share/gcc "$1"/usr/lib/x86_64-linux-gnu/engines-3 "$1"/usr/bin/redis-check-*
     rm -rf "$1"/usr/share/{doc,man,info,locale,lintian,bug,perl5,bash-completion,zsh,gdb} \
-        "$1"/usr/lib/x86_64-linux-gnu/{gconv,audit,perl-base} "$1"/usr/lib/valgrind \
+        "$1"/usr/lib/x86_64-linux-gnu/{gconv,audit} "$1"/usr/lib/valgrind \
         "$1"/usr/include "$1"/var/cache
+    [[ -e $1/usr/bin/dpkg ]] || rm -rf "$1"/usr/lib/x86_64-linux-gnu/perl-base
 }
 
 # skeleton FOLDER: creates Debian's merged /usr and /run, so that packages unpack into the right places. Otherwise a
@@ -56,8 +58,28 @@ make_packages() {
     unpack "$release" "$folder" $names
     trim "$folder"
     choose_alternatives "$folder"
+    # shellcheck disable=SC2086 # package names hold no spaces
+    [[ ! -e $folder/usr/bin/dpkg ]] || register "$release" "$folder" $names
     pack "$folder" >"$layer"
     rm -rf "$folder"
+}
+
+# register RELEASE FOLDER PACKAGE...: writes a database in which dpkg and apt find these packages as installed, which have
+# only been unpacked.
+register() {
+    local archives=$CACHE/apt/$1/debs folder=$2 data=$2/var/lib/dpkg name file
+    shift 2
+    mkdir -p "$folder"/var/{lib/apt/lists/partial,cache/apt/archives/partial,log/apt} "$data"/{info,updates,triggers,alternatives}
+    for name; do
+        file=$(newest "$archives" "$name")
+        dpkg-deb --field "$file" | sed '1a Status: install ok installed'
+        echo
+        [[ $(dpkg-deb --field "$file" Multi-Arch) != same ]] || name+=:amd64
+        # dpkg warns about each package without such a list.
+        dpkg-deb --fsys-tarfile "$file" | tar -t | sed -E 's|^\./|/|; s|(.)/$|\1|; s|^/$|/.|' >"$data/info/$name.list"
+    done >"$data/status"
+    # debconf has no questions to ask here, and needs the rest of Perl.
+    rm -f "$folder/etc/apt/apt.conf.d/70debconf"
 }
 
 # choose_alternatives FOLDER: creates the links that installation scripts would create with update-alternatives(1),

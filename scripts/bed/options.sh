@@ -20,6 +20,8 @@ standard error and the exit status are COMMAND's.
   --xenstore               run xenstored and xenconsoled, for xl; without it neither runs
   --systemd                run systemd as dom0's init, and COMMAND in a unit; the project's units are
                            installed (docs/chaosd.md), and COMMAND starts them: noxsd does not run
+  --dpkg                   as --systemd, but without the project's programs and units: those are in
+                           packages, which COMMAND installs with dpkg or apt
   --linux                  add a Linux kernel and ramdisk for guests to the working directory:
                            linux, linux.cpio. Emulated, it panics on more than one processor
   --grub                   add GRUB's image for PVH guests to the working directory: grub.bin
@@ -48,7 +50,7 @@ END
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 LINUX=0 GRUB=0 ZEN=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
+    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 DPKG=0 LINUX=0 GRUB=0 ZEN=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
@@ -70,6 +72,7 @@ options() {
         --icount) ICOUNT=1; shift ;;
         --xenstore) XENSTORE=1; shift ;;
         --systemd) SYSTEMD=1 PACKAGES+=(systemd); shift ;;
+        --dpkg) SYSTEMD=1 DPKG=1 PACKAGES+=(systemd apt dpkg dash init-system-helpers libc-bin perl-base); shift ;;
         --linux) LINUX=1; shift ;;
         --grub) GRUB=1; shift ;;
         --zen) ZEN=1; shift ;;

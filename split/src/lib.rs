@@ -32,6 +32,7 @@
 //! pace       how often all domains are scanned for guests that have ended
 //! event_loop requests, signals, prepared shells and guests that have ended
 //! process    start
+//! options    the program's options
 //! ```
 
 mod answers;
@@ -46,6 +47,7 @@ mod loads;
 pub mod member_server;
 mod members;
 pub mod observe;
+pub mod options;
 mod pace;
 pub mod pool;
 pub mod process;

@@ -36,7 +36,7 @@ pub(super) fn parse(
     // suggestions need, takes as long as the rest of the start.
     let named = arguments.clone().nth(1);
     if let Some(why) = named.as_ref().and_then(|name| xl_verbs::why_not(name.to_str()?)) {
-        return Err(chaos(COMMANDS).error(ErrorKind::InvalidSubcommand, why));
+        return Err(whole().error(ErrorKind::InvalidSubcommand, why));
     }
     let only = COMMANDS.iter().find(|row| named.as_ref().is_some_and(|name| row.name == name));
     let rows = only.map_or(COMMANDS, std::slice::from_ref);
@@ -100,7 +100,7 @@ fn host_command(name: &str, matches: &mut ArgMatches) -> Result<HostCommand, cla
         "info" => HostCommand::Info(args(matches)?),
         "trigger" => HostCommand::Trigger(args(matches)?),
         _ => {
-            return Err(chaos(COMMANDS).error(ErrorKind::MissingSubcommand, "a command is missing"));
+            return Err(whole().error(ErrorKind::MissingSubcommand, "a command is missing"));
         }
     })
 }
@@ -443,6 +443,11 @@ const COMMANDS: &[CommandRow] = &[
         arguments: TriggerArgs::augment_args,
     },
 ];
+
+/// Describes the whole command line. The man pages and completions are generated from it (`packages/`).
+pub(super) fn whole() -> clap::Command {
+    chaos(COMMANDS)
+}
 
 /// Describes the command line with some of the commands. The arguments of a command are described
 /// only when it is used.

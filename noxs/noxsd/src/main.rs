@@ -5,32 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use daemon::chain::chain;
-use noxsd::process::start::{self, Options};
-
-/// Serves the consoles, network interfaces and disks of noxs guests, and the switch between them.
-///
-/// Runs in the foreground, logs to standard error, and gives up root once its devices are open.
-/// Its socket exists as soon as it is ready; under systemd it also sends a notification
-/// (Type=notify). It may be killed at any time: the next noxsd finds the guests in the records and
-/// continues to serve them.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Examples:
-  noxsd --bridge xenbr0                  serve, with a switch that reaches bridge xenbr0
-  noxsd --bridge xenbr0 --bridge xenbr1  two switches
-  noxsd --log debug                      log more
-
-Exit status: 1 if it cannot start or continue, 2 if the options are wrong."
-)]
-struct Arguments {
-    #[command(flatten)]
-    options: Options,
-
-    /// Log messages of this level and above: off, error, warn, info, debug or trace.
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log: tracing::level_filters::LevelFilter,
-}
+use noxsd::process::arguments::Arguments;
+use noxsd::process::start;
 
 fn main() -> ExitCode {
     let Arguments { options, log } = Arguments::parse();

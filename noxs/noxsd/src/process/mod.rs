@@ -4,9 +4,10 @@
 //! [`start`] opens everything in the order that is necessary, [`taps`] opens the taps of bridges,
 //! `disks` the files behind the disks of running guests, [`crashes`] remembers which domain crashed noxsd,
 //! [`privileges`] and [`seccomp`] give up what is not needed afterwards, and [`event_loop`] serves.
-//! `address_watch` learns dom0's own addresses.
+//! `address_watch` learns dom0's own addresses. [`arguments`] describes the command line.
 
 mod address_watch;
+pub mod arguments;
 pub mod crashes;
 mod disks;
 pub mod event_loop;
