@@ -17,6 +17,7 @@ mod memory;
 mod pong;
 mod pool;
 mod report;
+mod scrape;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,6 +61,7 @@ enum Part {
     Growth,
     PoolGrowth,
     Bursts,
+    Scrape,
     Memory,
     Attacks,
     Frames,
@@ -76,6 +78,9 @@ impl Part {
             Self::Growth => growth::measure(host, args.guests, report),
             Self::PoolGrowth => many::growth(host, args.guests.saturating_mul(2), report),
             Self::Bursts => many::bursts(host, report),
+            Self::Scrape => {
+                scrape::measure(host, args.guests.saturating_mul(2), args.rounds.min(10), report)
+            }
             Self::Memory => memory::measure(host, args.guests.min(200), report),
             Self::Attacks => attacks::measure(args.rounds.saturating_mul(10), report),
             Self::Frames => frames::measure(host, args.rounds.min(3), report),

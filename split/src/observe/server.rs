@@ -393,11 +393,18 @@ impl<S: Source> Server<S> {
         if !self.clients.iter().any(waits) {
             return;
         }
+        let began = Instant::now();
         let text = match self.source.figures() {
             Ok(mut figures) => {
                 let changes = std::mem::take(&mut figures.changes);
                 self.publish_names(Ok(changes));
-                Ok(Snapshot { figures, daemon }.render())
+                let collected = began.elapsed();
+                let text = Snapshot { figures, daemon }.render();
+                tracing::debug!(
+                    "metrics: collected in {collected:?}, in all {:?}",
+                    began.elapsed()
+                );
+                Ok(text)
             }
             Err(error) => {
                 tracing::warn!("cannot collect the metrics: {}", chain(&error));
