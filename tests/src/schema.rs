@@ -11,6 +11,7 @@ fn of_command(command: &str) -> Option<&'static str> {
         "reboot" => "shutdown",
         "create" => "create",
         "config" => "config",
+        "list" if command.contains(" -l") => "list-long",
         "list" => "list",
         "destroy" => "destroy",
         "shutdown" => "shutdown",
@@ -31,6 +32,10 @@ fn of_command(command: &str) -> Option<&'static str> {
 pub(crate) fn check(command: &str, printed: &Value) {
     if let Some(schema) = of_command(command) {
         assert_matches(schema, printed);
+        if schema == "list-long" {
+            let configs = printed.as_array().into_iter().flatten().map(|one| &one["config"]);
+            configs.for_each(|config| assert_matches("config", config));
+        }
     }
 }
 
@@ -56,6 +61,7 @@ pub fn assert_matches(schema: &str, value: &Value) {
         "destroy",
         "event",
         "list",
+        "list-long",
         "network-attach",
         "network-list",
         "pool",
