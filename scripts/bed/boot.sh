@@ -24,6 +24,11 @@ make_xen() {
     rm -rf "$folder"
 }
 
+# unpack_xen FILE XEN: writes a hypervisor, gzip-compressed or not, as an ELF file.
+unpack_xen() {
+    gzip --decompress --force --stdout <"$2" >"$1"
+}
+
 # make_kernel FOLDER: fetches dom0's kernel: FOLDER/vmlinux is the kernel, FOLDER/root its modules, and
 # FOLDER/guest.cpio a ramdisk for guests with the same kernel.
 make_kernel() {

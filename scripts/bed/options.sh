@@ -27,6 +27,8 @@ standard error and the exit status are COMMAND's.
   --grub                   add GRUB's image for PVH guests to the working directory: grub.bin
   --zen                    emulate an AMD Zen: on QEMU's own processor, a K8, Xen's PV shim panics
   --xen 4.17|4.20          Xen of Debian 12 or 13; default: that of the host's release
+  --xen-file FILE          boot this Xen (xen or xen.gz), such as one that no package has; dom0 is that of
+                           --xen. xl works with its own version only
   --xen-options OPTIONS    add to Xen's command line, such as sched=credit
   --timeout SECONDS        stop after this time, boot included; default 600
   --with HOSTPATH:DOM0PATH copy a file or folder into dom0; may be repeated
@@ -50,14 +52,14 @@ END
 
 # options ARGUMENT...: sets the run's variables, and COMMAND.
 options() {
-    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 DPKG=0 LINUX=0 GRUB=0 ZEN=0 XEN='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
+    CPUS='' MEMORY=4096 DOM0_MEMORY=512 ICOUNT=0 XENSTORE=0 SYSTEMD=0 DPKG=0 LINUX=0 GRUB=0 ZEN=0 XEN='' XEN_FILE='' TIMEOUT=600 BUILD=1 ACCEL='' XEN_OPTIONS=''
     WITH=() PACKAGES=()
     while (($#)); do
         case $1 in
         --cpus | --memory | --dom0-memory | --timeout)
             number "$@"
             ;;&
-        --xen | --xen-options | --with | --package | --accel)
+        --xen | --xen-file | --xen-options | --with | --package | --accel)
             (($# > 1)) || die 2 "$1 needs a value; see --help"
             ;;&
         --cpus) CPUS=$2; shift 2 ;;
@@ -65,6 +67,7 @@ options() {
         --dom0-memory) DOM0_MEMORY=$2; shift 2 ;;
         --timeout) TIMEOUT=$2; shift 2 ;;
         --xen) XEN=$2; shift 2 ;;
+        --xen-file) XEN_FILE=$2; shift 2 ;;
         --xen-options) XEN_OPTIONS=$2; shift 2 ;;
         --with) WITH+=("$2"); shift 2 ;;
         --package) PACKAGES+=("$2"); shift 2 ;;
