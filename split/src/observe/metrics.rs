@@ -15,6 +15,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::samples::{Family, Kind, Labelled};
 use super::tally::{BOUNDS_NS, DaemonFigures, Histogram};
 
 /// The states that a guest with a domain can have, and that of a pending restart.
@@ -41,24 +42,28 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the text, and the figures again.
+    /// Returns the text.
     pub(super) fn render(self) -> String {
+        let mut text = String::with_capacity(8 * 1024 + self.figures.guests.len() * 1024);
+        let guests: Vec<_> = self.figures.guests.iter().map(Labelled::from).collect();
+        usage(&mut text, &guests);
+        vifs(&mut text, &guests);
+        vbds(&mut text, &guests);
+        drop(guests);
         let mut registry = Registry::with_prefix("chaos");
-        let guests = self.figures.guests.len();
         registry.register_collector(Box::new(self));
-        let mut text = String::with_capacity(8 * 1024 + guests * 1024);
-        // Writing to a string never fails.
+        // Ends the text, too. Writing to a string never fails.
         let _ = text::encode(&mut text, &registry);
         text
     }
 }
 
 /// A family of metrics: all samples of one name.
-struct Family<'a> {
+struct Encoded<'a> {
     encoder: MetricEncoder<'a>,
 }
 
-impl Family<'_> {
+impl Encoded<'_> {
     fn gauge(&mut self, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
         self.encoder.encode_family(labels)?.encode_gauge(&value.min(i64::MAX as u64).cast_signed())
     }
@@ -102,7 +107,7 @@ impl Writer<'_> {
         name: &'a str,
         help: &'a str,
         kind: MetricType,
-    ) -> Result<Family<'a>, fmt::Error> {
+    ) -> Result<Encoded<'a>, fmt::Error> {
         static SECONDS: Unit = Unit::Seconds;
         static BYTES: Unit = Unit::Bytes;
         // The unit is the last word of the name, which the encoder adds.
@@ -113,14 +118,14 @@ impl Writer<'_> {
             Some((name, unit)) => (name, Some(unit)),
             None => (name, None),
         };
-        Ok(Family { encoder: self.0.encode_descriptor(name, help, unit, kind)? })
+        Ok(Encoded { encoder: self.0.encode_descriptor(name, help, unit, kind)? })
     }
 
-    fn gauges<'a>(&'a mut self, name: &'a str, help: &'a str) -> Result<Family<'a>, fmt::Error> {
+    fn gauges<'a>(&'a mut self, name: &'a str, help: &'a str) -> Result<Encoded<'a>, fmt::Error> {
         self.family(name, help, MetricType::Gauge)
     }
 
-    fn counters<'a>(&'a mut self, name: &'a str, help: &'a str) -> Result<Family<'a>, fmt::Error> {
+    fn counters<'a>(&'a mut self, name: &'a str, help: &'a str) -> Result<Encoded<'a>, fmt::Error> {
         self.family(name, help, MetricType::Counter)
     }
 }
@@ -131,36 +136,9 @@ impl Collector for Snapshot {
         let mut build = writer.family("build", "Version of chaosd.", MetricType::Info)?;
         build.encoder.encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
         hosts(&mut writer, self)?;
-        let guests: Vec<_> = self.figures.guests.iter().map(Labelled::from).collect();
-        usage(&mut writer, &guests)?;
-        vifs(&mut writer, &guests)?;
-        vbds(&mut writer, &guests)?;
         pool(&mut writer, &self.daemon)?;
         creates(&mut writer, &self.daemon)?;
         restarts(&mut writer, &self.daemon)
-    }
-}
-
-/// A guest with its domid as text, which is a label of each of its samples.
-struct Labelled<'a> {
-    guest: &'a GuestFigures,
-    domid: String,
-}
-
-impl<'a> From<&'a GuestFigures> for Labelled<'a> {
-    fn from(guest: &'a GuestFigures) -> Self {
-        Self { guest, domid: guest.identity.domid.0.to_string() }
-    }
-}
-
-impl Labelled<'_> {
-    fn labels(&self) -> [(&str, &str); 2] {
-        [("name", &self.guest.name), ("domid", &self.domid)]
-    }
-
-    fn with<'b>(&'b self, key: &'b str, value: &'b str) -> [(&'b str, &'b str); 3] {
-        let [name, domid] = self.labels();
-        [name, domid, (key, value)]
     }
 }
 
@@ -188,76 +166,71 @@ fn hosts(writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
 }
 
 /// Writes what guests use of CPUs and memory.
-fn usage(writer: &mut Writer<'_>, guests: &[Labelled<'_>]) -> fmt::Result {
-    let mut family = writer.counters("guest_cpu_seconds", "CPU time of the guest.")?;
+fn usage(text: &mut String, guests: &[Labelled<'_>]) {
+    let mut family = Family::new(text, Kind::Counter, "cpu_seconds", "CPU time of the guest.");
     for one in guests {
-        family.seconds(&one.labels(), one.guest.usage.cpu_time_ns)?;
+        family.seconds(one, one.guest.usage.cpu_time_ns);
     }
-    let mut family = writer.gauges("guest_memory_bytes", "Memory of the guest.")?;
-    for one in guests {
-        family.gauge(&one.labels(), one.guest.usage.memory.to_bytes().0)?;
+    let families: [Counted<GuestFigures>; 3] = [
+        ("memory_bytes", "Memory of the guest.", |guest| guest.usage.memory.to_bytes().0),
+        ("vcpus", "vCPUs of the guest.", |guest| guest.usage.vcpus.into()),
+        ("broken_devices", "Devices of the guest that noxsd has taken out of service.", |guest| {
+            guest.broken_devices as u64
+        }),
+    ];
+    for (name, help, value) in families {
+        let mut family = Family::new(text, Kind::Gauge, name, help);
+        for one in guests {
+            family.sample(one, value(one.guest));
+        }
     }
-    let mut family = writer.gauges("guest_vcpus", "vCPUs of the guest.")?;
-    for one in guests {
-        family.gauge(&one.labels(), one.guest.usage.vcpus.into())?;
-    }
-    let help = "Devices of the guest that noxsd has taken out of service.";
-    let mut family = writer.gauges("guest_broken_devices", help)?;
-    for one in guests {
-        family.gauge(&one.labels(), one.guest.broken_devices as u64)?;
-    }
-    Ok(())
 }
 
-/// A family of counters of a kind of device: its name, its help, and its value.
+/// A family of the numbers of a guest or a device: its name, its help, and its value.
 type Counted<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 /// Writes what has passed the vifs.
-fn vifs(writer: &mut Writer<'_>, guests: &[Labelled<'_>]) -> fmt::Result {
+fn vifs(text: &mut String, guests: &[Labelled<'_>]) {
     use noxs_control::VifStatus as Vif;
     let families: [Counted<Vif>; 5] = [
-        ("receive_bytes", "Bytes that the guest has received.", |vif| vif.to_guest_bytes),
-        ("transmit_bytes", "Bytes that the guest has sent.", |vif| vif.from_guest_bytes),
-        ("receive_frames", "Frames that the guest has received.", |vif| vif.to_guest_frames),
-        ("transmit_frames", "Frames that the guest has sent.", |vif| vif.from_guest_frames),
-        ("dropped_frames", "Frames that were dropped in either direction.", |vif| {
+        ("vif_receive_bytes", "Bytes that the guest has received.", |vif| vif.to_guest_bytes),
+        ("vif_transmit_bytes", "Bytes that the guest has sent.", |vif| vif.from_guest_bytes),
+        ("vif_receive_frames", "Frames that the guest has received.", |vif| vif.to_guest_frames),
+        ("vif_transmit_frames", "Frames that the guest has sent.", |vif| vif.from_guest_frames),
+        ("vif_dropped_frames", "Frames that were dropped in either direction.", |vif| {
             vif.dropped_frames
         }),
     ];
     for (name, help, value) in families {
-        let name = format!("guest_vif_{name}");
-        let mut family = writer.counters(&name, help)?;
+        let mut family = Family::new(text, Kind::Counter, name, help);
         for one in guests {
             for (index, vif) in &one.guest.vifs {
-                family.counter(&one.with("vif", &index.to_string()), value(vif))?;
+                family.device(one, "vif", *index, value(vif));
             }
         }
     }
-    Ok(())
 }
 
 /// Writes what has passed the disks.
-fn vbds(writer: &mut Writer<'_>, guests: &[Labelled<'_>]) -> fmt::Result {
+fn vbds(text: &mut String, guests: &[Labelled<'_>]) {
     use noxs_control::VbdStatus as Vbd;
     let families: [Counted<Vbd>; 7] = [
-        ("read_bytes", "Bytes that the guest has read.", |vbd| vbd.read_bytes),
-        ("written_bytes", "Bytes that the guest has written.", |vbd| vbd.written_bytes),
-        ("read_requests", "Requests that have read.", |vbd| vbd.read_requests),
-        ("write_requests", "Requests that have written.", |vbd| vbd.write_requests),
-        ("flush_requests", "Requests that have flushed.", |vbd| vbd.flush_requests),
-        ("discard_requests", "Requests that have discarded.", |vbd| vbd.discard_requests),
-        ("failed_requests", "Requests that have failed.", |vbd| vbd.failed_requests),
+        ("vbd_read_bytes", "Bytes that the guest has read.", |vbd| vbd.read_bytes),
+        ("vbd_written_bytes", "Bytes that the guest has written.", |vbd| vbd.written_bytes),
+        ("vbd_read_requests", "Requests that have read.", |vbd| vbd.read_requests),
+        ("vbd_write_requests", "Requests that have written.", |vbd| vbd.write_requests),
+        ("vbd_flush_requests", "Requests that have flushed.", |vbd| vbd.flush_requests),
+        ("vbd_discard_requests", "Requests that have discarded.", |vbd| vbd.discard_requests),
+        ("vbd_failed_requests", "Requests that have failed.", |vbd| vbd.failed_requests),
     ];
     for (name, help, value) in families {
-        let name = format!("guest_vbd_{name}");
-        let mut family = writer.counters(&name, help)?;
+        let mut family = Family::new(text, Kind::Counter, name, help);
         for one in guests {
             for (index, vbd) in &one.guest.vbds {
-                family.counter(&one.with("vbd", &index.to_string()), value(vbd))?;
+                family.device(one, "vbd", *index, value(vbd));
             }
         }
     }
-    Ok(())
 }
 
 /// Writes the state of the pool.

@@ -27,6 +27,7 @@ mod known;
 mod metrics;
 mod plain;
 mod report;
+mod samples;
 mod server;
 mod source;
 mod subscriber;
