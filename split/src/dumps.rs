@@ -5,17 +5,53 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
-use chaos::guests::{EndedGuest, Host};
+use chaos::guests::{self, EndedDomain, EndedGuest, Host};
 use daemon::chain::chain;
+
+use crate::removal::Removal;
 
 /// The folder of the core files: one for each name of a guest, the newest. Only root may open it,
 /// because a guest's memory has its secrets.
 pub(crate) const FOLDER: &str = "/var/lib/chaos/dump";
 
+/// Starts the thread that writes core files, and returns the way to it. When it has written one, it
+/// passes the removal on to `removals`. So a slow disk delays guests with these actions only.
+///
+/// # Errors
+/// The thread cannot be started.
+pub(crate) fn start(removals: Sender<Removal>) -> io::Result<Sender<Removal>> {
+    let (orders, todo) = channel::<Removal>();
+    // It ends with the process: the next chaosd finds a guest that is left.
+    thread::Builder::new().name("cores".into()).spawn(move || {
+        let host = Host::open();
+        for removal in todo {
+            match &host {
+                Ok(host) => dump(host, &removal),
+                Err(error) => tracing::error!("cannot write a core: {}", chain(error)),
+            }
+            if removals.send(removal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(orders)
+}
+
+fn dump(host: &Host, removal: &Removal) {
+    let EndedDomain { domid, .. } = removal.ended;
+    match guests::settled_ended_guest(host, domid) {
+        Ok(Some(guest)) if guest.identity() == removal.ended.identity() => write(host, &guest),
+        Ok(_) => {}
+        Err(error) => tracing::error!("no core of domain {domid}: {}", chain(&error)),
+    }
+}
+
 /// Writes the core file of a guest that has ended. A failure is logged: the guest is destroyed or
 /// restarted all the same, as with xl.
-pub(crate) fn write(host: &Host, guest: &EndedGuest) {
+fn write(host: &Host, guest: &EndedGuest) {
     let name = guest.record.name();
     let path = path_in(Path::new(FOLDER), name);
     let written = create(Path::new(FOLDER)).map_err(|error| error.to_string()).and_then(|()| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The removal thread: destroys guests that have ended and have much memory, or whose memory is
-//! written to a file before.
+//! The removal thread: destroys guests that have ended and have much memory. Those whose core is
+//! written come to it from the thread that does that.
 //!
 //! Xen takes some 10 ms to free a GiB, so a large guest would keep the main thread from requests
 //! for seconds.
@@ -46,6 +46,8 @@ pub(crate) struct Done {
 #[derive(Debug)]
 pub struct Removals {
     orders: Sender<Removal>,
+    /// Those whose core is written before.
+    dumps: Sender<Removal>,
     done: Receiver<Done>,
 }
 
@@ -75,6 +77,7 @@ impl Removals {
         open: impl FnOnce() -> F + Send + 'static,
     ) -> io::Result<Self> {
         let (orders, todo) = channel::<Removal>();
+        let dumps = dumps::start(orders.clone())?;
         let (finished, done) = channel();
         // It ends with the process: the next chaosd finds a guest that is left.
         thread::Builder::new().name("removal".into()).spawn(move || {
@@ -87,12 +90,13 @@ impl Removals {
                 }
             }
         })?;
-        Ok(Self { orders, done })
+        Ok(Self { orders, dumps, done })
     }
 
     /// Orders a removal. Returns it if the thread is gone.
     pub(crate) fn order(&self, removal: Removal) -> Option<Removal> {
-        let SendError(removal) = self.orders.send(removal).err()?;
+        let first = if removal.dumps_core { &self.dumps } else { &self.orders };
+        let SendError(removal) = first.send(removal).err()?;
         tracing::error!("the thread that removes guests has panicked; restart chaosd");
         Some(removal)
     }
@@ -110,12 +114,7 @@ impl Removals {
 pub(crate) fn remove(host: &Host, removal: &Removal) -> Result<(), LifecycleError> {
     let EndedDomain { domid, handle, .. } = removal.ended;
     match guests::settled_ended_guest(host, domid)? {
-        Some(guest) if guest.handle() == handle => {
-            if removal.dumps_core {
-                dumps::write(host, &guest);
-            }
-            guests::remove_ended(host, &guest).map(drop)
-        }
+        Some(guest) if guest.handle() == handle => guests::remove_ended(host, &guest).map(drop),
         _ => Ok(()),
     }
 }

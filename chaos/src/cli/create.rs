@@ -38,7 +38,13 @@ pub(super) fn run(
         output.warning(warning);
     }
     if !args.dry_run {
+        let is_kind_undecided = parsed.config.undecided.kind;
         settle_kernel(&mut parsed.config)?;
+        if is_kind_undecided && parsed.config.extras().shim.is_some() && !args.quiet {
+            output.note(
+                "the kernel has no PVH entry, so it starts in the PV shim and finds its devices in XenStore",
+            );
+        }
     }
     let configs = expand(parsed.config, args.count)?;
     timings.stage("config");

@@ -71,7 +71,7 @@ pub fn prepare(
             max_event_channels: event_channels.unwrap_or(MAX_EVENT_CHANNELS),
             max_grant_frames: grant_frames
                 .map_or(usual_frames, |most| frames(most).max(usual_frames)),
-            // Guests do not map pages of other domains.
+            // Guests do not map pages of other domains, unless they serve devices.
             max_maptrack_frames: maptrack_frames.map_or(0, frames),
             ..CreateDomain::pvh(handle, flavour.max_vcpus())
         })

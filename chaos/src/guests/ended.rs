@@ -18,7 +18,7 @@ use crate::announce::Announce;
 use crate::backends;
 use crate::config::Action;
 use crate::dump::CoreSummary;
-use crate::handle::DomainIdentity;
+use crate::handle::{self, DomainIdentity};
 use crate::hypervisor::Hypervisor;
 use crate::records::{Record, RecordError, RecordLock, Records};
 
@@ -288,6 +288,12 @@ pub fn rename_ended<H: Hypervisor>(
     };
     record.renamed_from = Some(old.clone());
     discovery.rename(id, record.name())?;
+    if let Some(extras) = record.config.extras.as_mut().filter(|extras| extras.uuid.is_some()) {
+        // The successor gets the UUID, as with xl.
+        extras.uuid = None;
+        record.handle = handle::new_handle().map_err(LifecycleError::Process)?;
+        host.xen.set_handle(domid, record.handle)?;
+    }
     // The successor carries out the actions of the config, not this guest.
     let config = &mut record.config;
     (config.on_poweroff, config.on_reboot, config.on_crash) =

@@ -15,9 +15,10 @@ use xen::units::{DomId, KiB};
 use super::classify::Condition;
 use super::error::LifecycleError;
 use super::host::Host;
+use super::resolve::creator;
 use super::state::GuestState;
 use crate::clients::noxsd::{BackendError, Noxsd};
-use crate::handle::{Creator, DomainIdentity};
+use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::{NameChanges, NameTable};
 
@@ -104,7 +105,7 @@ pub fn figures<H: Hypervisor>(
             dom0 = Some(Usage::from(info));
             continue;
         }
-        if Creator::of(info.handle).is_none() {
+        if creator(host, info).is_none() {
             foreign += 1;
             continue;
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Why a request failed.
 
+use std::path::PathBuf;
+
 use thiserror::Error;
 
 use crate::clients::chaosd::client::{self, DaemonError};
@@ -29,6 +31,14 @@ pub enum RequestError {
         /// Why its successor was not asked.
         #[source]
         source: DaemonError,
+    },
+    /// The kernel is a PV kernel, which does not fit the config or the user.
+    #[error("kernel {} has no PVH entry, so it is a PV kernel, {why}", kernel.display())]
+    PvKernel {
+        /// The kernel.
+        kernel: PathBuf,
+        /// Why that is refused, and what to do.
+        why: &'static str,
     },
     /// The guest needs the PV shim.
     #[error("cannot start a PV kernel")]
@@ -61,6 +71,7 @@ impl RequestError {
             Self::Guest(error) => error.class(),
             Self::Daemon(error) | Self::Lost { source: error, .. } => client::class(error),
             Self::Shim(_) => FailureClass::NoDom0,
+            Self::PvKernel { .. } => FailureClass::WrongInput,
             Self::Count { .. } | Self::ConsoleInDaemon { .. } => FailureClass::WrongInput,
         }
     }

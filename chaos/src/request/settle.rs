@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Settles which kernel Xen starts, if that is not simply the one of the config.
 
+use nix::unistd::geteuid;
+
 use super::error::RequestError;
-use crate::config::DomainConfig;
+use crate::config::{Discovery, DomainConfig};
 use crate::image::{Image, ImageError, SizeLimit, shim};
 
 /// Decides whether a kernel starts as PVH or as PV if the config leaves that open, and finds the PV
@@ -15,15 +17,16 @@ pub fn settle_kernel(config: &mut DomainConfig) -> Result<(), RequestError> {
     if !config.undecided.kind && config.extras.is_none() {
         return Ok(());
     }
-    settle(config)
+    settle(config, geteuid().is_root())
 }
 
 #[cold]
-fn settle(config: &mut DomainConfig) -> Result<(), RequestError> {
+fn settle(config: &mut DomainConfig, is_root: bool) -> Result<(), RequestError> {
     if config.undecided.kind && config.extras().shim.is_none() {
         let limit = SizeLimit::of_guest(config.memory);
         // Other errors are those of the create.
         if let Err(ImageError::NoPvhNote) = Image::open_unread(&config.kernel, limit) {
+            check_pv(config, is_root)?;
             config.use_shim();
         }
     }
@@ -32,6 +35,24 @@ fn settle(config: &mut DomainConfig) -> Result<(), RequestError> {
         && shim.path.is_none()
     {
         shim.path = Some(shim::find()?);
+    }
+    Ok(())
+}
+
+/// Checks that a guest of this config may have a PV kernel, which nothing in it says.
+fn check_pv(config: &DomainConfig, is_root: bool) -> Result<(), RequestError> {
+    let refused = |why| {
+        let kernel = config.kernel.clone();
+        Err(RequestError::PvKernel { kernel, why })
+    };
+    if !config.undecided.store && config.store.discovery() == Discovery::DevicePage {
+        return refused("which finds its devices in XenStore; remove store=");
+    }
+    if config.vifs.iter().any(|vif| vif.name.is_some()) {
+        return refused("whose vifs are named by dom0's kernel; remove vifname=");
+    }
+    if !is_root {
+        return refused("which only root may start; name a kernel with a PVH entry, or ask root");
     }
     Ok(())
 }
@@ -45,12 +66,20 @@ mod tests {
     use crate::image::tests::{kernel, pv_kernel};
 
     fn settled(bytes: &[u8], more: &str) -> (Result<(), RequestError>, DomainConfig) {
+        settled_for(true, bytes, more)
+    }
+
+    fn settled_for(
+        is_root: bool,
+        bytes: &[u8],
+        more: &str,
+    ) -> (Result<(), RequestError>, DomainConfig) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k");
         fs::write(&path, bytes).unwrap();
         let text = format!("name='a'\nkernel='{}'\n{more}", path.display());
         let mut config = parse_str("x", &text, &[], true).unwrap().config;
-        (settle_kernel(&mut config), config)
+        (settle(&mut config, is_root), config)
     }
 
     #[test]
@@ -62,6 +91,14 @@ mod tests {
         // Which needs the shim of this machine.
         assert!(matches!(result, Err(RequestError::Shim(_)) | Ok(())), "{result:?}");
         assert_eq!((config.store, config.extras().shim.is_some()), (Store::XenStore, true));
+        for (more, why) in
+            [("store='noxs'", "remove store="), ("vif=['vifname=a']", "remove vifname=")]
+        {
+            let error = settled(&pv_kernel(), more).0.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        let error = settled_for(false, &pv_kernel(), "").0.unwrap_err().to_string();
+        assert!(error.contains("which only root may start"), "{error}");
         // What is wrong otherwise is found by the create.
         let (result, config) = settled(b"junk", "");
         result.unwrap();

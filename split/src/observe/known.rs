@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chaos::handle::DomainIdentity;
 use chaos::records::NameChanges;
 use noxs_control::DomainStatus;
 
@@ -13,22 +14,25 @@ use super::event::{Subject, What};
 use super::report::Report;
 use super::source::{Source, SourceError};
 
+/// The number and the handle of a domain. A config may give several domains one handle, one after
+/// another.
+type Id = (u16, [u8; 16]);
+
 /// A guest.
 #[derive(Debug)]
 struct Known {
     name: String,
-    domid: u16,
     /// Whether its end was reported.
     has_ended: bool,
 }
 
-/// The guests by handle, and their broken devices.
+/// The guests by domain, and their broken devices.
 #[derive(Debug, Default)]
 pub(super) struct KnownGuests {
-    guests: HashMap<[u8; 16], Known>,
-    /// By handle and name of the device. That of a guest whose create is not reported yet waits for
+    guests: HashMap<Id, Known>,
+    /// By domain and name of the device. That of a guest whose create is not reported yet waits for
     /// that: a guest may break a device as soon as it runs.
-    broken: BTreeMap<([u8; 16], String), Broken>,
+    broken: BTreeMap<(Id, String), Broken>,
 }
 
 /// A device that a guest has lost.
@@ -61,8 +65,8 @@ impl KnownGuests {
     }
 
     fn add(&mut self, name: &str, domid: u16, handle: [u8; 16]) {
-        let guest = Known { name: name.to_owned(), domid, has_ended: false };
-        self.guests.insert(handle, guest);
+        let guest = Known { name: name.to_owned(), has_ended: false };
+        self.guests.insert((domid, handle), guest);
     }
 
     /// Returns the events that changes of names are.
@@ -82,7 +86,7 @@ impl KnownGuests {
         let mut added = Vec::new();
         for (name, domid) in changes.added {
             let Some(handle) = handles.get(&domid) else { continue };
-            match self.guests.get_mut(&handle.0) {
+            match self.guests.get_mut(&(domid.0, handle.0)) {
                 Some(guest) if guest.name != name => {
                     let from = std::mem::replace(&mut guest.name, name.clone());
                     let guest = Subject::new(&name, domid.0, handle.0);
@@ -90,17 +94,18 @@ impl KnownGuests {
                 }
                 Some(_) => {}
                 // The main thread reports it when it is complete.
-                None if source.is_own(*handle) => {}
+                None if source.is_own(DomainIdentity { domid, handle: *handle }) => {}
                 None => added.push((name, domid.0, handle.0)),
             }
         }
         for (name, domid) in changes.removed {
-            let handle = self.guests.iter().find_map(|(handle, guest)| {
-                (guest.name == name && guest.domid == domid.0).then_some(*handle)
-            });
-            if let Some(handle) = handle {
-                self.guests.remove(&handle);
-                let guest = Subject::new(&name, domid.0, handle);
+            let id = self
+                .guests
+                .iter()
+                .find_map(|(id, guest)| (guest.name == name && id.0 == domid.0).then_some(*id));
+            if let Some(id) = id {
+                self.guests.remove(&id);
+                let guest = Subject::new(&name, id.0, id.1);
                 events.push(What::Destroyed { guest });
             }
         }
@@ -130,10 +135,10 @@ impl KnownGuests {
             }
             Report::Ended { name, identity, how, action } => {
                 let (domid, handle) = (identity.domid.0, identity.handle.0);
-                if !self.guests.contains_key(&handle) {
+                if !self.guests.contains_key(&(domid, handle)) {
                     self.add(&name, domid, handle);
                 }
-                let guest = self.guests.get_mut(&handle)?;
+                let guest = self.guests.get_mut(&(domid, handle))?;
                 // It is handled again if the first attempt failed.
                 if std::mem::replace(&mut guest.has_ended, true) {
                     return None;
@@ -151,7 +156,7 @@ impl KnownGuests {
         for domain in domains {
             for device in &domain.devices {
                 let Some(reason) = device.broken.clone() else { continue };
-                let key = (domain.id.handle, device.name.clone());
+                let key = ((domain.id.domid, domain.id.handle), device.name.clone());
                 let is_reported = self.broken.get(&key).is_some_and(|known| known.is_reported);
                 broken.insert(key, Broken { reason, is_reported });
             }
@@ -163,13 +168,13 @@ impl KnownGuests {
     /// Returns the events of broken devices that were not reported, of guests that are known.
     fn report_broken(&mut self) -> Vec<What> {
         let mut events = Vec::new();
-        for ((handle, device), broken) in &mut self.broken {
+        for ((id, device), broken) in &mut self.broken {
             if broken.is_reported {
                 continue;
             }
-            if let Some(guest) = self.guests.get(handle) {
+            if let Some(guest) = self.guests.get(id) {
                 broken.is_reported = true;
-                let guest = Subject::new(&guest.name, guest.domid, *handle);
+                let guest = Subject::new(&guest.name, id.0, id.1);
                 let (device, reason) = (device.clone(), broken.reason.clone());
                 events.push(What::DeviceBroken { guest, device, reason });
             }
@@ -185,7 +190,6 @@ mod tests {
     use chaos::clients::chaosd::protocol::Origin;
     use chaos::config::Action;
     use chaos::guests::{Figures, GuestState};
-    use chaos::handle::DomainIdentity;
     use nix::sys::inotify::Inotify;
     use noxs_control::{DeviceCounters, DeviceStatus, DomainId, VifStatus};
     use xen::units::{DomId, DomainHandle};
@@ -217,8 +221,8 @@ mod tests {
             Ok(self.handles.clone())
         }
 
-        fn is_own(&self, handle: DomainHandle) -> bool {
-            self.own == Some(handle)
+        fn is_own(&self, domain: DomainIdentity) -> bool {
+            self.own == Some(domain.handle)
         }
 
         fn broken(&mut self) -> Result<Vec<DomainStatus>, SourceError> {

@@ -101,15 +101,25 @@ impl Observer {
     /// Starts the thread. `open` opens the source in it. `main` wakes the main thread, which then calls
     /// [`answer`](Self::answer).
     ///
+    /// An address on loopback that cannot be used is logged: any user of dom0 could take it while chaosd
+    /// is restarted, and guests need chaosd more than their metrics.
+    ///
     /// # Errors
-    /// The thread cannot be started, or the address on loopback cannot be used.
+    /// The thread cannot be started.
     pub fn start<S: Source>(
         root: UnixListener,
         address: Option<SocketAddrV4>,
         main: Arc<Waker>,
         open: impl FnOnce() -> Option<S> + Send + 'static,
     ) -> Result<Self, ObserverError> {
-        let listeners = Listeners { root, loopback: address.map(listen).transpose()? };
+        let (loopback, address) = match address.map(listen).transpose() {
+            Ok(loopback) => (loopback, address),
+            Err(error) => {
+                tracing::error!("{}; they are served there after a reload", chain(&error));
+                (None, None)
+            }
+        };
+        let listeners = Listeners { root, loopback };
         let poll = Poll::new().map_err(ObserverError::Start)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(ObserverError::Start)?;
         let waker = Arc::new(waker);
@@ -250,7 +260,12 @@ impl<S: Source> Server<S> {
                     LOOPBACK => self.accept(Door::Loopback),
                     NAMES => self.names_changed(),
                     DEVICES => self.devices_changed(),
-                    token => self.client(token, event.is_readable(), event.is_error()),
+                    token => {
+                        // A reader of events that exits is reported as a hang-up only. One that has
+                        // shut down its sending side can be read, and is found there.
+                        let has_gone = event.is_read_closed() && !event.is_readable();
+                        self.client(token, event.is_readable(), event.is_error() || has_gone);
+                    }
                 }
             }
             self.expire();

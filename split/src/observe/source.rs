@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use chaos::clients::noxsd::{BackendError, Noxsd};
 use chaos::guests::{self, Figures, Host, LifecycleError};
-use chaos::handle::Creator;
+use chaos::handle::{Creator, DomainIdentity};
 use chaos::records::{NameChanges, NameTable, RecordError};
 use nix::sys::inotify::Inotify;
 use noxs_control::DomainStatus;
@@ -51,7 +51,7 @@ pub trait Source {
     fn handles(&mut self) -> Result<HashMap<DomId, DomainHandle>, SourceError>;
 
     /// Returns whether this process has created a domain.
-    fn is_own(&self, handle: DomainHandle) -> bool;
+    fn is_own(&self, domain: DomainIdentity) -> bool;
 
     /// Returns the domains that have lost a device.
     ///
@@ -109,8 +109,9 @@ impl Source for HostSource {
         Ok(alive.map(|info| (info.domid, info.handle)).collect())
     }
 
-    fn is_own(&self, handle: DomainHandle) -> bool {
-        Creator::of(handle).is_some_and(Creator::is_this_process)
+    fn is_own(&self, DomainIdentity { domid, handle }: DomainIdentity) -> bool {
+        let noted = || self.host.records.creator(domid, handle).and_then(Creator::of);
+        Creator::of(handle).or_else(noted).is_some_and(Creator::is_this_process)
     }
 
     fn broken(&mut self) -> Result<Vec<DomainStatus>, SourceError> {

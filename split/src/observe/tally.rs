@@ -81,8 +81,8 @@ impl CreateTally {
 pub struct RestartTally {
     /// The number of all, by cause.
     pub all: BTreeMap<&'static str, u64>,
-    /// The number of each guest, by name and cause. Of guests beyond the first thousand, only those
-    /// that exist are counted.
+    /// The number of each guest, by name and cause. Beyond a thousand entries, those of
+    /// guests that are gone make room.
     pub guests: BTreeMap<(String, &'static str), u64>,
     /// How the guests have ended whose restart is pending, by name.
     causes: BTreeMap<String, &'static str>,

@@ -66,8 +66,8 @@ impl Source for FakeHost {
         Ok(self.shared.handles.lock().unwrap().clone())
     }
 
-    fn is_own(&self, handle: DomainHandle) -> bool {
-        handle.0[0] == OWN
+    fn is_own(&self, domain: DomainIdentity) -> bool {
+        domain.handle.0[0] == OWN
     }
 
     fn broken(&mut self) -> Result<Vec<DomainStatus>, SourceError> {
@@ -312,4 +312,14 @@ fn a_follower_that_does_not_read_misses_events_and_learns_how_many() {
             other => panic!("{other}"),
         }
     }
+}
+
+#[test]
+fn nothing_is_watched_once_the_last_follower_has_gone() {
+    let bed = Bed::new();
+    let follower = bed.follow();
+    let mut noxsd = bed.shared.noxsd.lock().unwrap().take().unwrap();
+    noxsd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    drop(follower);
+    assert_eq!(noxsd.read(&mut [0]).unwrap(), 0, "the watch of devices is closed");
 }

@@ -73,11 +73,11 @@ pub trait Successors {
 #[derive(Debug)]
 pub struct Supervisor {
     restarts: RestartLimit,
-    /// Domains that have ended and need nothing more, by handle, and how they have ended.
+    /// Domains that have ended and need nothing more, by domain, and how they have ended.
     kept: HashMap<DomainIdentity, GuestState>,
     /// Domains whose end has not been handled yet.
     ended: VecDeque<EndedDomain>,
-    /// Domains whose end could not be handled yet, by handle, and the failed attempts.
+    /// Domains whose end could not be handled yet, by domain, and the failed attempts.
     postponed: HashMap<DomainIdentity, (EndedDomain, Attempts)>,
     /// The thread that removes large guests.
     removals: Removals,
@@ -226,9 +226,11 @@ impl Supervisor {
         // As after a scan of all: those that were destroyed in the meantime are forgotten.
         self.kept.retain(|id, _| is_left(id) || is_ended(id));
         self.postponed.retain(|id, _| is_left(id) || is_ended(id));
+        let already: Vec<_> = self.ended.iter().copied().collect();
         let is_new = |one: &EndedDomain| {
             self.kept.get(&one.identity()) != Some(&one.state)
                 && !self.postponed.contains_key(&one.identity())
+                && !already.contains(one)
         };
         self.ended.extend(ended.iter().copied().filter(is_new));
         Some(!changed.is_empty())
@@ -393,7 +395,7 @@ impl Supervisor {
             how: how_ended,
             action,
         });
-        if matches!(action, Action::Restart | Action::RenameRestart) {
+        if action.restarts() {
             self.tally.begins(name, how_ended.name());
         }
         match action {

@@ -21,7 +21,12 @@ pub(in crate::config) fn build(
     vcpus: u32,
     is_pv: bool,
 ) -> Option<Box<Extras>> {
-    let limits = limits(reader, memory, vcpus);
+    let mut limits = limits(reader, memory, vcpus);
+    let driver_domain = is_set(reader, "driver_domain");
+    if driver_domain {
+        // A backend maps grants of its frontends.
+        limits.maptrack_frames.get_or_insert(DRIVER_MAPTRACK_FRAMES);
+    }
     let most_cap = 100 * limits.vcpus.unwrap_or(vcpus);
     let extras = Extras {
         uuid: uuid(reader),
@@ -35,7 +40,7 @@ pub(in crate::config) fn build(
         timer_mode: named(reader, "timer_mode", &TIMER_MODES).unwrap_or_default(),
         time_offset: time_offset(reader).unwrap_or(0),
         localtime: is_set(reader, "localtime"),
-        driver_domain: is_set(reader, "driver_domain"),
+        driver_domain,
         on_watchdog: reader.optional_action("on_watchdog"),
         on_soft_reset: match reader.text("on_soft_reset") {
             // xl's default.
@@ -46,6 +51,9 @@ pub(in crate::config) fn build(
     };
     (extras != Extras::default()).then(|| Box::new(extras))
 }
+
+/// The frames for tracking grants of a driver domain: libxl's default for each domain.
+const DRIVER_MAPTRACK_FRAMES: u32 = 1024;
 
 fn limits(reader: &mut Reader<'_>, memory: KiB, vcpus: u32) -> Limits {
     // libxl's limits: the largest number of an `int`, and of event channels (FIFO).

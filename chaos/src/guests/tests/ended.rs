@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 use xen::domain::ShutdownReason;
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use super::{Bed, config_without_devices};
+use crate::config::{DomainConfig, Extras};
 use crate::guests::{
     CreateOptions, DomainScan, DomainStage, EndedDomain, GuestState, ended_guest, handles,
     of_request, old_copies, rename_ended,
@@ -150,4 +151,22 @@ fn only_the_domains_that_have_changed_are_looked_at_if_xen_names_them() {
     assert_eq!(ended, [domids[1]], "what has ended before is not named again");
     let (changed, scan) = DomainScan::of_changed(&bed.host).unwrap().unwrap();
     assert!(changed.is_empty() && scan.ended().is_empty());
+}
+
+#[test]
+fn a_guest_that_is_kept_for_its_successor_gives_up_its_uuid() {
+    let bed = Bed::new();
+    let uuid = DomainHandle([7; 16]);
+    let extras = Extras { uuid: Some(uuid), ..Extras::default() };
+    let config = DomainConfig { extras: Some(Box::new(extras)), ..config_without_devices("web") };
+    let created = bed.create(&config).unwrap();
+    end(&bed, created.domid, ShutdownReason::Reboot);
+    let ended = ended_guest(&bed.host, created.domid).unwrap().unwrap();
+    assert_eq!(rename_ended(&bed.host, &ended).unwrap(), "web-1");
+    drop(ended);
+    let kept = ended_guest(&bed.host, created.domid).unwrap().unwrap();
+    assert_eq!((kept.record.name(), kept.handle()), ("web-1", kept.record.handle));
+    assert_ne!(kept.handle(), uuid);
+    let successor = bed.create(&config).unwrap();
+    assert_eq!(successor.record.handle, uuid);
 }

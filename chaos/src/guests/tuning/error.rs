@@ -43,7 +43,7 @@ pub enum TuningError {
         remedy: &'static str,
     },
     /// There are not so many vCPUs.
-    #[error("guest {name} has {has} vCPUs, so it cannot use {wanted}; set vcpus= in its config")]
+    #[error("guest {name} has {has} vCPUs, so it cannot use {wanted}; set maxvcpus= in its config")]
     TooManyVcpus {
         /// The guest.
         name: String,

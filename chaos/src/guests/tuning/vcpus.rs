@@ -20,7 +20,7 @@ pub fn set_vcpus<H: Hypervisor>(
     let record = record_of(host, target)?;
     let why = "it has no request for vCPUs, and the runtime unikernel uses one";
     let paths = paths(&record, "change the vCPUs of", why)?;
-    let has = record.config.vcpus;
+    let has = record.config.max_vcpus();
     if vcpus > has {
         let name = record.name().to_owned();
         return Err(TuningError::TooManyVcpus { name, wanted: vcpus, has }.into());
