@@ -2,12 +2,14 @@
 //! `chaosd`: LightVM's split toolstack. Work that does not depend on a request is done before the
 //! request: a pool keeps shells, that is domains with everything but an image.
 //!
-//! There are five threads, and some for users other than root. The main thread answers requests: it
-//! takes a shell that fits and executes the guest in it, or prepares a shell for the request. The refill thread runs when no other
-//! program wants the CPU; it prepares shells and does work that can wait, such as unmapping. The
-//! removal thread destroys guests with much memory, and the loader thread reads kernels: both can
-//! take seconds. The observer thread serves metrics and events. Two more loader threads read those of users other than root, and each connection of
-//! such a user has a thread, because the main thread must wait for none of them.
+//! There are six threads, and some for users other than root. The main thread answers requests: it
+//! takes a shell that fits and executes the guest in it, or prepares a shell for the request. The
+//! refill thread runs when no other program wants the CPU; it prepares shells and does work that can
+//! wait, such as unmapping. The removal thread destroys guests with much memory, another one writes
+//! the cores of guests before, and the loader thread reads kernels: all of these can take seconds. The
+//! observer thread serves metrics and events. Two more loader threads read the kernels of users other
+//! than root, and each connection of such a user has a thread, because the main thread must wait for
+//! none of them.
 //!
 //! ```text
 //! settings   /etc/chaos/chaosd.toml: flavours, and how many shells of each

@@ -3,10 +3,9 @@
 //!
 //! Xen reports that some domain has ended, not which one (`VIRQ_DOM_EXC`). Before Xen 4.21, whose
 //! `XEN_DOMCTL_get_domain_state` names it, `chaosd` has to read the list of all domains, which takes
-//! longer the more there are. One scan for each end would take
-//! time that grows with the square of the number of guests. So scans may only take a small share of
-//! the time: the first end is handled at once, and one scan finds all ends that follow during the
-//! pause.
+//! longer the more there are. One scan for each end would take time that grows with the square of the
+//! number of guests. So scans may only take a small share of the time: the first end is handled at
+//! once, and one scan finds all ends that follow during the pause.
 //!
 //! Where xenstored runs, guests with a device page end without any event (`DomainWatch` of
 //! `chaos::guests` says why). There a scan is made once a second, too, within the same share of the

@@ -16,8 +16,8 @@ use super::layout::Layout;
 use super::page::Page;
 use crate::config::MAX_COMMAND_LINE;
 
-/// The largest numbers of modules (ramdisk and device page, or PV kernel and ramdisk) and of memory map entries (low memory,
-/// specials, high memory).
+/// The largest numbers of modules (ramdisk and device page, or PV kernel and ramdisk) and of memory map
+/// entries (low memory, specials, high memory).
 const MAX_MODULES: usize = 2;
 const MAX_MEMMAP: usize = 3;
 

@@ -29,61 +29,56 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What version 8 added to a config.
-const NEW: &str = "uuid='01234567-89ab-cdef-0123-456789abcdef'
+const NEW: &str = "\
+uuid='01234567-89ab-cdef-0123-456789abcdef'
 maxmem=8
 maxvcpus=3
-\
-    max_grant_frames=64
+max_grant_frames=64
 max_maptrack_frames=128
 max_event_channels=2047
 cpus='0-3,^1'
-\
-    cpus_soft=['1', 'node:0']
+cpus_soft=['1', 'node:0']
 cpu_weight=512
 cap=50
 pool='batch'
 tsc_mode='native'
-\
-    timer_mode='one_missed_tick_pending'
+timer_mode='one_missed_tick_pending'
 rtc_timeoffset='-3600'
 localtime=1
-\
-    on_watchdog='coredump-destroy'
+on_watchdog='coredump-destroy'
 on_soft_reset='coredump-restart'
 ";
 
 /// What it added that needs XenStore.
-const NEW_XENSTORE: &str = "driver_domain=1
-pvshim=1
-pvshim_path='/shim'
-pvshim_extra='x'
-";
+const NEW_XENSTORE: &str = "driver_domain=1\npvshim=1\npvshim_path='/shim'\npvshim_extra='x'\n";
 
-fn config(more: &str) -> DomainConfig {
-    let text = format!(
-        "name='web'
+/// What all configs here have.
+const BASE: &str = "\
+name='web'
 type='pvh'
 kernel='/k'
 ramdisk='/r'
 memory=4
 vcpus=2
 cmdline='a b'
-\
-         on_crash='restart'
+on_crash='restart'
 on_reboot='preserve'
-{more}"
-    );
+";
+
+fn config(more: &str) -> DomainConfig {
+    let text = format!("{BASE}{more}");
     crate::config::parse_str("test", &text, &[], true).unwrap().config
 }
 
 /// The vif of the records with a device page.
-const VIF: &str = "vif=['mac=00:16:3e:00:00:07,bridge=b,\
-    ip=10.0.0.2/24 10.0.0.1 2001:db8::2/64 fe80::1,vifname=lan,mtu=1400,rate=1MB/s']
+const VIF: &str =
+    "vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1 2001:db8::2/64 fe80::1,\
+    vifname=lan,mtu=1400,rate=1MB/s']
 ";
 
 /// The vif of those with XenStore.
-const KERNEL_VIF: &str = "vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,\
-    rate=1MB/s']
+const KERNEL_VIF: &str =
+    "vif=['mac=00:16:3e:00:00:07,bridge=b,ip=10.0.0.2/24 10.0.0.1,mtu=900,rate=1MB/s']
 ";
 
 fn with_noxs(more: &str) -> Record {
