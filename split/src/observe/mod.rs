@@ -18,6 +18,7 @@
 //! connection one client
 //! source     where the figures and events come from: Xen, noxsd and the names of guests
 //! server     the thread
+//! observer   the main thread's handle of it
 //! ```
 
 mod connection;
@@ -25,6 +26,7 @@ mod event;
 mod http;
 mod known;
 mod metrics;
+mod observer;
 mod plain;
 mod report;
 mod samples;
@@ -35,7 +37,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
+pub use observer::{Observer, ObserverError};
 pub use report::{Report, Reporter};
-pub use server::{Listeners, Observer, ObserverError};
 pub use source::{HostSource, Source, SourceError};
 pub use tally::{CreateTally, DaemonFigures, RestartTally};

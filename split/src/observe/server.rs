@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The thread that serves metrics and events, and the main thread's handle of it.
+//! The thread that serves metrics and events.
 
 use std::io;
-use std::net::{SocketAddrV4, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use daemon::chain::chain;
@@ -24,12 +23,13 @@ use super::http::{self, Format, NO_FIGURES, Problem, TOO_MANY, Wanted};
 use super::known::KnownGuests;
 use super::metrics::Snapshot;
 use super::plain;
-use super::report::{Reporter, Reports, reports};
+use super::report::Reports;
 use super::source::{Source, SourceError};
 use super::subscriber::{Form, Subscriber};
 use super::tally::DaemonFigures;
 
-const WAKER: Token = Token(0);
+/// Wakes the thread.
+pub(super) const WAKER: Token = Token(0);
 const ROOT: Token = Token(1);
 const LOOPBACK: Token = Token(2);
 const NAMES: Token = Token(3);
@@ -53,137 +53,27 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Where clients connect.
 #[derive(Debug)]
-pub struct Listeners {
+pub(super) struct Listeners {
     /// The Unix socket, non-blocking.
     pub root: UnixListener,
     /// Loopback, if it is wanted.
     pub loopback: Option<TcpListener>,
 }
 
-/// Why metrics and events cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ObserverError {
-    /// The thread cannot be started.
-    #[error("cannot serve metrics and events")]
-    Start(#[source] io::Error),
-    /// The address cannot be used.
-    #[error("cannot serve metrics on {address} (metrics= of chaosd.toml)")]
-    Listen {
-        /// The address.
-        address: SocketAddrV4,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-}
-
 /// What the main thread sends.
-enum Order {
+pub(super) enum Order {
     /// What it knows, as asked.
     Figures(Box<DaemonFigures>),
     /// Another loopback socket, or none.
     Loopback(Option<TcpListener>),
 }
 
-/// The main thread's handle.
-#[derive(Debug)]
-pub struct Observer {
-    /// Each is a question for the main thread's figures.
-    asked: Receiver<()>,
-    orders: Sender<Order>,
-    waker: Arc<Waker>,
-    reporter: Reporter,
-    /// The address that is listened on.
-    address: Option<SocketAddrV4>,
-}
-
-impl Observer {
-    /// Starts the thread. `open` opens the source in it. `main` wakes the main thread, which then calls
-    /// [`answer`](Self::answer).
-    ///
-    /// An address on loopback that cannot be used is logged: any user of dom0 could take it while chaosd
-    /// is restarted, and guests need chaosd more than their metrics.
-    ///
-    /// # Errors
-    /// The thread cannot be started.
-    pub fn start<S: Source>(
-        root: UnixListener,
-        address: Option<SocketAddrV4>,
-        main: Arc<Waker>,
-        open: impl FnOnce() -> Option<S> + Send + 'static,
-    ) -> Result<Self, ObserverError> {
-        let (loopback, address) = match address.map(listen).transpose() {
-            Ok(loopback) => (loopback, address),
-            Err(error) => {
-                tracing::error!("{}; they are served there after a reload", chain(&error));
-                (None, None)
-            }
-        };
-        let listeners = Listeners { root, loopback };
-        let poll = Poll::new().map_err(ObserverError::Start)?;
-        let waker = Waker::new(poll.registry(), WAKER).map_err(ObserverError::Start)?;
-        let waker = Arc::new(waker);
-        let (asks, asked) = channel();
-        let (orders, taken) = channel();
-        let (reporter, reports) = reports(Arc::clone(&waker));
-        // It ends with the process.
-        let spawned = thread::Builder::new().name("observer".into()).spawn(move || {
-            let Some(source) = open() else { return };
-            let channels = Channels { asks, main, orders: taken, reports };
-            let ended = Server::new(poll, listeners, channels, source).and_then(Server::run);
-            if let Err(error) = ended {
-                tracing::error!("metrics and events are not served any more: {error}");
-            }
-        });
-        spawned.map_err(ObserverError::Start)?;
-        Ok(Self { asked, orders, waker, reporter, address })
-    }
-
-    /// Returns what sends reports to the thread.
-    #[must_use]
-    pub fn reporter(&self) -> Reporter {
-        self.reporter.clone()
-    }
-
-    /// Answers the thread's questions, if there are any.
-    pub fn answer(&self, figures: impl FnOnce() -> DaemonFigures) {
-        if self.asked.try_iter().count() > 0 {
-            self.order(Order::Figures(Box::new(figures())));
-        }
-    }
-
-    /// Listens on another address on loopback, or on none.
-    ///
-    /// # Errors
-    /// The address cannot be used; the one before is still served.
-    pub fn listen(&mut self, address: Option<SocketAddrV4>) -> Result<(), ObserverError> {
-        if address != self.address {
-            self.order(Order::Loopback(address.map(listen).transpose()?));
-            self.address = address;
-        }
-        Ok(())
-    }
-
-    fn order(&self, order: Order) {
-        // If that fails, the thread has ended, which the log says.
-        if self.orders.send(order).is_ok() {
-            let _ = self.waker.wake();
-        }
-    }
-}
-
-fn listen(address: SocketAddrV4) -> Result<TcpListener, ObserverError> {
-    TcpListener::bind(address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|source| ObserverError::Listen { address, source })
-}
-
 /// How the thread talks to the main thread.
-struct Channels {
-    asks: Sender<()>,
-    main: Arc<Waker>,
-    orders: Receiver<Order>,
-    reports: Reports,
+pub(super) struct Channels {
+    pub(super) asks: Sender<()>,
+    pub(super) main: Arc<Waker>,
+    pub(super) orders: Receiver<Order>,
+    pub(super) reports: Reports,
 }
 
 /// What is watched while a client follows the events.
@@ -202,7 +92,8 @@ struct Cached {
     at: Instant,
 }
 
-struct Server<S> {
+/// The thread.
+pub(super) struct Server<S> {
     poll: Poll,
     listeners: Listeners,
     channels: Channels,
@@ -219,7 +110,12 @@ struct Server<S> {
 }
 
 impl<S: Source> Server<S> {
-    fn new(poll: Poll, listeners: Listeners, channels: Channels, source: S) -> io::Result<Self> {
+    pub(super) fn new(
+        poll: Poll,
+        listeners: Listeners,
+        channels: Channels,
+        source: S,
+    ) -> io::Result<Self> {
         let new = Self {
             poll,
             listeners,
@@ -244,7 +140,7 @@ impl<S: Source> Server<S> {
     }
 
     /// Serves without end.
-    fn run(mut self) -> io::Result<()> {
+    pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
         loop {
             match self.poll.poll(&mut events, self.timeout()) {

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use xen::units::{DomId, DomainHandle};
 
 use super::metrics::tests::{figures, guest};
-use super::server::Observer;
+use super::observer::Observer;
 use super::source::{Source, SourceError};
 use super::{DaemonFigures, Report};
 
