@@ -46,19 +46,22 @@ fn a_restarted_guest_has_what_its_config_says() {
 fn the_memory_of_a_guest_that_ends_is_kept_in_a_file() {
     let bed = Bed::new();
     let daemon = Chaosd::start("learn = false\n");
-    let core = "/var/lib/chaos/dump/daytime.core";
-    for (action, outcome) in [("coredump-restart", "is domain"), ("coredump-destroy", "destroyed")]
-    {
-        let guest = Guest::create("daytime.cfg", &[&format!("on_poweroff={action}")]);
-        guest.wait_for_log("daytime");
-        chaos(&["shutdown", "daytime"]).ok();
-        daemon.wait_for_log(&format!("the core of daytime is in {core}"));
-        daemon.wait_for_log(outcome);
-        let bytes = std::fs::read(core).expect("the core file");
+    for action in ["coredump-restart", "coredump-destroy"] {
+        let core = format!("/var/lib/chaos/dump/{action}.core");
+        let args = [format!("name={action}"), format!("on_poweroff={action}")];
+        let guest = Guest::create("daytime.cfg", &[&args[0], &args[1]]);
+        let _ = Guest::ask("10.0.0.3:13", b"", b"\n");
+        chaos(&["shutdown", action]).ok();
+        daemon.wait_for_log(&format!("the core of {action} is in {core}"));
+        match action {
+            "coredump-restart" => daemon.wait_for_log("coredump-restart powered off and is domain"),
+            _ => daemon.wait_for_log(&format!("domain {} is destroyed", guest.domid)),
+        }
+        let bytes = std::fs::read(&core).expect("the core file");
         assert_eq!(&bytes[..4], b"\x7fELF", "{action}");
-        std::fs::remove_file(core).expect("it can be removed");
+        std::fs::remove_file(&core).expect("it can be removed");
         if action == "coredump-restart" {
-            chaos(&["destroy", "daytime"]).ok();
+            chaos(&["destroy", action]).ok();
         }
         guest.forget();
     }

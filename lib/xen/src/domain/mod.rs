@@ -245,7 +245,7 @@ impl Xen {
     /// it changes, whichever process has asked.
     ///
     /// # Errors
-    /// Xen refuses: `EACCES` if nobody has bound the interrupt, `ENOSYS` before Xen 4.21.
+    /// Xen refuses: `EACCES` if no process has bound the interrupt, `ENOSYS` before Xen 4.21.
     pub fn changed_domain(&self) -> Result<Option<DomId>, Error> {
         let name = "domctl get_domain_state";
         let cmd = domctl::XEN_DOMCTL_GET_DOMAIN_STATE;
