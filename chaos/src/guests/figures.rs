@@ -5,10 +5,10 @@
 //! among many guests: one look at the names, Xen's list of domains, and one request to `noxsd` for each
 //! 350 guests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use daemon::chain::chain;
-use noxs_control::{CountedDevice, DeviceCounters, DomainId, VbdStatus, VifStatus};
+use noxs_control::{CountedDevice, DeviceCounters, DomainCounters, DomainId, VbdStatus, VifStatus};
 use xen::domain::DomainInfo;
 use xen::units::{DomId, KiB};
 
@@ -79,8 +79,29 @@ pub struct GuestFigures {
     pub broken_devices: usize,
 }
 
-/// What noxsd knows of the devices, by domain.
-type Devices = HashMap<DomainId, (Vec<CountedDevice>, usize)>;
+/// What noxsd knows of the devices.
+#[derive(Default)]
+struct Devices {
+    /// In the order of their domids, as noxsd lists them.
+    counted: VecDeque<DomainCounters>,
+    /// The number of broken devices. Few domains have any.
+    broken: HashMap<DomainId, usize>,
+}
+
+impl Devices {
+    /// Returns the devices of a domain, and how many are broken. Must be called in the order of the
+    /// domids.
+    fn take(&mut self, id: DomainId) -> (Vec<CountedDevice>, usize) {
+        while self.counted.front().is_some_and(|one| one.id.domid < id.domid) {
+            self.counted.pop_front();
+        }
+        let devices = match self.counted.pop_front_if(|one| one.id == id) {
+            Some(counted) => counted.devices,
+            None => Vec::new(),
+        };
+        (devices, self.broken.get(&id).copied().unwrap_or_default())
+    }
+}
 
 /// Returns what all domains use. `names` is kept between calls.
 ///
@@ -92,7 +113,7 @@ pub fn figures<H: Hypervisor>(
 ) -> Result<Figures, LifecycleError> {
     let (mut devices, unserved) = match devices(host) {
         Ok(devices) => (devices, None),
-        Err(error) => (Devices::new(), Some(chain(&error))),
+        Err(error) => (Devices::default(), Some(chain(&error))),
     };
     let domains = host.xen.domain_list(DomId::DOM0)?;
     // A guest that is created or destroyed meanwhile may count as a domain without a name once.
@@ -114,7 +135,7 @@ pub fn figures<H: Hypervisor>(
             continue;
         };
         let identity = DomainIdentity { domid: info.domid, handle: info.handle };
-        let (counted, broken_devices) = devices.remove(&identity.into()).unwrap_or_default();
+        let (counted, broken_devices) = devices.take(identity.into());
         let (mut vifs, mut vbds) = (Vec::new(), Vec::new());
         for CountedDevice { index, counters } in counted {
             match counters {
@@ -142,12 +163,10 @@ pub fn figures<H: Hypervisor>(
 /// # Errors
 /// It does not answer.
 fn devices<H: Hypervisor>(host: &Host<H>) -> Result<Devices, BackendError> {
-    let counted = host.noxsd.call(Noxsd::counters)?;
-    let mut devices: Devices =
-        counted.into_iter().map(|domain| (domain.id, (domain.devices, 0))).collect();
-    for status in host.noxsd.call(Noxsd::broken)? {
+    let counted = host.noxsd.call(Noxsd::counters)?.into();
+    let broken = host.noxsd.call(Noxsd::broken)?.into_iter().map(|status| {
         let broken = status.devices.iter().filter(|device| device.broken.is_some()).count();
-        devices.entry(status.id).or_default().1 = broken;
-    }
-    Ok(devices)
+        (status.id, broken)
+    });
+    Ok(Devices { counted, broken: broken.collect() })
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirEntryExt;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use xen::units::DomId;
@@ -26,7 +27,13 @@ struct Link {
 #[derive(Debug, Default)]
 pub struct NameTable {
     links: HashMap<String, Link>,
+    /// When the folder had changed last, if that was long enough before it was read that no later change
+    /// can have the same time.
+    unchanged_since: Option<SystemTime>,
 }
+
+/// The kernel's clock for files has steps of 10 ms at most.
+const STEP: Duration = Duration::from_millis(20);
 
 /// How the names differ from those of the refresh before.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,12 +45,19 @@ pub struct NameChanges {
 }
 
 impl NameTable {
-    /// Reads the names. Costs one look at their folder, and reads only the links that are new.
+    /// Reads the names. Costs one look at their folder, of which nothing is read if it has not changed,
+    /// and otherwise only the links that are new.
     ///
     /// # Errors
     /// The folder or a link exists and cannot be read.
     pub fn refresh(&mut self, records: &Records) -> Result<NameChanges, RecordError> {
         let folder = records.names_folder();
+        let modified = fs::metadata(&folder).and_then(|metadata| metadata.modified()).ok();
+        if modified.is_some() && modified == self.unchanged_since {
+            return Ok(NameChanges::default());
+        }
+        let is_old = |at: &SystemTime| at.elapsed().is_ok_and(|passed| passed > STEP);
+        self.unchanged_since = modified.filter(is_old);
         let (mut changes, mut found) = (NameChanges::default(), HashMap::new());
         found.reserve(self.links.len());
         match fs::read_dir(&folder) {
@@ -82,6 +96,7 @@ impl NameTable {
     pub fn touched(&mut self, name: &str) {
         if let Some(link) = self.links.get_mut(name) {
             link.inode = None;
+            self.unchanged_since = None;
         }
     }
 
@@ -149,6 +164,13 @@ mod tests {
         assert_eq!(changes, NameChanges { added: owned(&[("a", 3)]), removed });
         assert_eq!(table.by_domid(), HashMap::from([(DomId(3), "a")]));
 
+        // A folder that has changed long ago is not read again.
+        let folder = fs::File::open(records.names_folder()).unwrap();
+        folder.set_modified(SystemTime::now() - 10 * STEP).unwrap();
+        for _ in 0..2 {
+            assert_eq!(table.refresh(&records).unwrap(), NameChanges::default());
+        }
+        assert!(table.unchanged_since.is_some());
         table.touched("a");
         assert_eq!(table.refresh(&records).unwrap(), NameChanges::default(), "it is the same");
         // Where inodes are reused at once, only a notice of the kernel shows this.

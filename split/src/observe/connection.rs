@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One client: it sends one request, and gets one answer or events without end.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use daemon::level::Level;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv, sendmsg};
 
-use super::http::{self, Format, MAX_HEAD, Problem, Wanted};
+use super::http::{self, Answer, Format, MAX_HEAD, Problem, Wanted};
 use super::subscriber::Subscriber;
 
 /// How long a client may take for its request and for reading the answer.
@@ -34,7 +34,7 @@ pub(super) enum Stage {
     /// It waits for the metrics.
     Waits(Format),
     /// It reads an answer, of which this many bytes were sent.
-    Reads(Arc<Vec<u8>>, usize),
+    Reads(Arc<Answer>, usize),
     /// It reads events.
     Follows(Subscriber),
 }
@@ -109,12 +109,12 @@ impl Connection {
     /// It has all of its answer, or has closed the connection.
     pub(super) fn send(&mut self, registry: &Registry) -> Result<(), Over> {
         loop {
-            let bytes = match &self.stage {
-                Stage::Asks(_) | Stage::Waits(_) => &[],
-                Stage::Reads(answer, sent) => &answer[*sent..],
-                Stage::Follows(subscriber) => subscriber.waiting(),
+            let pieces: [&[u8]; 2] = match &self.stage {
+                Stage::Asks(_) | Stage::Waits(_) => [&[], &[]],
+                Stage::Reads(answer, sent) => answer.rest(*sent),
+                Stage::Follows(subscriber) => [subscriber.waiting(), &[]],
             };
-            if bytes.is_empty() {
+            if pieces.iter().all(|piece| piece.is_empty()) {
                 return match self.stage {
                     Stage::Reads(..) => Err(Over),
                     Stage::Asks(_) => Ok(()),
@@ -122,7 +122,8 @@ impl Connection {
                 };
             }
             let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.socket.as_raw_fd(), bytes, flags) {
+            let pieces = pieces.map(IoSlice::new);
+            match sendmsg::<()>(self.socket.as_raw_fd(), &pieces, &[], flags, None) {
                 Ok(length) => match &mut self.stage {
                     Stage::Reads(_, sent) => *sent += length,
                     Stage::Follows(subscriber) => subscriber.sent(length),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Requests and heads of answers. Only `GET` is served, and each connection serves one request.
 
+use std::sync::Arc;
+
 use super::subscriber::Form;
 
 /// Longest head of a request, in bytes.
@@ -69,8 +71,26 @@ pub(super) fn parse(head: &[u8], has_events: bool) -> Result<Option<Wanted>, Pro
     if request.method == Some("GET") { Ok(Some(wanted)) } else { Err(WRONG_METHOD) }
 }
 
+/// An answer. Several may share a body, which is long among many guests.
+#[derive(Debug)]
+pub(super) struct Answer {
+    head: Vec<u8>,
+    body: Arc<String>,
+}
+
+impl Answer {
+    /// Returns what follows the first `sent` bytes, in two pieces.
+    pub(super) fn rest(&self, sent: usize) -> [&[u8]; 2] {
+        let Self { head, body } = self;
+        match head.get(sent..) {
+            Some(head) => [head, body.as_bytes()],
+            None => [&body.as_bytes()[sent - head.len()..], &[]],
+        }
+    }
+}
+
 /// Returns the answer with the metrics.
-pub(super) fn metrics(format: Format, text: &str) -> Vec<u8> {
+pub(super) fn metrics(format: Format, text: Arc<String>) -> Answer {
     let kind = match format {
         Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         Format::Plain => "text/plain; version=0.0.4; charset=utf-8",
@@ -79,17 +99,17 @@ pub(super) fn metrics(format: Format, text: &str) -> Vec<u8> {
 }
 
 /// Returns the answer to a request that is not served.
-pub(super) fn refusal(Problem(status): Problem) -> Vec<u8> {
-    answer(status, "text/plain; charset=utf-8", &format!("{status}\n"))
+pub(super) fn refusal(Problem(status): Problem) -> Answer {
+    answer(status, "text/plain; charset=utf-8", Arc::new(format!("{status}\n")))
 }
 
-fn answer(status: &str, kind: &str, body: &str) -> Vec<u8> {
+fn answer(status: &str, kind: &str, body: Arc<String>) -> Answer {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
          Connection: close\r\n\r\n"
     );
-    [head.as_bytes(), body.as_bytes()].concat()
+    Answer { head: head.into_bytes(), body }
 }
 
 /// Returns the head of an answer with events, which ends with the connection.
@@ -112,6 +132,16 @@ mod tests {
 
     fn get(rest: &str) -> Result<Option<Wanted>, Problem> {
         parse(format!("GET {rest}\r\n\r\n").as_bytes(), true)
+    }
+
+    #[test]
+    fn an_answer_continues_where_the_last_part_ended() {
+        let answer = refusal(UNKNOWN);
+        let whole = answer.rest(0).concat();
+        assert!(whole.starts_with(b"HTTP/1.1 404 ") && whole.ends_with(b"\n"));
+        for sent in 0..=whole.len() {
+            assert_eq!(answer.rest(sent).concat(), whole[sent..]);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use super::connection::{Connection, DEADLINE, Door, Over, Stage};
 use super::event::{Event, What};
-use super::http::{self, Format, NO_FIGURES, Problem, TOO_MANY, Wanted};
+use super::http::{self, Answer, Format, NO_FIGURES, Problem, TOO_MANY, Wanted};
 use super::known::KnownGuests;
 use super::metrics::Snapshot;
 use super::plain;
@@ -88,8 +88,26 @@ struct Watches {
 
 /// What a client on loopback gets.
 struct Cached {
-    text: Result<String, Problem>,
+    text: Result<Arc<String>, Problem>,
+    /// The same in the older format, once a client has asked for it.
+    plain: Option<Arc<String>>,
     at: Instant,
+}
+
+impl Cached {
+    fn answer(&mut self, format: Format) -> Arc<Answer> {
+        let text = match &self.text {
+            Ok(text) => text,
+            Err(problem) => return Arc::new(http::refusal(*problem)),
+        };
+        let text = match format {
+            Format::OpenMetrics => text,
+            Format::Plain => {
+                self.plain.get_or_insert_with(|| Arc::new(plain::from_openmetrics(text)))
+            }
+        };
+        Arc::new(http::metrics(format, Arc::clone(text)))
+    }
 }
 
 /// The thread.
@@ -287,9 +305,9 @@ impl<S: Source> Server<S> {
     fn metrics(&mut self, format: Format, door: Door) -> Stage {
         if door == Door::Loopback
             && let Some(cached) =
-                self.cached.as_ref().filter(|one| one.at.elapsed() < LOOPBACK_PAUSE)
+                self.cached.as_mut().filter(|one| one.at.elapsed() < LOOPBACK_PAUSE)
         {
-            return Stage::Reads(Arc::new(answer(format, &cached.text)), 0);
+            return Stage::Reads(cached.answer(format), 0);
         }
         if !self.is_asked && self.channels.asks.send(()).is_ok() {
             self.is_asked = self.channels.main.wake().is_ok();
@@ -315,24 +333,19 @@ impl<S: Source> Server<S> {
                     "metrics: collected in {collected:?}, in all {:?}",
                     began.elapsed()
                 );
-                Ok(text)
+                Ok(Arc::new(text))
             }
             Err(error) => {
                 tracing::warn!("cannot collect the metrics: {}", chain(&error));
                 Err(NO_FIGURES)
             }
         };
-        let (mut openmetrics, mut plain) = (None, None);
+        let mut cached = Cached { text, plain: None, at: Instant::now() };
         for client in &mut self.clients {
             let Stage::Waits(format) = client.stage else { continue };
-            let answer = match (&text, format) {
-                (Ok(_), Format::OpenMetrics) => &mut openmetrics,
-                _ => &mut plain,
-            }
-            .get_or_insert_with(|| Arc::new(self::answer(format, &text)));
-            client.stage = Stage::Reads(Arc::clone(answer), 0);
+            client.stage = Stage::Reads(cached.answer(format), 0);
         }
-        self.cached = Some(Cached { text, at: Instant::now() });
+        self.cached = Some(cached);
         self.send_all();
     }
 
@@ -501,12 +514,4 @@ impl<S: Source> Server<S> {
 
 fn refused(problem: Problem) -> Stage {
     Stage::Reads(Arc::new(http::refusal(problem)), 0)
-}
-
-fn answer(format: Format, text: &Result<String, Problem>) -> Vec<u8> {
-    match (text, format) {
-        (Ok(text), Format::OpenMetrics) => http::metrics(format, text),
-        (Ok(text), Format::Plain) => http::metrics(format, &plain::from_openmetrics(text)),
-        (Err(problem), _) => http::refusal(*problem),
-    }
 }
