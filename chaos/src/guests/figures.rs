@@ -95,10 +95,9 @@ impl Devices {
         while self.counted.front().is_some_and(|one| one.id.domid < id.domid) {
             self.counted.pop_front();
         }
-        let devices = match self.counted.pop_front_if(|one| one.id == id) {
-            Some(counted) => counted.devices,
-            None => Vec::new(),
-        };
+        let is_this = self.counted.front().is_some_and(|one| one.id == id);
+        let counted = if is_this { self.counted.pop_front() } else { None };
+        let devices = counted.map(|counted| counted.devices).unwrap_or_default();
         (devices, self.broken.get(&id).copied().unwrap_or_default())
     }
 }
