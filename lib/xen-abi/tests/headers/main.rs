@@ -32,6 +32,7 @@ pub(crate) const PROLOGUE: &str = r"
 #include <xen/hvm/params.h>
 #include <xen/hvm/dm_op.h>
 #include <xen/hvm/save.h>
+#include <xen/arch-x86/cpuid.h>
 #include <xen/arch-x86/hvm/start_info.h>
 #include <xen/io/ring.h>
 #include <xen/io/netif.h>

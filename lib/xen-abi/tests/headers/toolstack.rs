@@ -81,6 +81,16 @@ fn domctl_and_sysctl() {
         }
         other => panic!("headers with sysctl interface version {other:#x} are not supported"),
     }
+    // Before, only Xen itself has names for them (`asm/time.h`).
+    if version >= 0x17 {
+        for (c, ours) in [
+            ("XEN_CPUID_TSC_MODE_DEFAULT", domctl::XEN_CPUID_TSC_MODE_DEFAULT),
+            ("XEN_CPUID_TSC_MODE_ALWAYS_EMULATE", domctl::XEN_CPUID_TSC_MODE_ALWAYS_EMULATE),
+            ("XEN_CPUID_TSC_MODE_NEVER_EMULATE", domctl::XEN_CPUID_TSC_MODE_NEVER_EMULATE),
+        ] {
+            t.value(c, ours);
+        }
+    }
     if version >= 0x18 {
         t.value("DOMID_ANY", u32::from(xen_abi::DOMID_ANY));
     }
@@ -120,9 +130,6 @@ fn domctl_and_sysctl() {
         ("XEN_DOMCTL_setdomainhandle", domctl::XEN_DOMCTL_SETDOMAINHANDLE),
         ("XEN_DOMCTL_settimeoffset", domctl::XEN_DOMCTL_SETTIMEOFFSET),
         ("XEN_DOMCTL_settscinfo", domctl::XEN_DOMCTL_SETTSCINFO),
-        ("XEN_CPUID_TSC_MODE_DEFAULT", domctl::XEN_CPUID_TSC_MODE_DEFAULT),
-        ("XEN_CPUID_TSC_MODE_ALWAYS_EMULATE", domctl::XEN_CPUID_TSC_MODE_ALWAYS_EMULATE),
-        ("XEN_CPUID_TSC_MODE_NEVER_EMULATE", domctl::XEN_CPUID_TSC_MODE_NEVER_EMULATE),
         ("XEN_DOMCTL_gethvmcontext", domctl::XEN_DOMCTL_GETHVMCONTEXT),
         ("XEN_DOMCTL_sethvmcontext", domctl::XEN_DOMCTL_SETHVMCONTEXT),
         ("XEN_DOMCTL_get_paging_mempool_size", domctl::XEN_DOMCTL_GET_PAGING_MEMPOOL_SIZE),
