@@ -91,8 +91,8 @@ impl Xen {
     /// Returns what Xen reports about a vCPU. The domain may be dom0: nothing is changed.
     ///
     /// # Errors
-    /// `EINVAL` if the domain cannot have a vCPU of this number, `ESRCH` if the domain does not
-    /// exist or does not have this vCPU yet.
+    /// `EINVAL` if the domain cannot have a vCPU of this number (`ENOENT` since Xen 4.22), `ESRCH` if
+    /// the domain does not exist or does not have this vCPU yet.
     pub fn vcpu_info(&self, domid: DomId, vcpu: u32) -> Result<VcpuInfo, Error> {
         let mut raw = GetVcpuInfo { vcpu, ..GetVcpuInfo::default() };
         self.domctl("domctl getvcpuinfo", domctl::XEN_DOMCTL_GETVCPUINFO, domid, &mut raw)?;

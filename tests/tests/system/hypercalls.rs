@@ -151,7 +151,8 @@ fn a_guests_vcpu_is_pinned() {
     assert_errno(pin(Affinity::Hard, &[]), Errno::EINVAL);
     assert_errno(pin(Affinity::Hard, &[NO_CPU]), Errno::EINVAL);
     assert_errno(xen.vcpu_affinity(domid, 1, Affinity::Hard), Errno::EINVAL);
-    assert_errno(xen.vcpu_info(domid, 1), Errno::EINVAL);
+    let no_vcpu = if xen.version() < (4, 22) { Errno::EINVAL } else { Errno::ENOENT };
+    assert_errno(xen.vcpu_info(domid, 1), no_vcpu);
     guest.destroy();
     assert_errno(xen.vcpu_info(domid, 0), Errno::ESRCH);
 }
