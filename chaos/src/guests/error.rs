@@ -450,6 +450,8 @@ fn build_class(error: &BuildError) -> FailureClass {
         | BuildError::Image(_)
         | BuildError::Ramdisk { .. }
         | BuildError::RamdiskFile(_)
+        | BuildError::PvKernel { .. }
+        | BuildError::PvKernelFile(_)
         | BuildError::CommandLineTooLong { .. }
         | BuildError::CommandLineZero => FailureClass::WrongInput,
         _ => FailureClass::Failed,
