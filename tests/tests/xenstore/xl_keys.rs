@@ -85,7 +85,7 @@ fn a_cpupool_is_chosen_by_its_name() {
 fn a_pv_kernel_runs_in_the_pv_shim() {
     let bed = XenStoreBed::new();
     let text = LINUX.replace("type='pvh'", "type='pv'").replace("memory=160", "memory=512");
-    // QEMU and Xen 4.20 tell the shim that the saved state of a CPU has no bytes, and it panics.
+    // In QEMU, Xen 4.20 reports to the shim that the saved state of a CPU has no bytes, and it panics.
     let config = bed.bed.file("pv.cfg", text + "pvshim_extra='xsave=0'\n");
     let console = ConsoleLog::of("linux");
     let guest = Guest::create(&config, &[]);
