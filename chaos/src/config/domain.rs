@@ -14,6 +14,7 @@ use super::error::Fault;
 use super::extras::{self, Extras};
 use super::key_table;
 use super::keys::{Accepted, ConfigKey, KeySupport};
+use super::memory::parse_memory;
 use super::name::check_name;
 use super::problem::ConfigProblem;
 use super::reader::Reader;
@@ -161,11 +162,12 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
 
 /// Returns `memory=`; without it `maxmem=`, as in xl.
 fn memory(reader: &mut Reader<'_>) -> KiB {
-    let memory = reader.memory("memory");
-    if memory.is_none() && reader.find("memory").is_none() {
-        return reader.memory("maxmem").map_or(DEFAULT_MEMORY, |(memory, _)| memory);
+    // What is wrong with maxmem= is a fault where that key itself is read.
+    let maxmem = || parse_memory(reader.peek("maxmem")?).ok();
+    match reader.find("memory") {
+        None => maxmem().unwrap_or(DEFAULT_MEMORY),
+        Some(_) => reader.memory("memory").map_or(DEFAULT_MEMORY, |(memory, _)| memory),
     }
-    memory.map_or(DEFAULT_MEMORY, |(memory, _)| memory)
 }
 
 /// What a kernel is.

@@ -31,6 +31,14 @@ impl<'a> Reader<'a> {
         self.settings.iter().find(|setting| setting.key == key)
     }
 
+    /// Returns the text of a key whose value is a number or a string, without a fault if it is a list.
+    pub(super) fn peek(&self, key: &str) -> Option<&'a str> {
+        match &self.find(key)?.value.kind {
+            Kind::Atom(Atom { text, .. }) => Some(text),
+            Kind::List(_) => None,
+        }
+    }
+
     /// Returns the text of a key whose value is a number or a string, and the value.
     pub(super) fn text(&mut self, key: &'static str) -> Option<(&'a str, &'a Value)> {
         let Setting { value, .. } = self.find(key)?;

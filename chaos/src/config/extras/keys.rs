@@ -42,9 +42,9 @@ pub(in crate::config) fn build(
         localtime: is_set(reader, "localtime"),
         driver_domain,
         on_watchdog: reader.optional_action("on_watchdog"),
-        on_soft_reset: match reader.text("on_soft_reset") {
+        on_soft_reset: match reader.peek("on_soft_reset") {
             // xl's default.
-            Some(("soft-reset", _)) => None,
+            Some("soft-reset") => None,
             _ => reader.optional_action("on_soft_reset"),
         },
         shim: shim(reader, is_pv),
@@ -211,8 +211,8 @@ fn number_of(
     key: &'static str,
     range: std::ops::RangeInclusive<u32>,
 ) -> Option<u32> {
-    match reader.text(key)? {
-        ("", _) => None,
+    match reader.peek(key) {
+        Some("") => None,
         _ => reader.number(key, range).map(|(number, _)| number),
     }
 }

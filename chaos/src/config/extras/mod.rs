@@ -4,7 +4,6 @@
 mod keys;
 mod plain;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -254,19 +253,6 @@ impl Extras {
             (shim.is_some(), "pvshim"),
         ];
         keys.into_iter().find_map(|(is_set, key)| is_set.then_some(key))
-    }
-}
-
-impl fmt::Display for Affinity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => Ok(()),
-            Self::All(list) => list.fmt(f),
-            Self::Each(lists) => {
-                let texts: Vec<String> = lists.iter().map(CpuList::to_string).collect();
-                write!(f, "{texts:?}")
-            }
-        }
     }
 }
 

@@ -194,6 +194,16 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn what_is_wrong_is_named_once() {
+    for (more, key) in [("cap=['x']", "cap"), ("on_soft_reset=['x']", "on_soft_reset")] {
+        let errors = parse(more).unwrap_err();
+        assert_eq!(errors.iter().count(), 1, "{key}: {errors}");
+    }
+    let text = "name='a'\ntype='pvh'\nkernel='k'\nmaxmem='x'\n";
+    assert_eq!(parse_str("x.cfg", text, &[], true).unwrap_err().iter().count(), 1);
+}
+
+#[test]
 fn only_root_may_use_what_takes_from_the_host() {
     assert_eq!(extras(ALL).key_of_root(), Some("uuid"));
     for (more, key) in [("cpus='0'", Some("cpus")), ("cap=5", Some("cap")), ("localtime=1", None)] {
