@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use daemon::client::{ClientError, Connection, Daemon};
 use nix::errno::Errno;
 use noxs_control::{
-    self, Attach, ConsoleRole, ConsoleUse, DeviceNumber, DiskImage, DomainCounters, DomainId,
+    self, Attach, ConsoleRole, ConsoleUse, Counters, DeviceNumber, DiskImage, DomainId,
     DomainStatus, MAX_PACKET, Refusal, Reply, Request, VifDrops, VifIdentity,
 };
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -32,6 +32,9 @@ const SHORT_REPLY: usize = 1024;
 
 /// Limit of the vifs that can have dropped frames: each domain has all that it can have.
 const MAX_DROPS: usize = DomId::FIRST_RESERVED.0 as usize * noxs::MAX_VIFS;
+
+/// Limit of the vifs and disks that there can be.
+const MAX_COUNTED: usize = DomId::FIRST_RESERVED.0 as usize * noxs::MAX_DEVICES;
 
 /// Why `noxsd` did not carry out a request.
 pub type BackendError = ClientError<Refusal>;
@@ -109,6 +112,8 @@ pub struct Noxsd {
     pending: bool,
     /// Whether this process has lifted its limit on the size of files. It is never lowered again.
     limit_is_lifted: bool,
+    /// For the parts of long lists; empty until there is one.
+    packet: Vec<u8>,
 }
 
 impl Noxsd {
@@ -118,7 +123,7 @@ impl Noxsd {
     /// `noxsd` does not run, or this user may not connect.
     pub fn connect(path: &Path) -> Result<Self, BackendError> {
         let connection = Connection::connect(&NOXSD, path)?;
-        Ok(Self { connection, pending: false, limit_is_lifted: false })
+        Ok(Self { connection, pending: false, limit_is_lifted: false, packet: Vec::new() })
     }
 
     /// Asks `noxsd` to attach a domain's devices, without waiting for the reply. The files are that of
@@ -247,7 +252,7 @@ impl Noxsd {
     /// `noxsd` refused, or did not return a valid reply in time.
     pub fn broken(&mut self) -> Result<Vec<DomainStatus>, BackendError> {
         self.send(&Request::Status, &[])?;
-        match self.receive_into(&mut vec![0; MAX_PACKET])? {
+        match self.receive_long()? {
             Reply::Status(status) => Ok(status),
             Reply::Refused(refusal) => Err(refusal.into()),
             _ => Err(BackendError::Unexpected(&NOXSD)),
@@ -260,56 +265,63 @@ impl Noxsd {
     /// As [`broken`](Self::broken). All replies together have one deadline, and more vifs than
     /// there can be are not accepted.
     pub fn dropped(&mut self) -> Result<Vec<VifDrops>, BackendError> {
-        let part = |reply| match reply {
-            Reply::Dropped { vifs, next } => Ok((vifs, next)),
+        let mut all = Vec::new();
+        let add = |reply| match reply {
+            Reply::Dropped { mut vifs, next } => {
+                all.append(&mut vifs);
+                Ok((all.len(), next))
+            }
             reply => Err(reply),
         };
-        self.list(|from| Request::Dropped { from }, part, MAX_DROPS)
+        self.list(|from| Request::Dropped { from }, add, MAX_DROPS)?;
+        Ok(all)
     }
 
-    /// Returns how much has passed the vifs and disks of all domains, with one request for each 350
-    /// guests.
+    /// Returns how much has passed the vifs and disks of all domains, with one request for each 1000
+    /// vifs.
     ///
     /// # Errors
     /// As [`dropped`](Self::dropped).
-    pub fn counters(&mut self) -> Result<Vec<DomainCounters>, BackendError> {
-        let part = |reply| match reply {
-            Reply::Counters { domains, next } => Ok((domains, next)),
+    pub fn counters(&mut self) -> Result<Counters, BackendError> {
+        let mut all = Counters::default();
+        let add = |reply| match reply {
+            Reply::Counters { mut counters, next } => {
+                all.vifs.append(&mut counters.vifs);
+                all.vbds.append(&mut counters.vbds);
+                Ok((all.vifs.len() + all.vbds.len(), next))
+            }
             reply => Err(reply),
         };
-        self.list(|from| Request::Counters { from }, part, DomId::FIRST_RESERVED.0.into())
+        self.list(|from| Request::Counters { from }, add, MAX_COUNTED)?;
+        Ok(all)
     }
 
-    /// Asks for all parts of a list, which has at most `most` entries. All replies together have one
-    /// deadline.
+    /// Asks for all parts of a list, which has at most `most` entries. `add` adds a part, and returns the
+    /// number of entries so far and where the next part begins. All replies together have one deadline.
     ///
     /// # Errors
     /// `noxsd` refused, or did not return valid replies in time.
-    fn list<T>(
+    fn list(
         &mut self,
         request: impl Fn(u16) -> Request,
-        part: impl Fn(Reply) -> Result<(Vec<T>, Option<u16>), Reply>,
+        mut add: impl FnMut(Reply) -> Result<(usize, Option<u16>), Reply>,
         most: usize,
-    ) -> Result<Vec<T>, BackendError> {
-        let mut all = Vec::new();
+    ) -> Result<(), BackendError> {
         let mut from = 0;
         let deadline = Instant::now() + NOXSD.deadline;
         loop {
             self.send(&request(from), &[])?;
-            let (entries, next) = match part(self.receive_into(&mut vec![0; MAX_PACKET])?) {
+            let (entries, next) = match add(self.receive_long()?) {
                 Ok(part) => part,
                 Err(Reply::Refused(refusal)) => return Err(refusal.into()),
                 Err(_) => return Err(BackendError::Unexpected(&NOXSD)),
             };
-            if all.len() + entries.len() > most {
-                return Err(BackendError::Unexpected(&NOXSD));
-            }
-            all.extend(entries);
             match next {
+                _ if entries > most => return Err(BackendError::Unexpected(&NOXSD)),
                 Some(_) if Instant::now() >= deadline => return Err(BackendError::Silent(&NOXSD)),
-                Some(next) if next > from && !all.is_empty() => from = next,
+                Some(next) if next > from && entries > 0 => from = next,
                 Some(_) => return Err(BackendError::Unexpected(&NOXSD)),
-                None => return Ok(all),
+                None => return Ok(()),
             }
         }
     }
@@ -371,6 +383,15 @@ impl Noxsd {
     fn receive(&mut self) -> Result<Reply, BackendError> {
         // A short buffer, because touching a new page costs more than the rest of this function.
         self.receive_into(&mut [0; SHORT_REPLY])
+    }
+
+    /// Receives a reply that may be a list.
+    fn receive_long(&mut self) -> Result<Reply, BackendError> {
+        let mut packet = std::mem::take(&mut self.packet);
+        packet.resize(MAX_PACKET, 0);
+        let reply = self.receive_into(&mut packet);
+        self.packet = packet;
+        reply
     }
 
     fn receive_into(&mut self, packet: &mut [u8]) -> Result<Reply, BackendError> {

@@ -29,13 +29,13 @@ pub use self::devices::{
     VifDevice, VifIdentity,
 };
 pub use self::status::{
-    ConsoleStatus, CountedDevice, DeviceCounters, DeviceStatus, DomainCounters, DomainStatus,
-    VbdStatus, VifStatus,
+    ConsoleStatus, Counted, Counters, DeviceCounters, DeviceStatus, DomainStatus, VbdStatus,
+    VifStatus,
 };
 
 /// Version of the messages: the first byte of each packet. The records have
 /// [their own version](record::RECORD_VERSION).
-pub const PROTOCOL: u8 = 8 + cfg!(feature = "newer-protocol") as u8;
+pub const PROTOCOL: u8 = 9 + cfg!(feature = "newer-protocol") as u8;
 
 /// Valid MTUs of a vif, in bytes: from what each IPv4 interface must carry (RFC 791) to that of jumbo
 /// frames.
@@ -193,16 +193,16 @@ pub enum Reply {
     },
     /// The answer to [`Request::Counters`].
     Counters {
-        /// Domains with vifs or disks: as many as [`COUNTERS_SIZE`] allows.
-        domains: Vec<DomainCounters>,
+        /// Vifs and disks: as many as [`COUNTERS_SIZE`] allows.
+        counters: Counters,
         /// Domid to ask from for the domains that did not fit; `None` if these are the last.
         next: Option<u16>,
     },
 }
 
-/// Most bytes that the domains and devices in one [`Reply::Counters`] take in memory, so that the reply
-/// fits in a packet and passes the decoder's limit. That is about 350 domains with one device each.
-pub const COUNTERS_SIZE: usize = 40 * 1024;
+/// Most bytes that the devices in one [`Reply::Counters`] take in memory, so that the reply fits in a
+/// packet and passes the decoder's limit. That is about 1000 vifs.
+pub const COUNTERS_SIZE: usize = 63 * 1024;
 
 /// Most vifs in one [`Reply::Dropped`], so that the reply fits in a packet and passes the decoder's
 /// limit.
@@ -351,10 +351,10 @@ mod tests {
         assert_eq!(decode::<Request>(&packet[..packet.len() - 1]), Err(DecodeError::Malformed));
         packet.push(0);
         assert_eq!(decode::<Request>(&packet), Err(DecodeError::Malformed));
-        packet[0] = 9;
+        packet[0] = PROTOCOL + 1;
         assert_eq!(
             decode::<Request>(&packet),
-            Err(DecodeError::Version { found: 9, known: PROTOCOL })
+            Err(DecodeError::Version { found: PROTOCOL + 1, known: PROTOCOL })
         );
     }
 
@@ -385,12 +385,24 @@ mod tests {
             discard_requests: all,
             failed_requests: all,
         };
-        let device = CountedDevice { index: u16::MAX, counters: DeviceCounters::Vbd(vbd) };
-        let id = DomainId { domid: 0x7fef, handle: [0xff; 16] };
-        for devices in [1, noxs::MAX_DEVICES] {
-            let domain = DomainCounters { id, devices: vec![device; devices] };
-            let domains = vec![domain; COUNTERS_SIZE / DomainCounters::size(devices)];
-            let reply = Reply::Counters { domains, next: Some(u16::MAX) };
+        let vif = VifStatus {
+            from_guest_bytes: all,
+            from_guest_frames: all,
+            to_guest_bytes: all,
+            to_guest_frames: all,
+            dropped_frames: all,
+        };
+        fn most<T: Copy>(counters: T) -> Vec<Counted<T>> {
+            let id = DomainId { domid: 0x7fef, handle: [0xff; 16] };
+            let device = Counted { id, index: u16::MAX, counters };
+            vec![device; COUNTERS_SIZE / size_of::<Counted<T>>()]
+        }
+        for counters in [
+            Counters { vifs: most(vif), vbds: Vec::new() },
+            Counters { vifs: Vec::new(), vbds: most(vbd) },
+        ] {
+            assert!(counters.size() <= COUNTERS_SIZE);
+            let reply = Reply::Counters { counters, next: Some(u16::MAX) };
             let packet = encode(&reply).unwrap();
             assert!(packet.len() <= MAX_PACKET, "{}", packet.len());
             assert_eq!(decode(&packet), Ok(reply));

@@ -12,7 +12,7 @@ use nix::sys::socket::{
 };
 use nix::unistd::close;
 use noxs_control::{
-    AddressInUse, AddressOwner, ConsoleRole, DomainCounters, DomainId, DomainStatus, MAX_DROPPED,
+    AddressInUse, AddressOwner, ConsoleRole, Counters, DomainId, DomainStatus, MAX_DROPPED,
     MAX_PACKET, Refusal, Reply, Request, VifAddress, VifDrops, VifIdentity,
 };
 
@@ -36,7 +36,7 @@ pub(super) enum Behaviour {
     /// It reports these states of domains.
     Reports(Vec<DomainStatus>),
     /// It reports these counters.
-    Counts(Vec<DomainCounters>),
+    Counts(Counters),
     /// It closes the connection on requests of one kind, as if it were killed.
     Dies(&'static str),
 }
@@ -94,7 +94,7 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
             Request::Status => ("status", Reply::Status(Vec::new())),
             Request::Dropped { .. } => ("dropped", Reply::Dropped { vifs: Vec::new(), next: None }),
             Request::Counters { .. } => {
-                ("counters", Reply::Counters { domains: Vec::new(), next: None })
+                ("counters", Reply::Counters { counters: Counters::default(), next: None })
             }
             Request::Watch => ("watch", Reply::Done),
             Request::WatchDevices => ("watch_devices", Reply::Done),
@@ -128,8 +128,8 @@ fn serve(client: RawFd, behaviour: &Mutex<Behaviour>, log: &Log) {
                     VifDrops { id: DomainId { domid: 1, handle: [0; 16] }, index: 0, frames: 1 };
                 Reply::Dropped { vifs: vec![drops; MAX_DROPPED], next: from.checked_add(1) }
             }
-            Behaviour::Counts(domains) if kind == "counters" => {
-                Reply::Counters { domains, next: None }
+            Behaviour::Counts(counters) if kind == "counters" => {
+                Reply::Counters { counters, next: None }
             }
             Behaviour::Reports(states) if kind == "status" => Reply::Status(states),
             Behaviour::Dies(last) if last == kind => return,

@@ -99,8 +99,8 @@ impl Session<'_> {
                 return Answer::Reply(Reply::Dropped { vifs, next });
             }
             Request::Counters { from } => {
-                let (domains, next) = domains.counters(from);
-                return Answer::Reply(Reply::Counters { domains, next });
+                let (counters, next) = domains.counters(from);
+                return Answer::Reply(Reply::Counters { counters, next });
             }
             Request::WatchDevices => return Answer::WatchDevices,
             Request::Watch => match self.watch(domains) {

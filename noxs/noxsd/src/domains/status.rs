@@ -3,7 +3,7 @@
 
 use noxs::MAX_VIFS;
 use noxs_control::{
-    COUNTERS_SIZE, CountedDevice, DeviceNumber, DomainCounters, DomainId, DomainStatus,
+    COUNTERS_SIZE, Counted, Counters, DeviceCounters, DeviceNumber, DomainId, DomainStatus,
     MAX_DROPPED, Refusal, VifDrops,
 };
 
@@ -45,23 +45,33 @@ impl<H: Host> Domains<H> {
 
     /// Returns how much has passed the vifs and disks of the domains from this domid on, and the domid
     /// to continue from if there may be more. Looks at each domain.
-    pub fn counters(&self, from: u16) -> (Vec<DomainCounters>, Option<u16>) {
-        let (mut all, mut size) = (Vec::new(), 0);
+    pub fn counters(&self, from: u16) -> (Counters, Option<u16>) {
+        let mut all = Counters::default();
         for (domid, index) in self.by_domid.entries_from(from.into()) {
             let domain = &*self.slots[index.0];
-            let devices = domain.devices.iter().filter_map(|device| {
-                let (DeviceNumber::Vif(index) | DeviceNumber::Vbd(index)) = device.kind.number()?;
-                Some(CountedDevice { index, counters: device.kind.counters(&self.net)? })
-            });
-            let devices: Vec<_> = devices.collect();
-            if devices.is_empty() {
-                continue;
+            let before = (all.vifs.len(), all.vbds.len());
+            for device in &domain.devices {
+                let Some(DeviceNumber::Vif(index) | DeviceNumber::Vbd(index)) =
+                    device.kind.number()
+                else {
+                    continue;
+                };
+                match device.kind.counters(&self.net) {
+                    Some(DeviceCounters::Vif(counters)) => {
+                        all.vifs.push(Counted { id: domain.id, index, counters });
+                    }
+                    Some(DeviceCounters::Vbd(counters)) => {
+                        all.vbds.push(Counted { id: domain.id, index, counters });
+                    }
+                    Some(DeviceCounters::Console(_)) | None => {}
+                }
             }
-            size += DomainCounters::size(devices.len());
-            if size > COUNTERS_SIZE {
+            if all.size() > COUNTERS_SIZE {
+                // The whole domain is in the next part.
+                all.vifs.truncate(before.0);
+                all.vbds.truncate(before.1);
                 return (all, u16::try_from(domid).ok());
             }
-            all.push(DomainCounters { id: domain.id, devices });
         }
         (all, None)
     }
