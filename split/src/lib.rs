@@ -32,6 +32,7 @@
 //! supervise  what happens when a guest ends
 //! observe    the thread that serves metrics and events over HTTP
 //! pace       how often all domains are scanned for guests that have ended
+//! heap       what the allocator does with freed memory
 //! event_loop requests, signals, prepared shells and guests that have ended
 //! process    start
 //! options    the program's options
@@ -42,6 +43,7 @@ mod demand;
 mod dumps;
 mod event_loop;
 mod files;
+mod heap;
 pub mod idle;
 mod line_limit;
 pub mod loader;

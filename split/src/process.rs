@@ -20,6 +20,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::event_loop::{EventLoop, WORKERS};
+use crate::heap;
 use crate::loader::Loader;
 use crate::member_server::{MemberServer, SUBORDINATE_USERS};
 use crate::observe::{HostSource, Observer, ObserverError};
@@ -67,6 +68,7 @@ pub fn run(
     group: Option<&str>,
     read_settings: impl Fn() -> Result<Settings, SettingsError>,
 ) -> Result<(), Failure> {
+    heap::keep_freed_memory();
     let settings = read_settings()?;
     let group = find_group(group)?;
     // Each shell has an open file.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use chaos::guests::{Figures, GuestFigures, GuestState};
+use chaos::guests::{DeviceFigures, Figures, GuestFigures, GuestState};
 
 /// How many values of the CPU are kept of each guest.
 pub(crate) const HISTORY: usize = 20;
@@ -88,10 +88,19 @@ impl Rates {
             };
             ((0, [0; 16]), domain)
         });
-        let guests = figures.guests.into_iter().map(|guest| {
-            let key = (guest.identity.domid.0, guest.identity.handle.0);
-            (key, Domain::from(guest))
-        });
+        let key = |guest: &GuestFigures| (guest.identity.domid.0, guest.identity.handle.0);
+        let mut guests: Vec<_> =
+            figures.guests.iter().map(|guest| (key(guest), Domain::from(guest))).collect();
+        for DeviceFigures { guest, counters: vif, .. } in &figures.vifs {
+            let totals = &mut guests[*guest].1.totals;
+            totals.received += vif.to_guest_bytes;
+            totals.sent += vif.from_guest_bytes;
+        }
+        for DeviceFigures { guest, counters: vbd, .. } in &figures.vbds {
+            let totals = &mut guests[*guest].1.totals;
+            totals.read += vbd.read_bytes;
+            totals.written += vbd.written_bytes;
+        }
         for (key, mut domain) in dom0.into_iter().chain(guests) {
             if let (Some(old), Some(passed)) = (before.get(&key), passed) {
                 domain.follows(old, passed);
@@ -104,19 +113,11 @@ impl Rates {
     }
 }
 
-impl From<GuestFigures> for Domain {
-    fn from(guest: GuestFigures) -> Self {
-        let mut totals = Totals { cpu_ns: guest.usage.cpu_time_ns, ..Totals::default() };
-        for (_, vif) in &guest.vifs {
-            totals.received += vif.to_guest_bytes;
-            totals.sent += vif.from_guest_bytes;
-        }
-        for (_, vbd) in &guest.vbds {
-            totals.read += vbd.read_bytes;
-            totals.written += vbd.written_bytes;
-        }
+impl From<&GuestFigures> for Domain {
+    /// Without what has passed its devices.
+    fn from(guest: &GuestFigures) -> Self {
         Self {
-            name: guest.name,
+            name: (*guest.name).to_owned(),
             domid: guest.identity.domid.0,
             state: guest.state,
             vcpus: guest.usage.vcpus,
@@ -124,7 +125,7 @@ impl From<GuestFigures> for Domain {
             broken_devices: guest.broken_devices,
             used: None,
             history: VecDeque::new(),
-            totals,
+            totals: Totals { cpu_ns: guest.usage.cpu_time_ns, ..Totals::default() },
         }
     }
 }
@@ -174,16 +175,16 @@ pub(crate) mod tests {
             VifStatus { to_guest_bytes: used, from_guest_bytes: 2 * used, ..Default::default() };
         let vbd = VbdStatus { read_bytes: 3 * used, written_bytes: 4 * used, ..Default::default() };
         let guest = GuestFigures {
-            name: "web".to_owned(),
+            name: "web".into(),
             identity: DomainIdentity { domid: DomId(5), handle: DomainHandle([handle; 16]) },
             state: GuestState::Blocked,
             usage,
-            vifs: vec![(0, vif)],
-            vbds: vec![(0, vbd)],
             broken_devices: 0,
         };
         Figures {
             guests: vec![guest],
+            vifs: vec![DeviceFigures { guest: 0, index: 0, counters: vif }],
+            vbds: vec![DeviceFigures { guest: 0, index: 0, counters: vbd }],
             dom0: Some(usage),
             unnamed: 2,
             foreign: 1,

@@ -26,6 +26,15 @@ pub(crate) const ATTACK: f64 = 2.0;
 /// What a frame of 64 bytes from guest to guest takes, in us, and one of 1500 bytes.
 pub(crate) const FRAME: f64 = 4.0;
 pub(crate) const LONG_FRAME: f64 = 6.0;
+/// A scrape of 1000 guests. Of this, half a millisecond belongs to no guest.
+pub(crate) const SCRAPE: f64 = 5.0;
+
+/// What a scrape of a number of guests may take.
+#[expect(clippy::cast_precision_loss, reason = "there are few guests")]
+pub(crate) fn scrape(guests: usize) -> f64 {
+    const FIXED: f64 = 0.5;
+    FIXED + (SCRAPE - FIXED) * guests as f64 / 1000.0
+}
 
 #[cfg(test)]
 mod tests {
@@ -34,7 +43,7 @@ mod tests {
     const DOC: &str = include_str!("../../../docs/performance.md");
 
     /// The first cell of each row that has a limit, in the document's order, and the limit.
-    const ALL: [(&str, f64); 15] = [
+    const ALL: [(&str, f64); 16] = [
         ("noop, 4 MiB, no device, prepare + execute", NOOP),
         ("redis, 8 MiB, console and vif, everything until it runs", REDIS),
         ("`chaos create redis.cfg`, `execve` to exit", CREATE),
@@ -50,6 +59,10 @@ mod tests {
             EMPTIED_POOL,
         ),
         ("the 1000th guest from a shell against the first", POOL_GROWTH),
+        (
+            "a scrape of the metrics of 1000 guests with a vif, until the client has read all",
+            SCRAPE,
+        ),
         ("a round trip while another guest attacks, against a quiet one", ATTACK),
         ("a frame of 64 bytes from guest to guest", FRAME),
         ("a frame of 1500 bytes from guest to guest", LONG_FRAME),

@@ -3,12 +3,15 @@
 //!
 //! Unlike [`list`](super::list()), this reads no records and removes nothing, so that it costs little
 //! among many guests: one look at the names, Xen's list of domains, and one request to `noxsd` for each
-//! 350 guests.
+//! 1000 vifs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::iter::Peekable;
+use std::sync::Arc;
+use std::vec;
 
 use daemon::chain::chain;
-use noxs_control::{CountedDevice, DeviceCounters, DomainCounters, DomainId, VbdStatus, VifStatus};
+use noxs_control::{Counted, Counters, DomainId, VbdStatus, VifStatus};
 use xen::domain::DomainInfo;
 use xen::units::{DomId, KiB};
 
@@ -27,6 +30,10 @@ use crate::records::{NameChanges, NameTable};
 pub struct Figures {
     /// The guests of chaos, in the order of their domids.
     pub guests: Vec<GuestFigures>,
+    /// Their vifs that `noxsd` serves, in the order of their guests.
+    pub vifs: Vec<DeviceFigures<VifStatus>>,
+    /// Their disks that `noxsd` serves, in the order of their guests.
+    pub vbds: Vec<DeviceFigures<VbdStatus>>,
     /// What dom0 uses, if Xen lists it.
     pub dom0: Option<Usage>,
     /// Number of chaos's domains without a name: shells, and guests that are being created.
@@ -64,41 +71,48 @@ impl From<&DomainInfo> for Usage {
 #[derive(Clone, Debug)]
 pub struct GuestFigures {
     /// Its name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its domain.
     pub identity: DomainIdentity,
     /// Its state, as far as Xen knows it.
     pub state: GuestState,
     /// What it uses of CPU and memory.
     pub usage: Usage,
-    /// Its vifs that `noxsd` serves, by number.
-    pub vifs: Vec<(u16, VifStatus)>,
-    /// Its disks that `noxsd` serves, by number.
-    pub vbds: Vec<(u16, VbdStatus)>,
     /// Number of devices that `noxsd` has taken out of service.
     pub broken_devices: usize,
 }
 
-/// What noxsd knows of the devices.
-#[derive(Default)]
-struct Devices {
-    /// In the order of their domids, as noxsd lists them.
-    counted: VecDeque<DomainCounters>,
-    /// The number of broken devices. Few domains have any.
-    broken: HashMap<DomainId, usize>,
+/// How much has passed a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceFigures<T> {
+    /// Which of [`Figures::guests`] has the device.
+    pub guest: usize,
+    /// Its number among the guest's devices of its kind.
+    pub index: u16,
+    /// How much has passed it.
+    pub counters: T,
 }
 
-impl Devices {
-    /// Returns the devices of a domain, and how many are broken. Must be called in the order of the
+/// The devices of one kind, in the order of their domids, as noxsd lists them.
+struct Devices<T>(Peekable<vec::IntoIter<Counted<T>>>);
+
+impl<T> From<Vec<Counted<T>>> for Devices<T> {
+    fn from(counted: Vec<Counted<T>>) -> Self {
+        Self(counted.into_iter().peekable())
+    }
+}
+
+impl<T> Devices<T> {
+    /// Adds the devices of a domain, which is guest number `guest`. Must be called in the order of the
     /// domids.
-    fn take(&mut self, id: DomainId) -> (Vec<CountedDevice>, usize) {
-        while self.counted.front().is_some_and(|one| one.id.domid < id.domid) {
-            self.counted.pop_front();
+    fn take(&mut self, id: DomainId, guest: usize, figures: &mut Vec<DeviceFigures<T>>) {
+        // Those of a domain that had this domid before, or that has no name, are left out.
+        while let Some(device) = self.0.next_if(|device| device.id.domid <= id.domid) {
+            if device.id == id {
+                let Counted { index, counters, .. } = device;
+                figures.push(DeviceFigures { guest, index, counters });
+            }
         }
-        let is_this = self.counted.front().is_some_and(|one| one.id == id);
-        let counted = if is_this { self.counted.pop_front() } else { None };
-        let devices = counted.map(|counted| counted.devices).unwrap_or_default();
-        (devices, self.broken.get(&id).copied().unwrap_or_default())
     }
 }
 
@@ -110,16 +124,19 @@ pub fn figures<H: Hypervisor>(
     host: &Host<H>,
     names: &mut NameTable,
 ) -> Result<Figures, LifecycleError> {
-    let (mut devices, unserved) = match devices(host) {
+    let ((counters, broken), unserved) = match devices(host) {
         Ok(devices) => (devices, None),
-        Err(error) => (Devices::default(), Some(chain(&error))),
+        Err(error) => (Default::default(), Some(chain(&error))),
     };
     let domains = host.xen.domain_list(DomId::DOM0)?;
     // A guest that is created or destroyed meanwhile may count as a domain without a name once.
     let changes = names.refresh(&host.records)?;
-    let names = names.by_domid();
     let (mut unnamed, mut foreign, mut dom0) = (0, 0, None);
-    let mut guests = Vec::with_capacity(names.len());
+    let mut guests = Vec::with_capacity(domains.len());
+    let mut vifs = Vec::with_capacity(counters.vifs.len());
+    let mut vbds = Vec::with_capacity(counters.vbds.len());
+    let (mut counted_vifs, mut counted_vbds) =
+        (Devices::from(counters.vifs), Devices::from(counters.vbds));
     for info in &domains {
         if info.domid == DomId::DOM0 {
             dom0 = Some(Usage::from(info));
@@ -129,43 +146,37 @@ pub fn figures<H: Hypervisor>(
             foreign += 1;
             continue;
         }
-        let Some(name) = names.get(&info.domid) else {
+        let Some(name) = names.of(info.domid) else {
             unnamed += usize::from(!info.state.dying);
             continue;
         };
         let identity = DomainIdentity { domid: info.domid, handle: info.handle };
-        let (counted, broken_devices) = devices.take(identity.into());
-        let (mut vifs, mut vbds) = (Vec::new(), Vec::new());
-        for CountedDevice { index, counters } in counted {
-            match counters {
-                DeviceCounters::Vif(status) => vifs.push((index, status)),
-                DeviceCounters::Vbd(status) => vbds.push((index, status)),
-                DeviceCounters::Console(_) => {}
-            }
-        }
+        let id = identity.into();
+        counted_vifs.take(id, guests.len(), &mut vifs);
+        counted_vbds.take(id, guests.len(), &mut vbds);
         guests.push(GuestFigures {
-            name: (*name).to_owned(),
+            name: Arc::clone(name),
             identity,
             // It has a name, so it is neither a shell nor a domain that was never complete.
             state: GuestState::of(Some(info), &Condition::Unrecorded),
             usage: Usage::from(info),
-            vifs,
-            vbds,
-            broken_devices,
+            broken_devices: broken.get(&id).copied().unwrap_or_default(),
         });
     }
-    Ok(Figures { guests, dom0, unnamed, foreign, unserved, changes })
+    Ok(Figures { guests, vifs, vbds, dom0, unnamed, foreign, unserved, changes })
 }
 
-/// Returns what noxsd knows of the devices.
+/// Returns what has passed the devices, and the number of broken devices of the few domains that have any.
 ///
 /// # Errors
-/// It does not answer.
-fn devices<H: Hypervisor>(host: &Host<H>) -> Result<Devices, BackendError> {
-    let counted = host.noxsd.call(Noxsd::counters)?.into();
+/// noxsd does not answer.
+fn devices<H: Hypervisor>(
+    host: &Host<H>,
+) -> Result<(Counters, HashMap<DomainId, usize>), BackendError> {
+    let counters = host.noxsd.call(Noxsd::counters)?;
     let broken = host.noxsd.call(Noxsd::broken)?.into_iter().map(|status| {
         let broken = status.devices.iter().filter(|device| device.broken.is_some()).count();
         (status.id, broken)
     });
-    Ok(Devices { counted, broken: broken.collect() })
+    Ok((counters, broken.collect()))
 }

@@ -68,7 +68,7 @@ pub use ended::{
     remove_ended, rename_ended, settled_ended_guest,
 };
 pub use error::{LifecycleError, WatchError};
-pub use figures::{Figures, GuestFigures, Usage, figures};
+pub use figures::{DeviceFigures, Figures, GuestFigures, Usage, figures};
 pub use host::{Host, KnownImage};
 pub use hot_plug::{
     AttachedDisk, AttachedVif, DetachOptions, DeviceStatus, HotPlugError, ListedDisk,

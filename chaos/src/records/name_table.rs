@@ -3,11 +3,14 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::DirEntryExt;
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
+use rustix::io::Errno;
 use xen::units::DomId;
 
 use super::error::{RecordError, file_error};
@@ -15,18 +18,23 @@ use super::fs::create_below;
 use super::paths::Records;
 
 /// A name's link.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Link {
-    /// Its inode: on tmpfs, a link that replaces another one has a different inode. `None` if the link
-    /// is to be read again.
-    inode: Option<u64>,
+    /// Its inode: on tmpfs, a link that replaces another one has a different inode.
+    inode: u64,
     domid: DomId,
+    name: Arc<str>,
+    /// Whether it may have been replaced, so that it is to be read again.
+    is_stale: bool,
 }
 
 /// The names of guests, as the last [`refresh`](Self::refresh) found them.
 #[derive(Debug, Default)]
 pub struct NameTable {
-    links: HashMap<String, Link>,
+    /// Sorted by inode.
+    links: Vec<Link>,
+    /// The same by domid, sorted: indices in `links`.
+    by_domid: Vec<(DomId, usize)>,
     /// When the folder had changed last, if that was long enough before it was read that no later change
     /// can have the same time.
     unchanged_since: Option<SystemTime>,
@@ -34,6 +42,9 @@ pub struct NameTable {
 
 /// The kernel's clock for files has steps of 10 ms at most.
 const STEP: Duration = Duration::from_millis(20);
+
+/// Bytes of a folder's entries that are read at once.
+const ENTRIES: usize = 32 * 1024;
 
 /// How the names differ from those of the refresh before.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -57,59 +68,86 @@ impl NameTable {
             return Ok(NameChanges::default());
         }
         let is_old = |at: &SystemTime| at.elapsed().is_ok_and(|passed| passed > STEP);
-        self.unchanged_since = modified.filter(is_old);
-        let (mut changes, mut found) = (NameChanges::default(), HashMap::new());
-        found.reserve(self.links.len());
-        match fs::read_dir(&folder) {
-            Ok(entries) => {
-                for entry in entries {
-                    let entry = entry.map_err(file_error("read", &folder))?;
-                    let Ok(name) = entry.file_name().into_string() else { continue };
-                    let inode = entry.ino();
-                    let known = self.links.remove(&name);
-                    if let Some(link) = known.filter(|link| link.inode == Some(inode)) {
-                        found.insert(name, link);
-                        continue;
-                    }
-                    // `None` if the name was freed meanwhile.
-                    let holder = records.holder(&name)?;
-                    if let Some(old) = known.filter(|old| Some(old.domid) != holder) {
-                        changes.removed.push((name.clone(), old.domid));
-                    }
-                    if let Some(domid) = holder {
-                        if known.is_none_or(|old| old.domid != domid) {
-                            changes.added.push((name.clone(), domid));
-                        }
-                        found.insert(name, Link { inode: Some(inode), domid });
-                    }
-                }
+        let unchanged_since = modified.filter(is_old);
+        let mut links = Vec::with_capacity(self.links.len());
+        let mut is_gone = vec![true; self.links.len()];
+        let mut unknown = Vec::new();
+        for_each_entry(&folder, |name, inode| {
+            let found = self.links.binary_search_by_key(&inode, |link| link.inode).ok();
+            let same = |index: &usize| *self.links[*index].name == *name;
+            if let Some(index) = found.filter(same).filter(|index| !self.links[*index].is_stale) {
+                is_gone[index] = false;
+                links.push(self.links[index].clone());
+            } else {
+                unknown.push((name.to_owned(), inode));
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(file_error("read", &folder)(error)),
+        })
+        .map_err(|error| file_error("read", &folder)(error.into()))?;
+        let gone = self.links.iter().zip(is_gone).filter(|(_, is_gone)| *is_gone);
+        let mut gone: HashMap<_, _> = gone.map(|(link, _)| (&*link.name, link.domid)).collect();
+        let mut changes = NameChanges::default();
+        for (name, inode) in unknown {
+            // `None` if the name was freed meanwhile.
+            let holder = records.holder(&name)?;
+            let before = gone.remove(&*name);
+            if let Some(domid) = before.filter(|domid| Some(*domid) != holder) {
+                changes.removed.push((name.clone(), domid));
+            }
+            let Some(domid) = holder else { continue };
+            if before != Some(domid) {
+                changes.added.push((name.clone(), domid));
+            }
+            links.push(Link { inode, domid, name: name.into(), is_stale: false });
         }
-        let gone = std::mem::replace(&mut self.links, found);
-        changes.removed.extend(gone.into_iter().map(|(name, link)| (name, link.domid)));
+        changes.removed.extend(gone.into_iter().map(|(name, domid)| (name.to_owned(), domid)));
+        links.sort_unstable_by_key(|link| link.inode);
+        self.by_domid.clear();
+        self.by_domid.extend(links.iter().enumerate().map(|(index, link)| (link.domid, index)));
+        self.by_domid.sort_unstable();
+        (self.links, self.unchanged_since) = (links, unchanged_since);
         Ok(changes)
     }
 
     /// Has the next refresh read the link of a name again, which may have been replaced.
     pub fn touched(&mut self, name: &str) {
-        if let Some(link) = self.links.get_mut(name) {
-            link.inode = None;
+        if let Some(link) = self.links.iter_mut().find(|link| *link.name == *name) {
+            link.is_stale = true;
             self.unchanged_since = None;
         }
     }
 
-    /// Returns all names and their domids, in no particular order.
+    /// Returns all names and their domids, in the order of the domids.
     pub fn iter(&self) -> impl Iterator<Item = (&str, DomId)> {
-        self.links.iter().map(|(name, link)| (name.as_str(), link.domid))
+        self.by_domid.iter().map(|(domid, index)| (&*self.links[*index].name, *domid))
     }
 
-    /// Returns the names by domid.
+    /// Returns the name of a domain.
     #[must_use]
-    pub fn by_domid(&self) -> HashMap<DomId, &str> {
-        self.links.iter().map(|(name, link)| (link.domid, name.as_str())).collect()
+    pub fn of(&self, domid: DomId) -> Option<&Arc<str>> {
+        let found = self.by_domid.binary_search_by_key(&domid, |(domid, _)| *domid).ok()?;
+        Some(&self.links[self.by_domid[found].1].name)
     }
+}
+
+/// Calls `each` with the name and the inode of each entry of a folder; with none if there is no folder.
+/// Unlike the standard library's reader of folders, this allocates nothing for an entry. An entry that is
+/// not UTF-8 names no guest, and is left out.
+fn for_each_entry(folder: &Path, mut each: impl FnMut(&str, u64)) -> Result<(), Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = match openat(CWD, folder, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(()),
+        folder => folder?,
+    };
+    let mut buffer = vec![MaybeUninit::uninit(); ENTRIES];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        match entry.file_name().to_str() {
+            Ok("." | "..") | Err(_) => {}
+            Ok(name) => each(name, entry.ino()),
+        }
+    }
+    Ok(())
 }
 
 impl Records {
@@ -151,7 +189,9 @@ mod tests {
         changes.added.sort();
         assert_eq!(changes, NameChanges { added: owned(&[("a", 1), ("b", 2)]), removed: vec![] });
         assert_eq!(table.refresh(&records).unwrap(), NameChanges::default());
-        assert_eq!(table.by_domid(), HashMap::from([(DomId(1), "a"), (DomId(2), "b")]));
+        assert_eq!(table.iter().collect::<Vec<_>>(), [("a", DomId(1)), ("b", DomId(2))]);
+        assert_eq!(table.of(DomId(2)).map(|name| &**name), Some("b"));
+        assert_eq!(table.of(DomId(3)), None);
 
         records.remove_name("b").unwrap();
         // The new link is created before the old one is removed, so their inodes differ.
@@ -162,7 +202,7 @@ mod tests {
         changes.removed.sort();
         let removed = owned(&[("a", 1), ("b", 2)]);
         assert_eq!(changes, NameChanges { added: owned(&[("a", 3)]), removed });
-        assert_eq!(table.by_domid(), HashMap::from([(DomId(3), "a")]));
+        assert_eq!(table.iter().collect::<Vec<_>>(), [("a", DomId(3))]);
 
         // A folder that has changed long ago is not read again.
         let folder = fs::File::open(records.names_folder()).unwrap();

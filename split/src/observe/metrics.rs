@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chaos::guests::{Figures, GuestFigures, GuestState, Usage};
+use chaos::guests::{DeviceFigures, Figures, GuestFigures, GuestState, Usage};
+use noxs_control::{VbdStatus, VifStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
@@ -15,7 +16,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::samples::{Family, Kind, Labelled};
+use super::samples::{Family, Kind, Labels};
 use super::tally::{BOUNDS_NS, DaemonFigures, Histogram};
 
 /// The states that a guest with a domain can have, and that of a pending restart.
@@ -42,14 +43,17 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns the text.
-    pub(super) fn render(self) -> String {
-        let mut text = String::with_capacity(8 * 1024 + self.figures.guests.len() * 1024);
-        let guests: Vec<_> = self.figures.guests.iter().map(Labelled::from).collect();
-        usage(&mut text, &guests);
-        vifs(&mut text, &guests);
-        vbds(&mut text, &guests);
-        drop(guests);
+    /// Returns the text, in the memory of an earlier one: touching new memory takes longer than writing.
+    pub(super) fn render(self, mut text: String) -> String {
+        let Figures { guests, vifs, vbds, .. } = &self.figures;
+        let lines = 4 * guests.len() + 5 * vifs.len() + 7 * vbds.len();
+        text.clear();
+        text.reserve(8 * 1024 + lines * 96);
+        let labels = Labels::of_guests(guests);
+        let labels = labels.each();
+        usage(&mut text, guests, &labels);
+        self::vifs(&mut text, vifs, &labels);
+        self::vbds(&mut text, vbds, &labels);
         let mut registry = Registry::with_prefix("chaos");
         registry.register_collector(Box::new(self));
         // Ends the text, too. Writing to a string never fails.
@@ -166,11 +170,9 @@ fn hosts(writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
 }
 
 /// Writes what guests use of CPUs and memory.
-fn usage(text: &mut String, guests: &[Labelled<'_>]) {
-    let mut family = Family::new(text, Kind::Counter, "cpu_seconds", "CPU time of the guest.");
-    for one in guests {
-        family.seconds(one, one.guest.usage.cpu_time_ns);
-    }
+fn usage(text: &mut String, guests: &[GuestFigures], labels: &[&str]) {
+    let family = Family::new(text, Kind::Counter, "cpu_seconds", "CPU time of the guest.");
+    family.seconds(labels, guests.iter().map(|guest| guest.usage.cpu_time_ns));
     let families: [Counted<GuestFigures>; 3] = [
         ("memory_bytes", "Memory of the guest.", |guest| guest.usage.memory.to_bytes().0),
         ("vcpus", "vCPUs of the guest.", |guest| guest.usage.vcpus.into()),
@@ -179,20 +181,16 @@ fn usage(text: &mut String, guests: &[Labelled<'_>]) {
         }),
     ];
     for (name, help, value) in families {
-        let mut family = Family::new(text, Kind::Gauge, name, help);
-        for one in guests {
-            family.sample(one, value(one.guest));
-        }
+        Family::new(text, Kind::Gauge, name, help).numbers(labels, guests.iter().map(value));
     }
 }
 
-/// A family of the numbers of a guest or a device: its name, its help, and its value.
+/// A family of the numbers of guests or devices: its name, its help, and the value of one.
 type Counted<T> = (&'static str, &'static str, fn(&T) -> u64);
 
 /// Writes what has passed the vifs.
-fn vifs(text: &mut String, guests: &[Labelled<'_>]) {
-    use noxs_control::VifStatus as Vif;
-    let families: [Counted<Vif>; 5] = [
+fn vifs(text: &mut String, vifs: &[DeviceFigures<VifStatus>], guests: &[&str]) {
+    let families: [Counted<VifStatus>; 5] = [
         ("vif_receive_bytes", "Bytes that the guest has received.", |vif| vif.to_guest_bytes),
         ("vif_transmit_bytes", "Bytes that the guest has sent.", |vif| vif.from_guest_bytes),
         ("vif_receive_frames", "Frames that the guest has received.", |vif| vif.to_guest_frames),
@@ -201,20 +199,12 @@ fn vifs(text: &mut String, guests: &[Labelled<'_>]) {
             vif.dropped_frames
         }),
     ];
-    for (name, help, value) in families {
-        let mut family = Family::new(text, Kind::Counter, name, help);
-        for one in guests {
-            for (index, vif) in &one.guest.vifs {
-                family.device(one, "vif", *index, value(vif));
-            }
-        }
-    }
+    devices(text, vifs, &Labels::of_devices("vif", vifs, guests).each(), &families);
 }
 
 /// Writes what has passed the disks.
-fn vbds(text: &mut String, guests: &[Labelled<'_>]) {
-    use noxs_control::VbdStatus as Vbd;
-    let families: [Counted<Vbd>; 7] = [
+fn vbds(text: &mut String, vbds: &[DeviceFigures<VbdStatus>], guests: &[&str]) {
+    let families: [Counted<VbdStatus>; 7] = [
         ("vbd_read_bytes", "Bytes that the guest has read.", |vbd| vbd.read_bytes),
         ("vbd_written_bytes", "Bytes that the guest has written.", |vbd| vbd.written_bytes),
         ("vbd_read_requests", "Requests that have read.", |vbd| vbd.read_requests),
@@ -223,13 +213,19 @@ fn vbds(text: &mut String, guests: &[Labelled<'_>]) {
         ("vbd_discard_requests", "Requests that have discarded.", |vbd| vbd.discard_requests),
         ("vbd_failed_requests", "Requests that have failed.", |vbd| vbd.failed_requests),
     ];
+    devices(text, vbds, &Labels::of_devices("vbd", vbds, guests).each(), &families);
+}
+
+/// Writes what has passed devices of one kind.
+fn devices<T>(
+    text: &mut String,
+    devices: &[DeviceFigures<T>],
+    labels: &[&str],
+    families: &[Counted<T>],
+) {
     for (name, help, value) in families {
-        let mut family = Family::new(text, Kind::Counter, name, help);
-        for one in guests {
-            for (index, vbd) in &one.guest.vbds {
-                family.device(one, "vbd", *index, value(vbd));
-            }
-        }
+        let values = devices.iter().map(|device| value(&device.counters));
+        Family::new(text, Kind::Counter, name, help).numbers(labels, values);
     }
 }
 
@@ -298,30 +294,37 @@ pub(super) mod tests {
     use chaos::handle::DomainIdentity;
     use chaos::records::NameChanges;
     use chaos::timings::Stage;
-    use noxs_control::{VbdStatus, VifStatus};
     use xen::units::{DomId, DomainHandle, KiB};
 
     use super::*;
     use crate::observe::plain;
 
     pub(in crate::observe) fn guest(name: &str, domid: u16) -> GuestFigures {
-        let vif = VifStatus { from_guest_bytes: 1, to_guest_bytes: 2, ..VifStatus::default() };
-        let vbd = VbdStatus { read_bytes: 3, failed_requests: 4, ..VbdStatus::default() };
         GuestFigures {
-            name: name.to_owned(),
+            name: name.into(),
             identity: DomainIdentity { domid: DomId(domid), handle: DomainHandle([1; 16]) },
             state: GuestState::Blocked,
             usage: Usage { cpu_time_ns: 1_500_000_000, memory: KiB(8192), vcpus: 1 },
-            vifs: vec![(0, vif)],
-            vbds: vec![(1, vbd)],
             broken_devices: 0,
         }
     }
 
     pub(in crate::observe) fn figures(guests: Vec<GuestFigures>) -> Figures {
         let dom0 = Some(Usage { cpu_time_ns: 1, memory: KiB(1 << 20), vcpus: 1 });
-        let changes = NameChanges::default();
-        Figures { guests, dom0, unnamed: 2, foreign: 1, unserved: None, changes }
+        let vif = VifStatus { from_guest_bytes: 1, to_guest_bytes: 2, ..VifStatus::default() };
+        let vbd = VbdStatus { read_bytes: 3, failed_requests: 4, ..VbdStatus::default() };
+        let vif = |guest| DeviceFigures { guest, index: 0, counters: vif };
+        let vbd = |guest| DeviceFigures { guest, index: 1, counters: vbd };
+        Figures {
+            vifs: (0..guests.len()).map(vif).collect(),
+            vbds: (0..guests.len()).map(vbd).collect(),
+            guests,
+            dom0,
+            unnamed: 2,
+            foreign: 1,
+            unserved: None,
+            changes: NameChanges::default(),
+        }
     }
 
     fn daemon() -> DaemonFigures {
@@ -353,7 +356,7 @@ pub(super) mod tests {
     /// Returns a text with all families.
     pub(in crate::observe) fn example() -> String {
         let figures = figures(vec![guest("web", 5), guest("a\"b\\c", 6)]);
-        Snapshot { figures, daemon: daemon() }.render()
+        Snapshot { figures, daemon: daemon() }.render(String::new())
     }
 
     #[test]
@@ -369,14 +372,14 @@ pub(super) mod tests {
             "chaos_foreign_domains 1",
             "chaos_noxsd_up 1",
             "# UNIT chaos_guest_cpu_seconds seconds",
-            "chaos_guest_cpu_seconds_total{name=\"web\",domid=\"5\"} 1.5",
-            "chaos_guest_memory_bytes{name=\"web\",domid=\"5\"} 8388608",
-            "chaos_guest_memory_bytes{name=\"a\\\"b\\\\c\",domid=\"6\"} 8388608",
-            "chaos_guest_vcpus{name=\"web\",domid=\"5\"} 1",
-            "chaos_guest_vif_receive_bytes_total{name=\"web\",domid=\"5\",vif=\"0\"} 2",
-            "chaos_guest_vif_transmit_bytes_total{name=\"web\",domid=\"5\",vif=\"0\"} 1",
-            "chaos_guest_vbd_read_bytes_total{name=\"web\",domid=\"5\",vbd=\"1\"} 3",
-            "chaos_guest_vbd_failed_requests_total{name=\"web\",domid=\"5\",vbd=\"1\"} 4",
+            "chaos_guest_cpu_seconds_total{name=\"web\"} 1.5",
+            "chaos_guest_memory_bytes{name=\"web\"} 8388608",
+            "chaos_guest_memory_bytes{name=\"a\\\"b\\\\c\"} 8388608",
+            "chaos_guest_vcpus{name=\"web\"} 1",
+            "chaos_guest_vif_receive_bytes_total{name=\"web\",vif=\"0\"} 2",
+            "chaos_guest_vif_transmit_bytes_total{name=\"web\",vif=\"0\"} 1",
+            "chaos_guest_vbd_read_bytes_total{name=\"web\",vbd=\"1\"} 3",
+            "chaos_guest_vbd_failed_requests_total{name=\"web\",vbd=\"1\"} 4",
             "chaos_pool_shells{flavour=\"small\",state=\"ready\"} 2",
             "chaos_pool_hits_total{flavour=\"small\"} 7",
             "chaos_create_seconds_count{shell=\"warm\"} 1",

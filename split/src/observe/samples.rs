@@ -4,34 +4,81 @@
 //! Among a thousand guests these are nine of ten thousand lines of the text. The library that writes the
 //! others formats each label of each line anew, which takes five times as long.
 
-use chaos::guests::GuestFigures;
+use chaos::guests::{DeviceFigures, GuestFigures};
 
 /// What all lines begin with.
 const PREFIX: &str = "chaos_guest_";
 
-/// A guest, with the labels that all its samples have.
-pub(super) struct Labelled<'a> {
-    pub(super) guest: &'a GuestFigures,
-    /// `{name="web",domid="5"`, without the closing brace.
-    labels: String,
+/// The labels of guests or devices. All samples of one have the same.
+///
+/// A guest's is its name alone: its domid is another one after each restart, and a new label is a new
+/// series for Prometheus.
+pub(super) struct Labels {
+    /// Those of all, one after another: `{name="web"} `.
+    text: String,
+    /// Where those of each end.
+    ends: Vec<usize>,
 }
 
-impl<'a> From<&'a GuestFigures> for Labelled<'a> {
-    fn from(guest: &'a GuestFigures) -> Self {
-        let mut labels = String::with_capacity(guest.name.len() + 24);
-        labels.push_str("{name=\"");
-        for c in guest.name.chars() {
-            match c {
-                '\\' => labels.push_str("\\\\"),
-                '"' => labels.push_str("\\\""),
-                '\n' => labels.push_str("\\n"),
-                c => labels.push(c),
-            }
+impl Labels {
+    fn with_capacity(number: usize, length: usize) -> Self {
+        Self { text: String::with_capacity(length), ends: Vec::with_capacity(number) }
+    }
+
+    /// Returns those of guests.
+    pub(super) fn of_guests(guests: &[GuestFigures]) -> Self {
+        let length = guests.iter().map(|guest| guest.name.len() + 12).sum();
+        let mut labels = Self::with_capacity(guests.len(), length);
+        for guest in guests {
+            let text = &mut labels.text;
+            text.push_str("{name=\"");
+            escape(&guest.name, text);
+            text.push_str(END);
+            labels.ends.push(text.len());
         }
-        labels.push_str("\",domid=\"");
-        labels.push_str(itoa::Buffer::new().format(guest.identity.domid.0));
-        labels.push('"');
-        Self { guest, labels }
+        labels
+    }
+
+    /// Returns those of devices of one kind. `guests` are those of the guests.
+    pub(super) fn of_devices<T>(kind: &str, devices: &[DeviceFigures<T>], guests: &[&str]) -> Self {
+        // Some guests have more devices than others, so this is no more than a good guess.
+        let average = guests.iter().map(|one| one.len()).sum::<usize>() / guests.len().max(1);
+        let mut labels =
+            Self::with_capacity(devices.len(), devices.len() * (average + kind.len() + 8));
+        for device in devices {
+            let of_guest = guests[device.guest];
+            let of_guest = of_guest.strip_suffix(END).unwrap_or(of_guest);
+            let mut index = itoa::Buffer::new();
+            let text = &mut labels.text;
+            push(text, &[of_guest, "\",", kind, "=\"", index.format(device.index), END]);
+            labels.ends.push(text.len());
+        }
+        labels
+    }
+
+    /// Returns those of each, in their order.
+    pub(super) fn each(&self) -> Vec<&str> {
+        let mut start = 0;
+        let next = |end: &usize| &self.text[std::mem::replace(&mut start, *end)..*end];
+        self.ends.iter().map(next).collect()
+    }
+}
+
+/// How the labels end, with what separates them from the value.
+const END: &str = "\"} ";
+
+/// Writes the value of a label.
+fn escape(value: &str, text: &mut String) {
+    if !value.contains(['\\', '"', '\n']) {
+        return text.push_str(value);
+    }
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            c => text.push(c),
+        }
     }
 }
 
@@ -47,7 +94,8 @@ pub(super) enum Kind {
 /// A family that is being written.
 pub(super) struct Family<'a> {
     text: &'a mut String,
-    /// Its name with the suffix of its type.
+    /// What each line begins with: the end of the line before it, and the family's name with the suffix
+    /// of its type.
     name: String,
 }
 
@@ -58,40 +106,43 @@ impl<'a> Family<'a> {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
         };
-        for (what, says) in [("HELP", help), ("TYPE", of_kind)] {
-            push(text, &["# ", what, " ", PREFIX, name, " ", says, "\n"]);
-        }
+        push(text, &["# HELP ", PREFIX, name, " ", help]);
+        push(text, &["\n# TYPE ", PREFIX, name, " ", of_kind]);
         let is_unit = |unit: &&str| name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
         if let Some(unit) = ["seconds", "bytes"].into_iter().find(|unit| is_unit(unit)) {
-            push(text, &["# UNIT ", PREFIX, name, " ", unit, "\n"]);
+            push(text, &["\n# UNIT ", PREFIX, name, " ", unit]);
         }
         let suffix = if kind == Kind::Counter { "_total" } else { "" };
-        Self { text, name: format!("{PREFIX}{name}{suffix}") }
+        Self { text, name: format!("\n{PREFIX}{name}{suffix}") }
     }
 
-    /// Writes a sample of a guest.
-    pub(super) fn sample(&mut self, of: &Labelled<'_>, value: u64) {
-        let mut digits = itoa::Buffer::new();
-        push(self.text, &[&self.name, &of.labels, "} ", digits.format(value), "\n"]);
+    /// Writes a sample for each of these labels, and ends the family.
+    pub(super) fn numbers(self, of: &[&str], values: impl Iterator<Item = u64>) {
+        for (labels, value) in of.iter().zip(values) {
+            self.text.push_str(&self.name);
+            self.text.push_str(labels);
+            match u8::try_from(value) {
+                // Most are 0: frames dropped, devices broken.
+                Ok(digit @ 0..10) => self.text.push(char::from(b'0' + digit)),
+                _ => self.text.push_str(itoa::Buffer::new().format(value)),
+            }
+        }
+        self.text.push('\n');
     }
 
-    /// Writes a sample of a guest's device. `label` is the label of its number.
-    pub(super) fn device(&mut self, of: &Labelled<'_>, label: &str, number: u16, value: u64) {
-        let (mut numbers, mut values) = (itoa::Buffer::new(), itoa::Buffer::new());
-        let (number, value) = (numbers.format(number), values.format(value));
-        push(self.text, &[&self.name, &of.labels, ",", label, "=\"", number, "\"} ", value, "\n"]);
-    }
-
-    /// Writes a sample of a guest that is a time.
-    pub(super) fn seconds(&mut self, of: &Labelled<'_>, ns: u64) {
+    /// Writes a sample for each of these labels that is a time in nanoseconds, and ends the family.
+    pub(super) fn seconds(self, of: &[&str], values: impl Iterator<Item = u64>) {
         const SECOND: u64 = 1_000_000_000;
-        let mut whole = itoa::Buffer::new();
-        // The leading 1 keeps the zeros behind it, and is cut off.
-        let mut fraction = itoa::Buffer::new();
-        let fraction = fraction.format(SECOND + ns % SECOND)[1..].trim_end_matches('0');
-        let fraction = if fraction.is_empty() { "0" } else { fraction };
-        let whole = whole.format(ns / SECOND);
-        push(self.text, &[&self.name, &of.labels, "} ", whole, ".", fraction, "\n"]);
+        for (labels, ns) in of.iter().zip(values) {
+            let mut whole = itoa::Buffer::new();
+            // The leading 1 keeps the zeros behind it, and is cut off.
+            let mut fraction = itoa::Buffer::new();
+            let fraction = fraction.format(SECOND + ns % SECOND)[1..].trim_end_matches('0');
+            let fraction = if fraction.is_empty() { "0" } else { fraction };
+            let whole = whole.format(ns / SECOND);
+            push(self.text, &[&self.name, labels, whole, ".", fraction]);
+        }
+        self.text.push('\n');
     }
 }
 
@@ -108,7 +159,7 @@ mod tests {
 
     #[test]
     fn times_are_decimal_numbers() {
-        let guest = guest("a", 7);
+        let labels = Labels::of_guests(&[guest("a", 7)]);
         for (ns, written) in [
             (0, "0.0"),
             (1, "0.000000001"),
@@ -117,8 +168,9 @@ mod tests {
             (u64::MAX, "18446744073.709551615"),
         ] {
             let mut text = String::new();
-            Family::new(&mut text, Kind::Counter, "x_seconds", "X.").seconds(&(&guest).into(), ns);
-            let line = format!("chaos_guest_x_seconds_total{{name=\"a\",domid=\"7\"}} {written}");
+            let family = Family::new(&mut text, Kind::Counter, "x_seconds", "X.");
+            family.seconds(&labels.each(), [ns].into_iter());
+            let line = format!("chaos_guest_x_seconds_total{{name=\"a\"}} {written}");
             assert_eq!(text.lines().last(), Some(line.as_str()));
         }
     }

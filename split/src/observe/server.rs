@@ -328,7 +328,10 @@ impl<S: Source> Server<S> {
                 let changes = std::mem::take(&mut figures.changes);
                 self.publish_names(Ok(changes));
                 let collected = began.elapsed();
-                let text = Snapshot { figures, daemon }.render();
+                // Of the last text, if no client reads it any more.
+                let memory =
+                    self.cached.take().and_then(|cached| Arc::into_inner(cached.text.ok()?));
+                let text = Snapshot { figures, daemon }.render(memory.unwrap_or_default());
                 tracing::debug!(
                     "metrics: collected in {collected:?}, in all {:?}",
                     began.elapsed()

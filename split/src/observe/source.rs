@@ -85,7 +85,11 @@ impl HostSource {
     /// # Errors
     /// As [`Host::open`].
     pub fn open() -> Result<Self, LifecycleError> {
-        Ok(Self { host: Host::open()?, names: NameTable::default() })
+        let (host, mut names) = (Host::open()?, NameTable::default());
+        // Reading all names takes several times as long as the rest of a scrape, so the first client need
+        // not wait for it. What fails now fails again, and is reported, when it asks.
+        let _ = names.refresh(&host.records);
+        Ok(Self { host, names })
     }
 }
 
