@@ -80,7 +80,7 @@ fn the_errors_of_a_config_are_printed_as_json() {
     assert_eq!(
         printed["errors"][0],
         json!({
-            "file": file, "line": 2, "column": null, "message": "a config must be UTF-8 text",
+            "file": file, "line": 2, "column": null, "message": "a config must be UTF-8 text; convert it, such as with iconv -f latin1 -t utf8",
         })
     );
 }

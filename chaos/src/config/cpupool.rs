@@ -44,7 +44,7 @@ pub fn parse_cpupool(
 }
 
 fn parse_text(name: &str, text: &str, overrides: &[String]) -> Result<CpupoolConfig, ConfigErrors> {
-    parse_with(name, text, overrides, build).map(|(config, _)| config)
+    parse_with(name, text, overrides, true, build).map(|(config, _)| config)
 }
 
 fn build(reader: &mut Reader<'_>) -> CpupoolConfig {

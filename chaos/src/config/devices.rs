@@ -4,7 +4,7 @@
 use noxs::{MAX_DEVICES, MAX_VIFS};
 
 use super::OVERRIDES;
-use super::disk::{DiskConfig, parse_disk};
+use super::disk::{DiskConfig, DiskProblem, ParsedDisk, parse_disk};
 use super::error::{ConfigError, ConfigErrors, Faults};
 use super::problem::ConfigProblem;
 use super::reader::Reader;
@@ -14,6 +14,7 @@ use super::value::{Atom, Kind, Value};
 use super::vif::VifConfig;
 use super::vif_fields::parse_vif;
 use super::vif_problem::VifProblem;
+use super::warning::WarningKind;
 
 /// Returns the vifs. Adds warnings about fields without effect, and what is wrong.
 pub(super) fn vifs(reader: &mut Reader<'_>, store: Store) -> Vec<VifConfig> {
@@ -48,13 +49,17 @@ pub(super) fn disks(reader: &mut Reader<'_>, others: usize) -> Vec<DiskConfig> {
     }
     let mut disks: Vec<DiskConfig> = Vec::new();
     for value in values.iter().take(room) {
-        let parsed = disk(value, wanted).and_then(|disk| {
-            match disks.iter().any(|other| other.id == disk.id) {
-                true => Err(ConfigProblem::DiskTwice { vdev: disk.vdev }),
-                false => Ok(disk),
+        let parsed = disk(value, wanted).and_then(|parsed| match parsed {
+            ParsedDisk::Disk(disk) if disks.iter().any(|other| other.id == disk.id) => {
+                Err(ConfigProblem::DiskTwice { vdev: disk.vdev })
             }
+            parsed => Ok(parsed),
         });
-        disks.extend(reader.value("disk", value, parsed));
+        match reader.value("disk", value, parsed) {
+            Some(ParsedDisk::Disk(disk)) => disks.push(disk),
+            Some(ParsedDisk::EmptyDrive) => reader.warn(value.span, WarningKind::EmptyDrive),
+            None => {}
+        }
     }
     disks
 }
@@ -65,7 +70,7 @@ pub(super) fn disks(reader: &mut Reader<'_>, others: usize) -> Vec<DiskConfig> {
 /// # Errors
 /// Something in them is wrong.
 pub fn parse_vif_arguments(fields: &[String]) -> Result<VifConfig, ConfigErrors> {
-    parse_arguments(fields, |reader, value| {
+    parse_arguments(fields, |reader, value, _| {
         // The number is not known yet; `devid=` must not be given.
         Some(parse_vif(reader, value, 0, Backends::Noxsd))
     })
@@ -86,24 +91,31 @@ pub fn parse_disk_arguments(fields: &[String]) -> Result<DiskConfig, ConfigError
     fields.sort_by_key(|field| {
         field.trim_start().starts_with("target=") || field.contains(",target=")
     });
-    parse_arguments(&fields, |reader, value| {
-        let parsed = disk(value, "a disk, such as /srv/a.img,raw,xvda,rw");
+    parse_arguments(&fields, |reader, value, text| {
+        let parsed = match disk(value, "a disk, such as /srv/a.img,raw,xvda,rw") {
+            Ok(ParsedDisk::Disk(disk)) => Ok(disk),
+            Ok(ParsedDisk::EmptyDrive) => {
+                let problem = DiskProblem::NoTarget;
+                Err(ConfigProblem::Disk { text: text.to_owned(), problem })
+            }
+            Err(problem) => Err(problem),
+        };
         reader.value("disk", value, parsed)
     })
 }
 
 fn parse_arguments<T>(
     fields: &[String],
-    parse: impl FnOnce(&mut Reader<'_>, &Value) -> Option<T>,
+    parse: impl FnOnce(&mut Reader<'_>, &Value, &str) -> Option<T>,
 ) -> Result<T, ConfigErrors> {
     let text = fields.join(",");
     let sources = [Source { name: OVERRIDES, text: &text, is_argument: true }];
     let span = SourceSpan { source: 0, start: 0, end: text.len() };
     let atom = Atom { text: text.clone(), bare: true, verbatim: true };
     let value = Value { kind: Kind::Atom(atom), span };
-    let (warnings, faults) = (Vec::new(), Faults::default());
-    let mut reader = Reader { sources: &sources, settings: &[], warnings, faults };
-    let parsed = parse(&mut reader, &value);
+    // These fields are written for this command, so an unknown one is an error.
+    let mut reader = Reader::new(&sources, &[], Faults::default(), true);
+    let parsed = parse(&mut reader, &value, &text);
     reader.faults.check(OVERRIDES.as_ref(), &sources)?;
     // What is not parsed has a fault.
     parsed.ok_or_else(|| {
@@ -115,7 +127,7 @@ fn parse_arguments<T>(
     })
 }
 
-/// Returns the members of a setting whose value is a list.
+/// Returns the members of a setting whose value is a list. An empty string is a list without members.
 fn list<'a>(
     reader: &mut Reader<'a>,
     key: &'static str,
@@ -124,6 +136,7 @@ fn list<'a>(
     let setting = reader.find(key)?;
     match &setting.value.kind {
         Kind::List(values) => Some(values),
+        Kind::Atom(Atom { text, .. }) if text.is_empty() => None,
         Kind::Atom(_) => {
             let found = setting.value.kind_name();
             reader.refuse(key, setting.value.span, ConfigProblem::Type { key, wanted, found });
@@ -132,7 +145,7 @@ fn list<'a>(
     }
 }
 
-fn disk(value: &Value, wanted: &'static str) -> Result<DiskConfig, ConfigProblem> {
+fn disk(value: &Value, wanted: &'static str) -> Result<ParsedDisk, ConfigProblem> {
     match &value.kind {
         Kind::Atom(Atom { text, .. }) => {
             parse_disk(text).map_err(|problem| ConfigProblem::Disk { text: text.clone(), problem })

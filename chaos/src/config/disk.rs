@@ -25,19 +25,24 @@ pub struct DiskConfig {
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("active-disk", COLO),
-    ("backend", "only dom0 serves disks"),
-    CDROM,
+    ("backend", "only dom0 serves disks; remove it"),
     ("colo", COLO),
     ("colo-export", COLO),
     ("colo-host", COLO),
     ("colo-port", COLO),
     ("hidden-disk", COLO),
-    ("no-discard", "whether the guest can discard blocks depends on the file or the block device"),
-    ("script", "chaos runs no scripts; set the device up in dom0, and name its node in /dev"),
-    ("untrusted", "blkback is always trusted"),
+    (
+        "no-discard",
+        "whether the guest can discard blocks depends on the file or the block device; remove it",
+    ),
+    (
+        "script",
+        "chaos runs no scripts; set the device up in dom0, name its node in /dev, and remove script=",
+    ),
+    ("untrusted", "the backend is always trusted; remove it"),
 ];
 
-const COLO: &str = "chaos has no COLO replication";
+const COLO: &str = "chaos has no COLO replication; remove it";
 
 /// Flags and keys that ask for the default, or for what does not matter: QEMU (`qdisk`) would serve a raw
 /// file as noxsd does, and grants are for virtio.
@@ -57,12 +62,6 @@ const NO_EFFECT: &[&str] = &[
     "specification=xen",
     "trusted",
 ];
-
-/// Why there are no CD drives.
-const CDROM: (&str, &str) = (
-    "cdrom",
-    "a PVH guest has no CD drive; remove it, or name the image as a disk, such as /a.iso,raw,xvdb,r",
-);
 
 /// Fields that may be written without a key, in this order.
 const POSITIONAL: [&str; 4] = ["target", "format", "vdev", "access"];
@@ -125,16 +124,30 @@ fn conversion(format: &str) -> &'static str {
         "qcow" | "qcow2" | "qed" | "vhd" | "vmdk" => {
             "; convert the file: qemu-img convert -O raw OLD NEW, and name the new one"
         }
+        _ if vdev_number(format).is_some() => {
+            "; the format stands before the name, as in /a.img,raw,xvda,rw"
+        }
         _ => "",
     }
 }
 
-/// Parses one string of `disk=`.
+/// What a string of `disk=` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ParsedDisk {
+    /// A disk.
+    Disk(DiskConfig),
+    /// A CD drive without a medium. There is no disk for it.
+    EmptyDrive,
+}
+
+/// Parses one string of `disk=`. A CD in a drive is a disk that the guest only reads: that is what
+/// xl gives PV and PVH guests for one.
 ///
 /// # Errors
 /// A field is missing, or not supported.
-pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
+pub(super) fn parse_disk(text: &str) -> Result<ParsedDisk, DiskProblem> {
     let mut fields: [Option<&str>; 4] = [None; 4];
+    let mut is_cdrom = false;
     let mut rest = text;
     loop {
         // xl strips a prefix of any field, such as that of ioemu:hda.
@@ -156,13 +169,9 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
         {
             return Err(DiskProblem::FieldNotSupported { field: name, why });
         }
-        // The old form of a name and a type.
-        if field.ends_with(":cdrom") || field == "devtype=cdrom" {
-            let (field, why) = CDROM;
-            return Err(DiskProblem::FieldNotSupported { field, why });
-        }
         match field.split_once('=') {
             _ if NO_EFFECT.contains(&field) => {}
+            _ if matches!(field, "cdrom" | "devtype=cdrom") => is_cdrom = true,
             Some(("format" | "vdev" | "access", value)) => {
                 let index = POSITIONAL.iter().position(|name| *name == key).unwrap_or_default();
                 fields[index] = Some(value);
@@ -176,8 +185,21 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
             _ => {
                 // The first one that no prefix, key or field before has set.
                 let at = fields.iter().position(Option::is_none);
-                let at = at.ok_or(DiskProblem::TooManyFields)?;
-                fields[at] = Some(if at == 2 { field.trim_end_matches(":disk") } else { field });
+                let mut at = at.ok_or(DiskProblem::TooManyFields)?;
+                // The old form of a name and a type. It may follow an empty target.
+                let typed =
+                    field.rsplit_once(':').filter(|(_, kind)| ["cdrom", "disk"].contains(kind));
+                if typed.is_some() && at == 1 && fields[0] == Some("") {
+                    fields[1] = Some("");
+                    at = 2;
+                }
+                fields[at] = Some(match typed {
+                    Some((name, kind)) if at == 2 => {
+                        is_cdrom |= kind == "cdrom";
+                        name
+                    }
+                    _ => field,
+                });
             }
         }
         match after {
@@ -186,19 +208,25 @@ pub(super) fn parse_disk(text: &str) -> Result<DiskConfig, DiskProblem> {
         }
     }
     let [target, format, vdev, access] = fields.map(|field| field.filter(|text| !text.is_empty()));
-    let target = target.ok_or(DiskProblem::NoTarget)?;
+    let target = match target {
+        None if !is_cdrom => return Err(DiskProblem::NoTarget),
+        target => target,
+    };
     let vdev = vdev.ok_or(DiskProblem::NoVdev)?;
     match format {
         None | Some("raw") => {}
+        Some("empty") if target.is_none() => {}
         Some(format) => return Err(DiskProblem::Format(format.to_owned())),
     }
     let read_only = match access {
-        None | Some("w" | "rw") => false,
+        None | Some("w" | "rw") => is_cdrom,
         Some("r" | "ro") => true,
         Some(access) => return Err(DiskProblem::Access(access.to_owned())),
     };
     let id = vdev_number(vdev).ok_or_else(|| DiskProblem::Vdev(vdev.to_owned()))?;
-    Ok(DiskConfig { target: target.into(), vdev: vdev.to_owned(), id, read_only })
+    let Some(target) = target else { return Ok(ParsedDisk::EmptyDrive) };
+    let target = target.into();
+    Ok(ParsedDisk::Disk(DiskConfig { target, vdev: vdev.to_owned(), id, read_only }))
 }
 
 #[cfg(test)]
@@ -208,8 +236,12 @@ mod tests {
     use super::*;
 
     fn disk(text: &str) -> (String, u32, bool) {
-        let disk = parse_disk(text).unwrap_or_else(|why| panic!("{text}: {why}"));
-        (disk.target.display().to_string(), disk.id, disk.read_only)
+        match parse_disk(text) {
+            Ok(ParsedDisk::Disk(DiskConfig { target, id, read_only, .. })) => {
+                (target.display().to_string(), id, read_only)
+            }
+            parsed => panic!("{text}: {parsed:?}"),
+        }
     }
 
     #[test]
@@ -242,6 +274,31 @@ mod tests {
     }
 
     #[test]
+    fn a_cd_is_a_disk_that_is_only_read() {
+        let a = ("/a.iso".to_owned(), 22 << 8, true);
+        for text in [
+            "/a.iso,,hdc,cdrom",
+            "/a.iso,raw,hdc:cdrom,r",
+            "/a.iso,raw,hdc:cdrom,rw",
+            "file:/a.iso,hdc:cdrom,r",
+            "/a.iso,raw,hdc,r,devtype=cdrom",
+            "format=raw, vdev=hdc, access=w, devtype=cdrom, target=/a.iso",
+            "cdrom,/a.iso,raw,hdc",
+        ] {
+            assert_eq!(disk(text), a, "{text}");
+        }
+        for text in [
+            ",,hdc:cdrom,r",
+            ",hdc:cdrom,r",
+            ",empty,hdc,cdrom",
+            "vdev=hdc,cdrom,target=",
+            ",,hdc,r,cdrom",
+        ] {
+            assert_eq!(parse_disk(text), Ok(ParsedDisk::EmptyDrive), "{text}");
+        }
+    }
+
+    #[test]
     fn the_error_names_what_is_wrong() {
         for (text, why) in [
             ("", "target"),
@@ -249,14 +306,17 @@ mod tests {
             ("/a.img,qcow2,xvda,rw", "qcow2"),
             ("/a.img,raw,xvda,x", "access"),
             ("/a.img,raw,nvme0n1", "nvme0n1"),
-            ("/a.iso,,hdc,cdrom", "cdrom"),
+            ("/a.iso,hdc:cdrom,r", "format = hdc:cdrom: must be raw"),
+            ("/a.iso,raw,nvme0:cdrom,r", "vdev = nvme0: must be the name of a disk"),
+            ("/a.iso,raw,hdc:cdrom,x", "access = x"),
+            ("/a.iso,qcow2,hdc:cdrom,r", "format = qcow2"),
+            ("/a.iso,empty,hdc,cdrom", "format = empty"),
+            (",,,cdrom", "xvda"),
+            (",empty,xvda", "target"),
             (
-                ",,hdc:cdrom,r",
-                "cdrom is not supported: a PVH guest has no CD drive; remove it, or name the image",
+                "/a.img,xvda,rw",
+                "format = xvda: must be raw; the format stands before the name, as in /a.img,raw,xvda",
             ),
-            (",hdc:cdrom,r", "cdrom is not supported"),
-            ("phy:/dev/cdrom,hdc:cdrom,r", "cdrom is not supported"),
-            ("/a.iso,raw,hdc,r,devtype=cdrom", "cdrom is not supported"),
             ("iscsi:iqn=iqn.x:y,portal=z,xvda,w", "prefix iscsi: of the target is not supported"),
             (
                 "nbd:10.0.0.1:1,xvda,w",
@@ -292,6 +352,7 @@ mod tests {
             "xvda256",
             "sdq",
             "hdc:cdrom",
+            "cdrom",
             "r",
             "w",
             "hda:disk",
@@ -313,13 +374,13 @@ mod tests {
             fields in prop::collection::vec(field(), 0..6),
         ) {
             let text = format!("{prefix}{}", fields.join(","));
-            if let Ok(disk) = parse_disk(&text) {
+            if let Ok(ParsedDisk::Disk(disk)) = parse_disk(&text) {
                 prop_assert_eq!(vdev_number(&disk.vdev), Some(disk.id));
                 // What is parsed means the same if it is written out in full.
                 let access = if disk.read_only { "r" } else { "w" };
                 let target = disk.target.display();
                 let full = format!("vdev={},access={access},target={target}", disk.vdev);
-                prop_assert_eq!(parse_disk(&full), Ok(disk));
+                prop_assert_eq!(parse_disk(&full), Ok(ParsedDisk::Disk(disk)));
             }
         }
     }

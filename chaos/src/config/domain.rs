@@ -16,6 +16,7 @@ use super::key_table;
 use super::keys::{Accepted, ConfigKey, KeySupport};
 use super::memory::parse_memory;
 use super::name::check_name;
+use super::number::{NumberError, parse_number};
 use super::problem::ConfigProblem;
 use super::reader::Reader;
 use super::source::SourceSpan;
@@ -85,8 +86,8 @@ pub struct Undecided {
 
 /// Returns the guest that the settings describe. What is wrong with them is added to the reader's
 /// faults, and replaced by the default.
-pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
-    check_keys(reader, strict);
+pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
+    check_keys(reader);
     let kind = check_type(reader);
     let (is_pv, is_kind_undecided) = (kind == Some(Kind::Pv), kind.is_none());
     let memory = memory(reader);
@@ -96,7 +97,8 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
     if reader.find("kernel").is_none() {
         reader.faults.add_missing("kernel", "/boot/vmlinuz");
     }
-    let console = reader.number("console", 0..=1).is_none_or(|(console, _)| console == 1);
+    let asked_console = console(reader);
+    let console = asked_console.unwrap_or(true);
     let extras = extras::build(reader, memory, vcpus, is_pv);
     let store = store(reader, extras.as_deref());
     let vifs = devices::vifs(reader, store);
@@ -114,7 +116,7 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
         store,
         undecided: Undecided {
             store: reader.find("store").is_none() && store == Store::default(),
-            console: reader.find("console").is_none(),
+            console: asked_console.is_none(),
             kind: is_kind_undecided,
         },
         on_poweroff: reader.action("on_poweroff", Action::Destroy),
@@ -125,7 +127,7 @@ pub(super) fn build(reader: &mut Reader<'_>, strict: bool) -> DomainConfig {
 }
 
 /// Refuses keys that are not supported, and warns about those without effect and about unknown ones.
-fn check_keys(reader: &mut Reader<'_>, strict: bool) {
+fn check_keys(reader: &mut Reader<'_>) {
     let mut without_effect = Vec::new();
     for setting in reader.settings {
         let problem = match key_table::find(&setting.key) {
@@ -144,7 +146,7 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
             None => {
                 let key = setting.key.clone();
                 let nearest = key_table::nearest_key(&key);
-                if !strict {
+                if !reader.strict {
                     reader.warn(setting.key_span, WarningKind::UnknownKey { key, nearest });
                     continue;
                 }
@@ -158,6 +160,17 @@ fn check_keys(reader: &mut Reader<'_>, strict: bool) {
         let keys = without_effect.into_iter().map(|(_, key)| key).collect();
         reader.warn(span, WarningKind::NoEffect { keys });
     }
+}
+
+/// Returns `console=`. The key is one of chaos: what is not a number is written for another program, and
+/// ignored as in xl.
+fn console(reader: &mut Reader<'_>) -> Option<bool> {
+    let setting = reader.find("console")?;
+    if reader.peek("console").is_none_or(|text| parse_number(text) == Err(NumberError::Form)) {
+        reader.warn(setting.value.span, WarningKind::Console);
+        return None;
+    }
+    reader.number("console", 0..=1).map(|(console, _)| console == 1)
 }
 
 /// Returns `memory=`; without it `maxmem=`, as in xl.

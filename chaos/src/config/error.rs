@@ -40,7 +40,10 @@ pub enum ConfigError {
         path: PathBuf,
     },
     /// The file is not UTF-8 text.
-    #[error("{}:{line}: a config must be UTF-8 text", path.display())]
+    #[error(
+        "{}:{line}: a config must be UTF-8 text; convert it, such as with iconv -f latin1 -t utf8",
+        path.display()
+    )]
     NotText {
         /// The file.
         path: PathBuf,

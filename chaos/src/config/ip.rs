@@ -31,7 +31,7 @@ pub enum IpError {
     )]
     Form,
     /// It is not an IPv4 address.
-    #[error("{0:?} is not an IPv4 address")]
+    #[error("{0:?} is not an IPv4 address{hint}", hint = comma_hint(.0))]
     Address(String),
     /// It is not an IPv6 address.
     #[error("{0:?} is not an IPv6 address")]
@@ -45,7 +45,10 @@ pub enum IpError {
         most: u8,
     },
     /// The netmask is invalid.
-    #[error("the netmask {0} must be ones followed by zeroes, such as 255.255.255.0")]
+    #[error(
+        "{0} is not a netmask such as 255.255.255.0; a vif has one IPv4 address, so remove a second one, \
+         or remove ip=, and the guest may use any; a gateway stands after ADDRESS/PREFIX"
+    )]
     Netmask(Ipv4Addr),
     /// An interface cannot have the address.
     #[error("{0} must be a unicast address, not 0.x.x.x, 127.x.x.x or from 224.0.0.0 on")]
@@ -78,6 +81,10 @@ pub enum IpError {
     /// The gateway has the address of the guest.
     #[error("the gateway must not be the address of the guest")]
     GatewayIsGuest,
+}
+
+fn comma_hint(word: &str) -> &'static str {
+    if word.contains('=') { "; a comma is missing before it" } else { "" }
 }
 
 fn or_link_local(gateway: IpAddr) -> &'static str {

@@ -174,7 +174,8 @@ pub const KEYS: &[ConfigKey] = &[
     key("vif2", Ignored),
     key("viridian", Ignored),
     key("virtio", Limited(Nothing, Device)),
-    key("vkb", Limited(Nothing, Device)),
+    // The keyboard of a vfb.
+    key("vkb", Ignored),
     key("vkb_device", Ignored),
     key("vmtrace_buf_kb", Limited(Nothing, CpuFeature)),
     key("vnc", Ignored),

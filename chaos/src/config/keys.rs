@@ -114,7 +114,8 @@ impl fmt::Display for WhyNot {
         f.write_str(match self {
             Device => "chaos serves only consoles, vifs and disks; remove the line",
             Passthrough => {
-                "a PVH guest cannot use devices of the host, under xl either; remove the line"
+                "chaos assigns no device of the host to a guest, which xl does for PV and HVM guests only; \
+                 remove the line"
             }
             HostAccess => {
                 "chaos gives guests no I/O ports, interrupts or I/O memory of the host; remove the \

@@ -30,6 +30,7 @@ mod reader;
 mod source;
 mod spelling;
 mod store;
+mod text;
 mod value;
 mod vdev;
 mod vif;
@@ -146,11 +147,7 @@ fn read(name: &Path, input: impl Read) -> Result<String, ConfigError> {
     if bytes.len() as u64 > MAX_SIZE {
         return Err(ConfigError::TooLarge { path: name.to_owned() });
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = text.iter().filter(|byte| **byte == b'\n').count() + 1;
-        ConfigError::NotText { path: name.to_owned(), line }
-    })
+    text::decode(bytes).map_err(|line| ConfigError::NotText { path: name.to_owned(), line })
 }
 
 /// Parses a config from a string, as [`parse_file`] does. `name` is its name in messages.
@@ -163,8 +160,7 @@ pub fn parse_str(
     overrides: &[String],
     strict: bool,
 ) -> Result<ParsedConfig, ConfigErrors> {
-    let build = |reader: &mut Reader<'_>| domain::build(reader, strict);
-    let (config, warnings) = parse_with(name, text, overrides, build)?;
+    let (config, warnings) = parse_with(name, text, overrides, strict, domain::build)?;
     Ok(ParsedConfig { config, warnings })
 }
 
@@ -173,6 +169,7 @@ fn parse_with<T>(
     name: &str,
     text: &str,
     overrides: &[String],
+    strict: bool,
     build: impl FnOnce(&mut Reader<'_>) -> T,
 ) -> Result<(T, Vec<ConfigWarning>), ConfigErrors> {
     let mut sources = vec![Source { name, text, is_argument: false }];
@@ -183,8 +180,7 @@ fn parse_with<T>(
     }));
     let mut faults = Faults::default();
     let settings = parser::parse(&sources, &mut faults);
-    let mut reader =
-        Reader { sources: &sources, settings: &settings, warnings: Vec::new(), faults };
+    let mut reader = Reader::new(&sources, &settings, faults, strict);
     let built = build(&mut reader);
     reader.faults.check(name.as_ref(), &sources)?;
     Ok((built, reader.warnings))

@@ -206,7 +206,7 @@ pub enum ConfigProblem {
         what: &'static str,
     },
     /// `type=` or `builder=` is invalid.
-    #[error("{key} = {text:?}: must be \"pvh\" or \"pv\"; write type = \"pvh\"")]
+    #[error("{key} = {text:?}: must be {}", guest_types(key, text))]
     GuestType {
         /// The key.
         key: &'static str,
@@ -257,6 +257,15 @@ pub enum ConfigProblem {
     /// `vif=` is invalid.
     #[error(transparent)]
     Vif(#[from] VifProblem),
+}
+
+/// Returns the valid values of `type=` or `builder=`, and what to write.
+fn guest_types(key: &str, text: &str) -> &'static str {
+    match (key, text) {
+        ("builder", "pv") => "\"generic\"; write type = \"pv\" instead",
+        ("builder", _) => "\"generic\"; write type = \"pvh\" instead",
+        _ => "\"pvh\" or \"pv\"; write type = \"pvh\"",
+    }
 }
 
 fn range(least: u32, most: u32) -> String {

@@ -22,11 +22,23 @@ pub(super) struct Reader<'a> {
     pub(super) settings: &'a [Setting],
     pub(super) warnings: Vec<ConfigWarning>,
     pub(super) faults: Faults,
+    /// Whether unknown keys and fields are errors instead of warnings.
+    pub(super) strict: bool,
 }
 
 /// What reads a value returns `None` if the key is not set, and also if its value is wrong, which
 /// is added to the faults.
 impl<'a> Reader<'a> {
+    /// Returns a reader that has noticed nothing but `faults` so far.
+    pub(super) fn new(
+        sources: &'a [Source<'a>],
+        settings: &'a [Setting],
+        faults: Faults,
+        strict: bool,
+    ) -> Self {
+        Self { sources, settings, warnings: Vec::new(), faults, strict }
+    }
+
     pub(super) fn find(&self, key: &str) -> Option<&'a Setting> {
         self.settings.iter().find(|setting| setting.key == key)
     }

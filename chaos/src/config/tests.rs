@@ -240,6 +240,18 @@ fn disks_have_names_of_their_own_and_room_beside_the_other_devices() {
     assert!(errors[0].contains("format = qcow2: must be raw; convert the file"), "{errors:?}");
     let (_, refused) = problem(&with("'/a.img,qcow2,xvda'"));
     assert!(matches!(refused, ConfigProblem::Disk { .. }), "{refused:?}");
+    // A CD in a drive is a disk. A drive without one is left out, with a warning.
+    let text = with("'/a.iso,raw,hdc:cdrom,r', ',hdd:cdrom,r', '/b.img,raw,xvdb,w'");
+    let parsed = parse(&format!("{BASE}{text}")).unwrap();
+    let disks: Vec<_> = parsed.config.disks.iter().map(|disk| (disk.id, disk.read_only)).collect();
+    assert_eq!(disks, [(22 << 8, true), (51728, false)]);
+    let shown: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
+    let warning = "x.cfg:4:33: a CD drive without a medium has no effect, because chaos inserts none \
+                   later; remove it, or name an image";
+    assert_eq!(shown, [warning]);
+    let drive = parse_disk_arguments(&[",hdc:cdrom,r".to_owned()]).unwrap_err().to_string();
+    assert!(drive.contains("the target is missing"), "{drive}");
+    assert_eq!(guest("disk=''\nvif=\"\"").device_count(), 1);
     let many = |count: usize| -> String {
         (0..count).map(|part| format!("'/a,raw,xvda{part}',").replace("xvda0", "xvdb")).collect()
     };
@@ -288,6 +300,13 @@ fn a_file_must_be_readable_text_of_limited_size() {
     std::fs::write(&path, b"name='a'\xff").unwrap();
     let error = only(parse_file(&path, &[], false));
     assert!(matches!(error, ConfigError::NotText { line: 1, .. }), "{error:?}");
+    assert!(
+        error.to_string().ends_with("convert it, such as with iconv -f latin1 -t utf8"),
+        "{error}"
+    );
+    // A comment may be in another encoding.
+    std::fs::write(&path, [b"# Gr\xf6\xdfe\n", BASE.as_bytes()].concat()).unwrap();
+    assert_eq!(parse_file(&path, &[], true).unwrap().config, guest(""));
     std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
     let error = only(parse_file(&path, &[], false));
     assert!(matches!(error, ConfigError::TooLarge { .. }), "{error:?}");

@@ -24,17 +24,19 @@ const SUPPORTED: &[&str] = &[
 
 /// Fields of xl that are not supported, and why.
 const NOT_SUPPORTED: &[(&str, &str)] = &[
-    ("backend", "vifs are served in dom0 only"),
-    ("forwarddev", "chaos has no COLO replication"),
-    ("gatewaydev", "chaos connects vifs to bridges only"),
-    ("netdev", "chaos connects vifs to bridges only"),
+    ("backend", "vifs are served in dom0 only; remove it"),
+    ("forwarddev", NO_COLO),
+    ("gatewaydev", BRIDGES),
+    ("netdev", BRIDGES),
     ("vlan", VLAN),
 ];
 
 const VLAN: &str = "chaos has no VLANs; create a bridge, add an interface of the VLAN to it, and name the bridge with bridge=";
 
-/// Why it is not supported where dom0's kernel serves the vif.
-const VIFNAME_OF_KERNEL: &str = "dom0's kernel names the interface vifDOMID.NUMBER; rename that one (ip link set vifDOMID.0 name NAME)";
+const BRIDGES: &str =
+    "chaos connects vifs to bridges only; remove it, and name a bridge with bridge=";
+
+const NO_COLO: &str = "chaos has no COLO replication; remove it";
 
 /// Prefix of 43 more fields of xl.
 const COLO: &str = "colo_";
@@ -65,12 +67,11 @@ pub(super) fn parse_vif(
             start: first,
             number,
             backends,
+            strict: reader.strict,
         };
         match field.apply(&mut vif) {
             Ok(None) => {}
-            Ok(Some(no_effect)) => {
-                reader.warn(field.span, WarningKind::VifNoEffect { field: no_effect });
-            }
+            Ok(Some(notice)) => reader.warn(field.span, notice.into()),
             Err(Fault { span, problem }) => reader.refuse("vif", span, problem),
         }
         start += text[start..].find(',').map_or(0, |comma| comma + 1);
@@ -92,16 +93,35 @@ struct Field<'a> {
     number: u16,
     /// What will serve the vif.
     backends: Backends,
+    /// Whether an unknown field is an error.
+    strict: bool,
+}
+
+/// What is reported of a field that is not applied.
+enum Notice {
+    /// It has no effect, as in xl.
+    NoEffect(&'static str),
+    /// It is unknown.
+    Unknown { field: String, nearest: Option<&'static str> },
+}
+
+impl From<Notice> for WarningKind {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::NoEffect(field) => Self::VifNoEffect { field },
+            Notice::Unknown { field, nearest } => Self::UnknownVifField { field, nearest },
+        }
+    }
 }
 
 impl Field<'_> {
-    /// Applies the field to `vif`. Returns its name if it has no effect, as in xl.
-    fn apply(&self, vif: &mut VifConfig) -> Result<Option<&'static str>, Fault> {
+    /// Applies the field to `vif`. Returns what to report of it.
+    fn apply(&self, vif: &mut VifConfig) -> Result<Option<Notice>, Fault> {
         if self.text.is_empty() {
             return Ok(None);
         }
         let Some((name, value)) = self.text.split_once('=') else {
-            return self.flag().map(|()| None);
+            return self.flag();
         };
         // From here on, messages point at the value. xl, too, accepts blanks before a MAC address.
         let at = self.start + self.text.len() - value.trim_start_matches(' ').len();
@@ -117,9 +137,6 @@ impl Field<'_> {
                 let IpConfig { ipv4, ipv6 } =
                     parse_ip(value).map_err(|error| wrong(VifProblem::Ip { text, error }))?;
                 (vif.ip, vif.ip6) = (ipv4, ipv6);
-            }
-            "vifname" if self.backends == Backends::Dom0Kernel => {
-                return Err(self.not_supported("vifname", VIFNAME_OF_KERNEL));
             }
             "vifname" => vif.name = Some(parse_name(value).map_err(wrong)?),
             "rate" => {
@@ -141,57 +158,65 @@ impl Field<'_> {
                     let why = "a PVH guest has no emulated network card";
                     return Err(fault(not_supported("type", value, why)));
                 }
-                _ => return Err(fault(not_supported("type", value, "must be \"vif\""))),
+                // xl reports it, and creates a vif.
+                _ => return Ok(Some(Notice::NoEffect("type"))),
             },
             "script" => {
                 if !matches!(value, "" | "vif-bridge" | "/etc/xen/scripts/vif-bridge") {
                     let why = match self.backends {
                         Backends::Noxsd => {
-                            "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does"
+                            "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does: remove \
+                             script=, and name a bridge of Linux with bridge="
                         }
                         Backends::Dom0Kernel => {
-                            "chaos runs no scripts; it does what \"vif-bridge\" does: it adds the \
-                             interface to the bridge"
+                            "chaos runs no scripts; it does what \"vif-bridge\" does, and adds the \
+                             interface to the bridge: remove script=, and name a bridge of Linux with \
+                             bridge="
                         }
                     };
                     return Err(fault(not_supported("script", value, why)));
                 }
             }
             "backend" if matches!(value, "0" | "Domain-0") => {}
-            "accel" => return Ok(Some("accel")),
+            "accel" => return Ok(Some(Notice::NoEffect("accel"))),
             // Of an emulated card, which a PVH guest does not have.
-            "model" => return Ok(Some("model")),
-            _ => return Err(self.unknown(name)),
+            "model" => return Ok(Some(Notice::NoEffect("model"))),
+            _ => return self.unknown(name).map(Some),
         }
         Ok(None)
     }
 
     /// Applies a field without a value.
-    fn flag(&self) -> Result<(), Fault> {
+    fn flag(&self) -> Result<Option<Notice>, Fault> {
         match self.text {
-            "trusted" => Ok(()),
-            "untrusted" => {
-                Err(self
-                    .not_supported("untrusted", "chaos does not announce backends as untrusted"))
-            }
-            field => Err(Fault {
+            "trusted" => Ok(None),
+            "untrusted" => Err(self.not_supported(
+                "untrusted",
+                "chaos does not announce backends as untrusted; remove it",
+            )),
+            field if SUPPORTED.contains(&field) => Err(Fault {
                 span: self.span,
                 problem: VifProblem::NoValue { field: field.to_owned() }.into(),
             }),
+            field => self.unknown(field).map(Some),
         }
     }
 
-    fn unknown(&self, name: &str) -> Fault {
+    /// Returns what to report of a field that is not supported. xl reports an unknown one and goes on.
+    fn unknown(&self, name: &str) -> Result<Notice, Fault> {
         if let Some((field, why)) = NOT_SUPPORTED.iter().find(|(field, _)| *field == name) {
-            return self.not_supported(field, why);
+            return Err(self.not_supported(field, why));
         }
         if name.starts_with(COLO) {
-            return self.not_supported("colo_…", "chaos has no COLO replication");
+            return Err(self.not_supported("colo_…", NO_COLO));
         }
         let known = SUPPORTED.iter().chain(NOT_SUPPORTED.iter().map(|(field, _)| field)).copied();
-        let problem =
-            VifProblem::UnknownField { field: name.to_owned(), nearest: nearest(name, known) };
-        Fault { span: self.span, problem: problem.into() }
+        let (field, nearest) = (name.to_owned(), nearest(name, known));
+        if !self.strict {
+            return Ok(Notice::Unknown { field, nearest });
+        }
+        let problem = VifProblem::UnknownField { field, nearest };
+        Err(Fault { span: self.span, problem: problem.into() })
     }
 
     fn not_supported(&self, field: &'static str, why: &'static str) -> Fault {
@@ -205,7 +230,10 @@ fn not_supported(key: &'static str, value: &str, why: &'static str) -> ConfigPro
 
 fn parse_mac(text: &str) -> Result<MacAddr, VifProblem> {
     let wrong = |why| VifProblem::Mac { text: text.to_owned(), why };
-    let mac: MacAddr = text
+    // xl accepts one digit for an octet, too.
+    let octets: Vec<_> = text.split(|c: char| c.is_ascii() && !c.is_ascii_hexdigit()).collect();
+    let padded = octets.iter().map(|octet| format!("{octet:0>2}")).collect::<Vec<_>>().join(":");
+    let mac: MacAddr = padded
         .parse()
         .map_err(|_| wrong("must be six pairs of hexadecimal digits, such as 00:16:3e:00:00:01"))?;
     check_mac(mac).map_err(wrong)?;

@@ -51,6 +51,26 @@ pub enum WarningKind {
         /// The key.
         key: &'static str,
     },
+    /// A disk is a CD drive without a medium.
+    #[error(
+        "a CD drive without a medium has no effect, because chaos inserts none later; remove it, or \
+         name an image"
+    )]
+    EmptyDrive,
+    /// The value of `console=` is not one of chaos.
+    #[error(
+        "this value of console is ignored, as in xl; here it is 1 or 0, whether the guest has a \
+         console"
+    )]
+    Console,
+    /// A field of a vif is unknown.
+    #[error("unknown vif field '{field}' is ignored, as in xl{}", did_you_mean(*nearest))]
+    UnknownVifField {
+        /// The field.
+        field: String,
+        /// The most similar known field.
+        nearest: Option<&'static str>,
+    },
     /// A field of a vif has no effect.
     #[error("vif field {field} has no effect, as in xl; remove it")]
     VifNoEffect {

@@ -22,8 +22,8 @@ use crate::image::{Expectations, Image};
 ///
 /// # Errors
 /// The kernel reads no device page, or one of another version, and the config demands the device
-/// page, XenStore cannot be used, or it is used and a vif has a name. Or the kernel reads the device
-/// page without the IPv6 address that a vif has.
+/// page, or XenStore cannot be used. Or the kernel reads the device page without the IPv6 address that a
+/// vif has.
 #[inline]
 pub fn decide<'a, H>(
     host: &Host<H>,
@@ -108,9 +108,6 @@ fn without_device_page<'a>(
         Ok(Cow::Owned(decided))
     };
     let unreached = match config.undecided.store.then(reach) {
-        Some(Ok(())) if config.vifs.iter().any(|vif| vif.name.is_some()) => {
-            return Err(LifecycleError::VifNamed { kernel: kernel() });
-        }
         Some(Ok(())) => return decided(|config| config.store = Store::XenStore),
         Some(Err(source)) => Some(source),
         None => None,
@@ -229,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn a_named_vif_is_refused_where_the_kernel_of_dom0_serves_it() {
-        let refused = outcome("vif=['vifname=lan']", LINUX, true).unwrap_err();
-        assert_eq!(refused.class(), FailureClass::WrongInput);
-        assert!(refused.to_string().ends_with("remove vifname="), "{refused}");
+    fn a_vif_keeps_its_name_where_the_kernel_of_dom0_serves_it() {
+        let config = config("vif=['vifname=lan']");
+        let decided = without_device_page(&config, LINUX, false, || Ok(())).unwrap();
+        assert_eq!((decided.store, &decided.vifs), (Store::XenStore, &config.vifs));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::hot_plug::HotPlugError;
 use super::state::GuestState;
 use super::tuning::TuningError;
 use crate::backends::DevicesError;
-use crate::backends::dom0_kernel::DiskError;
+use crate::backends::dom0_kernel::{DiskError, KernelError};
 use crate::clients::noxsd::BackendError;
 use crate::clients::xenstored::StoreError;
 use crate::config::NameError;
@@ -58,15 +58,6 @@ pub enum LifecycleError {
          would have no console and no network; set store = \"xenstore\""
     )]
     NoDevicePage {
-        /// The kernel.
-        kernel: PathBuf,
-    },
-    /// The guest would be announced in XenStore, where vifs cannot have names.
-    #[error(
-        "kernel {kernel} does not read the device page (it has no ELF note \"chaos\"), so dom0's kernel \
-         serves its vifs and names them vifDOMID.NUMBER; remove vifname="
-    )]
-    VifNamed {
         /// The kernel.
         kernel: PathBuf,
     },
@@ -317,11 +308,11 @@ impl LifecycleError {
                 | DevicesError::SameDisk { .. }
                 | DevicesError::NoBridge { .. }
                 | DevicesError::NotABridge { .. }
+                | DevicesError::Dom0Kernel(KernelError::NameTaken { .. })
                 | DevicesError::Mtu { .. },
             )
             | Self::NoDevicePage { .. }
             | Self::UuidInUse { .. }
-            | Self::VifNamed { .. }
             | Self::WrongName { .. }
             | Self::DevicePageVersion { .. }
             | Self::NoIpv6 { .. }

@@ -2,6 +2,8 @@
 //! Guests in XenStore mode, with the kernel's backends.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::path::Path;
 
 use system_tests::{Chaosd, ConsoleLog, Guest, LoopDevice, XenStoreBed, chaos, run};
@@ -21,7 +23,9 @@ fn disk_file(bed: &XenStoreBed, name: &str) -> String {
 fn an_unmodified_linux_has_its_network_its_disks_and_its_console() {
     let bed = XenStoreBed::new();
     let (writable, read_only) = (disk_file(&bed, "a.img"), disk_file(&bed, "b.img"));
-    let disks = format!("disk=['{writable},raw,xvda,rw', 'file:{read_only},xvdb,r']\n");
+    // The second one is a CD, which is a disk that is only read, and the third one a drive without a CD.
+    let cd = format!("'file:{read_only},xvdb:cdrom,rw', ',xvdc:cdrom,r'");
+    let disks = format!("disk=['{writable},raw,xvda,rw', {cd}]\n");
     let config = bed.bed.file("linux.cfg", format!("{LINUX}{disks}"));
     let console = ConsoleLog::of("linux");
     let guest = Guest::create(&config, &[]);
@@ -55,6 +59,37 @@ fn each_vif_is_added_to_its_bridge() {
     }
     guest.destroy();
     run("ip", &["link", "del", "second0"]).ok();
+    bed.assert_nothing_left("after destroy");
+}
+
+#[test]
+fn the_interface_of_a_vif_has_its_name() {
+    let bed = XenStoreBed::new();
+    let config = bed.bed.file("linux.cfg", LINUX);
+    let port = |name: &str| Path::new("/sys/class/net/xenbr0/brif").join(name).exists();
+    let named = "vif=['vifname=lan,mac=00:16:3e:00:00:05', 'vifname=wan,mtu=1400']";
+    let console = ConsoleLog::of("linux");
+    let guest = Guest::create(&config, &[named]);
+    assert!(port("lan") && port("wan"));
+    console.wait_for("linux: ready");
+    // A refusal is an answer of the guest, whose server may not listen yet.
+    let answer = TcpStream::connect("10.0.0.5:7").map_err(|error| error.kind());
+    assert!(matches!(answer, Ok(_) | Err(ErrorKind::ConnectionRefused)), "{answer:?}");
+    let other = ["create", &config, "--paused", "name=other", "vif=['vifname=lan']"];
+    chaos(&other).refused(2, &["cannot rename vif", "an interface lan; choose another vifname="]);
+    guest.destroy();
+    assert!(!port("lan"));
+    // A shell's interface is up already when a guest takes it.
+    let chaosd = Chaosd::start(
+        "memory='64M'\n[[flavour]]\nname='noop'\nmemory='4M'\nbridges=['xenbr0']\nstore='xenstore'\n\
+         low=1\nhigh=1\n",
+    );
+    chaosd.wait_until_full("noop");
+    let guest = Guest::create("noop.cfg", &["--store=xenstore", "--paused", "vif=['vifname=lan']"]);
+    assert_eq!(guest.created["shell"], "pool");
+    assert!(port("lan"));
+    guest.destroy();
+    assert!(chaosd.stop());
     bed.assert_nothing_left("after destroy");
 }
 

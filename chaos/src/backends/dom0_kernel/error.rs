@@ -28,6 +28,14 @@ pub enum KernelError {
         /// What the driver has written into XenStore.
         reason: String,
     },
+    /// Another interface of dom0 has the name.
+    #[error("cannot rename {interface}: dom0 has an interface {name}; choose another vifname=")]
+    NameTaken {
+        /// The interface.
+        interface: String,
+        /// Its `vifname=`.
+        name: String,
+    },
     /// The guest's interface cannot be added to its bridge.
     #[error("cannot add {interface} to bridge {bridge}")]
     Interface {

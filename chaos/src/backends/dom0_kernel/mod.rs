@@ -18,6 +18,7 @@ use nix::sys::stat::Mode;
 use noxs_control::{DiskImage, VifIdentity};
 use xen::units::DomId;
 
+use self::bridge::Interface;
 use super::error::DevicesError;
 use super::serve::{GuestIdentity, Links, Serve};
 use crate::announce::DiskNodes;
@@ -41,6 +42,15 @@ struct BridgePort {
     bridge: String,
     /// Largest IP packet in bytes.
     mtu: u16,
+    /// The interface's name, if it is not to keep that of netback.
+    name: Option<String>,
+}
+
+impl BridgePort {
+    /// Returns whether it is as those of shells, which have no guest yet.
+    fn is_default(&self) -> bool {
+        self.mtu == DEFAULT_MTU && self.name.is_none()
+    }
 }
 
 /// The devices of one shell.
@@ -54,7 +64,8 @@ pub struct KernelDevices {
 
 impl KernelDevices {
     pub(super) fn of<'a>(shell: &impl BuiltShell, bridges: impl Iterator<Item = &'a str>) -> Self {
-        let port = |bridge: &str| BridgePort { bridge: bridge.to_owned(), mtu: DEFAULT_MTU };
+        let port =
+            |bridge: &str| BridgePort { bridge: bridge.to_owned(), mtu: DEFAULT_MTU, name: None };
         Self {
             paths: XenStorePaths { domid: shell.domid(), handle: shell.handle() },
             ports: bridges.map(port).collect(),
@@ -74,8 +85,14 @@ impl KernelDevices {
         }
         barrier::wait(if self.disks.is_empty() { Until::Probed } else { Until::Ready })?;
         for (id, port) in (0..).zip(&self.ports) {
-            let interface = format!("vif{}.{id}", self.paths.domid.0);
-            if !bridge::attach(&interface, &port.bridge, port.mtu)? {
+            let interface = Interface {
+                domid: self.paths.domid,
+                number: id,
+                name: port.name.as_deref(),
+                bridge: &port.bridge,
+                mtu: port.mtu,
+            };
+            if !interface.attach()? {
                 return Err(self.no_device(connection, "vif", id)?.into());
             }
         }
@@ -117,8 +134,8 @@ impl Serve for KernelDevices {
             Disk::of(config, &image.identity, file)
         };
         self.disks = guest.config.disks.iter().zip(images).map(disk).collect::<Result<_, _>>()?;
-        for (port, vif) in self.ports.iter_mut().zip(guest.vifs) {
-            port.mtu = vif.mtu;
+        for (port, vif) in self.ports.iter_mut().zip(&guest.config.vifs) {
+            (port.mtu, port.name) = (vif.mtu, vif.name.clone());
         }
         Ok(())
     }
@@ -146,9 +163,10 @@ impl Serve for KernelDevices {
         Ok(())
     }
 
-    /// Waits again if the guest has disks, which its shell did not have, or another MTU.
+    /// Waits again if the guest has disks, which its shell did not have, or another MTU, or a name for a
+    /// vif.
     fn begin_configure(&self, links: Links<'_>, _: &[VifIdentity]) -> Result<bool, DevicesError> {
-        if !self.disks.is_empty() || self.ports.iter().any(|port| port.mtu != DEFAULT_MTU) {
+        if !self.disks.is_empty() || !self.ports.iter().all(BridgePort::is_default) {
             links.xenstored.call(|connection| self.settle(connection))?;
         }
         Ok(false)

@@ -200,9 +200,9 @@ fn shim(reader: &mut Reader<'_>, is_pv: bool) -> Option<Shim> {
     (is_pv || is_asked).then_some(Shim { path, cmdline })
 }
 
-/// Returns whether a key that is 0 or 1 is set to 1. An empty one is 0.
+/// Returns whether a key that is true or false is true. 0 and an empty one are false, as in xl.
 fn is_set(reader: &mut Reader<'_>, key: &'static str) -> bool {
-    number_of(reader, key, 0..=1) == Some(1)
+    number_of(reader, key, 0..=u32::MAX).is_some_and(|number| number != 0)
 }
 
 /// Returns a number in a range; `None` also for an empty text, which asks for nothing.

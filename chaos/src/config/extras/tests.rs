@@ -153,7 +153,8 @@ fn a_pv_kernel_has_a_shim_and_xenstore() {
     assert_eq!((config.store, config.undecided.store), (Store::XenStore, false));
     let shim = config.extras().shim.clone().unwrap();
     assert_eq!(shim, Shim { path: None, cmdline: SHIM_CMDLINE.to_owned() });
-    let shim = extras("pvshim=1\npvshim_cmdline='pv-shim'").shim.unwrap();
+    // Any number but 0 is true, as in xl.
+    let shim = extras("pvshim=2\npvshim_cmdline='pv-shim'").shim.unwrap();
     assert_eq!(shim.cmdline, "pv-shim");
     // Without a shim, its keys mean nothing.
     assert_eq!(config_of("pvshim_extra='x'").extras, None);
@@ -187,7 +188,8 @@ fn what_is_wrong_is_named() {
         ("rtc_timeoffset='-2147483649'", "must be a number of seconds"),
         ("on_watchdog='reset'", "on_watchdog = \"reset\": must be \"destroy\""),
         ("driver_domain=1\nstore='noxs'", "a driver domain finds its devices in XenStore"),
-        ("pvshim=2", "pvshim = 2: must be 0 to 1"),
+        ("pvshim=4294967296", "pvshim = 4294967296: must be 0 to 4294967295"),
+        ("localtime='yes'", "localtime = \"yes\": must be a number"),
     ] {
         assert!(error(more).contains(wanted), "{more}: {}", error(more));
     }

@@ -129,6 +129,13 @@ fn a_message_has_the_value_the_limit_and_the_remedy() {
         ("vif='x'", "vif: must be a list of strings, such as ['bridge=xenbr0'], not a string"),
         ("store='x'", "store = \"x\": must be \"noxs\" or \"xenstore\""),
         ("type='hvm'", "type = \"hvm\" is not supported: it needs a device model;"),
+        ("builder='pv'", "builder = \"pv\": must be \"generic\"; write type = \"pv\" instead"),
+        ("builder='x'", "builder = \"x\": must be \"generic\"; write type = \"pvh\" instead"),
+        ("type='x'", "type = \"x\": must be \"pvh\" or \"pv\"; write type = \"pvh\""),
+        (
+            "pci=['01:00.0']",
+            "pci is not supported: chaos assigns no device of the host to a guest,",
+        ),
         ("nestedhvm=1", "nestedhvm is not supported: a guest of chaos has Xen's default CPU"),
     ] {
         let (_, problem) = problem(text);

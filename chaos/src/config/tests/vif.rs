@@ -48,13 +48,38 @@ fn the_vifs_of_the_manual_page_are_parsed() {
     assert_eq!(vif("trusted,backend=0,script="), default);
     assert_eq!(vif("bridge=a,bridge=b").bridge, "b");
     assert_eq!(vif("script=/etc/xen/scripts/vif-bridge"), default);
-    for field in ["accel", "model"] {
-        let parsed = parse(&format!("{BASE}vif=['{field}=1']")).unwrap();
-        assert_eq!(
-            parsed.warnings[0].to_string(),
-            format!("x.cfg:4:7: vif field {field} has no effect, as in xl; remove it")
-        );
+    assert_eq!(vif("mac=0:16-3e:0:A:1").mac, Some(MacAddr([0, 0x16, 0x3e, 0, 10, 1])));
+    // XenStore mode has names, too.
+    let named = guest("store='xenstore'\nvif=['vifname=lan']");
+    assert_eq!(named.vifs[0].name.as_deref(), Some("lan"));
+}
+
+#[test]
+fn a_field_that_xl_reports_and_ignores_is_a_warning() {
+    let no_effect = |field| format!("vif field {field} has no effect, as in xl; remove it");
+    let unknown = |rest: &str| format!("unknown vif field {rest}");
+    for (text, column, message) in [
+        ("accel=1", 7, no_effect("accel")),
+        ("model=e1000", 7, no_effect("model")),
+        ("type=netfront,bridge=br7", 7, no_effect("type")),
+        (" bridg=x", 8, unknown("'bridg' is ignored, as in xl; did you mean 'bridge'?")),
+        ("bridge=br7,a=b", 18, unknown("'a' is ignored, as in xl")),
+        ("xenbr0", 7, unknown("'xenbr0' is ignored, as in xl")),
+    ] {
+        let parsed = parse(&format!("{BASE}vif=['{text}']")).unwrap();
+        let shown: Vec<_> = parsed.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [format!("x.cfg:4:{column}: {message}")], "{text}");
+        // Those before and after it have their effect.
+        let bridge = if text.contains("br7") { "br7" } else { DEFAULT_BRIDGE };
+        assert_eq!(parsed.config.vifs[0].bridge, bridge, "{text}");
     }
+    // With --strict, and for a command of its own, what is unknown is an error.
+    let text = format!("{BASE}vif=['bridg=x']");
+    let strict = parse_str("x.cfg", &text, &[], true).unwrap_err().to_string();
+    assert!(strict.starts_with("x.cfg:4:7: unknown vif field 'bridg'; did you mean"), "{strict}");
+    let added = parse_vif_arguments(&["bridg=x".to_owned()]).unwrap_err().to_string();
+    assert!(added.contains("unknown vif field 'bridg'; did you mean 'bridge'?"), "{added}");
+    assert!(parse_vif_arguments(&["type=netfront".to_owned()]).is_ok());
 }
 
 #[test]
@@ -76,17 +101,19 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         ("colo_compare_out=x", 7, "colo_… is not supported"),
         ("untrusted", 7, "untrusted is not supported"),
         ("type=ioemu", 12, "type = \"ioemu\" is not supported"),
-        ("script=vif-route", 14, "script = \"vif-route\" is not supported"),
+        ("script=vif-route", 14, "remove script=, and name a bridge of Linux with bridge="),
+        ("ip=10.0.0.2 10.0.0.3", 10, "10.0.0.3 is not a netmask such as 255.255.255.0"),
+        ("ip=10.0.0.2 bridge=br0", 10, "\"bridge=br0\" is not an IPv4 address; a comma is missing"),
         ("bridge", 7, "must be name=value"),
-        (" bridg=x", 8, "unknown vif field 'bridg'; did you mean 'bridge'?"),
-        ("a=b", 7, "unknown vif field 'a'"),
         ("mtu=9001", 11, "mtu = 9001: must be 68 to 9000"),
         ("mtu=67", 11, "must be 68 to 9000"),
         ("mtu=", 11, "must be a number"),
         ("devid=1", 13, "devid = 1: must be 0"),
         ("mac=01:00:5e:00:00:01", 11, "multicast"),
         ("mac=00:00:00:00:00:00", 11, "all zeroes"),
-        ("mac=0:1:2:3:4:5", 11, "six pairs"),
+        ("mac=0:1:2:3:4", 11, "six pairs"),
+        ("mac=00:16:3e:XX:XX:XX", 11, "six pairs"),
+        ("mac=001:16:3e:0:0:1", 11, "six pairs"),
         ("mac=  x", 13, "mac = x: must be six pairs"),
         ("bridge=", 14, "must be the name of a bridge"),
         ("bridge=a123456789012345", 14, "must be the name of a bridge"),
@@ -100,13 +127,8 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         assert!(problem.to_string().contains(words), "{text}: {problem}");
     }
     // In XenStore mode there is no switch.
-    for (text, words) in [
-        ("vifname=eth", "rename that one (ip link set vifDOMID.0"),
-        ("script=vif-route", "it adds the interface to the bridge"),
-    ] {
-        let (_, problem) = problem(&format!("store='xenstore'\nvif=['{text}']"));
-        assert!(problem.to_string().contains(words), "{text}: {problem}");
-    }
+    let (_, script) = problem("store='xenstore'\nvif=['script=vif-route']");
+    assert!(script.to_string().contains("adds the interface to the bridge"), "{script}");
     // With escapes, the position is that of the whole string.
     let (position, _) = problem(r"vif=['bridge=\x61,vlan=1']");
     assert_eq!(position.column, 6);
