@@ -12,7 +12,7 @@ use super::args::{
     NetworkDetachArgs, PoolArgs, RenameArgs, ShutdownArgs, TopArgs, UptimeArgs,
 };
 use super::guest_args::{
-    DumpCoreArgs, GuestCommand, MemMaxArgs, MemSetArgs, SysrqArgs, VcpuSetArgs,
+    ConfigUpdateArgs, DumpCoreArgs, GuestCommand, MemMaxArgs, MemSetArgs, SysrqArgs, VcpuSetArgs,
 };
 use super::guest_help;
 use super::help;
@@ -77,6 +77,7 @@ fn command(mut matches: ArgMatches) -> Result<Command, clap::Error> {
         "vcpu-set" => Command::Guest(GuestCommand::VcpuSet(args(matches)?)),
         "sysrq" => Command::Guest(GuestCommand::Sysrq(args(matches)?)),
         "vm-list" => Command::Guest(GuestCommand::VmList(args(matches)?)),
+        "config-update" => Command::Guest(GuestCommand::ConfigUpdate(args(matches)?)),
         name => Command::Host(host_command(name, matches)?),
     })
 }
@@ -329,6 +330,13 @@ const COMMANDS: &[CommandRow] = &[
         about: "List the UUIDs of domains",
         after_help: guest_help::VM_LIST,
         arguments: NoArgs::augment_args,
+    },
+    CommandRow {
+        name: "config-update",
+        alias: None,
+        about: "Replace the config that a guest is restarted with",
+        after_help: guest_help::CONFIG_UPDATE,
+        arguments: ConfigUpdateArgs::augment_args,
     },
     CommandRow {
         name: "vcpu-list",

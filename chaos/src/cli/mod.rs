@@ -4,12 +4,14 @@
 
 mod args;
 mod config;
+mod config_update;
 mod console;
 mod cpupools;
 mod create;
 mod devices;
 mod exit;
 mod failure;
+mod file_and_lines;
 mod grammar;
 mod guest;
 mod guest_args;

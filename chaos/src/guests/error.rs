@@ -15,6 +15,7 @@ use super::conflict::{AddressConflict, Conflict, DiskConflict};
 use super::hot_plug::HotPlugError;
 use super::state::GuestState;
 use super::tuning::TuningError;
+use super::update_config::UpdateError;
 use crate::backends::DevicesError;
 use crate::backends::dom0_kernel::DiskError;
 use crate::clients::noxsd::BackendError;
@@ -282,6 +283,9 @@ pub enum LifecycleError {
     /// The memory or the vCPUs of the guest cannot be changed.
     #[error(transparent)]
     Tuning(#[from] TuningError),
+    /// The config that the guest is restarted with cannot be replaced.
+    #[error(transparent)]
+    Update(#[from] UpdateError),
 }
 
 /// Why the exits of domains cannot be watched.
@@ -329,6 +333,7 @@ impl LifecycleError {
             | Self::DiskImage(_)
             | Self::NoLog { .. }
             | Self::Dump(DumpError::NotAFile { .. } | DumpError::Create { .. })
+            | Self::Update(_)
             | Self::NoConsole { .. } => FailureClass::WrongInput,
             Self::Tune(error) if error.is_wrong_input() => FailureClass::WrongInput,
             Self::Build(source) => build_class(source),

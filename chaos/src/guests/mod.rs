@@ -20,7 +20,8 @@
 //! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! hot_plug   adds and removes devices of a running guest
-//! create, requested, ended, figures, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown
+//! create, requested, ended, figures, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown,
+//! update_config
 //! ```
 
 mod classify;
@@ -49,6 +50,7 @@ mod shutdown;
 mod state;
 mod sysctl;
 mod tuning;
+mod update_config;
 mod vif_plan;
 mod watch;
 
@@ -84,6 +86,7 @@ pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
 pub use state::GuestState;
 pub use tuning::{MemoryOutcome, TuningError, send_sysrq, set_memory, set_memory_limit, set_vcpus};
+pub use update_config::{UpdateError, UpdatedConfig, update_config};
 pub use vif_plan::fixed_mac;
 pub use watch::DomainWatch;
 

@@ -5,6 +5,7 @@
 
 mod attacks;
 mod config_keys;
+mod config_update;
 mod create;
 mod devices;
 mod disks;
