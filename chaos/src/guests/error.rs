@@ -192,6 +192,15 @@ pub enum LifecycleError {
         /// The domain.
         domid: DomId,
     },
+    /// Another toolstack created the domain, and XenStore has no name of it.
+    #[error(
+        "domain {domid} was not created by chaos, and XenStore, where other toolstacks store names, has \
+         none of it; see xl list"
+    )]
+    Unnamed {
+        /// The domain.
+        domid: DomId,
+    },
     /// Another process is creating the guest.
     #[error(
         "domain {domid} is being created by another process; try again when that has finished",

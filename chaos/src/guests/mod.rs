@@ -9,6 +9,7 @@
 //! error      LifecycleError
 //! host       Host: Xen, the records and the connections to the daemons
 //! resolve    finds a guest by name or domid and reads what is known of it
+//! foreign    names of other toolstacks' domains
 //! watch      waits for domains that exit
 //! sysctl     requests to a guest through its device page, and its answers
 //! vif_plan   the vifs of a guest, with their MAC addresses decided
@@ -36,6 +37,7 @@ mod dump_core;
 mod ended;
 mod error;
 mod figures;
+mod foreign;
 mod host;
 mod hot_plug;
 mod leftovers;

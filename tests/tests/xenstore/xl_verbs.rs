@@ -254,4 +254,26 @@ fn domains_of_xl_are_listed_and_never_changed() {
     assert_eq!(chaos(&["vcpu-list", &domid]).ok(), before.0);
     assert_eq!(chaos(&["vcpu-list", "by-xl"]).ok(), before.0);
     assert_eq!(chaos(&["sched-credit2", "-d", &domid]).ok(), before.1);
+    for name in ["by-xl", "Domain-0"] {
+        assert_same(&["domid", name]);
+    }
+    for number in [&domid, "0"] {
+        assert_same(&["domname", number]);
+    }
+    // The seconds may be those of the next moment.
+    let (ours, theirs) = (chaos(&["uptime", "by-xl"]).ok(), xl(&["uptime", "by-xl"]));
+    let words = |text: &str| -> Vec<String> {
+        text.lines().flat_map(|line| line.split_whitespace().take(2).map(str::to_owned)).collect()
+    };
+    assert_eq!(words(&ours), words(&theirs));
+    assert!(words(&ours).contains(&domid), "{ours}");
+    assert!(words(&chaos(&["uptime"]).ok()).contains(&domid));
+    let listed = chaos(&["list", "--json", "by-xl"]).json();
+    assert_eq!((&listed[0]["name"], listed.as_array().map(Vec::len)), (&"by-xl".into(), Some(1)));
+    assert!(listed[0]["age_ms"].as_u64().is_some_and(|age| age < 3_600_000), "{listed}");
+    // A name is enough for a look, and not for a change.
+    for args in [&["pause", "by-xl"][..], &["destroy", "by-xl"], &["rename", "by-xl", "other"]] {
+        chaos(args).refused(3, &["no guest by-xl"]);
+    }
+    chaos(&["domid", "nothing"]).refused(3, &["no guest nothing"]);
 }
