@@ -32,5 +32,6 @@ mod probe;
 mod refusals;
 mod services;
 mod supervise;
+mod top;
 mod upgrade;
 mod verbs;
