@@ -3,6 +3,7 @@
 //! carries it out, and [`output`], the only module that prints, prints the result.
 
 mod args;
+mod commands;
 mod config;
 mod config_update;
 mod console;
