@@ -4,6 +4,8 @@
 
 #[path = "../../chaos/src/cli/args.rs"]
 mod args;
+#[path = "../../chaos/src/cli/commands.rs"]
+mod commands;
 #[path = "../../chaos/src/cli/grammar.rs"]
 mod grammar;
 #[path = "../../chaos/src/cli/guest_args.rs"]

@@ -103,7 +103,8 @@ fn interfaces() -> Vec<String> {
 pub struct ConsoleLog(String);
 
 impl ConsoleLog {
-    /// Empties the log of the guest of this name. Must be called before the guest is created.
+    /// Empties the log of the guest of this name. Must be called before the guest is created, or while it
+    /// prints nothing.
     ///
     /// # Panics
     /// xenconsoled has no log folder, or the file cannot be written.

@@ -2,13 +2,15 @@
 //! `chaos-top`: a live table of what guests use. `chaos top` starts it.
 //!
 //! ```text
-//! rates   what guests use in a second, from two samples
-//! table   the columns, and their text
-//! screen  draws the table on a terminal
+//! rates    what guests use in a second, from two samples
+//! table    the columns, and their text
+//! signals  restores the terminal before a signal ends the program
+//! screen   draws the table on a terminal
 //! ```
 
 mod rates;
 mod screen;
+mod signals;
 mod table;
 
 use std::io::{self, IsTerminal, Write};
@@ -123,8 +125,12 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     // Before the terminal changes, so that an error is printed as usual.
     sampler.sample()?;
+    let signals = signals::Terminal::watch().map_err(Failure::Terminal)?;
+    let drawing = signals.drawing();
     let mut terminal = ratatui::try_init().map_err(Failure::Terminal)?;
-    let result = screen::run(&mut terminal, &mut sampler, delay, iterations);
+    drop(drawing);
+    let result = screen::run(&mut terminal, &signals, &mut sampler, delay, iterations);
+    let _drawing = signals.drawing();
     ratatui::restore();
     result
 }

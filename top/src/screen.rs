@@ -11,7 +11,7 @@ use ratatui::{DefaultTerminal, Frame};
 
 use super::rates::Rates;
 use super::table::{COLUMNS, Order, cells, sorted, summary};
-use super::{Failure, Sampler};
+use super::{Failure, Sampler, signals};
 
 /// What a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ enum Action {
 /// Shows tables until a key says to quit, or so many were shown.
 pub(crate) fn run(
     terminal: &mut DefaultTerminal,
+    signals: &signals::Terminal,
     sampler: &mut Sampler,
     delay: Duration,
     iterations: u64,
@@ -34,7 +35,9 @@ pub(crate) fn run(
         }
         let next = Instant::now() + delay;
         loop {
+            let drawing = signals.drawing();
             terminal.draw(|frame| draw(frame, &sampler.rates, order)).map_err(Failure::Terminal)?;
+            drop(drawing);
             let left = next.saturating_duration_since(Instant::now());
             if !event::poll(left).map_err(Failure::Terminal)? {
                 break;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chaos::config::{CpupoolConfig, parse_cpupool};
 use chaos::cpupools::{self, NamedCpupool, check_name};
@@ -18,6 +18,7 @@ use xen::sched::Scheduler;
 use xen::units::CpupoolId;
 
 use super::failure::Failure;
+use super::file_and_lines::file_and_lines;
 use super::host_args::{
     CpupoolArgs, CpupoolCpuArgs, CpupoolCreateArgs, CpupoolListArgs, CpupoolMigrateArgs,
     CpupoolRenameArgs,
@@ -71,7 +72,7 @@ fn table(pools: &[NamedCpupool], cpus: bool) -> String {
 
 /// Creates a cpupool.
 pub(super) fn create(args: &CpupoolCreateArgs, output: &mut Output) -> Result<(), Failure> {
-    let (path, overrides) = config_and_lines(args)?;
+    let (path, overrides) = file_and_lines(&args.arguments, args.config.as_deref())?;
     let config = parse_cpupool(path.as_deref(), &overrides)?;
     let host = Host::open()?;
     let pools = named(&host)?;
@@ -102,24 +103,6 @@ pub(super) fn create(args: &CpupoolCreateArgs, output: &mut Output) -> Result<()
     };
     output.text(&report(&name));
     Ok(())
-}
-
-/// Returns the config file and the lines to add to it.
-fn config_and_lines(args: &CpupoolCreateArgs) -> Result<(Option<PathBuf>, Vec<String>), HostError> {
-    let mut path = args.config.clone();
-    let mut lines = Vec::new();
-    for argument in &args.arguments {
-        if argument.contains('=') {
-            lines.push(argument.clone());
-        } else if path.is_none() {
-            path = Some(PathBuf::from(argument));
-        } else {
-            return Err(HostError::Arguments(format!(
-                "argument {argument:?}: must be KEY=VALUE, because there is a config file already"
-            )));
-        }
-    }
-    Ok((path, lines))
 }
 
 /// Returns the name of a new cpupool: that of its config, or that of the file.
@@ -416,22 +399,6 @@ mod tests {
             "Using config file \"command line\"\ncpupool name:   batch\nscheduler:      credit\n\
              number of cpus: 2\n"
         );
-    }
-
-    fn arguments(config: Option<&str>, arguments: &[&str]) -> CpupoolCreateArgs {
-        let arguments = arguments.iter().map(|&text| text.to_owned()).collect();
-        CpupoolCreateArgs { arguments, config: config.map(PathBuf::from), dry_run: false }
-    }
-
-    #[test]
-    fn an_argument_without_an_equals_sign_is_the_config_file() {
-        let parsed = |args| config_and_lines(&args).unwrap();
-        let (path, lines) = parsed(arguments(None, &["name=b", "/etc/p.cfg", "cpus=1"]));
-        assert_eq!((path, lines.len()), (Some(PathBuf::from("/etc/p.cfg")), 2));
-        assert_eq!(parsed(arguments(Some("p"), &["a=1"])).0, Some(PathBuf::from("p")));
-        assert_eq!(parsed(arguments(None, &["a=1"])).0, None);
-        assert!(config_and_lines(&arguments(None, &["a", "b"])).is_err());
-        assert!(config_and_lines(&arguments(Some("a"), &["b"])).is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::guest_args::{
 };
 use super::host_error::HostError;
 use super::output::Output;
-use super::{table, xl_table};
+use super::{config_update, table, xl_table};
 
 /// Runs a command.
 pub(super) fn run(command: &GuestCommand, output: &mut Output) -> Result<(), Failure> {
@@ -31,6 +31,7 @@ pub(super) fn run(command: &GuestCommand, output: &mut Output) -> Result<(), Fai
             Ok(guests::send_sysrq(&Host::open()?, guest, *letter)?)
         }
         GuestCommand::VmList(_) => list_uuids(output),
+        GuestCommand::ConfigUpdate(args) => config_update::run(args, output),
     }
 }
 

@@ -18,6 +18,26 @@ pub(crate) enum GuestCommand {
     VcpuSet(VcpuSetArgs),
     Sysrq(SysrqArgs),
     VmList(NoArgs),
+    ConfigUpdate(ConfigUpdateArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigUpdateArgs {
+    /// Name or domid of the guest
+    pub(crate) guest: String,
+    /// Config file, in the syntax of xl.cfg(5), and lines to add to it, such as memory=16; - for standard
+    /// input
+    #[arg(value_name = "CONFIG|KEY=VALUE")]
+    pub(crate) arguments: Vec<String>,
+    /// Config file
+    #[arg(short = 'f', long = "defconfig", value_name = "CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Refuse unknown keys instead of warning about them
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print only warnings and errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, clap::Args)]

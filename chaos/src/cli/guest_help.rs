@@ -65,3 +65,15 @@ Prints the columns of xl.
 Examples:
   chaos vm-list   list UUIDs, domids and names"
 );
+
+pub(super) const CONFIG_UPDATE: &str = with_exit_codes!(
+    "\
+The running guest is not changed. When it ends, chaosd does what the new config says, and restarts it
+with the new config. A vif without mac= keeps its MAC address. Devices that were added to the running
+guest are not in the new config. A second update replaces the first one.
+
+Examples:
+  chaos config-update redis redis.cfg             restart redis with this config next time
+  chaos config-update redis redis.cfg memory=16   with another value
+  chaos reboot redis                              restart it now"
+);

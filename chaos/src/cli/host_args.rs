@@ -195,7 +195,7 @@ pub(crate) struct InfoArgs {
     /// Print only the values of the keys that begin so
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Also list the CPUs and the NUMA nodes; NAME has no effect then
+    /// Also list the CPUs, the NUMA nodes and the nodes of PCI devices; NAME has no effect then
     #[arg(short, long)]
     pub(crate) numa: bool,
 }

@@ -19,7 +19,8 @@ use chaos::cpu_list::shown;
 pub(super) fn run(args: &ListArgs, output: &mut Output) -> Result<(), Failure> {
     let host = Host::open()?;
     let is_xl = args.xl || args.has_columns();
-    let listed = guests::list(&host, args.all || is_xl)?;
+    // A domain that is named is shown, whatever it is, as in xl.
+    let listed = guests::list(&host, args.all || is_xl || !args.guests.is_empty())?;
     let guests = chosen(&listed.guests, &args.guests)?;
     if args.long {
         output.json(&long(&host, &guests)?.iter().map(LongRow::new).collect::<Vec<_>>());

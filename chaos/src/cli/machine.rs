@@ -6,8 +6,10 @@ use std::fs;
 
 use chaos::escape;
 use chaos::guests::{self, Host};
+use daemon::chain::chain;
 use nix::errno::Errno;
 use xen::Xen;
+use xen::pci::PciAddress;
 use xen::topology::{CpuPlace, NumaNode};
 use xen::units::Pages;
 use xen::vcpu::Trigger;
@@ -26,7 +28,16 @@ pub(super) fn info(args: &InfoArgs, output: &mut Output) -> Result<(), Failure> 
     let (machine, hypervisor) = (machine_lines(&xen)?, xen_lines(&xen)?);
     if args.numa {
         output.text(&lines(&machine));
-        output.text(&topology(&xen.cpu_topology()?, &xen.numa_nodes()?));
+        output.text(&cpus(&xen.cpu_topology()?));
+        let devices = pci_devices();
+        match xen.pci_nodes(&devices) {
+            Ok(nodes) => output.text(&devices_table(&devices, &nodes)),
+            // As in xl, the rest is printed.
+            Err(error) => {
+                output.warning(&format!("no NUMA nodes of PCI devices: {}", chain(&error)))
+            }
+        }
+        output.text(&nodes(&xen.numa_nodes()?));
         output.text(&lines(&hypervisor));
         return Ok(());
     }
@@ -113,18 +124,52 @@ fn values(lines: &[Line], name: &str) -> String {
     })
 }
 
-/// Returns the tables of CPUs and NUMA nodes.
-fn topology(cpus: &[CpuPlace], nodes: &[NumaNode]) -> String {
-    // xl shows -1 for what is not known, and leaves out CPUs whose core is not known.
-    let known = |number: Option<u32>| number.map_or(-1, i64::from);
+/// What xl shows for a number that is not known.
+const UNKNOWN: i64 = -1;
+
+fn known(number: Option<u32>) -> i64 {
+    number.map_or(UNKNOWN, i64::from)
+}
+
+/// Returns the table of CPUs.
+fn cpus(cpus: &[CpuPlace]) -> String {
     let mut text = "cpu_topology           :\ncpu:    core    socket     node\n".to_owned();
     for CpuPlace { cpu, core, socket, node } in cpus {
+        // xl leaves out CPUs whose core is not known.
         if let Some(core) = core {
             let (socket, node) = (known(*socket), known(*node));
             let _ = writeln!(text, "{cpu:>3}:    {core:>4}     {socket:>4}     {node:>4}");
         }
     }
-    text.push_str("numa_info              :\nnode:    memsize    memfree    distances\n");
+    text
+}
+
+/// Returns the PCI devices that dom0's kernel knows, in the order of their addresses. A machine need not
+/// have any.
+fn pci_devices() -> Vec<PciAddress> {
+    let entries = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten();
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut devices: Vec<PciAddress> = names.filter_map(|name| name.parse().ok()).collect();
+    devices.sort();
+    devices
+}
+
+/// Returns the table of PCI devices whose NUMA node is known.
+fn devices_table(devices: &[PciAddress], nodes: &[Option<u32>]) -> String {
+    let mut text = "device topology        :\ndevice           node\n".to_owned();
+    let rows = devices.iter().zip(nodes).filter_map(|(device, node)| Some((device, (*node)?)));
+    let lines: Vec<String> = rows.map(|(device, node)| format!("{device}      {node}\n")).collect();
+    match lines.is_empty() {
+        true => text.push_str("No device topology data available\n"),
+        false => lines.iter().for_each(|line| text.push_str(line)),
+    }
+    text
+}
+
+/// Returns the table of NUMA nodes.
+fn nodes(nodes: &[NumaNode]) -> String {
+    let mut text =
+        "numa_info              :\nnode:    memsize    memfree    distances\n".to_owned();
     for NumaNode { node, size, free, distances } in nodes {
         let distances: Vec<String> =
             distances.iter().map(|distance| known(*distance).to_string()).collect();
@@ -208,7 +253,7 @@ mod tests {
     #[test]
     fn cpus_and_nodes_are_shown_as_by_xl() {
         let place = |cpu, core, socket, node| CpuPlace { cpu, core, socket, node };
-        let cpus = [
+        let places = [
             place(0, Some(0), Some(1), Some(0)),
             place(1, None, None, Some(0)),
             place(12, Some(5), None, None),
@@ -216,14 +261,32 @@ mod tests {
         let distances = vec![Some(10), None];
         let node = NumaNode { node: 0, size: Bytes(4 << 30), free: Bytes(3 << 20), distances };
         assert_eq!(
-            topology(&cpus, &[node]),
+            cpus(&places),
             "cpu_topology           :\n\
              cpu:    core    socket     node\n  \
                0:       0        1        0\n \
-              12:       5       -1       -1\n\
-             numa_info              :\n\
+              12:       5       -1       -1\n"
+        );
+        assert_eq!(
+            nodes(&[node]),
+            "numa_info              :\n\
              node:    memsize    memfree    distances\n   \
                 0:      4096          3      10,-1\n"
+        );
+    }
+
+    #[test]
+    fn devices_whose_node_is_known_are_shown_as_by_xl() {
+        let devices =
+            ["0000:00:00.0", "0000:00:1f.3", "0001:a0:00.1"].map(|text| text.parse().unwrap());
+        assert_eq!(
+            devices_table(&devices, &[Some(0), None, Some(1)]),
+            "device topology        :\ndevice           node\n\
+             0000:00:00.0      0\n0001:a0:00.1      1\n"
+        );
+        assert_eq!(
+            devices_table(&devices, &[None; 3]),
+            "device topology        :\ndevice           node\nNo device topology data available\n"
         );
     }
 }

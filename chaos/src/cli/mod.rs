@@ -3,13 +3,16 @@
 //! carries it out, and [`output`], the only module that prints, prints the result.
 
 mod args;
+mod commands;
 mod config;
+mod config_update;
 mod console;
 mod cpupools;
 mod create;
 mod devices;
 mod exit;
 mod failure;
+mod file_and_lines;
 mod grammar;
 mod guest;
 mod guest_args;
@@ -228,7 +231,7 @@ fn chosen(listed: &[ListedGuest], targets: &[String]) -> Result<Vec<ListedGuest>
 
 fn uptime(args: &UptimeArgs, output: &mut Output) -> Result<(), Failure> {
     let listed = guests::list(&Host::open()?, true)?.guests;
-    // Domains of other toolstacks have none that chaos knows.
+    // Domains of other toolstacks have one if XenStore says when they were created.
     let has_uptime = |guest: &ListedGuest| guest.age_ms.is_some() || guest.domid == Some(0);
     let mut uptimes = Vec::new();
     for guest in chosen(&listed, &args.guests)?.into_iter().filter(has_uptime) {

@@ -64,11 +64,6 @@ const REASONS: &[(&[&str], &str)] = &[
         ],
         "it concerns the whole host, not the guests of chaos; use xl",
     ),
-    (
-        &["config-update"],
-        "a restart uses the config that the guest was created with; destroy the guest, and create it \
-         with the new config",
-    ),
     (&["button-press"], "a PVH guest has no ACPI buttons; use chaos shutdown"),
     (&["sched-rtds"], "chaos supports the schedulers credit and credit2; use xl"),
     (&["sharing"], "guests of chaos share no memory; see chaos info sharing_used_memory"),

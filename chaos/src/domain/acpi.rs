@@ -2,9 +2,13 @@
 //! The ACPI tables of a guest in XenStore mode.
 //!
 //! Linux finds its CPUs in the table MADT, and starts no timer without it. The other tables are
-//! those that Linux needs to reach the MADT, from `rsdp_paddr` in the boot page on.
+//! those that Linux needs to reach the MADT, from `rsdp_paddr` in the boot page on. The DSDT has an object
+//! for each vCPU that is offline at first: Linux learns its APIC id from there, and starts it when XenStore
+//! says so (`cpu/N/availability`); of a CPU that is only disabled in the MADT, Linux 6.1 keeps no id.
 //!
-//! Source: the ACPI specification 6.4, chapter 5.2.
+//! Source: the ACPI specification 6.4, chapter 5.2, and 20.2 for the objects.
+
+use std::ops::Range;
 
 use noxs::PAGE_SIZE;
 
@@ -16,9 +20,8 @@ const HEADER: usize = 36;
 /// Offsets of the tables in their page.
 const RSDP: usize = 0;
 const XSDT: usize = 0x40;
-const DSDT: usize = 0x80;
-const FADT: usize = 0x100;
-const MADT: usize = 0x240;
+const FADT: usize = 0x80;
+const MADT: usize = 0x1a0;
 
 const RSDP_SIZE: usize = 36;
 const XSDT_SIZE: usize = HEADER + 2 * 8;
@@ -38,8 +41,10 @@ const LAPIC_ADDRESS: u32 = 0xfee0_0000;
 /// physical address `address`. Fields that are not set are zero.
 pub(super) fn tables(address: u64, vcpus: u32, online: u32) -> Vec<u8> {
     let madt_size = HEADER + 8 + LAPIC_SIZE * vcpus as usize;
-    debug_assert!(MADT + madt_size <= PAGE_SIZE, "{vcpus} vCPUs");
-    let mut page = Page::new(MADT + madt_size);
+    let dsdt = (MADT + madt_size).next_multiple_of(8);
+    debug_assert!(dsdt + HEADER <= PAGE_SIZE, "{vcpus} vCPUs");
+    let objects = objects(online..vcpus, PAGE_SIZE.saturating_sub(dsdt + HEADER));
+    let mut page = Page::new(dsdt + HEADER + objects.len());
     let at = |offset: usize| address + offset as u64;
 
     page.put(RSDP, b"RSD PTR ");
@@ -55,25 +60,87 @@ pub(super) fn tables(address: u64, vcpus: u32, online: u32) -> Vec<u8> {
     page.u64(XSDT + HEADER + 8, at(MADT));
     page.header(XSDT, XSDT_SIZE, *b"XSDT", 1);
 
-    // Without devices.
-    page.header(DSDT, HEADER, *b"DSDT", 2);
+    page.put(dsdt + HEADER, &objects);
+    page.header(dsdt, HEADER + objects.len(), *b"DSDT", 2);
 
     // A table above 4 GiB has its address only in the 64-bit field, and 0 in this one.
-    page.u32(FADT + 40, u32::try_from(at(DSDT)).unwrap_or(0));
+    page.u32(FADT + 40, u32::try_from(at(dsdt)).unwrap_or(0));
     page.put(FADT + 109, &BOOT_FLAGS.to_le_bytes());
     page.u32(FADT + 112, HARDWARE_REDUCED);
-    page.u64(FADT + 140, at(DSDT));
+    page.u64(FADT + 140, at(dsdt));
     page.header(FADT, FADT_SIZE, *b"FACP", 6);
 
     page.u32(MADT + HEADER, LAPIC_ADDRESS);
     for (number, lapic) in (0..vcpus).zip((MADT + HEADER + 8..).step_by(LAPIC_SIZE)) {
-        // In Xen, vCPU n has the local APIC id 2n (`vlapic.c`).
-        let [id, ..] = number.to_le_bytes();
-        let [apic_id, ..] = (2 * number).to_le_bytes();
-        page.put(lapic, &[0, 8, id, apic_id, u8::from(number < online)]);
+        page.put(lapic, &local_apic(number, number < online));
     }
     page.header(MADT, madt_size, *b"APIC", 4);
     page.into_bytes()
+}
+
+/// Returns the entry of a vCPU in the MADT.
+fn local_apic(number: u32, is_enabled: bool) -> [u8; LAPIC_SIZE] {
+    // In Xen, vCPU n has the local APIC id 2n (`vlapic.c`).
+    let [id, ..] = number.to_le_bytes();
+    let [apic_id, ..] = (2 * number).to_le_bytes();
+    [0, 8, id, apic_id, u8::from(is_enabled), 0, 0, 0]
+}
+
+/// Returns the content of the DSDT: an object in `\_SB` for each vCPU, as far as they fit into so many
+/// bytes. A guest that has more vCPUs offline cannot use the last ones.
+fn objects(vcpus: Range<u32>, room: usize) -> Vec<u8> {
+    if vcpus.is_empty() {
+        return Vec::new();
+    }
+    // Scope (\_SB), behind the code of the scope and its length.
+    let (mut body, most) = (b"\\_SB_".to_vec(), room.saturating_sub(3));
+    for object in vcpus.map(processor) {
+        if body.len() + object.len() <= most {
+            body.extend(object);
+        }
+    }
+    [&[SCOPE], &package(body.len())[..], &body].concat()
+}
+
+const SCOPE: u8 = 0x10;
+const NAME: u8 = 0x08;
+const BYTE: u8 = 0x0a;
+const BUFFER: u8 = 0x11;
+const PROCESSOR: [u8; 2] = [0x5b, 0x83];
+
+/// What `_STA` returns for a device that works (6.3.7).
+const PRESENT: u8 = 0x0f;
+
+/// Returns the length of a package with so many bytes behind the length, in the form of two bytes, which are
+/// a part of it (20.2.4).
+fn package(behind: usize) -> [u8; 2] {
+    let length = behind + 2;
+    let [low, ..] = (length & 0xf).to_le_bytes();
+    let [high, ..] = (length >> 4).to_le_bytes();
+    [0x40 | low, high]
+}
+
+/// Returns the object of a vCPU, which says that it exists, and its entry in the MADT as that would be if the
+/// vCPU were online.
+fn processor(number: u32) -> Vec<u8> {
+    let [id, ..] = number.to_le_bytes();
+    let entry = local_apic(number, true);
+    let [length, ..] = LAPIC_SIZE.to_le_bytes();
+    let buffer = [&[BYTE, length][..], &entry].concat();
+    let content = [
+        format!("P{id:03}").as_bytes(),
+        // The register block of ACPI, which there is none of.
+        &[id, 0, 0, 0, 0, 0],
+        &[NAME],
+        b"_STA",
+        &[BYTE, PRESENT, NAME],
+        b"_MAT",
+        &[BUFFER],
+        &package(buffer.len()),
+        &buffer,
+    ]
+    .concat();
+    [&PROCESSOR[..], &package(content.len()), &content].concat()
 }
 
 /// The author of the tables, six bytes.
@@ -145,11 +212,38 @@ mod tests {
         );
     }
 
+    /// Returns the content of the DSDT.
+    fn dsdt(vcpus: u32, online: u32) -> Vec<u8> {
+        let page = tables(ADDRESS, vcpus, online);
+        let xsdt = table(&page, u64_at(&page, 24), b"XSDT");
+        let fadt = table(&page, u64_at(xsdt, HEADER), b"FACP");
+        table(&page, u64_at(fadt, 140), b"DSDT")[HEADER..].to_vec()
+    }
+
+    #[test]
+    fn a_vcpu_that_is_offline_at_first_is_an_object() {
+        assert!(dsdt(2, 2).is_empty());
+        // As iasl writes it, but for the form of the lengths:
+        // Scope (\_SB) { Processor (P001, 1, 0, 0) { Name (_STA, 0xf) Name (_MAT, Buffer { ... }) } }
+        let processor =
+            b"\x5b\x83\x45\x02P001\x01\0\0\0\0\0\x08_STA\x0a\x0f\x08_MAT\x11\x4c\x00\x0a\x08\
+                          \0\x08\x01\x02\x01\0\0\0";
+        let scope = [&b"\x10\x4e\x02\\_SB_"[..], processor].concat();
+        assert_eq!(dsdt(2, 1), scope);
+        assert_eq!(dsdt(4, 1).len(), scope.len() + 2 * processor.len());
+    }
+
     #[test]
     fn the_tables_do_not_overlap_and_fit_in_a_page() {
-        const { assert!(RSDP + RSDP_SIZE <= XSDT && XSDT + XSDT_SIZE <= DSDT) };
-        const { assert!(DSDT + HEADER <= FADT && FADT + FADT_SIZE <= MADT) };
+        const { assert!(RSDP + RSDP_SIZE <= XSDT && XSDT + XSDT_SIZE <= FADT) };
+        const { assert!(FADT + FADT_SIZE <= MADT) };
         let most = crate::config::MAX_VCPUS;
-        assert!(tables(ADDRESS, most, most).len() <= PAGE_SIZE);
+        for online in [1, most / 2, most] {
+            assert!(tables(ADDRESS, most, online).len() <= PAGE_SIZE, "{online}");
+        }
+        // So many are objects.
+        let of_one = processor(1).len();
+        assert_eq!((dsdt(most, 1).len() - 8) / of_one, 65);
+        assert_eq!((dsdt(64, 1).len() - 8) / of_one, 63);
     }
 }

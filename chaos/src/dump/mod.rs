@@ -66,7 +66,8 @@ pub struct CoreSummary {
 
 /// Writes the core file of a domain to an empty file, with holes for what is all zeroes. The caller
 /// has paused the domain; the state of one that has shut down does not change either. `should_stop`
-/// is called for each MiB; if it returns true, the dump ends with [`DumpError::Interrupted`].
+/// is called for each MiB and for each of the guest's page tables; if it returns true, the dump ends
+/// with [`DumpError::Interrupted`].
 ///
 /// # Errors
 /// Xen refuses, or the file cannot be written.
@@ -131,7 +132,7 @@ fn write(
         copy.chunk(first, &buffer, present, file).map_err(failed)?;
     }
     let mut upper = match vcpus.first() {
-        Some(vcpu) => paging::upper_half(memory, vcpu)?,
+        Some(vcpu) => paging::upper_half(memory, vcpu, should_stop)?,
         None => paging::Mappings::default(),
     };
     let length = copy.end();

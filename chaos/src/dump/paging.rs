@@ -10,8 +10,8 @@
 use xen::units::{Gfn, PAGE_SIZE};
 use xen::vcpu_state::{Register, VcpuState};
 
-use super::Memory;
 use super::elf::Segment;
+use super::{DumpError, Memory};
 
 /// The most tables that are read. So many map 128 GiB in pages of 4 KiB. Tables that a guest lists
 /// again and again count each time.
@@ -40,12 +40,17 @@ pub(super) struct Mappings {
 }
 
 /// Returns what the upper half of a vCPU's addresses maps; nothing if the vCPU is not in 64-bit mode.
+/// `should_stop` is called for each table, because a guest can list tens of thousands.
 ///
 /// # Errors
-/// Memory cannot be mapped. A table without memory maps nothing.
-pub(super) fn upper_half(memory: &impl Memory, vcpu: &VcpuState) -> Result<Mappings, xen::Error> {
+/// Memory cannot be mapped, or `should_stop` returns true. A table without memory maps nothing.
+pub(super) fn upper_half(
+    memory: &impl Memory,
+    vcpu: &VcpuState,
+    should_stop: &mut dyn FnMut() -> bool,
+) -> Result<Mappings, DumpError> {
     let is_paging = vcpu.get(Register::Cr0) & PAGING != 0;
-    let mut walk = Walk { memory, tables: 0, found: Mappings::default() };
+    let mut walk = Walk { memory, should_stop, tables: 0, found: Mappings::default() };
     if is_paging && vcpu.get(Register::Efer) & LONG_MODE_ACTIVE != 0 {
         let levels = if vcpu.get(Register::Cr4) & FIVE_LEVELS == 0 { 4 } else { 5 };
         // Addresses above the highest level's bits have the value of its last bit.
@@ -57,6 +62,7 @@ pub(super) fn upper_half(memory: &impl Memory, vcpu: &VcpuState) -> Result<Mappi
 
 struct Walk<'a, M> {
     memory: &'a M,
+    should_stop: &'a mut dyn FnMut() -> bool,
     tables: usize,
     found: Mappings,
 }
@@ -64,7 +70,10 @@ struct Walk<'a, M> {
 impl<M: Memory> Walk<'_, M> {
     /// Adds what the entries from `first` on of a table map. `base` is the address that the first of
     /// them maps.
-    fn table(&mut self, table: u64, level: u32, base: u64, first: u64) -> Result<(), xen::Error> {
+    fn table(&mut self, table: u64, level: u32, base: u64, first: u64) -> Result<(), DumpError> {
+        if (self.should_stop)() {
+            return Err(DumpError::Interrupted);
+        }
         if self.tables == MAX_TABLES {
             self.found.is_cut = true;
             return Ok(());
@@ -136,7 +145,7 @@ mod tests {
             (hw_cpu::CR3, CR3),
             (hw_cpu::CR4, cr4),
         ]);
-        upper_half(&tables(entries), &vcpu).unwrap()
+        upper_half(&tables(entries), &vcpu, &mut || false).unwrap()
     }
 
     #[test]
@@ -194,6 +203,21 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_stops_at_the_next_table() {
+        let entries: Vec<_> = (0..512).map(|index| (1, index, CR3 | 3)).collect();
+        let registers =
+            [(hw_cpu::CR0, PAGING), (hw_cpu::MSR_EFER, LONG_MODE_ACTIVE), (hw_cpu::CR3, CR3)];
+        let mut tables_read = 0;
+        let mut should_stop = || {
+            tables_read += 1;
+            tables_read == 3
+        };
+        let stopped = upper_half(&tables(&entries), &vcpu(&registers), &mut should_stop);
+        assert!(matches!(stopped, Err(DumpError::Interrupted)), "{stopped:?}");
+        assert_eq!(tables_read, 3);
+    }
+
+    #[test]
     fn without_64_bit_paging_or_tables_nothing_is_mapped() {
         let memory = tables(&[(1, 511, 0x0900_0003)]);
         for registers in [
@@ -202,7 +226,7 @@ mod tests {
             // The table that it lists has no memory.
             &[(hw_cpu::CR3, CR3), (hw_cpu::CR0, PAGING), (hw_cpu::MSR_EFER, LONG_MODE_ACTIVE)],
         ] {
-            let found = upper_half(&memory, &vcpu(registers)).unwrap();
+            let found = upper_half(&memory, &vcpu(registers), &mut || false).unwrap();
             assert!(found.ranges.is_empty() && !found.is_cut, "{registers:?}");
         }
     }

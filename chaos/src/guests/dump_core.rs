@@ -13,8 +13,8 @@ use super::resolve::{Guest, resolve};
 use crate::dump::{CoreFile, CoreSubject, CoreSummary, DumpError, write_core};
 
 /// Writes the core file of a guest, which may have ended. A running guest is paused meanwhile. The file
-/// replaces one of this name, as xl does, but only when it is complete. `should_stop` is asked for
-/// each MiB of memory.
+/// replaces one of this name, as xl does, but only when it is complete. `should_stop` is called for
+/// each MiB of memory and for each page table.
 ///
 /// # Errors
 /// There is no such guest, another process is creating it, another toolstack created the domain, Xen

@@ -29,6 +29,9 @@ pub struct EndedGuest {
     handle: DomainHandle,
     /// Its record.
     pub record: Record,
+    /// The record that its successor is created from. It has the config that replaced that of the guest
+    /// ([`update_config`](super::update_config())), if one did.
+    pub successor: Record,
     _lock: Option<RecordLock>,
 }
 
@@ -48,7 +51,7 @@ impl EndedGuest {
     /// Returns what its config says to do with it.
     #[must_use]
     pub fn action(&self) -> Action {
-        let config = &self.record.config;
+        let config = &self.successor.config;
         match self.guest.info.as_ref().and_then(|info| info.state.shutdown) {
             Some(ShutdownReason::Watchdog) => config.on_watchdog(),
             Some(ShutdownReason::SoftReset) => config.on_soft_reset(),
@@ -240,7 +243,8 @@ fn ended_guest_with<H: Hypervisor>(
         return Ok(None);
     };
     let (handle, record) = (info.handle, Record::clone(record));
-    Ok(has_exited(&guest).then_some(EndedGuest { guest, handle, record, _lock: lock }))
+    let successor = host.records.with_next(&record)?;
+    Ok(has_exited(&guest).then_some(EndedGuest { guest, handle, record, successor, _lock: lock }))
 }
 
 /// Destroys a guest that has exited.

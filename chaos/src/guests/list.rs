@@ -13,13 +13,14 @@ use xen::units::DomId;
 use super::classify::Condition;
 use super::destroy::remove;
 use super::error::LifecycleError;
+use super::foreign::describe;
 use super::host::Host;
 use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
-use crate::announce::xenstore::names;
 use crate::clients::noxsd::{BackendError, Noxsd};
 use crate::config::{Backends, DOM0, VifConfig};
+use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
 
@@ -50,7 +51,7 @@ pub struct ListedGuest {
     pub state: GuestState,
     /// The CPU time that it has used, in nanoseconds.
     pub cpu_time_ns: u64,
-    /// The time since it was created, in milliseconds.
+    /// The time since it was created, in milliseconds. For domains of other toolstacks, XenStore says.
     pub age_ms: Option<u64>,
     /// Its network interfaces.
     pub vifs: Vec<ListedVif>,
@@ -144,8 +145,8 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
     // progress is not taken for a guest that is gone.
     let mut folders: HashSet<DomId> = host.records.domids()?.into_iter().collect();
     let mut guests = Vec::new();
-    // Domains of other toolstacks: the place in the list, and the domid.
-    let mut unnamed = Vec::new();
+    // Domains of other toolstacks, and their places in the list.
+    let mut foreign_ids = Vec::new();
     for info in host.xen.domain_list(DomId::DOM0)? {
         folders.remove(&info.domid);
         let (domid, handle) = (info.domid, info.handle);
@@ -201,12 +202,14 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
                 listed.name = host.records.names_of(domid)?.into_iter().next();
             }
             _ if domid == DomId::DOM0 => listed.name = Some(DOM0.to_owned()),
-            Condition::Foreign => unnamed.push((guests.len(), domid)),
+            Condition::Foreign => {
+                foreign_ids.push((guests.len(), DomainIdentity { domid, handle }))
+            }
             _ => {}
         }
         guests.push(listed);
     }
-    name_foreign(host, &mut guests, &unnamed);
+    describe_foreign(host, &mut guests, &foreign_ids);
     for domid in folders {
         // Another process may have removed the guest since the folders were listed.
         if host.records.folder(domid).exists() {
@@ -223,20 +226,15 @@ pub fn list<H: Hypervisor>(host: &Host<H>, all: bool) -> Result<GuestList, Lifec
     Ok(GuestList { guests, unserved })
 }
 
-/// Adds the names that other toolstacks have given their domains, if XenStore has them. A list without
-/// them is better than none, so errors are ignored.
-fn name_foreign<H: Hypervisor>(
+/// Adds the names and the ages of domains of other toolstacks, if XenStore has them.
+fn describe_foreign<H: Hypervisor>(
     host: &Host<H>,
     guests: &mut [ListedGuest],
-    foreign: &[(usize, DomId)],
+    foreign: &[(usize, DomainIdentity)],
 ) {
-    if foreign.is_empty() {
-        return;
-    }
-    let domids: Vec<DomId> = foreign.iter().map(|(_, domid)| *domid).collect();
-    let found = host.xenstored.call(|connection| names(connection, &domids)).unwrap_or_default();
-    for ((at, _), name) in foreign.iter().zip(found) {
-        guests[*at].name = name;
+    let ids: Vec<DomainIdentity> = foreign.iter().map(|(_, id)| *id).collect();
+    for ((at, _), found) in foreign.iter().zip(describe(host, &ids)) {
+        (guests[*at].name, guests[*at].age_ms) = (found.name, found.age_ms);
     }
 }
 

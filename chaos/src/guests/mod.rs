@@ -9,6 +9,7 @@
 //! error      LifecycleError
 //! host       Host: Xen, the records and the connections to the daemons
 //! resolve    finds a guest by name or domid and reads what is known of it
+//! foreign    names of other toolstacks' domains
 //! watch      waits for domains that exit
 //! sysctl     requests to a guest through its device page, and its answers
 //! vif_plan   the vifs of a guest, with their MAC addresses decided
@@ -20,7 +21,8 @@
 //! decide     decides how a guest discovers its devices, by its kernel
 //! name       reserves the name of a guest that is being created
 //! hot_plug   adds and removes devices of a running guest
-//! create, requested, ended, figures, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown
+//! create, requested, ended, figures, list, console, pause, dom0_or_guest, dump_core, tuning, shutdown,
+//! update_config
 //! ```
 
 mod classify;
@@ -35,6 +37,7 @@ mod dump_core;
 mod ended;
 mod error;
 mod figures;
+mod foreign;
 mod host;
 mod hot_plug;
 mod leftovers;
@@ -49,6 +52,7 @@ mod shutdown;
 mod state;
 mod sysctl;
 mod tuning;
+mod update_config;
 mod vif_plan;
 mod watch;
 
@@ -84,6 +88,7 @@ pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
 pub use state::GuestState;
 pub use tuning::{MemoryOutcome, TuningError, send_sysrq, set_memory, set_memory_limit, set_vcpus};
+pub use update_config::{UpdateError, UpdatedConfig, update_config};
 pub use vif_plan::fixed_mac;
 pub use watch::DomainWatch;
 

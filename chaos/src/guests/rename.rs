@@ -4,9 +4,10 @@
 use xen::units::DomId;
 
 use super::error::LifecycleError;
+use super::foreign::{self, named};
 use super::host::Host;
 use super::name::Name;
-use super::resolve::{Guest, examine, resolve};
+use super::resolve::{examine, resolve};
 use crate::announce::Announce;
 use crate::config::check_name;
 use crate::handle::DomainIdentity;
@@ -49,24 +50,31 @@ pub fn rename<H: Hypervisor>(
     Ok(host.records.remove_name(&old)?)
 }
 
-/// Returns the domid of the guest with a name.
+/// Returns the domid of the guest with a name; that of another toolstack's domain, or of dom0, if no
+/// guest has the name.
 ///
 /// # Errors
 /// There is no such guest, or Xen refuses.
-pub fn domid_of<H: Hypervisor>(host: &Host<H>, name: &str) -> Result<DomId, LifecycleError> {
-    let guest = resolve(host, name)?;
-    match guest.info {
-        Some(_) => Ok(guest.domid),
-        None => Err(LifecycleError::NoSuchGuest { target: name.to_owned() }),
+pub fn domid_of<H: Hypervisor>(host: &Host<H>, target: &str) -> Result<DomId, LifecycleError> {
+    let no_such_guest = || LifecycleError::NoSuchGuest { target: target.to_owned() };
+    match resolve(host, target) {
+        Ok(guest) if guest.info.is_some() => Ok(guest.domid),
+        Ok(_) | Err(LifecycleError::NoSuchGuest { .. }) => {
+            named(host, target)?.ok_or_else(no_such_guest)
+        }
+        Err(error) => Err(error),
     }
 }
 
-/// Returns the name of the guest with a domid.
+/// Returns the name of the guest with a domid, or of another toolstack's domain, or of dom0.
 ///
 /// # Errors
-/// There is no such guest, it has no usable record, or Xen refuses.
+/// There is no such guest, it has no usable record, another toolstack has not named it, or Xen refuses.
 pub fn name_of<H: Hypervisor>(host: &Host<H>, domid: u16) -> Result<String, LifecycleError> {
     let target = domid.to_string();
-    let guest: Guest = resolve(host, &target)?;
-    Ok(guest.record(&target)?.name().to_owned())
+    match resolve(host, &target) {
+        Ok(guest) => Ok(guest.record(&target)?.name().to_owned()),
+        Err(LifecycleError::NotOurs { domid }) => foreign::name(host, domid),
+        Err(error) => Err(error),
+    }
 }

@@ -11,6 +11,8 @@
 //!     devices                    what noxsd needs to attach the devices again (noxs_control)
 //!     console.log                the output of the console, written by noxsd
 //!     creator                    who created it, if its handle does not say so
+//!     next                       a Record with the config that the guest is restarted with, if that was
+//!                                replaced
 //!     lock                       locked by a process that changes the record
 //!     devices.lock               locked by a process that changes the devices or removes the guest
 //! /run/chaos/restarts/NAME       record of a guest that has exited and whose restart is pending. It
@@ -39,6 +41,7 @@
 //! creator    who creates a domain whose handle does not say so
 //! name_table the names, for a process that asks again and again
 //! files      the files in a domain's folder
+//! next       the config that replaces a guest's when the guest ends
 //! lock       keeps other processes from changing a record or devices
 //! restarts   pending restarts
 //! ```
@@ -50,6 +53,7 @@ mod fs;
 mod lock;
 mod name_table;
 mod names;
+mod next;
 mod paths;
 mod prepared;
 mod record;

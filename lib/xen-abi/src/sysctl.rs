@@ -30,6 +30,7 @@ pub const XEN_SYSCTL_CPUTOPOINFO: u32 = 16;
 pub const XEN_SYSCTL_NUMAINFO: u32 = 17;
 pub const XEN_SYSCTL_CPUPOOL_OP: u32 = 18;
 pub const XEN_SYSCTL_SCHEDULER_OP: u32 = 19;
+pub const XEN_SYSCTL_PCITOPOINFO: u32 = 22;
 
 /// `struct xen_sysctl_readconsole`.
 #[repr(C)]
@@ -184,6 +185,31 @@ pub struct NumaDistances {
     pub distance: u64,
 }
 const _: () = assert!(size_of::<NumaDistances>() == size_of::<NumaMemory>());
+
+/// `struct physdev_pci_device`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct PciDevice {
+    pub seg: u16,
+    pub bus: u8,
+    /// The device's number on the bus, and its function in the lowest three bits.
+    pub devfn: u8,
+}
+const _: () = assert!(size_of::<PciDevice>() == 4);
+
+/// The node of a device that Xen does not know.
+pub const XEN_INVALID_DEV: u32 = XEN_INVALID_NODE_ID - 1;
+
+/// `struct xen_sysctl_pcitopoinfo`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable)]
+pub struct PciTopoInfo {
+    pub num_devs: u32,
+    pub pad: u32,
+    pub devs: u64,
+    pub nodes: u64,
+}
+const _: () = assert!(size_of::<PciTopoInfo>() == 24);
 
 /// `struct xen_sysctl_cpupool_op`.
 #[repr(C)]

@@ -10,7 +10,7 @@
 //! * [`Xen`] makes hypercalls; its methods are in modules by subject: [`domain`], [`memory`],
 //!   [`hvm`] and [`event`] for guests; [`vcpu`], [`sched`] and [`cpupool`] for who runs where, and
 //!   [`vcpu_state`] for the registers;
-//!   [`sysctl`], [`topology`], [`version`] and [`console`] for the machine and Xen itself. It
+//!   [`sysctl`], [`topology`], [`pci`], [`version`] and [`console`] for the machine and Xen itself. It
 //!   refuses calls that would crash the host: events and HVM state of a domain without vCPUs, and
 //!   operations on guests that name dom0 instead. Affinity and shares of dom0 may be set.
 //! * [`foreign`] maps guests' memory; [`evtchn`] and [`gntdev`] are the kernel's devices for event
@@ -43,6 +43,7 @@ pub mod hypercall;
 pub mod linux;
 mod mapping;
 pub mod memory;
+pub mod pci;
 mod placement;
 pub mod sched;
 pub mod sysctl;

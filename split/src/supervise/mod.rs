@@ -355,7 +355,7 @@ impl Supervisor {
                 }
             }
             Action::Restart | Action::CoredumpRestart => {
-                pending::write(host, record, successors)?;
+                pending::write(host, &guest.successor, successors)?;
                 if action.dumps_core() || is_large(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
                     if is_logged {
@@ -365,16 +365,16 @@ impl Supervisor {
                 }
                 guests::remove_ended(host, guest)
                     .inspect_err(|_| pending::cancel(&host.records, name))?;
-                self.restart(host, record, successors, format!("{name} {how} and"));
+                self.restart(host, &guest.successor, successors, format!("{name} {how} and"));
             }
             Action::RenameRestart => {
-                pending::write(host, record, successors)?;
+                pending::write(host, &guest.successor, successors)?;
                 let kept = guests::rename_ended(host, guest)
                     .inspect_err(|_| pending::cancel(&host.records, name))?;
                 self.keep(guest);
                 self.remove_old_copies(host, name, record.owner);
                 let what = format!("{name} {how}, is kept as {kept}, and");
-                self.restart(host, record, successors, what);
+                self.restart(host, &guest.successor, successors, what);
             }
         }
         Ok(None)

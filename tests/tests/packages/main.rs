@@ -3,6 +3,7 @@
 //! systemd is its init, and neither the programs nor the units are installed.
 
 mod files;
+mod xl_user;
 
 use std::fs;
 use std::path::Path;

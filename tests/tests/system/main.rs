@@ -5,6 +5,7 @@
 
 mod attacks;
 mod config_keys;
+mod config_update;
 mod create;
 mod devices;
 mod disks;
@@ -31,5 +32,6 @@ mod probe;
 mod refusals;
 mod services;
 mod supervise;
+mod top;
 mod upgrade;
 mod verbs;

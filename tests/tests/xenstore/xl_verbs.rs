@@ -152,26 +152,26 @@ fn cpupools_have_the_names_that_xl_knows() {
     guest.destroy();
 }
 
-/// Returns the lines of `xl info -n` without the PCI devices and the free memory, which may change.
+/// Returns the lines of `xl info -n` without the free memory, which may change. The PCI devices, which xl
+/// does not sort, come last.
 fn fixed_lines(text: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut are_devices = false;
+    let (mut lines, mut devices) = (Vec::new(), Vec::new());
     for line in text.lines() {
-        are_devices = match line.split(' ').next() {
-            Some("device") => true,
-            Some("numa_info") => false,
-            _ => are_devices,
-        };
         let words: Vec<&str> = line.split_whitespace().collect();
-        if are_devices || line.starts_with("free_memory") {
+        if line.starts_with("free_memory") {
             continue;
         }
-        match line.starts_with(' ') && words.len() == 4 {
-            true => lines.push([&words[..2], &words[3..]].concat().join(" ")),
-            false => lines.push(line.trim_end().to_owned()),
+        // `0000:00:1f.3      0`
+        match line.as_bytes() {
+            [_, _, _, _, b':', _, _, b':', _, _, b'.', ..] => devices.push(line.to_owned()),
+            [b' ', ..] if words.len() == 4 => {
+                lines.push([&words[..2], &words[3..]].concat().join(" "));
+            }
+            _ => lines.push(line.trim_end().to_owned()),
         }
     }
-    lines
+    devices.sort();
+    [lines, devices].concat()
 }
 
 #[test]
@@ -182,6 +182,8 @@ fn the_machine_is_described_as_by_xl() {
         assert_eq!(fixed_lines(&ours), fixed_lines(&theirs), "{args:?}");
         assert!(fixed_lines(&ours).len() > 30, "{ours}");
     }
+    let ours = chaos(&["info", "-n"]).ok();
+    assert!(ours.contains("device topology        :\n"), "{ours}");
     for name in ["nr_cpus", "xen_m", "total_memory", "virt_caps", "nothing"] {
         assert_same(&["info", name]);
     }
@@ -254,4 +256,26 @@ fn domains_of_xl_are_listed_and_never_changed() {
     assert_eq!(chaos(&["vcpu-list", &domid]).ok(), before.0);
     assert_eq!(chaos(&["vcpu-list", "by-xl"]).ok(), before.0);
     assert_eq!(chaos(&["sched-credit2", "-d", &domid]).ok(), before.1);
+    for name in ["by-xl", "Domain-0"] {
+        assert_same(&["domid", name]);
+    }
+    for number in [&domid, "0"] {
+        assert_same(&["domname", number]);
+    }
+    // The seconds may be those of the next moment.
+    let (ours, theirs) = (chaos(&["uptime", "by-xl"]).ok(), xl(&["uptime", "by-xl"]));
+    let words = |text: &str| -> Vec<String> {
+        text.lines().flat_map(|line| line.split_whitespace().take(2).map(str::to_owned)).collect()
+    };
+    assert_eq!(words(&ours), words(&theirs));
+    assert!(words(&ours).contains(&domid), "{ours}");
+    assert!(words(&chaos(&["uptime"]).ok()).contains(&domid));
+    let listed = chaos(&["list", "--json", "by-xl"]).json();
+    assert_eq!((&listed[0]["name"], listed.as_array().map(Vec::len)), (&"by-xl".into(), Some(1)));
+    assert!(listed[0]["age_ms"].as_u64().is_some_and(|age| age < 3_600_000), "{listed}");
+    // A name is enough for a look, and not for a change.
+    for args in [&["pause", "by-xl"][..], &["destroy", "by-xl"], &["rename", "by-xl", "other"]] {
+        chaos(args).refused(3, &["no guest by-xl"]);
+    }
+    chaos(&["domid", "nothing"]).refused(3, &["no guest nothing"]);
 }

@@ -20,7 +20,7 @@ use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
 pub use control::{Control, EndWatch, terminal};
-pub(crate) use names::names;
+pub(crate) use names::{Described, described};
 pub use tree::{ShellNodes, XenStorePaths};
 pub(crate) use tuning::{MEMORY_LIMIT, MEMORY_TARGET};
 

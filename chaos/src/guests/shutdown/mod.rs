@@ -50,6 +50,8 @@ pub fn shutdown<H: Hypervisor>(
 ) -> Result<ShutdownOutcome, LifecycleError> {
     let guest = resolve(host, target)?;
     let record = guest.record(target)?;
+    // Read it before the guest exits: chaosd may remove it with the guest.
+    let config = host.records.with_next(record)?.config;
     if let Some(state) = guest.end().filter(|_| !options.wait) {
         return Err(LifecycleError::HasEnded { name: record.name().to_owned(), state });
     }
@@ -93,7 +95,7 @@ pub fn shutdown<H: Hypervisor>(
     let is_left = |now: &Guest| now.info.as_ref().is_some_and(|info| record.handle == info.handle);
     let mut destroyed = false;
     if let Some(watch) = watch.as_mut().filter(|_| options.wait) {
-        let is_removed = state.action(&record.config) == Action::Destroy;
+        let is_removed = state.action(&config) == Action::Destroy;
         if is_removed && options.is_supervised {
             while is_left(&now) {
                 let is_late = !watch.wait(deadline)?;
@@ -108,8 +110,8 @@ pub fn shutdown<H: Hypervisor>(
         destroyed = is_removed || !is_left(&now);
     }
     let action = match options.request {
-        Request::Reboot => record.config.on_reboot,
-        _ => record.config.on_poweroff,
+        Request::Reboot => config.on_reboot,
+        _ => config.on_poweroff,
     };
     Ok(ShutdownOutcome {
         name: record.name().to_owned(),

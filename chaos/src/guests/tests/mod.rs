@@ -13,6 +13,7 @@ mod list;
 mod noxsd;
 mod rename;
 mod shutdown;
+mod update_config;
 
 use std::path::Path;
 use std::rc::Rc;

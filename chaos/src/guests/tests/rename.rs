@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-use xen::units::DomId;
+use xen::units::{DomId, DomainHandle};
 
 use super::{Bed, config, config_without_devices};
 use crate::failure::FailureClass;
@@ -72,4 +72,16 @@ fn a_rename_that_was_killed_halfway_is_repeated() {
     bed.create(&config_without_devices("a")).unwrap();
     assert_eq!(domid_of(&bed.host, "a").unwrap(), DomId(2));
     assert_eq!(domid_of(&bed.host, "b").unwrap(), DomId(1));
+}
+
+#[test]
+fn dom0_has_a_name_and_a_domain_of_another_toolstack_only_where_xenstore_runs() {
+    let bed = Bed::new();
+    assert_eq!(domid_of(&bed.host, "Domain-0").unwrap(), DomId::DOM0);
+    assert_eq!(name_of(&bed.host, 0).unwrap(), "Domain-0");
+    bed.xen().add(DomId(5), DomainHandle([7; 16]));
+    assert!(matches!(name_of(&bed.host, 5), Err(LifecycleError::Unnamed { domid: DomId(5) })));
+    let absent = domid_of(&bed.host, "by-xl").unwrap_err();
+    assert!(matches!(absent, LifecycleError::NoSuchGuest { target } if target == "by-xl"));
+    assert!(matches!(name_of(&bed.host, 6), Err(LifecycleError::NoSuchGuest { .. })));
 }

@@ -58,6 +58,15 @@ fn xens_console_and_the_machine() {
     );
     structure!(
         t,
+        "struct physdev_pci_device" = sysctl::PciDevice { seg: "seg", bus: "bus", devfn: "devfn" }
+    );
+    structure!(
+        t,
+        "struct xen_sysctl_pcitopoinfo" =
+            sysctl::PciTopoInfo { num_devs: "num_devs", devs: "devs", nodes: "nodes" }
+    );
+    structure!(
+        t,
         "struct xen_sysctl_meminfo" = sysctl::MemInfo { memsize: "memsize", memfree: "memfree" }
     );
     structure!(
@@ -78,6 +87,8 @@ fn xens_console_and_the_machine() {
         ("XEN_SYSCTL_debug_keys", sysctl::XEN_SYSCTL_DEBUG_KEYS),
         ("XEN_SYSCTL_getcpuinfo", sysctl::XEN_SYSCTL_GETCPUINFO),
         ("XEN_SYSCTL_cputopoinfo", sysctl::XEN_SYSCTL_CPUTOPOINFO),
+        ("XEN_SYSCTL_pcitopoinfo", sysctl::XEN_SYSCTL_PCITOPOINFO),
+        ("XEN_INVALID_DEV", sysctl::XEN_INVALID_DEV),
         ("XEN_SYSCTL_numainfo", sysctl::XEN_SYSCTL_NUMAINFO),
         ("XEN_SYSCTL_PHYSCAP_hvm", sysctl::XEN_SYSCTL_PHYSCAP_HVM),
         ("XEN_SYSCTL_PHYSCAP_pv", sysctl::XEN_SYSCTL_PHYSCAP_PV),

@@ -18,11 +18,11 @@ pub(crate) unsafe trait Flat: FromBytes + IntoBytes + Immutable {
     fn check(&self) {}
 }
 
-/// A structure with one address.
+/// A structure with the address of a piece of memory, or with addresses inside of the piece.
 ///
 /// # Safety
-/// After `point_to(address, len)`, `address` is the only address in the structure, and a hypercall
-/// that takes the structure accesses at most the `len` bytes there.
+/// After `point_to(address, len)`, the structure has no address outside of the `len` bytes at `address`,
+/// and a hypercall that takes the structure accesses at most these bytes.
 pub(crate) unsafe trait Pointing: FromBytes + IntoBytes + Immutable {
     /// Sets the address, and the length in the structure's own units.
     fn point_to(&mut self, address: u64, len: usize);
@@ -225,6 +225,16 @@ unsafe impl Pointing for sysctl::NumaDistances {
     fn point_to(&mut self, address: u64, len: usize) {
         (self.meminfo, self.distance) = (0, address);
         self.num_nodes = count(len, size_of::<u32>()).isqrt();
+    }
+}
+
+// SAFETY: the only addresses are `devs`, where Xen reads at most `num_devs` structures, and `nodes` behind
+// them, where it writes at most as many numbers. Both fit into `len` bytes together.
+unsafe impl Pointing for sysctl::PciTopoInfo {
+    fn point_to(&mut self, address: u64, len: usize) {
+        let of_device = size_of::<sysctl::PciDevice>();
+        self.num_devs = count(len, of_device + size_of::<u32>());
+        (self.devs, self.nodes) = (address, address + u64::from(self.num_devs) * of_device as u64);
     }
 }
 

@@ -12,6 +12,10 @@ fn lengths_never_exceed_what_there_is() {
     // Room for 8 numbers, of which a square of 2 by 2 fits.
     distances.point_to(1, 35);
     assert_eq!((distances.num_nodes, distances.meminfo), (2, 0));
+    let mut devices = sysctl::PciTopoInfo::default();
+    // Room for 4 devices and their nodes.
+    devices.point_to(100, 39);
+    assert_eq!((devices.num_devs, devices.devs, devices.nodes), (4, 100, 116));
     let mut pool = sysctl::CpupoolOp::default();
     pool.point_to(1, 3);
     assert_eq!(pool.cpumap.nr_bits, 24);

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Signals that end the program: the terminal gets its modes and its contents back first.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, thread};
+
+use nix::sys::signal::{SigSet, Signal, raise};
+
+/// The signals whose default is to end the program at once.
+const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+/// The right to draw on the terminal.
+#[derive(Debug, Default)]
+pub(crate) struct Terminal(Arc<Mutex<()>>);
+
+impl Terminal {
+    /// Has a thread restore the terminal when a signal arrives, before the signal ends the program. Call
+    /// this before other threads exist: they would get the signal instead.
+    ///
+    /// # Errors
+    /// The signals cannot be blocked, or there is no other thread.
+    pub(crate) fn watch() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        SIGNALS.into_iter().for_each(|signal| set.add(signal));
+        set.thread_block()?;
+        let terminal = Self::default();
+        let of_thread = Arc::clone(&terminal.0);
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let Ok(signal) = set.wait() else { return };
+            // Nothing is drawn afterwards, because the program ends before this is released.
+            let _drawing = lock(&of_thread);
+            // The terminal may be gone.
+            let _ = ratatui::try_restore();
+            // The parent learns from the exit status which signal has ended it.
+            let _ = set.thread_unblock().and_then(|()| raise(signal));
+        })?;
+        Ok(terminal)
+    }
+
+    /// Returns the right to draw.
+    pub(crate) fn drawing(&self) -> MutexGuard<'_, ()> {
+        lock(&self.0)
+    }
+}
+
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
