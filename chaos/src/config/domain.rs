@@ -76,7 +76,7 @@ pub struct DomainConfig {
 /// leaves nothing open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Undecided {
-    /// `store=` is missing; [`DomainConfig::store`] is the default.
+    /// `store=` is missing; [`DomainConfig::store`] is the default, or what a script needs.
     pub store: bool,
     /// `console=` is missing; [`DomainConfig::console`] is the default.
     pub console: bool,
@@ -100,7 +100,11 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
     let asked_console = console(reader);
     let console = asked_console.unwrap_or(true);
     let extras = extras::build(reader, memory, vcpus, is_pv);
-    let store = store(reader, extras.as_deref());
+    let has_scripts = devices::have_script(reader);
+    let store = store(reader, extras.as_deref(), has_scripts);
+    // A kernel that reads only the device page is refused later.
+    let of_script = has_scripts && needs_xenstore(extras.as_deref()).is_none();
+    let is_store_open = store == Store::default() || of_script;
     let vifs = devices::vifs(reader, store);
     let disks = devices::disks(reader, usize::from(console) + vifs.len());
     DomainConfig {
@@ -115,7 +119,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
         disks,
         store,
         undecided: Undecided {
-            store: reader.find("store").is_none() && store == Store::default(),
+            store: reader.find("store").is_none() && is_store_open,
             console: asked_console.is_none(),
             kind: is_kind_undecided,
         },
@@ -230,14 +234,14 @@ fn guest_type(key: &'static str, text: &str) -> ConfigProblem {
     }
 }
 
-/// Returns `store=`. Some extras need XenStore, and choose it.
-fn store(reader: &mut Reader<'_>, extras: Option<&Extras>) -> Store {
-    let needs_xenstore = extras.and_then(|extras| match extras {
-        Extras { shim: Some(_), .. } => Some("a PV kernel"),
-        Extras { driver_domain: true, .. } => Some("a driver domain"),
-        _ => None,
-    });
-    let unset = if needs_xenstore.is_some() { Store::XenStore } else { Store::default() };
+/// Returns `store=`. Some extras and scripts need XenStore, and choose it. A script beside
+/// `store="noxs"` is a fault of its vif.
+fn store(reader: &mut Reader<'_>, extras: Option<&Extras>, has_scripts: bool) -> Store {
+    let needs_xenstore = needs_xenstore(extras);
+    let unset = match needs_xenstore.is_some() || has_scripts {
+        true => Store::XenStore,
+        false => Store::default(),
+    };
     let Some((text, value)) = reader.text("store") else { return unset };
     let store = text.parse().map_err(|()| ConfigProblem::Store { text: text.to_owned() });
     let Some(store) = reader.value("store", value, store) else { return unset };
@@ -245,6 +249,30 @@ fn store(reader: &mut Reader<'_>, extras: Option<&Extras>) -> Store {
         reader.refuse("store", value.span, ConfigProblem::NeedsXenStore { what });
     }
     store
+}
+
+/// Returns what of the extras needs XenStore, whatever the kernel is.
+fn needs_xenstore(extras: Option<&Extras>) -> Option<&'static str> {
+    match extras? {
+        Extras { shim: Some(_), .. } => Some("a PV kernel"),
+        Extras { driver_domain: true, .. } => Some("a driver domain"),
+        _ => None,
+    }
+}
+
+impl DomainConfig {
+    /// Returns whether a vif has a script, which the process that creates the guest runs.
+    #[must_use]
+    pub fn has_scripts(&self) -> bool {
+        self.vifs.iter().any(|vif| vif.script.is_some())
+    }
+
+    /// Returns whether the guest is in XenStore mode only because of a script: the kernel may not
+    /// support that.
+    #[must_use]
+    pub fn is_store_of_script(&self) -> bool {
+        self.undecided.store && self.store == Store::XenStore
+    }
 }
 
 fn name(reader: &mut Reader<'_>) -> String {

@@ -52,6 +52,15 @@ pub enum RequestError {
         #[source]
         source: NumberedError,
     },
+    /// A vif has a script, and the user is not root.
+    #[error(
+        "script= of guest {name}: only root may have scripts run in dom0; remove it, or ask root to \
+         create the guest"
+    )]
+    Script {
+        /// The guest.
+        name: String,
+    },
     /// `chaosd` was asked for a console.
     #[error(
         "chaosd cannot attach to the console of guest {name} before it runs; create the guest \
@@ -71,7 +80,7 @@ impl RequestError {
             Self::Guest(error) => error.class(),
             Self::Daemon(error) | Self::Lost { source: error, .. } => client::class(error),
             Self::Shim(_) => FailureClass::NoDom0,
-            Self::PvKernel { .. } => FailureClass::WrongInput,
+            Self::PvKernel { .. } | Self::Script { .. } => FailureClass::WrongInput,
             Self::Count { .. } | Self::ConsoleInDaemon { .. } => FailureClass::WrongInput,
         }
     }

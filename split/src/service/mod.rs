@@ -17,6 +17,7 @@ use chaos::domain::Mapped;
 use chaos::guests::{self, Host, LifecycleError};
 use chaos::image::{Image, ImageCache, ImageError, ImageKey};
 use chaos::timings::Timings;
+use mio::Waker;
 use xen::units::KiB;
 
 use self::create::{CreateRequest, PendingCreate};
@@ -30,6 +31,7 @@ use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
 use crate::rest::MemberRest;
 use crate::restart_files::RestartFiles;
+use crate::scripted::ScriptedRestarts;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -81,6 +83,8 @@ pub struct Service {
     restarting: HashMap<u64, String>,
     /// Opens the files of root's guests that are restarted.
     restart_files: RestartFiles,
+    /// Creates those of them whose vifs have scripts.
+    scripted: ScriptedRestarts,
     /// The kernel that was read for the restart that is tried now.
     read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
     /// How many guests were created, and how long that took.
@@ -121,6 +125,7 @@ impl Service {
             loading: HashMap::new(),
             restarting: HashMap::new(),
             restart_files: RestartFiles::default(),
+            scripted: ScriptedRestarts::new(None),
             read_for_restart: None,
             creates: CreateTally::default(),
             reporter: Reporter::default(),
@@ -145,6 +150,11 @@ impl Service {
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Has the main thread woken when a thread has restarted a guest.
+    pub(crate) fn wake_with(&mut self, waker: Arc<Waker>) {
+        self.scripted = ScriptedRestarts::new(Some(waker));
     }
 
     /// Has creates reported.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chaos::clients::chaosd::protocol::Origin;
 use chaos::guests::{self, CreateOptions, KnownImage, LifecycleError};
 use chaos::image::{Image, ImageError};
 use chaos::records::Record;
@@ -16,6 +17,7 @@ use crate::answers::{open_pv_kernel, open_ramdisk};
 use crate::members::ROOT;
 use crate::reserved;
 use crate::restart_files::OpenFiles;
+use crate::scripted::Restarted;
 use crate::supervise::{RestartError, Successors, Supervisor};
 
 impl Successors for Service {
@@ -30,6 +32,10 @@ impl Successors for Service {
     }
 
     fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
+        if record.owner == ROOT && record.config.has_scripts() {
+            self.scripted.order(record).map_err(RestartError::Thread)?;
+            return Err(RestartError::Scripts);
+        }
         let mut timings = Timings::start();
         let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
@@ -82,6 +88,24 @@ impl Service {
         let host = self.host.clone();
         supervisor.retry_now(&host, name, self);
         self.read_for_restart = None;
+    }
+
+    /// Ends the restarts of the guests that threads have created meanwhile.
+    pub(crate) fn collect_restarts(&mut self, supervisor: &mut Supervisor) {
+        while let Some(Restarted { name, result }) = self.scripted.done() {
+            let result = match result {
+                Ok((identity, timings)) => {
+                    self.note_created(&name, identity, Origin::Cold, ROOT, &timings);
+                    Ok(identity.domid.0)
+                }
+                Err(error) => {
+                    self.creates.failed();
+                    Err(error.into())
+                }
+            };
+            let host = self.host.clone();
+            supervisor.finish_restart(&host, &name, result, self);
+        }
     }
 
     /// Returns the kernel of a guest that is restarted.

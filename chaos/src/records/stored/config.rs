@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 7 and 8 of the record, without the extras, which only version 8 has.
+//! A guest's config in versions 8 and 9 of the record, without the extras and the scripts of vifs.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running
 //! guests unreadable. A new version of the record gets types of its own.
@@ -12,8 +12,8 @@ use noxs_control::Rate;
 use xen::units::KiB;
 
 use crate::config::{
-    DiskConfig, DomainConfig, EncodedError, Extras, PlainAction, PlainExtras, Store, Undecided,
-    VifConfig,
+    DiskConfig, DomainConfig, EncodedError, Extras, PlainAction, PlainExtras, PlainScript, Store,
+    Undecided, VifConfig,
 };
 
 /// Longest record in bytes: more than the longest config takes.
@@ -74,12 +74,15 @@ enum StoredStore {
 }
 
 impl StoredConfig {
-    /// Returns the config with these extras, if it describes a guest that is allowed.
+    /// Returns the config with these extras and scripts, if it describes a guest that is allowed.
     pub(super) fn check(
         self,
         extras: Option<Box<PlainExtras>>,
+        scripts: Vec<PlainScript>,
     ) -> Result<DomainConfig, EncodedError> {
-        DomainConfig { extras: Extras::of(extras)?, ..self.into_config()? }.checked_stored()
+        let mut config = DomainConfig { extras: Extras::of(extras)?, ..self.into_config()? };
+        PlainScript::set(scripts, &mut config.vifs)?;
+        config.checked_stored()
     }
 }
 
@@ -187,6 +190,7 @@ impl From<StoredVif> for VifConfig {
             name: stored.name,
             mtu: stored.mtu,
             rate: stored.rate.map(|rate| Rate { bytes: rate.bytes, interval_us: rate.interval_us }),
+            script: None,
         }
     }
 }
