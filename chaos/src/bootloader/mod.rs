@@ -5,7 +5,7 @@
 //! The program is run as libxl runs it (`tools/libs/light/libxl_bootloader.c`), with two differences.
 //! It has no terminal, so it does not ask which entry to boot. And it has no rights unless the config
 //! says `bootloader_restrict=0`: it parses file systems and files that a guest has written, and what
-//! has taken it over there must not reach dom0. See [`jail`].
+//! has taken it over there must not reach dom0 (`jail.rs`).
 
 mod child;
 mod error;
