@@ -45,8 +45,8 @@ pub(super) struct Limits {
     pub(super) memory: u64,
     /// The CPU time of each process, in seconds.
     pub(super) cpu: u64,
-    /// The number of processes of its user.
-    pub(super) processes: u64,
+    /// The number of processes of its user, if it has no others.
+    pub(super) processes: Option<u64>,
 }
 
 /// How a program ended.
@@ -119,10 +119,12 @@ impl Limits {
             (Resource::Fsize, file),
             (Resource::As, memory),
             (Resource::Cpu, cpu),
-            (Resource::Nproc, processes),
             (Resource::Core, 0),
             (Resource::Memlock, 0),
-        ] {
+        ]
+        .into_iter()
+        .chain(processes.map(|processes| (Resource::Nproc, processes)))
+        {
             // A limit that is lower already stays.
             let limit = getrlimit(resource).maximum.map_or(limit, |hard| hard.min(limit));
             let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
@@ -279,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_limits_are_in_force() {
-        let limits = Limits { file: 1 << 20, memory: 1 << 30, cpu: 1, processes: 1 << 20 };
+        let limits = Limits { file: 1 << 20, memory: 1 << 30, cpu: 1, processes: None };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         let fill = format!("exec head -c 3000000 /dev/zero > {}", path.display());

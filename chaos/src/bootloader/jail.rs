@@ -115,6 +115,8 @@ impl Stage {
         disk: &Path,
         user: Option<u32>,
     ) -> Result<Jail, BootloaderError> {
+        // Linux counts the processes of a user, and a named one may have others.
+        let processes = user.is_none().then_some(MAX_PROCESSES);
         let user = user.unwrap_or_else(|| FIRST_USER + gettid().as_raw().unsigned_abs());
         let root = Path::new(STAGE).join("root");
         add_folder(&root)?;
@@ -132,7 +134,7 @@ impl Stage {
             file: self.size / 2,
             memory: MAX_MEMORY,
             cpu: super::TIMEOUT.as_secs(),
-            processes: MAX_PROCESSES,
+            processes,
         };
         let jail = Jail::at("/out".into(), "/disk".into());
         Ok(Jail { user: Some(user), limits: Some(limits), ..jail })
