@@ -39,6 +39,7 @@
 //! ```
 
 mod answers;
+mod boots;
 mod demand;
 mod dumps;
 mod event_loop;

@@ -95,6 +95,7 @@ pub fn run(
     let removals = Removals::start(Arc::clone(&waker)).map_err(Failure::Loop)?;
     let loader = Loader::start(&waker).map_err(Failure::Loop)?;
     let mut service = Service::new(host, Refill::start(Arc::clone(&waker))?, loader);
+    service.wake_with(Arc::clone(&waker));
     service.take_over()?;
     service.configure(&settings)?;
     let members_path = chaosd::members_socket(path);

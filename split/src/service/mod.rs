@@ -17,10 +17,12 @@ use chaos::domain::Mapped;
 use chaos::guests::{self, Host, LifecycleError};
 use chaos::image::{Image, ImageCache, ImageError, ImageKey};
 use chaos::timings::Timings;
+use mio::Waker;
 use xen::units::KiB;
 
 use self::create::{CreateRequest, PendingCreate};
 use crate::answers::{only_root, reply, wrong_input};
+use crate::boots::Boots;
 use crate::line_limit::LineLimit;
 use crate::loader::Loader;
 use crate::members::{Members, ROOT};
@@ -81,6 +83,8 @@ pub struct Service {
     restarting: HashMap<u64, String>,
     /// Opens the files of root's guests that are restarted.
     restart_files: RestartFiles,
+    /// Runs the bootloaders of those that have one.
+    boots: Boots,
     /// The kernel that was read for the restart that is tried now.
     read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
     /// How many guests were created, and how long that took.
@@ -121,6 +125,7 @@ impl Service {
             loading: HashMap::new(),
             restarting: HashMap::new(),
             restart_files: RestartFiles::default(),
+            boots: Boots::new(None),
             read_for_restart: None,
             creates: CreateTally::default(),
             reporter: Reporter::default(),
@@ -145,6 +150,11 @@ impl Service {
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Has the main thread woken when the bootloader of a guest that is restarted has ended.
+    pub(crate) fn wake_with(&mut self, waker: Arc<Waker>) {
+        self.boots = Boots::new(Some(waker));
     }
 
     /// Has creates reported.

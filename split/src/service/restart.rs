@@ -13,6 +13,7 @@ use chaos::timings::Timings;
 use super::Service;
 use super::create::GuestFiles;
 use crate::answers::{open_pv_kernel, open_ramdisk};
+use crate::boots::{self, Booted};
 use crate::members::ROOT;
 use crate::reserved;
 use crate::restart_files::OpenFiles;
@@ -21,6 +22,9 @@ use crate::supervise::{RestartError, Successors, Supervisor};
 impl Successors for Service {
     fn check(&mut self, record: &Record) -> Result<(), RestartError> {
         if record.owner == ROOT {
+            if boots::check(&record.config)? {
+                return Ok(());
+            }
             return self.restart_files.open(&record.config).map(drop);
         }
         match self.members.files(&record.handle.0) {
@@ -31,11 +35,17 @@ impl Successors for Service {
 
     fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
         let mut timings = Timings::start();
-        let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
+        let booted = self.boot(record)?;
+        let booted_config = booted.as_ref().map(|booted| booted.config.clone());
+        let config = booted_config.as_ref().unwrap_or(&record.config);
+        let (owner, old) = (record.owner, &record.handle.0);
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let mut member_files = None;
         let (image, pv_kernel, ramdisk) = if owner == ROOT {
-            let OpenFiles { kernel, pv_kernel, ramdisk } = self.restart_files.open(config)?;
+            let OpenFiles { kernel, pv_kernel, ramdisk } = match booted {
+                Some(booted) => booted.files,
+                None => self.restart_files.open(config)?,
+            };
             (self.restart_image(kernel, record)?, pv_kernel, ramdisk)
         } else {
             if let Some(until) = self.rest.ends(Instant::now()) {
@@ -82,6 +92,26 @@ impl Service {
         let host = self.host.clone();
         supervisor.retry_now(&host, name, self);
         self.read_for_restart = None;
+        if !self.restarting.values().any(|other| other == name) {
+            self.boots.forget(name);
+        }
+    }
+
+    /// Returns the name of a guest to restart whose bootloader has ended, if there is one. Call
+    /// [`restart_loaded`](Self::restart_loaded) for it.
+    pub(crate) fn booted(&mut self) -> Option<String> {
+        self.boots.ended()
+    }
+
+    /// Returns what the bootloader of one of root's guests has found, if it has one.
+    ///
+    /// # Errors
+    /// [`RestartError::Booting`] if it has not ended yet, or it has found nothing.
+    fn boot(&mut self, record: &Record) -> Result<Option<Booted>, RestartError> {
+        if record.owner != ROOT || record.config.extras().bootloader.is_none() {
+            return Ok(None);
+        }
+        self.boots.take(record.name(), &record.config).map(Some)
     }
 
     /// Returns the kernel of a guest that is restarted.

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use chaos::bootloader::BootloaderError;
 use chaos::guests::LifecycleError;
 use chaos::records::RecordError;
 use thiserror::Error;
@@ -21,6 +22,15 @@ pub enum RestartError {
     /// The guest's kernel is being read. The restart is tried again when it was.
     #[error("its kernel is being read")]
     Reading,
+    /// The guest's bootloader runs. The restart is tried again when it has ended.
+    #[error("its bootloader is running")]
+    Booting,
+    /// The guest's bootloader has found no kernel.
+    #[error(transparent)]
+    Bootloader(#[from] BootloaderError),
+    /// The record has a bootloader and no disk, or the reverse.
+    #[error("its record has no disk for its bootloader; create the guest again")]
+    NoBootDisk,
     /// The guest's owner has used up a share of chaosd's time, and waits.
     #[error("its owner's guests wait")]
     Resting {

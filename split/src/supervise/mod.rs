@@ -434,7 +434,7 @@ impl Supervisor {
         let name = record.name();
         let domid = match successors.create(record) {
             Ok(domid) => domid,
-            Err(RestartError::Reading) => {
+            Err(RestartError::Reading | RestartError::Booting) => {
                 self.pending_restart(name, record.owner);
                 self.waiting.insert(name.to_owned(), what);
                 return;

@@ -11,10 +11,10 @@ const ADVICE: &str = "the bytes of a guest's record have changed, so records of 
      give the new format a version and a module of its own in chaos/src/records/stored, keep the \
      module of the old version as a decoder, and add golden files for the new one";
 
-const V7_NOXS: &str = include_str!("golden/v7-noxs.hex");
-const V7_XENSTORE: &str = include_str!("golden/v7-xenstore.hex");
 const V8_NOXS: &str = include_str!("golden/v8-noxs.hex");
 const V8_XENSTORE: &str = include_str!("golden/v8-xenstore.hex");
+const V9_NOXS: &str = include_str!("golden/v9-noxs.hex");
+const V9_XENSTORE: &str = include_str!("golden/v9-xenstore.hex");
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
@@ -28,8 +28,8 @@ fn hex(bytes: &[u8]) -> String {
     lines.collect::<Vec<String>>().join("\n") + "\n"
 }
 
-/// What version 8 added to a config.
-const NEW: &str = "\
+/// What extras a config has in either version.
+const EXTRAS: &str = "\
 uuid='01234567-89ab-cdef-0123-456789abcdef'
 maxmem=8
 maxvcpus=3
@@ -49,8 +49,16 @@ on_watchdog='coredump-destroy'
 on_soft_reset='coredump-restart'
 ";
 
-/// What it added that needs XenStore.
-const NEW_XENSTORE: &str = "driver_domain=1\npvshim=1\npvshim_path='/shim'\npvshim_extra='x'\n";
+/// Those that need XenStore.
+const EXTRAS_XENSTORE: &str = "driver_domain=1\npvshim=1\npvshim_path='/shim'\npvshim_extra='x'\n";
+
+/// What version 9 added to a config.
+const NEW: &str = "\
+bootloader='pygrub'
+bootloader_args=['--entry=1', '-q']
+bootloader_restrict=0
+bootloader_user='boot'
+";
 
 /// What all configs here have.
 const BASE: &str = "\
@@ -114,9 +122,14 @@ fn with_xenstore(more: &str) -> Record {
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
 }
 
+fn with_new() -> String {
+    format!("{EXTRAS_XENSTORE}{NEW}")
+}
+
 #[test]
 fn the_bytes_of_a_record_stay_as_they_are() {
-    for (record, golden) in [(with_noxs(NEW), V8_NOXS), (with_xenstore(NEW_XENSTORE), V8_XENSTORE)]
+    for (record, golden) in
+        [(with_noxs(EXTRAS), V9_NOXS), (with_xenstore(&with_new()), V9_XENSTORE)]
     {
         let now = hex(&encode(&record).unwrap());
         assert_eq!(now, golden, "{ADVICE}");
@@ -126,10 +139,10 @@ fn the_bytes_of_a_record_stay_as_they_are() {
 #[test]
 fn records_of_this_version_and_the_one_before_are_read() {
     for (golden, record) in [
-        (V8_NOXS, with_noxs(NEW)),
-        (V8_XENSTORE, with_xenstore(NEW_XENSTORE)),
-        (V7_NOXS, with_noxs("")),
-        (V7_XENSTORE, with_xenstore("")),
+        (V9_NOXS, with_noxs(EXTRAS)),
+        (V9_XENSTORE, with_xenstore(&with_new())),
+        (V8_NOXS, with_noxs(EXTRAS)),
+        (V8_XENSTORE, with_xenstore(EXTRAS_XENSTORE)),
     ] {
         assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
     }
@@ -137,7 +150,7 @@ fn records_of_this_version_and_the_one_before_are_read() {
 
 #[test]
 fn a_record_comes_back_as_it_was() {
-    for record in [with_noxs(NEW), with_xenstore(NEW_XENSTORE), with_noxs("")] {
+    for record in [with_noxs(EXTRAS), with_xenstore(&with_new()), with_noxs("")] {
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
     }
 }
@@ -145,7 +158,7 @@ fn a_record_comes_back_as_it_was() {
 #[test]
 fn a_guest_whose_name_is_refused_now_stays_readable() {
     for name in ["+5", "a  b", "Domain-0"] {
-        let mut record = with_noxs(NEW);
+        let mut record = with_noxs(EXTRAS);
         record.config.name = name.to_owned();
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
     }
@@ -153,7 +166,7 @@ fn a_guest_whose_name_is_refused_now_stays_readable() {
 
 #[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
-    for golden in [V7_NOXS, V8_NOXS] {
+    for golden in [V8_NOXS, V9_NOXS] {
         let bytes = bytes(golden);
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
@@ -161,12 +174,12 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         }
         let longer = decode(&[&bytes[..], &[0]].concat());
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
-        for found in [v7::VERSION - 1, VERSION + 1] {
+        for found in [v8::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
             assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }
     }
-    let mut invalid = with_noxs(NEW);
+    let mut invalid = with_noxs(EXTRAS);
     invalid.config.name = "../x".into();
     let invalid = decode(&encode(&invalid).unwrap());
     assert!(matches!(invalid, Err(StoredError::Config(_))), "{invalid:?}");
