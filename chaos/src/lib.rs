@@ -8,6 +8,7 @@
 
 pub mod announce;
 pub mod backends;
+pub mod bootloader;
 pub mod clients;
 pub mod config;
 mod convert;

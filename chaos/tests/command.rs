@@ -107,7 +107,26 @@ fn of_guest() -> Value {
         "max_event_channels": null, "cpus": [null], "cpus_soft": [null], "cpu_weight": null, "cap": null,
         "pool": null, "tsc_mode": "default", "timer_mode": "no_delay_for_missed_ticks",
         "rtc_timeoffset": 0, "localtime": false, "driver_domain": false, "pvshim": null,
+        "bootloader": null,
     })
+}
+
+/// Nothing runs to show a config: the kernel is not known then.
+#[test]
+fn a_config_with_a_bootloader_is_printed_without_running_it() {
+    let config = b"name='web'\ntype='pv'\nbootloader='pygrub'\nbootloader_args=['--entry=1']\n\
+        ramdisk='/boot/r'\nroot='/dev/xvda ro'\ndisk=['/no/such.img,raw,xvda,w']\n";
+    for arguments in [&["config", "-"][..], &["create", "--dry-run", "-"]] {
+        let ran = chaos(arguments, config);
+        assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+        let printed: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!((&printed["kernel"], &printed["ramdisk"]), (&Value::Null, &Value::Null));
+        let expected = json!({
+            "program": "pygrub", "args": ["--entry=1"], "restrict": true, "user": null,
+            "kernel": null, "ramdisk": "/boot/r", "cmdline": "root=/dev/xvda ro",
+        });
+        assert_eq!(printed["bootloader"], expected);
+    }
 }
 
 #[test]

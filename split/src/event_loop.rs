@@ -290,8 +290,13 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
         });
     }
 
-    /// Carries out the creates and restarts whose kernels were read meanwhile.
+    /// Carries out the creates and restarts whose kernels were read meanwhile, and restarts whose
+    /// bootloaders have ended.
     fn answer_loaded(&mut self) {
+        while let Some(name) = self.service.booted() {
+            self.service.restart_loaded(&mut self.supervisor, &name);
+            self.service.after();
+        }
         loop {
             let began = Instant::now();
             let of_members = !self.service.rest.is_on(began);

@@ -39,6 +39,7 @@
 //! ```
 
 mod answers;
+mod boots;
 mod demand;
 mod dumps;
 mod event_loop;
@@ -63,7 +64,7 @@ mod rest;
 mod restart_files;
 mod scripted;
 pub mod server;
-mod service;
+pub mod service;
 pub mod settings;
 mod stock;
 pub mod supervise;

@@ -132,7 +132,7 @@ impl Stock {
     }
 
     /// Counts a request that no flavour of the settings is for.
-    fn learn(&mut self, fit: &ShellFit, image: &Arc<Image>, kernel: &Path) {
+    fn learn(&mut self, fit: &ShellFit, image: &Arc<Image>, kernel: &Path, is_unique: bool) {
         let is_named = |kept: &Kept| {
             !kept.is_learned && kept.fits(fit) && (kept.is_plain() || kept.holds(image))
         };
@@ -146,7 +146,7 @@ impl Stock {
         let stale = |kept: &Kept| {
             kept.fits(fit) && !kept.holds(image) && kept.kernel.as_deref() == Some(kernel)
         };
-        let is_plain = self.demand.knows(plain) || self.demand.forget(stale);
+        let is_plain = is_unique || self.demand.knows(plain) || self.demand.forget(stale);
         let warm = |kept: &Kept| kept.fits(fit) && kept.holds(image);
         let is_asked = |kept: &Kept| if is_plain { plain(kept) } else { warm(kept) };
         self.demand.asked(now, is_asked, || {
@@ -280,7 +280,9 @@ impl Stock {
         let kind = guests::shell_kind(config);
         let fit = ShellFit { flavour: kind.flavour, bridges: kind.bridges };
         if taker == Taker::Root {
-            self.learn(&fit, image, &config.kernel);
+            // A kernel from a disk is another one each time.
+            let is_unique = config.extras().bootloader.is_some() && config.pv_kernel().is_none();
+            self.learn(&fit, image, &config.kernel, is_unique);
         }
         let kept = &self.kept;
         let warm = |shelf: usize| kept[shelf].holds(image);

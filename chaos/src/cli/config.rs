@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use chaos::config::{
-    Action, Affinity, DiskConfig, DomainConfig, Extras, Limits, Shim, Store, TimerMode, TscMode,
-    Undecided,
+    Action, Affinity, Bootloader, DiskConfig, DomainConfig, Extras, Limits, Shim, Store, TimerMode,
+    TscMode, Undecided,
 };
 use chaos::guests::ShownVif;
 use serde::Serialize;
@@ -30,7 +30,8 @@ pub(super) fn run(args: &ConfigArgs, output: &mut Output) -> Result<(), Failure>
 #[derive(Debug, Serialize)]
 pub(super) struct ConfigRow<'a> {
     name: &'a str,
-    kernel: String,
+    /// `null` if the bootloader finds it.
+    kernel: Option<String>,
     ramdisk: Option<String>,
     memory_kib: u64,
     vcpus: u32,
@@ -65,6 +66,19 @@ pub(super) struct ConfigRow<'a> {
     localtime: bool,
     driver_domain: bool,
     pvshim: Option<ShimRow<'a>>,
+    bootloader: Option<BootloaderRow<'a>>,
+}
+
+/// `kernel`, `ramdisk` and `cmdline` are those of the config, which the program is given.
+#[derive(Debug, Serialize)]
+struct BootloaderRow<'a> {
+    program: String,
+    args: &'a [String],
+    restrict: bool,
+    user: Option<&'a str>,
+    kernel: Option<&'a str>,
+    ramdisk: Option<&'a str>,
+    cmdline: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,6 +130,7 @@ impl<'a> ConfigRow<'a> {
             on_watchdog: _,
             on_soft_reset: _,
             shim,
+            bootloader,
         } = config.extras();
         let lists = |affinity: &Affinity| {
             let vcpus = 0..config.max_vcpus() as usize;
@@ -125,7 +140,7 @@ impl<'a> ConfigRow<'a> {
         let undecided = [("console", is_console), ("store", is_store), ("type", is_kind)];
         Self {
             name,
-            kernel: text(kernel),
+            kernel: Some(text(kernel)).filter(|kernel| !kernel.is_empty()),
             ramdisk: ramdisk.as_deref().map(text),
             memory_kib: memory.0,
             vcpus: *vcpus,
@@ -159,6 +174,22 @@ impl<'a> ConfigRow<'a> {
             pvshim: shim
                 .as_ref()
                 .map(|Shim { path, cmdline }| ShimRow { path: path.as_deref().map(text), cmdline }),
+            bootloader: bootloader.as_deref().map(BootloaderRow::new),
+        }
+    }
+}
+
+impl<'a> BootloaderRow<'a> {
+    fn new(bootloader: &'a Bootloader) -> Self {
+        let Bootloader { program, args, restrict, user, kernel, ramdisk, cmdline } = bootloader;
+        Self {
+            program: text(program),
+            args,
+            restrict: *restrict,
+            user: user.as_deref(),
+            kernel: kernel.as_deref(),
+            ramdisk: ramdisk.as_deref(),
+            cmdline,
         }
     }
 }

@@ -7,7 +7,9 @@ use std::{io, mem};
 
 use chaos::config::{self, ConfigErrors, DomainConfig, ParsedConfig};
 use chaos::guests::CreateOptions;
-use chaos::request::{CreatedGuest, Executor, RequestError, Usage, expand, settle_kernel};
+use chaos::request::{
+    CreatedGuest, Executor, HeldFiles, RequestError, Usage, expand, settle_kernel,
+};
 use chaos::timings::Timings;
 
 use super::args::CreateArgs;
@@ -37,15 +39,19 @@ pub(super) fn run(
     for warning in &parsed.warnings {
         output.warning(warning);
     }
-    if !args.dry_run {
+    // The files that a bootloader has found, until the guests are created.
+    let _held = if args.dry_run {
+        HeldFiles::default()
+    } else {
         let is_kind_undecided = parsed.config.undecided.kind;
-        settle_kernel(&mut parsed.config)?;
+        let held = settle_kernel(&mut parsed.config)?;
         if is_kind_undecided && parsed.config.extras().shim.is_some() && !args.quiet {
             output.note(
                 "the kernel has no PVH entry, so it starts in the PV shim and finds its devices in XenStore",
             );
         }
-    }
+        held
+    };
     if parsed.config.is_store_of_script() && !args.dry_run && !args.quiet {
         output.note(
             "the guest finds its devices in XenStore, because a vif has script=, which needs dom0's kernel",

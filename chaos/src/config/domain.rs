@@ -42,7 +42,8 @@ pub const DEFAULT_MEMORY: KiB = KiB(32 << 10);
 pub struct DomainConfig {
     /// Its name, as [`super::check_name`] accepts it.
     pub name: String,
-    /// The kernel, as the config names it: relative to the working directory of the command.
+    /// The kernel, as the config names it: relative to the working directory of the command. Empty if a
+    /// bootloader is still to find it.
     pub kernel: PathBuf,
     /// The ramdisk, likewise.
     pub ramdisk: Option<PathBuf>,
@@ -93,13 +94,18 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
     let memory = memory(reader);
     let vcpus = reader.number("vcpus", VCPUS).map_or(1, |(vcpus, _)| vcpus);
     let name = name(reader);
-    let kernel = reader.path("kernel").unwrap_or_default();
-    if reader.find("kernel").is_none() {
-        reader.faults.add_missing("kernel", "/boot/vmlinuz");
-    }
     let asked_console = console(reader);
     let console = asked_console.unwrap_or(true);
-    let extras = extras::build(reader, memory, vcpus, is_pv);
+    let mut extras = extras::build(reader, memory, vcpus, is_pv);
+    let bootloader = extras.as_mut().and_then(|extras| extras.bootloader.as_deref_mut());
+    let (kernel, ramdisk, cmdline) = match bootloader {
+        Some(bootloader) => {
+            // The files are paths on the disk.
+            bootloader.cmdline = cmdline(reader);
+            (PathBuf::new(), None, bootloader.cmdline.clone())
+        }
+        None => (kernel(reader), reader.path("ramdisk"), cmdline(reader)),
+    };
     let has_scripts = devices::have_script(reader);
     let store = store(reader, extras.as_deref(), has_scripts);
     // A kernel that reads only the device page is refused later.
@@ -107,13 +113,16 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
     let is_store_open = store == Store::default() || of_script;
     let vifs = devices::vifs(reader, store);
     let disks = devices::disks(reader, usize::from(console) + vifs.len());
+    if disks.is_empty() && extras.as_deref().is_some_and(|extras| extras.bootloader.is_some()) {
+        refuse_without_disk(reader);
+    }
     DomainConfig {
         name,
         kernel,
-        ramdisk: reader.path("ramdisk"),
+        ramdisk,
         memory,
         vcpus,
-        cmdline: cmdline(reader),
+        cmdline,
         console,
         vifs,
         disks,
@@ -175,6 +184,24 @@ fn console(reader: &mut Reader<'_>) -> Option<bool> {
         return None;
     }
     reader.number("console", 0..=1).map(|(console, _)| console == 1)
+}
+
+/// Returns `kernel=`, which must be there unless a bootloader is.
+fn kernel(reader: &mut Reader<'_>) -> PathBuf {
+    if reader.find("kernel").is_none() && !reader.faults.is_unknown("bootloader") {
+        reader.faults.add_missing("kernel", "/boot/vmlinuz");
+    }
+    reader.path("kernel").unwrap_or_default()
+}
+
+/// Refuses a bootloader without a disk to look at.
+fn refuse_without_disk(reader: &mut Reader<'_>) {
+    if let Some(setting) = reader.find("bootloader")
+        && !reader.faults.is_unknown("disk")
+    {
+        let span = setting.value.span;
+        reader.refuse("bootloader", span, ConfigProblem::NoBootDisk);
+    }
 }
 
 /// Returns `memory=`; without it `maxmem=`, as in xl.

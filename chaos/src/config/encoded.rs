@@ -3,7 +3,7 @@
 //! ([`DomainConfig::checked`]).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bincode::{Decode, Encode};
 use noxs::{Ipv4Config, Ipv6Config, MacAddr};
@@ -11,7 +11,7 @@ use noxs_control::Rate;
 use xen::units::KiB;
 
 use super::action::PlainAction;
-use super::extras::{Extras, PlainExtras};
+use super::extras::{Extras, PlainBootloader, PlainExtras};
 use super::{DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
 
 /// A [`DomainConfig`] in the form of a message. Changing a field changes the protocol of chaosd.
@@ -35,6 +35,7 @@ pub struct EncodedConfig {
     on_reboot: PlainAction,
     on_crash: PlainAction,
     extras: Option<Box<PlainExtras>>,
+    bootloader: Option<Box<PlainBootloader>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -70,11 +71,11 @@ enum EncodedStore {
 
 impl From<&DomainConfig> for EncodedConfig {
     fn from(config: &DomainConfig) -> Self {
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let text = |path: &Path| config.lasting_path(path).to_string_lossy().into_owned();
         Self {
             name: config.name.clone(),
             kernel: text(&config.kernel),
-            ramdisk: config.ramdisk.as_ref().map(text),
+            ramdisk: config.ramdisk.as_deref().map(text),
             memory_kib: config.memory.0,
             vcpus: config.vcpus,
             cmdline: config.cmdline.clone(),
@@ -87,6 +88,7 @@ impl From<&DomainConfig> for EncodedConfig {
             on_reboot: config.on_reboot.into(),
             on_crash: config.on_crash.into(),
             extras: PlainExtras::of(config),
+            bootloader: PlainBootloader::of(config),
         }
     }
 }
@@ -155,7 +157,7 @@ impl TryFrom<EncodedConfig> for DomainConfig {
             on_poweroff: encoded.on_poweroff.into(),
             on_reboot: encoded.on_reboot.into(),
             on_crash: encoded.on_crash.into(),
-            extras: Extras::of(encoded.extras)?,
+            extras: Extras::of(encoded.extras, encoded.bootloader)?,
         }
         .checked()
     }

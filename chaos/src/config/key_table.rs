@@ -6,8 +6,8 @@
 use super::keys::Accepted::{Host, Nothing, One};
 use super::keys::KeySupport::{Granted, Ignored, Limited, Own, Supported};
 use super::keys::WhyNot::{
-    Arm, Bootloader, CpuFeature, Device, Firmware, GrantVersion, HostAccess, Label, Numa,
-    Passthrough, Shadow, XenStore,
+    Arm, CpuFeature, Device, Firmware, GrantVersion, HostAccess, Label, Numa, Passthrough, Shadow,
+    XenStore,
 };
 use super::keys::{ConfigKey, KeySupport};
 use super::spelling::nearest;
@@ -31,10 +31,10 @@ pub const KEYS: &[ConfigKey] = &[
     key("bios", Ignored),
     key("bios_path_override", Ignored),
     key("boot", Ignored),
-    key("bootloader", Limited(Nothing, Bootloader)),
-    key("bootloader_args", Ignored),
-    key("bootloader_restrict", Ignored),
-    key("bootloader_user", Ignored),
+    key("bootloader", Supported),
+    key("bootloader_args", Supported),
+    key("bootloader_restrict", Supported),
+    key("bootloader_user", Supported),
     key("builder", Supported),
     key("cap", Supported),
     key("channel", Limited(Nothing, Device)),

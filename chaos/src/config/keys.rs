@@ -4,8 +4,8 @@
 use std::fmt;
 
 use WhyNot::{
-    Arm, Bootloader, CpuFeature, Device, Firmware, GrantVersion, HostAccess, Label, Numa,
-    Passthrough, Shadow, XenStore,
+    Arm, CpuFeature, Device, Firmware, GrantVersion, HostAccess, Label, Numa, Passthrough, Shadow,
+    XenStore,
 };
 
 use super::number::parse_number;
@@ -88,8 +88,6 @@ pub enum WhyNot {
     Passthrough,
     /// It gives access to the hardware of the host.
     HostAccess,
-    /// It starts a program in dom0 that finds the kernel on the guest's disk.
-    Bootloader,
     /// It is another way to name the kernel.
     Firmware,
     /// It changes what the processor can do.
@@ -121,17 +119,10 @@ impl fmt::Display for WhyNot {
                 "chaos gives guests no I/O ports, interrupts or I/O memory of the host; remove the \
                  line"
             }
-            Bootloader => {
-                "chaos does not look for a kernel on the guest's disk; name one with kernel=, such as \
-                 GRUB's PVH image, which does (grub-i386-xen_pvh.bin of Debian's grub-xen-bin); \
-                 remove the line"
-            }
             Firmware => {
                 "it names a kernel in Xen's folder of firmware; name that file with kernel= instead"
             }
-            CpuFeature => {
-                "a guest of chaos has Xen's default CPU features; remove the line"
-            }
+            CpuFeature => "a guest of chaos has Xen's default CPU features; remove the line",
             Shadow => {
                 "a guest of chaos needs hardware-assisted paging; write hap = 1, or remove the line"
             }

@@ -56,7 +56,10 @@ pub use disk::{DiskConfig, DiskProblem};
 pub use domain::{DEFAULT_MEMORY, DomainConfig, MAX_COMMAND_LINE, MAX_VCPUS, Undecided};
 pub use encoded::EncodedConfig;
 pub use error::{ConfigError, ConfigErrors, MAX_SIZE};
-pub use extras::{Affinity, Extras, Limits, PlainExtras, Shim, TimerMode, TscMode};
+pub(crate) use extras::OPEN_FILES;
+pub use extras::{
+    Affinity, Bootloader, Extras, Limits, PlainBootloader, PlainExtras, Shim, TimerMode, TscMode,
+};
 pub use ip::{DEFAULT_PREFIX, DEFAULT_PREFIX_IPV6, IpError};
 pub use key_table::KEYS;
 pub use keys::{Accepted, ConfigKey, KeySupport, WhyNot};

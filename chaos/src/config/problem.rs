@@ -197,6 +197,12 @@ pub enum ConfigProblem {
         /// The value.
         text: String,
     },
+    /// There is a `bootloader=` and no disk.
+    #[error(
+        "bootloader: it looks for the kernel on the guest's first disk, and there is none; add one with \
+         disk=, or name a kernel with kernel= instead"
+    )]
+    NoBootDisk,
     /// `store=` is not one that the guest can use.
     #[error(
         "store: {what} finds its devices in XenStore; write store = \"xenstore\", or remove store"

@@ -20,11 +20,12 @@ mod notes;
 mod parts;
 mod positioned;
 mod refused;
-mod room;
+pub(crate) mod room;
 mod segment;
 pub mod shim;
 mod storage;
 mod unpack;
+pub(crate) mod xen_version;
 
 pub use cache::ImageCache;
 pub use error::{BzImageProblem, ImageError, MAX_SIZE, Part};

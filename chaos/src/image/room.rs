@@ -79,7 +79,7 @@ impl<R: Read> Read for Room<R> {
 
 /// Returns how many bytes of memory are free, or can be without swapping (`MemAvailable` of
 /// `/proc/meminfo`). `None` if that is not known.
-fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -2,14 +2,12 @@
 //! Finds the PV shim: a small Xen that boots as a PVH guest and runs a PV kernel in it
 //! (Xen's `docs/misc/pv-shim.pandoc`).
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// Where Linux says which Xen it runs on.
-const VERSION: &str = "/sys/hypervisor/version";
+use super::xen_version::{self, VERSION};
 
 /// Why there is no PV shim.
 #[derive(Debug, Error)]
@@ -42,21 +40,19 @@ pub fn find() -> Result<PathBuf, ShimError> {
 }
 
 fn find_below(root: &Path, version: &Path) -> Result<PathBuf, ShimError> {
-    let part = |name: &str| {
-        let text = fs::read_to_string(version.join(name)).map_err(ShimError::NoVersion)?;
-        Ok(text.trim().to_owned())
-    };
-    let version = format!("{}.{}", part("major")?, part("minor")?);
-    // Debian, then Xen's own build with its usual prefixes.
-    let folders =
-        [format!("usr/lib/xen-{version}"), "usr/lib/xen".into(), "usr/local/lib/xen".into()];
-    let mut paths = folders.iter().map(|folder| root.join(folder).join("boot/xen-shim"));
-    let looked_at = root.join(&folders[0]).join("boot/xen-shim");
-    paths.find(|path| path.is_file()).ok_or(ShimError::NotInstalled { version, looked_at })
+    let version = xen_version::read(version).map_err(ShimError::NoVersion)?;
+    let paths = xen_version::folders(root, &version).map(|folder| folder.join("boot/xen-shim"));
+    let looked_at = paths[0].clone();
+    paths
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or(ShimError::NotInstalled { version, looked_at })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::bootloader::BootloaderError;
 use crate::clients::chaosd::client::{self, DaemonError};
 use crate::config::NumberedError;
 use crate::failure::FailureClass;
@@ -43,6 +44,9 @@ pub enum RequestError {
     /// The guest needs the PV shim.
     #[error("cannot start a PV kernel")]
     Shim(#[from] ShimError),
+    /// The bootloader finds no kernel.
+    #[error("cannot find the guest's kernel")]
+    Bootloader(#[from] BootloaderError),
     /// The config cannot be used for this number of guests.
     #[error("cannot create {count} guests from one config")]
     Count {
@@ -80,6 +84,7 @@ impl RequestError {
             Self::Guest(error) => error.class(),
             Self::Daemon(error) | Self::Lost { source: error, .. } => client::class(error),
             Self::Shim(_) => FailureClass::NoDom0,
+            Self::Bootloader(error) => error.class(),
             Self::PvKernel { .. } | Self::Script { .. } => FailureClass::WrongInput,
             Self::Count { .. } | Self::ConsoleInDaemon { .. } => FailureClass::WrongInput,
         }

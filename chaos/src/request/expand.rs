@@ -30,8 +30,11 @@ pub fn expand(config: DomainConfig, count: Option<u32>) -> Result<Vec<DomainConf
 
 fn with_absolute_paths(mut config: DomainConfig) -> Result<DomainConfig, LifecycleError> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(ImageError::Open);
-    config.kernel = absolute(&config.kernel)
-        .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
+    // It is empty if a bootloader is still to find the kernel, and only shown then.
+    if !config.kernel.as_os_str().is_empty() {
+        config.kernel = absolute(&config.kernel)
+            .map_err(|source| LifecycleError::Kernel { path: config.kernel.clone(), source })?;
+    }
     if let Some(ramdisk) = &mut config.ramdisk {
         *ramdisk = absolute(ramdisk)
             .map_err(|source| LifecycleError::Ramdisk { path: ramdisk.clone(), source })?;

@@ -15,7 +15,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut timings = Timings::start();
 //! let mut parsed = config::parse_file(Path::new("redis.cfg"), &[], true)?;
-//! settle_kernel(&mut parsed.config)?;
+//! // The files that a bootloader has found.
+//! let _held = settle_kernel(&mut parsed.config)?;
 //! let configs = expand(parsed.config, None)?;
 //! let executor = Executor::choose(Usage::OneGuest, &mut timings)?;
 //! for config in &configs {
@@ -50,7 +51,7 @@ pub use create::{CreatedGuest, Executor, Usage};
 pub use error::RequestError;
 pub use expand::expand;
 pub use pool::PoolControl;
-pub use settle::settle_kernel;
+pub use settle::{HeldFiles, settle_kernel};
 
 pub use crate::clients::chaosd::protocol::{FlavourStatus, Origin};
 

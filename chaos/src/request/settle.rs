@@ -1,26 +1,78 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Settles which kernel Xen starts, if that is not simply the one of the config.
 
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
 use nix::unistd::geteuid;
 
 use super::error::RequestError;
-use crate::config::{Discovery, DomainConfig};
+use crate::backends::disks::make_absolute;
+use crate::bootloader::{self, BootFiles, BootloaderError};
+use crate::config::{Discovery, DomainConfig, OPEN_FILES};
+use crate::guests::LifecycleError;
 use crate::image::{Image, ImageError, SizeLimit, shim};
 
-/// Decides whether a kernel starts as PVH or as PV if the config leaves that open, and finds the PV
-/// shim if it needs one. A config that says `type="pvh"` costs nothing.
+/// Files that the config of a guest refers to, and that no path leads to. They must stay open until the
+/// guest is created.
+#[derive(Debug, Default)]
+#[must_use = "the guest is created from these files"]
+pub struct HeldFiles {
+    _files: Vec<File>,
+}
+
+/// Runs the bootloader if the config has one, decides whether a kernel starts as PVH or as PV if the
+/// config leaves that open, and finds the PV shim if it needs one. A config with `type="pvh"` and
+/// without a bootloader costs nothing.
 ///
 /// # Errors
-/// The kernel cannot be used, or the PV shim is needed and not installed.
+/// The bootloader finds no kernel, the kernel cannot be used, or the PV shim is needed and not
+/// installed.
 #[inline]
-pub fn settle_kernel(config: &mut DomainConfig) -> Result<(), RequestError> {
+pub fn settle_kernel(config: &mut DomainConfig) -> Result<HeldFiles, RequestError> {
     if !config.undecided.kind && config.extras.is_none() {
-        return Ok(());
+        return Ok(HeldFiles::default());
     }
-    settle(config, geteuid().is_root())
+    settle_with_bootloader(config, geteuid().is_root())
 }
 
 #[cold]
+fn settle_with_bootloader(
+    config: &mut DomainConfig,
+    is_root: bool,
+) -> Result<HeldFiles, RequestError> {
+    let held = boot(config)?;
+    settle(config, is_root)?;
+    Ok(held)
+}
+
+/// Runs the bootloader, if there is one, and has the config name what it finds.
+fn boot(config: &mut DomainConfig) -> Result<HeldFiles, RequestError> {
+    let Some(bootloader) = config.extras.as_mut().and_then(|extras| extras.bootloader.as_mut())
+    else {
+        return Ok(HeldFiles::default());
+    };
+    // A restart has another working directory.
+    if bootloader.program.components().count() > 1 {
+        bootloader.program = std::path::absolute(&bootloader.program)
+            .map_err(|error| RequestError::Bootloader(BootloaderError::Process(error)))?;
+    }
+    let Some(disk) = config.disks.first_mut() else { return Ok(HeldFiles::default()) };
+    make_absolute(&mut disk.target)
+        .map_err(|error| LifecycleError::from(error).about("create", &config.name))?;
+    let BootFiles { kernel, ramdisk, cmdline } = bootloader::run(bootloader, &disk.target)?;
+    config.kernel = path_of(&kernel);
+    config.ramdisk = ramdisk.as_ref().map(path_of);
+    config.cmdline = cmdline;
+    Ok(HeldFiles { _files: [Some(kernel), ramdisk].into_iter().flatten().collect() })
+}
+
+/// Returns the path of an open file in this process.
+fn path_of(file: &File) -> PathBuf {
+    Path::new(OPEN_FILES).join(file.as_raw_fd().to_string())
+}
+
 fn settle(config: &mut DomainConfig, is_root: bool) -> Result<(), RequestError> {
     if config.undecided.kind && config.extras().shim.is_none() {
         let limit = SizeLimit::of_guest(config.memory);
@@ -42,7 +94,7 @@ fn settle(config: &mut DomainConfig, is_root: bool) -> Result<(), RequestError> 
 /// Checks that a guest of this config may have a PV kernel, which nothing in it says.
 fn check_pv(config: &DomainConfig, is_root: bool) -> Result<(), RequestError> {
     let refused = |why| {
-        let kernel = config.kernel.clone();
+        let kernel = config.lasting_path(&config.kernel).into_owned();
         Err(RequestError::PvKernel { kernel, why })
     };
     if !config.undecided.store && config.store.discovery() == Discovery::DevicePage {

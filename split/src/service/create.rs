@@ -316,7 +316,7 @@ impl Service {
 
     /// Frees the memory of incomplete domains and, for a guest of root's, of ready shells. Returns
     /// whether there were any. A member could empty the pool again and again otherwise.
-    fn free_memory(&mut self, owner: u32) -> bool {
+    pub(super) fn free_memory(&mut self, owner: u32) -> bool {
         let given_up = if owner == ROOT { self.stock.give_up(&self.host) } else { 0 };
         if given_up > 0 {
             tracing::info!(

@@ -22,6 +22,7 @@ use xen::units::KiB;
 
 use self::create::{CreateRequest, PendingCreate};
 use crate::answers::{only_root, reply, wrong_input};
+use crate::boots::Boots;
 use crate::line_limit::LineLimit;
 use crate::loader::Loader;
 use crate::members::{Members, ROOT};
@@ -85,6 +86,8 @@ pub struct Service {
     restart_files: RestartFiles,
     /// Creates those of them whose vifs have scripts.
     scripted: ScriptedRestarts,
+    /// Runs the bootloaders of those that have one.
+    boots: Boots,
     /// The kernel that was read for the restart that is tried now.
     read_for_restart: Option<(ImageKey, Result<Arc<Image>, ImageError>)>,
     /// How many guests were created, and how long that took.
@@ -126,6 +129,7 @@ impl Service {
             restarting: HashMap::new(),
             restart_files: RestartFiles::default(),
             scripted: ScriptedRestarts::new(None),
+            boots: Boots::new(None),
             read_for_restart: None,
             creates: CreateTally::default(),
             reporter: Reporter::default(),
@@ -152,8 +156,10 @@ impl Service {
         &self.host
     }
 
-    /// Has the main thread woken when a thread has restarted a guest.
+    /// Has the main thread woken when a bootloader of a guest that is restarted has ended, or a thread has
+    /// restarted a guest.
     pub(crate) fn wake_with(&mut self, waker: Arc<Waker>) {
+        self.boots = Boots::new(Some(Arc::clone(&waker)));
         self.scripted = ScriptedRestarts::new(Some(waker));
     }
 

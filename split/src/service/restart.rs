@@ -14,15 +14,19 @@ use chaos::timings::Timings;
 use super::Service;
 use super::create::GuestFiles;
 use crate::answers::{open_pv_kernel, open_ramdisk};
+use crate::boots::{self, Booted};
 use crate::members::ROOT;
 use crate::reserved;
 use crate::restart_files::OpenFiles;
-use crate::scripted::Restarted;
+use crate::scripted::{Restarted, ScriptedGuest};
 use crate::supervise::{RestartError, Successors, Supervisor};
 
 impl Successors for Service {
     fn check(&mut self, record: &Record) -> Result<(), RestartError> {
         if record.owner == ROOT {
+            if boots::check(&record.config)? {
+                return Ok(());
+            }
             return self.restart_files.open(&record.config).map(drop);
         }
         match self.members.files(&record.handle.0) {
@@ -32,16 +36,18 @@ impl Successors for Service {
     }
 
     fn create(&mut self, record: &Record) -> Result<u16, RestartError> {
-        if record.owner == ROOT && record.config.has_scripts() {
-            self.scripted.order(record).map_err(RestartError::Thread)?;
-            return Err(RestartError::Scripts);
-        }
         let mut timings = Timings::start();
-        let (config, owner, old) = (&record.config, record.owner, &record.handle.0);
+        let booted = self.boot(record)?;
+        let booted_config = booted.as_ref().map(|booted| booted.config.clone());
+        let config = booted_config.as_ref().unwrap_or(&record.config);
+        let (owner, old) = (record.owner, &record.handle.0);
         let kernel_error = |source| LifecycleError::Kernel { path: config.kernel.clone(), source };
         let mut member_files = None;
         let (image, pv_kernel, ramdisk) = if owner == ROOT {
-            let OpenFiles { kernel, pv_kernel, ramdisk } = self.restart_files.open(config)?;
+            let OpenFiles { kernel, pv_kernel, ramdisk } = match booted {
+                Some(booted) => booted.files,
+                None => self.restart_files.open(config)?,
+            };
             (self.restart_image(kernel, record)?, pv_kernel, ramdisk)
         } else {
             if let Some(until) = self.rest.ends(Instant::now()) {
@@ -69,6 +75,12 @@ impl Successors for Service {
         let ramdisk = open_ramdisk(ramdisk, config)?;
         timings.stage("files");
         let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
+        if config.has_scripts() {
+            let config = config.clone();
+            let guest = ScriptedGuest { config, image, pv_kernel, ramdisk, options };
+            self.scripted.order(record.name().to_owned(), guest).map_err(RestartError::Thread)?;
+            return Err(RestartError::Scripts);
+        }
         let (pv_kernel, ramdisk) = (pv_kernel.as_ref(), ramdisk.as_ref());
         let files = GuestFiles { image: &image, pv_kernel, ramdisk, disks: None };
         let began = Instant::now();
@@ -88,6 +100,26 @@ impl Service {
         let host = self.host.clone();
         supervisor.retry_now(&host, name, self);
         self.read_for_restart = None;
+        if !self.restarting.values().any(|other| other == name) {
+            self.boots.forget(name);
+        }
+    }
+
+    /// Returns the name of a guest to restart whose bootloader has ended, if there is one. Call
+    /// [`restart_loaded`](Self::restart_loaded) for it.
+    pub(crate) fn booted(&mut self) -> Option<String> {
+        self.boots.ended()
+    }
+
+    /// Returns what the bootloader of one of root's guests has found, if it has one.
+    ///
+    /// # Errors
+    /// [`RestartError::Booting`] if it has not ended yet, or it has found nothing.
+    fn boot(&mut self, record: &Record) -> Result<Option<Booted>, RestartError> {
+        if record.owner != ROOT || record.config.extras().bootloader.is_none() {
+            return Ok(None);
+        }
+        self.boots.take(record.name(), &record.config).map(Some)
     }
 
     /// Ends the restarts of the guests that threads have created meanwhile.
@@ -99,6 +131,10 @@ impl Service {
                     Ok(identity.domid.0)
                 }
                 Err(error) => {
+                    if error.is_out_of_memory() {
+                        // The next attempt finds more.
+                        self.free_memory(ROOT);
+                    }
                     self.creates.failed();
                     Err(error.into())
                 }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use chaos::bootloader::BootloaderError;
 use chaos::guests::LifecycleError;
 use chaos::records::RecordError;
 use thiserror::Error;
@@ -22,6 +23,15 @@ pub enum RestartError {
     /// The guest's kernel is being read. The restart is tried again when it was.
     #[error("its kernel is being read")]
     Reading,
+    /// The guest's bootloader runs. The restart is tried again when it has ended.
+    #[error("its bootloader is running")]
+    Booting,
+    /// The guest's bootloader has found no kernel.
+    #[error(transparent)]
+    Bootloader(#[from] BootloaderError),
+    /// The record has a bootloader and no disk, or the reverse.
+    #[error("its record has no disk for its bootloader; create the guest again")]
+    NoBootDisk,
     /// A thread creates the guest, because scripts of its vifs are run.
     #[error("scripts of its vifs are run")]
     Scripts,

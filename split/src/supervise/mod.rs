@@ -462,7 +462,7 @@ impl Supervisor {
         let name = record.name();
         let attempts = self.pending_restart(name, record.owner);
         match error {
-            RestartError::Reading => {}
+            RestartError::Reading | RestartError::Booting => {}
             RestartError::Resting { until } => attempts.wait_until(until),
             RestartError::Scripts => {
                 self.creating.insert(name.to_owned(), record.clone());

@@ -5,7 +5,7 @@
 //! They share one machine, so they run one after the other, with `--test-threads=1`.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
@@ -153,6 +153,49 @@ fn guests_keep_their_devices_when_the_daemons_of_the_units_are_killed() {
     chaos(&["destroy", "redis"]).ok();
     guest.forget();
     units.finish(&bed, 1, 1);
+}
+
+/// The unit lets chaosd do all that a restricted bootloader needs, on a file that only root may read, and
+/// on a block device.
+#[test]
+fn the_chaosd_of_the_unit_runs_the_bootloader_of_a_guest_that_it_restarts() {
+    let bed = Bed::new();
+    let units = Units::start();
+    let kernel = fs::read("daytime").expect("it is in the working directory");
+    let size = kernel.len();
+    let (image, path) = image("/root");
+    image.as_file().write_all_at(&kernel, 0).expect("it is root's");
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is root's");
+    let device = LoopDevice::of(&path);
+    // Xen's pygrub needs Python, which this dom0 does not have.
+    let script = |arguments: &str| {
+        let text = format!(
+            "#!/bin/sh\nfor a; do case $a in --output=*) out=${{a#*=}};; \
+             --output-directory=*) dir=${{a#*=}};; esac; done\n[ $(id -u) != 0 ] || exit 9\n\
+             head -c {size} /disk > $dir/k\nprintf 'kernel %s/k\\0args {arguments}\\0' $dir > $out\n"
+        );
+        let program = bed.file("boot", text);
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("it is root's");
+        program
+    };
+    for disk in [&path, &device.path] {
+        let config = format!(
+            "name='web'\ntype='pvh'\nbootloader='{}'\nmemory=8\ndisk=['{disk},raw,xvda,r']\n\
+             vif=['bridge=xenbr0,ip=10.0.0.3/24']\n",
+            script("first")
+        );
+        let guest = Guest::create(&bed.file("web.cfg", config), &[]);
+        let cmdline = || chaos(&["list", "-l", "web"]).json()[0]["config"]["cmdline"].clone();
+        assert_eq!(cmdline(), "first");
+        guest.wait_for_log("daytime: ready");
+        let _ = script("second");
+        chaos(&["reboot", "web"]).ok();
+        wait_for_change(&[], "the guest is restarted", || cmdline() == "second");
+        chaos(&["destroy", "web"]).ok();
+        guest.forget();
+    }
+    drop(device);
+    units.finish(&bed, 0, 0);
 }
 
 #[test]

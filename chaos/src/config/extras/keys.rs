@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use xen::units::{DomainHandle, KiB};
 
+use super::bootloader;
 use super::{Affinity, Extras, Limits, SHIM_CMDLINE, Shim, TimerMode, TscMode};
 use crate::config::domain::MAX_COMMAND_LINE;
 use crate::config::number::{BLANKS, parse_number};
@@ -48,6 +49,7 @@ pub(in crate::config) fn build(
             _ => reader.optional_action("on_soft_reset"),
         },
         shim: shim(reader, is_pv),
+        bootloader: bootloader::build(reader),
     };
     (extras != Extras::default()).then(|| Box::new(extras))
 }
@@ -202,7 +204,17 @@ fn shim(reader: &mut Reader<'_>, is_pv: bool) -> Option<Shim> {
 
 /// Returns whether a key that is true or false is true. 0 and an empty one are false, as in xl.
 fn is_set(reader: &mut Reader<'_>, key: &'static str) -> bool {
-    number_of(reader, key, 0..=u32::MAX).is_some_and(|number| number != 0)
+    is_set_unless(reader, key, false)
+}
+
+/// The same, and `default` if it is not set or empty.
+pub(super) fn is_set_unless(reader: &mut Reader<'_>, key: &'static str, default: bool) -> bool {
+    number_of(reader, key, 0..=u32::MAX).map_or(default, |number| number != 0)
+}
+
+/// Returns the words of a text between blanks.
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split(BLANKS).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// Returns a number in a range; `None` also for an empty text, which asks for nothing.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What only few configs say: where the guest's vCPUs run, limits, clocks, and the like.
 
+mod bootloader;
 mod keys;
 mod plain;
 
@@ -14,8 +15,10 @@ use super::domain::{DomainConfig, Undecided};
 use super::store::Store;
 use crate::cpu_list::CpuList;
 
+pub use bootloader::Bootloader;
+pub(crate) use bootloader::OPEN_FILES;
 pub(super) use keys::build;
-pub use plain::PlainExtras;
+pub use plain::{PlainBootloader, PlainExtras};
 
 /// What only few configs say. The default is what the others mean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Extras {
     pub on_soft_reset: Option<Action>,
     /// The PV shim that runs its kernel, if that is a PV kernel.
     pub shim: Option<Shim>,
+    /// The program that finds its kernel on its first disk.
+    pub bootloader: Option<Box<Bootloader>>,
 }
 
 /// Limits of a domain that are set when it is created. `None` means the usual one.
@@ -154,6 +159,7 @@ static NONE: Extras = Extras {
     on_watchdog: None,
     on_soft_reset: None,
     shim: None,
+    bootloader: None,
 };
 
 impl DomainConfig {
@@ -236,6 +242,7 @@ impl Extras {
             on_watchdog: _,
             on_soft_reset: _,
             shim,
+            bootloader,
         } = self;
         let keys = [
             (uuid.is_some(), "uuid"),
@@ -251,6 +258,7 @@ impl Extras {
             (pool.is_some(), "pool"),
             (*driver_domain, "driver_domain"),
             (shim.is_some(), "pvshim"),
+            (bootloader.is_some(), "bootloader"),
         ];
         keys.into_iter().find_map(|(is_set, key)| is_set.then_some(key))
     }

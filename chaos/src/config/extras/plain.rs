@@ -7,7 +7,7 @@
 use bincode::{Decode, Encode};
 use xen::units::{DomainHandle, KiB};
 
-use super::{Affinity, Extras, Limits, Shim, TimerMode, TscMode};
+use super::{Affinity, Bootloader, Extras, Limits, Shim, TimerMode, TscMode};
 use crate::config::action::PlainAction;
 use crate::config::{Action, DomainConfig, EncodedError};
 use crate::cpu_list::CpuListError;
@@ -64,10 +64,40 @@ struct PlainShim {
     cmdline: String,
 }
 
+/// [`Bootloader`] in the form of a message or a record. It came later than the other extras.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct PlainBootloader {
+    program: String,
+    args: Vec<String>,
+    restrict: bool,
+    user: Option<String>,
+    kernel: Option<String>,
+    ramdisk: Option<String>,
+    cmdline: String,
+}
+
 impl PlainExtras {
-    /// Returns the extras of a config, if it has any.
+    /// Returns the extras of a config, if it has any, without its bootloader.
     pub(crate) fn of(config: &DomainConfig) -> Option<Box<Self>> {
         config.extras.as_deref().map(|extras| Box::new(extras.into()))
+    }
+}
+
+impl PlainBootloader {
+    /// Returns the bootloader of a config, if it has one.
+    pub(crate) fn of(config: &DomainConfig) -> Option<Box<Self>> {
+        let bootloader = config.extras().bootloader.as_deref()?;
+        let Bootloader { program, args, restrict, user, kernel, ramdisk, cmdline } =
+            bootloader.clone();
+        let program = program.to_string_lossy().into_owned();
+        Some(Box::new(Self { program, args, restrict, user, kernel, ramdisk, cmdline }))
+    }
+}
+
+impl From<PlainBootloader> for Bootloader {
+    fn from(plain: PlainBootloader) -> Self {
+        let PlainBootloader { program, args, restrict, user, kernel, ramdisk, cmdline } = plain;
+        Self { program: program.into(), args, restrict, user, kernel, ramdisk, cmdline }
     }
 }
 
@@ -76,8 +106,15 @@ impl Extras {
     ///
     /// # Errors
     /// A list of CPUs is wrong.
-    pub(crate) fn of(plain: Option<Box<PlainExtras>>) -> Result<Option<Box<Self>>, EncodedError> {
-        plain.map(|plain| Self::try_from(*plain).map(Box::new)).transpose()
+    pub(crate) fn of(
+        plain: Option<Box<PlainExtras>>,
+        bootloader: Option<Box<PlainBootloader>>,
+    ) -> Result<Option<Box<Self>>, EncodedError> {
+        let mut extras = plain.map(|plain| Self::try_from(*plain).map(Box::new)).transpose()?;
+        if let Some(bootloader) = bootloader {
+            extras.get_or_insert_default().bootloader = Some(Box::new((*bootloader).into()));
+        }
+        Ok(extras)
     }
 }
 
@@ -161,6 +198,7 @@ impl TryFrom<PlainExtras> for Extras {
             shim: plain
                 .shim
                 .map(|PlainShim { path, cmdline }| Shim { path: path.map(Into::into), cmdline }),
+            bootloader: None,
         })
     }
 }

@@ -75,6 +75,7 @@ fn each_key_has_its_value() {
             path: Some("/shim".into()),
             cmdline: "pv-shim console=xen,pv loglvl=all".to_owned(),
         }),
+        bootloader: None,
     };
     assert_eq!(*config.extras(), expected);
     assert_eq!((config.max_memory(), config.max_vcpus()), (KiB(16 << 10), 3));
@@ -83,8 +84,70 @@ fn each_key_has_its_value() {
 
 #[test]
 fn extras_arrive_as_they_were_sent() {
-    let config = config(ALL);
-    assert_eq!(DomainConfig::try_from(EncodedConfig::from(&config)), Ok(config));
+    for config in [config(ALL), booted(&format!("{ALL}{BOOT}"))] {
+        assert_eq!(DomainConfig::try_from(EncodedConfig::from(&config)), Ok(config));
+    }
+}
+
+/// One line for each key of a bootloader.
+const BOOT: &str = "bootloader='pygrub'\nbootloader_args=['--entry=1', '-q']\n\
+    bootloader_restrict=0\nbootloader_user='boot'\ndisk=['/a.img,raw,xvda,w']\n";
+
+/// A config with a bootloader and without a kernel.
+fn booted(more: &str) -> DomainConfig {
+    let text = format!("{}{more}", BASE.replace("kernel='k'\n", ""));
+    parse_str("x.cfg", &text, &[], true).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+#[test]
+fn a_bootloader_finds_the_kernel_with_what_the_config_says_of_it() {
+    let config = booted(BOOT);
+    assert_eq!((config.kernel.as_os_str().len(), &config.ramdisk), (0, &None));
+    let expected = Bootloader {
+        program: "pygrub".into(),
+        args: vec!["--entry=1".into(), "-q".into()],
+        restrict: false,
+        user: Some("boot".into()),
+        kernel: None,
+        ramdisk: None,
+        cmdline: String::new(),
+    };
+    assert_eq!(config.extras().bootloader.as_deref(), Some(&expected));
+    // Unlike in xl, the program is restricted by default.
+    let more = "bootloader=\"/usr/bin/pygrub\"\nbootloader_args=' --entry=1\t-q '\n\
+        kernel='/boot/k'\nramdisk='/boot/r'\nroot='/dev/xvda'\nextra='ro'\ndisk=['/a,raw,xvda,w']";
+    let config = booted(more);
+    let expected = Bootloader {
+        program: "/usr/bin/pygrub".into(),
+        restrict: true,
+        user: None,
+        kernel: Some("/boot/k".into()),
+        ramdisk: Some("/boot/r".into()),
+        cmdline: "root=/dev/xvda ro".into(),
+        ..expected
+    };
+    assert_eq!(config.extras().bootloader.as_deref(), Some(&expected));
+    assert_eq!(config.extras().key_of_root(), Some("bootloader"));
+    // Without a bootloader, its keys mean nothing, and neither does an empty one.
+    for more in
+        ["bootloader=''", "bootloader_args=['a']\nbootloader_restrict=1\nbootloader_user='x'"]
+    {
+        assert_eq!(config_of(more).extras, None, "{more}");
+    }
+}
+
+#[test]
+fn what_a_bootloader_has_found_is_named_after_it_for_other_processes() {
+    let mut config = booted(BOOT);
+    config.kernel = "/proc/self/fd/7".into();
+    config.ramdisk = Some("/proc/self/fd/8".into());
+    let arrived = DomainConfig::try_from(EncodedConfig::from(&config)).unwrap();
+    let name = Path::new("pygrub:/a.img");
+    assert_eq!((arrived.kernel.as_path(), arrived.ramdisk.as_deref()), (name, Some(name)));
+    // A file of the config is named by its path.
+    let plain = config_of("ramdisk='/proc/self/fd/8'");
+    let arrived = DomainConfig::try_from(EncodedConfig::from(&plain)).unwrap();
+    assert_eq!(arrived, plain);
 }
 
 #[test]
@@ -190,6 +253,13 @@ fn what_is_wrong_is_named() {
         ("driver_domain=1\nstore='noxs'", "a driver domain finds its devices in XenStore"),
         ("pvshim=4294967296", "pvshim = 4294967296: must be 0 to 4294967295"),
         ("localtime='yes'", "localtime = \"yes\": must be a number"),
+        ("bootloader='pygrub'", "on the guest's first disk, and there is none; add one with disk="),
+        ("bootloader=['pygrub']", "bootloader: must be a number or a string, not a list"),
+        (
+            "bootloader_args=[['a']]",
+            "bootloader_args: must be a list of arguments, not a list in it",
+        ),
+        ("bootloader_restrict='x'", "bootloader_restrict = \"x\": must be a number"),
     ] {
         assert!(error(more).contains(wanted), "{more}: {}", error(more));
     }

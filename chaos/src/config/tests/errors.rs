@@ -143,7 +143,7 @@ fn a_message_has_the_value_the_limit_and_the_remedy() {
     }
     let (_, bootloader) = problem("bootloader='/usr/bin/pygrub'");
     let message = bootloader.to_string();
-    assert!(message.contains("name one with kernel=, such as GRUB's PVH image"), "{message}");
+    assert!(message.contains("on the guest's first disk, and there is none; add one"), "{message}");
     let missing = parse("type='pvh'\nkernel='k'").unwrap_err().to_string();
     assert_eq!(missing, "x.cfg: name is missing; add a line such as name = \"web\"");
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 8 and 9 of the record, without the extras and the scripts of vifs.
+//! A guest's config in versions 9 and 10 of the record, without the extras and the scripts
+//! of vifs.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running
 //! guests unreadable. A new version of the record gets types of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bincode::{Decode, Encode};
 use noxs::{Ipv4Config, Ipv6Config, MacAddr};
@@ -12,8 +13,8 @@ use noxs_control::Rate;
 use xen::units::KiB;
 
 use crate::config::{
-    DiskConfig, DomainConfig, EncodedError, Extras, PlainAction, PlainExtras, PlainScript, Store,
-    Undecided, VifConfig,
+    DiskConfig, DomainConfig, EncodedError, Extras, PlainAction, PlainBootloader, PlainExtras,
+    PlainScript, Store, Undecided, VifConfig,
 };
 
 /// Longest record in bytes: more than the longest config takes.
@@ -78,9 +79,11 @@ impl StoredConfig {
     pub(super) fn check(
         self,
         extras: Option<Box<PlainExtras>>,
+        bootloader: Option<Box<PlainBootloader>>,
         scripts: Vec<PlainScript>,
     ) -> Result<DomainConfig, EncodedError> {
-        let mut config = DomainConfig { extras: Extras::of(extras)?, ..self.into_config()? };
+        let extras = Extras::of(extras, bootloader)?;
+        let mut config = DomainConfig { extras, ..self.into_config()? };
         PlainScript::set(scripts, &mut config.vifs)?;
         config.checked_stored()
     }
@@ -88,11 +91,11 @@ impl StoredConfig {
 
 impl From<&DomainConfig> for StoredConfig {
     fn from(config: &DomainConfig) -> Self {
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        let text = |path: &Path| config.lasting_path(path).to_string_lossy().into_owned();
         Self {
             name: config.name.clone(),
             kernel: text(&config.kernel),
-            ramdisk: config.ramdisk.as_ref().map(text),
+            ramdisk: config.ramdisk.as_deref().map(text),
             memory_kib: config.memory.0,
             vcpus: config.vcpus,
             cmdline: config.cmdline.clone(),

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Programs that fail, and programs that try to leave the place where they run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use system_tests::{Bed, chaos, wait_for_change};
+
+use crate::{assert_no_bootloader, program};
+
+/// Writes the config of a guest with a bootloader.
+fn config(bed: &Bed, bootloader: &str, more: &str) -> String {
+    let disk = bed.file("disk.img", vec![b'd'; 1 << 20]);
+    fs::set_permissions(&disk, PermissionsExt::from_mode(0o600)).expect("it is root's");
+    let text = format!(
+        "name='a'\ntype='pvh'\nbootloader='{bootloader}'\nmemory=4\ndisk=['{disk},raw,xvda,w']\n{more}"
+    );
+    bed.file("a.cfg", text)
+}
+
+#[test]
+fn a_restricted_program_reaches_its_disk_and_its_folder_only() {
+    let bed = Bed::new();
+    // Each line is a condition, and the number of the first that is not met is the exit status. All have
+    // been met if it is 99.
+    let conditions = [
+        // Its user is its own, and has no rights.
+        "[ $(id -u) -ge 1879048192 ] && [ $(id -G) = $(id -u) ]",
+        // It reads the disk, though only root may, and does not write to it.
+        "[ \"$(head -c 3 /disk)\" = ddd ]",
+        "! (echo x >> /disk) 2>/dev/null && ! chmod 666 /disk 2>/dev/null",
+        // It writes to its folder only.
+        "echo x > /out/x",
+        "! (echo x > /x) 2>/dev/null && ! (echo x > /usr/x) 2>/dev/null && ! (echo x > /dev/x) 2>/dev/null",
+        // Nothing of dom0 is there but programs.
+        "[ ! -e /run ] && [ ! -e /proc ] && [ ! -e /sys ] && [ ! -e /root ] && [ ! -e /var ]",
+        "[ ! -e /dev/xen ] && [ ! -e /dev/loop0 ] && [ ! -e /etc/passwd ]",
+        // It gets no devices, no mounts and no other root.
+        "! mknod /out/b b 7 0 2>/dev/null && ! mknod /out/c c 1 1 2>/dev/null",
+        "! mount -t tmpfs none /out 2>/dev/null && ! mount -t proc none /out 2>/dev/null",
+        "! chroot / /bin/true 2>/dev/null",
+        // It sees no process but those of its own.
+        "! kill -0 $PPID 2>/dev/null || [ $PPID = 1 ] && ! kill -0 500 2>/dev/null",
+        // Its files are limited, and nothing is without a limit.
+        "[ $(ulimit -f) != unlimited ] && [ $(ulimit -v) != unlimited ] && [ $(ulimit -t) != unlimited ]",
+    ];
+    let mut text = String::new();
+    for (number, condition) in conditions.iter().enumerate() {
+        text += &format!("{{ {condition}; }} || exit {}\n", number + 10);
+    }
+    let script = program(&bed, "probe", &(text + "exit 99"));
+    let created = chaos(&["create", &config(&bed, &script, "")]);
+    created.refused(2, &["bootloader probe has failed with exit status 99"]);
+    assert_no_bootloader("after a program that has failed");
+
+    // Without restrictions it is root, and sees dom0.
+    let text = "[ $(id -u) = 0 ] && [ -e /etc/passwd ] && [ -e /proc/1 ] || exit 10; exit 99";
+    let script = program(&bed, "free", text);
+    let created = chaos(&["create", &config(&bed, &script, "bootloader_restrict=0")]);
+    created.refused(2, &["free has failed with exit status 99 (it was not restricted)"]);
+    // With a user, it is that one.
+    let script = program(&bed, "user", "exit $(($(id -u) - 990 + 99))");
+    let created = chaos(&["create", &config(&bed, &script, "bootloader_user='noxsd'")]);
+    created.refused(2, &["user has failed with exit status 99"]);
+    assert_no_bootloader("at the end");
+}
+
+#[test]
+fn a_program_that_fails_or_deceives_leaves_nothing() {
+    let bed = Bed::new();
+    let result = "for a; do case $a in --output=*) out=${a#*=};; --output-directory=*) dir=${a#*=};; esac; done\n";
+    for (number, (text, words)) in [
+        ("echo it is broken >&2; exit 3", ["has failed with exit status 3", ": it is broken"]),
+        ("kill -9 $$", ["was killed by", "SIGKILL"]),
+        ("true", ["has found no kernel", "its result names no kernel"]),
+        ("head -c 100000 /dev/zero > $out", ["its result has more than", "65536 bytes"]),
+        (
+            "ln -s /usr/bin/sh $dir/k; printf 'kernel %s/k\\0' $dir > $out",
+            ["the kernel is not a", "regular file"],
+        ),
+        (
+            "mkfifo $dir/k; printf 'kernel %s/k\\0' $dir > $out",
+            ["the kernel is not a", "regular file"],
+        ),
+        ("printf 'kernel /usr/bin/sh\\0' > $out", ["the kernel is not in", "--output-directory"]),
+        ("rm $out; ln -s /dev/zero $out", ["the result is not a", "regular file"]),
+        // More than fits: it is stopped, and nothing of it is kept.
+        ("cat /dev/zero > $dir/k", ["was killed by SIGXFSZ", "size limit exceeded"]),
+        ("echo junk > $dir/k; printf 'kernel %s/k\\0' $dir > $out", ["kernel", "not a kernel"]),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let script = program(&bed, &format!("p{number}"), &format!("{result}{text}"));
+        chaos(&["create", &config(&bed, &script, "")]).refused(2, words);
+        assert_no_bootloader(text);
+    }
+    chaos(&["create", &config(&bed, "missing", "")]).refused(2, &["does not exist; install it"]);
+    let script = bed.file("plain", "#!/bin/sh\n");
+    chaos(&["create", &config(&bed, &script, "")]).refused(2, &["is not a program"]);
+    bed.assert_empty("after refusals");
+}
+
+#[test]
+fn a_program_ends_with_the_command_that_was_killed() {
+    let bed = Bed::new();
+    let script = program(&bed, "waits", "exec sleep 1000");
+    let config = config(&bed, &script, "");
+    let running = || {
+        let all = fs::read_dir("/proc").expect("proc is mounted").flatten();
+        let command = |entry: fs::DirEntry| fs::read(entry.path().join("cmdline")).ok();
+        all.filter_map(command).filter(|line| line.starts_with(b"sleep\x001000\0")).count()
+    };
+    let mut chaos = Command::new("chaos");
+    chaos.args(["create", &config]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut chaos = chaos.spawn().expect("chaos is installed");
+    wait_for_change(&[], "the program runs", || running() == 1);
+    chaos.kill().expect("it runs");
+    chaos.wait().expect("it was killed");
+    wait_for_change(&[], "the program has ended", || running() == 0);
+    assert_no_bootloader("after a kill");
+}
