@@ -132,6 +132,30 @@ fn the_units_start_and_serve_guests() {
     units.finish(&bed, 0, 0);
 }
 
+/// Of /proc/sys, only the part that `vif-route` and the like change.
+#[test]
+fn the_scripts_that_chaosd_runs_may_set_parameters_of_interfaces() {
+    let bed = Bed::new();
+    let units = Units::start();
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", show("chaosd", "MainPID")));
+    let mounts = mounts.expect("chaosd has mounts");
+    let access = |path: &str| {
+        // The last mount on a path counts.
+        let mounts = mounts.lines().rev().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mount = mounts.into_iter().find(|mount| mount.get(4) == Some(&path));
+        let mount = mount.unwrap_or_else(|| panic!("{path} is not mounted"));
+        mount[5].split(',').next().unwrap_or_default().to_owned()
+    };
+    assert_eq!((access("/proc/sys"), access("/proc/sys/net")), ("ro".into(), "rw".into()));
+    let status = fs::read_to_string(format!("/proc/{}/status", show("chaosd", "MainPID")));
+    let bounding = status.expect("chaosd has a status");
+    let bounding = bounding.lines().find_map(|line| line.strip_prefix("CapBnd:\t"));
+    let bounding = u64::from_str_radix(bounding.expect("it has a set"), 16).expect("a number");
+    // CAP_NET_ADMIN and CAP_NET_RAW (`linux/capability.h`).
+    assert_eq!(bounding & (1 << 12 | 1 << 13), 1 << 12 | 1 << 13);
+    units.finish(&bed, 0, 0);
+}
+
 #[test]
 fn guests_keep_their_devices_when_the_daemons_of_the_units_are_killed() {
     let bed = Bed::new();
