@@ -100,9 +100,6 @@ fn check_pv(config: &DomainConfig, is_root: bool) -> Result<(), RequestError> {
     if !config.undecided.store && config.store.discovery() == Discovery::DevicePage {
         return refused("which finds its devices in XenStore; remove store=");
     }
-    if config.vifs.iter().any(|vif| vif.name.is_some()) {
-        return refused("whose vifs are named by dom0's kernel; remove vifname=");
-    }
     if !is_root {
         return refused("which only root may start; name a kernel with a PVH entry, or ask root");
     }
@@ -143,12 +140,10 @@ mod tests {
         // Which needs the shim of this machine.
         assert!(matches!(result, Err(RequestError::Shim(_)) | Ok(())), "{result:?}");
         assert_eq!((config.store, config.extras().shim.is_some()), (Store::XenStore, true));
-        for (more, why) in
-            [("store='noxs'", "remove store="), ("vif=['vifname=a']", "remove vifname=")]
-        {
-            let error = settled(&pv_kernel(), more).0.unwrap_err().to_string();
-            assert!(error.contains(why), "{error}");
-        }
+        let (_, config) = settled(&pv_kernel(), "pvshim_path='/shim'\nvif=['vifname=a']");
+        assert!(config.extras().shim.is_some(), "a vif in XenStore can have a name");
+        let error = settled(&pv_kernel(), "store='noxs'").0.unwrap_err().to_string();
+        assert!(error.contains("remove store="), "{error}");
         let error = settled_for(false, &pv_kernel(), "").0.unwrap_err().to_string();
         assert!(error.contains("which only root may start"), "{error}");
         // What is wrong otherwise is found by the create.
