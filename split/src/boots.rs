@@ -16,6 +16,7 @@ use chaos::config::DomainConfig;
 use chaos::guests::LifecycleError;
 use chaos::image::open_for_another_process;
 use mio::Waker;
+use xen::units::DomainHandle;
 
 use crate::restart_files::OpenFiles;
 use crate::supervise::RestartError;
@@ -35,24 +36,33 @@ pub(crate) struct Booted {
     pub(crate) config: DomainConfig,
 }
 
+/// A guest that is restarted. Its name is not enough: it may be destroyed, and another one created that
+/// has its name, while its bootloader runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Guest {
+    name: String,
+    /// The handle of its record.
+    handle: DomainHandle,
+}
+
 /// The bootloaders that run, wait, or have ended.
 pub(crate) struct Boots {
     waker: Option<Arc<Waker>>,
     run: Arc<Run>,
-    sender: Sender<(String, Result<Booted, RestartError>)>,
-    receiver: Receiver<(String, Result<Booted, RestartError>)>,
+    sender: Sender<(Guest, Result<Booted, RestartError>)>,
+    receiver: Receiver<(Guest, Result<Booted, RestartError>)>,
     /// The guests whose bootloader runs.
-    running: HashSet<String>,
+    running: HashSet<Guest>,
     /// Those whose bootloader waits, in the order in which it was asked for.
-    waiting: VecDeque<(String, DomainConfig)>,
+    waiting: VecDeque<(Guest, DomainConfig)>,
     /// What was found, by guest.
-    done: HashMap<String, Result<Booted, RestartError>>,
+    done: HashMap<Guest, Result<Booted, RestartError>>,
 }
 
 impl std::fmt::Debug for Boots {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { running, waiting, done, .. } = self;
-        let waiting: Vec<_> = waiting.iter().map(|(name, _)| name).collect();
+        let waiting: Vec<_> = waiting.iter().map(|(guest, _)| guest).collect();
         let done: Vec<_> = done.keys().collect();
         f.debug_struct("Boots")
             .field("running", running)
@@ -75,6 +85,7 @@ impl Boots {
     }
 
     /// Returns what the bootloader of a guest has found. It can be taken until [`forget`](Self::forget).
+    /// `handle` is that of the guest's record.
     ///
     /// # Errors
     /// [`RestartError::Booting`] if it has not ended yet; it is started if it was not. Or it has found
@@ -82,20 +93,22 @@ impl Boots {
     pub(crate) fn take(
         &mut self,
         name: &str,
+        handle: DomainHandle,
         config: &DomainConfig,
     ) -> Result<Booted, RestartError> {
-        match self.done.remove(name) {
+        let guest = Guest { name: name.to_owned(), handle };
+        match self.done.remove(&guest) {
             Some(Ok(booted)) => {
                 let copy = booted.try_clone().map_err(LifecycleError::Process)?;
-                self.done.insert(name.to_owned(), Ok(booted));
+                self.done.insert(guest, Ok(booted));
                 return Ok(copy);
             }
             Some(Err(error)) => return Err(error),
             None => {}
         }
-        let is_asked = |(other, _): &(String, DomainConfig)| other == name;
-        if !self.running.contains(name) && !self.waiting.iter().any(is_asked) {
-            self.waiting.push_back((name.to_owned(), config.clone()));
+        if !self.running.contains(&guest) && !self.waiting.iter().any(|(other, _)| *other == guest)
+        {
+            self.waiting.push_back((guest, config.clone()));
             self.start_next()?;
         }
         Err(RestartError::Booting)
@@ -103,26 +116,31 @@ impl Boots {
 
     /// Returns the name of a guest whose bootloader has ended since, if there is one.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        let (name, result) = self.receiver.try_recv().ok()?;
-        self.running.remove(&name);
-        self.done.insert(name.clone(), result);
-        // It is tried again when its own guest is.
-        let _ = self.start_next();
-        Some(name)
+        let (guest, result) = self.receiver.try_recv().ok()?;
+        Some(self.has_ended(guest, result))
     }
 
-    /// Closes the files that were found for a guest.
+    fn has_ended(&mut self, guest: Guest, result: Result<Booted, RestartError>) -> String {
+        self.running.remove(&guest);
+        let name = guest.name.clone();
+        self.done.insert(guest, result);
+        // It is tried again when its own guest is.
+        let _ = self.start_next();
+        name
+    }
+
+    /// Closes the files that were found for guests of this name.
     pub(crate) fn forget(&mut self, name: &str) {
-        self.done.remove(name);
+        self.done.retain(|guest, _| guest.name != name);
     }
 
     fn start_next(&mut self) -> Result<(), LifecycleError> {
         while self.running.len() < AT_ONCE
-            && let Some((name, config)) = self.waiting.pop_front()
+            && let Some((guest, config)) = self.waiting.pop_front()
         {
             let (run, sender, waker) =
                 (Arc::clone(&self.run), self.sender.clone(), self.waker.clone());
-            let of_thread = name.clone();
+            let of_thread = guest.clone();
             let thread = thread::Builder::new().name("boot".into());
             let spawned = thread.spawn(move || {
                 let result = run(&config);
@@ -133,7 +151,7 @@ impl Boots {
                 }
             });
             spawned.map_err(LifecycleError::Process)?;
-            self.running.insert(name);
+            self.running.insert(guest);
         }
         Ok(())
     }
@@ -201,6 +219,15 @@ mod tests {
         chaos::config::parse_str("x", &text, &[], true).unwrap().config
     }
 
+    const FIRST: DomainHandle = DomainHandle([1; 16]);
+    const SECOND: DomainHandle = DomainHandle([2; 16]);
+
+    /// Waits until a bootloader has ended, and returns the name of its guest.
+    fn wait_for_one(boots: &mut Boots) -> String {
+        let (guest, result) = boots.receiver.recv().unwrap();
+        boots.has_ended(guest, result)
+    }
+
     fn found(config: &DomainConfig) -> Booted {
         let kernel = tempfile::tempfile().unwrap();
         let files = OpenFiles { kernel, pv_kernel: None, ramdisk: None };
@@ -218,24 +245,41 @@ mod tests {
         let mut boots = Boots::with(None, Arc::new(run));
         let guest = config("a");
         for _ in 0..3 {
-            assert!(matches!(boots.take("a", &guest), Err(RestartError::Booting)));
+            assert!(matches!(boots.take("a", FIRST, &guest), Err(RestartError::Booting)));
         }
         assert!(boots.ended().is_none() && boots.running.len() == 1);
         go.send(()).unwrap();
-        let name = loop {
-            match boots.ended() {
-                Some(name) => break name,
-                None => thread::yield_now(),
-            }
-        };
-        assert_eq!(name, "a");
+        assert_eq!(wait_for_one(&mut boots), "a");
         // Its kernel may have to be read in between.
         for _ in 0..2 {
-            assert_eq!(boots.take("a", &guest).unwrap().config.cmdline, "found");
+            assert_eq!(boots.take("a", FIRST, &guest).unwrap().config.cmdline, "found");
         }
         boots.forget("a");
-        assert!(matches!(boots.take("a", &guest), Err(RestartError::Booting)));
+        assert!(matches!(boots.take("a", FIRST, &guest), Err(RestartError::Booting)));
         go.send(()).unwrap();
+    }
+
+    #[test]
+    fn a_guest_does_not_get_what_was_found_for_an_earlier_one_of_its_name() {
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let run = move |config: &DomainConfig| {
+            wait.lock().unwrap().recv().unwrap();
+            Ok(found(config))
+        };
+        let mut boots = Boots::with(None, Arc::new(run));
+        let (old, mut new) = (config("a"), config("a"));
+        new.vcpus = 2;
+        assert!(matches!(boots.take("a", FIRST, &old), Err(RestartError::Booting)));
+        // While it runs, the guest is destroyed, and another one is created that ends, too.
+        assert!(matches!(boots.take("a", SECOND, &new), Err(RestartError::Booting)));
+        for _ in 0..2 {
+            go.send(()).unwrap();
+            assert_eq!(wait_for_one(&mut boots), "a");
+        }
+        assert_eq!(boots.take("a", SECOND, &new).unwrap().config.vcpus, 2);
+        boots.forget("a");
+        assert!(boots.done.is_empty());
     }
 
     #[test]
@@ -251,7 +295,7 @@ mod tests {
         let mut boots = Boots::with(None, Arc::new(run));
         let names = ["a", "b", "c", "d"];
         for name in names {
-            assert!(matches!(boots.take(name, &config(name)), Err(RestartError::Booting)));
+            assert!(matches!(boots.take(name, FIRST, &config(name)), Err(RestartError::Booting)));
         }
         let mut begun = vec![starts.recv().unwrap(), starts.recv().unwrap()];
         begun.sort();
@@ -259,18 +303,16 @@ mod tests {
         assert_eq!((boots.running.len(), boots.waiting.len()), (AT_ONCE, 2));
         for wanted in ["c", "d"] {
             go.send(()).unwrap();
-            let (name, result) = boots.receiver.recv().unwrap();
-            boots.sender.send((name, result)).unwrap();
-            assert!(boots.ended().is_some());
+            wait_for_one(&mut boots);
             assert_eq!(starts.recv().unwrap(), wanted);
         }
         for _ in 0..2 {
             go.send(()).unwrap();
         }
         // A failure is reported once, and the next attempt runs the program again.
-        let name = begun.iter().find(|name| boots.done.contains_key(*name)).unwrap().clone();
-        assert!(matches!(boots.take(&name, &config(&name)), Err(RestartError::NoBootDisk)));
-        assert!(matches!(boots.take(&name, &config(&name)), Err(RestartError::Booting)));
+        let name = boots.done.keys().next().unwrap().name.clone();
+        assert!(matches!(boots.take(&name, FIRST, &config(&name)), Err(RestartError::NoBootDisk)));
+        assert!(matches!(boots.take(&name, FIRST, &config(&name)), Err(RestartError::Booting)));
         go.send(()).unwrap();
     }
 

@@ -111,7 +111,7 @@ impl Service {
         if record.owner != ROOT || record.config.extras().bootloader.is_none() {
             return Ok(None);
         }
-        self.boots.take(record.name(), &record.config).map(Some)
+        self.boots.take(record.name(), record.handle, &record.config).map(Some)
     }
 
     /// Returns the kernel of a guest that is restarted.
