@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit};
+use rustix::fs::{Mode, OFlags as OpenFlags, open, openat};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit, setpriority_process,
+};
 
 use crate::escape;
 
@@ -36,6 +39,13 @@ const KEPT: usize = 4096;
 /// The most characters of them in a message.
 const SHOWN: usize = 400;
 
+/// What Linux adds to the share of memory that a process takes, when it chooses which one to kill because
+/// there is too little: the maximum, so that a bootloader is killed first. It would inherit chaosd's -900.
+const OOM_SCORE: &[u8] = b"1000";
+
+/// The nice value of the program: the lowest priority.
+const NICE: i32 = 19;
+
 /// What the program may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -55,12 +65,12 @@ pub(super) struct Ended {
     /// Its status; `None` if it was stopped because it took too long.
     pub(super) status: Option<ExitStatus>,
     /// What it printed.
-    pub(super) output: Said,
+    pub(super) output: ProgramOutput,
 }
 
 /// The end of what a program printed. Displayed as the last part of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said(Vec<u8>);
+pub struct ProgramOutput(Vec<u8>);
 
 /// Returns the command that runs a program.
 pub(super) fn wrapped(program: &Path) -> Command {
@@ -72,12 +82,23 @@ pub(super) fn wrapped(program: &Path) -> Command {
     command
 }
 
-/// Runs a command of [`wrapped`]. When this returns, the program has ended.
+/// Opens dom0's `/proc` for [`run`], which runs where there is none.
+///
+/// # Errors
+/// It is not mounted.
+pub(super) fn open_proc() -> io::Result<OwnedFd> {
+    let flags = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::CLOEXEC;
+    Ok(open("/proc", flags, Mode::empty())?)
+}
+
+/// Runs a command of [`wrapped`]. When this returns, the program has ended. `proc` is that of
+/// [`open_proc`].
 ///
 /// # Errors
 /// It cannot be started or waited for. It is killed then.
 pub(super) fn run(
     mut command: Command,
+    proc: BorrowedFd<'_>,
     limits: Option<Limits>,
     timeout: Duration,
 ) -> io::Result<Ended> {
@@ -85,9 +106,10 @@ pub(super) fn run(
     let (printed, writer) = io::pipe()?;
     command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
     let mut running = Running(command.spawn()?);
-    // It holds the pipe's other end, which only the program should.
+    // It holds the pipe's write end; close it, so that reading ends with the program.
     drop(command);
     let ended = pidfd_open(Pid::from_child(&running.0), PidfdFlags::empty())?;
+    yield_to_others(&running.0, proc)?;
     if let Some(limits) = limits {
         limits.set(&running.0)?;
     }
@@ -95,7 +117,7 @@ pub(super) fn run(
         // It fails if the shell has ended, which is found below.
         let _ = input.write_all(b"go\n");
     }
-    let mut output = Said::default();
+    let mut output = ProgramOutput::default();
     let in_time = output.read_until(printed, &ended, deadline)?;
     let status = if in_time { Some(running.0.wait()?) } else { None };
     Ok(Ended { status, output })
@@ -110,6 +132,15 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Has other processes of dom0 come first, for memory and for CPUs. What the child starts inherits it.
+fn yield_to_others(child: &Child, proc: BorrowedFd<'_>) -> io::Result<()> {
+    let path = format!("{}/oom_score_adj", child.id());
+    let flags = OpenFlags::WRONLY | OpenFlags::CLOEXEC;
+    let mut score = std::fs::File::from(openat(proc, path, flags, Mode::empty())?);
+    score.write_all(OOM_SCORE)?;
+    Ok(setpriority_process(Some(Pid::from_child(child)), NICE)?)
 }
 
 impl Limits {
@@ -134,7 +165,7 @@ impl Limits {
     }
 }
 
-impl Said {
+impl ProgramOutput {
     /// Reads what a process prints until it has ended. Returns whether it did so before the deadline.
     fn read_until(
         &mut self,
@@ -189,7 +220,7 @@ impl Said {
 }
 
 /// The last lines, as one and without what a terminal would obey.
-impl fmt::Display for Said {
+impl fmt::Display for ProgramOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = String::from_utf8_lossy(&self.0);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -230,7 +261,8 @@ mod tests {
         let path = folder.path().join("program");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        run(wrapped(&path), limits, timeout).unwrap()
+        let proc = open_proc().unwrap();
+        run(wrapped(&path), proc.as_fd(), limits, timeout).unwrap()
     }
 
     #[test]
@@ -256,7 +288,9 @@ mod tests {
     #[test]
     fn a_program_that_does_not_end_is_stopped() {
         // One that waits, one that prints without end, and one that has closed its output.
-        for text in ["exec sleep 1000", "while :; do echo x; done", "exec >&- 2>&-; sleep 1000"] {
+        for text in
+            ["exec sleep 1000", "while :; do echo x; done", "exec >&- 2>&-; exec sleep 1000"]
+        {
             let began = Instant::now();
             let ended = run_script(text, None, Duration::from_millis(300));
             assert!(ended.status.is_none(), "{text}");
@@ -277,6 +311,13 @@ mod tests {
         input.write_all(b"go\n").unwrap();
         drop(input);
         assert_eq!(describe(running.0.wait().unwrap()), "was killed by SIGKILL");
+    }
+
+    #[test]
+    fn other_processes_of_dom0_come_first() {
+        // What the program starts, too.
+        let ended = run_script("cat /proc/self/oom_score_adj; (nice)", None, LONG);
+        assert_eq!(ended.output.to_string(), ": 1000; 19");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::child::Said;
+use super::child::ProgramOutput;
 use crate::failure::FailureClass;
 
 /// Why a bootloader has found no kernel.
@@ -97,7 +97,7 @@ pub enum BootloaderError {
         /// The maximum.
         seconds: u64,
         /// What it printed.
-        output: Said,
+        output: ProgramOutput,
     },
     /// The program has failed.
     #[error(
@@ -114,7 +114,7 @@ pub enum BootloaderError {
         /// How it ended.
         how: String,
         /// What it printed.
-        output: Said,
+        output: ProgramOutput,
         /// Whether it was restricted.
         is_restricted: bool,
     },
@@ -126,7 +126,7 @@ pub enum BootloaderError {
         /// What is wrong.
         problem: OutputProblem,
         /// What it printed.
-        output: Said,
+        output: ProgramOutput,
     },
 }
 

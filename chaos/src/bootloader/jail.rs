@@ -7,7 +7,7 @@
 //!
 //! A restricted program also has:
 //!
-//! * a user of its own without capabilities, which no program can give back (`no_new_privs`);
+//! * a user of its own without capabilities, which no program can regain (`no_new_privs`);
 //! * another root, with the programs and libraries of dom0, which it may only read, the disk, and a
 //!   folder for its result. There is nothing else of dom0: no `/run`, `/proc`, `/sys`, `/home` or `/var`,
 //!   and of `/dev` and `/etc` only a few files that are the same on each host;
@@ -46,9 +46,9 @@ const MAX_STAGE: u64 = 256 << 20;
 /// The address space of each process: pygrub's limit (`LIMIT_AS`).
 const MAX_MEMORY: u64 = 256 << 20;
 
-/// The processes of a program, each of which may take [`MAX_MEMORY`]. pygrub is one, and the shell that
-/// runs it two.
-const MAX_PROCESSES: u64 = 8;
+/// The processes of a program, each of which may take [`MAX_MEMORY`]. pygrub is one, and so is the shell
+/// that runs it.
+const MAX_PROCESSES: u64 = 4;
 
 /// The first user of restricted programs. Each runs as this number plus that of its thread, which is
 /// below 2^22, so that no two have the same. systemd's list of user IDs (UIDS-GIDS) has none from
@@ -250,13 +250,13 @@ fn add_result(folder: &Path, user: Option<u32>) -> Result<(), BootloaderError> {
         File::create(&result)?;
         fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         fs::set_permissions(&result, Permissions::from_mode(0o600))?;
-        [folder, &result].into_iter().try_for_each(|path| give(path, user))
+        [folder, &result].into_iter().try_for_each(|path| change_owner(path, user))
     };
     add().map_err(failed(format!("cannot create {}", folder.display())))
 }
 
 /// Changes the owner of a file, if there is a user.
-fn give(path: &Path, user: Option<u32>) -> io::Result<()> {
+fn change_owner(path: &Path, user: Option<u32>) -> io::Result<()> {
     let Some(user) = user else { return Ok(()) };
     Ok(chown(path, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?)
 }
@@ -275,7 +275,7 @@ fn show_disk(disk: &Path, at: &Path, user: u32) -> Result<(), BootloaderError> {
         FileType::BlockDevice => {
             let mode = Mode::from_bits_truncate(0o400);
             mknod(at, SFlag::S_IFBLK, mode, stat.st_rdev).map_err(|errno| hidden(errno.into()))?;
-            give(at, Some(user)).map_err(hidden)
+            change_owner(at, Some(user)).map_err(hidden)
         }
         FileType::RegularFile => {
             File::create(at).map_err(hidden)?;
@@ -318,7 +318,7 @@ fn show_hidden(file: &OwnedFd, seen: &Stat, at: &Path, user: u32) -> io::Result<
         format!("lowerdir=.,upperdir={},workdir={},metacopy=on", upper.display(), work.display());
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::MS_NOSUID, Some(options.as_str()))?;
     let shown = merged.join(name);
-    give(&shown, Some(user))?;
+    change_owner(&shown, Some(user))?;
     fs::set_permissions(&shown, Permissions::from_mode(0o400))?;
     bind(&shown, at).map_err(|error| io::Error::other(error.to_string()))
 }

@@ -14,6 +14,7 @@ mod output;
 mod program;
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -73,6 +74,7 @@ fn run_inside(
     user: Option<u32>,
     disk: &Path,
 ) -> Result<BootFiles, BootloaderError> {
+    let proc = child::open_proc().map_err(BootloaderError::Process)?;
     let stage = Stage::set_up()?;
     let jail = match bootloader.restrict {
         true => stage.jail(program, disk, user)?,
@@ -82,7 +84,8 @@ fn run_inside(
     command.args(arguments(bootloader, &jail));
     jail.confine(&mut command);
     let name = bootloader.name().into_owned();
-    match child::run(command, jail.limits(), TIMEOUT).map_err(BootloaderError::Process)? {
+    let ended = child::run(command, proc.as_fd(), jail.limits(), TIMEOUT);
+    match ended.map_err(BootloaderError::Process)? {
         Ended { status: None, output } => {
             Err(BootloaderError::TimedOut { program: name, seconds: TIMEOUT.as_secs(), output })
         }
