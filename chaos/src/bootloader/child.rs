@@ -4,8 +4,9 @@
 use std::fmt;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -13,24 +14,27 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use rustix::fs::{Mode, OFlags as OpenFlags, open, openat};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit, setpriority_process,
+    Pid, PidfdFlags, Resource, Rlimit, getrlimit, kill_process_group, pidfd_open, prlimit,
+    setpriority_process,
 };
 
 use crate::escape;
 
-/// The shell that runs the program, and is the first process of its PID namespace.
+/// The shell that runs the program, and is the first process of its PID namespace, so that no process in
+/// the namespace can kill it.
 ///
-/// It waits until the limits are set. When the pipe that is its standard input closes, because the
-/// process that started it was killed, it kills the program. Its own end kills all processes that are
-/// left in the namespace.
+/// It waits until the limits are set. Another shell reports the exit status of the program. When the
+/// pipe that is the standard input closes, because the program has ended or the process that started it
+/// was killed, the shell ends, and with it all processes in the namespace. `kill` ends them where there is
+/// no namespace.
 const WRAPPER: &str = "\
 read -r go || exit 1
-exec 3<&0
-\"$@\" 3<&- </dev/null &
-program=$!
-{ read -r end <&3; kill -9 $program; } 2>/dev/null &
-wait $program
-exit $?
+exec 3>&2 2>&1
+{ \"$@\" 3>&-; echo $? >&3; } </dev/null &
+exec 3>&-
+read -r end
+kill -9 0
+exit 137
 ";
 
 /// The most bytes that are kept of what a program prints.
@@ -78,7 +82,7 @@ pub(super) fn wrapped(program: &Path) -> Command {
     command.args(["-c", WRAPPER, "sh"]).arg(program).env_clear();
     // As libxl; some programs also need a path.
     command.env("TERM", "vt100").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.current_dir("/");
+    command.current_dir("/").process_group(0);
     command
 }
 
@@ -104,11 +108,10 @@ pub(super) fn run(
 ) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
     let (printed, writer) = io::pipe()?;
-    command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
+    command.stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped());
     let mut running = Running(command.spawn()?);
     // It holds the pipe's write end; close it, so that reading ends with the program.
     drop(command);
-    let ended = pidfd_open(Pid::from_child(&running.0), PidfdFlags::empty())?;
     yield_to_others(&running.0, proc)?;
     if let Some(limits) = limits {
         limits.set(&running.0)?;
@@ -118,8 +121,7 @@ pub(super) fn run(
         let _ = input.write_all(b"go\n");
     }
     let mut output = ProgramOutput::default();
-    let in_time = output.read_until(printed, &ended, deadline)?;
-    let status = if in_time { Some(running.0.wait()?) } else { None };
+    let status = running.watch(&mut output, printed, deadline)?;
     Ok(Ended { status, output })
 }
 
@@ -128,9 +130,11 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Nothing happens to one that was waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // Not only the shell, for the case that there is no namespace.
+            let _ = kill_process_group(Pid::from_child(&self.0), rustix::process::Signal::KILL);
+            let _ = self.0.wait();
+        }
     }
 }
 
@@ -165,24 +169,29 @@ impl Limits {
     }
 }
 
-impl ProgramOutput {
-    /// Reads what a process prints until it has ended. Returns whether it did so before the deadline.
-    fn read_until(
+impl Running {
+    /// Reads what the program prints until it has ended, with all that it has started. Returns its exit
+    /// status, or `None` if the deadline has passed.
+    fn watch(
         &mut self,
+        output: &mut ProgramOutput,
         mut printed: PipeReader,
-        ended: &OwnedFd,
         deadline: Instant,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Option<ExitStatus>> {
         fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let mut is_open = true;
+        let ended = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
+        let mut reporter = self.0.stderr.take();
+        let (mut status, mut is_open) = (None, true);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(false);
+                return Ok(None);
             }
             // Rounded up, so that the wait does not end just before the deadline.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
             let mut files = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+            files
+                .extend(reporter.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)));
             if is_open {
                 files.push(PollFd::new(printed.as_fd(), PollFlags::POLLIN));
             }
@@ -191,14 +200,33 @@ impl ProgramOutput {
                 Err(errno) => return Err(errno.into()),
             }
             let has_ended = files[0].any() == Some(true);
+            let has_reported = reporter.is_some() && files[1].any() == Some(true);
             // One piece, so that a program that prints without end meets the deadline.
-            is_open = is_open && self.read_some(&mut printed, if has_ended { KEPT } else { 1 })?;
+            is_open =
+                is_open && output.read_some(&mut printed, if has_ended { KEPT } else { 1 })?;
+            if let Some(reporter) = reporter.take_if(|_| has_reported) {
+                status = read_status(reporter)?;
+                // The first shell ends.
+                drop(self.0.stdin.take());
+            }
             if has_ended {
-                return Ok(true);
+                let of_shell = self.0.wait()?;
+                return Ok(Some(status.unwrap_or(of_shell)));
             }
         }
     }
+}
 
+/// Reads the exit status of the program. There is none if the shell that reports it was killed.
+fn read_status(mut reporter: ChildStderr) -> io::Result<Option<ExitStatus>> {
+    // The longest is "255", and a newline.
+    let mut bytes = [0; 8];
+    let count = reporter.read(&mut bytes)?;
+    let code: Option<u8> = str::from_utf8(&bytes[..count]).ok().and_then(|s| s.trim().parse().ok());
+    Ok(code.map(|code| ExitStatus::from_raw(i32::from(code) << 8)))
+}
+
+impl ProgramOutput {
     /// Reads up to `pieces` pieces of what there is. Returns whether there may be more later.
     fn read_some(&mut self, printed: &mut PipeReader, pieces: usize) -> io::Result<bool> {
         let mut bytes = [0; KEPT];
@@ -237,8 +265,6 @@ impl fmt::Display for ProgramOutput {
 
 /// Returns how a program has ended that has failed. The shell reports signals as numbers from 129.
 pub(super) fn describe(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-
     let signal = status.signal().or_else(|| status.code().map(|code| code - 128));
     match (signal.map(Signal::try_from), status.code()) {
         (Some(Ok(signal)), _) => format!("was killed by {}", signal.as_str()),
@@ -298,19 +324,65 @@ mod tests {
         }
     }
 
+    /// A program that opens a FIFO, kills the processes that have started it, and waits.
+    struct Killer {
+        folder: tempfile::TempDir,
+    }
+
+    impl Killer {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let fifo = folder.path().join("fifo");
+            nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let text = format!(
+                "#!/bin/sh\nexec 5>{}\n\
+                 for one in $(cat /proc/$PPID/task/$PPID/children); do\n\
+                 [ $one = $$ ] || kill -9 $one\ndone\nkill -9 $PPID\nexec sleep 1000\n",
+                fifo.display()
+            );
+            let path = folder.path().join("program");
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            Self { folder }
+        }
+
+        fn command(&self) -> Command {
+            wrapped(&self.folder.path().join("program"))
+        }
+
+        /// Waits until it runs. What is returned is at its end when no process of it is left.
+        fn opened(&self) -> std::fs::File {
+            std::fs::File::open(self.folder.path().join("fifo")).unwrap()
+        }
+    }
+
     #[test]
     fn the_program_ends_with_the_process_that_started_it() {
         // As if this process was killed: the pipe closes.
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("program");
-        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        let mut command = wrapped(&path);
-        let mut running = Running(command.stdin(Stdio::piped()).spawn().unwrap());
+        let killer = Killer::new();
+        let mut command = killer.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
         let mut input = running.0.stdin.take().unwrap();
         input.write_all(b"go\n").unwrap();
+        let mut opened = killer.opened();
         drop(input);
         assert_eq!(describe(running.0.wait().unwrap()), "was killed by SIGKILL");
+        assert_eq!(opened.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_program_that_kills_what_has_started_it_ends_too() {
+        let killer = Killer::new();
+        let command = killer.command();
+        let runner = std::thread::spawn(|| {
+            let proc = open_proc().unwrap();
+            run(command, proc.as_fd(), None, LONG).unwrap()
+        });
+        let mut opened = killer.opened();
+        let ended = runner.join().unwrap();
+        assert_eq!(describe(ended.status.unwrap()), "was killed by SIGKILL");
+        assert_eq!(opened.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -46,8 +46,8 @@ const MAX_STAGE: u64 = 256 << 20;
 /// The address space of each process: pygrub's limit (`LIMIT_AS`).
 const MAX_MEMORY: u64 = 256 << 20;
 
-/// The processes of a program, each of which may take [`MAX_MEMORY`]. pygrub is one, and so is the shell
-/// that runs it.
+/// The processes of a program, each of which may take [`MAX_MEMORY`]. pygrub is one, and the shells that
+/// run it two.
 const MAX_PROCESSES: u64 = 4;
 
 /// The first user of restricted programs. Each runs as this number plus that of its thread, which is

@@ -73,6 +73,8 @@ fn a_program_that_fails_or_deceives_leaves_nothing() {
     for (number, (text, words)) in [
         ("echo it is broken >&2; exit 3", ["has failed with exit status 3", ": it is broken"]),
         ("kill -9 $$", ["was killed by", "SIGKILL"]),
+        // All that it may kill, but not the first process of its namespace.
+        ("kill -9 -1; exec sleep 1000", ["was killed by", "SIGKILL"]),
         ("true", ["has found no kernel", "its result names no kernel"]),
         ("head -c 100000 /dev/zero > $out", ["its result has more than", "65536 bytes"]),
         (
