@@ -66,8 +66,10 @@ pub(super) struct Limits {
 /// How a program ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Its status; `None` if it was stopped because it took too long.
+    /// Its status; `None` if it was stopped.
     pub(super) status: Option<ExitStatus>,
+    /// Whether it was stopped because it was no longer wanted, not because it took too long.
+    pub(super) is_unwanted: bool,
     /// What it printed.
     pub(super) output: ProgramOutput,
 }
@@ -96,7 +98,7 @@ pub(super) fn open_proc() -> io::Result<OwnedFd> {
 }
 
 /// Runs a command of [`wrapped`]. When this returns, the program has ended. `proc` is that of
-/// [`open_proc`].
+/// [`open_proc`]. `stop` is a pipe; the program is stopped when its write end closes.
 ///
 /// # Errors
 /// It cannot be started or waited for. It is killed then.
@@ -105,6 +107,7 @@ pub(super) fn run(
     proc: BorrowedFd<'_>,
     limits: Option<Limits>,
     timeout: Duration,
+    stop: Option<BorrowedFd<'_>>,
 ) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
     let (printed, writer) = io::pipe()?;
@@ -121,8 +124,8 @@ pub(super) fn run(
         let _ = input.write_all(b"go\n");
     }
     let mut output = ProgramOutput::default();
-    let status = running.watch(&mut output, printed, deadline)?;
-    Ok(Ended { status, output })
+    let (status, is_unwanted) = running.watch(&mut output, printed, deadline, stop)?;
+    Ok(Ended { status, is_unwanted, output })
 }
 
 /// A process that is killed when this is dropped.
@@ -171,13 +174,14 @@ impl Limits {
 
 impl Running {
     /// Reads what the program prints until it has ended, with all that it has started. Returns its exit
-    /// status, or `None` if the deadline has passed.
+    /// status, or `None` if the deadline has passed or it is no longer wanted, and whether it is the latter.
     fn watch(
         &mut self,
         output: &mut ProgramOutput,
         mut printed: PipeReader,
         deadline: Instant,
-    ) -> io::Result<Option<ExitStatus>> {
+        stop: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Option<ExitStatus>, bool)> {
         fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let ended = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
         let mut reporter = self.0.stderr.take();
@@ -185,7 +189,7 @@ impl Running {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(None);
+                return Ok((None, false));
             }
             // Rounded up, so that the wait does not end just before the deadline.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
@@ -195,11 +199,16 @@ impl Running {
             if is_open {
                 files.push(PollFd::new(printed.as_fd(), PollFlags::POLLIN));
             }
+            // Only its end is waited for, which needs no flag.
+            files.extend(stop.map(|file| PollFd::new(file, PollFlags::empty())));
             match poll(&mut files, timeout.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
             let has_ended = files[0].any() == Some(true);
+            if stop.is_some() && files.last().and_then(PollFd::any) == Some(true) {
+                return Ok((None, true));
+            }
             let has_reported = reporter.is_some() && files[1].any() == Some(true);
             // One piece, so that a program that prints without end meets the deadline.
             is_open =
@@ -211,7 +220,7 @@ impl Running {
             }
             if has_ended {
                 let of_shell = self.0.wait()?;
-                return Ok(Some(status.unwrap_or(of_shell)));
+                return Ok((Some(status.unwrap_or(of_shell)), false));
             }
         }
     }
@@ -288,7 +297,7 @@ mod tests {
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let proc = open_proc().unwrap();
-        run(wrapped(&path), proc.as_fd(), limits, timeout).unwrap()
+        run(wrapped(&path), proc.as_fd(), limits, timeout, None).unwrap()
     }
 
     #[test]
@@ -377,11 +386,31 @@ mod tests {
         let command = killer.command();
         let runner = std::thread::spawn(|| {
             let proc = open_proc().unwrap();
-            run(command, proc.as_fd(), None, LONG).unwrap()
+            run(command, proc.as_fd(), None, LONG, None).unwrap()
         });
         let mut opened = killer.opened();
         let ended = runner.join().unwrap();
         assert_eq!(describe(ended.status.unwrap()), "was killed by SIGKILL");
+        assert_eq!(opened.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_program_that_is_no_longer_wanted_is_stopped() {
+        let killer = Killer::new();
+        let path = killer.folder.path().join("program");
+        let fifo = killer.folder.path().join("fifo");
+        let text = format!("#!/bin/sh\nexec 5>{}\nexec sleep 1000\n", fifo.display());
+        std::fs::write(&path, text).unwrap();
+        let command = killer.command();
+        let (stop, wanted) = io::pipe().unwrap();
+        let runner = std::thread::spawn(move || {
+            let proc = open_proc().unwrap();
+            run(command, proc.as_fd(), None, LONG, Some(stop.as_fd())).unwrap()
+        });
+        let mut opened = killer.opened();
+        drop(wanted);
+        let ended = runner.join().unwrap();
+        assert!(ended.status.is_none() && ended.is_unwanted);
         assert_eq!(opened.read(&mut [0]).unwrap(), 0);
     }
 

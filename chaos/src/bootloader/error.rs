@@ -89,6 +89,9 @@ pub enum BootloaderError {
     /// The thread that runs it has panicked.
     #[error("the thread that runs the bootloader has stopped")]
     Panic,
+    /// The program was stopped because its guest was destroyed.
+    #[error("the bootloader was stopped, because its guest was destroyed")]
+    Unwanted,
     /// The program has taken too long.
     #[error("bootloader {program} was stopped because it ran for {seconds} s, the maximum{output}")]
     TimedOut {
@@ -192,7 +195,9 @@ impl BootloaderError {
         match self {
             Self::NotRoot => FailureClass::NoDom0,
             Self::TimedOut { .. } => FailureClass::TimedOut,
-            Self::Jail { .. } | Self::Process(_) | Self::Panic => FailureClass::Failed,
+            Self::Jail { .. } | Self::Process(_) | Self::Panic | Self::Unwanted => {
+                FailureClass::Failed
+            }
             Self::Missing { .. }
             | Self::NotAProgram { .. }
             | Self::User { .. }
