@@ -173,6 +173,9 @@ pub enum OutputProblem {
     /// A file is not a regular file.
     #[error("the {0} is not a regular file")]
     NotRegular(&'static str),
+    /// A file was replaced while it was opened.
+    #[error("the {0} was replaced while it was opened")]
+    Replaced(&'static str),
     /// A file is empty or too large.
     #[error("the {what} has {size} bytes: must be 1 to {most}")]
     Size {
@@ -189,6 +192,16 @@ pub enum OutputProblem {
 }
 
 impl BootloaderError {
+    /// Returns whether the program or the disk does not exist.
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        match self {
+            Self::Missing { .. } => true,
+            Self::Disk { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Returns the class of the failure.
     #[must_use]
     pub fn class(&self) -> FailureClass {
