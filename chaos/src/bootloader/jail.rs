@@ -25,10 +25,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::AT_FDCWD;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mknod};
 use nix::unistd::{Gid, Uid, chdir, chown, chroot, gettid};
 use rustix::fs::{FileType, Mode as OpenMode, OFlags, Stat, fstat, open, stat};
 
@@ -165,10 +166,11 @@ fn mount_at(
         .map_err(|errno| failed(format!("cannot mount {}", at.display()))(errno.into()))
 }
 
-/// Shows a file or a folder, with what is mounted in it, at another path.
+/// Shows a file or a folder at another path, without what is mounted in it: [`make_read_only`] would not
+/// reach that.
 fn bind(source: &Path, at: &Path) -> Result<(), BootloaderError> {
     let source = source.to_string_lossy();
-    mount_at(Some(&source), at, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)
+    mount_at(Some(&source), at, None, MsFlags::MS_BIND, None)
 }
 
 /// Has what was bound at a path only read.
@@ -273,9 +275,13 @@ fn show_disk(disk: &Path, at: &Path, user: u32) -> Result<(), BootloaderError> {
     let hidden = |source| BootloaderError::Hidden { disk: disk.to_owned(), source };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::BlockDevice => {
-            let mode = Mode::from_bits_truncate(0o400);
-            mknod(at, SFlag::S_IFBLK, mode, stat.st_rdev).map_err(|errno| hidden(errno.into()))?;
-            change_owner(at, Some(user)).map_err(hidden)
+            let mode = Mode::from_bits_truncate(0o440);
+            // Its owner could change the mode, and write: a mount that is read-only does not prevent that
+            // for a device. So only its group is the user's.
+            mknod(at, SFlag::S_IFBLK, mode, stat.st_rdev)
+                .and_then(|()| chown(at, None, Some(Gid::from_raw(user))))
+                .and_then(|()| fchmodat(AT_FDCWD, at, mode, FchmodatFlags::FollowSymlink))
+                .map_err(|errno| hidden(errno.into()))
         }
         FileType::RegularFile => {
             File::create(at).map_err(hidden)?;
