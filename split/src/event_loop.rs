@@ -257,6 +257,7 @@ impl<R: Fn() -> Result<Settings, SettingsError>> EventLoop<R> {
             WORKERS => {
                 self.service.collect();
                 self.supervisor.collect(self.service.host());
+                self.service.collect_restarts(&mut self.supervisor);
                 self.members.collect();
                 self.answer_loaded();
                 self.answer_observer();

@@ -62,6 +62,7 @@ pub mod removal;
 mod reserved;
 mod rest;
 mod restart_files;
+mod scripted;
 pub mod server;
 pub mod service;
 pub mod settings;

@@ -253,6 +253,10 @@ impl Members {
         if !config.disks.is_empty() {
             return Err(MemberRefusal::Disk(uid));
         }
+        // The protocol has no scripts: one can only come from a record that root has changed.
+        if config.has_scripts() {
+            return Err(MemberRefusal::Key { uid, key: "script" });
+        }
         check_backends(uid, config)?;
         if let Some(key) = config.extras().key_of_root() {
             return Err(MemberRefusal::Key { uid, key });
@@ -337,6 +341,8 @@ fn actions(config: &DomainConfig) -> impl Iterator<Item = Action> {
 
 #[cfg(test)]
 mod tests {
+    use chaos::config::EncodedConfig;
+
     use super::*;
     use crate::uploads::Uploads;
 
@@ -411,6 +417,20 @@ mod tests {
         }
         let vif = config("store='noxs'\nvif=['']");
         assert_eq!(members.check(7, &vif, &limits(), None), Ok(()));
+    }
+
+    #[test]
+    fn a_member_has_no_scripts() {
+        let members = Members::default();
+        for store in ["", "store='xenstore'\n"] {
+            let config = config(&format!("{store}vif=['script=vif-route']"));
+            let refused = members.check(7, &config, &limits(), None).unwrap_err();
+            assert_eq!(refused, MemberRefusal::Key { uid: 7, key: "script" });
+            assert!(refused.to_string().starts_with("script: only root may use this key"));
+            // What reaches chaosd from a client has none.
+            let sent = EncodedConfig::from(&config);
+            assert!(!DomainConfig::try_from(sent).unwrap().has_scripts());
+        }
     }
 
     #[test]

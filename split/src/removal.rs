@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The removal thread: destroys guests that have ended and have much memory. Those whose core is
-//! written come to it from the thread that does that.
+//! The removal thread: destroys guests that have ended and have much memory, or vifs with scripts. Those
+//! whose core is written come to it from the thread that does that.
 //!
 //! Xen takes some 10 ms to free a GiB, so a large guest would keep the main thread from requests
-//! for seconds.
+//! for seconds, and a script up to 40 s.
 
 use std::io;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ pub struct Removal {
     pub successor: Option<String>,
     /// Whether its memory is written to a file before.
     pub dumps_core: bool,
+    /// Whether it is renamed and kept, so that its successor can have its name. Only its devices are
+    /// removed.
+    pub renames: bool,
 }
 
 /// What has become of a removal.
@@ -107,16 +110,28 @@ impl Removals {
     }
 }
 
-/// Removes the guest, if it still exists.
+/// Removes the guest, if it still exists, or renames it.
 ///
 /// # Errors
 /// Xen refuses, or a command does not finish to change its devices within 10 s.
 pub(crate) fn remove(host: &Host, removal: &Removal) -> Result<(), LifecycleError> {
     let EndedDomain { domid, handle, .. } = removal.ended;
-    match guests::settled_ended_guest(host, domid)? {
-        Some(guest) if guest.handle() == handle => guests::remove_ended(host, &guest).map(drop),
-        _ => Ok(()),
+    let guest = match guests::settled_ended_guest(host, domid)? {
+        Some(guest) if guest.handle() == handle => guest,
+        _ => return Ok(()),
+    };
+    let warning = match removal.renames {
+        false => guests::remove_ended(host, &guest)?.warning,
+        true => {
+            let guests::Renamed { name, warning } = guests::rename_ended(host, &guest)?;
+            tracing::info!("domain {domid} is kept as {name}");
+            warning
+        }
+    };
+    if let Some(warning) = warning {
+        tracing::warn!("domain {domid}: {warning}");
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -134,7 +149,13 @@ mod tests {
     fn removal(successor: Option<&str>) -> Removal {
         let (domid, handle) = (DomId(7), DomainHandle([1; 16]));
         let ended = EndedDomain { domid, handle, state: GuestState::Rebooted };
-        Removal { ended, owner: 0, successor: successor.map(str::to_owned), dumps_core: false }
+        Removal {
+            ended,
+            owner: 0,
+            successor: successor.map(str::to_owned),
+            dumps_core: false,
+            renames: false,
+        }
     }
 
     #[test]

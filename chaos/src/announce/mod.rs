@@ -15,7 +15,7 @@ use crate::config::Discovery;
 use crate::handle::DomainIdentity;
 use crate::hypervisor::BuiltShell;
 
-pub use nodes::{DiskNodes, GuestNodes};
+pub use nodes::{DiskNodes, GuestNodes, ScriptNodes};
 pub use way::Announce;
 
 /// Selects the module of the way.

@@ -14,6 +14,25 @@ pub struct GuestNodes<'a> {
     pub vifs: &'a [VifIdentity],
     /// Its disks.
     pub disks: &'a [DiskNodes<'a>],
+    /// The vifs that have scripts.
+    pub scripts: &'a [ScriptNodes<'a>],
+}
+
+/// What a vif's script reads.
+#[derive(Clone, Copy, Debug)]
+pub struct ScriptNodes<'a> {
+    /// The number of the vif.
+    pub vif: u32,
+    /// The path of the script.
+    pub script: &'a str,
+    /// `bridge=`.
+    pub bridge: &'a str,
+    /// `ip=`, if there is one.
+    pub ip: Option<&'a str>,
+    /// The name that the script gives the interface, if there is one.
+    pub name: Option<&'a str>,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
 }
 
 /// What the nodes of a disk contain.

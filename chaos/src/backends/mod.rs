@@ -18,7 +18,7 @@ use noxs_control::{ConsoleRole, ConsoleUse, VifIdentity};
 
 use self::dom0_kernel::{KernelDevices, terminal};
 use self::noxsd::NoxsdDevices;
-use crate::announce::DiskNodes;
+use crate::announce::{DiskNodes, ScriptNodes};
 use crate::config::Backends;
 use crate::domain::DevicePageDisk;
 use crate::handle::DomainIdentity;
@@ -70,6 +70,14 @@ impl Devices {
         match self {
             Self::Noxsd(_) => Vec::new(),
             Self::Dom0Kernel(devices) => devices.disk_nodes(),
+        }
+    }
+
+    /// Returns the vifs with scripts, to announce in XenStore.
+    pub fn script_nodes(&self) -> Vec<ScriptNodes<'_>> {
+        match self {
+            Self::Noxsd(_) => Vec::new(),
+            Self::Dom0Kernel(devices) => devices.script_nodes(),
         }
     }
 }
@@ -152,6 +160,19 @@ pub fn console(
         Backends::Noxsd => Ok(links.noxsd.connect()?.console(id.into(), usage)?),
         // xenconsoled's terminal passes on what all of its clients type.
         Backends::Dom0Kernel => Ok((terminal(id.domid)?, ConsoleRole::Writer)),
+    }
+}
+
+/// Has the scripts of a guest's vifs disconnect them, before its nodes in XenStore are removed. Takes 40 s
+/// for each vif at most. Returns what failed, in spite of which the guest can be removed.
+pub fn disconnect(
+    backends: Backends,
+    links: Links<'_>,
+    id: DomainIdentity,
+) -> Vec<dom0_kernel::ScriptError> {
+    match backends {
+        Backends::Noxsd => Vec::new(),
+        Backends::Dom0Kernel => dom0_kernel::disconnect(links, id),
     }
 }
 

@@ -98,6 +98,6 @@ pub trait Serve {
     /// A device is refused.
     fn finish_configure(&self, links: Links<'_>, vifs: &[VifIdentity]) -> Result<(), DevicesError>;
 
-    /// Detaches the devices of a shell that is destroyed.
+    /// Detaches the devices of a shell that is destroyed, before its announcement is withdrawn.
     fn abandon(&self, links: Links<'_>);
 }

@@ -52,6 +52,11 @@ pub(super) fn run(
         }
         held
     };
+    if parsed.config.is_store_of_script() && !args.dry_run && !args.quiet {
+        output.note(
+            "the guest finds its devices in XenStore, because a vif has script=, which needs dom0's kernel",
+        );
+    }
     let configs = expand(parsed.config, args.count)?;
     timings.stage("config");
     if args.dry_run {

@@ -313,6 +313,8 @@ mod tests {
     fn a_broken_vif_is_shown_with_its_name() {
         let vif = |devid, name: Option<&str>| ListedVif {
             config: ShownVif {
+                script: None,
+                script_ip: None,
                 devid,
                 name: name.map(str::to_owned),
                 mac: None,

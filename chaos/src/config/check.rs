@@ -11,6 +11,7 @@ use thiserror::Error;
 use xen::units::KiB;
 
 use super::name::check_stored_name;
+use super::vif_script::check_script;
 use super::{
     DiskConfig, DomainConfig, Extras, Limits, MAX_COMMAND_LINE, MAX_MEMORY, MAX_VCPUS,
     MIN_MTU_IPV6, MTU, MemoryError, NameError, VifConfig, check_mac, check_memory, check_name,
@@ -61,6 +62,14 @@ pub enum EncodedError {
         "bridge = {0:?}: must be the name of a bridge: 1 to 15 bytes without '/', ':' and blanks"
     )]
     Bridge(String),
+    /// A vif has an invalid script.
+    #[error(
+        "script = {0:?}: must be an absolute path of at most 512 bytes, for a vif of the guest"
+    )]
+    Script(String),
+    /// A script cannot get the text.
+    #[error("ip = {0:?}: must be 1 to 512 bytes without control characters, for the script")]
+    ScriptIp(String),
     /// A vif has an invalid name.
     #[error(
         "vifname = {0:?}: must be a name for an interface: 1 to 15 bytes without '/', ':', '%' and \
@@ -159,8 +168,10 @@ fn check_extras(extras: &Extras, memory: KiB, vcpus: u32) -> Result<(), EncodedE
 }
 
 fn check_vif(vif: &VifConfig) -> Result<(), EncodedError> {
-    if !is_interface_name(&vif.bridge) {
-        return Err(EncodedError::Bridge(vif.bridge.clone()));
+    match &vif.script {
+        Some(script) => check_script(vif, script)?,
+        None if is_interface_name(&vif.bridge) => {}
+        None => return Err(EncodedError::Bridge(vif.bridge.clone())),
     }
     if let Some(mac) = vif.mac {
         check_mac(mac).map_err(|why| EncodedError::Mac { mac, why })?;

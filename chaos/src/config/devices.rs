@@ -14,6 +14,7 @@ use super::value::{Atom, Kind, Value};
 use super::vif::VifConfig;
 use super::vif_fields::parse_vif;
 use super::vif_problem::VifProblem;
+use super::vif_script::names_script;
 use super::warning::WarningKind;
 
 /// Returns the vifs. Adds warnings about fields without effect, and what is wrong.
@@ -35,6 +36,16 @@ pub(super) fn vifs(reader: &mut Reader<'_>, store: Store) -> Vec<VifConfig> {
         vifs.push(vif);
     }
     vifs
+}
+
+/// Returns whether a vif has a script, for which dom0's kernel must serve it.
+pub(super) fn have_script(reader: &Reader<'_>) -> bool {
+    let Some(setting) = reader.find("vif") else { return false };
+    let Kind::List(values) = &setting.value.kind else { return false };
+    values.iter().any(|value| match &value.kind {
+        Kind::Atom(Atom { text, .. }) => names_script(text),
+        Kind::List(_) => false,
+    })
 }
 
 /// Returns the disks, each with a number of its own. `others` is the number of other devices. Adds what

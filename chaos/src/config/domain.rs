@@ -77,7 +77,7 @@ pub struct DomainConfig {
 /// leaves nothing open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Undecided {
-    /// `store=` is missing; [`DomainConfig::store`] is the default.
+    /// `store=` is missing; [`DomainConfig::store`] is the default, or what a script needs.
     pub store: bool,
     /// `console=` is missing; [`DomainConfig::console`] is the default.
     pub console: bool,
@@ -106,7 +106,11 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
         }
         None => (kernel(reader), reader.path("ramdisk"), cmdline(reader)),
     };
-    let store = store(reader, extras.as_deref());
+    let has_scripts = devices::have_script(reader);
+    let store = store(reader, extras.as_deref(), has_scripts);
+    // A kernel that reads only the device page is refused later.
+    let of_script = has_scripts && needs_xenstore(extras.as_deref()).is_none();
+    let is_store_open = store == Store::default() || of_script;
     let vifs = devices::vifs(reader, store);
     let disks = devices::disks(reader, usize::from(console) + vifs.len());
     if disks.is_empty() && extras.as_deref().is_some_and(|extras| extras.bootloader.is_some()) {
@@ -124,7 +128,7 @@ pub(super) fn build(reader: &mut Reader<'_>) -> DomainConfig {
         disks,
         store,
         undecided: Undecided {
-            store: reader.find("store").is_none() && store == Store::default(),
+            store: reader.find("store").is_none() && is_store_open,
             console: asked_console.is_none(),
             kind: is_kind_undecided,
         },
@@ -257,14 +261,14 @@ fn guest_type(key: &'static str, text: &str) -> ConfigProblem {
     }
 }
 
-/// Returns `store=`. Some extras need XenStore, and choose it.
-fn store(reader: &mut Reader<'_>, extras: Option<&Extras>) -> Store {
-    let needs_xenstore = extras.and_then(|extras| match extras {
-        Extras { shim: Some(_), .. } => Some("a PV kernel"),
-        Extras { driver_domain: true, .. } => Some("a driver domain"),
-        _ => None,
-    });
-    let unset = if needs_xenstore.is_some() { Store::XenStore } else { Store::default() };
+/// Returns `store=`. Some extras and scripts need XenStore, and choose it. A script beside
+/// `store="noxs"` is a fault of its vif.
+fn store(reader: &mut Reader<'_>, extras: Option<&Extras>, has_scripts: bool) -> Store {
+    let needs_xenstore = needs_xenstore(extras);
+    let unset = match needs_xenstore.is_some() || has_scripts {
+        true => Store::XenStore,
+        false => Store::default(),
+    };
     let Some((text, value)) = reader.text("store") else { return unset };
     let store = text.parse().map_err(|()| ConfigProblem::Store { text: text.to_owned() });
     let Some(store) = reader.value("store", value, store) else { return unset };
@@ -272,6 +276,30 @@ fn store(reader: &mut Reader<'_>, extras: Option<&Extras>) -> Store {
         reader.refuse("store", value.span, ConfigProblem::NeedsXenStore { what });
     }
     store
+}
+
+/// Returns what of the extras needs XenStore, whatever the kernel is.
+fn needs_xenstore(extras: Option<&Extras>) -> Option<&'static str> {
+    match extras? {
+        Extras { shim: Some(_), .. } => Some("a PV kernel"),
+        Extras { driver_domain: true, .. } => Some("a driver domain"),
+        _ => None,
+    }
+}
+
+impl DomainConfig {
+    /// Returns whether a vif has a script, which the process that creates the guest runs.
+    #[must_use]
+    pub fn has_scripts(&self) -> bool {
+        self.vifs.iter().any(|vif| vif.script.is_some())
+    }
+
+    /// Returns whether the guest is in XenStore mode only because of a script: the kernel may not
+    /// support that.
+    #[must_use]
+    pub fn is_store_of_script(&self) -> bool {
+        self.undecided.store && self.store == Store::XenStore
+    }
 }
 
 fn name(reader: &mut Reader<'_>) -> String {

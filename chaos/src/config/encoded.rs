@@ -15,6 +15,9 @@ use super::extras::{Extras, PlainBootloader, PlainExtras};
 use super::{DiskConfig, DomainConfig, EncodedError, Store, Undecided, VifConfig};
 
 /// A [`DomainConfig`] in the form of a message. Changing a field changes the protocol of chaosd.
+///
+/// It has no scripts of vifs, so no client can have chaosd run one: the command creates such guests
+/// itself ([`DomainConfig::has_scripts`]).
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct EncodedConfig {
     name: String,
@@ -173,7 +176,7 @@ impl From<EncodedVif> for VifConfig {
             prefix,
             gateway,
         });
-        Self { mac, bridge, ip, ip6, name, mtu, rate }
+        Self { mac, bridge, ip, ip6, name, mtu, rate, script: None }
     }
 }
 

@@ -36,6 +36,7 @@ mod vdev;
 mod vif;
 mod vif_fields;
 mod vif_problem;
+mod vif_script;
 mod warning;
 
 use std::fs::File;
@@ -76,6 +77,8 @@ pub use vif::{
     is_vif_name, vif_label,
 };
 pub use vif_problem::VifProblem;
+pub(crate) use vif_script::PlainScript;
+pub use vif_script::{SCRIPTS, VifScript};
 pub use warning::{ConfigWarning, WarningKind};
 
 use error::Faults;

@@ -39,6 +39,12 @@ pub enum NumberedError {
     /// All guests would have the same MAC address.
     #[error("vif: mac must not be set, since each guest needs its own; remove mac=")]
     Mac,
+    /// A script would get the same addresses for all guests.
+    #[error(
+        "vif: ip must not be set beside script, which gets it as it is, since each guest needs its \
+         own; remove ip="
+    )]
+    ScriptIp,
     /// All guests would write the same disk.
     #[error(
         "disk {path} must not be writable, since each guest needs its own; let the guests only read \
@@ -61,6 +67,10 @@ pub fn numbered(config: &DomainConfig, count: u32) -> Result<Vec<DomainConfig>, 
     }
     if count > 1 && config.extras().uuid.is_some() {
         return Err(NumberedError::Uuid);
+    }
+    let has_ip = |vif: &VifConfig| vif.script.as_ref().is_some_and(|script| script.ip.is_some());
+    if count > 1 && config.vifs.iter().any(has_ip) {
+        return Err(NumberedError::ScriptIp);
     }
     if count > 1
         && let Some(disk) = config.disks.iter().find(|disk| !disk.read_only)

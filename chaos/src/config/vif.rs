@@ -5,6 +5,8 @@ use noxs::{Ipv4Config, Ipv6Config, MacAddr};
 use noxs_control::Rate;
 pub use noxs_control::{MIN_MTU_IPV6, MTU};
 
+use super::vif_script::VifScript;
+
 /// Bridge of a vif without `bridge=`.
 pub const DEFAULT_BRIDGE: &str = "xenbr0";
 
@@ -32,6 +34,9 @@ pub struct VifConfig {
     pub mtu: u16,
     /// Limit on what the guest sends, if any.
     pub rate: Option<Rate>,
+    /// The script that connects its interface to the network, if chaos does not do that itself. Then
+    /// the bridge is for the script, and may be another text than the name of one.
+    pub script: Option<Box<VifScript>>,
 }
 
 impl Default for VifConfig {
@@ -44,6 +49,7 @@ impl Default for VifConfig {
             name: None,
             mtu: DEFAULT_MTU,
             rate: None,
+            script: None,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::store::Backends;
 use super::value::{Atom, Kind, Value};
 use super::vif::{MIN_MTU_IPV6, MTU, VifConfig, check_mac, is_interface_name, is_vif_name};
 use super::vif_problem::VifProblem;
+use super::vif_script::{VifScript, is_node_text, is_script_bridge, names_script, script_path};
 use super::warning::WarningKind;
 
 /// Fields that are supported.
@@ -38,6 +39,10 @@ const BRIDGES: &str =
 
 const NO_COLO: &str = "chaos has no COLO replication; remove it";
 
+const NO_SCRIPT: &str = "scripts are for interfaces of dom0's kernel, and noxsd's switch has none: remove script=, and \
+     name a bridge of Linux with bridge=; or remove store=, and give the guest a kernel that finds its \
+     devices in XenStore";
+
 /// Prefix of 43 more fields of xl.
 const COLO: &str = "colo_";
 
@@ -56,6 +61,7 @@ pub(super) fn parse_vif(
         reader.refuse("vif", value.span, problem);
         return vif;
     };
+    let has_script = names_script(text);
     let mut start = 0;
     for field in text.split(',') {
         let first = start + field.len() - field.trim_start_matches(' ').len();
@@ -67,6 +73,7 @@ pub(super) fn parse_vif(
             start: first,
             number,
             backends,
+            has_script,
             strict: reader.strict,
         };
         match field.apply(&mut vif) {
@@ -93,6 +100,8 @@ struct Field<'a> {
     number: u16,
     /// What will serve the vif.
     backends: Backends,
+    /// Whether the vif has a script, which then gets some fields as they are.
+    has_script: bool,
     /// Whether an unknown field is an error.
     strict: bool,
 }
@@ -131,7 +140,8 @@ impl Field<'_> {
         let wrong = |problem: VifProblem| fault(problem.into());
         match name {
             "mac" => vif.mac = Some(parse_mac(value).map_err(wrong)?),
-            "bridge" => vif.bridge = parse_bridge(value).map_err(wrong)?,
+            "bridge" => vif.bridge = self.bridge(value).map_err(wrong)?,
+            "ip" if self.has_script => self.ip_for_script(value, vif).map_err(wrong)?,
             "ip" => {
                 let text = value.to_owned();
                 let IpConfig { ipv4, ipv6 } =
@@ -162,19 +172,14 @@ impl Field<'_> {
                 _ => return Ok(Some(Notice::NoEffect("type"))),
             },
             "script" => {
-                if !matches!(value, "" | "vif-bridge" | "/etc/xen/scripts/vif-bridge") {
-                    let why = match self.backends {
-                        Backends::Noxsd => {
-                            "chaos runs no scripts; noxsd's switch does what \"vif-bridge\" does: remove \
-                             script=, and name a bridge of Linux with bridge="
-                        }
-                        Backends::Dom0Kernel => {
-                            "chaos runs no scripts; it does what \"vif-bridge\" does, and adds the \
-                             interface to the bridge: remove script=, and name a bridge of Linux with \
-                             bridge="
-                        }
-                    };
-                    return Err(fault(not_supported("script", value, why)));
+                let path = script_path(value).map_err(wrong)?;
+                if path.is_some() && self.backends == Backends::Noxsd {
+                    return Err(fault(not_supported("script", value, NO_SCRIPT)));
+                }
+                match (path, &mut vif.script) {
+                    (None, script) => *script = None,
+                    (Some(path), Some(script)) => script.path = path,
+                    (Some(path), script) => *script = Some(Box::new(VifScript { path, ip: None })),
                 }
             }
             "backend" if matches!(value, "0" | "Domain-0") => {}
@@ -184,6 +189,28 @@ impl Field<'_> {
             _ => return self.unknown(name).map(Some),
         }
         Ok(None)
+    }
+
+    /// Returns the name of a bridge, or the text that the script gets in its place.
+    fn bridge(&self, text: &str) -> Result<String, VifProblem> {
+        match self.has_script && is_script_bridge(text) {
+            true => Ok(text.to_owned()),
+            false => parse_bridge(text),
+        }
+    }
+
+    /// Keeps `ip=` for the script. It may have another form than for a guest, which then has no
+    /// address that chaos knows.
+    fn ip_for_script(&self, text: &str, vif: &mut VifConfig) -> Result<(), VifProblem> {
+        if !is_node_text(text) {
+            return Err(VifProblem::ScriptIp { text: text.to_owned() });
+        }
+        let known = parse_ip(text).ok();
+        vif.ip = known.and_then(|known| known.ipv4);
+        vif.ip6 = known.and_then(|known| known.ipv6);
+        let none = || Box::new(VifScript { path: String::new(), ip: None });
+        vif.script.get_or_insert_with(none).ip = Some(text.to_owned());
+        Ok(())
     }
 
     /// Applies a field without a value.

@@ -55,6 +55,20 @@ pub enum VifProblem {
         /// The value.
         text: String,
     },
+    /// The script's path is invalid.
+    #[error(
+        "script = {text:?}: must be 1 to 512 bytes with its folder, without control characters"
+    )]
+    Script {
+        /// The value.
+        text: String,
+    },
+    /// A script cannot get the text.
+    #[error("ip = {text:?}: must be 1 to 512 bytes without control characters, for the script")]
+    ScriptIp {
+        /// The value.
+        text: String,
+    },
     /// The name is invalid.
     #[error(
         "vifname = {text:?}: must be a name for an interface: 1 to 15 bytes without '/', ':', '%' and \

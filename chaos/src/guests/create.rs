@@ -18,7 +18,8 @@ use super::leftovers;
 use super::name::Name;
 use super::shell::{self, AttachedShell, Attachments, ShellKind};
 use super::vif_plan::VifPlans;
-use crate::backends::{self, GuestIdentity, OpenDisks, mtu};
+use crate::backends::dom0_kernel::{self, KernelError};
+use crate::backends::{self, DevicesError, GuestIdentity, OpenDisks, mtu};
 use crate::config::{Discovery, DomainConfig};
 use crate::domain::{Flavour, Payload};
 use crate::handle::DomainIdentity;
@@ -187,6 +188,11 @@ impl<'a> GuestRequest<'a> {
             return Err(LifecycleError::NoConsole { name: self.config.name.clone() });
         }
         mtu::check(&self.config.vifs)?;
+        if self.config.has_scripts() {
+            dom0_kernel::check_scripts(&self.config.vifs)
+                .map_err(KernelError::Script)
+                .map_err(DevicesError::from)?;
+        }
         VifPlans::new(&self.config.vifs)
     }
 }

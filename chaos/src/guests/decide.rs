@@ -23,7 +23,7 @@ use crate::image::{Expectations, Image};
 /// # Errors
 /// The kernel reads no device page, or one of another version, and the config demands the device
 /// page, or XenStore cannot be used. Or the kernel reads the device page without the IPv6 address that a
-/// vif has.
+/// vif has, or reads nothing else and a vif has a script.
 #[inline]
 pub fn decide<'a, H>(
     host: &Host<H>,
@@ -33,6 +33,9 @@ pub fn decide<'a, H>(
 ) -> Result<Cow<'a, DomainConfig>, LifecycleError> {
     let expects = image.expects();
     check_ipv6(config, expects)?;
+    if config.is_store_of_script() {
+        return with_scripts(config, expects);
+    }
     if expects.device_page == Some(VERSION_MAJOR)
         || config.store.discovery() != Discovery::DevicePage
     {
@@ -62,6 +65,20 @@ fn check_ipv6(config: &DomainConfig, expects: Expectations) -> Result<(), Lifecy
         }
         None => Ok(()),
     }
+}
+
+/// Decides for a guest that is in XenStore mode only because of a script. A kernel that also reads the
+/// device page may be an operating system, which can do both.
+#[cold]
+fn with_scripts(
+    config: &DomainConfig,
+    expects: Expectations,
+) -> Result<Cow<'_, DomainConfig>, LifecycleError> {
+    if expects.device_page.is_some() && !expects.is_operating_system {
+        let vif = config.vifs.iter().position(|vif| vif.script.is_some()).unwrap_or_default();
+        return Err(LifecycleError::NoScripts { kernel: config.kernel.clone(), vif });
+    }
+    Ok(Cow::Owned(DomainConfig { undecided: Undecided::default(), ..config.clone() }))
 }
 
 /// Checks that a kernel can use the devices of shells of a flavour. Otherwise no guest would ever take
@@ -176,6 +193,29 @@ mod tests {
              the address from ip=, or build the kernel with the feature ipv6 of its runtime"
         );
         check_ipv6(&config("vif=['bridge=b,ip=10.0.0.2']\n"), page).unwrap();
+    }
+
+    #[test]
+    fn a_script_needs_a_kernel_that_finds_its_devices_in_xenstore() {
+        let script = config("vif=['','script=vif-route']\n");
+        assert!(script.is_store_of_script());
+        let page = Some(VERSION_MAJOR);
+        for expects in [LINUX, BARE, Expectations { device_page: page, ..LINUX }] {
+            let decided = with_scripts(&script, expects).unwrap();
+            assert_eq!((decided.store, decided.undecided), (Store::XenStore, Undecided::default()));
+        }
+        let expects = Expectations { device_page: page, ..BARE };
+        let error = with_scripts(&script, expects).unwrap_err();
+        assert_eq!(error.class(), FailureClass::WrongInput);
+        let text = error.to_string();
+        assert!(text.starts_with("vif1 has script=") && text.contains("/boot/k"), "{text}");
+        assert!(
+            text.ends_with("remove script=, and name a bridge of Linux with bridge="),
+            "{text}"
+        );
+        // A config that demands XenStore gets it.
+        let demands = config("store='xenstore'\nvif=['script=vif-route']\n");
+        assert!(demands.has_scripts() && !demands.is_store_of_script());
     }
 
     #[test]

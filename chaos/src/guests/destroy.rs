@@ -81,6 +81,7 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
     let id = guest.identity().or(recorded)?;
     // Without a usable record, any way of discovery and any backends are possible: the record is
     // damaged, or the creator was killed before it wrote one.
+    let has_scripts = record.as_ref().is_none_or(|record| record.config.has_scripts());
     let store = record.map(|record| record.config.store);
     let discoveries = match store {
         Some(store) => &[store.discovery()][..],
@@ -91,24 +92,38 @@ fn detach_all<H: Hypervisor>(host: &Host<H>, guest: &Guest) -> Option<String> {
         None => &Backends::ALL,
     };
     let runs = guest.info.is_some();
+    let mut warnings = Vec::new();
     for discovery in discoveries {
         if runs && discovery.must_be_paused() {
             // If this fails, the domain has just exited and needs no pause.
             let _ = host.xen.pause(guest.domid);
         }
+    }
+    if has_scripts {
+        for backends in backends {
+            let failed = backends::disconnect(*backends, host.links(), id);
+            warnings.extend(failed.iter().map(|error| chain(error)));
+        }
+    }
+    for discovery in discoveries {
         if let Err(error) = discovery.withdraw(id) {
-            return Some(format!(
-                "XenStore may still contain nodes of the guest: {}",
-                chain(&error)
-            ));
+            warnings
+                .push(format!("XenStore may still contain nodes of the guest: {}", chain(&error)));
+            return joined(&warnings);
         }
     }
     for backends in backends.iter().filter(|_| runs) {
         if let Err(error) = backends::detach(*backends, host.links(), id) {
-            return Some(format!("noxsd may still hold the guest's pages: {}", chain(&error)));
+            warnings.push(format!("noxsd may still hold the guest's pages: {}", chain(&error)));
+            break;
         }
     }
-    None
+    joined(&warnings)
+}
+
+/// Returns warnings as one text, if there are any.
+pub(super) fn joined(warnings: &[String]) -> Option<String> {
+    (!warnings.is_empty()).then(|| warnings.join("; "))
 }
 
 /// Removes a guest, its domain and its records.

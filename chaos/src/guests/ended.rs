@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use daemon::chain::chain;
 use xen::domain::{DomainInfo, ShutdownReason};
 use xen::units::{DomId, DomainHandle};
 
@@ -96,6 +97,15 @@ impl EndedDomain {
     pub fn identity(&self) -> DomainIdentity {
         DomainIdentity { domid: self.domid, handle: self.handle }
     }
+}
+
+/// A guest that was renamed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// Its new name.
+    pub name: String,
+    /// A failure in spite of which it is renamed.
+    pub warning: Option<String>,
 }
 
 /// All domains at one moment, also those of other toolstacks.
@@ -259,14 +269,14 @@ pub fn remove_ended<H: Hypervisor>(
 }
 
 /// Renames a guest that has exited to the first free name of `NAME-1`, `NAME-2`, …, and removes its
-/// devices, so that its successor can have its name and its addresses. Returns the new name.
+/// devices, so that its successor can have its name and its addresses.
 ///
 /// # Errors
 /// The record cannot be changed, another process is changing it, or `noxsd` does not answer.
 pub fn rename_ended<H: Hypervisor>(
     host: &Host<H>,
     ended: &EndedGuest,
-) -> Result<String, LifecycleError> {
+) -> Result<Renamed, LifecycleError> {
     let mut record = ended.record.clone();
     let (old, domid) = (record.name().to_owned(), ended.guest.domid);
     let _lock = host.records.try_lock(domid)?;
@@ -275,6 +285,11 @@ pub fn rename_ended<H: Hypervisor>(
     host.records.forget_devices(domid)?;
     let (discovery, backends) = (record.config.store.discovery(), record.config.store.backends());
     let id = DomainIdentity { domid, handle: ended.handle };
+    let failed = match record.config.has_scripts() {
+        true => backends::disconnect(backends, host.links(), id),
+        false => Vec::new(),
+    };
+    let failed: Vec<_> = failed.iter().map(|error| chain(error)).collect();
     discovery.withdraw_devices(id)?;
     backends::detach(backends, host.links(), id)?;
     let mut names = (1..u32::MAX).map(|number| format!("{old}-{number}"));
@@ -307,5 +322,5 @@ pub fn rename_ended<H: Hypervisor>(
     }
     host.records.replace(&record)?;
     host.records.remove_name(&old)?;
-    Ok(record.config.name)
+    Ok(Renamed { name: record.config.name, warning: destroy::joined(&failed) })
 }

@@ -100,6 +100,18 @@ pub enum LifecycleError {
         /// Its address.
         address: Ipv6Addr,
     },
+    /// A vif has a script, and the kernel cannot use a vif of dom0's kernel.
+    #[error(
+        "vif{vif} has script=, for which dom0's kernel must serve it, and kernel {kernel} reads its \
+         devices from the device page only (it has the ELF note \"chaos\", and none of an operating \
+         system): remove script=, and name a bridge of Linux with bridge="
+    )]
+    NoScripts {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The number of the vif.
+        vif: usize,
+    },
     /// The ramdisk cannot be used.
     #[error("cannot use ramdisk {path}")]
     Ramdisk {

@@ -19,7 +19,7 @@ use super::hot_plug::withdraw_leftover;
 use super::resolve::examine_known;
 use super::state::GuestState;
 use crate::clients::noxsd::{BackendError, Noxsd};
-use crate::config::{Backends, DOM0, VifConfig};
+use crate::config::{Backends, DOM0, VifConfig, VifScript};
 use crate::handle::DomainIdentity;
 use crate::hypervisor::Hypervisor;
 use crate::records::Record;
@@ -98,13 +98,21 @@ pub struct ShownVif {
     pub mtu: u16,
     /// Its rate limit, if it has one: bytes, and the microseconds in which it may send so many.
     pub rate: Option<(u64, u64)>,
+    /// The script of dom0 that connects it to the network, if it has one.
+    pub script: Option<String>,
+    /// `ip=` as that script gets it.
+    pub script_ip: Option<String>,
 }
 
 impl ShownVif {
     /// Returns the config of the vif with this number.
     #[must_use]
     pub fn new(devid: u16, vif: VifConfig) -> Self {
-        let VifConfig { mac, bridge, ip, ip6, name, mtu, rate } = vif;
+        let VifConfig { mac, bridge, ip, ip6, name, mtu, rate, script } = vif;
+        let (script, script_ip) = match script.map(|script| *script) {
+            Some(VifScript { path, ip }) => (Some(path), ip),
+            None => (None, None),
+        };
         Self {
             devid,
             name,
@@ -116,6 +124,8 @@ impl ShownVif {
             ipv6_gateway: ip6.and_then(|ip| ip.gateway),
             mtu,
             rate: rate.map(|rate| (rate.bytes, rate.interval_us)),
+            script,
+            script_ip,
         }
     }
 }

@@ -68,7 +68,7 @@ pub use destroy::{Destroyed, destroy};
 pub use dom0_or_guest::dom0_or_guest;
 pub use dump_core::{dump_core, dump_to};
 pub use ended::{
-    DomainScan, DomainStage, EndedDomain, EndedGuest, ended_guest, handles, old_copies,
+    DomainScan, DomainStage, EndedDomain, EndedGuest, Renamed, ended_guest, handles, old_copies,
     remove_ended, rename_ended, settled_ended_guest,
 };
 pub use error::{LifecycleError, WatchError};

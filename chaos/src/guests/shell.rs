@@ -186,12 +186,13 @@ impl<H: Hypervisor> AttachedShell<H> {
         }
         // Set before it is announced: an announcement that fails halfway must be withdrawn, too.
         *published = true;
-        let disks = devices.disk_nodes();
+        let (disks, scripts) = (devices.disk_nodes(), devices.script_nodes());
         let nodes = guest.map(|guest| GuestNodes {
             name: &guest.config.name,
             is_driver_domain: guest.config.extras().driver_domain,
             vifs: guest.vifs,
             disks: &disks,
+            scripts: &scripts,
         });
         if discovery.publish(&host.xenstored, &self.shell, nodes.as_ref())? {
             timings.stage("announced");
@@ -255,12 +256,13 @@ impl<H: Hypervisor> Attachments<H> {
         if self.identified {
             return Ok(false);
         }
-        let disks = self.devices.disk_nodes();
+        let (disks, scripts) = (self.devices.disk_nodes(), self.devices.script_nodes());
         let nodes = GuestNodes {
             name: &guest.config.name,
             is_driver_domain: guest.config.extras().driver_domain,
             vifs: guest.vifs,
             disks: &disks,
+            scripts: &scripts,
         };
         self.discovery.identify(&self.host.xenstored, self.id, &nodes)?;
         let pending = self.devices.begin_configure(self.host.links(), guest.vifs)?;
@@ -287,10 +289,10 @@ impl<H: Hypervisor> Drop for Attachments<H> {
         }
         // Errors are not reported, because the create has failed with another one. `chaos list`
         // shows what is left, and `chaos destroy` removes it.
+        self.devices.abandon(self.host.links());
         if self.published {
             let _ = self.discovery.withdraw(self.id);
         }
-        self.devices.abandon(self.host.links());
         let _ = self.host.records.remove(self.id.domid, None);
     }
 }

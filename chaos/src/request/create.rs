@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sys::stat::stat;
+use nix::unistd::geteuid;
 use xen::units::DomId;
 
 use super::error::RequestError;
@@ -104,6 +105,9 @@ impl Executor {
     ///
     /// Adds the stages of this process to `timings`: only `request` if `chaosd` creates the guest.
     ///
+    /// This process also creates a guest whose vifs have scripts, which may take long and run with the
+    /// rights of the caller.
+    ///
     /// If `chaosd` is stopped meanwhile, its successor is asked, or this process creates the guest
     /// if there is none.
     ///
@@ -117,6 +121,9 @@ impl Executor {
         timings: &mut Timings,
     ) -> Result<CreatedGuest, RequestError> {
         match self {
+            Self::Chaosd(_) if config.has_scripts() => {
+                create_with_scripts(config, options, timings, geteuid().is_root())
+            }
             Self::Chaosd(daemon) => in_daemon::create(daemon, config, options, timings),
             Self::ThisProcess(host) => create_in_this_process(host, config, options, timings),
         }
@@ -130,6 +137,22 @@ impl Executor {
             Self::ThisProcess(host) => mem::forget(host),
         }
     }
+}
+
+/// Creates a guest whose vifs have scripts, where chaosd runs.
+#[cold]
+fn create_with_scripts(
+    config: &DomainConfig,
+    options: CreateOptions,
+    timings: &mut Timings,
+    is_root: bool,
+) -> Result<CreatedGuest, RequestError> {
+    if !is_root {
+        return Err(RequestError::Script { name: config.name.clone() });
+    }
+    let host = Host::open()?;
+    timings.stage("open Xen");
+    create_in_this_process(&host, config, options, timings)
 }
 
 pub(super) fn create_in_this_process(
@@ -150,4 +173,20 @@ pub(super) fn create_in_this_process(
         console: created.console,
         mapped: Some(created.mapped),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::FailureClass;
+
+    #[test]
+    fn only_root_has_scripts_run() {
+        let text = "name='web'\ntype='pvh'\nkernel='/k'\nvif=['script=vif-route']";
+        let config = crate::config::parse_str("x", text, &[], true).unwrap().config;
+        let (options, mut timings) = (CreateOptions::default(), Timings::start());
+        let error = create_with_scripts(&config, options, &mut timings, false).unwrap_err();
+        assert_eq!(error.class(), FailureClass::WrongInput);
+        assert!(error.to_string().contains("only root may have scripts run"), "{error}");
+    }
 }

@@ -56,6 +56,15 @@ pub enum RequestError {
         #[source]
         source: NumberedError,
     },
+    /// A vif has a script, and the user is not root.
+    #[error(
+        "script= of guest {name}: only root may have scripts run in dom0; remove it, or ask root to \
+         create the guest"
+    )]
+    Script {
+        /// The guest.
+        name: String,
+    },
     /// `chaosd` was asked for a console.
     #[error(
         "chaosd cannot attach to the console of guest {name} before it runs; create the guest \
@@ -76,7 +85,7 @@ impl RequestError {
             Self::Daemon(error) | Self::Lost { source: error, .. } => client::class(error),
             Self::Shim(_) => FailureClass::NoDom0,
             Self::Bootloader(error) => error.class(),
-            Self::PvKernel { .. } => FailureClass::WrongInput,
+            Self::PvKernel { .. } | Self::Script { .. } => FailureClass::WrongInput,
             Self::Count { .. } | Self::ConsoleInDaemon { .. } => FailureClass::WrongInput,
         }
     }

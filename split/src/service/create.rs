@@ -292,22 +292,31 @@ impl Service {
         };
         let created = created.inspect_err(|_| self.creates.failed())?;
         let (domid, handle) = (created.domid, created.record.handle);
-        self.creates.created(origin, timings.stages());
-        self.reporter.send(|| Report::Created {
-            name: config.name.clone(),
-            identity: DomainIdentity { domid, handle },
-            origin,
-        });
+        let identity = DomainIdentity { domid, handle };
+        self.note_created(&config.name, identity, origin, options.owner, timings);
         self.still_mapped.push_back(created.mapped);
-        if self.lines.allows(options.owner) {
-            tracing::info!("{}", create_line(&config.name, domid, origin, timings));
-        }
         Ok(ServedGuest { domid, handle, origin })
+    }
+
+    /// Counts, reports and logs a guest that was created.
+    pub(super) fn note_created(
+        &mut self,
+        name: &str,
+        identity: DomainIdentity,
+        origin: Origin,
+        owner: u32,
+        timings: &Timings,
+    ) {
+        self.creates.created(origin, timings.stages());
+        self.reporter.send(|| Report::Created { name: name.to_owned(), identity, origin });
+        if self.lines.allows(owner) {
+            tracing::info!("{}", create_line(name, identity.domid, origin, timings));
+        }
     }
 
     /// Frees the memory of incomplete domains and, for a guest of root's, of ready shells. Returns
     /// whether there were any. A member could empty the pool again and again otherwise.
-    fn free_memory(&mut self, owner: u32) -> bool {
+    pub(super) fn free_memory(&mut self, owner: u32) -> bool {
         let given_up = if owner == ROOT { self.stock.give_up(&self.host) } else { 0 };
         if given_up > 0 {
             tracing::info!(

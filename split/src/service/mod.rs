@@ -32,6 +32,7 @@ use crate::refill::{Refill, RefillOrder};
 use crate::refused_kernels::RefusedKernels;
 use crate::rest::MemberRest;
 use crate::restart_files::RestartFiles;
+use crate::scripted::ScriptedRestarts;
 use crate::server::{Answer, Files, Peer, Serve};
 use crate::settings::{MemberLimits, Settings};
 use crate::stock::Stock;
@@ -83,6 +84,8 @@ pub struct Service {
     restarting: HashMap<u64, String>,
     /// Opens the files of root's guests that are restarted.
     restart_files: RestartFiles,
+    /// Creates those of them whose vifs have scripts.
+    scripted: ScriptedRestarts,
     /// Runs the bootloaders of those that have one.
     boots: Boots,
     /// The kernel that was read for the restart that is tried now.
@@ -125,6 +128,7 @@ impl Service {
             loading: HashMap::new(),
             restarting: HashMap::new(),
             restart_files: RestartFiles::default(),
+            scripted: ScriptedRestarts::new(None),
             boots: Boots::new(None),
             read_for_restart: None,
             creates: CreateTally::default(),
@@ -152,9 +156,11 @@ impl Service {
         &self.host
     }
 
-    /// Has the main thread woken when the bootloader of a guest that is restarted has ended.
+    /// Has the main thread woken when a bootloader of a guest that is restarted has ended, or a thread has
+    /// restarted a guest.
     pub(crate) fn wake_with(&mut self, waker: Arc<Waker>) {
-        self.boots = Boots::new(Some(waker));
+        self.boots = Boots::new(Some(Arc::clone(&waker)));
+        self.scripted = ScriptedRestarts::new(Some(waker));
     }
 
     /// Has creates reported.

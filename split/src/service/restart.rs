@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chaos::clients::chaosd::protocol::Origin;
 use chaos::guests::{self, CreateOptions, KnownImage, LifecycleError};
 use chaos::image::{Image, ImageError};
 use chaos::records::Record;
@@ -17,6 +18,7 @@ use crate::boots::{self, Booted};
 use crate::members::ROOT;
 use crate::reserved;
 use crate::restart_files::OpenFiles;
+use crate::scripted::{Restarted, ScriptedGuest};
 use crate::supervise::{RestartError, Successors, Supervisor};
 
 impl Successors for Service {
@@ -73,6 +75,12 @@ impl Successors for Service {
         let ramdisk = open_ramdisk(ramdisk, config)?;
         timings.stage("files");
         let options = CreateOptions { owner, request: record.request, ..CreateOptions::default() };
+        if config.has_scripts() {
+            let config = config.clone();
+            let guest = ScriptedGuest { config, image, pv_kernel, ramdisk, options };
+            self.scripted.order(record.name().to_owned(), guest).map_err(RestartError::Thread)?;
+            return Err(RestartError::Scripts);
+        }
         let (pv_kernel, ramdisk) = (pv_kernel.as_ref(), ramdisk.as_ref());
         let files = GuestFiles { image: &image, pv_kernel, ramdisk, disks: None };
         let began = Instant::now();
@@ -122,6 +130,28 @@ impl Service {
             return Ok(None);
         }
         self.boots.take(record.name(), record.handle, &record.config).map(Some)
+    }
+
+    /// Ends the restarts of the guests that threads have created meanwhile.
+    pub(crate) fn collect_restarts(&mut self, supervisor: &mut Supervisor) {
+        while let Some(Restarted { name, result }) = self.scripted.done() {
+            let result = match result {
+                Ok((identity, timings)) => {
+                    self.note_created(&name, identity, Origin::Cold, ROOT, &timings);
+                    Ok(identity.domid.0)
+                }
+                Err(error) => {
+                    if error.is_out_of_memory() {
+                        // The next attempt finds more.
+                        self.free_memory(ROOT);
+                    }
+                    self.creates.failed();
+                    Err(error.into())
+                }
+            };
+            let host = self.host.clone();
+            supervisor.finish_restart(&host, &name, result, self);
+        }
     }
 
     /// Returns the kernel of a guest that is restarted.

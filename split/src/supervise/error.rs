@@ -2,6 +2,7 @@
 //! Why a guest that has ended cannot be restarted or removed.
 
 use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -31,6 +32,12 @@ pub enum RestartError {
     /// The record has a bootloader and no disk, or the reverse.
     #[error("its record has no disk for its bootloader; create the guest again")]
     NoBootDisk,
+    /// A thread creates the guest, because scripts of its vifs are run.
+    #[error("scripts of its vifs are run")]
+    Scripts,
+    /// The thread that creates the guest cannot be started.
+    #[error("cannot start a thread for the scripts of its vifs")]
+    Thread(#[source] io::Error),
     /// The guest's owner has used up a share of chaosd's time, and waits.
     #[error("its owner's guests wait")]
     Resting {

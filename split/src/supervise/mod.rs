@@ -44,7 +44,7 @@ use attempts::Attempts;
 use census::Census;
 use limit::RestartLimit;
 use pending::Pending;
-use removing::is_large;
+use removing::is_slow;
 
 pub use attempts::{MAX_RETRIES, RETRY};
 pub use error::{Obstacle, RestartError};
@@ -79,6 +79,8 @@ pub struct Supervisor {
     restarts: RestartLimit,
     /// Domains that have ended and need nothing more, by domain, and how they have ended.
     kept: HashMap<DomainIdentity, GuestState>,
+    /// Guests that a thread creates, because their vifs have scripts, by name.
+    creating: HashMap<String, Record>,
     /// Domains whose end has not been handled yet.
     ended: VecDeque<EndedDomain>,
     /// Domains whose end could not be handled yet, by domain, and the failed attempts.
@@ -111,6 +113,7 @@ impl Supervisor {
         Self {
             restarts: RestartLimit::default(),
             kept: HashMap::new(),
+            creating: HashMap::new(),
             ended: VecDeque::new(),
             postponed: HashMap::new(),
             removals,
@@ -310,7 +313,8 @@ impl Supervisor {
         let record = &guest.record;
         let (name, how) = (record.name(), guest.state().as_str());
         let is_logged = self.lines.allows(record.owner);
-        // This guest supersedes a restart that is pending under its name.
+        // This guest supersedes a restart that is pending under its name, or is its result.
+        self.creating.remove(name);
         if self.pending.remove(name).is_some() {
             successors.cancel(name);
             host.records.drop_restart(name)?;
@@ -344,9 +348,7 @@ impl Supervisor {
                 }
                 self.keep(guest);
             }
-            Action::Destroy | Action::CoredumpDestroy
-                if action.dumps_core() || is_large(record) =>
-            {
+            Action::Destroy | Action::CoredumpDestroy if action.dumps_core() || is_slow(record) => {
                 if is_logged {
                     tracing::info!("{name} {how} and is being destroyed");
                 }
@@ -360,7 +362,7 @@ impl Supervisor {
             }
             Action::Restart | Action::CoredumpRestart => {
                 pending::write(host, &guest.successor, successors)?;
-                if action.dumps_core() || is_large(record) {
+                if action.dumps_core() || is_slow(record) {
                     self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
                     if is_logged {
                         tracing::info!("{name} {how} and is restarted when its memory is free");
@@ -373,8 +375,14 @@ impl Supervisor {
             }
             Action::RenameRestart => {
                 pending::write(host, &guest.successor, successors)?;
+                if record.config.has_scripts() {
+                    self.waiting.insert(name.to_owned(), format!("{name} {how}, is kept, and"));
+                    let removal = self.removal(guest, Some(name.to_owned()));
+                    return Ok(Some(Removal { renames: true, ..removal }));
+                }
                 let kept = guests::rename_ended(host, guest)
-                    .inspect_err(|_| pending::cancel(&host.records, name))?;
+                    .inspect_err(|_| pending::cancel(&host.records, name))?
+                    .name;
                 self.keep(guest);
                 self.remove_old_copies(host, name, record.owner);
                 let what = format!("{name} {how}, is kept as {kept}, and");
@@ -406,6 +414,9 @@ impl Supervisor {
 
     /// Tries a restart that is pending.
     fn retry(&mut self, host: &Host, name: &str, successors: &mut impl Successors, now: Instant) {
+        if self.creating.contains_key(name) {
+            return;
+        }
         match pending::read(host, name) {
             Ok(Pending::Guest(record)) => {
                 let what = self.waiting.remove(name);
@@ -437,24 +448,67 @@ impl Supervisor {
         successors: &mut impl Successors,
         what: String,
     ) {
-        let name = record.name();
-        let domid = match successors.create(record) {
-            Ok(domid) => domid,
-            Err(RestartError::Reading | RestartError::Booting) => {
-                self.pending_restart(name, record.owner);
-                self.waiting.insert(name.to_owned(), what);
-                return;
-            }
-            Err(RestartError::Resting { until }) => {
-                self.pending_restart(name, record.owner).wait_until(until);
-                self.waiting.insert(name.to_owned(), what);
-                return;
-            }
-            Err(error) => {
-                self.pending_restart(name, record.owner);
-                return self.failed(name, &error, Instant::now());
-            }
+        if let Some((domid, what)) = self.create(record, successors, what) {
+            self.restarted(host, record, domid, &what);
+        }
+    }
+
+    /// Creates a guest whose restart is pending, and returns its domid and the log line. Returns `None` if
+    /// it failed, or something must be waited for.
+    fn create(
+        &mut self,
+        record: &Record,
+        successors: &mut impl Successors,
+        what: String,
+    ) -> Option<(u16, String)> {
+        let error = match successors.create(record) {
+            Ok(domid) => return Some((domid, what)),
+            Err(error) => error,
         };
+        let name = record.name();
+        let attempts = self.pending_restart(name, record.owner);
+        match error {
+            RestartError::Reading | RestartError::Booting => {}
+            RestartError::Resting { until } => attempts.wait_until(until),
+            RestartError::Scripts => {
+                self.creating.insert(name.to_owned(), record.clone());
+            }
+            error => {
+                self.failed(name, &error, Instant::now());
+                return None;
+            }
+        }
+        self.waiting.insert(name.to_owned(), what);
+        None
+    }
+
+    /// Ends the restart of a guest that a thread has created, or could not.
+    pub fn finish_restart(
+        &mut self,
+        host: &Host,
+        name: &str,
+        result: Result<u16, RestartError>,
+        successors: &mut impl Successors,
+    ) {
+        // Otherwise the guest has ended already, which was handled.
+        let Some(record) = self.creating.remove(name) else { return };
+        match result {
+            Ok(domid) => {
+                let what = self.waiting.remove(name);
+                let what = what.unwrap_or_else(|| format!("{name}, which had ended,"));
+                self.restarted(host, &record, domid, &what);
+            }
+            Err(RestartError::Guest(error)) if error.is_name_in_use() => {
+                self.retry(host, name, successors, Instant::now());
+            }
+            Err(error) => self.failed(name, &error, Instant::now()),
+        }
+    }
+
+    /// Notes that the successor of the guest with this record was created. `what` is the log line
+    /// without its end.
+    fn restarted(&mut self, host: &Host, record: &Record, domid: u16, what: &str) {
+        let name = record.name();
         self.restarts.created(name, DomId(domid));
         self.tally.restarted(name, || {
             let names = host.records.names().unwrap_or_default();

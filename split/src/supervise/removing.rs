@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Removals that the removal thread carries out: of large guests, and of those that `rename-restart`
-//! has kept.
+//! Removals that the removal thread carries out: of large guests, of those with scripts, and of those
+//! that `rename-restart` has kept.
 
 use std::time::Instant;
 
@@ -15,20 +15,29 @@ impl Supervisor {
     /// Makes the restarts due whose guests the removal thread has removed, and removes guests that
     /// the thread cannot remove.
     pub fn collect(&mut self, host: &Host) {
-        self.collect_with(&host.records, |removal| removal::remove(host, removal));
+        let renamed = self.collect_with(&host.records, |removal| removal::remove(host, removal));
+        for (name, owner) in renamed {
+            self.remove_old_copies(host, &name, owner);
+        }
     }
 
-    /// As [`collect`](Self::collect); `remove` removes a guest.
+    /// As [`collect`](Self::collect); `remove` removes a guest. Returns the names and the owners of guests
+    /// that were renamed.
     pub(super) fn collect_with(
         &mut self,
         records: &Records,
         remove: impl Fn(&Removal) -> Result<(), LifecycleError>,
-    ) {
+    ) -> Vec<(String, u32)> {
         let done: Vec<_> = self.removals.done().collect();
+        let mut renamed = Vec::new();
         for Done { removal, result } in done {
             let result = result.unwrap_or_else(|| remove(&removal));
+            if removal.renames && result.is_ok() {
+                renamed.extend(removal.successor.clone().map(|name| (name, removal.owner)));
+            }
             self.removed(records, removal, result, Instant::now());
         }
+        renamed
     }
 
     /// Has the removal thread remove a guest, or removes it here if the thread is gone.
@@ -48,11 +57,11 @@ impl Supervisor {
         result: Result<(), LifecycleError>,
         now: Instant,
     ) {
-        let Removal { ended, owner, successor, .. } = removal;
+        let Removal { ended, owner, successor, renames, .. } = removal;
         let (domid, is_logged) = (ended.domid, self.lines.allows(owner));
         match result {
             Ok(()) => {
-                if is_logged {
+                if is_logged && !renames {
                     tracing::info!("domain {domid} is destroyed");
                 }
                 if let Some(name) = successor {
@@ -87,7 +96,7 @@ impl Supervisor {
         let ended =
             EndedDomain { domid: record.domid, handle: guest.handle(), state: guest.state() };
         let dumps_core = guest.action().dumps_core();
-        Removal { ended, owner: record.owner, successor, dumps_core }
+        Removal { ended, owner: record.owner, successor, dumps_core, renames: false }
     }
 
     /// Removes all but the newest of the owner's guests that were renamed so that a successor could have
@@ -105,7 +114,13 @@ impl Supervisor {
                     }
                     self.order_removal(
                         host,
-                        Removal { ended, owner, successor: None, dumps_core: false },
+                        Removal {
+                            ended,
+                            owner,
+                            successor: None,
+                            dumps_core: false,
+                            renames: false,
+                        },
                     );
                 }
             }
@@ -116,7 +131,7 @@ impl Supervisor {
     }
 }
 
-/// Returns whether Xen takes long to destroy the guest.
-pub(super) fn is_large(record: &Record) -> bool {
-    record.config.memory >= LARGE
+/// Returns whether it takes long to destroy the guest: in Xen, or because scripts run.
+pub(super) fn is_slow(record: &Record) -> bool {
+    record.config.memory >= LARGE || record.config.has_scripts()
 }

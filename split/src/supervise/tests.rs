@@ -91,7 +91,13 @@ fn a_restart_without_retries_left_is_tried_when_a_domain_ends() {
 fn large_removal() -> Removal {
     let handle = DomainHandle([1; 16]);
     let ended = EndedDomain { domid: DomId(4), handle, state: GuestState::Rebooted };
-    Removal { ended, owner: 0, successor: Some("web".to_owned()), dumps_core: false }
+    Removal {
+        ended,
+        owner: 0,
+        successor: Some("web".to_owned()),
+        dumps_core: false,
+        renames: false,
+    }
 }
 
 #[test]
@@ -153,4 +159,35 @@ fn a_large_guest_that_xen_does_not_remove_is_kept() {
     assert!(supervisor.kept.contains_key(&ended.identity()));
     assert!(supervisor.pending.is_empty() && !supervisor.has_turns());
     assert_eq!(supervisor.next_timer(now), None);
+}
+
+/// What creates a guest in a thread.
+struct Threads {
+    orders: u32,
+}
+
+impl Successors for Threads {
+    fn check(&mut self, _: &Record) -> Result<(), RestartError> {
+        Ok(())
+    }
+
+    fn create(&mut self, _: &Record) -> Result<u16, RestartError> {
+        self.orders += 1;
+        Err(RestartError::Scripts)
+    }
+}
+
+#[test]
+fn a_guest_that_a_thread_creates_is_not_created_twice() {
+    let (mut supervisor, mut threads) = (supervisor(), Threads { orders: 0 });
+    let text = "name='web'\ntype='pvh'\nkernel='/k'\nvif=['script=vif-route']";
+    let config = chaos::config::parse_str("x", text, &[], true).unwrap().config;
+    let record = Record::new(DomId(3), DomainHandle([1; 16]), config);
+    assert!(is_slow(&record), "its scripts run in the removal thread, too");
+    let created = supervisor.create(&record, &mut threads, "web rebooted and".to_owned());
+    assert_eq!((created, threads.orders), (None, 1));
+    assert_eq!(supervisor.creating.keys().collect::<Vec<_>>(), ["web"]);
+    assert!(supervisor.pending.contains_key("web"), "a scan does not forget it");
+    assert_eq!(supervisor.waiting["web"], "web rebooted and");
+    assert_eq!(supervisor.next_timer(Instant::now()), None, "the thread reports its end");
 }

@@ -11,6 +11,7 @@ mod hypercalls;
 mod kill;
 mod pool;
 mod refusals;
+mod scripts;
 mod vcpus;
 mod xl_keys;
 mod xl_verbs;

@@ -86,7 +86,7 @@ impl Announce for XenStore {
 impl XenStorePaths {
     /// Returns whether the domain that is announced under this number is this one.
     fn is_announced(self) -> Result<bool, StoreError> {
-        let vm = Connection::open()?.read(&format!("{}/vm", self.home()))?;
-        Ok(vm.is_some_and(|vm| vm == self.vm()))
+        let vm = Connection::open()?.read(&self.vm_node())?;
+        Ok(vm.is_some_and(|vm| self.is_vm(&vm)))
     }
 }

@@ -8,12 +8,13 @@
 use xen::units::{DomId, DomainHandle, KiB};
 use xenstore::{Batch, Permission};
 
-use crate::announce::nodes::{DiskNodes, GuestNodes};
+use crate::announce::nodes::{DiskNodes, GuestNodes, ScriptNodes};
+use crate::config::DEFAULT_MTU;
 use crate::domain::XenStoreRings;
 use crate::handle::DomainIdentity;
 
-/// The hotplug script: it does nothing, but netback requires its node, and libxl runs it to remove
-/// a device.
+/// The hotplug script of a vif that chaos connects itself: it does nothing, but netback requires its
+/// node, and libxl runs it to remove a device.
 const SCRIPT: &str = "/bin/true";
 
 /// Bytes of console output that xenconsoled buffers for a reader, as set by libxl.
@@ -77,6 +78,26 @@ impl XenStorePaths {
     /// Returns dom0's node of a device.
     pub(crate) fn backend(self, kind: &str, id: u32) -> String {
         format!("/local/domain/0/backend/{kind}/{}/{id}", self.domid.0)
+    }
+
+    /// Returns the node that names the domain's `/vm` folder.
+    pub(crate) fn vm_node(self) -> String {
+        format!("{}/vm", self.home())
+    }
+
+    /// Returns whether the value of [`vm_node`](Self::vm_node) is this domain's.
+    pub(crate) fn is_vm(self, value: &str) -> bool {
+        value == self.vm()
+    }
+
+    /// Returns the node of a vif's script.
+    pub(crate) fn script_node(self, vif: u32) -> String {
+        format!("{}/script", self.backend("vif", vif))
+    }
+
+    /// Returns whether the value of a [`script_node`](Self::script_node) is a script that must be run.
+    pub(crate) fn is_script(value: &str) -> bool {
+        value != SCRIPT
     }
 
     /// Returns everything that may exist, in the order of removal. The backends are first, so that
@@ -158,6 +179,9 @@ pub(super) fn write_guest(batch: &mut Batch, paths: XenStorePaths, guest: &Guest
             batch.write(&format!("{back}/rate"), &rate);
         }
     }
+    for script in guest.scripts {
+        write_script(batch, paths, script);
+    }
     for disk in guest.disks {
         write_vbd(batch, paths, disk);
     }
@@ -172,6 +196,23 @@ fn write_vif(batch: &mut Batch, paths: XenStorePaths, id: u32) {
     // netback waits for this node before it connects to the guest. It may be written ahead, because
     // the guest does not run before its vif is on the bridge.
     batch.write(&format!("{back}/hotplug-status"), "connected");
+}
+
+/// Writes what a vif's script reads, and has netback wait until the script has connected the interface.
+fn write_script(batch: &mut Batch, paths: XenStorePaths, nodes: &ScriptNodes<'_>) {
+    let back = paths.backend("vif", nodes.vif);
+    batch.write(&paths.script_node(nodes.vif), nodes.script);
+    batch.write(&format!("{back}/bridge"), nodes.bridge);
+    if let Some(ip) = nodes.ip {
+        batch.write(&format!("{back}/ip"), ip);
+    }
+    if let Some(name) = nodes.name {
+        batch.write(&format!("{back}/vifname"), name);
+    }
+    if nodes.mtu != DEFAULT_MTU {
+        batch.write(&format!("{back}/mtu"), &nodes.mtu.to_string());
+    }
+    batch.write(&format!("{back}/hotplug-status"), "");
 }
 
 fn write_vbd(batch: &mut Batch, paths: XenStorePaths, disk: &DiskNodes<'_>) {

@@ -4,6 +4,7 @@
 use nix::errno::Errno;
 use thiserror::Error;
 
+use super::script::ScriptError;
 use crate::escape;
 
 /// Why dom0's kernel does not serve a device.
@@ -36,6 +37,9 @@ pub enum KernelError {
         /// Its `vifname=`.
         name: String,
     },
+    /// A script has not connected the guest's interface.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
     /// The guest's interface cannot be added to its bridge.
     #[error("cannot add {interface} to bridge {bridge}")]
     Interface {

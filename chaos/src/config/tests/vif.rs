@@ -101,7 +101,6 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         ("colo_compare_out=x", 7, "colo_… is not supported"),
         ("untrusted", 7, "untrusted is not supported"),
         ("type=ioemu", 12, "type = \"ioemu\" is not supported"),
-        ("script=vif-route", 14, "remove script=, and name a bridge of Linux with bridge="),
         ("ip=10.0.0.2 10.0.0.3", 10, "10.0.0.3 is not a netmask such as 255.255.255.0"),
         ("ip=10.0.0.2 bridge=br0", 10, "\"bridge=br0\" is not an IPv4 address; a comma is missing"),
         ("bridge", 7, "must be name=value"),
@@ -128,9 +127,13 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         assert_eq!((position.line, position.column), (4, column), "{text}");
         assert!(problem.to_string().contains(words), "{text}: {problem}");
     }
-    // In XenStore mode there is no switch.
-    let (_, script) = problem("store='xenstore'\nvif=['script=vif-route']");
-    assert!(script.to_string().contains("adds the interface to the bridge"), "{script}");
+    // noxsd's switch has no scripts.
+    let (position, script) = problem("store='noxs'\nvif=['script=vif-route']");
+    assert_eq!((position.line, position.column), (5, 14));
+    let text = script.to_string();
+    assert!(text.contains("remove script=, and name a bridge of Linux with bridge="), "{text}");
+    let added = parse_vif_arguments(&["script=vif-route".to_owned()]).unwrap_err().to_string();
+    assert!(added.contains("scripts are for interfaces of dom0's kernel"), "{added}");
     // With escapes, the position is that of the whole string.
     let (position, _) = problem(r"vif=['bridge=\x61,vlan=1']");
     assert_eq!(position.column, 6);
@@ -152,6 +155,33 @@ fn a_vif_has_addresses_of_both_families_and_a_name() {
     // The last one counts, as for other fields.
     let config = vif("ip=2001:db8::2,ip=10.0.0.2,vifname=a,vifname=b");
     assert_eq!((config.ip6, config.name.as_deref()), (None, Some("b")));
+}
+
+#[test]
+fn a_script_chooses_xenstore_and_gets_its_fields_as_they_are() {
+    let text = "vif=['bridge=ovs.7:8:9,ip=10.0.0.2 10.0.0.3 10.1.0.0/16,script=vif-openvswitch']";
+    let config = guest(text);
+    assert_eq!(config.store, Store::XenStore);
+    assert!(config.has_scripts() && config.is_store_of_script());
+    let vif = &config.vifs[0];
+    assert_eq!((vif.bridge.as_str(), vif.ip), ("ovs.7:8:9", None));
+    let script = vif.script.as_deref().unwrap();
+    assert_eq!(script.path, "/etc/xen/scripts/vif-openvswitch");
+    assert_eq!(script.ip.as_deref(), Some("10.0.0.2 10.0.0.3 10.1.0.0/16"));
+    // What chaos can read, it knows.
+    let config = guest("store='xenstore'\nvif=['script=/opt/up,ip=10.0.0.2', 'script=vif-bridge']");
+    assert_eq!(config.vifs[0].ip.map(|ip| ip.address), Some([10, 0, 0, 2].into()));
+    assert_eq!(config.vifs[0].script.as_deref().unwrap().path, "/opt/up");
+    assert!(config.vifs[1].script.is_none() && !config.is_store_of_script());
+    for (text, words) in [
+        ("script=a\tb", "script = \"a\\tb\": must be 1 to 512 bytes"),
+        ("script=/a,ip=", "ip = \"\": must be 1 to 512 bytes"),
+        ("script=/a,bridge=a/b", "must be the name of a bridge"),
+    ] {
+        let (_, problem) = vif_problem(text);
+        assert!(problem.to_string().contains(words), "{text}: {problem}");
+    }
+    assert_eq!(numbered(&guest(text), 2).unwrap_err(), NumberedError::ScriptIp);
 }
 
 #[test]

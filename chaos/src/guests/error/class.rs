@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::LifecycleError;
 use crate::backends::DevicesError;
-use crate::backends::dom0_kernel::KernelError;
+use crate::backends::dom0_kernel::{KernelError, ScriptError};
 use crate::clients::noxsd::BackendError;
 use crate::domain::BuildError;
 use crate::dump::DumpError;
@@ -28,7 +28,10 @@ impl LifecycleError {
                 | DevicesError::SameDisk { .. }
                 | DevicesError::NoBridge { .. }
                 | DevicesError::NotABridge { .. }
-                | DevicesError::Dom0Kernel(KernelError::NameTaken { .. })
+                | DevicesError::Dom0Kernel(
+                    KernelError::NameTaken { .. }
+                    | KernelError::Script(ScriptError::Unusable { .. }),
+                )
                 | DevicesError::Mtu { .. },
             )
             | Self::NoDevicePage { .. }
@@ -36,6 +39,7 @@ impl LifecycleError {
             | Self::WrongName { .. }
             | Self::DevicePageVersion { .. }
             | Self::NoIpv6 { .. }
+            | Self::NoScripts { .. }
             | Self::Disk(_)
             | Self::DiskImage(_)
             | Self::NoLog { .. }

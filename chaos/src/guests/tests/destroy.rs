@@ -207,7 +207,7 @@ fn a_guest_that_has_exited_is_renamed_and_loses_its_devices() {
     rename_ended(&bed.host, &ended).unwrap_err();
     assert_eq!(bed.host.records.holder("a").unwrap(), Some(domid), "nothing has changed");
     noxsd.behave(Behaviour::Obedient);
-    assert_eq!(rename_ended(&bed.host, &ended).unwrap(), "a-1");
+    assert_eq!(rename_ended(&bed.host, &ended).unwrap().name, "a-1");
     assert_eq!(bed.host.records.holder("a").unwrap(), None);
     assert_eq!(bed.host.records.read(domid).unwrap().unwrap().name(), "a-1");
 }

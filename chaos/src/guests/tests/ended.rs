@@ -72,7 +72,7 @@ fn a_guest_whose_record_is_locked_is_not_renamed_halfway() {
     assert_eq!(locked.to_string(), expected.to_string());
     assert_eq!(bed.host.records.names().unwrap(), [("web".to_owned(), created.domid)]);
     drop(lock);
-    assert_eq!(rename_ended(&bed.host, &guest).unwrap(), "web-1");
+    assert_eq!(rename_ended(&bed.host, &guest).unwrap().name, "web-1");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_guest_that_is_kept_for_its_successor_gives_up_its_uuid() {
     let created = bed.create(&config).unwrap();
     end(&bed, created.domid, ShutdownReason::Reboot);
     let ended = ended_guest(&bed.host, created.domid).unwrap().unwrap();
-    assert_eq!(rename_ended(&bed.host, &ended).unwrap(), "web-1");
+    assert_eq!(rename_ended(&bed.host, &ended).unwrap().name, "web-1");
     drop(ended);
     let kept = ended_guest(&bed.host, created.domid).unwrap().unwrap();
     assert_eq!((kept.record.name(), kept.handle()), ("web-1", kept.record.handle));

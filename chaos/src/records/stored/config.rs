@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 8 and 9 of the record, without the extras.
+//! A guest's config in versions 9 and 10 of the record, without the extras and the scripts
+//! of vifs.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running
 //! guests unreadable. A new version of the record gets types of its own.
@@ -13,7 +14,7 @@ use xen::units::KiB;
 
 use crate::config::{
     DiskConfig, DomainConfig, EncodedError, Extras, PlainAction, PlainBootloader, PlainExtras,
-    Store, Undecided, VifConfig,
+    PlainScript, Store, Undecided, VifConfig,
 };
 
 /// Longest record in bytes: more than the longest config takes.
@@ -74,14 +75,17 @@ enum StoredStore {
 }
 
 impl StoredConfig {
-    /// Returns the config with these extras, if it describes a guest that is allowed.
+    /// Returns the config with these extras and scripts, if it describes a guest that is allowed.
     pub(super) fn check(
         self,
         extras: Option<Box<PlainExtras>>,
         bootloader: Option<Box<PlainBootloader>>,
+        scripts: Vec<PlainScript>,
     ) -> Result<DomainConfig, EncodedError> {
         let extras = Extras::of(extras, bootloader)?;
-        DomainConfig { extras, ..self.into_config()? }.checked_stored()
+        let mut config = DomainConfig { extras, ..self.into_config()? };
+        PlainScript::set(scripts, &mut config.vifs)?;
+        config.checked_stored()
     }
 }
 
@@ -189,6 +193,7 @@ impl From<StoredVif> for VifConfig {
             name: stored.name,
             mtu: stored.mtu,
             rate: stored.rate.map(|rate| Rate { bytes: rate.bytes, interval_us: rate.interval_us }),
+            script: None,
         }
     }
 }

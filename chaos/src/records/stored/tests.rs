@@ -11,10 +11,10 @@ const ADVICE: &str = "the bytes of a guest's record have changed, so records of 
      give the new format a version and a module of its own in chaos/src/records/stored, keep the \
      module of the old version as a decoder, and add golden files for the new one";
 
-const V8_NOXS: &str = include_str!("golden/v8-noxs.hex");
-const V8_XENSTORE: &str = include_str!("golden/v8-xenstore.hex");
 const V9_NOXS: &str = include_str!("golden/v9-noxs.hex");
 const V9_XENSTORE: &str = include_str!("golden/v9-xenstore.hex");
+const V10_NOXS: &str = include_str!("golden/v10-noxs.hex");
+const V10_XENSTORE: &str = include_str!("golden/v10-xenstore.hex");
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
@@ -52,12 +52,17 @@ on_soft_reset='coredump-restart'
 /// Those that need XenStore.
 const EXTRAS_XENSTORE: &str = "driver_domain=1\npvshim=1\npvshim_path='/shim'\npvshim_extra='x'\n";
 
-/// What version 9 added to a config.
-const NEW: &str = "\
+/// A bootloader.
+const BOOTLOADER: &str = "\
 bootloader='pygrub'
 bootloader_args=['--entry=1', '-q']
 bootloader_restrict=0
 bootloader_user='boot'
+";
+
+/// The vif with what version 10 added.
+const SCRIPT_VIF: &str =
+    "vif=['mac=00:16:3e:00:00:07,bridge=ovs0.7:8,ip=10.0.0.2 10.0.0.3,script=vif-openvswitch']
 ";
 
 /// What all configs here have.
@@ -116,20 +121,19 @@ fn with_noxs(more: &str) -> Record {
     }
 }
 
-fn with_xenstore(more: &str) -> Record {
-    let config =
-        config(&format!("{KERNEL_VIF}store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n{more}"));
+fn with_xenstore(vif: &str, more: &str) -> Record {
+    let config = config(&format!("{vif}store='xenstore'\ndisk=['/a.img,raw,xvda,r']\n{more}"));
     Record { created_ms: 1_764_288_000_000, ..Record::new(DomId(3), DomainHandle([1; 16]), config) }
 }
 
 fn with_new() -> String {
-    format!("{EXTRAS_XENSTORE}{NEW}")
+    format!("{EXTRAS_XENSTORE}{BOOTLOADER}")
 }
 
 #[test]
 fn the_bytes_of_a_record_stay_as_they_are() {
     for (record, golden) in
-        [(with_noxs(EXTRAS), V9_NOXS), (with_xenstore(&with_new()), V9_XENSTORE)]
+        [(with_noxs(EXTRAS), V10_NOXS), (with_xenstore(SCRIPT_VIF, &with_new()), V10_XENSTORE)]
     {
         let now = hex(&encode(&record).unwrap());
         assert_eq!(now, golden, "{ADVICE}");
@@ -139,10 +143,10 @@ fn the_bytes_of_a_record_stay_as_they_are() {
 #[test]
 fn records_of_this_version_and_the_one_before_are_read() {
     for (golden, record) in [
+        (V10_NOXS, with_noxs(EXTRAS)),
+        (V10_XENSTORE, with_xenstore(SCRIPT_VIF, &with_new())),
         (V9_NOXS, with_noxs(EXTRAS)),
-        (V9_XENSTORE, with_xenstore(&with_new())),
-        (V8_NOXS, with_noxs(EXTRAS)),
-        (V8_XENSTORE, with_xenstore(EXTRAS_XENSTORE)),
+        (V9_XENSTORE, with_xenstore(KERNEL_VIF, &with_new())),
     ] {
         assert_eq!(decode(&bytes(golden)), Ok(record), "{ADVICE}");
     }
@@ -150,7 +154,7 @@ fn records_of_this_version_and_the_one_before_are_read() {
 
 #[test]
 fn a_record_comes_back_as_it_was() {
-    for record in [with_noxs(EXTRAS), with_xenstore(&with_new()), with_noxs("")] {
+    for record in [with_noxs(EXTRAS), with_xenstore(SCRIPT_VIF, &with_new()), with_noxs("")] {
         assert_eq!(decode(&encode(&record).unwrap()), Ok(record));
     }
 }
@@ -166,7 +170,7 @@ fn a_guest_whose_name_is_refused_now_stays_readable() {
 
 #[test]
 fn what_is_not_a_record_is_refused_with_its_reason() {
-    for golden in [V8_NOXS, V9_NOXS] {
+    for golden in [V9_NOXS, V10_NOXS] {
         let bytes = bytes(golden);
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
@@ -174,7 +178,7 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
         }
         let longer = decode(&[&bytes[..], &[0]].concat());
         assert_eq!(longer, Err(StoredError::Bytes(DecodeError::Malformed)));
-        for found in [v8::VERSION - 1, VERSION + 1] {
+        for found in [v9::VERSION - 1, VERSION + 1] {
             let other = decode(&[&[found], &bytes[1..]].concat());
             assert_eq!(other, Err(StoredError::Version { found, newest: VERSION }));
         }
@@ -183,4 +187,8 @@ fn what_is_not_a_record_is_refused_with_its_reason() {
     invalid.config.name = "../x".into();
     let invalid = decode(&encode(&invalid).unwrap());
     assert!(matches!(invalid, Err(StoredError::Config(_))), "{invalid:?}");
+    let mut relative = with_xenstore(SCRIPT_VIF, "");
+    relative.config.vifs[0].script.as_mut().unwrap().path = "vif-route".into();
+    let relative = decode(&encode(&relative).unwrap());
+    assert!(matches!(relative, Err(StoredError::Config(_))), "{relative:?}");
 }

@@ -67,10 +67,41 @@ fn the_nodes_of_a_guest_stay_as_they_are() {
     write_guest(
         &mut batch,
         paths,
-        &GuestNodes { name: "web", is_driver_domain: true, vifs: &[vif], disks: &[disk] },
+        &GuestNodes {
+            name: "web",
+            is_driver_domain: true,
+            vifs: &[vif],
+            disks: &[disk],
+            scripts: &[],
+        },
     );
     let now = lines(&batch);
     assert_eq!(now, GOLDEN, "{ADVICE}; the new nodes are\n{now}");
+}
+
+#[test]
+fn a_vif_with_a_script_has_the_nodes_that_scripts_of_xen_read() {
+    let paths = XenStorePaths { domid: DomId(3), handle: DomainHandle([0x11; 16]) };
+    let script = ScriptNodes {
+        vif: 1,
+        script: "/etc/xen/scripts/vif-openvswitch",
+        bridge: "ovs0.7",
+        ip: Some("10.0.0.2 10.0.0.3"),
+        name: Some("lan"),
+        mtu: 1400,
+    };
+    let plain = ScriptNodes { ip: None, name: None, mtu: DEFAULT_MTU, ..script };
+    let written = |nodes: &ScriptNodes<'_>| {
+        let mut batch = Batch::inside(9);
+        write_script(&mut batch, paths, nodes);
+        let lines = lines(&batch);
+        lines.replace("write /local/domain/0/backend/vif/3/1/", "")
+    };
+    let all = "script /etc/xen/scripts/vif-openvswitch\nbridge ovs0.7\nip 10.0.0.2 10.0.0.3\n\
+               vifname lan\nmtu 1400\nhotplug-status\n";
+    assert_eq!(written(&script), all);
+    let few = "script /etc/xen/scripts/vif-openvswitch\nbridge ovs0.7\nhotplug-status\n";
+    assert_eq!(written(&plain), few);
 }
 
 #[test]
