@@ -332,6 +332,7 @@ fn show_hidden(file: &OwnedFd, seen: &Stat, at: &Path, user: u32) -> io::Result<
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::{Arc, Barrier};
 
     use super::*;
 
@@ -341,10 +342,20 @@ mod tests {
         let last = FIRST_USER + (1 << 22);
         // systemd's users of foreign images follow.
         assert!(last < 2_147_352_576);
+        // Numbers of threads that exist at the same time differ.
+        let barrier = Arc::new(Barrier::new(2));
         let two: HashSet<_> = [(); 2]
-            .map(|()| std::thread::spawn(|| gettid().as_raw()))
+            .map(|()| {
+                let barrier = Arc::clone(&barrier);
+                std::thread::spawn(move || {
+                    barrier.wait();
+                    let thread = gettid().as_raw();
+                    barrier.wait();
+                    thread
+                })
+            })
             .map(|thread| thread.join().unwrap())
             .into();
-        assert!(!two.is_empty() && two.iter().all(|thread| *thread > 0 && *thread < 1 << 22));
+        assert!(two.len() == 2 && two.iter().all(|thread| *thread > 0 && *thread < 1 << 22));
     }
 }

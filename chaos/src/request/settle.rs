@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 
 use super::error::RequestError;
 use crate::backends::disks::make_absolute;
-use crate::bootloader::{self, BootFiles, BootloaderError};
+use crate::bootloader::{self, BootFiles};
 use crate::config::{Discovery, DomainConfig, OPEN_FILES};
 use crate::guests::LifecycleError;
 use crate::image::{Image, ImageError, SizeLimit, shim};
@@ -53,11 +53,6 @@ fn boot(config: &mut DomainConfig) -> Result<HeldFiles, RequestError> {
     else {
         return Ok(HeldFiles::default());
     };
-    // A restart has another working directory.
-    if bootloader.program.components().count() > 1 {
-        bootloader.program = std::path::absolute(&bootloader.program)
-            .map_err(|error| RequestError::Bootloader(BootloaderError::Process(error)))?;
-    }
     let Some(disk) = config.disks.first_mut() else { return Ok(HeldFiles::default()) };
     make_absolute(&mut disk.target)
         .map_err(|error| LifecycleError::from(error).about("create", &config.name))?;
@@ -150,6 +145,16 @@ mod tests {
         let (result, config) = settled(b"junk", "");
         result.unwrap();
         assert!(config.extras.is_none());
+    }
+
+    #[test]
+    fn a_relative_path_of_a_bootloader_does_not_depend_on_the_working_directory() {
+        let text = "name='a'\ntype='pvh'\nbootloader='sub/x'\ndisk=['/dev/null,raw,xvda,r']";
+        let mut config = parse_str("x", text, &[], true).unwrap().config;
+        // It is missing, or the user is not root.
+        settle_kernel(&mut config).unwrap_err();
+        let bootloader = config.extras().bootloader.as_deref().unwrap();
+        assert_eq!(bootloader.program, Path::new("sub/x"));
     }
 
     #[test]
