@@ -29,7 +29,7 @@ pub struct ScriptNodes<'a> {
     pub bridge: &'a str,
     /// `ip=`, if there is one.
     pub ip: Option<&'a str>,
-    /// The name to which the script renames the interface, if there is one.
+    /// `vifname=`, the name for the interface, if there is one.
     pub name: Option<&'a str>,
     /// Largest IP packet in bytes.
     pub mtu: u16,

@@ -52,11 +52,6 @@ pub(super) fn run(
         }
         held
     };
-    if parsed.config.is_store_of_script() && !args.dry_run && !args.quiet {
-        output.note(
-            "the guest finds its devices in XenStore, because a vif has script=, which needs dom0's kernel",
-        );
-    }
     let configs = expand(parsed.config, args.count)?;
     timings.stage("config");
     if args.dry_run {
@@ -134,6 +129,11 @@ fn create_all(
         if is_kernels_store && number == 0 && !args.quiet {
             output.note(&format!(
                 "{name} finds its devices in XenStore, because its kernel does not read the device page"
+            ));
+        }
+        if config.is_store_of_script() && number == 0 && !args.quiet {
+            output.note(&format!(
+                "{name} finds its devices in XenStore, because a vif has script=, which needs dom0's kernel"
             ));
         }
         let row = CreatedRow {
