@@ -95,7 +95,8 @@ fn of_guest() -> Value {
         "console": true,
         "vifs": [{
             "devid": 0, "name": null, "mac": null, "bridge": "xenbr0", "ipv4": "10.0.0.2/24",
-            "gateway": "10.0.0.1", "ipv6": null, "ipv6_gateway": null, "mtu": 1500, "rate": [20_000, 20_000], "script": null, "script_ip": null,
+            "gateway": "10.0.0.1", "ipv6": null, "ipv6_gateway": null, "mtu": 1500, "rate": [20_000, 20_000],
+            "script": null, "script_ip": null,
         }],
         "disks": [{
             "vdev": "xvda", "vdev_number": 51712, "target": "/srv/a.img", "read_only": true,

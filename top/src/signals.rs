@@ -2,7 +2,7 @@
 //! Signals that end the program: the terminal gets its modes and its contents back first.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{io, thread};
+use std::{fs, io, thread};
 
 use nix::sys::signal::{SigSet, Signal, raise};
 
@@ -21,7 +21,10 @@ impl Terminal {
     /// The signals cannot be blocked, or there is no other thread.
     pub(crate) fn watch() -> io::Result<Self> {
         let mut set = SigSet::empty();
-        SIGNALS.into_iter().for_each(|signal| set.add(signal));
+        // `nohup` has the program ignore SIGHUP. Blocked, it would arrive here.
+        let ignored = ignored();
+        let ends = |signal: &Signal| ignored & 1 << (*signal as u32 - 1) == 0;
+        SIGNALS.into_iter().filter(ends).for_each(|signal| set.add(signal));
         set.thread_block()?;
         let terminal = Self::default();
         let of_thread = Arc::clone(&terminal.0);
@@ -43,6 +46,25 @@ impl Terminal {
     }
 }
 
+/// Returns the signals that this process ignores, as the bits of their numbers less 1 (proc(5)).
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
 fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signals_that_are_ignored_are_known() {
+        // The standard library has programs ignore SIGPIPE.
+        let bit = |signal: Signal| ignored() >> (signal as u32 - 1) & 1;
+        assert_eq!((bit(Signal::SIGPIPE), bit(Signal::SIGTERM)), (1, 0));
+    }
 }

@@ -3,31 +3,38 @@
 
 use std::fmt;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, getrlimit, pidfd_open, prlimit};
+use rustix::fs::{Mode, OFlags as OpenFlags, open, openat};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, getrlimit, kill_process_group, pidfd_open, prlimit,
+    setpriority_process,
+};
 
 use crate::escape;
 
-/// The shell that runs the program, and is the first process of its PID namespace.
+/// The shell that runs the program, and is the first process of its PID namespace, so that no process in
+/// the namespace can kill it.
 ///
-/// It waits until the limits are set. When the pipe that is its standard input closes, because the
-/// process that started it was killed, it kills the program. Its own end kills all processes that are
-/// left in the namespace.
+/// It waits until the limits are set. Another shell reports the exit status of the program. When the
+/// pipe that is the standard input closes, because the program has ended or the process that started it
+/// was killed, the shell ends, and with it all processes in the namespace. `kill` ends them where there is
+/// no namespace.
 const WRAPPER: &str = "\
 read -r go || exit 1
-exec 3<&0
-\"$@\" 3<&- </dev/null &
-program=$!
-{ read -r end <&3; kill -9 $program; } 2>/dev/null &
-wait $program
-exit $?
+exec 3>&2 2>&1
+{ \"$@\" 3>&-; echo $? >&3; } </dev/null &
+exec 3>&-
+read -r end
+kill -9 0
+exit 137
 ";
 
 /// The most bytes that are kept of what a program prints.
@@ -35,6 +42,13 @@ const KEPT: usize = 4096;
 
 /// The most characters of them in a message.
 const SHOWN: usize = 400;
+
+/// What Linux adds to the share of memory that a process takes, when it chooses which one to kill because
+/// there is too little: the maximum, so that a bootloader is killed first. It would inherit chaosd's -900.
+const OOM_SCORE: &[u8] = b"1000";
+
+/// The nice value of the program: the lowest priority.
+const NICE: i32 = 19;
 
 /// What the program may use.
 #[derive(Clone, Copy, Debug)]
@@ -52,15 +66,17 @@ pub(super) struct Limits {
 /// How a program ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// Its status; `None` if it was stopped because it took too long.
+    /// Its status; `None` if it was stopped.
     pub(super) status: Option<ExitStatus>,
+    /// Whether it was stopped because it was no longer wanted, not because it took too long.
+    pub(super) is_unwanted: bool,
     /// What it printed.
-    pub(super) output: Said,
+    pub(super) output: ProgramOutput,
 }
 
 /// The end of what a program printed. Displayed as the last part of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said(Vec<u8>);
+pub struct ProgramOutput(Vec<u8>);
 
 /// Returns the command that runs a program.
 pub(super) fn wrapped(program: &Path) -> Command {
@@ -68,26 +84,38 @@ pub(super) fn wrapped(program: &Path) -> Command {
     command.args(["-c", WRAPPER, "sh"]).arg(program).env_clear();
     // As libxl; some programs also need a path.
     command.env("TERM", "vt100").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.current_dir("/");
+    command.current_dir("/").process_group(0);
     command
 }
 
-/// Runs a command of [`wrapped`]. When this returns, the program has ended.
+/// Opens dom0's `/proc` for [`run`], which runs where there is none.
+///
+/// # Errors
+/// It is not mounted.
+pub(super) fn open_proc() -> io::Result<OwnedFd> {
+    let flags = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::CLOEXEC;
+    Ok(open("/proc", flags, Mode::empty())?)
+}
+
+/// Runs a command of [`wrapped`]. When this returns, the program has ended. `proc` is that of
+/// [`open_proc`]. `stop` is a pipe; the program is stopped when its write end closes.
 ///
 /// # Errors
 /// It cannot be started or waited for. It is killed then.
 pub(super) fn run(
     mut command: Command,
+    proc: BorrowedFd<'_>,
     limits: Option<Limits>,
     timeout: Duration,
+    stop: Option<BorrowedFd<'_>>,
 ) -> io::Result<Ended> {
     let deadline = Instant::now() + timeout;
     let (printed, writer) = io::pipe()?;
-    command.stdin(Stdio::piped()).stdout(writer.try_clone()?).stderr(writer);
+    command.stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped());
     let mut running = Running(command.spawn()?);
-    // It holds the pipe's other end, which only the program should.
+    // It holds the pipe's write end; close it, so that reading ends with the program.
     drop(command);
-    let ended = pidfd_open(Pid::from_child(&running.0), PidfdFlags::empty())?;
+    yield_to_others(&running.0, proc)?;
     if let Some(limits) = limits {
         limits.set(&running.0)?;
     }
@@ -95,10 +123,9 @@ pub(super) fn run(
         // It fails if the shell has ended, which is found below.
         let _ = input.write_all(b"go\n");
     }
-    let mut output = Said::default();
-    let in_time = output.read_until(printed, &ended, deadline)?;
-    let status = if in_time { Some(running.0.wait()?) } else { None };
-    Ok(Ended { status, output })
+    let mut output = ProgramOutput::default();
+    let (status, is_unwanted) = running.watch(&mut output, printed, deadline, stop)?;
+    Ok(Ended { status, is_unwanted, output })
 }
 
 /// A process that is killed when this is dropped.
@@ -106,10 +133,21 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Nothing happens to one that was waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        if matches!(self.0.try_wait(), Ok(None)) {
+            // Not only the shell, for the case that there is no namespace.
+            let _ = kill_process_group(Pid::from_child(&self.0), rustix::process::Signal::KILL);
+            let _ = self.0.wait();
+        }
     }
+}
+
+/// Has other processes of dom0 come first, for memory and for CPUs. What the child starts inherits it.
+fn yield_to_others(child: &Child, proc: BorrowedFd<'_>) -> io::Result<()> {
+    let path = format!("{}/oom_score_adj", child.id());
+    let flags = OpenFlags::WRONLY | OpenFlags::CLOEXEC;
+    let mut score = std::fs::File::from(openat(proc, path, flags, Mode::empty())?);
+    score.write_all(OOM_SCORE)?;
+    Ok(setpriority_process(Some(Pid::from_child(child)), NICE)?)
 }
 
 impl Limits {
@@ -134,40 +172,70 @@ impl Limits {
     }
 }
 
-impl Said {
-    /// Reads what a process prints until it has ended. Returns whether it did so before the deadline.
-    fn read_until(
+impl Running {
+    /// Reads what the program prints until it has ended, with all that it has started. Returns its exit
+    /// status, or `None` if the deadline has passed or it is no longer wanted, and whether it is the latter.
+    fn watch(
         &mut self,
+        output: &mut ProgramOutput,
         mut printed: PipeReader,
-        ended: &OwnedFd,
         deadline: Instant,
-    ) -> io::Result<bool> {
+        stop: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(Option<ExitStatus>, bool)> {
         fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let mut is_open = true;
+        let ended = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
+        let mut reporter = self.0.stderr.take();
+        let (mut status, mut is_open) = (None, true);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(false);
+                return Ok((None, false));
             }
             // Rounded up, so that the wait does not end just before the deadline.
             let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
             let mut files = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+            files
+                .extend(reporter.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)));
             if is_open {
                 files.push(PollFd::new(printed.as_fd(), PollFlags::POLLIN));
             }
+            // Only its end is waited for, which needs no flag.
+            files.extend(stop.map(|file| PollFd::new(file, PollFlags::empty())));
             match poll(&mut files, timeout.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
             let has_ended = files[0].any() == Some(true);
+            if stop.is_some() && files.last().and_then(PollFd::any) == Some(true) {
+                return Ok((None, true));
+            }
+            let has_reported = reporter.is_some() && files[1].any() == Some(true);
             // One piece, so that a program that prints without end meets the deadline.
-            is_open = is_open && self.read_some(&mut printed, if has_ended { KEPT } else { 1 })?;
+            is_open =
+                is_open && output.read_some(&mut printed, if has_ended { KEPT } else { 1 })?;
+            if let Some(reporter) = reporter.take_if(|_| has_reported) {
+                status = read_status(reporter)?;
+                // The first shell ends.
+                drop(self.0.stdin.take());
+            }
             if has_ended {
-                return Ok(true);
+                let of_shell = self.0.wait()?;
+                return Ok((Some(status.unwrap_or(of_shell)), false));
             }
         }
     }
+}
 
+/// Reads the exit status of the program. There is none if the shell that reports it was killed.
+fn read_status(mut reporter: ChildStderr) -> io::Result<Option<ExitStatus>> {
+    // The longest is "255", and a newline.
+    let mut bytes = [0; 8];
+    let count = reporter.read(&mut bytes)?;
+    let code: Option<u8> = str::from_utf8(&bytes[..count]).ok().and_then(|s| s.trim().parse().ok());
+    Ok(code.map(|code| ExitStatus::from_raw(i32::from(code) << 8)))
+}
+
+impl ProgramOutput {
     /// Reads up to `pieces` pieces of what there is. Returns whether there may be more later.
     fn read_some(&mut self, printed: &mut PipeReader, pieces: usize) -> io::Result<bool> {
         let mut bytes = [0; KEPT];
@@ -189,7 +257,7 @@ impl Said {
 }
 
 /// The last lines, as one and without what a terminal would obey.
-impl fmt::Display for Said {
+impl fmt::Display for ProgramOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = String::from_utf8_lossy(&self.0);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -206,8 +274,6 @@ impl fmt::Display for Said {
 
 /// Returns how a program has ended that has failed. The shell reports signals as numbers from 129.
 pub(super) fn describe(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-
     let signal = status.signal().or_else(|| status.code().map(|code| code - 128));
     match (signal.map(Signal::try_from), status.code()) {
         (Some(Ok(signal)), _) => format!("was killed by {}", signal.as_str()),
@@ -230,7 +296,8 @@ mod tests {
         let path = folder.path().join("program");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        run(wrapped(&path), limits, timeout).unwrap()
+        let proc = open_proc().unwrap();
+        run(wrapped(&path), proc.as_fd(), limits, timeout, None).unwrap()
     }
 
     #[test]
@@ -256,7 +323,9 @@ mod tests {
     #[test]
     fn a_program_that_does_not_end_is_stopped() {
         // One that waits, one that prints without end, and one that has closed its output.
-        for text in ["exec sleep 1000", "while :; do echo x; done", "exec >&- 2>&-; sleep 1000"] {
+        for text in
+            ["exec sleep 1000", "while :; do echo x; done", "exec >&- 2>&-; exec sleep 1000"]
+        {
             let began = Instant::now();
             let ended = run_script(text, None, Duration::from_millis(300));
             assert!(ended.status.is_none(), "{text}");
@@ -264,19 +333,92 @@ mod tests {
         }
     }
 
+    /// A program that opens a FIFO, kills the processes that have started it, and waits.
+    struct Killer {
+        folder: tempfile::TempDir,
+    }
+
+    impl Killer {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let fifo = folder.path().join("fifo");
+            nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            let text = format!(
+                "#!/bin/sh\nexec 5>{}\n\
+                 for one in $(cat /proc/$PPID/task/$PPID/children); do\n\
+                 [ $one = $$ ] || kill -9 $one\ndone\nkill -9 $PPID\nexec sleep 1000\n",
+                fifo.display()
+            );
+            let path = folder.path().join("program");
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            Self { folder }
+        }
+
+        fn command(&self) -> Command {
+            wrapped(&self.folder.path().join("program"))
+        }
+
+        /// Waits until it runs. What is returned is at its end when no process of it is left.
+        fn opened(&self) -> std::fs::File {
+            std::fs::File::open(self.folder.path().join("fifo")).unwrap()
+        }
+    }
+
     #[test]
     fn the_program_ends_with_the_process_that_started_it() {
         // As if this process was killed: the pipe closes.
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("program");
-        std::fs::write(&path, "#!/bin/sh\nexec sleep 1000\n").unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        let mut command = wrapped(&path);
-        let mut running = Running(command.stdin(Stdio::piped()).spawn().unwrap());
+        let killer = Killer::new();
+        let mut command = killer.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
         let mut input = running.0.stdin.take().unwrap();
         input.write_all(b"go\n").unwrap();
+        let mut opened = killer.opened();
         drop(input);
         assert_eq!(describe(running.0.wait().unwrap()), "was killed by SIGKILL");
+        assert_eq!(opened.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_program_that_kills_what_has_started_it_ends_too() {
+        let killer = Killer::new();
+        let command = killer.command();
+        let runner = std::thread::spawn(|| {
+            let proc = open_proc().unwrap();
+            run(command, proc.as_fd(), None, LONG, None).unwrap()
+        });
+        let mut opened = killer.opened();
+        let ended = runner.join().unwrap();
+        assert_eq!(describe(ended.status.unwrap()), "was killed by SIGKILL");
+        assert_eq!(opened.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_program_that_is_no_longer_wanted_is_stopped() {
+        let killer = Killer::new();
+        let path = killer.folder.path().join("program");
+        let fifo = killer.folder.path().join("fifo");
+        let text = format!("#!/bin/sh\nexec 5>{}\nexec sleep 1000\n", fifo.display());
+        std::fs::write(&path, text).unwrap();
+        let command = killer.command();
+        let (stop, wanted) = io::pipe().unwrap();
+        let runner = std::thread::spawn(move || {
+            let proc = open_proc().unwrap();
+            run(command, proc.as_fd(), None, LONG, Some(stop.as_fd())).unwrap()
+        });
+        let mut opened = killer.opened();
+        drop(wanted);
+        let ended = runner.join().unwrap();
+        assert!(ended.status.is_none() && ended.is_unwanted);
+        assert_eq!(opened.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn other_processes_of_dom0_come_first() {
+        // What the program starts, too.
+        let ended = run_script("cat /proc/self/oom_score_adj; (nice)", None, LONG);
+        assert_eq!(ended.output.to_string(), ": 1000; 19");
     }
 
     #[test]

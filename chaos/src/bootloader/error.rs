@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::child::Said;
+use super::child::ProgramOutput;
 use crate::failure::FailureClass;
 
 /// Why a bootloader has found no kernel.
@@ -89,6 +89,9 @@ pub enum BootloaderError {
     /// The thread that runs it has panicked.
     #[error("the thread that runs the bootloader has stopped")]
     Panic,
+    /// The program was stopped because its guest was destroyed.
+    #[error("the bootloader was stopped, because its guest was destroyed")]
+    Unwanted,
     /// The program has taken too long.
     #[error("bootloader {program} was stopped because it ran for {seconds} s, the maximum{output}")]
     TimedOut {
@@ -97,7 +100,7 @@ pub enum BootloaderError {
         /// The maximum.
         seconds: u64,
         /// What it printed.
-        output: Said,
+        output: ProgramOutput,
     },
     /// The program has failed.
     #[error(
@@ -114,7 +117,7 @@ pub enum BootloaderError {
         /// How it ended.
         how: String,
         /// What it printed.
-        output: Said,
+        output: ProgramOutput,
         /// Whether it was restricted.
         is_restricted: bool,
     },
@@ -126,7 +129,7 @@ pub enum BootloaderError {
         /// What is wrong.
         problem: OutputProblem,
         /// What it printed.
-        output: Said,
+        output: ProgramOutput,
     },
 }
 
@@ -170,6 +173,9 @@ pub enum OutputProblem {
     /// A file is not a regular file.
     #[error("the {0} is not a regular file")]
     NotRegular(&'static str),
+    /// A file was replaced while it was opened.
+    #[error("the {0} was replaced while it was opened")]
+    Replaced(&'static str),
     /// A file is empty or too large.
     #[error("the {what} has {size} bytes: must be 1 to {most}")]
     Size {
@@ -186,13 +192,25 @@ pub enum OutputProblem {
 }
 
 impl BootloaderError {
+    /// Returns whether the program or the disk does not exist.
+    #[must_use]
+    pub fn is_missing_file(&self) -> bool {
+        match self {
+            Self::Missing { .. } => true,
+            Self::Disk { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Returns the class of the failure.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
             Self::NotRoot => FailureClass::NoDom0,
             Self::TimedOut { .. } => FailureClass::TimedOut,
-            Self::Jail { .. } | Self::Process(_) | Self::Panic => FailureClass::Failed,
+            Self::Jail { .. } | Self::Process(_) | Self::Panic | Self::Unwanted => {
+                FailureClass::Failed
+            }
             Self::Missing { .. }
             | Self::NotAProgram { .. }
             | Self::User { .. }

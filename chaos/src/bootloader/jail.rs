@@ -7,7 +7,7 @@
 //!
 //! A restricted program also has:
 //!
-//! * a user of its own without capabilities, which no program can give back (`no_new_privs`);
+//! * a user of its own without capabilities, which no program can regain (`no_new_privs`);
 //! * another root, with the programs and libraries of dom0, which it may only read, the disk, and a
 //!   folder for its result. There is nothing else of dom0: no `/run`, `/proc`, `/sys`, `/home` or `/var`,
 //!   and of `/dev` and `/etc` only a few files that are the same on each host;
@@ -25,10 +25,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::AT_FDCWD;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
-use nix::sys::stat::{Mode, SFlag, mknod};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mknod};
 use nix::unistd::{Gid, Uid, chdir, chown, chroot, gettid};
 use rustix::fs::{FileType, Mode as OpenMode, OFlags, Stat, fstat, open, stat};
 
@@ -46,9 +47,9 @@ const MAX_STAGE: u64 = 256 << 20;
 /// The address space of each process: pygrub's limit (`LIMIT_AS`).
 const MAX_MEMORY: u64 = 256 << 20;
 
-/// The processes of a program, each of which may take [`MAX_MEMORY`]. pygrub is one, and the shell that
-/// runs it two.
-const MAX_PROCESSES: u64 = 8;
+/// The processes of a program, each of which may take [`MAX_MEMORY`]. pygrub is one, and the shells that
+/// run it two.
+const MAX_PROCESSES: u64 = 4;
 
 /// The first user of restricted programs. Each runs as this number plus that of its thread, which is
 /// below 2^22, so that no two have the same. systemd's list of user IDs (UIDS-GIDS) has none from
@@ -165,10 +166,11 @@ fn mount_at(
         .map_err(|errno| failed(format!("cannot mount {}", at.display()))(errno.into()))
 }
 
-/// Shows a file or a folder, with what is mounted in it, at another path.
+/// Shows a file or a folder at another path, without what is mounted in it: [`make_read_only`] would not
+/// reach that.
 fn bind(source: &Path, at: &Path) -> Result<(), BootloaderError> {
     let source = source.to_string_lossy();
-    mount_at(Some(&source), at, None, MsFlags::MS_BIND | MsFlags::MS_REC, None)
+    mount_at(Some(&source), at, None, MsFlags::MS_BIND, None)
 }
 
 /// Has what was bound at a path only read.
@@ -250,13 +252,13 @@ fn add_result(folder: &Path, user: Option<u32>) -> Result<(), BootloaderError> {
         File::create(&result)?;
         fs::set_permissions(folder, Permissions::from_mode(0o700))?;
         fs::set_permissions(&result, Permissions::from_mode(0o600))?;
-        [folder, &result].into_iter().try_for_each(|path| give(path, user))
+        [folder, &result].into_iter().try_for_each(|path| change_owner(path, user))
     };
     add().map_err(failed(format!("cannot create {}", folder.display())))
 }
 
 /// Changes the owner of a file, if there is a user.
-fn give(path: &Path, user: Option<u32>) -> io::Result<()> {
+fn change_owner(path: &Path, user: Option<u32>) -> io::Result<()> {
     let Some(user) = user else { return Ok(()) };
     Ok(chown(path, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?)
 }
@@ -273,9 +275,13 @@ fn show_disk(disk: &Path, at: &Path, user: u32) -> Result<(), BootloaderError> {
     let hidden = |source| BootloaderError::Hidden { disk: disk.to_owned(), source };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::BlockDevice => {
-            let mode = Mode::from_bits_truncate(0o400);
-            mknod(at, SFlag::S_IFBLK, mode, stat.st_rdev).map_err(|errno| hidden(errno.into()))?;
-            give(at, Some(user)).map_err(hidden)
+            let mode = Mode::from_bits_truncate(0o440);
+            // Its owner could change the mode, and write: a mount that is read-only does not prevent that
+            // for a device. So only its group is the user's.
+            mknod(at, SFlag::S_IFBLK, mode, stat.st_rdev)
+                .and_then(|()| chown(at, None, Some(Gid::from_raw(user))))
+                .and_then(|()| fchmodat(AT_FDCWD, at, mode, FchmodatFlags::FollowSymlink))
+                .map_err(|errno| hidden(errno.into()))
         }
         FileType::RegularFile => {
             File::create(at).map_err(hidden)?;
@@ -318,7 +324,7 @@ fn show_hidden(file: &OwnedFd, seen: &Stat, at: &Path, user: u32) -> io::Result<
         format!("lowerdir=.,upperdir={},workdir={},metacopy=on", upper.display(), work.display());
     mount(Some("overlay"), &merged, Some("overlay"), MsFlags::MS_NOSUID, Some(options.as_str()))?;
     let shown = merged.join(name);
-    give(&shown, Some(user))?;
+    change_owner(&shown, Some(user))?;
     fs::set_permissions(&shown, Permissions::from_mode(0o400))?;
     bind(&shown, at).map_err(|error| io::Error::other(error.to_string()))
 }
@@ -326,6 +332,7 @@ fn show_hidden(file: &OwnedFd, seen: &Stat, at: &Path, user: u32) -> io::Result<
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::{Arc, Barrier};
 
     use super::*;
 
@@ -335,10 +342,20 @@ mod tests {
         let last = FIRST_USER + (1 << 22);
         // systemd's users of foreign images follow.
         assert!(last < 2_147_352_576);
+        // Numbers of threads that exist at the same time differ.
+        let barrier = Arc::new(Barrier::new(2));
         let two: HashSet<_> = [(); 2]
-            .map(|()| std::thread::spawn(|| gettid().as_raw()))
+            .map(|()| {
+                let barrier = Arc::clone(&barrier);
+                std::thread::spawn(move || {
+                    barrier.wait();
+                    let thread = gettid().as_raw();
+                    barrier.wait();
+                    thread
+                })
+            })
             .map(|thread| thread.join().unwrap())
             .into();
-        assert!(!two.is_empty() && two.iter().all(|thread| *thread > 0 && *thread < 1 << 22));
+        assert!(two.len() == 2 && two.iter().all(|thread| *thread > 0 && *thread < 1 << 22));
     }
 }

@@ -14,6 +14,8 @@ mod output;
 mod program;
 
 use std::fs::File;
+use std::io::PipeReader;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -49,6 +51,26 @@ pub struct BootFiles {
 /// The program is missing, this process is not root's, the disk cannot be read, or the program fails,
 /// takes too long, or finds no kernel. No process and no file is left behind.
 pub fn run(bootloader: &Bootloader, disk: &Path) -> Result<BootFiles, BootloaderError> {
+    run_with(bootloader, disk, None)
+}
+
+/// As [`run`]. Stops the program when the write end of `stop`, a pipe, closes.
+///
+/// # Errors
+/// As for [`run`], or [`BootloaderError::Unwanted`] if it was stopped so.
+pub fn run_until(
+    bootloader: &Bootloader,
+    disk: &Path,
+    stop: &PipeReader,
+) -> Result<BootFiles, BootloaderError> {
+    run_with(bootloader, disk, Some(stop.as_fd()))
+}
+
+fn run_with(
+    bootloader: &Bootloader,
+    disk: &Path,
+    stop: Option<BorrowedFd<'_>>,
+) -> Result<BootFiles, BootloaderError> {
     if !geteuid().is_root() {
         return Err(BootloaderError::NotRoot);
     }
@@ -59,7 +81,7 @@ pub fn run(bootloader: &Bootloader, disk: &Path) -> Result<BootFiles, Bootloader
     };
     // What follows changes the thread's view of the file system for good.
     thread::scope(|scope| {
-        let inside = || run_inside(bootloader, &program, user, disk);
+        let inside = || run_inside(bootloader, &program, user, disk, stop);
         let thread = thread::Builder::new().name("bootloader".into());
         let thread = thread.spawn_scoped(scope, inside).map_err(BootloaderError::Process)?;
         thread.join().unwrap_or(Err(BootloaderError::Panic))
@@ -72,7 +94,9 @@ fn run_inside(
     program: &Path,
     user: Option<u32>,
     disk: &Path,
+    stop: Option<BorrowedFd<'_>>,
 ) -> Result<BootFiles, BootloaderError> {
+    let proc = child::open_proc().map_err(BootloaderError::Process)?;
     let stage = Stage::set_up()?;
     let jail = match bootloader.restrict {
         true => stage.jail(program, disk, user)?,
@@ -82,11 +106,13 @@ fn run_inside(
     command.args(arguments(bootloader, &jail));
     jail.confine(&mut command);
     let name = bootloader.name().into_owned();
-    match child::run(command, jail.limits(), TIMEOUT).map_err(BootloaderError::Process)? {
-        Ended { status: None, output } => {
+    let ended = child::run(command, proc.as_fd(), jail.limits(), TIMEOUT, stop);
+    match ended.map_err(BootloaderError::Process)? {
+        Ended { is_unwanted: true, .. } => Err(BootloaderError::Unwanted),
+        Ended { status: None, output, .. } => {
             Err(BootloaderError::TimedOut { program: name, seconds: TIMEOUT.as_secs(), output })
         }
-        Ended { status: Some(status), output } if !status.success() => {
+        Ended { status: Some(status), output, .. } if !status.success() => {
             let how = child::describe(status);
             let is_restricted = bootloader.restrict;
             Err(BootloaderError::Failed { program: name, how, output, is_restricted })

@@ -5,10 +5,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
 
 use super::BootFiles;
 use super::error::OutputProblem;
@@ -108,10 +109,28 @@ fn open(folder: &Path, path: &Path, what: &'static str) -> Result<File, OutputPr
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(OutputProblem::NotRegular(what));
     }
-    // No process is left that could replace it. openat2 would rule that out, too, but chaosd's unit
-    // forbids it.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(openat(&folder, name, flags, Mode::empty()).map_err(failed)?.into())
+    open_seen(&folder, name, &stat, what)
+}
+
+/// Opens a regular file that was seen, and no other one. No process of the program is left that could
+/// replace it, but the user of `bootloader_user=` may have others. openat2 would rule that out, too, but
+/// chaosd's unit forbids it.
+fn open_seen(
+    folder: &OwnedFd,
+    name: &OsStr,
+    seen: &Stat,
+    what: &'static str,
+) -> Result<File, OutputProblem> {
+    let failed = |errno: rustix::io::Errno| OutputProblem::Open { what, source: errno.into() };
+    // Opening a FIFO does not wait. Of a regular file, reading is the same.
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::empty()).map_err(failed)?;
+    let opened = fstat(&file).map_err(failed)?;
+    match (opened.st_dev, opened.st_ino) == (seen.st_dev, seen.st_ino) {
+        true => Ok(file.into()),
+        false => Err(OutputProblem::Replaced(what)),
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +198,25 @@ mod tests {
             let error = collected(result, |_| {}).unwrap_err();
             assert!(error.contains(says), "{}: {error}", String::from_utf8_lossy(result));
         }
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_after_it_was_seen_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        let opened: OwnedFd = File::open(folder.path()).unwrap().into();
+        let open = |seen: &Stat| open_seen(&opened, "k".as_ref(), seen, "kernel");
+        fs::write(&path, "kernel").unwrap();
+        let kept = File::open(&path).unwrap();
+        let seen = fstat(&kept).unwrap();
+        assert_eq!(open(&seen).unwrap().metadata().unwrap().len(), 6);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "other").unwrap();
+        assert!(open(&seen).unwrap_err().to_string().contains("the kernel was replaced"));
+        fs::remove_file(&path).unwrap();
+        // A FIFO that no one writes to would be waited for.
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open(&seen).unwrap_err().to_string().contains("the kernel was replaced"));
     }
 
     #[test]

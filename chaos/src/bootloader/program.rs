@@ -18,8 +18,9 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Returns the path of a bootloader, without links.
 ///
 /// As in libxl, a name without a `/` at its beginning is one of Xen's own programs, or else one in
-/// `PATH`. So is a path of `pygrub` that does not exist or is Debian's wrapper: configs keep the paths
-/// of older releases.
+/// `PATH`. A relative path with a `/` is one of the former only: a restart has another working directory
+/// than the command that created the guest. A path of `pygrub` that does not exist or is Debian's wrapper
+/// is one of the former, too: configs keep the paths of older releases.
 ///
 /// # Errors
 /// It does not exist, or is not a program.
@@ -162,7 +163,10 @@ mod tests {
         // A path that exists is taken as it is.
         place.add("opt/pygrub", 0o755);
         assert_eq!(place.find("/opt/pygrub").unwrap(), "opt/pygrub");
+        place.add("usr/lib/xen-4.17/bin/sub/own", 0o755);
+        assert_eq!(place.find("sub/own").unwrap(), "usr/lib/xen-4.17/bin/sub/own");
         place.add("usr/sbin/own", 0o755);
+        assert!(place.find("./own").unwrap_err().contains("does not exist"));
         assert_eq!(place.find("own").unwrap(), "usr/sbin/own");
     }
 

@@ -69,7 +69,7 @@ pub(super) struct ConfigRow<'a> {
     bootloader: Option<BootloaderRow<'a>>,
 }
 
-/// `kernel`, `ramdisk` and `cmdline` are those of the config, which the program is given.
+/// `kernel`, `ramdisk` and `cmdline` are those of the config, which the program receives.
 #[derive(Debug, Serialize)]
 struct BootloaderRow<'a> {
     program: String,

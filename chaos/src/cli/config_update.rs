@@ -25,9 +25,10 @@ pub(super) fn run(args: &ConfigUpdateArgs, output: &mut Output) -> Result<(), Fa
     for warning in &parsed.warnings {
         output.warning(warning);
     }
+    let host = Host::open()?;
+    guests::check_update(&host, &args.guest, &parsed.config.name)?;
     // A bootloader runs again at the restart; what it finds now shows that the config can be started.
     let _held = settle_kernel(&mut parsed.config)?;
-    let host = Host::open()?;
     for config in expand(parsed.config, None)? {
         let updated = guests::update_config(&host, &args.guest, &config)?;
         let name = &updated.name;

@@ -259,7 +259,9 @@ fn parse_mac(text: &str) -> Result<MacAddr, VifProblem> {
     let wrong = |why| VifProblem::Mac { text: text.to_owned(), why };
     // xl accepts one digit for an octet, too.
     let octets: Vec<_> = text.split(|c: char| c.is_ascii() && !c.is_ascii_hexdigit()).collect();
-    let padded = octets.iter().map(|octet| format!("{octet:0>2}")).collect::<Vec<_>>().join(":");
+    let padded =
+        |octet: &&str| if octet.len() == 1 { format!("0{octet}") } else { (*octet).to_owned() };
+    let padded = octets.iter().map(padded).collect::<Vec<_>>().join(":");
     let mac: MacAddr = padded
         .parse()
         .map_err(|_| wrong("must be six pairs of hexadecimal digits, such as 00:16:3e:00:00:01"))?;

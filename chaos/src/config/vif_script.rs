@@ -57,10 +57,9 @@ pub(super) fn script_path(text: &str) -> Result<Option<String>, VifProblem> {
 
 /// Returns whether a string of `vif=` names a script that must be run. The last `script=` counts.
 pub(super) fn names_script(vif: &str) -> bool {
-    let mut fields =
-        vif.split(',').rev().filter_map(|field| field.trim_matches(' ').strip_prefix("script="));
-    let last = fields.next().map(|text| text.trim_start_matches(' '));
-    last.is_some_and(|text| !matches!(script_path(text), Ok(None)))
+    let mut fields = vif.rsplit(',').map(|field| field.trim_matches(' '));
+    let last = fields.find_map(|field| field.strip_prefix("script="));
+    last.is_some_and(|text| !matches!(script_path(text.trim_start_matches(' ')), Ok(None)))
 }
 
 /// Returns whether a script can read the text from a node in XenStore as it is.

@@ -51,6 +51,12 @@ pub enum WarningKind {
         /// The key.
         key: &'static str,
     },
+    /// There is a key of the bootloader, and no bootloader.
+    #[error("{key} has no effect without bootloader; remove it, or add bootloader = \"pygrub\"")]
+    NoBootloader {
+        /// The key.
+        key: &'static str,
+    },
     /// A disk is a CD drive without a medium.
     #[error(
         "a CD drive without a medium has no effect, because chaos inserts none later; remove it, or \

@@ -88,7 +88,7 @@ pub use shell::{AttachedShell, ParkedAttachedShell, ShellKind, prepare_shell};
 pub use shutdown::{ShutdownOptions, ShutdownOutcome, shutdown};
 pub use state::GuestState;
 pub use tuning::{MemoryOutcome, TuningError, send_sysrq, set_memory, set_memory_limit, set_vcpus};
-pub use update_config::{UpdateError, UpdatedConfig, update_config};
+pub use update_config::{UpdateError, UpdatedConfig, check_update, update_config};
 pub use vif_plan::fixed_mac;
 pub use watch::DomainWatch;
 

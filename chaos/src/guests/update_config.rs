@@ -7,11 +7,12 @@ use xen::units::DomId;
 use super::decide::decide;
 use super::error::LifecycleError;
 use super::host::Host;
-use super::resolve::{examine, resolve};
+use super::resolve::{Guest, examine, resolve};
 use crate::backends::mtu;
 use crate::config::{Action, DomainConfig, Undecided};
 use crate::hypervisor::Hypervisor;
 use crate::image::ModuleFile;
+use crate::records::Record;
 
 /// Why the config of a guest cannot be replaced.
 #[derive(Debug, Error)]
@@ -69,17 +70,8 @@ pub fn update_config<H: Hypervisor>(
     // A process that removes the guest, or creates its successor, holds this lock meanwhile.
     let _devices = host.records.lock_devices(guest.domid)?;
     let guest = examine(host, guest.domid)?;
-    let record = guest.record(target)?;
+    let record = updatable(&guest, target, &config.name)?;
     let name = record.name().to_owned();
-    if let Some(state) = guest.end() {
-        return Err(LifecycleError::HasEnded { name, state });
-    }
-    if record.owner != 0 {
-        return Err(UpdateError::OfMember { name, owner: record.owner }.into());
-    }
-    if config.name != name {
-        return Err(UpdateError::OtherName { found: config.name, name }.into());
-    }
     let mut next = config;
     for (number, now) in record.config.vifs.iter().enumerate().take(next.vifs.len()) {
         if next.vifs[number].mac.is_none() && next.vifs.iter().all(|vif| vif.mac != now.mac) {
@@ -91,6 +83,38 @@ pub fn update_config<H: Hypervisor>(
     let restarts = actions.into_iter().any(Action::restarts);
     host.records.write_next(record, next)?;
     Ok(UpdatedConfig { name, domid: guest.domid, restarts })
+}
+
+/// Checks that the config of a guest can be replaced by one with this name, before what takes longer.
+///
+/// # Errors
+/// As [`update_config`].
+pub fn check_update<H: Hypervisor>(
+    host: &Host<H>,
+    target: &str,
+    name: &str,
+) -> Result<(), LifecycleError> {
+    updatable(&resolve(host, target)?, target, name).map(|_| ())
+}
+
+/// Returns the record of a guest whose config can be replaced by one with this name.
+fn updatable<'a>(
+    guest: &'a Guest,
+    target: &str,
+    found: &str,
+) -> Result<&'a Record, LifecycleError> {
+    let record = guest.record(target)?;
+    let name = record.name().to_owned();
+    if let Some(state) = guest.end() {
+        return Err(LifecycleError::HasEnded { name, state });
+    }
+    if record.owner != 0 {
+        return Err(UpdateError::OfMember { name, owner: record.owner }.into());
+    }
+    if found != name {
+        return Err(UpdateError::OtherName { found: found.to_owned(), name }.into());
+    }
+    Ok(record)
 }
 
 /// Returns the config with nothing left open, as a create would use it.

@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 
 use super::error::RequestError;
 use crate::backends::disks::make_absolute;
-use crate::bootloader::{self, BootFiles, BootloaderError};
+use crate::bootloader::{self, BootFiles};
 use crate::config::{Discovery, DomainConfig, OPEN_FILES};
 use crate::guests::LifecycleError;
 use crate::image::{Image, ImageError, SizeLimit, shim};
@@ -53,11 +53,6 @@ fn boot(config: &mut DomainConfig) -> Result<HeldFiles, RequestError> {
     else {
         return Ok(HeldFiles::default());
     };
-    // A restart has another working directory.
-    if bootloader.program.components().count() > 1 {
-        bootloader.program = std::path::absolute(&bootloader.program)
-            .map_err(|error| RequestError::Bootloader(BootloaderError::Process(error)))?;
-    }
     let Some(disk) = config.disks.first_mut() else { return Ok(HeldFiles::default()) };
     make_absolute(&mut disk.target)
         .map_err(|error| LifecycleError::from(error).about("create", &config.name))?;
@@ -100,9 +95,6 @@ fn check_pv(config: &DomainConfig, is_root: bool) -> Result<(), RequestError> {
     if !config.undecided.store && config.store.discovery() == Discovery::DevicePage {
         return refused("which finds its devices in XenStore; remove store=");
     }
-    if config.vifs.iter().any(|vif| vif.name.is_some()) {
-        return refused("whose vifs are named by dom0's kernel; remove vifname=");
-    }
     if !is_root {
         return refused("which only root may start; name a kernel with a PVH entry, or ask root");
     }
@@ -143,18 +135,26 @@ mod tests {
         // Which needs the shim of this machine.
         assert!(matches!(result, Err(RequestError::Shim(_)) | Ok(())), "{result:?}");
         assert_eq!((config.store, config.extras().shim.is_some()), (Store::XenStore, true));
-        for (more, why) in
-            [("store='noxs'", "remove store="), ("vif=['vifname=a']", "remove vifname=")]
-        {
-            let error = settled(&pv_kernel(), more).0.unwrap_err().to_string();
-            assert!(error.contains(why), "{error}");
-        }
+        let (_, config) = settled(&pv_kernel(), "pvshim_path='/shim'\nvif=['vifname=a']");
+        assert!(config.extras().shim.is_some(), "a vif in XenStore can have a name");
+        let error = settled(&pv_kernel(), "store='noxs'").0.unwrap_err().to_string();
+        assert!(error.contains("remove store="), "{error}");
         let error = settled_for(false, &pv_kernel(), "").0.unwrap_err().to_string();
         assert!(error.contains("which only root may start"), "{error}");
         // What is wrong otherwise is found by the create.
         let (result, config) = settled(b"junk", "");
         result.unwrap();
         assert!(config.extras.is_none());
+    }
+
+    #[test]
+    fn a_relative_path_of_a_bootloader_does_not_depend_on_the_working_directory() {
+        let text = "name='a'\ntype='pvh'\nbootloader='sub/x'\ndisk=['/dev/null,raw,xvda,r']";
+        let mut config = parse_str("x", text, &[], true).unwrap().config;
+        // It is missing, or the user is not root.
+        settle_kernel(&mut config).unwrap_err();
+        let bootloader = config.extras().bootloader.as_deref().unwrap();
+        assert_eq!(bootloader.program, Path::new("sub/x"));
     }
 
     #[test]

@@ -92,6 +92,10 @@ impl Successors for Service {
         self.members.created(owner, created.handle.0, config, member_files);
         Ok(created.domid.0)
     }
+
+    fn cancel(&mut self, name: &str) {
+        self.boots.cancel(name);
+    }
 }
 
 impl Service {
@@ -108,6 +112,12 @@ impl Service {
     /// Returns the name of a guest to restart whose bootloader has ended, if there is one. Call
     /// [`restart_loaded`](Self::restart_loaded) for it.
     pub(crate) fn booted(&mut self) -> Option<String> {
+        let records = &self.host.records;
+        // A command may have destroyed a guest meanwhile whose bootloader waits, which would be next.
+        self.boots.keep_waiting(|name, handle| match records.pending_restart(name) {
+            Ok(pending) => pending.is_some_and(|record| record.handle == handle),
+            Err(_) => true,
+        });
         self.boots.ended()
     }
 
@@ -119,7 +129,7 @@ impl Service {
         if record.owner != ROOT || record.config.extras().bootloader.is_none() {
             return Ok(None);
         }
-        self.boots.take(record.name(), &record.config).map(Some)
+        self.boots.take(record.name(), record.handle, &record.config).map(Some)
     }
 
     /// Ends the restarts of the guests that threads have created meanwhile.

@@ -75,7 +75,7 @@ pub enum RestartError {
 pub enum Obstacle {
     /// Xen has too little free memory. A retry succeeds when another guest has freed some.
     NoMemory,
-    /// The kernel or the ramdisk does not exist. Retries fail until it is put back.
+    /// The kernel, the ramdisk, the bootloader or its disk does not exist. Retries fail until it is put back.
     MissingFile,
     /// Anything else.
     Other,
@@ -111,6 +111,7 @@ impl RestartError {
         match self {
             Self::Guest(error) if error.is_out_of_memory() => Obstacle::NoMemory,
             Self::Guest(error) if error.missing_file().is_some() => Obstacle::MissingFile,
+            Self::Bootloader(error) if error.is_missing_file() => Obstacle::MissingFile,
             _ => Obstacle::Other,
         }
     }
@@ -131,6 +132,7 @@ impl Obstacle {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::path::Path;
 
     use chaos::domain::BuildError;
@@ -153,6 +155,16 @@ mod tests {
         let source = ModuleFile::open(Path::new("/tmp")).unwrap_err();
         let folder = LifecycleError::Ramdisk { path: "/tmp".into(), source };
         assert_eq!(RestartError::Guest(folder).obstacle(), Obstacle::Other);
+        let program = "/no/such".into();
+        let gone = BootloaderError::Missing { program, remedy: "install it".into() };
+        assert_eq!(RestartError::from(gone).obstacle(), Obstacle::MissingFile);
+        for (kind, obstacle) in [
+            (io::ErrorKind::NotFound, Obstacle::MissingFile),
+            (io::ErrorKind::PermissionDenied, Obstacle::Other),
+        ] {
+            let disk = BootloaderError::Disk { disk: "/disk".into(), source: kind.into() };
+            assert_eq!(RestartError::from(disk).obstacle(), obstacle);
+        }
         let other = RestartError::OtherName { found: "b".to_owned() };
         assert_eq!(other.obstacle(), Obstacle::Other);
         assert_ne!(Obstacle::NoMemory.remedy(), Obstacle::MissingFile.remedy());

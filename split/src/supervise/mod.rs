@@ -68,6 +68,9 @@ pub trait Successors {
     /// # Errors
     /// It cannot be created, or its owner may not have it.
     fn create(&mut self, record: &Record) -> Result<u16, RestartError>;
+
+    /// Ends what was begun for the successor of the guest with this name, which is not created.
+    fn cancel(&mut self, name: &str);
 }
 
 /// Guests that have ended, and pending restarts.
@@ -313,6 +316,7 @@ impl Supervisor {
         // This guest supersedes a restart that is pending under its name, or is its result.
         self.creating.remove(name);
         if self.pending.remove(name).is_some() {
+            successors.cancel(name);
             host.records.drop_restart(name)?;
         }
         let identity = DomainIdentity { domid: record.domid, handle: record.handle };
@@ -420,11 +424,13 @@ impl Supervisor {
                 self.restart(host, &record, successors, what);
             }
             Ok(Pending::Cancelled) => {
+                successors.cancel(name);
                 if self.forget(name) {
                     tracing::info!("{name} is not restarted: it was destroyed");
                 }
             }
             Ok(Pending::NameTaken) => {
+                successors.cancel(name);
                 pending::cancel(&host.records, name);
                 if self.forget(name) {
                     tracing::info!("{name} is not restarted: another guest has its name");

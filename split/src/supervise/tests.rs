@@ -175,6 +175,8 @@ impl Successors for Threads {
         self.orders += 1;
         Err(RestartError::Scripts)
     }
+
+    fn cancel(&mut self, _: &str) {}
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use system_tests::{Bed, chaos, wait_for_change};
+use system_tests::{Bed, LoopDevice, chaos, run, wait_for_change};
 
 use crate::{assert_no_bootloader, program};
 
@@ -19,17 +20,58 @@ fn config(bed: &Bed, bootloader: &str, more: &str) -> String {
     bed.file("a.cfg", text)
 }
 
+/// Returns a script whose exit status is the number of the first condition that is not met, or 99.
+fn exit_at_first_unmet(conditions: &[&str]) -> String {
+    let mut text = String::new();
+    for (number, condition) in conditions.iter().enumerate() {
+        text += &format!("{{ {condition}; }} || exit {}\n", number + 10);
+    }
+    text + "exit 99"
+}
+
+/// A folder with a file and a file system, to all of which all users may write.
+struct OpenFolder;
+
+impl OpenFolder {
+    const PATH: &str = "/usr/local/open";
+
+    fn new() -> Self {
+        let folder = Path::new(Self::PATH);
+        let (file, mounted) = (folder.join("file"), folder.join("mounted"));
+        fs::create_dir_all(&mounted).expect("/usr/local is root's");
+        let open = Self;
+        fs::write(&file, "").expect("the folder is root's");
+        let mounted = mounted.to_str().expect("the path is UTF-8");
+        run("mount", &["-t", "tmpfs", "-o", "mode=777", "none", mounted]).ok();
+        for (path, mode) in [(folder, 0o777), (&file, 0o666)] {
+            fs::set_permissions(path, PermissionsExt::from_mode(mode)).expect("it is root's");
+        }
+        open
+    }
+}
+
+impl Drop for OpenFolder {
+    fn drop(&mut self) {
+        let _ = run("umount", &[&format!("{}/mounted", Self::PATH)]);
+        let _ = fs::remove_dir_all(Self::PATH);
+    }
+}
+
 #[test]
 fn a_restricted_program_reaches_its_disk_and_its_folder_only() {
     let bed = Bed::new();
-    // Each line is a condition, and the number of the first that is not met is the exit status. All have
-    // been met if it is 99.
+    let _open = OpenFolder::new();
+    // Each line is a condition.
     let conditions = [
         // Its user is its own, and has no rights.
         "[ $(id -u) -ge 1879048192 ] && [ $(id -G) = $(id -u) ]",
         // It reads the disk, though only root may, and does not write to it.
         "[ \"$(head -c 3 /disk)\" = ddd ]",
         "! (echo x >> /disk) 2>/dev/null && ! chmod 666 /disk 2>/dev/null",
+        // Nor to what all may write to.
+        "[ -e /usr/local/open/file ] && ! (echo x >> /usr/local/open/file) 2>/dev/null",
+        "! (echo x > /usr/local/open/x) 2>/dev/null",
+        "! (echo x > /usr/local/open/mounted/x) 2>/dev/null",
         // It writes to its folder only.
         "echo x > /out/x",
         "! (echo x > /x) 2>/dev/null && ! (echo x > /usr/x) 2>/dev/null && ! (echo x > /dev/x) 2>/dev/null",
@@ -40,19 +82,27 @@ fn a_restricted_program_reaches_its_disk_and_its_folder_only() {
         "! mknod /out/b b 7 0 2>/dev/null && ! mknod /out/c c 1 1 2>/dev/null",
         "! mount -t tmpfs none /out 2>/dev/null && ! mount -t proc none /out 2>/dev/null",
         "! chroot / /bin/true 2>/dev/null",
-        // It sees no process but those of its own.
-        "! kill -0 $PPID 2>/dev/null || [ $PPID = 1 ] && ! kill -0 500 2>/dev/null",
+        // It sees no process but those of its own namespace, which has few.
+        "[ $PPID -lt 9 ] && [ $$ -lt 9 ] && ! kill -0 500 2>/dev/null",
         // Its files are limited, and nothing is without a limit.
         "[ $(ulimit -f) != unlimited ] && [ $(ulimit -v) != unlimited ] && [ $(ulimit -t) != unlimited ]",
     ];
-    let mut text = String::new();
-    for (number, condition) in conditions.iter().enumerate() {
-        text += &format!("{{ {condition}; }} || exit {}\n", number + 10);
-    }
-    let script = program(&bed, "probe", &(text + "exit 99"));
+    let script = program(&bed, "probe", &exit_at_first_unmet(&conditions));
     let created = chaos(&["create", &config(&bed, &script, "")]);
     created.refused(2, &["bootloader probe has failed with exit status 99"]);
     assert_no_bootloader("after a program that has failed");
+
+    // Neither does it write to a block device.
+    let conditions = [
+        "[ \"$(head -c 3 /disk)\" = ddd ]",
+        "! chmod 666 /disk 2>/dev/null",
+        "! (echo x > /disk) 2>/dev/null",
+    ];
+    let script = program(&bed, "device", &exit_at_first_unmet(&conditions));
+    let device = LoopDevice::of(&bed.file("device.img", vec![b'd'; 1 << 20]));
+    let more = format!("disk=['phy:{},xvda,w']", device.path);
+    let created = chaos(&["create", &config(&bed, &script, ""), &more]);
+    created.refused(2, &["bootloader device has failed with exit status 99"]);
 
     // Without restrictions it is root, and sees dom0.
     let text = "[ $(id -u) = 0 ] && [ -e /etc/passwd ] && [ -e /proc/1 ] || exit 10; exit 99";
@@ -73,6 +123,8 @@ fn a_program_that_fails_or_deceives_leaves_nothing() {
     for (number, (text, words)) in [
         ("echo it is broken >&2; exit 3", ["has failed with exit status 3", ": it is broken"]),
         ("kill -9 $$", ["was killed by", "SIGKILL"]),
+        // All that it may kill, but not the first process of its namespace.
+        ("kill -9 -1; exec sleep 1000", ["was killed by", "SIGKILL"]),
         ("true", ["has found no kernel", "its result names no kernel"]),
         ("head -c 100000 /dev/zero > $out", ["its result has more than", "65536 bytes"]),
         (

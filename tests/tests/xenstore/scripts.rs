@@ -72,7 +72,7 @@ fn a_script_is_run_as_by_xl() {
     );
     let config = bed.bed.file(
         "hook.cfg",
-        format!("name='hook'\ntype='pvh'\nkernel='noop'\nmemory=32\nvif=['{vif}']\n"),
+        format!("name='hook'\ntype='pvh'\nkernel='noop'\nmemory=64\nvif=['{vif}']\n"),
     );
     run("xl", &["create", "-p", "-q", &config]).ok();
     let domid = run("xl", &["domid", "hook"]).ok().trim().to_owned();

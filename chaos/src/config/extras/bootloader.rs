@@ -10,6 +10,7 @@ use crate::config::keys::Accepted;
 use crate::config::problem::ConfigProblem;
 use crate::config::reader::Reader;
 use crate::config::value::{Atom, Kind};
+use crate::config::warning::WarningKind;
 
 /// A program that finds the kernel, the ramdisk and the command line of a guest on its first disk.
 /// [`crate::bootloader::run`] runs it.
@@ -43,7 +44,15 @@ pub(super) fn build(reader: &mut Reader<'_>) -> Option<Box<Bootloader>> {
         text.filter(|text| !text.is_empty())
     };
     let user = text(reader, "bootloader_user");
-    if Accepted::Nothing.contains(&reader.find("bootloader")?.value) {
+    if reader.find("bootloader").is_none_or(|setting| Accepted::Nothing.contains(&setting.value)) {
+        for key in ["bootloader_args", "bootloader_restrict", "bootloader_user"] {
+            // One that asks for nothing has its effect.
+            if let Some(setting) = reader.find(key)
+                && !Accepted::Nothing.contains(&setting.value)
+            {
+                reader.warn(setting.key_span, WarningKind::NoBootloader { key });
+            }
+        }
         return None;
     }
     let program = text(reader, "bootloader")?.into();

@@ -134,6 +134,11 @@ fn a_bootloader_finds_the_kernel_with_what_the_config_says_of_it() {
     {
         assert_eq!(config_of(more).extras, None, "{more}");
     }
+    let more = "bootloader_args=['a']\nbootloader_restrict=0\nbootloader_user='x'\nbootloader=''";
+    let warnings = parse_str("x.cfg", &format!("{BASE}{more}"), &[], true).unwrap().warnings;
+    let kinds: Vec<_> = warnings.iter().map(|warning| warning.kind.to_string()).collect();
+    assert!(kinds[0].contains("bootloader_args has no effect without bootloader"), "{kinds:?}");
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
 }
 
 #[test]

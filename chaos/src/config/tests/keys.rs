@@ -24,7 +24,8 @@ fn each_known_key_is_supported_ignored_or_refused_by_name() {
             }
             // A list of strings is what it is.
             KeySupport::Supported if key.name == "bootloader_args" => {
-                assert_eq!(result.unwrap().warnings, [], "{text}");
+                let kind = &result.unwrap().warnings[0].kind;
+                assert_eq!(kind, &WarningKind::NoBootloader { key: "bootloader_args" }, "{text}");
             }
             KeySupport::Supported | KeySupport::Own => {
                 for error in result.unwrap_err().iter() {

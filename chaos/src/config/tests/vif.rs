@@ -113,6 +113,8 @@ fn an_unsupported_field_of_a_vif_is_refused_at_its_position() {
         ("mac=0:1:2:3:4", 11, "six pairs"),
         ("mac=00:16:3e:XX:XX:XX", 11, "six pairs"),
         ("mac=001:16:3e:0:0:1", 11, "six pairs"),
+        ("mac=00:16:3e:5e:6c:", 11, "six pairs"),
+        ("mac=00:16:3e::00:01", 11, "six pairs"),
         ("mac=  x", 13, "mac = x: must be six pairs"),
         ("bridge=", 14, "must be the name of a bridge"),
         ("bridge=a123456789012345", 14, "must be the name of a bridge"),
