@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A guest's config in versions 9 and 10 of the record, without the extras and the scripts
+//! A guest's config in versions 8 and 9 of the record, without the extras and the scripts
 //! of vifs.
 //!
 //! These types are a file format: to add, move or remove a field makes the records of running

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The devices of a device page in versions 9 and 10 of the record. They may change while the guest
+//! The devices of a device page in versions 8 and 9 of the record. They may change while the guest
 //! runs.
 //!
 //! These types are a file format, as those of the config are.

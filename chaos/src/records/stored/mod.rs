@@ -12,7 +12,7 @@
 mod config;
 mod devices;
 mod error;
-mod v10;
+mod v8;
 mod v9;
 
 use daemon::encoding::DecodeError;
@@ -23,11 +23,11 @@ pub(super) use config::LIMIT;
 pub use error::StoredError;
 
 /// The version that is written.
-pub(super) const VERSION: u8 = v10::VERSION;
+pub(super) const VERSION: u8 = v9::VERSION;
 
 /// Encodes a record. Returns `None` if it is longer than [`LIMIT`].
 pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
-    v10::encode(record)
+    v9::encode(record)
 }
 
 /// Decodes a record of this version or the previous one. The guest's config passes the same checks
@@ -37,8 +37,8 @@ pub(super) fn encode(record: &Record) -> Option<Vec<u8>> {
 /// The bytes have another version, are incomplete, or describe a guest that is not allowed.
 pub(super) fn decode(bytes: &[u8]) -> Result<Record, StoredError> {
     match bytes.first() {
-        Some(&v10::VERSION) => v10::decode(bytes),
         Some(&v9::VERSION) => v9::decode(bytes),
+        Some(&v8::VERSION) => v8::decode(bytes),
         Some(&found) => Err(StoredError::Version { found, newest: VERSION }),
         None => Err(StoredError::Bytes(DecodeError::Malformed)),
     }
