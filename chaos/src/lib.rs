@@ -9,6 +9,7 @@
 pub mod announce;
 pub mod backends;
 pub mod bootloader;
+mod child;
 pub mod clients;
 pub mod config;
 mod convert;

@@ -9,15 +9,12 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use daemon::wait::{any_readable, readable};
 use nix::sys::signal::Signal;
 use rustix::fs::{Mode, OFlags as OpenFlags, open, openat};
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, getrlimit, kill_process_group, pidfd_open, prlimit,
-    setpriority_process,
-};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpriority_process};
 
+use crate::child::{GroupLeader, Tail, pipe};
 use crate::escape;
 
 /// The shell that runs the program, and is the first process of its PID namespace, so that no process in
@@ -64,19 +61,19 @@ pub(super) struct Limits {
 }
 
 /// How a program ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    /// Its status; `None` if it was stopped.
-    pub(super) status: Option<ExitStatus>,
-    /// Whether it was stopped because it was no longer wanted, not because it took too long.
-    pub(super) is_unwanted: bool,
-    /// What it printed.
-    pub(super) output: ProgramOutput,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It exited, or a signal ended it.
+    Exited(ExitStatus),
+    /// It was stopped, because it took too long.
+    TimedOut,
+    /// It was stopped, because it was no longer wanted.
+    Unwanted,
 }
 
 /// The end of what a program printed. Displayed as the last part of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProgramOutput(Vec<u8>);
+pub struct ProgramOutput(Tail<KEPT>);
 
 /// Returns the command that runs a program.
 pub(super) fn wrapped(program: &Path) -> Command {
@@ -108,50 +105,39 @@ pub(super) fn run(
     limits: Option<Limits>,
     timeout: Duration,
     stop: Option<BorrowedFd<'_>>,
-) -> io::Result<Ended> {
+) -> io::Result<(End, ProgramOutput)> {
     let deadline = Instant::now() + timeout;
-    let (printed, writer) = io::pipe()?;
+    let (printed, writer) = pipe()?;
     command.stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped());
-    let mut running = Running(command.spawn()?);
+    let mut child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    let mut running = GroupLeader::new(pid);
     // It holds the pipe's write end; close it, so that reading ends with the program.
     drop(command);
-    yield_to_others(&running.0, proc)?;
+    yield_to_others(pid, proc)?;
     if let Some(limits) = limits {
-        limits.set(&running.0)?;
+        limits.set(pid)?;
     }
-    if let Some(input) = &mut running.0.stdin {
+    if let Some(input) = &mut child.stdin {
         // It fails if the shell has ended, which is found below.
         let _ = input.write_all(b"go\n");
     }
     let mut output = ProgramOutput::default();
-    let (status, is_unwanted) = running.watch(&mut output, printed, deadline, stop)?;
-    Ok(Ended { status, is_unwanted, output })
-}
-
-/// A process that is killed when this is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) {
-            // Not only the shell, for the case that there is no namespace.
-            let _ = kill_process_group(Pid::from_child(&self.0), rustix::process::Signal::KILL);
-            let _ = self.0.wait();
-        }
-    }
+    let end = watch(&mut running, child, &mut output, printed, deadline, stop)?;
+    Ok((end, output))
 }
 
 /// Has other processes of dom0 come first, for memory and for CPUs. What the child starts inherits it.
-fn yield_to_others(child: &Child, proc: BorrowedFd<'_>) -> io::Result<()> {
-    let path = format!("{}/oom_score_adj", child.id());
+fn yield_to_others(pid: Pid, proc: BorrowedFd<'_>) -> io::Result<()> {
+    let path = format!("{}/oom_score_adj", pid.as_raw_nonzero());
     let flags = OpenFlags::WRONLY | OpenFlags::CLOEXEC;
     let mut score = std::fs::File::from(openat(proc, path, flags, Mode::empty())?);
     score.write_all(OOM_SCORE)?;
-    Ok(setpriority_process(Some(Pid::from_child(child)), NICE)?)
+    Ok(setpriority_process(Some(pid), NICE)?)
 }
 
 impl Limits {
-    fn set(self, child: &Child) -> io::Result<()> {
+    fn set(self, pid: Pid) -> io::Result<()> {
         let Self { file, memory, cpu, processes } = self;
         for (resource, limit) in [
             (Resource::Fsize, file),
@@ -166,62 +152,57 @@ impl Limits {
             // A limit that is lower already stays.
             let limit = getrlimit(resource).maximum.map_or(limit, |hard| hard.min(limit));
             let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
-            prlimit(Some(Pid::from_child(child)), resource, limit)?;
+            prlimit(Some(pid), resource, limit)?;
         }
         Ok(())
     }
 }
 
-impl Running {
-    /// Reads what the program prints until it has ended, with all that it has started. Returns its exit
-    /// status, or `None` if the deadline has passed or it is no longer wanted, and whether it is the latter.
-    fn watch(
-        &mut self,
-        output: &mut ProgramOutput,
-        mut printed: PipeReader,
-        deadline: Instant,
-        stop: Option<BorrowedFd<'_>>,
-    ) -> io::Result<(Option<ExitStatus>, bool)> {
-        fcntl(&printed, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let ended = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
-        let mut reporter = self.0.stderr.take();
-        let (mut status, mut is_open) = (None, true);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok((None, false));
-            }
-            // Rounded up, so that the wait does not end just before the deadline.
-            let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
-            let mut files = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
-            files
-                .extend(reporter.as_ref().map(|file| PollFd::new(file.as_fd(), PollFlags::POLLIN)));
-            if is_open {
-                files.push(PollFd::new(printed.as_fd(), PollFlags::POLLIN));
-            }
-            // Only its end is waited for, which needs no flag.
-            files.extend(stop.map(|file| PollFd::new(file, PollFlags::empty())));
-            match poll(&mut files, timeout.unwrap_or(PollTimeout::MAX)) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-            let has_ended = files[0].any() == Some(true);
-            if stop.is_some() && files.last().and_then(PollFd::any) == Some(true) {
-                return Ok((None, true));
-            }
-            let has_reported = reporter.is_some() && files[1].any() == Some(true);
-            // One piece, so that a program that prints without end meets the deadline.
-            is_open =
-                is_open && output.read_some(&mut printed, if has_ended { KEPT } else { 1 })?;
-            if let Some(reporter) = reporter.take_if(|_| has_reported) {
-                status = read_status(reporter)?;
-                // The first shell ends.
-                drop(self.0.stdin.take());
-            }
-            if has_ended {
-                let of_shell = self.0.wait()?;
-                return Ok((Some(status.unwrap_or(of_shell)), false));
-            }
+/// Reads what the program prints until it has ended, with all that it has started, or is to be stopped.
+fn watch(
+    running: &mut GroupLeader,
+    mut child: Child,
+    output: &mut ProgramOutput,
+    printed: PipeReader,
+    deadline: Instant,
+    stop: Option<BorrowedFd<'_>>,
+) -> io::Result<End> {
+    let ended = running.end()?;
+    let (mut printed, mut reporter) = (Some(printed), child.stderr.take());
+    let mut status = None;
+    loop {
+        let of_program = [reporter.as_ref().map(AsFd::as_fd), printed.as_ref().map(AsFd::as_fd)];
+        let files: Vec<_> =
+            of_program.into_iter().chain([stop, Some(ended.as_fd())]).flatten().collect();
+        if Instant::now() >= deadline || !any_readable(&files, deadline)? {
+            return Ok(End::TimedOut);
+        }
+        let is_ready = |file: BorrowedFd<'_>| readable(file, Instant::now());
+        // Before the read, which then gets all that the program has printed.
+        let has_ended = is_ready(ended.as_fd())?;
+        if let Some(stop) = stop
+            && is_ready(stop)?
+        {
+            return Ok(End::Unwanted);
+        }
+        // One piece, so that a program that prints without end meets the deadline.
+        let pieces = if has_ended { KEPT } else { 1 };
+        if let Some(open) = &mut printed
+            && !output.0.read(open, pieces)?
+        {
+            printed = None;
+        }
+        if let Some(open) = &reporter
+            && is_ready(open.as_fd())?
+            && let Some(reporter) = reporter.take()
+        {
+            status = read_status(reporter)?;
+            // The first shell ends.
+            drop(child.stdin.take());
+        }
+        if has_ended {
+            let of_shell = running.wait()?;
+            return Ok(End::Exited(status.unwrap_or(of_shell)));
         }
     }
 }
@@ -235,33 +216,10 @@ fn read_status(mut reporter: ChildStderr) -> io::Result<Option<ExitStatus>> {
     Ok(code.map(|code| ExitStatus::from_raw(i32::from(code) << 8)))
 }
 
-impl ProgramOutput {
-    /// Reads up to `pieces` pieces of what there is. Returns whether there may be more later.
-    fn read_some(&mut self, printed: &mut PipeReader, pieces: usize) -> io::Result<bool> {
-        let mut bytes = [0; KEPT];
-        for _ in 0..pieces {
-            match printed.read(&mut bytes) {
-                Ok(0) => return Ok(false),
-                Ok(count) => {
-                    self.0.extend(&bytes[..count]);
-                    let surplus = self.0.len().saturating_sub(KEPT);
-                    self.0.drain(..surplus);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-}
-
 /// The last lines, as one and without what a terminal would obey.
 impl fmt::Display for ProgramOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = String::from_utf8_lossy(&self.0);
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let text = lines.collect::<Vec<_>>().join("; ");
+        let text = self.0.lines().join("; ");
         let surplus = text.chars().count().saturating_sub(SHOWN);
         let shown: String = text.chars().skip(surplus).collect();
         match (shown.is_empty(), surplus) {
@@ -291,7 +249,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn run_script(text: &str, limits: Option<Limits>, timeout: Duration) -> Ended {
+    fn run_script(text: &str, limits: Option<Limits>, timeout: Duration) -> (End, ProgramOutput) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("program");
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -300,23 +258,30 @@ mod tests {
         run(wrapped(&path), proc.as_fd(), limits, timeout, None).unwrap()
     }
 
+    fn status(end: End) -> ExitStatus {
+        match end {
+            End::Exited(status) => status,
+            end => panic!("{end:?}"),
+        }
+    }
+
     #[test]
     fn the_status_and_the_end_of_the_text_are_kept() {
-        let ended = run_script("echo one; echo two >&2; exit 3", None, LONG);
-        assert_eq!(describe(ended.status.unwrap()), "has failed with exit status 3");
-        assert_eq!(ended.output.to_string(), ": one; two");
-        let ended = run_script("exit 0", None, LONG);
-        assert!(ended.status.unwrap().success());
-        assert_eq!(ended.output.to_string(), "");
-        let ended = run_script("kill -9 $$", None, LONG);
-        assert_eq!(describe(ended.status.unwrap()), "was killed by SIGKILL");
+        let (end, output) = run_script("echo one; echo two >&2; exit 3", None, LONG);
+        assert_eq!(describe(status(end)), "has failed with exit status 3");
+        assert_eq!(output.to_string(), ": one; two");
+        let (end, output) = run_script("exit 0", None, LONG);
+        assert!(status(end).success());
+        assert_eq!(output.to_string(), "");
+        let (end, _) = run_script("kill -9 $$", None, LONG);
+        assert_eq!(describe(status(end)), "was killed by SIGKILL");
         let many = "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; exit 1";
-        let ended = run_script(many, None, LONG);
-        let text = ended.output.to_string();
+        let (_, output) = run_script(many, None, LONG);
+        let text = output.to_string();
         assert!(text.starts_with(": ...") && text.ends_with("line 1998; line 1999"), "{text}");
-        assert!(ended.output.0.len() <= KEPT && text.len() < SHOWN + 10);
-        let ended = run_script(r"printf '\033]0;title\007\377'; exit 1", None, LONG);
-        let text = ended.output.to_string();
+        assert!(output.0.len() <= KEPT && text.len() < SHOWN + 10);
+        let (_, output) = run_script(r"printf '\033]0;title\007\377'; exit 1", None, LONG);
+        let text = output.to_string();
         assert!(!text.contains(|c: char| c.is_control()) && text.contains("title"), "{text}");
     }
 
@@ -327,8 +292,8 @@ mod tests {
             ["exec sleep 1000", "while :; do echo x; done", "exec >&- 2>&-; exec sleep 1000"]
         {
             let began = Instant::now();
-            let ended = run_script(text, None, Duration::from_millis(300));
-            assert!(ended.status.is_none(), "{text}");
+            let (end, _) = run_script(text, None, Duration::from_millis(300));
+            assert_eq!(end, End::TimedOut, "{text}");
             assert!(began.elapsed() < LONG, "{text}");
         }
     }
@@ -366,17 +331,19 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "`running` waits for it")]
     fn the_program_ends_with_the_process_that_started_it() {
         // As if this process was killed: the pipe closes.
         let killer = Killer::new();
         let mut command = killer.command();
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut running = Running(command.spawn().unwrap());
-        let mut input = running.0.stdin.take().unwrap();
+        let mut child = command.spawn().unwrap();
+        let mut running = GroupLeader::new(Pid::from_child(&child));
+        let mut input = child.stdin.take().unwrap();
         input.write_all(b"go\n").unwrap();
         let mut opened = killer.opened();
         drop(input);
-        assert_eq!(describe(running.0.wait().unwrap()), "was killed by SIGKILL");
+        assert_eq!(describe(running.wait().unwrap()), "was killed by SIGKILL");
         assert_eq!(opened.read(&mut [0]).unwrap(), 0);
     }
 
@@ -389,8 +356,8 @@ mod tests {
             run(command, proc.as_fd(), None, LONG, None).unwrap()
         });
         let mut opened = killer.opened();
-        let ended = runner.join().unwrap();
-        assert_eq!(describe(ended.status.unwrap()), "was killed by SIGKILL");
+        let (end, _) = runner.join().unwrap();
+        assert_eq!(describe(status(end)), "was killed by SIGKILL");
         assert_eq!(opened.read(&mut [0]).unwrap(), 0);
     }
 
@@ -409,16 +376,16 @@ mod tests {
         });
         let mut opened = killer.opened();
         drop(wanted);
-        let ended = runner.join().unwrap();
-        assert!(ended.status.is_none() && ended.is_unwanted);
+        let (end, _) = runner.join().unwrap();
+        assert_eq!(end, End::Unwanted);
         assert_eq!(opened.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
     fn other_processes_of_dom0_come_first() {
         // What the program starts, too.
-        let ended = run_script("cat /proc/self/oom_score_adj; (nice)", None, LONG);
-        assert_eq!(ended.output.to_string(), ": 1000; 19");
+        let (_, output) = run_script("cat /proc/self/oom_score_adj; (nice)", None, LONG);
+        assert_eq!(output.to_string(), ": 1000; 19");
     }
 
     #[test]
@@ -427,10 +394,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         let fill = format!("exec head -c 3000000 /dev/zero > {}", path.display());
-        let ended = run_script(&fill, Some(limits), LONG);
-        assert!(!ended.status.unwrap().success());
+        let (end, _) = run_script(&fill, Some(limits), LONG);
+        assert!(!status(end).success());
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
-        let ended = run_script("while :; do :; done", Some(limits), LONG);
-        assert_eq!(describe(ended.status.unwrap()), "was killed by SIGKILL");
+        let (end, _) = run_script("while :; do :; done", Some(limits), LONG);
+        assert_eq!(describe(status(end)), "was killed by SIGKILL");
     }
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 use nix::unistd::geteuid;
 
 use crate::config::Bootloader;
-use child::Ended;
+use child::End;
 use jail::{Jail, Stage};
 
 pub use error::{BootloaderError, OutputProblem};
@@ -107,17 +107,18 @@ fn run_inside(
     jail.confine(&mut command);
     let name = bootloader.name().into_owned();
     let ended = child::run(command, proc.as_fd(), jail.limits(), TIMEOUT, stop);
-    match ended.map_err(BootloaderError::Process)? {
-        Ended { is_unwanted: true, .. } => Err(BootloaderError::Unwanted),
-        Ended { status: None, output, .. } => {
+    let (end, output) = ended.map_err(BootloaderError::Process)?;
+    match end {
+        End::Unwanted => Err(BootloaderError::Unwanted),
+        End::TimedOut => {
             Err(BootloaderError::TimedOut { program: name, seconds: TIMEOUT.as_secs(), output })
         }
-        Ended { status: Some(status), output, .. } if !status.success() => {
+        End::Exited(status) if !status.success() => {
             let how = child::describe(status);
             let is_restricted = bootloader.restrict;
             Err(BootloaderError::Failed { program: name, how, output, is_restricted })
         }
-        Ended { output, .. } => output::collect(&jail.folder, &jail.result)
+        End::Exited(_) => output::collect(&jail.folder, &jail.result)
             .map_err(|problem| BootloaderError::Output { program: name, problem, output }),
     }
 }

@@ -2,22 +2,22 @@
 //! Runs a program of dom0 for a limited time, and keeps the end of what it prints.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io::{self, ErrorKind, PipeReader, Read};
+use std::io::{self, ErrorKind, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 use std::{env, fmt, iter};
 
 use daemon::wait::{any_readable, readable};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::process::{PidfdFlags, pidfd_open};
 
+use crate::child::{GroupLeader, Tail, pipe};
 use crate::escape;
 
 /// The most bytes that are kept of what a program prints.
@@ -42,7 +42,7 @@ pub enum End {
 
 /// The end of what a program printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Printed(Vec<u8>);
+pub(super) struct Printed(Tail<KEPT>);
 
 /// Runs a program in a process group of its own, with these arguments and with these variables in
 /// addition to those of this process. Waits until it exits; its children may stay. Standard input is
@@ -56,14 +56,14 @@ pub(super) fn run(
     timeout: Duration,
 ) -> io::Result<(End, Printed)> {
     let deadline = Instant::now() + timeout;
-    let (reader, writer) = io::pipe()?;
-    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    let (reader, writer) = pipe()?;
     let mut files = PosixSpawnFileActions::init()?;
     files.add_open(0, "/dev/null", OFlag::O_RDONLY, Mode::empty())?;
     files.add_dup2(writer.as_raw_fd(), 1)?;
     files.add_dup2(writer.as_raw_fd(), 2)?;
     let mut attributes = PosixSpawnAttr::init()?;
-    // Daemons block signals and ignore SIGPIPE, which programs would inherit.
+    // Daemons block signals and ignore SIGPIPE, which programs would inherit: the standard library leaves
+    // the blocked ones.
     attributes.set_flags(
         PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
             | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
@@ -78,10 +78,21 @@ pub(super) fn run(
     let environment =
         environment.iter().map(|variable| text(variable)).collect::<Result<Vec<_>, _>>()?;
     let path = args.first().ok_or(ErrorKind::InvalidInput)?;
-    let running =
-        Running(Some(posix_spawn(path.as_c_str(), &files, &attributes, &args, &environment)?));
+    let pid = posix_spawn(path.as_c_str(), &files, &attributes, &args, &environment)?;
+    let pid = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(ErrorKind::NotFound)?;
+    let mut running = GroupLeader::new(pid);
     drop(writer);
-    running.wait(reader, deadline)
+    let mut printed = Printed::default();
+    if !printed.read_until(running.end()?.as_fd(), reader, deadline)? {
+        return Ok((End::TimedOut, printed));
+    }
+    let status = running.wait()?;
+    let signal = status.signal().map(Signal::try_from).transpose()?;
+    match (status.code(), signal) {
+        (Some(code), _) => Ok((End::Exited(code), printed)),
+        (None, Some(signal)) => Ok((End::Signalled(signal), printed)),
+        (None, None) => Err(Errno::ECHILD.into()),
+    }
 }
 
 /// Returns an environment with these variables, each as `NAME=VALUE`.
@@ -102,38 +113,6 @@ fn environment(
     all
 }
 
-/// A process that is killed with its group when this is dropped, unless it was waited for.
-struct Running(Option<Pid>);
-
-impl Running {
-    fn wait(mut self, reader: PipeReader, deadline: Instant) -> io::Result<(End, Printed)> {
-        let pid = self.0.ok_or(ErrorKind::NotFound)?;
-        let known = rustix::process::Pid::from_raw(pid.as_raw()).ok_or(ErrorKind::NotFound)?;
-        let ended = pidfd_open(known, PidfdFlags::empty())?;
-        let mut printed = Printed::default();
-        if !printed.read_until(ended.as_fd(), reader, deadline)? {
-            return Ok((End::TimedOut, printed));
-        }
-        let status = waitpid(pid, None)?;
-        self.0 = None;
-        match status {
-            WaitStatus::Exited(_, status) => Ok((End::Exited(status), printed)),
-            WaitStatus::Signaled(_, signal, _) => Ok((End::Signalled(signal), printed)),
-            _ => Err(Errno::ECHILD.into()),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            // It leads its group. It may have exited meanwhile.
-            let _ = killpg(pid, Signal::SIGKILL);
-            let _ = waitpid(pid, None);
-        }
-    }
-}
-
 impl Printed {
     /// Reads what a process prints until it has ended. Returns whether it did so before the deadline.
     fn read_until(
@@ -151,7 +130,7 @@ impl Printed {
             // Before the read, which then gets all that the process has printed.
             let has_ended = readable(ended, Instant::now())?;
             if let Some(open) = &mut reader
-                && !self.read(open)?
+                && !self.0.read(open, AT_ONCE / KEPT)?
             {
                 reader = None;
             }
@@ -161,31 +140,9 @@ impl Printed {
         }
     }
 
-    /// Reads what there is, up to a limit. Returns `false` at the end.
-    fn read(&mut self, reader: &mut PipeReader) -> io::Result<bool> {
-        let mut chunk = [0; KEPT];
-        for _ in 0..AT_ONCE / KEPT {
-            match reader.read(&mut chunk) {
-                Ok(0) => return Ok(false),
-                Ok(length) => self.keep(&chunk[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(true)
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        self.0.extend(bytes);
-        self.0.drain(..self.0.len().saturating_sub(KEPT));
-    }
-
     /// Returns the last line that is not empty, such that a terminal does not obey it.
     pub(super) fn last_line(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(&self.0);
-        let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-        Some(shown(last))
+        self.0.lines().last().map(|line| shown(line))
     }
 }
 
@@ -209,6 +166,8 @@ impl fmt::Display for End {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use rustix::process::{PidfdFlags, pidfd_open};
 
     use super::*;
 
