@@ -340,15 +340,20 @@ mod tests {
         Booted { files, config: DomainConfig { cmdline: "found".into(), ..config.clone() } }
     }
 
-    #[test]
-    fn a_bootloader_runs_once_until_its_guest_is_created() {
-        let (go, wait) = mpsc::channel::<()>();
+    /// Returns bootloaders that each find a kernel when a message is sent.
+    fn waiting_for_go() -> (Boots, Sender<()>) {
+        let (go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
         let run = move |config: &DomainConfig, _: &PipeReader| {
             wait.lock().unwrap().recv().unwrap();
             Ok(found(config))
         };
-        let mut boots = Boots::with(None, Arc::new(run));
+        (Boots::with(None, Arc::new(run)), go)
+    }
+
+    #[test]
+    fn a_bootloader_runs_once_until_its_guest_is_created() {
+        let (mut boots, go) = waiting_for_go();
         let guest = config("a");
         for _ in 0..3 {
             assert!(matches!(boots.take("a", FIRST, &guest), Err(RestartError::Booting)));
@@ -367,13 +372,7 @@ mod tests {
 
     #[test]
     fn a_guest_does_not_get_what_was_found_for_an_earlier_one_of_its_name() {
-        let (go, wait) = mpsc::channel::<()>();
-        let wait = Mutex::new(wait);
-        let run = move |config: &DomainConfig, _: &PipeReader| {
-            wait.lock().unwrap().recv().unwrap();
-            Ok(found(config))
-        };
-        let mut boots = Boots::with(None, Arc::new(run));
+        let (mut boots, go) = waiting_for_go();
         let (old, mut new) = (config("a"), config("a"));
         new.vcpus = 2;
         assert!(matches!(boots.take("a", FIRST, &old), Err(RestartError::Booting)));
@@ -428,7 +427,7 @@ mod tests {
         let started = Mutex::new(started);
         let run = move |config: &DomainConfig, mut stop: &PipeReader| {
             started.lock().unwrap().send(config.name.clone()).unwrap();
-            // Until it is no longer wanted.
+            // The pipe ends when the program is to be stopped.
             assert_eq!(stop.read(&mut [0]).unwrap(), 0);
             Err(BootloaderError::Unwanted.into())
         };

@@ -90,7 +90,7 @@ fn remedy(name: &str, version: Option<&str>) -> String {
 /// Returns the number of a user other than root.
 ///
 /// # Errors
-/// There is no such user, or it is root.
+/// `/etc/passwd` has no such user, or it is root.
 pub(super) fn user_id(user: &str) -> Result<u32, BootloaderError> {
     let users = fs::read_to_string(USERS).unwrap_or_default();
     user_id_in(&users, user).map_err(|why| BootloaderError::User { user: user.to_owned(), why })
@@ -114,11 +114,11 @@ fn user_id_in(users: &str, user: &str) -> Result<u32, &'static str> {
 mod tests {
     use super::*;
 
-    struct Place {
+    struct TestRoot {
         root: tempfile::TempDir,
     }
 
-    impl Place {
+    impl TestRoot {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             let version = root.path().join("version");
@@ -146,41 +146,41 @@ mod tests {
 
     #[test]
     fn the_program_of_the_running_xen_comes_first() {
-        let place = Place::new();
-        let error = place.find("pygrub").unwrap_err();
+        let root = TestRoot::new();
+        let error = root.find("pygrub").unwrap_err();
         assert!(error.contains("usr/lib/xen-4.17/bin/pygrub does not exist"), "{error}");
         assert!(error.contains("on Debian install xen-utils-4.17"), "{error}");
-        place.add("usr/bin/pygrub", 0o755);
+        root.add("usr/bin/pygrub", 0o755);
         for program in ["pygrub", "/usr/bin/pygrub", "/usr/lib/xen-4.11/bin/pygrub"] {
-            let found = place.find(program);
+            let found = root.find(program);
             let is_old = program.contains("4.11");
             assert_eq!(found.is_err(), is_old, "{program}: {found:?}");
         }
-        place.add("usr/lib/xen-4.17/bin/pygrub", 0o755);
+        root.add("usr/lib/xen-4.17/bin/pygrub", 0o755);
         for program in ["pygrub", "/usr/bin/pygrub", "/usr/lib/xen-4.11/bin/pygrub"] {
-            assert_eq!(place.find(program).unwrap(), "usr/lib/xen-4.17/bin/pygrub", "{program}");
+            assert_eq!(root.find(program).unwrap(), "usr/lib/xen-4.17/bin/pygrub", "{program}");
         }
         // A path that exists is taken as it is.
-        place.add("opt/pygrub", 0o755);
-        assert_eq!(place.find("/opt/pygrub").unwrap(), "opt/pygrub");
-        place.add("usr/lib/xen-4.17/bin/sub/own", 0o755);
-        assert_eq!(place.find("sub/own").unwrap(), "usr/lib/xen-4.17/bin/sub/own");
-        place.add("usr/sbin/own", 0o755);
-        assert!(place.find("./own").unwrap_err().contains("does not exist"));
-        assert_eq!(place.find("own").unwrap(), "usr/sbin/own");
+        root.add("opt/pygrub", 0o755);
+        assert_eq!(root.find("/opt/pygrub").unwrap(), "opt/pygrub");
+        root.add("usr/lib/xen-4.17/bin/sub/own", 0o755);
+        assert_eq!(root.find("sub/own").unwrap(), "usr/lib/xen-4.17/bin/sub/own");
+        root.add("usr/sbin/own", 0o755);
+        assert!(root.find("./own").unwrap_err().contains("does not exist"));
+        assert_eq!(root.find("own").unwrap(), "usr/sbin/own");
     }
 
     #[test]
     fn what_is_not_a_program_is_refused_with_a_remedy() {
-        let place = Place::new();
-        place.add("usr/lib/xen-4.17/bin/pvgrub-x86_64.gz", 0o644);
+        let root = TestRoot::new();
+        root.add("usr/lib/xen-4.17/bin/pvgrub-x86_64.gz", 0o644);
         for (program, says) in [
             ("pvgrub-x86_64.gz", "is not a program; if it is a kernel"),
             ("/usr/lib/xen-4.4/bin/pv-grub-x86_32.gz", "PV-GRUB is a kernel: name it with kernel="),
             ("eliloader", "write bootloader = \"pygrub\""),
             ("/opt/missing", "/opt/missing does not exist; install it"),
         ] {
-            let error = place.find(program).unwrap_err();
+            let error = root.find(program).unwrap_err();
             assert!(error.contains(says), "{program}: {error}");
         }
     }

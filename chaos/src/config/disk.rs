@@ -136,7 +136,7 @@ fn conversion(format: &str) -> &'static str {
 pub(super) enum ParsedDisk {
     /// A disk.
     Disk(DiskConfig),
-    /// A CD drive without a medium. There is no disk for it.
+    /// A CD drive without a medium, for which the guest gets no disk.
     EmptyDrive,
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Turns the bytes of a config into text.
 
-/// Where a byte is.
+/// What a character is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum LexState {
     /// Outside of strings and comments.
     Code,
     /// In a string with this quote.
@@ -26,12 +26,12 @@ pub(super) fn decode(bytes: Vec<u8>) -> Result<String, usize> {
 #[cold]
 fn decode_comments(bytes: &[u8]) -> Result<String, usize> {
     let mut text = String::with_capacity(bytes.len());
-    let mut place = Place::Code;
+    let mut state = LexState::Code;
     for chunk in bytes.utf8_chunks() {
-        place = chunk.valid().chars().fold(place, Place::after);
+        state = chunk.valid().chars().fold(state, LexState::after);
         text.push_str(chunk.valid());
         if !chunk.invalid().is_empty() {
-            if place != Place::Comment {
+            if state != LexState::Comment {
                 return Err(text.matches('\n').count() + 1);
             }
             text.push(char::REPLACEMENT_CHARACTER);
@@ -40,8 +40,8 @@ fn decode_comments(bytes: &[u8]) -> Result<String, usize> {
     Ok(text)
 }
 
-impl Place {
-    /// Returns the place after a character that is at this one.
+impl LexState {
+    /// Returns the state behind a character.
     fn after(self, c: char) -> Self {
         match (self, c) {
             // A string ends with its line, with an error.
@@ -51,7 +51,7 @@ impl Place {
             (Self::Quoted(quote), '\\') => Self::Escaped(quote),
             (Self::Quoted(quote), _) if c == quote => Self::Code,
             (Self::Escaped(quote), _) => Self::Quoted(quote),
-            (place, _) => place,
+            (state, _) => state,
         }
     }
 }

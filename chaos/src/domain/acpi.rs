@@ -129,7 +129,7 @@ fn processor(number: u32) -> Vec<u8> {
     let buffer = [&[BYTE, length][..], &entry].concat();
     let content = [
         format!("P{id:03}").as_bytes(),
-        // The register block of ACPI, which there is none of.
+        // No register block of ACPI.
         &[id, 0, 0, 0, 0, 0],
         &[NAME],
         b"_STA",

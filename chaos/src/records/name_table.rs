@@ -129,7 +129,7 @@ impl NameTable {
     }
 }
 
-/// Calls `each` with the name and the inode of each entry of a folder; with none if there is no folder.
+/// Calls `each` with the name and the inode of each entry of a folder. A folder that does not exist has none.
 /// Unlike the standard library's reader of folders, this allocates nothing for an entry. An entry that is
 /// not UTF-8 names no guest, and is left out.
 fn for_each_entry(folder: &Path, mut each: impl FnMut(&str, u64)) -> Result<(), Errno> {

@@ -41,7 +41,7 @@ impl Labels {
 
     /// Returns those of devices of one kind. `guests` are those of the guests.
     pub(super) fn of_devices<T>(kind: &str, devices: &[DeviceFigures<T>], guests: &[&str]) -> Self {
-        // Some guests have more devices than others, so this is no more than a good guess.
+        // A guess: some guests have more devices than others.
         let average = guests.iter().map(|one| one.len()).sum::<usize>() / guests.len().max(1);
         let mut labels =
             Self::with_capacity(devices.len(), devices.len() * (average + kind.len() + 8));

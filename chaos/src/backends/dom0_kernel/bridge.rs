@@ -99,7 +99,7 @@ impl Interface<'_> {
         }
     }
 
-    /// Returns the name that the interface has now. `None` if there is no interface.
+    /// Returns the interface's present name, or `None` if it does not exist.
     fn current_name(self) -> Option<String> {
         let folder = format!("{DEVICES}/vif-{}-{}/net", self.domid.0, self.number);
         let entry = fs::read_dir(folder).ok()?.next()?.ok()?;
