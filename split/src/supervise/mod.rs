@@ -18,33 +18,31 @@
 
 mod attempts;
 mod census;
+mod ended;
 mod error;
 mod limit;
 mod pending;
 mod removing;
+mod restarting;
 mod scan;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
-use chaos::config::Action;
-use chaos::guests::{self, EndedDomain, EndedGuest, GuestState, Host};
+use chaos::guests::{self, EndedDomain, GuestState, Host};
 use chaos::handle::DomainIdentity;
 use chaos::records::Record;
 use daemon::chain::chain;
-use xen::units::DomId;
 
 use crate::dumps;
 use crate::line_limit::LineLimit;
-use crate::observe::{Report, Reporter, RestartTally};
+use crate::observe::{Reporter, RestartTally};
 use crate::pace::ScanPace;
-use crate::removal::{Removal, Removals};
+use crate::removal::Removals;
 use attempts::Attempts;
 use census::Census;
 use limit::RestartLimit;
-use pending::Pending;
-use removing::is_slow;
 
 pub use attempts::{MAX_RETRIES, RETRY};
 pub use error::{Obstacle, RestartError};
@@ -299,260 +297,6 @@ impl Supervisor {
     ) {
         attempts.failed(name, error, now, &self.lines);
         self.postponed.insert(one.identity(), (one, attempts));
-    }
-
-    /// Does what the guest's config says about its end. Returns the removal to order, if the guest is
-    /// large.
-    fn handle_end(
-        &mut self,
-        host: &Host,
-        guest: &EndedGuest,
-        successors: &mut impl Successors,
-        now: Instant,
-    ) -> Result<Option<Removal>, RestartError> {
-        let record = &guest.record;
-        let (name, how) = (record.name(), guest.state().as_str());
-        let is_logged = self.lines.allows(record.owner);
-        // This guest supersedes a restart that is pending under its name, or is its result.
-        self.creating.remove(name);
-        if self.pending.remove(name).is_some() {
-            successors.cancel(name);
-            host.records.drop_restart(name)?;
-        }
-        let identity = DomainIdentity { domid: record.domid, handle: record.handle };
-        let mut action = guest.action();
-        if action.restarts() && !self.restarts.allow(name, identity, now) {
-            if is_logged {
-                let seconds = WINDOW.as_secs();
-                tracing::error!(
-                    "{name} {how}; it was restarted {MAX_RESTARTS} times in {seconds} s and is kept \
-                     now"
-                );
-            }
-            action = Action::Preserve;
-        }
-        let how_ended = guest.state();
-        self.reporter.send(|| Report::Ended {
-            name: name.to_owned(),
-            identity,
-            how: how_ended,
-            action,
-        });
-        if action.restarts() {
-            self.tally.begins(name, how_ended.name());
-        }
-        match action {
-            Action::Preserve => {
-                if is_logged {
-                    tracing::info!("{name} {how} and is kept");
-                }
-                self.keep(guest);
-            }
-            Action::Destroy | Action::CoredumpDestroy if action.dumps_core() || is_slow(record) => {
-                if is_logged {
-                    tracing::info!("{name} {how} and is being destroyed");
-                }
-                return Ok(Some(self.removal(guest, None)));
-            }
-            Action::Destroy | Action::CoredumpDestroy => {
-                guests::remove_ended(host, guest)?;
-                if is_logged {
-                    tracing::info!("{name} {how} and is destroyed");
-                }
-            }
-            Action::Restart | Action::CoredumpRestart => {
-                pending::write(host, &guest.successor, successors)?;
-                if action.dumps_core() || is_slow(record) {
-                    self.waiting.insert(name.to_owned(), format!("{name} {how} and"));
-                    if is_logged {
-                        tracing::info!("{name} {how} and is restarted when its memory is free");
-                    }
-                    return Ok(Some(self.removal(guest, Some(name.to_owned()))));
-                }
-                guests::remove_ended(host, guest)
-                    .inspect_err(|_| pending::cancel(&host.records, name))?;
-                self.restart(host, &guest.successor, successors, format!("{name} {how} and"));
-            }
-            Action::RenameRestart => {
-                pending::write(host, &guest.successor, successors)?;
-                if record.config.has_scripts() {
-                    self.waiting.insert(name.to_owned(), format!("{name} {how}, is kept, and"));
-                    let removal = self.removal(guest, Some(name.to_owned()));
-                    return Ok(Some(Removal { renames: true, ..removal }));
-                }
-                let kept = guests::rename_ended(host, guest)
-                    .inspect_err(|_| pending::cancel(&host.records, name))?
-                    .name;
-                self.keep(guest);
-                self.remove_old_copies(host, name, record.owner);
-                let what = format!("{name} {how}, is kept as {kept}, and");
-                self.restart(host, &guest.successor, successors, what);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Keeps a guest that cannot be dealt with as it is. Destroys it if its owner's files are gone:
-    /// the owner could neither remove it nor create another one.
-    fn give_up(&mut self, host: &Host, guest: &EndedGuest, error: &RestartError) {
-        let name = guest.record.name();
-        let is_destroyed = matches!(error, RestartError::NoFiles { .. })
-            && guests::remove_ended(host, guest).is_ok();
-        if !is_destroyed {
-            self.keep(guest);
-        }
-        if self.lines.allows(guest.record.owner) {
-            let what = if is_destroyed { "destroyed" } else { "kept as it is" };
-            tracing::error!("{name} is {what}: {}", chain(error));
-        }
-    }
-
-    /// Notes that a guest that has ended needs nothing more.
-    fn keep(&mut self, guest: &EndedGuest) {
-        self.kept.insert(guest.identity(), guest.state());
-    }
-
-    /// Tries a restart that is pending.
-    fn retry(&mut self, host: &Host, name: &str, successors: &mut impl Successors, now: Instant) {
-        if self.creating.contains_key(name) {
-            return;
-        }
-        match pending::read(host, name) {
-            Ok(Pending::Guest(record)) => {
-                let what = self.waiting.remove(name);
-                let what = what.unwrap_or_else(|| format!("{name}, which had ended,"));
-                self.restart(host, &record, successors, what);
-            }
-            Ok(Pending::Cancelled) => {
-                successors.cancel(name);
-                if self.forget(name) {
-                    tracing::info!("{name} is not restarted: it was destroyed");
-                }
-            }
-            Ok(Pending::NameTaken) => {
-                successors.cancel(name);
-                pending::cancel(&host.records, name);
-                if self.forget(name) {
-                    tracing::info!("{name} is not restarted: another guest has its name");
-                }
-            }
-            Err(error) => self.failed(name, &error, now),
-        }
-    }
-
-    /// Creates a guest whose restart is pending. `what` is the log line without its end.
-    fn restart(
-        &mut self,
-        host: &Host,
-        record: &Record,
-        successors: &mut impl Successors,
-        what: String,
-    ) {
-        if let Some((domid, what)) = self.create(record, successors, what) {
-            self.restarted(host, record, domid, &what);
-        }
-    }
-
-    /// Creates a guest whose restart is pending, and returns its domid and the log line. Returns `None` if
-    /// it failed, or something must be waited for.
-    fn create(
-        &mut self,
-        record: &Record,
-        successors: &mut impl Successors,
-        what: String,
-    ) -> Option<(u16, String)> {
-        let error = match successors.create(record) {
-            Ok(domid) => return Some((domid, what)),
-            Err(error) => error,
-        };
-        let name = record.name();
-        let attempts = self.pending_restart(name, record.owner);
-        match error {
-            RestartError::Reading | RestartError::Booting => {}
-            RestartError::Resting { until } => attempts.wait_until(until),
-            RestartError::Scripts => {
-                self.creating.insert(name.to_owned(), record.clone());
-            }
-            error => {
-                self.failed(name, &error, Instant::now());
-                return None;
-            }
-        }
-        self.waiting.insert(name.to_owned(), what);
-        None
-    }
-
-    /// Ends the restart of a guest that a thread has created, or could not.
-    pub fn finish_restart(
-        &mut self,
-        host: &Host,
-        name: &str,
-        result: Result<u16, RestartError>,
-        successors: &mut impl Successors,
-    ) {
-        // Otherwise the guest has ended already, which was handled.
-        let Some(record) = self.creating.remove(name) else { return };
-        match result {
-            Ok(domid) => {
-                let what = self.waiting.remove(name);
-                let what = what.unwrap_or_else(|| format!("{name}, which had ended,"));
-                self.restarted(host, &record, domid, &what);
-            }
-            Err(RestartError::Guest(error)) if error.is_name_in_use() => {
-                self.retry(host, name, successors, Instant::now());
-            }
-            Err(error) => self.failed(name, &error, Instant::now()),
-        }
-    }
-
-    /// Notes that the successor of the guest with this record was created. `what` is the log line
-    /// without its end.
-    fn restarted(&mut self, host: &Host, record: &Record, domid: u16, what: &str) {
-        let name = record.name();
-        self.restarts.created(name, DomId(domid));
-        self.tally.restarted(name, || {
-            let names = host.records.names().unwrap_or_default();
-            names.into_iter().map(|(name, _)| name).collect()
-        });
-        self.reporter.send(|| Report::Restarted { name: name.to_owned(), domid });
-        self.pending.remove(name);
-        match host.records.drop_restart(name) {
-            Ok(true) => {
-                if self.lines.allows(record.owner) {
-                    tracing::info!("{what} is domain {domid} now");
-                }
-            }
-            Ok(false) => {
-                if self.lines.allows(record.owner) {
-                    tracing::info!("{name} was destroyed while it was restarted");
-                }
-                if let Err(error) = guests::destroy(host, name) {
-                    tracing::error!("cannot destroy {name}: {}", chain(&error));
-                }
-            }
-            // It cannot be restarted twice: another attempt finds that the name is taken.
-            Err(error) => tracing::error!("{}", chain(&error)),
-        }
-    }
-
-    /// Returns the attempts of a pending restart of a guest of this owner.
-    fn pending_restart(&mut self, name: &str, owner: u32) -> &mut Attempts {
-        let attempts = self.pending.entry(name.to_owned()).or_default();
-        attempts.owner = Some(owner);
-        attempts
-    }
-
-    /// Forgets a pending restart. Returns whether to log it.
-    fn forget(&mut self, name: &str) -> bool {
-        let owner = self.pending.remove(name).and_then(|attempts| attempts.owner);
-        self.waiting.remove(name);
-        self.tally.cancelled(name);
-        owner.is_none_or(|owner| self.lines.allows(owner))
-    }
-
-    fn failed(&mut self, name: &str, error: &RestartError, now: Instant) {
-        let attempts = self.pending.entry(name.to_owned()).or_default();
-        attempts.failed(name, error, now, &self.lines);
     }
 }
 

@@ -12,7 +12,9 @@ use mio::{Events, Poll, Token, Waker};
 use tempfile::TempDir;
 use xen::units::{DomId, DomainHandle};
 
+use super::removing::is_slow;
 use super::*;
+use crate::removal::Removal;
 
 fn supervisor() -> Supervisor {
     let poll = Poll::new().unwrap();
